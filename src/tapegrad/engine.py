@@ -1,0 +1,500 @@
+"""The reverse pass from Python: arguments in, gradients out.
+
+`backward` and `grad` check their arguments as PyTorch does, then either sweep (`_Request`: the arrays
+that sweep.py's `prepare`, `reverse` and `release` share) or, for ``create_graph=True``, replay
+(replay.py). Everything that can be wrong is found before anything changes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import warnings
+import weakref
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import messages, record, replay, sweep, vjp
+from . import native as nt
+from .dtypes import from_numpy_dtype, type_name
+from .errors import TapeError, UnsupportedError
+from .instructions import INSTRUCTIONS, ITAB, Instruction, instruction
+from .layouts import Layout
+from .ops.table import TABLE
+from .record import Storage, layout_of, storage_of
+from .sweep import (
+    IS_FREED, IS_MISSING, IS_STALE, R_ADJOINT, R_CAPTURE_COUNT, R_CAPTURES, R_ERROR_ARG,
+    R_ERROR_SLOT, R_HIGH, R_LAST_WRITE, R_LOW, R_MISSING, R_MISSING_COUNT, R_NEEDED, R_REACHED,
+    R_ROOT, R_WIDTH, R_WRITE_COUNT, R_WRITES,
+)  # fmt: skip
+from .tape import Tape, array_at, current_tape, slot_of, tape_at
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
+
+__all__ = ["backward", "grad"]
+
+
+class Target:
+    """A slot whose adjoint is wanted as a value: taken when the sweep comes to `position`."""
+
+    __slots__ = ("array", "layout", "position", "result", "slot")
+
+    def __init__(self, slot: int, position: int, layout: Layout) -> None:
+        self.slot = slot
+        self.position = position
+        self.layout = layout
+        self.array: np.ndarray | None = None
+        self.result: int | None = None  # slot of the cotangent, where the pass is replayed
+
+
+class Request:
+    """One reverse pass over a tape: what is seeded, what is wanted, and the arrays for the sweep."""
+
+    def __init__(
+        self, tape: Tape, roots: Sequence[int], targets: Sequence[Target], *, leaves: bool
+    ) -> None:
+        self.tape = tape
+        self.roots = roots
+        self.targets = targets
+        n = tape.count
+        self.root = tape.root
+        self._separate_views()
+        root = self.root
+        self.high = max([*roots, *(self._last_write(s) for s in roots)], default=0)
+        self.adjoint = np.zeros(n, np.int64)
+        self.reached = np.zeros(n, np.uint8)
+        self.needed = (tape.flags[:n] & nt.ACTIVE) if leaves else np.zeros(n, np.uint8)
+        low = 1
+        if not leaves:
+            low = min((t.slot for t in targets), default=n)
+        for t in targets:
+            self.needed[root[t.slot]] = 1
+        for slot in roots:
+            self.reached[root[slot]] = 1
+        self._missing = np.zeros(512, np.int32)
+        self._captures = np.zeros((max(len(targets), 1), 4), np.int64)
+        self._writes = np.array(tape.writes or [(0, 0)], np.int64)
+        self._last_writes = np.zeros(n if tape.writes else 1, np.int32)
+        words = self.words = np.zeros(R_WIDTH, np.int64)
+        words[R_ADJOINT] = self.adjoint.ctypes.data
+        words[R_NEEDED] = self.needed.ctypes.data
+        words[R_REACHED] = self.reached.ctypes.data
+        words[R_HIGH] = self.high
+        words[R_LOW] = low
+        words[R_ROOT] = root.ctypes.data
+        words[R_CAPTURES] = self._captures.ctypes.data
+        words[R_WRITES] = self._writes.ctypes.data
+        words[R_WRITE_COUNT] = len(tape.writes)
+        words[R_MISSING] = self._missing.ctypes.data
+        words[R_LAST_WRITE] = self._last_writes.ctypes.data
+        self.pointer = words.ctypes.data
+
+    def _last_write(self, slot: int) -> int:
+        """Last statement that wrote into a slot's memory, or the slot."""
+        base = int(self.tape.base[slot])
+        root = int(self.tape.root[slot])
+        found = [
+            mark >> 1
+            for b, mark in self.tape.writes
+            if b == base and not mark & 1 and self.tape.root[mark >> 1] == root
+        ]
+        return max([slot, *found])
+
+    def _separate_views(self) -> None:
+        """Give every wanted view an adjoint of its own, apart from its root's."""
+        tape = self.tape
+        for t in self.targets:
+            old = int(self.root[t.slot])
+            if old == t.slot or tape.instruction_of(t.slot).op.kind != nt.VIEW:
+                continue
+            if t.layout.overlaps:
+                raise UnsupportedError(
+                    "the gradient of an expanded view is not kept apart from its base's; take the "
+                    "gradient of the tensor before .expand(), or use .expand(...).clone()"
+                )
+            base = int(tape.base[t.slot])
+            if any(b == base and mark >> 1 > t.slot for b, mark in tape.writes):
+                raise UnsupportedError(
+                    "the gradient of a view whose base was written in place afterwards is not kept "
+                    "apart; take the gradient of a .clone() of it"
+                )
+            if self.root is tape.root:
+                self.root = tape.root.copy()
+            self.root[t.slot] = t.slot
+            n = tape.count
+            for k in t.slot + 1 + np.flatnonzero(self.root[t.slot + 1 : n] == old):
+                made = tape.instruction_of(int(k))
+                if made.op.kind != nt.COMPUTE and int(tape.args_of(int(k))[0]) != old:
+                    parent = tape.args_of(int(k))[0]
+                    if self.root[parent] == t.slot:
+                        self.root[k] = t.slot
+
+    def prepare(self) -> None:
+        """Find what the sweep will visit, and raise what would stop it."""
+        while True:
+            answer = sweep.prepare(self.tape.pointer, self.pointer)
+            if answer == IS_MISSING:
+                for number in set(self._missing[: self.words[R_MISSING_COUNT]].tolist()):
+                    vjp.build(INSTRUCTIONS[number])
+                continue
+            if answer == IS_FREED:
+                raise RuntimeError(messages.FREED)
+            if answer == IS_STALE:
+                raise RuntimeError(
+                    self._stale(int(self.words[R_ERROR_SLOT]), int(self.words[R_ERROR_ARG]))
+                )
+            return
+
+    def _stale(self, slot: int, residual: int) -> str:
+        tape = self.tape
+        base = int(tape.base[residual])
+        version = tape.versions.get(base, 0)
+        later = sum(1 for b, mark in tape.writes if b == base and mark > 2 * slot)
+        made = tape.instruction_of(residual)
+        current = tape.instruction_of(self._last_write(residual))
+        origin = ""
+        if tape.is_active(residual):
+            named = current if current.op.kind != nt.LEAF else made
+            origin = f", which is output 0 of {named.grad_fn.removesuffix('Backward0')}"
+        shape = str(list(made.out.shape))
+        return messages.STALE.format(
+            kind=type_name(made.out.dtype), shape=shape, origin=origin, version=version,
+            expected=version - later,
+        )  # fmt: skip
+
+    def sweep(self, seeds: Sequence[np.ndarray]) -> None:
+        """Run the reverse sweep from `seeds`, one contiguous array a root."""
+        tape = self.tape
+        for i, t in enumerate(self.targets):
+            t.array = np.empty(t.layout.shape, t.layout.dtype.np)
+            copy = instruction(TABLE["clone"], (t.layout,))
+            self._captures[i] = t.position, t.slot, t.array.ctypes.data, copy.id
+            tape.flags[t.position] |= nt.CAPTURE
+        self.words[R_CAPTURE_COUNT] = len(self.targets)
+        for slot, seed in zip(self.roots, seeds, strict=True):
+            copy = _built(instruction(TABLE["clone"], (tape.instruction_of(slot).out,)))
+            self.words[R_ERROR_ARG] = copy.id
+            if sweep.seed(tape.pointer, self.pointer, slot, seed.ctypes.data) != 0:
+                self._no_memory()
+        if sweep.reverse(tape.pointer, self.pointer) != 0:
+            self._no_memory()
+        for i, t in enumerate(self.targets):
+            if self._captures[i, 0] != -1:
+                t.array = None  # the sweep never came by
+
+    def _no_memory(self) -> None:
+        self.release(free=False)
+        raise MemoryError("backward: no memory for adjoints; use smaller tensors or fewer at once")
+
+    def leaf_adjoint(self, slot: int, layout: Layout) -> np.ndarray | None:
+        """The adjoint of a leaf after the sweep; large ones are taken over, not copied."""
+        address = int(self.adjoint[slot])
+        if address == 0:
+            return None
+        if layout.span > nt.SMALL and layout.is_contiguous:
+            self.adjoint[slot] = 0
+            return array_at(address, layout, _Buffer(address))
+        return array_at(address, layout).copy()
+
+    def release(self, *, free: bool) -> None:
+        """Give adjoints back; with `free`, residuals of what was swept count as freed."""
+        sweep.release(self.tape.pointer, self.pointer, int(free))
+
+
+class _Buffer:
+    """Memory from native code that goes when the last array over it goes."""
+
+    __slots__ = ("__weakref__",)
+
+    def __init__(self, address: int) -> None:
+        weakref.finalize(self, _free, address).atexit = False
+
+
+_free = ctypes.CDLL(None).free
+_free.argtypes, _free.restype = [ctypes.c_void_p], None
+
+
+def _built(made: Instruction) -> Instruction:
+    if ITAB.rows[made.id, nt.I_VJP] < 0:
+        vjp.build(made)
+    return made
+
+
+# --------------------------------------------------------------------------- arguments
+def _check_roots(tensors: Sequence[Any]) -> Tape:
+    tape = current_tape()
+    for i, t in enumerate(tensors):
+        if not t.requires_grad:
+            raise RuntimeError(messages.NO_GRAD_FN.format(i))
+        if t._state != tape.pointer:
+            other = tape_at(t._state)
+            if storage_of(t) is None or t.grad_fn is not None:
+                raise TapeError(
+                    f"backward of a tensor recorded by thread {other.owner.name!r} was asked for in "
+                    "another thread; call it where the tensor was computed"
+                )
+    return tape
+
+
+def _cotangents(tensors: Sequence[Any], given: Sequence[Any]) -> list[Any]:
+    """Check the cotangents; None stands for one."""
+    made: list[Any] = []
+    for i, (t, ct) in enumerate(zip(tensors, given, strict=True)):
+        layout = layout_of(t)
+        if ct is None:
+            if layout.size != 1 and t.requires_grad:
+                raise RuntimeError("grad can be implicitly created only for scalar outputs")
+            made.append(None)
+            continue
+        if not record.is_tensor(ct):
+            raise TypeError(
+                f"gradients can be either Tensors or None, but got {type(ct).__name__}"
+            )
+        if ct.shape != layout.shape:
+            raise RuntimeError(
+                f"Mismatch in shape: grad_output[{i}] has a shape of {ct.shape} and output[{i}] has "
+                f"a shape of {layout.shape}."
+            )
+        made.append(ct)
+    return made
+
+
+def _seed_array(t: Any, ct: Any) -> np.ndarray:
+    kind = layout_of(t).dtype.np
+    if ct is None:
+        return np.ones(layout_of(t).shape, kind)
+    tape, slot = ct._place()
+    return np.ascontiguousarray(tape.memory(slot, layout_of(ct)), kind).reshape(ct.shape)
+
+
+def _target(tape: Tape, tensor: Tensor) -> Target:
+    slot = slot_of(tape, tensor)
+    return _slot_target(tape, slot, layout_of(tensor))
+
+
+def _slot_target(tape: Tape, slot: int, layout: Layout) -> Target:
+    base, root = int(tape.base[slot]), int(tape.root[slot])
+    position = slot
+    for b, mark in tape.writes:
+        if b == base and mark > 2 * position and not mark & 1 and tape.root[mark >> 1] == root:
+            position = mark >> 1
+    return Target(slot, position, layout)
+
+
+# --------------------------------------------------------------------------- backward and grad
+def backward(
+    tensors: Sequence[Tensor],
+    gradients: Sequence[Tensor | None],
+    *,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Any = None,
+) -> None:
+    """Accumulate the gradients of `tensors` into leaves; see `Tensor.backward`."""
+    wanted: tuple[Tensor, ...] | None = None
+    if inputs is not None:
+        wanted = (inputs,) if record.is_tensor(inputs) else tuple(inputs)
+        if not wanted:
+            raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
+    cotangents = _cotangents(tensors, gradients)
+    tape = _check_roots(tensors)
+    if wanted is not None:
+        for t in wanted:
+            if not t.requires_grad:
+                raise RuntimeError("One of the differentiated Tensors does not require grad")
+    retain = create_graph if retain_graph is None else retain_graph
+    tape.evaluate()
+    roots = [record.operand(tape, t) for t in tensors]
+    storages: list[Storage] = []
+    if wanted is None:
+        live = [(s, keep) for s, keep in tape.retained.items() if s <= max(roots)]
+        targets = [_slot_target(tape, s, tape.instruction_of(s).out) for s, _ in live]
+        storages = [keep for _, keep in live]
+    else:
+        targets = [_target(tape, t) for t in wanted]
+        for t in wanted:
+            storage = storage_of(t)
+            if storage is None:
+                storage = t._meta = Storage(None, leaf=False)
+            storages.append(storage)
+    if create_graph:
+        warn_create_graph()
+        _replay(tape, tensors, roots, cotangents, targets, storages, wanted is None, retain)
+        return
+    seeds = [_seed_array(t, ct) for t, ct in zip(tensors, cotangents, strict=True)]
+    request = Request(tape, roots, targets, leaves=wanted is None)
+    request.prepare()
+    request.sweep(seeds)
+    found: list[tuple[Storage, np.ndarray]] = []
+    if wanted is None:
+        for slot, storage in tape.owned.items():
+            if slot <= request.high and request.adjoint[slot] and isinstance(storage, Storage):
+                array = request.leaf_adjoint(slot, tape.instruction_of(slot).out)
+                assert array is not None
+                found.append((storage, array))
+    for storage, t in zip(storages, targets, strict=True):
+        if t.array is not None:
+            found.append((storage, t.array))
+    request.release(free=not retain)
+    for storage, array in found:
+        _add_to_grad(storage, array)
+    if tape.state[nt.S_OWNED_BYTES] > tape._collect_at:
+        tape.collect()
+
+
+def _add_to_grad(storage: Storage, array: np.ndarray) -> None:
+    """Accumulate in place into a storage's ``grad``, or make it."""
+    grad = storage.grad
+    if grad is None:
+        storage.grad = record.leaf_tensor(array, _dtype_of(array))
+        return
+    own = storage_of(grad)
+    tape, slot = grad._place()
+    if own is None or not own.leaf or own.array is None or tape.is_active(slot):
+        with no_grad_on(current_tape()):
+            if tape.is_active(slot):
+                storage.grad = grad + record.leaf_tensor(array, _dtype_of(array))
+            else:
+                record.accumulate(grad, record.leaf_tensor(array, _dtype_of(array)))
+        return
+    tape.evaluate()
+    np.add(own.array, array, out=own.array)
+    base = int(tape.base[slot])
+    tape.versions[base] = tape.versions.get(base, 0) + 1
+    tape.writes.append((base, 2 * tape.count - 1))
+
+
+def _dtype_of(array: np.ndarray) -> Any:
+    return from_numpy_dtype(array.dtype)
+
+
+class no_grad_on:
+    """Context manager: results recorded on a tape are passive."""
+
+    def __init__(self, tape: Tape, mode: bool = False) -> None:
+        self.tape, self.mode = tape, mode
+
+    def __enter__(self) -> None:
+        self.previous = self.tape.grad_mode
+        self.tape.grad_mode = self.mode
+
+    def __exit__(self, *_: object) -> None:
+        self.tape.grad_mode = self.previous
+
+
+def warn_create_graph() -> None:
+    """PyTorch's warning that ``backward(create_graph=True)`` makes reference cycles."""
+    warnings.warn(
+        "Using backward() with create_graph=True will create a reference cycle between the parameter "
+        "and its gradient which can cause a memory leak. We recommend using autograd.grad when "
+        "creating the graph to avoid this. If you have to use this function, make sure to reset the "
+        ".grad fields of your parameters to None after use to break the cycle and avoid the leak.",
+        UserWarning,
+        stacklevel=4,
+    )
+
+
+def _replay(
+    tape: Tape, tensors: Sequence[Tensor], roots: list[int], cotangents: list[Any],
+    targets: list[Target], storages: list[Storage], leaves: bool, retain: bool,
+) -> None:  # fmt: skip
+    if leaves:
+        for slot, storage in list(tape.owned.items()):
+            if isinstance(storage, Storage) and tape.is_active(slot) and slot <= max(roots):
+                targets.append(_slot_target(tape, slot, tape.instruction_of(slot).out))
+                storages.append(storage)
+    results = _replayed(tape, tensors, roots, cotangents, targets, retain)
+    for storage, new in zip(storages, results, strict=True):
+        if new is not None:
+            storage.grad = new if storage.grad is None else storage.grad + new
+
+
+def _replayed(
+    tape: Tape, tensors: Sequence[Tensor], roots: list[int], cotangents: list[Any],
+    targets: list[Target], retain: bool,
+) -> list[Tensor | None]:  # fmt: skip
+    """Run a pass by replay; the targets' cotangents as tensors."""
+    request = Request(tape, roots, targets, leaves=False)
+    request.prepare()
+    kept = [
+        record.leaf_tensor(_seed_array(t, None), layout_of(t).dtype) if ct is None
+        else record.cast(ct, layout_of(t).dtype)
+        for t, ct in zip(tensors, cotangents, strict=True)
+    ]  # fmt: skip
+    # Making the seeds may have collected: positions are taken anew.
+    handles = [record.new_tensor(tape, t.slot, t.layout) for t in targets]
+    tape.make_room(64, 256)
+    roots = [record.operand(tape, t) for t in tensors]
+    fresh = [_slot_target(tape, slot_of(tape, h), t.layout)
+             for h, t in zip(handles, targets, strict=True)]  # fmt: skip
+    request = Request(tape, roots, fresh, leaves=False)
+    request.prepare()
+    with no_grad_on(tape, True):
+        found = replay.replay(request, [record.operand(tape, ct) for ct in kept])
+    if not retain:
+        request.release(free=True)
+    return [
+        None if slot is None else record.new_tensor(tape, slot, tape.instruction_of(slot).out)
+        for slot in found
+    ]
+
+
+def grad(
+    outputs: Sequence[Tensor],
+    inputs: Sequence[Tensor],
+    grad_outputs: Sequence[Tensor | None],
+    *,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+) -> list[Tensor | None]:
+    """Return the gradients of `outputs` with respect to `inputs`; see `tapegrad.autograd.grad`."""
+    cotangents = _cotangents(outputs, grad_outputs)
+    tape = _check_roots(outputs)
+    for t in inputs:
+        if not t.requires_grad:
+            raise RuntimeError("One of the differentiated Tensors does not require grad")
+    retain = create_graph if retain_graph is None else retain_graph
+    tape.evaluate()
+    roots = [record.operand(tape, t) for t in outputs]
+    for t in inputs:
+        record.operand(tape, t)
+    targets = [_target(tape, t) for t in inputs]
+    results: list[Tensor | None]
+    if create_graph:
+        results = _replayed(tape, outputs, roots, cotangents, targets, retain)
+    else:
+        seeds = [_seed_array(t, ct) for t, ct in zip(outputs, cotangents, strict=True)]
+        request = Request(tape, roots, targets, leaves=False)
+        request.prepare()
+        if not allow_unused:
+            _check_used(request, targets)
+        request.sweep(seeds)
+        request.release(free=not retain)
+        results = [
+            None if t.array is None else record.leaf_tensor(t.array, t.layout.dtype)
+            for t in targets
+        ]
+        if tape.state[nt.S_OWNED_BYTES] > tape._collect_at:
+            tape.collect()
+    if not allow_unused:
+        for i, g in enumerate(results):
+            if g is None:
+                raise RuntimeError(_unused(i))
+    return results
+
+
+def _unused(i: int) -> str:
+    return (
+        f"The differentiated Tensor at index {i} appears to not have been used in the graph. Set "
+        "allow_unused=True if this is the desired behavior."
+    )
+
+
+def _check_used(request: Request, targets: Sequence[Target]) -> None:
+    """Raise before anything is freed if an input is not reached."""
+    for i, t in enumerate(targets):
+        if t.position > request.high or not request.reached[request.root[t.slot]]:
+            raise RuntimeError(_unused(i))

@@ -1,0 +1,195 @@
+"""Interned layouts, and the geometry of loops over them.
+
+A `Layout` says how a value lies in memory: dtype, shape and strides in bytes. Equal layouts are the
+same object, so ``is`` compares them and a small integer (`Layout.id`) stands for one in native code.
+Ids 1 to 4 are the 0-d layouts of the four dtypes, in the order of their codes.
+
+`loop_geometry` turns "do this for every element of that shape" into one inner loop for a kernel and
+as few outer loops as possible.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from . import native as nt
+from .dtypes import Size, bool_, dtype, float32, float64, int64
+
+__all__ = ["LAYOUTS", "Layout", "broadcast_strides", "contiguous", "intern", "loop_geometry"]
+
+DTYPES: tuple[dtype, ...] = (float64, float32, int64, bool_)
+
+
+class Layout:
+    """How a value lies in memory; made by `intern` only.
+
+    Attributes
+    ----------
+    id : int
+        Number of the layout.
+    dtype : dtype
+    shape : Size
+    strides : tuple of int
+        Bytes from one element to the next, a dimension.
+    size, ndim : int
+        Number of elements and of dimensions.
+    span : int
+        Bytes from the first element to the end of the last.
+    is_contiguous : bool
+        Whether the elements lie one after the other in C order.
+    overlaps : bool
+        Whether elements share memory (a stride of 0).
+    """
+
+    __slots__ = (
+        "dtype", "id", "is_contiguous", "ndim", "overlaps", "shape", "size", "span", "strides",
+    )  # fmt: skip
+
+    def __init__(self, kind: dtype, shape: Size, strides: tuple[int, ...], number: int) -> None:
+        self.id = number
+        self.dtype = kind
+        self.shape = shape
+        self.strides = strides
+        self.ndim = len(shape)
+        self.size = math.prod(shape)
+        if self.size == 0:
+            self.span = 0
+        else:
+            reach = sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
+            self.span = reach + kind.itemsize
+        self.is_contiguous = strides == c_strides(shape, kind.itemsize)
+        self.overlaps = self.size > 1 and any(
+            s == 0 and n > 1 for n, s in zip(shape, strides, strict=True)
+        )
+
+    def __repr__(self) -> str:
+        dims = "x".join(map(str, self.shape)) or "scalar"
+        return f"{self.dtype.name} {dims}" + ("" if self.is_contiguous else f" {self.strides}")
+
+
+LAYOUTS: list[Layout] = []
+_interned: dict[tuple[int, tuple[int, ...], tuple[int, ...]], Layout] = {}
+_contiguous: dict[tuple[int, tuple[int, ...]], Layout] = {}
+_dtype_codes = np.zeros(1 << 12, np.uint8)
+_retired: list[np.ndarray] = []  # native code may still read from an outgrown table
+
+
+def c_strides(shape: Sequence[int], itemsize: int) -> tuple[int, ...]:
+    """Strides of a C-contiguous array; those of length-1 and empty dimensions as NumPy's."""
+    strides = [0] * len(shape)
+    step = itemsize
+    for axis in range(len(shape) - 1, -1, -1):
+        strides[axis] = step
+        step *= max(shape[axis], 1)
+    return tuple(strides)
+
+
+def intern(kind: dtype, shape: tuple[int, ...], strides: tuple[int, ...]) -> Layout:
+    """Return the layout with this dtype, shape and strides (in bytes).
+
+    Strides of dimensions with at most one element are normalised, since nothing depends on them.
+    """
+    key = (kind.code, shape, strides)
+    layout = _interned.get(key)
+    if layout is not None:
+        return layout
+    if any(n <= 1 for n in shape):
+        regular = list(strides)
+        step = kind.itemsize
+        for axis in range(len(shape) - 1, -1, -1):
+            if shape[axis] <= 1 or 0 in shape:
+                regular[axis] = step
+            step = regular[axis] * max(shape[axis], 1)
+        strides = tuple(regular)
+        normal = _interned.get((kind.code, shape, strides))
+        if normal is not None:
+            _interned[key] = normal
+            return normal
+    if not LAYOUTS:
+        LAYOUTS.append(Layout(float64, Size(), (), 0))  # id 0 stands for "no layout"
+    layout = Layout(kind, Size(shape), strides, len(LAYOUTS))
+    _register_dtype(layout)
+    LAYOUTS.append(layout)
+    _interned[key] = _interned[kind.code, shape, strides] = layout
+    return layout
+
+
+def _register_dtype(layout: Layout) -> None:
+    global _dtype_codes
+    if layout.id >= len(_dtype_codes):
+        _retired.append(_dtype_codes)
+        _dtype_codes = np.concatenate([_dtype_codes, np.zeros_like(_dtype_codes)])
+        nt.GLOBALS[nt.G_LAYOUT_DTYPE] = _dtype_codes.ctypes.data
+    _dtype_codes[layout.id] = layout.dtype.code
+
+
+nt.GLOBALS[nt.G_LAYOUT_DTYPE] = _dtype_codes.ctypes.data
+
+
+def contiguous(kind: dtype, shape: tuple[int, ...]) -> Layout:
+    """Return the C-contiguous layout of a dtype and shape."""
+    key = (kind.code, shape)
+    layout = _contiguous.get(key)
+    if layout is None:
+        layout = intern(kind, tuple(shape), c_strides(shape, kind.itemsize))
+        _contiguous[key] = layout
+    return layout
+
+
+SCALARS = tuple(contiguous(kind, ()) for kind in DTYPES)
+
+
+def broadcast_strides(layout: Layout, shape: Sequence[int]) -> tuple[int, ...]:
+    """Strides with which `layout` runs over the larger `shape`: 0 along broadcast dimensions."""
+    missing = len(shape) - layout.ndim
+    own = tuple(
+        0 if n == 1 and m != 1 else s
+        for n, s, m in zip(layout.shape, layout.strides, shape[missing:], strict=True)
+    )
+    return (0,) * missing + own
+
+
+def loop_geometry(
+    shape: Sequence[int], strides: Sequence[Sequence[int]]
+) -> tuple[int, tuple[int, ...], tuple[int, ...], tuple[tuple[int, ...], ...]]:
+    """Order and merge the dimensions of an elementwise loop.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        The iteration space.
+    strides : sequence of sequences of int
+        For each operand its byte strides over that space.
+
+    Returns
+    -------
+    count : int
+        Length of the inner loop.
+    inner : tuple of int
+        Stride of each operand in the inner loop.
+    outer_shape : tuple of int
+    outer_strides : tuple of tuples
+        For each outer dimension the stride of each operand.
+    """
+    if 0 in shape:
+        return 0, (0,) * len(strides), (), ()
+    dims = [
+        (n, tuple(s[axis] for s in strides)) for axis, n in enumerate(shape) if n != 1
+    ]
+    # Largest strides outermost, as NumPy's iterator does; stable, so C order stays C order.
+    dims.sort(key=lambda d: -sum(abs(s) for s in d[1]))
+    merged: list[tuple[int, tuple[int, ...]]] = []
+    for n, step in dims:
+        if merged:
+            m, previous = merged[-1]
+            if all(p == s * n for p, s in zip(previous, step, strict=True)):
+                merged[-1] = (m * n, step)
+                continue
+        merged.append((n, step))
+    if not merged:
+        return 1, (0,) * len(strides), (), ()
+    count, inner = merged.pop()
+    return count, inner, tuple(n for n, _ in merged), tuple(s for _, s in merged)

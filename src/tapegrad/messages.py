@@ -1,0 +1,61 @@
+"""PyTorch's texts for what has to be said in more than one place."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+__all__ = ["FREED", "NO_GRAD_FN", "check_grad_assignment", "warn_non_leaf_grad"]
+
+FREED = (
+    "Trying to backward through the graph a second time (or directly access saved tensors after they "
+    "have already been freed). Saved intermediate values of the graph are freed when you call "
+    ".backward() or autograd.grad(). Specify retain_graph=True if you need to backward through the "
+    "graph a second time or if you need to access saved tensors after calling backward."
+)
+NO_GRAD_FN = "element {} of tensors does not require grad and does not have a grad_fn"
+STALE = (
+    "one of the variables needed for gradient computation has been modified by an inplace operation: "
+    "[{kind} {shape}]{origin}, is at version {version}; expected version {expected} instead. Hint: "
+    "enable anomaly detection to find the operation that failed to compute its gradient, with "
+    "torch.autograd.set_detect_anomaly(True, check_nan=False)."
+)
+LEAF_IN_PLACE = "a leaf Variable that requires grad is being used in an in-place operation."
+LEAF_VIEW_IN_PLACE = (
+    "a view of a leaf Variable that requires grad is being used in an in-place operation."
+)
+
+
+def warn_non_leaf_grad() -> None:
+    """Warn that ``.grad`` of a tensor that is not a leaf stays None."""
+    warnings.warn(
+        "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its .grad "
+        "attribute won't be populated during autograd.backward(). If you indeed want the .grad field "
+        "to be populated for a non-leaf Tensor, use .retain_grad() on the non-leaf Tensor. If you "
+        "access the non-leaf Tensor by mistake, make sure you access the leaf Tensor instead. See "
+        "github.com/pytorch/pytorch/pull/30531 for more informations.",
+        UserWarning,
+        stacklevel=4,
+    )
+
+
+def check_grad_assignment(tensor: Any, value: Any) -> None:
+    """Raise PyTorch's errors for a gradient that does not fit."""
+    if not hasattr(value, "_layout_id"):
+        raise TypeError(
+            f"assigned grad expected to be a Tensor or None but got grad of type "
+            f"{type(value).__name__}"
+        )
+    if value is tensor:
+        raise RuntimeError("can't assign Variable as its own grad")
+    if value.dtype is not tensor.dtype:
+        raise RuntimeError(
+            f"attempting to assign a gradient with dtype '{value.dtype.name}' to a tensor with "
+            f"dtype '{tensor.dtype.name}'. The gradient must match the tensor's dtype"
+        )
+    if value.shape != tensor.shape:
+        raise RuntimeError(
+            f"attempting to assign a gradient of size '{list(value.shape)}' to a tensor of size "
+            f"'{list(tensor.shape)}'. Please ensure that the gradient and the tensor are the same "
+            "size"
+        )

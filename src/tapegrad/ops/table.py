@@ -1,0 +1,152 @@
+"""What a row of the op table is.
+
+A row says everything about an op in one place: how its result looks and which kernels compute it
+(`lower`), its derivative (`vjp`), PyTorch's name for it, and from where its tests draw operands
+(`domain`). Rows are made with `op` by the files of this folder, one a family, and found in `TABLE`.
+
+A VJP is written once, in terms of ops, as ``vjp(ct, *operands, out, **attrs)``; it returns one
+cotangent an operand (a single one for an op with one operand), or None where there is none. It does
+not sum over broadcast dimensions: the sweep does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import native as nt
+from ..dtypes import bool_, dtype, float32, float64, int64
+from ..kernels import ufunc_loop
+from ..layouts import Layout, broadcast_strides, contiguous
+from ..programs import ARGS, Operand, Step, arg
+
+__all__ = ["TABLE", "Lowered", "Op", "elementwise", "op", "out_operand"]
+
+
+class Lowered(NamedTuple):
+    """An op on given layouts: layouts of its results, steps, bytes of scratch memory."""
+
+    outs: tuple[Layout, ...]
+    steps: tuple[Step, ...]
+    scratch: int = 0
+
+
+Lowering = Callable[["Op", tuple[Layout, ...], dict[str, Any]], Lowered]
+
+
+@dataclass(slots=True, eq=False)
+class Op:
+    """A row of the table.
+
+    Attributes
+    ----------
+    name : str
+    code : int
+        The opcode.
+    lower : callable
+        ``lower(op, layouts, attrs)`` checks operands and returns a `Lowered`.
+    vjp : callable or None
+        The derivative; None if the result does not depend on the operands smoothly.
+    grad_fn : str
+        PyTorch's name of the node.
+    loop : numpy.ufunc or None
+        The ufunc whose loops compute an elementwise op.
+    kind : int
+        COMPUTE, VIEW, ... (see native.py).
+    result : str
+        For elementwise ops: ``"same"``, ``"bool"`` or ``"float"``, the dtype of the result.
+    expr : str or None
+        The op as a numba expression over a, b, c, for fused kernels.
+    domain : str
+        Where the tests draw operands from: ``"real"``, ``"positive"``, ``"unit"`` ...
+    arity : int
+        Number of tensor operands, 0 if it varies.
+    torch : str or None
+        Name of PyTorch's function for the tests, None if it has none.
+    """
+
+    name: str
+    code: int
+    lower: Lowering
+    vjp: Callable[..., Any] | None = None
+    grad_fn: str = ""
+    loop: np.ufunc | None = None
+    kind: int = nt.COMPUTE
+    result: str = "same"
+    expr: str | None = None
+    domain: str = "real"
+    arity: int = 1
+    torch: str | None = None
+    sample: Callable[..., Any] | None = None
+    doc: str = ""
+    extras: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}>"
+
+
+TABLE: dict[str, Op] = {}
+#: opcode of integer indexing, which native recording knows by number (handle.py)
+SELECT_CODE = 1
+BY_CODE: list[Op | None] = [None, None]
+
+
+def op(name: str, **row: Any) -> Op:
+    """Add a row to the table."""
+    assert name not in TABLE, f"op {name} is in the table already"
+    row.setdefault("lower", elementwise)
+    row.setdefault("grad_fn", name.title().replace("_", "") + "Backward0")
+    row.setdefault("torch", name)
+    code = row.pop("code", len(BY_CODE))
+    entry = Op(name=name, code=code, **row)
+    TABLE[name] = entry
+    if code < len(BY_CODE):
+        BY_CODE[code] = entry
+    else:
+        BY_CODE.append(entry)
+    return entry
+
+
+def out_operand(nargs: int, layout: Layout, number: int = 0, offset: int = 0) -> Operand:
+    """Result `number` of a statement with `nargs` operands, over its own shape."""
+    return Operand(ARGS + nargs + number, offset, layout.strides)
+
+
+def loop_dtypes(entry: Op, kind: dtype) -> tuple[dtype, ...]:
+    """Dtypes of operands and result of an elementwise op on operands of dtype `kind`."""
+    result = {"same": kind, "bool": bool_, "float": kind}[entry.result]
+    return (kind,) * entry.arity + (result,)
+
+
+def elementwise(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
+    """Lower an op that NumPy's loop of a ufunc computes element by element."""
+    assert entry.loop is not None
+    kind = layouts[-1].dtype
+    types = loop_dtypes(entry, kind)
+    shape = np.broadcast_shapes(*(x.shape for x in layouts))
+    out = contiguous(types[-1], shape)
+    kernel = ufunc_loop(entry.loop, types)
+    operands = [arg(i, broadcast_strides(x, shape)) for i, x in enumerate(layouts)]
+    operands.append(out_operand(len(layouts), out))
+    return Lowered((out,), (Step(kernel, shape, tuple(operands)),))
+
+
+def copy_loop(kind: dtype) -> tuple[int, int]:
+    """Loop that copies elements of dtype `kind`: the ufunc ``positive`` (as bytes for bool)."""
+    return ufunc_loop(np.positive, (kind, kind))
+
+
+def is_float(layout: Layout) -> bool:
+    """Whether values of this layout can be active."""
+    return layout.dtype in (float64, float32)
+
+
+def sizes(layouts: Sequence[Layout]) -> str:
+    """Shapes of operands, for error texts."""
+    return ", ".join(str(list(x.shape)) for x in layouts)
+
+
+__all__ += ["BY_CODE", "bool_", "copy_loop", "float32", "float64", "int64", "is_float", "sizes"]

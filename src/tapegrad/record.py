@@ -1,0 +1,393 @@
+"""Recording from Python: operands, promotion of dtypes, statements, in-place writes.
+
+Native recording (handle.py) takes the common cases; everything else passes through here. `apply`
+records any op of the table on tensors; `binary` and `unary` add PyTorch's promotion and Python scalars;
+`view` records a view; `write` and `accumulate` are the two in-place statements that all in-place
+methods are made of.
+
+Every function makes room first (`Tape.make_room`, which may collect and so renumber slots) and reads
+slots after that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import native as nt
+from .dtypes import bool_, dtype, get_default_dtype, int64, result_type
+from .errors import TapeError
+from .handle import bind_handle, new_handle_object
+from .instructions import LARGE, Instruction, instruction, remember, view_instruction
+from .layouts import LAYOUTS, Layout, contiguous
+from .ops.table import TABLE, Op
+from .tape import Tape, array_layout, current_tape, slot_of, tape_at
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
+
+__all__ = [
+    "Storage", "accumulate", "apply", "binary", "cast", "layout_of", "leaf_tensor", "operand",
+    "result_dtype", "scalar_tensor", "storage_of", "unary", "view", "write",
+]  # fmt: skip
+
+
+class Storage:
+    """What a leaf (or a tensor whose gradient is retained) owns beside its slot.
+
+    Attributes
+    ----------
+    array : numpy.ndarray or None
+        A leaf's memory.
+    grad : Tensor or None
+    leaf : bool
+        Whether this belongs to a leaf (otherwise to a tensor with `retain_grad`).
+    """
+
+    __slots__ = ("__weakref__", "array", "grad", "leaf", "source")
+
+    def __init__(self, array: np.ndarray | None, *, leaf: bool, source: Any = None) -> None:
+        self.array = array
+        self.grad: Tensor | None = None
+        self.leaf = leaf
+        self.source = source  # keeps alive what the array's memory belongs to
+
+
+def _tensor_type() -> Any:
+    return _types[0]
+
+
+_types: list[Any] = []  # the Tensor type; tensor.py puts it here
+
+
+def set_tensor_type(kind: Any) -> None:
+    """Called once by tensor.py, which imports this module."""
+    _types.append(kind)
+
+
+def is_tensor(value: object) -> bool:
+    """Whether a value is a Tensor."""
+    return isinstance(value, _types[0])
+
+
+def storage_of(tensor: Tensor) -> Storage | None:
+    """The storage of a leaf or of a tensor that retains its gradient."""
+    try:
+        return tensor._meta
+    except AttributeError:  # native recording leaves it unset
+        return None
+
+
+def layout_of(tensor: Tensor) -> Layout:
+    """How a tensor lies in memory."""
+    return LAYOUTS[tensor._layout_id]
+
+
+# --------------------------------------------------------------------------- making tensors
+def new_tensor(tape: Tape, slot: int, layout: Layout, kind: Any = None) -> Tensor:
+    """A handle of a slot."""
+    if tape.state[nt.S_HANDLE_FREE] < 0:
+        tape.make_room(collect=False)
+    tensor = new_handle_object(tape.pointer, slot, layout.id)
+    if kind is not None and kind is not _types[0]:
+        tensor.__class__ = kind
+    return tensor  # type: ignore[no-any-return]
+
+
+def leaf_tensor(
+    array: np.ndarray, kind: dtype, *, requires_grad: bool = False, source: Any = None,
+    visible: bool = False,
+) -> Tensor:  # fmt: skip
+    """A leaf over an array's memory.
+
+    Parameters
+    ----------
+    array : numpy.ndarray
+        The memory; it is not copied.
+    kind : dtype
+    requires_grad : bool
+    source : object
+        What the memory belongs to, if not to the array.
+    visible : bool
+        Whether others see the memory (`from_numpy`).
+    """
+    tape = current_tape()
+    tape.make_room()
+    storage = Storage(array, leaf=True, source=source)
+    layout = array_layout(array, kind)
+    slot = tape.bind(array, layout, active=requires_grad, keep=storage)
+    if visible:
+        tape.flags[slot] |= nt.VISIBLE
+    tensor = new_tensor(tape, slot, layout)
+    tensor._meta = storage
+    return tensor
+
+
+def bind_to(tensor: Tensor, tape: Tape, slot: int, layout: Layout) -> None:
+    """Bind an unbound handle (of `Tensor.__new__`) to a slot."""
+    if tape.state[nt.S_HANDLE_FREE] < 0:
+        tape.make_room(collect=False)
+    bind_handle(id(tensor), tape.pointer, slot, layout.id)
+
+
+def scalar_tensor(value: float | int | bool, kind: dtype | None = None) -> Tensor:
+    """A passive 0-d tensor of a Python number."""
+    if kind is None:
+        if isinstance(value, bool | np.bool_):
+            kind = bool_
+        elif isinstance(value, int | np.integer):
+            kind = int64
+        else:
+            kind = get_default_dtype()
+    try:
+        array = np.array(value, kind.np)
+    except OverflowError:
+        raise RuntimeError(
+            f"value cannot be converted to type {kind.name} without overflow"
+        ) from None
+    return leaf_tensor(array, kind)
+
+
+# --------------------------------------------------------------------------- operands
+def operand(tape: Tape, tensor: Tensor) -> int:
+    """Slot of a tensor on `tape`.
+
+    Raises
+    ------
+    TapeError
+        If the tensor is on another thread's tape and cannot be taken over.
+    """
+    if tensor._state == tape.pointer:
+        return slot_of(tape, tensor)
+    if tensor._state == 0:
+        raise TapeError("this tensor was not initialised; make tensors with tapegrad.tensor(...)")
+    other = tape_at(tensor._state)
+    storage = storage_of(tensor)
+    slot = slot_of(other, tensor)
+    if storage is not None and storage.leaf:
+        for known, keep in tape.owned.items():
+            if keep is storage:
+                return known
+        active = bool(other.flags[slot] & nt.ACTIVE)
+        assert storage.array is not None
+        bound = tape.bind(storage.array, layout_of(tensor), active=active, keep=storage)
+        tape.flags[bound] |= other.flags[slot] & nt.VISIBLE
+        return bound
+    if other.is_active(slot) or (other.owner.is_alive() and slot >= other.done):
+        raise TapeError(
+            f"a tensor recorded by thread {other.owner.name!r} is used in another thread, whose tape "
+            "does not hold its graph; compute and differentiate in one thread, or pass "
+            "tensor.detach().clone() after reading its value there"
+        )
+    value = other.value(slot, layout_of(tensor))
+    return tape.bind(value, array_layout(value, tensor.dtype), active=False)
+
+
+def check_tensors(name: str, tensors: Sequence[Any]) -> None:
+    """Raise PyTorch's TypeError unless all are Tensors."""
+    for i, t in enumerate(tensors):
+        if not isinstance(t, _types[0]):
+            what = "input" if i == 0 else "other"
+            raise TypeError(
+                f"{name}(): argument '{what}' (position {i + 1}) must be Tensor, "
+                f"not {type(t).__name__}"
+            )
+
+
+def finish(tape: Tape, made: Instruction, slot: int) -> Tensor:
+    """The handle of a statement just appended; evaluates first where that cannot wait."""
+    if tape.state[nt.S_EAGER] or made.out.span >= LARGE:
+        try:
+            tape.evaluate()
+            tape.check_value(slot)
+        except MemoryError:
+            tape.undo(slot)
+            raise
+    return new_tensor(tape, slot, made.out)
+
+
+def apply(entry: Op, tensors: Sequence[Tensor], **attrs: Any) -> Tensor:
+    """Record an op on tensors of matching dtypes.
+
+    Parameters
+    ----------
+    entry : Op
+    tensors : sequence of Tensor
+    **attrs
+        Attributes of the op; hashable.
+
+    Returns
+    -------
+    Tensor
+        The (first) result.
+
+    Raises
+    ------
+    RuntimeError, TypeError, IndexError, ValueError
+        What the op says of operands that do not fit; nothing is recorded then.
+    """
+    made = instruction(entry, tuple([layout_of(t) for t in tensors]), **attrs)
+    tape = current_tape()
+    tape.make_room(1, len(tensors) + 8)
+    slot = tape.append(made, [operand(tape, t) for t in tensors])
+    return finish(tape, made, slot)
+
+
+def apply_multiple(entry: Op, tensors: Sequence[Tensor], **attrs: Any) -> tuple[Tensor, ...]:
+    """Record an op with several results."""
+    first = apply(entry, tensors, **attrs)
+    made = instruction(entry, tuple([layout_of(t) for t in tensors]), **attrs)
+    tape = current_tape()
+    slot = slot_of(tape, first)
+    rest = [new_tensor(tape, slot + j, made.outs[j]) for j in range(1, len(made.outs))]
+    return (first, *rest)
+
+
+# --------------------------------------------------------------------------- promotion
+_CATEGORY = {2: 1, 3: 0}  # bool < integer < floating
+
+
+def _category(kind: dtype) -> int:
+    return _CATEGORY.get(kind.code, 2)
+
+
+def _number_dtype(value: object) -> dtype:
+    if isinstance(value, bool | np.bool_):
+        return bool_
+    if isinstance(value, int | np.integer):
+        return int64
+    return get_default_dtype()
+
+
+def result_dtype(values: Sequence[Any]) -> dtype:
+    """Dtype that tensors and Python numbers promote to, as ``torch.result_type``.
+
+    Operands with dimensions rank before 0-d tensors, and these before Python numbers; a lower rank
+    counts only where its category (bool, integer, floating) is higher.
+    """
+    ranks: list[dtype | None] = [None, None, None]
+    for v in values:
+        if isinstance(v, _types[0]):
+            layout = layout_of(v)
+            rank, kind = (0 if layout.ndim else 1), layout.dtype
+        else:
+            rank, kind = 2, _number_dtype(v)
+        known = ranks[rank]
+        ranks[rank] = kind if known is None else result_type(known, kind)
+    result: dtype | None = None
+    for candidate in ranks:
+        if candidate is None:
+            continue
+        if result is None or _category(candidate) > _category(result):
+            result = candidate
+    assert result is not None
+    return result
+
+
+def cast(tensor: Tensor, kind: dtype) -> Tensor:
+    """The tensor in dtype `kind`, itself if it is that already."""
+    if layout_of(tensor).dtype is kind:
+        return tensor
+    return apply(TABLE["to"], (tensor,), dtype=kind)
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is a Python or NumPy number."""
+    return isinstance(value, int | float | np.number | np.bool_) and not isinstance(value, complex)
+
+
+def _as_operand(value: Any, kind: dtype) -> Tensor:
+    if isinstance(value, _types[0]):
+        return cast(value, kind)
+    tape = current_tape()
+    tape.make_room()
+    if kind is int64 and not -(2**63) <= int(value) < 2**63:
+        raise RuntimeError("value cannot be converted to type int64_t without overflow")
+    slot = tape.constant(value.item() if isinstance(value, np.generic) else value, kind)
+    return new_tensor(tape, slot, contiguous(kind, ()))
+
+
+def binary(entry: Op, a: Any, b: Any) -> Tensor:
+    """Record an elementwise op with two operands, promoting dtypes and taking Python numbers.
+
+    Raises
+    ------
+    RuntimeError
+        If the shapes do not broadcast.
+    """
+    kind = result_dtype((a, b))
+    if entry.result == "float" and not kind.is_floating_point:
+        kind = get_default_dtype()
+    a, b = _as_operand(a, kind), _as_operand(b, kind)
+    shapes = layout_of(a), layout_of(b)
+    made = instruction(entry, shapes)
+    remember(made)
+    tape = current_tape()
+    tape.make_room()
+    slot = tape.append(made, (operand(tape, a), operand(tape, b)))
+    return finish(tape, made, slot)
+
+
+def unary(entry: Op, a: Tensor) -> Tensor:
+    """Record an elementwise op with one operand."""
+    kind = layout_of(a).dtype
+    if entry.result == "float" and not kind.is_floating_point:
+        a = cast(a, get_default_dtype())
+    made = instruction(entry, (layout_of(a),))
+    remember(made)
+    tape = current_tape()
+    tape.make_room()
+    slot = tape.append(made, (operand(tape, a),))
+    return finish(tape, made, slot)
+
+
+# --------------------------------------------------------------------------- views and in-place writes
+def view(
+    entry: Op, tensor: Tensor, shape: Sequence[int], strides: Sequence[int], offset: int = 0
+) -> Tensor:
+    """Record a view.
+
+    Parameters
+    ----------
+    entry : Op
+        A row of ops/view.py; it gives the name.
+    tensor : Tensor
+    shape, strides : sequence of int
+        Of the result; strides in bytes.
+    offset : int
+        Bytes from the tensor's first element to the result's.
+    """
+    made = view_instruction(entry, layout_of(tensor), tuple(shape), tuple(strides))
+    tape = current_tape()
+    tape.make_room()
+    slot = tape.append_view(made, operand(tape, tensor), offset)
+    return new_tensor(tape, slot, made.out)
+
+
+def in_place(entry: Op, target: Tensor, source: Tensor) -> int:
+    """Append an in-place statement; return its slot."""
+    made = instruction(entry, (layout_of(target), layout_of(source)))
+    tape = current_tape()
+    tape.make_room()
+    slot = tape.append(made, (operand(tape, target), operand(tape, source)))
+    tape.note_write(slot)
+    if tape.state[nt.S_EAGER]:
+        tape.evaluate()
+    return slot
+
+
+def write(target: Tensor, source: Tensor) -> int:
+    """Record that `source`, broadcast, overwrites `target`."""
+    return in_place(TABLE["copy_"], target, source)
+
+
+def accumulate(target: Tensor, source: Tensor) -> int:
+    """Record that `source`, broadcast, is added to `target`."""
+    return in_place(TABLE["accumulate_"], target, source)
+
+
+def rebind(tensor: Tensor, tape: Tape, slot: int) -> None:
+    """Let a handle refer to another slot of the same layout."""
+    tape._handles[tensor._handle] = slot

@@ -1,0 +1,103 @@
+"""What has to be measured in a process of its own; each probe prints one JSON object.
+
+    python probes.py start MODULE                      import, and time of day of the first gradient
+    python probes.py memory MODULE MODE ITERATIONS     resident memory of an endless loop
+    python probes.py bytes MODULE STATEMENTS           memory a scalar statement
+
+MODULE is tapegrad, torch, or `limit` for numba alone. Imports are late: they are what is measured.
+"""
+
+import importlib
+import json
+import sys
+import time
+from typing import Any
+
+
+def start(module: str) -> dict[str, Any]:
+    begin = time.perf_counter()
+    if module == "limit":
+        importlib.import_module("numba")
+        imported = time.perf_counter() - begin
+        import probe_limit
+
+        gradient = probe_limit.first_gradient([1.0, 2.0, 3.0])
+    else:
+        xp = importlib.import_module(module)
+        imported = time.perf_counter() - begin
+        x = xp.tensor([1.0, 2.0, 3.0], dtype=xp.float64, requires_grad=True)
+        (xp.sin(x) * x).sum().backward()
+        gradient = x.grad.tolist()
+    finished = time.time()
+    return {"import": imported, "finished": finished, "gradient": gradient}
+
+
+def resident() -> int:
+    """Return this process's resident memory in bytes (Linux)."""
+    import gc
+    import resource
+
+    gc.collect()
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+
+def memory(module: str, mode: str, iterations: str) -> dict[str, Any]:
+    xp = importlib.import_module(module)
+    x = xp.tensor(1.5, dtype=xp.float64, requires_grad=True)
+    data = [0.5 + 0.1 * i for i in range(50)]
+
+    def grad(_: int) -> None:
+        (xp.sin(x * x) + x).backward()
+        x.grad = None
+
+    def no_grad(_: int) -> None:
+        with xp.no_grad():
+            xp.sin(x * x) + x
+
+    def dropped(_: int) -> None:
+        xp.sin(x * x) + x
+
+    def evaluated(_: int) -> None:
+        (xp.sin(x * x) + x).item()
+
+    def vectors(i: int) -> None:
+        leaf = xp.tensor(data[: 1 + i % 50], dtype=xp.float64, requires_grad=True)
+        (leaf * leaf).sum().backward()
+
+    steps = {f.__name__: f for f in (grad, no_grad, dropped, evaluated, vectors)}
+    step, first = steps[mode], 0
+    for i in range(int(iterations)):
+        step(i)
+        if i == 999:
+            first = resident()
+    return {"first": first, "last": resident()}
+
+
+def bytes_(module: str, statements: str) -> dict[str, Any]:
+    xp = importlib.import_module(module)
+
+    def record(n: int) -> Any:
+        x = xp.tensor(1.0001, dtype=xp.float64, requires_grad=True)
+        y = x
+        for _ in range(n // 2):
+            y = y * x
+            y = xp.sin(y)
+        y.backward(retain_graph=True)
+        return x, y
+
+    record(1_000)
+    before = resident()
+    kept = record(int(statements))
+    figures = {"resident": (resident() - before) / int(statements)}
+    if hasattr(xp, "current_tape"):
+        stats = xp.current_tape().stats()
+        figures["statements"] = stats["statements"]
+        figures["tape"] = stats["bytes"] / stats["statements"]
+    assert kept[0].grad is not None
+    return figures
+
+
+if __name__ == "__main__":
+    probe = {"start": start, "memory": memory, "bytes": bytes_}[sys.argv[1]]
+    print(json.dumps(probe(*sys.argv[2:])))
