@@ -201,6 +201,7 @@ class Request:
     def release(self, *, free: bool) -> None:
         """Give adjoints back; with `free`, residuals of what was swept count as freed."""
         sweep.release(self.tape.pointer, self.pointer, int(free))
+        self.tape.checked()
 
 
 class _Buffer:
@@ -330,7 +331,7 @@ def backward(
     found: list[tuple[Storage, np.ndarray]] = []
     if wanted is None:
         for slot, storage in tape.owned.items():
-            if slot <= request.high and request.adjoint[slot] and isinstance(storage, Storage):
+            if slot <= request.high and request.adjoint[slot] and tape.wants_grad(slot):
                 array = request.leaf_adjoint(slot, tape.instruction_of(slot).out)
                 assert array is not None
                 found.append((storage, array))
@@ -402,7 +403,7 @@ def _replay(
 ) -> None:  # fmt: skip
     if leaves:
         for slot, storage in list(tape.owned.items()):
-            if isinstance(storage, Storage) and tape.is_active(slot) and slot <= max(roots):
+            if slot <= max(roots) and tape.wants_grad(slot):
                 targets.append(_slot_target(tape, slot, tape.instruction_of(slot).out))
                 storages.append(storage)
     results = _replayed(tape, tensors, roots, cotangents, targets, retain)

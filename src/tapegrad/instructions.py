@@ -70,7 +70,8 @@ class Instruction:
     @property
     def grad_fn(self) -> str:
         """PyTorch's name of the node."""
-        return self.op.grad_fn
+        name = self.op.grad_fn
+        return name if isinstance(name, str) else name(self)
 
     def __repr__(self) -> str:
         return f"<instruction {self.id} {self.op.name} {self.layouts} {self.attrs}>"
@@ -139,9 +140,13 @@ LEAF = op("leaf", kind=nt.LEAF, lower=_no_steps, grad_fn="AccumulateGrad", arity
 OUTPUT = op("output", kind=nt.OUTPUT, lower=_no_steps, torch=None)
 
 
-def leaf(layout: Layout) -> Instruction:
-    """Return the instruction of a leaf (or constant) with this layout."""
-    return instruction(LEAF, (), layout=layout)
+def leaf(layout: Layout, requires_grad: bool = False) -> Instruction:
+    """Return the instruction of a leaf (or constant) with this layout.
+
+    That a leaf requires grad is said here as well as by its ACTIVE flag, since a passive leaf becomes
+    active when something active is written into it.
+    """
+    return instruction(LEAF, (), layout=layout, requires_grad=requires_grad)
 
 
 def view_instruction(

@@ -25,8 +25,8 @@ from __future__ import annotations
 import ctypes
 import struct
 import threading
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -239,7 +239,7 @@ class Tape:
         keep : object, optional
             What the tape keeps alive with the slot, `array` if not given.
         """
-        slot = self.append(leaf(layout), ())
+        slot = self.append(leaf(layout, active), ())
         self.address[slot] = array.ctypes.data
         self.flags[slot] = nt.EXTERNAL | (nt.ACTIVE if active else 0)
         self.owned[slot] = array if keep is None else keep
@@ -287,6 +287,10 @@ class Tape:
         """Whether a slot takes part in differentiation."""
         return bool(self.flags[self.root[slot]] & nt.ACTIVE)
 
+    def wants_grad(self, slot: int) -> bool:
+        """Whether a slot is a leaf that requires grad."""
+        return bool(self.instruction_of(slot).attrs.get("requires_grad"))
+
     # ------------------------------------------------------------------ values
     def evaluate(self) -> None:
         """Run the forward sweep over the pending statements.
@@ -300,6 +304,7 @@ class Tape:
         if s[nt.S_DONE] < s[nt.S_COUNT]:
             failed = sweep.forward(self.pointer)
             s[nt.S_EAGER] = 0
+            self.checked()
             if failed:
                 raise MemoryError(self._out_of_memory(failed))
 
@@ -393,6 +398,7 @@ class Tape:
         capacity = int(s[nt.S_CAPACITY])
         if capacity > 1 << 16 and 16 * int(s[nt.S_COUNT]) < capacity:
             self._allocate(max(1 << 16, 4 * int(s[nt.S_COUNT])))
+        self.checked()
 
     def _renumber_writes(self, new: np.ndarray) -> None:
         kept = np.cumsum(new >= 0) - 1  # last kept slot at or before each old one, renumbered
@@ -441,6 +447,19 @@ class Tape:
 
     def __repr__(self) -> str:
         return f"<tapegrad.Tape of {len(self)} statements, {self.count - self.done} pending>"
+
+    def __str__(self) -> str:
+        return repr(self) if Tape.formatter is None else Tape.formatter(self)
+
+    #: what ``print(tape)`` shows (display/tape_text.py)
+    formatter: ClassVar[Callable[[Tape], str] | None] = None
+    #: run on the tape after every sweep and collection, if set (verify.py)
+    check: ClassVar[Callable[[Tape], None] | None] = None
+
+    def checked(self) -> None:
+        """Run the verifier, where it was asked for."""
+        if Tape.check is not None:
+            Tape.check(self)
 
 
 def array_at(address: int, layout: Layout, keep: object = None) -> np.ndarray:

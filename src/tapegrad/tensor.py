@@ -9,15 +9,17 @@ Start reading at `_make_base` (how the op table becomes operators), then at the 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from . import engine, handle, messages, record
+from . import display, engine, handle, messages, node, record
 from . import native as nt
-from .dtypes import Size, dtype
-from .functions import creation, indexing, leaf, registry
+from .display.tape_text import format_tape
+from .dtypes import Size, dtype, from_numpy_dtype, get_default_dtype
+from .functions import creation, indexing, inplace, leaf, registry
 from .ops import all_rows
 from .layouts import LAYOUTS
 from .ops.table import TABLE, Op
@@ -251,6 +253,22 @@ class Tensor(_Base):  # type: ignore[misc]
             )
         return bool((self == element).any())
 
+    def _print_options(self) -> dict[str, Any]:
+        """What printing needs to know beside the values."""
+        made = self.grad_fn
+        return {
+            "dtype": self.dtype,
+            "default_dtype": get_default_dtype(),
+            "requires_grad": self.requires_grad,
+            "grad_fn": None if made is None else made.name(),
+        }
+
+    def __repr__(self) -> str:
+        return display.format_tensor(self._array(), **self._print_options())
+
+    def __format__(self, spec: str) -> str:
+        return display.format_spec(self._array(), spec, **self._print_options())
+
     # ------------------------------------------------------------------ torch's autograd
     @property
     def requires_grad(self) -> bool:
@@ -337,6 +355,17 @@ class Tensor(_Base):  # type: ignore[misc]
     @grad.deleter
     def grad(self) -> None:
         self.grad = None
+
+    @property
+    def grad_fn(self) -> node.Node | None:
+        """The statement that made it, under PyTorch's name; None for a leaf."""
+        return node.node_of(self)
+
+    @property
+    def volatile(self) -> bool:
+        """Removed from PyTorch in 0.4; False, with a warning."""
+        warnings.warn("volatile was removed (Variable.volatile is always False)", stacklevel=2)
+        return False
 
     def backward(
         self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False,
@@ -436,8 +465,6 @@ class Tensor(_Base):  # type: ignore[misc]
 
 
 def _rebuild(array: np.ndarray, requires_grad: bool) -> Tensor:
-    from .dtypes import from_numpy_dtype
-
     return record.leaf_tensor(array, from_numpy_dtype(array.dtype), requires_grad=requires_grad)
 
 
@@ -453,5 +480,6 @@ def _attach() -> None:
 
 
 _attach()
+Tape.formatter = format_tape
 record.set_tensor_type(Tensor)
 nt.GLOBALS[nt.G_TENSOR] = id(Tensor)

@@ -1,0 +1,193 @@
+"""``grad`` and ``backward`` with PyTorch's arguments, and `Variable`."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from .. import engine, record
+from ..errors import UnsupportedError
+from ..functions.registry import FUNCTIONS
+from ..tensor import Tensor
+
+__all__ = ["Variable", "backward", "grad"]
+
+
+def _sequence(values: Any) -> tuple[Any, ...]:
+    return (values,) if record.is_tensor(values) else tuple(values)
+
+
+def _matching(values: Any, count: int, name: str) -> tuple[Any, ...]:
+    """Cotangents for `count` tensors; None stands for none given."""
+    if values is None:
+        return (None,) * count
+    given = (values,) if record.is_tensor(values) else tuple(values)
+    if len(given) != count:
+        raise RuntimeError(f"got {count} tensors and {len(given)} gradients")
+    return given
+
+
+def backward(
+    tensors: Any,
+    grad_tensors: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    grad_variables: Any = None,
+    inputs: Any = None,
+) -> None:
+    """Add the gradients of the sum of `tensors` to the ``grad`` of the graph's leaves.
+
+    Parameters
+    ----------
+    tensors : Tensor or sequence of Tensor
+        Roots of the graph.
+    grad_tensors : Tensor or sequence of (Tensor or None), optional
+        A cotangent a root, of its shape; not needed for one-element roots.
+    retain_graph : bool, optional
+        Keep the residuals for another backward; by default as `create_graph`.
+    create_graph : bool
+        Record the backward pass, so that it can be differentiated.
+    grad_variables : optional
+        Deprecated name of `grad_tensors`.
+    inputs : Tensor or sequence of Tensor, optional
+        Accumulate into these only.
+
+    Raises
+    ------
+    RuntimeError
+        PyTorch's errors, with its texts.
+    """
+    if grad_variables is not None:
+        warnings.warn(
+            "`grad_variables` is deprecated. Use `grad_tensors` instead.",
+            FutureWarning,
+            stacklevel=2,
+        )
+        if grad_tensors is not None:
+            raise RuntimeError(
+                "`grad_tensors` and `grad_variables` (deprecated) arguments both passed to "
+                "`backward()`. Please only use `grad_tensors`."
+            )
+        grad_tensors = grad_variables
+    roots = _sequence(tensors)
+    cotangents = _matching(grad_tensors, len(roots), "grad_tensors")
+    engine.backward(
+        roots, cotangents, retain_graph=retain_graph, create_graph=create_graph, inputs=inputs
+    )
+
+
+def grad(
+    outputs: Any,
+    inputs: Any,
+    grad_outputs: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    only_inputs: bool = True,
+    allow_unused: bool | None = None,
+    is_grads_batched: bool = False,
+    materialize_grads: bool = False,
+) -> Any:
+    """Return the gradients of the sum of `outputs` with respect to `inputs`.
+
+    Parameters
+    ----------
+    outputs : Tensor or sequence of Tensor
+    inputs : Tensor, sequence of Tensor, or dict of Tensor
+    grad_outputs : Tensor or sequence of (Tensor or None), optional
+        A cotangent an output, of its shape; not needed for one-element outputs.
+    retain_graph : bool, optional
+        Keep the residuals for another pass; by default as `create_graph`.
+    create_graph : bool
+        Record the pass, so that its results can be differentiated.
+    only_inputs : bool
+        Deprecated and ignored, as in PyTorch.
+    allow_unused : bool, optional
+        Return None for inputs that the outputs do not depend on, instead of raising; by default as
+        `materialize_grads`.
+    is_grads_batched : bool
+        Not supported yet.
+    materialize_grads : bool
+        Return zeros instead of None.
+
+    Returns
+    -------
+    tuple of (Tensor or None), or dict
+        One gradient an input, of its shape and dtype; a dict for a dict of inputs.
+
+    Raises
+    ------
+    RuntimeError
+        PyTorch's errors, with its texts.
+    """
+    if is_grads_batched:
+        raise UnsupportedError(
+            "grad(is_grads_batched=True) is not supported yet; call grad once for each cotangent, "
+            "with retain_graph=True"
+        )
+    if materialize_grads and allow_unused is False:
+        raise ValueError(
+            "Expected allow_unused to be True or not passed when materialize_grads=True, but got: "
+            "allow_unused=False."
+        )
+    if allow_unused is None:
+        allow_unused = materialize_grads
+    if not only_inputs:
+        warnings.warn(
+            "only_inputs argument is deprecated and is ignored now (defaults to True). To accumulate "
+            "gradient for other parts of the graph, please use torch.autograd.backward.",
+            FutureWarning,
+            stacklevel=2,
+        )
+    keys: Sequence[Any] | None = None
+    if isinstance(inputs, dict):
+        keys = list(inputs)
+        inputs = tuple(inputs.values())
+    roots, wanted = _sequence(outputs), _sequence(inputs)
+    if not wanted:
+        raise ValueError("grad requires non-empty inputs.")
+    record.check_tensors("grad", roots)
+    record.check_tensors("grad", wanted)
+    cotangents = _matching(grad_outputs, len(roots), "grad_outputs")
+    found: list[Any] = engine.grad(
+        roots, wanted, cotangents, retain_graph=retain_graph, create_graph=create_graph,
+        allow_unused=allow_unused,
+    )  # fmt: skip
+    if materialize_grads:
+        found = [FUNCTIONS["zeros_like"](x) if g is None else g for x, g in zip(wanted, found, strict=True)]
+    if keys is not None:
+        return dict(zip(keys, found, strict=True))
+    return tuple(found)
+
+
+class _VariableType(type):
+    """``isinstance(tensor, Variable)`` holds, as since PyTorch 0.4 the two are one."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, Tensor)
+
+    def __subclasscheck__(cls, kind: type) -> bool:
+        return issubclass(kind, Tensor)
+
+
+class Variable(metaclass=_VariableType):
+    """PyTorch's old name: ``Variable(tensor)`` returns a Tensor that shares the memory."""
+
+    def __new__(
+        cls, data: Any = None, requires_grad: bool = False, volatile: bool | None = None
+    ) -> Any:
+        """Return a leaf over the data of `data`."""
+        if data is None:
+            raise UnsupportedError("Variable() without data; use tapegrad.tensor([])")
+        if not isinstance(data, Tensor):
+            raise TypeError(f"Variable data has to be a tensor, but got {type(data).__name__}")
+        if volatile is not None:
+            warnings.warn(
+                "volatile was removed and now has no effect. Use `with torch.no_grad():` instead.",
+                UserWarning,
+                stacklevel=2,
+            )
+        made = data.detach()
+        if requires_grad:
+            made.requires_grad_()
+        return made
