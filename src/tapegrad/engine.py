@@ -23,7 +23,7 @@ from .instructions import INSTRUCTIONS, ITAB, Instruction, instruction
 from .layouts import Layout
 from .ops.table import TABLE
 from .record import Storage, layout_of, storage_of
-from .sweep import (
+from .native import (
     IS_FREED, IS_MISSING, IS_STALE, R_ADJOINT, R_CAPTURE_COUNT, R_CAPTURES, R_ERROR_ARG,
     R_ERROR_SLOT, R_HIGH, R_LAST_WRITE, R_LOW, R_MISSING, R_MISSING_COUNT, R_NEEDED, R_REACHED,
     R_ROOT, R_WIDTH, R_WRITE_COUNT, R_WRITES,

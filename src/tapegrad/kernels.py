@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from . import native as nt
 from .dtypes import dtype
+from .native import kernel_address
 
 __all__ = ["NATIVE", "native_kernel", "native_kernel_address", "ufunc_loop"]
 
@@ -83,10 +83,5 @@ def native_kernel(function: Callable[..., Any]) -> str:
 
 @cache
 def native_kernel_address(name: str) -> int:
-    """Address of a registered kernel, compiled now if it is not yet."""
-    compiled = nt.cfunction("void(int64, int64, int64, int64)")(NATIVE[name])
-    _keep.append(compiled)
-    return nt.native_address(compiled)
-
-
-_keep: list[Any] = []
+    """Address of a registered kernel, loaded or compiled now if it is not yet."""
+    return kernel_address(NATIVE[name])

@@ -1,155 +1,323 @@
-"""The one place that decides how native code is compiled, and the words it is written in.
+"""Native code: where it is kept, how it is found, and the structures it shares with Python.
 
-Native functions of tapegrad are numba *cfuncs* over machine integers: addresses and counts go in,
-a count or an address comes out. They bake in no address (the globals are reached through a symbol
-that every process defines anew), so their object code is cached on disk and loads in milliseconds.
+Native functions of tapegrad are numba *cfuncs* over machine integers: addresses and counts go in, a
+count or an address comes out. They bake in no address (the globals are reached through a symbol that
+every process defines anew), so their object code is kept on disk and loaded by llvmlite in
+milliseconds. numba itself is imported only when something has to be compiled.
 
-Start reading at `cfunction` (how an entry point is compiled), then `helper` (what it may call). The
-``p8``/``p32``/``p64`` intrinsics turn an address into a typed pointer that is indexed like an array.
-The constants at the end are the layout of the two structures native code shares with Python: the
+Start reading at `entry` (the address of an entry point of `nopython/`), then `kernel_address`. The
+constants at the end are the layout of the two structures native code shares with Python: the
 process-wide *globals* (``G_*``) and the state of one tape (``S_*``).
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+import hashlib
+import importlib
+import inspect
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+import llvmlite
 import llvmlite.binding as llvm
 import numpy as np
-from llvmlite import ir
-from numba import cfunc, njit, types
-from numba.extending import intrinsic
 
-__all__ = ["GLOBALS", "cfunction", "helper", "i64", "native_address"]
+__all__ = [
+    "GLOBALS", "cache_folder", "callable_at", "entry", "helper", "kernel_address", "load_module",
+]  # fmt: skip
 
-i64 = types.int64
-_I64 = ir.IntType(64)
-_I8P = ir.IntType(8).as_pointer()
-
-#: options of everything that is compiled here: IEEE division, no exceptions, no bounds checks
-_OPTIONS: dict[str, Any] = {"error_model": "numpy", "cache": True}
-
-
-def helper(function: Callable[..., Any]) -> Any:
-    """Compile a function that other native functions call."""
-    return njit(**_OPTIONS)(function)
-
-
-def cfunction(signature: str) -> Callable[[Callable[..., Any]], Any]:
-    """Compile an entry point with a C signature such as ``"int64(int64, int64)"``."""
-    return cfunc(signature, **_OPTIONS)
-
-
-def native_address(function: Any) -> int:
-    """Address of a compiled entry point."""
-    return int(function.address)
-
-
-# --------------------------------------------------------------------------- globals
 #: process-wide structure of native code, reached by symbol so that no address is compiled in
 GLOBALS = np.zeros(64, np.int64)
 llvm.add_symbol("tapegrad_globals", GLOBALS.ctypes.data)
 
+#: entry points of native code: module of `nopython/` -> name -> C signature
+ENTRIES: dict[str, dict[str, str]] = {
+    "recording": {
+        "binary": "int64(int64, int64, int64)",
+        "unary": "int64(int64, int64)",
+        "fastcall": "int64(int64, int64, int64, int64)",
+        "subscript": "int64(int64, int64)",
+        "dealloc": "void(int64)",
+        "append_entry": "int64(int64, int64, int64, int64)",
+        "handle_entry": "int64(int64, int64, int64)",
+        "bind_entry": "int64(int64, int64, int64, int64)",
+        "unbind_entry": "int64(int64)",
+    },
+    "sweeping": {
+        "forward_entry": "int64(int64)",
+        "prepare_entry": "int64(int64, int64)",
+        "seed_entry": "int64(int64, int64, int64, int64)",
+        "reverse_entry": "int64(int64, int64)",
+        "release_entry": "int64(int64, int64, int64)",
+    },
+    "collecting": {
+        "mark_entry": "int64(int64, int64, int64)",
+        "compact_entry": "int64(int64, int64, int64, int64)",
+        "grow_handles_entry": "int64(int64, int64, int64)",
+        "destroy_entry": "int64(int64)",
+        "give_back_entry": "int64(int64, int64, int64)",
+    },
+}
+LOOP_SIGNATURE = "void(int64, int64, int64, int64)"
 
-@intrinsic
-def globals_address(context: Any) -> Any:
-    """Address of `GLOBALS` in this process."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        module = builder.module
-        variable = module.globals.get("tapegrad_globals")
-        if variable is None:
-            variable = ir.GlobalVariable(module, _I64, "tapegrad_globals")
-        return builder.ptrtoint(variable, _I64)
-
-    return i64(), codegen
-
-
-def _pointer_cast(numba_type: Any, bits: int) -> Any:
-    @intrinsic
-    def cast(context: Any, address: Any) -> Any:
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
-
-        return types.CPointer(numba_type)(i64), codegen
-
-    return cast
-
-
-p8 = _pointer_cast(types.uint8, 8)
-p16 = _pointer_cast(types.int16, 16)
-p32 = _pointer_cast(types.int32, 32)
-p64 = _pointer_cast(types.int64, 64)
-pf32 = _pointer_cast(types.float32, 32)
-pf64 = _pointer_cast(types.float64, 64)
-
-
-@intrinsic
-def call_loop(context: Any, function: Any, args: Any, dims: Any, strides: Any, data: Any) -> Any:
-    """Call ``void (char **args, npy_intp *dims, npy_intp *strides, void *data)`` by address."""
-
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        kind = ir.FunctionType(ir.VoidType(), [_I64, _I64, _I64, _I64])
-        builder.call(builder.inttoptr(values[0], kind.as_pointer()), values[1:])
-        return context.get_dummy_value()
-
-    return types.void(i64, i64, i64, i64, i64), codegen
+#: numbers of what this process did, for ``python -m tapegrad info``
+COUNTS = {"loaded": 0, "compiled": 0}
 
 
-@intrinsic
-def call_void(context: Any, function: Any, argument: Any) -> Any:
-    """Call ``void (void *)`` by address."""
+# --------------------------------------------------------------------------- the store on disk
+@cache
+def cache_folder() -> Path:
+    """Folder of compiled code: ``TAPEGRAD_CACHE_DIR``, or ``tapegrad`` in the user's cache folder."""
+    chosen = os.environ.get("TAPEGRAD_CACHE_DIR")
+    if chosen:
+        folder = Path(chosen)
+    elif sys.platform == "win32":
+        folder = Path(os.environ.get("LOCALAPPDATA", tempfile.gettempdir())) / "tapegrad" / "cache"
+    elif sys.platform == "darwin":
+        folder = Path.home() / "Library" / "Caches" / "tapegrad"
+    else:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tapegrad"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(folder)
+    except OSError:
+        folder = Path(tempfile.mkdtemp(prefix="tapegrad-"))
+    return folder
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        kind = ir.FunctionType(ir.VoidType(), [_I64])
-        builder.call(builder.inttoptr(values[0], kind.as_pointer()), values[1:])
-        return context.get_dummy_value()
 
-    return types.void(i64, i64), codegen
+@cache
+def _machine() -> str:
+    """What object code depends on beside its source: CPU, Python, llvmlite, the words it is written in."""
+    own = Path(__file__).parent
+    words = (own / "nopython" / "intrinsics.py").read_bytes()
+    features = "".join(f"{k}{int(v)}" for k, v in sorted(llvm.get_host_cpu_features().items()))
+    parts = (
+        platform.machine(), llvm.get_host_cpu_name(), features, sys.version, llvmlite.__version__,
+        str(object.__basicsize__), hashlib.sha256(words).hexdigest(),
+    )  # fmt: skip
+    return "\n".join(parts)
 
 
-@intrinsic
-def stack_words(context: Any, count: Any) -> Any:
-    """Address of `count` (a literal) 64-bit words on the stack of the calling function."""
-    if not isinstance(count, types.IntegerLiteral):
+def _path(label: str, source: str) -> Path:
+    digest = hashlib.sha256(f"{_machine()}\n{source}".encode()).hexdigest()[:32]
+    return cache_folder() / f"{label}-{digest}.tgo"
+
+
+class _Engine:
+    """The LLVM engine that all object code is loaded into; made at the first use."""
+
+    def __init__(self) -> None:
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        machine = llvm.Target.from_default_triple().create_target_machine(
+            cpu=llvm.get_host_cpu_name(),
+            features=llvm.get_host_cpu_features().flatten(),
+            opt=3,
+        )
+        self.machine = machine
+        self.engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+        self.kept: list[Any] = []
+        # numba's code refers to its run-time library where it could raise. Ours never does, and so
+        # does not need numba to be there; a call would be a bug, and stops the process.
+        stop = ctypes.cast(ctypes.pythonapi.Py_FatalError, ctypes.c_void_p).value
+        for name in (
+            "NRT_Free", "numba_do_raise", "numba_gil_ensure", "numba_gil_release",
+            "numba_runtime_build_excinfo_struct", "numba_unpickle",
+        ):  # fmt: skip
+            if not llvm.address_of_symbol(name):
+                llvm.add_symbol(name, stop)
+
+    def add(self, code: bytes) -> None:
+        item = llvm.ObjectFileRef.from_data(code)
+        self.engine.add_object_file(item)
+        self.kept.append((item, code))
+
+    def address(self, symbol: str) -> int:
+        found: int = self.engine.get_function_address(symbol)
+        assert found, f"native code has no {symbol}"
+        return found
+
+
+@cache
+def _engine() -> _Engine:
+    return _Engine()
+
+
+def _read(path: Path) -> tuple[dict[str, str], list[bytes]] | None:
+    """Symbols by name and object code; None where the file is missing or damaged."""
+    try:
+        data = path.read_bytes()
+        line, _, rest = data.partition(b"\n")
+        head = json.loads(line)
+        if hashlib.sha256(rest).hexdigest() != head["sha256"]:
+            return None
+        codes, start = [], 0
+        for size in head["sizes"]:
+            codes.append(rest[start : start + size])
+            start += size
+        return head["symbols"], codes
+    except (OSError, ValueError, KeyError):
         return None
-    words = count.literal_value
-
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        with builder.goto_entry_block():
-            memory = builder.alloca(ir.ArrayType(_I64, words))
-        return builder.ptrtoint(memory, _I64)
-
-    return i64(count), codegen
 
 
-@intrinsic
-def float_bits(context: Any, value: Any) -> Any:
-    """The bits of a float64 as an integer."""
+def _write(path: Path, symbols: Mapping[str, str], codes: list[bytes]) -> None:
+    body = b"".join(codes)
+    head = {
+        "symbols": dict(symbols),
+        "sizes": [len(c) for c in codes],
+        "sha256": hashlib.sha256(body).hexdigest(),
+    }
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            file.write(json.dumps(head).encode() + b"\n" + body)
+        os.replace(file.name, path)  # whole or not at all: other processes may be reading
+    except OSError:
+        pass  # a full or read-only disk costs time, nothing else
 
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        return builder.bitcast(values[0], _I64)
 
-    return i64(types.float64), codegen
+def load_module(
+    label: str, source: str, build: Callable[[], tuple[Mapping[str, str], list[bytes]]]
+) -> dict[str, int]:
+    """Addresses of functions, from the store or by `build`.
+
+    Parameters
+    ----------
+    label : str
+        First part of the file's name.
+    source : str
+        Text that the code depends on.
+    build : callable
+        Returns symbols by name, and object code.
+
+    Returns
+    -------
+    dict
+        Address by name.
+    """
+    path = _path(label, source)
+    found = _read(path)
+    if found is None:
+        symbols, codes = build()
+        _write(path, symbols, codes)
+        COUNTS["compiled"] += 1
+    else:
+        symbols, codes = found
+        COUNTS["loaded"] += 1
+    engine = _engine()
+    for code in codes:
+        engine.add(code)
+    return {name: engine.address(symbol) for name, symbol in symbols.items()}
 
 
-_external = types.ExternalFunction
-malloc = _external("malloc", i64(i64))
-free = _external("free", types.void(i64))
-memset = _external("memset", i64(i64, types.int32, i64))
-memcpy = _external("memcpy", i64(i64, i64, i64))
-thread_ident = _external("PyThread_get_thread_ident", i64())
-type_alloc = _external("PyType_GenericAlloc", i64(i64, i64))
-type_slot = _external("PyType_GetSlot", i64(i64, types.int32))
-vectorcall = _external("PyObject_Vectorcall", i64(i64, i64, i64, i64))
-py_decref = _external("Py_DecRef", types.void(i64))
-py_incref = _external("Py_IncRef", types.void(i64))
-float_as_double = _external("PyFloat_AsDouble", types.float64(i64))
-long_as_longlong = _external("PyLong_AsLongLong", i64(i64))
-error_occurred = _external("PyErr_Occurred", i64())
-error_clear = _external("PyErr_Clear", types.void())
+def assemble(text: str) -> bytes:
+    """Object code of a module of LLVM assembly."""
+    module = llvm.parse_assembly(text)
+    code: bytes = _engine().machine.emit_object(module)
+    return code
+
+
+def _object_code(function: Any, signature: str) -> tuple[str, bytes]:
+    """Compile a Python function to a C function; its symbol and object code."""
+    from numba import cfunc
+
+    compiled = cfunc(signature, nopython=True, error_model="numpy")(function)
+    library = compiled._library
+    code: bytes = library._codegen._tm.emit_object(library._final_module)
+    return compiled.native_name, code
+
+
+# --------------------------------------------------------------------------- entry points
+@cache
+def _core() -> dict[str, int]:
+    folder = Path(__file__).parent
+    files = [folder / "native.py", *sorted((folder / "nopython").glob("*.py"))]
+    source = "\n".join(file.read_text(encoding="utf-8") for file in files)
+
+    def build() -> tuple[dict[str, str], list[bytes]]:
+        symbols, codes = {}, []
+        for module, entries in ENTRIES.items():
+            loaded = importlib.import_module(f"tapegrad.nopython.{module}")
+            for name, signature in entries.items():
+                symbols[name], code = _object_code(getattr(loaded, name), signature)
+                codes.append(code)
+        return symbols, codes
+
+    return load_module("core", source, build)
+
+
+def entry(name: str) -> int:
+    """Address of an entry point of `nopython/`."""
+    return _core()[name]
+
+
+def kernel_address(function: Callable[..., Any], source: str | None = None) -> int:
+    """Address of a kernel (args, dims, strides, data) written as a Python function over addresses.
+
+    Parameters
+    ----------
+    function : callable
+        Uses the words of `nopython/intrinsics.py` (see `Word`).
+    source : str, optional
+        Its text and that of what it calls; by default that of its module.
+    """
+    module = inspect.getmodule(function)
+    text = source or inspect.getsource(module if module is not None else function)
+    text = f"{function.__name__}\n{text}"
+
+    def build() -> tuple[dict[str, str], list[bytes]]:
+        _resolve(function.__globals__)
+        symbol, code = _object_code(function, LOOP_SIGNATURE)
+        return {"kernel": symbol}, [code]
+
+    return load_module(f"kernel-{function.__name__}", text, build)["kernel"]
+
+
+def _resolve(names: dict[str, Any]) -> None:
+    """Put numba's words and helpers in the place of their stand-ins."""
+    words = importlib.import_module("tapegrad.nopython.intrinsics")
+    for name, value in list(names.items()):
+        if isinstance(value, Word):
+            names[name] = getattr(words, value.name)
+        elif isinstance(value, helper):
+            names[name] = words.helper(value.function)
+            _resolve(value.function.__globals__)
+
+
+class helper:
+    """Marks a function that kernels call; numba compiles it with the first of them."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.__doc__ = function.__doc__
+
+    def __call__(self, *_: Any) -> Any:
+        raise TypeError(f"{self.function.__name__} is native code; it is not called from Python")
+
+
+class Word:
+    """Stands for an intrinsic until a kernel that uses it has to be compiled."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, *_: Any) -> Any:
+        raise TypeError(f"{self.name} is a word of native code; it is not called from Python")
+
+
+memcpy, memset = Word("memcpy"), Word("memset")
+p8, p16, p32, p64 = Word("p8"), Word("p16"), Word("p32"), Word("p64")
+pf32, pf64 = Word("pf32"), Word("pf64")
+call_loop = Word("call_loop")
+stack_words = Word("stack_words")
 
 
 def callable_at(address: int, count: int, *, release_gil: bool) -> Callable[..., int]:
@@ -257,3 +425,32 @@ P_WIDTH = 28
 STEP_LOOP, STEP_TILES, STEP_ZERO = range(3)
 MAX_OPERANDS = 8
 TILE = 1024
+
+# what the two sides must agree on beside that
+HEADER = object.__basicsize__  # of a PyObject: two words, more in free-threaded builds
+SELECT_CODE = 1  # opcode of integer indexing
+NUMBER_PROTOCOL = 512  # G_SLOW has operators (which may return NotImplemented) this far behind calls
+
+# entries of the pointer table that programs address their operands through
+T_SCRATCH, T_CT, T_ADJOINT, T_ARGS = range(4)
+
+# fields of a reverse sweep's request
+R_ADJOINT = 0  # int64 a statement: address of its adjoint (roots only), 0 = untouched
+R_NEEDED = 1  # uint8 a statement (roots): its adjoint is wanted
+R_REACHED = 2  # uint8 a statement (roots): the sweep will come by
+R_HIGH = 3  # first statement visited
+R_ROOT = 4  # roots of this sweep: S_ROOT, or a copy where captured views have adjoints of their own
+R_CAPTURES = 5  # rows (statement where it is taken, slot, address of a contiguous copy, instruction)
+R_CAPTURE_COUNT = 6
+R_WRITES = 7  # rows (base, statement) of in-place writes, ascending
+R_WRITE_COUNT = 8
+R_MISSING = 9  # out: instructions whose VJP programs are not built
+R_MISSING_COUNT = 10
+R_ERROR_SLOT = 11  # out: statement at fault
+R_ERROR_ARG = 12  # out: its operand
+R_LAST_WRITE = 13  # int32 a statement (bases): last statement that wrote it
+R_LOW = 14
+R_WIDTH = 16
+
+# what `prepare` answers
+OK, IS_FREED, IS_STALE, IS_MISSING, NO_MEMORY = range(5)

@@ -92,14 +92,14 @@ def _make_base() -> type:
     slots: dict[str, str] = {}
     for protocol, name in _OPERATORS.items():
         arity = 3 if protocol == "power" else 2
-        slots[protocol] = thunks.add(handle.binary, arity, TABLE[name].code, used=2)
+        slots[protocol] = thunks.add("binary", arity, TABLE[name].code, used=2)
     for protocol, name in _UNARY_OPERATORS.items():
-        slots[protocol] = thunks.add(handle.unary, 1, TABLE[name].code, used=1)
+        slots[protocol] = thunks.add("unary", 1, TABLE[name].code, used=1)
     first = TABLE["lt"].code
     assert [TABLE[name].code - first for name in _COMPARISONS] == list(range(6))
     compare = thunks.add_compare(first)
     calls = {
-        entry.name: thunks.add(handle.fastcall, 4, entry.code, used=3, drop_first=True)
+        entry.name: thunks.add("fastcall", 4, entry.code, used=3, drop_first=True)
         for entry in TABLE.values()
         if entry.loop is not None and entry.arity in (1, 2) and not entry.extras.get("private")
     }

@@ -21,6 +21,7 @@ from .. import native as nt
 from ..dtypes import bool_, dtype, float32, float64, int64
 from ..kernels import ufunc_loop
 from ..layouts import Layout, broadcast_strides, contiguous
+from ..native import SELECT_CODE
 from ..programs import ARGS, Operand, Step, arg
 
 __all__ = ["TABLE", "Lowered", "Op", "elementwise", "op", "out_operand"]
@@ -50,8 +51,8 @@ class Op:
         ``lower(op, layouts, attrs)`` checks operands and returns a `Lowered`.
     vjp : callable or None
         The derivative; None if the result does not depend on the operands smoothly.
-    grad_fn : str
-        PyTorch's name of the node.
+    grad_fn : str or callable
+        PyTorch's name of the node, or a function of the instruction that returns it.
     loop : numpy.ufunc or None
         The ufunc whose loops compute an elementwise op.
     kind : int
@@ -72,7 +73,7 @@ class Op:
     code: int
     lower: Lowering
     vjp: Callable[..., Any] | None = None
-    grad_fn: str = ""
+    grad_fn: str | Callable[[Any], str] = ""
     loop: np.ufunc | None = None
     kind: int = nt.COMPUTE
     result: str = "same"
@@ -89,8 +90,6 @@ class Op:
 
 
 TABLE: dict[str, Op] = {}
-#: opcode of integer indexing, which native recording knows by number (handle.py)
-SELECT_CODE = 1
 BY_CODE: list[Op | None] = [None, None]
 
 
@@ -149,4 +148,4 @@ def sizes(layouts: Sequence[Layout]) -> str:
     return ", ".join(str(list(x.shape)) for x in layouts)
 
 
-__all__ += ["BY_CODE", "bool_", "copy_loop", "float32", "float64", "int64", "is_float", "sizes"]
+__all__ += ["BY_CODE", "SELECT_CODE", "bool_", "copy_loop", "float32", "float64", "int64", "is_float", "sizes"]

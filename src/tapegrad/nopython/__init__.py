@@ -1,0 +1,1 @@
+"""Native code, as Python that numba compiles; imported only when it has to be compiled anew."""

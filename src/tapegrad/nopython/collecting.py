@@ -1,0 +1,240 @@
+"""The tape's garbage collector: mark what live handles need, then compact.
+
+Handles (Tensors) are the roots. A handle keeps its value; if it is active it also keeps its graph: the
+statements that a reverse sweep from it would visit, and the residuals of those. Everything else goes:
+dropped results, the residuals of freed statements, the operands of passive values. What is left moves
+to the front in the same order, small values move to a new arena, and handles find their new slots
+through the tape's handle table. So a loop runs in constant memory whether or not it ever calls
+``backward``.
+
+Marks are two bits a slot: VALUE (its memory is needed) and GRAPH (its statement is). The pass runs
+backwards, so that every consumer is seen before its operands; an in-place write is kept as long as the
+memory it wrote to is (`live_base`).
+"""
+
+from __future__ import annotations
+
+from .. import native as nt
+from ..native import (
+    ACTIVE, A_BLOCKS, A_BLOCK_COUNT, COMPUTE, EXTERNAL, FREED, I_BYTES, I_KIND, I_NARGS, I_NOUT,
+    I_VJP, I_WIDTH, LEAF, OUTPUT, POISON, SMALL, STUB, VIEW,
+)  # fmt: skip
+from . import intrinsics as it
+from .intrinsics import globals_address, helper, p8, p32, p64, stack_words
+from .sweeping import allocate_small, free_large, kept_residuals
+
+VALUE, GRAPH = 1, 2
+
+
+@helper
+def keep(marks, live_base, root, base, slot, bits):  # type: ignore[no-untyped-def]
+    marks[slot] |= bits
+    live_base[base[slot]] = 1
+    marks[base[slot]] |= VALUE
+    if bits & GRAPH:
+        marks[root[slot]] |= GRAPH
+
+
+def mark_entry(state, marks_at, live_base_at):  # type: ignore[no-untyped-def]
+    """Fill `marks` and `live_base` (uint8 a slot, zero on entry)."""
+    s = p64(state)
+    marks, live_base = p8(marks_at), p8(live_base_at)
+    root, base = p32(s[nt.S_ROOT]), p32(s[nt.S_BASE])
+    flags = p8(s[nt.S_FLAGS])
+    instructions = p32(s[nt.S_INSTRUCTION])
+    arg_start, args = p32(s[nt.S_ARG_START]), p32(s[nt.S_ARG])
+    itab = p64(globals_address())[nt.G_ITAB]
+    handles = p32(s[nt.S_HANDLES])
+    for i in range(s[nt.S_HANDLE_CAPACITY]):
+        slot = handles[i]
+        if slot > 0:
+            keep(marks, live_base, root, base, slot, VALUE | GRAPH)
+    k = s[nt.S_COUNT] - 1
+    while k > 0:
+        row = p64(itab + 8 * I_WIDTH * instructions[k])
+        kind = row[I_KIND]
+        pending = k >= s[nt.S_DONE] and flags[k] & POISON == 0
+        active = flags[root[k]] & ACTIVE
+        if kind >= nt.WRITE and kind < OUTPUT and live_base[base[k]] and (pending or active):
+            marks[k] |= VALUE | GRAPH
+        if marks[k] == 0 or kind == LEAF or flags[k] & STUB:
+            k -= 1
+            continue
+        first = arg_start[k]
+        if kind == COMPUTE:
+            graph = marks[k] & GRAPH and active
+            residuals = -1
+            if flags[k] & FREED:
+                residuals = 0
+            elif graph and row[I_VJP] >= 0:
+                residuals = kept_residuals(state, row, k)
+            for i in range(row[I_NARGS]):
+                slot = args[first + i]
+                bits = 0
+                if pending or (graph and residuals >> i & 1):
+                    bits |= VALUE
+                if graph and flags[root[slot]] & ACTIVE:
+                    bits |= GRAPH
+                if bits:
+                    keep(marks, live_base, root, base, slot, bits)
+            if graph and residuals >> row[I_NARGS] & 1:
+                marks[k] |= VALUE
+            if pending:
+                for i in range(1, row[I_NOUT]):
+                    marks[k + i] |= VALUE
+        elif kind == VIEW:
+            keep(marks, live_base, root, base, args[first], marks[k] | VALUE)
+        elif kind == OUTPUT:
+            if pending:
+                keep(marks, live_base, root, base, args[first], VALUE)
+        else:
+            keep(marks, live_base, root, base, args[first], marks[k] | VALUE)
+            source = args[first + 1]
+            if pending:
+                keep(marks, live_base, root, base, source, VALUE)
+            if flags[root[source]] & ACTIVE:
+                keep(marks, live_base, root, base, source, GRAPH)
+        k -= 1
+    return 0
+
+
+def compact_entry(state, marks_at, new_at, old_address_at):  # type: ignore[no-untyped-def]
+    """Move marked statements to the front; `new` (int32 a slot) becomes their new slot or -1."""
+    s = p64(state)
+    marks, new = p8(marks_at), p32(new_at)
+    old_address = p64(old_address_at)
+    root, base = p32(s[nt.S_ROOT]), p32(s[nt.S_BASE])
+    flags = p8(s[nt.S_FLAGS])
+    instructions = p32(s[nt.S_INSTRUCTION])
+    address = p64(s[nt.S_ADDRESS])
+    arg_start, args = p32(s[nt.S_ARG_START]), p32(s[nt.S_ARG])
+    itab = p64(globals_address())[nt.G_ITAB]
+    arena = stack_words(6)
+    for i in range(6):
+        p64(arena)[i] = 0
+    count, arg_count, done, leak = 1, 0, 1, 0
+    new[0] = 0
+    old_address[0] = 0
+    for k in range(1, s[nt.S_COUNT]):
+        row = p64(itab + 8 * I_WIDTH * instructions[k])
+        kind = row[I_KIND]
+        size = row[I_BYTES]
+        memory = address[k]
+        old_address[k] = memory
+        owns = (kind == COMPUTE or kind == OUTPUT) and flags[k] & EXTERNAL == 0 and memory != 0
+        if owns and marks[k] & VALUE == 0:
+            if size > SMALL:
+                free_large(state + 8 * nt.S_POOL, memory, size)
+                s[nt.S_OWNED_BYTES] -= size
+            memory = 0
+            owns = False
+        if marks[k] == 0:
+            new[k] = -1
+            continue
+        pending = k >= s[nt.S_DONE]
+        if owns and size <= SMALL:
+            moved = allocate_small(arena, max(size, 1))
+            if moved == 0:
+                leak = 1  # out of memory: values stay where they are, and so do their blocks
+            else:
+                it.memcpy(moved, memory, size)
+                memory = moved
+        start, stop = arg_start[k], arg_start[k + 1]
+        stub = flags[k] & STUB
+        own_root = new[root[k]] if root[k] != k else k
+        active = flags[own_root] & ACTIVE if own_root >= 0 else 0
+        if not pending and kind != VIEW and kind != LEAF:
+            if not active or marks[k] & GRAPH == 0:
+                stub = STUB
+        if not pending and base[k] != k and memory != 0:  # an alias follows its base
+            owner = base[k]
+            memory = memory - old_address[owner] + address[new[owner]]
+        instructions[count] = instructions[k]
+        target = arg_count
+        if not stub:
+            for i in range(start, stop):
+                if i - start < row[I_NARGS]:
+                    slot = new[args[i]]
+                    args[target] = slot if slot > 0 else 0
+                else:
+                    args[target] = args[i]
+                target += 1
+        flags[count] = flags[k] | stub
+        address[count] = memory
+        root[count] = own_root if 0 <= own_root and own_root != k else count
+        base[count] = new[base[k]] if base[k] != k else count
+        new[k] = count
+        arg_start[count] = arg_count
+        arg_count = target
+        count += 1
+        if not pending:
+            done = count
+    arg_start[count] = arg_count
+    values = p64(state + 8 * nt.S_VALUES)
+    blocks = p64(values[A_BLOCKS])
+    if not leak:
+        for i in range(values[A_BLOCK_COUNT]):
+            it.free(blocks[i])
+    if values[A_BLOCKS] != 0:
+        it.free(values[A_BLOCKS])
+    for i in range(6):
+        values[i] = p64(arena)[i]
+    handles = p32(s[nt.S_HANDLES])
+    for i in range(s[nt.S_HANDLE_CAPACITY]):
+        if handles[i] > 0:
+            handles[i] = new[handles[i]]
+    s[nt.S_COUNT] = count
+    s[nt.S_ARG_COUNT] = arg_count
+    s[nt.S_DONE] = done
+    return 0
+
+
+def grow_handles_entry(state, table, capacity):  # type: ignore[no-untyped-def]
+    """Move the handle table to a larger one and put the new ids on the free list."""
+    s = p64(state)
+    old = s[nt.S_HANDLE_CAPACITY]
+    if old > 0:
+        it.memcpy(table, s[nt.S_HANDLES], 4 * old)
+    handles = p32(table)
+    free = s[nt.S_HANDLE_FREE]
+    i = capacity - 1
+    while i >= old:
+        handles[i] = -2 - free
+        free = i
+        i -= 1
+    s[nt.S_HANDLE_FREE] = free
+    s[nt.S_HANDLES] = table
+    s[nt.S_HANDLE_CAPACITY] = capacity
+    return 0
+
+
+def destroy_entry(state):  # type: ignore[no-untyped-def]
+    """Give back all memory that native code allocated for a tape."""
+    s = p64(state)
+    flags = p8(s[nt.S_FLAGS])
+    instructions, address = p32(s[nt.S_INSTRUCTION]), p64(s[nt.S_ADDRESS])
+    itab = p64(globals_address())[nt.G_ITAB]
+    for k in range(1, s[nt.S_COUNT]):
+        row = p64(itab + 8 * I_WIDTH * instructions[k])
+        kind = row[I_KIND]
+        if (kind == COMPUTE or kind == OUTPUT) and flags[k] & EXTERNAL == 0:
+            if address[k] != 0 and row[I_BYTES] > SMALL:
+                it.free(address[k])
+    for which in range(2):
+        a = p64(state + 8 * (nt.S_VALUES if which == 0 else nt.S_ADJOINTS))
+        blocks = p64(a[A_BLOCKS])
+        for i in range(a[A_BLOCK_COUNT]):
+            it.free(blocks[i])
+        if a[A_BLOCKS] != 0:
+            it.free(a[A_BLOCKS])
+    for i in range(s[nt.S_POOL]):
+        it.free(s[nt.S_POOL + 3 + 2 * i])
+    if s[nt.S_SCRATCH] != 0:
+        it.free(s[nt.S_SCRATCH])
+    return 0
+
+
+def give_back_entry(state, memory, size):  # type: ignore[no-untyped-def]
+    """Give a large buffer to the pool."""
+    free_large(state + 8 * nt.S_POOL, memory, size)
+    return 0

@@ -1,0 +1,122 @@
+"""The words native code is written in: typed pointers, calls by address, C functions by name.
+
+``p8`` ... ``pf64`` turn an address into a typed pointer that is indexed like an array. `helper` is the
+one jit policy of functions that other native functions call; entry points are compiled by
+`tapegrad.native`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+i64 = types.int64
+_I64 = ir.IntType(64)
+
+
+def helper(function: Callable[..., Any]) -> Any:
+    """Compile a function that other native functions call: IEEE division, no bounds checks."""
+    return njit(error_model="numpy")(function)
+
+
+@intrinsic
+def globals_address(context: Any) -> Any:
+    """Address of `GLOBALS` in this process."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        module = builder.module
+        variable = module.globals.get("tapegrad_globals")
+        if variable is None:
+            variable = ir.GlobalVariable(module, _I64, "tapegrad_globals")
+        return builder.ptrtoint(variable, _I64)
+
+    return i64(), codegen
+
+
+def _pointer_cast(numba_type: Any, bits: int) -> Any:
+    @intrinsic
+    def cast(context: Any, address: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
+
+        return types.CPointer(numba_type)(i64), codegen
+
+    return cast
+
+
+p8 = _pointer_cast(types.uint8, 8)
+p16 = _pointer_cast(types.int16, 16)
+p32 = _pointer_cast(types.int32, 32)
+p64 = _pointer_cast(types.int64, 64)
+pf32 = _pointer_cast(types.float32, 32)
+pf64 = _pointer_cast(types.float64, 64)
+
+
+@intrinsic
+def call_loop(context: Any, function: Any, args: Any, dims: Any, strides: Any, data: Any) -> Any:
+    """Call ``void (char **args, npy_intp *dims, npy_intp *strides, void *data)`` by address."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        kind = ir.FunctionType(ir.VoidType(), [_I64, _I64, _I64, _I64])
+        builder.call(builder.inttoptr(values[0], kind.as_pointer()), values[1:])
+        return context.get_dummy_value()
+
+    return types.void(i64, i64, i64, i64, i64), codegen
+
+
+@intrinsic
+def call_void(context: Any, function: Any, argument: Any) -> Any:
+    """Call ``void (void *)`` by address."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        kind = ir.FunctionType(ir.VoidType(), [_I64])
+        builder.call(builder.inttoptr(values[0], kind.as_pointer()), values[1:])
+        return context.get_dummy_value()
+
+    return types.void(i64, i64), codegen
+
+
+@intrinsic
+def stack_words(context: Any, count: Any) -> Any:
+    """Address of `count` (a literal) 64-bit words on the stack of the calling function."""
+    if not isinstance(count, types.IntegerLiteral):
+        return None
+    words = count.literal_value
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        with builder.goto_entry_block():
+            memory = builder.alloca(ir.ArrayType(_I64, words))
+        return builder.ptrtoint(memory, _I64)
+
+    return i64(count), codegen
+
+
+@intrinsic
+def float_bits(context: Any, value: Any) -> Any:
+    """The bits of a float64 as an integer."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.bitcast(values[0], _I64)
+
+    return i64(types.float64), codegen
+
+
+_external = types.ExternalFunction
+malloc = _external("malloc", i64(i64))
+free = _external("free", types.void(i64))
+memset = _external("memset", i64(i64, types.int32, i64))
+memcpy = _external("memcpy", i64(i64, i64, i64))
+thread_ident = _external("PyThread_get_thread_ident", i64())
+type_alloc = _external("PyType_GenericAlloc", i64(i64, i64))
+type_slot = _external("PyType_GetSlot", i64(i64, types.int32))
+vectorcall = _external("PyObject_Vectorcall", i64(i64, i64, i64, i64))
+py_decref = _external("Py_DecRef", types.void(i64))
+py_incref = _external("Py_IncRef", types.void(i64))
+float_as_double = _external("PyFloat_AsDouble", types.float64(i64))
+long_as_longlong = _external("PyLong_AsLongLong", i64(i64))
+error_occurred = _external("PyErr_Occurred", i64())
+error_clear = _external("PyErr_Clear", types.void())

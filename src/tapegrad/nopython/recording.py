@@ -1,0 +1,376 @@
+"""Recording in native code; see handle.py for what a handle is.
+
+Start reading at `append` (what recording a statement means), then `binary`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import native as nt
+from ..native import (
+    ACTIVE, I_BYTES, I_DETACH, I_DIFF, I_EXTRA, I_KIND, I_LAYOUT, I_NARGS, I_WIDTH, SILENT, VIEW,
+    VISIBLE, WRITE,
+)  # fmt: skip
+from . import intrinsics as it
+from .intrinsics import float_bits, globals_address, helper, p8, p32, p64, stack_words
+
+_TYPE = nt.HEADER - 8  # where the header keeps the type
+_STATE, _ID, _LAYOUT = nt.HEADER, nt.HEADER + 8, nt.HEADER + 12
+_NEED_PYTHON = -1
+_SELECT = nt.SELECT_CODE
+NUMBER_PROTOCOL = nt.NUMBER_PROTOCOL
+_HASH = -7046029254386353131  # 2**64 / golden ratio: Fibonacci hashing
+
+
+@helper
+def append(state, instruction, args, count):  # type: ignore[no-untyped-def]
+    """Append a statement; return its slot, or -1 if Python has to make room or evaluate first."""
+    s = p64(state)
+    n = s[nt.S_COUNT]
+    start = s[nt.S_ARG_COUNT]
+    if (
+        n >= s[nt.S_CAPACITY]
+        or start + count > s[nt.S_ARG_CAPACITY]
+        or s[nt.S_PENDING_BYTES] > s[nt.S_PENDING_LIMIT]
+    ):
+        return _NEED_PYTHON
+    row = p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * instruction)
+    source, target = p32(args), p32(s[nt.S_ARG] + 4 * start)
+    root, base, flags = p32(s[nt.S_ROOT]), p32(s[nt.S_BASE]), p8(s[nt.S_FLAGS])
+    active = 0
+    visible = 0
+    for i in range(row[I_NARGS]):
+        slot = source[i]
+        active |= flags[root[slot]]
+        visible |= flags[base[slot]]
+    active &= ACTIVE
+    if s[nt.S_GRAD_MODE] == 0 or row[I_DIFF] == 0:
+        active = 0
+    if visible & VISIBLE:
+        s[nt.S_EAGER] = 1
+    for i in range(count):
+        target[i] = source[i]
+    kind = row[I_KIND]
+    own_root, own_base, own_flags = n, n, active
+    if kind == VIEW or kind >= WRITE:
+        parent = source[0]
+        if kind < nt.OUTPUT:
+            own_base = base[parent]
+            own_flags |= flags[parent] & SILENT
+            aliases = flags[root[parent]] & ACTIVE == 0 or s[nt.S_GRAD_MODE] != 0
+            if row[I_DETACH] == 0 and aliases:
+                own_root = root[parent]
+                own_flags &= ~ACTIVE
+                if kind != VIEW and active:
+                    flags[own_root] |= ACTIVE
+            else:
+                own_flags &= ~ACTIVE
+            if row[I_DETACH] == 2:
+                own_flags |= SILENT
+    p32(s[nt.S_INSTRUCTION])[n] = instruction
+    p32(s[nt.S_ARG_START])[n + 1] = start + count
+    p64(s[nt.S_ADDRESS])[n] = 0
+    root[n] = own_root
+    base[n] = own_base
+    flags[n] = own_flags
+    s[nt.S_ARG_COUNT] = start + count
+    if kind == nt.COMPUTE:
+        s[nt.S_PENDING_BYTES] += row[I_BYTES]
+    s[nt.S_COUNT] = n + 1
+    return n
+
+
+@helper
+def new_handle(state, slot, layout):  # type: ignore[no-untyped-def]
+    """A Tensor for `slot`, or 0 with a Python error set (no memory) or unset (no handle id)."""
+    s = p64(state)
+    free = s[nt.S_HANDLE_FREE]
+    if free < 0:
+        return 0
+    g = p64(globals_address())
+    tensor = it.type_alloc(g[nt.G_TENSOR], 0)
+    if tensor == 0:
+        return 0
+    handles = p32(s[nt.S_HANDLES])
+    s[nt.S_HANDLE_FREE] = -2 - handles[free]
+    s[nt.S_HANDLE_COUNT] += 1
+    handles[free] = slot
+    p64(tensor + _STATE)[0] = state
+    p32(tensor + _ID)[0] = free
+    p32(tensor + _LAYOUT)[0] = layout
+    return tensor
+
+
+@helper
+def find_pair(op, layout_a, layout_b):  # type: ignore[no-untyped-def]
+    """Address of the hash row (key, instruction, layout) of an op on two layouts, or 0."""
+    g = p64(globals_address())
+    key = (op << 48) | (layout_a << 24) | layout_b
+    mask = g[nt.G_PAIRS_MASK]
+    at = (key * _HASH) >> 20 & mask
+    while True:
+        row = g[nt.G_PAIRS] + 24 * at
+        found = p64(row)[0]
+        if found == key:
+            return row
+        if found == -1:
+            return 0
+        at = (at + 1) & mask
+
+
+@helper
+def find_constant(state, bits, dtype):  # type: ignore[no-untyped-def]
+    """Slot of a Python scalar, or 0."""
+    s = p64(state)
+    mask = s[nt.S_CONSTANTS_MASK]
+    at = ((bits ^ dtype) * _HASH) >> 20 & mask
+    while True:
+        row = p64(s[nt.S_CONSTANTS] + 24 * at)
+        if row[2] == 0:
+            return 0
+        if row[0] == bits and row[1] == dtype:
+            return row[2]
+        at = (at + 1) & mask
+
+
+@helper
+def scalar_slot(state, scalar, layout):  # type: ignore[no-untyped-def]
+    """Slot of a Python float or int as an operand of a floating tensor, or 0."""
+    g = p64(globals_address())
+    dtype = p8(g[nt.G_LAYOUT_DTYPE])[layout]
+    if dtype > 1:
+        return 0
+    kind = p64(scalar + _TYPE)[0]
+    if kind == g[nt.G_FLOAT]:
+        value = it.float_as_double(scalar)
+    elif kind == g[nt.G_LONG]:
+        whole = it.long_as_longlong(scalar)
+        if whole == -1 and it.error_occurred() != 0:
+            it.error_clear()
+            return 0
+        if whole > (1 << 53) or whole < -(1 << 53):
+            return 0
+        value = float(whole)
+    else:
+        return 0
+    return find_constant(state, float_bits(value), np.int64(dtype))
+
+
+@helper
+def own_state(tensor):  # type: ignore[no-untyped-def]
+    """State of the tape a handle is on if this thread may record there, else 0."""
+    state = p64(tensor + _STATE)[0]
+    if state != 0 and p64(state)[nt.S_OWNER] == it.thread_ident():
+        return state
+    return 0
+
+
+@helper
+def slot_of(state, tensor):  # type: ignore[no-untyped-def]
+    return p32(p64(state)[nt.S_HANDLES])[p32(tensor + _ID)[0]]
+
+
+@helper
+def finish(state, instruction, args, count, layout):  # type: ignore[no-untyped-def]
+    """Record and make the handle, or return 0 where Python has to help."""
+    s = p64(state)
+    if s[nt.S_HANDLE_FREE] < 0 or s[nt.S_EAGER] != 0:
+        return 0
+    slot = append(state, instruction, args, count)
+    if slot < 0:
+        return 0
+    tensor = new_handle(state, slot, layout)
+    if tensor == 0 or s[nt.S_EAGER] != 0:  # undo: Python records it again and evaluates
+        if tensor != 0:
+            it.py_decref(tensor)
+        s[nt.S_COUNT] -= 1
+        s[nt.S_ARG_COUNT] -= count
+        row = p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * instruction)
+        if row[I_KIND] == nt.COMPUTE:
+            s[nt.S_PENDING_BYTES] -= row[I_BYTES]
+        s[nt.S_EAGER] = 0
+        return 0
+    return tensor
+
+
+@helper
+def try_binary(a, b, op):  # type: ignore[no-untyped-def]
+    g = p64(globals_address())
+    tensor = g[nt.G_TENSOR]
+    if p64(a + _TYPE)[0] == tensor:
+        state = own_state(a)
+        if state == 0:
+            return 0
+        slot_a = np.int64(slot_of(state, a))
+        layout_a = np.int64(p32(a + _LAYOUT)[0])
+        if p64(b + _TYPE)[0] == tensor:
+            if p64(b + _STATE)[0] != state:
+                return 0
+            slot_b = np.int64(slot_of(state, b))
+            layout_b = np.int64(p32(b + _LAYOUT)[0])
+        else:
+            slot_b = scalar_slot(state, b, layout_a)
+            layout_b = np.int64(p8(g[nt.G_LAYOUT_DTYPE])[layout_a]) + 1
+    elif p64(b + _TYPE)[0] == tensor:
+        state = own_state(b)
+        if state == 0:
+            return 0
+        slot_b = np.int64(slot_of(state, b))
+        layout_b = np.int64(p32(b + _LAYOUT)[0])
+        slot_a = scalar_slot(state, a, layout_b)
+        layout_a = np.int64(p8(g[nt.G_LAYOUT_DTYPE])[layout_b]) + 1
+    else:
+        return 0
+    if slot_a == 0 or slot_b == 0:
+        return 0
+    row = find_pair(op, layout_a, layout_b)
+    if row == 0:
+        return 0
+    args = stack_words(1)
+    p32(args)[0] = slot_a
+    p32(args)[1] = slot_b
+    return finish(state, p64(row)[1], args, 2, p64(row)[2])
+
+
+@helper
+def try_unary(a, op):  # type: ignore[no-untyped-def]
+    if p64(a + _TYPE)[0] != p64(globals_address())[nt.G_TENSOR]:
+        return 0
+    state = own_state(a)
+    if state == 0:
+        return 0
+    row = find_pair(op, np.int64(p32(a + _LAYOUT)[0]), 0)
+    if row == 0:
+        return 0
+    args = stack_words(1)
+    p32(args)[0] = slot_of(state, a)
+    return finish(state, p64(row)[1], args, 1, p64(row)[2])
+
+
+@helper
+def slow(op, args, count, names):  # type: ignore[no-untyped-def]
+    return it.vectorcall(p64(p64(globals_address())[nt.G_SLOW])[op], args, count, names)
+
+
+def binary(a, b, op):  # type: ignore[no-untyped-def]
+    """Number protocol of an op with two operands."""
+    result = try_binary(a, b, op)
+    if result == 0 and it.error_occurred() == 0:
+        args = stack_words(2)
+        p64(args)[0] = a
+        p64(args)[1] = b
+        return slow(op + NUMBER_PROTOCOL, args, 2, 0)
+    return result
+
+
+def unary(a, op):  # type: ignore[no-untyped-def]
+    """Number protocol of an op with one operand."""
+    result = try_unary(a, op)
+    if result == 0 and it.error_occurred() == 0:
+        args = stack_words(1)
+        p64(args)[0] = a
+        return slow(op + NUMBER_PROTOCOL, args, 1, 0)
+    return result
+
+
+def fastcall(args, count, names, op):  # type: ignore[no-untyped-def]
+    """A function or method call of an op: ``tg.sin(x)``, ``x.add(y)``."""
+    result = np.int64(0)
+    if names == 0:
+        if count == 2:
+            result = try_binary(p64(args)[0], p64(args)[1], op)
+        elif count == 1:
+            result = try_unary(p64(args)[0], op)
+    if result == 0 and it.error_occurred() == 0:
+        return slow(op, args, count, names)
+    return result
+
+
+@helper
+def try_select(tensor, key):  # type: ignore[no-untyped-def]
+    g = p64(globals_address())
+    if p64(key + _TYPE)[0] != g[nt.G_LONG] or p64(tensor + _TYPE)[0] != g[nt.G_TENSOR]:
+        return 0
+    state = own_state(tensor)
+    if state == 0:
+        return 0
+    row = find_pair(_SELECT, np.int64(p32(tensor + _LAYOUT)[0]), 0)
+    if row == 0:
+        return 0
+    index = it.long_as_longlong(key)
+    if index == -1 and it.error_occurred() != 0:
+        it.error_clear()
+        return 0
+    instruction = p64(row)[1]
+    extra = p64(g[nt.G_ITAB] + 8 * (I_WIDTH * instruction + I_EXTRA))
+    if index < 0:
+        index += extra[0]
+    if index < 0 or index >= extra[0]:
+        return 0
+    args = stack_words(2)
+    p32(args)[0] = slot_of(state, tensor)
+    offset = index * extra[1]
+    p32(args)[1] = offset & 0xFFFFFFFF
+    p32(args)[2] = offset >> 32
+    return finish(state, instruction, args, 3, p64(row)[2])
+
+
+def subscript(tensor, key):  # type: ignore[no-untyped-def]
+    """``tensor[key]``; an integer on the first axis is recorded here."""
+    result = try_select(tensor, key)
+    if result == 0 and it.error_occurred() == 0:
+        args = stack_words(2)
+        p64(args)[0] = tensor
+        p64(args)[1] = key
+        return slow(_SELECT, args, 2, 0)
+    return result
+
+
+def dealloc(tensor):  # type: ignore[no-untyped-def]
+    """Give the handle id back to the tape, then the memory to Python."""
+    state = p64(tensor + _STATE)[0]
+    if state != 0:
+        s = p64(state)
+        handle = p32(tensor + _ID)[0]
+        p32(s[nt.S_HANDLES])[handle] = -2 - s[nt.S_HANDLE_FREE]
+        s[nt.S_HANDLE_FREE] = handle
+        s[nt.S_HANDLE_COUNT] -= 1
+    kind = p64(tensor + _TYPE)[0]
+    it.call_void(it.type_slot(kind, 74), tensor)  # Py_tp_free
+    it.py_decref(kind)
+
+
+def append_entry(state, instruction, args, count):  # type: ignore[no-untyped-def]
+    return append(state, instruction, args, count)
+
+
+def handle_entry(state, slot, layout):  # type: ignore[no-untyped-def]
+    return new_handle(state, slot, layout)
+
+
+def bind_entry(tensor, state, slot, layout):  # type: ignore[no-untyped-def]
+    """Bind an unbound handle to a slot; 0, or -1 where no handle id is free."""
+    s = p64(state)
+    free = s[nt.S_HANDLE_FREE]
+    if free < 0:
+        return -1
+    handles = p32(s[nt.S_HANDLES])
+    s[nt.S_HANDLE_FREE] = -2 - handles[free]
+    s[nt.S_HANDLE_COUNT] += 1
+    handles[free] = slot
+    p64(tensor + _STATE)[0] = state
+    p32(tensor + _ID)[0] = free
+    p32(tensor + _LAYOUT)[0] = layout
+    return 0
+
+
+def unbind_entry(tensor):  # type: ignore[no-untyped-def]
+    """Give back the handle id of a bound handle."""
+    s = p64(p64(tensor + _STATE)[0])
+    handle = p32(tensor + _ID)[0]
+    p32(s[nt.S_HANDLES])[handle] = -2 - s[nt.S_HANDLE_FREE]
+    s[nt.S_HANDLE_FREE] = handle
+    s[nt.S_HANDLE_COUNT] -= 1
+    p64(tensor + _STATE)[0] = 0
+    return 0

@@ -1,0 +1,649 @@
+"""The jitted forward and reverse sweeps.
+
+A statement names an instruction; an instruction has a *program*, a run of steps; a step is a call of
+a kernel by address, with operands, an inner loop (done by the kernel) and outer loops (done here).
+The kernel is mostly one of NumPy's own inner loops. Both sweeps are therefore short:
+
+- `forward_entry` takes the pending statements in order, finds memory for each result and runs its program.
+- `prepare_entry` marks what a reverse sweep will visit and finds everything that could stop it (freed
+  residuals, values changed in place, programs not built yet), so that an error leaves no trace.
+- `reverse_entry` walks the statements backwards; for each operand that needs a derivative it runs the VJP
+  program of (instruction, operand), which assigns to an *untouched* adjoint and accumulates into any
+  other. Adjoints are found by root slot: a view's adjoint lies inside its root's, at the offset
+  that its primal has in the root's memory, so a view costs nothing here.
+
+While a program runs, its operands are addressed through a short table of pointers: entry 0 is scratch
+memory, 1 the cotangent, 2 the adjoint that is written, then the statement's operands and results.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import native as nt
+from ..native import (
+    ACCUMULATE, ACTIVE, A_BLOCKS, A_BLOCK_CAPACITY, A_BLOCK_COUNT, A_END, A_NEXT, A_USED, BLOCK,
+    CAPTURE, COMPUTE, FREED, IS_FREED, IS_MISSING, IS_STALE, I_BYTES, I_DETACH, I_FULL, I_KIND,
+    I_NARGS, I_NOUT, I_SCRATCH, I_STEP_HI, I_STEP_LO, I_VJP, I_WIDTH, LEAF, OK, OUTPUT, POISON,
+    P_COUNT, P_DATA, P_DIMS, P_KERNEL, P_KIND, P_NOPS, P_ODIMS, P_OFFSET, P_ONDIM, P_OSTRIDES,
+    P_REF, P_STRIDES, P_WIDTH, R_ADJOINT, R_CAPTURES, R_CAPTURE_COUNT, R_ERROR_ARG, R_ERROR_SLOT,
+    R_HIGH, R_LAST_WRITE, R_LOW, R_MISSING, R_MISSING_COUNT, R_NEEDED, R_REACHED, R_ROOT,
+    R_WRITES, R_WRITE_COUNT, SMALL, STEP_TILES, STEP_ZERO, STUB, TILE, T_ADJOINT, T_ARGS, T_CT,
+    T_SCRATCH, VIEW, V_ACC_HI, V_ACC_LO, V_ASSIGN_HI, V_ASSIGN_LO, V_EXISTS, V_IDENTITY, V_MASK,
+    V_REDUCES, V_SCRATCH, V_WIDTH, V_WORK, WRITE,
+)  # fmt: skip
+from . import intrinsics as it
+from .intrinsics import call_loop, globals_address, helper, p8, p32, p64, stack_words
+
+
+# --------------------------------------------------------------------------- memory
+@helper
+def new_block(arena, size):  # type: ignore[no-untyped-def]
+    """Go to the next block of an arena (kept or new); 0, or -1 without memory."""
+    a = p64(arena)
+    blocks = p64(a[A_BLOCKS])
+    if size <= BLOCK and a[A_USED] < a[A_BLOCK_COUNT]:
+        address = blocks[a[A_USED]]
+    else:
+        if a[A_BLOCK_COUNT] == a[A_BLOCK_CAPACITY]:
+            capacity = 2 * a[A_BLOCK_CAPACITY] + 16
+            larger = it.malloc(8 * capacity)
+            if larger == 0:
+                return -1
+            if a[A_BLOCK_COUNT] > 0:
+                it.memcpy(larger, a[A_BLOCKS], 8 * a[A_BLOCK_COUNT])
+                it.free(a[A_BLOCKS])
+            a[A_BLOCKS] = larger
+            a[A_BLOCK_CAPACITY] = capacity
+            blocks = p64(larger)
+        address = it.malloc(BLOCK)
+        if address == 0:
+            return -1
+        blocks[a[A_BLOCK_COUNT]] = address
+        a[A_BLOCK_COUNT] += 1
+    a[A_USED] += 1
+    a[A_NEXT] = address
+    a[A_END] = address + BLOCK
+    return 0
+
+
+@helper
+def allocate_small(arena, size):  # type: ignore[no-untyped-def]
+    """`size` (at most SMALL) bytes of an arena, or 0."""
+    a = p64(arena)
+    size = (size + 7) & ~7
+    if a[A_NEXT] + size > a[A_END] and new_block(arena, size) != 0:
+        return 0
+    address = a[A_NEXT]
+    a[A_NEXT] = address + size
+    return address
+
+
+@helper
+def reset_arena(arena):  # type: ignore[no-untyped-def]
+    """Forget every buffer of an arena; keep one block, give the others back."""
+    a = p64(arena)
+    blocks = p64(a[A_BLOCKS])
+    while a[A_BLOCK_COUNT] > 4:
+        a[A_BLOCK_COUNT] -= 1
+        it.free(blocks[a[A_BLOCK_COUNT]])
+    a[A_USED] = 0
+    a[A_NEXT] = 0
+    a[A_END] = 0
+
+
+@helper
+def allocate_large(pool, size):  # type: ignore[no-untyped-def]
+    """A buffer above SMALL: the last one of that size that was given back, or a new one."""
+    p = p64(pool)
+    i = p[0] - 1
+    while i >= 0:
+        if p[4 + 2 * i] == size:
+            address = p[3 + 2 * i]
+            p[0] -= 1
+            p[3 + 2 * i] = p[3 + 2 * p[0]]
+            p[4 + 2 * i] = p[4 + 2 * p[0]]
+            p[1] -= size
+            return address
+        i -= 1
+    address = it.malloc(size)
+    while address == 0 and p[0] > 0:
+        p[0] -= 1
+        p[1] -= p[4 + 2 * p[0]]
+        it.free(p[3 + 2 * p[0]])
+        address = it.malloc(size)
+    return address
+
+
+@helper
+def free_large(pool, address, size):  # type: ignore[no-untyped-def]
+    """Give a buffer back; the pool keeps a few of each size, up to a limit."""
+    p = p64(pool)
+    if size > p[2]:
+        it.free(address)
+        return
+    while p[0] > 0 and (p[0] >= 32 or p[1] + size > p[2]):
+        p[1] -= p[4]
+        it.free(p[3])
+        p[0] -= 1
+        for i in range(2 * p[0]):
+            p[3 + i] = p[5 + i]
+    p[3 + 2 * p[0]] = address
+    p[4 + 2 * p[0]] = size
+    p[0] += 1
+    p[1] += size
+
+
+@helper
+def allocate(state, arena, size):  # type: ignore[no-untyped-def]
+    if size <= SMALL:
+        return allocate_small(state + 8 * arena, size)
+    return allocate_large(state + 8 * nt.S_POOL, size)
+
+
+@helper
+def reserve_scratch(state, size):  # type: ignore[no-untyped-def]
+    """Make the scratch memory at least `size` bytes; 0, or -1 without memory."""
+    s = p64(state)
+    if size <= s[nt.S_SCRATCH_SIZE]:
+        return 0
+    size = size + size // 4 + 65536
+    memory = it.malloc(size)
+    if memory == 0:
+        return -1
+    if s[nt.S_SCRATCH] != 0:
+        it.free(s[nt.S_SCRATCH])
+    s[nt.S_SCRATCH] = memory
+    s[nt.S_SCRATCH_SIZE] = size
+    return 0
+
+
+# --------------------------------------------------------------------------- programs
+@helper
+def run_tiles(data, args, count, strides, scratch):  # type: ignore[no-untyped-def]
+    """Run a chain of elementwise kernels tile by tile, temporaries staying in the cache.
+
+    `data`: nodes, offset of the temporaries in scratch, then a row of 10 words a node: kernel, its
+    data, operands in, four references in, reference out, itemsize of the result, unused. A reference
+    is an operand of the step (>= 0) or a temporary (-1 - index).
+    """
+    d = p64(data)
+    outer_args, outer_strides = p64(args), p64(strides)
+    temporaries = scratch + d[1]
+    node_args = stack_words(6)
+    node_strides = stack_words(6)
+    dims = stack_words(1)
+    a, t = p64(node_args), p64(node_strides)
+    start = 0
+    while start < count:
+        length = min(TILE, count - start)
+        p64(dims)[0] = length
+        for i in range(d[0]):
+            row = p64(data + 8 * (2 + 10 * i))
+            inputs = row[2]
+            for j in range(inputs + 1):
+                reference = row[3 + j] if j < inputs else row[7]
+                if reference >= 0:
+                    t[j] = outer_strides[reference]
+                    a[j] = outer_args[reference] + start * t[j]
+                else:
+                    t[j] = p64(data + 8 * (2 + 10 * d[0]))[-1 - reference]
+                    a[j] = temporaries + (-1 - reference) * (8 * TILE)
+            call_loop(row[0], node_args, dims, node_strides, row[1])
+        start += length
+
+
+@helper
+def run_program(low, high, table):  # type: ignore[no-untyped-def]
+    """Run the steps [low, high) on the operands of a pointer table."""
+    steps = p64(globals_address())[nt.G_STEPS]
+    pointers = p64(table)
+    args = stack_words(8)
+    position = stack_words(32)
+    a = p64(args)
+    at = p64(position)
+    for i in range(low, high):
+        step = p64(steps + 8 * P_WIDTH * i)
+        count = step[P_NOPS]
+        for j in range(count):
+            reference = step[P_REF + j]
+            offset = step[P_OFFSET + j]
+            a[j] = offset if reference < 0 else pointers[reference] + offset
+        kind = step[P_KIND]
+        if kind == STEP_ZERO:
+            it.memset(a[0], 0, step[P_COUNT])
+            continue
+        ndim = step[P_ONDIM]
+        if ndim == 0:
+            if kind == STEP_TILES:
+                run_tiles(
+                    step[P_DATA], args, step[P_COUNT], step[P_STRIDES], pointers[T_SCRATCH]
+                )
+            else:
+                call_loop(step[P_KERNEL], args, step[P_DIMS], step[P_STRIDES], step[P_DATA])
+            continue
+        dims = p64(step[P_ODIMS])
+        strides = p64(step[P_OSTRIDES])
+        for d in range(ndim):
+            at[d] = 0
+        while True:
+            if kind == STEP_TILES:
+                run_tiles(
+                    step[P_DATA], args, step[P_COUNT], step[P_STRIDES], pointers[T_SCRATCH]
+                )
+            else:
+                call_loop(step[P_KERNEL], args, step[P_DIMS], step[P_STRIDES], step[P_DATA])
+            d = ndim - 1
+            while d >= 0:
+                at[d] += 1
+                if at[d] < dims[d]:
+                    for j in range(count):
+                        a[j] += strides[d * count + j]
+                    break
+                for j in range(count):
+                    a[j] -= strides[d * count + j] * (dims[d] - 1)
+                at[d] = 0
+                d -= 1
+            if d < 0:
+                break
+
+
+@helper
+def pointer_table(state, row, k, scratch_bytes):  # type: ignore[no-untyped-def]
+    """Fill the pointer table of statement `k`; its address, or 0 without memory."""
+    s = p64(state)
+    nargs, nout = row[I_NARGS], row[I_NOUT]
+    words = T_ARGS + nargs + nout
+    if reserve_scratch(state, 8 * words + scratch_bytes + 64) != 0:
+        return 0
+    table = s[nt.S_SCRATCH]
+    t = p64(table)
+    t[T_SCRATCH] = (table + 8 * words + 63) & ~63
+    address = p64(s[nt.S_ADDRESS])
+    args = p32(s[nt.S_ARG] + 4 * p32(s[nt.S_ARG_START])[k])
+    if p32(s[nt.S_ARG_START])[k + 1] - p32(s[nt.S_ARG_START])[k] >= nargs:
+        for i in range(nargs):
+            t[T_ARGS + i] = address[args[i]]
+    for i in range(nout):
+        t[T_ARGS + nargs + i] = address[k + i]
+    return table
+
+
+# --------------------------------------------------------------------------- forward
+def forward_entry(state):  # type: ignore[no-untyped-def]
+    """Evaluate the pending statements; the first slot that could not be evaluated, or 0."""
+    s = p64(state)
+    instructions = p32(s[nt.S_INSTRUCTION])
+    address = p64(s[nt.S_ADDRESS])
+    flags = p8(s[nt.S_FLAGS])
+    arg_start = p32(s[nt.S_ARG_START])
+    args = p32(s[nt.S_ARG])
+    itab = p64(globals_address())[nt.G_ITAB]
+    failed = 0
+    for k in range(s[nt.S_DONE], s[nt.S_COUNT]):
+        row = p64(itab + 8 * I_WIDTH * instructions[k])
+        kind = row[I_KIND]
+        if kind == LEAF or flags[k] & STUB:
+            continue
+        first = args[arg_start[k]] if row[I_NARGS] > 0 else 0
+        poisoned = 0
+        for i in range(row[I_NARGS]):
+            poisoned |= flags[args[arg_start[k] + i]] & POISON
+        if poisoned:
+            flags[k] |= POISON
+            continue
+        if kind == VIEW:
+            low = np.int64(np.uint32(args[arg_start[k] + 1]))
+            high = np.int64(args[arg_start[k] + 2])
+            address[k] = address[first] + ((high << 32) | low)
+            continue
+        if kind == OUTPUT:
+            continue
+        if kind == COMPUTE:
+            for i in range(row[I_NOUT]):
+                out = p64(itab + 8 * I_WIDTH * instructions[k + i])
+                memory = allocate(state, nt.S_VALUES, out[I_BYTES])
+                if memory == 0:
+                    flags[k] |= POISON
+                    if failed == 0:
+                        failed = k
+                    break
+                address[k + i] = memory
+                if out[I_BYTES] > SMALL:
+                    s[nt.S_OWNED_BYTES] += out[I_BYTES]
+            if flags[k] & POISON:
+                continue
+        else:
+            address[k] = address[first]
+        table = pointer_table(state, row, k, row[I_SCRATCH])
+        if table == 0:
+            flags[k] |= POISON
+            if failed == 0:
+                failed = k
+            continue
+        run_program(row[I_STEP_LO], row[I_STEP_HI], table)
+    s[nt.S_DONE] = s[nt.S_COUNT]
+    s[nt.S_PENDING_BYTES] = 0
+    s[nt.S_FAILED] = failed
+    if s[nt.S_SCRATCH_SIZE] > 1 << 24:
+        it.free(s[nt.S_SCRATCH])
+        s[nt.S_SCRATCH] = 0
+        s[nt.S_SCRATCH_SIZE] = 0
+    return failed
+
+
+# --------------------------------------------------------------------------- reverse
+@helper
+def vjp_row(row, operand):  # type: ignore[no-untyped-def]
+    return p64(p64(globals_address())[nt.G_VTAB] + 8 * V_WIDTH * (row[I_VJP] + operand))
+
+
+@helper
+def kept_residuals(state, row, k):  # type: ignore[no-untyped-def]
+    """Bits of the operands (and, behind them, the result) that statement `k` keeps for its VJPs."""
+    s = p64(state)
+    args = p32(s[nt.S_ARG] + 4 * p32(s[nt.S_ARG_START])[k])
+    flags, root = p8(s[nt.S_FLAGS]), p32(s[nt.S_ROOT])
+    mask = 0
+    for i in range(row[I_NARGS]):
+        if flags[root[args[i]]] & ACTIVE:
+            v = vjp_row(row, i)
+            if v[V_EXISTS]:
+                mask |= v[V_MASK]
+    return mask
+
+
+@helper
+def runs(state, r, row, k):  # type: ignore[no-untyped-def]
+    """Whether a reached statement has an operand whose adjoint is wanted."""
+    s = p64(state)
+    root, needed = p32(r[R_ROOT]), p8(r[R_NEEDED])
+    flags = p8(s[nt.S_FLAGS])
+    args = p32(s[nt.S_ARG] + 4 * p32(s[nt.S_ARG_START])[k])
+    for i in range(row[I_NARGS]):
+        owner = root[args[i]]
+        if needed[owner] and flags[owner] & ACTIVE:
+            return True
+    return False
+
+
+def prepare_entry(state, request):  # type: ignore[no-untyped-def]
+    """Mark needed and reached roots and look for what would stop the sweep; one of OK, IS_..."""
+    s = p64(state)
+    r = p64(request)
+    root = p32(r[R_ROOT])
+    needed, reached = p8(r[R_NEEDED]), p8(r[R_REACHED])
+    flags = p8(s[nt.S_FLAGS])
+    instructions = p32(s[nt.S_INSTRUCTION])
+    arg_start = p32(s[nt.S_ARG_START])
+    args = p32(s[nt.S_ARG])
+    base = p32(s[nt.S_BASE])
+    itab = p64(globals_address())[nt.G_ITAB]
+    high = r[R_HIGH]
+    for k in range(r[R_LOW], high + 1):
+        if flags[root[k]] & ACTIVE == 0 or flags[k] & STUB:
+            continue
+        row = p64(itab + 8 * I_WIDTH * instructions[k])
+        if row[I_KIND] == LEAF or row[I_DETACH] != 0:
+            continue
+        for i in range(row[I_NARGS]):
+            if needed[root[args[arg_start[k] + i]]]:
+                needed[root[k]] = 1
+                break
+    last_write = p32(r[R_LAST_WRITE])
+    writes = p64(r[R_WRITES])
+    for i in range(r[R_WRITE_COUNT]):
+        last_write[writes[2 * i]] = writes[2 * i + 1]
+    missing = p32(r[R_MISSING])
+    missing_count = 0
+    k = high
+    while k > 0:
+        if reached[root[k]] == 0 or needed[root[k]] == 0 or flags[root[k]] & ACTIVE == 0:
+            k -= 1
+            continue
+        row = p64(itab + 8 * I_WIDTH * instructions[k])
+        kind = row[I_KIND]
+        if kind == LEAF:
+            k -= 1
+            continue
+        if flags[k] & STUB or not runs(state, r, row, k):
+            k -= 1
+            continue
+        if flags[k] & FREED:
+            r[R_ERROR_SLOT] = k
+            return IS_FREED
+        if kind != COMPUTE:
+            for i in range(row[I_NARGS]):
+                reached[root[args[arg_start[k] + i]]] = 1
+            if kind != OUTPUT and row[I_VJP] < 0 and (kind != VIEW or root[k] == k):
+                missing[missing_count] = instructions[k]
+                missing_count += 1
+            k -= 1
+            if missing_count >= 256:
+                break
+            continue
+        if row[I_VJP] < 0:
+            missing[missing_count] = instructions[k]
+            missing_count += 1
+            if missing_count >= 256:
+                break
+        else:
+            mask = kept_residuals(state, row, k)
+            for i in range(row[I_NARGS] + row[I_NOUT]):
+                if mask >> i & 1:
+                    slot = args[arg_start[k] + i] if i < row[I_NARGS] else k + i - row[I_NARGS]
+                    if r[R_WRITE_COUNT] > 0 and last_write[base[slot]] > k:
+                        r[R_ERROR_SLOT] = k
+                        r[R_ERROR_ARG] = slot
+                        return IS_STALE
+        for i in range(row[I_NARGS]):
+            reached[root[args[arg_start[k] + i]]] = 1
+        k -= 1
+    r[R_MISSING_COUNT] = missing_count
+    return IS_MISSING if missing_count > 0 else OK
+
+
+@helper
+def root_bytes(state, slot):  # type: ignore[no-untyped-def]
+    """Bytes of a root's adjoint buffer: the span of its primal."""
+    row = p32(p64(state)[nt.S_INSTRUCTION])[slot]
+    return p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * row)[I_BYTES]
+
+
+@helper
+def adjoint_of(state, r, slot, whole):  # type: ignore[no-untyped-def]
+    """Address of a slot's adjoint, made if untouched: zeroed unless `whole`ly assigned next."""
+    s = p64(state)
+    owner = p32(r[R_ROOT])[slot]
+    adjoint = p64(r[R_ADJOINT])
+    if adjoint[owner] == 0:
+        size = root_bytes(state, owner)
+        memory = allocate(state, nt.S_ADJOINTS, max(size, 1))
+        if memory == 0:
+            return 0
+        if not whole:
+            it.memset(memory, 0, size)
+        adjoint[owner] = memory
+    address = p64(s[nt.S_ADDRESS])
+    return adjoint[owner] + (address[slot] - address[owner])
+
+
+@helper
+def covers(state, r, slot):  # type: ignore[no-untyped-def]
+    """Whether a slot's elements are all of its root's, each once."""
+    s = p64(state)
+    owner = p32(r[R_ROOT])[slot]
+    itab = p64(globals_address())[nt.G_ITAB]
+    own = p64(itab + 8 * I_WIDTH * p32(s[nt.S_INSTRUCTION])[slot])
+    return own[I_FULL] >= 0 and own[I_FULL] == root_bytes(state, owner)
+
+
+@helper
+def run_vjp(state, r, row, k, operand, slot, ct):  # type: ignore[no-untyped-def]
+    """Add the derivative for one operand of statement `k` to the adjoint of `slot`."""
+    v = vjp_row(row, operand)
+    if v[V_EXISTS] == 0:
+        return 0
+    owner = p32(r[R_ROOT])[slot]
+    untouched = p64(r[R_ADJOINT])[owner] == 0
+    assign = untouched and v[V_REDUCES] == 0 and covers(state, r, slot)
+    target = adjoint_of(state, r, slot, assign)
+    if target == 0:
+        return -1
+    table = pointer_table(state, row, k, v[V_SCRATCH])
+    if table == 0:
+        return -1
+    t = p64(table)
+    t[T_CT] = ct
+    t[T_ADJOINT] = target
+    v[V_WORK] += row[I_BYTES] + 64
+    if assign:
+        run_program(v[V_ASSIGN_LO], v[V_ASSIGN_HI], table)
+    else:
+        run_program(v[V_ACC_LO], v[V_ACC_HI], table)
+    return 0
+
+
+def seed_entry(state, request, slot, ct):  # type: ignore[no-untyped-def]
+    """Accumulate a contiguous cotangent into a slot's adjoint.
+
+    The clone instruction of the slot's layout, whose VJP is the identity, is in R_ERROR_ARG.
+    """
+    r = p64(request)
+    row = p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * r[R_ERROR_ARG])
+    return run_vjp(state, r, row, slot, 0, slot, ct)
+
+
+def reverse_entry(state, request):  # type: ignore[no-untyped-def]
+    """Sweep backwards over what `prepare` marked; 0, or -1 without memory."""
+    s = p64(state)
+    r = p64(request)
+    root = p32(r[R_ROOT])
+    needed = p8(r[R_NEEDED])
+    adjoint = p64(r[R_ADJOINT])
+    flags = p8(s[nt.S_FLAGS])
+    instructions = p32(s[nt.S_INSTRUCTION])
+    address = p64(s[nt.S_ADDRESS])
+    arg_start = p32(s[nt.S_ARG_START])
+    args = p32(s[nt.S_ARG])
+    itab = p64(globals_address())[nt.G_ITAB]
+    captures = p64(r[R_CAPTURES])
+    pool = state + 8 * nt.S_POOL
+    k = r[R_HIGH]
+    while k > 0:
+        own = root[k]
+        if adjoint[own] == 0 or flags[own] & ACTIVE == 0:
+            k -= 1
+            continue
+        row = p64(itab + 8 * I_WIDTH * instructions[k])
+        if flags[k] & CAPTURE:
+            for i in range(r[R_CAPTURE_COUNT]):
+                if captures[4 * i] == k:
+                    slot = captures[4 * i + 1]
+                    copy = p64(itab + 8 * I_WIDTH * captures[4 * i + 3])
+                    table = pointer_table(state, copy, slot, copy[I_SCRATCH])
+                    if table == 0:
+                        return -1
+                    p64(table)[T_ARGS] = adjoint[own] + (address[slot] - address[own])
+                    p64(table)[T_ARGS + 1] = captures[4 * i + 2]
+                    run_program(copy[I_STEP_LO], copy[I_STEP_HI], table)
+                    captures[4 * i] = -1  # taken
+        kind = row[I_KIND]
+        if kind == LEAF or flags[k] & STUB or needed[own] == 0:
+            k -= 1
+            continue
+        first = args[arg_start[k]]
+        if kind == COMPUTE:
+            moved = 0
+            for i in range(row[I_NARGS]):
+                slot = args[arg_start[k] + i]
+                owner = root[slot]
+                if flags[owner] & ACTIVE == 0 or needed[owner] == 0:
+                    continue
+                v = vjp_row(row, i)
+                if (
+                    v[V_IDENTITY]
+                    and adjoint[owner] == 0
+                    and owner == slot
+                    and row[I_BYTES] > SMALL
+                    and moved == 0
+                    and (i + 1 == row[I_NARGS] or args[arg_start[k] + i + 1] != slot)
+                ):
+                    later = 0
+                    for j in range(i + 1, row[I_NARGS]):
+                        other = root[args[arg_start[k] + j]]
+                        if flags[other] & ACTIVE and needed[other]:
+                            later = 1
+                    if later == 0:
+                        adjoint[slot] = adjoint[k]
+                        moved = 1
+                        continue
+                if run_vjp(state, r, row, k, i, slot, adjoint[k]) != 0:
+                    return -1
+            if row[I_BYTES] > SMALL and moved == 0:
+                free_large(pool, adjoint[k], row[I_BYTES])
+            adjoint[k] = 0
+        elif kind == VIEW:
+            if own == k and row[I_DETACH] == 0:  # a captured view: its adjoint is its own
+                if adjoint_of(state, r, first, False) == 0:
+                    return -1
+                table = pointer_table(state, row, k, 0)
+                if table == 0:
+                    return -1
+                owner = root[first]
+                v = vjp_row(row, 0)
+                p64(table)[T_CT] = adjoint[k]
+                p64(table)[T_ADJOINT] = adjoint[owner] + (address[k] - address[owner])
+                run_program(v[V_ACC_LO], v[V_ACC_HI], table)
+                if row[I_BYTES] > SMALL:
+                    free_large(pool, adjoint[k], row[I_BYTES])
+                adjoint[k] = 0
+        elif kind == WRITE or kind == ACCUMULATE:
+            source = args[arg_start[k] + 1]
+            ct = adjoint[own] + (address[k] - address[own])
+            if flags[root[source]] & ACTIVE and needed[root[source]]:
+                if run_vjp(state, r, row, k, 1, source, ct) != 0:
+                    return -1
+            if kind == WRITE:  # what was there before is overwritten: its adjoint is zero
+                v = vjp_row(row, 0)
+                table = pointer_table(state, row, k, v[V_SCRATCH])
+                if table == 0:
+                    return -1
+                p64(table)[T_CT] = ct
+                p64(table)[T_ADJOINT] = ct
+                run_program(v[V_ASSIGN_LO], v[V_ASSIGN_HI], table)
+        k -= 1
+    return 0
+
+
+def release_entry(state, request, free_residuals):  # type: ignore[no-untyped-def]
+    """After a sweep: mark the residuals of what it visited as freed, give adjoints back."""
+    s = p64(state)
+    r = p64(request)
+    root = p32(r[R_ROOT])
+    needed, reached = p8(r[R_NEEDED]), p8(r[R_REACHED])
+    adjoint = p64(r[R_ADJOINT])
+    flags = p8(s[nt.S_FLAGS])
+    instructions = p32(s[nt.S_INSTRUCTION])
+    itab = p64(globals_address())[nt.G_ITAB]
+    k = r[R_HIGH]
+    while k > 0:
+        flags[k] &= ~CAPTURE
+        if adjoint[k] != 0:
+            size = root_bytes(state, k)
+            if size > SMALL:
+                free_large(state + 8 * nt.S_POOL, adjoint[k], size)
+            adjoint[k] = 0
+        own = root[k]
+        if free_residuals and reached[own] and needed[own] and flags[own] & ACTIVE:
+            row = p64(itab + 8 * I_WIDTH * instructions[k])
+            if row[I_KIND] == COMPUTE and flags[k] & STUB == 0:
+                if runs(state, r, row, k) and kept_residuals(state, row, k) != 0:
+                    flags[k] |= FREED
+        k -= 1
+    reset_arena(state + 8 * nt.S_ADJOINTS)
+    if s[nt.S_SCRATCH_SIZE] > 1 << 24:
+        it.free(s[nt.S_SCRATCH])
+        s[nt.S_SCRATCH] = 0
+        s[nt.S_SCRATCH_SIZE] = 0
+    return 0
