@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import messages, record, replay, sweep, vjp
+from . import fuse, messages, record, replay, sweep, vjp
 from . import native as nt
 from .dtypes import from_numpy_dtype, type_name
 from .errors import TapeError, UnsupportedError
@@ -202,6 +202,7 @@ class Request:
         """Give adjoints back; with `free`, residuals of what was swept count as freed."""
         sweep.release(self.tape.pointer, self.pointer, int(free))
         self.tape.checked()
+        fuse.heat()
 
 
 class _Buffer:

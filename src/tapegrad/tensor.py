@@ -19,7 +19,7 @@ from . import display, engine, handle, messages, node, record
 from . import native as nt
 from .display.tape_text import format_tape
 from .dtypes import Size, dtype, from_numpy_dtype, get_default_dtype
-from .functions import creation, indexing, inplace, leaf, registry
+from .functions import creation, indexing, inplace, leaf, pointwise, registry
 from .ops import all_rows
 from .layouts import LAYOUTS
 from .ops.table import TABLE, Op

@@ -22,6 +22,7 @@ import numpy as np
 
 from . import native as nt
 from .errors import UnsupportedError
+from .fuse import RECIPES, Part, Recipe
 from .handle import new_handle_object
 from .instructions import ITAB, VTAB, Instruction
 from .kernels import ufunc_loop
@@ -155,6 +156,7 @@ class _Builder:
         self.statements = traced.needed(result)
         self.mask = 0
         self.scratch = 0
+        self.recipe: Recipe | None = None
         self.places: dict[int, tuple[int, int, Layout]] = {}
         count = len(made.layouts)
         used = {a for s in self.statements for a in s.args} | {result}
@@ -244,12 +246,26 @@ class _Builder:
             for s in self.statements:  # too many for one step
                 self.places.pop(s.slot, None)
             return self.sequence()
+        self.recipe = Recipe(
+            tuple(
+                Part(node, s.instruction.op.expr if self.is_plain(s) else None)
+                for node, s in zip(
+                    nodes, (s for s in self.statements if s.slot in computed), strict=True
+                )
+            ),
+            tuple(externals), adjoint, shape, add, dtype.itemsize,
+        )  # fmt: skip
         self.scratch = chain_scratch([*nodes, nodes[0]])
         assign = [chain_step(shape, nodes, [*externals, adjoint], 0)]
         last = -1 - (len(nodes) - 1)
         summed = [*nodes, Node(add, (len(externals), last), dtype.itemsize)]
         accumulate = [chain_step(shape, summed, [*externals, adjoint, adjoint], 0)]
         return assign, accumulate, repeats
+
+    def is_plain(self, s: Statement) -> bool:
+        """Whether operands and result have the adjoint's dtype, so that one loop can do them all."""
+        kinds = {x.dtype for x in (*s.instruction.layouts, s.instruction.out)}
+        return kinds == {self.target.dtype}
 
     def layout_of(self, slot: int) -> Layout:
         if slot in self.places:
@@ -348,6 +364,8 @@ def build(made: Instruction) -> None:
             v[nt.V_MASK] = builder.mask
             v[nt.V_REDUCES] = repeats or made.layouts[i].overlaps
             v[nt.V_EXISTS] = 1
+            if builder.recipe is not None:
+                RECIPES[first + i] = builder.recipe
             ct_slot = next(k for k, name in traced.inputs.items() if name == "ct")
             v[nt.V_IDENTITY] = (
                 result == ct_slot and made.layouts[i] is made.out and made.out.is_contiguous
