@@ -91,6 +91,17 @@ class Request:
         words[R_LAST_WRITE] = self._last_writes.ctypes.data
         self.pointer = words.ctypes.data
 
+    def __enter__(self) -> Request:
+        self.tape.lock.acquire()
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        try:
+            if kind is not None:  # whatever happened: adjoints go back, nothing counts as freed
+                self.release(free=False)
+        finally:
+            self.tape.lock.release()
+
     def _last_write(self, slot: int) -> int:
         """Last statement that wrote into a slot's memory, or the slot."""
         base = int(self.tape.base[slot])
@@ -185,7 +196,6 @@ class Request:
                 t.array = None  # the sweep never came by
 
     def _no_memory(self) -> None:
-        self.release(free=False)
         raise MemoryError("backward: no memory for adjoints; use smaller tensors or fewer at once")
 
     def leaf_adjoint(self, slot: int, layout: Layout) -> np.ndarray | None:
@@ -267,8 +277,7 @@ def _seed_array(t: Any, ct: Any) -> np.ndarray:
     kind = layout_of(t).dtype.np
     if ct is None:
         return np.ones(layout_of(t).shape, kind)
-    tape, slot = ct._place()
-    return np.ascontiguousarray(tape.memory(slot, layout_of(ct)), kind).reshape(ct.shape)
+    return np.ascontiguousarray(ct._array(), kind).reshape(ct.shape)
 
 
 def _target(tape: Tape, tensor: Tensor) -> Target:
@@ -326,20 +335,20 @@ def backward(
         _replay(tape, tensors, roots, cotangents, targets, storages, wanted is None, retain)
         return
     seeds = [_seed_array(t, ct) for t, ct in zip(tensors, cotangents, strict=True)]
-    request = Request(tape, roots, targets, leaves=wanted is None)
-    request.prepare()
-    request.sweep(seeds)
     found: list[tuple[Storage, np.ndarray]] = []
-    if wanted is None:
-        for slot, storage in tape.owned.items():
-            if slot <= request.high and request.adjoint[slot] and tape.wants_grad(slot):
-                array = request.leaf_adjoint(slot, tape.instruction_of(slot).out)
-                assert array is not None
-                found.append((storage, array))
-    for storage, t in zip(storages, targets, strict=True):
-        if t.array is not None:
-            found.append((storage, t.array))
-    request.release(free=not retain)
+    with Request(tape, roots, targets, leaves=wanted is None) as request:
+        request.prepare()
+        request.sweep(seeds)
+        if wanted is None:
+            for slot, storage in tape.owned.items():
+                if slot <= request.high and request.adjoint[slot] and tape.wants_grad(slot):
+                    array = request.leaf_adjoint(slot, tape.instruction_of(slot).out)
+                    assert array is not None
+                    found.append((storage, array))
+        for storage, t in zip(storages, targets, strict=True):
+            if t.array is not None:
+                found.append((storage, t.array))
+        request.release(free=not retain)
     for storage, array in found:
         _add_to_grad(storage, array)
     if tape.state[nt.S_OWNED_BYTES] > tape._collect_at:
@@ -469,12 +478,12 @@ def grad(
         results = _replayed(tape, outputs, roots, cotangents, targets, retain)
     else:
         seeds = [_seed_array(t, ct) for t, ct in zip(outputs, cotangents, strict=True)]
-        request = Request(tape, roots, targets, leaves=False)
-        request.prepare()
-        if not allow_unused:
-            _check_used(request, targets)
-        request.sweep(seeds)
-        request.release(free=not retain)
+        with Request(tape, roots, targets, leaves=False) as request:
+            request.prepare()
+            if not allow_unused:
+                _check_used(request, targets)
+            request.sweep(seeds)
+            request.release(free=not retain)
         results = [
             None if t.array is None else record.leaf_tensor(t.array, t.layout.dtype)
             for t in targets

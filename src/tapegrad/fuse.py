@@ -22,7 +22,7 @@ from . import native as nt
 from .instructions import VTAB
 from .layouts import loop_geometry
 from .native import kernel_address
-from .programs import Node, Operand, Step, chain_scratch, chain_step, emit
+from .programs import Node, Operand, Step, chain_scratch, chain_step, packed
 
 __all__ = ["RECIPES", "Recipe", "heat"]
 
@@ -188,20 +188,21 @@ def heat(*, force: bool = False) -> int:
         return 0
     rows = VTAB.rows[: VTAB.count]
     hot = np.flatnonzero((rows[:, nt.V_WORK] > HOT) & (rows[:, nt.V_HOT] == 0))
-    done = 0
-    for number in hot.tolist():
+    return sum(_compile(number) for number in hot.tolist())
+
+
+def _compile(number: int) -> int:
+    with nt.LOCK:
         row = VTAB.rows[number]
         row[nt.V_HOT] = 1
         recipe = RECIPES.pop(number, None)
         if recipe is None:
-            continue
-        for low, high, accumulate in (
-            (nt.V_ASSIGN_LO, nt.V_ASSIGN_HI, False),
-            (nt.V_ACC_LO, nt.V_ACC_HI, True),
-        ):
+            return 0
+        done = 0
+        for column, accumulate in ((nt.V_ASSIGN, False), (nt.V_ACCUMULATE, True)):
             step = fused(recipe, accumulate=accumulate)
             if step is not None:
                 row[nt.V_SCRATCH] = max(int(row[nt.V_SCRATCH]), chain_scratch(step.nodes) + 64)
-                row[low], row[high] = emit([step])
+                row[column] = packed([step])
                 done += 1
-    return done
+        return done

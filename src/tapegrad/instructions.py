@@ -94,13 +94,16 @@ def instruction(entry: Op, layouts: tuple[Layout, ...], **attrs: Any) -> Instruc
     if found is not None:
         return found
     lowered = entry.lower(entry, layouts, attrs)
-    made = _new(entry, layouts, attrs, lowered)
-    if len(lowered.outs) > 1:
-        made.outputs = tuple(
-            _new(OUTPUT, (made.out,), {"number": j}, Lowered((lowered.outs[j],), ()))
-            for j in range(1, len(lowered.outs))
-        )
-    _interned[key] = made
+    with nt.LOCK:
+        if key in _interned:  # another thread was faster
+            return _interned[key]
+        made = _new(entry, layouts, attrs, lowered)
+        if len(lowered.outs) > 1:
+            made.outputs = tuple(
+                _new(OUTPUT, (made.out,), {"number": j}, Lowered((lowered.outs[j],), ()))
+                for j in range(1, len(lowered.outs))
+            )
+        _interned[key] = made
     return made
 
 
@@ -212,4 +215,5 @@ def remember(made: Instruction) -> None:
     out = made.out
     if len(made.outs) == 1 and out.span < LARGE and len(made.layouts) <= 2:
         second = made.layouts[1].id if len(made.layouts) == 2 else 0
-        PAIRS.add(made.op.code, made.layouts[0].id, second, made.id, out.id)
+        with nt.LOCK:
+            PAIRS.add(made.op.code, made.layouts[0].id, second, made.id, out.id)

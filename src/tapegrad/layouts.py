@@ -23,6 +23,16 @@ __all__ = ["LAYOUTS", "Layout", "broadcast_strides", "contiguous", "intern", "lo
 DTYPES: tuple[dtype, ...] = (float64, float32, int64, bool_)
 
 
+def c_strides(shape: Sequence[int], itemsize: int) -> tuple[int, ...]:
+    """Strides of a C-contiguous array; those of length-1 and empty dimensions as NumPy's."""
+    strides = [0] * len(shape)
+    step = itemsize
+    for axis in range(len(shape) - 1, -1, -1):
+        strides[axis] = step
+        step *= max(shape[axis], 1)
+    return tuple(strides)
+
+
 class Layout:
     """How a value lies in memory; made by `intern` only.
 
@@ -70,21 +80,12 @@ class Layout:
         return f"{self.dtype.name} {dims}" + ("" if self.is_contiguous else f" {self.strides}")
 
 
-LAYOUTS: list[Layout] = []
+#: by id; id 0 stands for "no layout"
+LAYOUTS: list[Layout] = [Layout(float64, Size(), (), 0)]
 _interned: dict[tuple[int, tuple[int, ...], tuple[int, ...]], Layout] = {}
 _contiguous: dict[tuple[int, tuple[int, ...]], Layout] = {}
 _dtype_codes = np.zeros(1 << 12, np.uint8)
 _retired: list[np.ndarray] = []  # native code may still read from an outgrown table
-
-
-def c_strides(shape: Sequence[int], itemsize: int) -> tuple[int, ...]:
-    """Strides of a C-contiguous array; those of length-1 and empty dimensions as NumPy's."""
-    strides = [0] * len(shape)
-    step = itemsize
-    for axis in range(len(shape) - 1, -1, -1):
-        strides[axis] = step
-        step *= max(shape[axis], 1)
-    return tuple(strides)
 
 
 def intern(kind: dtype, shape: tuple[int, ...], strides: tuple[int, ...]) -> Layout:
@@ -108,12 +109,14 @@ def intern(kind: dtype, shape: tuple[int, ...], strides: tuple[int, ...]) -> Lay
         if normal is not None:
             _interned[key] = normal
             return normal
-    if not LAYOUTS:
-        LAYOUTS.append(Layout(float64, Size(), (), 0))  # id 0 stands for "no layout"
-    layout = Layout(kind, Size(shape), strides, len(LAYOUTS))
-    _register_dtype(layout)
-    LAYOUTS.append(layout)
-    _interned[key] = _interned[kind.code, shape, strides] = layout
+    with nt.LOCK:
+        normal = _interned.get((kind.code, shape, strides))
+        if normal is not None:  # another thread was faster
+            return normal
+        layout = Layout(kind, Size(shape), strides, len(LAYOUTS))
+        _register_dtype(layout)
+        LAYOUTS.append(layout)
+        _interned[key] = _interned[kind.code, shape, strides] = layout
     return layout
 
 

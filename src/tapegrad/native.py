@@ -21,6 +21,7 @@ import os
 import platform
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -67,6 +68,9 @@ ENTRIES: dict[str, dict[str, str]] = {
     },
 }
 LOOP_SIGNATURE = "void(int64, int64, int64, int64)"
+
+#: held while tables that all threads share grow or change
+LOCK = threading.RLock()
 
 #: numbers of what this process did, for ``python -m tapegrad info``
 COUNTS = {"loaded": 0, "compiled": 0}
@@ -412,8 +416,8 @@ I_NOUT, I_VJP, I_FULL, I_DETACH, I_OPCODE, I_EXTRA = range(8, 14)
 I_WIDTH = 16
 
 # columns of a VJP program (an instruction and an operand)
-V_ASSIGN_LO, V_ASSIGN_HI, V_ACC_LO, V_ACC_HI, V_SCRATCH, V_MASK, V_REDUCES, V_IDENTITY = range(8)
-V_EXISTS, V_WORK, V_HOT = 8, 9, 10
+# (a range of steps is one word, so that it changes at once for a sweep of another thread)
+V_ASSIGN, V_ACCUMULATE, V_SCRATCH, V_MASK, V_REDUCES, V_IDENTITY, V_EXISTS, V_WORK, V_HOT = range(9)
 V_WIDTH = 12
 
 # columns of a step

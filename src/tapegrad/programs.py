@@ -20,7 +20,7 @@ from .layouts import loop_geometry
 
 __all__ = [
     "ADJOINT", "CT", "Node", "Operand", "SCRATCH", "Step", "address_operand", "arg", "chain_step",
-    "constant", "emit", "zero_step",
+    "constant", "emit", "packed", "zero_step",
 ]  # fmt: skip
 
 # References. Those of operands and results are counted from ARGS; -1 says "the offset is an address".
@@ -160,10 +160,17 @@ STEPS = GrowingTable(nt.P_WIDTH, nt.G_STEPS)
 
 def emit(steps: Sequence[Step]) -> tuple[int, int]:
     """Write steps into the table; the range of their rows."""
-    low = STEPS.reserve(len(steps))
-    for i, step in enumerate(steps):
-        _write(STEPS.rows[low + i], step)
+    with nt.LOCK:
+        low = STEPS.reserve(len(steps))
+        for i, step in enumerate(steps):
+            _write(STEPS.rows[low + i], step)
     return low, low + len(steps)
+
+
+def packed(steps: Sequence[Step]) -> int:
+    """The range of `emit` as one word, low half first."""
+    low, high = emit(steps)
+    return low | high << 32
 
 
 def _write(row: np.ndarray, step: Step) -> None:

@@ -59,6 +59,8 @@ class Tape:
         self.state = np.zeros(nt.S_WIDTH, np.int64)
         self.pointer = self.state.ctypes.data
         self.owner = threading.current_thread()
+        #: held by whoever changes the arrays or runs a sweep over them
+        self.lock = threading.RLock()
         #: what statements refer to and the tape does not own: slot -> ndarray or leaf storage
         self.owned: dict[int, Any] = {}
         #: slots whose adjoint a reverse sweep leaves in a storage's ``grad``: slot -> storage
@@ -178,6 +180,10 @@ class Tape:
             Whether the collector may run. It renumbers slots, so a caller that holds slot numbers
             says no.
         """
+        with self.lock:
+            self._make_room(statements, args, collect)
+
+    def _make_room(self, statements: int, args: int, collect: bool) -> None:
         s = self.state
         if collect and s[nt.S_PENDING_BYTES] > s[nt.S_PENDING_LIMIT]:
             self.evaluate()
@@ -207,6 +213,10 @@ class Tape:
 
         Never collects, so slot numbers stay what they are. `make_room` comes first where it may.
         """
+        with self.lock:
+            return self._append(made, slots, extra)
+
+    def _append(self, made: Instruction, slots: Sequence[int], extra: Sequence[int]) -> int:
         count = len(slots) + len(extra)
         if count > len(self._args):
             self._args = np.zeros(2 * count, np.int32)
@@ -301,12 +311,19 @@ class Tape:
             If a result does not fit in memory; it names the op and the shape.
         """
         s = self.state
-        if s[nt.S_DONE] < s[nt.S_COUNT]:
-            failed = sweep.forward(self.pointer)
-            s[nt.S_EAGER] = 0
-            self.checked()
-            if failed:
-                raise MemoryError(self._out_of_memory(failed))
+        with self.lock:
+            if s[nt.S_DONE] < s[nt.S_COUNT]:
+                # Without the GIL the owner could go on recording while another thread evaluates.
+                owner = int(s[nt.S_OWNER])
+                s[nt.S_OWNER] = 0
+                try:
+                    failed = sweep.forward(self.pointer)
+                finally:
+                    s[nt.S_OWNER] = owner
+                s[nt.S_EAGER] = 0
+                self.checked()
+                if failed:
+                    raise MemoryError(self._out_of_memory(failed))
 
     def _out_of_memory(self, slot: int) -> str:
         made = self.instruction_of(slot)
@@ -332,7 +349,8 @@ class Tape:
 
     def value(self, slot: int, layout: Layout) -> np.ndarray:
         """A copy of a slot's value."""
-        return self.memory(slot, layout).copy()
+        with self.lock:
+            return self.memory(slot, layout).copy()
 
     def expose(self, slot: int, layout: Layout) -> np.ndarray:
         """An array that shares a slot's memory for as long as either lives.
@@ -340,6 +358,10 @@ class Tape:
         What the tape owns moves into an ndarray first. From then on the memory is VISIBLE: statements
         that use it are evaluated when they are recorded.
         """
+        with self.lock:
+            return self._expose(slot, layout)
+
+    def _expose(self, slot: int, layout: Layout) -> np.ndarray:
         self.evaluate()
         self.check_value(slot)
         base = int(self.base[slot])
@@ -378,6 +400,10 @@ class Tape:
     # ------------------------------------------------------------------ collection
     def collect(self) -> None:
         """Drop what no handle needs; slots get other numbers."""
+        with self.lock:
+            self._collect()
+
+    def _collect(self) -> None:
         n = self.count
         marks, live_base = np.zeros(n, np.uint8), np.zeros(n, np.uint8)
         collector.mark(self.pointer, marks.ctypes.data, live_base.ctypes.data)

@@ -19,7 +19,7 @@ from . import display, engine, handle, messages, node, record
 from . import native as nt
 from .display.tape_text import format_tape
 from .dtypes import Size, dtype, from_numpy_dtype, get_default_dtype
-from .functions import creation, indexing, inplace, leaf, pointwise, registry
+from .functions import creation, indexing, inplace, leaf, ordering, pointwise, reduction, registry, scanning
 from .ops import all_rows
 from .layouts import LAYOUTS
 from .ops.table import TABLE, Op
@@ -216,7 +216,8 @@ class Tensor(_Base):  # type: ignore[misc]
                 f"a Tensor with {layout.size} elements cannot be converted to Scalar"
             )
         tape, slot = self._place()
-        return tape.memory(slot, layout).item()  # type: ignore[no-any-return]
+        with tape.lock:
+            return tape.memory(slot, layout).item()  # type: ignore[no-any-return]
 
     def tolist(self) -> Any:
         """Return the values as nested lists (a number for a 0-d tensor)."""

@@ -41,7 +41,7 @@ from .programs import (
     chain_scratch,
     chain_step,
     constant,
-    emit,
+    packed,
 )
 from .tape import Tape, recording_on, slot_of
 
@@ -322,7 +322,13 @@ class _Builder:
 
 
 def build(made: Instruction) -> None:
-    """Build the VJP programs of an instruction for all its operands."""
+    """Build the VJP programs of an instruction for all its operands, unless they are there."""
+    with nt.LOCK:
+        if ITAB.rows[made.id, nt.I_VJP] < 0:
+            _build(made)
+
+
+def _build(made: Instruction) -> None:
     row = ITAB.rows[made.id]
     count = max(len(made.layouts), 1)
     first = VTAB.reserve(count)
@@ -343,9 +349,7 @@ def build(made: Instruction) -> None:
         target, source = made.layouts
         zero = address_operand(constant(0, target.dtype.np), target.ndim)
         adjoint = Operand(ADJOINT, 0, target.strides)
-        rows[0][nt.V_ASSIGN_LO], rows[0][nt.V_ASSIGN_HI] = emit(
-            [Step(copy_loop(target.dtype), target.shape, (zero, adjoint))]
-        )
+        rows[0][nt.V_ASSIGN] = packed([Step(copy_loop(target.dtype), target.shape, (zero, adjoint))])
         if is_float(source):
             _identity(rows[1], source, target)
     elif kind == nt.COMPUTE:
@@ -358,8 +362,7 @@ def build(made: Instruction) -> None:
                 builder.chain() if builder.is_chain() else builder.sequence()
             )
             v = rows[i]
-            v[nt.V_ASSIGN_LO], v[nt.V_ASSIGN_HI] = emit(assign)
-            v[nt.V_ACC_LO], v[nt.V_ACC_HI] = emit(accumulate)
+            v[nt.V_ASSIGN], v[nt.V_ACCUMULATE] = packed(assign), packed(accumulate)
             v[nt.V_SCRATCH] = builder.scratch + 64
             v[nt.V_MASK] = builder.mask
             v[nt.V_REDUCES] = repeats or made.layouts[i].overlaps
@@ -380,11 +383,9 @@ def _identity(v: np.ndarray, source: Layout, target: Layout) -> None:
     ct = Operand(CT, 0, broadcast_strides(target, shape))
     strides = broadcast_strides(source, shape)
     adjoint = Operand(ADJOINT, 0, strides)
-    v[nt.V_ASSIGN_LO], v[nt.V_ASSIGN_HI] = emit(
-        [Step(copy_loop(source.dtype), shape, (ct, adjoint))]
-    )
+    v[nt.V_ASSIGN] = packed([Step(copy_loop(source.dtype), shape, (ct, adjoint))])
     add = ufunc_loop(np.add, (source.dtype,) * 3)
-    v[nt.V_ACC_LO], v[nt.V_ACC_HI] = emit([Step(add, shape, (adjoint, ct, adjoint))])
+    v[nt.V_ACCUMULATE] = packed([Step(add, shape, (adjoint, ct, adjoint))])
     v[nt.V_REDUCES] = source.overlaps or any(
         n != 1 and s == 0 for n, s in zip(shape, strides, strict=True)
     )

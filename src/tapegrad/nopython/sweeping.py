@@ -29,7 +29,7 @@ from ..native import (
     P_REF, P_STRIDES, P_WIDTH, R_ADJOINT, R_CAPTURES, R_CAPTURE_COUNT, R_ERROR_ARG, R_ERROR_SLOT,
     R_HIGH, R_LAST_WRITE, R_LOW, R_MISSING, R_MISSING_COUNT, R_NEEDED, R_REACHED, R_ROOT,
     R_WRITES, R_WRITE_COUNT, SMALL, STEP_TILES, STEP_ZERO, STUB, TILE, T_ADJOINT, T_ARGS, T_CT,
-    T_SCRATCH, VIEW, V_ACC_HI, V_ACC_LO, V_ASSIGN_HI, V_ASSIGN_LO, V_EXISTS, V_IDENTITY, V_MASK,
+    T_SCRATCH, VIEW, V_ACCUMULATE, V_ASSIGN, V_EXISTS, V_IDENTITY, V_MASK,
     V_REDUCES, V_SCRATCH, V_WIDTH, V_WORK, WRITE,
 )  # fmt: skip
 from . import intrinsics as it
@@ -249,6 +249,12 @@ def run_program(low, high, table):  # type: ignore[no-untyped-def]
 
 
 @helper
+def run_range(steps, table):  # type: ignore[no-untyped-def]
+    """Run a program given as one word (programs.py's `packed`)."""
+    run_program(steps & 0xFFFFFFFF, steps >> 32, table)
+
+
+@helper
 def pointer_table(state, row, k, scratch_bytes):  # type: ignore[no-untyped-def]
     """Fill the pointer table of statement `k`; its address, or 0 without memory."""
     s = p64(state)
@@ -280,7 +286,8 @@ def forward_entry(state):  # type: ignore[no-untyped-def]
     args = p32(s[nt.S_ARG])
     itab = p64(globals_address())[nt.G_ITAB]
     failed = 0
-    for k in range(s[nt.S_DONE], s[nt.S_COUNT]):
+    count = s[nt.S_COUNT]
+    for k in range(s[nt.S_DONE], count):
         row = p64(itab + 8 * I_WIDTH * instructions[k])
         kind = row[I_KIND]
         if kind == LEAF or flags[k] & STUB:
@@ -322,7 +329,7 @@ def forward_entry(state):  # type: ignore[no-untyped-def]
                 failed = k
             continue
         run_program(row[I_STEP_LO], row[I_STEP_HI], table)
-    s[nt.S_DONE] = s[nt.S_COUNT]
+    s[nt.S_DONE] = count
     s[nt.S_PENDING_BYTES] = 0
     s[nt.S_FAILED] = failed
     if s[nt.S_SCRATCH_SIZE] > 1 << 24:
@@ -498,9 +505,9 @@ def run_vjp(state, r, row, k, operand, slot, ct):  # type: ignore[no-untyped-def
     t[T_ADJOINT] = target
     v[V_WORK] += row[I_BYTES] + 64
     if assign:
-        run_program(v[V_ASSIGN_LO], v[V_ASSIGN_HI], table)
+        run_range(v[V_ASSIGN], table)
     else:
-        run_program(v[V_ACC_LO], v[V_ACC_HI], table)
+        run_range(v[V_ACCUMULATE], table)
     return 0
 
 
@@ -594,7 +601,7 @@ def reverse_entry(state, request):  # type: ignore[no-untyped-def]
                 v = vjp_row(row, 0)
                 p64(table)[T_CT] = adjoint[k]
                 p64(table)[T_ADJOINT] = adjoint[owner] + (address[k] - address[owner])
-                run_program(v[V_ACC_LO], v[V_ACC_HI], table)
+                run_range(v[V_ACCUMULATE], table)
                 if row[I_BYTES] > SMALL:
                     free_large(pool, adjoint[k], row[I_BYTES])
                 adjoint[k] = 0
@@ -611,7 +618,7 @@ def reverse_entry(state, request):  # type: ignore[no-untyped-def]
                     return -1
                 p64(table)[T_CT] = ct
                 p64(table)[T_ADJOINT] = ct
-                run_program(v[V_ASSIGN_LO], v[V_ASSIGN_HI], table)
+                run_range(v[V_ASSIGN], table)
         k -= 1
     return 0
 
