@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 __all__ = ["backward", "grad"]
 
+#: instructions without programs that `prepare` reports at once
+MISSING = 512
+
 
 class Target:
     """A slot whose adjoint is wanted as a value: taken when the sweep comes to `position`."""
@@ -61,35 +64,45 @@ class Request:
         n = tape.count
         self.root = tape.root
         self._separate_views()
-        root = self.root
         self.high = max([*roots, *(self._last_write(s) for s in roots)], default=0)
-        self.adjoint = np.zeros(n, np.int64)
-        self.reached = np.zeros(n, np.uint8)
-        self.needed = (tape.flags[:n] & nt.ACTIVE) if leaves else np.zeros(n, np.uint8)
-        low = 1
-        if not leaves:
-            low = min((t.slot for t in targets), default=n)
+        # One block for all arrays of the request: making a small array costs a microsecond.
+        writes = len(tape.writes)
+        words, captures = R_WIDTH, 4 * len(targets)
+        adjoint = words + captures + 2 * writes
+        missing = adjoint + n
+        last = missing + MISSING // 2
+        marks = last + ((n + 1) // 2 if writes else 0)
+        block = np.zeros(marks + (2 * n + 7) // 8, np.int64)
+        start = block.ctypes.data
+        self.words = block[:words]
+        self._captures = block[words : words + captures].reshape(-1, 4)
+        self.adjoint = block[adjoint:missing]
+        self._missing = block[missing:last].view(np.int32)
+        bytes_ = block[marks:].view(np.uint8)
+        self.needed, self.reached = bytes_[:n], bytes_[n : 2 * n]
+        if writes:
+            block[words + captures : adjoint] = np.array(tape.writes, np.int64).ravel()
+        if leaves:
+            np.bitwise_and(tape.flags[:n], nt.ACTIVE, out=self.needed)
+        low = 1 if leaves else min((t.slot for t in targets), default=n)
+        root = self.root
         for t in targets:
             self.needed[root[t.slot]] = 1
         for slot in roots:
             self.reached[root[slot]] = 1
-        self._missing = np.zeros(512, np.int32)
-        self._captures = np.zeros((max(len(targets), 1), 4), np.int64)
-        self._writes = np.array(tape.writes or [(0, 0)], np.int64)
-        self._last_writes = np.zeros(n if tape.writes else 1, np.int32)
-        words = self.words = np.zeros(R_WIDTH, np.int64)
-        words[R_ADJOINT] = self.adjoint.ctypes.data
-        words[R_NEEDED] = self.needed.ctypes.data
-        words[R_REACHED] = self.reached.ctypes.data
-        words[R_HIGH] = self.high
-        words[R_LOW] = low
-        words[R_ROOT] = root.ctypes.data
-        words[R_CAPTURES] = self._captures.ctypes.data
-        words[R_WRITES] = self._writes.ctypes.data
-        words[R_WRITE_COUNT] = len(tape.writes)
-        words[R_MISSING] = self._missing.ctypes.data
-        words[R_LAST_WRITE] = self._last_writes.ctypes.data
-        self.pointer = words.ctypes.data
+        at = self.words
+        at[R_ADJOINT] = start + 8 * adjoint
+        at[R_NEEDED] = start + 8 * marks
+        at[R_REACHED] = start + 8 * marks + n
+        at[R_HIGH] = self.high
+        at[R_LOW] = low
+        at[R_ROOT] = tape.state[nt.S_ROOT] if root is tape.root else root.ctypes.data
+        at[R_CAPTURES] = start + 8 * words
+        at[R_WRITES] = start + 8 * (words + captures)
+        at[R_WRITE_COUNT] = writes
+        at[R_MISSING] = start + 8 * missing
+        at[R_LAST_WRITE] = start + 8 * last
+        self.pointer = start
 
     def __enter__(self) -> Request:
         self.tape.lock.acquire()

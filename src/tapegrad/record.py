@@ -298,7 +298,7 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float | np.number | np.bool_) and not isinstance(value, complex)
 
 
-def _as_operand(value: Any, kind: dtype) -> Tensor:
+def as_operand(value: Any, kind: dtype) -> Tensor:
     if isinstance(value, _types[0]):
         return cast(value, kind)
     tape = current_tape()
@@ -320,7 +320,7 @@ def binary(entry: Op, a: Any, b: Any) -> Tensor:
     kind = result_dtype((a, b))
     if entry.result == "float" and not kind.is_floating_point:
         kind = get_default_dtype()
-    a, b = _as_operand(a, kind), _as_operand(b, kind)
+    a, b = as_operand(a, kind), as_operand(b, kind)
     shapes = layout_of(a), layout_of(b)
     made = instruction(entry, shapes)
     remember(made)
@@ -366,9 +366,9 @@ def view(
     return new_tensor(tape, slot, made.out)
 
 
-def in_place(entry: Op, target: Tensor, source: Tensor) -> int:
+def in_place(entry: Op, target: Tensor, source: Tensor, named: str) -> int:
     """Append an in-place statement; return its slot."""
-    made = instruction(entry, (layout_of(target), layout_of(source)))
+    made = instruction(entry, (layout_of(target), layout_of(source)), named=named)
     tape = current_tape()
     tape.make_room()
     slot = tape.append(made, (operand(tape, target), operand(tape, source)))
@@ -378,14 +378,14 @@ def in_place(entry: Op, target: Tensor, source: Tensor) -> int:
     return slot
 
 
-def write(target: Tensor, source: Tensor) -> int:
-    """Record that `source`, broadcast, overwrites `target`."""
-    return in_place(TABLE["copy_"], target, source)
+def write(target: Tensor, source: Tensor, named: str = "CopyBackwards") -> int:
+    """Record that `source`, broadcast, overwrites `target`, under a node's name."""
+    return in_place(TABLE["copy_"], target, source, named)
 
 
 def accumulate(target: Tensor, source: Tensor) -> int:
     """Record that `source`, broadcast, is added to `target`."""
-    return in_place(TABLE["accumulate_"], target, source)
+    return in_place(TABLE["accumulate_"], target, source, "AddBackward0")
 
 
 def rebind(tensor: Tensor, tape: Tape, slot: int) -> None:

@@ -439,7 +439,7 @@ def prepare_entry(state, request):  # type: ignore[no-untyped-def]
             for i in range(row[I_NARGS] + row[I_NOUT]):
                 if mask >> i & 1:
                     slot = args[arg_start[k] + i] if i < row[I_NARGS] else k + i - row[I_NARGS]
-                    if r[R_WRITE_COUNT] > 0 and last_write[base[slot]] > k:
+                    if r[R_WRITE_COUNT] > 0 and last_write[base[slot]] > 2 * k:
                         r[R_ERROR_SLOT] = k
                         r[R_ERROR_ARG] = slot
                         return IS_STALE
