@@ -202,7 +202,7 @@ def _compile(number: int) -> int:
         for column, accumulate in ((nt.V_ASSIGN, False), (nt.V_ACCUMULATE, True)):
             step = fused(recipe, accumulate=accumulate)
             if step is not None:
-                row[nt.V_SCRATCH] = max(int(row[nt.V_SCRATCH]), chain_scratch(step.nodes) + 64)
+                assert chain_scratch(step.nodes) <= row[nt.V_SCRATCH]  # it has fewer nodes
                 row[column] = packed([step])
                 done += 1
         return done

@@ -128,7 +128,6 @@ def _new(
     row[nt.I_VJP] = -1
     row[nt.I_FULL] = -1 if out.overlaps else out.size * out.dtype.itemsize
     row[nt.I_DETACH] = entry.extras.get("detach", 0)
-    row[nt.I_OPCODE] = entry.code
     if entry.name == "select" and layouts[0].ndim:  # what native integer indexing needs to know
         row[nt.I_EXTRA] = layouts[0].shape[0]
         row[nt.I_EXTRA + 1] = layouts[0].strides[0]

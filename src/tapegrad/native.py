@@ -412,7 +412,7 @@ LEAF, COMPUTE, VIEW, WRITE, ACCUMULATE, OUTPUT = range(6)
 
 # columns of an instruction
 I_KIND, I_NARGS, I_BYTES, I_STEP_LO, I_STEP_HI, I_SCRATCH, I_LAYOUT, I_DIFF = range(8)
-I_NOUT, I_VJP, I_FULL, I_DETACH, I_OPCODE, I_EXTRA = range(8, 14)
+I_NOUT, I_VJP, I_FULL, I_DETACH, I_VSCRATCH, I_EXTRA = range(8, 14)  # I_EXTRA has two words
 I_WIDTH = 16
 
 # columns of a VJP program (an instruction and an operand)

@@ -373,6 +373,7 @@ def _build(made: Instruction) -> None:
             v[nt.V_IDENTITY] = (
                 result == ct_slot and made.layouts[i] is made.out and made.out.is_contiguous
             )
+    row[nt.I_VSCRATCH] = max(int(v[nt.V_SCRATCH]) for v in rows)
     # The sweep may look at these rows from now on.
     row[nt.I_VJP] = first
 

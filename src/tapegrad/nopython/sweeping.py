@@ -24,13 +24,13 @@ from .. import native as nt
 from ..native import (
     ACCUMULATE, ACTIVE, A_BLOCKS, A_BLOCK_CAPACITY, A_BLOCK_COUNT, A_END, A_NEXT, A_USED, BLOCK,
     CAPTURE, COMPUTE, FREED, IS_FREED, IS_MISSING, IS_STALE, I_BYTES, I_DETACH, I_FULL, I_KIND,
-    I_NARGS, I_NOUT, I_SCRATCH, I_STEP_HI, I_STEP_LO, I_VJP, I_WIDTH, LEAF, OK, OUTPUT, POISON,
+    I_NARGS, I_NOUT, I_SCRATCH, I_STEP_HI, I_STEP_LO, I_VJP, I_VSCRATCH, I_WIDTH, LEAF, OK, OUTPUT, POISON,
     P_COUNT, P_DATA, P_DIMS, P_KERNEL, P_KIND, P_NOPS, P_ODIMS, P_OFFSET, P_ONDIM, P_OSTRIDES,
     P_REF, P_STRIDES, P_WIDTH, R_ADJOINT, R_CAPTURES, R_CAPTURE_COUNT, R_ERROR_ARG, R_ERROR_SLOT,
     R_HIGH, R_LAST_WRITE, R_LOW, R_MISSING, R_MISSING_COUNT, R_NEEDED, R_REACHED, R_ROOT,
     R_WRITES, R_WRITE_COUNT, SMALL, STEP_TILES, STEP_ZERO, STUB, TILE, T_ADJOINT, T_ARGS, T_CT,
     T_SCRATCH, VIEW, V_ACCUMULATE, V_ASSIGN, V_EXISTS, V_IDENTITY, V_MASK,
-    V_REDUCES, V_SCRATCH, V_WIDTH, V_WORK, WRITE,
+    V_REDUCES, V_WIDTH, V_WORK, WRITE,
 )  # fmt: skip
 from . import intrinsics as it
 from .intrinsics import call_loop, globals_address, helper, p8, p32, p64, stack_words
@@ -486,8 +486,8 @@ def covers(state, r, slot):  # type: ignore[no-untyped-def]
 
 
 @helper
-def run_vjp(state, r, row, k, operand, slot, ct):  # type: ignore[no-untyped-def]
-    """Add the derivative for one operand of statement `k` to the adjoint of `slot`."""
+def run_vjp(state, r, row, table, operand, slot, ct):  # type: ignore[no-untyped-def]
+    """Add the derivative for one operand of a statement to the adjoint of `slot`."""
     v = vjp_row(row, operand)
     if v[V_EXISTS] == 0:
         return 0
@@ -496,9 +496,6 @@ def run_vjp(state, r, row, k, operand, slot, ct):  # type: ignore[no-untyped-def
     assign = untouched and v[V_REDUCES] == 0 and covers(state, r, slot)
     target = adjoint_of(state, r, slot, assign)
     if target == 0:
-        return -1
-    table = pointer_table(state, row, k, v[V_SCRATCH])
-    if table == 0:
         return -1
     t = p64(table)
     t[T_CT] = ct
@@ -518,7 +515,10 @@ def seed_entry(state, request, slot, ct):  # type: ignore[no-untyped-def]
     """
     r = p64(request)
     row = p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * r[R_ERROR_ARG])
-    return run_vjp(state, r, row, slot, 0, slot, ct)
+    table = pointer_table(state, row, slot, row[I_VSCRATCH])
+    if table == 0:
+        return -1
+    return run_vjp(state, r, row, table, 0, slot, ct)
 
 
 def reverse_entry(state, request):  # type: ignore[no-untyped-def]
@@ -562,6 +562,9 @@ def reverse_entry(state, request):  # type: ignore[no-untyped-def]
         first = args[arg_start[k]]
         if kind == COMPUTE:
             moved = 0
+            table = pointer_table(state, row, k, row[I_VSCRATCH])
+            if table == 0:
+                return -1
             for i in range(row[I_NARGS]):
                 slot = args[arg_start[k] + i]
                 owner = root[slot]
@@ -585,7 +588,7 @@ def reverse_entry(state, request):  # type: ignore[no-untyped-def]
                         adjoint[slot] = adjoint[k]
                         moved = 1
                         continue
-                if run_vjp(state, r, row, k, i, slot, adjoint[k]) != 0:
+                if run_vjp(state, r, row, table, i, slot, adjoint[k]) != 0:
                     return -1
             if row[I_BYTES] > SMALL and moved == 0:
                 free_large(pool, adjoint[k], row[I_BYTES])
@@ -607,15 +610,15 @@ def reverse_entry(state, request):  # type: ignore[no-untyped-def]
                 adjoint[k] = 0
         elif kind == WRITE or kind == ACCUMULATE:
             source = args[arg_start[k] + 1]
+            table = pointer_table(state, row, k, row[I_VSCRATCH])
+            if table == 0:
+                return -1
             ct = adjoint[own] + (address[k] - address[own])
             if flags[root[source]] & ACTIVE and needed[root[source]]:
-                if run_vjp(state, r, row, k, 1, source, ct) != 0:
+                if run_vjp(state, r, row, table, 1, source, ct) != 0:
                     return -1
             if kind == WRITE:  # what was there before is overwritten: its adjoint is zero
                 v = vjp_row(row, 0)
-                table = pointer_table(state, row, k, v[V_SCRATCH])
-                if table == 0:
-                    return -1
                 p64(table)[T_CT] = ct
                 p64(table)[T_ADJOINT] = ct
                 run_range(v[V_ASSIGN], table)
