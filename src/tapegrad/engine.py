@@ -11,22 +11,23 @@ import ctypes
 import warnings
 import weakref
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import fuse, messages, record, replay, sweep, vjp
+from . import collector, fuse, messages, record, replay, sweep, vjp
 from . import native as nt
 from .dtypes import from_numpy_dtype, type_name
 from .errors import TapeError, UnsupportedError
-from .instructions import INSTRUCTIONS, ITAB, Instruction, instruction
+from .instructions import INSTRUCTIONS, instruction
 from .layouts import Layout
 from .ops.table import TABLE
 from .record import Storage, layout_of, storage_of
 from .native import (
     IS_FREED, IS_MISSING, IS_STALE, R_ADJOINT, R_CAPTURE_COUNT, R_CAPTURES, R_ERROR_ARG,
     R_ERROR_SLOT, R_HIGH, R_LAST_WRITE, R_LOW, R_MISSING, R_MISSING_COUNT, R_NEEDED, R_REACHED,
-    R_ROOT, R_WIDTH, R_WRITE_COUNT, R_WRITES,
+    R_ROOT, R_ROOT_COUNT, R_WIDTH, R_WRITE_COUNT, R_WRITES,
 )  # fmt: skip
 from .tape import Tape, array_at, current_tape, slot_of, tape_at
 
@@ -72,8 +73,8 @@ class Request:
         missing = adjoint + n
         last = missing + MISSING // 2
         marks = last + ((n + 1) // 2 if writes else 0)
-        block = np.zeros(marks + (2 * n + 7) // 8, np.int64)
-        start = block.ctypes.data
+        block = tape.zeroed_block(marks + (2 * n + 7) // 8)
+        start = tape.block_pointer
         self.words = block[:words]
         self._captures = block[words : words + captures].reshape(-1, 4)
         self.adjoint = block[adjoint:missing]
@@ -84,13 +85,15 @@ class Request:
             block[words + captures : adjoint] = np.array(tape.writes, np.int64).ravel()
         if leaves:
             np.bitwise_and(tape.flags[:n], nt.ACTIVE, out=self.needed)
-        low = 1 if leaves else min((t.slot for t in targets), default=n)
+        low = self.high + 1 if leaves else min((t.slot for t in targets), default=n)
         root = self.root
         for t in targets:
             self.needed[root[t.slot]] = 1
-        for slot in roots:
-            self.reached[root[slot]] = 1
+        self._mark_roots()
+        for t in targets:
+            tape.flags[t.position] |= nt.CAPTURE
         at = self.words
+        at[R_ROOT_COUNT] = np.count_nonzero(self.reached)
         at[R_ADJOINT] = start + 8 * adjoint
         at[R_NEEDED] = start + 8 * marks
         at[R_REACHED] = start + 8 * marks + n
@@ -103,6 +106,10 @@ class Request:
         at[R_MISSING] = start + 8 * missing
         at[R_LAST_WRITE] = start + 8 * last
         self.pointer = start
+
+    def _mark_roots(self) -> None:
+        for slot in self.roots:
+            self.reached[self.root[slot]] = 1
 
     def __enter__(self) -> Request:
         self.tape.lock.acquire()
@@ -162,6 +169,8 @@ class Request:
             if answer == IS_MISSING:
                 for number in set(self._missing[: self.words[R_MISSING_COUNT]].tolist()):
                     vjp.build(INSTRUCTIONS[number])
+                self.reached.fill(0)
+                self._mark_roots()
                 continue
             if answer == IS_FREED:
                 raise RuntimeError(messages.FREED)
@@ -193,14 +202,13 @@ class Request:
         tape = self.tape
         for i, t in enumerate(self.targets):
             t.array = np.empty(t.layout.shape, t.layout.dtype.np)
-            copy = instruction(TABLE["clone"], (t.layout,))
-            self._captures[i] = t.position, t.slot, t.array.ctypes.data, copy.id
-            tape.flags[t.position] |= nt.CAPTURE
+            at = t.array.ctypes.data
+            self._captures[i] = t.position, t.slot, at, _copy_of(t.layout)
         self.words[R_CAPTURE_COUNT] = len(self.targets)
         for slot, seed in zip(self.roots, seeds, strict=True):
-            copy = _built(instruction(TABLE["clone"], (tape.instruction_of(slot).out,)))
-            self.words[R_ERROR_ARG] = copy.id
-            if sweep.seed(tape.pointer, self.pointer, slot, seed.ctypes.data) != 0:
+            self.words[R_ERROR_ARG] = _copy_of(tape.instruction_of(slot).out)
+            address = seed.__array_interface__["data"][0]
+            if sweep.seed(tape.pointer, self.pointer, slot, address) != 0:
                 self._no_memory()
         if sweep.reverse(tape.pointer, self.pointer) != 0:
             self._no_memory()
@@ -216,13 +224,23 @@ class Request:
         address = int(self.adjoint[slot])
         if address == 0:
             return None
-        if layout.span > nt.SMALL and layout.is_contiguous:
-            self.adjoint[slot] = 0
+        self.adjoint[slot] = 0
+        if layout.span <= nt.SMALL:
+            return array_at(address, layout).copy()
+        if layout.is_contiguous:
             return array_at(address, layout, _Buffer(address))
-        return array_at(address, layout).copy()
+        array = array_at(address, layout).copy()
+        collector.give_back(self.tape.pointer, address, layout.span)
+        return array
+
+    def forget(self) -> None:
+        """Take the marks of targets off the tape, where no sweep follows."""
+        for t in self.targets:
+            self.tape.flags[t.position] &= ~nt.CAPTURE & 0xFF
 
     def release(self, *, free: bool) -> None:
         """Give adjoints back; with `free`, residuals of what was swept count as freed."""
+        self.forget()
         sweep.release(self.tape.pointer, self.pointer, int(free))
         self.tape.checked()
         fuse.heat()
@@ -241,10 +259,17 @@ _free = ctypes.CDLL(None).free
 _free.argtypes, _free.restype = [ctypes.c_void_p], None
 
 
-def _built(made: Instruction) -> Instruction:
-    if ITAB.rows[made.id, nt.I_VJP] < 0:
-        vjp.build(made)
-    return made
+@cache
+def _copy_of(layout: Layout) -> int:
+    """Number of the instruction that copies a layout, its VJP (the identity) built."""
+    made = instruction(TABLE["clone"], (layout,))
+    vjp.build(made)
+    return made.id
+
+
+@cache
+def _ones(layout: Layout) -> np.ndarray:
+    return np.ones(layout.shape, layout.dtype.np)
 
 
 # --------------------------------------------------------------------------- arguments
@@ -289,7 +314,7 @@ def _cotangents(tensors: Sequence[Any], given: Sequence[Any]) -> list[Any]:
 def _seed_array(t: Any, ct: Any) -> np.ndarray:
     kind = layout_of(t).dtype.np
     if ct is None:
-        return np.ones(layout_of(t).shape, kind)
+        return _ones(layout_of(t))
     return np.ascontiguousarray(ct._array(), kind).reshape(ct.shape)
 
 
@@ -353,8 +378,8 @@ def backward(
         request.prepare()
         request.sweep(seeds)
         if wanted is None:
-            for slot, storage in tape.owned.items():
-                if slot <= request.high and request.adjoint[slot] and tape.wants_grad(slot):
+            for slot, storage in tape.leaves.items():
+                if slot <= request.high and request.adjoint[slot]:
                     array = request.leaf_adjoint(slot, tape.instruction_of(slot).out)
                     assert array is not None
                     found.append((storage, array))
@@ -425,8 +450,8 @@ def _replay(
     targets: list[Target], storages: list[Storage], leaves: bool, retain: bool,
 ) -> None:  # fmt: skip
     if leaves:
-        for slot, storage in list(tape.owned.items()):
-            if slot <= max(roots) and tape.wants_grad(slot):
+        for slot, storage in tape.leaves.items():
+            if slot <= max(roots):
                 targets.append(_slot_target(tape, slot, tape.instruction_of(slot).out))
                 storages.append(storage)
     results = _replayed(tape, tensors, roots, cotangents, targets, retain)
@@ -440,25 +465,29 @@ def _replayed(
     targets: list[Target], retain: bool,
 ) -> list[Tensor | None]:  # fmt: skip
     """Run a pass by replay; the targets' cotangents as tensors."""
-    request = Request(tape, roots, targets, leaves=False)
-    request.prepare()
+    with Request(tape, roots, targets, leaves=False) as request:
+        request.prepare()  # what can be wrong is found before anything is recorded
+        request.forget()
     kept = [
-        record.leaf_tensor(_seed_array(t, None), layout_of(t).dtype) if ct is None
+        record.leaf_tensor(_seed_array(t, None).copy(), layout_of(t).dtype) if ct is None
         else record.cast(ct, layout_of(t).dtype)
         for t, ct in zip(tensors, cotangents, strict=True)
     ]  # fmt: skip
-    # Making the seeds may have collected: positions are taken anew.
     handles = [record.new_tensor(tape, t.slot, t.layout) for t in targets]
     tape.make_room(64, 256)
+    # Recording the seeds may have collected: slots are read anew.
     roots = [record.operand(tape, t) for t in tensors]
-    fresh = [_slot_target(tape, slot_of(tape, h), t.layout)
-             for h, t in zip(handles, targets, strict=True)]  # fmt: skip
-    request = Request(tape, roots, fresh, leaves=False)
-    request.prepare()
-    with no_grad_on(tape, True):
-        found = replay.replay(request, [record.operand(tape, ct) for ct in kept])
-    if not retain:
-        request.release(free=True)
+    fresh = [
+        _slot_target(tape, slot_of(tape, h), t.layout) for h, t in zip(handles, targets, strict=True)
+    ]
+    with Request(tape, roots, fresh, leaves=False) as request:
+        request.prepare()
+        with no_grad_on(tape, True):
+            found = replay.replay(request, [record.operand(tape, ct) for ct in kept])
+        if retain:
+            request.forget()
+        else:
+            request.release(free=True)
     return [
         None if slot is None else record.new_tensor(tape, slot, tape.instruction_of(slot).out)
         for slot in found

@@ -128,6 +128,8 @@ def _new(
     row[nt.I_VJP] = -1
     row[nt.I_FULL] = -1 if out.overlaps else out.size * out.dtype.itemsize
     row[nt.I_DETACH] = entry.extras.get("detach", 0)
+    if entry.kind == nt.LEAF:
+        row[nt.I_EXTRA] = attrs["requires_grad"]
     if entry.name == "select" and layouts[0].ndim:  # what native integer indexing needs to know
         row[nt.I_EXTRA] = layouts[0].shape[0]
         row[nt.I_EXTRA + 1] = layouts[0].strides[0]
@@ -142,13 +144,21 @@ LEAF = op("leaf", kind=nt.LEAF, lower=_no_steps, grad_fn="AccumulateGrad", arity
 OUTPUT = op("output", kind=nt.OUTPUT, lower=_no_steps, torch=None)
 
 
+_leaves: dict[tuple[int, bool], Instruction] = {}
+
+
 def leaf(layout: Layout, requires_grad: bool = False) -> Instruction:
     """Return the instruction of a leaf (or constant) with this layout.
 
     That a leaf requires grad is said here as well as by its ACTIVE flag, since a passive leaf becomes
     active when something active is written into it.
     """
-    return instruction(LEAF, (), layout=layout, requires_grad=requires_grad)
+    key = (layout.id, requires_grad)
+    found = _leaves.get(key)
+    if found is None:
+        found = instruction(LEAF, (), layout=layout, requires_grad=bool(requires_grad))
+        _leaves[key] = found
+    return found
 
 
 def view_instruction(

@@ -454,7 +454,9 @@ R_ERROR_SLOT = 11  # out: statement at fault
 R_ERROR_ARG = 12  # out: its operand
 R_LAST_WRITE = 13  # int32 a statement (bases): last statement that wrote it
 R_LOW = 14
-R_WIDTH = 16
+R_ROOT_COUNT = 15  # distinct roots that are seeded
+R_STOP = 16  # out: the sweep ends above this slot
+R_WIDTH = 18
 
 # what `prepare` answers
 OK, IS_FREED, IS_STALE, IS_MISSING, NO_MEMORY = range(5)

@@ -31,6 +31,7 @@ from ..native import (
     R_WRITES, R_WRITE_COUNT, SMALL, STEP_TILES, STEP_ZERO, STUB, TILE, T_ADJOINT, T_ARGS, T_CT,
     T_SCRATCH, VIEW, V_ACCUMULATE, V_ASSIGN, V_EXISTS, V_IDENTITY, V_MASK,
     V_REDUCES, V_WIDTH, V_WORK, WRITE,
+    I_EXTRA, R_ROOT_COUNT, R_STOP,
 )  # fmt: skip
 from . import intrinsics as it
 from .intrinsics import call_loop, globals_address, helper, p8, p32, p64, stack_words
@@ -374,6 +375,24 @@ def runs(state, r, row, k):  # type: ignore[no-untyped-def]
     return False
 
 
+@helper
+def reach(state, r, slot):  # type: ignore[no-untyped-def]
+    """Mark a root as reached; 1 if the sweep has to come to it.
+
+    It need not come to a leaf that requires grad: nothing happens there, unless its adjoint is to be
+    copied out. A loop's sweep then ends where the loop's statements begin, not at the tape's start.
+    """
+    reached = p8(r[R_REACHED])
+    if reached[slot]:
+        return 0
+    reached[slot] = 1
+    s = p64(state)
+    row = p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * p32(s[nt.S_INSTRUCTION])[slot])
+    if row[I_KIND] == LEAF and row[I_EXTRA] and p8(s[nt.S_FLAGS])[slot] & CAPTURE == 0:
+        return 0
+    return 1
+
+
 def prepare_entry(state, request):  # type: ignore[no-untyped-def]
     """Mark needed and reached roots and look for what would stop the sweep; one of OK, IS_..."""
     s = p64(state)
@@ -404,8 +423,20 @@ def prepare_entry(state, request):  # type: ignore[no-untyped-def]
     missing = p32(r[R_MISSING])
     missing_count = 0
     k = high
-    while k > 0:
-        if reached[root[k]] == 0 or needed[root[k]] == 0 or flags[root[k]] & ACTIVE == 0:
+    waiting = 0  # roots that are reached and that the pass has not come to
+    for i in range(high, 0, -1):
+        if reached[i]:
+            waiting += 1
+            if waiting == r[R_ROOT_COUNT]:
+                break
+    while k > 0 and waiting > 0:
+        own = root[k]
+        if reached[own] == 0:
+            k -= 1
+            continue
+        if own == k:
+            waiting -= 1
+        if needed[own] == 0 or flags[own] & ACTIVE == 0:
             k -= 1
             continue
         row = p64(itab + 8 * I_WIDTH * instructions[k])
@@ -421,7 +452,7 @@ def prepare_entry(state, request):  # type: ignore[no-untyped-def]
             return IS_FREED
         if kind != COMPUTE:
             for i in range(row[I_NARGS]):
-                reached[root[args[arg_start[k] + i]]] = 1
+                waiting += reach(state, r, root[args[arg_start[k] + i]])
             if kind != OUTPUT and row[I_VJP] < 0 and (kind != VIEW or root[k] == k):
                 missing[missing_count] = instructions[k]
                 missing_count += 1
@@ -444,9 +475,10 @@ def prepare_entry(state, request):  # type: ignore[no-untyped-def]
                         r[R_ERROR_ARG] = slot
                         return IS_STALE
         for i in range(row[I_NARGS]):
-            reached[root[args[arg_start[k] + i]]] = 1
+            waiting += reach(state, r, root[args[arg_start[k] + i]])
         k -= 1
     r[R_MISSING_COUNT] = missing_count
+    r[R_STOP] = k
     return IS_MISSING if missing_count > 0 else OK
 
 
@@ -537,7 +569,7 @@ def reverse_entry(state, request):  # type: ignore[no-untyped-def]
     captures = p64(r[R_CAPTURES])
     pool = state + 8 * nt.S_POOL
     k = r[R_HIGH]
-    while k > 0:
+    while k > r[R_STOP]:
         own = root[k]
         if adjoint[own] == 0 or flags[own] & ACTIVE == 0:
             k -= 1
@@ -637,8 +669,7 @@ def release_entry(state, request, free_residuals):  # type: ignore[no-untyped-de
     instructions = p32(s[nt.S_INSTRUCTION])
     itab = p64(globals_address())[nt.G_ITAB]
     k = r[R_HIGH]
-    while k > 0:
-        flags[k] &= ~CAPTURE
+    while k > r[R_STOP]:
         if adjoint[k] != 0:
             size = root_bytes(state, k)
             if size > SMALL:
