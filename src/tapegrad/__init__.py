@@ -1,13 +1,74 @@
-"""tapegrad: a JIT-compiling, tape-based differentiator for Python."""
+"""tapegrad: a JIT-compiling, tape-based differentiator for Python, under PyTorch's interface.
 
-from . import autograd
-from .dtypes import *  # noqa: F403
-from .functions import registry as _registry
-from .tape import current_tape
-from .tensor import FUNCTIONS as _FUNCTIONS
-from .tensor import Tensor
+>>> import tapegrad as tg
+>>> x = tg.tensor([1.0, 2.0], requires_grad=True)
+>>> (x * x).sum().backward()
+>>> x.grad
+tensor([2., 4.])
+
+The functions come from two places: a row of the op table is a builtin function (``tg.sin``), and what
+takes options stands in `tapegrad.functions`.
+"""
+
+from . import autograd, functions
+from .autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from .display import set_printoptions
+from .dtypes import (
+    Size,
+    bool_,
+    double,
+    dtype,
+    finfo,
+    float32,
+    float64,
+    float_,
+    get_default_dtype,
+    iinfo,
+    int64,
+    long,
+    set_default_dtype,
+)
+from .errors import TapeError, UnsupportedError
+from .functions import registry
+from .record import is_tensor
+from .tape import Tape, current_tape
+from .tensor import FUNCTIONS, Tensor
 
 __version__ = "0.1.0"
-globals().update(_registry.FUNCTIONS)
-globals().update(_FUNCTIONS)
-__all__ = ["Tensor", "autograd", "current_tape"]
+
+__all__ = [
+    "Size",
+    "Tape",
+    "TapeError",
+    "Tensor",
+    "UnsupportedError",
+    "autograd",
+    "bool",
+    "current_tape",
+    "double",
+    "dtype",
+    "enable_grad",
+    "finfo",
+    "float",
+    "float32",
+    "float64",
+    "functions",
+    "get_default_dtype",
+    "iinfo",
+    "int64",
+    "is_grad_enabled",
+    "is_tensor",
+    "long",
+    "no_grad",
+    "set_default_dtype",
+    "set_grad_enabled",
+    "set_printoptions",
+]
+
+_public = {**registry.FUNCTIONS, **FUNCTIONS}
+_public = {name: value for name, value in _public.items() if not name.startswith("_")}
+globals().update(_public)
+__all__ += sorted(_public)
+# PyTorch's names for two dtypes are Python's own names: nothing below here may mean those.
+float, bool = float_, bool_  # noqa: A001
+del _public, FUNCTIONS, registry, float_, bool_

@@ -22,7 +22,7 @@ from .tape import Tape
 from .vjp import Template, template
 
 if TYPE_CHECKING:
-    from .engine import Request
+    from .request import Request
 
 __all__ = ["replay"]
 
