@@ -1,7 +1,7 @@
 """``python -m tapegrad``: a short tour; ``python -m tapegrad info``: what is installed, and where.
 
-`tour` is in tour.py. `info` prints versions, the CPU and its SIMD features, and the state of the store
-of compiled code; it imports numba no more than the rest of tapegrad does.
+`tour` is in tour.py. `info` prints versions, the CPU and its SIMD features, and the state of the
+store of compiled code; it imports numba no more than the rest of tapegrad does.
 """
 
 from __future__ import annotations

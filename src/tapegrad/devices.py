@@ -17,8 +17,8 @@ __all__ = [
 ]  # fmt: skip
 
 _TYPES = (
-    "cpu, cuda, ipu, xpu, mkldnn, opengl, opencl, ideep, hip, ve, fpga, maia, xla, lazy, vulkan, mps, "
-    "meta, hpu, mtia, privateuseone"
+    "cpu, cuda, ipu, xpu, mkldnn, opengl, opencl, ideep, hip, ve, fpga, maia, xla, lazy, vulkan, "
+    "mps, meta, hpu, mtia, privateuseone"
 )
 
 
@@ -60,7 +60,8 @@ class device:
             )
         if parts[2] is not None and index is not None:
             raise RuntimeError(
-                f"type (string) must not include an index because index was passed explicitly: {type}"
+                "type (string) must not include an index because index was passed explicitly: "
+                f"{type}"
             )
         self.type = parts[1]
         self.index = index if parts[2] is None else int(parts[2])

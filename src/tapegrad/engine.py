@@ -139,8 +139,9 @@ def backward(
         request.prepare()
         request.sweep(seeds)
         if wanted is None:
+            adjoint, high = request.adjoint, request.high
             for slot, storage in tape.leaves.items():
-                if slot <= request.high and request.adjoint[slot]:
+                if slot <= high and adjoint[slot]:
                     array = request.leaf_adjoint(slot, tape.instruction_of(slot).out)
                     assert array is not None
                     found.append((storage, array))

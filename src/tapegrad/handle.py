@@ -26,6 +26,7 @@ from .native import GLOBALS, HEADER
 
 __all__ = [
     "Thunks",
+    "append_leaf",
     "append_statement",
     "as_method",
     "bind_handle",
@@ -187,6 +188,7 @@ def register_slow(op: int, function: Any) -> None:
     _slow_table[op] = id(function)
 
 
+append_leaf = nt.callable_at(nt.entry("leaf_entry"), 4, release_gil=False)
 append_statement = nt.callable_at(nt.entry("append_entry"), 4, release_gil=False)
 new_handle_object = ctypes.PYFUNCTYPE(
     ctypes.py_object, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64

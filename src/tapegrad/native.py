@@ -48,11 +48,13 @@ ENTRIES: dict[str, dict[str, str]] = {
         "subscript": "int64(int64, int64)",
         "dealloc": "void(int64)",
         "append_entry": "int64(int64, int64, int64, int64)",
+        "leaf_entry": "int64(int64, int64, int64, int64)",
         "handle_entry": "int64(int64, int64, int64)",
         "bind_entry": "int64(int64, int64, int64, int64)",
         "unbind_entry": "int64(int64)",
     },
     "sweeping": {
+        "start_entry": "int64(int64, int64, int64, int64, int64)",
         "forward_entry": "int64(int64)",
         "prepare_entry": "int64(int64, int64)",
         "seed_entry": "int64(int64, int64, int64, int64)",

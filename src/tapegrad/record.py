@@ -86,13 +86,11 @@ def layout_of(tensor: Tensor) -> Layout:
 
 
 # --------------------------------------------------------------------------- making tensors
-def new_tensor(tape: Tape, slot: int, layout: Layout, kind: Any = None) -> Tensor:
+def new_tensor(tape: Tape, slot: int, layout: Layout) -> Tensor:
     """A handle of a slot."""
     if tape.state[nt.S_HANDLE_FREE] < 0:
         tape.make_room(collect=False)
     tensor = new_handle_object(tape.pointer, slot, layout.id)
-    if kind is not None and kind is not _types[0]:
-        tensor.__class__ = kind
     return tensor  # type: ignore[no-any-return]
 
 

@@ -21,9 +21,8 @@ from .errors import UnsupportedError
 from .instructions import INSTRUCTIONS, instruction
 from .layouts import Layout
 from .native import (
-    IS_FREED, IS_MISSING, IS_STALE, R_ADJOINT, R_CAPTURE_COUNT, R_CAPTURES, R_ERROR_ARG,
-    R_ERROR_SLOT, R_HIGH, R_LAST_WRITE, R_LOW, R_MISSING, R_MISSING_COUNT, R_NEEDED, R_REACHED,
-    R_ROOT, R_ROOT_COUNT, R_WIDTH, R_WRITE_COUNT, R_WRITES,
+    IS_FREED, IS_MISSING, IS_STALE, R_CAPTURE_COUNT, R_ERROR_ARG, R_ERROR_SLOT, R_HIGH, R_LOW,
+    R_MISSING_COUNT, R_ROOT, R_ROOT_COUNT, R_WIDTH,
 )  # fmt: skip
 from .ops.table import TABLE
 from .tape import Tape, array_at
@@ -56,54 +55,63 @@ class Request:
         self.tape = tape
         self.roots = roots
         self.targets = targets
-        n = tape.count
+        n = self._count = tape.count
         self.root = tape.root
-        self._separate_views()
-        self.high = max([*roots, *(self._last_write(s) for s in roots)], default=0)
-        # One block for all arrays of the request: making a small array costs a microsecond.
+        if targets:
+            self._separate_views()
+        high = max(roots)
+        if tape.writes:
+            high = max(high, *(self._last_write(s) for s in roots))
+        self.high = high
+        # One block for all arrays of the request; making small arrays costs a microsecond each.
         writes = len(tape.writes)
-        words, captures = R_WIDTH, 4 * len(targets)
-        adjoint = words + captures + 2 * writes
-        missing = adjoint + n
+        captures = R_WIDTH + 4 * len(targets)
+        self._adjoint = captures + 2 * writes
+        missing = self._adjoint + n
         last = missing + MISSING // 2
-        marks = last + ((n + 1) // 2 if writes else 0)
-        block = tape.zeroed_block(marks + (2 * n + 7) // 8)
-        start = tape.block_pointer
-        self.words = block[:words]
-        self._captures = block[words : words + captures].reshape(-1, 4)
-        self.adjoint = block[adjoint:missing]
-        self._missing = block[missing:last].view(np.int32)
-        bytes_ = block[marks:].view(np.uint8)
-        self.needed, self.reached = bytes_[:n], bytes_[n : 2 * n]
+        self._marks = last + ((n + 1) // 2 if writes else 0)
+        self._block = tape.block_of(self._marks + (2 * n + 7) // 8)
+        self.pointer = tape.block_pointer
+        sweep.start(tape.pointer, self.pointer, len(targets) | writes << 32, MISSING, int(leaves))
+        words = self.words = self._block[:R_WIDTH]
+        words[R_HIGH] = high
+        words[R_LOW] = high + 1
         if writes:
-            block[words + captures : adjoint] = np.array(tape.writes, np.int64).ravel()
-        if leaves:
-            np.bitwise_and(tape.flags[:n], nt.ACTIVE, out=self.needed)
-        low = self.high + 1 if leaves else min((t.slot for t in targets), default=n)
-        root = self.root
-        for t in targets:
-            self.needed[root[t.slot]] = 1
+            self._block[captures : self._adjoint] = np.array(tape.writes, np.int64).ravel()
+        self._captures: np.ndarray | None = None
         self._mark_roots()
-        for t in targets:
-            tape.flags[t.position] |= nt.CAPTURE
-        at = self.words
-        at[R_ROOT_COUNT] = np.count_nonzero(self.reached)
-        at[R_ADJOINT] = start + 8 * adjoint
-        at[R_NEEDED] = start + 8 * marks
-        at[R_REACHED] = start + 8 * marks + n
-        at[R_HIGH] = self.high
-        at[R_LOW] = low
-        at[R_ROOT] = tape.state[nt.S_ROOT] if root is tape.root else root.ctypes.data
-        at[R_CAPTURES] = start + 8 * words
-        at[R_WRITES] = start + 8 * (words + captures)
-        at[R_WRITE_COUNT] = writes
-        at[R_MISSING] = start + 8 * missing
-        at[R_LAST_WRITE] = start + 8 * last
-        self.pointer = start
+        if targets:
+            self._captures = self._block[R_WIDTH:captures].reshape(-1, 4)
+            if not leaves:
+                words[R_LOW] = min(t.slot for t in targets)
+            for t in targets:
+                self.needed[self.root[t.slot]] = 1
+                tape.flags[t.position] |= nt.CAPTURE
+            if self.root is not tape.root:
+                words[R_ROOT] = self.root.ctypes.data
+
+    @property
+    def adjoint(self) -> np.ndarray:
+        """Addresses of adjoints, by root slot; 0 where untouched."""
+        return self._block[self._adjoint : self._adjoint + self._count]
+
+    @property
+    def needed(self) -> np.ndarray:
+        """Whether a root's adjoint is wanted."""
+        return self._block[self._marks :].view(np.uint8)[: self._count]
+
+    @property
+    def reached(self) -> np.ndarray:
+        """Whether the sweep comes by a root."""
+        return self._block[self._marks :].view(np.uint8)[self._count : 2 * self._count]
 
     def _mark_roots(self) -> None:
-        for slot in self.roots:
-            self.reached[self.root[slot]] = 1
+        distinct = {int(self.root[slot]) for slot in self.roots}
+        marks = self.tape.block_bytes
+        start = 8 * self._marks + self._count
+        for root in distinct:
+            marks[start + root] = 1
+        self.words[R_ROOT_COUNT] = len(distinct)
 
     def __enter__(self) -> Request:
         self.tape.lock.acquire()
@@ -161,7 +169,7 @@ class Request:
         while True:
             answer = sweep.prepare(self.tape.pointer, self.pointer)
             if answer == IS_MISSING:
-                for number in set(self._missing[: self.words[R_MISSING_COUNT]].tolist()):
+                for number in set(self._missing().tolist()):
                     vjp.build(INSTRUCTIONS[number])
                 self.reached.fill(0)
                 self._mark_roots()
@@ -173,6 +181,12 @@ class Request:
                     self._stale(int(self.words[R_ERROR_SLOT]), int(self.words[R_ERROR_ARG]))
                 )
             return
+
+    def _missing(self) -> np.ndarray:
+        """The instructions that `prepare` wants programs of."""
+        start = self._adjoint + self._count
+        found = self._block[start : start + MISSING // 2].view(np.int32)
+        return found[: self.words[R_MISSING_COUNT]]
 
     def _stale(self, slot: int, residual: int) -> str:
         tape = self.tape
@@ -195,6 +209,7 @@ class Request:
         """Run the reverse sweep from `seeds`, one contiguous array a root."""
         tape = self.tape
         for i, t in enumerate(self.targets):
+            assert self._captures is not None
             t.array = np.empty(t.layout.shape, t.layout.dtype.np)
             at = t.array.ctypes.data
             self._captures[i] = t.position, t.slot, at, _copy_of(t.layout)
@@ -207,6 +222,7 @@ class Request:
         if sweep.reverse(tape.pointer, self.pointer) != 0:
             self._no_memory()
         for i, t in enumerate(self.targets):
+            assert self._captures is not None
             if self._captures[i, 0] != -1:
                 t.array = None  # the sweep never came by
 

@@ -56,8 +56,10 @@ class Tape:
     """
 
     def __init__(self, capacity: int = 4096) -> None:
-        self.state = np.zeros(nt.S_WIDTH, np.int64)
-        self.pointer = self.state.ctypes.data
+        words = np.zeros(nt.S_WIDTH, np.int64)
+        self.pointer = words.ctypes.data
+        #: the words that native code reads and writes; a memoryview gives Python ints, quickly
+        self.state = memoryview(words)  # type: ignore[arg-type]
         self.owner = threading.current_thread()
         #: held by whoever changes the arrays or runs a sweep over them
         self.lock = threading.RLock()
@@ -90,6 +92,7 @@ class Tape:
         #: memory for the arrays of one reverse pass after the other (engine.py)
         self.block = np.zeros(1024, np.int64)
         self.block_pointer = self.block.ctypes.data
+        self.block_bytes = self.block.view(np.uint8)
         _tapes[self.pointer] = self
 
     def __del__(self) -> None:
@@ -246,14 +249,13 @@ class Tape:
             self.state[nt.S_PENDING_LIMIT] = limit
         return slot
 
-    def zeroed_block(self, words: int) -> np.ndarray:
-        """`words` zeros at `block_pointer`, valid until the next call."""
+    def block_of(self, words: int) -> np.ndarray:
+        """Memory of at least `words` words at `block_pointer`, valid until the next call."""
         if words > len(self.block):
             self.block = np.zeros(2 * words, np.int64)
             self.block_pointer = self.block.ctypes.data
-        block = self.block[:words]
-        block.fill(0)
-        return block
+            self.block_bytes = self.block.view(np.uint8)
+        return self.block
 
     def append_view(self, made: Instruction, source: int, offset: int) -> int:
         """Append a view of slot `source`, `offset` bytes into it."""
@@ -272,14 +274,13 @@ class Tape:
         keep : object, optional
             What the tape keeps alive with the slot, `array` if not given.
         """
-        slot = self.append(leaf(layout, active), ())
-        self.address[slot] = array.__array_interface__["data"][0]  # half the time of .ctypes.data
-        self.flags[slot] = nt.EXTERNAL | (nt.ACTIVE if active else 0)
+        address = array.__array_interface__["data"][0]  # half the time of .ctypes.data
+        with self.lock:
+            self._make_room(1, 0, False)
+            slot = handle.append_leaf(self.pointer, leaf(layout, active).id, address, int(active))
         self.owned[slot] = array if keep is None else keep
         if active:
             self.leaves[slot] = keep
-        if self.state[nt.S_DONE] == slot:
-            self.state[nt.S_DONE] = slot + 1
         return slot
 
     def constant(self, value: float | int | bool, kind: dtype) -> int:

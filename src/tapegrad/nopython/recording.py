@@ -345,6 +345,21 @@ def append_entry(state, instruction, args, count):  # type: ignore[no-untyped-de
     return append(state, instruction, args, count)
 
 
+def leaf_entry(state, instruction, address, active):  # type: ignore[no-untyped-def]
+    """Append a leaf over memory at `address`; its slot. There must be room."""
+    s = p64(state)
+    done = s[nt.S_DONE] == s[nt.S_COUNT]
+    limit = s[nt.S_PENDING_LIMIT]
+    s[nt.S_PENDING_LIMIT] = 1 << 62
+    slot = append(state, instruction, state, 0)
+    s[nt.S_PENDING_LIMIT] = limit
+    p64(s[nt.S_ADDRESS])[slot] = address
+    p8(s[nt.S_FLAGS])[slot] = nt.EXTERNAL | (ACTIVE if active else 0)
+    if done:
+        s[nt.S_DONE] = slot + 1
+    return slot
+
+
 def handle_entry(state, slot, layout):  # type: ignore[no-untyped-def]
     return new_handle(state, slot, layout)
 

@@ -540,6 +540,36 @@ def run_vjp(state, r, row, table, operand, slot, ct):  # type: ignore[no-untyped
     return 0
 
 
+def start_entry(state, request, counts, missing, leaves):  # type: ignore[no-untyped-def]
+    """Lay out a request's arrays behind its fields (as request.py counts them) and clear them.
+
+    `counts` is the number of targets and, in the high half, of in-place writes.
+    """
+    s = p64(state)
+    n = s[nt.S_COUNT]
+    targets, writes = counts & 0xFFFFFFFF, counts >> 32
+    captures = nt.R_WIDTH + 4 * targets
+    adjoint = captures + 2 * writes
+    last = adjoint + n + missing // 2
+    marks = last + ((n + 1) // 2 if writes > 0 else 0)
+    it.memset(request, 0, 8 * marks + 2 * n)
+    r = p64(request)
+    r[R_CAPTURES] = request + 8 * nt.R_WIDTH
+    r[R_WRITES] = request + 8 * captures
+    r[R_WRITE_COUNT] = writes
+    r[R_ADJOINT] = request + 8 * adjoint
+    r[R_MISSING] = request + 8 * (adjoint + n)
+    r[R_LAST_WRITE] = request + 8 * last
+    r[R_NEEDED] = request + 8 * marks
+    r[R_REACHED] = request + 8 * marks + n
+    r[R_ROOT] = s[nt.S_ROOT]
+    if leaves:
+        needed, flags = p8(request + 8 * marks), p8(s[nt.S_FLAGS])
+        for k in range(n):
+            needed[k] = flags[k] & ACTIVE
+    return 0
+
+
 def seed_entry(state, request, slot, ct):  # type: ignore[no-untyped-def]
     """Accumulate a contiguous cotangent into a slot's adjoint.
 
