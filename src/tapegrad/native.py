@@ -322,7 +322,7 @@ class Word:
 memcpy, memset = Word("memcpy"), Word("memset")
 p8, p16, p32, p64 = Word("p8"), Word("p16"), Word("p32"), Word("p64")
 pf32, pf64 = Word("pf32"), Word("pf64")
-call_loop = Word("call_loop")
+call_loop, float_bits = Word("call_loop"), Word("float_bits")
 stack_words = Word("stack_words")
 
 

@@ -94,6 +94,7 @@ _DIFFERENCES: tuple[tuple[float, tuple[tuple[int, float], ...]], ...] = (
 def show_tape() -> None:
     """Print the tape of a function: recorded, then evaluated with its derivative appended."""
     tape = tapegrad.current_tape()
+    tape.evaluate()
     tape.collect()  # what the fit left behind goes: no tensor refers to it any more
     x = tg.tensor(1.5, requires_grad=True)
     f = _function(x)

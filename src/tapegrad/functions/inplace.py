@@ -18,7 +18,8 @@ from ..layouts import broadcast_strides
 from ..ops.table import TABLE
 from ..record import layout_of
 from ..tape import current_tape, slot_of, tape_at
-from .registry import FUNCTIONS, METHODS, public
+from .indexing import put_at, resolve_index
+from .registry import METHODS, public
 
 __all__ = ["overwrite"]
 
@@ -46,7 +47,9 @@ def check_target(target: Any) -> None:
         )
 
 
-def overwrite(target: Any, source: Any, *, accumulate: bool = False) -> Any:
+def overwrite(
+    target: Any, source: Any, *, accumulate: bool = False, named: str = "CopyBackwards"
+) -> Any:
     """Write (or add) `source`, broadcast, into `target`; return the target.
 
     Parameters
@@ -56,6 +59,8 @@ def overwrite(target: Any, source: Any, *, accumulate: bool = False) -> Any:
         Of the target's dtype, of a shape that broadcasts to the target's.
     accumulate : bool
         Add instead of overwriting.
+    named : str
+        Name of the node.
     """
     check_target(target)
     shape, given = target.shape, source.shape
@@ -71,7 +76,10 @@ def overwrite(target: Any, source: Any, *, accumulate: bool = False) -> Any:
         own, other = slot_of(tape, target), slot_of(tape, source)
         if tape.base[own] == tape.base[other] and not (accumulate and own == other):
             source = source.clone()  # the two share memory: read all of it before writing
-    slot = record.accumulate(target, source) if accumulate else record.write(target, source)
+    if accumulate:
+        slot = record.accumulate(target, source)
+    else:
+        slot = record.write(target, source, named)
     if tape.grad_mode and tape.is_active(slot):
         # From here on the handle is the result of the write.
         record.rebind(target, tape, slot)
@@ -100,7 +108,8 @@ def in_place(name: str) -> Callable[..., Any]:
                     f"type {_scalar_name(self.dtype)}"
                 )
             result = record.cast(result, self.dtype)
-        return overwrite(self, result)
+        node = result.grad_fn
+        return overwrite(self, result, named="CopyBackwards" if node is None else node.name())
 
     method.__name__ = method.__qualname__ = name + "_"
     method.__doc__ = f"In-place version of `{name}`."
@@ -116,6 +125,9 @@ def _sum_in_place(name: str, sign: int) -> Callable[..., Any]:
 
     def method(self: Any, other: Any, *, alpha: Any = 1) -> Any:
         plain = alpha == 1 and self.dtype.is_floating_point
+        if plain and record.is_number(other):
+            other = record.as_operand(sign * other, self.dtype)
+            return overwrite(self, other, accumulate=True)
         if plain and record.is_tensor(other) and other.dtype is self.dtype:
             if np.broadcast_shapes(self.shape, other.shape) == tuple(self.shape):
                 return overwrite(self, other if sign > 0 else -other, accumulate=True)
@@ -170,7 +182,7 @@ def fill_(input: Any, value: Any) -> Any:
         raise TypeError(
             f"fill_(): argument 'value' (position 1) must be Number, not {type(value).__name__}"
         )
-    return overwrite(input, record._as_operand(value, input.dtype))
+    return overwrite(input, record.as_operand(value, input.dtype))
 
 
 @public(method=True, function=False)
@@ -198,23 +210,27 @@ def detach_(input: Any) -> Any:
     return input
 
 
+def _check_item_target(input: Any, view: Any) -> None:
+    """`check_target`, in the words that PyTorch has for items of a leaf."""
+    if current_tape().grad_mode and input.requires_grad and input.is_leaf:
+        raise RuntimeError(messages.LEAF_VIEW_IN_PLACE)
+    check_target(view)
+
+
 @public(method=True, function=False, name="__setitem__")
 def setitem(input: Any, index: Any, value: Any) -> None:
     """``input[index] = value``: a write into a view, or into indexed elements."""
-    resolve = FUNCTIONS["_resolve_index"]
-    if isinstance(value, np.ndarray | np.generic) and not record.is_number(value):
+    if isinstance(value, np.ndarray):
         value = record.leaf_tensor(np.array(value), from_numpy_dtype(value.dtype))
     if not record.is_tensor(value):
         if not record.is_number(value):
             raise TypeError(f"can't assign a {type(value).__name__} to a torch.{input.dtype.name}")
-        value = record._as_operand(value, input.dtype)
+        value = record.as_operand(value, input.dtype)
     value = record.cast(value, input.dtype)
-    check_target(input)
-    view, indices = resolve(input, index)
-    if indices is not None:
-        result = FUNCTIONS["_index_put_resolved"](input, view, indices, value)
-        overwrite(input, result)
-        return
+    view, advanced = resolve_index(input, index)
+    if advanced is not None:
+        _check_item_target(input, view)
+        value = put_at(view, value, advanced)
     while value.ndim > view.ndim and value.shape[0] == 1:
         value = value.reshape(value.shape[1:])
     try:
@@ -226,7 +242,7 @@ def setitem(input: Any, index: Any, value: Any) -> None:
             f"shape mismatch: value tensor of shape {list(value.shape)} cannot be broadcast to "
             f"indexing result of shape {list(view.shape)}"
         )
-    check_target(input)
+    _check_item_target(input, view)
     overwrite(view, value)
     tape = current_tape()
     if tape.is_active(slot_of(tape, input)):

@@ -1,5 +1,5 @@
 """Imports every family, so that the table is complete."""
 
-from . import cast, elementwise, view
+from . import cast, elementwise, index, norms, order, product, reduce, scan, softmax, sort, shape, view
 
-__all__ = ["cast", "elementwise", "view"]
+__all__ = ["cast", "elementwise", "index", "norms", "order", "product", "reduce", "scan", "shape", "softmax", "sort", "view"]

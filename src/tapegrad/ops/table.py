@@ -19,7 +19,7 @@ import numpy as np
 
 from .. import native as nt
 from ..dtypes import bool_, dtype, float32, float64, int64
-from ..kernels import ufunc_loop
+from ..kernels import native_kernel_address, ufunc_loop
 from ..layouts import Layout, broadcast_strides, contiguous
 from ..native import SELECT_CODE
 from ..programs import ARGS, Operand, Step, arg
@@ -121,13 +121,17 @@ def loop_dtypes(entry: Op, kind: dtype) -> tuple[dtype, ...]:
 
 
 def elementwise(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
-    """Lower an op that NumPy's loop of a ufunc computes element by element."""
+    """Lower an op that NumPy's loop of a ufunc computes element by element.
+
+    Where ``extras["kernels"]`` names a native kernel for the dtype, that one is used instead.
+    """
     assert entry.loop is not None
     kind = layouts[-1].dtype
     types = loop_dtypes(entry, kind)
     shape = np.broadcast_shapes(*(x.shape for x in layouts))
     out = contiguous(types[-1], shape)
-    kernel = ufunc_loop(entry.loop, types)
+    own = entry.extras.get("kernels", {}).get(kind.name)
+    kernel = ufunc_loop(entry.loop, types) if own is None else (native_kernel_address(own), 0)
     operands = [arg(i, broadcast_strides(x, shape)) for i, x in enumerate(layouts)]
     operands.append(out_operand(len(layouts), out))
     return Lowered((out,), (Step(kernel, shape, tuple(operands)),))

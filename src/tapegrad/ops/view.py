@@ -75,7 +75,12 @@ def copy_operands(source: Layout, target: Layout) -> tuple[tuple[int, int], tupl
     return copy_loop(target.dtype), (arg(1, strides), arg(0, target.strides))
 
 
-WRITE = op("copy_", kind=nt.WRITE, lower=write, grad_fn="CopyBackwards", arity=2, torch=None)
+def _named(made: Any) -> str:
+    """A write is called after the op whose result it writes."""
+    return str(made.attrs.get("named", "CopyBackwards"))
+
+
+WRITE = op("copy_", kind=nt.WRITE, lower=write, grad_fn=_named, arity=2, torch=None)
 ACCUMULATE = op(
-    "accumulate_", kind=nt.ACCUMULATE, lower=accumulate, grad_fn="AddBackward0", arity=2, torch=None
+    "accumulate_", kind=nt.ACCUMULATE, lower=accumulate, grad_fn=_named, arity=2, torch=None
 )

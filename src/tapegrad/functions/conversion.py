@@ -1,0 +1,202 @@
+"""Changing a tensor's dtype, and asking what it is and where.
+
+tapegrad has four dtypes and one device, so much of this returns the tensor itself, or says what to
+use instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .. import devices, record
+from ..devices import CPU, check_device, device, layout, strided
+from ..dtypes import bool_, dtype, float32, float64, int64
+from ..errors import UnsupportedError
+from .options import read_dtype
+from .registry import FUNCTIONS, METHODS, public
+
+__all__ = ["to"]
+
+_TO = (
+    "to() received an invalid combination of arguments - got ({}), but expected one of:\n"
+    " * (torch.device device = None, torch.dtype dtype = None, bool non_blocking = False, bool "
+    "copy = False, *, torch.memory_format memory_format = None)\n"
+    " * (torch.dtype dtype, bool non_blocking = False, bool copy = False, *, torch.memory_format "
+    "memory_format = None)\n"
+    " * (Tensor tensor, bool non_blocking = False, bool copy = False, *, torch.memory_format "
+    "memory_format = None)\n"
+)
+
+_EXPORTED: dict[str, Any] = {
+    "device": device,
+    "layout": layout,
+    "strided": strided,
+    "memory_format": devices.memory_format,
+    "contiguous_format": devices.contiguous_format,
+    "preserve_format": devices.preserve_format,
+}
+FUNCTIONS.update(_EXPORTED)
+
+
+def _type_name(value: Any) -> str:
+    return "torch.dtype" if isinstance(value, dtype) else type(value).__name__
+
+
+@public(method=True, function=False)
+def to(input: Any, *target: Any, **named: Any) -> Any:
+    """Return the tensor in another dtype: ``x.to(dtype)``, ``x.to(device)``, ``x.to(other)``.
+
+    Parameters
+    ----------
+    input : Tensor
+    target : dtype, device or Tensor
+        A device may be followed by a dtype. The tensor itself is returned if nothing changes.
+    dtype, device
+        The same by name.
+    non_blocking : bool
+        Has no effect.
+    copy : bool
+        Copy even if nothing changes.
+    memory_format
+        Has no effect.
+    """
+    given = list(target)
+    kind: dtype | None = None
+    known = {"device", "dtype", "non_blocking", "copy", "memory_format", "tensor"}
+    fits = set(named) <= known
+    if given and record.is_tensor(given[0]):
+        kind = given.pop(0).dtype
+    elif given and isinstance(given[0], dtype | type | np.dtype):
+        kind = read_dtype("to", given.pop(0))
+    elif given:
+        check_device("to", given.pop(0))
+        if given and not isinstance(given[0], bool):
+            kind = None if given[0] is None else read_dtype("to", given[0])
+            given.pop(0)
+    fits = fits and len(given) <= 2 and all(isinstance(g, bool) for g in given)
+    if "tensor" in named and fits:
+        fits = record.is_tensor(named["tensor"]) and not target
+        kind = named["tensor"].dtype if fits else None
+    if not fits:
+        got = ", ".join(_type_name(t) for t in target)
+        keywords = "".join(
+            f"{k}={_type_name(v).removeprefix('torch.')}, " for k, v in named.items()
+        )
+        raise TypeError(_TO.format(", ".join(filter(None, (got, keywords)))))
+    check_device("to", named.get("device"))
+    if named.get("dtype") is not None:
+        kind = read_dtype("to", named["dtype"])
+    copy = named.get("copy", given[1] if len(given) == 2 else False)
+    if kind is None or kind is input.dtype:
+        return input.clone() if copy else input
+    return record.cast(input, kind)
+
+
+def _cast_method(name: str, kind: dtype) -> None:
+    def convert(input: Any, memory_format: Any = None) -> Any:
+        return record.cast(input, kind)
+
+    convert.__name__ = convert.__qualname__ = name
+    convert.__doc__ = f"Return the tensor in dtype {kind.name}, itself if it is that already."
+    METHODS[name] = convert
+
+
+def _missing_method(name: str, instead: str) -> None:
+    def refuse(input: Any, memory_format: Any = None) -> Any:
+        raise UnsupportedError(
+            f"{name}(): tapegrad has no such dtype; its dtypes are float64, float32, int64 and "
+            f"bool: use .{instead}()"
+        )
+
+    refuse.__name__ = refuse.__qualname__ = name
+    refuse.__doc__ = f"Raise: tapegrad has no such dtype; use ``{instead}``."
+    METHODS[name] = refuse
+
+
+for _name, _kind in (("double", float64), ("float", float32), ("long", int64), ("bool", bool_)):
+    _cast_method(_name, _kind)
+for _name, _instead in (
+    ("int", "long"), ("short", "long"), ("char", "long"), ("byte", "long"), ("half", "float"),
+    ("bfloat16", "float"), ("cfloat", "float"), ("cdouble", "double"),
+):  # fmt: skip
+    _missing_method(_name, _instead)
+
+
+@public(method=True, function=False)
+def type_as(input: Any, other: Any) -> Any:
+    """Return the tensor in the dtype of another."""
+    if not record.is_tensor(other):
+        raise TypeError(
+            f"type_as(): argument 'other' (position 1) must be Tensor, not {type(other).__name__}"
+        )
+    return record.cast(input, other.dtype)
+
+
+@public(method=True, function=False)
+def cpu(input: Any, memory_format: Any = None) -> Any:
+    """Return the tensor: it is on the CPU."""
+    return input
+
+
+@public(method=True, function=False)
+def cuda(input: Any, device: Any = None, non_blocking: bool = False, **_: Any) -> Any:
+    """Raise: tensors are on the CPU only."""
+    check_device("cuda", "cuda")
+
+
+# --------------------------------------------------------------------------- questions
+def _question(name: str, answer: Callable[[dtype], bool], doc: str) -> None:
+    def ask(input: Any) -> bool:
+        record.check_tensors(name, (input,))
+        return answer(input.dtype)
+
+    ask.__name__ = ask.__qualname__ = name
+    ask.__doc__ = doc
+    FUNCTIONS[name] = METHODS[name] = ask
+
+
+_question(
+    "is_floating_point", lambda kind: kind.is_floating_point, "Whether the dtype is a floating one."
+)
+_question("is_complex", lambda kind: False, "False: no dtype is complex.")
+_question("is_signed", lambda kind: kind.is_signed, "Whether the dtype has negative numbers.")
+
+
+@public(method=True, function=False)
+def get_device(input: Any) -> int:
+    """Return -1, which stands for the CPU."""
+    return -1
+
+
+@public()
+def get_default_device() -> device:
+    """Return where tensors are made: ``device(type='cpu')``."""
+    return CPU
+
+
+@public(prop=True, name="device")
+def _device(input: Any) -> device:
+    """Where the tensor is: ``device(type='cpu')``."""
+    return CPU
+
+
+@public(prop=True, name="layout")
+def _layout(input: Any) -> layout:
+    """How its elements are stored: ``torch.strided``."""
+    return strided
+
+
+def _never(name: str) -> None:
+    def answer(input: Any) -> bool:
+        return False
+
+    answer.__name__ = answer.__qualname__ = name
+    answer.__doc__ = "False: tensors are dense, on the CPU."
+    public(prop=True)(answer)
+
+
+for _name in ("is_cuda", "is_sparse", "is_quantized", "is_mkldnn", "is_meta", "is_mps", "is_xpu"):
+    _never(_name)

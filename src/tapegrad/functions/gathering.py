@@ -1,0 +1,475 @@
+"""Reading and writing at index tensors by name: gather, scatter, take, index_select, masks, nonzero.
+
+Every function checks its index values when it records, as square brackets do (indexing.py), and hands
+the op a constant copy of them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .. import record
+from ..dtypes import bool_, int64
+from ..errors import UnsupportedError
+from ..ops.table import TABLE
+from ..record import layout_of
+from ..tape import current_tape
+from .indexing import normalise, positions, scalar_name
+from .registry import public
+from .shaping import wrap_dim
+from .slicing import broadcast_shape, expand_to, slice_dim
+
+__all__ = ["gather", "scatter"]
+
+
+def _check(name: str, *tensors: tuple[str, Any]) -> None:
+    """Raise PyTorch's TypeError unless all arguments (name, value) are Tensors."""
+    for i, (argument, value) in enumerate(tensors):
+        if not record.is_tensor(value):
+            raise TypeError(
+                f"{name}(): argument '{argument}' (position {i + 1}) must be Tensor, "
+                f"not {type(value).__name__}"
+            )
+
+
+def _scalar(like: Any, value: Any) -> Any:
+    """A number as a constant of a tensor's dtype."""
+    tape, kind = current_tape(), layout_of(like).dtype
+    tape.make_room()
+    if kind is int64:
+        value = int(value)
+    slot = tape.constant(value, kind)
+    return record.new_tensor(tape, slot, tape.instruction_of(slot).out)
+
+
+# --------------------------------------------------------------------------- gather and scatter
+def _along(name: str, input: Any, dim: int, index: Any) -> tuple[int, np.ndarray]:
+    """The dimension of a gather or scatter, and its index values, not wrapped."""
+    if index.dtype is not int64:
+        raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index")
+    return wrap_dim(dim, layout_of(input).ndim), index._array()
+
+
+def _in_range(values: np.ndarray, n: int, dim: int) -> Any:
+    """Index values as a constant tensor.
+
+    Raises
+    ------
+    RuntimeError
+        If one is out of range; gather and scatter do not count from the end.
+    """
+    wrong = (values < 0) | (values >= n)
+    if wrong.any():
+        raise RuntimeError(
+            f"index {values[wrong][0]} is out of bounds for dimension {dim} with size {n}"
+        )
+    return positions(values)
+
+
+def _dims(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return shape or (1,)
+
+
+@public(method=True)
+def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False) -> Any:
+    """Return ``out[i, j] = input[index[i, j], j]`` (for ``dim=0``; likewise for others).
+
+    Parameters
+    ----------
+    input : Tensor
+    dim : int
+    index : Tensor
+        int64, of as many dimensions as `input`.
+
+    Raises
+    ------
+    RuntimeError
+        If shapes do not fit or an index is out of range.
+    """
+    _check("gather", ("input", input))
+    if not record.is_tensor(index):
+        raise TypeError(
+            f"gather(): argument 'index' (position 2) must be Tensor, not {type(index).__name__}"
+        )
+    d, values = _along("gather", input, dim, index)
+    shape, own = _dims(tuple(input.shape)), _dims(values.shape)
+    if values.size:
+        if len(shape) != len(own):
+            raise RuntimeError(
+                "Index tensor must have the same number of dimensions as input tensor"
+            )
+        for i, (n, m) in enumerate(zip(own, shape, strict=True)):
+            if i != d and n > m:
+                raise RuntimeError(
+                    f"Size does not match at dimension {i} expected index {list(values.shape)} to be "
+                    f"no larger than self {list(input.shape)} apart from dimension {d}"
+                )
+    elif len(shape) != len(own):  # nothing to read: any shape does
+        return record.apply(
+            TABLE["index"], (input.reshape(-1), positions(values)), dims=(0,)
+        )
+    return record.apply(TABLE["gather"], (input, _in_range(values, shape[d], d)), dim=d)
+
+
+def _scatter(
+    name: str, row: str, input: Any, dim: int, index: Any, source: Any
+) -> Any:
+    d, values = _along("scatter", input, dim, index)
+    shape, own = _dims(tuple(input.shape)), _dims(values.shape)
+    scalar = not record.is_tensor(source)
+    if not scalar and source.dtype is not input.dtype:
+        raise RuntimeError("scatter(): Expected self.dtype to be equal to src.dtype")
+    if values.size == 0:
+        return record.unary(TABLE["clone"], input)
+    if len(shape) != len(own):
+        raise RuntimeError("Index tensor must have the same number of dimensions as self tensor")
+    given = own if scalar else _dims(tuple(source.shape))
+    if len(given) != len(own):
+        raise RuntimeError("Index tensor must have the same number of dimensions as src tensor")
+    if any(
+        (i != d and n > m) or n > k
+        for i, (n, m, k) in enumerate(zip(own, shape, given, strict=True))
+    ):
+        text = (
+            f"Expected index {list(values.shape)} to be no larger than self {list(input.shape)} apart "
+            f"from dimension {d}"
+        )
+        if not scalar:
+            text += f" and to be no larger size than src {list(source.shape)}"
+        raise RuntimeError(text)
+    where = _in_range(values, shape[d], d)
+    if scalar:
+        source = _scalar(input, source)
+    else:
+        for i, n in enumerate(values.shape):
+            if i < len(source.shape) and source.shape[i] != n:
+                source = slice_dim(source, i, 0, n)
+    return record.apply(TABLE[row], (input, where, source), dim=d)
+
+
+@public(method=True)
+def scatter(input: Any, dim: int, index: Any, src: Any = None, *, value: Any = None,
+            reduce: str | None = None) -> Any:  # fmt: skip
+    """Return a copy with ``out[index[i, j], j] = src[i, j]`` (for ``dim=0``).
+
+    Parameters
+    ----------
+    input : Tensor
+    dim : int
+    index : Tensor
+        int64. Where an index occurs twice, one of the values stays.
+    src : Tensor or number
+    value : number, optional
+        Instead of `src`.
+    reduce : str, optional
+        ``"add"``, as `scatter_add`.
+    """
+    _check("scatter", ("input", input))
+    if not record.is_tensor(index):
+        raise TypeError(
+            f"scatter(): argument 'index' (position 2) must be Tensor, not {type(index).__name__}"
+        )
+    given = value if src is None else src
+    if reduce == "add":
+        source = given if record.is_tensor(given) else expand_to(_scalar(input, given), index.shape)
+        return _scatter("scatter", "scatter_add", input, dim, index, source)
+    if reduce is not None:
+        if reduce == "multiply":
+            raise UnsupportedError(
+                "scatter(reduce='multiply') is not there; gather the elements, multiply, and scatter "
+                "the products"
+            )
+        raise RuntimeError("reduce argument must be either add or multiply.")
+    row = "scatter" if record.is_tensor(given) else "scatter_value"
+    return _scatter("scatter", row, input, dim, index, given)
+
+
+@public(method=True)
+def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Any:
+    """Return a copy with ``out[index[i, j], j] += src[i, j]`` (for ``dim=0``).
+
+    Parameters
+    ----------
+    input : Tensor
+    dim : int
+    index : Tensor
+        int64; what occurs twice adds up.
+    src : Tensor
+    """
+    _check("scatter_add", ("input", input))
+    for number, (argument, v) in enumerate((("index", index), ("src", src))):
+        if not record.is_tensor(v):
+            raise TypeError(
+                f"scatter_add(): argument '{argument}' (position {number + 2}) must be Tensor, "
+                f"not {type(v).__name__}"
+            )
+    return _scatter("scatter_add", "scatter_add", input, dim, index, src)
+
+
+@public(method=True)
+def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Any:
+    """Gather along a dimension, broadcasting the others; without `dim`, from the raveled tensor."""
+    _check("take_along_dim", ("input", input), ("indices", indices))
+    if indices.dtype is not int64:
+        raise RuntimeError(
+            "torch.take_along_dim(): dtype of indices should be Long but got "
+            f"{scalar_name(indices)}"
+        )
+    if dim is None:
+        return take_along_dim(input.reshape(-1), indices.reshape(-1), 0)
+    if layout_of(input).ndim != layout_of(indices).ndim:
+        raise RuntimeError(
+            "torch.take_along_dim(): input and indices should have the same number of dimensions, "
+            f"but got {layout_of(input).ndim} dimensions for input, and {layout_of(indices).ndim} "
+            "dimensions for indices"
+        )
+    d = wrap_dim(dim, layout_of(input).ndim)
+    own, other = list(input.shape), list(indices.shape)
+    n = own[d] if own else 1
+    values = indices._array()
+    if own:
+        own[d] = 1
+        other[d] = 1
+        common = list(broadcast_shape([tuple(own), tuple(other)]))
+        common[d] = values.shape[d]
+        values = np.broadcast_to(values, common)
+        common[d] = n
+        input = expand_to(input, common)
+    wrapped = np.where(values < 0, values + n, values)
+    return record.apply(TABLE["gather"], (input, _in_range(wrapped, n, d)), dim=d)
+
+
+# --------------------------------------------------------------------------- whole slices
+def _vector(name: str, index: Any) -> np.ndarray:
+    """Index values as a vector; a 0-d index counts as one."""
+    values: np.ndarray = index._array()
+    return values.reshape(1) if values.ndim == 0 else values
+
+
+@public(method=True)
+def index_select(input: Any, dim: int, index: Any) -> Any:
+    """Return the slices of a dimension at the indices of a vector."""
+    _check("index_select", ("input", input))
+    if not record.is_tensor(index):
+        raise TypeError(
+            "index_select(): argument 'index' (position 2) must be Tensor, "
+            f"not {type(index).__name__}"
+        )
+    if index.dtype is not int64:
+        raise RuntimeError("index_select(): Expected dtype int32 or int64 for index")
+    if layout_of(index).ndim > 1:
+        raise IndexError("index_select(): Index is supposed to be a vector")
+    shape = tuple(input.shape)
+    d = wrap_dim(dim, len(shape))
+    values = _vector("index_select", index)
+    n = shape[d] if shape else 1
+    if ((values < 0) | (values >= n)).any():
+        raise IndexError("index out of range in self")
+    if not shape:
+        if values.size != 1:
+            raise RuntimeError(
+                "index_select(): Index to scalar can have only 1 value, got "
+                f"{values.size} value(s)"
+            )
+        picked = (input.reshape(1), positions(values.reshape(())))
+        return record.apply(TABLE["index_select"], picked, dims=(0,))
+    return record.apply(TABLE["index_select"], (input, positions(values)), dims=(d,))
+
+
+def _index_slices(
+    name: str, row: str, input: Any, dim: int, index: Any, source: Any, *, accumulate: bool
+) -> Any:
+    """Write or add slices along a dimension, after PyTorch's checks."""
+    if index.dtype is not int64:
+        raise RuntimeError(
+            f"{name}_(): Expected dtype int32/int64 for index but got: {scalar_name(index)}"
+        )
+    if layout_of(index).ndim > 1:
+        raise IndexError(
+            f"{name}_(): Index is supposed to be a vector, but got dim: {layout_of(index).ndim} with "
+            f"type: {scalar_name(index)} and size: {list(index.shape)}"
+        )
+    if source.dtype is not input.dtype:
+        raise RuntimeError(
+            f"{name}_(): self ({scalar_name(input)}) and source ({scalar_name(source)}) must have the "
+            "same scalar type"
+        )
+    shape = _dims(tuple(input.shape))
+    d = wrap_dim(dim, len(shape))
+    values = _vector(name, index)
+    if layout_of(source).ndim:
+        own = _dims(tuple(source.shape))
+        if d >= len(own) or own[d] != values.size:
+            raise RuntimeError(
+                f"{name}_(): Number of indices ({values.size}) should be equal to source.size(dim): "
+                f"({own[d] if d < len(own) else 1}), for dim: {d}"
+            )
+        if own[:d] + own[d + 1 :] != shape[:d] + shape[d + 1 :]:
+            raise RuntimeError(
+                "source tensor shape must match self tensor shape, excluding the specified "
+                f"dimension. Got self.shape = {list(input.shape)} source.shape = "
+                f"{list(source.shape)}"
+            )
+    where = _slice_positions(name, values, shape[d])
+    target = input if input.shape else input.reshape(1)
+    result = record.apply(TABLE[row], (target, source, where), dims=(d,), accumulate=accumulate)
+    return result if input.shape else result.reshape(())
+
+
+def _slice_positions(name: str, values: np.ndarray, n: int) -> Any:
+    """Index values as a constant tensor, after `name`'s range check."""
+    if name == "index_fill":
+        return positions(normalise([values], [n]))
+    wrong = (values < 0) | (values >= n)
+    if wrong.any():
+        text = f"index {values[wrong][0]} is out of bounds for dimension 0 with size {n}"
+        if name == "index_copy":
+            raise IndexError(f"index_copy_(): {text}")
+        raise RuntimeError(text)
+    return positions(values)
+
+
+@public(method=True)
+def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: Any = 1) -> Any:
+    """Return a copy to whose slices at `index` those of `source`, times alpha, are added."""
+    _check("index_add", ("input", input))
+    if alpha != 1:
+        source = source * alpha
+    return _index_slices("index_add", "index_add", input, dim, index, source, accumulate=True)
+
+
+@public(method=True)
+def index_copy(input: Any, dim: int, index: Any, source: Any) -> Any:
+    """Return a copy whose slices at `index` are those of `source`."""
+    _check("index_copy", ("input", input))
+    return _index_slices("index_copy", "index_copy", input, dim, index, source, accumulate=False)
+
+
+@public(method=True)
+def index_fill(input: Any, dim: int, index: Any, value: Any) -> Any:
+    """Return a copy whose slices at `index` are filled with a number or a 0-d tensor."""
+    _check("index_fill", ("input", input))
+    if not record.is_tensor(value):
+        value = _scalar(input, value)
+    elif layout_of(value).ndim:
+        raise RuntimeError(
+            "index_fill_ only supports a 0-dimensional value tensor, but got tensor with "
+            f"{layout_of(value).ndim} dimension(s)."
+        )
+    value = record.cast(value, input.dtype)
+    return _index_slices("index_fill", "index_fill", input, dim, index, value, accumulate=False)
+
+
+# --------------------------------------------------------------------------- elements, masks
+@public(method=True)
+def take(input: Any, index: Any) -> Any:
+    """Return the elements at positions in the raveled tensor."""
+    _check("take", ("input", input), ("index", index))
+    if index.dtype is not int64:
+        raise RuntimeError(
+            f"take(): Expected a long tensor for index, but got {scalar_name(index)}"
+        )
+    values, n = index._array(), layout_of(input).size
+    if n == 0 and values.size:
+        raise IndexError("take(): tried to take from an empty tensor")
+    wrong = (values < -n) | (values >= n)
+    if wrong.any():
+        raise IndexError(
+            f"out of range: tried to access index {values[wrong][0]} on a tensor of {n} elements."
+        )
+    where = positions(np.where(values < 0, values + n, values))
+    x = input if input.shape else input.reshape(1)
+    return record.apply(TABLE["take"], (x, where), dims=tuple(range(layout_of(x).ndim)))
+
+
+@public(method=True)
+def masked_select(input: Any, mask: Any) -> Any:
+    """Return the elements where a bool mask (broadcast with the tensor) is set, as a vector."""
+    _check("masked_select", ("input", input), ("mask", mask))
+    if mask.dtype is not bool_:
+        raise RuntimeError("masked_select: expected BoolTensor for mask")
+    shape = broadcast_shape([mask.shape, input.shape])
+    where = np.flatnonzero(np.broadcast_to(mask._array(), shape))
+    x = input if input.shape == shape else expand_to(input, shape)
+    if not shape:
+        x = x.reshape(1)
+    if math.prod(shape) == 0:
+        x = x.reshape(-1)
+    return record.apply(TABLE["masked_select"], (x, positions(where)), dims=tuple(range(x.ndim)))
+
+
+@public(method=True)
+def masked_fill(input: Any, mask: Any, value: Any) -> Any:
+    """Return a copy with `value`, a number or a 0-d tensor, where a bool mask is set."""
+    _check("masked_fill", ("input", input), ("mask", mask))
+    if mask.dtype is not bool_:
+        raise RuntimeError(
+            "masked_fill_ only supports boolean masks, but got mask with dtype "
+            f"{_C_NAMES[layout_of(mask).dtype.code]}"
+        )
+    row = "masked_fill_tensor" if record.is_tensor(value) else "masked_fill"
+    if record.is_tensor(value):
+        if layout_of(value).ndim:
+            raise RuntimeError(
+                "masked_fill_ only supports a 0-dimensional value tensor, but got tensor with "
+                f"{layout_of(value).ndim} dimension(s)."
+            )
+        value = record.cast(value, input.dtype)
+    elif record.is_number(value):
+        value = _scalar(input, value)
+    else:
+        raise TypeError(
+            "masked_fill() received an invalid combination of arguments - got (Tensor, "
+            f"{type(value).__name__}), but expected one of:\n * (Tensor mask, Tensor value)\n"
+            "      didn't match because some of the arguments have invalid types: (Tensor, "
+            f"!{type(value).__name__}!)\n * (Tensor mask, Number value)\n      didn't match because "
+            f"some of the arguments have invalid types: (Tensor, !{type(value).__name__}!)\n"
+        )
+    broadcast_shape([mask.shape, input.shape])
+    return record.apply(TABLE[row], (input, mask, value))
+
+
+_C_NAMES = ("double", "float", "long int", "bool")
+
+
+@public(method=True)
+def nonzero(input: Any, *, as_tuple: bool = False) -> Any:
+    """Return the indices of elements that are not zero: a matrix with a row an element, or a tuple.
+
+    The value is read when this is called.
+    """
+    _check("nonzero", ("input", input))
+    array = input._array()
+    if as_tuple:
+        return tuple(record.leaf_tensor(a.astype(np.int64), int64)
+                     for a in np.nonzero(np.atleast_1d(array)))  # fmt: skip
+    return record.leaf_tensor(np.argwhere(array).astype(np.int64), int64)
+
+
+@public(method=True)
+def argwhere(input: Any) -> Any:
+    """Return the indices of elements that are not zero, a row an element."""
+    return nonzero(input)
+
+
+@public()
+def one_hot(tensor: Any, num_classes: int = -1) -> Any:
+    """Return int64 vectors with a 1 at each class index, along a new last dimension."""
+    _check("one_hot", ("tensor", tensor))
+    if tensor.dtype is not int64:
+        raise RuntimeError("one_hot is only applicable to index tensor of type LongTensor.")
+    values = tensor._array()
+    if values.size == 0 and num_classes <= 0:
+        raise RuntimeError("Can not infer total number of classes from empty tensor.")
+    if values.size and values.min() < 0:
+        raise RuntimeError("Class values must be non-negative.")
+    if num_classes == -1:
+        num_classes = int(values.max()) + 1
+    elif values.size and values.max() >= num_classes:
+        raise RuntimeError("Class values must be smaller than num_classes.")
+    return record.leaf_tensor((values[..., None] == np.arange(num_classes)).astype(np.int64), int64)
+
+

@@ -1,0 +1,61 @@
+"""Operands of elementwise functions: checks with PyTorch's errors, and promotion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import record
+from ..dtypes import dtype
+from ..ops.table import Op
+
+__all__ = [
+    "TITLES", "check", "check_binary", "check_divisor", "integer_binary", "is_integral", "not_for",
+    "promoted",
+]  # fmt: skip
+
+#: what PyTorch's errors call the dtypes
+TITLES = {"float64": "Double", "float32": "Float", "int64": "Long", "bool": "Bool"}
+
+
+def check(name: str, value: Any, position: int, what: str, *, number: bool = True) -> None:
+    """Raise PyTorch's TypeError unless `value` is a Tensor (or a number)."""
+    if not record.is_tensor(value) and not (number and record.is_number(value)):
+        raise TypeError(
+            f"{name}(): argument '{what}' (position {position}) must be Tensor, "
+            f"not {type(value).__name__}"
+        )
+
+
+def check_binary(name: str, a: Any, b: Any) -> None:
+    """Raise unless the operands are tensors or numbers, one of them a tensor."""
+    check(name, a, 1, "input", number=record.is_tensor(b))
+    check(name, b, 2, "other")
+
+
+def promoted(values: tuple[Any, ...]) -> tuple[list[Any], dtype]:
+    """Tensors of the dtype that tensors and numbers promote to."""
+    kind = record.result_dtype(values)
+    return [record.as_operand(v, kind) for v in values], kind
+
+
+def not_for(name: str, kind: dtype) -> NotImplementedError:
+    """Return PyTorch's error of a function that has no kernel for a dtype."""
+    return NotImplementedError(f'"{name}_cpu" not implemented for \'{TITLES[kind.name]}\'')
+
+
+def integer_binary(entry: Op, a: Any, b: Any) -> Any:
+    """Record an op on integers, unknown to native recording."""
+    (x, y), _ = promoted((a, b))
+    return record.apply(entry, (x, y))
+
+
+def check_divisor(other: Any) -> None:
+    """Raise for an integer divisor that is zero; its value is needed now."""
+    zero = (other._array() == 0).any() if record.is_tensor(other) else other == 0
+    if zero:
+        raise RuntimeError("ZeroDivisionError")
+
+
+def is_integral(kind: dtype) -> bool:
+    """Tell whether a dtype is int64 or bool."""
+    return not kind.is_floating_point

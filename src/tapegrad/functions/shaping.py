@@ -1,0 +1,522 @@
+"""Views: the same memory under another shape.
+
+Nothing here computes. A function checks its arguments as PyTorch does, works out shape, strides and
+offset of the result, and records one statement that aliases its operand's memory; adjoints alias in
+the same way. Only `reshape` (and what is made of it) and `contiguous` copy, where no strides fit.
+
+Start reading at `alias`, through which every view is recorded, then at `fitting_strides`, the rule
+that decides whether a reshape is a view. Parts of a tensor (`narrow`, `split` ...) are in slicing.py.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import struct
+import threading
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import handle, record
+from .. import native as nt
+from ..dtypes import dtype
+from ..errors import UnsupportedError
+from ..instructions import Instruction, view_instruction
+from ..layouts import LAYOUTS, Layout
+from ..layouts import contiguous as dense_layout
+from ..ops.table import TABLE, Op
+from ..record import layout_of
+from ..tape import current_tape
+from .registry import public
+
+__all__ = ["alias", "as_ints", "wrap_dim"]
+
+_KNOWN: dict[Any, Instruction] = {}
+
+
+class _Scratch(threading.local):
+    """Three words a thread, in which a view's operands are handed to native code."""
+
+    def __init__(self) -> None:
+        self.words = np.zeros(4, np.int32)
+        self.address = self.words.ctypes.data
+
+
+_scratch = _Scratch()
+
+
+def alias(
+    entry: Op, input: Any, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0
+) -> Any:
+    """Record a view, as `record.view` does, with instructions found by one look-up."""
+    key = (entry.code, input._layout_id, shape, strides)
+    made = _KNOWN.get(key)
+    if made is None:
+        if len(_KNOWN) > 1 << 14:
+            _KNOWN.clear()
+        made = _KNOWN[key] = view_instruction(entry, layout_of(input), shape, strides)
+    tape = current_tape()
+    if input._state != tape.pointer or tape.state[nt.S_HANDLE_FREE] < 0:
+        return record.view(entry, input, shape, strides, offset)
+    struct.pack_into("<iq", _scratch.words, 0, tape._handles[input._handle], offset)
+    slot = handle.append_statement(tape.pointer, made.id, _scratch.address, 3)
+    if slot < 0:  # no room, or too much is pending
+        return record.view(entry, input, shape, strides, offset)
+    return handle.new_handle_object(tape.pointer, slot, made.out.id)
+
+
+# --------------------------------------------------------------------------- arguments
+def wrap_dim(dim: Any, ndim: int) -> int:
+    """Dimension `dim` counted from the front; a 0-d tensor takes 0 and -1.
+
+    Raises
+    ------
+    IndexError
+        If there is no such dimension.
+    """
+    n = ndim or 1
+    if not -n <= dim < n:
+        raise IndexError(
+            f"Dimension out of range (expected to be in range of [{-n}, {n - 1}], but got {dim})"
+        )
+    return int(dim) + n if dim < 0 else int(dim)
+
+
+def as_int(name: str, argument: str, position: int, value: Any) -> int:
+    """`value` as an int; PyTorch's TypeError otherwise."""
+    if not isinstance(value, bool | float | str):
+        try:
+            return operator.index(value)
+        except TypeError:
+            pass
+    raise TypeError(
+        f"{name}(): argument '{argument}' (position {position}) must be int, "
+        f"not {type(value).__name__}"
+    )
+
+
+def as_ints(name: str, argument: str, values: Any, position: int = 1) -> tuple[int, ...]:
+    """Varargs ``(2, 3)`` or one sequence ``((2, 3),)`` as a tuple of ints; PyTorch's TypeErrors."""
+    sequence = len(values) == 1 and isinstance(values[0], tuple | list)
+    if sequence:
+        values = values[0]
+    try:
+        return tuple([operator.index(v) for v in values])
+    except TypeError:
+        pass
+    at = next((i for i, v in enumerate(values) if not isinstance(v, int)), 0)
+    wrong = type(values[at]).__name__
+    what = f"but found element of type {wrong} at pos {at}" if sequence else f"not {wrong}"
+    raise TypeError(
+        f"{name}(): argument '{argument}' (position {position}) must be tuple of ints, {what}"
+    )
+
+
+def varargs(name: str, argument: str, given: tuple[Any, ...], named: Any) -> tuple[int, ...]:
+    """Sizes or dimensions given one by one, as a sequence, or by keyword."""
+    if named is not None:
+        return as_ints(name, argument, (named,))
+    if not given:
+        raise TypeError(f'{name}() missing 1 required positional arguments: "{argument}"')
+    return as_ints(name, argument, given)
+
+
+def distinct(dims: Sequence[int], ndim: int) -> tuple[int, ...]:
+    """Dimensions counted from the front, none twice."""
+    seen: list[int] = []
+    for d in dims:
+        d = wrap_dim(d, ndim)
+        if d in seen:
+            raise RuntimeError(f"dim {d} appears multiple times in the list of dims")
+        seen.append(d)
+    return tuple(seen)
+
+
+# --------------------------------------------------------------------------- sizes
+@public(method=True, function=False)
+def size(input: Any, dim: int | None = None) -> Any:
+    """Return the shape, or the length of one dimension."""
+    shape = layout_of(input).shape
+    if dim is None:
+        return shape
+    if not shape:
+        raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
+    return shape[wrap_dim(dim, len(shape))]
+
+
+@public(method=True, function=False)
+def dim(input: Any) -> int:
+    """Return the number of dimensions."""
+    return layout_of(input).ndim
+
+
+@public(method=True, aliases=("nelement",))
+def numel(input: Any) -> int:
+    """Return the number of elements."""
+    record.check_tensors("numel", (input,))
+    return layout_of(input).size
+
+
+@public(method=True, function=False)
+def element_size(input: Any) -> int:
+    """Return the bytes of one element."""
+    return layout_of(input).dtype.itemsize
+
+
+@public(method=True, function=False)
+def stride(input: Any, dim: int | None = None) -> Any:
+    """Return the steps, in elements, from one element to the next along all dimensions or one."""
+    layout = layout_of(input)
+    strides = tuple(s // layout.dtype.itemsize for s in layout.strides)
+    return strides if dim is None else strides[wrap_dim(dim, layout.ndim)]
+
+
+@public(method=True, function=False)
+def storage_offset(input: Any) -> int:
+    """Return where, in elements, the first element lies in the memory of the tensor's base."""
+    tape, slot = input._place()
+    tape.evaluate()
+    distance = int(tape.address[slot]) - int(tape.address[tape.base[slot]])
+    return distance // layout_of(input).dtype.itemsize if layout_of(input).size else 0
+
+
+@public(method=True, function=False)
+def is_contiguous(input: Any, *, memory_format: Any = None) -> bool:
+    """Whether the elements lie one after the other in C order."""
+    return layout_of(input).is_contiguous
+
+
+@public(method=True, function=False)
+def contiguous(input: Any, *, memory_format: Any = None) -> Any:
+    """Return the tensor itself if its elements lie in C order, otherwise a copy that does so."""
+    if layout_of(input).is_contiguous:
+        return input
+    return record.unary(TABLE["clone"], input)
+
+
+# --------------------------------------------------------------------------- reshaping
+def infer_shape(sizes: Sequence[int], count: int) -> tuple[int, ...]:
+    """Replace a -1 in `sizes` by what fits `count` elements.
+
+    Raises
+    ------
+    RuntimeError
+        If nothing fits.
+    """
+    listed = str(list(sizes))
+    known, unknown = 1, -1
+    for i, n in enumerate(sizes):
+        if n == -1:
+            if unknown >= 0:
+                raise RuntimeError("only one dimension can be inferred")
+            unknown = i
+        elif n < 0:
+            raise RuntimeError(f"invalid shape dimension {n} at index {i} of shape {listed}")
+        else:
+            known *= n
+    if unknown < 0:
+        if known == count:
+            return tuple(sizes)
+    elif known == 0 and count == 0:
+        raise RuntimeError(
+            f"cannot reshape tensor of 0 elements into shape {listed} because the unspecified "
+            "dimension size -1 can be any value and is ambiguous"
+        )
+    elif known and count % known == 0:
+        return (*sizes[:unknown], count // known, *sizes[unknown + 1 :])
+    raise RuntimeError(f"shape '{listed}' is invalid for input of size {count}")
+
+
+def fitting_strides(layout: Layout, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Strides under which the memory of `layout` has another shape, None if there are none.
+
+    Old dimensions are grouped into runs that lie in memory like one dimension (each stride is the
+    next one's extent); every new dimension must be cut from one run.
+    """
+    if layout.is_contiguous or layout.size == 0:
+        return dense_layout(layout.dtype, shape).strides
+    old = [(n, s) for n, s in zip(layout.shape, layout.strides, strict=True) if n != 1]
+    strides = [0] * len(shape)
+    at = len(shape) - 1
+    while old:
+        count, step = old.pop()
+        extent = step
+        while old and old[-1][1] == step * count:  # the run grows by one more dimension
+            count *= old.pop()[0]
+        while at >= 0 and (count > 1 or shape[at] == 1):
+            if count % shape[at]:
+                return None
+            strides[at] = extent
+            extent *= shape[at]
+            count //= shape[at]
+            at -= 1
+        if count != 1:
+            return None
+    while at >= 0:  # only ones are left
+        strides[at] = layout.dtype.itemsize
+        at -= 1
+    return tuple(strides)
+
+
+@public(method=True, function=False)
+def view(input: Any, *size: Any, **named: Any) -> Any:
+    """Return the tensor's memory under another shape.
+
+    Parameters
+    ----------
+    input : Tensor
+    *size : int or sequence of int
+        The shape; one length may be -1.
+
+    Raises
+    ------
+    RuntimeError
+        If the shape does not fit, or would need a copy (use `reshape`).
+    """
+    sizes = named.get("size", size)
+    if not sizes and not named:
+        raise TypeError(_VIEW_ARGUMENTS.format("()", "", ""))
+    if len(size) == 1 and isinstance(size[0], dtype):
+        if size[0] is layout_of(input).dtype:
+            return alias(TABLE["view"], input, input.shape, layout_of(input).strides)
+        raise UnsupportedError("view(dtype) does not reinterpret memory; convert with .to(dtype)")
+    try:
+        sizes = as_ints("view", "size", (sizes,) if named else sizes)
+    except TypeError:
+        kinds = [type(v).__name__ for v in sizes]
+        why = _INVALID_TYPES.format(kinds[0]) if len(kinds) == 1 else ""
+        raise TypeError(_VIEW_ARGUMENTS.format(f"({', '.join(kinds)})", why, why)) from None
+    layout = layout_of(input)
+    shape = infer_shape(sizes, layout.size)
+    strides = fitting_strides(layout, shape)
+    if strides is None:
+        raise RuntimeError(
+            "view size is not compatible with input tensor's size and stride (at least one "
+            "dimension spans across two contiguous subspaces). Use .reshape(...) instead."
+        )
+    return alias(TABLE["view"], input, shape, strides)
+
+
+_VIEW_ARGUMENTS = (
+    "view() received an invalid combination of arguments - got {}, but expected one of:\n"
+    " * (torch.dtype dtype)\n{} * (tuple of ints size)\n{}"
+)
+_INVALID_TYPES = (
+    "      didn't match because some of the arguments have invalid types: (!{}!)\n"
+)
+
+
+def _reshape(input: Any, sizes: tuple[int, ...]) -> Any:
+    layout = layout_of(input)
+    shape = infer_shape(sizes, layout.size)
+    strides = fitting_strides(layout, shape)
+    if strides is not None:
+        return alias(TABLE["view"], input, shape, strides)
+    copied = record.unary(TABLE["clone"], input)
+    return alias(TABLE["unsafe_view"], copied, shape, dense_layout(layout.dtype, shape).strides)
+
+
+def _reshape_method(input: Any, *shape: Any, **named: Any) -> Any:
+    return _reshape(input, varargs("reshape", "shape", shape, named.get("shape")))
+
+
+@public(function=True)
+def reshape(input: Any, shape: Any) -> Any:
+    """Return a view with another shape where strides allow it, otherwise a copy.
+
+    Parameters
+    ----------
+    input : Tensor
+    shape : sequence of int
+        One length may be -1.
+    """
+    record.check_tensors("reshape", (input,))
+    return _reshape(input, as_ints("reshape", "shape", (shape,), 2))
+
+
+_reshape_method.__doc__ = reshape.__doc__
+public(method=True, function=False, name="reshape")(_reshape_method)
+
+
+@public(method=True, function=False)
+def view_as(input: Any, other: Any) -> Any:
+    """Return a view with the shape of another tensor."""
+    return view(input, other.shape)
+
+
+@public(method=True, function=False)
+def reshape_as(input: Any, other: Any) -> Any:
+    """Reshape to the shape of another tensor."""
+    return _reshape(input, other.shape)
+
+
+@public(method=True)
+def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
+    """Merge the dimensions from `start_dim` to `end_dim` into one."""
+    record.check_tensors("flatten", (input,))
+    shape = layout_of(input).shape
+    first, last = wrap_dim(start_dim, len(shape)), wrap_dim(end_dim, len(shape))
+    if first > last:
+        raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
+    if not shape:
+        return _reshape(input, (1,))
+    if first == last:
+        return input
+    merged = math.prod(shape[first : last + 1])
+    return _reshape(input, (*shape[:first], merged, *shape[last + 1 :]))
+
+
+@public(method=True)
+def ravel(input: Any) -> Any:
+    """Return the elements in C order in one dimension."""
+    return view(contiguous(input), -1)
+
+
+@public(method=True)
+def unflatten(input: Any, dim: int, sizes: Any) -> Any:
+    """Split one dimension into several."""
+    if not isinstance(sizes, tuple | list):
+        raise TypeError(
+            "unflatten(): argument 'sizes' (position 2) must be tuple of ints, "
+            f"not {type(sizes).__name__}"
+        )
+    shape = layout_of(input).shape
+    axis = wrap_dim(dim, len(shape))
+    sizes = as_ints("unflatten", "sizes", (sizes,), 2)
+    if not sizes:
+        raise RuntimeError("unflatten: sizes must be non-empty")
+    try:
+        parts = infer_shape(sizes, shape[axis])
+    except RuntimeError as error:
+        if "invalid for input" not in str(error):
+            raise
+        raise RuntimeError(
+            f"unflatten: Provided sizes {list(sizes)} don't multiply up to the size of dim {axis} "
+            f"({shape[axis]}) in the input tensor"
+        ) from None
+    return view(input, (*shape[:axis], *parts, *shape[axis + 1 :]))
+
+
+# --------------------------------------------------------------------------- order of dimensions
+def _permuted(entry: Op, input: Any, order: Sequence[int]) -> Any:
+    layout = LAYOUTS[input._layout_id]
+    shape, strides = layout.shape, layout.strides
+    return alias(entry, input, tuple([shape[d] for d in order]), tuple([strides[d] for d in order]))
+
+
+def _permute(input: Any, dims: tuple[int, ...]) -> Any:
+    ndim = layout_of(input).ndim
+    if len(dims) != ndim:
+        raise RuntimeError(
+            "permute(sparse_coo): number of dimensions in the tensor input does not match the "
+            f"length of the desired ordering of dimensions i.e. input.dim() = {ndim} is not equal "
+            f"to len(dims) = {len(dims)}"
+        )
+    order = [wrap_dim(d, ndim) for d in dims]
+    if len(set(order)) != ndim:
+        raise RuntimeError("permute(): duplicate dims are not allowed.")
+    return _permuted(TABLE["permute"], input, order)
+
+
+def _permute_method(input: Any, *dims: Any, **named: Any) -> Any:
+    return _permute(input, varargs("permute", "dims", dims, named.get("dims")))
+
+
+@public()
+def permute(input: Any, dims: Any) -> Any:
+    """Return a view with the dimensions in the order `dims`."""
+    record.check_tensors("permute", (input,))
+    return _permute(input, as_ints("permute", "dims", (dims,), 2))
+
+
+_permute_method.__doc__ = permute.__doc__
+public(method=True, function=False, name="permute")(_permute_method)
+
+
+@public(method=True, aliases=("swapaxes", "swapdims"))
+def transpose(input: Any, dim0: int, dim1: int) -> Any:
+    """Return a view with two dimensions exchanged."""
+    record.check_tensors("transpose", (input,))
+    ndim = layout_of(input).ndim
+    a = wrap_dim(as_int("transpose", "dim0", 1, dim0), ndim)
+    b = wrap_dim(as_int("transpose", "dim1", 2, dim1), ndim)
+    order = list(range(ndim))
+    if ndim:
+        order[a], order[b] = b, a
+    return _permuted(TABLE["transpose"], input, order)
+
+
+@public(method=True)
+def t(input: Any) -> Any:
+    """Return the transpose of a matrix (vectors and scalars as they are), as a view."""
+    record.check_tensors("t", (input,))
+    ndim = layout_of(input).ndim
+    if ndim > 2:
+        raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is {ndim}D")
+    return _permuted(TABLE["t"], input, range(ndim)[::-1])
+
+
+@public(prop=True, name="T")
+def reversed_dims(input: Any) -> Any:
+    """View with the dimensions in reverse order."""
+    ndim = layout_of(input).ndim
+    if ndim > 2:
+        warnings.warn(
+            "The use of `x.T` on tensors of dimension other than 2 to reverse their shape is "
+            "deprecated and it will throw an error in a future release. Consider `x.mT` to transpose "
+            "batches of matrices or `x.permute(*torch.arange(x.ndim - 1, -1, -1))` to reverse the "
+            "dimensions of a tensor.",
+            UserWarning,
+            stacklevel=2,
+        )
+    elif ndim == 0:
+        warnings.warn(
+            "Tensor.T is deprecated on 0-D tensors. This function is the identity in these cases.",
+            UserWarning,
+            stacklevel=2,
+        )
+    return _permuted(TABLE["permute"], input, range(ndim)[::-1])
+
+
+@public(prop=True, name="mT")
+def matrix_transpose(input: Any) -> Any:
+    """View with the last two dimensions exchanged."""
+    ndim = layout_of(input).ndim
+    if ndim == 0:
+        warnings.warn(
+            "Tensor.mT is deprecated on 0-D tensors. This function is the identity in these cases.",
+            UserWarning,
+            stacklevel=2,
+        )
+        return input
+    if ndim < 2:
+        raise RuntimeError(
+            "tensor.mT is only supported on matrices or batches of matrices. "
+            f"Got {ndim}-D tensor."
+        )
+    return transpose(input, -2, -1)
+
+
+@public(method=True, aliases=("moveaxis",))
+def movedim(input: Any, source: Any, destination: Any) -> Any:
+    """Return a view in which dimensions `source` stand at the positions `destination`."""
+    record.check_tensors("movedim", (input,))
+    ndim = layout_of(input).ndim
+    src = as_ints("movedim", "source", (source,))
+    dst = as_ints("movedim", "destination", (destination,), 2)
+    if len(src) != len(dst):
+        raise RuntimeError(
+            f"movedim: Invalid source or destination dims: source ({list(src)} dims) should contain "
+            f"the same number of dims as destination ({list(dst)} dims)"
+        )
+    src, dst = tuple(wrap_dim(d, ndim) for d in src), tuple(wrap_dim(d, ndim) for d in dst)
+    for label, dims in (("source", src), ("destination", dst)):
+        if len(set(dims)) != len(dims):
+            raise RuntimeError(f"movedim: repeated dim in `{label}` ({list(dims)})")
+    rest = iter([d for d in range(ndim) if d not in src])
+    place = dict(zip(dst, src, strict=True))
+    order = [place[d] if d in place else next(rest) for d in range(ndim)]
+    return _permuted(TABLE["permute"], input, order)

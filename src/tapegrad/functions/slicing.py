@@ -1,0 +1,498 @@
+"""Views that show a part of a tensor, or show it with more or fewer dimensions.
+
+expand, squeeze and unsqueeze; narrow, select, unbind, the splits; diagonals, windows, as_strided.
+All of them record one statement through `shaping.alias`. Square brackets are in indexing.py.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import record
+from ..dtypes import Size, type_name
+from ..instructions import remember, view_instruction
+from ..layouts import LAYOUTS
+from ..ops.table import TABLE
+from ..record import layout_of
+from .registry import public
+from .shaping import alias, as_int, as_ints, distinct, storage_offset, varargs, wrap_dim
+
+__all__ = ["broadcast_shape", "expand_to", "remember_select", "select_dim", "slice_dim"]
+
+
+# --------------------------------------------------------------------------- expanding
+def expand_to(input: Any, sizes: Sequence[int]) -> Any:
+    """Expand to `sizes`; -1 keeps a length."""
+    layout = layout_of(input)
+    wanted = list(sizes)
+    missing = len(wanted) - layout.ndim
+    if missing < 0:
+        raise RuntimeError(
+            f"expand({type_name(layout.dtype)}{{{list(layout.shape)}}}, size={wanted}): the number "
+            f"of sizes provided ({len(wanted)}) must be greater or equal to the number of dimensions "
+            f"in the tensor ({layout.ndim})"
+        )
+    shape, strides = list(wanted), [0] * len(wanted)
+    for i, n in enumerate(wanted):
+        if i < missing:
+            if n < 0:
+                raise RuntimeError(
+                    f"The expanded size of the tensor ({n}) isn't allowed in a leading, non-existing "
+                    f"dimension {i}"
+                )
+            continue
+        own, step = layout.shape[i - missing], layout.strides[i - missing]
+        if n in (-1, own):
+            shape[i], strides[i] = own, step
+        elif own != 1 or n < 0:
+            raise RuntimeError(
+                f"The expanded size of the tensor ({n}) must match the existing size ({own}) at "
+                f"non-singleton dimension {i}.  Target sizes: {wanted}.  Tensor sizes: "
+                f"{list(layout.shape)}"
+            )
+    return alias(TABLE["expand"], input, tuple(shape), tuple(strides))
+
+
+@public(method=True, function=False)
+def expand(input: Any, *size: Any, implicit: bool = False, **named: Any) -> Any:
+    """Return a view in which dimensions of length 1 are repeated, without a copy.
+
+    Parameters
+    ----------
+    input : Tensor
+    *size : int or sequence of int
+        The shape; -1 keeps a length.
+
+    Raises
+    ------
+    RuntimeError
+        If the shapes do not fit.
+    """
+    return expand_to(input, varargs("expand", "size", size, named.get("size")))
+
+
+@public(method=True, function=False)
+def expand_as(input: Any, other: Any) -> Any:
+    """Expand to the shape of another tensor."""
+    return expand_to(input, other.shape)
+
+
+@public()
+def broadcast_to(input: Any, size: Any) -> Any:
+    """Expand to a shape."""
+    record.check_tensors("broadcast_to", (input,))
+    if not isinstance(size, tuple | list):
+        raise TypeError(
+            "broadcast_to(): argument 'size' (position 2) must be tuple of ints, "
+            f"not {type(size).__name__}"
+        )
+    return expand_to(input, as_ints("broadcast_to", "size", (size,), 2))
+
+
+@public(method=True, function=False, name="broadcast_to")
+def _broadcast_to_method(input: Any, *size: Any) -> Any:
+    """Expand to a shape."""
+    return expand_to(input, varargs("broadcast_to", "size", size, None))
+
+
+def broadcast_shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """Shape that all `shapes` broadcast to.
+
+    Raises
+    ------
+    RuntimeError
+        With PyTorch's text, if there is none.
+    """
+    result: tuple[int, ...] = ()
+    for shape in shapes:
+        ndim = max(len(result), len(shape))
+        a = (1,) * (ndim - len(result)) + tuple(result)
+        b = (1,) * (ndim - len(shape)) + tuple(shape)
+        for i, (n, m) in reversed(list(enumerate(zip(a, b, strict=True)))):
+            if n != m and 1 not in (n, m):
+                raise RuntimeError(
+                    f"The size of tensor a ({n}) must match the size of tensor b ({m}) at "
+                    f"non-singleton dimension {i}"
+                )
+        result = tuple(m if n == 1 else n for n, m in zip(a, b, strict=True))
+    return result
+
+
+@public()
+def broadcast_shapes(*shapes: Any) -> Size:
+    """Return the shape that shapes broadcast to."""
+    result: tuple[int, ...] = ()
+    for i, shape in enumerate(shapes):
+        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        for back, (n, m) in enumerate(zip(result[::-1], shape[::-1], strict=False)):
+            if n != m and 1 not in (n, m):
+                raise RuntimeError(
+                    f"Attempting to broadcast a dimension of length {m} at {-1 - back}! Mismatching "
+                    f"argument at index {i} had {shape}; but expected shape should be broadcastable "
+                    f"to {list(result)}"
+                )
+        result = broadcast_shape([result, shape])
+    return Size(result)
+
+
+@public()
+def broadcast_tensors(*tensors: Any) -> tuple[Any, ...]:
+    """Expand tensors to their common shape."""
+    given = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], tuple | list) else tensors
+    for i, x in enumerate(given):
+        if not record.is_tensor(x):
+            raise TypeError(
+                f"expected Tensor as element {i} in argument 0, but got {type(x).__name__}"
+            )
+    shape = broadcast_shape([x.shape for x in given])
+    return tuple(expand_to(x, shape) if x.shape != shape else x for x in given)
+
+
+# --------------------------------------------------------------------------- dimensions of length 1
+@public(method=True)
+def squeeze(input: Any, dim: Any = None) -> Any:
+    """Remove dimensions of length 1: all, one, or those in a tuple."""
+    record.check_tensors("squeeze", (input,))
+    layout = layout_of(input)
+    if dim is None:
+        name, dims = "squeeze", tuple(range(layout.ndim))
+    elif isinstance(dim, tuple | list):
+        name, dims = "squeeze_dims", distinct(as_ints("squeeze", "dim", (dim,)), layout.ndim)
+    else:
+        name, dims = "squeeze_dim", (wrap_dim(as_int("squeeze", "dim", 1, dim), layout.ndim),)
+    kept = [i for i, n in enumerate(layout.shape) if n != 1 or i not in dims]
+    shape = tuple(layout.shape[i] for i in kept)
+    return alias(TABLE[name], input, shape, tuple(layout.strides[i] for i in kept))
+
+
+@public(method=True)
+def unsqueeze(input: Any, dim: int) -> Any:
+    """Insert a dimension of length 1 at `dim`."""
+    record.check_tensors("unsqueeze", (input,))
+    layout = layout_of(input)
+    d = wrap_dim(as_int("unsqueeze", "dim", 1, dim), layout.ndim + 1)
+    step = layout.strides[d] * layout.shape[d] if d < layout.ndim else layout.dtype.itemsize
+    shape = (*layout.shape[:d], 1, *layout.shape[d:])
+    return alias(TABLE["unsqueeze"], input, shape, (*layout.strides[:d], step, *layout.strides[d:]))
+
+
+def _atleast(n: int, tensors: tuple[Any, ...]) -> Any:
+    if len(tensors) == 1 and isinstance(tensors[0], tuple | list):
+        return tuple(_atleast(n, (x,)) for x in tensors[0])
+    if len(tensors) > 1:
+        return tuple(_atleast(n, (x,)) for x in tensors)
+    (x,) = tensors
+    record.check_tensors(f"atleast_{n}d", (x,))
+    ndim = layout_of(x).ndim
+    if ndim >= n:
+        return x
+    if ndim == 0:
+        return x.view((1,) * n)
+    if n == 2:
+        return unsqueeze(x, 0)
+    return unsqueeze(unsqueeze(x, 0) if ndim == 1 else x, -1)
+
+
+@public()
+def atleast_1d(*tensors: Any) -> Any:
+    """View scalars as one-dimensional tensors; several tensors give a tuple."""
+    return _atleast(1, tensors)
+
+
+@public()
+def atleast_2d(*tensors: Any) -> Any:
+    """View tensors with fewer than two dimensions as matrices."""
+    return _atleast(2, tensors)
+
+
+@public()
+def atleast_3d(*tensors: Any) -> Any:
+    """View tensors with fewer than three dimensions as three-dimensional."""
+    return _atleast(3, tensors)
+
+
+# --------------------------------------------------------------------------- parts
+def slice_dim(input: Any, dim: int, start: int, length: int, name: str = "slice") -> Any:
+    """View of `length` elements from `start` on along `dim`; all of them are in range."""
+    layout = LAYOUTS[input._layout_id]
+    shape = (*layout.shape[:dim], length, *layout.shape[dim + 1 :])
+    return alias(TABLE[name], input, shape, layout.strides, start * layout.strides[dim])
+
+
+@public(method=True)
+def narrow(input: Any, dim: int, start: Any, length: int) -> Any:
+    """Return a view of `length` elements from `start` on along `dim`.
+
+    Raises
+    ------
+    IndexError, RuntimeError
+        If they are not in the tensor.
+    """
+    record.check_tensors("narrow", (input,))
+    layout = layout_of(input)
+    if not layout.ndim:
+        raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
+    start, length = operator.index(start), operator.index(length)
+    if length < 0:
+        raise RuntimeError("narrow(): length must be non-negative.")
+    d = wrap_dim(dim, layout.ndim)
+    n = layout.shape[d]
+    if not -n <= start <= n:
+        raise IndexError(
+            f"start out of range (expected to be in range of [{-n}, {n}], but got {start})"
+        )
+    start += n if start < 0 else 0
+    if start + length > n:
+        raise RuntimeError(f"start ({start}) + length ({length}) exceeds dimension size ({n}).")
+    return slice_dim(input, d, start, length)
+
+
+@public(method=True)
+def select(input: Any, dim: int, index: Any) -> Any:
+    """Return the view at one index of a dimension.
+
+    Raises
+    ------
+    IndexError
+        If the index is out of range.
+    """
+    record.check_tensors("select", (input,))
+    layout = layout_of(input)
+    if not layout.ndim:
+        raise IndexError("select() cannot be applied to a 0-dim tensor.")
+    d = wrap_dim(dim, layout.ndim)
+    n, i = layout.shape[d], operator.index(index)
+    if not -n <= i < n:
+        raise IndexError(
+            f"select(): index {i} out of range for tensor of size {list(layout.shape)} at "
+            f"dimension {d}"
+        )
+    return select_dim(input, d, i + n if i < 0 else i)
+
+
+def select_dim(input: Any, d: int, i: int, name: str = "select") -> Any:
+    """View at index `i` of dimension `d`, both in range."""
+    layout = LAYOUTS[input._layout_id]
+    shape = layout.shape[:d] + layout.shape[d + 1 :]
+    strides = layout.strides[:d] + layout.strides[d + 1 :]
+    return alias(TABLE[name], input, tuple(shape), strides, i * layout.strides[d])
+
+
+def remember_select(input: Any) -> None:
+    """Let native code take integer indices of the first dimension from now on."""
+    layout = layout_of(input)
+    shape = tuple(layout.shape[1:])
+    remember(view_instruction(TABLE["select"], layout, shape, layout.strides[1:]))
+
+
+@public(method=True)
+def unbind(input: Any, dim: int = 0) -> tuple[Any, ...]:
+    """Return the views at every index of a dimension."""
+    record.check_tensors("unbind", (input,))
+    layout = layout_of(input)
+    if not layout.ndim:
+        raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
+    d = wrap_dim(dim, layout.ndim)
+    return tuple(select_dim(input, d, i, "unbind") for i in range(layout.shape[d]))
+
+
+def _pieces(input: Any, d: int, lengths: Sequence[int], name: str) -> tuple[Any, ...]:
+    """Views of successive lengths along a dimension."""
+    made, start = [], 0
+    for n in lengths:
+        made.append(slice_dim(input, d, start, n, name))
+        start += n
+    return tuple(made)
+
+
+def _lengths(n: int, step: int) -> list[int]:
+    """Lengths of pieces of `step` elements of a dimension of length `n`."""
+    return [min(step, n - i) for i in range(0, n, step)] if n else [0]
+
+
+def _check_split(name: str, input: Any) -> None:
+    record.check_tensors(name, (input,))
+    if not layout_of(input).ndim:
+        raise RuntimeError(f"{name} expects at least a 1-dimensional tensor")
+
+
+@public(method=True, function=False)
+def split(input: Any, split_size: Any, dim: int = 0) -> tuple[Any, ...]:
+    """Split into views of `split_size` elements along a dimension, or of a list of lengths.
+
+    Raises
+    ------
+    RuntimeError
+        If the lengths do not fit.
+    """
+    _check_split("split", input)
+    if isinstance(split_size, tuple | list):
+        return split_with_sizes(input, split_size, dim)
+    if isinstance(split_size, float | str):
+        raise TypeError(
+            "split_with_sizes(): argument 'split_sizes' (position 2) must be tuple of ints, "
+            f"not {type(split_size).__name__}"
+        )
+    step = operator.index(split_size)
+    shape = layout_of(input).shape
+    d = wrap_dim(dim, len(shape))
+    if step < 0:
+        raise RuntimeError(f"split expects split_size be non-negative, but got split_size={step}")
+    if step == 0 and shape[d]:
+        raise RuntimeError(
+            "split_size can only be 0 if dimension size is 0, but got dimension size of "
+            f"{shape[d]}"
+        )
+    return _pieces(input, d, _lengths(shape[d], step), "split")
+
+
+@public(name="split")
+def _split_function(tensor: Any, split_size_or_sections: Any, dim: int = 0) -> tuple[Any, ...]:
+    """Split into views of equal or given lengths along a dimension."""
+    return split(tensor, split_size_or_sections, dim)
+
+
+@public(method=True)
+def split_with_sizes(input: Any, split_sizes: Any, dim: int = 0) -> tuple[Any, ...]:
+    """Split into views of given lengths along a dimension."""
+    _check_split("split_with_sizes", input)
+    shape = layout_of(input).shape
+    d = wrap_dim(dim, len(shape))
+    lengths = as_ints("split_with_sizes", "split_sizes", (split_sizes,), 2)
+    if min(lengths, default=0) < 0:
+        raise RuntimeError(
+            "split_with_sizes expects split_sizes have only non-negative entries, but got "
+            f"split_sizes={list(lengths)}"
+        )
+    if sum(lengths) != shape[d]:
+        raise RuntimeError(
+            f"split_with_sizes expects split_sizes to sum exactly to {shape[d]} (input tensor's size "
+            f"at dimension {d}), but got split_sizes={list(lengths)}"
+        )
+    return _pieces(input, d, lengths, "split_with_sizes")
+
+
+@public(method=True)
+def chunk(input: Any, chunks: int, dim: int = 0) -> tuple[Any, ...]:
+    """Split into at most `chunks` views of equal length (the last may be shorter)."""
+    _check_split("chunk", input)
+    if chunks <= 0:
+        raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
+    shape = layout_of(input).shape
+    d = wrap_dim(dim, len(shape))
+    if shape[d] == 0:
+        return _pieces(input, d, [0] * chunks, "split_with_sizes")
+    return _pieces(input, d, _lengths(shape[d], -(-shape[d] // chunks)), "split")
+
+
+@public(method=True)
+def tensor_split(
+    input: Any, indices_or_sections: Any = None, dim: int = 0, **named: Any
+) -> tuple[Any, ...]:
+    """Split into `n` nearly equal views, or before the given indices, as ``numpy.array_split``."""
+    record.check_tensors("tensor_split", (input,))
+    if indices_or_sections is None:
+        indices_or_sections = named.get("sections", named.get("indices"))
+    shape = layout_of(input).shape
+    if not shape:
+        raise RuntimeError(
+            "tensor_split expected at least a 1-dimensional tensor, but got a tensor with 0 dims"
+        )
+    d = wrap_dim(dim, len(shape))
+    n = shape[d]
+    if record.is_tensor(indices_or_sections):
+        indices_or_sections = indices_or_sections.tolist()
+    if isinstance(indices_or_sections, tuple | list):
+        cuts = as_ints("tensor_split", "indices", (indices_or_sections,))
+    else:
+        parts = operator.index(indices_or_sections)
+        if parts <= 0:
+            raise RuntimeError(f"number of sections must be larger than 0, got {parts}")
+        cuts = tuple(np.cumsum([n // parts + (i < n % parts) for i in range(parts - 1)]).tolist())
+    edges = [slice(a, b).indices(n) for a, b in zip((0, *cuts), (*cuts, n), strict=True)]
+    return tuple(slice_dim(input, d, a, max(b - a, 0)) for a, b, _ in edges)
+
+
+# --------------------------------------------------------------------------- other geometry
+@public(method=True)
+def diagonal(input: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
+    """Return a view of the diagonals of the matrices in `dim1` and `dim2`, as last dimension."""
+    record.check_tensors("diagonal", (input,))
+    layout = layout_of(input)
+    a, b = wrap_dim(dim1, layout.ndim), wrap_dim(dim2, layout.ndim)
+    if a == b:
+        raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
+    n, m, sa, sb = layout.shape[a], layout.shape[b], layout.strides[a], layout.strides[b]
+    count = max(min(n, m - offset) if offset >= 0 else min(n + offset, m), 0)
+    start = (sb * offset if offset >= 0 else -sa * offset) if count else 0
+    rest = [i for i in range(layout.ndim) if i not in (a, b)]
+    shape = (*[layout.shape[i] for i in rest], count)
+    strides = (*[layout.strides[i] for i in rest], sa + sb)
+    return alias(TABLE["diagonal"], input, shape, strides, start)
+
+
+@public(method=True, function=False)
+def unfold(input: Any, dimension: int, size: int, step: int) -> Any:
+    """Return a view of all windows of `size` elements, `step` apart, along a dimension."""
+    layout = layout_of(input)
+    d = wrap_dim(dimension, layout.ndim)
+    n = layout.shape[d] if layout.ndim else 1
+    if step <= 0:
+        raise RuntimeError(f"step is {step} but must be > 0")
+    if size < 0:
+        raise RuntimeError(f"size is {size} but must be >= 0")
+    if size > n:
+        raise RuntimeError(
+            f"maximum size for tensor at dimension {d} is {n} but size is {size}"
+        )
+    if not layout.ndim:
+        return alias(TABLE["unfold"], input, (size,), (layout.dtype.itemsize,))
+    own = layout.strides[d]
+    shape = (*layout.shape[:d], (n - size) // step + 1, *layout.shape[d + 1 :], size)
+    strides = (*layout.strides[:d], own * step, *layout.strides[d + 1 :], own)
+    return alias(TABLE["unfold"], input, shape, strides)
+
+
+@public(method=True)
+def as_strided(input: Any, size: Any, stride: Any, storage_offset: int | None = None) -> Any:
+    """Return a view of the base's memory with any shape, strides and offset (in elements).
+
+    Raises
+    ------
+    RuntimeError
+        If elements would lie outside that memory.
+    """
+    record.check_tensors("as_strided", (input,))
+    shape = as_ints("as_strided", "size", (size,), 2)
+    steps = as_ints("as_strided", "stride", (stride,), 3)
+    if len(shape) != len(steps):
+        raise RuntimeError("mismatch in length of strides and shape")
+    if min(steps, default=0) < 0:
+        raise RuntimeError(
+            "as_strided: Negative strides are not supported at the moment, got strides: "
+            f"{list(steps)}"
+        )
+    item = layout_of(input).dtype.itemsize
+    here = _offset(input)
+    start = here if storage_offset is None else operator.index(storage_offset)
+    if start < 0:
+        raise RuntimeError(f"Tensor: invalid storage offset {start}")
+    tape, slot = input._place()
+    held = tape.instruction_of(int(tape.base[slot])).out.span
+    reach = 0 if 0 in shape else sum((n - 1) * s for n, s in zip(shape, steps, strict=True)) + 1
+    if reach and (start + reach) * item > held:
+        raise RuntimeError(
+            f"setStorage: sizes {list(shape)}, strides {list(steps)}, storage offset {start}, and "
+            f"itemsize {item} requiring a storage size of {(start + reach) * item} are out of bounds "
+            f"for storage of size {held}"
+        )
+    offset = (start - here) * item if reach else 0
+    return alias(TABLE["as_strided"], input, shape, tuple(s * item for s in steps), offset)
+
+
+_offset = storage_offset  # `as_strided` has an argument of that name
+

@@ -1,0 +1,227 @@
+"""Elementwise arithmetic: sums, products, powers, rounding, extremes, selection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..errors import UnsupportedError
+from .composed import ELEMENTWISE, Chain, Value, composed, composed_op
+from .pointwise_kernels import MAX_EXPONENT_DERIVATIVES
+from .table import op
+
+__all__: list[str] = []
+
+
+def no_slope(ct: Any, *operands: Any) -> Any:
+    """Cotangents of a function that is constant between its jumps."""
+    *inputs, _out = operands
+    zeros = tuple(ct._zero() for _ in inputs)
+    return zeros if len(zeros) > 1 else zeros[0]
+
+
+def _names(number: str, tensor: str) -> Any:
+    """Name of a node whose bounds are Python numbers, or tensors."""
+    return lambda made: number if made.attrs.get("number") else tensor
+
+
+# --------------------------------------------------------------------------- the four operations
+op("add", loop=np.add, arity=2, expr="a + b", vjp=lambda ct, x, y, out: (ct, ct))
+op(
+    "sub", loop=np.subtract, arity=2, expr="a - b", vjp=lambda ct, x, y, out: (ct, -ct),
+    extras={"number_names": {0: "RsubBackward1"}},
+)  # fmt: skip
+composed_op(
+    "rsub", lambda c, x, y: c(np.subtract, y, x), arity=2, expr="b - a",
+    vjp=lambda ct, x, y, out: (-ct, ct), extras={"number_names": {1: "RsubBackward1"}},
+)  # fmt: skip
+op("mul", loop=np.multiply, arity=2, expr="a * b", vjp=lambda ct, x, y, out: (ct * y, ct * x))
+op(
+    "div", loop=np.true_divide, arity=2, result="float", expr="a / b", domain="nonzero",
+    vjp=lambda ct, x, y, out: (ct / y, -ct * (out / y)),
+    # PyTorch's `number / x` is ``x.reciprocal() * number``
+    extras={"number_names": {0: "MulBackward0"}},
+)  # fmt: skip
+op("neg", loop=np.negative, expr="-a", vjp=lambda ct, x, out: -ct)
+
+
+def _truncated(c: Chain, x: Value, y: Value) -> Value:
+    if c.kind.is_floating_point:
+        return c(np.trunc, c(np.true_divide, x, y))
+    return c(np.floor_divide, c(np.subtract, x, c(np.fmod, x, y)), y)
+
+
+op("floor_divide", loop=np.floor_divide, arity=2, domain="nonzero", vjp=no_slope)
+composed_op(
+    "div_floor", lambda c, x, y: c(np.floor_divide, x, y), arity=2, domain="nonzero",
+    grad_fn="DivBackward2", torch=None, vjp=no_slope,
+)  # fmt: skip
+composed_op(
+    "div_trunc", _truncated, arity=2, domain="nonzero", grad_fn="DivBackward2", torch=None,
+    vjp=no_slope,
+)  # fmt: skip
+op(
+    "remainder", loop=np.remainder, arity=2, domain="nonzero", grad_fn="RemainderBackward1",
+    vjp=lambda ct, x, y, out: (ct, -ct * x.floor_divide(y)),
+    extras={"number_names": {1: "RemainderBackward0"}},
+)  # fmt: skip
+op(
+    "fmod", loop=np.fmod, arity=2, domain="nonzero", grad_fn="FmodBackward1",
+    vjp=lambda ct, x, y, out: (ct, -ct * (x / y).trunc()),
+    extras={"number_names": {1: "FmodBackward0"}},
+)  # fmt: skip
+composed_op(
+    "lerp",
+    lambda c, x, y, w: c.where(
+        c(np.less, c(np.absolute, w), 0.5),
+        c(np.add, x, c(np.multiply, w, c(np.subtract, y, x))),
+        c(np.subtract, y, c(np.multiply, c(np.subtract, y, x), c(np.subtract, 1.0, w))),
+    ),
+    arity=3,
+    grad_fn=_names("LerpBackward0", "LerpBackward1"),
+    vjp=lambda ct, x, y, w, out, number=False: (ct * (1 - w), ct * w, ct * (y - x)),
+)
+composed_op(
+    "addcmul", lambda c, x, y, z: c(np.add, x, c(np.multiply, y, z)), arity=3,
+    vjp=lambda ct, x, y, z, out: (ct, ct * z, ct * y),
+)  # fmt: skip
+composed_op(
+    "addcdiv", lambda c, x, y, z: c(np.add, x, c(np.true_divide, y, z)), arity=3,
+    domain="nonzero", vjp=lambda ct, x, y, z, out: (ct, ct / z, -ct * (y / z / z)),
+)  # fmt: skip
+
+# --------------------------------------------------------------------------- powers
+op("square", loop=np.square, expr="a * a", grad_fn="PowBackward0",
+   vjp=lambda ct, x, out: ct * (2 * x))  # fmt: skip
+op("sqrt", loop=np.sqrt, result="float", domain="positive", vjp=lambda ct, x, out: ct / (2 * out))
+composed_op(
+    "rsqrt", lambda c, x: c(np.reciprocal, c(np.sqrt, x)), result="float", domain="positive",
+    vjp=lambda ct, x, out: ct * (-0.5 * out * out * out),
+)  # fmt: skip
+op("reciprocal", loop=np.reciprocal, result="float", expr="1 / a", domain="nonzero",
+   vjp=lambda ct, x, out: -ct * (out * out))  # fmt: skip
+# For floats: integers go to pow_int, since NumPy's integer loop raises for a negative exponent.
+op(
+    "pow", loop=np.power, arity=2, domain="power",
+    # An exponent without dimensions is a number nearly always.
+    grad_fn=lambda made: "PowBackward0" if made.layouts[1].ndim == 0 else "PowBackward1",
+    vjp=lambda ct, x, y, out: (
+        ct * x._pow_derivative(y, dx=1, dy=0), ct * x._pow_derivative(y, dx=0, dy=1),
+    ),
+    extras={"number_names": {0: "PowBackward2", 1: "PowBackward0"}},
+)  # fmt: skip
+composed_op("pow_int", lambda c, x, y: c("power", x, y), arity=2, torch=None)
+
+
+def _power_derivative(c: Chain, x: Value, y: Value) -> Value:
+    orders = c.attrs["dx"], c.attrs["dy"]
+    if orders[1] > MAX_EXPONENT_DERIVATIVES:
+        raise UnsupportedError(
+            f"pow: {orders[1]} derivatives with respect to an exponent are more than "
+            f"{MAX_EXPONENT_DERIVATIVES}; write x ** y as (y * x.log()).exp()"
+        )
+    return c("power_derivative", x, y, data=orders)
+
+
+composed_op(
+    "pow_derivative", _power_derivative, arity=2, domain="power", torch=None,
+    grad_fn="MulBackward0",
+    vjp=lambda ct, x, y, out, dx, dy: (
+        ct * x._pow_derivative(y, dx=dx + 1, dy=dy), ct * x._pow_derivative(y, dx=dx, dy=dy + 1),
+    ),
+)  # fmt: skip
+op("hypot", loop=np.hypot, arity=2, result="float", domain="nonzero",
+   vjp=lambda ct, x, y, out: (ct * (x / out), ct * (y / out)))  # fmt: skip
+
+# --------------------------------------------------------------------------- signs and rounding
+op("abs", loop=np.absolute, domain="nonzero", vjp=lambda ct, x, out: ct * x.sign())
+op("sign", loop=np.sign, domain="nonzero", vjp=no_slope)
+op("sgn", loop=np.sign, domain="nonzero", vjp=no_slope)
+op("floor", loop=np.floor, domain="fraction", vjp=no_slope)
+op("ceil", loop=np.ceil, domain="fraction", vjp=no_slope)
+op("round", loop=np.rint, domain="fraction", vjp=no_slope)
+op("trunc", loop=np.trunc, domain="fraction", vjp=no_slope)
+composed_op(
+    "frac", lambda c, x: c(np.subtract, x, c(np.trunc, x)), domain="fraction",
+    vjp=lambda ct, x, out: ct,
+)  # fmt: skip
+op(
+    "copysign", loop=np.copysign, arity=2, result="float", domain="nonzero",
+    vjp=lambda ct, x, y, out: (ct * (x.sign() * out.sign()), ct._zero()),
+    extras={"number_names": {1: "CopysignBackward1"}},
+)  # fmt: skip
+op(
+    "heaviside", loop=np.heaviside, arity=2, domain="nonzero",
+    vjp=lambda ct, x, y, out: (ct._zero(), ct._zero_where(x != 0)),
+)  # fmt: skip
+
+
+# --------------------------------------------------------------------------- extremes
+def _share(ct: Any, mine: Any, other: Any) -> Any:
+    """Give the operand `mine` of a maximum all, nothing, or half at a tie."""
+    return (0.5 * ct).where(mine == other, ct)._zero_where(mine < other)
+
+
+def _first_wins(ct: Any, wins: Any) -> tuple[Any, Any]:
+    """Cotangents of fmax and fmin, where the first operand wins a tie."""
+    return ct.where(wins, 0), ct._zero_where(wins)
+
+
+op("maximum", loop=np.maximum, arity=2, domain="apart",
+   vjp=lambda ct, x, y, out: (_share(ct, x, y), _share(ct, y, x)))  # fmt: skip
+op("minimum", loop=np.minimum, arity=2, domain="apart",
+   vjp=lambda ct, x, y, out: (_share(ct, -x, -y), _share(ct, -y, -x)))  # fmt: skip
+op("fmax", loop=np.fmax, arity=2, domain="apart",
+   vjp=lambda ct, x, y, out: _first_wins(ct, (x >= y) | y.isnan()))  # fmt: skip
+op("fmin", loop=np.fmin, arity=2, domain="apart",
+   vjp=lambda ct, x, y, out: _first_wins(ct, (x <= y) | y.isnan()))  # fmt: skip
+
+
+def _clamp_vjp(ct: Any, x: Any, low: Any, high: Any, out: Any, number: bool = False) -> Any:
+    """Bounds count as inside; where they cross, the result is `high`."""
+    return (
+        ct.where((x >= low) & (x <= high), 0),
+        ct.where((x < low) & (low < high), 0),
+        ct.where((x > high) | (high < low), 0),
+    )
+
+
+def _clamp_min_vjp(ct: Any, x: Any, low: Any, out: Any, number: bool = False) -> Any:
+    return ct.where(x >= low, 0), ct.where(x < low, 0)
+
+
+def _clamp_max_vjp(ct: Any, x: Any, high: Any, out: Any, number: bool = False) -> Any:
+    return ct.where(x <= high, 0), ct.where(x > high, 0)
+
+
+composed_op(
+    "clamp", lambda c, x, low, high: c(np.minimum, c(np.maximum, x, low), high), arity=3,
+    domain="apart", grad_fn=_names("ClampBackward1", "ClampBackward0"), vjp=_clamp_vjp,
+)  # fmt: skip
+composed_op(
+    "clamp_min", lambda c, x, low: c(np.maximum, x, low), arity=2, domain="apart",
+    grad_fn=_names("ClampMinBackward0", "ClampMinBackward1"), vjp=_clamp_min_vjp,
+)  # fmt: skip
+composed_op(
+    "clamp_max", lambda c, x, high: c(np.minimum, x, high), arity=2, domain="apart",
+    grad_fn=_names("ClampMaxBackward0", "ClampMaxBackward1"), vjp=_clamp_max_vjp,
+)  # fmt: skip
+# `clamp` with one bound only
+composed_op(
+    "clamp_below", lambda c, x, low: c(np.maximum, x, low), arity=2, domain="apart", torch=None,
+    grad_fn=_names("ClampBackward1", "ClampBackward0"), vjp=_clamp_min_vjp,
+)  # fmt: skip
+composed_op(
+    "clamp_above", lambda c, x, high: c(np.minimum, x, high), arity=2, domain="apart", torch=None,
+    grad_fn=_names("ClampBackward1", "ClampBackward0"), vjp=_clamp_max_vjp,
+)  # fmt: skip
+
+# --------------------------------------------------------------------------- selection
+op(
+    "where", lower=composed(lambda c, condition, x, y: c.where(condition, x, y)), arity=3,
+    vjp=lambda ct, condition, x, y, out: (
+        None, ct.where(condition, 0), ct._zero_where(condition),
+    ),
+    extras=ELEMENTWISE,
+)  # fmt: skip

@@ -1,0 +1,31 @@
+"""Comparisons, and logic on truth values and bits. Their results are passive."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .table import op
+
+__all__: list[str] = []
+
+# Native rich comparison counts on this order (tensor.py asserts it).
+op("lt", loop=np.less, arity=2, result="bool")
+op("le", loop=np.less_equal, arity=2, result="bool")
+op("eq", loop=np.equal, arity=2, result="bool")
+op("ne", loop=np.not_equal, arity=2, result="bool")
+op("gt", loop=np.greater, arity=2, result="bool")
+op("ge", loop=np.greater_equal, arity=2, result="bool")
+
+op("isnan", loop=np.isnan, result="bool")
+op("isinf", loop=np.isinf, result="bool")
+op("isfinite", loop=np.isfinite, result="bool")
+
+op("logical_and", loop=np.logical_and, arity=2, result="bool")
+op("logical_or", loop=np.logical_or, arity=2, result="bool")
+op("logical_xor", loop=np.logical_xor, arity=2, result="bool")
+op("logical_not", loop=np.logical_not, result="bool")
+
+op("bitwise_and", loop=np.bitwise_and, arity=2, domain="integer")
+op("bitwise_or", loop=np.bitwise_or, arity=2, domain="integer")
+op("bitwise_xor", loop=np.bitwise_xor, arity=2, domain="integer")
+op("bitwise_not", loop=np.invert, domain="integer")

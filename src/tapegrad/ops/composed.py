@@ -1,0 +1,172 @@
+"""Elementwise ops that are not one loop of NumPy's: chains of loops, and kernels of our own.
+
+`composed` makes a lowering from a body that calls loops one after the other, such as
+
+    composed(lambda c, x: c(np.reciprocal, c(np.sqrt, x)))
+
+The body runs once for given layouts; the chain that it builds runs tile by tile, temporaries
+staying in the first-level cache. A body may name a kernel of pointwise_kernels.py instead of a
+ufunc.
+
+Rows made here carry ``extras["elementwise"]``: their one step may become part of a longer chain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..dtypes import bool_, dtype, float32, float64, int64
+from ..kernels import native_kernel_address, ufunc_loop
+from ..layouts import Layout, broadcast_strides, contiguous
+from ..programs import (
+    POOL,
+    Node,
+    Operand,
+    Step,
+    address_operand,
+    arg,
+    chain_scratch,
+    chain_step,
+    constant,
+)  # fmt: skip
+from . import pointwise_kernels
+from .table import Lowered, Lowering, Op, op, out_operand
+
+__all__ = ["ELEMENTWISE", "Chain", "Value", "broadcast_shape", "composed", "composed_op"]
+
+#: what says that a row's step is elementwise, so that chains can take it in
+ELEMENTWISE: dict[str, Any] = {"elementwise": True}
+
+_TRUTHS = {
+    np.less, np.less_equal, np.equal, np.not_equal, np.greater, np.greater_equal, np.isnan,
+    np.isinf, np.isfinite, np.logical_and, np.logical_or, np.logical_xor, np.logical_not,
+}  # fmt: skip
+_SHORT = {float64: "f64", float32: "f32", int64: "i64", bool_: "bool"}
+
+
+def broadcast_shape(layouts: Sequence[Layout]) -> tuple[int, ...]:
+    """Return the shape that operands broadcast to.
+
+    Raises
+    ------
+    RuntimeError
+        PyTorch's, if they do not.
+    """
+    shape = tuple(layouts[0].shape)
+    for layout in layouts[1:]:
+        other = tuple(layout.shape)
+        ndim = max(len(shape), len(other))
+        a, b = (1,) * (ndim - len(shape)) + shape, (1,) * (ndim - len(other)) + other
+        for axis in range(ndim - 1, -1, -1):
+            if a[axis] != b[axis] and 1 not in (a[axis], b[axis]):
+                raise RuntimeError(
+                    f"The size of tensor a ({a[axis]}) must match the size of tensor b ({b[axis]}) "
+                    f"at non-singleton dimension {axis}"
+                )
+        shape = tuple(m if n == 1 else n for n, m in zip(a, b, strict=True))
+    return shape
+
+
+class Value(NamedTuple):
+    """A value inside a chain: an operand (reference >= 0) or the result of a node (-1 - number)."""
+
+    reference: int
+    dtype: dtype
+
+
+class Chain:
+    """A chain under construction; calling it appends a node.
+
+    Attributes
+    ----------
+    kind : dtype
+        What Python numbers become.
+    attrs : dict
+        The op's attributes.
+    """
+
+    def __init__(self, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> None:
+        self.attrs = attrs
+        self.kind = layouts[-1].dtype
+        self.shape = broadcast_shape(layouts)
+        self._operands = [arg(i, broadcast_strides(x, self.shape)) for i, x in enumerate(layouts)]
+        self._nodes: list[Node] = []
+        self._count = len(layouts)
+
+    def number(self, value: float) -> Value:
+        """Make a constant."""
+        address = constant(value, self.kind.np)
+        operand = address_operand(address, len(self.shape))
+        if operand not in self._operands:
+            self._operands.append(operand)
+        return Value(self._operands.index(operand), self.kind)
+
+    def __call__(
+        self, function: np.ufunc | str, *inputs: Value | float, data: tuple[int, ...] = ()
+    ) -> Value:
+        """Append a node.
+
+        Parameters
+        ----------
+        function : numpy.ufunc or str
+            Whose loop it runs, or the name of a native kernel without its dtype.
+        *inputs : Value or float
+            At most 4.
+        data : tuple of int
+            What a native kernel reads through its data pointer.
+        """
+        values = [x if isinstance(x, Value) else self.number(x) for x in inputs]
+        result = bool_ if function in _TRUTHS else values[-1].dtype
+        if isinstance(function, str):
+            address = native_kernel_address(f"{function}_{_SHORT[values[-1].dtype]}")
+            kernel = address, POOL.put(data)
+        else:
+            kernel = ufunc_loop(function, (*(v.dtype for v in values), result))
+        references = tuple(v.reference for v in values)
+        self._nodes.append(Node(kernel, references, result.itemsize))
+        return Value(-len(self._nodes), result)
+
+    def where(self, condition: Value, x: Value | float, y: Value | float) -> Value:
+        """Append a node that takes `x` where the condition holds and `y` elsewhere."""
+        return self("where", condition, x, y)
+
+    def lowered(self, result: Value) -> Lowered:
+        """Return the chain as the lowering of an op; `result` is its last node's."""
+        assert result.reference == -len(self._nodes), "the last node gives the result"
+        out = contiguous(result.dtype, self.shape)
+        place = out_operand(self._count, out)
+        if len(self._nodes) == 1:
+            (node,) = self._nodes
+            operands: list[Operand] = [self._operands[i] for i in node.inputs]
+            return Lowered((out,), (Step(node.kernel, self.shape, (*operands, place)),))
+        step = chain_step(self.shape, self._nodes, [*self._operands, place], 0)
+        return Lowered((out,), (step,), chain_scratch(self._nodes))
+
+
+def composed(body: Callable[..., Value]) -> Lowering:
+    """Lowering of an elementwise op that runs a chain.
+
+    Parameters
+    ----------
+    body : callable
+        ``body(chain, *operands)`` appends the nodes and returns the last one's value.
+    """
+
+    def lower(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
+        chain = Chain(layouts, attrs)
+        operands = [Value(i, x.dtype) for i, x in enumerate(layouts)]
+        return chain.lowered(body(chain, *operands))
+
+    return lower
+
+
+def composed_op(name: str, body: Callable[..., Value], **row: Any) -> Op:
+    """Add a row that `composed` lowers."""
+    row["extras"] = {**ELEMENTWISE, **row.get("extras", {})}
+    return op(name, lower=composed(body), **row)
+
+
+__all__ += ["pointwise_kernels"]

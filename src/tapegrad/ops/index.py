@@ -1,0 +1,462 @@
+"""Ops that read and write elements at index tensors.
+
+Advanced indices arrive here as *one* int64 operand: the indices of the indexed dimensions, raveled
+into positions in these dimensions (as if they were one dimension in C order). functions/indexing.py
+checks and normalises the values when it records, and passes a constant of its own, so that no kernel
+here ever meets an index out of range. Any other use of these rows must see to that too.
+
+A kernel takes three operands: the *indexed* memory, the positions, and the *plain* values, which run
+along with the iteration space. Positions become byte offsets through a table (`places`) of length and
+stride of each indexed dimension. Two families suffice: copying (either way) by item size, and adding
+to the indexed memory by dtype. The derivative of reading is adding to zeros and the other way round.
+
+Start reading at `indexed_shape` and `lower_index`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..dtypes import dtype, float32, float64, int64
+from ..kernels import native_kernel, native_kernel_address
+from ..layouts import Layout, broadcast_strides, contiguous
+from ..native import helper, memcpy, p8, p32, p64, pf32, pf64
+from ..programs import POOL, Operand, Step, arg, zero_step
+from .table import Lowered, Op, copy_loop, op, out_operand
+
+__all__ = ["indexed_shape"]
+
+
+# --------------------------------------------------------------------------- kernels
+@helper
+def byte_offset(position, data):  # type: ignore[no-untyped-def]
+    """Offset of a raveled position; `data`: direction, count, (length, stride) from the last on."""
+    d = p64(data)
+    last = d[1] - 1
+    offset = 0
+    for j in range(last):
+        n = d[2 + 2 * j]
+        rest = position // n
+        offset += (position - rest * n) * d[3 + 2 * j]
+        position = rest
+    return offset + position * d[3 + 2 * last]
+
+
+# Every kernel: operands (indexed, positions, plain), core dimension a run of elements that follow each
+# other in both; its two strides stand behind the operands' three.
+@native_kernel
+def index_copy_8(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Copy 8-byte elements from (direction 0) or to (1) indexed memory."""
+    a, s, n, m = p64(args), p64(strides), p64(dims)[0], p64(dims)[1]
+    for i in range(n):
+        there = a[0] + i * s[0] + byte_offset(p64(a[1] + i * s[1])[0], data)
+        here = a[2] + i * s[2]
+        read, write, rs, ws = there, here, s[3], s[4]
+        if p64(data)[0]:
+            read, write, rs, ws = here, there, s[4], s[3]
+        if m > 8 and rs == 8 and ws == 8:
+            memcpy(write, read, 8 * m)
+        else:
+            for j in range(m):
+                p64(write + j * ws)[0] = p64(read + j * rs)[0]
+
+
+@native_kernel
+def index_copy_4(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Copy 4-byte elements from (direction 0) or to (1) indexed memory."""
+    a, s, n, m = p64(args), p64(strides), p64(dims)[0], p64(dims)[1]
+    for i in range(n):
+        there = a[0] + i * s[0] + byte_offset(p64(a[1] + i * s[1])[0], data)
+        here = a[2] + i * s[2]
+        read, write, rs, ws = there, here, s[3], s[4]
+        if p64(data)[0]:
+            read, write, rs, ws = here, there, s[4], s[3]
+        if m > 8 and rs == 4 and ws == 4:
+            memcpy(write, read, 4 * m)
+        else:
+            for j in range(m):
+                p32(write + j * ws)[0] = p32(read + j * rs)[0]
+
+
+@native_kernel
+def index_copy_1(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Copy bytes from (direction 0) or to (1) indexed memory."""
+    a, s, n, m = p64(args), p64(strides), p64(dims)[0], p64(dims)[1]
+    for i in range(n):
+        there = a[0] + i * s[0] + byte_offset(p64(a[1] + i * s[1])[0], data)
+        here = a[2] + i * s[2]
+        read, write, rs, ws = there, here, s[3], s[4]
+        if p64(data)[0]:
+            read, write, rs, ws = here, there, s[4], s[3]
+        for j in range(m):
+            p8(write + j * ws)[0] = p8(read + j * rs)[0]
+
+
+@native_kernel
+def index_add_f64(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Add float64 values to indexed memory."""
+    a, s, n, m = p64(args), p64(strides), p64(dims)[0], p64(dims)[1]
+    for i in range(n):
+        there = a[0] + i * s[0] + byte_offset(p64(a[1] + i * s[1])[0], data)
+        here = a[2] + i * s[2]
+        for j in range(m):
+            pf64(there + j * s[3])[0] += pf64(here + j * s[4])[0]
+
+
+@native_kernel
+def index_add_f32(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Add float32 values to indexed memory."""
+    a, s, n, m = p64(args), p64(strides), p64(dims)[0], p64(dims)[1]
+    for i in range(n):
+        there = a[0] + i * s[0] + byte_offset(p64(a[1] + i * s[1])[0], data)
+        here = a[2] + i * s[2]
+        for j in range(m):
+            pf32(there + j * s[3])[0] += pf32(here + j * s[4])[0]
+
+
+@native_kernel
+def index_add_i64(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Add int64 values to indexed memory."""
+    a, s, n, m = p64(args), p64(strides), p64(dims)[0], p64(dims)[1]
+    for i in range(n):
+        there = a[0] + i * s[0] + byte_offset(p64(a[1] + i * s[1])[0], data)
+        here = a[2] + i * s[2]
+        for j in range(m):
+            p64(there + j * s[3])[0] += p64(here + j * s[4])[0]
+
+
+@native_kernel
+def index_add_bool(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Or bool values into indexed memory."""
+    a, s, n, m = p64(args), p64(strides), p64(dims)[0], p64(dims)[1]
+    for i in range(n):
+        there = a[0] + i * s[0] + byte_offset(p64(a[1] + i * s[1])[0], data)
+        here = a[2] + i * s[2]
+        for j in range(m):
+            p8(there + j * s[3])[0] |= p8(here + j * s[4])[0]
+
+
+@native_kernel
+def masked_put_8(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Operands (mask, value, out): the 8-byte value where the mask is set."""
+    a, s = p64(args), p64(strides)
+    for i in range(p64(dims)[0]):
+        if p8(a[0] + i * s[0])[0]:
+            p64(a[2] + i * s[2])[0] = p64(a[1] + i * s[1])[0]
+
+
+@native_kernel
+def masked_put_4(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Operands (mask, value, out): the 4-byte value where the mask is set."""
+    a, s = p64(args), p64(strides)
+    for i in range(p64(dims)[0]):
+        if p8(a[0] + i * s[0])[0]:
+            p32(a[2] + i * s[2])[0] = p32(a[1] + i * s[1])[0]
+
+
+@native_kernel
+def masked_put_1(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Operands (mask, value, out): the byte where the mask is set."""
+    a, s = p64(args), p64(strides)
+    for i in range(p64(dims)[0]):
+        if p8(a[0] + i * s[0])[0]:
+            p8(a[2] + i * s[2])[0] = p8(a[1] + i * s[1])[0]
+
+
+_ADD = {float64: "f64", float32: "f32", int64: "i64"}
+_READ, _WRITE = 0, 1
+
+
+# --------------------------------------------------------------------------- geometry
+def indexed_shape(
+    shape: Sequence[int], dims: Sequence[int], index: Sequence[int]
+) -> tuple[tuple[int, ...], int]:
+    """Shape of ``x[indices]`` and where the index's dimensions stand in it.
+
+    They take the place of the indexed dimensions if these are neighbours, and otherwise come first
+    (NumPy's and PyTorch's rule).
+    """
+    neighbours = dims[-1] - dims[0] == len(dims) - 1
+    at = dims[0] if neighbours else 0
+    rest = [n for i, n in enumerate(shape) if i not in dims]
+    return (*rest[:at], *index, *rest[at:]), at
+
+
+def places(layout: Layout, dims: Sequence[int], direction: int) -> int:
+    """Data of a kernel: how positions in the dimensions `dims` become byte offsets."""
+    merged: list[tuple[int, int]] = []  # (length, stride), the last dimension first
+    for d in reversed(dims):
+        n, s = layout.shape[d], layout.strides[d]
+        if merged and s == merged[-1][0] * merged[-1][1]:
+            merged[-1] = (n * merged[-1][0], merged[-1][1])
+        else:
+            merged.append((n, s))
+    return POOL.put((direction, len(merged), *[word for pair in merged for word in pair]))
+
+
+def kernel_of(kind: dtype, *, add: bool) -> int:
+    """Address of the kernel that copies or adds elements of a dtype."""
+    if add:
+        return native_kernel_address(f"index_add_{_ADD.get(kind, 'bool')}")
+    return native_kernel_address(f"index_copy_{kind.itemsize}")
+
+
+def index_step(
+    layout: Layout, indexed: Operand, dims: Sequence[int],
+    index: Layout, positions: Operand, plain: Operand, *, direction: int, add: bool = False,
+) -> Step:  # fmt: skip
+    """The step between indexed memory and plain values over the shape of ``x[indices]``.
+
+    Parameters
+    ----------
+    layout : Layout
+        Of the indexed memory.
+    indexed, positions, plain : Operand
+        The strides of `plain` run over the shape of ``x[indices]``; those of the other two are
+        worked out here.
+    dims : sequence of int
+    index : Layout
+        Of the positions.
+    direction : int
+    add : bool
+    """
+    shape, at = indexed_shape(layout.shape, dims, index.shape)
+    rest = [s for i, s in enumerate(layout.strides) if i not in dims]
+    own = [*rest[:at], *(0,) * index.ndim, *rest[at:]]
+    where = [*(0,) * at, *index.strides, *(0,) * (len(rest) - at)]
+    other = list(plain.strides)
+    outer = list(shape)
+    run, run_own, run_other = 1, 0, 0
+    while len(outer) > at + index.ndim:  # a run: last dimensions that merge in both
+        n, s, o = outer[-1], own[-1], other[-1]
+        if run > 1 and n != 1 and (s != run * run_own or o != run * run_other):
+            break
+        if run == 1 and n != 1:
+            run_own, run_other = s, o
+        run *= n
+        for stack in (outer, own, where, other):
+            stack.pop()
+    return Step(
+        (kernel_of(layout.dtype, add=add), places(layout, dims, direction)),
+        tuple(outer),
+        (
+            indexed._replace(strides=tuple(own)),
+            positions._replace(strides=tuple(where)),
+            plain._replace(strides=tuple(other)),
+        ),
+        core=(run,),
+        core_strides=(run_own, run_other),
+    )
+
+
+# --------------------------------------------------------------------------- x[indices]
+def lower_index(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
+    """Operands (x, positions): elements of x at positions in ``attrs["dims"]``."""
+    x, index = layouts
+    dims = attrs["dims"]
+    out = contiguous(x.dtype, indexed_shape(x.shape, dims, index.shape)[0])
+    step = index_step(
+        x, arg(0, ()), dims, index, arg(1, ()), out_operand(2, out), direction=_READ
+    )
+    return Lowered((out,), (step,))
+
+
+def lower_index_backward(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
+    """Operands (ct, positions): zeros of ``attrs["shape"]`` to which ct is added at positions."""
+    ct, index = layouts
+    out = contiguous(ct.dtype, attrs["shape"])
+    target = out_operand(2, out)
+    step = index_step(
+        out, target, attrs["dims"], index, arg(1, ()), arg(0, ct.strides), direction=_WRITE,
+        add=True,
+    )  # fmt: skip
+    return Lowered((out,), (zero_step(target, out.span), step))
+
+
+def lower_index_put(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
+    """Operands (x, values, positions): x with values, broadcast, written or added at positions."""
+    x, values, index = layouts
+    dims = attrs["dims"]
+    out = contiguous(x.dtype, x.shape)
+    target = out_operand(3, out)
+    shape = indexed_shape(x.shape, dims, index.shape)[0]
+    plain = arg(1, broadcast_strides(values, shape))
+    copy = Step(copy_loop(x.dtype), x.shape, (arg(0, x.strides), target))
+    step = index_step(
+        out, target, dims, index, arg(2, ()), plain, direction=_WRITE, add=attrs["accumulate"]
+    )
+    return Lowered((out,), (copy, step))
+
+
+def index_vjp(ct: Any, x: Any, index: Any, out: Any, dims: tuple[int, ...]) -> tuple[Any, None]:
+    """Add the cotangent where the elements came from."""
+    return ct._apply("index_backward", index, shape=tuple(x.shape), dims=dims), None
+
+
+def index_put_vjp(
+    ct: Any, x: Any, values: Any, index: Any, out: Any, dims: tuple[int, ...], accumulate: bool
+) -> tuple[Any, Any, None]:
+    """What was overwritten has no influence; values take the cotangent of their place."""
+    kept = ct if accumulate else ct._apply("index_put", 0, index, dims=dims, accumulate=False)
+    return kept, ct._apply("index", index, dims=dims), None
+
+
+# --------------------------------------------------------------------------- gather, scatter
+def along_step(
+    layout: Layout, indexed: Operand, dim: int, index: Layout, positions: Operand, plain: Operand,
+    *, direction: int, add: bool = False,
+) -> Step:  # fmt: skip
+    """The step of gather and scatter: positions along `dim`, over the shape of the index."""
+    own = tuple(0 if i == dim else s for i, s in enumerate(layout.strides))
+    data = places(layout, (dim,) if layout.ndim else (), direction)
+    if not layout.ndim:
+        data = POOL.put((direction, 1, 1, 0))
+    return Step(
+        (kernel_of(layout.dtype, add=add), data),
+        index.shape,
+        (
+            indexed._replace(strides=own[: index.ndim] if layout.ndim else (0,) * index.ndim),
+            positions._replace(strides=index.strides),
+            plain,
+        ),
+        core=(1,),
+        core_strides=(0, 0),
+    )
+
+
+def lower_gather(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
+    """Operands (x, index): ``out[i, j] = x[index[i, j], j]`` for ``dim=0``."""
+    x, index = layouts
+    out = contiguous(x.dtype, index.shape)
+    step = along_step(
+        x, arg(0, ()), attrs["dim"], index, arg(1, ()), out_operand(2, out), direction=_READ
+    )
+    return Lowered((out,), (step,))
+
+
+def lower_gather_backward(
+    entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]
+) -> Lowered:
+    """Operands (ct, index): zeros of ``attrs["shape"]`` to which ct is added at the index."""
+    ct, index = layouts
+    out = contiguous(ct.dtype, attrs["shape"])
+    target = out_operand(2, out)
+    step = along_step(
+        out, target, attrs["dim"], index, arg(1, ()), arg(0, ct.strides), direction=_WRITE, add=True
+    )
+    return Lowered((out,), (zero_step(target, out.span), step))
+
+
+def lower_scatter(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
+    """Operands (x, index, source): x with the source written or added at the index along a dim."""
+    x, index, source = layouts
+    out = contiguous(x.dtype, x.shape)
+    target = out_operand(3, out)
+    copy = Step(copy_loop(x.dtype), x.shape, (arg(0, x.strides), target))
+    plain = arg(2, broadcast_strides(source, index.shape))
+    step = along_step(
+        out, target, attrs["dim"], index, arg(1, ()), plain, direction=_WRITE,
+        add=entry.name == "scatter_add",
+    )  # fmt: skip
+    return Lowered((out,), (copy, step))
+
+
+def gather_vjp(ct: Any, x: Any, index: Any, out: Any, dim: int) -> tuple[Any, None]:
+    """Add the cotangent where the elements came from."""
+    return ct._apply("gather_backward", index, shape=tuple(x.shape), dim=dim), None
+
+
+def scatter_vjp(
+    ct: Any, x: Any, index: Any, source: Any, out: Any, dim: int
+) -> tuple[Any, None, Any]:
+    """What was overwritten has no influence; the source takes the cotangent of its place."""
+    return ct._apply("scatter", index, 0, dim=dim), None, ct._apply("gather", index, dim=dim)
+
+
+# --------------------------------------------------------------------------- masks
+def lower_masked_fill(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
+    """Operands (x, mask, value): x, broadcast with the mask, and the 0-d value where it is set."""
+    x, mask, value = layouts
+    shape = np.broadcast_shapes(x.shape, mask.shape)
+    out = contiguous(x.dtype, shape)
+    target = out_operand(3, out)
+    copy = Step(copy_loop(x.dtype), shape, (arg(0, broadcast_strides(x, shape)), target))
+    put = Step(
+        (native_kernel_address(f"masked_put_{x.dtype.itemsize}"), 0),
+        shape,
+        (arg(1, broadcast_strides(mask, shape)), arg(2, (0,) * len(shape)), target),
+    )
+    return Lowered((out,), (copy, put))
+
+
+def masked_fill_vjp(ct: Any, x: Any, mask: Any, value: Any, out: Any) -> tuple[Any, None, Any]:
+    """The operand takes the cotangent outside the mask, the value inside."""
+    return ct._apply("masked_fill", mask, 0), None, ct._apply("masked_fill", ~mask, 0)
+
+
+# --------------------------------------------------------------------------- rows
+def _samples(*cases: tuple[tuple[int, ...], tuple[Any, ...]]) -> Any:
+    """Samples ``f(x, *given)``; a shape in a list stands for an array drawn with it."""
+
+    def sample(rng: Any, dtype: Any) -> list[Any]:
+        def draw(value: Any) -> Any:
+            if isinstance(value, list):
+                return rng.standard_normal(value).astype(dtype)
+            return value.copy() if isinstance(value, np.ndarray) else value
+
+        return [((draw([*shape]), *map(draw, given)), {}) for shape, given in cases]
+
+    return sample
+
+
+_I = np.array
+_PICK = _I([[0, 1, 0], [1, 1, 0]])
+
+op("index", arity=2, lower=lower_index, vjp=index_vjp, torch=None)
+op("index_backward", arity=2, lower=lower_index_backward, torch=None, vjp=(
+    lambda ct, x, index, out, shape, dims: (ct._apply("index", index, dims=dims), None)
+))  # fmt: skip
+op("index_put", arity=3, lower=lower_index_put, vjp=index_put_vjp, torch=None)
+for _name, _cases in {
+    "index_select": _samples(
+        ((3, 2), (0, _I([2, 0, 2]))), ((2, 3), (-1, _I([1]))), ((2, 3), (1, np.zeros(0, np.int64)))
+    ),
+    "take": _samples(((3, 2), (_I([[5, -1], [0, 0]]),)), ((3,), (_I(1),))),
+    "masked_select": _samples(
+        ((2, 3), (_I([[True, False, True], [False, True, True]]),)), ((3,), (_I([[True, False, True]]),))
+    ),
+}.items():
+    op(_name, arity=2, lower=lower_index, vjp=index_vjp, sample=_cases)
+for _name, _cases in {
+    "index_add": _samples(((3, 2), (0, _I([1, 1]), [2, 2])), ((2, 3), (1, _I([0]), [2, 1]))),
+    "index_copy": _samples(((3, 2), (0, _I([2, 0]), [2, 2]))),
+}.items():
+    op(_name, arity=3, lower=lower_index_put, vjp=index_put_vjp, sample=_cases)
+op("index_fill", arity=3, lower=lower_index_put, vjp=index_put_vjp, sample=_samples(
+    ((3, 2), (0, _I([1, 1]), 2.5)), ((2, 3), (1, np.zeros(0, np.int64), 1.0))
+))  # fmt: skip
+op("gather", arity=2, lower=lower_gather, vjp=gather_vjp, sample=_samples(
+    ((2, 3), (1, _PICK)), ((3, 3), (0, _PICK)), ((3,), (0, _I([2, 2, 0, 1]))), ((), (0, _I(0)))
+))  # fmt: skip
+op("gather_backward", arity=2, lower=lower_gather_backward, torch=None, vjp=(
+    lambda ct, x, index, out, shape, dim: (ct._apply("gather", index, dim=dim), None)
+))  # fmt: skip
+op("scatter", arity=3, lower=lower_scatter, vjp=scatter_vjp, sample=_samples(
+    ((3, 3), (1, _I([[0, 2], [1, 0]]), [2, 2])), ((3, 2), (0, _I([[2, 0]]), [1, 2]))
+))  # fmt: skip
+op("scatter_value", arity=3, lower=lower_scatter, vjp=scatter_vjp, torch="scatter",
+   grad_fn="ScatterBackward1", sample=_samples(((3, 3), (1, _I([[0, 2], [1, 0]]), 1.5)))
+)  # fmt: skip
+op("scatter_add", arity=3, lower=lower_scatter, sample=_samples(
+    ((3, 3), (1, _PICK, [2, 3])), ((2, 3), (0, _I([[1, 0, 1]]), [1, 3]))
+), vjp=lambda ct, x, index, source, out, dim: (ct, None, ct._apply("gather", index, dim=dim))
+)  # fmt: skip
+op("masked_fill", arity=3, lower=lower_masked_fill, vjp=masked_fill_vjp, sample=_samples(
+    ((2, 3), (_I([True, False, True]), 2.0)), ((3,), (_I([[True, False, True]] * 2), -1.0)), ((), (_I(True), 1.0))
+))  # fmt: skip
+op("masked_fill_tensor", arity=3, lower=lower_masked_fill, vjp=masked_fill_vjp, torch="masked_fill",
+   grad_fn="MaskedFillBackward1", sample=_samples(((2, 3), (_I([True, False, True]), [])))
+)  # fmt: skip

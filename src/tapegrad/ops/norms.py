@@ -1,0 +1,328 @@
+"""Extremes, variances, norms and distances: reductions that transform elements first, or choose.
+
+Subgradients are PyTorch's: elements that tie have equal shares, and a norm's gradient is 0 at 0.
+Two elementwise ops serve these derivatives: `tied` (1 where two values are equal) and
+`divide_or_zero`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..dtypes import bool_, dtype
+from ..kernels import native_kernel, native_kernel_address, ufunc_loop
+from ..layouts import Layout, broadcast_strides, contiguous
+from ..native import p64, pf32, pf64
+from ..programs import SCRATCH, Node, Operand, Step, address_operand, arg, chain_scratch, constant
+from . import reduce_samples as samples
+from .reduce import SHORT, Reduction, kept, lower_sum, mean_vjp, padded
+from .table import Lowered, Op, op, out_operand
+
+__all__ = ["highest", "lowest"]
+
+
+# --------------------------------------------------------------------------- extremes
+def lowest(kind: dtype) -> float:
+    """Return the identity of ``maximum``."""
+    if kind.is_floating_point:
+        return -math.inf
+    return 0 if kind is bool_ else -(2**63)
+
+
+def highest(kind: dtype) -> float:
+    """Return the identity of ``minimum``."""
+    if kind.is_floating_point:
+        return math.inf
+    return 1 if kind is bool_ else 2**63 - 1
+
+
+def lower_extreme(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
+    """Maximum or minimum; NaN wins."""
+    (x,) = layouts
+    r = Reduction(x.shape, attrs)
+    out = r.result(x.dtype)
+    largest = entry.extras["largest"]
+    identity = lowest(x.dtype) if largest else highest(x.dtype)
+    ufunc = np.maximum if largest else np.minimum
+    steps = r.fold(ufunc, arg(0, x.strides), out_operand(1, out), x.dtype, identity)
+    return Lowered((out,), tuple(steps))
+
+
+def extreme_vjp(ct: Any, x: Any, out: Any, dim: tuple[int, ...], keepdim: bool) -> Any:
+    """Elements that tie have equal shares."""
+    mask = x._apply("tied", kept(out, x.shape, dim, keepdim), nan=False)
+    return kept(ct, x.shape, dim, keepdim) / mask.sum(dim, True) * mask
+
+
+def even_vjp(ct: Any, x: Any, out: Any) -> Any:
+    """Share likewise for a full reduction, where NaNs tie with NaN."""
+    dim = tuple(range(len(x.shape)))
+    mask = x._apply("tied", out, nan=True)
+    share = kept(ct, x.shape, dim, False) / mask.sum(dim, True)
+    return quotient(share, mask)  # 0 elsewhere, even where the share is infinite
+
+
+for _largest, _name, _title in ((True, "max", "Max"), (False, "min", "Min")):
+    op(
+        f"{_name}_all",
+        lower=lower_extreme,
+        grad_fn=f"{_title}Backward1",
+        torch=_name,
+        sample=samples.full,
+        vjp=even_vjp,
+        extras={"largest": _largest},
+    )
+    for _row, _grad_fn, _torch in (
+        (f"a{_name}", f"A{_name}Backward0", f"a{_name}"),
+        (f"aminmax_{_name}", "AminmaxBackward0", None),
+    ):
+        op(
+            _row,
+            lower=lower_extreme,
+            grad_fn=_grad_fn,
+            torch=_torch,
+            sample=samples.along if _torch else None,
+            vjp=extreme_vjp,
+            extras={"largest": _largest},
+        )
+
+
+@native_kernel
+def tied_f64(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """1 where two values are equal; where both are NaN, the word at `data`."""
+    a, b, c, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(strides)
+    nan = float(p64(data)[0])
+    for i in range(p64(dims)[0]):
+        x, y = pf64(a + i * s[0])[0], pf64(b + i * s[1])[0]
+        equal = 1.0 if x == y else 0.0
+        pf64(c + i * s[2])[0] = nan if (x != x) & (y != y) else equal
+
+
+@native_kernel
+def tied_f32(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """1 where two values are equal; where both are NaN, the word at `data`."""
+    a, b, c, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(strides)
+    nan = float(p64(data)[0])
+    for i in range(p64(dims)[0]):
+        x, y = pf32(a + i * s[0])[0], pf32(b + i * s[1])[0]
+        equal = 1.0 if x == y else 0.0
+        pf32(c + i * s[2])[0] = np.float32(nan if (x != x) & (y != y) else equal)
+
+
+def lower_native_binary(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
+    """Lower an elementwise op of two operands to a native kernel; attributes are its data."""
+    a, b = layouts
+    shape = np.broadcast_shapes(a.shape, b.shape)
+    out = contiguous(a.dtype, shape)
+    words = [int(v) for v in attrs.values()]
+    data = constant(words, np.dtype(np.int64)) if words else 0
+    kernel = native_kernel_address(f"{entry.name}_{SHORT[a.dtype.name]}"), data
+    operands = (
+        arg(0, broadcast_strides(a, shape)),
+        arg(1, broadcast_strides(b, shape)),
+        out_operand(2, out),
+    )
+    return Lowered((out,), (Step(kernel, shape, operands),))
+
+
+# 1 or 0 as a number, for derivatives; itself it is constant almost everywhere.
+op(
+    "tied",
+    lower=lower_native_binary,
+    arity=2,
+    torch=None,
+    vjp=lambda ct, x, y, out, nan: (None, None),
+)
+
+
+# --------------------------------------------------------------------------- variances, norms
+@native_kernel
+def divide_or_zero_f64(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Divide, but give 0 where the divisor is 0."""
+    a, b, c, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(strides)
+    for i in range(p64(dims)[0]):
+        y = pf64(b + i * s[1])[0]
+        pf64(c + i * s[2])[0] = pf64(a + i * s[0])[0] / y if y != 0.0 else 0.0
+
+
+@native_kernel
+def divide_or_zero_f32(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Divide, but give 0 where the divisor is 0."""
+    a, b, c, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(strides)
+    for i in range(p64(dims)[0]):
+        y = pf32(b + i * s[1])[0]
+        pf32(c + i * s[2])[0] = pf32(a + i * s[0])[0] / y if y != 0.0 else np.float32(0)
+
+
+def quotient(x: Any, y: Any) -> Any:
+    """``x / y``, or 0 where `y` is 0."""
+    return x._apply("divide_or_zero", y)
+
+
+op(
+    "divide_or_zero",
+    lower=lower_native_binary,
+    arity=2,
+    torch=None,
+    vjp=lambda ct, x, y, out: (quotient(ct, y), -quotient(ct * out, y)),
+)
+
+
+def lower_var(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
+    """Lower a variance or deviation in two passes: the mean, then the squared differences."""
+    (x,) = layouts
+    kind = x.dtype
+    r = Reduction(x.shape, attrs)
+    out = r.result(kind)
+    place, mean = out_operand(1, out), Operand(SCRATCH, 0, out.strides)
+    source = arg(0, x.strides)
+    nodes = [
+        Node(ufunc_loop(np.subtract, (kind,) * 3), (0, 1), kind.itemsize),
+        Node(ufunc_loop(np.multiply, (kind,) * 3), (-1, -1), kind.itemsize),
+    ]
+    temporaries = padded(out.span)
+    freedom = max(r.count - attrs["correction"], 0)
+    steps = [
+        *r.fold(np.add, source, mean, kind, 0),
+        r.update(np.true_divide, mean, kind, r.count),
+        *r.fold_chain(
+            nodes, [source, r.spread(mean, kind)], np.add, place, kind, 0, temporaries
+        ),
+        r.update(np.true_divide, place, kind, freedom),
+    ]  # fmt: skip
+    if entry.extras["root"]:
+        steps.append(r.update(np.sqrt, place, kind))
+    return Lowered((out,), tuple(steps), temporaries + chain_scratch([*nodes, nodes[0]]))
+
+
+def var_vjp(
+    ct: Any, x: Any, out: Any, dim: tuple[int, ...], correction: float, keepdim: bool
+) -> Any:
+    """Twice the deviations over the degrees of freedom."""
+    freedom = Reduction(x.shape, {"dim": dim}).count - correction
+    factor = 2 / freedom if freedom else math.inf
+    return kept(ct, x.shape, dim, keepdim) * factor * (x - x.mean(dim, True))
+
+
+def std_vjp(
+    ct: Any, x: Any, out: Any, dim: tuple[int, ...], correction: float, keepdim: bool
+) -> Any:
+    """As that of the variance; 0 where nothing deviates."""
+    return var_vjp(quotient(ct, out * 2), x, out, dim, correction, keepdim)
+
+
+for _name, _root in (("var", False), ("std", True)):
+    op(
+        _name,
+        lower=lower_var,
+        sample=samples.variance,
+        vjp=std_vjp if _root else var_vjp,
+        extras={"root": _root},
+    )
+    # PyTorch makes both results of var_mean in one node; here they are two of its name.
+    op(
+        f"{_name}_mean",
+        lower=lower_var,
+        grad_fn=f"{_name.title()}MeanBackward0",
+        sample=samples.variance,
+        vjp=std_vjp if _root else var_vjp,
+        extras={"root": _root},
+    )
+    op(
+        f"{_name}_mean_mean",
+        lower=lower_sum,
+        grad_fn=f"{_name.title()}MeanBackward0",
+        torch=None,
+        vjp=mean_vjp,
+        extras={"mean": True},
+    )
+
+
+def norm_program(
+    r: Reduction, kind: dtype, sources: list[Operand], place: Operand, p: float
+) -> tuple[list[Step], int]:
+    """Return steps and scratch bytes of the `p`-norm of an operand, or of a difference."""
+
+    def node(ufunc: np.ufunc, *inputs: int) -> Node:
+        return Node(ufunc_loop(ufunc, (kind,) * (len(inputs) + 1)), inputs, kind.itemsize)
+
+    nodes, x = [], 0
+    sources = list(sources)
+    if len(sources) == 2:
+        nodes, x = [node(np.subtract, 0, 1)], -1
+    ufunc: np.ufunc = np.add
+    identity = 0.0
+    if p == 2:
+        nodes.append(node(np.multiply, x, x))
+    elif p == 0:
+        count = f"cast_{SHORT[kind.name]}_bool", f"cast_bool_{SHORT[kind.name]}"
+        nodes.append(Node((native_kernel_address(count[0]), 0), (x,), 1))
+        nodes.append(Node((native_kernel_address(count[1]), 0), (-len(nodes),), kind.itemsize))
+    else:
+        nodes.append(node(np.absolute, x))
+        if math.isinf(p):
+            ufunc, identity = (np.maximum, 0.0) if p > 0 else (np.minimum, math.inf)
+        elif p != 1:
+            sources.append(address_operand(constant(p, kind.np), len(r.shape)))
+            nodes.append(node(np.power, -len(nodes), len(sources) - 1))
+    steps = r.fold_chain(nodes, sources, ufunc, place, kind, identity, 0)
+    if p == 2:
+        steps.append(r.update(np.sqrt, place, kind))
+    elif p not in (0, 1) and not math.isinf(p):
+        steps.append(r.update(np.power, place, kind, 1 / p))
+    return steps, chain_scratch([*nodes, nodes[0]])
+
+
+def lower_norm(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
+    """Lower the p-norm of all elements along `dim`."""
+    (x,) = layouts
+    r = Reduction(x.shape, attrs)
+    out = r.result(x.dtype)
+    steps, scratch = norm_program(r, x.dtype, [arg(0, x.strides)], out_operand(1, out), attrs["p"])
+    return Lowered((out,), tuple(steps), scratch)
+
+
+def lower_dist(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
+    """Lower the p-norm of the difference of two tensors."""
+    x, y = layouts
+    shape = np.broadcast_shapes(x.shape, y.shape)
+    r = Reduction(shape, {})
+    out = r.result(x.dtype)
+    sources = [arg(0, broadcast_strides(x, shape)), arg(1, broadcast_strides(y, shape))]
+    steps, scratch = norm_program(r, x.dtype, sources, out_operand(2, out), attrs["p"])
+    return Lowered((out,), tuple(steps), scratch)
+
+
+def norm_vjp(
+    ct: Any, x: Any, out: Any, p: float, dim: tuple[int, ...] | None = None, keepdim: bool = True
+) -> Any:
+    """PyTorch's subgradients: 0 at 0, equal shares for ties of the maximum norm."""
+    if dim is None:
+        dim = tuple(range(len(x.shape)))
+    ct, out = kept(ct, x.shape, dim, keepdim), kept(out, x.shape, dim, keepdim)
+    if p == 0:
+        return x.sign() * 0 * ct
+    if p == 1:
+        return ct * x.sign()
+    if p == 2:
+        return x * quotient(ct, out)
+    if math.isinf(p):
+        mask = x.abs()._apply("tied", out, nan=True)
+        return x.sign() * (ct / mask.sum(dim, True) * mask)
+    if p < 1:
+        return quotient(x.sign(), x.abs() ** (1 - p)) * ct * out ** (1 - p)
+    slope = x.sign() * x.abs() ** (p - 1) if p < 2 else x * x.abs() ** (p - 2)
+    return slope * quotient(ct, out ** (p - 1))
+
+
+def dist_vjp(ct: Any, x: Any, y: Any, out: Any, p: float) -> tuple[Any, Any]:
+    """Use that of the norm, with both signs."""
+    slope = norm_vjp(ct, x - y, out, p)
+    return slope, -slope
+
+
+op("norm", lower=lower_norm, grad_fn="LinalgVectorNormBackward0", sample=samples.norm, vjp=norm_vjp)
+op("dist", lower=lower_dist, arity=2, sample=samples.dist, vjp=dist_vjp)

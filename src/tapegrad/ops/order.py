@@ -1,0 +1,299 @@
+"""Positions of extremes, and taking values by position.
+
+What PyTorch returns as ``(values, indices)`` is two statements: one finds the indices (int64,
+without a derivative), the other takes the values from there (`pick`), and its derivative puts
+cotangents there (`place`). So indices are computed once, and derivatives of any order are exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..dtypes import int64
+from ..kernels import native_kernel, native_kernel_address
+from ..layouts import Layout, contiguous
+from ..native import p8, p32, p64, pf32, pf64
+from ..programs import SCRATCH, Operand, Step, arg, constant, zero_step
+from . import reduce_samples as samples
+from .norms import highest, lowest
+from .reduce import SHORT, Reduction, padded
+from .table import Lowered, Op, copy_loop, op, out_operand
+
+__all__: list[str] = []
+
+_WORD = np.dtype(np.int64)
+
+
+# --------------------------------------------------------------------------- positions of extremes
+# `found` holds -1 - (elements seen) until the value is met, then its position. Elements come in
+# order.
+# Along the inner loop blocks of 64 are searched; across it, whole rows are compared at once.
+
+
+@native_kernel
+def find_f64(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Position where a value (or NaN) is first met."""
+    a, b, c, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(strides)
+    n = p64(dims)[0]
+    if s[2] == 0 and s[0] == 8:
+        x, y, found = pf64(a), pf64(b)[0], p64(c)
+        seen = found[0]
+        i = n if seen >= 0 else 0
+        while i < n:
+            hits = 0
+            for j in range(i, min(i + 64, n)):
+                hits |= (x[j] == y) | ((x[j] != x[j]) & (y != y))
+            if hits:
+                while not ((x[i] == y) | ((x[i] != x[i]) & (y != y))):
+                    i += 1
+                found[0] = i - 1 - seen
+                break
+            i += 64
+        if i >= n and seen < 0:
+            found[0] = seen - n
+    elif s[0] == 8 and s[1] == 8 and s[2] == 8:
+        x, y, found = pf64(a), pf64(b), p64(c)
+        for i in range(n):
+            seen = found[i]
+            met = (x[i] == y[i]) | ((x[i] != x[i]) & (y[i] != y[i]))
+            other = -1 - seen if met else seen - 1
+            found[i] = other if seen < 0 else seen
+    else:
+        for i in range(n):
+            here, value, found = pf64(a + i * s[0])[0], pf64(b + i * s[1])[0], p64(c + i * s[2])
+            if found[0] < 0:
+                met = (here == value) | ((here != here) & (value != value))
+                found[0] = -1 - found[0] if met else found[0] - 1
+
+
+@native_kernel
+def find_f32(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Position where a value (or NaN) is first met."""
+    a, b, c, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(strides)
+    n = p64(dims)[0]
+    if s[2] == 0 and s[0] == 4:
+        x, y, found = pf32(a), pf32(b)[0], p64(c)
+        seen = found[0]
+        i = n if seen >= 0 else 0
+        while i < n:
+            hits = 0
+            for j in range(i, min(i + 64, n)):
+                hits |= (x[j] == y) | ((x[j] != x[j]) & (y != y))
+            if hits:
+                while not ((x[i] == y) | ((x[i] != x[i]) & (y != y))):
+                    i += 1
+                found[0] = i - 1 - seen
+                break
+            i += 64
+        if i >= n and seen < 0:
+            found[0] = seen - n
+    elif s[0] == 4 and s[1] == 4 and s[2] == 8:
+        x, y, found = pf32(a), pf32(b), p64(c)
+        for i in range(n):
+            seen = found[i]
+            met = (x[i] == y[i]) | ((x[i] != x[i]) & (y[i] != y[i]))
+            other = -1 - seen if met else seen - 1
+            found[i] = other if seen < 0 else seen
+    else:
+        for i in range(n):
+            here, value, found = pf32(a + i * s[0])[0], pf32(b + i * s[1])[0], p64(c + i * s[2])
+            if found[0] < 0:
+                met = (here == value) | ((here != here) & (value != value))
+                found[0] = -1 - found[0] if met else found[0] - 1
+
+
+@native_kernel
+def find_i64(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Position where a value is first met."""
+    a, b, c, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(strides)
+    n = p64(dims)[0]
+    if s[2] == 0 and s[0] == 8:
+        x, y, found = p64(a), p64(b)[0], p64(c)
+        seen = found[0]
+        i = n if seen >= 0 else 0
+        while i < n:
+            hits = 0
+            for j in range(i, min(i + 64, n)):
+                hits |= x[j] == y
+            if hits:
+                while x[i] != y:
+                    i += 1
+                found[0] = i - 1 - seen
+                break
+            i += 64
+        if i >= n and seen < 0:
+            found[0] = seen - n
+    elif s[0] == 8 and s[1] == 8 and s[2] == 8:
+        x, y, found = p64(a), p64(b), p64(c)
+        for i in range(n):
+            seen = found[i]
+            met = x[i] == y[i]
+            other = -1 - seen if met else seen - 1
+            found[i] = other if seen < 0 else seen
+    else:
+        for i in range(n):
+            here, value, found = p64(a + i * s[0])[0], p64(b + i * s[1])[0], p64(c + i * s[2])
+            if found[0] < 0:
+                met = here == value
+                found[0] = -1 - found[0] if met else found[0] - 1
+
+
+@native_kernel
+def find_bool(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Position where a value is first met."""
+    a, b, c, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(strides)
+    for i in range(p64(dims)[0]):
+        found = p64(c + i * s[2])
+        if found[0] < 0:
+            met = p8(a + i * s[0])[0] == p8(b + i * s[1])[0]
+            found[0] = -1 - found[0] if met else found[0] - 1
+        elif s[2] == 0:
+            break
+
+
+def lower_arg(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
+    """Position of the first extreme along a dimension, or of the flattened operand."""
+    (x,) = layouts
+    source, scratch, steps = arg(0, x.strides), 0, []
+    if len(attrs.get("dim", x.shape)) != 1 and not x.is_contiguous:
+        # loops go by strides, positions by C order
+        dense = contiguous(x.dtype, x.shape)
+        copied = Operand(SCRATCH, 0, dense.strides)
+        steps.append(Step(copy_loop(x.dtype), x.shape, (source, copied)))
+        source, scratch = copied, padded(dense.span)
+    r = Reduction(x.shape, attrs)
+    out = r.result(int64)
+    place, extreme = out_operand(1, out), Operand(SCRATCH, scratch, ())
+    largest = entry.extras["largest"]
+    ufunc = np.maximum if largest else np.minimum
+    identity = lowest(x.dtype) if largest else highest(x.dtype)
+    kernel = native_kernel_address(f"find_{SHORT[x.dtype.name]}"), 0
+    operands = (source, r.spread(extreme, x.dtype), r.spread(place, int64))
+    steps += [
+        *r.fold(ufunc, source, extreme, x.dtype, identity),
+        r.fill(place, int64, -1),
+        Step(kernel, x.shape, operands),
+    ]
+    return Lowered((out,), tuple(steps), scratch + r.size * x.dtype.itemsize)
+
+
+op("argmax", lower=lower_arg, sample=samples.ordered, extras={"largest": True})
+op("argmin", lower=lower_arg, sample=samples.ordered, extras={"largest": False})
+
+
+# --------------------------------------------------------------------------- take and put
+@native_kernel
+def take_8(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Copy the 8 bytes at a position; `data` holds the stride."""
+    a, b, c, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(strides)
+    step = p64(data)[0]
+    for i in range(p64(dims)[0]):
+        p64(c + i * s[2])[0] = p64(a + i * s[0] + step * p64(b + i * s[1])[0])[0]
+
+
+@native_kernel
+def take_4(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Copy the 4 bytes at a position; `data` holds the stride."""
+    a, b, c, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(strides)
+    step = p64(data)[0]
+    for i in range(p64(dims)[0]):
+        p32(c + i * s[2])[0] = p32(a + i * s[0] + step * p64(b + i * s[1])[0])[0]
+
+
+@native_kernel
+def take_1(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Copy the byte at a position; `data` holds the stride."""
+    a, b, c, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(strides)
+    step = p64(data)[0]
+    for i in range(p64(dims)[0]):
+        p8(c + i * s[2])[0] = p8(a + i * s[0] + step * p64(b + i * s[1])[0])[0]
+
+
+@native_kernel
+def put_8(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Write 8 bytes at a position; `data` holds the stride."""
+    a, b, c, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(strides)
+    step = p64(data)[0]
+    for i in range(p64(dims)[0]):
+        p64(c + i * s[2] + step * p64(b + i * s[1])[0])[0] = p64(a + i * s[0])[0]
+
+
+@native_kernel
+def put_4(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Write 4 bytes at a position; `data` holds the stride."""
+    a, b, c, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(strides)
+    step = p64(data)[0]
+    for i in range(p64(dims)[0]):
+        p32(c + i * s[2] + step * p64(b + i * s[1])[0])[0] = p32(a + i * s[0])[0]
+
+
+def _rest(strides: Sequence[int], dim: int, keepdim: bool) -> tuple[int, ...]:
+    """Strides over the shape of the indices: none along `dim`, where positions count."""
+    middle = (0,) if keepdim else ()
+    return (*strides[:dim], *middle, *strides[dim + 1 :])
+
+
+def lower_take(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
+    """Operands (x, indices): the values at distinct positions along `dim`."""
+    x, index = layouts
+    out = contiguous(x.dtype, index.shape)
+    source, stride = arg(0, ()), 0
+    if x.ndim:
+        stride = x.strides[attrs["dim"]]
+        source = arg(0, _rest(x.strides, attrs["dim"], attrs["keepdim"]))
+    kernel = native_kernel_address(f"take_{x.dtype.itemsize}"), constant([stride], _WORD)
+    operands = (source, arg(1, index.strides), out_operand(2, out))
+    return Lowered((out,), (Step(kernel, index.shape, operands),))
+
+
+def lower_put(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
+    """Operands (ct, indices): zeros of shape `shape` with values at positions along `dim`."""
+    ct, index = layouts
+    out = contiguous(ct.dtype, attrs["shape"])
+    whole, stride = out_operand(2, out), 0
+    target = whole
+    if out.ndim:
+        stride = out.strides[attrs["dim"]]
+        target = whole._replace(strides=_rest(out.strides, attrs["dim"], attrs["keepdim"]))
+    kernel = native_kernel_address(f"put_{ct.dtype.itemsize}"), constant([stride], _WORD)
+    operands = (arg(0, ct.strides), arg(1, index.strides), target)
+    return Lowered((out,), (zero_step(whole, out.span), Step(kernel, index.shape, operands)))
+
+
+def take_vjp(ct: Any, x: Any, index: Any, out: Any, dim: int, keepdim: bool) -> tuple[Any, None]:
+    """Cotangents go where the values came from."""
+    return ct._apply("place", index, shape=tuple(x.shape), dim=dim, keepdim=keepdim), None
+
+
+for _name, _grad_fn, _torch, _sample in (
+    ("pick_max", "MaxBackward0", "max", samples.ordered),
+    ("pick_min", "MinBackward0", "min", samples.ordered),
+    ("pick_median", "MedianBackward1", "median", samples.ordered),
+    ("pick_sort", "SortBackward0", "sort", samples.ordered),
+    ("pick_stable_sort", "SortBackward1", None, None),
+    ("pick_topk", "TopkBackward0", "topk", samples.top),
+    ("pick", "GatherBackward0", None, None),
+):
+    op(
+        _name,
+        lower=lower_take,
+        grad_fn=_grad_fn,
+        arity=2,
+        torch=_torch,
+        sample=_sample,
+        vjp=take_vjp,
+    )
+op(
+    "place",
+    lower=lower_put,
+    grad_fn="ValueSelectingReductionBackward0",
+    arity=2,
+    torch=None,
+    vjp=lambda u, ct, index, out, shape, dim, keepdim: (
+        u._apply("pick", index, dim=dim, keepdim=keepdim),
+        None,
+    ),
+)

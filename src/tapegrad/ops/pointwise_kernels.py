@@ -1,0 +1,264 @@
+"""Native kernels of elementwise ops for which NumPy has no loop.
+
+Each has the signature of NumPy's inner loops and one version a dtype, spelt out because a compiled
+function takes its pointer types from its text; ``..._f64`` is the one to read. What float32
+versions compute in float64, they round once.
+
+- ``where``: selection by a bool operand;
+- ``power`` of integers, which takes negative exponents as PyTorch does (NumPy's raises);
+- ``power_derivative``: all mixed derivatives of ``x ** y``, so that they are right at ``x == 0``
+  and for integer exponents, where a formula made of other ops meets ``0 * inf``;
+- ``sinc_derivative``: the derivatives of ``sin(pi x) / (pi x)``, right at 0 for the same reason;
+- ``erf`` and ``erfc``.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..kernels import native_kernel
+from ..native import helper, p8, p32, p64, pf32, pf64, stack_words
+
+__all__ = ["MAX_EXPONENT_DERIVATIVES"]
+
+#: order of derivatives with respect to an exponent that power_derivative has room for
+MAX_EXPONENT_DERIVATIVES = 15
+
+
+# --------------------------------------------------------------------------- selection
+@native_kernel
+def where_f64(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """8-byte elements of the second or the third operand, by the first; moved as bits."""
+    c, x, y, o = p64(args)[0], p64(args)[1], p64(args)[2], p64(args)[3]
+    s, n = p64(strides), p64(dims)[0]
+    if s[0] == 1 and s[1] == 8 and s[2] == 8 and s[3] == 8:
+        for i in range(n):
+            p64(o)[i] = p64(x)[i] if p8(c)[i] != 0 else p64(y)[i]
+    elif s[0] == 1 and s[1] == 0 and s[2] == 8 and s[3] == 8:
+        value = p64(x)[0]
+        for i in range(n):
+            p64(o)[i] = value if p8(c)[i] != 0 else p64(y)[i]
+    elif s[0] == 1 and s[1] == 8 and s[2] == 0 and s[3] == 8:
+        value = p64(y)[0]
+        for i in range(n):
+            p64(o)[i] = p64(x)[i] if p8(c)[i] != 0 else value
+    else:
+        for i in range(n):
+            source = x + i * s[1] if p8(c + i * s[0])[0] != 0 else y + i * s[2]
+            p64(o + i * s[3])[0] = p64(source)[0]
+
+
+@native_kernel
+def where_i64(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """As `where_f64`."""
+    c, x, y, o, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(args)[3], p64(strides)
+    for i in range(p64(dims)[0]):
+        source = x + i * s[1] if p8(c + i * s[0])[0] != 0 else y + i * s[2]
+        p64(o + i * s[3])[0] = p64(source)[0]
+
+
+@native_kernel
+def where_f32(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """As `where_f64`, 4-byte elements."""
+    c, x, y, o = p64(args)[0], p64(args)[1], p64(args)[2], p64(args)[3]
+    s, n = p64(strides), p64(dims)[0]
+    if s[0] == 1 and s[1] == 4 and s[2] == 4 and s[3] == 4:
+        for i in range(n):
+            p32(o)[i] = p32(x)[i] if p8(c)[i] != 0 else p32(y)[i]
+    elif s[0] == 1 and s[1] == 0 and s[2] == 4 and s[3] == 4:
+        value = p32(x)[0]
+        for i in range(n):
+            p32(o)[i] = value if p8(c)[i] != 0 else p32(y)[i]
+    elif s[0] == 1 and s[1] == 4 and s[2] == 0 and s[3] == 4:
+        value = p32(y)[0]
+        for i in range(n):
+            p32(o)[i] = p32(x)[i] if p8(c)[i] != 0 else value
+    else:
+        for i in range(n):
+            source = x + i * s[1] if p8(c + i * s[0])[0] != 0 else y + i * s[2]
+            p32(o + i * s[3])[0] = p32(source)[0]
+
+
+@native_kernel
+def where_bool(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """As `where_f64`, bools."""
+    c, x, y, o, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(args)[3], p64(strides)
+    for i in range(p64(dims)[0]):
+        source = x + i * s[1] if p8(c + i * s[0])[0] != 0 else y + i * s[2]
+        p8(o + i * s[3])[0] = p8(source)[0]
+
+
+# --------------------------------------------------------------------------- powers
+@native_kernel
+def power_i64(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Integer power by squaring; with a negative exponent 1 / x ** -y, rounded towards zero."""
+    a, b, o, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(strides)
+    for i in range(p64(dims)[0]):
+        x, y = p64(a + i * s[0])[0], p64(b + i * s[1])[0]
+        result = np.int64(1)
+        if y < 0:
+            if x == -1:
+                result = np.int64(-1) if y & 1 else np.int64(1)
+            elif x != 1:
+                result = np.int64(0)
+        else:
+            while y != 0:
+                if y & 1:
+                    result *= x
+                y >>= 1
+                x *= x
+        p64(o + i * s[2])[0] = result
+
+
+@helper
+def power_derivative(x, y, dx, dy, coefficients):  # type: ignore[no-untyped-def]
+    """One mixed derivative of ``x ** y``: `dx` times by x, `dy` times by y.
+
+    It is the sum over j of ``binomial(dy, j) f_j(y) x**(y - dx) log(x)**(dy - j)``, where ``f_j``
+    is the j-th derivative of ``f_0(y) = y (y - 1) ... (y - dx + 1)``. A term whose coefficient is 0
+    counts as 0 whatever the rest is, and so does a power of 0 times its logarithm, as in PyTorch.
+    """
+    c = pf64(coefficients)
+    c[0] = 1.0
+    for j in range(1, dy + 1):
+        c[j] = 0.0
+    for k in range(dx):
+        for j in range(dy, 0, -1):
+            c[j] = c[j] * (y - k) + j * c[j - 1]
+        c[0] *= y - k
+    e = y - dx
+    total = 0.0
+    binomial = 1.0
+    for j in range(dy, -1, -1):
+        p = dy - j
+        factor = c[j] * binomial
+        binomial = binomial * j / (p + 1)
+        if factor == 0.0 or (p > 0 and x == 0.0 and e >= 0.0):
+            continue
+        term = factor * x**e
+        for _ in range(p):
+            term *= math.log(x)
+        total += term
+    return total
+
+
+@native_kernel
+def power_derivative_f64(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Differentiate ``x ** y``; the orders are in `data`."""
+    a, b, o, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(strides)
+    dx, dy, n = p64(data)[0], p64(data)[1], p64(dims)[0]
+    coefficients = stack_words(16)
+    y = pf64(b)[0]
+    if s[1] == 0 and dy == 0 and s[0] == 8 and s[2] == 8 and (y == dx + 1 or y == dx + 2):
+        factor = 1.0  # x**2, x**3 and their derivatives, vectorised
+        for k in range(dx):
+            factor *= y - k
+        if y == dx + 1:
+            for i in range(n):
+                pf64(o)[i] = factor * pf64(a)[i]
+        else:
+            for i in range(n):
+                pf64(o)[i] = factor * (pf64(a)[i] * pf64(a)[i])
+        return
+    for i in range(n):
+        x, y = pf64(a + i * s[0])[0], pf64(b + i * s[1])[0]
+        pf64(o + i * s[2])[0] = power_derivative(x, y, dx, dy, coefficients)
+
+
+@native_kernel
+def power_derivative_f32(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """As `power_derivative_f64`."""
+    a, b, o, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(strides)
+    dx, dy = p64(data)[0], p64(data)[1]
+    coefficients = stack_words(16)
+    for i in range(p64(dims)[0]):
+        x, y = np.float64(pf32(a + i * s[0])[0]), np.float64(pf32(b + i * s[1])[0])
+        pf32(o + i * s[2])[0] = np.float32(power_derivative(x, y, dx, dy, coefficients))
+
+
+# --------------------------------------------------------------------------- sinc
+@helper
+def sinc_derivative(x, order):  # type: ignore[no-untyped-def]
+    """Differentiate ``sin(pi x) / (pi x)`` `order` times.
+
+    With z = pi x and S_n the n-th derivative of sin(z) / z:
+    ``z S_n + n S_(n-1) = sin(z + n pi / 2)``, which is stable upwards for |z| > n; else the power
+    series.
+    """
+    z = math.pi * x
+    scale = 1.0
+    for _ in range(order):
+        scale *= math.pi
+    if abs(z) > order + 1:
+        sine, cosine = math.sin(z), math.cos(z)
+        value = sine / z
+        for n in range(1, order + 1):
+            sine, cosine = cosine, -sine
+            value = (sine - n * value) / z
+        return scale * value
+    power = order & 1  # of z in the first term that the derivatives leave
+    j = (order + power) // 2
+    term = z if power else 1.0
+    sign = -1.0 if j & 1 else 1.0
+    value = 0.0
+    while True:
+        part = sign * term / (2 * j + 1)
+        value += part
+        if not abs(part) > 1e-18 * abs(value) or j > 200:
+            return scale * value
+        term *= z * z / ((power + 1) * (power + 2))
+        power += 2
+        j += 1
+        sign = -sign
+
+
+@native_kernel
+def sinc_derivative_f64(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Differentiate sinc; the order is in `data`."""
+    a, o, s, order = p64(args)[0], p64(args)[1], p64(strides), p64(data)[0]
+    for i in range(p64(dims)[0]):
+        pf64(o + i * s[1])[0] = sinc_derivative(pf64(a + i * s[0])[0], order)
+
+
+@native_kernel
+def sinc_derivative_f32(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """As `sinc_derivative_f64`."""
+    a, o, s, order = p64(args)[0], p64(args)[1], p64(strides), p64(data)[0]
+    for i in range(p64(dims)[0]):
+        x = np.float64(pf32(a + i * s[0])[0])
+        pf32(o + i * s[1])[0] = np.float32(sinc_derivative(x, order))
+
+
+# --------------------------------------------------------------------------- error functions
+@native_kernel
+def erf_f64(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Call the C library's erf."""
+    a, o, s = p64(args)[0], p64(args)[1], p64(strides)
+    for i in range(p64(dims)[0]):
+        pf64(o + i * s[1])[0] = math.erf(pf64(a + i * s[0])[0])
+
+
+@native_kernel
+def erf_f32(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """As `erf_f64`."""
+    a, o, s = p64(args)[0], p64(args)[1], p64(strides)
+    for i in range(p64(dims)[0]):
+        pf32(o + i * s[1])[0] = np.float32(math.erf(np.float64(pf32(a + i * s[0])[0])))
+
+
+@native_kernel
+def erfc_f64(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Call the C library's erfc."""
+    a, o, s = p64(args)[0], p64(args)[1], p64(strides)
+    for i in range(p64(dims)[0]):
+        pf64(o + i * s[1])[0] = math.erfc(pf64(a + i * s[0])[0])
+
+
+@native_kernel
+def erfc_f32(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """As `erfc_f64`."""
+    a, o, s = p64(args)[0], p64(args)[1], p64(strides)
+    for i in range(p64(dims)[0]):
+        pf32(o + i * s[1])[0] = np.float32(math.erfc(np.float64(pf32(a + i * s[0])[0])))

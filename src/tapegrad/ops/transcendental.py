@@ -1,0 +1,107 @@
+"""The exp/log, trigonometric and hyperbolic families, and error functions, elementwise."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .composed import composed_op
+from .table import op
+from .trig_kernels import cos_f64, sin_f64
+
+__all__: list[str] = []
+
+_LN2, _LN10 = math.log(2), math.log(10)
+_RADIAN = math.pi / 180
+
+# --------------------------------------------------------------------------- exp and log
+op("exp", loop=np.exp, result="float", vjp=lambda ct, x, out: ct * out)
+op("exp2", loop=np.exp2, result="float", vjp=lambda ct, x, out: ct * (out * _LN2))
+op("expm1", loop=np.expm1, result="float", vjp=lambda ct, x, out: ct * (out + 1))
+op("log", loop=np.log, result="float", domain="positive", vjp=lambda ct, x, out: ct / x)
+op("log2", loop=np.log2, result="float", domain="positive", vjp=lambda ct, x, out: ct / (x * _LN2))
+op("log10", loop=np.log10, result="float", domain="positive",
+   vjp=lambda ct, x, out: ct / (x * _LN10))  # fmt: skip
+op("log1p", loop=np.log1p, result="float", domain="above_minus_one",
+   vjp=lambda ct, x, out: ct / (x + 1))  # fmt: skip
+# Through sigmoid nothing overflows, at any order.
+op("logaddexp", loop=np.logaddexp, arity=2, result="float",
+   vjp=lambda ct, x, y, out: (ct * (x - y).sigmoid(), ct * (y - x).sigmoid()))  # fmt: skip
+op(
+    "logaddexp2", loop=np.logaddexp2, arity=2, result="float",
+    vjp=lambda ct, x, y, out: (
+        ct * (_LN2 * (x - y)).sigmoid(), ct * (_LN2 * (y - x)).sigmoid(),
+    ),
+)  # fmt: skip
+composed_op(
+    "xlogy",  # 0 where x is 0, unless y is NaN
+    lambda c, x, y: c.where(
+        c(np.isnan, y), y, c.where(c(np.equal, x, 0.0), 0.0, c(np.multiply, x, c(np.log, y)))
+    ),
+    arity=2, result="float", domain="positive",
+    vjp=lambda ct, x, y, out: ((ct * y.log())._zero_where((x == 0) & (y <= 0)), ct * (x / y)),
+    extras={"number_names": {0: "XlogyBackward1", 1: "XlogyBackward2"}},
+)  # fmt: skip
+composed_op(
+    "logit", lambda c, x: c(np.log, c(np.true_divide, x, c(np.subtract, 1.0, x))), result="float",
+    domain="probability",
+    vjp=lambda ct, x, out: (ct / (x * (1 - x))).where((x >= 0) & (x <= 1), math.nan),
+)  # fmt: skip
+
+
+# --------------------------------------------------------------------------- trigonometric
+def _atan2_vjp(ct: Any, y: Any, x: Any, out: Any) -> tuple[Any, Any]:
+    """At the origin, where it has no derivative, 0."""
+    square = x * x + y * y
+    origin = square == 0
+    return (ct * (x / square))._zero_where(origin), (-ct * (y / square))._zero_where(origin)
+
+
+op("sin", loop=np.sin, result="float", extras={"kernels": {"float64": sin_f64}},
+   vjp=lambda ct, x, out: ct * x.cos())  # fmt: skip
+op("cos", loop=np.cos, result="float", extras={"kernels": {"float64": cos_f64}},
+   vjp=lambda ct, x, out: -ct * x.sin())  # fmt: skip
+op("tan", loop=np.tan, result="float", domain="unit", vjp=lambda ct, x, out: ct * (1 + out * out))
+op("asin", loop=np.arcsin, result="float", domain="unit",
+   vjp=lambda ct, x, out: ct / (1 - x * x).sqrt())  # fmt: skip
+op("acos", loop=np.arccos, result="float", domain="unit",
+   vjp=lambda ct, x, out: -ct / (1 - x * x).sqrt())  # fmt: skip
+op("atan", loop=np.arctan, result="float", vjp=lambda ct, x, out: ct / (1 + x * x))
+op("atan2", loop=np.arctan2, arity=2, result="float", domain="nonzero", vjp=_atan2_vjp)
+op("deg2rad", loop=np.deg2rad, result="float", grad_fn="Deg2RadBackward0",
+   vjp=lambda ct, x, out: ct * _RADIAN)  # fmt: skip
+op("rad2deg", loop=np.rad2deg, result="float", grad_fn="Rad2DegBackward0",
+   vjp=lambda ct, x, out: ct * (1 / _RADIAN))  # fmt: skip
+composed_op(
+    "sinc", lambda c, x: c("sinc_derivative", x, data=(0,)), result="float",
+    vjp=lambda ct, x, out: ct * x._sinc_derivative(order=1),
+)  # fmt: skip
+composed_op(
+    "sinc_derivative", lambda c, x: c("sinc_derivative", x, data=(c.attrs["order"],)),
+    torch=None, grad_fn="MulBackward0",
+    vjp=lambda ct, x, out, order: ct * x._sinc_derivative(order=order + 1),
+)  # fmt: skip
+
+# --------------------------------------------------------------------------- hyperbolic
+op("sinh", loop=np.sinh, result="float", vjp=lambda ct, x, out: ct * x.cosh())
+op("cosh", loop=np.cosh, result="float", vjp=lambda ct, x, out: ct * x.sinh())
+op("tanh", loop=np.tanh, result="float", domain="small",
+   vjp=lambda ct, x, out: ct * (1 - out * out))  # fmt: skip
+op("asinh", loop=np.arcsinh, result="float", vjp=lambda ct, x, out: ct / (x * x + 1).sqrt())
+op("acosh", loop=np.arccosh, result="float", domain="above_one",
+   vjp=lambda ct, x, out: ct / (x * x - 1).sqrt())  # fmt: skip
+op("atanh", loop=np.arctanh, result="float", domain="unit",
+   vjp=lambda ct, x, out: ct / (1 - x * x))  # fmt: skip
+
+# --------------------------------------------------------------------------- error functions
+_ERF_SLOPE = 2 / math.sqrt(math.pi)
+composed_op(
+    "erf", lambda c, x: c("erf", x), result="float",
+    vjp=lambda ct, x, out: ct * (_ERF_SLOPE * (-x * x).exp()),
+)  # fmt: skip
+composed_op(
+    "erfc", lambda c, x: c("erfc", x), result="float",
+    vjp=lambda ct, x, out: ct * (-_ERF_SLOPE * (-x * x).exp()),
+)  # fmt: skip

@@ -1,0 +1,680 @@
+"""Square brackets, gather, scatter, masks: values, derivatives, error texts, memory safety."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tapegrad as tg
+from moving import check_moves
+from tapegrad.functions.indexing import Advanced, index_at, put_at, resolve_index
+from tapegrad.ops.table import TABLE
+
+try:
+    import torch
+except ImportError:
+    torch = None
+
+needs_torch = pytest.mark.skipif(torch is None, reason="torch is not installed")
+SHAPE = (2, 3, 4)
+
+
+def positions(*shape: int) -> np.ndarray:
+    return np.arange(np.prod(shape, dtype=int)).reshape(shape)
+
+
+def values(*shape: int) -> np.ndarray:
+    return np.random.default_rng(5).standard_normal(shape)
+
+
+def name_of(x: Any) -> str:
+    fn = x.grad_fn
+    return fn if isinstance(fn, str) else fn.name()
+
+
+# --------------------------------------------------------------------------- what an index means
+def reference(a: np.ndarray, index: Any) -> np.ndarray:
+    """PyTorch's meaning with NumPy's brackets: basic items first, then the arrays alone."""
+    items = index if isinstance(index, tuple) else (index,)
+    items = tuple(np.array(i) if isinstance(i, list) else i for i in items)
+    used = sum(
+        0 if i is None or i is Ellipsis or isinstance(i, bool)
+        else i.ndim if isinstance(i, np.ndarray) and i.dtype == bool else 1
+        for i in items
+    )  # fmt: skip
+    if not any(i is Ellipsis for i in items):
+        items = (*items, Ellipsis)
+    basic: list[Any] = []
+    arrays: list[Any] = []
+    for i in items:
+        if i is Ellipsis:
+            basic += [slice(None)] * (a.ndim - used)
+            arrays += [slice(None)] * (a.ndim - used)
+        elif isinstance(i, bool):
+            basic.append(None)
+            arrays.append(np.zeros(int(i), int))
+        elif isinstance(i, np.ndarray) and i.ndim == 0:
+            basic.append(int(i))
+        elif isinstance(i, np.ndarray):
+            basic += [slice(None)] * (i.ndim if i.dtype == bool else 1)
+            arrays.append(i)
+        else:
+            basic.append(i)
+            if not isinstance(i, int):
+                arrays.append(slice(None))
+    seen = a[tuple(basic)]
+    return seen[tuple(arrays)] if any(isinstance(i, np.ndarray) for i in arrays) else seen
+
+
+MASK = np.array([[True, False, True], [False, True, True]])
+#: index and name of the node, for x of shape (2, 3, 4)
+INDICES: list[tuple[Any, str]] = [
+    (0, "SelectBackward0"),
+    (-1, "SelectBackward0"),
+    (np.int64(1), "SelectBackward0"),
+    (np.array(1), "SelectBackward0"),
+    ((0, 1), "SelectBackward0"),
+    ((0, 1, -2), "SelectBackward0"),
+    ((0, slice(None), 1), "SelectBackward0"),
+    ((Ellipsis, 0), "SelectBackward0"),
+    ((0, Ellipsis), "SelectBackward0"),
+    ((0, 1, 2, Ellipsis), "SelectBackward0"),
+    ((None, 0), "SelectBackward0"),
+    ((0, None), "UnsqueezeBackward0"),
+    ((0, None, slice(None)), "UnsqueezeBackward0"),
+    (None, "UnsqueezeBackward0"),
+    ((Ellipsis, None), "UnsqueezeBackward0"),
+    (slice(None), "SliceBackward0"),
+    (slice(1, None), "SliceBackward0"),
+    (slice(-9, 9), "SliceBackward0"),
+    (slice(1, 0), "SliceBackward0"),
+    (slice(5, 9), "SliceBackward0"),
+    ((0, slice(1, 2)), "SliceBackward0"),
+    ((slice(None), slice(None, None, 2)), "SliceBackward0"),
+    ((Ellipsis, slice(1, None, 2)), "SliceBackward0"),
+    ((slice(None), slice(0, 3)), "AliasBackward0"),
+    (Ellipsis, "AliasBackward0"),
+    ((), "AliasBackward0"),
+    ([1, 0, 1], "IndexBackward0"),
+    ([-1], "IndexBackward0"),
+    ([], "IndexBackward0"),
+    (np.array([[0, 1], [1, 1]]), "IndexBackward0"),
+    (range(2), "IndexBackward0"),
+    (([0, 1], [2, 2]), "IndexBackward0"),
+    (([0, 1], [[2], [0]], [1]), "IndexBackward0"),
+    ((slice(None), [2, 0, 2]), "IndexBackward0"),
+    ((slice(None), [2, 0], [1, -1]), "IndexBackward0"),
+    (([1, 0], slice(None), [1, -1]), "IndexBackward0"),
+    ((0, slice(None), [1, 1]), "IndexBackward0"),
+    ((slice(None), 0, [1, 1]), "IndexBackward0"),
+    (([1], None, slice(1, None), [[0], [3]]), "IndexBackward0"),
+    ((None, [0, 1], slice(None), [0]), "IndexBackward0"),
+    ((Ellipsis, [3, 3], None), "IndexBackward0"),
+    ((slice(None, None, 2), slice(1, None), [0]), "IndexBackward0"),
+    (MASK, "IndexBackward0"),
+    ((MASK, 1), "IndexBackward0"),
+    ((MASK, slice(1, 3)), "IndexBackward0"),
+    ((MASK, [0, 1, 2, 0]), "IndexBackward0"),
+    (np.broadcast_to(MASK[..., None], SHAPE), "IndexBackward0"),
+    ([True, False], "IndexBackward0"),
+    ((slice(None), np.array([False, True, True])), "IndexBackward0"),
+    (np.zeros(SHAPE, bool), "IndexBackward0"),
+    (True, "IndexBackward0"),
+    (False, "IndexBackward0"),
+    ((0, True), "IndexBackward0"),
+    ((True, [0, 1]), "IndexBackward0"),
+    ((slice(None), True, [0, 1]), "IndexBackward0"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", range(len(INDICES)))
+def test_index(case: int) -> None:
+    index, name = INDICES[case]
+    out = check_moves(lambda x: x[index], reference(positions(*SHAPE), index), values(*SHAPE))
+    assert name_of(out) == name
+    x = tg.tensor(values(*SHAPE))
+    if out.numel():
+        assert np.shares_memory(x[index].numpy(), x.numpy()) == (name != "IndexBackward0")
+
+
+@needs_torch
+@pytest.mark.parametrize("case", range(len(INDICES)))
+def test_index_is_torchs(case: int) -> None:
+    index, name = INDICES[case]
+    x = torch.tensor(values(*SHAPE), requires_grad=True)
+    if isinstance(index, range):
+        index = list(index)  # torch takes ranges for something else
+    y = x[index]
+    assert name_of(y) == name
+    np.testing.assert_array_equal(
+        y.detach().numpy(), tg.tensor(values(*SHAPE))[index].numpy()
+    )
+
+
+def test_index_of_tensors() -> None:
+    x = tg.tensor(values(*SHAPE))
+    a = values(*SHAPE)
+    i, j = tg.tensor([1, 0, 1]), tg.tensor([[2], [-1]])
+    np.testing.assert_array_equal(x[i].numpy(), a[[1, 0, 1]])
+    np.testing.assert_array_equal(x[:, j, i].numpy(), a[:, [[2], [-1]], [1, 0, 1]])
+    np.testing.assert_array_equal(x[x > 0].numpy(), a[a > 0])
+    np.testing.assert_array_equal(x[tg.tensor(1), tg.tensor(1) :].numpy(), a[1, 1:])
+    assert x[tg.tensor(True)].shape == (1, *SHAPE)
+
+
+def test_lists_of_sequences_count_as_tuples_with_torchs_warning() -> None:
+    x = tg.tensor(values(*SHAPE))
+    for index, same in (([[0, 1]], ([0, 1],)), ([0, slice(1)], (0, slice(1))), ([None], (None,))):
+        with pytest.warns(UserWarning, match="Using a non-tuple sequence"):
+            seen = x[index]
+        np.testing.assert_array_equal(seen.numpy(), x[same].numpy())
+    assert x[[0] * 40].shape == (40, 3, 4)
+
+
+def test_other_dtypes() -> None:
+    for array in (np.arange(6), np.arange(6) % 2 == 0, np.arange(6, dtype=np.float32)):
+        a = array.reshape(2, 3)
+        for index in ([1, 0], (slice(None), [2, 2]), ([1, 0], [0, 1])):
+            got = tg.tensor(a)[index]
+            assert got.numpy().dtype == a.dtype
+            np.testing.assert_array_equal(got.numpy(), a[index])
+    x = tg.tensor(np.ones((2, 3), np.float32), requires_grad=True)
+    (x[[1, 1], [0, 0]] * tg.tensor(np.float32([2, 3]))).sum().backward()
+    assert x.grad.tolist() == [[0, 0, 0], [5, 0, 0]] and x.grad.dtype is tg.float32
+
+
+def test_long_rows_and_strided_operands() -> None:
+    a = values(5, 3, 40)
+    for move in (lambda x: x, lambda x: x.transpose(0, 2), lambda x: x[::2, :, 1::3]):
+        b, x = (move(torch_like) for torch_like in (tg.tensor(a), tg.tensor(a)))
+        plain = b.numpy()
+        n = plain.shape[1]
+        for index in ((slice(None), [n - 1, 0]), ([0, 1], slice(None), [2, 0]), ([1, 1],)):
+            np.testing.assert_array_equal(x[index].numpy(), plain[index])
+
+
+def test_integer_indices_of_the_first_axis_are_recorded_natively() -> None:
+    from tapegrad.instructions import PAIRS
+    from tapegrad.layouts import contiguous
+
+    layout = contiguous(tg.float64, (7, 11))
+    key = TABLE["select"].code << 48 | layout.id << 24
+    assert key not in PAIRS.entries
+    x = tg.tensor(values(7, 11))
+    assert x[3].shape == (11,)
+    assert key in PAIRS.entries
+    np.testing.assert_array_equal(x[-2].numpy(), values(7, 11)[-2])
+    x.select(1, 0)  # another dimension is not what x[i] means
+    np.testing.assert_array_equal(x[0].numpy(), values(7, 11)[0])
+
+
+# --------------------------------------------------------------------------- random indices
+def basic_items() -> Any:
+    bound = st.none() | st.integers(-5, 5)
+    return st.one_of(
+        st.builds(slice, bound, bound, st.none() | st.integers(1, 3)), st.none(), st.integers(-4, 3)
+    )
+
+
+@st.composite
+def cases(draw: st.DrawFn, *, advanced: bool) -> tuple[tuple[int, ...], Any]:
+    shape = tuple(draw(st.lists(st.integers(0, 4), min_size=1, max_size=4)))
+    items: list[Any] = []
+    d = 0
+    index_shape = tuple(draw(st.lists(st.integers(1, 3), max_size=2)))
+    while d < len(shape) and draw(st.integers(0, 5)):
+        if advanced and draw(st.booleans()):
+            n = shape[d]
+            if draw(st.integers(0, 3)) == 0:
+                items.append(draw(st.lists(st.booleans(), min_size=n, max_size=n).map(
+                    lambda flags: np.array(flags, bool))))  # fmt: skip
+            else:
+                own = tuple(1 if draw(st.booleans()) else m for m in index_shape)
+                count = int(np.prod(own))
+                low, high = (-n, n - 1) if n else (0, 0)
+                flat = draw(st.lists(st.integers(low, high), min_size=count, max_size=count))
+                items.append(np.array(flat, int).reshape(own))
+            d += 1
+        else:
+            item = draw(basic_items())
+            d += item is not None
+            items.append(item)
+    if draw(st.booleans()):
+        items.insert(draw(st.integers(0, len(items))), Ellipsis)
+    return shape, tuple(items)
+
+
+def check_against_numpy(shape: tuple[int, ...], index: Any) -> None:
+    a = np.arange(np.prod(shape, dtype=float)).reshape(shape)
+    x = tg.tensor(a, requires_grad=True)
+    try:
+        expected = reference(positions(*shape), index)
+    except IndexError:
+        with pytest.raises(IndexError):
+            x[index]
+        return
+    out = x[index]
+    assert tuple(out.shape) == expected.shape
+    if expected.size == 0:
+        return
+    np.testing.assert_array_equal(out.detach().numpy(), a.ravel()[expected])
+    w = np.random.default_rng(0).standard_normal(expected.shape)
+    (out * tg.tensor(w)).sum().backward()
+    np.testing.assert_allclose(
+        x.grad.numpy().ravel(), np.bincount(expected.ravel(), w.ravel(), a.size), atol=1e-12
+    )
+
+
+@settings(max_examples=150, deadline=None)
+@given(cases(advanced=False))
+def test_random_basic_index(case: Any) -> None:
+    check_against_numpy(*case)
+
+
+@settings(max_examples=250, deadline=None)
+@given(cases(advanced=True))
+def test_random_advanced_index(case: Any) -> None:
+    check_against_numpy(*case)
+
+
+@needs_torch
+@settings(max_examples=100, deadline=None)
+@given(cases(advanced=True))
+def test_random_index_is_torchs(case: Any) -> None:
+    shape, index = case
+    a = np.arange(np.prod(shape, dtype=float)).reshape(shape)
+    results = []
+    for namespace in (torch, tg):
+        given_index = tuple(
+            namespace.tensor(i) if isinstance(i, np.ndarray) and i.ndim else i for i in index
+        )
+        try:
+            results.append(namespace.tensor(a)[given_index].numpy())
+        except IndexError as error:
+            results.append(str(error))
+    if isinstance(results[0], str):
+        assert isinstance(results[1], str)
+    else:
+        np.testing.assert_array_equal(results[0], results[1])
+
+
+# --------------------------------------------------------------------------- safety
+def test_index_values_are_read_when_recorded() -> None:
+    x = tg.tensor(values(4))
+    where, array = tg.tensor([0, 1]), np.array([2, 3])
+    memory = where.numpy()
+    first, second, third = x[where], x[array], x.gather(0, where)
+    memory[:] = 1 << 40
+    array[:] = -(1 << 40)
+    np.testing.assert_array_equal(first.numpy(), values(4)[:2])
+    np.testing.assert_array_equal(second.numpy(), values(4)[2:])
+    np.testing.assert_array_equal(third.numpy(), values(4)[:2])
+
+
+def test_positions_in_dimensions_too_large_together() -> None:
+    x = tg.tensor(1.0).expand(1 << 40, 1 << 40)
+    with pytest.raises(RuntimeError, match="too many elements to index them together"):
+        x[[0], [1]]
+    assert x[0, [5, (1 << 40) - 1]].tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("value", [3, -4, 1 << 62, -(1 << 63), (1 << 63) - 1])
+def test_out_of_range_never_reaches_a_kernel(value: int) -> None:
+    x = tg.tensor(values(3))
+    where = tg.tensor(np.array([0, value]))
+    text = f"index {value} is out of bounds for dimension 0 with size 3"
+    count = len(tg.current_tape())
+    for call in (
+        lambda: x[where],
+        lambda: x.gather(0, where),
+        lambda: x.scatter(0, where, tg.tensor([1.0, 1.0])),
+        lambda: x.scatter_add(0, where, tg.tensor([1.0, 1.0])),
+        lambda: x.index_put((where,), tg.tensor(1.0)),
+        lambda: x.index_fill(0, where, 1.0),
+    ):
+        with pytest.raises((IndexError, RuntimeError)) as caught:
+            call()
+        assert str(caught.value) == text
+    for call in (
+        lambda: x.index_select(0, where),
+        lambda: x.take(where),
+        lambda: x.index_add(0, where, tg.tensor([1.0, 1.0])),
+        lambda: x.index_copy(0, where, tg.tensor([1.0, 1.0])),
+        lambda: tg.take_along_dim(x, where, 0),
+    ):
+        with pytest.raises((IndexError, RuntimeError)):
+            call()
+    assert len(tg.current_tape()) <= count + 12  # the sources; nothing that indexes
+
+
+# --------------------------------------------------------------------------- writing
+def test_resolve_index_gives_what_setitem_needs() -> None:
+    x = tg.tensor(values(*SHAPE))
+    view, advanced = resolve_index(x, (0, slice(1, None)))
+    assert advanced is None and view.shape == (2, 4)
+    view, advanced = resolve_index(x, [1, 0])
+    assert view is x and isinstance(advanced, Advanced) and advanced.shape == SHAPE
+    view, advanced = resolve_index(x, (slice(None), 1, [3, 0]))
+    assert view.shape == (2, 4) and advanced.dims == (1,) and advanced.shape == (2, 2)
+    np.testing.assert_array_equal(index_at(view, advanced).numpy(), values(*SHAPE)[:, 1, [3, 0]])
+    put = put_at(view, tg.tensor([[7.0], [8.0]]), advanced)
+    expected = values(*SHAPE)[:, 1]
+    expected[:, [3, 0]] = [[7], [8]]
+    np.testing.assert_array_equal(put.numpy(), expected)
+    with pytest.raises(RuntimeError, match="shape mismatch: value tensor of shape"):
+        put_at(view, tg.tensor([1.0, 2.0, 3.0]), advanced)
+
+
+@pytest.mark.parametrize("accumulate", [False, True])
+@pytest.mark.parametrize("own", [(2, 3), (1, 3), (3,), ()])
+def test_index_put(accumulate: bool, own: tuple[int, ...]) -> None:
+    """Third derivatives of sum(w * put(x, v)^3), against NumPy's."""
+    x = tg.tensor(values(4, 3), requires_grad=True)
+    v = tg.tensor(values(*own), requires_grad=True)
+    where = np.array([2, 0])
+    w, out = values(4, 3), values(4, 3)
+    if accumulate:
+        np.add.at(out, where, values(*own))
+    else:
+        out[where] = values(*own)
+    y = x.index_put((tg.tensor(where),), v, accumulate)
+    assert name_of(y) == "IndexPutBackward0"
+    np.testing.assert_allclose(y.detach().numpy(), out)
+    kept = np.ones((4, 3))
+    if not accumulate:
+        kept[where] = 0
+
+    def to_v(a: np.ndarray) -> np.ndarray:
+        a = a[where]
+        lead = tuple(range(a.ndim - len(own)))
+        a = a.sum(lead)
+        return a.sum(tuple(i for i, n in enumerate(own) if n == 1), keepdims=True) if own else a
+
+    loss = (tg.tensor(w) * y * y * y).sum()
+    coefficient = 3 * w * out**2
+    for factor in (2 / 1, 1 / 1):
+        gx, gv = tg.autograd.grad(loss, (x, v), create_graph=True)
+        np.testing.assert_allclose(gx.detach().numpy(), kept * coefficient, atol=1e-12)
+        np.testing.assert_allclose(gv.detach().numpy(), to_v(coefficient), atol=1e-12)
+        loss = gx.sum() + gv.sum()
+        # d/dy of the sum of both gradients: every element of y counts once for x, once for v
+        count = kept.copy()
+        count[where] += 1
+        power = w * 3 * factor * (out if factor == 2 else 1.0)
+        reach_v = np.zeros((4, 3))
+        reach_v[where] = 1
+        # y = kept * x + reach_v * v, so each step multiplies by (kept + reach_v)
+        coefficient = power * (kept + reach_v) if factor == 2 else None
+    gx, gv = tg.autograd.grad(loss, (x, v))
+    coefficient = 6 * w * (kept + reach_v) ** 2
+    np.testing.assert_allclose(gx.numpy(), kept * coefficient, atol=1e-12)
+    np.testing.assert_allclose(gv.numpy(), to_v(coefficient), atol=1e-12)
+
+
+def test_index_put_accumulates_duplicates() -> None:
+    x, v = tg.tensor(np.zeros(3), requires_grad=True), tg.tensor([1.0, 2.0, 4.0], requires_grad=True)
+    y = x.index_put((tg.tensor([1, 1, -1]),), v, accumulate=True)
+    assert y.tolist() == [0, 3, 4]
+    (y * tg.tensor([1.0, 10.0, 100.0])).sum().backward()
+    assert v.grad.tolist() == [10, 10, 100] and x.grad.tolist() == [1, 10, 100]
+    mask = tg.tensor([True, False, True])
+    assert x.index_put((mask,), tg.tensor([5.0, 6.0])).tolist() == [5, 0, 6]
+    counts = tg.tensor([0, 0]).index_put((tg.tensor([1, 1]),), tg.tensor([2, 3]), accumulate=True)
+    assert counts.tolist() == [0, 5]
+
+
+# --------------------------------------------------------------------------- by name
+PICK = np.array([[0, 2], [1, 1], [2, 0]])
+#: node, call on a tensor, on an ndarray of positions; x has shape (3, 4)
+NAMED: list[tuple[str, Any, Any]] = [
+    ("GatherBackward0", lambda x: x.gather(0, tg.tensor(PICK)), lambda a: np.take_along_axis(a[:, :2], PICK, 0)),
+    ("GatherBackward0", lambda x: x.gather(-1, tg.tensor(PICK)), lambda a: np.take_along_axis(a, PICK, 1)),
+    ("GatherBackward0", lambda x: x.t().gather(1, tg.tensor(PICK)), lambda a: np.take_along_axis(a.T[:3], PICK, 1)),
+    ("GatherBackward0", lambda x: x.gather(0, tg.tensor(np.zeros((0, 4), int))), lambda a: a[:0]),
+    ("GatherBackward0", lambda x: tg.take_along_dim(x, tg.tensor([[-1]]), 1), lambda a: a[:, 3:]),
+    ("GatherBackward0", lambda x: tg.take_along_dim(x, tg.tensor([[5, -1]])), lambda a: a.ravel()[[5, -1]]),
+    ("IndexSelectBackward0", lambda x: x.index_select(1, tg.tensor([3, 3, 0])), lambda a: a[:, [3, 3, 0]]),
+    ("IndexSelectBackward0", lambda x: x.index_select(0, tg.tensor(1)), lambda a: a[1:2]),
+    ("TakeBackward0", lambda x: x.take(tg.tensor([[0, -1], [5, 5]])), lambda a: a.ravel()[[[0, -1], [5, 5]]]),
+    ("TakeBackward0", lambda x: x.t().take(tg.tensor(1)), lambda a: a.T.ravel()[1]),
+    ("MaskedSelectBackward0", lambda x: x.masked_select(tg.tensor(PICK > 0).repeat(1, 2)), lambda a: a[np.tile(PICK > 0, 2)]),
+    ("MaskedSelectBackward0", lambda x: x[0].masked_select(tg.tensor([[True], [False], [True]])), lambda a: np.tile(a[0], 2)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", range(len(NAMED)))
+def test_named(case: int) -> None:
+    name, move, same = NAMED[case]
+    out = check_moves(move, np.asarray(same(positions(3, 4))), values(3, 4))
+    assert name_of(out) == name
+
+
+#: node, call on two tensors of shapes (3, 4) and (3, 2)
+WRITES: list[tuple[str, Any]] = [
+    ("ScatterBackward0", lambda f, x, v: x.scatter(0, f([[0, 2], [1, 1], [2, 0]]), v)),
+    ("ScatterBackward0", lambda f, x, v: x.scatter(1, f([[3, 2]]), v[:1])),
+    ("ScatterAddBackward0", lambda f, x, v: x.scatter_add(0, f([[0, 0], [0, 1], [0, 0]]), v)),
+    ("ScatterAddBackward0", lambda f, x, v: x.scatter_add(1, f([[1, 1], [3, 3], [0, 2]]), v)),
+    ("IndexAddBackward0", lambda f, x, v: x.index_add(1, f([3, 3]), v)),
+    ("IndexAddBackward0", lambda f, x, v: x.index_add(1, f([3, 0]), v, alpha=-2)),
+    ("IndexCopyBackward0", lambda f, x, v: x.index_copy(1, f([3, 0]), v)),
+    ("IndexFillBackward0", lambda f, x, v: x.index_fill(1, f([3, 0, 3]), 2.5)),
+    ("ScatterBackward1", lambda f, x, v: x.scatter(1, f([[3, 0], [1, 1]]), 2.5)),
+    ("MaskedFillBackward0", lambda f, x, v: x.masked_fill(f([True, False, False, True]), -1.0)),
+    ("MaskedFillBackward1", lambda f, x, v: x.masked_fill(f([[True], [False], [True]]), v[0, 0])),
+    ("IndexPutBackward0", lambda f, x, v: x.index_put((f([2, 2, 0]), f([1, 1, 3])), v[:, 0], True)),
+]  # fmt: skip
+
+
+def third_order(namespace: Any, call: Any) -> tuple[str, list[np.ndarray]]:
+    x = namespace.tensor(values(3, 4), requires_grad=True)
+    v = namespace.tensor(values(3, 2), requires_grad=True)
+    y = call(namespace.tensor, x, v)
+    w = namespace.tensor(values(*y.shape))
+    results = [y.detach().numpy()]
+    loss = (y * y * y * w).sum() + (x * x).sum() * 0 + (v * v).sum() * 0
+    for k in range(3):
+        grads = namespace.autograd.grad(loss, (x, v), create_graph=k < 2)
+        results += [g.detach().numpy() for g in grads]
+        if k < 2:
+            ones = [namespace.tensor(values(*g.shape) + 2) for g in grads]
+            loss = sum((g * u).sum() for g, u in zip(grads, ones, strict=True))
+            loss = loss + (x * x * x).sum() * 0 + (v * v * v).sum() * 0
+    return name_of(y), results
+
+
+@needs_torch
+@pytest.mark.parametrize("case", range(len(WRITES)))
+def test_writes_agree_with_torch(case: int) -> None:
+    name, call = WRITES[case]
+    own_name, own = third_order(tg, call)
+    torch_name, theirs = third_order(torch, call)
+    assert own_name == name == torch_name
+    for a, b in zip(own, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("case", range(len(WRITES)))
+def test_writes_against_differences(case: int) -> None:
+    """The gradient is that of the polynomial in the step along a direction, found exactly."""
+    _, call = WRITES[case]
+    x, v = tg.tensor(values(3, 4), requires_grad=True), tg.tensor(values(3, 2), requires_grad=True)
+    w, dx, dv = values(3, 4), np.cos(values(3, 4)), np.sin(values(3, 2))
+    y = call(tg.tensor, x, v)
+    loss = (y * y * tg.tensor(w)).sum()
+    gx, gv = tg.autograd.grad(loss, (x, v), allow_unused=True)
+    slope = (gx.numpy() * dx).sum() + (0 if gv is None else (gv.numpy() * dv).sum())
+
+    def at(h: float) -> float:
+        moved = call(tg.tensor, tg.tensor(values(3, 4) + h * dx), tg.tensor(values(3, 2) + h * dv))
+        return float((moved * moved * tg.tensor(w)).sum())
+
+    assert slope == pytest.approx((at(0.5) - at(-0.5)), rel=1e-10)  # quadratic: exact
+
+
+def test_scatter_takes_a_larger_source() -> None:
+    x, v = tg.tensor(np.zeros(3)), tg.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    y = x.scatter(0, tg.tensor([2]), v)
+    assert y.tolist() == [0, 0, 1]
+    (y * 5).sum().backward()
+    assert v.grad.tolist() == [5, 0, 0]
+    assert x.scatter(0, tg.tensor([1, 0]), 2.0, reduce="add").tolist() == [2, 2, 0]
+
+
+def test_masked_fill_of_other_dtypes() -> None:
+    mask = tg.tensor([True, False])
+    assert tg.tensor([1, 2]).masked_fill(mask, 1.5).tolist() == [1, 2]
+    assert tg.tensor([1, 2]).masked_fill(mask, tg.tensor(7.9)).tolist() == [7, 2]
+    assert tg.tensor([False, False]).masked_fill(mask, True).tolist() == [True, False]
+    single = tg.tensor(np.float32([1, 2])).masked_fill(mask, tg.tensor(3.0))
+    assert single.dtype is tg.float32 and single.tolist() == [3, 2]
+    infinite = tg.tensor([1.0, 2.0], requires_grad=True).masked_fill(mask, float("-inf"))
+    assert infinite.tolist() == [-np.inf, 2]
+
+
+def test_nonzero_and_one_hot() -> None:
+    a = np.array([[0.0, 2.0], [3.0, 0.0]])
+    x = tg.tensor(a)
+    assert x.nonzero().tolist() == [[0, 1], [1, 0]] and tg.argwhere(x).dtype is tg.int64
+    assert [i.tolist() for i in x.nonzero(as_tuple=True)] == [[0, 1], [1, 0]]
+    assert tg.tensor(0.0).nonzero().shape == (0, 0) and tg.tensor(1.0).nonzero().shape == (1, 0)
+    assert tg.nonzero(tg.tensor(5.0), as_tuple=True)[0].tolist() == [0]
+    assert tg.one_hot(tg.tensor([0, 2])).tolist() == [[1, 0, 0], [0, 0, 1]]
+    assert tg.one_hot(tg.tensor([[1]]), 2).shape == (1, 1, 2)
+
+
+def test_0d() -> None:
+    z = tg.tensor(2.0, requires_grad=True)
+    assert z[...].item() == z[()].item() == z[None][0].item() == 2 and z[False].shape == (0,)
+    assert z.gather(0, tg.tensor(0)).item() == 2 and z.gather(0, tg.tensor([0, 0])).tolist() == [2, 2]
+    assert z.index_select(0, tg.tensor([0])).shape == () and z.take(tg.tensor([0, -1])).shape == (2,)
+    assert z.masked_select(tg.tensor(True)).tolist() == [2]
+    (z.gather(0, tg.tensor([0, 0])).sum() + z[True].sum() + z.take(tg.tensor(0))).backward()
+    assert z.grad.item() == 4
+
+
+# --------------------------------------------------------------------------- errors
+_BAD = "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices (got {})"
+_INTS = "tensors used as indices must be long, int, byte or bool tensors"
+_MANY = "too many indices for tensor of dimension {}"
+_DIM = "Dimension out of range (expected to be in range of [{}, {}], but got {})"
+#: expression, type and text; x has shape (2, 3, 4), m (3, 4), v (4,), z ()
+ERRORS: list[tuple[str, type[Exception], str]] = [
+    ("x[5]", IndexError, "index 5 is out of bounds for dimension 0 with size 2"),
+    ("x[-3]", IndexError, "index -3 is out of bounds for dimension 0 with size 2"),
+    ("x[0,3]", IndexError, "index 3 is out of bounds for dimension 1 with size 3"),
+    ("x[0,0,4]", IndexError, "index 4 is out of bounds for dimension 2 with size 4"),
+    ("x[0,0,0,0]", IndexError, _MANY.format(3)),
+    ("x[:,:,:,[0]]", IndexError, _MANY.format(3)),
+    ("x[None,None,0,0,0,0]", IndexError, _MANY.format(3)),
+    ("x[t([[[[True]]]])]", IndexError, _MANY.format(3)),
+    ("x[::-1]", ValueError, "step must be greater than zero"),
+    ("x[0,::-2]", ValueError, "step must be greater than zero"),
+    ("x[::0]", ValueError, "slice step cannot be zero"),
+    ("x['a']", TypeError, "new(): invalid data type 'str'"),
+    ("x[0,'a']", TypeError, "new(): invalid data type 'str'"),
+    ("x[1.5]", IndexError, _BAD.format("float")),
+    ("x[0,1.5]", IndexError, _BAD.format("float")),
+    ("x[{0}]", IndexError, _BAD.format("set")),
+    ("x[t(1.5)]", IndexError, _INTS),
+    ("x[t([1.5])]", IndexError, _INTS),
+    ("x[0.:1]", TypeError, "slice indices must be integers or None or have an __index__ method"),
+    ("x[10**30]", ValueError, "Overflow when unpacking long long"),
+    ("x[2**70,0]", ValueError, "Overflow when unpacking long long"),
+    ("x[[2**70]]", ValueError, "Overflow when unpacking long long"),
+    ("x[[0,5]]", IndexError, "index 5 is out of bounds for dimension 0 with size 2"),
+    ("x[:,[0,5]]", IndexError, "index 5 is out of bounds for dimension 0 with size 3"),
+    ("x[[0,-3]]", IndexError, "index -3 is out of bounds for dimension 0 with size 2"),
+    ("x[t(5)]", IndexError, "index 5 is out of bounds for dimension 0 with size 2"),
+    ("x[[0,1],[[5]]]", IndexError, "index 5 is out of bounds for dimension 1 with size 3"),
+    ("x[t([0,9]),t([7,0])]", IndexError, "index 7 is out of bounds for dimension 1 with size 3"),
+    ("x[[0,1],[0,1,2]]", IndexError, "shape mismatch: indexing tensors could not be broadcast together with shapes [2], [3]"),
+    ("x[False,[0,1]]", IndexError, "shape mismatch: indexing tensors could not be broadcast together with shapes [0], [2]"),
+    ("x[[True,False,True]]", IndexError, "The shape of the mask [3] at index 0 does not match the shape of the indexed tensor [2, 3, 4] at index 0"),
+    ("x[t([[True]*4]*2)]", IndexError, "The shape of the mask [2, 4] at index 1 does not match the shape of the indexed tensor [2, 3, 4] at index 1"),
+    ("x[:,t([True]*2)]", IndexError, "The shape of the mask [2] at index 0 does not match the shape of the indexed tensor [2, 3, 4] at index 1"),
+    ("x[:0][[0]]", IndexError, "index is out of bounds for dimension with size 0"),
+    ("z[0]", IndexError, "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim tensor to a number"),
+    ("z[:]", IndexError, "slice() cannot be applied to a 0-dim tensor."),
+    ("z[[0]]", IndexError, _MANY.format(0)),
+    ("z[t(0)]", IndexError, _MANY.format(0)),
+    ("x.index_put((t([5]),),z)", IndexError, "index 5 is out of bounds for dimension 0 with size 2"),
+    ("x.index_put((t([0.]),),z)", IndexError, _INTS),
+    ("x.index_put((t([0]),),v[:3])", RuntimeError, "shape mismatch: value tensor of shape [3] cannot be broadcast to indexing result of shape [1, 3, 4]"),
+    ("x.index_put((t([0]),)*4,z)", IndexError, "too many indices for tensor of dimension 3 (got 4)"),
+    ("x.index_put(t([0]),z)", TypeError, "index_put(): argument 'indices' (position 1) must be tuple of Tensors, not Tensor"),
+    ("x.index_put((t([0]),),1.)", TypeError, "index_put(): argument 'values' (position 2) must be Tensor, not float"),
+    ("x.index_put((t([0]),),t(1))", RuntimeError, "Index put requires the source and destination dtypes match, got Double for the destination and Long for the source."),
+    ("m.gather(0,t([5]))", RuntimeError, "Index tensor must have the same number of dimensions as input tensor"),
+    ("m.gather(0,t([[5]]))", RuntimeError, "index 5 is out of bounds for dimension 0 with size 3"),
+    ("m.gather(0,t([[-1]]))", RuntimeError, "index -1 is out of bounds for dimension 0 with size 3"),
+    ("m.gather(0,t([[0.]]))", RuntimeError, "gather(): Expected dtype int32/int64 for index"),
+    ("m.gather(3,t([[0]]))", IndexError, _DIM.format(-2, 1, 3)),
+    ("m.gather(1,t([[0]]*4))", RuntimeError, "Size does not match at dimension 0 expected index [4, 1] to be no larger than self [3, 4] apart from dimension 1"),
+    ("m.gather(0,0)", TypeError, "gather(): argument 'index' (position 2) must be Tensor, not int"),
+    ("m.scatter(0,t([[5]]),m)", RuntimeError, "index 5 is out of bounds for dimension 0 with size 3"),
+    ("m.scatter(0,t([5]),m)", RuntimeError, "Index tensor must have the same number of dimensions as self tensor"),
+    ("m.scatter(0,t([[0.]]),m)", RuntimeError, "scatter(): Expected dtype int32/int64 for index"),
+    ("m.scatter(0,t([[0]]*5),m)", RuntimeError, "Expected index [5, 1] to be no larger than self [3, 4] apart from dimension 0 and to be no larger size than src [3, 4]"),
+    ("m.scatter(0,t([[0]]),t([[1]]))", RuntimeError, "scatter(): Expected self.dtype to be equal to src.dtype"),
+    ("m.scatter(0,t([[0]]),z)", RuntimeError, "Index tensor must have the same number of dimensions as src tensor"),
+    ("m.scatter(0,t([[0]]),m,reduce='zz')", RuntimeError, "reduce argument must be either add or multiply."),
+    ("m.scatter_add(0,t([[0]]),1.)", TypeError, "scatter_add(): argument 'src' (position 3) must be Tensor, not float"),
+    ("m.index_select(0,t([5]))", IndexError, "index out of range in self"),
+    ("m.index_select(0,t([-1]))", IndexError, "index out of range in self"),
+    ("m.index_select(0,t([[0]]))", IndexError, "index_select(): Index is supposed to be a vector"),
+    ("m.index_select(0,t([0.]))", RuntimeError, "index_select(): Expected dtype int32 or int64 for index"),
+    ("z.index_select(0,t([0,0]))", RuntimeError, "index_select(): Index to scalar can have only 1 value, got 2 value(s)"),
+    ("m.index_add(0,t([0]),m)", RuntimeError, "index_add_(): Number of indices (1) should be equal to source.size(dim): (3), for dim: 0"),
+    ("m.index_add(0,t([5]),m[:1])", RuntimeError, "index 5 is out of bounds for dimension 0 with size 3"),
+    ("m.index_add(0,t([0]),m[:1,:2])", RuntimeError, "source tensor shape must match self tensor shape, excluding the specified dimension. Got self.shape = [3, 4] source.shape = [1, 2]"),
+    ("m.index_copy(0,t([5]),m[:1])", IndexError, "index_copy_(): index 5 is out of bounds for dimension 0 with size 3"),
+    ("m.index_fill(0,t([5]),2.)", IndexError, "index 5 is out of bounds for dimension 0 with size 3"),
+    ("m.take(t([50]))", IndexError, "out of range: tried to access index 50 on a tensor of 12 elements."),
+    ("m.take(t([0.]))", RuntimeError, "take(): Expected a long tensor for index, but got Double"),
+    ("m[:0].take(t([0]))", IndexError, "take(): tried to take from an empty tensor"),
+    ("tg.take_along_dim(m,t([5]),1)", RuntimeError, "torch.take_along_dim(): input and indices should have the same number of dimensions, but got 2 dimensions for input, and 1 dimensions for indices"),
+    ("m.masked_fill(m,0.)", RuntimeError, "masked_fill_ only supports boolean masks, but got mask with dtype double"),
+    ("m.masked_fill(m>0,v[:3])", RuntimeError, "masked_fill_ only supports a 0-dimensional value tensor, but got tensor with 1 dimension(s)."),
+    ("m.masked_fill(v[:3]>0,0.)", RuntimeError, "The size of tensor a (3) must match the size of tensor b (4) at non-singleton dimension 1"),
+    ("m.masked_select(m)", RuntimeError, "masked_select: expected BoolTensor for mask"),
+    ("m.masked_select(v[:3]>0)", RuntimeError, "The size of tensor a (3) must match the size of tensor b (4) at non-singleton dimension 1"),
+    ("one_hot(t([5]),3)", RuntimeError, "Class values must be smaller than num_classes."),
+    ("one_hot(t([-1]),3)", RuntimeError, "Class values must be non-negative."),
+    ("one_hot(t([1.]),3)", RuntimeError, "one_hot is only applicable to index tensor of type LongTensor."),
+]  # fmt: skip
+
+
+def raised(namespace: Any, one_hot: Any, expression: str) -> tuple[type[Exception], str]:
+    x = namespace.tensor(values(*SHAPE))
+    names = {"tg": namespace, "t": namespace.tensor, "one_hot": one_hot}
+    names |= {"x": x, "m": x[0], "v": x[0, 0], "z": x[0, 0, 0]}
+    with pytest.raises(Exception) as caught:  # noqa: B017, PT011
+        eval(expression, names)
+    return caught.type, str(caught.value)
+
+
+@pytest.fixture
+def torch_in_float64() -> Any:
+    with contextlib.ExitStack() as stack:
+        torch.set_default_dtype(torch.float64)
+        stack.callback(torch.set_default_dtype, torch.float32)
+        yield
+
+
+@pytest.mark.parametrize(("expression", "kind", "text"), ERRORS, ids=[e[0] for e in ERRORS])
+def test_error(expression: str, kind: type[Exception], text: str) -> None:
+    assert raised(tg, tg.one_hot, expression) == (kind, text)
+
+
+@needs_torch
+@pytest.mark.usefixtures("torch_in_float64")
+@pytest.mark.filterwarnings("ignore:The reduce argument")
+@pytest.mark.parametrize(("expression", "kind", "text"), ERRORS, ids=[e[0] for e in ERRORS])
+def test_error_is_torchs(expression: str, kind: type[Exception], text: str) -> None:
+    assert raised(torch, torch.nn.functional.one_hot, expression) == (kind, text)
