@@ -1,5 +1,7 @@
 """Views, joining and reordering: values, aliasing, node names, derivatives, error texts."""
 
+# ruff: noqa: E501  (the tables are one case a line, and hold long messages)
+
 from __future__ import annotations
 
 import warnings
@@ -9,9 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from moving import check_moves
 
 import tapegrad as tg
-from moving import check_moves
 
 try:
     import torch
@@ -195,13 +197,18 @@ def test_large_matrix_triangles_of_all_dtypes() -> None:
 
 def test_sizes() -> None:
     x = tg.tensor(values((2, 3, 4)))
-    assert x.size() == (2, 3, 4) and repr(x.size()) == "torch.Size([2, 3, 4])"
+    assert x.size() == (2, 3, 4)
+    assert repr(x.size()) == "torch.Size([2, 3, 4])"
     assert (x.size(1), x.size(-1), x.dim(), x.numel(), x.nelement()) == (3, 4, 3, 24, 24)
     assert tg.numel(x) == 24
     assert x.element_size() == 8
-    assert x.stride() == (12, 4, 1) and x.stride(-2) == 4
-    assert x.mT.stride() == (12, 1, 4) and not x.mT.is_contiguous() and x.is_contiguous()
-    assert x.storage_offset() == 0 and x[1, 2].storage_offset() == 20
+    assert x.stride() == (12, 4, 1)
+    assert x.stride(-2) == 4
+    assert x.mT.stride() == (12, 1, 4)
+    assert not x.mT.is_contiguous()
+    assert x.is_contiguous()
+    assert x.storage_offset() == 0
+    assert x[1, 2].storage_offset() == 20
     assert x[1].mT[2:].storage_offset() == 14
 
 
@@ -249,13 +256,24 @@ def test_many_operands() -> None:
 
 def test_empty_and_scalar() -> None:
     z, e = tg.tensor(2.0, requires_grad=True), tg.tensor(np.zeros((0, 3)), requires_grad=True)
-    assert z.view(1, -1).shape == (1, 1) and z.flatten().shape == (1,) and z.reshape(()).shape == ()
-    assert z.flip(0).item() == 2 and z.roll(1).item() == 2 and z.repeat(2).tolist() == [2, 2]
-    assert tg.stack([z, z]).tolist() == [2, 2] and z.unfold(0, 1, 1).tolist() == [2]
-    assert e.view(-1, 3).shape == (0, 3) and e.reshape(3, 0).shape == (3, 0)
-    assert e.T.shape == (3, 0) and e.split(2)[0].shape == (0, 3) and len(e.chunk(3)) == 3
-    assert e.unbind() == () and e.repeat(2, 2).shape == (0, 6) and e.flip(0).shape == (0, 3)
-    assert tg.cat([e, e]).shape == (0, 3) and e.roll(1, 0).shape == (0, 3)
+    assert z.view(1, -1).shape == (1, 1)
+    assert z.flatten().shape == (1,)
+    assert z.reshape(()).shape == ()
+    assert z.flip(0).item() == 2
+    assert z.roll(1).item() == 2
+    assert z.repeat(2).tolist() == [2, 2]
+    assert tg.stack([z, z]).tolist() == [2, 2]
+    assert z.unfold(0, 1, 1).tolist() == [2]
+    assert e.view(-1, 3).shape == (0, 3)
+    assert e.reshape(3, 0).shape == (3, 0)
+    assert e.T.shape == (3, 0)
+    assert e.split(2)[0].shape == (0, 3)
+    assert len(e.chunk(3)) == 3
+    assert e.unbind() == ()
+    assert e.repeat(2, 2).shape == (0, 6)
+    assert e.flip(0).shape == (0, 3)
+    assert tg.cat([e, e]).shape == (0, 3)
+    assert e.roll(1, 0).shape == (0, 3)
     tg.cat([e, e]).sum().backward()
     assert e.grad.shape == (0, 3)
 
@@ -414,7 +432,7 @@ ERRORS: list[tuple[str, type[Exception], str]] = [
 def raised(namespace: Any, pad: Any, expression: str) -> tuple[type[Exception], str]:
     x = namespace.tensor(values((2, 3, 4)))
     names = {"tg": namespace, "pad": pad, "x": x, "m": x[0], "v": x[0, 0], "z": x[0, 0, 0]}
-    with pytest.raises(Exception) as caught:  # noqa: B017, PT011
+    with pytest.raises(Exception) as caught:  # noqa: PT011
         eval(expression, names)
     return caught.type, str(caught.value)
 

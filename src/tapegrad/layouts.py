@@ -18,7 +18,7 @@ import numpy as np
 from . import native as nt
 from .dtypes import Size, bool_, dtype, float32, float64, int64
 
-__all__ = ["LAYOUTS", "Layout", "broadcast_strides", "contiguous", "intern", "loop_geometry"]
+__all__ = ["LAYOUTS", "Layout", "broadcast_shapes", "broadcast_strides", "contiguous", "intern", "loop_geometry"]
 
 DTYPES: tuple[dtype, ...] = (float64, float32, int64, bool_)
 
@@ -143,6 +143,30 @@ def contiguous(kind: dtype, shape: tuple[int, ...]) -> Layout:
 
 
 SCALARS = tuple(contiguous(kind, ()) for kind in DTYPES)
+
+
+def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
+    """The shape that shapes broadcast to.
+
+    Raises
+    ------
+    RuntimeError
+        PyTorch's, with both sizes and the dimension, if they do not fit.
+    """
+    ndim = max(map(len, shapes), default=0)
+    result = [1] * ndim
+    for shape in shapes:
+        for axis in range(-1, -len(shape) - 1, -1):
+            size, known = shape[axis], result[axis]
+            if size == known or size == 1:
+                continue
+            if known != 1:
+                raise RuntimeError(
+                    f"The size of tensor a ({known}) must match the size of tensor b ({size}) at "
+                    f"non-singleton dimension {ndim + axis}"
+                )
+            result[axis] = size
+    return tuple(result)
 
 
 def broadcast_strides(layout: Layout, shape: Sequence[int]) -> tuple[int, ...]:

@@ -35,7 +35,7 @@ def warn_non_leaf_grad() -> None:
         "access the non-leaf Tensor by mistake, make sure you access the leaf Tensor instead. See "
         "github.com/pytorch/pytorch/pull/30531 for more informations.",
         UserWarning,
-        stacklevel=4,
+        stacklevel=3,
     )
 
 

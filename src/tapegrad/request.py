@@ -110,7 +110,7 @@ class Request:
         marks = self.tape.block_bytes
         start = 8 * self._marks + self._count
         for root in distinct:
-            marks[start + root] = 1
+            marks[start + root] = 2  # the sweep has to come to it (`reach` in nopython/sweeping.py)
         self.words[R_ROOT_COUNT] = len(distinct)
 
     def __enter__(self) -> Request:

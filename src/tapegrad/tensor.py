@@ -316,7 +316,7 @@ class Tensor(_Base):  # type: ignore[misc]
         storage = storage_of(self)
         if storage is None or not storage.leaf:
             array = tape.expose(slot, layout)
-            tape.flags[tape.base[slot]] &= ~nt.VISIBLE
+            tape.flags[tape.base[slot]] &= ~nt.VISIBLE & 0xFF
             storage = Storage(array, leaf=True)
             self._meta = storage
         tape.make_room()
@@ -435,7 +435,7 @@ class Tensor(_Base):  # type: ignore[misc]
         active = self.requires_grad
         tape, slot = value._place()
         array = tape.expose(slot, layout_of(value))
-        tape.flags[tape.base[slot]] &= ~nt.VISIBLE
+        tape.flags[tape.base[slot]] &= ~nt.VISIBLE & 0xFF
         grad = self.grad if self.is_leaf else None
         own = tape_at(self._state)
         storage = Storage(array, leaf=True)

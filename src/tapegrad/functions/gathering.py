@@ -108,15 +108,11 @@ def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False) -> An
                     f"no larger than self {list(input.shape)} apart from dimension {d}"
                 )
     elif len(shape) != len(own):  # nothing to read: any shape does
-        return record.apply(
-            TABLE["index"], (input.reshape(-1), positions(values)), dims=(0,)
-        )
+        return record.apply(TABLE["index"], (input.reshape(-1), positions(values)), dims=(0,))
     return record.apply(TABLE["gather"], (input, _in_range(values, shape[d], d)), dim=d)
 
 
-def _scatter(
-    name: str, row: str, input: Any, dim: int, index: Any, source: Any
-) -> Any:
+def _scatter(name: str, row: str, input: Any, dim: int, index: Any, source: Any) -> Any:
     d, values = _along("scatter", input, dim, index)
     shape, own = _dims(tuple(input.shape)), _dims(values.shape)
     scalar = not record.is_tensor(source)
@@ -271,8 +267,7 @@ def index_select(input: Any, dim: int, index: Any) -> Any:
     if not shape:
         if values.size != 1:
             raise RuntimeError(
-                "index_select(): Index to scalar can have only 1 value, got "
-                f"{values.size} value(s)"
+                f"index_select(): Index to scalar can have only 1 value, got {values.size} value(s)"
             )
         picked = (input.reshape(1), positions(values.reshape(())))
         return record.apply(TABLE["index_select"], picked, dims=(0,))
@@ -471,5 +466,3 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Any:
     elif values.size and values.max() >= num_classes:
         raise RuntimeError("Class values must be smaller than num_classes.")
     return record.leaf_tensor((values[..., None] == np.arange(num_classes)).astype(np.int64), int64)
-
-

@@ -188,16 +188,15 @@ def _items(index: Any) -> tuple[Any, ...]:
     """The items of an index; a list of lists, slices, None or tensors counts as a tuple."""
     if isinstance(index, tuple):
         return index
-    if isinstance(index, list | str) and len(index) < 32:
-        if any(
-            v is None or v is Ellipsis or isinstance(v, slice | Sequence | np.ndarray)
-            or record.is_tensor(v)
-            for v in index
-        ):  # fmt: skip
-            if isinstance(index, str):
-                raise TypeError("new(): invalid data type 'str'")
-            warnings.warn(_AS_TUPLE, UserWarning, stacklevel=4)
-            return tuple(index)
+    if isinstance(index, list | str) and len(index) < 32 and any(
+        v is None or v is Ellipsis or isinstance(v, slice | Sequence | np.ndarray)
+        or record.is_tensor(v)
+        for v in index
+    ):  # fmt: skip
+        if isinstance(index, str):
+            raise TypeError("new(): invalid data type 'str'")
+        warnings.warn(_AS_TUPLE, UserWarning, stacklevel=4)
+        return tuple(index)
     return (index,)
 
 

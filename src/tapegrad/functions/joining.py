@@ -135,6 +135,7 @@ def dstack(tensors: Any) -> Any:
 @public()
 def column_stack(tensors: Any) -> Any:
     """Join along the second dimension; vectors are columns."""
+
     def column(x: Any) -> Any:
         return x if x.ndim > 1 else x.reshape((x.numel(), 1))
 

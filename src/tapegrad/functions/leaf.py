@@ -53,3 +53,14 @@ def numpy(input: Any, *, force: bool = False) -> np.ndarray:
         )
     tape = tape_at(input._state)
     return tape.expose(slot_of(tape, input), layout_of(input))
+
+
+@public(method=True, function=False, name="__array__")
+def as_array(input: Any, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    """Return the value for ``np.asarray(tensor)``; the tensor must not require grad."""
+    array = numpy(input)
+    if copy or (dtype is not None and array.dtype != dtype):
+        if copy is False:
+            raise ValueError("a conversion of dtype needs a copy, and copy=False was asked for")
+        return np.array(array, dtype)
+    return array

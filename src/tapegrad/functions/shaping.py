@@ -304,9 +304,7 @@ _VIEW_ARGUMENTS = (
     "view() received an invalid combination of arguments - got {}, but expected one of:\n"
     " * (torch.dtype dtype)\n{} * (tuple of ints size)\n{}"
 )
-_INVALID_TYPES = (
-    "      didn't match because some of the arguments have invalid types: (!{}!)\n"
-)
+_INVALID_TYPES = "      didn't match because some of the arguments have invalid types: (!{}!)\n"
 
 
 def _reshape(input: Any, sizes: tuple[int, ...]) -> Any:
@@ -494,8 +492,7 @@ def matrix_transpose(input: Any) -> Any:
         return input
     if ndim < 2:
         raise RuntimeError(
-            "tensor.mT is only supported on matrices or batches of matrices. "
-            f"Got {ndim}-D tensor."
+            f"tensor.mT is only supported on matrices or batches of matrices. Got {ndim}-D tensor."
         )
     return transpose(input, -2, -1)
 

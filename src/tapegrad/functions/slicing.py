@@ -344,8 +344,7 @@ def split(input: Any, split_size: Any, dim: int = 0) -> tuple[Any, ...]:
         raise RuntimeError(f"split expects split_size be non-negative, but got split_size={step}")
     if step == 0 and shape[d]:
         raise RuntimeError(
-            "split_size can only be 0 if dimension size is 0, but got dimension size of "
-            f"{shape[d]}"
+            f"split_size can only be 0 if dimension size is 0, but got dimension size of {shape[d]}"
         )
     return _pieces(input, d, _lengths(shape[d], step), "split")
 
@@ -446,9 +445,7 @@ def unfold(input: Any, dimension: int, size: int, step: int) -> Any:
     if size < 0:
         raise RuntimeError(f"size is {size} but must be >= 0")
     if size > n:
-        raise RuntimeError(
-            f"maximum size for tensor at dimension {d} is {n} but size is {size}"
-        )
+        raise RuntimeError(f"maximum size for tensor at dimension {d} is {n} but size is {size}")
     if not layout.ndim:
         return alias(TABLE["unfold"], input, (size,), (layout.dtype.itemsize,))
     own = layout.strides[d]
@@ -495,4 +492,3 @@ def as_strided(input: Any, size: Any, stride: Any, storage_offset: int | None = 
 
 
 _offset = storage_offset  # `as_strided` has an argument of that name
-

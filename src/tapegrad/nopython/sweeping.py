@@ -377,7 +377,7 @@ def runs(state, r, row, k):  # type: ignore[no-untyped-def]
 
 @helper
 def reach(state, r, slot):  # type: ignore[no-untyped-def]
-    """Mark a root as reached; 1 if the sweep has to come to it.
+    """Mark a root as reached (with 2 if the sweep has to come to it); 1 if that is new.
 
     It need not come to a leaf that requires grad: nothing happens there, unless its adjoint is to be
     copied out. A loop's sweep then ends where the loop's statements begin, not at the tape's start.
@@ -385,11 +385,12 @@ def reach(state, r, slot):  # type: ignore[no-untyped-def]
     reached = p8(r[R_REACHED])
     if reached[slot]:
         return 0
-    reached[slot] = 1
     s = p64(state)
     row = p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * p32(s[nt.S_INSTRUCTION])[slot])
     if row[I_KIND] == LEAF and row[I_EXTRA] and p8(s[nt.S_FLAGS])[slot] & CAPTURE == 0:
+        reached[slot] = 1
         return 0
+    reached[slot] = 2
     return 1
 
 
@@ -434,7 +435,7 @@ def prepare_entry(state, request):  # type: ignore[no-untyped-def]
         if reached[own] == 0:
             k -= 1
             continue
-        if own == k:
+        if own == k and reached[k] == 2:
             waiting -= 1
         if needed[own] == 0 or flags[own] & ACTIVE == 0:
             k -= 1

@@ -258,9 +258,7 @@ def lower_index(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -
     x, index = layouts
     dims = attrs["dims"]
     out = contiguous(x.dtype, indexed_shape(x.shape, dims, index.shape)[0])
-    step = index_step(
-        x, arg(0, ()), dims, index, arg(1, ()), out_operand(2, out), direction=_READ
-    )
+    step = index_step(x, arg(0, ()), dims, index, arg(1, ()), out_operand(2, out), direction=_READ)
     return Lowered((out,), (step,))
 
 
@@ -337,9 +335,7 @@ def lower_gather(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) 
     return Lowered((out,), (step,))
 
 
-def lower_gather_backward(
-    entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]
-) -> Lowered:
+def lower_gather_backward(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
     """Operands (ct, index): zeros of ``attrs["shape"]`` to which ct is added at the index."""
     ct, index = layouts
     out = contiguous(ct.dtype, attrs["shape"])
@@ -426,7 +422,8 @@ for _name, _cases in {
     ),
     "take": _samples(((3, 2), (_I([[5, -1], [0, 0]]),)), ((3,), (_I(1),))),
     "masked_select": _samples(
-        ((2, 3), (_I([[True, False, True], [False, True, True]]),)), ((3,), (_I([[True, False, True]]),))
+        ((2, 3), (_I([[True, False, True], [False, True, True]]),)),
+        ((3,), (_I([[True, False, True]]),)),
     ),
 }.items():
     op(_name, arity=2, lower=lower_index, vjp=index_vjp, sample=_cases)

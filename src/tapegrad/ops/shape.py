@@ -169,7 +169,9 @@ def lower_pad(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> 
     for i in range(len(pad) // 2):
         before[-1 - i], after[-1 - i] = pad[2 * i], pad[2 * i + 1]
     fill = copy_step(x.dtype, out.shape, arg(1, (0,) * out.ndim), out_operand(2, out))
-    shape = [max(n + min(b, 0) + min(a, 0), 0) for n, b, a in zip(x.shape, before, after, strict=True)]
+    shape = [
+        max(n + min(b, 0) + min(a, 0), 0) for n, b, a in zip(x.shape, before, after, strict=True)
+    ]
     source = part(arg(0, x.strides), [max(-b, 0) for b in before], x.strides)
     target = part(out_operand(2, out), [max(b, 0) for b in before], out.strides)
     steps = [fill] if max(pad, default=0) > 0 else []

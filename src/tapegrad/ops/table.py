@@ -20,7 +20,7 @@ import numpy as np
 from .. import native as nt
 from ..dtypes import bool_, dtype, float32, float64, int64
 from ..kernels import native_kernel_address, ufunc_loop
-from ..layouts import Layout, broadcast_strides, contiguous
+from ..layouts import Layout, broadcast_shapes, broadcast_strides, contiguous
 from ..native import SELECT_CODE
 from ..programs import ARGS, Operand, Step, arg
 
@@ -128,7 +128,7 @@ def elementwise(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -
     assert entry.loop is not None
     kind = layouts[-1].dtype
     types = loop_dtypes(entry, kind)
-    shape = np.broadcast_shapes(*(x.shape for x in layouts))
+    shape = broadcast_shapes(*(x.shape for x in layouts))
     out = contiguous(types[-1], shape)
     own = entry.extras.get("kernels", {}).get(kind.name)
     kernel = ufunc_loop(entry.loop, types) if own is None else (native_kernel_address(own), 0)
