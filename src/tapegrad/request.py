@@ -57,6 +57,7 @@ class Request:
         self.targets = targets
         n = self._count = tape.count
         self.root = tape.root
+        self._separate: list[int] = []
         if targets:
             self._separate_views()
         high = max(roots)
@@ -156,6 +157,8 @@ class Request:
             if self.root is tape.root:
                 self.root = tape.root.copy()
             self.root[t.slot] = t.slot
+            tape.flags[t.slot] |= nt.ACTIVE  # as a root; `forget` takes it off again
+            self._separate.append(t.slot)
             n = tape.count
             for k in t.slot + 1 + np.flatnonzero(self.root[t.slot + 1 : n] == old):
                 made = tape.instruction_of(int(k))
@@ -247,11 +250,13 @@ class Request:
         """Take the marks of targets off the tape, where no sweep follows."""
         for t in self.targets:
             self.tape.flags[t.position] &= ~nt.CAPTURE & 0xFF
+        for slot in self._separate:
+            self.tape.flags[slot] &= ~nt.ACTIVE & 0xFF
 
     def release(self, *, free: bool) -> None:
         """Give adjoints back; with `free`, residuals of what was swept count as freed."""
-        self.forget()
         sweep.release(self.tape.pointer, self.pointer, int(free))
+        self.forget()
         self.tape.checked()
         fuse.heat()
 
