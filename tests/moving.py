@@ -1,8 +1,8 @@
 """How tests check an op that only moves elements: run it on positions, and compare what arrives.
 
-If ``f`` moves elements, ``f(positions)`` says which element of the operand each element of the result
-is (-1: none, a constant). Then the gradient of ``sum(w * f(x) ** 3)`` and its further derivatives are
-sums over those positions.
+If ``f`` moves elements, ``f(positions)`` says which element of the operand each element of the
+result is (-1: none, a constant). Then the gradient of ``sum(w * f(x) ** 3)`` and its further
+derivatives are sums over those positions.
 """
 
 from __future__ import annotations

@@ -196,10 +196,8 @@ def test_aliases_do_the_same() -> None:
     (lambda x, b: tg.lerp(x, x, leaf(1, 2, 3)), RuntimeError, "must match the size of tensor b"),
 ])  # fmt: skip
 def test_errors_are_torchs(call: Any, error: type[Exception], text: str) -> None:
-    before = tg.current_tape().count
     x, b = leaf(1.0, 2.0), tg_leaf(np.array([True, False]))
     with pytest.raises(error) as raised:
         call(x, b)
     assert text in str(raised.value)
     assert x.tolist() == [1, 2]
-    assert tg.current_tape().count <= before + 4

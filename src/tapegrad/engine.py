@@ -151,7 +151,7 @@ def backward(
         request.release(free=not retain)
     for storage, array in found:
         _add_to_grad(storage, array)
-    if tape.state[nt.S_OWNED_BYTES] > tape._collect_at:
+    if tape.state[nt.S_OWNED_BYTES] > tape.state[nt.S_COLLECT_AT]:
         tape.collect()
 
 
@@ -292,7 +292,7 @@ def grad(
             None if t.array is None else record.leaf_tensor(t.array, t.layout.dtype)
             for t in targets
         ]
-        if tape.state[nt.S_OWNED_BYTES] > tape._collect_at:
+        if tape.state[nt.S_OWNED_BYTES] > tape.state[nt.S_COLLECT_AT]:
             tape.collect()
     if not allow_unused:
         for i, g in enumerate(results):

@@ -386,6 +386,7 @@ S_VALUES = 26  # an arena (A_WIDTH words)
 S_ADJOINTS = 32  # an arena
 S_POOL = 38  # count, bytes, limit, then 32 x (address, size)
 S_FAILED = 112  # slot whose evaluation failed, or 0
+S_COLLECT_AT = 113  # bytes of large buffers after which recording asks for a collection
 S_WIDTH = 128
 
 # an arena of small buffers: bump allocation from blocks

@@ -71,9 +71,11 @@ class _Pass:
         own = self.layout(slot).shape
         if own == shape:
             return slot
-        extra = len(own) - len(shape)
+        extra = len(own) - len(shape)  # negative where the rule left a smaller cotangent
         dims = tuple(range(extra)) + tuple(
-            i + extra for i, n in enumerate(shape) if n == 1 and own[i + extra] != 1
+            i + extra
+            for i, n in enumerate(shape)
+            if i + extra >= 0 and n == 1 and own[i + extra] != 1
         )
         if dims:
             slot = self.op("sum", slot, dim=dims, keepdim=True)

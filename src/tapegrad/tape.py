@@ -42,7 +42,7 @@ __all__ = ["Tape", "current_tape", "tape_at"]
 PENDING_LIMIT = 1 << 26
 #: bytes of free large buffers that a tape keeps for reuse
 POOL_LIMIT = 1 << 28
-#: bytes of large buffers after which a reverse sweep is followed by a collection
+#: bytes of large buffers after which sweeps are followed by a collection, unless more are in use
 COLLECT_BYTES = 1 << 25
 
 
@@ -54,6 +54,14 @@ class Tape:
     capacity : int
         Statements to make room for at first.
     """
+
+    instruction: np.ndarray
+    arg_start: np.ndarray
+    arg: np.ndarray
+    address: np.ndarray
+    root: np.ndarray
+    base: np.ndarray
+    flags: np.ndarray
 
     def __init__(self, capacity: int = 4096) -> None:
         words = np.zeros(nt.S_WIDTH, np.int64)
@@ -79,6 +87,7 @@ class Tape:
         s[nt.S_OWNER] = threading.get_ident()
         s[nt.S_GRAD_MODE] = 1
         s[nt.S_PENDING_LIMIT] = PENDING_LIMIT
+        s[nt.S_COLLECT_AT] = COLLECT_BYTES
         s[nt.S_HANDLE_FREE] = -1
         s[nt.S_POOL + 2] = POOL_LIMIT
         s[nt.S_COUNT] = s[nt.S_DONE] = 1
@@ -196,8 +205,9 @@ class Tape:
         s = self.state
         if collect and s[nt.S_PENDING_BYTES] > s[nt.S_PENDING_LIMIT]:
             self.evaluate()
-            if s[nt.S_OWNED_BYTES] > self._collect_at:
+            if s[nt.S_OWNED_BYTES] > s[nt.S_COLLECT_AT]:
                 self.collect()
+            s[nt.S_PENDING_BYTES] = 0
         if s[nt.S_HANDLE_FREE] < 0:
             self._grow_handles(2 * int(s[nt.S_HANDLE_CAPACITY]))
         if (
@@ -214,8 +224,6 @@ class Tape:
             capacity *= 2
         if capacity > s[nt.S_CAPACITY] or s[nt.S_ARG_COUNT] + args > s[nt.S_ARG_CAPACITY]:
             self._allocate(capacity)
-
-    _collect_at = COLLECT_BYTES
 
     def append(self, made: Instruction, slots: Sequence[int], extra: Sequence[int] = ()) -> int:
         """Append a statement (and those of its further results); return its slot.
@@ -448,7 +456,8 @@ class Tape:
         if self.writes:
             self._renumber_writes(new)
         s = self.state
-        self._collect_at = max(COLLECT_BYTES, 2 * int(s[nt.S_OWNED_BYTES]))
+        s[nt.S_COLLECT_AT] = max(COLLECT_BYTES, 2 * s[nt.S_OWNED_BYTES])
+        s[nt.S_PENDING_BYTES] = 0 if s[nt.S_DONE] == s[nt.S_COUNT] else s[nt.S_PENDING_BYTES]
         capacity = int(s[nt.S_CAPACITY])
         if capacity > 1 << 16 and 16 * int(s[nt.S_COUNT]) < capacity:
             self._allocate(max(1 << 16, 4 * int(s[nt.S_COUNT])))

@@ -19,7 +19,7 @@ from . import display, engine, handle, messages, node, record
 from . import native as nt
 from .display.tape_text import format_tape
 from .dtypes import Size, dtype, from_numpy_dtype, get_default_dtype
-from .functions import contraction, conversion, creation, einsum, gathering, indexing, inplace, joining, leaf, moments, ordering, pointwise, product, random, ranges, reduction, registry, scanning, shaping, slicing
+from .functions import contraction, conversion, creation, einsum, gathering, indexing, inplace, joining, leaf, masking, matrices, moments, ordering, pointwise, product, random, ranges, reduction, registry, scanning, shaping, slicing
 from .ops import all_rows
 from .layouts import LAYOUTS
 from .ops.table import TABLE, Op

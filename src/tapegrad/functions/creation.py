@@ -206,8 +206,9 @@ def scalar_tensor(
 
 # --------------------------------------------------------------------------- filled
 def _filled(shape: tuple[int, ...], kind: dtypes.dtype, value: Any) -> np.ndarray:
-    array = allocate(shape, kind, zero=value == 0)
-    if value != 0:
+    plain_zero = value == 0 and math.copysign(1, value) > 0
+    array = allocate(shape, kind, zero=plain_zero)
+    if not plain_zero:
         with np.errstate(all="ignore"):
             array.fill(_converted(value, kind))
     return array

@@ -1,53 +1,32 @@
-"""Reading and writing at index tensors by name: gather, scatter, take, index_select, masks, nonzero.
+"""Reading and writing at index tensors by name: gather, scatter, take, index_select and their kin.
 
-Every function checks its index values when it records, as square brackets do (indexing.py), and hands
-the op a constant copy of them.
+Every function checks its index values when it records, as square brackets do, and hands the op a
+constant copy of them (positions.py).
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from .. import record
-from ..dtypes import bool_, int64
+from ..dtypes import int64
 from ..errors import UnsupportedError
 from ..ops.table import TABLE
 from ..record import layout_of
-from ..tape import current_tape
-from .indexing import normalise, positions, scalar_name
+from .arguments import check_named, constant_like, scalar_name, wrap_dim
+from .expanding import broadcast_shape, expand_to
+from .positions import normalise, positions
 from .registry import public
-from .shaping import wrap_dim
-from .slicing import broadcast_shape, expand_to, slice_dim
+from .slicing import slice_dim
 
 __all__ = ["gather", "scatter"]
 
 
-def _check(name: str, *tensors: tuple[str, Any]) -> None:
-    """Raise PyTorch's TypeError unless all arguments (name, value) are Tensors."""
-    for i, (argument, value) in enumerate(tensors):
-        if not record.is_tensor(value):
-            raise TypeError(
-                f"{name}(): argument '{argument}' (position {i + 1}) must be Tensor, "
-                f"not {type(value).__name__}"
-            )
-
-
-def _scalar(like: Any, value: Any) -> Any:
-    """A number as a constant of a tensor's dtype."""
-    tape, kind = current_tape(), layout_of(like).dtype
-    tape.make_room()
-    if kind is int64:
-        value = int(value)
-    slot = tape.constant(value, kind)
-    return record.new_tensor(tape, slot, tape.instruction_of(slot).out)
-
-
 # --------------------------------------------------------------------------- gather and scatter
 def _along(name: str, input: Any, dim: int, index: Any) -> tuple[int, np.ndarray]:
-    """The dimension of a gather or scatter, and its index values, not wrapped."""
+    """Return the dimension of a gather or scatter, and its index values, not wrapped."""
     if index.dtype is not int64:
         raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index")
     return wrap_dim(dim, layout_of(input).ndim), index._array()
@@ -89,7 +68,7 @@ def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False) -> An
     RuntimeError
         If shapes do not fit or an index is out of range.
     """
-    _check("gather", ("input", input))
+    check_named("gather", ("input", input))
     if not record.is_tensor(index):
         raise TypeError(
             f"gather(): argument 'index' (position 2) must be Tensor, not {type(index).__name__}"
@@ -104,8 +83,8 @@ def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False) -> An
         for i, (n, m) in enumerate(zip(own, shape, strict=True)):
             if i != d and n > m:
                 raise RuntimeError(
-                    f"Size does not match at dimension {i} expected index {list(values.shape)} to be "
-                    f"no larger than self {list(input.shape)} apart from dimension {d}"
+                    f"Size does not match at dimension {i} expected index {list(values.shape)} to "
+                    f"be no larger than self {list(input.shape)} apart from dimension {d}"
                 )
     elif len(shape) != len(own):  # nothing to read: any shape does
         return record.apply(TABLE["index"], (input.reshape(-1), positions(values)), dims=(0,))
@@ -130,15 +109,15 @@ def _scatter(name: str, row: str, input: Any, dim: int, index: Any, source: Any)
         for i, (n, m, k) in enumerate(zip(own, shape, given, strict=True))
     ):
         text = (
-            f"Expected index {list(values.shape)} to be no larger than self {list(input.shape)} apart "
-            f"from dimension {d}"
+            f"Expected index {list(values.shape)} to be no larger than self {list(input.shape)} "
+            f"apart from dimension {d}"
         )
         if not scalar:
             text += f" and to be no larger size than src {list(source.shape)}"
         raise RuntimeError(text)
     where = _in_range(values, shape[d], d)
     if scalar:
-        source = _scalar(input, source)
+        source = constant_like(input, source)
     else:
         for i, n in enumerate(values.shape):
             if i < len(source.shape) and source.shape[i] != n:
@@ -163,20 +142,24 @@ def scatter(input: Any, dim: int, index: Any, src: Any = None, *, value: Any = N
     reduce : str, optional
         ``"add"``, as `scatter_add`.
     """
-    _check("scatter", ("input", input))
+    check_named("scatter", ("input", input))
     if not record.is_tensor(index):
         raise TypeError(
             f"scatter(): argument 'index' (position 2) must be Tensor, not {type(index).__name__}"
         )
     given = value if src is None else src
     if reduce == "add":
-        source = given if record.is_tensor(given) else expand_to(_scalar(input, given), index.shape)
+        source = (
+            given
+            if record.is_tensor(given)
+            else expand_to(constant_like(input, given), index.shape)
+        )
         return _scatter("scatter", "scatter_add", input, dim, index, source)
     if reduce is not None:
         if reduce == "multiply":
             raise UnsupportedError(
-                "scatter(reduce='multiply') is not there; gather the elements, multiply, and scatter "
-                "the products"
+                "scatter(reduce='multiply') is not there; gather the elements, multiply, and "
+                "scatter the products"
             )
         raise RuntimeError("reduce argument must be either add or multiply.")
     row = "scatter" if record.is_tensor(given) else "scatter_value"
@@ -195,7 +178,7 @@ def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Any:
         int64; what occurs twice adds up.
     src : Tensor
     """
-    _check("scatter_add", ("input", input))
+    check_named("scatter_add", ("input", input))
     for number, (argument, v) in enumerate((("index", index), ("src", src))):
         if not record.is_tensor(v):
             raise TypeError(
@@ -208,7 +191,7 @@ def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Any:
 @public(method=True)
 def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Any:
     """Gather along a dimension, broadcasting the others; without `dim`, from the raveled tensor."""
-    _check("take_along_dim", ("input", input), ("indices", indices))
+    check_named("take_along_dim", ("input", input), ("indices", indices))
     if indices.dtype is not int64:
         raise RuntimeError(
             "torch.take_along_dim(): dtype of indices should be Long but got "
@@ -248,7 +231,7 @@ def _vector(name: str, index: Any) -> np.ndarray:
 @public(method=True)
 def index_select(input: Any, dim: int, index: Any) -> Any:
     """Return the slices of a dimension at the indices of a vector."""
-    _check("index_select", ("input", input))
+    check_named("index_select", ("input", input))
     if not record.is_tensor(index):
         raise TypeError(
             "index_select(): argument 'index' (position 2) must be Tensor, "
@@ -284,13 +267,13 @@ def _index_slices(
         )
     if layout_of(index).ndim > 1:
         raise IndexError(
-            f"{name}_(): Index is supposed to be a vector, but got dim: {layout_of(index).ndim} with "
-            f"type: {scalar_name(index)} and size: {list(index.shape)}"
+            f"{name}_(): Index is supposed to be a vector, but got dim: {layout_of(index).ndim} "
+            f"with type: {scalar_name(index)} and size: {list(index.shape)}"
         )
     if source.dtype is not input.dtype:
         raise RuntimeError(
-            f"{name}_(): self ({scalar_name(input)}) and source ({scalar_name(source)}) must have the "
-            "same scalar type"
+            f"{name}_(): self ({scalar_name(input)}) and source ({scalar_name(source)}) must have "
+            "the same scalar type"
         )
     shape = _dims(tuple(input.shape))
     d = wrap_dim(dim, len(shape))
@@ -299,8 +282,8 @@ def _index_slices(
         own = _dims(tuple(source.shape))
         if d >= len(own) or own[d] != values.size:
             raise RuntimeError(
-                f"{name}_(): Number of indices ({values.size}) should be equal to source.size(dim): "
-                f"({own[d] if d < len(own) else 1}), for dim: {d}"
+                f"{name}_(): Number of indices ({values.size}) should be equal to "
+                f"source.size(dim): ({own[d] if d < len(own) else 1}), for dim: {d}"
             )
         if own[:d] + own[d + 1 :] != shape[:d] + shape[d + 1 :]:
             raise RuntimeError(
@@ -330,7 +313,7 @@ def _slice_positions(name: str, values: np.ndarray, n: int) -> Any:
 @public(method=True)
 def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: Any = 1) -> Any:
     """Return a copy to whose slices at `index` those of `source`, times alpha, are added."""
-    _check("index_add", ("input", input))
+    check_named("index_add", ("input", input))
     if alpha != 1:
         source = source * alpha
     return _index_slices("index_add", "index_add", input, dim, index, source, accumulate=True)
@@ -339,16 +322,16 @@ def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: Any = 1) 
 @public(method=True)
 def index_copy(input: Any, dim: int, index: Any, source: Any) -> Any:
     """Return a copy whose slices at `index` are those of `source`."""
-    _check("index_copy", ("input", input))
+    check_named("index_copy", ("input", input))
     return _index_slices("index_copy", "index_copy", input, dim, index, source, accumulate=False)
 
 
 @public(method=True)
 def index_fill(input: Any, dim: int, index: Any, value: Any) -> Any:
     """Return a copy whose slices at `index` are filled with a number or a 0-d tensor."""
-    _check("index_fill", ("input", input))
+    check_named("index_fill", ("input", input))
     if not record.is_tensor(value):
-        value = _scalar(input, value)
+        value = constant_like(input, value)
     elif layout_of(value).ndim:
         raise RuntimeError(
             "index_fill_ only supports a 0-dimensional value tensor, but got tensor with "
@@ -358,11 +341,10 @@ def index_fill(input: Any, dim: int, index: Any, value: Any) -> Any:
     return _index_slices("index_fill", "index_fill", input, dim, index, value, accumulate=False)
 
 
-# --------------------------------------------------------------------------- elements, masks
 @public(method=True)
 def take(input: Any, index: Any) -> Any:
     """Return the elements at positions in the raveled tensor."""
-    _check("take", ("input", input), ("index", index))
+    check_named("take", ("input", input), ("index", index))
     if index.dtype is not int64:
         raise RuntimeError(
             f"take(): Expected a long tensor for index, but got {scalar_name(index)}"
@@ -378,91 +360,3 @@ def take(input: Any, index: Any) -> Any:
     where = positions(np.where(values < 0, values + n, values))
     x = input if input.shape else input.reshape(1)
     return record.apply(TABLE["take"], (x, where), dims=tuple(range(layout_of(x).ndim)))
-
-
-@public(method=True)
-def masked_select(input: Any, mask: Any) -> Any:
-    """Return the elements where a bool mask (broadcast with the tensor) is set, as a vector."""
-    _check("masked_select", ("input", input), ("mask", mask))
-    if mask.dtype is not bool_:
-        raise RuntimeError("masked_select: expected BoolTensor for mask")
-    shape = broadcast_shape([mask.shape, input.shape])
-    where = np.flatnonzero(np.broadcast_to(mask._array(), shape))
-    x = input if input.shape == shape else expand_to(input, shape)
-    if not shape:
-        x = x.reshape(1)
-    if math.prod(shape) == 0:
-        x = x.reshape(-1)
-    return record.apply(TABLE["masked_select"], (x, positions(where)), dims=tuple(range(x.ndim)))
-
-
-@public(method=True)
-def masked_fill(input: Any, mask: Any, value: Any) -> Any:
-    """Return a copy with `value`, a number or a 0-d tensor, where a bool mask is set."""
-    _check("masked_fill", ("input", input), ("mask", mask))
-    if mask.dtype is not bool_:
-        raise RuntimeError(
-            "masked_fill_ only supports boolean masks, but got mask with dtype "
-            f"{_C_NAMES[layout_of(mask).dtype.code]}"
-        )
-    row = "masked_fill_tensor" if record.is_tensor(value) else "masked_fill"
-    if record.is_tensor(value):
-        if layout_of(value).ndim:
-            raise RuntimeError(
-                "masked_fill_ only supports a 0-dimensional value tensor, but got tensor with "
-                f"{layout_of(value).ndim} dimension(s)."
-            )
-        value = record.cast(value, input.dtype)
-    elif record.is_number(value):
-        value = _scalar(input, value)
-    else:
-        raise TypeError(
-            "masked_fill() received an invalid combination of arguments - got (Tensor, "
-            f"{type(value).__name__}), but expected one of:\n * (Tensor mask, Tensor value)\n"
-            "      didn't match because some of the arguments have invalid types: (Tensor, "
-            f"!{type(value).__name__}!)\n * (Tensor mask, Number value)\n      didn't match because "
-            f"some of the arguments have invalid types: (Tensor, !{type(value).__name__}!)\n"
-        )
-    broadcast_shape([mask.shape, input.shape])
-    return record.apply(TABLE[row], (input, mask, value))
-
-
-_C_NAMES = ("double", "float", "long int", "bool")
-
-
-@public(method=True)
-def nonzero(input: Any, *, as_tuple: bool = False) -> Any:
-    """Return the indices of elements that are not zero: a matrix with a row an element, or a tuple.
-
-    The value is read when this is called.
-    """
-    _check("nonzero", ("input", input))
-    array = input._array()
-    if as_tuple:
-        return tuple(record.leaf_tensor(a.astype(np.int64), int64)
-                     for a in np.nonzero(np.atleast_1d(array)))  # fmt: skip
-    return record.leaf_tensor(np.argwhere(array).astype(np.int64), int64)
-
-
-@public(method=True)
-def argwhere(input: Any) -> Any:
-    """Return the indices of elements that are not zero, a row an element."""
-    return nonzero(input)
-
-
-@public()
-def one_hot(tensor: Any, num_classes: int = -1) -> Any:
-    """Return int64 vectors with a 1 at each class index, along a new last dimension."""
-    _check("one_hot", ("tensor", tensor))
-    if tensor.dtype is not int64:
-        raise RuntimeError("one_hot is only applicable to index tensor of type LongTensor.")
-    values = tensor._array()
-    if values.size == 0 and num_classes <= 0:
-        raise RuntimeError("Can not infer total number of classes from empty tensor.")
-    if values.size and values.min() < 0:
-        raise RuntimeError("Class values must be non-negative.")
-    if num_classes == -1:
-        num_classes = int(values.max()) + 1
-    elif values.size and values.max() >= num_classes:
-        raise RuntimeError("Class values must be smaller than num_classes.")
-    return record.leaf_tensor((values[..., None] == np.arange(num_classes)).astype(np.int64), int64)

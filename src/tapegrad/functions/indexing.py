@@ -1,148 +1,42 @@
 """Square brackets.
 
-`resolve_index` reads an index as PyTorch does: integers, slices, None and Ellipsis make a view of the
-tensor; what is left (integer and bool arrays) becomes an `Advanced` index into that view. So
-``x[index]`` is a view, or a view and one ``index`` statement; and ``x[index] = v`` is a write into the
-view, or an ``index_put`` on it (`put_at`).
-
-Index arrays are read when the statement is recorded: checked, wrapped, broadcast, and raveled into one
-constant tensor of positions that nobody else can change, so that no kernel meets an index out of range
-(ops/index.py).
+`resolve_index` reads an index as PyTorch does: integers, slices, None and Ellipsis make a view of
+the tensor; what is left (integer and bool arrays) becomes an `Advanced` index into that view. So
+``x[index]`` is a view, or a view and one ``index`` statement; and ``x[index] = v`` is a write into
+the view, or an ``index_put`` on it (`put_at`).
 
 Start reading at `resolve_index`.
 """
 
 from __future__ import annotations
 
-import math
-import operator
 import warnings
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from .. import record
-from ..dtypes import bool_, int64
 from ..layouts import LAYOUTS, Layout
-from ..ops.index import indexed_shape
 from ..ops.table import TABLE
 from ..record import layout_of
-from ..tape import current_tape
+from .arguments import constant_like, scalar_name
+from .positions import NOT_AN_INDEX, Advanced, advanced_index, index_array
 from .registry import public
 from .shaping import alias
 from .slicing import remember_select, select_dim
 
-__all__ = [
-    "Advanced", "index_at", "normalise", "positions", "put_at", "resolve_index", "scalar_name",
-]  # fmt: skip
-
-
-class Advanced(NamedTuple):
-    """An advanced index into a tensor.
-
-    Attributes
-    ----------
-    dims : tuple of int
-        The indexed dimensions, ascending.
-    index : Tensor
-        int64 positions in these dimensions, as if they were one; a constant of the tape's own.
-    shape : tuple of int
-        Shape of the indexed elements.
-    """
-
-    dims: tuple[int, ...]
-    index: Any
-    shape: tuple[int, ...]
+__all__ = ["index_at", "put_at", "resolve_index"]
 
 
 @public(method=True, function=False, name="_apply")
 def apply_by_name(input: Any, name: str, *others: Any, **attrs: Any) -> Any:
     """Record a row of the op table; numbers become constants of the tensor's dtype (for VJPs)."""
-    tape = current_tape()
-    kind = layout_of(input).dtype
-    tensors = [input]
-    for other in others:
-        if not record.is_tensor(other):
-            tape.make_room()
-            slot = tape.constant(other, kind)
-            other = record.new_tensor(tape, slot, tape.instruction_of(slot).out)
-        tensors.append(other)
+    tensors = [x if record.is_tensor(x) else constant_like(input, x) for x in (input, *others)]
     return record.apply(TABLE[name], tensors, **attrs)
 
 
-_SCALAR_NAMES = ("Double", "Float", "Long", "Bool")
-
-
-def scalar_name(tensor: Any) -> str:
-    """PyTorch's name of a tensor's element type in error texts."""
-    return _SCALAR_NAMES[layout_of(tensor).dtype.code]
-
-
-# --------------------------------------------------------------------------- positions
-def positions(array: np.ndarray) -> Any:
-    """A passive tensor over checked positions; nobody else may hold the array."""
-    return record.leaf_tensor(np.ascontiguousarray(array, np.int64).reshape(array.shape), int64)
-
-
-def normalise(arrays: Sequence[np.ndarray], lengths: Sequence[int], rest: int = 1) -> np.ndarray:
-    """Broadcast indices of several dimensions, check and wrap them, and ravel them into positions.
-
-    Parameters
-    ----------
-    arrays : sequence of ndarray
-        Integer indices, one a dimension.
-    lengths : sequence of int
-        Of these dimensions.
-    rest : int
-        Number of elements at each position: where that is 0, nothing is read and nothing checked.
-
-    Raises
-    ------
-    IndexError
-        With PyTorch's text, for shapes that do not broadcast and for an index out of range.
-    """
-    if len(arrays) == 1 and rest and arrays[0].size:
-        (a,), (n,) = arrays, lengths
-        if int(a.view(np.uint64).max()) < n:  # the usual case; negative ones are large here
-            return a
-    try:
-        shape = np.broadcast_shapes(*(a.shape for a in arrays))
-    except ValueError:
-        shapes = ", ".join(str(list(a.shape)) for a in arrays)
-        raise IndexError(
-            "shape mismatch: indexing tensors could not be broadcast together with shapes " + shapes
-        ) from None
-    if math.prod(shape) == 0:
-        return np.zeros(shape, np.int64)
-    if 0 in lengths:
-        raise IndexError("index is out of bounds for dimension with size 0")
-    if rest == 0:
-        return np.zeros(shape, np.int64)
-    if math.prod(lengths) >= 1 << 62:
-        raise RuntimeError("the indexed dimensions have too many elements to index them together")
-    wrong = [
-        np.broadcast_to((a < -n) | (a >= n), shape) for a, n in zip(arrays, lengths, strict=True)
-    ]
-    if any(w.any() for w in wrong):
-        first = min(int(np.argmax(w)) for w in wrong if w.any())
-        number = next(i for i, w in enumerate(wrong) if w.reshape(-1)[first])
-        value = np.broadcast_to(arrays[number], shape).reshape(-1)[first]
-        raise IndexError(
-            f"index {value} is out of bounds for dimension {number} with size {lengths[number]}"
-        )
-    result = np.zeros(shape, np.int64)
-    for a, n in zip(arrays, lengths, strict=True):
-        result = result * n + np.where(a < 0, a + n, a)
-    return result
-
-
 # --------------------------------------------------------------------------- items of an index
-_NOT_AN_INDEX = (
-    "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid "
-    "indices (got {})"
-)
-_NOT_INTEGERS = "tensors used as indices must be long, int, byte or bool tensors"
 _AS_TUPLE = (
     "Using a non-tuple sequence for multidimensional indexing is deprecated and will be changed in "
     "pytorch 2.9; use x[tuple(seq)] instead of x[seq]. In pytorch 2.9 this will be interpreted as "
@@ -150,42 +44,8 @@ _AS_TUPLE = (
 )
 
 
-def _array(item: Any) -> np.ndarray:
-    """An index array of int64 or bool.
-
-    Raises
-    ------
-    IndexError, TypeError, ValueError
-        If it is something else.
-    """
-    if record.is_tensor(item):
-        if item.dtype not in (int64, bool_):
-            raise IndexError(_NOT_INTEGERS)
-        return item._array()  # type: ignore[no-any-return]
-    if isinstance(item, str | bytes):
-        raise TypeError(f"new(): invalid data type '{type(item).__name__}'")
-    if isinstance(item, np.ndarray):
-        array = item
-    elif isinstance(item, Sequence):
-        plain = [operator.index(v) if record.is_tensor(v) else v for v in item]
-        array = np.array(plain) if plain else np.zeros(0, np.int64)
-        if array.size == 0:
-            array = array.astype(np.int64)
-    else:
-        raise IndexError(_NOT_AN_INDEX.format(type(item).__name__))
-    if array.dtype == np.bool_:
-        return array
-    if array.dtype.kind == "O" and all(isinstance(v, int) for v in array.flat):
-        raise ValueError("Overflow when unpacking long long")
-    if array.dtype.kind not in "iu" or array.dtype == np.uint8:
-        raise IndexError(_NOT_INTEGERS)
-    if array.dtype == np.uint64 and array.size and int(array.max()) >= 1 << 63:
-        raise ValueError("Overflow when unpacking long long")
-    return array.astype(np.int64)
-
-
 def _items(index: Any) -> tuple[Any, ...]:
-    """The items of an index; a list of lists, slices, None or tensors counts as a tuple."""
+    """Return the items of an index; a list of lists, slices, None or tensors is a tuple."""
     if isinstance(index, tuple):
         return index
     if isinstance(index, list | str) and len(index) < 32 and any(
@@ -217,8 +77,8 @@ def _read(items: tuple[Any, ...]) -> tuple[list[Any], int]:
             count += 1
         else:
             if isinstance(item, float | complex | set | dict):
-                raise IndexError(_NOT_AN_INDEX.format(type(item).__name__))
-            item = _array(item)
+                raise IndexError(NOT_AN_INDEX.format(type(item).__name__))
+            item = index_array(item)
             count += item.ndim if item.dtype == np.bool_ else 1
             if item.ndim == 0:
                 item = item.item()
@@ -314,28 +174,6 @@ def _walk(layout: Layout, items: list[Any], count: int) -> _Walk:
     return walk
 
 
-def _advanced(shape: Sequence[int], arrays: list[tuple[int, np.ndarray]]) -> Advanced:
-    """The index that arrays at dimensions of a shape make: masks become integers."""
-    dims: list[int] = []
-    indices: list[np.ndarray] = []
-    for d, array in arrays:
-        if array.dtype != np.bool_:
-            dims.append(d)
-            indices.append(array)
-            continue
-        for i, n in enumerate(array.shape):
-            if n != shape[d + i]:
-                raise IndexError(
-                    f"The shape of the mask {list(array.shape)} at index {i} does not match the "
-                    f"shape of the indexed tensor {list(shape)} at index {d + i}"
-                )
-        dims += range(d, d + array.ndim)
-        indices += np.nonzero(array)
-    rest = math.prod(n for i, n in enumerate(shape) if i not in dims)
-    flat = normalise(indices, [shape[d] for d in dims], rest)
-    return Advanced(tuple(dims), positions(flat), indexed_shape(shape, dims, flat.shape)[0])
-
-
 def resolve_index(tensor: Any, index: Any) -> tuple[Any, Advanced | None]:
     """Split an index into a view and what remains to be gathered from it.
 
@@ -371,7 +209,7 @@ def resolve_index(tensor: Any, index: Any) -> tuple[Any, Advanced | None]:
     walk = _walk(layout, items, count)
     shape, strides = tuple(walk.shape), tuple(walk.strides)
     if walk.arrays:
-        advanced = _advanced(shape, walk.arrays)
+        advanced = advanced_index(shape, walk.arrays)
         if not walk.name and shape == layout.shape:
             return tensor, advanced
         return alias(TABLE[walk.name or "unsqueeze"], tensor, shape, strides, walk.offset), advanced
@@ -549,7 +387,7 @@ def index_put(input: Any, indices: Any, values: Any, accumulate: bool = False) -
             "Index put requires the source and destination dtypes match, got "
             f"{scalar_name(input)} for the destination and {scalar_name(values)} for the source."
         )
-    arrays = [_array(one) for one in indices]
+    arrays = [index_array(one) for one in indices]
     count = sum(a.ndim if a.dtype == np.bool_ else 1 for a in arrays)
     shape = layout_of(input).shape
     if count > len(shape):
@@ -558,4 +396,4 @@ def index_put(input: Any, indices: Any, values: Any, accumulate: bool = False) -
     for a in arrays:
         placed.append((d, a))
         d += a.ndim if a.dtype == np.bool_ else 1
-    return put_at(input, values, _advanced(shape, placed), accumulate=accumulate)
+    return put_at(input, values, advanced_index(shape, placed), accumulate=accumulate)

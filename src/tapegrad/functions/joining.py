@@ -1,13 +1,11 @@
-"""Functions that join, repeat, reorder or pad tensors, and make matrices of vectors.
+"""Functions that join, repeat, reorder or pad tensors.
 
-cat and its relatives, repeat and tile, flip, roll, pad, triangles, diagonals, meshgrid. The ops are in
-ops/shape.py; here are arguments and PyTorch's errors.
+cat and its relatives, repeat and tile, flip, roll, pad. The ops are in ops/shape.py; here are
+arguments and PyTorch's errors.
 """
 
 from __future__ import annotations
 
-import operator
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,18 +17,17 @@ from ..errors import UnsupportedError
 from ..ops.shape import padded_shape
 from ..ops.table import TABLE
 from ..record import layout_of
-from ..tape import current_tape
-from .indexing import positions
+from .arguments import as_int, as_ints, constant_like, distinct, scalar_name, varargs, wrap_dim
+from .expanding import atleast_1d, atleast_2d, atleast_3d, expand_to
+from .positions import positions
 from .registry import public
-from .shaping import as_int, as_ints, distinct, varargs, wrap_dim
-from .slicing import atleast_1d, atleast_2d, atleast_3d, expand_to
 
-__all__ = ["cat", "pad", "stack"]
+__all__ = ["cat", "pad", "stack", "tensor_list"]
 
 
 # --------------------------------------------------------------------------- joining
-def _list(name: str, tensors: Any) -> list[Any]:
-    """The operands of a joining function, checked to be Tensors."""
+def tensor_list(name: str, tensors: Any) -> list[Any]:
+    """Return the operands of a joining function, checked to be Tensors."""
     if not isinstance(tensors, tuple | list):
         raise TypeError(
             f"{name}(): argument 'tensors' (position 1) must be tuple of Tensors, "
@@ -64,7 +61,7 @@ def cat(tensors: Any, dim: int = 0, *, axis: int | None = None) -> Any:
     ValueError, RuntimeError
         If there are none, or shapes do not fit.
     """
-    given = _list("cat", tensors)
+    given = tensor_list("cat", tensors)
     if not given:
         raise ValueError("torch.cat(): expected a non-empty list of Tensors")
     for i, x in enumerate(given):
@@ -82,8 +79,8 @@ def cat(tensors: Any, dim: int = 0, *, axis: int | None = None) -> Any:
         for j, (n, m) in enumerate(zip(first, x.shape, strict=True)):
             if j != d and n != m:
                 raise RuntimeError(
-                    f"Sizes of tensors must match except in dimension {d}. Expected size {n} but got "
-                    f"size {m} for tensor number {i} in the list."
+                    f"Sizes of tensors must match except in dimension {d}. Expected size {n} but "
+                    f"got size {m} for tensor number {i} in the list."
                 )
     return record.apply(TABLE["cat"], [x for _, x in kept], dim=d)
 
@@ -91,7 +88,7 @@ def cat(tensors: Any, dim: int = 0, *, axis: int | None = None) -> Any:
 @public()
 def stack(tensors: Any, dim: int = 0) -> Any:
     """Join tensors of one shape along a new dimension."""
-    given = _list("stack", tensors)
+    given = tensor_list("stack", tensors)
     if not given:
         raise RuntimeError("stack expects a non-empty TensorList")
     given = _promoted(given)
@@ -107,7 +104,7 @@ def stack(tensors: Any, dim: int = 0) -> Any:
 
 
 def _raised(name: str, tensors: Any, raise_dims: Any) -> list[Any]:
-    given = _list(name, tensors)
+    given = tensor_list(name, tensors)
     if not given:
         raise RuntimeError(f"{name} expects a non-empty TensorList")
     return [raise_dims(x) for x in given]
@@ -224,15 +221,12 @@ def repeat_interleave(input: Any, repeats: Any = None, dim: int | None = None, *
 def _check_repeats(repeats: Any, counts: np.ndarray) -> None:
     if repeats.dtype is not int64:
         raise NotImplementedError(
-            f"\"repeat_interleave_cpu\" not implemented for '{_SCALAR[layout_of(repeats).dtype.code]}'"
+            f"\"repeat_interleave_cpu\" not implemented for '{scalar_name(repeats)}'"
         )
     if counts.ndim > 1:
         raise RuntimeError("repeat_interleave only accept 1D vector as repeat")
     if counts.size and counts.min() < 0:
         raise RuntimeError("repeats can not be negative")
-
-
-_SCALAR = ("Double", "Float", "Long", "Bool")
 
 
 # --------------------------------------------------------------------------- reordering
@@ -332,12 +326,7 @@ def pad(input: Any, pad: Any, mode: str = "constant", value: float | None = None
         if shape[-1 - i] + min(sides[2 * i], 0) + min(sides[2 * i + 1], 0) < 0:
             raise RuntimeError("narrow(): length must be non-negative.")
     assert min(padded_shape(shape, sides), default=0) >= 0
-    kind = layout_of(input).dtype
-    tape = current_tape()
-    tape.make_room()
-    number = 0 if value is None else value
-    slot = tape.constant(int(number) if kind is int64 else number, kind)
-    fill = record.new_tensor(tape, slot, tape.instruction_of(slot).out)
+    fill = constant_like(input, 0 if value is None else value)
     return record.apply(TABLE["constant_pad_nd"], (input, fill), pad=sides)
 
 
@@ -348,117 +337,3 @@ def constant_pad_nd(input: Any, pad: Any, value: float = 0) -> Any:
 
 
 _pad = pad  # there are arguments of that name
-
-
-# --------------------------------------------------------------------------- matrices
-def _triangle(name: str, input: Any, diagonal: int) -> Any:
-    record.check_tensors(name, (input,))
-    if layout_of(input).ndim < 2:
-        raise RuntimeError(f"{name}: input tensor must have at least 2 dimensions")
-    return record.apply(TABLE[name], (input,), diagonal=operator.index(diagonal))
-
-
-@public(method=True)
-def tril(input: Any, diagonal: int = 0) -> Any:
-    """Return the lower triangles of matrices, zeros above the given diagonal."""
-    return _triangle("tril", input, diagonal)
-
-
-@public(method=True)
-def triu(input: Any, diagonal: int = 0) -> Any:
-    """Return the upper triangles of matrices, zeros below the given diagonal."""
-    return _triangle("triu", input, diagonal)
-
-
-@public()
-def tril_indices(row: int, col: int, offset: int = 0) -> Any:
-    """Return row and column indices of a lower triangle."""
-    return record.leaf_tensor(np.array(np.tril_indices(row, offset, col), np.int64), int64)
-
-
-@public()
-def triu_indices(row: int, col: int, offset: int = 0) -> Any:
-    """Return row and column indices of an upper triangle."""
-    return record.leaf_tensor(np.array(np.triu_indices(row, offset, col), np.int64), int64)
-
-
-@public(method=True)
-def diag(input: Any, diagonal: int = 0) -> Any:
-    """Return a diagonal of a matrix, or a matrix with a vector on a diagonal."""
-    record.check_tensors("diag", (input,))
-    ndim = layout_of(input).ndim
-    if ndim == 1:
-        return diag_embed(input, diagonal)
-    if ndim != 2:
-        raise RuntimeError(f"diag(): Supports 1D or 2D tensors. Got {ndim}D")
-    return record.apply(TABLE["diag"], (input,), offset=diagonal, dim1=0, dim2=1)
-
-
-@public(method=True)
-def diag_embed(input: Any, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Any:
-    """Return matrices (in dimensions `dim1`, `dim2`) with the last dimension on a diagonal."""
-    record.check_tensors("diag_embed", (input,))
-    shape = list(layout_of(input).shape)
-    a, b = wrap_dim(dim1, len(shape) + 1), wrap_dim(dim2, len(shape) + 1)
-    if a == b:
-        raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
-    n = shape.pop() + abs(offset)
-    for d in sorted((a, b)):
-        shape.insert(d, n)
-    # the offset's side depends on which of the two dimensions comes first
-    return record.apply(
-        TABLE["diag_embed"], (input,), shape=tuple(shape), offset=offset, dim1=a, dim2=b
-    )
-
-
-@public()
-def diagflat(input: Any, offset: int = 0) -> Any:
-    """Return a matrix with the raveled tensor on a diagonal."""
-    record.check_tensors("diagflat", (input,))
-    return diag_embed(input.reshape(-1), offset)
-
-
-@public()
-def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Any, ...]:
-    """Return the coordinates of a grid as expanded views.
-
-    Parameters
-    ----------
-    *tensors : Tensor
-        Vectors (or scalars).
-    indexing : str
-        ``"ij"`` (the default, with a warning) or ``"xy"``.
-    """
-    given = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], tuple | list) else tensors
-    given = _list("meshgrid", tuple(given))
-    if not given:
-        raise RuntimeError("meshgrid expects a non-empty TensorList")
-    for x in given:
-        if x.ndim > 1:
-            raise RuntimeError(
-                f"torch.meshgrid: Expected 0D or 1D tensor in the tensor list but got: {x}"
-            )
-        if x.dtype is not given[0].dtype:
-            raise RuntimeError("meshgrid expects all tensors to have the same dtype")
-    if indexing is None:
-        warnings.warn(
-            "torch.meshgrid: in an upcoming release, it will be required to pass the indexing "
-            "argument.",
-            UserWarning,
-            stacklevel=2,
-        )
-    elif indexing not in ("ij", "xy"):
-        raise RuntimeError(
-            'torch.meshgrid: indexing must be one of "xy" or "ij", but received: ' + indexing
-        )
-    swapped = indexing == "xy" and len(given) > 1
-    if swapped:
-        given[:2] = given[1::-1]
-    shape = [x.numel() for x in given]
-    grids = [
-        expand_to(x.view([-1 if j == i else 1 for j in range(len(given))]), shape)
-        for i, x in enumerate(given)
-    ]
-    if swapped:
-        grids[:2] = grids[1::-1]
-    return tuple(grids)

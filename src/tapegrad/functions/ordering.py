@@ -12,7 +12,7 @@ from ..record import layout_of
 from . import return_types
 from .reduction import UNSET, check_bool, dims_of, no_overload, numpy_names, one_dim, title
 from .registry import public
-from .shaping import as_int, wrap_dim
+from .arguments import as_int, wrap_dim
 
 __all__ = ["amax", "amin", "argmax", "argmin", "argsort", "max", "median", "min", "sort", "topk"]
 

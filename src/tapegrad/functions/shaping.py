@@ -5,20 +5,19 @@ offset of the result, and records one statement that aliases its operand's memor
 the same way. Only `reshape` (and what is made of it) and `contiguous` copy, where no strides fit.
 
 Start reading at `alias`, through which every view is recorded, then at `fitting_strides`, the rule
-that decides whether a reshape is a view. Parts of a tensor (`narrow`, `split` ...) are in slicing.py.
+that decides whether a reshape is a view. Parts of a tensor (`narrow`, `split` ...) are in
+slicing.py.
 """
 
 from __future__ import annotations
 
+import ctypes
 import math
-import operator
 import struct
 import threading
 import warnings
 from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 from .. import handle, record
 from .. import native as nt
@@ -30,9 +29,10 @@ from ..layouts import contiguous as dense_layout
 from ..ops.table import TABLE, Op
 from ..record import layout_of
 from ..tape import current_tape
+from .arguments import as_int, as_ints, distinct, varargs, wrap_dim
 from .registry import public
 
-__all__ = ["alias", "as_ints", "wrap_dim"]
+__all__ = ["alias", "as_int", "contiguous", "distinct", "view", "wrap_dim"]
 
 _KNOWN: dict[Any, Instruction] = {}
 
@@ -41,8 +41,8 @@ class _Scratch(threading.local):
     """Three words a thread, in which a view's operands are handed to native code."""
 
     def __init__(self) -> None:
-        self.words = np.zeros(4, np.int32)
-        self.address = self.words.ctypes.data
+        self.buffer = (ctypes.c_char * 16)()
+        self.address = ctypes.addressof(self.buffer)
 
 
 _scratch = _Scratch()
@@ -61,134 +61,14 @@ def alias(
     tape = current_tape()
     if input._state != tape.pointer or tape.state[nt.S_HANDLE_FREE] < 0:
         return record.view(entry, input, shape, strides, offset)
-    struct.pack_into("<iq", _scratch.words, 0, tape._handles[input._handle], offset)
+    struct.pack_into("<iq", _scratch.buffer, 0, tape._handles[input._handle], offset)
     slot = handle.append_statement(tape.pointer, made.id, _scratch.address, 3)
     if slot < 0:  # no room, or too much is pending
         return record.view(entry, input, shape, strides, offset)
     return handle.new_handle_object(tape.pointer, slot, made.out.id)
 
 
-# --------------------------------------------------------------------------- arguments
-def wrap_dim(dim: Any, ndim: int) -> int:
-    """Dimension `dim` counted from the front; a 0-d tensor takes 0 and -1.
-
-    Raises
-    ------
-    IndexError
-        If there is no such dimension.
-    """
-    n = ndim or 1
-    if not -n <= dim < n:
-        raise IndexError(
-            f"Dimension out of range (expected to be in range of [{-n}, {n - 1}], but got {dim})"
-        )
-    return int(dim) + n if dim < 0 else int(dim)
-
-
-def as_int(name: str, argument: str, position: int, value: Any) -> int:
-    """`value` as an int; PyTorch's TypeError otherwise."""
-    if not isinstance(value, bool | float | str):
-        try:
-            return operator.index(value)
-        except TypeError:
-            pass
-    raise TypeError(
-        f"{name}(): argument '{argument}' (position {position}) must be int, "
-        f"not {type(value).__name__}"
-    )
-
-
-def as_ints(name: str, argument: str, values: Any, position: int = 1) -> tuple[int, ...]:
-    """Varargs ``(2, 3)`` or one sequence ``((2, 3),)`` as a tuple of ints; PyTorch's TypeErrors."""
-    sequence = len(values) == 1 and isinstance(values[0], tuple | list)
-    if sequence:
-        values = values[0]
-    try:
-        return tuple([operator.index(v) for v in values])
-    except TypeError:
-        pass
-    at = next((i for i, v in enumerate(values) if not isinstance(v, int)), 0)
-    wrong = type(values[at]).__name__
-    what = f"but found element of type {wrong} at pos {at}" if sequence else f"not {wrong}"
-    raise TypeError(
-        f"{name}(): argument '{argument}' (position {position}) must be tuple of ints, {what}"
-    )
-
-
-def varargs(name: str, argument: str, given: tuple[Any, ...], named: Any) -> tuple[int, ...]:
-    """Sizes or dimensions given one by one, as a sequence, or by keyword."""
-    if named is not None:
-        return as_ints(name, argument, (named,))
-    if not given:
-        raise TypeError(f'{name}() missing 1 required positional arguments: "{argument}"')
-    return as_ints(name, argument, given)
-
-
-def distinct(dims: Sequence[int], ndim: int) -> tuple[int, ...]:
-    """Dimensions counted from the front, none twice."""
-    seen: list[int] = []
-    for d in dims:
-        d = wrap_dim(d, ndim)
-        if d in seen:
-            raise RuntimeError(f"dim {d} appears multiple times in the list of dims")
-        seen.append(d)
-    return tuple(seen)
-
-
-# --------------------------------------------------------------------------- sizes
-@public(method=True, function=False)
-def size(input: Any, dim: int | None = None) -> Any:
-    """Return the shape, or the length of one dimension."""
-    shape = layout_of(input).shape
-    if dim is None:
-        return shape
-    if not shape:
-        raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
-    return shape[wrap_dim(dim, len(shape))]
-
-
-@public(method=True, function=False)
-def dim(input: Any) -> int:
-    """Return the number of dimensions."""
-    return layout_of(input).ndim
-
-
-@public(method=True, aliases=("nelement",))
-def numel(input: Any) -> int:
-    """Return the number of elements."""
-    record.check_tensors("numel", (input,))
-    return layout_of(input).size
-
-
-@public(method=True, function=False)
-def element_size(input: Any) -> int:
-    """Return the bytes of one element."""
-    return layout_of(input).dtype.itemsize
-
-
-@public(method=True, function=False)
-def stride(input: Any, dim: int | None = None) -> Any:
-    """Return the steps, in elements, from one element to the next along all dimensions or one."""
-    layout = layout_of(input)
-    strides = tuple(s // layout.dtype.itemsize for s in layout.strides)
-    return strides if dim is None else strides[wrap_dim(dim, layout.ndim)]
-
-
-@public(method=True, function=False)
-def storage_offset(input: Any) -> int:
-    """Return where, in elements, the first element lies in the memory of the tensor's base."""
-    tape, slot = input._place()
-    tape.evaluate()
-    distance = int(tape.address[slot]) - int(tape.address[tape.base[slot]])
-    return distance // layout_of(input).dtype.itemsize if layout_of(input).size else 0
-
-
-@public(method=True, function=False)
-def is_contiguous(input: Any, *, memory_format: Any = None) -> bool:
-    """Whether the elements lie one after the other in C order."""
-    return layout_of(input).is_contiguous
-
-
+# --------------------------------------------------------------------------- reshaping
 @public(method=True, function=False)
 def contiguous(input: Any, *, memory_format: Any = None) -> Any:
     """Return the tensor itself if its elements lie in C order, otherwise a copy that does so."""
@@ -197,7 +77,6 @@ def contiguous(input: Any, *, memory_format: Any = None) -> Any:
     return record.unary(TABLE["clone"], input)
 
 
-# --------------------------------------------------------------------------- reshaping
 def infer_shape(sizes: Sequence[int], count: int) -> tuple[int, ...]:
     """Replace a -1 in `sizes` by what fits `count` elements.
 
@@ -464,7 +343,8 @@ def reversed_dims(input: Any) -> Any:
     if ndim > 2:
         warnings.warn(
             "The use of `x.T` on tensors of dimension other than 2 to reverse their shape is "
-            "deprecated and it will throw an error in a future release. Consider `x.mT` to transpose "
+            "deprecated and it will throw an error in a future release. Consider `x.mT` to "
+            "transpose "
             "batches of matrices or `x.permute(*torch.arange(x.ndim - 1, -1, -1))` to reverse the "
             "dimensions of a tensor.",
             UserWarning,
@@ -506,8 +386,8 @@ def movedim(input: Any, source: Any, destination: Any) -> Any:
     dst = as_ints("movedim", "destination", (destination,), 2)
     if len(src) != len(dst):
         raise RuntimeError(
-            f"movedim: Invalid source or destination dims: source ({list(src)} dims) should contain "
-            f"the same number of dims as destination ({list(dst)} dims)"
+            f"movedim: Invalid source or destination dims: source ({list(src)} dims) should "
+            f"contain the same number of dims as destination ({list(dst)} dims)"
         )
     src, dst = tuple(wrap_dim(d, ndim) for d in src), tuple(wrap_dim(d, ndim) for d in dst)
     for label, dims in (("source", src), ("destination", dst)):

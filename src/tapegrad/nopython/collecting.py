@@ -21,7 +21,8 @@ from ..native import (
 )  # fmt: skip
 from . import intrinsics as it
 from .intrinsics import globals_address, helper, p8, p32, p64, stack_words
-from .sweeping import allocate_small, free_large, kept_residuals
+from .memory import allocate_small, free_large
+from .sweeping import kept_residuals
 
 VALUE, GRAPH = 1, 2
 

@@ -14,7 +14,9 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-i64 = types.int64
+# numba's types are no help to a type checker here: these are called by native code only
+_intrinsic: Any = intrinsic
+i64: Any = types.int64
 _I64 = ir.IntType(64)
 
 
@@ -23,7 +25,7 @@ def helper(function: Callable[..., Any]) -> Any:
     return njit(error_model="numpy")(function)
 
 
-@intrinsic
+@_intrinsic
 def globals_address(context: Any) -> Any:
     """Address of `GLOBALS` in this process."""
 
@@ -38,7 +40,7 @@ def globals_address(context: Any) -> Any:
 
 
 def _pointer_cast(numba_type: Any, bits: int) -> Any:
-    @intrinsic
+    @_intrinsic
     def cast(context: Any, address: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
@@ -56,7 +58,7 @@ pf32 = _pointer_cast(types.float32, 32)
 pf64 = _pointer_cast(types.float64, 64)
 
 
-@intrinsic
+@_intrinsic
 def call_loop(context: Any, function: Any, args: Any, dims: Any, strides: Any, data: Any) -> Any:
     """Call ``void (char **args, npy_intp *dims, npy_intp *strides, void *data)`` by address."""
 
@@ -68,7 +70,7 @@ def call_loop(context: Any, function: Any, args: Any, dims: Any, strides: Any, d
     return types.void(i64, i64, i64, i64, i64), codegen
 
 
-@intrinsic
+@_intrinsic
 def call_void(context: Any, function: Any, argument: Any) -> Any:
     """Call ``void (void *)`` by address."""
 
@@ -80,7 +82,7 @@ def call_void(context: Any, function: Any, argument: Any) -> Any:
     return types.void(i64, i64), codegen
 
 
-@intrinsic
+@_intrinsic
 def stack_words(context: Any, count: Any) -> Any:
     """Address of `count` (a literal) 64-bit words on the stack of the calling function."""
     if not isinstance(count, types.IntegerLiteral):
@@ -95,7 +97,7 @@ def stack_words(context: Any, count: Any) -> Any:
     return i64(count), codegen
 
 
-@intrinsic
+@_intrinsic
 def float_bits(context: Any, value: Any) -> Any:
     """The bits of a float64 as an integer."""
 
@@ -105,7 +107,7 @@ def float_bits(context: Any, value: Any) -> Any:
     return i64(types.float64), codegen
 
 
-_external = types.ExternalFunction
+_external: Any = types.ExternalFunction
 malloc = _external("malloc", i64(i64))
 free = _external("free", types.void(i64))
 memset = _external("memset", i64(i64, types.int32, i64))

@@ -11,9 +11,6 @@ The kernel is mostly one of NumPy's own inner loops. Both sweeps are therefore s
   program of (instruction, operand), which assigns to an *untouched* adjoint and accumulates into any
   other. Adjoints are found by root slot: a view's adjoint lies inside its root's, at the offset
   that its primal has in the root's memory, so a view costs nothing here.
-
-While a program runs, its operands are addressed through a short table of pointers: entry 0 is scratch
-memory, 1 the cotangent, 2 the adjoint that is written, then the statement's operands and results.
 """
 
 from __future__ import annotations
@@ -22,261 +19,20 @@ import numpy as np
 
 from .. import native as nt
 from ..native import (
-    ACCUMULATE, ACTIVE, A_BLOCKS, A_BLOCK_CAPACITY, A_BLOCK_COUNT, A_END, A_NEXT, A_USED, BLOCK,
-    CAPTURE, COMPUTE, FREED, IS_FREED, IS_MISSING, IS_STALE, I_BYTES, I_DETACH, I_FULL, I_KIND,
-    I_NARGS, I_NOUT, I_SCRATCH, I_STEP_HI, I_STEP_LO, I_VJP, I_VSCRATCH, I_WIDTH, LEAF, OK, OUTPUT, POISON,
-    P_COUNT, P_DATA, P_DIMS, P_KERNEL, P_KIND, P_NOPS, P_ODIMS, P_OFFSET, P_ONDIM, P_OSTRIDES,
-    P_REF, P_STRIDES, P_WIDTH, R_ADJOINT, R_CAPTURES, R_CAPTURE_COUNT, R_ERROR_ARG, R_ERROR_SLOT,
-    R_HIGH, R_LAST_WRITE, R_LOW, R_MISSING, R_MISSING_COUNT, R_NEEDED, R_REACHED, R_ROOT,
-    R_WRITES, R_WRITE_COUNT, SMALL, STEP_TILES, STEP_ZERO, STUB, TILE, T_ADJOINT, T_ARGS, T_CT,
-    T_SCRATCH, VIEW, V_ACCUMULATE, V_ASSIGN, V_EXISTS, V_IDENTITY, V_MASK,
-    V_REDUCES, V_WIDTH, V_WORK, WRITE,
-    I_EXTRA, R_ROOT_COUNT, R_STOP,
+    ACCUMULATE, ACTIVE, CAPTURE, COMPUTE, FREED, IS_FREED, IS_MISSING, IS_STALE, I_BYTES,
+    I_DETACH, I_EXTRA, I_FULL, I_KIND, I_NARGS, I_NOUT, I_SCRATCH, I_STEP_HI, I_STEP_LO, I_VJP,
+    I_VSCRATCH, I_WIDTH, LEAF, OK, OUTPUT, POISON, R_ADJOINT, R_CAPTURES, R_CAPTURE_COUNT,
+    R_ERROR_ARG, R_ERROR_SLOT, R_HIGH, R_LAST_WRITE, R_LOW, R_MISSING, R_MISSING_COUNT, R_NEEDED,
+    R_REACHED, R_ROOT, R_ROOT_COUNT, R_STOP, R_WRITES, R_WRITE_COUNT, SMALL, STUB, T_ADJOINT,
+    T_ARGS, T_CT, VIEW, V_ACCUMULATE, V_ASSIGN, V_EXISTS, V_IDENTITY, V_MASK, V_REDUCES, V_WIDTH,
+    V_WORK, WRITE,
 )  # fmt: skip
 from . import intrinsics as it
-from .intrinsics import call_loop, globals_address, helper, p8, p32, p64, stack_words
+from .intrinsics import globals_address, helper, p8, p32, p64
+from .memory import allocate, free_large, reset_arena
+from .running import pointer_table, run_program, run_range
 
 
-# --------------------------------------------------------------------------- memory
-@helper
-def new_block(arena, size):  # type: ignore[no-untyped-def]
-    """Go to the next block of an arena (kept or new); 0, or -1 without memory."""
-    a = p64(arena)
-    blocks = p64(a[A_BLOCKS])
-    if size <= BLOCK and a[A_USED] < a[A_BLOCK_COUNT]:
-        address = blocks[a[A_USED]]
-    else:
-        if a[A_BLOCK_COUNT] == a[A_BLOCK_CAPACITY]:
-            capacity = 2 * a[A_BLOCK_CAPACITY] + 16
-            larger = it.malloc(8 * capacity)
-            if larger == 0:
-                return -1
-            if a[A_BLOCK_COUNT] > 0:
-                it.memcpy(larger, a[A_BLOCKS], 8 * a[A_BLOCK_COUNT])
-                it.free(a[A_BLOCKS])
-            a[A_BLOCKS] = larger
-            a[A_BLOCK_CAPACITY] = capacity
-            blocks = p64(larger)
-        address = it.malloc(BLOCK)
-        if address == 0:
-            return -1
-        blocks[a[A_BLOCK_COUNT]] = address
-        a[A_BLOCK_COUNT] += 1
-    a[A_USED] += 1
-    a[A_NEXT] = address
-    a[A_END] = address + BLOCK
-    return 0
-
-
-@helper
-def allocate_small(arena, size):  # type: ignore[no-untyped-def]
-    """`size` (at most SMALL) bytes of an arena, or 0."""
-    a = p64(arena)
-    size = (size + 7) & ~7
-    if a[A_NEXT] + size > a[A_END] and new_block(arena, size) != 0:
-        return 0
-    address = a[A_NEXT]
-    a[A_NEXT] = address + size
-    return address
-
-
-@helper
-def reset_arena(arena):  # type: ignore[no-untyped-def]
-    """Forget every buffer of an arena; keep one block, give the others back."""
-    a = p64(arena)
-    blocks = p64(a[A_BLOCKS])
-    while a[A_BLOCK_COUNT] > 4:
-        a[A_BLOCK_COUNT] -= 1
-        it.free(blocks[a[A_BLOCK_COUNT]])
-    a[A_USED] = 0
-    a[A_NEXT] = 0
-    a[A_END] = 0
-
-
-@helper
-def allocate_large(pool, size):  # type: ignore[no-untyped-def]
-    """A buffer above SMALL: the last one of that size that was given back, or a new one."""
-    p = p64(pool)
-    i = p[0] - 1
-    while i >= 0:
-        if p[4 + 2 * i] == size:
-            address = p[3 + 2 * i]
-            p[0] -= 1
-            p[3 + 2 * i] = p[3 + 2 * p[0]]
-            p[4 + 2 * i] = p[4 + 2 * p[0]]
-            p[1] -= size
-            return address
-        i -= 1
-    address = it.malloc(size)
-    while address == 0 and p[0] > 0:
-        p[0] -= 1
-        p[1] -= p[4 + 2 * p[0]]
-        it.free(p[3 + 2 * p[0]])
-        address = it.malloc(size)
-    return address
-
-
-@helper
-def free_large(pool, address, size):  # type: ignore[no-untyped-def]
-    """Give a buffer back; the pool keeps a few of each size, up to a limit."""
-    p = p64(pool)
-    if size > p[2]:
-        it.free(address)
-        return
-    while p[0] > 0 and (p[0] >= 32 or p[1] + size > p[2]):
-        p[1] -= p[4]
-        it.free(p[3])
-        p[0] -= 1
-        for i in range(2 * p[0]):
-            p[3 + i] = p[5 + i]
-    p[3 + 2 * p[0]] = address
-    p[4 + 2 * p[0]] = size
-    p[0] += 1
-    p[1] += size
-
-
-@helper
-def allocate(state, arena, size):  # type: ignore[no-untyped-def]
-    if size <= SMALL:
-        return allocate_small(state + 8 * arena, size)
-    return allocate_large(state + 8 * nt.S_POOL, size)
-
-
-@helper
-def reserve_scratch(state, size):  # type: ignore[no-untyped-def]
-    """Make the scratch memory at least `size` bytes; 0, or -1 without memory."""
-    s = p64(state)
-    if size <= s[nt.S_SCRATCH_SIZE]:
-        return 0
-    size = size + size // 4 + 65536
-    memory = it.malloc(size)
-    if memory == 0:
-        return -1
-    if s[nt.S_SCRATCH] != 0:
-        it.free(s[nt.S_SCRATCH])
-    s[nt.S_SCRATCH] = memory
-    s[nt.S_SCRATCH_SIZE] = size
-    return 0
-
-
-# --------------------------------------------------------------------------- programs
-@helper
-def run_tiles(data, args, count, strides, scratch):  # type: ignore[no-untyped-def]
-    """Run a chain of elementwise kernels tile by tile, temporaries staying in the cache.
-
-    `data`: nodes, offset of the temporaries in scratch, then a row of 10 words a node: kernel, its
-    data, operands in, four references in, reference out, itemsize of the result, unused. A reference
-    is an operand of the step (>= 0) or a temporary (-1 - index).
-    """
-    d = p64(data)
-    outer_args, outer_strides = p64(args), p64(strides)
-    temporaries = scratch + d[1]
-    node_args = stack_words(6)
-    node_strides = stack_words(6)
-    dims = stack_words(1)
-    a, t = p64(node_args), p64(node_strides)
-    start = 0
-    while start < count:
-        length = min(TILE, count - start)
-        p64(dims)[0] = length
-        for i in range(d[0]):
-            row = p64(data + 8 * (2 + 10 * i))
-            inputs = row[2]
-            for j in range(inputs + 1):
-                reference = row[3 + j] if j < inputs else row[7]
-                if reference >= 0:
-                    t[j] = outer_strides[reference]
-                    a[j] = outer_args[reference] + start * t[j]
-                else:
-                    t[j] = p64(data + 8 * (2 + 10 * d[0]))[-1 - reference]
-                    a[j] = temporaries + (-1 - reference) * (8 * TILE)
-            call_loop(row[0], node_args, dims, node_strides, row[1])
-        start += length
-
-
-@helper
-def run_program(low, high, table):  # type: ignore[no-untyped-def]
-    """Run the steps [low, high) on the operands of a pointer table."""
-    steps = p64(globals_address())[nt.G_STEPS]
-    pointers = p64(table)
-    args = stack_words(8)
-    position = stack_words(32)
-    a = p64(args)
-    at = p64(position)
-    for i in range(low, high):
-        step = p64(steps + 8 * P_WIDTH * i)
-        count = step[P_NOPS]
-        for j in range(count):
-            reference = step[P_REF + j]
-            offset = step[P_OFFSET + j]
-            a[j] = offset if reference < 0 else pointers[reference] + offset
-        kind = step[P_KIND]
-        if kind == STEP_ZERO:
-            it.memset(a[0], 0, step[P_COUNT])
-            continue
-        ndim = step[P_ONDIM]
-        if ndim == 0:
-            if kind == STEP_TILES:
-                run_tiles(
-                    step[P_DATA], args, step[P_COUNT], step[P_STRIDES], pointers[T_SCRATCH]
-                )
-            else:
-                call_loop(step[P_KERNEL], args, step[P_DIMS], step[P_STRIDES], step[P_DATA])
-            continue
-        dims = p64(step[P_ODIMS])
-        strides = p64(step[P_OSTRIDES])
-        for d in range(ndim):
-            at[d] = 0
-        while True:
-            if kind == STEP_TILES:
-                run_tiles(
-                    step[P_DATA], args, step[P_COUNT], step[P_STRIDES], pointers[T_SCRATCH]
-                )
-            else:
-                call_loop(step[P_KERNEL], args, step[P_DIMS], step[P_STRIDES], step[P_DATA])
-            d = ndim - 1
-            while d >= 0:
-                at[d] += 1
-                if at[d] < dims[d]:
-                    for j in range(count):
-                        a[j] += strides[d * count + j]
-                    break
-                for j in range(count):
-                    a[j] -= strides[d * count + j] * (dims[d] - 1)
-                at[d] = 0
-                d -= 1
-            if d < 0:
-                break
-
-
-@helper
-def run_range(steps, table):  # type: ignore[no-untyped-def]
-    """Run a program given as one word (programs.py's `packed`)."""
-    run_program(steps & 0xFFFFFFFF, steps >> 32, table)
-
-
-@helper
-def pointer_table(state, row, k, scratch_bytes):  # type: ignore[no-untyped-def]
-    """Fill the pointer table of statement `k`; its address, or 0 without memory."""
-    s = p64(state)
-    nargs, nout = row[I_NARGS], row[I_NOUT]
-    words = T_ARGS + nargs + nout
-    if reserve_scratch(state, 8 * words + scratch_bytes + 64) != 0:
-        return 0
-    table = s[nt.S_SCRATCH]
-    t = p64(table)
-    t[T_SCRATCH] = (table + 8 * words + 63) & ~63
-    address = p64(s[nt.S_ADDRESS])
-    args = p32(s[nt.S_ARG] + 4 * p32(s[nt.S_ARG_START])[k])
-    if p32(s[nt.S_ARG_START])[k + 1] - p32(s[nt.S_ARG_START])[k] >= nargs:
-        for i in range(nargs):
-            t[T_ARGS + i] = address[args[i]]
-    for i in range(nout):
-        t[T_ARGS + nargs + i] = address[k + i]
-    return table
-
-
-# --------------------------------------------------------------------------- forward
 def forward_entry(state):  # type: ignore[no-untyped-def]
     """Evaluate the pending statements; the first slot that could not be evaluated, or 0."""
     s = p64(state)
@@ -331,7 +87,9 @@ def forward_entry(state):  # type: ignore[no-untyped-def]
             continue
         run_program(row[I_STEP_LO], row[I_STEP_HI], table)
     s[nt.S_DONE] = count
-    s[nt.S_PENDING_BYTES] = 0
+    # Recording stops at the limit and lets Python collect.
+    full = s[nt.S_OWNED_BYTES] > s[nt.S_COLLECT_AT]
+    s[nt.S_PENDING_BYTES] = s[nt.S_PENDING_LIMIT] + 1 if full else 0
     s[nt.S_FAILED] = failed
     if s[nt.S_SCRATCH_SIZE] > 1 << 24:
         it.free(s[nt.S_SCRATCH])

@@ -2,13 +2,10 @@
 
 Advanced indices arrive here as *one* int64 operand: the indices of the indexed dimensions, raveled
 into positions in these dimensions (as if they were one dimension in C order). functions/indexing.py
-checks and normalises the values when it records, and passes a constant of its own, so that no kernel
-here ever meets an index out of range. Any other use of these rows must see to that too.
+checks and normalises the values when it records, and passes a constant of its own, so that no
+kernel here ever meets an index out of range. Any other use of these rows must see to that too.
 
-A kernel takes three operands: the *indexed* memory, the positions, and the *plain* values, which run
-along with the iteration space. Positions become byte offsets through a table (`places`) of length and
-stride of each indexed dimension. Two families suffice: copying (either way) by item size, and adding
-to the indexed memory by dtype. The derivative of reading is adding to zeros and the other way round.
+The derivative of reading is adding to zeros and the other way round.
 
 Start reading at `indexed_shape` and `lower_index`.
 """
@@ -21,149 +18,13 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import dtype, float32, float64, int64
-from ..kernels import native_kernel, native_kernel_address
+from ..kernels import native_kernel_address
 from ..layouts import Layout, broadcast_strides, contiguous
-from ..native import helper, memcpy, p8, p32, p64, pf32, pf64
 from ..programs import POOL, Operand, Step, arg, zero_step
+from . import index_kernels
 from .table import Lowered, Op, copy_loop, op, out_operand
 
-__all__ = ["indexed_shape"]
-
-
-# --------------------------------------------------------------------------- kernels
-@helper
-def byte_offset(position, data):  # type: ignore[no-untyped-def]
-    """Offset of a raveled position; `data`: direction, count, (length, stride) from the last on."""
-    d = p64(data)
-    last = d[1] - 1
-    offset = 0
-    for j in range(last):
-        n = d[2 + 2 * j]
-        rest = position // n
-        offset += (position - rest * n) * d[3 + 2 * j]
-        position = rest
-    return offset + position * d[3 + 2 * last]
-
-
-# Every kernel: operands (indexed, positions, plain), core dimension a run of elements that follow each
-# other in both; its two strides stand behind the operands' three.
-@native_kernel
-def index_copy_8(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """Copy 8-byte elements from (direction 0) or to (1) indexed memory."""
-    a, s, n, m = p64(args), p64(strides), p64(dims)[0], p64(dims)[1]
-    for i in range(n):
-        there = a[0] + i * s[0] + byte_offset(p64(a[1] + i * s[1])[0], data)
-        here = a[2] + i * s[2]
-        read, write, rs, ws = there, here, s[3], s[4]
-        if p64(data)[0]:
-            read, write, rs, ws = here, there, s[4], s[3]
-        if m > 8 and rs == 8 and ws == 8:
-            memcpy(write, read, 8 * m)
-        else:
-            for j in range(m):
-                p64(write + j * ws)[0] = p64(read + j * rs)[0]
-
-
-@native_kernel
-def index_copy_4(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """Copy 4-byte elements from (direction 0) or to (1) indexed memory."""
-    a, s, n, m = p64(args), p64(strides), p64(dims)[0], p64(dims)[1]
-    for i in range(n):
-        there = a[0] + i * s[0] + byte_offset(p64(a[1] + i * s[1])[0], data)
-        here = a[2] + i * s[2]
-        read, write, rs, ws = there, here, s[3], s[4]
-        if p64(data)[0]:
-            read, write, rs, ws = here, there, s[4], s[3]
-        if m > 8 and rs == 4 and ws == 4:
-            memcpy(write, read, 4 * m)
-        else:
-            for j in range(m):
-                p32(write + j * ws)[0] = p32(read + j * rs)[0]
-
-
-@native_kernel
-def index_copy_1(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """Copy bytes from (direction 0) or to (1) indexed memory."""
-    a, s, n, m = p64(args), p64(strides), p64(dims)[0], p64(dims)[1]
-    for i in range(n):
-        there = a[0] + i * s[0] + byte_offset(p64(a[1] + i * s[1])[0], data)
-        here = a[2] + i * s[2]
-        read, write, rs, ws = there, here, s[3], s[4]
-        if p64(data)[0]:
-            read, write, rs, ws = here, there, s[4], s[3]
-        for j in range(m):
-            p8(write + j * ws)[0] = p8(read + j * rs)[0]
-
-
-@native_kernel
-def index_add_f64(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """Add float64 values to indexed memory."""
-    a, s, n, m = p64(args), p64(strides), p64(dims)[0], p64(dims)[1]
-    for i in range(n):
-        there = a[0] + i * s[0] + byte_offset(p64(a[1] + i * s[1])[0], data)
-        here = a[2] + i * s[2]
-        for j in range(m):
-            pf64(there + j * s[3])[0] += pf64(here + j * s[4])[0]
-
-
-@native_kernel
-def index_add_f32(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """Add float32 values to indexed memory."""
-    a, s, n, m = p64(args), p64(strides), p64(dims)[0], p64(dims)[1]
-    for i in range(n):
-        there = a[0] + i * s[0] + byte_offset(p64(a[1] + i * s[1])[0], data)
-        here = a[2] + i * s[2]
-        for j in range(m):
-            pf32(there + j * s[3])[0] += pf32(here + j * s[4])[0]
-
-
-@native_kernel
-def index_add_i64(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """Add int64 values to indexed memory."""
-    a, s, n, m = p64(args), p64(strides), p64(dims)[0], p64(dims)[1]
-    for i in range(n):
-        there = a[0] + i * s[0] + byte_offset(p64(a[1] + i * s[1])[0], data)
-        here = a[2] + i * s[2]
-        for j in range(m):
-            p64(there + j * s[3])[0] += p64(here + j * s[4])[0]
-
-
-@native_kernel
-def index_add_bool(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """Or bool values into indexed memory."""
-    a, s, n, m = p64(args), p64(strides), p64(dims)[0], p64(dims)[1]
-    for i in range(n):
-        there = a[0] + i * s[0] + byte_offset(p64(a[1] + i * s[1])[0], data)
-        here = a[2] + i * s[2]
-        for j in range(m):
-            p8(there + j * s[3])[0] |= p8(here + j * s[4])[0]
-
-
-@native_kernel
-def masked_put_8(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """Operands (mask, value, out): the 8-byte value where the mask is set."""
-    a, s = p64(args), p64(strides)
-    for i in range(p64(dims)[0]):
-        if p8(a[0] + i * s[0])[0]:
-            p64(a[2] + i * s[2])[0] = p64(a[1] + i * s[1])[0]
-
-
-@native_kernel
-def masked_put_4(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """Operands (mask, value, out): the 4-byte value where the mask is set."""
-    a, s = p64(args), p64(strides)
-    for i in range(p64(dims)[0]):
-        if p8(a[0] + i * s[0])[0]:
-            p32(a[2] + i * s[2])[0] = p32(a[1] + i * s[1])[0]
-
-
-@native_kernel
-def masked_put_1(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """Operands (mask, value, out): the byte where the mask is set."""
-    a, s = p64(args), p64(strides)
-    for i in range(p64(dims)[0]):
-        if p8(a[0] + i * s[0])[0]:
-            p8(a[2] + i * s[2])[0] = p8(a[1] + i * s[1])[0]
+__all__ = ["index_kernels", "indexed_shape"]
 
 
 _ADD = {float64: "f64", float32: "f32", int64: "i64"}
@@ -186,7 +47,7 @@ def indexed_shape(
 
 
 def places(layout: Layout, dims: Sequence[int], direction: int) -> int:
-    """Data of a kernel: how positions in the dimensions `dims` become byte offsets."""
+    """Return data of a kernel: how positions in dimensions `dims` become byte offsets."""
     merged: list[tuple[int, int]] = []  # (length, stride), the last dimension first
     for d in reversed(dims):
         n, s = layout.shape[d], layout.strides[d]
@@ -208,7 +69,7 @@ def index_step(
     layout: Layout, indexed: Operand, dims: Sequence[int],
     index: Layout, positions: Operand, plain: Operand, *, direction: int, add: bool = False,
 ) -> Step:  # fmt: skip
-    """The step between indexed memory and plain values over the shape of ``x[indices]``.
+    """Return the step between indexed memory and plain values over ``x[indices]``.
 
     Parameters
     ----------
@@ -297,7 +158,7 @@ def index_vjp(ct: Any, x: Any, index: Any, out: Any, dims: tuple[int, ...]) -> t
 def index_put_vjp(
     ct: Any, x: Any, values: Any, index: Any, out: Any, dims: tuple[int, ...], accumulate: bool
 ) -> tuple[Any, Any, None]:
-    """What was overwritten has no influence; values take the cotangent of their place."""
+    """Give values the cotangent of their place; what was overwritten has no influence."""
     kept = ct if accumulate else ct._apply("index_put", 0, index, dims=dims, accumulate=False)
     return kept, ct._apply("index", index, dims=dims), None
 
@@ -307,7 +168,7 @@ def along_step(
     layout: Layout, indexed: Operand, dim: int, index: Layout, positions: Operand, plain: Operand,
     *, direction: int, add: bool = False,
 ) -> Step:  # fmt: skip
-    """The step of gather and scatter: positions along `dim`, over the shape of the index."""
+    """Return the step of gather and scatter: positions along `dim`, over the index's shape."""
     own = tuple(0 if i == dim else s for i, s in enumerate(layout.strides))
     data = places(layout, (dim,) if layout.ndim else (), direction)
     if not layout.ndim:
@@ -368,14 +229,14 @@ def gather_vjp(ct: Any, x: Any, index: Any, out: Any, dim: int) -> tuple[Any, No
 def scatter_vjp(
     ct: Any, x: Any, index: Any, source: Any, out: Any, dim: int
 ) -> tuple[Any, None, Any]:
-    """What was overwritten has no influence; the source takes the cotangent of its place."""
+    """Give the source the cotangent of its place; what was overwritten has no influence."""
     return ct._apply("scatter", index, 0, dim=dim), None, ct._apply("gather", index, dim=dim)
 
 
 # --------------------------------------------------------------------------- masks
 def lower_masked_fill(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
     """Operands (x, mask, value): x, broadcast with the mask, and the 0-d value where it is set."""
-    x, mask, value = layouts
+    x, mask = layouts[:2]
     shape = np.broadcast_shapes(x.shape, mask.shape)
     out = contiguous(x.dtype, shape)
     target = out_operand(3, out)
@@ -389,13 +250,13 @@ def lower_masked_fill(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, A
 
 
 def masked_fill_vjp(ct: Any, x: Any, mask: Any, value: Any, out: Any) -> tuple[Any, None, Any]:
-    """The operand takes the cotangent outside the mask, the value inside."""
+    """Give the operand the cotangent outside the mask, the value that inside."""
     return ct._apply("masked_fill", mask, 0), None, ct._apply("masked_fill", ~mask, 0)
 
 
 # --------------------------------------------------------------------------- rows
 def _samples(*cases: tuple[tuple[int, ...], tuple[Any, ...]]) -> Any:
-    """Samples ``f(x, *given)``; a shape in a list stands for an array drawn with it."""
+    """Make samples ``f(x, *given)``; a list stands for an array of that shape."""
 
     def sample(rng: Any, dtype: Any) -> list[Any]:
         def draw(value: Any) -> Any:
@@ -452,7 +313,8 @@ op("scatter_add", arity=3, lower=lower_scatter, sample=_samples(
 ), vjp=lambda ct, x, index, source, out, dim: (ct, None, ct._apply("gather", index, dim=dim))
 )  # fmt: skip
 op("masked_fill", arity=3, lower=lower_masked_fill, vjp=masked_fill_vjp, sample=_samples(
-    ((2, 3), (_I([True, False, True]), 2.0)), ((3,), (_I([[True, False, True]] * 2), -1.0)), ((), (_I(True), 1.0))
+    ((2, 3), (_I([True, False, True]), 2.0)), ((3,), (_I([[True, False, True]] * 2), -1.0)),
+    ((), (_I(True), 1.0)),
 ))  # fmt: skip
 op("masked_fill_tensor", arity=3, lower=lower_masked_fill, vjp=masked_fill_vjp, torch="masked_fill",
    grad_fn="MaskedFillBackward1", sample=_samples(((2, 3), (_I([True, False, True]), [])))

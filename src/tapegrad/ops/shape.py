@@ -30,7 +30,7 @@ for _name, _grad_fn in (
 
 
 def part(operand: Operand, starts: Sequence[int], strides: Sequence[int]) -> Operand:
-    """The operand from element `starts` on."""
+    """Return the operand from element `starts` on."""
     offset = sum(i * s for i, s in zip(starts, strides, strict=True))
     return operand._replace(offset=operand.offset + offset)
 
@@ -96,7 +96,7 @@ def lower_repeat(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) 
 
 
 def repeat_vjp(ct: Any, x: Any, out: Any, repeats: tuple[int, ...]) -> Any:
-    """The copies as leading dimensions, which the sweep sums over."""
+    """Return the copies as leading dimensions, which the sweep sums over."""
     missing = len(repeats) - x.ndim
     own = (1,) * missing + tuple(x.shape)
     split = ct.view([n for pair in zip(repeats, own, strict=True) for n in pair])
@@ -118,7 +118,7 @@ def lower_flip(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) ->
 
 
 def lower_roll(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
-    """Shift by ``attrs["shifts"]``, one a dimension: each is cut in two parts that change places."""
+    """Shift by ``attrs["shifts"]``, one a dimension: two parts of it change places."""
     (x,) = layouts
     out = contiguous(x.dtype, x.shape)
     cuts = []
@@ -153,7 +153,7 @@ def lower_roll_flat(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any
 
 # --------------------------------------------------------------------------- padding
 def padded_shape(shape: Sequence[int], pad: Sequence[int]) -> tuple[int, ...]:
-    """Shape after padding; `pad` is (before, after) for the last dimension, the one before it ..."""
+    """Shape after padding by (before, after) of the last dimension, the one before it, ..."""
     grown = list(shape)
     for i in range(len(pad) // 2):
         grown[-1 - i] += pad[2 * i] + pad[2 * i + 1]
@@ -162,7 +162,7 @@ def padded_shape(shape: Sequence[int], pad: Sequence[int]) -> tuple[int, ...]:
 
 def lower_pad(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
     """Operands (x, value): x with ``attrs["pad"]`` elements more (or fewer) on each side."""
-    x, value = layouts
+    x = layouts[0]
     pad = attrs["pad"]
     out = contiguous(x.dtype, padded_shape(x.shape, pad))
     before, after = [0] * x.ndim, [0] * x.ndim
@@ -181,7 +181,7 @@ def lower_pad(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> 
 
 
 def pad_vjp(ct: Any, x: Any, value: Any, out: Any, pad: tuple[int, ...]) -> tuple[Any, None]:
-    """The opposite padding of the cotangent."""
+    """Pad the cotangent the opposite way."""
     return ct._apply("constant_pad_nd", 0, pad=tuple(-n for n in pad)), None
 
 
@@ -204,7 +204,7 @@ def clear_triangle(args, dims, strides, data):  # type: ignore[no-untyped-def]
 
 
 def lower_triangle(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
-    """A copy, and zeros above (tril) or below (triu) the diagonal ``attrs["diagonal"]``."""
+    """Copy, and clear above (tril) or below (triu) the diagonal ``attrs["diagonal"]``."""
     (x,) = layouts
     out = contiguous(x.dtype, x.shape)
     rows, columns = x.shape[-2:]
@@ -233,7 +233,7 @@ def diagonal_part(layout: Layout, offset: int, dim1: int, dim2: int) -> tuple[An
 
 
 def lower_diagonal_copy(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
-    """A copy of a diagonal."""
+    """Copy a diagonal."""
     (x,) = layouts
     shape, strides, start = diagonal_part(x, attrs["offset"], attrs["dim1"], attrs["dim2"])
     out = contiguous(x.dtype, shape)
@@ -284,7 +284,7 @@ def _stack_samples(rng: Any, dtype: Any) -> list[Any]:
 
 
 def _unary_samples(*cases: tuple[tuple[int, ...], tuple[Any, ...]]) -> Any:
-    """Samples of a function of one array and plain arguments."""
+    """Make samples of a function of one array and plain arguments."""
 
     def sample(rng: Any, dtype: Any) -> list[Any]:
         return [((*_draw(rng, dtype, shape), *given), {}) for shape, given in cases]
@@ -299,16 +299,19 @@ op(
 )  # fmt: skip
 op(
     "repeat", lower=lower_repeat, vjp=repeat_vjp, torch="tile",
-    sample=_unary_samples(((2, 3), ((2, 2),)), ((3,), ((2, 1, 2),)), ((), ((3,),)), ((2,), ((0,),))),
+    sample=_unary_samples(((2, 3), ((2, 2),)), ((3,), ((2, 1, 2),)), ((), ((3,),)),
+                          ((2,), ((0,),))),
 )  # fmt: skip
 op(
     "flip", lower=lower_flip, vjp=lambda ct, x, out, dims: ct._apply("flip", dims=dims),
-    sample=_unary_samples(((2, 3), ((1,),)), ((2, 3, 2), ((0, 2),)), ((0, 2), ((0,),)), ((), ((),))),
+    sample=_unary_samples(((2, 3), ((1,),)), ((2, 3, 2), ((0, 2),)), ((0, 2), ((0,),)),
+                          ((), ((),))),
 )  # fmt: skip
 op(
     "roll", lower=lower_roll,
     vjp=lambda ct, x, out, shifts: ct._apply("roll", shifts=tuple(-n for n in shifts)),
-    sample=_unary_samples(((5,), (2,)), ((2, 3), (-1, 1)), ((2, 3, 2), ((1, 3), (0, 1))), ((0,), (1,))),
+    sample=_unary_samples(((5,), (2,)), ((2, 3), (-1, 1)), ((2, 3, 2), ((1, 3), (0, 1))),
+                          ((0,), (1,))),
 )  # fmt: skip
 op(
     "roll_flat", lower=lower_roll_flat, grad_fn="RollBackward0", torch="roll",

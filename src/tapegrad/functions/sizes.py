@@ -1,0 +1,65 @@
+"""What a tensor's size and place in memory are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import record
+from ..record import layout_of
+from .arguments import wrap_dim
+from .registry import public
+
+__all__ = ["storage_offset"]
+
+
+@public(method=True, function=False)
+def size(input: Any, dim: int | None = None) -> Any:
+    """Return the shape, or the length of one dimension."""
+    shape = layout_of(input).shape
+    if dim is None:
+        return shape
+    if not shape:
+        raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
+    return shape[wrap_dim(dim, len(shape))]
+
+
+@public(method=True, function=False)
+def dim(input: Any) -> int:
+    """Return the number of dimensions."""
+    return layout_of(input).ndim
+
+
+@public(method=True, aliases=("nelement",))
+def numel(input: Any) -> int:
+    """Return the number of elements."""
+    record.check_tensors("numel", (input,))
+    return layout_of(input).size
+
+
+@public(method=True, function=False)
+def element_size(input: Any) -> int:
+    """Return the bytes of one element."""
+    return layout_of(input).dtype.itemsize
+
+
+@public(method=True, function=False)
+def stride(input: Any, dim: int | None = None) -> Any:
+    """Return the steps, in elements, from one element to the next along all dimensions or one."""
+    layout = layout_of(input)
+    strides = tuple(s // layout.dtype.itemsize for s in layout.strides)
+    return strides if dim is None else strides[wrap_dim(dim, layout.ndim)]
+
+
+@public(method=True, function=False)
+def storage_offset(input: Any) -> int:
+    """Return where, in elements, the first element lies in the memory of the tensor's base."""
+    tape, slot = input._place()
+    tape.evaluate()
+    distance = int(tape.address[slot]) - int(tape.address[tape.base[slot]])
+    return distance // layout_of(input).dtype.itemsize if layout_of(input).size else 0
+
+
+@public(method=True, function=False)
+def is_contiguous(input: Any, *, memory_format: Any = None) -> bool:
+    """Whether the elements lie one after the other in C order."""
+    return layout_of(input).is_contiguous

@@ -1,0 +1,133 @@
+"""Running a program: the steps of an instruction or of a VJP (programs.py says what they are).
+
+While a program runs, its operands are addressed through a short table of pointers: entry 0 is scratch
+memory, 1 the cotangent, 2 the adjoint that is written, then the statement's operands and results.
+"""
+
+from __future__ import annotations
+
+from .. import native as nt
+from ..native import (
+    I_NARGS, I_NOUT, P_COUNT, P_DATA, P_DIMS, P_KERNEL, P_KIND, P_NOPS, P_ODIMS, P_OFFSET,
+    P_ONDIM, P_OSTRIDES, P_REF, P_STRIDES, P_WIDTH, STEP_TILES, STEP_ZERO, TILE, T_ARGS,
+    T_SCRATCH,
+)  # fmt: skip
+from . import intrinsics as it
+from .intrinsics import call_loop, globals_address, helper, p32, p64, stack_words
+from .memory import reserve_scratch
+
+
+@helper
+def run_tiles(data, args, count, strides, scratch):  # type: ignore[no-untyped-def]
+    """Run a chain of elementwise kernels tile by tile, temporaries staying in the cache.
+
+    `data`: nodes, offset of the temporaries in scratch, then a row of 10 words a node: kernel, its
+    data, operands in, four references in, reference out, itemsize of the result, unused. A reference
+    is an operand of the step (>= 0) or a temporary (-1 - index).
+    """
+    d = p64(data)
+    outer_args, outer_strides = p64(args), p64(strides)
+    temporaries = scratch + d[1]
+    node_args = stack_words(6)
+    node_strides = stack_words(6)
+    dims = stack_words(1)
+    a, t = p64(node_args), p64(node_strides)
+    start = 0
+    while start < count:
+        length = min(TILE, count - start)
+        p64(dims)[0] = length
+        for i in range(d[0]):
+            row = p64(data + 8 * (2 + 10 * i))
+            inputs = row[2]
+            for j in range(inputs + 1):
+                reference = row[3 + j] if j < inputs else row[7]
+                if reference >= 0:
+                    t[j] = outer_strides[reference]
+                    a[j] = outer_args[reference] + start * t[j]
+                else:
+                    t[j] = p64(data + 8 * (2 + 10 * d[0]))[-1 - reference]
+                    a[j] = temporaries + (-1 - reference) * (8 * TILE)
+            call_loop(row[0], node_args, dims, node_strides, row[1])
+        start += length
+
+
+@helper
+def run_program(low, high, table):  # type: ignore[no-untyped-def]
+    """Run the steps [low, high) on the operands of a pointer table."""
+    steps = p64(globals_address())[nt.G_STEPS]
+    pointers = p64(table)
+    args = stack_words(8)
+    position = stack_words(32)
+    a = p64(args)
+    at = p64(position)
+    for i in range(low, high):
+        step = p64(steps + 8 * P_WIDTH * i)
+        count = step[P_NOPS]
+        for j in range(count):
+            reference = step[P_REF + j]
+            offset = step[P_OFFSET + j]
+            a[j] = offset if reference < 0 else pointers[reference] + offset
+        kind = step[P_KIND]
+        if kind == STEP_ZERO:
+            it.memset(a[0], 0, step[P_COUNT])
+            continue
+        ndim = step[P_ONDIM]
+        if ndim == 0:
+            if kind == STEP_TILES:
+                run_tiles(
+                    step[P_DATA], args, step[P_COUNT], step[P_STRIDES], pointers[T_SCRATCH]
+                )
+            else:
+                call_loop(step[P_KERNEL], args, step[P_DIMS], step[P_STRIDES], step[P_DATA])
+            continue
+        dims = p64(step[P_ODIMS])
+        strides = p64(step[P_OSTRIDES])
+        for d in range(ndim):
+            at[d] = 0
+        while True:
+            if kind == STEP_TILES:
+                run_tiles(
+                    step[P_DATA], args, step[P_COUNT], step[P_STRIDES], pointers[T_SCRATCH]
+                )
+            else:
+                call_loop(step[P_KERNEL], args, step[P_DIMS], step[P_STRIDES], step[P_DATA])
+            d = ndim - 1
+            while d >= 0:
+                at[d] += 1
+                if at[d] < dims[d]:
+                    for j in range(count):
+                        a[j] += strides[d * count + j]
+                    break
+                for j in range(count):
+                    a[j] -= strides[d * count + j] * (dims[d] - 1)
+                at[d] = 0
+                d -= 1
+            if d < 0:
+                break
+
+
+@helper
+def run_range(steps, table):  # type: ignore[no-untyped-def]
+    """Run a program given as one word (programs.py's `packed`)."""
+    run_program(steps & 0xFFFFFFFF, steps >> 32, table)
+
+
+@helper
+def pointer_table(state, row, k, scratch_bytes):  # type: ignore[no-untyped-def]
+    """Fill the pointer table of statement `k`; its address, or 0 without memory."""
+    s = p64(state)
+    nargs, nout = row[I_NARGS], row[I_NOUT]
+    words = T_ARGS + nargs + nout
+    if reserve_scratch(state, 8 * words + scratch_bytes + 64) != 0:
+        return 0
+    table = s[nt.S_SCRATCH]
+    t = p64(table)
+    t[T_SCRATCH] = (table + 8 * words + 63) & ~63
+    address = p64(s[nt.S_ADDRESS])
+    args = p32(s[nt.S_ARG] + 4 * p32(s[nt.S_ARG_START])[k])
+    if p32(s[nt.S_ARG_START])[k + 1] - p32(s[nt.S_ARG_START])[k] >= nargs:
+        for i in range(nargs):
+            t[T_ARGS + i] = address[args[i]]
+    for i in range(nout):
+        t[T_ARGS + nargs + i] = address[k + i]
+    return table
