@@ -331,7 +331,8 @@ def test_einsum_of_many_operands_takes_a_good_path() -> None:
          "of dimensions (2) for operand 0 and no ellipsis was given"),
         ("ij,jk", [(2, 3), (4, 4)], "subscript j has size 4 for operand 1 which does not broadcast "
          "with previously seen size 3"),
-        ("i->j", [(2,)], "output subscript j does not appear in the equation for any input operand"),
+        ("i->j", [(2,)], "output subscript j does not appear in the equation for any input "
+         "operand"),
         ("i->ii", [(2,)], "output subscript i appears more than once in the output"),
         ("i1", [(2, 2)], "invalid subscript given at index 1 in the equation string, subscripts "
          "must be in [a-zA-Z]"),
@@ -376,9 +377,10 @@ ERRORS: list[tuple[Any, type[Exception], str]] = [
     (lambda: ones(2, 3) @ ones(2, 3), RuntimeError,
      "mat1 and mat2 shapes cannot be multiplied (2x3 and 2x3)"),
     (lambda: ones(3) @ ones(4), RuntimeError,
-     "inconsistent tensor size, expected tensor [3] and src [4] to have the same number of elements, "
-     "but got 3 and 4 elements respectively"),
-    (lambda: ones(2, 3) @ ones(4), RuntimeError, "size mismatch, got input (2), mat (2x3), vec (4)"),
+     "inconsistent tensor size, expected tensor [3] and src [4] to have the same number of "
+     "elements, but got 3 and 4 elements respectively"),
+    (lambda: ones(2, 3) @ ones(4), RuntimeError,
+     "size mismatch, got input (2), mat (2x3), vec (4)"),
     (lambda: ones(4) @ ones(2, 3), RuntimeError,
      "mat1 and mat2 shapes cannot be multiplied (1x4 and 2x3)"),
     (lambda: ones(2, 3, 4) @ ones(3, 5), RuntimeError,
@@ -404,8 +406,8 @@ ERRORS: list[tuple[Any, type[Exception], str]] = [
     (lambda: tg.dot(ones(2, 3), ones(3, 2)), RuntimeError,
      "1D tensors expected, but got 2D and 2D tensors"),
     (lambda: tg.dot(ones(2), ones(3)), RuntimeError,
-     "inconsistent tensor size, expected tensor [2] and src [3] to have the same number of elements, "
-     "but got 2 and 3 elements respectively"),
+     "inconsistent tensor size, expected tensor [2] and src [3] to have the same number of "
+     "elements, but got 2 and 3 elements respectively"),
     (lambda: tg.outer(ones(2, 2), ones(3)), RuntimeError,
      "outer: Expected 1-D argument self, but got 2-D"),
     (lambda: tg.outer(ones(2), ones(2, 3)), RuntimeError,

@@ -44,7 +44,11 @@ DOMAINS = {
 }
 BOUND = 3.0
 #: elementwise rows that are drawn otherwise, or whose random arguments are not worth it
-SKIPPED = {"clone", "heaviside", "nextafter", "polygamma"}
+SKIPPED = {
+    "clone", "heaviside",
+    "floor_divide",  # torch has no derivative of it
+    "sinc",  # torch's second derivative at 0 is NaN
+}
 
 
 def _elementwise(arity: int) -> list[Op]:
@@ -70,6 +74,15 @@ def _elementwise(arity: int) -> list[Op]:
 
 
 UNARY, BINARY = _elementwise(1), _elementwise(2)
+
+
+STALE = "modified by an inplace operation"
+#: writes of elements that share memory: torch raises for some, and for others computes nonsense
+OVERLAP = ("unsupported operation: some elements", "unsupported operation: more than one element")
+
+
+class Stale(Exception):
+    """A residual was overwritten: there is no gradient to compare."""
 
 
 class Machine:
@@ -247,7 +260,7 @@ class Program:
             texts += [f"{target}.copy_({value})"] * 2
         if shape:
             texts += [f"{target}[0] = {value if value == '0.75' else f'({value}).sum()'}"] * 2
-            texts += [f"{target}[:, ...] = {value}", f"{target}[1:] += {target}[:-1]"]
+            texts += [f"{target}[:, ...] = {value}", f"{target}[1:] *= {target}[:-1].clone()"]
         self.line(self.rng.choice(texts))
         for name in self.names:  # whatever shares its memory
             self.bounds[name] = max(self.bounds[name], 10.0)
@@ -330,6 +343,8 @@ class Program:
         raised = {id(text): error for text, error in self.failed}
         for text in self.lines:
             error, expected = machine.run(text), raised.get(id(text))
+            if str(error or expected).startswith(OVERLAP):
+                raise Stale
             if (error is None) != (expected is None):
                 raise AssertionError(f"{text}\n  tapegrad: {expected!r}\n  {lib.__name__}: {error!r}")
             if error is not None:
@@ -353,11 +368,6 @@ def flat(tensors: list[Any], like: list[np.ndarray]) -> list[np.ndarray]:
     ]
 
 
-STALE = "modified by an inplace operation"
-
-
-class Stale(Exception):
-    """A residual was overwritten: there is no gradient to compare."""
 
 
 def results(program: Program, machine: Machine, order: int) -> list[list[np.ndarray]]:
@@ -383,8 +393,9 @@ def results(program: Program, machine: Machine, order: int) -> list[list[np.ndar
             found.append(flat(list(grads), like))
             loss = 0.0
             for g, a in zip(grads, like, strict=True):
+                direction = lib.tensor(weights.uniform(-1, 1, a.shape))
                 if g is not None and g.requires_grad:
-                    loss = loss + (g * lib.tensor(weights.uniform(-1, 1, a.shape))).sum()
+                    loss = loss + (g * direction).sum()
             if not hasattr(loss, "backward"):
                 break
     except RuntimeError as error:
@@ -441,8 +452,8 @@ def test_random_programs_agree_with_torch(length: int, order: int, examples: int
     def check(rng: random.Random) -> None:
         nonlocal compared, stale
         program = Program(rng, length)
-        other = program.run(torch, lambda: None)
         try:
+            other = program.run(torch, lambda: None)
             theirs = results(program, other, order)
             mine = results(program, program.machine, order)
         except Stale:

@@ -145,9 +145,9 @@ def backward(
                     array = request.leaf_adjoint(slot, tape.instruction_of(slot).out)
                     assert array is not None
                     found.append((storage, array))
-        for storage, t in zip(storages, targets, strict=True):
-            if t.array is not None:
-                found.append((storage, t.array))
+        for storage, target in zip(storages, targets, strict=True):
+            if target.array is not None:
+                found.append((storage, target.array))
         request.release(free=not retain)
     for storage, array in found:
         _add_to_grad(storage, array)

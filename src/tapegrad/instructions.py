@@ -177,6 +177,7 @@ class _Pairs:
 
     def __init__(self) -> None:
         self.entries: dict[int, tuple[int, int]] = {}
+        self.table: np.ndarray
         self._retired: list[np.ndarray] = []
         self._build(1 << 12)
 

@@ -55,7 +55,7 @@ def ufunc_loop(ufunc: np.ufunc, dtypes: tuple[dtype, ...]) -> tuple[int, int]:
     if head.nargs != len(dtypes):
         raise TypeError(f"{ufunc.__name__} takes {head.nargs} operands, not {len(dtypes)}")
     types = ctypes.string_at(head.types, head.nargs * head.ntypes)
-    alike = {np.dtype(np.longlong).num: np.dtype(np.int64).num}
+    alike: dict[int, int] = {np.dtype(np.longlong).num: np.dtype(np.int64).num}
     wanted = [alike.get(n, n) for n in numbers]
     for i in range(head.ntypes):
         row = types[i * head.nargs : (i + 1) * head.nargs]

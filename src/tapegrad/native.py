@@ -235,7 +235,7 @@ def _object_code(function: Any, signature: str) -> tuple[str, bytes]:
     """Compile a Python function to a C function; its symbol and object code."""
     from numba import cfunc
 
-    compiled = cfunc(signature, nopython=True, error_model="numpy")(function)
+    compiled: Any = cfunc(signature, error_model="numpy")(function)
     library = compiled._library
     code: bytes = library._codegen._tm.emit_object(library._final_module)
     return compiled.native_name, code

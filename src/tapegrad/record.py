@@ -196,7 +196,7 @@ def check_tensors(name: str, tensors: Sequence[Any]) -> None:
 
 def finish(tape: Tape, made: Instruction, slot: int) -> Tensor:
     """The handle of a statement just appended; evaluates first where that cannot wait."""
-    if tape.state[nt.S_EAGER] or made.out.span >= LARGE:
+    if not tape.abstract and (tape.state[nt.S_EAGER] or made.out.span >= LARGE):
         try:
             tape.evaluate()
             tape.check_value(slot)
@@ -371,7 +371,7 @@ def in_place(entry: Op, target: Tensor, source: Tensor, named: str) -> int:
     tape.make_room()
     slot = tape.append(made, (operand(tape, target), operand(tape, source)))
     tape.note_write(slot)
-    if tape.state[nt.S_EAGER]:
+    if tape.state[nt.S_EAGER] and not tape.abstract:
         tape.evaluate()
     return slot
 

@@ -33,6 +33,7 @@ import numpy as np
 from . import collector, handle, sweep
 from . import native as nt
 from .dtypes import dtype
+from .errors import TapeError
 from .instructions import INSTRUCTIONS, Instruction, leaf
 from .layouts import SCALARS, Layout, intern
 
@@ -53,6 +54,8 @@ class Tape:
     ----------
     capacity : int
         Statements to make room for at first.
+    abstract : bool
+        Whether it only records: the tapes on which VJPs are traced have no values.
     """
 
     instruction: np.ndarray
@@ -63,7 +66,8 @@ class Tape:
     base: np.ndarray
     flags: np.ndarray
 
-    def __init__(self, capacity: int = 4096) -> None:
+    def __init__(self, capacity: int = 4096, *, abstract: bool = False) -> None:
+        self.abstract = abstract
         words = np.zeros(nt.S_WIDTH, np.int64)
         self.pointer = words.ctypes.data
         #: the words that native code reads and writes; a memoryview gives Python ints, quickly
@@ -321,7 +325,8 @@ class Tape:
 
     def instruction_of(self, slot: int) -> Instruction:
         """The instruction of a statement."""
-        return INSTRUCTIONS[self.instruction[slot]]
+        made: Instruction = INSTRUCTIONS[self.instruction[slot]]
+        return made
 
     def args_of(self, slot: int) -> list[int]:
         """Operand slots of a statement; none where they were dropped."""
@@ -346,6 +351,8 @@ class Tape:
             If a result does not fit in memory; it names the op and the shape.
         """
         s = self.state
+        if self.abstract:
+            raise TapeError("a derivative rule must not read values: it is traced without any")
         with self.lock:
             if s[nt.S_DONE] < s[nt.S_COUNT]:
                 # Without the GIL the owner could go on recording while another thread evaluates.
@@ -529,7 +536,7 @@ def array_at(address: int, layout: Layout, keep: object = None) -> np.ndarray:
     """An array over memory at `address`; `keep` stays alive with it."""
     if layout.size == 0:
         return np.empty(layout.shape, layout.dtype.np)
-    raw = (ctypes.c_char * layout.span).from_address(address)
+    raw: Any = (ctypes.c_char * layout.span).from_address(address)
     if keep is not None:
         raw._keep = keep
     return np.ndarray(layout.shape, layout.dtype.np, raw, 0, layout.strides)

@@ -47,26 +47,24 @@ def _slow_call(entry: Op) -> Callable[..., Any]:
         return special
     name = entry.name
 
-    if entry.arity == 1:
+    def call_unary(input: Any) -> Any:
+        record.check_tensors(name, (input,))
+        return record.unary(entry, input)
 
-        def call(input: Any) -> Any:
-            record.check_tensors(name, (input,))
-            return record.unary(entry, input)
-    else:
+    def call_binary(input: Any, other: Any) -> Any:
+        if not record.is_tensor(input):
+            if not (record.is_number(input) and record.is_tensor(other)):
+                record.check_tensors(name, (input,))
+        elif not record.is_tensor(other) and not record.is_number(other):
+            raise TypeError(
+                f"{name}(): argument 'other' (position 2) must be Tensor, "
+                f"not {type(other).__name__}"
+            )
+        return record.binary(entry, input, other)
 
-        def call(input: Any, other: Any) -> Any:
-            if not record.is_tensor(input):
-                if not (record.is_number(input) and record.is_tensor(other)):
-                    record.check_tensors(name, (input,))
-            elif not record.is_tensor(other) and not record.is_number(other):
-                raise TypeError(
-                    f"{name}(): argument 'other' (position 2) must be Tensor, "
-                    f"not {type(other).__name__}"
-                )
-            return record.binary(entry, input, other)
-
+    call: Any = call_unary if entry.arity == 1 else call_binary
     call.__name__ = call.__qualname__ = name
-    return call
+    return call  # type: ignore[no-any-return]
 
 
 def _slow_operator(entry: Op, call: Callable[..., Any]) -> Callable[..., Any]:

@@ -111,7 +111,7 @@ def template(made: Instruction) -> Template:
         raise UnsupportedError(
             f"{made.op.name} has no derivative; use .detach() on its result if none is meant"
         )
-    tape = Tape(64)
+    tape = Tape(64, abstract=True)
     tape.state[nt.S_PENDING_LIMIT] = 1 << 62
     inputs: dict[int, str | int] = {}
     zero = np.zeros(1)
@@ -141,9 +141,9 @@ def template(made: Instruction) -> Template:
             start = int(tape.arg_start[slot])
             offset = int(np.frombuffer(tape.arg[start + 1 : start + 3].tobytes(), np.int64)[0])
         statements.append(Statement(slot, step, tuple(tape.args_of(slot)), offset))
-    made.vjp = Template(inputs, constants, tuple(statements), results, tape)
-    del ct, operands, out, given, cotangents
-    return made.vjp
+    traced = Template(inputs, constants, tuple(statements), results, tape)
+    made.vjp = traced
+    return traced
 
 
 # --------------------------------------------------------------------------- programs

@@ -88,7 +88,7 @@ class _FixedMode(_GradMode):
     MODE = False
 
     @overload
-    def __new__(cls, function: F) -> F: ...
+    def __new__(cls, function: F) -> F: ...  # type: ignore[misc]
     @overload
     def __new__(cls) -> _FixedMode: ...
     def __new__(cls, function: Any = None) -> Any:

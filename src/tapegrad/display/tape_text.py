@@ -34,15 +34,15 @@ def format_tape(tape: Tape, limit: int = LIMIT) -> str:
         head, tail = slots[: limit // 2], slots[-(limit - limit // 2) :]
         gap = (len(head), len(slots) - limit)
         slots = head + tail
-    rows = [("slot", "op", "operands", "dtype", "shape", "bytes", "value")]
+    rows: list[tuple[str, ...]] = [("slot", "op", "operands", "dtype", "shape", "bytes", "value")]
     rows += [_row(tape, slot) for slot in slots]
     widths = [max(len(row[i]) for row in rows) for i in range(7)]
     lines = [_join(row, widths) for row in rows]
     if gap is not None:
         lines.insert(1 + gap[0], f"... {gap[1]} more")
     pending = count - tape.done
-    head = f"tape: {count - 1} statements, {pending} pending"
-    return "\n".join([head, *lines])
+    title = f"tape: {count - 1} statements, {pending} pending"
+    return "\n".join([title, *lines])
 
 
 def _join(row: tuple[str, ...], widths: list[int]) -> str:
@@ -59,7 +59,7 @@ def _row(tape: Tape, slot: int) -> tuple[str, ...]:
     out = made.out
     flags = int(tape.flags[slot])
     mark = "*" if tape.flags[tape.root[slot]] & ACTIVE else " "
-    if slot >= tape.done:
+    if slot >= tape.done and made.op.kind != LEAF:
         mark += "?"
     elif flags & FREED:
         mark += "-"

@@ -25,7 +25,7 @@ def helper(function: Callable[..., Any]) -> Any:
     return njit(error_model="numpy")(function)
 
 
-@_intrinsic
+@_intrinsic  # type: ignore[untyped-decorator]
 def globals_address(context: Any) -> Any:
     """Address of `GLOBALS` in this process."""
 
@@ -40,12 +40,12 @@ def globals_address(context: Any) -> Any:
 
 
 def _pointer_cast(numba_type: Any, bits: int) -> Any:
-    @_intrinsic
+    @_intrinsic  # type: ignore[untyped-decorator]
     def cast(context: Any, address: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
 
-        return types.CPointer(numba_type)(i64), codegen
+        return types.CPointer(numba_type)(i64), codegen  # type: ignore[no-untyped-call]
 
     return cast
 
@@ -58,7 +58,7 @@ pf32 = _pointer_cast(types.float32, 32)
 pf64 = _pointer_cast(types.float64, 64)
 
 
-@_intrinsic
+@_intrinsic  # type: ignore[untyped-decorator]
 def call_loop(context: Any, function: Any, args: Any, dims: Any, strides: Any, data: Any) -> Any:
     """Call ``void (char **args, npy_intp *dims, npy_intp *strides, void *data)`` by address."""
 
@@ -70,7 +70,7 @@ def call_loop(context: Any, function: Any, args: Any, dims: Any, strides: Any, d
     return types.void(i64, i64, i64, i64, i64), codegen
 
 
-@_intrinsic
+@_intrinsic  # type: ignore[untyped-decorator]
 def call_void(context: Any, function: Any, argument: Any) -> Any:
     """Call ``void (void *)`` by address."""
 
@@ -82,7 +82,7 @@ def call_void(context: Any, function: Any, argument: Any) -> Any:
     return types.void(i64, i64), codegen
 
 
-@_intrinsic
+@_intrinsic  # type: ignore[untyped-decorator]
 def stack_words(context: Any, count: Any) -> Any:
     """Address of `count` (a literal) 64-bit words on the stack of the calling function."""
     if not isinstance(count, types.IntegerLiteral):
@@ -97,7 +97,7 @@ def stack_words(context: Any, count: Any) -> Any:
     return i64(count), codegen
 
 
-@_intrinsic
+@_intrinsic  # type: ignore[untyped-decorator]
 def float_bits(context: Any, value: Any) -> Any:
     """The bits of a float64 as an integer."""
 

@@ -16,10 +16,16 @@ __all__: list[str] = []
 
 
 @helper
-def byte_offset(position, data):  # type: ignore[no-untyped-def]
-    """Offset of a raveled position; `data`: direction, count, (length, stride) from the last on."""
+def byte_offset(position, data, count, stride):  # type: ignore[no-untyped-def]
+    """Offset of a raveled position; `data`: direction, count, (length, stride) from the last on.
+
+    The count and the first stride come as arguments too: a loop that writes memory would have to read
+    them again for every element.
+    """
+    if count == 1:
+        return position * stride
     d = p64(data)
-    last = d[1] - 1
+    last = count - 1
     offset = 0
     for j in range(last):
         n = d[2 + 2 * j]
@@ -35,12 +41,19 @@ def byte_offset(position, data):  # type: ignore[no-untyped-def]
 def index_copy_8(args, dims, strides, data):  # type: ignore[no-untyped-def]
     """Copy 8-byte elements from (direction 0) or to (1) indexed memory."""
     a, s, n, m = p64(args), p64(strides), p64(dims)[0], p64(dims)[1]
+    indexed, where, plain, si, sw, sp, ri, rp = a[0], a[1], a[2], s[0], s[1], s[2], s[3], s[4]
+    writes, count, stride = p64(data)[0], p64(data)[1], p64(data)[3]
+    if m == 1 and count == 1 and writes == 0:  # the usual case, kept tight
+        for i in range(n):
+            there = indexed + i * si + p64(where + i * sw)[0] * stride
+            p64(plain + i * sp)[0] = p64(there)[0]
+        return
     for i in range(n):
-        there = a[0] + i * s[0] + byte_offset(p64(a[1] + i * s[1])[0], data)
-        here = a[2] + i * s[2]
-        read, write, rs, ws = there, here, s[3], s[4]
-        if p64(data)[0]:
-            read, write, rs, ws = here, there, s[4], s[3]
+        there = indexed + i * si + byte_offset(p64(where + i * sw)[0], data, count, stride)
+        here = plain + i * sp
+        read, write, rs, ws = there, here, ri, rp
+        if writes:
+            read, write, rs, ws = here, there, rp, ri
         if m > 8 and rs == 8 and ws == 8:
             memcpy(write, read, 8 * m)
         else:
@@ -52,12 +65,19 @@ def index_copy_8(args, dims, strides, data):  # type: ignore[no-untyped-def]
 def index_copy_4(args, dims, strides, data):  # type: ignore[no-untyped-def]
     """Copy 4-byte elements from (direction 0) or to (1) indexed memory."""
     a, s, n, m = p64(args), p64(strides), p64(dims)[0], p64(dims)[1]
+    indexed, where, plain, si, sw, sp, ri, rp = a[0], a[1], a[2], s[0], s[1], s[2], s[3], s[4]
+    writes, count, stride = p64(data)[0], p64(data)[1], p64(data)[3]
+    if m == 1 and count == 1 and writes == 0:  # the usual case, kept tight
+        for i in range(n):
+            there = indexed + i * si + p64(where + i * sw)[0] * stride
+            p32(plain + i * sp)[0] = p32(there)[0]
+        return
     for i in range(n):
-        there = a[0] + i * s[0] + byte_offset(p64(a[1] + i * s[1])[0], data)
-        here = a[2] + i * s[2]
-        read, write, rs, ws = there, here, s[3], s[4]
-        if p64(data)[0]:
-            read, write, rs, ws = here, there, s[4], s[3]
+        there = indexed + i * si + byte_offset(p64(where + i * sw)[0], data, count, stride)
+        here = plain + i * sp
+        read, write, rs, ws = there, here, ri, rp
+        if writes:
+            read, write, rs, ws = here, there, rp, ri
         if m > 8 and rs == 4 and ws == 4:
             memcpy(write, read, 4 * m)
         else:
@@ -69,12 +89,14 @@ def index_copy_4(args, dims, strides, data):  # type: ignore[no-untyped-def]
 def index_copy_1(args, dims, strides, data):  # type: ignore[no-untyped-def]
     """Copy bytes from (direction 0) or to (1) indexed memory."""
     a, s, n, m = p64(args), p64(strides), p64(dims)[0], p64(dims)[1]
+    indexed, where, plain, si, sw, sp, ri, rp = a[0], a[1], a[2], s[0], s[1], s[2], s[3], s[4]
+    writes, count, stride = p64(data)[0], p64(data)[1], p64(data)[3]
     for i in range(n):
-        there = a[0] + i * s[0] + byte_offset(p64(a[1] + i * s[1])[0], data)
-        here = a[2] + i * s[2]
-        read, write, rs, ws = there, here, s[3], s[4]
-        if p64(data)[0]:
-            read, write, rs, ws = here, there, s[4], s[3]
+        there = indexed + i * si + byte_offset(p64(where + i * sw)[0], data, count, stride)
+        here = plain + i * sp
+        read, write, rs, ws = there, here, ri, rp
+        if writes:
+            read, write, rs, ws = here, there, rp, ri
         for j in range(m):
             p8(write + j * ws)[0] = p8(read + j * rs)[0]
 
@@ -83,44 +105,62 @@ def index_copy_1(args, dims, strides, data):  # type: ignore[no-untyped-def]
 def index_add_f64(args, dims, strides, data):  # type: ignore[no-untyped-def]
     """Add float64 values to indexed memory."""
     a, s, n, m = p64(args), p64(strides), p64(dims)[0], p64(dims)[1]
+    indexed, where, plain, si, sw, sp, ri, rp = a[0], a[1], a[2], s[0], s[1], s[2], s[3], s[4]
+    count, stride = p64(data)[1], p64(data)[3]
+    if m == 1 and count == 1:
+        for i in range(n):
+            there = indexed + i * si + p64(where + i * sw)[0] * stride
+            pf64(there)[0] += pf64(plain + i * sp)[0]
+        return
     for i in range(n):
-        there = a[0] + i * s[0] + byte_offset(p64(a[1] + i * s[1])[0], data)
-        here = a[2] + i * s[2]
+        there = indexed + i * si + byte_offset(p64(where + i * sw)[0], data, count, stride)
+        here = plain + i * sp
         for j in range(m):
-            pf64(there + j * s[3])[0] += pf64(here + j * s[4])[0]
+            pf64(there + j * ri)[0] += pf64(here + j * rp)[0]
 
 
 @native_kernel
 def index_add_f32(args, dims, strides, data):  # type: ignore[no-untyped-def]
     """Add float32 values to indexed memory."""
     a, s, n, m = p64(args), p64(strides), p64(dims)[0], p64(dims)[1]
+    indexed, where, plain, si, sw, sp, ri, rp = a[0], a[1], a[2], s[0], s[1], s[2], s[3], s[4]
+    count, stride = p64(data)[1], p64(data)[3]
+    if m == 1 and count == 1:
+        for i in range(n):
+            there = indexed + i * si + p64(where + i * sw)[0] * stride
+            pf32(there)[0] += pf32(plain + i * sp)[0]
+        return
     for i in range(n):
-        there = a[0] + i * s[0] + byte_offset(p64(a[1] + i * s[1])[0], data)
-        here = a[2] + i * s[2]
+        there = indexed + i * si + byte_offset(p64(where + i * sw)[0], data, count, stride)
+        here = plain + i * sp
         for j in range(m):
-            pf32(there + j * s[3])[0] += pf32(here + j * s[4])[0]
+            pf32(there + j * ri)[0] += pf32(here + j * rp)[0]
 
 
 @native_kernel
 def index_add_i64(args, dims, strides, data):  # type: ignore[no-untyped-def]
     """Add int64 values to indexed memory."""
     a, s, n, m = p64(args), p64(strides), p64(dims)[0], p64(dims)[1]
+    indexed, where, plain, si, sw, sp, ri, rp = a[0], a[1], a[2], s[0], s[1], s[2], s[3], s[4]
+    count, stride = p64(data)[1], p64(data)[3]
     for i in range(n):
-        there = a[0] + i * s[0] + byte_offset(p64(a[1] + i * s[1])[0], data)
-        here = a[2] + i * s[2]
+        there = indexed + i * si + byte_offset(p64(where + i * sw)[0], data, count, stride)
+        here = plain + i * sp
         for j in range(m):
-            p64(there + j * s[3])[0] += p64(here + j * s[4])[0]
+            p64(there + j * ri)[0] += p64(here + j * rp)[0]
 
 
 @native_kernel
 def index_add_bool(args, dims, strides, data):  # type: ignore[no-untyped-def]
     """Or bool values into indexed memory."""
     a, s, n, m = p64(args), p64(strides), p64(dims)[0], p64(dims)[1]
+    indexed, where, plain, si, sw, sp, ri, rp = a[0], a[1], a[2], s[0], s[1], s[2], s[3], s[4]
+    count, stride = p64(data)[1], p64(data)[3]
     for i in range(n):
-        there = a[0] + i * s[0] + byte_offset(p64(a[1] + i * s[1])[0], data)
-        here = a[2] + i * s[2]
+        there = indexed + i * si + byte_offset(p64(where + i * sw)[0], data, count, stride)
+        here = plain + i * sp
         for j in range(m):
-            p8(there + j * s[3])[0] |= p8(here + j * s[4])[0]
+            p8(there + j * ri)[0] |= p8(here + j * rp)[0]
 
 
 @native_kernel
