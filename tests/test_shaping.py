@@ -278,6 +278,13 @@ def test_empty_and_scalar() -> None:
     assert e.grad.shape == (0, 3)
 
 
+def test_windows_that_overlap_in_as_many_elements_as_their_base_has() -> None:
+    x = tg.tensor(np.arange(8.0), requires_grad=True)
+    windows_of_x = x.unfold(0, 4, 3)  # element 3 twice, element 7 never
+    (windows_of_x * 1.0).sum().backward()
+    assert x.grad.tolist() == [1, 1, 1, 2, 1, 1, 1, 0]
+
+
 def test_small_makers() -> None:
     np.testing.assert_array_equal(tg.tril_indices(3, 4, 1).numpy(), np.tril_indices(3, 1, 4))
     np.testing.assert_array_equal(tg.triu_indices(3, 4).numpy(), np.triu_indices(3, 0, 4))

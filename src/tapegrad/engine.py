@@ -174,7 +174,7 @@ def _add_to_grad(storage: Storage, array: np.ndarray) -> None:
     np.add(own.array, array, out=own.array)
     base = int(tape.base[slot])
     tape.versions[base] = tape.versions.get(base, 0) + 1
-    tape.writes.append((base, 2 * tape.count - 1))
+    tape.add_write(base, 2 * tape.count - 1)
 
 
 def _dtype_of(array: np.ndarray) -> Any:

@@ -220,10 +220,11 @@ PAIRS = _Pairs()
 LARGE = 1 << 26
 
 
-def remember(made: Instruction) -> None:
-    """Let native recording use an instruction for its op and layouts."""
+def remember(made: Instruction, called: Op | None = None) -> None:
+    """Let native recording use an instruction for its op (or that which was `called`) and layouts."""
+    code = (called or made.op).code
     out = made.out
     if len(made.outs) == 1 and out.span < LARGE and len(made.layouts) <= 2:
         second = made.layouts[1].id if len(made.layouts) == 2 else 0
         with nt.LOCK:
-            PAIRS.add(made.op.code, made.layouts[0].id, second, made.id, out.id)
+            PAIRS.add(code, made.layouts[0].id, second, made.id, out.id)

@@ -33,6 +33,16 @@ def c_strides(shape: Sequence[int], itemsize: int) -> tuple[int, ...]:
     return tuple(strides)
 
 
+def _overlap(shape: Sequence[int], strides: Sequence[int], itemsize: int) -> bool:
+    """Whether a dimension steps less than what the faster ones span."""
+    reach = itemsize
+    for stride, n in sorted((s, n) for n, s in zip(shape, strides, strict=True) if n > 1):
+        if stride < reach:
+            return True
+        reach += stride * (n - 1)
+    return False
+
+
 class Layout:
     """How a value lies in memory; made by `intern` only.
 
@@ -51,7 +61,7 @@ class Layout:
     is_contiguous : bool
         Whether the elements lie one after the other in C order.
     overlaps : bool
-        Whether elements share memory (a stride of 0).
+        Whether elements may share memory (a stride of 0, or windows over one another).
     """
 
     __slots__ = (
@@ -71,9 +81,7 @@ class Layout:
             reach = sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
             self.span = reach + kind.itemsize
         self.is_contiguous = strides == c_strides(shape, kind.itemsize)
-        self.overlaps = self.size > 1 and any(
-            s == 0 and n > 1 for n, s in zip(shape, strides, strict=True)
-        )
+        self.overlaps = self.size > 1 and _overlap(shape, strides, kind.itemsize)
 
     def __repr__(self) -> str:
         dims = "x".join(map(str, self.shape)) or "scalar"

@@ -59,7 +59,14 @@ def node_of(tensor: Tensor) -> Node | None:
         return None
     tape = tape_at(tensor._state)
     slot = slot_of(tape, tensor)
-    name = tape.instruction_of(slot).grad_fn
+    made = tape.instruction_of(slot)
+    name = made.grad_fn
+    numbers = made.op.extras.get("number_names")
+    if numbers:  # PyTorch has names of their own for ops with a Python number
+        constants = set(tape.constants.values())
+        for i, arg in enumerate(tape.args_of(slot)):
+            if arg in constants and i in numbers:
+                name = numbers[i]
     base, root = int(tape.base[slot]), int(tape.root[slot])
     if any(
         b == base and mark > 2 * slot and not mark & 1 and tape.root[mark >> 1] == root

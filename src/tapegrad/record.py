@@ -233,6 +233,23 @@ def apply(entry: Op, tensors: Sequence[Tensor], **attrs: Any) -> Tensor:
     return finish(tape, made, slot)
 
 
+def apply_as(called: str, entry: Op, tensors: Sequence[Tensor]) -> Tensor:
+    """Record an op without attributes; native recording does the next such call itself.
+
+    Parameters
+    ----------
+    called : str
+        The row whose function was called (``x @ y`` is `mm` or `mv` ... by the operands' shapes).
+    entry : Op
+        The row that is recorded.
+    tensors : sequence of Tensor
+        The function's arguments as they were given.
+    """
+    result = apply(entry, tensors)
+    remember(instruction(entry, tuple([layout_of(t) for t in tensors])), TABLE[called])
+    return result
+
+
 def apply_multiple(entry: Op, tensors: Sequence[Tensor], **attrs: Any) -> tuple[Tensor, ...]:
     """Record an op with several results."""
     first = apply(entry, tensors, **attrs)

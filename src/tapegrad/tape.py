@@ -203,7 +203,8 @@ class Tape:
             says no.
         """
         with self.lock:
-            self._make_room(statements, args, collect)
+            # The slots of an abstract tape are known by number (vjp.py): they stay.
+            self._make_room(statements, args, collect and not self.abstract)
 
     def _make_room(self, statements: int, args: int, collect: bool) -> None:
         s = self.state
@@ -437,7 +438,31 @@ class Tape:
             return
         base = int(self.base[slot])
         self.versions[base] = self.versions.get(base, 0) + 1
-        self.writes.append((base, 2 * slot))
+        self.add_write(base, 2 * slot)
+
+    def add_write(self, base: int, mark: int) -> None:
+        """Note a write, and now and then forget those that no residual is older than."""
+        self.writes.append((base, mark))
+        if len(self.writes) > self._prune_at:
+            n = self.count
+            oldest = self._oldest_graph()
+            active = self.flags[self.root[:n]] & nt.ACTIVE != 0
+            self.writes = [
+                (b, m) for b, m in self.writes
+                if m > 2 * oldest or (not m & 1 and active[m >> 1])
+            ]  # fmt: skip
+            self._prune_at = max(64, 2 * len(self.writes))
+
+    _prune_at = 64
+
+    def _oldest_graph(self) -> int:
+        """The first statement that still keeps residuals."""
+        n = self.count
+        flags, roots = self.flags[:n], self.root[:n]
+        graph = (flags[roots] & nt.ACTIVE != 0) & (flags & (nt.FREED | nt.STUB) == 0)
+        graph &= roots == np.arange(n)
+        graph &= flags & nt.EXTERNAL == 0
+        return int(np.argmax(graph)) if graph.any() else n
 
     # ------------------------------------------------------------------ collection
     def collect(self) -> None:
@@ -472,11 +497,7 @@ class Tape:
 
     def _renumber_writes(self, new: np.ndarray) -> None:
         kept = np.cumsum(new >= 0) - 1  # last kept slot at or before each old one, renumbered
-        n = self.count
-        flags, roots = self.flags[:n], self.root[:n]
-        graph = (flags[roots] & nt.ACTIVE != 0) & (flags & (nt.FREED | nt.STUB) == 0)
-        graph[0] = False
-        oldest = int(np.argmax(graph)) if graph.any() else n
+        oldest = self._oldest_graph()
         writes = []
         for base, mark in self.writes:
             if new[base] < 0:
@@ -486,7 +507,7 @@ class Tape:
                 moved = 2 * int(kept[old]) + 1
             else:
                 moved = 2 * int(new[old])
-            if moved > 2 * oldest:
+            if moved > 2 * oldest or (not moved & 1 and self.is_active(moved >> 1)):
                 writes.append((int(new[base]), moved))
         self.writes = writes
 

@@ -31,7 +31,7 @@ __all__ = ["FUNCTIONS", "Tensor"]
 _OPERATORS = {
     "add": "add", "subtract": "sub", "multiply": "mul", "true_divide": "div",
     "floor_divide": "floor_divide", "remainder": "remainder", "power": "pow",
-    "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor",
+    "matrix_multiply": "matmul", "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor",
 }  # fmt: skip
 _UNARY_OPERATORS = {"negative": "neg", "absolute": "abs", "invert": "bitwise_not"}
 _COMPARISONS = ("lt", "le", "eq", "ne", "gt", "ge")  # in CPython's order
@@ -72,9 +72,11 @@ def _slow_operator(entry: Op, call: Callable[..., Any]) -> Callable[..., Any]:
     if entry.arity == 1:
         return call
 
+    numbers = entry.name != "matmul"
+
     def operator(a: Any, b: Any) -> Any:
         for value in (a, b):
-            if not record.is_tensor(value) and not record.is_number(value):
+            if not record.is_tensor(value) and not (numbers and record.is_number(value)):
                 if isinstance(value, np.ndarray):
                     from_numpy = registry.FUNCTIONS["as_tensor"]
                     return operator(*(from_numpy(v) if v is value else v for v in (a, b)))
@@ -96,25 +98,34 @@ def _make_base() -> type:
     first = TABLE["lt"].code
     assert [TABLE[name].code - first for name in _COMPARISONS] == list(range(6))
     compare = thunks.add_compare(first)
-    calls = {
-        entry.name: thunks.add("fastcall", 4, entry.code, used=3, drop_first=True)
+    rows = {
+        entry.extras.get("function", entry.name): entry
         for entry in TABLE.values()
-        if entry.loop is not None and entry.arity in (1, 2) and not entry.extras.get("private")
+        if entry.extras.get("function")
+        or (entry.loop is not None or entry.extras.get("elementwise"))
+        and entry.arity in (1, 2)
+        and not entry.extras.get("private")
+    }
+    calls = {
+        name: thunks.add("fastcall", 4, entry.code, used=3, drop_first=True)
+        for name, entry in rows.items()
     }
     address = thunks.compile()
     for name, thunk in calls.items():
-        entry = TABLE[name]
-        call = _slow_call(entry)
+        entry = rows[name]
+        call = registry.FUNCTIONS.get(name) or _slow_call(entry)
         handle.register_slow(entry.code, call)
         handle.register_slow(entry.code + handle.NUMBER_PROTOCOL, _slow_operator(entry, call))
-        FUNCTIONS[name] = handle.builtin(name, address[thunk], _doc(entry))
+        FUNCTIONS[name] = handle.builtin(name, address[thunk], _doc(entry, call))
     handle.register_slow(TABLE["select"].code, registry.METHODS["__getitem__"])
     numbers = {handle.SLOTS[protocol]: address[thunk] for protocol, thunk in slots.items()}
     numbers[handle.TP_RICHCOMPARE] = address[compare]
     return handle.make_handle_type(numbers)
 
 
-def _doc(entry: Op) -> str:
+def _doc(entry: Op, call: Callable[..., Any]) -> str:
+    if call.__doc__:
+        return call.__doc__
     operands = "input" if entry.arity == 1 else "input, other"
     return f"{entry.name}({operands})\n--\n\n" + (entry.doc or f"The op {entry.name}, elementwise.")
 

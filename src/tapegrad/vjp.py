@@ -111,7 +111,7 @@ def template(made: Instruction) -> Template:
         raise UnsupportedError(
             f"{made.op.name} has no derivative; use .detach() on its result if none is meant"
         )
-    tape = Tape(64, abstract=True)
+    tape = Tape(64 + 4 * len(made.layouts), abstract=True)
     tape.state[nt.S_PENDING_LIMIT] = 1 << 62
     inputs: dict[int, str | int] = {}
     zero = np.zeros(1)
@@ -119,6 +119,7 @@ def template(made: Instruction) -> Template:
     def leaf(layout: Layout, name: str | int) -> Any:
         slot = tape.bind(zero, layout, active=False)
         inputs[slot] = name
+        tape.make_room()  # a handle, too
         return new_handle_object(tape.pointer, slot, layout.id)
 
     with recording_on(tape):
@@ -189,7 +190,8 @@ class _Builder:
         """Whether every statement is elementwise, so that tiles of it can run one after the other."""
         return all(
             s.instruction.op.kind == nt.VIEW
-            or (s.instruction.op.lower is elementwise and s.instruction.op.loop is not None)
+            or s.instruction.op.lower is elementwise
+            or s.instruction.op.extras.get("elementwise")
             for s in self.statements
         )
 
@@ -205,39 +207,52 @@ class _Builder:
 
     def chain(self) -> tuple[list[Step], list[Step], bool]:
         """Steps that assign, steps that accumulate, and whether assigning is impossible."""
-        views_of_nodes = False
-        computed: dict[int, int] = {}
-        for s in self.statements:
-            if s.instruction.op.kind == nt.VIEW:
-                if s.args[0] in computed:
-                    views_of_nodes = True
-                    break
-                self.place_view(s)
-            else:
-                computed[s.slot] = len(computed)
-        if views_of_nodes or len(computed) > 12:
-            return self.sequence()
         layout = self.layout_of(self.result)
         shape = np.broadcast_shapes(layout.shape, self.target.shape)
         adjoint, repeats = self.finish(shape)
         dtype = self.target.dtype
         add = ufunc_loop(np.add, (dtype,) * 3)
+        computed: dict[int, int] = {}  # slot -> the node that gives its value
         externals: list[Operand] = []
+        nodes: list[Node] = []
+        exprs: list[str | None] = []
 
-        def reference(slot: int) -> int:
-            if slot in computed:
-                return -1 - computed[slot]
-            operand = self.operand(slot, shape)
+        def external(operand: Operand) -> int:
             if operand not in externals:
                 externals.append(operand)
             return externals.index(operand)
 
-        nodes = []
+        def reference(s: Statement, operand: Operand) -> int:
+            """What an operand of a statement's step is in the chain."""
+            if operand.ref == ADDRESS:
+                return external(Operand(ADDRESS, operand.offset, (0,) * len(shape)))
+            slot = s.args[operand.ref - ARGS]
+            if slot in computed:
+                return -1 - computed[slot]
+            return external(self.operand(slot, shape))
+
         for s in self.statements:
-            if s.slot in computed:
-                kernel = s.instruction.steps[0].kernel
-                itemsize = s.instruction.out.dtype.itemsize
-                nodes.append(Node(kernel, tuple(reference(a) for a in s.args), itemsize))
+            if s.instruction.op.kind == nt.VIEW:
+                if s.args[0] in computed:
+                    return self.sequence()
+                self.place_view(s)
+                continue
+            (step,) = s.instruction.steps
+            base = len(nodes)
+            if step.nodes:  # a chain of its own: its nodes join this one
+                for node in step.nodes:
+                    inputs = tuple(
+                        reference(s, step.operands[i]) if i >= 0 else i - base for i in node.inputs
+                    )
+                    nodes.append(node._replace(inputs=inputs))
+                    exprs.append(None)
+            else:
+                inputs = tuple(reference(s, operand) for operand in step.operands[:-1])
+                nodes.append(Node(step.kernel, inputs, s.instruction.out.dtype.itemsize))
+                exprs.append(s.instruction.op.expr if self.is_plain(s) else None)
+            computed[s.slot] = len(nodes) - 1
+        if len(nodes) > 24:
+            return self.sequence()
         if not nodes:
             source = self.operand(self.result, shape)
             copy = Step(copy_loop(dtype), shape, (source, adjoint))
@@ -247,12 +262,7 @@ class _Builder:
                 self.places.pop(s.slot, None)
             return self.sequence()
         self.recipe = Recipe(
-            tuple(
-                Part(node, s.instruction.op.expr if self.is_plain(s) else None)
-                for node, s in zip(
-                    nodes, (s for s in self.statements if s.slot in computed), strict=True
-                )
-            ),
+            tuple(Part(node, expr) for node, expr in zip(nodes, exprs, strict=True)),
             tuple(externals), adjoint, shape, add, dtype.itemsize,
         )  # fmt: skip
         self.scratch = chain_scratch([*nodes, nodes[0]])

@@ -15,8 +15,10 @@ import numpy as np
 
 from .. import record
 from ..dtypes import bool_, dtype, float32, float64, int64
+from ..instructions import instruction, remember
 from ..ops.table import TABLE
-from .registry import FUNCTIONS, public
+from ..record import layout_of
+from .registry import public
 
 __all__ = [
     "SCALAR", "check_bmm", "check_matrices", "check_operands", "check_same_scalar", "matmul", "mm",
@@ -264,15 +266,14 @@ def matmul(input: Any, other: Any) -> Any:
         raise RuntimeError(
             f"both arguments to matmul need to be at least 1D, but they are {n}D and {m}D"
         )
-    if n == 1 and m == 1:
-        return dot(input, other)
-    if n == 2 and m == 1:
-        return mv(input, other)
-    if n == 2 and m == 2:
-        return mm(input, other)
+    plain = {(1, 1): "dot", (2, 1): "mv", (2, 2): "mm"}.get((n, m))
+    if plain is not None:
+        result = {"dot": dot, "mv": mv, "mm": mm}[plain](input, other)
+        remember(instruction(TABLE[plain], (layout_of(input), layout_of(other))), TABLE["matmul"])
+        return result
     if n == 1 and m == 2:
         check_matrices(input.unsqueeze(0), other)
-        return record.apply(TABLE["vecmat"], (input, other))
+        return record.apply_as("matmul", TABLE["vecmat"], (input, other))
     name = "matmul"
     if m <= 2:  # the batch counts as rows of one matrix
         rows = math.prod(input.shape[:-1])
@@ -288,7 +289,7 @@ def matmul(input: Any, other: Any) -> Any:
         _check_batches(input, other)
         if math.prod(input.shape[:-2]) == 1 and (n == 2 or other.shape[:-2] != input.shape[:-2]):
             name = "matmul_left" if n == 2 or m == n else "matmul"
-    return record.apply(TABLE[name], (input, other))
+    return record.apply_as("matmul", TABLE[name], (input, other))
 
 
 def _check_batch_shapes(a: Sequence[int], b: Sequence[int]) -> None:
@@ -300,24 +301,3 @@ def _check_batch_shapes(a: Sequence[int], b: Sequence[int]) -> None:
                 f"The size of tensor a ({n}) must match the size of tensor b ({m}) at "
                 f"non-singleton dimension {max(len(a), len(b)) - back}"
             )
-
-
-def _operand_of(value: Any) -> Any:
-    """Return an operand of ``@`` as a Tensor, None for what is left to Python."""
-    if record.is_tensor(value):
-        return value
-    return FUNCTIONS["as_tensor"](value) if isinstance(value, np.ndarray) else None
-
-
-@public(method=True, function=False, name="__matmul__")
-def _matmul_operator(a: Any, b: Any) -> Any:
-    """Return ``a @ b``."""
-    other = _operand_of(b)
-    return NotImplemented if other is None else matmul(a, other)
-
-
-@public(method=True, function=False, name="__rmatmul__")
-def _matmul_reflected(a: Any, b: Any) -> Any:
-    """Return ``b @ a``."""
-    other = _operand_of(b)
-    return NotImplemented if other is None else matmul(other, a)

@@ -159,7 +159,7 @@ def sum(input: Any, dim: Any = UNSET, keepdim: bool = False, *, dtype: Any = Non
     if dim is UNSET:
         if keepdim is not False:
             raise no_overload("sum", _SUM_FORMS, keepdim=keepdim)
-        return record.apply(TABLE["sum_all"], (x,))
+        return record.apply_as("sum_all", TABLE["sum_all"], (x,))
     check_bool("sum", "keepdim", 2, keepdim)
     dims = dims_of("sum", dim, layout_of(x).ndim, _SUM_FORMS)
     return record.apply(TABLE["sum"], (x,), dim=dims, keepdim=keepdim)
@@ -203,7 +203,7 @@ def mean(input: Any, dim: Any = UNSET, keepdim: bool = False, *, dtype: Any = No
     if dim is UNSET:
         if keepdim is not False:
             raise no_overload("mean", _SUM_FORMS, keepdim=keepdim)
-        return record.apply(TABLE["mean_all"], (x,))
+        return record.apply_as("mean_all", TABLE["mean_all"], (x,))
     check_bool("mean", "keepdim", 2, keepdim)
     dims = dims_of("mean", dim, layout_of(x).ndim, _SUM_FORMS)
     return record.apply(TABLE["mean"], (x,), dim=dims, keepdim=keepdim)

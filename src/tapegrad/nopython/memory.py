@@ -48,7 +48,7 @@ def new_block(arena, size):  # type: ignore[no-untyped-def]
 def allocate_small(arena, size):  # type: ignore[no-untyped-def]
     """`size` (at most SMALL) bytes of an arena, or 0."""
     a = p64(arena)
-    size = (size + 7) & ~7
+    size = max((size + 7) & ~7, 8)  # also an empty value has an address
     if a[A_NEXT] + size > a[A_END] and new_block(arena, size) != 0:
         return 0
     address = a[A_NEXT]

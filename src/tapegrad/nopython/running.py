@@ -58,7 +58,8 @@ def run_program(low, high, table):  # type: ignore[no-untyped-def]
     pointers = p64(table)
     args = stack_words(8)
     position = stack_words(32)
-    a = p64(args)
+    own = stack_words(8)
+    a, o = p64(args), p64(own)
     at = p64(position)
     for i in range(low, high):
         step = p64(steps + 8 * P_WIDTH * i)
@@ -90,7 +91,9 @@ def run_program(low, high, table):  # type: ignore[no-untyped-def]
                     step[P_DATA], args, step[P_COUNT], step[P_STRIDES], pointers[T_SCRATCH]
                 )
             else:
-                call_loop(step[P_KERNEL], args, step[P_DIMS], step[P_STRIDES], step[P_DATA])
+                for j in range(count):  # gufunc loops advance the pointers that they are given
+                    o[j] = a[j]
+                call_loop(step[P_KERNEL], own, step[P_DIMS], step[P_STRIDES], step[P_DATA])
             d = ndim - 1
             while d >= 0:
                 at[d] += 1

@@ -20,7 +20,7 @@ import numpy as np
 
 from ..dtypes import bool_, dtype, float32, float64, int64
 from ..kernels import native_kernel_address, ufunc_loop
-from ..layouts import Layout, broadcast_strides, contiguous
+from ..layouts import Layout, broadcast_shapes, broadcast_strides, contiguous
 from ..programs import (
     POOL,
     Node,
@@ -35,7 +35,7 @@ from ..programs import (
 from . import pointwise_kernels
 from .table import Lowered, Lowering, Op, op, out_operand
 
-__all__ = ["ELEMENTWISE", "Chain", "Value", "broadcast_shape", "composed", "composed_op"]
+__all__ = ["ELEMENTWISE", "Chain", "Value", "composed", "composed_op"]
 
 #: what says that a row's step is elementwise, so that chains can take it in
 ELEMENTWISE: dict[str, Any] = {"elementwise": True}
@@ -45,29 +45,6 @@ _TRUTHS = {
     np.isinf, np.isfinite, np.logical_and, np.logical_or, np.logical_xor, np.logical_not,
 }  # fmt: skip
 _SHORT = {float64: "f64", float32: "f32", int64: "i64", bool_: "bool"}
-
-
-def broadcast_shape(layouts: Sequence[Layout]) -> tuple[int, ...]:
-    """Return the shape that operands broadcast to.
-
-    Raises
-    ------
-    RuntimeError
-        PyTorch's, if they do not.
-    """
-    shape = tuple(layouts[0].shape)
-    for layout in layouts[1:]:
-        other = tuple(layout.shape)
-        ndim = max(len(shape), len(other))
-        a, b = (1,) * (ndim - len(shape)) + shape, (1,) * (ndim - len(other)) + other
-        for axis in range(ndim - 1, -1, -1):
-            if a[axis] != b[axis] and 1 not in (a[axis], b[axis]):
-                raise RuntimeError(
-                    f"The size of tensor a ({a[axis]}) must match the size of tensor b ({b[axis]}) "
-                    f"at non-singleton dimension {axis}"
-                )
-        shape = tuple(m if n == 1 else n for n, m in zip(a, b, strict=True))
-    return shape
 
 
 class Value(NamedTuple):
@@ -91,7 +68,7 @@ class Chain:
     def __init__(self, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> None:
         self.attrs = attrs
         self.kind = layouts[-1].dtype
-        self.shape = broadcast_shape(layouts)
+        self.shape = broadcast_shapes(*(x.shape for x in layouts))
         self._operands = [arg(i, broadcast_strides(x, self.shape)) for i, x in enumerate(layouts)]
         self._nodes: list[Node] = []
         self._count = len(layouts)

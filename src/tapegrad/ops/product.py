@@ -273,6 +273,7 @@ op(
 #: with a batch of matrices on one side at least
 op(
     "matmul", lower=lower_product, arity=2, vjp=_batched_vjp, grad_fn="UnsafeViewBackward0",
+    extras={"function": "matmul"},
     sample=_pairs(
         ((2, 2, 3), (3, 4)), ((2, 2, 3), (3,)), ((3,), (2, 3, 2)), ((2, 2, 3), (2, 3, 2)),
         ((2, 1, 2, 3), (3, 3, 2)), ((1, 2, 3), (2, 3, 2)), ((0, 2, 3), (3, 2)),

@@ -172,6 +172,7 @@ op(
     lower=lower_sum,
     grad_fn="SumBackward0",
     torch="sum",
+    extras={"function": "sum"},
     sample=samples.full,
     vjp=lambda ct, x, out: kept(ct, x.shape, range(len(x.shape)), False),
 )
@@ -189,7 +190,7 @@ op(
     torch="mean",
     sample=samples.full,
     vjp=mean_vjp,
-    extras={"mean": True},
+    extras={"mean": True, "function": "mean"},
 )
 op(
     "mean",
