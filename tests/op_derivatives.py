@@ -102,5 +102,3 @@ def torch_derivatives(case: Case, directions: list[Arrays]) -> list[Arrays | Non
         found.append(zeros_for_none(list(grads), active))
         current = list(zip(grads, direction, strict=True))
     return found
-
-

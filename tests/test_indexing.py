@@ -1,7 +1,5 @@
 """Square brackets: values, derivatives, memory safety; the error texts are in test_index_errors.py."""
 
-# ruff: noqa: E501  (the tables are one case a line, and hold long messages)
-
 from __future__ import annotations
 
 import contextlib

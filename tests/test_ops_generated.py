@@ -239,9 +239,7 @@ def test_every_public_row_says_where_its_operands_come_from() -> None:
 
 def test_every_public_function_of_the_table_is_tested() -> None:
     tested = {e.name for e in public_rows()}
-    internal = {
-        e.name for e in TABLE.values() if e.kind == nt.COMPUTE and e.name not in tested
-    }
+    internal = {e.name for e in TABLE.values() if e.kind == nt.COMPUTE and e.name not in tested}
     public = {name for name in internal if TABLE[name].torch and hasattr(tg, TABLE[name].torch)}
     assert not public, "rows with a public function and no sample"
 

@@ -90,5 +90,3 @@ def test_special_values_are_as_in_torch(entry: Op) -> None:
                     f"{x[wrong][:5]}, torch {y[wrong][:5]}"
                 )
                 assert not wrong.sum(), bad
-
-

@@ -18,9 +18,7 @@ torch = pytest.importorskip("torch")
 DTYPES = {"float64": np.float64, "float32": np.float32, "int64": np.int64, "bool": np.bool_}
 NUMBERS: dict[str, Any] = {"float": 2.0, "int": 3, "True": True}
 KINDS = [f"{name}-{rank}" for name in DTYPES for rank in ("1d", "0d")] + list(NUMBERS)
-PAIRS = [
-    pair for pair in itertools.product(KINDS, KINDS) if not set(pair) <= set(NUMBERS)
-]
+PAIRS = [pair for pair in itertools.product(KINDS, KINDS) if not set(pair) <= set(NUMBERS)]
 
 FUNCTIONS = [
     "add", "sub", "rsub", "mul", "div", "pow", "remainder", "fmod", "floor_divide", "maximum",
@@ -103,9 +101,7 @@ def test_where_promotes_as_in_torch(pair: tuple[str, str]) -> None:
     want = outcome(
         torch.where, torch_leaf(mask), *(operand(k, torch_leaf, i) for i, k in enumerate(pair))
     )
-    have = outcome(
-        tg.where, tg_leaf(mask), *(operand(k, tg_leaf, i) for i, k in enumerate(pair))
-    )
+    have = outcome(tg.where, tg_leaf(mask), *(operand(k, tg_leaf, i) for i, k in enumerate(pair)))
     assert have[0] == want[0]
     np.testing.assert_array_equal(have[1], want[1])
 

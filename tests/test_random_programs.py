@@ -46,7 +46,8 @@ DOMAINS = {
 BOUND = 3.0
 #: elementwise rows that are drawn otherwise, or whose random arguments are not worth it
 SKIPPED = {
-    "clone", "heaviside",
+    "clone",
+    "heaviside",
     "floor_divide",  # torch has no derivative of it
     "sinc",  # torch's second derivative at 0 is NaN
 }
@@ -110,9 +111,7 @@ class Program:
         self.lines: list[str] = []
         values = np.random.default_rng(rng.randrange(1 << 16))
         shapes = [rng.choice(SHAPES[:8]) for _ in range(rng.randint(2, 4))]
-        self.arrays = [
-            values.uniform(0.3, 1.5, s) * values.choice([-1.0, 1.0], s) for s in shapes
-        ]
+        self.arrays = [values.uniform(0.3, 1.5, s) * values.choice([-1.0, 1.0], s) for s in shapes]
         self.active = [i == 0 or rng.random() < 0.7 for i in range(len(shapes))]
         self.count = len(shapes)
         self.names = [f"t{i}" for i in range(self.count)]
@@ -364,8 +363,6 @@ def flat(tensors: list[Any], like: list[np.ndarray]) -> list[np.ndarray]:
         np.zeros(a.shape) if t is None else t.detach().numpy(force=True).copy()
         for t, a in zip(tensors, like, strict=True)
     ]
-
-
 
 
 def results(program: Program, machine: Machine, order: int) -> list[list[np.ndarray]]:

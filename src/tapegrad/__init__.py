@@ -6,8 +6,8 @@
 >>> x.grad
 tensor([2., 4.])
 
-The functions come from two places: a row of the op table is a builtin function (``tg.sin``), and what
-takes options stands in `tapegrad.functions`.
+The functions come from two places: a row of the op table is a builtin function (``tg.sin``), and
+what takes options stands in `tapegrad.functions`.
 """
 
 from . import autograd, functions
@@ -70,5 +70,5 @@ _public = {name: value for name, value in _public.items() if not name.startswith
 globals().update(_public)
 __all__ += sorted(_public)
 # PyTorch's names for two dtypes are Python's own names: nothing below here may mean those.
-float, bool = float_, bool_  # noqa: A001
+float, bool = float_, bool_
 del _public, FUNCTIONS, registry, float_, bool_

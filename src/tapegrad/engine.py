@@ -60,9 +60,7 @@ def _cotangents(tensors: Sequence[Any], given: Sequence[Any]) -> list[Any]:
             made.append(None)
             continue
         if not record.is_tensor(ct):
-            raise TypeError(
-                f"gradients can be either Tensors or None, but got {type(ct).__name__}"
-            )
+            raise TypeError(f"gradients can be either Tensors or None, but got {type(ct).__name__}")
         if ct.shape != layout.shape:
             raise RuntimeError(
                 f"Mismatch in shape: grad_output[{i}] has a shape of {ct.shape} and output[{i}] has "
@@ -240,7 +238,8 @@ def _replayed(
     # Recording the seeds may have collected: slots are read anew.
     roots = [record.operand(tape, t) for t in tensors]
     fresh = [
-        _slot_target(tape, slot_of(tape, h), t.layout) for h, t in zip(handles, targets, strict=True)
+        _slot_target(tape, slot_of(tape, h), t.layout)
+        for h, t in zip(handles, targets, strict=True)
     ]
     with Request(tape, roots, fresh, leaves=False) as request:
         request.prepare()

@@ -6,8 +6,8 @@ numba loop that reads each operand once and accumulates in place; functions (``e
 stay NumPy's vectorised loops and feed it through tiles. The generated code does the same operations
 in the same order, so results do not change by a bit.
 
-`Recipe` is what vjp.py leaves for each fusable program, `kernel` the text of a loop, and `heat` looks
-for programs that have become hot.
+`Recipe` is what vjp.py leaves for each fusable program, `kernel` the text of a loop, and `heat`
+looks for programs that have become hot.
 """
 
 from __future__ import annotations
@@ -161,8 +161,7 @@ def fused(recipe: Recipe, *, accumulate: bool) -> Step | None:
         return reference if reference >= 0 else -1 - moved[-1 - reference]
 
     nodes = [
-        parts[i].node._replace(inputs=tuple(renamed(r) for r in parts[i].node.inputs))
-        for i in rest
+        parts[i].node._replace(inputs=tuple(renamed(r) for r in parts[i].node.inputs)) for i in rest
     ]
     nodes.append(Node((address, 0), tuple(renamed(r) for r in references), recipe.itemsize))
     return chain_step(recipe.shape, nodes, [*operands, recipe.adjoint], 0)

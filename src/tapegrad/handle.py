@@ -10,7 +10,8 @@ layouts in a hash table, appends the statement to the tape's arrays and allocate
 handle, in about 40 ns. Whatever is not that simple (another thread, a new combination of layouts, a
 Python object, a full tape) goes to the Python function registered for the op in `G_SLOW`.
 
-Start reading at `append` (what recording a statement means), then `binary`, then `make_handle_type`.
+Start reading at `append` (what recording a statement means), then `binary`, then
+`make_handle_type`.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ _STATE, _ID, _LAYOUT = HEADER, HEADER + 8, HEADER + 12
 NUMBER_PROTOCOL = nt.NUMBER_PROTOCOL
 
 
-# --------------------------------------------------------------------------- entry points a type needs
+# --------------------------------------------------------------------------- entry points a type
+# needs
 class _Slot(ctypes.Structure):
     _fields_ = (("slot", ctypes.c_int), ("function", ctypes.c_void_p))
 
@@ -89,8 +91,8 @@ SLOTS = {
 class Thunks:
     """Tiny functions with an opcode baked in, assembled together.
 
-    A C function slot takes no closure, so each op has a thunk of its own that passes the opcode on to
-    an entry point of nopython/recording.py.
+    A C function slot takes no closure, so each op has a thunk of its own that passes the opcode on
+    to an entry point of nopython/recording.py.
     """
 
     def __init__(self) -> None:

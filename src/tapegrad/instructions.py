@@ -1,9 +1,9 @@
 """Interned instructions: an op on given layouts and attributes, ready to run.
 
 Everything about a statement but its slots is here, once for all statements alike: kernels, loop
-geometry, the layout of the result. So a statement is an instruction's number and its operands' slots.
-`instruction` finds or makes one; `remember` tells native recording about it, so that the next time
-the same op meets the same layouts Python is not asked.
+geometry, the layout of the result. So a statement is an instruction's number and its operands'
+slots. `instruction` finds or makes one; `remember` tells native recording about it, so that the
+next time the same op meets the same layouts Python is not asked.
 
 `Program` holds the VJP of an instruction for one operand (vjp.py builds it).
 """
@@ -20,7 +20,7 @@ from .layouts import Layout, intern
 from .ops.table import Lowered, Op, is_float, op
 from .programs import GrowingTable, Step, emit
 
-__all__ = ["INSTRUCTIONS", "Instruction", "instruction", "leaf", "output_of", "remember"]
+__all__ = ["INSTRUCTIONS", "Instruction", "instruction", "leaf", "remember", "view_instruction"]
 
 ITAB = GrowingTable(nt.I_WIDTH, nt.G_ITAB)
 VTAB = GrowingTable(nt.V_WIDTH, nt.G_VTAB)
@@ -150,8 +150,8 @@ _leaves: dict[tuple[int, bool], Instruction] = {}
 def leaf(layout: Layout, requires_grad: bool = False) -> Instruction:
     """Return the instruction of a leaf (or constant) with this layout.
 
-    That a leaf requires grad is said here as well as by its ACTIVE flag, since a passive leaf becomes
-    active when something active is written into it.
+    That a leaf requires grad is said here as well as by its ACTIVE flag, since a passive leaf
+    becomes active when something active is written into it.
     """
     key = (layout.id, requires_grad)
     found = _leaves.get(key)
@@ -171,7 +171,8 @@ def view_instruction(
     )
 
 
-# --------------------------------------------------------------------------- native recording's table
+# --------------------------------------------------------------------------- native recording's
+# table
 class _Pairs:
     """Hash table (op, layout, layout) -> (instruction, layout) in the form native code probes."""
 

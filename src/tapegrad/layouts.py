@@ -1,8 +1,8 @@
 """Interned layouts, and the geometry of loops over them.
 
 A `Layout` says how a value lies in memory: dtype, shape and strides in bytes. Equal layouts are the
-same object, so ``is`` compares them and a small integer (`Layout.id`) stands for one in native code.
-Ids 1 to 4 are the 0-d layouts of the four dtypes, in the order of their codes.
+same object, so ``is`` compares them and a small integer (`Layout.id`) stands for one in native
+code. Ids 1 to 4 are the 0-d layouts of the four dtypes, in the order of their codes.
 
 `loop_geometry` turns "do this for every element of that shape" into one inner loop for a kernel and
 as few outer loops as possible.
@@ -18,7 +18,15 @@ import numpy as np
 from . import native as nt
 from .dtypes import Size, bool_, dtype, float32, float64, int64
 
-__all__ = ["LAYOUTS", "Layout", "broadcast_shapes", "broadcast_strides", "contiguous", "intern", "loop_geometry"]
+__all__ = [
+    "LAYOUTS",
+    "Layout",
+    "broadcast_shapes",
+    "broadcast_strides",
+    "contiguous",
+    "intern",
+    "loop_geometry",
+]
 
 DTYPES: tuple[dtype, ...] = (float64, float32, int64, bool_)
 
@@ -211,9 +219,7 @@ def loop_geometry(
     """
     if 0 in shape:
         return 0, (0,) * len(strides), (), ()
-    dims = [
-        (n, tuple(s[axis] for s in strides)) for axis, n in enumerate(shape) if n != 1
-    ]
+    dims = [(n, tuple(s[axis] for s in strides)) for axis, n in enumerate(shape) if n != 1]
     # Largest strides outermost, as NumPy's iterator does; stable, so C order stays C order.
     dims.sort(key=lambda d: -sum(abs(s) for s in d[1]))
     merged: list[tuple[int, tuple[int, ...]]] = []

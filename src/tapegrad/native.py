@@ -1,8 +1,8 @@
 """Native code: where it is kept, how it is found, and the structures it shares with Python.
 
 Native functions of tapegrad are numba *cfuncs* over machine integers: addresses and counts go in, a
-count or an address comes out. They bake in no address (the globals are reached through a symbol that
-every process defines anew), so their object code is kept on disk and loaded by llvmlite in
+count or an address comes out. They bake in no address (the globals are reached through a symbol
+that every process defines anew), so their object code is kept on disk and loaded by llvmlite in
 milliseconds. numba itself is imported only when something has to be compiled.
 
 Start reading at `entry` (the address of an entry point of `nopython/`), then `kernel_address`. The
@@ -355,7 +355,8 @@ G_STEPS = 8  # steps of programs: rows of P_WIDTH words
 G_LAYOUT_DTYPE = 9  # one byte a layout: its dtype's code
 G_LIVE_TAPES = 10
 
-# --------------------------------------------------------------------------- fields of a tape's state
+# --------------------------------------------------------------------------- fields of a tape's
+# state
 S_OWNER = 0  # thread that records
 S_COUNT = 1  # statements, slot 0 included
 S_CAPACITY = 2  # statements that fit before Python has to look (collect, or grow)
@@ -436,7 +437,9 @@ TILE = 1024
 # what the two sides must agree on beside that
 HEADER = object.__basicsize__  # of a PyObject: two words, more in free-threaded builds
 SELECT_CODE = 1  # opcode of integer indexing
-NUMBER_PROTOCOL = 512  # G_SLOW has operators (which may return NotImplemented) this far behind calls
+NUMBER_PROTOCOL = (
+    512  # G_SLOW has operators (which may return NotImplemented) this far behind calls
+)
 
 # entries of the pointer table that programs address their operands through
 T_SCRATCH, T_CT, T_ADJOINT, T_ARGS = range(4)
@@ -447,7 +450,9 @@ R_NEEDED = 1  # uint8 a statement (roots): its adjoint is wanted
 R_REACHED = 2  # uint8 a statement (roots): the sweep will come by
 R_HIGH = 3  # first statement visited
 R_ROOT = 4  # roots of this sweep: S_ROOT, or a copy where captured views have adjoints of their own
-R_CAPTURES = 5  # rows (statement where it is taken, slot, address of a contiguous copy, instruction)
+R_CAPTURES = (
+    5  # rows (statement where it is taken, slot, address of a contiguous copy, instruction)
+)
 R_CAPTURE_COUNT = 6
 R_WRITES = 7  # rows (base, statement) of in-place writes, ascending
 R_WRITE_COUNT = 8

@@ -26,9 +26,7 @@ class Node:
     def __init__(self, tensor: Tensor) -> None:
         tape = tape_at(tensor._state)
         # A handle of its own: the tensor may move on to another statement by an in-place write.
-        self._tensor = record.new_tensor(
-            tape, slot_of(tape, tensor), LAYOUTS[tensor._layout_id]
-        )
+        self._tensor = record.new_tensor(tape, slot_of(tape, tensor), LAYOUTS[tensor._layout_id])
 
     def name(self) -> str:
         """PyTorch's name of the node."""

@@ -1,8 +1,8 @@
 """Programs: what an instruction, or the VJP of an instruction for one operand, runs.
 
 A program is a list of `Step`s. A step calls one kernel over an iteration space; its operands are
-*references* (an operand or a result of the statement, the cotangent, the adjoint, scratch memory, or
-an address) with an offset and strides. `emit` writes steps into the table that the sweeps read.
+*references* (an operand or a result of the statement, the cotangent, the adjoint, scratch memory,
+or an address) with an offset and strides. `emit` writes steps into the table that the sweeps read.
 
 Elementwise chains become one step of kind STEP_TILES: every node runs over a tile of 1,024 elements
 before the next tile starts, so that temporaries stay in the first-level cache (`chain_step`).
@@ -19,11 +19,23 @@ from . import native as nt
 from .layouts import loop_geometry
 
 __all__ = [
-    "ADJOINT", "CT", "Node", "Operand", "SCRATCH", "Step", "address_operand", "arg", "chain_step",
-    "constant", "emit", "packed", "zero_step",
+    "ADJOINT",
+    "CT",
+    "SCRATCH",
+    "Node",
+    "Operand",
+    "Step",
+    "address_operand",
+    "arg",
+    "chain_step",
+    "constant",
+    "emit",
+    "packed",
+    "zero_step",
 ]  # fmt: skip
 
-# References. Those of operands and results are counted from ARGS; -1 says "the offset is an address".
+# References. Those of operands and results are counted from ARGS; -1 says "the offset is an
+# address".
 SCRATCH, CT, ADJOINT, ARGS = range(4)
 ADDRESS = -1
 

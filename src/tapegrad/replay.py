@@ -5,9 +5,9 @@ template (vjp.py) to the tape, with the statement's slots in the place of the te
 result is a part of the tape like any other: it can be evaluated, swept and replayed again, so
 derivatives exist to any order.
 
-Adjoints are slots here. The adjoint of a root is a sum of cotangents as long as each covers it; once
-only a part of it (a view's) receives one, it becomes a buffer that is written in place, so that a loop
-over ``x[i]`` stays linear at every order.
+Adjoints are slots here. The adjoint of a root is a sum of cotangents as long as each covers it;
+once only a part of it (a view's) receives one, it becomes a buffer that is written in place, so
+that a loop over ``x[i]`` stays linear at every order.
 """
 
 from __future__ import annotations
@@ -89,9 +89,7 @@ class _Pass:
                 missing = len(shape) - layout.ndim
                 strides = (0,) * missing + tuple(
                     0 if n == 1 and m != 1 else s
-                    for n, s, m in zip(
-                        layout.shape, layout.strides, shape[missing:], strict=True
-                    )
+                    for n, s, m in zip(layout.shape, layout.strides, shape[missing:], strict=True)
                 )
                 made = view_instruction(TABLE["expand"], layout, shape, strides)
                 slot = self.tape.append_view(made, slot, 0)
@@ -237,7 +235,9 @@ def _size(shape: tuple[int, ...]) -> int:
 def _map_strides(layout: Layout, whole: Layout) -> tuple[int, ...]:
     """Strides of a view of a non-contiguous root, in the root's contiguous adjoint buffer."""
     dense = contiguous(whole.dtype, whole.shape)
-    table = {s: d for s, d, n in zip(whole.strides, dense.strides, whole.shape, strict=True) if n > 1}
+    table = {
+        s: d for s, d, n in zip(whole.strides, dense.strides, whole.shape, strict=True) if n > 1
+    }
     return tuple(
         0 if s == 0 else next(
             table[w] * (s // w) for w in sorted(table, reverse=True) if s % w == 0
@@ -250,7 +250,11 @@ def _map_offset(offset: int, whole: Layout) -> int:
     dense = contiguous(whole.dtype, whole.shape)
     mapped = 0
     for s, d in sorted(
-        ((s, d) for s, d, n in zip(whole.strides, dense.strides, whole.shape, strict=True) if n > 1),
+        (
+            (s, d)
+            for s, d, n in zip(whole.strides, dense.strides, whole.shape, strict=True)
+            if n > 1
+        ),
         reverse=True,
     ):
         mapped += offset // s * d
@@ -298,4 +302,3 @@ def replay(request: Request, seeds: list[int]) -> list[int | None]:
         if tape.instruction_of(k).op.kind != nt.LEAF and request.needed[root]:
             p.step(k)
     return found
-

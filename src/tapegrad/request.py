@@ -1,8 +1,9 @@
 """One reverse pass over a tape: what is seeded, what is wanted, and the arrays for the sweep.
 
-A `Request` fills the structure that the native sweeps read (fields ``R_*`` of native.py), and calls them
-in order: `Request.prepare` marks what will be visited and raises what would stop it, `Request.sweep`
-runs, `Request.release` gives memory back. It is a context manager that holds the tape's lock.
+A `Request` fills the structure that the native sweeps read (fields ``R_*`` of native.py), and calls
+them in order: `Request.prepare` marks what will be visited and raises what would stop it,
+`Request.sweep` runs, `Request.release` gives memory back. It is a context manager that holds the
+tape's lock.
 """
 
 from __future__ import annotations
@@ -21,8 +22,18 @@ from .errors import UnsupportedError
 from .instructions import INSTRUCTIONS, instruction
 from .layouts import Layout
 from .native import (
-    IS_FREED, IS_MISSING, IS_STALE, R_CAPTURE_COUNT, R_ERROR_ARG, R_ERROR_SLOT, R_HIGH, R_LOW,
-    R_MISSING_COUNT, R_ROOT, R_ROOT_COUNT, R_WIDTH,
+    IS_FREED,
+    IS_MISSING,
+    IS_STALE,
+    R_CAPTURE_COUNT,
+    R_ERROR_ARG,
+    R_ERROR_SLOT,
+    R_HIGH,
+    R_LOW,
+    R_MISSING_COUNT,
+    R_ROOT,
+    R_ROOT_COUNT,
+    R_WIDTH,
 )  # fmt: skip
 from .ops.table import TABLE
 from .tape import Tape, array_at

@@ -1,6 +1,7 @@
 """The sweeps as Python calls them; nopython/sweeping.py is the code.
 
-`forward`, `prepare`, `seed` and `reverse` run without the GIL; `start` and `release` are short and keep it.
+`forward`, `prepare`, `seed` and `reverse` run without the GIL; `start` and `release` are short and
+keep it.
 """
 
 from __future__ import annotations

@@ -398,8 +398,8 @@ class Tape:
     def expose(self, slot: int, layout: Layout) -> np.ndarray:
         """An array that shares a slot's memory for as long as either lives.
 
-        What the tape owns moves into an ndarray first. From then on the memory is VISIBLE: statements
-        that use it are evaluated when they are recorded.
+        What the tape owns moves into an ndarray first. From then on the memory is VISIBLE:
+        statements that use it are evaluated when they are recorded.
         """
         with self.lock:
             return self._expose(slot, layout)
@@ -475,9 +475,7 @@ class Tape:
         marks, live_base = np.zeros(n, np.uint8), np.zeros(n, np.uint8)
         collector.mark(self.pointer, marks.ctypes.data, live_base.ctypes.data)
         new, old_address = np.zeros(n, np.int32), np.zeros(n, np.int64)
-        collector.collect(
-            self.pointer, marks.ctypes.data, new.ctypes.data, old_address.ctypes.data
-        )
+        collector.collect(self.pointer, marks.ctypes.data, new.ctypes.data, old_address.ctypes.data)
         self.collections += 1
         self.owned = {int(new[k]): v for k, v in self.owned.items() if new[k] >= 0}
         self.leaves = {int(new[k]): v for k, v in self.leaves.items() if new[k] >= 0}
@@ -503,10 +501,8 @@ class Tape:
             if new[base] < 0:
                 continue
             old = mark >> 1
-            if mark & 1 or new[old] < 0:
-                moved = 2 * int(kept[old]) + 1
-            else:
-                moved = 2 * int(new[old])
+            dropped = mark & 1 or new[old] < 0
+            moved = 2 * int(kept[old]) + 1 if dropped else 2 * int(new[old])
             if moved > 2 * oldest or (not moved & 1 and self.is_active(moved >> 1)):
                 writes.append((int(new[base]), moved))
         self.writes = writes

@@ -1,8 +1,8 @@
 """Tensor: a thin handle of a slot.
 
-The class is made of four parts: the C type of handle.py, whose number protocol records natively; one
-builtin method an elementwise row of the op table; the functions of `functions/` that register as
-methods; and what stands here, which is PyTorch's face of a leaf and of a node of the graph.
+The class is made of four parts: the C type of handle.py, whose number protocol records natively;
+one builtin method an elementwise row of the op table; the functions of `functions/` that register
+as methods; and what stands here, which is PyTorch's face of a leaf and of a node of the graph.
 
 Start reading at `_make_base` (how the op table becomes operators), then at the class.
 """
@@ -19,9 +19,9 @@ from . import display, engine, handle, messages, node, record
 from . import native as nt
 from .display.tape_text import format_tape
 from .dtypes import Size, dtype, from_numpy_dtype, get_default_dtype
-from .functions import contraction, conversion, creation, einsum, gathering, indexing, inplace, joining, leaf, masking, matrices, moments, ordering, pointwise, product, random, ranges, reduction, registry, scanning, shaping, slicing
-from .ops import all_rows
+from .functions import all_functions, legacy, registry
 from .layouts import LAYOUTS
+from .ops import all_rows
 from .ops.table import TABLE, Op
 from .record import Storage, layout_of, storage_of
 from .tape import Tape, slot_of, tape_at
@@ -102,9 +102,11 @@ def _make_base() -> type:
         entry.extras.get("function", entry.name): entry
         for entry in TABLE.values()
         if entry.extras.get("function")
-        or (entry.loop is not None or entry.extras.get("elementwise"))
-        and entry.arity in (1, 2)
-        and not entry.extras.get("private")
+        or (
+            (entry.loop is not None or entry.extras.get("elementwise"))
+            and entry.arity in (1, 2)
+            and not entry.extras.get("private")
+        )
     }
     calls = {
         name: thunks.add("fastcall", 4, entry.code, used=3, drop_first=True)
@@ -136,8 +138,8 @@ _Base: Any = _make_base()
 class Tensor(_Base):  # type: ignore[misc]
     """A value on a tape, under PyTorch's interface.
 
-    ``Tensor(data)`` makes a tensor of the default dtype from nested sequences, and ``Tensor(2, 3)`` an
-    uninitialised one of that shape, as PyTorch's legacy constructor does; use `tensor` instead.
+    ``Tensor(data)`` makes a tensor of the default dtype from nested sequences, and ``Tensor(2, 3)``
+    an uninitialised one of that shape, as PyTorch's legacy constructor does; use `tensor` instead.
 
     Attributes
     ----------
@@ -163,7 +165,7 @@ class Tensor(_Base):  # type: ignore[misc]
 
     def __new__(cls, *data: Any, **options: Any) -> Tensor:
         """Make a tensor of the default dtype from data or a shape."""
-        made: Tensor = creation.legacy_tensor(*data, **options)
+        made: Tensor = legacy.legacy_tensor(*data, **options)
         if cls is Tensor:
             return made
         own: Tensor = object.__new__(cls)
@@ -491,5 +493,6 @@ def _attach() -> None:
 
 _attach()
 Tape.formatter = format_tape
+_ = (all_functions, all_rows)  # imported for what they register
 record.set_tensor_type(Tensor)
 nt.GLOBALS[nt.G_TENSOR] = id(Tensor)

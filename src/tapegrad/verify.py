@@ -1,8 +1,8 @@
 """The tape's verifier: every invariant of the arrays, checked one by one.
 
-Pointers make crashes possible, so what the sweeps rely on is written down here as assertions. `verify`
-raises `TapeError` with the first that does not hold. The test suite runs it after every collection,
-every forward and every reverse sweep, and at the end of every test (`Tape.check`).
+Pointers make crashes possible, so what the sweeps rely on is written down here as assertions.
+`verify` raises `TapeError` with the first that does not hold. The test suite runs it after every
+collection, every forward and every reverse sweep, and at the end of every test (`Tape.check`).
 """
 
 from __future__ import annotations

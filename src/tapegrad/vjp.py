@@ -1,8 +1,8 @@
 """VJPs: from one Python text an op to templates and programs.
 
-`template` traces an instruction's VJP once: the rule is called with Tensors on a small tape of its own,
-whose leaves have the layouts of the cotangent, the operands and the result, and what it records is the
-template. It serves twice:
+`template` traces an instruction's VJP once: the rule is called with Tensors on a small tape of its
+own, whose leaves have the layouts of the cotangent, the operands and the result, and what it
+records is the template. It serves twice:
 
 - replay (replay.py) appends a template's statements to the tape, with real slots in the place of
   leaves;
@@ -359,7 +359,9 @@ def _build(made: Instruction) -> None:
         target, source = made.layouts
         zero = address_operand(constant(0, target.dtype.np), target.ndim)
         adjoint = Operand(ADJOINT, 0, target.strides)
-        rows[0][nt.V_ASSIGN] = packed([Step(copy_loop(target.dtype), target.shape, (zero, adjoint))])
+        rows[0][nt.V_ASSIGN] = packed(
+            [Step(copy_loop(target.dtype), target.shape, (zero, adjoint))]
+        )
         if is_float(source):
             _identity(rows[1], source, target)
     elif kind == nt.COMPUTE:

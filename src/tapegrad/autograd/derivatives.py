@@ -154,7 +154,10 @@ def grad(
         allow_unused=allow_unused,
     )  # fmt: skip
     if materialize_grads:
-        found = [FUNCTIONS["zeros_like"](x) if g is None else g for x, g in zip(wanted, found, strict=True)]
+        found = [
+            FUNCTIONS["zeros_like"](x) if g is None else g
+            for x, g in zip(wanted, found, strict=True)
+        ]
     if keys is not None:
         return dict(zip(keys, found, strict=True))
     return tuple(found)

@@ -18,15 +18,14 @@ from .registry import FUNCTIONS, METHODS, public
 
 __all__: list[str] = []
 
+
 # --------------------------------------------------------------------------- sums and differences
 def _scaled(name: str, a: Any, b: Any, alpha: Any) -> Any:
     """``alpha * b``, as `add` and `sub` take it."""
     if record.is_tensor(alpha):
         alpha = alpha.item()
     if not record.is_number(alpha):
-        raise TypeError(
-            f"{name}(): argument 'alpha' must be Number, not {type(alpha).__name__}"
-        )
+        raise TypeError(f"{name}(): argument 'alpha' must be Number, not {type(alpha).__name__}")
     kind = record.result_dtype((a, b))
     if isinstance(alpha, bool):
         if kind is not bool_:

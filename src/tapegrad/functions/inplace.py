@@ -1,8 +1,9 @@
 """In-place methods: ``x.add_(y)``, ``x += y``, ``x.zero_()``, ``x[i] = v``.
 
 All are made of two statements. `copy_` computes the new value out of place and writes it over the
-tensor's memory; sums use `accumulate_`, which needs no temporary. The checks, the copy of an old value
-that a derivative still needs, and the move of the handle to the new statement are in `overwrite`.
+tensor's memory; sums use `accumulate_`, which needs no temporary. The checks, the copy of an old
+value that a derivative still needs, and the move of the handle to the new statement are in
+`overwrite`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 
 from .. import messages, record
 from ..dtypes import from_numpy_dtype
-from ..layouts import broadcast_strides
+from ..layouts import broadcast_shapes
 from ..ops.table import TABLE
 from ..record import layout_of
 from ..tape import current_tape, slot_of, tape_at
@@ -64,22 +65,18 @@ def overwrite(
     """
     check_target(target)
     shape, given = target.shape, source.shape
-    if np.broadcast_shapes(shape, given) != tuple(shape):
+    common = broadcast_shapes(shape, given)
+    if common != tuple(shape):
         raise RuntimeError(
-            f"output with shape {list(shape)} doesn't match the broadcast shape "
-            f"{list(np.broadcast_shapes(shape, given))}"
+            f"output with shape {list(shape)} doesn't match the broadcast shape {list(common)}"
         )
-    broadcast_strides(layout_of(source), shape)
     tape = current_tape()
     record.operand(tape, target)
     if source._state == target._state:
         own, other = slot_of(tape, target), slot_of(tape, source)
         if tape.base[own] == tape.base[other] and not (accumulate and own == other):
             source = source.clone()  # the two share memory: read all of it before writing
-    if accumulate:
-        slot = record.accumulate(target, source)
-    else:
-        slot = record.write(target, source, named)
+    slot = record.accumulate(target, source) if accumulate else record.write(target, source, named)
     if tape.grad_mode and tape.is_active(slot):
         # From here on the handle is the result of the write.
         record.rebind(target, tape, slot)
@@ -128,15 +125,21 @@ def _sum_in_place(name: str, sign: int) -> Callable[..., Any]:
         if plain and record.is_number(other):
             other = record.as_operand(sign * other, self.dtype)
             return overwrite(self, other, accumulate=True)
-        if plain and record.is_tensor(other) and other.dtype is self.dtype:
-            if np.broadcast_shapes(self.shape, other.shape) == tuple(self.shape):
-                return overwrite(self, other if sign > 0 else -other, accumulate=True)
+        if (
+            plain
+            and record.is_tensor(other)
+            and other.dtype is self.dtype
+            and broadcast_shapes(self.shape, other.shape) == tuple(self.shape)
+        ):
+            return overwrite(self, other if sign > 0 else -other, accumulate=True)
         if alpha != 1:
             other = other * alpha
         return general(self, other)
 
     method.__name__ = method.__qualname__ = name + "_"
-    method.__doc__ = f"In-place version of `{name}`: ``self {'+' if sign > 0 else '-'}= alpha * other``."
+    method.__doc__ = (
+        f"In-place version of `{name}`: ``self {'+' if sign > 0 else '-'}= alpha * other``."
+    )
     return method
 
 

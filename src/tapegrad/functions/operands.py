@@ -40,7 +40,7 @@ def promoted(values: tuple[Any, ...]) -> tuple[list[Any], dtype]:
 
 def not_for(name: str, kind: dtype) -> NotImplementedError:
     """Return PyTorch's error of a function that has no kernel for a dtype."""
-    return NotImplementedError(f'"{name}_cpu" not implemented for \'{TITLES[kind.name]}\'')
+    return NotImplementedError(f"\"{name}_cpu\" not implemented for '{TITLES[kind.name]}'")
 
 
 def integer_binary(entry: Op, a: Any, b: Any) -> Any:

@@ -10,9 +10,9 @@ from ..layouts import Layout
 from ..ops.table import TABLE
 from ..record import layout_of
 from . import return_types
+from .arguments import as_int, wrap_dim
 from .reduction import UNSET, check_bool, dims_of, no_overload, numpy_names, one_dim, title
 from .registry import public
-from .arguments import as_int, wrap_dim
 
 __all__ = ["amax", "amin", "argmax", "argmin", "argsort", "max", "median", "min", "sort", "topk"]
 

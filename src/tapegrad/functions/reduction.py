@@ -16,8 +16,8 @@ from .. import record
 from ..dtypes import as_dtype, bool_, dtype, get_default_dtype, int64
 from ..ops.table import TABLE
 from ..record import layout_of
-from .registry import public
 from .arguments import distinct, wrap_dim
+from .registry import public
 
 __all__ = [
     "UNSET", "as_float", "as_summand", "check_bool", "dims_of", "no_overload", "numpy_names",

@@ -16,6 +16,7 @@ from .registry import FUNCTIONS, public
 
 __all__ = ["clamp", "where"]
 
+
 # --------------------------------------------------------------------------- selection and bounds
 @public(method=False)
 def where(condition: Any, input: Any = None, other: Any = None) -> Any:
@@ -137,9 +138,7 @@ def lerp(input: Any, end: Any, weight: Any) -> Any:
         title = TITLES[kind.name]
         raise NotImplementedError(f"\"lerp_kernel_scalar\" not implemented for '{title}'")
     number = not record.is_tensor(weight)
-    return record.apply(
-        TABLE["lerp"], (input, end, record.as_operand(weight, kind)), number=number
-    )
+    return record.apply(TABLE["lerp"], (input, end, record.as_operand(weight, kind)), number=number)
 
 
 def _add_product(name: str, input: Any, a: Any, b: Any, value: Any) -> Any:
@@ -179,9 +178,7 @@ def heaviside(input: Any, values: Any) -> Any:
     record.check_tensors("heaviside", (input,))
     check("heaviside", values, 2, "values", number=False)
     if input.dtype is not values.dtype:
-        raise RuntimeError(
-            "heaviside is not yet implemented for tensors with different dtypes."
-        )
+        raise RuntimeError("heaviside is not yet implemented for tensors with different dtypes.")
     if is_integral(input.dtype):
         kind = input.dtype
         default = get_default_dtype()

@@ -1,23 +1,39 @@
 """The tape's garbage collector: mark what live handles need, then compact.
 
-Handles (Tensors) are the roots. A handle keeps its value; if it is active it also keeps its graph: the
-statements that a reverse sweep from it would visit, and the residuals of those. Everything else goes:
-dropped results, the residuals of freed statements, the operands of passive values. What is left moves
-to the front in the same order, small values move to a new arena, and handles find their new slots
-through the tape's handle table. So a loop runs in constant memory whether or not it ever calls
-``backward``.
+Handles (Tensors) are the roots. A handle keeps its value; if it is active it also keeps its graph:
+the statements that a reverse sweep from it would visit, and the residuals of those. Everything else
+goes: dropped results, the residuals of freed statements, the operands of passive values. What is
+left moves to the front in the same order, small values move to a new arena, and handles find their
+new slots through the tape's handle table. So a loop runs in constant memory whether or not it ever
+calls ``backward``.
 
 Marks are two bits a slot: VALUE (its memory is needed) and GRAPH (its statement is). The pass runs
-backwards, so that every consumer is seen before its operands; an in-place write is kept as long as the
-memory it wrote to is (`live_base`).
+backwards, so that every consumer is seen before its operands; an in-place write is kept as long as
+the memory it wrote to is (`live_base`).
 """
 
 from __future__ import annotations
 
 from .. import native as nt
 from ..native import (
-    ACTIVE, A_BLOCKS, A_BLOCK_COUNT, COMPUTE, EXTERNAL, FREED, I_BYTES, I_KIND, I_NARGS, I_NOUT,
-    I_VJP, I_WIDTH, LEAF, OUTPUT, POISON, SMALL, STUB, VIEW,
+    A_BLOCK_COUNT,
+    A_BLOCKS,
+    ACTIVE,
+    COMPUTE,
+    EXTERNAL,
+    FREED,
+    I_BYTES,
+    I_KIND,
+    I_NARGS,
+    I_NOUT,
+    I_VJP,
+    I_WIDTH,
+    LEAF,
+    OUTPUT,
+    POISON,
+    SMALL,
+    STUB,
+    VIEW,
 )  # fmt: skip
 from . import intrinsics as it
 from .intrinsics import globals_address, helper, p8, p32, p64, stack_words
@@ -162,7 +178,7 @@ def compact_entry(state, marks_at, new_at, old_address_at):  # type: ignore[no-u
                 target += 1
         flags[count] = flags[k] | stub
         address[count] = memory
-        root[count] = own_root if 0 <= own_root and own_root != k else count
+        root[count] = own_root if own_root >= 0 and own_root != k else count
         base[count] = new[base[k]] if base[k] != k else count
         new[k] = count
         arg_start[count] = arg_count

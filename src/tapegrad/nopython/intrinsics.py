@@ -1,7 +1,7 @@
 """The words native code is written in: typed pointers, calls by address, C functions by name.
 
-``p8`` ... ``pf64`` turn an address into a typed pointer that is indexed like an array. `helper` is the
-one jit policy of functions that other native functions call; entry points are compiled by
+``p8`` ... ``pf64`` turn an address into a typed pointer that is indexed like an array. `helper` is
+the one jit policy of functions that other native functions call; entry points are compiled by
 `tapegrad.native`.
 """
 

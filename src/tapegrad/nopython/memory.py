@@ -1,14 +1,21 @@
 """Memory of values and adjoints in native code.
 
-Small buffers are bump-allocated from the blocks of an arena; larger ones come from malloc by way of a
-pool that keeps a few for reuse. Scratch memory serves the temporaries of one program at a time.
+Small buffers are bump-allocated from the blocks of an arena; larger ones come from malloc by way of
+a pool that keeps a few for reuse. Scratch memory serves the temporaries of one program at a time.
 """
 
 from __future__ import annotations
 
 from .. import native as nt
 from ..native import (
-    A_BLOCKS, A_BLOCK_CAPACITY, A_BLOCK_COUNT, A_END, A_NEXT, A_USED, BLOCK, SMALL,
+    A_BLOCK_CAPACITY,
+    A_BLOCK_COUNT,
+    A_BLOCKS,
+    A_END,
+    A_NEXT,
+    A_USED,
+    BLOCK,
+    SMALL,
 )  # fmt: skip
 from . import intrinsics as it
 from .intrinsics import helper, p64

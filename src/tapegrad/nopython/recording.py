@@ -9,8 +9,18 @@ import numpy as np
 
 from .. import native as nt
 from ..native import (
-    ACTIVE, I_BYTES, I_DETACH, I_DIFF, I_EXTRA, I_KIND, I_LAYOUT, I_NARGS, I_WIDTH, SILENT, VIEW,
-    VISIBLE, WRITE,
+    ACTIVE,
+    I_BYTES,
+    I_DETACH,
+    I_DIFF,
+    I_EXTRA,
+    I_KIND,
+    I_NARGS,
+    I_WIDTH,
+    SILENT,
+    VIEW,
+    VISIBLE,
+    WRITE,
 )  # fmt: skip
 from . import intrinsics as it
 from .intrinsics import float_bits, globals_address, helper, p8, p32, p64, stack_words

@@ -1,16 +1,34 @@
 """Running a program: the steps of an instruction or of a VJP (programs.py says what they are).
 
-While a program runs, its operands are addressed through a short table of pointers: entry 0 is scratch
-memory, 1 the cotangent, 2 the adjoint that is written, then the statement's operands and results.
+While a program runs, its operands are addressed through a short table of pointers: entry 0 is
+scratch memory, 1 the cotangent, 2 the adjoint that is written, then the statement's operands and
+results.
 """
 
 from __future__ import annotations
 
 from .. import native as nt
 from ..native import (
-    I_NARGS, I_NOUT, P_COUNT, P_DATA, P_DIMS, P_KERNEL, P_KIND, P_NOPS, P_ODIMS, P_OFFSET,
-    P_ONDIM, P_OSTRIDES, P_REF, P_STRIDES, P_WIDTH, STEP_TILES, STEP_ZERO, TILE, T_ARGS,
+    I_NARGS,
+    I_NOUT,
+    P_COUNT,
+    P_DATA,
+    P_DIMS,
+    P_KERNEL,
+    P_KIND,
+    P_NOPS,
+    P_ODIMS,
+    P_OFFSET,
+    P_ONDIM,
+    P_OSTRIDES,
+    P_REF,
+    P_STRIDES,
+    P_WIDTH,
+    STEP_TILES,
+    STEP_ZERO,
+    T_ARGS,
     T_SCRATCH,
+    TILE,
 )  # fmt: skip
 from . import intrinsics as it
 from .intrinsics import call_loop, globals_address, helper, p32, p64, stack_words
@@ -22,8 +40,8 @@ def run_tiles(data, args, count, strides, scratch):  # type: ignore[no-untyped-d
     """Run a chain of elementwise kernels tile by tile, temporaries staying in the cache.
 
     `data`: nodes, offset of the temporaries in scratch, then a row of 10 words a node: kernel, its
-    data, operands in, four references in, reference out, itemsize of the result, unused. A reference
-    is an operand of the step (>= 0) or a temporary (-1 - index).
+    data, operands in, four references in, reference out, itemsize of the result, unused. A
+    reference is an operand of the step (>= 0) or a temporary (-1 - index).
     """
     d = p64(data)
     outer_args, outer_strides = p64(args), p64(strides)
@@ -75,9 +93,7 @@ def run_program(low, high, table):  # type: ignore[no-untyped-def]
         ndim = step[P_ONDIM]
         if ndim == 0:
             if kind == STEP_TILES:
-                run_tiles(
-                    step[P_DATA], args, step[P_COUNT], step[P_STRIDES], pointers[T_SCRATCH]
-                )
+                run_tiles(step[P_DATA], args, step[P_COUNT], step[P_STRIDES], pointers[T_SCRATCH])
             else:
                 call_loop(step[P_KERNEL], args, step[P_DIMS], step[P_STRIDES], step[P_DATA])
             continue
@@ -87,9 +103,7 @@ def run_program(low, high, table):  # type: ignore[no-untyped-def]
             at[d] = 0
         while True:
             if kind == STEP_TILES:
-                run_tiles(
-                    step[P_DATA], args, step[P_COUNT], step[P_STRIDES], pointers[T_SCRATCH]
-                )
+                run_tiles(step[P_DATA], args, step[P_COUNT], step[P_STRIDES], pointers[T_SCRATCH])
             else:
                 for j in range(count):  # gufunc loops advance the pointers that they are given
                     o[j] = a[j]

@@ -1,15 +1,18 @@
 """The jitted forward and reverse sweeps.
 
-A statement names an instruction; an instruction has a *program*, a run of steps; a step is a call of
-a kernel by address, with operands, an inner loop (done by the kernel) and outer loops (done here).
-The kernel is mostly one of NumPy's own inner loops. Both sweeps are therefore short:
+A statement names an instruction; an instruction has a *program*, a run of steps; a step is a call
+of a kernel by address, with operands, an inner loop (done by the kernel) and outer loops (done
+here). The kernel is mostly one of NumPy's own inner loops. Both sweeps are therefore short:
 
-- `forward_entry` takes the pending statements in order, finds memory for each result and runs its program.
-- `prepare_entry` marks what a reverse sweep will visit and finds everything that could stop it (freed
+- `forward_entry` takes the pending statements in order, finds memory for each result and runs its
+program.
+- `prepare_entry` marks what a reverse sweep will visit and finds everything that could stop it
+(freed
   residuals, values changed in place, programs not built yet), so that an error leaves no trace.
-- `reverse_entry` walks the statements backwards; for each operand that needs a derivative it runs the VJP
-  program of (instruction, operand), which assigns to an *untouched* adjoint and accumulates into any
-  other. Adjoints are found by root slot: a view's adjoint lies inside its root's, at the offset
+- `reverse_entry` walks the statements backwards; for each operand that needs a derivative it runs
+the VJP
+  program of (instruction, operand), which assigns to an *untouched* adjoint and accumulates into
+  any other. Adjoints are found by root slot: a view's adjoint lies inside its root's, at the offset
   that its primal has in the root's memory, so a view costs nothing here.
 """
 
@@ -19,13 +22,63 @@ import numpy as np
 
 from .. import native as nt
 from ..native import (
-    ACCUMULATE, ACTIVE, CAPTURE, COMPUTE, FREED, IS_FREED, IS_MISSING, IS_STALE, I_BYTES,
-    I_DETACH, I_EXTRA, I_FULL, I_KIND, I_NARGS, I_NOUT, I_SCRATCH, I_STEP_HI, I_STEP_LO, I_VJP,
-    I_VSCRATCH, I_WIDTH, LEAF, OK, OUTPUT, POISON, R_ADJOINT, R_CAPTURES, R_CAPTURE_COUNT,
-    R_ERROR_ARG, R_ERROR_SLOT, R_HIGH, R_LAST_WRITE, R_LOW, R_MISSING, R_MISSING_COUNT, R_NEEDED,
-    R_REACHED, R_ROOT, R_ROOT_COUNT, R_STOP, R_WRITES, R_WRITE_COUNT, SMALL, STUB, T_ADJOINT,
-    T_ARGS, T_CT, VIEW, V_ACCUMULATE, V_ASSIGN, V_EXISTS, V_IDENTITY, V_MASK, V_REDUCES, V_WIDTH,
-    V_WORK, WRITE,
+    ACCUMULATE,
+    ACTIVE,
+    CAPTURE,
+    COMPUTE,
+    FREED,
+    I_BYTES,
+    I_DETACH,
+    I_EXTRA,
+    I_FULL,
+    I_KIND,
+    I_NARGS,
+    I_NOUT,
+    I_SCRATCH,
+    I_STEP_HI,
+    I_STEP_LO,
+    I_VJP,
+    I_VSCRATCH,
+    I_WIDTH,
+    IS_FREED,
+    IS_MISSING,
+    IS_STALE,
+    LEAF,
+    OK,
+    OUTPUT,
+    POISON,
+    R_ADJOINT,
+    R_CAPTURE_COUNT,
+    R_CAPTURES,
+    R_ERROR_ARG,
+    R_ERROR_SLOT,
+    R_HIGH,
+    R_LAST_WRITE,
+    R_LOW,
+    R_MISSING,
+    R_MISSING_COUNT,
+    R_NEEDED,
+    R_REACHED,
+    R_ROOT,
+    R_ROOT_COUNT,
+    R_STOP,
+    R_WRITE_COUNT,
+    R_WRITES,
+    SMALL,
+    STUB,
+    T_ADJOINT,
+    T_ARGS,
+    T_CT,
+    V_ACCUMULATE,
+    V_ASSIGN,
+    V_EXISTS,
+    V_IDENTITY,
+    V_MASK,
+    V_REDUCES,
+    V_WIDTH,
+    V_WORK,
+    VIEW,
+    WRITE,
 )  # fmt: skip
 from . import intrinsics as it
 from .intrinsics import globals_address, helper, p8, p32, p64
@@ -137,8 +190,9 @@ def runs(state, r, row, k):  # type: ignore[no-untyped-def]
 def reach(state, r, slot):  # type: ignore[no-untyped-def]
     """Mark a root as reached (with 2 if the sweep has to come to it); 1 if that is new.
 
-    It need not come to a leaf that requires grad: nothing happens there, unless its adjoint is to be
-    copied out. A loop's sweep then ends where the loop's statements begin, not at the tape's start.
+    It need not come to a leaf that requires grad: nothing happens there, unless its adjoint is to
+    be copied out. A loop's sweep then ends where the loop's statements begin, not at the tape's
+    start.
     """
     reached = p8(r[R_REACHED])
     if reached[slot]:

@@ -1,5 +1,31 @@
 """Imports every family, so that the table is complete."""
 
-from . import cast, elementwise, index, norms, order, product, reduce, scan, softmax, sort, shape, view
+from . import (
+    cast,
+    elementwise,
+    index,
+    norms,
+    order,
+    product,
+    reduce,
+    scan,
+    shape,
+    softmax,
+    sort,
+    view,
+)
 
-__all__ = ["cast", "elementwise", "index", "norms", "order", "product", "reduce", "scan", "shape", "softmax", "sort", "view"]
+__all__ = [
+    "cast",
+    "elementwise",
+    "index",
+    "norms",
+    "order",
+    "product",
+    "reduce",
+    "scan",
+    "shape",
+    "softmax",
+    "sort",
+    "view",
+]

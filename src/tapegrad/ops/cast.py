@@ -69,7 +69,7 @@ def cast_f32_i64(args, dims, strides, data):  # type: ignore[no-untyped-def]
 
 @native_kernel
 def cast_bool_f64(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """bool to float64."""
+    """Bool to float64."""
     a, b, s = p64(args)[0], p64(args)[1], p64(strides)
     for i in range(p64(dims)[0]):
         pf64(b + i * s[1])[0] = np.float64(p8(a + i * s[0])[0])
@@ -77,7 +77,7 @@ def cast_bool_f64(args, dims, strides, data):  # type: ignore[no-untyped-def]
 
 @native_kernel
 def cast_bool_f32(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """bool to float32."""
+    """Bool to float32."""
     a, b, s = p64(args)[0], p64(args)[1], p64(strides)
     for i in range(p64(dims)[0]):
         pf32(b + i * s[1])[0] = np.float32(p8(a + i * s[0])[0])
@@ -85,7 +85,7 @@ def cast_bool_f32(args, dims, strides, data):  # type: ignore[no-untyped-def]
 
 @native_kernel
 def cast_bool_i64(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """bool to int64."""
+    """Bool to int64."""
     a, b, s = p64(args)[0], p64(args)[1], p64(strides)
     for i in range(p64(dims)[0]):
         p64(b + i * s[1])[0] = np.int64(p8(a + i * s[0])[0])

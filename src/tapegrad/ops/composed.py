@@ -13,7 +13,7 @@ Rows made here carry ``extras["elementwise"]``: their one step may become part o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np

@@ -19,8 +19,8 @@ __all__: list[str] = []
 def byte_offset(position, data, count, stride):  # type: ignore[no-untyped-def]
     """Offset of a raveled position; `data`: direction, count, (length, stride) from the last on.
 
-    The count and the first stride come as arguments too: a loop that writes memory would have to read
-    them again for every element.
+    The count and the first stride come as arguments too: a loop that writes memory would have to
+    read them again for every element.
     """
     if count == 1:
         return position * stride

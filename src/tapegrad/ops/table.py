@@ -152,4 +152,14 @@ def sizes(layouts: Sequence[Layout]) -> str:
     return ", ".join(str(list(x.shape)) for x in layouts)
 
 
-__all__ += ["BY_CODE", "SELECT_CODE", "bool_", "copy_loop", "float32", "float64", "int64", "is_float", "sizes"]
+__all__ += [
+    "BY_CODE",
+    "SELECT_CODE",
+    "bool_",
+    "copy_loop",
+    "float32",
+    "float64",
+    "int64",
+    "is_float",
+    "sizes",
+]

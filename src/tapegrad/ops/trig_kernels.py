@@ -2,9 +2,9 @@
 
 NumPy's loops for these call libm element by element (6 ns each). Here the argument is reduced by
 multiples of pi/2 in three parts (Cody and Waite) with the rounding error carried along, and both
-polynomials of fdlibm (``k_sin.c``, ``k_cos.c``) are evaluated without a branch, so that LLVM vectorises
-the loop; the error stays below 1 ulp (tests/test_trig_kernels.py checks 2). Blocks that hold a number
-beyond `LIMIT`, an infinity or a NaN go to libm.
+polynomials of fdlibm (``k_sin.c``, ``k_cos.c``) are evaluated without a branch, so that LLVM
+vectorises the loop; the error stays below 1 ulp (tests/test_trig_kernels.py checks 2). Blocks that
+hold a number beyond `LIMIT`, an infinity or a NaN go to libm.
 """
 
 from __future__ import annotations
