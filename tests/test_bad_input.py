@@ -5,6 +5,7 @@ What might crash the interpreter runs in one of its own (`survives`).
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import gc
 import operator
@@ -91,6 +92,8 @@ def test_operators_leave_odd_operands_to_python(x: tg.Tensor, odd: Any) -> None:
     with Unchanged(x):
         for call in BINARY:
             for pair in ((x, odd), (odd, x)):
+                if call is operator.mod and isinstance(pair[0], str | bytes):
+                    continue  # formatting, for which anything with a __getitem__ is a mapping
                 with pytest.raises((TypeError, RuntimeError)):
                     call(*pair)
         for call in IN_PLACE:
@@ -102,10 +105,8 @@ def test_operators_leave_odd_operands_to_python(x: tg.Tensor, odd: Any) -> None:
 def test_comparing_for_equality_with_odd_operands(x: tg.Tensor, odd: Any) -> None:
     """As in torch: not equal, or an error; never an array of garbage."""
     for call, answer in ((operator.eq, False), (operator.ne, True)):
-        try:
+        with contextlib.suppress(TypeError, RuntimeError):
             assert call(x, odd) is answer
-        except (TypeError, RuntimeError):
-            pass
 
 
 def public_functions() -> list[str]:
@@ -316,7 +317,7 @@ def test_running_out_of_memory_leaves_the_tape_working() -> None:
     """With little address space, allocations fail in recording, both sweeps and collection."""
     out = survives(
         """
-        import resource
+        import math, resource
         import tapegrad as tg
         from tapegrad.verify import verify
         def work(n):
@@ -332,13 +333,13 @@ def test_running_out_of_memory_leaves_the_tape_working() -> None:
         for n in (10**3, 10**6, 3 * 10**6, 6 * 10**6, 10**7, 10**9, 10**5, 4 * 10**6, 2 * 10**6):
             try:
                 g = work(n)
-                assert g[0].item() == 0 or n > 10**5, g[0]
+                assert abs(g[n // 2].item() - 3 * math.sin(4)) < 1e-12
             except (MemoryError, RuntimeError) as error:
                 failed += 1
                 assert "memory" in str(error).lower() or "llocate" in str(error), error
             verify(tg.current_tape())
             g = work(50)
-            assert g.tolist() == [0.0] * 50 or abs(g[0].item()) < 10, g
+            assert abs(g[7].item() - 3 * math.sin(4)) < 1e-12
         print(failed)
         """
     )

@@ -117,7 +117,7 @@ def backward(
     roots = [record.operand(tape, t) for t in tensors]
     storages: list[Storage] = []
     if wanted is None:
-        live = [(s, keep) for s, keep in tape.retained.items() if s <= max(roots)]
+        live = [(s, keep) for s, keep in list(tape.retained.items()) if s <= max(roots)]
         targets = [_slot_target(tape, s, tape.instruction_of(s).out) for s, _ in live]
         storages = [keep for _, keep in live]
     else:
@@ -133,12 +133,12 @@ def backward(
         return
     seeds = [_seed_array(t, ct) for t, ct in zip(tensors, cotangents, strict=True)]
     found: list[tuple[Storage, np.ndarray]] = []
-    with Request(tape, roots, targets, leaves=wanted is None) as request:
+    with tape.lock, Request(tape, roots, targets, leaves=wanted is None) as request:
         request.prepare()
         request.sweep(seeds)
         if wanted is None:
             adjoint, high = request.adjoint, request.high
-            for slot, storage in tape.leaves.items():
+            for slot, storage in list(tape.leaves.items()):
                 if slot <= high and adjoint[slot]:
                     array = request.leaf_adjoint(slot, tape.instruction_of(slot).out)
                     assert array is not None
@@ -210,7 +210,7 @@ def _replay(
     targets: list[Target], storages: list[Storage], leaves: bool, retain: bool,
 ) -> None:  # fmt: skip
     if leaves:
-        for slot, storage in tape.leaves.items():
+        for slot, storage in list(tape.leaves.items()):
             if slot <= max(roots):
                 targets.append(_slot_target(tape, slot, tape.instruction_of(slot).out))
                 storages.append(storage)
@@ -225,7 +225,7 @@ def _replayed(
     targets: list[Target], retain: bool,
 ) -> list[Tensor | None]:  # fmt: skip
     """Run a pass by replay; the targets' cotangents as tensors."""
-    with Request(tape, roots, targets, leaves=False) as request:
+    with tape.lock, Request(tape, roots, targets, leaves=False) as request:
         request.prepare()  # what can be wrong is found before anything is recorded
         request.forget()
     kept = [
@@ -241,7 +241,7 @@ def _replayed(
         _slot_target(tape, slot_of(tape, h), t.layout)
         for h, t in zip(handles, targets, strict=True)
     ]
-    with Request(tape, roots, fresh, leaves=False) as request:
+    with tape.lock, Request(tape, roots, fresh, leaves=False) as request:
         request.prepare()
         with no_grad_on(tape, True):
             found = replay.replay(request, [record.operand(tape, ct) for ct in kept])
@@ -281,7 +281,7 @@ def grad(
         results = _replayed(tape, outputs, roots, cotangents, targets, retain)
     else:
         seeds = [_seed_array(t, ct) for t, ct in zip(outputs, cotangents, strict=True)]
-        with Request(tape, roots, targets, leaves=False) as request:
+        with tape.lock, Request(tape, roots, targets, leaves=False) as request:
             request.prepare()
             if not allow_unused:
                 _check_used(request, targets)

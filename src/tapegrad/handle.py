@@ -182,6 +182,7 @@ _slow_table = np.zeros(1024, np.int64)
 GLOBALS[nt.G_SLOW] = _slow_table.ctypes.data
 GLOBALS[nt.G_FLOAT] = id(float)
 GLOBALS[nt.G_LONG] = id(int)
+GLOBALS[nt.G_NONE] = id(None)
 
 
 def register_slow(op: int, function: Any) -> None:

@@ -83,6 +83,11 @@ class Layout:
         self.strides = strides
         self.ndim = len(shape)
         self.size = math.prod(shape)
+        if self.size * kind.itemsize >= 1 << 62:
+            raise RuntimeError(
+                f"Storage size calculation overflowed with sizes={list(shape)} and "
+                f"strides={[s // kind.itemsize for s in strides]}"
+            )
         if self.size == 0:
             self.span = 0
         else:

@@ -43,6 +43,7 @@ llvm.add_symbol("tapegrad_globals", GLOBALS.ctypes.data)
 ENTRIES: dict[str, dict[str, str]] = {
     "recording": {
         "binary": "int64(int64, int64, int64)",
+        "power": "int64(int64, int64, int64, int64)",
         "unary": "int64(int64, int64)",
         "fastcall": "int64(int64, int64, int64, int64)",
         "subscript": "int64(int64, int64)",
@@ -63,7 +64,8 @@ ENTRIES: dict[str, dict[str, str]] = {
     },
     "collecting": {
         "mark_entry": "int64(int64, int64, int64)",
-        "compact_entry": "int64(int64, int64, int64, int64)",
+        "compact_entry": "int64(int64, int64, int64, int64, int64, int64)",
+        "grow_entry": "int64(int64, int64, int64, int64)",
         "grow_handles_entry": "int64(int64, int64, int64)",
         "destroy_entry": "int64(int64)",
         "give_back_entry": "int64(int64, int64, int64)",
@@ -353,7 +355,7 @@ G_ITAB = 6  # instructions: rows of I_WIDTH words
 G_VTAB = 7  # VJP programs: rows of V_WIDTH words
 G_STEPS = 8  # steps of programs: rows of P_WIDTH words
 G_LAYOUT_DTYPE = 9  # one byte a layout: its dtype's code
-G_LIVE_TAPES = 10
+G_NONE = 10  # None
 
 # --------------------------------------------------------------------------- fields of a tape's
 # state

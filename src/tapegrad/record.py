@@ -165,7 +165,7 @@ def operand(tape: Tape, tensor: Tensor) -> int:
     storage = storage_of(tensor)
     slot = slot_of(other, tensor)
     if storage is not None and storage.leaf:
-        for known, keep in tape.owned.items():
+        for known, keep in list(tape.owned.items()):
             if keep is storage:
                 return known
         active = bool(other.flags[slot] & nt.ACTIVE)

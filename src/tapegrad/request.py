@@ -82,14 +82,15 @@ class Request:
         missing = self._adjoint + n
         last = missing + MISSING // 2
         self._marks = last + ((n + 1) // 2 if writes else 0)
-        self._block = tape.block_of(self._marks + (2 * n + 7) // 8)
-        self.pointer = tape.block_pointer
-        sweep.start(tape.pointer, self.pointer, len(targets) | writes << 32, MISSING, int(leaves))
+        self._memory = tape.take_block(self._marks + (2 * n + 7) // 8)
+        self._block, self.pointer = self._memory
+        counts = len(targets) | writes << 32
+        sweep.start(tape.pointer, self.pointer, counts, MISSING | n << 32, int(leaves))
         words = self.words = self._block[:R_WIDTH]
         words[R_HIGH] = high
         words[R_LOW] = high + 1
         if writes:
-            self._block[captures : self._adjoint] = np.array(tape.writes, np.int64).ravel()
+            self._block[captures : self._adjoint] = np.array(tape.writes[:writes], np.int64).ravel()
         self._captures: np.ndarray | None = None
         self._mark_roots()
         if targets:
@@ -119,22 +120,19 @@ class Request:
 
     def _mark_roots(self) -> None:
         distinct = {int(self.root[slot]) for slot in self.roots}
-        marks = self.tape.block_bytes
+        marks = self._block.view(np.uint8)
         start = 8 * self._marks + self._count
         for root in distinct:
             marks[start + root] = 2  # the sweep has to come to it (`reach` in nopython/sweeping.py)
         self.words[R_ROOT_COUNT] = len(distinct)
 
     def __enter__(self) -> Request:
-        self.tape.lock.acquire()
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        try:
-            if kind is not None:  # whatever happened: adjoints go back, nothing counts as freed
-                self.release(free=False)
-        finally:
-            self.tape.lock.release()
+        if kind is not None:  # whatever happened: adjoints go back, nothing counts as freed
+            self.release(free=False)
+        self.tape.give_block(self._memory)
 
     def _last_write(self, slot: int) -> int:
         """Last statement that wrote into a slot's memory, or the slot."""

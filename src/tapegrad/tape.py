@@ -24,7 +24,9 @@ from __future__ import annotations
 
 import ctypes
 import struct
+import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -100,12 +102,8 @@ class Tape:
         self._grow_handles(capacity)
         self._constant_table = np.zeros((64, 3), np.int64)
         self._set_constants()
-        self._args = np.zeros(64, np.int32)
-        self._args_pointer = self._args.ctypes.data
-        #: memory for the arrays of one reverse pass after the other (engine.py)
-        self.block = np.zeros(1024, np.int64)
-        self.block_pointer = self.block.ctypes.data
-        self.block_bytes = self.block.view(np.uint8)
+        #: memory for the arrays of one reverse pass after the other (request.py), and its address
+        self._block: tuple[np.ndarray, int] | None = None
         _tapes[self.pointer] = self
 
     def __del__(self) -> None:
@@ -115,29 +113,22 @@ class Tape:
     # ------------------------------------------------------------------ arrays
     def _allocate(self, capacity: int) -> None:
         """Make the arrays larger (or make them)."""
-        old_count = int(self.state[nt.S_COUNT])
-        old_args = int(self.state[nt.S_ARG_COUNT])
-
-        def larger(name: str, kind: Any, size: int, used: int) -> np.ndarray:
-            array = np.zeros(size, kind)
-            if hasattr(self, name):
-                array[:used] = getattr(self, name)[:used]
-            setattr(self, name, array)
-            return array
-
         if capacity >= 1 << 30:
             raise MemoryError("the tape is full: it cannot hold more than 2**30 statements")
-        s = self.state
-        s[nt.S_INSTRUCTION] = larger("instruction", np.int32, capacity, old_count).ctypes.data
-        s[nt.S_ADDRESS] = larger("address", np.int64, capacity, old_count).ctypes.data
-        s[nt.S_ROOT] = larger("root", np.int32, capacity, old_count).ctypes.data
-        s[nt.S_BASE] = larger("base", np.int32, capacity, old_count).ctypes.data
-        s[nt.S_FLAGS] = larger("flags", np.uint8, capacity, old_count).ctypes.data
-        s[nt.S_ARG_START] = larger("arg_start", np.int32, capacity + 1, old_count + 1).ctypes.data
-        arg_capacity = max(2 * capacity, 2 * old_args)
-        s[nt.S_ARG] = larger("arg", np.int32, arg_capacity, old_args).ctypes.data
-        s[nt.S_CAPACITY] = capacity
-        s[nt.S_ARG_CAPACITY] = arg_capacity
+        arg_capacity = max(2 * capacity, 2 * int(self.state[nt.S_ARG_COUNT]))
+        arrays = {
+            "instruction": np.zeros(capacity, np.int32),
+            "arg_start": np.zeros(capacity + 1, np.int32),
+            "arg": np.zeros(arg_capacity, np.int32),
+            "address": np.zeros(capacity, np.int64),
+            "root": np.zeros(capacity, np.int32),
+            "base": np.zeros(capacity, np.int32),
+            "flags": np.zeros(capacity, np.uint8),
+        }
+        pointers = np.array([a.ctypes.data for a in arrays.values()], np.int64)
+        _commit(
+            self, arrays, collector.grow, self.pointer, pointers.ctypes.data, capacity, arg_capacity
+        )
 
     def _grow_handles(self, capacity: int) -> None:
         table = np.zeros(capacity, np.int32)
@@ -146,15 +137,19 @@ class Tape:
 
     def _set_constants(self) -> None:
         """Build the table in which native recording finds the slots of Python scalars."""
-        size = 64
-        while size < 2 * len(self.constants) + 2:
-            size *= 2
-        table = np.zeros((size, 3), np.int64)
-        for (bits, code), slot in self.constants.items():
-            self._place_constant(table, bits, code, slot)
+        table = self._constants_as_table(self.constants)
         self._constant_table = table
         self.state[nt.S_CONSTANTS] = table.ctypes.data
-        self.state[nt.S_CONSTANTS_MASK] = size - 1
+        self.state[nt.S_CONSTANTS_MASK] = len(table) - 1
+
+    def _constants_as_table(self, constants: dict[tuple[int, int], int]) -> np.ndarray:
+        size = 64
+        while size < 2 * len(constants) + 2:
+            size *= 2
+        table = np.zeros((size, 3), np.int64)
+        for (bits, code), slot in constants.items():
+            self._place_constant(table, bits, code, slot)
+        return table
 
     @staticmethod
     def _place_constant(table: np.ndarray, bits: int, code: int, slot: int) -> None:
@@ -240,14 +235,8 @@ class Tape:
 
     def _append(self, made: Instruction, slots: Sequence[int], extra: Sequence[int]) -> int:
         count = len(slots) + len(extra)
-        if count > len(self._args):
-            self._args = np.zeros(2 * count, np.int32)
-            self._args_pointer = self._args.ctypes.data
-        for i, word in enumerate(slots):
-            self._args[i] = word
-        if extra:
-            self._args[len(slots) : count] = extra
-        pointer = self._args_pointer
+        words = (ctypes.c_int32 * max(count, 1))(*slots, *extra)
+        pointer = ctypes.addressof(words)
         slot = -1
         if not made.outputs:
             slot = handle.append_statement(self.pointer, made.id, pointer, count)
@@ -257,18 +246,22 @@ class Tape:
             self.state[nt.S_PENDING_LIMIT] = 1 << 62
             slot = handle.append_statement(self.pointer, made.id, pointer, count)
             for output in made.outputs:
-                self._args[0] = slot
+                words[0] = slot
                 handle.append_statement(self.pointer, output.id, pointer, 1)
             self.state[nt.S_PENDING_LIMIT] = limit
         return slot
 
-    def block_of(self, words: int) -> np.ndarray:
-        """Memory of at least `words` words at `block_pointer`, valid until the next call."""
-        if words > len(self.block):
-            self.block = np.zeros(2 * words, np.int64)
-            self.block_pointer = self.block.ctypes.data
-            self.block_bytes = self.block.view(np.uint8)
-        return self.block
+    def take_block(self, words: int) -> tuple[np.ndarray, int]:
+        """Memory of at least `words` words and its address; `give_block` returns it."""
+        block, self._block = self._block, None
+        if block is None or words > len(block[0]):
+            memory = np.zeros(max(1024, 2 * words), np.int64)
+            block = (memory, memory.ctypes.data)
+        return block
+
+    def give_block(self, block: tuple[np.ndarray, int]) -> None:
+        """Keep the memory of a reverse pass for the next one."""
+        self._block = block
 
     def append_view(self, made: Instruction, source: int, offset: int) -> int:
         """Append a view of slot `source`, `offset` bytes into it."""
@@ -288,10 +281,14 @@ class Tape:
             What the tape keeps alive with the slot, `array` if not given.
         """
         address = array.__array_interface__["data"][0]  # half the time of .ctypes.data
+        made = leaf(layout, active)
         with self.lock:
             self._make_room(1, 0, False)
-            slot = handle.append_leaf(self.pointer, leaf(layout, active).id, address, int(active))
-        self.owned[slot] = array if keep is None else keep
+            # The owner is noted first: an interrupt must not leave memory without one.
+            owner = array if keep is None else keep
+            self.owned[self.state[nt.S_COUNT]] = owner
+            slot = handle.append_leaf(self.pointer, made.id, address, int(active))
+            self.owned[slot] = owner
         if active:
             self.leaves[slot] = keep
         return slot
@@ -471,20 +468,34 @@ class Tape:
             self._collect()
 
     def _collect(self) -> None:
+        if _interrupted():
+            return  # the tape grows instead
         n = self.count
         marks, live_base = np.zeros(n, np.uint8), np.zeros(n, np.uint8)
         collector.mark(self.pointer, marks.ctypes.data, live_base.ctypes.data)
-        new, old_address = np.zeros(n, np.int32), np.zeros(n, np.int64)
-        collector.collect(self.pointer, marks.ctypes.data, new.ctypes.data, old_address.ctypes.data)
-        self.collections += 1
-        self.owned = {int(new[k]): v for k, v in self.owned.items() if new[k] >= 0}
-        self.leaves = {int(new[k]): v for k, v in self.leaves.items() if new[k] >= 0}
-        self.retained = {int(new[k]): v for k, v in self.retained.items() if new[k] >= 0}
-        self.versions = {int(new[k]): v for k, v in self.versions.items() if new[k] >= 0}
-        self.constants = {k: int(new[v]) for k, v in self.constants.items() if new[v] >= 0}
-        self._set_constants()
-        if self.writes:
-            self._renumber_writes(new)
+        new = np.where(marks != 0, np.cumsum(marks != 0), -1).astype(np.int32)
+        new[0] = 0
+        old_address = np.zeros(n, np.int64)
+        writes, prune_at = self._renumbered_writes(new)
+        constants = {
+            k: int(new[v]) for k, v in list(self.constants.items()) if v < n and new[v] >= 0
+        }
+        table = self._constants_as_table(constants)
+        books = {
+            "owned": {int(new[k]): v for k, v in list(self.owned.items()) if k < n and new[k] >= 0},
+            "leaves": {int(new[k]): v for k, v in list(self.leaves.items()) if k < n and new[k] >= 0},
+            "retained": {int(new[k]): v for k, v in list(self.retained.items()) if k < n and new[k] >= 0},
+            "versions": {int(new[k]): v for k, v in list(self.versions.items()) if k < n and new[k] >= 0},
+            "constants": constants,
+            "writes": writes,
+            "_prune_at": prune_at,
+            "_constant_table": table,
+            "collections": self.collections + 1,
+        }
+        _commit(
+            self, books, collector.collect, self.pointer, marks.ctypes.data, old_address.ctypes.data,
+            n, table.ctypes.data, len(table) - 1,
+        )  # fmt: skip
         s = self.state
         s[nt.S_COLLECT_AT] = max(COLLECT_BYTES, 2 * s[nt.S_OWNED_BYTES])
         s[nt.S_PENDING_BYTES] = 0 if s[nt.S_DONE] == s[nt.S_COUNT] else s[nt.S_PENDING_BYTES]
@@ -493,19 +504,24 @@ class Tape:
             self._allocate(max(1 << 16, 4 * int(s[nt.S_COUNT])))
         self.checked()
 
-    def _renumber_writes(self, new: np.ndarray) -> None:
+    def _renumbered_writes(self, new: np.ndarray) -> tuple[list[tuple[int, int]], int]:
+        """The in-place writes that still matter, under the new numbers."""
+        if not self.writes:
+            return [], 64
+        n = len(new)
         kept = np.cumsum(new >= 0) - 1  # last kept slot at or before each old one, renumbered
         oldest = self._oldest_graph()
         writes = []
         for base, mark in self.writes:
-            if new[base] < 0:
-                continue
             old = mark >> 1
+            if base >= n or old >= n or new[base] < 0 or not (mark > 2 * oldest or self._is_active_write(mark)):
+                continue
             dropped = mark & 1 or new[old] < 0
-            moved = 2 * int(kept[old]) + 1 if dropped else 2 * int(new[old])
-            if moved > 2 * oldest or (not moved & 1 and self.is_active(moved >> 1)):
-                writes.append((int(new[base]), moved))
-        self.writes = writes
+            writes.append((int(new[base]), 2 * int(kept[old]) + 1 if dropped else 2 * int(new[old])))
+        return writes, max(64, 2 * len(writes))
+
+    def _is_active_write(self, mark: int) -> bool:
+        return not mark & 1 and self.is_active(mark >> 1)
 
     def stats(self) -> dict[str, int]:
         """Statements, bytes of the tape's arrays, values and adjoints, and collections so far.
@@ -549,6 +565,33 @@ class Tape:
             Tape.check(self)
 
 
+def _interrupted() -> bool:
+    """Whether this runs in a signal handler or finalizer that interrupted tapegrad itself.
+
+    Then functions of tapegrad further up the stack hold slot numbers, and slots must keep them. The
+    stack is looked at only when a collection is due.
+    """
+    frame = sys._getframe(1)
+    left = False
+    while frame is not None:
+        own = frame.f_globals.get("__name__", "").startswith("tapegrad.")
+        if own and left:
+            return True
+        left = left or not own
+        frame = frame.f_back  # type: ignore[assignment]
+    return False
+
+
+def _commit(tape: Tape, attributes: dict[str, Any], native: Any, *args: int) -> None:
+    """Call native code that returns 0, and set attributes of the tape with it, or neither.
+
+    All of it happens inside one call of the interpreter, so no signal handler, finalizer or
+    KeyboardInterrupt finds the one done and the other not.
+    """
+    chosen = map((attributes, {}).__getitem__, map(native, *((a,) for a in args)))
+    deque(map(vars(tape).update, chosen), maxlen=0)
+
+
 def array_at(address: int, layout: Layout, keep: object = None) -> np.ndarray:
     """An array over memory at `address`; `keep` stays alive with it."""
     if layout.size == 0:
@@ -586,8 +629,17 @@ def _drop_orphans() -> None:
 
 
 def tape_at(pointer: int) -> Tape:
-    """The tape whose state is at `pointer` (a handle's ``_state``)."""
-    return _tapes[pointer]
+    """The tape whose state is at `pointer` (a handle's ``_state``).
+
+    Raises
+    ------
+    TapeError
+        For a handle that was never initialised (``object.__new__(Tensor)``).
+    """
+    tape = _tapes.get(pointer)
+    if tape is None:
+        raise TapeError("this tensor was not initialised; make tensors with tapegrad.tensor(...)")
+    return tape
 
 
 class recording_on:

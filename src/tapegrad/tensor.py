@@ -74,7 +74,9 @@ def _slow_operator(entry: Op, call: Callable[..., Any]) -> Callable[..., Any]:
 
     numbers = entry.name != "matmul"
 
-    def operator(a: Any, b: Any) -> Any:
+    def operator(a: Any, b: Any, *modulus: Any) -> Any:
+        if modulus:
+            raise TypeError("pow() of tensors takes no third argument")
         for value in (a, b):
             if not record.is_tensor(value) and not (numbers and record.is_number(value)):
                 if isinstance(value, np.ndarray):
@@ -91,8 +93,8 @@ def _make_base() -> type:
     thunks = handle.Thunks()
     slots: dict[str, str] = {}
     for protocol, name in _OPERATORS.items():
-        arity = 3 if protocol == "power" else 2
-        slots[protocol] = thunks.add("binary", arity, TABLE[name].code, used=2)
+        target, arity = ("power", 3) if protocol == "power" else ("binary", 2)
+        slots[protocol] = thunks.add(target, arity, TABLE[name].code, used=arity)
     for protocol, name in _UNARY_OPERATORS.items():
         slots[protocol] = thunks.add("unary", 1, TABLE[name].code, used=1)
     first = TABLE["lt"].code

@@ -115,10 +115,23 @@ def mark_entry(state, marks_at, live_base_at):  # type: ignore[no-untyped-def]
     return 0
 
 
-def compact_entry(state, marks_at, new_at, old_address_at):  # type: ignore[no-untyped-def]
-    """Move marked statements to the front; `new` (int32 a slot) becomes their new slot or -1."""
+def compact_entry(  # type: ignore[no-untyped-def]
+    state, marks_at, old_address_at, expected, constants, constants_mask
+):
+    """Move the marked ones of `expected` statements to the front, in order.
+
+    The table of constants becomes `constants`, made for the new numbers. Returns 1, and does nothing,
+    if there are more statements than were marked by now.
+    """
     s = p64(state)
-    marks, new = p8(marks_at), p32(new_at)
+    if s[nt.S_COUNT] != expected:
+        return 1
+    memory_of_new = it.malloc(4 * expected)
+    if memory_of_new == 0:
+        return 1
+    s[nt.S_CONSTANTS] = constants
+    s[nt.S_CONSTANTS_MASK] = constants_mask
+    marks, new = p8(marks_at), p32(memory_of_new)
     old_address = p64(old_address_at)
     root, base = p32(s[nt.S_ROOT]), p32(s[nt.S_BASE])
     flags = p8(s[nt.S_FLAGS])
@@ -203,6 +216,32 @@ def compact_entry(state, marks_at, new_at, old_address_at):  # type: ignore[no-u
     s[nt.S_COUNT] = count
     s[nt.S_ARG_COUNT] = arg_count
     s[nt.S_DONE] = done
+    it.free(memory_of_new)
+    return 0
+
+
+def grow_entry(state, pointers, capacity, arg_capacity):  # type: ignore[no-untyped-def]
+    """Copy a tape's arrays to larger ones (addresses in the order of S_INSTRUCTION ...) and use those.
+
+    The order of `pointers`: instruction, arg_start, arg, address, root, base, flags.
+    """
+    s = p64(state)
+    new = p64(pointers)
+    count, args = s[nt.S_COUNT], s[nt.S_ARG_COUNT]
+    if count > capacity or args > arg_capacity:
+        return 1  # they grew meanwhile
+    if s[nt.S_INSTRUCTION] != 0:
+        it.memcpy(new[0], s[nt.S_INSTRUCTION], 4 * count)
+        it.memcpy(new[1], s[nt.S_ARG_START], 4 * (count + 1))
+        it.memcpy(new[2], s[nt.S_ARG], 4 * args)
+        it.memcpy(new[3], s[nt.S_ADDRESS], 8 * count)
+        it.memcpy(new[4], s[nt.S_ROOT], 4 * count)
+        it.memcpy(new[5], s[nt.S_BASE], 4 * count)
+        it.memcpy(new[6], s[nt.S_FLAGS], count)
+    s[nt.S_INSTRUCTION], s[nt.S_ARG_START], s[nt.S_ARG] = new[0], new[1], new[2]
+    s[nt.S_ADDRESS], s[nt.S_ROOT], s[nt.S_BASE], s[nt.S_FLAGS] = new[3], new[4], new[5], new[6]
+    s[nt.S_CAPACITY] = capacity
+    s[nt.S_ARG_CAPACITY] = arg_capacity
     return 0
 
 

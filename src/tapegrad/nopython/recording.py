@@ -274,6 +274,23 @@ def binary(a, b, op):  # type: ignore[no-untyped-def]
     return result
 
 
+def power(a, b, modulus, op):  # type: ignore[no-untyped-def]
+    """Number protocol of ``a ** b``, which may come with a modulus."""
+    if modulus != p64(globals_address())[nt.G_NONE]:
+        args = stack_words(3)
+        p64(args)[0] = a
+        p64(args)[1] = b
+        p64(args)[2] = modulus
+        return slow(op + NUMBER_PROTOCOL, args, 3, 0)
+    result = try_binary(a, b, op)
+    if result == 0 and it.error_occurred() == 0:
+        args = stack_words(2)
+        p64(args)[0] = a
+        p64(args)[1] = b
+        return slow(op + NUMBER_PROTOCOL, args, 2, 0)
+    return result
+
+
 def unary(a, op):  # type: ignore[no-untyped-def]
     """Number protocol of an op with one operand."""
     result = try_unary(a, op)

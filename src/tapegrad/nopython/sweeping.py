@@ -356,10 +356,11 @@ def run_vjp(state, r, row, table, operand, slot, ct):  # type: ignore[no-untyped
 def start_entry(state, request, counts, missing, leaves):  # type: ignore[no-untyped-def]
     """Lay out a request's arrays behind its fields (as request.py counts them) and clear them.
 
-    `counts` is the number of targets and, in the high half, of in-place writes.
+    `counts` is the number of targets and, in the high half, of in-place writes; `missing` the room for
+    instructions without programs and, in the high half, the number of slots.
     """
     s = p64(state)
-    n = s[nt.S_COUNT]
+    n, missing = missing >> 32, missing & 0xFFFFFFFF
     targets, writes = counts & 0xFFFFFFFF, counts >> 32
     captures = nt.R_WIDTH + 4 * targets
     adjoint = captures + 2 * writes
