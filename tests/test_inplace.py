@@ -556,9 +556,8 @@ def _indexed(lib: Any, a: Any, b: Any) -> Any:
 def _exp_then_residual(lib: Any, a: Any, b: Any) -> Any:
     x = (a * b).exp_()
     y = x * 1
-    y.tanh()
-    y.sigmoid_().add_(b)
-    return y + x
+    y.sigmoid_()
+    return y * b + x
 
 
 def _transposed(lib: Any, a: Any, b: Any) -> Any:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -30,6 +32,17 @@ needs_proc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ne
 @pytest.fixture(autouse=True)
 def _unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Tape, "check", None)  # long loops; the fixture of the suite checks the end
+
+
+def alone(test: Callable[..., None]) -> Callable[..., None]:
+    """Run a test in a thread of its own, on a new tape: others may have left long ones."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(test, *args, **kwargs).result()
+
+    return run
 
 
 def handles() -> int:
@@ -158,6 +171,7 @@ LOOPS: list[Callable[[Any], None]] = [
 
 @needs_proc
 @pytest.mark.parametrize("body", LOOPS, ids=lambda f: f.__name__)
+@alone
 def test_loops_run_in_constant_memory(body: Callable[[Any], None]) -> None:
     slow = (second_order, second_order_dropped, printed, in_place, arrays, views, failed, stale)
     n = 4_000 if body in slow else 12_000
@@ -185,6 +199,7 @@ def test_loops_run_in_constant_memory(body: Callable[[Any], None]) -> None:
 
 @needs_proc
 @pytest.mark.parametrize("what", ["backward", "no_grad", "dropped", "grad", "second", "in place"])
+@alone
 def test_large_arrays_in_constant_memory(what: str) -> None:
     n, size = 300, 100_000
     w = tg.tensor(np.linspace(0.0, 1.0, size), requires_grad=True)
@@ -221,6 +236,7 @@ def test_large_arrays_in_constant_memory(what: str) -> None:
     assert owned() <= 8 * size * 8
 
 
+@alone
 def test_a_long_graph_is_given_back() -> None:
     w = tg.tensor(1.0, requires_grad=True)
     tape = tg.current_tape()
@@ -236,6 +252,7 @@ def test_a_long_graph_is_given_back() -> None:
     assert int(tape.state[nt.S_CAPACITY]) <= 1 << 16
 
 
+@alone
 def test_tensors_kept_in_a_list_survive() -> None:
     w = tg.tensor([1.0, 2.0], requires_grad=True)
     kept = []
@@ -490,6 +507,7 @@ def test_gradient_of_a_non_leaf_warns(x: Any) -> None:
 
 
 @needs_proc
+@alone
 def test_programs_of_ever_new_shapes_stay_small() -> None:
     """Layouts and instructions are interned for ever; what one of them costs is bounded."""
     x = tg.tensor(np.ones(4000), requires_grad=True)

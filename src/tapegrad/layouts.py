@@ -83,11 +83,6 @@ class Layout:
         self.strides = strides
         self.ndim = len(shape)
         self.size = math.prod(shape)
-        if self.size * kind.itemsize >= 1 << 62:
-            raise RuntimeError(
-                f"Storage size calculation overflowed with sizes={list(shape)} and "
-                f"strides={[s // kind.itemsize for s in strides]}"
-            )
         if self.size == 0:
             self.span = 0
         else:
@@ -158,6 +153,8 @@ def contiguous(kind: dtype, shape: tuple[int, ...]) -> Layout:
     key = (kind.code, shape)
     layout = _contiguous.get(key)
     if layout is None:
+        if math.prod(shape) * kind.itemsize >= 1 << 62:
+            raise RuntimeError(f"Storage size calculation overflowed with sizes={list(shape)}")
         layout = intern(kind, tuple(shape), c_strides(shape, kind.itemsize))
         _contiguous[key] = layout
     return layout

@@ -16,7 +16,7 @@ FREED = (
 NO_GRAD_FN = "element {} of tensors does not require grad and does not have a grad_fn"
 STALE = (
     "one of the variables needed for gradient computation has been modified by an inplace operation: "
-    "[{kind} {shape}]{origin}, is at version {version}; expected version {expected} instead. Hint: "
+    "[{kind} {shape}]{origin} is at version {version}; expected version {expected} instead. Hint: "
     "enable anomaly detection to find the operation that failed to compute its gradient, with "
     "torch.autograd.set_detect_anomaly(True, check_nan=False)."
 )

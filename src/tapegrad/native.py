@@ -308,6 +308,7 @@ class helper:
         self.__doc__ = function.__doc__
 
     def __call__(self, *_: Any) -> Any:
+        """Raise: Python cannot call it."""
         raise TypeError(f"{self.function.__name__} is native code; it is not called from Python")
 
 

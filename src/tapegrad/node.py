@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from . import native as nt
 from . import record
 from .layouts import LAYOUTS
 from .tape import slot_of, tape_at
@@ -70,5 +71,7 @@ def node_of(tensor: Tensor) -> Node | None:
         b == base and mark > 2 * slot and not mark & 1 and tape.root[mark >> 1] == root
         for b, mark in tape.writes
     ):
-        name = "CopySlices"  # a view of it was written after it was made
+        # it, or a view of it, was written after it was made
+        plain = made.op.kind != nt.VIEW or made.op.name == "copy_slices"
+        name = "CopySlices" if plain else "AsStridedBackward0"
     return _node_type(name)(tensor)

@@ -264,7 +264,8 @@ def apply_multiple(entry: Op, tensors: Sequence[Tensor], **attrs: Any) -> tuple[
 _CATEGORY = {2: 1, 3: 0}  # bool < integer < floating
 
 
-def _category(kind: dtype) -> int:
+def category(kind: dtype) -> int:
+    """Rank of a dtype's kind: bool, integer, floating."""
     return _CATEGORY.get(kind.code, 2)
 
 
@@ -295,7 +296,7 @@ def result_dtype(values: Sequence[Any]) -> dtype:
     for candidate in ranks:
         if candidate is None:
             continue
-        if result is None or _category(candidate) > _category(result):
+        if result is None or category(candidate) > category(result):
             result = candidate
     assert result is not None
     return result
@@ -398,9 +399,9 @@ def write(target: Tensor, source: Tensor, named: str = "CopyBackwards") -> int:
     return in_place(TABLE["copy_"], target, source, named)
 
 
-def accumulate(target: Tensor, source: Tensor) -> int:
-    """Record that `source`, broadcast, is added to `target`."""
-    return in_place(TABLE["accumulate_"], target, source, "AddBackward0")
+def accumulate(target: Tensor, source: Tensor, named: str = "AddBackward0") -> int:
+    """Record that `source`, broadcast, is added to `target`, under a node's name."""
+    return in_place(TABLE["accumulate_"], target, source, named)
 
 
 def rebind(tensor: Tensor, tape: Tape, slot: int) -> None:

@@ -208,9 +208,13 @@ class Request:
         made = tape.instruction_of(residual)
         current = tape.instruction_of(self._last_write(residual))
         origin = ""
-        if tape.is_active(residual):
-            named = current if current.op.kind != nt.LEAF else made
-            origin = f", which is output 0 of {named.grad_fn.removesuffix('Backward0')}"
+        if tape.is_active(residual) and not tape.wants_grad(residual):
+            # A result is called after its own op, an operand after what wrote it last.
+            named = made if residual == slot or current.op.kind == nt.LEAF else current
+            name = named.grad_fn.removesuffix("Backward0")
+            if name in ("CopySlices", "CopyBackwards", "AsStrided"):
+                name = "torch::autograd::CopySlices"
+            origin = f", which is output 0 of {name},"
         shape = str(list(made.out.shape))
         return messages.STALE.format(
             kind=type_name(made.out.dtype), shape=shape, origin=origin, version=version,

@@ -116,7 +116,7 @@ class Tape:
         if capacity >= 1 << 30:
             raise MemoryError("the tape is full: it cannot hold more than 2**30 statements")
         arg_capacity = max(2 * capacity, 2 * int(self.state[nt.S_ARG_COUNT]))
-        arrays = {
+        arrays: dict[str, np.ndarray] = {
             "instruction": np.zeros(capacity, np.int32),
             "arg_start": np.zeros(capacity + 1, np.int32),
             "arg": np.zeros(arg_capacity, np.int32),
@@ -215,15 +215,17 @@ class Tape:
             and s[nt.S_ARG_COUNT] + args <= s[nt.S_ARG_CAPACITY]
         ):
             return
-        capacity = int(s[nt.S_CAPACITY])
         if collect:
             self.collect()
+        capacity = int(s[nt.S_CAPACITY])
         while 2 * (int(s[nt.S_COUNT]) + statements) > capacity or 2 * (
             int(s[nt.S_ARG_COUNT]) + args
         ) > max(2 * capacity, int(s[nt.S_ARG_CAPACITY])):
             capacity *= 2
-        if capacity > s[nt.S_CAPACITY] or s[nt.S_ARG_COUNT] + args > s[nt.S_ARG_CAPACITY]:
+        if capacity > len(self.instruction) or s[nt.S_ARG_COUNT] + args > s[nt.S_ARG_CAPACITY]:
             self._allocate(capacity)
+        else:
+            s[nt.S_CAPACITY] = max(capacity, s[nt.S_CAPACITY])
 
     def append(self, made: Instruction, slots: Sequence[int], extra: Sequence[int] = ()) -> int:
         """Append a statement (and those of its further results); return its slot.
@@ -422,6 +424,7 @@ class Tape:
                 collector.give_back(self.pointer, old, span)
         self.flags[base] |= nt.VISIBLE
         keep = self.owned[base]
+        keep = getattr(keep, "array", keep)  # the memory, not the gradient that a storage holds
         array = array_at(int(self.address[slot]), layout, keep)
         return array
 
@@ -483,9 +486,15 @@ class Tape:
         table = self._constants_as_table(constants)
         books = {
             "owned": {int(new[k]): v for k, v in list(self.owned.items()) if k < n and new[k] >= 0},
-            "leaves": {int(new[k]): v for k, v in list(self.leaves.items()) if k < n and new[k] >= 0},
-            "retained": {int(new[k]): v for k, v in list(self.retained.items()) if k < n and new[k] >= 0},
-            "versions": {int(new[k]): v for k, v in list(self.versions.items()) if k < n and new[k] >= 0},
+            "leaves": {
+                int(new[k]): v for k, v in list(self.leaves.items()) if k < n and new[k] >= 0
+            },
+            "retained": {
+                int(new[k]): v for k, v in list(self.retained.items()) if k < n and new[k] >= 0
+            },
+            "versions": {
+                int(new[k]): v for k, v in list(self.versions.items()) if k < n and new[k] >= 0
+            },
             "constants": constants,
             "writes": writes,
             "_prune_at": prune_at,
@@ -499,9 +508,11 @@ class Tape:
         s = self.state
         s[nt.S_COLLECT_AT] = max(COLLECT_BYTES, 2 * s[nt.S_OWNED_BYTES])
         s[nt.S_PENDING_BYTES] = 0 if s[nt.S_DONE] == s[nt.S_COUNT] else s[nt.S_PENDING_BYTES]
-        capacity = int(s[nt.S_CAPACITY])
-        if capacity > 1 << 16 and 16 * int(s[nt.S_COUNT]) < capacity:
-            self._allocate(max(1 << 16, 4 * int(s[nt.S_COUNT])))
+        room = max(4096, 4 * s[nt.S_COUNT])
+        if len(self.instruction) > 1 << 16 and 4 * room < len(self.instruction):
+            self._allocate(max(1 << 16, room))
+        # The next collection comes when the tape has grown fourfold, whatever room there is.
+        s[nt.S_CAPACITY] = min(len(self.instruction), room)
         self.checked()
 
     def _renumbered_writes(self, new: np.ndarray) -> tuple[list[tuple[int, int]], int]:
@@ -514,10 +525,17 @@ class Tape:
         writes = []
         for base, mark in self.writes:
             old = mark >> 1
-            if base >= n or old >= n or new[base] < 0 or not (mark > 2 * oldest or self._is_active_write(mark)):
+            if (
+                base >= n
+                or old >= n
+                or new[base] < 0
+                or not (mark > 2 * oldest or self._is_active_write(mark))
+            ):
                 continue
             dropped = mark & 1 or new[old] < 0
-            writes.append((int(new[base]), 2 * int(kept[old]) + 1 if dropped else 2 * int(new[old])))
+            writes.append(
+                (int(new[base]), 2 * int(kept[old]) + 1 if dropped else 2 * int(new[old]))
+            )
         return writes, max(64, 2 * len(writes))
 
     def _is_active_write(self, mark: int) -> bool:

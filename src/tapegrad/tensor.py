@@ -328,8 +328,9 @@ class Tensor(_Base):  # type: ignore[misc]
         layout = layout_of(self)
         storage = storage_of(self)
         if storage is None or not storage.leaf:
+            seen = int(tape.flags[tape.base[slot]]) & nt.VISIBLE
             array = tape.expose(slot, layout)
-            tape.flags[tape.base[slot]] &= ~nt.VISIBLE & 0xFF
+            tape.flags[tape.base[slot]] &= (~nt.VISIBLE | seen) & 0xFF
             storage = Storage(array, leaf=True)
             self._meta = storage
         tape.make_room()
@@ -447,8 +448,12 @@ class Tensor(_Base):  # type: ignore[misc]
             )
         active = self.requires_grad
         tape, slot = value._place()
+        same = value._state == self._state and tape.base[slot] == tape.base[self._place()[1]]
+        if same and layout_of(value) is layout_of(self) and self.is_leaf:
+            return  # ``x.data -= y``: it is this memory already
+        seen = int(tape.flags[tape.base[slot]]) & nt.VISIBLE
         array = tape.expose(slot, layout_of(value))
-        tape.flags[tape.base[slot]] &= ~nt.VISIBLE & 0xFF
+        tape.flags[tape.base[slot]] &= (~nt.VISIBLE | seen) & 0xFF
         grad = self.grad if self.is_leaf else None
         own = tape_at(self._state)
         storage = Storage(array, leaf=True)
@@ -456,6 +461,7 @@ class Tensor(_Base):  # type: ignore[misc]
         layout = layout_of(value)
         own.make_room()
         fresh = own.bind(array, layout, active=active, keep=storage)
+        own.flags[fresh] |= seen
         handle.unbind_handle(id(self))
         record.bind_to(self, own, fresh, layout)
         self._meta = storage

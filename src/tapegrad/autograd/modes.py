@@ -138,6 +138,7 @@ class set_grad_enabled(_GradMode):
             self._outer = None
 
     def __call__(self, function: F) -> F:
+        """Decorate a function; the mode is put back to what it was."""
         if self._outer is not None:
             current_tape().grad_mode = self._outer
             self._outer = None

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import messages, record
+from .. import native as nt
 from ..dtypes import from_numpy_dtype
 from ..layouts import broadcast_shapes
 from ..ops.table import TABLE
@@ -49,7 +50,7 @@ def check_target(target: Any) -> None:
 
 
 def overwrite(
-    target: Any, source: Any, *, accumulate: bool = False, named: str = "CopyBackwards"
+    target: Any, source: Any, *, accumulate: bool = False, named: str | None = None
 ) -> Any:
     """Write (or add) `source`, broadcast, into `target`; return the target.
 
@@ -60,9 +61,10 @@ def overwrite(
         Of the target's dtype, of a shape that broadcasts to the target's.
     accumulate : bool
         Add instead of overwriting.
-    named : str
+    named : str, optional
         Name of the node.
     """
+    named = named or ("AddBackward0" if accumulate else "CopyBackwards")
     check_target(target)
     shape, given = target.shape, source.shape
     common = broadcast_shapes(shape, given)
@@ -76,7 +78,11 @@ def overwrite(
         own, other = slot_of(tape, target), slot_of(tape, source)
         if tape.base[own] == tape.base[other] and not (accumulate and own == other):
             source = source.clone()  # the two share memory: read all of it before writing
-    slot = record.accumulate(target, source) if accumulate else record.write(target, source, named)
+    recording = record.accumulate if accumulate else record.write
+    made = tape.instruction_of(slot_of(tape, target))
+    if made.op.kind == nt.VIEW and made.op.name != "copy_slices":
+        named = "AsStridedBackward0"  # as PyTorch calls what a view becomes
+    slot = recording(target, source, named)
     if tape.grad_mode and tape.is_active(slot):
         # From here on the handle is the result of the write.
         record.rebind(target, tape, slot)
@@ -99,7 +105,7 @@ def in_place(name: str) -> Callable[..., Any]:
             source = self.clone()
         result = getattr(type(self), name)(source, *args, **kwargs)
         if result.dtype is not self.dtype:
-            if result.dtype.is_floating_point and not self.dtype.is_floating_point:
+            if record.category(result.dtype) > record.category(self.dtype):
                 raise RuntimeError(
                     f"result type {_scalar_name(result.dtype)} can't be cast to the desired output "
                     f"type {_scalar_name(self.dtype)}"
@@ -151,7 +157,7 @@ for _name in (
     "square", "bitwise_and", "bitwise_or", "bitwise_xor", "masked_fill", "scatter_add", "index_add",
     "lerp", "addcmul", "tril", "triu", "softplus", "sign", "log1p", "expm1", "rsqrt", "asin", "acos",
     "atan", "sinh", "cosh", "erf", "fmod", "logical_and", "logical_or", "logical_not", "scatter",
-    "index_put", "cumsum", "nan_to_num", "clip",
+    "index_put", "cumsum", "clip",
 ):  # fmt: skip
     METHODS[_name + "_"] = in_place(_name)
 for _operator, _name in (
@@ -185,13 +191,13 @@ def fill_(input: Any, value: Any) -> Any:
         raise TypeError(
             f"fill_(): argument 'value' (position 1) must be Number, not {type(value).__name__}"
         )
-    return overwrite(input, record.as_operand(value, input.dtype))
+    return overwrite(input, record.as_operand(value, input.dtype), named="FillBackward0")
 
 
 @public(method=True, function=False)
 def zero_(input: Any) -> Any:
     """Overwrite every element with zero; return the tensor."""
-    return fill_(input, 0)
+    return overwrite(input, record.as_operand(0, input.dtype), named="ZeroBackward0")
 
 
 @public(method=True, function=False)
@@ -205,12 +211,30 @@ def detach_(input: Any) -> Any:
                 "Can't detach views in-place. Use detach() instead. If you are using DistributedDataParallel "
                 "(DDP) for training, and gradient_as_bucket_view is set as True, gradients are views of "
                 "DDP buckets, and hence detach_() cannot be called on these gradients. To fix this error, "
-                "please refer to the Optimizer.zero_grad() function in torch/optim/optimizer.py as a "
+                "please refer to the Optimizer.zero_grad() function in torch/optim/optimizer.py as the "
                 "solution."
             )
         alias = input.detach()
         record.rebind(input, tape, slot_of(tape, alias))
     return input
+
+
+def _does_not_fit(given: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    """PyTorch's words for a value that does not broadcast to the items it is assigned to."""
+    if len(given) > len(wanted):
+        return (
+            f"expand(torch.FloatTensor{list(given)}, size={list(wanted)}): the number of sizes "
+            f"provided ({len(wanted)}) must be greater or equal to the number of dimensions in the "
+            f"tensor ({len(given)})"
+        )
+    axis = max(
+        i for i in range(1, len(given) + 1) if given[-i] not in (1, wanted[-i])
+    )  # fmt: skip
+    return (
+        f"The expanded size of the tensor ({wanted[-axis]}) must match the existing size "
+        f"({given[-axis]}) at non-singleton dimension {len(wanted) - axis}.  Target sizes: "
+        f"{list(wanted)}.  Tensor sizes: {list(given)}"
+    )
 
 
 def _check_item_target(input: Any, view: Any) -> None:
@@ -241,10 +265,7 @@ def setitem(input: Any, index: Any, value: Any) -> None:
     except ValueError:
         fits = False
     if not fits:
-        raise RuntimeError(
-            f"shape mismatch: value tensor of shape {list(value.shape)} cannot be broadcast to "
-            f"indexing result of shape {list(view.shape)}"
-        )
+        raise RuntimeError(_does_not_fit(tuple(value.shape), tuple(view.shape)))
     _check_item_target(input, view)
     overwrite(view, value)
     tape = current_tape()

@@ -47,7 +47,7 @@ VALUE, GRAPH = 1, 2
 def keep(marks, live_base, root, base, slot, bits):  # type: ignore[no-untyped-def]
     marks[slot] |= bits
     live_base[base[slot]] = 1
-    marks[base[slot]] |= VALUE
+    marks[base[slot]] |= VALUE if bits & VALUE else bits
     if bits & GRAPH:
         marks[root[slot]] |= GRAPH
 
