@@ -25,7 +25,7 @@ UPWARDS = {
     ("native", "nopython"): "compiles it, by name, when the store has no code",
     ("native", "programs"): "the lock only",
 }
-LIMIT = 450
+LIMIT = 700
 
 
 def files() -> list[Path]:

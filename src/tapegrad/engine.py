@@ -78,7 +78,7 @@ def _seed_array(t: Any, ct: Any) -> np.ndarray:
 
 
 def _target(tape: Tape, tensor: Tensor) -> Target:
-    slot = slot_of(tape, tensor)
+    slot = record.operand(tape, tensor)
     return _slot_target(tape, slot, layout_of(tensor))
 
 

@@ -23,7 +23,7 @@ from .handle import bind_handle, new_handle_object
 from .instructions import LARGE, Instruction, instruction, remember, view_instruction
 from .layouts import LAYOUTS, Layout, contiguous
 from .ops.table import TABLE, Op
-from .tape import Tape, array_layout, current_tape, slot_of, tape_at
+from .tape import Tape, array_at, array_layout, current_tape, slot_of, tape_at
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -168,10 +168,13 @@ def operand(tape: Tape, tensor: Tensor) -> int:
         for known, keep in list(tape.owned.items()):
             if keep is storage:
                 return known
-        active = bool(other.flags[slot] & nt.ACTIVE)
         assert storage.array is not None
-        bound = tape.bind(storage.array, layout_of(tensor), active=active, keep=storage)
-        tape.flags[bound] |= other.flags[slot] & nt.VISIBLE
+        # Two tapes see this memory now: what reads it must not wait, lest the other writes first.
+        other.flags[other.base[slot]] |= nt.VISIBLE
+        bound = tape.bind(
+            storage.array, layout_of(tensor), active=other.wants_grad(slot), keep=storage
+        )
+        tape.flags[bound] |= nt.VISIBLE
         return bound
     if other.is_active(slot) or (other.owner.is_alive() and slot >= other.done):
         raise TapeError(
@@ -179,8 +182,11 @@ def operand(tape: Tape, tensor: Tensor) -> int:
             "does not hold its graph; compute and differentiate in one thread, or pass "
             "tensor.detach().clone() after reading its value there"
         )
-    value = other.value(slot, layout_of(tensor))
-    return tape.bind(value, array_layout(value, tensor.dtype), active=False)
+    layout = layout_of(tensor)
+    block = np.empty(max(layout.span, 1), np.uint8)
+    copy = array_at(block.ctypes.data, layout, block)  # laid out alike: instructions count on it
+    copy[...] = tensor._array()
+    return tape.bind(copy, layout, active=False)
 
 
 def check_tensors(name: str, tensors: Sequence[Any]) -> None:

@@ -636,14 +636,32 @@ def current_tape() -> Tape:
     if tape is None:
         _drop_orphans()
         tape = _local.tape = Tape()
+        _local.end = _End(tape)
     return tape
+
+
+class _End:
+    """Lives as long as its thread; then nobody records natively on its tape any more.
+
+    Threads' numbers are used again, and native recording knows the owner by number.
+    """
+
+    __slots__ = ("tape",)
+
+    def __init__(self, tape: Tape) -> None:
+        self.tape = tape
+
+    def __del__(self) -> None:
+        self.tape.state[nt.S_OWNER] = 0
 
 
 def _drop_orphans() -> None:
     """Forget tapes of threads that have ended and that no tensor is on."""
     for pointer, tape in list(_tapes.items()):
-        if not tape.owner.is_alive() and tape.state[nt.S_HANDLE_COUNT] == 0:
-            del _tapes[pointer]
+        if tape.abstract or tape.owner.is_alive():
+            continue
+        if tape.state[nt.S_HANDLE_COUNT] == 0:
+            _tapes.pop(pointer, None)
 
 
 def tape_at(pointer: int) -> Tape:

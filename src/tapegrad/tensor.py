@@ -212,8 +212,9 @@ class Tensor(_Base):  # type: ignore[misc]
     # ------------------------------------------------------------------ values
     def _array(self) -> np.ndarray:
         """A copy of the value."""
-        tape, slot = self._place()
-        return tape.value(slot, layout_of(self))
+        tape = tape_at(self._state)
+        with tape.lock:  # or its own thread could give the slot another number
+            return tape.value(slot_of(tape, self), layout_of(self))
 
     def item(self) -> float | int | bool:
         """Return the value of a one-element tensor as a Python number.
@@ -228,9 +229,9 @@ class Tensor(_Base):  # type: ignore[misc]
             raise RuntimeError(
                 f"a Tensor with {layout.size} elements cannot be converted to Scalar"
             )
-        tape, slot = self._place()
+        tape = tape_at(self._state)
         with tape.lock:
-            return tape.memory(slot, layout).item()  # type: ignore[no-any-return]
+            return tape.memory(slot_of(tape, self), layout).item()  # type: ignore[no-any-return]
 
     def tolist(self) -> Any:
         """Return the values as nested lists (a number for a 0-d tensor)."""

