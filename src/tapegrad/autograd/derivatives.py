@@ -145,7 +145,7 @@ def grad(
         inputs = tuple(inputs.values())
     roots, wanted = _sequence(outputs), _sequence(inputs)
     if not wanted:
-        raise ValueError("grad requires non-empty inputs.")
+        raise RuntimeError("`inputs` argument to `grad()` cannot be empty.")
     record.check_tensors("grad", roots)
     record.check_tensors("grad", wanted)
     cotangents = _matching(grad_outputs, len(roots), "grad_outputs")
