@@ -10,7 +10,11 @@ import numpy as np
 import pytest
 
 import tapegrad as tg
+from tapegrad import native as nt
 from tapegrad.functions.registry import METHODS
+from tapegrad.instructions import VTAB
+from tapegrad.ops.table import copy_loop
+from tapegrad.programs import Operand, Step, packed
 
 try:
     import torch
@@ -720,6 +724,30 @@ def test_gradient_of_a_tensor_before_it_was_overwritten() -> None:
     x.zero_()
     (g,) = tg.autograd.grad((x + before).sum(), before)
     assert g.tolist() == [1, 1]
+
+
+def test_a_captured_view_reads_no_program_that_was_not_built() -> None:
+    # A sweep that ends at a captured view never needs the view's own program, so none is built.
+    # The row put in front of the table stands for whatever lies there.
+    target, one = np.zeros(4), np.ones(4)
+    trap = Step(
+        copy_loop(tg.float64), (4,),
+        (Operand(-1, one.ctypes.data, (8,)), Operand(-1, target.ctypes.data, (8,))),
+    )  # fmt: skip
+    with nt.LOCK:
+        guarded = np.concatenate([np.zeros_like(VTAB.rows[:1]), VTAB.rows])
+        VTAB._retired.append(VTAB.rows)
+        VTAB.rows = guarded[1:]
+        nt.GLOBALS[nt.G_VTAB] = VTAB.rows.ctypes.data
+    guarded[0, [nt.V_ASSIGN, nt.V_ACCUMULATE]] = packed([trap])
+    try:
+        x = tg.ones(5, 11, requires_grad=True) * 2  # a shape that no other test takes a view of
+        v = x[3]
+        (g,) = tg.autograd.grad((v * v).sum(), v)
+    finally:
+        guarded[0] = 0
+    assert g.tolist() == [4.0] * 11
+    assert target.tolist() == [0.0] * 4
 
 
 @pytest.mark.parametrize(

@@ -470,13 +470,15 @@ def reverse_entry(state, request):  # type: ignore[no-untyped-def]
                 free_large(pool, adjoint[k], row[I_BYTES])
             adjoint[k] = 0
         elif kind == VIEW:
-            if own == k and row[I_DETACH] == 0:  # a captured view: its adjoint is its own
+            owner = root[first]
+            # A captured view has an adjoint of its own. What is behind it may not be wanted; then
+            # `prepare` asked for no program either.
+            if own == k and row[I_DETACH] == 0 and needed[owner] and flags[owner] & ACTIVE:
                 if adjoint_of(state, r, first, False) == 0:
                     return -1
                 table = pointer_table(state, row, k, 0)
                 if table == 0:
                     return -1
-                owner = root[first]
                 v = vjp_row(row, 0)
                 p64(table)[T_CT] = adjoint[k]
                 p64(table)[T_ADJOINT] = adjoint[owner] + (address[k] - address[owner])
