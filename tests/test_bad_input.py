@@ -601,7 +601,8 @@ tape = tg.current_tape()
 limit = tape.state[15]
 for at in range(1 + {part}, total, 9):
     run(at, act)
-    if where[0].endswith("modes.py") or where[0].endswith("tape.py") and not tape.grad_mode:
+    in_modes = where[0].endswith("modes.py")
+    if in_modes or where[0].endswith(("tape.py", "threads.py")) and not tape.grad_mode:
         tape.grad_mode = True  # inside no_grad().__enter__, as with any context manager
     assert tape.grad_mode, where
     assert "count=0" in repr(tape.lock), where

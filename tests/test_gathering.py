@@ -8,31 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from index_samples import name_of, needs_torch, positions, torch, values
 from moving import check_moves
 
 import tapegrad as tg
-
-try:
-    import torch
-except ImportError:
-    torch = None
-
-needs_torch = pytest.mark.skipif(torch is None, reason="torch is not installed")
-SHAPE = (2, 3, 4)
-
-
-def positions(*shape: int) -> np.ndarray:
-    return np.arange(np.prod(shape, dtype=int)).reshape(shape)
-
-
-def values(*shape: int) -> np.ndarray:
-    return np.random.default_rng(5).standard_normal(shape)
-
-
-def name_of(x: Any) -> str:
-    fn = x.grad_fn
-    return fn if isinstance(fn, str) else fn.name()
-
 
 PICK = np.array([[0, 2], [1, 1], [2, 0]])
 #: node, call on a tensor, on an ndarray of positions; x has shape (3, 4)

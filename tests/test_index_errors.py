@@ -7,32 +7,10 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-import numpy as np
 import pytest
+from index_samples import SHAPE, needs_torch, torch, values
 
 import tapegrad as tg
-
-try:
-    import torch
-except ImportError:
-    torch = None
-
-needs_torch = pytest.mark.skipif(torch is None, reason="torch is not installed")
-SHAPE = (2, 3, 4)
-
-
-def positions(*shape: int) -> np.ndarray:
-    return np.arange(np.prod(shape, dtype=int)).reshape(shape)
-
-
-def values(*shape: int) -> np.ndarray:
-    return np.random.default_rng(5).standard_normal(shape)
-
-
-def name_of(x: Any) -> str:
-    fn = x.grad_fn
-    return fn if isinstance(fn, str) else fn.name()
-
 
 _BAD = "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices (got {})"
 _INTS = "tensors used as indices must be long, int, byte or bool tensors"

@@ -9,33 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from index_samples import SHAPE, name_of, needs_torch, positions, torch, values
 from moving import check_moves
 
 import tapegrad as tg
 from tapegrad.functions.indexing import index_at, put_at, resolve_index
 from tapegrad.functions.positions import Advanced
 from tapegrad.ops.table import TABLE
-
-try:
-    import torch
-except ImportError:
-    torch = None
-
-needs_torch = pytest.mark.skipif(torch is None, reason="torch is not installed")
-SHAPE = (2, 3, 4)
-
-
-def positions(*shape: int) -> np.ndarray:
-    return np.arange(np.prod(shape, dtype=int)).reshape(shape)
-
-
-def values(*shape: int) -> np.ndarray:
-    return np.random.default_rng(5).standard_normal(shape)
-
-
-def name_of(x: Any) -> str:
-    fn = x.grad_fn
-    return fn if isinstance(fn, str) else fn.name()
 
 
 # --------------------------------------------------------------------------- what an index means

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import tapegrad as tg
-from tapegrad import native, tour
+from tapegrad import store, tour
 from tapegrad.__main__ import main
 
 #: runs the module like ``python -m``, then says whether numba was imported
@@ -111,7 +111,7 @@ def test_info_describes_the_installation(tmp_path: Path) -> None:
     # A copy of this process's store: warm, and nobody else writes to it.
     folder = tmp_path / "store"
     folder.mkdir()
-    for file in native.cache_folder().glob("*.tgo"):
+    for file in store.cache_folder().glob("*.tgo"):
         shutil.copy(file, folder)
     done = run("-W", "error", "-m", "tapegrad", "info", TAPEGRAD_CACHE_DIR=str(folder))
     assert done.returncode == 0, done.stderr

@@ -507,7 +507,7 @@ def test_collecting_inside_any_call_changes_nothing(monkeypatch: pytest.MonkeyPa
 
     def eager(self: Tape, statements: int, args: int, collect: bool) -> None:
         if collect and self is tg.current_tape() and drawn.random() < often[0]:
-            self._collect()
+            self.collect()
         make_room(self, statements, args, collect)
 
     monkeypatch.setattr(Tape, "_make_room", eager)

@@ -213,7 +213,7 @@ def test_replay_while_the_tape_is_collected(monkeypatch: pytest.MonkeyPatch) -> 
 
     def eager(self: Tape, statements: int, args: int, collect: bool) -> None:
         if collect and self is tg.current_tape():
-            self._collect()
+            self.collect()
         make_room(self, statements, args, collect)
 
     for count in (1, 2, 7):

@@ -11,16 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from test_bad_input import survives
 
 import tapegrad as tg
 from tapegrad import tape as tapes
 from tapegrad.errors import TapeError
-
-
-@pytest.fixture(autouse=True)
-def _unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The verifier reads a tape's arrays one by one, while another thread may drop handles."""
-    monkeypatch.setattr(tapes.Tape, "check", None)
 
 
 def in_thread(function: Callable[[], Any]) -> Any:
@@ -160,6 +155,112 @@ def test_passive_results_of_another_thread() -> None:
     assert (v * 1).tolist() == [2, 4]
 
 
+def test_a_leaf_is_bound_once_by_another_thread() -> None:
+    w = tg.tensor([1.0, 2.0], requires_grad=True)
+
+    def use() -> tuple[int, Any]:
+        y = w
+        for _ in range(50):
+            y = y * w
+        count = sum(v is w._meta for v in tg.current_tape().owned.values())
+        return count, tg.autograd.grad(y.sum(), w)[0].tolist()
+
+    assert in_thread(use) == (1, [51.0, 51 * 2.0**50])
+
+
+def test_tensors_of_another_thread_become_leaves() -> None:
+    made = in_thread(lambda: [tg.tensor([1.0, 2.0]), tg.tensor([1.0, 2.0]) * 3, tg.ones(2, 2)[1]])
+    for x in made:
+        value = np.array(x.tolist())
+        assert x.requires_grad_() is x
+        (x * x).sum().backward()
+        assert x.grad.tolist() == (2 * value).tolist()
+        assert not x.requires_grad_(False).requires_grad
+    y = in_thread(lambda: tg.ones(2, requires_grad=True) * 2)
+    with pytest.raises(RuntimeError, match="you can only change requires_grad flags of leaf"):
+        y.requires_grad_(False)
+    for call in (y.retain_grad, y.detach_, lambda: y.data):
+        with pytest.raises(TapeError, match="another thread"):
+            call()
+
+
+def test_writes_to_tensors_of_another_thread() -> None:
+    made = in_thread(lambda: [tg.zeros(3), tg.zeros(3) + 0, tg.zeros(2, 3)[1], tg.zeros(3).T])
+    for x in made:
+        alias = x.detach()
+        x[0] = 1.0
+        x += 2
+        x[1:].mul_(3)
+        assert x.tolist() == alias.tolist() == [3, 6, 6]
+        x.data = tg.tensor([7.0])
+        assert x.tolist() == [7]
+    x = in_thread(lambda: tg.zeros(3))
+    w = tg.tensor(2.0, requires_grad=True)
+    x.add_(w * w)
+    x.sum().backward()
+    assert w.grad is not None
+    assert w.grad.item() == 12
+
+
+def test_a_write_of_another_thread_makes_a_residual_stale() -> None:
+    w = tg.tensor([1.0, 2.0], requires_grad=True)
+    x = tg.tensor([3.0, 4.0])
+    y = (w * x).sum()
+
+    def write() -> None:
+        x.add_(1)
+
+    in_thread(write)
+    assert x.tolist() == [4, 5]
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.backward()
+    (w * x).sum().backward()
+    assert w.grad is not None
+    assert w.grad.tolist() == [4, 5]
+
+
+def test_an_optimiser_in_another_thread() -> None:
+    """Forward, backward and update in a worker, while the leaf was made here."""
+    w = tg.tensor([1.0, 2.0], requires_grad=True)
+
+    def step() -> None:
+        ((w - 3) ** 2).sum().backward()
+        with tg.no_grad():
+            w.sub_(0.25 * w.grad)
+        w.grad = None
+
+    value = np.array([1.0, 2.0])
+    for k in range(6):
+        if k % 2:
+            step()
+        else:
+            in_thread(step)
+        value -= 0.5 * (value - 3)
+        assert w.tolist() == value.tolist()
+
+
+def test_threads_that_cross_at_once_do_not_wait_for_each_other() -> None:
+    """Each uses the other's leaves while it differentiates; both finish."""
+    leaves = [tg.tensor([1.0, 2.0], requires_grad=True)] * 2
+    ready = threading.Barrier(2)
+
+    def run(k: int) -> list[float]:
+        leaves[k] = tg.tensor([1.0 + k, 2.0], requires_grad=True)
+        ready.wait(30)
+        found = []
+        for _ in range(200):
+            a, b = leaves[k], leaves[1 - k]
+            (g,) = tg.autograd.grad((a * a * b).sum(), a, create_graph=True)
+            (h,) = tg.autograd.grad((g * b).sum(), b)
+            found = h.tolist()
+        ready.wait(30)
+        return found
+
+    with ThreadPoolExecutor(2) as pool:
+        a, b = pool.map(run, range(2))
+    assert (a, b) == ([8.0, 16.0], [8.0, 16.0])
+
+
 def test_active_results_of_another_thread_raise() -> None:
     w = tg.tensor([1.0, 2.0], requires_grad=True)
     y = w * 2
@@ -257,6 +358,22 @@ def test_values_read_while_the_owner_records() -> None:
     np.testing.assert_allclose(x.grad.tolist(), [300 * 1.01**30], rtol=1e-12)
 
 
+# --------------------------------------------------------------------------- threads that ended
+def test_tapes_of_ended_threads_go() -> None:
+    gc.collect()
+
+    def of_ended_threads() -> int:
+        return sum(not t.owner.is_alive() and len(t) > 0 for t in tapes.TAPES.values())
+
+    for _ in range(3):
+        in_thread(lambda: work(1, 5))
+    before = of_ended_threads()
+    for _ in range(20):
+        in_thread(lambda: work(1, 5))
+    gc.collect()
+    assert of_ended_threads() <= before + 2
+
+
 def test_tensors_of_ended_threads() -> None:
     """They keep their tape; leaves can be used everywhere, also where the thread's number is reused."""
 
@@ -301,3 +418,45 @@ def test_modes_and_tapes_of_many_threads() -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(run, range(64)))
+
+
+def test_threads_that_share_everything() -> None:
+    """No use of each other's tensors, however unsynchronised, crashes or hangs."""
+    out = survives(
+        """
+        import random, threading, time
+        import tapegrad as tg
+        pool = [tg.tensor([float(i), 1.0], requires_grad=bool(i % 2)) for i in range(20)]
+        stop, odd = time.time() + 6, []
+        def work(seed):
+            rng = random.Random(seed)
+            def put(t):
+                pool[rng.randrange(20)] = t
+            calls = [
+                lambda a, b: put(a * b), lambda a, b: put(a + 1), lambda a, b: a.tolist(),
+                lambda a, b: put(tg.tensor([1.0, 2.0], requires_grad=True)),
+                lambda a, b: (a * b).sum().backward(), lambda a, b: tg.current_tape().collect(),
+                lambda a, b: a.detach().add_(b.detach()), lambda a, b: put(a[:].clone()),
+                lambda a, b: put(a.requires_grad_()), lambda a, b: put(tg.cat([a, b])[:2]),
+                lambda a, b: tg.autograd.grad((a * b).sum(), b, create_graph=True),
+                lambda a, b: a.detach().numpy(), lambda a, b: setattr(a, "data", b.detach()),
+                lambda a, b: setattr(a, "grad", None), lambda a, b: repr(a), lambda a, b: a.grad_fn,
+            ]
+            while time.time() < stop:
+                try:
+                    rng.choice(calls)(rng.choice(pool), rng.choice(pool))
+                except (RuntimeError, UserWarning):
+                    pass
+                except Exception as error:
+                    odd.append(repr(error))
+        threads = [threading.Thread(target=work, args=(s,)) for s in range(4)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join(60)
+        assert not any(t.is_alive() for t in threads)
+        assert not odd, odd[:5]
+        print("done")
+        """
+    )
+    assert out.split()[-1] == "done"

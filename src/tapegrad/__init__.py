@@ -31,8 +31,9 @@ from .dtypes import (
 from .errors import TapeError, UnsupportedError
 from .functions import registry
 from .record import is_tensor
-from .tape import Tape, current_tape
+from .tape import Tape
 from .tensor import FUNCTIONS, Tensor
+from .threads import current_tape
 
 __version__ = "0.1.0"
 

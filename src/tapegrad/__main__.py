@@ -16,7 +16,7 @@ from pathlib import Path
 
 import llvmlite.binding as llvm
 
-from . import __version__, native
+from . import __version__, native, store
 from .tour import tour
 
 __all__ = ["info", "main"]
@@ -52,7 +52,7 @@ def _simd() -> str:
 
 def info() -> None:
     """Print versions, the CPU, and the store of compiled code."""
-    folder = native.cache_folder()
+    folder = store.cache_folder()
     sizes = [path.stat().st_size for path in folder.glob("*.tgo")]
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     rows = {

@@ -1,14 +1,100 @@
-"""The tape's collector as Python calls it; nopython/collecting.py is the code."""
+"""The tape's collector: what no handle needs goes, and slots get other numbers.
+
+nopython/collecting.py marks and moves; here the tape's books (what slots own, constants, writes)
+follow it, in one step with it (`commit`).
+"""
 
 from __future__ import annotations
 
-from .native import callable_at, entry
+import sys
+from collections import deque
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["collect", "destroy", "give_back", "grow", "grow_handles", "mark"]
+import numpy as np
 
-give_back = callable_at(entry("give_back_entry"), 3, release_gil=False)
-mark = callable_at(entry("mark_entry"), 3, release_gil=False)
-collect = callable_at(entry("compact_entry"), 6, release_gil=False)
-grow = callable_at(entry("grow_entry"), 4, release_gil=False)
-grow_handles = callable_at(entry("grow_handles_entry"), 3, release_gil=False)
-destroy = callable_at(entry("destroy_entry"), 1, release_gil=False)
+from . import native as nt
+from . import versions
+from .calls import native_call
+from .constants import Constants
+
+if TYPE_CHECKING:
+    from .arrays import Arrays
+    from .tape import Tape
+
+__all__ = ["collect", "commit", "destroy", "give_back", "grow", "grow_handles"]
+
+give_back = native_call("give_back_entry")
+mark = native_call("mark_entry")
+compact = native_call("compact_entry")
+grow = native_call("grow_entry")
+grow_handles = native_call("grow_handles_entry")
+destroy = native_call("destroy_entry")
+
+#: bytes of large buffers after which sweeps are followed by a collection, unless more are in use
+COLLECT_BYTES = 1 << 25
+
+
+def collect(tape: Tape) -> bool:
+    """Drop what no handle needs; whether it could be done. The caller holds the tape's lock."""
+    if _interrupted():
+        return False  # the tape grows instead
+    n = tape.count
+    marks, live_base = np.zeros(n, np.uint8), np.zeros(n, np.uint8)
+    mark(tape.pointer, marks.ctypes.data, live_base.ctypes.data)
+    new = np.where(marks != 0, np.cumsum(marks != 0), -1).astype(np.int32)
+    new[0] = 0
+    old_address = np.zeros(n, np.int64)
+    writes, prune_at = versions.renumbered(tape, new)
+    constants = Constants(
+        {k: int(new[v]) for k, v in tape.constants.slots.copy().items() if v < n and new[v] >= 0}
+    )
+    table = constants.table
+    books: dict[str, Any] = {
+        name: {int(new[k]): v for k, v in book.copy().items() if k < n and new[k] >= 0}
+        for name, book in (
+            ("owned", tape.owned), ("leaves", tape.leaves), ("retained", tape.retained),
+            ("versions", tape.versions), ("shared", tape.shared),
+        )
+    }  # fmt: skip
+    books |= {
+        "guests": {k: int(new[v]) for k, v in tape.guests.copy().items() if v < n and new[v] >= 0},
+        "constants": constants,
+        "writes": writes,
+        "prune_at": prune_at,
+        "collections": tape.collections + 1,
+    }
+    commit(
+        tape, books, compact, tape.pointer, marks.ctypes.data, old_address.ctypes.data,
+        n, table.ctypes.data, len(table) - 1,
+    )  # fmt: skip
+    s = tape.state
+    s[nt.S_COLLECT_AT] = max(COLLECT_BYTES, 2 * s[nt.S_OWNED_BYTES])
+    s[nt.S_PENDING_BYTES] = 0 if s[nt.S_DONE] == s[nt.S_COUNT] else s[nt.S_PENDING_BYTES]
+    return True
+
+
+def _interrupted() -> bool:
+    """Whether this runs in a signal handler or finalizer that interrupted tapegrad itself.
+
+    Then functions of tapegrad further up the stack hold slot numbers, and slots must keep them. The
+    stack is looked at only when a collection is due.
+    """
+    frame = sys._getframe(1)
+    left = False
+    while frame is not None:
+        own = frame.f_globals.get("__name__", "").startswith("tapegrad.")
+        if own and left:
+            return True
+        left = left or not own
+        frame = frame.f_back  # type: ignore[assignment]
+    return False
+
+
+def commit(tape: Arrays, attributes: dict[str, Any], native: Any, *args: int) -> None:
+    """Call native code that returns 0, and set attributes of the tape with it, or neither.
+
+    All of it happens inside one call of the interpreter, so no signal handler, finalizer or
+    KeyboardInterrupt finds the one done and the other not.
+    """
+    chosen = map((attributes, {}).__getitem__, map(native, *((a,) for a in args)))
+    deque(map(vars(tape).update, chosen), maxlen=0)

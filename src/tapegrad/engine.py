@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Sequence
 from functools import cache
@@ -13,14 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import messages, record, replay
+from . import messages, record, replay, versions
 from . import native as nt
 from .dtypes import from_numpy_dtype
 from .errors import TapeError
 from .layouts import Layout
 from .record import Storage, layout_of, storage_of
 from .request import Request, Target
-from .tape import Tape, current_tape, slot_of, tape_at
+from .tape import Tape, slot_of, tape_at
+from .threads import current_tape
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -71,9 +73,9 @@ def _cotangents(tensors: Sequence[Any], given: Sequence[Any]) -> list[Any]:
 
 
 def _seed_array(t: Any, ct: Any) -> np.ndarray:
-    kind = layout_of(t).dtype.np
     if ct is None:
         return _ones(layout_of(t))
+    kind = layout_of(t).dtype.np
     return np.ascontiguousarray(ct._array(), kind).reshape(ct.shape)
 
 
@@ -113,11 +115,14 @@ def backward(
             if not t.requires_grad:
                 raise RuntimeError("One of the differentiated Tensors does not require grad")
     retain = create_graph if retain_graph is None else retain_graph
+    # For gradients of leaves, which are appended while the request points into the arrays.
+    tape.make_room(len(tape.leaves) + 2 * len(tensors) + len(wanted or ()))
     tape.evaluate()
     roots = [record.operand(tape, t) for t in tensors]
     storages: list[Storage] = []
     if wanted is None:
-        live = [(s, keep) for s, keep in list(tape.retained.items()) if s <= max(roots)]
+        kept = tape.retained.copy().items() if tape.retained else []
+        live = [(s, keep) for s, keep in kept if s <= max(roots)]
         targets = [_slot_target(tape, s, tape.instruction_of(s).out) for s, _ in live]
         storages = [keep for _, keep in live]
     else:
@@ -132,17 +137,10 @@ def backward(
         _replay(tape, tensors, roots, cotangents, targets, storages, wanted is None, retain)
         return
     seeds = [_seed_array(t, ct) for t, ct in zip(tensors, cotangents, strict=True)]
-    found: list[tuple[Storage, np.ndarray]] = []
     with tape.lock, Request(tape, roots, targets, leaves=wanted is None) as request:
         request.prepare()
         request.sweep(seeds)
-        if wanted is None:
-            adjoint, high = request.adjoint, request.high
-            for slot, storage in list(tape.leaves.items()):
-                if slot <= high and adjoint[slot]:
-                    array = request.leaf_adjoint(slot, tape.instruction_of(slot).out)
-                    assert array is not None
-                    found.append((storage, array))
+        found = _leaf_gradients(request) if wanted is None else []
         for storage, target in zip(storages, targets, strict=True):
             if target.array is not None:
                 found.append((storage, target.array))
@@ -153,26 +151,57 @@ def backward(
         tape.collect()
 
 
+#: threads that share a leaf add to its gradient one after the other
+_accumulating = threading.RLock()
+
+
+def _leaf_gradients(request: Request) -> list[tuple[Storage, np.ndarray]]:
+    """Make the gradients of leaves that have none; the others, which are to be added."""
+    tape, adjoint, high = request.tape, request.adjoint, request.high
+    found: list[tuple[Storage, np.ndarray]] = []
+    for slot, storage in tape.leaves.copy().items():
+        if slot <= high and adjoint[slot]:
+            layout = tape.instruction_of(slot).out
+            if layout.span <= nt.SMALL and layout.is_contiguous:
+                with _accumulating:
+                    if storage.grad is None:
+                        storage.grad = request.gradient_leaf(slot, layout)
+                        continue
+            array = request.leaf_adjoint(slot, layout)
+            assert array is not None
+            found.append((storage, array))
+    return found
+
+
 def _add_to_grad(storage: Storage, array: np.ndarray) -> None:
     """Accumulate in place into a storage's ``grad``, or make it."""
-    grad = storage.grad
-    if grad is None:
-        storage.grad = record.leaf_tensor(array, _dtype_of(array))
-        return
-    own = storage_of(grad)
-    tape, slot = grad._place()
-    if own is None or not own.leaf or own.array is None or tape.is_active(slot):
-        with no_grad_on(current_tape()):
-            if tape.is_active(slot):
-                storage.grad = grad + record.leaf_tensor(array, _dtype_of(array))
+    tape = current_tape()
+    while True:
+        grad = storage.grad
+        if grad is None:
+            new = record.leaf_tensor(array, _dtype_of(array))
+            with _accumulating:
+                if storage.grad is None:
+                    storage.grad = new
+                    return
+            continue
+        record.adopt(grad)  # before any lock: see crossing.py
+        own = storage_of(grad)
+        with tape.lock, _accumulating:
+            slot = slot_of(tape, grad)
+            in_memory = own is not None and own.leaf and own.array is not None
+            if in_memory and not tape.is_active(slot):
+                tape.evaluate()
+                np.add(own.array, array, out=own.array)  # type: ignore[union-attr,arg-type]
+                versions.note_write_from_python(tape, slot)
+                return
+        with no_grad_on(tape):
+            new = record.leaf_tensor(array, _dtype_of(array))
+            if grad.requires_grad:
+                storage.grad = grad + new
             else:
-                record.accumulate(grad, record.leaf_tensor(array, _dtype_of(array)))
+                record.accumulate(grad, new)
         return
-    tape.evaluate()
-    np.add(own.array, array, out=own.array)
-    base = int(tape.base[slot])
-    tape.versions[base] = tape.versions.get(base, 0) + 1
-    tape.add_write(base, 2 * tape.count - 1)
 
 
 def _dtype_of(array: np.ndarray) -> Any:
@@ -210,7 +239,7 @@ def _replay(
     targets: list[Target], storages: list[Storage], leaves: bool, retain: bool,
 ) -> None:  # fmt: skip
     if leaves:
-        for slot, storage in list(tape.leaves.items()):
+        for slot, storage in tape.leaves.copy().items():
             if slot <= max(roots):
                 targets.append(_slot_target(tape, slot, tape.instruction_of(slot).out))
                 storages.append(storage)
@@ -241,10 +270,11 @@ def _replayed(
         _slot_target(tape, slot_of(tape, h), t.layout)
         for h, t in zip(handles, targets, strict=True)
     ]
+    seeds = [record.operand(tape, ct) for ct in kept]  # before the lock: see crossing.py
     with tape.lock, Request(tape, roots, fresh, leaves=False) as request:
         request.prepare()
         with no_grad_on(tape, True):
-            found = replay.replay(request, [record.operand(tape, ct) for ct in kept])
+            found = replay.replay(request, seeds)
         if retain:
             request.forget()
         else:

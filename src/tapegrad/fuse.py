@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import native as nt
+from . import words
 from .instructions import VTAB
 from .layouts import loop_geometry
 from .native import kernel_address
@@ -85,7 +86,7 @@ def kernel(expr: str, pattern: str, width: int) -> int:
     lines.append("    for i in range(n):")
     lines.append(f"        {values[len(pattern) - 1]} = {body}")
     text = "\n".join(lines) + "\n"
-    names: dict[str, Any] = {"p64": nt.p64, "pf64": nt.pf64, "pf32": nt.pf32}
+    names: dict[str, Any] = {"p64": words.p64, "pf64": words.pf64, "pf32": words.pf32}
     exec(compile(text, "<fused>", "exec"), names)
     return kernel_address(names["fused"], text)
 

@@ -23,6 +23,7 @@ import llvmlite.binding as llvm
 import numpy as np
 
 from . import native as nt
+from .calls import MethodDef, keep, native_call
 from .native import GLOBALS, HEADER
 
 __all__ = [
@@ -35,7 +36,7 @@ __all__ = [
     "make_handle_type",
     "new_handle_object",
     "register_slow",
-    "unbind_handle",
+    "status_of",
 ]
 
 _STATE, _ID, _LAYOUT = HEADER, HEADER + 8, HEADER + 12
@@ -68,17 +69,6 @@ class _Member(ctypes.Structure):
     )
 
 
-class _MethodDef(ctypes.Structure):
-    _fields_ = (
-        ("name", ctypes.c_char_p),
-        ("method", ctypes.c_void_p),
-        ("flags", ctypes.c_int),
-        ("doc", ctypes.c_char_p),
-    )
-
-
-#: what must live as long as the process: type specs and method definitions
-_KEEP: list[Any] = []
 # numbers of typeobject slots (typeslots.h, stable ABI)
 _TP_DEALLOC, _TP_MEMBERS, TP_RICHCOMPARE, _MP_SUBSCRIPT = 52, 72, 67, 5
 SLOTS = {
@@ -154,7 +144,7 @@ def make_handle_type(slots: dict[int, int]) -> type:
     spec = _Spec(b"tapegrad.handle.Handle", HEADER + 16, 0, (1 << 10) | (1 << 18), array)
     make = ctypes.pythonapi.PyType_FromSpec
     make.restype, make.argtypes = ctypes.py_object, [ctypes.POINTER(_Spec)]
-    _KEEP.extend((members, array, spec))
+    keep(members, array, spec)
     kind = make(ctypes.byref(spec))
     assert isinstance(kind, type)
     return kind
@@ -162,11 +152,11 @@ def make_handle_type(slots: dict[int, int]) -> type:
 
 def builtin(name: str, address: int, doc: str) -> Any:
     """A builtin function (METH_FASTCALL | METH_KEYWORDS) at `address`."""
-    definition = _MethodDef(name.encode(), address, 0x0080 | 0x0002, doc.encode())
+    definition = MethodDef(name.encode(), address, 0x0080 | 0x0002, doc.encode())
     make = ctypes.pythonapi.PyCFunction_NewEx
     make.restype = ctypes.py_object
-    make.argtypes = [ctypes.POINTER(_MethodDef), ctypes.c_void_p, ctypes.c_void_p]
-    _KEEP.append(definition)
+    make.argtypes = [ctypes.POINTER(MethodDef), ctypes.c_void_p, ctypes.c_void_p]
+    keep(definition)
     return make(ctypes.byref(definition), None, None)
 
 
@@ -191,10 +181,8 @@ def register_slow(op: int, function: Any) -> None:
     _slow_table[op] = id(function)
 
 
-append_leaf = nt.callable_at(nt.entry("leaf_entry"), 4, release_gil=False)
-append_statement = nt.callable_at(nt.entry("append_entry"), 4, release_gil=False)
-new_handle_object = ctypes.PYFUNCTYPE(
-    ctypes.py_object, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64
-)(nt.entry("handle_entry"))
-bind_handle = nt.callable_at(nt.entry("bind_entry"), 4, release_gil=False)
-unbind_handle = nt.callable_at(nt.entry("unbind_entry"), 1, release_gil=False)
+append_leaf = native_call("leaf_entry")
+append_statement = native_call("append_entry")
+new_handle_object = native_call("handle_entry")
+status_of = native_call("status_entry")
+bind_handle = native_call("bind_entry")

@@ -196,7 +196,7 @@ class _Pairs:
     @staticmethod
     def _place(table: np.ndarray, key: int, number: int, layout: int) -> None:
         mask = len(table) - 1
-        product = (key * -7046029254386353131) & 0xFFFFFFFFFFFFFFFF
+        product = (key * nt.HASH) & 0xFFFFFFFFFFFFFFFF
         if product >= 1 << 63:
             product -= 1 << 64
         at = (product >> 20) & mask

@@ -3,8 +3,8 @@
 Every kernel has the signature of NumPy's inner loops,
 ``void (char **args, npy_intp const *dims, npy_intp const *strides, void *data)``
 (struct ``PyUFuncObject`` in ``numpy/ufuncobject.h``, a public header). `ufunc_loop` finds the one a
-ufunc or gufunc uses for given dtypes. `native_kernel` compiles a Python function over raw addresses
-when it is first needed.
+ufunc or gufunc uses for given dtypes. `native_kernel` has a Python function over raw addresses compiled
+when it is first needed; `native_kernels` makes one version a dtype of it.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from functools import cache
+from types import FunctionType
 from typing import Any
 
 import numpy as np
 
-from .dtypes import dtype
-from .native import kernel_address
+from .dtypes import bool_, dtype, float32, float64, int64
+from .native import kernel_address, source_of
+from .words import KINDS
 
-__all__ = ["NATIVE", "native_kernel", "native_kernel_address", "ufunc_loop"]
+__all__ = ["NATIVE", "native_kernel", "native_kernel_address", "native_kernels", "ufunc_loop"]
 
 
 class _UFunc(ctypes.Structure):
@@ -65,23 +67,66 @@ def ufunc_loop(ufunc: np.ufunc, dtypes: tuple[dtype, ...]) -> tuple[int, int]:
     raise TypeError(f"{ufunc.__name__} has no loop for ({names})")
 
 
-#: functions of `native_kernel`, by name
-NATIVE: dict[str, Callable[..., Any]] = {}
+#: functions of `native_kernel` by name, each with the words that are its own
+NATIVE: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {}
+#: dtypes in the names of native kernels
+_SHORT = {float64: "f64", float32: "f32", int64: "i64", bool_: "bool"}
 
 
-def native_kernel(function: Callable[..., Any]) -> str:
+def native_kernel(function: Callable[..., Any], name: str | None = None, **own: Any) -> str:
     """Register a kernel over raw addresses; it is compiled when a program first uses it.
 
-    The function takes four integers ``(args, dims, strides, data)``, the addresses of NumPy's inner
-    loop signature; ``dims[0]`` is the length of the loop.
+    Parameters
+    ----------
+    function : callable
+        Takes four integers ``(args, dims, strides, data)``, the addresses of NumPy's inner loop
+        signature; ``dims[0]`` is the length of the loop.
+    name : str, optional
+        By default the function's.
+    **own
+        What stands for names that the function leaves open.
+
+    Returns
+    -------
+    str
+        The name.
     """
-    name = function.__name__
+    name = name or function.__name__
     assert name not in NATIVE, name
-    NATIVE[name] = function
+    NATIVE[name] = function, own
     return name
 
 
+def native_kernels(
+    *kinds: str, name: str | None = None
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register a kernel for several dtypes: ``name_f64``, ``name_f32`` and so on.
+
+    The function uses the open words of words.py (`element` ...); `kinds` are keys of `KINDS`.
+    """
+
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        for kind in kinds:
+            native_kernel(function, f"{name or function.__name__}_{kind}", **KINDS[kind])
+        return function
+
+    return register
+
+
 @cache
-def native_kernel_address(name: str) -> int:
-    """Address of a registered kernel, loaded or compiled now if it is not yet."""
-    return kernel_address(NATIVE[name])
+def native_kernel_address(name: str, *dtypes: dtype) -> int:
+    """Address of a registered kernel, loaded or compiled now if it is not yet.
+
+    Parameters
+    ----------
+    name : str
+    *dtypes : dtype
+        Which version: their short names follow that of the kernel.
+    """
+    name = "_".join((name, *(_SHORT[d] for d in dtypes)))
+    function, own = NATIVE[name]
+    if not own:
+        return kernel_address(function)
+    version = FunctionType(function.__code__, {**function.__globals__, **own}, name)
+    words = ", ".join(f"{k}={getattr(v, 'name', v)}" for k, v in own.items())
+    return kernel_address(version, f"{words}\n{source_of(function)}")

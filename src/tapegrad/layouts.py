@@ -171,9 +171,9 @@ def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
     RuntimeError
         PyTorch's, with both sizes and the dimension, if they do not fit.
     """
-    ndim = max(map(len, shapes), default=0)
-    result = [1] * ndim
+    result: list[int] = []
     for shape in shapes:
+        result[:0] = [1] * (len(shape) - len(result))
         for axis in range(-1, -len(shape) - 1, -1):
             size, known = shape[axis], result[axis]
             if size == known or size == 1:
@@ -181,7 +181,7 @@ def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
             if known != 1:
                 raise RuntimeError(
                     f"The size of tensor a ({known}) must match the size of tensor b ({size}) at "
-                    f"non-singleton dimension {ndim + axis}"
+                    f"non-singleton dimension {len(result) + axis}"
                 )
             result[axis] = size
     return tuple(result)

@@ -1,9 +1,9 @@
-"""Native code: where it is kept, how it is found, and the structures it shares with Python.
+"""Native code: how it is compiled, found and loaded, and the structures it shares with Python.
 
 Native functions of tapegrad are numba *cfuncs* over machine integers: addresses and counts go in, a
 count or an address comes out. They bake in no address (the globals are reached through a symbol
-that every process defines anew), so their object code is kept on disk and loaded by llvmlite in
-milliseconds. numba itself is imported only when something has to be compiled.
+that every process defines anew), so their object code is kept on disk (store.py) and loaded by
+llvmlite in milliseconds. numba itself is imported only when something has to be compiled.
 
 Start reading at `entry` (the address of an entry point of `nopython/`), then `kernel_address`. The
 constants at the end are the layout of the two structures native code shares with Python: the
@@ -16,11 +16,8 @@ import ctypes
 import hashlib
 import importlib
 import inspect
-import json
-import os
 import platform
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -31,8 +28,11 @@ import llvmlite
 import llvmlite.binding as llvm
 import numpy as np
 
+from . import store
+from .words import compiler, resolve
+
 __all__ = [
-    "GLOBALS", "cache_folder", "callable_at", "entry", "helper", "kernel_address", "load_module",
+    "GLOBALS", "assemble", "entry", "kernel_address", "load_module", "source_of",
 ]  # fmt: skip
 
 #: process-wide structure of native code, reached by symbol so that no address is compiled in
@@ -45,6 +45,7 @@ ENTRIES: dict[str, dict[str, str]] = {
         "binary": "int64(int64, int64, int64)",
         "power": "int64(int64, int64, int64, int64)",
         "unary": "int64(int64, int64)",
+        "status_entry": "int64(int64)",
         "fastcall": "int64(int64, int64, int64, int64)",
         "subscript": "int64(int64, int64)",
         "dealloc": "void(int64)",
@@ -52,14 +53,18 @@ ENTRIES: dict[str, dict[str, str]] = {
         "leaf_entry": "int64(int64, int64, int64, int64)",
         "handle_entry": "int64(int64, int64, int64)",
         "bind_entry": "int64(int64, int64, int64, int64)",
-        "unbind_entry": "int64(int64)",
     },
-    "sweeping": {
-        "start_entry": "int64(int64, int64, int64, int64, int64)",
+    "forward": {
         "forward_entry": "int64(int64)",
+    },
+    "preparing": {
+        "start_entry": "int64(int64, int64, int64, int64, int64, int64)",
         "prepare_entry": "int64(int64, int64)",
+    },
+    "reverse": {
         "seed_entry": "int64(int64, int64, int64, int64)",
         "reverse_entry": "int64(int64, int64)",
+        "gradient_entry": "int64(int64, int64, int64, int64, int64)",
         "release_entry": "int64(int64, int64, int64)",
     },
     "collecting": {
@@ -80,28 +85,6 @@ LOCK = threading.RLock()
 COUNTS = {"loaded": 0, "compiled": 0}
 
 
-# --------------------------------------------------------------------------- the store on disk
-@cache
-def cache_folder() -> Path:
-    """Folder of compiled code: ``TAPEGRAD_CACHE_DIR``, or ``tapegrad`` in the user's cache folder."""
-    chosen = os.environ.get("TAPEGRAD_CACHE_DIR")
-    if chosen:
-        folder = Path(chosen)
-    elif sys.platform == "win32":
-        folder = Path(os.environ.get("LOCALAPPDATA", tempfile.gettempdir())) / "tapegrad" / "cache"
-    elif sys.platform == "darwin":
-        folder = Path.home() / "Library" / "Caches" / "tapegrad"
-    else:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tapegrad"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(folder)
-    except OSError:
-        folder = Path(tempfile.mkdtemp(prefix="tapegrad-"))
-    return folder
-
-
 @cache
 def _machine() -> str:
     """What object code depends on beside its source: CPU, Python, llvmlite, the words it is written in."""
@@ -113,11 +96,6 @@ def _machine() -> str:
         str(object.__basicsize__), hashlib.sha256(words).hexdigest(),
     )  # fmt: skip
     return "\n".join(parts)
-
-
-def _path(label: str, source: str) -> Path:
-    digest = hashlib.sha256(f"{_machine()}\n{source}".encode()).hexdigest()[:32]
-    return cache_folder() / f"{label}-{digest}.tgo"
 
 
 class _Engine:
@@ -160,38 +138,6 @@ def _engine() -> _Engine:
     return _Engine()
 
 
-def _read(path: Path) -> tuple[dict[str, str], list[bytes]] | None:
-    """Symbols by name and object code; None where the file is missing or damaged."""
-    try:
-        data = path.read_bytes()
-        line, _, rest = data.partition(b"\n")
-        head = json.loads(line)
-        if hashlib.sha256(rest).hexdigest() != head["sha256"]:
-            return None
-        codes, start = [], 0
-        for size in head["sizes"]:
-            codes.append(rest[start : start + size])
-            start += size
-        return head["symbols"], codes
-    except (OSError, ValueError, KeyError):
-        return None
-
-
-def _write(path: Path, symbols: Mapping[str, str], codes: list[bytes]) -> None:
-    body = b"".join(codes)
-    head = {
-        "symbols": dict(symbols),
-        "sizes": [len(c) for c in codes],
-        "sha256": hashlib.sha256(body).hexdigest(),
-    }
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(json.dumps(head).encode() + b"\n" + body)
-        os.replace(file.name, path)  # whole or not at all: other processes may be reading
-    except OSError:
-        pass  # a full or read-only disk costs time, nothing else
-
-
 def load_module(
     label: str, source: str, build: Callable[[], tuple[Mapping[str, str], list[bytes]]]
 ) -> dict[str, int]:
@@ -211,11 +157,11 @@ def load_module(
     dict
         Address by name.
     """
-    path = _path(label, source)
-    found = _read(path)
+    path = store.path_of(label, f"{_machine()}\n{source}")
+    found = store.read(path)
     if found is None:
         symbols, codes = build()
-        _write(path, symbols, codes)
+        store.write(path, symbols, codes)
         COUNTS["compiled"] += 1
     else:
         symbols, codes = found
@@ -233,16 +179,6 @@ def assemble(text: str) -> bytes:
     return code
 
 
-def _object_code(function: Any, signature: str) -> tuple[str, bytes]:
-    """Compile a Python function to a C function; its symbol and object code."""
-    from numba import cfunc
-
-    compiled: Any = cfunc(signature, error_model="numpy")(function)
-    library = compiled._library
-    code: bytes = library._codegen._tm.emit_object(library._final_module)
-    return compiled.native_name, code
-
-
 # --------------------------------------------------------------------------- entry points
 @cache
 def _core() -> dict[str, int]:
@@ -255,7 +191,7 @@ def _core() -> dict[str, int]:
         for module, entries in ENTRIES.items():
             loaded = importlib.import_module(f"tapegrad.nopython.{module}")
             for name, signature in entries.items():
-                symbols[name], code = _object_code(getattr(loaded, name), signature)
+                symbols[name], code = compiler().object_code(getattr(loaded, name), signature)
                 codes.append(code)
         return symbols, codes
 
@@ -267,82 +203,30 @@ def entry(name: str) -> int:
     return _core()[name]
 
 
+def source_of(function: Callable[..., Any]) -> str:
+    """Text of the module that a function is in."""
+    module = inspect.getmodule(function)
+    return inspect.getsource(module if module is not None else function)
+
+
 def kernel_address(function: Callable[..., Any], source: str | None = None) -> int:
     """Address of a kernel (args, dims, strides, data) written as a Python function over addresses.
 
     Parameters
     ----------
     function : callable
-        Uses the words of `nopython/intrinsics.py` (see `Word`).
+        Uses the words of words.py.
     source : str, optional
         Its text and that of what it calls; by default that of its module.
     """
-    module = inspect.getmodule(function)
-    text = source or inspect.getsource(module if module is not None else function)
-    text = f"{function.__name__}\n{text}"
+    text = f"{function.__name__}\n{source or source_of(function)}"
 
     def build() -> tuple[dict[str, str], list[bytes]]:
-        _resolve(function.__globals__)
-        symbol, code = _object_code(function, LOOP_SIGNATURE)
+        resolve(function.__globals__)
+        symbol, code = compiler().object_code(function, LOOP_SIGNATURE)
         return {"kernel": symbol}, [code]
 
     return load_module(f"kernel-{function.__name__}", text, build)["kernel"]
-
-
-def _resolve(names: dict[str, Any]) -> None:
-    """Put numba's words and helpers in the place of their stand-ins."""
-    words = importlib.import_module("tapegrad.nopython.intrinsics")
-    for name, value in list(names.items()):
-        if isinstance(value, Word):
-            names[name] = getattr(words, value.name)
-        elif isinstance(value, helper):
-            names[name] = words.helper(value.function)
-            _resolve(value.function.__globals__)
-
-
-class helper:
-    """Marks a function that kernels call; numba compiles it with the first of them."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
-        self.__doc__ = function.__doc__
-
-    def __call__(self, *_: Any) -> Any:
-        """Raise: Python cannot call it."""
-        raise TypeError(f"{self.function.__name__} is native code; it is not called from Python")
-
-
-class Word:
-    """Stands for an intrinsic until a kernel that uses it has to be compiled."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __call__(self, *_: Any) -> Any:
-        raise TypeError(f"{self.name} is a word of native code; it is not called from Python")
-
-
-memcpy, memset = Word("memcpy"), Word("memset")
-p8, p16, p32, p64 = Word("p8"), Word("p16"), Word("p32"), Word("p64")
-pf32, pf64 = Word("pf32"), Word("pf64")
-call_loop, float_bits = Word("call_loop"), Word("float_bits")
-stack_words = Word("stack_words")
-
-
-def callable_at(address: int, count: int, *, release_gil: bool) -> Callable[..., int]:
-    """A Python callable for native code that takes `count` integers and returns one.
-
-    Parameters
-    ----------
-    address : int
-        Where the code is.
-    count : int
-        Number of int64 arguments.
-    release_gil : bool
-        Whether other Python threads run meanwhile.
-    """
-    kind = ctypes.CFUNCTYPE if release_gil else ctypes.PYFUNCTYPE
-    return kind(ctypes.c_int64, *([ctypes.c_int64] * count))(address)
 
 
 # --------------------------------------------------------------------------- fields of GLOBALS
@@ -391,6 +275,7 @@ S_ADJOINTS = 32  # an arena
 S_POOL = 38  # count, bytes, limit, then 32 x (address, size)
 S_FAILED = 112  # slot whose evaluation failed, or 0
 S_COLLECT_AT = 113  # bytes of large buffers after which recording asks for a collection
+S_BUSY = 114  # a forward sweep runs: nobody records
 S_WIDTH = 128
 
 # an arena of small buffers: bump allocation from blocks
@@ -440,6 +325,7 @@ TILE = 1024
 # what the two sides must agree on beside that
 HEADER = object.__basicsize__  # of a PyObject: two words, more in free-threaded builds
 SELECT_CODE = 1  # opcode of integer indexing
+HASH = -7046029254386353131  # factor of hash tables, 2**64 / golden ratio (Fibonacci hashing)
 NUMBER_PROTOCOL = (
     512  # G_SLOW has operators (which may return NotImplemented) this far behind calls
 )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from . import native as nt
 from . import record
 from .layouts import LAYOUTS
-from .tape import slot_of, tape_at
+from .tape import Tape, slot_of, tape_at
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -34,14 +34,17 @@ class Node:
         return type(self).__name__
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Node) and self._place() == other._place()
+        if not isinstance(other, Node) or self._tensor._state != other._tensor._state:
+            return False
+        tape = tape_at(self._tensor._state)
+        with tape.lock:
+            return slot_of(tape, self._tensor) == slot_of(tape, other._tensor)
 
     def __hash__(self) -> int:
         return hash(type(self))
 
-    def _place(self) -> tuple[Any, int]:
-        tape = tape_at(self._tensor._state)
-        return tape, slot_of(tape, self._tensor)
+    def _place(self) -> tuple[Tape, int]:
+        return self._tensor._place()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} object at {id(self):#x}>"
@@ -57,12 +60,17 @@ def node_of(tensor: Tensor) -> Node | None:
     if tensor.is_leaf:
         return None
     tape = tape_at(tensor._state)
+    with tape.lock:
+        return _node_type(_name(tape, tensor))(tensor)
+
+
+def _name(tape: Tape, tensor: Tensor) -> str:
     slot = slot_of(tape, tensor)
     made = tape.instruction_of(slot)
     name = made.grad_fn
     numbers = made.op.extras.get("number_names")
     if numbers:  # PyTorch has names of their own for ops with a Python number
-        constants = set(tape.constants.values())
+        constants = set(tape.constants.slots.values())
         for i, arg in enumerate(tape.args_of(slot)):
             if arg in constants and i in numbers:
                 name = numbers[i]
@@ -74,4 +82,4 @@ def node_of(tensor: Tensor) -> Node | None:
         # it, or a view of it, was written after it was made
         plain = made.op.kind != nt.VIEW or made.op.name == "copy_slices"
         name = "CopySlices" if plain else "AsStridedBackward0"
-    return _node_type(name)(tensor)
+    return name

@@ -17,42 +17,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import native as nt
+from . import versions
+from .buffers import array_layout
+from .crossing import adopt, guest
 from .dtypes import bool_, dtype, get_default_dtype, int64, result_type
-from .errors import TapeError
 from .handle import bind_handle, new_handle_object
 from .instructions import LARGE, Instruction, instruction, remember, view_instruction
-from .layouts import LAYOUTS, Layout, contiguous
+from .layouts import Layout, contiguous
 from .ops.table import TABLE, Op
-from .tape import Tape, array_at, array_layout, current_tape, slot_of, tape_at
+from .storage import Storage, layout_of, storage_of
+from .tape import Tape, slot_of
+from .threads import current_tape
 
 if TYPE_CHECKING:
     from .tensor import Tensor
 
 __all__ = [
-    "Storage", "accumulate", "apply", "binary", "cast", "layout_of", "leaf_tensor", "operand",
-    "result_dtype", "scalar_tensor", "storage_of", "unary", "view", "write",
+    "Storage", "accumulate", "adopt", "apply", "binary", "cast", "layout_of", "leaf_tensor",
+    "operand", "result_dtype", "scalar_tensor", "storage_of", "unary", "view", "write",
 ]  # fmt: skip
-
-
-class Storage:
-    """What a leaf (or a tensor whose gradient is retained) owns beside its slot.
-
-    Attributes
-    ----------
-    array : numpy.ndarray or None
-        A leaf's memory.
-    grad : Tensor or None
-    leaf : bool
-        Whether this belongs to a leaf (otherwise to a tensor with `retain_grad`).
-    """
-
-    __slots__ = ("__weakref__", "array", "grad", "leaf", "source")
-
-    def __init__(self, array: np.ndarray | None, *, leaf: bool, source: Any = None) -> None:
-        self.array = array
-        self.grad: Tensor | None = None
-        self.leaf = leaf
-        self.source = source  # keeps alive what the array's memory belongs to
 
 
 def _tensor_type() -> Any:
@@ -70,19 +53,6 @@ def set_tensor_type(kind: Any) -> None:
 def is_tensor(value: object) -> bool:
     """Whether a value is a Tensor."""
     return isinstance(value, _types[0])
-
-
-def storage_of(tensor: Tensor) -> Storage | None:
-    """The storage of a leaf or of a tensor that retains its gradient."""
-    try:
-        return tensor._meta
-    except AttributeError:  # native recording leaves it unset
-        return None
-
-
-def layout_of(tensor: Tensor) -> Layout:
-    """How a tensor lies in memory."""
-    return LAYOUTS[tensor._layout_id]
 
 
 # --------------------------------------------------------------------------- making tensors
@@ -124,7 +94,7 @@ def leaf_tensor(
 
 
 def bind_to(tensor: Tensor, tape: Tape, slot: int, layout: Layout) -> None:
-    """Bind an unbound handle (of `Tensor.__new__`) to a slot."""
+    """Let a handle, bound or not, refer to a slot of `tape`."""
     if tape.state[nt.S_HANDLE_FREE] < 0:
         tape.make_room(collect=False)
     bind_handle(id(tensor), tape.pointer, slot, layout.id)
@@ -155,38 +125,11 @@ def operand(tape: Tape, tensor: Tensor) -> int:
     Raises
     ------
     TapeError
-        If the tensor is on another thread's tape and cannot be taken over.
+        If the tensor's graph is on another thread's tape.
     """
     if tensor._state == tape.pointer:
         return slot_of(tape, tensor)
-    if tensor._state == 0:
-        raise TapeError("this tensor was not initialised; make tensors with tapegrad.tensor(...)")
-    other = tape_at(tensor._state)
-    storage = storage_of(tensor)
-    slot = slot_of(other, tensor)
-    if storage is not None and storage.leaf:
-        for known, keep in list(tape.owned.items()):
-            if keep is storage:
-                return known
-        assert storage.array is not None
-        # Two tapes see this memory now: what reads it must not wait, lest the other writes first.
-        other.flags[other.base[slot]] |= nt.VISIBLE
-        bound = tape.bind(
-            storage.array, layout_of(tensor), active=other.wants_grad(slot), keep=storage
-        )
-        tape.flags[bound] |= nt.VISIBLE
-        return bound
-    if other.is_active(slot) or (other.owner.is_alive() and slot >= other.done):
-        raise TapeError(
-            f"a tensor recorded by thread {other.owner.name!r} is used in another thread, whose tape "
-            "does not hold its graph; compute and differentiate in one thread, or pass "
-            "tensor.detach().clone() after reading its value there"
-        )
-    layout = layout_of(tensor)
-    block = np.empty(max(layout.span, 1), np.uint8)
-    copy = array_at(block.ctypes.data, layout, block)  # laid out alike: instructions count on it
-    copy[...] = tensor._array()
-    return tape.bind(copy, layout, active=False)
+    return guest(tape, tensor)
 
 
 def check_tensors(name: str, tensors: Sequence[Any]) -> None:
@@ -394,7 +337,7 @@ def in_place(entry: Op, target: Tensor, source: Tensor, named: str) -> int:
     tape = current_tape()
     tape.make_room()
     slot = tape.append(made, (operand(tape, target), operand(tape, source)))
-    tape.note_write(slot)
+    versions.note_write(tape, slot)
     if tape.state[nt.S_EAGER] and not tape.abstract:
         tape.evaluate()
     return slot
@@ -412,4 +355,4 @@ def accumulate(target: Tensor, source: Tensor, named: str = "AddBackward0") -> i
 
 def rebind(tensor: Tensor, tape: Tape, slot: int) -> None:
     """Let a handle refer to another slot of the same layout."""
-    tape._handles[tensor._handle] = slot
+    bind_handle(id(tensor), tape.pointer, slot, tensor._layout_id)

@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import native as nt
+from . import versions
 from .instructions import instruction, view_instruction
 from .layouts import Layout, contiguous
 from .ops.table import TABLE, is_float
@@ -136,12 +137,12 @@ class _Pass:
     def tape_accumulate(self, target: int, source: int) -> None:
         made = instruction(TABLE["accumulate_"], (self.layout(target), self.layout(source)))
         slot = self.tape.append(made, (target, source))
-        self.tape.note_write(slot)
+        versions.note_write(self.tape, slot)
 
     def tape_write(self, target: int, source: int) -> None:
         made = instruction(TABLE["copy_"], (self.layout(target), self.layout(source)))
         slot = self.tape.append(made, (target, source))
-        self.tape.note_write(slot)
+        versions.note_write(self.tape, slot)
 
     # ------------------------------------------------------------------ rules
     def instantiate(self, traced: Template, result: int, k: int, ct: int) -> int:
@@ -169,7 +170,7 @@ class _Pass:
                 for j in range(len(s.instruction.outs)):
                     slots[s.slot + j] = first + j
                 if kind in (nt.WRITE, nt.ACCUMULATE):
-                    self.tape.note_write(first)
+                    versions.note_write(self.tape, first)
         return slots[result]
 
     def step(self, k: int) -> None:

@@ -8,18 +8,18 @@ tape's lock.
 
 from __future__ import annotations
 
-import ctypes
-import weakref
 from collections.abc import Sequence
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import collector, fuse, messages, sweep, vjp
+from . import collector, fuse, messages, record, sweep, versions, vjp
 from . import native as nt
+from .buffers import Buffer, address_of, array_at
 from .dtypes import type_name
 from .errors import UnsupportedError
-from .instructions import INSTRUCTIONS, instruction
+from .instructions import INSTRUCTIONS, instruction, leaf
 from .layouts import Layout
 from .native import (
     IS_FREED,
@@ -28,7 +28,6 @@ from .native import (
     R_CAPTURE_COUNT,
     R_ERROR_ARG,
     R_ERROR_SLOT,
-    R_HIGH,
     R_LOW,
     R_MISSING_COUNT,
     R_ROOT,
@@ -36,7 +35,11 @@ from .native import (
     R_WIDTH,
 )  # fmt: skip
 from .ops.table import TABLE
-from .tape import Tape, array_at
+from .storage import Storage
+from .tape import Tape
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
 
 __all__ = ["Request", "Target"]
 
@@ -66,12 +69,14 @@ class Request:
         self.tape = tape
         self.roots = roots
         self.targets = targets
+        if tape.shared:
+            versions.catch_up(tape)
         n = self._count = tape.count
         self.root = tape.root
         self._separate: list[int] = []
         if targets:
             self._separate_views()
-        high = max(roots)
+        high = roots[0] if len(roots) == 1 else max(roots)
         if tape.writes:
             high = max(high, *(self._last_write(s) for s in roots))
         self.high = high
@@ -85,14 +90,16 @@ class Request:
         self._memory = tape.take_block(self._marks + (2 * n + 7) // 8)
         self._block, self.pointer = self._memory
         counts = len(targets) | writes << 32
-        sweep.start(tape.pointer, self.pointer, counts, MISSING | n << 32, int(leaves))
+        single = roots[0] if len(roots) == 1 and self.root is tape.root else 0
+        sweep.start(
+            tape.pointer, self.pointer, counts, MISSING | n << 32, leaves | single << 1, high
+        )
         words = self.words = self._block[:R_WIDTH]
-        words[R_HIGH] = high
-        words[R_LOW] = high + 1
         if writes:
             self._block[captures : self._adjoint] = np.array(tape.writes[:writes], np.int64).ravel()
         self._captures: np.ndarray | None = None
-        self._mark_roots()
+        if not single:
+            self._mark_roots()
         if targets:
             self._captures = self._block[R_WIDTH:captures].reshape(-1, 4)
             if not leaves:
@@ -227,13 +234,11 @@ class Request:
         for i, t in enumerate(self.targets):
             assert self._captures is not None
             t.array = np.empty(t.layout.shape, t.layout.dtype.np)
-            at = t.array.ctypes.data
-            self._captures[i] = t.position, t.slot, at, _copy_of(t.layout)
+            self._captures[i] = t.position, t.slot, address_of(t.array), _copy_of(t.layout)
         self.words[R_CAPTURE_COUNT] = len(self.targets)
         for slot, seed in zip(self.roots, seeds, strict=True):
             self.words[R_ERROR_ARG] = _copy_of(tape.instruction_of(slot).out)
-            address = seed.__array_interface__["data"][0]
-            if sweep.seed(tape.pointer, self.pointer, slot, address) != 0:
+            if sweep.seed(tape.pointer, self.pointer, slot, address_of(seed)) != 0:
                 self._no_memory()
         if sweep.reverse(tape.pointer, self.pointer) != 0:
             self._no_memory()
@@ -245,6 +250,20 @@ class Request:
     def _no_memory(self) -> None:
         raise MemoryError("backward: no memory for adjoints; use smaller tensors or fewer at once")
 
+    def gradient_leaf(self, slot: int, layout: Layout) -> Tensor:
+        """A leaf with a copy of the (small, contiguous) adjoint of a leaf."""
+        tape = self.tape
+        array = np.empty(layout.shape, layout.dtype.np)
+        storage = Storage(array, leaf=True)
+        tape.owned[tape.state[nt.S_COUNT]] = storage  # first, as in `Tape.bind`
+        made, at = leaf(layout).id, address_of(array)
+        while (own := sweep.gradient(tape.pointer, self.pointer, slot, made, at)) < 0:
+            tape.make_room(collect=False)
+        tape.owned[own] = storage
+        tensor = record.new_tensor(tape, own, layout)
+        tensor._meta = storage
+        return tensor
+
     def leaf_adjoint(self, slot: int, layout: Layout) -> np.ndarray | None:
         """The adjoint of a leaf after the sweep; large ones are taken over, not copied."""
         address = int(self.adjoint[slot])
@@ -254,7 +273,7 @@ class Request:
         if layout.span <= nt.SMALL:
             return array_at(address, layout).copy()
         if layout.is_contiguous:
-            return array_at(address, layout, _Buffer(address))
+            return array_at(address, layout, Buffer(address))
         array = array_at(address, layout).copy()
         collector.give_back(self.tape.pointer, address, layout.span)
         return array
@@ -272,19 +291,6 @@ class Request:
         self.forget()
         self.tape.checked()
         fuse.heat()
-
-
-class _Buffer:
-    """Memory from native code that goes when the last array over it goes."""
-
-    __slots__ = ("__weakref__",)
-
-    def __init__(self, address: int) -> None:
-        weakref.finalize(self, _free, address).atexit = False
-
-
-_free = ctypes.CDLL(None).free
-_free.argtypes, _free.restype = [ctypes.c_void_p], None
 
 
 @cache

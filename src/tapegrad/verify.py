@@ -8,7 +8,6 @@ collection, every forward and every reverse sweep, and at the end of every test 
 from __future__ import annotations
 
 import ctypes
-import threading
 
 import numpy as np
 
@@ -66,19 +65,21 @@ def _must(condition: bool, slot: int, what: str) -> None:
 
 def _handles(tape: Tape) -> None:
     s = tape.state
-    table = tape._handles
-    _must(table.ctypes.data == s[nt.S_HANDLES], 0, "pointer to the handle table")
+    _must(tape._handles.ctypes.data == s[nt.S_HANDLES], 0, "pointer to the handle table")
+    while True:  # other threads drop handles when they like: read everything between two of those
+        count, free = s[nt.S_HANDLE_COUNT], s[nt.S_HANDLE_FREE]
+        table = tape._handles.copy()
+        if (count, free) == (s[nt.S_HANDLE_COUNT], s[nt.S_HANDLE_FREE]):
+            break
     live = table >= 0
-    if threading.active_count() == 1:  # other threads may drop handles while we count
-        _must(int(live.sum()) == int(s[nt.S_HANDLE_COUNT]), 0, "number of live handles")
+    _must(int(live.sum()) == count, 0, "number of live handles")
     _must(bool((table[live] > 0).all()), 0, "a handle of slot 0")
     _must(bool((table[live] < tape.count).all()), 0, "a handle beyond the tape")
-    free, steps = int(s[nt.S_HANDLE_FREE]), 0
+    steps = 0
     while free >= 0 and steps <= len(table):
         free = -2 - int(table[free])
         steps += 1
-    if threading.active_count() == 1:
-        _must(steps == len(table) - int(live.sum()), 0, "free list of handles")
+    _must(steps == len(table) - int(live.sum()), 0, "free list of handles")
 
 
 def _blocks(tape: Tape) -> list[tuple[int, int]]:

@@ -43,7 +43,8 @@ from .programs import (
     constant,
     packed,
 )
-from .tape import Tape, recording_on, slot_of
+from .tape import Tape, slot_of
+from .threads import recording_on
 
 __all__ = ["Template", "build", "template"]
 

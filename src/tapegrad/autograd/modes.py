@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
 from ..errors import UnsupportedError
-from ..tape import current_tape
+from ..threads import current_tape
 
 __all__ = ["enable_grad", "is_grad_enabled", "no_grad", "set_detect_anomaly", "set_grad_enabled"]
 

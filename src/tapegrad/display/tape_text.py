@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ..instructions import INSTRUCTIONS
 from ..native import ACTIVE, FREED, LEAF, POISON, STUB, VIEW
-from ..tape import Tape, array_at
+from ..buffers import array_at
+from ..tape import Tape
 
 __all__ = ["format_tape"]
 
@@ -64,7 +65,7 @@ def _row(tape: Tape, slot: int) -> tuple[str, ...]:
     elif flags & FREED:
         mark += "-"
     name = made.op.name
-    if made.op.kind == LEAF and slot in tape.constants.values():
+    if made.op.kind == LEAF and slot in tape.constants.slots.values():
         name = "constant"
     operands = ", ".join(f"%{a}" for a in tape.args_of(slot)) if not flags & STUB else "(dropped)"
     if made.op.kind == VIEW and not flags & STUB and slot < tape.done:

@@ -9,7 +9,7 @@ from typing import Any
 from .. import record
 from ..dtypes import int64
 from ..record import layout_of
-from ..tape import current_tape
+from ..threads import current_tape
 
 __all__ = [
     "as_int", "as_ints", "check_named", "constant_like", "distinct", "scalar_name", "varargs",

@@ -40,22 +40,6 @@ def _scaled(name: str, a: Any, b: Any, alpha: Any) -> Any:
     return b if alpha == 1 else record.as_operand(b, kind) * alpha
 
 
-@public(method=True)
-def add(input: Any, other: Any, *, alpha: Any = 1) -> Any:
-    """Return ``input + alpha * other``.
-
-    Parameters
-    ----------
-    input : Tensor
-    other : Tensor or number
-    alpha : number
-    """
-    check_binary("add", input, other)
-    if type(alpha) is not int or alpha != 1:
-        other = _scaled("add", input, other, alpha)
-    return record.binary(TABLE["add"], input, other)
-
-
 def _check_bools(a: Any, b: Any) -> None:
     kinds = [
         v.dtype if record.is_tensor(v) else (bool_ if isinstance(v, bool) else None) for v in (a, b)
@@ -72,6 +56,32 @@ def _check_bools(a: Any, b: Any) -> None:
         )
 
 
+def _combined(name: str, input: Any, other: Any, alpha: Any) -> Any:
+    """``input + alpha * other`` (add), ``input - alpha * other`` (sub) or ``other - alpha * input``."""
+    check_binary(name, input, other)
+    if name != "add":
+        _check_bools(input, other)
+    if type(alpha) is not int or alpha != 1:
+        if name == "rsub":
+            input = _scaled(name, other, input, alpha)
+        else:
+            other = _scaled(name, input, other, alpha)
+    return record.binary(TABLE[name], input, other)
+
+
+@public(method=True)
+def add(input: Any, other: Any, *, alpha: Any = 1) -> Any:
+    """Return ``input + alpha * other``.
+
+    Parameters
+    ----------
+    input : Tensor
+    other : Tensor or number
+    alpha : number
+    """
+    return _combined("add", input, other, alpha)
+
+
 @public(method=True, aliases=("subtract",))
 def sub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
     """Return ``input - alpha * other``.
@@ -82,11 +92,7 @@ def sub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
     other : Tensor or number
     alpha : number
     """
-    check_binary("sub", input, other)
-    _check_bools(input, other)
-    if type(alpha) is not int or alpha != 1:
-        other = _scaled("sub", input, other, alpha)
-    return record.binary(TABLE["sub"], input, other)
+    return _combined("sub", input, other, alpha)
 
 
 @public(method=True)
@@ -99,11 +105,7 @@ def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
     other : Tensor or number
     alpha : number
     """
-    check_binary("rsub", input, other)
-    _check_bools(input, other)
-    if type(alpha) is not int or alpha != 1:
-        input = _scaled("rsub", other, input, alpha)
-    return record.binary(TABLE["rsub"], input, other)
+    return _combined("rsub", input, other, alpha)
 
 
 @public(method=True, aliases=("negative",))

@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import record
 from ..dtypes import Size, type_name
+from ..layouts import broadcast_shapes as broadcast_shape
 from ..ops.table import TABLE
 from ..record import layout_of
 from .arguments import as_int, as_ints, distinct, varargs, wrap_dim
@@ -91,29 +92,6 @@ def _broadcast_to_method(input: Any, *size: Any) -> Any:
     return expand_to(input, varargs("broadcast_to", "size", size, None))
 
 
-def broadcast_shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
-    """Shape that all `shapes` broadcast to.
-
-    Raises
-    ------
-    RuntimeError
-        With PyTorch's text, if there is none.
-    """
-    result: tuple[int, ...] = ()
-    for shape in shapes:
-        ndim = max(len(result), len(shape))
-        a = (1,) * (ndim - len(result)) + tuple(result)
-        b = (1,) * (ndim - len(shape)) + tuple(shape)
-        for i, (n, m) in reversed(list(enumerate(zip(a, b, strict=True)))):
-            if n != m and 1 not in (n, m):
-                raise RuntimeError(
-                    f"The size of tensor a ({n}) must match the size of tensor b ({m}) at "
-                    f"non-singleton dimension {i}"
-                )
-        result = tuple(m if n == 1 else n for n, m in zip(a, b, strict=True))
-    return result
-
-
 @public()
 def broadcast_shapes(*shapes: Any) -> Size:
     """Return the shape that shapes broadcast to."""
@@ -127,7 +105,7 @@ def broadcast_shapes(*shapes: Any) -> Size:
                     f"Mismatching argument at index {i} had {shape}; but expected shape should be "
                     f"broadcastable to {list(result)}"
                 )
-        result = broadcast_shape([result, shape])
+        result = broadcast_shape(result, shape)
     return Size(result)
 
 
@@ -140,7 +118,7 @@ def broadcast_tensors(*tensors: Any) -> tuple[Any, ...]:
             raise TypeError(
                 f"expected Tensor as element {i} in argument 0, but got {type(x).__name__}"
             )
-    shape = broadcast_shape([x.shape for x in given])
+    shape = broadcast_shape(*(x.shape for x in given))
     return tuple(expand_to(x, shape) if x.shape != shape else x for x in given)
 
 

@@ -13,10 +13,11 @@ import numpy as np
 from .. import record
 from ..dtypes import int64
 from ..errors import UnsupportedError
+from ..layouts import broadcast_shapes
 from ..ops.table import TABLE
 from ..record import layout_of
 from .arguments import check_named, constant_like, scalar_name, wrap_dim
-from .expanding import broadcast_shape, expand_to
+from .expanding import expand_to
 from .positions import normalise, positions
 from .registry import public
 from .slicing import slice_dim
@@ -212,7 +213,7 @@ def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Any:
     if own:
         own[d] = 1
         other[d] = 1
-        common = list(broadcast_shape([tuple(own), tuple(other)]))
+        common = list(broadcast_shapes(own, other))
         common[d] = values.shape[d]
         values = np.broadcast_to(values, common)
         common[d] = n

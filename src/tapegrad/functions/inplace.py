@@ -19,7 +19,8 @@ from ..dtypes import from_numpy_dtype
 from ..layouts import broadcast_shapes
 from ..ops.table import TABLE
 from ..record import layout_of
-from ..tape import current_tape, slot_of, tape_at
+from ..tape import slot_of
+from ..threads import current_tape
 from .indexing import put_at, resolve_index
 from .registry import METHODS, public
 
@@ -34,7 +35,8 @@ def check_target(target: Any) -> None:
     RuntimeError
         A leaf (or a view of one) that requires grad, in grad mode; memory that elements share.
     """
-    tape = tape_at(target._state)
+    record.adopt(target)
+    tape = current_tape()
     slot = slot_of(tape, target)
     if tape.grad_mode and tape.is_active(slot):
         root = int(tape.root[slot])
@@ -73,7 +75,6 @@ def overwrite(
             f"output with shape {list(shape)} doesn't match the broadcast shape {list(common)}"
         )
     tape = current_tape()
-    record.operand(tape, target)
     if source._state == target._state:
         own, other = slot_of(tape, target), slot_of(tape, source)
         if tape.base[own] == tape.base[other] and not (accumulate and own == other):
@@ -203,7 +204,8 @@ def zero_(input: Any) -> Any:
 @public(method=True, function=False)
 def detach_(input: Any) -> Any:
     """Cut the tensor off its graph in place; return it."""
-    tape = tape_at(input._state)
+    record.adopt(input)
+    tape = current_tape()
     slot = slot_of(tape, input)
     if tape.is_active(slot):
         if tape.root[slot] != slot:
@@ -254,6 +256,7 @@ def setitem(input: Any, index: Any, value: Any) -> None:
             raise TypeError(f"can't assign a {type(value).__name__} to a torch.{input.dtype.name}")
         value = record.as_operand(value, input.dtype)
     value = record.cast(value, input.dtype)
+    record.adopt(input)
     view, advanced = resolve_index(input, index)
     if advanced is not None:
         _check_item_target(input, view)

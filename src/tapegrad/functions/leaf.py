@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from .. import native as nt
 from .. import record
 from ..ops.table import TABLE
-from ..record import layout_of
+from ..storage import layout_of, storage_of
 from ..tape import slot_of, tape_at
 from .registry import public
 
@@ -47,12 +48,19 @@ def numpy(input: Any, *, force: bool = False) -> np.ndarray:
     RuntimeError
         If the tensor requires grad.
     """
-    if input.requires_grad and not force:
+    if not force and input.requires_grad:
         raise RuntimeError(
             "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."
         )
     tape = tape_at(input._state)
-    return tape.expose(slot_of(tape, input), layout_of(input))
+    with tape.lock:
+        slot = slot_of(tape, input)
+        storage = storage_of(input)
+        if storage is None or storage.array is None:
+            return tape.expose(slot, layout_of(input))
+        tape.evaluate()
+        tape.flags[tape.base[slot]] |= nt.VISIBLE
+        return storage.array.view()
 
 
 @public(method=True, function=False, name="__array__")

@@ -9,10 +9,11 @@ import numpy as np
 
 from .. import record
 from ..dtypes import bool_, int64
+from ..layouts import broadcast_shapes
 from ..ops.table import TABLE
 from ..record import layout_of
 from .arguments import check_named, constant_like
-from .expanding import broadcast_shape, expand_to
+from .expanding import expand_to
 from .positions import positions
 from .registry import public
 
@@ -25,7 +26,7 @@ def masked_select(input: Any, mask: Any) -> Any:
     check_named("masked_select", ("input", input), ("mask", mask))
     if mask.dtype is not bool_:
         raise RuntimeError("masked_select: expected BoolTensor for mask")
-    shape = broadcast_shape([mask.shape, input.shape])
+    shape = broadcast_shapes(mask.shape, input.shape)
     where = np.flatnonzero(np.broadcast_to(mask._array(), shape))
     x = input if input.shape == shape else expand_to(input, shape)
     if not shape:
@@ -63,7 +64,7 @@ def masked_fill(input: Any, mask: Any, value: Any) -> Any:
             "because "
             f"some of the arguments have invalid types: (Tensor, !{type(value).__name__}!)\n"
         )
-    broadcast_shape([mask.shape, input.shape])
+    broadcast_shapes(mask.shape, input.shape)
     return record.apply(TABLE[row], (input, mask, value))
 
 

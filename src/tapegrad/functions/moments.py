@@ -8,12 +8,11 @@ from typing import Any
 
 from .. import record
 from ..dtypes import as_dtype
-from ..layouts import Layout
+from ..layouts import Layout, broadcast_shapes
 from ..ops.table import TABLE
 from ..record import layout_of
 from .reduction import check_bool, dims_of, no_overload, numpy_names, title
 from .registry import public
-from .slicing import broadcast_shape
 
 __all__ = ["dist", "norm", "std", "std_mean", "var", "var_mean"]
 
@@ -188,7 +187,7 @@ def dist(input: Any, other: Any, p: float = 2) -> Any:
             "norm(): input dtype should be either floating point or complex. "
             f"Got {title(kind)} instead."
         )
-    broadcast_shape((input.shape, other.shape))  # raises where they do not
+    broadcast_shapes(input.shape, other.shape)  # raises where they do not
     return record.apply(
         TABLE["dist"], (record.cast(input, kind), record.cast(other, kind)), p=float(p)
     )

@@ -136,6 +136,17 @@ _SUM_FORMS = (
 _PROD_FORMS = (_SUM_FORMS[0], "(int dim, bool keepdim = False, *, torch.dtype dtype = None)")
 
 
+def _total(name: str, x: Any, dim: Any, keepdim: Any) -> Any:
+    """Sum or mean of everything (a row of its own, as in PyTorch), or over dimensions."""
+    if dim is UNSET:
+        if keepdim is not False:
+            raise no_overload(name, _SUM_FORMS, keepdim=keepdim)
+        return record.apply_as(f"{name}_all", TABLE[f"{name}_all"], (x,))
+    check_bool(name, "keepdim", 2, keepdim)
+    dims = dims_of(name, dim, layout_of(x).ndim, _SUM_FORMS)
+    return record.apply(TABLE[name], (x,), dim=dims, keepdim=keepdim)
+
+
 @public(method=True)
 @numpy_names
 def sum(input: Any, dim: Any = UNSET, keepdim: bool = False, *, dtype: Any = None) -> Any:
@@ -155,14 +166,7 @@ def sum(input: Any, dim: Any = UNSET, keepdim: bool = False, *, dtype: Any = Non
     -------
     Tensor
     """
-    x = as_summand("sum", input, dtype)
-    if dim is UNSET:
-        if keepdim is not False:
-            raise no_overload("sum", _SUM_FORMS, keepdim=keepdim)
-        return record.apply_as("sum_all", TABLE["sum_all"], (x,))
-    check_bool("sum", "keepdim", 2, keepdim)
-    dims = dims_of("sum", dim, layout_of(x).ndim, _SUM_FORMS)
-    return record.apply(TABLE["sum"], (x,), dim=dims, keepdim=keepdim)
+    return _total("sum", as_summand("sum", input, dtype), dim, keepdim)
 
 
 @public(method=True)
@@ -199,14 +203,7 @@ def mean(input: Any, dim: Any = UNSET, keepdim: bool = False, *, dtype: Any = No
     RuntimeError
         For integers, unless a floating `dtype` is given.
     """
-    x = _mean_operand("mean", input, dtype)
-    if dim is UNSET:
-        if keepdim is not False:
-            raise no_overload("mean", _SUM_FORMS, keepdim=keepdim)
-        return record.apply_as("mean_all", TABLE["mean_all"], (x,))
-    check_bool("mean", "keepdim", 2, keepdim)
-    dims = dims_of("mean", dim, layout_of(x).ndim, _SUM_FORMS)
-    return record.apply(TABLE["mean"], (x,), dim=dims, keepdim=keepdim)
+    return _total("mean", _mean_operand("mean", input, dtype), dim, keepdim)
 
 
 @public(method=True)

@@ -28,7 +28,7 @@ from ..layouts import LAYOUTS, Layout
 from ..layouts import contiguous as dense_layout
 from ..ops.table import TABLE, Op
 from ..record import layout_of
-from ..tape import current_tape
+from ..threads import current_tape
 from .arguments import as_int, as_ints, distinct, varargs, wrap_dim
 from .registry import public
 

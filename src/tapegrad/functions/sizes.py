@@ -6,6 +6,7 @@ from typing import Any
 
 from .. import record
 from ..record import layout_of
+from ..tape import slot_of, tape_at
 from .arguments import wrap_dim
 from .registry import public
 
@@ -53,9 +54,11 @@ def stride(input: Any, dim: int | None = None) -> Any:
 @public(method=True, function=False)
 def storage_offset(input: Any) -> int:
     """Return where, in elements, the first element lies in the memory of the tensor's base."""
-    tape, slot = input._place()
-    tape.evaluate()
-    distance = int(tape.address[slot]) - int(tape.address[tape.base[slot]])
+    tape = tape_at(input._state)
+    with tape.lock:
+        tape.evaluate()
+        slot = slot_of(tape, input)
+        distance = int(tape.address[slot]) - int(tape.address[tape.base[slot]])
     return distance // layout_of(input).dtype.itemsize if layout_of(input).size else 0
 
 

@@ -17,6 +17,7 @@ from ..instructions import remember, view_instruction
 from ..layouts import LAYOUTS
 from ..ops.table import TABLE
 from ..record import layout_of
+from ..tape import slot_of, tape_at
 from .arguments import as_ints, wrap_dim
 from .expanding import broadcast_shape
 from .registry import public
@@ -288,8 +289,9 @@ def as_strided(input: Any, size: Any, stride: Any, storage_offset: int | None = 
     start = here if storage_offset is None else operator.index(storage_offset)
     if start < 0:
         raise RuntimeError(f"Tensor: invalid storage offset {start}")
-    tape, slot = input._place()
-    held = tape.instruction_of(int(tape.base[slot])).out.span
+    tape = tape_at(input._state)
+    with tape.lock:
+        held = tape.instruction_of(int(tape.base[slot_of(tape, input)])).out.span
     reach = 0 if 0 in shape else sum((n - 1) * s for n, s in zip(shape, steps, strict=True)) + 1
     if reach and (start + reach) * item > held:
         raise RuntimeError(

@@ -38,7 +38,7 @@ from ..native import (
 from . import intrinsics as it
 from .intrinsics import globals_address, helper, p8, p32, p64, stack_words
 from .memory import allocate_small, free_large
-from .sweeping import kept_residuals
+from .preparing import kept_residuals
 
 VALUE, GRAPH = 1, 2
 

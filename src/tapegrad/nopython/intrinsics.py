@@ -1,8 +1,8 @@
 """The words native code is written in: typed pointers, calls by address, C functions by name.
 
-``p8`` ... ``pf64`` turn an address into a typed pointer that is indexed like an array. `helper` is
-the one jit policy of functions that other native functions call; entry points are compiled by
-`tapegrad.native`.
+``p8`` ... ``pf64`` turn an address into a typed pointer that is indexed like an array. The one jit
+policy is here, too: `helper` compiles a function that other native functions call, `object_code` one
+that is called by address. All object code in the store depends on the text of this file.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba import njit, types
+from numba import cfunc, njit, types
 from numba.extending import intrinsic
 
 # numba's types are no help to a type checker here: these are called by native code only
@@ -23,6 +23,14 @@ _I64 = ir.IntType(64)
 def helper(function: Callable[..., Any]) -> Any:
     """Compile a function that other native functions call: IEEE division, no bounds checks."""
     return njit(error_model="numpy")(function)
+
+
+def object_code(function: Callable[..., Any], signature: str) -> tuple[str, bytes]:
+    """Compile a Python function to a C function; its symbol and object code."""
+    compiled: Any = cfunc(signature, error_model="numpy")(function)
+    library = compiled._library
+    code: bytes = library._codegen._tm.emit_object(library._final_module)
+    return compiled.native_name, code
 
 
 @_intrinsic  # type: ignore[untyped-decorator]

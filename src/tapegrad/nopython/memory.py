@@ -140,3 +140,13 @@ def reserve_scratch(state, size):  # type: ignore[no-untyped-def]
     s[nt.S_SCRATCH] = memory
     s[nt.S_SCRATCH_SIZE] = size
     return 0
+
+
+@helper
+def trim_scratch(state):  # type: ignore[no-untyped-def]
+    """Give large scratch memory back at the end of a sweep."""
+    s = p64(state)
+    if s[nt.S_SCRATCH_SIZE] > 1 << 24:
+        it.free(s[nt.S_SCRATCH])
+        s[nt.S_SCRATCH] = 0
+        s[nt.S_SCRATCH_SIZE] = 0

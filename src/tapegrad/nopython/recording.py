@@ -23,6 +23,7 @@ from ..native import (
     WRITE,
 )  # fmt: skip
 from . import intrinsics as it
+from .hashing import find_constant, find_pair
 from .intrinsics import float_bits, globals_address, helper, p8, p32, p64, stack_words
 
 _TYPE = nt.HEADER - 8  # where the header keeps the type
@@ -30,7 +31,6 @@ _STATE, _ID, _LAYOUT = nt.HEADER, nt.HEADER + 8, nt.HEADER + 12
 _NEED_PYTHON = -1
 _SELECT = nt.SELECT_CODE
 NUMBER_PROTOCOL = nt.NUMBER_PROTOCOL
-_HASH = -7046029254386353131  # 2**64 / golden ratio: Fibonacci hashing
 
 
 @helper
@@ -92,16 +92,10 @@ def append(state, instruction, args, count):  # type: ignore[no-untyped-def]
 
 
 @helper
-def new_handle(state, slot, layout):  # type: ignore[no-untyped-def]
-    """A Tensor for `slot`, or 0 with a Python error set (no memory) or unset (no handle id)."""
+def bind(tensor, state, slot, layout):  # type: ignore[no-untyped-def]
+    """Give an unbound handle a free id (there must be one) that refers to `slot`."""
     s = p64(state)
     free = s[nt.S_HANDLE_FREE]
-    if free < 0:
-        return 0
-    g = p64(globals_address())
-    tensor = it.type_alloc(g[nt.G_TENSOR], 0)
-    if tensor == 0:
-        return 0
     handles = p32(s[nt.S_HANDLES])
     s[nt.S_HANDLE_FREE] = -2 - handles[free]
     s[nt.S_HANDLE_COUNT] += 1
@@ -109,39 +103,27 @@ def new_handle(state, slot, layout):  # type: ignore[no-untyped-def]
     p64(tensor + _STATE)[0] = state
     p32(tensor + _ID)[0] = free
     p32(tensor + _LAYOUT)[0] = layout
+
+
+@helper
+def unbind(tensor):  # type: ignore[no-untyped-def]
+    """Give the id of a bound handle back to its tape."""
+    s = p64(p64(tensor + _STATE)[0])
+    handle = p32(tensor + _ID)[0]
+    p32(s[nt.S_HANDLES])[handle] = -2 - s[nt.S_HANDLE_FREE]
+    s[nt.S_HANDLE_FREE] = handle
+    s[nt.S_HANDLE_COUNT] -= 1
+
+
+@helper
+def new_handle(state, slot, layout):  # type: ignore[no-untyped-def]
+    """A Tensor for `slot`, or 0 with a Python error set (no memory) or unset (no handle id)."""
+    if p64(state)[nt.S_HANDLE_FREE] < 0:
+        return 0
+    tensor = it.type_alloc(p64(globals_address())[nt.G_TENSOR], 0)
+    if tensor != 0:
+        bind(tensor, state, slot, layout)
     return tensor
-
-
-@helper
-def find_pair(op, layout_a, layout_b):  # type: ignore[no-untyped-def]
-    """Address of the hash row (key, instruction, layout) of an op on two layouts, or 0."""
-    g = p64(globals_address())
-    key = (op << 48) | (layout_a << 24) | layout_b
-    mask = g[nt.G_PAIRS_MASK]
-    at = (key * _HASH) >> 20 & mask
-    while True:
-        row = g[nt.G_PAIRS] + 24 * at
-        found = p64(row)[0]
-        if found == key:
-            return row
-        if found == -1:
-            return 0
-        at = (at + 1) & mask
-
-
-@helper
-def find_constant(state, bits, dtype):  # type: ignore[no-untyped-def]
-    """Slot of a Python scalar, or 0."""
-    s = p64(state)
-    mask = s[nt.S_CONSTANTS_MASK]
-    at = ((bits ^ dtype) * _HASH) >> 20 & mask
-    while True:
-        row = p64(s[nt.S_CONSTANTS] + 24 * at)
-        if row[2] == 0:
-            return 0
-        if row[0] == bits and row[1] == dtype:
-            return row[2]
-        at = (at + 1) & mask
 
 
 @helper
@@ -171,8 +153,10 @@ def scalar_slot(state, scalar, layout):  # type: ignore[no-untyped-def]
 def own_state(tensor):  # type: ignore[no-untyped-def]
     """State of the tape a handle is on if this thread may record there, else 0."""
     state = p64(tensor + _STATE)[0]
-    if state != 0 and p64(state)[nt.S_OWNER] == it.thread_ident():
-        return state
+    if state != 0:
+        s = p64(state)
+        if s[nt.S_OWNER] == it.thread_ident() and s[nt.S_BUSY] == 0:
+            return state
     return 0
 
 
@@ -356,13 +340,8 @@ def subscript(tensor, key):  # type: ignore[no-untyped-def]
 
 def dealloc(tensor):  # type: ignore[no-untyped-def]
     """Give the handle id back to the tape, then the memory to Python."""
-    state = p64(tensor + _STATE)[0]
-    if state != 0:
-        s = p64(state)
-        handle = p32(tensor + _ID)[0]
-        p32(s[nt.S_HANDLES])[handle] = -2 - s[nt.S_HANDLE_FREE]
-        s[nt.S_HANDLE_FREE] = handle
-        s[nt.S_HANDLE_COUNT] -= 1
+    if p64(tensor + _STATE)[0] != 0:
+        unbind(tensor)
     kind = p64(tensor + _TYPE)[0]
     it.call_void(it.type_slot(kind, 74), tensor)  # Py_tp_free
     it.py_decref(kind)
@@ -372,14 +351,17 @@ def append_entry(state, instruction, args, count):  # type: ignore[no-untyped-de
     return append(state, instruction, args, count)
 
 
-def leaf_entry(state, instruction, address, active):  # type: ignore[no-untyped-def]
-    """Append a leaf over memory at `address`; its slot. There must be room."""
+@helper
+def append_leaf(state, instruction, address, active):  # type: ignore[no-untyped-def]
+    """Append a leaf over memory at `address`; its slot, or -1 where there is no room."""
     s = p64(state)
     done = s[nt.S_DONE] == s[nt.S_COUNT]
     limit = s[nt.S_PENDING_LIMIT]
     s[nt.S_PENDING_LIMIT] = 1 << 62
     slot = append(state, instruction, state, 0)
     s[nt.S_PENDING_LIMIT] = limit
+    if slot < 0:
+        return slot
     p64(s[nt.S_ADDRESS])[slot] = address
     p8(s[nt.S_FLAGS])[slot] = nt.EXTERNAL | (ACTIVE if active else 0)
     if done:
@@ -387,32 +369,35 @@ def leaf_entry(state, instruction, address, active):  # type: ignore[no-untyped-
     return slot
 
 
+def leaf_entry(state, instruction, address, active):  # type: ignore[no-untyped-def]
+    return append_leaf(state, instruction, address, active)
+
+
+def status_entry(tensor):  # type: ignore[no-untyped-def]
+    """1 if a tensor is active, plus 2 if its statement is a leaf; -1 for an unbound handle.
+
+    One call under the GIL, so it may look at the tape of another thread.
+    """
+    state = p64(tensor + _STATE)[0]
+    if state == 0:
+        return -1
+    s = p64(state)
+    slot = slot_of(state, tensor)
+    row = p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * p32(s[nt.S_INSTRUCTION])[slot])
+    active = p8(s[nt.S_FLAGS])[p32(s[nt.S_ROOT])[slot]] & ACTIVE
+    return active + (2 if row[I_KIND] == nt.LEAF else 0)
+
+
 def handle_entry(state, slot, layout):  # type: ignore[no-untyped-def]
     return new_handle(state, slot, layout)
 
 
 def bind_entry(tensor, state, slot, layout):  # type: ignore[no-untyped-def]
-    """Bind an unbound handle to a slot; 0, or -1 where no handle id is free."""
-    s = p64(state)
-    free = s[nt.S_HANDLE_FREE]
-    if free < 0:
+    """Bind a handle, unbound or on any tape, to a slot; 0, or -1 where no handle id is free."""
+    old = p64(tensor + _STATE)[0]
+    if old != state and p64(state)[nt.S_HANDLE_FREE] < 0:
         return -1
-    handles = p32(s[nt.S_HANDLES])
-    s[nt.S_HANDLE_FREE] = -2 - handles[free]
-    s[nt.S_HANDLE_COUNT] += 1
-    handles[free] = slot
-    p64(tensor + _STATE)[0] = state
-    p32(tensor + _ID)[0] = free
-    p32(tensor + _LAYOUT)[0] = layout
-    return 0
-
-
-def unbind_entry(tensor):  # type: ignore[no-untyped-def]
-    """Give back the handle id of a bound handle."""
-    s = p64(p64(tensor + _STATE)[0])
-    handle = p32(tensor + _ID)[0]
-    p32(s[nt.S_HANDLES])[handle] = -2 - s[nt.S_HANDLE_FREE]
-    s[nt.S_HANDLE_FREE] = handle
-    s[nt.S_HANDLE_COUNT] -= 1
-    p64(tensor + _STATE)[0] = 0
+    if old != 0:
+        unbind(tensor)
+    bind(tensor, state, slot, layout)
     return 0

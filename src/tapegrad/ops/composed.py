@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..dtypes import bool_, dtype, float32, float64, int64
+from ..dtypes import bool_, dtype
 from ..kernels import native_kernel_address, ufunc_loop
 from ..layouts import Layout, broadcast_shapes, broadcast_strides, contiguous
 from ..programs import (
@@ -44,7 +44,6 @@ _TRUTHS = {
     np.less, np.less_equal, np.equal, np.not_equal, np.greater, np.greater_equal, np.isnan,
     np.isinf, np.isfinite, np.logical_and, np.logical_or, np.logical_xor, np.logical_not,
 }  # fmt: skip
-_SHORT = {float64: "f64", float32: "f32", int64: "i64", bool_: "bool"}
 
 
 class Value(NamedTuple):
@@ -98,7 +97,7 @@ class Chain:
         values = [x if isinstance(x, Value) else self.number(x) for x in inputs]
         result = bool_ if function in _TRUTHS else values[-1].dtype
         if isinstance(function, str):
-            address = native_kernel_address(f"{function}_{_SHORT[values[-1].dtype]}")
+            address = native_kernel_address(function, values[-1].dtype)
             kernel = address, POOL.put(data)
         else:
             kernel = ufunc_loop(function, (*(v.dtype for v in values), result))

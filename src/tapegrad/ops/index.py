@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dtypes import dtype, float32, float64, int64
+from ..dtypes import dtype
 from ..kernels import native_kernel_address
 from ..layouts import Layout, broadcast_strides, contiguous
 from ..programs import POOL, Operand, Step, arg, zero_step
@@ -27,7 +27,6 @@ from .table import Lowered, Op, copy_loop, op, out_operand
 __all__ = ["index_kernels", "indexed_shape"]
 
 
-_ADD = {float64: "f64", float32: "f32", int64: "i64"}
 _READ, _WRITE = 0, 1
 
 
@@ -61,7 +60,7 @@ def places(layout: Layout, dims: Sequence[int], direction: int) -> int:
 def kernel_of(kind: dtype, *, add: bool) -> int:
     """Address of the kernel that copies or adds elements of a dtype."""
     if add:
-        return native_kernel_address(f"index_add_{_ADD.get(kind, 'bool')}")
+        return native_kernel_address("index_add", kind)
     return native_kernel_address(f"index_copy_{kind.itemsize}")
 
 

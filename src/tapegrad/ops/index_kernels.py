@@ -9,8 +9,8 @@ who checks them.
 
 from __future__ import annotations
 
-from ..kernels import native_kernel
-from ..native import helper, memcpy, p8, p32, p64, pf32, pf64
+from ..kernels import native_kernels
+from ..words import SIZE, element, helper, memcpy, p8, p64
 
 __all__: list[str] = []
 
@@ -37,16 +37,16 @@ def byte_offset(position, data, count, stride):  # type: ignore[no-untyped-def]
 
 # Every kernel: operands (indexed, positions, plain), core dimension a run of elements that follow
 # each other in both; its two strides stand behind the operands' three.
-@native_kernel
-def index_copy_8(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """Copy 8-byte elements from (direction 0) or to (1) indexed memory."""
+@native_kernels("8", "4", "1")
+def index_copy(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Copy elements from (direction 0) or to (1) indexed memory."""
     a, s, n, m = p64(args), p64(strides), p64(dims)[0], p64(dims)[1]
     indexed, where, plain, si, sw, sp, ri, rp = a[0], a[1], a[2], s[0], s[1], s[2], s[3], s[4]
     writes, count, stride = p64(data)[0], p64(data)[1], p64(data)[3]
     if m == 1 and count == 1 and writes == 0:  # the usual case, kept tight
         for i in range(n):
             there = indexed + i * si + p64(where + i * sw)[0] * stride
-            p64(plain + i * sp)[0] = p64(there)[0]
+            element(plain + i * sp)[0] = element(there)[0]
         return
     for i in range(n):
         there = indexed + i * si + byte_offset(p64(where + i * sw)[0], data, count, stride)
@@ -54,104 +54,33 @@ def index_copy_8(args, dims, strides, data):  # type: ignore[no-untyped-def]
         read, write, rs, ws = there, here, ri, rp
         if writes:
             read, write, rs, ws = here, there, rp, ri
-        if m > 8 and rs == 8 and ws == 8:
-            memcpy(write, read, 8 * m)
+        if m > 8 and rs == SIZE and ws == SIZE:
+            memcpy(write, read, SIZE * m)
         else:
             for j in range(m):
-                p64(write + j * ws)[0] = p64(read + j * rs)[0]
+                element(write + j * ws)[0] = element(read + j * rs)[0]
 
 
-@native_kernel
-def index_copy_4(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """Copy 4-byte elements from (direction 0) or to (1) indexed memory."""
-    a, s, n, m = p64(args), p64(strides), p64(dims)[0], p64(dims)[1]
-    indexed, where, plain, si, sw, sp, ri, rp = a[0], a[1], a[2], s[0], s[1], s[2], s[3], s[4]
-    writes, count, stride = p64(data)[0], p64(data)[1], p64(data)[3]
-    if m == 1 and count == 1 and writes == 0:  # the usual case, kept tight
-        for i in range(n):
-            there = indexed + i * si + p64(where + i * sw)[0] * stride
-            p32(plain + i * sp)[0] = p32(there)[0]
-        return
-    for i in range(n):
-        there = indexed + i * si + byte_offset(p64(where + i * sw)[0], data, count, stride)
-        here = plain + i * sp
-        read, write, rs, ws = there, here, ri, rp
-        if writes:
-            read, write, rs, ws = here, there, rp, ri
-        if m > 8 and rs == 4 and ws == 4:
-            memcpy(write, read, 4 * m)
-        else:
-            for j in range(m):
-                p32(write + j * ws)[0] = p32(read + j * rs)[0]
-
-
-@native_kernel
-def index_copy_1(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """Copy bytes from (direction 0) or to (1) indexed memory."""
-    a, s, n, m = p64(args), p64(strides), p64(dims)[0], p64(dims)[1]
-    indexed, where, plain, si, sw, sp, ri, rp = a[0], a[1], a[2], s[0], s[1], s[2], s[3], s[4]
-    writes, count, stride = p64(data)[0], p64(data)[1], p64(data)[3]
-    for i in range(n):
-        there = indexed + i * si + byte_offset(p64(where + i * sw)[0], data, count, stride)
-        here = plain + i * sp
-        read, write, rs, ws = there, here, ri, rp
-        if writes:
-            read, write, rs, ws = here, there, rp, ri
-        for j in range(m):
-            p8(write + j * ws)[0] = p8(read + j * rs)[0]
-
-
-@native_kernel
-def index_add_f64(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """Add float64 values to indexed memory."""
+@native_kernels("f64", "f32", "i64")
+def index_add(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Add values to indexed memory."""
     a, s, n, m = p64(args), p64(strides), p64(dims)[0], p64(dims)[1]
     indexed, where, plain, si, sw, sp, ri, rp = a[0], a[1], a[2], s[0], s[1], s[2], s[3], s[4]
     count, stride = p64(data)[1], p64(data)[3]
     if m == 1 and count == 1:
         for i in range(n):
             there = indexed + i * si + p64(where + i * sw)[0] * stride
-            pf64(there)[0] += pf64(plain + i * sp)[0]
+            element(there)[0] += element(plain + i * sp)[0]
         return
     for i in range(n):
         there = indexed + i * si + byte_offset(p64(where + i * sw)[0], data, count, stride)
         here = plain + i * sp
         for j in range(m):
-            pf64(there + j * ri)[0] += pf64(here + j * rp)[0]
+            element(there + j * ri)[0] += element(here + j * rp)[0]
 
 
-@native_kernel
-def index_add_f32(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """Add float32 values to indexed memory."""
-    a, s, n, m = p64(args), p64(strides), p64(dims)[0], p64(dims)[1]
-    indexed, where, plain, si, sw, sp, ri, rp = a[0], a[1], a[2], s[0], s[1], s[2], s[3], s[4]
-    count, stride = p64(data)[1], p64(data)[3]
-    if m == 1 and count == 1:
-        for i in range(n):
-            there = indexed + i * si + p64(where + i * sw)[0] * stride
-            pf32(there)[0] += pf32(plain + i * sp)[0]
-        return
-    for i in range(n):
-        there = indexed + i * si + byte_offset(p64(where + i * sw)[0], data, count, stride)
-        here = plain + i * sp
-        for j in range(m):
-            pf32(there + j * ri)[0] += pf32(here + j * rp)[0]
-
-
-@native_kernel
-def index_add_i64(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """Add int64 values to indexed memory."""
-    a, s, n, m = p64(args), p64(strides), p64(dims)[0], p64(dims)[1]
-    indexed, where, plain, si, sw, sp, ri, rp = a[0], a[1], a[2], s[0], s[1], s[2], s[3], s[4]
-    count, stride = p64(data)[1], p64(data)[3]
-    for i in range(n):
-        there = indexed + i * si + byte_offset(p64(where + i * sw)[0], data, count, stride)
-        here = plain + i * sp
-        for j in range(m):
-            p64(there + j * ri)[0] += p64(here + j * rp)[0]
-
-
-@native_kernel
-def index_add_bool(args, dims, strides, data):  # type: ignore[no-untyped-def]
+@native_kernels("bool", name="index_add")
+def index_or(args, dims, strides, data):  # type: ignore[no-untyped-def]
     """Or bool values into indexed memory."""
     a, s, n, m = p64(args), p64(strides), p64(dims)[0], p64(dims)[1]
     indexed, where, plain, si, sw, sp, ri, rp = a[0], a[1], a[2], s[0], s[1], s[2], s[3], s[4]
@@ -160,31 +89,13 @@ def index_add_bool(args, dims, strides, data):  # type: ignore[no-untyped-def]
         there = indexed + i * si + byte_offset(p64(where + i * sw)[0], data, count, stride)
         here = plain + i * sp
         for j in range(m):
-            p8(there + j * ri)[0] |= p8(here + j * rp)[0]
+            element(there + j * ri)[0] |= element(here + j * rp)[0]
 
 
-@native_kernel
-def masked_put_8(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """Operands (mask, value, out): the 8-byte value where the mask is set."""
+@native_kernels("8", "4", "1")
+def masked_put(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Operands (mask, value, out): the value where the mask is set."""
     a, s = p64(args), p64(strides)
     for i in range(p64(dims)[0]):
         if p8(a[0] + i * s[0])[0]:
-            p64(a[2] + i * s[2])[0] = p64(a[1] + i * s[1])[0]
-
-
-@native_kernel
-def masked_put_4(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """Operands (mask, value, out): the 4-byte value where the mask is set."""
-    a, s = p64(args), p64(strides)
-    for i in range(p64(dims)[0]):
-        if p8(a[0] + i * s[0])[0]:
-            p32(a[2] + i * s[2])[0] = p32(a[1] + i * s[1])[0]
-
-
-@native_kernel
-def masked_put_1(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """Operands (mask, value, out): the byte where the mask is set."""
-    a, s = p64(args), p64(strides)
-    for i in range(p64(dims)[0]):
-        if p8(a[0] + i * s[0])[0]:
-            p8(a[2] + i * s[2])[0] = p8(a[1] + i * s[1])[0]
+            element(a[2] + i * s[2])[0] = element(a[1] + i * s[1])[0]

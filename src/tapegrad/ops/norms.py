@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import bool_, dtype
-from ..kernels import native_kernel, native_kernel_address, ufunc_loop
+from ..kernels import native_kernel_address, native_kernels, ufunc_loop
 from ..layouts import Layout, broadcast_strides, contiguous
-from ..native import p64, pf32, pf64
 from ..programs import SCRATCH, Node, Operand, Step, address_operand, arg, chain_scratch, constant
+from ..words import element, number, p64
 from . import reduce_samples as samples
-from .reduce import SHORT, Reduction, kept, lower_sum, mean_vjp, padded
+from .reduce import Reduction, kept, lower_sum, mean_vjp, padded
 from .table import Lowered, Op, op, out_operand
 
 __all__ = ["highest", "lowest"]
@@ -90,26 +90,15 @@ for _largest, _name, _title in ((True, "max", "Max"), (False, "min", "Min")):
         )
 
 
-@native_kernel
-def tied_f64(args, dims, strides, data):  # type: ignore[no-untyped-def]
+@native_kernels("f64", "f32")
+def tied(args, dims, strides, data):  # type: ignore[no-untyped-def]
     """1 where two values are equal; where both are NaN, the word at `data`."""
     a, b, c, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(strides)
     nan = float(p64(data)[0])
     for i in range(p64(dims)[0]):
-        x, y = pf64(a + i * s[0])[0], pf64(b + i * s[1])[0]
+        x, y = element(a + i * s[0])[0], element(b + i * s[1])[0]
         equal = 1.0 if x == y else 0.0
-        pf64(c + i * s[2])[0] = nan if (x != x) & (y != y) else equal
-
-
-@native_kernel
-def tied_f32(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """1 where two values are equal; where both are NaN, the word at `data`."""
-    a, b, c, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(strides)
-    nan = float(p64(data)[0])
-    for i in range(p64(dims)[0]):
-        x, y = pf32(a + i * s[0])[0], pf32(b + i * s[1])[0]
-        equal = 1.0 if x == y else 0.0
-        pf32(c + i * s[2])[0] = np.float32(nan if (x != x) & (y != y) else equal)
+        element(c + i * s[2])[0] = number(nan if (x != x) & (y != y) else equal)
 
 
 def lower_native_binary(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
@@ -119,7 +108,7 @@ def lower_native_binary(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str,
     out = contiguous(a.dtype, shape)
     words = [int(v) for v in attrs.values()]
     data = constant(words, np.dtype(np.int64)) if words else 0
-    kernel = native_kernel_address(f"{entry.name}_{SHORT[a.dtype.name]}"), data
+    kernel = native_kernel_address(entry.name, a.dtype), data
     operands = (
         arg(0, broadcast_strides(a, shape)),
         arg(1, broadcast_strides(b, shape)),
@@ -139,22 +128,13 @@ op(
 
 
 # --------------------------------------------------------------------------- variances, norms
-@native_kernel
-def divide_or_zero_f64(args, dims, strides, data):  # type: ignore[no-untyped-def]
+@native_kernels("f64", "f32")
+def divide_or_zero(args, dims, strides, data):  # type: ignore[no-untyped-def]
     """Divide, but give 0 where the divisor is 0."""
     a, b, c, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(strides)
     for i in range(p64(dims)[0]):
-        y = pf64(b + i * s[1])[0]
-        pf64(c + i * s[2])[0] = pf64(a + i * s[0])[0] / y if y != 0.0 else 0.0
-
-
-@native_kernel
-def divide_or_zero_f32(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """Divide, but give 0 where the divisor is 0."""
-    a, b, c, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(strides)
-    for i in range(p64(dims)[0]):
-        y = pf32(b + i * s[1])[0]
-        pf32(c + i * s[2])[0] = pf32(a + i * s[0])[0] / y if y != 0.0 else np.float32(0)
+        y = element(b + i * s[1])[0]
+        element(c + i * s[2])[0] = element(a + i * s[0])[0] / y if y != 0.0 else number(0)
 
 
 def quotient(x: Any, y: Any) -> Any:
@@ -258,9 +238,9 @@ def norm_program(
     if p == 2:
         nodes.append(node(np.multiply, x, x))
     elif p == 0:
-        count = f"cast_{SHORT[kind.name]}_bool", f"cast_bool_{SHORT[kind.name]}"
-        nodes.append(Node((native_kernel_address(count[0]), 0), (x,), 1))
-        nodes.append(Node((native_kernel_address(count[1]), 0), (-len(nodes),), kind.itemsize))
+        truth, count = (native_kernel_address("cast", *d) for d in ((kind, bool_), (bool_, kind)))
+        nodes.append(Node((truth, 0), (x,), 1))
+        nodes.append(Node((count, 0), (-len(nodes),), kind.itemsize))
     else:
         nodes.append(node(np.absolute, x))
         if math.isinf(p):

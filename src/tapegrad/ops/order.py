@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import int64
-from ..kernels import native_kernel, native_kernel_address
+from ..kernels import native_kernel_address, native_kernels
 from ..layouts import Layout, contiguous
-from ..native import p8, p32, p64, pf32, pf64
 from ..programs import SCRATCH, Operand, Step, arg, constant, zero_step
+from ..words import SIZE, element, p64
 from . import reduce_samples as samples
 from .norms import highest, lowest
-from .reduce import SHORT, Reduction, padded
+from .reduce import Reduction, padded
 from .table import Lowered, Op, copy_loop, op, out_operand
 
 __all__: list[str] = []
@@ -33,13 +33,13 @@ _WORD = np.dtype(np.int64)
 # Along the inner loop blocks of 64 are searched; across it, whole rows are compared at once.
 
 
-@native_kernel
-def find_f64(args, dims, strides, data):  # type: ignore[no-untyped-def]
+@native_kernels("f64", "f32", "i64", "bool")
+def find(args, dims, strides, data):  # type: ignore[no-untyped-def]
     """Position where a value (or NaN) is first met."""
     a, b, c, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(strides)
     n = p64(dims)[0]
-    if s[2] == 0 and s[0] == 8:
-        x, y, found = pf64(a), pf64(b)[0], p64(c)
+    if s[2] == 0 and s[0] == SIZE:
+        x, y, found = element(a), element(b)[0], p64(c)
         seen = found[0]
         i = n if seen >= 0 else 0
         while i < n:
@@ -54,8 +54,8 @@ def find_f64(args, dims, strides, data):  # type: ignore[no-untyped-def]
             i += 64
         if i >= n and seen < 0:
             found[0] = seen - n
-    elif s[0] == 8 and s[1] == 8 and s[2] == 8:
-        x, y, found = pf64(a), pf64(b), p64(c)
+    elif s[0] == SIZE and s[1] == SIZE and s[2] == 8:
+        x, y, found = element(a), element(b), p64(c)
         for i in range(n):
             seen = found[i]
             met = (x[i] == y[i]) | ((x[i] != x[i]) & (y[i] != y[i]))
@@ -63,95 +63,11 @@ def find_f64(args, dims, strides, data):  # type: ignore[no-untyped-def]
             found[i] = other if seen < 0 else seen
     else:
         for i in range(n):
-            here, value, found = pf64(a + i * s[0])[0], pf64(b + i * s[1])[0], p64(c + i * s[2])
+            here, value = element(a + i * s[0])[0], element(b + i * s[1])[0]
+            found = p64(c + i * s[2])
             if found[0] < 0:
                 met = (here == value) | ((here != here) & (value != value))
                 found[0] = -1 - found[0] if met else found[0] - 1
-
-
-@native_kernel
-def find_f32(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """Position where a value (or NaN) is first met."""
-    a, b, c, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(strides)
-    n = p64(dims)[0]
-    if s[2] == 0 and s[0] == 4:
-        x, y, found = pf32(a), pf32(b)[0], p64(c)
-        seen = found[0]
-        i = n if seen >= 0 else 0
-        while i < n:
-            hits = 0
-            for j in range(i, min(i + 64, n)):
-                hits |= (x[j] == y) | ((x[j] != x[j]) & (y != y))
-            if hits:
-                while not ((x[i] == y) | ((x[i] != x[i]) & (y != y))):
-                    i += 1
-                found[0] = i - 1 - seen
-                break
-            i += 64
-        if i >= n and seen < 0:
-            found[0] = seen - n
-    elif s[0] == 4 and s[1] == 4 and s[2] == 8:
-        x, y, found = pf32(a), pf32(b), p64(c)
-        for i in range(n):
-            seen = found[i]
-            met = (x[i] == y[i]) | ((x[i] != x[i]) & (y[i] != y[i]))
-            other = -1 - seen if met else seen - 1
-            found[i] = other if seen < 0 else seen
-    else:
-        for i in range(n):
-            here, value, found = pf32(a + i * s[0])[0], pf32(b + i * s[1])[0], p64(c + i * s[2])
-            if found[0] < 0:
-                met = (here == value) | ((here != here) & (value != value))
-                found[0] = -1 - found[0] if met else found[0] - 1
-
-
-@native_kernel
-def find_i64(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """Position where a value is first met."""
-    a, b, c, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(strides)
-    n = p64(dims)[0]
-    if s[2] == 0 and s[0] == 8:
-        x, y, found = p64(a), p64(b)[0], p64(c)
-        seen = found[0]
-        i = n if seen >= 0 else 0
-        while i < n:
-            hits = 0
-            for j in range(i, min(i + 64, n)):
-                hits |= x[j] == y
-            if hits:
-                while x[i] != y:
-                    i += 1
-                found[0] = i - 1 - seen
-                break
-            i += 64
-        if i >= n and seen < 0:
-            found[0] = seen - n
-    elif s[0] == 8 and s[1] == 8 and s[2] == 8:
-        x, y, found = p64(a), p64(b), p64(c)
-        for i in range(n):
-            seen = found[i]
-            met = x[i] == y[i]
-            other = -1 - seen if met else seen - 1
-            found[i] = other if seen < 0 else seen
-    else:
-        for i in range(n):
-            here, value, found = p64(a + i * s[0])[0], p64(b + i * s[1])[0], p64(c + i * s[2])
-            if found[0] < 0:
-                met = here == value
-                found[0] = -1 - found[0] if met else found[0] - 1
-
-
-@native_kernel
-def find_bool(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """Position where a value is first met."""
-    a, b, c, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(strides)
-    for i in range(p64(dims)[0]):
-        found = p64(c + i * s[2])
-        if found[0] < 0:
-            met = p8(a + i * s[0])[0] == p8(b + i * s[1])[0]
-            found[0] = -1 - found[0] if met else found[0] - 1
-        elif s[2] == 0:
-            break
 
 
 def lower_arg(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
@@ -170,7 +86,7 @@ def lower_arg(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> 
     largest = entry.extras["largest"]
     ufunc = np.maximum if largest else np.minimum
     identity = lowest(x.dtype) if largest else highest(x.dtype)
-    kernel = native_kernel_address(f"find_{SHORT[x.dtype.name]}"), 0
+    kernel = native_kernel_address("find", x.dtype), 0
     operands = (source, r.spread(extreme, x.dtype), r.spread(place, int64))
     steps += [
         *r.fold(ufunc, source, extreme, x.dtype, identity),
@@ -185,49 +101,22 @@ op("argmin", lower=lower_arg, sample=samples.ordered, extras={"largest": False})
 
 
 # --------------------------------------------------------------------------- take and put
-@native_kernel
-def take_8(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """Copy the 8 bytes at a position; `data` holds the stride."""
+@native_kernels("8", "4", "1")
+def take(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Copy the element at a position; `data` holds the stride."""
     a, b, c, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(strides)
     step = p64(data)[0]
     for i in range(p64(dims)[0]):
-        p64(c + i * s[2])[0] = p64(a + i * s[0] + step * p64(b + i * s[1])[0])[0]
+        element(c + i * s[2])[0] = element(a + i * s[0] + step * p64(b + i * s[1])[0])[0]
 
 
-@native_kernel
-def take_4(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """Copy the 4 bytes at a position; `data` holds the stride."""
+@native_kernels("8", "4")
+def put(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Write an element at a position; `data` holds the stride."""
     a, b, c, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(strides)
     step = p64(data)[0]
     for i in range(p64(dims)[0]):
-        p32(c + i * s[2])[0] = p32(a + i * s[0] + step * p64(b + i * s[1])[0])[0]
-
-
-@native_kernel
-def take_1(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """Copy the byte at a position; `data` holds the stride."""
-    a, b, c, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(strides)
-    step = p64(data)[0]
-    for i in range(p64(dims)[0]):
-        p8(c + i * s[2])[0] = p8(a + i * s[0] + step * p64(b + i * s[1])[0])[0]
-
-
-@native_kernel
-def put_8(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """Write 8 bytes at a position; `data` holds the stride."""
-    a, b, c, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(strides)
-    step = p64(data)[0]
-    for i in range(p64(dims)[0]):
-        p64(c + i * s[2] + step * p64(b + i * s[1])[0])[0] = p64(a + i * s[0])[0]
-
-
-@native_kernel
-def put_4(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """Write 4 bytes at a position; `data` holds the stride."""
-    a, b, c, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(strides)
-    step = p64(data)[0]
-    for i in range(p64(dims)[0]):
-        p32(c + i * s[2] + step * p64(b + i * s[1])[0])[0] = p32(a + i * s[0])[0]
+        element(c + i * s[2] + step * p64(b + i * s[1])[0])[0] = element(a + i * s[0])[0]
 
 
 def _rest(strides: Sequence[int], dim: int, keepdim: bool) -> tuple[int, ...]:

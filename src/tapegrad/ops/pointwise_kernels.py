@@ -1,8 +1,7 @@
 """Native kernels of elementwise ops for which NumPy has no loop.
 
-Each has the signature of NumPy's inner loops and one version a dtype, spelt out because a compiled
-function takes its pointer types from its text; ``..._f64`` is the one to read. What float32
-versions compute in float64, they round once.
+Each has the signature of NumPy's inner loops and one version a dtype. What float32 versions compute
+in float64, they round once.
 
 - ``where``: selection by a bool operand;
 - ``power`` of integers, which takes negative exponents as PyTorch does (NumPy's raises);
@@ -18,8 +17,8 @@ import math
 
 import numpy as np
 
-from ..kernels import native_kernel
-from ..native import helper, p8, p32, p64, pf32, pf64, stack_words
+from ..kernels import native_kernel, native_kernels
+from ..words import SIZE, bits, element, helper, number, p8, p64, pf64, stack_words
 
 __all__ = ["MAX_EXPONENT_DERIVATIVES"]
 
@@ -28,66 +27,26 @@ MAX_EXPONENT_DERIVATIVES = 15
 
 
 # --------------------------------------------------------------------------- selection
-@native_kernel
-def where_f64(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """8-byte elements of the second or the third operand, by the first; moved as bits."""
+@native_kernels("f64", "f32", "i64", "bool")
+def where(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Elements of the second or the third operand, by the first; moved as bits."""
     c, x, y, o = p64(args)[0], p64(args)[1], p64(args)[2], p64(args)[3]
     s, n = p64(strides), p64(dims)[0]
-    if s[0] == 1 and s[1] == 8 and s[2] == 8 and s[3] == 8:
+    if s[0] == 1 and s[1] == SIZE and s[2] == SIZE and s[3] == SIZE:
         for i in range(n):
-            p64(o)[i] = p64(x)[i] if p8(c)[i] != 0 else p64(y)[i]
-    elif s[0] == 1 and s[1] == 0 and s[2] == 8 and s[3] == 8:
-        value = p64(x)[0]
+            bits(o)[i] = bits(x)[i] if p8(c)[i] != 0 else bits(y)[i]
+    elif s[0] == 1 and s[1] == 0 and s[2] == SIZE and s[3] == SIZE:
+        value = bits(x)[0]
         for i in range(n):
-            p64(o)[i] = value if p8(c)[i] != 0 else p64(y)[i]
-    elif s[0] == 1 and s[1] == 8 and s[2] == 0 and s[3] == 8:
-        value = p64(y)[0]
+            bits(o)[i] = value if p8(c)[i] != 0 else bits(y)[i]
+    elif s[0] == 1 and s[1] == SIZE and s[2] == 0 and s[3] == SIZE:
+        value = bits(y)[0]
         for i in range(n):
-            p64(o)[i] = p64(x)[i] if p8(c)[i] != 0 else value
+            bits(o)[i] = bits(x)[i] if p8(c)[i] != 0 else value
     else:
         for i in range(n):
             source = x + i * s[1] if p8(c + i * s[0])[0] != 0 else y + i * s[2]
-            p64(o + i * s[3])[0] = p64(source)[0]
-
-
-@native_kernel
-def where_i64(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """As `where_f64`."""
-    c, x, y, o, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(args)[3], p64(strides)
-    for i in range(p64(dims)[0]):
-        source = x + i * s[1] if p8(c + i * s[0])[0] != 0 else y + i * s[2]
-        p64(o + i * s[3])[0] = p64(source)[0]
-
-
-@native_kernel
-def where_f32(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """As `where_f64`, 4-byte elements."""
-    c, x, y, o = p64(args)[0], p64(args)[1], p64(args)[2], p64(args)[3]
-    s, n = p64(strides), p64(dims)[0]
-    if s[0] == 1 and s[1] == 4 and s[2] == 4 and s[3] == 4:
-        for i in range(n):
-            p32(o)[i] = p32(x)[i] if p8(c)[i] != 0 else p32(y)[i]
-    elif s[0] == 1 and s[1] == 0 and s[2] == 4 and s[3] == 4:
-        value = p32(x)[0]
-        for i in range(n):
-            p32(o)[i] = value if p8(c)[i] != 0 else p32(y)[i]
-    elif s[0] == 1 and s[1] == 4 and s[2] == 0 and s[3] == 4:
-        value = p32(y)[0]
-        for i in range(n):
-            p32(o)[i] = p32(x)[i] if p8(c)[i] != 0 else value
-    else:
-        for i in range(n):
-            source = x + i * s[1] if p8(c + i * s[0])[0] != 0 else y + i * s[2]
-            p32(o + i * s[3])[0] = p32(source)[0]
-
-
-@native_kernel
-def where_bool(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """As `where_f64`, bools."""
-    c, x, y, o, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(args)[3], p64(strides)
-    for i in range(p64(dims)[0]):
-        source = x + i * s[1] if p8(c + i * s[0])[0] != 0 else y + i * s[2]
-        p8(o + i * s[3])[0] = p8(source)[0]
+            bits(o + i * s[3])[0] = bits(source)[0]
 
 
 # --------------------------------------------------------------------------- powers
@@ -113,7 +72,7 @@ def power_i64(args, dims, strides, data):  # type: ignore[no-untyped-def]
 
 
 @helper
-def power_derivative(x, y, dx, dy, coefficients):  # type: ignore[no-untyped-def]
+def differentiate_power(x, y, dx, dy, coefficients):  # type: ignore[no-untyped-def]
     """One mixed derivative of ``x ** y``: `dx` times by x, `dy` times by y.
 
     It is the sum over j of ``binomial(dy, j) f_j(y) x**(y - dx) log(x)**(dy - j)``, where ``f_j``
@@ -144,43 +103,33 @@ def power_derivative(x, y, dx, dy, coefficients):  # type: ignore[no-untyped-def
     return total
 
 
-@native_kernel
-def power_derivative_f64(args, dims, strides, data):  # type: ignore[no-untyped-def]
+@native_kernels("f64", "f32")
+def power_derivative(args, dims, strides, data):  # type: ignore[no-untyped-def]
     """Differentiate ``x ** y``; the orders are in `data`."""
     a, b, o, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(strides)
     dx, dy, n = p64(data)[0], p64(data)[1], p64(dims)[0]
     coefficients = stack_words(16)
-    y = pf64(b)[0]
-    if s[1] == 0 and dy == 0 and s[0] == 8 and s[2] == 8 and (y == dx + 1 or y == dx + 2):
+    y = np.float64(element(b)[0])
+    if s[1] == 0 and dy == 0 and s[0] == SIZE and s[2] == SIZE and (y == dx + 1 or y == dx + 2):
         factor = 1.0  # x**2, x**3 and their derivatives, vectorised
         for k in range(dx):
             factor *= y - k
         if y == dx + 1:
             for i in range(n):
-                pf64(o)[i] = factor * pf64(a)[i]
+                element(o)[i] = number(factor * np.float64(element(a)[i]))
         else:
             for i in range(n):
-                pf64(o)[i] = factor * (pf64(a)[i] * pf64(a)[i])
+                x = np.float64(element(a)[i])
+                element(o)[i] = number(factor * (x * x))
         return
     for i in range(n):
-        x, y = pf64(a + i * s[0])[0], pf64(b + i * s[1])[0]
-        pf64(o + i * s[2])[0] = power_derivative(x, y, dx, dy, coefficients)
-
-
-@native_kernel
-def power_derivative_f32(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """As `power_derivative_f64`."""
-    a, b, o, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(strides)
-    dx, dy = p64(data)[0], p64(data)[1]
-    coefficients = stack_words(16)
-    for i in range(p64(dims)[0]):
-        x, y = np.float64(pf32(a + i * s[0])[0]), np.float64(pf32(b + i * s[1])[0])
-        pf32(o + i * s[2])[0] = np.float32(power_derivative(x, y, dx, dy, coefficients))
+        x, y = np.float64(element(a + i * s[0])[0]), np.float64(element(b + i * s[1])[0])
+        element(o + i * s[2])[0] = number(differentiate_power(x, y, dx, dy, coefficients))
 
 
 # --------------------------------------------------------------------------- sinc
 @helper
-def sinc_derivative(x, order):  # type: ignore[no-untyped-def]
+def differentiate_sinc(x, order):  # type: ignore[no-untyped-def]
     """Differentiate ``sin(pi x) / (pi x)`` `order` times.
 
     With z = pi x and S_n the n-th derivative of sin(z) / z:
@@ -214,51 +163,27 @@ def sinc_derivative(x, order):  # type: ignore[no-untyped-def]
         sign = -sign
 
 
-@native_kernel
-def sinc_derivative_f64(args, dims, strides, data):  # type: ignore[no-untyped-def]
+@native_kernels("f64", "f32")
+def sinc_derivative(args, dims, strides, data):  # type: ignore[no-untyped-def]
     """Differentiate sinc; the order is in `data`."""
     a, o, s, order = p64(args)[0], p64(args)[1], p64(strides), p64(data)[0]
     for i in range(p64(dims)[0]):
-        pf64(o + i * s[1])[0] = sinc_derivative(pf64(a + i * s[0])[0], order)
-
-
-@native_kernel
-def sinc_derivative_f32(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """As `sinc_derivative_f64`."""
-    a, o, s, order = p64(args)[0], p64(args)[1], p64(strides), p64(data)[0]
-    for i in range(p64(dims)[0]):
-        x = np.float64(pf32(a + i * s[0])[0])
-        pf32(o + i * s[1])[0] = np.float32(sinc_derivative(x, order))
+        x = np.float64(element(a + i * s[0])[0])
+        element(o + i * s[1])[0] = number(differentiate_sinc(x, order))
 
 
 # --------------------------------------------------------------------------- error functions
-@native_kernel
-def erf_f64(args, dims, strides, data):  # type: ignore[no-untyped-def]
+@native_kernels("f64", "f32")
+def erf(args, dims, strides, data):  # type: ignore[no-untyped-def]
     """Call the C library's erf."""
     a, o, s = p64(args)[0], p64(args)[1], p64(strides)
     for i in range(p64(dims)[0]):
-        pf64(o + i * s[1])[0] = math.erf(pf64(a + i * s[0])[0])
+        element(o + i * s[1])[0] = number(math.erf(np.float64(element(a + i * s[0])[0])))
 
 
-@native_kernel
-def erf_f32(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """As `erf_f64`."""
-    a, o, s = p64(args)[0], p64(args)[1], p64(strides)
-    for i in range(p64(dims)[0]):
-        pf32(o + i * s[1])[0] = np.float32(math.erf(np.float64(pf32(a + i * s[0])[0])))
-
-
-@native_kernel
-def erfc_f64(args, dims, strides, data):  # type: ignore[no-untyped-def]
+@native_kernels("f64", "f32")
+def erfc(args, dims, strides, data):  # type: ignore[no-untyped-def]
     """Call the C library's erfc."""
     a, o, s = p64(args)[0], p64(args)[1], p64(strides)
     for i in range(p64(dims)[0]):
-        pf64(o + i * s[1])[0] = math.erfc(pf64(a + i * s[0])[0])
-
-
-@native_kernel
-def erfc_f32(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """As `erfc_f64`."""
-    a, o, s = p64(args)[0], p64(args)[1], p64(strides)
-    for i in range(p64(dims)[0]):
-        pf32(o + i * s[1])[0] = np.float32(math.erfc(np.float64(pf32(a + i * s[0])[0])))
+        element(o + i * s[1])[0] = number(math.erfc(np.float64(element(a + i * s[0])[0])))

@@ -21,9 +21,8 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import bool_, dtype, int64
-from ..kernels import native_kernel, native_kernel_address, ufunc_loop
+from ..kernels import native_kernel_address, native_kernels, ufunc_loop
 from ..layouts import Layout, contiguous
-from ..native import p64, pf32, pf64
 from ..programs import (
     Node,
     Operand,
@@ -35,13 +34,11 @@ from ..programs import (
     constant,
     zero_step,
 )
+from ..words import element, number, p64
 from . import reduce_samples as samples
 from .table import Lowered, Op, copy_loop, op, out_operand
 
-__all__ = ["SHORT", "Reduction", "kept", "padded", "reduced_shape"]
-
-#: dtypes in the names of native kernels
-SHORT = {"float64": "f64", "float32": "f32", "int64": "i64", "bool": "bool"}
+__all__ = ["Reduction", "kept", "padded", "reduced_shape"]
 
 
 # --------------------------------------------------------------------------- shapes
@@ -243,22 +240,13 @@ op(
 op("prod", lower=lower_prod, grad_fn="ProdBackward1", sample=samples.one_dim, vjp=prod_vjp)
 
 
-@native_kernel
-def nan_to_zero_f64(args, dims, strides, data):  # type: ignore[no-untyped-def]
+@native_kernels("f64", "f32")
+def nan_to_zero(args, dims, strides, data):  # type: ignore[no-untyped-def]
     """0 for NaN."""
     a, b, s = p64(args)[0], p64(args)[1], p64(strides)
     for i in range(p64(dims)[0]):
-        x = pf64(a + i * s[0])[0]
-        pf64(b + i * s[1])[0] = x if x == x else 0.0
-
-
-@native_kernel
-def nan_to_zero_f32(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """0 for NaN."""
-    a, b, s = p64(args)[0], p64(args)[1], p64(strides)
-    for i in range(p64(dims)[0]):
-        x = pf32(a + i * s[0])[0]
-        pf32(b + i * s[1])[0] = x if x == x else np.float32(0)
+        x = element(a + i * s[0])[0]
+        element(b + i * s[1])[0] = x if x == x else number(0)
 
 
 def lower_nansum(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
@@ -266,7 +254,7 @@ def lower_nansum(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) 
     (x,) = layouts
     r = Reduction(x.shape, attrs)
     out = r.result(x.dtype)
-    kernel = native_kernel_address(f"nan_to_zero_{SHORT[x.dtype.name]}"), 0
+    kernel = native_kernel_address("nan_to_zero", x.dtype), 0
     nodes = [Node(kernel, (0,), x.dtype.itemsize)]
     place = out_operand(1, out)
     steps = r.fold_chain(nodes, [arg(0, x.strides)], np.add, place, x.dtype, 0, 0)
@@ -294,10 +282,10 @@ def lower_logic(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -
     ufunc, identity = entry.extras["ufunc"], entry.extras["identity"]
     nodes: list[Node] = []
     if x.dtype is not bool_:
-        kernel = native_kernel_address(f"cast_{SHORT[x.dtype.name]}_bool"), 0
+        kernel = native_kernel_address("cast", x.dtype, bool_), 0
         nodes.append(Node(kernel, (0,), 1))
     if kind is int64:
-        kernel = native_kernel_address("cast_bool_i64"), 0
+        kernel = native_kernel_address("cast", bool_, int64), 0
         nodes.append(Node(kernel, (-1 if nodes else 0,), 8))
     if not nodes:
         return Lowered((out,), tuple(r.fold(ufunc, source, place, kind, identity)))

@@ -14,12 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels import native_kernel, native_kernel_address, ufunc_loop
+from ..kernels import native_kernel_address, native_kernels, ufunc_loop
 from ..layouts import Layout, contiguous
-from ..native import p64, pf32, pf64
 from ..programs import Operand, Step, address_operand, arg, constant
+from ..words import element, p64
 from . import reduce_samples as samples
-from .reduce import SHORT
 from .table import Lowered, Op, copy_loop, op, out_operand
 
 __all__: list[str] = []
@@ -70,22 +69,13 @@ def lower_scan(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) ->
     return Lowered((out,), steps)
 
 
-@native_kernel
-def recur_f64(args, dims, strides, data):  # type: ignore[no-untyped-def]
+@native_kernels("f64", "f32", name="recur")
+def recurrence(args, dims, strides, data):  # type: ignore[no-untyped-def]
     """Compute ``a + b * before``; `before` may be the output, one place back."""
     a, b, c, d, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(args)[3], p64(strides)
     for i in range(p64(dims)[0]):
-        before = pf64(c + i * s[2])[0]
-        pf64(d + i * s[3])[0] = pf64(a + i * s[0])[0] + pf64(b + i * s[1])[0] * before
-
-
-@native_kernel
-def recur_f32(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """Compute ``a + b * before``; `before` may be the output, one place back."""
-    a, b, c, d, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(args)[3], p64(strides)
-    for i in range(p64(dims)[0]):
-        before = pf32(c + i * s[2])[0]
-        pf32(d + i * s[3])[0] = pf32(a + i * s[0])[0] + pf32(b + i * s[1])[0] * before
+        before = element(c + i * s[2])[0]
+        element(d + i * s[3])[0] = element(a + i * s[0])[0] + element(b + i * s[1])[0] * before
 
 
 def lower_recur(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
@@ -94,7 +84,7 @@ def lower_recur(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -
     walk = _Walk(a.shape, attrs["dim"], attrs["reverse"])
     out = contiguous(a.dtype, a.shape)
     first, second, place = arg(0, a.strides), arg(1, b.strides), out_operand(2, out)
-    kernel = native_kernel_address(f"recur_{SHORT[a.dtype.name]}"), 0
+    kernel = native_kernel_address("recur", a.dtype), 0
     operands = (walk.rest(first), walk.rest(second), walk.first(place), walk.rest(place))
     steps = (
         Step(copy_loop(a.dtype), walk.first_shape, (walk.first(first), walk.first(place))),

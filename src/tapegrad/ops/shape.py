@@ -14,8 +14,8 @@ from typing import Any
 from .. import native as nt
 from ..kernels import native_kernel, native_kernel_address
 from ..layouts import Layout, contiguous
-from ..native import memset, p64
 from ..programs import POOL, SCRATCH, Operand, Step, arg, zero_step
+from ..words import memset, p64
 from .table import Lowered, Op, copy_loop, op, out_operand
 from .view import view
 

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import int64
-from ..kernels import native_kernel, native_kernel_address
+from ..kernels import native_kernel, native_kernel_address, native_kernels
 from ..layouts import Layout, contiguous
-from ..native import p8, p32, p64, pf32, pf64
 from ..programs import SCRATCH, Operand, Step, arg, constant
+from ..words import SIZE, bits, element, p64
 from . import reduce_samples as samples
 from .norms import even_vjp
-from .reduce import SHORT, padded, reduced_shape
+from .reduce import padded, reduced_shape
 from .table import Lowered, Op, copy_loop, op, out_operand
 
 __all__: list[str] = []
@@ -26,44 +26,24 @@ __all__: list[str] = []
 _WORD = np.dtype(np.int64)
 
 
-@native_kernel
-def sort_key_f64(args, dims, strides, data):  # type: ignore[no-untyped-def]
+@native_kernels("f64", "f32", name="sort_key")
+def float_key(args, dims, strides, data):  # type: ignore[no-untyped-def]
     """Write an integer that orders as the number does; `data` holds a mask that reverses that."""
     a, b, s = p64(args)[0], p64(args)[1], p64(strides)
-    mask = p64(data)[0]
+    mask, last = p64(data)[0], 0x7FFFFFFFFFFFFFFF
     for i in range(p64(dims)[0]):
-        x, bits = pf64(a + i * s[0])[0], p64(a + i * s[0])[0]
-        bits = bits ^ ((bits >> 63) & 0x7FFFFFFFFFFFFFFF) if x != 0.0 else 0
-        p64(b + i * s[1])[0] = (bits if x == x else 0x7FFFFFFFFFFFFFFF) ^ mask
+        x, key = element(a + i * s[0])[0], int(bits(a + i * s[0])[0])
+        key = key ^ ((key >> 63) & (last >> (64 - 8 * SIZE))) if x != 0.0 else 0
+        p64(b + i * s[1])[0] = (key if x == x else last) ^ mask
 
 
-@native_kernel
-def sort_key_f32(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """Write an integer that orders as the number does; `data` holds a mask that reverses that."""
-    a, b, s = p64(args)[0], p64(args)[1], p64(strides)
-    mask = p64(data)[0]
-    for i in range(p64(dims)[0]):
-        x, bits = pf32(a + i * s[0])[0], int(p32(a + i * s[0])[0])
-        bits = bits ^ ((bits >> 63) & 0x7FFFFFFF) if x != 0.0 else 0
-        p64(b + i * s[1])[0] = (bits if x == x else 0x7FFFFFFFFFFFFFFF) ^ mask
-
-
-@native_kernel
-def sort_key_i64(args, dims, strides, data):  # type: ignore[no-untyped-def]
+@native_kernels("i64", "bool", name="sort_key")
+def whole_key(args, dims, strides, data):  # type: ignore[no-untyped-def]
     """Write the number itself; `data` holds a mask that reverses the order."""
     a, b, s = p64(args)[0], p64(args)[1], p64(strides)
     mask = p64(data)[0]
     for i in range(p64(dims)[0]):
-        p64(b + i * s[1])[0] = p64(a + i * s[0])[0] ^ mask
-
-
-@native_kernel
-def sort_key_bool(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """0 or 1; `data` holds a mask that reverses the order."""
-    a, b, s = p64(args)[0], p64(args)[1], p64(strides)
-    mask = p64(data)[0]
-    for i in range(p64(dims)[0]):
-        p64(b + i * s[1])[0] = np.int64(p8(a + i * s[0])[0]) ^ mask
+        p64(b + i * s[1])[0] = np.int64(element(a + i * s[0])[0]) ^ mask
 
 
 @native_kernel
@@ -146,7 +126,7 @@ class _Sorting:
         rows = math.prod(self.rest)
         dense = contiguous(int64, (*self.rest, self.n))
         mask = constant([-1 if descending else 0], _WORD)
-        kernel = native_kernel_address(f"sort_key_{SHORT[x.dtype.name]}"), mask
+        kernel = native_kernel_address("sort_key", x.dtype), mask
         keys = Operand(SCRATCH, 0, contiguous(int64, shape).strides)
         self.keys = keys._replace(strides=dense.strides[:-1])
         work = padded(dense.span)

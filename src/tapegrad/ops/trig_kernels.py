@@ -10,13 +10,14 @@ hold a number beyond `LIMIT`, an infinity or a NaN go to libm.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from ..kernels import native_kernel
-from ..native import float_bits, helper, p64, pf64
+from ..words import float_bits, helper, p64, pf64
 
-__all__: list[str] = []
+__all__ = ["cos_f64", "sin_f64"]
 
 #: up to here n * PIO2_1 is exact for every multiple n of pi/2
 LIMIT = 1.0e6
@@ -58,9 +59,13 @@ def sine_of(x, quarter):  # type: ignore[no-untyped-def]
     return -chosen if q & 2 else chosen
 
 
-@native_kernel
-def sin_f64(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """Sine."""
+#: open in `vectorised`: quarters of a turn to go ahead, and the function that takes what is too large
+quarter: Any = 0
+libm: Any = None
+
+
+def vectorised(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Sine or cosine."""
     a, s, n = p64(args), p64(strides), p64(dims)[0]
     if s[0] == 8 and s[1] == 8:
         x, out = pf64(a[0]), pf64(a[1])
@@ -72,39 +77,17 @@ def sin_f64(args, dims, strides, data):  # type: ignore[no-untyped-def]
                 small &= np.int64(abs(x[i]) <= LIMIT)
             if small:
                 for i in range(start, stop):
-                    out[i] = sine_of(x[i], 0)
+                    out[i] = sine_of(x[i], quarter)
             else:
                 for i in range(start, stop):
-                    out[i] = math.sin(x[i])
+                    out[i] = libm(x[i])
             start = stop
         return
     for i in range(n):
         value = pf64(a[0] + i * s[0])[0]
-        result = sine_of(value, 0) if abs(value) <= LIMIT else math.sin(value)
+        result = sine_of(value, quarter) if abs(value) <= LIMIT else libm(value)
         pf64(a[1] + i * s[1])[0] = result
 
 
-@native_kernel
-def cos_f64(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """Cosine."""
-    a, s, n = p64(args), p64(strides), p64(dims)[0]
-    if s[0] == 8 and s[1] == 8:
-        x, out = pf64(a[0]), pf64(a[1])
-        start = 0
-        while start < n:
-            stop = min(start + BLOCK, n)
-            small = np.int64(1)
-            for i in range(start, stop):
-                small &= np.int64(abs(x[i]) <= LIMIT)
-            if small:
-                for i in range(start, stop):
-                    out[i] = sine_of(x[i], 1)
-            else:
-                for i in range(start, stop):
-                    out[i] = math.cos(x[i])
-            start = stop
-        return
-    for i in range(n):
-        value = pf64(a[0] + i * s[0])[0]
-        result = sine_of(value, 1) if abs(value) <= LIMIT else math.cos(value)
-        pf64(a[1] + i * s[1])[0] = result
+sin_f64 = native_kernel(vectorised, "sin_f64", quarter=0, libm=math.sin)
+cos_f64 = native_kernel(vectorised, "cos_f64", quarter=1, libm=math.cos)

@@ -1,0 +1,224 @@
+"""The part of `Tensor` that is PyTorch's autograd: leaves, gradients, versions.
+
+Whatever reads a slot of another thread's tape holds that tape's lock; whatever changes a tensor
+takes it over first (`record.adopt`).
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from . import engine, messages, node, record, versions
+from . import native as nt
+from .handle import status_of
+from .ops.table import TABLE
+from .storage import Storage, layout_of, storage_of
+from .tape import Tape, slot_of, tape_at
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
+
+__all__ = ["AutogradMethods"]
+
+
+class AutogradMethods:
+    """Mixed into `Tensor`."""
+
+    __slots__ = ()
+    _meta: Storage | None
+
+    def _place(self: Any) -> tuple[Tape, int]:
+        """The tape it is on and its slot there, which holds while the tape's lock is held."""
+        tape = tape_at(self._state)
+        return tape, slot_of(tape, self)
+
+    @property
+    def requires_grad(self: Any) -> bool:
+        """Whether operations on it are differentiated."""
+        status = status_of(id(self))
+        if status < 0:
+            tape_at(self._state)  # raises: there is no tape
+        return bool(status & 1)
+
+    @requires_grad.setter
+    def requires_grad(self: Any, value: bool) -> None:
+        if not isinstance(value, bool):
+            raise RuntimeError("requires_grad must be a bool")
+        self.requires_grad_(value)
+
+    def requires_grad_(self: Any, requires_grad: bool = True) -> Any:
+        """Change whether a leaf requires grad, from now on; return the tensor.
+
+        Raises
+        ------
+        RuntimeError
+            For a tensor that is not a leaf, or not of a floating dtype.
+        """
+        if self.requires_grad == bool(requires_grad):
+            return self
+        if not self.is_leaf:
+            raise RuntimeError(
+                "you can only change requires_grad flags of leaf variables. If you want to use a "
+                "computed variable in a subgraph that doesn't require differentiation use "
+                "var_no_grad = var.detach()."
+            )
+        if not self.dtype.is_floating_point:
+            raise RuntimeError(
+                "only Tensors of floating point dtype can require gradients"
+                if requires_grad
+                else "only leaves change requires_grad"
+            )
+        self._become_leaf(active=bool(requires_grad))
+        return self
+
+    def _become_leaf(self: Any, *, active: bool) -> None:
+        """Give the handle a leaf slot of its own over the same memory, from here on."""
+        record.adopt(self)
+        tape, slot = self._place()
+        layout = layout_of(self)
+        storage = storage_of(self)
+        if storage is None or not storage.leaf:
+            seen = int(tape.flags[tape.base[slot]]) & nt.VISIBLE
+            array = tape.expose(slot, layout)
+            tape.flags[tape.base[slot]] &= (~nt.VISIBLE | seen) & 0xFF
+            storage = Storage(array, leaf=True)
+            self._meta = storage
+        tape.make_room()
+        slot = slot_of(tape, self)
+        tape.evaluate()
+        assert storage.array is not None
+        fresh = tape.bind(storage.array, layout, active=active, keep=storage)
+        tape.base[fresh] = tape.base[slot]
+        tape.flags[fresh] |= tape.flags[slot] & nt.VISIBLE
+        record.rebind(self, tape, fresh)
+
+    @property
+    def is_leaf(self: Any) -> bool:
+        """Whether it was made by the user, or needs no gradient."""
+        status = status_of(id(self))
+        if status < 0:
+            tape_at(self._state)  # raises: there is no tape
+        return bool(status != 1)
+
+    @property
+    def grad(self: Any) -> Tensor | None:
+        """Accumulated gradient."""
+        storage = storage_of(self)
+        if storage is None:
+            if not self.is_leaf:
+                messages.warn_non_leaf_grad()
+            return None
+        return storage.grad
+
+    @grad.setter
+    def grad(self: Any, value: Tensor | None) -> None:
+        storage = storage_of(self)
+        if value is not None:
+            messages.check_grad_assignment(self, value)
+        if storage is None:
+            storage = self._meta = Storage(None, leaf=False)
+        storage.grad = value
+
+    @grad.deleter
+    def grad(self: Any) -> None:
+        self.grad = None
+
+    @property
+    def grad_fn(self: Any) -> node.Node | None:
+        """The statement that made it, under PyTorch's name; None for a leaf."""
+        return node.node_of(self)
+
+    @property
+    def volatile(self: Any) -> bool:
+        """Removed from PyTorch in 0.4; False, with a warning."""
+        warnings.warn("volatile was removed (Variable.volatile is always False)", stacklevel=2)
+        return False
+
+    def backward(
+        self: Any, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False,
+        inputs: Any = None,
+    ) -> None:  # fmt: skip
+        """Add the gradient of this tensor with respect to the graph's leaves to their ``grad``.
+
+        Parameters
+        ----------
+        gradient : Tensor, optional
+            Cotangent of this tensor's shape; not needed for one element.
+        retain_graph : bool, optional
+            Keep the residuals for another backward; by default as `create_graph`.
+        create_graph : bool
+            Record the backward pass, so that it can be differentiated.
+        inputs : Tensor or sequence of Tensor, optional
+            Accumulate into these only.
+
+        Raises
+        ------
+        RuntimeError
+            PyTorch's errors: nothing requires grad, freed graph, shape mismatch, ...
+        """
+        engine.backward(
+            (self,), (gradient,), retain_graph=retain_graph, create_graph=create_graph,
+            inputs=inputs,
+        )  # fmt: skip
+
+    @property
+    def retains_grad(self: Any) -> bool:
+        """Whether a non-leaf keeps its gradient."""
+        tape = tape_at(self._state)
+        with tape.lock:
+            return not self.is_leaf and slot_of(tape, self) in tape.retained
+
+    def retain_grad(self: Any) -> None:
+        """Let ``backward`` leave this tensor's gradient in `grad` though it is not a leaf."""
+        if not self.requires_grad:
+            raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
+        if self.is_leaf:
+            return
+        record.adopt(self)  # or it raises: the graph is another thread's
+        tape, slot = self._place()
+        if slot in tape.retained:
+            return
+        storage = storage_of(self)
+        if storage is None:
+            storage = self._meta = Storage(None, leaf=False)
+        tape.retained[slot] = storage
+
+    @property
+    def _version(self: Any) -> int:
+        """How often the memory was written in place."""
+        tape = tape_at(self._state)
+        with tape.lock:
+            return versions.version_of(tape, slot_of(tape, self))
+
+    @property
+    def data(self: Any) -> Tensor:
+        """A passive alias; writes through it do not count as new versions."""
+        return record.view(TABLE["data"], self, self.shape, layout_of(self).strides)
+
+    @data.setter
+    def data(self: Any, value: Tensor) -> None:
+        record.check_tensors("data", (value,))
+        if value.dtype is not self.dtype:
+            raise RuntimeError(
+                "Attempted to call `variable.set_data(tensor)`, but `variable` and `tensor` have "
+                "incompatible tensor type."
+            )
+        active = self.requires_grad
+        record.adopt(self)
+        record.adopt(value)
+        tape, slot = value._place()
+        same = tape.base[slot] == tape.base[slot_of(tape, self)]
+        if same and layout_of(value) is layout_of(self) and self.is_leaf:
+            return  # ``x.data -= y``: it is this memory already
+        seen = int(tape.flags[tape.base[slot]]) & nt.VISIBLE
+        array = tape.expose(slot, layout_of(value))
+        tape.flags[tape.base[slot]] &= (~nt.VISIBLE | seen) & 0xFF
+        storage = Storage(array, leaf=True)
+        storage.grad = self.grad if self.is_leaf else None
+        layout = layout_of(value)
+        tape.make_room()
+        fresh = tape.bind(array, layout, active=active, keep=storage)
+        tape.flags[fresh] |= seen
+        record.bind_to(self, tape, fresh, layout)
+        self._meta = storage

@@ -1,0 +1,60 @@
+"""Python scalars on a tape: the same number of a dtype keeps the same slot.
+
+Native recording looks them up by their bits (`find_constant` in nopython/recording.py), so the table
+is a hash table of words, open addressing, Fibonacci hashing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .dtypes import dtype
+
+__all__ = ["Constants"]
+
+
+class Constants:
+    """Slots of scalars, by bits and dtype.
+
+    Parameters
+    ----------
+    slots : dict
+        (bits, dtype's code) -> slot.
+    """
+
+    def __init__(self, slots: dict[tuple[int, int], int]) -> None:
+        self.slots = slots
+        size = 64
+        while size < 2 * len(slots) + 2:
+            size *= 2
+        #: rows (bits, dtype's code, slot)
+        self.table = np.zeros((size, 3), np.int64)
+        for key, slot in slots.items():
+            self._place(key, slot)
+
+    def __len__(self) -> int:
+        return len(self.slots)
+
+    @staticmethod
+    def key(array: np.ndarray, kind: dtype) -> tuple[int, int]:
+        """What a 0-d array of dtype `kind` is found by."""
+        wide = np.float64 if kind.is_floating_point else np.int64
+        return int(np.asarray(array, wide).view(np.int64)), kind.code
+
+    def add(self, key: tuple[int, int], slot: int) -> Constants:
+        """Note a scalar; the object that has it, a larger one where this is full."""
+        self.slots[key] = slot
+        if 2 * len(self.slots) + 2 > len(self.table):
+            return Constants(self.slots)
+        self._place(key, slot)
+        return self
+
+    def _place(self, key: tuple[int, int], slot: int) -> None:
+        bits, code = key
+        product = ((bits ^ code) * -7046029254386353131) & 0xFFFFFFFFFFFFFFFF
+        if product >= 1 << 63:
+            product -= 1 << 64
+        at = (product >> 20) & (len(self.table) - 1)
+        while self.table[at, 2] != 0:
+            at = (at + 1) & (len(self.table) - 1)
+        self.table[at] = bits, code, slot

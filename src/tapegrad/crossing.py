@@ -1,0 +1,96 @@
+"""Tensors that cross from one thread's tape to another's.
+
+A thread never records on another's tape. A leaf, or any passive tensor, of another thread is bound
+on the own tape as a leaf over the same memory (`guest`); what writes to it or changes it takes the
+handle over first (`adopt`). Active results stay where their graph is: using them raises TapeError.
+
+Memory that two tapes see is VISIBLE on both, so statements that read it are evaluated as they are
+recorded, and has one count of in-place writes (versions.py). Another tape is only ever touched under
+its lock, and never while the own tape's lock is held: two threads would wait for each other.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import native as nt
+from . import versions
+from .errors import TapeError
+from .handle import bind_handle
+from .storage import Storage, layout_of, storage_of
+from .tape import Tape, slot_of, tape_at
+from .threads import current_tape
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
+    from .versions import Shared
+
+__all__ = ["adopt", "guest"]
+
+
+def guest(tape: Tape, tensor: Tensor) -> int:
+    """Slot on `tape` of a tensor that is on another thread's.
+
+    Raises
+    ------
+    TapeError
+        If its graph is on the other tape.
+    """
+    storage, active, shared, version = _shared(tensor)
+    layout = layout_of(tensor)
+    known = tape.guests.get(storage)
+    if (
+        known is not None
+        and tape.wants_grad(known) == active
+        and tape.instruction_of(known).out is layout
+    ):
+        versions.catch_up(tape)
+        return known
+    assert storage.array is not None
+    slot = tape.bind(storage.array, layout, active=active, keep=storage)
+    if version:
+        tape.versions[slot] = version
+    versions.share(tape, slot, shared)
+    tape.guests[storage] = slot
+    return slot
+
+
+def adopt(tensor: Tensor) -> None:
+    """Move a tensor of another thread to this thread's tape, where it can be written.
+
+    Raises
+    ------
+    TapeError
+        If its graph is on the other tape.
+    """
+    tape = current_tape()
+    if tensor._state != tape.pointer:
+        tape.make_room()
+        slot = guest(tape, tensor)
+        bind_handle(id(tensor), tape.pointer, slot, tensor._layout_id)
+
+
+def _shared(tensor: Tensor) -> tuple[Storage, bool, Shared, int]:
+    """Make a tensor's memory ready to be seen by another tape than its own.
+
+    Its storage, whether it requires grad, the count of writes, and its version.
+    """
+    other = tape_at(tensor._state)
+    with other.lock:
+        slot = slot_of(other, tensor)
+        active = other.is_active(slot)
+        if active and other.instruction_of(slot).op.kind != nt.LEAF:
+            raise TapeError(
+                f"a tensor recorded by thread {other.owner.name!r} is used in another thread, whose "
+                "tape does not hold its graph; compute and differentiate in one thread, or pass "
+                "tensor.detach()"
+            )
+        storage = storage_of(tensor)
+        if storage is None or storage.array is None:
+            array = other.expose(slot, layout_of(tensor))
+            if storage is None:
+                storage = tensor._meta = Storage(array, leaf=True)
+            storage.array, storage.leaf = array, True
+        else:
+            other.evaluate()  # what reads the memory must not wait: the other tape may write it
+        return storage, active, versions.share(other, slot), versions.version_of(other, slot)

@@ -1,0 +1,42 @@
+"""The two hash tables that recording looks into: instructions by op and layouts, slots of constants.
+
+Rows have three words, and a search goes on at the next row until it meets an empty one. Python fills
+the tables (`remember` in instructions.py, the constants of a tape).
+"""
+
+from __future__ import annotations
+
+from .. import native as nt
+from .intrinsics import globals_address, helper, p64
+
+
+@helper
+def find_pair(op, layout_a, layout_b):  # type: ignore[no-untyped-def]
+    """Address of the hash row (key, instruction, layout) of an op on two layouts, or 0."""
+    g = p64(globals_address())
+    key = (op << 48) | (layout_a << 24) | layout_b
+    mask = g[nt.G_PAIRS_MASK]
+    at = (key * nt.HASH) >> 20 & mask
+    while True:
+        row = g[nt.G_PAIRS] + 24 * at
+        found = p64(row)[0]
+        if found == key:
+            return row
+        if found == -1:
+            return 0
+        at = (at + 1) & mask
+
+
+@helper
+def find_constant(state, bits, dtype):  # type: ignore[no-untyped-def]
+    """Slot of a Python scalar, or 0."""
+    s = p64(state)
+    mask = s[nt.S_CONSTANTS_MASK]
+    at = ((bits ^ dtype) * nt.HASH) >> 20 & mask
+    while True:
+        row = p64(s[nt.S_CONSTANTS] + 24 * at)
+        if row[2] == 0:
+            return 0
+        if row[0] == bits and row[1] == dtype:
+            return row[2]
+        at = (at + 1) & mask

@@ -1,0 +1,237 @@
+"""What a reverse sweep will visit, and what could stop it.
+
+`start_entry` lays out the arrays of one pass (request.py says what a request is). `prepare_entry`
+marks what the sweep will visit and finds everything that could stop it (freed residuals, values
+changed in place, programs not built yet), before anything changes: an error leaves no trace.
+"""
+
+from __future__ import annotations
+
+from .. import native as nt
+from ..native import (
+    ACTIVE,
+    CAPTURE,
+    COMPUTE,
+    FREED,
+    I_DETACH,
+    I_EXTRA,
+    I_KIND,
+    I_NARGS,
+    I_NOUT,
+    I_VJP,
+    I_WIDTH,
+    IS_FREED,
+    IS_MISSING,
+    IS_STALE,
+    LEAF,
+    OK,
+    OUTPUT,
+    R_ADJOINT,
+    R_CAPTURES,
+    R_ERROR_ARG,
+    R_ERROR_SLOT,
+    R_HIGH,
+    R_LAST_WRITE,
+    R_LOW,
+    R_MISSING,
+    R_MISSING_COUNT,
+    R_NEEDED,
+    R_REACHED,
+    R_ROOT,
+    R_ROOT_COUNT,
+    R_STOP,
+    R_WRITE_COUNT,
+    R_WRITES,
+    STUB,
+    V_EXISTS,
+    V_MASK,
+    V_WIDTH,
+    VIEW,
+)  # fmt: skip
+from . import intrinsics as it
+from .intrinsics import globals_address, helper, p8, p32, p64
+
+#: mark of a statement that the sweep frees (a bit beside those of `reach`)
+KEEPS_RESIDUALS = 4
+
+
+@helper
+def vjp_row(row, operand):  # type: ignore[no-untyped-def]
+    return p64(p64(globals_address())[nt.G_VTAB] + 8 * V_WIDTH * (row[I_VJP] + operand))
+
+
+@helper
+def kept_residuals(state, row, k):  # type: ignore[no-untyped-def]
+    """Bits of the operands (and, behind them, the result) that statement `k` keeps for its VJPs."""
+    s = p64(state)
+    args = p32(s[nt.S_ARG] + 4 * p32(s[nt.S_ARG_START])[k])
+    flags, root = p8(s[nt.S_FLAGS]), p32(s[nt.S_ROOT])
+    mask = 0
+    for i in range(row[I_NARGS]):
+        if flags[root[args[i]]] & ACTIVE:
+            v = vjp_row(row, i)
+            if v[V_EXISTS]:
+                mask |= v[V_MASK]
+    return mask
+
+
+@helper
+def runs(state, r, row, k):  # type: ignore[no-untyped-def]
+    """Whether a reached statement has an operand whose adjoint is wanted."""
+    s = p64(state)
+    root, needed = p32(r[R_ROOT]), p8(r[R_NEEDED])
+    flags = p8(s[nt.S_FLAGS])
+    args = p32(s[nt.S_ARG] + 4 * p32(s[nt.S_ARG_START])[k])
+    for i in range(row[I_NARGS]):
+        owner = root[args[i]]
+        if needed[owner] and flags[owner] & ACTIVE:
+            return True
+    return False
+
+
+@helper
+def reach(state, r, slot):  # type: ignore[no-untyped-def]
+    """Mark a root as reached (with 2 if the sweep has to come to it); 1 if that is new.
+
+    It need not come to a leaf that requires grad: nothing happens there, unless its adjoint is to
+    be copied out. A loop's sweep then ends where the loop's statements begin, not at the tape's
+    start.
+    """
+    reached = p8(r[R_REACHED])
+    if reached[slot]:
+        return 0
+    s = p64(state)
+    row = p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * p32(s[nt.S_INSTRUCTION])[slot])
+    if row[I_KIND] == LEAF and row[I_EXTRA] and p8(s[nt.S_FLAGS])[slot] & CAPTURE == 0:
+        reached[slot] = 1
+        return 0
+    reached[slot] = 2
+    return 1
+
+
+def start_entry(state, request, counts, missing, what, high):  # type: ignore[no-untyped-def]
+    """Lay out a request's arrays behind its fields (as request.py counts them) and clear them.
+
+    `counts` is the number of targets and, in the high half, of in-place writes; `missing` the room for
+    instructions without programs and, in the high half, the number of slots; `what` is whether all
+    leaves' adjoints are wanted and, times two, the root where there is just one. The sweep begins at
+    statement `high`.
+    """
+    s = p64(state)
+    n, missing = missing >> 32, missing & 0xFFFFFFFF
+    targets, writes = counts & 0xFFFFFFFF, counts >> 32
+    captures = nt.R_WIDTH + 4 * targets
+    adjoint = captures + 2 * writes
+    last = adjoint + n + missing // 2
+    marks = last + ((n + 1) // 2 if writes > 0 else 0)
+    it.memset(request, 0, 8 * marks + 2 * n)
+    r = p64(request)
+    r[R_CAPTURES] = request + 8 * nt.R_WIDTH
+    r[R_WRITES] = request + 8 * captures
+    r[R_WRITE_COUNT] = writes
+    r[R_ADJOINT] = request + 8 * adjoint
+    r[R_MISSING] = request + 8 * (adjoint + n)
+    r[R_LAST_WRITE] = request + 8 * last
+    r[R_NEEDED] = request + 8 * marks
+    r[R_REACHED] = request + 8 * marks + n
+    r[R_ROOT] = s[nt.S_ROOT]
+    r[R_HIGH], r[R_LOW] = high, high + 1
+    if what > 1:
+        p8(r[R_REACHED])[p32(r[R_ROOT])[what >> 1]] = 2
+        r[R_ROOT_COUNT] = 1
+    if what & 1:
+        needed, flags = p8(request + 8 * marks), p8(s[nt.S_FLAGS])
+        for k in range(n):
+            needed[k] = flags[k] & ACTIVE
+    return 0
+
+
+def prepare_entry(state, request):  # type: ignore[no-untyped-def]
+    """Mark needed and reached roots and look for what would stop the sweep; one of OK, IS_..."""
+    s = p64(state)
+    r = p64(request)
+    root = p32(r[R_ROOT])
+    needed, reached = p8(r[R_NEEDED]), p8(r[R_REACHED])
+    flags = p8(s[nt.S_FLAGS])
+    instructions = p32(s[nt.S_INSTRUCTION])
+    arg_start = p32(s[nt.S_ARG_START])
+    args = p32(s[nt.S_ARG])
+    base = p32(s[nt.S_BASE])
+    itab = p64(globals_address())[nt.G_ITAB]
+    high = r[R_HIGH]
+    for k in range(r[R_LOW], high + 1):
+        if flags[root[k]] & ACTIVE == 0 or flags[k] & STUB:
+            continue
+        row = p64(itab + 8 * I_WIDTH * instructions[k])
+        if row[I_KIND] == LEAF or row[I_DETACH] != 0:
+            continue
+        for i in range(row[I_NARGS]):
+            if needed[root[args[arg_start[k] + i]]]:
+                needed[root[k]] = 1
+                break
+    last_write = p32(r[R_LAST_WRITE])
+    writes = p64(r[R_WRITES])
+    for i in range(r[R_WRITE_COUNT]):
+        last_write[writes[2 * i]] = writes[2 * i + 1]
+    missing = p32(r[R_MISSING])
+    missing_count = 0
+    k = high
+    waiting = 0  # roots that are reached and that the pass has not come to
+    for i in range(high, 0, -1):
+        if reached[i]:
+            waiting += 1
+            if waiting == r[R_ROOT_COUNT]:
+                break
+    while k > 0 and waiting > 0:
+        own = root[k]
+        if reached[own] == 0:
+            k -= 1
+            continue
+        if own == k and reached[k] == 2:
+            waiting -= 1
+        if needed[own] == 0 or flags[own] & ACTIVE == 0:
+            k -= 1
+            continue
+        row = p64(itab + 8 * I_WIDTH * instructions[k])
+        kind = row[I_KIND]
+        if kind == LEAF:
+            k -= 1
+            continue
+        if flags[k] & STUB or not runs(state, r, row, k):
+            k -= 1
+            continue
+        if flags[k] & FREED:
+            r[R_ERROR_SLOT] = k
+            return IS_FREED
+        if kind != COMPUTE:
+            for i in range(row[I_NARGS]):
+                waiting += reach(state, r, root[args[arg_start[k] + i]])
+            if kind != OUTPUT and row[I_VJP] < 0 and (kind != VIEW or root[k] == k):
+                missing[missing_count] = instructions[k]
+                missing_count += 1
+            k -= 1
+            if missing_count >= 256:
+                break
+            continue
+        if row[I_VJP] < 0:
+            missing[missing_count] = instructions[k]
+            missing_count += 1
+            if missing_count >= 256:
+                break
+        else:
+            mask = kept_residuals(state, row, k)
+            if mask != 0:
+                reached[k] |= KEEPS_RESIDUALS
+            for i in range(row[I_NARGS] + row[I_NOUT]):
+                if mask >> i & 1:
+                    slot = args[arg_start[k] + i] if i < row[I_NARGS] else k + i - row[I_NARGS]
+                    if r[R_WRITE_COUNT] > 0 and last_write[base[slot]] > 2 * k:
+                        r[R_ERROR_SLOT] = k
+                        r[R_ERROR_ARG] = slot
+                        return IS_STALE
+        for i in range(row[I_NARGS]):
+            waiting += reach(state, r, root[args[arg_start[k] + i]])
+        k -= 1
+    r[R_MISSING_COUNT] = missing_count
+    r[R_STOP] = k
+    return IS_MISSING if missing_count > 0 else OK

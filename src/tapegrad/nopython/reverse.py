@@ -1,0 +1,263 @@
+"""The reverse sweep.
+
+`reverse_entry` walks backwards over the statements that `prepare_entry` (preparing.py) marked; for
+each operand that needs a derivative it runs the VJP program of (instruction, operand), which
+assigns to an *untouched* adjoint and accumulates into any other. Adjoints are found by root slot: a
+view's adjoint lies inside its root's, at the offset that its primal has in the root's memory, so a
+view costs nothing here.
+"""
+
+from __future__ import annotations
+
+from .. import native as nt
+from ..native import (
+    ACCUMULATE,
+    ACTIVE,
+    CAPTURE,
+    COMPUTE,
+    FREED,
+    I_BYTES,
+    I_DETACH,
+    I_FULL,
+    I_KIND,
+    I_NARGS,
+    I_SCRATCH,
+    I_STEP_HI,
+    I_STEP_LO,
+    I_VSCRATCH,
+    I_WIDTH,
+    LEAF,
+    R_ADJOINT,
+    R_CAPTURE_COUNT,
+    R_CAPTURES,
+    R_ERROR_ARG,
+    R_HIGH,
+    R_NEEDED,
+    R_REACHED,
+    R_ROOT,
+    R_STOP,
+    SMALL,
+    STUB,
+    T_ADJOINT,
+    T_ARGS,
+    T_CT,
+    V_ACCUMULATE,
+    V_ASSIGN,
+    V_EXISTS,
+    V_IDENTITY,
+    V_REDUCES,
+    V_WORK,
+    VIEW,
+    WRITE,
+)  # fmt: skip
+from . import intrinsics as it
+from .intrinsics import globals_address, helper, p8, p32, p64
+from .memory import allocate, free_large, reset_arena, trim_scratch
+from .preparing import KEEPS_RESIDUALS, vjp_row
+from .recording import append_leaf
+from .running import pointer_table, run_program, run_range
+
+
+@helper
+def root_bytes(state, slot):  # type: ignore[no-untyped-def]
+    """Bytes of a root's adjoint buffer: the span of its primal."""
+    row = p32(p64(state)[nt.S_INSTRUCTION])[slot]
+    return p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * row)[I_BYTES]
+
+
+@helper
+def adjoint_of(state, r, slot, whole):  # type: ignore[no-untyped-def]
+    """Address of a slot's adjoint, made if untouched: zeroed unless `whole`ly assigned next."""
+    s = p64(state)
+    owner = p32(r[R_ROOT])[slot]
+    adjoint = p64(r[R_ADJOINT])
+    if adjoint[owner] == 0:
+        size = root_bytes(state, owner)
+        memory = allocate(state, nt.S_ADJOINTS, max(size, 1))
+        if memory == 0:
+            return 0
+        if not whole:
+            it.memset(memory, 0, size)
+        adjoint[owner] = memory
+    address = p64(s[nt.S_ADDRESS])
+    return adjoint[owner] + (address[slot] - address[owner])
+
+
+@helper
+def covers(state, r, slot):  # type: ignore[no-untyped-def]
+    """Whether a slot's elements are all of its root's, each once."""
+    s = p64(state)
+    owner = p32(r[R_ROOT])[slot]
+    itab = p64(globals_address())[nt.G_ITAB]
+    own = p64(itab + 8 * I_WIDTH * p32(s[nt.S_INSTRUCTION])[slot])
+    return own[I_FULL] >= 0 and own[I_FULL] == root_bytes(state, owner)
+
+
+@helper
+def run_vjp(state, r, row, table, operand, slot, ct):  # type: ignore[no-untyped-def]
+    """Add the derivative for one operand of a statement to the adjoint of `slot`."""
+    v = vjp_row(row, operand)
+    if v[V_EXISTS] == 0:
+        return 0
+    owner = p32(r[R_ROOT])[slot]
+    untouched = p64(r[R_ADJOINT])[owner] == 0
+    assign = untouched and v[V_REDUCES] == 0 and covers(state, r, slot)
+    target = adjoint_of(state, r, slot, assign)
+    if target == 0:
+        return -1
+    t = p64(table)
+    t[T_CT] = ct
+    t[T_ADJOINT] = target
+    v[V_WORK] += row[I_BYTES] + 64
+    if assign:
+        run_range(v[V_ASSIGN], table)
+    else:
+        run_range(v[V_ACCUMULATE], table)
+    return 0
+
+
+def seed_entry(state, request, slot, ct):  # type: ignore[no-untyped-def]
+    """Accumulate a contiguous cotangent into a slot's adjoint.
+
+    The clone instruction of the slot's layout, whose VJP is the identity, is in R_ERROR_ARG.
+    """
+    r = p64(request)
+    row = p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * r[R_ERROR_ARG])
+    table = pointer_table(state, row, slot, row[I_VSCRATCH])
+    if table == 0:
+        return -1
+    return run_vjp(state, r, row, table, 0, slot, ct)
+
+
+def reverse_entry(state, request):  # type: ignore[no-untyped-def]
+    """Sweep backwards over what `prepare` marked; 0, or -1 without memory."""
+    s = p64(state)
+    r = p64(request)
+    root = p32(r[R_ROOT])
+    needed = p8(r[R_NEEDED])
+    adjoint = p64(r[R_ADJOINT])
+    flags = p8(s[nt.S_FLAGS])
+    instructions = p32(s[nt.S_INSTRUCTION])
+    address = p64(s[nt.S_ADDRESS])
+    arg_start = p32(s[nt.S_ARG_START])
+    args = p32(s[nt.S_ARG])
+    itab = p64(globals_address())[nt.G_ITAB]
+    captures = p64(r[R_CAPTURES])
+    pool = state + 8 * nt.S_POOL
+    k = r[R_HIGH]
+    while k > r[R_STOP]:
+        own = root[k]
+        if adjoint[own] == 0 or flags[own] & ACTIVE == 0:
+            k -= 1
+            continue
+        row = p64(itab + 8 * I_WIDTH * instructions[k])
+        if flags[k] & CAPTURE:
+            for i in range(r[R_CAPTURE_COUNT]):
+                if captures[4 * i] == k:
+                    slot = captures[4 * i + 1]
+                    copy = p64(itab + 8 * I_WIDTH * captures[4 * i + 3])
+                    table = pointer_table(state, copy, slot, copy[I_SCRATCH])
+                    if table == 0:
+                        return -1
+                    p64(table)[T_ARGS] = adjoint[own] + (address[slot] - address[own])
+                    p64(table)[T_ARGS + 1] = captures[4 * i + 2]
+                    run_program(copy[I_STEP_LO], copy[I_STEP_HI], table)
+                    captures[4 * i] = -1  # taken
+        kind = row[I_KIND]
+        if kind == LEAF or flags[k] & STUB or needed[own] == 0:
+            k -= 1
+            continue
+        first = args[arg_start[k]]
+        if kind == COMPUTE:
+            moved = 0
+            table = pointer_table(state, row, k, row[I_VSCRATCH])
+            if table == 0:
+                return -1
+            for i in range(row[I_NARGS]):
+                slot = args[arg_start[k] + i]
+                owner = root[slot]
+                if flags[owner] & ACTIVE == 0 or needed[owner] == 0:
+                    continue
+                v = vjp_row(row, i)
+                if (
+                    v[V_IDENTITY]
+                    and adjoint[owner] == 0
+                    and owner == slot
+                    and row[I_BYTES] > SMALL
+                    and moved == 0
+                    and (i + 1 == row[I_NARGS] or args[arg_start[k] + i + 1] != slot)
+                ):
+                    later = 0
+                    for j in range(i + 1, row[I_NARGS]):
+                        other = root[args[arg_start[k] + j]]
+                        if flags[other] & ACTIVE and needed[other]:
+                            later = 1
+                    if later == 0:
+                        adjoint[slot] = adjoint[k]
+                        moved = 1
+                        continue
+                if run_vjp(state, r, row, table, i, slot, adjoint[k]) != 0:
+                    return -1
+            if row[I_BYTES] > SMALL and moved == 0:
+                free_large(pool, adjoint[k], row[I_BYTES])
+            adjoint[k] = 0
+        elif kind == VIEW:
+            owner = root[first]
+            # A captured view has an adjoint of its own. What is behind it may not be wanted; then
+            # `prepare` asked for no program either.
+            if own == k and row[I_DETACH] == 0 and needed[owner] and flags[owner] & ACTIVE:
+                if adjoint_of(state, r, first, False) == 0:
+                    return -1
+                table = pointer_table(state, row, k, 0)
+                if table == 0:
+                    return -1
+                v = vjp_row(row, 0)
+                p64(table)[T_CT] = adjoint[k]
+                p64(table)[T_ADJOINT] = adjoint[owner] + (address[k] - address[owner])
+                run_range(v[V_ACCUMULATE], table)
+                if row[I_BYTES] > SMALL:
+                    free_large(pool, adjoint[k], row[I_BYTES])
+                adjoint[k] = 0
+        elif kind == WRITE or kind == ACCUMULATE:
+            source = args[arg_start[k] + 1]
+            table = pointer_table(state, row, k, row[I_VSCRATCH])
+            if table == 0:
+                return -1
+            ct = adjoint[own] + (address[k] - address[own])
+            if flags[root[source]] & ACTIVE and needed[root[source]]:
+                if run_vjp(state, r, row, table, 1, source, ct) != 0:
+                    return -1
+            if kind == WRITE:  # what was there before is overwritten: its adjoint is zero
+                v = vjp_row(row, 0)
+                p64(table)[T_CT] = ct
+                p64(table)[T_ADJOINT] = ct
+                run_range(v[V_ASSIGN], table)
+        k -= 1
+    return 0
+
+
+def gradient_entry(state, request, slot, instruction, address):  # type: ignore[no-untyped-def]
+    """Copy the adjoint of `slot` to `address` and append a leaf there; its slot, or -1."""
+    it.memcpy(address, p64(p64(request)[R_ADJOINT])[slot], root_bytes(state, slot))
+    return append_leaf(state, instruction, address, 0)
+
+
+def release_entry(state, request, free_residuals):  # type: ignore[no-untyped-def]
+    """After a sweep: mark the residuals of what it visited as freed, give adjoints back."""
+    s = p64(state)
+    r = p64(request)
+    reached, adjoint = p8(r[R_REACHED]), p64(r[R_ADJOINT])
+    flags = p8(s[nt.S_FLAGS])
+    k = r[R_HIGH]
+    while k > r[R_STOP]:
+        if adjoint[k] != 0:
+            size = root_bytes(state, k)
+            if size > SMALL:
+                free_large(state + 8 * nt.S_POOL, adjoint[k], size)
+            adjoint[k] = 0
+        if free_residuals and reached[k] & KEEPS_RESIDUALS:
+            flags[k] |= FREED
+        k -= 1
+    reset_arena(state + 8 * nt.S_ADJOINTS)
+    trim_scratch(state)
+    return 0

@@ -1,0 +1,50 @@
+"""What a leaf owns beside its slot: its memory and its gradient."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .layouts import LAYOUTS, Layout
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
+
+__all__ = ["Storage", "layout_of", "storage_of"]
+
+
+class Storage:
+    """What a leaf (or a tensor whose gradient is retained) owns beside its slot.
+
+    Attributes
+    ----------
+    array : numpy.ndarray or None
+        A leaf's memory.
+    grad : Tensor or None
+    leaf : bool
+        Whether this belongs to a leaf (otherwise to a tensor with `retain_grad`).
+    source : object
+        Keeps alive what the array's memory belongs to.
+    """
+
+    __slots__ = ("__weakref__", "array", "grad", "leaf", "source")
+
+    def __init__(self, array: np.ndarray | None, *, leaf: bool, source: Any = None) -> None:
+        self.array = array
+        self.grad: Tensor | None = None
+        self.leaf = leaf
+        self.source = source
+
+
+def storage_of(tensor: Tensor) -> Storage | None:
+    """The storage of a leaf or of a tensor that retains its gradient."""
+    try:
+        return tensor._meta
+    except AttributeError:  # native recording leaves it unset
+        return None
+
+
+def layout_of(tensor: Tensor) -> Layout:
+    """How a tensor lies in memory."""
+    return LAYOUTS[tensor._layout_id]

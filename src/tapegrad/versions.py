@@ -1,0 +1,123 @@
+"""In-place writes: versions of memory, and the list by which a sweep finds stale residuals.
+
+A tape keeps, oldest first, the writes that a residual may be older than, as (base, mark): the mark
+is twice the statement that wrote, or an odd number behind a statement that was dropped. Memory that
+several threads' tapes see (crossing.py) has one `Shared` count of writes for all of them; a tape
+learns of the others' writes in `catch_up`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from . import native as nt
+
+if TYPE_CHECKING:
+    from .tape import Tape
+
+__all__ = ["Shared", "add_write", "catch_up", "note_write", "renumbered", "share", "version_of"]
+
+
+class Shared:
+    """Writes, by any thread, to memory that several tapes see."""
+
+    __slots__ = ("version",)
+
+    def __init__(self) -> None:
+        self.version = 0
+
+
+def version_of(tape: Tape, slot: int) -> int:
+    """How often the memory of a slot was written in place."""
+    return tape.versions.get(int(tape.base[slot]), 0)
+
+
+def note_write(tape: Tape, slot: int) -> None:
+    """Count an in-place write that statement `slot` does."""
+    if not tape.flags[slot] & nt.SILENT:
+        _count(tape, int(tape.base[slot]), 2 * slot)
+
+
+def note_write_from_python(tape: Tape, slot: int) -> None:
+    """Count a write to a slot's memory behind all statements so far."""
+    _count(tape, int(tape.base[slot]), 2 * tape.count - 1)
+
+
+def _count(tape: Tape, base: int, mark: int) -> None:
+    tape.versions[base] = tape.versions.get(base, 0) + 1
+    if tape.shared:
+        known = tape.shared.get(base)
+        if known is not None:
+            shared, seen = known
+            shared.version += 1
+            tape.shared[base] = shared, seen + 1
+    add_write(tape, base, mark)
+
+
+def add_write(tape: Tape, base: int, mark: int) -> None:
+    """Note a write, and now and then forget those that no residual is older than."""
+    tape.writes.append((base, mark))
+    if len(tape.writes) > tape.prune_at:
+        oldest = _oldest_graph(tape)
+        tape.writes = [
+            (b, m) for b, m in tape.writes
+            if m > 2 * oldest or _is_active(tape, m)
+        ]  # fmt: skip
+        tape.prune_at = max(64, 2 * len(tape.writes))
+
+
+def share(tape: Tape, slot: int, shared: Shared | None = None) -> Shared:
+    """The count of writes to a slot's memory that other tapes see from now on."""
+    base = int(tape.base[slot])
+    known = tape.shared.get(base)
+    if known is None:
+        shared = shared or Shared()
+        tape.shared[base] = shared, shared.version
+        tape.flags[base] |= nt.VISIBLE
+        return shared
+    return known[0]
+
+
+def catch_up(tape: Tape) -> None:
+    """Note what other threads wrote to shared memory since this was called last."""
+    for base, (shared, seen) in tape.shared.copy().items():
+        now = shared.version
+        if now != seen:
+            tape.shared[base] = shared, now
+            tape.versions[base] = tape.versions.get(base, 0) + now - seen
+            add_write(tape, base, 2 * tape.count - 1)
+
+
+def _oldest_graph(tape: Tape) -> int:
+    """The first statement that still keeps residuals."""
+    n = tape.count
+    flags, roots = tape.flags[:n], tape.root[:n]
+    graph = (flags[roots] & nt.ACTIVE != 0) & (flags & (nt.FREED | nt.STUB) == 0)
+    graph &= roots == np.arange(n)
+    graph &= flags & nt.EXTERNAL == 0
+    return int(np.argmax(graph)) if graph.any() else n
+
+
+def _is_active(tape: Tape, mark: int) -> bool:
+    return not mark & 1 and tape.is_active(mark >> 1)
+
+
+def renumbered(tape: Tape, new: np.ndarray) -> tuple[list[tuple[int, int]], int]:
+    """The writes that still matter, under the slots' new numbers, and when to prune them."""
+    if not tape.writes:
+        return [], 64
+    n = len(new)
+    kept = np.cumsum(new >= 0) - 1  # last kept slot at or before each old one, renumbered
+    oldest = _oldest_graph(tape)
+    writes = []
+    for base, mark in tape.writes:
+        old = mark >> 1
+        if base >= n or old >= n or new[base] < 0:
+            continue
+        if not (mark > 2 * oldest or _is_active(tape, mark)):
+            continue
+        dropped = mark & 1 or new[old] < 0
+        writes.append((int(new[base]), 2 * int(kept[old]) + 1 if dropped else 2 * int(new[old])))
+    return writes, max(64, 2 * len(writes))
