@@ -15,12 +15,12 @@ SOURCE = Path(tapegrad.__file__).parent
 #: what a file may import is what stands before it; names in one row may import each other's package
 LAYERS = [
     ("errors",), ("dtypes",), ("store", "words"), ("native",), ("nopython",), ("layouts",),
-    ("kernels",), ("programs",), ("ops",), ("instructions",), ("calls",), ("handle",), ("sweep",), ("versions",),
-    ("buffers", "constants"), ("collector",), ("arrays",), ("tape",), ("threads", "storage"),
-    ("fuse",), ("vjp",), ("crossing",), ("record",), ("messages",), ("request",), ("replay",),
-    ("engine",), ("node",), ("display",), ("devices",), ("verify",), ("functions",),
-    ("autograd_methods", "operators"), ("tensor",), ("autograd",), ("tour",), ("__init__",),
-    ("__main__",),
+    ("kernels",), ("programs",), ("ops",), ("instructions",), ("calls",), ("handle",), ("sweep",),
+    ("versions",), ("buffers", "constants"), ("collector",), ("arrays",), ("tape",),
+    ("threads", "storage"), ("fuse",), ("vjp",), ("crossing",), ("record",), ("messages",),
+    ("request",), ("templates",), ("replay",), ("engine",), ("node",), ("display",), ("devices",),
+    ("verify",), ("functions",), ("autograd_methods", "operators"), ("tensor",), ("autograd",),
+    ("tour",), ("__init__",), ("__main__",),
 ]  # fmt: skip
 #: imports upwards that are meant: (file, module) -> why
 UPWARDS = {

@@ -16,6 +16,7 @@ import numpy as np
 
 from . import messages, record, replay, versions
 from . import native as nt
+from .buffers import array_layout
 from .dtypes import from_numpy_dtype
 from .errors import TapeError
 from .layouts import Layout
@@ -68,7 +69,7 @@ def _cotangents(tensors: Sequence[Any], given: Sequence[Any]) -> list[Any]:
                 f"Mismatch in shape: grad_output[{i}] has a shape of {ct.shape} and output[{i}] has "
                 f"a shape of {layout.shape}."
             )
-        made.append(ct)
+        made.append(record.cast(ct, layout.dtype))
     return made
 
 
@@ -254,35 +255,41 @@ def _replayed(
     targets: list[Target], retain: bool,
 ) -> list[Tensor | None]:  # fmt: skip
     """Run a pass by replay; the targets' cotangents as tensors."""
-    with tape.lock, Request(tape, roots, targets, leaves=False) as request:
-        request.prepare()  # what can be wrong is found before anything is recorded
-        request.forget()
-    kept = [
-        record.leaf_tensor(_seed_array(t, None).copy(), layout_of(t).dtype) if ct is None
-        else record.cast(ct, layout_of(t).dtype)
-        for t, ct in zip(tensors, cotangents, strict=True)
-    ]  # fmt: skip
-    handles = [record.new_tensor(tape, t.slot, t.layout) for t in targets]
-    tape.make_room(64, 256)
-    # Recording the seeds may have collected: slots are read anew.
-    roots = [record.operand(tape, t) for t in tensors]
-    fresh = [
-        _slot_target(tape, slot_of(tape, h), t.layout)
-        for h, t in zip(handles, targets, strict=True)
-    ]
-    seeds = [record.operand(tape, ct) for ct in kept]  # before the lock: see crossing.py
-    with tape.lock, Request(tape, roots, fresh, leaves=False) as request:
-        request.prepare()
-        with no_grad_on(tape, True):
-            found = replay.replay(request, seeds)
-        if retain:
-            request.forget()
-        else:
-            request.release(free=True)
-    return [
-        None if slot is None else record.new_tensor(tape, slot, tape.instruction_of(slot).out)
-        for slot in found
-    ]
+    count = tape.count
+    seeds = [
+        _seed_slot(tape, t, ct) for t, ct in zip(tensors, cotangents, strict=True)
+    ]  # before the lock (see crossing.py), and without a collection: slots are known by number
+    with tape.lock:
+        try:
+            request = Request(tape, roots, targets, leaves=False)
+            with request:
+                request.prepare()
+                with no_grad_on(tape, True):
+                    found = replay.replay(request, seeds)
+                if retain:
+                    request.forget()
+                else:
+                    request.release(free=True)
+        except BaseException:
+            tape.undo(count)
+            raise
+        if tape.state[nt.S_EAGER]:
+            tape.evaluate()
+        return [
+            None if slot is None else record.new_tensor(tape, slot, tape.instruction_of(slot).out)
+            for slot in found
+        ]
+
+
+def _seed_slot(tape: Tape, tensor: Tensor, ct: Tensor | None) -> int:
+    """Slot of a root's cotangent; None stands for ones."""
+    if ct is not None:
+        return record.operand(tape, ct)
+    layout = layout_of(tensor)
+    if not layout.shape:
+        return tape.constant(1.0, layout.dtype)
+    ones = _ones(layout)
+    return tape.bind(ones, array_layout(ones, layout.dtype), active=False)
 
 
 def grad(
@@ -301,10 +308,9 @@ def grad(
         if not t.requires_grad:
             raise RuntimeError("One of the differentiated Tensors does not require grad")
     retain = create_graph if retain_graph is None else retain_graph
+    tape.make_room(64, 256)  # from here on, slots are known by number
     tape.evaluate()
     roots = [record.operand(tape, t) for t in outputs]
-    for t in inputs:
-        record.operand(tape, t)
     targets = [_target(tape, t) for t in inputs]
     results: list[Tensor | None]
     if create_graph:

@@ -24,6 +24,7 @@ __all__ = ["INSTRUCTIONS", "Instruction", "instruction", "leaf", "remember", "vi
 
 ITAB = GrowingTable(nt.I_WIDTH, nt.G_ITAB)
 VTAB = GrowingTable(nt.V_WIDTH, nt.G_VTAB)
+RTAB = GrowingTable(nt.Q_WIDTH, nt.G_REPLAY)
 
 
 class Instruction:
@@ -125,7 +126,7 @@ def _new(
     smooth = entry.vjp is not None or entry.kind != nt.COMPUTE
     row[nt.I_DIFF] = smooth and is_float(out) and entry.kind != nt.OUTPUT
     row[nt.I_NOUT] = len(lowered.outs)
-    row[nt.I_VJP] = -1
+    row[nt.I_VJP] = row[nt.I_REPLAY] = -1
     row[nt.I_FULL] = -1 if out.overlaps else out.size * out.dtype.itemsize
     row[nt.I_DETACH] = entry.extras.get("detach", 0)
     if entry.kind == nt.LEAF:

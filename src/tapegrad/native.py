@@ -67,6 +67,9 @@ ENTRIES: dict[str, dict[str, str]] = {
         "gradient_entry": "int64(int64, int64, int64, int64, int64)",
         "release_entry": "int64(int64, int64, int64)",
     },
+    "replaying": {
+        "replay_entry": "int64(int64, int64, int64, int64, int64, int64)",
+    },
     "collecting": {
         "mark_entry": "int64(int64, int64, int64)",
         "compact_entry": "int64(int64, int64, int64, int64, int64, int64)",
@@ -241,6 +244,9 @@ G_VTAB = 7  # VJP programs: rows of V_WIDTH words
 G_STEPS = 8  # steps of programs: rows of P_WIDTH words
 G_LAYOUT_DTYPE = 9  # one byte a layout: its dtype's code
 G_NONE = 10  # None
+G_REPLAY = 11  # templates of VJPs: rows of Q_WIDTH words, one an operand
+G_ADD = 12  # opcodes of `add` and `clone`
+G_CLONE = 13
 
 # --------------------------------------------------------------------------- fields of a tape's
 # state
@@ -305,12 +311,22 @@ LEAF, COMPUTE, VIEW, WRITE, ACCUMULATE, OUTPUT = range(6)
 # columns of an instruction
 I_KIND, I_NARGS, I_BYTES, I_STEP_LO, I_STEP_HI, I_SCRATCH, I_LAYOUT, I_DIFF = range(8)
 I_NOUT, I_VJP, I_FULL, I_DETACH, I_VSCRATCH, I_EXTRA = range(8, 14)  # I_EXTRA has two words
+I_REPLAY = 15  # its rows in the table of templates, or -1
 I_WIDTH = 16
 
 # columns of a VJP program (an instruction and an operand)
 # (a range of steps is one word, so that it changes at once for a sweep of another thread)
 V_ASSIGN, V_ACCUMULATE, V_SCRATCH, V_MASK, V_REDUCES, V_IDENTITY, V_EXISTS, V_WORK, V_HOT = range(9)
 V_WIDTH = 12
+
+# columns of a template (an instruction and an operand)
+Q_EXISTS, Q_NATIVE, Q_STATEMENTS, Q_COUNT, Q_ARGS, Q_RESULT, Q_LAYOUT, Q_CT = range(8)
+Q_CONSTANTS, Q_CONSTANT_COUNT = 8, 9
+Q_WIDTH = 10
+# references in a template: cotangent, result, then operands, statements and constants
+REF_CT, REF_OUT, REF_OPERAND = 0, 1, 2
+REF_STATEMENT, REF_CONSTANT = 64, 1024
+MAX_TEMPLATE, MAX_CONSTANTS, MAX_OPERANDS_OF_TEMPLATE = 128, 16, 12
 
 # columns of a step
 P_KERNEL, P_DATA, P_KIND, P_NOPS = range(4)

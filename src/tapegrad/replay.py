@@ -14,16 +14,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from . import native as nt
-from . import versions
-from .instructions import instruction, view_instruction
+from . import sweep, templates, versions
+from .buffers import address_of
+from .instructions import instruction, remember, view_instruction
 from .layouts import Layout, contiguous
 from .ops.table import TABLE, is_float
 from .tape import Tape
 from .vjp import Template, template
 
 if TYPE_CHECKING:
-    from .request import Request
+    from .request import Request, Target
 
 __all__ = ["replay"]
 
@@ -35,16 +38,18 @@ class _Pass:
         self.request = request
         self.tape: Tape = request.tape
         self.root = request.root
-        #: root -> slot of its adjoint so far
-        self.adjoint: dict[int, int] = {}
-        #: roots whose adjoint is a buffer that may be written in place
-        self.buffers: set[int] = set()
+        #: for each root the slot of its adjoint so far, or 0
+        self.adjoint = np.zeros(self.tape.count, np.int32)
+        #: whether a root's adjoint is a buffer that may be written in place
+        self.buffer = np.zeros(self.tape.count, np.uint8)
 
     # ------------------------------------------------------------------ statements
     def op(self, name: str, *slots: int, **attrs: object) -> int:
         """Append an op on slots."""
-        layouts = tuple(self.layout(s) for s in slots)
-        return self.tape.append(instruction(TABLE[name], layouts, **attrs), slots)
+        made = instruction(TABLE[name], tuple(self.layout(s) for s in slots), **attrs)
+        if not attrs:
+            remember(made)  # native replay does the next one itself
+        return self.tape.append(made, slots)
 
     def layout(self, slot: int) -> Layout:
         return self.tape.instruction_of(slot).out
@@ -69,31 +74,11 @@ class _Pass:
 
     def sum_to(self, slot: int, shape: tuple[int, ...]) -> int:
         """Sum over the dimensions along which `shape` was broadcast."""
-        own = self.layout(slot).shape
-        if own == shape:
-            return slot
-        extra = len(own) - len(shape)  # negative where the rule left a smaller cotangent
-        dims = tuple(range(extra)) + tuple(
-            i + extra
-            for i, n in enumerate(shape)
-            if i + extra >= 0 and n == 1 and own[i + extra] != 1
-        )
-        if dims:
-            slot = self.op("sum", slot, dim=dims, keepdim=True)
-        layout = self.layout(slot)
-        if layout.shape != shape:
-            if layout.size == _size(shape):
-                slot = self.dense(slot)
-                dense = contiguous(layout.dtype, shape)
-                slot = self.view(slot, shape, dense.strides, 0)
-            else:  # the rule left a smaller cotangent, meant for every element
-                missing = len(shape) - layout.ndim
-                strides = (0,) * missing + tuple(
-                    0 if n == 1 and m != 1 else s
-                    for n, s, m in zip(layout.shape, layout.strides, shape[missing:], strict=True)
-                )
-                made = view_instruction(TABLE["expand"], layout, shape, strides)
-                slot = self.tape.append_view(made, slot, 0)
+        for step in templates.sums_to(self.layout(slot), shape):
+            if step.is_view:
+                slot = self.tape.append_view(step.instruction, slot, 0)
+            else:
+                slot = self.tape.append(step.instruction, (slot,))
         return slot
 
     # ------------------------------------------------------------------ adjoints
@@ -101,22 +86,22 @@ class _Pass:
         """Add a cotangent of a slot's shape to the adjoint of the slot's root."""
         root = int(self.root[slot])
         layout, whole = self.layout(slot), self.layout(root)
-        known = self.adjoint.get(root)
+        known = int(self.adjoint[root])
         if slot == root or (layout is whole and self.offset(slot, root) == 0):
-            if known is None:
+            if known == 0:
                 self.adjoint[root] = ct
-                self.buffers.discard(root)
-            elif root in self.buffers:
+                self.buffer[root] = 0
+            elif self.buffer[root]:
                 self.tape_accumulate(known, ct)
             else:
                 self.adjoint[root] = self.op("add", known, ct)
             return
-        if root not in self.buffers:
+        if not self.buffer[root]:
             buffer = self.zeros(whole)
-            if known is not None:
+            if known:
                 self.tape_accumulate(buffer, known)
             self.adjoint[root] = buffer
-            self.buffers.add(root)
+            self.buffer[root] = 1
         region = self.region(slot, root)
         self.tape_accumulate(region, self.sum_to(ct, self.layout(region).shape))
 
@@ -132,7 +117,7 @@ class _Pass:
         else:
             strides, offset = layout.strides, self.offset(slot, root)
         shape = tuple(1 if s == 0 else n for n, s in zip(layout.shape, strides, strict=True))
-        return self.view(self.adjoint[root], shape, strides, offset)
+        return self.view(int(self.adjoint[root]), shape, strides, offset)
 
     def tape_accumulate(self, target: int, source: int) -> None:
         made = instruction(TABLE["accumulate_"], (self.layout(target), self.layout(source)))
@@ -173,8 +158,14 @@ class _Pass:
                     versions.note_write(self.tape, first)
         return slots[result]
 
-    def step(self, k: int) -> None:
-        """Replay the VJP of one statement."""
+    def take(self, root: int) -> int:
+        """The adjoint of a root, which needs it no more."""
+        slot = int(self.adjoint[root])
+        self.adjoint[root] = 0
+        return slot
+
+    def step(self, k: int, first: int = 0) -> None:
+        """Replay the VJP of one statement, from operand `first` on."""
         tape, request = self.tape, self.request
         made = tape.instruction_of(k)
         kind = made.op.kind
@@ -186,9 +177,10 @@ class _Pass:
             return bool(tape.flags[owner] & nt.ACTIVE) and bool(request.needed[owner])
 
         if kind == nt.COMPUTE:
-            ct = self.dense(self.adjoint.pop(k))
+            ct = self.dense(self.take(k))
             traced = template(made)
-            for i, slot in enumerate(args):
+            templates.build(made)
+            for i, slot in enumerate(args[first:], first):
                 result = traced.results[i]
                 if result is None or not wanted(slot) or not is_float(made.layouts[i]):
                     continue
@@ -210,27 +202,30 @@ class _Pass:
 
     def add_view(self, k: int, parent: int) -> None:
         """Add the adjoint of a view that has its own to its base's."""
-        ct = self.adjoint.pop(k)
+        ct = self.take(k)
         root = int(self.root[parent])
         saved = self.root[k]
         self.root[k] = root
         self.add(k, ct)
         self.root[k] = saved
 
+    def target(self, t: Target, root: int) -> int:
+        """Slot of a target's cotangent, now that the pass has come to it."""
+        slot = int(self.adjoint[root])
+        if t.slot == root and not self.buffer[root]:
+            return slot
+        if t.slot == root:
+            return self.op("clone", slot)
+        self.make_buffer(root)
+        return self.op("clone", self.region(t.slot, root))
+
     def make_buffer(self, root: int) -> None:
         """See that a root's adjoint may be written in place."""
-        if root not in self.buffers:
+        if not self.buffer[root]:
             buffer = self.zeros(self.layout(root))
-            self.tape_accumulate(buffer, self.adjoint[root])
+            self.tape_accumulate(buffer, int(self.adjoint[root]))
             self.adjoint[root] = buffer
-            self.buffers.add(root)
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    size = 1
-    for n in shape:
-        size *= n
-    return size
+            self.buffer[root] = 1
 
 
 def _map_strides(layout: Layout, whole: Layout) -> tuple[int, ...]:
@@ -285,21 +280,21 @@ def replay(request: Request, seeds: list[int]) -> list[int | None]:
     found: list[int | None] = [None] * len(request.targets)
     for slot, seed in zip(request.roots, seeds, strict=True):
         p.add(slot, seed)
-    lowest = min((t.slot for t in request.targets), default=request.high + 1)
-    for k in range(request.high, lowest - 1, -1):
-        root = int(p.root[k])
-        if root not in p.adjoint or not tape.flags[root] & nt.ACTIVE:
-            continue
-        for i in positions.get(k, ()):
-            t = request.targets[i]
-            slot = p.adjoint[root]
-            if t.slot != root or root in p.buffers:
-                if root == t.slot:
-                    slot = p.op("clone", slot)
-                else:
-                    p.make_buffer(root)
-                    slot = p.op("clone", p.region(t.slot, root))
-            found[i] = slot
-        if tape.instruction_of(k).op.kind != nt.LEAF and request.needed[root]:
-            p.step(k)
+    low = min((t.slot for t in request.targets), default=request.high + 1)
+    k, limit = request.high, tape.state[nt.S_PENDING_LIMIT]
+    adjoints, buffers = address_of(p.adjoint), address_of(p.buffer)
+    tape.state[nt.S_PENDING_LIMIT] = 1 << 62
+    try:
+        while (
+            here := sweep.replay(tape.pointer, request.pointer, adjoints, buffers, k, low)
+        ) >= low:
+            k, operand = here & 0xFFFFFFFF, here >> 32
+            root = int(p.root[k])
+            for i in positions.get(k, ()):
+                found[i] = p.target(request.targets[i], root)
+            if tape.instruction_of(k).op.kind != nt.LEAF and request.needed[root]:
+                p.step(k, operand)
+            k -= 1
+    finally:
+        tape.state[nt.S_PENDING_LIMIT] = limit
     return found

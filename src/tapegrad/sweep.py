@@ -1,4 +1,4 @@
-"""The sweeps as Python calls them; nopython/{forward,preparing,reverse}.py are the code.
+"""The sweeps as Python calls them; nopython/{forward,preparing,reverse,replaying}.py are the code.
 
 `forward`, `prepare`, `seed` and `reverse` run without the GIL; `start` and `release` are short and
 keep it.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .calls import native_call
 
-__all__ = ["forward", "gradient", "prepare", "release", "reverse", "seed", "start"]
+__all__ = ["forward", "gradient", "prepare", "release", "replay", "reverse", "seed", "start"]
 
 forward = native_call("forward_entry")
 start = native_call("start_entry")
@@ -16,4 +16,5 @@ prepare = native_call("prepare_entry")
 seed = native_call("seed_entry")
 reverse = native_call("reverse_entry")
 gradient = native_call("gradient_entry")
+replay = native_call("replay_entry")
 release = native_call("release_entry")

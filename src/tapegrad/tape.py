@@ -246,17 +246,22 @@ class Tape(Arrays):
         return slot
 
     def undo(self, count: int) -> None:
-        """Drop the statements from slot `count` on; nobody may refer to them."""
+        """Drop the statements from slot `count` on, unless somebody has a tensor of them by now."""
         s = self.state
-        for slot in range(count, int(s[nt.S_COUNT])):
-            self.owned.pop(slot, None)
-            self.leaves.pop(slot, None)
-        if self.guests:
-            self.guests = {k: slot for k, slot in self.guests.items() if slot < count}
-        if s[nt.S_COUNT] > count:
+        with self.lock:
+            if s[nt.S_COUNT] <= count or (self._handles >= count).any():
+                return
+            if any(slot >= count for slot in self.constants.slots.values()):
+                known = self.constants.slots.copy()
+                self._use_constants(Constants({k: v for k, v in known.items() if v < count}))
             s[nt.S_ARG_COUNT] = self.arg_start[count]
             s[nt.S_COUNT] = count
             s[nt.S_DONE] = min(int(s[nt.S_DONE]), count)
+            for book in (self.owned, self.leaves, self.retained, self.versions, self.shared):
+                for slot in [slot for slot in book if slot >= count]:
+                    del book[slot]
+            self.guests = {k: v for k, v in self.guests.items() if v < count}
+            self.writes = [(base, mark) for base, mark in self.writes if mark < 2 * count]
 
     # ------------------------------------------------------------------ values
     def evaluate(self) -> None:

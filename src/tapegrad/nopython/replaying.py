@@ -1,0 +1,177 @@
+"""Replay in native code: the reverse pass, recorded as statements.
+
+Each statement's VJP is a template (replay.py writes it into the table ``G_REPLAY``), which is appended
+with the statement's slots in the place of its leaves. What is not that simple goes to Python, statement
+by statement: parts of adjoints (views), in-place writes, a pair of layouts that was never added before.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import native as nt
+from ..native import (
+    ACTIVE,
+    CAPTURE,
+    COMPUTE,
+    I_KIND,
+    I_LAYOUT,
+    I_NARGS,
+    I_REPLAY,
+    I_WIDTH,
+    LEAF,
+    MAX_CONSTANTS,
+    MAX_TEMPLATE,
+    OUTPUT,
+    Q_ARGS,
+    Q_CONSTANT_COUNT,
+    Q_CONSTANTS,
+    Q_COUNT,
+    Q_CT,
+    Q_EXISTS,
+    Q_LAYOUT,
+    Q_NATIVE,
+    Q_RESULT,
+    Q_STATEMENTS,
+    Q_WIDTH,
+    R_NEEDED,
+    R_ROOT,
+    REF_CONSTANT,
+    REF_OPERAND,
+    REF_STATEMENT,
+    STUB,
+    VIEW,
+)  # fmt: skip
+from .hashing import find_constant, find_pair
+from .intrinsics import globals_address, helper, p8, p32, p64, stack_words
+from .recording import append
+
+
+@helper
+def layout_at(state, slot):  # type: ignore[no-untyped-def]
+    """Layout id of a slot."""
+    made = p32(p64(state)[nt.S_INSTRUCTION])[slot]
+    return p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * made)[I_LAYOUT]
+
+
+@helper
+def has_room(state, statements, args):  # type: ignore[no-untyped-def]
+    s = p64(state)
+    return (
+        s[nt.S_COUNT] + statements < s[nt.S_CAPACITY]
+        and s[nt.S_ARG_COUNT] + args < s[nt.S_ARG_CAPACITY]
+    )
+
+
+@helper
+def resolve(reference, k, ct, operands, made, constants):  # type: ignore[no-untyped-def]
+    """Slot that a reference of a template stands for."""
+    if reference == nt.REF_CT:
+        return ct
+    if reference == nt.REF_OUT:
+        return k
+    if reference < REF_STATEMENT:
+        return np.int64(operands[reference - REF_OPERAND])
+    if reference < REF_CONSTANT:
+        return made[reference - REF_STATEMENT]
+    return constants[reference - REF_CONSTANT]
+
+
+@helper
+def find_constants(state, rule, slots):  # type: ignore[no-untyped-def]
+    """Slots of a template's constants; whether all are on the tape."""
+    keys = p64(rule[Q_CONSTANTS])
+    for i in range(rule[Q_CONSTANT_COUNT]):
+        slot = find_constant(state, keys[2 * i], keys[2 * i + 1])
+        if slot == 0:
+            return False
+        slots[i] = slot
+    return True
+
+
+@helper
+def emit(state, rule, k, ct, operands, made, constants, args):  # type: ignore[no-untyped-def]
+    """Append the statements of a template; the slot of its result."""
+    words = p64(rule[Q_STATEMENTS])
+    a = p32(args)
+    at = 0
+    for j in range(rule[Q_COUNT]):
+        count, extra = words[at + 1], words[at + 2]
+        for i in range(count):
+            a[i] = resolve(words[at + 5 + i], k, ct, operands, made, constants)
+        for i in range(extra):
+            a[count + i] = words[at + 3 + i]
+        made[j] = append(state, words[at], args, count + extra)
+        at += 5 + count
+    return resolve(rule[Q_RESULT], k, ct, operands, made, constants)
+
+
+def replay_entry(state, request, adjoints, buffers, k, low):  # type: ignore[no-untyped-def]
+    """Replay from statement `k` down to `low`; what is below `low` when done.
+
+    Else the statement, and times 2**32 its operand, where Python has to go on. `adjoints` is an int32 a
+    root: the slot of its cotangent so far; `buffers` a uint8: it may be written in place.
+    """
+    s, r = p64(state), p64(request)
+    root, needed = p32(r[R_ROOT]), p8(r[R_NEEDED])
+    adjoint, buffer = p32(adjoints), p8(buffers)
+    flags = p8(s[nt.S_FLAGS])
+    instructions, arg_start = p32(s[nt.S_INSTRUCTION]), p32(s[nt.S_ARG_START])
+    g = p64(globals_address())
+    itab = g[nt.G_ITAB]
+    made, constants = p64(stack_words(MAX_TEMPLATE)), p64(stack_words(MAX_CONSTANTS))
+    args = stack_words(8)
+    while k >= low:
+        own = root[k]
+        if adjoint[own] == 0 or flags[own] & ACTIVE == 0:
+            k -= 1
+            continue
+        row = p64(itab + 8 * I_WIDTH * instructions[k])
+        kind = row[I_KIND]
+        if flags[k] & CAPTURE:
+            return k
+        skipped = kind == LEAF or kind == OUTPUT or flags[k] & STUB or needed[own] == 0
+        if skipped or (kind == VIEW and own != k):
+            k -= 1
+            continue
+        if kind != COMPUTE or row[I_REPLAY] < 0:
+            return k
+        ct = np.int64(adjoint[k])
+        rules = g[nt.G_REPLAY] + 8 * Q_WIDTH * row[I_REPLAY]
+        layout = layout_at(state, ct)
+        if layout != p64(rules)[Q_CT]:
+            pair = find_pair(g[nt.G_CLONE], layout, 0)
+            if pair == 0 or not has_room(state, 1, 1):
+                return k
+            p32(args)[0] = ct
+            ct = append(state, p64(pair)[1], args, 1)
+            adjoint[k] = ct
+        operands = p32(s[nt.S_ARG] + 4 * arg_start[k])
+        for i in range(row[I_NARGS]):
+            slot = operands[i]
+            owner = root[slot]
+            rule = p64(rules + 8 * Q_WIDTH * i)
+            if rule[Q_EXISTS] == 0 or flags[owner] & ACTIVE == 0 or needed[owner] == 0:
+                continue
+            here = k + (i << 32)
+            if rule[Q_NATIVE] == 0 or owner != slot or buffer[slot]:
+                return here
+            if not has_room(state, rule[Q_COUNT] + 1, rule[Q_ARGS] + 2):
+                return here
+            known = adjoint[slot]
+            pair = 0
+            if known != 0:
+                pair = find_pair(g[nt.G_ADD], layout_at(state, known), rule[Q_LAYOUT])
+                if pair == 0:
+                    return here
+            if not find_constants(state, rule, constants):
+                return here
+            result = emit(state, rule, k, ct, operands, made, constants, args)
+            if pair != 0:
+                p32(args)[0] = known
+                p32(args)[1] = result
+                result = append(state, p64(pair)[1], args, 2)
+            adjoint[slot] = result
+        adjoint[k] = 0
+        k -= 1
+    return low - 1
