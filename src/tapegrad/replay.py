@@ -276,11 +276,12 @@ def replay(request: Request, seeds: list[int]) -> list[int | None]:
     tape = request.tape
     positions: dict[int, list[int]] = {}
     for i, t in enumerate(request.targets):
-        positions.setdefault(t.position, []).append(i)
+        if not t.is_leaf:
+            positions.setdefault(t.position, []).append(i)
     found: list[int | None] = [None] * len(request.targets)
     for slot, seed in zip(request.roots, seeds, strict=True):
         p.add(slot, seed)
-    low = min((t.slot for t in request.targets), default=request.high + 1)
+    low = int(request.words[nt.R_STOP]) + 1
     k, limit = request.high, tape.state[nt.S_PENDING_LIMIT]
     adjoints, buffers = address_of(p.adjoint), address_of(p.buffer)
     tape.state[nt.S_PENDING_LIMIT] = 1 << 62
@@ -297,4 +298,7 @@ def replay(request: Request, seeds: list[int]) -> list[int | None]:
             k -= 1
     finally:
         tape.state[nt.S_PENDING_LIMIT] = limit
+    for i, t in enumerate(request.targets):
+        if t.is_leaf and p.adjoint[t.slot]:
+            found[i] = p.target(t, t.slot)
     return found

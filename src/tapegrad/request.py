@@ -50,12 +50,13 @@ MISSING = 512
 class Target:
     """A slot whose adjoint is wanted as a value: taken when the sweep comes to `position`."""
 
-    __slots__ = ("array", "layout", "position", "result", "slot")
+    __slots__ = ("array", "is_leaf", "layout", "position", "result", "slot")
 
     def __init__(self, slot: int, position: int, layout: Layout) -> None:
         self.slot = slot
         self.position = position
         self.layout = layout
+        self.is_leaf = False
         self.array: np.ndarray | None = None
         self.result: int | None = None  # slot of the cotangent, where the pass is replayed
 
@@ -104,9 +105,15 @@ class Request:
             self._captures = self._block[R_WIDTH:captures].reshape(-1, 4)
             if not leaves:
                 words[R_LOW] = min(t.slot for t in targets)
+            needed = self.needed
             for t in targets:
-                self.needed[self.root[t.slot]] = 1
-                tape.flags[t.position] |= nt.CAPTURE
+                needed[self.root[t.slot]] = 1
+                # The adjoint of a leaf stays to the end, so the sweep need not come to the leaf.
+                t.is_leaf = (
+                    t.position == t.slot and tape.instruction_of(t.slot).op.kind == nt.LEAF
+                )
+                if not t.is_leaf:
+                    tape.flags[t.position] |= nt.CAPTURE
             if self.root is not tape.root:
                 words[R_ROOT] = self.root.ctypes.data
 
@@ -231,21 +238,30 @@ class Request:
     def sweep(self, seeds: Sequence[np.ndarray]) -> None:
         """Run the reverse sweep from `seeds`, one contiguous array a root."""
         tape = self.tape
-        for i, t in enumerate(self.targets):
+        captured = [t for t in self.targets if not t.is_leaf]
+        for i, t in enumerate(captured):
             assert self._captures is not None
             t.array = np.empty(t.layout.shape, t.layout.dtype.np)
             self._captures[i] = t.position, t.slot, address_of(t.array), _copy_of(t.layout)
-        self.words[R_CAPTURE_COUNT] = len(self.targets)
+        self.words[R_CAPTURE_COUNT] = len(captured)
         for slot, seed in zip(self.roots, seeds, strict=True):
             self.words[R_ERROR_ARG] = _copy_of(tape.instruction_of(slot).out)
             if sweep.seed(tape.pointer, self.pointer, slot, address_of(seed)) != 0:
                 self._no_memory()
         if sweep.reverse(tape.pointer, self.pointer) != 0:
             self._no_memory()
-        for i, t in enumerate(self.targets):
+        for i, t in enumerate(captured):
             assert self._captures is not None
             if self._captures[i, 0] != -1:
                 t.array = None  # the sweep never came by
+        leaves: dict[int, np.ndarray | None] = {}
+        for t in self.targets:
+            if t.is_leaf:
+                if t.slot not in leaves:
+                    leaves[t.slot] = self.leaf_adjoint(t.slot, t.layout)
+                found = leaves[t.slot]
+                again = found is not None and any(u.array is found for u in self.targets)
+                t.array = found.copy() if again and found is not None else found
 
     def _no_memory(self) -> None:
         raise MemoryError("backward: no memory for adjoints; use smaller tensors or fewer at once")
@@ -281,7 +297,8 @@ class Request:
     def forget(self) -> None:
         """Take the marks of targets off the tape, where no sweep follows."""
         for t in self.targets:
-            self.tape.flags[t.position] &= ~nt.CAPTURE & 0xFF
+            if not t.is_leaf:
+                self.tape.flags[t.position] &= ~nt.CAPTURE & 0xFF
         for slot in self._separate:
             self.tape.flags[slot] &= ~nt.ACTIVE & 0xFF
 

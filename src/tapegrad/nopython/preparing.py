@@ -146,6 +146,61 @@ def start_entry(state, request, counts, missing, what, high):  # type: ignore[no
     return 0
 
 
+@helper
+def find_needed(state, r):  # type: ignore[no-untyped-def]
+    """Mark the roots through which the pass reaches a target: down to find the graph, then up again.
+
+    So the cost is that of the graph, whatever else lies on the tape. Until the sweep the adjoints are
+    free to serve as marks.
+    """
+    s = p64(state)
+    root, needed, reached = p32(r[R_ROOT]), p8(r[R_NEEDED]), p8(r[R_REACHED])
+    flags, instructions = p8(s[nt.S_FLAGS]), p32(s[nt.S_INSTRUCTION])
+    arg_start, args = p32(s[nt.S_ARG_START]), p32(s[nt.S_ARG])
+    itab = p64(globals_address())[nt.G_ITAB]
+    marks = p64(r[R_ADJOINT])
+    high = r[R_HIGH]
+    waiting = 0
+    for i in range(high, 0, -1):
+        if reached[i]:
+            marks[i] = 1
+            waiting += 1
+            if waiting == r[R_ROOT_COUNT]:
+                break
+    k = high
+    while k > 0 and waiting > 0:
+        own = root[k]
+        if marks[own] == 0:
+            k -= 1
+            continue
+        if own == k:
+            waiting -= 1
+        row = p64(itab + 8 * I_WIDTH * instructions[k])
+        ends = row[I_KIND] == LEAF or row[I_DETACH] != 0 or flags[k] & STUB
+        if ends == 0 and flags[own] & ACTIVE:
+            for i in range(row[I_NARGS]):
+                owner = root[args[arg_start[k] + i]]
+                if marks[owner] == 0 and flags[owner] & ACTIVE:
+                    other = p64(itab + 8 * I_WIDTH * instructions[owner])
+                    if other[I_KIND] != LEAF or other[I_EXTRA] == 0:
+                        marks[owner] = 1
+                        waiting += 1
+        k -= 1
+    stop = k
+    for k in range(max(stop + 1, r[R_LOW]), high + 1):
+        own = root[k]
+        if marks[own] == 0 or flags[own] & ACTIVE == 0 or flags[k] & STUB:
+            continue
+        row = p64(itab + 8 * I_WIDTH * instructions[k])
+        if row[I_KIND] == LEAF or row[I_DETACH] != 0:
+            continue
+        for i in range(row[I_NARGS]):
+            if needed[root[args[arg_start[k] + i]]]:
+                needed[own] = 1
+                break
+    it.memset(r[R_ADJOINT] + 8 * (stop + 1), 0, 8 * (high - stop))
+
+
 def prepare_entry(state, request):  # type: ignore[no-untyped-def]
     """Mark needed and reached roots and look for what would stop the sweep; one of OK, IS_..."""
     s = p64(state)
@@ -159,16 +214,8 @@ def prepare_entry(state, request):  # type: ignore[no-untyped-def]
     base = p32(s[nt.S_BASE])
     itab = p64(globals_address())[nt.G_ITAB]
     high = r[R_HIGH]
-    for k in range(r[R_LOW], high + 1):
-        if flags[root[k]] & ACTIVE == 0 or flags[k] & STUB:
-            continue
-        row = p64(itab + 8 * I_WIDTH * instructions[k])
-        if row[I_KIND] == LEAF or row[I_DETACH] != 0:
-            continue
-        for i in range(row[I_NARGS]):
-            if needed[root[args[arg_start[k] + i]]]:
-                needed[root[k]] = 1
-                break
+    if r[R_LOW] <= high:
+        find_needed(state, r)
     last_write = p32(r[R_LAST_WRITE])
     writes = p64(r[R_WRITES])
     for i in range(r[R_WRITE_COUNT]):
