@@ -55,7 +55,12 @@ class AutogradMethods:
         RuntimeError
             For a tensor that is not a leaf, or not of a floating dtype.
         """
-        if self.requires_grad == bool(requires_grad):
+        if not isinstance(requires_grad, bool):
+            raise TypeError(
+                "requires_grad_(): argument 'requires_grad' (position 1) must be bool, not "
+                f"{type(requires_grad).__name__}"
+            )
+        if self.requires_grad == requires_grad:
             return self
         if not self.is_leaf:
             raise RuntimeError(
@@ -69,7 +74,7 @@ class AutogradMethods:
                 if requires_grad
                 else "only leaves change requires_grad"
             )
-        self._become_leaf(active=bool(requires_grad))
+        self._become_leaf(active=requires_grad)
         return self
 
     def _become_leaf(self: Any, *, active: bool) -> None:

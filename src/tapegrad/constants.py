@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from . import native as nt
 from .dtypes import dtype
 
 __all__ = ["Constants"]
@@ -51,7 +52,7 @@ class Constants:
 
     def _place(self, key: tuple[int, int], slot: int) -> None:
         bits, code = key
-        product = ((bits ^ code) * -7046029254386353131) & 0xFFFFFFFFFFFFFFFF
+        product = ((bits ^ code) * nt.HASH) & 0xFFFFFFFFFFFFFFFF
         if product >= 1 << 63:
             product -= 1 << 64
         at = (product >> 20) & (len(self.table) - 1)

@@ -155,6 +155,8 @@ def contiguous(kind: dtype, shape: tuple[int, ...]) -> Layout:
     if layout is None:
         if math.prod(shape) * kind.itemsize >= 1 << 62:
             raise RuntimeError(f"Storage size calculation overflowed with sizes={list(shape)}")
+        if math.prod(n for n in shape if n) * kind.itemsize >= 1 << 62:
+            raise RuntimeError("Stride calculation overflowed")
         layout = intern(kind, tuple(shape), c_strides(shape, kind.itemsize))
         _contiguous[key] = layout
     return layout

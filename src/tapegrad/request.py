@@ -109,9 +109,7 @@ class Request:
             for t in targets:
                 needed[self.root[t.slot]] = 1
                 # The adjoint of a leaf stays to the end, so the sweep need not come to the leaf.
-                t.is_leaf = (
-                    t.position == t.slot and tape.instruction_of(t.slot).op.kind == nt.LEAF
-                )
+                t.is_leaf = t.position == t.slot and tape.instruction_of(t.slot).op.kind == nt.LEAF
                 if not t.is_leaf:
                     tape.flags[t.position] |= nt.CAPTURE
             if self.root is not tape.root:
@@ -137,7 +135,9 @@ class Request:
         marks = self._block.view(np.uint8)
         start = 8 * self._marks + self._count
         for root in distinct:
-            marks[start + root] = 2  # the sweep has to come to it (`reach` in nopython/sweeping.py)
+            marks[start + root] = (
+                2  # the sweep has to come to it (`reach` in nopython/preparing.py)
+            )
         self.words[R_ROOT_COUNT] = len(distinct)
 
     def __enter__(self) -> Request:

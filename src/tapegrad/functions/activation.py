@@ -8,6 +8,7 @@ from .. import record
 from ..dtypes import bool_, get_default_dtype
 from ..ops import activation as _rows  # noqa: F401 - which this module looks up
 from ..ops.table import TABLE
+from .arguments import float_of
 from .operands import is_integral
 from .registry import public
 from .selection import clamp
@@ -34,13 +35,17 @@ def _activation(name: str, input: Any, **attrs: Any) -> Any:
 @public(method=True)
 def leaky_relu(input: Any, negative_slope: float = 0.01) -> Any:
     """Return the input where it is positive, else `negative_slope` times it."""
-    return _activation("leaky_relu", input, negative_slope=float(negative_slope))
+    return _activation(
+        "leaky_relu",
+        input,
+        negative_slope=float_of("leaky_relu", "negative_slope", 2, negative_slope),
+    )
 
 
 @public(method=True)
 def elu(input: Any, alpha: float = 1.0) -> Any:
     """Return the input where it is positive, else ``alpha * (exp(input) - 1)``."""
-    return _activation("elu", input, alpha=float(alpha))
+    return _activation("elu", input, alpha=float_of("elu", "alpha", 2, alpha))
 
 
 @public(method=True)
@@ -54,7 +59,9 @@ def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
     threshold : float
         Where ``beta * input`` is above it, the result is `input`.
     """
-    return _activation("softplus", input, beta=float(beta), threshold=float(threshold))
+    beta = float_of("softplus", "beta", 2, beta)
+    threshold = float_of("softplus", "threshold", 3, threshold)
+    return _activation("softplus", input, beta=beta, threshold=threshold)
 
 
 @public(method=True)
@@ -84,6 +91,7 @@ def logit(input: Any, eps: float | None = None) -> Any:
     """
     record.check_tensors("logit", (input,))
     if eps is not None:
+        eps = float_of("logit", "eps", 1, eps, "float")
         if is_integral(input.dtype):
             input = record.cast(input, get_default_dtype())
         input = clamp(input, eps, 1 - eps)

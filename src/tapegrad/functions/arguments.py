@@ -12,9 +12,11 @@ from ..record import layout_of
 from ..threads import current_tape
 
 __all__ = [
-    "as_int", "as_ints", "check_named", "constant_like", "distinct", "scalar_name", "varargs",
-    "wrap_dim",
+    "as_int", "as_ints", "check_bool", "check_named", "constant_like", "distinct", "float_of",
+    "scalar_name", "varargs", "wrap_dim",
 ]  # fmt: skip
+
+_LIMIT = 2**63
 
 
 def wrap_dim(dim: Any, ndim: int) -> int:
@@ -25,23 +27,53 @@ def wrap_dim(dim: Any, ndim: int) -> int:
     IndexError
         If there is no such dimension.
     """
+    try:
+        d = operator.index(dim)
+    except TypeError:
+        raise TypeError(f"argument 'dim' must be int, not {type(dim).__name__}") from None
     n = ndim or 1
-    if not -n <= dim < n:
+    if not -n <= d < n:
+        _check_int64(d)
         raise IndexError(
-            f"Dimension out of range (expected to be in range of [{-n}, {n - 1}], but got {dim})"
+            f"Dimension out of range (expected to be in range of [{-n}, {n - 1}], but got {d})"
         )
-    return int(dim) + n if dim < 0 else int(dim)
+    return d + n if d < 0 else d
+
+
+def _check_int64(value: int) -> int:
+    if not -_LIMIT <= value < _LIMIT:
+        raise ValueError("Overflow when unpacking long long")
+    return value
 
 
 def as_int(name: str, argument: str, position: int, value: Any) -> int:
-    """`value` as an int; PyTorch's TypeError otherwise."""
+    """`value` as an int; PyTorch's TypeError otherwise, and its ValueError beyond 64 bits."""
     if not isinstance(value, bool | float | str):
         try:
-            return operator.index(value)
+            return _check_int64(operator.index(value))
         except TypeError:
             pass
-    raise TypeError(
-        f"{name}(): argument '{argument}' (position {position}) must be int, "
+    raise _must_be(name, argument, position, "int", value)
+
+
+def float_of(name: str, argument: str, position: int, value: Any, what: str = "Number") -> float:
+    """`value`, a number or a tensor of one, as a float; PyTorch's TypeError otherwise."""
+    if record.is_tensor(value) and layout_of(value).ndim == 0:
+        value = value.item()
+    if not record.is_number(value):
+        raise _must_be(name, argument, position, what, value)
+    return float(value)
+
+
+def check_bool(name: str, argument: str, position: int, value: Any) -> None:
+    """Raise PyTorch's TypeError unless an option is a bool."""
+    if not isinstance(value, bool):
+        raise _must_be(name, argument, position, "bool", value)
+
+
+def _must_be(name: str, argument: str, position: int, what: str, value: Any) -> TypeError:
+    return TypeError(
+        f"{name}(): argument '{argument}' (position {position}) must be {what}, "
         f"not {type(value).__name__}"
     )
 
@@ -52,9 +84,17 @@ def as_ints(name: str, argument: str, values: Any, position: int = 1) -> tuple[i
     if sequence:
         values = values[0]
     try:
-        return tuple([operator.index(v) for v in values])
+        ints = tuple([operator.index(v) for v in values])
     except TypeError:
         pass
+    else:
+        for i, n in enumerate(ints):
+            if not -_LIMIT <= n < _LIMIT:
+                raise TypeError(
+                    f"{name}(): argument '{argument}' failed to unpack the object at pos {i + 1} "
+                    'with error "Overflow when unpacking long long"'
+                )
+        return ints
     at = next((i for i, v in enumerate(values) if not isinstance(v, int)), 0)
     wrong = type(values[at]).__name__
     what = f"but found element of type {wrong} at pos {at}" if sequence else f"not {wrong}"
@@ -63,10 +103,15 @@ def as_ints(name: str, argument: str, values: Any, position: int = 1) -> tuple[i
     )
 
 
-def varargs(name: str, argument: str, given: tuple[Any, ...], named: Any) -> tuple[int, ...]:
+def varargs(
+    name: str, argument: str, given: tuple[Any, ...], named: dict[str, Any]
+) -> tuple[int, ...]:
     """Sizes or dimensions given one by one, as a sequence, or by keyword."""
-    if named is not None:
-        return as_ints(name, argument, (named,))
+    for key in named:
+        if key != argument or given:
+            raise TypeError(f"{name}() got an unexpected keyword argument '{key}'")
+    if named:
+        return as_ints(name, argument, (named[argument],))
     if not given:
         raise TypeError(f'{name}() missing 1 required positional arguments: "{argument}"')
     return as_ints(name, argument, given)
@@ -87,10 +132,7 @@ def check_named(name: str, *tensors: tuple[str, Any], first: int = 1) -> None:
     """Raise PyTorch's TypeError unless all arguments (name, value) are Tensors."""
     for i, (argument, value) in enumerate(tensors):
         if not record.is_tensor(value):
-            raise TypeError(
-                f"{name}(): argument '{argument}' (position {first + i}) must be Tensor, "
-                f"not {type(value).__name__}"
-            )
+            raise _must_be(name, argument, first + i, "Tensor", value)
 
 
 def constant_like(like: Any, value: Any) -> Any:

@@ -195,6 +195,19 @@ def fmod(input: Any, other: Any) -> Any:
 
 
 # --------------------------------------------------------------------------- powers
+def _check_power(name: str, input: Any, exponent: Any) -> None:
+    """Raise unless base and exponent are tensors or numbers, one of them a tensor."""
+    if not record.is_tensor(input) and not record.is_tensor(exponent):
+        kinds = f"{type(input).__name__}, {type(exponent).__name__}"
+        raise TypeError(
+            f"{name}() received an invalid combination of arguments - got ({kinds}), but expected "
+            "one of:\n * (Tensor input, Tensor exponent)\n * (Number self, Tensor exponent)\n"
+            " * (Tensor input, Number exponent)"
+        )
+    check(name, input, 1, "input")
+    check(name, exponent, 2, "exponent")
+
+
 @public(method=True)
 def pow(input: Any, exponent: Any) -> Any:
     """Return ``input ** exponent``.
@@ -210,15 +223,7 @@ def pow(input: Any, exponent: Any) -> Any:
     RuntimeError
         For integers with a negative Python number as exponent.
     """
-    if not record.is_tensor(input) and not record.is_tensor(exponent):
-        kinds = f"{type(input).__name__}, {type(exponent).__name__}"
-        raise TypeError(
-            f"pow() received an invalid combination of arguments - got ({kinds}), but expected one "
-            "of:\n * (Tensor input, Tensor exponent)\n * (Number self, Tensor exponent)\n"
-            " * (Tensor input, Number exponent)"
-        )
-    check("pow", input, 1, "input")
-    check("pow", exponent, 2, "exponent")
+    _check_power("pow", input, exponent)
     kind = record.result_dtype((input, exponent))
     if kind is bool_:
         if exponent is True:
@@ -236,7 +241,8 @@ def pow(input: Any, exponent: Any) -> Any:
 @public(method=True)
 def float_power(input: Any, exponent: Any) -> Any:
     """Return ``input ** exponent`` in float64."""
-    a, b = (record.cast(v, float64) if record.is_tensor(v) else v for v in (input, exponent))
+    _check_power("float_power", input, exponent)
+    a, b = (record.cast(v, float64) if record.is_tensor(v) else float(v) for v in (input, exponent))
     return record.binary(TABLE["pow"], a, b)
 
 

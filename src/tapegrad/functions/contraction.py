@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from typing import Any
 
 from .. import record
@@ -11,6 +10,7 @@ from ..dtypes import dtype, type_name
 from ..layouts import contiguous
 from ..ops.table import TABLE
 from ..record import layout_of
+from .arguments import as_int, as_ints, wrap_dim
 from .product import (
     SCALAR,
     check_bmm,
@@ -158,6 +158,12 @@ def inner(input: Any, other: Any) -> Any:
     return tensordot(input, other, ([-1], [-1]))
 
 
+_DIMS = (
+    "tensordot expects dims to be int or tuple[list[int], list[int]] or list[list[int]] containing "
+    "two lists, but got dims={}"
+)
+
+
 @public()
 def tensordot(a: Any, b: Any, dims: Any = 2) -> Any:
     """Sum of products over pairs of dimensions.
@@ -176,9 +182,16 @@ def tensordot(a: Any, b: Any, dims: Any = 2) -> Any:
     check_operands("tensordot", a=a, b=b)
     if isinstance(dims, list | tuple) or record.is_tensor(dims):
         pair = dims.tolist() if record.is_tensor(dims) else dims
-        of_a, of_b = (list(d) if isinstance(d, list | tuple) else [int(d)] for d in pair)
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise RuntimeError(_DIMS.format(dims))
+        of_a, of_b = (
+            list(as_ints("tensordot", name, (d,), position))
+            for position, name, d in zip((3, 4), ("dims_self", "dims_other"), pair, strict=True)
+        )
     else:
-        count = operator.index(dims)
+        if not hasattr(type(dims), "__index__"):
+            raise RuntimeError(_DIMS.format(dims))
+        count = as_int("tensordot", "dims", 3, dims)
         if count < 0:
             raise RuntimeError(f"tensordot expects dims >= 0, but got dims={dims}")
         if count > min(a.ndim, b.ndim):
@@ -186,7 +199,7 @@ def tensordot(a: Any, b: Any, dims: Any = 2) -> Any:
         of_a, of_b = list(range(-count, 0)), list(range(count))
     if len(of_a) != len(of_b):
         raise RuntimeError("both dimension lists should have same length")
-    of_a, of_b = [_axis(d, a.ndim) for d in of_a], [_axis(d, b.ndim) for d in of_b]
+    of_a, of_b = [wrap_dim(d, a.ndim) for d in of_a], [wrap_dim(d, b.ndim) for d in of_b]
     for i, j in zip(of_a, of_b, strict=True):
         n, m = a.shape[i], b.shape[j]
         if n != m and 1 not in (n, m):
@@ -204,18 +217,6 @@ def tensordot(a: Any, b: Any, dims: Any = 2) -> Any:
     left = a.permute(*rest_a, *of_a).reshape(math.prod(shape_a), size)
     right = b.permute(*of_b, *rest_b).reshape(size, math.prod(shape_b))
     return mm(left, right).view((*shape_a, *shape_b))
-
-
-def _axis(dim: Any, ndim: int) -> int:
-    """Count a dimension from the front."""
-    span = max(ndim, 1)
-    i = operator.index(dim)
-    if not -span <= i < span:
-        raise IndexError(
-            f"Dimension out of range (expected to be in range of [{-span}, {span - 1}], "
-            f"but got {i})"
-        )
-    return i % span
 
 
 @public(method=True)
@@ -263,7 +264,7 @@ def matrix_power(input: Any, n: int) -> Any:
             f"linalg.matrix_power: A must be batches of square matrices, but they are {rows} by "
             f"{columns} matrices"
         )
-    power = operator.index(n)
+    power = as_int("matrix_power", "n", 1, n)
     if power < 0:
         raise NotImplementedError("matrix_power takes no negative power; use that of the inverse")
     if power == 0:

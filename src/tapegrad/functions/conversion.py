@@ -96,7 +96,7 @@ def to(input: Any, *target: Any, **named: Any) -> Any:
 
 
 def _cast_method(name: str, kind: dtype) -> None:
-    def convert(input: Any, memory_format: Any = None) -> Any:
+    def convert(input: Any, *, memory_format: Any = None) -> Any:
         return record.cast(input, kind)
 
     convert.__name__ = convert.__qualname__ = name
@@ -105,7 +105,7 @@ def _cast_method(name: str, kind: dtype) -> None:
 
 
 def _missing_method(name: str, instead: str) -> None:
-    def refuse(input: Any, memory_format: Any = None) -> Any:
+    def refuse(input: Any, *, memory_format: Any = None) -> Any:
         raise UnsupportedError(
             f"{name}(): tapegrad has no such dtype; its dtypes are float64, float32, int64 and "
             f"bool: use .{instead}()"
@@ -136,7 +136,7 @@ def type_as(input: Any, other: Any) -> Any:
 
 
 @public(method=True, function=False)
-def cpu(input: Any, memory_format: Any = None) -> Any:
+def cpu(input: Any, *, memory_format: Any = None) -> Any:
     """Return the tensor: it is on the CPU."""
     return input
 

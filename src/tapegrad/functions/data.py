@@ -226,12 +226,12 @@ def _number(value: Any, kind: dtype) -> float | int | bool:
         value = value.item()
     elif isinstance(value, np.generic | np.ndarray):
         value = value.item()
-    if kind is bool_:
-        return bool(value)
-    if isinstance(value, str | bytes) or not hasattr(value, "__float__"):
-        if kind is int64:
+    if isinstance(value, str | bytes) or not hasattr(type(value), "__float__"):
+        if not kind.is_floating_point:
             raise TypeError(f"'{type(value).__name__}' object cannot be interpreted as an integer")
         raise TypeError(f"must be real number, not {type(value).__name__}")
+    if kind is bool_:
+        return bool(value)
     if kind is not int64:
         return float(value)
     try:

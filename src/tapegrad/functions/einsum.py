@@ -11,7 +11,8 @@ Start reading at `einsum`, then `_contract`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -129,14 +130,21 @@ def _labels_of(text: str, at: int, what: str) -> list[int]:
     return found
 
 
-def _from_list(given: Sequence[Any]) -> list[int]:
+def _from_list(given: Any) -> list[int]:
     """Labels given as integers and Ellipsis."""
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        raise TypeError(
+            f"einsum(): the subscripts of an operand must be a list of ints, not {type(given).__name__}"
+        )
     found = []
     for label in given:
         if label is Ellipsis:
             found.append(_ELLIPSIS)
-        elif 0 <= label < _ELLIPSIS:
-            found.append(int(label))
+            continue
+        if not hasattr(type(label), "__index__"):
+            raise TypeError(f"einsum(): subscripts must be int, not {type(label).__name__}")
+        if 0 <= label < _ELLIPSIS:
+            found.append(operator.index(label))
         else:
             raise ValueError(
                 "einsum(): subscript in subscript list is not within the valid range [0, 52)"

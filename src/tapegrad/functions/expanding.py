@@ -10,11 +10,11 @@ from ..dtypes import Size, type_name
 from ..layouts import broadcast_shapes as broadcast_shape
 from ..ops.table import TABLE
 from ..record import layout_of
-from .arguments import as_int, as_ints, distinct, varargs, wrap_dim
+from .arguments import as_int, as_ints, check_named, distinct, varargs, wrap_dim
 from .registry import public
 from .shaping import alias
 
-__all__ = ["atleast_1d", "atleast_2d", "atleast_3d", "broadcast_shape", "expand_to"]
+__all__ = ["atleast_1d", "atleast_2d", "atleast_3d", "expand_to"]
 
 
 # --------------------------------------------------------------------------- expanding
@@ -65,12 +65,13 @@ def expand(input: Any, *size: Any, implicit: bool = False, **named: Any) -> Any:
     RuntimeError
         If the shapes do not fit.
     """
-    return expand_to(input, varargs("expand", "size", size, named.get("size")))
+    return expand_to(input, varargs("expand", "size", size, named))
 
 
 @public(method=True, function=False)
 def expand_as(input: Any, other: Any) -> Any:
     """Expand to the shape of another tensor."""
+    check_named("expand_as", ("other", other))
     return expand_to(input, other.shape)
 
 
@@ -89,7 +90,7 @@ def broadcast_to(input: Any, size: Any) -> Any:
 @public(method=True, function=False, name="broadcast_to")
 def _broadcast_to_method(input: Any, *size: Any) -> Any:
     """Expand to a shape."""
-    return expand_to(input, varargs("broadcast_to", "size", size, None))
+    return expand_to(input, varargs("broadcast_to", "size", size, {}))
 
 
 @public()
@@ -97,7 +98,15 @@ def broadcast_shapes(*shapes: Any) -> Size:
     """Return the shape that shapes broadcast to."""
     result: tuple[int, ...] = ()
     for i, shape in enumerate(shapes):
-        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        shape = (shape,) if isinstance(shape, int) else shape
+        if not isinstance(shape, tuple | list):
+            raise RuntimeError(
+                "Input shapes should be of type ints, a tuple of ints, or a list of ints, got "
+                f"{shape}"
+            )
+        shape = tuple(Size(shape))
+        if min(shape, default=0) < 0:
+            raise ValueError("Attempting to broadcast a dimension with negative length!")
         for back, (n, m) in enumerate(zip(result[::-1], shape[::-1], strict=False)):
             if n != m and 1 not in (n, m):
                 raise RuntimeError(
@@ -153,7 +162,7 @@ def unsqueeze(input: Any, dim: int) -> Any:
 def _atleast(n: int, tensors: tuple[Any, ...]) -> Any:
     if len(tensors) == 1 and isinstance(tensors[0], tuple | list):
         return tuple(_atleast(n, (x,)) for x in tensors[0])
-    if len(tensors) > 1:
+    if len(tensors) != 1:
         return tuple(_atleast(n, (x,)) for x in tensors)
     (x,) = tensors
     record.check_tensors(f"atleast_{n}d", (x,))

@@ -16,7 +16,7 @@ from ..errors import UnsupportedError
 from ..layouts import broadcast_shapes
 from ..ops.table import TABLE
 from ..record import layout_of
-from .arguments import check_named, constant_like, scalar_name, wrap_dim
+from .arguments import as_int, check_named, constant_like, scalar_name, wrap_dim
 from .expanding import expand_to
 from .positions import normalise, positions
 from .registry import public
@@ -30,7 +30,7 @@ def _along(name: str, input: Any, dim: int, index: Any) -> tuple[int, np.ndarray
     """Return the dimension of a gather or scatter, and its index values, not wrapped."""
     if index.dtype is not int64:
         raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index")
-    return wrap_dim(dim, layout_of(input).ndim), index._array()
+    return wrap_dim(as_int(name, "dim", 1, dim), layout_of(input).ndim), index._array()
 
 
 def _in_range(values: np.ndarray, n: int, dim: int) -> Any:
@@ -206,7 +206,7 @@ def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Any:
             f"but got {layout_of(input).ndim} dimensions for input, and {layout_of(indices).ndim} "
             "dimensions for indices"
         )
-    d = wrap_dim(dim, layout_of(input).ndim)
+    d = wrap_dim(as_int("take_along_dim", "dim", 3, dim), layout_of(input).ndim)
     own, other = list(input.shape), list(indices.shape)
     n = own[d] if own else 1
     values = indices._array()
@@ -243,7 +243,7 @@ def index_select(input: Any, dim: int, index: Any) -> Any:
     if layout_of(index).ndim > 1:
         raise IndexError("index_select(): Index is supposed to be a vector")
     shape = tuple(input.shape)
-    d = wrap_dim(dim, len(shape))
+    d = wrap_dim(as_int("index_select", "dim", 1, dim), len(shape))
     values = _vector("index_select", index)
     n = shape[d] if shape else 1
     if ((values < 0) | (values >= n)).any():
@@ -277,7 +277,7 @@ def _index_slices(
             "the same scalar type"
         )
     shape = _dims(tuple(input.shape))
-    d = wrap_dim(dim, len(shape))
+    d = wrap_dim(as_int(name, "dim", 1, dim), len(shape))
     values = _vector(name, index)
     if layout_of(source).ndim:
         own = _dims(tuple(source.shape))

@@ -17,7 +17,16 @@ from ..errors import UnsupportedError
 from ..ops.shape import padded_shape
 from ..ops.table import TABLE
 from ..record import layout_of
-from .arguments import as_int, as_ints, constant_like, distinct, scalar_name, varargs, wrap_dim
+from .arguments import (
+    as_int,
+    as_ints,
+    constant_like,
+    distinct,
+    float_of,
+    scalar_name,
+    varargs,
+    wrap_dim,
+)  # fmt: skip
 from .expanding import atleast_1d, atleast_2d, atleast_3d, expand_to
 from .positions import positions
 from .registry import public
@@ -143,7 +152,7 @@ def column_stack(tensors: Any) -> Any:
 @public(method=True, function=False)
 def repeat(input: Any, *repeats: Any, **named: Any) -> Any:
     """Repeat the tensor along each dimension; leading numbers are for new dimensions."""
-    return _repeat(input, varargs("repeat", "repeats", repeats, named.get("repeats")))
+    return _repeat(input, varargs("repeat", "repeats", repeats, named))
 
 
 def _repeat(input: Any, times: tuple[int, ...]) -> Any:
@@ -170,9 +179,9 @@ def tile(input: Any, dims: Any) -> Any:
 
 
 @public(method=True, function=False, name="tile")
-def _tile_method(input: Any, *dims: Any) -> Any:
+def _tile_method(input: Any, *dims: Any, **named: Any) -> Any:
     """Repeat the tensor along its last dimensions."""
-    return tile(input, as_ints("tile", "dims", dims))
+    return tile(input, varargs("tile", "dims", dims, named))
 
 
 @public(method=True)
@@ -193,7 +202,7 @@ def repeat_interleave(input: Any, repeats: Any = None, dim: int | None = None, *
         _check_repeats(input, counts)
         return record.leaf_tensor(np.repeat(np.arange(counts.size), counts), int64)
     x = input.flatten() if dim is None else input
-    d = wrap_dim(0 if dim is None else dim, x.ndim)
+    d = wrap_dim(0 if dim is None else as_int("repeat_interleave", "dim", 2, dim), x.ndim)
     if not record.is_tensor(repeats):
         times = as_int("repeat_interleave", "repeats", 1, repeats)
         if times < 0:
@@ -238,7 +247,7 @@ def _flip(input: Any, dims: Sequence[int]) -> Any:
 @public(method=True, function=False, name="flip")
 def _flip_method(input: Any, *dims: Any, **named: Any) -> Any:
     """Reverse the order of elements along dimensions."""
-    return _flip(input, varargs("flip", "dims", dims, named.get("dims")))
+    return _flip(input, varargs("flip", "dims", dims, named))
 
 
 @public()
@@ -251,6 +260,7 @@ def flip(input: Any, dims: Any) -> Any:
 @public(method=True)
 def fliplr(input: Any) -> Any:
     """Reverse the second dimension."""
+    record.check_tensors("fliplr", (input,))
     if input.ndim < 2:
         raise RuntimeError("Input must be >= 2-d.")
     return _flip(input, (1,))
@@ -259,6 +269,7 @@ def fliplr(input: Any) -> Any:
 @public(method=True)
 def flipud(input: Any) -> Any:
     """Reverse the first dimension."""
+    record.check_tensors("flipud", (input,))
     if input.ndim < 1:
         raise RuntimeError("Input must be >= 1-d.")
     return _flip(input, (0,))
@@ -326,6 +337,8 @@ def pad(input: Any, pad: Any, mode: str = "constant", value: float | None = None
         if shape[-1 - i] + min(sides[2 * i], 0) + min(sides[2 * i + 1], 0) < 0:
             raise RuntimeError("narrow(): length must be non-negative.")
     assert min(padded_shape(shape, sides), default=0) >= 0
+    if value is not None and not record.is_number(value):
+        value = float_of("pad", "value", 4, value, "float")
     fill = constant_like(input, 0 if value is None else value)
     return record.apply(TABLE["constant_pad_nd"], (input, fill), pad=sides)
 

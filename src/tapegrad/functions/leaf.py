@@ -29,6 +29,7 @@ def detach(input: Any) -> Any:
     Tensor
         An alias with ``requires_grad=False``; in-place writes count as versions of both.
     """
+    record.check_tensors("detach", (input,))
     return record.view(TABLE["detach"], input, input.shape, layout_of(input).strides)
 
 

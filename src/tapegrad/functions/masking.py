@@ -12,8 +12,9 @@ from ..dtypes import bool_, int64
 from ..layouts import broadcast_shapes
 from ..ops.table import TABLE
 from ..record import layout_of
-from .arguments import check_named, constant_like
+from .arguments import as_int, check_named, constant_like
 from .expanding import expand_to
+from .options import allocate
 from .positions import positions
 from .registry import public
 
@@ -97,6 +98,7 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Any:
     check_named("one_hot", ("tensor", tensor))
     if tensor.dtype is not int64:
         raise RuntimeError("one_hot is only applicable to index tensor of type LongTensor.")
+    num_classes = as_int("one_hot", "num_classes", 2, num_classes)
     values = tensor._array()
     if values.size == 0 and num_classes <= 0:
         raise RuntimeError("Can not infer total number of classes from empty tensor.")
@@ -106,4 +108,6 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Any:
         num_classes = int(values.max()) + 1
     elif values.size and values.max() >= num_classes:
         raise RuntimeError("Class values must be smaller than num_classes.")
-    return record.leaf_tensor((values[..., None] == np.arange(num_classes)).astype(np.int64), int64)
+    out = allocate((*values.shape, num_classes), int64, zero=True)
+    np.put_along_axis(out, values[..., None], 1, -1)
+    return record.leaf_tensor(out, int64)

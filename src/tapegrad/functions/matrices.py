@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import warnings
 from typing import Any
 
@@ -12,9 +11,10 @@ from .. import record
 from ..dtypes import int64
 from ..ops.table import TABLE
 from ..record import layout_of
-from .arguments import wrap_dim
+from .arguments import as_int, wrap_dim
 from .expanding import expand_to
 from .joining import tensor_list
+from .options import allocate
 from .registry import public
 
 __all__ = ["diag_embed", "meshgrid"]
@@ -24,7 +24,7 @@ def _triangle(name: str, input: Any, diagonal: int) -> Any:
     record.check_tensors(name, (input,))
     if layout_of(input).ndim < 2:
         raise RuntimeError(f"{name}: input tensor must have at least 2 dimensions")
-    return record.apply(TABLE[name], (input,), diagonal=operator.index(diagonal))
+    return record.apply(TABLE[name], (input,), diagonal=as_int(name, "diagonal", 1, diagonal))
 
 
 @public(method=True)
@@ -39,22 +39,50 @@ def triu(input: Any, diagonal: int = 0) -> Any:
     return _triangle("triu", input, diagonal)
 
 
+def _triangle_indices(name: str, row: Any, col: Any, offset: Any) -> Any:
+    """Indices row by row; only rows that have any take memory."""
+    n, m = as_int(name, "row", 1, row), as_int(name, "col", 2, col)
+    for what, length in (("row", n), ("col", m)):
+        if length < 0:
+            raise RuntimeError(f"{what} must be non-negative, got{length}")
+    k = min(max(as_int(name, "offset", 3, offset), -n), m)
+    lower = name == "tril_indices"
+    first, last = (max(-k, 0), n) if lower else (0, min(n, m - k))
+    if not m:
+        last = first
+    # The row of number i begins or ends at column i + k.
+    short = last - first if not lower else min(max(m - k - first, 0), last - first)
+    if lower:
+        count = short * (2 * (first + k) + short + 1) // 2 + (last - first - short) * m
+    else:
+        full = min(max(-k, 0), last)  # rows that begin at column 0
+        count = full * m + (last - full) * (2 * (m - k - full) - (last - full) + 1) // 2
+    out = allocate((2, count), int64)
+    rows = np.arange(first, last)
+    starts = np.zeros_like(rows) if lower else np.maximum(rows + k, 0)
+    lengths = (np.minimum(rows + k + 1, m) if lower else m) - starts
+    out[0] = np.repeat(rows, lengths)
+    out[1] = np.arange(count) - np.repeat(np.cumsum(lengths) - lengths - starts, lengths)
+    return record.leaf_tensor(out, int64)
+
+
 @public()
 def tril_indices(row: int, col: int, offset: int = 0) -> Any:
     """Return row and column indices of a lower triangle."""
-    return record.leaf_tensor(np.array(np.tril_indices(row, offset, col), np.int64), int64)
+    return _triangle_indices("tril_indices", row, col, offset)
 
 
 @public()
 def triu_indices(row: int, col: int, offset: int = 0) -> Any:
     """Return row and column indices of an upper triangle."""
-    return record.leaf_tensor(np.array(np.triu_indices(row, offset, col), np.int64), int64)
+    return _triangle_indices("triu_indices", row, col, offset)
 
 
 @public(method=True)
 def diag(input: Any, diagonal: int = 0) -> Any:
     """Return a diagonal of a matrix, or a matrix with a vector on a diagonal."""
     record.check_tensors("diag", (input,))
+    diagonal = as_int("diag", "diagonal", 1, diagonal)
     ndim = layout_of(input).ndim
     if ndim == 1:
         return diag_embed(input, diagonal)
@@ -68,7 +96,9 @@ def diag_embed(input: Any, offset: int = 0, dim1: int = -2, dim2: int = -1) -> A
     """Return matrices (in dimensions `dim1`, `dim2`) with the last dimension on a diagonal."""
     record.check_tensors("diag_embed", (input,))
     shape = list(layout_of(input).shape)
-    a, b = wrap_dim(dim1, len(shape) + 1), wrap_dim(dim2, len(shape) + 1)
+    offset = as_int("diag_embed", "offset", 1, offset)
+    a = wrap_dim(as_int("diag_embed", "dim1", 2, dim1), len(shape) + 1)
+    b = wrap_dim(as_int("diag_embed", "dim2", 3, dim2), len(shape) + 1)
     if a == b:
         raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
     n = shape.pop() + abs(offset)

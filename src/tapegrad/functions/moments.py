@@ -11,7 +11,8 @@ from ..dtypes import as_dtype
 from ..layouts import Layout, broadcast_shapes
 from ..ops.table import TABLE
 from ..record import layout_of
-from .reduction import check_bool, dims_of, no_overload, numpy_names, title
+from .arguments import check_bool, float_of
+from .reduction import dims_of, no_overload, numpy_names, title
 from .registry import public
 
 __all__ = ["dist", "norm", "std", "std_mean", "var", "var_mean"]
@@ -37,6 +38,8 @@ def _deviation(
         raise RuntimeError(f"{subject} only support floating point and complex dtypes")
     if isinstance(dim, bool) and unbiased is None:
         dim, unbiased = None, dim
+    if not isinstance(unbiased, bool | None):
+        raise no_overload(row, _VAR_FORMS, dim, unbiased)
     if correction is None:
         correction = 1 if unbiased is None or unbiased else 0
     elif unbiased is not None:
@@ -161,26 +164,20 @@ def norm(
         if p != "fro":
             raise RuntimeError(f"linalg.matrix_norm: Order {p} not supported.")
         p = 2
-    if record.is_tensor(p):
-        p = p.item()
-    if p is None:
-        p = 2
-    if not isinstance(p, int | float):
-        raise TypeError(
-            "linalg_vector_norm(): argument 'ord' (position 2) must be Number, "
-            f"not {type(p).__name__}"
-        )
+    order = float_of("linalg_vector_norm", "ord", 2, 2 if p is None else p)
+    check_bool("linalg_vector_norm", "keepdim", 4, keepdim)
     x = input if dtype is None else record.cast(input, as_dtype(dtype))
     layout = layout_of(x)
     dims = dims_of("linalg_vector_norm", dim, layout.ndim)
-    _check_norm(layout, float(p), dims, full=dim is None)
-    return record.apply(TABLE["norm"], (x,), p=float(p), dim=dims, keepdim=bool(keepdim))
+    _check_norm(layout, order, dims, full=dim is None)
+    return record.apply(TABLE["norm"], (x,), p=order, dim=dims, keepdim=keepdim)
 
 
 @public(method=True)
 def dist(input: Any, other: Any, p: float = 2) -> Any:
     """Take the `p`-norm of the difference of two tensors, which broadcast."""
     record.check_tensors("dist", (input, other))
+    order = float_of("dist", "p", 3, p)
     kind = record.result_dtype((input, other))
     if not kind.is_floating_point:
         raise RuntimeError(
@@ -189,5 +186,5 @@ def dist(input: Any, other: Any, p: float = 2) -> Any:
         )
     broadcast_shapes(input.shape, other.shape)  # raises where they do not
     return record.apply(
-        TABLE["dist"], (record.cast(input, kind), record.cast(other, kind)), p=float(p)
+        TABLE["dist"], (record.cast(input, kind), record.cast(other, kind)), p=order
     )

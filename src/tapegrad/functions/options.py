@@ -107,8 +107,10 @@ def allocate(shape: tuple[int, ...], kind: dtypes.dtype, *, zero: bool = False) 
         If no memory holds it.
     """
     size = math.prod(shape) * kind.itemsize
-    if size >= _LIMIT or (size == 0 and math.prod(n for n in shape if n) * kind.itemsize >= _LIMIT):
+    if size >= _LIMIT:
         raise RuntimeError(f"Storage size calculation overflowed with sizes={list(shape)}")
+    if size == 0 and math.prod(n for n in shape if n) * kind.itemsize >= _LIMIT:
+        raise RuntimeError("Stride calculation overflowed")
     try:
         return np.zeros(shape, kind.np) if zero else np.empty(shape, kind.np)
     except (MemoryError, ValueError):  # NumPy's ValueError says that the array is too big

@@ -10,8 +10,9 @@ from ..layouts import Layout
 from ..ops.table import TABLE
 from ..record import layout_of
 from . import return_types
-from .arguments import as_int, wrap_dim
-from .reduction import UNSET, check_bool, dims_of, no_overload, numpy_names, one_dim, title
+from .arguments import as_int, check_bool, wrap_dim
+from .operands import check_binary
+from .reduction import UNSET, dims_of, no_overload, numpy_names, one_dim, title
 from .registry import public
 
 __all__ = ["amax", "amin", "argmax", "argmin", "argsort", "max", "median", "min", "sort", "topk"]
@@ -35,11 +36,12 @@ def _check_dims(name: str, layout: Layout, dims: tuple[int, ...]) -> None:
 def _amax(name: str, row: str, input: Any, dim: Any, keepdim: bool) -> Any:
     record.check_tensors(name, (input,))
     layout = layout_of(input)
+    check_bool(name, "keepdim", 2, keepdim)
     dims = dims_of(name, dim, layout.ndim)
-    if dim is None or dim == ():
+    if dim is None or (isinstance(dim, tuple) and not dim):
         _check_whole(name, layout)
     _check_dims(name, layout, dims)
-    return record.apply(TABLE[row], (input,), dim=dims, keepdim=bool(keepdim))
+    return record.apply(TABLE[row], (input,), dim=dims, keepdim=keepdim)
 
 
 @public(method=True)
@@ -95,8 +97,11 @@ _EXTREME_FORMS = "()", "(Tensor other)", "(int dim, bool keepdim = False)"
 def _extreme(name: str, input: Any, dim: Any, keepdim: Any, other: Any) -> Any:
     record.check_tensors(name, (input,))
     if other is None and record.is_tensor(dim):
-        other = dim
+        dim, other = UNSET, dim
     if other is not None:
+        if dim is not UNSET or keepdim is not False:
+            raise no_overload(name, _EXTREME_FORMS, other, keepdim=keepdim)
+        check_binary(name, input, other)
         return record.binary(TABLE[f"{name}imum"], input, other)
     layout = layout_of(input)
     if dim is UNSET:
@@ -145,6 +150,7 @@ def min(input: Any, dim: Any = UNSET, keepdim: bool = False, *, other: Any = Non
 
 def _arg(name: str, input: Any, dim: Any, keepdim: Any) -> Any:
     record.check_tensors(name, (input,))
+    check_bool(name, "keepdim", 2, keepdim)
     layout = layout_of(input)
     if layout.dtype is bool_:
         raise RuntimeError(f"{name}(): does not support bool input")
@@ -158,7 +164,7 @@ def _arg(name: str, input: Any, dim: Any, keepdim: Any) -> Any:
         d = one_dim(name, dim, layout.ndim)
         dims = (d,) if layout.ndim else ()
         _check_dims(name, layout, dims)
-    return record.apply(TABLE[name], (input,), dim=dims, keepdim=bool(keepdim))
+    return record.apply(TABLE[name], (input,), dim=dims, keepdim=keepdim)
 
 
 @public(method=True)
@@ -182,10 +188,14 @@ _SORT_FORMS = (
 )
 
 
-def _order(input: Any, dim: Any, descending: Any) -> tuple[Any, int]:
+def _order(name: str, input: Any, dim: Any, descending: Any, stable: Any) -> tuple[Any, int]:
     """Positions that sort, and the dimension."""
-    d = one_dim("sort", dim, layout_of(input).ndim, _SORT_FORMS)
-    index = record.apply(TABLE["argsort"], (input,), dim=d, descending=bool(descending))
+    record.check_tensors(name, (input,))
+    if not isinstance(descending, bool) or not isinstance(stable, bool | None):
+        named = {} if stable is None else {"stable": stable}
+        raise no_overload(name, _SORT_FORMS, dim, descending, **named)
+    d = one_dim(name, dim, layout_of(input).ndim, _SORT_FORMS)
+    index = record.apply(TABLE["argsort"], (input,), dim=d, descending=descending)
     return index, d
 
 
@@ -206,8 +216,7 @@ def sort(input: Any, dim: int = -1, descending: bool = False, *, stable: bool | 
     -------
     named tuple (values, indices)
     """
-    record.check_tensors("sort", (input,))
-    index, d = _order(input, dim, descending)
+    index, d = _order("sort", input, dim, descending, stable)
     row = TABLE["pick_sort" if stable is None else "pick_stable_sort"]
     return return_types.sort(record.apply(row, (input, index), dim=d, keepdim=True), index)
 
@@ -216,8 +225,7 @@ def sort(input: Any, dim: int = -1, descending: bool = False, *, stable: bool | 
 @numpy_names
 def argsort(input: Any, dim: int = -1, descending: bool = False, *, stable: bool = False) -> Any:
     """Find the indices that sort along a dimension; arguments as for `sort`."""
-    record.check_tensors("argsort", (input,))
-    return _order(input, dim, descending)[0]
+    return _order("argsort", input, dim, descending, stable)[0]
 
 
 @public(method=True)
@@ -246,11 +254,13 @@ def topk(
     k = as_int("topk", "k", 1, k)
     layout = layout_of(input)
     d = wrap_dim(as_int("topk", "dim", 2, dim), layout.ndim)
+    check_bool("topk", "largest", 3, largest)
+    check_bool("topk", "sorted", 4, sorted)
     if not 0 <= k <= (layout.shape[d] if layout.ndim else 1):
         raise RuntimeError("selected index k out of range")
     if layout.dtype is bool_:
         raise RuntimeError("topk does not support bool dtypes on CPU")
-    index = record.apply(TABLE["argtopk"], (input,), dim=d, descending=bool(largest), k=k)
+    index = record.apply(TABLE["argtopk"], (input,), dim=d, descending=largest, k=k)
     values = record.apply(TABLE["pick_topk"], (input, index), dim=d, keepdim=True)
     return return_types.topk(values, index)
 
@@ -276,12 +286,15 @@ def median(input: Any, dim: Any = UNSET, keepdim: bool = False) -> Any:
     if layout.dtype is bool_:
         raise NotImplementedError(f"\"median_cpu\" not implemented for '{title(bool_)}'")
     if dim is UNSET:
+        if keepdim is not False:
+            raise TypeError('median() missing 1 required positional arguments: "dim"')
         if not layout.size:
             return input.mean()
         index = record.apply(TABLE["argmedian"], (input,))
         return record.apply(TABLE["median_all"], (input, index))
+    check_bool("median", "keepdim", 2, keepdim)
     d = one_dim("median", dim, layout.ndim)
     _check_dims("median", layout, (d,))
-    index = record.apply(TABLE["argmedian"], (input,), dim=d, keepdim=bool(keepdim))
-    values = record.apply(TABLE["pick_median"], (input, index), dim=d, keepdim=bool(keepdim))
+    index = record.apply(TABLE["argmedian"], (input,), dim=d, keepdim=keepdim)
+    values = record.apply(TABLE["pick_median"], (input, index), dim=d, keepdim=keepdim)
     return return_types.median(values, index)

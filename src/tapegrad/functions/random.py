@@ -5,13 +5,13 @@ Numbers come from a `Generator` (generator.py).
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import numpy as np
 
 from .. import dtypes, record
 from ..dtypes import int64
+from .arguments import as_int, check_bool, float_of
 from .generator import Generator, stream_of
 from .options import Options, allocate, checked, size_of
 from .registry import FUNCTIONS, public
@@ -107,7 +107,13 @@ def normal(
     """
     stream = stream_of("normal", generator)
     tensors = [v for v in (mean, std) if record.is_tensor(v)]
-    if not record.is_tensor(std) and std < 0:
+    if not tensors or mean is not tensors[0]:
+        mean = float_of("normal", "mean", 1, mean)
+    if not tensors or std is not tensors[-1]:
+        std = float_of("normal", "std", 2, std)
+    if tensors and size is not None:
+        raise TypeError("normal(): a size goes with two numbers, not with tensors")
+    if not record.is_tensor(std) and not std >= 0:
         raise RuntimeError(f"normal expects std >= 0.0, but found std {std:g}")
     if not tensors:
         if size is None:
@@ -116,6 +122,7 @@ def normal(
         array = _numbers(_NORMAL, size_of("normal", (tuple(size),)), options.kind, stream)
         return options.leaf(array * options.kind.np.type(std) + options.kind.np.type(mean))
     kind = tensors[0].dtype
+    _check_floating(_NORMAL, kind)
     shape = tuple((mean * 0 + std * 0).shape)  # raises PyTorch's error unless they broadcast
     means, scales = (v._array() if record.is_tensor(v) else kind.np.type(v) for v in (mean, std))
     if record.is_tensor(std) and (scales < 0).any():
@@ -125,15 +132,6 @@ def normal(
 
 
 # --------------------------------------------------------------------------- integers
-def _integer(name: str, label: str, position: int, value: Any) -> int:
-    if isinstance(value, bool) or not hasattr(type(value), "__index__"):
-        raise TypeError(
-            f"{name}(): argument '{label}' (position {position}) must be int, "
-            f"not {type(value).__name__}"
-        )
-    return operator.index(value)
-
-
 def _integers(
     low: int, high: int, shape: tuple[int, ...], options: Options, stream: Generator
 ) -> Any:
@@ -186,8 +184,8 @@ def randint(
             f"randint() received an invalid combination of arguments - got ({got}), but expected "
             "(int high, tuple of ints size) or (int low, int high, tuple of ints size)"
         )
-    first = 0 if low is None else _integer("randint", "low", 1, low)
-    last = _integer("randint", "high", 1 if low is None else 2, high)
+    first = 0 if low is None else as_int("randint", "low", 1, low)
+    last = as_int("randint", "high", 1 if low is None else 2, high)
     shape = size_of("randint", (tuple(size),), position=2 if low is None else 3)
     options = Options.of("randint", dtype, layout, device, pin_memory, requires_grad, default=int64)
     return _integers(first, last, shape, options, stream_of("randint", generator))
@@ -208,8 +206,8 @@ def randint_like(
         low = given.pop()
     if given or high is None:
         raise TypeError("randint_like() takes (input, high) or (input, low, high)")
-    first = 0 if low is None else _integer("randint_like", "low", 2, low)
-    last = _integer("randint_like", "high", 2 if low is None else 3, high)
+    first = 0 if low is None else as_int("randint_like", "low", 2, low)
+    last = as_int("randint_like", "high", 2 if low is None else 3, high)
     options = Options.of(
         "randint_like", dtype, layout, device, pin_memory, requires_grad, default=input.dtype
     )
@@ -222,7 +220,7 @@ def randperm(
     pin_memory: bool = False, requires_grad: bool = False,
 ) -> Any:  # fmt: skip
     """Make a tensor of the integers below `n` in random order."""
-    shape = checked("randperm", (_integer("randperm", "n", 1, n),))
+    shape = checked("randperm", (as_int("randperm", "n", 1, n),))
     options = Options.of("randperm", dtype, layout, device, pin_memory, requires_grad, int64)
     allocate(shape, int64)
     stream = stream_of("randperm", generator)
@@ -251,10 +249,10 @@ def bernoulli(input: Any, p: Any = None, *, generator: Any = None) -> Any:
         chance = input._array()
         if not ((chance >= 0) & (chance <= 1)).all():
             raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true, but got false.")
-    elif not 0 <= p <= 1:
-        raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p:g}")
     else:
-        chance = p
+        chance = float_of("bernoulli", "p", 2, p, "float")
+        if not 0 <= chance <= 1:
+            raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={chance:g}")
     with stream.lock:
         drawn = stream.numpy.random(tuple(input.shape)) < chance
     return record.leaf_tensor(np.asarray(drawn, input.dtype.np), input.dtype)
@@ -283,7 +281,8 @@ def multinomial(
     """
     record.check_tensors("multinomial", (input,))
     stream = stream_of("multinomial", generator)
-    count = _integer("multinomial", "num_samples", 2, num_samples)
+    count = as_int("multinomial", "num_samples", 2, num_samples)
+    check_bool("multinomial", "replacement", 3, replacement)
     if not 1 <= input.ndim <= 2:
         raise RuntimeError("prob_dist must be 1 or 2 dim")
     if not input.dtype.is_floating_point:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import operator
 import warnings
 from typing import Any
 
 import numpy as np
 
 from ..dtypes import bool_, dtype, float64, get_default_dtype, int64
+from .arguments import as_int
 from .options import Options, allocate, number_of
 from .registry import public
 
@@ -84,7 +84,7 @@ def arange(
         start, end, step = int(start), int(end), int(step)
         if step == 0:
             raise RuntimeError("step must be nonzero")
-        count = len(range(start, end, step))
+        count = max(-((start - end) // step), 0)
     else:
         count = math.ceil((end - start) / step)
     return options.leaf(_progression(count, start, step, options.kind))
@@ -142,11 +142,7 @@ def _steps(name: str, start: Any, end: Any, steps: Any) -> np.ndarray:
     """Make `steps` numbers from start to end at equal distances, counted from the nearer end."""
     first = number_of(name, "start", 1, start)
     last = number_of(name, "end", 2, end)
-    if isinstance(steps, bool) or not hasattr(type(steps), "__index__"):
-        raise TypeError(
-            f"{name}(): argument 'steps' (position 3) must be int, not {type(steps).__name__}"
-        )
-    count = operator.index(steps)
+    count = as_int(name, "steps", 3, steps)
     if count < 0:
         raise RuntimeError("number of steps must be non-negative")
     array = allocate((count,), float64)

@@ -16,11 +16,11 @@ from .. import record
 from ..dtypes import as_dtype, bool_, dtype, get_default_dtype, int64
 from ..ops.table import TABLE
 from ..record import layout_of
-from .arguments import distinct, wrap_dim
+from .arguments import check_bool, distinct, wrap_dim
 from .registry import public
 
 __all__ = [
-    "UNSET", "as_float", "as_summand", "check_bool", "dims_of", "no_overload", "numpy_names",
+    "UNSET", "as_float", "as_summand", "dims_of", "no_overload", "numpy_names",
     "title",
 ]  # fmt: skip
 
@@ -64,18 +64,9 @@ def no_overload(name: str, forms: tuple[str, ...], *args: Any, **named: Any) -> 
     )
 
 
-def check_bool(name: str, argument: str, position: int, value: Any) -> None:
-    """Raise PyTorch's TypeError unless an option is a bool."""
-    if not isinstance(value, bool):
-        raise TypeError(
-            f"{name}(): argument '{argument}' (position {position}) must be bool, "
-            f"not {type(value).__name__}"
-        )
-
-
 def dims_of(name: str, dim: Any, ndim: int, forms: tuple[str, ...] = ()) -> tuple[int, ...]:
     """Dimensions to reduce, ascending and counted from the front; all if `dim` is None or empty."""
-    if dim is None or dim == ():
+    if dim is None:
         return tuple(range(ndim))
     if type(dim) is int and ndim:
         return (wrap_dim(dim, ndim),)
@@ -244,22 +235,26 @@ _ALL_FORMS = (
 )
 
 
+def _logic(name: str, input: Any, dim: Any, keepdim: Any) -> Any:
+    record.check_tensors(name, (input,))
+    check_bool(name, "keepdim", 2, keepdim)
+    none = isinstance(dim, tuple) and not dim  # which stands for no dimension here, as in PyTorch
+    dims = () if none else dims_of(name, dim, layout_of(input).ndim, _ALL_FORMS)
+    return record.apply(TABLE[name], (input,), dim=dims, keepdim=keepdim)
+
+
 @public(method=True)
 @numpy_names
 def all(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """Whether all elements are nonzero, over everything or over dimensions."""
-    record.check_tensors("all", (input,))
-    dims = () if dim == () else dims_of("all", dim, layout_of(input).ndim, _ALL_FORMS)
-    return record.apply(TABLE["all"], (input,), dim=dims, keepdim=bool(keepdim))
+    return _logic("all", input, dim, keepdim)
 
 
 @public(method=True)
 @numpy_names
 def any(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """Whether any element is nonzero, over everything or over dimensions."""
-    record.check_tensors("any", (input,))
-    dims = () if dim == () else dims_of("any", dim, layout_of(input).ndim, _ALL_FORMS)
-    return record.apply(TABLE["any"], (input,), dim=dims, keepdim=bool(keepdim))
+    return _logic("any", input, dim, keepdim)
 
 
 @public(method=True)

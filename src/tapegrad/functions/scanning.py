@@ -8,6 +8,7 @@ from .. import record
 from ..dtypes import as_dtype
 from ..ops.table import TABLE
 from ..record import layout_of
+from .arguments import check_bool
 from .reduction import UNSET, as_float, as_summand, dims_of, numpy_names, one_dim, title
 from .registry import public
 
@@ -78,8 +79,9 @@ def logsumexp(input: Any, dim: Any = UNSET, keepdim: bool = False) -> Any:
     if dim is None:
         raise TypeError("logsumexp(): argument 'dim' must be tuple of ints, not NoneType")
     x = as_float(input)
+    check_bool("logsumexp", "keepdim", 2, keepdim)
     dims = dims_of("logsumexp", dim, layout_of(x).ndim)
-    return record.apply(TABLE["logsumexp"], (x,), dim=dims, keepdim=bool(keepdim))
+    return record.apply(TABLE["logsumexp"], (x,), dim=dims, keepdim=keepdim)
 
 
 def _softmax(name: str, input: Any, dim: Any, dtype: Any) -> Any:

@@ -29,7 +29,7 @@ from ..layouts import contiguous as dense_layout
 from ..ops.table import TABLE, Op
 from ..record import layout_of
 from ..threads import current_tape
-from .arguments import as_int, as_ints, distinct, varargs, wrap_dim
+from .arguments import as_int, as_ints, check_named, distinct, varargs, wrap_dim
 from .registry import public
 
 __all__ = ["alias", "as_int", "contiguous", "distinct", "view", "wrap_dim"]
@@ -155,17 +155,18 @@ def view(input: Any, *size: Any, **named: Any) -> Any:
     RuntimeError
         If the shape does not fit, or would need a copy (use `reshape`).
     """
-    sizes = named.get("size", size)
-    if not sizes and not named:
+    if not size and not named:
         raise TypeError(_VIEW_ARGUMENTS.format("()", "", ""))
     if len(size) == 1 and isinstance(size[0], dtype):
         if size[0] is layout_of(input).dtype:
             return alias(TABLE["view"], input, input.shape, layout_of(input).strides)
         raise UnsupportedError("view(dtype) does not reinterpret memory; convert with .to(dtype)")
     try:
-        sizes = as_ints("view", "size", (sizes,) if named else sizes)
-    except TypeError:
-        kinds = [type(v).__name__ for v in sizes]
+        sizes = varargs("view", "size", size, named)
+    except TypeError as error:
+        if named or "unpack" in str(error):
+            raise
+        kinds = [type(v).__name__ for v in size]
         why = _INVALID_TYPES.format(kinds[0]) if len(kinds) == 1 else ""
         raise TypeError(_VIEW_ARGUMENTS.format(f"({', '.join(kinds)})", why, why)) from None
     layout = layout_of(input)
@@ -197,7 +198,7 @@ def _reshape(input: Any, sizes: tuple[int, ...]) -> Any:
 
 
 def _reshape_method(input: Any, *shape: Any, **named: Any) -> Any:
-    return _reshape(input, varargs("reshape", "shape", shape, named.get("shape")))
+    return _reshape(input, varargs("reshape", "shape", shape, named))
 
 
 @public(function=True)
@@ -221,12 +222,14 @@ public(method=True, function=False, name="reshape")(_reshape_method)
 @public(method=True, function=False)
 def view_as(input: Any, other: Any) -> Any:
     """Return a view with the shape of another tensor."""
+    check_named("view_as", ("other", other))
     return view(input, other.shape)
 
 
 @public(method=True, function=False)
 def reshape_as(input: Any, other: Any) -> Any:
     """Reshape to the shape of another tensor."""
+    check_named("reshape_as", ("other", other))
     return _reshape(input, other.shape)
 
 
@@ -235,7 +238,8 @@ def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
     """Merge the dimensions from `start_dim` to `end_dim` into one."""
     record.check_tensors("flatten", (input,))
     shape = layout_of(input).shape
-    first, last = wrap_dim(start_dim, len(shape)), wrap_dim(end_dim, len(shape))
+    first = wrap_dim(as_int("flatten", "start_dim", 1, start_dim), len(shape))
+    last = wrap_dim(as_int("flatten", "end_dim", 2, end_dim), len(shape))
     if first > last:
         raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
     if not shape:
@@ -249,6 +253,7 @@ def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
 @public(method=True)
 def ravel(input: Any) -> Any:
     """Return the elements in C order in one dimension."""
+    record.check_tensors("ravel", (input,))
     return view(contiguous(input), -1)
 
 
@@ -261,7 +266,7 @@ def unflatten(input: Any, dim: int, sizes: Any) -> Any:
             f"not {type(sizes).__name__}"
         )
     shape = layout_of(input).shape
-    axis = wrap_dim(dim, len(shape))
+    axis = wrap_dim(as_int("unflatten", "dim", 1, dim), len(shape))
     sizes = as_ints("unflatten", "sizes", (sizes,), 2)
     if not sizes:
         raise RuntimeError("unflatten: sizes must be non-empty")
@@ -299,7 +304,7 @@ def _permute(input: Any, dims: tuple[int, ...]) -> Any:
 
 
 def _permute_method(input: Any, *dims: Any, **named: Any) -> Any:
-    return _permute(input, varargs("permute", "dims", dims, named.get("dims")))
+    return _permute(input, varargs("permute", "dims", dims, named))
 
 
 @public()

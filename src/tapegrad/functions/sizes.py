@@ -7,7 +7,7 @@ from typing import Any
 from .. import record
 from ..record import layout_of
 from ..tape import slot_of, tape_at
-from .arguments import wrap_dim
+from .arguments import as_int, wrap_dim
 from .registry import public
 
 __all__ = ["storage_offset"]
@@ -21,7 +21,7 @@ def size(input: Any, dim: int | None = None) -> Any:
         return shape
     if not shape:
         raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
-    return shape[wrap_dim(dim, len(shape))]
+    return shape[wrap_dim(as_int("size", "dim", 1, dim), len(shape))]
 
 
 @public(method=True, function=False)
@@ -48,7 +48,9 @@ def stride(input: Any, dim: int | None = None) -> Any:
     """Return the steps, in elements, from one element to the next along all dimensions or one."""
     layout = layout_of(input)
     strides = tuple(s // layout.dtype.itemsize for s in layout.strides)
-    return strides if dim is None else strides[wrap_dim(dim, layout.ndim)]
+    if dim is None:
+        return strides
+    return strides[wrap_dim(as_int("stride", "dim", 1, dim), layout.ndim)]
 
 
 @public(method=True, function=False)

@@ -6,25 +6,25 @@ through `shaping.alias`. Square brackets are in indexing.py.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from .. import record
+from ..dtypes import int64
 from ..instructions import remember, view_instruction
 from ..layouts import LAYOUTS
 from ..ops.table import TABLE
 from ..record import layout_of
 from ..tape import slot_of, tape_at
-from .arguments import as_ints, wrap_dim
-from .expanding import broadcast_shape
+from .arguments import as_int, as_ints, scalar_name, wrap_dim
 from .registry import public
 from .shaping import alias
 from .sizes import storage_offset
 
-__all__ = ["broadcast_shape", "remember_select", "select_dim", "slice_dim"]
+__all__ = ["remember_select", "select_dim", "slice_dim"]
+
+#: how many more pieces than elements a split makes
+_EMPTY_PIECES = 1 << 20
 
 
 def slice_dim(input: Any, dim: int, start: int, length: int, name: str = "slice") -> Any:
@@ -47,10 +47,10 @@ def narrow(input: Any, dim: int, start: Any, length: int) -> Any:
     layout = layout_of(input)
     if not layout.ndim:
         raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
-    start, length = operator.index(start), operator.index(length)
+    start, length = as_int("narrow", "start", 2, start), as_int("narrow", "length", 3, length)
     if length < 0:
         raise RuntimeError("narrow(): length must be non-negative.")
-    d = wrap_dim(dim, layout.ndim)
+    d = wrap_dim(as_int("narrow", "dim", 1, dim), layout.ndim)
     n = layout.shape[d]
     if not -n <= start <= n:
         raise IndexError(
@@ -75,8 +75,8 @@ def select(input: Any, dim: int, index: Any) -> Any:
     layout = layout_of(input)
     if not layout.ndim:
         raise IndexError("select() cannot be applied to a 0-dim tensor.")
-    d = wrap_dim(dim, layout.ndim)
-    n, i = layout.shape[d], operator.index(index)
+    d = wrap_dim(as_int("select", "dim", 1, dim), layout.ndim)
+    n, i = layout.shape[d], as_int("select", "index", 2, index)
     if not -n <= i < n:
         raise IndexError(
             f"select(): index {i} out of range for tensor of size {list(layout.shape)} at "
@@ -107,7 +107,7 @@ def unbind(input: Any, dim: int = 0) -> tuple[Any, ...]:
     layout = layout_of(input)
     if not layout.ndim:
         raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
-    d = wrap_dim(dim, layout.ndim)
+    d = wrap_dim(as_int("unbind", "dim", 1, dim), layout.ndim)
     return tuple(select_dim(input, d, i, "unbind") for i in range(layout.shape[d]))
 
 
@@ -123,6 +123,12 @@ def _pieces(input: Any, d: int, lengths: Sequence[int], name: str) -> tuple[Any,
 def _lengths(n: int, step: int) -> list[int]:
     """Lengths of pieces of `step` elements of a dimension of length `n`."""
     return [min(step, n - i) for i in range(0, n, step)] if n else [0]
+
+
+def _check_pieces(count: int, n: int) -> None:
+    """Raise PyTorch's error for a number of pieces that no memory holds."""
+    if count > n + _EMPTY_PIECES:
+        raise RuntimeError("cannot create std::vector larger than max_size()")
 
 
 def _check_split(name: str, input: Any) -> None:
@@ -148,9 +154,9 @@ def split(input: Any, split_size: Any, dim: int = 0) -> tuple[Any, ...]:
             "split_with_sizes(): argument 'split_sizes' (position 2) must be tuple of ints, "
             f"not {type(split_size).__name__}"
         )
-    step = operator.index(split_size)
+    step = as_int("split", "split_size", 1, split_size)
     shape = layout_of(input).shape
-    d = wrap_dim(dim, len(shape))
+    d = wrap_dim(as_int("split", "dim", 2, dim), len(shape))
     if step < 0:
         raise RuntimeError(f"split expects split_size be non-negative, but got split_size={step}")
     if step == 0 and shape[d]:
@@ -171,7 +177,7 @@ def split_with_sizes(input: Any, split_sizes: Any, dim: int = 0) -> tuple[Any, .
     """Split into views of given lengths along a dimension."""
     _check_split("split_with_sizes", input)
     shape = layout_of(input).shape
-    d = wrap_dim(dim, len(shape))
+    d = wrap_dim(as_int("split_with_sizes", "dim", 2, dim), len(shape))
     lengths = as_ints("split_with_sizes", "split_sizes", (split_sizes,), 2)
     if min(lengths, default=0) < 0:
         raise RuntimeError(
@@ -190,11 +196,13 @@ def split_with_sizes(input: Any, split_sizes: Any, dim: int = 0) -> tuple[Any, .
 def chunk(input: Any, chunks: int, dim: int = 0) -> tuple[Any, ...]:
     """Split into at most `chunks` views of equal length (the last may be shorter)."""
     _check_split("chunk", input)
+    chunks = as_int("chunk", "chunks", 1, chunks)
     if chunks <= 0:
         raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
     shape = layout_of(input).shape
-    d = wrap_dim(dim, len(shape))
+    d = wrap_dim(as_int("chunk", "dim", 2, dim), len(shape))
     if shape[d] == 0:
+        _check_pieces(chunks, 0)
         return _pieces(input, d, [0] * chunks, "split_with_sizes")
     return _pieces(input, d, _lengths(shape[d], -(-shape[d] // chunks)), "split")
 
@@ -203,28 +211,59 @@ def chunk(input: Any, chunks: int, dim: int = 0) -> tuple[Any, ...]:
 def tensor_split(
     input: Any, indices_or_sections: Any = None, dim: int = 0, **named: Any
 ) -> tuple[Any, ...]:
-    """Split into `n` nearly equal views, or before the given indices, as ``numpy.array_split``."""
+    """Split into `n` nearly equal views, or before the given indices, as ``numpy.array_split``.
+
+    Parameters
+    ----------
+    input : Tensor
+    indices_or_sections : int, sequence of int, or Tensor of one or the other
+        Also by the names ``sections``, ``indices`` and ``tensor_indices_or_sections``.
+    dim : int
+
+    Raises
+    ------
+    RuntimeError
+        If there are no sections, or more than memory holds.
+    """
     record.check_tensors("tensor_split", (input,))
-    if indices_or_sections is None:
-        indices_or_sections = named.get("sections", named.get("indices"))
+    for key in named:
+        if key not in _SPLIT_NAMES or len(named) > 1 or indices_or_sections is not None:
+            raise TypeError(f"tensor_split() got an unexpected keyword argument '{key}'")
+        indices_or_sections = named[key]
     shape = layout_of(input).shape
     if not shape:
         raise RuntimeError(
             "tensor_split expected at least a 1-dimensional tensor, but got a tensor with 0 dims"
         )
-    d = wrap_dim(dim, len(shape))
+    d = wrap_dim(as_int("tensor_split", "dim", 2, dim), len(shape))
     n = shape[d]
     if record.is_tensor(indices_or_sections):
+        given = layout_of(indices_or_sections)
+        if given.dtype is not int64:
+            raise RuntimeError(
+                "tensor_split expected tensor_indices_or_sections to have dtype of long, but got "
+                f"{scalar_name(indices_or_sections)}"
+            )
+        if given.ndim > 1:
+            raise RuntimeError(
+                "tensor_split expected tensor_indices_or_sections to be a zero-dimensional or "
+                f"one-dimensional tensor, but got a tensor with {given.ndim} dims"
+            )
         indices_or_sections = indices_or_sections.tolist()
     if isinstance(indices_or_sections, tuple | list):
         cuts = as_ints("tensor_split", "indices", (indices_or_sections,))
     else:
-        parts = operator.index(indices_or_sections)
+        parts = as_int("tensor_split", "sections", 1, indices_or_sections)
         if parts <= 0:
             raise RuntimeError(f"number of sections must be larger than 0, got {parts}")
-        cuts = tuple(np.cumsum([n // parts + (i < n % parts) for i in range(parts - 1)]).tolist())
+        _check_pieces(parts, n)
+        each, more = divmod(n, parts)
+        cuts = tuple(each * i + min(i, more) for i in range(1, parts))
     edges = [slice(a, b).indices(n) for a, b in zip((0, *cuts), (*cuts, n), strict=True)]
     return tuple(slice_dim(input, d, a, max(b - a, 0)) for a, b, _ in edges)
+
+
+_SPLIT_NAMES = ("sections", "indices", "tensor_indices_or_sections")
 
 
 # --------------------------------------------------------------------------- other geometry
@@ -233,7 +272,9 @@ def diagonal(input: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
     """Return a view of the diagonals of the matrices in `dim1` and `dim2`, as last dimension."""
     record.check_tensors("diagonal", (input,))
     layout = layout_of(input)
-    a, b = wrap_dim(dim1, layout.ndim), wrap_dim(dim2, layout.ndim)
+    offset = as_int("diagonal", "offset", 1, offset)
+    a = wrap_dim(as_int("diagonal", "dim1", 2, dim1), layout.ndim)
+    b = wrap_dim(as_int("diagonal", "dim2", 3, dim2), layout.ndim)
     if a == b:
         raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
     n, m, sa, sb = layout.shape[a], layout.shape[b], layout.strides[a], layout.strides[b]
@@ -249,7 +290,8 @@ def diagonal(input: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
 def unfold(input: Any, dimension: int, size: int, step: int) -> Any:
     """Return a view of all windows of `size` elements, `step` apart, along a dimension."""
     layout = layout_of(input)
-    d = wrap_dim(dimension, layout.ndim)
+    d = wrap_dim(as_int("unfold", "dimension", 1, dimension), layout.ndim)
+    size, step = as_int("unfold", "size", 2, size), as_int("unfold", "step", 3, step)
     n = layout.shape[d] if layout.ndim else 1
     if step <= 0:
         raise RuntimeError(f"step is {step} but must be > 0")
@@ -286,7 +328,11 @@ def as_strided(input: Any, size: Any, stride: Any, storage_offset: int | None = 
         )
     item = layout_of(input).dtype.itemsize
     here = _offset(input)
-    start = here if storage_offset is None else operator.index(storage_offset)
+    start = (
+        here
+        if storage_offset is None
+        else as_int("as_strided", "storage_offset", 3, storage_offset)
+    )
     if start < 0:
         raise RuntimeError(f"Tensor: invalid storage offset {start}")
     tape = tape_at(input._state)

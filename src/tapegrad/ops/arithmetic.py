@@ -55,11 +55,11 @@ def _truncated(c: Chain, x: Value, y: Value) -> Value:
 op("floor_divide", loop=np.floor_divide, arity=2, domain="nonzero", vjp=no_slope)
 composed_op(
     "div_floor", lambda c, x, y: c(np.floor_divide, x, y), arity=2, domain="nonzero",
-    grad_fn="DivBackward2", torch=None, vjp=no_slope,
+    grad_fn="DivBackward2", torch=None, vjp=no_slope, extras={"private": True},
 )  # fmt: skip
 composed_op(
     "div_trunc", _truncated, arity=2, domain="nonzero", grad_fn="DivBackward2", torch=None,
-    vjp=no_slope,
+    vjp=no_slope, extras={"private": True},
 )  # fmt: skip
 op(
     "remainder", loop=np.remainder, arity=2, domain="nonzero", grad_fn="RemainderBackward1",
@@ -111,7 +111,9 @@ op(
     ),
     extras={"number_names": {0: "PowBackward2", 1: "PowBackward0"}},
 )  # fmt: skip
-composed_op("pow_int", lambda c, x, y: c("power", x, y), arity=2, torch=None)
+composed_op(
+    "pow_int", lambda c, x, y: c("power", x, y), arity=2, torch=None, extras={"private": True}
+)
 
 
 def _power_derivative(c: Chain, x: Value, y: Value) -> Value:
@@ -126,7 +128,7 @@ def _power_derivative(c: Chain, x: Value, y: Value) -> Value:
 
 composed_op(
     "pow_derivative", _power_derivative, arity=2, domain="power", torch=None,
-    grad_fn="MulBackward0",
+    grad_fn="MulBackward0", extras={"private": True},
     vjp=lambda ct, x, y, out, dx, dy: (
         ct * x._pow_derivative(y, dx=dx + 1, dy=dy), ct * x._pow_derivative(y, dx=dx, dy=dy + 1),
     ),
@@ -210,11 +212,11 @@ composed_op(
 # `clamp` with one bound only
 composed_op(
     "clamp_below", lambda c, x, low: c(np.maximum, x, low), arity=2, domain="apart", torch=None,
-    grad_fn=_names("ClampBackward1", "ClampBackward0"), vjp=_clamp_min_vjp,
+    grad_fn=_names("ClampBackward1", "ClampBackward0"), vjp=_clamp_min_vjp, extras={"private": True},
 )  # fmt: skip
 composed_op(
     "clamp_above", lambda c, x, high: c(np.minimum, x, high), arity=2, domain="apart", torch=None,
-    grad_fn=_names("ClampBackward1", "ClampBackward0"), vjp=_clamp_max_vjp,
+    grad_fn=_names("ClampBackward1", "ClampBackward0"), vjp=_clamp_max_vjp, extras={"private": True},
 )  # fmt: skip
 
 # --------------------------------------------------------------------------- selection

@@ -80,7 +80,7 @@ composed_op(
 )  # fmt: skip
 composed_op(
     "sinc_derivative", lambda c, x: c("sinc_derivative", x, data=(c.attrs["order"],)),
-    torch=None, grad_fn="MulBackward0",
+    torch=None, grad_fn="MulBackward0", extras={"private": True},
     vjp=lambda ct, x, out, order: ct * x._sinc_derivative(order=order + 1),
 )  # fmt: skip
 
