@@ -16,11 +16,11 @@ SOURCE = Path(tapegrad.__file__).parent
 LAYERS = [
     ("errors",), ("dtypes",), ("store", "words"), ("native",), ("nopython",), ("layouts",),
     ("kernels",), ("programs",), ("ops",), ("instructions",), ("calls",), ("handle",), ("sweep",),
-    ("versions",), ("buffers", "constants"), ("collector",), ("arrays",), ("tape",),
+    ("versions",), ("buffers", "constants"), ("collector",), ("arrays",), ("tape",), ("hooks",),
     ("threads", "storage"), ("fuse",), ("vjp",), ("crossing",), ("record",), ("messages",),
-    ("request",), ("templates",), ("replay",), ("engine",), ("node",), ("display",), ("devices",),
-    ("verify",), ("functions",), ("autograd_methods", "operators"), ("tensor",), ("autograd",),
-    ("tour",), ("__init__",), ("__main__",),
+    ("anomaly",), ("request",), ("templates",), ("replay",), ("callbacks",), ("engine",), ("node",),
+    ("display",), ("devices",), ("verify",), ("functions",), ("autograd_methods", "operators"),
+    ("tensor",), ("autograd",), ("tour",), ("__init__",), ("__main__",),
 ]  # fmt: skip
 #: imports upwards that are meant: (file, module) -> why
 UPWARDS = {

@@ -7,11 +7,13 @@ takes it over first (`record.adopt`).
 from __future__ import annotations
 
 import warnings
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from . import engine, messages, node, record, versions
 from . import native as nt
 from .handle import status_of
+from .hooks import RemovableHandle
 from .ops.table import TABLE
 from .storage import Storage, layout_of, storage_of
 from .tape import Tape, slot_of, tape_at
@@ -166,6 +168,40 @@ class AutogradMethods:
             (self,), (gradient,), retain_graph=retain_graph, create_graph=create_graph,
             inputs=inputs,
         )  # fmt: skip
+
+    def register_hook(self: Any, hook: Any) -> RemovableHandle:
+        """Call a function with this tensor's gradient whenever that is computed.
+
+        Parameters
+        ----------
+        hook : callable
+            ``hook(grad) -> Tensor or None``; a Tensor takes the gradient's place.
+
+        Returns
+        -------
+        RemovableHandle
+
+        Raises
+        ------
+        RuntimeError
+            If the tensor does not require grad.
+        """
+        return node.hooks_of(self).add("tensor", hook)
+
+    def register_post_accumulate_grad_hook(self: Any, hook: Any) -> RemovableHandle:
+        """Call a function with this leaf once its ``grad`` has been accumulated.
+
+        Raises
+        ------
+        RuntimeError
+            If the tensor does not require grad, or is not a leaf.
+        """
+        hooks = node.hooks_of(self)
+        if not self.is_leaf:
+            raise RuntimeError(
+                "post accumulate grad hooks cannot be registered on non-leaf tensors"
+            )
+        return hooks.add("accumulated", (weakref.ref(self), hook))
 
     @property
     def retains_grad(self: Any) -> bool:

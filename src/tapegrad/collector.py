@@ -30,6 +30,10 @@ grow = native_call("grow_entry")
 grow_handles = native_call("grow_handles_entry")
 destroy = native_call("destroy_entry")
 
+#: attributes of a tape that are dictionaries by slot
+BOOKS = (
+    "owned", "leaves", "retained", "versions", "shared", "hooks", "contexts", "traces",
+)  # fmt: skip
 #: bytes of large buffers after which sweeps are followed by a collection, unless more are in use
 COLLECT_BYTES = 1 << 25
 
@@ -49,13 +53,13 @@ def collect(tape: Tape) -> bool:
         {k: int(new[v]) for k, v in tape.constants.slots.copy().items() if v < n and new[v] >= 0}
     )
     table = constants.table
+    # A copy first: making the pairs could run finalizers, which change the books.
     books: dict[str, Any] = {
-        name: {int(new[k]): v for k, v in book.copy().items() if k < n and new[k] >= 0}
-        for name, book in (
-            ("owned", tape.owned), ("leaves", tape.leaves), ("retained", tape.retained),
-            ("versions", tape.versions), ("shared", tape.shared),
-        )
-    }  # fmt: skip
+        name: {
+            int(new[k]): v for k, v in getattr(tape, name).copy().items() if k < n and new[k] >= 0
+        }
+        for name in BOOKS
+    }
     books |= {
         "guests": {k: int(new[v]) for k, v in tape.guests.copy().items() if v < n and new[v] >= 0},
         "constants": constants,

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import messages, record, replay, versions
+from . import anomaly, messages, record, replay, versions
 from . import native as nt
 from .buffers import array_layout
+from .callbacks import Replayed, Swept, call_hooks, no_grad_on
 from .dtypes import from_numpy_dtype
 from .errors import TapeError
 from .layouts import Layout
@@ -28,7 +29,7 @@ from .threads import current_tape
 if TYPE_CHECKING:
     from .tensor import Tensor
 
-__all__ = ["backward", "grad"]
+__all__ = ["backward", "check_roots", "check_used", "dtype_of", "grad", "target_of"]
 
 
 @cache
@@ -37,7 +38,8 @@ def _ones(layout: Layout) -> np.ndarray:
 
 
 # --------------------------------------------------------------------------- arguments
-def _check_roots(tensors: Sequence[Any]) -> Tape:
+def check_roots(tensors: Sequence[Any]) -> Tape:
+    """The tape of the pass; raises for roots without a graph on it."""
     tape = current_tape()
     for i, t in enumerate(tensors):
         if not t.requires_grad:
@@ -80,12 +82,13 @@ def _seed_array(t: Any, ct: Any) -> np.ndarray:
     return np.ascontiguousarray(ct._array(), kind).reshape(ct.shape)
 
 
-def _target(tape: Tape, tensor: Tensor) -> Target:
+def target_of(tape: Tape, tensor: Tensor) -> Target:
+    """What a pass needs to know to give a tensor's gradient."""
     slot = record.operand(tape, tensor)
-    return _slot_target(tape, slot, layout_of(tensor))
+    return _slottarget_of(tape, slot, layout_of(tensor))
 
 
-def _slot_target(tape: Tape, slot: int, layout: Layout) -> Target:
+def _slottarget_of(tape: Tape, slot: int, layout: Layout) -> Target:
     base, root = int(tape.base[slot]), int(tape.root[slot])
     position = slot
     for b, mark in tape.writes:
@@ -110,7 +113,7 @@ def backward(
         if not wanted:
             raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
     cotangents = _cotangents(tensors, gradients)
-    tape = _check_roots(tensors)
+    tape = check_roots(tensors)
     if wanted is not None:
         for t in wanted:
             if not t.requires_grad:
@@ -124,10 +127,10 @@ def backward(
     if wanted is None:
         kept = tape.retained.copy().items() if tape.retained else []
         live = [(s, keep) for s, keep in kept if s <= max(roots)]
-        targets = [_slot_target(tape, s, tape.instruction_of(s).out) for s, _ in live]
+        targets = [_slottarget_of(tape, s, tape.instruction_of(s).out) for s, _ in live]
         storages = [keep for _, keep in live]
     else:
-        targets = [_target(tape, t) for t in wanted]
+        targets = [target_of(tape, t) for t in wanted]
         for t in wanted:
             storage = storage_of(t)
             if storage is None:
@@ -138,9 +141,10 @@ def backward(
         _replay(tape, tensors, roots, cotangents, targets, storages, wanted is None, retain)
         return
     seeds = [_seed_array(t, ct) for t, ct in zip(tensors, cotangents, strict=True)]
-    with tape.lock, Request(tape, roots, targets, leaves=wanted is None) as request:
+    leaves = wanted is None
+    with tape.lock, Request(tape, roots, targets, leaves=leaves, raw=not leaves) as request:
         request.prepare()
-        request.sweep(seeds)
+        request.sweep(seeds, Swept)
         found = _leaf_gradients(request) if wanted is None else []
         for storage, target in zip(storages, targets, strict=True):
             if target.array is not None:
@@ -148,6 +152,7 @@ def backward(
         request.release(free=not retain)
     for storage, array in found:
         _add_to_grad(storage, array)
+        _accumulated(tape, storage, array)
     if tape.state[nt.S_OWNED_BYTES] > tape.state[nt.S_COLLECT_AT]:
         tape.collect()
 
@@ -163,15 +168,43 @@ def _leaf_gradients(request: Request) -> list[tuple[Storage, np.ndarray]]:
     for slot, storage in tape.leaves.copy().items():
         if slot <= high and adjoint[slot]:
             layout = tape.instruction_of(slot).out
-            if layout.span <= nt.SMALL and layout.is_contiguous:
+            if storage.hooks is None and layout.span <= nt.SMALL and layout.is_contiguous:
                 with _accumulating:
                     if storage.grad is None:
                         storage.grad = request.gradient_leaf(slot, layout)
                         continue
             array = request.leaf_adjoint(slot, layout)
             assert array is not None
-            found.append((storage, array))
+            found.append((storage, _hooked(storage, array)))
     return found
+
+
+def _hooked(storage: Storage, array: np.ndarray) -> np.ndarray:
+    """The gradient of a leaf after its hooks."""
+    hooks = storage.hooks
+    if hooks is None or not (hooks.tensor or hooks.before):
+        return array
+    with no_grad_on(current_tape()):
+        ct = call_hooks(hooks.tensor, record.leaf_tensor(array, dtype_of(array)))
+        for hook in list(hooks.before.values()):
+            new = hook((ct,))
+            ct = ct if new is None else new[0]
+    return ct._array()
+
+
+def _accumulated(tape: Tape, storage: Storage, array: np.ndarray | None) -> None:
+    """Call the hooks that wait for a leaf's gradient to be complete."""
+    hooks = storage.hooks
+    if hooks is None:
+        return
+    for owner, hook in list(hooks.accumulated.values()):
+        leaf = owner()
+        if leaf is not None:
+            hook(leaf)
+    if hooks.after and array is not None:
+        ct = record.leaf_tensor(array, dtype_of(array))
+        for hook in list(hooks.after.values()):
+            hook((), (ct,))
 
 
 def _add_to_grad(storage: Storage, array: np.ndarray) -> None:
@@ -180,7 +213,7 @@ def _add_to_grad(storage: Storage, array: np.ndarray) -> None:
     while True:
         grad = storage.grad
         if grad is None:
-            new = record.leaf_tensor(array, _dtype_of(array))
+            new = record.leaf_tensor(array, dtype_of(array))
             with _accumulating:
                 if storage.grad is None:
                     storage.grad = new
@@ -197,7 +230,7 @@ def _add_to_grad(storage: Storage, array: np.ndarray) -> None:
                 versions.note_write_from_python(tape, slot)
                 return
         with no_grad_on(tape):
-            new = record.leaf_tensor(array, _dtype_of(array))
+            new = record.leaf_tensor(array, dtype_of(array))
             if grad.requires_grad:
                 storage.grad = grad + new
             else:
@@ -205,22 +238,9 @@ def _add_to_grad(storage: Storage, array: np.ndarray) -> None:
         return
 
 
-def _dtype_of(array: np.ndarray) -> Any:
+def dtype_of(array: np.ndarray) -> Any:
+    """The element type of an array."""
     return from_numpy_dtype(array.dtype)
-
-
-class no_grad_on:
-    """Context manager: results recorded on a tape are passive."""
-
-    def __init__(self, tape: Tape, mode: bool = False) -> None:
-        self.tape, self.mode = tape, mode
-
-    def __enter__(self) -> None:
-        self.previous = self.tape.grad_mode
-        self.tape.grad_mode = self.mode
-
-    def __exit__(self, *_: object) -> None:
-        self.tape.grad_mode = self.previous
 
 
 def warn_create_graph() -> None:
@@ -242,17 +262,18 @@ def _replay(
     if leaves:
         for slot, storage in tape.leaves.copy().items():
             if slot <= max(roots):
-                targets.append(_slot_target(tape, slot, tape.instruction_of(slot).out))
+                targets.append(_slottarget_of(tape, slot, tape.instruction_of(slot).out))
                 storages.append(storage)
-    results = _replayed(tape, tensors, roots, cotangents, targets, retain)
+    results = _replayed(tape, tensors, roots, cotangents, targets, retain, raw=not leaves)
     for storage, new in zip(storages, results, strict=True):
         if new is not None:
             storage.grad = new if storage.grad is None else storage.grad + new
+            _accumulated(tape, storage, None)
 
 
 def _replayed(
     tape: Tape, tensors: Sequence[Tensor], roots: list[int], cotangents: list[Any],
-    targets: list[Target], retain: bool,
+    targets: list[Target], retain: bool, *, raw: bool,
 ) -> list[Tensor | None]:  # fmt: skip
     """Run a pass by replay; the targets' cotangents as tensors."""
     count = tape.count
@@ -261,11 +282,11 @@ def _replayed(
     ]  # before the lock (see crossing.py), and without a collection: slots are known by number
     with tape.lock:
         try:
-            request = Request(tape, roots, targets, leaves=False)
+            request = Request(tape, roots, targets, leaves=False, raw=raw)
             with request:
                 request.prepare()
                 with no_grad_on(tape, True):
-                    found = replay.replay(request, seeds)
+                    found = replay.replay(request, seeds, Replayed, stepwise=anomaly.checks_nan())
                 if retain:
                     request.forget()
                 else:
@@ -303,7 +324,7 @@ def grad(
 ) -> list[Tensor | None]:
     """Return the gradients of `outputs` with respect to `inputs`; see `tapegrad.autograd.grad`."""
     cotangents = _cotangents(outputs, grad_outputs)
-    tape = _check_roots(outputs)
+    tape = check_roots(outputs)
     for t in inputs:
         if not t.requires_grad:
             raise RuntimeError("One of the differentiated Tensors does not require grad")
@@ -311,17 +332,21 @@ def grad(
     tape.make_room(64, 256)  # from here on, slots are known by number
     tape.evaluate()
     roots = [record.operand(tape, t) for t in outputs]
-    targets = [_target(tape, t) for t in inputs]
+    targets = [target_of(tape, t) for t in inputs]
     results: list[Tensor | None]
     if create_graph:
-        results = _replayed(tape, outputs, roots, cotangents, targets, retain)
+        results = _replayed(tape, outputs, roots, cotangents, targets, retain, raw=True)
     else:
         seeds = [_seed_array(t, ct) for t, ct in zip(outputs, cotangents, strict=True)]
-        with tape.lock, Request(tape, roots, targets, leaves=False) as request:
+        with tape.lock, Request(tape, roots, targets, leaves=False, raw=True) as request:
             request.prepare()
             if not allow_unused:
-                _check_used(request, targets)
-            request.sweep(seeds)
+                check_used(request, targets)
+            request.sweep(seeds, Swept)
+            for target in targets:
+                storage = tape.leaves.get(target.slot) if target.is_leaf else None
+                if storage is not None and target.array is not None:
+                    target.array = _hooked(storage, target.array)
             request.release(free=not retain)
         results = [
             None if t.array is None else record.leaf_tensor(t.array, t.layout.dtype)
@@ -343,7 +368,7 @@ def _unused(i: int) -> str:
     )
 
 
-def _check_used(request: Request, targets: Sequence[Target]) -> None:
+def check_used(request: Request, targets: Sequence[Target]) -> None:
     """Raise before anything is freed if an input is not reached."""
     for i, t in enumerate(targets):
         if t.position > request.high or not request.reached[request.root[t.slot]]:

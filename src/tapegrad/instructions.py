@@ -123,9 +123,10 @@ def _new(
     row[nt.I_STEP_LO], row[nt.I_STEP_HI] = low, high
     row[nt.I_SCRATCH] = lowered.scratch
     row[nt.I_LAYOUT] = out.id
-    smooth = entry.vjp is not None or entry.kind != nt.COMPUTE
-    row[nt.I_DIFF] = smooth and is_float(out) and entry.kind != nt.OUTPUT
+    smooth = entry.vjp is not None or entry.kind != nt.COMPUTE or entry.extras.get("python")
+    row[nt.I_DIFF] = bool(smooth) and is_float(out) and entry.kind != nt.OUTPUT
     row[nt.I_NOUT] = len(lowered.outs)
+    row[nt.I_PYTHON] = bool(entry.extras.get("python"))
     row[nt.I_VJP] = row[nt.I_REPLAY] = -1
     row[nt.I_FULL] = -1 if out.overlaps else out.size * out.dtype.itemsize
     row[nt.I_DETACH] = entry.extras.get("detach", 0)

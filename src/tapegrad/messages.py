@@ -14,16 +14,25 @@ FREED = (
     "graph a second time or if you need to access saved tensors after calling backward."
 )
 NO_GRAD_FN = "element {} of tensors does not require grad and does not have a grad_fn"
-STALE = (
+_STALE = (
     "one of the variables needed for gradient computation has been modified by an inplace operation: "
     "[{kind} {shape}]{origin} is at version {version}; expected version {expected} instead. Hint: "
+)
+_STALE_HINTS = (
     "enable anomaly detection to find the operation that failed to compute its gradient, with "
-    "torch.autograd.set_detect_anomaly(True, check_nan=False)."
+    "torch.autograd.set_detect_anomaly(True, check_nan=False).",
+    "the backtrace further above shows the operation that failed to compute its gradient. The "
+    "variable in question was changed in there or anywhere later. Good luck!",
 )
 LEAF_IN_PLACE = "a leaf Variable that requires grad is being used in an in-place operation."
 LEAF_VIEW_IN_PLACE = (
     "a view of a leaf Variable that requires grad is being used in an in-place operation."
 )
+
+
+def stale(traced: bool) -> str:
+    """Text for a residual that was changed in place, with fields to fill in."""
+    return _STALE + _STALE_HINTS[traced]
 
 
 def warn_non_leaf_grad() -> None:

@@ -281,7 +281,8 @@ S_ADJOINTS = 32  # an arena
 S_POOL = 38  # count, bytes, limit, then 32 x (address, size)
 S_FAILED = 112  # slot whose evaluation failed, or 0
 S_COLLECT_AT = 113  # bytes of large buffers after which recording asks for a collection
-S_BUSY = 114  # a forward sweep runs: nobody records
+S_BUSY = 114  # why recording goes through Python
+BUSY_SWEEP, BUSY_TRACED = 1, 2  # a forward sweep runs; anomaly detection is on
 S_WIDTH = 128
 
 # an arena of small buffers: bump allocation from blocks
@@ -312,7 +313,8 @@ LEAF, COMPUTE, VIEW, WRITE, ACCUMULATE, OUTPUT = range(6)
 I_KIND, I_NARGS, I_BYTES, I_STEP_LO, I_STEP_HI, I_SCRATCH, I_LAYOUT, I_DIFF = range(8)
 I_NOUT, I_VJP, I_FULL, I_DETACH, I_VSCRATCH, I_EXTRA = range(8, 14)  # I_EXTRA has two words
 I_REPLAY = 15  # its rows in the table of templates, or -1
-I_WIDTH = 16
+I_PYTHON = 16  # its derivative is Python code (autograd.Function)
+I_WIDTH = 18
 
 # columns of a VJP program (an instruction and an operand)
 # (a range of steps is one word, so that it changes at once for a sweep of another thread)
@@ -369,7 +371,14 @@ R_LAST_WRITE = 13  # int32 a statement (bases): last statement that wrote it
 R_LOW = 14
 R_ROOT_COUNT = 15  # distinct roots that are seeded
 R_STOP = 16  # out: the sweep ends above this slot
-R_WIDTH = 18
+R_EVERY = 17  # whether Python is to see every statement (anomaly detection)
+R_RAW = 18  # whether a target's adjoint is taken before its hooks, where the sweep goes on there
+R_WIDTH = 20
+#: in the place of a capture's instruction: Python looks at the adjoint, or takes the statement over
+STOP_HOOK, STOP_NODE = -1, -2
+#: `reverse` answers a statement where Python is to look at the adjoint; plus this, where Python is to
+#: compute the derivatives
+TAKE_OVER = 1 << 40
 
 # what `prepare` answers
 OK, IS_FREED, IS_STALE, IS_MISSING, NO_MEMORY = range(5)

@@ -2,36 +2,103 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import native as nt
 from . import record
-from .layouts import LAYOUTS
+from .hooks import Hooks, RemovableHandle
+from .layouts import LAYOUTS, Layout
+from .storage import storage_of
 from .tape import Tape, slot_of, tape_at
 
 if TYPE_CHECKING:
     from .tensor import Tensor
 
-__all__ = ["Node", "node_of"]
+__all__ = ["AccumulateGrad", "Node", "hooks_of", "node_of", "output_number"]
 
 
 class Node:
     """A statement of the tape, under PyTorch's name for it (``AddBackward0`` ...).
 
-    It keeps the statement, and what its gradient needs, like the tensor itself.
+    It keeps the statement, and what its gradient needs, like the tensor itself. That of an
+    `autograd.Function` also has the attributes of its context.
+
+    Attributes
+    ----------
+    metadata : dict
+        For the user's own notes; kept with this object only.
     """
 
-    __slots__ = ("_tensor",)
+    __slots__ = ("_tensor", "metadata")
 
     def __init__(self, tensor: Tensor) -> None:
         tape = tape_at(tensor._state)
         # A handle of its own: the tensor may move on to another statement by an in-place write.
         self._tensor = record.new_tensor(tape, slot_of(tape, tensor), LAYOUTS[tensor._layout_id])
+        self.metadata: dict[str, Any] = {}
+
+    @property
+    def tensor(self) -> Tensor:
+        """The result that the node was asked for of."""
+        return self._tensor
 
     def name(self) -> str:
         """PyTorch's name of the node."""
         return type(self).__name__
+
+    @property
+    def next_functions(self) -> tuple[tuple[Node | None, int], ...]:
+        """The nodes of the operands, and which of their outputs each is; None for passive ones."""
+        tape, slot = self._place()
+        with tape.lock:
+            made = tape.instruction_of(slot)
+            if made.op.name == "function_output":
+                slot = tape.args_of(slot)[0]
+                made = tape.instruction_of(slot)
+            return tuple(
+                (self._node_at(tape, s, layout), _output_number(tape, s))
+                for s, layout in zip(tape.args_of(slot), made.layouts, strict=False)
+            )
+
+    @staticmethod
+    def _node_at(tape: Tape, slot: int, layout: Layout) -> Node | None:
+        if not tape.is_active(slot):
+            return None
+        tensor = record.new_tensor(tape, slot, layout)
+        tensor._meta = tape.leaves.get(slot)
+        return AccumulateGrad(tensor) if tensor.is_leaf else node_of(tensor)
+
+    def register_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call ``hook(grad_inputs, grad_outputs)`` when the node's derivatives were computed.
+
+        What it returns, if not None, takes the place of the gradients of the inputs.
+        """
+        return hooks_of(self._tensor).add("after", hook)
+
+    def register_prehook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call ``hook(grad_outputs)`` before the node's derivatives are computed.
+
+        What it returns, if not None, takes the place of the gradients of the outputs.
+        """
+        return hooks_of(self._tensor).add("before", hook)
+
+    def _context(self) -> Any:
+        """The context of an `autograd.Function`'s call, with the statement it belongs to."""
+        tape, slot = self._place()
+        if tape.instruction_of(slot).op.name != "function_output":
+            return None
+        anchor = tape.args_of(slot)[0]
+        context = tape.contexts[anchor]
+        context.place = (tape, anchor)
+        return context
+
+    def __getattr__(self, name: str) -> Any:
+        context = None if name.startswith("__") else self._context()
+        if context is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(context, name)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Node) or self._tensor._state != other._tensor._state:
@@ -44,10 +111,59 @@ class Node:
         return hash(type(self))
 
     def _place(self) -> tuple[Tape, int]:
-        return self._tensor._place()
+        tape = tape_at(self._tensor._state)
+        return tape, slot_of(tape, self._tensor)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} object at {id(self):#x}>"
+
+
+class AccumulateGrad(Node):
+    """The node of a leaf: where its gradient is accumulated."""
+
+    __slots__ = ()
+
+    @property
+    def variable(self) -> Tensor:
+        """The leaf."""
+        return self._tensor
+
+    @property
+    def next_functions(self) -> tuple[tuple[Node | None, int], ...]:
+        """Nothing comes behind a leaf."""
+        return ()
+
+
+def output_number(made: Node) -> int:
+    """Which of a node's outputs the tensor is that it was asked for."""
+    return _output_number(*made._place())
+
+
+def _output_number(tape: Tape, slot: int) -> int:
+    """Which of its node's outputs a slot is."""
+    attrs = tape.instruction_of(slot).attrs
+    return int(attrs.get("number", 0))
+
+
+def hooks_of(tensor: Tensor) -> Hooks:
+    """The hooks of a tensor, made if there are none.
+
+    Raises
+    ------
+    RuntimeError
+        If the tensor does not require grad.
+    """
+    if not tensor.requires_grad:
+        raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+    storage = storage_of(tensor)
+    if tensor.is_leaf:
+        assert storage is not None
+        if storage.hooks is None:
+            storage.hooks = Hooks()
+        return storage.hooks
+    record.adopt(tensor)  # or it raises: the graph is another thread's
+    tape = tape_at(tensor._state)
+    return tape.hooks.setdefault(slot_of(tape, tensor), Hooks())
 
 
 @cache

@@ -12,7 +12,8 @@ that a loop over ``x[i]`` stays linear at every order.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,16 +29,17 @@ from .vjp import Template, template
 if TYPE_CHECKING:
     from .request import Request, Target
 
-__all__ = ["replay"]
+__all__ = ["Pass", "replay"]
 
 
-class _Pass:
+class Pass:
     """The state of one replay."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
         self.tape: Tape = request.tape
         self.root = request.root
+        self.callbacks: Any = None
         #: for each root the slot of its adjoint so far, or 0
         self.adjoint = np.zeros(self.tape.count, np.int32)
         #: whether a root's adjoint is a buffer that may be written in place
@@ -52,6 +54,7 @@ class _Pass:
         return self.tape.append(made, slots)
 
     def layout(self, slot: int) -> Layout:
+        """The layout of a slot."""
         return self.tape.instruction_of(slot).out
 
     def zeros(self, layout: Layout) -> int:
@@ -65,6 +68,7 @@ class _Pass:
         return self.op("clone", broad) if dense.size != 1 or dense.ndim else self.op("clone", zero)
 
     def view(self, slot: int, shape: tuple[int, ...], strides: tuple[int, ...], offset: int) -> int:
+        """Append a view of a slot."""
         made = view_instruction(TABLE["as_strided"], self.layout(slot), shape, strides)
         return self.tape.append_view(made, slot, offset)
 
@@ -106,6 +110,7 @@ class _Pass:
         self.tape_accumulate(region, self.sum_to(ct, self.layout(region).shape))
 
     def offset(self, slot: int, root: int) -> int:
+        """Bytes from a root's memory to a slot's."""
         return int(self.tape.address[slot] - self.tape.address[root])
 
     def region(self, slot: int, root: int) -> int:
@@ -120,11 +125,13 @@ class _Pass:
         return self.view(int(self.adjoint[root]), shape, strides, offset)
 
     def tape_accumulate(self, target: int, source: int) -> None:
+        """Append an in-place sum."""
         made = instruction(TABLE["accumulate_"], (self.layout(target), self.layout(source)))
         slot = self.tape.append(made, (target, source))
         versions.note_write(self.tape, slot)
 
     def tape_write(self, target: int, source: int) -> None:
+        """Append an in-place write."""
         made = instruction(TABLE["copy_"], (self.layout(target), self.layout(source)))
         slot = self.tape.append(made, (target, source))
         versions.note_write(self.tape, slot)
@@ -158,6 +165,12 @@ class _Pass:
                     versions.note_write(self.tape, first)
         return slots[result]
 
+    def rule(self, k: int, operand: int, result: int, ct: int) -> int:
+        """Append the rule of one operand of statement `k`; the slot of the operand's cotangent."""
+        made = self.tape.instruction_of(k)
+        new = self.instantiate(template(made), result, k, self.dense(ct))
+        return self.sum_to(new, made.layouts[operand].shape)
+
     def take(self, root: int) -> int:
         """The adjoint of a root, which needs it no more."""
         slot = int(self.adjoint[root])
@@ -177,6 +190,9 @@ class _Pass:
             return bool(tape.flags[owner] & nt.ACTIVE) and bool(request.needed[owner])
 
         if kind == nt.COMPUTE:
+            if self.callbacks.takes_over(k):
+                self.take_over(k)
+                return
             ct = self.dense(self.take(k))
             traced = template(made)
             templates.build(made)
@@ -184,8 +200,7 @@ class _Pass:
                 result = traced.results[i]
                 if result is None or not wanted(slot) or not is_float(made.layouts[i]):
                     continue
-                new = self.instantiate(traced, result, k, ct)
-                self.add(slot, self.sum_to(new, made.layouts[i].shape))
+                self.add(slot, self.rule(k, i, result, ct))
         elif kind == nt.VIEW:
             if root == k and not made.op.extras.get("detach") and wanted(args[0]):
                 self.add_view(k, args[0])
@@ -199,6 +214,30 @@ class _Pass:
             if kind == nt.WRITE:
                 zero = tape.constant(0, made.out.dtype)
                 self.tape_write(region, zero)
+
+    def runs(self, k: int) -> bool:
+        """Whether the pass goes on behind statement `k`."""
+        flags, root, needed = self.tape.flags, self.root, self.request.needed
+        return any(flags[root[a]] & nt.ACTIVE and needed[root[a]] for a in self.tape.args_of(k))
+
+    def take_over(self, k: int) -> None:
+        """Let Python compute the cotangents of a statement's operands."""
+        found = self.callbacks.take_over(k, self.take(k))
+        for slot, new in zip(self.tape.args_of(k), found, strict=True):
+            if new is not None:
+                self.add(slot, new)
+
+    def look(self, k: int, root: int) -> None:
+        """Let the hooks of a tensor see, and change, its cotangent."""
+        if not self.callbacks.looks(k):
+            return
+        if root == k:
+            self.adjoint[root] = self.callbacks.look(k, self.dense(int(self.adjoint[root])))
+            self.buffer[root] = 0
+            return
+        self.make_buffer(root)
+        region = self.region(k, root)
+        self.tape_write(region, self.callbacks.look(k, self.op("clone", region)))
 
     def add_view(self, k: int, parent: int) -> None:
         """Add the adjoint of a view that has its own to its base's."""
@@ -258,7 +297,9 @@ def _map_offset(offset: int, whole: Layout) -> int:
     return mapped
 
 
-def replay(request: Request, seeds: list[int]) -> list[int | None]:
+def replay(
+    request: Request, seeds: list[int], callbacks: Callable[[Pass], Any], *, stepwise: bool
+) -> list[int | None]:
     """Record the reverse pass of a prepared request.
 
     Parameters
@@ -266,13 +307,18 @@ def replay(request: Request, seeds: list[int]) -> list[int | None]:
     request : Request
     seeds : list of int
         Slots of the roots' cotangents.
+    callbacks : callable
+        Makes of the pass what calls hooks and Functions (`Replayed` of callbacks.py).
+    stepwise : bool
+        Whether Python sees every statement.
 
     Returns
     -------
     list of int or None
         For each target the slot of its cotangent, None where the pass does not reach it.
     """
-    p = _Pass(request)
+    p = Pass(request)
+    p.callbacks = callbacks(p)
     tape = request.tape
     positions: dict[int, list[int]] = {}
     for i, t in enumerate(request.targets):
@@ -281,24 +327,39 @@ def replay(request: Request, seeds: list[int]) -> list[int | None]:
     found: list[int | None] = [None] * len(request.targets)
     for slot, seed in zip(request.roots, seeds, strict=True):
         p.add(slot, seed)
-    low = int(request.words[nt.R_STOP]) + 1
-    k, limit = request.high, tape.state[nt.S_PENDING_LIMIT]
-    adjoints, buffers = address_of(p.adjoint), address_of(p.buffer)
+    limit = tape.state[nt.S_PENDING_LIMIT]
     tape.state[nt.S_PENDING_LIMIT] = 1 << 62
     try:
-        while (
-            here := sweep.replay(tape.pointer, request.pointer, adjoints, buffers, k, low)
-        ) >= low:
-            k, operand = here & 0xFFFFFFFF, here >> 32
+        for k, operand in _stops(p, stepwise):
             root = int(p.root[k])
+            if not (request.raw and p.runs(k)):
+                p.look(k, root)
             for i in positions.get(k, ()):
                 found[i] = p.target(request.targets[i], root)
+            if request.raw and p.runs(k):
+                p.look(k, root)
             if tape.instruction_of(k).op.kind != nt.LEAF and request.needed[root]:
                 p.step(k, operand)
-            k -= 1
     finally:
         tape.state[nt.S_PENDING_LIMIT] = limit
     for i, t in enumerate(request.targets):
         if t.is_leaf and p.adjoint[t.slot]:
-            found[i] = p.target(t, t.slot)
+            found[i] = p.callbacks.look_leaf(t.slot, p.target(t, t.slot))
     return found
+
+
+def _stops(p: Pass, stepwise: bool) -> Iterator[tuple[int, int]]:
+    """The statements (and first operands) that Python replays; native code does the others."""
+    request, tape = p.request, p.tape
+    k, low = request.high, int(request.words[nt.R_STOP]) + 1
+    if stepwise:
+        for k in range(request.high, low - 1, -1):
+            root = int(p.root[k])
+            if p.adjoint[root] and tape.flags[root] & nt.ACTIVE:
+                yield k, 0
+        return
+    adjoints, buffers = address_of(p.adjoint), address_of(p.buffer)
+    while (here := sweep.replay(tape.pointer, request.pointer, adjoints, buffers, k, low)) >= low:
+        k = here & 0xFFFFFFFF
+        yield k, here >> 32
+        k -= 1

@@ -8,13 +8,13 @@ tape's lock.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import collector, fuse, messages, record, sweep, versions, vjp
+from . import anomaly, collector, fuse, messages, record, sweep, versions, vjp
 from . import native as nt
 from .buffers import Buffer, address_of, array_at
 from .dtypes import type_name
@@ -28,6 +28,7 @@ from .native import (
     R_CAPTURE_COUNT,
     R_ERROR_ARG,
     R_ERROR_SLOT,
+    R_EVERY,
     R_LOW,
     R_MISSING_COUNT,
     R_ROOT,
@@ -41,7 +42,7 @@ from .tape import Tape
 if TYPE_CHECKING:
     from .tensor import Tensor
 
-__all__ = ["Request", "Target"]
+__all__ = ["Request", "Target", "copy_of"]
 
 #: instructions without programs that `prepare` reports at once
 MISSING = 512
@@ -65,32 +66,45 @@ class Request:
     """One reverse pass over a tape: what is seeded, what is wanted, and the arrays for the sweep."""
 
     def __init__(
-        self, tape: Tape, roots: Sequence[int], targets: Sequence[Target], *, leaves: bool
-    ) -> None:
+        self, tape: Tape, roots: Sequence[int], targets: Sequence[Target], *, leaves: bool,
+        raw: bool = False,
+    ) -> None:  # fmt: skip
         self.tape = tape
         self.roots = roots
         self.targets = targets
+        #: targets are taken before their hooks, as PyTorch does for inputs that are not leaves
+        self.raw = raw
         if tape.shared:
             versions.catch_up(tape)
         n = self._count = tape.count
         self.root = tape.root
         self._separate: list[int] = []
-        if targets:
-            self._separate_views()
         high = roots[0] if len(roots) == 1 else max(roots)
         if tape.writes:
             high = max(high, *(self._last_write(s) for s in roots))
         self.high = high
+        #: results with hooks that the pass may come by
+        self.stops: list[Target] = []
+        #: contexts of the Functions that the pass called
+        self.contexts: list[Any] = []
+        if tape.hooks:
+            self.stops = [
+                Target(slot, slot, tape.instruction_of(slot).out)
+                for slot, hooks in tape.hooks.copy().items() if slot <= high and hooks
+            ]  # fmt: skip
+        if targets or self.stops:
+            self._separate_views()
         # One block for all arrays of the request; making small arrays costs a microsecond each.
         writes = len(tape.writes)
-        captures = R_WIDTH + 4 * len(targets)
+        rows = len(targets) + 2 * len(self.stops)
+        captures = R_WIDTH + 4 * rows
         self._adjoint = captures + 2 * writes
         missing = self._adjoint + n
         last = missing + MISSING // 2
         self._marks = last + ((n + 1) // 2 if writes else 0)
         self._memory = tape.take_block(self._marks + (2 * n + 7) // 8)
         self._block, self.pointer = self._memory
-        counts = len(targets) | writes << 32
+        counts = rows | writes << 32
         single = roots[0] if len(roots) == 1 and self.root is tape.root else 0
         sweep.start(
             tape.pointer, self.pointer, counts, MISSING | n << 32, leaves | single << 1, high
@@ -98,11 +112,13 @@ class Request:
         words = self.words = self._block[:R_WIDTH]
         if writes:
             self._block[captures : self._adjoint] = np.array(tape.writes[:writes], np.int64).ravel()
-        self._captures: np.ndarray | None = None
+        if anomaly.checks_nan():
+            words[R_EVERY] = 1
+        if raw and self.stops:
+            words[nt.R_RAW] = 1
         if not single:
             self._mark_roots()
         if targets:
-            self._captures = self._block[R_WIDTH:captures].reshape(-1, 4)
             if not leaves:
                 words[R_LOW] = min(t.slot for t in targets)
             needed = self.needed
@@ -112,6 +128,10 @@ class Request:
                 t.is_leaf = t.position == t.slot and tape.instruction_of(t.slot).op.kind == nt.LEAF
                 if not t.is_leaf:
                     tape.flags[t.position] |= nt.CAPTURE
+        if rows:
+            self._captures = self._block[R_WIDTH:captures].reshape(-1, 4)
+            for t in self.stops:
+                tape.flags[t.slot] |= nt.CAPTURE
             if self.root is not tape.root:
                 words[R_ROOT] = self.root.ctypes.data
 
@@ -141,11 +161,13 @@ class Request:
         self.words[R_ROOT_COUNT] = len(distinct)
 
     def __enter__(self) -> Request:
+        self.tape.passes += 1
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if kind is not None:  # whatever happened: adjoints go back, nothing counts as freed
             self.release(free=False)
+        self.tape.passes -= 1
         self.tape.give_block(self._memory)
 
     def _last_write(self, slot: int) -> int:
@@ -162,7 +184,7 @@ class Request:
     def _separate_views(self) -> None:
         """Give every wanted view an adjoint of its own, apart from its root's."""
         tape = self.tape
-        for t in self.targets:
+        for t in (*self.targets, *self.stops):
             old = int(self.root[t.slot])
             if old == t.slot or tape.instruction_of(t.slot).op.kind != nt.VIEW:
                 continue
@@ -200,12 +222,14 @@ class Request:
                 self.reached.fill(0)
                 self._mark_roots()
                 continue
+            slot = int(self.words[R_ERROR_SLOT])
             if answer == IS_FREED:
+                anomaly.explain(self.tape, slot)
                 raise RuntimeError(messages.FREED)
             if answer == IS_STALE:
-                raise RuntimeError(
-                    self._stale(int(self.words[R_ERROR_SLOT]), int(self.words[R_ERROR_ARG]))
-                )
+                residual = int(self.words[R_ERROR_ARG])
+                anomaly.explain(self.tape, slot, self._last_write(residual))
+                raise RuntimeError(self._stale(slot, residual))
             return
 
     def _missing(self) -> np.ndarray:
@@ -230,28 +254,46 @@ class Request:
                 name = "torch::autograd::CopySlices"
             origin = f", which is output 0 of {name},"
         shape = str(list(made.out.shape))
-        return messages.STALE.format(
+        return messages.stale(anomaly.is_on()).format(
             kind=type_name(made.out.dtype), shape=shape, origin=origin, version=version,
             expected=version - later,
         )  # fmt: skip
 
-    def sweep(self, seeds: Sequence[np.ndarray]) -> None:
-        """Run the reverse sweep from `seeds`, one contiguous array a root."""
+    def sweep(self, seeds: Sequence[np.ndarray], callbacks: Callable[[Request], Any]) -> None:
+        """Run the reverse sweep from `seeds`, one contiguous array a root.
+
+        `callbacks` makes of the request what does the Python part (`Swept` of callbacks.py).
+        """
         tape = self.tape
         captured = [t for t in self.targets if not t.is_leaf]
         for i, t in enumerate(captured):
-            assert self._captures is not None
             t.array = np.empty(t.layout.shape, t.layout.dtype.np)
-            self._captures[i] = t.position, t.slot, address_of(t.array), _copy_of(t.layout)
-        self.words[R_CAPTURE_COUNT] = len(captured)
+            self._captures[i] = t.position, t.slot, address_of(t.array), copy_of(t.layout)
+        if self.stops:
+            rows = [
+                (t.slot, t.slot, 0, what)
+                for t in self.stops
+                for what in (nt.STOP_HOOK, nt.STOP_NODE)
+                if what == nt.STOP_HOOK or tape.hooks[t.slot].takes_over()
+            ]
+            self._captures[len(captured) : len(captured) + len(rows)] = rows
+            self.words[R_CAPTURE_COUNT] = len(captured) + len(rows)
+        elif captured:
+            self.words[R_CAPTURE_COUNT] = len(captured)
         for slot, seed in zip(self.roots, seeds, strict=True):
-            self.words[R_ERROR_ARG] = _copy_of(tape.instruction_of(slot).out)
+            self.words[R_ERROR_ARG] = copy_of(tape.instruction_of(slot).out)
             if sweep.seed(tape.pointer, self.pointer, slot, address_of(seed)) != 0:
-                self._no_memory()
-        if sweep.reverse(tape.pointer, self.pointer) != 0:
-            self._no_memory()
+                self.no_memory()
+        python = None
+        while (here := sweep.reverse(tape.pointer, self.pointer)) != 0:
+            if here < 0:
+                self.no_memory()
+            if python is None:
+                python = callbacks(self)
+            python.run(here)
+        if python is not None:
+            self.words[nt.R_HIGH] = self.high  # callbacks moved it
         for i, t in enumerate(captured):
-            assert self._captures is not None
             if self._captures[i, 0] != -1:
                 t.array = None  # the sweep never came by
         leaves: dict[int, np.ndarray | None] = {}
@@ -263,7 +305,8 @@ class Request:
                 again = found is not None and any(u.array is found for u in self.targets)
                 t.array = found.copy() if again and found is not None else found
 
-    def _no_memory(self) -> None:
+    def no_memory(self) -> None:
+        """Raise for adjoints that do not fit."""
         raise MemoryError("backward: no memory for adjoints; use smaller tensors or fewer at once")
 
     def gradient_leaf(self, slot: int, layout: Layout) -> Tensor:
@@ -299,19 +342,28 @@ class Request:
         for t in self.targets:
             if not t.is_leaf:
                 self.tape.flags[t.position] &= ~nt.CAPTURE & 0xFF
+        for t in self.stops:
+            self.tape.flags[t.slot] &= ~nt.CAPTURE & 0xFF
         for slot in self._separate:
             self.tape.flags[slot] &= ~nt.ACTIVE & 0xFF
 
+    def clear(self) -> None:
+        """Forget the adjoints of a sweep, so that another one can run from other seeds."""
+        sweep.release(self.tape.pointer, self.pointer, 2 * (self.tape.passes <= 1))
+
     def release(self, *, free: bool) -> None:
         """Give adjoints back; with `free`, residuals of what was swept count as freed."""
-        sweep.release(self.tape.pointer, self.pointer, int(free))
+        sweep.release(self.tape.pointer, self.pointer, free | 2 * (self.tape.passes <= 1))
+        if free:
+            for context in self.contexts:
+                context.release()
         self.forget()
         self.tape.checked()
         fuse.heat()
 
 
 @cache
-def _copy_of(layout: Layout) -> int:
+def copy_of(layout: Layout) -> int:
     """Number of the instruction that copies a layout, its VJP (the identity) built."""
     made = instruction(TABLE["clone"], (layout,))
     vjp.build(made)

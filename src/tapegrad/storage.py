@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .hooks import Hooks
 from .layouts import LAYOUTS, Layout
 
 if TYPE_CHECKING:
@@ -22,17 +23,20 @@ class Storage:
     array : numpy.ndarray or None
         A leaf's memory.
     grad : Tensor or None
+    hooks : Hooks or None
+        Of a leaf.
     leaf : bool
         Whether this belongs to a leaf (otherwise to a tensor with `retain_grad`).
     source : object
         Keeps alive what the array's memory belongs to.
     """
 
-    __slots__ = ("__weakref__", "array", "grad", "leaf", "source")
+    __slots__ = ("__weakref__", "array", "grad", "hooks", "leaf", "source")
 
     def __init__(self, array: np.ndarray | None, *, leaf: bool, source: Any = None) -> None:
         self.array = array
         self.grad: Tensor | None = None
+        self.hooks: Hooks | None = None
         self.leaf = leaf
         self.source = source
 

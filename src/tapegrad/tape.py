@@ -28,6 +28,7 @@ from .instructions import Instruction, leaf
 from .layouts import SCALARS, Layout
 
 if TYPE_CHECKING:
+    from .hooks import Hooks
     from .versions import Shared
 
 __all__ = ["TAPES", "Tape", "slot_of", "tape_at"]
@@ -81,6 +82,14 @@ class Tape(Arrays):
         self.prune_at = 64
         #: memory that other tapes see too: base -> (its count of writes, the count known here)
         self.shared: dict[int, tuple[Shared, int]] = {}
+        #: hooks of results and their nodes: slot -> Hooks
+        self.hooks: dict[int, Hooks] = {}
+        #: contexts of `autograd.Function` calls, by their `function` statement
+        self.contexts: dict[int, Any] = {}
+        #: stacks of the calls that recorded, while anomaly detection is on
+        self.traces: dict[int, Any] = {}
+        #: reverse passes under way, one inside the other
+        self.passes = 0
         #: leaves of other threads' tapes that are bound here: storage -> slot
         self.guests: dict[Any, int] = {}
         self.collections = 0
@@ -89,6 +98,7 @@ class Tape(Arrays):
         s = self.state
         s[nt.S_OWNER] = threading.get_ident()
         s[nt.S_GRAD_MODE] = 1
+        s[nt.S_BUSY] = nt.BUSY_TRACED if Tape.trace is not None else 0
         s[nt.S_PENDING_LIMIT] = PENDING_LIMIT
         s[nt.S_COLLECT_AT] = collector.COLLECT_BYTES
         s[nt.S_HANDLE_FREE] = -1
@@ -187,6 +197,8 @@ class Tape(Arrays):
                 words[0] = slot
                 handle.append_statement(self.pointer, output.id, pointer, 1)
             self.state[nt.S_PENDING_LIMIT] = limit
+        if Tape.trace is not None:
+            Tape.trace(self, slot)
         return slot
 
     def take_block(self, words: int) -> tuple[np.ndarray, int]:
@@ -257,11 +269,15 @@ class Tape(Arrays):
             s[nt.S_ARG_COUNT] = self.arg_start[count]
             s[nt.S_COUNT] = count
             s[nt.S_DONE] = min(int(s[nt.S_DONE]), count)
-            for book in (self.owned, self.leaves, self.retained, self.versions, self.shared):
+            for book in self.books():
                 for slot in [slot for slot in book if slot >= count]:
                     del book[slot]
             self.guests = {k: v for k, v in self.guests.items() if v < count}
             self.writes = [(base, mark) for base, mark in self.writes if mark < 2 * count]
+
+    def books(self) -> tuple[dict[int, Any], ...]:
+        """What is kept by slot."""
+        return tuple(getattr(self, name) for name in collector.BOOKS)
 
     # ------------------------------------------------------------------ values
     def evaluate(self) -> None:
@@ -278,15 +294,20 @@ class Tape(Arrays):
         with self.lock:
             if s[nt.S_DONE] < s[nt.S_COUNT]:
                 # Without the GIL the owner could go on recording while another thread evaluates.
-                s[nt.S_BUSY] = 1
+                self.set_busy(nt.BUSY_SWEEP, True)
                 try:
                     failed = sweep.forward(self.pointer)
                 finally:
-                    s[nt.S_BUSY] = 0
+                    self.set_busy(nt.BUSY_SWEEP, False)
                 s[nt.S_EAGER] = 0
                 self.checked()
                 if failed:
                     raise MemoryError(self._out_of_memory(failed))
+
+    def set_busy(self, why: int, on: bool) -> None:
+        """Send recording to Python (and to the lock), or let it be native again."""
+        busy = self.state[nt.S_BUSY]
+        self.state[nt.S_BUSY] = busy | why if on else busy & ~why
 
     def _out_of_memory(self, slot: int) -> str:
         made = self.instruction_of(slot)
@@ -384,6 +405,8 @@ class Tape(Arrays):
 
     #: what ``print(tape)`` shows (display/tape_text.py)
     formatter: ClassVar[Callable[[Tape], str] | None] = None
+    #: told of every statement, while anomaly detection is on (anomaly.py)
+    trace: ClassVar[Callable[[Tape, int], None] | None] = None
     #: run on the tape after every sweep and collection, if set (verify.py)
     check: ClassVar[Callable[[Tape], None] | None] = None
 

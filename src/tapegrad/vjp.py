@@ -365,7 +365,7 @@ def _build(made: Instruction) -> None:
         )
         if is_float(source):
             _identity(rows[1], source, target)
-    elif kind == nt.COMPUTE:
+    elif kind == nt.COMPUTE and not made.op.extras.get("python"):
         traced = template(made)
         for i, result in enumerate(traced.results):
             if result is None or not is_float(made.layouts[i]):

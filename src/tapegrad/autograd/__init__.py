@@ -1,21 +1,30 @@
-"""PyTorch's ``torch.autograd``: gradients on request, grad modes, `Variable`."""
+"""PyTorch's ``torch.autograd``: gradients on request, grad modes, Functions, hooks, `Variable`."""
 
 from __future__ import annotations
 
-from .derivatives import Variable, backward, grad
-from .modes import (
-    enable_grad,
-    is_grad_enabled,
-    no_grad,
+from . import function, graph
+from .anomaly_mode import (
+    detect_anomaly,
+    is_anomaly_check_nan_enabled,
+    is_anomaly_enabled,
     set_detect_anomaly,
-    set_grad_enabled,
 )
+from .derivatives import Variable, backward, grad
+from .function import Function
+from .modes import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 
 __all__ = [
+    "Function",
     "Variable",
     "backward",
+    "detect_anomaly",
     "enable_grad",
+    "function",
     "grad",
+    "graph",
+    "inference_mode",
+    "is_anomaly_check_nan_enabled",
+    "is_anomaly_enabled",
     "is_grad_enabled",
     "no_grad",
     "set_detect_anomaly",

@@ -10,12 +10,20 @@ from .. import engine, record
 from ..errors import UnsupportedError
 from ..functions.registry import FUNCTIONS
 from ..tensor import Tensor
+from .batched import grad_batched
+from .graph import GradientEdge
 
 __all__ = ["Variable", "backward", "grad"]
 
 
 def _sequence(values: Any) -> tuple[Any, ...]:
-    return (values,) if record.is_tensor(values) else tuple(values)
+    one = record.is_tensor(values) or isinstance(values, GradientEdge)
+    return (values,) if one else tuple(values)
+
+
+def _tensor_of(value: Any) -> Any:
+    """A tensor, or that of a gradient edge."""
+    return value.node.tensor if isinstance(value, GradientEdge) else value
 
 
 def _matching(values: Any, count: int, name: str) -> tuple[Any, ...]:
@@ -106,7 +114,8 @@ def grad(
         Return None for inputs that the outputs do not depend on, instead of raising; by default as
         `materialize_grads`.
     is_grads_batched : bool
-        Not supported yet.
+        Whether the first dimension of each of `grad_outputs` counts cotangents: gradients get that
+        dimension, too. The pass is prepared once for all of them.
     materialize_grads : bool
         Return zeros instead of None.
 
@@ -120,11 +129,6 @@ def grad(
     RuntimeError
         PyTorch's errors, with its texts.
     """
-    if is_grads_batched:
-        raise UnsupportedError(
-            "grad(is_grads_batched=True) is not supported yet; call grad once for each cotangent, "
-            "with retain_graph=True"
-        )
     if materialize_grads and allow_unused is False:
         raise ValueError(
             "Expected allow_unused to be True or not passed when materialize_grads=True, but got: "
@@ -143,24 +147,33 @@ def grad(
     if isinstance(inputs, dict):
         keys = list(inputs)
         inputs = tuple(inputs.values())
-    roots, wanted = _sequence(outputs), _sequence(inputs)
+    roots = tuple(_tensor_of(x) for x in _sequence(outputs))
+    wanted = tuple(_tensor_of(x) for x in _sequence(inputs))
     if not wanted:
         raise RuntimeError("`inputs` argument to `grad()` cannot be empty.")
     record.check_tensors("grad", roots)
     record.check_tensors("grad", wanted)
     cotangents = _matching(grad_outputs, len(roots), "grad_outputs")
-    found: list[Any] = engine.grad(
+    derive = grad_batched if is_grads_batched else engine.grad
+    found: list[Any] = derive(
         roots, wanted, cotangents, retain_graph=retain_graph, create_graph=create_graph,
         allow_unused=allow_unused,
     )  # fmt: skip
     if materialize_grads:
         found = [
-            FUNCTIONS["zeros_like"](x) if g is None else g
+            _zeros(x, cotangents, is_grads_batched) if g is None else g
             for x, g in zip(wanted, found, strict=True)
         ]
     if keys is not None:
         return dict(zip(keys, found, strict=True))
     return tuple(found)
+
+
+def _zeros(x: Tensor, cotangents: tuple[Any, ...], is_batched: bool) -> Any:
+    shape = tuple(x.shape)
+    if is_batched:
+        shape = (next(c.shape[0] for c in cotangents if c is not None), *shape)
+    return FUNCTIONS["zeros"](shape, dtype=x.dtype)
 
 
 class _VariableType(type):

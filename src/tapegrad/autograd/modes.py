@@ -7,10 +7,9 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
-from ..errors import UnsupportedError
 from ..threads import current_tape
 
-__all__ = ["enable_grad", "is_grad_enabled", "no_grad", "set_detect_anomaly", "set_grad_enabled"]
+__all__ = ["enable_grad", "inference_mode", "is_grad_enabled", "no_grad", "set_grad_enabled"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -145,26 +144,24 @@ class set_grad_enabled(_GradMode):
         return super().__call__(function)
 
 
-class set_detect_anomaly:
-    """Anomaly detection, not built yet: switching it off is fine, switching it on raises.
+class inference_mode(_GradMode):
+    """Context manager or decorator: results are passive, as with `no_grad`.
+
+    PyTorch's inference tensors save bookkeeping that a tape does not have, so there is no difference
+    here but that ``mode=False`` switches recording on again.
 
     Parameters
     ----------
     mode : bool
-        Whether to detect anomalies.
-    check_nan : bool
-        Whether NaN counts as one.
     """
 
-    def __init__(self, mode: bool, check_nan: bool = True) -> None:
-        if mode:
-            raise UnsupportedError(
-                "anomaly detection is not supported yet; print(tapegrad.current_tape()) shows the "
-                "statements with their operands"
-            )
+    def __new__(cls, mode: Any = True) -> Any:
+        """Make a mode, or decorate a function with it."""
+        made = super().__new__(cls)
+        if callable(mode):
+            made.__init__()  # type: ignore[misc]
+            return made(mode)
+        return made
 
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_: object) -> None:
-        pass
+    def __init__(self, mode: bool = True) -> None:
+        super().__init__(not mode)

@@ -21,6 +21,7 @@ from ..native import (
     I_FULL,
     I_KIND,
     I_NARGS,
+    I_PYTHON,
     I_SCRATCH,
     I_STEP_HI,
     I_STEP_LO,
@@ -31,16 +32,21 @@ from ..native import (
     R_CAPTURE_COUNT,
     R_CAPTURES,
     R_ERROR_ARG,
+    R_EVERY,
     R_HIGH,
     R_NEEDED,
+    R_RAW,
     R_REACHED,
     R_ROOT,
     R_STOP,
     SMALL,
+    STOP_HOOK,
+    STOP_NODE,
     STUB,
     T_ADJOINT,
     T_ARGS,
     T_CT,
+    TAKE_OVER,
     V_ACCUMULATE,
     V_ASSIGN,
     V_EXISTS,
@@ -53,7 +59,7 @@ from ..native import (
 from . import intrinsics as it
 from .intrinsics import globals_address, helper, p8, p32, p64
 from .memory import allocate, free_large, reset_arena, trim_scratch
-from .preparing import KEEPS_RESIDUALS, vjp_row
+from .preparing import KEEPS_RESIDUALS, runs, vjp_row
 from .recording import append_leaf
 from .running import pointer_table, run_program, run_range
 
@@ -130,7 +136,10 @@ def seed_entry(state, request, slot, ct):  # type: ignore[no-untyped-def]
 
 
 def reverse_entry(state, request):  # type: ignore[no-untyped-def]
-    """Sweep backwards over what `prepare` marked; 0, or -1 without memory."""
+    """Sweep backwards over what `prepare` marked; 0, or -1 without memory.
+
+    Or the statement where Python has something to do (callbacks.py); the next call goes on there.
+    """
     s = p64(state)
     r = p64(request)
     root = p32(r[R_ROOT])
@@ -151,9 +160,17 @@ def reverse_entry(state, request):  # type: ignore[no-untyped-def]
             k -= 1
             continue
         row = p64(itab + 8 * I_WIDTH * instructions[k])
+        taken_over = r[R_EVERY]
         if flags[k] & CAPTURE:
+            hook = -1
             for i in range(r[R_CAPTURE_COUNT]):
-                if captures[4 * i] == k:
+                if captures[4 * i] == k and captures[4 * i + 3] == STOP_NODE:
+                    taken_over = 1
+                if captures[4 * i] == k and captures[4 * i + 3] == STOP_HOOK:
+                    hook = i
+            whole = hook < 0 or (r[R_RAW] and row[I_KIND] != LEAF and runs(state, r, row, k))
+            for i in range(r[R_CAPTURE_COUNT] if whole else 0):
+                if captures[4 * i] == k and captures[4 * i + 3] >= 0:
                     slot = captures[4 * i + 1]
                     copy = p64(itab + 8 * I_WIDTH * captures[4 * i + 3])
                     table = pointer_table(state, copy, slot, copy[I_SCRATCH])
@@ -163,11 +180,18 @@ def reverse_entry(state, request):  # type: ignore[no-untyped-def]
                     p64(table)[T_ARGS + 1] = captures[4 * i + 2]
                     run_program(copy[I_STEP_LO], copy[I_STEP_HI], table)
                     captures[4 * i] = -1  # taken
+            if hook >= 0:
+                captures[4 * hook] = -1  # seen
+                r[R_HIGH] = k
+                return k
         kind = row[I_KIND]
         if kind == LEAF or flags[k] & STUB or needed[own] == 0:
             k -= 1
             continue
         first = args[arg_start[k]]
+        if kind == COMPUTE and (row[I_PYTHON] or taken_over):
+            r[R_HIGH] = k
+            return k + TAKE_OVER
         if kind == COMPUTE:
             moved = 0
             table = pointer_table(state, row, k, row[I_VSCRATCH])
@@ -242,8 +266,11 @@ def gradient_entry(state, request, slot, instruction, address):  # type: ignore[
     return append_leaf(state, instruction, address, 0)
 
 
-def release_entry(state, request, free_residuals):  # type: ignore[no-untyped-def]
-    """After a sweep: mark the residuals of what it visited as freed, give adjoints back."""
+def release_entry(state, request, what):  # type: ignore[no-untyped-def]
+    """After a sweep: mark the residuals of what it visited as freed, give adjoints back.
+
+    `what`: 1 to mark, plus 2 where no other sweep of this tape is under way.
+    """
     s = p64(state)
     r = p64(request)
     reached, adjoint = p8(r[R_REACHED]), p64(r[R_ADJOINT])
@@ -255,9 +282,10 @@ def release_entry(state, request, free_residuals):  # type: ignore[no-untyped-de
             if size > SMALL:
                 free_large(state + 8 * nt.S_POOL, adjoint[k], size)
             adjoint[k] = 0
-        if free_residuals and reached[k] & KEEPS_RESIDUALS:
+        if what & 1 and reached[k] & KEEPS_RESIDUALS:
             flags[k] |= FREED
         k -= 1
-    reset_arena(state + 8 * nt.S_ADJOINTS)
-    trim_scratch(state)
+    if what & 2:
+        reset_arena(state + 8 * nt.S_ADJOINTS)
+        trim_scratch(state)
     return 0

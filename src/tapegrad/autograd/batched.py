@@ -1,0 +1,96 @@
+"""``grad(is_grads_batched=True)``: several cotangents at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import engine, record
+from ..callbacks import Swept
+from ..functions.registry import FUNCTIONS
+from ..record import layout_of
+from ..request import Request
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+__all__ = ["grad_batched"]
+
+
+def grad_batched(
+    outputs: Sequence[Tensor],
+    inputs: Sequence[Tensor],
+    grad_outputs: Sequence[Tensor | None],
+    *,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+) -> list[Tensor | None]:
+    """`grad` for several cotangents an output, in the first dimension of `grad_outputs`."""
+    count = _batch_size(outputs, grad_outputs)
+    retain = create_graph if retain_graph is None else retain_graph
+    if create_graph or count == 0:
+        rows = [
+            engine.grad(
+                outputs, inputs, [None if ct is None else ct[b] for ct in grad_outputs],
+                retain_graph=retain or b < count - 1, create_graph=create_graph,
+                allow_unused=allow_unused,
+            )
+            for b in range(count)
+        ]  # fmt: skip
+        return [_stacked([row[i] for row in rows]) for i in range(len(inputs))]
+    tape = engine.check_roots(outputs)
+    for t in inputs:
+        if not t.requires_grad:
+            raise RuntimeError("One of the differentiated Tensors does not require grad")
+    seeds = [
+        np.ascontiguousarray(ct._array(), layout_of(t).dtype.np)  # type: ignore[union-attr]
+        for t, ct in zip(outputs, grad_outputs, strict=True)
+    ]
+    tape.make_room(64, 256)
+    tape.evaluate()
+    roots = [record.operand(tape, t) for t in outputs]
+    targets = [engine.target_of(tape, t) for t in inputs]
+    found: list[np.ndarray | None] = [None] * len(targets)
+    with tape.lock, Request(tape, roots, targets, leaves=False, raw=True) as request:
+        request.prepare()
+        if not allow_unused:
+            engine.check_used(request, targets)
+        for b in range(count):
+            request.sweep([seed[b] for seed in seeds], Swept)
+            request.clear()
+            for i, target in enumerate(targets):
+                if target.array is not None:
+                    into = found[i]
+                    if into is None:
+                        into = found[i] = np.empty((count, *target.array.shape), target.array.dtype)
+                    into[b] = target.array
+        request.release(free=not retain)
+    return [None if g is None else record.leaf_tensor(g, engine.dtype_of(g)) for g in found]
+
+
+def _batch_size(outputs: Sequence[Tensor], grad_outputs: Sequence[Tensor | None]) -> int:
+    for i, (t, ct) in enumerate(zip(outputs, grad_outputs, strict=True)):
+        if not record.is_tensor(ct):
+            raise RuntimeError(
+                "grad_outputs must be given for every output with is_grads_batched=True"
+            )
+        if tuple(ct.shape[1:]) != tuple(t.shape):  # type: ignore[union-attr]
+            raise RuntimeError(
+                "If `is_grads_batched=True`, we interpret the first dimension of each grad_output as "
+                "the batch dimension. The sizes of the remaining dimensions are expected to match the "
+                "shape of corresponding output, but a mismatch was detected: grad_output"
+                f"[{i}] has a shape of {ct.shape} and output[{i}] has a shape of {t.shape}. "  # type: ignore[union-attr]
+                "If you only want some tensors in `grad_output` to be considered batched, consider "
+                "using vmap."
+            )
+    sizes = {ct.shape[0] for ct in grad_outputs if ct is not None}
+    if len(sizes) != 1:
+        raise RuntimeError(f"grad_outputs have batches of different sizes: {sorted(sizes)}")
+    return int(sizes.pop())
+
+
+def _stacked(rows: list[Any]) -> Any:
+    return None if not rows or rows[0] is None else FUNCTIONS["stack"](rows)

@@ -1,0 +1,205 @@
+"""What the functions of functional.py take and give: tuples, copies on or off the graph, strict mode.
+
+All errors are PyTorch's, with its texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..record import is_tensor
+from .products import forget, private_leaf
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+__all__ = [
+    "Inputs", "check_active", "check_scalar", "handed_out", "tensors", "unwrapped", "vector",
+    "zeros_for_none",
+]  # fmt: skip
+
+OUTPUTS = "outputs of the user-provided function"
+
+
+def tensors(values: Any, what: str, function: str) -> tuple[bool, tuple[Tensor, ...]]:
+    """Whether the user gave a tuple, and the tuple.
+
+    Raises
+    ------
+    TypeError
+        If it is not made of tensors.
+    """
+    is_tuple = isinstance(values, tuple)
+    found = values if is_tuple else (values,)
+    for i, x in enumerate(found):
+        if not is_tensor(x):
+            which = f"value at index {i}" if is_tuple else f"given {what}"
+            raise TypeError(
+                f"The {what} given to {function} must be either a Tensor or a tuple of Tensors but the "
+                f"{which} has type {type(x)}."
+            )
+    return is_tuple, found
+
+
+def unwrapped(values: Sequence[Any], is_tuple: bool) -> Any:
+    """What `tensors` made a tuple of, as the user gave it."""
+    return tuple(values) if is_tuple else values[0]
+
+
+def handed_out(values: Sequence[Tensor], create_graph: bool) -> tuple[Tensor, ...]:
+    """Results for the user: passive, unless a graph was asked for."""
+    return tuple(values) if create_graph else tuple([t.detach() for t in values])
+
+
+class Inputs:
+    """The arguments of a user's function, made fresh so that captured tensors are not taken for them.
+
+    With `create_graph` an active tensor is replaced by a copy on its graph, all others by leaves of
+    their own. A context manager: afterwards ``backward`` does not know of those leaves.
+    """
+
+    def __init__(self, inputs: Any, function: str, create_graph: bool) -> None:
+        self.is_tuple, given = tensors(inputs, "inputs", function)
+        self._leaves: list[Tensor] = []
+        self.tensors = tuple([self._fresh(x, create_graph) for x in given])
+        self._create_graph = create_graph
+        self._function = function
+
+    def __enter__(self) -> Inputs:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        forget(self._leaves)
+
+    def _fresh(self, x: Any, create_graph: bool) -> Tensor:
+        if create_graph and x.requires_grad:
+            return x.clone()  # type: ignore[no-any-return]
+        if not x.dtype.is_floating_point:
+            raise RuntimeError("only Tensors of floating point dtype can require gradients")
+        made = private_leaf(x._array(), x)
+        self._leaves.append(made)
+        return made
+
+    def run(self, func: Callable[..., Any], *, strict: bool) -> tuple[bool, tuple[Tensor, ...]]:
+        """Call a function; whether it returned a tuple, and the tuple."""
+        is_tuple, outputs = tensors(func(*self.tensors), OUTPUTS, self._function)
+        check_active(outputs, "outputs", strict=strict)
+        return is_tuple, outputs
+
+
+def vector(
+    v: Any, like: Sequence[Tensor], is_tuple: bool, function: str, missing: str,
+    create_graph: bool,
+) -> list[Tensor | None]:  # fmt: skip
+    """The vector of a product with a Jacobian, checked against the shapes of `like`.
+
+    Parameters
+    ----------
+    v : Tensor, tuple of Tensor or None
+    like : sequence of Tensor
+    is_tuple : bool
+        Whether those are a tuple for the user.
+    function : str
+    missing : str
+        What is said if there is no vector and more than one element.
+    create_graph : bool
+    """
+    if v is None:
+        if len(like) != 1 or like[0].numel() != 1:  # type: ignore[attr-defined]
+            raise RuntimeError(f"The vector v can only be None if {missing}.")
+        return [None]
+    _, found = tensors(v, "v", function)
+    if len(found) != len(like):
+        raise RuntimeError(
+            f"v is a tuple of invalid length: should be {len(like)} but got {len(found)}."
+            if is_tuple
+            else "The given v should contain a single Tensor."
+        )
+    for i, (own, other) in enumerate(zip(found, like, strict=True)):
+        if own.shape != other.shape:
+            entry = f"Entry {i} in " if is_tuple else ""
+            raise RuntimeError(
+                f"{entry}v has invalid size: should be {other.shape} but got {own.shape}."
+            )
+    return [t if create_graph else t.detach() for t in found]  # type: ignore[attr-defined]
+
+
+def check_scalar(is_tuple: bool, outputs: Sequence[Any], function: str) -> None:
+    """Raise unless a function returned one tensor with one element."""
+    if is_tuple:
+        raise RuntimeError(f"The function given to {function} should return a single Tensor")
+    if outputs[0].numel() != 1:
+        raise RuntimeError(
+            f"The Tensor returned by the function given to {function} should contain a single element"
+        )
+
+
+_PASSIVE = {
+    "outputs": (
+        "Output {i} of the user-provided function does not require gradients. The outputs must be "
+        "computed in a differentiable manner from the input when running in strict mode."
+    ),
+    "grad_inputs": (
+        "The gradient with respect to input {i} is independent of the inputs of the user-provided "
+        "function. This is not allowed in strict mode."
+    ),
+    "jacobian": (
+        "While computing the hessian, found that the jacobian of the user-provided function with "
+        "respect to input {i} is independent of the input. This is not allowed in strict mode. You "
+        "should ensure that your function is twice differentiable and that the jacobian depends on the "
+        "inputs (this would be violated by a linear function for example)."
+    ),
+}
+INDEPENDENT = (
+    "The output of the user-provided function is independent of input {i}. This is not allowed in "
+    "strict mode."
+)
+#: stage of a computation -> what strict mode says of None
+_MISSING = {
+    "back": INDEPENDENT,
+    "back_trick": (
+        "The gradient with respect to the input is independent of entry {i} in the grad_outputs when "
+        "using the double backward trick to compute forward mode gradients. This is not allowed in "
+        "strict mode."
+    ),
+    "double_back": (
+        "The jacobian of the user-provided function is independent of input {i}. This is not allowed in "
+        "strict mode."
+    ),
+    "double_back_trick": (
+        "The hessian of the user-provided function is independent of entry {i} in the grad_jacobian. "
+        "This is not allowed in strict mode as it prevents from using the double backward trick to "
+        "replace forward mode AD."
+    ),
+}
+
+
+def check_active(values: Sequence[Tensor | None], what: str, *, strict: bool) -> None:
+    """In strict mode, raise unless all values can be differentiated."""
+    if not strict:
+        return
+    for i, t in enumerate(values):
+        if t is None:
+            raise RuntimeError(INDEPENDENT.format(i=i))
+        if not t.requires_grad:
+            raise RuntimeError(_PASSIVE[what].format(i=i))
+
+
+def zeros_for_none(
+    values: Sequence[Tensor | None], like: Sequence[Any], stage: str, *, strict: bool,
+    create_graph: bool,
+) -> list[Tensor]:  # fmt: skip
+    """Zeros of the shapes of `like` in the place of None; in strict mode that is an error."""
+    made: list[Tensor] = []
+    for i, (t, x) in enumerate(zip(values, like, strict=True)):
+        if strict and t is None:
+            raise RuntimeError(_MISSING[stage].format(i=i))
+        if strict and create_graph and t is not None and not t.requires_grad:
+            which = "hessian" if "double" in stage else "jacobian"
+            raise RuntimeError(
+                f"The {which} of the user-provided function is independent of input {i}. This is not "
+                "allowed in strict mode when create_graph=True."
+            )
+        made.append(x.new_zeros(x.shape) if t is None else t)
+    return made

@@ -1,0 +1,294 @@
+"""What a reverse pass does in Python: hooks, Functions, anomaly checks.
+
+The sweep (nopython/reverse.py) and replay stop at statements that have something of the kind.
+`look` calls a tensor's hooks with its cotangent. `take_over` computes the cotangents of a statement's
+operands in Python: by the ``backward`` of a Function, or by the op's rule where a hook of the node, or
+anomaly detection, wants to see them.
+
+Both work on a `Pass`: where cotangents come from and go to, in a sweep (`Swept`) or in replay, where
+they are recorded (`Replayed`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import anomaly, collector, record, sweep
+from . import native as nt
+from .buffers import address_of, array_at
+from .native import R_ERROR_ARG, R_HIGH
+from .replay import Pass
+from .request import Request, copy_of
+from .tape import Tape, slot_of
+from .vjp import template
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
+
+__all__ = ["Replayed", "Swept", "call_hooks", "no_grad_on"]
+
+
+# --------------------------------------------------------------------------- calling hooks
+_TYPES = {
+    "float64": "torch.DoubleTensor", "float32": "torch.FloatTensor", "int64": "torch.LongTensor",
+    "bool": "torch.BoolTensor",
+}  # fmt: skip
+
+
+def _hook_name(hook: Callable[..., Any]) -> str:
+    return getattr(hook, "__name__", type(hook).__name__)
+
+
+def _check_value(hook: Callable[..., Any], old: Any, new: Any) -> None:
+    """Raise PyTorch's errors for what a hook returned in the place of a gradient."""
+    if new is None:
+        if old is not None:
+            raise RuntimeError(f"hook '{_hook_name(hook)}' has replaced a gradient with None")
+        return
+    if not record.is_tensor(new):
+        raise TypeError(f"expected Variable, but hook returned '{type(new).__name__}'")
+    if old is None:
+        return
+    if old.dtype is not new.dtype:
+        raise RuntimeError(
+            f"hook '{_hook_name(hook)}' has changed the type of value (was "
+            f"{_TYPES[old.dtype.name]} got {_TYPES[new.dtype.name]})"
+        )
+    if old.shape != new.shape:
+        raise RuntimeError(f"hook '{_hook_name(hook)}' has changed the size of value")
+
+
+def call_hooks(hooks: dict[int, Callable[..., Any]], ct: Tensor) -> Tensor:
+    """A tensor's hooks on its gradient; what they make of it."""
+    for hook in list(hooks.values()):
+        new = hook(ct)
+        if new is not None:
+            _check_value(hook, ct, new)
+            ct = new
+    return ct
+
+
+def _replaced(hook: Callable[..., Any], old: tuple[Any, ...], new: Any) -> tuple[Any, ...]:
+    """What a node's hook returned, checked, in the place of `old`."""
+    if new is None:
+        return old
+    if len(old) == 1 and record.is_tensor(new):
+        new = (new,)
+    if not isinstance(new, tuple):
+        raise TypeError(f"expected tuple, but hook returned '{type(new).__name__}'")
+    if len(new) != len(old):
+        raise RuntimeError(
+            f"hook '{_hook_name(hook)}' has returned an incorrect number of values (got "
+            f"{len(new)}, but expected {len(old)})"
+        )
+    for a, b in zip(old, new, strict=True):
+        _check_value(hook, a, b)
+    return new
+
+
+# --------------------------------------------------------------------------- a pass
+class _Taken:
+    """What sweep and replay have in common when Python takes a statement over."""
+
+    tape: Tape
+    request: Request
+    #: `function` statement -> cotangents of its outputs that came by
+    cotangents: dict[int, dict[int, Tensor]]
+    #: contexts of the Functions that were called
+    used: list[Any]
+
+    def wanted(self, slot: int) -> bool:
+        owner = int(self.request.root[slot])
+        return bool(self.tape.flags[owner] & nt.ACTIVE) and bool(self.request.needed[owner])
+
+    def derivatives(self, k: int, ct: Tensor) -> list[Tensor | None]:
+        """The cotangents of a statement's operands, by the op's rule."""
+        raise NotImplementedError
+
+    def derive(self, k: int, ct: Tensor) -> list[Tensor | None]:
+        """The cotangents of the operands of statement `k`, its hooks included."""
+        tape = self.tape
+        made = tape.instruction_of(k)
+        hooks = tape.hooks.get(k)
+        cts: tuple[Any, ...] = (ct,)
+        if hooks is not None:
+            for hook in list(hooks.before.values()):
+                cts = _replaced(hook, cts, hook(cts))
+        if made.op.name == "function_output":
+            anchor = tape.args_of(k)[0]
+            context = tape.contexts[anchor]
+            self.cotangents.setdefault(anchor, {})[made.attrs["number"]] = cts[0]
+            found: list[Tensor | None] = [record.scalar_tensor(0.0, made.layouts[0].dtype), None]
+            if hooks is not None:
+                context.hooks = hooks
+            return found
+        if made.op.name == "function":
+            context = tape.contexts[k]
+            self.used.append(context)
+            hooks = context.hooks
+            given = self.cotangents.pop(k, {})
+            found = context.run(tape, k, given, self.is_replayed)
+            cts = tuple(given.get(j) for j in range(context.count))
+        else:
+            found = self.derivatives(k, cts[0])
+        if hooks is not None and hooks.after:
+            inputs = tuple(found)
+            for hook in list(hooks.after.values()):
+                inputs = _replaced(hook, inputs, hook(inputs, cts))
+            found = list(inputs)
+        anomaly.check(tape, k, found)
+        return found
+
+    is_replayed = False
+
+
+class Swept(_Taken):
+    """Callbacks in a reverse sweep."""
+
+    def __init__(self, request: Request) -> None:
+        self.request, self.tape = request, request.tape
+        self.cotangents, self.used = {}, request.contexts
+        self._rules: Pass | None = None
+
+    def run(self, here: int) -> None:
+        """Do what the sweep stopped for, and say where it goes on."""
+        with no_grad_on(self.tape):
+            if here < nt.TAKE_OVER:
+                self._look(here)
+                return
+            k = here - nt.TAKE_OVER
+            self._take_over(k)
+        adjoint = self.request.adjoint
+        layout = self.tape.instruction_of(k).out
+        if layout.span > nt.SMALL:
+            collector.give_back(self.tape.pointer, int(adjoint[k]), layout.span)
+        adjoint[k] = 0
+        self.request.words[R_HIGH] = k - 1
+
+    def _memory(self, slot: int) -> np.ndarray:
+        """The adjoint of a slot, in place."""
+        tape = self.tape
+        root = int(self.request.root[slot])
+        offset = int(tape.address[slot]) - int(tape.address[root])
+        address = int(self.request.adjoint[root]) + offset
+        return array_at(address, tape.instruction_of(slot).out)
+
+    def _look(self, k: int) -> None:
+        memory = self._memory(k)
+        kind = self.tape.instruction_of(k).out.dtype
+        ct = record.leaf_tensor(memory.copy(), kind)
+        hooks = self.tape.hooks.get(k)
+        if hooks is not None:
+            new = call_hooks(hooks.tensor, ct)
+            # Also a hook that writes into the gradient it was given has changed it.
+            self._memory(k)[...] = new._array()
+
+    def _take_over(self, k: int) -> None:
+        tape = self.tape
+        ct = record.leaf_tensor(self._memory(k).copy(), tape.instruction_of(k).out.dtype)
+        for slot, new in zip(tape.args_of(k), self.derive(k, ct), strict=True):
+            if new is not None and self.wanted(slot):
+                layout = tape.instruction_of(slot).out
+                array = np.ascontiguousarray(
+                    np.broadcast_to(new._array(), layout.shape), layout.dtype.np
+                )
+                self.request.words[R_ERROR_ARG] = copy_of(layout)
+                pointer = self.request.pointer
+                if sweep.seed(tape.pointer, pointer, slot, address_of(array)) != 0:
+                    self.request.no_memory()
+
+    def derivatives(self, k: int, ct: Tensor) -> list[Tensor | None]:
+        """The cotangents of a statement's operands, by the op's rule."""
+        tape = self.tape
+        if self._rules is None:
+            self._rules = Pass(self.request)
+        found: list[Tensor | None] = []
+        for i, slot in enumerate(tape.args_of(k)):
+            result = template(tape.instruction_of(k)).results[i] if self.wanted(slot) else None
+            if result is None:
+                found.append(None)
+                continue
+            new = self._rules.rule(k, i, result, record.operand(tape, ct))
+            found.append(record.new_tensor(tape, new, tape.instruction_of(new).out))
+        return found
+
+
+class Replayed(_Taken):
+    """Callbacks in replay: cotangents are recorded, and differentiable again."""
+
+    is_replayed = True
+
+    def __init__(self, rules: Pass) -> None:
+        self.rules = rules
+        self.request, self.tape = rules.request, rules.tape
+        self.cotangents, self.used = {}, rules.request.contexts
+
+    def _tensor(self, slot: int) -> Tensor:
+        return record.new_tensor(self.tape, slot, self.tape.instruction_of(slot).out)
+
+    def looks(self, k: int) -> bool:
+        """Whether the tensor of slot `k` has hooks."""
+        hooks = self.tape.hooks.get(k)
+        return hooks is not None and bool(hooks.tensor)
+
+    def takes_over(self, k: int) -> bool:
+        """Whether the cotangents of statement `k`'s operands are Python's to compute."""
+        hooks = self.tape.hooks.get(k)
+        python = self.tape.instruction_of(k).op.extras.get("python")
+        return bool(python) or anomaly.checks_nan() or (hooks is not None and hooks.takes_over())
+
+    def look_leaf(self, slot: int, ct: int) -> int:
+        """A leaf's hooks."""
+        storage = self.tape.leaves.get(slot)
+        hooks = None if storage is None else storage.hooks
+        if hooks is None or not hooks.tensor:
+            return ct
+        return record.operand(self.tape, call_hooks(hooks.tensor, self._tensor(ct)))
+
+    def look(self, k: int, ct: int) -> int:
+        """A tensor's hooks; the slot of the cotangent that they leave."""
+        hooks = self.tape.hooks[k]
+        return record.operand(self.tape, call_hooks(hooks.tensor, self._tensor(ct)))
+
+    def take_over(self, k: int, ct: int) -> list[int | None]:
+        """Slots of the cotangents of the operands of statement `k`."""
+        found = self.derive(k, self._tensor(ct))
+        slots: list[int | None] = []
+        for slot, new in zip(self.tape.args_of(k), found, strict=True):
+            if new is None or not self.wanted(slot):
+                slots.append(None)
+                continue
+            layout = self.tape.instruction_of(slot).out
+            new = record.cast(new, layout.dtype)
+            if new.shape != layout.shape:
+                new = new.expand(layout.shape)
+            slots.append(record.operand(self.tape, new))
+        return slots
+
+    def derivatives(self, k: int, ct: Tensor) -> list[Tensor | None]:
+        """The cotangents of a statement's operands, by the op's rule."""
+        found: list[Tensor | None] = []
+        for i, slot in enumerate(self.tape.args_of(k)):
+            result = template(self.tape.instruction_of(k)).results[i]
+            if result is None or not self.wanted(slot):
+                found.append(None)
+                continue
+            found.append(self._tensor(self.rules.rule(k, i, result, slot_of(self.tape, ct))))
+        return found
+
+
+class no_grad_on:
+    """Context manager: results recorded on a tape are passive (or, with `mode`, active)."""
+
+    def __init__(self, tape: Tape, mode: bool = False) -> None:
+        self.tape, self.mode = tape, mode
+
+    def __enter__(self) -> None:
+        self.previous = self.tape.grad_mode
+        self.tape.grad_mode = self.mode
+
+    def __exit__(self, *_: object) -> None:
+        self.tape.grad_mode = self.previous

@@ -1,0 +1,415 @@
+"""Hooks, nodes and anomaly detection, beside torch where it is installed."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import tapegrad as tg
+
+try:
+    import torch
+except ImportError:
+    torch = None
+
+LIBS = [tg] if torch is None else [tg, torch]
+Case = Callable[[Any], Any]
+
+
+@pytest.fixture(autouse=True)
+def _torch_in_float64() -> Any:
+    if torch is not None:
+        torch.set_default_dtype(torch.float64)
+    yield
+    if torch is not None:
+        torch.set_default_dtype(torch.float32)
+
+
+def plain(value: Any) -> Any:
+    """What can be compared between libraries."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return value
+
+
+def same(case: Case) -> Any:
+    """What a case returns (or its error's type and text) with both libraries, found equal."""
+    found = []
+    for lib in LIBS:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                found.append(plain(case(lib)))
+            except Exception as error:
+                found.append((type(error).__name__, str(error)))
+    assert all(f == found[0] for f in found), f"tapegrad {found[0]}\ntorch    {found[1:]}"
+    return found[0]
+
+
+def leaf(lib: Any, *values: float) -> Any:
+    return lib.tensor(list(values), requires_grad=True)
+
+
+# --------------------------------------------------------------------------- hooks of tensors
+def of_result(lib: Any) -> Any:
+    x, log = leaf(lib, 1.0, 2.0), []
+    y = x * 2
+    y.register_hook(lambda g: log.append(g.tolist()))
+    y.register_hook(lambda g: g * 10)
+    y.register_hook(lambda g: log.append(g.tolist()))
+    (y * y).sum().backward()
+    return log, x.grad
+
+
+def removed(lib: Any) -> Any:
+    x, log = leaf(lib, 1.0), []
+    y = x * 2
+    first = y.register_hook(lambda g: g * 10)
+    with y.register_hook(lambda g: g * 100):
+        y.sum().backward(retain_graph=True)
+    log.append(x.grad.tolist())
+    first.remove()
+    first.remove()
+    x.grad = None
+    y.sum().backward()
+    return log, x.grad
+
+
+def of_leaf(lib: Any) -> Any:
+    x = leaf(lib, 1.0, 2.0)
+    x.register_hook(lambda g: g + 1)
+    (x * x).sum().backward()
+    (x * 3).sum().backward()
+    return x.grad, lib.autograd.grad((x * x).sum(), x)
+
+
+def of_view(lib: Any) -> Any:
+    x, log = leaf(lib, 1.0, 2.0, 3.0), []
+    b = x * 1
+    v = b[1:]
+    v.register_hook(lambda g: log.append(g.tolist()))
+    v.register_hook(lambda g: g * 2)
+    ((v * v).sum() + b.sum()).backward()
+    return log, x.grad
+
+
+def before_and_after_a_write(lib: Any) -> Any:
+    x, log = leaf(lib, 1.0, 2.0), []
+    y = x * 2
+    y.register_hook(lambda g: log.append(("old", g.tolist())))
+    y.mul_(3)
+    y.register_hook(lambda g: log.append(("new", g.tolist())))
+    (y * 5).sum().backward()
+    return log, x.grad
+
+
+def with_retained(lib: Any) -> Any:
+    x = leaf(lib, 1.0, 2.0)
+    y = x * 2
+    y.retain_grad()
+    y.register_hook(lambda g: g * 10)
+    (y * y).sum().backward()
+    return y.grad, x.grad
+
+
+def as_input(lib: Any) -> Any:
+    x = leaf(lib, 1.0, 2.0)
+    y = x * 2
+    y.register_hook(lambda g: g * 10)
+    return lib.autograd.grad((y * y).sum(), [y, x])
+
+
+def not_on_the_way(lib: Any) -> Any:
+    x, w, log = leaf(lib, 1.0), leaf(lib, 2.0), []
+    y, z = x * 2, w * 3
+    y.register_hook(lambda g: log.append("y"))
+    z.register_hook(lambda g: log.append("z"))
+    g = lib.autograd.grad((y * z).sum(), w)
+    return log, g
+
+
+def differentiated(lib: Any) -> Any:
+    x = leaf(lib, 1.0, 2.0)
+    y = x * x
+    y.register_hook(lambda g: g * g)
+    (g,) = lib.autograd.grad((y * y).sum(), x, create_graph=True)
+    return g, lib.autograd.grad(g.sum(), x)
+
+
+def differentiated_leaf(lib: Any) -> Any:
+    x = leaf(lib, 1.0, 2.0)
+    x.register_hook(lambda g: g * g)
+    (g,) = lib.autograd.grad((x * x * x).sum(), x, create_graph=True)
+    return g, lib.autograd.grad(g.sum(), x)
+
+
+def post_accumulate(lib: Any) -> Any:
+    x, log = leaf(lib, 1.0, 2.0), []
+
+    def step(p: Any) -> None:
+        log.append(p.grad.tolist())
+        p.grad = None
+
+    x.register_post_accumulate_grad_hook(step)
+    for _ in range(3):
+        (x * x).sum().backward()
+    return log, x.grad
+
+
+def backward_in_a_hook(lib: Any) -> Any:
+    x, w = leaf(lib, 1.0, 2.0), leaf(lib, 3.0, 4.0)
+    y = x * x
+
+    def inner(g: Any) -> Any:
+        with lib.enable_grad():
+            (w * w * g.detach()).sum().backward()
+
+    y.register_hook(inner)
+    (y * 3 * x).sum().backward()
+    return x.grad, w.grad
+
+
+def error_in_a_hook(lib: Any) -> Any:
+    x = leaf(lib, 1.0, 2.0)
+    y = x * x
+
+    def fail(g: Any) -> Any:
+        raise ValueError("mine")
+
+    handle = y.register_hook(fail)
+    try:
+        y.sum().backward()
+    except ValueError as error:
+        said = str(error)
+    handle.remove()
+    y.sum().backward()
+    return said, x.grad
+
+
+CASES = [
+    of_result, removed, of_leaf, of_view, before_and_after_a_write, with_retained, as_input,
+    not_on_the_way, differentiated, differentiated_leaf, post_accumulate, backward_in_a_hook,
+    error_in_a_hook,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda f: f.__name__)
+def test_hooks_of_tensors(case: Case) -> None:
+    assert not (isinstance(same(case), tuple) and "Error" in str(same(case)[0])), same(case)
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [lambda g: 3, lambda g: (g,), lambda g: g[:1], lambda g: g.float(), lambda g: "a"],
+)
+@pytest.mark.parametrize("on_leaf", [False, True])
+def test_hooks_that_return_the_wrong_thing(hook: Any, on_leaf: bool) -> None:
+    def case(lib: Any) -> Any:
+        x = leaf(lib, 1.0, 2.0)
+        y = x if on_leaf else x * 2
+        y.register_hook(hook)
+        (y * 2).sum().backward()
+
+    assert same(case)[0] in ("TypeError", "RuntimeError")
+
+
+def test_tensors_that_take_no_hook() -> None:
+    same(lambda lib: lib.ones(2).register_hook(print))
+    same(lambda lib: lib.ones(2).register_post_accumulate_grad_hook(print))
+    same(lambda lib: (leaf(lib, 1.0) * 2).register_post_accumulate_grad_hook(print))
+
+
+def test_hooks_follow_the_collector() -> None:
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    log: list[Any] = []
+    y = x * 2
+    y.register_hook(lambda g: log.append(g.tolist()))
+    s = (y * y).sum()
+    for _ in range(50):
+        x * 3
+    tg.current_tape().collect()
+    s.backward()
+    assert log == [[4, 8]]
+    del y, s
+    tg.current_tape().collect()
+    assert not tg.current_tape().hooks
+
+
+# --------------------------------------------------------------------------- nodes
+def names(made: Any) -> Any:
+    return [None if n is None else n.name().split("::")[-1] for n, _ in made.next_functions]
+
+
+def test_next_functions() -> None:
+    def case(lib: Any) -> Any:
+        x = leaf(lib, 1.0, 2.0)
+        y = x * 2
+        return [
+            names(f.grad_fn) for f in (y, x * x, x.sum(), y + x, y.exp(), lib.cat([x, y]), y[0])
+        ]
+
+    same(case)
+    x = tg.tensor([1.0], requires_grad=True)
+    made = (x * 2).grad_fn.next_functions[0][0]
+    assert made.variable.tolist() == [1]
+    (made.variable * 3).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [3]
+
+
+def test_hooks_of_nodes() -> None:
+    def case(lib: Any) -> Any:
+        x, w, log = leaf(lib, 1.0, 2.0), leaf(lib, 3.0, 4.0), []
+        y = x * w
+        y.grad_fn.register_prehook(lambda out: log.append(plain(out)))
+        y.grad_fn.register_hook(lambda into, out: log.append(plain(into)))
+        y.grad_fn.register_hook(lambda into, out: (into[0] * 10, into[1]))
+        y.grad_fn.register_prehook(lambda out: (out[0] * 2,))
+        (y * y).sum().backward()
+        return log, x.grad, w.grad
+
+    same(case)
+
+
+@pytest.mark.parametrize(
+    "hook", [lambda i, o: (i[0],), lambda i, o: (*i, None), lambda i, o: 3, lambda i, o: (3, None)]
+)
+def test_node_hooks_that_return_the_wrong_thing(hook: Any) -> None:
+    def case(lib: Any) -> Any:
+        x, w = leaf(lib, 1.0, 2.0), leaf(lib, 3.0, 4.0)
+        y = x * w
+        y.grad_fn.register_hook(hook)
+        y.sum().backward()
+
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    y = x * x
+    y.grad_fn.register_hook(hook)
+    with pytest.raises((TypeError, RuntimeError)):
+        y.sum().backward()
+
+
+def test_gradient_edges() -> None:
+    def case(lib: Any) -> Any:
+        graph = lib.autograd.graph
+        x = leaf(lib, 1.0, 2.0)
+        y = x * x
+        edge = graph.get_gradient_edge(y)
+        s = (y * y).sum()
+        return [
+            lib.autograd.grad(s, edge, retain_graph=True),
+            lib.autograd.grad(s, graph.get_gradient_edge(x)),
+        ]
+
+    same(case)
+    same(lambda lib: lib.autograd.graph.get_gradient_edge(lib.ones(2)))
+
+
+@pytest.mark.parametrize("mode", ["all", "any"])
+def test_multi_grad_hooks(mode: str) -> None:
+    def case(lib: Any) -> Any:
+        x, w, log = leaf(lib, 1.0, 2.0), leaf(lib, 3.0, 4.0), []
+        y, z = x * 2, w * 3
+
+        def note(grads: Any) -> None:
+            log.append(plain(grads) if mode == "all" else "called")
+
+        handle = lib.autograd.graph.register_multi_grad_hook([y, z], note, mode=mode)
+        (y * z).sum().backward(retain_graph=True)
+        handle.remove()
+        (y * z).sum().backward()
+        return log
+
+    same(case)
+
+
+# --------------------------------------------------------------------------- anomalies
+def test_nan_in_a_backward_pass() -> None:
+    def case(lib: Any) -> Any:
+        x = leaf(lib, -1.0, 4.0)
+        with lib.autograd.detect_anomaly():
+            (lib.sqrt(x) * 2).sum().backward()
+
+    assert same(case)[0] == "RuntimeError"
+    x = tg.tensor([-1.0], requires_grad=True)
+    with tg.autograd.set_detect_anomaly(True):
+        y = tg.sqrt(x)  # this line
+        with (
+            pytest.warns(UserWarning, match="this line"),
+            pytest.raises(RuntimeError, match="Function 'SqrtBackward0' returned nan"),
+        ):
+            y.sum().backward()
+        assert not tg.autograd.grad((x * x).sum(), x)[0].isnan().any()
+    assert not tg.autograd.is_anomaly_enabled()
+    tg.sqrt(x).sum().backward()
+
+
+def test_a_stale_residual_names_the_lines() -> None:
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    with tg.autograd.set_detect_anomaly(True, check_nan=False):
+        z = x * 1
+        y = z * z  # recorded here
+        z.add_(1)  # written here
+        with (
+            pytest.warns(UserWarning, match="(?s)recorded here.*written here"),
+            pytest.raises(RuntimeError, match="Good luck"),
+        ):
+            y.sum().backward()
+
+
+def test_results_are_the_same_with_anomaly_detection() -> None:
+    def run() -> Any:
+        x = tg.tensor([0.3, 0.7], requires_grad=True)
+        y = x * 2
+        y[0] = x[1] * 3
+        (g,) = tg.autograd.grad((y.exp() * x).sum(), x, create_graph=True)
+        (g * g).sum().backward()
+        assert x.grad is not None
+        return g.tolist(), x.grad.tolist()
+
+    want = run()
+    with tg.autograd.set_detect_anomaly(True):
+        assert run() == want
+    assert run() == want
+
+
+# --------------------------------------------------------------------------- several cotangents
+def test_batched_cotangents() -> None:
+    def case(lib: Any) -> Any:
+        x, w = leaf(lib, 0.5, 1.5, 2.5), leaf(lib, 2.0, 3.0, 4.0)
+        y = (x * w).exp() * x[0]
+        seeds = lib.eye(3)
+        return [
+            lib.autograd.grad(y, [x, w], seeds, is_grads_batched=True, retain_graph=True),
+            lib.autograd.grad(y, x, lib.stack([seeds[0], seeds[0] * 2]), is_grads_batched=True),
+        ]
+
+    found = same_closely(case)
+    assert len(found) == 2
+    x = leaf(tg, 1.0, 2.0)
+    with pytest.raises(RuntimeError, match="a mismatch was detected: grad_output\\[0\\]"):
+        tg.autograd.grad(x * 2, x, tg.ones(2, 3), is_grads_batched=True)
+
+
+def test_batched_cotangents_are_differentiable() -> None:
+    def case(lib: Any) -> Any:
+        x = leaf(lib, 0.5, 1.5)
+        (j,) = lib.autograd.grad(x**3, x, lib.eye(2), is_grads_batched=True, create_graph=True)
+        return j, lib.autograd.grad(j.sum(), x)
+
+    same_closely(case)
+
+
+def same_closely(case: Case) -> Any:
+    found = [plain(case(lib)) for lib in LIBS]
+    for other in found[1:]:
+        assert flat(found[0]) == pytest.approx(flat(other), rel=1e-12)
+    return found[0]
+
+
+def flat(value: Any) -> list[float]:
+    return [y for x in value for y in flat(x)] if isinstance(value, list) else [value]
