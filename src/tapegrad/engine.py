@@ -85,13 +85,13 @@ def _seed_array(t: Any, ct: Any) -> np.ndarray:
 def target_of(tape: Tape, tensor: Tensor) -> Target:
     """What a pass needs to know to give a tensor's gradient."""
     slot = record.operand(tape, tensor)
-    return _slottarget_of(tape, slot, layout_of(tensor))
+    return _slot_target(tape, slot, layout_of(tensor))
 
 
-def _slottarget_of(tape: Tape, slot: int, layout: Layout) -> Target:
+def _slot_target(tape: Tape, slot: int, layout: Layout) -> Target:
     base, root = int(tape.base[slot]), int(tape.root[slot])
     position = slot
-    for b, mark in tape.writes:
+    for b, mark in tape.writes if base in tape.versions else ():
         if b == base and mark > 2 * position and not mark & 1 and tape.root[mark >> 1] == root:
             position = mark >> 1
     return Target(slot, position, layout)
@@ -127,7 +127,7 @@ def backward(
     if wanted is None:
         kept = tape.retained.copy().items() if tape.retained else []
         live = [(s, keep) for s, keep in kept if s <= max(roots)]
-        targets = [_slottarget_of(tape, s, tape.instruction_of(s).out) for s, _ in live]
+        targets = [_slot_target(tape, s, tape.instruction_of(s).out) for s, _ in live]
         storages = [keep for _, keep in live]
     else:
         targets = [target_of(tape, t) for t in wanted]
@@ -262,7 +262,7 @@ def _replay(
     if leaves:
         for slot, storage in tape.leaves.copy().items():
             if slot <= max(roots):
-                targets.append(_slottarget_of(tape, slot, tape.instruction_of(slot).out))
+                targets.append(_slot_target(tape, slot, tape.instruction_of(slot).out))
                 storages.append(storage)
     results = _replayed(tape, tensors, roots, cotangents, targets, retain, raw=not leaves)
     for storage, new in zip(storages, results, strict=True):

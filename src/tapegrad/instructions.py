@@ -20,7 +20,8 @@ from .layouts import Layout, intern
 from .ops.table import Lowered, Op, is_float, op
 from .programs import GrowingTable, Step, emit
 
-__all__ = ["INSTRUCTIONS", "Instruction", "instruction", "leaf", "remember", "view_instruction"]
+__all__ = ["INSTRUCTIONS", "Instruction", "instruction", "leaf", "remember", "remember_pair",
+           "view_instruction"]  # fmt: skip
 
 ITAB = GrowingTable(nt.I_WIDTH, nt.G_ITAB)
 VTAB = GrowingTable(nt.V_WIDTH, nt.G_VTAB)
@@ -221,6 +222,12 @@ PAIRS = _Pairs()
 #: results from this size on are evaluated at once, by Python, so that what does not fit in memory
 #: raises where it was asked for
 LARGE = 1 << 26
+
+
+def remember_pair(code: int, a: int, b: int, number: int, other: int) -> None:
+    """Tell native replay which instruction (and another number) goes with two layouts."""
+    with nt.LOCK:
+        PAIRS.add(code, a, b, number, other)
 
 
 def remember(made: Instruction, called: Op | None = None) -> None:

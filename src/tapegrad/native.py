@@ -64,11 +64,12 @@ ENTRIES: dict[str, dict[str, str]] = {
     "reverse": {
         "seed_entry": "int64(int64, int64, int64, int64)",
         "reverse_entry": "int64(int64, int64)",
+        "repeat_entry": "int64(int64, int64, int64, int64, int64, int64)",
         "gradient_entry": "int64(int64, int64, int64, int64, int64)",
         "release_entry": "int64(int64, int64, int64)",
     },
     "replaying": {
-        "replay_entry": "int64(int64, int64, int64, int64, int64, int64)",
+        "replay_entry": "int64(int64, int64, int64, int64, int64, int64, int64)",
     },
     "collecting": {
         "mark_entry": "int64(int64, int64, int64)",
@@ -329,6 +330,9 @@ Q_WIDTH = 10
 REF_CT, REF_OUT, REF_OPERAND = 0, 1, 2
 REF_STATEMENT, REF_CONSTANT = 64, 1024
 MAX_TEMPLATE, MAX_CONSTANTS, MAX_OPERANDS_OF_TEMPLATE = 128, 16, 12
+
+# in the place of an opcode in the table of pairs: what replay makes of two layouts
+OP_ZEROS, OP_REGION, OP_ACCUMULATE = 20000, 20001, 20002
 
 # columns of a step
 P_KERNEL, P_DATA, P_KIND, P_NOPS = range(4)

@@ -20,7 +20,7 @@ import numpy as np
 from . import native as nt
 from . import sweep, templates, versions
 from .buffers import address_of
-from .instructions import instruction, remember, view_instruction
+from .instructions import instruction, remember, remember_pair, view_instruction
 from .layouts import Layout, contiguous
 from .ops.table import TABLE, is_float
 from .tape import Tape
@@ -64,8 +64,12 @@ class Pass:
         made = view_instruction(
             TABLE["expand"], self.layout(zero), layout.shape, (0,) * layout.ndim
         )
-        broad = self.tape.append_view(made, zero, 0)
-        return self.op("clone", broad) if dense.size != 1 or dense.ndim else self.op("clone", zero)
+        if dense.size == 1 and not dense.ndim:
+            return self.op("clone", zero)
+        if layout.is_contiguous:
+            copy = instruction(TABLE["clone"], (made.out,))
+            remember_pair(nt.OP_ZEROS, layout.id, 0, made.id, copy.id)
+        return self.op("clone", self.tape.append_view(made, zero, 0))
 
     def view(self, slot: int, shape: tuple[int, ...], strides: tuple[int, ...], offset: int) -> int:
         """Append a view of a slot."""
@@ -122,11 +126,17 @@ class Pass:
         else:
             strides, offset = layout.strides, self.offset(slot, root)
         shape = tuple(1 if s == 0 else n for n, s in zip(layout.shape, strides, strict=True))
-        return self.view(int(self.adjoint[root]), shape, strides, offset)
+        buffer = int(self.adjoint[root])
+        if whole.is_contiguous and shape == layout.shape:
+            made = view_instruction(TABLE["as_strided"], self.layout(buffer), shape, strides)
+            remember_pair(nt.OP_REGION, whole.id, layout.id, made.id, made.out.id)
+        return self.view(buffer, shape, strides, offset)
 
     def tape_accumulate(self, target: int, source: int) -> None:
         """Append an in-place sum."""
-        made = instruction(TABLE["accumulate_"], (self.layout(target), self.layout(source)))
+        layouts = self.layout(target), self.layout(source)
+        made = instruction(TABLE["accumulate_"], layouts)
+        remember_pair(nt.OP_ACCUMULATE, layouts[0].id, layouts[1].id, made.id, 0)
         slot = self.tape.append(made, (target, source))
         versions.note_write(self.tape, slot)
 
@@ -358,8 +368,19 @@ def _stops(p: Pass, stepwise: bool) -> Iterator[tuple[int, int]]:
             if p.adjoint[root] and tape.flags[root] & nt.ACTIVE:
                 yield k, 0
         return
-    adjoints, buffers = address_of(p.adjoint), address_of(p.buffer)
-    while (here := sweep.replay(tape.pointer, request.pointer, adjoints, buffers, k, low)) >= low:
+    noted = np.zeros(66, np.int64)
+    noted[1] = len(noted) - 2
+    places = address_of(p.adjoint), address_of(p.buffer), address_of(noted)
+    while True:
+        here = sweep.replay(tape.pointer, request.pointer, *places, k, low)
+        for slot in noted[2 : 2 + noted[0]].tolist():
+            versions.note_write(tape, slot)
+        full = noted[0] + 2 > noted[1]
+        noted[0] = 0
         k = here & 0xFFFFFFFF
+        if here < low:
+            return
+        if full and not tape.flags[k] & nt.CAPTURE and here >> 32 == 0:
+            continue  # it only had no room to note writes
         yield k, here >> 32
         k -= 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -111,7 +112,9 @@ class Request:
         )
         words = self.words = self._block[:R_WIDTH]
         if writes:
-            self._block[captures : self._adjoint] = np.array(tape.writes[:writes], np.int64).ravel()
+            self._block[captures : self._adjoint] = np.fromiter(
+                chain.from_iterable(tape.writes[:writes]), np.int64, 2 * writes
+            )
         if anomaly.checks_nan():
             words[R_EVERY] = 1
         if raw and self.stops:
@@ -176,7 +179,7 @@ class Request:
         root = int(self.tape.root[slot])
         found = [
             mark >> 1
-            for b, mark in self.tape.writes
+            for b, mark in (self.tape.writes if base in self.tape.versions else ())
             if b == base and not mark & 1 and self.tape.root[mark >> 1] == root
         ]
         return max([slot, *found])
@@ -304,6 +307,31 @@ class Request:
                 found = leaves[t.slot]
                 again = found is not None and any(u.array is found for u in self.targets)
                 t.array = found.copy() if again and found is not None else found
+
+    def sweep_all(self, seeds: np.ndarray) -> list[np.ndarray] | None:
+        """Sweep once for each row of `seeds`, all in native code; gradients with that dimension first.
+
+        None where that is not possible: several roots, targets that are not leaves, hooks, Functions.
+        """
+        tape, count = self.tape, len(seeds)
+        simple = len(self.roots) == 1 and not self.stops and not tape.contexts
+        if not simple or anomaly.checks_nan():
+            return None
+        if not all(t.is_leaf and t.layout.is_contiguous for t in self.targets):
+            return None
+        if len({t.slot for t in self.targets}) < len(self.targets):
+            return None
+        found = [np.zeros((count, *t.layout.shape), t.layout.dtype.np) for t in self.targets]
+        places = [len(found)]
+        for t, array in zip(self.targets, found, strict=True):
+            places += t.slot, address_of(array)
+        (slot,) = self.roots
+        self.words[R_ERROR_ARG] = copy_of(tape.instruction_of(slot).out)
+        words = np.array(places, np.int64)
+        pointers = tape.pointer, self.pointer
+        if sweep.repeat(*pointers, slot, address_of(seeds), count, address_of(words)) != 0:
+            self.no_memory()
+        return found
 
     def no_memory(self) -> None:
         """Raise for adjoints that do not fit."""

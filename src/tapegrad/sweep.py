@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .calls import native_call
 
-__all__ = ["forward", "gradient", "prepare", "release", "replay", "reverse", "seed", "start"]
+__all__ = ["forward", "gradient", "prepare", "release", "repeat", "replay", "reverse", "seed", "start"]
 
 forward = native_call("forward_entry")
 start = native_call("start_entry")
@@ -16,5 +16,6 @@ prepare = native_call("prepare_entry")
 seed = native_call("seed_entry")
 reverse = native_call("reverse_entry")
 gradient = native_call("gradient_entry")
+repeat = native_call("repeat_entry")
 replay = native_call("replay_entry")
 release = native_call("release_entry")

@@ -58,14 +58,18 @@ def grad_batched(
         request.prepare()
         if not allow_unused:
             engine.check_used(request, targets)
-        for b in range(count):
+        at_once = request.sweep_all(seeds[0])
+        if at_once is not None:
+            reached = [bool(request.reached[t.slot]) for t in targets]
+            found = [g if hit else None for g, hit in zip(at_once, reached, strict=True)]
+        for b in range(count if at_once is None else 0):
             request.sweep([seed[b] for seed in seeds], Swept)
             request.clear()
             for i, target in enumerate(targets):
                 if target.array is not None:
                     into = found[i]
                     if into is None:
-                        into = found[i] = np.empty((count, *target.array.shape), target.array.dtype)
+                        into = found[i] = np.zeros((count, *target.array.shape), target.array.dtype)
                     into[b] = target.array
         request.release(free=not retain)
     return [None if g is None else record.leaf_tensor(g, engine.dtype_of(g)) for g in found]

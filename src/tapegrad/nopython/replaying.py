@@ -2,7 +2,7 @@
 
 Each statement's VJP is a template (replay.py writes it into the table ``G_REPLAY``), which is appended
 with the statement's slots in the place of its leaves. What is not that simple goes to Python, statement
-by statement: parts of adjoints (views), in-place writes, a pair of layouts that was never added before.
+by statement: in-place writes, hooks, a pair of layouts that was never added before.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from ..native import (
     LEAF,
     MAX_CONSTANTS,
     MAX_TEMPLATE,
+    OP_ACCUMULATE,
+    OP_REGION,
+    OP_ZEROS,
     OUTPUT,
     Q_ARGS,
     Q_CONSTANT_COUNT,
@@ -45,6 +48,10 @@ from ..native import (
 from .hashing import find_constant, find_pair
 from .intrinsics import globals_address, helper, p8, p32, p64, stack_words
 from .recording import append
+
+
+#: what adding a cotangent to an adjoint comes to
+SET, SUM, INTO_BUFFER, INTO_REGION = range(4)
 
 
 @helper
@@ -106,11 +113,93 @@ def emit(state, rule, k, ct, operands, made, constants, args):  # type: ignore[n
     return resolve(rule[Q_RESULT], k, ct, operands, made, constants)
 
 
-def replay_entry(state, request, adjoints, buffers, k, low):  # type: ignore[no-untyped-def]
+@helper
+def plan_sum(state, root, adjoint, buffer, slot, result, plan):  # type: ignore[no-untyped-def]
+    """Find what adding a cotangent of layout `result` to the adjoint of `slot` takes; 0 if unknown.
+
+    `plan`: what to do, then instructions (and a slot) for it.
+    """
+    g = p64(globals_address())
+    owner = root[slot]
+    known = adjoint[owner]
+    whole, own = layout_at(state, owner), layout_at(state, slot)
+    address = p64(p64(state)[nt.S_ADDRESS])
+    if owner == slot or (whole == own and address[owner] == address[slot]):
+        if known == 0:
+            plan[0] = SET
+            return 1
+        op = OP_ACCUMULATE if buffer[owner] else g[nt.G_ADD]
+        pair = find_pair(op, layout_at(state, known), result)
+        if pair == 0:
+            return 0
+        plan[0] = INTO_BUFFER if buffer[owner] else SUM
+        plan[1] = p64(pair)[1]
+        return 1
+    region = find_pair(OP_REGION, whole, own)
+    if region == 0:
+        return 0
+    into = find_pair(OP_ACCUMULATE, p64(region)[2], result)
+    if into == 0:
+        return 0
+    plan[0], plan[1], plan[2] = INTO_REGION, p64(region)[1], p64(into)[1]
+    if buffer[owner] == 0:
+        zeros = find_pair(OP_ZEROS, whole, 0)
+        zero = find_constant(state, 0, np.int64(p8(g[nt.G_LAYOUT_DTYPE])[whole]))
+        if zeros == 0 or zero == 0:
+            return 0
+        plan[3], plan[4], plan[5], plan[6] = p64(zeros)[1], p64(zeros)[2], zero, 0
+        if known != 0:
+            before = find_pair(OP_ACCUMULATE, whole, layout_at(state, known))
+            if before == 0:
+                return 0
+            plan[6] = p64(before)[1]
+    return 1
+
+
+@helper
+def accumulate(state, instruction, target, source, args, noted):  # type: ignore[no-untyped-def]
+    """Append an in-place sum, and note it as a write."""
+    a, n = p32(args), p64(noted)
+    a[0], a[1] = target, source
+    n[2 + n[0]] = append(state, instruction, args, 2)
+    n[0] += 1
+
+
+@helper
+def follow(state, root, adjoint, buffer, slot, ct, plan, args, noted):  # type: ignore[no-untyped-def]
+    """Add a cotangent to an adjoint as planned."""
+    owner = root[slot]
+    a = p32(args)
+    if plan[0] == SET:
+        adjoint[owner] = ct
+        return
+    if plan[0] == SUM:
+        a[0], a[1] = adjoint[owner], ct
+        adjoint[owner] = append(state, plan[1], args, 2)
+        return
+    if plan[0] == INTO_BUFFER:
+        accumulate(state, plan[1], adjoint[owner], ct, args, noted)
+        return
+    if buffer[owner] == 0:
+        a[0], a[1], a[2] = plan[5], 0, 0
+        a[0] = append(state, plan[3], args, 3)
+        fresh = append(state, plan[4], args, 1)
+        if plan[6] != 0:
+            accumulate(state, plan[6], fresh, adjoint[owner], args, noted)
+        adjoint[owner] = fresh
+        buffer[owner] = 1
+    address = p64(p64(state)[nt.S_ADDRESS])
+    offset = address[slot] - address[owner]
+    a[0], a[1], a[2] = adjoint[owner], offset & 0xFFFFFFFF, offset >> 32
+    accumulate(state, plan[2], append(state, plan[1], args, 3), ct, args, noted)
+
+
+def replay_entry(state, request, adjoints, buffers, noted, k, low):  # type: ignore[no-untyped-def]
     """Replay from statement `k` down to `low`; what is below `low` when done.
 
     Else the statement, and times 2**32 its operand, where Python has to go on. `adjoints` is an int32 a
-    root: the slot of its cotangent so far; `buffers` a uint8: it may be written in place.
+    root: the slot of its cotangent so far; `buffers` a uint8: it may be written in place; `noted`: count
+    and room, then the statements that wrote.
     """
     s, r = p64(state), p64(request)
     root, needed = p32(r[R_ROOT]), p8(r[R_NEEDED])
@@ -120,7 +209,7 @@ def replay_entry(state, request, adjoints, buffers, k, low):  # type: ignore[no-
     g = p64(globals_address())
     itab = g[nt.G_ITAB]
     made, constants = p64(stack_words(MAX_TEMPLATE)), p64(stack_words(MAX_CONSTANTS))
-    args = stack_words(8)
+    args, plan = stack_words(8), p64(stack_words(8))
     while k >= low:
         own = root[k]
         if adjoint[own] == 0 or flags[own] & ACTIVE == 0:
@@ -154,24 +243,16 @@ def replay_entry(state, request, adjoints, buffers, k, low):  # type: ignore[no-
             if rule[Q_EXISTS] == 0 or flags[owner] & ACTIVE == 0 or needed[owner] == 0:
                 continue
             here = k + (i << 32)
-            if rule[Q_NATIVE] == 0 or owner != slot or buffer[slot]:
+            if rule[Q_NATIVE] == 0 or p64(noted)[0] + 2 > p64(noted)[1]:
                 return here
-            if not has_room(state, rule[Q_COUNT] + 1, rule[Q_ARGS] + 2):
+            if not has_room(state, rule[Q_COUNT] + 6, rule[Q_ARGS] + 16):
                 return here
-            known = adjoint[slot]
-            pair = 0
-            if known != 0:
-                pair = find_pair(g[nt.G_ADD], layout_at(state, known), rule[Q_LAYOUT])
-                if pair == 0:
-                    return here
+            if plan_sum(state, root, adjoint, buffer, slot, rule[Q_LAYOUT], plan) == 0:
+                return here
             if not find_constants(state, rule, constants):
                 return here
             result = emit(state, rule, k, ct, operands, made, constants, args)
-            if pair != 0:
-                p32(args)[0] = known
-                p32(args)[1] = result
-                result = append(state, p64(pair)[1], args, 2)
-            adjoint[slot] = result
+            follow(state, root, adjoint, buffer, slot, result, plan, args, noted)
         adjoint[k] = 0
         k -= 1
     return low - 1

@@ -122,7 +122,8 @@ def run_vjp(state, r, row, table, operand, slot, ct):  # type: ignore[no-untyped
     return 0
 
 
-def seed_entry(state, request, slot, ct):  # type: ignore[no-untyped-def]
+@helper
+def seed(state, request, slot, ct):  # type: ignore[no-untyped-def]
     """Accumulate a contiguous cotangent into a slot's adjoint.
 
     The clone instruction of the slot's layout, whose VJP is the identity, is in R_ERROR_ARG.
@@ -135,7 +136,8 @@ def seed_entry(state, request, slot, ct):  # type: ignore[no-untyped-def]
     return run_vjp(state, r, row, table, 0, slot, ct)
 
 
-def reverse_entry(state, request):  # type: ignore[no-untyped-def]
+@helper
+def sweep_back(state, request):  # type: ignore[no-untyped-def]
     """Sweep backwards over what `prepare` marked; 0, or -1 without memory.
 
     Or the statement where Python has something to do (callbacks.py); the next call goes on there.
@@ -266,7 +268,8 @@ def gradient_entry(state, request, slot, instruction, address):  # type: ignore[
     return append_leaf(state, instruction, address, 0)
 
 
-def release_entry(state, request, what):  # type: ignore[no-untyped-def]
+@helper
+def release(state, request, what):  # type: ignore[no-untyped-def]
     """After a sweep: mark the residuals of what it visited as freed, give adjoints back.
 
     `what`: 1 to mark, plus 2 where no other sweep of this tape is under way.
@@ -288,4 +291,42 @@ def release_entry(state, request, what):  # type: ignore[no-untyped-def]
     if what & 2:
         reset_arena(state + 8 * nt.S_ADJOINTS)
         trim_scratch(state)
+    return 0
+
+
+def seed_entry(state, request, slot, ct):  # type: ignore[no-untyped-def]
+    return seed(state, request, slot, ct)
+
+
+def reverse_entry(state, request):  # type: ignore[no-untyped-def]
+    return sweep_back(state, request)
+
+
+def release_entry(state, request, what):  # type: ignore[no-untyped-def]
+    return release(state, request, what)
+
+
+def repeat_entry(state, request, slot, seeds, count, targets):  # type: ignore[no-untyped-def]
+    """Sweep once for each of `count` cotangents of a root; 0, or -1 without memory.
+
+    The cotangents lie one behind the other at `seeds`. `targets`: how many, then (leaf, address) each;
+    a leaf's adjoints go to its address, one behind the other. There must be no callbacks.
+    """
+    s, r, t = p64(state), p64(request), p64(targets)
+    adjoint = p64(r[R_ADJOINT])
+    size = p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * r[nt.R_ERROR_ARG])[I_BYTES]
+    for b in range(count):
+        if seed(state, request, slot, seeds + b * size) != 0:
+            return -1
+        if sweep_back(state, request) != 0:
+            return -1
+        for i in range(t[0]):
+            leaf = t[1 + 2 * i]
+            own = root_bytes(state, leaf)
+            if adjoint[leaf] != 0:
+                it.memcpy(t[2 + 2 * i] + b * own, adjoint[leaf], own)
+                if own > SMALL:
+                    free_large(state + 8 * nt.S_POOL, adjoint[leaf], own)
+                adjoint[leaf] = 0
+        release(state, request, 2)
     return 0

@@ -109,7 +109,10 @@ op(
     vjp=lambda ct, x, y, out: (
         ct * x._pow_derivative(y, dx=1, dy=0), ct * x._pow_derivative(y, dx=0, dy=1),
     ),
-    extras={"number_names": {0: "PowBackward2", 1: "PowBackward0"}},
+    extras={
+        "number_names": {0: "PowBackward2", 1: "PowBackward0"},
+        "kernels": {"float64": "power_f64", "float32": "power_f32"},
+    },
 )  # fmt: skip
 composed_op(
     "pow_int", lambda c, x, y: c("power", x, y), arity=2, torch=None, extras={"private": True}

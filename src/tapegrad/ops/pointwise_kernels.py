@@ -18,7 +18,7 @@ import math
 import numpy as np
 
 from ..kernels import native_kernel, native_kernels
-from ..words import SIZE, bits, element, helper, number, p8, p64, pf64, stack_words
+from ..words import SIZE, bits, call_loop, element, helper, number, p8, p64, pf64, stack_words
 
 __all__ = ["MAX_EXPONENT_DERIVATIVES"]
 
@@ -104,17 +104,38 @@ def differentiate_power(x, y, dx, dy, coefficients):  # type: ignore[no-untyped-
 
 
 @native_kernels("f64", "f32")
+def power(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """``x ** y``: NumPy's loop, whose address is in `data`, but for squares and cubes, as PyTorch."""
+    a, b, o, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(strides)
+    n = p64(dims)[0]
+    y = np.float64(element(b)[0])
+    plain = s[1] == 0 and s[0] == SIZE and s[2] == SIZE
+    if plain and y == 2.0:
+        for i in range(n):
+            element(o)[i] = element(a)[i] * element(a)[i]
+    elif plain and y == 3.0:
+        for i in range(n):
+            element(o)[i] = element(a)[i] * element(a)[i] * element(a)[i]
+    else:
+        call_loop(p64(data)[0], args, dims, strides, p64(data)[1])
+
+
+@native_kernels("f64", "f32")
 def power_derivative(args, dims, strides, data):  # type: ignore[no-untyped-def]
     """Differentiate ``x ** y``; the orders are in `data`."""
     a, b, o, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(strides)
     dx, dy, n = p64(data)[0], p64(data)[1], p64(dims)[0]
     coefficients = stack_words(16)
     y = np.float64(element(b)[0])
-    if s[1] == 0 and dy == 0 and s[0] == SIZE and s[2] == SIZE and (y == dx + 1 or y == dx + 2):
+    smooth = y == dx or y == dx + 1 or y == dx + 2
+    if s[1] == 0 and dy == 0 and s[0] == SIZE and s[2] == SIZE and smooth:
         factor = 1.0  # x**2, x**3 and their derivatives, vectorised
         for k in range(dx):
             factor *= y - k
-        if y == dx + 1:
+        if y == dx:
+            for i in range(n):
+                element(o)[i] = number(factor)
+        elif y == dx + 1:
             for i in range(n):
                 element(o)[i] = number(factor * np.float64(element(a)[i]))
         else:

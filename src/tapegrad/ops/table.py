@@ -22,7 +22,7 @@ from ..dtypes import bool_, dtype, float32, float64, int64
 from ..kernels import native_kernel_address, ufunc_loop
 from ..layouts import Layout, broadcast_shapes, broadcast_strides, contiguous
 from ..native import SELECT_CODE
-from ..programs import ARGS, Operand, Step, arg
+from ..programs import ARGS, POOL, Operand, Step, arg
 
 __all__ = ["TABLE", "Lowered", "Op", "elementwise", "op", "out_operand"]
 
@@ -131,7 +131,9 @@ def elementwise(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -
     shape = broadcast_shapes(*(x.shape for x in layouts))
     out = contiguous(types[-1], shape)
     own = entry.extras.get("kernels", {}).get(kind.name)
-    kernel = ufunc_loop(entry.loop, types) if own is None else (native_kernel_address(own), 0)
+    kernel = ufunc_loop(entry.loop, types)
+    if own is not None:  # NumPy's is there for what the kernel does not do
+        kernel = native_kernel_address(own), POOL.put(kernel)
     operands = [arg(i, broadcast_strides(x, shape)) for i, x in enumerate(layouts)]
     operands.append(out_operand(len(layouts), out))
     return Lowered((out,), (Step(kernel, shape, tuple(operands)),))

@@ -1,0 +1,119 @@
+"""Higher derivatives: repeated grad, Hessian-vector products, dense Jacobians and Hessians."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from racing import Aim, Race, Runner
+
+rng = np.random.default_rng(20260303)
+
+
+def with_torch(set_up: Callable[[Any], Runner]) -> dict[str, Callable[[], Runner]]:
+    """Contenders that run the same program under both libraries, in float64, on one thread."""
+
+    def tapegrad() -> Runner:
+        import tapegrad
+
+        return set_up(tapegrad)
+
+    def torch() -> Runner:
+        import torch
+
+        torch.set_num_threads(1)
+        torch.set_default_dtype(torch.float64)
+        try:
+            return set_up(torch)
+        finally:
+            torch.set_default_dtype(torch.float32)
+
+    return {"tapegrad": tapegrad, "torch": torch}
+
+
+def repeated(order: int) -> Callable[[Any], Runner]:
+    """The derivative of tanh(sin(x) exp(x)) of an order, one `grad` an order."""
+
+    def set_up(lib: Any) -> Runner:
+        x = lib.tensor(0.3, dtype=lib.float64, requires_grad=True)
+
+        def run() -> tuple[Any, ...]:
+            y = lib.tanh(lib.sin(x) * lib.exp(x))
+            for k in range(order):
+                (y,) = lib.autograd.grad(y, x, create_graph=k + 1 < order)
+            return (y.item(),)
+
+        return run
+
+    return set_up
+
+
+def rosenbrock_hvp(lib: Any) -> Runner:
+    """The Hessian of Rosenbrock's function of 1,000 variables times a vector, by double backward."""
+    x = lib.tensor(X, dtype=lib.float64, requires_grad=True)
+    v = lib.tensor(V, dtype=lib.float64)
+
+    def run() -> tuple[Any, ...]:
+        s = (100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2).sum()
+        (g,) = lib.autograd.grad(s, x, create_graph=True)
+        (h,) = lib.autograd.grad((g * v).sum(), x)
+        return (h.numpy(),)
+
+    return run
+
+
+def mlp_hessian(lib: Any) -> Runner:
+    """The dense Hessian of a small network's loss in its 100 parameters."""
+    data = lib.tensor(DATA, dtype=lib.float64)
+    target = lib.tensor(TARGET, dtype=lib.float64)
+
+    def loss(p: Any) -> Any:
+        w1, b1, w2 = p[:80].reshape(8, 10), p[80:90], p[90:]
+        return ((lib.tanh(data @ w1 + b1) @ w2 - target) ** 2).mean()
+
+    hessian = lib.func.hessian(loss)
+    p = lib.tensor(P, dtype=lib.float64)
+    return lambda: (hessian(p).detach().numpy(),)
+
+
+def jacobian(lib: Any) -> Runner:
+    """The Jacobian of a function of 100 variables with 100 values."""
+    w = lib.tensor(W, dtype=lib.float64)
+    x = lib.tensor(P, dtype=lib.float64)
+
+    def function(x: Any) -> Any:
+        return lib.tanh(w @ lib.sin(x)) * lib.exp(-x)
+
+    return lambda: (lib.autograd.functional.jacobian(function, x, vectorize=True).numpy(),)
+
+
+X, V = rng.uniform(-1, 1, 1000), rng.uniform(-1, 1, 1000)
+DATA, TARGET, P = rng.normal(size=(32, 8)), rng.normal(size=32), 0.3 * rng.normal(size=100)
+W = rng.normal(size=(100, 100)) / 10
+
+RACES = {
+    "sixth": Race(
+        "6th derivative of tanh(sin(x) exp(x))", with_torch(repeated(6)), work=6,
+        aims=[Aim("at most 1/8 of torch's time", 1 / 8, to="torch")],
+    ),
+    "hvp": Race(
+        "Hessian-vector product of Rosenbrock's function, 1,000 variables",
+        with_torch(rosenbrock_hvp), work=1000,
+        aims=[Aim("at most 1/6 of torch's double backward", 1 / 6, to="torch")],
+    ),
+    "hessian": Race(
+        "dense Hessian of a network's loss, 100 parameters", with_torch(mlp_hessian), work=100,
+        aims=[Aim("at most 1/8 of torch.func.hessian", 1 / 8, to="torch")],
+    ),
+    "jacobian": Race(
+        "Jacobian of 100 -> 100", with_torch(jacobian), work=100,
+        aims=[Aim("at most 1/5 of torch's jacobian(vectorize=True)", 1 / 5, to="torch")],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["tapegrad", "torch"])
+@pytest.mark.parametrize("what", RACES)
+def test_derivatives(compete, what, name):
+    compete(RACES[what], name)
