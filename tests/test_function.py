@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from test_bad_input import survives
 from test_hooks import LIBS, leaf, plain, same
 
 import tapegrad as tg
@@ -308,7 +309,9 @@ def test_errors(name: str) -> None:
 
 
 def test_a_saved_input_that_was_changed() -> None:
-    with pytest.raises(RuntimeError, match=r"modified by an inplace operation.*version 1; expected"):
+    with pytest.raises(
+        RuntimeError, match=r"modified by an inplace operation.*version 1; expected"
+    ):
         stale(tg)
 
 
@@ -374,3 +377,25 @@ def test_functions_are_not_instantiated() -> None:
 
 
 assert LIBS
+
+
+def test_contexts_that_live_at_the_end_of_the_process() -> None:
+    """The interpreter clears modules in any order; tensors that contexts keep die last."""
+    out = survives(
+        """
+        import tapegrad as tg
+        from tapegrad.autograd.checkpoint import checkpoint
+        w = tg.tensor([1.0, 2.0], requires_grad=True)
+        x = tg.tensor([0.5, 0.7], requires_grad=True)
+        def f(a, b):
+            return (a * b).sin() * a
+        y = checkpoint(f, w, x, use_reentrant=False)
+        (y * y).sum().backward()
+        print(w.grad, x.grad)
+        w.grad = None
+        (f(w, x) ** 2).sum().backward()
+        y = checkpoint(f, w, x, use_reentrant=True)
+        print(y)
+        """
+    )
+    assert "CheckpointFunctionBackward" in out

@@ -20,7 +20,8 @@ LAYERS = [
     ("threads", "storage"), ("fuse",), ("vjp",), ("crossing",), ("record",), ("messages",),
     ("anomaly",), ("request",), ("templates",), ("replay",), ("callbacks",), ("engine",), ("node",),
     ("display",), ("devices",), ("verify",), ("functions",), ("autograd_methods", "operators"),
-    ("tensor",), ("autograd",), ("tour",), ("__init__",), ("__main__",),
+    ("tensor",), ("trees",), ("autograd",), ("func",), ("transforms",), ("utils",), ("tour",),
+    ("__init__",), ("__main__",),
 ]  # fmt: skip
 #: imports upwards that are meant: (file, module) -> why
 UPWARDS = {
@@ -146,7 +147,7 @@ def test_importing_tapegrad_does_not_import_numba() -> None:
 
 
 def test_runtime_dependencies() -> None:
-    allowed = {"numpy", "numba", "llvmlite", "scipy"}
+    allowed = {"numpy", "numba", "llvmlite", "scipy", "optree"}
     import sys
 
     for path in files():

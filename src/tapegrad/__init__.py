@@ -10,7 +10,7 @@ The functions come from two places: a row of the op table is a builtin function 
 what takes options stands in `tapegrad.functions`.
 """
 
-from . import autograd, functions
+from . import autograd, func, functions, transforms
 from .autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from .display import set_printoptions
 from .dtypes import (
@@ -29,11 +29,13 @@ from .dtypes import (
     set_default_dtype,
 )
 from .errors import TapeError, UnsupportedError
+from .func import vmap
 from .functions import registry
 from .record import is_tensor
 from .tape import Tape
 from .tensor import FUNCTIONS, Tensor
 from .threads import current_tape
+from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad
 
 __version__ = "0.1.0"
 
@@ -53,21 +55,30 @@ __all__ = [
     "float",
     "float32",
     "float64",
+    "func",
     "functions",
     "get_default_dtype",
+    "grad",
+    "hessian",
+    "hvp",
     "iinfo",
     "int64",
     "is_grad_enabled",
     "is_tensor",
+    "jacobian",
+    "jvp",
     "long",
     "no_grad",
     "set_default_dtype",
     "set_grad_enabled",
     "set_printoptions",
+    "value_and_grad",
+    "vmap",
 ]
 
 _public = {**registry.FUNCTIONS, **FUNCTIONS}
 _public = {name: value for name, value in _public.items() if not name.startswith("_")}
+_public["vjp"] = transforms.vjp  # in the place of the module of that name, which nobody needs by it
 globals().update(_public)
 __all__ += sorted(_public)
 # PyTorch's names for two dtypes are Python's own names: nothing below here may mean those.

@@ -49,6 +49,7 @@ _C_API = {
     "PyEval_SaveThread": ("i64", ""), "PyEval_RestoreThread": ("void", "i64"),
 }  # fmt: skip
 _keep: list[Any] = []
+nt.keep_for_ever(_keep)
 
 
 def keep(*values: Any) -> None:

@@ -137,9 +137,19 @@ class _Engine:
         return found
 
 
+def keep_for_ever(value: object) -> None:
+    """Keep an object beyond the end of the interpreter, which clears modules in any order.
+
+    The last tensors may die after everything else; native code and the tapes must then still be there.
+    """
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(value))
+
+
 @cache
 def _engine() -> _Engine:
-    return _Engine()
+    engine = _Engine()
+    keep_for_ever(engine)
+    return engine
 
 
 def load_module(

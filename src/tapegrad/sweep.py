@@ -8,7 +8,17 @@ from __future__ import annotations
 
 from .calls import native_call
 
-__all__ = ["forward", "gradient", "prepare", "release", "repeat", "replay", "reverse", "seed", "start"]
+__all__ = [
+    "forward",
+    "gradient",
+    "prepare",
+    "release",
+    "repeat",
+    "replay",
+    "reverse",
+    "seed",
+    "start",
+]
 
 forward = native_call("forward_entry")
 start = native_call("start_entry")

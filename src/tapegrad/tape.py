@@ -40,6 +40,7 @@ POOL_LIMIT = 1 << 28
 
 #: the tapes that there are, by the address of their state
 TAPES: dict[int, Tape] = {}
+nt.keep_for_ever(TAPES)
 
 
 #: how ctypes reads a number of each dtype

@@ -113,6 +113,7 @@ RACES = {
 }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # of torch.func itself
 @pytest.mark.parametrize("name", ["tapegrad", "torch"])
 @pytest.mark.parametrize("what", RACES)
 def test_derivatives(compete, what, name):

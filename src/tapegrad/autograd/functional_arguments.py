@@ -106,7 +106,7 @@ def vector(
     create_graph : bool
     """
     if v is None:
-        if len(like) != 1 or like[0].numel() != 1:  # type: ignore[attr-defined]
+        if len(like) != 1 or like[0].numel() != 1:
             raise RuntimeError(f"The vector v can only be None if {missing}.")
         return [None]
     _, found = tensors(v, "v", function)
@@ -122,7 +122,7 @@ def vector(
             raise RuntimeError(
                 f"{entry}v has invalid size: should be {other.shape} but got {own.shape}."
             )
-    return [t if create_graph else t.detach() for t in found]  # type: ignore[attr-defined]
+    return [t if create_graph else t.detach() for t in found]
 
 
 def check_scalar(is_tuple: bool, outputs: Sequence[Any], function: str) -> None:

@@ -49,7 +49,6 @@ from .hashing import find_constant, find_pair
 from .intrinsics import globals_address, helper, p8, p32, p64, stack_words
 from .recording import append
 
-
 #: what adding a cotangent to an adjoint comes to
 SET, SUM, INTO_BUFFER, INTO_REGION = range(4)
 

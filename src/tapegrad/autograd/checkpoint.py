@@ -1,0 +1,275 @@
+"""Checkpoints: a function whose values are not kept, but computed again when backward needs them.
+
+`checkpoint` runs the function on copies, looks at what was recorded for active leaves that it captured,
+and drops it all: what stays is one statement (`CheckpointFunction`) whose operands are the active
+arguments and those leaves. Its ``backward`` runs the function again and differentiates that. Where the
+backward pass is recorded itself, that computation of gradients is checkpointed in its turn, so there are
+derivatives of any order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from .. import native as nt
+from .. import record, trees
+from ..errors import UnsupportedError
+from ..functions.generator import default_generator
+from ..instructions import INSTRUCTIONS
+from ..tape import Tape, slot_of
+from ..threads import current_tape
+from .function import Function
+from .modes import enable_grad, is_grad_enabled
+from .products import forget, private_leaf, pull
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+__all__ = ["CheckpointError", "checkpoint"]
+
+#: the function to be run again: flat tensors in, flat tensors out
+Run: TypeAlias = "Callable[[Sequence[Tensor]], list[Tensor]]"
+
+
+class CheckpointError(RuntimeError):
+    """A checkpointed function did something else when it ran again."""
+
+
+def _no_contexts() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
+    return nullcontext(), nullcontext()
+
+
+def checkpoint(
+    function: Callable[..., Any], *args: Any, use_reentrant: bool | None = None,
+    context_fn: Callable[[], tuple[Any, Any]] = _no_contexts, determinism_check: str = "default",
+    debug: bool = False, early_stop: bool = True, preserve_rng_state: bool = True, **kwargs: Any,
+) -> Any:  # fmt: skip
+    """Run a function without keeping what its backward needs; backward runs it again.
+
+    Parameters
+    ----------
+    function : callable
+        Runs once now and once in each backward pass. Active tensors come to it as arguments, or are
+        leaves that it captures (parameters).
+    *args, **kwargs
+        Its arguments: nested containers of tensors and anything else.
+    use_reentrant : bool, optional
+        PyTorch has two implementations; here is one, which does what its ``use_reentrant=False`` does.
+    context_fn : callable
+        Returns two context managers: for the first run, and for the runs in backward.
+    determinism_check : {"default", "none"}
+        Whether the results of both runs must have the same shapes and dtypes.
+    debug : bool
+        Not supported.
+    early_stop : bool
+        Accepted; the second run is always to the end.
+    preserve_rng_state : bool
+        Whether random functions give the second run the numbers of the first.
+
+    Returns
+    -------
+    object
+        What `function` returned.
+
+    Raises
+    ------
+    UnsupportedError
+        If the function captures a tensor that requires grad and is not a leaf; pass it as an argument.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.autograd.checkpoint import checkpoint
+    >>> x = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> checkpoint(lambda a: (a.exp() * a).sum(), x).backward()
+    >>> x.grad
+    tensor([ 5.4366, 22.1672])
+    """
+    if debug:
+        raise UnsupportedError(
+            "checkpoint(debug=True) is not supported; print(tapegrad.current_tape()) in the function"
+        )
+    if determinism_check not in ("default", "none"):
+        raise ValueError(
+            f"determinism_check should be one of ['default', 'none'], but got '{determinism_check}'"
+        )
+    first, again = context_fn()
+    if not is_grad_enabled():
+        with first:
+            return function(*args, **kwargs)
+    found, spec = trees.flatten((args, kwargs))
+    active = {i: x for i, x in enumerate(found) if record.is_tensor(x) and x.requires_grad}
+    constants = [None if i in active else x for i, x in enumerate(found)]
+    state = default_generator.numpy.bit_generator.state
+    result: Any = None
+    runs = 0
+
+    def run(tensors: Sequence[Tensor]) -> list[Tensor]:
+        nonlocal result, runs
+        own = iter(tensors)
+        given = [next(own) if i in active else x for i, x in enumerate(constants)]
+        call_args, call_kwargs = trees.unflatten(spec, given)
+        runs += 1
+        with (
+            first if runs == 1 else again,
+            _random_from(state if preserve_rng_state and runs > 1 else None),
+        ):
+            returned = function(*call_args, **call_kwargs)
+        if runs == 1:
+            result = returned
+        return [y for y in trees.leaves(returned) if record.is_tensor(y)]
+
+    positions = list(active)
+    outputs = iter(_checkpointed(run, list(active.values()), determinism_check == "default"))
+    active = dict.fromkeys(positions)  # the statement keeps the arguments, this function must not
+    returned, result = result, None
+    return trees.tree_map(lambda y: next(outputs) if record.is_tensor(y) else y, returned)
+
+
+@contextmanager
+def _random_from(state: Any) -> Iterator[None]:
+    """Let random functions begin at a state (unless it is None), and put theirs back."""
+    bits = default_generator.numpy.bit_generator
+    before = bits.state
+    if state is not None:
+        bits.state = state
+    try:
+        yield
+    finally:
+        if state is not None:
+            bits.state = before
+
+
+def _checkpointed(run: Run, tensors: Sequence[Any], check: bool) -> list[Tensor]:
+    """Run on copies of `tensors`, and keep one statement of it."""
+    tape = current_tape()
+    with _copies(tensors) as own:
+        marker = record.scalar_tensor(0.0)  # of the slot where the run begins
+        outputs = run(own)
+        captured = _captured(tape, slot_of(tape, marker), {slot_of(tape, t) for t in own})
+    active = [j for j, y in enumerate(outputs) if y.requires_grad]
+    made = [y.detach() for y in outputs]
+    if not active:
+        return made
+    shapes = [(y.shape, y.dtype) for y in outputs] if check else None
+    results = CheckpointFunction.apply(
+        _Rerun(run, len(tensors), active, shapes), [made[j] for j in active], *tensors, *captured
+    )
+    for j, y in zip(active, results, strict=True):
+        made[j] = y
+    return made
+
+
+@contextmanager
+def _copies(tensors: Sequence[Any]) -> Iterator[list[Tensor]]:
+    """Leaves of one's own with the values of tensors, while grad mode is on."""
+    made: list[Tensor] = []
+    try:
+        with enable_grad():
+            made.extend([private_leaf(t._array(), t) for t in tensors])
+            yield made
+    finally:
+        forget(made)
+
+
+class _Rerun:
+    """What it takes to run again."""
+
+    def __init__(
+        self, run: Run, count: int, active: list[int], shapes: list[tuple[Any, Any]] | None
+    ) -> None:
+        self.run, self.count, self.active, self.shapes = run, count, active, shapes
+
+    def outputs(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """The outputs that can be differentiated, computed again."""
+        found = self.run(tensors)
+        if self.shapes is not None and [(y.shape, y.dtype) for y in found] != self.shapes:
+            raise CheckpointError(
+                "torch.utils.checkpoint: Recomputed values for the following tensors have different "
+                f"metadata than during the forward pass.\nfirst: {self.shapes}\n"
+                f"again: {[(y.shape, y.dtype) for y in found]}."
+            )
+        return [found[j] for j in self.active]
+
+
+class CheckpointFunction(Function):
+    """The one statement that is kept of a checkpointed function."""
+
+    @staticmethod
+    def forward(ctx: Any, again: _Rerun, values: list[Tensor], *tensors: Any) -> Any:
+        """Hand out the values; keep the operands."""
+        ctx.again = again
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*tensors)
+        return tuple(values)
+
+    @staticmethod
+    def backward(ctx: Any, *cts: Any) -> Any:
+        """Run again, and differentiate."""
+        again: _Rerun = ctx.again
+        operands = ctx.saved_tensors
+        args, captured = operands[: again.count], operands[again.count :]
+        seeded = [j for j, ct in enumerate(cts) if ct is not None]
+        recorded = is_grad_enabled()
+
+        def gradients(tensors: Sequence[Tensor]) -> list[Tensor]:
+            own, seeds = tensors[: again.count], tensors[again.count :]
+            outputs = again.outputs(own)
+            wanted: list[Any] = [*own, *captured]
+            found = pull(
+                [outputs[j] for j in seeded], wanted, seeds, create_graph=recorded,
+            )  # fmt: skip
+            return [
+                x.new_zeros(x.shape) if g is None else g for g, x in zip(found, wanted, strict=True)
+            ]
+
+        given = [*args, *(cts[j] for j in seeded)]
+        if recorded:
+            return None, None, *_checkpointed(gradients, given, check=True)
+        with _copies(given) as own:
+            return None, None, *gradients(own)
+
+
+def _captured(tape: Tape, marker: int, own: set[int]) -> list[Tensor]:
+    """The active leaves that statements behind `marker` have as operands, without `own`.
+
+    Raises
+    ------
+    UnsupportedError
+        If another active slot from before is among the operands.
+    """
+    with tape.lock:
+        first, count = marker + 1, tape.count
+        if first >= count:
+            return []
+        starts = tape.arg_start[first : count + 1].astype(np.int64)
+        numbers, which = np.unique(tape.instruction[first:count], return_inverse=True)
+        widths = np.array([len(INSTRUCTIONS[k].layouts) for k in numbers])[which]
+        positions = np.arange(starts[0], starts[-1])
+        # A view has its offset behind its operand, which is no slot.
+        within = positions - np.repeat(starts[:-1], np.diff(starts))
+        operands = tape.arg[positions[within < np.repeat(widths, np.diff(starts))]]
+        slots = np.unique(operands)
+        slots = slots[(tape.flags[tape.root[slots]] & nt.ACTIVE) != 0]
+        leaves = []
+        for slot in slots.tolist():
+            made = tape.instruction_of(slot)
+            if made.op.kind == nt.LEAF:
+                if slot not in own and slot in tape.leaves:
+                    leaves.append(slot)
+            elif slot < first:
+                raise UnsupportedError(
+                    "a checkpointed function captures a tensor that requires grad and is not a leaf "
+                    f"(a result of {made.op.name}, of shape {list(made.out.shape)}); pass it as an "
+                    "argument"
+                )
+    tensors = []
+    for slot in leaves:
+        tensor = record.new_tensor(tape, slot, tape.instruction_of(slot).out)
+        tensor._meta = tape.leaves[slot]
+        tensors.append(tensor)
+    return tensors

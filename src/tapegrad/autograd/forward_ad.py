@@ -1,0 +1,234 @@
+"""PyTorch's forward mode (``torch.autograd.forward_ad``): dual numbers.
+
+>>> import tapegrad as tg
+>>> from tapegrad.autograd import forward_ad
+>>> with forward_ad.dual_level():
+...     x = forward_ad.make_dual(tg.tensor(3.0), tg.tensor(1.0))
+...     forward_ad.unpack_dual(x * x)
+UnpackedDualTensor(primal=tensor(9.), tangent=tensor(6.))
+
+A dual is an ordinary tensor that requires grad, and its tangent is noted with the level.
+`unpack_dual` computes the tangent of a result when it is asked for, by differentiating the recorded
+reverse pass (products.py). Three things differ from PyTorch: a dual says ``requires_grad=True``,
+printing one does not show its tangent, and what is computed under `no_grad` inside a level has none.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from .. import record
+from .levels import Level
+from .products import Pushforward
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+__all__ = [
+    "UnpackedDualTensor",
+    "check_dual",
+    "dual_level",
+    "enter_dual_level",
+    "exit_dual_level",
+    "make_dual",
+    "unpack_dual",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class UnpackedDualTensor(NamedTuple):
+    """What `unpack_dual` returns."""
+
+    primal: Tensor
+    tangent: Tensor | None
+
+
+class _Duals:
+    """The duals of a level."""
+
+    def __init__(self) -> None:
+        self.level = Level()
+        self.primals: list[Tensor] = []
+        self.tangents: list[Tensor] = []
+
+    def tangent_of(self, dual: Tensor) -> Tensor | None:
+        return next(
+            (t for p, t in zip(self.primals, self.tangents, strict=True) if p is dual), None
+        )
+
+
+class _Current(threading.local):
+    """The level of a thread, if it has entered one."""
+
+    duals: _Duals | None = None
+
+
+_current = _Current()
+
+
+def enter_dual_level() -> int:
+    """Begin a level and return its number.
+
+    Raises
+    ------
+    RuntimeError
+        Inside another level: PyTorch has just one.
+    """
+    if _current.duals is not None:
+        raise RuntimeError("Nested forward mode AD is not supported at the moment")
+    _current.duals = _Duals()
+    _current.duals.level.__enter__()
+    return 0
+
+
+def exit_dual_level(*, level: int | None = None) -> None:
+    """End the level; its duals have no tangents any more.
+
+    Parameters
+    ----------
+    level : int, optional
+        The number that `enter_dual_level` returned.
+
+    Raises
+    ------
+    RuntimeError
+        If that is not the current level, or there is none.
+    """
+    duals = _current.duals
+    if level is not None and level != _number():
+        raise RuntimeError(
+            "Trying to exit a forward AD level that was not the last one that was created. This is not "
+            "supported."
+        )
+    if duals is None:
+        raise RuntimeError("Dual level must be a positive number.")
+    _current.duals = None
+    duals.level.__exit__()
+
+
+def _number() -> int:
+    """Number of the current level, -1 outside."""
+    return -1 if _current.duals is None else 0
+
+
+def make_dual(tensor: Tensor, tangent: Tensor, *, level: int | None = None) -> Tensor:
+    """Give a tensor a tangent at the current level.
+
+    Parameters
+    ----------
+    tensor, tangent : Tensor
+        Of the same shape and of floating dtypes.
+    level : int, optional
+        Nothing but the current level.
+
+    Returns
+    -------
+    Tensor
+        The dual: what is computed from it has tangents that `unpack_dual` returns.
+
+    Raises
+    ------
+    RuntimeError, ValueError
+        PyTorch's errors, with its texts.
+    """
+    duals = _current.duals
+    if duals is None or (level is not None and level < 0):
+        raise RuntimeError(
+            "Trying to create a dual Tensor for forward AD but no level exists, make sure to "
+            "enter_dual_level() first."
+        )
+    record.check_tensors("make_dual", (tensor, tangent))
+    check_dual(tensor, tangent)
+    _check_level(level, "_make_dual")
+    if duals.tangent_of(tensor) is not None or _tangent(duals, tensor) is not None:
+        raise RuntimeError(
+            "Making a dual Tensor based on a Tensor that already has a forward gradient at the same "
+            "level 0 is not supported."
+        )
+    dual = duals.level.lift(tensor)
+    duals.primals.append(dual)
+    duals.tangents.append(tangent)
+    return dual
+
+
+def check_dual(primal: Any, tangent: Any) -> None:
+    """Raise PyTorch's errors unless a tensor can have this tangent."""
+    for what, t in (("primal", primal), ("tangent", tangent)):
+        if not t.dtype.is_floating_point:
+            raise ValueError(f"Expected {what} to be floating point or complex, but got: {t.dtype}")
+    if primal.shape != tangent.shape:
+        raise RuntimeError(
+            "Trying to set a forward gradient that has a different size than that of the original "
+            f"Tensor, this is not supported. Tensor is of size {list(primal.shape)} while the given "
+            f"forward gradient is of size {list(tangent.shape)}."
+        )
+
+
+def _check_level(level: int | None, name: str) -> None:
+    if level is not None and level != 0:
+        raise RuntimeError(f"Invalid level given to {name}")
+
+
+def unpack_dual(tensor: Tensor, *, level: int | None = None) -> UnpackedDualTensor:
+    """Take a result apart into its value and its tangent.
+
+    Parameters
+    ----------
+    tensor : Tensor
+    level : int, optional
+        Nothing but the current level.
+
+    Returns
+    -------
+    UnpackedDualTensor
+        A namedtuple of `primal` and `tangent`; the tangent is None if the tensor does not depend on a
+        dual of the level, or outside of one.
+    """
+    duals = _current.duals
+    if duals is None or (level is not None and level < 0):
+        return UnpackedDualTensor(tensor, None)
+    _check_level(level, "_fw_primal")
+    tangent = _tangent(duals, tensor)
+    return UnpackedDualTensor(duals.level.release(tensor), tangent)
+
+
+def _tangent(duals: _Duals, tensor: Tensor) -> Tensor | None:
+    """The tangent of any tensor."""
+    known = duals.tangent_of(tensor)
+    if known is not None or not duals.primals or not tensor.requires_grad:
+        return known
+    level = duals.level
+    (found,) = Pushforward([tensor], duals.primals)(
+        duals.tangents, create_graph=level.outside([tensor, *duals.tangents])
+    )
+    return None if found is None else level.release(found)
+
+
+class dual_level:
+    """Context manager or decorator: a level of forward mode.
+
+    Raises
+    ------
+    RuntimeError
+        Inside another level.
+    """
+
+    def __enter__(self) -> int:
+        return enter_dual_level()
+
+    def __exit__(self, *_: object) -> None:
+        exit_dual_level()
+
+    def __call__(self, function: F) -> F:
+        """Decorate a function that runs on a level of its own."""
+
+        @functools.wraps(function)
+        def decorated(*args: Any, **kwargs: Any) -> Any:
+            with dual_level():
+                return function(*args, **kwargs)
+
+        return decorated  # type: ignore[return-value]

@@ -1,0 +1,170 @@
+"""Products with Jacobians: what functional.py, func/, forward_ad.py and transforms.py share.
+
+For recorded `outputs` of `inputs`, `pull` multiplies with the Jacobian from the left (one reverse
+sweep), `Pushforward` from the right, and `rows` and `columns` make the Jacobian itself from the one or
+the other.
+
+Forward mode has no machinery of its own. The reverse pass is linear in its seed: recorded with a seed
+*u* that requires grad it gives the slots of ``u @ J``, and the reverse pass of those with seed *v* gives
+``J @ v`` as the derivative with respect to *u*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from .. import record
+from ..functions.joining import cat
+from ..tape import slot_of
+from ..threads import current_tape
+from .derivatives import grad
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+__all__ = ["Pushforward", "columns", "forget", "private_leaf", "pull", "rows", "units"]
+
+#: for each output and each input a tensor of both shapes, joined
+Blocks: TypeAlias = "list[list[Tensor]]"
+
+
+def private_leaf(array: np.ndarray, like: Tensor) -> Tensor:
+    """A leaf over `array` that requires grad, of the dtype of `like`."""
+    return record.leaf_tensor(array, like.dtype, requires_grad=True)
+
+
+def forget(leaves: Sequence[Tensor]) -> None:
+    """Let ``backward`` leave private leaves alone from now on.
+
+    Results may depend on them still, but they do not count as anything that the caller may want a
+    gradient of (`levels.Level.outside`).
+    """
+    tape = current_tape()
+    for t in leaves:
+        tape.leaves.pop(slot_of(tape, t), None)
+
+
+def pull(
+    outputs: Sequence[Tensor], inputs: Sequence[Tensor],
+    cotangents: Sequence[Tensor | None] | None = None, *, create_graph: bool = False,
+    retain_graph: bool | None = None, batched: bool = False,
+) -> list[Tensor | None]:  # fmt: skip
+    """Multiply cotangents with the Jacobian.
+
+    As `tapegrad.autograd.grad` (`batched` is its ``is_grads_batched``), but outputs may be passive, and
+    what does not depend on an input gives None.
+    """
+    if cotangents is None:
+        cotangents = [None] * len(outputs)
+    active = [(y, ct) for y, ct in zip(outputs, cotangents, strict=True) if y.requires_grad]
+    if not active:
+        return [None] * len(inputs)
+    roots, seeds = zip(*active, strict=True)
+    if batched and seeds[0].shape[0] == 1:  # nothing to batch
+        alone = pull(
+            roots, inputs, [ct[0] for ct in seeds], create_graph=create_graph,
+            retain_graph=retain_graph,
+        )  # fmt: skip
+        return [None if g is None else g.unsqueeze(0) for g in alone]
+    found = grad(
+        roots, inputs, seeds, retain_graph=retain_graph, create_graph=create_graph,
+        allow_unused=True, is_grads_batched=batched,
+    )  # fmt: skip
+    return list(found)
+
+
+class Pushforward:
+    """The Jacobian of `outputs` by `inputs`, ready to be multiplied with tangents.
+
+    Attributes
+    ----------
+    seeds : list of (Tensor or None)
+        For each output the cotangent that the recorded reverse pass starts from, with respect to which
+        it is differentiated. None for passive outputs.
+    images : list of (Tensor or None)
+        For each input what the pass makes of the seeds.
+    """
+
+    def __init__(self, outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> None:
+        self.seeds = [
+            private_leaf(np.zeros(y.shape, y.dtype.np), y) if y.requires_grad else None
+            for y in outputs
+        ]
+        self._live = [u for u in self.seeds if u is not None]
+        self.images = pull(outputs, inputs, self.seeds, create_graph=True)
+        forget(self._live)
+
+    def __call__(
+        self, tangents: Sequence[Tensor | None], *, create_graph: bool = False,
+        batched: bool = False,
+    ) -> list[Tensor | None]:  # fmt: skip
+        """The outputs' tangents for those of the inputs; None for zeros, in both."""
+        pairs = [
+            (image, t)
+            for image, t in zip(self.images, tangents, strict=True)
+            if image is not None and t is not None and image.requires_grad
+        ]
+        if not pairs:
+            return [None] * len(self.seeds)
+        images, seeds = zip(*pairs, strict=True)
+        pulled = pull(
+            images, self._live, seeds, create_graph=create_graph, retain_graph=True,
+            batched=batched,
+        )  # fmt: skip
+        found = iter(pulled)
+        return [None if u is None else next(found) for u in self.seeds]
+
+
+def rows(
+    outputs: Sequence[Tensor], inputs: Sequence[Tensor], *, create_graph: bool = False
+) -> Blocks:
+    """The Jacobian by reverse sweeps, one for each element of the outputs."""
+    made: Blocks = []
+    for y in outputs:
+        parts = [
+            pull([y], inputs, [seeds], create_graph=create_graph, retain_graph=True, batched=True)
+            for seeds in units(y)
+        ]
+        made.append(
+            [_joined([p[k] for p in parts], (*y.shape, *x.shape), x) for k, x in enumerate(inputs)]
+        )
+    return made
+
+
+def columns(
+    outputs: Sequence[Tensor], inputs: Sequence[Tensor], *, create_graph: bool = False
+) -> Blocks:
+    """The Jacobian by one recorded reverse pass and one sweep for each element of the inputs."""
+    push = Pushforward(outputs, inputs)
+    made: Blocks = [[] for _ in outputs]
+    for k, x in enumerate(inputs):
+        others: list[Tensor | None] = [None] * len(inputs)
+        parts = [
+            push([*others[:k], v, *others[k + 1 :]], create_graph=create_graph, batched=True)
+            for v in units(x)
+        ]
+        for i, (y, row) in enumerate(zip(outputs, made, strict=True)):
+            by_column = _joined([p[i] for p in parts], (x.numel(), *y.shape), y)
+            row.append(by_column.movedim(0, -1).reshape((*y.shape, *x.shape)))
+    return made
+
+
+def units(like: Any) -> Iterator[Tensor]:
+    """The unit tensors of a tensor's shape, in batches of about a mebi-element."""
+    n = like.numel()
+    for start in range(0, n, step := max(1, (1 << 20) // max(n, 1))):
+        count = min(step, n - start)
+        array = np.zeros((count, n), like.dtype.np)
+        array[np.arange(count), np.arange(start, start + count)] = 1
+        yield record.leaf_tensor(array.reshape(count, *like.shape), like.dtype)
+
+
+def _joined(parts: Sequence[Tensor | None], shape: tuple[int, ...], like: Any) -> Any:
+    """Batches of rows as one tensor; None stands for zeros, as it does in all of them or in none."""
+    if not parts or parts[0] is None:
+        return like.new_zeros(shape)
+    whole: Any = parts[0] if len(parts) == 1 else cat(parts)
+    return whole.reshape(shape)

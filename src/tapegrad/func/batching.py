@@ -1,0 +1,263 @@
+"""vmap: a function of tensors as a function of batches of them.
+
+The function runs once for each slice, and the results are stacked. There is no batched form of each op:
+what a function does to a slice is recorded as it is, and derivatives of views stay cheap.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .. import trees
+from ..functions.generator import default_generator
+from ..functions.joining import stack
+from ..record import is_tensor
+
+__all__ = ["check_randomness", "check_unused", "random_state", "vmap"]
+
+RANDOM = (
+    "vmap: called random operation while in randomness error mode. Please either use the 'same' or "
+    "'different' randomness flags on vmap or perform the randomness operation out of vmap"
+)
+
+
+def vmap(
+    func: Callable[..., Any], in_dims: int | tuple[Any, ...] = 0,
+    out_dims: int | tuple[Any, ...] | None = 0, randomness: str = "error", *,
+    chunk_size: int | None = None,
+) -> Callable[..., Any]:  # fmt: skip
+    """Return a function that applies `func` to every slice of its arguments.
+
+    `func` runs once a slice, in order, and the results are stacked: the values are PyTorch's, the speed
+    is that of the loop. So `func` may read values (``x.item()``, ``if x > 0``), which PyTorch refuses,
+    but what it does to tensors of its surroundings in place, it does once a slice.
+
+    Parameters
+    ----------
+    func : callable
+        Returns tensors, nested as it likes.
+    in_dims : int or nested tuple
+        Along which dimension each argument is sliced; None for the whole argument. A prefix of the
+        structure of the arguments.
+    out_dims : int, None or nested tuple
+        Where the new dimension goes in each result; None for a result that does not depend on the slice
+        (the values must agree).
+    randomness : {"error", "different", "same"}
+        What random functions do: raise, or give each slice other numbers, or the same. Those that are
+        given a generator are not watched.
+    chunk_size : int, optional
+        PyTorch's limit to the slices that are computed at once; checked, and not needed here.
+
+    Returns
+    -------
+    callable
+        Keyword arguments are handed to `func` as they are.
+
+    Raises
+    ------
+    ValueError, RuntimeError
+        PyTorch's errors, with its texts.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.func.vmap(tg.dot)(tg.tensor([[1.0, 2.0], [3.0, 4.0]]), tg.tensor([[1.0, 0.0], [0.0, 1.0]]))
+    tensor([1., 4.])
+    """
+    check_randomness(randomness)
+    if not (chunk_size is None or chunk_size > 0):
+        raise ValueError(f"vmap: chunk_size should be None or greater than 0. (got {chunk_size})")
+    name = _name(func)
+
+    @functools.wraps(func)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        _check_out_dims(name, out_dims)
+        given, spec, dims, size = _batched_inputs(name, in_dims, args)
+        outputs = _Outputs(name, out_dims)
+        before = random_state()
+        for i in range(max(size, 1)):  # without slices it still takes a run to know the shapes
+            sliced = [
+                x if d is None else x.select(d, i) if size else _without(x, d)
+                for x, d in zip(given, dims, strict=True)
+            ]
+            if randomness == "same":
+                default_generator.numpy.bit_generator.state = before
+            outputs.add(func(*trees.unflatten(spec, sliced), **kwargs))
+            if randomness == "error":
+                check_unused(before)
+        return outputs.stacked(size)
+
+    return wrapper
+
+
+def check_randomness(randomness: str) -> None:
+    """Raise PyTorch's error unless it is a mode of randomness."""
+    if randomness not in ("error", "different", "same"):
+        raise RuntimeError(
+            "Only allowed values for randomness are 'error', 'different', or 'same'. Got "
+            f"{randomness}"
+        )
+
+
+def random_state() -> Any:
+    """The state of the generator that random functions use."""
+    return default_generator.numpy.bit_generator.state
+
+
+def check_unused(before: Any) -> None:
+    """Raise PyTorch's error, with the generator as it was, if random numbers were drawn."""
+    if random_state() != before:
+        default_generator.numpy.bit_generator.state = before
+        raise RuntimeError(RANDOM)
+
+
+# --------------------------------------------------------------------------- inputs
+def _batched_inputs(
+    name: str, in_dims: Any, args: tuple[Any, ...]
+) -> tuple[list[Any], trees.Spec, list[int | None], int]:
+    """Flat arguments, their structure, the dimension that each is sliced along, and its length."""
+    call = f"vmap({name}, in_dims={in_dims}, ...)(<inputs>)"
+    if not isinstance(in_dims, int | tuple):
+        raise ValueError(
+            f"{call}: expected `in_dims` to be int or a (potentially nested) tuple matching the "
+            f"structure of inputs, got: {type(in_dims)}."
+        )
+    if not args:
+        raise ValueError(
+            f"vmap({name})(<inputs>): got no inputs. Maybe you forgot to add inputs, or you are trying "
+            "to vmap over a function with no inputs. The latter is unsupported."
+        )
+    given, spec = trees.flatten(args)
+    dims = trees.broadcast(in_dims, args)
+    if dims is None:
+        raise ValueError(
+            f"{call}: in_dims is not compatible with the structure of `inputs`. in_dims has structure "
+            f"{trees.text(trees.flatten(in_dims)[1])} but inputs has structure {trees.text(spec)}."
+        )
+    dims = [_in_dim(call, x, d) for x, d in zip(given, dims, strict=True)]
+    sizes = [x.shape[d] for x, d in zip(given, dims, strict=True) if d is not None]
+    if not sizes:
+        raise ValueError("vmap: Expected at least one Tensor to vmap over")
+    if len(set(sizes)) > 1:
+        raise ValueError(
+            "vmap: Expected all tensors to have the same size in the mapped dimension, got sizes "
+            f"{sizes} for the mapped dimension"
+        )
+    return given, spec, dims, sizes[0]
+
+
+def _in_dim(call: str, x: Any, dim: Any) -> int | None:
+    if dim is None:
+        return None
+    if not isinstance(dim, int):
+        raise ValueError(
+            f"{call}: Got in_dim={dim} for an input but in_dim must be either an integer dimension or "
+            "None."
+        )
+    if not is_tensor(x):
+        raise ValueError(
+            f"{call}: Got in_dim={dim} for an input but the input is of type {type(x)}. We cannot vmap "
+            "over non-Tensor arguments, please use None as the respective in_dim"
+        )
+    if not -x.ndim <= dim < x.ndim:
+        raise ValueError(
+            f"{call}: Got in_dim={dim} for some input, but that input is a Tensor of dimensionality "
+            f"{x.ndim} so expected in_dim to satisfy -{x.ndim} <= in_dim < {x.ndim}."
+        )
+    return dim % int(x.ndim)
+
+
+def _without(x: Any, dim: int) -> Any:
+    """Zeros with the shape of a slice, where there are no slices."""
+    return x.new_zeros([n for i, n in enumerate(x.shape) if i != dim])
+
+
+# --------------------------------------------------------------------------- outputs
+def _check_out_dims(name: str, out_dims: Any) -> None:
+    for dim in [out_dims] if isinstance(out_dims, int) else trees.leaves(out_dims):
+        if dim is not None and not isinstance(dim, int):
+            raise ValueError(
+                f"vmap({name}, ..., out_dims={out_dims}): `out_dims` must be an int, None or a python "
+                "collection of ints representing where in the outputs the vmapped dimension should "
+                "appear."
+            )
+
+
+class _Outputs:
+    """The results of the slices so far, by leaf of what the function returns."""
+
+    def __init__(self, name: str, out_dims: Any) -> None:
+        self.name, self.out_dims = name, out_dims
+        self.spec: trees.Spec | None = None
+        self.dims: list[int | None] = []
+        self.parts: list[list[Any]] = []
+
+    def add(self, output: Any) -> None:
+        found, spec = trees.flatten(output)
+        if self.spec is None:
+            self.spec, self.dims = spec, self._dims(output, spec)
+            self.parts = [[] for _ in found]
+        if spec != self.spec:
+            raise ValueError(
+                f"vmap({self.name}, ...): `{self.name}` must return the same structure for every slice, "
+                f"got {trees.text(self.spec)} and {trees.text(spec)}"
+            )
+        for value, dim, parts in zip(found, self.dims, self.parts, strict=True):
+            if dim is not None and not is_tensor(value):
+                raise ValueError(
+                    f"vmap({self.name}, ...): `{self.name}` must only return Tensors, got type "
+                    f"{type(value)}. Did you mean to set out_dims= to None for output?"
+                )
+            if dim is None and parts and not _same(value, parts[0]):
+                raise ValueError(
+                    f"vmap({self.name}, ...): `{self.name}` can not return a BatchedTensor when "
+                    "out_dim is None"
+                )
+            parts.append(value)
+
+    def _dims(self, output: Any, spec: trees.Spec) -> list[int | None]:
+        dims = self.out_dims
+        if is_tensor(output) and isinstance(dims, tuple) and len(dims) == 1:
+            dims = dims[0]
+        found = trees.broadcast(dims, output)
+        if found is None:
+            raise ValueError(
+                f"vmap({self.name}, ..., out_dims={self.out_dims})(<inputs>): out_dims is not "
+                "compatible with the structure of `outputs`. out_dims has structure "
+                f"{trees.text(trees.flatten(dims)[1])} but outputs has structure {trees.text(spec)}."
+            )
+        return found
+
+    def stacked(self, size: int) -> Any:
+        """What the transformed function returns for `size` slices."""
+        assert self.spec is not None
+        made = [
+            parts[0] if dim is None else _stacked(parts, dim, size)
+            for parts, dim in zip(self.parts, self.dims, strict=True)
+        ]
+        return trees.unflatten(self.spec, made)
+
+
+def _stacked(parts: list[Any], dim: int, size: int) -> Any:
+    whole = stack(parts, dim)
+    return whole if size else whole.narrow(dim, 0, 0)
+
+
+def _same(a: Any, b: Any) -> bool:
+    if a is b:
+        return True
+    if is_tensor(a) and is_tensor(b):
+        return a.shape == b.shape and bool(np.array_equal(a._array(), b._array(), equal_nan=True))
+    return bool(a == b)
+
+
+def _name(func: Callable[..., Any]) -> str:
+    if hasattr(func, "__name__"):
+        return str(func.__name__)
+    if isinstance(func, functools.partial):
+        return f"functools.partial({_name(func.func)}, ...)"
+    return repr(func)

@@ -1,0 +1,158 @@
+"""Transforms that make whole Jacobians: jacrev by rows, jacfwd by columns, hessian by both."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from .. import trees
+from ..autograd.levels import Level
+from ..autograd.products import columns, rows
+from ..errors import UnsupportedError
+from .arguments import Argnums, Run, positions
+from .batching import check_randomness, check_unused, random_state
+from .gradients import JVP, VJP, floating_output
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+__all__ = ["hessian", "jacfwd", "jacrev"]
+
+
+def jacrev(
+    func: Callable[..., Any], argnums: Argnums = 0, *, has_aux: bool = False,
+    chunk_size: int | None = None, _preallocate_and_copy: bool = False,
+) -> Callable[..., Any]:  # fmt: skip
+    """Return a function that computes the Jacobian of `func` by rows, in reverse mode.
+
+    It costs one sweep for each element of the output.
+
+    Parameters
+    ----------
+    func : callable
+        Returns tensors, nested as it likes.
+    argnums : int or tuple of int
+        The arguments to differentiate with respect to. Each may be a nested container of tensors.
+    has_aux : bool
+        Whether `func` returns a pair of output and something that is handed through.
+    chunk_size : int, optional
+        PyTorch's limit to the rows that are computed at once; checked, and not needed here.
+
+    Returns
+    -------
+    callable
+        Returns the Jacobian: the output's structure, with the structure of the arguments in the place
+        of each tensor, and there tensors of the output's shape and the argument's, joined.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.func.jacrev(lambda x: x * x)(tg.tensor([1.0, 2.0]))
+    tensor([[2., 0.],
+            [0., 4.]])
+    """
+    if not (chunk_size is None or chunk_size > 0):
+        raise ValueError("jacrev: `chunk_size` should be greater than 0.")
+
+    @functools.wraps(func)
+    def wrapper(*args: Any) -> Any:
+        with Level() as level:
+            run = Run(level, VJP, func, args, argnums, has_aux=has_aux)
+            outputs, spec = floating_output(run)
+            blocks = rows(outputs, run.inputs, create_graph=level.outside(outputs))
+            return _result(run, blocks, spec, has_aux)
+
+    return wrapper
+
+
+def jacfwd(
+    func: Callable[..., Any], argnums: Argnums | None = 0, has_aux: bool = False, *,
+    randomness: str = "error",
+) -> Callable[..., Any]:  # fmt: skip
+    """Return a function that computes the Jacobian of `func` by columns, in forward mode.
+
+    It costs one recorded reverse pass, and one sweep for each element of the arguments.
+
+    Parameters
+    ----------
+    func : callable
+        Returns tensors, nested as it likes.
+    argnums : int, tuple of int or None
+        The arguments to differentiate with respect to, all for None. Each may be a nested container of
+        tensors.
+    has_aux : bool
+        Whether `func` returns a pair of output and something that is handed through.
+    randomness : {"error", "same"}
+        Whether `func` may use random numbers: it runs once for all columns.
+
+    Returns
+    -------
+    callable
+        As for `jacrev`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.func.jacfwd(lambda x: tg.stack([x.sum(), x.prod()]))(tg.tensor([2.0, 3.0]))
+    tensor([[1., 1.],
+            [3., 2.]])
+    """
+
+    @functools.wraps(func)
+    def wrapper(*args: Any) -> Any:
+        check_randomness(randomness)
+        if randomness == "different":
+            raise UnsupportedError(
+                "jacfwd(randomness='different') is not supported, as the function runs once for all "
+                "columns; call tapegrad.func.jvp for each column"
+            )
+        chosen = args if argnums is None else [args[i] for i in positions(argnums, len(args))]
+        for x in trees.leaves(chosen):
+            if hasattr(x, "dtype") and not x.dtype.is_floating_point:
+                raise ValueError(
+                    f"Expected primal to be floating point or complex, but got: {x.dtype}"
+                )
+        with Level() as level:
+            before = random_state()
+            run = Run(level, JVP, func, args, argnums, has_aux=has_aux)
+            if randomness == "error":
+                check_unused(before)
+            outputs, spec = run.flat_output()
+            blocks = columns(outputs, run.inputs, create_graph=level.outside(outputs))
+            return _result(run, blocks, spec, has_aux)
+
+    return wrapper
+
+
+def _result(run: Run, blocks: list[list[Tensor]], spec: trees.Spec, has_aux: bool) -> Any:
+    """The blocks in the structure of the output, and in each place that of the arguments."""
+    made = trees.unflatten(
+        spec, [trees.unflatten(run.spec, map(run.level.release, row)) for row in blocks]
+    )
+    return (made, run.aux) if has_aux else made
+
+
+def hessian(func: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
+    """Return a function that computes the second derivatives of `func`, forward over reverse.
+
+    Parameters
+    ----------
+    func : callable
+        Returns tensors, nested as it likes.
+    argnums : int or tuple of int
+        The arguments to differentiate with respect to.
+
+    Returns
+    -------
+    callable
+        ``jacfwd(jacrev(func, argnums), argnums)``.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.func.hessian(lambda x: x[0] * x[1] ** 2)(tg.tensor([2.0, 3.0]))
+    tensor([[0., 6.],
+            [6., 4.]])
+    """
+    return jacfwd(jacrev(func, argnums), argnums)

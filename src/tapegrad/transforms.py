@@ -1,0 +1,318 @@
+"""JAX's call style at the top level: ``tg.grad(f)`` and its relatives, over nested arguments.
+
+Each makes of a function of anything a function of a flat tuple of tensors (`func.flat.Flat`), hands
+that to the transform of `tapegrad.func`, and puts the results together in the structure of the
+arguments. So they nest with each other and with those transforms.
+
+The arguments that are differentiated are nested dicts, lists, tuples, namedtuples and dataclasses of
+tensors, NumPy arrays and Python floats; results are Tensors. NumPy arrays among the other arguments
+become Tensors, too (by copying). None is an empty container, as in JAX.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from . import func, trees
+from .autograd.levels import Level
+from .autograd.products import pull
+from .func.arguments import filled
+from .func.flat import Flat, as_tensor
+from .func.gradients import check_scalar
+
+__all__ = ["grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"]
+
+Argnums = int | Sequence[int]
+
+
+def value_and_grad(
+    fun: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False
+) -> Callable[..., Any]:
+    """Return a function that computes the value of `fun` and its gradient.
+
+    Parameters
+    ----------
+    fun : callable
+        Returns a number: a tensor without dimensions; with `has_aux` a pair of that and anything.
+    argnums : int or sequence of int
+        The positional arguments to differentiate with respect to: nested containers of tensors, arrays
+        and floats.
+    has_aux : bool
+        Whether `fun` returns a pair.
+
+    Returns
+    -------
+    callable
+        Returns ``(value, gradient)``, or ``((value, aux), gradient)``. The gradient has the structure of
+        the argument, or is a tuple for a sequence of `argnums`.
+
+    Raises
+    ------
+    TypeError, RuntimeError
+        If an argument cannot be differentiated, or the value is not a number.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.value_and_grad(lambda p: p["a"] * p["b"] ** 2)({"a": 2.0, "b": 3.0})
+    (tensor(18.), {'a': tensor(9.), 'b': tensor(12.)})
+    """
+
+    @functools.wraps(fun)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        flat = Flat(fun, args, argnums, has_aux=has_aux, kwargs=kwargs)
+        both = func.grad_and_value(flat.scalar, flat.everything, has_aux)
+        gradient, value = both(*flat.leaves)
+        if has_aux:
+            value = (value[0], flat.aux(value[1]))
+        return value, flat.arguments(gradient)
+
+    return wrapper
+
+
+def grad(
+    fun: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False
+) -> Callable[..., Any]:
+    """Return a function that computes the gradient of `fun`.
+
+    Parameters
+    ----------
+    fun, argnums, has_aux
+        As for `value_and_grad`.
+
+    Returns
+    -------
+    callable
+        Returns the gradient, or ``(gradient, aux)``.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.grad(lambda x: x**3))(2.0)
+    tensor(12.)
+    """
+    both = value_and_grad(fun, argnums, has_aux)
+
+    @functools.wraps(fun)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        value, gradient = both(*args, **kwargs)
+        return (gradient, value[1]) if has_aux else gradient
+
+    return wrapper
+
+
+def jacobian(
+    fun: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False
+) -> Callable[..., Any]:
+    """Return a function that computes the Jacobian of `fun`, by rows.
+
+    ``tg.func.jacfwd`` goes by columns, which is better where the outputs are more than the inputs.
+
+    Parameters
+    ----------
+    fun : callable
+        Returns tensors, nested as it likes; with `has_aux` a pair of that and anything.
+    argnums, has_aux
+        As for `value_and_grad`.
+
+    Returns
+    -------
+    callable
+        Returns the output's structure, with that of the arguments in the place of each tensor, and there
+        tensors of the output's shape and the argument's, joined; with `has_aux` a pair of that and aux.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.jacobian(lambda x, y: {"sum": x + y, "product": x * y}, argnums=(0, 1))(2.0, 3.0)
+    {'sum': (tensor(1.), tensor(1.)), 'product': (tensor(3.), tensor(2.))}
+    """
+
+    @functools.wraps(fun)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        flat = Flat(fun, args, argnums, has_aux=has_aux, kwargs=kwargs)
+        found = func.jacrev(flat, flat.everything, has_aux=has_aux)(*flat.leaves)
+        blocks = found[0] if has_aux else found
+        made = flat.outputs([flat.arguments(row) for row in blocks])
+        return (made, flat.aux(found[1])) if has_aux else made
+
+    return wrapper
+
+
+def hessian(fun: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
+    """Return a function that computes the second derivatives of `fun`.
+
+    Parameters
+    ----------
+    fun : callable
+        Returns tensors, nested as it likes.
+    argnums : int or sequence of int
+        As for `value_and_grad`.
+
+    Returns
+    -------
+    callable
+        Returns the output's structure, with that of the arguments in the place of each tensor, and in the
+        place of each tensor of those again.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.hessian(lambda x: x["a"] ** 2 * x["b"])({"a": 2.0, "b": 3.0})["a"]
+    {'a': tensor(6.), 'b': tensor(4.)}
+    """
+
+    @functools.wraps(fun)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        flat = Flat(fun, args, argnums, kwargs=kwargs)
+        blocks = func.hessian(flat, flat.everything)(*flat.leaves)
+        return flat.outputs(
+            [flat.arguments([flat.arguments(row) for row in rows]) for rows in blocks]
+        )
+
+    return wrapper
+
+
+def _together(primals: Any, tangents: Any) -> tuple[bool, tuple[Any, ...], list[Any]]:
+    """Whether the primals are a tuple; the tuple, and the tangents' leaves as tensors.
+
+    Raises
+    ------
+    TypeError
+        If their structures differ.
+    """
+    found, spec = trees.flatten(tangents, none_is_leaf=False)
+    own = trees.flatten(primals, none_is_leaf=False)[1]
+    if spec != own:
+        raise TypeError(
+            "primals and tangents must have the same structure, got "
+            f"{trees.text(own)} and {trees.text(spec)}"
+        )
+    alone = not isinstance(primals, tuple)
+    return alone, (primals,) if alone else primals, [as_tensor(t, "tangents") for t in found]
+
+
+def hvp(fun: Callable[..., Any], primals: Any, tangents: Any) -> Any:
+    """Multiply the second derivatives of `fun` with tangents, by two reverse passes.
+
+    Parameters
+    ----------
+    fun : callable
+        Returns a number: a tensor without dimensions.
+    primals : tuple or object
+        The arguments, or the only one if it is not a tuple.
+    tangents : tuple or object
+        Of the same structure.
+
+    Returns
+    -------
+    tuple or object
+        Of the same structure.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.hvp(lambda x: (x**3).sum(), tg.tensor([1.0, 2.0]), tg.tensor([1.0, 0.0]))
+    tensor([6., 0.])
+    """
+    alone, args, directions = _together(primals, tangents)
+    flat = Flat(fun, args)
+    with Level() as level:
+        lifted = [level.lift(x) for x in flat.leaves]
+        value = flat.scalar(*lifted)
+        check_scalar("hvp(f, primals, tangents)", value)
+        gradient = pull([value], lifted, create_graph=True)
+        pairs = [(g, v) for g, v in zip(gradient, directions, strict=True) if g is not None]
+        found = level.pull([g for g, _ in pairs], lifted, [v for _, v in pairs])
+    made = flat.arguments(filled(found, lifted))
+    return made[0] if alone else made
+
+
+def jvp(
+    fun: Callable[..., Any], primals: Any, tangents: Any, has_aux: bool = False
+) -> tuple[Any, ...]:
+    """Run `fun` and multiply its Jacobian with tangents.
+
+    Parameters
+    ----------
+    fun : callable
+        Returns tensors, nested as it likes; with `has_aux` a pair of that and anything.
+    primals : tuple or list
+        The arguments.
+    tangents : tuple or list
+        Of the same structure.
+    has_aux : bool
+        Whether `fun` returns a pair.
+
+    Returns
+    -------
+    output, tangent : object
+        Of the same structure; with `has_aux` also what was returned beside the output.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.jvp(lambda x, y: x * y, (2.0, 3.0), (1.0, 0.0))
+    (tensor(6.), tensor(3.))
+    """
+    if not isinstance(primals, tuple | list) or not isinstance(tangents, tuple | list):
+        raise TypeError(
+            "primals and tangents must be tuples or lists of arguments, got "
+            f"{type(primals).__name__} and {type(tangents).__name__}"
+        )
+    _, args, directions = _together(tuple(primals), tuple(tangents))
+    flat = Flat(fun, args, has_aux=has_aux)
+    output, tangent, *aux = func.jvp(flat, tuple(flat.leaves), tuple(directions), has_aux=has_aux)
+    made = (flat.outputs(output), flat.outputs(tangent))
+    return (*made, flat.aux(aux[0])) if has_aux else made
+
+
+def vjp(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
+    """Run `fun` and return its output with a function that multiplies cotangents with its Jacobian.
+
+    Parameters
+    ----------
+    fun : callable
+        Returns tensors, nested as it likes; with `has_aux` a pair of that and anything.
+    *primals
+        Its arguments.
+    has_aux : bool
+        Whether `fun` returns a pair.
+
+    Returns
+    -------
+    output : object
+    vjp_fun : callable
+        Takes cotangents of the output's structure and returns a tuple, one entry for each argument. It may
+        be called any number of times.
+    aux : object
+        With `has_aux`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> value, pull = tg.vjp(lambda x, y: x * y, 2.0, 3.0)
+    >>> pull(1.0)
+    (tensor(3.), tensor(2.))
+    """
+    flat = Flat(fun, primals, has_aux=has_aux)
+    output, pull, *aux = func.vjp(flat, *flat.leaves, has_aux=has_aux)
+    out_spec = trees.flatten(flat.outputs(output), none_is_leaf=False)[1]
+
+    def vjp_fun(cotangents: Any) -> tuple[Any, ...]:
+        """Multiply cotangents, which have the output's structure, with the Jacobian."""
+        found, spec = trees.flatten(cotangents, none_is_leaf=False)
+        if spec != out_spec:
+            raise TypeError(
+                "cotangents must have the structure of the output, got "
+                f"{trees.text(spec)} and {trees.text(out_spec)}"
+            )
+        made: tuple[Any, ...] = flat.arguments(
+            pull(tuple([as_tensor(t, "cotangents") for t in found]))
+        )
+        return made
+
+    made = (flat.outputs(output), vjp_fun)
+    return (*made, flat.aux(aux[0])) if has_aux else made

@@ -1,0 +1,191 @@
+"""Dual numbers beside torch's: results, levels, errors."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+from beside_torch import Case, same, torch
+
+import tapegrad as tg
+from tapegrad.autograd import forward_ad
+
+if torch is not None:
+    import torch.autograd.forward_ad
+
+
+def vec(lib: Any, *values: float) -> Any:
+    return lib.tensor(list(values or (0.3, 0.7)))
+
+
+def on_a_level(run: Any) -> Case:
+    """A case that runs inside a level."""
+
+    def case(m: Any) -> Any:
+        with m.autograd.forward_ad.dual_level():
+            return run(m, m.autograd.forward_ad)
+
+    return case
+
+
+def dual(m: Any, fw: Any, *tangent: float) -> Any:
+    return fw.make_dual(vec(m), vec(m, *(tangent or (1.0, 2.0))))
+
+
+def named(cases: dict[str, Any]) -> Any:
+    return pytest.mark.parametrize("case", cases.values(), ids=cases.keys())
+
+
+VALUES: dict[str, Any] = {
+    "product": lambda m, fw: fw.unpack_dual(dual(m, fw) * dual(m, fw, 3.0, 4.0)),
+    "function": lambda m, fw: fw.unpack_dual((dual(m, fw).sin() * vec(m)).cumsum(0)),
+    "reduction": lambda m, fw: fw.unpack_dual(dual(m, fw).prod()),
+    "the dual": lambda m, fw: fw.unpack_dual(dual(m, fw)),
+    "passive": lambda m, fw: fw.unpack_dual(vec(m)),
+    "independent": lambda m, fw: (dual(m, fw), fw.unpack_dual(vec(m) * 2))[1],
+    "detached": lambda m, fw: fw.unpack_dual(dual(m, fw).detach()),
+    "integer": lambda m, fw: fw.unpack_dual(dual(m, fw) > 0.5),
+    "view": lambda m, fw: fw.unpack_dual(dual(m, fw)[1]),
+    "other dtype": lambda m, fw: fw.unpack_dual(fw.make_dual(vec(m), vec(m).to(m.float32)) * 2).tangent,
+    "given level": lambda m, fw: fw.unpack_dual(fw.make_dual(vec(m), vec(m), level=0) ** 2, level=0),
+    "negative level": lambda m, fw: fw.unpack_dual(vec(m), level=-1),
+    "written in place": lambda m, fw: fw.unpack_dual((dual(m, fw) * 1).mul_(3)),
+    "written into": lambda m, fw: fw.unpack_dual(m.zeros(2).copy_(dual(m, fw))).tangent,
+    "fields": lambda m, fw: fw.unpack_dual(vec(m))._fields,
+}  # fmt: skip
+
+
+@named(VALUES)
+def test_values(case: Any) -> None:
+    found = same(on_a_level(case))
+    assert not isinstance(found, str), found
+
+
+ACTIVE: dict[str, Any] = {
+    "primal": lambda m, fw: (lambda w: grads(m, fw.unpack_dual(fw.make_dual(w, vec(m)) ** 3).tangent, w))(
+        vec(m).requires_grad_()
+    ),
+    "tangent": lambda m, fw: (lambda w: grads(m, fw.unpack_dual(fw.make_dual(vec(m), w) ** 3).tangent, w))(
+        vec(m).requires_grad_()
+    ),
+    "captured": lambda m, fw: (lambda w: grads(m, fw.unpack_dual(dual(m, fw) * w * w).tangent, w))(
+        vec(m).requires_grad_()
+    ),
+    "forward over reverse": lambda m, fw: (
+        lambda w: fw.unpack_dual(
+            m.autograd.grad((fw.make_dual(w, vec(m)) ** 3).sum(), w, create_graph=True)[0]
+        ).tangent
+    )(vec(m).requires_grad_()),
+}  # fmt: skip
+
+
+def grads(lib: Any, result: Any, leaf: Any) -> Any:
+    return result, lib.autograd.grad(result.sum(), leaf)
+
+
+@named(ACTIVE)
+def test_tangents_can_be_differentiated(case: Any) -> None:
+    found = same(on_a_level(case))
+    assert not isinstance(found, str), found
+
+
+ERRORS: dict[str, Case] = {
+    "no level": lambda m: m.autograd.forward_ad.make_dual(vec(m), vec(m)),
+    "nothing to leave": lambda m: m.autograd.forward_ad.exit_dual_level(),
+    "nested": on_a_level(lambda m, fw: fw.enter_dual_level()),
+    "nested manager": on_a_level(lambda m, fw: fw.dual_level().__enter__()),
+    "shape": on_a_level(lambda m, fw: fw.make_dual(vec(m), m.tensor(1.0))),
+    "integer primal": on_a_level(lambda m, fw: fw.make_dual(m.tensor([1, 2]), vec(m))),
+    "integer tangent": on_a_level(lambda m, fw: fw.make_dual(vec(m), m.tensor([1, 2]))),
+    "twice": on_a_level(lambda m, fw: fw.make_dual(dual(m, fw), vec(m))),
+    "result twice": on_a_level(lambda m, fw: fw.make_dual(dual(m, fw) * 2, vec(m))),
+    "other level to unpack": on_a_level(lambda m, fw: fw.unpack_dual(dual(m, fw), level=1)),
+    "other level to make": on_a_level(lambda m, fw: fw.make_dual(vec(m), vec(m), level=1)),
+    "other level to leave": on_a_level(lambda m, fw: fw.exit_dual_level(level=3)),
+    "negative level to make": on_a_level(lambda m, fw: fw.make_dual(vec(m), vec(m), level=-1)),
+}
+
+
+@named(ERRORS)
+def test_errors(case: Case) -> None:
+    found = same(case)
+    assert isinstance(found, str), "this should have raised"
+
+
+def test_levels_are_entered_and_left() -> None:
+    def case(m: Any) -> Any:
+        fw = m.autograd.forward_ad
+        numbers = [fw.enter_dual_level()]
+        d = fw.make_dual(vec(m), vec(m))
+        fw.exit_dual_level(level=numbers[0])
+        tangents = [fw.unpack_dual(d).tangent]
+        numbers.append(fw.enter_dual_level())
+        tangents.append(fw.unpack_dual(d).tangent)
+        fw.exit_dual_level()
+        return numbers, tangents
+
+    same(case)
+
+
+def test_decorator() -> None:
+    def case(m: Any) -> Any:
+        @m.autograd.forward_ad.dual_level()
+        def run(x: Any) -> Any:
+            fw = m.autograd.forward_ad
+            return fw.unpack_dual(fw.make_dual(x, m.ones(2)) ** 2)
+
+        return run(vec(m)), run(vec(m)), run.__name__
+
+    same(case)
+
+
+def test_an_outer_no_grad_does_not_matter() -> None:
+    def case(m: Any) -> Any:
+        with m.no_grad():
+            with m.autograd.forward_ad.dual_level():
+                fw = m.autograd.forward_ad
+                found = fw.unpack_dual(dual(m, fw) ** 2)
+            return found, m.is_grad_enabled()
+
+    same(case)
+
+
+def test_a_transform_inside_a_level() -> None:
+    with forward_ad.dual_level():
+        d = dual(tg, forward_ad)
+        found = forward_ad.unpack_dual(tg.func.grad(lambda x: (x * x * d).sum())(d))
+    assert found.primal.tolist() == pytest.approx([2 * 0.09, 2 * 0.49])
+    assert found.tangent.tolist() == pytest.approx([4 * 0.3 * 1.0, 4 * 0.7 * 2.0])
+
+
+def test_threads_have_levels_of_their_own() -> None:
+    errors: list[Exception] = []
+
+    def run() -> None:
+        try:
+            with forward_ad.dual_level():
+                pass
+        except RuntimeError as error:
+            errors.append(error)
+
+    with forward_ad.dual_level():
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+    assert not errors
+
+
+def test_an_error_leaves_no_level() -> None:
+    with pytest.raises(KeyError), forward_ad.dual_level():
+        raise KeyError
+    with forward_ad.dual_level():
+        assert tg.is_grad_enabled()
+    assert tg.is_grad_enabled()
+
+
+def test_leaves_are_forgotten() -> None:
+    before = len(tg.current_tape().leaves)
+    with forward_ad.dual_level():
+        dual(tg, forward_ad)
+    assert len(tg.current_tape().leaves) == before
