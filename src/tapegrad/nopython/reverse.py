@@ -312,7 +312,7 @@ def repeat_entry(state, request, slot, seeds, count, targets):  # type: ignore[n
     The cotangents lie one behind the other at `seeds`. `targets`: how many, then (leaf, address) each;
     a leaf's adjoints go to its address, one behind the other. There must be no callbacks.
     """
-    s, r, t = p64(state), p64(request), p64(targets)
+    r, t = p64(request), p64(targets)
     adjoint = p64(r[R_ADJOINT])
     size = p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * r[nt.R_ERROR_ARG])[I_BYTES]
     for b in range(count):
