@@ -120,7 +120,9 @@ def backward(
                 raise RuntimeError("One of the differentiated Tensors does not require grad")
     retain = create_graph if retain_graph is None else retain_graph
     # For gradients of leaves, which are appended while the request points into the arrays.
-    tape.make_room(len(tape.leaves) + 2 * len(tensors) + len(wanted or ()))
+    s, need = tape.state, len(tape.leaves) + 2 * len(tensors) + len(wanted or ())
+    if s[nt.S_COUNT] + need > s[nt.S_CAPACITY] or s[nt.S_PENDING_BYTES] > s[nt.S_PENDING_LIMIT]:
+        tape.make_room(need)
     tape.evaluate()
     roots = [record.operand(tape, t) for t in tensors]
     storages: list[Storage] = []
@@ -164,18 +166,21 @@ _accumulating = threading.RLock()
 def _leaf_gradients(request: Request) -> list[tuple[Storage, np.ndarray]]:
     """Make the gradients of leaves that have none; the others, which are to be added."""
     tape, adjoint, high = request.tape, request.adjoint, request.high
+    rest: list[tuple[int, Storage]] = []
+    with _accumulating:
+        for slot, storage in tape.leaves.copy().items():
+            if slot <= high and adjoint[slot]:
+                layout = tape.instruction_of(slot).out
+                small = layout.span <= nt.SMALL and layout.is_contiguous
+                if storage.grad is None and storage.hooks is None and small:
+                    storage.grad = request.gradient_leaf(slot, layout)
+                else:
+                    rest.append((slot, storage))
     found: list[tuple[Storage, np.ndarray]] = []
-    for slot, storage in tape.leaves.copy().items():
-        if slot <= high and adjoint[slot]:
-            layout = tape.instruction_of(slot).out
-            if storage.hooks is None and layout.span <= nt.SMALL and layout.is_contiguous:
-                with _accumulating:
-                    if storage.grad is None:
-                        storage.grad = request.gradient_leaf(slot, layout)
-                        continue
-            array = request.leaf_adjoint(slot, layout)
-            assert array is not None
-            found.append((storage, _hooked(storage, array)))
+    for slot, storage in rest:
+        array = request.leaf_adjoint(slot, tape.instruction_of(slot).out)
+        assert array is not None
+        found.append((storage, _hooked(storage, array)))
     return found
 
 

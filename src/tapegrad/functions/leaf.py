@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import native as nt
 from .. import record
+from ..handle import status_of
 from ..ops.table import TABLE
 from ..storage import layout_of, storage_of
 from ..tape import slot_of, tape_at
@@ -49,7 +50,8 @@ def numpy(input: Any, *, force: bool = False) -> np.ndarray:
     RuntimeError
         If the tensor requires grad.
     """
-    if not force and input.requires_grad:
+    status = 0 if force else status_of(id(input))
+    if status > 0 and status & 1:
         raise RuntimeError(
             "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."
         )
@@ -59,7 +61,8 @@ def numpy(input: Any, *, force: bool = False) -> np.ndarray:
         storage = storage_of(input)
         if storage is None or storage.array is None:
             return tape.expose(slot, layout_of(input))
-        tape.evaluate()
+        if tape.state[nt.S_DONE] < tape.state[nt.S_COUNT]:
+            tape.evaluate()
         tape.flags[tape.base[slot]] |= nt.VISIBLE
         return storage.array.view()
 
