@@ -10,8 +10,14 @@ The functions come from two places: a row of the op table is a builtin function 
 what takes options stands in `tapegrad.functions`.
 """
 
-from . import autograd, func, functions, transforms
-from .autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from . import autograd, func, functions, transforms, utils
+from .autograd import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    no_grad,
+    set_grad_enabled,
+)
 from .display import set_printoptions
 from .dtypes import (
     Size,
@@ -62,6 +68,7 @@ __all__ = [
     "hessian",
     "hvp",
     "iinfo",
+    "inference_mode",
     "int64",
     "is_grad_enabled",
     "is_tensor",
@@ -72,6 +79,7 @@ __all__ = [
     "set_default_dtype",
     "set_grad_enabled",
     "set_printoptions",
+    "utils",
     "value_and_grad",
     "vmap",
 ]

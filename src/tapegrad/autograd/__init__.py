@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import forward_ad, function, functional, graph
+from . import checkpoint, forward_ad, function, functional, graph
 from .anomaly_mode import (
     detect_anomaly,
     is_anomaly_check_nan_enabled,
@@ -19,6 +19,7 @@ __all__ = [
     "GradcheckError",
     "Variable",
     "backward",
+    "checkpoint",
     "detect_anomaly",
     "enable_grad",
     "forward_ad",
