@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
 import tapegrad as tg
-from tapegrad.autograd.checkpoint import checkpoint
+from tapegrad import native as nt
+from tapegrad.autograd.checkpoint import CheckpointError, checkpoint
+from tapegrad.errors import UnsupportedError
 
 try:
     import torch
@@ -77,3 +82,173 @@ def test_passive_arguments_and_exceptions() -> None:
     (x * x).sum().backward()
     assert x.grad is not None
     assert x.grad.tolist() == [2]
+
+
+# --------------------------------------------------------------------------- what a function may do
+def leaf(*values: float) -> Any:
+    return tg.tensor(list(values or (0.3, 0.6)), requires_grad=True)
+
+
+def both(function: Any, *args: Any, **options: Any) -> tuple[Any, Any]:
+    """A function's result without and with a checkpoint."""
+    return function(*args), checkpoint(function, *args, **options)
+
+
+def test_captured_leaves_get_their_gradients() -> None:
+    w, x, unused = leaf(2.0, 3.0), leaf(), leaf()
+
+    def function(a: Any) -> Any:
+        unused * 2
+        return (a.sin() * w).sum() + w[0] * a[1]
+
+    want, found = both(function, x)
+    for order in range(3):
+        want, found = (tg.autograd.grad(y, [x, w], create_graph=True) for y in (want, found))
+        for a, b in zip(want, found, strict=True):
+            np.testing.assert_allclose(b.tolist(), a.tolist(), rtol=1e-13, err_msg=f"order {order}")
+        want, found = ((g * g).sum() + (h * g).sum() for g, h in (want, found))
+    found.backward()
+    assert unused.grad is None or unused.grad.tolist() == [0.0, 0.0]
+
+
+def test_captured_results_are_refused() -> None:
+    x = leaf()
+    h = x * 2
+    with pytest.raises(UnsupportedError, match="a result of mul, of shape"):
+        checkpoint(lambda a: a * h, x)
+    (g,) = tg.autograd.grad(checkpoint(lambda a, b: (a * b).sum(), x, h), h)
+    assert g.tolist() == x.tolist()
+
+
+def test_arguments_that_depend_on_each_other_count_once() -> None:
+    x = leaf()
+    h = x * x
+    want, found = both(lambda a, b: (a * b + b * b).sum(), x, h)
+    a, b = (tg.autograd.grad(y, [x, h], retain_graph=True) for y in (want, found))
+    assert [t.tolist() for t in a] == [t.tolist() for t in b]
+
+
+def test_nested_arguments_and_results() -> None:
+    x, w = leaf(), leaf(2.0, 3.0)
+
+    def function(p: Any, *, scale: Any) -> Any:
+        return {
+            "y": p["a"] * p["b"][0] * scale,
+            "n": 3,
+            "mask": p["a"] > 0.5,
+            "list": [p["a"].sum()],
+        }
+
+    found = checkpoint(function, {"a": x, "b": [w, "text"]}, scale=2.0)
+    assert found["n"] == 3
+    assert found["mask"].tolist() == [False, True]
+    total = found["y"].sum() + found["list"][0]
+    gx, gw = tg.autograd.grad(total, [x, w])
+    assert gx.tolist() == [5.0, 7.0]
+    assert gw.tolist() == [0.6, 1.2]
+
+
+def test_only_some_results_are_used() -> None:
+    x = leaf()
+    first, second = checkpoint(lambda a: (a * a, a.exp()), x)
+    assert tg.autograd.grad(first.sum(), x, retain_graph=True)[0].tolist() == [0.6, 1.2]
+    np.testing.assert_allclose(tg.autograd.grad(second.sum(), x)[0].tolist(), np.exp(x.tolist()))
+
+
+def test_random_numbers_are_the_same_again() -> None:
+    x, seen = tg.ones(4).requires_grad_(), []
+
+    def function(a: Any) -> Any:
+        seen.append(tg.rand(4).tolist())
+        return (a * tg.tensor(seen[-1])).sum()
+
+    y = checkpoint(function, x)
+    before = tg.get_rng_state().tolist()
+    y.backward()
+    assert seen[0] == seen[1] == x.grad.tolist()
+    assert tg.get_rng_state().tolist() == before
+    checkpoint(function, x, preserve_rng_state=False).backward()
+    assert seen[2] != seen[3]
+
+
+def test_a_function_that_changes_its_mind() -> None:
+    calls: list[int] = []
+
+    def function(a: Any) -> Any:
+        calls.append(1)
+        return a * 2 if len(calls) % 2 else a[:1] * 2
+
+    y = checkpoint(function, leaf())
+    with pytest.raises(CheckpointError, match="different metadata than during the forward pass"):
+        y.sum().backward()
+
+
+def test_contexts_surround_the_runs() -> None:
+    log: list[str] = []
+
+    @contextlib.contextmanager
+    def named(name: str) -> Iterator[None]:
+        log.append(name)
+        yield
+
+    x = leaf()
+    y = checkpoint(lambda a: (a * a).sum(), x, context_fn=lambda: (named("first"), named("again")))
+    y.backward()
+    assert log == ["first", "again"]
+
+
+def test_checkpoints_nest_with_themselves_and_with_transforms() -> None:
+    w, x = leaf(2.0, 3.0), leaf()
+
+    def inner(a: Any) -> Any:
+        return (a * w).sin()
+
+    want, found = (
+        tg.autograd.grad(y, [x, w])
+        for y in ((inner(x) * x).sum(), checkpoint(lambda a: (checkpoint(inner, a) * a).sum(), x))
+    )
+    assert [t.tolist() for t in want] == [t.tolist() for t in found]
+    f = lambda a: (a**3).sum()  # noqa: E731
+    for transform in (tg.func.grad, tg.func.hessian, tg.func.jacfwd):
+        at = tg.tensor([0.3, 0.6])
+        np.testing.assert_allclose(
+            transform(lambda a: checkpoint(f, a))(at).tolist(), transform(f)(at).tolist()
+        )
+
+
+def test_without_recording_it_is_a_call() -> None:
+    calls: list[int] = []
+    x = leaf()
+    with tg.no_grad():
+        y = checkpoint(lambda a: (calls.append(1), a * 2)[1], x)
+    assert not y.requires_grad
+    assert calls == [1]
+
+
+def test_nothing_is_left_on_the_tape() -> None:
+    x = tg.ones(1 << 16).requires_grad_()
+
+    def deep(a: Any) -> Any:
+        for _ in range(20):
+            a = a.sin()
+        return a
+
+    def held(function: Any) -> int:
+        y = function(x)
+        tape = tg.current_tape()
+        tape.evaluate()
+        gc.collect()
+        tape.collect()
+        found = int(tape.state[nt.S_OWNED_BYTES])
+        del y
+        return found
+
+    assert held(lambda a: checkpoint(deep, a)) < held(deep) / 5
+
+
+def test_arguments() -> None:
+    with pytest.raises(UnsupportedError, match="debug"):
+        checkpoint(lambda a: a, leaf(), debug=True)
+    with pytest.raises(ValueError, match="determinism_check should be one of"):
+        checkpoint(lambda a: a, leaf(), determinism_check="mine")
+    assert tg.utils.checkpoint.checkpoint is checkpoint
