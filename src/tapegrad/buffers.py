@@ -11,7 +11,7 @@ import numpy as np
 from .dtypes import dtype
 from .layouts import Layout, intern
 
-__all__ = ["Buffer", "address_of", "array_at", "array_layout"]
+__all__ = ["Buffer", "address_of", "array_at", "array_layout", "lanes_at"]
 
 #: where NumPy's C API has an array's data pointer: the first field behind the object's header
 _DATA = object.__basicsize__
@@ -31,6 +31,15 @@ def array_at(address: int, layout: Layout, keep: object = None) -> np.ndarray:
     if keep is not None:
         raw._keep = keep
     return np.ndarray(layout.shape, layout.dtype.np, raw, 0, layout.strides)
+
+
+def lanes_at(address: int, layout: Layout, count: int) -> np.ndarray:
+    """An array over memory in which each element of a layout is `count` numbers: its last dimension."""
+    if layout.size == 0:
+        return np.empty((*layout.shape, count), layout.dtype.np)
+    raw: Any = (ctypes.c_char * (layout.span * count)).from_address(address)
+    strides = (*(s * count for s in layout.strides), layout.dtype.itemsize)
+    return np.ndarray((*layout.shape, count), layout.dtype.np, raw, 0, strides)
 
 
 def array_layout(array: np.ndarray, kind: dtype) -> Layout:

@@ -42,13 +42,15 @@ class Instruction:
     steps : tuple of Step
     scratch : int
         Bytes of scratch memory of the steps.
-    vjp : object or None
-        Set by vjp.py when the first reverse sweep needs it.
+    vjp, masked_vjp : object or None
+        Templates; set by vjp.py when a reverse pass first needs them.
     outputs : tuple of Instruction
         For an op with several results: the instructions of the results behind the first.
     """
 
-    __slots__ = ("attrs", "id", "layouts", "op", "outputs", "outs", "scratch", "steps", "vjp")
+    __slots__ = (
+        "attrs", "id", "layouts", "masked_vjp", "op", "outputs", "outs", "scratch", "steps", "vjp",
+    )  # fmt: skip
 
     def __init__(
         self, number: int, entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any],
@@ -62,6 +64,7 @@ class Instruction:
         self.steps: tuple[Step, ...] = lowered.steps
         self.scratch = lowered.scratch
         self.vjp: Any = None
+        self.masked_vjp: Any = None
         self.outputs: tuple[Instruction, ...] = ()
 
     @property
@@ -128,7 +131,7 @@ def _new(
     row[nt.I_DIFF] = bool(smooth) and is_float(out) and entry.kind != nt.OUTPUT
     row[nt.I_NOUT] = len(lowered.outs)
     row[nt.I_PYTHON] = bool(entry.extras.get("python"))
-    row[nt.I_VJP] = row[nt.I_REPLAY] = -1
+    row[nt.I_VJP : nt.I_REPLAY + 2] = -1
     row[nt.I_FULL] = -1 if out.overlaps else out.size * out.dtype.itemsize
     row[nt.I_DETACH] = entry.extras.get("detach", 0)
     if entry.kind == nt.LEAF:

@@ -21,7 +21,9 @@ from .dtypes import bool_, dtype, float32, float64, int64
 from .native import kernel_address, source_of
 from .words import KINDS
 
-__all__ = ["NATIVE", "native_kernel", "native_kernel_address", "native_kernels", "ufunc_loop"]
+__all__ = [
+    "NATIVE", "is_ufunc_loop", "native_kernel", "native_kernel_address", "native_kernels", "ufunc_loop",
+]  # fmt: skip
 
 
 class _UFunc(ctypes.Structure):
@@ -39,6 +41,14 @@ class _UFunc(ctypes.Structure):
         ("name", ctypes.c_char_p),
         ("types", ctypes.POINTER(ctypes.c_char)),
     )
+
+
+_LOOPS: set[tuple[int, int]] = set()
+
+
+def is_ufunc_loop(kernel: tuple[int, int]) -> bool:
+    """Whether a kernel is NumPy's loop of a ufunc, so that it knows its operands' strides only."""
+    return kernel in _LOOPS
 
 
 @cache
@@ -62,7 +72,9 @@ def ufunc_loop(ufunc: np.ufunc, dtypes: tuple[dtype, ...]) -> tuple[int, int]:
     for i in range(head.ntypes):
         row = types[i * head.nargs : (i + 1) * head.nargs]
         if [alike.get(n, n) for n in row] == wanted:
-            return int(head.functions[i] or 0), int((head.data[i] or 0) if head.data else 0)
+            kernel = int(head.functions[i] or 0), int((head.data[i] or 0) if head.data else 0)
+            _LOOPS.add(kernel)
+            return kernel
     names = ", ".join(d.name for d in dtypes)
     raise TypeError(f"{ufunc.__name__} has no loop for ({names})")
 

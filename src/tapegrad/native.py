@@ -64,7 +64,6 @@ ENTRIES: dict[str, dict[str, str]] = {
     "reverse": {
         "seed_entry": "int64(int64, int64, int64, int64)",
         "reverse_entry": "int64(int64, int64)",
-        "repeat_entry": "int64(int64, int64, int64, int64, int64, int64)",
         "gradient_entry": "int64(int64, int64, int64, int64, int64)",
         "release_entry": "int64(int64, int64, int64)",
     },
@@ -322,14 +321,22 @@ LEAF, COMPUTE, VIEW, WRITE, ACCUMULATE, OUTPUT = range(6)
 
 # columns of an instruction
 I_KIND, I_NARGS, I_BYTES, I_STEP_LO, I_STEP_HI, I_SCRATCH, I_LAYOUT, I_DIFF = range(8)
-I_NOUT, I_VJP, I_FULL, I_DETACH, I_VSCRATCH, I_EXTRA = range(8, 14)  # I_EXTRA has two words
-I_REPLAY = 15  # its rows in the table of templates, or -1
-I_PYTHON = 16  # its derivative is Python code (autograd.Function)
-I_WIDTH = 18
+I_NOUT, I_FULL, I_DETACH, I_VSCRATCH = range(8, 12)
+I_PYTHON = 12  # its derivative is Python code (autograd.Function)
+I_EXTRA = 13  # two words
+I_VJP = 15  # its rows in the table of VJP programs, or -1: a word for each variant
+I_REPLAY = 19  # its rows in the table of templates, or -1: plain, masked
+I_WIDTH = 22
+
+# variants of VJP programs: sums of these
+LANES = 1  # many cotangents in one sweep
+MASKED = 2  # a cotangent of zero gives zero, whatever the derivative is
+VARIANTS = 4
 
 # columns of a VJP program (an instruction and an operand)
 # (a range of steps is one word, so that it changes at once for a sweep of another thread)
 V_ASSIGN, V_ACCUMULATE, V_SCRATCH, V_MASK, V_REDUCES, V_IDENTITY, V_EXISTS, V_WORK, V_HOT = range(9)
+V_LANED = 9  # bytes of scratch memory a lane
 V_WIDTH = 12
 
 # columns of a template (an instruction and an operand)
@@ -349,8 +356,9 @@ P_KERNEL, P_DATA, P_KIND, P_NOPS = range(4)
 P_REF = 4  # 8 operand references; -1 means that the offset is an address
 P_OFFSET = 12  # 8 byte offsets
 P_DIMS, P_STRIDES, P_ONDIM, P_ODIMS, P_OSTRIDES, P_COUNT = range(20, 26)
+P_LANES = 26  # address of each operand's stride from lane to lane; 0 for a step without lanes
 P_WIDTH = 28
-STEP_LOOP, STEP_TILES, STEP_ZERO = range(3)
+STEP_LOOP, STEP_TILES, STEP_ZERO, STEP_PRODUCT, STEP_GROUP = range(5)
 MAX_OPERANDS = 8
 TILE = 1024
 
@@ -387,7 +395,9 @@ R_ROOT_COUNT = 15  # distinct roots that are seeded
 R_STOP = 16  # out: the sweep ends above this slot
 R_EVERY = 17  # whether Python is to see every statement (anomaly detection)
 R_RAW = 18  # whether a target's adjoint is taken before its hooks, where the sweep goes on there
-R_WIDTH = 20
+R_LANES = 19  # cotangents in one sweep: each element of an adjoint is that many numbers
+R_VARIANT = 20  # of VJP programs
+R_WIDTH = 24
 #: in the place of a capture's instruction: Python looks at the adjoint, or takes the statement over
 STOP_HOOK, STOP_NODE = -1, -2
 #: `reverse` answers a statement where Python is to look at the adjoint; plus this, where Python is to

@@ -21,10 +21,12 @@ from .layouts import loop_geometry
 __all__ = [
     "ADJOINT",
     "CT",
+    "LANED",
     "SCRATCH",
     "Node",
     "Operand",
     "Step",
+    "Transfer",
     "address_operand",
     "arg",
     "chain_step",
@@ -35,17 +37,31 @@ __all__ = [
 ]  # fmt: skip
 
 # References. Those of operands and results are counted from ARGS; -1 says "the offset is an
-# address".
+# address", -2 is scratch memory with lanes.
 SCRATCH, CT, ADJOINT, ARGS = range(4)
 ADDRESS = -1
+LANED = -2
 
 
 class Operand(NamedTuple):
-    """Where an operand of a step is: a reference, a byte offset, and strides over the step's shape."""
+    """Where an operand of a step is: a reference, a byte offset, and strides over the step's shape.
+
+    With lanes (many cotangents in one sweep), each element is as many numbers in a row; `lane` is the
+    bytes from one to the next, 0 for what is the same for all. Offset and strides are those of one lane.
+    """
 
     ref: int
     offset: int
     strides: tuple[int, ...]
+    lane: int = 0
+
+
+class Transfer(NamedTuple):
+    """Memory with lanes, of which a group of steps sees one lane at a time, in scratch memory."""
+
+    memory: Operand
+    copy: int
+    items: int
 
 
 class Node(NamedTuple):
@@ -77,6 +93,8 @@ class Step(NamedTuple):
         For STEP_TILES: offset in scratch memory where its temporaries lie.
     zero : int
         For STEP_ZERO: bytes to clear.
+    group : tuple of Transfer
+        For STEP_GROUP: what the next `steps` steps, run for each lane, see a copy of.
     """
 
     kernel: tuple[int, int]
@@ -87,6 +105,8 @@ class Step(NamedTuple):
     nodes: tuple[Node, ...] = ()
     scratch: int = 0
     zero: int = 0
+    group: tuple[Transfer, ...] = ()
+    steps: int = 0
 
 
 def arg(number: int, strides: Sequence[int], offset: int = 0) -> Operand:
@@ -101,7 +121,7 @@ def address_operand(address: int, ndim: int) -> Operand:
 
 def zero_step(operand: Operand, size: int) -> Step:
     """Clear `size` bytes."""
-    return Step((0, 0), (), (Operand(operand.ref, operand.offset, ()),), zero=max(size, 0))
+    return Step((0, 0), (), (operand._replace(strides=()),), zero=max(size, 0))
 
 
 def chain_step(
@@ -193,13 +213,23 @@ def _write(row: np.ndarray, step: Step) -> None:
     for j, operand in enumerate(operands):
         row[nt.P_REF + j] = operand.ref
         row[nt.P_OFFSET + j] = operand.offset
+    if any(o.lane for o in operands):
+        row[nt.P_LANES] = POOL.put([o.lane for o in operands])
+    if step.steps:
+        row[nt.P_KIND], row[nt.P_COUNT] = nt.STEP_GROUP, step.steps
+        row[nt.P_DATA] = POOL.put(
+            [len(step.group)]
+            + [w for t in step.group
+               for w in (t.memory.ref, t.memory.offset, t.memory.lane, t.copy, t.items)]
+        )  # fmt: skip
+        return
     if not step.kernel[0] and not step.nodes:
         row[nt.P_KIND] = nt.STEP_ZERO
         row[nt.P_COUNT] = step.zero
         return
     count, inner, outer, outer_strides = loop_geometry(step.shape, [o.strides for o in operands])
     row[nt.P_KERNEL], row[nt.P_DATA] = step.kernel
-    row[nt.P_KIND] = nt.STEP_LOOP
+    row[nt.P_KIND] = nt.STEP_PRODUCT if step.core and row[nt.P_LANES] else nt.STEP_LOOP
     row[nt.P_COUNT] = count
     if step.nodes:
         row[nt.P_KIND] = nt.STEP_TILES

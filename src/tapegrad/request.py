@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import anomaly, collector, fuse, messages, record, sweep, versions, vjp
+from . import anomaly, collector, fuse, messages, record, sweep, versions
 from . import native as nt
-from .buffers import Buffer, address_of, array_at
+from .buffers import Buffer, address_of, array_at, lanes_at
 from .dtypes import type_name
 from .errors import UnsupportedError
 from .instructions import INSTRUCTIONS, instruction, leaf
@@ -39,6 +39,7 @@ from .native import (
 from .ops.table import TABLE
 from .storage import Storage
 from .tape import Tape
+from .vjp_programs import build
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -47,6 +48,8 @@ __all__ = ["Request", "Target", "copy_of"]
 
 #: instructions without programs that `prepare` reports at once
 MISSING = 512
+#: bytes that the largest adjoint may take with all its lanes
+LANE_BYTES = 1 << 22
 
 
 class Target:
@@ -86,6 +89,8 @@ class Request:
         self.high = high
         #: results with hooks that the pass may come by
         self.stops: list[Target] = []
+        #: cotangents in one sweep
+        self.lanes = 1
         #: contexts of the Functions that the pass called
         self.contexts: list[Any] = []
         if tape.hooks:
@@ -221,7 +226,7 @@ class Request:
             answer = sweep.prepare(self.tape.pointer, self.pointer)
             if answer == IS_MISSING:
                 for number in set(self._missing().tolist()):
-                    vjp.build(INSTRUCTIONS[number])
+                    build(INSTRUCTIONS[number], int(self.words[nt.R_VARIANT]))
                 self.reached.fill(0)
                 self._mark_roots()
                 continue
@@ -308,29 +313,58 @@ class Request:
                 again = found is not None and any(u.array is found for u in self.targets)
                 t.array = found.copy() if again and found is not None else found
 
-    def sweep_all(self, seeds: np.ndarray) -> list[np.ndarray] | None:
-        """Sweep once for each row of `seeds`, all in native code; gradients with that dimension first.
+    def use_lanes(self, count: int) -> bool:
+        """Say, before `prepare`, that `sweep_all` will sweep for `count` cotangents; False if it cannot.
 
-        None where that is not possible: several roots, targets that are not leaves, hooks, Functions.
+        It cannot with several roots, targets that are not leaves, hooks or Functions.
+        """
+        simple = len(self.roots) == 1 and not self.stops and not self.tape.contexts
+        if not simple or anomaly.checks_nan():
+            return False
+        if not all(t.is_leaf and t.layout.is_contiguous for t in self.targets):
+            return False
+        if len({t.slot for t in self.targets}) < len(self.targets):
+            return False
+        root = self.tape.instruction_of(self.roots[0]).out
+        largest = max([root.span, 8, *(t.layout.span for t in self.targets)])
+        self.lanes = max(1, min(count, LANE_BYTES // largest))
+        self._set_lanes(self.lanes)
+        return True
+
+    def _set_lanes(self, count: int) -> None:
+        words = self.words
+        words[nt.R_LANES] = count
+        words[nt.R_VARIANT] = words[nt.R_VARIANT] & ~nt.LANES | (nt.LANES if count > 1 else 0)
+
+    def sweep_all(self, seeds: np.ndarray) -> list[np.ndarray | None]:
+        """Sweep for each row of `seeds`, many at a time; gradients with that dimension first.
+
+        None for a target that no sweep came to.
         """
         tape, count = self.tape, len(seeds)
-        simple = len(self.roots) == 1 and not self.stops and not tape.contexts
-        if not simple or anomaly.checks_nan():
-            return None
-        if not all(t.is_leaf and t.layout.is_contiguous for t in self.targets):
-            return None
-        if len({t.slot for t in self.targets}) < len(self.targets):
-            return None
-        found = [np.zeros((count, *t.layout.shape), t.layout.dtype.np) for t in self.targets]
-        places = [len(found)]
-        for t, array in zip(self.targets, found, strict=True):
-            places += t.slot, address_of(array)
+        found: list[np.ndarray | None] = [None] * len(self.targets)
         (slot,) = self.roots
         self.words[R_ERROR_ARG] = copy_of(tape.instruction_of(slot).out)
-        words = np.array(places, np.int64)
-        pointers = tape.pointer, self.pointer
-        if sweep.repeat(*pointers, slot, address_of(seeds), count, address_of(words)) != 0:
-            self.no_memory()
+        for start in range(0, count, self.lanes):
+            part = seeds[start : start + self.lanes]
+            self._set_lanes(len(part))
+            laid = np.ascontiguousarray(np.moveaxis(part, 0, -1))
+            if sweep.seed(tape.pointer, self.pointer, slot, address_of(laid)) != 0:
+                self.no_memory()
+            if sweep.reverse(tape.pointer, self.pointer) != 0:
+                self.no_memory()
+            for i, t in enumerate(self.targets):
+                address = int(self.adjoint[t.slot])
+                if address:
+                    into = found[i]
+                    if into is None:
+                        into = found[i] = np.zeros((count, *t.layout.shape), t.layout.dtype.np)
+                    lanes = lanes_at(address, t.layout, len(part))
+                    into[start : start + len(part)] = np.moveaxis(lanes, -1, 0)
+                    self.adjoint[t.slot] = 0
+                    if (size := t.layout.span * len(part)) > nt.SMALL:
+                        collector.give_back(tape.pointer, address, size)
+            self.clear()
         return found
 
     def no_memory(self) -> None:
@@ -394,5 +428,6 @@ class Request:
 def copy_of(layout: Layout) -> int:
     """Number of the instruction that copies a layout, its VJP (the identity) built."""
     made = instruction(TABLE["clone"], (layout,))
-    vjp.build(made)
+    for variant in range(nt.VARIANTS):
+        build(made, variant)
     return made.id

@@ -13,7 +13,6 @@ __all__ = [
     "gradient",
     "prepare",
     "release",
-    "repeat",
     "replay",
     "reverse",
     "seed",
@@ -26,6 +25,5 @@ prepare = native_call("prepare_entry")
 seed = native_call("seed_entry")
 reverse = native_call("reverse_entry")
 gradient = native_call("gradient_entry")
-repeat = native_call("repeat_entry")
 replay = native_call("replay_entry")
 release = native_call("release_entry")

@@ -55,14 +55,13 @@ def grad_batched(
     targets = [engine.target_of(tape, t) for t in inputs]
     found: list[np.ndarray | None] = [None] * len(targets)
     with tape.lock, Request(tape, roots, targets, leaves=False, raw=True) as request:
+        at_once = request.use_lanes(count)
         request.prepare()
         if not allow_unused:
             engine.check_used(request, targets)
-        at_once = request.sweep_all(seeds[0])
-        if at_once is not None:
-            reached = [bool(request.reached[t.slot]) for t in targets]
-            found = [g if hit else None for g, hit in zip(at_once, reached, strict=True)]
-        for b in range(count if at_once is None else 0):
+        if at_once:
+            found = request.sweep_all(seeds[0])
+        for b in range(0 if at_once else count):
             request.sweep([seed[b] for seed in seeds], Swept)
             request.clear()
             for i, target in enumerate(targets):

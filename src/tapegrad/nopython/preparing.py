@@ -40,6 +40,7 @@ from ..native import (
     R_ROOT,
     R_ROOT_COUNT,
     R_STOP,
+    R_VARIANT,
     R_WRITE_COUNT,
     R_WRITES,
     STUB,
@@ -56,8 +57,15 @@ KEEPS_RESIDUALS = 4
 
 
 @helper
-def vjp_row(row, operand):  # type: ignore[no-untyped-def]
-    return p64(p64(globals_address())[nt.G_VTAB] + 8 * V_WIDTH * (row[I_VJP] + operand))
+def vjp_row(row, variant, operand):  # type: ignore[no-untyped-def]
+    """VJP program of an instruction for an operand, in a variant (LANES, MASKED)."""
+    return p64(p64(globals_address())[nt.G_VTAB] + 8 * V_WIDTH * (row[I_VJP + variant] + operand))
+
+
+@helper
+def is_built(row, variant):  # type: ignore[no-untyped-def]
+    """Whether an instruction's VJP programs are there: the plain ones, which tell residuals, as well."""
+    return row[I_VJP] >= 0 and row[I_VJP + variant] >= 0
 
 
 @helper
@@ -69,7 +77,7 @@ def kept_residuals(state, row, k):  # type: ignore[no-untyped-def]
     mask = 0
     for i in range(row[I_NARGS]):
         if flags[root[args[i]]] & ACTIVE:
-            v = vjp_row(row, i)
+            v = vjp_row(row, 0, i)
             if v[V_EXISTS]:
                 mask |= v[V_MASK]
     return mask
@@ -136,6 +144,7 @@ def start_entry(state, request, counts, missing, what, high):  # type: ignore[no
     r[R_REACHED] = request + 8 * marks + n
     r[R_ROOT] = s[nt.S_ROOT]
     r[R_HIGH], r[R_LOW] = high, high + 1
+    r[nt.R_LANES] = 1
     if what > 1:
         p8(r[R_REACHED])[p32(r[R_ROOT])[what >> 1]] = 2
         r[R_ROOT_COUNT] = 1
@@ -213,7 +222,7 @@ def prepare_entry(state, request):  # type: ignore[no-untyped-def]
     args = p32(s[nt.S_ARG])
     base = p32(s[nt.S_BASE])
     itab = p64(globals_address())[nt.G_ITAB]
-    high = r[R_HIGH]
+    high, variant = r[R_HIGH], r[R_VARIANT]
     if r[R_LOW] <= high:
         find_needed(state, r)
     last_write = p32(r[R_LAST_WRITE])
@@ -253,14 +262,14 @@ def prepare_entry(state, request):  # type: ignore[no-untyped-def]
         if kind != COMPUTE:
             for i in range(row[I_NARGS]):
                 waiting += reach(state, r, root[args[arg_start[k] + i]])
-            if kind != OUTPUT and row[I_VJP] < 0 and (kind != VIEW or root[k] == k):
+            if kind != OUTPUT and not is_built(row, variant) and (kind != VIEW or root[k] == k):
                 missing[missing_count] = instructions[k]
                 missing_count += 1
             k -= 1
             if missing_count >= 256:
                 break
             continue
-        if row[I_VJP] < 0:
+        if not is_built(row, variant):
             missing[missing_count] = instructions[k]
             missing_count += 1
             if missing_count >= 256:

@@ -9,6 +9,8 @@ view costs nothing here.
 
 from __future__ import annotations
 
+import numpy as np
+
 from .. import native as nt
 from ..native import (
     ACCUMULATE,
@@ -22,9 +24,7 @@ from ..native import (
     I_KIND,
     I_NARGS,
     I_PYTHON,
-    I_SCRATCH,
-    I_STEP_HI,
-    I_STEP_LO,
+    I_VJP,
     I_VSCRATCH,
     I_WIDTH,
     LEAF,
@@ -34,34 +34,39 @@ from ..native import (
     R_ERROR_ARG,
     R_EVERY,
     R_HIGH,
+    R_LANES,
     R_NEEDED,
     R_RAW,
     R_REACHED,
     R_ROOT,
     R_STOP,
+    R_VARIANT,
     SMALL,
     STOP_HOOK,
     STOP_NODE,
     STUB,
     T_ADJOINT,
-    T_ARGS,
     T_CT,
+    T_SCRATCH,
     TAKE_OVER,
     V_ACCUMULATE,
     V_ASSIGN,
     V_EXISTS,
     V_IDENTITY,
+    V_LANED,
     V_REDUCES,
+    V_SCRATCH,
     V_WORK,
     VIEW,
     WRITE,
 )  # fmt: skip
 from . import intrinsics as it
 from .intrinsics import globals_address, helper, p8, p32, p64
+from .laned import run_lanes
 from .memory import allocate, free_large, reset_arena, trim_scratch
 from .preparing import KEEPS_RESIDUALS, runs, vjp_row
 from .recording import append_leaf
-from .running import pointer_table, run_program, run_range
+from .running import pointer_table, run_range
 
 
 @helper
@@ -72,21 +77,55 @@ def root_bytes(state, slot):  # type: ignore[no-untyped-def]
 
 
 @helper
+def adjoint_bytes(state, r, slot):  # type: ignore[no-untyped-def]
+    """Bytes of a root's adjoint buffer, all lanes."""
+    return root_bytes(state, slot) * r[R_LANES]
+
+
+@helper
+def within(state, r, slot):  # type: ignore[no-untyped-def]
+    """Where a slot's adjoint lies in its root's."""
+    address = p64(p64(state)[nt.S_ADDRESS])
+    return (address[slot] - address[p32(r[R_ROOT])[slot]]) * r[R_LANES]
+
+
+@helper
+def scratch_bytes(r, row):  # type: ignore[no-untyped-def]
+    """Bytes of scratch memory that the VJP programs of an instruction need."""
+    size = np.int64(0)
+    if row[I_VJP + r[R_VARIANT]] < 0:  # none of its operands is wanted
+        return size
+    if r[R_LANES] == 1:
+        return row[I_VSCRATCH]
+    for i in range(max(row[I_NARGS], 1)):
+        v = vjp_row(row, r[R_VARIANT], i)
+        size = max(size, v[V_SCRATCH] + v[V_LANED] * r[R_LANES])
+    return size
+
+
+@helper
+def run_rule(r, v, program, table):  # type: ignore[no-untyped-def]
+    """Run a VJP program, with as many lanes as the pass has."""
+    if r[R_LANES] == 1:
+        run_range(program, table)
+    else:
+        run_lanes(program, table, r[R_LANES], p64(table)[T_SCRATCH] + v[V_SCRATCH])
+
+
+@helper
 def adjoint_of(state, r, slot, whole):  # type: ignore[no-untyped-def]
     """Address of a slot's adjoint, made if untouched: zeroed unless `whole`ly assigned next."""
-    s = p64(state)
     owner = p32(r[R_ROOT])[slot]
     adjoint = p64(r[R_ADJOINT])
     if adjoint[owner] == 0:
-        size = root_bytes(state, owner)
+        size = adjoint_bytes(state, r, owner)
         memory = allocate(state, nt.S_ADJOINTS, max(size, 1))
         if memory == 0:
             return 0
         if not whole:
             it.memset(memory, 0, size)
         adjoint[owner] = memory
-    address = p64(s[nt.S_ADDRESS])
-    return adjoint[owner] + (address[slot] - address[owner])
+    return adjoint[owner] + within(state, r, slot)
 
 
 @helper
@@ -102,7 +141,7 @@ def covers(state, r, slot):  # type: ignore[no-untyped-def]
 @helper
 def run_vjp(state, r, row, table, operand, slot, ct):  # type: ignore[no-untyped-def]
     """Add the derivative for one operand of a statement to the adjoint of `slot`."""
-    v = vjp_row(row, operand)
+    v = vjp_row(row, r[R_VARIANT], operand)
     if v[V_EXISTS] == 0:
         return 0
     owner = p32(r[R_ROOT])[slot]
@@ -115,22 +154,19 @@ def run_vjp(state, r, row, table, operand, slot, ct):  # type: ignore[no-untyped
     t[T_CT] = ct
     t[T_ADJOINT] = target
     v[V_WORK] += row[I_BYTES] + 64
-    if assign:
-        run_range(v[V_ASSIGN], table)
-    else:
-        run_range(v[V_ACCUMULATE], table)
+    run_rule(r, v, v[V_ASSIGN] if assign else v[V_ACCUMULATE], table)
     return 0
 
 
 @helper
 def seed(state, request, slot, ct):  # type: ignore[no-untyped-def]
-    """Accumulate a contiguous cotangent into a slot's adjoint.
+    """Accumulate a contiguous cotangent (its lanes innermost) into a slot's adjoint.
 
     The clone instruction of the slot's layout, whose VJP is the identity, is in R_ERROR_ARG.
     """
     r = p64(request)
     row = p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * r[R_ERROR_ARG])
-    table = pointer_table(state, row, slot, row[I_VSCRATCH])
+    table = pointer_table(state, row, slot, scratch_bytes(r, row))
     if table == 0:
         return -1
     return run_vjp(state, r, row, table, 0, slot, ct)
@@ -155,6 +191,7 @@ def sweep_back(state, request):  # type: ignore[no-untyped-def]
     itab = p64(globals_address())[nt.G_ITAB]
     captures = p64(r[R_CAPTURES])
     pool = state + 8 * nt.S_POOL
+    lanes, variant = r[R_LANES], r[R_VARIANT]
     k = r[R_HIGH]
     while k > r[R_STOP]:
         own = root[k]
@@ -175,12 +212,13 @@ def sweep_back(state, request):  # type: ignore[no-untyped-def]
                 if captures[4 * i] == k and captures[4 * i + 3] >= 0:
                     slot = captures[4 * i + 1]
                     copy = p64(itab + 8 * I_WIDTH * captures[4 * i + 3])
-                    table = pointer_table(state, copy, slot, copy[I_SCRATCH])
+                    table = pointer_table(state, copy, slot, scratch_bytes(r, copy))
                     if table == 0:
                         return -1
-                    p64(table)[T_ARGS] = adjoint[own] + (address[slot] - address[own])
-                    p64(table)[T_ARGS + 1] = captures[4 * i + 2]
-                    run_program(copy[I_STEP_LO], copy[I_STEP_HI], table)
+                    v = vjp_row(copy, variant, 1)  # `copy_of` in request.py has it
+                    p64(table)[T_CT] = adjoint[own] + within(state, r, slot)
+                    p64(table)[T_ADJOINT] = captures[4 * i + 2]
+                    run_rule(r, v, v[V_ASSIGN], table)
                     captures[4 * i] = -1  # taken
             if hook >= 0:
                 captures[4 * hook] = -1  # seen
@@ -196,7 +234,7 @@ def sweep_back(state, request):  # type: ignore[no-untyped-def]
             return k + TAKE_OVER
         if kind == COMPUTE:
             moved = 0
-            table = pointer_table(state, row, k, row[I_VSCRATCH])
+            table = pointer_table(state, row, k, scratch_bytes(r, row))
             if table == 0:
                 return -1
             for i in range(row[I_NARGS]):
@@ -204,12 +242,12 @@ def sweep_back(state, request):  # type: ignore[no-untyped-def]
                 owner = root[slot]
                 if flags[owner] & ACTIVE == 0 or needed[owner] == 0:
                     continue
-                v = vjp_row(row, i)
+                v = vjp_row(row, variant, i)
                 if (
                     v[V_IDENTITY]
                     and adjoint[owner] == 0
                     and owner == slot
-                    and row[I_BYTES] > SMALL
+                    and row[I_BYTES] * lanes > SMALL
                     and moved == 0
                     and (i + 1 == row[I_NARGS] or args[arg_start[k] + i + 1] != slot)
                 ):
@@ -224,8 +262,8 @@ def sweep_back(state, request):  # type: ignore[no-untyped-def]
                         continue
                 if run_vjp(state, r, row, table, i, slot, adjoint[k]) != 0:
                     return -1
-            if row[I_BYTES] > SMALL and moved == 0:
-                free_large(pool, adjoint[k], row[I_BYTES])
+            if row[I_BYTES] * lanes > SMALL and moved == 0:
+                free_large(pool, adjoint[k], row[I_BYTES] * lanes)
             adjoint[k] = 0
         elif kind == VIEW:
             owner = root[first]
@@ -234,30 +272,30 @@ def sweep_back(state, request):  # type: ignore[no-untyped-def]
             if own == k and row[I_DETACH] == 0 and needed[owner] and flags[owner] & ACTIVE:
                 if adjoint_of(state, r, first, False) == 0:
                     return -1
-                table = pointer_table(state, row, k, 0)
+                table = pointer_table(state, row, k, scratch_bytes(r, row))
                 if table == 0:
                     return -1
-                v = vjp_row(row, 0)
+                v = vjp_row(row, variant, 0)
                 p64(table)[T_CT] = adjoint[k]
-                p64(table)[T_ADJOINT] = adjoint[owner] + (address[k] - address[owner])
-                run_range(v[V_ACCUMULATE], table)
-                if row[I_BYTES] > SMALL:
-                    free_large(pool, adjoint[k], row[I_BYTES])
+                p64(table)[T_ADJOINT] = adjoint[owner] + lanes * (address[k] - address[owner])
+                run_rule(r, v, v[V_ACCUMULATE], table)
+                if row[I_BYTES] * lanes > SMALL:
+                    free_large(pool, adjoint[k], row[I_BYTES] * lanes)
                 adjoint[k] = 0
         elif kind == WRITE or kind == ACCUMULATE:
             source = args[arg_start[k] + 1]
-            table = pointer_table(state, row, k, row[I_VSCRATCH])
+            table = pointer_table(state, row, k, scratch_bytes(r, row))
             if table == 0:
                 return -1
-            ct = adjoint[own] + (address[k] - address[own])
+            ct = adjoint[own] + within(state, r, k)
             if flags[root[source]] & ACTIVE and needed[root[source]]:
                 if run_vjp(state, r, row, table, 1, source, ct) != 0:
                     return -1
             if kind == WRITE:  # what was there before is overwritten: its adjoint is zero
-                v = vjp_row(row, 0)
+                v = vjp_row(row, variant, 0)
                 p64(table)[T_CT] = ct
                 p64(table)[T_ADJOINT] = ct
-                run_range(v[V_ASSIGN], table)
+                run_rule(r, v, v[V_ASSIGN], table)
         k -= 1
     return 0
 
@@ -281,7 +319,7 @@ def release(state, request, what):  # type: ignore[no-untyped-def]
     k = r[R_HIGH]
     while k > r[R_STOP]:
         if adjoint[k] != 0:
-            size = root_bytes(state, k)
+            size = adjoint_bytes(state, r, k)
             if size > SMALL:
                 free_large(state + 8 * nt.S_POOL, adjoint[k], size)
             adjoint[k] = 0
@@ -304,29 +342,3 @@ def reverse_entry(state, request):  # type: ignore[no-untyped-def]
 
 def release_entry(state, request, what):  # type: ignore[no-untyped-def]
     return release(state, request, what)
-
-
-def repeat_entry(state, request, slot, seeds, count, targets):  # type: ignore[no-untyped-def]
-    """Sweep once for each of `count` cotangents of a root; 0, or -1 without memory.
-
-    The cotangents lie one behind the other at `seeds`. `targets`: how many, then (leaf, address) each;
-    a leaf's adjoints go to its address, one behind the other. There must be no callbacks.
-    """
-    r, t = p64(request), p64(targets)
-    adjoint = p64(r[R_ADJOINT])
-    size = p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * r[nt.R_ERROR_ARG])[I_BYTES]
-    for b in range(count):
-        if seed(state, request, slot, seeds + b * size) != 0:
-            return -1
-        if sweep_back(state, request) != 0:
-            return -1
-        for i in range(t[0]):
-            leaf = t[1 + 2 * i]
-            own = root_bytes(state, leaf)
-            if adjoint[leaf] != 0:
-                it.memcpy(t[2 + 2 * i] + b * own, adjoint[leaf], own)
-                if own > SMALL:
-                    free_large(state + 8 * nt.S_POOL, adjoint[leaf], own)
-                adjoint[leaf] = 0
-        release(state, request, 2)
-    return 0

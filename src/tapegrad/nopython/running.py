@@ -70,15 +70,46 @@ def run_tiles(data, args, count, strides, scratch):  # type: ignore[no-untyped-d
 
 
 @helper
+def run_nest(step, kind, args, count, inner_dims, inner, ndim, dims, strides, scratch):  # type: ignore[no-untyped-def]
+    """Run a step's kernel in `ndim` outer loops; `args` are the operands' addresses, and are moved.
+
+    `strides` has a row of `count` words for each outer loop; `inner_dims` and `inner` are the kernel's.
+    """
+    a, d, t = p64(args), p64(dims), p64(strides)
+    position = stack_words(33)
+    own = stack_words(8)
+    at, o = p64(position), p64(own)
+    for i in range(ndim):
+        at[i] = 0
+    while True:
+        if kind == STEP_TILES:
+            run_tiles(step[P_DATA], args, p64(inner_dims)[0], inner, scratch)
+        else:
+            for j in range(count):  # gufunc loops advance the pointers that they are given
+                o[j] = a[j]
+            call_loop(step[P_KERNEL], own, inner_dims, inner, step[P_DATA])
+        i = ndim - 1
+        while i >= 0:
+            at[i] += 1
+            if at[i] < d[i]:
+                for j in range(count):
+                    a[j] += t[i * count + j]
+                break
+            for j in range(count):
+                a[j] -= t[i * count + j] * (d[i] - 1)
+            at[i] = 0
+            i -= 1
+        if i < 0:
+            break
+
+
+@helper
 def run_program(low, high, table):  # type: ignore[no-untyped-def]
     """Run the steps [low, high) on the operands of a pointer table."""
     steps = p64(globals_address())[nt.G_STEPS]
     pointers = p64(table)
     args = stack_words(8)
-    position = stack_words(32)
-    own = stack_words(8)
-    a, o = p64(args), p64(own)
-    at = p64(position)
+    a = p64(args)
     for i in range(low, high):
         step = p64(steps + 8 * P_WIDTH * i)
         count = step[P_NOPS]
@@ -97,30 +128,10 @@ def run_program(low, high, table):  # type: ignore[no-untyped-def]
             else:
                 call_loop(step[P_KERNEL], args, step[P_DIMS], step[P_STRIDES], step[P_DATA])
             continue
-        dims = p64(step[P_ODIMS])
-        strides = p64(step[P_OSTRIDES])
-        for d in range(ndim):
-            at[d] = 0
-        while True:
-            if kind == STEP_TILES:
-                run_tiles(step[P_DATA], args, step[P_COUNT], step[P_STRIDES], pointers[T_SCRATCH])
-            else:
-                for j in range(count):  # gufunc loops advance the pointers that they are given
-                    o[j] = a[j]
-                call_loop(step[P_KERNEL], own, step[P_DIMS], step[P_STRIDES], step[P_DATA])
-            d = ndim - 1
-            while d >= 0:
-                at[d] += 1
-                if at[d] < dims[d]:
-                    for j in range(count):
-                        a[j] += strides[d * count + j]
-                    break
-                for j in range(count):
-                    a[j] -= strides[d * count + j] * (dims[d] - 1)
-                at[d] = 0
-                d -= 1
-            if d < 0:
-                break
+        run_nest(
+            step, kind, args, count, step[P_DIMS], step[P_STRIDES], ndim, step[P_ODIMS],
+            step[P_OSTRIDES], pointers[T_SCRATCH],
+        )  # fmt: skip
 
 
 @helper

@@ -1,0 +1,252 @@
+"""Programs of VJPs: what the reverse sweep runs for an operand of an instruction.
+
+`Builder` makes of a template (vjp.py) the steps for one operand: elementwise templates become one
+chain that runs tile by tile and accumulates in place, others a sequence of steps with temporaries in
+scratch memory. lane_programs.py does the same for many cotangents at once.
+
+Un-broadcasting happens here, once for all rules: the adjoint is an operand whose strides along
+broadcast dimensions are 0, and NumPy's ``add`` loop with an output stride of 0 is its pairwise sum.
+
+Start reading at `Builder.steps`; vjp_programs.py says when programs are made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+
+from . import native as nt
+from .fuse import Part, Recipe
+from .instructions import Instruction
+from .kernels import ufunc_loop
+from .layouts import Layout, broadcast_strides
+from .ops.table import copy_loop
+from .programs import (
+    ADDRESS,
+    ADJOINT,
+    ARGS,
+    CT,
+    SCRATCH,
+    Node,
+    Operand,
+    Step,
+    chain_scratch,
+    chain_step,
+)
+from .vjp import Statement, Template, is_elementwise
+
+__all__ = ["Builder", "Programs"]
+
+#: steps that assign, steps that accumulate, and whether elements are visited repeatedly, so that
+#: assigning is impossible
+Programs: TypeAlias = "tuple[list[Step], list[Step], bool]"
+
+
+class Builder:
+    """Turns the part of a template that one operand needs into steps."""
+
+    def __init__(self, made: Instruction, traced: Template, operand: int, result: int) -> None:
+        self.made = made
+        self.traced = traced
+        self.statements = traced.needed(result)
+        self.mask = 0
+        self.scratch = 0
+        self.recipe: Recipe | None = None
+        self.places: dict[int, tuple[int, int, Layout]] = {}
+        count = len(made.layouts)
+        used = {a for s in self.statements for a in s.args} | {result}
+        for slot, name in traced.inputs.items():
+            layout = made.out if name == "out" else (
+                traced.tape.instruction_of(slot).out
+            )  # fmt: skip
+            if name == "ct":
+                self.places[slot] = (CT, 0, layout)
+            elif name == "out":
+                self.places[slot] = (ARGS + count, 0, layout)
+                if slot in used:
+                    self.mask |= 1 << count
+            else:
+                assert isinstance(name, int)
+                self.places[slot] = (ARGS + name, 0, layout)
+                if slot in used:
+                    self.mask |= 1 << name
+        for slot, array in traced.constants.items():
+            layout = traced.tape.instruction_of(slot).out
+            self.places[slot] = (ADDRESS, array.ctypes.data, layout)
+        self.target = made.layouts[operand]
+        self.result = result
+        #: bytes from one lane of the adjoint to the next, and of scratch memory that a lane takes
+        self.adjoint_lane = self.laned_scratch = 0
+
+    def steps(self) -> Programs:
+        """The programs."""
+        is_chain = all(
+            s.instruction.op.kind == nt.VIEW or is_elementwise(s.instruction)
+            for s in self.statements
+        )
+        return self.chain(self.statements) if is_chain else self.sequence()
+
+    def lane_of(self, slot: int) -> int:
+        """Bytes of a slot's value from one lane to the next, 0 for one without lanes."""
+        return 0
+
+    def operand(self, slot: int, shape: tuple[int, ...]) -> Operand:
+        """A placed slot as an operand over `shape`."""
+        ref, offset, layout = self.places[slot]
+        return Operand(ref, offset, broadcast_strides(layout, shape), self.lane_of(slot))
+
+    def place_view(self, s: Statement) -> None:
+        """A view is where its operand is."""
+        ref, offset, _ = self.places[s.args[0]]
+        self.places[s.slot] = (ref, offset + s.offset, s.instruction.out)
+
+    def finish(self, shape: tuple[int, ...]) -> tuple[Operand, bool]:
+        """The adjoint as an operand over `shape`, and whether elements of it are visited repeatedly."""
+        strides = broadcast_strides(self.target, shape)
+        repeats = any(n != 1 and s == 0 for n, s in zip(shape, strides, strict=True))
+        return Operand(ADJOINT, 0, strides, self.adjoint_lane), repeats
+
+    def chain(self, statements: Sequence[Statement]) -> Programs:
+        """The programs as one chain of elementwise statements."""
+        layout = self.layout_of(self.result)
+        shape = np.broadcast_shapes(layout.shape, self.target.shape)
+        adjoint, repeats = self.finish(shape)
+        dtype = self.target.dtype
+        add = ufunc_loop(np.add, (dtype,) * 3)
+        computed: dict[int, int] = {}  # slot -> the node that gives its value
+        externals: list[Operand] = []
+        nodes: list[Node] = []
+        exprs: list[str | None] = []
+
+        def external(operand: Operand) -> int:
+            if operand not in externals:
+                externals.append(operand)
+            return externals.index(operand)
+
+        def reference(s: Statement, operand: Operand) -> int:
+            """What an operand of a statement's step is in the chain."""
+            if operand.ref == ADDRESS:
+                return external(Operand(ADDRESS, operand.offset, (0,) * len(shape)))
+            slot = s.args[operand.ref - ARGS]
+            if slot in computed:
+                return -1 - computed[slot]
+            return external(self.operand(slot, shape))
+
+        for s in statements:
+            if s.instruction.op.kind == nt.VIEW:
+                if s.args[0] in computed:
+                    return self.sequence()
+                self.place_view(s)
+                continue
+            (step,) = s.instruction.steps
+            base = len(nodes)
+            if step.nodes:  # a chain of its own: its nodes join this one
+                for node in step.nodes:
+                    inputs = tuple(
+                        reference(s, step.operands[i]) if i >= 0 else i - base for i in node.inputs
+                    )
+                    nodes.append(node._replace(inputs=inputs))
+                    exprs.append(None)
+            else:
+                inputs = tuple(reference(s, operand) for operand in step.operands[:-1])
+                nodes.append(Node(step.kernel, inputs, s.instruction.out.dtype.itemsize))
+                exprs.append(s.instruction.op.expr if self.is_plain(s) else None)
+            computed[s.slot] = len(nodes) - 1
+        if len(nodes) > 24:
+            return self.sequence()
+        if not nodes:
+            source = self.operand(self.result, shape)
+            copy = Step(copy_loop(dtype), shape, (source, adjoint))
+            return [copy], [Step(add, shape, (adjoint, source, adjoint))], repeats
+        if len(externals) > nt.MAX_OPERANDS - 2:
+            for s in statements:  # too many for one step
+                self.places.pop(s.slot, None)
+            return self.sequence()
+        self.recipe = Recipe(
+            tuple(Part(node, expr) for node, expr in zip(nodes, exprs, strict=True)),
+            tuple(externals), adjoint, shape, add, dtype.itemsize,
+        )  # fmt: skip
+        place = self.scratch
+        self.scratch += chain_scratch([*nodes, nodes[0]])
+        assign = [chain_step(shape, nodes, [*externals, adjoint], place)]
+        last = -1 - (len(nodes) - 1)
+        summed = [*nodes, Node(add, (len(externals), last), dtype.itemsize)]
+        accumulate = [chain_step(shape, summed, [*externals, adjoint, adjoint], place)]
+        return assign, accumulate, repeats
+
+    def is_plain(self, s: Statement) -> bool:
+        """Whether operands and result have the adjoint's dtype, so that one loop can do them all."""
+        kinds = {x.dtype for x in (*s.instruction.layouts, s.instruction.out)}
+        return kinds == {self.target.dtype}
+
+    def layout_of(self, slot: int) -> Layout:
+        if slot in self.places:
+            return self.places[slot][2]
+        return self.traced.tape.instruction_of(slot).out
+
+    def sequence(self) -> Programs:
+        """The programs one step after another, for reductions, products, in-place writes."""
+        self.scratch = 0
+        steps = self.run(self.statements)
+        layout = self.layout_of(self.result)
+        shape = np.broadcast_shapes(layout.shape, self.target.shape)
+        adjoint, repeats = self.finish(shape)
+        source = self.operand(self.result, shape)
+        dtype = self.target.dtype
+        copy = Step(copy_loop(dtype), shape, (source, adjoint))
+        add = Step(ufunc_loop(np.add, (dtype,) * 3), shape, (adjoint, source, adjoint))
+        return [*steps, copy], [*steps, add], repeats
+
+    def run(self, statements: Sequence[Statement]) -> list[Step]:
+        """Steps of statements, with their results in scratch memory."""
+        inner = 0
+        for s in statements:
+            kind = s.instruction.op.kind
+            if kind == nt.VIEW:
+                self.place_view(s)
+            elif kind == nt.COMPUTE:
+                for j, out in enumerate(s.instruction.outs):
+                    self.place(s.slot + j, out)
+            else:
+                ref, offset, _ = self.places[s.args[0]]
+                self.places[s.slot] = (ref, offset, s.instruction.out)
+            inner = max(inner, s.instruction.scratch)
+        base = self.scratch
+        self.scratch += inner
+        steps: list[Step] = []
+        for s in statements:
+            if s.instruction.op.kind != nt.VIEW:
+                steps += self.steps_of(s, base)
+        return steps
+
+    def place(self, slot: int, layout: Layout) -> None:
+        """Find a place in scratch memory for a value."""
+        self.places[slot] = (SCRATCH, self.scratch, layout)
+        self.scratch += (layout.span + 63) & ~63
+
+    def steps_of(self, s: Statement, base: int) -> list[Step]:
+        """The steps of a statement; its own scratch memory begins at `base`."""
+        return [self.relocate(step, s, base) for step in s.instruction.steps]
+
+    def relocate(self, step: Step, s: Statement, base: int) -> Step:
+        """A step of an instruction, with the operands of a template's statement."""
+        operands = []
+        for operand in step.operands:
+            if operand.ref == SCRATCH:
+                operands.append(operand._replace(offset=operand.offset + base))
+                continue
+            if operand.ref == ADDRESS:
+                operands.append(operand)
+                continue
+            number = operand.ref - ARGS
+            nargs = len(s.args)
+            slot = s.args[number] if number < nargs else s.slot + number - nargs
+            ref, offset, _ = self.places[slot]
+            operands.append(
+                Operand(ref, operand.offset + offset, operand.strides, self.lane_of(slot))
+            )
+        return step._replace(operands=tuple(operands), scratch=step.scratch + base)
+
+
