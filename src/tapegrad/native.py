@@ -58,7 +58,7 @@ ENTRIES: dict[str, dict[str, str]] = {
         "forward_entry": "int64(int64)",
     },
     "preparing": {
-        "start_entry": "int64(int64, int64, int64, int64, int64, int64)",
+        "start_entry": "int64(int64, int64, int64, int64, int64, int64, int64)",
         "prepare_entry": "int64(int64, int64)",
     },
     "reverse": {
@@ -68,7 +68,7 @@ ENTRIES: dict[str, dict[str, str]] = {
         "release_entry": "int64(int64, int64, int64)",
     },
     "replaying": {
-        "replay_entry": "int64(int64, int64, int64, int64, int64, int64, int64)",
+        "replay_entry": "int64(int64, int64, int64, int64, int64, int64)",
     },
     "collecting": {
         "mark_entry": "int64(int64, int64, int64)",
@@ -398,6 +398,7 @@ R_RAW = 18  # whether a target's adjoint is taken before its hooks, where the sw
 R_LANES = 19  # cotangents in one sweep: each element of an adjoint is that many numbers
 R_VARIANT = 20  # of VJP programs
 R_WIDTH = 24
+MISSING = 512  # instructions without programs that `prepare` reports at once
 #: in the place of a capture's instruction: Python looks at the adjoint, or takes the statement over
 STOP_HOOK, STOP_NODE = -1, -2
 #: `reverse` answers a statement where Python is to look at the adjoint; plus this, where Python is to

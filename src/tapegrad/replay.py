@@ -133,18 +133,16 @@ class Pass:
         return self.view(buffer, shape, strides, offset)
 
     def tape_accumulate(self, target: int, source: int) -> None:
-        """Append an in-place sum."""
+        """Append an in-place sum (see `replay_entry` for why nobody needs to know)."""
         layouts = self.layout(target), self.layout(source)
         made = instruction(TABLE["accumulate_"], layouts)
         remember_pair(nt.OP_ACCUMULATE, layouts[0].id, layouts[1].id, made.id, 0)
-        slot = self.tape.append(made, (target, source))
-        versions.note_write(self.tape, slot)
+        self.tape.append(made, (target, source))
 
     def tape_write(self, target: int, source: int) -> None:
         """Append an in-place write."""
         made = instruction(TABLE["copy_"], (self.layout(target), self.layout(source)))
-        slot = self.tape.append(made, (target, source))
-        versions.note_write(self.tape, slot)
+        self.tape.append(made, (target, source))
 
     # ------------------------------------------------------------------ rules
     def instantiate(self, traced: Template, result: int, k: int, ct: int) -> int:
@@ -368,19 +366,11 @@ def _stops(p: Pass, stepwise: bool) -> Iterator[tuple[int, int]]:
             if p.adjoint[root] and tape.flags[root] & nt.ACTIVE:
                 yield k, 0
         return
-    noted = np.zeros(66, np.int64)
-    noted[1] = len(noted) - 2
-    places = address_of(p.adjoint), address_of(p.buffer), address_of(noted)
+    places = address_of(p.adjoint), address_of(p.buffer)
     while True:
         here = sweep.replay(tape.pointer, request.pointer, *places, k, low)
-        for slot in noted[2 : 2 + noted[0]].tolist():
-            versions.note_write(tape, slot)
-        full = noted[0] + 2 > noted[1]
-        noted[0] = 0
-        k = here & 0xFFFFFFFF
         if here < low:
             return
-        if full and not tape.flags[k] & nt.CAPTURE and here >> 32 == 0:
-            continue  # it only had no room to note writes
+        k = here & 0xFFFFFFFF
         yield k, here >> 32
         k -= 1

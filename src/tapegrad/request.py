@@ -30,9 +30,7 @@ from .native import (
     R_ERROR_ARG,
     R_ERROR_SLOT,
     R_EVERY,
-    R_LOW,
     R_MISSING_COUNT,
-    R_ROOT,
     R_ROOT_COUNT,
     R_WIDTH,
 )  # fmt: skip
@@ -46,8 +44,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Request", "Target", "copy_of"]
 
-#: instructions without programs that `prepare` reports at once
-MISSING = 512
 #: bytes that the largest adjoint may take with all its lanes
 LANE_BYTES = 1 << 22
 
@@ -106,18 +102,25 @@ class Request:
         captures = R_WIDTH + 4 * rows
         self._adjoint = captures + 2 * writes
         missing = self._adjoint + n
-        last = missing + MISSING // 2
+        last = missing + nt.MISSING // 2
         self._marks = last + ((n + 1) // 2 if writes else 0)
-        self._memory = tape.take_block(self._marks + (2 * n + 7) // 8)
-        self._block, self.pointer = self._memory
-        counts = rows | writes << 32
-        single = roots[0] if len(roots) == 1 and self.root is tape.root else 0
+        self._block = block = tape.take_block(self._marks + (2 * n + 7) // 8)
+        self.pointer = block.address
+        words = self.words = block.words
+        at = R_WIDTH
+        for t in targets:
+            words[at], words[at + 1] = t.position, t.slot
+            # The adjoint of a leaf stays to the end, so the sweep need not come to the leaf.
+            t.is_leaf = t.position == t.slot and tape.instruction_of(t.slot).op.kind == nt.LEAF
+            at += 4
+        root = 0 if self.root is tape.root else self.root.ctypes.data
+        single = roots[0] if len(roots) == 1 else 0
         sweep.start(
-            tape.pointer, self.pointer, counts, MISSING | n << 32, leaves | single << 1, high
-        )
-        words = self.words = self._block[:R_WIDTH]
+            tape.pointer, self.pointer, rows | writes << 32, len(targets) | n << 32,
+            leaves | single << 1, high, root,
+        )  # fmt: skip
         if writes:
-            self._block[captures : self._adjoint] = np.fromiter(
+            block.array[captures : self._adjoint] = np.fromiter(
                 chain.from_iterable(tape.writes[:writes]), np.int64, 2 * writes
             )
         if anomaly.checks_nan():
@@ -126,41 +129,33 @@ class Request:
             words[nt.R_RAW] = 1
         if not single:
             self._mark_roots()
-        if targets:
-            if not leaves:
-                words[R_LOW] = min(t.slot for t in targets)
-            needed = self.needed
-            for t in targets:
-                needed[self.root[t.slot]] = 1
-                # The adjoint of a leaf stays to the end, so the sweep need not come to the leaf.
-                t.is_leaf = t.position == t.slot and tape.instruction_of(t.slot).op.kind == nt.LEAF
-                if not t.is_leaf:
-                    tape.flags[t.position] |= nt.CAPTURE
-        if rows:
-            self._captures = self._block[R_WIDTH:captures].reshape(-1, 4)
-            for t in self.stops:
-                tape.flags[t.slot] |= nt.CAPTURE
-            if self.root is not tape.root:
-                words[R_ROOT] = self.root.ctypes.data
+        for stop in self.stops:
+            tape.flags[stop.slot] |= nt.CAPTURE
 
     @property
     def adjoint(self) -> np.ndarray:
         """Addresses of adjoints, by root slot; 0 where untouched."""
-        return self._block[self._adjoint : self._adjoint + self._count]
+        return self._block.array[self._adjoint : self._adjoint + self._count]
 
     @property
     def needed(self) -> np.ndarray:
         """Whether a root's adjoint is wanted."""
-        return self._block[self._marks :].view(np.uint8)[: self._count]
+        return self._block.array[self._marks :].view(np.uint8)[: self._count]
 
     @property
     def reached(self) -> np.ndarray:
         """Whether the sweep comes by a root."""
-        return self._block[self._marks :].view(np.uint8)[self._count : 2 * self._count]
+        return self._block.array[self._marks :].view(np.uint8)[self._count : 2 * self._count]
+
+    @property
+    def _captures(self) -> np.ndarray:
+        """Rows (statement, slot, address, instruction) of what the sweep stops for."""
+        rows = len(self.targets) + 2 * len(self.stops)
+        return self._block.array[R_WIDTH : R_WIDTH + 4 * rows].reshape(-1, 4)
 
     def _mark_roots(self) -> None:
         distinct = {int(self.root[slot]) for slot in self.roots}
-        marks = self._block.view(np.uint8)
+        marks = self._block.array.view(np.uint8)
         start = 8 * self._marks + self._count
         for root in distinct:
             marks[start + root] = (
@@ -176,7 +171,7 @@ class Request:
         if kind is not None:  # whatever happened: adjoints go back, nothing counts as freed
             self.release(free=False)
         self.tape.passes -= 1
-        self.tape.give_block(self._memory)
+        self.tape.give_block(self._block)
 
     def _last_write(self, slot: int) -> int:
         """Last statement that wrote into a slot's memory, or the slot."""
@@ -224,6 +219,8 @@ class Request:
         """Find what the sweep will visit, and raise what would stop it."""
         while True:
             answer = sweep.prepare(self.tape.pointer, self.pointer)
+            if answer == nt.OK:
+                return
             if answer == IS_MISSING:
                 for number in set(self._missing().tolist()):
                     build(INSTRUCTIONS[number], int(self.words[nt.R_VARIANT]))
@@ -238,12 +235,11 @@ class Request:
                 residual = int(self.words[R_ERROR_ARG])
                 anomaly.explain(self.tape, slot, self._last_write(residual))
                 raise RuntimeError(self._stale(slot, residual))
-            return
 
     def _missing(self) -> np.ndarray:
         """The instructions that `prepare` wants programs of."""
         start = self._adjoint + self._count
-        found = self._block[start : start + MISSING // 2].view(np.int32)
+        found = self._block.array[start : start + nt.MISSING // 2].view(np.int32)
         return found[: self.words[R_MISSING_COUNT]]
 
     def _stale(self, slot: int, residual: int) -> str:

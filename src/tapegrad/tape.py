@@ -13,7 +13,7 @@ import ctypes
 import struct
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -48,6 +48,14 @@ _NUMBERS: dict[str, Any] = {
     "d": ctypes.c_double, "f": ctypes.c_float, "l": ctypes.c_int64, "q": ctypes.c_int64,
     "?": ctypes.c_bool,
 }  # fmt: skip
+
+
+class Block(NamedTuple):
+    """Words of memory: as an array, as Python integers, and where they are."""
+
+    array: np.ndarray
+    words: memoryview
+    address: int
 
 
 class Tape(Arrays):
@@ -110,7 +118,7 @@ class Tape(Arrays):
         self._grow_handles(capacity)
         self._use_constants(Constants({}))
         #: memory for the arrays of one reverse pass after the other (request.py), and its address
-        self._block: tuple[np.ndarray, int] | None = None
+        self._block: Block | None = None
         TAPES[self.pointer] = self
 
     def __del__(self) -> None:
@@ -202,15 +210,15 @@ class Tape(Arrays):
             Tape.trace(self, slot)
         return slot
 
-    def take_block(self, words: int) -> tuple[np.ndarray, int]:
-        """Memory of at least `words` words and its address; `give_block` returns it."""
+    def take_block(self, words: int) -> Block:
+        """Memory of at least `words` words; `give_block` returns it."""
         block, self._block = self._block, None
-        if block is None or words > len(block[0]):
-            memory = np.zeros(max(1024, 2 * words), np.int64)
-            block = (memory, memory.ctypes.data)
+        if block is None or words > len(block.array):
+            array = np.zeros(max(1024, 2 * words), np.int64)
+            block = Block(array, memoryview(array), address_of(array))  # type: ignore[arg-type]
         return block
 
-    def give_block(self, block: tuple[np.ndarray, int]) -> None:
+    def give_block(self, block: Block) -> None:
         """Keep the memory of a reverse pass for the next one."""
         self._block = block
 

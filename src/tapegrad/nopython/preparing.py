@@ -117,22 +117,23 @@ def reach(state, r, slot):  # type: ignore[no-untyped-def]
     return 1
 
 
-def start_entry(state, request, counts, missing, what, high):  # type: ignore[no-untyped-def]
+def start_entry(state, request, counts, targets, what, high, roots):  # type: ignore[no-untyped-def]
     """Lay out a request's arrays behind its fields (as request.py counts them) and clear them.
 
-    `counts` is the number of targets and, in the high half, of in-place writes; `missing` the room for
-    instructions without programs and, in the high half, the number of slots; `what` is whether all
-    leaves' adjoints are wanted and, times two, the root where there is just one. The sweep begins at
-    statement `high`.
+    `counts` is the number of rows for targets and stops and, in the high half, of in-place writes;
+    `targets` the number of targets, whose rows (position, slot) are there, and, in the high half, of
+    slots. `what` is whether all leaves' adjoints are wanted and, times two, the root where there is just
+    one. The sweep begins at statement `high`. `roots` is 0, or where a copy of the tape's roots is.
     """
     s = p64(state)
-    n, missing = missing >> 32, missing & 0xFFFFFFFF
-    targets, writes = counts & 0xFFFFFFFF, counts >> 32
-    captures = nt.R_WIDTH + 4 * targets
+    n, targets = targets >> 32, targets & 0xFFFFFFFF
+    rows, writes = counts & 0xFFFFFFFF, counts >> 32
+    captures = nt.R_WIDTH + 4 * rows
     adjoint = captures + 2 * writes
-    last = adjoint + n + missing // 2
+    last = adjoint + n + nt.MISSING // 2
     marks = last + ((n + 1) // 2 if writes > 0 else 0)
-    it.memset(request, 0, 8 * marks + 2 * n)
+    it.memset(request, 0, 8 * nt.R_WIDTH)
+    it.memset(request + 8 * adjoint, 0, 8 * (marks - adjoint) + 2 * n)
     r = p64(request)
     r[R_CAPTURES] = request + 8 * nt.R_WIDTH
     r[R_WRITES] = request + 8 * captures
@@ -142,16 +143,27 @@ def start_entry(state, request, counts, missing, what, high):  # type: ignore[no
     r[R_LAST_WRITE] = request + 8 * last
     r[R_NEEDED] = request + 8 * marks
     r[R_REACHED] = request + 8 * marks + n
-    r[R_ROOT] = s[nt.S_ROOT]
+    r[R_ROOT] = roots if roots != 0 else s[nt.S_ROOT]
     r[R_HIGH], r[R_LOW] = high, high + 1
     r[nt.R_LANES] = 1
+    root, flags = p32(r[R_ROOT]), p8(s[nt.S_FLAGS])
+    needed, reached = p8(r[R_NEEDED]), p8(r[R_REACHED])
+    instructions, itab = p32(s[nt.S_INSTRUCTION]), p64(globals_address())[nt.G_ITAB]
     if what > 1:
-        p8(r[R_REACHED])[p32(r[R_ROOT])[what >> 1]] = 2
+        reached[root[what >> 1]] = 2
         r[R_ROOT_COUNT] = 1
     if what & 1:
-        needed, flags = p8(request + 8 * marks), p8(s[nt.S_FLAGS])
         for k in range(n):
             needed[k] = flags[k] & ACTIVE
+    for i in range(targets):
+        row = p64(r[R_CAPTURES] + 32 * i)
+        position, slot = row[0], row[1]
+        needed[root[slot]] = 1
+        if what & 1 == 0:
+            r[R_LOW] = min(r[R_LOW], slot)
+        made = p64(itab + 8 * I_WIDTH * instructions[slot])
+        if position != slot or made[I_KIND] != LEAF:
+            flags[position] |= CAPTURE
     return 0
 
 

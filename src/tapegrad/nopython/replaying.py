@@ -156,16 +156,15 @@ def plan_sum(state, root, adjoint, buffer, slot, result, plan):  # type: ignore[
 
 
 @helper
-def accumulate(state, instruction, target, source, args, noted):  # type: ignore[no-untyped-def]
-    """Append an in-place sum, and note it as a write."""
-    a, n = p32(args), p64(noted)
+def accumulate(state, instruction, target, source, args):  # type: ignore[no-untyped-def]
+    """Append an in-place sum."""
+    a = p32(args)
     a[0], a[1] = target, source
-    n[2 + n[0]] = append(state, instruction, args, 2)
-    n[0] += 1
+    append(state, instruction, args, 2)
 
 
 @helper
-def follow(state, root, adjoint, buffer, slot, ct, plan, args, noted):  # type: ignore[no-untyped-def]
+def follow(state, root, adjoint, buffer, slot, ct, plan, args):  # type: ignore[no-untyped-def]
     """Add a cotangent to an adjoint as planned."""
     owner = root[slot]
     a = p32(args)
@@ -177,28 +176,28 @@ def follow(state, root, adjoint, buffer, slot, ct, plan, args, noted):  # type: 
         adjoint[owner] = append(state, plan[1], args, 2)
         return
     if plan[0] == INTO_BUFFER:
-        accumulate(state, plan[1], adjoint[owner], ct, args, noted)
+        accumulate(state, plan[1], adjoint[owner], ct, args)
         return
     if buffer[owner] == 0:
         a[0], a[1], a[2] = plan[5], 0, 0
         a[0] = append(state, plan[3], args, 3)
         fresh = append(state, plan[4], args, 1)
         if plan[6] != 0:
-            accumulate(state, plan[6], fresh, adjoint[owner], args, noted)
+            accumulate(state, plan[6], fresh, adjoint[owner], args)
         adjoint[owner] = fresh
         buffer[owner] = 1
     address = p64(p64(state)[nt.S_ADDRESS])
     offset = address[slot] - address[owner]
     a[0], a[1], a[2] = adjoint[owner], offset & 0xFFFFFFFF, offset >> 32
-    accumulate(state, plan[2], append(state, plan[1], args, 3), ct, args, noted)
+    accumulate(state, plan[2], append(state, plan[1], args, 3), ct, args)
 
 
-def replay_entry(state, request, adjoints, buffers, noted, k, low):  # type: ignore[no-untyped-def]
+def replay_entry(state, request, adjoints, buffers, k, low):  # type: ignore[no-untyped-def]
     """Replay from statement `k` down to `low`; what is below `low` when done.
 
     Else the statement, and times 2**32 its operand, where Python has to go on. `adjoints` is an int32 a
-    root: the slot of its cotangent so far; `buffers` a uint8: it may be written in place; `noted`: count
-    and room, then the statements that wrote.
+    root: the slot of its cotangent so far; `buffers` a uint8: it may be written in place. Such writes need
+    no note: nobody keeps a part of a buffer as a residual before it is complete.
     """
     s, r = p64(state), p64(request)
     root, needed = p32(r[R_ROOT]), p8(r[R_NEEDED])
@@ -242,7 +241,7 @@ def replay_entry(state, request, adjoints, buffers, noted, k, low):  # type: ign
             if rule[Q_EXISTS] == 0 or flags[owner] & ACTIVE == 0 or needed[owner] == 0:
                 continue
             here = k + (i << 32)
-            if rule[Q_NATIVE] == 0 or p64(noted)[0] + 2 > p64(noted)[1]:
+            if rule[Q_NATIVE] == 0:
                 return here
             if not has_room(state, rule[Q_COUNT] + 6, rule[Q_ARGS] + 16):
                 return here
@@ -251,7 +250,7 @@ def replay_entry(state, request, adjoints, buffers, noted, k, low):  # type: ign
             if not find_constants(state, rule, constants):
                 return here
             result = emit(state, rule, k, ct, operands, made, constants, args)
-            follow(state, root, adjoint, buffer, slot, result, plan, args, noted)
+            follow(state, root, adjoint, buffer, slot, result, plan, args)
         adjoint[k] = 0
         k -= 1
     return low - 1
