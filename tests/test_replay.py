@@ -278,3 +278,29 @@ def test_zero_derivatives() -> None:
     if g.requires_grad:
         (h,) = tg.autograd.grad(g.sum(), x, allow_unused=True)
         assert h is None or h.tolist() == [0, 0]
+
+
+def test_a_cotangent_that_was_written_in_place_is_whole_wherever_it_goes() -> None:
+    """The adjoint of `h` is a buffer; the copy of it passes on to `x`, to a hook and to a Function."""
+
+    class Seen(tg.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, a: Any) -> Any:
+            return a.clone()
+
+        @staticmethod
+        def backward(ctx: Any, ct: Any) -> Any:
+            seen.append(ct)
+            return ct
+
+    seen: list[Any] = []
+    x = tg.tensor([0.3, 0.7], requires_grad=True)
+    for make in (lambda: x.clone(), lambda: Seen.apply(x)):
+        h = make()
+        h.register_hook(seen.append)
+        y = h[0] * h[1] + h[0].sin()
+        (g,) = tg.autograd.grad(y, x, create_graph=True)
+        for whole in (g, *seen):
+            (second,) = tg.autograd.grad(whole, x, tg.tensor([1.0, 1.0]), retain_graph=True)
+            np.testing.assert_allclose(second.tolist(), [1 - np.sin(0.3), 1.0])
+        seen.clear()

@@ -133,7 +133,7 @@ class Pass:
         return self.view(buffer, shape, strides, offset)
 
     def tape_accumulate(self, target: int, source: int) -> None:
-        """Append an in-place sum (see `replay_entry` for why nobody needs to know)."""
+        """Append an in-place sum; nobody needs to know of it, see `replay_entry` and `settled`."""
         layouts = self.layout(target), self.layout(source)
         made = instruction(TABLE["accumulate_"], layouts)
         remember_pair(nt.OP_ACCUMULATE, layouts[0].id, layouts[1].id, made.id, 0)
@@ -228,9 +228,20 @@ class Pass:
         flags, root, needed = self.tape.flags, self.root, self.request.needed
         return any(flags[root[a]] & nt.ACTIVE and needed[root[a]] for a in self.tape.args_of(k))
 
+    def settled(self, slot: int) -> int:
+        """A cotangent for somebody outside: a copy of one that was written in place.
+
+        A pass from it would begin at its slot, which is before what wrote it.
+        """
+        tape = self.tape
+        if tape.instruction_of(slot).op.name == "clone":
+            if np.any(tape.base[slot + 1 : tape.count] == slot):
+                return self.op("clone", slot)
+        return slot
+
     def take_over(self, k: int) -> None:
         """Let Python compute the cotangents of a statement's operands."""
-        found = self.callbacks.take_over(k, self.take(k))
+        found = self.callbacks.take_over(k, self.settled(self.take(k)))
         for slot, new in zip(self.tape.args_of(k), found, strict=True):
             if new is not None:
                 self.add(slot, new)
@@ -240,7 +251,8 @@ class Pass:
         if not self.callbacks.looks(k):
             return
         if root == k:
-            self.adjoint[root] = self.callbacks.look(k, self.dense(int(self.adjoint[root])))
+            ct = self.settled(self.dense(int(self.adjoint[root])))
+            self.adjoint[root] = self.callbacks.look(k, ct)
             self.buffer[root] = 0
             return
         self.make_buffer(root)
@@ -260,7 +272,7 @@ class Pass:
         """Slot of a target's cotangent, now that the pass has come to it."""
         slot = int(self.adjoint[root])
         if t.slot == root and not self.buffer[root]:
-            return slot
+            return self.settled(slot)
         if t.slot == root:
             return self.op("clone", slot)
         self.make_buffer(root)

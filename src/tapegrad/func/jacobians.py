@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import trees
@@ -26,7 +26,7 @@ def jacrev(
 ) -> Callable[..., Any]:  # fmt: skip
     """Return a function that computes the Jacobian of `func` by rows, in reverse mode.
 
-    It costs one sweep for each element of the output.
+    Elements of the output are differentiated many at a time, in one sweep.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def jacfwd(
 ) -> Callable[..., Any]:  # fmt: skip
     """Return a function that computes the Jacobian of `func` by columns, in forward mode.
 
-    It costs one recorded reverse pass, and one sweep for each element of the arguments.
+    It costs one recorded reverse pass, and a sweep for many elements of the arguments at a time.
 
     Parameters
     ----------
@@ -99,6 +99,15 @@ def jacfwd(
             [3., 2.]])
     """
 
+    return _by_columns(func, argnums, columns, has_aux=has_aux, randomness=randomness)
+
+
+def _by_columns(
+    func: Callable[..., Any], argnums: Argnums | None, compute: Callable[..., list[list[Tensor]]], *,
+    has_aux: bool = False, randomness: str = "error",
+) -> Callable[..., Any]:  # fmt: skip
+    """`jacfwd`, with the function that makes the Jacobian of what was recorded."""
+
     @functools.wraps(func)
     def wrapper(*args: Any) -> Any:
         check_randomness(randomness)
@@ -119,10 +128,18 @@ def jacfwd(
             if randomness == "error":
                 check_unused(before)
             outputs, spec = run.flat_output()
-            blocks = columns(outputs, run.inputs, create_graph=level.outside(outputs))
+            blocks = compute(outputs, run.inputs, create_graph=level.outside(outputs))
             return _result(run, blocks, spec, has_aux)
 
     return wrapper
+
+
+def _by_the_fewer(
+    outputs: Sequence[Tensor], inputs: Sequence[Tensor], *, create_graph: bool
+) -> list[list[Tensor]]:
+    """The Jacobian by rows or by columns; a row costs less, as there is nothing to record first."""
+    many = sum(y.numel() for y in outputs) > sum(x.numel() for x in inputs)
+    return (columns if many else rows)(outputs, inputs, create_graph=create_graph)
 
 
 def _result(run: Run, blocks: list[list[Tensor]], spec: trees.Spec, has_aux: bool) -> Any:
@@ -134,7 +151,10 @@ def _result(run: Run, blocks: list[list[Tensor]], spec: trees.Spec, has_aux: boo
 
 
 def hessian(func: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
-    """Return a function that computes the second derivatives of `func`, forward over reverse.
+    """Return a function that computes the second derivatives of `func`.
+
+    It is the Jacobian of the gradient: of a function with one value by rows, in one sweep for many of
+    them, of others by columns (forward over reverse).
 
     Parameters
     ----------
@@ -146,7 +166,7 @@ def hessian(func: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any
     Returns
     -------
     callable
-        ``jacfwd(jacrev(func, argnums), argnums)``.
+        Returns what ``jacfwd(jacrev(func, argnums), argnums)`` returns.
 
     Examples
     --------
@@ -155,4 +175,4 @@ def hessian(func: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any
     tensor([[0., 6.],
             [6., 4.]])
     """
-    return jacfwd(jacrev(func, argnums), argnums)
+    return _by_columns(jacrev(func, argnums), argnums, _by_the_fewer)
