@@ -20,7 +20,7 @@ import numpy as np
 from . import native as nt
 from .fuse import Part, Recipe
 from .instructions import Instruction
-from .kernels import ufunc_loop
+from .kernels import native_kernel_address, ufunc_loop
 from .layouts import Layout, broadcast_strides
 from .ops.table import copy_loop
 from .programs import (
@@ -42,6 +42,16 @@ __all__ = ["Builder", "Programs"]
 #: steps that assign, steps that accumulate, and whether elements are visited repeatedly, so that
 #: assigning is impossible
 Programs: TypeAlias = "tuple[list[Step], list[Step], bool]"
+
+
+def _step(
+    shape: tuple[int, ...], nodes: Sequence[Node], operands: Sequence[Operand], scratch: int
+) -> Step:
+    """A chain, or the one call that it is."""
+    if len(nodes) == 1 and all(i >= 0 for i in nodes[0].inputs):
+        inputs = [operands[i] for i in nodes[0].inputs]
+        return Step(nodes[0].kernel, shape, (*inputs, operands[-1]))
+    return chain_step(shape, nodes, operands, scratch)
 
 
 class Builder:
@@ -170,11 +180,23 @@ class Builder:
         )  # fmt: skip
         place = self.scratch
         self.scratch += chain_scratch([*nodes, nodes[0]])
-        assign = [chain_step(shape, nodes, [*externals, adjoint], place)]
-        last = -1 - (len(nodes) - 1)
-        summed = [*nodes, Node(add, (len(externals), last), dtype.itemsize)]
-        accumulate = [chain_step(shape, summed, [*externals, adjoint, adjoint], place)]
-        return assign, accumulate, repeats
+        assign = _step(shape, nodes, [*externals, adjoint], place)
+        summed = self.summed(nodes, len(externals), add, repeats=repeats)
+        accumulate = _step(shape, summed, [*externals, adjoint, adjoint], place)
+        return [assign], [accumulate], repeats
+
+    def summed(
+        self, nodes: list[Node], own: int, add: tuple[int, int], *, repeats: bool
+    ) -> list[Node]:
+        """A chain whose result is added to operand `own`, the adjoint."""
+        last, dtype = nodes[-1], self.target.dtype
+        if last.kernel == ufunc_loop(np.multiply, (dtype,) * 3) and not repeats:
+            kernel = native_kernel_address("muladd", dtype), 0
+            return [*nodes[:-1], last._replace(kernel=kernel, inputs=(*last.inputs, own))]
+        if last.kernel == ufunc_loop(np.negative, (dtype,) * 2) and not repeats:
+            kernel = ufunc_loop(np.subtract, (dtype,) * 3)
+            return [*nodes[:-1], last._replace(kernel=kernel, inputs=(own, *last.inputs))]
+        return [*nodes, Node(add, (own, -len(nodes)), dtype.itemsize)]
 
     def is_plain(self, s: Statement) -> bool:
         """Whether operands and result have the adjoint's dtype, so that one loop can do them all."""

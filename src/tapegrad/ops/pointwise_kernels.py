@@ -4,6 +4,7 @@ Each has the signature of NumPy's inner loops and one version a dtype. What floa
 in float64, they round once.
 
 - ``where``: selection by a bool operand;
+- ``muladd``: adding a product to what is there;
 - ``power`` of integers, which takes negative exponents as PyTorch does (NumPy's raises);
 - ``power_derivative``: all mixed derivatives of ``x ** y``, so that they are right at ``x == 0``
   and for integer exponents, where a formula made of other ops meets ``0 * inf``;
@@ -47,6 +48,32 @@ def where(args, dims, strides, data):  # type: ignore[no-untyped-def]
         for i in range(n):
             source = x + i * s[1] if p8(c + i * s[0])[0] != 0 else y + i * s[2]
             bits(o + i * s[3])[0] = bits(source)[0]
+
+
+# --------------------------------------------------------------------------- sums in place
+@native_kernels("f64", "f32")
+def muladd(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """``out = sum + a * b``, both rounded, for operands (a, b, sum, out), where sum is out.
+
+    Programs end with it that add a product to an adjoint.
+    """
+    a, b, o = p64(args)[0], p64(args)[1], p64(args)[3]
+    s, n = p64(strides), p64(dims)[0]
+    x, y, z = element(a), element(b), element(o)
+    if s[3] == SIZE and s[0] == SIZE and s[1] == SIZE:
+        for i in range(n):
+            z[i] += x[i] * y[i]
+    elif s[3] == SIZE and s[0] == SIZE and s[1] == 0:
+        value = y[0]
+        for i in range(n):
+            z[i] += x[i] * value
+    elif s[3] == SIZE and s[0] == 0 and s[1] == SIZE:
+        value = x[0]
+        for i in range(n):
+            z[i] += y[i] * value
+    else:
+        for i in range(n):
+            element(o + i * s[3])[0] += element(a + i * s[0])[0] * element(b + i * s[1])[0]
 
 
 # --------------------------------------------------------------------------- powers
