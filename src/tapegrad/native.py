@@ -46,6 +46,7 @@ ENTRIES: dict[str, dict[str, str]] = {
         "power": "int64(int64, int64, int64, int64)",
         "unary": "int64(int64, int64)",
         "status_entry": "int64(int64)",
+        "word_entry": "int64(int64)",
         "fastcall": "int64(int64, int64, int64, int64)",
         "subscript": "int64(int64, int64)",
         "dealloc": "void(int64)",
@@ -288,7 +289,7 @@ S_OWNED_BYTES = 24  # of buffers above SMALL that the tape owns
 S_EAGER = 25  # a statement touched memory that is visible outside: evaluate now
 S_VALUES = 26  # an arena (A_WIDTH words)
 S_ADJOINTS = 32  # an arena
-S_POOL = 38  # count, bytes, limit, then 32 x (address, size)
+S_POOL = 38  # bytes in it, limit, then CLASSES lists of free buffers
 S_FAILED = 112  # slot whose evaluation failed, or 0
 S_COLLECT_AT = 113  # bytes of large buffers after which recording asks for a collection
 S_BUSY = 114  # why recording goes through Python
@@ -305,6 +306,7 @@ A_USED = 5  # blocks in use (those behind are kept for the next round)
 
 SMALL = 2048  # bytes; larger buffers have an allocation of their own
 BLOCK = 65536  # bytes of an arena's block
+CLASSES, LARGEST = 64, 1 << 27  # lists of the pool, and the largest buffer in them
 
 # flags of a slot
 ACTIVE = 1

@@ -22,7 +22,7 @@ from . import native as nt
 from .arrays import Arrays
 from .buffers import address_of, array_at
 from .constants import Constants
-from .dtypes import dtype
+from .dtypes import dtype, float64
 from .errors import TapeError
 from .instructions import Instruction, leaf
 from .layouts import SCALARS, Layout
@@ -43,11 +43,16 @@ TAPES: dict[int, Tape] = {}
 nt.keep_for_ever(TAPES)
 
 
+#: the bits of a float
+_DOUBLE, _BITS = struct.Struct("d"), struct.Struct("q")
 #: how ctypes reads a number of each dtype
 _NUMBERS: dict[str, Any] = {
     "d": ctypes.c_double, "f": ctypes.c_float, "l": ctypes.c_int64, "q": ctypes.c_int64,
     "?": ctypes.c_bool,
 }  # fmt: skip
+
+
+_int32 = ctypes.c_int32
 
 
 class Block(NamedTuple):
@@ -89,6 +94,9 @@ class Tape(Arrays):
         #: version of each base that was written in place
         self.versions: dict[int, int] = {}
         self.prune_at = 64
+        #: statements from which on the next call that may collect does so. A reverse pass, which may
+        #: not, gets more room meanwhile, and the tape does not stay as long as that made it.
+        self.collect_at = capacity
         #: memory that other tapes see too: base -> (its count of writes, the count known here)
         self.shared: dict[int, tuple[Shared, int]] = {}
         #: hooks of results and their nodes: slot -> Hooks
@@ -111,7 +119,7 @@ class Tape(Arrays):
         s[nt.S_PENDING_LIMIT] = PENDING_LIMIT
         s[nt.S_COLLECT_AT] = collector.COLLECT_BYTES
         s[nt.S_HANDLE_FREE] = -1
-        s[nt.S_POOL + 2] = POOL_LIMIT
+        s[nt.S_POOL + 1] = POOL_LIMIT
         s[nt.S_COUNT] = s[nt.S_DONE] = 1
         self._allocate(capacity)
         self._handles = np.zeros(0, np.int32)
@@ -165,13 +173,15 @@ class Tape(Arrays):
             s[nt.S_PENDING_BYTES] = 0
         if s[nt.S_HANDLE_FREE] < 0:
             self._grow_handles(2 * int(s[nt.S_HANDLE_CAPACITY]))
+        room = min(self.collect_at, s[nt.S_CAPACITY]) if collect else s[nt.S_CAPACITY]
         if (
-            s[nt.S_COUNT] + statements <= s[nt.S_CAPACITY]
+            s[nt.S_COUNT] + statements <= room
             and s[nt.S_ARG_COUNT] + args <= s[nt.S_ARG_CAPACITY]
         ):
             return
         if collect:
             self.collect()
+            self.collect_at = max(self.collect_at, 2 * (s[nt.S_COUNT] + statements))
         capacity = int(s[nt.S_CAPACITY])
         while 2 * (int(s[nt.S_COUNT]) + statements) > capacity or 2 * (
             int(s[nt.S_ARG_COUNT]) + args
@@ -192,7 +202,7 @@ class Tape(Arrays):
 
     def _append(self, made: Instruction, slots: Sequence[int], extra: Sequence[int]) -> int:
         count = len(slots) + len(extra)
-        words = (ctypes.c_int32 * max(count, 1))(*slots, *extra)
+        words = (_int32 * (count or 1))(*slots, *extra)
         pointer = ctypes.addressof(words)
         slot = -1
         if not made.outputs:
@@ -255,6 +265,11 @@ class Tape(Arrays):
 
     def constant(self, value: float | int | bool, kind: dtype) -> int:
         """Slot of a Python scalar in dtype `kind`; the same number keeps the same slot."""
+        if kind is float64 and type(value) is float:
+            key = (_BITS.unpack(_DOUBLE.pack(value))[0], kind.code)
+            slot = self.constants.slots.get(key)
+            if slot is not None:
+                return slot
         with np.errstate(over="ignore"):  # 1e308 is inf in float32
             array = np.asarray(value, kind.np)
         key = Constants.key(array, kind)
@@ -400,6 +415,7 @@ class Tape(Arrays):
                 self._allocate(max(1 << 16, room))
             # The next collection comes when the tape has grown fourfold, whatever room there is.
             s[nt.S_CAPACITY] = min(len(self.instruction), room)
+            self.collect_at = room
             self.checked()
 
     def may_collect(self) -> bool:

@@ -37,7 +37,7 @@ from ..native import (
 )  # fmt: skip
 from . import intrinsics as it
 from .intrinsics import globals_address, helper, p8, p32, p64, stack_words
-from .memory import allocate_small, free_large
+from .memory import allocate_small, empty_pool, free_large
 from .preparing import kept_residuals
 
 VALUE, GRAPH = 1, 2
@@ -283,8 +283,7 @@ def destroy_entry(state):  # type: ignore[no-untyped-def]
             it.free(blocks[i])
         if a[A_BLOCKS] != 0:
             it.free(a[A_BLOCKS])
-    for i in range(s[nt.S_POOL]):
-        it.free(s[nt.S_POOL + 3 + 2 * i])
+    empty_pool(state + 8 * nt.S_POOL)
     if s[nt.S_SCRATCH] != 0:
         it.free(s[nt.S_SCRATCH])
     return 0

@@ -1,7 +1,8 @@
 """Memory of values and adjoints in native code.
 
 Small buffers are bump-allocated from the blocks of an arena; larger ones come from malloc by way of
-a pool that keeps a few for reuse. Scratch memory serves the temporaries of one program at a time.
+a pool of free lists by size: what was written a moment ago is in the cache, and new memory costs a page
+fault for each page. Scratch memory serves the temporaries of one program at a time.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from ..native import (
     A_NEXT,
     A_USED,
     BLOCK,
+    CLASSES,
+    LARGEST,
     SMALL,
 )  # fmt: skip
 from . import intrinsics as it
@@ -77,45 +80,67 @@ def reset_arena(arena):  # type: ignore[no-untyped-def]
 
 
 @helper
-def allocate_large(pool, size):  # type: ignore[no-untyped-def]
-    """A buffer above SMALL: the last one of that size that was given back, or a new one."""
+def size_class(size):  # type: ignore[no-untyped-def]
+    """Number of the pool's list for buffers of `size` bytes, four between powers of two; -1 for none."""
+    if size > LARGEST:
+        return -1
+    power = 11
+    while (size - 1) >> (power + 1) != 0:
+        power += 1
+    return 4 * (power - 11) + ((size - 1 - (1 << power)) >> (power - 2))
+
+
+@helper
+def class_bytes(number):  # type: ignore[no-untyped-def]
+    """Bytes of the buffers in a list of the pool."""
+    power = 11 + number // 4
+    return (1 << power) + (number % 4 + 1) * (1 << (power - 2))
+
+
+@helper
+def empty_pool(pool):  # type: ignore[no-untyped-def]
+    """Give all buffers of a pool back to the system; whether there were any."""
     p = p64(pool)
-    i = p[0] - 1
-    while i >= 0:
-        if p[4 + 2 * i] == size:
-            address = p[3 + 2 * i]
-            p[0] -= 1
-            p[3 + 2 * i] = p[3 + 2 * p[0]]
-            p[4 + 2 * i] = p[4 + 2 * p[0]]
-            p[1] -= size
-            return address
-        i -= 1
-    address = it.malloc(size)
-    while address == 0 and p[0] > 0:
-        p[0] -= 1
-        p[1] -= p[4 + 2 * p[0]]
-        it.free(p[3 + 2 * p[0]])
-        address = it.malloc(size)
-    return address
+    found = False
+    for i in range(CLASSES):
+        while p[2 + i] != 0:
+            memory = p[2 + i]
+            p[2 + i] = p64(memory)[0]
+            it.free(memory)
+            found = True
+    p[0] = 0
+    return found
+
+
+@helper
+def allocate_large(pool, size):  # type: ignore[no-untyped-def]
+    """A buffer above SMALL: one of about that size that was given back, or a new one."""
+    p = p64(pool)
+    number = size_class(size)
+    if number >= 0:
+        size = class_bytes(number)
+        memory = p[2 + number]
+        if memory != 0:  # its first word is the address of the next
+            p[2 + number] = p64(memory)[0]
+            p[0] -= size
+            return memory
+    memory = it.malloc(size)
+    if memory == 0 and empty_pool(pool):
+        memory = it.malloc(size)
+    return memory
 
 
 @helper
 def free_large(pool, address, size):  # type: ignore[no-untyped-def]
-    """Give a buffer back; the pool keeps a few of each size, up to a limit."""
+    """Give a buffer back; the pool keeps it, up to a limit of bytes."""
     p = p64(pool)
-    if size > p[2]:
+    number = size_class(size)
+    if number < 0 or p[0] + class_bytes(number) > p[1]:
         it.free(address)
         return
-    while p[0] > 0 and (p[0] >= 32 or p[1] + size > p[2]):
-        p[1] -= p[4]
-        it.free(p[3])
-        p[0] -= 1
-        for i in range(2 * p[0]):
-            p[3 + i] = p[5 + i]
-    p[3 + 2 * p[0]] = address
-    p[4 + 2 * p[0]] = size
-    p[0] += 1
-    p[1] += size
+    p64(address)[0] = p[2 + number]
+    p[2 + number] = address
+    p[0] += class_bytes(number)
 
 
 @helper

@@ -101,14 +101,14 @@ def runs(state, r, row, k):  # type: ignore[no-untyped-def]
 def reach(state, r, slot):  # type: ignore[no-untyped-def]
     """Mark a root as reached (with 2 if the sweep has to come to it); 1 if that is new.
 
-    It need not come to a leaf that requires grad: nothing happens there, unless its adjoint is to
-    be copied out. A loop's sweep then ends where the loop's statements begin, not at the tape's
-    start.
+    It need not come to what is passive or not wanted, or to a leaf that requires grad: nothing happens
+    there, unless its adjoint is to be copied out. A loop's sweep then ends where the loop's statements
+    begin, not at the tape's start.
     """
     reached = p8(r[R_REACHED])
-    if reached[slot]:
-        return 0
     s = p64(state)
+    if reached[slot] or p8(s[nt.S_FLAGS])[slot] & ACTIVE == 0 or p8(r[R_NEEDED])[slot] == 0:
+        return 0
     row = p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * p32(s[nt.S_INSTRUCTION])[slot])
     if row[I_KIND] == LEAF and row[I_EXTRA] and p8(s[nt.S_FLAGS])[slot] & CAPTURE == 0:
         reached[slot] = 1

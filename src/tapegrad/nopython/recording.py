@@ -388,6 +388,11 @@ def status_entry(tensor):  # type: ignore[no-untyped-def]
     return active + (2 if row[I_KIND] == nt.LEAF else 0)
 
 
+def word_entry(address):  # type: ignore[no-untyped-def]
+    """The word at an address."""
+    return p64(address)[0]
+
+
 def handle_entry(state, slot, layout):  # type: ignore[no-untyped-def]
     return new_handle(state, slot, layout)
 
