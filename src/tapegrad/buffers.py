@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import weakref
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,16 +12,35 @@ from .calls import native_call
 from .dtypes import dtype
 from .layouts import Layout, intern
 
-__all__ = ["Buffer", "address_of", "array_at", "array_layout", "lanes_at"]
+__all__ = [
+    "BYTES", "Block", "Buffer", "address_of", "array_at", "array_layout", "lanes_at", "new_block",
+]  # fmt: skip
 
 #: where NumPy's C API has an array's data pointer: the first field behind the object's header
 _DATA = object.__basicsize__
+#: where the characters of a bytes object are; words go to native code as bytes, made anew for each call,
+#: since a finalizer may make calls of its own between any two bytecodes
+BYTES = bytes.__basicsize__ - 1
 _word_at = native_call("word_entry")
 
 
 def address_of(array: np.ndarray) -> int:
     """Address of an array's first element, in a tenth of the time of ``array.ctypes.data``."""
     return _word_at(id(array) + _DATA)  # type: ignore[no-any-return]
+
+
+class Block(NamedTuple):
+    """Words of memory: as an array, as Python integers, and where they are."""
+
+    array: np.ndarray
+    words: memoryview
+    address: int
+
+
+def new_block(words: int) -> Block:
+    """Memory of `words` words, zero."""
+    array = np.zeros(words, np.int64)
+    return Block(array, memoryview(array), address_of(array))  # type: ignore[arg-type]
 
 
 def array_at(address: int, layout: Layout, keep: object = None) -> np.ndarray:

@@ -40,7 +40,7 @@ CALLS = {
     "release_entry": False, "give_back_entry": False, "mark_entry": False, "compact_entry": False,
     "grow_entry": False, "grow_handles_entry": False, "destroy_entry": False,
     "append_entry": False, "leaf_entry": False, "handle_entry": False, "bind_entry": False,
-    "status_entry": False, "word_entry": False,
+    "status_entry": False, "word_entry": False, "look_entry": False,
 }  # fmt: skip
 #: entry points whose result is a Python object
 OBJECTS = {"handle_entry"}

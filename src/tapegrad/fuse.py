@@ -29,8 +29,6 @@ __all__ = ["RECIPES", "Recipe", "heat"]
 
 #: bytes written (and 64 a run) after which a program is compiled
 HOT = 1 << 23
-#: sweeps between two looks for hot programs
-PERIOD = 16
 
 
 class Part(NamedTuple):
@@ -174,18 +172,19 @@ def _letter(stride: int, count: int, itemsize: int) -> str:
     return "0" if stride == 0 else "s"
 
 
-_looks = 0
+_next_look = HOT
 
 
 def heat(*, force: bool = False) -> int:
     """Compile the programs that have become hot; how many.
 
-    Called after reverse sweeps; looks only now and then.
+    Called after reverse sweeps; looks only when all together have done enough for one to be hot.
     """
-    global _looks
-    _looks += 1
-    if _looks % PERIOD and not force:
+    global _next_look
+    work = nt.GLOBALS.item(nt.G_WORK)
+    if work < _next_look and not force:
         return 0
+    _next_look = work + HOT
     rows = VTAB.rows[: VTAB.count]
     hot = np.flatnonzero((rows[:, nt.V_WORK] > HOT) & (rows[:, nt.V_HOT] == 0))
     return sum(_compile(number) for number in hot.tolist())

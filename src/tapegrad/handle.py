@@ -33,6 +33,7 @@ __all__ = [
     "as_method",
     "bind_handle",
     "builtin",
+    "look_at",
     "make_handle_type",
     "new_handle_object",
     "register_slow",
@@ -172,6 +173,7 @@ _slow_table = np.zeros(1024, np.int64)
 GLOBALS[nt.G_SLOW] = _slow_table.ctypes.data
 GLOBALS[nt.G_FLOAT] = id(float)
 GLOBALS[nt.G_LONG] = id(int)
+GLOBALS[nt.G_SLICE] = id(slice)
 GLOBALS[nt.G_NONE] = id(None)
 
 
@@ -186,3 +188,4 @@ append_statement = native_call("append_entry")
 new_handle_object = native_call("handle_entry")
 status_of = native_call("status_entry")
 bind_handle = native_call("bind_entry")
+look_at = native_call("look_entry")

@@ -13,11 +13,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from . import native as nt
 from .adjoint_programs import Builder, Programs
 from .instructions import Instruction
-from .kernels import is_ufunc_loop, ufunc_loop
+from .kernels import is_ufunc_loop, native_kernel_address, ufunc_loop
 from .layouts import Layout
-from .programs import ARGS, LANED, SCRATCH, Operand, Step, Transfer
+from .programs import ARGS, LANED, SCRATCH, Node, Operand, Step, Transfer
 from .vjp import Statement, Template, is_elementwise
 
 __all__ = ["LaneBuilder"]
@@ -65,7 +66,24 @@ class LaneBuilder(Builder):
         before = self.recipe
         assign, accumulate, repeats = super().chain([s for s in statements if self.has_lanes(s.slot)])
         self.recipe = before  # programs with lanes are not compiled
-        return [*once, *assign], [*once, *accumulate], repeats
+        return [*once, *map(self.named, assign)], [*once, *map(self.named, accumulate)], repeats
+
+    def named(self, step: Step) -> Step:
+        """The step, said to be a product with a factor without lanes if it is: that has a loop of its own."""
+        kinds = (self.target.dtype,) * 3
+        products = {
+            ufunc_loop(np.multiply, kinds): nt.STEP_MUL,
+            (native_kernel_address("muladd", kinds[0]), 0): nt.STEP_MULADD,
+        }
+        lanes = [o.lane for o in step.operands]
+        kind = products.get(step.kernel, 0)
+        return step._replace(kind=kind) if kind and (not lanes[0] or not lanes[1]) else step
+
+    def summed(
+        self, nodes: list[Node], own: int, add: tuple[int, int], *, repeats: bool
+    ) -> list[Node]:
+        """A chain whose result is added to operand `own`, the adjoint; sums run along the lanes."""
+        return super().summed(nodes, own, add, repeats=False)
 
     def sequence(self) -> Programs:
         """The programs one step after another."""

@@ -47,13 +47,16 @@ ENTRIES: dict[str, dict[str, str]] = {
         "unary": "int64(int64, int64)",
         "status_entry": "int64(int64)",
         "word_entry": "int64(int64)",
+        "look_entry": "int64(int64, int64, int64, int64)",
         "fastcall": "int64(int64, int64, int64, int64)",
-        "subscript": "int64(int64, int64)",
         "dealloc": "void(int64)",
         "append_entry": "int64(int64, int64, int64, int64)",
         "leaf_entry": "int64(int64, int64, int64, int64)",
         "handle_entry": "int64(int64, int64, int64)",
         "bind_entry": "int64(int64, int64, int64, int64)",
+    },
+    "subscripting": {
+        "subscript": "int64(int64, int64)",
     },
     "forward": {
         "forward_entry": "int64(int64)",
@@ -258,6 +261,8 @@ G_NONE = 10  # None
 G_REPLAY = 11  # templates of VJPs: rows of Q_WIDTH words, one an operand
 G_ADD = 12  # opcodes of `add` and `clone`
 G_CLONE = 13
+G_SLICE = 14  # the type slice
+G_WORK = 15  # bytes that VJP programs wrote so far
 
 # --------------------------------------------------------------------------- fields of a tape's
 # state
@@ -352,6 +357,8 @@ MAX_TEMPLATE, MAX_CONSTANTS, MAX_OPERANDS_OF_TEMPLATE = 128, 16, 12
 
 # in the place of an opcode in the table of pairs: what replay makes of two layouts
 OP_ZEROS, OP_REGION, OP_ACCUMULATE = 20000, 20001, 20002
+# and what slicing does: a layout's first length and stride; the view of a layout and a length
+OP_FIRST, OP_SLICE = 20003, 20004
 
 # columns of a step
 P_KERNEL, P_DATA, P_KIND, P_NOPS = range(4)
@@ -360,7 +367,7 @@ P_OFFSET = 12  # 8 byte offsets
 P_DIMS, P_STRIDES, P_ONDIM, P_ODIMS, P_OSTRIDES, P_COUNT = range(20, 26)
 P_LANES = 26  # address of each operand's stride from lane to lane; 0 for a step without lanes
 P_WIDTH = 28
-STEP_LOOP, STEP_TILES, STEP_ZERO, STEP_PRODUCT, STEP_GROUP = range(5)
+STEP_LOOP, STEP_TILES, STEP_ZERO, STEP_PRODUCT, STEP_GROUP, STEP_MUL, STEP_MULADD = range(7)
 MAX_OPERANDS = 8
 TILE = 1024
 

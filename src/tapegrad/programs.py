@@ -95,6 +95,8 @@ class Step(NamedTuple):
         For STEP_ZERO: bytes to clear.
     group : tuple of Transfer
         For STEP_GROUP: what the next `steps` steps, run for each lane, see a copy of.
+    kind : int
+        STEP_MUL or STEP_MULADD, for a step with lanes that is such a product; else 0.
     """
 
     kernel: tuple[int, int]
@@ -107,6 +109,7 @@ class Step(NamedTuple):
     zero: int = 0
     group: tuple[Transfer, ...] = ()
     steps: int = 0
+    kind: int = 0
 
 
 def arg(number: int, strides: Sequence[int], offset: int = 0) -> Operand:
@@ -229,7 +232,7 @@ def _write(row: np.ndarray, step: Step) -> None:
         return
     count, inner, outer, outer_strides = loop_geometry(step.shape, [o.strides for o in operands])
     row[nt.P_KERNEL], row[nt.P_DATA] = step.kernel
-    row[nt.P_KIND] = nt.STEP_PRODUCT if step.core and row[nt.P_LANES] else nt.STEP_LOOP
+    row[nt.P_KIND] = nt.STEP_PRODUCT if step.core and row[nt.P_LANES] else step.kind
     row[nt.P_COUNT] = count
     if step.nodes:
         row[nt.P_KIND] = nt.STEP_TILES

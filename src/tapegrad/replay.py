@@ -20,7 +20,7 @@ import numpy as np
 from . import native as nt
 from . import sweep, templates, versions
 from .buffers import address_of
-from .instructions import instruction, remember, remember_pair, view_instruction
+from .instructions import Instruction, instruction, remember, remember_pair, view_instruction
 from .layouts import Layout, contiguous
 from .ops.table import TABLE, is_float
 from .tape import Tape
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from .request import Request, Target
 
 __all__ = ["Pass", "replay"]
+
+
+#: instructions of ops without attributes, by name and layouts
+_KNOWN: dict[tuple[str, tuple[Layout, ...]], Instruction] = {}
 
 
 class Pass:
@@ -48,9 +52,14 @@ class Pass:
     # ------------------------------------------------------------------ statements
     def op(self, name: str, *slots: int, **attrs: object) -> int:
         """Append an op on slots."""
-        made = instruction(TABLE[name], tuple(self.layout(s) for s in slots), **attrs)
-        if not attrs:
-            remember(made)  # native replay does the next one itself
+        layouts = tuple([self.layout(s) for s in slots])
+        key = name, layouts
+        made = None if attrs else _KNOWN.get(key)
+        if made is None:
+            made = instruction(TABLE[name], layouts, **attrs)
+            if not attrs:
+                remember(made)  # native replay does the next one itself
+                _KNOWN[key] = made
         return self.tape.append(made, slots)
 
     def layout(self, slot: int) -> Layout:
@@ -93,8 +102,12 @@ class Pass:
     def add(self, slot: int, ct: int) -> None:
         """Add a cotangent of a slot's shape to the adjoint of the slot's root."""
         root = int(self.root[slot])
-        layout, whole = self.layout(slot), self.layout(root)
         known = int(self.adjoint[root])
+        if slot == root and known == 0:
+            self.adjoint[root] = ct
+            self.buffer[root] = 0
+            return
+        layout, whole = self.layout(slot), self.layout(root)
         if slot == root or (layout is whole and self.offset(slot, root) == 0):
             if known == 0:
                 self.adjoint[root] = ct
@@ -234,9 +247,9 @@ class Pass:
         A pass from it would begin at its slot, which is before what wrote it.
         """
         tape = self.tape
-        if tape.instruction_of(slot).op.name == "clone":
-            if np.any(tape.base[slot + 1 : tape.count] == slot):
-                return self.op("clone", slot)
+        is_copy = tape.instruction_of(slot).op.name == "clone"
+        if is_copy and (tape.base[slot + 1 : tape.count] == slot).any():
+            return self.op("clone", slot)
         return slot
 
     def take_over(self, k: int) -> None:

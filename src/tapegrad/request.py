@@ -9,6 +9,7 @@ tape's lock.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from ctypes import memmove
 from functools import cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Request", "Target", "copy_of"]
 
+#: bytes of a gradient up to which it is copied out of the sweep's memory, which stays with the pool
+COPIED = 1 << 16
 #: bytes that the largest adjoint may take with all its lanes
 LANE_BYTES = 1 << 22
 
@@ -383,10 +386,17 @@ class Request:
 
     def leaf_adjoint(self, slot: int, layout: Layout) -> np.ndarray | None:
         """The adjoint of a leaf after the sweep; large ones are taken over, not copied."""
-        address = int(self.adjoint[slot])
+        words, place = self._block.words, self._adjoint + slot
+        address = words[place]
         if address == 0:
             return None
-        self.adjoint[slot] = 0
+        words[place] = 0
+        if layout.is_contiguous and layout.span <= COPIED:
+            array = np.empty(layout.shape, layout.dtype.np)
+            memmove(address_of(array), address, layout.span)
+            if layout.span > nt.SMALL:
+                collector.give_back(self.tape.pointer, address, layout.span)
+            return array
         if layout.span <= nt.SMALL:
             return array_at(address, layout).copy()
         if layout.is_contiguous:

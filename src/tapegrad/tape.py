@@ -13,14 +13,14 @@ import ctypes
 import struct
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from . import collector, handle, sweep
 from . import native as nt
 from .arrays import Arrays
-from .buffers import address_of, array_at
+from .buffers import BYTES, Block, address_of, array_at, new_block
 from .constants import Constants
 from .dtypes import dtype, float64
 from .errors import TapeError
@@ -52,17 +52,6 @@ _NUMBERS: dict[str, Any] = {
 }  # fmt: skip
 
 
-_int32 = ctypes.c_int32
-
-
-class Block(NamedTuple):
-    """Words of memory: as an array, as Python integers, and where they are."""
-
-    array: np.ndarray
-    words: memoryview
-    address: int
-
-
 class Tape(Arrays):
     """A tape of one thread.
 
@@ -76,10 +65,8 @@ class Tape(Arrays):
 
     def __init__(self, capacity: int = 4096, *, abstract: bool = False) -> None:
         self.abstract = abstract
-        words = np.zeros(nt.S_WIDTH, np.int64)
-        self.pointer = words.ctypes.data
         #: the words that native code reads and writes; a memoryview gives Python ints, quickly
-        self.state = memoryview(words)  # type: ignore[arg-type]
+        _, self.state, self.pointer = new_block(nt.S_WIDTH)
         self.owner = threading.current_thread()
         #: held by whoever changes the arrays or runs a sweep over them
         self.lock = threading.RLock()
@@ -125,6 +112,8 @@ class Tape(Arrays):
         self._handles = np.zeros(0, np.int32)
         self._grow_handles(capacity)
         self._use_constants(Constants({}))
+        #: where a native call leaves slots and layouts of the tensors that it is given
+        self.look = new_block(128)
         #: memory for the arrays of one reverse pass after the other (request.py), and its address
         self._block: Block | None = None
         TAPES[self.pointer] = self
@@ -202,8 +191,8 @@ class Tape(Arrays):
 
     def _append(self, made: Instruction, slots: Sequence[int], extra: Sequence[int]) -> int:
         count = len(slots) + len(extra)
-        words = (_int32 * (count or 1))(*slots, *extra)
-        pointer = ctypes.addressof(words)
+        words = struct.pack(f"<{count}i", *slots, *extra)
+        pointer = id(words) + BYTES
         slot = -1
         if not made.outputs:
             slot = handle.append_statement(self.pointer, made.id, pointer, count)
@@ -212,9 +201,9 @@ class Tape(Arrays):
             limit = self.state[nt.S_PENDING_LIMIT]
             self.state[nt.S_PENDING_LIMIT] = 1 << 62
             slot = handle.append_statement(self.pointer, made.id, pointer, count)
+            words = struct.pack("<i", slot)
             for output in made.outputs:
-                words[0] = slot
-                handle.append_statement(self.pointer, output.id, pointer, 1)
+                handle.append_statement(self.pointer, output.id, id(words) + BYTES, 1)
             self.state[nt.S_PENDING_LIMIT] = limit
         if Tape.trace is not None:
             Tape.trace(self, slot)
@@ -224,8 +213,7 @@ class Tape(Arrays):
         """Memory of at least `words` words; `give_block` returns it."""
         block, self._block = self._block, None
         if block is None or words > len(block.array):
-            array = np.zeros(max(1024, 2 * words), np.int64)
-            block = Block(array, memoryview(array), address_of(array))  # type: ignore[arg-type]
+            block = new_block(max(1024, 2 * words))
         return block
 
     def give_block(self, block: Block) -> None:
@@ -315,6 +303,8 @@ class Tape(Arrays):
         s = self.state
         if self.abstract:
             raise TapeError("a derivative rule must not read values: it is traced without any")
+        if s[nt.S_DONE] == s[nt.S_COUNT]:
+            return
         with self.lock:
             if s[nt.S_DONE] < s[nt.S_COUNT]:
                 # Without the GIL the owner could go on recording while another thread evaluates.

@@ -98,7 +98,6 @@ def jacfwd(
     tensor([[1., 1.],
             [3., 2.]])
     """
-
     return _by_columns(func, argnums, columns, has_aux=has_aux, randomness=randomness)
 
 

@@ -16,7 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from .. import native as nt
 from .. import record
+from ..instructions import remember_pair, view_instruction
 from ..layouts import LAYOUTS, Layout
 from ..ops.table import TABLE
 from ..record import layout_of
@@ -341,10 +343,16 @@ def getitem(input: Any, index: Any) -> Any:
             start, stop, step = slice_bounds(index, layout.shape[0])
             length = max(-(-(stop - start) // step), 0)
             first = layout.strides[0]
-            return alias(
+            view = alias(
                 TABLE["slice"], input, (length, *layout.shape[1:]),
                 (first * step, *layout.strides[1:]), start * first if length else 0,
             )  # fmt: skip
+            if step == 1 and length < 1 << 24:  # native recording does the next one itself
+                out = LAYOUTS[view._layout_id]
+                made = view_instruction(TABLE["slice"], layout, out.shape, out.strides)
+                remember_pair(nt.OP_FIRST, layout.id, 0, layout.shape[0], first)
+                remember_pair(nt.OP_SLICE, layout.id, length, made.id, out.id)
+            return view
         if kind is int:
             n = layout.shape[0]
             if -n <= index < n:

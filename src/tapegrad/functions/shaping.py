@@ -11,16 +11,15 @@ slicing.py.
 
 from __future__ import annotations
 
-import ctypes
 import math
 import struct
-import threading
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
 from .. import handle, record
 from .. import native as nt
+from ..buffers import BYTES
 from ..dtypes import dtype
 from ..errors import UnsupportedError
 from ..instructions import Instruction, view_instruction
@@ -37,17 +36,6 @@ __all__ = ["alias", "as_int", "contiguous", "distinct", "view", "wrap_dim"]
 _KNOWN: dict[Any, Instruction] = {}
 
 
-class _Scratch(threading.local):
-    """Three words a thread, in which a view's operands are handed to native code."""
-
-    def __init__(self) -> None:
-        self.buffer = (ctypes.c_char * 16)()
-        self.address = ctypes.addressof(self.buffer)
-
-
-_scratch = _Scratch()
-
-
 def alias(
     entry: Op, input: Any, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0
 ) -> Any:
@@ -61,8 +49,8 @@ def alias(
     tape = current_tape()
     if input._state != tape.pointer or tape.state[nt.S_HANDLE_FREE] < 0:
         return record.view(entry, input, shape, strides, offset)
-    struct.pack_into("<iq", _scratch.buffer, 0, tape._handles[input._handle], offset)
-    slot = handle.append_statement(tape.pointer, made.id, _scratch.address, 3)
+    words = struct.pack("<iq", tape._handles[input._handle], offset)
+    slot = handle.append_statement(tape.pointer, made.id, id(words) + BYTES, 3)
     if slot < 0:  # no room, or too much is pending
         return record.view(entry, input, shape, strides, offset)
     return handle.new_handle_object(tape.pointer, slot, made.out.id)

@@ -9,6 +9,8 @@ which has lanes, is one or a few products of larger matrices.
 
 from __future__ import annotations
 
+import numpy as np
+
 from .. import native as nt
 from ..native import (
     P_COUNT,
@@ -25,6 +27,8 @@ from ..native import (
     P_STRIDES,
     P_WIDTH,
     STEP_GROUP,
+    STEP_LOOP,
+    STEP_MUL,
     STEP_PRODUCT,
     STEP_ZERO,
     T_SCRATCH,
@@ -70,7 +74,7 @@ def run_step(step, table, lanes, scratch):  # type: ignore[no-untyped-def]
     """Run one step in all lanes."""
     count = step[P_NOPS]
     lane, given = p64(step[P_LANES]), p64(step[P_STRIDES])
-    args, own_inner, own_dims = stack_words(8), stack_words(8), stack_words(1)
+    args, own_inner, own_dims = stack_words(8), stack_words(16), stack_words(2)
     own_odims, own_ostrides = stack_words(33), stack_words(264)
     a, inner = p64(args), p64(own_inner)
     for j in range(count):
@@ -97,7 +101,12 @@ def run_step(step, table, lanes, scratch):  # type: ignore[no-untyped-def]
         inner[j] = given[j] * lanes if lane[j] != 0 else given[j]
         merges = merges and inner[j] == lane[j] * lanes
     length = p64(own_dims)
-    if merges or n == 1:
+    if kind >= STEP_MUL and lanes >= 8:
+        length[0], length[1] = n, lanes
+        for j in range(count):
+            inner[count + j] = lane[j]
+        inner_at = own_inner
+    elif merges or n == 1:
         length[0] = n * lanes
         inner_at = step[P_LANES]
     elif lanes >= n:
@@ -114,6 +123,8 @@ def run_step(step, table, lanes, scratch):  # type: ignore[no-untyped-def]
             ostrides[ndim * count + j] = lane[j]
         ndim += 1
         inner_at = own_inner
+    if kind >= STEP_MUL and lanes < 8:
+        kind = np.int64(STEP_LOOP)
     run_nest(
         step, kind, args, count, own_dims, inner_at, ndim, own_odims, own_ostrides,
         p64(table)[T_SCRATCH],

@@ -13,7 +13,6 @@ from ..native import (
     I_BYTES,
     I_DETACH,
     I_DIFF,
-    I_EXTRA,
     I_KIND,
     I_NARGS,
     I_WIDTH,
@@ -298,46 +297,6 @@ def fastcall(args, count, names, op):  # type: ignore[no-untyped-def]
     return result
 
 
-@helper
-def try_select(tensor, key):  # type: ignore[no-untyped-def]
-    g = p64(globals_address())
-    if p64(key + _TYPE)[0] != g[nt.G_LONG] or p64(tensor + _TYPE)[0] != g[nt.G_TENSOR]:
-        return 0
-    state = own_state(tensor)
-    if state == 0:
-        return 0
-    row = find_pair(_SELECT, np.int64(p32(tensor + _LAYOUT)[0]), 0)
-    if row == 0:
-        return 0
-    index = it.long_as_longlong(key)
-    if index == -1 and it.error_occurred() != 0:
-        it.error_clear()
-        return 0
-    instruction = p64(row)[1]
-    extra = p64(g[nt.G_ITAB] + 8 * (I_WIDTH * instruction + I_EXTRA))
-    if index < 0:
-        index += extra[0]
-    if index < 0 or index >= extra[0]:
-        return 0
-    args = stack_words(2)
-    p32(args)[0] = slot_of(state, tensor)
-    offset = index * extra[1]
-    p32(args)[1] = offset & 0xFFFFFFFF
-    p32(args)[2] = offset >> 32
-    return finish(state, instruction, args, 3, p64(row)[2])
-
-
-def subscript(tensor, key):  # type: ignore[no-untyped-def]
-    """``tensor[key]``; an integer on the first axis is recorded here."""
-    result = try_select(tensor, key)
-    if result == 0 and it.error_occurred() == 0:
-        args = stack_words(2)
-        p64(args)[0] = tensor
-        p64(args)[1] = key
-        return slow(_SELECT, args, 2, 0)
-    return result
-
-
 def dealloc(tensor):  # type: ignore[no-untyped-def]
     """Give the handle id back to the tape, then the memory to Python."""
     if p64(tensor + _STATE)[0] != 0:
@@ -386,6 +345,25 @@ def status_entry(tensor):  # type: ignore[no-untyped-def]
     row = p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * p32(s[nt.S_INSTRUCTION])[slot])
     active = p8(s[nt.S_FLAGS])[p32(s[nt.S_ROOT])[slot]] & ACTIVE
     return active + (2 if row[I_KIND] == nt.LEAF else 0)
+
+
+def look_entry(state, items, count, places):  # type: ignore[no-untyped-def]
+    """Find the slots of a tuple of tensors; 0 if all are active and on this tape, else 1.
+
+    `places` has room for a slot and a layout of each.
+    """
+    tensor = p64(globals_address())[nt.G_TENSOR]
+    s, out = p64(state), p64(places)
+    for i in range(count):
+        one = p64(items + nt.HEADER + 8 + 8 * i)[0]
+        if p64(one + _TYPE)[0] != tensor or p64(one + _STATE)[0] != state:
+            return 1
+        slot = slot_of(state, one)
+        if p8(s[nt.S_FLAGS])[p32(s[nt.S_ROOT])[slot]] & ACTIVE == 0:
+            return 1
+        out[2 * i] = slot
+        out[2 * i + 1] = np.int64(p32(one + _LAYOUT)[0])
+    return 0
 
 
 def word_entry(address):  # type: ignore[no-untyped-def]

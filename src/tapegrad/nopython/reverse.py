@@ -153,7 +153,9 @@ def run_vjp(state, r, row, table, operand, slot, ct):  # type: ignore[no-untyped
     t = p64(table)
     t[T_CT] = ct
     t[T_ADJOINT] = target
-    v[V_WORK] += row[I_BYTES] + 64
+    work = row[I_BYTES] + 64
+    v[V_WORK] += work
+    p64(globals_address())[nt.G_WORK] += work
     run_rule(r, v, v[V_ASSIGN] if assign else v[V_ACCUMULATE], table)
     return 0
 

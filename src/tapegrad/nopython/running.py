@@ -24,6 +24,8 @@ from ..native import (
     P_REF,
     P_STRIDES,
     P_WIDTH,
+    STEP_MUL,
+    STEP_MULADD,
     STEP_TILES,
     STEP_ZERO,
     T_ARGS,
@@ -31,7 +33,7 @@ from ..native import (
     TILE,
 )  # fmt: skip
 from . import intrinsics as it
-from .intrinsics import call_loop, globals_address, helper, p32, p64, stack_words
+from .intrinsics import call_loop, globals_address, helper, p32, p64, pf32, pf64, stack_words
 from .memory import reserve_scratch
 
 
@@ -70,6 +72,38 @@ def run_tiles(data, args, count, strides, scratch):  # type: ignore[no-untyped-d
 
 
 @helper
+def multiply_lanes(args, dims, strides, adds):  # type: ignore[no-untyped-def]
+    """``out[i, lane] = x[i, lane] * f[i]``, or add that; in float32 where a lane is 4 bytes.
+
+    `dims` are those of i and the lanes, `strides` the operands' along i, then from lane to lane; the
+    factor without lanes is the first or the second operand.
+    """
+    a, s = p64(args), p64(strides)
+    n, lanes = p64(dims)[0], p64(dims)[1]
+    own = 3 if adds else 2  # the result; behind its stride come the lanes'
+    size, first = s[2 * own + 1], s[own + 1] != 0
+    x, f, o = (a[0], a[1], a[own]) if first else (a[1], a[0], a[own])
+    sx, sf, so = (s[0], s[1], s[own]) if first else (s[1], s[0], s[own])
+    for i in range(n):
+        if size == 8:
+            p, q, c = pf64(x + i * sx), pf64(o + i * so), pf64(f + i * sf)[0]
+            if adds:
+                for j in range(lanes):
+                    q[j] += p[j] * c
+            else:
+                for j in range(lanes):
+                    q[j] = p[j] * c
+        else:
+            u, v, d = pf32(x + i * sx), pf32(o + i * so), pf32(f + i * sf)[0]
+            if adds:
+                for j in range(lanes):
+                    v[j] += u[j] * d
+            else:
+                for j in range(lanes):
+                    v[j] = u[j] * d
+
+
+@helper
 def run_nest(step, kind, args, count, inner_dims, inner, ndim, dims, strides, scratch):  # type: ignore[no-untyped-def]
     """Run a step's kernel in `ndim` outer loops; `args` are the operands' addresses, and are moved.
 
@@ -84,6 +118,8 @@ def run_nest(step, kind, args, count, inner_dims, inner, ndim, dims, strides, sc
     while True:
         if kind == STEP_TILES:
             run_tiles(step[P_DATA], args, p64(inner_dims)[0], inner, scratch)
+        elif kind >= STEP_MUL:
+            multiply_lanes(args, inner_dims, inner, kind == STEP_MULADD)
         else:
             for j in range(count):  # gufunc loops advance the pointers that they are given
                 o[j] = a[j]
