@@ -520,12 +520,13 @@ def test_transforms_carry_the_functions_name() -> None:
 
 
 def test_a_large_jacobian_is_made_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tapegrad import request
     from tapegrad.autograd import products
 
     x = tg.linspace(0.1, 1.0, 7)
     whole = func.jacrev(lambda a: a.sin() * a.sum())(x).numpy()
-    shapes = []
-    units = products.units
+    lanes, shapes = [], []
+    units, own = products.units, request.Request._set_lanes
 
     def few(like: Any) -> Any:
         for batch in units(like):
@@ -533,12 +534,19 @@ def test_a_large_jacobian_is_made_in_batches(monkeypatch: pytest.MonkeyPatch) ->
                 shapes.append(part.shape[0])
                 yield part
 
+    def watched(self: Any, count: int) -> None:
+        lanes.append(count)
+        own(self, count)
+
     monkeypatch.setattr(products, "units", few)
+    monkeypatch.setattr(request, "LANE_BYTES", 3 * 56)
+    monkeypatch.setattr(request.Request, "_set_lanes", watched)
     np.testing.assert_array_equal(func.jacrev(lambda a: a.sin() * a.sum())(x).numpy(), whole)
+    assert lanes == [3, 3, 3, 1]  # three fit, then what is left
     np.testing.assert_allclose(
         func.jacfwd(lambda a: a.sin() * a.sum())(x).numpy(), whole, rtol=1e-14
     )
-    assert shapes == [3, 3, 1] * 2
+    assert shapes == [3, 3, 1]
 
 
 def test_optree_is_imported_when_a_tree_is_met() -> None:

@@ -25,9 +25,9 @@ def lanes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seen: list[int] = []
     own = Request.sweep_all
 
-    def watched(self: Request, seeds: np.ndarray) -> Any:
+    def watched(self: Request, count: int, seeds: Any) -> Any:
         seen.append(self.lanes)
-        return own(self, seeds)
+        return own(self, count, seeds)
 
     monkeypatch.setattr(Request, "sweep_all", watched)
     return seen

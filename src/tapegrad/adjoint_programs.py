@@ -270,5 +270,3 @@ class Builder:
                 Operand(ref, operand.offset + offset, operand.strides, self.lane_of(slot))
             )
         return step._replace(operands=tuple(operands), scratch=step.scratch + base)
-
-

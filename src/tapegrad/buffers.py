@@ -54,12 +54,11 @@ def array_at(address: int, layout: Layout, keep: object = None) -> np.ndarray:
 
 
 def lanes_at(address: int, layout: Layout, count: int) -> np.ndarray:
-    """An array over memory in which each element of a layout is `count` numbers: its last dimension."""
+    """An array over memory in which each element of a contiguous layout is a row of `count` numbers."""
     if layout.size == 0:
-        return np.empty((*layout.shape, count), layout.dtype.np)
+        return np.empty((0, count), layout.dtype.np)
     raw: Any = (ctypes.c_char * (layout.span * count)).from_address(address)
-    strides = (*(s * count for s in layout.strides), layout.dtype.itemsize)
-    return np.ndarray((*layout.shape, count), layout.dtype.np, raw, 0, strides)
+    return np.ndarray((layout.size, count), layout.dtype.np, raw)
 
 
 def array_layout(array: np.ndarray, kind: dtype) -> Layout:

@@ -64,7 +64,9 @@ class LaneBuilder(Builder):
         """The programs as one chain, behind the steps of what has no lanes."""
         once = self.run([s for s in statements if not self.has_lanes(s.slot)])
         before = self.recipe
-        assign, accumulate, repeats = super().chain([s for s in statements if self.has_lanes(s.slot)])
+        assign, accumulate, repeats = super().chain(
+            [s for s in statements if self.has_lanes(s.slot)]
+        )
         self.recipe = before  # programs with lanes are not compiled
         return [*once, *map(self.named, assign)], [*once, *map(self.named, accumulate)], repeats
 

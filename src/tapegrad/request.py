@@ -21,7 +21,7 @@ from . import native as nt
 from .buffers import Buffer, address_of, array_at, lanes_at
 from .dtypes import type_name
 from .errors import UnsupportedError
-from .instructions import INSTRUCTIONS, instruction, leaf
+from .instructions import INSTRUCTIONS, ITAB, instruction, leaf
 from .layouts import Layout
 from .native import (
     IS_FREED,
@@ -47,8 +47,10 @@ __all__ = ["Request", "Target", "copy_of"]
 
 #: bytes of a gradient up to which it is copied out of the sweep's memory, which stays with the pool
 COPIED = 1 << 16
-#: bytes that the largest adjoint may take with all its lanes
-LANE_BYTES = 1 << 22
+#: bytes that the largest adjoint should take with all its lanes, and that it may take
+CACHED, LANE_BYTES = 1 << 20, 1 << 22
+#: lanes that are worth more than adjoints in the cache
+LANES_AT_LEAST = 16
 
 
 class Target:
@@ -324,30 +326,50 @@ class Request:
             return False
         if len({t.slot for t in self.targets}) < len(self.targets):
             return False
-        root = self.tape.instruction_of(self.roots[0]).out
-        largest = max([root.span, 8, *(t.layout.span for t in self.targets)])
-        self.lanes = max(1, min(count, LANE_BYTES // largest))
-        self._set_lanes(self.lanes)
+        self._set_lanes(count)
         return True
+
+    def _choose_lanes(self, count: int) -> int:
+        """How many cotangents to sweep for at once: few enough for the caches, many enough to pay."""
+        low, high = self.words[nt.R_STOP] + 1, self.words[nt.R_HIGH] + 1
+        numbers = self.tape.instruction[low:high]
+        spans = [t.layout.span for t in self.targets]
+        largest = max(8, int(ITAB.rows[numbers, nt.I_BYTES].max()), *spans)
+        return max(1, min(count, max(LANES_AT_LEAST, CACHED // largest), LANE_BYTES // largest))
 
     def _set_lanes(self, count: int) -> None:
         words = self.words
         words[nt.R_LANES] = count
         words[nt.R_VARIANT] = words[nt.R_VARIANT] & ~nt.LANES | (nt.LANES if count > 1 else 0)
 
-    def sweep_all(self, seeds: np.ndarray) -> list[np.ndarray | None]:
-        """Sweep for each row of `seeds`, many at a time; gradients with that dimension first.
+    def sweep_all(self, count: int, seeds: np.ndarray | None) -> list[np.ndarray | None]:
+        """Sweep for `count` cotangents, many at a time; gradients with that dimension first.
 
-        None for a target that no sweep came to.
+        Parameters
+        ----------
+        count : int
+        seeds : numpy.ndarray, optional
+            A cotangent a row; by default the unit vectors of the root's shape.
+
+        Returns
+        -------
+        list
+            None for a target that no sweep came to.
         """
-        tape, count = self.tape, len(seeds)
+        tape = self.tape
         found: list[np.ndarray | None] = [None] * len(self.targets)
         (slot,) = self.roots
-        self.words[R_ERROR_ARG] = copy_of(tape.instruction_of(slot).out)
+        layout = tape.instruction_of(slot).out
+        self.words[R_ERROR_ARG] = copy_of(layout)
+        self.lanes = self._choose_lanes(count)
         for start in range(0, count, self.lanes):
-            part = seeds[start : start + self.lanes]
-            self._set_lanes(len(part))
-            laid = np.ascontiguousarray(np.moveaxis(part, 0, -1))
+            lanes = min(self.lanes, count - start)
+            self._set_lanes(lanes)
+            if seeds is None:
+                laid = np.zeros((layout.size, lanes), layout.dtype.np)
+                laid.reshape(-1)[start * lanes :: lanes + 1][:lanes] = 1
+            else:
+                laid = np.ascontiguousarray(np.moveaxis(seeds[start : start + lanes], 0, -1))
             if sweep.seed(tape.pointer, self.pointer, slot, address_of(laid)) != 0:
                 self.no_memory()
             if sweep.reverse(tape.pointer, self.pointer) != 0:
@@ -357,14 +379,17 @@ class Request:
                 if address:
                     into = found[i]
                     if into is None:
-                        into = found[i] = np.zeros((count, *t.layout.shape), t.layout.dtype.np)
-                    lanes = lanes_at(address, t.layout, len(part))
-                    into[start : start + len(part)] = np.moveaxis(lanes, -1, 0)
+                        make = np.empty if lanes == count else np.zeros
+                        into = found[i] = make((count, t.layout.size), t.layout.dtype.np)
+                    into[start : start + lanes] = lanes_at(address, t.layout, lanes).T
                     self.adjoint[t.slot] = 0
-                    if (size := t.layout.span * len(part)) > nt.SMALL:
+                    if (size := t.layout.span * lanes) > nt.SMALL:
                         collector.give_back(tape.pointer, address, size)
             self.clear()
-        return found
+        return [
+            None if g is None else g.reshape(count, *t.layout.shape)
+            for g, t in zip(found, self.targets, strict=True)
+        ]
 
     def no_memory(self) -> None:
         """Raise for adjoints that do not fit."""

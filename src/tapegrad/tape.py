@@ -163,10 +163,7 @@ class Tape(Arrays):
         if s[nt.S_HANDLE_FREE] < 0:
             self._grow_handles(2 * int(s[nt.S_HANDLE_CAPACITY]))
         room = min(self.collect_at, s[nt.S_CAPACITY]) if collect else s[nt.S_CAPACITY]
-        if (
-            s[nt.S_COUNT] + statements <= room
-            and s[nt.S_ARG_COUNT] + args <= s[nt.S_ARG_CAPACITY]
-        ):
+        if s[nt.S_COUNT] + statements <= room and s[nt.S_ARG_COUNT] + args <= s[nt.S_ARG_CAPACITY]:
             return
         if collect:
             self.collect()

@@ -16,7 +16,7 @@ from ..request import Request
 if TYPE_CHECKING:
     from ..tensor import Tensor
 
-__all__ = ["grad_batched"]
+__all__ = ["grad_batched", "jacobian"]
 
 
 def grad_batched(
@@ -60,7 +60,7 @@ def grad_batched(
         if not allow_unused:
             engine.check_used(request, targets)
         if at_once:
-            found = request.sweep_all(seeds[0])
+            found = request.sweep_all(count, seeds[0])
         for b in range(0 if at_once else count):
             request.sweep([seed[b] for seed in seeds], Swept)
             request.clear()
@@ -71,6 +71,23 @@ def grad_batched(
                         into = found[i] = np.zeros((count, *target.array.shape), target.array.dtype)
                     into[b] = target.array
         request.release(free=not retain)
+    return [None if g is None else record.leaf_tensor(g, engine.dtype_of(g)) for g in found]
+
+
+def jacobian(output: Tensor, inputs: Sequence[Tensor]) -> list[Tensor | None] | None:
+    """The derivatives of each element of an active output, in the first dimension; keeps the graph.
+
+    None where the sweep cannot have lanes (`Request.use_lanes`).
+    """
+    tape, roots, targets = engine.located([output], inputs)
+    count = layout_of(output).size
+    with tape.lock, Request(tape, roots, targets, leaves=False, raw=True) as request:
+        if not request.use_lanes(count):
+            request.forget()
+            return None
+        request.prepare()
+        found = request.sweep_all(count, None)
+        request.release(free=False)
     return [None if g is None else record.leaf_tensor(g, engine.dtype_of(g)) for g in found]
 
 

@@ -20,6 +20,7 @@ from .. import record
 from ..functions.joining import cat
 from ..tape import slot_of
 from ..threads import current_tape
+from .batched import jacobian
 from .derivatives import grad
 
 if TYPE_CHECKING:
@@ -124,10 +125,17 @@ def rows(
     """The Jacobian by reverse sweeps, one for each element of the outputs."""
     made: Blocks = []
     for y in outputs:
-        parts = [
-            pull([y], inputs, [seeds], create_graph=create_graph, retain_graph=True, batched=True)
-            for seeds in units(y)
-        ]
+        parts: list[list[Tensor | None]] | None = None
+        if y.numel() == 1:
+            parts = [pull([y], inputs, create_graph=create_graph, retain_graph=True)]
+        elif y.requires_grad and not create_graph:
+            whole = jacobian(y, inputs)
+            parts = None if whole is None else [whole]
+        if parts is None:
+            parts = [
+                pull([y], inputs, [ct], create_graph=create_graph, retain_graph=True, batched=True)
+                for ct in units(y)
+            ]
         made.append(
             [_joined([p[k] for p in parts], (*y.shape, *x.shape), x) for k, x in enumerate(inputs)]
         )
@@ -167,4 +175,4 @@ def _joined(parts: Sequence[Tensor | None], shape: tuple[int, ...], like: Any) -
     if not parts or parts[0] is None:
         return like.new_zeros(shape)
     whole: Any = parts[0] if len(parts) == 1 else cat(parts)
-    return whole.reshape(shape)
+    return whole if whole.shape == shape else whole.reshape(shape)

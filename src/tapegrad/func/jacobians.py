@@ -98,14 +98,6 @@ def jacfwd(
     tensor([[1., 1.],
             [3., 2.]])
     """
-    return _by_columns(func, argnums, columns, has_aux=has_aux, randomness=randomness)
-
-
-def _by_columns(
-    func: Callable[..., Any], argnums: Argnums | None, compute: Callable[..., list[list[Tensor]]], *,
-    has_aux: bool = False, randomness: str = "error",
-) -> Callable[..., Any]:  # fmt: skip
-    """`jacfwd`, with the function that makes the Jacobian of what was recorded."""
 
     @functools.wraps(func)
     def wrapper(*args: Any) -> Any:
@@ -115,22 +107,25 @@ def _by_columns(
                 "jacfwd(randomness='different') is not supported, as the function runs once for all "
                 "columns; call tapegrad.func.jvp for each column"
             )
-        chosen = args if argnums is None else [args[i] for i in positions(argnums, len(args))]
-        for x in trees.leaves(chosen):
-            if hasattr(x, "dtype") and not x.dtype.is_floating_point:
-                raise ValueError(
-                    f"Expected primal to be floating point or complex, but got: {x.dtype}"
-                )
+        _check_primals(args, argnums)
         with Level() as level:
             before = random_state()
             run = Run(level, JVP, func, args, argnums, has_aux=has_aux)
             if randomness == "error":
                 check_unused(before)
             outputs, spec = run.flat_output()
-            blocks = compute(outputs, run.inputs, create_graph=level.outside(outputs))
+            blocks = columns(outputs, run.inputs, create_graph=level.outside(outputs))
             return _result(run, blocks, spec, has_aux)
 
     return wrapper
+
+
+def _check_primals(args: tuple[Any, ...], argnums: Argnums | None) -> None:
+    """Raise PyTorch's error for arguments that cannot have a tangent."""
+    chosen = args if argnums is None else [args[i] for i in positions(argnums, len(args))]
+    for x in trees.leaves(chosen):
+        if hasattr(x, "dtype") and not x.dtype.is_floating_point:
+            raise ValueError(f"Expected primal to be floating point or complex, but got: {x.dtype}")
 
 
 def _by_the_fewer(
@@ -174,4 +169,28 @@ def hessian(func: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any
     tensor([[0., 6.],
             [6., 4.]])
     """
-    return _by_columns(jacrev(func, argnums), argnums, _by_the_fewer)
+
+    @functools.wraps(func)
+    def wrapper(*args: Any) -> Any:
+        _check_primals(args, argnums)
+        with Level() as level:
+            before = random_state()
+            run = Run(level, VJP, func, args, argnums)
+            check_unused(before)
+            outputs, spec = floating_output(run)
+            first = rows(outputs, run.inputs, create_graph=True)
+            gradients = [g for row in first for g in row]
+            second = iter(
+                _by_the_fewer(gradients, run.inputs, create_graph=level.outside(gradients))
+            )
+
+            def part(row: list[Tensor]) -> Any:
+                """The second derivatives for one gradient, by argument."""
+                return trees.unflatten(run.spec, map(level.release, row))
+
+            return trees.unflatten(
+                spec,
+                [trees.unflatten(run.spec, [part(next(second)) for _ in row]) for row in first],
+            )
+
+    return wrapper
