@@ -204,6 +204,7 @@ class Builder:
         return kinds == {self.target.dtype}
 
     def layout_of(self, slot: int) -> Layout:
+        """The layout of a slot of the template."""
         if slot in self.places:
             return self.places[slot][2]
         return self.traced.tape.instruction_of(slot).out

@@ -37,6 +37,7 @@ class MethodDef(ctypes.Structure):
 CALLS = {
     "forward_entry": True, "start_entry": False, "prepare_entry": True, "seed_entry": True,
     "reverse_entry": True, "replay_entry": False, "gradient_entry": False,
+    "plain_entry": True, "record_entry": False,
     "release_entry": False, "give_back_entry": False, "mark_entry": False, "compact_entry": False,
     "grow_entry": False, "grow_handles_entry": False, "destroy_entry": False,
     "append_entry": False, "leaf_entry": False, "handle_entry": False, "bind_entry": False,

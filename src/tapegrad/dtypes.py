@@ -27,6 +27,7 @@ __all__ = [
     "bool_",
     "double",
     "dtype",
+    "dtype_of",
     "finfo",
     "float32",
     "float64",
@@ -110,6 +111,11 @@ _REMEDY = {
     "M": "convert with .astype(np.int64)",
 }
 _NOT_NUMBERS = "make an array of numbers first, e.g. with .astype(np.float64)"
+
+
+def dtype_of(array: numpy.ndarray[Any, Any]) -> dtype:
+    """Return the element type of an array."""
+    return from_numpy_dtype(array.dtype)
 
 
 def from_numpy_dtype(source: numpy.dtype[Any] | type | str) -> dtype:

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import anomaly, messages, record, replay, versions
+from . import anomaly, messages, plain, record, replay, versions
 from . import native as nt
 from .buffers import array_layout
 from .callbacks import Replayed, Swept, call_hooks, no_grad_on
-from .dtypes import from_numpy_dtype
+from .dtypes import dtype_of
 from .errors import TapeError
 from .handle import look_at
 from .layouts import LAYOUTS, Layout
@@ -30,7 +30,7 @@ from .threads import current_tape
 if TYPE_CHECKING:
     from .tensor import Tensor
 
-__all__ = ["backward", "check_roots", "check_used", "dtype_of", "grad", "target_of"]
+__all__ = ["backward", "check_roots", "check_used", "grad", "located", "target_of"]
 
 
 #: tensors whose slots one native call finds
@@ -87,6 +87,16 @@ def _seed_array(t: Any, ct: Any) -> np.ndarray:
     return np.ascontiguousarray(ct._array(), kind).reshape(ct.shape)
 
 
+def _ready() -> Tape:
+    """Tape of this thread, evaluated and with some room."""
+    tape = current_tape()
+    s = tape.state
+    tape.make_room(64, 256)
+    if s[nt.S_DONE] != s[nt.S_COUNT]:
+        tape.evaluate()
+    return tape
+
+
 def located(
     outputs: Sequence[Tensor], inputs: Sequence[Tensor]
 ) -> tuple[Tape, list[int], list[Target]]:
@@ -94,9 +104,7 @@ def located(
 
     From here on slots are known by number: nothing may collect.
     """
-    tape = current_tape()
-    tape.make_room(64, 256)
-    tape.evaluate()
+    tape = _ready()
     both, n = (*outputs, *inputs), len(outputs)
     place = tape.look
     if len(both) <= LOOK and look_at(tape.pointer, id(both), len(both), place.address) == 0:
@@ -278,11 +286,6 @@ def _add_to_grad(storage: Storage, array: np.ndarray) -> None:
         return
 
 
-def dtype_of(array: np.ndarray) -> Any:
-    """The element type of an array."""
-    return from_numpy_dtype(array.dtype)
-
-
 def warn_create_graph() -> None:
     """PyTorch's warning that ``backward(create_graph=True)`` makes reference cycles."""
     warnings.warn(
@@ -365,6 +368,13 @@ def grad(
     """Return the gradients of `outputs` with respect to `inputs`; see `tapegrad.autograd.grad`."""
     cotangents = _cotangents(outputs, grad_outputs)
     retain = create_graph if retain_graph is None else retain_graph
+    if len(outputs) == 1 and cotangents[0] is None:
+        found = plain.gradients(
+            _ready(), outputs[0], inputs, create_graph=create_graph, retain_graph=retain,
+            allow_unused=allow_unused,
+        )  # fmt: skip
+        if found is not None:
+            return found
     tape, roots, targets = located(outputs, inputs)
     results: list[Tensor | None]
     if create_graph:

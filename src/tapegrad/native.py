@@ -74,6 +74,10 @@ ENTRIES: dict[str, dict[str, str]] = {
     "replaying": {
         "replay_entry": "int64(int64, int64, int64, int64, int64, int64)",
     },
+    "plain": {
+        "plain_entry": "int64(int64, int64, int64, int64, int64, int64, int64)",
+        "record_entry": "int64(int64, int64, int64, int64, int64, int64)",
+    },
     "collecting": {
         "mark_entry": "int64(int64, int64, int64)",
         "compact_entry": "int64(int64, int64, int64, int64, int64, int64)",

@@ -43,7 +43,7 @@ from .vjp_programs import build
 if TYPE_CHECKING:
     from .tensor import Tensor
 
-__all__ = ["Request", "Target", "copy_of"]
+__all__ = ["Request", "Target", "copy_of", "taken"]
 
 #: bytes of a gradient up to which it is copied out of the sweep's memory, which stays with the pool
 COPIED = 1 << 16
@@ -410,25 +410,13 @@ class Request:
         return tensor
 
     def leaf_adjoint(self, slot: int, layout: Layout) -> np.ndarray | None:
-        """The adjoint of a leaf after the sweep; large ones are taken over, not copied."""
+        """The adjoint of a leaf after the sweep."""
         words, place = self._block.words, self._adjoint + slot
         address = words[place]
         if address == 0:
             return None
         words[place] = 0
-        if layout.is_contiguous and layout.span <= COPIED:
-            array = np.empty(layout.shape, layout.dtype.np)
-            memmove(address_of(array), address, layout.span)
-            if layout.span > nt.SMALL:
-                collector.give_back(self.tape.pointer, address, layout.span)
-            return array
-        if layout.span <= nt.SMALL:
-            return array_at(address, layout).copy()
-        if layout.is_contiguous:
-            return array_at(address, layout, Buffer(address))
-        array = array_at(address, layout).copy()
-        collector.give_back(self.tape.pointer, address, layout.span)
-        return array
+        return taken(self.tape, address, layout)
 
     def forget(self) -> None:
         """Take the marks of targets off the tape, where no sweep follows."""
@@ -462,3 +450,18 @@ def copy_of(layout: Layout) -> int:
     for variant in range(nt.VARIANTS):
         build(made, variant)
     return made.id
+
+
+def taken(tape: Tape, address: int, layout: Layout) -> np.ndarray:
+    """The array of an adjoint that the sweep needs no more; large ones are not copied."""
+    span = layout.span
+    if layout.is_contiguous and span <= COPIED:
+        array = np.empty(layout.shape, layout.dtype.np)
+        memmove(address_of(array), address, span)
+    elif layout.is_contiguous:
+        return array_at(address, layout, Buffer(address))
+    else:
+        array = array_at(address, layout).copy()
+    if span > nt.SMALL:
+        collector.give_back(tape.pointer, address, span)
+    return array

@@ -11,7 +11,9 @@ from .calls import native_call
 __all__ = [
     "forward",
     "gradient",
+    "plain",
     "prepare",
+    "record",
     "release",
     "replay",
     "reverse",
@@ -25,5 +27,7 @@ prepare = native_call("prepare_entry")
 seed = native_call("seed_entry")
 reverse = native_call("reverse_entry")
 gradient = native_call("gradient_entry")
+plain = native_call("plain_entry")
+record = native_call("record_entry")
 replay = native_call("replay_entry")
 release = native_call("release_entry")

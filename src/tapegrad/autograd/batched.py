@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import engine, record
 from ..callbacks import Swept
+from ..dtypes import dtype_of
 from ..functions.registry import FUNCTIONS
 from ..record import layout_of
 from ..request import Request
@@ -71,7 +72,7 @@ def grad_batched(
                         into = found[i] = np.zeros((count, *target.array.shape), target.array.dtype)
                     into[b] = target.array
         request.release(free=not retain)
-    return [None if g is None else record.leaf_tensor(g, engine.dtype_of(g)) for g in found]
+    return [None if g is None else record.leaf_tensor(g, dtype_of(g)) for g in found]
 
 
 def jacobian(output: Tensor, inputs: Sequence[Tensor]) -> list[Tensor | None] | None:
@@ -88,7 +89,7 @@ def jacobian(output: Tensor, inputs: Sequence[Tensor]) -> list[Tensor | None] | 
         request.prepare()
         found = request.sweep_all(count, None)
         request.release(free=False)
-    return [None if g is None else record.leaf_tensor(g, engine.dtype_of(g)) for g in found]
+    return [None if g is None else record.leaf_tensor(g, dtype_of(g)) for g in found]
 
 
 def _batch_size(outputs: Sequence[Tensor], grad_outputs: Sequence[Tensor | None]) -> int:

@@ -1,8 +1,8 @@
 """What a reverse sweep will visit, and what could stop it.
 
-`start_entry` lays out the arrays of one pass (request.py says what a request is). `prepare_entry`
-marks what the sweep will visit and finds everything that could stop it (freed residuals, values
-changed in place, programs not built yet), before anything changes: an error leaves no trace.
+`start` lays out the arrays of one pass (request.py says what a request is). `prepare` marks what the
+sweep will visit and finds everything that could stop it (freed residuals, values changed in place,
+programs not built yet), before anything changes: an error leaves no trace.
 """
 
 from __future__ import annotations
@@ -117,7 +117,8 @@ def reach(state, r, slot):  # type: ignore[no-untyped-def]
     return 1
 
 
-def start_entry(state, request, counts, targets, what, high, roots):  # type: ignore[no-untyped-def]
+@helper
+def start(state, request, counts, targets, what, high, roots):  # type: ignore[no-untyped-def]
     """Lay out a request's arrays behind its fields (as request.py counts them) and clear them.
 
     `counts` is the number of rows for targets and stops and, in the high half, of in-place writes;
@@ -222,7 +223,12 @@ def find_needed(state, r):  # type: ignore[no-untyped-def]
     it.memset(r[R_ADJOINT] + 8 * (stop + 1), 0, 8 * (high - stop))
 
 
-def prepare_entry(state, request):  # type: ignore[no-untyped-def]
+def start_entry(state, request, counts, targets, what, high, roots):  # type: ignore[no-untyped-def]
+    return start(state, request, counts, targets, what, high, roots)
+
+
+@helper
+def prepare(state, request):  # type: ignore[no-untyped-def]
     """Mark needed and reached roots and look for what would stop the sweep; one of OK, IS_..."""
     s = p64(state)
     r = p64(request)
@@ -303,3 +309,7 @@ def prepare_entry(state, request):  # type: ignore[no-untyped-def]
     r[R_MISSING_COUNT] = missing_count
     r[R_STOP] = k
     return IS_MISSING if missing_count > 0 else OK
+
+
+def prepare_entry(state, request):  # type: ignore[no-untyped-def]
+    return prepare(state, request)

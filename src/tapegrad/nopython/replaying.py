@@ -39,6 +39,7 @@ from ..native import (
     Q_WIDTH,
     R_NEEDED,
     R_ROOT,
+    R_VARIANT,
     REF_CONSTANT,
     REF_OPERAND,
     REF_STATEMENT,
@@ -192,7 +193,8 @@ def follow(state, root, adjoint, buffer, slot, ct, plan, args):  # type: ignore[
     accumulate(state, plan[2], append(state, plan[1], args, 3), ct, args)
 
 
-def replay_entry(state, request, adjoints, buffers, k, low):  # type: ignore[no-untyped-def]
+@helper
+def replay(state, request, adjoints, buffers, k, low):  # type: ignore[no-untyped-def]
     """Replay from statement `k` down to `low`; what is below `low` when done.
 
     Else the statement, and times 2**32 its operand, where Python has to go on. `adjoints` is an int32 a
@@ -208,6 +210,7 @@ def replay_entry(state, request, adjoints, buffers, k, low):  # type: ignore[no-
     itab = g[nt.G_ITAB]
     made, constants = p64(stack_words(MAX_TEMPLATE)), p64(stack_words(MAX_CONSTANTS))
     args, plan = stack_words(8), p64(stack_words(8))
+    which = I_REPLAY + (r[R_VARIANT] >> 1)
     while k >= low:
         own = root[k]
         if adjoint[own] == 0 or flags[own] & ACTIVE == 0:
@@ -221,10 +224,10 @@ def replay_entry(state, request, adjoints, buffers, k, low):  # type: ignore[no-
         if skipped or (kind == VIEW and own != k):
             k -= 1
             continue
-        if kind != COMPUTE or row[I_REPLAY] < 0:
+        if kind != COMPUTE or row[which] < 0:
             return k
         ct = np.int64(adjoint[k])
-        rules = g[nt.G_REPLAY] + 8 * Q_WIDTH * row[I_REPLAY]
+        rules = g[nt.G_REPLAY] + 8 * Q_WIDTH * row[which]
         layout = layout_at(state, ct)
         if layout != p64(rules)[Q_CT]:
             pair = find_pair(g[nt.G_CLONE], layout, 0)
@@ -254,3 +257,7 @@ def replay_entry(state, request, adjoints, buffers, k, low):  # type: ignore[no-
         adjoint[k] = 0
         k -= 1
     return low - 1
+
+
+def replay_entry(state, request, adjoints, buffers, k, low):  # type: ignore[no-untyped-def]
+    return replay(state, request, adjoints, buffers, k, low)
