@@ -207,7 +207,8 @@ class Swept(_Taken):
             self._rules = Pass(self.request)
         found: list[Tensor | None] = []
         for i, slot in enumerate(tape.args_of(k)):
-            result = template(tape.instruction_of(k)).results[i] if self.wanted(slot) else None
+            traced = template(tape.instruction_of(k), self.request.variant)
+            result = traced.results[i] if self.wanted(slot) else None
             if result is None:
                 found.append(None)
                 continue
@@ -272,7 +273,7 @@ class Replayed(_Taken):
         """The cotangents of a statement's operands, by the op's rule."""
         found: list[Tensor | None] = []
         for i, slot in enumerate(self.tape.args_of(k)):
-            result = template(self.tape.instruction_of(k)).results[i]
+            result = template(self.tape.instruction_of(k), self.request.variant).results[i]
             if result is None or not self.wanted(slot):
                 found.append(None)
                 continue

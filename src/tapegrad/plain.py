@@ -47,7 +47,7 @@ def gradients(
     if layout.ndim or tape.writes or tape.hooks or tape.shared or tape.contexts:
         return None
     count = len(inputs)
-    if count >= MOST or anomaly.checks_nan():
+    if count >= MOST or tape.masks_zeros or anomaly.checks_nan():
         return None
     both = (root, *inputs)
     look = tape.look

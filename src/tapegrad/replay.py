@@ -189,7 +189,7 @@ class Pass:
     def rule(self, k: int, operand: int, result: int, ct: int) -> int:
         """Append the rule of one operand of statement `k`; the slot of the operand's cotangent."""
         made = self.tape.instruction_of(k)
-        new = self.instantiate(template(made), result, k, self.dense(ct))
+        new = self.instantiate(template(made, self.request.variant), result, k, self.dense(ct))
         return self.sum_to(new, made.layouts[operand].shape)
 
     def take(self, root: int) -> int:
@@ -215,8 +215,8 @@ class Pass:
                 self.take_over(k)
                 return
             ct = self.dense(self.take(k))
-            traced = template(made)
-            templates.build(made)
+            traced = template(made, request.variant)
+            templates.build(made, request.variant)
             for i, slot in enumerate(args[first:], first):
                 result = traced.results[i]
                 if result is None or not wanted(slot) or not is_float(made.layouts[i]):

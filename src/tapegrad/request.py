@@ -128,6 +128,7 @@ class Request:
             block.array[captures : self._adjoint] = np.fromiter(
                 chain.from_iterable(tape.writes[:writes]), np.int64, 2 * writes
             )
+        self.variant = words[nt.R_VARIANT] = nt.MASKED if tape.masks_zeros else 0
         if anomaly.checks_nan():
             words[R_EVERY] = 1
         if raw and self.stops:

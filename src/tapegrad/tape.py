@@ -92,6 +92,8 @@ class Tape(Arrays):
         self.contexts: dict[int, Any] = {}
         #: stacks of the calls that recorded, while anomaly detection is on
         self.traces: dict[int, Any] = {}
+        #: whether passes mask cotangents that are zero (autograd.mask_zero_cotangents)
+        self.masks_zeros = False
         #: reverse passes under way, one inside the other
         self.passes = 0
         #: leaves of other threads' tapes that are bound here: storage -> slot

@@ -66,11 +66,12 @@ def sums_to(layout: Layout, shape: tuple[int, ...]) -> list[Unary]:
     return steps
 
 
-def build(made: Instruction) -> None:
-    """Write the templates of an instruction, unless they are there."""
-    traced = template(made)
+def build(made: Instruction, variant: int = 0) -> None:
+    """Write the templates of an instruction, plain or masked, unless they are there."""
+    traced = template(made, variant)
+    column = nt.I_REPLAY + (variant >> 1)
     with nt.LOCK:
-        if ITAB.rows[made.id, nt.I_REPLAY] >= 0:
+        if ITAB.rows[made.id, column] >= 0:
             return
         nt.GLOBALS[nt.G_ADD], nt.GLOBALS[nt.G_CLONE] = TABLE["add"].code, TABLE["clone"].code
         count = max(len(made.layouts), 1)
@@ -81,7 +82,7 @@ def build(made: Instruction) -> None:
                 _write(RTAB.rows[first + i], made, traced, i, result)
         RTAB.rows[first : first + count, nt.Q_CT] = contiguous(made.out.dtype, made.out.shape).id
         # A pass of another thread may look at these rows from now on.
-        ITAB.rows[made.id, nt.I_REPLAY] = first
+        ITAB.rows[made.id, column] = first
 
 
 def _write(row: Any, made: Instruction, traced: Template, operand: int, result: int) -> None:

@@ -12,7 +12,14 @@ from .anomaly_mode import (
 from .derivatives import Variable, backward, grad
 from .function import Function
 from .gradcheck import GradcheckError, gradcheck, gradgradcheck
-from .modes import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
+from .modes import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    mask_zero_cotangents,
+    no_grad,
+    set_grad_enabled,
+)
 
 __all__ = [
     "Function",
@@ -33,6 +40,7 @@ __all__ = [
     "is_anomaly_check_nan_enabled",
     "is_anomaly_enabled",
     "is_grad_enabled",
+    "mask_zero_cotangents",
     "no_grad",
     "set_detect_anomaly",
     "set_grad_enabled",

@@ -9,7 +9,10 @@ from typing import Any, TypeVar, overload
 
 from ..threads import current_tape
 
-__all__ = ["enable_grad", "inference_mode", "is_grad_enabled", "no_grad", "set_grad_enabled"]
+__all__ = [
+    "enable_grad", "inference_mode", "is_grad_enabled", "mask_zero_cotangents", "no_grad",
+    "set_grad_enabled",
+]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -19,8 +22,11 @@ def is_grad_enabled() -> bool:
     return current_tape().grad_mode
 
 
-class _GradMode:
-    """Sets the grad mode on entry, puts it back on exit; decorates functions and generators."""
+class _Mode:
+    """Sets a mode of the tape on entry, puts it back on exit; decorates functions and generators."""
+
+    #: attribute of the tape
+    ATTRIBUTE = "grad_mode"
 
     def __init__(self, mode: bool) -> None:
         self.mode = mode
@@ -28,32 +34,37 @@ class _GradMode:
 
     def __enter__(self) -> None:
         tape = current_tape()
-        self._previous.append(tape.grad_mode)
-        tape.grad_mode = self.mode
+        self._previous.append(getattr(tape, self.ATTRIBUTE))
+        setattr(tape, self.ATTRIBUTE, self.mode)
 
     def __exit__(self, *_: object) -> None:
-        current_tape().grad_mode = self._previous.pop()
+        setattr(current_tape(), self.ATTRIBUTE, self._previous.pop())
+
+    def again(self) -> _Mode:
+        """The same mode, for one more block."""
+        made = _Mode(self.mode)
+        made.ATTRIBUTE = self.ATTRIBUTE
+        return made
 
     def __call__(self, function: F) -> F:
-        mode = self.mode
         if inspect.isgeneratorfunction(function):
-            return _generator(function, mode)  # type: ignore[return-value]
+            return _generator(function, self)  # type: ignore[return-value]
 
         @functools.wraps(function)
         def decorated(*args: Any, **kwargs: Any) -> Any:
-            with _GradMode(mode):
+            with self.again():
                 return function(*args, **kwargs)
 
         return decorated  # type: ignore[return-value]
 
 
-def _generator(function: Callable[..., Any], mode: bool) -> Callable[..., Any]:
+def _generator(function: Callable[..., Any], mode: _Mode) -> Callable[..., Any]:
     """A generator function whose body runs in a mode, and whose caller does not."""
 
     @functools.wraps(function)
     def decorated(*args: Any, **kwargs: Any) -> Any:
         generator = function(*args, **kwargs)
-        with _GradMode(mode):
+        with mode.again():
             try:
                 value = generator.send(None)
             except StopIteration as stop:
@@ -62,17 +73,17 @@ def _generator(function: Callable[..., Any], mode: bool) -> Callable[..., Any]:
             try:
                 sent = yield value
             except GeneratorExit:
-                with _GradMode(mode):
+                with mode.again():
                     generator.close()
                 raise
             except BaseException as error:
-                with _GradMode(mode):
+                with mode.again():
                     try:
                         value = generator.throw(error)
                     except StopIteration as stop:
                         return stop.value
             else:
-                with _GradMode(mode):
+                with mode.again():
                     try:
                         value = generator.send(sent)
                     except StopIteration as stop:
@@ -81,7 +92,7 @@ def _generator(function: Callable[..., Any], mode: bool) -> Callable[..., Any]:
     return decorated
 
 
-class _FixedMode(_GradMode):
+class _FixedMode(_Mode):
     """A mode that its name says; ``@no_grad`` works with and without parentheses."""
 
     MODE = False
@@ -113,7 +124,7 @@ class enable_grad(_FixedMode):
     MODE = True
 
 
-class set_grad_enabled(_GradMode):
+class set_grad_enabled(_Mode):
     """Set the grad mode, at once; as a context manager, put it back on exit.
 
     Parameters
@@ -144,7 +155,7 @@ class set_grad_enabled(_GradMode):
         return super().__call__(function)
 
 
-class inference_mode(_GradMode):
+class inference_mode(_Mode):
     """Context manager or decorator: results are passive, as with `no_grad`.
 
     PyTorch's inference tensors save bookkeeping that a tape does not have, so there is no difference
@@ -165,3 +176,38 @@ class inference_mode(_GradMode):
 
     def __init__(self, mode: bool = True) -> None:
         super().__init__(not mode)
+
+
+class mask_zero_cotangents(_Mode):
+    """Context manager or decorator: in reverse passes, zero cotangents give zeros.
+
+    A branch that `where` does not take gets a cotangent of zero, and zero times the infinite derivative
+    there (of ``sqrt`` at 0, say) is NaN, as in PyTorch. In this mode, what an elementwise op passes on is
+    zero wherever its cotangent is zero. It holds for the passes of this thread that start inside: `backward`,
+    `grad`, and everything that is made of them, at every order. Other ops (products, reductions) are as ever.
+
+    Parameters
+    ----------
+    mode : bool
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> x = tg.tensor([0.0, 4.0], requires_grad=True)
+    >>> y = tg.where(x > 0, x.sqrt(), x).sum()
+    >>> tg.autograd.grad(y, x, retain_graph=True)
+    (tensor([   nan, 0.2500]),)
+    >>> with tg.autograd.mask_zero_cotangents():
+    ...     tg.autograd.grad(y, x)
+    (tensor([1.0000, 0.2500]),)
+    """
+
+    ATTRIBUTE = "masks_zeros"
+
+    def __init__(self, mode: bool = True) -> None:
+        if not isinstance(mode, bool):
+            raise TypeError(
+                f"mask_zero_cotangents(): mode must be a bool, not {type(mode).__name__}; as a decorator "
+                "it is written with parentheses"
+            )
+        super().__init__(mode)
