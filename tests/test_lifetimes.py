@@ -521,3 +521,29 @@ def test_programs_of_ever_new_shapes_stay_small() -> None:
     for n in range(101, 1101):
         use(n)
     assert resident() - before < 64 * MEGA, f"{(resident() - before) / MEGA:.1f} MB"
+
+
+@alone
+@pytest.mark.parametrize("with_views", [False, True])
+def test_detached_results_do_not_keep_their_graph(with_views: bool) -> None:
+    """``losses.append(loss.detach())``: a slot for the value and one for the alias, not the graph."""
+    w = tg.tensor([1.0, 2.0], requires_grad=True)
+    losses = []
+    for _ in range(200):
+        loss = ((w * w).sin() * w).sum()
+        if with_views:
+            with tg.no_grad():
+                losses.append(loss.reshape(1)[0])
+        else:
+            losses.append(loss.detach())
+        loss.backward()
+        w.grad = None
+    del loss
+    tape = tg.current_tape()
+    tape.collect()
+    tape.collect()
+    assert len(tape) <= 3 * len(losses) + 3
+    assert all(x.item() == losses[0].item() for x in losses)
+    del losses
+    tape.collect()
+    assert len(tape) <= 3
