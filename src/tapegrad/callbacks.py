@@ -3,7 +3,7 @@
 The sweep (nopython/reverse.py) and replay stop at statements that have something of the kind.
 `look` calls a tensor's hooks with its cotangent. `take_over` computes the cotangents of a statement's
 operands in Python: by the ``backward`` of a Function, or by the op's rule where a hook of the node, or
-anomaly detection, wants to see them.
+anomaly detection, wants to see them, or where what the rule needs was packed (saved.py).
 
 Both work on a `Pass`: where cotangents come from and go to, in a sweep (`Swept`) or in replay, where
 they are recorded (`Replayed`).
@@ -22,6 +22,7 @@ from .buffers import address_of, array_at
 from .native import R_ERROR_ARG, R_HIGH
 from .replay import Pass
 from .request import Request, copy_of
+from .saved import Saved
 from .tape import Tape, slot_of
 from .vjp import template
 
@@ -104,9 +105,28 @@ class _Taken:
         owner = int(self.request.root[slot])
         return bool(self.tape.flags[owner] & nt.ACTIVE) and bool(self.request.needed[owner])
 
+    def rule(self, k: int, i: int, ct: Tensor, values: dict[int, int] | None) -> int:
+        """Record the op's rule for one operand; the slot of the cotangent."""
+        raise NotImplementedError
+
     def derivatives(self, k: int, ct: Tensor) -> list[Tensor | None]:
         """The cotangents of a statement's operands, by the op's rule."""
-        raise NotImplementedError
+        tape = self.tape
+        values: dict[int, int] | None = None
+        packed = tape.contexts.get(k)
+        if isinstance(packed, Saved):
+            packed.place = (tape, k)
+            self.used.append(packed)
+            values = packed.values(tape, k)
+        found: list[Tensor | None] = []
+        results = template(tape.instruction_of(k)).results
+        for i, slot in enumerate(tape.args_of(k)):
+            if results[i] is None or not self.wanted(slot):
+                found.append(None)
+                continue
+            new = self.rule(k, i, ct, values)
+            found.append(record.new_tensor(tape, new, tape.instruction_of(new).out))
+        return found
 
     def derive(self, k: int, ct: Tensor) -> list[Tensor | None]:
         """The cotangents of the operands of statement `k`, its hooks included."""
@@ -200,20 +220,11 @@ class Swept(_Taken):
                 if sweep.seed(tape.pointer, pointer, slot, address_of(array)) != 0:
                     self.request.no_memory()
 
-    def derivatives(self, k: int, ct: Tensor) -> list[Tensor | None]:
-        """The cotangents of a statement's operands, by the op's rule."""
-        tape = self.tape
+    def rule(self, k: int, i: int, ct: Tensor, values: dict[int, int] | None) -> int:
+        """Record the op's rule for one operand; the slot of the cotangent."""
         if self._rules is None:
             self._rules = Pass(self.request)
-        found: list[Tensor | None] = []
-        for i, slot in enumerate(tape.args_of(k)):
-            result = template(tape.instruction_of(k)).results[i] if self.wanted(slot) else None
-            if result is None:
-                found.append(None)
-                continue
-            new = self._rules.rule(k, i, result, record.operand(tape, ct))
-            found.append(record.new_tensor(tape, new, tape.instruction_of(new).out))
-        return found
+        return self._rules.rule(k, i, record.operand(self.tape, ct), values)
 
 
 class Replayed(_Taken):
@@ -237,7 +248,7 @@ class Replayed(_Taken):
     def takes_over(self, k: int) -> bool:
         """Whether the cotangents of statement `k`'s operands are Python's to compute."""
         hooks = self.tape.hooks.get(k)
-        python = self.tape.instruction_of(k).op.extras.get("python")
+        python = self.tape.instruction_of(k).op.extras.get("python") or k in self.tape.contexts
         return bool(python) or anomaly.checks_nan() or (hooks is not None and hooks.takes_over())
 
     def look_leaf(self, slot: int, ct: int) -> int:
@@ -268,16 +279,9 @@ class Replayed(_Taken):
             slots.append(record.operand(self.tape, new))
         return slots
 
-    def derivatives(self, k: int, ct: Tensor) -> list[Tensor | None]:
-        """The cotangents of a statement's operands, by the op's rule."""
-        found: list[Tensor | None] = []
-        for i, slot in enumerate(self.tape.args_of(k)):
-            result = template(self.tape.instruction_of(k)).results[i]
-            if result is None or not self.wanted(slot):
-                found.append(None)
-                continue
-            found.append(self._tensor(self.rules.rule(k, i, result, slot_of(self.tape, ct))))
-        return found
+    def rule(self, k: int, i: int, ct: Tensor, values: dict[int, int] | None) -> int:
+        """Record the op's rule for one operand; the slot of the cotangent."""
+        return self.rules.rule(k, i, slot_of(self.tape, ct), values)
 
 
 class no_grad_on:

@@ -34,6 +34,8 @@ destroy = native_call("destroy_entry")
 BOOKS = (
     "owned", "leaves", "retained", "versions", "shared", "hooks", "contexts", "traces",
 )  # fmt: skip
+#: mark of a statement whose derivative may be wanted (nopython/collecting.py)
+GRAPH = 2
 #: bytes of large buffers after which sweeps are followed by a collection, unless more are in use
 COLLECT_BYTES = 1 << 25
 
@@ -59,6 +61,10 @@ def collect(tape: Tape) -> bool:
             int(new[k]): v for k, v in getattr(tape, name).copy().items() if k < n and new[k] >= 0
         }
         for name in BOOKS
+    }
+    # No pass comes by statements without the mark: what their contexts keep must not keep them.
+    books["contexts"] = {
+        int(new[k]): v for k, v in tape.contexts.copy().items() if k < n and marks[k] & GRAPH
     }
     books |= {
         "guests": {k: int(new[v]) for k, v in tape.guests.copy().items() if v < n and new[v] >= 0},

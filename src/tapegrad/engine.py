@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import anomaly, messages, record, replay, versions
+from . import anomaly, messages, record, replay, saved, versions
 from . import native as nt
 from .buffers import array_layout
 from .callbacks import Replayed, Swept, call_hooks, no_grad_on
@@ -301,10 +301,12 @@ def _replayed(
             raise
         if tape.state[nt.S_EAGER]:
             tape.evaluate()
-        return [
+        made = [
             None if slot is None else record.new_tensor(tape, slot, tape.instruction_of(slot).out)
             for slot in found
         ]
+        saved.pack_from(tape, count)
+        return made
 
 
 def _seed_slot(tape: Tape, tensor: Tensor, ct: Tensor | None) -> int:

@@ -85,17 +85,17 @@ class Tape(Arrays):
         self.shared: dict[int, tuple[Shared, int]] = {}
         #: hooks of results and their nodes: slot -> Hooks
         self.hooks: dict[int, Hooks] = {}
-        #: contexts of `autograd.Function` calls, by their `function` statement
+        #: contexts of `autograd.Function` calls by their `function` statement, packed residuals
         self.contexts: dict[int, Any] = {}
+        #: hooks on what new statements save (saved.py)
+        self.saving: Callable[[Tape, int], None] | None = None
         #: stacks of the calls that recorded, while anomaly detection is on
         self.traces: dict[int, Any] = {}
         #: reverse passes under way, one inside the other
         self.passes = 0
         #: leaves of other threads' tapes that are bound here: storage -> slot
         self.guests: dict[Any, int] = {}
-        self.collections = 0
-        #: handles that an orphan's last collection left (threads.py)
-        self.handles_left = 0
+        self.collections = self.handles_left = 0  # the latter by an orphan's last one (threads.py)
         s = self.state
         s[nt.S_OWNER] = threading.get_ident()
         s[nt.S_GRAD_MODE] = 1
@@ -109,8 +109,7 @@ class Tape(Arrays):
         self._handles = np.zeros(0, np.int32)
         self._grow_handles(capacity)
         self._use_constants(Constants({}))
-        #: memory for the arrays of one reverse pass after the other (request.py), and its address
-        self._block: tuple[np.ndarray, int] | None = None
+        self._block: tuple[np.ndarray, int] | None = None  # see take_block
         TAPES[self.pointer] = self
 
     def __del__(self) -> None:
@@ -180,7 +179,10 @@ class Tape(Arrays):
         Never collects, so slot numbers stay what they are. `make_room` comes first where it may.
         """
         with self.lock:
-            return self._append(made, slots, extra)
+            slot = self._append(made, slots, extra)
+        if self.saving is not None:
+            self.saving(self, slot)
+        return slot
 
     def _append(self, made: Instruction, slots: Sequence[int], extra: Sequence[int]) -> int:
         count = len(slots) + len(extra)
@@ -203,7 +205,7 @@ class Tape(Arrays):
         return slot
 
     def take_block(self, words: int) -> tuple[np.ndarray, int]:
-        """Memory of at least `words` words and its address; `give_block` returns it."""
+        """Memory for the arrays of a reverse pass, and its address; `give_block` keeps it for the next."""
         block, self._block = self._block, None
         if block is None or words > len(block[0]):
             memory = np.zeros(max(1024, 2 * words), np.int64)
@@ -336,10 +338,8 @@ class Tape(Arrays):
         """The first element of a slot's value as a Python number."""
         self.evaluate()
         self.check_value(slot)
-        found: float | int | bool = (
-            _NUMBERS[kind.np.char].from_address(int(self.address[slot])).value
-        )
-        return found
+        found = _NUMBERS[kind.np.char].from_address(int(self.address[slot])).value
+        return found  # type: ignore[no-any-return]
 
     def value(self, slot: int, layout: Layout) -> np.ndarray:
         """A copy of a slot's value."""
@@ -377,8 +377,7 @@ class Tape(Arrays):
         self.flags[base] |= nt.VISIBLE
         keep = self.owned[base]
         keep = getattr(keep, "array", keep)  # the memory, not the gradient that a storage holds
-        array = array_at(int(self.address[slot]), layout, keep)
-        return array
+        return array_at(int(self.address[slot]), layout, keep)
 
     # ------------------------------------------------------------------ collection
     def collect(self) -> None:

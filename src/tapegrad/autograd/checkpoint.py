@@ -20,6 +20,7 @@ from .. import record, trees
 from ..errors import UnsupportedError
 from ..functions.generator import default_generator
 from ..instructions import INSTRUCTIONS
+from ..saved import suspended
 from ..tape import Tape, slot_of
 from ..threads import current_tape
 from .function import Function
@@ -149,7 +150,8 @@ def _checkpointed(run: Run, tensors: Sequence[Any], check: bool) -> list[Tensor]
     tape = current_tape()
     with _copies(tensors) as own:
         marker = record.scalar_tensor(0.0)  # of the slot where the run begins
-        outputs = run(own)
+        with suspended():  # what is recorded now is dropped, and saves nothing
+            outputs = run(own)
         captured = _captured(tape, slot_of(tape, marker), {slot_of(tape, t) for t in own})
     active = [j for j, y in enumerate(outputs) if y.requires_grad]
     made = [y.detach() for y in outputs]

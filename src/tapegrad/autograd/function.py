@@ -19,6 +19,7 @@ from ..functions.registry import FUNCTIONS
 from ..hooks import Hooks
 from ..instructions import instruction
 from ..ops.table import TABLE
+from ..saved import Packed
 from ..tape import Tape
 from ..tensor import Tensor
 from ..threads import current_tape
@@ -106,23 +107,50 @@ class FunctionCtx:
         if entry is None or record.is_tensor(entry):
             return entry
         what, version = entry
-        if isinstance(
-            what, int
-        ):  # the statement of one of the outputs: the context must not keep its own graph
-            assert self.place is not None
-            tape, anchor = self.place
-            slot = anchor + 1 + what
+        if isinstance(version, Packed):
+            slot = None if what is None else self._slot(what)
+            return version.unpack() if slot is None else version.value_of(current_tape(), slot)
+        if isinstance(what, int):
+            slot = self._slot(what)
+            tape = current_tape()
             return record.new_tensor(tape, slot, tape.instruction_of(slot).out)
         if what._version != version:
             raise RuntimeError(_stale(what, version))
         return what
 
-    def seal(self, outputs: list[Any], numbers: dict[int, int]) -> None:
+    def _slot(self, number: int) -> int:
+        """The slot of an output, or for -1 - i of the i-th tensor among the arguments.
+
+        The context must not keep its own graph, so it has no tensors of these.
+        """
+        assert self.place is not None
+        tape, anchor = self.place
+        return anchor + 1 + number if number >= 0 else tape.args_of(anchor)[-1 - number]
+
+    def seal(self, tape: Tape, args: tuple[Any, ...], numbers: dict[int, int]) -> None:
         """Turn what was saved into what the tape keeps; `numbers`: output's id -> its number."""
+        hooks: Any = tape.saving
+        if hooks is None:
+            self._saved = tuple(
+                None if t is None else (numbers[id(t)], 0) if id(t) in numbers else (t, t._version)
+                for t in self._saved
+            )
+            return
+        tensors = (a for a in args if record.is_tensor(a))
+        places = {id(t): -1 - i for i, t in enumerate(tensors)} | numbers
         self._saved = tuple(
-            None if t is None else (numbers[id(t)], 0) if id(t) in numbers else (t, t._version)
+            None if t is None else (places.get(id(t)), hooks.pack(self._own(t, numbers)))
             for t in self._saved
         )
+
+    def _own(self, tensor: Tensor, numbers: dict[int, int]) -> Tensor:
+        """Another handle of a tensor that is saved, which hooks may change."""
+        tape = current_tape()
+        place = numbers.get(id(tensor))
+        slot = record.operand(tape, tensor) if place is None else self._slot(place)
+        own = record.new_tensor(tape, slot, record.layout_of(tensor))
+        own._meta = tape.leaves.get(slot)
+        return own
 
     def release(self) -> None:
         """Drop what was saved: a pass that keeps no graph has run."""
@@ -314,7 +342,12 @@ def _record(
     ctx.count = len(outputs)
     tape.contexts[anchor] = ctx
     inputs_of = {id(a) for a in args}
-    ctx.seal(outputs, {k: v for k, v in numbers.items() if k not in inputs_of or k in dirty})
+    numbers = {k: v for k, v in numbers.items() if k not in inputs_of or k in dirty}
+    ctx.place = (tape, anchor)
+    try:
+        ctx.seal(tape, args, numbers)
+    finally:
+        ctx.place = None
     ctx._dirty = ctx._passive = ()
     for j, slot, step in recorded:
         if id(outputs[j]) in dirty:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
-from .. import node
-from ..errors import UnsupportedError
+from .. import node, saved
 from ..hooks import RemovableHandle
 from ..node import AccumulateGrad, Node
 from ..tensor import Tensor
 
 __all__ = [
-    "GradientEdge", "Node", "get_gradient_edge", "register_multi_grad_hook", "save_on_cpu",
-    "saved_tensors_hooks",
+    "GradientEdge", "Node", "disable_saved_tensors_hooks", "get_gradient_edge",
+    "register_multi_grad_hook", "save_on_cpu", "saved_tensors_hooks",
 ]  # fmt: skip
 
 
@@ -110,7 +110,76 @@ def register_multi_grad_hook(
     return _MultiHandle([t.register_hook(hook(i)) for i, t in enumerate(tensors)])
 
 
-class save_on_cpu:
+class _HookMode:
+    """A context manager made of one that can be entered once."""
+
+    def __init__(self) -> None:
+        self._entered: list[AbstractContextManager[None]] = []
+
+    def _make(self) -> AbstractContextManager[None]:
+        raise NotImplementedError
+
+    def __enter__(self) -> None:
+        entered = self._make()
+        entered.__enter__()
+        self._entered.append(entered)
+
+    def __exit__(self, *_: object) -> None:
+        self._entered.pop().__exit__(None, None, None)
+
+
+class saved_tensors_hooks(_HookMode):
+    """Context manager: hooks pack what is saved for backward, and unpack it there.
+
+    What an operation saves (operands and results that its derivative needs) is passed to `pack_hook`
+    when it is recorded. A backward pass calls `unpack_hook` with what that returned, whenever it needs
+    the value. What `autograd.Function.save_for_backward` is given goes through the hooks, too. The hooks
+    are this thread's; those of the innermost context are used.
+
+    Parameters
+    ----------
+    pack_hook : callable
+        ``pack_hook(tensor) -> object``. It runs under `no_grad` and must not write to the tensor.
+    unpack_hook : callable
+        ``unpack_hook(object) -> Tensor``, of the shape that was packed.
+
+    Raises
+    ------
+    RuntimeError
+        Inside `disable_saved_tensors_hooks`, on entry.
+
+    Notes
+    -----
+    Which tensors an operation saves is an implementation's own affair; where tapegrad's operation is
+    PyTorch's and has the same formula for its derivative, they are the same. Operations recorded under
+    hooks keep what the hook returned and not the value, until a backward pass frees them; that they were
+    changed in place since is not noticed, as in PyTorch. The tensor that `pack_hook` was given loses its
+    graph (``requires_grad`` becomes False) when the hook is done, unless it is a leaf. Recording and
+    backward of such operations go through Python.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> x = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> with tg.autograd.graph.saved_tensors_hooks(lambda t: t.numpy(), tg.from_numpy):
+    ...     y = (x.exp() * 0 + x * x).sum()
+    >>> y.backward()
+    >>> x.grad
+    tensor([2., 4.])
+    """
+
+    def __init__(
+        self, pack_hook: Callable[[Tensor], Any], unpack_hook: Callable[[Any], Tensor]
+    ) -> None:
+        super().__init__()
+        self.pack_hook = pack_hook
+        self.unpack_hook = unpack_hook
+
+    def _make(self) -> AbstractContextManager[None]:
+        return saved.pushed(saved.Hooks(self.pack_hook, self.unpack_hook))
+
+
+class save_on_cpu(_HookMode):
     """Context manager of PyTorch that moves what is saved to the CPU: it is there already.
 
     Parameters
@@ -120,27 +189,30 @@ class save_on_cpu:
     """
 
     def __init__(self, pin_memory: bool = False, device_type: str = "cuda") -> None:
+        super().__init__()
         self.pin_memory = pin_memory
 
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_: object) -> None:
-        pass
+    def _make(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
-class saved_tensors_hooks:
-    """PyTorch's hooks on what statements save: not supported, as the tape saves no tensors.
+class disable_saved_tensors_hooks(_HookMode):
+    """Context manager: `saved_tensors_hooks` raise a RuntimeError.
+
+    Parameters
+    ----------
+    error_message : str
+        The text of the error.
 
     Raises
     ------
-    UnsupportedError
-        Always; recompute with `checkpoint`, or save in a `Function`, instead.
+    RuntimeError
+        With that text, if such hooks are active on entry.
     """
 
-    def __init__(self, pack_hook: Any, unpack_hook: Any) -> None:
-        raise UnsupportedError(
-            "saved_tensors_hooks: statements refer to values on the tape and save no tensors that "
-            "could be packed; use autograd.checkpoint to recompute values, or an autograd.Function "
-            "that packs what it saves"
-        )
+    def __init__(self, error_message: str) -> None:
+        super().__init__()
+        self.error_message = error_message
+
+    def _make(self) -> AbstractContextManager[None]:
+        return saved.disabled(self.error_message)
