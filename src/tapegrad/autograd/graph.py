@@ -161,7 +161,7 @@ class saved_tensors_hooks(_HookMode):
     --------
     >>> import tapegrad as tg
     >>> x = tg.tensor([1.0, 2.0], requires_grad=True)
-    >>> with tg.autograd.graph.saved_tensors_hooks(lambda t: t.numpy(), tg.from_numpy):
+    >>> with tg.autograd.graph.saved_tensors_hooks(lambda t: t.tolist(), tg.tensor):
     ...     y = (x.exp() * 0 + x * x).sum()
     >>> y.backward()
     >>> x.grad
