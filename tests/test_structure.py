@@ -16,7 +16,7 @@ SOURCE = Path(tapegrad.__file__).parent
 LAYERS = [
     ("errors",), ("dtypes",), ("store", "words"), ("native",), ("nopython",), ("layouts",),
     ("kernels",), ("programs",), ("ops",), ("instructions",), ("calls",), ("handle",), ("sweep",),
-    ("versions",), ("buffers", "constants"), ("collector",), ("arrays",), ("tape",), ("hooks",),
+    ("versions",), ("buffers", "constants"), ("collector",), ("arrays",), ("tape",), ("hooks", "edges"),
     ("threads", "storage"), ("fuse",), ("vjp",), ("crossing",), ("record",), ("messages", "saved"),
     ("anomaly",), ("request",), ("templates",), ("replay",), ("callbacks",), ("engine",), ("node",),
     ("display",), ("devices",), ("verify",), ("functions",), ("autograd_methods", "operators"),

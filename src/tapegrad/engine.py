@@ -19,6 +19,7 @@ from . import native as nt
 from .buffers import array_layout
 from .callbacks import Replayed, Swept, call_hooks, no_grad_on
 from .dtypes import from_numpy_dtype
+from .edges import as_inputs, sequence_of
 from .errors import TapeError
 from .layouts import Layout
 from .record import Storage, layout_of, storage_of
@@ -29,7 +30,7 @@ from .threads import current_tape
 if TYPE_CHECKING:
     from .tensor import Tensor
 
-__all__ = ["backward", "check_roots", "check_used", "dtype_of", "grad", "target_of"]
+__all__ = ["backward", "check_roots", "check_used", "dtype_of", "grad", "target_of", "unused"]
 
 
 @cache
@@ -109,7 +110,8 @@ def backward(
     """Accumulate the gradients of `tensors` into leaves; see `Tensor.backward`."""
     wanted: tuple[Tensor, ...] | None = None
     if inputs is not None:
-        wanted = (inputs,) if record.is_tensor(inputs) else tuple(inputs)
+        given = tuple(inputs.values()) if isinstance(inputs, dict) else sequence_of(inputs)
+        wanted = as_inputs(given)
         if not wanted:
             raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
     cotangents = _cotangents(tensors, gradients)
@@ -117,7 +119,7 @@ def backward(
     if wanted is not None:
         for t in wanted:
             if not t.requires_grad:
-                raise RuntimeError("One of the differentiated Tensors does not require grad")
+                raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
     retain = create_graph if retain_graph is None else retain_graph
     # For gradients of leaves, which are appended while the request points into the arrays.
     s, need = tape.state, len(tape.leaves) + 2 * len(tensors) + len(wanted or ())
@@ -133,10 +135,12 @@ def backward(
         storages = [keep for _, keep in live]
     else:
         targets = [target_of(tape, t) for t in wanted]
-        for t in wanted:
+        for t, what in zip(wanted, given, strict=True):
             storage = storage_of(t)
             if storage is None:
-                storage = t._meta = Storage(None, leaf=False)
+                storage = Storage(None, leaf=False)
+                if t is what:  # and not an edge, whose tensor nobody has
+                    t._meta = storage
             storages.append(storage)
     if create_graph:
         warn_create_graph()
@@ -364,11 +368,12 @@ def grad(
     if not allow_unused:
         for i, g in enumerate(results):
             if g is None:
-                raise RuntimeError(_unused(i))
+                raise RuntimeError(unused(i))
     return results
 
 
-def _unused(i: int) -> str:
+def unused(i: int) -> str:
+    """PyTorch's words for an input that the outputs do not depend on."""
     return (
         f"The differentiated Tensor at index {i} appears to not have been used in the graph. Set "
         "allow_unused=True if this is the desired behavior."
@@ -379,4 +384,4 @@ def check_used(request: Request, targets: Sequence[Target]) -> None:
     """Raise before anything is freed if an input is not reached."""
     for i, t in enumerate(targets):
         if t.position > request.high or not request.reached[request.root[t.slot]]:
-            raise RuntimeError(_unused(i))
+            raise RuntimeError(unused(i))

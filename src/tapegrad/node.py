@@ -37,12 +37,37 @@ class Node:
         tape = tape_at(tensor._state)
         # A handle of its own: the tensor may move on to another statement by an in-place write.
         self._tensor = record.new_tensor(tape, slot_of(tape, tensor), LAYOUTS[tensor._layout_id])
+        storage = storage_of(tensor)
+        if storage is not None and storage.leaf:  # the leaf itself: its `grad` is this one's
+            self._tensor._meta = storage
         self.metadata: dict[str, Any] = {}
 
     @property
     def tensor(self) -> Tensor:
         """The result that the node was asked for of."""
         return self._tensor
+
+    def output(self, number: int) -> Tensor:
+        """One of the node's outputs.
+
+        Raises
+        ------
+        IndexError
+            If there is none of this number, or it is not there any more.
+        """
+        tape, slot = self._place()
+        with tape.lock:
+            if number == _output_number(tape, slot):
+                return self._tensor
+            made = tape.instruction_of(slot)
+            anchor = tape.args_of(slot)[0] if made.op.name == "function_output" else tape.count
+            for k in range(anchor + 1, tape.count):
+                other = tape.instruction_of(k)
+                if other.op.name != "function_output" or tape.args_of(k)[:1] != [anchor]:
+                    break
+                if other.attrs["number"] == number:
+                    return record.new_tensor(tape, k, other.out)
+        raise IndexError("tuple index out of range")
 
     def name(self) -> str:
         """PyTorch's name of the node."""

@@ -78,6 +78,8 @@ def grad_batched(
 def _batch_size(outputs: Sequence[Tensor], grad_outputs: Sequence[Tensor | None]) -> int:
     for i, (t, ct) in enumerate(zip(outputs, grad_outputs, strict=True)):
         if not record.is_tensor(ct):
+            if layout_of(t).size != 1:
+                raise RuntimeError("grad can be implicitly created only for scalar outputs")
             raise RuntimeError(
                 "grad_outputs must be given for every output with is_grads_batched=True"
             )
@@ -86,13 +88,16 @@ def _batch_size(outputs: Sequence[Tensor], grad_outputs: Sequence[Tensor | None]
                 "If `is_grads_batched=True`, we interpret the first dimension of each grad_output as "
                 "the batch dimension. The sizes of the remaining dimensions are expected to match the "
                 "shape of corresponding output, but a mismatch was detected: grad_output"
-                f"[{i}] has a shape of {ct.shape} and output[{i}] has a shape of {t.shape}. "  # type: ignore[union-attr]
+                f"[{i}] has a shape of {ct.shape[1:]} and output[{i}] has a shape of {t.shape}. "  # type: ignore[union-attr]
                 "If you only want some tensors in `grad_output` to be considered batched, consider "
                 "using vmap."
             )
     sizes = {ct.shape[0] for ct in grad_outputs if ct is not None}
     if len(sizes) != 1:
-        raise RuntimeError(f"grad_outputs have batches of different sizes: {sorted(sizes)}")
+        raise ValueError(
+            "vmap: Expected all tensors to have the same size in the mapped dimension, got sizes "
+            f"{sorted(sizes)} for the mapped dimension"
+        )
     return int(sizes.pop())
 
 
