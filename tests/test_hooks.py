@@ -276,6 +276,64 @@ def test_hooks_of_nodes() -> None:
     same(case)
 
 
+NODES = {
+    "view": lambda x: x[1:], "reshape": lambda x: x.reshape(2, 1), "diagonal": lambda x: x.expand(2, 2)
+    .clone().diagonal(), "transpose": lambda x: x.reshape(1, 2).t()[1:], "sum": lambda x: x.sum(),
+    "mul_": lambda x: (x * 1).mul_(3), "exp_": lambda x: (x * 1).exp_(), "clone": lambda x: x.clone(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NODES)
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_hooks_of_nodes_of_every_kind(name: str, create_graph: bool) -> None:
+    def case(lib: Any) -> Any:
+        x, log = leaf(lib, 1.0, 0.5), []
+        found = []
+        for replace in (False, True):
+            y = NODES[name](x)
+            y.grad_fn.register_prehook(lambda o: log.append(("before", plain(o))))
+            y.grad_fn.register_hook(lambda i, o: log.append(("after", plain(i)[0], plain(o))))
+            if replace:
+                y.grad_fn.register_prehook(lambda o: (o[0] * 2,))
+                y.grad_fn.register_hook(lambda i, o: (i[0] * i[0], *i[1:]))
+            (g,) = lib.autograd.grad((y * y).sum(), x, create_graph=create_graph)
+            found.append(g)
+            if create_graph:
+                found.append(lib.autograd.grad(g.sum(), x))
+        return log, found
+
+    same(case)
+    assert case(tg)[0]
+
+
+def test_hooks_of_nodes_that_cannot_be_called() -> None:
+    x = leaf(tg, 1.0, 2.0)
+    y = (x * 1).add_(x)
+    with pytest.raises(tg.UnsupportedError, match=r"AddBackward0.*register_hook"):
+        y.grad_fn.register_hook(print)
+    y[0] = 3.0
+    with pytest.raises(tg.UnsupportedError, match="CopySlices"):
+        y.grad_fn.register_prehook(print)
+
+
+def test_hooks_on_views_elsewhere_are_in_nobodys_way() -> None:
+    """A view that has no adjoint of its own is an error only for a pass that comes by it."""
+    x = leaf(tg, 1.0, 2.0)
+    wide = x.expand(3, 2)
+    wide.register_hook(pytest.fail)
+    y = x * 1
+    v = y[:1]
+    v.register_hook(pytest.fail)
+    y.mul_(2)
+    (g,) = tg.autograd.grad((x * x).sum() + y.sum(), x, retain_graph=True)
+    assert g.tolist() == [4, 6]
+    for root in (wide.sum(), wide, v, (v * 2).exp()):
+        with pytest.raises(tg.UnsupportedError, match="not kept apart"):
+            root.sum().backward(retain_graph=True)
+    with pytest.raises(tg.UnsupportedError, match="not kept apart"):
+        v.backward(tg.ones(1))
+
+
 @pytest.mark.parametrize(
     "hook", [lambda i, o: (i[0],), lambda i, o: (*i, None), lambda i, o: 3, lambda i, o: (3, None)]
 )

@@ -45,6 +45,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Request", "Target", "copy_of"]
 
+_EXPANDED = (
+    "the gradient of an expanded view is not kept apart from its base's; take the gradient of the "
+    "tensor before .expand(), or use .expand(...).clone()"
+)
+_WRITTEN = (
+    "the gradient of a view whose base was written in place afterwards is not kept apart; take the "
+    "gradient of a .clone() of it"
+)
 #: instructions without programs that `prepare` reports at once
 MISSING = 512
 
@@ -86,6 +94,8 @@ class Request:
         self.high = high
         #: results with hooks that the pass may come by
         self.stops: list[Target] = []
+        #: views with hooks that cannot be kept apart, and why: an error if the pass comes by
+        self._inseparable: list[tuple[int, str]] = []
         #: contexts of the Functions that the pass called
         self.contexts: list[Any] = []
         if tape.hooks:
@@ -191,17 +201,18 @@ class Request:
             old = int(self.root[t.slot])
             if old == t.slot or tape.instruction_of(t.slot).op.kind != nt.VIEW:
                 continue
-            if t.layout.overlaps:
-                raise UnsupportedError(
-                    "the gradient of an expanded view is not kept apart from its base's; take the "
-                    "gradient of the tensor before .expand(), or use .expand(...).clone()"
-                )
             base = int(tape.base[t.slot])
-            if any(b == base and mark >> 1 > t.slot for b, mark in tape.writes):
-                raise UnsupportedError(
-                    "the gradient of a view whose base was written in place afterwards is not kept "
-                    "apart; take the gradient of a .clone() of it"
-                )
+            text = ""
+            if t.layout.overlaps:
+                text = _EXPANDED
+            elif any(b == base and mark >> 1 > t.slot for b, mark in tape.writes):
+                text = _WRITTEN
+            if text and t in self.targets:
+                raise UnsupportedError(text)
+            if text:
+                self._inseparable.append((t.slot, text))
+                self.stops = [s for s in self.stops if s is not t]
+                continue
             if self.root is tape.root:
                 self.root = tape.root.copy()
             self.root[t.slot] = t.slot
@@ -233,7 +244,22 @@ class Request:
                 residual = int(self.words[R_ERROR_ARG])
                 anomaly.explain(self.tape, slot, self._last_write(residual))
                 raise RuntimeError(self._stale(slot, residual))
+            for slot, text in self._inseparable:
+                if self._comes_by(slot):
+                    raise UnsupportedError(text)
             return
+
+    def _comes_by(self, slot: int) -> bool:
+        """Whether a statement that the pass visits uses a view, or it is a root."""
+        tape, reached = self.tape, self.reached
+        aliases = {slot}
+        for k in range(slot + 1, self.high + 1):
+            if aliases.intersection(tape.args_of(k)):
+                if tape.instruction_of(k).op.kind != nt.COMPUTE:
+                    aliases.add(k)
+                elif reached[self.root[k]]:
+                    return True
+        return bool(aliases.intersection(self.roots))
 
     def _missing(self) -> np.ndarray:
         """The instructions that `prepare` wants programs of."""
