@@ -385,6 +385,96 @@ def test_multi_grad_hooks(mode: str) -> None:
     same(case)
 
 
+@pytest.mark.parametrize("mode", ["all", "any"])
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("recorded", [False, True])
+def test_multi_grad_hooks_of_leaves(mode: str, count: int, recorded: bool) -> None:
+    """What the pass does not reach is not waited for; each pass counts for itself."""
+
+    def case(lib: Any) -> Any:
+        a, b, c, log = leaf(lib, 1.0), leaf(lib, 2.0), leaf(lib, 3.0), []
+
+        def note(grads: Any) -> None:
+            log.append(plain(grads))
+
+        handle = lib.autograd.graph.register_multi_grad_hook((a, b, c), note, mode=mode)
+        y = (a * b if count == 2 else a * b * c).sum()
+        y.backward(retain_graph=True, create_graph=recorded)
+        y.backward(retain_graph=True)
+        (y * c).sum().backward(retain_graph=True)
+        handle.remove()
+        y.backward()
+        return log
+
+    same(case)
+    same(
+        lambda lib: lib.autograd.graph.register_multi_grad_hook((leaf(lib, 1.0),), print, mode="x")
+    )
+    same(lambda lib: lib.autograd.graph.register_multi_grad_hook((lib.ones(1),), print))
+
+
+def test_multi_grad_hooks_after_an_error() -> None:
+    def case(lib: Any) -> Any:
+        a, b, log = leaf(lib, 1.0), leaf(lib, 2.0), []
+        lib.autograd.graph.register_multi_grad_hook((a, b), lambda g: log.append(plain(g)))
+
+        def fail(g: Any) -> Any:
+            raise ValueError("mine")
+
+        y, z = a * 2, b * 3
+        handle = y.register_hook(fail)
+        s = (y * z).sum()
+        try:
+            s.backward(retain_graph=True)
+        except ValueError:
+            log.append("failed")
+        handle.remove()
+        (a * 5 * b).sum().backward()
+        return log[-1]
+
+    same(case)
+
+
+def test_versions_counted_by_hand() -> None:
+    def case(lib: Any) -> Any:
+        increment = lib.autograd.graph.increment_version
+        x, y = lib.ones(2), lib.ones(2)
+        increment(x)
+        found = [x._version]
+        increment([x, y, x])
+        found += [x._version, y._version]
+        for wrong in (3, [3]):
+            try:
+                increment(wrong)
+            except RuntimeError as error:
+                found.append(str(error))
+        w = leaf(lib, 1.0, 2.0)
+        z = w * 1
+        s = (z * z).sum()
+        increment(z)
+        try:
+            s.backward()
+        except RuntimeError as error:
+            found.append("modified by an inplace operation" in str(error))
+        return found
+
+    assert same(case)[-1] is True
+
+
+def test_mutation_of_saved_tensors() -> None:
+    def case(lib: Any) -> Any:
+        x = leaf(lib, 1.0, 2.0)
+        with lib.autograd.graph.allow_mutation_on_saved_tensors() as context:
+            y = x * 1
+            z = (y * y).sum()
+            y.mul_(3)
+            z.backward()
+            context.clear()
+        return x.grad
+
+    same(case)
+
+
 # --------------------------------------------------------------------------- anomalies
 def test_nan_in_a_backward_pass() -> None:
     def case(lib: Any) -> Any:

@@ -181,11 +181,26 @@ def _leaf_gradients(request: Request) -> list[tuple[Storage, np.ndarray]]:
                 else:
                     rest.append((slot, storage))
     found: list[tuple[Storage, np.ndarray]] = []
-    for slot, storage in rest:
+    for slot, storage in _in_order(tape, rest):
         array = request.leaf_adjoint(slot, tape.instruction_of(slot).out)
         assert array is not None
         found.append((storage, _hooked(storage, array)))
     return found
+
+
+def _in_order(tape: Tape, leaves: list[tuple[int, Storage]]) -> list[tuple[int, Storage]]:
+    """Leaves in the order in which their gradients are complete, where hooks see it."""
+    if len(leaves) > 1 and any(storage.hooks is not None for _, storage in leaves):
+        return sorted(leaves, key=lambda item: _first_use(tape, item[0]), reverse=True)
+    return leaves
+
+
+def _first_use(tape: Tape, slot: int) -> int:
+    """The first statement with a leaf as its operand: there its gradient is complete."""
+    places = np.flatnonzero(tape.arg[: tape.state[nt.S_ARG_COUNT]] == slot)
+    if not len(places):
+        return 0
+    return int(np.searchsorted(tape.arg_start[: tape.count + 1], places[0], side="right")) - 1
 
 
 def _hooked(storage: Storage, array: np.ndarray) -> np.ndarray:
@@ -269,7 +284,7 @@ def _replay(
     targets: list[Target], storages: list[Storage], leaves: bool, retain: bool,
 ) -> None:  # fmt: skip
     if leaves:
-        for slot, storage in tape.leaves.copy().items():
+        for slot, storage in _in_order(tape, list(tape.leaves.copy().items())):
             if slot <= max(roots):
                 targets.append(_slot_target(tape, slot, tape.instruction_of(slot).out))
                 storages.append(storage)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import anomaly, collector, fuse, messages, record, sweep, versions, vjp
+from . import anomaly, collector, fuse, hooks, messages, record, sweep, versions, vjp
 from . import native as nt
 from .buffers import Buffer, address_of, array_at
 from .dtypes import type_name
@@ -101,7 +101,7 @@ class Request:
         if tape.hooks:
             self.stops = [
                 Target(slot, slot, tape.instruction_of(slot).out)
-                for slot, hooks in tape.hooks.copy().items() if slot <= high and hooks
+                for slot, own in tape.hooks.copy().items() if slot <= high and own
             ]  # fmt: skip
         if targets or self.stops:
             self._separate_views()
@@ -180,8 +180,11 @@ class Request:
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if kind is not None:  # whatever happened: adjoints go back, nothing counts as freed
             self.release(free=False)
-        self.tape.passes -= 1
-        self.tape.give_block(self._memory)
+        try:
+            hooks.end_pass(self.tape, failed=kind is not None)
+        finally:
+            self.tape.passes -= 1
+            self.tape.give_block(self._memory)
 
     def _last_write(self, slot: int) -> int:
         """Last statement that wrote into a slot's memory, or the slot."""

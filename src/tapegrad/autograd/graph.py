@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from .. import node, saved
+from .. import node, record, saved, versions
 from ..edges import GradientEdge
-from ..hooks import RemovableHandle
+from ..hooks import RemovableHandle, at_end_of_pass
 from ..node import AccumulateGrad, Node
 from ..tensor import Tensor
+from ..threads import current_tape
 
 __all__ = [
-    "GradientEdge", "Node", "disable_saved_tensors_hooks", "get_gradient_edge",
-    "register_multi_grad_hook", "save_on_cpu", "saved_tensors_hooks",
+    "GradientEdge", "Node", "allow_mutation_on_saved_tensors", "disable_saved_tensors_hooks",
+    "get_gradient_edge", "increment_version", "register_multi_grad_hook", "save_on_cpu",
+    "saved_tensors_hooks",
 ]  # fmt: skip
 
 
@@ -67,40 +68,83 @@ def register_multi_grad_hook(
     -------
     RemovableHandle
 
+    Raises
+    ------
+    AssertionError
+        PyTorch's, if a tensor does not require grad.
+
     Notes
     -----
-    In mode "all" the call comes when the last of `tensors`, in the order of the graph, got its
-    gradient. A tensor that the pass does not reach keeps the call back until a pass reaches it.
+    In mode "all" the call comes when the last of `tensors`, in the order of the graph, got its gradient,
+    or at the end of the pass if it does not reach all of them.
     """
     if mode not in ("all", "any"):
         raise ValueError(f"Expects mode to be one of ('all', 'any') but got {mode}")
-    lock = threading.Lock()
-    state: dict[str, Any] = {"grads": {}, "called": False}
-
-    def seen(i: int, grad: Tensor) -> None:
-        with lock:
-            if mode == "any":
-                if state["called"] and i not in state["grads"]:
-                    state["grads"][i] = grad
-                    ready = False
-                else:
-                    state.update(grads={i: grad}, called=True)
-                    ready = True
-            else:
-                state["grads"][i] = grad
-                ready = len(state["grads"]) == len(tensors)
-                if ready:
-                    grads, state["grads"] = state["grads"], {}
-        if ready:
-            if mode == "any":
-                fn(grad)
-            else:
-                fn([grads.get(j) for j in range(len(tensors))])
+    for t in tensors:
+        assert t.requires_grad, "Expected gradient function to be set"
+    state = _Arrived(tuple(tensors), fn, mode)
 
     def hook(i: int) -> Callable[[Tensor], None]:
-        return lambda grad: seen(i, grad)
+        return lambda grad: state.seen(i, grad)
 
     return _MultiHandle([t.register_hook(hook(i)) for i, t in enumerate(tensors)])
+
+
+class _Arrived:
+    """The gradients that a multi-grad hook has got in a pass."""
+
+    def __init__(self, tensors: Sequence[Tensor], fn: Callable[..., None], mode: str) -> None:
+        self.count, self.fn, self.mode = len(tensors), fn, mode
+        #: by thread and depth of the pass
+        self.passes: dict[tuple[int, int], dict[int, Tensor]] = {}
+
+    def seen(self, i: int, grad: Tensor) -> None:
+        """Note a gradient, and call the function when it is time."""
+        tape = current_tape()
+        key = tape.pointer, tape.passes
+        grads = self.passes.get(key)
+        first = grads is None or i in grads
+        if grads is None:
+            grads = self.passes[key] = {}
+            at_end_of_pass(tape, lambda: self._ended(key))
+        elif first:  # another sweep of the same pass
+            grads.clear()
+        grads[i] = grad
+        if self.mode == "any":
+            if first:
+                self.fn(grad)
+        elif len(grads) == self.count:
+            self._call(grads)
+
+    def _call(self, grads: dict[int, Tensor]) -> None:
+        self.fn([grads.get(j) for j in range(self.count)])
+
+    def _ended(self, key: tuple[int, int]) -> None:
+        grads = self.passes.pop(key)
+        if self.mode == "all" and len(grads) < self.count:
+            self._call(grads)
+
+
+def increment_version(tensor: Any) -> None:
+    """Count an in-place write to a tensor, or to each of several, that happened unseen.
+
+    Raises
+    ------
+    RuntimeError
+        PyTorch's, for anything else.
+    """
+    tensors = (tensor,) if isinstance(tensor, Tensor) else tensor
+    if not isinstance(tensors, Iterable):
+        raise RuntimeError("increment_version expect a Iterable[Tensor] as input")
+    for t in tensors:
+        if not isinstance(t, Tensor):
+            raise RuntimeError(
+                "increment_version expects each element of the iterable to be a tensor"
+            )
+        record.adopt(t)
+        tape = current_tape()
+        with tape.lock:
+            versions.note_write_from_python(tape, record.operand(tape, t))
 
 
 class _HookMode:
@@ -209,3 +253,21 @@ class disable_saved_tensors_hooks(_HookMode):
 
     def _make(self) -> AbstractContextManager[None]:
         return saved.disabled(self.error_message)
+
+
+class allow_mutation_on_saved_tensors(saved_tensors_hooks):
+    """Context manager: what is saved for backward may be written in place; backward uses the old values.
+
+    PyTorch copies a saved tensor when it is written; here each is copied when it is saved. Entering
+    returns an object whose ``clear()`` does nothing, for code that calls PyTorch's.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(lambda t: t.detach().clone(), lambda t: t)
+
+    def __enter__(self) -> allow_mutation_on_saved_tensors:  # type: ignore[override]
+        super().__enter__()
+        return self
+
+    def clear(self) -> None:
+        """Do nothing: copies go with the statements that they were made for."""
