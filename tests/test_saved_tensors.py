@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -414,3 +415,39 @@ def test_inside_transforms_and_checkpoint() -> None:
     y.backward()
     assert x.grad is not None
     assert x.grad.tolist() == [2, 4]
+
+
+@alone
+def test_hooks_that_use_tensors_while_the_tape_is_full() -> None:
+    """Whoever packs knows slots by number: nothing may renumber them meanwhile."""
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    tape = tg.current_tape()
+
+    def pack(t: Any) -> Any:
+        for _ in range(50):
+            t * 2 + 1
+        return t * 1
+
+    before = tape.collections
+    for _ in range(100):
+        with tg.autograd.graph.saved_tensors_hooks(pack, lambda t: t * 1):
+            y = ((x * x).exp() * x).sum()
+            (g,) = tg.autograd.grad(y, x, create_graph=True)
+        (h,) = tg.autograd.grad(g.sum(), x)
+    assert tape.collections > before
+    e = np.exp(np.array([1.0, 4.0]))
+    np.testing.assert_allclose(g.numpy(), e * (1 + 2 * np.array([1.0, 4.0])))
+    np.testing.assert_allclose(h.numpy(), e * (6 * np.array([1.0, 2.0]) + 4 * np.array([1.0, 8.0])))
+
+
+def test_threads_have_hooks_of_their_own() -> None:
+    seen: list[Any] = []
+
+    def record() -> list[float]:
+        w = tg.tensor([3.0], requires_grad=True)
+        return tg.autograd.grad((w * w).sum(), w)[0].tolist()
+
+    with tg.autograd.graph.saved_tensors_hooks(seen.append, lambda t: t):  # noqa: SIM117
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(record).result() == [6]
+    assert not seen

@@ -123,7 +123,8 @@ def backward(
     retain = create_graph if retain_graph is None else retain_graph
     # For gradients of leaves, which are appended while the request points into the arrays.
     s, need = tape.state, len(tape.leaves) + 2 * len(tensors) + len(wanted or ())
-    if s[nt.S_COUNT] + need > s[nt.S_CAPACITY] or s[nt.S_PENDING_BYTES] > s[nt.S_PENDING_LIMIT]:
+    full = s[nt.S_COUNT] + need > s[nt.S_CAPACITY] or s[nt.S_PENDING_BYTES] > s[nt.S_PENDING_LIMIT]
+    if full or tape.collection_due:
         tape.make_room(need)
     tape.evaluate()
     roots = [record.operand(tape, t) for t in tensors]

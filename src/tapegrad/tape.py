@@ -91,8 +91,8 @@ class Tape(Arrays):
         self.saving: Callable[[Tape, int], None] | None = None
         #: stacks of the calls that recorded, while anomaly detection is on
         self.traces: dict[int, Any] = {}
-        #: reverse passes under way, one inside the other
-        self.passes = 0
+        #: reverse passes under way, one inside the other; whether one kept a collection from running
+        self.passes, self.collection_due = 0, False
         #: leaves of other threads' tapes that are bound here: storage -> slot
         self.guests: dict[Any, int] = {}
         self.collections = self.handles_left = 0  # the latter by an orphan's last one (threads.py)
@@ -149,6 +149,8 @@ class Tape(Arrays):
 
     def _make_room(self, statements: int, args: int, collect: bool) -> None:
         s = self.state
+        if collect and self.collection_due and not self.passes:
+            self.collect()
         if collect and s[nt.S_PENDING_BYTES] > s[nt.S_PENDING_LIMIT]:
             self.evaluate()
             if s[nt.S_OWNED_BYTES] > s[nt.S_COLLECT_AT]:
@@ -156,17 +158,14 @@ class Tape(Arrays):
             s[nt.S_PENDING_BYTES] = 0
         if s[nt.S_HANDLE_FREE] < 0:
             self._grow_handles(2 * int(s[nt.S_HANDLE_CAPACITY]))
-        if (
-            s[nt.S_COUNT] + statements <= s[nt.S_CAPACITY]
-            and s[nt.S_ARG_COUNT] + args <= s[nt.S_ARG_CAPACITY]
-        ):
+        full = s[nt.S_COUNT] + statements > s[nt.S_CAPACITY]
+        if not full and s[nt.S_ARG_COUNT] + args <= s[nt.S_ARG_CAPACITY]:
             return
         if collect:
             self.collect()
         capacity = int(s[nt.S_CAPACITY])
-        while 2 * (int(s[nt.S_COUNT]) + statements) > capacity or 2 * (
-            int(s[nt.S_ARG_COUNT]) + args
-        ) > max(2 * capacity, int(s[nt.S_ARG_CAPACITY])):
+        count, arg_count = s[nt.S_COUNT] + statements, s[nt.S_ARG_COUNT] + args
+        while 2 * count > capacity or 2 * arg_count > max(2 * capacity, s[nt.S_ARG_CAPACITY]):
             capacity *= 2
         if capacity > len(self.instruction) or s[nt.S_ARG_COUNT] + args > s[nt.S_ARG_CAPACITY]:
             self._allocate(capacity)
@@ -207,10 +206,10 @@ class Tape(Arrays):
     def take_block(self, words: int) -> tuple[np.ndarray, int]:
         """Memory for the arrays of a reverse pass, and its address; `give_block` keeps it for the next."""
         block, self._block = self._block, None
-        if block is None or words > len(block[0]):
-            memory = np.zeros(max(1024, 2 * words), np.int64)
-            block = (memory, memory.ctypes.data)
-        return block
+        if block is not None and words <= len(block[0]):
+            return block
+        memory = np.zeros(max(1024, 2 * words), np.int64)
+        return memory, memory.ctypes.data
 
     def give_block(self, block: tuple[np.ndarray, int]) -> None:
         """Keep the memory of a reverse pass for the next one."""
@@ -383,6 +382,7 @@ class Tape(Arrays):
     def collect(self) -> None:
         """Drop what no handle needs; slots get other numbers."""
         with self.lock:
+            self.collection_due = bool(self.passes)
             if not self.may_collect() or not collector.collect(self):
                 return
             s = self.state
@@ -394,8 +394,9 @@ class Tape(Arrays):
             self.checked()
 
     def may_collect(self) -> bool:
-        """Whether this thread may renumber slots: the owner relies on their numbers."""
-        return threading.current_thread() is self.owner or not self.owner.is_alive()
+        """Whether this thread may renumber slots: the owner, and passes under way, rely on their numbers."""
+        own = threading.current_thread() is self.owner or not self.owner.is_alive()
+        return own and not self.passes
 
     def __repr__(self) -> str:
         return f"<tapegrad.Tape of {len(self)} statements, {self.count - self.done} pending>"
