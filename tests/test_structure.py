@@ -17,7 +17,7 @@ LAYERS = [
     ("errors",), ("dtypes",), ("store", "words"), ("native",), ("nopython",), ("layouts",),
     ("kernels",), ("programs",), ("ops",), ("instructions",), ("calls",), ("handle",), ("sweep",),
     ("versions",), ("buffers", "constants"), ("collector",), ("arrays",), ("tape",), ("hooks", "edges"),
-    ("threads", "storage"), ("fuse",), ("vjp",), ("crossing",), ("record",), ("messages", "saved"),
+    ("threads", "storage"), ("fuse",), ("vjp",), ("crossing",), ("record",), ("messages",), ("saved",),
     ("anomaly",), ("request",), ("templates",), ("replay",), ("callbacks",), ("engine",), ("node",),
     ("display",), ("devices",), ("verify",), ("functions",), ("autograd_methods", "operators"),
     ("tensor",), ("trees",), ("autograd",), ("func",), ("transforms",), ("utils",), ("tour",),

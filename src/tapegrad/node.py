@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from . import native as nt
-from . import record
+from . import record, saved
 from .errors import UnsupportedError
 from .hooks import Hooks, RemovableHandle
 from .layouts import LAYOUTS, Layout
@@ -131,6 +131,12 @@ class Node:
         return context
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_saved_"):
+            tape, slot = self._place()
+            with tape.lock:
+                found = saved.kept(tape, slot)
+            if name[7:] in found:
+                return found[name[7:]]()
         context = None if name.startswith("__") else self._context()
         if context is None:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

@@ -13,13 +13,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import messages, record, versions, vjp
 from . import native as nt
-from . import record, versions, vjp
+from .dtypes import type_name
 from .instructions import INSTRUCTIONS, ITAB, VTAB, Instruction, instruction
 from .layouts import contiguous
 from .ops.table import TABLE
@@ -235,6 +236,63 @@ def handed_over(number: int) -> Instruction:
         row[nt.I_PYTHON], row[nt.I_REPLAY], row[nt.I_VSCRATCH] = 1, -1, 0
         row[nt.I_VJP] = first
     return new
+
+
+#: PyTorch's names of the second operand, where it is not `other`
+_SECOND = {"pow": "exponent", "mm": "mat2", "mv": "vec", "dot": "tensor"}
+
+
+def kept(tape: Tape, k: int) -> dict[str, Callable[[], Any]]:
+    """What a statement of one or two operands may save, under PyTorch's names, and how to get it."""
+    made = tape.instruction_of(k)
+    count = len(made.layouts)
+    if made.op.kind != nt.COMPUTE or made.op.extras.get("python") or not 1 <= count <= 2:
+        return {}
+    names = ["self", _SECOND.get(made.op.name, "other"), "result"]
+    names = [*names[:count], "result"]
+    original = instruction(made.op, made.layouts, **made.attrs)
+    vjp.build(original)
+    rows = VTAB.rows[int(ITAB.rows[original.id, nt.I_VJP]) :][:count]
+    ever = int(np.bitwise_or.reduce(rows[:, nt.V_MASK]))
+    return {
+        name: partial(_kept, tape, k, original, i) for i, name in enumerate(names) if ever >> i & 1
+    }
+
+
+def _kept(tape: Tape, k: int, made: Instruction, place: int) -> Any:
+    """One saved tensor (or exponent), or None if the statement did not need it.
+
+    Raises
+    ------
+    RuntimeError
+        If it was freed, or written in place since.
+    """
+    if tape.flags[k] & nt.FREED:
+        raise RuntimeError(messages.FREED)
+    if place not in residuals(tape, made, k):
+        return None
+    args = tape.args_of(k)
+    slot = args[place] if place < len(args) else k
+    packed = tape.contexts.get(k)
+    if isinstance(packed, Saved) and place in packed.packed:
+        return packed.packed[place].value_of(tape, slot)
+    layout = tape.instruction_of(slot).out
+    if made.op.name == "pow" and place == 1 and slot in tape.constants.slots.values():
+        return tape.value(slot, layout).item()
+    base, version = int(tape.base[slot]), versions.version_of(tape, slot)
+    later = sum(1 for b, mark in tape.writes if b == base and mark > 2 * k)
+    if later and not isinstance(packed, Saved):
+        raise RuntimeError(
+            messages.stale(False).format(
+                kind=type_name(layout.dtype), shape=str(list(layout.shape)), version=version,
+                origin="", expected=version - later,
+            )
+        )  # fmt: skip
+    found = record.new_tensor(tape, slot, layout)
+    storage = tape.leaves.get(slot)
+    if storage is not None:
+        found._meta = storage
+    return found
 
 
 def dense(made: Instruction, values: dict[int, int]) -> Instruction:
