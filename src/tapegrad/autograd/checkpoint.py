@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from .. import collector, record, trees
 from .. import native as nt
-from .. import record, trees
 from ..errors import UnsupportedError
 from ..functions.generator import default_generator
 from ..instructions import INSTRUCTIONS
@@ -128,6 +128,9 @@ def checkpoint(
     outputs = iter(_checkpointed(run, list(active.values()), determinism_check == "default"))
     active = dict.fromkeys(positions)  # the statement keeps the arguments, this function must not
     returned, result = result, None
+    tape = current_tape()
+    if tape.state[nt.S_OWNED_BYTES] > tape.state[nt.S_COLLECT_AT]:
+        tape.collect()
     return trees.tree_map(lambda y: next(outputs) if record.is_tensor(y) else y, returned)
 
 
@@ -233,7 +236,12 @@ class CheckpointFunction(Function):
         if recorded:
             return None, None, *_checkpointed(gradients, given, check=True)
         with _copies(given) as own:
-            return None, None, *gradients(own)
+            found = gradients(own)
+        del own
+        tape = current_tape()
+        if tape.passes == 1 and tape.state[nt.S_OWNED_BYTES] > tape.state[nt.S_COLLECT_AT]:
+            collector.trim(tape)  # of what was computed again; the pass goes on
+        return None, None, *found
 
 
 def _captured(tape: Tape, marker: int, own: set[int]) -> list[Tensor]:
