@@ -442,6 +442,32 @@ def test_a_hook_that_keeps_the_tensor_makes_no_cycle() -> None:
     assert not tape.contexts
 
 
+def test_operands_that_the_collector_dropped() -> None:
+    """Nothing but what was packed is left of a passive operand."""
+    x, f = leaf(tg, 1.0, 2.0), make_product(tg)
+    with Log(tg, lambda t: t.tolist(), lambda v: tg.tensor(v)).on():
+        y = x * tg.tensor([[3.0], [4.0], [5.0]])
+        z = f.apply(x, tg.tensor([[3.0], [4.0], [5.0]]))
+    tg.current_tape().collect()
+    assert tg.autograd.grad(y.sum(), x, create_graph=True)[0].tolist() == [12, 12]
+    assert tg.autograd.grad(z.sum(), x, create_graph=True)[0].tolist() == [12, 12]
+    assert tg.autograd.grad((y + z).sum(), x)[0].tolist() == [24, 24]
+
+
+def make_product(lib: Any) -> Any:
+    class Product(lib.autograd.Function):  # type: ignore[misc, name-defined]
+        @staticmethod
+        def forward(ctx: Any, a: Any, b: Any) -> Any:
+            ctx.save_for_backward(b)
+            return a * b
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            return (g * ctx.saved_tensors[0]).sum(0), None
+
+    return Product
+
+
 def test_batched_cotangents_and_anomaly_detection() -> None:
     def case(lib: Any) -> Any:
         x = leaf(lib, 1.0, 2.0)

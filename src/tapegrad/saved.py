@@ -22,7 +22,7 @@ from . import messages, record, versions, vjp
 from . import native as nt
 from .dtypes import type_name
 from .instructions import INSTRUCTIONS, ITAB, VTAB, Instruction, instruction
-from .layouts import contiguous
+from .layouts import Layout, contiguous
 from .ops.table import TABLE
 from .tape import Tape
 from .threads import current_tape
@@ -140,15 +140,16 @@ class Packed:
             )
         return found  # type: ignore[no-any-return]
 
-    def value_of(self, tape: Tape, slot: int) -> Tensor:
+    def value_of(self, tape: Tape, slot: int, layout: Layout) -> Tensor:
         """The unpacked tensor in the place of a slot: its value, and the slot's derivatives.
+
+        The slot is 0 where the collector dropped a passive operand.
 
         Raises
         ------
         RuntimeError
             If the unpack hook returned a tensor of another shape.
         """
-        layout = tape.instruction_of(slot).out
         found = record.cast(self.unpack(), layout.dtype)
         if found.shape != layout.shape:
             raise RuntimeError(
@@ -186,11 +187,13 @@ class Saved:
     def values(self, tape: Tape, k: int) -> dict[int, int]:
         """Slots with the unpacked values."""
         made, args = tape.instruction_of(k), tape.args_of(k)
-        found = [
-            (place, packed.value_of(tape, args[place] if place < len(args) else k))
-            for place, packed in self.packed.items()
-        ]
-        slots = {place: record.operand(tape, t) for place, t in found}
+        slots: dict[int, int] = {}
+        found = []  # keeps the tensors until their slots have been used for more
+        for place, packed in self.packed.items():
+            is_operand = place < len(args)
+            layout = made.layouts[place] if is_operand else made.out
+            found.append(packed.value_of(tape, args[place] if is_operand else k, layout))
+            slots[place] = record.operand(tape, found[-1])
         for place, number in self.numbers.items():
             slots[place] = tape.constant(number, made.layouts[place].dtype)
         return slots
@@ -275,7 +278,9 @@ def _kept(tape: Tape, k: int, made: Instruction, place: int) -> Any:
     slot = args[place] if place < len(args) else k
     packed = tape.contexts.get(k)
     if isinstance(packed, Saved) and place in packed.packed:
-        return packed.packed[place].value_of(tape, slot)
+        return packed.packed[place].value_of(
+            tape, slot, made.layouts[place] if place < len(args) else made.out
+        )
     layout = tape.instruction_of(slot).out
     if made.op.name == "pow" and place == 1 and slot in tape.constants.slots.values():
         return tape.value(slot, layout).item()

@@ -145,8 +145,14 @@ class FunctionCtx:
             return entry
         what, version = entry
         if isinstance(version, Packed):
-            slot = None if what is None else self._slot(what)
-            return version.unpack() if slot is None else version.value_of(current_tape(), slot)
+            if what is None:
+                return version.unpack()
+            tape, slot = current_tape(), self._slot(what)
+            if what >= 0:
+                return version.value_of(tape, slot, tape.instruction_of(slot).out)
+            assert self.place is not None
+            layouts = tape.instruction_of(self.place[1]).layouts
+            return version.value_of(tape, slot, layouts[-1 - what])
         if isinstance(what, int):
             slot = self._slot(what)
             tape = current_tape()
