@@ -520,13 +520,13 @@ def test_transforms_carry_the_functions_name() -> None:
 
 
 def test_a_large_jacobian_is_made_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tapegrad import request
+    from tapegrad import lanes as many
     from tapegrad.autograd import products
 
     x = tg.linspace(0.1, 1.0, 7)
     whole = func.jacrev(lambda a: a.sin() * a.sum())(x).numpy()
     lanes, shapes = [], []
-    units, own = products.units, request.Request._set_lanes
+    units, own = products.units, many.Lanes._set_lanes
 
     def few(like: Any) -> Any:
         for batch in units(like):
@@ -539,8 +539,8 @@ def test_a_large_jacobian_is_made_in_batches(monkeypatch: pytest.MonkeyPatch) ->
         own(self, count)
 
     monkeypatch.setattr(products, "units", few)
-    monkeypatch.setattr(request, "LANE_BYTES", 3 * 56)
-    monkeypatch.setattr(request.Request, "_set_lanes", watched)
+    monkeypatch.setattr(many, "LANE_BYTES", 3 * 56)
+    monkeypatch.setattr(many.Lanes, "_set_lanes", watched)
     np.testing.assert_array_equal(func.jacrev(lambda a: a.sin() * a.sum())(x).numpy(), whole)
     assert lanes == [7, 3, 3, 1]  # asked for, then as many as fit
     np.testing.assert_allclose(

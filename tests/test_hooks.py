@@ -276,6 +276,64 @@ def test_hooks_of_nodes() -> None:
     same(case)
 
 
+NODES = {
+    "view": lambda x: x[1:], "reshape": lambda x: x.reshape(2, 1), "diagonal": lambda x: x.expand(2, 2)
+    .clone().diagonal(), "transpose": lambda x: x.reshape(1, 2).t()[1:], "sum": lambda x: x.sum(),
+    "mul_": lambda x: (x * 1).mul_(3), "exp_": lambda x: (x * 1).exp_(), "clone": lambda x: x.clone(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NODES)
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_hooks_of_nodes_of_every_kind(name: str, create_graph: bool) -> None:
+    def case(lib: Any) -> Any:
+        x, log = leaf(lib, 1.0, 0.5), []
+        found = []
+        for replace in (False, True):
+            y = NODES[name](x)
+            y.grad_fn.register_prehook(lambda o: log.append(("before", plain(o))))
+            y.grad_fn.register_hook(lambda i, o: log.append(("after", plain(i)[0], plain(o))))
+            if replace:
+                y.grad_fn.register_prehook(lambda o: (o[0] * 2,))
+                y.grad_fn.register_hook(lambda i, o: (i[0] * i[0], *i[1:]))
+            (g,) = lib.autograd.grad((y * y).sum(), x, create_graph=create_graph)
+            found.append(g)
+            if create_graph:
+                found.append(lib.autograd.grad(g.sum(), x))
+        return log, found
+
+    same(case)
+    assert case(tg)[0]
+
+
+def test_hooks_of_nodes_that_cannot_be_called() -> None:
+    x = leaf(tg, 1.0, 2.0)
+    y = (x * 1).add_(x)
+    with pytest.raises(tg.UnsupportedError, match=r"AddBackward0.*register_hook"):
+        y.grad_fn.register_hook(print)
+    y[0] = 3.0
+    with pytest.raises(tg.UnsupportedError, match="CopySlices"):
+        y.grad_fn.register_prehook(print)
+
+
+def test_hooks_on_views_elsewhere_are_in_nobodys_way() -> None:
+    """A view that has no adjoint of its own is an error only for a pass that comes by it."""
+    x = leaf(tg, 1.0, 2.0)
+    wide = x.expand(3, 2)
+    wide.register_hook(pytest.fail)
+    y = x * 1
+    v = y[:1]
+    v.register_hook(pytest.fail)
+    y.mul_(2)
+    (g,) = tg.autograd.grad((x * x).sum() + y.sum(), x, retain_graph=True)
+    assert g.tolist() == [4, 6]
+    for root in (wide.sum(), wide, v, (v * 2).exp()):
+        with pytest.raises(tg.UnsupportedError, match="not kept apart"):
+            root.sum().backward(retain_graph=True)
+    with pytest.raises(tg.UnsupportedError, match="not kept apart"):
+        v.backward(tg.ones(1))
+
+
 @pytest.mark.parametrize(
     "hook", [lambda i, o: (i[0],), lambda i, o: (*i, None), lambda i, o: 3, lambda i, o: (3, None)]
 )
@@ -323,6 +381,96 @@ def test_multi_grad_hooks(mode: str) -> None:
         handle.remove()
         (y * z).sum().backward()
         return log
+
+    same(case)
+
+
+@pytest.mark.parametrize("mode", ["all", "any"])
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("recorded", [False, True])
+def test_multi_grad_hooks_of_leaves(mode: str, count: int, recorded: bool) -> None:
+    """What the pass does not reach is not waited for; each pass counts for itself."""
+
+    def case(lib: Any) -> Any:
+        a, b, c, log = leaf(lib, 1.0), leaf(lib, 2.0), leaf(lib, 3.0), []
+
+        def note(grads: Any) -> None:
+            log.append(plain(grads))
+
+        handle = lib.autograd.graph.register_multi_grad_hook((a, b, c), note, mode=mode)
+        y = (a * b if count == 2 else a * b * c).sum()
+        y.backward(retain_graph=True, create_graph=recorded)
+        y.backward(retain_graph=True)
+        (y * c).sum().backward(retain_graph=True)
+        handle.remove()
+        y.backward()
+        return log
+
+    same(case)
+    same(
+        lambda lib: lib.autograd.graph.register_multi_grad_hook((leaf(lib, 1.0),), print, mode="x")
+    )
+    same(lambda lib: lib.autograd.graph.register_multi_grad_hook((lib.ones(1),), print))
+
+
+def test_multi_grad_hooks_after_an_error() -> None:
+    def case(lib: Any) -> Any:
+        a, b, log = leaf(lib, 1.0), leaf(lib, 2.0), []
+        lib.autograd.graph.register_multi_grad_hook((a, b), lambda g: log.append(plain(g)))
+
+        def fail(g: Any) -> Any:
+            raise ValueError("mine")
+
+        y, z = a * 2, b * 3
+        handle = y.register_hook(fail)
+        s = (y * z).sum()
+        try:
+            s.backward(retain_graph=True)
+        except ValueError:
+            log.append("failed")
+        handle.remove()
+        (a * 5 * b).sum().backward()
+        return log[-1]
+
+    same(case)
+
+
+def test_versions_counted_by_hand() -> None:
+    def case(lib: Any) -> Any:
+        increment = lib.autograd.graph.increment_version
+        x, y = lib.ones(2), lib.ones(2)
+        increment(x)
+        found = [x._version]
+        increment([x, y, x])
+        found += [x._version, y._version]
+        for wrong in (3, [3]):
+            try:
+                increment(wrong)
+            except RuntimeError as error:
+                found.append(str(error))
+        w = leaf(lib, 1.0, 2.0)
+        z = w * 1
+        s = (z * z).sum()
+        increment(z)
+        try:
+            s.backward()
+        except RuntimeError as error:
+            found.append("modified by an inplace operation" in str(error))
+        return found
+
+    assert same(case)[-1] is True
+
+
+def test_mutation_of_saved_tensors() -> None:
+    def case(lib: Any) -> Any:
+        x = leaf(lib, 1.0, 2.0)
+        with lib.autograd.graph.allow_mutation_on_saved_tensors() as context:
+            y = x * 1
+            z = (y * y).sum()
+            y.mul_(3)
+            z.backward()
+            context.clear()
+        return x.grad
 
     same(case)
 

@@ -12,8 +12,8 @@ from op_samples import cases, public_rows, tg_leaf
 import tapegrad as tg
 from tapegrad import native as nt
 from tapegrad.instructions import ITAB
+from tapegrad.lanes import Lanes
 from tapegrad.ops.table import Op
-from tapegrad.request import Request
 
 SMOOTH = [e for e in public_rows() if e.vjp is not None]
 rng = np.random.default_rng(7)
@@ -23,13 +23,14 @@ rng = np.random.default_rng(7)
 def lanes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Lanes of the sweeps that run."""
     seen: list[int] = []
-    own = Request.sweep_all
+    own = Lanes.sweep_all
 
-    def watched(self: Request, count: int, seeds: Any) -> Any:
+    def watched(self: Lanes, count: int, seeds: Any) -> Any:
+        found = own(self, count, seeds)
         seen.append(self.lanes)
-        return own(self, count, seeds)
+        return found
 
-    monkeypatch.setattr(Request, "sweep_all", watched)
+    monkeypatch.setattr(Lanes, "sweep_all", watched)
     return seen
 
 

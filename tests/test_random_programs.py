@@ -525,3 +525,25 @@ def test_collecting_inside_any_call_changes_nothing(monkeypatch: pytest.MonkeyPa
         same_results(program, other)
 
     check()
+
+
+@pytest.mark.parametrize(("length", "examples"), [(12, 50), (30, 10)])
+def test_packing_what_is_saved_changes_nothing(length: int, examples: int) -> None:
+    """Copies of residuals, made by hooks, in the place of the residuals: views, writes and all."""
+    hooks = tg.autograd.graph.saved_tensors_hooks(
+        lambda t: t.numpy(force=True).copy(), lambda v: tg.tensor(v)
+    )
+
+    @settings(COMMON, max_examples=examples)
+    @given(rng=st.randoms(use_true_random=False))
+    def check(rng: random.Random) -> None:
+        program = Program(rng, length)
+        try:
+            plain = results(program, program.machine, 2)
+            with hooks:
+                packed = results(program, program.run(tg, lambda: None), 2)
+        except Stale:
+            return
+        compare(program, packed, plain, 1e-10)
+
+    check()

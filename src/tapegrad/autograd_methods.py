@@ -164,6 +164,8 @@ class AutogradMethods:
         RuntimeError
             PyTorch's errors: nothing requires grad, freed graph, shape mismatch, ...
         """
+        if gradient is not None and not record.is_tensor(gradient):
+            (gradient,) = tuple(gradient)
         engine.backward(
             (self,), (gradient,), retain_graph=retain_graph, create_graph=create_graph,
             inputs=inputs,

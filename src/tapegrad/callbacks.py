@@ -3,7 +3,7 @@
 The sweep (nopython/reverse.py) and replay stop at statements that have something of the kind.
 `look` calls a tensor's hooks with its cotangent. `take_over` computes the cotangents of a statement's
 operands in Python: by the ``backward`` of a Function, or by the op's rule where a hook of the node, or
-anomaly detection, wants to see them.
+anomaly detection, wants to see them, or where what the rule needs was packed (saved.py).
 
 Both work on a `Pass`: where cotangents come from and go to, in a sweep (`Swept`) or in replay, where
 they are recorded (`Replayed`).
@@ -19,9 +19,12 @@ import numpy as np
 from . import anomaly, collector, record, sweep
 from . import native as nt
 from .buffers import address_of, array_at
+from .dtypes import int64
+from .layouts import byte_offsets
 from .native import R_ERROR_ARG, R_HIGH
 from .replay import Pass
 from .request import Request, copy_of
+from .saved import Saved
 from .tape import Tape, slot_of
 from .vjp import template
 
@@ -104,9 +107,28 @@ class _Taken:
         owner = int(self.request.root[slot])
         return bool(self.tape.flags[owner] & nt.ACTIVE) and bool(self.request.needed[owner])
 
+    def rule(self, k: int, i: int, ct: Tensor, values: dict[int, int] | None) -> int:
+        """Record the op's rule for one operand; the slot of the cotangent."""
+        raise NotImplementedError
+
     def derivatives(self, k: int, ct: Tensor) -> list[Tensor | None]:
         """The cotangents of a statement's operands, by the op's rule."""
-        raise NotImplementedError
+        tape = self.tape
+        values: dict[int, int] | None = None
+        packed = tape.contexts.get(k)
+        if isinstance(packed, Saved):
+            packed.place = (tape, k)
+            self.used.append(packed)
+            values = packed.values(tape, k)
+        found: list[Tensor | None] = []
+        results = template(tape.instruction_of(k)).results
+        for i, slot in enumerate(tape.args_of(k)):
+            if results[i] is None or not self.wanted(slot):
+                found.append(None)
+                continue
+            new = self.rule(k, i, ct, values)
+            found.append(record.new_tensor(tape, new, tape.instruction_of(new).out))
+        return found
 
     def derive(self, k: int, ct: Tensor) -> list[Tensor | None]:
         """The cotangents of the operands of statement `k`, its hooks included."""
@@ -143,6 +165,34 @@ class _Taken:
         return found
 
     is_replayed = False
+
+    def of_view(self, k: int, ct: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The hooks of a view's node: the view's gradient, or another one for what it is a view of."""
+        hooks = self.tape.hooks.get(k)
+        if hooks is None or self.tape.instruction_of(k).op.kind != nt.VIEW:
+            return ct, None
+        for hook in list(hooks.before.values()):
+            (ct,) = _replaced(hook, (ct,), hook((ct,)))
+        if not hooks.after:
+            return ct, None
+        first = _scattered(self.tape, k, ct)
+        inputs: tuple[Any, ...] = (first,)
+        for hook in list(hooks.after.values()):
+            inputs = _replaced(hook, inputs, hook(inputs, (ct,)))
+        return ct, None if inputs[0] is first else inputs[0]
+
+
+def _scattered(tape: Tape, k: int, ct: Tensor) -> Tensor:
+    """The gradient of what `k` is a view of, from that of the view."""
+    parent = tape.args_of(k)[0]
+    whole, part = tape.instruction_of(parent).out, tape.instruction_of(k).out
+    places = byte_offsets(whole)
+    order = np.argsort(places, kind="stable")
+    own = byte_offsets(part) + int(tape.address[k] - tape.address[parent])
+    index = order[np.searchsorted(places[order], own)]
+    zeros: Any = record.leaf_tensor(np.zeros(whole.size, whole.dtype.np), whole.dtype)
+    found = zeros.index_add(0, record.leaf_tensor(index, int64), ct.reshape(-1))
+    return found.reshape(whole.shape)  # type: ignore[no-any-return]
 
 
 class Swept(_Taken):
@@ -182,39 +232,32 @@ class Swept(_Taken):
         ct = record.leaf_tensor(memory.copy(), kind)
         hooks = self.tape.hooks.get(k)
         if hooks is not None:
-            new = call_hooks(hooks.tensor, ct)
+            new, instead = self.of_view(k, call_hooks(hooks.tensor, ct))
             # Also a hook that writes into the gradient it was given has changed it.
-            self._memory(k)[...] = new._array()
+            self._memory(k)[...] = new._array() if instead is None else 0
+            if instead is not None:
+                self._seed(self.tape.args_of(k)[0], instead)
 
     def _take_over(self, k: int) -> None:
         tape = self.tape
         ct = record.leaf_tensor(self._memory(k).copy(), tape.instruction_of(k).out.dtype)
         for slot, new in zip(tape.args_of(k), self.derive(k, ct), strict=True):
             if new is not None and self.wanted(slot):
-                layout = tape.instruction_of(slot).out
-                array = np.ascontiguousarray(
-                    np.broadcast_to(new._array(), layout.shape), layout.dtype.np
-                )
-                self.request.words[R_ERROR_ARG] = copy_of(layout)
-                pointer = self.request.pointer
-                if sweep.seed(tape.pointer, pointer, slot, address_of(array)) != 0:
-                    self.request.no_memory()
+                self._seed(slot, new)
 
-    def derivatives(self, k: int, ct: Tensor) -> list[Tensor | None]:
-        """The cotangents of a statement's operands, by the op's rule."""
-        tape = self.tape
+    def _seed(self, slot: int, ct: Tensor) -> None:
+        """Add a cotangent to a slot's adjoint."""
+        layout = self.tape.instruction_of(slot).out
+        array = np.ascontiguousarray(np.broadcast_to(ct._array(), layout.shape), layout.dtype.np)
+        self.request.words[R_ERROR_ARG] = copy_of(layout)
+        if sweep.seed(self.tape.pointer, self.request.pointer, slot, address_of(array)) != 0:
+            self.request.no_memory()
+
+    def rule(self, k: int, i: int, ct: Tensor, values: dict[int, int] | None) -> int:
+        """Record the op's rule for one operand; the slot of the cotangent."""
         if self._rules is None:
             self._rules = Pass(self.request)
-        found: list[Tensor | None] = []
-        for i, slot in enumerate(tape.args_of(k)):
-            traced = template(tape.instruction_of(k), self.request.variant)
-            result = traced.results[i] if self.wanted(slot) else None
-            if result is None:
-                found.append(None)
-                continue
-            new = self._rules.rule(k, i, result, record.operand(tape, ct))
-            found.append(record.new_tensor(tape, new, tape.instruction_of(new).out))
-        return found
+        return self._rules.rule(k, i, record.operand(self.tape, ct), values)
 
 
 class Replayed(_Taken):
@@ -233,12 +276,13 @@ class Replayed(_Taken):
     def looks(self, k: int) -> bool:
         """Whether the tensor of slot `k` has hooks."""
         hooks = self.tape.hooks.get(k)
-        return hooks is not None and bool(hooks.tensor)
+        is_view = self.tape.instruction_of(k).op.kind == nt.VIEW
+        return hooks is not None and bool(hooks.tensor or (is_view and hooks.takes_over()))
 
     def takes_over(self, k: int) -> bool:
         """Whether the cotangents of statement `k`'s operands are Python's to compute."""
         hooks = self.tape.hooks.get(k)
-        python = self.tape.instruction_of(k).op.extras.get("python")
+        python = self.tape.instruction_of(k).op.extras.get("python") or k in self.tape.contexts
         return bool(python) or anomaly.checks_nan() or (hooks is not None and hooks.takes_over())
 
     def look_leaf(self, slot: int, ct: int) -> int:
@@ -252,7 +296,11 @@ class Replayed(_Taken):
     def look(self, k: int, ct: int) -> int:
         """A tensor's hooks; the slot of the cotangent that they leave."""
         hooks = self.tape.hooks[k]
-        return record.operand(self.tape, call_hooks(hooks.tensor, self._tensor(ct)))
+        new, instead = self.of_view(k, call_hooks(hooks.tensor, self._tensor(ct)))
+        if instead is None:
+            return record.operand(self.tape, new)
+        self.rules.add(self.tape.args_of(k)[0], record.operand(self.tape, instead))
+        return self.rules.zeros(self.tape.instruction_of(k).out)
 
     def take_over(self, k: int, ct: int) -> list[int | None]:
         """Slots of the cotangents of the operands of statement `k`."""
@@ -269,16 +317,9 @@ class Replayed(_Taken):
             slots.append(record.operand(self.tape, new))
         return slots
 
-    def derivatives(self, k: int, ct: Tensor) -> list[Tensor | None]:
-        """The cotangents of a statement's operands, by the op's rule."""
-        found: list[Tensor | None] = []
-        for i, slot in enumerate(self.tape.args_of(k)):
-            result = template(self.tape.instruction_of(k), self.request.variant).results[i]
-            if result is None or not self.wanted(slot):
-                found.append(None)
-                continue
-            found.append(self._tensor(self.rules.rule(k, i, result, slot_of(self.tape, ct))))
-        return found
+    def rule(self, k: int, i: int, ct: Tensor, values: dict[int, int] | None) -> int:
+        """Record the op's rule for one operand; the slot of the cotangent."""
+        return self.rules.rule(k, i, slot_of(self.tape, ct), values)
 
 
 class no_grad_on:

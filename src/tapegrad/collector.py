@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .arrays import Arrays
     from .tape import Tape
 
-__all__ = ["collect", "commit", "destroy", "give_back", "grow", "grow_handles"]
+__all__ = ["collect", "commit", "destroy", "give_back", "grow", "grow_handles", "trim"]
 
 give_back = native_call("give_back_entry")
 mark = native_call("mark_entry")
@@ -34,6 +34,8 @@ destroy = native_call("destroy_entry")
 BOOKS = (
     "owned", "leaves", "retained", "versions", "shared", "hooks", "contexts", "traces",
 )  # fmt: skip
+#: marks of a slot whose value, and whose derivative, may be wanted (nopython/collecting.py)
+VALUE, GRAPH = 1, 2
 #: bytes of large buffers after which sweeps are followed by a collection, unless more are in use
 COLLECT_BYTES = 1 << 25
 
@@ -60,6 +62,10 @@ def collect(tape: Tape) -> bool:
         }
         for name in BOOKS
     }
+    # No pass comes by statements without the mark: what their contexts keep must not keep them.
+    books["contexts"] = {
+        int(new[k]): v for k, v in tape.contexts.copy().items() if k < n and marks[k] & GRAPH
+    }
     books |= {
         "guests": {k: int(new[v]) for k, v in tape.guests.copy().items() if v < n and new[v] >= 0},
         "constants": constants,
@@ -75,6 +81,27 @@ def collect(tape: Tape) -> bool:
     s[nt.S_COLLECT_AT] = max(COLLECT_BYTES, 2 * s[nt.S_OWNED_BYTES])
     s[nt.S_PENDING_BYTES] = 0 if s[nt.S_DONE] == s[nt.S_COUNT] else s[nt.S_PENDING_BYTES]
     return True
+
+
+def trim(tape: Tape) -> None:
+    """Give back the large values that nobody needs, and leave the slots where they are.
+
+    For the inside of a reverse sweep, which knows slots by number and holds the tensors that it started
+    from. Inside a replay there are slots that no tensor holds.
+    """
+    with tape.lock:
+        n = tape.done
+        marks, live_base = np.zeros(tape.count, np.uint8), np.zeros(tape.count, np.uint8)
+        mark(tape.pointer, marks.ctypes.data, live_base.ctypes.data)
+        dead = (marks[:n] & VALUE == 0) & (tape.address[:n] != 0) & (tape.base[:n] == np.arange(n))
+        dead &= tape.flags[:n] & nt.EXTERNAL == 0
+        for slot in np.flatnonzero(dead).tolist():
+            made = tape.instruction_of(slot)
+            if made.op.kind in (nt.COMPUTE, nt.OUTPUT) and made.out.span > nt.SMALL:
+                address = int(tape.address[slot])
+                tape.address[:n][tape.base[:n] == slot] = 0  # its views are not needed either
+                tape.state[nt.S_OWNED_BYTES] -= made.out.span
+                give_back(tape.pointer, address, made.out.span)
 
 
 def _interrupted() -> bool:

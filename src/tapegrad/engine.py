@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import anomaly, messages, plain, record, replay, versions
+from . import anomaly, messages, plain, record, replay, saved, versions
 from . import native as nt
 from .buffers import array_layout
 from .callbacks import Replayed, Swept, call_hooks, no_grad_on
 from .dtypes import dtype_of
+from .edges import as_inputs, sequence_of
 from .errors import TapeError
 from .handle import look_at
 from .layouts import LAYOUTS, Layout
@@ -30,7 +31,7 @@ from .threads import current_tape
 if TYPE_CHECKING:
     from .tensor import Tensor
 
-__all__ = ["backward", "check_roots", "check_used", "grad", "located", "target_of"]
+__all__ = ["backward", "check_roots", "check_used", "grad", "located", "target_of", "unused"]
 
 
 #: tensors whose slots one native call finds
@@ -150,7 +151,8 @@ def backward(
     """Accumulate the gradients of `tensors` into leaves; see `Tensor.backward`."""
     wanted: tuple[Tensor, ...] | None = None
     if inputs is not None:
-        wanted = (inputs,) if record.is_tensor(inputs) else tuple(inputs)
+        given = tuple(inputs.values()) if isinstance(inputs, dict) else sequence_of(inputs)
+        wanted = as_inputs(given)
         if not wanted:
             raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
     cotangents = _cotangents(tensors, gradients)
@@ -158,13 +160,12 @@ def backward(
     if wanted is not None:
         for t in wanted:
             if not t.requires_grad:
-                raise RuntimeError("One of the differentiated Tensors does not require grad")
+                raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
     retain = create_graph if retain_graph is None else retain_graph
     # For gradients of leaves, which are appended while the request points into the arrays.
     s, need = tape.state, len(tape.leaves) + 2 * len(tensors) + len(wanted or ())
-    if s[nt.S_COUNT] + need > min(tape.collect_at, s[nt.S_CAPACITY]) or (
-        s[nt.S_PENDING_BYTES] > s[nt.S_PENDING_LIMIT]
-    ):
+    full = s[nt.S_COUNT] + need > min(tape.collect_at, s[nt.S_CAPACITY])
+    if full or s[nt.S_PENDING_BYTES] > s[nt.S_PENDING_LIMIT] or tape.collection_due:
         tape.make_room(need)
     tape.evaluate()
     roots = [record.operand(tape, t) for t in tensors]
@@ -176,10 +177,12 @@ def backward(
         storages = [keep for _, keep in live]
     else:
         targets = [target_of(tape, t) for t in wanted]
-        for t in wanted:
+        for t, what in zip(wanted, given, strict=True):
             storage = storage_of(t)
             if storage is None:
-                storage = t._meta = Storage(None, leaf=False)
+                storage = Storage(None, leaf=False)
+                if t is what:  # and not an edge, whose tensor nobody has
+                    t._meta = storage
             storages.append(storage)
     if create_graph:
         warn_create_graph()
@@ -220,11 +223,26 @@ def _leaf_gradients(request: Request) -> list[tuple[Storage, np.ndarray]]:
                 else:
                     rest.append((slot, storage))
     found: list[tuple[Storage, np.ndarray]] = []
-    for slot, storage in rest:
+    for slot, storage in _in_order(tape, rest):
         array = request.leaf_adjoint(slot, tape.instruction_of(slot).out)
         assert array is not None
         found.append((storage, _hooked(storage, array)))
     return found
+
+
+def _in_order(tape: Tape, leaves: list[tuple[int, Storage]]) -> list[tuple[int, Storage]]:
+    """Leaves in the order in which their gradients are complete, where hooks see it."""
+    if len(leaves) > 1 and any(storage.hooks is not None for _, storage in leaves):
+        return sorted(leaves, key=lambda item: _first_use(tape, item[0]), reverse=True)
+    return leaves
+
+
+def _first_use(tape: Tape, slot: int) -> int:
+    """The first statement with a leaf as its operand: there its gradient is complete."""
+    places = np.flatnonzero(tape.arg[: tape.state[nt.S_ARG_COUNT]] == slot)
+    if not len(places):
+        return 0
+    return int(np.searchsorted(tape.arg_start[: tape.count + 1], places[0], side="right")) - 1
 
 
 def _hooked(storage: Storage, array: np.ndarray) -> np.ndarray:
@@ -303,7 +321,7 @@ def _replay(
     targets: list[Target], storages: list[Storage], leaves: bool, retain: bool,
 ) -> None:  # fmt: skip
     if leaves:
-        for slot, storage in tape.leaves.copy().items():
+        for slot, storage in _in_order(tape, list(tape.leaves.copy().items())):
             if slot <= max(roots):
                 targets.append(_slot_target(tape, slot, tape.instruction_of(slot).out))
                 storages.append(storage)
@@ -339,10 +357,12 @@ def _replayed(
             raise
         if tape.state[nt.S_EAGER]:
             tape.evaluate()
-        return [
+        made = [
             None if slot is None else record.new_tensor(tape, slot, tape.instruction_of(slot).out)
             for slot in found
         ]
+        saved.pack_from(tape, count)
+        return made
 
 
 def _seed_slot(tape: Tape, tensor: Tensor, ct: Tensor | None) -> int:
@@ -400,11 +420,12 @@ def grad(
     if not allow_unused:
         for i, g in enumerate(results):
             if g is None:
-                raise RuntimeError(_unused(i))
+                raise RuntimeError(unused(i))
     return results
 
 
-def _unused(i: int) -> str:
+def unused(i: int) -> str:
+    """PyTorch's words for an input that the outputs do not depend on."""
     return (
         f"The differentiated Tensor at index {i} appears to not have been used in the graph. Set "
         "allow_unused=True if this is the desired behavior."
@@ -415,4 +436,4 @@ def check_used(request: Request, targets: Sequence[Target]) -> None:
     """Raise before anything is freed if an input is not reached."""
     for i, t in enumerate(targets):
         if t.position > request.high or not request.reached[request.root[t.slot]]:
-            raise RuntimeError(_unused(i))
+            raise RuntimeError(unused(i))

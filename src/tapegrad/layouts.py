@@ -238,3 +238,13 @@ def loop_geometry(
         return 1, (0,) * len(strides), (), ()
     count, inner = merged.pop()
     return count, inner, tuple(n for n, _ in merged), tuple(s for _, s in merged)
+
+
+def byte_offsets(layout: Layout) -> np.ndarray:
+    """For each element, in order, its offset in bytes from the first."""
+    found = np.zeros(layout.shape, np.int64)
+    for axis, (n, stride) in enumerate(zip(layout.shape, layout.strides, strict=True)):
+        found += (np.arange(n) * stride).reshape(
+            [-1 if d == axis else 1 for d in range(layout.ndim)]
+        )
+    return found.reshape(-1)

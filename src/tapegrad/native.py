@@ -302,7 +302,8 @@ S_POOL = 38  # bytes in it, limit, then CLASSES lists of free buffers
 S_FAILED = 112  # slot whose evaluation failed, or 0
 S_COLLECT_AT = 113  # bytes of large buffers after which recording asks for a collection
 S_BUSY = 114  # why recording goes through Python
-BUSY_SWEEP, BUSY_TRACED = 1, 2  # a forward sweep runs; anomaly detection is on
+# a forward sweep runs; anomaly detection is on; hooks pack what statements save
+BUSY_SWEEP, BUSY_TRACED, BUSY_SAVING = 1, 2, 4
 S_WIDTH = 128
 
 # an arena of small buffers: bump allocation from blocks

@@ -7,7 +7,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from . import native as nt
-from . import record
+from . import record, saved
+from .errors import UnsupportedError
 from .hooks import Hooks, RemovableHandle
 from .layouts import LAYOUTS, Layout
 from .storage import storage_of
@@ -37,12 +38,37 @@ class Node:
         tape = tape_at(tensor._state)
         # A handle of its own: the tensor may move on to another statement by an in-place write.
         self._tensor = record.new_tensor(tape, slot_of(tape, tensor), LAYOUTS[tensor._layout_id])
+        storage = storage_of(tensor)
+        if storage is not None and storage.leaf:  # the leaf itself: its `grad` is this one's
+            self._tensor._meta = storage
         self.metadata: dict[str, Any] = {}
 
     @property
     def tensor(self) -> Tensor:
         """The result that the node was asked for of."""
         return self._tensor
+
+    def output(self, number: int) -> Tensor:
+        """One of the node's outputs.
+
+        Raises
+        ------
+        IndexError
+            If there is none of this number, or it is not there any more.
+        """
+        tape, slot = self._place()
+        with tape.lock:
+            if number == _output_number(tape, slot):
+                return self._tensor
+            made = tape.instruction_of(slot)
+            anchor = tape.args_of(slot)[0] if made.op.name == "function_output" else tape.count
+            for k in range(anchor + 1, tape.count):
+                other = tape.instruction_of(k)
+                if other.op.name != "function_output" or tape.args_of(k)[:1] != [anchor]:
+                    break
+                if other.attrs["number"] == number:
+                    return record.new_tensor(tape, k, other.out)
+        raise IndexError("tuple index out of range")
 
     def name(self) -> str:
         """PyTorch's name of the node."""
@@ -58,31 +84,41 @@ class Node:
                 slot = tape.args_of(slot)[0]
                 made = tape.instruction_of(slot)
             return tuple(
-                (self._node_at(tape, s, layout), _output_number(tape, s))
+                (self._node_at(tape, s, layout, slot), _output_number(tape, s))
                 for s, layout in zip(tape.args_of(slot), made.layouts, strict=False)
             )
 
     @staticmethod
-    def _node_at(tape: Tape, slot: int, layout: Layout) -> Node | None:
+    def _node_at(tape: Tape, slot: int, layout: Layout, user: int) -> Node | None:
         if not tape.is_active(slot):
             return None
         tensor = record.new_tensor(tape, slot, layout)
         tensor._meta = tape.leaves.get(slot)
-        return AccumulateGrad(tensor) if tensor.is_leaf else node_of(tensor)
+        return AccumulateGrad(tensor) if tensor.is_leaf else node_of(tensor, user)
 
     def register_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call ``hook(grad_inputs, grad_outputs)`` when the node's derivatives were computed.
 
         What it returns, if not None, takes the place of the gradients of the inputs.
         """
-        return hooks_of(self._tensor).add("after", hook)
+        return self._hooks().add("after", hook)
 
     def register_prehook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call ``hook(grad_outputs)`` before the node's derivatives are computed.
 
         What it returns, if not None, takes the place of the gradients of the outputs.
         """
-        return hooks_of(self._tensor).add("before", hook)
+        return self._hooks().add("before", hook)
+
+    def _hooks(self) -> Hooks:
+        tape, slot = self._place()
+        kind = tape.instruction_of(slot).op.kind
+        if kind in (nt.WRITE, nt.ACCUMULATE) or self.name() in ("CopySlices", "AsStridedBackward0"):
+            raise UnsupportedError(
+                f"hooks of the node {self.name()}, which an in-place operation made, are not supported; "
+                "use the tensor's register_hook, or the operation that is not in place"
+            )
+        return hooks_of(self._tensor)
 
     def _context(self) -> Any:
         """The context of an `autograd.Function`'s call, with the statement it belongs to."""
@@ -95,6 +131,12 @@ class Node:
         return context
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_saved_"):
+            tape, slot = self._place()
+            with tape.lock:
+                found = saved.kept(tape, slot)
+            if name[7:] in found:
+                return found[name[7:]]()
         context = None if name.startswith("__") else self._context()
         if context is None:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
@@ -171,16 +213,24 @@ def _node_type(name: str) -> type[Node]:
     return type(name, (Node,), {"__slots__": (), "__module__": "tapegrad"})
 
 
-def node_of(tensor: Tensor) -> Node | None:
-    """The node of an active tensor that is not a leaf."""
+def node_of(tensor: Tensor, user: int | None = None) -> Node | None:
+    """The node of an active tensor that is not a leaf, as it was when statement `user` was recorded."""
     if tensor.is_leaf:
         return None
     tape = tape_at(tensor._state)
     with tape.lock:
-        return _node_type(_name(tape, tensor))(tensor)
+        made = tape.instruction_of(slot := slot_of(tape, tensor))
+        if made.op.kind == nt.WRITE and tape.args_of(slot):
+            # What was computed and then written over the whole tensor has its own statement.
+            source = record.new_tensor(tape, tape.args_of(slot)[1], made.layouts[1])
+            same = made.layouts[0].shape == made.layouts[1].shape
+            named = made.attrs["named"]
+            if same and _name(tape, source, user) == named == _name(tape, tensor, user):
+                tensor = source
+        return _node_type(_name(tape, tensor, user))(tensor)
 
 
-def _name(tape: Tape, tensor: Tensor) -> str:
+def _name(tape: Tape, tensor: Tensor, user: int | None) -> str:
     slot = slot_of(tape, tensor)
     made = tape.instruction_of(slot)
     name = made.grad_fn
@@ -191,8 +241,9 @@ def _name(tape: Tape, tensor: Tensor) -> str:
             if arg in constants and i in numbers:
                 name = numbers[i]
     base, root = int(tape.base[slot]), int(tape.root[slot])
+    end = 2 * (tape.count if user is None else user)
     if any(
-        b == base and mark > 2 * slot and not mark & 1 and tape.root[mark >> 1] == root
+        b == base and 2 * slot < mark < end and not mark & 1 and tape.root[mark >> 1] == root
         for b, mark in tape.writes
     ):
         # it, or a view of it, was written after it was made

@@ -47,7 +47,8 @@ def gradients(
     if layout.ndim or tape.writes or tape.hooks or tape.shared or tape.contexts:
         return None
     count = len(inputs)
-    if count >= MOST or tape.masks_zeros or anomaly.checks_nan():
+    python = tape.masks_zeros or tape.saving is not None or anomaly.checks_nan()
+    if count >= MOST or python:
         return None
     both = (root, *inputs)
     look = tape.look

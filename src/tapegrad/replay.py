@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import native as nt
-from . import sweep, templates, versions
+from . import saved, sweep, templates, versions
 from .buffers import address_of
 from .instructions import Instruction, instruction, remember, remember_pair, view_instruction
 from .layouts import Layout, contiguous
@@ -158,18 +158,23 @@ class Pass:
         self.tape.append(made, (target, source))
 
     # ------------------------------------------------------------------ rules
-    def instantiate(self, traced: Template, result: int, k: int, ct: int) -> int:
-        """Append the statements of a template that `result` needs; the slot of the result."""
+    def instantiate(
+        self, traced: Template, result: int, k: int, ct: int, values: dict[int, int]
+    ) -> int:
+        """Append the statements of a template that `result` needs; the slot of the result.
+
+        `values` has slots that stand in for operands (and, behind them, for the result).
+        """
         args = self.tape.args_of(k)
         slots: dict[int, int] = {}
         for slot, name in traced.inputs.items():
             if name == "ct":
                 slots[slot] = ct
             elif name == "out":
-                slots[slot] = k
+                slots[slot] = values.get(len(args), k)
             else:
                 assert isinstance(name, int)
-                slots[slot] = args[name]
+                slots[slot] = values.get(name, args[name])
         for slot, array in traced.constants.items():
             layout = traced.tape.instruction_of(slot).out
             slots[slot] = self.tape.constant(array.item(), layout.dtype)
@@ -186,10 +191,15 @@ class Pass:
                     versions.note_write(self.tape, first)
         return slots[result]
 
-    def rule(self, k: int, operand: int, result: int, ct: int) -> int:
+    def rule(self, k: int, operand: int, ct: int, values: dict[int, int] | None = None) -> int:
         """Append the rule of one operand of statement `k`; the slot of the operand's cotangent."""
         made = self.tape.instruction_of(k)
-        new = self.instantiate(template(made, self.request.variant), result, k, self.dense(ct))
+        traced = template(
+            made if values is None else saved.dense(made, values), self.request.variant
+        )
+        result = traced.results[operand]
+        assert result is not None
+        new = self.instantiate(traced, result, k, self.dense(ct), values or {})
         return self.sum_to(new, made.layouts[operand].shape)
 
     def take(self, root: int) -> int:
@@ -221,7 +231,7 @@ class Pass:
                 result = traced.results[i]
                 if result is None or not wanted(slot) or not is_float(made.layouts[i]):
                     continue
-                self.add(slot, self.rule(k, i, result, ct))
+                self.add(slot, self.rule(k, i, ct))
         elif kind == nt.VIEW:
             if root == k and not made.op.extras.get("detach") and wanted(args[0]):
                 self.add_view(k, args[0])

@@ -12,16 +12,16 @@ from collections.abc import Callable, Sequence
 from ctypes import memmove
 from functools import cache
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from . import anomaly, collector, fuse, messages, record, sweep, versions
+from . import anomaly, collector, fuse, hooks, messages, record, sweep, versions
 from . import native as nt
-from .buffers import Buffer, address_of, array_at, lanes_at
+from .buffers import Buffer, address_of, array_at
 from .dtypes import type_name
 from .errors import UnsupportedError
-from .instructions import INSTRUCTIONS, ITAB, instruction, leaf
+from .instructions import INSTRUCTIONS, instruction, leaf
 from .layouts import Layout
 from .native import (
     IS_FREED,
@@ -47,10 +47,14 @@ __all__ = ["Request", "Target", "copy_of", "taken"]
 
 #: bytes of a gradient up to which it is copied out of the sweep's memory, which stays with the pool
 COPIED = 1 << 16
-#: bytes that the largest adjoint should take with all its lanes, and that it may take
-CACHED, LANE_BYTES = 1 << 20, 1 << 22
-#: lanes that are worth more than adjoints in the cache
-LANES_AT_LEAST = 16
+_EXPANDED = (
+    "the gradient of an expanded view is not kept apart from its base's; take the gradient of the "
+    "tensor before .expand(), or use .expand(...).clone()"
+)
+_WRITTEN = (
+    "the gradient of a view whose base was written in place afterwards is not kept apart; take the "
+    "gradient of a .clone() of it"
+)
 
 
 class Target:
@@ -90,14 +94,14 @@ class Request:
         self.high = high
         #: results with hooks that the pass may come by
         self.stops: list[Target] = []
-        #: cotangents in one sweep
-        self.lanes = 1
+        #: views with hooks that cannot be kept apart, and why: an error if the pass comes by
+        self._inseparable: list[tuple[int, str]] = []
         #: contexts of the Functions that the pass called
         self.contexts: list[Any] = []
         if tape.hooks:
             self.stops = [
                 Target(slot, slot, tape.instruction_of(slot).out)
-                for slot, hooks in tape.hooks.copy().items() if slot <= high and hooks
+                for slot, own in tape.hooks.copy().items() if slot <= high and own
             ]  # fmt: skip
         if targets or self.stops:
             self._separate_views()
@@ -169,15 +173,18 @@ class Request:
             )
         self.words[R_ROOT_COUNT] = len(distinct)
 
-    def __enter__(self) -> Request:
+    def __enter__(self) -> Self:
         self.tape.passes += 1
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if kind is not None:  # whatever happened: adjoints go back, nothing counts as freed
             self.release(free=False)
-        self.tape.passes -= 1
-        self.tape.give_block(self._block)
+        try:
+            hooks.end_pass(self.tape, failed=kind is not None)
+        finally:
+            self.tape.passes -= 1
+            self.tape.give_block(self._block)
 
     def _last_write(self, slot: int) -> int:
         """Last statement that wrote into a slot's memory, or the slot."""
@@ -197,17 +204,18 @@ class Request:
             old = int(self.root[t.slot])
             if old == t.slot or tape.instruction_of(t.slot).op.kind != nt.VIEW:
                 continue
-            if t.layout.overlaps:
-                raise UnsupportedError(
-                    "the gradient of an expanded view is not kept apart from its base's; take the "
-                    "gradient of the tensor before .expand(), or use .expand(...).clone()"
-                )
             base = int(tape.base[t.slot])
-            if any(b == base and mark >> 1 > t.slot for b, mark in tape.writes):
-                raise UnsupportedError(
-                    "the gradient of a view whose base was written in place afterwards is not kept "
-                    "apart; take the gradient of a .clone() of it"
-                )
+            text = ""
+            if t.layout.overlaps:
+                text = _EXPANDED
+            elif any(b == base and mark >> 1 > t.slot for b, mark in tape.writes):
+                text = _WRITTEN
+            if text and t in self.targets:
+                raise UnsupportedError(text)
+            if text:
+                self._inseparable.append((t.slot, text))
+                self.stops = [s for s in self.stops if s is not t]
+                continue
             if self.root is tape.root:
                 self.root = tape.root.copy()
             self.root[t.slot] = t.slot
@@ -225,15 +233,13 @@ class Request:
         """Find what the sweep will visit, and raise what would stop it."""
         while True:
             answer = sweep.prepare(self.tape.pointer, self.pointer)
-            if answer == nt.OK:
-                return
             if answer == IS_MISSING:
                 for number in set(self._missing().tolist()):
                     build(INSTRUCTIONS[number], int(self.words[nt.R_VARIANT]))
                 self.reached.fill(0)
                 self._mark_roots()
                 continue
-            slot = int(self.words[R_ERROR_SLOT])
+            slot = self.words[R_ERROR_SLOT]
             if answer == IS_FREED:
                 anomaly.explain(self.tape, slot)
                 raise RuntimeError(messages.FREED)
@@ -241,6 +247,22 @@ class Request:
                 residual = int(self.words[R_ERROR_ARG])
                 anomaly.explain(self.tape, slot, self._last_write(residual))
                 raise RuntimeError(self._stale(slot, residual))
+            for slot, text in self._inseparable:
+                if self._comes_by(slot):
+                    raise UnsupportedError(text)
+            return
+
+    def _comes_by(self, slot: int) -> bool:
+        """Whether a statement that the pass visits uses a view, or it is a root."""
+        tape, reached = self.tape, self.reached
+        aliases = {slot}
+        for k in range(slot + 1, self.high + 1):
+            if aliases.intersection(tape.args_of(k)):
+                if tape.instruction_of(k).op.kind != nt.COMPUTE:
+                    aliases.add(k)
+                elif reached[self.root[k]]:
+                    return True
+        return bool(aliases.intersection(self.roots))
 
     def _missing(self) -> np.ndarray:
         """The instructions that `prepare` wants programs of."""
@@ -314,83 +336,6 @@ class Request:
                 found = leaves[t.slot]
                 again = found is not None and any(u.array is found for u in self.targets)
                 t.array = found.copy() if again and found is not None else found
-
-    def use_lanes(self, count: int) -> bool:
-        """Say, before `prepare`, that `sweep_all` will sweep for `count` cotangents; False if it cannot.
-
-        It cannot with several roots, targets that are not leaves, hooks or Functions.
-        """
-        simple = len(self.roots) == 1 and not self.stops and not self.tape.contexts
-        if not simple or anomaly.checks_nan():
-            return False
-        if not all(t.is_leaf and t.layout.is_contiguous for t in self.targets):
-            return False
-        if len({t.slot for t in self.targets}) < len(self.targets):
-            return False
-        self._set_lanes(count)
-        return True
-
-    def _choose_lanes(self, count: int) -> int:
-        """How many cotangents to sweep for at once: few enough for the caches, many enough to pay."""
-        low, high = self.words[nt.R_STOP] + 1, self.words[nt.R_HIGH] + 1
-        numbers = self.tape.instruction[low:high]
-        spans = [t.layout.span for t in self.targets]
-        largest = max(8, int(ITAB.rows[numbers, nt.I_BYTES].max()), *spans)
-        return max(1, min(count, max(LANES_AT_LEAST, CACHED // largest), LANE_BYTES // largest))
-
-    def _set_lanes(self, count: int) -> None:
-        words = self.words
-        words[nt.R_LANES] = count
-        words[nt.R_VARIANT] = words[nt.R_VARIANT] & ~nt.LANES | (nt.LANES if count > 1 else 0)
-
-    def sweep_all(self, count: int, seeds: np.ndarray | None) -> list[np.ndarray | None]:
-        """Sweep for `count` cotangents, many at a time; gradients with that dimension first.
-
-        Parameters
-        ----------
-        count : int
-        seeds : numpy.ndarray, optional
-            A cotangent a row; by default the unit vectors of the root's shape.
-
-        Returns
-        -------
-        list
-            None for a target that no sweep came to.
-        """
-        tape = self.tape
-        found: list[np.ndarray | None] = [None] * len(self.targets)
-        (slot,) = self.roots
-        layout = tape.instruction_of(slot).out
-        self.words[R_ERROR_ARG] = copy_of(layout)
-        self.lanes = self._choose_lanes(count)
-        for start in range(0, count, self.lanes):
-            lanes = min(self.lanes, count - start)
-            self._set_lanes(lanes)
-            if seeds is None:
-                laid = np.zeros((layout.size, lanes), layout.dtype.np)
-                laid.reshape(-1)[start * lanes :: lanes + 1][:lanes] = 1
-            else:
-                laid = np.ascontiguousarray(np.moveaxis(seeds[start : start + lanes], 0, -1))
-            if sweep.seed(tape.pointer, self.pointer, slot, address_of(laid)) != 0:
-                self.no_memory()
-            if sweep.reverse(tape.pointer, self.pointer) != 0:
-                self.no_memory()
-            for i, t in enumerate(self.targets):
-                address = int(self.adjoint[t.slot])
-                if address:
-                    into = found[i]
-                    if into is None:
-                        make = np.empty if lanes == count else np.zeros
-                        into = found[i] = make((count, t.layout.size), t.layout.dtype.np)
-                    into[start : start + lanes] = lanes_at(address, t.layout, lanes).T
-                    self.adjoint[t.slot] = 0
-                    if (size := t.layout.span * lanes) > nt.SMALL:
-                        collector.give_back(tape.pointer, address, size)
-            self.clear()
-        return [
-            None if g is None else g.reshape(count, *t.layout.shape)
-            for g, t in zip(found, self.targets, strict=True)
-        ]
 
     def no_memory(self) -> None:
         """Raise for adjoints that do not fit."""

@@ -4,12 +4,11 @@ Statements up to `done` have been evaluated; the rest are pending until somebody
 (`evaluate`). Small values are bump-allocated from an arena, large ones have buffers of their own.
 Handles refer to slots through ``handles``, so that the collector (collector.py) can renumber slots.
 
-Start reading at `Tape.append`, then `evaluate`; threads.py says which tape is whose.
+Start reading at `Tape.append`, then `evaluate` in values.py; threads.py says which tape is whose.
 """
 
 from __future__ import annotations
 
-import ctypes
 import struct
 import threading
 from collections.abc import Callable, Sequence
@@ -17,15 +16,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from . import collector, handle, sweep
+from . import collector, handle
 from . import native as nt
-from .arrays import Arrays
-from .buffers import BYTES, Block, address_of, array_at, new_block
+from .buffers import BYTES, Block, address_of, new_block
 from .constants import Constants
 from .dtypes import dtype, float64
 from .errors import TapeError
 from .instructions import Instruction, leaf
 from .layouts import SCALARS, Layout
+from .values import Values
 
 if TYPE_CHECKING:
     from .hooks import Hooks
@@ -45,14 +44,9 @@ nt.keep_for_ever(TAPES)
 
 #: the bits of a float
 _DOUBLE, _BITS = struct.Struct("d"), struct.Struct("q")
-#: how ctypes reads a number of each dtype
-_NUMBERS: dict[str, Any] = {
-    "d": ctypes.c_double, "f": ctypes.c_float, "l": ctypes.c_int64, "q": ctypes.c_int64,
-    "?": ctypes.c_bool,
-}  # fmt: skip
 
 
-class Tape(Arrays):
+class Tape(Values):
     """A tape of one thread.
 
     Parameters
@@ -88,19 +82,19 @@ class Tape(Arrays):
         self.shared: dict[int, tuple[Shared, int]] = {}
         #: hooks of results and their nodes: slot -> Hooks
         self.hooks: dict[int, Hooks] = {}
-        #: contexts of `autograd.Function` calls, by their `function` statement
+        #: contexts of `autograd.Function` calls by their `function` statement, packed residuals
         self.contexts: dict[int, Any] = {}
+        #: hooks on what new statements save (saved.py)
+        self.saving: Callable[[Tape, int], None] | None = None
         #: stacks of the calls that recorded, while anomaly detection is on
         self.traces: dict[int, Any] = {}
         #: whether passes mask cotangents that are zero (autograd.mask_zero_cotangents)
         self.masks_zeros = False
-        #: reverse passes under way, one inside the other
-        self.passes = 0
+        #: reverse passes under way, one inside the other; whether one kept a collection from running
+        self.passes, self.collection_due = 0, False
         #: leaves of other threads' tapes that are bound here: storage -> slot
         self.guests: dict[Any, int] = {}
-        self.collections = 0
-        #: handles that an orphan's last collection left (threads.py)
-        self.handles_left = 0
+        self.collections = self.handles_left = 0  # the latter by an orphan's last one (threads.py)
         s = self.state
         s[nt.S_OWNER] = threading.get_ident()
         s[nt.S_GRAD_MODE] = 1
@@ -116,8 +110,7 @@ class Tape(Arrays):
         self._use_constants(Constants({}))
         #: where a native call leaves slots and layouts of the tensors that it is given
         self.look = new_block(128)
-        #: memory for the arrays of one reverse pass after the other (request.py), and its address
-        self._block: Block | None = None
+        self._block: Block | None = None  # see take_block
         TAPES[self.pointer] = self
 
     def __del__(self) -> None:
@@ -157,6 +150,8 @@ class Tape(Arrays):
 
     def _make_room(self, statements: int, args: int, collect: bool) -> None:
         s = self.state
+        if collect and self.collection_due and not self.passes:
+            self.collect()
         if collect and s[nt.S_PENDING_BYTES] > s[nt.S_PENDING_LIMIT]:
             self.evaluate()
             if s[nt.S_OWNED_BYTES] > s[nt.S_COLLECT_AT]:
@@ -171,9 +166,8 @@ class Tape(Arrays):
             self.collect()
             self.collect_at = max(self.collect_at, 2 * (s[nt.S_COUNT] + statements))
         capacity = int(s[nt.S_CAPACITY])
-        while 2 * (int(s[nt.S_COUNT]) + statements) > capacity or 2 * (
-            int(s[nt.S_ARG_COUNT]) + args
-        ) > max(2 * capacity, int(s[nt.S_ARG_CAPACITY])):
+        count, arg_count = s[nt.S_COUNT] + statements, s[nt.S_ARG_COUNT] + args
+        while 2 * count > capacity or 2 * arg_count > max(2 * capacity, s[nt.S_ARG_CAPACITY]):
             capacity *= 2
         if capacity > len(self.instruction) or s[nt.S_ARG_COUNT] + args > s[nt.S_ARG_CAPACITY]:
             self._allocate(capacity)
@@ -186,7 +180,10 @@ class Tape(Arrays):
         Never collects, so slot numbers stay what they are. `make_room` comes first where it may.
         """
         with self.lock:
-            return self._append(made, slots, extra)
+            slot = self._append(made, slots, extra)
+        if self.saving is not None:
+            self.saving(self, slot)
+        return slot
 
     def _append(self, made: Instruction, slots: Sequence[int], extra: Sequence[int]) -> int:
         count = len(slots) + len(extra)
@@ -290,112 +287,11 @@ class Tape(Arrays):
         """What is kept by slot."""
         return tuple(getattr(self, name) for name in collector.BOOKS)
 
-    # ------------------------------------------------------------------ values
-    def evaluate(self) -> None:
-        """Run the forward sweep over the pending statements.
-
-        Raises
-        ------
-        MemoryError
-            If a result does not fit in memory; it names the op and the shape.
-        """
-        s = self.state
-        if self.abstract:
-            raise TapeError("a derivative rule must not read values: it is traced without any")
-        if s[nt.S_DONE] == s[nt.S_COUNT]:
-            return
-        with self.lock:
-            if s[nt.S_DONE] < s[nt.S_COUNT]:
-                # Without the GIL the owner could go on recording while another thread evaluates.
-                self.set_busy(nt.BUSY_SWEEP, True)
-                try:
-                    failed = sweep.forward(self.pointer)
-                finally:
-                    self.set_busy(nt.BUSY_SWEEP, False)
-                s[nt.S_EAGER] = 0
-                self.checked()
-                if failed:
-                    raise MemoryError(self._out_of_memory(failed))
-
-    def set_busy(self, why: int, on: bool) -> None:
-        """Send recording to Python (and to the lock), or let it be native again."""
-        busy = self.state[nt.S_BUSY]
-        self.state[nt.S_BUSY] = busy | why if on else busy & ~why
-
-    def _out_of_memory(self, slot: int) -> str:
-        made = self.instruction_of(slot)
-        return (
-            f"{made.op.name}: no memory for a result of shape {list(made.out.shape)} "
-            f"({made.out.span} bytes) of operands "
-            f"{', '.join(str(list(x.shape)) for x in made.layouts)}"
-        )
-
-    def check_value(self, slot: int) -> None:
-        """Raise if a slot's evaluation failed."""
-        if self.flags[slot] & nt.POISON:
-            raise MemoryError(self._out_of_memory(slot))
-
-    def memory(self, slot: int, layout: Layout) -> np.ndarray:
-        """A slot's value as an array over the tape's own memory: read it before the tape moves it.
-
-        Pending statements are evaluated first.
-        """
-        self.evaluate()
-        self.check_value(slot)
-        return array_at(int(self.address[slot]), layout)
-
-    def number(self, slot: int, kind: dtype) -> float | int | bool:
-        """The first element of a slot's value as a Python number."""
-        self.evaluate()
-        self.check_value(slot)
-        found: float | int | bool = (
-            _NUMBERS[kind.np.char].from_address(int(self.address[slot])).value
-        )
-        return found
-
-    def value(self, slot: int, layout: Layout) -> np.ndarray:
-        """A copy of a slot's value."""
-        with self.lock:
-            return self.memory(slot, layout).copy()
-
-    def expose(self, slot: int, layout: Layout) -> np.ndarray:
-        """An array that shares a slot's memory for as long as either lives.
-
-        What the tape owns moves into an ndarray first. From then on the memory is VISIBLE:
-        statements that use it are evaluated when they are recorded.
-        """
-        with self.lock:
-            return self._expose(slot, layout)
-
-    def _expose(self, slot: int, layout: Layout) -> np.ndarray:
-        self.evaluate()
-        self.check_value(slot)
-        base = int(self.base[slot])
-        if not self.flags[base] & nt.EXTERNAL:
-            made = self.instruction_of(base)
-            span = made.out.span
-            block = np.empty(max(span, 1), np.uint8)
-            old = int(self.address[base])
-            ctypes.memmove(block.ctypes.data, old, span)
-            shift = block.ctypes.data - old
-            n = self.count
-            aliases = (self.base[:n] == base) & (self.address[:n] != 0)
-            self.address[:n][aliases] += shift
-            self.flags[base] |= nt.EXTERNAL
-            self.owned[base] = block
-            if span > nt.SMALL:
-                self.state[nt.S_OWNED_BYTES] -= span
-                collector.give_back(self.pointer, old, span)
-        self.flags[base] |= nt.VISIBLE
-        keep = self.owned[base]
-        keep = getattr(keep, "array", keep)  # the memory, not the gradient that a storage holds
-        array = array_at(int(self.address[slot]), layout, keep)
-        return array
-
     # ------------------------------------------------------------------ collection
     def collect(self) -> None:
         """Drop what no handle needs; slots get other numbers."""
         with self.lock:
+            self.collection_due = bool(self.passes)
             if not self.may_collect() or not collector.collect(self):
                 return
             s = self.state
@@ -408,8 +304,9 @@ class Tape(Arrays):
             self.checked()
 
     def may_collect(self) -> bool:
-        """Whether this thread may renumber slots: the owner relies on their numbers."""
-        return threading.current_thread() is self.owner or not self.owner.is_alive()
+        """Whether this thread may renumber slots: the owner, and passes under way, rely on their numbers."""
+        own = threading.current_thread() is self.owner or not self.owner.is_alive()
+        return own and not self.passes
 
     def __repr__(self) -> str:
         return f"<tapegrad.Tape of {len(self)} statements, {self.count - self.done} pending>"

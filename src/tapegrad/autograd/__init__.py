@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from . import checkpoint, forward_ad, function, functional, graph
+from . import anomaly_mode, checkpoint, forward_ad, function, functional, graph
+from . import modes as grad_mode
 from .anomaly_mode import (
     detect_anomaly,
     is_anomaly_check_nan_enabled,
@@ -25,6 +26,7 @@ __all__ = [
     "Function",
     "GradcheckError",
     "Variable",
+    "anomaly_mode",
     "backward",
     "checkpoint",
     "detect_anomaly",
@@ -33,6 +35,7 @@ __all__ = [
     "function",
     "functional",
     "grad",
+    "grad_mode",
     "gradcheck",
     "gradgradcheck",
     "graph",

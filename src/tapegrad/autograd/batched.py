@@ -11,8 +11,8 @@ from .. import engine, record
 from ..callbacks import Swept
 from ..dtypes import dtype_of
 from ..functions.registry import FUNCTIONS
+from ..lanes import Lanes
 from ..record import layout_of
-from ..request import Request
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -55,8 +55,8 @@ def grad_batched(
     roots = [record.operand(tape, t) for t in outputs]
     targets = [engine.target_of(tape, t) for t in inputs]
     found: list[np.ndarray | None] = [None] * len(targets)
-    with tape.lock, Request(tape, roots, targets, leaves=False, raw=True) as request:
-        at_once = request.use_lanes(count)
+    with tape.lock, Lanes(tape, roots, targets, leaves=False, raw=True) as request:
+        at_once = request.use(count)
         request.prepare()
         if not allow_unused:
             engine.check_used(request, targets)
@@ -78,12 +78,12 @@ def grad_batched(
 def jacobian(output: Tensor, inputs: Sequence[Tensor]) -> list[Tensor | None] | None:
     """The derivatives of each element of an active output, in the first dimension; keeps the graph.
 
-    None where the sweep cannot have lanes (`Request.use_lanes`).
+    None where the sweep cannot have lanes (`Lanes.use`).
     """
     tape, roots, targets = engine.located([output], inputs)
     count = layout_of(output).size
-    with tape.lock, Request(tape, roots, targets, leaves=False, raw=True) as request:
-        if not request.use_lanes(count):
+    with tape.lock, Lanes(tape, roots, targets, leaves=False, raw=True) as request:
+        if not request.use(count):
             request.forget()
             return None
         request.prepare()
@@ -95,6 +95,8 @@ def jacobian(output: Tensor, inputs: Sequence[Tensor]) -> list[Tensor | None] | 
 def _batch_size(outputs: Sequence[Tensor], grad_outputs: Sequence[Tensor | None]) -> int:
     for i, (t, ct) in enumerate(zip(outputs, grad_outputs, strict=True)):
         if not record.is_tensor(ct):
+            if layout_of(t).size != 1:
+                raise RuntimeError("grad can be implicitly created only for scalar outputs")
             raise RuntimeError(
                 "grad_outputs must be given for every output with is_grads_batched=True"
             )
@@ -103,13 +105,16 @@ def _batch_size(outputs: Sequence[Tensor], grad_outputs: Sequence[Tensor | None]
                 "If `is_grads_batched=True`, we interpret the first dimension of each grad_output as "
                 "the batch dimension. The sizes of the remaining dimensions are expected to match the "
                 "shape of corresponding output, but a mismatch was detected: grad_output"
-                f"[{i}] has a shape of {ct.shape} and output[{i}] has a shape of {t.shape}. "  # type: ignore[union-attr]
+                f"[{i}] has a shape of {ct.shape[1:]} and output[{i}] has a shape of {t.shape}. "  # type: ignore[union-attr]
                 "If you only want some tensors in `grad_output` to be considered batched, consider "
                 "using vmap."
             )
     sizes = {ct.shape[0] for ct in grad_outputs if ct is not None}
     if len(sizes) != 1:
-        raise RuntimeError(f"grad_outputs have batches of different sizes: {sorted(sizes)}")
+        raise ValueError(
+            "vmap: Expected all tensors to have the same size in the mapped dimension, got sizes "
+            f"{sorted(sizes)} for the mapped dimension"
+        )
     return int(sizes.pop())
 
 

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from .. import collector, record, trees
 from .. import native as nt
-from .. import record, trees
 from ..errors import UnsupportedError
 from ..functions.generator import default_generator
 from ..instructions import INSTRUCTIONS
+from ..saved import suspended
 from ..tape import Tape, slot_of
 from ..threads import current_tape
 from .function import Function
@@ -127,6 +128,9 @@ def checkpoint(
     outputs = iter(_checkpointed(run, list(active.values()), determinism_check == "default"))
     active = dict.fromkeys(positions)  # the statement keeps the arguments, this function must not
     returned, result = result, None
+    tape = current_tape()
+    if tape.state[nt.S_OWNED_BYTES] > tape.state[nt.S_COLLECT_AT]:
+        tape.collect()
     return trees.tree_map(lambda y: next(outputs) if record.is_tensor(y) else y, returned)
 
 
@@ -149,7 +153,8 @@ def _checkpointed(run: Run, tensors: Sequence[Any], check: bool) -> list[Tensor]
     tape = current_tape()
     with _copies(tensors) as own:
         marker = record.scalar_tensor(0.0)  # of the slot where the run begins
-        outputs = run(own)
+        with suspended():  # what is recorded now is dropped, and saves nothing
+            outputs = run(own)
         captured = _captured(tape, slot_of(tape, marker), {slot_of(tape, t) for t in own})
     active = [j for j, y in enumerate(outputs) if y.requires_grad]
     made = [y.detach() for y in outputs]
@@ -231,7 +236,12 @@ class CheckpointFunction(Function):
         if recorded:
             return None, None, *_checkpointed(gradients, given, check=True)
         with _copies(given) as own:
-            return None, None, *gradients(own)
+            found = gradients(own)
+        del own
+        tape = current_tape()
+        if tape.passes == 1 and tape.state[nt.S_OWNED_BYTES] > tape.state[nt.S_COLLECT_AT]:
+            collector.trim(tape)  # of what was computed again; the pass goes on
+        return None, None, *found
 
 
 def _captured(tape: Tape, marker: int, own: set[int]) -> list[Tensor]:

@@ -7,23 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import engine, record
+from ..edges import GradientEdge, as_inputs, as_roots, sequence_of
 from ..errors import UnsupportedError
 from ..functions.registry import FUNCTIONS
 from ..tensor import Tensor
 from .batched import grad_batched
-from .graph import GradientEdge
 
 __all__ = ["Variable", "backward", "grad"]
-
-
-def _sequence(values: Any) -> tuple[Any, ...]:
-    one = record.is_tensor(values) or isinstance(values, GradientEdge)
-    return (values,) if one else tuple(values)
-
-
-def _tensor_of(value: Any) -> Any:
-    """A tensor, or that of a gradient edge."""
-    return value.node.tensor if isinstance(value, GradientEdge) else value
 
 
 def _matching(values: Any, count: int, name: str) -> tuple[Any, ...]:
@@ -31,9 +21,9 @@ def _matching(values: Any, count: int, name: str) -> tuple[Any, ...]:
     if values is None:
         return (None,) * count
     given = (values,) if record.is_tensor(values) else tuple(values)
-    if len(given) != count:
+    if len(given) < count:
         raise RuntimeError(f"got {count} tensors and {len(given)} gradients")
-    return given
+    return given[:count]
 
 
 def backward(
@@ -48,7 +38,7 @@ def backward(
 
     Parameters
     ----------
-    tensors : Tensor or sequence of Tensor
+    tensors : Tensor, GradientEdge, or sequence of these
         Roots of the graph.
     grad_tensors : Tensor or sequence of (Tensor or None), optional
         A cotangent a root, of its shape; not needed for one-element roots.
@@ -58,7 +48,7 @@ def backward(
         Record the backward pass, so that it can be differentiated.
     grad_variables : optional
         Deprecated name of `grad_tensors`.
-    inputs : Tensor or sequence of Tensor, optional
+    inputs : Tensor, GradientEdge, sequence or dict of these, optional
         Accumulate into these only.
 
     Raises
@@ -78,8 +68,10 @@ def backward(
                 "`backward()`. Please only use `grad_tensors`."
             )
         grad_tensors = grad_variables
-    roots = _sequence(tensors)
+    roots = as_roots(tensors)
     cotangents = _matching(grad_tensors, len(roots), "grad_tensors")
+    if not roots:
+        return
     engine.backward(
         roots, cotangents, retain_graph=retain_graph, create_graph=create_graph, inputs=inputs
     )
@@ -100,8 +92,8 @@ def grad(
 
     Parameters
     ----------
-    outputs : Tensor or sequence of Tensor
-    inputs : Tensor, sequence of Tensor, or dict of Tensor
+    outputs : Tensor, GradientEdge, or sequence of these
+    inputs : Tensor, GradientEdge, sequence or dict of these
     grad_outputs : Tensor or sequence of (Tensor or None), optional
         A cotangent an output, of its shape; not needed for one-element outputs.
     retain_graph : bool, optional
@@ -147,19 +139,26 @@ def grad(
     if isinstance(inputs, dict):
         keys = list(inputs)
         inputs = tuple(inputs.values())
-    roots = tuple(_tensor_of(x) for x in _sequence(outputs))
-    wanted = tuple(_tensor_of(x) for x in _sequence(inputs))
+    roots = as_roots(outputs)
+    given = sequence_of(inputs)
+    wanted = as_inputs(given)
     if not wanted:
         raise RuntimeError("`inputs` argument to `grad()` cannot be empty.")
-    record.check_tensors("grad", roots)
-    record.check_tensors("grad", wanted)
     cotangents = _matching(grad_outputs, len(roots), "grad_outputs")
     derive = grad_batched if is_grads_batched else engine.grad
-    found: list[Any] = derive(
+    if not roots and not allow_unused:
+        raise RuntimeError(engine.unused(0))
+    found: list[Any] = [None] * len(wanted) if not roots else derive(
         roots, wanted, cotangents, retain_graph=retain_graph, create_graph=create_graph,
         allow_unused=allow_unused,
     )  # fmt: skip
     if materialize_grads:
+        if any(
+            g is None and isinstance(x, GradientEdge) for x, g in zip(given, found, strict=True)
+        ):
+            raise RuntimeError(
+                "materialize_grads cannot be used when the given input is a GradientEdge"
+            )
         found = [
             _zeros(x, cotangents, is_grads_batched) if g is None else g
             for x, g in zip(wanted, found, strict=True)

@@ -8,205 +8,23 @@ A call runs ``forward`` without recording, copies its results into statements of
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from .. import messages, record
 from .. import native as nt
-from ..callbacks import no_grad_on
-from ..dtypes import type_name
+from .. import record, versions
+from ..functions.inplace import overwrite
 from ..functions.registry import FUNCTIONS
-from ..hooks import Hooks
 from ..instructions import instruction
 from ..ops.table import TABLE
 from ..tape import Tape
 from ..tensor import Tensor
 from ..threads import current_tape
+from .context import FunctionCtx, context_type
 from .modes import no_grad
 
 __all__ = ["Function", "FunctionCtx", "once_differentiable"]
-
-
-class FunctionCtx:
-    """What ``forward`` leaves for ``backward``.
-
-    Any attribute may be set. Tensors go through `save_for_backward`, so that values that were
-    written in place since are noticed.
-
-    Attributes
-    ----------
-    needs_input_grad : tuple of bool
-        Whether the gradient of each argument of ``forward`` is wanted.
-    saved_tensors : tuple of Tensor
-        What `save_for_backward` was given.
-    """
-
-    def __init__(self, function: type[Function], needs_input_grad: tuple[bool, ...]) -> None:
-        self.needs_input_grad = needs_input_grad
-        self.materialize_grads = True
-        self._function = function
-        self._saved: tuple[Any, ...] = ()
-        self._freed = False
-        self._dirty: tuple[Any, ...] = ()
-        self._passive: tuple[Any, ...] = ()
-        self._shapes: list[tuple[Any, Any] | None] = []
-        self._arguments: list[int] = []
-        self.count = 0
-        self.hooks: Hooks | None = None
-        #: the tape and the `function` statement, while somebody looks at the context
-        self.place: tuple[Tape, int] | None = None
-
-    # ------------------------------------------------------------------ for forward
-    def save_for_backward(self, *tensors: Any) -> None:
-        """Keep tensors for ``backward``: inputs, outputs, or values in between.
-
-        Raises
-        ------
-        TypeError
-            For what is not a Tensor or None.
-        """
-        for i, t in enumerate(tensors):
-            if t is not None and not record.is_tensor(t):
-                raise TypeError(
-                    f"save_for_backward can only save variables, but argument {i} is of type "
-                    f"{type(t).__name__}"
-                )
-        self._saved = tensors
-
-    def save_for_forward(self, *tensors: Any) -> None:
-        """Keep tensors for ``jvp``; forward mode goes through ``backward`` here, so nothing is kept."""
-
-    def mark_dirty(self, *tensors: Any) -> None:
-        """Say which inputs ``forward`` wrote in place."""
-        self._dirty = tensors
-
-    def mark_non_differentiable(self, *tensors: Any) -> None:
-        """Say which outputs have no gradient."""
-        self._passive = tensors
-
-    def set_materialize_grads(self, value: bool) -> None:
-        """Say whether ``backward`` gets zeros (the default) or None for outputs that were not used."""
-        self.materialize_grads = value
-
-    # ------------------------------------------------------------------ for backward
-    @property
-    def saved_tensors(self) -> tuple[Any, ...]:
-        """What `save_for_backward` was given.
-
-        Raises
-        ------
-        RuntimeError
-            If a backward pass freed them, or one was written in place since.
-        """
-        if self._freed:
-            raise RuntimeError(messages.FREED)
-        return tuple(self._unpacked(entry) for entry in self._saved)
-
-    def _unpacked(self, entry: Any) -> Any:
-        if entry is None or record.is_tensor(entry):
-            return entry
-        what, version = entry
-        if isinstance(
-            what, int
-        ):  # the statement of one of the outputs: the context must not keep its own graph
-            assert self.place is not None
-            tape, anchor = self.place
-            slot = anchor + 1 + what
-            return record.new_tensor(tape, slot, tape.instruction_of(slot).out)
-        if what._version != version:
-            raise RuntimeError(_stale(what, version))
-        return what
-
-    def seal(self, outputs: list[Any], numbers: dict[int, int]) -> None:
-        """Turn what was saved into what the tape keeps; `numbers`: output's id -> its number."""
-        self._saved = tuple(
-            None if t is None else (numbers[id(t)], 0) if id(t) in numbers else (t, t._version)
-            for t in self._saved
-        )
-
-    def release(self) -> None:
-        """Drop what was saved: a pass that keeps no graph has run."""
-        if self._saved:
-            self._saved, self._freed = (), True
-
-    def run(
-        self, tape: Tape, anchor: int, given: dict[int, Tensor], is_replayed: bool
-    ) -> list[Tensor | None]:
-        """Call ``backward``; the gradients of the tensors among the arguments.
-
-        Raises
-        ------
-        RuntimeError
-            For a wrong number, kind or shape of gradients.
-        """
-        function, name = self._function, f"{self._function.__name__}Backward"
-        cts: list[Any] = []
-        for j in range(self.count):
-            ct = given.get(j)
-            if ct is None and self.materialize_grads and self._shapes[j] is not None:
-                shape, kind = self._shapes[j]  # type: ignore[misc]
-                ct = FUNCTIONS["zeros"](shape, dtype=kind)
-            cts.append(ct)
-        self.place = (tape, anchor)
-        try:
-            with no_grad_on(tape, is_replayed):
-                found = function.backward(self, *cts)
-        finally:
-            self.place = None
-        if not isinstance(found, tuple):
-            found = (found,)
-        expected = len(self.needs_input_grad)
-        extra = found[expected:]
-        if len(found) < expected or any(g is not None for g in extra):
-            raise RuntimeError(
-                f"function {name} returned an incorrect number of gradients (expected {expected}, "
-                f"got {len(found)})"
-            )
-        slots, gradients = tape.args_of(anchor), []
-        for slot, argument in zip(slots, self._arguments, strict=True):
-            gradients.append(_checked(found[argument], argument, name, tape, slot))
-        for i, g in enumerate(found[:expected]):
-            if g is not None and i not in self._arguments:
-                raise RuntimeError(
-                    f"function {name} returned a gradient different than None at position {i + 1}, "
-                    "but the corresponding forward input was not a Variable"
-                )
-        return gradients
-
-
-def _checked(found: Any, i: int, name: str, tape: Tape, slot: int) -> Tensor | None:
-    """One gradient that ``backward`` returned, fitted to its argument."""
-    if found is None:
-        return None
-    if not record.is_tensor(found):
-        raise RuntimeError(f"expected Variable or None (got {type(found).__name__})")
-    layout = tape.instruction_of(slot).out
-    if not layout.dtype.is_floating_point:
-        return None
-    if found.shape != layout.shape:
-        message = (
-            f"Function {name} returned an invalid gradient at index {i} - got "
-            f"{list(found.shape)} but expected shape compatible with {list(layout.shape)}"
-        )
-        sum_to_size = FUNCTIONS.get("sum_to_size")
-        if sum_to_size is None or len(found.shape) < len(layout.shape):
-            raise RuntimeError(message)
-        try:
-            found = sum_to_size(found, layout.shape)
-        except RuntimeError:
-            raise RuntimeError(message) from None
-    return record.cast(found, layout.dtype)
-
-
-def _stale(tensor: Tensor, version: int) -> str:
-    made = tensor.grad_fn
-    origin = (
-        "" if made is None else f", which is output 0 of {made.name().removesuffix('Backward0')},"
-    )
-    return messages.stale(False).format(
-        kind=type_name(tensor.dtype), shape=str(list(tensor.shape)), origin=origin,
-        version=tensor._version, expected=version,
-    )  # fmt: skip
 
 
 class Function:
@@ -215,7 +33,20 @@ class Function:
     A subclass has static methods: either ``forward(ctx, *args)``, or ``forward(*args)`` and
     ``setup_context(ctx, inputs, output)``; and ``backward(ctx, *grad_outputs)``, which returns a
     gradient (or None) for each argument of ``forward``. ``apply`` calls it.
+
+    Forward mode is derived from ``backward``, or uses ``jvp(ctx, *tangents)`` where that is given: it
+    returns a tangent for each output. A static method ``vmap``, or ``generate_vmap_rule = True``, is
+    accepted and not needed, as `tapegrad.func.vmap` runs the function once a slice.
+
+    Attributes
+    ----------
+    clear_saved_tensors_on_access : bool
+        Whether ``backward`` may look at ``ctx.saved_tensors`` only once, which then drops them.
+    generate_vmap_rule : bool
     """
+
+    clear_saved_tensors_on_access = False
+    generate_vmap_rule = False
 
     def __init__(self, *_: Any, **__: Any) -> None:
         raise RuntimeError(
@@ -247,20 +78,45 @@ class Function:
 
     @staticmethod
     def jvp(ctx: Any, *grad_inputs: Any) -> Any:
-        """PyTorch's forward-mode rule; not called: forward mode is derived from ``backward``."""
+        """Return the tangents of the outputs; to be overridden for a forward mode of one's own."""
         raise NotImplementedError(
             "You must implement the jvp function for custom autograd.Function to use it with forward "
             "mode AD."
         )
 
     @classmethod
-    def apply(cls, *args: Any) -> Any:
+    def has_jvp(cls) -> bool:
+        """Whether `jvp` is overridden."""
+        return cls.jvp is not Function.jvp
+
+    @classmethod
+    def transposed(
+        cls, ctx: FunctionCtx, tape: Tape, anchor: int, given: dict[int, Tensor]
+    ) -> list[Tensor | None]:
+        """Gradients of the tensors among the arguments that are zero, and whose transpose is `jvp`.
+
+        Forward mode records the reverse pass from seeds of zero, to differentiate it with respect to them.
+        """
+        place = record.new_tensor(tape, anchor, tape.instruction_of(anchor).out)
+        like = [
+            (tuple(x.shape), x.dtype)
+            for x in (tape.instruction_of(s).out for s in tape.args_of(anchor))
+        ]
+        return list(_Transposed.apply(cls, ctx, place, like, tuple(given), *given.values()))
+
+    @classmethod
+    def apply(cls, *args: Any, **kwargs: Any) -> Any:
         """Run the operation on `args`; tensors among the results are differentiable."""
+        separate = cls.setup_context is not Function.setup_context
+        if separate:
+            args = _with_defaults(cls.forward, args, kwargs)
+        elif kwargs:
+            raise TypeError(f"forward() got an unexpected keyword argument {next(iter(kwargs))!r}")
         tape = current_tape()
         needs = tuple(record.is_tensor(a) and a.requires_grad for a in args)
-        ctx = FunctionCtx(cls, needs)
+        ctx = context_type(f"{cls.__name__}Backward")(cls, needs)
         with no_grad():
-            if cls.setup_context is not Function.setup_context:
+            if separate:
                 output = cls.forward(*args)
                 cls.setup_context(ctx, args, output)
             else:
@@ -268,21 +124,57 @@ class Function:
         outputs = list(output) if isinstance(output, tuple) else [output]
         if tape.grad_mode and any(needs):
             outputs = _record(cls, ctx, args, outputs)
+        else:
+            for t in ctx._dirty:
+                _count_write(t)
         return tuple(outputs) if isinstance(output, tuple) else outputs[0]
+
+
+def _with_defaults(
+    forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Any, ...]:
+    """The arguments, with those that were given by name or not at all."""
+    try:
+        signature = inspect.signature(forward)
+    except ValueError:  # a builtin
+        return args
+    bound = signature.bind(*args, **kwargs)
+    bound.apply_defaults()
+    return bound.args
+
+
+def _count_write(tensor: Any) -> None:
+    """Count `mark_dirty` as a write to a passive tensor."""
+    record.adopt(tensor)
+    tape = current_tape()
+    with tape.lock:
+        versions.note_write_from_python(tape, record.operand(tape, tensor))
+
+
+def _check_dirty(dirty: Sequence[Any], outputs: list[Any]) -> None:
+    for t in dirty:
+        if t.requires_grad and t.is_leaf:
+            raise RuntimeError(
+                "a leaf Variable that requires grad has been used in an in-place operation."
+            )
+    if any(all(t is not y for y in outputs) for t in dirty):
+        raise RuntimeError(
+            "Some elements marked as dirty during the forward method were not returned as output. The "
+            "inputs that are modified inplace must all be outputs of the Function."
+        )
 
 
 def _record(
     function: type[Function], ctx: FunctionCtx, args: tuple[Any, ...], outputs: list[Any]
 ) -> list[Any]:
-    """Append the statements of a call; its results."""
+    """Append the statements of a call; its results.
+
+    An input that was written in place is an output, too: its new value goes into a statement as that of
+    any other, and from there, by a recorded write, over the input.
+    """
     tape = current_tape()
-    for t in ctx._dirty:
-        if t.requires_grad and t.is_leaf:
-            raise RuntimeError(
-                "a leaf Variable that requires grad has been used in an in-place operation."
-            )
-    if function.backward is Function.backward and function.vjp is not Function.vjp:
-        function.backward = function.vjp  # type: ignore[method-assign]
+    _check_dirty(ctx._dirty, outputs)
+    _settle_vjp(function)
     passive = {id(t) for t in ctx._passive}
     active = [
         j for j, y in enumerate(outputs)
@@ -294,7 +186,7 @@ def _record(
     ctx._arguments = [i for i, a in enumerate(args) if record.is_tensor(a)]
     values = [outputs[j].detach() for j in active]
     name = function.__name__
-    tape.make_room(len(active) + 1, 2 * len(active) + len(tensors))
+    tape.make_room(2 * len(active) + 1, 4 * len(active) + len(tensors))
     inputs = [record.operand(tape, t) for t in tensors]
     slots = [record.operand(tape, v) for v in values]
     layouts = tuple(record.layout_of(t) for t in tensors)
@@ -302,28 +194,101 @@ def _record(
     anchor = tape.append(made, inputs)
     numbers: dict[int, int] = {}
     results = list(outputs)
-    dirty = {id(t) for t in ctx._dirty}
-    recorded = []
+    given = {id(a) for a in args}
+    dirty = {id(t) for t in ctx._dirty if id(t) in given}
     for place, (j, slot, value) in enumerate(zip(active, slots, values, strict=True)):
         step = instruction(
             TABLE["function_output"], (made.out, record.layout_of(value)), name=name, number=j
         )
-        recorded.append((j, tape.append(step, (anchor, slot)), step))
+        results[j] = record.new_tensor(tape, tape.append(step, (anchor, slot)), step.out)
         numbers[id(outputs[j])] = place
     ctx._shapes = [(tuple(y.shape), y.dtype) if record.is_tensor(y) else None for y in outputs]
     ctx.count = len(outputs)
     tape.contexts[anchor] = ctx
-    inputs_of = {id(a) for a in args}
-    ctx.seal(outputs, {k: v for k, v in numbers.items() if k not in inputs_of or k in dirty})
+    numbers = {k: v for k, v in numbers.items() if k not in given or k in dirty}
+    ctx.place = (tape, anchor)
+    try:
+        ctx.seal(tape, args, numbers)
+    finally:
+        ctx.place = None
     ctx._dirty = ctx._passive = ()
-    for j, slot, step in recorded:
+    for j in active:
         if id(outputs[j]) in dirty:
-            record.bind_to(outputs[j], tape, slot, step.out)
-        else:
-            results[j] = record.new_tensor(tape, slot, step.out)
+            results[j] = overwrite(outputs[j], results[j], named=ctx.name())
     if tape.state[nt.S_EAGER]:
         tape.evaluate()
     return results
+
+
+def _settle_vjp(function: type[Function]) -> None:
+    """Let ``vjp`` be ``backward`` where only that is overridden."""
+    if function.vjp is Function.vjp:
+        return
+    if function.backward is Function.backward:
+        function.backward = function.vjp  # type: ignore[method-assign]
+    elif function.backward is not function.vjp:
+        raise RuntimeError(
+            "Implementing both 'backward' and 'vjp' for a custom Function is not allowed. You should "
+            "only implement one of them."
+        )
+
+
+class _Transposed(Function):
+    """Zeros for the arguments of another Function's call, whose derivative is that one's ``jvp``."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        function: Any,
+        context: Any,
+        place: Any,
+        like: Any,
+        numbers: Any,
+        *cts: Any,
+    ) -> Any:
+        ctx.held = function, context, place, numbers  # type: ignore[attr-defined]
+        return tuple(FUNCTIONS["zeros"](shape, dtype=kind) for shape, kind in like)
+
+    @staticmethod
+    def backward(ctx: Any, *tangents: Any) -> Any:
+        function, context, place, numbers = ctx.held
+        tape = current_tape()
+        given: list[Any] = [None] * len(context.needs_input_grad)
+        for i, t in zip(context._arguments, tangents, strict=True):
+            given[i] = t
+        context.place = (tape, record.operand(tape, place))
+        context._in_jvp = True
+        try:
+            found = function.jvp(context, *given)
+        finally:
+            context.place, context._in_jvp = None, False
+        found = found if isinstance(found, tuple) else (found,)
+        if len(found) != context.count:
+            raise RuntimeError(
+                "Function's jvp returned an invalid number of forward gradients (expected "
+                f"{context.count} but got {len(found)})"
+            )
+        return None, None, None, None, None, *(
+            _checked_tangent(context, j, found[j]) for j in numbers
+        )  # fmt: skip
+
+
+def _checked_tangent(context: Any, number: int, tangent: Any) -> Any:
+    """A tangent that ``jvp`` returned, if it fits to its output."""
+    if tangent is None:
+        return None
+    if not record.is_tensor(tangent):
+        raise RuntimeError(
+            f"expected Variable or None (got {type(tangent).__name__}) for grad output {number}."
+        )
+    shape, _ = context._shapes[number]
+    if tuple(tangent.shape) != shape:
+        raise RuntimeError(
+            "Trying to set a forward gradient that has a different size than that of the original "
+            f"Tensor, this is not supported. Tensor is of size {list(shape)} while the given forward "
+            f"gradient is of size {list(tangent.shape)}."
+        )
+    return tangent
 
 
 class _Undifferentiable(Function):

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
-from .. import node
-from ..errors import UnsupportedError
-from ..hooks import RemovableHandle
+from .. import node, record, saved, versions
+from ..edges import GradientEdge
+from ..hooks import RemovableHandle, at_end_of_pass
 from ..node import AccumulateGrad, Node
 from ..tensor import Tensor
+from ..threads import current_tape
 
 __all__ = [
-    "GradientEdge", "Node", "get_gradient_edge", "register_multi_grad_hook", "save_on_cpu",
+    "GradientEdge", "Node", "allow_mutation_on_saved_tensors", "disable_saved_tensors_hooks",
+    "get_gradient_edge", "increment_version", "register_multi_grad_hook", "save_on_cpu",
     "saved_tensors_hooks",
 ]  # fmt: skip
-
-
-class GradientEdge(NamedTuple):
-    """An output of a node: what `autograd.grad` takes in the place of a tensor."""
-
-    node: Node
-    output_nr: int
-    ownership_token: Any = None
 
 
 def get_gradient_edge(tensor: Tensor) -> GradientEdge:
@@ -74,43 +68,155 @@ def register_multi_grad_hook(
     -------
     RemovableHandle
 
+    Raises
+    ------
+    AssertionError
+        PyTorch's, if a tensor does not require grad.
+
     Notes
     -----
-    In mode "all" the call comes when the last of `tensors`, in the order of the graph, got its
-    gradient. A tensor that the pass does not reach keeps the call back until a pass reaches it.
+    In mode "all" the call comes when the last of `tensors`, in the order of the graph, got its gradient,
+    or at the end of the pass if it does not reach all of them.
     """
     if mode not in ("all", "any"):
         raise ValueError(f"Expects mode to be one of ('all', 'any') but got {mode}")
-    lock = threading.Lock()
-    state: dict[str, Any] = {"grads": {}, "called": False}
-
-    def seen(i: int, grad: Tensor) -> None:
-        with lock:
-            if mode == "any":
-                if state["called"] and i not in state["grads"]:
-                    state["grads"][i] = grad
-                    ready = False
-                else:
-                    state.update(grads={i: grad}, called=True)
-                    ready = True
-            else:
-                state["grads"][i] = grad
-                ready = len(state["grads"]) == len(tensors)
-                if ready:
-                    grads, state["grads"] = state["grads"], {}
-        if ready:
-            if mode == "any":
-                fn(grad)
-            else:
-                fn([grads.get(j) for j in range(len(tensors))])
+    for t in tensors:
+        assert t.requires_grad, "Expected gradient function to be set"
+    state = _Arrived(tuple(tensors), fn, mode)
 
     def hook(i: int) -> Callable[[Tensor], None]:
-        return lambda grad: seen(i, grad)
+        return lambda grad: state.seen(i, grad)
 
     return _MultiHandle([t.register_hook(hook(i)) for i, t in enumerate(tensors)])
 
 
-class save_on_cpu:
+class _Arrived:
+    """The gradients that a multi-grad hook has got in a pass."""
+
+    def __init__(self, tensors: Sequence[Tensor], fn: Callable[..., None], mode: str) -> None:
+        self.count, self.fn, self.mode = len(tensors), fn, mode
+        #: by thread and depth of the pass
+        self.passes: dict[tuple[int, int], dict[int, Tensor]] = {}
+
+    def seen(self, i: int, grad: Tensor) -> None:
+        """Note a gradient, and call the function when it is time."""
+        tape = current_tape()
+        key = tape.pointer, tape.passes
+        grads = self.passes.get(key)
+        first = grads is None or i in grads
+        if grads is None:
+            grads = self.passes[key] = {}
+            at_end_of_pass(tape, lambda: self._ended(key))
+        elif first:  # another sweep of the same pass
+            grads.clear()
+        grads[i] = grad
+        if self.mode == "any":
+            if first:
+                self.fn(grad)
+        elif len(grads) == self.count:
+            self._call(grads)
+
+    def _call(self, grads: dict[int, Tensor]) -> None:
+        self.fn([grads.get(j) for j in range(self.count)])
+
+    def _ended(self, key: tuple[int, int]) -> None:
+        grads = self.passes.pop(key)
+        if self.mode == "all" and len(grads) < self.count:
+            self._call(grads)
+
+
+def increment_version(tensor: Any) -> None:
+    """Count an in-place write to a tensor, or to each of several, that happened unseen.
+
+    Raises
+    ------
+    RuntimeError
+        PyTorch's, for anything else.
+    """
+    tensors = (tensor,) if isinstance(tensor, Tensor) else tensor
+    if not isinstance(tensors, Iterable):
+        raise RuntimeError("increment_version expect a Iterable[Tensor] as input")
+    for t in tensors:
+        if not isinstance(t, Tensor):
+            raise RuntimeError(
+                "increment_version expects each element of the iterable to be a tensor"
+            )
+        record.adopt(t)
+        tape = current_tape()
+        with tape.lock:
+            versions.note_write_from_python(tape, record.operand(tape, t))
+
+
+class _HookMode:
+    """A context manager made of one that can be entered once."""
+
+    def __init__(self) -> None:
+        self._entered: list[AbstractContextManager[None]] = []
+
+    def _make(self) -> AbstractContextManager[None]:
+        raise NotImplementedError
+
+    def __enter__(self) -> None:
+        entered = self._make()
+        entered.__enter__()
+        self._entered.append(entered)
+
+    def __exit__(self, *_: object) -> None:
+        self._entered.pop().__exit__(None, None, None)
+
+
+class saved_tensors_hooks(_HookMode):
+    """Context manager: hooks pack what is saved for backward, and unpack it there.
+
+    What an operation saves (operands and results that its derivative needs) is passed to `pack_hook`
+    when it is recorded. A backward pass calls `unpack_hook` with what that returned, whenever it needs
+    the value. What `autograd.Function.save_for_backward` is given goes through the hooks, too. The hooks
+    are this thread's; those of the innermost context are used.
+
+    Parameters
+    ----------
+    pack_hook : callable
+        ``pack_hook(tensor) -> object``. It runs under `no_grad` and must not write to the tensor.
+    unpack_hook : callable
+        ``unpack_hook(object) -> Tensor``, of the shape that was packed.
+
+    Raises
+    ------
+    RuntimeError
+        Inside `disable_saved_tensors_hooks`, on entry.
+
+    Notes
+    -----
+    Which tensors an operation saves is an implementation's own affair; where tapegrad's operation is
+    PyTorch's and has the same formula for its derivative, they are the same. Operations recorded under
+    hooks keep what the hook returned and not the value, until a backward pass frees them; that they were
+    changed in place since is not noticed, as in PyTorch. The tensor that `pack_hook` was given loses its
+    graph (``requires_grad`` becomes False) when the hook is done, unless it is a leaf. Recording and
+    backward of such operations go through Python.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> x = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> with tg.autograd.graph.saved_tensors_hooks(lambda t: t.tolist(), tg.tensor):
+    ...     y = (x.exp() * 0 + x * x).sum()
+    >>> y.backward()
+    >>> x.grad
+    tensor([2., 4.])
+    """
+
+    def __init__(
+        self, pack_hook: Callable[[Tensor], Any], unpack_hook: Callable[[Any], Tensor]
+    ) -> None:
+        super().__init__()
+        self.pack_hook = pack_hook
+        self.unpack_hook = unpack_hook
+
+    def _make(self) -> AbstractContextManager[None]:
+        return saved.pushed(saved.Hooks(self.pack_hook, self.unpack_hook))
+
+
+class save_on_cpu(_HookMode):
     """Context manager of PyTorch that moves what is saved to the CPU: it is there already.
 
     Parameters
@@ -120,27 +226,48 @@ class save_on_cpu:
     """
 
     def __init__(self, pin_memory: bool = False, device_type: str = "cuda") -> None:
+        super().__init__()
         self.pin_memory = pin_memory
 
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_: object) -> None:
-        pass
+    def _make(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
-class saved_tensors_hooks:
-    """PyTorch's hooks on what statements save: not supported, as the tape saves no tensors.
+class disable_saved_tensors_hooks(_HookMode):
+    """Context manager: `saved_tensors_hooks` raise a RuntimeError.
+
+    Parameters
+    ----------
+    error_message : str
+        The text of the error.
 
     Raises
     ------
-    UnsupportedError
-        Always; recompute with `checkpoint`, or save in a `Function`, instead.
+    RuntimeError
+        With that text, if such hooks are active on entry.
     """
 
-    def __init__(self, pack_hook: Any, unpack_hook: Any) -> None:
-        raise UnsupportedError(
-            "saved_tensors_hooks: statements refer to values on the tape and save no tensors that "
-            "could be packed; use autograd.checkpoint to recompute values, or an autograd.Function "
-            "that packs what it saves"
-        )
+    def __init__(self, error_message: str) -> None:
+        super().__init__()
+        self.error_message = error_message
+
+    def _make(self) -> AbstractContextManager[None]:
+        return saved.disabled(self.error_message)
+
+
+class allow_mutation_on_saved_tensors(saved_tensors_hooks):
+    """Context manager: what is saved for backward may be written in place; backward uses the old values.
+
+    PyTorch copies a saved tensor when it is written; here each is copied when it is saved. Entering
+    returns an object whose ``clear()`` does nothing, for code that calls PyTorch's.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(lambda t: t.detach().clone(), lambda t: t)
+
+    def __enter__(self) -> allow_mutation_on_saved_tensors:  # type: ignore[override]
+        super().__enter__()
+        return self
+
+    def clear(self) -> None:
+        """Do nothing: copies go with the statements that they were made for."""

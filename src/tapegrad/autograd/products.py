@@ -21,6 +21,7 @@ from ..functions.joining import cat
 from ..tape import slot_of
 from ..threads import current_tape
 from .batched import jacobian
+from .context import forward_mode
 from .derivatives import grad
 
 if TYPE_CHECKING:
@@ -95,7 +96,8 @@ class Pushforward:
             for y in outputs
         ]
         self._live = [u for u in self.seeds if u is not None]
-        self.images = pull(outputs, inputs, self.seeds, create_graph=True)
+        with forward_mode():
+            self.images = pull(outputs, inputs, self.seeds, create_graph=True)
         forget(self._live)
 
     def __call__(

@@ -100,7 +100,9 @@ def mark_entry(state, marks_at, live_base_at):  # type: ignore[no-untyped-def]
                 for i in range(1, row[I_NOUT]):
                     marks[k + i] |= VALUE
         elif kind == VIEW:
-            keep(marks, live_base, root, base, args[first], marks[k] | VALUE)
+            # A passive view (`detach`) needs its operand's value, and not how that was computed.
+            bits = marks[k] | VALUE if active else VALUE
+            keep(marks, live_base, root, base, args[first], bits)
         elif kind == OUTPUT:
             if pending:
                 keep(marks, live_base, root, base, args[first], VALUE)

@@ -89,6 +89,8 @@ def forward_entry(state):  # type: ignore[no-untyped-def]
     s[nt.S_DONE] = count
     # Recording stops at the limit and lets Python collect.
     full = s[nt.S_OWNED_BYTES] > s[nt.S_COLLECT_AT]
+    # Where there is no limit (replay, which appends in native code), nobody may be asked to collect.
+    full = full and s[nt.S_PENDING_LIMIT] < 1 << 62
     s[nt.S_PENDING_BYTES] = s[nt.S_PENDING_LIMIT] + 1 if full else 0
     s[nt.S_FAILED] = failed
     trim_scratch(state)

@@ -4,6 +4,9 @@ One call of a Function is a `function` statement on all of its tensors, which ha
 and carries the context (``tape.contexts``), and a `function_output` statement an output, which copies
 what ``forward`` computed. The reverse pass hands both to callbacks.py: outputs leave their cotangents
 with the `function` statement, which comes last and calls ``backward`` once.
+
+An `unpacked` statement is an operand as a user's hook gave it back (saved.py): the value is the second
+operand's, the derivative the first's.
 """
 
 from __future__ import annotations
@@ -39,4 +42,8 @@ op(
 op(
     "function_output", lower=_lower_output, arity=0, torch=None, extras=_PYTHON,
     grad_fn=lambda made: made.attrs["name"] + "Backward",
+)  # fmt: skip
+op(
+    "unpacked", lower=_lower_output, arity=2, torch=None, extras={"private": True},
+    vjp=lambda ct, original, value, out: (ct, None), grad_fn="UnpackedBackward",
 )  # fmt: skip

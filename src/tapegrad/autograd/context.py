@@ -1,0 +1,300 @@
+"""What a call of an `autograd.Function` leaves on the tape (``tape.contexts``) for the reverse pass."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from .. import messages, record
+from ..callbacks import no_grad_on
+from ..dtypes import type_name
+from ..functions.registry import FUNCTIONS
+from ..hooks import Hooks
+from ..saved import Packed
+from ..tape import Tape
+from ..threads import current_tape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..tensor import Tensor
+    from .function import Function
+
+__all__ = ["FunctionCtx", "context_type", "forward_mode"]
+
+
+class _Mode(threading.local):
+    """Whether a thread's reverse pass is recorded to be transposed: as forward mode."""
+
+    forward = False
+
+
+_mode = _Mode()
+
+
+@contextmanager
+def forward_mode(on: bool = True) -> Iterator[None]:
+    """Let passes ask Functions for their ``jvp`` (products.py)."""
+    before, _mode.forward = _mode.forward, on
+    try:
+        yield
+    finally:
+        _mode.forward = before
+
+
+@cache
+def context_type(name: str) -> type[FunctionCtx]:
+    """The class of a Function's contexts, under PyTorch's name of its nodes."""
+    return type(name, (FunctionCtx,), {"__module__": "tapegrad"})
+
+
+class FunctionCtx:
+    """What ``forward`` leaves for ``backward``.
+
+    Any attribute may be set. Tensors go through `save_for_backward`, so that values that were
+    written in place since are noticed.
+
+    Attributes
+    ----------
+    needs_input_grad : tuple of bool
+        Whether the gradient of each argument of ``forward`` is wanted.
+    saved_tensors : tuple of Tensor
+        What `save_for_backward` was given (in ``jvp``, `save_for_forward` if that was called).
+    metadata : dict
+        For the user's own notes.
+    """
+
+    def __init__(self, function: type[Function], needs_input_grad: tuple[bool, ...]) -> None:
+        self.needs_input_grad = needs_input_grad
+        self.materialize_grads = True
+        self._function = function
+        self.metadata: dict[Any, Any] = {}
+        self._saved: tuple[Any, ...] = ()
+        self._saved_forward: tuple[Any, ...] = ()
+        self._in_jvp = self._freed = self._accessed = False
+        self._dirty: tuple[Any, ...] = ()
+        self._passive: tuple[Any, ...] = ()
+        self._shapes: list[tuple[Any, Any] | None] = []
+        self._arguments: list[int] = []
+        self.count = 0
+        self.hooks: Hooks | None = None
+        #: the tape and the `function` statement, while somebody looks at the context
+        self.place: tuple[Tape, int] | None = None
+
+    # ------------------------------------------------------------------ for forward
+    def save_for_backward(self, *tensors: Any) -> None:
+        """Keep tensors for ``backward``: inputs, outputs, or values in between.
+
+        Raises
+        ------
+        TypeError
+            For what is not a Tensor or None.
+        """
+        self._saved = _savable("save_for_backward", tensors)
+
+    def save_for_forward(self, *tensors: Any) -> None:
+        """Keep tensors for ``jvp``."""
+        self._saved_forward = _savable("save_for_forward", tensors)
+
+    def mark_dirty(self, *tensors: Any) -> None:
+        """Say which inputs ``forward`` wrote in place."""
+        self._dirty = tensors
+
+    def mark_non_differentiable(self, *tensors: Any) -> None:
+        """Say which outputs have no gradient."""
+        self._passive = tensors
+
+    def set_materialize_grads(self, value: bool) -> None:
+        """Say whether ``backward`` gets zeros (the default) or None for outputs that were not used."""
+        self.materialize_grads = value
+
+    # ------------------------------------------------------------------ for backward
+    @property
+    def saved_tensors(self) -> tuple[Any, ...]:
+        """What `save_for_backward` was given.
+
+        Raises
+        ------
+        RuntimeError
+            If a backward pass freed them, or one was written in place since.
+        """
+        if self._freed:
+            raise RuntimeError(messages.FREED)
+        if self._accessed:
+            raise RuntimeError(
+                "saved_tensors can only be accessed once when clear_saved_tensors_on_access=True is set "
+                "on the autograd.Function. Either access saved_tensors only once, or set "
+                "clear_saved_tensors_on_access=False."
+            )
+        in_jvp = self._in_jvp and self._saved_forward
+        found = tuple(
+            self._unpacked(entry) for entry in (self._saved_forward if in_jvp else self._saved)
+        )
+        if self._function.clear_saved_tensors_on_access and self.place is not None and not in_jvp:
+            self._saved, self._accessed = (), True
+        return found
+
+    def name(self) -> str:
+        """PyTorch's name of the node."""
+        return f"{self._function.__name__}Backward"
+
+    def _unpacked(self, entry: Any) -> Any:
+        if entry is None or record.is_tensor(entry):
+            return entry
+        what, version = entry
+        if isinstance(version, Packed):
+            if what is None:
+                return version.unpack()
+            tape, slot = current_tape(), self._slot(what)
+            if what >= 0:
+                return version.value_of(tape, slot, tape.instruction_of(slot).out)
+            assert self.place is not None
+            layouts = tape.instruction_of(self.place[1]).layouts
+            return version.value_of(tape, slot, layouts[-1 - what])
+        if isinstance(what, int):
+            slot = self._slot(what)
+            tape = current_tape()
+            found = record.new_tensor(tape, slot, tape.instruction_of(slot).out)
+            if found._version != version:
+                raise RuntimeError(_stale(found, version, self.name()))
+            return found
+        if what._version != version:
+            made = what.grad_fn
+            raise RuntimeError(_stale(what, version, "" if made is None else made.name()))
+        return what
+
+    def _slot(self, number: int) -> int:
+        """The slot of an output, or for -1 - i of the i-th tensor among the arguments.
+
+        The context must not keep its own graph, so it has no tensors of these.
+        """
+        assert self.place is not None
+        tape, anchor = self.place
+        return anchor + 1 + number if number >= 0 else tape.args_of(anchor)[-1 - number]
+
+    def seal(self, tape: Tape, args: tuple[Any, ...], numbers: dict[int, int]) -> None:
+        """Turn what was saved into what the tape keeps; `numbers`: output's id -> its number."""
+
+        def sealed(saved: tuple[Any, ...]) -> tuple[Any, ...]:
+            return tuple(
+                None if t is None else (numbers[id(t)], 0) if id(t) in numbers else (t, t._version)
+                for t in saved
+            )
+
+        self._saved_forward = sealed(self._saved_forward)
+        hooks: Any = tape.saving
+        if hooks is None:
+            self._saved = sealed(self._saved)
+            return
+        tensors = (a for a in args if record.is_tensor(a))
+        places = {id(t): -1 - i for i, t in enumerate(tensors)} | numbers
+        self._saved = tuple(
+            None if t is None else (places.get(id(t)), hooks.pack(self._own(t, numbers)))
+            for t in self._saved
+        )
+
+    def _own(self, tensor: Tensor, numbers: dict[int, int]) -> Tensor:
+        """Another handle of a tensor that is saved, which hooks may change."""
+        tape = current_tape()
+        place = numbers.get(id(tensor))
+        slot = record.operand(tape, tensor) if place is None else self._slot(place)
+        own = record.new_tensor(tape, slot, record.layout_of(tensor))
+        own._meta = tape.leaves.get(slot)
+        return own
+
+    def release(self) -> None:
+        """Drop what was saved: a pass that keeps no graph has run."""
+        if self._saved:
+            self._saved, self._freed = (), True
+        self._saved_forward = ()
+
+    def run(
+        self, tape: Tape, anchor: int, given: dict[int, Tensor], is_replayed: bool
+    ) -> list[Tensor | None]:
+        """Call ``backward``; the gradients of the tensors among the arguments.
+
+        Raises
+        ------
+        RuntimeError
+            For a wrong number, kind or shape of gradients.
+        """
+        function, name = self._function, f"{self._function.__name__}Backward"
+        cts: list[Any] = []
+        for j in range(self.count):
+            ct = given.get(j)
+            if ct is None and self.materialize_grads and self._shapes[j] is not None:
+                shape, kind = self._shapes[j]  # type: ignore[misc]
+                ct = FUNCTIONS["zeros"](shape, dtype=kind)
+            cts.append(ct)
+        if _mode.forward and is_replayed and function.has_jvp():
+            return function.transposed(self, tape, anchor, given)
+        self.place = (tape, anchor)
+        try:
+            with no_grad_on(tape, is_replayed), forward_mode(False):
+                found = function.backward(self, *cts)
+        finally:
+            self.place = None
+        if not isinstance(found, tuple):
+            found = (found,)
+        expected = len(self.needs_input_grad)
+        extra = found[expected:]
+        if len(found) < expected or any(g is not None for g in extra):
+            raise RuntimeError(
+                f"function {name} returned an incorrect number of gradients (expected {expected}, "
+                f"got {len(found)})"
+            )
+        slots, gradients = tape.args_of(anchor), []
+        for slot, argument in zip(slots, self._arguments, strict=True):
+            gradients.append(_checked(found[argument], argument, name, tape, slot))
+        for i, g in enumerate(found[:expected]):
+            if g is not None and i not in self._arguments:
+                raise RuntimeError(
+                    f"function {name} returned a gradient different than None at position {i + 1}, "
+                    "but the corresponding forward input was not a Variable"
+                )
+        return gradients
+
+
+def _savable(name: str, tensors: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The tensors, if they are tensors."""
+    for i, t in enumerate(tensors):
+        if t is not None and not record.is_tensor(t):
+            raise TypeError(
+                f"{name} can only save variables, but argument {i} is of type {type(t).__name__}"
+            )
+    return tensors
+
+
+def _checked(found: Any, i: int, name: str, tape: Tape, slot: int) -> Tensor | None:
+    """One gradient that ``backward`` returned, fitted to its argument."""
+    if found is None:
+        return None
+    if not record.is_tensor(found):
+        raise RuntimeError(f"expected Variable or None (got {type(found).__name__})")
+    layout = tape.instruction_of(slot).out
+    if not layout.dtype.is_floating_point:
+        return None
+    if found.shape != layout.shape:
+        message = (
+            f"Function {name} returned an invalid gradient at index {i} - got "
+            f"{list(found.shape)} but expected shape compatible with {list(layout.shape)}"
+        )
+        sum_to_size = FUNCTIONS.get("sum_to_size")
+        if sum_to_size is None or len(found.shape) < len(layout.shape):
+            raise RuntimeError(message)
+        try:
+            found = sum_to_size(found, layout.shape)
+        except RuntimeError:
+            raise RuntimeError(message) from None
+    return record.cast(found, layout.dtype)
+
+
+def _stale(tensor: Tensor, version: int, name: str) -> str:
+    name = name.removesuffix("0").removesuffix("Backward")
+    origin = f", which is output 0 of {name}," if name else ""
+    return messages.stale(False).format(
+        kind=type_name(tensor.dtype), shape=str(list(tensor.shape)), origin=origin,
+        version=tensor._version, expected=version,
+    )  # fmt: skip

@@ -1,0 +1,76 @@
+"""Gradient edges: outputs of nodes, which stand for tensors as roots and inputs of a reverse pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+__all__ = ["GradientEdge", "as_inputs", "as_roots", "sequence_of"]
+
+
+class GradientEdge(NamedTuple):
+    """An output of a node: what `backward` and `grad` take in the place of a tensor.
+
+    Attributes
+    ----------
+    node : Node
+    output_nr : int
+    ownership_token : object
+        What keeps the node alive in PyTorch; here the node keeps itself alive.
+    """
+
+    node: Any
+    output_nr: int
+    ownership_token: Any = None
+
+    @property
+    def tensor(self) -> Any:
+        """The output, as a tensor.
+
+        Raises
+        ------
+        IndexError
+            If the node has no such output.
+        """
+        return self.node.output(self.output_nr)
+
+
+def sequence_of(values: Any) -> tuple[Any, ...]:
+    """What was given as one tensor or edge, or as several."""
+    one = isinstance(values, GradientEdge) or hasattr(values, "requires_grad")
+    return (values,) if one else tuple(values)
+
+
+def _tensors(values: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple(v.tensor if isinstance(v, GradientEdge) else v for v in values)
+
+
+def as_roots(values: Any) -> tuple[Any, ...]:
+    """The tensors of a pass's roots.
+
+    Raises
+    ------
+    AssertionError
+        PyTorch's, for what is neither a tensor nor an edge.
+    """
+    found = _tensors(sequence_of(values))
+    for v in found:
+        assert hasattr(v, "requires_grad"), "Expected output to be a torch.Tensor"
+    return found
+
+
+def as_inputs(values: Sequence[Any]) -> tuple[Any, ...]:
+    """The tensors of a pass's inputs.
+
+    Raises
+    ------
+    RuntimeError
+        PyTorch's, for what is neither a tensor nor an edge.
+    """
+    found = _tensors(values)
+    for v in found:
+        if not hasattr(v, "requires_grad"):
+            raise RuntimeError(
+                f"all inputs have to be Tensors or GradientEdges, but got {type(v).__name__}"
+            )
+    return found

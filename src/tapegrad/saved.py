@@ -1,0 +1,382 @@
+"""What statements save for backward, passed through a user's hooks (``saved_tensors_hooks``).
+
+While such hooks are active, recording goes through Python (``tape.saving``), and `Hooks.pack` looks at
+each new statement. The residuals that its VJP programs read (`residuals`) are given to the pack hook,
+and what that returns is kept in the tape's books (``tape.contexts``, as for a Function) in the place of
+the values: the statement gets another instruction (`handed_over`), one without programs, which keeps
+nothing and which a reverse pass hands to Python. There callbacks.py evaluates the op's rule on what the
+unpack hook returns.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import contextmanager
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import messages, record, versions
+from . import native as nt
+from .dtypes import type_name
+from .instructions import INSTRUCTIONS, ITAB, VTAB, Instruction, instruction
+from .layouts import Layout, contiguous
+from .ops.table import TABLE
+from .tape import Tape
+from .threads import current_tape
+from .vjp_programs import build
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .tensor import Tensor
+
+__all__ = ["Hooks", "Packed", "Saved", "disabled", "pushed", "suspended"]
+
+
+class _Disabled(threading.local):
+    """What a thread says where hooks are disabled."""
+
+    message: str | None = None
+
+
+_disabled = _Disabled()
+
+
+# --------------------------------------------------------------------------- hooks
+class Hooks:
+    """A pair of hooks."""
+
+    def __init__(self, pack: Callable[[Any], Any], unpack: Callable[[Any], Any]) -> None:
+        self.pack_hook, self.unpack_hook = pack, unpack
+
+    def __call__(self, tape: Tape, k: int) -> None:
+        """Pack what a statement just appended saves; without a trace of it, should a hook raise."""
+        made = tape.instruction_of(k)
+        if made.op.kind != nt.COMPUTE or made.op.extras.get("python") or not tape.is_active(k):
+            return
+        tape.passes += 1  # slots are known by number here, too: they stay
+        try:
+            found = Saved()
+            constants = tape.constants.slots.values()
+            args = tape.args_of(k)
+            for place in residuals(tape, made, k):
+                slot = args[place] if place < len(args) else k
+                layout = tape.instruction_of(slot).out
+                if slot in constants:  # a number in the program: PyTorch saves no tensor either
+                    number = tape.value(slot, layout).item()
+                    found.numbers[place] = number
+                else:
+                    found.packed[place] = self.pack_slot(tape, slot)
+        except BaseException:
+            tape.undo(k)
+            raise
+        finally:
+            tape.passes -= 1
+        if found.packed:
+            tape.contexts[k] = found
+            tape.instruction[k] = handed_over(made.id).id
+
+    def pack_slot(self, tape: Tape, slot: int) -> Packed:
+        """Give the pack hook the value of a slot."""
+        tensor = record.new_tensor(tape, slot, tape.instruction_of(slot).out)
+        tensor._meta = tape.leaves.get(slot)
+        return self.pack(tensor)
+
+    def pack(self, tensor: Tensor) -> Packed:
+        """Give the pack hook a tensor made for it.
+
+        Raises
+        ------
+        RuntimeError
+            If the hook wrote to it.
+        """
+        tape = current_tape()
+        slot = record.operand(tape, tensor)
+        before, mode = versions.version_of(tape, slot), tape.grad_mode
+        tape.grad_mode = False
+        try:
+            what = self.pack_hook(tensor)
+            slot = record.operand(tape, tensor)
+            if versions.version_of(tape, slot) != before:
+                raise RuntimeError(
+                    "A saved tensor pack hook is modifying its input in place. Tensors provided as "
+                    "input to pack hook cannot be modified by in-place operations as this can lead to "
+                    "unexpected side-effects. Please open an issue if you need to perform in-place "
+                    "operations on the input to a pack hook."
+                )
+            if tensor.requires_grad and not tensor.is_leaf:
+                # Should the hook keep the tensor, it must keep the value only: its graph would keep
+                # the statement that keeps what the hook returned.
+                alias = tensor.detach()
+                record.rebind(tensor, tape, record.operand(tape, alias))
+        finally:
+            tape.grad_mode = mode
+        return Packed(what, self.unpack_hook)
+
+
+class Packed:
+    """What a pack hook returned."""
+
+    __slots__ = ("unpack_hook", "what")
+
+    def __init__(self, what: Any, unpack_hook: Callable[[Any], Any]) -> None:
+        self.what, self.unpack_hook = what, unpack_hook
+
+    def unpack(self) -> Tensor:
+        """What the unpack hook makes of it.
+
+        Raises
+        ------
+        TypeError
+            If that is not a Tensor.
+        """
+        found = self.unpack_hook(self.what)
+        if not record.is_tensor(found):
+            raise TypeError(
+                "Output of saved tensor unpack_hook expected to be a Tensor but got result of type "
+                f"{type(found).__name__}"
+            )
+        return found  # type: ignore[no-any-return]
+
+    def value_of(self, tape: Tape, slot: int, layout: Layout) -> Tensor:
+        """The unpacked tensor in the place of a slot: its value, and the slot's derivatives.
+
+        The slot is 0 where the collector dropped a passive operand.
+
+        Raises
+        ------
+        RuntimeError
+            If the unpack hook returned a tensor of another shape.
+        """
+        found = record.cast(self.unpack(), layout.dtype)
+        if found.shape != layout.shape:
+            raise RuntimeError(
+                f"a saved tensor unpack hook returned a tensor of shape {list(found.shape)} in the "
+                f"place of one of shape {list(layout.shape)}"
+            )
+        if not record.layout_of(found).is_contiguous:
+            found = record.apply(TABLE["clone"], (found,))
+        if not (tape.grad_mode and tape.is_active(slot)):
+            return found
+        original = record.new_tensor(tape, slot, layout)
+        return record.apply(TABLE["unpacked"], (original, found.detach()))
+
+
+class Saved:
+    """What a statement saved, in ``tape.contexts``.
+
+    Attributes
+    ----------
+    packed : dict
+        Number of an operand (of the result, behind them) -> Packed.
+    numbers : dict
+        The same for Python numbers.
+    place : (Tape, int) or None
+        Where the statement is, while a pass has come by it.
+    """
+
+    __slots__ = ("numbers", "packed", "place")
+
+    def __init__(self) -> None:
+        self.packed: dict[int, Packed] = {}
+        self.numbers: dict[int, float | int | bool] = {}
+        self.place: tuple[Tape, int] | None = None
+
+    def values(self, tape: Tape, k: int) -> dict[int, int]:
+        """Slots with the unpacked values."""
+        made, args = tape.instruction_of(k), tape.args_of(k)
+        slots: dict[int, int] = {}
+        found = []  # keeps the tensors until their slots have been used for more
+        for place, packed in self.packed.items():
+            is_operand = place < len(args)
+            layout = made.layouts[place] if is_operand else made.out
+            found.append(packed.value_of(tape, args[place] if is_operand else k, layout))
+            slots[place] = record.operand(tape, found[-1])
+        for place, number in self.numbers.items():
+            slots[place] = tape.constant(number, made.layouts[place].dtype)
+        return slots
+
+    def release(self) -> None:
+        """Drop it: a pass that keeps no graph has run."""
+        if self.place is not None:
+            tape, k = self.place
+            tape.flags[k] |= nt.FREED
+            self.place = None
+            self.packed, self.numbers = {}, {}
+
+
+# --------------------------------------------------------------------------- statements
+def residuals(tape: Tape, made: Instruction, k: int) -> list[int]:
+    """Numbers of the operands (and, behind them, the result) that a statement keeps for its VJPs."""
+    build(made)
+    first = int(ITAB.rows[made.id, nt.I_VJP])
+    mask = 0
+    for i, slot in enumerate(tape.args_of(k)):
+        row = VTAB.rows[first + i]
+        if tape.is_active(slot) and row[nt.V_EXISTS]:
+            mask |= int(row[nt.V_MASK])
+    count = len(made.layouts)
+    order = [1, 0, 2] if count == 2 else range(count + 1)  # PyTorch's: `other` before `self`
+    return [i for i in order if mask >> i & 1]
+
+
+@cache
+def handed_over(number: int) -> Instruction:
+    """An instruction that computes the same and leaves its derivatives to Python."""
+    made = INSTRUCTIONS[number]
+    with nt.LOCK:
+        new = Instruction.__new__(Instruction)
+        for name in Instruction.__slots__:
+            setattr(new, name, getattr(made, name))
+        new.id = ITAB.reserve(1)
+        INSTRUCTIONS.append(new)
+        first = VTAB.reserve(max(len(made.layouts), 1))
+        VTAB.rows[first : first + len(made.layouts)] = 0
+        row = ITAB.rows[new.id]
+        row[:] = ITAB.rows[number]
+        row[nt.I_PYTHON], row[nt.I_VSCRATCH] = 1, 0
+        row[nt.I_VJP : nt.I_VJP + nt.VARIANTS] = first
+        row[nt.I_REPLAY : nt.I_REPLAY + 2] = -1
+    return new
+
+
+#: PyTorch's names of the second operand, where it is not `other`
+_SECOND = {"pow": "exponent", "mm": "mat2", "mv": "vec", "dot": "tensor"}
+
+
+def kept(tape: Tape, k: int) -> dict[str, Callable[[], Any]]:
+    """What a statement of one or two operands may save, under PyTorch's names, and how to get it."""
+    made = tape.instruction_of(k)
+    count = len(made.layouts)
+    if made.op.kind != nt.COMPUTE or made.op.extras.get("python") or not 1 <= count <= 2:
+        return {}
+    names = ["self", _SECOND.get(made.op.name, "other"), "result"]
+    names = [*names[:count], "result"]
+    original = instruction(made.op, made.layouts, **made.attrs)
+    build(original)
+    rows = VTAB.rows[int(ITAB.rows[original.id, nt.I_VJP]) :][:count]
+    ever = int(np.bitwise_or.reduce(rows[:, nt.V_MASK]))
+    return {
+        name: partial(_kept, tape, k, original, i) for i, name in enumerate(names) if ever >> i & 1
+    }
+
+
+def _kept(tape: Tape, k: int, made: Instruction, place: int) -> Any:
+    """One saved tensor (or exponent), or None if the statement did not need it.
+
+    Raises
+    ------
+    RuntimeError
+        If it was freed, or written in place since.
+    """
+    if tape.flags[k] & nt.FREED:
+        raise RuntimeError(messages.FREED)
+    if place not in residuals(tape, made, k):
+        return None
+    args = tape.args_of(k)
+    slot = args[place] if place < len(args) else k
+    packed = tape.contexts.get(k)
+    if isinstance(packed, Saved) and place in packed.packed:
+        return packed.packed[place].value_of(
+            tape, slot, made.layouts[place] if place < len(args) else made.out
+        )
+    layout = tape.instruction_of(slot).out
+    if made.op.name == "pow" and place == 1 and slot in tape.constants.slots.values():
+        return tape.value(slot, layout).item()
+    base, version = int(tape.base[slot]), versions.version_of(tape, slot)
+    later = sum(1 for b, mark in tape.writes if b == base and mark > 2 * k)
+    if later and not isinstance(packed, Saved):
+        raise RuntimeError(
+            messages.stale(False).format(
+                kind=type_name(layout.dtype), shape=str(list(layout.shape)), version=version,
+                origin="", expected=version - later,
+            )
+        )  # fmt: skip
+    found = record.new_tensor(tape, slot, layout)
+    storage = tape.leaves.get(slot)
+    if storage is not None:
+        found._meta = storage
+    return found
+
+
+def dense(made: Instruction, values: dict[int, int]) -> Instruction:
+    """The instruction whose rule takes the unpacked values: contiguous ones."""
+    layouts = [
+        contiguous(x.dtype, x.shape) if i in values else x for i, x in enumerate(made.layouts)
+    ]
+    return instruction(made.op, tuple(layouts), **made.attrs)
+
+
+def pack_from(tape: Tape, count: int) -> None:
+    """Pack what the statements from slot `count` on save that native code has recorded."""
+    hooks = tape.saving
+    if hooks is None:
+        return
+    end = tape.count
+    tape.passes += 1
+    active = np.flatnonzero(tape.flags[count:end] & nt.ACTIVE)
+    try:
+        for k in (count + active).tolist():
+            if k not in tape.contexts:
+                hooks(tape, k)
+    finally:
+        tape.passes -= 1
+
+
+# --------------------------------------------------------------------------- a thread's hooks
+def _set(hooks: Hooks | None) -> Hooks | None:
+    """Let a thread's tape use hooks; those it used."""
+    tape = current_tape()
+    previous: Any = tape.saving
+    tape.saving = hooks
+    tape.set_busy(nt.BUSY_SAVING, hooks is not None)
+    return previous  # type: ignore[no-any-return]
+
+
+@contextmanager
+def pushed(hooks: Hooks) -> Iterator[None]:
+    """Use hooks, in the place of those around.
+
+    Raises
+    ------
+    RuntimeError
+        Where hooks are disabled.
+    """
+    if _disabled.message is not None:
+        raise RuntimeError(_disabled.message)
+    previous = _set(hooks)
+    try:
+        yield
+    finally:
+        _set(previous)
+
+
+@contextmanager
+def suspended() -> Iterator[None]:
+    """Use no hooks."""
+    previous = _set(None)
+    try:
+        yield
+    finally:
+        _set(previous)
+
+
+@contextmanager
+def disabled(message: str) -> Iterator[None]:
+    """Raise a RuntimeError with this text where hooks are asked for.
+
+    Raises
+    ------
+    RuntimeError
+        If there are hooks already.
+    """
+    if current_tape().saving is not None:
+        raise RuntimeError(message)
+    previous, _disabled.message = _disabled.message, message
+    try:
+        yield
+    finally:
+        _disabled.message = previous

@@ -1,0 +1,134 @@
+"""Values of a tape: evaluated when somebody asks, read in place, copied, or shared with an ndarray."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import numpy as np
+
+from . import collector, sweep
+from . import native as nt
+from .arrays import Arrays
+from .buffers import array_at
+from .dtypes import dtype
+from .errors import TapeError
+from .layouts import Layout
+
+__all__ = ["Values"]
+
+#: how ctypes reads a number of each dtype
+_NUMBERS: dict[str, Any] = {
+    "d": ctypes.c_double, "f": ctypes.c_float, "l": ctypes.c_int64, "q": ctypes.c_int64,
+    "?": ctypes.c_bool,
+}  # fmt: skip
+
+
+class Values(Arrays):
+    """What a tape does with the values of its slots."""
+
+    abstract: bool
+    lock: Any
+    owned: dict[int, Any]
+
+    def checked(self) -> None:
+        """Run the verifier, where it was asked for."""
+        raise NotImplementedError
+
+    def evaluate(self) -> None:
+        """Run the forward sweep over the pending statements.
+
+        Raises
+        ------
+        MemoryError
+            If a result does not fit in memory; it names the op and the shape.
+        """
+        s = self.state
+        if self.abstract:
+            raise TapeError("a derivative rule must not read values: it is traced without any")
+        if s[nt.S_DONE] == s[nt.S_COUNT]:
+            return
+        with self.lock:
+            if s[nt.S_DONE] < s[nt.S_COUNT]:
+                # Without the GIL the owner could go on recording while another thread evaluates.
+                self.set_busy(nt.BUSY_SWEEP, True)
+                try:
+                    failed = sweep.forward(self.pointer)
+                finally:
+                    self.set_busy(nt.BUSY_SWEEP, False)
+                s[nt.S_EAGER] = 0
+                self.checked()
+                if failed:
+                    raise MemoryError(self._out_of_memory(failed))
+
+    def set_busy(self, why: int, on: bool) -> None:
+        """Send recording to Python (and to the lock), or let it be native again."""
+        busy = self.state[nt.S_BUSY]
+        self.state[nt.S_BUSY] = busy | why if on else busy & ~why
+
+    def _out_of_memory(self, slot: int) -> str:
+        made = self.instruction_of(slot)
+        return (
+            f"{made.op.name}: no memory for a result of shape {list(made.out.shape)} "
+            f"({made.out.span} bytes) of operands "
+            f"{', '.join(str(list(x.shape)) for x in made.layouts)}"
+        )
+
+    def check_value(self, slot: int) -> None:
+        """Raise if a slot's evaluation failed."""
+        if self.flags[slot] & nt.POISON:
+            raise MemoryError(self._out_of_memory(slot))
+
+    def memory(self, slot: int, layout: Layout) -> np.ndarray:
+        """A slot's value as an array over the tape's own memory: read it before the tape moves it.
+
+        Pending statements are evaluated first.
+        """
+        self.evaluate()
+        self.check_value(slot)
+        return array_at(int(self.address[slot]), layout)
+
+    def number(self, slot: int, kind: dtype) -> float | int | bool:
+        """The first element of a slot's value as a Python number."""
+        self.evaluate()
+        self.check_value(slot)
+        found = _NUMBERS[kind.np.char].from_address(int(self.address[slot])).value
+        return found  # type: ignore[no-any-return]
+
+    def value(self, slot: int, layout: Layout) -> np.ndarray:
+        """A copy of a slot's value."""
+        with self.lock:
+            return self.memory(slot, layout).copy()
+
+    def expose(self, slot: int, layout: Layout) -> np.ndarray:
+        """An array that shares a slot's memory for as long as either lives.
+
+        What the tape owns moves into an ndarray first. From then on the memory is VISIBLE:
+        statements that use it are evaluated when they are recorded.
+        """
+        with self.lock:
+            return self._expose(slot, layout)
+
+    def _expose(self, slot: int, layout: Layout) -> np.ndarray:
+        self.evaluate()
+        self.check_value(slot)
+        base = int(self.base[slot])
+        if not self.flags[base] & nt.EXTERNAL:
+            made = self.instruction_of(base)
+            span = made.out.span
+            block = np.empty(max(span, 1), np.uint8)
+            old = int(self.address[base])
+            ctypes.memmove(block.ctypes.data, old, span)
+            shift = block.ctypes.data - old
+            n = self.count
+            aliases = (self.base[:n] == base) & (self.address[:n] != 0)
+            self.address[:n][aliases] += shift
+            self.flags[base] |= nt.EXTERNAL
+            self.owned[base] = block
+            if span > nt.SMALL:
+                self.state[nt.S_OWNED_BYTES] -= span
+                collector.give_back(self.pointer, old, span)
+        self.flags[base] |= nt.VISIBLE
+        keep = self.owned[base]
+        keep = getattr(keep, "array", keep)  # the memory, not the gradient that a storage holds
+        return array_at(int(self.address[slot]), layout, keep)

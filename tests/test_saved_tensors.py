@@ -1,0 +1,529 @@
+"""Hooks on what is saved for backward, beside torch where it is installed."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from beside_torch import same
+from test_lifetimes import alone
+
+import tapegrad as tg
+from tapegrad import native as nt
+
+
+def leaf(lib: Any, *values: float) -> Any:
+    return lib.tensor(list(values), requires_grad=True)
+
+
+class Log:
+    """A pair of hooks that note what they see."""
+
+    def __init__(self, lib: Any, pack: Any = None, unpack: Any = None) -> None:
+        self.lib, self.seen = lib, []  # type: ignore[var-annotated]
+        self.hooks = (pack or (lambda t: t), unpack or (lambda t: t))
+
+    def pack(self, t: Any) -> Any:
+        self.seen.append(("pack", t.tolist(), t.requires_grad, self.lib.is_grad_enabled()))
+        return self.hooks[0](t)
+
+    def unpack(self, what: Any) -> Any:
+        found = self.hooks[1](what)
+        self.seen.append(("unpack", found.tolist(), self.lib.is_grad_enabled()))
+        return found
+
+    def on(self) -> Any:
+        return self.lib.autograd.graph.saved_tensors_hooks(self.pack, self.unpack)
+
+
+# --------------------------------------------------------------------------- what is packed
+OPS = {
+    "x * w": lambda lib, x, w: x * w,
+    "x * x": lambda lib, x, w: x * x,
+    "x * (x + 1)": lambda lib, x, w: x * (x + 1),
+    "x * 3.0": lambda lib, x, w: x * 3.0,
+    "x / w": lambda lib, x, w: x / w,
+    "x + w": lambda lib, x, w: x + w,
+    "x ** 2.5": lambda lib, x, w: x**2.5,
+    "exp": lambda lib, x, w: x.exp(),
+    "tanh": lambda lib, x, w: x.tanh(),
+    "sigmoid": lambda lib, x, w: x.sigmoid(),
+    "sin": lambda lib, x, w: x.sin(),
+    "log": lambda lib, x, w: x.log(),
+    "sqrt": lambda lib, x, w: x[1:].sqrt(),
+    "abs": lambda lib, x, w: x.abs(),
+    "square": lambda lib, x, w: x.square(),
+    "sum": lambda lib, x, w: x.sum(),
+    "mean": lambda lib, x, w: x.mean(),
+    "cumsum": lambda lib, x, w: x.cumsum(0),
+    "atan2": lambda lib, x, w: lib.atan2(x, w),
+    "where": lambda lib, x, w: lib.where(x > 1, x, w),
+    "views": lambda lib, x, w: x.reshape(2, 1).expand(2, 3).t()[0],
+    "mm": lambda lib, x, w: x.reshape(1, 2) @ lib.ones(2, 2),
+    "no_grad": lambda lib, x, w: lib.autograd.no_grad()(lambda: x * x)() + x,
+    "passive": lambda lib, x, w: x + w * w,
+}
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_what_operations_save(name: str) -> None:
+    def case(lib: Any) -> Any:
+        x, w, log = leaf(lib, 1.0, 2.0), lib.tensor([3.0, 4.0]), Log(lib)
+        with log.on():
+            y = OPS[name](lib, x, w)
+        y.sum().backward(retain_graph=True)
+        y.sum().backward()
+        return y, x.grad, log.seen
+
+    same(case)
+
+
+def test_a_chain_of_operations() -> None:
+    def case(lib: Any) -> Any:
+        x, log = leaf(lib, 1.0, 0.5), Log(lib)
+        with log.on():
+            z = ((x * x).exp() * 2).pow(3).sin().sum()
+        z.backward()
+        return x.grad, log.seen
+
+    same(case)
+
+
+def test_statements_outside_are_left_alone() -> None:
+    def case(lib: Any) -> Any:
+        x, log = leaf(lib, 1.0, 0.5), Log(lib)
+        a = x * x
+        with log.on():
+            b = a * a
+        (b * b).sum().backward()
+        return x.grad, log.seen
+
+    same(case)
+
+
+def test_unpacked_values_are_used() -> None:
+    def case(lib: Any) -> Any:
+        x = leaf(lib, 1.0, 2.0)
+        with Log(lib, lambda t: t * 10, lambda t: t + 1).on():
+            y = x * x + x.exp()
+        y.sum().backward()
+        return x.grad
+
+    same(case)
+
+
+def test_packing_in_numpy_and_in_another_precision() -> None:
+    def case(lib: Any) -> Any:
+        x = leaf(lib, 1.0, 2.0)
+        graph = lib.autograd.graph
+        with graph.saved_tensors_hooks(lambda t: t.detach().numpy().copy(), lib.from_numpy):
+            y = (x * x).sin()
+        with graph.saved_tensors_hooks(lambda t: t.to(lib.float32), lambda t: t.to(lib.float64)):
+            z = y * y * 2
+        z.sum().backward()
+        return [round(v, 5) for v in x.grad.tolist()]
+
+    same(case)
+
+
+def test_layouts_that_are_not_contiguous() -> None:
+    def case(lib: Any) -> Any:
+        x = lib.arange(6.0).reshape(2, 3).requires_grad_()
+        graph = lib.autograd.graph
+        with graph.saved_tensors_hooks(lambda t: t.tolist(), lambda v: lib.tensor(v)):
+            y = x.t().exp() * x[:1].expand(2, 3).t() * x.t()[:, ::1]
+            z = x.t() @ x
+        (y.sum() + z.sum()).backward()
+        return x.grad
+
+    same(case)
+
+
+def test_contexts_nest_and_the_innermost_wins() -> None:
+    def case(lib: Any) -> Any:
+        x, outer, inner = leaf(lib, 1.0, 2.0), Log(lib), Log(lib)
+        with outer.on():
+            y = x * x
+            with inner.on():
+                y = y.sin()
+            with lib.autograd.graph.save_on_cpu():
+                pass
+            y = y.exp()
+        y.sum().backward()
+        return x.grad, outer.seen, inner.seen
+
+    same(case)
+
+
+# --------------------------------------------------------------------------- higher orders
+def test_double_backward_goes_through_unpacked_tensors() -> None:
+    def case(lib: Any) -> Any:
+        x, log = leaf(lib, 1.0, 2.0), Log(lib)
+        with log.on():
+            y = (x * x * x).sum()
+        (g,) = lib.autograd.grad(y, x, create_graph=True)
+        (h,) = lib.autograd.grad(g.sum(), x, create_graph=True)
+        (k,) = lib.autograd.grad(h.sum(), x)
+        return g, h, k, log.seen[:5]
+
+    same(case)
+
+
+@pytest.mark.parametrize("orders", [2, 4])
+def test_every_order_recorded_under_hooks(orders: int) -> None:
+    def case(lib: Any) -> Any:
+        x, found = leaf(lib, 0.3, 0.7), []
+        graph = lib.autograd.graph
+        with graph.saved_tensors_hooks(lambda t: t.tolist(), lambda v: lib.tensor(v)):
+            y = (x.sin() * x.exp()).tanh().sum()
+            for _ in range(orders):
+                (g,) = lib.autograd.grad(y, x, create_graph=True)
+                found.append(g)
+                y = g.sum()
+        return found
+
+    same(case)
+
+
+def test_what_unpack_computes_counts_as_the_saved_tensor() -> None:
+    """Its derivative is that of the operand, whatever the hook did."""
+
+    def case(lib: Any) -> Any:
+        x = leaf(lib, 1.0, 2.0)
+        with Log(lib, lambda t: t, lambda t: t * 5).on():
+            y = (x * x).sum()
+        (g,) = lib.autograd.grad(y, x, create_graph=True)
+        return g, lib.autograd.grad(g.sum(), x)
+
+    same(case)
+
+
+# --------------------------------------------------------------------------- Functions
+def make_function(lib: Any) -> Any:
+    class F(lib.autograd.Function):  # type: ignore[misc, name-defined]
+        @staticmethod
+        def forward(ctx: Any, x: Any, k: int) -> Any:
+            h, y = x * k, x.exp()
+            ctx.save_for_backward(x, y, h, None)
+            return y
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            x, y, h, nothing = ctx.saved_tensors
+            assert nothing is None
+            return g * y + 0 * x * h, None
+
+    return F
+
+
+def test_functions_save_through_the_hooks() -> None:
+    def case(lib: Any) -> Any:
+        x, log, f = leaf(lib, 1.0, 2.0), Log(lib), make_function(lib)
+        with log.on():
+            y = f.apply(x, 2)
+            with lib.no_grad():
+                f.apply(x, 2)
+            f.apply(x.detach(), 2)
+        y.sum().backward(retain_graph=True)
+        (g,) = lib.autograd.grad(y.sum(), x, create_graph=True)
+        (h,) = lib.autograd.grad(g.sum(), x)
+        return y, x.grad, g, h, log.seen[:6]
+
+    same(case)
+
+
+# --------------------------------------------------------------------------- errors
+def raises(error: BaseException) -> Any:
+    def hook(_: Any) -> Any:
+        raise error
+
+    return hook
+
+
+ERRORS = {
+    "pack": (raises(ValueError("mine")), None),
+    "unpack": (None, raises(ValueError("mine"))),
+    "no tensor": (None, lambda t: 3),
+    "None": (None, lambda t: None),
+    "in place": (lambda t: t.detach().mul_(2), None),
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+@pytest.mark.parametrize("of_function", [False, True])
+def test_hooks_that_fail_leave_the_tape_usable(name: str, of_function: bool) -> None:
+    pack, unpack = ERRORS[name]
+
+    def case(lib: Any) -> Any:
+        x = leaf(lib, 1.0, 2.0)
+        (x * x).sum().backward()
+        before = x.grad.tolist()
+        hooks = lib.autograd.graph.saved_tensors_hooks(
+            pack or (lambda t: t), unpack or (lambda t: t)
+        )
+        said = None
+        try:
+            with hooks:
+                y = make_function(lib).apply(x, 2) if of_function else x * x
+            y.sum().backward()
+        except Exception as error:
+            said = type(error).__name__, str(error)
+        assert x.grad.tolist() == before
+        (x.detach() * x * x).sum().backward()
+        return said, x.grad, lib.is_grad_enabled()
+
+    assert same(case)[1] is not None
+
+
+def test_disabled_hooks() -> None:
+    def case(lib: Any) -> Any:
+        graph, found = lib.autograd.graph, []
+
+        def hooks() -> Any:
+            return graph.saved_tensors_hooks(lambda t: t, lambda t: t)
+
+        for outer, inner in (
+            (graph.disable_saved_tensors_hooks("no"), hooks()),
+            (hooks(), graph.disable_saved_tensors_hooks("no, either")),
+        ):
+            try:
+                with outer, inner:
+                    pass
+            except RuntimeError as error:
+                found.append(str(error))
+        with graph.disable_saved_tensors_hooks("a"), graph.disable_saved_tensors_hooks("b"):
+            pass
+        with hooks():
+            found.append("fine")
+        return found
+
+    same(case)
+
+
+def test_a_second_pass_and_freed_values() -> None:
+    def case(lib: Any) -> Any:
+        x = leaf(lib, 1.0)
+        with Log(lib).on():
+            y = (x * x).sum()
+        y.backward()
+        y.backward()
+
+    assert "second time" in same(case)
+
+
+def test_a_shape_that_does_not_fit() -> None:
+    x = leaf(tg, 1.0, 2.0)
+    with Log(tg, None, lambda t: tg.ones(3)).on():
+        y = x * x
+    with pytest.raises(RuntimeError, match=r"shape \[3\] in the place of one of shape \[2\]"):
+        y.sum().backward()
+    assert x.grad is None
+
+
+def test_writes_after_packing_are_not_noticed() -> None:
+    def case(lib: Any) -> Any:
+        x = leaf(lib, 1.0, 2.0)
+        a = x * 1
+        with Log(lib, lambda t: t.detach().clone()).on():
+            y = (a * a).sum()
+        a.mul_(3)
+        y.backward()
+        return x.grad
+
+    same(case)
+
+
+# --------------------------------------------------------------------------- attributes of nodes
+SAVED = ("self", "other", "result", "mat2", "exponent", "vec", "tensor", "nothing")
+NAMED = (
+    "x * w", "x * x", "x * 3.0", "x + w", "x ** 2.5", "exp", "tanh", "sigmoid", "sin", "log", "sqrt",
+    "abs", "sum", "mm",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_saved_tensors_of_nodes(name: str) -> None:
+    def case(lib: Any) -> Any:
+        x, found = leaf(lib, 1.0, 2.0), {}
+        node = OPS[name](lib, x, lib.tensor([3.0, 4.0])).grad_fn
+        for what in SAVED:
+            try:
+                found[what] = getattr(node, "_saved_" + what)
+            except AttributeError as error:
+                found[what] = type(error).__name__
+        return found
+
+    same(case)
+
+
+def test_saved_tensors_of_nodes_are_the_graphs() -> None:
+    def case(lib: Any) -> Any:
+        x = leaf(lib, 1.0, 2.0)
+        y = x.exp()
+        (g,) = lib.autograd.grad(y.grad_fn._saved_result.sum(), x)
+        with lib.autograd.graph.saved_tensors_hooks(lambda t: 3.0, lambda v: lib.tensor([v, v])):
+            z = x * x
+        return g, z.grad_fn._saved_self, (x * x).grad_fn._saved_self.is_leaf
+
+    same(case)
+
+
+@pytest.mark.parametrize("freed", [False, True])
+def test_saved_tensors_of_nodes_that_are_gone(freed: bool) -> None:
+    def case(lib: Any) -> Any:
+        x = leaf(lib, 1.0, 2.0)
+        a = x * 1
+        y = a.sin()
+        if freed:
+            y.sum().backward()
+        else:
+            a.add_(1)
+        return y.grad_fn._saved_self
+
+    same(case, up_to="inplace operation")
+
+
+# --------------------------------------------------------------------------- memory
+@alone
+def test_packed_values_are_released() -> None:
+    x = tg.tensor(np.ones(10_000), requires_grad=True)
+    refs = []
+
+    class Box:
+        def __init__(self, t: Any) -> None:
+            self.values = t[:1].tolist()
+            refs.append(weakref.ref(self))
+
+    hooks = tg.autograd.graph.saved_tensors_hooks(
+        Box, lambda box: tg.full((10_000,), box.values[0])
+    )
+    tape = tg.current_tape()
+    with hooks:
+        y = x
+        for _ in range(20):
+            y = y.exp() * 0.1
+        y = y.sum()
+    y.item()
+    tape.collect()
+    assert tape.state[nt.S_OWNED_BYTES] < 3 * 80_000, "the residuals themselves are not kept"
+    assert len(refs) == 20
+    y.backward()
+    assert all(r() is None for r in refs)
+    refs.clear()
+    del y
+    with hooks:
+        z = (x.exp() * x).exp()
+    assert any(r() is not None for r in refs)
+    del z
+    for _ in range(2):
+        tape.collect()
+    gc.collect()
+    assert all(r() is None for r in refs), "dropped without a backward pass"
+    assert not tape.contexts
+
+
+@alone
+def test_a_hook_that_keeps_the_tensor_makes_no_cycle() -> None:
+    x = tg.tensor([0.5], requires_grad=True)
+    tape = tg.current_tape()
+    for _ in range(300):
+        y = x
+        with tg.autograd.graph.saved_tensors_hooks(lambda t: [t], lambda box: box[0]):
+            for _ in range(10):
+                y = y.exp() * x
+    del y
+    for _ in range(3):
+        tape.collect()
+    assert len(tape) < 10
+    assert not tape.contexts
+
+
+def test_operands_that_the_collector_dropped() -> None:
+    """Nothing but what was packed is left of a passive operand."""
+    x, f = leaf(tg, 1.0, 2.0), make_product(tg)
+    with Log(tg, lambda t: t.tolist(), lambda v: tg.tensor(v)).on():
+        y = x * tg.tensor([[3.0], [4.0], [5.0]])
+        z = f.apply(x, tg.tensor([[3.0], [4.0], [5.0]]))
+    tg.current_tape().collect()
+    assert tg.autograd.grad(y.sum(), x, create_graph=True)[0].tolist() == [12, 12]
+    assert tg.autograd.grad(z.sum(), x, create_graph=True)[0].tolist() == [12, 12]
+    assert tg.autograd.grad((y + z).sum(), x)[0].tolist() == [24, 24]
+
+
+def make_product(lib: Any) -> Any:
+    class Product(lib.autograd.Function):  # type: ignore[misc, name-defined]
+        @staticmethod
+        def forward(ctx: Any, a: Any, b: Any) -> Any:
+            ctx.save_for_backward(b)
+            return a * b
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            return (g * ctx.saved_tensors[0]).sum(0), None
+
+    return Product
+
+
+def test_batched_cotangents_and_anomaly_detection() -> None:
+    def case(lib: Any) -> Any:
+        x = leaf(lib, 1.0, 2.0)
+        with Log(lib).on():
+            y = x * x
+        j = lib.autograd.grad(y, x, lib.eye(2), is_grads_batched=True, retain_graph=True)
+        with lib.autograd.set_detect_anomaly(True), Log(lib).on():
+            z = (x * x).sum()
+            z.backward()
+        return j, x.grad
+
+    same(case)
+
+
+def test_inside_transforms_and_checkpoint() -> None:
+    x = leaf(tg, 1.0, 2.0)
+    with Log(tg, lambda t: t.tolist(), lambda v: tg.tensor(v)).on():
+        assert tg.func.grad(lambda t: (t * t * t).sum())(x).tolist() == [3, 12]
+        assert tg.func.hessian(lambda t: (t**3).sum())(x.detach()).tolist() == [[6, 0], [0, 12]]
+        y = tg.autograd.checkpoint.checkpoint(lambda t: (t * t).sum(), x)
+    y.backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [2, 4]
+
+
+@alone
+def test_hooks_that_use_tensors_while_the_tape_is_full() -> None:
+    """Whoever packs knows slots by number: nothing may renumber them meanwhile."""
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    tape = tg.current_tape()
+
+    def pack(t: Any) -> Any:
+        for _ in range(50):
+            t * 2 + 1
+        return t * 1
+
+    before = tape.collections
+    for _ in range(100):
+        with tg.autograd.graph.saved_tensors_hooks(pack, lambda t: t * 1):
+            y = ((x * x).exp() * x).sum()
+            (g,) = tg.autograd.grad(y, x, create_graph=True)
+        (h,) = tg.autograd.grad(g.sum(), x)
+    assert tape.collections > before
+    e = np.exp(np.array([1.0, 4.0]))
+    np.testing.assert_allclose(g.detach().numpy(), e * (1 + 2 * np.array([1.0, 4.0])))
+    np.testing.assert_allclose(h.numpy(), e * (6 * np.array([1.0, 2.0]) + 4 * np.array([1.0, 8.0])))
+
+
+def test_threads_have_hooks_of_their_own() -> None:
+    seen: list[Any] = []
+
+    def record() -> list[float]:
+        w = tg.tensor([3.0], requires_grad=True)
+        return tg.autograd.grad((w * w).sum(), w)[0].tolist()
+
+    with tg.autograd.graph.saved_tensors_hooks(seen.append, lambda t: t):  # noqa: SIM117
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(record).result() == [6]
+    assert not seen
