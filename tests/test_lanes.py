@@ -156,6 +156,48 @@ def test_products_of_any_stride(sizes: tuple[int, int, int], transposed: str) ->
     agree(out.T, [a, b], 7)
 
 
+def test_vmap_of_a_pullback_is_one_pass(lanes: list[int]) -> None:
+    def function(p: Any) -> Any:
+        return {"y": p["a"].sin() @ p["b"], "s": p["a"].sum(1)}
+
+    p = {"a": tg.tensor(rng.normal(size=(3, 4))), "b": tg.tensor(rng.normal(size=(4, 2)))}
+    _, pull = tg.func.vjp(function, p)
+    cts = {"y": tg.tensor(rng.normal(size=(3, 2, 6))), "s": tg.tensor(rng.normal(size=(3, 6)))}
+    (found,) = tg.func.vmap(pull, in_dims=({"y": 2, "s": 1},), out_dims=1)(cts)
+    for b in range(6):
+        (alone,) = pull({"y": cts["y"][..., b], "s": cts["s"][:, b]})
+        for name in p:
+            np.testing.assert_allclose(found[name][:, b].numpy(), alone[name].numpy(), rtol=1e-12)
+    _, pull = tg.func.vjp(lambda a: a.sin(), tg.tensor([0.1, 0.2, 0.3]))
+    (rows,) = tg.func.vmap(pull)(tg.eye(3))
+    np.testing.assert_allclose(rows.numpy(), np.diag(np.cos([0.1, 0.2, 0.3])))
+    assert lanes == [6, 3]
+
+
+def test_targets_that_are_not_leaves(lanes: list[int]) -> None:
+    x = tg.tensor(rng.normal(size=(3, 4)), requires_grad=True)
+    h = x.sin()
+    view = h[1:]
+    y = h @ h.T + (view * view).sum()
+    unused = x * 2
+    agree(y, [h, x], 9)
+    agree(y, [view, x, h], 9)
+    agree(y, [unused, h], 9)
+    agree(y, [h.T], 9)
+    assert set(lanes) == {9}
+
+
+def test_several_roots(lanes: list[int]) -> None:
+    x = tg.tensor(rng.normal(size=(3, 4)), requires_grad=True)
+    a, b = x.sin(), (x * x).sum(0)
+    cts = [tg.tensor(rng.normal(size=(5, 3, 4))), tg.tensor(rng.normal(size=(5, 4)))]
+    (found,) = tg.autograd.grad([a, b], x, cts, is_grads_batched=True, retain_graph=True)
+    for k in range(5):
+        (alone,) = tg.autograd.grad([a, b], x, [ct[k] for ct in cts], retain_graph=True)
+        np.testing.assert_allclose(found[k].numpy(), alone.numpy(), rtol=1e-12, atol=1e-14)
+    assert lanes == [5]
+
+
 def test_freed_and_stale_graphs_raise_as_ever() -> None:
     x = tg.tensor([1.0, 2.0], requires_grad=True)
     y = x * x

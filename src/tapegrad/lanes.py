@@ -6,13 +6,15 @@ With lanes, each element of an adjoint is as many numbers in a row as there are 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from . import anomaly, collector, sweep
 from . import native as nt
 from .buffers import address_of, lanes_at
 from .instructions import ITAB
-from .request import Request, copy_of
+from .request import Request, Target, copy_of
 
 __all__ = ["Lanes"]
 
@@ -23,7 +25,7 @@ LANES_AT_LEAST = 16
 
 
 class Lanes(Request):
-    """A pass that sweeps for many cotangents of one root at once."""
+    """A pass that sweeps for many cotangents at once."""
 
     #: cotangents in one sweep
     lanes = 1
@@ -31,12 +33,11 @@ class Lanes(Request):
     def use(self, count: int) -> bool:
         """Say, before `prepare`, that `sweep_all` will sweep for `count` cotangents; False if it cannot.
 
-        It cannot with several roots, targets that are not leaves, hooks or Functions.
+        It cannot where Python has something to do (hooks, Functions), and for a leaf that is not dense.
         """
-        simple = len(self.roots) == 1 and not self.stops and not self.tape.contexts
-        if not simple or anomaly.checks_nan():
+        if self.stops or self.tape.contexts or anomaly.checks_nan():
             return False
-        if not all(t.is_leaf and t.layout.is_contiguous for t in self.targets):
+        if not all(t.layout.is_contiguous for t in self.targets if t.is_leaf):
             return False
         if len({t.slot for t in self.targets}) < len(self.targets):
             return False
@@ -48,7 +49,7 @@ class Lanes(Request):
         low, high = self.words[nt.R_STOP] + 1, self.words[nt.R_HIGH] + 1
         numbers = self.tape.instruction[low:high]
         spans = [t.layout.span for t in self.targets]
-        largest = max(8, int(ITAB.rows[numbers, nt.I_BYTES].max()), *spans)
+        largest = max([8, int(ITAB.rows[numbers, nt.I_BYTES].max(initial=0)), *spans])
         return max(1, min(count, max(LANES_AT_LEAST, CACHED // largest), LANE_BYTES // largest))
 
     def _set_lanes(self, count: int) -> None:
@@ -56,51 +57,76 @@ class Lanes(Request):
         words[nt.R_LANES] = count
         words[nt.R_VARIANT] = words[nt.R_VARIANT] & ~nt.LANES | (nt.LANES if count > 1 else 0)
 
-    def sweep_all(self, count: int, seeds: np.ndarray | None) -> list[np.ndarray | None]:
+    def sweep_all(self, count: int, seeds: Sequence[np.ndarray] | None) -> list[np.ndarray | None]:
         """Sweep for `count` cotangents, many at a time; gradients with that dimension first.
 
         Parameters
         ----------
         count : int
-        seeds : numpy.ndarray, optional
-            A cotangent a row; by default the unit vectors of the root's shape.
+        seeds : sequence of numpy.ndarray, optional
+            For each root a cotangent a row; by default the unit vectors of the shape of the only root.
 
         Returns
         -------
         list
             None for a target that no sweep came to.
         """
-        tape = self.tape
         found: list[np.ndarray | None] = [None] * len(self.targets)
-        (slot,) = self.roots
-        layout = tape.instruction_of(slot).out
-        self.words[nt.R_ERROR_ARG] = copy_of(layout)
         self.lanes = self._choose_lanes(count)
         for start in range(0, count, self.lanes):
             lanes = min(self.lanes, count - start)
             self._set_lanes(lanes)
-            if seeds is None:
-                laid = np.zeros((layout.size, lanes), layout.dtype.np)
-                laid.reshape(-1)[start * lanes :: lanes + 1][:lanes] = 1
-            else:
-                laid = np.ascontiguousarray(np.moveaxis(seeds[start : start + lanes], 0, -1))
-            if sweep.seed(tape.pointer, self.pointer, slot, address_of(laid)) != 0:
+            own = self._await(lanes)
+            self._seed(start, lanes, seeds)
+            if sweep.reverse(self.tape.pointer, self.pointer) != 0:
                 self.no_memory()
-            if sweep.reverse(tape.pointer, self.pointer) != 0:
-                self.no_memory()
+            for i, row in zip(list(own), self._captures, strict=False):
+                if row[0] != -1:  # the sweep never came by
+                    del own[i]
             for i, t in enumerate(self.targets):
-                address = int(self.adjoint[t.slot])
-                if address:
-                    into = found[i]
-                    if into is None:
-                        make = np.empty if lanes == count else np.zeros
-                        into = found[i] = make((count, t.layout.size), t.layout.dtype.np)
-                    into[start : start + lanes] = lanes_at(address, t.layout, lanes).T
-                    self.adjoint[t.slot] = 0
-                    if (size := t.layout.span * lanes) > nt.SMALL:
-                        collector.give_back(tape.pointer, address, size)
+                part = self._adjoint_of(t, lanes) if t.is_leaf else own.get(i)
+                if part is None:
+                    continue
+                into = found[i]
+                if into is None:
+                    make = np.empty if lanes == count else np.zeros
+                    into = found[i] = make((count, t.layout.size), t.layout.dtype.np)
+                into[start : start + lanes] = part.T
+                if t.is_leaf and (size := t.layout.span * lanes) > nt.SMALL:
+                    collector.give_back(self.tape.pointer, address_of(part), size)
             self.clear()
         return [
             None if g is None else g.reshape(count, *t.layout.shape)
             for g, t in zip(found, self.targets, strict=True)
         ]
+
+    def _seed(self, start: int, lanes: int, seeds: Sequence[np.ndarray] | None) -> None:
+        """Seed the roots with the cotangents from `start` on."""
+        tape = self.tape
+        for i, slot in enumerate(self.roots):
+            layout = tape.instruction_of(slot).out
+            self.words[nt.R_ERROR_ARG] = copy_of(layout)
+            if seeds is None:
+                laid = np.zeros((layout.size, lanes), layout.dtype.np)
+                laid.reshape(-1)[start * lanes :: lanes + 1][:lanes] = 1
+            else:
+                laid = np.ascontiguousarray(np.moveaxis(seeds[i][start : start + lanes], 0, -1))
+            if sweep.seed(tape.pointer, self.pointer, slot, address_of(laid)) != 0:
+                self.no_memory()
+
+    def _await(self, lanes: int) -> dict[int, np.ndarray]:
+        """Memory for the adjoints of targets that are not leaves, which the sweep copies out."""
+        made: dict[int, np.ndarray] = {}
+        rows = self._captures
+        for i, t in enumerate(self.targets):
+            if not t.is_leaf:
+                made[i] = np.zeros((t.layout.size, lanes), t.layout.dtype.np)
+                rows[len(made) - 1] = t.position, t.slot, address_of(made[i]), copy_of(t.layout)
+        self.words[nt.R_CAPTURE_COUNT] = len(made)
+        return made
+
+    def _adjoint_of(self, t: Target, lanes: int) -> np.ndarray | None:
+        """The adjoint of a leaf, no longer the sweep's."""
+        address = int(self.adjoint[t.slot])
+        self.adjoint[t.slot] = 0
+        return lanes_at(address, t.layout, lanes) if address else None

@@ -61,7 +61,7 @@ def grad_batched(
         if not allow_unused:
             engine.check_used(request, targets)
         if at_once:
-            found = request.sweep_all(count, seeds[0])
+            found = request.sweep_all(count, seeds)
         for b in range(0 if at_once else count):
             request.sweep([seed[b] for seed in seeds], Swept)
             request.clear()

@@ -33,8 +33,9 @@ def vmap(
     """Return a function that applies `func` to every slice of its arguments.
 
     `func` runs once a slice, in order, and the results are stacked: the values are PyTorch's, the speed
-    is that of the loop. So `func` may read values (``x.item()``, ``if x > 0``), which PyTorch refuses,
-    but what it does to tensors of its surroundings in place, it does once a slice.
+    is that of the loop. (A pullback that `tapegrad.func.vjp` returned runs once for all
+    slices.) So `func` may read values (``x.item()``, ``if x > 0``), which PyTorch refuses, but
+    what it does to tensors of its surroundings in place, it does once a slice.
 
     Parameters
     ----------
@@ -77,6 +78,9 @@ def vmap(
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         _check_out_dims(name, out_dims)
         given, spec, dims, size = _batched_inputs(name, in_dims, args)
+        at_once = _at_once(func, given, spec, dims, out_dims) if size and not kwargs else None
+        if at_once is not None:
+            return at_once
         outputs = _Outputs(name, out_dims)
         before = random_state()
         for i in range(max(size, 1)):  # without slices it still takes a run to know the shapes
@@ -92,6 +96,25 @@ def vmap(
         return outputs.stacked(size)
 
     return wrapper
+
+
+def _at_once(
+    func: Any, given: list[Any], spec: trees.Spec, dims: list[int | None], out_dims: Any
+) -> Any:
+    """What a pullback (of `tapegrad.func.vjp`) gives for all slices in one pass; None for other functions."""
+    many = getattr(func, "many", None)
+    if many is None or None in dims:
+        return None
+    moved = [x.movedim(d, 0) for x, d in zip(given, dims, strict=True)]
+    args = trees.unflatten(spec, moved)
+    found = many(*args) if len(args) == 1 else None
+    if found is None:
+        return None
+    places = trees.broadcast(out_dims, found)
+    if places is None or None in places:
+        return None
+    leaves, made = trees.flatten(found)
+    return trees.unflatten(made, [x.movedim(0, d) for x, d in zip(leaves, places, strict=True)])
 
 
 def check_randomness(randomness: str) -> None:

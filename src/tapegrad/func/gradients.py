@@ -164,6 +164,22 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple
         )  # fmt: skip
         return trees.unflatten(run.spec, [level.release(g) for g in filled(found, run.inputs)])
 
+    def many(cotangents: Any) -> Any:
+        """`vjp_fn` for batches of cotangents, in one pass; None where it takes one for each."""
+        seeds, given = trees.flatten(cotangents)
+        if given != spec or level.outside([t for t in (*outputs, *seeds) if is_tensor(t)]):
+            return None
+        for y, ct in zip(outputs, seeds, strict=True):
+            if ct.shape[1:] != y.shape or ct.dtype is not y.dtype:
+                return None
+        found = pull(outputs, run.inputs, seeds, retain_graph=True, batched=True)
+        count = seeds[0].shape[0]
+        return trees.unflatten(run.spec, [
+            x.new_zeros((count, *x.shape)) if g is None else g
+            for g, x in zip(found, run.inputs, strict=True)
+        ])  # fmt: skip
+
+    vjp_fn.many = many  # type: ignore[attr-defined]
     return (output, vjp_fn, run.aux) if has_aux else (output, vjp_fn)
 
 
