@@ -11,6 +11,7 @@ import importlib
 import json
 import sys
 import time
+import warnings
 from typing import Any
 
 
@@ -51,6 +52,10 @@ def memory(module: str, mode: str, iterations: str) -> dict[str, Any]:
         (xp.sin(x * x) + x).backward()
         x.grad = None
 
+    def create_graph(_: int) -> None:
+        (xp.sin(x * x) + x).backward(create_graph=True)
+        x.grad = None
+
     def no_grad(_: int) -> None:
         with xp.no_grad():
             xp.sin(x * x) + x
@@ -65,7 +70,8 @@ def memory(module: str, mode: str, iterations: str) -> dict[str, Any]:
         leaf = xp.tensor(data[: 1 + i % 50], dtype=xp.float64, requires_grad=True)
         (leaf * leaf).sum().backward()
 
-    steps = {f.__name__: f for f in (grad, no_grad, dropped, evaluated, vectors)}
+    warnings.simplefilter("ignore")  # of backward(create_graph=True), each time
+    steps = {f.__name__: f for f in (grad, create_graph, no_grad, dropped, evaluated, vectors)}
     step, first = steps[mode], 0
     for i in range(int(iterations)):
         step(i)

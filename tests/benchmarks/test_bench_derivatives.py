@@ -113,6 +113,71 @@ RACES = {
 }  # fmt: skip
 
 
+# --------------------------------------------------------------------------- forward mode
+def elementwise(lib: Any, a: Any) -> Any:
+    y = a
+    for _ in range(5):
+        y = lib.tanh(y * a + 0.1) * lib.sin(a)
+    return y
+
+
+def layers(lib: Any, w: Any) -> Any:
+    return lib.tanh(lib.tensor(BATCH) @ w) @ lib.tensor(LAST)
+
+
+def scalars(lib: Any, a: Any) -> Any:
+    y = a
+    for _ in range(250):
+        y = lib.sin(y * 0.9 + a) * a
+    return y
+
+
+def forward(function: Callable[[Any, Any], Any], at: Any, along: Any) -> dict[str, Any]:
+    """A value alone, and with its derivative along a direction."""
+
+    def value() -> Runner:
+        import tapegrad as tg
+
+        x = tg.tensor(at)
+        return lambda: (function(tg, x).numpy(),)
+
+    def jvp() -> Runner:
+        import tapegrad as tg
+
+        x, v = tg.tensor(at), tg.tensor(along)
+
+        def run() -> tuple[Any, ...]:
+            y, tangent = tg.func.jvp(lambda a: function(tg, a), (x,), (v,))
+            tangent.numpy()
+            return (y.numpy(),)
+
+        return run
+
+    return {"tapegrad": jvp, "value alone": value}
+
+
+BATCH, LAST = rng.normal(size=(256, 784)), rng.normal(size=(256, 10)) / 16
+FORWARD = {
+    name: Race(
+        f"value and directional derivative: {text}", forward(function, at, along), work=1,
+        aims=[Aim("at most 4 times the value alone", 4, to="value alone")],
+    )
+    for name, text, function, at, along in (
+        ("elementwise", "25 elementwise ops on 100,000 elements", elementwise,
+         rng.normal(size=100_000), rng.normal(size=100_000)),
+        ("layers", "two layers, 784-256-10, 256 samples", layers,
+         rng.normal(size=(784, 256)) / 28, rng.normal(size=(784, 256))),
+        ("scalars", "1,000 scalar ops", scalars, 0.7, 1.0),
+    )
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["tapegrad", "value alone"])
+@pytest.mark.parametrize("what", FORWARD)
+def test_forward(compete, what, name):
+    compete(FORWARD[what], name)
+
+
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # of torch.func itself
 @pytest.mark.parametrize("name", ["tapegrad", "torch"])
 @pytest.mark.parametrize("what", RACES)

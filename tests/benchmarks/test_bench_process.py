@@ -69,7 +69,9 @@ def test_start(starts, report_samples, group, key, aim, name):
 
 
 @needs_statm
-@pytest.mark.parametrize("mode", ["grad", "vectors", "no_grad", "dropped", "evaluated"])
+@pytest.mark.parametrize(
+    "mode", ["grad", "create_graph", "vectors", "no_grad", "dropped", "evaluated"]
+)
 def test_endless_loop_keeps_its_memory(benchmark, report_measure, mode):
     iterations = SMOKE_ITERATIONS if benchmark.disabled else ITERATIONS
     answer = probe("memory", "tapegrad", mode, iterations)
