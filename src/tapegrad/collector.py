@@ -25,6 +25,7 @@ __all__ = ["collect", "commit", "destroy", "give_back", "grow", "grow_handles", 
 
 give_back = native_call("give_back_entry")
 mark = native_call("mark_entry")
+native_trim = native_call("trim_entry")
 compact = native_call("compact_entry")
 grow = native_call("grow_entry")
 grow_handles = native_call("grow_handles_entry")
@@ -34,8 +35,8 @@ destroy = native_call("destroy_entry")
 BOOKS = (
     "owned", "leaves", "retained", "versions", "shared", "hooks", "contexts", "traces",
 )  # fmt: skip
-#: marks of a slot whose value, and whose derivative, may be wanted (nopython/collecting.py)
-VALUE, GRAPH = 1, 2
+#: mark of a slot whose derivative may be wanted (nopython/collecting.py)
+GRAPH = 2
 #: bytes of large buffers after which sweeps are followed by a collection, unless more are in use
 COLLECT_BYTES = 1 << 25
 
@@ -90,18 +91,8 @@ def trim(tape: Tape) -> None:
     from. Inside a replay there are slots that no tensor holds.
     """
     with tape.lock:
-        n = tape.done
-        marks, live_base = np.zeros(tape.count, np.uint8), np.zeros(tape.count, np.uint8)
-        mark(tape.pointer, marks.ctypes.data, live_base.ctypes.data)
-        dead = (marks[:n] & VALUE == 0) & (tape.address[:n] != 0) & (tape.base[:n] == np.arange(n))
-        dead &= tape.flags[:n] & nt.EXTERNAL == 0
-        for slot in np.flatnonzero(dead).tolist():
-            made = tape.instruction_of(slot)
-            if made.op.kind in (nt.COMPUTE, nt.OUTPUT) and made.out.span > nt.SMALL:
-                address = int(tape.address[slot])
-                tape.address[:n][tape.base[:n] == slot] = 0  # its views are not needed either
-                tape.state[nt.S_OWNED_BYTES] -= made.out.span
-                give_back(tape.pointer, address, made.out.span)
+        marks = np.empty(2 * tape.count, np.uint8)
+        native_trim(tape.pointer, 0, marks.ctypes.data)
 
 
 def _interrupted() -> bool:

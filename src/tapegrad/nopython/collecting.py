@@ -41,6 +41,7 @@ from .memory import allocate_small, empty_pool, free_large
 from .preparing import kept_residuals
 
 VALUE, GRAPH = 1, 2
+_GONE = 4
 
 
 @helper
@@ -52,8 +53,9 @@ def keep(marks, live_base, root, base, slot, bits):  # type: ignore[no-untyped-d
         marks[root[slot]] |= GRAPH
 
 
-def mark_entry(state, marks_at, live_base_at):  # type: ignore[no-untyped-def]
-    """Fill `marks` and `live_base` (uint8 a slot, zero on entry)."""
+@helper
+def mark(state, marks_at, live_base_at, low):  # type: ignore[no-untyped-def]
+    """Fill `marks` and `live_base` (uint8 a slot, zero on entry) for the slots above `low`."""
     s = p64(state)
     marks, live_base = p8(marks_at), p8(live_base_at)
     root, base = p32(s[nt.S_ROOT]), p32(s[nt.S_BASE])
@@ -67,7 +69,7 @@ def mark_entry(state, marks_at, live_base_at):  # type: ignore[no-untyped-def]
         if slot > 0:
             keep(marks, live_base, root, base, slot, VALUE | GRAPH)
     k = s[nt.S_COUNT] - 1
-    while k > 0:
+    while k > low:
         row = p64(itab + 8 * I_WIDTH * instructions[k])
         kind = row[I_KIND]
         pending = k >= s[nt.S_DONE] and flags[k] & POISON == 0
@@ -114,6 +116,38 @@ def mark_entry(state, marks_at, live_base_at):  # type: ignore[no-untyped-def]
             if flags[root[source]] & ACTIVE:
                 keep(marks, live_base, root, base, source, GRAPH)
         k -= 1
+    return 0
+
+
+def mark_entry(state, marks_at, live_base_at):  # type: ignore[no-untyped-def]
+    return mark(state, marks_at, live_base_at, 0)
+
+
+def trim_entry(state, low, marks_at):  # type: ignore[no-untyped-def]
+    """Give back the large values above slot `low` that nobody needs, and leave the slots where they are.
+
+    `marks_at` has room for two bytes a slot.
+    """
+    s = p64(state)
+    n = s[nt.S_COUNT]
+    it.memset(marks_at, 0, 2 * n)
+    mark(state, marks_at, marks_at + n, low)
+    marks, base, flags = p8(marks_at), p32(s[nt.S_BASE]), p8(s[nt.S_FLAGS])
+    address, instructions = p64(s[nt.S_ADDRESS]), p32(s[nt.S_INSTRUCTION])
+    itab = p64(globals_address())[nt.G_ITAB]
+    for k in range(low + 1, s[nt.S_DONE]):
+        if base[k] != k:
+            if marks[base[k]] & _GONE:  # nobody needs the views of such a value either
+                address[k] = 0
+            continue
+        row = p64(itab + 8 * I_WIDTH * instructions[k])
+        kind, size = row[I_KIND], row[I_BYTES]
+        owns = (kind == COMPUTE or kind == OUTPUT) and flags[k] & EXTERNAL == 0 and address[k] != 0
+        if owns and size > SMALL and marks[k] & VALUE == 0:
+            free_large(state + 8 * nt.S_POOL, address[k], size)
+            s[nt.S_OWNED_BYTES] -= size
+            address[k] = 0
+            marks[k] |= _GONE
     return 0
 
 
