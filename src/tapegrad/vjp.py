@@ -365,6 +365,9 @@ def _build(made: Instruction) -> None:
         )
         if is_float(source):
             _identity(rows[1], source, target)
+    elif (own := made.op.extras.get("programs")) is not None:
+        own(made, rows[0])
+        rows[0][nt.V_EXISTS] = 1
     elif kind == nt.COMPUTE and not made.op.extras.get("python"):
         traced = template(made)
         for i, result in enumerate(traced.results):

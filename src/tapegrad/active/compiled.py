@@ -1,0 +1,314 @@
+"""`njit`: functions that numba compiles, and that record natively when they are called with Tensors.
+
+A call with Tensors (`Compiled.__call__`) takes these steps:
+
+1. the active arguments are joined into one vector, the head of a strip;
+2. numba's dispatcher is called with active scalars and arrays in their place: the function runs, without
+   the GIL, and appends what it does to a recorder (scalars.py);
+3. the recorder goes onto the tape as one statement, and each result is a statement behind it (strips.py).
+
+If the function raises, the recorder is dropped and the tape is what it was.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable, Sequence
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+
+from .. import record
+from .. import strips
+from ..dtypes import float64
+from ..errors import UnsupportedError
+from ..functions.registry import FUNCTIONS
+from ..storage import layout_of
+from ..tape import Tape
+from ..tensor import Tensor
+from ..threads import current_tape
+
+__all__ = ["Compiled", "njit", "value"]
+
+
+def _types() -> Any:
+    """The module of active types; it imports numba."""
+    return importlib.import_module("tapegrad.active.types")
+
+
+class Compiled:
+    """A function under `njit`.
+
+    Attributes
+    ----------
+    primal : callable
+        The plain numba function, which takes numbers and arrays.
+    py_func : callable
+        The function as it was written.
+    """
+
+    def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
+        numba = importlib.import_module("numba")
+        pipeline = importlib.import_module("tapegrad.active.pipeline")
+        functools.update_wrapper(self, function)
+        self.py_func = function
+        options = {"error_model": "numpy", "nogil": True, **options}
+        self.primal = numba.njit(**options)(function)
+        # Another name, so that what numba keeps on disk of the two does not mix.
+        assert isinstance(function, FunctionType)
+        own = FunctionType(
+            function.__code__, function.__globals__, function.__name__, function.__defaults__,
+            function.__closure__,
+        )  # fmt: skip
+        own.__kwdefaults__ = function.__kwdefaults__
+        own.__module__, own.__doc__ = function.__module__, function.__doc__
+        own.__qualname__ = f"{function.__qualname__}.active"
+        own_options = {**options, "boundscheck": True}
+        self.active = numba.njit(pipeline_class=pipeline.ActiveCompiler, **own_options)(own)
+        self._room = 0
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the numba function, and record where an argument is a Tensor."""
+        if not any(map(_holds_tensor, args)) and not any(map(_holds_tensor, kwargs.values())):
+            return self.primal(*args, **kwargs)
+        call = _Call(current_tape())
+        call.find((args, kwargs))
+        if not call.tensors:
+            given, named = call.replaced((args, kwargs))
+            return _as_tensors(self._run(self.primal, given, named))
+        call.join()
+        with call.start(self._room) as recorder:
+            given, named = call.replaced((args, kwargs))
+            found = self._run(self.active, given, named)
+            self._room = max(self._room // 2, recorder.count)
+            return call.finish(found)
+
+    def _run(self, dispatcher: Any, args: Any, kwargs: Any) -> Any:
+        errors = importlib.import_module("numba.core.errors")
+        try:
+            return dispatcher(*args, **kwargs)
+        except errors.NumbaError as error:
+            name = self.py_func.__name__
+            raise UnsupportedError(
+                f"tg.njit cannot record {name}() with these arguments; without derivatives, "
+                f"{name}.primal(...) takes numbers and arrays if numba can compile it. {error}"
+            ) from None
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        """As a method it gets the instance first, as any function."""
+        return self if instance is None else functools.partial(self, instance)
+
+    def __repr__(self) -> str:
+        return f"<tapegrad.njit {self.py_func.__qualname__}>"
+
+
+def _holds_tensor(given: Any) -> bool:
+    if isinstance(given, tuple | list):
+        return any(map(_holds_tensor, given))
+    return isinstance(given, Tensor)
+
+
+def _passive(tensor: Tensor) -> Any:
+    """The value of a tensor: a number, or a read-only array."""
+    if not tensor.ndim:
+        return tensor.item()
+    array = tensor.detach().numpy().copy()
+    array.flags.writeable = False
+    return array
+
+
+def _as_tensors(found: Any) -> Any:
+    """Passive results as Tensors."""
+    if isinstance(found, tuple | list):
+        return _rebuilt(found, [_as_tensors(x) for x in found])
+    if isinstance(found, bool | int | float | np.ndarray | np.generic):
+        return FUNCTIONS["tensor"](found)
+    return found
+
+
+def _rebuilt(like: Any, items: Sequence[Any]) -> Any:
+    """A container of the same kind."""
+    if isinstance(like, list):
+        return list(items)
+    return type(like)(*items) if hasattr(like, "_fields") else tuple(items)
+
+
+class _Call:
+    """One call with Tensors among its arguments."""
+
+    def __init__(self, tape: Tape) -> None:
+        self.tape = tape
+        #: the active tensors among the arguments
+        self.tensors: list[Tensor] = []
+        #: where each begins in the head, by id
+        self.starts: dict[int, int] = {}
+        self.head = None
+        self.recorder: Any = None
+
+    def find(self, given: Any) -> None:
+        """Note the active tensors in the arguments."""
+        if isinstance(given, dict):
+            given = tuple(given.values())
+        if isinstance(given, tuple | list):
+            for x in given:
+                self.find(x)
+        elif isinstance(given, Tensor) and given.requires_grad and self.tape.grad_mode:
+            if id(given) not in self.starts:
+                self.starts[id(given)] = sum(t.numel() for t in self.tensors)
+                self.tensors.append(given)
+
+    def join(self) -> None:
+        """Record the head: all active tensors in one vector."""
+        parts = []
+        for t in self.tensors:
+            t = t if t.dtype is float64 else record.cast(t, float64)
+            parts.append(t.reshape(-1))
+        self.head = parts[0].contiguous() if len(parts) == 1 else FUNCTIONS["cat"](parts)
+
+    def start(self, room: int) -> strips.Recorder:
+        """Evaluate the head and open a recorder on it."""
+        tape, layout = self.tape, layout_of(self.head)
+        tape.make_room(8, 64)
+        self.values = tape.value(record.operand(tape, self.head), layout)
+        self.recorder = strips.Recorder(layout.size, self.values, room)
+        return self.recorder  # type: ignore[no-any-return]
+
+    def replaced(self, given: Any) -> Any:
+        """The arguments with values, and active values, in the place of Tensors."""
+        if isinstance(given, dict):
+            return {name: self.replaced(x) for name, x in given.items()}
+        if isinstance(given, tuple | list):
+            return _rebuilt(given, [self.replaced(x) for x in given])
+        if not isinstance(given, Tensor):
+            return given
+        if id(given) not in self.starts:
+            return _passive(given)
+        kinds, start = _types(), self.starts[id(given)]
+        if not given.ndim:
+            return kinds.Number(float(self.values[start]), start, self.recorder.pointer)
+        size = given.numel()
+        data = np.empty(size, kinds.ELEMENT)
+        data["value"] = self.values[start : start + size]
+        data["number"] = np.arange(start, start + size)
+        data["recorder"] = self.recorder.pointer
+        data = data.reshape(given.shape)
+        data.flags.writeable = False
+        return kinds.Elements(data)
+
+    # ------------------------------------------------------------------ results
+    def finish(self, found: Any) -> Any:
+        """Put the recorder on the tape; the results as Tensors."""
+        tape, starts = self.tape, []
+        kinds = _types()
+
+        def place(x: Any) -> Any:
+            """Number and shape of an active result."""
+            if isinstance(x, tuple | list):
+                return _rebuilt(x, [place(y) for y in x])
+            if isinstance(x, kinds.Number):
+                if x.number < 0:
+                    return x.value
+                starts.append(x.number)
+                return _Place(len(starts) - 1, ())
+            if isinstance(x, np.ndarray) and x.dtype == kinds.ELEMENT:
+                starts.append(self.first(x))
+                return _Place(len(starts) - 1, x.shape)
+            return x
+
+        def tensors(x: Any) -> Any:
+            if isinstance(x, tuple | list):
+                return _rebuilt(x, [tensors(y) for y in x])
+            if isinstance(x, _Place):
+                slot = strips.append_result(tape, strip, body, x.number, x.shape)
+                return record.finish(tape, tape.instruction_of(slot), slot)
+            return _as_tensors(x)
+
+        placed = place(found)
+        if starts:
+            tape.make_room(4 + len(starts), 64 + 2 * len(starts))
+            head = record.operand(tape, self.head)
+            strip, body = strips.put_on_tape(tape, head, self.recorder, starts)
+        return tensors(placed)
+
+    def first(self, elements: np.ndarray) -> int:
+        """The number of the first of an array's elements, which lie one behind the other."""
+        numbers = elements["number"].ravel()
+        if numbers.size and numbers[0] >= 0 and (np.diff(numbers) == 1).all():
+            return int(numbers[0])
+        return self.recorder.pack(numbers, elements["value"].ravel())  # type: ignore[no-any-return]
+
+
+class _Place:
+    """A result on the strip, before it is a Tensor."""
+
+    def __init__(self, number: int, shape: tuple[int, ...]) -> None:
+        self.number, self.shape = number, shape
+
+
+def njit(function: Any = None, **options: Any) -> Any:
+    """Compile a function with numba, and record it natively when it is called with Tensors.
+
+    Called with numbers and arrays it is the plain numba function. Called with Tensors, wherever they
+    stand among the arguments, its scalar operations are recorded in native code, at some nanoseconds
+    each, loops, branches and calls included. Its results are Tensors.
+
+    Parameters
+    ----------
+    function : callable
+        Whatever `numba.njit` takes. It may call functions under `njit` or `numba.njit`.
+    **options
+        Options of `numba.njit`; ``cache=True`` keeps what is compiled on disk. ``error_model`` is
+        ``"numpy"``, and the GIL is released.
+
+    Returns
+    -------
+    Compiled
+        ``.primal(...)`` is the numba function alone.
+
+    Raises
+    ------
+    UnsupportedError
+        When it is called, if the function uses what cannot be recorded; the text names the line.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> @tg.njit
+    ... def power(x, n):
+    ...     y = 1.0
+    ...     for _ in range(n):
+    ...         y = y * x
+    ...     return y
+    >>> x = tg.tensor(2.0, requires_grad=True)
+    >>> power(x, 3).backward()
+    >>> x.grad
+    tensor(12.)
+    """
+    if function is None:
+        return functools.partial(njit, **options)
+    if isinstance(function, Compiled):
+        return function
+    if hasattr(function, "py_func"):  # a dispatcher of numba's
+        function = function.py_func
+    return Compiled(function, options)
+
+
+def value(x: Any) -> Any:
+    """The value of a number, an array or a Tensor, without derivatives.
+
+    It works inside of functions under `njit`, too, on active scalars and arrays.
+
+    Parameters
+    ----------
+    x : Tensor, float or numpy.ndarray
+
+    Returns
+    -------
+    float or numpy.ndarray
+        A Tensor without dimensions gives a number, other tensors a copy of their values.
+    """
+    if isinstance(x, Tensor):
+        return x.item() if not x.ndim else x.detach().numpy().copy()
+    return x
