@@ -72,11 +72,11 @@ ENTRIES: dict[str, dict[str, str]] = {
         "replay_entry": "int64(int64, int64, int64, int64, int64, int64, int64)",
     },
     "strips": {
-        "open_entry": "int64(int64, int64, int64, int64)",
+        "open_entry": "int64(int64, int64, int64, int64, int64, int64)",
         "close_entry": "int64(int64)",
         "pack_entry": "int64(int64, int64, int64, int64, int64)",
-        "body_entry": "int64(int64, int64, int64, int64)",
-        "adopt_entry": "int64(int64, int64, int64, int64, int64)",
+        "results_entry": "int64(int64, int64, int64, int64)",
+        "adopt_entry": "int64(int64, int64, int64)",
         "transpose_entry": "int64(int64, int64, int64, int64, int64)",
     },
     "collecting": {
@@ -406,12 +406,12 @@ TAKE_OVER = 1 << 40
 OK, IS_FREED, IS_STALE, IS_MISSING, NO_MEMORY = range(5)
 
 # words of a recorder (nopython/strips.py)
-W_SELF, W_COUNT, W_CAPACITY, W_VALUES, W_ARGS, W_CODES = range(6)
-W_CONSTANTS, W_CONSTANT_COUNT, W_CONSTANT_CAPACITY, W_HEAD = range(6, 10)
+W_SELF, W_COUNT, W_CAPACITY, W_VALUES, W_ARGS, W_CODES, W_TABLE, W_TABLE_COUNT = range(8)
+W_TABLE_CAPACITY, W_HEAD, W_STATE, W_VALUELESS = range(8, 12)
 W_WIDTH = 16
-# words at the start of a strip's body (ops/strip.py); then the place of each result
-B_COUNT, B_HEAD, B_CONSTANTS, B_ARGS, B_CODES, B_RESULTS = range(6)
-B_WIDTH = 8
+# words at the start of a strip's table (ops/strip.py); then constants, then the places of results
+B_COUNT, B_HEAD, B_RESULTS, B_RESULT_COUNT = range(4)
+B_WIDTH = 4
 UNTOUCHED = -(1 << 63)  # bits of -0.0
 # opcodes of a strip that are no row's: what a third operand, or attributes, are kept in; a constant
 CODE_EXTRA, CODE_CONSTANT = 0, 1

@@ -14,6 +14,7 @@ So nothing about an op is said twice. `load` has the kernels compiled, or finds 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -27,8 +28,8 @@ from . import words
 from .dtypes import bool_, float64
 from .instructions import instruction
 from .layouts import SCALARS
-from .ops import strip
-from .ops.pointwise_kernels import differentiate_power, differentiate_sinc
+from .ops import pointwise_kernels, strip
+from .ops import strip_kernels as reaching
 from .ops.table import TABLE, Op, elementwise
 from .vjp import Template, template
 
@@ -249,9 +250,7 @@ class _Rule:
             lines += ["p, q = ab[i - m - 1] & MASK, ab[i - m - 1] >> 32"]
         lines += [text for slot, text in loads.items() if slot in used] + body
         for i, found in self.results.items():
-            # A sum that was touched is not -0.0; a cotangent that arrives is not -0.0 either.
-            value = names[self.own(found)]
-            lines.append(f"w[{letters[i]}] += {value if value == 'ct' else value + ' + 0.0'}")
+            lines.append(f"w[{letters[i]}] += {names[self.own(found)]}")
         return lines
 
 
@@ -268,39 +267,50 @@ def _primal_lines(code: Code) -> list[str]:
     return [*lines, f"v[i] = {_statement_text(code, inputs)}"]
 
 
-_OPEN = f"""
-    h = p64(body)
-    m, n = h[{nt.B_HEAD}], h[{nt.B_COUNT}]
-    k = pf64(body + h[{nt.B_CONSTANTS}])
-    ab = p64(body + h[{nt.B_ARGS}])
-    code = p16(body + h[{nt.B_CODES}])
-    coefficients = stack_words(16)
-"""
 _FORWARD = """
 def strip_forward(args, dims, strides, data):
-    body, v = p64(args)[1], pf64(p64(args)[2])
-    OPEN
-    memcpy(p64(args)[2], p64(args)[0], 8 * m)
+    pointers = p64(args)
+    k, ab, code = pf64(pointers[1]), p64(pointers[2]), p16(pointers[3])
+    n, m, v = p64(pointers[1])[B_COUNT], p64(pointers[1])[B_HEAD], pf64(pointers[4])
+    coefficients = stack_words(16)
+    memcpy(pointers[4], pointers[0], 8 * m)
     for i in range(m, n):
         word = ab[i - m]
         a, b = word & MASK, word >> 32
         op = code[i - m]
         CASES
 """
+#: A statement that nothing reaches has a cotangent of 0, which may meet an infinite derivative. So where
+#: a NaN comes out, the sweep is repeated (from the seeds, which were kept) over what is reached.
 _REVERSE = """
 def strip_reverse(args, dims, strides, data):
-    w, bits, v, body = pf64(p64(args)[0]), p64(p64(args)[0]), pf64(p64(args)[1]), p64(args)[2]
-    OPEN
-    i = n - 1
-    while i >= m:
-        if bits[i] != UNTOUCHED:
-            ct = w[i]
-            word = ab[i - m]
-            a, b = word & MASK, word >> 32
-            op = code[i - m]
-            CASES
-        i -= 1
-    x = pf64(p64(args)[3])
+    pointers = p64(args)
+    w, v = pf64(pointers[0]), pf64(pointers[1])
+    h, k, ab, code = p64(pointers[2]), pf64(pointers[2]), p64(pointers[3]), p16(pointers[4])
+    n, m = h[B_COUNT], h[B_HEAD]
+    coefficients = stack_words(16)
+    touched = 0
+    seeds = keep_seeds(pointers[0], pointers[2])
+    while True:
+        i = n - 1
+        while i >= m:
+            if touched == 0 or p8(touched)[i]:
+                ct = w[i]
+                word = ab[i - m]
+                a, b = word & MASK, word >> 32
+                op = code[i - m]
+                CASES
+            i -= 1
+        if touched != 0 or seeds == 0 or no_nan(pointers[0], m):
+            break
+        touched = reach(pointers[0], pointers[2], pointers[3], pointers[4], seeds, p64(data)[1])
+        if touched == 0:
+            break
+    if seeds != 0:
+        free(seeds)
+    if touched != 0:
+        free(touched)
+    x = pf64(pointers[5])
     if p64(data)[0]:
         for i in range(m):
             x[i] += w[i]
@@ -310,13 +320,14 @@ def strip_reverse(args, dims, strides, data):
 """
 _RESULT = """
 def strip_result(args, dims, strides, data):
-    start = p64(p64(args)[1])[B_WIDTH + p64(data)[0]]
+    h = p64(p64(args)[1])
+    start = h[h[B_RESULTS] + p64(data)[0]]
     memcpy(p64(args)[2], p64(args)[0] + 8 * start, 8 * p64(data)[1])
 """
 _SPREAD = """
 def strip_spread(args, dims, strides, data):
-    d = p64(data)
-    start, x, w = p64(p64(args)[1])[B_WIDTH + d[0]], pf64(p64(args)[0]), pf64(p64(args)[2])
+    d, h = p64(data), p64(p64(args)[1])
+    start, x, w = h[h[B_RESULTS] + d[0]], pf64(p64(args)[0]), pf64(p64(args)[2])
     if d[2]:
         for i in range(d[3]):
             w[i] = -0.0
@@ -345,10 +356,10 @@ def _text(name: str) -> str:
     if name == "forward":
         text = _FORWARD.replace("CASES", _cases(8, _primal_lines, ["v[i] = k[a]"]))
     elif name == "reverse":
-        text = _REVERSE.replace("CASES", _cases(12, lambda c: _Rule(c).lines(), ["pass"]))
+        text = _REVERSE.replace("CASES", _cases(16, lambda c: _Rule(c).lines(), ["pass"]))
     else:
         return {"result": _RESULT, "spread": _SPREAD}[name]
-    return text.replace("    OPEN\n", _OPEN.lstrip("\n"))
+    return text
 
 
 @cache
@@ -358,11 +369,13 @@ def _kernel(name: str) -> int:
 
     def build() -> tuple[dict[str, str], list[bytes]]:
         scope: dict[str, Any] = {
-            "np": np, "math": math, "MASK": 0xFFFFFFFF, "UNTOUCHED": nt.UNTOUCHED,
-            "B_WIDTH": nt.B_WIDTH, "differentiate_power": differentiate_power,
-            "differentiate_sinc": differentiate_sinc,
+            "np": np, "math": math, "MASK": 0xFFFFFFFF,
+            "differentiate_power": pointwise_kernels.differentiate_power,
+            "differentiate_sinc": pointwise_kernels.differentiate_sinc,
+            "B_COUNT": nt.B_COUNT, "B_HEAD": nt.B_HEAD, "B_RESULTS": nt.B_RESULTS,
+            "keep_seeds": reaching.keep_seeds, "no_nan": reaching.no_nan, "reach": reaching.reach,
         }  # fmt: skip
-        for word in ("p16", "p64", "pf64", "memcpy", "stack_words"):
+        for word in ("p8", "p16", "p64", "pf64", "memcpy", "free", "stack_words"):
             scope[word] = getattr(words, word)
         words.resolve(scope)
         exec(compile(text, f"<strip {name}>", "exec"), scope)
@@ -370,10 +383,21 @@ def _kernel(name: str) -> int:
         symbol, code = words.compiler().object_code(function, nt.LOOP_SIGNATURE)
         return {"kernel": symbol}, [code]
 
-    source = text + nt.source_of(differentiate_power.function)
+    source = text + inspect.getsource(pointwise_kernels) + inspect.getsource(reaching)
     return nt.load_module(f"strip-{name}", source, build)["kernel"]
 
 
+@cache
+def _kinds() -> int:
+    masks = np.zeros(len(codes()), np.uint8)
+    for number, code in enumerate(codes()):
+        if code is not None:
+            masks[number] = sum(1 << i for i, kind in enumerate(code.kinds) if kind != "k")
+    nt.keep_for_ever(masks)
+    return masks.ctypes.data
+
+
+strip.KERNELS["kinds"] = _kinds
 for _name in ("forward", "reverse", "result", "spread"):
     strip.KERNELS[_name] = partial(_kernel, _name)
 

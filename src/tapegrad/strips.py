@@ -6,7 +6,6 @@ ops/strip.py says what a strip is. `Recorder` owns the memory that native code r
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,9 +13,8 @@ import numpy as np
 
 from . import native as nt
 from . import strip_code
-from .buffers import address_of, array_layout
+from .buffers import address_of
 from .calls import native_call
-from .dtypes import int64
 from .errors import UnsupportedError
 from .instructions import instruction
 from .ops.strip import rounded
@@ -26,7 +24,7 @@ from .tape import Tape
 __all__ = ["Recorder", "append_result", "put_on_tape", "transposed"]
 
 _open, _close = native_call("open_entry"), native_call("close_entry")
-_pack, _body = native_call("pack_entry"), native_call("body_entry")
+_pack, _results = native_call("pack_entry"), native_call("results_entry")
 _adopt, _transpose = native_call("adopt_entry"), native_call("transpose_entry")
 
 NO_MEMORY = "no memory for what a @tg.njit function records; see tg.checkpointed_loop"
@@ -37,23 +35,29 @@ class Recorder:
 
     Parameters
     ----------
+    tape : Tape
+        Whose pool memory comes from.
     count : int
         Numbers of the head.
     head : numpy.ndarray, optional
-        Its values.
-    room : int
-        Statements to make room for at first.
+        Its values; without, none are kept.
+    rooms : tuple of int
+        Statements and constants to make room for at first.
     """
 
-    def __init__(self, count: int, head: np.ndarray | None = None, room: int = 0) -> None:
+    def __init__(
+        self, tape: Tape, count: int, head: np.ndarray | None = None,
+        rooms: tuple[int, int] = (128, 64),
+    ) -> None:  # fmt: skip
         self._words = np.zeros(nt.W_WIDTH, np.int64)
         self.pointer = address_of(self._words)
         #: the words as Python ints
         self.words = memoryview(self._words)  # type: ignore[arg-type]
         address = 0 if head is None else address_of(head)
-        if _open(self.pointer, address, count, room) != 0:
-            _close(self.pointer)
-            raise MemoryError(NO_MEMORY)
+        with tape.lock:
+            if _open(self.pointer, tape.pointer, address, count, *rooms) != 0:
+                _close(self.pointer)
+                raise MemoryError(NO_MEMORY)
 
     def __enter__(self) -> Recorder:
         return self
@@ -78,44 +82,45 @@ class Recorder:
             raise MemoryError(NO_MEMORY)
         return first
 
-    def body(self, starts: Sequence[int]) -> np.ndarray:
-        """What was recorded, with the places of results."""
+    @property
+    def rooms(self) -> tuple[int, int]:
+        """What `rooms` of the next such recorder should be."""
         own = self.count - int(self.words[nt.W_HEAD])
-        constants = int(self.words[nt.W_CONSTANT_COUNT])
-        size = nt.B_WIDTH + len(starts) + constants + own + -(-own // 4)
-        body = np.empty(rounded(size), np.int64)
-        places = np.array(starts, np.int64)
-        _body(self.pointer, address_of(body), address_of(places), len(starts))
-        return body
+        return max(128, rounded(own)), max(64, rounded(int(self.words[nt.W_TABLE_COUNT])))
 
 
-def _bind_body(tape: Tape, recorder: Recorder, starts: Sequence[int]) -> int:
-    body = recorder.body(starts)
-    return tape.bind(body, array_layout(body, int64), active=False)
+def put_on_tape(tape: Tape, recorder: Recorder, starts: Sequence[int], head: int = 0) -> int:
+    """Hand a recorder over; the slot of the strip, behind those of its table, operands and opcodes.
 
-
-def put_on_tape(tape: Tape, head: int, recorder: Recorder, starts: Sequence[int]) -> tuple[int, int]:
-    """Append the strip that was recorded on the head in slot `head`; slots of the strip and its body."""
+    Without a head, only those are appended; the slot of the last of them.
+    """
+    places = np.array(starts, np.int64)
+    if _results(recorder.pointer, address_of(places), len(starts), 0) != 0:
+        raise MemoryError(NO_MEMORY)
+    own = rounded(recorder.count - int(recorder.words[nt.W_HEAD]))
+    sizes = rounded(int(recorder.words[nt.W_TABLE_COUNT])), own, -(-own // 4)
+    parts = [instruction(TABLE["strip_data"], (), words=size) for size in sizes]
+    numbers = [made.id for made in parts]
+    if head:
+        layouts = tape.instruction_of(head).out, *(made.out for made in parts)
+        numbers += [instruction(TABLE["strip"], layouts, recorded=True).id, head]
+    what = np.array([*numbers, -1, 0][:5], np.int64)
     with tape.lock:
-        body = _bind_body(tape, recorder, starts)
-        layouts = tape.instruction_of(head).out, tape.instruction_of(body).out
-        made = instruction(TABLE["strip"], layouts, count=rounded(recorder.count), recorded=True)
-        words = (ctypes.c_int32 * 2)(head, body)
-        args = ctypes.addressof(words)
-        while (slot := _adopt(tape.pointer, made.id, args, 2, recorder.pointer)) < 0:
+        while (slot := _adopt(tape.pointer, recorder.pointer, address_of(what))) < 0:
             if slot == -2:
                 raise MemoryError(NO_MEMORY)
             tape.evaluate()
-            tape.make_room(2, 8, collect=False)
+            tape.make_room(4, 16, collect=False)
             tape.state[nt.S_PENDING_BYTES] = 0
-    return slot, body
+    return int(slot)
 
 
-def append_result(tape: Tape, strip: int, body: int, number: int, shape: tuple[int, ...]) -> int:
+def append_result(tape: Tape, strip: int, number: int, shape: tuple[int, ...]) -> int:
     """Append a copy of a strip's result; its slot."""
-    layouts = tape.instruction_of(strip).out, tape.instruction_of(body).out
+    table = tape.args_of(strip)[1]
+    layouts = tape.instruction_of(strip).out, tape.instruction_of(table).out
     made = instruction(TABLE["strip_result"], layouts, number=number, shape=tuple(shape))
-    return tape.append(made, (strip, body))
+    return tape.append(made, (strip, table))
 
 
 def transposed(tape: Tape, strip: int, ct: int) -> int:
@@ -125,13 +130,13 @@ def transposed(tape: Tape, strip: int, ct: int) -> int:
     """
     tape.evaluate()  # what is untouched is seen from the cotangents
     tape.check_value(ct)
-    head, body = tape.args_of(strip)
+    head, *data = tape.args_of(strip)
     values = tape.instruction_of(strip).out
-    width = values.size
-    with Recorder(2 * width) as recorder:
+    parts = np.array([tape.address[slot] for slot in data], np.int64)
+    with Recorder(tape, 2 * values.size) as recorder:
         first = _transpose(
-            int(tape.address[body]), int(tape.address[ct]), width,
-            address_of(strip_code.rules()), recorder.pointer,
+            address_of(parts), int(tape.address[ct]), values.size, address_of(strip_code.rules()),
+            recorder.pointer,
         )  # fmt: skip
         if first == -2:
             raise UnsupportedError(
@@ -140,13 +145,12 @@ def transposed(tape: Tape, strip: int, ct: int) -> int:
             )
         if first < 0:
             raise MemoryError(NO_MEMORY)
-        own = _bind_body(tape, recorder, [first])
-        count = rounded(recorder.count)
+        last = put_on_tape(tape, recorder, [first])
     both = tape.append(instruction(TABLE["cat"], (values, values), dim=0), (strip, ct))
-    layouts = tape.instruction_of(both).out, tape.instruction_of(own).out
-    made = instruction(TABLE["strip"], layouts, count=count, recorded=False)
-    slot = tape.append(made, (both, own))
-    return append_result(tape, slot, own, 0, tape.instruction_of(head).out.shape)
+    operands = both, last - 2, last - 1, last
+    layouts = tuple(tape.instruction_of(slot).out for slot in operands)
+    slot = tape.append(instruction(TABLE["strip"], layouts, recorded=False), operands)
+    return append_result(tape, slot, 0, tape.instruction_of(head).out.shape)
 
 
 def _replay(tape: Any, strip: int, ct: int) -> int:

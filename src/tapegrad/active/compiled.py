@@ -67,7 +67,7 @@ class Compiled:
         own.__qualname__ = f"{function.__qualname__}.active"
         own_options = {**options, "boundscheck": True}
         self.active = numba.njit(pipeline_class=pipeline.ActiveCompiler, **own_options)(own)
-        self._room = 0
+        self._rooms = (128, 64)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the numba function, and record where an argument is a Tensor."""
@@ -79,11 +79,12 @@ class Compiled:
             given, named = call.replaced((args, kwargs))
             return _as_tensors(self._run(self.primal, given, named))
         call.join()
-        with call.start(self._room) as recorder:
+        with call.start(self._rooms) as recorder:
             given, named = call.replaced((args, kwargs))
             found = self._run(self.active, given, named)
-            self._room = max(self._room // 2, recorder.count)
-            return call.finish(found)
+            results = call.finish(found)
+            self._rooms = recorder.rooms
+            return results
 
     def _run(self, dispatcher: Any, args: Any, kwargs: Any) -> Any:
         errors = importlib.import_module("numba.core.errors")
@@ -167,12 +168,12 @@ class _Call:
             parts.append(t.reshape(-1))
         self.head = parts[0].contiguous() if len(parts) == 1 else FUNCTIONS["cat"](parts)
 
-    def start(self, room: int) -> strips.Recorder:
+    def start(self, rooms: tuple[int, int]) -> strips.Recorder:
         """Evaluate the head and open a recorder on it."""
         tape, layout = self.tape, layout_of(self.head)
         tape.make_room(8, 64)
         self.values = tape.value(record.operand(tape, self.head), layout)
-        self.recorder = strips.Recorder(layout.size, self.values, room)
+        self.recorder = strips.Recorder(tape, layout.size, self.values, rooms)
         return self.recorder  # type: ignore[no-any-return]
 
     def replaced(self, given: Any) -> Any:
@@ -221,7 +222,7 @@ class _Call:
             if isinstance(x, tuple | list):
                 return _rebuilt(x, [tensors(y) for y in x])
             if isinstance(x, _Place):
-                slot = strips.append_result(tape, strip, body, x.number, x.shape)
+                slot = strips.append_result(tape, strip, x.number, x.shape)
                 return record.finish(tape, tape.instruction_of(slot), slot)
             return _as_tensors(x)
 
@@ -229,7 +230,7 @@ class _Call:
         if starts:
             tape.make_room(4 + len(starts), 64 + 2 * len(starts))
             head = record.operand(tape, self.head)
-            strip, body = strips.put_on_tape(tape, head, self.recorder, starts)
+            strip = strips.put_on_tape(tape, self.recorder, starts, head)
         return tensors(placed)
 
     def first(self, elements: np.ndarray) -> int:

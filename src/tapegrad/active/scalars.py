@@ -22,7 +22,7 @@ from numba.extending import lower_builtin, lower_cast
 from .. import native as nt
 from .. import strip_code
 from ..nopython import strips
-from ..ops.pointwise_kernels import differentiate_sinc
+from ..ops import pointwise_kernels
 from ..ops.table import TABLE, Op
 from ..words import resolve
 from .types import ACTIVE, ActiveScalar, passive
@@ -210,7 +210,7 @@ def primal(name: str) -> Callable[..., Any]:
     """A row's primal as a Python function of numbers that numba can compile."""
     entry = TABLE[name]
     inputs = list("xyz")[: entry.arity]
-    scope: dict[str, Any] = {"np": np, "math": math, "differentiate_sinc": differentiate_sinc}
+    scope: dict[str, Any] = {"np": np, "math": math, "differentiate_sinc": pointwise_kernels.differentiate_sinc}
     resolve(scope)
     text = f"def {name}({', '.join(inputs)}):\n    return {strip_code.text_of(entry, inputs)}\n"
     exec(compile(text, f"<primal of {name}>", "exec"), scope)

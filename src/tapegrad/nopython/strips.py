@@ -9,57 +9,65 @@ from __future__ import annotations
 
 from .. import native as nt
 from ..native import (
-    B_ARGS,
-    B_CODES,
-    B_CONSTANTS,
     B_COUNT,
     B_HEAD,
+    B_RESULT_COUNT,
     B_RESULTS,
     B_WIDTH,
-    COMPUTE,
     I_BYTES,
     I_WIDTH,
     SMALL,
     W_ARGS,
     W_CAPACITY,
     W_CODES,
-    W_CONSTANT_CAPACITY,
-    W_CONSTANT_COUNT,
-    W_CONSTANTS,
     W_COUNT,
     W_HEAD,
     W_SELF,
+    W_STATE,
+    W_TABLE,
+    W_TABLE_CAPACITY,
+    W_TABLE_COUNT,
+    W_VALUELESS,
     W_VALUES,
 )  # fmt: skip
 from . import intrinsics as it
-from .intrinsics import globals_address, helper, p16, p64, pf64, stack_words
-from .memory import allocate_small
+from .intrinsics import globals_address, helper, p16, p32, p64, pf64, stack_words
+from .memory import allocate_large, allocate_small, free_large
 from .recording import append
 
 _MASK = 0xFFFFFFFF
-_MOST = 1 << 31
+_MOST = (1 << 31) - 1
 
 
 # --------------------------------------------------------------------------- a recorder
+@helper
+def pooled(recorder, size):  # type: ignore[no-untyped-def]
+    """A buffer: one that the tape's pool has, where it is large."""
+    if size > SMALL:
+        return allocate_large(p64(recorder)[W_STATE] + 8 * nt.S_POOL, size)
+    return it.malloc(size)
+
+
 @helper
 def grow(recorder):  # type: ignore[no-untyped-def]
     """Make room for more statements; 0, or -1 without memory (or numbers)."""
     r = p64(recorder)
     head = r[W_HEAD]
-    room = r[W_CAPACITY] - head
-    room = min(room + room // 2 + 1024, _MOST - head - 1)
-    if head + room <= r[W_CAPACITY]:
+    old = r[W_CAPACITY] - head
+    room = min(2 * old, _MOST - head)
+    if room <= old:
         return -1
-    values = it.realloc(r[W_VALUES], 8 * (head + room))
-    if values == 0:
-        return -1
-    r[W_VALUES] = values
+    if r[W_VALUELESS] == 0:
+        values = it.realloc(r[W_VALUES], 8 * (head + room))
+        if values == 0:
+            return -1
+        r[W_VALUES] = values
     # Operands and opcodes have none for the head: their addresses are those of number 0.
-    args = it.realloc(r[W_ARGS] + 8 * head if r[W_ARGS] != 0 else 0, 8 * room)
+    args = it.realloc(r[W_ARGS] + 8 * head, 8 * room)
     if args == 0:
         return -1
     r[W_ARGS] = args - 8 * head
-    codes = it.realloc(r[W_CODES] + 2 * head if r[W_CODES] != 0 else 0, 2 * room + 8)
+    codes = it.realloc(r[W_CODES] + 2 * head, 2 * room)
     if codes == 0:
         return -1
     r[W_CODES] = codes - 2 * head
@@ -68,15 +76,14 @@ def grow(recorder):  # type: ignore[no-untyped-def]
 
 
 @helper
-def grow_constants(recorder):  # type: ignore[no-untyped-def]
+def grow_table(recorder):  # type: ignore[no-untyped-def]
     """Make room for more constants; 0, or -1 without memory."""
     r = p64(recorder)
-    room = r[W_CONSTANT_CAPACITY] + r[W_CONSTANT_CAPACITY] // 2 + 256
-    memory = it.realloc(r[W_CONSTANTS], 8 * room)
+    memory = it.realloc(r[W_TABLE], 16 * r[W_TABLE_CAPACITY])
     if memory == 0:
         return -1
-    r[W_CONSTANTS] = memory
-    r[W_CONSTANT_CAPACITY] = room
+    r[W_TABLE] = memory
+    r[W_TABLE_CAPACITY] *= 2
     return 0
 
 
@@ -88,7 +95,8 @@ def push(recorder, value, word, code):  # type: ignore[no-untyped-def]
     if n >= r[W_CAPACITY]:
         if grow(recorder) != 0:
             return -1
-    pf64(r[W_VALUES])[n] = value
+    if r[W_VALUELESS] == 0:
+        pf64(r[W_VALUES])[n] = value
     p64(r[W_ARGS])[n] = word
     p16(r[W_CODES])[n] = code
     r[W_COUNT] = n + 1
@@ -99,44 +107,64 @@ def push(recorder, value, word, code):  # type: ignore[no-untyped-def]
 def push_constant(recorder, value):  # type: ignore[no-untyped-def]
     """Append a constant; its number, or -1 without memory."""
     r = p64(recorder)
-    n = r[W_CONSTANT_COUNT]
-    if n >= r[W_CONSTANT_CAPACITY]:
-        if grow_constants(recorder) != 0:
+    n = r[W_TABLE_COUNT]
+    if n >= r[W_TABLE_CAPACITY]:
+        if grow_table(recorder) != 0:
             return -1
-    pf64(r[W_CONSTANTS])[n] = value
-    r[W_CONSTANT_COUNT] = n + 1
+    pf64(r[W_TABLE])[n] = value
+    r[W_TABLE_COUNT] = n + 1
     return n
 
 
-def open_entry(recorder, head, count, room):  # type: ignore[no-untyped-def]
-    """Start a recorder whose first `count` values are at `head`; 0, or -1 without memory."""
+def open_entry(recorder, state, head, count, room, table_room):  # type: ignore[no-untyped-def]
+    """Start a recorder whose first `count` values are at `head`; 0, or -1 without memory.
+
+    Without a head it takes no values, only what would compute them.
+    """
     r = p64(recorder)
     for i in range(nt.W_WIDTH):
         r[i] = 0
-    r[W_SELF] = recorder
-    r[W_HEAD] = r[W_COUNT] = r[W_CAPACITY] = count
-    if grow(recorder) != 0:
-        return -1
-    if room > 1024:
-        r[W_CAPACITY] = count + room - room // 3
-        if grow(recorder) != 0:
-            return -1
+    r[W_SELF], r[W_STATE] = recorder, state
+    r[W_VALUELESS] = head == 0
+    r[W_HEAD] = r[W_COUNT] = count
+    r[W_CAPACITY], r[W_TABLE_CAPACITY], r[W_TABLE_COUNT] = count + room, table_room, B_WIDTH
     if head != 0:
+        r[W_VALUES] = pooled(recorder, 8 * (count + room))
+        if r[W_VALUES] == 0:
+            return -1
         it.memcpy(r[W_VALUES], head, 8 * count)
-    return 0
+    args = pooled(recorder, 8 * room)
+    if args == 0:
+        return -1
+    r[W_ARGS] = args - 8 * count
+    codes = pooled(recorder, 2 * room)
+    if codes == 0:
+        return -1
+    r[W_CODES] = codes - 2 * count
+    r[W_TABLE] = pooled(recorder, 8 * table_room)
+    return 0 if r[W_TABLE] != 0 else -1
+
+
+@helper
+def give_back(recorder, address, size):  # type: ignore[no-untyped-def]
+    """Free a recorder's buffer of `size` bytes."""
+    if address != 0:
+        if size > SMALL:
+            free_large(p64(recorder)[W_STATE] + 8 * nt.S_POOL, address, size)
+        else:
+            it.free(address)
 
 
 def close_entry(recorder):  # type: ignore[no-untyped-def]
     """Give a recorder's memory back."""
     r = p64(recorder)
-    if r[W_VALUES] != 0:
-        it.free(r[W_VALUES])
+    room = r[W_CAPACITY] - r[W_HEAD]
+    give_back(recorder, r[W_VALUES], 8 * r[W_CAPACITY])
     if r[W_ARGS] != 0:
-        it.free(r[W_ARGS] + 8 * r[W_HEAD])
+        give_back(recorder, r[W_ARGS] + 8 * r[W_HEAD], 8 * room)
     if r[W_CODES] != 0:
-        it.free(r[W_CODES] + 2 * r[W_HEAD])
-    if r[W_CONSTANTS] != 0:
-        it.free(r[W_CONSTANTS])
+        give_back(recorder, r[W_CODES] + 2 * r[W_HEAD], 2 * room)
+    give_back(recorder, r[W_TABLE], 8 * r[W_TABLE_CAPACITY])
     for i in range(nt.W_WIDTH):
         r[i] = 0
     return 0
@@ -162,56 +190,101 @@ def pack_entry(recorder, numbers, values, count, code):  # type: ignore[no-untyp
     return first
 
 
-def body_entry(recorder, body, results, count):  # type: ignore[no-untyped-def]
-    """Write what was recorded to the memory of a body; `results`: where each begins."""
-    r, b = p64(recorder), p64(body)
-    own = r[W_COUNT] - r[W_HEAD]
-    b[B_COUNT], b[B_HEAD] = r[W_COUNT], r[W_HEAD]
-    at = 8 * (B_WIDTH + count)
-    b[B_CONSTANTS] = at
-    it.memcpy(body + at, r[W_CONSTANTS], 8 * r[W_CONSTANT_COUNT])
-    at += 8 * r[W_CONSTANT_COUNT]
-    b[B_ARGS] = at
-    it.memcpy(body + at, r[W_ARGS] + 8 * r[W_HEAD], 8 * own)
-    at += 8 * own
-    b[B_CODES] = at
-    it.memcpy(body + at, r[W_CODES] + 2 * r[W_HEAD], 2 * own)
-    b[B_RESULTS] = count
+def results_entry(recorder, results, count, _):  # type: ignore[no-untyped-def]
+    """Complete the table: where each result begins; 0, or -1 without memory."""
+    r = p64(recorder)
+    place = r[W_TABLE_COUNT]
     for i in range(count):
-        b[B_WIDTH + i] = p64(results)[i]
+        n = push_constant(recorder, 0.0)
+        if n < 0:
+            return -1
+        p64(r[W_TABLE])[n] = p64(results)[i]
+    b = p64(r[W_TABLE])
+    b[B_COUNT], b[B_HEAD], b[B_RESULTS], b[B_RESULT_COUNT] = r[W_COUNT], r[W_HEAD], place, count
     return 0
 
 
-def adopt_entry(state, instruction, args, count, recorder):  # type: ignore[no-untyped-def]
-    """Append a statement whose values are those of a recorder; its slot.
+@helper
+def adopt(state, instruction, args, count, memory, used):  # type: ignore[no-untyped-def]
+    """Append a statement whose value is there, in memory of its own size or (where small) larger.
 
-    -1 where Python has to make room or to evaluate first, -2 without memory.
+    There must be room, and nothing pending. Its slot, or -1 without memory.
     """
-    s, r = p64(state), p64(recorder)
-    if s[nt.S_DONE] != s[nt.S_COUNT]:
-        return -1
-    row = p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * instruction)
-    size = row[I_BYTES]
-    if s[nt.S_COUNT] >= s[nt.S_CAPACITY] or row[nt.I_KIND] != COMPUTE:
-        return -1
-    if size > SMALL:
-        memory = it.realloc(r[W_VALUES], size)
-        if memory == 0:
-            return -2
-        r[W_VALUES] = memory
-    else:
-        memory = allocate_small(state + 8 * nt.S_VALUES, size)
-        if memory == 0:
-            return -2
-        it.memcpy(memory, r[W_VALUES], 8 * r[W_COUNT])
+    s = p64(state)
+    size = p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * instruction)[I_BYTES]
+    if size <= SMALL:
+        own = allocate_small(state + 8 * nt.S_VALUES, size)
+        if own == 0:
+            return -1
+        it.memcpy(own, memory, used)
+        it.free(memory)
+        memory = own
     slot = append(state, instruction, args, count)
-    if slot < 0:
-        return -1
     p64(s[nt.S_ADDRESS])[slot] = memory
     s[nt.S_DONE] = slot + 1
     s[nt.S_PENDING_BYTES] -= size
     if size > SMALL:
         s[nt.S_OWNED_BYTES] += size
+    return slot
+
+
+@helper
+def resized(address, old, new):  # type: ignore[no-untyped-def]
+    """A buffer with another size, or 0 without memory."""
+    return address if old == new else it.realloc(address, new)
+
+
+def adopt_entry(state, recorder, what):  # type: ignore[no-untyped-def]
+    """Hand a recorder's memory over to the tape; the slot of the strip (or of the last part of it).
+
+    `what`: instructions of table, operands and opcodes, then of the strip (or -1) and the slot of its
+    head. Slots go up from table to strip. -1 where Python has to make room or to evaluate first, -2
+    without memory.
+    """
+    s, r, w = p64(state), p64(recorder), p64(what)
+    if s[nt.S_DONE] != s[nt.S_COUNT] or s[nt.S_PENDING_BYTES] > s[nt.S_PENDING_LIMIT]:
+        return -1
+    if s[nt.S_COUNT] + 4 > s[nt.S_CAPACITY] or s[nt.S_ARG_COUNT] + 8 > s[nt.S_ARG_CAPACITY]:
+        return -1
+    itab = p64(globals_address())[nt.G_ITAB]
+    sizes = p64(stack_words(4))
+    for i in range(4):
+        sizes[i] = p64(itab + 8 * I_WIDTH * w[i])[I_BYTES] if w[i] >= 0 else 0
+    head = r[W_HEAD]
+    room, own = r[W_CAPACITY] - head, r[W_COUNT] - head
+    table = resized(r[W_TABLE], 8 * r[W_TABLE_CAPACITY], max(sizes[0], 8 * r[W_TABLE_COUNT]))
+    if table == 0:
+        return -2
+    r[W_TABLE], r[W_TABLE_CAPACITY] = table, max(sizes[0] >> 3, r[W_TABLE_COUNT])
+    args = resized(r[W_ARGS] + 8 * head, 8 * room, sizes[1])
+    if args == 0:
+        return -2
+    r[W_ARGS] = args - 8 * head
+    codes = resized(r[W_CODES] + 2 * head, 2 * room, sizes[2])
+    if codes == 0:
+        return -2
+    r[W_CODES] = codes - 2 * head
+    if w[3] >= 0:
+        values = resized(r[W_VALUES], 8 * r[W_CAPACITY], sizes[3])
+        if values == 0:
+            return -2
+        r[W_VALUES] = values
+    r[W_CAPACITY] = head + (sizes[1] >> 3)
+    words = stack_words(2)
+    a = p32(words)
+    table_slot = adopt(state, w[0], words, 0, table, 8 * r[W_TABLE_COUNT])
+    r[W_TABLE] = 0 if table_slot >= 0 else table
+    args_slot = adopt(state, w[1], words, 0, args, 8 * own)
+    r[W_ARGS] = 0 if args_slot >= 0 else r[W_ARGS]
+    slot = adopt(state, w[2], words, 0, codes, 2 * own)
+    r[W_CODES] = 0 if slot >= 0 else r[W_CODES]
+    if table_slot < 0 or args_slot < 0 or slot < 0:
+        return -2
+    if w[3] >= 0:
+        a[0], a[1], a[2], a[3] = w[4], table_slot, args_slot, slot
+        slot = adopt(state, w[3], words, 4, r[W_VALUES], 8 * r[W_COUNT])
+        if slot < 0:
+            return -2
         r[W_VALUES] = 0  # it is the tape's now
     return slot
 
@@ -263,17 +336,18 @@ def look_up(reference, ct, out, x, made, constants, recorder):  # type: ignore[n
     return -1 - number if number >= 0 else -(1 << 62)
 
 
-def transpose_entry(body, cts, width, table, recorder):  # type: ignore[no-untyped-def]
+def transpose_entry(parts, cts, width, table, recorder):  # type: ignore[no-untyped-def]
     """Write the reverse pass of a strip; where the head's cotangent begins, or -1 without memory.
 
-    `recorder`'s head is the strip's vector of values, then that of cotangents, `width` each. `cts` are
-    the cotangents, which say what is untouched. `table` has the addresses of rules, of templates and of
-    constants. -2 for a derivative that there is none of.
+    `parts`: addresses of the strip's table, operands and opcodes. `recorder`'s head is the strip's vector
+    of values, then that of cotangents, `width` each. `cts` are the cotangents, which say what is
+    untouched. `table` has the addresses of rules, of templates and of constants. -2 for a derivative that
+    there is none of.
     """
-    b, bits = p64(body), p64(cts)
+    b, bits = p64(p64(parts)[0]), p64(cts)
     n, m = b[B_COUNT], b[B_HEAD]
-    k = pf64(body + b[B_CONSTANTS])
-    ab, codes = p64(body + b[B_ARGS]), p16(body + b[B_CODES])
+    k = pf64(p64(parts)[0])
+    ab, codes = p64(p64(parts)[1]), p16(p64(parts)[2])
     tables = p64(table)
     memory = it.malloc(8 * n + 8)
     if memory == 0:

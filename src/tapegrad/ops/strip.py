@@ -1,19 +1,20 @@
 """Strips: one statement of the tape that holds many scalar statements.
 
 A call of a `@tg.njit` function records its scalar operations natively, as a flat Wengert list of its
-own, a *strip*. What was recorded (opcodes, operands and constants, laid out as the words ``B_*`` say)
-is a passive leaf on the tape, the *body*. Statements:
+own, a *strip*. What was recorded lies in three passive values on the tape (``strip_data``, their memory
+was the recorder's): a *table* of words (``B_*``), constants and places of results; operands, two numbers
+in a word; and opcodes, 16 bits each. Statements:
 
-- ``strip`` takes a contiguous float64 vector (the inputs, the *head*) and a body; its value is the
-  vector of all values: the head, then the result of each scalar statement;
-- ``strip_result`` takes that vector and the body; it copies out one result, whose place is in the body.
+- ``strip`` takes a contiguous float64 vector (the inputs, the *head*) and those; its value is the vector
+  of all values: the head, then the result of each scalar statement;
+- ``strip_result`` takes that vector and the table; it copies out one result.
 
 So a strip's size and contents are data, and instructions (which are interned for ever) depend on sizes
 only, which `rounded` makes few. Scalar statement ``j`` has number ``head + j``; its operands are numbers
-of values, or numbers of constants where the code says so (strip_code.py).
+of values, or of words of the table where the code says so (strip_code.py).
 
-In a strip's vector of adjoints, -0.0 stands for *untouched*: it is neutral in a sum, and the sweep adds
-0.0 to what it accumulates, so that nothing that was touched is -0.0.
+In a strip's vector of adjoints, -0.0 stands for *untouched*: it is neutral in a sum, and 0.0 is added to
+what arrives.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import native as nt
-from ..dtypes import float64
+from ..dtypes import float64, int64
 from ..layouts import Layout, contiguous
 from ..programs import ADJOINT, CT, POOL, SCRATCH, Operand, Step, arg, packed
 from .table import Lowered, Op, copy_loop, op, out_operand
@@ -33,10 +34,15 @@ __all__ = ["KERNELS", "rounded"]
 KERNELS: dict[str, Callable[[], int]] = {}
 
 
+def kinds() -> int:
+    """Address of a byte an opcode: which of its operands are values of the strip."""
+    return KERNELS["kinds"]()
+
+
 def rounded(count: int) -> int:
-    """The next size of which there are few: eight between a power of two and the next."""
+    """The next size of which there are few: multiples of 8, eight between powers of two."""
     if count <= 64:
-        return max(count, 1)
+        return max(-(-count // 8) * 8, 8)
     step = 1 << (count - 1).bit_length() - 4
     return -(-count // step) * step
 
@@ -45,37 +51,42 @@ def _vector(number: int) -> Operand:
     return arg(number, ())
 
 
+def _lower_data(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
+    return Lowered((contiguous(int64, (attrs["words"],)),), ())
+
+
+def _result(nargs: int, layout: Layout) -> Operand:
+    return Operand(out_operand(nargs, layout).ref, 0, ())
+
+
 def _lower_strip(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
-    out = contiguous(float64, (attrs["count"],))
+    out = contiguous(float64, (layouts[0].size + layouts[2].size,))
     if attrs["recorded"]:  # the values are there
         return Lowered((out,), ())
-    operands = _vector(0), _vector(1), Operand(out_operand(2, out).ref, 0, ())
+    operands = *map(_vector, range(4)), _result(4, out)
     return Lowered((out,), (Step((KERNELS["forward"](), 0), (), operands),))
 
 
 def _lower_result(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
     out = contiguous(float64, attrs["shape"])
     kernel = KERNELS["result"](), POOL.put((attrs["number"], out.size))
-    operands = _vector(0), _vector(1), Operand(out_operand(2, out).ref, 0, ())
+    operands = _vector(0), _vector(1), _result(2, out)
     return Lowered((out,), (Step(kernel, (), operands),))
 
 
 def _lower_spread(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
     out = layouts[1]
     kernel = KERNELS["spread"](), POOL.put((attrs["number"], layouts[0].size, 1, out.size))
-    operands = _vector(0), _vector(2), Operand(out_operand(3, out).ref, 0, ())
+    operands = _vector(0), _vector(2), _result(3, out)
     return Lowered((out,), (Step(kernel, (), operands),))
 
 
 def _lower_adjoint(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
     """Like the sweep of `_strip_programs`, on a copy."""
-    ct, head, body, _values = layouts
+    ct, head = layouts[:2]
     copy = Operand(SCRATCH, 0, (8,))
-    kernel = KERNELS["reverse"](), POOL.put((0,))
-    operands = (
-        Operand(SCRATCH, 0, ()), _vector(3), _vector(2),
-        Operand(out_operand(4, head).ref, 0, ()),
-    )  # fmt: skip
+    operands = Operand(SCRATCH, 0, ()), *map(_vector, (5, 2, 3, 4)), _result(6, head)
+    kernel = KERNELS["reverse"](), POOL.put((0, kinds()))
     steps = (
         Step(copy_loop(float64), ct.shape, (arg(0, ct.strides), copy)),
         Step(kernel, (), operands),
@@ -85,10 +96,11 @@ def _lower_adjoint(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]
 
 def _strip_programs(made: Any, row: Any) -> None:
     """The sweep of a strip: in place over its adjoints, then those of the head go to the operand."""
-    operands = Operand(CT, 0, ()), _vector(2), _vector(1), Operand(ADJOINT, 0, ())
+    operands = Operand(CT, 0, ()), *map(_vector, (4, 1, 2, 3)), Operand(ADJOINT, 0, ())
     for column, adds in ((nt.V_ASSIGN, 0), (nt.V_ACCUMULATE, 1)):
-        row[column] = packed([Step((KERNELS["reverse"](), POOL.put((adds,))), (), operands)])
-    row[nt.V_MASK] = 0b110  # the body and the values
+        kernel = KERNELS["reverse"](), POOL.put((adds, kinds()))
+        row[column] = packed([Step(kernel, (), operands)])
+    row[nt.V_MASK] = 0b11110  # all but the head
 
 
 def _result_programs(made: Any, row: Any) -> None:
@@ -101,21 +113,26 @@ def _result_programs(made: Any, row: Any) -> None:
     row[nt.V_MASK] = 0b10
 
 
-op(
-    "strip", lower=_lower_strip, arity=0, torch=None, grad_fn="NjitBackward",
-    vjp=lambda ct, head, body, out, count, recorded: (ct._strip_adjoint(head, body, out), None),
-    extras={"private": True, "programs": _strip_programs},
-)  # fmt: skip
+op("strip_data", lower=_lower_data, arity=0, torch=None, extras={"private": True})
 op("strip_adjoint", lower=_lower_adjoint, arity=0, torch=None, extras={"private": True})
 op(
+    "strip", lower=_lower_strip, arity=0, torch=None, grad_fn="NjitBackward",
+    vjp=lambda ct, head, table, args, codes, out, recorded: (
+        ct._strip_adjoint(head, table, args, codes, out), None, None, None,
+    ),
+    extras={"private": True, "programs": _strip_programs},
+)  # fmt: skip
+op(
     "strip_result", lower=_lower_result, arity=0, torch=None, grad_fn="NjitBackward",
-    vjp=lambda ct, values, body, out, number, shape: (ct._strip_spread(values, body, number), None),
+    vjp=lambda ct, values, table, out, number, shape: (
+        ct._strip_spread(values, table, number), None,
+    ),
     extras={"private": True, "programs": _result_programs},
 )  # fmt: skip
 op(
     "strip_spread", lower=_lower_spread, arity=0, torch=None, grad_fn="NjitBackward",
-    vjp=lambda ct, part, values, body, out, number: (
-        ct._strip_result(body, number, part.shape), None, None,
+    vjp=lambda ct, part, values, table, out, number: (
+        ct._strip_result(table, number, part.shape), None, None,
     ),
     extras={"private": True},
 )  # fmt: skip
