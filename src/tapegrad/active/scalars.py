@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
+from llvmlite.ir import instructions
 from numba.core import cgutils, compiler, types
 from numba.core.typing.templates import AbstractTemplate, ConcreteTemplate, infer_global, signature
 from numba.extending import lower_builtin, lower_cast
@@ -27,7 +28,7 @@ from ..ops.table import TABLE, Op
 from ..words import resolve
 from .types import ACTIVE, ActiveScalar, passive
 
-__all__ = ["NUMPY_FUNCTIONS", "OPERATORS"]
+__all__ = ["IN_PLACE", "NUMPY_FUNCTIONS", "OPERATORS"]
 
 _I64 = ir.IntType(64)
 _F64 = ir.DoubleType()
@@ -55,11 +56,18 @@ def call_native(
     return result
 
 
-_grow, _push, _push_constant = strips.grow, strips.push, strips.push_constant
+_grow, _grow_table = strips.grow, strips.grow_table
+_push, _push_constant = strips.push, strips.push_constant
 
 
 def _grow_or_raise(recorder):  # type: ignore[no-untyped-def]
     if _grow(recorder) != 0:
+        raise MemoryError("no memory for what a @tg.njit function records; see tg.checkpointed_loop")
+    return 0
+
+
+def _grow_table_or_raise(recorder):  # type: ignore[no-untyped-def]
+    if _grow_table(recorder) != 0:
         raise MemoryError("no memory for what a @tg.njit function records; see tg.checkpointed_loop")
     return 0
 
@@ -91,28 +99,88 @@ def _record_mixed(recorder, value, a, x, b, y, code):  # type: ignore[no-untyped
 _record_constant_of = strips.helper(_record_constant)
 
 
-def record(context: Any, builder: Any, recorder: Any, value: Any, word: Any, code: int) -> Any:
-    """Append a statement to a recorder; its number."""
-    words = builder.inttoptr(recorder, _I64.as_pointer())
+class _Words:
+    """A recorder's words and arrays, as LLVM sees them.
 
-    def field(index: int) -> Any:
-        return builder.gep(words, [ir.Constant(_I64, index)])
+    LLVM is told that counts, other words and arrays are in different places, and that growing changes no
+    count. So counts stay in registers from one statement to the next; through memory, the time it takes
+    to load what was just stored would be that of a statement.
+    """
 
-    def pointer(index: int, kind: Any) -> Any:
-        return builder.inttoptr(builder.load(field(index)), kind.as_pointer())
+    def __init__(self, builder: Any, recorder: Any) -> None:
+        self.builder, module = builder, builder.module
+        self.words = builder.inttoptr(recorder, _I64.as_pointer())
+        domain = module.add_metadata(["tapegrad recorder"])
+        names = ("tapegrad words", "tapegrad arrays", "tapegrad counts")
+        self.scopes = [module.add_metadata([name, domain]) for name in names]
 
-    count = builder.load(field(nt.W_COUNT))
-    full = builder.icmp_signed(">=", count, builder.load(field(nt.W_CAPACITY)))
+    def _marked(self, instruction: Any, own: int) -> Any:
+        others = [scope for i, scope in enumerate(self.scopes) if i != own]
+        module = self.builder.module
+        instruction.set_metadata("alias.scope", module.add_metadata([self.scopes[own]]))
+        instruction.set_metadata("noalias", module.add_metadata(others))
+        return instruction
+
+    def _word(self, index: int) -> Any:
+        return self.builder.gep(self.words, [ir.Constant(_I64, index)])
+
+    def get(self, index: int) -> Any:
+        """Load a word."""
+        own = 2 if index in _COUNTS else 0
+        return self._marked(self.builder.load(self._word(index)), own)
+
+    def set(self, index: int, value: Any) -> None:
+        """Store a word."""
+        own = 2 if index in _COUNTS else 0
+        self._marked(self.builder.store(value, self._word(index)), own)
+
+    def put(self, array: int, kind: Any, at: Any, value: Any) -> None:
+        """Store an element of the array whose address is in a word."""
+        pointer = self.builder.inttoptr(self.get(array), kind.as_pointer())
+        self._marked(self.builder.store(value, self.builder.gep(pointer, [at])), 1)
+
+    def keeps_counts(self, call: Any) -> None:
+        """Say that a call changes no count."""
+        call.set_metadata("noalias", self.builder.module.add_metadata([self.scopes[2]]))
+
+
+_COUNTS = (nt.W_COUNT, nt.W_TABLE_COUNT)
+
+
+def _room(context: Any, builder: Any, words: _Words, count: int, capacity: int, grow: Any) -> Any:
+    """The next number, with room for it."""
+    number = words.get(count)
+    full = builder.icmp_signed(">=", number, words.get(capacity))
     with builder.if_then(full, likely=False):
         sig = signature(types.int64, types.int64)
-        call_native(context, builder, _grow_or_raise, sig, [recorder], inline=False)
-    builder.store(value, builder.gep(pointer(nt.W_VALUES, _F64), [count]))
-    builder.store(word, builder.gep(pointer(nt.W_ARGS, _I64), [count]))
-    builder.store(
-        ir.Constant(_I16, code), builder.gep(pointer(nt.W_CODES, _I16), [count])
+        block = builder.block
+        call_native(
+            context, builder, grow, sig, [builder.ptrtoint(words.words, _I64)], inline=False
+        )
+        words.keeps_counts(next(x for x in block.instructions if isinstance(x, instructions.CallInstr)))
+    return number
+
+
+def record(context: Any, builder: Any, recorder: Any, value: Any, word: Any, code: int) -> Any:
+    """Append a statement to a recorder; its number."""
+    words = _Words(builder, recorder)
+    number = _room(context, builder, words, nt.W_COUNT, nt.W_CAPACITY, _grow_or_raise)
+    words.put(nt.W_VALUES, _F64, number, value)
+    words.put(nt.W_ARGS, _I64, number, word)
+    words.put(nt.W_CODES, _I16, number, ir.Constant(_I16, code))
+    words.set(nt.W_COUNT, builder.add(number, ir.Constant(_I64, 1)))
+    return number
+
+
+def record_constant(context: Any, builder: Any, recorder: Any, value: Any) -> Any:
+    """Append a constant to a recorder; its number."""
+    words = _Words(builder, recorder)
+    number = _room(
+        context, builder, words, nt.W_TABLE_COUNT, nt.W_TABLE_CAPACITY, _grow_table_or_raise
     )
-    builder.store(builder.add(count, ir.Constant(_I64, 1)), field(nt.W_COUNT))
-    return count
+    words.put(nt.W_TABLE, _F64, number, value)
+    words.set(nt.W_TABLE_COUNT, builder.add(number, ir.Constant(_I64, 1)))
+    return number
 
 
 class _Scalar:
@@ -198,12 +266,6 @@ def record_binary(context: Any, builder: Any, code: int, value: Any, x: Any, y: 
     return _made(context, builder, value, number, own.recorder)
 
 
-def record_constant(context: Any, builder: Any, recorder: Any, value: Any) -> Any:
-    """Append a constant to a recorder; its number."""
-    sig = signature(types.int64, types.int64, types.float64)
-    return call_native(context, builder, _record_constant, sig, [recorder, value])
-
-
 # --------------------------------------------------------------------------- primals
 @cache
 def primal(name: str) -> Callable[..., Any]:
@@ -212,9 +274,9 @@ def primal(name: str) -> Callable[..., Any]:
     inputs = list("xyz")[: entry.arity]
     scope: dict[str, Any] = {"np": np, "math": math, "differentiate_sinc": pointwise_kernels.differentiate_sinc}
     resolve(scope)
-    text = f"def {name}({', '.join(inputs)}):\n    return {strip_code.text_of(entry, inputs)}\n"
+    text = f"def primal({', '.join(inputs)}):\n    return {strip_code.text_of(entry, inputs)}\n"
     exec(compile(text, f"<primal of {name}>", "exec"), scope)
-    return scope[name]  # type: ignore[no-any-return]
+    return scope["primal"]  # type: ignore[no-any-return]
 
 
 def _value(context: Any, builder: Any, name: str, operands: list[Any]) -> Any:
@@ -228,11 +290,32 @@ def _value(context: Any, builder: Any, name: str, operands: list[Any]) -> Any:
 
 
 # --------------------------------------------------------------------------- rows and their names
+def _in_place(name: str) -> Any:
+    """Make a function that stands for an in-place operator; see `IN_PLACE`."""
+
+    def stands_for(x, y):  # type: ignore[no-untyped-def]
+        raise TypeError(name)
+
+    stands_for.__name__ = stands_for.__qualname__ = f"in_place_{name}"
+    globals()[stands_for.__name__] = stands_for  # numba looks for it there
+    return stands_for
+
+
+#: what stands for in-place operators in functions that are compiled for active arguments: numba's own
+#: rules for ``x += y`` fail on arrays that they do not know, before any other is asked
+IN_PLACE: dict[Any, Any] = {
+    f: _in_place(f.__name__)
+    for f in (
+        operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.ifloordiv,
+        operator.imod, operator.ipow,
+    )
+}  # fmt: skip
+
 OPERATORS: dict[str, tuple[Any, ...]] = {
-    "add": (operator.add, operator.iadd), "sub": (operator.sub, operator.isub),
-    "mul": (operator.mul, operator.imul), "div": (operator.truediv, operator.itruediv),
-    "floor_divide": (operator.floordiv, operator.ifloordiv),
-    "remainder": (operator.mod, operator.imod), "pow": (operator.pow, operator.ipow, pow),
+    "add": (operator.add, IN_PLACE[operator.iadd]), "sub": (operator.sub, IN_PLACE[operator.isub]),
+    "mul": (operator.mul, IN_PLACE[operator.imul]), "div": (operator.truediv, IN_PLACE[operator.itruediv]),
+    "floor_divide": (operator.floordiv, IN_PLACE[operator.ifloordiv]),
+    "remainder": (operator.mod, IN_PLACE[operator.imod]), "pow": (operator.pow, IN_PLACE[operator.ipow], pow),
     "neg": (operator.neg,), "abs": (abs,), "lt": (operator.lt,), "le": (operator.le,),
     "eq": (operator.eq,), "ne": (operator.ne,), "gt": (operator.gt,), "ge": (operator.ge,),
 }  # fmt: skip
