@@ -68,6 +68,8 @@ class Compiled:
         own_options = {**options, "boundscheck": True}
         self.active = numba.njit(pipeline_class=pipeline.ActiveCompiler, **own_options)(own)
         self._rooms = (128, 64)
+        #: statements recorded so far
+        self.recorded = 0
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the numba function, and record where an argument is a Tensor."""
@@ -84,6 +86,7 @@ class Compiled:
             found = self._run(self.active, given, named)
             results = call.finish(found)
             self._rooms = recorder.rooms
+            self.recorded += recorder.count
             return results
 
     def _run(self, dispatcher: Any, args: Any, kwargs: Any) -> Any:
