@@ -17,10 +17,12 @@ LAYERS = [
     ("errors",), ("dtypes",), ("store", "words"), ("native",), ("nopython",), ("layouts",),
     ("kernels",), ("programs",), ("ops",), ("instructions",), ("calls",), ("handle",), ("sweep",),
     ("versions",), ("buffers", "constants"), ("collector",), ("arrays",), ("tape",), ("hooks",),
-    ("threads", "storage"), ("fuse",), ("vjp",), ("crossing",), ("record",), ("messages",),
+    ("threads", "storage"), ("fuse",), ("vjp",), ("strip_code",), ("strip_rules",), ("strips",), ("crossing",),
+    ("record",), ("messages",),
     ("anomaly",), ("request",), ("templates",), ("replay",), ("callbacks",), ("engine",), ("node",),
     ("display",), ("devices",), ("verify",), ("functions",), ("autograd_methods", "operators"),
-    ("tensor",), ("trees",), ("autograd",), ("func",), ("transforms",), ("utils",), ("tour",),
+    ("tensor",), ("trees",), ("autograd",), ("func",), ("transforms",), ("utils",), ("active",),
+    ("tour",),
     ("__init__",), ("__main__",),
 ]  # fmt: skip
 #: imports upwards that are meant: (file, module) -> why
@@ -121,14 +123,14 @@ def third_party(path: Path) -> set[str]:
 def test_only_native_code_uses_numba() -> None:
     users = {module(p) for p in files() if {"numba", "llvmlite"} & third_party(p)}
     assert "native" in users
-    allowed = {"native", "calls", "nopython", "handle", "__main__", "tour", "devices"}
+    allowed = {"native", "calls", "nopython", "active", "handle", "__main__", "tour", "devices"}
     assert users <= allowed
     jitted = {
         module(p)
         for p in files()
         if "numba" in third_party(p)
     }  # fmt: skip
-    assert jitted <= {"native", "nopython", "__main__", "tour", "devices"}
+    assert jitted <= {"native", "nopython", "active", "__main__", "tour", "devices"}
 
 
 def test_importing_tapegrad_does_not_import_numba() -> None:

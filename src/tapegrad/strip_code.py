@@ -6,7 +6,8 @@ has a loop for, and what the rows' rules need. From a row come
 
 - the text of its primal: ``expr``, or its ufunc, or the body of its chain (`text_of`);
 - the text of its derivative: its rule, traced (`vjp.template`), statement by statement;
-- its template as data, from which nopython/strips.py writes the reverse pass as another strip.
+- its template as data (strip_rules.py), from which nopython/strips.py writes the reverse pass as
+  another strip.
 
 So nothing about an op is said twice. `load` has the kernels compiled, or finds them in the store.
 """
@@ -33,7 +34,17 @@ from .ops import strip_kernels as reaching
 from .ops.table import TABLE, Op, elementwise
 from .vjp import Template, template
 
-__all__ = ["Code", "code_of", "codes", "fingerprint", "rules", "text_of"]
+__all__ = [
+    "KINDS",
+    "PARAMETERS",
+    "Code",
+    "Rule",
+    "code_of",
+    "codes",
+    "fingerprint",
+    "is_truth",
+    "text_of",
+]
 
 #: rows whose attributes are numbers; a statement (`CODE_EXTRA`) holds them
 PARAMETERS = {"pow_derivative": ("dx", "dy"), "sinc_derivative": ("order",)}
@@ -41,7 +52,7 @@ PARAMETERS = {"pow_derivative": ("dx", "dy"), "sinc_derivative": ("order",)}
 _CHAINS = ("erf", "erfc", "sinc", "clone", "where")
 #: ufuncs that numba does not have
 _LACKING = ("heaviside",)
-_KINDS = {1: ("a",), 2: ("ab", "ak", "ka"), 3: ("abc",)}
+KINDS = {1: ("a",), 2: ("ab", "ak", "ka"), 3: ("abc",)}
 
 
 class Code(NamedTuple):
@@ -109,7 +120,7 @@ def text_of(entry: Op, inputs: Sequence[str]) -> str:
     return str(entry.extras["body"](_TextChain(), *inputs))
 
 
-def _is_truth(entry: Op) -> bool:
+def is_truth(entry: Op) -> bool:
     """Whether a row's result is a truth value (bits are combined in rules only)."""
     return entry.result == "bool" or entry.name.startswith("bitwise_")
 
@@ -122,7 +133,7 @@ def _statement_text(code: Code, inputs: Sequence[str]) -> str:
     if code.op.name.startswith("bitwise_"):
         given = [f"({x} != 0.0)" for x in given]
     text = text_of(code.op, given)
-    return f"(1.0 if {text} else 0.0)" if _is_truth(code.op) else text
+    return f"(1.0 if {text} else 0.0)" if is_truth(code.op) else text
 
 
 # --------------------------------------------------------------------------- opcodes
@@ -153,7 +164,7 @@ def codes() -> tuple[Code | None, ...]:
             if used.kind == nt.COMPUTE and used.name not in known:
                 known.add(used.name)
                 rows.append(used)
-    return (None, None, *(Code(e, kinds) for e in rows for kinds in _KINDS[e.arity]))
+    return (None, None, *(Code(e, kinds) for e in rows for kinds in KINDS[e.arity]))
 
 
 @cache
@@ -180,7 +191,7 @@ def fingerprint() -> str:
 
 
 # --------------------------------------------------------------------------- derivative text
-class _Rule:
+class Rule:
     """The rule of an opcode: what it computes, and the reference of each active operand's part."""
 
     def __init__(self, code: Code) -> None:
@@ -356,7 +367,7 @@ def _text(name: str) -> str:
     if name == "forward":
         text = _FORWARD.replace("CASES", _cases(8, _primal_lines, ["v[i] = k[a]"]))
     elif name == "reverse":
-        text = _REVERSE.replace("CASES", _cases(16, lambda c: _Rule(c).lines(), ["pass"]))
+        text = _REVERSE.replace("CASES", _cases(16, lambda c: Rule(c).lines(), ["pass"]))
     else:
         return {"result": _RESULT, "spread": _SPREAD}[name]
     return text
@@ -400,59 +411,3 @@ def _kinds() -> int:
 strip.KERNELS["kinds"] = _kinds
 for _name in ("forward", "reverse", "result", "spread"):
     strip.KERNELS[_name] = partial(_kernel, _name)
-
-
-# --------------------------------------------------------------------------- templates as data
-@cache
-def rules() -> np.ndarray:
-    """What `transpose` reads: addresses of rules, templates and constants, opcodes of add and clone."""
-    everything = codes()
-    rows = np.zeros((len(everything), nt.RULE_WIDTH), np.int64)
-    rows[:, nt.RULE_RESULT : nt.RULE_RESULT + 3] = -1
-    statements: list[list[int]] = []
-    constants: list[float] = []
-    for number, code in enumerate(everything):
-        if code is not None:
-            _write_rule(rows[number], code, statements, constants)
-    tables = [rows, np.array(statements, np.int64), np.array(constants)]
-    nt.keep_for_ever(tables)
-    places = [t.ctypes.data for t in tables]
-    return np.array([*places, code_of("add", "ab"), code_of("clone", "a")], np.int64)
-
-
-def _write_rule(
-    row: np.ndarray, code: Code, statements: list[list[int]], constants: list[float]
-) -> None:
-    rule = _Rule(code)
-    own = bool(PARAMETERS.get(code.op.name))
-    row[nt.RULE_START] = len(statements)
-    row[nt.RULE_EXTRA] = own or len(code.kinds) == 3
-    row[nt.RULE_CONSTANTS] = sum(1 << i for i, kind in enumerate(code.kinds) if kind == "k")
-    if rule.traced is None:
-        return
-    places: dict[int, int] = {}
-    for slot, name in rule.traced.inputs.items():
-        known = {"ct": nt.REF_CT, "out": nt.REF_OUT}
-        places[slot] = known[name] if isinstance(name, str) else nt.REF_OPERAND + name
-    for slot, array in rule.traced.constants.items():
-        places[slot] = nt.REF_CONSTANT + len(constants)
-        constants.append(float(array))
-    count = 0
-    for s in rule.statements:
-        if s.slot in rule.alias:
-            continue
-        made = s.instruction
-        names = PARAMETERS.get(made.op.name, ())
-        values = [made.attrs[name] for name in names]
-        kinds = _KINDS[made.op.arity]
-        numbers = [code_of(made.op.name, k) for k in kinds]
-        references = [places[rule.own(a)] for a in s.args]
-        statements.append([
-            made.op.arity, (2 if own else 1) if names else 0, *[*values, 0, 0][:2],
-            *[*numbers, 0, 0][:3], *[*references, 0, 0][:3],
-        ])  # fmt: skip
-        places[s.slot] = nt.REF_STATEMENT + count
-        count += 1
-    row[nt.RULE_COUNT] = count
-    for i, found in rule.results.items():
-        row[nt.RULE_RESULT + i] = places[rule.own(found)]

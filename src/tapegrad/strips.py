@@ -19,6 +19,7 @@ from .errors import UnsupportedError
 from .instructions import instruction
 from .ops.strip import rounded
 from .ops.table import TABLE
+from .strip_rules import rules
 from .tape import Tape
 
 __all__ = ["Recorder", "append_result", "put_on_tape", "transposed"]
@@ -135,7 +136,7 @@ def transposed(tape: Tape, strip: int, ct: int) -> int:
     parts = np.array([tape.address[slot] for slot in data], np.int64)
     with Recorder(tape, 2 * values.size) as recorder:
         first = _transpose(
-            address_of(parts), int(tape.address[ct]), values.size, address_of(strip_code.rules()),
+            address_of(parts), int(tape.address[ct]), values.size, address_of(rules()),
             recorder.pointer,
         )  # fmt: skip
         if first == -2:

@@ -94,6 +94,8 @@ class Tape(Arrays):
         #: leaves of other threads' tapes that are bound here: storage -> slot
         self.guests: dict[Any, int] = {}
         self.collections = 0
+        #: bytes of large buffers after which a strip is preceded by a collection (active/compiled.py)
+        self.strips_at = 1 << 22
         #: handles that an orphan's last collection left (threads.py)
         self.handles_left = 0
         s = self.state

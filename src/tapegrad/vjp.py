@@ -365,8 +365,8 @@ def _build(made: Instruction) -> None:
         )
         if is_float(source):
             _identity(rows[1], source, target)
-    elif (own := made.op.extras.get("programs")) is not None:
-        own(made, rows[0])
+    elif "programs" in made.op.extras:
+        made.op.extras["programs"](made, rows[0])
         rows[0][nt.V_EXISTS] = 1
     elif kind == nt.COMPUTE and not made.op.extras.get("python"):
         traced = template(made)

@@ -15,7 +15,8 @@ import numpy as np
 
 __all__ = [
     "KINDS", "SIZE", "Word", "bits", "call_loop", "compiler", "element", "float_bits", "free", "helper",
-    "malloc", "memcpy", "memset", "number", "p8", "p16", "p32", "p64", "pf32", "pf64", "resolve", "stack_words",
+    "malloc", "memcpy", "memset", "number", "p8", "p16", "p32", "p64", "pf32", "pf64", "resolve",
+    "stack_words",
 ]  # fmt: skip
 
 

@@ -53,9 +53,7 @@ def empty(typingctx: Any, shape: Any) -> Any:
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         sizes = cgutils.unpack_tuple(builder, args[0], len(shape))
-        sizes = [
-            context.cast(builder, n, k, types.intp) for n, k in zip(sizes, shape, strict=True)
-        ]
+        sizes = [context.cast(builder, n, k, types.intp) for n, k in zip(sizes, shape, strict=True)]
         return arrayobj._empty_nd_impl(context, builder, kind, sizes)._getvalue()
 
     return signature(kind, shape), codegen
@@ -296,8 +294,8 @@ def common_shape(typingctx: Any, a: Any, b: Any) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         one = context.get_constant(types.intp, 1)
         shapes = []
-        for kind, value in zip((a, b), args, strict=True):
-            own = cgutils.unpack_tuple(builder, value, len(kind))
+        for kind, shape in zip((a, b), args, strict=True):
+            own = cgutils.unpack_tuple(builder, shape, len(kind))
             shapes.append([one] * (ndim - len(kind)) + list(own))
         sizes = []
         for m, n in zip(*shapes, strict=True):

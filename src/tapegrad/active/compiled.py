@@ -20,17 +20,20 @@ from typing import Any
 
 import numpy as np
 
-from .. import record
-from .. import strips
+from .. import native as nt
+from .. import record, strips
 from ..dtypes import float64
 from ..errors import UnsupportedError
 from ..functions.registry import FUNCTIONS
+from ..ops.table import TABLE
 from ..storage import layout_of
-from ..tape import Tape
 from ..tensor import Tensor
 from ..threads import current_tape
 
 __all__ = ["Compiled", "njit", "value"]
+
+#: bytes of large buffers after which a strip is preceded by a collection, unless more are in use
+STRIPS_AT = 1 << 22
 
 
 def _types() -> Any:
@@ -73,18 +76,19 @@ class Compiled:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the numba function, and record where an argument is a Tensor."""
-        if not any(map(_holds_tensor, args)) and not any(map(_holds_tensor, kwargs.values())):
+        call = _Call()
+        call.find(args)
+        if kwargs:
+            call.find(tuple(kwargs.values()))
+        if not call.found:
             return self.primal(*args, **kwargs)
-        call = _Call(current_tape())
-        call.find((args, kwargs))
         if not call.tensors:
-            given, named = call.replaced((args, kwargs))
+            given, named = call.replaced(args), call.replaced(kwargs)
             return _as_tensors(self._run(self.primal, given, named))
-        call.join()
         with call.start(self._rooms) as recorder:
-            given, named = call.replaced((args, kwargs))
-            found = self._run(self.active, given, named)
-            results = call.finish(found)
+            given = call.replaced(args)
+            named = call.replaced(kwargs) if kwargs else kwargs
+            results = call.finish(self._run(self.active, given, named))
             self._rooms = recorder.rooms
             self.recorded += recorder.count
             return results
@@ -106,12 +110,6 @@ class Compiled:
 
     def __repr__(self) -> str:
         return f"<tapegrad.njit {self.py_func.__qualname__}>"
-
-
-def _holds_tensor(given: Any) -> bool:
-    if isinstance(given, tuple | list):
-        return any(map(_holds_tensor, given))
-    return isinstance(given, Tensor)
 
 
 def _passive(tensor: Tensor) -> Any:
@@ -142,42 +140,42 @@ def _rebuilt(like: Any, items: Sequence[Any]) -> Any:
 class _Call:
     """One call with Tensors among its arguments."""
 
-    def __init__(self, tape: Tape) -> None:
-        self.tape = tape
-        #: the active tensors among the arguments
+    def __init__(self) -> None:
+        self.tape = current_tape()
+        #: whether there is a Tensor among the arguments
+        self.found = False
+        #: the active ones
         self.tensors: list[Tensor] = []
         #: where each begins in the head, by id
         self.starts: dict[int, int] = {}
-        self.head = None
-        self.recorder: Any = None
+        self.size = 0
 
-    def find(self, given: Any) -> None:
-        """Note the active tensors in the arguments."""
-        if isinstance(given, dict):
-            given = tuple(given.values())
-        if isinstance(given, tuple | list):
-            for x in given:
+    def find(self, given: Sequence[Any]) -> None:
+        """Look for Tensors in the arguments."""
+        for x in given:
+            if isinstance(x, Tensor):
+                self.found = True
+                if x.requires_grad and self.tape.grad_mode and id(x) not in self.starts:
+                    self.starts[id(x)] = self.size
+                    self.size += x.numel()
+                    self.tensors.append(x)
+            elif isinstance(x, tuple | list):
                 self.find(x)
-        elif isinstance(given, Tensor) and given.requires_grad and self.tape.grad_mode:
-            if id(given) not in self.starts:
-                self.starts[id(given)] = sum(t.numel() for t in self.tensors)
-                self.tensors.append(given)
-
-    def join(self) -> None:
-        """Record the head: all active tensors in one vector."""
-        parts = []
-        for t in self.tensors:
-            t = t if t.dtype is float64 else record.cast(t, float64)
-            parts.append(t.reshape(-1))
-        self.head = parts[0].contiguous() if len(parts) == 1 else FUNCTIONS["cat"](parts)
 
     def start(self, rooms: tuple[int, int]) -> strips.Recorder:
-        """Evaluate the head and open a recorder on it."""
-        tape, layout = self.tape, layout_of(self.head)
-        tape.make_room(8, 64)
-        self.values = tape.value(record.operand(tape, self.head), layout)
-        self.recorder = strips.Recorder(tape, layout.size, self.values, rooms)
-        return self.recorder  # type: ignore[no-any-return]
+        """Record the head, all active tensors in one vector, and open a recorder on it."""
+        tape = self.tape
+        if tape.state[nt.S_OWNED_BYTES] > tape.strips_at:  # reused memory is in the caches
+            tape.collect()
+            tape.strips_at = max(STRIPS_AT, 2 * int(tape.state[nt.S_OWNED_BYTES]))
+        parts = [t if t.dtype is float64 else record.cast(t, float64) for t in self.tensors]
+        if len(parts) == 1 and layout_of(parts[0]).is_contiguous:
+            self.head = parts[0]
+        else:
+            self.head = record.apply(TABLE["strip_head"], parts)
+        self.values = tape.value(record.operand(tape, self.head), layout_of(self.head)).ravel()
+        self.recorder = strips.Recorder(tape, self.size, self.values, rooms)
+        return self.recorder
 
     def replaced(self, given: Any) -> Any:
         """The arguments with values, and active values, in the place of Tensors."""

@@ -27,7 +27,7 @@ def _is_array(kind: Any) -> bool:
 
 
 def _truth_of(name: str) -> bool:
-    return strip_code._is_truth(TABLE[name])
+    return strip_code.is_truth(TABLE[name])
 
 
 def _shape_of(kinds: Any) -> int:
@@ -87,7 +87,7 @@ def _define_elementwise(name: str, function: Any) -> None:
     numba makes loops of array expressions by itself, once their types are known.
     """
     entry = TABLE[name]
-    truth = strip_code._is_truth(entry)
+    truth = strip_code.is_truth(entry)
     make = _truths if truth else empty
 
     class Typing(AbstractTemplate):  # type: ignore[misc]

@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd.function import Function
 from ..autograd.derivatives import grad
+from ..autograd.function import Function
 from ..autograd.modes import enable_grad, is_grad_enabled
+from ..dtypes import float64
 from ..errors import UnsupportedError
 from ..functions.registry import FUNCTIONS
 from ..record import leaf_tensor
-from ..dtypes import float64
 from ..tape import Tape
 from ..tensor import Tensor
 from ..threads import recording_on
@@ -91,6 +91,8 @@ class _Plan:
         self.args = args
         self.steps = 1
         self.snapshots = 1
+        #: the parts of the last state
+        self.last: list[Any] = []
 
     def items(self, state: Any) -> list[Any]:
         """The parts of a state."""
@@ -124,9 +126,7 @@ class _Plan:
 
 
 def _is_float(x: Any) -> bool:
-    return isinstance(x, float | np.floating) or (
-        isinstance(x, np.ndarray) and x.dtype.kind == "f"
-    )
+    return isinstance(x, float | np.floating) or (isinstance(x, np.ndarray) and x.dtype.kind == "f")
 
 
 def _leaf(x: Any) -> Any:
@@ -300,9 +300,9 @@ def _chunk(
                 seeds.append(FUNCTIONS["tensor"](seed))
     inputs = [x for x in (*leaves, *own) if isinstance(x, Tensor)]
     found = grad(outputs, inputs, seeds, allow_unused=True)
-    gradients = iter([
-        np.zeros(x.shape) if g is None else g.numpy() for g, x in zip(found, inputs, strict=True)
-    ])
+    gradients = iter(
+        [np.zeros(x.shape) if g is None else g.numpy() for g, x in zip(found, inputs, strict=True)]
+    )
     new = [next(gradients) for x in leaves if isinstance(x, Tensor)]
     for i, x in enumerate(own):
         if isinstance(x, Tensor):

@@ -158,7 +158,11 @@ def _argument_type(ndim: int) -> Any:
 def _unbox_scalar(typ: Any, obj: Any, c: Any) -> Any:
     made = cgutils.create_struct_proxy(typ)(c.context, c.builder)
     errors = []
-    for name, kind in (("value", types.float64), ("number", types.int64), ("recorder", types.int64)):
+    for name, kind in (
+        ("value", types.float64),
+        ("number", types.int64),
+        ("recorder", types.int64),
+    ):
         attribute = c.pyapi.object_getattr_string(obj, name)
         native = c.unbox(kind, attribute)
         c.pyapi.decref(attribute)

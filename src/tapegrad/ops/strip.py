@@ -5,6 +5,7 @@ own, a *strip*. What was recorded lies in three passive values on the tape (``st
 was the recorder's): a *table* of words (``B_*``), constants and places of results; operands, two numbers
 in a word; and opcodes, 16 bits each. Statements:
 
+- ``strip_head`` joins the inputs;
 - ``strip`` takes a contiguous float64 vector (the inputs, the *head*) and those; its value is the vector
   of all values: the head, then the result of each scalar statement;
 - ``strip_result`` takes that vector and the table; it copies out one result.
@@ -113,6 +114,28 @@ def _result_programs(made: Any, row: Any) -> None:
     row[nt.V_MASK] = 0b10
 
 
+def _lower_head(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
+    """All operands, flat, one behind the other."""
+    out = contiguous(float64, (sum(x.size for x in layouts),))
+    steps, start = [], 0
+    for i, x in enumerate(layouts):
+        strides = contiguous(float64, x.shape).strides
+        place = Operand(out_operand(len(layouts), out).ref, 8 * start, strides)
+        steps.append(Step(copy_loop(float64), x.shape, (arg(i, x.strides), place)))
+        start += x.size
+    return Lowered((out,), tuple(steps))
+
+
+def _head_vjp(ct: Any, *operands: Any) -> tuple[Any, ...]:
+    parts, start = [], 0
+    for x in operands[:-1]:  # the last is the result
+        parts.append(ct[start : start + x.numel()].reshape(x.shape))
+        start += x.numel()
+    return tuple(parts)
+
+
+op("strip_head", lower=_lower_head, arity=0, torch=None, vjp=_head_vjp, grad_fn="NjitBackward",
+   extras={"private": True})  # fmt: skip
 op("strip_data", lower=_lower_data, arity=0, torch=None, extras={"private": True})
 op("strip_adjoint", lower=_lower_adjoint, arity=0, torch=None, extras={"private": True})
 op(
