@@ -214,6 +214,7 @@ class Rule:
         }
 
     def own(self, slot: int) -> int:
+        """What a slot stands for."""
         while slot in self.alias:
             slot = self.alias[slot]
         return slot

@@ -94,10 +94,8 @@ class Tape(Arrays):
         #: leaves of other threads' tapes that are bound here: storage -> slot
         self.guests: dict[Any, int] = {}
         self.collections = 0
-        #: bytes of large buffers after which a strip is preceded by a collection (active/compiled.py)
-        self.strips_at = 1 << 22
-        #: handles that an orphan's last collection left (threads.py)
-        self.handles_left = 0
+        self.strips_at = 1 << 22  # bytes of large buffers after which `njit` collects first
+        self.handles_left = 0  # by an orphan's last collection (threads.py)
         s = self.state
         s[nt.S_OWNER] = threading.get_ident()
         s[nt.S_GRAD_MODE] = 1

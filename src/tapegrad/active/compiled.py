@@ -239,7 +239,7 @@ class _Call:
         numbers = elements["number"].ravel()
         if numbers.size and numbers[0] >= 0 and (np.diff(numbers) == 1).all():
             return int(numbers[0])
-        return self.recorder.pack(numbers, elements["value"].ravel())  # type: ignore[no-any-return]
+        return self.recorder.pack(numbers, elements["value"].ravel())
 
 
 class _Place:

@@ -202,12 +202,14 @@ class Scalar:
 
 
 def made(context: Any, builder: Any, value: Any, number: Any, recorder: Any) -> Any:
+    """An active scalar of its parts."""
     scalar = cgutils.create_struct_proxy(ACTIVE)(context, builder)
     scalar.value, scalar.number, scalar.recorder = value, number, recorder
     return scalar._getvalue()
 
 
 def is_on_strip(builder: Any, number: Any) -> Any:
+    """Whether a number is one, and not that of a passive value."""
     return builder.icmp_signed(">=", number, ir.Constant(_I64, 0))
 
 
