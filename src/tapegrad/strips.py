@@ -7,6 +7,7 @@ ops/strip.py says what a strip is. `Recorder` owns the memory that native code r
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from .buffers import address_of
 from .calls import native_call
 from .errors import UnsupportedError
 from .instructions import instruction
+from .layouts import Layout
 from .ops.strip import rounded
 from .ops.table import TABLE
 from .strip_rules import rules
@@ -90,6 +92,18 @@ class Recorder:
         return max(128, rounded(own)), max(64, rounded(int(self.words[nt.W_TABLE_COUNT])))
 
 
+@cache
+def _instructions(head: Layout | None, table: int, own: int) -> tuple[int, int, int, int]:
+    """Numbers of the instructions of a strip's parts, and of the strip (-1 without a head)."""
+    sizes = table, own, -(-own // 4)
+    parts = [instruction(TABLE["strip_data"], (), words=size) for size in sizes]
+    first, second, third = (made.id for made in parts)
+    if head is None:
+        return first, second, third, -1
+    made = instruction(TABLE["strip"], (head, *(part.out for part in parts)), recorded=True)
+    return first, second, third, made.id
+
+
 def put_on_tape(tape: Tape, recorder: Recorder, starts: Sequence[int], head: int = 0) -> int:
     """Hand a recorder over; the slot of the strip, behind those of its table, operands and opcodes.
 
@@ -99,13 +113,11 @@ def put_on_tape(tape: Tape, recorder: Recorder, starts: Sequence[int], head: int
     if _results(recorder.pointer, address_of(places), len(starts), 0) != 0:
         raise MemoryError(NO_MEMORY)
     own = rounded(recorder.count - int(recorder.words[nt.W_HEAD]))
-    sizes = rounded(int(recorder.words[nt.W_TABLE_COUNT])), own, -(-own // 4)
-    parts = [instruction(TABLE["strip_data"], (), words=size) for size in sizes]
-    numbers = [made.id for made in parts]
-    if head:
-        layouts = tape.instruction_of(head).out, *(made.out for made in parts)
-        numbers += [instruction(TABLE["strip"], layouts, recorded=True).id, head]
-    what = np.array([*numbers, -1, 0][:5], np.int64)
+    table = rounded(int(recorder.words[nt.W_TABLE_COUNT]))
+    what = np.array(
+        (*_instructions(tape.instruction_of(head).out if head else None, table, own), head),
+        np.int64,
+    )
     with tape.lock:
         while (slot := _adopt(tape.pointer, recorder.pointer, address_of(what))) < 0:
             if slot == -2:

@@ -36,11 +36,6 @@ __all__ = ["Compiled", "njit", "value"]
 STRIPS_AT = 1 << 22
 
 
-def _types() -> Any:
-    """The module of active types; it imports numba."""
-    return importlib.import_module("tapegrad.active.types")
-
-
 class Compiled:
     """A function under `njit`.
 
@@ -55,6 +50,9 @@ class Compiled:
     def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
         numba = importlib.import_module("numba")
         pipeline = importlib.import_module("tapegrad.active.pipeline")
+        #: the module of active types, which imports numba
+        self._kinds = importlib.import_module("tapegrad.active.types")
+        self._failure = importlib.import_module("numba.core.errors").NumbaError
         functools.update_wrapper(self, function)
         self.py_func = function
         options = {"error_model": "numpy", "nogil": True, **options}
@@ -76,7 +74,7 @@ class Compiled:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the numba function, and record where an argument is a Tensor."""
-        call = _Call()
+        call = _Call(self._kinds)
         call.find(args)
         if kwargs:
             call.find(tuple(kwargs.values()))
@@ -94,10 +92,9 @@ class Compiled:
             return results
 
     def _run(self, dispatcher: Any, args: Any, kwargs: Any) -> Any:
-        errors = importlib.import_module("numba.core.errors")
         try:
             return dispatcher(*args, **kwargs)
-        except errors.NumbaError as error:
+        except self._failure as error:
             name = self.py_func.__name__
             raise UnsupportedError(
                 f"tg.njit cannot record {name}() with these arguments; without derivatives, "
@@ -140,8 +137,10 @@ def _rebuilt(like: Any, items: Sequence[Any]) -> Any:
 class _Call:
     """One call with Tensors among its arguments."""
 
-    def __init__(self) -> None:
-        self.tape = current_tape()
+    def __init__(self, kinds: Any) -> None:
+        self.tape, self.kinds = current_tape(), kinds
+        #: numbers of the active results
+        self.places: list[int] = []
         #: whether there is a Tensor among the arguments
         self.found = False
         #: the active ones
@@ -187,7 +186,7 @@ class _Call:
             return given
         if id(given) not in self.starts:
             return _passive(given)
-        kinds, start = _types(), self.starts[id(given)]
+        kinds, start = self.kinds, self.starts[id(given)]
         if not given.ndim:
             return kinds.Number(float(self.values[start]), start, self.recorder.pointer)
         size = given.numel()
@@ -202,37 +201,37 @@ class _Call:
     # ------------------------------------------------------------------ results
     def finish(self, found: Any) -> Any:
         """Put the recorder on the tape; the results as Tensors."""
-        tape, starts = self.tape, []
-        kinds = _types()
+        placed = self.placed(found)
+        if not self.places:
+            return _as_tensors(placed)
+        tape, count = self.tape, len(self.places)
+        tape.make_room(4 + count, 64 + 2 * count)
+        head = record.operand(tape, self.head)
+        self.strip = strips.put_on_tape(tape, self.recorder, self.places, head)
+        return self.as_tensors(placed)
 
-        def place(x: Any) -> Any:
-            """Number and shape of an active result."""
-            if isinstance(x, tuple | list):
-                return _rebuilt(x, [place(y) for y in x])
-            if isinstance(x, kinds.Number):
-                if x.number < 0:
-                    return x.value
-                starts.append(x.number)
-                return _Place(len(starts) - 1, ())
-            if isinstance(x, np.ndarray) and x.dtype == kinds.ELEMENT:
-                starts.append(self.first(x))
-                return _Place(len(starts) - 1, x.shape)
-            return x
+    def placed(self, x: Any) -> Any:
+        """Number and shape of an active result."""
+        if isinstance(x, self.kinds.Number):
+            if x.number < 0:
+                return x.value
+            self.places.append(x.number)
+            return _Place(len(self.places) - 1, ())
+        if isinstance(x, np.ndarray) and x.dtype == self.kinds.ELEMENT:
+            self.places.append(self.first(x))
+            return _Place(len(self.places) - 1, x.shape)
+        if isinstance(x, tuple | list):
+            return _rebuilt(x, [self.placed(y) for y in x])
+        return x
 
-        def tensors(x: Any) -> Any:
-            if isinstance(x, tuple | list):
-                return _rebuilt(x, [tensors(y) for y in x])
-            if isinstance(x, _Place):
-                slot = strips.append_result(tape, strip, x.number, x.shape)
-                return record.finish(tape, tape.instruction_of(slot), slot)
-            return _as_tensors(x)
-
-        placed = place(found)
-        if starts:
-            tape.make_room(4 + len(starts), 64 + 2 * len(starts))
-            head = record.operand(tape, self.head)
-            strip = strips.put_on_tape(tape, self.recorder, starts, head)
-        return tensors(placed)
+    def as_tensors(self, x: Any) -> Any:
+        """Results, with statements for those that have a place."""
+        if isinstance(x, _Place):
+            slot = strips.append_result(self.tape, self.strip, x.number, x.shape)
+            return record.finish(self.tape, self.tape.instruction_of(slot), slot)
+        if isinstance(x, tuple | list):
+            return _rebuilt(x, [self.as_tensors(y) for y in x])
+        return _as_tensors(x)
 
     def first(self, elements: np.ndarray) -> int:
         """The number of the first of an array's elements, which lie one behind the other."""
