@@ -9,42 +9,29 @@ has a loop for, and what the rows' rules need. From a row come
 - its template as data (strip_rules.py), from which nopython/strips.py writes the reverse pass as
   another strip.
 
-So nothing about an op is said twice. `load` has the kernels compiled, or finds them in the store.
+So nothing about an op is said twice. strip_sweeps.py puts the texts together.
 """
 
 from __future__ import annotations
 
 import hashlib
-import inspect
-import math
-import re
-from collections.abc import Callable, Sequence
-from functools import cache, partial
+from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import native as nt
-from . import words
 from .dtypes import bool_, float64
 from .instructions import instruction
 from .layouts import SCALARS
-from .ops import pointwise_kernels, strip
-from .ops import strip_kernels as reaching
 from .ops.table import TABLE, Op, elementwise
 from .vjp import Template, template
 
 __all__ = [
-    "KINDS",
-    "PARAMETERS",
-    "Code",
-    "Rule",
-    "code_of",
-    "codes",
-    "fingerprint",
-    "is_truth",
-    "text_of",
-]
+    "KINDS", "PARAMETERS", "Code", "Rule", "code_of", "codes", "fingerprint", "is_truth",
+    "statement_text", "text_of",
+]  # fmt: skip
 
 #: rows whose attributes are numbers; a statement (`CODE_EXTRA`) holds them
 PARAMETERS = {"pow_derivative": ("dx", "dy"), "sinc_derivative": ("order",)}
@@ -125,7 +112,7 @@ def is_truth(entry: Op) -> bool:
     return entry.result == "bool" or entry.name.startswith("bitwise_")
 
 
-def _statement_text(code: Code, inputs: Sequence[str]) -> str:
+def statement_text(code: Code, inputs: Sequence[str]) -> str:
     """The primal of an opcode, truth values being 0.0 and 1.0."""
     given = list(inputs)
     if code.op.name == "where":
@@ -219,6 +206,28 @@ class Rule:
             slot = self.alias[slot]
         return slot
 
+    def partials(self) -> tuple[int, int] | None:
+        """The derivative by each operand, if it is simple: 0 for 1, 1 for -1, 2 and 3 for an operand."""
+        if self.traced is None or len(self.code.kinds) > 2 or not self.results:
+            return None
+        names = {slot: name for slot, name in self.traced.inputs.items()}
+        by_slot = {s.slot: s for s in self.statements}
+        found = [0, 0]
+        for i, result in self.results.items():
+            if names.get(result) == "ct":
+                continue
+            s = by_slot.get(result)
+            given = [] if s is None else [names.get(a) for a in s.args]
+            if s is not None and s.instruction.op.name == "neg" and given == ["ct"]:
+                found[i] = 1
+            elif s is not None and s.instruction.op.name == "mul" and given[0] == "ct":
+                if not isinstance(given[1], int):
+                    return None
+                found[i] = 2 + given[1]
+            else:
+                return None
+        return found[0], found[1]
+
     def lines(self) -> list[str]:
         """What the sweep does with the cotangent ``ct`` of statement ``i``."""
         if not self.results or self.traced is None:
@@ -264,151 +273,3 @@ class Rule:
         for i, found in self.results.items():
             lines.append(f"w[{letters[i]}] += {names[self.own(found)]}")
         return lines
-
-
-def _primal_lines(code: Code) -> list[str]:
-    inputs = [
-        f"{'k' if kind == 'k' else 'v'}[{'abc'[i]}]" for i, kind in enumerate(code.kinds)
-    ]  # fmt: skip
-    lines = []
-    if len(code.kinds) == 3:
-        lines.append("c = ab[i - m - 1] & MASK")
-    if (count := len(PARAMETERS.get(code.op.name, ()))) > 0:
-        lines.append("p, q = ab[i - m - 1] & MASK, ab[i - m - 1] >> 32")
-        inputs += ["p", "q"][:count]
-    return [*lines, f"v[i] = {_statement_text(code, inputs)}"]
-
-
-_FORWARD = """
-def strip_forward(args, dims, strides, data):
-    pointers = p64(args)
-    k, ab, code = pf64(pointers[1]), p64(pointers[2]), p16(pointers[3])
-    n, m, v = p64(pointers[1])[B_COUNT], p64(pointers[1])[B_HEAD], pf64(pointers[4])
-    coefficients = stack_words(16)
-    memcpy(pointers[4], pointers[0], 8 * m)
-    for i in range(m, n):
-        word = ab[i - m]
-        a, b = word & MASK, word >> 32
-        op = code[i - m]
-        CASES
-"""
-#: A statement that nothing reaches has a cotangent of 0, which may meet an infinite derivative. So where
-#: a NaN comes out, the sweep is repeated (from the seeds, which were kept) over what is reached.
-_REVERSE = """
-def strip_reverse(args, dims, strides, data):
-    pointers = p64(args)
-    w, v = pf64(pointers[0]), pf64(pointers[1])
-    h, k, ab, code = p64(pointers[2]), pf64(pointers[2]), p64(pointers[3]), p16(pointers[4])
-    n, m = h[B_COUNT], h[B_HEAD]
-    coefficients = stack_words(16)
-    touched = 0
-    seeds = keep_seeds(pointers[0], pointers[2])
-    while True:
-        i = n - 1
-        while i >= m:
-            if touched == 0 or p8(touched)[i]:
-                ct = w[i]
-                word = ab[i - m]
-                a, b = word & MASK, word >> 32
-                op = code[i - m]
-                CASES
-            i -= 1
-        if touched != 0 or seeds == 0 or no_nan(pointers[0], m):
-            break
-        touched = reach(pointers[0], pointers[2], pointers[3], pointers[4], seeds, p64(data)[1])
-        if touched == 0:
-            break
-    if seeds != 0:
-        free(seeds)
-    if touched != 0:
-        free(touched)
-    x = pf64(pointers[5])
-    if p64(data)[0]:
-        for i in range(m):
-            x[i] += w[i]
-    else:
-        for i in range(m):
-            x[i] = w[i] + 0.0
-"""
-_RESULT = """
-def strip_result(args, dims, strides, data):
-    h = p64(p64(args)[1])
-    start = h[h[B_RESULTS] + p64(data)[0]]
-    memcpy(p64(args)[2], p64(args)[0] + 8 * start, 8 * p64(data)[1])
-"""
-_SPREAD = """
-def strip_spread(args, dims, strides, data):
-    d, h = p64(data), p64(p64(args)[1])
-    start, x, w = h[h[B_RESULTS] + d[0]], pf64(p64(args)[0]), pf64(p64(args)[2])
-    if d[2]:
-        for i in range(d[3]):
-            w[i] = -0.0
-    for i in range(d[1]):
-        w[start + i] += x[i] + 0.0
-"""
-
-
-def _unique(line: str, number: int) -> str:
-    """Give the temporaries of a case names of their own: numba is slow with many assignments to one."""
-    return re.sub(r"\b([cpqoxyz]|t\d+)\b", rf"\1_{number}", line)
-
-
-def _cases(indent: int, lines_of: Callable[[Code], list[str]], first: list[str]) -> str:
-    """An if-chain over opcodes, which LLVM makes a jump table of."""
-    pad = "\n" + " " * indent
-    text = f"if op == {nt.CODE_CONSTANT}:" + "".join(pad + "    " + line for line in first)
-    for number, code in enumerate(codes()):
-        if code is not None:
-            text += pad + f"elif op == {number}:"
-            text += "".join(pad + "    " + _unique(line, number) for line in lines_of(code))
-    return text
-
-
-def _text(name: str) -> str:
-    if name == "forward":
-        text = _FORWARD.replace("CASES", _cases(8, _primal_lines, ["v[i] = k[a]"]))
-    elif name == "reverse":
-        text = _REVERSE.replace("CASES", _cases(16, lambda c: Rule(c).lines(), ["pass"]))
-    else:
-        return {"result": _RESULT, "spread": _SPREAD}[name]
-    return text
-
-
-@cache
-def _kernel(name: str) -> int:
-    """Address of a kernel, loaded or compiled now."""
-    text = _text(name)
-
-    def build() -> tuple[dict[str, str], list[bytes]]:
-        scope: dict[str, Any] = {
-            "np": np, "math": math, "MASK": 0xFFFFFFFF,
-            "differentiate_power": pointwise_kernels.differentiate_power,
-            "differentiate_sinc": pointwise_kernels.differentiate_sinc,
-            "B_COUNT": nt.B_COUNT, "B_HEAD": nt.B_HEAD, "B_RESULTS": nt.B_RESULTS,
-            "keep_seeds": reaching.keep_seeds, "no_nan": reaching.no_nan, "reach": reaching.reach,
-        }  # fmt: skip
-        for word in ("p8", "p16", "p64", "pf64", "memcpy", "free", "stack_words"):
-            scope[word] = getattr(words, word)
-        words.resolve(scope)
-        exec(compile(text, f"<strip {name}>", "exec"), scope)
-        function = scope[f"strip_{name}"]
-        symbol, code = words.compiler().object_code(function, nt.LOOP_SIGNATURE)
-        return {"kernel": symbol}, [code]
-
-    source = text + inspect.getsource(pointwise_kernels) + inspect.getsource(reaching)
-    return nt.load_module(f"strip-{name}", source, build)["kernel"]
-
-
-@cache
-def _kinds() -> int:
-    masks = np.zeros(len(codes()), np.uint8)
-    for number, code in enumerate(codes()):
-        if code is not None:
-            masks[number] = sum(1 << i for i, kind in enumerate(code.kinds) if kind != "k")
-    nt.keep_for_ever(masks)
-    return masks.ctypes.data
-
-
-strip.KERNELS["kinds"] = _kinds
-for _name in ("forward", "reverse", "result", "spread"):
-    strip.KERNELS[_name] = partial(_kernel, _name)

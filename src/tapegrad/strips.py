@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import native as nt
-from . import strip_code
+from . import strip_code, strip_sweeps
 from .buffers import address_of
 from .calls import native_call
 from .errors import UnsupportedError
@@ -24,7 +24,7 @@ from .ops.table import TABLE
 from .strip_rules import rules
 from .tape import Tape
 
-__all__ = ["Recorder", "append_result", "put_on_tape", "transposed"]
+__all__ = ["Recorder", "append_result", "put_on_tape", "strip_sweeps", "transposed"]
 
 _open, _close = native_call("open_entry"), native_call("close_entry")
 _pack, _results = native_call("pack_entry"), native_call("results_entry")

@@ -35,9 +35,9 @@ __all__ = ["KERNELS", "rounded"]
 KERNELS: dict[str, Callable[[], int]] = {}
 
 
-def kinds() -> int:
-    """Address of a byte an opcode: which of its operands are values of the strip."""
-    return KERNELS["kinds"]()
+def _tables(adds: int) -> int:
+    """What the sweep reads through its data pointer: whether it adds, and tables by opcode."""
+    return POOL.put((adds, KERNELS["kinds"](), KERNELS["simple"]()))
 
 
 def rounded(count: int) -> int:
@@ -87,7 +87,7 @@ def _lower_adjoint(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]
     ct, head = layouts[:2]
     copy = Operand(SCRATCH, 0, (8,))
     operands = Operand(SCRATCH, 0, ()), *map(_vector, (5, 2, 3, 4)), _result(6, head)
-    kernel = KERNELS["reverse"](), POOL.put((0, kinds()))
+    kernel = KERNELS["reverse"](), _tables(0)
     steps = (
         Step(copy_loop(float64), ct.shape, (arg(0, ct.strides), copy)),
         Step(kernel, (), operands),
@@ -99,7 +99,7 @@ def _strip_programs(made: Any, row: Any) -> None:
     """The sweep of a strip: in place over its adjoints, then those of the head go to the operand."""
     operands = Operand(CT, 0, ()), *map(_vector, (4, 1, 2, 3)), Operand(ADJOINT, 0, ())
     for column, adds in ((nt.V_ASSIGN, 0), (nt.V_ACCUMULATE, 1)):
-        kernel = KERNELS["reverse"](), POOL.put((adds, kinds()))
+        kernel = KERNELS["reverse"](), _tables(adds)
         row[column] = packed([Step(kernel, (), operands)])
     row[nt.V_MASK] = 0b11110  # all but the head
 
