@@ -459,6 +459,45 @@ def test_arguments_are_not_written() -> None:
     assert writes(np.array([3.0])) == 1.0
 
 
+def test_a_call_that_fails_leaves_no_statement() -> None:
+    @tg.njit
+    def fails_late(x, y):
+        if x[0] * y > 0:
+            raise ValueError("no")
+        return x[0]
+
+    fails(ValueError, fails_late, leaf([1.0, 2.0]), leaf(3.0), match="no")
+
+
+def test_what_is_no_function() -> None:
+    with pytest.raises(TypeError, match="Python function"):
+        tg.njit(math.sin)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'speed'"):
+        tg.njit(speed="high")
+    assert tg.njit(cube) is cube
+    assert tg.njit(numba.njit(cube.py_func))(2.0) == 8.0
+
+
+def test_results_that_overlap_and_nan() -> None:
+    """Where a NaN comes out, the sweep starts again from the seeds of exactly what was used."""
+
+    @tg.njit
+    def many(x):
+        y = np.zeros(4)
+        for i in range(4):
+            y[i] = x[i] * x[i]
+        root = math.sqrt(x[0])
+        return y, y[1], y[1:3], root
+
+    x = leaf([0.0, 1.0, 2.0, 3.0])
+    y, one, part, root = many(x)
+    (y.sum() + 10 * one + 100 * part.sum()).backward(retain_graph=True)
+    assert x.grad.tolist() == [0.0, 2 * 111.0, 4 * 101.0, 6.0]
+    (g,) = tg.autograd.grad(y[3] + 0 * root, x)
+    assert math.isnan(g[0].item())
+    assert g[1:].tolist() == [0.0, 0.0, 6.0]
+
+
 def test_unsupported_names_the_construct_and_the_line() -> None:
     @tg.njit
     def solves(a):

@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -172,9 +173,18 @@ def code_of(name: str, kinds: str) -> int:
 
 @cache
 def fingerprint() -> str:
-    """What compiled functions that record opcodes depend on."""
-    text = repr([None if c is None else (c.op.name, c.kinds) for c in codes()])
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    """What code that records depends on: opcodes, primals, and the modules that it is made by."""
+    folder = Path(__file__).parent
+    parts = [b"" if c is None else f"{c.op.name} {c.kinds} {_primal(c)}".encode() for c in codes()]
+    files = [folder / "native.py", folder / "nopython" / "strips.py"]
+    files += sorted((folder / "active").glob("*.py"))
+    parts += [file.read_bytes() for file in files]
+    return hashlib.sha256(b"\n".join(parts)).hexdigest()[:12]
+
+
+def _primal(code: Code) -> str:
+    attributes = ["p", "q"][: len(PARAMETERS.get(code.op.name, ()))]
+    return statement_text(code, [*"xyz"[: code.op.arity], *attributes])
 
 
 # --------------------------------------------------------------------------- derivative text

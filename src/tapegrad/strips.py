@@ -56,6 +56,7 @@ class Recorder:
         self.pointer = address_of(self._words)
         #: the words as Python ints
         self.words = memoryview(self._words)  # type: ignore[arg-type]
+        self._lock = tape.lock
         address = 0 if head is None else address_of(head)
         with tape.lock:
             if _open(self.pointer, tape.pointer, address, count, *rooms) != 0:
@@ -66,7 +67,8 @@ class Recorder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        _close(self.pointer)
+        with self._lock:  # large buffers go to the tape's pool
+            _close(self.pointer)
 
     @property
     def count(self) -> int:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import FunctionType
 from typing import Any
 
@@ -32,6 +32,11 @@ from ..threads import current_tape
 
 __all__ = ["Compiled", "njit", "value"]
 
+#: options of `numba.njit` that are handed on
+_OPTIONS = {
+    "boundscheck", "cache", "debug", "error_model", "fastmath", "forceinline", "inline", "locals",
+    "nogil", "parallel",
+}  # fmt: skip
 #: bytes of large buffers after which a strip is preceded by a collection, unless more are in use
 STRIPS_AT = 1 << 22
 
@@ -47,7 +52,7 @@ class Compiled:
         The function as it was written.
     """
 
-    def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
+    def __init__(self, function: FunctionType, options: dict[str, Any]) -> None:
         numba = importlib.import_module("numba")
         pipeline = importlib.import_module("tapegrad.active.pipeline")
         #: the module of active types, which imports numba
@@ -58,7 +63,6 @@ class Compiled:
         options = {"error_model": "numpy", "nogil": True, **options}
         self.primal = numba.njit(**options)(function)
         # Another name, so that what numba keeps on disk of the two does not mix.
-        assert isinstance(function, FunctionType)
         own = FunctionType(
             function.__code__, function.__globals__, function.__name__, function.__defaults__,
             function.__closure__,
@@ -66,7 +70,8 @@ class Compiled:
         own.__kwdefaults__ = function.__kwdefaults__
         own.__module__, own.__doc__ = function.__module__, function.__doc__
         own.__qualname__ = f"{function.__qualname__}.active"
-        own_options = {**options, "boundscheck": True}
+        # One recorder is one thread's, so ``prange`` is ``range`` there.
+        own_options = {**options, "boundscheck": True, "parallel": False}
         self.active = numba.njit(pipeline_class=pipeline.ActiveCompiler, **own_options)(own)
         self._rooms = (128, 64)
         #: statements recorded so far
@@ -83,13 +88,17 @@ class Compiled:
         if not call.tensors:
             given, named = call.replaced(args), call.replaced(kwargs)
             return _as_tensors(self._run(self.primal, given, named))
-        with call.start(self._rooms) as recorder:
-            given = call.replaced(args)
-            named = call.replaced(kwargs) if kwargs else kwargs
-            results = call.finish(self._run(self.active, given, named))
-            self._rooms = recorder.rooms
-            self.recorded += recorder.count
-            return results
+        try:
+            with call.start(self._rooms) as recorder:
+                given = call.replaced(args)
+                named = call.replaced(kwargs) if kwargs else kwargs
+                results = call.finish(self._run(self.active, given, named))
+                self._rooms = recorder.rooms
+                self.recorded += recorder.count
+                return results
+        except BaseException:
+            call.undo()
+            raise
 
     def _run(self, dispatcher: Any, args: Any, kwargs: Any) -> Any:
         try:
@@ -148,6 +157,9 @@ class _Call:
         #: where each begins in the head, by id
         self.starts: dict[int, int] = {}
         self.size = 0
+        #: slots on the tape before the call
+        self.count = 0
+        self.head: Any = None
 
     def find(self, given: Sequence[Any]) -> None:
         """Look for Tensors in the arguments."""
@@ -164,9 +176,11 @@ class _Call:
     def start(self, rooms: tuple[int, int]) -> strips.Recorder:
         """Record the head, all active tensors in one vector, and open a recorder on it."""
         tape = self.tape
-        if tape.state[nt.S_OWNED_BYTES] > tape.strips_at:  # reused memory is in the caches
-            tape.collect()
+        if tape.state[nt.S_OWNED_BYTES] > tape.strips_at and not tape.passes:
+            tape.collect()  # reused memory is in the caches
             tape.strips_at = max(STRIPS_AT, 2 * int(tape.state[nt.S_OWNED_BYTES]))
+        tape.make_room(8, 64)
+        self.count = tape.count
         parts = [t if t.dtype is float64 else record.cast(t, float64) for t in self.tensors]
         if len(parts) == 1 and layout_of(parts[0]).is_contiguous:
             self.head = parts[0]
@@ -175,6 +189,12 @@ class _Call:
         self.values = tape.value(record.operand(tape, self.head), layout_of(self.head)).ravel()
         self.recorder = strips.Recorder(tape, self.size, self.values, rooms)
         return self.recorder
+
+    def undo(self) -> None:
+        """Take back what was recorded of a call that failed."""
+        self.head = None
+        if self.count:
+            self.tape.undo(self.count)
 
     def replaced(self, given: Any) -> Any:
         """The arguments with values, and active values, in the place of Tensors."""
@@ -270,6 +290,8 @@ def njit(function: Any = None, **options: Any) -> Any:
 
     Raises
     ------
+    TypeError
+        For what is not a Python function, or an unknown option.
     UnsupportedError
         When it is called, if the function uses what cannot be recorded; the text names the line.
 
@@ -287,12 +309,16 @@ def njit(function: Any = None, **options: Any) -> Any:
     >>> x.grad
     tensor(12.)
     """
+    for name in options:
+        if name not in _OPTIONS:
+            raise TypeError(f"njit() got an unexpected keyword argument '{name}'")
     if function is None:
         return functools.partial(njit, **options)
     if isinstance(function, Compiled):
         return function
-    if hasattr(function, "py_func"):  # a dispatcher of numba's
-        function = function.py_func
+    function = getattr(function, "py_func", function)  # of a dispatcher of numba's
+    if not isinstance(function, FunctionType):
+        raise TypeError(f"njit() takes a Python function, not {type(function).__name__}")
     return Compiled(function, options)
 
 

@@ -20,12 +20,14 @@ def keep_seeds(cts, table):  # type: ignore[no-untyped-def]
     h, w = p64(table), p64(cts)
     n, first, last = h[B_COUNT], h[B_COUNT], 0
     for i in range(h[B_RESULT_COUNT]):
-        start = h[h[B_RESULTS] + i]
-        first = min(first, start)
-        last = max(last, start)
-    # Results lie one behind the other mostly, the last at the end; what is between is untouched.
-    while last < n and w[last] != UNTOUCHED:
-        last += 1
+        j = h[h[B_RESULTS] + i]
+        if first <= j and j < last:
+            continue
+        first = min(first, j)
+        while j < n and w[j] != UNTOUCHED:  # all of a result that is touched
+            j += 1
+        last = max(last, j)
+    last = max(first, last)
     seeds = malloc(8 * (last - first + 2))
     if seeds != 0:
         s = p64(seeds)
