@@ -469,6 +469,75 @@ def test_a_call_that_fails_leaves_no_statement() -> None:
     fails(ValueError, fails_late, leaf([1.0, 2.0]), leaf(3.0), match="no")
 
 
+def test_what_would_outlive_the_call() -> None:
+    @tg.njit
+    def endless(x):
+        while True:
+            yield x
+            x = x * 2
+
+    @tg.njit
+    def total(x, n):
+        s = 0.0
+        for y in endless(x):
+            s += y
+            n -= 1
+            if n == 0:
+                break
+        return s
+
+    @tg.njit
+    def listed(x):
+        found = numba.typed.List()
+        found.append(x * 2)
+        return found
+
+    fails(tg.UnsupportedError, endless, leaf(1.0), match="generator")
+    assert next(endless(3.0)) == 3.0
+    assert gradient(total, 1.0, 3) == 7.0
+    fails(tg.UnsupportedError, listed, leaf(1.0), match="result of type List")
+
+
+def test_threads_of_numba_do_not_record() -> None:
+    @tg.njit(parallel=True)
+    def in_one(x):
+        out = np.zeros(len(x))
+        for i in numba.prange(len(x)):
+            out[i] = x[i] * x[i]
+        return out
+
+    @numba.njit(parallel=True)
+    def in_many(x, out):
+        for i in numba.prange(len(x)):
+            out[i] = x[i] * x[i]
+
+    @tg.njit
+    def outer(x):
+        out = np.zeros(len(x))
+        in_many(x, out)
+        return out
+
+    x = leaf([1.0, 2.0, 3.0])
+    in_one(x).sum().backward()
+    assert x.grad.tolist() == [2.0, 4.0, 6.0]
+    fails(tg.UnsupportedError, outer, x, match="parallel=True")
+
+
+def test_lists_of_tensors_and_negation() -> None:
+    @tg.njit
+    def product(items):
+        y = 1.0
+        for x in items:
+            if not x:
+                continue
+            y = y * x
+        return y
+
+    a, b = leaf(2.0), leaf(3.0)
+    product([a, b, leaf(0.0), 1.0, tg.tensor(1.0)]).backward()
+    assert (a.grad.item(), b.grad.item()) == (3.0, 2.0)
+
+
 def test_what_is_no_function() -> None:
     with pytest.raises(TypeError, match="Python function"):
         tg.njit(math.sin)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 from collections.abc import Sequence
 from types import FunctionType
 from typing import Any
@@ -88,6 +89,11 @@ class Compiled:
         if not call.tensors:
             given, named = call.replaced(args), call.replaced(kwargs)
             return _as_tensors(self._run(self.primal, given, named))
+        if inspect.isgeneratorfunction(self.py_func):
+            raise UnsupportedError(
+                f"tg.njit cannot record the generator {self.py_func.__name__}(); call it in a function "
+                "that uses up what it yields"
+            )
         try:
             with call.start(self._rooms) as recorder:
                 given = call.replaced(args)
@@ -159,6 +165,7 @@ class _Call:
         self.size = 0
         #: slots on the tape before the call
         self.count = 0
+        self.collections = 0
         self.head: Any = None
 
     def find(self, given: Sequence[Any]) -> None:
@@ -180,7 +187,7 @@ class _Call:
             tape.collect()  # reused memory is in the caches
             tape.strips_at = max(STRIPS_AT, 2 * int(tape.state[nt.S_OWNED_BYTES]))
         tape.make_room(8, 64)
-        self.count = tape.count
+        self.count, self.collections = tape.count, tape.collections
         parts = [t if t.dtype is float64 else record.cast(t, float64) for t in self.tensors]
         if len(parts) == 1 and layout_of(parts[0]).is_contiguous:
             self.head = parts[0]
@@ -193,14 +200,16 @@ class _Call:
     def undo(self) -> None:
         """Take back what was recorded of a call that failed."""
         self.head = None
-        if self.count:
+        if self.count and self.tape.collections == self.collections:
             self.tape.undo(self.count)
 
     def replaced(self, given: Any) -> Any:
         """The arguments with values, and active values, in the place of Tensors."""
         if isinstance(given, dict):
             return {name: self.replaced(x) for name, x in given.items()}
-        if isinstance(given, tuple | list):
+        if isinstance(given, list):
+            return self.listed(given)
+        if isinstance(given, tuple):
             return _rebuilt(given, [self.replaced(x) for x in given])
         if not isinstance(given, Tensor):
             return given
@@ -217,6 +226,18 @@ class _Call:
         data = data.reshape(given.shape)
         data.flags.writeable = False
         return kinds.Elements(data)
+
+    def listed(self, given: list[Any]) -> Any:
+        """A list that holds Tensors as a tuple of one type: numba's lists of arguments are on the way out."""
+        if not any(isinstance(x, Tensor) for x in given):
+            return given
+        made = [self.replaced(x) for x in given]
+        if any(isinstance(x, self.kinds.Number) for x in made):
+            made = [
+                self.kinds.Number(float(x), -1, 0) if isinstance(x, int | float) else x
+                for x in made
+            ]
+        return tuple(made)
 
     # ------------------------------------------------------------------ results
     def finish(self, found: Any) -> Any:
@@ -242,7 +263,12 @@ class _Call:
             return _Place(len(self.places) - 1, x.shape)
         if isinstance(x, tuple | list):
             return _rebuilt(x, [self.placed(y) for y in x])
-        return x
+        if x is None or isinstance(x, bool | int | float | complex | str | np.ndarray | np.generic):
+            return x
+        raise UnsupportedError(  # it might hold active values, which are none when the call is over
+            f"tg.njit: a result of type {type(x).__name__} is not supported where an argument is a Tensor "
+            "that requires grad; return numbers, arrays, tuples and lists of them"
+        )
 
     def as_tensors(self, x: Any) -> Any:
         """Results, with statements for those that have a place."""

@@ -17,7 +17,7 @@ from .. import strip_code
 from ..ops.table import TABLE
 from . import scalars
 from .arrays import broadcast, common_shape, empty, overload
-from .types import ActiveArray, ActiveScalar, is_active
+from .types import ActiveArray, ActiveScalar, is_active, refuse_threads
 
 __all__: list[str] = []
 
@@ -97,6 +97,7 @@ def _define_elementwise(name: str, function: Any) -> None:
             kinds = types.Number, types.Boolean, types.Array, ActiveScalar
             if not any(map(is_active, args)) or not all(isinstance(a, kinds) for a in args):
                 return None
+            refuse_threads()
             ndim = _shape_of(args)
             result = types.Array(types.boolean, ndim, "C") if truth else ActiveArray(ndim, "C")
             return signature(result, *args)

@@ -33,7 +33,7 @@ from .emit import (
     record_binary,
     record_unary,
 )
-from .types import ACTIVE, ActiveScalar
+from .types import ACTIVE, ActiveScalar, refuse_threads
 
 __all__ = ["IN_PLACE", "NUMPY_FUNCTIONS", "OPERATORS"]
 
@@ -151,6 +151,7 @@ def _define(name: str, function: Any) -> None:
                 return None
             if not all(isinstance(a, (ActiveScalar, *_SCALARS)) for a in args):
                 return None
+            refuse_threads()
             return signature(types.boolean if truth else ACTIVE, *map(_as_number, args))
 
     Typing.key = function
@@ -252,6 +253,11 @@ def _truth(x):  # type: ignore[no-untyped-def]
     return x != 0.0
 
 
+def _false(x):  # type: ignore[no-untyped-def]
+    return x == 0.0
+
+
+_reads(operator.not_, types.boolean, _false)
 _reads(math.floor, types.int64, _floor)
 _reads(math.ceil, types.int64, _ceil)
 _reads(math.trunc, types.int64, _trunc)

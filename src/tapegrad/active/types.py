@@ -14,14 +14,16 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import cgutils, targetconfig, types
 from numba.core.boxing import unbox_array
+from numba.core.errors import NumbaTypeError
 from numba.core.typeconv import Conversion
 from numba.extending import NativeValue, box, lower_cast, models, register_model, unbox
 
 from .. import strip_code
 
-__all__ = ["ACTIVE", "ELEMENT", "ActiveArray", "ActiveScalar", "Number", "has_active", "is_active"]
+__all__ = ["ACTIVE", "ELEMENT", "ActiveArray", "ActiveScalar", "Number", "has_active", "is_active",
+           "refuse_threads"]  # fmt: skip
 
 #: an element of an array of active scalars
 ELEMENT = np.dtype([("value", "f8"), ("number", "i8"), ("recorder", "i8")])
@@ -90,6 +92,19 @@ def has_active(kind: Any) -> bool:
     if isinstance(kind, types.List | types.ListType):
         return has_active(kind.dtype)
     return False
+
+
+def refuse_threads() -> None:
+    """Raise where the function that is being compiled would run in several threads.
+
+    One recorder is one thread's.
+    """
+    flags = targetconfig.ConfigStack.top_or_none()
+    if flags is not None and getattr(flags, "auto_parallel", None) and flags.auto_parallel.enabled:
+        raise NumbaTypeError(
+            "a function compiled with parallel=True cannot take active values; compile it without, or "
+            "under tg.njit, which runs it in one thread then"
+        )
 
 
 @register_model(ActiveScalar)
