@@ -184,10 +184,6 @@ def lorenz_in_jax(n: int) -> Any:
     return lambda x, y, z: sum(lax.scan(step, (x, y, z), None, length=n)[0])
 
 
-def lorenz_in_torch(x: Any, y: Any, z: Any, n: int) -> Any:
-    return lorenz.py_func(x, y, z, n)
-
-
 # --------------------------------------------------------------------------- ADBench's LSTM
 @tg.njit
 def lstm(main, extra, state, sequence):
