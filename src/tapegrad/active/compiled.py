@@ -17,12 +17,12 @@ import importlib
 import inspect
 from collections.abc import Sequence
 from types import FunctionType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import native as nt
-from .. import record, strips
+from .. import record
 from ..dtypes import float64
 from ..errors import UnsupportedError
 from ..functions.registry import FUNCTIONS
@@ -30,6 +30,9 @@ from ..ops.table import TABLE
 from ..storage import layout_of
 from ..tensor import Tensor
 from ..threads import current_tape
+
+if TYPE_CHECKING:
+    from .. import strips
 
 __all__ = ["Compiled", "njit", "value"]
 
@@ -56,7 +59,8 @@ class Compiled:
     def __init__(self, function: FunctionType, options: dict[str, Any]) -> None:
         numba = importlib.import_module("numba")
         pipeline = importlib.import_module("tapegrad.active.pipeline")
-        #: the module of active types, which imports numba
+        #: imported now: who decorates no function waits for neither of the two
+        self._strips = importlib.import_module("tapegrad.strips")
         self._kinds = importlib.import_module("tapegrad.active.types")
         self._failure = importlib.import_module("numba.core.errors").NumbaError
         functools.update_wrapper(self, function)
@@ -80,7 +84,7 @@ class Compiled:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the numba function, and record where an argument is a Tensor."""
-        call = _Call(self._kinds)
+        call = _Call(self._kinds, self._strips)
         call.find(args)
         if kwargs:
             call.find(tuple(kwargs.values()))
@@ -152,8 +156,8 @@ def _rebuilt(like: Any, items: Sequence[Any]) -> Any:
 class _Call:
     """One call with Tensors among its arguments."""
 
-    def __init__(self, kinds: Any) -> None:
-        self.tape, self.kinds = current_tape(), kinds
+    def __init__(self, kinds: Any, put: Any) -> None:
+        self.tape, self.kinds, self.put = current_tape(), kinds, put
         #: numbers of the active results
         self.places: list[int] = []
         #: whether there is a Tensor among the arguments
@@ -194,8 +198,9 @@ class _Call:
         else:
             self.head = record.apply(TABLE["strip_head"], parts)
         self.values = tape.value(record.operand(tape, self.head), layout_of(self.head)).ravel()
-        self.recorder = strips.Recorder(tape, self.size, self.values, rooms)
-        return self.recorder
+        recorder: strips.Recorder = self.put.Recorder(tape, self.size, self.values, rooms)
+        self.recorder = recorder
+        return recorder
 
     def undo(self) -> None:
         """Take back what was recorded of a call that failed."""
@@ -248,7 +253,7 @@ class _Call:
         tape, count = self.tape, len(self.places)
         tape.make_room(4 + count, 64 + 2 * count)
         head = record.operand(tape, self.head)
-        self.strip = strips.put_on_tape(tape, self.recorder, self.places, head)
+        self.strip = self.put.put_on_tape(tape, self.recorder, self.places, head)
         return self.as_tensors(placed)
 
     def placed(self, x: Any) -> Any:
@@ -273,7 +278,7 @@ class _Call:
     def as_tensors(self, x: Any) -> Any:
         """Results, with statements for those that have a place."""
         if isinstance(x, _Place):
-            slot = strips.append_result(self.tape, self.strip, x.number, x.shape)
+            slot = self.put.append_result(self.tape, self.strip, x.number, x.shape)
             return record.finish(self.tape, self.tape.instruction_of(slot), slot)
         if isinstance(x, tuple | list):
             return _rebuilt(x, [self.as_tensors(y) for y in x])
