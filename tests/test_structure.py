@@ -17,13 +17,13 @@ LAYERS = [
     ("errors",), ("dtypes",), ("store", "words"), ("native",), ("nopython",), ("layouts",),
     ("kernels",), ("programs",), ("ops",), ("instructions",), ("calls",), ("handle",), ("sweep",),
     ("versions",), ("buffers", "constants"), ("collector",), ("arrays",), ("values",), ("tape",),
-    ("hooks", "edges"),
-    ("threads", "storage"), ("fuse",), ("vjp",), ("adjoint_programs",), ("lane_programs",),
-    ("vjp_programs",), ("crossing",), ("record",), ("messages",), ("saved",),
-    ("anomaly",), ("request",), ("lanes",), ("templates",), ("plain",), ("replay",), ("callbacks",),
-    ("engine",), ("node",),
+    ("hooks", "edges"), ("threads", "storage"), ("fuse",), ("vjp",), ("adjoint_programs",),
+    ("lane_programs",), ("vjp_programs",), ("strip_code",), ("strip_rules",), ("strip_sweeps",),
+    ("strips",), ("crossing",), ("record",), ("messages",), ("saved",), ("anomaly",), ("request",),
+    ("lanes",), ("templates",), ("plain",), ("replay",), ("callbacks",), ("engine",), ("node",),
     ("display",), ("devices",), ("verify",), ("functions",), ("autograd_methods", "operators"),
-    ("tensor",), ("trees",), ("autograd",), ("func",), ("transforms",), ("utils",), ("tour",),
+    ("tensor",), ("trees",), ("autograd",), ("func",), ("transforms",), ("utils",), ("active",),
+    ("tour",),
     ("__init__",), ("__main__",),
 ]  # fmt: skip
 #: imports upwards that are meant: (file, module) -> why
@@ -124,14 +124,14 @@ def third_party(path: Path) -> set[str]:
 def test_only_native_code_uses_numba() -> None:
     users = {module(p) for p in files() if {"numba", "llvmlite"} & third_party(p)}
     assert "native" in users
-    allowed = {"native", "calls", "nopython", "handle", "__main__", "tour", "devices"}
+    allowed = {"native", "calls", "nopython", "active", "handle", "__main__", "tour", "devices"}
     assert users <= allowed
     jitted = {
         module(p)
         for p in files()
         if "numba" in third_party(p)
     }  # fmt: skip
-    assert jitted <= {"native", "nopython", "__main__", "tour", "devices"}
+    assert jitted <= {"native", "nopython", "active", "__main__", "tour", "devices"}
 
 
 def test_importing_tapegrad_does_not_import_numba() -> None:

@@ -11,6 +11,8 @@ what takes options stands in `tapegrad.functions`.
 """
 
 from . import autograd, func, functions, transforms, utils
+from .active.compiled import njit, value
+from .active.loops import checkpointed_loop
 from .autograd import (
     enable_grad,
     inference_mode,
@@ -55,6 +57,7 @@ __all__ = [
     "UnsupportedError",
     "autograd",
     "bool",
+    "checkpointed_loop",
     "current_tape",
     "double",
     "dtype",
@@ -79,11 +82,13 @@ __all__ = [
     "jacobian",
     "jvp",
     "long",
+    "njit",
     "no_grad",
     "set_default_dtype",
     "set_grad_enabled",
     "set_printoptions",
     "utils",
+    "value",
     "value_and_grad",
     "vmap",
 ]

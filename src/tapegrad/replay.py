@@ -194,6 +194,9 @@ class Pass:
     def rule(self, k: int, operand: int, ct: int, values: dict[int, int] | None = None) -> int:
         """Append the rule of one operand of statement `k`; the slot of the operand's cotangent."""
         made = self.tape.instruction_of(k)
+        own = made.op.extras.get("replay")
+        if own is not None:
+            return int(own(self.tape, k, self.dense(ct)))
         traced = template(
             made if values is None else saved.dense(made, values), self.request.variant
         )
@@ -226,7 +229,8 @@ class Pass:
                 return
             ct = self.dense(self.take(k))
             traced = template(made, request.variant)
-            templates.build(made, request.variant)
+            if "replay" not in made.op.extras:
+                templates.build(made, request.variant)
             for i, slot in enumerate(args[first:], first):
                 result = traced.results[i]
                 if result is None or not wanted(slot) or not is_float(made.layouts[i]):

@@ -66,6 +66,9 @@ def _build(made: Instruction, variant: int) -> None:
         )
         if is_float(source):
             _identity(rows[1], source, target, laned=laned)
+    elif "programs" in made.op.extras and not laned:
+        made.op.extras["programs"](made, rows[0])
+        rows[0][nt.V_EXISTS] = 1
     elif kind == nt.COMPUTE and not made.op.extras.get("python"):
         _build_rules(made, variant, first)
     if copies:  # one more program, by which a pass copies adjoints out

@@ -27,7 +27,7 @@ numba.set_num_threads(1)
 def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
     """Write into the JSON what the performance page prints about the environment."""
     versions = {"python": sys.version.split()[0]}
-    for name in ("tapegrad", "numpy", "numba", "torch", "autograd"):
+    for name in ("tapegrad", "numpy", "numba", "torch", "autograd", "jax"):
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -65,11 +65,13 @@ class Lane:
 
 
 PEERS = ("torch", "autograd")
+#: those of some races only
+OTHERS = ("jax",)
 
 
 def installed(name: str) -> bool:
     """Return whether a contender can run; tapegrad and the limit always can."""
-    return name not in PEERS or importlib.util.find_spec(name) is not None
+    return name not in (*PEERS, *OTHERS) or importlib.util.find_spec(name) is not None
 
 
 def require(name: str) -> None:

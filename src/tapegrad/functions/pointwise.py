@@ -77,3 +77,21 @@ def _pow_derivative(x: Any, y: Any, dx: int, dy: int) -> Any:
 def _sinc_derivative(x: Any, order: int) -> Any:
     """Differentiate sinc `order` times."""
     return record.apply(TABLE["sinc_derivative"], (x,), order=order)
+
+
+@public(method=True, function=False, name="_strip_adjoint")
+def _strip_adjoint(ct: Any, head: Any, *data: Any) -> Any:
+    """Sweep a strip (ops/strip.py); the cotangent of its head."""
+    return record.apply(TABLE["strip_adjoint"], (ct, head, *data))
+
+
+@public(method=True, function=False, name="_strip_spread")
+def _strip_spread(ct: Any, values: Any, table: Any, number: int) -> Any:
+    """Put the cotangent of a strip's result among those of all its values."""
+    return record.apply(TABLE["strip_spread"], (ct, values, table), number=number)
+
+
+@public(method=True, function=False, name="_strip_result")
+def _strip_result(values: Any, table: Any, number: int, shape: Any) -> Any:
+    """Take a strip's result out of its values."""
+    return record.apply(TABLE["strip_result"], (values, table), number=number, shape=tuple(shape))

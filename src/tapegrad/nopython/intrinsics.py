@@ -117,6 +117,7 @@ def float_bits(context: Any, value: Any) -> Any:
 
 _external: Any = types.ExternalFunction
 malloc = _external("malloc", i64(i64))
+realloc = _external("realloc", i64(i64, i64))
 free = _external("free", types.void(i64))
 memset = _external("memset", i64(i64, types.int32, i64))
 memcpy = _external("memcpy", i64(i64, i64, i64))

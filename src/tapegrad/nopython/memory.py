@@ -7,6 +7,8 @@ fault for each page. Scratch memory serves the temporaries of one program at a t
 
 from __future__ import annotations
 
+import numpy as np
+
 from .. import native as nt
 from ..native import (
     A_BLOCK_CAPACITY,
@@ -95,6 +97,13 @@ def class_bytes(number):  # type: ignore[no-untyped-def]
     """Bytes of the buffers in a list of the pool."""
     power = 11 + number // 4
     return (1 << power) + (number % 4 + 1) * (1 << (power - 2))
+
+
+@helper
+def buffer_bytes(size):  # type: ignore[no-untyped-def]
+    """Bytes of memory that a buffer of `size` has at least, if the pool is to take it."""
+    number = size_class(size) if size > SMALL else np.int64(-1)
+    return class_bytes(number) if number >= 0 else size
 
 
 @helper

@@ -13,6 +13,7 @@ from . import (
     shape,
     softmax,
     sort,
+    strip,
     view,
 )
 
@@ -29,5 +30,6 @@ __all__ = [
     "shape",
     "softmax",
     "sort",
+    "strip",
     "view",
 ]

@@ -1,0 +1,376 @@
+"""Arrays of active scalars: how they are made, copied and broadcast, and `value` in compiled code.
+
+`CREATION` is what pipeline.py puts in the place of ``np.zeros`` and its like. elementwise.py and
+reductions.py have NumPy's functions on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba.core import cgutils, types
+from numba.core.typing.templates import signature
+from numba.extending import intrinsic, overload_classmethod, register_jitable
+from numba.extending import overload as numba_overload
+from numba.extending import overload_method as numba_overload_method
+from numba.np import arrayobj
+
+from .compiled import value
+from .types import ACTIVE, ActiveArray, ActiveScalar
+
+__all__ = ["CREATION", "broadcast", "common_shape", "empty", "overload", "overload_method"]
+
+
+def overload(function: Any) -> Callable[..., Any]:
+    """Like numba's, which compares signatures annotations included."""
+
+    def register(definition: Any) -> Any:
+        definition.__annotations__ = {}
+        return numba_overload(function)(definition)
+
+    return register
+
+
+def overload_method(kind: Any, name: str) -> Callable[..., Any]:
+    """Like numba's, which compares signatures annotations included."""
+
+    def register(definition: Any) -> Any:
+        definition.__annotations__ = {}
+        return numba_overload_method(kind, name)(definition)
+
+    return register
+
+
+# --------------------------------------------------------------------------- making arrays
+@intrinsic
+def empty(typingctx: Any, shape: Any) -> Any:
+    """An array of active scalars of any contents."""
+    if not isinstance(shape, types.BaseTuple):
+        return None
+    kind = ActiveArray(len(shape), "C")
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        sizes = cgutils.unpack_tuple(builder, args[0], len(shape))
+        sizes = [context.cast(builder, n, k, types.intp) for n, k in zip(sizes, shape, strict=True)]
+        return arrayobj._empty_nd_impl(context, builder, kind, sizes)._getvalue()
+
+    return signature(kind, shape), codegen
+
+
+def _allocate(cls: Any, size: Any, align: Any) -> Any:
+    return lambda cls, size, align: arrayobj.intrin_alloc(size, align)
+
+
+# numba asks the class of an array type for memory
+_allocate.__annotations__ = {}
+overload_classmethod(ActiveArray, "_allocate")(_allocate)
+
+
+@register_jitable
+def _filled(shape, number):  # type: ignore[no-untyped-def]
+    out = empty(shape)
+    flat = out.reshape(out.size)
+    for i in range(out.size):
+        flat[i] = number
+    return out
+
+
+def _is_plain(dtype: Any) -> bool:
+    """Whether a dtype (argument) is one whose arrays can not be active: integers, truth values."""
+    if dtype is None or isinstance(dtype, types.NoneType | types.Omitted):
+        return False
+    kind = getattr(dtype, "dtype", dtype)
+    if isinstance(dtype, types.Function | types.NumberClass):
+        text = str(dtype)
+        return "int" in text or "bool" in text
+    return isinstance(kind, types.Integer | types.Boolean)
+
+
+def _shape(shape):  # type: ignore[no-untyped-def]
+    raise TypeError
+
+
+@overload(_shape)
+def _ol_shape(shape: Any) -> Any:
+    if isinstance(shape, types.Integer):
+        return lambda shape: (shape,)
+    return lambda shape: shape
+
+
+def active_zeros(shape, dtype=None):  # type: ignore[no-untyped-def]
+    """``np.zeros``."""
+    raise TypeError
+
+
+def active_ones(shape, dtype=None):  # type: ignore[no-untyped-def]
+    """``np.ones``."""
+    raise TypeError
+
+
+def active_full(shape, fill_value, dtype=None):  # type: ignore[no-untyped-def]
+    """``np.full``."""
+    raise TypeError
+
+
+def active_zeros_like(a, dtype=None):  # type: ignore[no-untyped-def]
+    """``np.zeros_like``."""
+    raise TypeError
+
+
+def active_ones_like(a, dtype=None):  # type: ignore[no-untyped-def]
+    """``np.ones_like``."""
+    raise TypeError
+
+
+def active_full_like(a, fill_value, dtype=None):  # type: ignore[no-untyped-def]
+    """``np.full_like``."""
+    raise TypeError
+
+
+def active_array(a, dtype=None):  # type: ignore[no-untyped-def]
+    """``np.array``."""
+    raise TypeError
+
+
+@overload(active_zeros)
+def _ol_zeros(shape: Any, dtype: Any = None) -> Any:
+    if _is_plain(dtype):
+        return lambda shape, dtype=None: np.zeros(shape, dtype)
+    return lambda shape, dtype=None: _filled(_shape(shape), 0.0)
+
+
+@overload(active_ones)
+def _ol_ones(shape: Any, dtype: Any = None) -> Any:
+    if _is_plain(dtype):
+        return lambda shape, dtype=None: np.ones(shape, dtype)
+    return lambda shape, dtype=None: _filled(_shape(shape), 1.0)
+
+
+@overload(active_full)
+def _ol_full(shape: Any, fill_value: Any, dtype: Any = None) -> Any:
+    if _is_plain(dtype):
+        return lambda shape, fill_value, dtype=None: np.full(shape, fill_value, dtype)
+    if isinstance(fill_value, types.Integer | types.Boolean) and dtype in (None, types.none):
+        return lambda shape, fill_value, dtype=None: np.full(shape, fill_value)
+    return lambda shape, fill_value, dtype=None: _filled(_shape(shape), fill_value)
+
+
+def _keeps(a: Any, dtype: Any) -> bool:
+    """Whether what is like `a` is an array of integers or truth values."""
+    if dtype is None or isinstance(dtype, types.NoneType | types.Omitted):
+        return isinstance(getattr(a, "dtype", None), types.Integer | types.Boolean)
+    return _is_plain(dtype)
+
+
+@overload(active_zeros_like)
+def _ol_zeros_like(a: Any, dtype: Any = None) -> Any:
+    if _keeps(a, dtype):
+        return lambda a, dtype=None: np.zeros_like(a, dtype)
+    return lambda a, dtype=None: _filled(a.shape, 0.0)
+
+
+@overload(active_ones_like)
+def _ol_ones_like(a: Any, dtype: Any = None) -> Any:
+    if _keeps(a, dtype):
+        return lambda a, dtype=None: np.ones_like(a, dtype)
+    return lambda a, dtype=None: _filled(a.shape, 1.0)
+
+
+@overload(active_full_like)
+def _ol_full_like(a: Any, fill_value: Any, dtype: Any = None) -> Any:
+    if _keeps(a, dtype):
+        return lambda a, fill_value, dtype=None: np.full_like(a, fill_value, dtype)
+    return lambda a, fill_value, dtype=None: _filled(a.shape, fill_value)
+
+
+def _nested(kind: Any) -> int:
+    """How deep tuples and lists of scalars are nested, active ones or floats; 0 for what is neither."""
+    if isinstance(kind, types.List | types.ListType):
+        items = [kind.dtype]
+    elif isinstance(kind, types.BaseTuple) and len(kind):
+        items = list(kind)
+    else:
+        return 0
+    depths = {_nested(k) for k in items}
+    if depths == {0}:
+        numbers = all(isinstance(k, ActiveScalar | types.Float | types.Integer) for k in items)
+        return 1 if numbers and not all(isinstance(k, types.Integer) for k in items) else 0
+    return 1 + depths.pop() if len(depths) == 1 and 0 not in depths else 0
+
+
+@overload(active_array)
+def _ol_array(a: Any, dtype: Any = None) -> Any:
+    plain = dtype is None or isinstance(dtype, types.NoneType | types.Omitted)
+    if isinstance(a, ActiveArray):
+        return lambda a, dtype=None: a.copy()
+    if _is_plain(dtype) or not _nested(a):
+        if plain:
+            return lambda a, dtype=None: np.array(a)
+        return lambda a, dtype=None: np.array(a, dtype)
+    same = not isinstance(a, types.Tuple)  # elements of one type: there is a loop over them
+    if _nested(a) == 1 and same:
+
+        def one(a, dtype=None):  # type: ignore[no-untyped-def]
+            out = empty((len(a),))
+            for i in range(len(a)):
+                out[i] = a[i]
+            return out
+
+        return one
+    if _nested(a) == 1:
+        lines = "".join(f"    out[{i}] = a[{i}]\n" for i in range(len(a)))
+        return _generated(f"    out = empty(({len(a)},))\n{lines}")
+    if _nested(a) == 2 and isinstance(a, types.BaseTuple | types.List):
+        if isinstance(a, types.BaseTuple) and all(isinstance(k, types.BaseTuple) for k in a):
+            width = len(a[0])
+            lines = "".join(
+                f"    out[{i}, {j}] = a[{i}][{j}]\n" for i in range(len(a)) for j in range(width)
+            )
+            return _generated(f"    out = empty(({len(a)}, {width}))\n{lines}")
+
+        def two(a, dtype=None):  # type: ignore[no-untyped-def]
+            out = empty((len(a), len(a[0])))
+            for i in range(len(a)):
+                if len(a[i]) != out.shape[1]:
+                    raise ValueError("np.array: rows of different lengths")
+                for j in range(out.shape[1]):
+                    out[i, j] = a[i][j]
+            return out
+
+        return two if same else None
+    return None
+
+
+def _generated(body: str) -> Any:
+    scope = {"empty": empty}
+    exec(f"def made(a, dtype=None):\n{body}    return out\n", scope)
+    return scope["made"]
+
+
+#: what takes the place of NumPy's functions in a function that is compiled for active arguments, by id
+CREATION: dict[int, Any] = {
+    id(np.zeros): active_zeros, id(np.empty): active_zeros, id(np.ones): active_ones,
+    id(np.full): active_full, id(np.zeros_like): active_zeros_like,
+    id(np.empty_like): active_zeros_like, id(np.ones_like): active_ones_like,
+    id(np.full_like): active_full_like, id(np.array): active_array,
+}  # fmt: skip
+
+
+@overload(np.copy)
+def _ol_copy(a: Any) -> Any:
+    if isinstance(a, ActiveArray):
+        return lambda a: a.copy()
+    return None
+
+
+@overload_method(ActiveArray, "copy")
+def _method_copy(a: Any) -> Any:
+    def copy(a):  # type: ignore[no-untyped-def]
+        out = empty(a.shape)
+        out[...] = a
+        return out
+
+    return copy
+
+
+@overload_method(ActiveArray, "fill")
+def _method_fill(a: Any, number: Any) -> Any:
+    def fill(a, number):  # type: ignore[no-untyped-def]
+        for index in np.ndindex(a.shape):
+            a[index] = number
+
+    return fill
+
+
+@intrinsic
+def common_shape(typingctx: Any, a: Any, b: Any) -> Any:
+    """The shape that two shapes broadcast to; numba's own takes seconds to compile."""
+    if not isinstance(a, types.BaseTuple) or not isinstance(b, types.BaseTuple):
+        return None
+    ndim = max(len(a), len(b))
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        one = context.get_constant(types.intp, 1)
+        shapes = []
+        for kind, shape in zip((a, b), args, strict=True):
+            own = cgutils.unpack_tuple(builder, shape, len(kind))
+            shapes.append([one] * (ndim - len(kind)) + list(own))
+        sizes = []
+        for m, n in zip(*shapes, strict=True):
+            single = builder.icmp_signed("==", m, one)
+            fits = builder.or_(
+                builder.or_(single, builder.icmp_signed("==", n, one)),
+                builder.icmp_signed("==", m, n),
+            )
+            with builder.if_then(builder.not_(fits), likely=False):
+                text = "shape mismatch: objects cannot be broadcast to a single shape"
+                context.call_conv.return_user_exc(builder, ValueError, (text,))
+            sizes.append(builder.select(single, n, m))
+        return context.make_tuple(builder, sig.return_type, sizes)
+
+    return signature(types.UniTuple(types.intp, ndim), a, b), codegen
+
+
+@intrinsic
+def broadcast(typingctx: Any, array: Any, shape: Any) -> Any:
+    """A read-only view of an array with a larger shape, which must fit."""
+    if not isinstance(array, types.Array) or not isinstance(shape, types.BaseTuple):
+        return None
+    ndim = len(shape)
+    kind = array.copy(ndim=ndim, layout="A", readonly=True)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        source = arrayobj.make_array(array)(context, builder, args[0])
+        made = arrayobj.make_array(kind)(context, builder)
+        sizes = cgutils.unpack_tuple(builder, args[1], ndim)
+        own = cgutils.unpack_tuple(builder, source.shape, array.ndim)
+        steps = cgutils.unpack_tuple(builder, source.strides, array.ndim)
+        zero, one = context.get_constant(types.intp, 0), context.get_constant(types.intp, 1)
+        strides = [zero] * (ndim - array.ndim)
+        for size, step in zip(own, steps, strict=True):
+            single = builder.icmp_signed("==", size, one)
+            strides.append(builder.select(single, zero, step))
+        total = one
+        for n in sizes:
+            total = builder.mul(total, n)
+        arrayobj.populate_array(
+            made, data=source.data, shape=cgutils.pack_array(builder, sizes),
+            strides=cgutils.pack_array(builder, strides), itemsize=source.itemsize,
+            meminfo=source.meminfo, parent=source.parent,
+        )  # fmt: skip
+        return arrayobj.impl_ret_borrowed(context, builder, kind, made._getvalue())
+
+    return signature(kind, array, shape), codegen
+
+
+# --------------------------------------------------------------------------- values
+@intrinsic
+def _value_of(typingctx: Any, x: Any) -> Any:
+    """The value of an active scalar."""
+    if not isinstance(x, ActiveScalar):
+        return None
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.extract_value(args[0], 0)
+
+    return types.float64(ACTIVE), codegen
+
+
+@overload(value)
+def _ol_value(x: Any) -> Any:
+    if isinstance(x, ActiveScalar):
+        return lambda x: _value_of(x)
+    if isinstance(x, ActiveArray):
+
+        def values(x):  # type: ignore[no-untyped-def]
+            out = np.empty(x.shape, np.float64)
+            for index in np.ndindex(x.shape):
+                out[index] = _value_of(x[index])
+            return out
+
+        return values
+    if isinstance(x, types.Number | types.Boolean | types.Array):
+        return lambda x: x
+    return None

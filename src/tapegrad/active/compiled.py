@@ -1,0 +1,372 @@
+"""`njit`: functions that numba compiles, and that record natively when they are called with Tensors.
+
+A call with Tensors (`Compiled.__call__`) takes these steps:
+
+1. the active arguments are joined into one vector, the head of a strip;
+2. numba's dispatcher is called with active scalars and arrays in their place: the function runs, without
+   the GIL, and appends what it does to a recorder (scalars.py);
+3. the recorder goes onto the tape as one statement, and each result is a statement behind it (strips.py).
+
+If the function raises, the recorder is dropped and the tape is what it was.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+from collections.abc import Sequence
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import native as nt
+from .. import record
+from ..dtypes import float64
+from ..errors import UnsupportedError
+from ..functions.registry import FUNCTIONS
+from ..ops.table import TABLE
+from ..storage import layout_of
+from ..tensor import Tensor
+from ..threads import current_tape
+
+if TYPE_CHECKING:
+    from .. import strips
+
+__all__ = ["Compiled", "njit", "value"]
+
+#: options of `numba.njit` that are handed on
+_OPTIONS = {
+    "boundscheck", "cache", "debug", "error_model", "fastmath", "forceinline", "inline", "locals",
+    "nogil", "parallel",
+}  # fmt: skip
+#: bytes of large buffers after which a strip is preceded by a collection, unless more are in use
+STRIPS_AT = 1 << 22
+
+
+class Compiled:
+    """A function under `njit`.
+
+    Attributes
+    ----------
+    primal : callable
+        The plain numba function, which takes numbers and arrays.
+    py_func : callable
+        The function as it was written.
+    """
+
+    def __init__(self, function: FunctionType, options: dict[str, Any]) -> None:
+        numba = importlib.import_module("numba")
+        pipeline = importlib.import_module("tapegrad.active.pipeline")
+        #: imported now: who decorates no function waits for neither of the two
+        self._strips = importlib.import_module("tapegrad.strips")
+        self._kinds = importlib.import_module("tapegrad.active.types")
+        self._failure = importlib.import_module("numba.core.errors").NumbaError
+        functools.update_wrapper(self, function)
+        self.py_func = function
+        options = {"error_model": "numpy", "nogil": True, **options}
+        self.primal = numba.njit(**options)(function)
+        # Another name, so that what numba keeps on disk of the two does not mix.
+        own = FunctionType(
+            function.__code__, function.__globals__, function.__name__, function.__defaults__,
+            function.__closure__,
+        )  # fmt: skip
+        own.__kwdefaults__ = function.__kwdefaults__
+        own.__module__, own.__doc__ = function.__module__, function.__doc__
+        own.__qualname__ = f"{function.__qualname__}.active"
+        # One recorder is one thread's, so ``prange`` is ``range`` there.
+        own_options = {**options, "boundscheck": True, "parallel": False}
+        self.active = numba.njit(pipeline_class=pipeline.ActiveCompiler, **own_options)(own)
+        self._rooms = (128, 64)
+        #: statements recorded so far
+        self.recorded = 0
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the numba function, and record where an argument is a Tensor."""
+        call = _Call(self._kinds, self._strips)
+        call.find(args)
+        if kwargs:
+            call.find(tuple(kwargs.values()))
+        if not call.found:
+            return self.primal(*args, **kwargs)
+        if not call.tensors:
+            given, named = call.replaced(args), call.replaced(kwargs)
+            return _as_tensors(self._run(self.primal, given, named))
+        if inspect.isgeneratorfunction(self.py_func):
+            raise UnsupportedError(
+                f"tg.njit cannot record the generator {self.py_func.__name__}(); call it in a function "
+                "that uses up what it yields"
+            )
+        try:
+            with call.start(self._rooms) as recorder:
+                given = call.replaced(args)
+                named = call.replaced(kwargs) if kwargs else kwargs
+                results = call.finish(self._run(self.active, given, named))
+                self._rooms = recorder.rooms
+                self.recorded += recorder.count
+                return results
+        except BaseException:
+            call.undo()
+            raise
+
+    def _run(self, dispatcher: Any, args: Any, kwargs: Any) -> Any:
+        try:
+            return dispatcher(*args, **kwargs)
+        except self._failure as error:
+            name = self.py_func.__name__
+            raise UnsupportedError(
+                f"tg.njit cannot record {name}() with these arguments; without derivatives, "
+                f"{name}.primal(...) takes numbers and arrays if numba can compile it. {error}"
+            ) from None
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        """As a method it gets the instance first, as any function."""
+        return self if instance is None else functools.partial(self, instance)
+
+    def __repr__(self) -> str:
+        return f"<tapegrad.njit {self.py_func.__qualname__}>"
+
+
+def _passive(tensor: Tensor) -> Any:
+    """The value of a tensor: a number, or a read-only array."""
+    if not tensor.ndim:
+        return tensor.item()
+    array = tensor.detach().numpy().copy()
+    array.flags.writeable = False
+    return array
+
+
+def _as_tensors(found: Any) -> Any:
+    """Passive results as Tensors."""
+    if isinstance(found, tuple | list):
+        return _rebuilt(found, [_as_tensors(x) for x in found])
+    if isinstance(found, bool | int | float | np.ndarray | np.generic):
+        return FUNCTIONS["tensor"](found)
+    return found
+
+
+def _rebuilt(like: Any, items: Sequence[Any]) -> Any:
+    """A container of the same kind."""
+    if isinstance(like, list):
+        return list(items)
+    return type(like)(*items) if hasattr(like, "_fields") else tuple(items)
+
+
+class _Call:
+    """One call with Tensors among its arguments."""
+
+    def __init__(self, kinds: Any, put: Any) -> None:
+        self.tape, self.kinds, self.put = current_tape(), kinds, put
+        #: numbers of the active results
+        self.places: list[int] = []
+        #: whether there is a Tensor among the arguments
+        self.found = False
+        #: the active ones
+        self.tensors: list[Tensor] = []
+        #: where each begins in the head, by id
+        self.starts: dict[int, int] = {}
+        self.size = 0
+        #: slots on the tape before the call
+        self.count = 0
+        self.collections = 0
+        self.head: Any = None
+
+    def find(self, given: Sequence[Any]) -> None:
+        """Look for Tensors in the arguments."""
+        for x in given:
+            if isinstance(x, Tensor):
+                self.found = True
+                if x.requires_grad and self.tape.grad_mode and id(x) not in self.starts:
+                    self.starts[id(x)] = self.size
+                    self.size += x.numel()
+                    self.tensors.append(x)
+            elif isinstance(x, tuple | list):
+                self.find(x)
+
+    def start(self, rooms: tuple[int, int]) -> strips.Recorder:
+        """Record the head, all active tensors in one vector, and open a recorder on it."""
+        tape = self.tape
+        if tape.state[nt.S_OWNED_BYTES] > tape.strips_at and not tape.passes:
+            tape.collect()  # reused memory is in the caches
+            tape.strips_at = max(STRIPS_AT, 2 * int(tape.state[nt.S_OWNED_BYTES]))
+        tape.make_room(8, 64)
+        self.count, self.collections = tape.count, tape.collections
+        parts = [t if t.dtype is float64 else record.cast(t, float64) for t in self.tensors]
+        if len(parts) == 1 and layout_of(parts[0]).is_contiguous:
+            self.head = parts[0]
+        else:
+            self.head = record.apply(TABLE["strip_head"], parts)
+        self.values = tape.value(record.operand(tape, self.head), layout_of(self.head)).ravel()
+        recorder: strips.Recorder = self.put.Recorder(tape, self.size, self.values, rooms)
+        self.recorder = recorder
+        return recorder
+
+    def undo(self) -> None:
+        """Take back what was recorded of a call that failed."""
+        self.head = None
+        if self.count and self.tape.collections == self.collections:
+            self.tape.undo(self.count)
+
+    def replaced(self, given: Any) -> Any:
+        """The arguments with values, and active values, in the place of Tensors."""
+        if isinstance(given, dict):
+            return {name: self.replaced(x) for name, x in given.items()}
+        if isinstance(given, list):
+            return self.listed(given)
+        if isinstance(given, tuple):
+            return _rebuilt(given, [self.replaced(x) for x in given])
+        if not isinstance(given, Tensor):
+            return given
+        if id(given) not in self.starts:
+            return _passive(given)
+        kinds, start = self.kinds, self.starts[id(given)]
+        if not given.ndim:
+            return kinds.Number(float(self.values[start]), start, self.recorder.pointer)
+        size = given.numel()
+        data = np.empty(size, kinds.ELEMENT)
+        data["value"] = self.values[start : start + size]
+        data["number"] = np.arange(start, start + size)
+        data["recorder"] = self.recorder.pointer
+        data = data.reshape(given.shape)
+        data.flags.writeable = False
+        return kinds.Elements(data)
+
+    def listed(self, given: list[Any]) -> Any:
+        """A list that holds Tensors as a tuple of one type: numba's lists of arguments are on the way out."""
+        if not any(isinstance(x, Tensor) for x in given):
+            return given
+        made = [self.replaced(x) for x in given]
+        if any(isinstance(x, self.kinds.Number) for x in made):
+            made = [
+                self.kinds.Number(float(x), -1, 0) if isinstance(x, int | float) else x
+                for x in made
+            ]
+        return tuple(made)
+
+    # ------------------------------------------------------------------ results
+    def finish(self, found: Any) -> Any:
+        """Put the recorder on the tape; the results as Tensors."""
+        placed = self.placed(found)
+        if not self.places:
+            return _as_tensors(placed)
+        tape, count = self.tape, len(self.places)
+        tape.make_room(4 + count, 64 + 2 * count)
+        head = record.operand(tape, self.head)
+        self.strip = self.put.put_on_tape(tape, self.recorder, self.places, head)
+        return self.as_tensors(placed)
+
+    def placed(self, x: Any) -> Any:
+        """Number and shape of an active result."""
+        if isinstance(x, self.kinds.Number):
+            if x.number < 0:
+                return x.value
+            self.places.append(x.number)
+            return _Place(len(self.places) - 1, ())
+        if isinstance(x, np.ndarray) and x.dtype == self.kinds.ELEMENT:
+            self.places.append(self.first(x))
+            return _Place(len(self.places) - 1, x.shape)
+        if isinstance(x, tuple | list):
+            return _rebuilt(x, [self.placed(y) for y in x])
+        if x is None or isinstance(x, bool | int | float | complex | str | np.ndarray | np.generic):
+            return x
+        raise UnsupportedError(  # it might hold active values, which are none when the call is over
+            f"tg.njit: a result of type {type(x).__name__} is not supported where an argument is a Tensor "
+            "that requires grad; return numbers, arrays, tuples and lists of them"
+        )
+
+    def as_tensors(self, x: Any) -> Any:
+        """Results, with statements for those that have a place."""
+        if isinstance(x, _Place):
+            slot = self.put.append_result(self.tape, self.strip, x.number, x.shape)
+            return record.finish(self.tape, self.tape.instruction_of(slot), slot)
+        if isinstance(x, tuple | list):
+            return _rebuilt(x, [self.as_tensors(y) for y in x])
+        return _as_tensors(x)
+
+    def first(self, elements: np.ndarray) -> int:
+        """The number of the first of an array's elements, which lie one behind the other."""
+        numbers = elements["number"].ravel()
+        if numbers.size and numbers[0] >= 0 and (np.diff(numbers) == 1).all():
+            return int(numbers[0])
+        return self.recorder.pack(numbers, elements["value"].ravel())
+
+
+class _Place:
+    """A result on the strip, before it is a Tensor."""
+
+    def __init__(self, number: int, shape: tuple[int, ...]) -> None:
+        self.number, self.shape = number, shape
+
+
+def njit(function: Any = None, **options: Any) -> Any:
+    """Compile a function with numba, and record it natively when it is called with Tensors.
+
+    Called with numbers and arrays it is the plain numba function. Called with Tensors, wherever they
+    stand among the arguments, its scalar operations are recorded in native code, at some nanoseconds
+    each, loops, branches and calls included. Its results are Tensors.
+
+    Parameters
+    ----------
+    function : callable
+        Whatever `numba.njit` takes. It may call functions under `njit` or `numba.njit`.
+    **options
+        Options of `numba.njit`; ``cache=True`` keeps what is compiled on disk. ``error_model`` is
+        ``"numpy"``, and the GIL is released.
+
+    Returns
+    -------
+    Compiled
+        ``.primal(...)`` is the numba function alone.
+
+    Raises
+    ------
+    TypeError
+        For what is not a Python function, or an unknown option.
+    UnsupportedError
+        When it is called, if the function uses what cannot be recorded; the text names the line.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> @tg.njit
+    ... def power(x, n):
+    ...     y = 1.0
+    ...     for _ in range(n):
+    ...         y = y * x
+    ...     return y
+    >>> x = tg.tensor(2.0, requires_grad=True)
+    >>> power(x, 3).backward()
+    >>> x.grad
+    tensor(12.)
+    """
+    for name in options:
+        if name not in _OPTIONS:
+            raise TypeError(f"njit() got an unexpected keyword argument '{name}'")
+    if function is None:
+        return functools.partial(njit, **options)
+    if isinstance(function, Compiled):
+        return function
+    function = getattr(function, "py_func", function)  # of a dispatcher of numba's
+    if not isinstance(function, FunctionType):
+        raise TypeError(f"njit() takes a Python function, not {type(function).__name__}")
+    return Compiled(function, options)
+
+
+def value(x: Any) -> Any:
+    """The value of a number, an array or a Tensor, without derivatives.
+
+    It works inside of functions under `njit`, too, on active scalars and arrays.
+
+    Parameters
+    ----------
+    x : Tensor, float or numpy.ndarray
+
+    Returns
+    -------
+    float or numpy.ndarray
+        A Tensor without dimensions gives a number, other tensors a copy of their values.
+    """
+    if isinstance(x, Tensor):
+        return x.item() if not x.ndim else x.detach().numpy().copy()
+    return x

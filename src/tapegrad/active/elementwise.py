@@ -1,0 +1,246 @@
+"""NumPy's elementwise functions, and operators, on arrays of active scalars.
+
+They broadcast, and do each element as the function of scalars would (scalars.py).
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+from numba.core import types
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import lower_builtin, register_jitable
+
+from .. import strip_code
+from ..ops.table import TABLE
+from . import scalars
+from .arrays import broadcast, common_shape, empty, overload
+from .types import ActiveArray, ActiveScalar, is_active, refuse_threads
+
+__all__: list[str] = []
+
+
+def _is_array(kind: Any) -> bool:
+    return isinstance(kind, types.Array)
+
+
+def _truth_of(name: str) -> bool:
+    return strip_code.is_truth(TABLE[name])
+
+
+def _shape_of(kinds: Any) -> int:
+    return max(k.ndim for k in kinds if _is_array(k))
+
+
+def _over_one(function: Any, make: Any) -> Any:
+    def run(x):  # type: ignore[no-untyped-def]
+        out = make(x.shape)
+        for index in np.ndindex(x.shape):
+            out[index] = function(x[index])
+        return out
+
+    return run
+
+
+def _over_two(function: Any, make: Any) -> Any:
+    def run(x, y):  # type: ignore[no-untyped-def]
+        shape = common_shape(x.shape, y.shape)
+        a, b = broadcast(x, shape), broadcast(y, shape)
+        out = make(shape)
+        for index in np.ndindex(shape):
+            out[index] = function(a[index], b[index])
+        return out
+
+    return run
+
+
+def _over_left(function: Any, make: Any) -> Any:
+    def run(x, y):  # type: ignore[no-untyped-def]
+        out = make(x.shape)
+        for index in np.ndindex(x.shape):
+            out[index] = function(x[index], y)
+        return out
+
+    return run
+
+
+def _over_right(function: Any, make: Any) -> Any:
+    def run(x, y):  # type: ignore[no-untyped-def]
+        out = make(y.shape)
+        for index in np.ndindex(y.shape):
+            out[index] = function(x, y[index])
+        return out
+
+    return run
+
+
+@register_jitable
+def _truths(shape):  # type: ignore[no-untyped-def]
+    return np.empty(shape, np.bool_)
+
+
+def _define_elementwise(name: str, function: Any) -> None:
+    """Let a function or operator take arrays, some of them active.
+
+    numba makes loops of array expressions by itself, once their types are known.
+    """
+    entry = TABLE[name]
+    truth = strip_code.is_truth(entry)
+    make = _truths if truth else empty
+
+    class Typing(AbstractTemplate):  # type: ignore[misc]
+        def generic(self, args: Any, kws: Any) -> Any:
+            if kws or len(args) != entry.arity or not any(map(_is_array, args)):
+                return None
+            kinds = types.Number, types.Boolean, types.Array, ActiveScalar
+            if not any(map(is_active, args)) or not all(isinstance(a, kinds) for a in args):
+                return None
+            refuse_threads()
+            ndim = _shape_of(args)
+            result = types.Array(types.boolean, ndim, "C") if truth else ActiveArray(ndim, "C")
+            return signature(result, *args)
+
+    Typing.key = function
+    Typing.__name__ = f"ActiveArray_{name}"
+    infer_global(function)(Typing)
+
+    def lower_with(run: Any) -> Any:
+        def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return context.compile_internal(builder, run, sig, args)
+
+        return lower
+
+    if entry.arity == 1:
+        lower_builtin(function, ActiveArray)(lower_with(_over_one(function, make)))
+        return
+    both, left, right = (over(function, make) for over in (_over_two, _over_left, _over_right))
+    kinds = ActiveArray, types.Array
+    for x, y in ((ActiveArray, ActiveArray), kinds, kinds[::-1]):
+        lower_builtin(function, x, y)(lower_with(both))
+    for array, scalar in _PAIRS:
+        lower_builtin(function, array, scalar)(lower_with(left))
+        lower_builtin(function, scalar, array)(lower_with(right))
+
+
+_PAIRS = [
+    *((ActiveArray, k) for k in (types.Number, types.Boolean, ActiveScalar)),
+    (types.Array, ActiveScalar),
+]
+
+
+def _define_in_place(function: Any, stands_for: Any) -> None:
+    """Let ``x += y`` write into active arrays, and do what it does to all else."""
+    plain = getattr(operator, {"itruediv": "truediv", "ifloordiv": "floordiv"}.get(
+        function.__name__, function.__name__[1:]
+    ))  # fmt: skip
+
+    @overload(stands_for)
+    def in_place(x: Any, y: Any) -> Any:
+        if isinstance(x, ActiveArray):
+
+            def update(x, y):  # type: ignore[no-untyped-def]
+                x[...] = plain(x, y)
+                return x
+
+            return update
+        if isinstance(x, ActiveScalar) or isinstance(y, ActiveScalar):
+            return None
+        if getattr(x, "mutable", False):
+            if is_active(y):
+                return None
+            return lambda x, y: function(x, y)
+        return lambda x, y: plain(x, y)
+
+
+for _key, _stands_for in scalars.IN_PLACE.items():
+    _define_in_place(_key, _stands_for)
+for _name, _keys in scalars.OPERATORS.items():
+    for _key in _keys:
+        if _key is not pow and _key not in scalars.IN_PLACE.values():
+            _define_elementwise(_name, _key)
+for _key, _name in scalars.NUMPY_FUNCTIONS.items():
+    _define_elementwise(_name, _key)
+
+
+@overload(operator.pos)
+def _ol_pos(x: Any) -> Any:
+    return (lambda x: x.copy()) if isinstance(x, ActiveArray) else None
+
+
+# --------------------------------------------------------------------------- choices
+@overload(np.where)
+def _ol_where(condition: Any, x: Any, y: Any) -> Any:
+    if not (is_active(x) or is_active(y)):
+        return None
+    scalar = types.Number, types.Boolean, ActiveScalar
+    if isinstance(condition, scalar) and isinstance(x, scalar) and isinstance(y, scalar):
+        return lambda condition, x, y: x if condition else y
+    if not _is_array(condition):
+        return None
+    if isinstance(x, scalar) and isinstance(y, scalar):
+
+        def two_scalars(condition, x, y):  # type: ignore[no-untyped-def]
+            out = empty(condition.shape)
+            for index in np.ndindex(condition.shape):
+                out[index] = x if condition[index] else y
+            return out
+
+        return two_scalars
+    if _is_array(x) and _is_array(y):
+
+        def two_arrays(condition, x, y):  # type: ignore[no-untyped-def]
+            shape = common_shape(common_shape(condition.shape, x.shape), y.shape)
+            c, a, b = broadcast(condition, shape), broadcast(x, shape), broadcast(y, shape)
+            out = empty(shape)
+            for index in np.ndindex(shape):
+                if c[index]:
+                    out[index] = a[index]
+                else:
+                    out[index] = b[index]
+            return out
+
+        return two_arrays
+    if _is_array(x):
+
+        def array_left(condition, x, y):  # type: ignore[no-untyped-def]
+            shape = common_shape(condition.shape, x.shape)
+            c, a = broadcast(condition, shape), broadcast(x, shape)
+            out = empty(shape)
+            for index in np.ndindex(shape):
+                if c[index]:
+                    out[index] = a[index]
+                else:
+                    out[index] = y
+            return out
+
+        return array_left
+
+    def array_right(condition, x, y):  # type: ignore[no-untyped-def]
+        shape = common_shape(condition.shape, y.shape)
+        c, b = broadcast(condition, shape), broadcast(y, shape)
+        out = empty(shape)
+        for index in np.ndindex(shape):
+            if c[index]:
+                out[index] = x
+            else:
+                out[index] = b[index]
+        return out
+
+    return array_right
+
+
+def _two(a: Any, b: Any) -> bool:
+    numbers = types.Number, types.Boolean, ActiveScalar
+    return isinstance(a, numbers) and isinstance(b, numbers) and (is_active(a) or is_active(b))
+
+
+@overload(max)
+def _ol_builtin_max(a: Any, b: Any) -> Any:
+    return (lambda a, b: b if b > a else a) if _two(a, b) else None
+
+
+@overload(min)
+def _ol_builtin_min(a: Any, b: Any) -> Any:
+    return (lambda a, b: b if b < a else a) if _two(a, b) else None

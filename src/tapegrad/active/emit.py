@@ -1,0 +1,272 @@
+"""What an operation on active scalars compiles to: a statement appended to a recorder.
+
+`record` is the code of one append, `record_unary` and `record_binary` choose what to append: an operand
+may be passive when the code runs, even if its type is active.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from llvmlite.ir import instructions
+from numba.core import cgutils, compiler, types
+from numba.core.typing.templates import signature
+
+from .. import native as nt
+from ..nopython import strips
+from ..nopython.intrinsics import helper
+from .types import ACTIVE, ActiveScalar
+
+__all__ = ["Scalar", "call_native", "choose", "is_on_strip", "made", "record", "record_binary",
+           "record_unary"]  # fmt: skip
+
+_I64 = ir.IntType(64)
+_F64 = ir.DoubleType()
+_I16 = ir.IntType(16)
+
+
+# --------------------------------------------------------------------------- compiled in
+def call_native(
+    context: Any,
+    builder: Any,
+    function: Callable[..., Any],
+    sig: Any,
+    args: Any,
+    *,
+    inline: bool = True,
+) -> Any:
+    """Call a function that numba compiles into the caller: IEEE division, nothing baked in."""
+    flags = compiler.Flags()
+    flags.nrt = True
+    flags.error_model = "numpy"
+    compiled = context.compile_subroutine(builder, function, sig, flags=flags)
+    native = context.declare_function(builder.module, compiled.fndesc)
+    attributes = () if inline else ("noinline",)
+    status, result = context.call_conv.call_function(
+        builder, native, sig.return_type, sig.args, args, attrs=attributes
+    )
+    with cgutils.if_unlikely(builder, status.is_error):
+        context.call_conv.return_status_propagate(builder, status)
+    return result
+
+
+_grow, _grow_table = strips.grow, strips.grow_table
+_push, _push_constant = strips.push, strips.push_constant
+
+
+def _grow_or_raise(recorder):  # type: ignore[no-untyped-def]
+    if _grow(recorder) != 0:
+        raise MemoryError(
+            "no memory for what a @tg.njit function records; see tg.checkpointed_loop"
+        )
+    return 0
+
+
+def _grow_table_or_raise(recorder):  # type: ignore[no-untyped-def]
+    if _grow_table(recorder) != 0:
+        raise MemoryError(
+            "no memory for what a @tg.njit function records; see tg.checkpointed_loop"
+        )
+    return 0
+
+
+def _record_constant(recorder, value):  # type: ignore[no-untyped-def]
+    """Append a constant; its number."""
+    number = _push_constant(recorder, value)
+    if number < 0:
+        raise MemoryError(
+            "no memory for what a @tg.njit function records; see tg.checkpointed_loop"
+        )
+    return number
+
+
+def _record_mixed(recorder, value, a, x, b, y, code):  # type: ignore[no-untyped-def]
+    """Record an op on two operands one of which may be passive; its number, -1 if both are."""
+    if a < 0 and b < 0:
+        return -1
+    if a < 0:
+        word, code = _record_constant_of(recorder, x) | b << 32, code + 2
+    elif b < 0:
+        word, code = a | _record_constant_of(recorder, y) << 32, code + 1
+    else:
+        word = a | b << 32
+    number = _push(recorder, value, word, code)
+    if number < 0:
+        raise MemoryError(
+            "no memory for what a @tg.njit function records; see tg.checkpointed_loop"
+        )
+    return number
+
+
+_record_constant_of = helper(_record_constant)
+
+
+class _Words:
+    """A recorder's words and arrays, as LLVM sees them.
+
+    LLVM is told that counts, other words and arrays are in different places, and that growing changes no
+    count. So counts stay in registers from one statement to the next; through memory, the time it takes
+    to load what was just stored would be that of a statement.
+    """
+
+    def __init__(self, builder: Any, recorder: Any) -> None:
+        self.builder, module = builder, builder.module
+        self.words = builder.inttoptr(recorder, _I64.as_pointer())
+        domain = module.add_metadata(["tapegrad recorder"])
+        names = ("tapegrad words", "tapegrad arrays", "tapegrad counts")
+        self.scopes = [module.add_metadata([name, domain]) for name in names]
+
+    def _marked(self, instruction: Any, own: int) -> Any:
+        others = [scope for i, scope in enumerate(self.scopes) if i != own]
+        module = self.builder.module
+        instruction.set_metadata("alias.scope", module.add_metadata([self.scopes[own]]))
+        instruction.set_metadata("noalias", module.add_metadata(others))
+        return instruction
+
+    def _word(self, index: int) -> Any:
+        return self.builder.gep(self.words, [ir.Constant(_I64, index)])
+
+    def get(self, index: int) -> Any:
+        """Load a word."""
+        own = 2 if index in _COUNTS else 0
+        return self._marked(self.builder.load(self._word(index)), own)
+
+    def set(self, index: int, value: Any) -> None:
+        """Store a word."""
+        own = 2 if index in _COUNTS else 0
+        self._marked(self.builder.store(value, self._word(index)), own)
+
+    def put(self, array: int, kind: Any, at: Any, value: Any) -> None:
+        """Store an element of the array whose address is in a word."""
+        pointer = self.builder.inttoptr(self.get(array), kind.as_pointer())
+        self._marked(self.builder.store(value, self.builder.gep(pointer, [at])), 1)
+
+    def keeps_counts(self, call: Any) -> None:
+        """Say that a call changes no count."""
+        call.set_metadata("noalias", self.builder.module.add_metadata([self.scopes[2]]))
+
+
+_COUNTS = (nt.W_COUNT, nt.W_TABLE_COUNT)
+
+
+def _room(context: Any, builder: Any, words: _Words, count: int, capacity: int, grow: Any) -> Any:
+    """The next number, with room for it."""
+    number = words.get(count)
+    full = builder.icmp_signed(">=", number, words.get(capacity))
+    with builder.if_then(full, likely=False):
+        sig = signature(types.int64, types.int64)
+        block = builder.block
+        call_native(
+            context, builder, grow, sig, [builder.ptrtoint(words.words, _I64)], inline=False
+        )
+        words.keeps_counts(
+            next(x for x in block.instructions if isinstance(x, instructions.CallInstr))
+        )
+    return number
+
+
+def record(context: Any, builder: Any, recorder: Any, value: Any, word: Any, code: int) -> Any:
+    """Append a statement to a recorder; its number."""
+    words = _Words(builder, recorder)
+    number = _room(context, builder, words, nt.W_COUNT, nt.W_CAPACITY, _grow_or_raise)
+    words.put(nt.W_VALUES, _F64, number, value)
+    words.put(nt.W_ARGS, _I64, number, word)
+    words.put(nt.W_CODES, _I16, number, ir.Constant(_I16, code))
+    words.set(nt.W_COUNT, builder.add(number, ir.Constant(_I64, 1)))
+    return number
+
+
+def record_constant(context: Any, builder: Any, recorder: Any, value: Any) -> Any:
+    """Append a constant to a recorder; its number."""
+    words = _Words(builder, recorder)
+    number = _room(
+        context, builder, words, nt.W_TABLE_COUNT, nt.W_TABLE_CAPACITY, _grow_table_or_raise
+    )
+    words.put(nt.W_TABLE, _F64, number, value)
+    words.set(nt.W_TABLE_COUNT, builder.add(number, ir.Constant(_I64, 1)))
+    return number
+
+
+class Scalar:
+    """An operand: an active scalar's parts, or a number."""
+
+    def __init__(self, context: Any, builder: Any, kind: Any, value: Any) -> None:
+        self.is_active = isinstance(kind, ActiveScalar)
+        if self.is_active:
+            parts = cgutils.create_struct_proxy(kind)(context, builder, value=value)
+            self.value, self.number, self.recorder = parts.value, parts.number, parts.recorder
+        else:
+            self.value = context.cast(builder, value, kind, types.float64)
+
+
+def made(context: Any, builder: Any, value: Any, number: Any, recorder: Any) -> Any:
+    """An active scalar of its parts."""
+    scalar = cgutils.create_struct_proxy(ACTIVE)(context, builder)
+    scalar.value, scalar.number, scalar.recorder = value, number, recorder
+    return scalar._getvalue()
+
+
+def is_on_strip(builder: Any, number: Any) -> Any:
+    """Whether a number is one, and not that of a passive value."""
+    return builder.icmp_signed(">=", number, ir.Constant(_I64, 0))
+
+
+def choose(context: Any, builder: Any, condition: Any, then: Any, other: Any) -> Any:
+    """The result of one of two pieces of code; the first is the likely one."""
+    slot = cgutils.alloca_once(builder, _I64)
+    with builder.if_else(condition, likely=True) as (yes, no):
+        with yes:
+            builder.store(then(), slot)
+        with no:
+            builder.store(other(), slot)
+    return builder.load(slot)
+
+
+def record_unary(context: Any, builder: Any, code: int, value: Any, x: Any) -> Any:
+    """Record an op on one operand."""
+    number = choose(
+        context, builder, is_on_strip(builder, x.number),
+        lambda: record(context, builder, x.recorder, value, x.number, code),
+        lambda: ir.Constant(_I64, -1),
+    )  # fmt: skip
+    return made(context, builder, value, number, x.recorder)
+
+
+def record_binary(context: Any, builder: Any, code: int, value: Any, x: Any, y: Any) -> Any:
+    """Record an op on two operands; `code` is that of kinds "ab", followed by "ak" and "ka"."""
+    thirty_two = ir.Constant(_I64, 32)
+    if x.is_active and y.is_active:
+        recorder = builder.or_(x.recorder, y.recorder)
+        both = builder.icmp_signed(">=", builder.or_(x.number, y.number), ir.Constant(_I64, 0))
+
+        def mixed() -> Any:
+            sig = signature(
+                types.int64, types.int64, types.float64, types.int64, types.float64, types.int64,
+                types.float64, types.int64,
+            )  # fmt: skip
+            given = [recorder, value, x.number, x.value, y.number, y.value, ir.Constant(_I64, code)]
+            return call_native(context, builder, _record_mixed, sig, given, inline=False)
+
+        def plain() -> Any:
+            word = builder.or_(x.number, builder.shl(y.number, thirty_two))
+            return record(context, builder, recorder, value, word, code)
+
+        number = choose(context, builder, both, plain, mixed)
+        return made(context, builder, value, number, recorder)
+    own, other = (x, y) if x.is_active else (y, x)
+
+    def with_constant() -> Any:
+        constant = record_constant(context, builder, own.recorder, other.value)
+        if x.is_active:
+            word = builder.or_(own.number, builder.shl(constant, thirty_two))
+        else:
+            word = builder.or_(constant, builder.shl(own.number, thirty_two))
+        return record(context, builder, own.recorder, value, word, code + (1 if x.is_active else 2))
+
+    number = choose(
+        context, builder, is_on_strip(builder, own.number), with_constant,
+        lambda: ir.Constant(_I64, -1),
+    )  # fmt: skip
+    return made(context, builder, value, number, own.recorder)

@@ -1,0 +1,310 @@
+"""`checkpointed_loop`: a long loop of a compiled body, differentiated in bounded memory.
+
+The steps are taken in *chunks*. Forwards, no step is recorded; states at the beginning of some chunks
+are kept (snapshots). Backwards, a chunk is recorded as one strip and swept, the last first; what lies
+between it and the snapshot before is computed again. Which states to keep follows the binomial schedule
+of Griewank and Walther (revolve, ACM TOMS 26, 2000), which computes the fewest steps again that can be.
+
+The reverse pass runs on a tape of its own, so that what it drops goes at once.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..autograd.derivatives import grad
+from ..autograd.function import Function
+from ..autograd.modes import enable_grad, is_grad_enabled
+from ..dtypes import float64
+from ..errors import UnsupportedError
+from ..functions.registry import FUNCTIONS
+from ..record import leaf_tensor
+from ..tape import Tape
+from ..tensor import Tensor
+from ..threads import recording_on
+from .compiled import Compiled, _rebuilt, njit
+
+__all__ = ["checkpointed_loop", "split"]
+
+#: bytes that a recorded statement takes with its adjoint, at most
+STATEMENT = 48
+#: bytes of a chunk's statements that the caches still hold, mostly
+CHUNK = 1 << 22
+#: bytes of a snapshot beside its numbers
+SNAPSHOT = 256
+
+
+def _most(snapshots: int, repeats: int) -> int:
+    """Chunks that can be reversed from so many states, none computed more often than that."""
+    return math.comb(snapshots + repeats, snapshots) if repeats >= 0 else 0
+
+
+def split(chunks: int, snapshots: int) -> int:
+    """How many of `chunks` to go before the next snapshot is taken.
+
+    There is the state at their beginning, and room for `snapshots` (at least 1) more.
+    """
+    repeats = 1
+    while _most(snapshots + 1, repeats) < chunks:
+        repeats += 1
+    # What is left must not be more than the other snapshots can do; of such choices it is the least.
+    return max(1, chunks - _most(snapshots, repeats), _most(snapshots + 1, repeats - 2))
+
+
+@functools.cache
+def _advance(body: Compiled) -> Compiled:
+    """`count` steps of a body."""
+
+    def advance(state, count, args):  # type: ignore[no-untyped-def]
+        for _ in range(count):
+            state = body(state, *args)
+        return state
+
+    made: Compiled = njit(advance)
+    return made
+
+
+_local = threading.local()
+
+
+def _own_tape() -> Tape:
+    """The tape of this thread's reverse passes over loops."""
+    tape: Tape | None = getattr(_local, "tape", None)
+    if tape is None:
+        tape = _local.tape = Tape()
+    return tape
+
+
+class _Plan:
+    """One call: its loop, how states look, and what memory there is."""
+
+    def __init__(self, body: Compiled, state: Any, n: int, args: Any, memory: int) -> None:
+        self.loop, self.n, self.memory = _advance(body), n, memory
+        self.is_tuple = isinstance(state, tuple)
+        self.like = state
+        self.args = args
+        self.steps = 1
+        self.snapshots = 1
+        #: the parts of the last state
+        self.last: list[Any] = []
+
+    def items(self, state: Any) -> list[Any]:
+        """The parts of a state."""
+        return list(state) if self.is_tuple else [state]
+
+    def state(self, items: Sequence[Any]) -> Any:
+        """A state of its parts."""
+        return _rebuilt(self.like, items) if self.is_tuple else items[0]
+
+    def run(self, items: Sequence[Any], first: int, last: int, args: Any) -> list[Any]:
+        """Go from one chunk to another without recording."""
+        count = min(last * self.steps, self.n) - min(first * self.steps, self.n)
+        return self.items(self.loop.primal(self.state(items), count, args))
+
+    @property
+    def chunks(self) -> int:
+        """Number of chunks."""
+        return -(-self.n // self.steps)
+
+    def measure(self, items: Sequence[Any], args: Any) -> None:
+        """Choose the length of chunks and the number of snapshots."""
+        with recording_on(_own_tape()), enable_grad():
+            leaves = [_leaf(x) for x in items]
+            before = self.loop.recorded
+            self.loop(self.state(leaves), 1, tuple(map(_leaf, args)))
+            statements = max(self.loop.recorded - before, 1)
+        size = SNAPSHOT + sum(np.asarray(x).nbytes for x in items)
+        budget = max(self.memory - 2 * size, 0)
+        self.steps = max(1, min(budget // 2, CHUNK) // (STATEMENT * statements))
+        self.snapshots = max(1, min(self.chunks, budget // 2 // size))
+
+
+def _is_float(x: Any) -> bool:
+    return isinstance(x, float | np.floating) or (isinstance(x, np.ndarray) and x.dtype.kind == "f")
+
+
+def _leaf(x: Any) -> Any:
+    """A leaf with a value that can be differentiated by."""
+    if not _is_float(x):
+        return x
+    return leaf_tensor(np.array(x, np.float64), float64, requires_grad=True)
+
+
+def _plain(x: Any) -> Any:
+    """The value of a Tensor: a number or an array."""
+    if not isinstance(x, Tensor):
+        return x
+    return x.item() if not x.ndim else np.array(x.detach().numpy())
+
+
+def checkpointed_loop(
+    body: Callable[..., Any], state: Any, n: int, *args: Any, memory: int = 1 << 26
+) -> Any:
+    """Apply ``state = body(state, *args)`` `n` times, and differentiate it in bounded memory.
+
+    Parameters
+    ----------
+    body : callable
+        A function under `njit`, or one that can be. What depends on its arguments must come to it as
+        arguments.
+    state : Tensor, float, numpy.ndarray or tuple of them
+        Where the loop begins; `body` returns the same structure.
+    n : int
+        Number of steps.
+    *args
+        Further arguments of every step, Tensors among them.
+    memory : int
+        Bytes that the reverse pass may take (beside results): for recorded steps, and for states from
+        which steps are computed again. Less memory takes more time: the steps are computed again
+        as often as the binomial schedule (revolve) of that many states says.
+
+    Returns
+    -------
+    Tensor or tuple
+        The last state.
+
+    Raises
+    ------
+    ValueError
+        For a negative `n` or `memory` below one step's.
+    UnsupportedError
+        In a backward pass with ``create_graph=True``: second derivatives are not computed; call a
+        function under `njit` that has the loop inside.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> @tg.njit
+    ... def step(x, rate):
+    ...     return x - 0.01 * rate * x
+    >>> x = tg.tensor(1.0, requires_grad=True)
+    >>> rate = tg.tensor(2.0, requires_grad=True)
+    >>> y = tg.checkpointed_loop(step, x, 100, rate)
+    >>> y.backward()
+    >>> x.grad
+    tensor(0.1326)
+    """
+    if n < 0:
+        raise ValueError(f"checkpointed_loop: the number of steps must not be negative, got {n}")
+    compiled = body if isinstance(body, Compiled) else njit(body)
+    items = list(state) if isinstance(state, tuple) else [state]
+    for x in (*items, *args):
+        if isinstance(x, tuple | list):
+            raise TypeError(
+                "checkpointed_loop: state and arguments are tensors, numbers and arrays, or (the state) "
+                f"a tuple of those; got a nested {type(x).__name__}"
+            )
+    plan = _Plan(compiled, state, int(n), args, int(memory))
+    if n == 0:
+        return state
+    found = _Loop.apply(plan, len(items), *items, *args)
+    done = iter(found if isinstance(found, tuple) else (found,))
+    results = [next(done) if _is_float(x) else x for x in plan.last]
+    return plan.state(results)
+
+
+class _Loop(Function):
+    """The one statement that a loop leaves on the tape."""
+
+    @staticmethod
+    def forward(ctx: Any, plan: _Plan, count: int, *given: Any) -> Any:
+        """Run to the end, and keep the states that the schedule begins with."""
+        values = [_plain(x) for x in given]
+        values = [float(x) if isinstance(x, np.floating) else x for x in values]
+        items, args = values[:count], tuple(values[count:])
+        # The first step shows the types that the state comes to.
+        stepped = plan.items(plan.loop.primal(plan.state(items), 1, args))
+        items = [
+            float(x) if isinstance(x, int) and _is_float(y) else x
+            for x, y in zip(items, stepped, strict=True)
+        ]
+        plan.measure(items, args)
+        ctx.plan, ctx.args, ctx.kept = plan, args, [(0, items)]
+        low, free = 0, plan.snapshots - 1
+        while free > 0 and plan.chunks - low > 1:
+            middle = low + split(plan.chunks - low, free)
+            items = plan.run(items, low, middle, args)
+            ctx.kept.append((middle, items))
+            low, free = middle, free - 1
+        plan.last = plan.run(items, low, plan.chunks, args)
+        return tuple(FUNCTIONS["tensor"](x, dtype=float64) for x in plan.last if _is_float(x))
+
+    @staticmethod
+    def backward(ctx: Any, *cts: Any) -> Any:
+        """Go through the chunks, the last first."""
+        plan: _Plan = ctx.plan
+        if is_grad_enabled():
+            raise UnsupportedError(
+                "checkpointed_loop has no second derivatives; call a function under tg.njit that has "
+                "the loop inside, whose derivatives are recorded to any order"
+            )
+        adjoints = [np.array(_plain(ct), np.float64) for ct in cts]
+        sums: list[Any] = [0.0] * len(ctx.args)
+        with recording_on(_own_tape()), enable_grad():
+            high, used = plan.chunks, len(ctx.kept)
+            for low, items in reversed(ctx.kept):
+                used -= 1
+                free = plan.snapshots - 1 - used
+                adjoints = _reverse(plan, low, high, items, free, adjoints, ctx.args, sums)
+                high = low
+        found = iter(adjoints)
+        first = ctx.kept[0][1]
+        gradients = [next(found) if _is_float(x) else None for x in first] + [
+            s if _is_float(x) else None for s, x in zip(sums, ctx.args, strict=True)
+        ]
+        needed = ctx.needs_input_grad[2:]
+        return None, None, *(
+            FUNCTIONS["tensor"](np.asarray(g), dtype=float64) if wanted and g is not None else None
+            for g, wanted in zip(gradients, needed, strict=True)
+        )  # fmt: skip
+
+
+def _reverse(
+    plan: _Plan, low: int, high: int, items: list[Any], free: int, adjoints: list[Any], args: Any,
+    sums: list[Any],
+) -> list[Any]:  # fmt: skip
+    """Adjoints at chunk `low` of those at `high`, from the state at `low` and `free` snapshots."""
+    while high - low > 1:
+        if free == 0:
+            last = plan.run(items, low, high - 1, args)
+            adjoints = _chunk(plan, high - 1, last, adjoints, args, sums)
+            high -= 1
+            continue
+        middle = low + split(high - low, free)
+        reached = plan.run(items, low, middle, args)
+        adjoints = _reverse(plan, middle, high, reached, free - 1, adjoints, args, sums)
+        high = middle
+    return _chunk(plan, low, items, adjoints, args, sums)
+
+
+def _chunk(
+    plan: _Plan, number: int, items: list[Any], adjoints: list[Any], args: Any, sums: list[Any]
+) -> list[Any]:
+    """Record a chunk and sweep it."""
+    count = min((number + 1) * plan.steps, plan.n) - number * plan.steps
+    leaves, own = [_leaf(x) for x in items], tuple(map(_leaf, args))
+    results = plan.items(plan.loop(plan.state(leaves), count, own))
+    outputs, seeds = [], []
+    done = iter(adjoints)
+    for x in results:
+        if isinstance(x, Tensor) and x.dtype is float64:
+            seed = next(done)
+            if x.requires_grad:
+                outputs.append(x)
+                seeds.append(FUNCTIONS["tensor"](seed))
+    inputs = [x for x in (*leaves, *own) if isinstance(x, Tensor)]
+    found = grad(outputs, inputs, seeds, allow_unused=True)
+    gradients = iter(
+        [np.zeros(x.shape) if g is None else g.numpy() for g, x in zip(found, inputs, strict=True)]
+    )
+    new = [next(gradients) for x in leaves if isinstance(x, Tensor)]
+    for i, x in enumerate(own):
+        if isinstance(x, Tensor):
+            sums[i] = sums[i] + next(gradients)
+    return new

@@ -1,0 +1,289 @@
+"""Operators and functions on active scalars.
+
+Each row of the op table that has an operator or a function of NumPy or `math` gets a typing rule and a
+lowering here: it computes the row's primal (`strip_code.text_of`) and appends a statement to the recorder
+(`record`). Comparisons read values.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.typing.templates import AbstractTemplate, ConcreteTemplate, infer_global, signature
+from numba.extending import lower_builtin, lower_cast
+
+from .. import strip_code
+from ..ops import pointwise_kernels
+from ..ops.table import TABLE, Op
+from ..words import resolve
+from .emit import (
+    Scalar,
+    call_native,
+    choose,
+    is_on_strip,
+    made,
+    record,
+    record_binary,
+    record_unary,
+)
+from .types import ACTIVE, ActiveScalar, refuse_threads
+
+__all__ = ["IN_PLACE", "NUMPY_FUNCTIONS", "OPERATORS"]
+
+_I64 = ir.IntType(64)
+_F64 = ir.DoubleType()
+_SCALARS = (types.Integer, types.Float, types.Boolean)
+
+
+# --------------------------------------------------------------------------- primals
+@cache
+def primal(name: str) -> Callable[..., Any]:
+    """A row's primal as a Python function of numbers that numba can compile."""
+    entry = TABLE[name]
+    inputs = list("xyz")[: entry.arity]
+    scope: dict[str, Any] = {
+        "np": np, "math": math, "differentiate_sinc": pointwise_kernels.differentiate_sinc,
+    }  # fmt: skip
+    resolve(scope)
+    text = f"def primal({', '.join(inputs)}):\n    return {strip_code.text_of(entry, inputs)}\n"
+    exec(compile(text, f"<primal of {name}>", "exec"), scope)
+    return scope["primal"]  # type: ignore[no-any-return]
+
+
+def _value(context: Any, builder: Any, name: str, operands: list[Any]) -> Any:
+    plain = {"add": builder.fadd, "sub": builder.fsub, "mul": builder.fmul, "div": builder.fdiv}
+    values = [x.value for x in operands]
+    if name in plain:
+        return plain[name](*values)
+    truth = strip_code.is_truth(TABLE[name])
+    sig = signature(types.boolean if truth else types.float64, *[types.float64] * len(values))
+    return call_native(context, builder, primal(name), sig, values)
+
+
+# --------------------------------------------------------------------------- rows and their names
+def _in_place(name: str) -> Any:
+    """Make a function that stands for an in-place operator; see `IN_PLACE`."""
+
+    def stands_for(x, y):  # type: ignore[no-untyped-def]
+        raise TypeError(name)
+
+    stands_for.__name__ = stands_for.__qualname__ = f"in_place_{name}"
+    globals()[stands_for.__name__] = stands_for  # numba looks for it there
+    return stands_for
+
+
+#: what stands for in-place operators in functions that are compiled for active arguments: numba's own
+#: rules for ``x += y`` fail on arrays that they do not know, before any other is asked
+IN_PLACE: dict[Any, Any] = {
+    f: _in_place(f.__name__)
+    for f in (
+        operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.ifloordiv,
+        operator.imod, operator.ipow,
+    )
+}  # fmt: skip
+
+OPERATORS: dict[str, tuple[Any, ...]] = {
+    "add": (operator.add, IN_PLACE[operator.iadd]), "sub": (operator.sub, IN_PLACE[operator.isub]),
+    "mul": (operator.mul, IN_PLACE[operator.imul]), "div": (operator.truediv, IN_PLACE[operator.itruediv]),
+    "floor_divide": (operator.floordiv, IN_PLACE[operator.ifloordiv]),
+    "remainder": (operator.mod, IN_PLACE[operator.imod]), "pow": (operator.pow, IN_PLACE[operator.ipow], pow),
+    "neg": (operator.neg,), "abs": (abs,), "lt": (operator.lt,), "le": (operator.le,),
+    "eq": (operator.eq,), "ne": (operator.ne,), "gt": (operator.gt,), "ge": (operator.ge,),
+}  # fmt: skip
+
+#: functions of `math` that have another name than the row, or another meaning
+_MATH = {"fabs": "abs"}
+_NOT_MATH = {"floor", "ceil", "trunc", "fmod_", "round"}
+
+
+def _has_codes(entry: Op) -> bool:
+    kinds = {1: "a", 2: "ab"}.get(entry.arity)
+    try:
+        strip_code.code_of(entry.name, kinds or "")
+    except KeyError:
+        return False
+    return not entry.name.startswith("bitwise_")
+
+
+def _functions() -> dict[str, list[Any]]:
+    """NumPy's and `math`'s functions, by row."""
+    found: dict[str, list[Any]] = {}
+    for entry in TABLE.values():
+        if not _has_codes(entry):
+            continue
+        own = found.setdefault(entry.name, [])
+        if entry.loop is not None and all(entry.loop is not f for f in NUMPY_FUNCTIONS):
+            own.append(entry.loop)
+            NUMPY_FUNCTIONS[entry.loop] = entry.name
+        name = next((m for m, row in _MATH.items() if row == entry.name), entry.name)
+        if hasattr(math, name) and name not in _NOT_MATH:
+            own.append(getattr(math, name))
+    found["sinc"].append(np.sinc)
+    NUMPY_FUNCTIONS[np.sinc] = "sinc"
+    return found
+
+
+#: NumPy's function -> row
+NUMPY_FUNCTIONS: dict[Any, str] = {}
+
+
+def _as_number(kind: Any) -> Any:
+    return kind if isinstance(kind, ActiveScalar) else types.float64
+
+
+def _define(name: str, function: Any) -> None:
+    """Let a function or operator take active scalars."""
+    entry = TABLE[name]
+    truth = strip_code.is_truth(entry)
+
+    class Typing(AbstractTemplate):  # type: ignore[misc]
+        def generic(self, args: Any, kws: Any) -> Any:
+            if kws or len(args) != entry.arity:
+                return None
+            if not any(isinstance(a, ActiveScalar) for a in args):
+                return None
+            if not all(isinstance(a, (ActiveScalar, *_SCALARS)) for a in args):
+                return None
+            refuse_threads()
+            return signature(types.boolean if truth else ACTIVE, *map(_as_number, args))
+
+    Typing.key = function
+    Typing.__name__ = f"Active_{name}"
+    infer_global(function)(Typing)
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        operands = [Scalar(context, builder, k, v) for k, v in zip(sig.args, args, strict=True)]
+        if name == "pow":
+            return _lower_power(context, builder, operands)
+        value = _value(context, builder, name, operands)
+        if truth:
+            return value
+        if entry.arity == 1:
+            return record_unary(context, builder, strip_code.code_of(name, "a"), value, operands[0])
+        return record_binary(context, builder, strip_code.code_of(name, "ab"), value, *operands)
+
+    for kinds in _active_kinds(entry.arity):
+        lower_builtin(function, *kinds)(lower)
+
+
+def _active_kinds(arity: int) -> list[tuple[Any, ...]]:
+    if arity == 1:
+        return [(ActiveScalar,)]
+    number = types.Float
+    return [(ActiveScalar, ActiveScalar), (ActiveScalar, number), (number, ActiveScalar)]
+
+
+def _lower_power(context: Any, builder: Any, operands: list[Any]) -> Any:
+    """A square of an active scalar is a product, also for its derivative."""
+    x, y = operands
+    code = strip_code.code_of("pow", "ab")
+    if y.is_active:
+        return record_binary(
+            context, builder, code, _value(context, builder, "pow", operands), x, y
+        )
+    slot = cgutils.alloca_once(builder, context.get_value_type(ACTIVE))
+    square = builder.fcmp_ordered("==", y.value, ir.Constant(_F64, 2.0))
+    with builder.if_else(square) as (yes, no):
+        with yes:
+            value = builder.fmul(x.value, x.value)
+            product = strip_code.code_of("mul", "ab")
+            number = choose(
+                context, builder, is_on_strip(builder, x.number),
+                lambda: record(
+                    context, builder, x.recorder, value,
+                    builder.or_(x.number, builder.shl(x.number, ir.Constant(_I64, 32))), product,
+                ),
+                lambda: ir.Constant(_I64, -1),
+            )  # fmt: skip
+            builder.store(made(context, builder, value, number, x.recorder), slot)
+        with no:
+            value = _value(context, builder, "pow", operands)
+            builder.store(record_binary(context, builder, code, value, x, y), slot)
+    return builder.load(slot)
+
+
+for _name, _keys in OPERATORS.items():
+    for _key in _keys:
+        _define(_name, _key)
+for _name, _list in _functions().items():
+    for _key in _list:
+        _define(_name, _key)
+
+
+# --------------------------------------------------------------------------- what reads the value
+def _reads(function: Any, result: Any, read: Callable[..., Any]) -> None:
+    """Let a function of one active scalar give something passive."""
+
+    class Typing(ConcreteTemplate):  # type: ignore[misc]
+        cases = [signature(result, ACTIVE)]  # noqa: RUF012
+
+    Typing.key = function
+    infer_global(function)(Typing)
+
+    @lower_builtin(function, ActiveScalar)  # type: ignore[untyped-decorator]
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        value = Scalar(context, builder, ACTIVE, args[0]).value
+        return call_native(context, builder, read, signature(result, types.float64), [value])
+
+
+def _floor(x):  # type: ignore[no-untyped-def]
+    return math.floor(x)
+
+
+def _ceil(x):  # type: ignore[no-untyped-def]
+    return math.ceil(x)
+
+
+def _trunc(x):  # type: ignore[no-untyped-def]
+    return math.trunc(x)
+
+
+def _int(x):  # type: ignore[no-untyped-def]
+    return int(x)
+
+
+def _truth(x):  # type: ignore[no-untyped-def]
+    return x != 0.0
+
+
+def _false(x):  # type: ignore[no-untyped-def]
+    return x == 0.0
+
+
+_reads(operator.not_, types.boolean, _false)
+_reads(math.floor, types.int64, _floor)
+_reads(math.ceil, types.int64, _ceil)
+_reads(math.trunc, types.int64, _trunc)
+_reads(int, types.int64, _int)
+_reads(bool, types.boolean, _truth)
+_reads(operator.truth, types.boolean, _truth)
+
+
+@lower_cast(ActiveScalar, types.Boolean)
+def _as_boolean(context: Any, builder: Any, source: Any, target: Any, value: Any) -> Any:
+    x = Scalar(context, builder, source, value)
+    return builder.fcmp_unordered("!=", x.value, ir.Constant(_F64, 0.0))
+
+
+# --------------------------------------------------------------------------- what gives it back
+def _same(function: Any) -> None:
+    class Typing(ConcreteTemplate):  # type: ignore[misc]
+        cases = [signature(ACTIVE, ACTIVE)]  # noqa: RUF012
+
+    Typing.key = function
+    infer_global(function)(Typing)
+
+    @lower_builtin(function, ActiveScalar)  # type: ignore[untyped-decorator]
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return args[0]
+
+
+for _key in (operator.pos, float):
+    _same(_key)

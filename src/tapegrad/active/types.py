@@ -1,0 +1,217 @@
+"""The numba types of active values.
+
+An active scalar is a value, its number on the strip (below 0: it is passive), and the address of the
+recorder. An array of them is numba's own array with active scalars as elements, so that indexing,
+slicing, views, assignment and iteration are numba's; `ActiveArray` only says how it crosses from Python
+and back. In Python such an array is a structured ndarray (`ELEMENT`).
+
+The types carry a fingerprint of the opcodes: what numba keeps on disk for other opcodes does not fit.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, targetconfig, types
+from numba.core.boxing import unbox_array
+from numba.core.errors import NumbaTypeError
+from numba.core.typeconv import Conversion
+from numba.extending import NativeValue, box, lower_cast, models, register_model, unbox
+
+from .. import strip_code
+
+__all__ = ["ACTIVE", "ELEMENT", "ActiveArray", "ActiveScalar", "Number", "has_active", "is_active",
+           "refuse_threads"]  # fmt: skip
+
+#: an element of an array of active scalars
+ELEMENT = np.dtype([("value", "f8"), ("number", "i8"), ("recorder", "i8")])
+
+
+class ActiveScalar(types.Type):
+    """A float64 that takes part in differentiation."""
+
+    def __init__(self) -> None:
+        super().__init__(name=f"active[{strip_code.fingerprint()}]")
+
+    def unify(self, typingctx: Any, other: Any) -> Any:
+        """A variable that is active here and a number there is active."""
+        if isinstance(other, types.Integer | types.Float | types.Boolean):
+            return self
+        return None
+
+    def can_convert_from(self, typingctx: Any, other: Any) -> Any:
+        """Numbers may become active scalars, which are passive then."""
+        if isinstance(other, types.Integer | types.Float | types.Boolean):
+            return Conversion.safe
+        return None
+
+
+ACTIVE: Any = ActiveScalar()
+
+
+class ActiveArray(types.Array):
+    """An array of active scalars."""
+
+    def __init__(self, ndim: int, layout: str, readonly: bool = False) -> None:
+        kind = "readonly active array" if readonly else "active array"
+        name = f"{kind}({ACTIVE}, {ndim}d, {layout})"
+        super().__init__(ACTIVE, ndim, layout, readonly=readonly, name=name)
+
+    def copy(
+        self, dtype: Any = None, ndim: Any = None, layout: Any = None, readonly: Any = None
+    ) -> Any:
+        """The type with some of its parts changed."""
+        ndim = self.ndim if ndim is None else ndim
+        layout = self.layout if layout is None else layout
+        readonly = not self.mutable if readonly is None else readonly
+        if dtype is not None and dtype is not ACTIVE and dtype != ACTIVE:
+            return types.Array(dtype, ndim, layout, readonly=readonly)
+        return ActiveArray(ndim, layout, readonly)
+
+    def unify(self, typingctx: Any, other: Any) -> Any:
+        """The type of a variable that has either."""
+        if isinstance(other, ActiveArray) and other.ndim == self.ndim:
+            layout = self.layout if self.layout == other.layout else "A"
+            return ActiveArray(self.ndim, layout, not (self.mutable and other.mutable))
+        return None
+
+
+def is_active(kind: Any) -> bool:
+    """Whether a numba type is an active scalar or an array of them."""
+    return isinstance(kind, ActiveScalar | ActiveArray)
+
+
+def has_active(kind: Any) -> bool:
+    """Whether a numba type is active or contains what is."""
+    if is_active(kind):
+        return True
+    if isinstance(kind, types.BaseTuple):
+        return any(has_active(k) for k in kind)
+    if isinstance(kind, types.List | types.ListType):
+        return has_active(kind.dtype)
+    return False
+
+
+def refuse_threads() -> None:
+    """Raise where the function that is being compiled would run in several threads.
+
+    One recorder is one thread's.
+    """
+    flags = targetconfig.ConfigStack.top_or_none()
+    if flags is not None and getattr(flags, "auto_parallel", None) and flags.auto_parallel.enabled:
+        raise NumbaTypeError(
+            "a function compiled with parallel=True cannot take active values; compile it without, or "
+            "under tg.njit, which runs it in one thread then"
+        )
+
+
+@register_model(ActiveScalar)
+class _ScalarModel(models.StructModel):  # type: ignore[misc]
+    def __init__(self, manager: Any, kind: Any) -> None:
+        members = [("value", types.float64), ("number", types.int64), ("recorder", types.int64)]
+        super().__init__(manager, kind, members)
+
+
+register_model(ActiveArray)(models.ArrayModel)
+
+
+# --------------------------------------------------------------------------- numbers become active
+def passive(context: Any, builder: Any, value: Any) -> Any:
+    """An active scalar that is not on a strip."""
+    made = cgutils.create_struct_proxy(ACTIVE)(context, builder)
+    made.value = value
+    made.number = ir.Constant(ir.IntType(64), -1)
+    made.recorder = ir.Constant(ir.IntType(64), 0)
+    return made._getvalue()
+
+
+@lower_cast(types.Float, ActiveScalar)
+@lower_cast(types.Integer, ActiveScalar)
+@lower_cast(types.Boolean, ActiveScalar)
+def _from_number(context: Any, builder: Any, source: Any, target: Any, value: Any) -> Any:
+    return passive(context, builder, context.cast(builder, value, source, types.float64))
+
+
+@lower_cast(ActiveArray, ActiveArray)
+def _from_array(context: Any, builder: Any, source: Any, target: Any, value: Any) -> Any:
+    return value
+
+
+# --------------------------------------------------------------------------- to Python and back
+class Number:
+    """An active scalar in Python."""
+
+    __slots__ = ("number", "recorder", "value")
+    _numba_type_ = ACTIVE
+
+    def __init__(self, value: float, number: int, recorder: int) -> None:
+        self.value, self.number, self.recorder = value, number, recorder
+
+
+class Elements:
+    """A (read-only) array of active scalars in Python."""
+
+    __slots__ = ("_numba_type_", "data")
+
+    def __init__(self, data: np.ndarray) -> None:
+        self.data = data
+        self._numba_type_ = _argument_type(data.ndim)
+
+
+_ARGUMENTS: dict[int, Any] = {}
+
+
+def _argument_type(ndim: int) -> Any:
+    if ndim not in _ARGUMENTS:
+        _ARGUMENTS[ndim] = ActiveArray(ndim, "C", readonly=True)
+    return _ARGUMENTS[ndim]
+
+
+@unbox(ActiveScalar)
+def _unbox_scalar(typ: Any, obj: Any, c: Any) -> Any:
+    made = cgutils.create_struct_proxy(typ)(c.context, c.builder)
+    errors = []
+    for name, kind in (
+        ("value", types.float64),
+        ("number", types.int64),
+        ("recorder", types.int64),
+    ):
+        attribute = c.pyapi.object_getattr_string(obj, name)
+        native = c.unbox(kind, attribute)
+        c.pyapi.decref(attribute)
+        setattr(made, name, native.value)
+        errors.append(native.is_error)
+    failed = c.builder.or_(errors[0], c.builder.or_(errors[1], errors[2]))
+    return NativeValue(made._getvalue(), is_error=failed)
+
+
+@unbox(ActiveArray)
+def _unbox_elements(typ: Any, obj: Any, c: Any) -> Any:
+    data = c.pyapi.object_getattr_string(obj, "data")
+    native = unbox_array(typ, data, c)
+    c.pyapi.decref(data)
+    return native
+
+
+@box(ActiveScalar)
+def _box_scalar(typ: Any, value: Any, c: Any) -> Any:
+    made = cgutils.create_struct_proxy(typ)(c.context, c.builder, value=value)
+    kind = c.pyapi.unserialize(c.pyapi.serialize_object(Number))
+    parts = [
+        c.pyapi.float_from_double(made.value), c.pyapi.long_from_longlong(made.number),
+        c.pyapi.long_from_longlong(made.recorder),
+    ]  # fmt: skip
+    result = c.pyapi.call_function_objargs(kind, parts)
+    for part in (*parts, kind):
+        c.pyapi.decref(part)
+    return result
+
+
+@box(ActiveArray)
+def _box_elements(typ: Any, value: Any, c: Any) -> Any:
+    dtype = c.env_manager.read_const(c.env_manager.add_const(ELEMENT))
+    array = c.pyapi.nrt_adapt_ndarray_to_python(typ, value, dtype)
+    c.context.nrt.decref(c.builder, typ, value)
+    return array

@@ -1,0 +1,67 @@
+"""The rules of a strip's opcodes as data: what native transposition reads (nopython/strips.py)."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from . import native as nt
+from .strip_code import KINDS, PARAMETERS, Code, Rule, code_of, codes
+
+__all__ = ["rules"]
+
+
+@cache
+def rules() -> np.ndarray:
+    """What `transpose` reads: addresses of rules, templates and constants, opcodes of add and clone."""
+    everything = codes()
+    rows = np.zeros((len(everything), nt.RULE_WIDTH), np.int64)
+    rows[:, nt.RULE_RESULT : nt.RULE_RESULT + 3] = -1
+    statements: list[list[int]] = []
+    constants: list[float] = []
+    for number, code in enumerate(everything):
+        if code is not None:
+            _write_rule(rows[number], code, statements, constants)
+    tables = [rows, np.array(statements, np.int64), np.array(constants)]
+    nt.keep_for_ever(tables)
+    places = [t.ctypes.data for t in tables]
+    return np.array([*places, code_of("add", "ab"), code_of("clone", "a")], np.int64)
+
+
+def _write_rule(
+    row: np.ndarray, code: Code, statements: list[list[int]], constants: list[float]
+) -> None:
+    rule = Rule(code)
+    own = bool(PARAMETERS.get(code.op.name))
+    row[nt.RULE_START] = len(statements)
+    row[nt.RULE_EXTRA] = own or len(code.kinds) == 3
+    row[nt.RULE_CONSTANTS] = sum(1 << i for i, kind in enumerate(code.kinds) if kind == "k")
+    if rule.traced is None:
+        return
+    places: dict[int, int] = {}
+    for slot, name in rule.traced.inputs.items():
+        known = {"ct": nt.REF_CT, "out": nt.REF_OUT}
+        places[slot] = known[name] if isinstance(name, str) else nt.REF_OPERAND + name
+    for slot, array in rule.traced.constants.items():
+        places[slot] = nt.REF_CONSTANT + len(constants)
+        constants.append(float(array))
+    count = 0
+    for s in rule.statements:
+        if s.slot in rule.alias:
+            continue
+        made = s.instruction
+        names = PARAMETERS.get(made.op.name, ())
+        values = [made.attrs[name] for name in names]
+        kinds = KINDS[made.op.arity]
+        numbers = [code_of(made.op.name, k) for k in kinds]
+        references = [places[rule.own(a)] for a in s.args]
+        statements.append([
+            made.op.arity, (2 if own else 1) if names else 0, *[*values, 0, 0][:2],
+            *[*numbers, 0, 0][:3], *[*references, 0, 0][:3],
+        ])  # fmt: skip
+        places[s.slot] = nt.REF_STATEMENT + count
+        count += 1
+    row[nt.RULE_COUNT] = count
+    for i, found in rule.results.items():
+        row[nt.RULE_RESULT + i] = places[rule.own(found)]
