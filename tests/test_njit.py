@@ -740,13 +740,13 @@ def test_nothing_imports_numba_before_the_first_function() -> None:
 # --------------------------------------------------------------------------- many cotangents, masks
 def test_jacobians_and_masked_passes_go_through_strips() -> None:
     @tg.njit
-    def function(x: Any) -> Any:
+    def function(x):
         out = np.zeros(3)
         for i in range(3):
             out[i] = math.sin(x[i] * x[i - 1]) + x[0]
         return out
 
-    def same(x: Any) -> Any:
+    def same(x):
         return tg.sin(x * x.roll(1)) + x[0]
 
     at = tg.tensor([0.3, 0.6, 0.9])

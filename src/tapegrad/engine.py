@@ -388,39 +388,46 @@ def grad(
     """Return the gradients of `outputs` with respect to `inputs`; see `tapegrad.autograd.grad`."""
     cotangents = _cotangents(outputs, grad_outputs)
     retain = create_graph if retain_graph is None else retain_graph
+    results: list[Tensor | None] | None = None
     if len(outputs) == 1 and cotangents[0] is None:
-        found = plain.gradients(
+        results = plain.gradients(
             _ready(), outputs[0], inputs, create_graph=create_graph, retain_graph=retain,
             allow_unused=allow_unused,
         )  # fmt: skip
-        if found is not None:
-            return found
-    tape, roots, targets = located(outputs, inputs)
-    results: list[Tensor | None]
-    if create_graph:
-        results = _replayed(tape, outputs, roots, cotangents, targets, retain, raw=True)
-    else:
-        seeds = [_seed_array(t, ct) for t, ct in zip(outputs, cotangents, strict=True)]
-        with tape.lock, Request(tape, roots, targets, leaves=False, raw=True) as request:
-            request.prepare()
-            if not allow_unused:
-                check_used(request, targets)
-            request.sweep(seeds, Swept)
-            for target in targets:
-                storage = tape.leaves.get(target.slot) if target.is_leaf else None
-                if storage is not None and target.array is not None:
-                    target.array = _hooked(storage, target.array)
-            request.release(free=not retain)
-        results = [
-            None if t.array is None else record.leaf_tensor(t.array, t.layout.dtype)
-            for t in targets
-        ]
-        if tape.state[nt.S_OWNED_BYTES] > tape.state[nt.S_COLLECT_AT]:
-            tape.collect()
+    if results is None:
+        tape, roots, targets = located(outputs, inputs)
+        if create_graph:
+            results = _replayed(tape, outputs, roots, cotangents, targets, retain, raw=True)
+        else:
+            seeds = [_seed_array(t, ct) for t, ct in zip(outputs, cotangents, strict=True)]
+            results = _swept(tape, roots, targets, seeds, retain, allow_unused)
     if not allow_unused:
         for i, g in enumerate(results):
             if g is None:
                 raise RuntimeError(unused(i))
+    return results
+
+
+def _swept(
+    tape: Tape, roots: list[int], targets: list[Target], seeds: list[np.ndarray], retain: bool,
+    allow_unused: bool,
+) -> list[Tensor | None]:  # fmt: skip
+    """Run a pass by a sweep; the targets' cotangents as tensors."""
+    with tape.lock, Request(tape, roots, targets, leaves=False, raw=True) as request:
+        request.prepare()
+        if not allow_unused:
+            check_used(request, targets)
+        request.sweep(seeds, Swept)
+        for target in targets:
+            storage = tape.leaves.get(target.slot) if target.is_leaf else None
+            if storage is not None and target.array is not None:
+                target.array = _hooked(storage, target.array)
+        request.release(free=not retain)
+    results = [
+        None if t.array is None else record.leaf_tensor(t.array, t.layout.dtype) for t in targets
+    ]
+    if tape.state[nt.S_OWNED_BYTES] > tape.state[nt.S_COLLECT_AT]:
+        tape.collect()
     return results
 
 
