@@ -212,7 +212,8 @@ class Builder:
     def sequence(self) -> Programs:
         """The programs one step after another, for reductions, products, in-place writes."""
         self.scratch = 0
-        steps = self.run(self.statements)
+        parts = self.run(self.statements)
+        steps = [step for part in parts for step in part]
         layout = self.layout_of(self.result)
         shape = np.broadcast_shapes(layout.shape, self.target.shape)
         adjoint, repeats = self.finish(shape)
@@ -220,10 +221,19 @@ class Builder:
         dtype = self.target.dtype
         copy = Step(copy_loop(dtype), shape, (source, adjoint))
         add = Step(ufunc_loop(np.add, (dtype,) * 3), shape, (adjoint, source, adjoint))
-        return [*steps, copy], [*steps, add], repeats
+        assign = [*steps, copy]
+        last = self.statements[-1] if self.statements else None
+        direct = last and last.slot == self.result and last.instruction.outs == (self.target,)
+        same = not self.target.overlaps and self.lane_of(self.result) == self.adjoint_lane
+        if last and direct and same and last.instruction.op.kind == nt.COMPUTE:
+            # What gives the result can write it where it goes.
+            self.places[last.slot] = (ADJOINT, 0, self.target)
+            assign = [step for part in parts[:-1] for step in part]
+            assign += self.steps_of(last, self.base)
+        return assign, [*steps, add], repeats
 
-    def run(self, statements: Sequence[Statement]) -> list[Step]:
-        """Steps of statements, with their results in scratch memory."""
+    def run(self, statements: Sequence[Statement]) -> list[list[Step]]:
+        """Steps of each statement, with their results in scratch memory."""
         inner = 0
         for s in statements:
             kind = s.instruction.op.kind
@@ -236,13 +246,13 @@ class Builder:
                 ref, offset, _ = self.places[s.args[0]]
                 self.places[s.slot] = (ref, offset, s.instruction.out)
             inner = max(inner, s.instruction.scratch)
-        base = self.scratch
+        #: where the statements' own scratch memory begins
+        self.base = self.scratch
         self.scratch += inner
-        steps: list[Step] = []
-        for s in statements:
-            if s.instruction.op.kind != nt.VIEW:
-                steps += self.steps_of(s, base)
-        return steps
+        return [
+            self.steps_of(s, self.base) if s.instruction.op.kind != nt.VIEW else []
+            for s in statements
+        ]
 
     def place(self, slot: int, layout: Layout) -> None:
         """Find a place in scratch memory for a value."""

@@ -62,7 +62,8 @@ class LaneBuilder(Builder):
 
     def chain(self, statements: Sequence[Statement]) -> Programs:
         """The programs as one chain, behind the steps of what has no lanes."""
-        once = self.run([s for s in statements if not self.has_lanes(s.slot)])
+        parts = self.run([s for s in statements if not self.has_lanes(s.slot)])
+        once = [step for part in parts for step in part]
         before = self.recipe
         assign, accumulate, repeats = super().chain(
             [s for s in statements if self.has_lanes(s.slot)]

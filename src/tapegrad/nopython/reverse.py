@@ -235,7 +235,7 @@ def sweep_back(state, request):  # type: ignore[no-untyped-def]
             r[R_HIGH] = k
             return k + TAKE_OVER
         if kind == COMPUTE:
-            moved = 0
+            moved, heir = 0, -1
             table = pointer_table(state, row, k, scratch_bytes(r, row))
             if table == 0:
                 return -1
@@ -244,25 +244,18 @@ def sweep_back(state, request):  # type: ignore[no-untyped-def]
                 owner = root[slot]
                 if flags[owner] & ACTIVE == 0 or needed[owner] == 0:
                     continue
-                v = vjp_row(row, variant, i)
-                if (
-                    v[V_IDENTITY]
-                    and adjoint[owner] == 0
-                    and owner == slot
-                    and row[I_BYTES] * lanes > SMALL
-                    and moved == 0
-                    and (i + 1 == row[I_NARGS] or args[arg_start[k] + i + 1] != slot)
-                ):
-                    later = 0
-                    for j in range(i + 1, row[I_NARGS]):
-                        other = root[args[arg_start[k] + j]]
-                        if flags[other] & ACTIVE and needed[other]:
-                            later = 1
-                    if later == 0:
-                        adjoint[slot] = adjoint[k]
-                        moved = 1
-                        continue
+                large = heir < 0 and owner == slot and row[I_BYTES] * lanes > SMALL
+                if large and adjoint[owner] == 0 and vjp_row(row, variant, i)[V_IDENTITY]:
+                    heir = i  # it may get the cotangent's buffer itself, once the others are done
+                    continue
                 if run_vjp(state, r, row, table, i, slot, adjoint[k]) != 0:
+                    return -1
+            if heir >= 0:
+                slot = args[arg_start[k] + heir]
+                if adjoint[slot] == 0:
+                    adjoint[slot] = adjoint[k]
+                    moved = 1
+                elif run_vjp(state, r, row, table, heir, slot, adjoint[k]) != 0:
                     return -1
             if row[I_BYTES] * lanes > SMALL and moved == 0:
                 free_large(pool, adjoint[k], row[I_BYTES] * lanes)
