@@ -25,17 +25,13 @@ from .handle import look_at
 from .layouts import LAYOUTS, Layout
 from .record import Storage, layout_of, storage_of
 from .request import Request, Target
-from .tape import Tape, slot_of, tape_at
+from .tape import LOOK, Tape, slot_of, tape_at
 from .threads import current_tape
 
 if TYPE_CHECKING:
     from .tensor import Tensor
 
 __all__ = ["backward", "check_roots", "check_used", "grad", "located", "target_of", "unused"]
-
-
-#: tensors whose slots one native call finds
-LOOK = 64
 
 
 @cache
@@ -91,10 +87,8 @@ def _seed_array(t: Any, ct: Any) -> np.ndarray:
 def _ready() -> Tape:
     """Tape of this thread, evaluated and with some room."""
     tape = current_tape()
-    s = tape.state
     tape.make_room(64, 256)
-    if s[nt.S_DONE] != s[nt.S_COUNT]:
-        tape.evaluate()
+    tape.evaluate()
     return tape
 
 

@@ -20,15 +20,12 @@ from .dtypes import dtype_of
 from .handle import look_at
 from .layouts import LAYOUTS, Layout
 from .request import copy_of, taken
-from .tape import Tape
+from .tape import LOOK, Tape
 
 if TYPE_CHECKING:
     from .tensor import Tensor
 
 __all__ = ["gradients"]
-
-#: tensors at once
-MOST = 64
 
 
 @cache
@@ -48,7 +45,7 @@ def gradients(
         return None
     count = len(inputs)
     python = tape.masks_zeros or tape.saving is not None or anomaly.checks_nan()
-    if count >= MOST or python:
+    if count >= LOOK or python:
         return None
     both = (root, *inputs)
     look = tape.look

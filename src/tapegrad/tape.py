@@ -30,12 +30,14 @@ if TYPE_CHECKING:
     from .hooks import Hooks
     from .versions import Shared
 
-__all__ = ["TAPES", "Tape", "slot_of", "tape_at"]
+__all__ = ["LOOK", "TAPES", "Tape", "slot_of", "tape_at"]
 
 #: bytes of pending results after which recording evaluates before it goes on
 PENDING_LIMIT = 1 << 26
 #: bytes of free large buffers that a tape keeps for reuse
 POOL_LIMIT = 1 << 28
+#: tensors whose slots one native call finds
+LOOK = 64
 
 #: the tapes that there are, by the address of their state
 TAPES: dict[int, Tape] = {}
@@ -110,7 +112,7 @@ class Tape(Values):
         self._grow_handles(capacity)
         self._use_constants(Constants({}))
         #: where a native call leaves slots and layouts of the tensors that it is given
-        self.look = new_block(128)
+        self.look = new_block(2 * LOOK)
         self._block: Block | None = None  # see take_block
         TAPES[self.pointer] = self
 

@@ -19,10 +19,10 @@ jit = numba.njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract
 Runner = Callable[[], tuple[float | np.ndarray, ...]]
 
 
-@jit
-def _scalar_chain(w, c, kept):
+def chain_by_hand(w, c, kept):
+    """Value and gradients of a scalar chain of as many blocks as `kept` has rows."""
     y = w
-    for i in range(CHAIN_BLOCKS):
+    for i in range(len(kept)):
         kept[i, 0] = y
         s = y * c + w
         kept[i, 1] = math.cos(s)
@@ -30,13 +30,16 @@ def _scalar_chain(w, c, kept):
         kept[i, 2] = y
         y = y * w
     ct, w_bar, c_bar = 1.0, 0.0, 0.0
-    for i in range(CHAIN_BLOCKS - 1, -1, -1):
+    for i in range(len(kept) - 1, -1, -1):
         w_bar += ct * kept[i, 2]
         ct *= w * kept[i, 1]
         w_bar += ct
         c_bar += ct * kept[i, 0]
         ct *= c
     return y, w_bar + ct, c_bar
+
+
+_scalar_chain = jit(chain_by_hand)
 
 
 def scalar_chain(w: np.ndarray, c: np.ndarray) -> Runner:
