@@ -391,6 +391,7 @@ NUMBER_PROTOCOL = (
 
 # entries of the pointer table that programs address their operands through
 T_SCRATCH, T_CT, T_ADJOINT, T_ARGS = range(4)
+LANED_SCRATCH = -2  # in the place of an entry: scratch memory with lanes
 
 # fields of a reverse sweep's request
 R_ADJOINT = 0  # int64 a statement: address of its adjoint (roots only), 0 = untouched

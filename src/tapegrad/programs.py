@@ -40,7 +40,7 @@ __all__ = [
 # address", -2 is scratch memory with lanes.
 SCRATCH, CT, ADJOINT, ARGS = range(4)
 ADDRESS = -1
-LANED = -2
+LANED = nt.LANED_SCRATCH
 
 
 class Operand(NamedTuple):

@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import native as nt
 from ..native import (
+    LANED_SCRATCH,
     P_COUNT,
     P_DATA,
     P_DIMS,
@@ -37,14 +38,12 @@ from . import intrinsics as it
 from .intrinsics import globals_address, helper, p8, p32, p64, stack_words
 from .running import run_nest, run_program
 
-_LANED = -2  # LANED of programs.py
-
 
 @helper
 def place(reference, offset, lane, table, lanes, scratch):  # type: ignore[no-untyped-def]
     """Address of an operand's first element in lane 0."""
     own = offset * lanes if lane != 0 else offset
-    if reference == _LANED:
+    if reference == LANED_SCRATCH:
         return scratch + own
     if reference < 0:
         return own
