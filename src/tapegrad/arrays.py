@@ -90,6 +90,13 @@ class Arrays:
         start, stop = int(self.arg_start[slot]), int(self.arg_start[slot + 1])
         return [int(a) for a in self.arg[start:stop][: len(self.instruction_of(slot).layouts)]]
 
+    def view_offset(self, slot: int) -> int:
+        """Bytes from the first element of a view's operand to its own; 0 for what is no view."""
+        if self.instruction_of(slot).op.kind != nt.VIEW:
+            return 0
+        start = int(self.arg_start[slot])
+        return int(self.arg[start + 1 : start + 3].copy().view(np.int64)[0])
+
     def is_active(self, slot: int) -> bool:
         """Whether a slot takes part in differentiation."""
         return bool(self.flags[self.root[slot]] & nt.ACTIVE)

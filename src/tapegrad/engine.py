@@ -31,7 +31,16 @@ from .threads import current_tape
 if TYPE_CHECKING:
     from .tensor import Tensor
 
-__all__ = ["backward", "check_roots", "check_used", "grad", "located", "target_of", "unused"]
+__all__ = [
+    "backward",
+    "check_roots",
+    "check_used",
+    "grad",
+    "located",
+    "replayed",
+    "target_of",
+    "unused",
+]
 
 
 @cache
@@ -319,14 +328,14 @@ def _replay(
             if slot <= max(roots):
                 targets.append(_slot_target(tape, slot, tape.instruction_of(slot).out))
                 storages.append(storage)
-    results = _replayed(tape, tensors, roots, cotangents, targets, retain, raw=not leaves)
+    results = replayed(tape, tensors, roots, cotangents, targets, retain, raw=not leaves)
     for storage, new in zip(storages, results, strict=True):
         if new is not None:
             storage.grad = new if storage.grad is None else storage.grad + new
             _accumulated(tape, storage, None)
 
 
-def _replayed(
+def replayed(
     tape: Tape, tensors: Sequence[Tensor], roots: list[int], cotangents: list[Any],
     targets: list[Target], retain: bool, *, raw: bool,
 ) -> list[Tensor | None]:  # fmt: skip
@@ -391,7 +400,7 @@ def grad(
     if results is None:
         tape, roots, targets = located(outputs, inputs)
         if create_graph:
-            results = _replayed(tape, outputs, roots, cotangents, targets, retain, raw=True)
+            results = replayed(tape, outputs, roots, cotangents, targets, retain, raw=True)
         else:
             seeds = [_seed_array(t, ct) for t, ct in zip(outputs, cotangents, strict=True)]
             results = _swept(tape, roots, targets, seeds, retain, allow_unused)

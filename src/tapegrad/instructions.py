@@ -131,7 +131,7 @@ def _new(
     row[nt.I_DIFF] = bool(smooth) and is_float(out) and entry.kind != nt.OUTPUT
     row[nt.I_NOUT] = len(lowered.outs)
     row[nt.I_PYTHON] = bool(entry.extras.get("python"))
-    row[nt.I_VJP : nt.I_REPLAY + 2] = -1
+    row[nt.I_VJP : nt.I_PUSH + 1] = -1
     row[nt.I_FULL] = -1 if out.overlaps else out.size * out.dtype.itemsize
     row[nt.I_DETACH] = entry.extras.get("detach", 0)
     if entry.kind == nt.LEAF:

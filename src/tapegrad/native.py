@@ -67,9 +67,8 @@ ENTRIES: dict[str, dict[str, str]] = {
         "gradient_entry": "int64(int64, int64, int64, int64, int64)",
         "release_entry": "int64(int64, int64, int64)",
     },
-    "replaying": {
-        "replay_entry": "int64(int64, int64, int64, int64, int64, int64)",
-    },
+    "replaying": {"replay_entry": "int64(int64, int64, int64, int64, int64, int64)"},
+    "pushing": {"push_entry": "int64(int64, int64, int64, int64)"},
     "plain": {
         "plain_entry": "int64(int64, int64, int64, int64, int64, int64, int64)",
         "record_entry": "int64(int64, int64, int64, int64, int64, int64)",
@@ -343,6 +342,7 @@ I_PYTHON = 12  # its derivative is Python code (autograd.Function)
 I_EXTRA = 13  # two words
 I_VJP = 15  # its rows in the table of VJP programs, or -1: a word for each variant
 I_REPLAY = 19  # its rows in the table of templates, or -1: plain, masked
+I_PUSH = 21  # and those of its derivatives along a direction
 I_WIDTH = 22
 
 # variants of VJP programs: sums of these
@@ -360,7 +360,7 @@ V_WIDTH = 12
 Q_EXISTS, Q_NATIVE, Q_STATEMENTS, Q_COUNT, Q_ARGS, Q_RESULT, Q_LAYOUT, Q_CT = range(8)
 Q_CONSTANTS, Q_CONSTANT_COUNT = 8, 9
 Q_WIDTH = 10
-# references in a template: cotangent, result, then operands, statements and constants
+# references in a template: cotangent (or tangent), result, then operands, statements and constants
 REF_CT, REF_OUT, REF_OPERAND = 0, 1, 2
 REF_STATEMENT, REF_CONSTANT = 64, 1024
 MAX_TEMPLATE, MAX_CONSTANTS, MAX_OPERANDS_OF_TEMPLATE = 128, 16, 12
@@ -385,9 +385,7 @@ TILE = 1024
 HEADER = object.__basicsize__  # of a PyObject: two words, more in free-threaded builds
 SELECT_CODE = 1  # opcode of integer indexing
 HASH = -7046029254386353131  # factor of hash tables, 2**64 / golden ratio (Fibonacci hashing)
-NUMBER_PROTOCOL = (
-    512  # G_SLOW has operators (which may return NotImplemented) this far behind calls
-)
+NUMBER_PROTOCOL = 512  # G_SLOW has operators, which may return NotImplemented, so far behind calls
 
 # entries of the pointer table that programs address their operands through
 T_SCRATCH, T_CT, T_ADJOINT, T_ARGS = range(4)
@@ -399,9 +397,7 @@ R_NEEDED = 1  # uint8 a statement (roots): its adjoint is wanted
 R_REACHED = 2  # uint8 a statement (roots): the sweep will come by
 R_HIGH = 3  # first statement visited
 R_ROOT = 4  # roots of this sweep: S_ROOT, or a copy where captured views have adjoints of their own
-R_CAPTURES = (
-    5  # rows (statement where it is taken, slot, address of a contiguous copy, instruction)
-)
+R_CAPTURES = 5  # rows (statement that takes it, slot, address of a contiguous copy, instruction)
 R_CAPTURE_COUNT = 6
 R_WRITES = 7  # rows (base, statement) of in-place writes, ascending
 R_WRITE_COUNT = 8

@@ -91,12 +91,7 @@ class Pass:
 
     def sum_to(self, slot: int, shape: tuple[int, ...]) -> int:
         """Sum over the dimensions along which `shape` was broadcast."""
-        for step in templates.sums_to(self.layout(slot), shape):
-            if step.is_view:
-                slot = self.tape.append_view(step.instruction, slot, 0)
-            else:
-                slot = self.tape.append(step.instruction, (slot,))
-        return slot
+        return templates.append_sums(self.tape, slot, shape)
 
     # ------------------------------------------------------------------ adjoints
     def add(self, slot: int, ct: int) -> None:
@@ -117,6 +112,12 @@ class Pass:
             else:
                 self.adjoint[root] = self.op("add", known, ct)
             return
+        if self.tape.abstract and self.covers(slot, root):
+            dense = contiguous(layout.dtype, self.dense_shape(layout))
+            part = self.dense(self.sum_to(ct, dense.shape))
+            ct = self.view(part, whole.shape, whole.strides, 0)
+            self.adjoint[root] = self.op("add", known, ct) if known else ct
+            return
         if not self.buffer[root]:
             buffer = self.zeros(whole)
             if known:
@@ -125,6 +126,21 @@ class Pass:
             self.buffer[root] = 1
         region = self.region(slot, root)
         self.tape_accumulate(region, self.sum_to(ct, self.layout(region).shape))
+
+    def covers(self, slot: int, root: int) -> bool:
+        """Whether a view shows all of a dense root in its order: templates then need no buffer."""
+        layout, whole = self.layout(slot), self.layout(root)
+        shape = self.dense_shape(layout)
+        strides = contiguous(layout.dtype, shape).strides
+        same = all(s in (0, d) for s, d in zip(layout.strides, strides, strict=True))
+        size = int(np.prod(shape, dtype=np.int64))
+        in_order = same and size == whole.size and self.offset(slot, root) == 0
+        return in_order and whole.is_contiguous and not self.buffer[root]
+
+    @staticmethod
+    def dense_shape(layout: Layout) -> tuple[int, ...]:
+        """The shape with one element along dimensions that repeat it."""
+        return tuple(1 if s == 0 else n for n, s in zip(layout.shape, layout.strides, strict=True))
 
     def offset(self, slot: int, root: int) -> int:
         """Bytes from a root's memory to a slot's."""

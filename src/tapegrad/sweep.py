@@ -13,6 +13,7 @@ __all__ = [
     "gradient",
     "plain",
     "prepare",
+    "push",
     "record",
     "release",
     "replay",
@@ -30,4 +31,5 @@ gradient = native_call("gradient_entry")
 plain = native_call("plain_entry")
 record = native_call("record_entry")
 replay = native_call("replay_entry")
+push = native_call("push_entry")
 release = native_call("release_entry")

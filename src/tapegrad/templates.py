@@ -16,9 +16,10 @@ from .instructions import ITAB, RTAB, Instruction, instruction, view_instruction
 from .layouts import Layout, contiguous
 from .ops.table import TABLE, is_float
 from .programs import POOL
+from .tape import Tape
 from .vjp import Template, template
 
-__all__ = ["Unary", "build", "sums_to"]
+__all__ = ["Unary", "append_sums", "build", "sums_to", "write"]
 
 
 class Unary(NamedTuple):
@@ -66,6 +67,16 @@ def sums_to(layout: Layout, shape: tuple[int, ...]) -> list[Unary]:
     return steps
 
 
+def append_sums(tape: Tape, slot: int, shape: tuple[int, ...]) -> int:
+    """Append the sums of `sums_to`; the slot of their result."""
+    for step in sums_to(tape.instruction_of(slot).out, shape):
+        if step.is_view:
+            slot = tape.append_view(step.instruction, slot, 0)
+        else:
+            slot = tape.append(step.instruction, (slot,))
+    return slot
+
+
 def build(made: Instruction, variant: int = 0) -> None:
     """Write the templates of an instruction, plain or masked, unless they are there."""
     traced = template(made, variant)
@@ -79,14 +90,14 @@ def build(made: Instruction, variant: int = 0) -> None:
         RTAB.rows[first : first + count] = 0
         for i, result in enumerate(traced.results):
             if result is not None and is_float(made.layouts[i]):
-                _write(RTAB.rows[first + i], made, traced, i, result)
+                write(RTAB.rows[first + i], traced, result, made.layouts[i].shape)
         RTAB.rows[first : first + count, nt.Q_CT] = contiguous(made.out.dtype, made.out.shape).id
         # A pass of another thread may look at these rows from now on.
         ITAB.rows[made.id, column] = first
 
 
-def _write(row: Any, made: Instruction, traced: Template, operand: int, result: int) -> None:
-    """Write the template of one operand."""
+def write(row: Any, traced: Template, result: int, shape: tuple[int, ...]) -> None:
+    """Write the template of one operand: the statements of a result, summed to a shape."""
     row[nt.Q_EXISTS] = 1
     statements = traced.needed(result)
     references: dict[int, int] = {}
@@ -128,11 +139,11 @@ def _write(row: Any, made: Instruction, traced: Template, operand: int, result: 
         layouts[s.slot] = s.instruction.out
         count += 1
     last, layout = references[result], layouts[result]
-    for step in sums_to(layout, made.layouts[operand].shape):
+    for step in sums_to(layout, shape):
         add(step.instruction, [last], 0 if step.is_view else None)
         last, layout = nt.REF_STATEMENT + count, step.instruction.out
         count += 1
-    too_many_operands = len(made.layouts) > nt.REF_STATEMENT - nt.REF_OPERAND
+    too_many_operands = len(traced.inputs) > nt.REF_STATEMENT - nt.REF_OPERAND
     if count > nt.MAX_TEMPLATE or len(keys) > 2 * nt.MAX_CONSTANTS or too_many_operands:
         return
     row[nt.Q_STATEMENTS], row[nt.Q_COUNT] = POOL.put(words), count

@@ -23,7 +23,7 @@ from .ops.table import TABLE, elementwise
 from .tape import Tape, slot_of
 from .threads import recording_on
 
-__all__ = ["Statement", "Template", "is_elementwise", "template"]
+__all__ = ["Statement", "Template", "Tracing", "is_elementwise", "template"]
 
 
 class Statement(NamedTuple):
@@ -107,43 +107,83 @@ def template(made: Instruction, variant: int = 0) -> Template:
         raise UnsupportedError(
             f"{made.op.name} has no derivative; use .detach() on its result if none is meant"
         )
-    tape = Tape(64 + 4 * len(made.layouts), abstract=True)
-    tape.state[nt.S_PENDING_LIMIT] = 1 << 62
-    inputs: dict[int, str | int] = {}
-    zero = np.zeros(1)
-
-    def leaf(layout: Layout, name: str | int) -> Any:
-        slot = tape.bind(zero, layout, active=False)
-        inputs[slot] = name
-        tape.make_room()  # a handle, too
-        return new_handle_object(tape.pointer, slot, layout.id)
-
-    with recording_on(tape):
-        ct = leaf(contiguous(made.out.dtype, made.out.shape), "ct")
-        operands = [leaf(x, i) for i, x in enumerate(made.layouts)]
-        out = leaf(made.out, "out")
-        attrs = {k: v for k, v in made.attrs.items() if k != "layout"}
-        given = rule(ct, *operands, out, **attrs)
-        cotangents = given if isinstance(given, tuple) else (given,)
-        assert len(cotangents) == len(operands), f"{made.op.name}: one cotangent an operand"
-        results = tuple(None if c is None else slot_of(tape, c) for c in cotangents)
-        if masked:
-            own = slot_of(tape, ct)
+    tracing = Tracing(made)
+    with recording_on(tracing.tape):
+        cotangents = tracing.cotangents(rule)
+    tape = tracing.tape
+    results = tuple(None if c is None else slot_of(tape, c) for c in cotangents)
+    if masked:
+        own = slot_of(tape, tracing.ct)
+        with recording_on(tape):
             results = tuple(r if r in (None, own) else _masked(tape, own, r) for r in results)
-    constants = {slot: array for slot, array in tape.owned.items() if slot not in inputs}
-    statements = []
-    for slot in range(1, tape.count):
-        if slot in inputs or slot in constants:
-            continue
-        step = tape.instruction_of(slot)
-        offset = 0
-        if step.op.kind == nt.VIEW:
-            start = int(tape.arg_start[slot])
-            offset = int(np.frombuffer(tape.arg[start + 1 : start + 3].tobytes(), np.int64)[0])
-        statements.append(Statement(slot, step, tuple(tape.args_of(slot)), offset))
-    traced = Template(inputs, constants, tuple(statements), results, tape)
+    traced = tracing.template(tracing.names, results)
     if masked:
         made.masked_vjp = traced
     else:
         made.vjp = traced
     return traced
+
+
+class Tracing:
+    """A small tape, whose leaves stand for what a rule is called with.
+
+    Attributes
+    ----------
+    tape : Tape
+    names : dict
+        Slots of the leaves, as `Template.inputs`.
+    ct, operands, out : Tensor
+        The leaves; `operands` is a list.
+    """
+
+    def __init__(self, made: Instruction, *, active: bool = False) -> None:
+        self.made = made
+        self.tape = Tape(64 + 4 * len(made.layouts), abstract=True)
+        self.tape.state[nt.S_PENDING_LIMIT] = 1 << 62
+        self.names: dict[int, str | int] = {}
+        self._leaves: set[int] = set()
+        self.ct = self.leaf(contiguous(made.out.dtype, made.out.shape), "ct", active=active)
+        self.operands = [self.leaf(x, i) for i, x in enumerate(made.layouts)]
+        self.out = self.leaf(made.out, "out")
+
+    def leaf(self, layout: Layout, name: str | int | None, *, active: bool = False) -> Any:
+        """A leaf of the tape; without a name if a template may not use it."""
+        slot = self.tape.bind(_ZERO, layout, active=active)
+        self._leaves.add(slot)
+        if name is not None:
+            self.names[slot] = name
+        self.tape.make_room()  # a handle, too
+        return new_handle_object(self.tape.pointer, slot, layout.id)
+
+    def cotangents(self, rule: Any) -> tuple[Any, ...]:
+        """What the rule returns, one cotangent an operand."""
+        attrs = {k: v for k, v in self.made.attrs.items() if k != "layout"}
+        given = rule(self.ct, *self.operands, self.out, **attrs)
+        found = given if isinstance(given, tuple) else (given,)
+        assert len(found) == len(self.operands), f"{self.made.op.name}: one cotangent an operand"
+        return found
+
+    def template(self, inputs: dict[int, str | int], results: tuple[int | None, ...]) -> Template:
+        """What has been recorded."""
+        tape = self.tape
+        constants = {slot: array for slot, array in tape.owned.items() if slot not in self._leaves}
+        statements = tuple(
+            Statement(
+                slot, tape.instruction_of(slot), tuple(tape.args_of(slot)), tape.view_offset(slot)
+            )
+            for slot in range(1, tape.count)
+            if slot not in self._leaves and slot not in constants
+        )
+        return Template(inputs, constants, statements, results, tape)
+
+    def place_views(self) -> None:
+        """Say where views lie in their base, for a replay of what has been recorded."""
+        tape = self.tape
+        for slot in range(1, tape.count):
+            if tape.instruction_of(slot).op.kind == nt.VIEW:
+                start = tape.address[tape.args_of(slot)[0]]
+                tape.address[slot] = start + tape.view_offset(slot)
+
+
+#: the memory of every leaf of a template
+_ZERO = np.zeros(1)

@@ -8,8 +8,8 @@
 UnpackedDualTensor(primal=tensor(9.), tangent=tensor(6.))
 
 A dual is an ordinary tensor that requires grad, and its tangent is noted with the level.
-`unpack_dual` computes the tangent of a result when it is asked for, by differentiating the recorded
-reverse pass (products.py). Three things differ from PyTorch: a dual says ``requires_grad=True``,
+`unpack_dual` computes the tangent of a result when it is asked for, from what has been recorded
+(tangents.py). Three things differ from PyTorch: a dual says ``requires_grad=True``,
 printing one does not show its tangent, and what is computed under `no_grad` inside a level has none.
 """
 
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from .. import record
 from .levels import Level
-from .products import Pushforward
+from .products import push
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -202,9 +202,8 @@ def _tangent(duals: _Duals, tensor: Tensor) -> Tensor | None:
     if known is not None or not duals.primals or not tensor.requires_grad:
         return known
     level = duals.level
-    (found,) = Pushforward([tensor], duals.primals)(
-        duals.tangents, create_graph=level.outside([tensor, *duals.tangents])
-    )
+    tracked = level.outside([tensor, *duals.tangents])
+    (found,) = push([tensor], duals.primals, duals.tangents, create_graph=tracked)
     return None if found is None else level.release(found)
 
 

@@ -4,9 +4,10 @@ For recorded `outputs` of `inputs`, `pull` multiplies with the Jacobian from the
 sweep), `Pushforward` from the right, and `rows` and `columns` make the Jacobian itself from the one or
 the other.
 
-Forward mode has no machinery of its own. The reverse pass is linear in its seed: recorded with a seed
-*u* that requires grad it gives the slots of ``u @ J``, and the reverse pass of those with seed *v* gives
-``J @ v`` as the derivative with respect to *u*.
+`push` is forward mode: tangents by templates (tangents.py). Where many directions are wanted of one
+recording, or where it takes more than templates, `Pushforward` needs none: the reverse pass is linear in
+its seed, so recorded with a seed *u* that requires grad it gives the slots of ``u @ J``, and the reverse
+pass of those with seed *v* gives ``J @ v`` as the derivative with respect to *u*.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from .. import record
+from .. import record, tangents
 from ..functions.joining import cat
 from ..tape import slot_of
 from ..threads import current_tape
@@ -27,7 +28,7 @@ from .derivatives import grad
 if TYPE_CHECKING:
     from ..tensor import Tensor
 
-__all__ = ["Pushforward", "columns", "forget", "private_leaf", "pull", "rows", "units"]
+__all__ = ["Pushforward", "columns", "forget", "private_leaf", "pull", "push", "rows", "units"]
 
 #: for each output and each input a tensor of both shapes, joined
 Blocks: TypeAlias = "list[list[Tensor]]"
@@ -119,6 +120,24 @@ class Pushforward:
         )  # fmt: skip
         found = iter(pulled)
         return [None if u is None else next(found) for u in self.seeds]
+
+
+def push(
+    outputs: Sequence[Tensor], inputs: Sequence[Tensor], directions: Sequence[Tensor], *,
+    create_graph: bool = False,
+) -> list[Tensor | None]:  # fmt: skip
+    """The Jacobian of `outputs` by `inputs` times `directions`; None for zeros."""
+    roots = [y for y in outputs if y.requires_grad]
+    if not roots:
+        return [None] * len(outputs)
+    pushed = tangents.push(
+        roots, inputs, [record.cast(v, x.dtype) for v, x in zip(directions, inputs, strict=True)],
+        create_graph=create_graph,
+    )  # fmt: skip
+    if pushed is None:
+        return Pushforward(outputs, inputs)(directions, create_graph=create_graph)
+    found = iter(pushed)
+    return [next(found) if y.requires_grad else None for y in outputs]
 
 
 def rows(

@@ -1,0 +1,141 @@
+"""Forward mode in native code: the tangents of a stretch of the tape, recorded as statements.
+
+From the inputs up, each statement's tangent is the sum of what the templates of its operands
+(tangents.py writes them, in the form that replay reads) make of the operands' tangents; a view's is the
+same view of its operand's tangent. A tangent has the layout of its statement's result.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import native as nt
+from ..native import (
+    ACTIVE,
+    COMPUTE,
+    I_DETACH,
+    I_KIND,
+    I_LAYOUT,
+    I_NARGS,
+    I_NOUT,
+    I_PUSH,
+    I_PYTHON,
+    I_WIDTH,
+    LEAF,
+    MAX_CONSTANTS,
+    MAX_TEMPLATE,
+    Q_ARGS,
+    Q_COUNT,
+    Q_EXISTS,
+    Q_LAYOUT,
+    Q_NATIVE,
+    Q_WIDTH,
+    R_HIGH,
+    R_REACHED,
+    STUB,
+    VIEW,
+)  # fmt: skip
+from .hashing import find_pair
+from .intrinsics import globals_address, helper, p8, p32, p64, stack_words
+from .recording import append
+from .replaying import emit, find_constants, has_room
+
+
+@helper
+def can_push(state, row, rules, operands, tangent, constants):  # type: ignore[no-untyped-def]
+    """Whether native code can append a statement's tangent: templates, sums and constants are known."""
+    g = p64(globals_address())
+    layout = np.int64(-1)
+    statements, args = 2, 8
+    for i in range(row[I_NARGS]):
+        rule = p64(rules + 8 * Q_WIDTH * i)
+        if tangent[operands[i]] == 0 or rule[Q_EXISTS] == 0:
+            continue
+        if rule[Q_NATIVE] == 0 or not find_constants(state, rule, constants):
+            return False
+        statements += rule[Q_COUNT] + 1
+        args += rule[Q_ARGS] + 2
+        if layout == -1:
+            layout = rule[Q_LAYOUT]
+            continue
+        pair = find_pair(g[nt.G_ADD], layout, rule[Q_LAYOUT])
+        if pair == 0:
+            return False
+        layout = p64(pair)[2]
+    if layout not in (-1, row[I_LAYOUT]):
+        pair = find_pair(g[nt.G_CLONE], layout, 0)
+        if pair == 0 or p64(pair)[2] != row[I_LAYOUT]:
+            return False
+    return has_room(state, statements, args)
+
+
+@helper
+def push(state, request, tangents, k):  # type: ignore[no-untyped-def]
+    """Append tangents from statement `k` up; -1 when done, else the statement that Python has to do.
+
+    `tangents` is an int32 a statement: the slot of its tangent, or 0.
+    """
+    s, r = p64(state), p64(request)
+    tangent, reached = p32(tangents), p8(r[R_REACHED])
+    flags, root = p8(s[nt.S_FLAGS]), p32(s[nt.S_ROOT])
+    instructions, arg_start = p32(s[nt.S_INSTRUCTION]), p32(s[nt.S_ARG_START])
+    g = p64(globals_address())
+    itab = g[nt.G_ITAB]
+    made, constants = p64(stack_words(MAX_TEMPLATE)), p64(stack_words(MAX_CONSTANTS))
+    args = stack_words(8)
+    a = p32(args)
+    high = r[R_HIGH]
+    while k <= high:
+        own = root[k]
+        row = p64(itab + 8 * I_WIDTH * instructions[k])
+        kind = row[I_KIND]
+        passive = reached[own] == 0 or flags[own] & ACTIVE == 0 or flags[k] & STUB != 0
+        if passive or kind == LEAF or row[I_DETACH] != 0 or tangent[k] != 0:
+            k += 1
+            continue
+        operands = p32(s[nt.S_ARG] + 4 * arg_start[k])
+        if kind == VIEW:
+            if tangent[operands[0]] != 0:
+                if not has_room(state, 1, 3):
+                    return k
+                a[0], a[1], a[2] = tangent[operands[0]], operands[1], operands[2]
+                tangent[k] = append(state, np.int64(instructions[k]), args, 3)
+            k += 1
+            continue
+        if kind != COMPUTE or row[I_NOUT] != 1 or row[I_PYTHON] != 0:
+            return k
+        moves = False
+        for i in range(row[I_NARGS]):
+            moves |= tangent[operands[i]] != 0
+        if not moves:
+            k += 1
+            continue
+        if row[I_PUSH] < 0:
+            return k
+        rules = g[nt.G_REPLAY] + 8 * Q_WIDTH * row[I_PUSH]
+        if not can_push(state, row, rules, operands, tangent, constants):
+            return k
+        total, layout = np.int64(0), np.int64(0)
+        for i in range(row[I_NARGS]):
+            rule = p64(rules + 8 * Q_WIDTH * i)
+            along = np.int64(tangent[operands[i]])
+            if along == 0 or rule[Q_EXISTS] == 0:
+                continue
+            find_constants(state, rule, constants)
+            part = emit(state, rule, k, along, operands, made, constants, args)
+            if total == 0:
+                total, layout = part, rule[Q_LAYOUT]
+                continue
+            pair = p64(find_pair(g[nt.G_ADD], layout, rule[Q_LAYOUT]))
+            a[0], a[1] = total, part
+            total, layout = append(state, pair[1], args, 2), pair[2]
+        if total != 0 and layout != row[I_LAYOUT]:
+            a[0] = total
+            total = append(state, p64(find_pair(g[nt.G_CLONE], layout, 0))[1], args, 1)
+        tangent[k] = total
+        k += 1
+    return -1
+
+
+def push_entry(state, request, tangents, k):  # type: ignore[no-untyped-def]
+    return push(state, request, tangents, k)

@@ -1,0 +1,240 @@
+"""Forward mode: the tangents of what has been recorded, recorded as well.
+
+Each op's derivative along a direction follows from its VJP, which is linear in the cotangent: `_rules`
+records the VJP once on abstract operands, and differentiates it with respect to the cotangent. What that
+takes is a template like those of replay, with the tangent of an operand in the place of the cotangent.
+`push` walks up from the inputs and appends the templates (nopython/pushing.py does it where it can).
+Tangents are ordinary statements, so they have derivatives themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import anomaly, engine, record, sweep, templates
+from . import native as nt
+from .buffers import address_of
+from .callbacks import no_grad_on
+from .instructions import ITAB, RTAB, Instruction
+from .layouts import contiguous
+from .ops.table import TABLE, is_float
+from .replay import Pass
+from .request import Request
+from .tape import Tape, slot_of
+from .threads import recording_on
+from .vjp import Template, Tracing
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
+
+__all__ = ["push"]
+
+#: for each instruction, the templates of its operands; None for one whose result does not move with it
+_known: dict[int, list[Template | None] | None] = {}
+
+
+def _rules(made: Instruction) -> list[Template | None] | None:
+    """Templates of an instruction's tangents, one an operand; None if it has none of this kind."""
+    if made.id in _known:
+        return _known[made.id]
+    python = made.op.extras.get("python") or "replay" in made.op.extras
+    plain = made.op.kind == nt.COMPUTE and len(made.outs) == 1 and made.op.vjp is not None
+    found = _traced(made) if plain and not python and is_float(made.out) else None
+    if found is not None:
+        _build(made, found)
+    _known[made.id] = found
+    return found
+
+
+def _traced(made: Instruction) -> list[Template | None] | None:
+    tracing = Tracing(made, active=True)
+    tape = tracing.tape
+    found: list[Template | None] = []
+    with recording_on(tape):
+        cotangents = tracing.cotangents(made.op.vjp)
+        for layout, ct in zip(made.layouts, cotangents, strict=True):
+            if ct is None or not ct.requires_grad:
+                found.append(None)
+                continue
+            tangent = tracing.leaf(layout, None)
+            root = templates.append_sums(tape, slot_of(tape, ct), layout.shape)
+            tracing.place_views()
+            fitted = record.new_tensor(tape, root, layout)
+            target = engine.target_of(tape, tracing.ct)
+            (moved,) = engine.replayed(tape, [fitted], [root], [tangent], [target], True, raw=True)
+            assert moved is not None
+            inputs: dict[int, str | int] = {k: v for k, v in tracing.names.items() if v != "ct"}
+            inputs[slot_of(tape, tangent)] = "ct"
+            result = slot_of(tape, moved)
+            traced = tracing.template(inputs, (result,))
+            known = {*inputs, *traced.constants, *(s.slot for s in traced.statements)}
+            if not all(a in known for s in traced.needed(result) for a in s.args):
+                return None  # not linear in the cotangent
+            found.append(traced)
+    return found
+
+
+def _build(made: Instruction, found: list[Template | None]) -> None:
+    """Write the templates for native code."""
+    with nt.LOCK:
+        if ITAB.rows[made.id, nt.I_PUSH] >= 0:
+            return
+        nt.GLOBALS[nt.G_ADD], nt.GLOBALS[nt.G_CLONE] = TABLE["add"].code, TABLE["clone"].code
+        first = RTAB.reserve(len(found))
+        RTAB.rows[first : first + len(found)] = 0
+        for i, traced in enumerate(found):
+            if traced is not None:
+                (result,) = traced.results
+                assert result is not None
+                templates.write(RTAB.rows[first + i], traced, result, made.out.shape)
+        # A pass of another thread may look at these rows from now on.
+        ITAB.rows[made.id, nt.I_PUSH] = first
+
+
+class _Unsupported(Exception):
+    """A statement whose tangent has to be found otherwise."""
+
+
+class _Pushing(Pass):
+    """The state of one pass."""
+
+    def run(self, first: int, tangents: dict[int, int]) -> np.ndarray:
+        """Slots of the tangents of all statements from `first` on; 0 where there are none."""
+        request = self.request
+        slots = np.zeros(self.tape.count, np.int32)
+        for slot, tangent in tangents.items():
+            slots[slot] = self.with_layout(tangent, slot)
+        at = address_of(slots)
+        k = first
+        while (k := sweep.push(self.tape.pointer, request.pointer, at, k)) >= 0:
+            self.tape.make_room(64, 256, collect=False)
+            self.push(k, slots)
+            k += 1
+        return slots
+
+    def with_layout(self, tangent: int, slot: int) -> int:
+        """A tangent in the layout of the slot that it belongs to."""
+        own, layout = self.layout(tangent), self.layout(slot)
+        if own is layout:
+            return tangent
+        if layout.is_contiguous:
+            return self.op("clone", tangent)
+        order = sorted(range(layout.ndim), key=lambda i: -layout.strides[i])
+        dense = contiguous(layout.dtype, tuple(layout.shape[i] for i in order))
+        if dense.strides != tuple(layout.strides[i] for i in order):
+            raise _Unsupported  # there are gaps, or elements that repeat
+        permuted = self.view(tangent, dense.shape, tuple(own.strides[i] for i in order), 0)
+        return self.view(self.op("clone", permuted), layout.shape, layout.strides, 0)
+
+    def owned(self, slots: list[int], others: list[int]) -> list[int]:
+        """The slots, copied where they share memory with each other or with others' slots."""
+        base = self.tape.base
+        taken = {int(base[slot]) for slot in others}
+        found = []
+        for slot in slots:
+            if slot == 0:
+                found.append(0)
+                continue
+            own = self.op("clone", slot) if int(base[slot]) in taken else slot
+            taken.add(int(self.tape.base[own]))
+            found.append(own)
+        return found
+
+    def push(self, k: int, slots: np.ndarray) -> None:
+        """Append the tangent of one statement."""
+        tape = self.tape
+        made = tape.instruction_of(k)
+        rules = _rules(made)
+        if made.op.kind == nt.VIEW:
+            slots[k] = tape.append_view(made, int(slots[tape.args_of(k)[0]]), tape.view_offset(k))
+            return
+        if rules is None:
+            raise _Unsupported
+        total = 0
+        for slot, traced in zip(tape.args_of(k), rules, strict=True):
+            tangent = int(slots[slot])
+            if traced is None or tangent == 0:
+                continue
+            (result,) = traced.results
+            assert result is not None
+            part = self.instantiate(traced, result, k, tangent, {})
+            part = self.sum_to(part, made.out.shape)
+            total = self.op("add", total, part) if total else part
+        if total:
+            slots[k] = self.with_layout(total, k)
+
+
+def push(
+    outputs: Sequence[Tensor], inputs: Sequence[Tensor], tangents: Sequence[Tensor], *,
+    create_graph: bool,
+) -> list[Tensor | None] | None:  # fmt: skip
+    """Multiply the Jacobian of recorded outputs with tangents of the inputs.
+
+    Parameters
+    ----------
+    outputs, inputs : sequence of Tensor
+        Active ones.
+    tangents : sequence of Tensor
+        One an input, of its shape and dtype.
+    create_graph : bool
+        Whether the results can be differentiated.
+
+    Returns
+    -------
+    list of (Tensor or None), or None
+        The outputs' tangents, None for zeros. None for all if this takes more than templates: in-place
+        writes, hooks, ops with several results, Functions.
+
+    Raises
+    ------
+    RuntimeError
+        If the graph has been freed or changed in place.
+    """
+    tape, roots, targets = engine.located(outputs, inputs)
+    if tape.hooks or tape.shared or tape.contexts or tape.masks_zeros:
+        return None
+    if tape.saving is not None or anomaly.checks_nan():
+        return None
+    if any(t.slot != tape.root[t.slot] or t.slot != t.position for t in targets):
+        return None
+    count = tape.count
+    seeds = [record.operand(tape, t) for t in tangents]  # before the lock: see crossing.py
+    with tape.lock:
+        try:
+            found = _pushed(tape, roots, targets, seeds, create_graph)
+        except _Unsupported:
+            tape.undo(count)
+            return None
+        except BaseException:
+            tape.undo(count)
+            raise
+        if tape.state[nt.S_EAGER]:
+            tape.evaluate()
+        return [
+            record.new_tensor(tape, slot, tape.instruction_of(slot).out) if slot else None
+            for slot in found
+        ]
+
+
+def _pushed(
+    tape: Tape, roots: list[int], targets: list[Any], seeds: list[int], create_graph: bool
+) -> list[int]:
+    """Slots of the outputs' tangents."""
+    limit = tape.state[nt.S_PENDING_LIMIT]
+    with Request(tape, roots, targets, leaves=False) as request:
+        request.prepare()
+        tape.state[nt.S_PENDING_LIMIT] = 1 << 62
+        try:
+            with no_grad_on(tape, create_graph):
+                along = {t.slot: seed for t, seed in zip(targets, seeds, strict=True)}
+                first = min(t.slot for t in targets) + 1
+                pushing = _Pushing(request)
+                slots = pushing.run(first, along)
+                found = pushing.owned([int(slots[k]) for k in roots], seeds)
+        finally:
+            tape.state[nt.S_PENDING_LIMIT] = limit
+        request.forget()
+    return found

@@ -1,0 +1,136 @@
+"""Forward mode by templates: every row of the op table against the transposed reverse pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from op_derivatives import directions_for, inner, zeros_for_none
+from op_samples import Case, cases, public_rows, tg_leaf
+
+import tapegrad as tg
+from tapegrad import tangents
+from tapegrad.autograd.products import Pushforward
+from tapegrad.ops.table import Op
+
+SMOOTH = [e for e in public_rows() if e.vjp is not None]
+
+
+def recorded(case: Case) -> tuple[list[Any], list[Any]]:
+    """The active operands and the active results of a case, where no operand is a view."""
+    leaves, outs = case.run()
+    active = [x for x, on in zip(leaves, case.active, strict=True) if on]
+    return active, [y for y in outs if y.requires_grad]
+
+
+@pytest.mark.parametrize("entry", SMOOTH, ids=lambda e: e.name)
+def test_tangents_are_the_transposed_reverse_pass(entry: Op) -> None:
+    """At first order and, differentiated with respect to operands and directions, at second order."""
+    rng = np.random.default_rng(6)
+    for case in cases(entry):
+        if not any(case.active):
+            continue
+        _, along = directions_for(case, rng, 1)
+        inputs, outputs = recorded(case)
+        if not outputs:
+            continue
+        directions = [
+            tg_leaf(np.asarray(v, x.dtype.np)) for v, x in zip(along, inputs, strict=True)
+        ]
+        wanted = zeros_for_none(Pushforward(outputs, inputs)(directions), outputs)
+        for _ in range(2):  # by Python, then (most of them) by native code
+            pushed = tangents.push(outputs, inputs, directions, create_graph=True)
+            if pushed is None:
+                break
+            for x, y in zip(zeros_for_none(pushed, outputs), wanted, strict=True):
+                scale = 1 + np.abs(y).max(initial=0)
+                np.testing.assert_allclose(x, y, rtol=1e-12, atol=1e-13 * scale, err_msg=str(case))
+        if pushed is None:
+            assert entry.extras.get("python") or "replay" in entry.extras or len(outputs) > 1, case
+            continue
+        second(case, inputs, outputs, directions, pushed)
+
+
+def second(
+    case: Case, inputs: list[Any], outputs: list[Any], directions: list[Any], pushed: list[Any]
+) -> None:
+    """Gradients of the tangents are those of the other way's tangents."""
+    transposed = Pushforward(outputs, inputs)(directions, create_graph=True)
+    both = []
+    for found in (pushed, transposed):
+        roots = [t for t in found if t is not None and t.requires_grad]
+        seeds = [tg_leaf(np.full(tuple(t.shape), 0.7, t.dtype.np), active=False) for t in roots]
+        wanted = [*inputs, *directions]
+        if roots:
+            grads = tg.autograd.grad(roots, wanted, seeds, allow_unused=True, retain_graph=True)
+            both.append(zeros_for_none(grads, wanted))
+        else:
+            both.append([np.zeros(tuple(t.shape)) for t in wanted])
+    for x, y in zip(*both, strict=True):
+        scale = 1 + np.abs(y).max(initial=0)
+        np.testing.assert_allclose(x, y, rtol=1e-11, atol=1e-12 * scale, err_msg=str(case))
+
+
+def test_what_takes_more_than_templates_is_transposed() -> None:
+    """In-place writes, Functions: None from `push`, and right all the same."""
+
+    class Cube(tg.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            ctx.save_for_backward(x)
+            return x**3
+
+        @staticmethod
+        def backward(ctx: Any, ct: Any) -> Any:
+            (x,) = ctx.saved_tensors
+            return 3 * x**2 * ct
+
+    def written(x: Any) -> Any:
+        y = x * 2
+        y[1:] *= x[:-1]
+        return y
+
+    x, v = tg.tensor([0.3, 2.0, -1.0]), tg.tensor([1.0, -2.0, 0.5])
+    for function in (written, Cube.apply):
+        leaf = x.clone().requires_grad_()
+        assert tangents.push([function(leaf)], [leaf], [v], create_graph=False) is None
+        _, along = tg.func.jvp(function, (x,), (v,))
+        columns = tg.func.jacrev(function)(x)
+        np.testing.assert_allclose(along.numpy(), (columns @ v).numpy(), rtol=1e-12)
+
+
+def test_a_tangent_shares_no_memory_with_its_direction() -> None:
+    x, v = tg.tensor([1.0, 2.0]), tg.tensor([3.0, 4.0])
+    _, (a, b, c) = tg.func.jvp(lambda x: (x + 1, x - 2, x[:1]), (x,), (v,))
+    for t in (a, b, c):
+        t.mul_(0)
+    assert v.tolist() == [3.0, 4.0]
+    _, (a, b) = tg.func.jvp(lambda x: (x + 1, x - 2), (x,), (v,))
+    a.zero_()
+    assert b.tolist() == [3.0, 4.0]
+
+
+def test_errors_leave_the_tape_as_it_was() -> None:
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    y = (x * x).exp()
+    y.sum().backward()
+    count = tg.current_tape().count
+    with pytest.raises(RuntimeError, match="second time"):
+        tangents.push([y], [x], [tg.ones(2)], create_graph=False)
+    assert tg.current_tape().count <= count + 1
+
+
+def test_forward_over_reverse() -> None:
+    """The derivative of a gradient along a direction is a Hessian-vector product."""
+
+    def f(x: Any) -> Any:
+        return (100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2).sum()
+
+    rng = np.random.default_rng(7)
+    x, v = tg.tensor(rng.normal(size=6)), tg.tensor(rng.normal(size=6))
+    _, product = tg.func.jvp(tg.func.grad(f), (x,), (v,))
+    np.testing.assert_allclose(
+        product.numpy(), (tg.func.hessian(f)(x) @ v).numpy(), rtol=1e-12, atol=1e-12
+    )
+    assert inner([product.numpy()], [v.numpy()]) != 0
