@@ -36,7 +36,8 @@ class MethodDef(ctypes.Structure):
 #: entry point -> whether other threads run meanwhile
 CALLS = {
     "forward_entry": True, "start_entry": False, "prepare_entry": True, "seed_entry": True,
-    "reverse_entry": True, "replay_entry": False, "push_entry": False, "gradient_entry": False,
+    "reverse_entry": True, "replay_entry": False, "push_entry": False,
+    "largest_entry": False, "units_entry": False, "gradient_entry": False,
     "plain_entry": True, "record_entry": False,
     "release_entry": False, "give_back_entry": False, "mark_entry": False, "trim_entry": False,
     "compact_entry": False,

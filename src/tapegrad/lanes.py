@@ -13,7 +13,6 @@ import numpy as np
 from . import anomaly, collector, sweep
 from . import native as nt
 from .buffers import address_of, lanes_at
-from .instructions import ITAB
 from .request import Request, Target, copy_of
 
 __all__ = ["Lanes"]
@@ -46,10 +45,9 @@ class Lanes(Request):
 
     def _choose_lanes(self, count: int) -> int:
         """How many cotangents to sweep for at once: few enough for the caches, many enough to pay."""
-        low, high = self.words[nt.R_STOP] + 1, self.words[nt.R_HIGH] + 1
-        numbers = self.tape.instruction[low:high]
-        spans = [t.layout.span for t in self.targets]
-        largest = max([8, int(ITAB.rows[numbers, nt.I_BYTES].max(initial=0)), *spans])
+        words, tape = self.words, self.tape
+        largest: int = sweep.largest(tape.pointer, words[nt.R_STOP] + 1, words[nt.R_HIGH] + 1)
+        largest = max([8, largest, *[t.layout.span for t in self.targets]])
         return max(1, min(count, max(LANES_AT_LEAST, CACHED // largest), LANE_BYTES // largest))
 
     def _set_lanes(self, count: int) -> None:
@@ -105,6 +103,10 @@ class Lanes(Request):
         tape = self.tape
         for i, slot in enumerate(self.roots):
             layout = tape.instruction_of(slot).out
+            if seeds is None and layout.is_contiguous:
+                if sweep.units(tape.pointer, self.pointer, slot, start) != 0:
+                    self.no_memory()
+                continue
             self.words[nt.R_ERROR_ARG] = copy_of(layout)
             if seeds is None:
                 laid = np.zeros((layout.size, lanes), layout.dtype.np)

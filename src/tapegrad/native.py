@@ -60,9 +60,11 @@ ENTRIES: dict[str, dict[str, str]] = {
     "preparing": {
         "start_entry": "int64(int64, int64, int64, int64, int64, int64, int64)",
         "prepare_entry": "int64(int64, int64)",
+        "largest_entry": "int64(int64, int64, int64)",
     },
     "reverse": {
         "seed_entry": "int64(int64, int64, int64, int64)",
+        "units_entry": "int64(int64, int64, int64, int64)",
         "reverse_entry": "int64(int64, int64)",
         "gradient_entry": "int64(int64, int64, int64, int64, int64)",
         "release_entry": "int64(int64, int64, int64)",
@@ -382,6 +384,7 @@ MAX_OPERANDS = 8
 TILE = 1024
 
 # what the two sides must agree on beside that
+FLOAT32 = 1  # code of a dtype
 HEADER = object.__basicsize__  # of a PyObject: two words, more in free-threaded builds
 SELECT_CODE = 1  # opcode of integer indexing
 HASH = -7046029254386353131  # factor of hash tables, 2**64 / golden ratio (Fibonacci hashing)

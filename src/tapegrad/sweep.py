@@ -11,6 +11,7 @@ from .calls import native_call
 __all__ = [
     "forward",
     "gradient",
+    "largest",
     "plain",
     "prepare",
     "push",
@@ -20,12 +21,15 @@ __all__ = [
     "reverse",
     "seed",
     "start",
+    "units",
 ]
 
 forward = native_call("forward_entry")
 start = native_call("start_entry")
 prepare = native_call("prepare_entry")
 seed = native_call("seed_entry")
+largest = native_call("largest_entry")
+units = native_call("units_entry")
 reverse = native_call("reverse_entry")
 gradient = native_call("gradient_entry")
 plain = native_call("plain_entry")

@@ -239,7 +239,6 @@ class Tape(Values):
         address = address_of(array)
         made = leaf(layout, active)
         with self.lock:
-            self._make_room(1, 0, False)
             # The owner is noted first: an interrupt must not leave memory without one.
             owner = array if keep is None else keep
             self.owned[self.state[nt.S_COUNT]] = owner

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from .record import is_tensor
+
 if TYPE_CHECKING:
     import optree
 
@@ -51,6 +53,8 @@ def flatten(tree: Any, *, none_is_leaf: bool = True) -> tuple[list[Any], Spec]:
     spec : Spec
         What `unflatten` needs to make such a tree of other leaves.
     """
+    if is_tensor(tree):
+        return [tree], _one_leaf(none_is_leaf)
     while True:
         found, spec = _optree().tree_flatten(tree, none_is_leaf=none_is_leaf, namespace=NAMESPACE)
         new = {type(x) for x in found if dataclasses.is_dataclass(x) and not isinstance(x, type)}
@@ -60,8 +64,18 @@ def flatten(tree: Any, *, none_is_leaf: bool = True) -> tuple[list[Any], Spec]:
             _register(kind)
 
 
+@cache
+def _one_leaf(none_is_leaf: bool) -> Spec:
+    """The structure of a leaf alone."""
+    spec: Spec = _optree().tree_structure(0, none_is_leaf=none_is_leaf, namespace=NAMESPACE)
+    return spec
+
+
 def unflatten(spec: Spec, values: Iterable[Any]) -> Any:
     """Put a tree of structure `spec` together from its leaves."""
+    if spec is _one_leaf(True):
+        (value,) = values
+        return value
     return _optree().tree_unflatten(spec, values)
 
 

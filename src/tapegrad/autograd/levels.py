@@ -73,10 +73,12 @@ class Level:
         """Whether one of the tensors depends on something active that is not the level's."""
         if not self.tracked:
             return False
+        tape = current_tape()
+        if all(s in self._own for s in tuple(tape.leaves.values())):
+            return False
         active = [t for t in tensors if t.requires_grad]
         if not active:
             return False
-        tape = current_tape()
         roots = [record.operand(tape, t) for t in active]
         others = [slot for slot, s in tape.leaves.copy().items() if s not in self._own]
         return bool(others) and _reaches(tape, roots, others)

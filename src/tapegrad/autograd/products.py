@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from .. import record, tangents
+from .. import engine, record, tangents
 from ..functions.joining import cat
 from ..tape import slot_of
 from ..threads import current_tape
-from .batched import jacobian
+from .batched import grad_batched, jacobian
 from .context import forward_mode
-from .derivatives import grad
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -72,11 +71,11 @@ def pull(
             retain_graph=retain_graph,
         )  # fmt: skip
         return [None if g is None else g.unsqueeze(0) for g in alone]
-    found = grad(
+    derive = grad_batched if batched else engine.grad
+    return derive(
         roots, inputs, seeds, retain_graph=retain_graph, create_graph=create_graph,
-        allow_unused=True, is_grads_batched=batched,
+        allow_unused=True,
     )  # fmt: skip
-    return list(found)
 
 
 class Pushforward:

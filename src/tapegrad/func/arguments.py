@@ -65,6 +65,8 @@ class Run:
     has_aux : bool
         Whether the function returns a pair, of which the second part is handed through.
     kwargs : mapping, optional
+    floating : bool
+        Whether arguments of other dtypes get forward mode's error.
 
     Attributes
     ----------
@@ -81,13 +83,19 @@ class Run:
     def __init__(
         self, level: Level, name: str, function: Callable[..., Any], args: Sequence[Any],
         argnums: Argnums | None = None, *, has_aux: bool = False,
-        kwargs: Mapping[str, Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None, floating: bool = False,
     ) -> None:  # fmt: skip
         where = tuple(range(len(args))) if argnums is None else positions(argnums, len(args))
         primals: Any = tuple([args[i] for i in where])
         if isinstance(argnums, int):
             primals = primals[0]
         found, self.spec = trees.flatten(primals)
+        if floating:
+            for x in found:
+                if hasattr(x, "dtype") and not x.dtype.is_floating_point:
+                    raise ValueError(
+                        f"Expected primal to be floating point or complex, but got: {x.dtype}"
+                    )
         for x in found:
             if not is_tensor(x):
                 raise ValueError(f"Thing passed to transform API must be Tensor, got {type(x)}")

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 
 from .. import trees
-from ..functions.generator import default_generator
+from ..functions.generator import Unused, default_generator
 from ..functions.joining import stack
 from ..record import is_tensor
 
-__all__ = ["check_randomness", "check_unused", "random_state", "vmap"]
+__all__ = ["check_randomness", "guard", "vmap"]
 
 RANDOM = (
     "vmap: called random operation while in randomness error mode. Please either use the 'same' or "
@@ -82,7 +83,7 @@ def vmap(
         if at_once is not None:
             return at_once
         outputs = _Outputs(name, out_dims)
-        before = random_state()
+        before: Any = default_generator.numpy.bit_generator.state if randomness == "same" else None
         for i in range(max(size, 1)):  # without slices it still takes a run to know the shapes
             sliced = [
                 x if d is None else x.select(d, i) if size else _without(x, d)
@@ -90,9 +91,8 @@ def vmap(
             ]
             if randomness == "same":
                 default_generator.numpy.bit_generator.state = before
-            outputs.add(func(*trees.unflatten(spec, sliced), **kwargs))
-            if randomness == "error":
-                check_unused(before)
+            with guard(randomness):
+                outputs.add(func(*trees.unflatten(spec, sliced), **kwargs))
         return outputs.stacked(size)
 
     return wrapper
@@ -126,16 +126,9 @@ def check_randomness(randomness: str) -> None:
         )
 
 
-def random_state() -> Any:
-    """The state of the generator that random functions use."""
-    return default_generator.numpy.bit_generator.state
-
-
-def check_unused(before: Any) -> None:
-    """Raise PyTorch's error, with the generator as it was, if random numbers were drawn."""
-    if random_state() != before:
-        default_generator.numpy.bit_generator.state = before
-        raise RuntimeError(RANDOM)
+def guard(randomness: str) -> AbstractContextManager[None]:
+    """What a function runs in: with "error", PyTorch's error for one that draws random numbers."""
+    return Unused(RANDOM) if randomness == "error" else nullcontext()
 
 
 # --------------------------------------------------------------------------- inputs

@@ -10,8 +10,8 @@ from .. import trees
 from ..autograd.levels import Level
 from ..autograd.products import columns, rows
 from ..errors import UnsupportedError
-from .arguments import Argnums, Run, positions
-from .batching import check_randomness, check_unused, random_state
+from .arguments import Argnums, Run
+from .batching import check_randomness, guard
 from .gradients import JVP, VJP, floating_output
 
 if TYPE_CHECKING:
@@ -107,25 +107,14 @@ def jacfwd(
                 "jacfwd(randomness='different') is not supported, as the function runs once for all "
                 "columns; call tapegrad.func.jvp for each column"
             )
-        _check_primals(args, argnums)
         with Level() as level:
-            before = random_state()
-            run = Run(level, JVP, func, args, argnums, has_aux=has_aux)
-            if randomness == "error":
-                check_unused(before)
+            with guard(randomness):
+                run = Run(level, JVP, func, args, argnums, has_aux=has_aux, floating=True)
             outputs, spec = run.flat_output()
             blocks = columns(outputs, run.inputs, create_graph=level.outside(outputs))
             return _result(run, blocks, spec, has_aux)
 
     return wrapper
-
-
-def _check_primals(args: tuple[Any, ...], argnums: Argnums | None) -> None:
-    """Raise PyTorch's error for arguments that cannot have a tangent."""
-    chosen = args if argnums is None else [args[i] for i in positions(argnums, len(args))]
-    for x in trees.leaves(chosen):
-        if hasattr(x, "dtype") and not x.dtype.is_floating_point:
-            raise ValueError(f"Expected primal to be floating point or complex, but got: {x.dtype}")
 
 
 def _by_the_fewer(
@@ -172,11 +161,9 @@ def hessian(func: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any
 
     @functools.wraps(func)
     def wrapper(*args: Any) -> Any:
-        _check_primals(args, argnums)
         with Level() as level:
-            before = random_state()
-            run = Run(level, VJP, func, args, argnums)
-            check_unused(before)
+            with guard("error"):
+                run = Run(level, VJP, func, args, argnums, floating=True)
             outputs, spec = floating_output(run)
             first = rows(outputs, run.inputs, create_graph=True)
             gradients = [g for row in first for g in row]

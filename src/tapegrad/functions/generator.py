@@ -15,7 +15,7 @@ from ..devices import CPU, check_device
 from ..dtypes import int64
 from .registry import FUNCTIONS, public
 
-__all__ = ["Generator", "default_generator", "manual_seed", "stream_of"]
+__all__ = ["Generator", "Unused", "default_generator", "manual_seed", "stream_of"]
 
 _DEFAULT_SEED = 67280421310721  # PyTorch's
 
@@ -38,6 +38,8 @@ class Generator:
     def __init__(self, device: Any = None) -> None:
         check_device("Generator", device)
         self.device = CPU
+        #: who wants to know of the next draw: see `Unused`
+        self.watches: list[Unused] = []
         self.lock = threading.Lock()  # NumPy's generators are not safe to share between threads
         self.manual_seed(_DEFAULT_SEED)
 
@@ -53,8 +55,15 @@ class Generator:
         if not -(2**63) <= number < 2**64:
             raise ValueError("Overflow when unpacking long long")
         self._seed = number % 2**64
-        self.numpy = np.random.Generator(np.random.PCG64(self._seed))
+        self._numpy = np.random.Generator(np.random.PCG64(self._seed))
         return self
+
+    @property
+    def numpy(self) -> np.random.Generator:
+        """NumPy's generator, to draw from."""
+        for watch in self.watches:
+            watch.before = self._numpy.bit_generator.state if watch.before is None else watch.before
+        return self._numpy
 
     def initial_seed(self) -> int:
         """Return the seed."""
@@ -87,8 +96,37 @@ class Generator:
             "has_uint32": words[5],
             "uinteger": words[6],
         }
-        self.numpy = np.random.Generator(bits)
+        self._numpy = np.random.Generator(bits)
         return self
+
+
+class Unused:
+    """Context manager in which the default stream must not be drawn from.
+
+    The state is read when the stream is first asked for: it takes NumPy longer than many a small function
+    runs.
+
+    Raises
+    ------
+    RuntimeError
+        At the end, with the given text, and with the stream as it was.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.before: Any = None
+
+    def __enter__(self) -> None:
+        default_generator.watches.append(self)
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        default_generator.watches.remove(self)
+        if self.before is None or kind is not None:
+            return
+        bits: Any = default_generator.numpy.bit_generator
+        if bits.state != self.before:
+            bits.state = self.before
+            raise RuntimeError(self.text)
 
 
 default_generator = Generator()

@@ -13,8 +13,11 @@ from ..ops.table import TABLE
 from ..storage import layout_of, storage_of
 from ..tape import slot_of, tape_at
 from .registry import public
+from .shaping import alias
 
 __all__ = ["detach", "numpy"]
+
+_DETACH = TABLE["detach"]
 
 
 @public(method=True)
@@ -31,7 +34,8 @@ def detach(input: Any) -> Any:
         An alias with ``requires_grad=False``; in-place writes count as versions of both.
     """
     record.check_tensors("detach", (input,))
-    return record.view(TABLE["detach"], input, input.shape, layout_of(input).strides)
+    layout = layout_of(input)
+    return alias(_DETACH, input, layout.shape, layout.strides)
 
 
 @public(method=True, function=False)

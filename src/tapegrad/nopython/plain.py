@@ -26,8 +26,8 @@ from . import intrinsics as it
 from .hashing import find_pair
 from .intrinsics import globals_address, helper, p8, p32, p64, stack_words
 from .preparing import prepare, start
-from .recording import append
-from .replaying import has_room, layout_at, replay
+from .recording import append, layout_at
+from .replaying import has_room, replay
 from .reverse import seed, sweep_back
 
 

@@ -7,6 +7,8 @@ programs not built yet), before anything changes: an error leaves no trace.
 
 from __future__ import annotations
 
+import numpy as np
+
 from .. import native as nt
 from ..native import (
     ACTIVE,
@@ -313,3 +315,12 @@ def prepare(state, request):  # type: ignore[no-untyped-def]
 
 def prepare_entry(state, request):  # type: ignore[no-untyped-def]
     return prepare(state, request)
+
+
+def largest_entry(state, low, high):  # type: ignore[no-untyped-def]
+    """Bytes of the largest result of the statements from `low` up to `high`, excluded."""
+    itab, instructions = p64(globals_address())[nt.G_ITAB], p32(p64(state)[nt.S_INSTRUCTION])
+    largest = np.int64(0)
+    for k in range(low, high):
+        largest = max(largest, p64(itab + 8 * I_WIDTH * instructions[k])[nt.I_BYTES])
+    return largest

@@ -14,6 +14,7 @@ from ..native import (
     I_DETACH,
     I_DIFF,
     I_KIND,
+    I_LAYOUT,
     I_NARGS,
     I_WIDTH,
     SILENT,
@@ -88,6 +89,13 @@ def append(state, instruction, args, count):  # type: ignore[no-untyped-def]
         s[nt.S_PENDING_BYTES] += row[I_BYTES]
     s[nt.S_COUNT] = n + 1
     return n
+
+
+@helper
+def layout_at(state, slot):  # type: ignore[no-untyped-def]
+    """Layout id of a slot."""
+    made = p32(p64(state)[nt.S_INSTRUCTION])[slot]
+    return p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * made)[I_LAYOUT]
 
 
 @helper

@@ -15,7 +15,6 @@ from ..native import (
     CAPTURE,
     COMPUTE,
     I_KIND,
-    I_LAYOUT,
     I_NARGS,
     I_REPLAY,
     I_WIDTH,
@@ -48,17 +47,10 @@ from ..native import (
 )  # fmt: skip
 from .hashing import find_constant, find_pair
 from .intrinsics import globals_address, helper, p8, p32, p64, stack_words
-from .recording import append
+from .recording import append, layout_at
 
 #: what adding a cotangent to an adjoint comes to
 SET, SUM, INTO_BUFFER, INTO_REGION = range(4)
-
-
-@helper
-def layout_at(state, slot):  # type: ignore[no-untyped-def]
-    """Layout id of a slot."""
-    made = p32(p64(state)[nt.S_INSTRUCTION])[slot]
-    return p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * made)[I_LAYOUT]
 
 
 @helper

@@ -17,6 +17,7 @@ from ..native import (
     ACTIVE,
     CAPTURE,
     COMPUTE,
+    FLOAT32,
     FREED,
     I_BYTES,
     I_DETACH,
@@ -61,11 +62,11 @@ from ..native import (
     WRITE,
 )  # fmt: skip
 from . import intrinsics as it
-from .intrinsics import globals_address, helper, p8, p32, p64
+from .intrinsics import globals_address, helper, p8, p32, p64, pf32, pf64
 from .laned import run_lanes
 from .memory import allocate, free_large, reset_arena, trim_scratch
 from .preparing import KEEPS_RESIDUALS, runs, vjp_row
-from .recording import append_leaf
+from .recording import append_leaf, layout_at
 from .running import pointer_table, run_range
 
 
@@ -172,6 +173,29 @@ def seed(state, request, slot, ct):  # type: ignore[no-untyped-def]
     if table == 0:
         return -1
     return run_vjp(state, r, row, table, 0, slot, ct)
+
+
+@helper
+def units(state, request, slot, start):  # type: ignore[no-untyped-def]
+    """Seed a dense slot with unit vectors, a lane each, from element `start` on; -1 without memory."""
+    r = p64(request)
+    target = adjoint_of(state, r, slot, False)
+    if target == 0:
+        return -1
+    lanes = r[R_LANES]
+    layout = layout_at(state, slot)
+    single = p8(p64(globals_address())[nt.G_LAYOUT_DTYPE])[layout] == FLOAT32
+    for i in range(lanes):
+        at = (start + i) * lanes + i
+        if single:
+            pf32(target)[at] = np.float32(1)
+        else:
+            pf64(target)[at] = 1.0
+    return 0
+
+
+def units_entry(state, request, slot, start):  # type: ignore[no-untyped-def]
+    return units(state, request, slot, start)
 
 
 @helper
