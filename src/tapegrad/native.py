@@ -426,23 +426,3 @@ TAKE_OVER = 1 << 40
 
 # what `prepare` answers
 OK, IS_FREED, IS_STALE, IS_MISSING, NO_MEMORY = range(5)
-
-# words of a recorder (nopython/strips.py)
-W_SELF, W_COUNT, W_CAPACITY, W_VALUES, W_ARGS, W_CODES, W_TABLE, W_TABLE_COUNT = range(8)
-W_TABLE_CAPACITY, W_HEAD, W_STATE, W_VALUELESS = range(8, 12)
-W_WIDTH = 16
-# words at the start of a strip's table (ops/strip.py); then constants, then the places of results
-B_COUNT, B_HEAD, B_RESULTS, B_RESULT_COUNT = range(4)
-B_WIDTH = 4
-UNTOUCHED = -(1 << 63)  # bits of -0.0
-# opcodes of a strip that are no row's: what a third operand, or attributes, are kept in; a constant
-CODE_EXTRA, CODE_CONSTANT = 0, 1
-# a rule of an opcode, and a statement of its template (strip_code.py)
-RULE_START, RULE_COUNT, RULE_EXTRA, RULE_CONSTANTS = range(4)
-RULE_RESULT = 4  # a reference for each of three operands, or -1
-RULE_WIDTH = 8
-X_ARITY, X_PARAMETERS, X_P, X_Q = range(4)
-X_CODE = 4  # opcodes of the kinds "ab", "ak", "ka"; or the only one
-X_REF = 7
-X_WIDTH = 10
-MOST_EXPONENT_DERIVATIVES = 15

@@ -177,6 +177,7 @@ def fingerprint() -> str:
     folder = Path(__file__).parent
     parts = [b"" if c is None else f"{c.op.name} {c.kinds} {_primal(c)}".encode() for c in codes()]
     files = [folder / "native.py", folder / "nopython" / "strips.py"]
+    files.append(folder / "nopython" / "strip_fields.py")
     files += sorted((folder / "active").glob("*.py"))
     parts += [file.read_bytes() for file in files]
     return hashlib.sha256(b"\n".join(parts)).hexdigest()[:12]

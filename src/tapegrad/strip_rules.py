@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 
 from . import native as nt
+from .nopython import strip_fields as sf
 from .strip_code import KINDS, PARAMETERS, Code, Rule, code_of, codes
 
 __all__ = ["rules"]
@@ -16,8 +17,8 @@ __all__ = ["rules"]
 def rules() -> np.ndarray:
     """What `transpose` reads: addresses of rules, templates and constants, opcodes of add and clone."""
     everything = codes()
-    rows = np.zeros((len(everything), nt.RULE_WIDTH), np.int64)
-    rows[:, nt.RULE_RESULT : nt.RULE_RESULT + 3] = -1
+    rows = np.zeros((len(everything), sf.RULE_WIDTH), np.int64)
+    rows[:, sf.RULE_RESULT : sf.RULE_RESULT + 3] = -1
     statements: list[list[int]] = []
     constants: list[float] = []
     for number, code in enumerate(everything):
@@ -34,9 +35,9 @@ def _write_rule(
 ) -> None:
     rule = Rule(code)
     own = bool(PARAMETERS.get(code.op.name))
-    row[nt.RULE_START] = len(statements)
-    row[nt.RULE_EXTRA] = own or len(code.kinds) == 3
-    row[nt.RULE_CONSTANTS] = sum(1 << i for i, kind in enumerate(code.kinds) if kind == "k")
+    row[sf.RULE_START] = len(statements)
+    row[sf.RULE_EXTRA] = own or len(code.kinds) == 3
+    row[sf.RULE_CONSTANTS] = sum(1 << i for i, kind in enumerate(code.kinds) if kind == "k")
     if rule.traced is None:
         return
     places: dict[int, int] = {}
@@ -62,6 +63,6 @@ def _write_rule(
         ])  # fmt: skip
         places[s.slot] = nt.REF_STATEMENT + count
         count += 1
-    row[nt.RULE_COUNT] = count
+    row[sf.RULE_COUNT] = count
     for i, found in rule.results.items():
-        row[nt.RULE_RESULT + i] = places[rule.own(found)]
+        row[sf.RULE_RESULT + i] = places[rule.own(found)]

@@ -16,6 +16,7 @@ import numpy as np
 
 from . import native as nt
 from . import words
+from .nopython import strip_fields as sf
 from .ops import pointwise_kernels, strip
 from .ops import strip_kernels as reaching
 from .strip_code import PARAMETERS, Code, Rule, codes, statement_text
@@ -129,7 +130,7 @@ def _unique(line: str, number: int) -> str:
 def _cases(indent: int, lines_of: Callable[[Code], list[str]], first: list[str]) -> str:
     """An if-chain over opcodes, which LLVM makes a jump table of."""
     pad = "\n" + " " * indent
-    text = f"if op == {nt.CODE_CONSTANT}:" + "".join(pad + "    " + line for line in first)
+    text = f"if op == {sf.CODE_CONSTANT}:" + "".join(pad + "    " + line for line in first)
     for number, code in enumerate(codes()):
         if code is not None:
             text += pad + f"elif op == {number}:"
@@ -157,7 +158,7 @@ def _kernel(name: str) -> int:
             "np": np, "math": math, "MASK": 0xFFFFFFFF,
             "differentiate_power": pointwise_kernels.differentiate_power,
             "differentiate_sinc": pointwise_kernels.differentiate_sinc,
-            "B_COUNT": nt.B_COUNT, "B_HEAD": nt.B_HEAD, "B_RESULTS": nt.B_RESULTS,
+            "B_COUNT": sf.B_COUNT, "B_HEAD": sf.B_HEAD, "B_RESULTS": sf.B_RESULTS,
             "keep_seeds": reaching.keep_seeds, "no_nan": reaching.no_nan, "reach": reaching.reach,
         }  # fmt: skip
         for word in ("p8", "p16", "p64", "pf64", "memcpy", "free", "stack_words"):

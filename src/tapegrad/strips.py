@@ -19,6 +19,7 @@ from .calls import native_call
 from .errors import UnsupportedError
 from .instructions import instruction
 from .layouts import Layout
+from .nopython import strip_fields as sf
 from .ops.strip import rounded
 from .ops.table import TABLE
 from .strip_rules import rules
@@ -52,7 +53,7 @@ class Recorder:
         self, tape: Tape, count: int, head: np.ndarray | None = None,
         rooms: tuple[int, int] = (128, 64),
     ) -> None:  # fmt: skip
-        self._words = np.zeros(nt.W_WIDTH, np.int64)
+        self._words = np.zeros(sf.W_WIDTH, np.int64)
         self.pointer = address_of(self._words)
         #: the words as Python ints
         self.words = memoryview(self._words)  # type: ignore[arg-type]
@@ -73,7 +74,7 @@ class Recorder:
     @property
     def count(self) -> int:
         """Numbers so far."""
-        return int(self.words[nt.W_COUNT])
+        return int(self.words[sf.W_COUNT])
 
     def pack(self, numbers: np.ndarray, values: np.ndarray) -> int:
         """Copy values, by number or (where that is below 0) constant; the first copy's number."""
@@ -90,8 +91,8 @@ class Recorder:
     @property
     def rooms(self) -> tuple[int, int]:
         """What `rooms` of the next such recorder should be."""
-        own = self.count - int(self.words[nt.W_HEAD])
-        return max(128, rounded(own)), max(64, rounded(int(self.words[nt.W_TABLE_COUNT])))
+        own = self.count - int(self.words[sf.W_HEAD])
+        return max(128, rounded(own)), max(64, rounded(int(self.words[sf.W_TABLE_COUNT])))
 
 
 @cache
@@ -114,8 +115,8 @@ def put_on_tape(tape: Tape, recorder: Recorder, starts: Sequence[int], head: int
     places = np.array(starts, np.int64)
     if _results(recorder.pointer, address_of(places), len(starts), 0) != 0:
         raise MemoryError(NO_MEMORY)
-    own = rounded(recorder.count - int(recorder.words[nt.W_HEAD]))
-    table = rounded(int(recorder.words[nt.W_TABLE_COUNT]))
+    own = rounded(recorder.count - int(recorder.words[sf.W_HEAD]))
+    table = rounded(int(recorder.words[sf.W_TABLE_COUNT]))
     what = np.array(
         (*_instructions(tape.instruction_of(head).out if head else None, table, own), head),
         np.int64,
@@ -155,7 +156,7 @@ def transposed(tape: Tape, strip: int, ct: int) -> int:
         )  # fmt: skip
         if first == -2:
             raise UnsupportedError(
-                f"pow: more than {nt.MOST_EXPONENT_DERIVATIVES} derivatives with respect to an "
+                f"pow: more than {sf.MOST_EXPONENT_DERIVATIVES} derivatives with respect to an "
                 "exponent; write x ** y as exp(y * log(x))"
             )
         if first < 0:

@@ -14,7 +14,7 @@ from llvmlite.ir import instructions
 from numba.core import cgutils, compiler, types
 from numba.core.typing.templates import signature
 
-from .. import native as nt
+from ..nopython import strip_fields as sf
 from ..nopython import strips
 from ..nopython.intrinsics import helper
 from .types import ACTIVE, ActiveScalar
@@ -148,7 +148,7 @@ class _Words:
         call.set_metadata("noalias", self.builder.module.add_metadata([self.scopes[2]]))
 
 
-_COUNTS = (nt.W_COUNT, nt.W_TABLE_COUNT)
+_COUNTS = (sf.W_COUNT, sf.W_TABLE_COUNT)
 
 
 def _room(context: Any, builder: Any, words: _Words, count: int, capacity: int, grow: Any) -> Any:
@@ -170,11 +170,11 @@ def _room(context: Any, builder: Any, words: _Words, count: int, capacity: int, 
 def record(context: Any, builder: Any, recorder: Any, value: Any, word: Any, code: int) -> Any:
     """Append a statement to a recorder; its number."""
     words = _Words(builder, recorder)
-    number = _room(context, builder, words, nt.W_COUNT, nt.W_CAPACITY, _grow_or_raise)
-    words.put(nt.W_VALUES, _F64, number, value)
-    words.put(nt.W_ARGS, _I64, number, word)
-    words.put(nt.W_CODES, _I16, number, ir.Constant(_I16, code))
-    words.set(nt.W_COUNT, builder.add(number, ir.Constant(_I64, 1)))
+    number = _room(context, builder, words, sf.W_COUNT, sf.W_CAPACITY, _grow_or_raise)
+    words.put(sf.W_VALUES, _F64, number, value)
+    words.put(sf.W_ARGS, _I64, number, word)
+    words.put(sf.W_CODES, _I16, number, ir.Constant(_I16, code))
+    words.set(sf.W_COUNT, builder.add(number, ir.Constant(_I64, 1)))
     return number
 
 
@@ -182,10 +182,10 @@ def record_constant(context: Any, builder: Any, recorder: Any, value: Any) -> An
     """Append a constant to a recorder; its number."""
     words = _Words(builder, recorder)
     number = _room(
-        context, builder, words, nt.W_TABLE_COUNT, nt.W_TABLE_CAPACITY, _grow_table_or_raise
+        context, builder, words, sf.W_TABLE_COUNT, sf.W_TABLE_CAPACITY, _grow_table_or_raise
     )
-    words.put(nt.W_TABLE, _F64, number, value)
-    words.set(nt.W_TABLE_COUNT, builder.add(number, ir.Constant(_I64, 1)))
+    words.put(sf.W_TABLE, _F64, number, value)
+    words.set(sf.W_TABLE_COUNT, builder.add(number, ir.Constant(_I64, 1)))
     return number
 
 

@@ -8,15 +8,18 @@ the reverse pass of a strip as another one, from templates that strip_code.py la
 from __future__ import annotations
 
 from .. import native as nt
-from ..native import (
+from ..native import I_BYTES, I_WIDTH, SMALL
+from . import intrinsics as it
+from . import strip_fields as sf
+from .intrinsics import globals_address, helper, p16, p32, p64, pf64, stack_words
+from .memory import allocate_large, allocate_small, buffer_bytes, free_large
+from .recording import append
+from .strip_fields import (
     B_COUNT,
     B_HEAD,
     B_RESULT_COUNT,
     B_RESULTS,
     B_WIDTH,
-    I_BYTES,
-    I_WIDTH,
-    SMALL,
     W_ARGS,
     W_CAPACITY,
     W_CODES,
@@ -30,10 +33,6 @@ from ..native import (
     W_VALUELESS,
     W_VALUES,
 )  # fmt: skip
-from . import intrinsics as it
-from .intrinsics import globals_address, helper, p16, p32, p64, pf64, stack_words
-from .memory import allocate_large, allocate_small, buffer_bytes, free_large
-from .recording import append
 
 _MASK = 0xFFFFFFFF
 _MOST = (1 << 31) - 1
@@ -122,7 +121,7 @@ def open_entry(recorder, state, head, count, room, table_room):  # type: ignore[
     Without a head it takes no values, only what would compute them.
     """
     r = p64(recorder)
-    for i in range(nt.W_WIDTH):
+    for i in range(sf.W_WIDTH):
         r[i] = 0
     r[W_SELF], r[W_STATE] = recorder, state
     r[W_VALUELESS] = head == 0
@@ -165,7 +164,7 @@ def close_entry(recorder):  # type: ignore[no-untyped-def]
     if r[W_CODES] != 0:
         give_back(recorder, r[W_CODES] + 2 * r[W_HEAD], 2 * room)
     give_back(recorder, r[W_TABLE], 8 * r[W_TABLE_CAPACITY])
-    for i in range(nt.W_WIDTH):
+    for i in range(sf.W_WIDTH):
         r[i] = 0
     return 0
 
@@ -184,7 +183,7 @@ def pack_entry(recorder, numbers, values, count, code):  # type: ignore[no-untyp
             constant = push_constant(recorder, v[i])
             if constant < 0:
                 return -1
-            number = push(recorder, v[i], constant, nt.CODE_CONSTANT)
+            number = push(recorder, v[i], constant, sf.CODE_CONSTANT)
         if number < 0:
             return -1
     return first
@@ -295,30 +294,30 @@ def as_statement(recorder, reference):  # type: ignore[no-untyped-def]
     """The number of a value; a constant (below 0) becomes a statement."""
     if reference >= 0:
         return reference
-    return push(recorder, 0.0, -1 - reference, nt.CODE_CONSTANT)
+    return push(recorder, 0.0, -1 - reference, sf.CODE_CONSTANT)
 
 
 @helper
 def emit(recorder, t, a, b, c):  # type: ignore[no-untyped-def]
     """Append a template's statement on references; its number, or -1 without memory."""
-    if t[nt.X_PARAMETERS]:
-        if push(recorder, 0.0, t[nt.X_P] | t[nt.X_Q] << 32, nt.CODE_EXTRA) < 0:
+    if t[sf.X_PARAMETERS]:
+        if push(recorder, 0.0, t[sf.X_P] | t[sf.X_Q] << 32, sf.CODE_EXTRA) < 0:
             return -1
-    if t[nt.X_ARITY] == 1:
+    if t[sf.X_ARITY] == 1:
         a = as_statement(recorder, a)
-        return push(recorder, 0.0, a, t[nt.X_CODE])
-    if t[nt.X_ARITY] == 2:
+        return push(recorder, 0.0, a, t[sf.X_CODE])
+    if t[sf.X_ARITY] == 2:
         if a < 0 and b < 0:
             a = as_statement(recorder, a)
         if a < 0:
-            return push(recorder, 0.0, (-1 - a) | b << 32, t[nt.X_CODE + 2])
+            return push(recorder, 0.0, (-1 - a) | b << 32, t[sf.X_CODE + 2])
         if b < 0:
-            return push(recorder, 0.0, a | (-1 - b) << 32, t[nt.X_CODE + 1])
-        return push(recorder, 0.0, a | b << 32, t[nt.X_CODE])
+            return push(recorder, 0.0, a | (-1 - b) << 32, t[sf.X_CODE + 1])
+        return push(recorder, 0.0, a | b << 32, t[sf.X_CODE])
     a, b, c = as_statement(recorder, a), as_statement(recorder, b), as_statement(recorder, c)
-    if push(recorder, 0.0, c, nt.CODE_EXTRA) < 0:
+    if push(recorder, 0.0, c, sf.CODE_EXTRA) < 0:
         return -1
-    return push(recorder, 0.0, a | b << 32, t[nt.X_CODE])
+    return push(recorder, 0.0, a | b << 32, t[sf.X_CODE])
 
 
 @helper
@@ -354,7 +353,7 @@ def transpose_entry(parts, cts, width, table, recorder):  # type: ignore[no-unty
         return -1
     adjoint = p64(memory)
     for i in range(n):
-        adjoint[i] = width + i if bits[i] != nt.UNTOUCHED else -1
+        adjoint[i] = width + i if bits[i] != sf.UNTOUCHED else -1
     x, made, whose = p64(stack_words(4)), p64(stack_words(64)), p64(stack_words(4))
     own = p64(stack_words(16))
     answer = 0
@@ -364,36 +363,36 @@ def transpose_entry(parts, cts, width, table, recorder):  # type: ignore[no-unty
         if ct < 0:
             i -= 1
             continue
-        rule = p64(tables[0] + 8 * nt.RULE_WIDTH * codes[i - m])
+        rule = p64(tables[0] + 8 * sf.RULE_WIDTH * codes[i - m])
         whose[0], whose[1], whose[2] = ab[i - m] & _MASK, ab[i - m] >> 32, 0
         p, q = 0, 0
-        if rule[nt.RULE_EXTRA]:
+        if rule[sf.RULE_EXTRA]:
             whose[2] = ab[i - m - 1] & _MASK
             p, q = whose[2], ab[i - m - 1] >> 32
         for j in range(3):
             x[j] = whose[j]
-            if rule[nt.RULE_CONSTANTS] >> j & 1:
+            if rule[sf.RULE_CONSTANTS] >> j & 1:
                 number = push_constant(recorder, k[whose[j]])
                 if number < 0:
                     answer = -1
                 x[j] = -1 - number
-        for j in range(rule[nt.RULE_COUNT]):
-            t = p64(tables[1] + 8 * nt.X_WIDTH * (rule[nt.RULE_START] + j))
-            a = look_up(t[nt.X_REF], ct, i, x, made, tables[2], recorder)
+        for j in range(rule[sf.RULE_COUNT]):
+            t = p64(tables[1] + 8 * sf.X_WIDTH * (rule[sf.RULE_START] + j))
+            a = look_up(t[sf.X_REF], ct, i, x, made, tables[2], recorder)
             c, d = 0, 0
-            if t[nt.X_ARITY] > 1:
-                c = look_up(t[nt.X_REF + 1], ct, i, x, made, tables[2], recorder)
-            if t[nt.X_ARITY] > 2:
-                d = look_up(t[nt.X_REF + 2], ct, i, x, made, tables[2], recorder)
+            if t[sf.X_ARITY] > 1:
+                c = look_up(t[sf.X_REF + 1], ct, i, x, made, tables[2], recorder)
+            if t[sf.X_ARITY] > 2:
+                d = look_up(t[sf.X_REF + 2], ct, i, x, made, tables[2], recorder)
             if a == -(1 << 62) or c == -(1 << 62) or d == -(1 << 62):
                 answer = -1
                 break
-            if t[nt.X_PARAMETERS] > 1:  # they are counted from the statement's own
-                for w in range(nt.X_WIDTH):
+            if t[sf.X_PARAMETERS] > 1:  # they are counted from the statement's own
+                for w in range(sf.X_WIDTH):
                     own[w] = t[w]
-                own[nt.X_P] += p
-                own[nt.X_Q] += q
-                if own[nt.X_Q] > nt.MOST_EXPONENT_DERIVATIVES:
+                own[sf.X_P] += p
+                own[sf.X_Q] += q
+                if own[sf.X_Q] > sf.MOST_EXPONENT_DERIVATIVES:
                     answer = -2
                     break
                 made[j] = emit(recorder, own, a, c, d)
@@ -403,8 +402,8 @@ def transpose_entry(parts, cts, width, table, recorder):  # type: ignore[no-unty
                 answer = -1
                 break
         for j in range(3):
-            if answer == 0 and rule[nt.RULE_RESULT + j] >= 0:
-                reference = rule[nt.RULE_RESULT + j]
+            if answer == 0 and rule[sf.RULE_RESULT + j] >= 0:
+                reference = rule[sf.RULE_RESULT + j]
                 part = look_up(reference, ct, i, x, made, tables[2], recorder)
                 known = adjoint[whose[j]]
                 if part == -(1 << 62):
@@ -429,7 +428,7 @@ def transpose_entry(parts, cts, width, table, recorder):  # type: ignore[no-unty
         if adjoint[j] >= 0:
             number = push(recorder, 0.0, adjoint[j], tables[4])
         else:
-            number = push(recorder, 0.0, zero, nt.CODE_CONSTANT)
+            number = push(recorder, 0.0, zero, sf.CODE_CONSTANT)
         if number < 0:
             answer = -1
     it.free(memory)

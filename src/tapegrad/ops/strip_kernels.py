@@ -5,7 +5,7 @@ The sweep itself is generated (strip_code.py).
 
 from __future__ import annotations
 
-from ..native import B_COUNT, B_HEAD, B_RESULT_COUNT, B_RESULTS, UNTOUCHED
+from ..nopython.strip_fields import B_COUNT, B_HEAD, B_RESULT_COUNT, B_RESULTS, UNTOUCHED
 from ..words import helper, malloc, memset, p8, p16, p64, pf64
 
 __all__ = ["keep_seeds", "no_nan", "reach"]

@@ -1,0 +1,38 @@
+"""The layout of strips and of the recorders that they come from, for both sides of native code."""
+
+from __future__ import annotations
+
+# words of a recorder (nopython/strips.py)
+W_SELF, W_COUNT, W_CAPACITY, W_VALUES, W_ARGS, W_CODES, W_TABLE, W_TABLE_COUNT = range(8)
+W_TABLE_CAPACITY, W_HEAD, W_STATE, W_VALUELESS = range(8, 12)
+W_WIDTH = 16
+# words at the start of a strip's table (ops/strip.py); then constants, then the places of results
+B_COUNT, B_HEAD, B_RESULTS, B_RESULT_COUNT = range(4)
+B_WIDTH = 4
+UNTOUCHED = -(1 << 63)  # bits of -0.0
+# opcodes of a strip that are no row's: what a third operand, attributes or operands of a block are kept
+# in; a constant; a block
+CODE_EXTRA, CODE_CONSTANT, CODE_BLOCK = 0, 1, 2
+# a rule of an opcode, and a statement of its template (strip_code.py)
+RULE_START, RULE_COUNT, RULE_EXTRA, RULE_CONSTANTS = range(4)
+RULE_RESULT = 4  # a reference for each of three operands, or -1
+RULE_WIDTH = 8
+X_ARITY, X_PARAMETERS, X_P, X_Q = range(4)
+X_CODE = 4  # opcodes of the kinds "ab", "ak", "ka"; or the only one
+X_REF = 7
+X_WIDTH = 10
+MOST_EXPONENT_DERIVATIVES = 15
+# a block: several scalar statements of a function that run together (active/blocks.py). What is known
+# of it when it is compiled, in words: statements of the strip that it takes, operands, results, scalar
+# statements, and two words of bits that say which operands are passive; then for each operand the results
+# that depend on it, as bits; then the scalar statements, each a row like those of a template (X_*) and two
+# words more: the opcode, and which result of the block it is, or -1; then its numbers
+D_SLOTS, D_INS, D_OUTS, D_OPS, D_PASSIVE = range(5)
+D_WIDTH = 7
+D_CODE, D_OUT = X_WIDTH, X_WIDTH + 1
+D_OP_WIDTH = X_WIDTH + 2
+# references in a row: operands of the block, results of its statements, its numbers
+D_STATEMENT, D_NUMBER = 1024, 4096
+MOST_INS, MOST_OUTS, MOST_OPS = 100, 60, 256
+# blocks in the process (nt.G_BLOCKS): rows of two words, the code of the reverse pass and the above
+MOST_BLOCKS = 1 << 16
