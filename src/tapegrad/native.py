@@ -81,8 +81,8 @@ ENTRIES: dict[str, dict[str, str]] = {
         "pack_entry": "int64(int64, int64, int64, int64, int64)",
         "results_entry": "int64(int64, int64, int64, int64)",
         "adopt_entry": "int64(int64, int64, int64)",
-        "transpose_entry": "int64(int64, int64, int64, int64, int64)",
     },
+    "transposing": {"transpose_entry": "int64(int64, int64, int64, int64, int64)"},
     "collecting": {
         "mark_entry": "int64(int64, int64, int64)",
         "trim_entry": "int64(int64, int64, int64)",
@@ -273,6 +273,8 @@ G_ADD = 12  # opcodes of `add` and `clone`
 G_CLONE = 13
 G_SLICE = 14  # the type slice
 G_WORK = 15  # bytes that VJP programs wrote so far
+G_BLOCKS = 16  # blocks of functions under njit: rows of two words (nopython/strip_fields.py)
+G_BLOCK_COUNT = 17
 
 # --------------------------------------------------------------------------- fields of a tape's
 # state

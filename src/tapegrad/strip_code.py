@@ -138,7 +138,7 @@ def trace(entry: Op) -> Template | None:
 
 @cache
 def codes() -> tuple[Code | None, ...]:
-    """All opcodes; the first two are no row's."""
+    """All opcodes; the first three are no row's."""
     rows = [
         entry for entry in TABLE.values()
         if (entry.lower is elementwise and entry.kind == nt.COMPUTE
@@ -152,7 +152,7 @@ def codes() -> tuple[Code | None, ...]:
             if used.kind == nt.COMPUTE and used.name not in known:
                 known.add(used.name)
                 rows.append(used)
-    return (None, None, *(Code(e, kinds) for e in rows for kinds in KINDS[e.arity]))
+    return (None, None, None, *(Code(e, kinds) for e in rows for kinds in KINDS[e.arity]))
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The rules of a strip's opcodes as data: what native transposition reads (nopython/strips.py)."""
+"""The rules of a strip's opcodes as data: what native transposition reads (nopython/transposing.py)."""
 
 from __future__ import annotations
 

@@ -65,20 +65,25 @@ def strip_reverse(args, dims, strides, data):
     partial, nowhere = pf64(stack_words(4)), stack_words(1)
     partial[0], partial[1] = 1.0, -1.0
     pf64(nowhere)[0] = 0.0
-    rows = p64(data)[2]
+    rows, blocks = p64(data)[2], p64(data)[3]
     to_table, to_nowhere = pointers[2] - pointers[1], nowhere - pointers[0]
     touched = 0
     seeds = keep_seeds(pointers[0], pointers[2])
     while True:
         i = n - 1
         while i >= m:
-            if touched == 0 or p8(touched)[i]:
+            op = code[i - m]
+            if touched == 0 or p8(touched)[i] or op == CODE_BLOCK:
                 ct = w[i]
                 word = ab[i - m]
                 a, b = word & MASK, word >> 32
-                op = code[i - m]
                 row = p64(rows + 64 * op)
-                if row[0]:  # without a jump that depends on the opcode: it would not be foreseen
+                if op == CODE_BLOCK:
+                    block = p64(blocks + 16 * b)
+                    i -= p64(block[1])[D_SLOTS] - 1
+                    at = pointers[3] + 8 * (i - m)
+                    call_block(block[0], pointers[1], pointers[0], pointers[2], at, i, touched)
+                elif row[0]:  # without a jump that depends on the opcode: it would not be foreseen
                     x, y = row[1], row[2]
                     partial[2] = pf64(pointers[1] + 8 * a + (to_table & x))[0]
                     partial[3] = pf64(pointers[1] + 8 * b + (to_table & y))[0]
@@ -89,7 +94,7 @@ def strip_reverse(args, dims, strides, data):
             i -= 1
         if touched != 0 or seeds == 0 or no_nan(pointers[0], m):
             break
-        touched = reach(pointers[0], pointers[2], pointers[3], pointers[4], seeds, p64(data)[1])
+        touched = reach(pointers[0], pointers[2], pointers[3], pointers[4], seeds, p64(data)[1], blocks)
         if touched == 0:
             break
     if seeds != 0:
@@ -159,9 +164,10 @@ def _kernel(name: str) -> int:
             "differentiate_power": pointwise_kernels.differentiate_power,
             "differentiate_sinc": pointwise_kernels.differentiate_sinc,
             "B_COUNT": sf.B_COUNT, "B_HEAD": sf.B_HEAD, "B_RESULTS": sf.B_RESULTS,
+            "CODE_BLOCK": sf.CODE_BLOCK, "D_SLOTS": sf.D_SLOTS,
             "keep_seeds": reaching.keep_seeds, "no_nan": reaching.no_nan, "reach": reaching.reach,
         }  # fmt: skip
-        for word in ("p8", "p16", "p64", "pf64", "memcpy", "free", "stack_words"):
+        for word in ("p8", "p16", "p64", "pf64", "memcpy", "free", "stack_words", "call_block"):
             scope[word] = getattr(words, word)
         words.resolve(scope)
         exec(compile(text, f"<strip {name}>", "exec"), scope)
@@ -199,7 +205,18 @@ def _simple() -> int:
     return rows.ctypes.data
 
 
+#: blocks of this process, by number
+_BLOCKS = np.zeros((sf.MOST_BLOCKS, 2), np.int64)
+nt.keep_for_ever(_BLOCKS)
+nt.GLOBALS[nt.G_BLOCKS] = _BLOCKS.ctypes.data
+
+
+def _blocks() -> int:
+    return _BLOCKS.ctypes.data
+
+
 strip.KERNELS["kinds"] = _kinds
+strip.KERNELS["blocks"] = _blocks
 strip.KERNELS["simple"] = _simple
 for _name in ("forward", "reverse", "result", "spread"):
     strip.KERNELS[_name] = partial(_kernel, _name)

@@ -91,6 +91,36 @@ def call_void(context: Any, function: Any, argument: Any) -> Any:
 
 
 @_intrinsic  # type: ignore[untyped-decorator]
+def call_block(
+    context: Any, function: Any, values: Any, cts: Any, constants: Any, words: Any, number: Any,
+    touched: Any,
+) -> Any:  # fmt: skip
+    """Call the reverse pass of a block by address: numba's calling convention, as it is made by numba."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = context.call_conv.get_function_type(types.int64, (types.int64,) * 6)
+        with builder.goto_entry_block():
+            result = builder.alloca(_I64)
+            error = builder.alloca(kind.args[1].pointee)
+        pointer = builder.inttoptr(args[0], kind.as_pointer())
+        builder.call(pointer, [result, error, *args[1:]])
+        return context.get_dummy_value()
+
+    return types.void(i64, i64, i64, i64, i64, i64, i64), codegen
+
+
+@_intrinsic  # type: ignore[untyped-decorator]
+def add_atomically(context: Any, address: Any, value: Any) -> Any:
+    """Add to a word that other threads add to as well; what it was before."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = builder.inttoptr(args[0], _I64.as_pointer())
+        return builder.atomic_rmw("add", pointer, args[1], "seq_cst")
+
+    return i64(i64, i64), codegen
+
+
+@_intrinsic  # type: ignore[untyped-decorator]
 def stack_words(context: Any, count: Any) -> Any:
     """Address of `count` (a literal) 64-bit words on the stack of the calling function."""
     if not isinstance(count, types.IntegerLiteral):
@@ -113,6 +143,16 @@ def float_bits(context: Any, value: Any) -> Any:
         return builder.bitcast(values[0], _I64)
 
     return i64(types.float64), codegen
+
+
+@_intrinsic  # type: ignore[untyped-decorator]
+def bits_float(context: Any, word: Any) -> Any:
+    """The float64 of which an integer has the bits."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.bitcast(values[0], ir.DoubleType())
+
+    return types.float64(i64), codegen
 
 
 _external: Any = types.ExternalFunction

@@ -1,8 +1,8 @@
 """Strips in native code: the recorder that grows while a function runs, and what becomes of it.
 
 A *recorder* is a few words (``W_*``) over growing arrays: values, operands (two numbers in a word),
-opcodes and constants. `push` is what an operation in a `@tg.njit` function does. `transpose_entry` writes
-the reverse pass of a strip as another one, from templates that strip_code.py lays out.
+opcodes and constants. `push` is what an operation in a `@tg.njit` function does. transposing.py writes
+the reverse pass of a strip as another one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ from .strip_fields import (
     W_VALUES,
 )  # fmt: skip
 
-_MASK = 0xFFFFFFFF
 _MOST = (1 << 31) - 1
 
 
@@ -286,150 +285,3 @@ def adopt_entry(state, recorder, what):  # type: ignore[no-untyped-def]
             return -2
         r[W_VALUES] = 0  # it is the tape's now
     return slot
-
-
-# --------------------------------------------------------------------------- transposition
-@helper
-def as_statement(recorder, reference):  # type: ignore[no-untyped-def]
-    """The number of a value; a constant (below 0) becomes a statement."""
-    if reference >= 0:
-        return reference
-    return push(recorder, 0.0, -1 - reference, sf.CODE_CONSTANT)
-
-
-@helper
-def emit(recorder, t, a, b, c):  # type: ignore[no-untyped-def]
-    """Append a template's statement on references; its number, or -1 without memory."""
-    if t[sf.X_PARAMETERS]:
-        if push(recorder, 0.0, t[sf.X_P] | t[sf.X_Q] << 32, sf.CODE_EXTRA) < 0:
-            return -1
-    if t[sf.X_ARITY] == 1:
-        a = as_statement(recorder, a)
-        return push(recorder, 0.0, a, t[sf.X_CODE])
-    if t[sf.X_ARITY] == 2:
-        if a < 0 and b < 0:
-            a = as_statement(recorder, a)
-        if a < 0:
-            return push(recorder, 0.0, (-1 - a) | b << 32, t[sf.X_CODE + 2])
-        if b < 0:
-            return push(recorder, 0.0, a | (-1 - b) << 32, t[sf.X_CODE + 1])
-        return push(recorder, 0.0, a | b << 32, t[sf.X_CODE])
-    a, b, c = as_statement(recorder, a), as_statement(recorder, b), as_statement(recorder, c)
-    if push(recorder, 0.0, c, sf.CODE_EXTRA) < 0:
-        return -1
-    return push(recorder, 0.0, a | b << 32, t[sf.X_CODE])
-
-
-@helper
-def look_up(reference, ct, out, x, made, constants, recorder):  # type: ignore[no-untyped-def]
-    """What a reference of a template stands for: a number, or -1 - a constant's; -2**62 without memory."""
-    if reference == nt.REF_CT:
-        return ct
-    if reference == nt.REF_OUT:
-        return out
-    if reference < nt.REF_STATEMENT:
-        return x[reference - nt.REF_OPERAND]
-    if reference < nt.REF_CONSTANT:
-        return made[reference - nt.REF_STATEMENT]
-    number = push_constant(recorder, pf64(constants)[reference - nt.REF_CONSTANT])
-    return -1 - number if number >= 0 else -(1 << 62)
-
-
-def transpose_entry(parts, cts, width, table, recorder):  # type: ignore[no-untyped-def]
-    """Write the reverse pass of a strip; where the head's cotangent begins, or -1 without memory.
-
-    `parts`: addresses of the strip's table, operands and opcodes. `recorder`'s head is the strip's vector
-    of values, then that of cotangents, `width` each. `cts` are the cotangents, which say what is
-    untouched. `table` has the addresses of rules, of templates and of constants. -2 for a derivative that
-    there is none of.
-    """
-    b, bits = p64(p64(parts)[0]), p64(cts)
-    n, m = b[B_COUNT], b[B_HEAD]
-    k = pf64(p64(parts)[0])
-    ab, codes = p64(p64(parts)[1]), p16(p64(parts)[2])
-    tables = p64(table)
-    memory = it.malloc(8 * n + 8)
-    if memory == 0:
-        return -1
-    adjoint = p64(memory)
-    for i in range(n):
-        adjoint[i] = width + i if bits[i] != sf.UNTOUCHED else -1
-    x, made, whose = p64(stack_words(4)), p64(stack_words(64)), p64(stack_words(4))
-    own = p64(stack_words(16))
-    answer = 0
-    i = n - 1
-    while i >= m and answer == 0:
-        ct = adjoint[i]
-        if ct < 0:
-            i -= 1
-            continue
-        rule = p64(tables[0] + 8 * sf.RULE_WIDTH * codes[i - m])
-        whose[0], whose[1], whose[2] = ab[i - m] & _MASK, ab[i - m] >> 32, 0
-        p, q = 0, 0
-        if rule[sf.RULE_EXTRA]:
-            whose[2] = ab[i - m - 1] & _MASK
-            p, q = whose[2], ab[i - m - 1] >> 32
-        for j in range(3):
-            x[j] = whose[j]
-            if rule[sf.RULE_CONSTANTS] >> j & 1:
-                number = push_constant(recorder, k[whose[j]])
-                if number < 0:
-                    answer = -1
-                x[j] = -1 - number
-        for j in range(rule[sf.RULE_COUNT]):
-            t = p64(tables[1] + 8 * sf.X_WIDTH * (rule[sf.RULE_START] + j))
-            a = look_up(t[sf.X_REF], ct, i, x, made, tables[2], recorder)
-            c, d = 0, 0
-            if t[sf.X_ARITY] > 1:
-                c = look_up(t[sf.X_REF + 1], ct, i, x, made, tables[2], recorder)
-            if t[sf.X_ARITY] > 2:
-                d = look_up(t[sf.X_REF + 2], ct, i, x, made, tables[2], recorder)
-            if a == -(1 << 62) or c == -(1 << 62) or d == -(1 << 62):
-                answer = -1
-                break
-            if t[sf.X_PARAMETERS] > 1:  # they are counted from the statement's own
-                for w in range(sf.X_WIDTH):
-                    own[w] = t[w]
-                own[sf.X_P] += p
-                own[sf.X_Q] += q
-                if own[sf.X_Q] > sf.MOST_EXPONENT_DERIVATIVES:
-                    answer = -2
-                    break
-                made[j] = emit(recorder, own, a, c, d)
-            else:
-                made[j] = emit(recorder, t, a, c, d)
-            if made[j] < 0:
-                answer = -1
-                break
-        for j in range(3):
-            if answer == 0 and rule[sf.RULE_RESULT + j] >= 0:
-                reference = rule[sf.RULE_RESULT + j]
-                part = look_up(reference, ct, i, x, made, tables[2], recorder)
-                known = adjoint[whose[j]]
-                if part == -(1 << 62):
-                    answer = -1
-                    break
-                part = as_statement(recorder, part)
-                if part >= 0 and known >= 0:
-                    part = push(recorder, 0.0, known | part << 32, tables[3])
-                adjoint[whose[j]] = part
-                if part < 0:
-                    answer = -1
-        i -= 1
-    first = p64(recorder)[W_COUNT]
-    zero = -1
-    if answer == 0:
-        zero = push_constant(recorder, 0.0)
-        if zero < 0:
-            answer = -1
-    for j in range(m):
-        if answer != 0:
-            break
-        if adjoint[j] >= 0:
-            number = push(recorder, 0.0, adjoint[j], tables[4])
-        else:
-            number = push(recorder, 0.0, zero, sf.CODE_CONSTANT)
-        if number < 0:
-            answer = -1
-    it.free(memory)
-    return first if answer == 0 else answer

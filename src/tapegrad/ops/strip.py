@@ -36,8 +36,8 @@ KERNELS: dict[str, Callable[[], int]] = {}
 
 
 def _tables(adds: int) -> int:
-    """What the sweep reads through its data pointer: whether it adds, and tables by opcode."""
-    return POOL.put((adds, KERNELS["kinds"](), KERNELS["simple"]()))
+    """What the sweep reads through its data pointer: whether it adds, tables by opcode, and blocks."""
+    return POOL.put((adds, KERNELS["kinds"](), KERNELS["simple"](), KERNELS["blocks"]()))
 
 
 def rounded(count: int) -> int:

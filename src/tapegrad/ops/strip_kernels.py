@@ -5,8 +5,19 @@ The sweep itself is generated (strip_code.py).
 
 from __future__ import annotations
 
-from ..nopython.strip_fields import B_COUNT, B_HEAD, B_RESULT_COUNT, B_RESULTS, UNTOUCHED
-from ..words import helper, malloc, memset, p8, p16, p64, pf64
+from ..nopython.strip_fields import (
+    B_COUNT,
+    B_HEAD,
+    B_RESULT_COUNT,
+    B_RESULTS,
+    CODE_BLOCK,
+    D_INS,
+    D_OUTS,
+    D_SLOTS,
+    D_WIDTH,
+    UNTOUCHED,
+)  # fmt: skip
+from ..words import helper, malloc, memset, p8, p16, p32, p64, pf64
 
 __all__ = ["keep_seeds", "no_nan", "reach"]
 
@@ -48,7 +59,20 @@ def no_nan(numbers, count):  # type: ignore[no-untyped-def]
 
 
 @helper
-def reach(cts, table, args, codes, seeds, kinds):  # type: ignore[no-untyped-def]
+def reach_block(touched, number, words, block):  # type: ignore[no-untyped-def]
+    """Mark the operands of a block whose results, from `number` on, are reached."""
+    t, d, own = p8(touched), p64(block), p32(words)
+    reached = 0
+    for j in range(d[D_OUTS]):
+        if t[number + j]:
+            reached |= 1 << j
+    for j in range(d[D_INS]):
+        if d[D_WIDTH + j] & reached:  # no bits for what is passive
+            t[own[j]] = 1
+
+
+@helper
+def reach(cts, table, args, codes, seeds, kinds, blocks):  # type: ignore[no-untyped-def]
     """Restore the cotangents; a byte a number, whether it is reached from them; 0 without memory."""
     h, w, s = p64(table), p64(cts), p64(seeds)
     n, m = h[B_COUNT], h[B_HEAD]
@@ -62,7 +86,11 @@ def reach(cts, table, args, codes, seeds, kinds):  # type: ignore[no-untyped-def
         touched[i] = w[i] != UNTOUCHED
     for j in range(n - m):
         i = n - 1 - j
-        if touched[i]:
+        if code[i - m] == CODE_BLOCK:
+            block = p64(blocks + 16 * (ab[i - m] >> 32))[1]
+            first = i - p64(block)[D_SLOTS] + 1
+            reach_block(memory, first, args + 8 * (first - m), block)
+        elif touched[i]:
             word, own = ab[i - m], mask[code[i - m]]
             if own & 1:
                 touched[word & 0xFFFFFFFF] = 1
