@@ -217,6 +217,14 @@ class Rule:
             slot = self.alias[slot]
         return slot
 
+    def reads(self) -> set[str | int]:
+        """What the rule reads beside the cotangent: "out", and operands by number."""
+        if self.traced is None or not self.results:
+            return set()
+        used = {self.own(a) for s in self.statements for a in s.args}
+        used |= {self.own(r) for r in self.results.values()}
+        return {n for slot, n in self.traced.inputs.items() if slot in used and n != "ct"}
+
     def partials(self) -> tuple[int, int] | None:
         """The derivative by each operand, if it is simple: 0 for 1, 1 for -1, 2 and 3 for an operand."""
         if self.traced is None or len(self.code.kinds) > 2 or not self.results:

@@ -19,7 +19,8 @@ from ..nopython import strips
 from ..nopython.intrinsics import helper
 from .types import ACTIVE, ActiveScalar
 
-__all__ = ["Scalar", "call_native", "choose", "is_on_strip", "made", "record", "record_binary",
+__all__ = ["Scalar", "call_native", "choose", "is_on_strip", "made", "record", "record_all",
+           "record_binary",
            "record_unary"]  # fmt: skip
 
 _I64 = ir.IntType(64)
@@ -151,10 +152,13 @@ class _Words:
 _COUNTS = (sf.W_COUNT, sf.W_TABLE_COUNT)
 
 
-def _room(context: Any, builder: Any, words: _Words, count: int, capacity: int, grow: Any) -> Any:
-    """The next number, with room for it."""
+def _room(
+    context: Any, builder: Any, words: _Words, count: int, capacity: int, grow: Any, size: int = 1
+) -> Any:
+    """The next number, with room for it and `size` - 1 more."""
     number = words.get(count)
-    full = builder.icmp_signed(">=", number, words.get(capacity))
+    last = builder.add(number, ir.Constant(_I64, size))
+    full = builder.icmp_signed(">", last, words.get(capacity))
     with builder.if_then(full, likely=False):
         sig = signature(types.int64, types.int64)
         block = builder.block
@@ -175,6 +179,21 @@ def record(context: Any, builder: Any, recorder: Any, value: Any, word: Any, cod
     words.put(sf.W_ARGS, _I64, number, word)
     words.put(sf.W_CODES, _I16, number, ir.Constant(_I16, code))
     words.set(sf.W_COUNT, builder.add(number, ir.Constant(_I64, 1)))
+    return number
+
+
+def record_all(
+    context: Any, builder: Any, recorder: Any, values: list[Any], lines: list[Any], codes: list[int]
+) -> Any:
+    """Append statements at once, fewer than a recorder has room for at first; the first one's number."""
+    words, count = _Words(builder, recorder), len(values)
+    number = _room(context, builder, words, sf.W_COUNT, sf.W_CAPACITY, _grow_or_raise, count)
+    for i, (value, line, code) in enumerate(zip(values, lines, codes, strict=True)):
+        at = builder.add(number, ir.Constant(_I64, i))
+        words.put(sf.W_VALUES, _F64, at, value)
+        words.put(sf.W_ARGS, _I64, at, line)
+        words.put(sf.W_CODES, _I16, at, ir.Constant(_I16, code))
+    words.set(sf.W_COUNT, builder.add(number, ir.Constant(_I64, count)))
     return number
 
 

@@ -13,10 +13,12 @@ from numba.core import ir, types
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import FunctionPass, register_pass
 from numba.core.registry import cpu_target
+from numba.core.typed_passes import NopythonRewrites
 from numba.core.untyped_passes import IRProcessing
 from numba.extending import models, register_model, typeof_impl
 
 from . import arrays, elementwise, reductions, scalars
+from .blocks import FuseBlocks
 from .compiled import Compiled
 from .types import has_active
 
@@ -64,12 +66,13 @@ def _key(value: Any) -> Any:
 
 
 class ActiveCompiler(CompilerBase):  # type: ignore[misc]
-    """numba's pipeline for nopython mode, and `_ActiveCreation`."""
+    """numba's pipeline for nopython mode, with `_ActiveCreation` and `FuseBlocks`."""
 
     def define_pipelines(self) -> list[Any]:
         """The passes, in order."""
         manager = DefaultPassBuilder.define_nopython_pipeline(self.state)
         manager.add_pass_after(_ActiveCreation, IRProcessing)
+        manager.add_pass_after(FuseBlocks, NopythonRewrites)
         manager.finalize()
         return [manager]
 

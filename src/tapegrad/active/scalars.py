@@ -35,7 +35,7 @@ from .emit import (
 )
 from .types import ACTIVE, ActiveScalar, refuse_threads
 
-__all__ = ["IN_PLACE", "NUMPY_FUNCTIONS", "OPERATORS"]
+__all__ = ["IN_PLACE", "NUMPY_FUNCTIONS", "OPERATORS", "ROWS", "primal"]
 
 _I64 = ir.IntType(64)
 _F64 = ir.DoubleType()
@@ -138,9 +138,14 @@ def _as_number(kind: Any) -> Any:
     return kind if isinstance(kind, ActiveScalar) else types.float64
 
 
+#: function or operator -> row
+ROWS: dict[Any, str] = {}
+
+
 def _define(name: str, function: Any) -> None:
     """Let a function or operator take active scalars."""
     entry = TABLE[name]
+    ROWS[function] = name
     truth = strip_code.is_truth(entry)
 
     class Typing(AbstractTemplate):  # type: ignore[misc]

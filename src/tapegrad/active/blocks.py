@@ -1,0 +1,353 @@
+"""Blocks: scalar statements of a function that run one after the other, recorded as one.
+
+A Lorenz step is 71 scalar operations, three numbers in and three out. Recorded one by one, each costs a
+statement of the strip: 34 bytes to write and to read again, and a jump by its opcode in the sweep. As a
+block they cost three. `Block` says what is computed; fused.py generates the code that records one, and its
+reverse pass, from the rows' rules; `FuseBlocks` finds them in numba's typed IR.
+
+A block keeps what leaves it, and those results that its reverse pass needs and that cost more than a few
+products to compute again (`kept`). Everything else is computed again from its operands.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba.core import ir, types
+from numba.core.compiler_machinery import FunctionPass, register_pass
+from numba.core.ir_utils import build_definitions, mk_unique_var
+from numba.core.typing.templates import AbstractTemplate, signature
+
+from ..nopython import strip_fields as sf
+from ..ops.table import TABLE
+from ..strip_code import PARAMETERS, Code, Rule, is_truth
+from . import fused, scalars
+from .types import ACTIVE, ActiveScalar
+
+__all__ = ["Block", "FuseBlocks", "Statement"]
+
+#: rows that are computed again rather than kept
+_CHEAP = {"add", "sub", "mul", "div", "neg", "abs", "clone", "square", "maximum", "minimum", "sign"}
+_NUMBERS = (types.Integer, types.Float, types.Boolean)
+
+
+class Operand(NamedTuple):
+    """An operand of the block, a statement of it, or a number."""
+
+    kind: str  # "in", "statement" or "number"
+    value: Any
+
+
+class Statement(NamedTuple):
+    """A scalar statement of a block: a row of the op table and its operands."""
+
+    name: str
+    operands: tuple[Operand, ...]
+
+
+class Block:
+    """What a block computes.
+
+    Attributes
+    ----------
+    active : tuple of bool
+        For each operand whether its type is active.
+    statements : tuple of Statement
+    live : tuple of int
+        The statements whose results leave the block.
+    kept : tuple of int
+        Others whose results the reverse pass needs.
+    """
+
+    def __init__(
+        self, active: tuple[bool, ...], statements: tuple[Statement, ...], live: tuple[int, ...]
+    ) -> None:
+        self.active, self.statements, self.live = active, statements, live
+        self.rules = [Rule(self.code(s)) for s in statements]
+        self.kept = self._kept()
+
+    @property
+    def outs(self) -> tuple[int, ...]:
+        """The statements whose results are on the strip, in order."""
+        return self.live + self.kept
+
+    @property
+    def slots(self) -> int:
+        """Statements of the strip that it takes: for each result, and for each two operands."""
+        return max(len(self.outs), (len(self.active) + 2) // 2)
+
+    def is_active(self, x: Operand) -> bool:
+        """Whether an operand takes part in differentiation."""
+        return x.kind == "statement" or (x.kind == "in" and self.active[x.value])
+
+    def code(self, s: Statement) -> Code:
+        """The opcode of a statement."""
+        if len(s.operands) == 1:
+            return Code(TABLE[s.name], "a")
+        x, y = map(self.is_active, s.operands)
+        return Code(TABLE[s.name], "ab" if x and y else "ak" if x else "ka")
+
+    def _kept(self) -> tuple[int, ...]:
+        """What the rules read that is not cheap to compute."""
+        wanted: set[int] = set()
+        for j, rule in enumerate(self.rules):
+            for name in rule.reads():
+                x = Operand("statement", j) if name == "out" else self.statements[j].operands[name]
+                if x.kind == "statement":
+                    wanted.add(x.value)
+        kept = []
+        for j in reversed(range(len(self.statements))):
+            if j not in wanted or j in self.live:
+                continue
+            if self.statements[j].name not in _CHEAP:
+                kept.append(j)
+                continue
+            wanted |= {x.value for x in self.statements[j].operands if x.kind == "statement"}
+        return tuple(reversed(kept))
+
+
+def _row_of(kind: Any) -> str | None:
+    """The row of the op table that a function or operator stands for, if a block can hold it."""
+    try:
+        name = scalars.ROWS.get(kind)
+    except TypeError:  # not hashable
+        return None
+    return name if name is not None and _fits(name) else None
+
+
+def _fits(name: str) -> bool:
+    entry = TABLE[name]
+    if is_truth(entry) or entry.arity > 2 or name in PARAMETERS:
+        return False
+    statements = Rule(Code(entry, {1: "a", 2: "ab"}[entry.arity])).statements
+    return not any(s.instruction.op.name in PARAMETERS for s in statements)
+
+
+class _Group:
+    """Statements of the IR that may become a block, which is put where the first of its results is used."""
+
+    def __init__(self) -> None:
+        self.taken: list[Any] = []
+        #: the block's operand or statement that a variable holds
+        self.held: dict[str, Operand] = {}
+        self.ins: dict[str, Any] = {}
+        self.statements: list[Statement] = []
+
+
+@register_pass(mutates_CFG=False, analysis_only=False)
+class FuseBlocks(FunctionPass):  # type: ignore[misc]
+    """Put a call of a generated function in the place of scalar statements that follow each other."""
+
+    _name = "tapegrad_fuse_blocks"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def run_pass(self, state: Any) -> bool:
+        """Rewrite the typed IR."""
+        self.state, self.types, self.calls = state, state.typemap, state.calltypes
+        if state.func_ir.is_generator or not any(t == ACTIVE for t in self.types.values()):
+            return False
+        blocks = state.func_ir.blocks
+        self.uses = Counter(
+            v.name for block in blocks.values() for s in block.body for v in s.list_vars()
+        )
+        for block in blocks.values():
+            block.body = self._fused(block)
+        state.func_ir._definitions = build_definitions(blocks)
+        return True
+
+    # ------------------------------------------------------------------ statements
+    def _fused(self, block: Any) -> list[Any]:
+        body: list[Any] = []
+        group = _Group()
+        for statement in block.body:
+            if self._take(group, statement):
+                if len(group.statements) >= sf.MOST_OPS or len(group.ins) >= sf.MOST_INS - 2:
+                    body += self._closed(group, block.scope)
+                    group = _Group()
+                continue
+            if group.taken and self._touches(group, statement):
+                body += self._closed(group, block.scope)
+                group = _Group()
+                if self._take(group, statement):
+                    continue
+            body.append(statement)
+        return body
+
+    def _touches(self, group: _Group, statement: Any) -> bool:
+        """Whether a statement needs what the group computes, or changes what it needs."""
+        if statement.is_terminator:
+            return True
+        names = {v.name for v in statement.list_vars()}
+        target = statement.target.name if isinstance(statement, ir.Assign) else None
+        return not names.isdisjoint(group.held) or target in group.ins
+
+    def _take(self, group: _Group, statement: Any) -> bool:
+        """Add a statement to the group; False if it is none of a block's."""
+        if not isinstance(statement, ir.Assign) or self.types[statement.target.name] != ACTIVE:
+            return False
+        value, target = statement.value, statement.target.name
+        if isinstance(value, ir.Var):
+            if value.name not in group.held:
+                return False
+            made = group.held[value.name]
+        elif isinstance(value, ir.Expr):
+            found = self._row(value)
+            if found is None:
+                return False
+            name, variables = found
+            operands = [self._operand(group, v) for v in variables]
+            if name == "pow":
+                exponent = operands[1]
+                if exponent.kind != "number" or exponent.value != 2.0:
+                    return False
+                name, operands = "mul", [operands[0], operands[0]]
+            elif _row_of(name) is None and not _fits(name):
+                return False
+            for v, x in zip(variables, operands, strict=False):
+                if x.kind == "in":
+                    group.ins.setdefault(v.name, v)
+            made = Operand("statement", len(group.statements))
+            group.statements.append(Statement(name, tuple(operands)))
+        else:
+            return False
+        group.held[target] = made
+        group.taken.append(statement)
+        return True
+
+    def _row(self, value: Any) -> tuple[str, list[Any]] | None:
+        """The row that an expression stands for, and its operands."""
+        if value.op in ("binop", "inplace_binop"):
+            function, variables = value.fn, [value.lhs, value.rhs]
+        elif value.op == "unary":
+            function, variables = value.fn, [value.value]
+        elif value.op == "call" and not (value.kws or value.vararg):
+            function = getattr(self.types[value.func.name], "typing_key", None)
+            variables = list(value.args)
+        else:
+            return None
+        try:
+            name = scalars.ROWS.get(function)
+        except TypeError:  # not hashable
+            return None
+        kinds = [self.types[v.name] for v in variables]
+        plain = all(isinstance(k, (ActiveScalar, *_NUMBERS)) for k in kinds)
+        if name is None or not plain or len(variables) != TABLE[name].arity:
+            return None
+        return name, variables
+
+    def _operand(self, group: _Group, variable: Any) -> Operand:
+        if variable.name in group.held:
+            return group.held[variable.name]
+        if self.types[variable.name] != ACTIVE:
+            number = self._number(variable)
+            if number is not None:
+                return Operand("number", number)
+        return Operand("in", variable.name)
+
+    def _number(self, variable: Any, depth: int = 0) -> float | None:
+        """The value of a variable that is known when the function is compiled."""
+        found = self.state.func_ir._definitions.get(variable.name, ())
+        if len(found) != 1 or depth > 20 or not isinstance(self.types[variable.name], _NUMBERS):
+            return None
+        value = found[0]
+        if isinstance(value, ir.Const | ir.Global | ir.FreeVar):
+            known = value.value
+            plain = isinstance(known, bool | int | float | np.floating | np.integer)
+            return float(known) if plain and abs(known) < 2.0**53 else None
+        if isinstance(value, ir.Var):
+            return self._number(value, depth + 1)
+        if isinstance(value, ir.Expr) and value.op == "unary" and value.fn is operator.neg:
+            x = self._number(value.value, depth + 1)
+            return None if x is None else -x
+        if isinstance(value, ir.Expr) and value.op == "binop" and value.fn in _FOLDED:
+            x, y = self._number(value.lhs, depth + 1), self._number(value.rhs, depth + 1)
+            if x is None or y is None or (value.fn is operator.truediv and y == 0.0):
+                return None
+            return float(value.fn(x, y))
+        return None
+
+    # ------------------------------------------------------------------ a block
+    def _closed(self, group: _Group, scope: Any) -> list[Any]:
+        """The statements that take a group's place."""
+        own = Counter(v.name for s in group.taken for v in s.list_vars())
+        leaving = [name for name in group.held if self.uses[name] > own[name]]
+        live = sorted({group.held[name].value for name in leaving})
+        needed = set(live)
+        for j in reversed(range(len(group.statements))):
+            if j in needed:
+                operands = group.statements[j].operands
+                needed |= {x.value for x in operands if x.kind == "statement"}
+        if len(needed) < 2:
+            return group.taken
+        block, ins = self._block(group, sorted(needed), live)
+        if len(block.outs) > sf.MOST_OUTS:
+            return group.taken
+        return self._call(block, ins, scope, group, leaving)
+
+    def _block(self, group: _Group, needed: list[int], live: list[int]) -> tuple[Block, list[Any]]:
+        """The block of the statements that are needed, and the variables of its operands."""
+        names: dict[str, int] = {}
+        place = {j: i for i, j in enumerate(needed)}
+
+        def renamed(x: Operand) -> Operand:
+            if x.kind == "statement":
+                return Operand("statement", place[x.value])
+            if x.kind == "in":
+                return Operand("in", names.setdefault(x.value, len(names)))
+            return x
+
+        statements = tuple(
+            Statement(s.name, tuple(map(renamed, s.operands)))
+            for s in (group.statements[j] for j in needed)
+        )
+        active = tuple(self.types[name] == ACTIVE for name in names)
+        made = Block(active, statements, tuple(place[j] for j in live))
+        return made, [group.ins[name] for name in names]
+
+    def _call(
+        self, block: Block, ins: list[Any], scope: Any, group: _Group, leaving: list[str]
+    ) -> list[Any]:
+        """The IR that calls a block's function and takes its results apart."""
+        loc = group.taken[0].loc
+        kinds = tuple(self.types[v.name] for v in ins)
+        result = types.UniTuple(ACTIVE, len(block.live))
+        wanted = signature(result, *kinds)
+        key: Callable[..., Any] = fused.Lowering(block)
+        template = type(
+            "ActiveBlock", (AbstractTemplate,), {"key": key, "generic": lambda *_: wanted}
+        )
+        self.state.targetctx.insert_func_defn([(key, key, kinds)])
+
+        def variable(name: str, kind: Any) -> Any:
+            made = ir.Var(scope, mk_unique_var(name), loc)
+            self.types[made.name] = kind
+            return made
+
+        kind = types.Function(template)
+        sig = kind.get_call_type(self.state.typingctx, kinds, {})
+        function = variable("$active_block", kind)
+        results = variable("$active_results", result)
+        call = ir.Expr.call(function, ins, (), loc)
+        self.calls[call] = sig
+        made = [
+            ir.Assign(ir.Global("active_block", key, loc), function, loc),
+            ir.Assign(call, results, loc),
+        ]
+        place = {group.held[name].value: None for name in leaving}
+        place = {j: i for i, j in enumerate(sorted(place))}
+        targets = {s.target.name: s.target for s in group.taken}
+        for name in leaving:
+            index = place[group.held[name].value]
+            part = ir.Expr.static_getitem(results, index, None, loc)
+            self.calls[part] = self.state.typingctx.resolve_static_getitem(result, index)
+            made.append(ir.Assign(part, targets[name], loc))
+        return made
+
+
+_FOLDED = (operator.add, operator.sub, operator.mul, operator.truediv)

@@ -1,0 +1,377 @@
+"""The code of a block: what records it, and its reverse pass (blocks.py says what a block is).
+
+Both are generated from the rows of the op table, statement by statement, as LLVM code. The reverse pass is
+a function of its own in the same module. Its address, and that of a table which says what the block is made
+of (nopython/strip_fields.py), are entered into the table of this process's blocks when it first records,
+so that no address is in code that numba keeps on disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from typing import TYPE_CHECKING, Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.typing.templates import signature
+
+from .. import native as nt
+from ..nopython import strip_fields as sf
+from ..nopython.intrinsics import add_atomically, globals_address, p64
+from ..ops.table import TABLE
+from ..strip_code import code_of, is_truth
+from . import emit, scalars
+from .emit import Scalar, made
+
+if TYPE_CHECKING:
+    from .blocks import Block, Operand
+
+__all__ = ["Lowering"]
+
+_I1, _I8, _I16, _I32, _I64 = map(ir.IntType, (1, 8, 16, 32, 64))
+_F64 = ir.DoubleType()
+
+
+def _integer(value: int) -> Any:
+    return ir.Constant(_I64, value)
+
+
+def _number(value: float) -> Any:
+    return ir.Constant(_F64, value)
+
+
+# --------------------------------------------------------------------------- values
+def _apply(context: Any, builder: Any, name: str, values: list[Any]) -> Any:
+    """A row's primal; truth values are bits."""
+    plain = {"add": builder.fadd, "sub": builder.fsub, "mul": builder.fmul, "div": builder.fdiv}
+    if name in plain:
+        return plain[name](*values)
+    if name == "neg":
+        return builder.fneg(*values)
+    if name == "clone":
+        return values[0]
+    truth = is_truth(TABLE[name])
+    kinds = [types.boolean if v.type == _I1 else types.float64 for v in values]
+    sig = signature(types.boolean if truth else types.float64, *kinds)
+    return emit.call_native(context, builder, scalars.primal(name), sig, values)
+
+
+class _Values:
+    """Values of a block's statements, computed where they are first needed."""
+
+    def __init__(self, context: Any, builder: Any, block: Block, ins: list[Any]) -> None:
+        self.context, self.builder, self.block, self.ins = context, builder, block, ins
+        self.known: dict[int, Any] = {}
+
+    def of(self, x: Operand) -> Any:
+        """The value of an operand."""
+        if x.kind == "number":
+            return _number(x.value)
+        return self.ins[x.value] if x.kind == "in" else self.statement(x.value)
+
+    def statement(self, j: int) -> Any:
+        """The value of a statement."""
+        if j not in self.known:
+            s = self.block.statements[j]
+            values = [self.of(x) for x in s.operands]
+            self.known[j] = _apply(self.context, self.builder, s.name, values)
+        return self.known[j]
+
+
+# --------------------------------------------------------------------------- the reverse pass
+class _Adjoint:
+    """A cotangent so far, and (where it matters) a bit that says whether it is touched."""
+
+    def __init__(self) -> None:
+        self.value: Any = None
+        self.touched: Any = None
+
+
+class _Reverse:
+    """Generates a block's reverse pass.
+
+    With `careful`, what is not reached from the seeds adds nothing, whatever its derivative (see
+    strip_sweeps.py on NaN).
+    """
+
+    def __init__(
+        self, context: Any, builder: Any, block: Block, args: list[Any], *, careful: bool
+    ) -> None:
+        self.context, self.builder, self.block, self.careful = context, builder, block, careful
+        values, cts, constants, words, first, touched = args
+        self.cts = self._pointer(cts, _F64)
+        primal, numbers = self._pointer(values, _F64), self._pointer(words, _I32)
+        table, marks = self._pointer(constants, _F64), self._pointer(touched, _I8)
+        self.numbers = [
+            builder.zext(builder.load(builder.gep(numbers, [_integer(j)])), _I64)
+            for j in range(len(block.active))
+        ]
+        ins = [
+            builder.load(builder.gep(primal if active else table, [number]))
+            for active, number in zip(block.active, self.numbers, strict=True)
+        ]
+        self.values = _Values(context, builder, block, ins)
+        self.adjoints = [_Adjoint() for _ in block.statements]
+        self.operands = [_Adjoint() for _ in block.active]
+        for i, j in enumerate(block.outs):
+            at = builder.add(first, _integer(i))
+            self.values.known[j] = builder.load(builder.gep(primal, [at]))
+            # What is kept has a cotangent, too, where the reverse pass is differentiated.
+            ct, mark = builder.load(builder.gep(self.cts, [at])), None
+            if careful:
+                byte = builder.load(builder.gep(marks, [at]))
+                mark = builder.icmp_unsigned("!=", byte, ir.Constant(_I8, 0))
+            self._add(self.adjoints[j], ct, mark)
+
+    def _pointer(self, address: Any, kind: Any) -> Any:
+        return self.builder.inttoptr(address, kind.as_pointer())
+
+    def _add(self, adjoint: _Adjoint, part: Any, touched: Any) -> None:
+        builder = self.builder
+        if self.careful:
+            part = builder.select(touched, part, _number(-0.0))  # neutral in a sum
+            known = adjoint.touched
+            adjoint.touched = touched if known is None else builder.or_(known, touched)
+        adjoint.value = part if adjoint.value is None else builder.fadd(adjoint.value, part)
+
+    def generate(self) -> None:
+        """Generate the pass."""
+        for j in reversed(range(len(self.block.statements))):
+            if self.adjoints[j].value is not None:
+                self._statement(j)
+        builder = self.builder
+        for number, adjoint in zip(self.numbers, self.operands, strict=True):
+            if adjoint.value is not None:
+                place = builder.gep(self.cts, [number])
+                builder.store(builder.fadd(builder.load(place), adjoint.value), place)
+
+    def _statement(self, j: int) -> None:
+        rule, s, own = self.block.rules[j], self.block.statements[j], self.adjoints[j]
+        traced = rule.traced
+        if traced is None or not rule.results:
+            return
+        given: dict[int, Any] = {}
+        for slot, name in traced.inputs.items():
+            if name == "ct":
+                given[slot] = lambda: own.value
+            elif name == "out":
+                given[slot] = lambda: self.values.statement(j)
+            else:
+                assert isinstance(name, int)
+                given[slot] = lambda x=s.operands[name]: self.values.of(x)
+        for slot, array in traced.constants.items():
+            given[slot] = lambda value=float(array): _number(value)
+        made: dict[int, Any] = {}
+
+        def value_of(slot: int) -> Any:
+            slot = rule.own(slot)
+            return made[slot] if slot in made else given[slot]()
+
+        for statement in rule.statements:
+            if statement.slot not in rule.alias:
+                values = [value_of(a) for a in statement.args]
+                name = statement.instruction.op.name
+                made[statement.slot] = _apply(self.context, self.builder, name, values)
+        for i, found in rule.results.items():
+            x = s.operands[i]
+            if self.block.is_active(x):
+                group = self.adjoints if x.kind == "statement" else self.operands
+                self._add(group[x.value], value_of(found), own.touched)
+
+
+# --------------------------------------------------------------------------- what a block is made of
+def _description(block: Block) -> list[int]:
+    """The words of the table (``D_*``)."""
+    numbers: list[float] = []
+
+    def reference(x: Operand) -> int:
+        if x.kind == "in":
+            return int(x.value)
+        if x.kind == "statement":
+            return sf.D_STATEMENT + int(x.value)
+        numbers.append(x.value)
+        return sf.D_NUMBER + len(numbers) - 1
+
+    rows: list[int] = []
+    place = {j: i for i, j in enumerate(block.outs)}
+    for j, s in enumerate(block.statements):
+        kinds = ("a",) if len(s.operands) == 1 else ("ab", "ak", "ka")
+        codes = [code_of(s.name, kind) for kind in kinds]
+        references = [reference(x) for x in s.operands]
+        rows += [len(s.operands), 0, 0, 0, *[*codes, 0, 0][:3], *[*references, 0, 0][:3]]
+        rows += [code_of(s.name, block.code(s).kinds), place.get(j, -1)]
+    passive = [0, 0]
+    for i, active in enumerate(block.active):
+        passive[i >> 6] |= (not active) << (i & 63)
+    sizes = block.slots, len(block.active), len(block.outs), len(block.statements)
+    bits = [struct.unpack("<q", struct.pack("<d", x))[0] for x in numbers]
+    masks = _dependent(block)
+    unused = [0] * (sf.D_WIDTH - 6)
+    return [*sizes, *map(_signed, passive), *unused, *masks, *rows, *bits]
+
+
+def _signed(word: int) -> int:
+    return word - (1 << 64) if word >= 1 << 63 else word
+
+
+def _dependent(block: Block) -> list[int]:
+    """For each operand, as bits, the results that have a derivative by it."""
+    masks = [0] * len(block.statements)
+    for i, j in enumerate(block.outs):
+        masks[j] |= 1 << i
+    ins = [0] * len(block.active)
+    for j in reversed(range(len(block.statements))):
+        for i in block.rules[j].results:
+            x = block.statements[j].operands[i]
+            if x.kind == "statement":
+                masks[x.value] |= masks[j]
+            elif x.kind == "in" and block.active[x.value]:
+                ins[x.value] |= masks[j]
+    return ins
+
+
+# --------------------------------------------------------------------------- recording
+def _register(function, description):  # type: ignore[no-untyped-def]
+    """Enter a block into the table of this process; its number."""
+    g = p64(globals_address())
+    number = add_atomically(globals_address() + 8 * nt.G_BLOCK_COUNT, 1)
+    if number >= sf.MOST_BLOCKS:
+        raise MemoryError("too many functions under tg.njit in one process")
+    row = p64(g[nt.G_BLOCKS] + 16 * number)
+    row[1] = description
+    row[0] = function
+    return number
+
+
+def _record_passive(recorder, value):  # type: ignore[no-untyped-def]
+    """Append a passive value as a statement, so that it has a number."""
+    constant = emit._push_constant(recorder, value)
+    number = -1
+    if constant >= 0:
+        number = emit._push(recorder, value, constant, sf.CODE_CONSTANT)
+    if number < 0:
+        raise MemoryError(
+            "no memory for what a @tg.njit function records; see tg.checkpointed_loop"
+        )
+    return number
+
+
+class Lowering:
+    """What numba calls to generate a block's code."""
+
+    def __init__(self, block: Block) -> None:
+        self.block = block
+
+    def __call__(self, context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        """Generate what computes and records the block."""
+        block = self.block
+        ins = [Scalar(context, builder, k, v) for k, v in zip(sig.args, args, strict=True)]
+        values = _Values(context, builder, block, [x.value for x in ins])
+        results = [values.statement(j) for j in block.outs]
+        active = [x for x in ins if x.is_active]
+        recorder, some, lowest = active[0].recorder, None, active[0].number
+        for x in active:
+            on = emit.is_on_strip(builder, x.number)
+            some = on if some is None else builder.or_(some, on)
+        for x in active[1:]:
+            recorder = builder.or_(recorder, x.recorder)
+            lowest = builder.or_(lowest, x.number)
+        first = emit.choose(
+            context, builder, some,
+            lambda: self._record(context, builder, recorder, ins, lowest, results),
+            lambda: _integer(-1),
+        )  # fmt: skip
+        passive = builder.icmp_signed("<", first, _integer(0))
+        made_parts = []
+        for i in range(len(block.live)):
+            number = builder.select(passive, first, builder.add(first, _integer(i)))
+            made_parts.append(made(context, builder, results[i], number, recorder))
+        return context.make_tuple(builder, sig.return_type, made_parts)
+
+    def _record(
+        self, context: Any, builder: Any, recorder: Any, ins: list[Any], lowest: Any,
+        results: list[Any],
+    ) -> Any:  # fmt: skip
+        """Append the block to the recorder; the number of its first result."""
+        block = self.block
+        places = [cgutils.alloca_once(builder, _I64) for _ in ins]
+        for place, x in zip(places, ins, strict=True):
+            if x.is_active:
+                builder.store(x.number, place)
+        with builder.if_then(builder.icmp_signed("<", lowest, _integer(0)), likely=False):
+            for place, x in zip(places, ins, strict=True):
+                if x.is_active:
+                    self._give_number(context, builder, recorder, place, x)
+        numbers = []
+        for place, x in zip(places, ins, strict=True):
+            if x.is_active:
+                numbers.append(builder.load(place))
+            else:
+                numbers.append(emit.record_constant(context, builder, recorder, x.value))
+        numbers += [_integer(0)] * (2 * block.slots - 1 - len(ins))
+        numbers.append(self._own_number(context, builder))
+        words = [
+            builder.or_(numbers[2 * i], builder.shl(numbers[2 * i + 1], _integer(32)))
+            for i in range(block.slots)
+        ]
+        values = results + [_number(0.0)] * (block.slots - len(results))
+        codes = [sf.CODE_EXTRA] * (block.slots - 1) + [sf.CODE_BLOCK]
+        return emit.record_all(context, builder, recorder, values, words, codes)
+
+    @staticmethod
+    def _give_number(context: Any, builder: Any, recorder: Any, place: Any, x: Any) -> None:
+        absent = builder.icmp_signed("<", x.number, _integer(0))
+        with builder.if_then(absent, likely=False):
+            sig = signature(types.int64, types.int64, types.float64)
+            given = [recorder, x.value]
+            number = emit.call_native(context, builder, _record_passive, sig, given, inline=False)
+            builder.store(number, place)
+
+    # ------------------------------------------------------------------ what the sweep needs
+    def _own_number(self, context: Any, builder: Any) -> Any:
+        """The block's number in this process, which the module keeps once it is known."""
+        module = builder.module
+        words = _description(self.block)
+        digest = hashlib.sha256(repr(words).encode()).hexdigest()[:24]
+        name = f"tapegrad.block.{digest}"
+        place = module.globals.get(name)
+        if place is None:
+            place = ir.GlobalVariable(module, _I64, name)
+            place.linkage, place.initializer = "internal", _integer(-1)
+        function = self._reverse_function(context, module, f"{name}.reverse")
+        description = module.globals.get(f"{name}.description")
+        if description is None:
+            kind = ir.ArrayType(_I64, len(words))
+            description = ir.GlobalVariable(module, kind, f"{name}.description")
+            description.linkage, description.global_constant = "internal", True
+            description.initializer = ir.Constant(kind, words)
+        slot = cgutils.alloca_once(builder, _I64)
+        builder.store(builder.load(place), slot)
+        unknown = builder.icmp_signed("<", builder.load(slot), _integer(0))
+        with builder.if_then(unknown, likely=False):
+            sig = signature(types.int64, types.int64, types.int64)
+            given = [builder.ptrtoint(function, _I64), builder.ptrtoint(description, _I64)]
+            number = emit.call_native(context, builder, _register, sig, given, inline=False)
+            builder.store(number, place)
+            builder.store(number, slot)
+        return builder.load(slot)
+
+    def _reverse_function(self, context: Any, module: Any, name: str) -> Any:
+        """``(values, cotangents, constants, words, first result, touched)``, in numba's convention."""
+        known = module.globals.get(name)
+        if known is not None:
+            return known
+        kind = context.call_conv.get_function_type(types.int64, (types.int64,) * 6)
+        function = ir.Function(module, kind, name)
+        function.linkage = "internal"
+        builder = ir.IRBuilder(function.append_basic_block("entry"))
+        args = list(function.args[2:])
+        quick = builder.icmp_signed("==", args[5], _integer(0))
+        with builder.if_else(quick, likely=True) as (then, otherwise):
+            with then:
+                _Reverse(context, builder, self.block, args, careful=False).generate()
+            with otherwise:
+                _Reverse(context, builder, self.block, args, careful=True).generate()
+        context.call_conv.return_value(builder, _integer(0))
+        return function
