@@ -44,7 +44,7 @@ CALLS = {
     "grow_entry": False, "grow_handles_entry": False, "destroy_entry": False,
     "append_entry": False, "leaf_entry": False, "handle_entry": False, "bind_entry": False,
     "status_entry": False, "word_entry": False, "look_entry": False,
-    "open_entry": False, "close_entry": False, "pack_entry": True, "results_entry": False,
+    "open_entry": False, "begin_entry": False, "close_entry": False, "pack_entry": True,
     "adopt_entry": False, "transpose_entry": True,
 }  # fmt: skip
 #: entry points whose result is a Python object

@@ -77,10 +77,10 @@ ENTRIES: dict[str, dict[str, str]] = {
     },
     "strips": {
         "open_entry": "int64(int64, int64, int64, int64, int64, int64)",
+        "begin_entry": "int64(int64, int64, int64, int64, int64, int64)",
         "close_entry": "int64(int64)",
         "pack_entry": "int64(int64, int64, int64, int64, int64)",
-        "results_entry": "int64(int64, int64, int64, int64)",
-        "adopt_entry": "int64(int64, int64, int64)",
+        "adopt_entry": "int64(int64, int64, int64, int64, int64)",
     },
     "transposing": {"transpose_entry": "int64(int64, int64, int64, int64, int64)"},
     "collecting": {

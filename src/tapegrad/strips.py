@@ -16,20 +16,22 @@ from . import native as nt
 from . import strip_code, strip_sweeps
 from .buffers import address_of
 from .calls import native_call
+from .dtypes import float64
 from .errors import UnsupportedError
-from .instructions import instruction
-from .layouts import Layout
+from .instructions import Instruction, instruction
+from .layouts import LAYOUTS, Layout
 from .nopython import strip_fields as sf
 from .ops.strip import rounded
 from .ops.table import TABLE
 from .strip_rules import rules
 from .tape import Tape
 
-__all__ = ["Recorder", "append_result", "put_on_tape", "strip_sweeps", "transposed"]
+__all__ = ["Recorder", "put_on_tape", "strip_sweeps", "transposed"]
 
 _open, _close = native_call("open_entry"), native_call("close_entry")
-_pack, _results = native_call("pack_entry"), native_call("results_entry")
-_adopt, _transpose = native_call("adopt_entry"), native_call("transpose_entry")
+_begin = native_call("begin_entry")
+_pack, _adopt = native_call("pack_entry"), native_call("adopt_entry")
+_transpose = native_call("transpose_entry")
 
 NO_MEMORY = "no memory for what a @tg.njit function records; see tg.checkpointed_loop"
 
@@ -53,16 +55,43 @@ class Recorder:
         self, tape: Tape, count: int, head: np.ndarray | None = None,
         rooms: tuple[int, int] = (128, 64),
     ) -> None:  # fmt: skip
-        self._words = np.zeros(sf.W_WIDTH, np.int64)
-        self.pointer = address_of(self._words)
-        #: the words as Python ints
-        self.words = memoryview(self._words)  # type: ignore[arg-type]
-        self._lock = tape.lock
+        self._prepare(tape)
         address = 0 if head is None else address_of(head)
         with tape.lock:
             if _open(self.pointer, tape.pointer, address, count, *rooms) != 0:
                 _close(self.pointer)
                 raise MemoryError(NO_MEMORY)
+
+    def _prepare(self, tape: Tape) -> None:
+        self._words = np.zeros(sf.W_WIDTH, np.int64)
+        self.pointer = address_of(self._words)
+        #: the words as Python ints
+        self.words = memoryview(self._words)  # type: ignore[arg-type]
+        self._lock = tape.lock
+
+    @classmethod
+    def on(
+        cls, tape: Tape, tensors: tuple[Any, ...], rooms: tuple[int, int]
+    ) -> tuple[Recorder, int] | None:
+        """A recorder on tensors, joined to one vector, and the slot of that.
+
+        None where it takes more than a copy: other dtypes or layouts, another thread's tensors.
+        """
+        made = _joined(tuple([t._layout_id for t in tensors]))
+        if made is None:
+            return None
+        recorder = cls.__new__(cls)
+        recorder._prepare(tape)
+        what = id(tensors), len(tensors), made, rooms[0] | rooms[1] << 32
+        with tape.lock:
+            tape.evaluate()
+            slot = _begin(tape.pointer, recorder.pointer, *what)
+            if slot >= 0:
+                return recorder, slot
+            _close(recorder.pointer)
+        if slot == -2:
+            raise MemoryError(NO_MEMORY)
+        return None
 
     def __enter__(self) -> Recorder:
         return self
@@ -96,47 +125,63 @@ class Recorder:
 
 
 @cache
-def _instructions(head: Layout | None, table: int, own: int) -> tuple[int, int, int, int]:
-    """Numbers of the instructions of a strip's parts, and of the strip (-1 without a head)."""
-    sizes = table, own, -(-own // 4)
-    parts = [instruction(TABLE["strip_data"], (), words=size) for size in sizes]
-    first, second, third = (made.id for made in parts)
-    if head is None:
-        return first, second, third, -1
-    made = instruction(TABLE["strip"], (head, *(part.out for part in parts)), recorded=True)
-    return first, second, third, made.id
+def _joined(layouts: tuple[int, ...]) -> int | None:
+    """The instruction that joins dense float64 tensors, -1 for one alone, None for others."""
+    found = tuple([LAYOUTS[i] for i in layouts])
+    if not all(x.dtype is float64 and x.is_contiguous for x in found):
+        return None
+    return instruction(TABLE["strip_head"], found).id if len(found) > 1 else -1
 
 
-def put_on_tape(tape: Tape, recorder: Recorder, starts: Sequence[int], head: int = 0) -> int:
+@cache
+def _plan(
+    head: Layout | None, table: int, own: int, shapes: tuple[tuple[int, ...], ...]
+) -> tuple[np.ndarray, int]:
+    """What `adopt_entry` reads, and where: numbers of the instructions of a strip's parts and results."""
+    parts = [
+        instruction(TABLE["strip_data"], (), words=size) for size in (table, own, -(-own // 4))
+    ]
+    numbers, results = [made.id for made in parts], [-1] * len(shapes)
+    if head is not None:
+        layouts = head, *(part.out for part in parts)
+        made = instruction(TABLE["strip"], layouts, recorded=True)
+        numbers.append(made.id)
+        results = [_result(made.out, parts[0].out, i, shape).id for i, shape in enumerate(shapes)]
+    else:
+        numbers.append(-1)
+    words = np.array([*numbers, len(shapes), *results], np.int64)
+    return words, address_of(words)
+
+
+def _result(strip: Layout, table: Layout, number: int, shape: tuple[int, ...]) -> Instruction:
+    """The instruction that copies out a result of a strip."""
+    return instruction(TABLE["strip_result"], (strip, table), number=number, shape=shape)
+
+
+def put_on_tape(
+    tape: Tape, recorder: Recorder, starts: Sequence[int], shapes: tuple[tuple[int, ...], ...],
+    head: int = 0,
+) -> int:  # fmt: skip
     """Hand a recorder over; the slot of the strip, behind those of its table, operands and opcodes.
 
-    Without a head, only those are appended; the slot of the last of them.
+    Copies of the results, which begin at the numbers `starts`, stand in the slots that follow. Without a
+    head, only the parts are appended; the slot of the last of them.
     """
     places = np.array(starts, np.int64)
-    if _results(recorder.pointer, address_of(places), len(starts), 0) != 0:
-        raise MemoryError(NO_MEMORY)
-    own = rounded(recorder.count - int(recorder.words[sf.W_HEAD]))
-    table = rounded(int(recorder.words[sf.W_TABLE_COUNT]))
-    what = np.array(
-        (*_instructions(tape.instruction_of(head).out if head else None, table, own), head),
-        np.int64,
-    )
+    words = recorder.words
+    own = rounded(words[sf.W_COUNT] - words[sf.W_HEAD])
+    table = rounded(words[sf.W_TABLE_COUNT] + len(starts))
+    layout = tape.instruction_of(head).out if head else None
+    _, plan = _plan(layout, table, own, shapes)
+    what = tape.pointer, recorder.pointer, plan, address_of(places), head
     with tape.lock:
-        while (slot := _adopt(tape.pointer, recorder.pointer, address_of(what))) < 0:
+        while (slot := _adopt(*what)) < 0:
             if slot == -2:
                 raise MemoryError(NO_MEMORY)
             tape.evaluate()
-            tape.make_room(4, 16, collect=False)
+            tape.make_room(4 + len(starts), 16 + 2 * len(starts), collect=False)
             tape.state[nt.S_PENDING_BYTES] = 0
     return int(slot)
-
-
-def append_result(tape: Tape, strip: int, number: int, shape: tuple[int, ...]) -> int:
-    """Append a copy of a strip's result; its slot."""
-    table = tape.args_of(strip)[1]
-    layouts = tape.instruction_of(strip).out, tape.instruction_of(table).out
-    made = instruction(TABLE["strip_result"], layouts, number=number, shape=tuple(shape))
-    return tape.append(made, (strip, table))
 
 
 def transposed(tape: Tape, strip: int, ct: int) -> int:
@@ -161,12 +206,14 @@ def transposed(tape: Tape, strip: int, ct: int) -> int:
             )
         if first < 0:
             raise MemoryError(NO_MEMORY)
-        last = put_on_tape(tape, recorder, [first])
+        last = put_on_tape(tape, recorder, [first], ((),))
     both = tape.append(instruction(TABLE["cat"], (values, values), dim=0), (strip, ct))
     operands = both, last - 2, last - 1, last
     layouts = tuple(tape.instruction_of(slot).out for slot in operands)
-    slot = tape.append(instruction(TABLE["strip"], layouts, recorded=False), operands)
-    return append_result(tape, slot, 0, tape.instruction_of(head).out.shape)
+    made = instruction(TABLE["strip"], layouts, recorded=False)
+    slot = tape.append(made, operands)
+    shape = tape.instruction_of(head).out.shape
+    return tape.append(_result(made.out, layouts[1], 0, shape), (slot, last - 2))
 
 
 def _replay(tape: Any, strip: int, ct: int) -> int:

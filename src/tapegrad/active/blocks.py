@@ -5,6 +5,9 @@ statement of the strip: 34 bytes to write and to read again, and a jump by its o
 block they cost three. `Block` says what is computed; fused.py generates the code that records one, and its
 reverse pass, from the rows' rules; `FuseBlocks` finds them in numba's typed IR.
 
+Passive arithmetic on the way (``0.5 * h``) is part of a block as well, so that its operands are few; the
+statement that computes it stays where it was, too, for whoever else reads it.
+
 A block keeps what leaves it, and those results that its reverse pass needs and that cost more than a few
 products to compute again (`kept`). Everything else is computed again from its operands.
 """
@@ -13,7 +16,8 @@ from __future__ import annotations
 
 import operator
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,6 +61,8 @@ class Block:
     active : tuple of bool
         For each operand whether its type is active.
     statements : tuple of Statement
+    moves : list of bool
+        For each statement whether an operand of it is active.
     live : tuple of int
         The statements whose results leave the block.
     kept : tuple of int
@@ -67,6 +73,9 @@ class Block:
         self, active: tuple[bool, ...], statements: tuple[Statement, ...], live: tuple[int, ...]
     ) -> None:
         self.active, self.statements, self.live = active, statements, live
+        self.moves: list[bool] = []
+        for s in statements:
+            self.moves.append(any(map(self.is_active, s.operands)))
         self.rules = [Rule(self.code(s)) for s in statements]
         self.kept = self._kept()
 
@@ -82,21 +91,26 @@ class Block:
 
     def is_active(self, x: Operand) -> bool:
         """Whether an operand takes part in differentiation."""
-        return x.kind == "statement" or (x.kind == "in" and self.active[x.value])
+        if x.kind == "number":
+            return False
+        return (self.moves if x.kind == "statement" else self.active)[x.value]
 
     def code(self, s: Statement) -> Code:
         """The opcode of a statement."""
         if len(s.operands) == 1:
             return Code(TABLE[s.name], "a")
         x, y = map(self.is_active, s.operands)
-        return Code(TABLE[s.name], "ab" if x and y else "ak" if x else "ka")
+        return Code(TABLE[s.name], "ab" if x == y else "ak" if x else "ka")
 
     def _kept(self) -> tuple[int, ...]:
         """What the rules read that is not cheap to compute."""
         wanted: set[int] = set()
         for j, rule in enumerate(self.rules):
+            if not self.moves[j]:
+                continue
             for name in rule.reads():
-                x = Operand("statement", j) if name == "out" else self.statements[j].operands[name]
+                own = Operand("statement", j)
+                x = self.statements[j].operands[name] if isinstance(name, int) else own
                 if x.kind == "statement":
                     wanted.add(x.value)
         kept = []
@@ -110,16 +124,9 @@ class Block:
         return tuple(reversed(kept))
 
 
-def _row_of(kind: Any) -> str | None:
-    """The row of the op table that a function or operator stands for, if a block can hold it."""
-    try:
-        name = scalars.ROWS.get(kind)
-    except TypeError:  # not hashable
-        return None
-    return name if name is not None and _fits(name) else None
-
-
+@cache
 def _fits(name: str) -> bool:
+    """Whether a block can hold a row: numbers in, a number out, and rules without attributes."""
     entry = TABLE[name]
     if is_truth(entry) or entry.arity > 2 or name in PARAMETERS:
         return False
@@ -135,7 +142,14 @@ class _Group:
         #: the block's operand or statement that a variable holds
         self.held: dict[str, Operand] = {}
         self.ins: dict[str, Any] = {}
+        #: passive results that it computes itself
+        self.passive: dict[str, Operand] = {}
         self.statements: list[Statement] = []
+
+    def add(self, name: str, operands: list[Operand]) -> Operand:
+        """Add a statement."""
+        self.statements.append(Statement(name, tuple(operands)))
+        return Operand("statement", len(self.statements) - 1)
 
 
 @register_pass(mutates_CFG=False, analysis_only=False)
@@ -165,6 +179,8 @@ class FuseBlocks(FunctionPass):  # type: ignore[misc]
     def _fused(self, block: Any) -> list[Any]:
         body: list[Any] = []
         group = _Group()
+        #: passive sums and products of this block so far, while their operands are what they were
+        self.passive: dict[str, tuple[str, list[Any]]] = {}
         for statement in block.body:
             if self._take(group, statement):
                 if len(group.statements) >= sf.MOST_OPS or len(group.ins) >= sf.MOST_INS - 2:
@@ -177,7 +193,27 @@ class FuseBlocks(FunctionPass):  # type: ignore[misc]
                 if self._take(group, statement):
                     continue
             body.append(statement)
+            self._note(statement)
         return body
+
+    def _note(self, statement: Any) -> None:
+        """Note what a passive statement computes, and that what it writes is no longer what it was."""
+        if not isinstance(statement, ir.Assign):
+            return
+        target = statement.target.name
+        self.passive = {
+            name: (row, variables) for name, (row, variables) in self.passive.items()
+            if name != target and all(v.name != target for v in variables)
+        }  # fmt: skip
+        value = statement.value
+        if isinstance(value, ir.Var) and value.name in self.passive:
+            self.passive[target] = self.passive[value.name]
+        binary = isinstance(value, ir.Expr) and value.op == "binop" and value.fn in _FOLDED
+        if binary and self.types[target] == types.float64:
+            variables = [value.lhs, value.rhs]
+            plain = all(isinstance(self.types[v.name], _NUMBERS) for v in variables)
+            if plain and all(v.name != target for v in variables):
+                self.passive[target] = scalars.ROWS[value.fn], variables
 
     def _touches(self, group: _Group, statement: Any) -> bool:
         """Whether a statement needs what the group computes, or changes what it needs."""
@@ -185,7 +221,8 @@ class FuseBlocks(FunctionPass):  # type: ignore[misc]
             return True
         names = {v.name for v in statement.list_vars()}
         target = statement.target.name if isinstance(statement, ir.Assign) else None
-        return not names.isdisjoint(group.held) or target in group.ins
+        changed = target in group.ins or target in group.passive
+        return changed or not names.isdisjoint(group.held)
 
     def _take(self, group: _Group, statement: Any) -> bool:
         """Add a statement to the group; False if it is none of a block's."""
@@ -201,19 +238,11 @@ class FuseBlocks(FunctionPass):  # type: ignore[misc]
             if found is None:
                 return False
             name, variables = found
-            operands = [self._operand(group, v) for v in variables]
-            if name == "pow":
-                exponent = operands[1]
-                if exponent.kind != "number" or exponent.value != 2.0:
-                    return False
-                name, operands = "mul", [operands[0], operands[0]]
-            elif _row_of(name) is None and not _fits(name):
+            if name == "pow" and self._number(variables[1]) == 2.0:
+                name, variables = "mul", [variables[0], variables[0]]
+            if not _fits(name):
                 return False
-            for v, x in zip(variables, operands, strict=False):
-                if x.kind == "in":
-                    group.ins.setdefault(v.name, v)
-            made = Operand("statement", len(group.statements))
-            group.statements.append(Statement(name, tuple(operands)))
+            made = group.add(name, [self._operand(group, v) for v in variables])
         else:
             return False
         group.held[target] = made
@@ -231,10 +260,7 @@ class FuseBlocks(FunctionPass):  # type: ignore[misc]
             variables = list(value.args)
         else:
             return None
-        try:
-            name = scalars.ROWS.get(function)
-        except TypeError:  # not hashable
-            return None
+        name = scalars.ROWS.get(function) if isinstance(function, Hashable) else None
         kinds = [self.types[v.name] for v in variables]
         plain = all(isinstance(k, (ActiveScalar, *_NUMBERS)) for k in kinds)
         if name is None or not plain or len(variables) != TABLE[name].arity:
@@ -248,6 +274,14 @@ class FuseBlocks(FunctionPass):  # type: ignore[misc]
             number = self._number(variable)
             if number is not None:
                 return Operand("number", number)
+            found = self.passive.get(variable.name)
+            if found is not None:
+                if variable.name not in group.passive:
+                    row, variables = found
+                    operands = [self._operand(group, v) for v in variables]
+                    group.passive[variable.name] = group.add(row, operands)
+                return group.passive[variable.name]
+        group.ins.setdefault(variable.name, variable)
         return Operand("in", variable.name)
 
     def _number(self, variable: Any, depth: int = 0) -> float | None:
@@ -339,8 +373,7 @@ class FuseBlocks(FunctionPass):  # type: ignore[misc]
             ir.Assign(ir.Global("active_block", key, loc), function, loc),
             ir.Assign(call, results, loc),
         ]
-        place = {group.held[name].value: None for name in leaving}
-        place = {j: i for i, j in enumerate(sorted(place))}
+        place = {j: i for i, j in enumerate(sorted({group.held[name].value for name in leaving}))}
         targets = {s.target.name: s.target for s in group.taken}
         for name in leaving:
             index = place[group.held[name].value]

@@ -16,6 +16,7 @@ import functools
 import importlib
 import inspect
 from collections.abc import Sequence
+from ctypes import c_double
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +24,11 @@ import numpy as np
 
 from .. import native as nt
 from .. import record
+from ..buffers import array_at
 from ..dtypes import float64
 from ..errors import UnsupportedError
 from ..functions.registry import FUNCTIONS
+from ..layouts import contiguous
 from ..ops.table import TABLE
 from ..storage import layout_of
 from ..tensor import Tensor
@@ -98,17 +101,13 @@ class Compiled:
                 f"tg.njit cannot record the generator {self.py_func.__name__}(); call it in a function "
                 "that uses up what it yields"
             )
-        try:
-            with call.start(self._rooms) as recorder:
-                given = call.replaced(args)
-                named = call.replaced(kwargs) if kwargs else kwargs
-                results = call.finish(self._run(self.active, given, named))
-                self._rooms = recorder.rooms
-                self.recorded += recorder.count
-                return results
-        except BaseException:
-            call.undo()
-            raise
+        with call, call.start(self._rooms) as recorder:
+            given = call.replaced(args)
+            named = call.replaced(kwargs) if kwargs else kwargs
+            results = call.finish(self._run(self.active, given, named))
+            self._rooms = recorder.rooms
+            self.recorded += recorder.count
+            return results
 
     def _run(self, dispatcher: Any, args: Any, kwargs: Any) -> Any:
         try:
@@ -154,12 +153,13 @@ def _rebuilt(like: Any, items: Sequence[Any]) -> Any:
 
 
 class _Call:
-    """One call with Tensors among its arguments."""
+    """One call with Tensors among its arguments; a context manager that takes back what failed."""
 
     def __init__(self, kinds: Any, put: Any) -> None:
         self.tape, self.kinds, self.put = current_tape(), kinds, put
-        #: numbers of the active results
+        #: numbers and shapes of the active results
         self.places: list[int] = []
+        self.shapes: list[tuple[int, ...]] = []
         #: whether there is a Tensor among the arguments
         self.found = False
         #: the active ones
@@ -167,10 +167,8 @@ class _Call:
         #: where each begins in the head, by id
         self.starts: dict[int, int] = {}
         self.size = 0
-        #: slots on the tape before the call
-        self.count = 0
-        self.collections = 0
-        self.head: Any = None
+        #: slots on the tape before the call, and of the head
+        self.count = self.head = 0
 
     def find(self, given: Sequence[Any]) -> None:
         """Look for Tensors in the arguments."""
@@ -179,7 +177,7 @@ class _Call:
                 self.found = True
                 if x.requires_grad and self.tape.grad_mode and id(x) not in self.starts:
                     self.starts[id(x)] = self.size
-                    self.size += x.numel()
+                    self.size += layout_of(x).size
                     self.tensors.append(x)
             elif isinstance(x, tuple | list):
                 self.find(x)
@@ -191,22 +189,30 @@ class _Call:
             tape.collect()  # reused memory is in the caches
             tape.strips_at = max(STRIPS_AT, 2 * int(tape.state[nt.S_OWNED_BYTES]))
         tape.make_room(8, 64)
-        self.count, self.collections = tape.count, tape.collections
-        parts = [t if t.dtype is float64 else record.cast(t, float64) for t in self.tensors]
-        if len(parts) == 1 and layout_of(parts[0]).is_contiguous:
-            self.head = parts[0]
+        tape.passes += 1  # slots are known by number from here on: they stay
+        self.count = tape.count
+        recorder: strips.Recorder
+        found = self.put.Recorder.on(tape, tuple(self.tensors), rooms)
+        if found is None:
+            parts = [t if t.dtype is float64 else record.cast(t, float64) for t in self.tensors]
+            joined = record.apply(TABLE["strip_head"], parts)
+            self.head = record.operand(tape, joined)
+            values = tape.value(self.head, layout_of(joined))
+            recorder = self.put.Recorder(tape, self.size, values, rooms)
         else:
-            self.head = record.apply(TABLE["strip_head"], parts)
-        self.values = tape.value(record.operand(tape, self.head), layout_of(self.head)).ravel()
-        recorder: strips.Recorder = self.put.Recorder(tape, self.size, self.values, rooms)
+            recorder, self.head = found
+        self.values = int(tape.address[self.head])
         self.recorder = recorder
         return recorder
 
-    def undo(self) -> None:
-        """Take back what was recorded of a call that failed."""
-        self.head = None
-        if self.count and self.tape.collections == self.collections:
-            self.tape.undo(self.count)
+    def __enter__(self) -> _Call:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if self.count:
+            self.tape.passes -= 1
+            if kind is not None:
+                self.tape.undo(self.count)
 
     def replaced(self, given: Any) -> Any:
         """The arguments with values, and active values, in the place of Tensors."""
@@ -222,10 +228,12 @@ class _Call:
             return _passive(given)
         kinds, start = self.kinds, self.starts[id(given)]
         if not given.ndim:
-            return kinds.Number(float(self.values[start]), start, self.recorder.pointer)
+            value = c_double.from_address(self.values + 8 * start).value
+            return kinds.Number(value, start, self.recorder.pointer)
         size = given.numel()
         data = np.empty(size, kinds.ELEMENT)
-        data["value"] = self.values[start : start + size]
+        values = contiguous(float64, (size,))
+        data["value"] = array_at(self.values + 8 * start, values) if size else 0.0
         data["number"] = np.arange(start, start + size)
         data["recorder"] = self.recorder.pointer
         data = data.reshape(given.shape)
@@ -251,9 +259,13 @@ class _Call:
         if not self.places:
             return _as_tensors(placed)
         tape, count = self.tape, len(self.places)
-        tape.make_room(4 + count, 64 + 2 * count)
-        head = record.operand(tape, self.head)
-        self.strip = self.put.put_on_tape(tape, self.recorder, self.places, head)
+        tape.make_room(4 + count, 64 + 2 * count, collect=False)
+        shapes = tuple(self.shapes)
+        strip = self.put.put_on_tape(tape, self.recorder, self.places, shapes, self.head)
+        self.results = [
+            record.finish(tape, tape.instruction_of(slot), slot)
+            for slot in range(strip + 1, strip + 1 + count)
+        ]
         return self.as_tensors(placed)
 
     def placed(self, x: Any) -> Any:
@@ -261,11 +273,9 @@ class _Call:
         if isinstance(x, self.kinds.Number):
             if x.number < 0:
                 return x.value
-            self.places.append(x.number)
-            return _Place(len(self.places) - 1, ())
+            return self.place(x.number, ())
         if isinstance(x, np.ndarray) and x.dtype == self.kinds.ELEMENT:
-            self.places.append(self.first(x))
-            return _Place(len(self.places) - 1, x.shape)
+            return self.place(self.first(x), x.shape)
         if isinstance(x, tuple | list):
             return _rebuilt(x, [self.placed(y) for y in x])
         if x is None or isinstance(x, bool | int | float | complex | str | np.ndarray | np.generic):
@@ -275,11 +285,16 @@ class _Call:
             "that requires grad; return numbers, arrays, tuples and lists of them"
         )
 
+    def place(self, number: int, shape: tuple[int, ...]) -> _Place:
+        """Note a result that begins at a number."""
+        self.places.append(number)
+        self.shapes.append(shape)
+        return _Place(len(self.places) - 1)
+
     def as_tensors(self, x: Any) -> Any:
-        """Results, with statements for those that have a place."""
+        """Results, those that have a place as Tensors."""
         if isinstance(x, _Place):
-            slot = self.put.append_result(self.tape, self.strip, x.number, x.shape)
-            return record.finish(self.tape, self.tape.instruction_of(slot), slot)
+            return self.results[x.index]
         if isinstance(x, tuple | list):
             return _rebuilt(x, [self.as_tensors(y) for y in x])
         return _as_tensors(x)
@@ -295,8 +310,8 @@ class _Call:
 class _Place:
     """A result on the strip, before it is a Tensor."""
 
-    def __init__(self, number: int, shape: tuple[int, ...]) -> None:
-        self.number, self.shape = number, shape
+    def __init__(self, index: int) -> None:
+        self.index = index
 
 
 def njit(function: Any = None, **options: Any) -> Any:

@@ -7,13 +7,15 @@ the reverse pass of a strip as another one.
 
 from __future__ import annotations
 
+import numpy as np
+
 from .. import native as nt
 from ..native import I_BYTES, I_WIDTH, SMALL
 from . import intrinsics as it
 from . import strip_fields as sf
 from .intrinsics import globals_address, helper, p16, p32, p64, pf64, stack_words
-from .memory import allocate_large, allocate_small, buffer_bytes, free_large
-from .recording import append
+from .memory import allocate, allocate_large, allocate_small, buffer_bytes, free_large
+from .recording import append, slot_of
 from .strip_fields import (
     B_COUNT,
     B_HEAD,
@@ -35,6 +37,7 @@ from .strip_fields import (
 )  # fmt: skip
 
 _MOST = (1 << 31) - 1
+MOST_JOINED = 64
 
 
 # --------------------------------------------------------------------------- a recorder
@@ -114,7 +117,8 @@ def push_constant(recorder, value):  # type: ignore[no-untyped-def]
     return n
 
 
-def open_entry(recorder, state, head, count, room, table_room):  # type: ignore[no-untyped-def]
+@helper
+def open_recorder(recorder, state, head, count, room, table_room):  # type: ignore[no-untyped-def]
     """Start a recorder whose first `count` values are at `head`; 0, or -1 without memory.
 
     Without a head it takes no values, only what would compute them.
@@ -141,6 +145,66 @@ def open_entry(recorder, state, head, count, room, table_room):  # type: ignore[
     r[W_CODES] = codes - 2 * count
     r[W_TABLE] = pooled(recorder, 8 * table_room)
     return 0 if r[W_TABLE] != 0 else -1
+
+
+def open_entry(recorder, state, head, count, room, table_room):  # type: ignore[no-untyped-def]
+    return open_recorder(recorder, state, head, count, room, table_room)
+
+
+def begin_entry(state, recorder, items, count, made, rooms):  # type: ignore[no-untyped-def]
+    """Start a recorder on a tuple of tensors that instruction `made` joins; the slot of the joined vector.
+
+    One tensor alone needs no statement (`made` is below 0 then). -1 where Python has to look: something is
+    pending, there is no room, or a tensor is another tape's; -2 without memory. `rooms`: statements, and
+    times 2**32 constants.
+    """
+    s, tensor = p64(state), p64(globals_address())[nt.G_TENSOR]
+    if s[nt.S_DONE] != s[nt.S_COUNT] or count > MOST_JOINED:
+        return -1
+    args = stack_words(MOST_JOINED)
+    a, address = p32(args), p64(s[nt.S_ADDRESS])
+    itab, instructions = p64(globals_address())[nt.G_ITAB], p32(s[nt.S_INSTRUCTION])
+    for i in range(count):
+        one = p64(items + nt.HEADER + 8 + 8 * i)[0]
+        if p64(one + nt.HEADER - 8)[0] != tensor or p64(one + nt.HEADER)[0] != state:
+            return -1
+        a[i] = slot_of(state, one)
+        if address[a[i]] == 0:
+            return -1
+    slot = np.int64(a[0])
+    size = p64(itab + 8 * I_WIDTH * (made if made >= 0 else instructions[slot]))[I_BYTES]
+    if made >= 0:
+        if (
+            s[nt.S_COUNT] + 1 >= s[nt.S_CAPACITY]
+            or s[nt.S_ARG_COUNT] + count >= s[nt.S_ARG_CAPACITY]
+        ):
+            return -1
+        memory = allocate(state, nt.S_VALUES, max(size, 1))
+        if memory == 0:
+            return -2
+        at = memory
+        for i in range(count):
+            part = p64(itab + 8 * I_WIDTH * instructions[a[i]])[I_BYTES]
+            it.memcpy(at, address[a[i]], part)
+            at += part
+        eager = s[nt.S_EAGER]
+        slot = append(state, made, args, count)
+        if slot < 0:
+            if size > SMALL:
+                free_large(state + 8 * nt.S_POOL, memory, size)
+            return -1
+        s[nt.S_EAGER] = eager  # its value is there
+        if size > SMALL:
+            s[nt.S_OWNED_BYTES] += size
+        address[slot] = memory
+        s[nt.S_DONE] = slot + 1
+        s[nt.S_PENDING_BYTES] -= size
+    if (
+        open_recorder(recorder, state, address[slot], size >> 3, rooms & 0xFFFFFFFF, rooms >> 32)
+        != 0
+    ):
+        return -2
+    return slot
 
 
 @helper
@@ -188,7 +252,8 @@ def pack_entry(recorder, numbers, values, count, code):  # type: ignore[no-untyp
     return first
 
 
-def results_entry(recorder, results, count, _):  # type: ignore[no-untyped-def]
+@helper
+def note_results(recorder, results, count):  # type: ignore[no-untyped-def]
     """Complete the table: where each result begins; 0, or -1 without memory."""
     r = p64(recorder)
     place = r[W_TABLE_COUNT]
@@ -232,18 +297,10 @@ def resized(address, old, new):  # type: ignore[no-untyped-def]
     return address if old == new else it.realloc(address, buffer_bytes(new))
 
 
-def adopt_entry(state, recorder, what):  # type: ignore[no-untyped-def]
-    """Hand a recorder's memory over to the tape; the slot of the strip (or of the last part of it).
-
-    `what`: instructions of table, operands and opcodes, then of the strip (or -1) and the slot of its
-    head. Slots go up from table to strip. -1 where Python has to make room or to evaluate first, -2
-    without memory.
-    """
-    s, r, w = p64(state), p64(recorder), p64(what)
-    if s[nt.S_DONE] != s[nt.S_COUNT] or s[nt.S_PENDING_BYTES] > s[nt.S_PENDING_LIMIT]:
-        return -1
-    if s[nt.S_COUNT] + 4 > s[nt.S_CAPACITY] or s[nt.S_ARG_COUNT] + 8 > s[nt.S_ARG_CAPACITY]:
-        return -1
+@helper
+def adopt_all(state, recorder, what, head_slot):  # type: ignore[no-untyped-def]
+    """Make statements of a recorder's parts: table, operands, opcodes, strip; the slot of the last."""
+    r, w = p64(recorder), p64(what)
     itab = p64(globals_address())[nt.G_ITAB]
     sizes = p64(stack_words(4))
     for i in range(4):
@@ -279,9 +336,37 @@ def adopt_entry(state, recorder, what):  # type: ignore[no-untyped-def]
     if table_slot < 0 or args_slot < 0 or slot < 0:
         return -2
     if w[3] >= 0:
-        a[0], a[1], a[2], a[3] = w[4], table_slot, args_slot, slot
+        a[0], a[1], a[2], a[3] = head_slot, table_slot, args_slot, slot
         slot = adopt(state, w[3], words, 4, r[W_VALUES], 8 * r[W_COUNT])
         if slot < 0:
             return -2
         r[W_VALUES] = 0  # it is the tape's now
+    return slot
+
+
+def adopt_entry(state, recorder, what, places, head):  # type: ignore[no-untyped-def]
+    """Hand a recorder's memory over to the tape; the slot of the strip (or of the last part of it).
+
+    `what`: instructions of table, operands and opcodes, then of the strip (or -1), the number of results,
+    and the instructions that copy them out (or -1). `places`: where each result begins. Slots go up from
+    table to strip and results. -1 where Python has to make room or to evaluate first, -2 without memory.
+    """
+    s, w = p64(state), p64(what)
+    count = w[4]
+    if s[nt.S_DONE] != s[nt.S_COUNT] or s[nt.S_PENDING_BYTES] > s[nt.S_PENDING_LIMIT]:
+        return -1
+    if s[nt.S_COUNT] + 4 + count >= s[nt.S_CAPACITY]:
+        return -1
+    if s[nt.S_ARG_COUNT] + 8 + 2 * count >= s[nt.S_ARG_CAPACITY]:
+        return -1
+    if note_results(recorder, places, count) != 0:
+        return -2
+    slot = adopt_all(state, recorder, what, head)
+    if slot < 0 or w[3] < 0:
+        return slot
+    words = stack_words(1)
+    for i in range(count):
+        p32(words)[0], p32(words)[1] = slot, slot - 3
+        if append(state, w[5 + i], words, 2) < 0:
+            return -2
     return slot
