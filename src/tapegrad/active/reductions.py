@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numba.core import types
-from numba.extending import register_jitable
+from numba.extending import lower_builtin, register_jitable
 
 from .arrays import empty, overload, overload_method
 from .types import ActiveArray, is_active
@@ -42,6 +42,12 @@ def _ol_sum(a: Any, axis: Any = None) -> Any:
     if axis is None or isinstance(axis, types.NoneType | types.Omitted):
         return lambda a, axis=None: _ALL(a)
     return _along(a, _ALL)
+
+
+@lower_builtin(np.sum, ActiveArray)
+def _lower_sum(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    """For numba's own rule of this call, which some versions ask first."""
+    return context.compile_internal(builder, _sum, sig, args)
 
 
 def _along(a: Any, reduce: Any) -> Any:
