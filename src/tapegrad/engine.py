@@ -47,6 +47,8 @@ def check_roots(tensors: Sequence[Any]) -> Tape:
         if not t.requires_grad:
             raise RuntimeError(messages.NO_GRAD_FN.format(i))
         if t._state != tape.pointer:
+            if tape.abstract:
+                tape.refuse("differentiates what was computed outside of it")
             other = tape_at(t._state)
             if storage_of(t) is None or t.grad_fn is not None:
                 raise TapeError(
@@ -88,7 +90,7 @@ def _ready() -> Tape:
     """Tape of this thread, evaluated and with some room."""
     tape = current_tape()
     tape.make_room(64, 256)
-    tape.evaluate()
+    tape.settle()
     return tape
 
 
@@ -151,6 +153,8 @@ def backward(
             raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
     cotangents = _cotangents(tensors, gradients)
     tape = check_roots(tensors)
+    if tape.abstract:
+        tape.refuse("accumulates gradients")
     if wanted is not None:
         for t in wanted:
             if not t.requires_grad:
@@ -382,16 +386,20 @@ def grad(
     """Return the gradients of `outputs` with respect to `inputs`; see `tapegrad.autograd.grad`."""
     cotangents = _cotangents(outputs, grad_outputs)
     retain = create_graph if retain_graph is None else retain_graph
+    abstract = current_tape().abstract  # without values a pass can be recorded only
     results: list[Tensor | None] | None = None
-    if len(outputs) == 1 and cotangents[0] is None:
+    if len(outputs) == 1 and cotangents[0] is None and not abstract:
         results = plain.gradients(
             _ready(), outputs[0], inputs, create_graph=create_graph, retain_graph=retain,
             allow_unused=allow_unused,
         )  # fmt: skip
     if results is None:
         tape, roots, targets = located(outputs, inputs)
-        if create_graph:
+        if create_graph or abstract:
+            retain = retain or abstract
             results = _replayed(tape, outputs, roots, cotangents, targets, retain, raw=True)
+            if not create_graph:
+                results = [None if g is None else g.detach() for g in results]
         else:
             seeds = [_seed_array(t, ct) for t, ct in zip(outputs, cotangents, strict=True)]
             results = _swept(tape, roots, targets, seeds, retain, allow_unused)

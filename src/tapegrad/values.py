@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -45,7 +45,7 @@ class Values(Arrays):
         """
         s = self.state
         if self.abstract:
-            raise TapeError("a derivative rule must not read values: it is traced without any")
+            self.refuse("reads a value")
         if s[nt.S_DONE] == s[nt.S_COUNT]:
             return
         with self.lock:
@@ -60,6 +60,14 @@ class Values(Arrays):
                 self.checked()
                 if failed:
                     raise MemoryError(self._out_of_memory(failed))
+
+    def settle(self) -> None:
+        """See that slots have addresses, for a reverse pass: evaluate."""
+        self.evaluate()
+
+    def refuse(self, why: str) -> NoReturn:
+        """Raise that something cannot be done on a tape without values."""
+        raise TapeError(f"a derivative rule {why}: it is traced without any")
 
     def set_busy(self, why: int, on: bool) -> None:
         """Send recording to Python (and to the lock), or let it be native again."""

@@ -22,8 +22,9 @@ from .. import record
 from ..request import Request
 from ..tape import Tape
 from ..threads import current_tape
+from ..traces import private_copy
 from .modes import enable_grad
-from .products import forget, private_leaf, pull
+from .products import forget, pull
 
 if TYPE_CHECKING:
     from ..storage import Storage
@@ -64,7 +65,7 @@ class Level:
         if self.tracked and x.requires_grad:
             return x.clone()  # type: ignore[no-any-return]
         # A copy, so that the caller may write to his tensor.
-        made = private_leaf(x._array(), x)
+        made = private_copy(x)
         self._leaves.append(made)
         self._own.add(record.storage_of(made))
         return made

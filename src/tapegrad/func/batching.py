@@ -7,15 +7,17 @@ what a function does to a slice is recorded as it is, and derivatives of views s
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import trees
+from .. import anomaly, record, trees
 from ..functions.generator import default_generator
-from ..functions.joining import stack
+from ..functions.joining import cat, stack
 from ..record import is_tensor
+from ..threads import current_tape
+from ..traces import Trace
 
 __all__ = ["check_randomness", "check_unused", "random_state", "vmap"]
 
@@ -83,16 +85,27 @@ def vmap(
             return at_once
         outputs = _Outputs(name, out_dims)
         before = random_state()
+
+        def call(sliced: list[Any]) -> Any:
+            if randomness == "same":
+                default_generator.numpy.bit_generator.state = before
+            output = func(*trees.unflatten(spec, sliced), **kwargs)
+            if randomness == "error":
+                check_unused(before)
+            return output
+
+        if size and randomness != "different":
+            runs = _chunks(given, dims, size, chunk_size or size)
+            parts = [_lifted(call, outputs, part, dims, n, randomness) for part, n in runs]
+            if None not in parts:
+                return _joined(parts)
+            default_generator.numpy.bit_generator.state = before
         for i in range(max(size, 1)):  # without slices it still takes a run to know the shapes
             sliced = [
                 x if d is None else x.select(d, i) if size else _without(x, d)
                 for x, d in zip(given, dims, strict=True)
             ]
-            if randomness == "same":
-                default_generator.numpy.bit_generator.state = before
-            outputs.add(func(*trees.unflatten(spec, sliced), **kwargs))
-            if randomness == "error":
-                check_unused(before)
+            outputs.add(call(sliced))
         return outputs.stacked(size)
 
     return wrapper
@@ -115,6 +128,73 @@ def _at_once(
         return None
     leaves, made = trees.flatten(found)
     return trees.unflatten(made, [x.movedim(0, d) for x, d in zip(leaves, places, strict=True)])
+
+
+def _lifted(
+    call: Callable[[list[Any]], Any], outputs: _Outputs, given: list[Any], dims: list[int | None],
+    size: int, randomness: str,
+) -> _Result | None:  # fmt: skip
+    """What the function gives for slices from one run; None if it has to run for each.
+
+    Whatever goes wrong in the run may be on account of its having no values: then the runs on slices say
+    what the error is.
+    """
+    outer = current_tape()
+    if outer.saving is not None or anomaly.is_on():
+        return None
+    trace = Trace(outer, size, randomness)
+    batched: list[bool] = []
+    try:
+        with trace:
+            output = call(
+                [x if d is None else trace.slice_of(x, d) for x, d in zip(given, dims, strict=True)]
+            )
+            places, spec = outputs.places(output)
+            leaves = trees.leaves(output)
+            own = [y for y in leaves if is_tensor(y)]
+            whole = [d is not None for y, d in zip(leaves, places, strict=True) if is_tensor(y)]
+            results = iter(
+                [record.new_tensor(outer, *at) for at in trace.results(own, whole)]
+            )
+            made = [next(results) if is_tensor(y) else y for y in leaves]
+            batched = [is_tensor(y) and trace.is_batched(y) for y in leaves]
+            output = leaves = own = None
+    except Exception:
+        return None
+    for is_batched, d in zip(batched, places, strict=True):
+        if is_batched and d is None:
+            raise ValueError(outputs.batched_anyhow)
+    moved = [y if d is None else y.movedim(0, d) for y, d in zip(made, places, strict=True)]
+    return _Result(moved, places, spec)
+
+
+class _Result(NamedTuple):
+    """What a function gave for some slices: the leaves, their dimension of slices, the structure."""
+
+    leaves: list[Any]
+    dims: list[int | None]
+    spec: trees.Spec
+
+
+def _chunks(
+    given: list[Any], dims: list[int | None], size: int, step: int
+) -> Iterator[tuple[list[Any], int]]:
+    """The arguments with `step` slices at a time, and their number."""
+    for start in range(0, size, step):
+        n = min(step, size - start)
+        yield given if n == size else [
+            x if d is None else x.narrow(d, start, n) for x, d in zip(given, dims, strict=True)
+        ], n
+
+
+def _joined(parts: list[Any]) -> Any:
+    """The results for some slices each, one behind the other."""
+    first = parts[0]
+    made = first.leaves if len(parts) == 1 else [
+        ys[0] if d is None else cat(ys, d)
+        for d, ys in zip(first.dims, zip(*(p.leaves for p in parts), strict=True), strict=True)
+    ]  # fmt: skip
+    return trees.unflatten(first.spec, made)
 
 
 def check_randomness(randomness: str) -> None:
@@ -219,10 +299,31 @@ class _Outputs:
         self.dims: list[int | None] = []
         self.parts: list[list[Any]] = []
 
-    def add(self, output: Any) -> None:
+    @property
+    def batched_anyhow(self) -> str:
+        """PyTorch's words for a result that depends on the slice, and should not."""
+        return (
+            f"vmap({self.name}, ...): `{self.name}` can not return a BatchedTensor when out_dim is None"
+        )
+
+    def places(self, output: Any) -> tuple[list[int | None], trees.Spec]:
+        """Where the new dimension goes in each leaf of a result, and the structure of that."""
         found, spec = trees.flatten(output)
+        dims = self._dims(output, spec)
+        for value, dim in zip(found, dims, strict=True):
+            if dim is not None and not is_tensor(value):
+                raise ValueError(
+                    f"vmap({self.name}, ...): `{self.name}` must only return Tensors, got type "
+                    f"{type(value)}. Did you mean to set out_dims= to None for output?"
+                )
+        return dims, spec
+
+    def add(self, output: Any) -> None:
+        """Add the result for a slice."""
+        found = trees.leaves(output)
+        dims, spec = self.places(output)
         if self.spec is None:
-            self.spec, self.dims = spec, self._dims(output, spec)
+            self.spec, self.dims = spec, dims
             self.parts = [[] for _ in found]
         if spec != self.spec:
             raise ValueError(
@@ -230,16 +331,8 @@ class _Outputs:
                 f"got {trees.text(self.spec)} and {trees.text(spec)}"
             )
         for value, dim, parts in zip(found, self.dims, self.parts, strict=True):
-            if dim is not None and not is_tensor(value):
-                raise ValueError(
-                    f"vmap({self.name}, ...): `{self.name}` must only return Tensors, got type "
-                    f"{type(value)}. Did you mean to set out_dims= to None for output?"
-                )
             if dim is None and parts and not _same(value, parts[0]):
-                raise ValueError(
-                    f"vmap({self.name}, ...): `{self.name}` can not return a BatchedTensor when "
-                    "out_dim is None"
-                )
+                raise ValueError(self.batched_anyhow)
             parts.append(value)
 
     def _dims(self, output: Any, spec: trees.Spec) -> list[int | None]:

@@ -1,0 +1,290 @@
+"""Traces: the run of a function on one slice, recorded without values, to be lifted.
+
+A `Trace` is a tape like any other, but for what it does not know: values. The function that `vmap` maps
+runs on it once, on leaves with the layout of a slice. Reverse passes inside of the function are replayed,
+which takes no values either. Then `Trace.results` records what the results need on the tape around it, for
+all slices at once (lifting.py), and that tape may be the trace of another `vmap`.
+
+What a tensor of the surroundings is on a trace: a leaf that stands for it (`Trace.capture`). While the trace
+records, the tape around does not record natively, so that all that the function does comes here.
+
+A function that wants to know a value, or writes into its surroundings, cannot be lifted. Then `NotLifted` is
+raised inside of it, and remembered in `refused`, for the function may catch it.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from . import native as nt
+from . import record, threads
+from .errors import TapeError, UnsupportedError
+from .instructions import Instruction, view_instruction
+from .layouts import Layout, intern
+from .lifting import Lifting
+from .ops.table import TABLE
+from .storage import Storage
+from .tape import TAPES, Tape
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
+
+__all__ = ["NotLifted", "Trace", "private_copy"]
+
+#: where values of a trace seem to be; nobody reads there, but views are known by their offsets
+NOWHERE = 1 << 40
+_ZERO = np.zeros(2)
+
+
+class NotLifted(TapeError):
+    """A function under `vmap` did something that cannot be done for all slices at once."""
+
+
+class _Slices(Lifting):
+    """The lifting of a trace."""
+
+    source: Trace
+
+    def operands(self, slot: int, made: Instruction) -> list[int]:
+        """What a statement's counterpart is made of."""
+        source = self.source
+        copied = source.copies.get(slot)
+        if copied is not None:
+            return [copied]
+        args = source.args_of(slot)
+        if made.op.name == "function_output":  # its value, which `forward` computed
+            (value,) = args[1:]
+            if source.instruction_of(value).op.name == "detach":
+                (value,) = source.args_of(value)
+            return [value]
+        return args
+
+    def mode(self, slot: int) -> None:
+        """Set the grad mode in which the counterpart of a slot is recorded."""
+        self.target.grad_mode = self.source.is_active(slot)
+
+    def leaf(self, slot: int) -> int:
+        """The counterpart of a leaf that was not bound: a copy's original, or a constant."""
+        source = self.source
+        copied = source.copies.get(slot)
+        if copied is None:
+            if slot in source.leaves or source.flags[slot] & nt.VISIBLE:
+                source.refuse("makes a tensor that others can see or that requires grad")
+            return super().leaf(slot)
+        if copied in self.batched:
+            self.batched.add(slot)
+        own = self.at(copied)
+        if int(source.base[copied]) in source.versions:
+            return self.op("clone", own)
+        if not self.target.is_active(own):
+            return own
+        layout = self.layout(own)
+        made = view_instruction(TABLE["detach"], layout, layout.shape, layout.strides)
+        return self.target.append_view(made, own, 0)
+
+    def statement(self, slot: int, made: Instruction, args: Sequence[int], offset: int = 0) -> None:
+        """Record the counterpart of a statement."""
+        if made.op.name == "function_output":
+            self.bind(slot, self.at(args[0]), batched=args[0] in self.batched)
+        else:
+            super().statement(slot, made, args, offset)
+
+
+class Trace(Tape):
+    """A tape that records a function's run on one slice.
+
+    Parameters
+    ----------
+    outer : Tape
+        The tape around it, where the results will be.
+    size : int
+        Number of slices.
+    randomness : str
+        The mode of `vmap`, for Functions that ask.
+
+    Attributes
+    ----------
+    copies : dict
+        Leaf that transforms made (`private_copy`) -> slot whose value it has.
+    refused : str
+        Why the function cannot be lifted; empty if it can.
+    """
+
+    def __init__(self, outer: Tape, size: int, randomness: str = "error") -> None:
+        _drop_closed()
+        super().__init__(256, abstract=True)
+        self.outer, self.size, self.randomness = outer, size, randomness
+        self.state[nt.S_PENDING_LIMIT] = 1 << 62
+        self.grad_mode, self.masks_zeros = outer.grad_mode, outer.masks_zeros
+        self.lifting = _Slices(self, outer, size)
+        self.copies: dict[int, int] = {}
+        self.refused = ""
+        self.closed = False
+        self._known: dict[int, int] = {}
+        self._settled = 1
+
+    def __del__(self) -> None:
+        if hasattr(self, "address"):
+            self.address[:] = 0  # nothing there is to be given back
+        super().__del__()
+
+    # ------------------------------------------------------------------ one run
+    def __enter__(self) -> Trace:
+        self.outer.passes += 1  # slots are known by number: they stay
+        self._busy = self.outer.state[nt.S_BUSY]
+        self.outer.set_busy(nt.BUSY_LIFTED, True)
+        self._recording = threads.recording_on(self)
+        self._recording.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._recording.__exit__()
+        self.outer.state[nt.S_BUSY] = self._busy
+        self.outer.passes -= 1
+        self.closed = True
+        for book in (self.contexts, self.hooks, self.retained):
+            book.clear()
+
+    def refuse(self, why: str) -> NoReturn:
+        """Raise that the function cannot be lifted."""
+        self.refused = self.refused or why
+        if self.closed:
+            raise TapeError(
+                "a tensor of a function that vmap ran was used after it; let the function return it"
+            )
+        raise NotLifted(f"vmap: the function {why}, so that it runs once a slice")
+
+    def evaluate(self) -> None:
+        """Raise: there are no values."""
+        self.refuse("reads a value")
+
+    def settle(self) -> None:
+        """Give the statements addresses from which the places of views in their bases are seen."""
+        address = self.address
+        for slot in range(self._settled, self.count):
+            kind = self.instruction_of(slot).op.kind
+            if kind in (nt.VIEW, nt.WRITE, nt.ACCUMULATE):
+                start = int(self.arg_start[slot])
+                own = int(address[self.arg[start]])
+                if kind == nt.VIEW:
+                    words = self.arg[start + 1 : start + 3].tolist()
+                    own += struct.unpack("<q", struct.pack("<ii", *words))[0]
+                address[slot] = own
+            elif kind != nt.LEAF:
+                address[slot] = NOWHERE
+        self._settled = self.count
+
+    # ------------------------------------------------------------------ tensors of the surroundings
+    def _leaf(self, layout: Layout, *, active: bool, keep: Any = None) -> int:
+        keep = keep if keep is not None else Storage(_ZERO, leaf=True)
+        return self.bind(_ZERO, layout, active=active, keep=keep)
+
+    def slice_of(self, tensor: Tensor, dim: int) -> Tensor:
+        """What the function gets for a tensor that is sliced along a dimension."""
+        outer = self.outer
+        slot = record.operand(outer, tensor)
+        layout = outer.instruction_of(slot).out
+        shape, strides = list(layout.shape), list(layout.strides)
+        if dim != 0:
+            shape.insert(0, shape.pop(dim))
+            strides.insert(0, strides.pop(dim))
+            made = view_instruction(TABLE["permute"], layout, tuple(shape), tuple(strides))
+            slot = outer.append_view(made, slot, 0)
+        inner = intern(layout.dtype, tuple(shape[1:]), tuple(strides[1:]))
+        own = self._leaf(inner, active=outer.is_active(slot))
+        self.lifting.bind(own, slot, batched=True)
+        # A view of the leaf, as the function does not get a leaf of the user's.
+        made = view_instruction(TABLE["alias"], inner, inner.shape, inner.strides)
+        return record.new_tensor(self, self.append_view(made, own, 0), inner)
+
+    def capture(self, tensor: Tensor) -> int:
+        """Slot that stands for a tensor of the surroundings."""
+        outer = self.outer
+        slot = record.operand(outer, tensor)
+        own = self._known.get(slot)
+        if own is None:
+            layout = outer.instruction_of(slot).out
+            active = outer.is_active(slot)
+            own = self._leaf(layout, active=active, keep=outer.leaves.get(slot))
+            self.lifting.bind(own, slot, batched=False)
+            self._known[slot] = own
+        return own
+
+    def copy(self, tensor: Tensor) -> Tensor:
+        """A leaf that requires grad and has a tensor's value."""
+        slot = record.operand(self, tensor)
+        layout = self.instruction_of(slot).out
+        own = self._leaf(layout, active=True)
+        self.copies[own] = slot
+        made = record.new_tensor(self, own, layout)
+        made._meta = self.leaves[own]
+        return made
+
+    # ------------------------------------------------------------------ results
+    def results(self, tensors: Sequence[Tensor], whole: Sequence[bool]) -> list[tuple[int, Layout]]:
+        """Record what results need on the tape around; their slots there.
+
+        Parameters
+        ----------
+        tensors : sequence of Tensor
+        whole : sequence of bool
+            Whether a result is to have the batch as first dimension even if it does not depend on it.
+        """
+        if self.refused:
+            raise NotLifted(self.refused)
+        self._check()
+        outer, lifting = self.outer, self.lifting
+        own = [record.operand(self, t) for t in tensors]
+        first, mode = outer.count, outer.grad_mode
+        try:
+            lifting.run(own)
+            found = []
+            for slot, is_whole in zip(own, whole, strict=True):
+                lifting.mode(slot)
+                made = lifting.whole(slot) if is_whole else lifting.at(slot)
+                if outer.base[made] < first and is_whole:
+                    made = lifting.op("clone", made)  # memory of its own
+                found.append((made, lifting.layout(made)))
+        finally:
+            outer.grad_mode = mode
+        if outer.state[nt.S_EAGER] and not outer.abstract:
+            outer.evaluate()
+        return found
+
+    def is_batched(self, tensor: Tensor) -> bool:
+        """Whether a result depends on the slice, once `results` has run."""
+        return record.operand(self, tensor) in self.lifting.batched
+
+    def _check(self) -> None:
+        """Raise for what would be lost, or act on the surroundings."""
+        if self.retained or any(self.hooks.values()):
+            self.refuse("has hooks that wait for another pass")
+        slots = self.lifting.slots
+        if any(base in slots for base in self.versions):
+            self.refuse("writes into its arguments or its surroundings")
+
+    def may_collect(self) -> bool:
+        """Whether slots may be renumbered: they are known by number."""
+        return False
+
+
+def private_copy(x: Tensor) -> Tensor:
+    """A leaf that requires grad and has a copy of a tensor's value."""
+    tape = threads.current_tape()
+    if isinstance(tape, Trace):
+        return tape.copy(x)
+    return record.leaf_tensor(x._array(), x.dtype, requires_grad=True)
+
+
+def _drop_closed() -> None:
+    """Forget the traces that no tensor is on any more."""
+    for pointer, tape in TAPES.copy().items():
+        if isinstance(tape, Trace) and tape.closed and not tape.state[nt.S_HANDLE_COUNT]:
+            TAPES.pop(pointer, None)
+
+
+_ = UnsupportedError
