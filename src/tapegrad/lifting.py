@@ -155,6 +155,9 @@ class Lifting:
         if kind == nt.OUTPUT:
             return  # with the statement of the first result
         own = [self.at(a) for a in args]
+        if made.op.name == "checked_index" and not self.target.abstract:
+            self.bind(slot, self.checked(made, own[0]), batched=args[0] in self.batched)
+            return
         if not any(a in self.batched for a in args):
             if kind == nt.VIEW:
                 self.slots[slot] = self.target.append_view(made, own[0], offset)
@@ -194,6 +197,16 @@ class Lifting:
             flags = tuple([a in self.batched for a in args])
             new = instruction(row, layouts, inner=made.id, batched=flags, size=self.size)
             self._append(slot, new, made, own)
+
+    def checked(self, made: Instruction, own: int) -> int:
+        """A constant of indices that were checked, and wrapped."""
+        layout, n = self.layout(own), made.attrs["n"]
+        values = self.target.value(own, layout)
+        low = -n if made.attrs["wraps"] else 0
+        if ((values < low) | (values >= n)).any():
+            raise IndexError(f"an index is out of bounds for a dimension with size {n}")
+        array = np.ascontiguousarray(np.where(values < 0, values + n, values)).reshape(values.shape)
+        return self.target.bind(array, contiguous(layout.dtype, layout.shape), active=False)
 
     def _append(
         self, slot: int, new: Instruction, made: Instruction, own: Sequence[int]

@@ -271,6 +271,11 @@ def _samples(*cases: tuple[tuple[int, ...], tuple[Any, ...]]) -> Any:
 _I = np.array
 _PICK = _I([[0, 1, 0], [1, 1, 0]])
 
+#: only on tapes without values: what stands for it on others is a constant (lifting.py)
+op(
+    "checked_index", loop=np.positive, domain="integer", torch=None, grad_fn="",
+    extras={"private": True},
+)  # fmt: skip
 op("index", arity=2, lower=lower_index, vjp=index_vjp, torch=None)
 op("index_backward", arity=2, lower=lower_index_backward, torch=None, vjp=(
     lambda ct, x, index, out, shape, dims: (ct._apply("index", index, dims=dims), None)
