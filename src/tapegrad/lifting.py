@@ -18,6 +18,7 @@ Start reading at `Lifting.run`, then `Lifting.statement`.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -25,7 +26,7 @@ import numpy as np
 
 from . import native as nt
 from . import record, templates, versions
-from .dtypes import bool_
+from .dtypes import bool_, dtype
 from .errors import UnsupportedError
 from .instructions import INSTRUCTIONS, Instruction, instruction, view_instruction
 from .layouts import Layout, contiguous
@@ -145,7 +146,7 @@ class Lifting:
         owner = self.source.owned[slot]
         array = getattr(owner, "array", owner)
         if not layout.ndim:
-            return self.target.constant(array.reshape(()).item(), layout.dtype)
+            return self.constant(array.reshape(()).item(), layout.dtype)
         return self.target.bind(array, layout, active=False)
 
     # ------------------------------------------------------------------ one statement
@@ -160,7 +161,7 @@ class Lifting:
             return
         if not any(a in self.batched for a in args):
             if kind == nt.VIEW:
-                self.slots[slot] = self.target.append_view(made, own[0], offset)
+                self.slots[slot] = self.append_view(made, own[0], offset)
             else:
                 self._append(slot, made, made, own)
             return
@@ -182,9 +183,7 @@ class Lifting:
             rank = max(x.ndim for x in made.layouts)
             given = [self.aligned(a, rank) for a in args]
             layouts = tuple(map(self.layout, given))
-            self.slots[slot] = self.target.append(
-                instruction(made.op, layouts, **made.attrs), given
-            )
+            self.slots[slot] = self.append(instruction(made.op, layouts, **made.attrs), given)
         elif name in PRODUCTS:
             self.slots[slot] = self.product(args[0], args[1], made.out)
         elif name in ADDED_PRODUCTS and (args[0] in self.batched or args[1] in self.batched):
@@ -212,7 +211,7 @@ class Lifting:
         self, slot: int, new: Instruction, made: Instruction, own: Sequence[int]
     ) -> None:
         """Append the counterpart of a statement that may write, or have several results."""
-        first = self.target.append(new, own)
+        first = self.append(new, own)
         for j in range(len(made.outs)):
             self.slots[slot + j] = first + j
             if new is not made:
@@ -221,6 +220,18 @@ class Lifting:
             versions.note_write(self.target, first)
 
     # ------------------------------------------------------------------ parts
+    def append(self, made: Instruction, slots: Sequence[int], extra: Sequence[int] = ()) -> int:
+        """Append a statement to the target."""
+        return self.target.append(made, slots, extra)
+
+    def append_view(self, made: Instruction, source: int, offset: int) -> int:
+        """Append a view to the target."""
+        return self.append(made, (source,), struct.unpack("<ii", struct.pack("<q", offset)))
+
+    def constant(self, value: float, kind: dtype) -> int:
+        """Slot of a Python scalar on the target."""
+        return self.target.constant(value, kind)
+
     def layout(self, slot: int) -> Layout:
         """The layout of a slot of the target."""
         return self.target.instruction_of(slot).out
@@ -228,7 +239,7 @@ class Lifting:
     def op(self, name: str, *slots: int) -> int:
         """Append an op without attributes."""
         layouts = tuple(map(self.layout, slots))
-        return self.target.append(instruction(TABLE[name], layouts), slots)
+        return self.append(instruction(TABLE[name], layouts), slots)
 
     def view(
         self, slot: int, entry: Op, shape: Sequence[int], strides: Sequence[int], offset: int,
@@ -239,7 +250,7 @@ class Lifting:
         made = view_instruction(
             entry, layout, (self.size, *shape), (layout.strides[0], *strides), like.dtype
         )
-        return self.target.append_view(made, slot, offset)
+        return self.append_view(made, slot, offset)
 
     def aligned(self, slot: int, rank: int) -> int:
         """The counterpart of an operand; if it is batched, with slices of at least `rank` dimensions."""
@@ -266,7 +277,7 @@ class Lifting:
         made = view_instruction(
             TABLE["expand"], layout, (self.size, *layout.shape), (0, *layout.strides)
         )
-        return self.op("clone", self.target.append_view(made, own, 0))
+        return self.op("clone", self.append_view(made, own, 0))
 
     # ------------------------------------------------------------------ products
     def product(self, a: int, b: int, out: Layout) -> int:
@@ -280,7 +291,7 @@ class Lifting:
             turned = view_instruction(
                 TABLE["transpose"], lx, lx.shape[::-1], lx.strides[::-1]
             )
-            return self.op("mm", y, self.target.append_view(turned, x, 0))
+            return self.op("mm", y, self.append_view(turned, x, 0))
         rank = max(nx - 2, ny - 2, 0)
         x = self._factor(a, rank, row=True)
         y = self._factor(b, rank, row=False)
@@ -313,19 +324,19 @@ class Lifting:
         if len(shape) == layout.ndim:
             return own
         made = view_instruction(TABLE["unsqueeze"], layout, shape, strides)
-        return self.target.append_view(made, own, 0)
+        return self.append_view(made, own, 0)
 
     def added_product(self, made: Instruction, args: Sequence[int]) -> int:
         """The counterpart of ``beta * z + alpha * (x @ y)`` for operands (x, y, z)."""
         kind, alpha, beta = made.out.dtype, made.attrs["alpha"], made.attrs["beta"]
         found = self.product(args[0], args[1], made.out)
         if alpha != 1:
-            found = self.op("mul", found, self.target.constant(alpha, kind))
+            found = self.op("mul", found, self.constant(alpha, kind))
         if beta == 0:  # as in PyTorch, not even NaN of z counts
             return found
         added = self.aligned(args[2], made.out.ndim)
         if beta != 1:
-            added = self.op("mul", added, self.target.constant(beta, kind))
+            added = self.op("mul", added, self.constant(beta, kind))
         return self.op("add", found, added)
 
 

@@ -22,11 +22,11 @@ import numpy as np
 
 from . import native as nt
 from . import record, threads
-from .errors import TapeError, UnsupportedError
-from .instructions import Instruction, view_instruction
+from .errors import TapeError
+from .instructions import view_instruction
 from .layouts import Layout, intern
-from .lifting import Lifting
 from .ops.table import TABLE
+from .slices import Result, Slices
 from .storage import Storage
 from .tape import TAPES, Tape
 
@@ -42,56 +42,6 @@ _ZERO = np.zeros(2)
 
 class NotLifted(TapeError):
     """A function under `vmap` did something that cannot be done for all slices at once."""
-
-
-class _Slices(Lifting):
-    """The lifting of a trace."""
-
-    source: Trace
-
-    def operands(self, slot: int, made: Instruction) -> list[int]:
-        """What a statement's counterpart is made of."""
-        source = self.source
-        copied = source.copies.get(slot)
-        if copied is not None:
-            return [copied]
-        args = source.args_of(slot)
-        if made.op.name == "function_output":  # its value, which `forward` computed
-            (value,) = args[1:]
-            if source.instruction_of(value).op.name == "detach":
-                (value,) = source.args_of(value)
-            return [value]
-        return args
-
-    def mode(self, slot: int) -> None:
-        """Set the grad mode in which the counterpart of a slot is recorded."""
-        self.target.grad_mode = self.source.is_active(slot)
-
-    def leaf(self, slot: int) -> int:
-        """The counterpart of a leaf that was not bound: a copy's original, or a constant."""
-        source = self.source
-        copied = source.copies.get(slot)
-        if copied is None:
-            if slot in source.leaves or source.flags[slot] & nt.VISIBLE:
-                source.refuse("makes a tensor that others can see or that requires grad")
-            return super().leaf(slot)
-        if copied in self.batched:
-            self.batched.add(slot)
-        own = self.at(copied)
-        if int(source.base[copied]) in source.versions:
-            return self.op("clone", own)
-        if not self.target.is_active(own):
-            return own
-        layout = self.layout(own)
-        made = view_instruction(TABLE["detach"], layout, layout.shape, layout.strides)
-        return self.target.append_view(made, own, 0)
-
-    def statement(self, slot: int, made: Instruction, args: Sequence[int], offset: int = 0) -> None:
-        """Record the counterpart of a statement."""
-        if made.op.name == "function_output":
-            self.bind(slot, self.at(args[0]), batched=args[0] in self.batched)
-        else:
-            super().statement(slot, made, args, offset)
 
 
 class Trace(Tape):
@@ -120,7 +70,7 @@ class Trace(Tape):
         self.outer, self.size, self.randomness = outer, size, randomness
         self.state[nt.S_PENDING_LIMIT] = 1 << 62
         self.grad_mode, self.masks_zeros = outer.grad_mode, outer.masks_zeros
-        self.lifting = _Slices(self, outer, size)
+        self.lifting = Slices(self, outer, size)
         self.copies: dict[int, int] = {}
         self.refused = ""
         self.closed = False
@@ -225,8 +175,8 @@ class Trace(Tape):
         return made
 
     # ------------------------------------------------------------------ results
-    def results(self, tensors: Sequence[Tensor], whole: Sequence[bool]) -> list[tuple[int, Layout]]:
-        """Record what results need on the tape around; their slots there.
+    def results(self, tensors: Sequence[Tensor], whole: Sequence[bool]) -> list[Result]:
+        """Record what results need on the tape around.
 
         Parameters
         ----------
@@ -237,27 +187,16 @@ class Trace(Tape):
         if self.refused:
             raise NotLifted(self.refused)
         self._check()
-        outer, lifting = self.outer, self.lifting
+        outer = self.outer
         own = [record.operand(self, t) for t in tensors]
-        first, mode = outer.count, outer.grad_mode
+        mode = outer.grad_mode
         try:
-            lifting.run(own)
-            found = []
-            for slot, is_whole in zip(own, whole, strict=True):
-                lifting.mode(slot)
-                made = lifting.whole(slot) if is_whole else lifting.at(slot)
-                if outer.base[made] < first and is_whole:
-                    made = lifting.op("clone", made)  # memory of its own
-                found.append((made, lifting.layout(made)))
+            found = self.lifting.results(own, whole)
         finally:
             outer.grad_mode = mode
         if outer.state[nt.S_EAGER] and not outer.abstract:
             outer.evaluate()
         return found
-
-    def is_batched(self, tensor: Tensor) -> bool:
-        """Whether a result depends on the slice, once `results` has run."""
-        return record.operand(self, tensor) in self.lifting.batched
 
     def _check(self) -> None:
         """Raise for what would be lost, or act on the surroundings."""
@@ -286,5 +225,3 @@ def _drop_closed() -> None:
         if isinstance(tape, Trace) and tape.closed and not tape.state[nt.S_HANDLE_COUNT]:
             TAPES.pop(pointer, None)
 
-
-_ = UnsupportedError

@@ -143,7 +143,6 @@ def _lifted(
     if outer.saving is not None or anomaly.is_on():
         return None
     trace = Trace(outer, size, randomness)
-    batched: list[bool] = []
     try:
         with trace:
             output = call(
@@ -151,21 +150,33 @@ def _lifted(
             )
             places, spec = outputs.places(output)
             leaves = trees.leaves(output)
-            own = [y for y in leaves if is_tensor(y)]
-            whole = [d is not None for y, d in zip(leaves, places, strict=True) if is_tensor(y)]
-            results = iter(
-                [record.new_tensor(outer, *at) for at in trace.results(own, whole)]
+            # What is handed through as it was given stays the same object.
+            own = [
+                is_tensor(y) and (d is not None or y._state == trace.pointer)
+                for y, d in zip(leaves, places, strict=True)
+            ]
+            results = trace.results(
+                [y for y, is_own in zip(leaves, own, strict=True) if is_own],
+                [d is not None for d, is_own in zip(places, own, strict=True) if is_own],
             )
-            made = [next(results) if is_tensor(y) else y for y in leaves]
-            batched = [is_tensor(y) and trace.is_batched(y) for y in leaves]
-            output = leaves = own = None
+            found = iter(results)
+            for i, is_own in enumerate(own):
+                if is_own:
+                    slot, layout, is_batched = next(found)
+                    if is_batched and places[i] is None:
+                        raise _Refused(outputs.batched_anyhow)
+                    leaves[i] = record.new_tensor(outer, slot, layout)
+            output = None
+    except _Refused as error:
+        raise ValueError(str(error)) from None
     except Exception:
         return None
-    for is_batched, d in zip(batched, places, strict=True):
-        if is_batched and d is None:
-            raise ValueError(outputs.batched_anyhow)
-    moved = [y if d is None else y.movedim(0, d) for y, d in zip(made, places, strict=True)]
+    moved = [y.movedim(0, d) if d else y for y, d in zip(leaves, places, strict=True)]
     return _Result(moved, places, spec)
+
+
+class _Refused(Exception):
+    """PyTorch's error, with its text, for something that runs on slices would not show."""
 
 
 class _Result(NamedTuple):
