@@ -20,7 +20,7 @@ LAYERS = [
     ("hooks", "edges"), ("threads", "storage"), ("fuse",), ("vjp",), ("adjoint_programs",),
     ("lane_programs",), ("vjp_programs",), ("strip_code",), ("strip_rules",), ("strip_sweeps",),
     ("strips",), ("crossing",), ("record",), ("messages",), ("saved",), ("anomaly",), ("request",),
-    ("lanes",), ("templates",), ("plain",), ("replay",), ("callbacks",), ("engine",), ("node",),
+    ("lanes",), ("templates",), ("lifting",), ("slices",), ("traces",), ("plain",), ("replay",), ("callbacks",), ("engine",), ("node",),
     ("display",), ("devices",), ("verify",), ("functions",), ("autograd_methods", "operators"),
     ("tensor",), ("trees",), ("autograd",), ("func",), ("transforms",), ("utils",), ("active",),
     ("tour",),

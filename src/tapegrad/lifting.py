@@ -80,6 +80,8 @@ class Lifting:
         """Record what results need, in order; `at` knows their counterparts then."""
         statements = self._needed(results)
         promoted = self._promoted(statements)
+        if any(slot in self.slots for slot in promoted):
+            raise UnsupportedError("something batched is written into what is not")
         for slot, made, args in statements:
             if slot not in self.slots:
                 self.mode(slot)

@@ -102,7 +102,8 @@ class Slices(Lifting):
         """
         source, target = self.source, self.target
         key = None
-        if not (source.contexts or source.versions or source.count > LONGEST_PLAN):
+        simple = not (source.contexts or source.versions or source.count > LONGEST_PLAN)
+        if simple and self._steps == []:
             key = self._key(own, whole)
             plan = _plans.get(key)
             if plan is not None:
@@ -249,6 +250,10 @@ class Slices(Lifting):
     def statement(self, slot: int, made: Instruction, args: Sequence[int], offset: int = 0) -> None:
         """Record the counterpart of a statement."""
         if made.op.name == "function_output":
+            anchor = self.source.args_of(slot)[0]
+            ctx = self.source.contexts[anchor]
+            if not ctx._has_rule and any(map(self.target.is_active, self.slots.values())):
+                self.source.refuse("calls a Function whose derivative is wanted")
             self.bind(slot, self.at(args[0]), batched=args[0] in self.batched)
         else:
             super().statement(slot, made, args, offset)

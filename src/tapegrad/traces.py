@@ -15,7 +15,8 @@ raised inside of it, and remembered in `refused`, for the function may catch it.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -73,6 +74,8 @@ class Trace(Tape):
         self.lifting = Slices(self, outer, size)
         self.copies: dict[int, int] = {}
         self.refused = ""
+        #: what the caller of `vmap` is told in any case
+        self.error: Exception | None = None
         self.closed = False
         self._known: dict[int, int] = {}
         self._settled = 1
@@ -84,6 +87,7 @@ class Trace(Tape):
 
     # ------------------------------------------------------------------ one run
     def __enter__(self) -> Trace:
+        self.outer.make_room()
         self.outer.passes += 1  # slots are known by number: they stay
         self._busy = self.outer.state[nt.S_BUSY]
         self.outer.set_busy(nt.BUSY_LIFTED, True)
@@ -173,6 +177,53 @@ class Trace(Tape):
         made = record.new_tensor(self, own, layout)
         made._meta = self.leaves[own]
         return made
+
+    # ------------------------------------------------------------------ Functions with rules
+    def batches(self, values: Sequence[Any]) -> tuple[list[Any], list[int | None]]:
+        """Arguments as they are on the tape around, and the dimension of slices of each.
+
+        What they depend on is recorded there now.
+        """
+        self._check()
+        tensors = [i for i, x in enumerate(values) if record.is_tensor(x)]
+        slots = [record.operand(self, values[i]) for i in tensors]
+        mode = self.outer.grad_mode
+        try:
+            self.lifting.run(slots)
+        finally:
+            self.outer.grad_mode = mode
+        found, dims = list(values), [None] * len(values)
+        for i, slot in zip(tensors, slots, strict=True):
+            own = self.lifting.at(slot)
+            found[i] = record.new_tensor(self.outer, own, self.lifting.layout(own))
+            dims[i] = 0 if slot in self.lifting.batched else None
+        return found, dims
+
+    @contextmanager
+    def around(self) -> Iterator[None]:
+        """Record on the tape around."""
+        outer, busy, mode = self.outer, self.outer.state[nt.S_BUSY], self.outer.grad_mode
+        outer.state[nt.S_BUSY], outer.grad_mode = self._busy, self.grad_mode
+        try:
+            with threads.recording_on(outer):
+                yield
+        finally:
+            outer.state[nt.S_BUSY], outer.grad_mode = busy, mode
+
+    def slices(self, values: Sequence[Any], dims: Sequence[int | None]) -> list[Any]:
+        """What the function gets of tensors on the tape around."""
+        found = []
+        for x, d in zip(values, dims, strict=True):
+            if not record.is_tensor(x):
+                found.append(x)
+            elif d is None:
+                own = self.capture(x)
+                layout = self.instruction_of(own).out
+                made = view_instruction(TABLE["alias"], layout, layout.shape, layout.strides)
+                found.append(record.new_tensor(self, self.append_view(made, own, 0), layout))
+            else:
+                found.append(self.slice_of(x, d % x.ndim))
+        return found
 
     # ------------------------------------------------------------------ results
     def results(self, tensors: Sequence[Tensor], whole: Sequence[bool]) -> list[Result]:

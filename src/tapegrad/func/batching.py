@@ -170,6 +170,8 @@ def _lifted(
     except _Refused as error:
         raise ValueError(str(error)) from None
     except Exception:
+        if trace.error is not None:
+            raise trace.error from None
         return None
     moved = [y.movedim(0, d) if d else y for y, d in zip(leaves, places, strict=True)]
     return _Result(moved, places, spec)
