@@ -23,6 +23,7 @@ import numpy as np
 
 from . import native as nt
 from . import record, threads
+from .dtypes import dtype
 from .errors import TapeError
 from .instructions import view_instruction
 from .layouts import Layout, intern
@@ -116,6 +117,28 @@ class Trace(Tape):
         """Raise: there are no values."""
         self.refuse("reads a value")
 
+    def _outside(self, slot: int) -> int:
+        """Slot on the tape around of a value that is the same for all slices, if it is."""
+        if self.closed:
+            self.evaluate()
+        self._check()
+        mode = self.outer.grad_mode
+        try:
+            self.lifting.run([slot])
+        finally:
+            self.outer.grad_mode = mode
+        if slot in self.lifting.batched:
+            self.evaluate()
+        return self.lifting.at(slot)
+
+    def number(self, slot: int, kind: dtype) -> float | int | bool:
+        """The first element of a slot's value, if it does not depend on the slice."""
+        return self.outer.number(self._outside(slot), kind)
+
+    def value(self, slot: int, layout: Layout) -> np.ndarray:
+        """A copy of a slot's value, if it does not depend on the slice."""
+        return self.outer.value(self._outside(slot), layout)
+
     def settle(self) -> None:
         """Give the statements addresses from which the places of views in their bases are seen."""
         address = self.address
@@ -157,9 +180,11 @@ class Trace(Tape):
 
     def capture(self, tensor: Tensor) -> int:
         """Slot that stands for a tensor of the surroundings."""
-        outer = self.outer
-        slot = record.operand(outer, tensor)
-        own = self._known.get(slot)
+        return self.capture_slot(record.operand(self.outer, tensor))
+
+    def capture_slot(self, slot: int) -> int:
+        """Slot that stands for one of the tape around."""
+        outer, own = self.outer, self._known.get(slot)
         if own is None:
             layout = outer.instruction_of(slot).out
             active = outer.is_active(slot)
@@ -167,6 +192,10 @@ class Trace(Tape):
             self.lifting.bind(own, slot, batched=False)
             self._known[slot] = own
         return own
+
+    def stands_for(self, slot: int) -> int | None:
+        """Slot of the tape around that a leaf stands for; None for a leaf that was made here."""
+        return self.lifting.slots.get(slot) if slot not in self.copies else None
 
     def copy(self, tensor: Tensor) -> Tensor:
         """A leaf that requires grad and has a tensor's value."""

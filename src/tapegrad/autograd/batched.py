@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..tape import Tape
     from ..tensor import Tensor
 
-__all__ = ["grad_batched", "jacobian"]
+__all__ = ["grad_batched", "jacobian", "may_lift"]
 
 
 def grad_batched(
@@ -40,7 +40,7 @@ def grad_batched(
     count = _batch_size(outputs, grad_outputs)
     retain = create_graph if retain_graph is None else retain_graph
     tape = current_tape()
-    if count and (tape.abstract or (create_graph and _may_lift(tape, inputs))):
+    if count and (tape.abstract or (create_graph and may_lift(tape, inputs))):
         return _lifted(
             outputs, inputs, grad_outputs, count, retain_graph=retain, create_graph=create_graph,
             allow_unused=allow_unused,
@@ -88,7 +88,7 @@ def grad_batched(
     return [None if g is None else record.leaf_tensor(g, dtype_of(g)) for g in found]
 
 
-def _may_lift(tape: Tape, inputs: Sequence[Tensor]) -> bool:
+def may_lift(tape: Tape, inputs: Sequence[Tensor]) -> bool:
     """Whether a pass can be recorded from cotangents other than those that count.
 
     It cannot where somebody looks at them: Python (hooks, Functions), and strips, which are replayed as far

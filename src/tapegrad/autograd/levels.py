@@ -16,13 +16,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from .. import record
 from ..request import Request
 from ..tape import Tape
 from ..threads import current_tape
-from ..traces import private_copy
+from ..traces import Trace, private_copy
 from .modes import enable_grad
 from .products import forget, pull
 
@@ -79,8 +77,19 @@ class Level:
             return False
         tape = current_tape()
         roots = [record.operand(tape, t) for t in active]
+        return self._reaches(tape, roots)
+
+    def _reaches(self, tape: Tape, roots: Sequence[int]) -> bool:
+        """Whether a reverse sweep from active slots would come by a leaf that is not the level's.
+
+        A leaf of a trace may stand for a slot of the tape around it: then that is asked of.
+        """
         others = [slot for slot, s in tape.leaves.copy().items() if s not in self._own]
-        return bool(others) and _reaches(tape, roots, others)
+        found = _reached(tape, roots, others) if others else []
+        if isinstance(tape, Trace):
+            outer = [tape.stands_for(slot) for slot in found]
+            return any(slot is None or self._reaches(tape.outer, [slot]) for slot in outer)
+        return bool(found)
 
     def release(self, t: Any) -> Tensor:
         """What the caller gets for a result."""
@@ -100,11 +109,11 @@ class Level:
         return [None if g is None else self.release(g) for g in made]
 
 
-def _reaches(tape: Tape, roots: Sequence[int], leaves: list[int]) -> bool:
-    """Whether a reverse sweep from active slots would come by one of the leaves."""
+def _reached(tape: Tape, roots: Sequence[int], leaves: list[int]) -> list[int]:
+    """The leaves that a reverse sweep from active slots would come by."""
     try:
         with tape.lock, Request(tape, roots, [], leaves=True) as request:
             request.prepare()
-            return bool(np.any(request.reached[leaves]))
+            return [slot for slot in leaves if request.reached[slot]]
     except RuntimeError:  # it has been freed or written over: whoever differentiates it is told
-        return True
+        return leaves

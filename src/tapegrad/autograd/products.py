@@ -23,6 +23,7 @@ from ..threads import current_tape
 from .batched import jacobian
 from .context import forward_mode
 from .derivatives import grad
+from .outside import is_outside, pull_outside
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -65,6 +66,8 @@ def pull(
     if not active:
         return [None] * len(inputs)
     roots, seeds = zip(*active, strict=True)
+    if not batched and is_outside(roots):
+        return pull_outside(roots, inputs, seeds, create_graph=create_graph)
     if batched and seeds[0].shape[0] == 1:  # nothing to batch
         alone = pull(
             roots, inputs, [ct[0] for ct in seeds], create_graph=create_graph,

@@ -273,7 +273,7 @@ _PICK = _I([[0, 1, 0], [1, 1, 0]])
 
 #: only on tapes without values: what stands for it on others is a constant (lifting.py)
 op(
-    "checked_index", loop=np.positive, domain="integer", torch=None, grad_fn="",
+    "checked_index", loop=np.positive, domain="integer", torch=None,
     extras={"private": True},
 )  # fmt: skip
 op("index", arity=2, lower=lower_index, vjp=index_vjp, torch=None)
