@@ -209,9 +209,7 @@ class Lifting:
         array = np.ascontiguousarray(np.where(values < 0, values + n, values)).reshape(values.shape)
         return self.target.bind(array, contiguous(layout.dtype, layout.shape), active=False)
 
-    def _append(
-        self, slot: int, new: Instruction, made: Instruction, own: Sequence[int]
-    ) -> None:
+    def _append(self, slot: int, new: Instruction, made: Instruction, own: Sequence[int]) -> None:
         """Append the counterpart of a statement that may write, or have several results."""
         first = self.append(new, own)
         for j in range(len(made.outs)):
@@ -262,7 +260,9 @@ class Lifting:
         if slot not in self.batched or missing <= 0:
             return own
         shape = (1,) * missing + layout.shape[1:]
-        return self.view(own, TABLE["unsqueeze"], shape, (0,) * missing + layout.strides[1:], 0, layout)
+        return self.view(
+            own, TABLE["unsqueeze"], shape, (0,) * missing + layout.strides[1:], 0, layout
+        )
 
     def _spread(self, slot: int) -> None:
         """Give each slice a copy of its own of what has been the same for all."""
@@ -290,9 +290,7 @@ class Lifting:
         if b not in self.batched and ny <= 2:  # one factor for all: one tall product
             return self.op("matmul" if nx > 1 else "mm" if ny == 2 else "mv", x, y)
         if a not in self.batched and nx == 2 and ny == 1:
-            turned = view_instruction(
-                TABLE["transpose"], lx, lx.shape[::-1], lx.strides[::-1]
-            )
+            turned = view_instruction(TABLE["transpose"], lx, lx.shape[::-1], lx.strides[::-1])
             return self.op("mm", y, self.append_view(turned, x, 0))
         rank = max(nx - 2, ny - 2, 0)
         x = self._factor(a, rank, row=True)
@@ -313,12 +311,13 @@ class Lifting:
         own = self.at(slot)
         layout = self.layout(own)
         is_batched = slot in self.batched
-        shape, strides = layout.shape[is_batched:], layout.strides[is_batched:]
+        shape: tuple[int, ...] = tuple(layout.shape[is_batched:])
+        strides: tuple[int, ...] = layout.strides[is_batched:]
         if len(shape) == 1:
             shape = (1, *shape) if row else (*shape, 1)
             strides = (0, *strides) if row else (*strides, 0)
         missing = (rank + 2 - len(shape)) * is_batched
-        shape, strides = (1,) * missing + tuple(shape), (0,) * missing + tuple(strides)
+        shape, strides = (1,) * missing + shape, (0,) * missing + strides
         if is_batched:
             if len(shape) + 1 == layout.ndim:
                 return own
@@ -360,8 +359,8 @@ def lower_lifted(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) 
 
     def slices(operand: Operand) -> int:
         if operand.ref == SCRATCH:
-            return scratch
-        return 0 if operand.ref == ADDRESS else between[operand.ref - ARGS]
+            return int(scratch)
+        return 0 if operand.ref == ADDRESS else int(between[operand.ref - ARGS])
 
     steps = [_lifted_step(step, size, slices) for step in inner.steps]
     outs = tuple(contiguous(x.dtype, (size, *x.shape)) for x in inner.outs)
@@ -397,7 +396,7 @@ def lifted_vjp(ct: Any, *values: Any, inner: int, batched: tuple[bool, ...], siz
             assert isinstance(name, int)
             lifting.bind(slot, slot_of(tape, values[name]), batched=batched[name])
     lifting.run([r for r in traced.results if r is not None])
-    found = []
+    found: list[Any] = []
     extra = traced.tape.count
     for i, result in enumerate(traced.results):
         if result is None:
@@ -414,7 +413,8 @@ def lifted_vjp(ct: Any, *values: Any, inner: int, batched: tuple[bool, ...], siz
 
 
 def _grad_fn(made: Instruction) -> str:
-    return INSTRUCTIONS[made.attrs["inner"]].grad_fn
+    inner: Instruction = INSTRUCTIONS[made.attrs["inner"]]
+    return inner.grad_fn
 
 
 #: rows of lifted statements, by whether the op has no derivative

@@ -221,7 +221,8 @@ class Trace(Tape):
             self.lifting.run(slots)
         finally:
             self.outer.grad_mode = mode
-        found, dims = list(values), [None] * len(values)
+        found = list(values)
+        dims: list[int | None] = [None] * len(values)
         for i, slot in zip(tensors, slots, strict=True):
             own = self.lifting.at(slot)
             found[i] = record.new_tensor(self.outer, own, self.lifting.layout(own))
@@ -304,4 +305,3 @@ def _drop_closed() -> None:
     for pointer, tape in TAPES.copy().items():
         if isinstance(tape, Trace) and tape.closed and not tape.state[nt.S_HANDLE_COUNT]:
             TAPES.pop(pointer, None)
-

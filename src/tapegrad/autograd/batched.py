@@ -104,8 +104,8 @@ def may_lift(tape: Tape, inputs: Sequence[Tensor]) -> bool:
 
 
 def _lifted(
-    outputs: Sequence[Tensor], inputs: Sequence[Tensor], grad_outputs: Sequence[Tensor | None],
-    count: int, *, retain_graph: bool, create_graph: bool, allow_unused: bool,
+    outputs: Sequence[Tensor], inputs: Sequence[Tensor], grad_outputs: Sequence[Any], count: int, *,
+    retain_graph: bool, create_graph: bool, allow_unused: bool,
 ) -> list[Tensor | None]:  # fmt: skip
     """Record the pass for one cotangent, and lift what was recorded."""
     tape = current_tape()

@@ -149,9 +149,7 @@ class VmapInfo(NamedTuple):
     randomness: str
 
 
-_MORE = (
-    "For more details, please see https://pytorch.org/docs/main/notes/extending.func.html"
-)
+_MORE = "For more details, please see https://pytorch.org/docs/main/notes/extending.func.html"
 
 
 def _has_rule(function: type[Function], trace: Trace) -> bool:
@@ -198,7 +196,7 @@ def _by_rule(function: type[Function], trace: Trace, args: tuple[Any, ...]) -> A
                 output, places = _checked_rule(made)
             else:
                 output = function.apply(*own)
-                places = trees.broadcast(None, output)
+                places = [None] * len(trees.leaves(output))
         except NotLifted:
             raise
         except Exception as error:
@@ -227,9 +225,10 @@ def _checked_rule(made: Any) -> tuple[Any, list[int | None]]:
         PyTorch's errors, with its texts.
     """
     if not (isinstance(made, tuple) and len(made) == 2):
+        got = f"{len(made)} returns" if isinstance(made, tuple) else f"a {type(made)}"
         raise RuntimeError(
             "Expected the vmap staticmethod to have two returns, an output and out_dims with pytree "
-            f"structure compatible with the output. Got a {type(made)} instead"
+            f"structure compatible with the output. Got {got} instead"
         )
     output, out_dims = made
     places = trees.broadcast(out_dims, output)

@@ -16,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .. import record
 from ..request import Request
 from ..tape import Tape
@@ -114,6 +116,6 @@ def _reached(tape: Tape, roots: Sequence[int], leaves: list[int]) -> list[int]:
     try:
         with tape.lock, Request(tape, roots, [], leaves=True) as request:
             request.prepare()
-            return [slot for slot in leaves if request.reached[slot]]
+            return np.array(leaves)[request.reached[leaves] != 0].tolist()  # type: ignore[no-any-return]
     except RuntimeError:  # it has been freed or written over: whoever differentiates it is told
         return leaves

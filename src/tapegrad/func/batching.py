@@ -195,9 +195,14 @@ def _chunks(
     """The arguments with `step` slices at a time, and their number."""
     for start in range(0, size, step):
         n = min(step, size - start)
-        yield given if n == size else [
-            x if d is None else x.narrow(d, start, n) for x, d in zip(given, dims, strict=True)
-        ], n
+        yield (
+            given
+            if n == size
+            else [
+                x if d is None else x.narrow(d, start, n) for x, d in zip(given, dims, strict=True)
+            ],
+            n,
+        )
 
 
 def _joined(parts: list[Any]) -> Any:
@@ -315,9 +320,7 @@ class _Outputs:
     @property
     def batched_anyhow(self) -> str:
         """PyTorch's words for a result that depends on the slice, and should not."""
-        return (
-            f"vmap({self.name}, ...): `{self.name}` can not return a BatchedTensor when out_dim is None"
-        )
+        return f"vmap({self.name}, ...): `{self.name}` can not return a BatchedTensor when out_dim is None"
 
     def places(self, output: Any) -> tuple[list[int | None], trees.Spec]:
         """Where the new dimension goes in each leaf of a result, and the structure of that."""
