@@ -158,7 +158,7 @@ class Lifting:
         if kind == nt.OUTPUT:
             return  # with the statement of the first result
         own = [self.at(a) for a in args]
-        if made.op.name == "checked_index" and not self.target.abstract:
+        if made.op.name == "checked_index":
             self.bind(slot, self.checked(made, own[0]), batched=args[0] in self.batched)
             return
         if not any(a in self.batched for a in args):
@@ -200,8 +200,10 @@ class Lifting:
             self._append(slot, new, made, own)
 
     def checked(self, made: Instruction, own: int) -> int:
-        """A constant of indices that were checked, and wrapped."""
+        """A constant of indices that were checked, and wrapped; without values still a statement."""
         layout, n = self.layout(own), made.attrs["n"]
+        if self.target.abstract:
+            return self.append(instruction(made.op, (layout,), **made.attrs), (own,))
         values = self.target.value(own, layout)
         low = -n if made.attrs["wraps"] else 0
         if ((values < low) | (values >= n)).any():

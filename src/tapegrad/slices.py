@@ -197,7 +197,7 @@ class Slices(Lifting):
         """A constant of indices that were checked, and wrapped."""
         self._steps = None
         slot = super().checked(made, own)
-        self._references[slot] = len(self._references)
+        self._references.setdefault(slot, len(self._references))
         return slot
 
     def _note(self, slot: int, step: _Step) -> None:

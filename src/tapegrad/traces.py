@@ -78,6 +78,8 @@ class Trace(Tape):
         #: what the caller of `vmap` is told in any case
         self.error: Exception | None = None
         self.closed = False
+        #: what `begin` changed around the trace
+        self._before: tuple[int, int, bool] | None = None
         self._known: dict[int, int] = {}
         self._settled = 1
 
@@ -87,20 +89,22 @@ class Trace(Tape):
         super().__del__()
 
     # ------------------------------------------------------------------ one run
-    def __enter__(self) -> Trace:
-        self.outer.make_room()
-        self.outer.passes += 1  # slots are known by number: they stay
-        self._busy = self.outer.state[nt.S_BUSY]
-        self.outer.set_busy(nt.BUSY_LIFTED, True)
-        self._recording = threads.recording_on(self)
-        self._recording.__enter__()
-        return self
+    def begin(self) -> None:
+        """Let this thread record here; whatever happens then, `end` follows."""
+        outer = self.outer
+        outer.make_room()
+        self._before = outer.passes, outer.state[nt.S_BUSY], outer.grad_mode
+        outer.passes += 1  # slots are known by number: they stay
+        outer.set_busy(nt.BUSY_LIFTED, True)
+        threads.record_on(self)
 
-    def __exit__(self, *_: object) -> None:
-        self._recording.__exit__()
-        self.outer.state[nt.S_BUSY] = self._busy
-        self.outer.passes -= 1
+    def end(self) -> None:
+        """Let the thread record around the trace again, as it did before `begin`, even if that failed."""
         self.closed = True
+        if self._before is not None:
+            outer = self.outer
+            threads.record_on(outer)
+            outer.passes, outer.state[nt.S_BUSY], outer.grad_mode = self._before
         for book in (self.contexts, self.hooks, self.retained):
             book.clear()
 
@@ -233,7 +237,8 @@ class Trace(Tape):
     def around(self) -> Iterator[None]:
         """Record on the tape around."""
         outer, busy, mode = self.outer, self.outer.state[nt.S_BUSY], self.outer.grad_mode
-        outer.state[nt.S_BUSY], outer.grad_mode = self._busy, self.grad_mode
+        assert self._before is not None
+        outer.state[nt.S_BUSY], outer.grad_mode = self._before[1], self.grad_mode
         try:
             with threads.recording_on(outer):
                 yield

@@ -144,35 +144,40 @@ def _lifted(
         return None
     trace = Trace(outer, size, randomness)
     try:
-        with trace:
-            output = call(
-                [x if d is None else trace.slice_of(x, d) for x, d in zip(given, dims, strict=True)]
-            )
-            places, spec = outputs.places(output)
-            leaves = trees.leaves(output)
-            # What is handed through as it was given stays the same object.
-            own = [
-                is_tensor(y) and (d is not None or y._state == trace.pointer)
-                for y, d in zip(leaves, places, strict=True)
-            ]
-            results = trace.results(
-                [y for y, is_own in zip(leaves, own, strict=True) if is_own],
-                [d is not None for d, is_own in zip(places, own, strict=True) if is_own],
-            )
-            found = iter(results)
-            for i, is_own in enumerate(own):
-                if is_own:
-                    slot, layout, is_batched = next(found)
-                    if is_batched and places[i] is None:
-                        raise _Refused(outputs.batched_anyhow)
-                    leaves[i] = record.new_tensor(outer, slot, layout)
-            output = None
+        trace.begin()
+        output = call(
+            [x if d is None else trace.slice_of(x, d) for x, d in zip(given, dims, strict=True)]
+        )
+        places, spec = outputs.places(output)
+        leaves = trees.leaves(output)
+        # What is handed through as it was given stays the same object.
+        own = [
+            is_tensor(y) and (d is not None or y._state == trace.pointer)
+            for y, d in zip(leaves, places, strict=True)
+        ]
+        results = trace.results(
+            [y for y, is_own in zip(leaves, own, strict=True) if is_own],
+            [d is not None for d, is_own in zip(places, own, strict=True) if is_own],
+        )
+        found = iter(results)
+        for i, is_own in enumerate(own):
+            if is_own:
+                slot, layout, is_batched = next(found)
+                if is_batched and places[i] is None:
+                    raise _Refused(outputs.batched_anyhow)
+                leaves[i] = record.new_tensor(outer, slot, layout)
+        output = None
     except _Refused as error:
         raise ValueError(str(error)) from None
     except Exception:
         if trace.error is not None:
             raise trace.error from None
         return None
+    finally:
+        try:
+            trace.end()
+        finally:  # an interrupt may have come in between
+            trace.end()
     moved = [y.movedim(0, d) if d else y for y, d in zip(leaves, places, strict=True)]
     return _Result(moved, places, spec)
 
