@@ -172,6 +172,28 @@ def around(function: Callable[..., list[Any]], arrays: list[np.ndarray], dims: l
     agree(*results)
 
 
+@rows([e for e in SMOOTH if e.vjp is not None])
+def test_jacobians_of_mapped_rows_agree(entry: Op, at_once: None) -> None:
+    """Many cotangents at once, over lifted statements and while recording."""
+    for case in cases(entry)[:2]:
+        if not case.deep or not any(case.active):
+            continue
+        function = function_of(case)
+        active = tuple(i for i, on in enumerate(case.active) if on)
+        which = (True,) * len(case.arrays)
+        arrays = [tg_leaf(a, active=False) for a in slices_of(case, which)]
+
+        def mapped(*leaves: Any, function: Any = function) -> Any:
+            return weighted([y.sum(0) for y in tg.func.vmap(function)(*leaves)])
+
+        def looped(*leaves: Any, function: Any = function) -> Any:
+            dims = [0] * len(leaves)
+            return weighted([y.sum(0) for y in loop(function, list(leaves), dims)])
+
+        found = [tg.func.hessian(f, argnums=active)(*arrays) for f in (mapped, looped)]
+        agree(*([h for row in rows for h in row] for rows in found))
+
+
 # --------------------------------------------------------------------------- beside torch
 W1 = np.linspace(-1, 1, 12).reshape(3, 4)
 W2 = np.linspace(-0.5, 1, 8).reshape(4, 2)
