@@ -66,6 +66,9 @@ class Trace(Tape):
         Why the function cannot be lifted; empty if it can.
     """
 
+    #: whether nothing records here: before `begin` (which an interrupt may keep from coming), after `end`
+    closed = True
+
     def __init__(self, outer: Tape, size: int, randomness: str = "error") -> None:
         _drop_closed()
         super().__init__(256, abstract=True)
@@ -77,7 +80,6 @@ class Trace(Tape):
         self.refused = ""
         #: what the caller of `vmap` is told in any case
         self.error: Exception | None = None
-        self.closed = False
         #: what `begin` changed around the trace
         self._before: tuple[int, int, bool] | None = None
         self._known: dict[int, int] = {}
@@ -91,7 +93,7 @@ class Trace(Tape):
     # ------------------------------------------------------------------ one run
     def begin(self) -> None:
         """Let this thread record here; whatever happens then, `end` follows."""
-        outer = self.outer
+        outer, self.closed = self.outer, False
         outer.make_room()
         self._before = outer.passes, outer.state[nt.S_BUSY], outer.grad_mode
         outer.passes += 1  # slots are known by number: they stay
