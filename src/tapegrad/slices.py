@@ -57,8 +57,15 @@ class _Constant(NamedTuple):
     kind: dtype
 
 
+class _Checked(NamedTuple):
+    """A constant of indices that are checked anew each time."""
+
+    made: Instruction
+    reference: int
+
+
 #: statements, constants, and leaves of the trace whose counterparts are constants
-_Step = _Statement | _Constant | int
+_Step = _Statement | _Constant | _Checked | int
 
 
 class Plan(NamedTuple):
@@ -167,6 +174,8 @@ class Slices(Lifting):
                     known.extend(range(slot + 1, slot + 1 + len(made.outputs)))
                 elif type(step) is _Constant:
                     known.append(target.constant(step.value, step.kind))
+                elif type(step) is _Checked:
+                    known.append(super().checked(step.made, known[step.reference]))
                 else:
                     known.append(super().leaf(step))  # type: ignore[arg-type]
         return [Result(known[r], layout, batched) for r, layout, batched in plan.results]
@@ -194,10 +203,10 @@ class Slices(Lifting):
         return slot
 
     def checked(self, made: Instruction, own: int) -> int:
-        """A constant of indices that were checked, and wrapped."""
-        self._steps = None
+        """A constant of indices that were checked, and wrapped; without values still a statement."""
         slot = super().checked(made, own)
-        self._references.setdefault(slot, len(self._references))
+        if not self.target.abstract:
+            self._note(slot, _Checked(made, self._references[own]))
         return slot
 
     def _note(self, slot: int, step: _Step) -> None:
