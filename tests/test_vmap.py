@@ -534,6 +534,14 @@ def test_plans_know_numbers_layouts_and_modes(at_once: None) -> None:
     assert len(slices._plans) <= monkey
 
 
+def test_plans_check_indices_each_time() -> None:
+    x, run = tg.tensor(X), func.vmap(lambda a, i: a[i] * 2)
+    for labels in ([0, 1, 2, -1, 0], [2, 2, -3, 1, 0]):
+        agree([run(x, tg.tensor(labels))], [2 * x[tg.arange(5), tg.tensor(labels)]])
+        with pytest.raises(IndexError, match="index 3 is out of bounds"):
+            run(x, tg.tensor([0, 3, 0, 0, 0]))
+
+
 # --------------------------------------------------------------------------- Functions
 def square(lib: Any, **more: Any) -> Any:
     def setup(ctx: Any, inputs: Any, output: Any) -> None:
