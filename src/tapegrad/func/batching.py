@@ -1,7 +1,10 @@
 """vmap: a function of tensors as a function of batches of them.
 
-The function runs once for each slice, and the results are stacked. There is no batched form of each op:
-what a function does to a slice is recorded as it is, and derivatives of views stay cheap.
+The function runs once, on a slice without values, and what it recorded is lifted to all slices (traces.py,
+lifting.py). A function that cannot be lifted, since it reads a value or writes into its surroundings, runs
+once for each slice, and the results are stacked.
+
+Start reading at `vmap`, then `_lifted`.
 """
 
 from __future__ import annotations
@@ -34,10 +37,10 @@ def vmap(
 ) -> Callable[..., Any]:  # fmt: skip
     """Return a function that applies `func` to every slice of its arguments.
 
-    `func` runs once a slice, in order, and the results are stacked: the values are PyTorch's, the speed
-    is that of the loop. (A pullback that `tapegrad.func.vjp` returned runs once for all
-    slices.) So `func` may read values (``x.item()``, ``if x > 0``), which PyTorch refuses, but
-    what it does to tensors of its surroundings in place, it does once a slice.
+    `func` runs once for all slices, with what is inside of it: gradients, Jacobians, another `vmap`. If it
+    reads a value that depends on the slice (``x.item()``, ``if x > 0``), which PyTorch refuses, or writes in
+    place into its arguments or surroundings, it runs once a slice instead, in order, and the results are
+    stacked; what it does beside computing (``print``) may then happen once more than there are slices.
 
     Parameters
     ----------
@@ -53,7 +56,7 @@ def vmap(
         What random functions do: raise, or give each slice other numbers, or the same. Those that are
         given a generator are not watched.
     chunk_size : int, optional
-        PyTorch's limit to the slices that are computed at once; checked, and not needed here.
+        The most slices that are computed at once, where memory is short.
 
     Returns
     -------
@@ -96,8 +99,13 @@ def vmap(
 
         if size and randomness != "different":
             runs = _chunks(given, dims, size, chunk_size or size)
-            parts = [_lifted(call, outputs, part, dims, n, randomness) for part, n in runs]
-            if None not in parts:
+            parts: list[_Result] = []
+            for part, n in runs:
+                found = _lifted(call, outputs, part, dims, n, randomness)
+                if found is None:
+                    break
+                parts.append(found)
+            else:
                 return _joined(parts)
             default_generator.numpy.bit_generator.state = before
         for i in range(max(size, 1)):  # without slices it still takes a run to know the shapes
@@ -210,7 +218,7 @@ def _chunks(
         )
 
 
-def _joined(parts: list[Any]) -> Any:
+def _joined(parts: list[_Result]) -> Any:
     """The results for some slices each, one behind the other."""
     first = parts[0]
     made = first.leaves if len(parts) == 1 else [
