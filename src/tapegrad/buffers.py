@@ -13,7 +13,8 @@ from .dtypes import dtype
 from .layouts import Layout, intern
 
 __all__ = [
-    "BYTES", "Block", "Buffer", "address_of", "array_at", "array_layout", "lanes_at", "new_block",
+    "BYTES", "Block", "Buffer", "address_of", "array_at", "array_layout", "bytes_at", "free_with", "lanes_at",
+    "new_block",
 ]  # fmt: skip
 
 #: where NumPy's C API has an array's data pointer: the first field behind the object's header
@@ -53,6 +54,17 @@ def array_at(address: int, layout: Layout, keep: object = None) -> np.ndarray:
     return np.ndarray(layout.shape, layout.dtype.np, raw, 0, layout.strides)
 
 
+def bytes_at(address: int, span: int) -> np.ndarray:
+    """The bytes at `address`."""
+    raw: Any = (ctypes.c_char * span).from_address(address)
+    return np.ndarray((span,), np.uint8, raw)
+
+
+def free_with(owner: object, address: int) -> None:
+    """Let memory from native code go when an object goes."""
+    weakref.finalize(owner, _free, address).atexit = False
+
+
 def lanes_at(address: int, layout: Layout, count: int) -> np.ndarray:
     """An array over memory in which each element of a contiguous layout is a row of `count` numbers."""
     if layout.size == 0:
@@ -72,7 +84,7 @@ class Buffer:
     __slots__ = ("__weakref__",)
 
     def __init__(self, address: int) -> None:
-        weakref.finalize(self, _free, address).atexit = False
+        free_with(self, address)
 
 
 _free = ctypes.CDLL(None).free

@@ -36,6 +36,8 @@ def guest(tape: Tape, tensor: Tensor) -> int:
     TapeError
         If its graph is on the other tape.
     """
+    if tape.abstract:
+        return tape.capture(tensor)
     storage, active, shared, version = _shared(tensor)
     layout = layout_of(tensor)
     known = tape.guests.get(storage)
@@ -65,6 +67,8 @@ def adopt(tensor: Tensor) -> None:
     """
     tape = current_tape()
     if tensor._state != tape.pointer:
+        if tape.abstract:
+            tape.refuse("changes a tensor of its surroundings")
         tape.make_room()
         slot = guest(tape, tensor)
         bind_handle(id(tensor), tape.pointer, slot, tensor._layout_id)

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import threading
 import warnings
 from collections.abc import Sequence
 from functools import cache
@@ -14,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import anomaly, messages, plain, record, replay, saved, versions
+from . import anomaly, messages, plain, record, replay, saved
 from . import native as nt
+from .accumulation import accumulated, add_to_grad, hooked, in_order, leaf_gradients
 from .buffers import array_layout
-from .callbacks import Replayed, Swept, call_hooks, no_grad_on
-from .dtypes import dtype_of
+from .callbacks import Replayed, Swept, no_grad_on
 from .edges import as_inputs, sequence_of
 from .errors import TapeError
 from .handle import look_at
 from .layouts import LAYOUTS, Layout
 from .record import Storage, layout_of, storage_of
 from .request import Request, Target
-from .tape import LOOK, Tape, slot_of, tape_at
+from .tape import LOOK, Tape, tape_at
 from .threads import current_tape
 
 if TYPE_CHECKING:
@@ -56,6 +55,8 @@ def check_roots(tensors: Sequence[Any]) -> Tape:
         if not t.requires_grad:
             raise RuntimeError(messages.NO_GRAD_FN.format(i))
         if t._state != tape.pointer:
+            if tape.abstract:
+                tape.refuse("differentiates what was computed outside of it")
             other = tape_at(t._state)
             if storage_of(t) is None or t.grad_fn is not None:
                 raise TapeError(
@@ -97,7 +98,7 @@ def _ready() -> Tape:
     """Tape of this thread, evaluated and with some room."""
     tape = current_tape()
     tape.make_room(64, 256)
-    tape.evaluate()
+    tape.settle()
     return tape
 
 
@@ -160,6 +161,8 @@ def backward(
             raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
     cotangents = _cotangents(tensors, gradients)
     tape = check_roots(tensors)
+    if tape.abstract:
+        tape.refuse("accumulates gradients")
     if wanted is not None:
         for t in wanted:
             if not t.requires_grad:
@@ -196,115 +199,16 @@ def backward(
     with tape.lock, Request(tape, roots, targets, leaves=leaves, raw=not leaves) as request:
         request.prepare()
         request.sweep(seeds, Swept)
-        found = _leaf_gradients(request) if wanted is None else []
+        found = leaf_gradients(request) if wanted is None else []
         for storage, target in zip(storages, targets, strict=True):
             if target.array is not None:
                 found.append((storage, target.array))
         request.release(free=not retain)
     for storage, array in found:
-        _add_to_grad(storage, array)
-        _accumulated(tape, storage, array)
+        add_to_grad(storage, array)
+        accumulated(tape, storage, array)
     if tape.state[nt.S_OWNED_BYTES] > tape.state[nt.S_COLLECT_AT]:
         tape.collect()
-
-
-#: threads that share a leaf add to its gradient one after the other
-_accumulating = threading.RLock()
-
-
-def _leaf_gradients(request: Request) -> list[tuple[Storage, np.ndarray]]:
-    """Make the gradients of leaves that have none; the others, which are to be added."""
-    tape, adjoint, high = request.tape, request.adjoint, request.high
-    rest: list[tuple[int, Storage]] = []
-    with _accumulating:
-        for slot, storage in tape.leaves.copy().items():
-            if slot <= high and adjoint[slot]:
-                layout = tape.instruction_of(slot).out
-                small = layout.span <= nt.SMALL and layout.is_contiguous
-                if storage.grad is None and storage.hooks is None and small:
-                    storage.grad = request.gradient_leaf(slot, layout)
-                else:
-                    rest.append((slot, storage))
-    found: list[tuple[Storage, np.ndarray]] = []
-    for slot, storage in _in_order(tape, rest):
-        array = request.leaf_adjoint(slot, tape.instruction_of(slot).out)
-        assert array is not None
-        found.append((storage, _hooked(storage, array)))
-    return found
-
-
-def _in_order(tape: Tape, leaves: list[tuple[int, Storage]]) -> list[tuple[int, Storage]]:
-    """Leaves in the order in which their gradients are complete, where hooks see it."""
-    if len(leaves) > 1 and any(storage.hooks is not None for _, storage in leaves):
-        return sorted(leaves, key=lambda item: _first_use(tape, item[0]), reverse=True)
-    return leaves
-
-
-def _first_use(tape: Tape, slot: int) -> int:
-    """The first statement with a leaf as its operand: there its gradient is complete."""
-    places = np.flatnonzero(tape.arg[: tape.state[nt.S_ARG_COUNT]] == slot)
-    if not len(places):
-        return 0
-    return int(np.searchsorted(tape.arg_start[: tape.count + 1], places[0], side="right")) - 1
-
-
-def _hooked(storage: Storage, array: np.ndarray) -> np.ndarray:
-    """The gradient of a leaf after its hooks."""
-    hooks = storage.hooks
-    if hooks is None or not (hooks.tensor or hooks.before):
-        return array
-    with no_grad_on(current_tape()):
-        ct = call_hooks(hooks.tensor, record.leaf_tensor(array, dtype_of(array)))
-        for hook in list(hooks.before.values()):
-            new = hook((ct,))
-            ct = ct if new is None else new[0]
-    return ct._array()
-
-
-def _accumulated(tape: Tape, storage: Storage, array: np.ndarray | None) -> None:
-    """Call the hooks that wait for a leaf's gradient to be complete."""
-    hooks = storage.hooks
-    if hooks is None:
-        return
-    for owner, hook in list(hooks.accumulated.values()):
-        leaf = owner()
-        if leaf is not None:
-            hook(leaf)
-    if hooks.after and array is not None:
-        ct = record.leaf_tensor(array, dtype_of(array))
-        for hook in list(hooks.after.values()):
-            hook((), (ct,))
-
-
-def _add_to_grad(storage: Storage, array: np.ndarray) -> None:
-    """Accumulate in place into a storage's ``grad``, or make it."""
-    tape = current_tape()
-    while True:
-        grad = storage.grad
-        if grad is None:
-            new = record.leaf_tensor(array, dtype_of(array))
-            with _accumulating:
-                if storage.grad is None:
-                    storage.grad = new
-                    return
-            continue
-        record.adopt(grad)  # before any lock: see crossing.py
-        own = storage_of(grad)
-        with tape.lock, _accumulating:
-            slot = slot_of(tape, grad)
-            in_memory = own is not None and own.leaf and own.array is not None
-            if in_memory and not tape.is_active(slot):
-                tape.evaluate()
-                np.add(own.array, array, out=own.array)  # type: ignore[union-attr,arg-type]
-                versions.note_write_from_python(tape, slot)
-                return
-        with no_grad_on(tape):
-            new = record.leaf_tensor(array, dtype_of(array))
-            if grad.requires_grad:
-                storage.grad = grad + new
-            else:
-                record.accumulate(grad, new)
-        return
 
 
 def warn_create_graph() -> None:
@@ -324,7 +228,7 @@ def _replay(
     targets: list[Target], storages: list[Storage], leaves: bool, retain: bool,
 ) -> None:  # fmt: skip
     if leaves:
-        for slot, storage in _in_order(tape, list(tape.leaves.copy().items())):
+        for slot, storage in in_order(tape, list(tape.leaves.copy().items())):
             if slot <= max(roots):
                 targets.append(_slot_target(tape, slot, tape.instruction_of(slot).out))
                 storages.append(storage)
@@ -332,7 +236,7 @@ def _replay(
     for storage, new in zip(storages, results, strict=True):
         if new is not None:
             storage.grad = new if storage.grad is None else storage.grad + new
-            _accumulated(tape, storage, None)
+            accumulated(tape, storage, None)
 
 
 def replayed(
@@ -391,16 +295,20 @@ def grad(
     """Return the gradients of `outputs` with respect to `inputs`; see `tapegrad.autograd.grad`."""
     cotangents = _cotangents(outputs, grad_outputs)
     retain = create_graph if retain_graph is None else retain_graph
+    abstract = current_tape().abstract  # without values a pass can be recorded only
     results: list[Tensor | None] | None = None
-    if len(outputs) == 1 and cotangents[0] is None:
+    if len(outputs) == 1 and cotangents[0] is None and not abstract:
         results = plain.gradients(
             _ready(), outputs[0], inputs, create_graph=create_graph, retain_graph=retain,
             allow_unused=allow_unused,
         )  # fmt: skip
     if results is None:
         tape, roots, targets = located(outputs, inputs)
-        if create_graph:
+        if create_graph or abstract:
+            retain = retain or abstract
             results = replayed(tape, outputs, roots, cotangents, targets, retain, raw=True)
+            if not create_graph:
+                results = [None if g is None else g.detach() for g in results]
         else:
             seeds = [_seed_array(t, ct) for t, ct in zip(outputs, cotangents, strict=True)]
             results = _swept(tape, roots, targets, seeds, retain, allow_unused)
@@ -424,7 +332,7 @@ def _swept(
         for target in targets:
             storage = tape.leaves.get(target.slot) if target.is_leaf else None
             if storage is not None and target.array is not None:
-                target.array = _hooked(storage, target.array)
+                target.array = hooked(storage, target.array)
         request.release(free=not retain)
     results = [
         None if t.array is None else record.leaf_tensor(t.array, t.layout.dtype) for t in targets

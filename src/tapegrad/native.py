@@ -311,7 +311,7 @@ S_FAILED = 112  # slot whose evaluation failed, or 0
 S_COLLECT_AT = 113  # bytes of large buffers after which recording asks for a collection
 S_BUSY = 114  # why recording goes through Python
 # a forward sweep runs; anomaly detection is on; hooks pack what statements save
-BUSY_SWEEP, BUSY_TRACED, BUSY_SAVING = 1, 2, 4
+BUSY_SWEEP, BUSY_TRACED, BUSY_SAVING, BUSY_LIFTED = 1, 2, 4, 8
 S_WIDTH = 128
 
 # an arena of small buffers: bump allocation from blocks

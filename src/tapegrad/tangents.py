@@ -211,7 +211,7 @@ def push(
         except BaseException:
             tape.undo(count)
             raise
-        if tape.state[nt.S_EAGER]:
+        if tape.state[nt.S_EAGER] and not tape.abstract:
             tape.evaluate()
         return [
             record.new_tensor(tape, slot, tape.instruction_of(slot).out) if slot else None

@@ -305,6 +305,10 @@ class Tape(Values):
             self.collect_at = room
             self.checked()
 
+    def capture(self, tensor: Any) -> int:
+        """Slot of a tensor that is on another tape, where this one records for that (traces.py)."""
+        self.refuse("uses a tensor that it was not given")
+
     def may_collect(self) -> bool:
         """Whether this thread may renumber slots: the owner, and passes under way, rely on their numbers."""
         own = threading.current_thread() is self.owner or not self.owner.is_alive()

@@ -7,7 +7,7 @@ import threading
 from . import native as nt
 from .tape import TAPES, Tape
 
-__all__ = ["current_tape", "recording_on"]
+__all__ = ["current_tape", "record_on", "recording_on"]
 
 _local = threading.local()
 
@@ -53,6 +53,11 @@ def _drop_orphans() -> None:
                 tape.lock.release()
         if handles == 0:
             TAPES.pop(pointer, None)
+
+
+def record_on(tape: Tape) -> None:
+    """Let this thread record on another of its tapes from now on."""
+    _local.tape = tape
 
 
 class recording_on:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import ctypes
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
-from . import collector, sweep
 from . import native as nt
+from . import sweep
 from .arrays import Arrays
-from .buffers import array_at
+from .buffers import array_at, bytes_at, free_with
 from .dtypes import dtype
 from .errors import TapeError
 from .layouts import Layout
@@ -45,7 +45,7 @@ class Values(Arrays):
         """
         s = self.state
         if self.abstract:
-            raise TapeError("a derivative rule must not read values: it is traced without any")
+            self.refuse("reads a value")
         if s[nt.S_DONE] == s[nt.S_COUNT]:
             return
         with self.lock:
@@ -60,6 +60,14 @@ class Values(Arrays):
                 self.checked()
                 if failed:
                     raise MemoryError(self._out_of_memory(failed))
+
+    def settle(self) -> None:
+        """See that slots have addresses, for a reverse pass: evaluate."""
+        self.evaluate()
+
+    def refuse(self, why: str) -> NoReturn:
+        """Raise that something cannot be done on a tape without values."""
+        raise TapeError(f"a derivative rule {why}: it is traced without any")
 
     def set_busy(self, why: int, on: bool) -> None:
         """Send recording to Python (and to the lock), or let it be native again."""
@@ -116,18 +124,20 @@ class Values(Arrays):
         if not self.flags[base] & nt.EXTERNAL:
             made = self.instruction_of(base)
             span = made.out.span
-            block = np.empty(max(span, 1), np.uint8)
             old = int(self.address[base])
-            ctypes.memmove(block.ctypes.data, old, span)
-            shift = block.ctypes.data - old
-            n = self.count
-            aliases = (self.base[:n] == base) & (self.address[:n] != 0)
-            self.address[:n][aliases] += shift
-            self.flags[base] |= nt.EXTERNAL
+            if span > nt.SMALL:  # a buffer of its own, which changes hands
+                block = bytes_at(old, span)
+            else:
+                block = np.empty(max(span, 1), np.uint8)
+                ctypes.memmove(block.ctypes.data, old, span)
+                n = self.count
+                aliases = (self.base[:n] == base) & (self.address[:n] != 0)
+                self.address[:n][aliases] += block.ctypes.data - old
             self.owned[base] = block
-            if span > nt.SMALL:
+            self.flags[base] |= nt.EXTERNAL
+            if span > nt.SMALL:  # last, so that an interrupt before costs memory and nothing else
                 self.state[nt.S_OWNED_BYTES] -= span
-                collector.give_back(self.pointer, old, span)
+                free_with(block, old)
         self.flags[base] |= nt.VISIBLE
         keep = self.owned[base]
         keep = getattr(keep, "array", keep)  # the memory, not the gradient that a storage holds

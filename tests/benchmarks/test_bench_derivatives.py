@@ -88,9 +88,27 @@ def jacobian(lib: Any) -> Runner:
     return lambda: (lib.autograd.functional.jacobian(function, x, vectorize=True).numpy(),)
 
 
+def per_sample(lib: Any) -> Runner:
+    """The gradient of a two-layer network's loss for each of 64 samples."""
+    p = {name: lib.tensor(value, dtype=lib.float64) for name, value in LAYERS.items()}
+    x = lib.tensor(SAMPLES, dtype=lib.float64)
+    y = lib.tensor(TARGETS, dtype=lib.float64)
+
+    def loss(p: Any, x: Any, y: Any) -> Any:
+        return ((lib.tanh(x @ p["w1"] + p["b1"]) @ p["w2"] + p["b2"] - y) ** 2).sum()
+
+    gradients = lib.func.vmap(lib.func.grad(loss), in_dims=(None, 0, 0))
+    return lambda: tuple(g.numpy() for g in gradients(p, x, y).values())
+
+
 X, V = rng.uniform(-1, 1, 1000), rng.uniform(-1, 1, 1000)
 DATA, TARGET, P = rng.normal(size=(32, 8)), rng.normal(size=32), 0.3 * rng.normal(size=100)
 W = rng.normal(size=(100, 100)) / 10
+LAYERS = {
+    "w1": rng.normal(size=(100, 64)) / 10, "b1": rng.normal(size=64),
+    "w2": rng.normal(size=(64, 10)) / 8, "b2": rng.normal(size=10),
+}  # fmt: skip
+SAMPLES, TARGETS = rng.normal(size=(64, 100)), rng.normal(size=(64, 10))
 
 RACES = {
     "sixth": Race(
@@ -105,6 +123,10 @@ RACES = {
     "hessian": Race(
         "dense Hessian of a network's loss, 100 parameters", with_torch(mlp_hessian), work=100,
         aims=[Aim("at most 1/8 of torch.func.hessian", 1 / 8, to="torch")],
+    ),
+    "per-sample": Race(
+        "gradients for each of 64 samples, network 100-64-10", with_torch(per_sample), work=64,
+        aims=[Aim("at most torch.func's time", 1, to="torch")],
     ),
     "jacobian": Race(
         "Jacobian of 100 -> 100", with_torch(jacobian), work=100,

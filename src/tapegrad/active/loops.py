@@ -212,6 +212,8 @@ def checkpointed_loop(
 class _Loop(Function):
     """The one statement that a loop leaves on the tape."""
 
+    generate_vmap_rule = True
+
     @staticmethod
     def forward(ctx: Any, plan: _Plan, count: int, *given: Any) -> Any:
         """Run to the end, and keep the states that the schedule begins with."""

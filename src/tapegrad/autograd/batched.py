@@ -7,17 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import engine, record
-from ..callbacks import Swept
+from .. import anomaly, engine, record
+from .. import native as nt
+from ..callbacks import Swept, no_grad_on
 from ..dtypes import dtype_of
 from ..functions.registry import FUNCTIONS
+from ..instructions import INSTRUCTIONS
 from ..lanes import Lanes
-from ..record import layout_of
+from ..lifting import Lifting
+from ..ops.table import TABLE
+from ..record import layout_of, storage_of
+from ..tape import slot_of
+from ..threads import current_tape
 
 if TYPE_CHECKING:
+    from ..tape import Tape
     from ..tensor import Tensor
 
-__all__ = ["grad_batched", "jacobian"]
+__all__ = ["grad_batched", "jacobian", "may_lift"]
 
 
 def grad_batched(
@@ -32,6 +39,12 @@ def grad_batched(
     """`grad` for several cotangents an output, in the first dimension of `grad_outputs`."""
     count = _batch_size(outputs, grad_outputs)
     retain = create_graph if retain_graph is None else retain_graph
+    tape = current_tape()
+    if count and (tape.abstract or (create_graph and may_lift(tape, inputs))):
+        return _lifted(
+            outputs, inputs, grad_outputs, count, retain_graph=retain, create_graph=create_graph,
+            allow_unused=allow_unused,
+        )  # fmt: skip
     if create_graph or count == 0:
         rows = [
             engine.grad(
@@ -75,11 +88,64 @@ def grad_batched(
     return [None if g is None else record.leaf_tensor(g, dtype_of(g)) for g in found]
 
 
+def may_lift(tape: Tape, inputs: Sequence[Tensor]) -> bool:
+    """Whether a pass can be recorded from cotangents other than those that count.
+
+    It cannot where somebody looks at them: Python (hooks, Functions), and strips, which are replayed as far
+    as their cotangents are not zero.
+    """
+    leaves = [storage_of(t) for t in inputs]
+    if tape.hooks or tape.contexts or tape.saving is not None or anomaly.checks_nan():
+        return False
+    if any(s is not None and s.hooks is not None for s in leaves):
+        return False
+    numbers = np.unique(tape.instruction[1 : tape.count])
+    return not any(INSTRUCTIONS[k].op.name.startswith("strip") for k in numbers)
+
+
+def _lifted(
+    outputs: Sequence[Tensor], inputs: Sequence[Tensor], grad_outputs: Sequence[Any], count: int, *,
+    retain_graph: bool, create_graph: bool, allow_unused: bool,
+) -> list[Tensor | None]:  # fmt: skip
+    """Record the pass for one cotangent, and lift what was recorded."""
+    tape = current_tape()
+    seeds = [
+        record.leaf_tensor(np.zeros(y.shape, y.dtype.np), y.dtype)
+        for y in outputs
+    ]  # fmt: skip
+    cotangents = [
+        record.unary(TABLE["clone"], record.cast(ct, y.dtype))
+        for y, ct in zip(outputs, grad_outputs, strict=True)
+    ]  # fmt: skip
+    tape.passes += 1  # slots are known by number: they stay
+    try:
+        first = tape.count
+        rows = engine.grad(
+            outputs, inputs, seeds, retain_graph=retain_graph, create_graph=True,
+            allow_unused=allow_unused,
+        )  # fmt: skip
+        lifting = Lifting(tape, tape, count, first)
+        for seed, ct in zip(seeds, cotangents, strict=True):
+            lifting.bind(slot_of(tape, seed), slot_of(tape, ct), batched=True)
+        slots = [None if g is None else slot_of(tape, g) for g in rows]
+        with no_grad_on(tape, True):
+            lifting.run([slot for slot in slots if slot is not None])
+            whole = [None if slot is None else lifting.whole(slot) for slot in slots]
+        made = [None if k is None else record.new_tensor(tape, k, lifting.layout(k)) for k in whole]
+    finally:
+        tape.passes -= 1
+    if tape.state[nt.S_EAGER] and not tape.abstract:
+        tape.evaluate()
+    return made if create_graph else [None if g is None else g.detach() for g in made]
+
+
 def jacobian(output: Tensor, inputs: Sequence[Tensor]) -> list[Tensor | None] | None:
     """The derivatives of each element of an active output, in the first dimension; keeps the graph.
 
     None where the sweep cannot have lanes (`Lanes.use`).
     """
+    if current_tape().abstract:
+        return None
     tape, roots, targets = engine.located([output], inputs)
     count = layout_of(output).size
     with tape.lock, Lanes(tape, roots, targets, leaves=False, raw=True) as request:

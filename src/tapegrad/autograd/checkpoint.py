@@ -204,6 +204,8 @@ class _Rerun:
 class CheckpointFunction(Function):
     """The one statement that is kept of a checkpointed function."""
 
+    generate_vmap_rule = True
+
     @staticmethod
     def forward(ctx: Any, again: _Rerun, values: list[Tensor], *tensors: Any) -> Any:
         """Hand out the values; keep the operands."""

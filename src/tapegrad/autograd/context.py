@@ -73,6 +73,8 @@ class FunctionCtx:
         self.metadata: dict[Any, Any] = {}
         self._saved: tuple[Any, ...] = ()
         self._saved_forward: tuple[Any, ...] = ()
+        #: whether the Function's ``vmap`` made the outputs, which so have a graph of their own
+        self._has_rule = False
         self._in_jvp = self._freed = self._accessed = False
         self._dirty: tuple[Any, ...] = ()
         self._passive: tuple[Any, ...] = ()

@@ -10,10 +10,10 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import native as nt
-from .. import record, versions
+from .. import record, trees, versions
 from ..functions.inplace import overwrite
 from ..functions.registry import FUNCTIONS
 from ..instructions import instruction
@@ -21,6 +21,7 @@ from ..ops.table import TABLE
 from ..tape import Tape
 from ..tensor import Tensor
 from ..threads import current_tape
+from ..traces import NotLifted, Trace
 from .context import FunctionCtx, context_type
 from .modes import no_grad
 
@@ -35,8 +36,9 @@ class Function:
     gradient (or None) for each argument of ``forward``. ``apply`` calls it.
 
     Forward mode is derived from ``backward``, or uses ``jvp(ctx, *tangents)`` where that is given: it
-    returns a tangent for each output. A static method ``vmap``, or ``generate_vmap_rule = True``, is
-    accepted and not needed, as `tapegrad.func.vmap` runs the function once a slice.
+    returns a tangent for each output. Under `tapegrad.func.vmap` the static method ``vmap(info, in_dims,
+    *args)`` is called with whole batches, and returns the output and its ``out_dims``; or, with
+    ``generate_vmap_rule = True``, ``forward`` and ``backward`` are recorded on a slice and lifted.
 
     Attributes
     ----------
@@ -84,6 +86,14 @@ class Function:
             "mode AD."
         )
 
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> Any:
+        """Compute the outputs for a batch; to be overridden, or ``generate_vmap_rule`` to be set."""
+        raise NotImplementedError(
+            "To use autograd.Function with vmap, you must either override the vmap staticmethod or set "
+            "generate_vmap_rule=True."
+        )
+
     @classmethod
     def has_jvp(cls) -> bool:
         """Whether `jvp` is overridden."""
@@ -113,6 +123,8 @@ class Function:
         elif kwargs:
             raise TypeError(f"forward() got an unexpected keyword argument {next(iter(kwargs))!r}")
         tape = current_tape()
+        if isinstance(tape, Trace) and _has_rule(cls, tape):
+            return _by_rule(cls, tape, args)
         needs = tuple(record.is_tensor(a) and a.requires_grad for a in args)
         ctx = context_type(f"{cls.__name__}Backward")(cls, needs)
         with no_grad():
@@ -128,6 +140,106 @@ class Function:
             for t in ctx._dirty:
                 _count_write(t)
         return tuple(outputs) if isinstance(output, tuple) else outputs[0]
+
+
+class VmapInfo(NamedTuple):
+    """What a Function's ``vmap`` is told."""
+
+    batch_size: int
+    randomness: str
+
+
+_MORE = "For more details, please see https://pytorch.org/docs/main/notes/extending.func.html"
+
+
+def _has_rule(function: type[Function], trace: Trace) -> bool:
+    """Whether a Function under vmap has its own rule; raises PyTorch's errors if it is not to be lifted."""
+    name, given = function.__name__, function.vmap is not Function.vmap
+    if given and function.generate_vmap_rule:
+        text = (
+            f"You tried to vmap over {name}, but it has both generate_vmap_rule=True and an overridden "
+            "vmap staticmethod. Please set generate_vmap_rule=False or delete the overridden vmap "
+            f"staticmethod to avoid ambiguity. {_MORE}"
+        )
+    elif function.generate_vmap_rule:
+        return False
+    elif function.setup_context is Function.setup_context:
+        text = (
+            "In order to use an autograd.Function with functorch transforms (vmap, grad, jvp, jacrev, "
+            f"...), it must override the setup_context staticmethod. {_MORE}"
+        )
+    elif given:
+        return True
+    else:
+        text = (
+            f"You tried to vmap over {name}, but it does not have vmap support. Please override and "
+            f"implement the vmap staticmethod or set generate_vmap_rule=True. {_MORE}"
+        )
+    trace.error = RuntimeError(text)
+    raise trace.error
+
+
+def _by_rule(function: type[Function], trace: Trace, args: tuple[Any, ...]) -> Any:
+    """Run the ``vmap`` of a Function on the batches of its arguments; what a slice gets of its outputs.
+
+    Its outputs have the graph that it recorded around the trace; on the trace, the function stands for it.
+    """
+    given, spec = trees.flatten(args)
+    found, dims = trace.batches(given)
+    with trace.around():
+        try:
+            own = trees.unflatten(spec, found)
+            if any(d is not None for d in dims):
+                made = function.vmap(
+                    VmapInfo(trace.size, trace.randomness), trees.unflatten(spec, dims), *own
+                )
+                output, places = _checked_rule(made)
+            else:
+                output = function.apply(*own)
+                places = [None] * len(trees.leaves(output))
+        except NotLifted:
+            raise
+        except Exception as error:
+            trace.error = error
+            raise
+    leaves, out_spec = trees.flatten(output)
+    output = trees.unflatten(out_spec, trace.slices(leaves, places))
+    needs = tuple(record.is_tensor(a) and a.requires_grad for a in args)
+    if not (trace.grad_mode and any(needs)):
+        return output
+    ctx = context_type(f"{function.__name__}Backward")(function, needs)
+    ctx._has_rule = True
+    with no_grad():
+        function.setup_context(ctx, args, output)
+    outputs = list(output) if isinstance(output, tuple) else [output]
+    outputs = _record(function, ctx, args, outputs)
+    return tuple(outputs) if isinstance(output, tuple) else outputs[0]
+
+
+def _checked_rule(made: Any) -> tuple[Any, list[int | None]]:
+    """What ``vmap`` returned: the output, and the dimension of each of its leaves.
+
+    Raises
+    ------
+    RuntimeError
+        PyTorch's errors, with its texts.
+    """
+    if not (isinstance(made, tuple) and len(made) == 2):
+        got = f"{len(made)} returns" if isinstance(made, tuple) else f"a {type(made)}"
+        raise RuntimeError(
+            "Expected the vmap staticmethod to have two returns, an output and out_dims with pytree "
+            f"structure compatible with the output. Got {got} instead"
+        )
+    output, out_dims = made
+    places = trees.broadcast(out_dims, output)
+    if places is None:
+        raise RuntimeError(
+            "The autograd.Function's vmap staticmethod returned an incompatible (output, out_dims) "
+            f"tuple. Expected out_dims={out_dims} to be compatible with the structure of `output`. "
+            f"out_dims has structure {trees.text(trees.flatten(out_dims)[1])} but output has structure "
+            f"{trees.text(trees.flatten(output)[1])}. {_MORE}"
+        )
+    return output, places
 
 
 def _with_defaults(
@@ -236,6 +348,8 @@ def _settle_vjp(function: type[Function]) -> None:
 class _Transposed(Function):
     """Zeros for the arguments of another Function's call, whose derivative is that one's ``jvp``."""
 
+    generate_vmap_rule = True
+
     @staticmethod
     def forward(
         ctx: FunctionCtx,
@@ -293,6 +407,8 @@ def _checked_tangent(context: Any, number: int, tangent: Any) -> Any:
 
 class _Undifferentiable(Function):
     """An identity whose derivative raises."""
+
+    generate_vmap_rule = True
 
     @staticmethod
     def forward(ctx: FunctionCtx, *tensors: Any) -> Any:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..record import is_tensor
-from .products import forget, private_leaf
+from ..traces import private_copy
+from .products import forget
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -77,7 +78,7 @@ class Inputs:
             return x.clone()  # type: ignore[no-any-return]
         if not x.dtype.is_floating_point:
             raise RuntimeError("only Tensors of floating point dtype can require gradients")
-        made = private_leaf(x._array(), x)
+        made = private_copy(x)
         self._leaves.append(made)
         return made
 

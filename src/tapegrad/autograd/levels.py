@@ -22,8 +22,9 @@ from .. import record
 from ..request import Request
 from ..tape import Tape
 from ..threads import current_tape
+from ..traces import Trace, private_copy
 from .modes import enable_grad
-from .products import forget, private_leaf, pull
+from .products import forget, pull
 
 if TYPE_CHECKING:
     from ..storage import Storage
@@ -64,7 +65,7 @@ class Level:
         if self.tracked and x.requires_grad:
             return x.clone()  # type: ignore[no-any-return]
         # A copy, so that the caller may write to his tensor.
-        made = private_leaf(x._array(), x)
+        made = private_copy(x)
         self._leaves.append(made)
         self._own.add(record.storage_of(made))
         return made
@@ -80,8 +81,19 @@ class Level:
         if not active:
             return False
         roots = [record.operand(tape, t) for t in active]
+        return self._reaches(tape, roots)
+
+    def _reaches(self, tape: Tape, roots: Sequence[int]) -> bool:
+        """Whether a reverse sweep from active slots would come by a leaf that is not the level's.
+
+        A leaf of a trace may stand for a slot of the tape around it: then that is asked of.
+        """
         others = [slot for slot, s in tape.leaves.copy().items() if s not in self._own]
-        return bool(others) and _reaches(tape, roots, others)
+        found = _reached(tape, roots, others) if others else []
+        if isinstance(tape, Trace):
+            outer = [tape.stands_for(slot) for slot in found]
+            return any(slot is None or self._reaches(tape.outer, [slot]) for slot in outer)
+        return bool(found)
 
     def release(self, t: Any) -> Tensor:
         """What the caller gets for a result."""
@@ -101,11 +113,11 @@ class Level:
         return [None if g is None else self.release(g) for g in made]
 
 
-def _reaches(tape: Tape, roots: Sequence[int], leaves: list[int]) -> bool:
-    """Whether a reverse sweep from active slots would come by one of the leaves."""
+def _reached(tape: Tape, roots: Sequence[int], leaves: list[int]) -> list[int]:
+    """The leaves that a reverse sweep from active slots would come by."""
     try:
         with tape.lock, Request(tape, roots, [], leaves=True) as request:
             request.prepare()
-            return bool(np.any(request.reached[leaves]))
+            return np.array(leaves)[request.reached[leaves] != 0].tolist()  # type: ignore[no-any-return]
     except RuntimeError:  # it has been freed or written over: whoever differentiates it is told
-        return True
+        return leaves

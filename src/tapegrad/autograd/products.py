@@ -23,6 +23,7 @@ from ..tape import slot_of
 from ..threads import current_tape
 from .batched import grad_batched, jacobian
 from .context import forward_mode
+from .outside import is_outside, pull_outside
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -65,6 +66,8 @@ def pull(
     if not active:
         return [None] * len(inputs)
     roots, seeds = zip(*active, strict=True)
+    if not batched and is_outside(roots):
+        return pull_outside(roots, inputs, seeds, create_graph=create_graph)
     if batched and seeds[0].shape[0] == 1:  # nothing to batch
         alone = pull(
             roots, inputs, [ct[0] for ct in seeds], create_graph=create_graph,
@@ -129,7 +132,7 @@ def push(
     roots = [y for y in outputs if y.requires_grad]
     if not roots:
         return [None] * len(outputs)
-    pushed = tangents.push(
+    pushed = None if is_outside(roots) else tangents.push(
         roots, inputs, [record.cast(v, x.dtype) for v, x in zip(directions, inputs, strict=True)],
         create_graph=create_graph,
     )  # fmt: skip

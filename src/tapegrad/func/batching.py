@@ -1,22 +1,27 @@
 """vmap: a function of tensors as a function of batches of them.
 
-The function runs once for each slice, and the results are stacked. There is no batched form of each op:
-what a function does to a slice is recorded as it is, and derivatives of views stay cheap.
+The function runs once, on a slice without values, and what it recorded is lifted to all slices (traces.py,
+lifting.py). A function that cannot be lifted, since it reads a value or writes into its surroundings, runs
+once for each slice, and the results are stacked.
+
+Start reading at `vmap`, then `_lifted`.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import trees
+from .. import anomaly, record, trees
 from ..functions.generator import Unused, default_generator
-from ..functions.joining import stack
+from ..functions.joining import cat, stack
 from ..record import is_tensor
+from ..threads import current_tape
+from ..traces import Trace
 
 __all__ = ["check_randomness", "guard", "vmap"]
 
@@ -33,10 +38,10 @@ def vmap(
 ) -> Callable[..., Any]:  # fmt: skip
     """Return a function that applies `func` to every slice of its arguments.
 
-    `func` runs once a slice, in order, and the results are stacked: the values are PyTorch's, the speed
-    is that of the loop. (A pullback that `tapegrad.func.vjp` returned runs once for all
-    slices.) So `func` may read values (``x.item()``, ``if x > 0``), which PyTorch refuses, but
-    what it does to tensors of its surroundings in place, it does once a slice.
+    `func` runs once for all slices, with what is inside of it: gradients, Jacobians, another `vmap`. If it
+    reads a value that depends on the slice (``x.item()``, ``if x > 0``), which PyTorch refuses, or writes in
+    place into its arguments or surroundings, it runs once a slice instead, in order, and the results are
+    stacked; what it does beside computing (``print``) may then happen once more than there are slices.
 
     Parameters
     ----------
@@ -52,7 +57,7 @@ def vmap(
         What random functions do: raise, or give each slice other numbers, or the same. Those that are
         given a generator are not watched.
     chunk_size : int, optional
-        PyTorch's limit to the slices that are computed at once; checked, and not needed here.
+        The most slices that are computed at once, where memory is short.
 
     Returns
     -------
@@ -84,15 +89,31 @@ def vmap(
             return at_once
         outputs = _Outputs(name, out_dims)
         before: Any = default_generator.numpy.bit_generator.state if randomness == "same" else None
+
+        def call(sliced: list[Any]) -> Any:
+            if before is not None:
+                default_generator.numpy.bit_generator.state = before
+            with guard(randomness):
+                return func(*trees.unflatten(spec, sliced), **kwargs)
+
+        if size and randomness != "different":
+            runs = _chunks(given, dims, size, chunk_size or size)
+            parts: list[_Result] = []
+            for part, n in runs:
+                found = _lifted(call, outputs, part, dims, n, randomness)
+                if found is None:
+                    break
+                parts.append(found)
+            else:
+                return _joined(parts)
+            if before is not None:
+                default_generator.numpy.bit_generator.state = before
         for i in range(max(size, 1)):  # without slices it still takes a run to know the shapes
             sliced = [
                 x if d is None else x.select(d, i) if size else _without(x, d)
                 for x, d in zip(given, dims, strict=True)
             ]
-            if randomness == "same":
-                default_generator.numpy.bit_generator.state = before
-            with guard(randomness):
-                outputs.add(func(*trees.unflatten(spec, sliced), **kwargs))
+            outputs.add(call(sliced))
         return outputs.stacked(size)
 
     return wrapper
@@ -115,6 +136,96 @@ def _at_once(
         return None
     leaves, made = trees.flatten(found)
     return trees.unflatten(made, [x.movedim(0, d) for x, d in zip(leaves, places, strict=True)])
+
+
+def _lifted(
+    call: Callable[[list[Any]], Any], outputs: _Outputs, given: list[Any], dims: list[int | None],
+    size: int, randomness: str,
+) -> _Result | None:  # fmt: skip
+    """What the function gives for slices from one run; None if it has to run for each.
+
+    Whatever goes wrong in the run may be on account of its having no values: then the runs on slices say
+    what the error is.
+    """
+    outer = current_tape()
+    if outer.saving is not None or anomaly.is_on():
+        return None
+    trace = Trace(outer, size, randomness)
+    try:
+        trace.begin()
+        output = call(
+            [x if d is None else trace.slice_of(x, d) for x, d in zip(given, dims, strict=True)]
+        )
+        places, spec = outputs.places(output)
+        leaves = trees.leaves(output)
+        # What is handed through as it was given stays the same object.
+        own = [
+            is_tensor(y) and (d is not None or y._state == trace.pointer)
+            for y, d in zip(leaves, places, strict=True)
+        ]
+        results = trace.results(
+            [y for y, is_own in zip(leaves, own, strict=True) if is_own],
+            [d is not None for d, is_own in zip(places, own, strict=True) if is_own],
+        )
+        found = iter(results)
+        for i, is_own in enumerate(own):
+            if is_own:
+                slot, layout, is_batched = next(found)
+                if is_batched and places[i] is None:
+                    raise _Refused(outputs.batched_anyhow)
+                leaves[i] = record.new_tensor(outer, slot, layout)
+        output = None
+    except _Refused as error:
+        raise ValueError(str(error)) from None
+    except Exception:
+        if trace.error is not None:
+            raise trace.error from None
+        return None
+    finally:
+        try:
+            trace.end()
+        finally:  # an interrupt may have come in between
+            trace.end()
+    moved = [y.movedim(0, d) if d else y for y, d in zip(leaves, places, strict=True)]
+    return _Result(moved, places, spec)
+
+
+class _Refused(Exception):
+    """PyTorch's error, with its text, for something that runs on slices would not show."""
+
+
+class _Result(NamedTuple):
+    """What a function gave for some slices: the leaves, their dimension of slices, the structure."""
+
+    leaves: list[Any]
+    dims: list[int | None]
+    spec: trees.Spec
+
+
+def _chunks(
+    given: list[Any], dims: list[int | None], size: int, step: int
+) -> Iterator[tuple[list[Any], int]]:
+    """The arguments with `step` slices at a time, and their number."""
+    for start in range(0, size, step):
+        n = min(step, size - start)
+        yield (
+            given
+            if n == size
+            else [
+                x if d is None else x.narrow(d, start, n) for x, d in zip(given, dims, strict=True)
+            ],
+            n,
+        )
+
+
+def _joined(parts: list[_Result]) -> Any:
+    """The results for some slices each, one behind the other."""
+    first = parts[0]
+    made = first.leaves if len(parts) == 1 else [
+        ys[0] if d is None else cat(ys, d)
+        for d, ys in zip(first.dims, zip(*(p.leaves for p in parts), strict=True), strict=True)
+    ]  # fmt: skip
+    return trees.unflatten(first.spec, made)
 
 
 def check_randomness(randomness: str) -> None:
@@ -212,10 +323,29 @@ class _Outputs:
         self.dims: list[int | None] = []
         self.parts: list[list[Any]] = []
 
-    def add(self, output: Any) -> None:
+    @property
+    def batched_anyhow(self) -> str:
+        """PyTorch's words for a result that depends on the slice, and should not."""
+        return f"vmap({self.name}, ...): `{self.name}` can not return a BatchedTensor when out_dim is None"
+
+    def places(self, output: Any) -> tuple[list[int | None], trees.Spec]:
+        """Where the new dimension goes in each leaf of a result, and the structure of that."""
         found, spec = trees.flatten(output)
+        dims = self._dims(output, spec)
+        for value, dim in zip(found, dims, strict=True):
+            if dim is not None and not is_tensor(value):
+                raise ValueError(
+                    f"vmap({self.name}, ...): `{self.name}` must only return Tensors, got type "
+                    f"{type(value)}. Did you mean to set out_dims= to None for output?"
+                )
+        return dims, spec
+
+    def add(self, output: Any) -> None:
+        """Add the result for a slice."""
+        found = trees.leaves(output)
+        dims, spec = self.places(output)
         if self.spec is None:
-            self.spec, self.dims = spec, self._dims(output, spec)
+            self.spec, self.dims = spec, dims
             self.parts = [[] for _ in found]
         if spec != self.spec:
             raise ValueError(
@@ -223,16 +353,8 @@ class _Outputs:
                 f"got {trees.text(self.spec)} and {trees.text(spec)}"
             )
         for value, dim, parts in zip(found, self.dims, self.parts, strict=True):
-            if dim is not None and not is_tensor(value):
-                raise ValueError(
-                    f"vmap({self.name}, ...): `{self.name}` must only return Tensors, got type "
-                    f"{type(value)}. Did you mean to set out_dims= to None for output?"
-                )
             if dim is None and parts and not _same(value, parts[0]):
-                raise ValueError(
-                    f"vmap({self.name}, ...): `{self.name}` can not return a BatchedTensor when "
-                    "out_dim is None"
-                )
+                raise ValueError(self.batched_anyhow)
             parts.append(value)
 
     def _dims(self, output: Any, spec: trees.Spec) -> list[int | None]:

@@ -18,7 +18,7 @@ from ..ops.table import TABLE
 from ..record import layout_of
 from .arguments import as_int, check_named, constant_like, scalar_name, wrap_dim
 from .expanding import expand_to
-from .positions import normalise, positions
+from .positions import Later, index_values, normalise, positions
 from .registry import public
 from .slicing import slice_dim
 
@@ -26,21 +26,25 @@ __all__ = ["gather", "scatter"]
 
 
 # --------------------------------------------------------------------------- gather and scatter
-def _along(name: str, input: Any, dim: int, index: Any) -> tuple[int, np.ndarray]:
+def _along(name: str, input: Any, dim: int, index: Any) -> tuple[int, Any]:
     """Return the dimension of a gather or scatter, and its index values, not wrapped."""
     if index.dtype is not int64:
         raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index")
-    return wrap_dim(as_int(name, "dim", 1, dim), layout_of(input).ndim), index._array()
+    return wrap_dim(as_int(name, "dim", 1, dim), layout_of(input).ndim), index_values(index)
 
 
-def _in_range(values: np.ndarray, n: int, dim: int) -> Any:
+def _in_range(values: Any, n: int, dim: int, *, wraps: bool = False) -> Any:
     """Index values as a constant tensor.
 
     Raises
     ------
     RuntimeError
-        If one is out of range; gather and scatter do not count from the end.
+        If one is out of range; gather and scatter do not count from the end, unless the index `wraps`.
     """
+    if isinstance(values, Later):
+        return values.checked(n, wraps=wraps)
+    if wraps:
+        values = np.where(values < 0, values + n, values)
     wrong = (values < 0) | (values >= n)
     if wrong.any():
         raise RuntimeError(
@@ -209,23 +213,23 @@ def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Any:
     d = wrap_dim(as_int("take_along_dim", "dim", 3, dim), layout_of(input).ndim)
     own, other = list(input.shape), list(indices.shape)
     n = own[d] if own else 1
-    values = indices._array()
+    values = index_values(indices)
     if own:
         own[d] = 1
         other[d] = 1
         common = list(broadcast_shapes(own, other))
         common[d] = values.shape[d]
-        values = np.broadcast_to(values, common)
+        later = isinstance(values, Later)
+        values = values.expand(common) if later else np.broadcast_to(values, common)
         common[d] = n
         input = expand_to(input, common)
-    wrapped = np.where(values < 0, values + n, values)
-    return record.apply(TABLE["gather"], (input, _in_range(wrapped, n, d)), dim=d)
+    return record.apply(TABLE["gather"], (input, _in_range(values, n, d, wraps=True)), dim=d)
 
 
 # --------------------------------------------------------------------------- whole slices
-def _vector(name: str, index: Any) -> np.ndarray:
+def _vector(name: str, index: Any) -> Any:
     """Index values as a vector; a 0-d index counts as one."""
-    values: np.ndarray = index._array()
+    values = index_values(index)
     return values.reshape(1) if values.ndim == 0 else values
 
 
@@ -246,16 +250,17 @@ def index_select(input: Any, dim: int, index: Any) -> Any:
     d = wrap_dim(as_int("index_select", "dim", 1, dim), len(shape))
     values = _vector("index_select", index)
     n = shape[d] if shape else 1
-    if ((values < 0) | (values >= n)).any():
+    later = isinstance(values, Later)
+    if not later and ((values < 0) | (values >= n)).any():
         raise IndexError("index out of range in self")
     if not shape:
         if values.size != 1:
             raise RuntimeError(
                 f"index_select(): Index to scalar can have only 1 value, got {values.size} value(s)"
             )
-        picked = (input.reshape(1), positions(values.reshape(())))
-        return record.apply(TABLE["index_select"], picked, dims=(0,))
-    return record.apply(TABLE["index_select"], (input, positions(values)), dims=(d,))
+        input, values = input.reshape(1), values.reshape(())
+    where = values.checked(n, wraps=False) if later else positions(values)
+    return record.apply(TABLE["index_select"], (input, where), dims=(d,))
 
 
 def _index_slices(
@@ -298,8 +303,10 @@ def _index_slices(
     return result if input.shape else result.reshape(())
 
 
-def _slice_positions(name: str, values: np.ndarray, n: int) -> Any:
+def _slice_positions(name: str, values: Any, n: int) -> Any:
     """Index values as a constant tensor, after `name`'s range check."""
+    if isinstance(values, Later):
+        return values.checked(n, wraps=name == "index_fill")
     if name == "index_fill":
         return positions(normalise([values], [n]))
     wrong = (values < 0) | (values >= n)
@@ -350,14 +357,17 @@ def take(input: Any, index: Any) -> Any:
         raise RuntimeError(
             f"take(): Expected a long tensor for index, but got {scalar_name(index)}"
         )
-    values, n = index._array(), layout_of(input).size
+    values, n = index_values(index), layout_of(input).size
     if n == 0 and values.size:
         raise IndexError("take(): tried to take from an empty tensor")
-    wrong = (values < -n) | (values >= n)
-    if wrong.any():
-        raise IndexError(
-            f"out of range: tried to access index {values[wrong][0]} on a tensor of {n} elements."
-        )
-    where = positions(np.where(values < 0, values + n, values))
+    if isinstance(values, Later):
+        where = values.checked(n, wraps=True)
+    else:
+        wrong = (values < -n) | (values >= n)
+        if wrong.any():
+            raise IndexError(
+                f"out of range: tried to access index {values[wrong][0]} on a tensor of {n} elements."
+            )
+        where = positions(np.where(values < 0, values + n, values))
     x = input if input.shape else input.reshape(1)
     return record.apply(TABLE["take"], (x, where), dims=tuple(range(layout_of(x).ndim)))

@@ -23,7 +23,7 @@ from ..layouts import LAYOUTS, Layout
 from ..ops.table import TABLE
 from ..record import layout_of
 from .arguments import constant_like, scalar_name
-from .positions import NOT_AN_INDEX, Advanced, advanced_index, index_array
+from .positions import NOT_AN_INDEX, Advanced, Later, advanced_index, index_array
 from .registry import public
 from .shaping import alias
 from .slicing import remember_select, select_dim
@@ -82,7 +82,7 @@ def _read(items: tuple[Any, ...]) -> tuple[list[Any], int]:
                 raise IndexError(NOT_AN_INDEX.format(type(item).__name__))
             item = index_array(item)
             count += item.ndim if item.dtype == np.bool_ else 1
-            if item.ndim == 0:
+            if item.ndim == 0 and not isinstance(item, Later):
                 item = item.item()
         read.append(item)
     return read, count

@@ -4,6 +4,9 @@ Index arrays are read when a statement is recorded: checked, wrapped, broadcast,
 one constant tensor of positions that nobody else can change, so that no kernel meets an index out
 of range (ops/index.py).
 
+Under `vmap` a function may be recorded before there are values. Its indices are then `Later`: checked by a
+statement ``checked_index``, when the function is lifted and the values of all slices are known.
+
 Start reading at `advanced_index`, then `normalise`.
 """
 
@@ -19,8 +22,12 @@ import numpy as np
 from .. import record
 from ..dtypes import bool_, int64
 from ..ops.index import indexed_shape
+from ..ops.table import TABLE
+from ..tape import tape_at
 
-__all__ = ["Advanced", "advanced_index", "index_array", "normalise", "positions"]
+__all__ = [
+    "Advanced", "Later", "advanced_index", "index_array", "index_values", "normalise", "positions",
+]  # fmt: skip
 
 
 class Advanced(NamedTuple):
@@ -39,6 +46,40 @@ class Advanced(NamedTuple):
     dims: tuple[int, ...]
     index: Any
     shape: tuple[int, ...]
+
+
+class Later:
+    """Index values that are not known yet; with as much of an array's face as is needed.
+
+    Attributes
+    ----------
+    tensor : Tensor
+        int64, on a tape without values.
+    """
+
+    dtype = np.dtype(np.int64)
+
+    def __init__(self, tensor: Any) -> None:
+        self.tensor = tensor
+        self.shape = tuple(tensor.shape)
+        self.ndim, self.size = len(self.shape), math.prod(self.shape)
+
+    def reshape(self, *shape: Any) -> Later:
+        """Return the same values in another shape."""
+        return Later(self.tensor.reshape(*shape))
+
+    def expand(self, shape: Sequence[int]) -> Later:
+        """Return the same values, broadcast."""
+        return Later(self.tensor.expand(tuple(shape)))
+
+    def checked(self, n: int, *, wraps: bool) -> Any:
+        """Record that the values are checked against a length and, if they may be negative, wrapped."""
+        return record.apply(TABLE["checked_index"], (self.tensor,), n=n, wraps=wraps)
+
+
+def index_values(index: Any) -> Any:
+    """Return the values of an int64 tensor as an array of its own, or as `Later`."""
+    return Later(index) if tape_at(index._state).abstract else index._array()
 
 
 def positions(array: np.ndarray) -> Any:
@@ -105,8 +146,8 @@ NOT_AN_INDEX = (
 NOT_INTEGERS = "tensors used as indices must be long, int, byte or bool tensors"
 
 
-def index_array(item: Any) -> np.ndarray:
-    """Return an index as an array of int64 or bool that nobody else holds.
+def index_array(item: Any) -> Any:
+    """Return an index as an array of int64 or bool that nobody else holds, or as `Later`.
 
     Raises
     ------
@@ -116,7 +157,7 @@ def index_array(item: Any) -> np.ndarray:
     if record.is_tensor(item):
         if item.dtype not in (int64, bool_):
             raise IndexError(NOT_INTEGERS)
-        return item._array()  # type: ignore[no-any-return]
+        return index_values(item) if item.dtype is int64 else item._array()
     if isinstance(item, str | bytes):
         raise TypeError(f"new(): invalid data type '{type(item).__name__}'")
     if isinstance(item, np.ndarray):
@@ -139,10 +180,19 @@ def index_array(item: Any) -> np.ndarray:
     return array.astype(np.int64)
 
 
-def advanced_index(shape: Sequence[int], arrays: list[tuple[int, np.ndarray]]) -> Advanced:
+def _checked(indices: Sequence[Any], lengths: Sequence[int]) -> Any:
+    """`normalise` of indices some of which are known later."""
+    found: Any = None
+    for a, n in zip(indices, lengths, strict=True):
+        own = a.checked(n, wraps=True) if isinstance(a, Later) else positions(normalise([a], [n]))
+        found = own if found is None else found * n + own
+    return found if len(indices) == 1 else found.contiguous()
+
+
+def advanced_index(shape: Sequence[int], arrays: list[tuple[int, Any]]) -> Advanced:
     """Return the index that arrays at dimensions of a shape make: masks become integers."""
     dims: list[int] = []
-    indices: list[np.ndarray] = []
+    indices: list[Any] = []
     for d, array in arrays:
         if array.dtype != np.bool_:
             dims.append(d)
@@ -156,6 +206,9 @@ def advanced_index(shape: Sequence[int], arrays: list[tuple[int, np.ndarray]]) -
                 )
         dims += range(d, d + array.ndim)
         indices += np.nonzero(array)
+    if any(isinstance(a, Later) for a in indices):
+        index = _checked(indices, [shape[d] for d in dims])
+        return Advanced(tuple(dims), index, indexed_shape(shape, dims, index.shape)[0])
     rest = math.prod(n for i, n in enumerate(shape) if i not in dims)
     flat = normalise(indices, [shape[d] for d in dims], rest)
     return Advanced(tuple(dims), positions(flat), indexed_shape(shape, dims, flat.shape)[0])

@@ -162,6 +162,16 @@ def index_put_vjp(
     return kept, ct._apply("index", index, dims=dims), None
 
 
+def lower_checked_index(
+    entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]
+) -> Lowered:  # fmt: skip
+    """Index values that are checked later: non-negative ones below ``attrs["n"]``."""
+    (index,) = layouts
+    out = contiguous(index.dtype, index.shape)
+    step = Step(copy_loop(index.dtype), index.shape, (arg(0, index.strides), out_operand(1, out)))
+    return Lowered((out,), (step,))
+
+
 # --------------------------------------------------------------------------- gather, scatter
 def along_step(
     layout: Layout, indexed: Operand, dim: int, index: Layout, positions: Operand, plain: Operand,
@@ -271,6 +281,8 @@ def _samples(*cases: tuple[tuple[int, ...], tuple[Any, ...]]) -> Any:
 _I = np.array
 _PICK = _I([[0, 1, 0], [1, 1, 0]])
 
+#: only on tapes without values: what stands for it on others is a constant (lifting.py)
+op("checked_index", lower=lower_checked_index, torch=None, extras={"private": True})
 op("index", arity=2, lower=lower_index, vjp=index_vjp, torch=None)
 op("index_backward", arity=2, lower=lower_index_backward, torch=None, vjp=(
     lambda ct, x, index, out, shape, dims: (ct._apply("index", index, dims=dims), None)

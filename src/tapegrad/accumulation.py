@@ -1,0 +1,117 @@
+"""Gradients of leaves: made, or added to what is there, with the hooks that see them."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+
+from . import native as nt
+from . import record, versions
+from .callbacks import call_hooks, no_grad_on
+from .dtypes import dtype_of
+from .record import storage_of
+from .request import Request
+from .storage import Storage
+from .tape import Tape, slot_of
+from .threads import current_tape
+
+__all__ = ["accumulated", "add_to_grad", "hooked", "in_order", "leaf_gradients"]
+
+#: threads that share a leaf add to its gradient one after the other
+_accumulating = threading.RLock()
+
+
+def leaf_gradients(request: Request) -> list[tuple[Storage, np.ndarray]]:
+    """Make the gradients of leaves that have none; the others, which are to be added."""
+    tape, adjoint, high = request.tape, request.adjoint, request.high
+    rest: list[tuple[int, Storage]] = []
+    with _accumulating:
+        for slot, storage in tape.leaves.copy().items():
+            if slot <= high and adjoint[slot]:
+                layout = tape.instruction_of(slot).out
+                small = layout.span <= nt.SMALL and layout.is_contiguous
+                if storage.grad is None and storage.hooks is None and small:
+                    storage.grad = request.gradient_leaf(slot, layout)
+                else:
+                    rest.append((slot, storage))
+    found: list[tuple[Storage, np.ndarray]] = []
+    for slot, storage in in_order(tape, rest):
+        array = request.leaf_adjoint(slot, tape.instruction_of(slot).out)
+        assert array is not None
+        found.append((storage, hooked(storage, array)))
+    return found
+
+
+def in_order(tape: Tape, leaves: list[tuple[int, Storage]]) -> list[tuple[int, Storage]]:
+    """Leaves in the order in which their gradients are complete, where hooks see it."""
+    if len(leaves) > 1 and any(storage.hooks is not None for _, storage in leaves):
+        return sorted(leaves, key=lambda item: _first_use(tape, item[0]), reverse=True)
+    return leaves
+
+
+def _first_use(tape: Tape, slot: int) -> int:
+    """The first statement with a leaf as its operand: there its gradient is complete."""
+    places = np.flatnonzero(tape.arg[: tape.state[nt.S_ARG_COUNT]] == slot)
+    if not len(places):
+        return 0
+    return int(np.searchsorted(tape.arg_start[: tape.count + 1], places[0], side="right")) - 1
+
+
+def hooked(storage: Storage, array: np.ndarray) -> np.ndarray:
+    """The gradient of a leaf after its hooks."""
+    hooks = storage.hooks
+    if hooks is None or not (hooks.tensor or hooks.before):
+        return array
+    with no_grad_on(current_tape()):
+        ct = call_hooks(hooks.tensor, record.leaf_tensor(array, dtype_of(array)))
+        for hook in list(hooks.before.values()):
+            new = hook((ct,))
+            ct = ct if new is None else new[0]
+    return ct._array()
+
+
+def accumulated(tape: Tape, storage: Storage, array: np.ndarray | None) -> None:
+    """Call the hooks that wait for a leaf's gradient to be complete."""
+    hooks = storage.hooks
+    if hooks is None:
+        return
+    for owner, hook in list(hooks.accumulated.values()):
+        leaf = owner()
+        if leaf is not None:
+            hook(leaf)
+    if hooks.after and array is not None:
+        ct = record.leaf_tensor(array, dtype_of(array))
+        for hook in list(hooks.after.values()):
+            hook((), (ct,))
+
+
+def add_to_grad(storage: Storage, array: np.ndarray) -> None:
+    """Accumulate in place into a storage's ``grad``, or make it."""
+    tape = current_tape()
+    while True:
+        grad = storage.grad
+        if grad is None:
+            new = record.leaf_tensor(array, dtype_of(array))
+            with _accumulating:
+                if storage.grad is None:
+                    storage.grad = new
+                    return
+            continue
+        record.adopt(grad)  # before any lock: see crossing.py
+        own = storage_of(grad)
+        with tape.lock, _accumulating:
+            slot = slot_of(tape, grad)
+            in_memory = own is not None and own.leaf and own.array is not None
+            if in_memory and not tape.is_active(slot):
+                tape.evaluate()
+                np.add(own.array, array, out=own.array)  # type: ignore[union-attr,arg-type]
+                versions.note_write_from_python(tape, slot)
+                return
+        with no_grad_on(tape):
+            new = record.leaf_tensor(array, dtype_of(array))
+            if grad.requires_grad:
+                storage.grad = grad + new
+            else:
+                record.accumulate(grad, new)
+        return

@@ -1,0 +1,79 @@
+"""Reverse passes under `vmap` through a graph that was recorded before.
+
+A pullback of `func.vjp`, or a function of `func.linearize`, may be called by a function that `vmap` maps. Its
+graph is on the tape around the trace, the cotangents are on the trace. The pass is recorded there for
+cotangents that stand for these, and what was recorded is recorded again here, with these in their place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import engine, record
+from ..lifting import Lifting
+from ..ops.table import TABLE
+from ..tape import slot_of
+from ..threads import current_tape
+from ..traces import Trace
+from .batched import may_lift
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+__all__ = ["is_outside", "pull_outside"]
+
+
+class _Copies(Lifting):
+    """Statements of the tape around a trace, recorded again on the trace."""
+
+    target: Trace
+
+    def at(self, slot: int) -> int:
+        """What stands on the trace for a slot."""
+        found = self.slots.get(slot)
+        return self.target.capture_slot(slot) if found is None else found
+
+
+def is_outside(outputs: Sequence[Tensor]) -> bool:
+    """Whether a pass from active outputs is one for `pull_outside`."""
+    tape = current_tape()
+    return isinstance(tape, Trace) and any(t._state != tape.pointer for t in outputs)
+
+
+def pull_outside(
+    outputs: Sequence[Tensor], inputs: Sequence[Tensor], cotangents: Sequence[Tensor | None], *,
+    create_graph: bool,
+) -> list[Tensor | None]:  # fmt: skip
+    """Multiply cotangents of the trace with a Jacobian recorded outside of it; None for zeros."""
+    trace = current_tape()
+    assert isinstance(trace, Trace)
+    outer = trace.outer
+    if any(t._state == trace.pointer for t in (*outputs, *inputs)):
+        trace.refuse("differentiates what was computed partly outside of it")
+    given: list[Any] = [
+        record.leaf_tensor(np.ones(y.shape, y.dtype.np), y.dtype) if ct is None
+        else record.unary(TABLE["clone"], record.cast(ct, y.dtype))
+        for y, ct in zip(outputs, cotangents, strict=True)
+    ]  # fmt: skip
+    with trace.around():
+        if not outer.abstract and not may_lift(outer, inputs):
+            trace.refuse("differentiates something outside of it that has hooks")
+        seeds = [record.leaf_tensor(np.zeros(y.shape, y.dtype.np), y.dtype) for y in outputs]
+        first = outer.count
+        rows = engine.grad(
+            outputs, inputs, seeds, retain_graph=True, create_graph=True, allow_unused=True
+        )
+        slots = [None if g is None else record.operand(outer, g) for g in rows]
+    copies = _Copies(outer, trace, trace.size, first)
+    for seed, ct in zip(seeds, given, strict=True):
+        copies.bind(slot_of(outer, seed), record.operand(trace, ct), batched=False)
+    copies.run([slot for slot in slots if slot is not None])
+    made = [
+        None if slot is None
+        else record.new_tensor(trace, copies.at(slot), copies.layout(copies.at(slot)))
+        for slot in slots
+    ]  # fmt: skip
+    return made if create_graph else [None if g is None else g.detach() for g in made]

@@ -1,0 +1,428 @@
+"""Lifting: statements recorded for one slice, recorded again for a batch of slices at once.
+
+`Lifting` goes over statements of a tape (of a function's run on one slice, of a recorded reverse pass, of
+a traced rule) and appends, for each that a result needs, its counterpart to another tape or to the same.
+What depends on something batched gets one more dimension there, the first; the rest stays as it is.
+
+How a batched value lies in memory: its strides behind the first are those of the slice. So
+
+- a *view* of a slice is a view of the batch, with the same offset and one stride more, whatever its op;
+- an *elementwise* statement is the same op on the batch, operands of fewer dimensions aligned;
+- a *product* is a product of more dimensions, so that BLAS sees few large matrices;
+- any other statement becomes a `lifted` one, whose steps are those of the slice's instruction with one
+  more loop around each (`lower_lifted`). Its rule is the slice's rule, lifted (`lifted_vjp`), so lifting is
+  closed under differentiation, and no op has a batching rule.
+
+Start reading at `Lifting.run`, then `Lifting.statement`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import native as nt
+from . import record, templates, versions
+from .dtypes import bool_, dtype
+from .errors import UnsupportedError
+from .instructions import INSTRUCTIONS, Instruction, instruction, view_instruction
+from .layouts import Layout, contiguous
+from .ops.table import TABLE, Lowered, Op, copy_loop, op
+from .programs import ADDRESS, ARGS, SCRATCH, Operand, Step, address_operand, constant
+from .tape import Tape, slot_of
+from .threads import current_tape
+from .vjp import is_elementwise, template
+
+__all__ = ["Lifting"]
+
+#: products of two operands, and those that are added to a third
+PRODUCTS = frozenset(["dot", "vdot", "mv", "vecmat", "mm", "bmm", "matmul", "matmul_left"])
+ADDED_PRODUCTS = frozenset(["addmm", "addmv", "baddbmm"])
+
+
+class Lifting:
+    """Statements of `source` from slot `first` on, recorded again on `target` for `size` slices.
+
+    Attributes
+    ----------
+    slots : dict
+        Slot of the source -> slot of the target.
+    batched : set of int
+        The slots of the source whose counterpart has the batch as first dimension.
+    """
+
+    def __init__(self, source: Tape, target: Tape, size: int, first: int = 1) -> None:
+        self.source, self.target, self.size, self.first = source, target, size, first
+        self.slots: dict[int, int] = {}
+        self.batched: set[int] = set()
+        #: statements whose write is one that residuals may be older than
+        self._noted = {mark >> 1 for _, mark in source.writes if not mark & 1}
+
+    def bind(self, slot: int, own: int, *, batched: bool) -> None:
+        """Say what stands on the target for a slot of the source."""
+        self.slots[slot] = own
+        if batched:
+            self.batched.add(slot)
+
+    def at(self, slot: int) -> int:
+        """The counterpart of a slot; what the target had before stands for itself."""
+        found = self.slots.get(slot)
+        if found is None:
+            assert slot < self.first, "an operand comes before its use"
+            return slot
+        return found
+
+    # ------------------------------------------------------------------ what there is to do
+    def run(self, results: Iterable[int]) -> None:
+        """Record what results need, in order; `at` knows their counterparts then."""
+        statements = self._needed(results)
+        promoted = self._promoted(statements)
+        if any(slot in self.slots for slot in promoted):
+            raise UnsupportedError("something batched is written into what is not")
+        for slot, made, args in statements:
+            if slot not in self.slots:
+                self.mode(slot)
+                if made.op.kind == nt.LEAF:
+                    self.slots[slot] = self.leaf(slot)
+                else:
+                    self.statement(slot, made, args, self._offset(slot, made))
+            if slot in promoted and slot not in self.batched:
+                self._spread(slot)
+
+    def _needed(self, results: Iterable[int]) -> list[tuple[int, Instruction, list[int]]]:
+        """The statements that results depend on, and what writes into the memory of those."""
+        source = self.source
+        base = source.base
+        wanted = {r for r in results if r >= self.first}
+        bases = {int(base[r]) for r in wanted}
+        found = []
+        for slot in range(source.count - 1, self.first - 1, -1):
+            made = source.instruction_of(slot)
+            kind = made.op.kind
+            writes = kind in (nt.WRITE, nt.ACCUMULATE)
+            if slot not in wanted and not (writes and int(base[slot]) in bases):
+                continue
+            args = self.operands(slot, made)
+            found.append((slot, made, args))
+            wanted.update(args)
+            bases.update([int(base[a]) for a in args])
+        return found[::-1]
+
+    def operands(self, slot: int, made: Instruction) -> list[int]:
+        """What a statement's counterpart is made of."""
+        return self.source.args_of(slot)
+
+    def _promoted(self, statements: Sequence[tuple[int, Instruction, list[int]]]) -> set[int]:
+        """The slots that are the same for all slices until something batched is written into them."""
+        promoted: set[int] = set()
+        base = self.source.base
+        while True:
+            batched = self.batched | promoted
+            for slot, made, args in statements:
+                if slot in batched or not any(a in batched for a in args):
+                    continue
+                batched.add(slot)
+                owner = int(base[slot])
+                if made.op.kind in (nt.WRITE, nt.ACCUMULATE) and owner not in batched:
+                    promoted.add(owner)
+                    break
+            else:
+                return promoted
+
+    def _offset(self, slot: int, made: Instruction) -> int:
+        """Byte offset of a view."""
+        if made.op.kind != nt.VIEW:
+            return 0
+        start = int(self.source.arg_start[slot])
+        return int(np.frombuffer(self.source.arg[start + 1 : start + 3].tobytes(), np.int64)[0])
+
+    def mode(self, slot: int) -> None:
+        """Set the grad mode in which the counterpart of a slot is recorded."""
+
+    def leaf(self, slot: int) -> int:
+        """The counterpart of a leaf that was not bound: a constant."""
+        layout = self.source.instruction_of(slot).out
+        owner = self.source.owned[slot]
+        array = getattr(owner, "array", owner)
+        if not layout.ndim:
+            return self.constant(array.reshape(()).item(), layout.dtype)
+        return self.target.bind(array, layout, active=False)
+
+    # ------------------------------------------------------------------ one statement
+    def statement(self, slot: int, made: Instruction, args: Sequence[int], offset: int = 0) -> None:
+        """Record the counterpart of a statement."""
+        kind = made.op.kind
+        if kind == nt.OUTPUT:
+            return  # with the statement of the first result
+        own = [self.at(a) for a in args]
+        if made.op.name == "checked_index":
+            self.bind(slot, self.checked(made, own[0]), batched=args[0] in self.batched)
+            return
+        if not any(a in self.batched for a in args):
+            if kind == nt.VIEW:
+                self.slots[slot] = self.append_view(made, own[0], offset)
+            else:
+                self._append(slot, made, made, own)
+            return
+        self.batched.add(slot)
+        if kind == nt.VIEW:
+            self.slots[slot] = self.view(
+                own[0], made.op, made.out.shape, made.out.strides, offset, made.out
+            )
+            return
+        name = made.op.name
+        if kind in (nt.WRITE, nt.ACCUMULATE):
+            if args[0] not in self.batched:
+                raise UnsupportedError("something batched is written into what is not")
+            rank = made.layouts[0].ndim
+            given = [own[0], self.aligned(args[1], rank)]
+            layouts = tuple(map(self.layout, given))
+            self._append(slot, instruction(made.op, layouts, **made.attrs), made, given)
+        elif is_elementwise(made):
+            rank = max(x.ndim for x in made.layouts)
+            given = [self.aligned(a, rank) for a in args]
+            layouts = tuple(map(self.layout, given))
+            self.slots[slot] = self.append(instruction(made.op, layouts, **made.attrs), given)
+        elif name in PRODUCTS:
+            self.slots[slot] = self.product(args[0], args[1], made.out)
+        elif name in ADDED_PRODUCTS and (args[0] in self.batched or args[1] in self.batched):
+            self.slots[slot] = self.added_product(made, args)
+        else:
+            if made.op.extras.get("private") and name not in _LIFTED.values():
+                raise UnsupportedError(f"{made.op.name} is not lifted")
+            row = TABLE[_LIFTED[made.op.vjp is None]]
+            layouts = tuple(map(self.layout, own))
+            flags = tuple([a in self.batched for a in args])
+            new = instruction(row, layouts, inner=made.id, batched=flags, size=self.size)
+            self._append(slot, new, made, own)
+
+    def checked(self, made: Instruction, own: int) -> int:
+        """A constant of indices that were checked, and wrapped; without values still a statement."""
+        layout, n = self.layout(own), made.attrs["n"]
+        if self.target.abstract:
+            return self.append(instruction(made.op, (layout,), **made.attrs), (own,))
+        values = self.target.value(own, layout)
+        low = -n if made.attrs["wraps"] else 0
+        if ((values < low) | (values >= n)).any():
+            raise IndexError(f"an index is out of bounds for a dimension with size {n}")
+        array = np.ascontiguousarray(np.where(values < 0, values + n, values)).reshape(values.shape)
+        return self.target.bind(array, contiguous(layout.dtype, layout.shape), active=False)
+
+    def _append(self, slot: int, new: Instruction, made: Instruction, own: Sequence[int]) -> None:
+        """Append the counterpart of a statement that may write, or have several results."""
+        first = self.append(new, own)
+        for j in range(len(made.outs)):
+            self.slots[slot + j] = first + j
+            if new is not made:
+                self.batched.add(slot + j)
+        if made.op.kind in (nt.WRITE, nt.ACCUMULATE) and slot in self._noted:
+            versions.note_write(self.target, first)
+
+    # ------------------------------------------------------------------ parts
+    def append(self, made: Instruction, slots: Sequence[int], extra: Sequence[int] = ()) -> int:
+        """Append a statement to the target."""
+        return self.target.append(made, slots, extra)
+
+    def append_view(self, made: Instruction, source: int, offset: int) -> int:
+        """Append a view to the target."""
+        return self.append(made, (source,), struct.unpack("<ii", struct.pack("<q", offset)))
+
+    def constant(self, value: float, kind: dtype) -> int:
+        """Slot of a Python scalar on the target."""
+        return self.target.constant(value, kind)
+
+    def layout(self, slot: int) -> Layout:
+        """The layout of a slot of the target."""
+        return self.target.instruction_of(slot).out
+
+    def op(self, name: str, *slots: int) -> int:
+        """Append an op without attributes."""
+        layouts = tuple(map(self.layout, slots))
+        return self.append(instruction(TABLE[name], layouts), slots)
+
+    def view(
+        self, slot: int, entry: Op, shape: Sequence[int], strides: Sequence[int], offset: int,
+        like: Layout,
+    ) -> int:  # fmt: skip
+        """Append a view of a batched slot whose slices have this shape, strides and offset."""
+        layout = self.layout(slot)
+        made = view_instruction(
+            entry, layout, (self.size, *shape), (layout.strides[0], *strides), like.dtype
+        )
+        return self.append_view(made, slot, offset)
+
+    def aligned(self, slot: int, rank: int) -> int:
+        """The counterpart of an operand; if it is batched, with slices of at least `rank` dimensions."""
+        own = self.at(slot)
+        layout = self.layout(own)
+        missing = rank + 1 - layout.ndim
+        if slot not in self.batched or missing <= 0:
+            return own
+        shape = (1,) * missing + layout.shape[1:]
+        return self.view(
+            own, TABLE["unsqueeze"], shape, (0,) * missing + layout.strides[1:], 0, layout
+        )
+
+    def _spread(self, slot: int) -> None:
+        """Give each slice a copy of its own of what has been the same for all."""
+        if not self.layout(self.slots[slot]).is_contiguous:
+            raise UnsupportedError("a slice that is not contiguous is written in place")
+        self.bind(slot, self.whole(slot), batched=True)
+
+    def whole(self, slot: int) -> int:
+        """The counterpart of a slot, as many times as there are slices if it does not depend on them."""
+        own = self.at(slot)
+        if slot in self.batched:
+            return own
+        layout = self.layout(own)
+        made = view_instruction(
+            TABLE["expand"], layout, (self.size, *layout.shape), (0, *layout.strides)
+        )
+        return self.op("clone", self.append_view(made, own, 0))
+
+    # ------------------------------------------------------------------ products
+    def product(self, a: int, b: int, out: Layout) -> int:
+        """The counterpart of the product of two operands; `out` is the slice's result."""
+        x, y = self.at(a), self.at(b)
+        lx, ly = self.layout(x), self.layout(y)
+        nx, ny = lx.ndim - (a in self.batched), ly.ndim - (b in self.batched)
+        if b not in self.batched and ny <= 2:  # one factor for all: one tall product
+            return self.op("matmul" if nx > 1 else "mm" if ny == 2 else "mv", x, y)
+        if a not in self.batched and nx == 2 and ny == 1:
+            turned = view_instruction(TABLE["transpose"], lx, lx.shape[::-1], lx.strides[::-1])
+            return self.op("mm", y, self.append_view(turned, x, 0))
+        rank = max(nx - 2, ny - 2, 0)
+        x = self._factor(a, rank, row=True)
+        y = self._factor(b, rank, row=False)
+        lx, ly = self.layout(x), self.layout(y)
+        name = "matmul"
+        if lx.ndim == ly.ndim == 3 and lx.shape[0] == ly.shape[0]:
+            name = "bmm"
+        elif (lx.ndim, ly.ndim) == (2, 3):
+            name = "matmul_left"
+        made = self.op(name, x, y)
+        if self.layout(made).ndim == out.ndim + 1:
+            return made
+        return self.view(made, TABLE["squeeze_dims"], out.shape, out.strides, 0, out)
+
+    def _factor(self, slot: int, rank: int, *, row: bool) -> int:
+        """A factor as matrices, batched ones with `rank` dimensions between the batch and the matrix."""
+        own = self.at(slot)
+        layout = self.layout(own)
+        is_batched = slot in self.batched
+        shape: tuple[int, ...] = tuple(layout.shape[is_batched:])
+        strides: tuple[int, ...] = layout.strides[is_batched:]
+        if len(shape) == 1:
+            shape = (1, *shape) if row else (*shape, 1)
+            strides = (0, *strides) if row else (*strides, 0)
+        missing = (rank + 2 - len(shape)) * is_batched
+        shape, strides = (1,) * missing + shape, (0,) * missing + strides
+        if is_batched:
+            if len(shape) + 1 == layout.ndim:
+                return own
+            return self.view(own, TABLE["unsqueeze"], shape, strides, 0, layout)
+        if len(shape) == layout.ndim:
+            return own
+        made = view_instruction(TABLE["unsqueeze"], layout, shape, strides)
+        return self.append_view(made, own, 0)
+
+    def added_product(self, made: Instruction, args: Sequence[int]) -> int:
+        """The counterpart of ``beta * z + alpha * (x @ y)`` for operands (x, y, z)."""
+        kind, alpha, beta = made.out.dtype, made.attrs["alpha"], made.attrs["beta"]
+        found = self.product(args[0], args[1], made.out)
+        if alpha != 1:
+            found = self.op("mul", found, self.constant(alpha, kind))
+        if beta == 0:  # as in PyTorch, not even NaN of z counts
+            return found
+        added = self.aligned(args[2], made.out.ndim)
+        if beta != 1:
+            added = self.op("mul", added, self.constant(beta, kind))
+        return self.op("add", found, added)
+
+
+# --------------------------------------------------------------------------- the generic counterpart
+def lower_lifted(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
+    """Lower an instruction for a batch: each of its steps with one more loop around it.
+
+    A step runs for all slices before the next one does, so what a step leaves in scratch memory for the
+    next has a place for each slice there. Temporaries inside a step do not.
+    """
+    inner, size = INSTRUCTIONS[attrs["inner"]], attrs["size"]
+    if not all(x.is_contiguous for x in inner.outs):
+        raise UnsupportedError(f"{inner.op.name}: a result that is not contiguous is not lifted")
+    # bytes from one slice to the next, of operands and results
+    between = [x.strides[0] if b else 0 for x, b in zip(layouts, attrs["batched"], strict=True)]
+    between += [x.size * x.dtype.itemsize for x in inner.outs]
+    shared = any(o.ref == SCRATCH for step in inner.steps for o in step.operands)
+    scratch = (inner.scratch + 63) & ~63
+
+    def slices(operand: Operand) -> int:
+        if operand.ref == SCRATCH:
+            return int(scratch)
+        return 0 if operand.ref == ADDRESS else int(between[operand.ref - ARGS])
+
+    steps = [_lifted_step(step, size, slices) for step in inner.steps]
+    outs = tuple(contiguous(x.dtype, (size, *x.shape)) for x in inner.outs)
+    return Lowered(outs, tuple(steps), scratch * size if shared else inner.scratch)
+
+
+def _lifted_step(step: Step, size: int, slices: Any) -> Step:
+    if not step.kernel[0] and not step.nodes:  # clear memory
+        (target,) = step.operands
+        if step.zero == slices(target):
+            return step._replace(zero=step.zero * size)
+        zero = address_operand(constant(0, bool_.np), 2)
+        into = target._replace(strides=(slices(target), 1))
+        return Step(copy_loop(bool_), (size, step.zero), (zero, into))
+    return step._replace(
+        shape=(size, *step.shape),
+        operands=tuple(o._replace(strides=(slices(o), *o.strides)) for o in step.operands),
+    )
+
+
+def lifted_vjp(ct: Any, *values: Any, inner: int, batched: tuple[bool, ...], size: int) -> Any:
+    """Lift the rule of the slice's instruction."""
+    made = INSTRUCTIONS[inner]
+    traced = template(made)
+    tape = current_tape()
+    lifting = Lifting(traced.tape, tape, size)
+    for slot, name in traced.inputs.items():
+        if name == "ct":
+            lifting.bind(slot, slot_of(tape, ct), batched=True)
+        elif name == "out":
+            lifting.bind(slot, slot_of(tape, values[-1]), batched=True)
+        else:
+            assert isinstance(name, int)
+            lifting.bind(slot, slot_of(tape, values[name]), batched=batched[name])
+    lifting.run([r for r in traced.results if r is not None])
+    found: list[Any] = []
+    extra = traced.tape.count
+    for i, result in enumerate(traced.results):
+        if result is None:
+            found.append(None)
+            continue
+        layout = traced.tape.instruction_of(result).out
+        # Inside of a slice nobody sums over broadcast dimensions but here.
+        for step in templates.sums_to(layout, made.layouts[i].shape):
+            lifting.statement(extra, step.instruction, [result])
+            result, extra = extra, extra + 1
+        own = lifting.at(result)
+        found.append(record.new_tensor(tape, own, lifting.layout(own)))
+    return tuple(found) if len(found) > 1 else found[0]
+
+
+def _grad_fn(made: Instruction) -> str:
+    inner: Instruction = INSTRUCTIONS[made.attrs["inner"]]
+    return inner.grad_fn
+
+
+#: rows of lifted statements, by whether the op has no derivative
+_LIFTED = {False: "lifted", True: "lifted_passive"}
+for _passive, _name in _LIFTED.items():
+    op(
+        _name, arity=0, lower=lower_lifted, torch=None, grad_fn=_grad_fn,
+        vjp=None if _passive else lifted_vjp, extras={"private": True},
+    )  # fmt: skip

@@ -1,0 +1,268 @@
+"""The lifting of a trace (traces.py), and plans: what a lifting did, to do it again.
+
+A function under `vmap` mostly records the same at each call. What its lifting appends depends on the
+statements of the trace and on the layouts of what is bound, and on nothing else. So it is noted as a `Plan`,
+and the next trace that looks the same is lifted by appending the same statements, at about a microsecond
+each, without looking at them.
+
+Start reading at `Slices.results`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from . import handle
+from . import native as nt
+from .buffers import BYTES
+from .instructions import INSTRUCTIONS, Instruction, view_instruction
+from .lifting import Lifting
+from .ops.table import TABLE
+
+if TYPE_CHECKING:
+    from .dtypes import dtype
+    from .layouts import Layout
+    from .traces import Trace
+
+__all__ = ["Result", "Slices"]
+
+#: plans that are kept, and the number of statements from which on none is made
+PLANS_AT_MOST, LONGEST_PLAN = 256, 1 << 14
+
+
+class Result(NamedTuple):
+    """A result on the tape around: its slot and layout, and whether it depends on the slice."""
+
+    slot: int
+    layout: Layout
+    is_batched: bool
+
+
+class _Statement(NamedTuple):
+    """A statement of a plan; what it refers to is counted: what is bound first, then what was appended."""
+
+    made: Instruction
+    references: tuple[int, ...]
+    extra: tuple[int, ...]
+    active: bool
+    pack: Callable[..., bytes]
+
+
+class _Constant(NamedTuple):
+    """A number that an instruction of the trace implies."""
+
+    value: float
+    kind: dtype
+
+
+class _Checked(NamedTuple):
+    """A constant of indices that are checked anew each time."""
+
+    made: Instruction
+    reference: int
+
+
+#: statements, constants, and leaves of the trace whose counterparts are constants
+_Step = _Statement | _Constant | _Checked | int
+
+
+class Plan(NamedTuple):
+    """What a lifting appends, and what the results are."""
+
+    steps: tuple[_Step, ...]
+    results: tuple[tuple[int, Layout, bool], ...]
+    words: int
+
+
+_plans: dict[Any, Plan] = {}
+
+
+class Slices(Lifting):
+    """The lifting of a trace."""
+
+    source: Trace
+
+    def __init__(self, source: Trace, target: Any, size: int) -> None:
+        super().__init__(source, target, size)
+        #: what was done so far; None where it cannot be done again
+        self._steps: list[_Step] | None = []
+        self._references: dict[int, int] = {}
+        self._words = 0
+
+    def bind(self, slot: int, own: int, *, batched: bool) -> None:
+        """Say what stands on the target for a slot of the source."""
+        super().bind(slot, own, batched=batched)
+        self._references.setdefault(own, len(self._references))
+
+    # ------------------------------------------------------------------ results
+    def results(self, own: Sequence[int], whole: Sequence[bool]) -> list[Result]:
+        """Record what results need.
+
+        Parameters
+        ----------
+        own : sequence of int
+            Slots of the trace.
+        whole : sequence of bool
+            Whether a result is to have the batch as first dimension even if it does not depend on it.
+        """
+        source, target = self.source, self.target
+        key = None
+        simple = not (source.contexts or source.versions or source.count > LONGEST_PLAN)
+        if simple and self._steps == []:
+            key = self._key(own, whole)
+            plan = _plans.get(key)
+            if plan is not None:
+                return self._follow(plan)
+        first = target.count
+        self.run(own)
+        found = []
+        for slot, is_whole in zip(own, whole, strict=True):
+            self.mode(slot)
+            made = self.whole(slot) if is_whole else self.at(slot)
+            if target.base[made] < first and is_whole:
+                made = self.op("clone", made)  # memory of its own
+            found.append(Result(made, self.layout(made), slot in self.batched))
+        if key is not None and self._steps is not None:
+            if len(_plans) >= PLANS_AT_MOST:
+                del _plans[next(iter(_plans))]
+            references = [(self._references[r.slot], r.layout, r.is_batched) for r in found]
+            _plans[key] = Plan(tuple(self._steps), tuple(references), self._words)
+        return found
+
+    def _key(self, own: Sequence[int], whole: Sequence[bool]) -> Any:
+        """All that a lifting depends on."""
+        source, target = self.source, self.target
+        n, m = source.count, int(source.state[nt.S_ARG_COUNT])
+        bound = [
+            (slot, self._references[k], slot in self.batched,
+             INSTRUCTIONS[target.instruction[k]].out.id, target.is_active(k))
+            for slot, k in self.slots.items()
+        ]  # fmt: skip
+        numbers = [
+            (slot, getattr(owner, "array", owner).tobytes())
+            for slot, owner in source.owned.items()
+            if slot not in self.slots and slot not in source.copies
+            and not source.instruction_of(slot).out.ndim
+        ]  # fmt: skip
+        arrays = source.instruction[1:n], source.arg[:m], source.flags[1:n], source.root[1:n]
+        return (
+            self.size, tuple(own), tuple(whole), tuple(bound), tuple(source.copies.items()),
+            tuple(numbers), tuple(source.leaves), target.abstract, *[a.tobytes() for a in arrays],
+        )  # fmt: skip
+
+    def _follow(self, plan: Plan) -> list[Result]:
+        """Append what was appended before."""
+        target, self._steps = self.target, None
+        known = list(dict.fromkeys(self.slots.values()))
+        target.make_room(2 * len(plan.steps) + 64, plan.words + 64, collect=False)
+        append, pointer, state = handle.append_statement, target.pointer, target.state
+        with target.lock:
+            for step in plan.steps:
+                if type(step) is _Statement:
+                    made, references, extra, active, pack = step
+                    state[nt.S_GRAD_MODE] = active
+                    slots = [known[r] for r in references]
+                    slot = -1
+                    if not made.outputs:
+                        words = pack(*slots, *extra)
+                        slot = append(pointer, made.id, id(words) + BYTES, len(slots) + len(extra))
+                    if slot < 0:
+                        slot = target.append(made, slots, extra)
+                    known.append(slot)
+                    known.extend(range(slot + 1, slot + 1 + len(made.outputs)))
+                elif type(step) is _Constant:
+                    known.append(target.constant(step.value, step.kind))
+                elif type(step) is _Checked:
+                    known.append(super().checked(step.made, known[step.reference]))
+                else:
+                    known.append(super().leaf(step))  # type: ignore[arg-type]
+        return [Result(known[r], layout, batched) for r, layout, batched in plan.results]
+
+    # ------------------------------------------------------------------ what is noted
+    def append(self, made: Instruction, slots: Sequence[int], extra: Sequence[int] = ()) -> int:
+        """Append a statement to the target."""
+        slot = super().append(made, slots, extra)
+        at = self._references
+        count = len(slots) + len(extra)
+        if self._steps is not None:
+            self._steps.append(_Statement(
+                made, tuple([at[s] for s in slots]), tuple(extra), self.target.grad_mode,
+                struct.Struct(f"<{count}i").pack,
+            ))  # fmt: skip
+        self._words += count + len(made.outputs)
+        for j in range(1 + len(made.outputs)):
+            at[slot + j] = len(at)
+        return slot
+
+    def constant(self, value: float, kind: dtype) -> int:
+        """Slot of a Python scalar on the target."""
+        slot = super().constant(value, kind)
+        self._note(slot, _Constant(value, kind))
+        return slot
+
+    def checked(self, made: Instruction, own: int) -> int:
+        """A constant of indices that were checked, and wrapped; without values still a statement."""
+        slot = super().checked(made, own)
+        if not self.target.abstract:
+            self._note(slot, _Checked(made, self._references[own]))
+        return slot
+
+    def _note(self, slot: int, step: _Step) -> None:
+        """Note where a constant stands; the same number has the same slot."""
+        if slot not in self._references:
+            self._references[slot] = len(self._references)
+            if self._steps is not None:
+                self._steps.append(step)
+
+    # ------------------------------------------------------------------ statements of a trace
+    def operands(self, slot: int, made: Instruction) -> list[int]:
+        """What a statement's counterpart is made of."""
+        source = self.source
+        copied = source.copies.get(slot)
+        if copied is not None:
+            return [copied]
+        args = source.args_of(slot)
+        if made.op.name == "function_output":  # its value, which `forward` computed
+            (value,) = args[1:]
+            if source.instruction_of(value).op.name == "detach":
+                (value,) = source.args_of(value)
+            return [value]
+        return args
+
+    def mode(self, slot: int) -> None:
+        """Set the grad mode in which the counterpart of a slot is recorded."""
+        self.target.grad_mode = self.source.is_active(slot)
+
+    def leaf(self, slot: int) -> int:
+        """The counterpart of a leaf that was not bound: a copy's original, or a constant."""
+        source = self.source
+        copied = source.copies.get(slot)
+        if copied is None:
+            if slot in source.leaves or source.flags[slot] & nt.VISIBLE:
+                source.refuse("makes a tensor that others can see or that requires grad")
+            own = super().leaf(slot)
+            self._note(own, slot)  # unless it is a number
+            return own
+        if copied in self.batched:
+            self.batched.add(slot)
+        own = self.at(copied)
+        if int(source.base[copied]) in source.versions:
+            return self.op("clone", own)
+        if not self.target.is_active(own):
+            return own
+        layout = self.layout(own)
+        made = view_instruction(TABLE["detach"], layout, layout.shape, layout.strides)
+        return self.append_view(made, own, 0)
+
+    def statement(self, slot: int, made: Instruction, args: Sequence[int], offset: int = 0) -> None:
+        """Record the counterpart of a statement."""
+        if made.op.name == "function_output":
+            anchor = self.source.args_of(slot)[0]
+            ctx = self.source.contexts[anchor]
+            if not ctx._has_rule and any(map(self.target.is_active, self.slots.values())):
+                self.source.refuse("calls a Function whose derivative is wanted")
+            self.bind(slot, self.at(args[0]), batched=args[0] in self.batched)
+        else:
+            super().statement(slot, made, args, offset)

@@ -1,0 +1,314 @@
+"""Traces: the run of a function on one slice, recorded without values, to be lifted.
+
+A `Trace` is a tape like any other, but for what it does not know: values. The function that `vmap` maps
+runs on it once, on leaves with the layout of a slice. Reverse passes inside of the function are replayed,
+which takes no values either. Then `Trace.results` records what the results need on the tape around it, for
+all slices at once (lifting.py), and that tape may be the trace of another `vmap`.
+
+What a tensor of the surroundings is on a trace: a leaf that stands for it (`Trace.capture`). While the trace
+records, the tape around does not record natively, so that all that the function does comes here.
+
+A function that wants to know a value, or writes into its surroundings, cannot be lifted. Then `NotLifted` is
+raised inside of it, and remembered in `refused`, for the function may catch it.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from . import native as nt
+from . import record, threads
+from .dtypes import dtype
+from .errors import TapeError
+from .instructions import view_instruction
+from .layouts import Layout, intern
+from .ops.table import TABLE
+from .slices import Result, Slices
+from .storage import Storage
+from .tape import TAPES, Tape
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
+
+__all__ = ["NotLifted", "Trace", "private_copy"]
+
+#: where values of a trace seem to be; nobody reads there, but views are known by their offsets
+NOWHERE = 1 << 40
+_ZERO = np.zeros(2)
+
+
+class NotLifted(TapeError):
+    """A function under `vmap` did something that cannot be done for all slices at once."""
+
+
+class Trace(Tape):
+    """A tape that records a function's run on one slice.
+
+    Parameters
+    ----------
+    outer : Tape
+        The tape around it, where the results will be.
+    size : int
+        Number of slices.
+    randomness : str
+        The mode of `vmap`, for Functions that ask.
+
+    Attributes
+    ----------
+    copies : dict
+        Leaf that transforms made (`private_copy`) -> slot whose value it has.
+    refused : str
+        Why the function cannot be lifted; empty if it can.
+    """
+
+    #: whether nothing records here: before `begin` (which an interrupt may keep from coming), after `end`
+    closed = True
+
+    def __init__(self, outer: Tape, size: int, randomness: str = "error") -> None:
+        _drop_closed()
+        super().__init__(256, abstract=True)
+        self.outer, self.size, self.randomness = outer, size, randomness
+        self.state[nt.S_PENDING_LIMIT] = 1 << 62
+        self.grad_mode, self.masks_zeros = outer.grad_mode, outer.masks_zeros
+        self.lifting = Slices(self, outer, size)
+        self.copies: dict[int, int] = {}
+        self.refused = ""
+        #: what the caller of `vmap` is told in any case
+        self.error: Exception | None = None
+        #: what `begin` changed around the trace
+        self._before: tuple[int, int, bool] | None = None
+        self._known: dict[int, int] = {}
+        self._settled = 1
+
+    def __del__(self) -> None:
+        if hasattr(self, "address"):
+            self.address[:] = 0  # nothing there is to be given back
+        super().__del__()
+
+    # ------------------------------------------------------------------ one run
+    def begin(self) -> None:
+        """Let this thread record here; whatever happens then, `end` follows."""
+        outer, self.closed = self.outer, False
+        outer.make_room()
+        self._before = outer.passes, outer.state[nt.S_BUSY], outer.grad_mode
+        outer.passes += 1  # slots are known by number: they stay
+        outer.set_busy(nt.BUSY_LIFTED, True)
+        threads.record_on(self)
+
+    def end(self) -> None:
+        """Let the thread record around the trace again, as it did before `begin`, even if that failed."""
+        self.closed = True
+        if self._before is not None:
+            outer = self.outer
+            threads.record_on(outer)
+            outer.passes, outer.state[nt.S_BUSY], outer.grad_mode = self._before
+        for book in (self.contexts, self.hooks, self.retained):
+            book.clear()
+
+    def refuse(self, why: str) -> NoReturn:
+        """Raise that the function cannot be lifted."""
+        self.refused = self.refused or why
+        if self.closed:
+            raise TapeError(
+                "a tensor of a function that vmap ran was used after it; let the function return it"
+            )
+        raise NotLifted(f"vmap: the function {why}, so that it runs once a slice")
+
+    def evaluate(self) -> None:
+        """Raise: there are no values."""
+        self.refuse("reads a value")
+
+    def _outside(self, slot: int) -> int:
+        """Slot on the tape around of a value that is the same for all slices, if it is."""
+        if self.closed:
+            self.evaluate()
+        self._check()
+        mode = self.outer.grad_mode
+        try:
+            self.lifting.run([slot])
+        finally:
+            self.outer.grad_mode = mode
+        if slot in self.lifting.batched:
+            self.evaluate()
+        return self.lifting.at(slot)
+
+    def number(self, slot: int, kind: dtype) -> float | int | bool:
+        """The first element of a slot's value, if it does not depend on the slice."""
+        return self.outer.number(self._outside(slot), kind)
+
+    def value(self, slot: int, layout: Layout) -> np.ndarray:
+        """A copy of a slot's value, if it does not depend on the slice."""
+        return self.outer.value(self._outside(slot), layout)
+
+    def settle(self) -> None:
+        """Give the statements addresses from which the places of views in their bases are seen."""
+        address = self.address
+        for slot in range(self._settled, self.count):
+            kind = self.instruction_of(slot).op.kind
+            if kind in (nt.VIEW, nt.WRITE, nt.ACCUMULATE):
+                start = int(self.arg_start[slot])
+                own = int(address[self.arg[start]])
+                if kind == nt.VIEW:
+                    words = self.arg[start + 1 : start + 3].tolist()
+                    own += struct.unpack("<q", struct.pack("<ii", *words))[0]
+                address[slot] = own
+            elif kind != nt.LEAF:
+                address[slot] = NOWHERE
+        self._settled = self.count
+
+    # ------------------------------------------------------------------ tensors of the surroundings
+    def _leaf(self, layout: Layout, *, active: bool, keep: Any = None) -> int:
+        keep = keep if keep is not None else Storage(_ZERO, leaf=True)
+        return self.bind(_ZERO, layout, active=active, keep=keep)
+
+    def slice_of(self, tensor: Tensor, dim: int) -> Tensor:
+        """What the function gets for a tensor that is sliced along a dimension."""
+        outer = self.outer
+        slot = record.operand(outer, tensor)
+        layout = outer.instruction_of(slot).out
+        shape, strides = list(layout.shape), list(layout.strides)
+        if dim != 0:
+            shape.insert(0, shape.pop(dim))
+            strides.insert(0, strides.pop(dim))
+            made = view_instruction(TABLE["permute"], layout, tuple(shape), tuple(strides))
+            slot = outer.append_view(made, slot, 0)
+        inner = intern(layout.dtype, tuple(shape[1:]), tuple(strides[1:]))
+        own = self._leaf(inner, active=outer.is_active(slot))
+        self.lifting.bind(own, slot, batched=True)
+        # A view of the leaf, as the function does not get a leaf of the user's.
+        made = view_instruction(TABLE["alias"], inner, inner.shape, inner.strides)
+        return record.new_tensor(self, self.append_view(made, own, 0), inner)
+
+    def capture(self, tensor: Tensor) -> int:
+        """Slot that stands for a tensor of the surroundings."""
+        return self.capture_slot(record.operand(self.outer, tensor))
+
+    def capture_slot(self, slot: int) -> int:
+        """Slot that stands for one of the tape around."""
+        outer, own = self.outer, self._known.get(slot)
+        if own is None:
+            layout = outer.instruction_of(slot).out
+            active = outer.is_active(slot)
+            own = self._leaf(layout, active=active, keep=outer.leaves.get(slot))
+            self.lifting.bind(own, slot, batched=False)
+            self._known[slot] = own
+        return own
+
+    def stands_for(self, slot: int) -> int | None:
+        """Slot of the tape around that a leaf stands for; None for a leaf that was made here."""
+        return self.lifting.slots.get(slot) if slot not in self.copies else None
+
+    def copy(self, tensor: Tensor) -> Tensor:
+        """A leaf that requires grad and has a tensor's value."""
+        slot = record.operand(self, tensor)
+        layout = self.instruction_of(slot).out
+        own = self._leaf(layout, active=True)
+        self.copies[own] = slot
+        made = record.new_tensor(self, own, layout)
+        made._meta = self.leaves[own]
+        return made
+
+    # ------------------------------------------------------------------ Functions with rules
+    def batches(self, values: Sequence[Any]) -> tuple[list[Any], list[int | None]]:
+        """Arguments as they are on the tape around, and the dimension of slices of each.
+
+        What they depend on is recorded there now.
+        """
+        self._check()
+        tensors = [i for i, x in enumerate(values) if record.is_tensor(x)]
+        slots = [record.operand(self, values[i]) for i in tensors]
+        mode = self.outer.grad_mode
+        try:
+            self.lifting.run(slots)
+        finally:
+            self.outer.grad_mode = mode
+        found = list(values)
+        dims: list[int | None] = [None] * len(values)
+        for i, slot in zip(tensors, slots, strict=True):
+            own = self.lifting.at(slot)
+            found[i] = record.new_tensor(self.outer, own, self.lifting.layout(own))
+            dims[i] = 0 if slot in self.lifting.batched else None
+        return found, dims
+
+    @contextmanager
+    def around(self) -> Iterator[None]:
+        """Record on the tape around."""
+        outer, busy, mode = self.outer, self.outer.state[nt.S_BUSY], self.outer.grad_mode
+        assert self._before is not None
+        outer.state[nt.S_BUSY], outer.grad_mode = self._before[1], self.grad_mode
+        try:
+            with threads.recording_on(outer):
+                yield
+        finally:
+            outer.state[nt.S_BUSY], outer.grad_mode = busy, mode
+
+    def slices(self, values: Sequence[Any], dims: Sequence[int | None]) -> list[Any]:
+        """What the function gets of tensors on the tape around."""
+        found = []
+        for x, d in zip(values, dims, strict=True):
+            if not record.is_tensor(x):
+                found.append(x)
+            elif d is None:
+                own = self.capture(x)
+                layout = self.instruction_of(own).out
+                made = view_instruction(TABLE["alias"], layout, layout.shape, layout.strides)
+                found.append(record.new_tensor(self, self.append_view(made, own, 0), layout))
+            else:
+                found.append(self.slice_of(x, d % x.ndim))
+        return found
+
+    # ------------------------------------------------------------------ results
+    def results(self, tensors: Sequence[Tensor], whole: Sequence[bool]) -> list[Result]:
+        """Record what results need on the tape around.
+
+        Parameters
+        ----------
+        tensors : sequence of Tensor
+        whole : sequence of bool
+            Whether a result is to have the batch as first dimension even if it does not depend on it.
+        """
+        if self.refused:
+            raise NotLifted(self.refused)
+        self._check()
+        outer = self.outer
+        own = [record.operand(self, t) for t in tensors]
+        mode = outer.grad_mode
+        try:
+            found = self.lifting.results(own, whole)
+        finally:
+            outer.grad_mode = mode
+        if outer.state[nt.S_EAGER] and not outer.abstract:
+            outer.evaluate()
+        return found
+
+    def _check(self) -> None:
+        """Raise for what would be lost, or act on the surroundings."""
+        if self.retained or any(self.hooks.values()):
+            self.refuse("has hooks that wait for another pass")
+        slots = self.lifting.slots
+        if any(base in slots for base in self.versions):
+            self.refuse("writes into its arguments or its surroundings")
+
+    def may_collect(self) -> bool:
+        """Whether slots may be renumbered: they are known by number."""
+        return False
+
+
+def private_copy(x: Tensor) -> Tensor:
+    """A leaf that requires grad and has a copy of a tensor's value."""
+    tape = threads.current_tape()
+    if isinstance(tape, Trace):
+        return tape.copy(x)
+    return record.leaf_tensor(x._array(), x.dtype, requires_grad=True)
+
+
+def _drop_closed() -> None:
+    """Forget the traces that no tensor is on any more."""
+    for pointer, tape in TAPES.copy().items():
+        if isinstance(tape, Trace) and tape.closed and not tape.state[nt.S_HANDLE_COUNT]:
+            TAPES.pop(pointer, None)
