@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import threading
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from . import native as nt
-from . import record, versions
+from . import plain, record, sweep, versions
+from .buffers import address_of
 from .callbacks import call_hooks, no_grad_on
 from .dtypes import dtype_of
+from .instructions import leaf
+from .layouts import Layout
 from .record import storage_of
-from .request import Request
+from .request import Request, taken
 from .storage import Storage
 from .tape import Tape, slot_of
 from .threads import current_tape
 
-__all__ = ["accumulated", "add_to_grad", "hooked", "in_order", "leaf_gradients"]
+if TYPE_CHECKING:
+    from .tensor import Tensor
+
+__all__ = [
+    "accumulate_plainly",
+    "accumulated",
+    "add_to_grad",
+    "hooked",
+    "in_order",
+    "leaf_gradients",
+]
 
 #: threads that share a leaf add to its gradient one after the other
 _accumulating = threading.RLock()
@@ -24,16 +38,13 @@ _accumulating = threading.RLock()
 
 def leaf_gradients(request: Request) -> list[tuple[Storage, np.ndarray]]:
     """Make the gradients of leaves that have none; the others, which are to be added."""
-    tape, adjoint, high = request.tape, request.adjoint, request.high
+    tape, high = request.tape, request.high
     rest: list[tuple[int, Storage]] = []
     with _accumulating:
         for slot, storage in tape.leaves.copy().items():
-            if slot <= high and adjoint[slot]:
+            if slot <= high and (address := request.address_of(slot)):
                 layout = tape.instruction_of(slot).out
-                small = layout.span <= nt.SMALL and layout.is_contiguous
-                if storage.grad is None and storage.hooks is None and small:
-                    storage.grad = request.gradient_leaf(slot, layout)
-                else:
+                if storage.hooks is not None or not _made(tape, storage, address, layout):
                     rest.append((slot, storage))
     found: list[tuple[Storage, np.ndarray]] = []
     for slot, storage in in_order(tape, rest):
@@ -41,6 +52,47 @@ def leaf_gradients(request: Request) -> list[tuple[Storage, np.ndarray]]:
         assert array is not None
         found.append((storage, hooked(storage, array)))
     return found
+
+
+def _made(tape: Tape, storage: Storage, address: int, layout: Layout) -> bool:
+    """Make the gradient of a leaf a copy of its (small, dense) adjoint; False if it is not so simple."""
+    if storage.grad is not None or layout.span > nt.SMALL or not layout.is_contiguous:
+        return False
+    array = np.empty(layout.shape, layout.dtype.np)
+    own = Storage(array, leaf=True)
+    tape.owned[tape.state[nt.S_COUNT]] = own  # first, as in `Tape.bind`
+    what = tape.pointer, address, layout.span, leaf(layout).id, address_of(array)
+    while (slot := sweep.gradient(*what)) < 0:
+        tape.make_room(collect=False)
+    tape.owned[slot] = own
+    tensor = record.new_tensor(tape, slot, layout)
+    tensor._meta = own
+    storage.grad = tensor
+    return True
+
+
+def accumulate_plainly(tape: Tape, root: Tensor, *, free: bool) -> bool:
+    """``backward`` from one 0-d root, without hooks and the like; False, with nothing done, otherwise."""
+    leaves = tuple(tape.leaves.copy().items())
+    if any(storage is None or storage.hooks is not None for _, storage in leaves):
+        return False
+    rest: list[tuple[Storage, np.ndarray]] = []
+    with tape.lock:
+        found = plain.swept(tape, root, [slot for slot, _ in leaves])
+        if found is None:
+            return False
+        try:
+            with _accumulating:
+                for (slot, storage), address in zip(leaves, found.addresses, strict=True):
+                    if address:
+                        layout = tape.instruction_of(slot).out
+                        if not _made(tape, storage, address, layout):
+                            rest.append((storage, taken(tape, address, layout)))
+        finally:
+            found.finish(free=free)
+    for storage, array in rest:
+        add_to_grad(storage, array)
+    return True
 
 
 def in_order(tape: Tape, leaves: list[tuple[int, Storage]]) -> list[tuple[int, Storage]]:

@@ -15,7 +15,14 @@ import numpy as np
 
 from . import anomaly, messages, plain, record, replay, saved
 from . import native as nt
-from .accumulation import accumulated, add_to_grad, hooked, in_order, leaf_gradients
+from .accumulation import (
+    accumulate_plainly,
+    accumulated,
+    add_to_grad,
+    hooked,
+    in_order,
+    leaf_gradients,
+)
 from .buffers import array_layout
 from .callbacks import Replayed, Swept, no_grad_on
 from .edges import as_inputs, sequence_of
@@ -174,6 +181,11 @@ def backward(
     if full or s[nt.S_PENDING_BYTES] > s[nt.S_PENDING_LIMIT] or tape.collection_due:
         tape.make_room(need)
     tape.evaluate()
+    simple = wanted is None and not create_graph and len(tensors) == 1 and cotangents[0] is None
+    if simple and accumulate_plainly(tape, tensors[0], free=not retain):
+        if s[nt.S_OWNED_BYTES] > s[nt.S_COLLECT_AT]:
+            tape.collect()
+        return
     roots = [record.operand(tape, t) for t in tensors]
     storages: list[Storage] = []
     if wanted is None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from . import anomaly, fuse, record, sweep
 from . import native as nt
-from .buffers import address_of
+from .buffers import Block, address_of
 from .dtypes import dtype_of
 from .handle import look_at
 from .layouts import LAYOUTS, Layout
@@ -25,7 +25,7 @@ from .tape import LOOK, Tape
 if TYPE_CHECKING:
     from .tensor import Tensor
 
-__all__ = ["gradients"]
+__all__ = ["Swept", "gradients", "swept"]
 
 
 @cache
@@ -35,17 +35,72 @@ def _one(layout: Layout) -> tuple[np.ndarray, int, int]:
     return array, address_of(array), copy_of(layout)
 
 
+def _needs_python(tape: Tape) -> bool:
+    """Whether something on the tape is more than native code does alone."""
+    more = tape.writes or tape.hooks or tape.shared or tape.contexts or tape.masks_zeros
+    return bool(more) or tape.saving is not None or anomaly.checks_nan()
+
+
+class Swept:
+    """A sweep from one 0-d root to leaves that has run.
+
+    Attributes
+    ----------
+    addresses : list of int
+        For each leaf where its adjoint is, 0 if it is untouched.
+    """
+
+    def __init__(self, tape: Tape, block: Block, count: int) -> None:
+        self.tape, self.block = tape, block
+        self.addresses = block.words[nt.R_WIDTH + 2 : nt.R_WIDTH + 4 * count : 4].tolist()
+
+    def finish(self, *, free: bool) -> None:
+        """Give memory back; with `free`, residuals of what was swept count as freed."""
+        tape = self.tape
+        sweep.release(tape.pointer, self.block.address, free | 2 * (tape.passes <= 1))
+        tape.passes -= 1
+        tape.give_block(self.block)
+        tape.checked()
+        fuse.heat()
+
+
+def swept(tape: Tape, root: Tensor, slots: Sequence[int]) -> Swept | None:
+    """Sweep from a root to those leaves that are before it; None, with nothing done, if that is not plain.
+
+    The caller holds the tape's lock until after `Swept.finish`.
+    """
+    layout = LAYOUTS[root._layout_id]
+    count = len(slots)
+    if layout.ndim or count >= LOOK or not count or tape.retained or _needs_python(tape):
+        return None
+    look, one = tape.look, (root,)
+    words = look.words
+    if look_at(tape.pointer, id(one), 1, look.address) != 0 or words[0] < max(slots):
+        return None
+    for i, slot in enumerate(slots, 1):
+        words[2 * i] = slot
+    n = tape.state[nt.S_COUNT]
+    block = tape.take_block(nt.R_WIDTH + 4 * count + nt.MISSING // 2 + 2 * n + 16)
+    _, address, copy = _one(layout)
+    tape.passes += 1
+    answer = sweep.plain(tape.pointer, block.address, look.address, count, True, address, copy)
+    if answer == 0:
+        return Swept(tape, block, count)
+    if answer == 2:
+        sweep.release(tape.pointer, block.address, 2 * (tape.passes <= 1))
+    tape.passes -= 1
+    tape.give_block(block)
+    return None
+
+
 def gradients(
     tape: Tape, root: Tensor, inputs: Sequence[Tensor], *, create_graph: bool, retain_graph: bool,
     allow_unused: bool,
 ) -> list[Tensor | None] | None:  # fmt: skip
     """Gradients of a root by leaves; None, with nothing done, if the pass is not plain."""
     layout = LAYOUTS[root._layout_id]
-    if layout.ndim or tape.writes or tape.hooks or tape.shared or tape.contexts:
-        return None
     count = len(inputs)
-    python = tape.masks_zeros or tape.saving is not None or anomaly.checks_nan()
-    if count >= LOOK or python:
+    if layout.ndim or count >= LOOK or _needs_python(tape):
         return None
     both = (root, *inputs)
     look = tape.look

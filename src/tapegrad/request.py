@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from . import anomaly, collector, fuse, hooks, messages, record, sweep, versions
+from . import anomaly, collector, fuse, hooks, messages, sweep, versions
 from . import native as nt
 from .buffers import Buffer, address_of, array_at
 from .dtypes import type_name
 from .errors import UnsupportedError
-from .instructions import INSTRUCTIONS, instruction, leaf
+from .instructions import INSTRUCTIONS, instruction
 from .layouts import Layout
 from .native import (
     IS_FREED,
@@ -36,12 +36,11 @@ from .native import (
     R_WIDTH,
 )  # fmt: skip
 from .ops.table import TABLE
-from .storage import Storage
 from .tape import Tape
 from .vjp_programs import build
 
 if TYPE_CHECKING:
-    from .tensor import Tensor
+    pass
 
 __all__ = ["Request", "Target", "copy_of", "taken"]
 
@@ -341,19 +340,9 @@ class Request:
         """Raise for adjoints that do not fit."""
         raise MemoryError("backward: no memory for adjoints; use smaller tensors or fewer at once")
 
-    def gradient_leaf(self, slot: int, layout: Layout) -> Tensor:
-        """A leaf with a copy of the (small, contiguous) adjoint of a leaf."""
-        tape = self.tape
-        array = np.empty(layout.shape, layout.dtype.np)
-        storage = Storage(array, leaf=True)
-        tape.owned[tape.state[nt.S_COUNT]] = storage  # first, as in `Tape.bind`
-        made, at = leaf(layout).id, address_of(array)
-        while (own := sweep.gradient(tape.pointer, self.pointer, slot, made, at)) < 0:
-            tape.make_room(collect=False)
-        tape.owned[own] = storage
-        tensor = record.new_tensor(tape, own, layout)
-        tensor._meta = storage
-        return tensor
+    def address_of(self, slot: int) -> int:
+        """Where a slot's adjoint is, 0 if it is untouched."""
+        return self._block.words[self._adjoint + slot]
 
     def leaf_adjoint(self, slot: int, layout: Layout) -> np.ndarray | None:
         """The adjoint of a leaf after the sweep."""

@@ -319,9 +319,9 @@ def sweep_back(state, request):  # type: ignore[no-untyped-def]
     return 0
 
 
-def gradient_entry(state, request, slot, instruction, address):  # type: ignore[no-untyped-def]
-    """Copy the adjoint of `slot` to `address` and append a leaf there; its slot, or -1."""
-    it.memcpy(address, p64(p64(request)[R_ADJOINT])[slot], root_bytes(state, slot))
+def gradient_entry(state, adjoint, size, instruction, address):  # type: ignore[no-untyped-def]
+    """Copy an adjoint to `address` and append a leaf there; its slot, or -1."""
+    it.memcpy(address, adjoint, size)
     return append_leaf(state, instruction, address, 0)
 
 
