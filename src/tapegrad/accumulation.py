@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import native as nt
-from . import plain, record, sweep, versions
-from .buffers import address_of
+from . import plain, record, versions
 from .callbacks import call_hooks, no_grad_on
 from .dtypes import dtype_of
-from .instructions import leaf
 from .layouts import Layout
 from .record import storage_of
 from .request import Request, taken
@@ -58,16 +56,7 @@ def _made(tape: Tape, storage: Storage, address: int, layout: Layout) -> bool:
     """Make the gradient of a leaf a copy of its (small, dense) adjoint; False if it is not so simple."""
     if storage.grad is not None or layout.span > nt.SMALL or not layout.is_contiguous:
         return False
-    array = np.empty(layout.shape, layout.dtype.np)
-    own = Storage(array, leaf=True)
-    tape.owned[tape.state[nt.S_COUNT]] = own  # first, as in `Tape.bind`
-    what = tape.pointer, address, layout.span, leaf(layout).id, address_of(array)
-    while (slot := sweep.gradient(*what)) < 0:
-        tape.make_room(collect=False)
-    tape.owned[slot] = own
-    tensor = record.new_tensor(tape, slot, layout)
-    tensor._meta = own
-    storage.grad = tensor
+    storage.grad = plain.copied(tape, address, layout)
     return True
 
 

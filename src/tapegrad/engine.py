@@ -49,6 +49,10 @@ __all__ = [
 ]
 
 
+#: bytes of pending results above which they are evaluated in a call of their own, without the GIL
+WITHOUT_GIL = 1 << 20
+
+
 @cache
 def _ones(layout: Layout) -> np.ndarray:
     return np.ones(layout.shape, layout.dtype.np)
@@ -305,13 +309,23 @@ def grad(
     allow_unused: bool = False,
 ) -> list[Tensor | None]:
     """Return the gradients of `outputs` with respect to `inputs`; see `tapegrad.autograd.grad`."""
-    cotangents = _cotangents(outputs, grad_outputs)
+    tape = current_tape()
     retain = create_graph if retain_graph is None else retain_graph
-    abstract = current_tape().abstract  # without values a pass can be recorded only
+    abstract = tape.abstract  # without values a pass can be recorded only
+    alone = len(outputs) == 1 and grad_outputs[0] is None
+    simple = alone and not LAYOUTS[outputs[0]._layout_id].ndim
+    cotangents: Any = grad_outputs if simple else _cotangents(outputs, grad_outputs)
     results: list[Tensor | None] | None = None
-    if len(outputs) == 1 and cotangents[0] is None and not abstract:
+    if simple and not abstract:
+        s = tape.state
+        full = s[nt.S_COUNT] + 64 > min(tape.collect_at, s[nt.S_CAPACITY])
+        full = full or s[nt.S_ARG_COUNT] + 256 > s[nt.S_ARG_CAPACITY] or s[nt.S_HANDLE_FREE] < 0
+        if full or s[nt.S_PENDING_BYTES] > s[nt.S_PENDING_LIMIT] or tape.collection_due:
+            tape.make_room(64, 256)
+        if s[nt.S_PENDING_BYTES] > WITHOUT_GIL:
+            tape.evaluate()
         results = plain.gradients(
-            _ready(), outputs[0], inputs, create_graph=create_graph, retain_graph=retain,
+            tape, outputs[0], inputs, create_graph=create_graph, retain_graph=retain,
             allow_unused=allow_unused,
         )  # fmt: skip
     if results is None:

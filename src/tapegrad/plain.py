@@ -13,19 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import anomaly, fuse, record, sweep
+from . import anomaly, collector, fuse, record, sweep
 from . import native as nt
 from .buffers import Block, address_of
-from .dtypes import dtype_of
 from .handle import look_at
+from .instructions import leaf
 from .layouts import LAYOUTS, Layout
-from .request import copy_of, taken
+from .request import COPIED, copy_of, taken
+from .storage import Storage
 from .tape import LOOK, Tape
 
 if TYPE_CHECKING:
     from .tensor import Tensor
 
-__all__ = ["Swept", "gradients", "swept"]
+__all__ = ["Swept", "copied", "gradients", "swept"]
 
 
 @cache
@@ -39,6 +40,32 @@ def _needs_python(tape: Tape) -> bool:
     """Whether something on the tape is more than native code does alone."""
     more = tape.writes or tape.hooks or tape.shared or tape.contexts or tape.masks_zeros
     return bool(more) or tape.saving is not None or anomaly.checks_nan()
+
+
+def copied(tape: Tape, address: int, layout: Layout) -> Tensor:
+    """A leaf with a copy of a dense adjoint, which stays where it is."""
+    array = np.empty(layout.shape, layout.dtype.np)
+    own = Storage(array, leaf=True)
+    tape.owned[tape.state[nt.S_COUNT]] = own  # first, as in `Tape.bind`
+    span = layout.span
+    what = tape.pointer, address, span, leaf(layout).id, address_of(array)
+    while (slot := sweep.gradient(*what)) < 0:
+        tape.make_room(collect=False)
+    tape.owned[slot] = own
+    tensor = record.new_tensor(tape, slot, layout)
+    tensor._meta = own
+    return tensor
+
+
+def _gradient(tape: Tape, address: int, layout: Layout) -> Tensor:
+    """A leaf with an adjoint, which is no longer the sweep's."""
+    if not layout.is_contiguous or layout.span > COPIED:
+        array = taken(tape, address, layout)
+        return record.leaf_tensor(array, layout.dtype)
+    made = copied(tape, address, layout)
+    if layout.span > nt.SMALL:
+        collector.give_back(tape.pointer, address, layout.span)
+    return made
 
 
 class Swept:
@@ -139,7 +166,7 @@ def gradients(
                 ]
             else:
                 found = [
-                    taken(tape, c, LAYOUTS[number]) if c else None
+                    _gradient(tape, c, LAYOUTS[number]) if c else None
                     for c, number in zip(cotangents, places[1::2], strict=True)
                 ]
             what = (not retain_graph) | 2 * (tape.passes <= 1)
@@ -153,4 +180,4 @@ def gradients(
         return found
     tape.checked()
     fuse.heat()
-    return [None if g is None else record.leaf_tensor(g, dtype_of(g)) for g in found]
+    return found

@@ -28,12 +28,13 @@ from ..native import (
     STUB,
     VIEW,
 )  # fmt: skip
-from .intrinsics import globals_address, p8, p32, p64
+from .intrinsics import globals_address, helper, p8, p32, p64
 from .memory import allocate, trim_scratch
 from .running import pointer_table, run_program
 
 
-def forward_entry(state):  # type: ignore[no-untyped-def]
+@helper
+def forward(state):  # type: ignore[no-untyped-def]
     """Evaluate the pending statements; the first slot that could not be evaluated, or 0."""
     s = p64(state)
     instructions = p32(s[nt.S_INSTRUCTION])
@@ -95,3 +96,7 @@ def forward_entry(state):  # type: ignore[no-untyped-def]
     s[nt.S_FAILED] = failed
     trim_scratch(state)
     return failed
+
+
+def forward_entry(state):  # type: ignore[no-untyped-def]
+    return forward(state)

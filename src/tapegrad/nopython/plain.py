@@ -23,6 +23,7 @@ from ..native import (
     R_STOP,
 )  # fmt: skip
 from . import intrinsics as it
+from .forward import forward
 from .hashing import find_pair
 from .intrinsics import globals_address, helper, p8, p32, p64, stack_words
 from .preparing import prepare, start
@@ -88,6 +89,10 @@ def begin(state, request, places, count, unused):  # type: ignore[no-untyped-def
     """
     s, r, p = p64(state), p64(request), p64(places)
     root = p[0]
+    if s[nt.S_DONE] != s[nt.S_COUNT]:
+        if forward(state) != 0:  # Python finds it again, and says so
+            return 1
+        s[nt.S_EAGER] = 0
     if p32(s[nt.S_ROOT])[root] != root:
         return 1
     itab, instructions = p64(globals_address())[nt.G_ITAB], p32(s[nt.S_INSTRUCTION])
