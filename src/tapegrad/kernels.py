@@ -22,7 +22,8 @@ from .native import kernel_address, source_of
 from .words import KINDS
 
 __all__ = [
-    "NATIVE", "is_ufunc_loop", "native_kernel", "native_kernel_address", "native_kernels", "ufunc_loop",
+    "NATIVE", "PREFERRED", "fastest_loop", "is_ufunc_loop", "native_kernel", "native_kernel_address",
+    "native_kernels", "ufunc_loop",
 ]  # fmt: skip
 
 
@@ -77,6 +78,16 @@ def ufunc_loop(ufunc: np.ufunc, dtypes: tuple[dtype, ...]) -> tuple[int, int]:
             return kernel
     names = ", ".join(d.name for d in dtypes)
     raise TypeError(f"{ufunc.__name__} has no loop for ({names})")
+
+
+#: native kernels that are faster than NumPy's loops of a ufunc, by ufunc and name of the dtype
+PREFERRED: dict[tuple[np.ufunc, str], str] = {}
+
+
+def fastest_loop(ufunc: np.ufunc, dtypes: tuple[dtype, ...]) -> tuple[int, int]:
+    """As `ufunc_loop`, or a native kernel that is preferred to it."""
+    own = PREFERRED.get((ufunc, dtypes[0].name))
+    return ufunc_loop(ufunc, dtypes) if own is None else (native_kernel_address(own), 0)
 
 
 #: functions of `native_kernel` by name, each with the words that are its own

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 __all__ = [
-    "KINDS", "SIZE", "Word", "bits", "call_block", "call_loop", "compiler", "element", "float_bits", "free",
-    "helper", "malloc", "memcpy", "memset", "number", "p8", "p16", "p32", "p64", "pf32", "pf64", "resolve",
-    "stack_words",
+    "KINDS", "SIZE", "Word", "bits", "bits_float", "call_block", "call_loop", "compiler",
+    "element", "float_bits", "free", "helper", "malloc", "memcpy", "memset", "number", "p8",
+    "p16", "p32", "p64", "pf32", "pf64", "resolve", "stack_words",
 ]  # fmt: skip
 
 
@@ -25,6 +25,7 @@ class helper:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
+        self.name = function.__name__
         self.__doc__ = function.__doc__
 
     def __call__(self, *_: Any) -> Any:
@@ -48,7 +49,7 @@ malloc, free = Word("malloc"), Word("free")
 p8, p16, p32, p64 = Word("p8"), Word("p16"), Word("p32"), Word("p64")
 pf32, pf64 = Word("pf32"), Word("pf64")
 call_loop, float_bits = Word("call_loop"), Word("float_bits")
-call_block = Word("call_block")
+call_block, bits_float = Word("call_block"), Word("bits_float")
 stack_words = Word("stack_words")
 
 #: what kernels with a version a dtype are written in (`native_kernels`): a pointer to elements, one to

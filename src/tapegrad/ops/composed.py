@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..dtypes import bool_, dtype
-from ..kernels import native_kernel_address, ufunc_loop
+from ..kernels import fastest_loop, native_kernel_address
 from ..layouts import Layout, broadcast_shapes, broadcast_strides, contiguous
 from ..programs import (
     POOL,
@@ -100,7 +100,7 @@ class Chain:
             address = native_kernel_address(function, values[-1].dtype)
             kernel = address, POOL.put(data)
         else:
-            kernel = ufunc_loop(function, (*(v.dtype for v in values), result))
+            kernel = fastest_loop(function, (*(v.dtype for v in values), result))
         references = tuple(v.reference for v in values)
         self._nodes.append(Node(kernel, references, result.itemsize))
         return Value(-len(self._nodes), result)

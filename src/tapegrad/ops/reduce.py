@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import bool_, dtype, int64
-from ..kernels import native_kernel_address, native_kernels, ufunc_loop
+from ..kernels import fastest_loop, native_kernel_address, native_kernels, ufunc_loop
 from ..layouts import Layout, contiguous
 from ..programs import (
     Node,
@@ -132,7 +132,7 @@ class Reduction:
         """Apply a unary ufunc, or a binary one with a constant, to a reduced value in place."""
         flat = self._flat(place, kind)
         if value is None:
-            return Step(ufunc_loop(ufunc, (kind,) * 2), (self.size,), (flat, flat))
+            return Step(fastest_loop(ufunc, (kind,) * 2), (self.size,), (flat, flat))
         other = address_operand(constant(value, kind.np), 1)
         return Step(ufunc_loop(ufunc, (kind,) * 3), (self.size,), (flat, other, flat))
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import dtype
-from ..kernels import ufunc_loop
+from ..kernels import fastest_loop
 from ..layouts import Layout, contiguous
 from ..programs import SCRATCH, Node, Operand, Step, arg, chain_scratch, chain_step
 from . import reduce_samples as samples
@@ -23,11 +23,11 @@ __all__: list[str] = []
 
 
 def _node(ufunc: np.ufunc, kind: dtype, *inputs: int) -> Node:
-    return Node(ufunc_loop(ufunc, (kind,) * (len(inputs) + 1)), inputs, kind.itemsize)
+    return Node(fastest_loop(ufunc, (kind,) * (len(inputs) + 1)), inputs, kind.itemsize)
 
 
 def _step(ufunc: np.ufunc, kind: dtype, shape: tuple[int, ...], *operands: Operand) -> Step:
-    return Step(ufunc_loop(ufunc, (kind,) * len(operands)), shape, operands)
+    return Step(fastest_loop(ufunc, (kind,) * len(operands)), shape, operands)
 
 
 def lower_logsumexp(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:

@@ -19,7 +19,7 @@ import numpy as np
 
 from .. import native as nt
 from ..dtypes import bool_, dtype, float32, float64, int64
-from ..kernels import native_kernel_address, ufunc_loop
+from ..kernels import fastest_loop, native_kernel_address, ufunc_loop
 from ..layouts import Layout, broadcast_shapes, broadcast_strides, contiguous
 from ..native import SELECT_CODE
 from ..programs import ARGS, POOL, Operand, Step, arg
@@ -121,7 +121,7 @@ def loop_dtypes(entry: Op, kind: dtype) -> tuple[dtype, ...]:
 
 
 def elementwise(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
-    """Lower an op that NumPy's loop of a ufunc computes element by element.
+    """Lower an op that NumPy's loop of a ufunc computes element by element, or a faster one.
 
     Where ``extras["kernels"]`` names a native kernel for the dtype, that one is used instead.
     """
@@ -131,9 +131,10 @@ def elementwise(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -
     shape = broadcast_shapes(*(x.shape for x in layouts))
     out = contiguous(types[-1], shape)
     own = entry.extras.get("kernels", {}).get(kind.name)
-    kernel = ufunc_loop(entry.loop, types)
-    if own is not None:  # NumPy's is there for what the kernel does not do
-        kernel = native_kernel_address(own), POOL.put(kernel)
+    if own is None:
+        kernel = fastest_loop(entry.loop, types)
+    else:  # NumPy's is there for what the kernel does not do
+        kernel = native_kernel_address(own), POOL.put(ufunc_loop(entry.loop, types))
     operands = [arg(i, broadcast_strides(x, shape)) for i, x in enumerate(layouts)]
     operands.append(out_operand(len(layouts), out))
     return Lowered((out,), (Step(kernel, shape, tuple(operands)),))

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from . import exp_kernels, trig_kernels
 from .composed import composed_op
 from .table import op
-from .trig_kernels import cos_f64, sin_f64
 
-__all__: list[str] = []
+__all__ = ["exp_kernels", "trig_kernels"]  # which these loops are preferred from
 
 _LN2, _LN10 = math.log(2), math.log(10)
 _RADIAN = math.pi / 180
@@ -59,10 +59,8 @@ def _atan2_vjp(ct: Any, y: Any, x: Any, out: Any) -> tuple[Any, Any]:
     return (ct * (x / square))._zero_where(origin), (-ct * (y / square))._zero_where(origin)
 
 
-op("sin", loop=np.sin, result="float", extras={"kernels": {"float64": sin_f64}},
-   vjp=lambda ct, x, out: ct * x.cos())  # fmt: skip
-op("cos", loop=np.cos, result="float", extras={"kernels": {"float64": cos_f64}},
-   vjp=lambda ct, x, out: -ct * x.sin())  # fmt: skip
+op("sin", loop=np.sin, result="float", vjp=lambda ct, x, out: ct * x.cos())
+op("cos", loop=np.cos, result="float", vjp=lambda ct, x, out: -ct * x.sin())
 op("tan", loop=np.tan, result="float", domain="unit", vjp=lambda ct, x, out: ct * (1 + out * out))
 op("asin", loop=np.arcsin, result="float", domain="unit",
    vjp=lambda ct, x, out: ct / (1 - x * x).sqrt())  # fmt: skip

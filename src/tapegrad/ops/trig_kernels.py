@@ -3,7 +3,7 @@
 NumPy's loops for these call libm element by element (6 ns each). Here the argument is reduced by
 multiples of pi/2 in three parts (Cody and Waite) with the rounding error carried along, and both
 polynomials of fdlibm (``k_sin.c``, ``k_cos.c``) are evaluated without a branch, so that LLVM
-vectorises the loop; the error stays below 1 ulp (tests/test_trig_kernels.py checks 2). Blocks that
+vectorises the loop; the error stays below 1 ulp (tests/test_elementary_kernels.py checks 2). Blocks that
 hold a number beyond `LIMIT`, an infinity or a NaN go to libm.
 """
 
@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels import native_kernel
+from ..kernels import PREFERRED, native_kernel
 from ..words import float_bits, helper, p64, pf64
 
-__all__ = ["cos_f64", "sin_f64"]
+__all__: list[str] = []
 
 #: up to here n * PIO2_1 is exact for every multiple n of pi/2
 LIMIT = 1.0e6
@@ -89,5 +89,5 @@ def vectorised(args, dims, strides, data):  # type: ignore[no-untyped-def]
         pf64(a[1] + i * s[1])[0] = result
 
 
-sin_f64 = native_kernel(vectorised, "sin_f64", quarter=0, libm=math.sin)
-cos_f64 = native_kernel(vectorised, "cos_f64", quarter=1, libm=math.cos)
+PREFERRED[np.sin, "float64"] = native_kernel(vectorised, "sin_f64", quarter=0, libm=math.sin)
+PREFERRED[np.cos, "float64"] = native_kernel(vectorised, "cos_f64", quarter=1, libm=math.cos)
