@@ -19,7 +19,7 @@ import numpy as np
 
 from .dtypes import bool_, dtype, float32, float64, int64
 from .native import kernel_address, source_of
-from .words import KINDS
+from .words import KINDS, helper
 
 __all__ = [
     "NATIVE", "PREFERRED", "fastest_loop", "is_ufunc_loop", "native_kernel", "native_kernel_address",
@@ -152,4 +152,5 @@ def native_kernel_address(name: str, *dtypes: dtype) -> int:
         return kernel_address(function)
     version = FunctionType(function.__code__, {**function.__globals__, **own}, name)
     words = ", ".join(f"{k}={getattr(v, 'name', v)}" for k, v in own.items())
-    return kernel_address(version, f"{words}\n{source_of(function)}")
+    helpers = {source_of(v.function) for v in own.values() if isinstance(v, helper)}
+    return kernel_address(version, "\n".join((words, source_of(function), *sorted(helpers))))

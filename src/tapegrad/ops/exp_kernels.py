@@ -1,26 +1,24 @@
 """Exponential, logarithm and hyperbolic tangent in float64, vectorised.
 
 NumPy's loops for these call libm element by element (5 to 14 ns each), except where the processor has
-AVX-512. These are fdlibm's methods (``e_exp.c``, ``e_log.c``) without a branch, so that LLVM vectorises the
-loops, and Cephes' rational function for small arguments of tanh; errors stay below 2 ulp
-(tests/test_elementary_kernels.py). Blocks with an argument outside of the range (overflow, subnormal numbers,
-NaN) go to libm.
+AVX-512. These are fdlibm's methods (``e_exp.c``, ``e_log.c``) without a branch, and Cephes' rational
+function for small arguments of tanh; errors stay below 2 ulp (tests/test_elementary_kernels.py). Outside of
+the range (overflow, subnormal numbers, NaN) libm is asked (vectorised.py).
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.lib.introspect import opt_func_info
 
-from ..kernels import PREFERRED, native_kernel
-from ..words import bits_float, float_bits, helper, p64, pf64
+from ..kernels import PREFERRED
+from ..words import bits_float, float_bits, helper
+from .vectorised import vectorised
 
 __all__ = ["KERNELS"]
 
-BLOCK = 256
 _MAGIC = 6755399441055744.0  # 1.5 * 2**52: adding it rounds to an integer, in the low bits
 _MAGIC_BITS = 0x4338000000000000
 _LOG2E = 1.44269504088896338700
@@ -93,44 +91,11 @@ def tanh_reaches(x):  # type: ignore[no-untyped-def]
     return x == x
 
 
-#: open in `vectorised`: the function, where it holds, and the one that takes the rest
-formula: Any = None
-reaches: Any = None
-libm: Any = None
-
-
-def vectorised(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """An elementary function."""
-    a, s, n = p64(args), p64(strides), p64(dims)[0]
-    if s[0] == 8 and s[1] == 8:
-        x, out = pf64(a[0]), pf64(a[1])
-        start = 0
-        while start < n:
-            stop = min(start + BLOCK, n)
-            inside = np.int64(1)
-            for i in range(start, stop):
-                inside &= np.int64(reaches(x[i]))
-            if inside:
-                for i in range(start, stop):
-                    out[i] = formula(x[i])
-            else:
-                for i in range(start, stop):
-                    out[i] = libm(x[i])
-            start = stop
-        return
-    for i in range(n):
-        value = pf64(a[0] + i * s[0])[0]
-        result = formula(value) if reaches(value) else libm(value)
-        pf64(a[1] + i * s[1])[0] = result
-
-
 #: by name of NumPy's function
 KERNELS = {
-    "exp": native_kernel(vectorised, "exp_f64", formula=exp_of, reaches=exp_reaches, libm=math.exp),
-    "log": native_kernel(vectorised, "log_f64", formula=log_of, reaches=log_reaches, libm=math.log),
-    "tanh": native_kernel(
-        vectorised, "tanh_f64", formula=tanh_of, reaches=tanh_reaches, libm=math.tanh
-    ),
+    "exp": vectorised("exp", exp_of, exp_reaches, math.exp),
+    "log": vectorised("log", log_of, log_reaches, math.log),
+    "tanh": vectorised("tanh", tanh_of, tanh_reaches, math.tanh),
 }
 
 

@@ -10,18 +10,17 @@ hold a number beyond `LIMIT`, an infinity or a NaN go to libm.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
-from ..kernels import PREFERRED, native_kernel
-from ..words import float_bits, helper, p64, pf64
+from ..kernels import PREFERRED
+from ..words import float_bits, helper
+from .vectorised import vectorised
 
 __all__: list[str] = []
 
 #: up to here n * PIO2_1 is exact for every multiple n of pi/2
 LIMIT = 1.0e6
-BLOCK = 256
 
 _MAGIC = 6755399441055744.0  # 1.5 * 2**52: adding it rounds to an integer, in the low bits
 _TWO_OVER_PI = 0.6366197723675814
@@ -59,35 +58,20 @@ def sine_of(x, quarter):  # type: ignore[no-untyped-def]
     return -chosen if q & 2 else chosen
 
 
-#: open in `vectorised`: quarters of a turn to go ahead, and the function that takes what is too large
-quarter: Any = 0
-libm: Any = None
+@helper
+def sin_of(x):  # type: ignore[no-untyped-def]
+    return sine_of(x, 0)
 
 
-def vectorised(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """Sine or cosine."""
-    a, s, n = p64(args), p64(strides), p64(dims)[0]
-    if s[0] == 8 and s[1] == 8:
-        x, out = pf64(a[0]), pf64(a[1])
-        start = 0
-        while start < n:
-            stop = min(start + BLOCK, n)
-            small = np.int64(1)
-            for i in range(start, stop):
-                small &= np.int64(abs(x[i]) <= LIMIT)
-            if small:
-                for i in range(start, stop):
-                    out[i] = sine_of(x[i], quarter)
-            else:
-                for i in range(start, stop):
-                    out[i] = libm(x[i])
-            start = stop
-        return
-    for i in range(n):
-        value = pf64(a[0] + i * s[0])[0]
-        result = sine_of(value, quarter) if abs(value) <= LIMIT else libm(value)
-        pf64(a[1] + i * s[1])[0] = result
+@helper
+def cos_of(x):  # type: ignore[no-untyped-def]
+    return sine_of(x, 1)
 
 
-PREFERRED[np.sin, "float64"] = native_kernel(vectorised, "sin_f64", quarter=0, libm=math.sin)
-PREFERRED[np.cos, "float64"] = native_kernel(vectorised, "cos_f64", quarter=1, libm=math.cos)
+@helper
+def reduces(x):  # type: ignore[no-untyped-def]
+    return abs(x) <= LIMIT
+
+
+PREFERRED[np.sin, "float64"] = vectorised("sin", sin_of, reduces, math.sin)
+PREFERRED[np.cos, "float64"] = vectorised("cos", cos_of, reduces, math.cos)
