@@ -28,7 +28,7 @@ def recorded(case: Case) -> tuple[list[Any], list[Any]]:
 
 
 def on_a_fresh_tape(check: Callable[..., None]) -> Callable[..., None]:
-    """Run a test in a thread of its own: what other tests left (hooks, memory of other threads) stays away."""
+    """Run a test in a thread of its own, away from what other tests left (hooks, shared memory)."""
 
     @functools.wraps(check)
     def run(*args: Any, **named: Any) -> None:
