@@ -174,6 +174,26 @@ def test_more_statements_and_operands_than_a_block_holds() -> None:
     agree(native, eager, list(np.linspace(0.1, 0.9, n)), order=2)
 
 
+@pytest.mark.parametrize("length", [20, 300])
+def test_long_passive_expressions(length: int) -> None:
+    """They are part of a block as far as it has room for them."""
+    passive = "n" + "".join(f" * 0.5 + c * n + {i}.0" for i in range(length // 4))
+    wide = " + ".join(f"p[{i}] * p[{i + 1}]" for i in range(length // 2))
+    text = (
+        "def f(x, y, n, c, p):\n"
+        + "    s = x * y\n"
+        + "    s = s + x * s * 0.1\n" * 30
+        + f"    q = {passive}\n    r = {wide}\n"
+        + "    return (s * q + r * x) * y\n"
+    )
+    native, eager = made(text)
+    p = np.linspace(0.1, 0.9, length + 2)
+    agree(
+        lambda x, y: native(x, y, 3.0, 0.25, p), lambda x, y: eager(x, y, 3.0, 0.25, p),
+        [0.3, 0.7], order=2,
+    )  # fmt: skip
+
+
 def test_many_results() -> None:
     n = 70
     head = "def f(x, y):\n" + "".join(f"    a{i} = x * {i}.0 + y\n" for i in range(n))

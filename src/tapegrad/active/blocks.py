@@ -183,7 +183,7 @@ class FuseBlocks(FunctionPass):  # type: ignore[misc]
         self.passive: dict[str, tuple[str, list[Any]]] = {}
         for statement in block.body:
             if self._take(group, statement):
-                if len(group.statements) >= sf.MOST_OPS or len(group.ins) >= sf.MOST_INS - 2:
+                if len(group.statements) >= sf.MOST_OPS // 2 or len(group.ins) >= sf.MOST_INS // 2:
                     body += self._closed(group, block.scope)
                     group = _Group()
                 continue
@@ -320,7 +320,9 @@ class FuseBlocks(FunctionPass):  # type: ignore[misc]
         if len(needed) < 2:
             return group.taken
         block, ins = self._block(group, sorted(needed), live)
-        if len(block.outs) > sf.MOST_OUTS:
+        # Native code has room for so many; one statement may have brought a long passive expression.
+        sizes = len(block.statements), len(block.active), len(block.outs)
+        if any(n > most for n, most in zip(sizes, _MOST, strict=True)):
             return group.taken
         return self._call(block, ins, scope, group, leaving)
 
@@ -383,4 +385,5 @@ class FuseBlocks(FunctionPass):  # type: ignore[misc]
         return made
 
 
+_MOST = sf.MOST_OPS, sf.MOST_INS, sf.MOST_OUTS
 _FOLDED = (operator.add, operator.sub, operator.mul, operator.truediv)
