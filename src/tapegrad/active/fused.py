@@ -308,7 +308,7 @@ class Lowering:
             if x.is_active:
                 numbers.append(builder.load(place))
             else:
-                numbers.append(emit.record_constant(context, builder, recorder, x.value))
+                numbers.append(self._constant(context, builder, recorder, x.value))
         numbers += [_integer(0)] * (2 * block.slots - 1 - len(ins))
         numbers.append(self._own_number(context, builder))
         words = [
@@ -327,6 +327,27 @@ class Lowering:
             given = [recorder, x.value]
             number = emit.call_native(context, builder, _record_passive, sig, given, inline=False)
             builder.store(number, place)
+
+    @staticmethod
+    def _constant(context: Any, builder: Any, recorder: Any, value: Any) -> Any:
+        """The number of a passive operand: that of the last round of a loop, if it is still the same."""
+        known = cgutils.alloca_once(builder, _I64, zfill=True)  # a number, plus 1
+        last = cgutils.alloca_once(builder, _I64, zfill=True)
+        bits = builder.bitcast(value, _I64)
+        before = builder.load(known)
+        given = builder.icmp_signed("!=", before, _integer(0))
+        same = builder.icmp_signed("==", bits, builder.load(last))
+
+        def record() -> Any:
+            number = emit.record_constant(context, builder, recorder, value)
+            builder.store(builder.add(number, _integer(1)), known)
+            builder.store(bits, last)
+            return number
+
+        return emit.choose(
+            context, builder, builder.and_(given, same),
+            lambda: builder.sub(before, _integer(1)), record,
+        )  # fmt: skip
 
     # ------------------------------------------------------------------ what the sweep needs
     def _own_number(self, context: Any, builder: Any) -> Any:
