@@ -29,8 +29,8 @@ To make it anew, on a machine that does nothing else:
 with `python -m pip install ".[bench,peers]"` before. Timed peers are those that are installed.
 
 Each table is one workload: value and gradients of one function, in float64, on one thread pinned to
-one core. All contenders run in one process, in interleaved rounds, after their values and gradients
-were found equal; times are medians. **limit** is a hand-written numba gradient with its buffers
+one core. All contenders run in one process, in interleaved rounds of 10 ms or more, after their values and
+gradients were found equal; times are medians. **limit** is a hand-written numba gradient with its buffers
 allocated beforehand. Absolute times are for orientation; the ratios are what carries over to
 another machine. *First call* includes what a contender compiles or loads at its first use of a
 workload; a cache on disk may have served it.
