@@ -26,7 +26,7 @@ from .tape import LOOK, Tape
 if TYPE_CHECKING:
     from .tensor import Tensor
 
-__all__ = ["Swept", "copied", "gradients", "swept"]
+__all__ = ["Swept", "copied", "gradients", "needs_python", "swept"]
 
 
 @cache
@@ -36,9 +36,9 @@ def _one(layout: Layout) -> tuple[np.ndarray, int, int]:
     return array, address_of(array), copy_of(layout)
 
 
-def _needs_python(tape: Tape) -> bool:
-    """Whether something on the tape is more than native code does alone."""
-    more = tape.writes or tape.hooks or tape.shared or tape.contexts or tape.masks_zeros
+def needs_python(tape: Tape) -> bool:
+    """Whether something on the tape, beside in-place writes, is more than native code does alone."""
+    more = tape.hooks or tape.shared or tape.contexts or tape.masks_zeros
     return bool(more) or tape.saving is not None or anomaly.checks_nan()
 
 
@@ -98,7 +98,14 @@ def swept(tape: Tape, root: Tensor, slots: Sequence[int]) -> Swept | None:
     """
     layout = LAYOUTS[root._layout_id]
     count = len(slots)
-    if layout.ndim or count >= LOOK or not count or tape.retained or _needs_python(tape):
+    if (
+        layout.ndim
+        or count >= LOOK
+        or not count
+        or tape.retained
+        or tape.writes
+        or needs_python(tape)
+    ):
         return None
     look, one = tape.look, (root,)
     words = look.words
@@ -127,7 +134,7 @@ def gradients(
     """Gradients of a root by leaves; None, with nothing done, if the pass is not plain."""
     layout = LAYOUTS[root._layout_id]
     count = len(inputs)
-    if layout.ndim or count >= LOOK or _needs_python(tape):
+    if layout.ndim or count >= LOOK or tape.writes or needs_python(tape):
         return None
     both = (root, *inputs)
     look = tape.look

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import anomaly, engine, record, sweep, templates
+from . import engine, plain, record, sweep, templates
 from . import native as nt
 from .buffers import address_of
 from .callbacks import no_grad_on
@@ -194,9 +194,7 @@ def push(
         If the graph has been freed or changed in place.
     """
     tape, roots, targets = engine.located(outputs, inputs)
-    if tape.hooks or tape.shared or tape.contexts or tape.masks_zeros:
-        return None
-    if tape.saving is not None or anomaly.checks_nan():
+    if plain.needs_python(tape):
         return None
     if any(t.slot != tape.root[t.slot] or t.slot != t.position for t in targets):
         return None
