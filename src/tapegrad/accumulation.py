@@ -66,19 +66,22 @@ def accumulate_plainly(tape: Tape, root: Tensor, *, free: bool) -> bool:
     if any(storage is None or storage.hooks is not None for _, storage in leaves):
         return False
     rest: list[tuple[Storage, np.ndarray]] = []
+    slots = [slot for slot, _ in leaves]
     with tape.lock:
-        found = plain.swept(tape, root, [slot for slot, _ in leaves])
-        if found is None:
-            return False
-        try:
+        tape.passes += 1
+        try:  # an interrupt comes with the first call of Python code after a native one
+            found = plain.swept(tape, root, slots)
+            if found is None:
+                return False
             with _accumulating:
                 for (slot, storage), address in zip(leaves, found.addresses, strict=True):
                     if address:
                         layout = tape.instruction_of(slot).out
                         if not _made(tape, storage, address, layout):
                             rest.append((storage, taken(tape, address, layout)))
-        finally:
             found.finish(free=free)
+        finally:
+            tape.passes -= 1
     for storage, array in rest:
         add_to_grad(storage, array)
     return True

@@ -85,7 +85,6 @@ class Swept:
         """Give memory back; with `free`, residuals of what was swept count as freed."""
         tape = self.tape
         sweep.release(tape.pointer, self.block.address, free | 2 * (tape.passes <= 1))
-        tape.passes -= 1
         tape.give_block(self.block)
         tape.checked()
         fuse.heat()
@@ -94,7 +93,7 @@ class Swept:
 def swept(tape: Tape, root: Tensor, slots: Sequence[int]) -> Swept | None:
     """Sweep from a root to those leaves that are before it; None, with nothing done, if that is not plain.
 
-    The caller holds the tape's lock until after `Swept.finish`.
+    The caller holds the tape's lock, and counts the pass in ``tape.passes``, until after `Swept.finish`.
     """
     layout = LAYOUTS[root._layout_id]
     count = len(slots)
@@ -116,13 +115,11 @@ def swept(tape: Tape, root: Tensor, slots: Sequence[int]) -> Swept | None:
     n = tape.state[nt.S_COUNT]
     block = tape.take_block(nt.R_WIDTH + 4 * count + nt.MISSING // 2 + 2 * n + 16)
     _, address, copy = _one(layout)
-    tape.passes += 1
     answer = sweep.plain(tape.pointer, block.address, look.address, count, True, address, copy)
     if answer == 0:
         return Swept(tape, block, count)
     if answer == 2:
         sweep.release(tape.pointer, block.address, 2 * (tape.passes <= 1))
-    tape.passes -= 1
     tape.give_block(block)
     return None
 

@@ -167,8 +167,9 @@ class _Call:
         #: where each begins in the head, by id
         self.starts: dict[int, int] = {}
         self.size = 0
-        #: slots on the tape before the call, and of the head
+        #: slots on the tape before the call, and of the head; whether the tape's slots are held
         self.count = self.head = 0
+        self.inside = False
 
     def find(self, given: Sequence[Any]) -> None:
         """Look for Tensors in the arguments."""
@@ -189,8 +190,9 @@ class _Call:
             tape.collect()  # reused memory is in the caches
             tape.strips_at = max(STRIPS_AT, 2 * int(tape.state[nt.S_OWNED_BYTES]))
         tape.make_room(8, 64)
-        tape.passes += 1  # slots are known by number from here on: they stay
         self.count = tape.count
+        tape.passes += 1  # slots are known by number from here on: they stay
+        self.inside = True  # at once: no interrupt comes between the two
         recorder: strips.Recorder
         found = self.put.Recorder.on(tape, tuple(self.tensors), rooms)
         if found is None:
@@ -209,7 +211,7 @@ class _Call:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        if self.count:
+        if self.inside:
             self.tape.passes -= 1
             if kind is not None:
                 self.tape.undo(self.count)
