@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import gc
 import sys
 import warnings
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
+from alone import alone
 
 import tapegrad as tg
 from tapegrad import native as nt
@@ -33,17 +32,6 @@ needs_proc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ne
 @pytest.fixture(autouse=True)
 def _unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Tape, "check", None)  # long loops; the fixture of the suite checks the end
-
-
-def alone(test: Callable[..., None]) -> Callable[..., None]:
-    """Run a test in a thread of its own, on a new tape: others may have left long ones."""
-
-    @functools.wraps(test)
-    def run(*args: Any, **kwargs: Any) -> None:
-        with ThreadPoolExecutor(1) as pool:
-            pool.submit(test, *args, **kwargs).result()
-
-    return run
 
 
 def handles() -> int:

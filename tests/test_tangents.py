@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
+from alone import alone
 from op_derivatives import directions_for, inner, zeros_for_none
 from op_samples import Case, cases, public_rows, tg_leaf
 
@@ -27,19 +25,8 @@ def recorded(case: Case) -> tuple[list[Any], list[Any]]:
     return active, [y for y in outs if y.requires_grad]
 
 
-def on_a_fresh_tape(check: Callable[..., None]) -> Callable[..., None]:
-    """Run a test in a thread of its own, away from what other tests left (hooks, shared memory)."""
-
-    @functools.wraps(check)
-    def run(*args: Any, **named: Any) -> None:
-        with ThreadPoolExecutor(1) as pool:
-            pool.submit(check, *args, **named).result()
-
-    return run
-
-
 @pytest.mark.parametrize("entry", SMOOTH, ids=lambda e: e.name)
-@on_a_fresh_tape
+@alone
 def test_tangents_are_the_transposed_reverse_pass(entry: Op) -> None:
     """At first order and, differentiated with respect to operands and directions, at second order."""
     rng = np.random.default_rng(6)
@@ -126,7 +113,7 @@ def test_a_tangent_shares_no_memory_with_its_direction() -> None:
     assert b.tolist() == [3.0, 4.0]
 
 
-@on_a_fresh_tape
+@alone
 def test_errors_leave_the_tape_as_it_was() -> None:
     x = tg.tensor([1.0, 2.0], requires_grad=True)
     y = (x * x).exp()

@@ -88,7 +88,7 @@ class Lifting:
                 if made.op.kind == nt.LEAF:
                     self.slots[slot] = self.leaf(slot)
                 else:
-                    self.statement(slot, made, args, self._offset(slot, made))
+                    self.statement(slot, made, args, self.source.view_offset(slot))
             if slot in promoted and slot not in self.batched:
                 self._spread(slot)
 
@@ -131,13 +131,6 @@ class Lifting:
                     break
             else:
                 return promoted
-
-    def _offset(self, slot: int, made: Instruction) -> int:
-        """Byte offset of a view."""
-        if made.op.kind != nt.VIEW:
-            return 0
-        start = int(self.source.arg_start[slot])
-        return int(np.frombuffer(self.source.arg[start + 1 : start + 3].tobytes(), np.int64)[0])
 
     def mode(self, slot: int) -> None:
         """Set the grad mode in which the counterpart of a slot is recorded."""

@@ -112,16 +112,27 @@ def swept(tape: Tape, root: Tensor, slots: Sequence[int]) -> Swept | None:
         return None
     for i, slot in enumerate(slots, 1):
         words[2 * i] = slot
-    n = tape.state[nt.S_COUNT]
-    block = tape.take_block(nt.R_WIDTH + 4 * count + nt.MISSING // 2 + 2 * n + 16)
-    _, address, copy = _one(layout)
-    answer = sweep.plain(tape.pointer, block.address, look.address, count, True, address, copy)
-    if answer == 0:
+    block = _block(tape, count)
+    where = tape.pointer, block.address, look.address, count, True
+    if _sweeps(tape, where, layout):
         return Swept(tape, block, count)
-    if answer == 2:
-        sweep.release(tape.pointer, block.address, 2 * (tape.passes <= 1))
     tape.give_block(block)
     return None
+
+
+def _block(tape: Tape, count: int) -> Block:
+    """Memory for a request with so many targets."""
+    words = nt.R_WIDTH + 4 * count + nt.MISSING // 2 + 2 * tape.state[nt.S_COUNT] + 16
+    return tape.take_block(words)
+
+
+def _sweeps(tape: Tape, where: tuple[Any, ...], layout: Layout) -> bool:
+    """Run a sweep from a root of a layout; whether it is plain, and there was memory."""
+    _, address, copy = _one(layout)
+    answer: int = sweep.plain(*where, address, copy)
+    if answer == 2:
+        sweep.release(*where[:2], 2 * (tape.passes <= 1))
+    return answer == 0
 
 
 def gradients(
@@ -145,8 +156,7 @@ def gradients(
             storage = leaves.get(slot)
             if storage is not None and storage.hooks is not None:
                 return None
-        n = tape.state[nt.S_COUNT]
-        block = tape.take_block(nt.R_WIDTH + 4 * count + nt.MISSING // 2 + 2 * n + 16)
+        n, block = tape.state[nt.S_COUNT], _block(tape, count)
         words, where = block.words, (tape.pointer, block.address, look.address, count, allow_unused)
         tape.passes += 1
         try:
@@ -154,13 +164,8 @@ def gradients(
                 if sweep.record(*where, constant) != 0:
                     tape.undo(n)
                     return None
-            else:
-                _, address, copy = _one(layout)
-                answer = sweep.plain(*where, address, copy)
-                if answer:
-                    if answer == 2:
-                        sweep.release(tape.pointer, block.address, 2 * (tape.passes <= 1))
-                    return None
+            elif not _sweeps(tape, where, layout):
+                return None
             cotangents = words[nt.R_WIDTH + 2 : nt.R_WIDTH + 4 * count : 4].tolist()
             found: list[Any]
             if create_graph:

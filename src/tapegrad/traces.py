@@ -14,7 +14,6 @@ raised inside of it, and remembered in `refused`, for the function may catch it.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -151,12 +150,8 @@ class Trace(Tape):
         for slot in range(self._settled, self.count):
             kind = self.instruction_of(slot).op.kind
             if kind in (nt.VIEW, nt.WRITE, nt.ACCUMULATE):
-                start = int(self.arg_start[slot])
-                own = int(address[self.arg[start]])
-                if kind == nt.VIEW:
-                    words = self.arg[start + 1 : start + 3].tolist()
-                    own += struct.unpack("<q", struct.pack("<ii", *words))[0]
-                address[slot] = own
+                target = self.arg[self.arg_start[slot]]
+                address[slot] = address[target] + self.view_offset(slot)
             elif kind != nt.LEAF:
                 address[slot] = NOWHERE
         self._settled = self.count

@@ -173,13 +173,7 @@ def _room(
 
 def record(context: Any, builder: Any, recorder: Any, value: Any, word: Any, code: int) -> Any:
     """Append a statement to a recorder; its number."""
-    words = _Words(builder, recorder)
-    number = _room(context, builder, words, sf.W_COUNT, sf.W_CAPACITY, _grow_or_raise)
-    words.put(sf.W_VALUES, _F64, number, value)
-    words.put(sf.W_ARGS, _I64, number, word)
-    words.put(sf.W_CODES, _I16, number, ir.Constant(_I16, code))
-    words.set(sf.W_COUNT, builder.add(number, ir.Constant(_I64, 1)))
-    return number
+    return record_all(context, builder, recorder, [value], [word], [code])
 
 
 def record_all(

@@ -19,8 +19,7 @@ from numba.core.typing.templates import signature
 from .. import native as nt
 from ..nopython import strip_fields as sf
 from ..nopython.intrinsics import add_atomically, globals_address, p64
-from ..ops.table import TABLE
-from ..strip_code import code_of, is_truth
+from ..strip_code import code_of
 from . import emit, scalars
 from .emit import Scalar, made
 
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Lowering"]
 
-_I1, _I8, _I16, _I32, _I64 = map(ir.IntType, (1, 8, 16, 32, 64))
+_I8, _I32, _I64 = map(ir.IntType, (8, 32, 64))
 _F64 = ir.DoubleType()
 
 
@@ -42,21 +41,6 @@ def _number(value: float) -> Any:
 
 
 # --------------------------------------------------------------------------- values
-def _apply(context: Any, builder: Any, name: str, values: list[Any]) -> Any:
-    """A row's primal; truth values are bits."""
-    plain = {"add": builder.fadd, "sub": builder.fsub, "mul": builder.fmul, "div": builder.fdiv}
-    if name in plain:
-        return plain[name](*values)
-    if name == "neg":
-        return builder.fneg(*values)
-    if name == "clone":
-        return values[0]
-    truth = is_truth(TABLE[name])
-    kinds = [types.boolean if v.type == _I1 else types.float64 for v in values]
-    sig = signature(types.boolean if truth else types.float64, *kinds)
-    return emit.call_native(context, builder, scalars.primal(name), sig, values)
-
-
 class _Values:
     """Values of a block's statements, computed where they are first needed."""
 
@@ -75,7 +59,7 @@ class _Values:
         if j not in self.known:
             s = self.block.statements[j]
             values = [self.of(x) for x in s.operands]
-            self.known[j] = _apply(self.context, self.builder, s.name, values)
+            self.known[j] = scalars.apply(self.context, self.builder, s.name, values)
         return self.known[j]
 
 
@@ -172,7 +156,7 @@ class _Reverse:
             if statement.slot not in rule.alias:
                 values = [value_of(a) for a in statement.args]
                 name = statement.instruction.op.name
-                made[statement.slot] = _apply(self.context, self.builder, name, values)
+                made[statement.slot] = scalars.apply(self.context, self.builder, name, values)
         for i, found in rule.results.items():
             x = s.operands[i]
             if self.block.is_active(x):
@@ -207,8 +191,7 @@ def _description(block: Block) -> list[int]:
     sizes = block.slots, len(block.active), len(block.outs), len(block.statements)
     bits = [struct.unpack("<q", struct.pack("<d", x))[0] for x in numbers]
     masks = _dependent(block)
-    unused = [0] * (sf.D_WIDTH - 6)
-    return [*sizes, *map(_signed, passive), *unused, *masks, *rows, *bits]
+    return [*sizes, *map(_signed, passive), *masks, *rows, *bits]
 
 
 def _signed(word: int) -> int:

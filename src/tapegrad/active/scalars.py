@@ -35,7 +35,7 @@ from .emit import (
 )
 from .types import ACTIVE, ActiveScalar, refuse_threads
 
-__all__ = ["IN_PLACE", "NUMPY_FUNCTIONS", "OPERATORS", "ROWS", "primal"]
+__all__ = ["IN_PLACE", "NUMPY_FUNCTIONS", "OPERATORS", "ROWS", "apply"]
 
 _I64 = ir.IntType(64)
 _F64 = ir.DoubleType()
@@ -57,14 +57,22 @@ def primal(name: str) -> Callable[..., Any]:
     return scope["primal"]  # type: ignore[no-any-return]
 
 
-def _value(context: Any, builder: Any, name: str, operands: list[Any]) -> Any:
-    plain = {"add": builder.fadd, "sub": builder.fsub, "mul": builder.fmul, "div": builder.fdiv}
-    values = [x.value for x in operands]
+def apply(context: Any, builder: Any, name: str, values: list[Any]) -> Any:
+    """A row's primal on values; truth values are bits."""
+    plain = {
+        "add": builder.fadd, "sub": builder.fsub, "mul": builder.fmul, "div": builder.fdiv,
+        "neg": builder.fneg, "clone": lambda value: value,
+    }  # fmt: skip
     if name in plain:
         return plain[name](*values)
     truth = strip_code.is_truth(TABLE[name])
-    sig = signature(types.boolean if truth else types.float64, *[types.float64] * len(values))
+    kinds = [types.boolean if v.type == ir.IntType(1) else types.float64 for v in values]
+    sig = signature(types.boolean if truth else types.float64, *kinds)
     return call_native(context, builder, primal(name), sig, values)
+
+
+def _value(context: Any, builder: Any, name: str, operands: list[Any]) -> Any:
+    return apply(context, builder, name, [x.value for x in operands])
 
 
 # --------------------------------------------------------------------------- rows and their names

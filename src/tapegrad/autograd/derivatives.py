@@ -121,16 +121,13 @@ def grad(
     RuntimeError
         PyTorch's errors, with its texts.
     """
-    if grad_outputs is None and record.is_tensor(outputs) and record.is_tensor(inputs):
+    usual = only_inputs and not (allow_unused or is_grads_batched or materialize_grads)
+    if usual and grad_outputs is None and record.is_tensor(outputs) and record.is_tensor(inputs):
         # What most calls are, without the many small steps of the others.
-        plain = only_inputs and not (is_grads_batched or materialize_grads)
-        if plain and not allow_unused:
-            return tuple(
-                engine.grad(
-                    (outputs,), (inputs,), (None,), retain_graph=retain_graph,
-                    create_graph=create_graph,
-                )
-            )  # fmt: skip
+        alone = engine.grad(
+            (outputs,), (inputs,), (None,), retain_graph=retain_graph, create_graph=create_graph
+        )
+        return tuple(alone)
     if materialize_grads and allow_unused is False:
         raise ValueError(
             "Expected allow_unused to be True or not passed when materialize_grads=True, but got: "

@@ -28,7 +28,7 @@ MOST_EXPONENT_DERIVATIVES = 15
 # that depend on it, as bits; then the scalar statements, each a row like those of a template (X_*) and two
 # words more: the opcode, and which result of the block it is, or -1; then its numbers
 D_SLOTS, D_INS, D_OUTS, D_OPS, D_PASSIVE = range(5)
-D_WIDTH = 7
+D_WIDTH = 6
 D_CODE, D_OUT = X_WIDTH, X_WIDTH + 1
 D_OP_WIDTH = X_WIDTH + 2
 # references in a row: operands of the block, results of its statements, its numbers
