@@ -68,7 +68,7 @@ def accumulate_plainly(tape: Tape, root: Tensor, *, free: bool) -> bool:
     rest: list[tuple[Storage, np.ndarray]] = []
     slots = [slot for slot, _ in leaves]
     with tape.lock:
-        tape.passes += 1
+        tape.counted += 1
         try:  # an interrupt comes with the first call of Python code after a native one
             found = plain.swept(tape, root, slots)
             if found is None:
@@ -81,7 +81,7 @@ def accumulate_plainly(tape: Tape, root: Tensor, *, free: bool) -> bool:
                             rest.append((storage, taken(tape, address, layout)))
             found.finish(free=free)
         finally:
-            tape.passes -= 1
+            tape.counted -= 1
     for storage, array in rest:
         add_to_grad(storage, array)
     return True

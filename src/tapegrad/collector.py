@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from .arrays import Arrays
     from .tape import Tape
 
-__all__ = ["collect", "commit", "destroy", "give_back", "grow", "grow_handles", "trim"]
+__all__ = ["collect", "commit", "destroy", "drop", "give_back", "grow", "grow_handles", "trim"]
 
 give_back = native_call("give_back_entry")
 mark = native_call("mark_entry")
 native_trim = native_call("trim_entry")
 compact = native_call("compact_entry")
+native_drop = native_call("drop_entry")
 grow = native_call("grow_entry")
 grow_handles = native_call("grow_handles_entry")
 destroy = native_call("destroy_entry")
@@ -47,7 +48,8 @@ def collect(tape: Tape) -> bool:
         return False  # the tape grows instead
     n = tape.count
     marks, live_base = np.zeros(n, np.uint8), np.zeros(n, np.uint8)
-    mark(tape.pointer, marks.ctypes.data, live_base.ctypes.data)
+    if mark(tape.pointer, marks.ctypes.data, live_base.ctypes.data, n) != 0:
+        return False  # a signal handler or finalizer has just recorded
     new = np.where(marks != 0, np.cumsum(marks != 0), -1).astype(np.int32)
     new[0] = 0
     old_address = np.zeros(n, np.int64)
@@ -84,6 +86,26 @@ def collect(tape: Tape) -> bool:
     return True
 
 
+def drop(tape: Tape, count: int) -> None:
+    """Drop the statements from slot `count` on, if none came and no handle refers to one meanwhile."""
+    expected = tape.count
+    books: dict[str, Any] = {
+        name: {k: v for k, v in getattr(tape, name).copy().items() if k < count} for name in BOOKS
+    }
+    constants = tape.constants
+    if any(slot >= count for slot in constants.slots.copy().values()):
+        constants = Constants({k: v for k, v in constants.slots.copy().items() if v < count})
+    books |= {
+        "guests": {k: v for k, v in tape.guests.copy().items() if v < count},
+        "writes": [(base, mark) for base, mark in tape.writes.copy() if mark < 2 * count],
+        "constants": constants,
+    }
+    table = constants.table
+    commit(
+        tape, books, native_drop, tape.pointer, count, expected, table.ctypes.data, len(table) - 1
+    )
+
+
 def trim(tape: Tape) -> None:
     """Give back the large values that nobody needs, and leave the slots where they are.
 
@@ -91,8 +113,9 @@ def trim(tape: Tape) -> None:
     from. Inside a replay there are slots that no tensor holds.
     """
     with tape.lock:
-        marks = np.empty(2 * tape.count, np.uint8)
-        native_trim(tape.pointer, 0, marks.ctypes.data)
+        n = tape.count
+        marks = np.empty(2 * n, np.uint8)
+        native_trim(tape.pointer, 0, marks.ctypes.data, n)
 
 
 def _interrupted() -> bool:

@@ -31,7 +31,7 @@ from .handle import look_at
 from .layouts import LAYOUTS, Layout
 from .record import Storage, layout_of, storage_of
 from .request import Request, Target
-from .tape import LOOK, Tape, tape_at
+from .tape import Tape, tape_at
 from .threads import current_tape
 
 if TYPE_CHECKING:
@@ -122,9 +122,11 @@ def located(
     """
     tape = _ready()
     both, n = (*outputs, *inputs), len(outputs)
-    place = tape.look
-    if len(both) <= LOOK and look_at(tape.pointer, id(both), len(both), place.address) == 0:
-        found = place.words[: 2 * len(both)].tolist()
+    block = tape.take_block(2 * len(both))
+    plain = look_at(tape.pointer, id(both), len(both), block.address) == 0
+    found = block.words[: 2 * len(both)].tolist()
+    tape.give_block(block)
+    if plain:
         roots = found[: 2 * n : 2]
         slots = zip(found[2 * n :: 2], found[2 * n + 1 :: 2], strict=True)
         return tape, roots, [_slot_target(tape, slot, LAYOUTS[layout]) for slot, layout in slots]

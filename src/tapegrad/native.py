@@ -84,8 +84,9 @@ ENTRIES: dict[str, dict[str, str]] = {
     },
     "transposing": {"transpose_entry": "int64(int64, int64, int64, int64, int64)"},
     "collecting": {
-        "mark_entry": "int64(int64, int64, int64)",
-        "trim_entry": "int64(int64, int64, int64)",
+        "mark_entry": "int64(int64, int64, int64, int64)",
+        "trim_entry": "int64(int64, int64, int64, int64)",
+        "drop_entry": "int64(int64, int64, int64, int64, int64)",
         "compact_entry": "int64(int64, int64, int64, int64, int64, int64)",
         "grow_entry": "int64(int64, int64, int64, int64)",
         "grow_handles_entry": "int64(int64, int64, int64)",

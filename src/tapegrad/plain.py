@@ -21,12 +21,15 @@ from .instructions import leaf
 from .layouts import LAYOUTS, Layout
 from .request import COPIED, copy_of, taken
 from .storage import Storage
-from .tape import LOOK, Tape
+from .tape import Tape
 
 if TYPE_CHECKING:
     from .tensor import Tensor
 
 __all__ = ["Swept", "copied", "gradients", "needs_python", "swept"]
+
+#: leaves that such a pass has at most: native code compares each with each
+MOST_TARGETS = 64
 
 
 @cache
@@ -93,37 +96,39 @@ class Swept:
 def swept(tape: Tape, root: Tensor, slots: Sequence[int]) -> Swept | None:
     """Sweep from a root to those leaves that are before it; None, with nothing done, if that is not plain.
 
-    The caller holds the tape's lock, and counts the pass in ``tape.passes``, until after `Swept.finish`.
+    The caller holds the tape's lock, and counts the pass in ``tape.counted``, until after `Swept.finish`.
     """
     layout = LAYOUTS[root._layout_id]
     count = len(slots)
     if (
         layout.ndim
-        or count >= LOOK
+        or count > MOST_TARGETS
         or not count
         or tape.retained
         or tape.writes
         or needs_python(tape)
     ):
         return None
-    look, one = tape.look, (root,)
-    words = look.words
-    if look_at(tape.pointer, id(one), 1, look.address) != 0 or words[0] < max(slots):
-        return None
-    for i, slot in enumerate(slots, 1):
-        words[2 * i] = slot
-    block = _block(tape, count)
-    where = tape.pointer, block.address, look.address, count, True
-    if _sweeps(tape, where, layout):
-        return Swept(tape, block, count)
+    one = (root,)
+    block, at = _block(tape, count)
+    words, places = block.words, block.address + 8 * at
+    if look_at(tape.pointer, id(one), 1, places) == 0 and words[at] >= max(slots):
+        for i, slot in enumerate(slots, 1):
+            words[at + 2 * i] = slot
+        if _sweeps(tape, (tape.pointer, block.address, places, count, True), layout):
+            return Swept(tape, block, count)
     tape.give_block(block)
     return None
 
 
-def _block(tape: Tape, count: int) -> Block:
-    """Memory for a request with so many targets."""
-    words = nt.R_WIDTH + 4 * count + nt.MISSING // 2 + 2 * tape.state[nt.S_COUNT] + 16
-    return tape.take_block(words)
+def _block(tape: Tape, count: int) -> tuple[Block, int]:
+    """Memory for a request with so many targets, and the word where places of root and targets go."""
+    statements = tape.state[nt.S_COUNT]
+    places = nt.R_WIDTH + 4 * count + nt.MISSING // 2 + 2 * statements + 16
+    block = tape.take_block(places + 2 * count + 2)
+    # A signal handler or finalizer may record before native code comes to it.
+    block.words[0] = statements
+    return block, places
 
 
 def _sweeps(tape: Tape, where: tuple[Any, ...], layout: Layout) -> bool:
@@ -142,29 +147,29 @@ def gradients(
     """Gradients of a root by leaves; None, with nothing done, if the pass is not plain."""
     layout = LAYOUTS[root._layout_id]
     count = len(inputs)
-    if layout.ndim or count >= LOOK or tape.writes or needs_python(tape):
+    if layout.ndim or count > MOST_TARGETS or tape.writes or needs_python(tape):
         return None
     both = (root, *inputs)
-    look = tape.look
     constant = tape.constant(1.0, layout.dtype) if create_graph else 0
     with tape.lock:
-        if look_at(tape.pointer, id(both), count + 1, look.address) != 0:
-            return None
-        places = look.words[2 : 2 * count + 2].tolist()
-        leaves = tape.leaves
-        for slot in places[::2]:
-            storage = leaves.get(slot)
-            if storage is not None and storage.hooks is not None:
-                return None
-        n, block = tape.state[nt.S_COUNT], _block(tape, count)
-        words, where = block.words, (tape.pointer, block.address, look.address, count, allow_unused)
-        tape.passes += 1
+        n, (block, at) = tape.state[nt.S_COUNT], _block(tape, count)
+        words, where = block.words, block.address + 8 * at
+        tape.counted += 1
         try:
+            if look_at(tape.pointer, id(both), count + 1, where) != 0:
+                return None
+            places = words[at + 2 : at + 2 * count + 2].tolist()
+            leaves = tape.leaves
+            for slot in places[::2]:
+                storage = leaves.get(slot)
+                if storage is not None and storage.hooks is not None:
+                    return None
+            what = tape.pointer, block.address, where, count, allow_unused
             if create_graph:
-                if sweep.record(*where, constant) != 0:
+                if sweep.record(*what, constant) != 0:
                     tape.undo(n)
                     return None
-            elif not _sweeps(tape, where, layout):
+            elif not _sweeps(tape, what, layout):
                 return None
             cotangents = words[nt.R_WIDTH + 2 : nt.R_WIDTH + 4 * count : 4].tolist()
             found: list[Any]
@@ -178,10 +183,10 @@ def gradients(
                     _gradient(tape, c, LAYOUTS[number]) if c else None
                     for c, number in zip(cotangents, places[1::2], strict=True)
                 ]
-            what = (not retain_graph) | 2 * (tape.passes <= 1)
-            sweep.release(tape.pointer, block.address, what)
+            released = (not retain_graph) | 2 * (tape.passes <= 1)
+            sweep.release(tape.pointer, block.address, released)
         finally:
-            tape.passes -= 1
+            tape.counted -= 1
             tape.give_block(block)
     if create_graph:
         if tape.state[nt.S_EAGER]:

@@ -8,6 +8,7 @@ tape's lock.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from ctypes import memmove
 from functools import cache
@@ -173,7 +174,8 @@ class Request:
         self.words[R_ROOT_COUNT] = len(distinct)
 
     def __enter__(self) -> Self:
-        self.tape.passes += 1
+        self._reference: weakref.ref[Request] = weakref.ref(self)
+        self.tape.requests.append(self._reference)
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
@@ -182,7 +184,7 @@ class Request:
         try:
             hooks.end_pass(self.tape, failed=kind is not None)
         finally:
-            self.tape.passes -= 1
+            self.tape.requests.remove(self._reference)
             self.tape.give_block(self._block)
 
     def _last_write(self, slot: int) -> int:

@@ -57,7 +57,7 @@ class Hooks:
         made = tape.instruction_of(k)
         if made.op.kind != nt.COMPUTE or made.op.extras.get("python") or not tape.is_active(k):
             return
-        tape.passes += 1  # slots are known by number here, too: they stay
+        tape.counted += 1  # slots are known by number here, too: they stay
         try:
             found = Saved()
             constants = tape.constants.slots.values()
@@ -74,7 +74,7 @@ class Hooks:
             tape.undo(k)
             raise
         finally:
-            tape.passes -= 1
+            tape.counted -= 1
         if found.packed:
             tape.contexts[k] = found
             tape.instruction[k] = handed_over(made.id).id
@@ -316,14 +316,14 @@ def pack_from(tape: Tape, count: int) -> None:
     if hooks is None:
         return
     end = tape.count
-    tape.passes += 1
+    tape.counted += 1
     active = np.flatnonzero(tape.flags[count:end] & nt.ACTIVE)
     try:
         for k in (count + active).tolist():
             if k not in tape.contexts:
                 hooks(tape, k)
     finally:
-        tape.passes -= 1
+        tape.counted -= 1
 
 
 # --------------------------------------------------------------------------- a thread's hooks

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import struct
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -28,16 +29,15 @@ from .values import Values
 
 if TYPE_CHECKING:
     from .hooks import Hooks
+    from .request import Request
     from .versions import Shared
 
-__all__ = ["LOOK", "TAPES", "Tape", "slot_of", "tape_at"]
+__all__ = ["TAPES", "Tape", "slot_of", "tape_at"]
 
 #: bytes of pending results after which recording evaluates before it goes on
 PENDING_LIMIT = 1 << 26
 #: bytes of free large buffers that a tape keeps for reuse
 POOL_LIMIT = 1 << 28
-#: tensors whose slots one native call finds
-LOOK = 64
 
 #: the tapes that there are, by the address of their state
 TAPES: dict[int, Tape] = {}
@@ -92,8 +92,11 @@ class Tape(Values):
         self.traces: dict[int, Any] = {}
         #: whether passes mask cotangents that are zero (autograd.mask_zero_cotangents)
         self.masks_zeros = False
-        #: reverse passes under way, one inside the other; whether one kept a collection from running
-        self.passes, self.collection_due = 0, False
+        #: reverse passes under way, by request; an interrupt can keep `Request.__exit__` from coming,
+        #: and then a pass ends with its request
+        self.requests: list[weakref.ref[Request]] = []
+        #: others; whether one kept a collection from running
+        self.counted, self.collection_due = 0, False
         #: leaves of other threads' tapes that are bound here: storage -> slot
         self.guests: dict[Any, int] = {}
         self.collections = self.handles_left = 0  # the latter by an orphan's last one (threads.py)
@@ -111,14 +114,20 @@ class Tape(Values):
         self._handles = np.zeros(0, np.int32)
         self._grow_handles(capacity)
         self._use_constants(Constants({}))
-        #: where a native call leaves slots and layouts of the tensors that it is given
-        self.look = new_block(2 * LOOK)
         self._block: Block | None = None  # see take_block
         TAPES[self.pointer] = self
 
     def __del__(self) -> None:
         if nt is not None and hasattr(self, "arg_start"):
             collector.destroy(self.pointer)
+
+    @property
+    def passes(self) -> int:
+        """Number of passes under way, one inside the other: slots are known by number and must stay."""
+        requests = self.requests
+        while requests and requests[-1]() is None:
+            requests.pop()
+        return self.counted + len(requests)
 
     def _use_constants(self, constants: Constants) -> None:
         """Let native recording find Python scalars there."""
@@ -271,23 +280,8 @@ class Tape(Values):
         """Drop the statements from slot `count` on, unless somebody has a tensor of them by now."""
         s = self.state
         with self.lock:
-            if s[nt.S_COUNT] <= count or (self._handles >= count).any():
-                return
-            if any(slot >= count for slot in self.constants.slots.values()):
-                known = self.constants.slots.copy()
-                self._use_constants(Constants({k: v for k, v in known.items() if v < count}))
-            s[nt.S_ARG_COUNT] = self.arg_start[count]
-            s[nt.S_COUNT] = count
-            s[nt.S_DONE] = min(int(s[nt.S_DONE]), count)
-            for book in self.books():
-                for slot in [slot for slot in book if slot >= count]:
-                    del book[slot]
-            self.guests = {k: v for k, v in self.guests.items() if v < count}
-            self.writes = [(base, mark) for base, mark in self.writes if mark < 2 * count]
-
-    def books(self) -> tuple[dict[int, Any], ...]:
-        """What is kept by slot."""
-        return tuple(getattr(self, name) for name in collector.BOOKS)
+            while s[nt.S_COUNT] > count and not (self._handles >= count).any():
+                collector.drop(self, count)
 
     # ------------------------------------------------------------------ collection
     def collect(self) -> None:

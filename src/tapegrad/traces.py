@@ -94,8 +94,8 @@ class Trace(Tape):
         """Let this thread record here; whatever happens then, `end` follows."""
         outer, self.closed = self.outer, False
         outer.make_room()
-        self._before = outer.passes, outer.state[nt.S_BUSY], outer.grad_mode
-        outer.passes += 1  # slots are known by number: they stay
+        self._before = outer.counted, outer.state[nt.S_BUSY], outer.grad_mode
+        outer.counted += 1  # slots are known by number: they stay
         outer.set_busy(nt.BUSY_LIFTED, True)
         threads.record_on(self)
 
@@ -105,7 +105,7 @@ class Trace(Tape):
         if self._before is not None:
             outer = self.outer
             threads.record_on(outer)
-            outer.passes, outer.state[nt.S_BUSY], outer.grad_mode = self._before
+            outer.counted, outer.state[nt.S_BUSY], outer.grad_mode = self._before
         for book in (self.contexts, self.hooks, self.retained):
             book.clear()
 

@@ -191,7 +191,7 @@ class _Call:
             tape.strips_at = max(STRIPS_AT, 2 * int(tape.state[nt.S_OWNED_BYTES]))
         tape.make_room(8, 64)
         self.count = tape.count
-        tape.passes += 1  # slots are known by number from here on: they stay
+        tape.counted += 1  # slots are known by number from here on: they stay
         self.inside = True  # at once: no interrupt comes between the two
         recorder: strips.Recorder
         found = self.put.Recorder.on(tape, tuple(self.tensors), rooms)
@@ -212,7 +212,7 @@ class _Call:
 
     def __exit__(self, kind: object, *_: object) -> None:
         if self.inside:
-            self.tape.passes -= 1
+            self.tape.counted -= 1
             if kind is not None:
                 self.tape.undo(self.count)
 
@@ -231,7 +231,7 @@ class _Call:
         kinds, start = self.kinds, self.starts[id(given)]
         if not given.ndim:
             value = c_double.from_address(self.values + 8 * start).value
-            return kinds.Number(value, start, self.recorder.pointer)
+            return kinds.active_number(value, start, self.recorder.pointer)
         size = given.numel()
         data = np.empty(size, kinds.ELEMENT)
         values = contiguous(float64, (size,))
@@ -249,7 +249,7 @@ class _Call:
         made = [self.replaced(x) for x in given]
         if any(isinstance(x, self.kinds.Number) for x in made):
             made = [
-                self.kinds.Number(float(x), -1, 0) if isinstance(x, int | float) else x
+                self.kinds.active_number(float(x), -1, 0) if isinstance(x, int | float) else x
                 for x in made
             ]
         return tuple(made)

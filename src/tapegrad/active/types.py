@@ -22,8 +22,10 @@ from numba.extending import NativeValue, box, lower_cast, models, register_model
 
 from .. import strip_code
 
-__all__ = ["ACTIVE", "ELEMENT", "ActiveArray", "ActiveScalar", "Number", "has_active", "is_active",
-           "refuse_threads"]  # fmt: skip
+__all__ = [
+    "ACTIVE", "ELEMENT", "ActiveArray", "ActiveScalar", "Number", "active_number", "has_active",
+    "is_active", "refuse_threads",
+]  # fmt: skip
 
 #: an element of an array of active scalars
 ELEMENT = np.dtype([("value", "f8"), ("number", "i8"), ("recorder", "i8")])
@@ -141,13 +143,23 @@ def _from_array(context: Any, builder: Any, source: Any, target: Any, value: Any
 
 # --------------------------------------------------------------------------- to Python and back
 class Number:
-    """An active scalar in Python."""
+    """An active scalar in Python.
+
+    Native code makes and fills it, without Python code in which an interrupt could come.
+    """
 
     __slots__ = ("number", "recorder", "value")
     _numba_type_ = ACTIVE
+    value: float
+    number: int
+    recorder: int
 
-    def __init__(self, value: float, number: int, recorder: int) -> None:
-        self.value, self.number, self.recorder = value, number, recorder
+
+def active_number(value: float, number: int, recorder: int) -> Number:
+    """An active scalar with its number on a strip."""
+    made = Number()
+    made.value, made.number, made.recorder = value, number, recorder
+    return made
 
 
 class Elements:
@@ -199,13 +211,16 @@ def _unbox_elements(typ: Any, obj: Any, c: Any) -> Any:
 def _box_scalar(typ: Any, value: Any, c: Any) -> Any:
     made = cgutils.create_struct_proxy(typ)(c.context, c.builder, value=value)
     kind = c.pyapi.unserialize(c.pyapi.serialize_object(Number))
-    parts = [
-        c.pyapi.float_from_double(made.value), c.pyapi.long_from_longlong(made.number),
-        c.pyapi.long_from_longlong(made.recorder),
-    ]  # fmt: skip
-    result = c.pyapi.call_function_objargs(kind, parts)
-    for part in (*parts, kind):
+    result = c.pyapi.call_function_objargs(kind, [])
+    parts = {
+        "value": c.pyapi.float_from_double(made.value),
+        "number": c.pyapi.long_from_longlong(made.number),
+        "recorder": c.pyapi.long_from_longlong(made.recorder),
+    }
+    for name, part in parts.items():
+        c.pyapi.object_setattr_string(result, name, part)
         c.pyapi.decref(part)
+    c.pyapi.decref(kind)
     return result
 
 

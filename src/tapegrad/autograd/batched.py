@@ -117,7 +117,7 @@ def _lifted(
         record.unary(TABLE["clone"], record.cast(ct, y.dtype))
         for y, ct in zip(outputs, grad_outputs, strict=True)
     ]  # fmt: skip
-    tape.passes += 1  # slots are known by number: they stay
+    tape.counted += 1  # slots are known by number: they stay
     try:
         first = tape.count
         rows = engine.grad(
@@ -133,7 +133,7 @@ def _lifted(
             whole = [None if slot is None else lifting.whole(slot) for slot in slots]
         made = [None if k is None else record.new_tensor(tape, k, lifting.layout(k)) for k in whole]
     finally:
-        tape.passes -= 1
+        tape.counted -= 1
     if tape.state[nt.S_EAGER] and not tape.abstract:
         tape.evaluate()
     return made if create_graph else [None if g is None else g.detach() for g in made]

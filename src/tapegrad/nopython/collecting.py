@@ -119,17 +119,22 @@ def mark(state, marks_at, live_base_at, low):  # type: ignore[no-untyped-def]
     return 0
 
 
-def mark_entry(state, marks_at, live_base_at):  # type: ignore[no-untyped-def]
+def mark_entry(state, marks_at, live_base_at, expected):  # type: ignore[no-untyped-def]
+    """Mark the slots of `expected` statements; 1, and nothing done, if there are more by now."""
+    if p64(state)[nt.S_COUNT] != expected:
+        return 1
     return mark(state, marks_at, live_base_at, 0)
 
 
-def trim_entry(state, low, marks_at):  # type: ignore[no-untyped-def]
+def trim_entry(state, low, marks_at, expected):  # type: ignore[no-untyped-def]
     """Give back the large values above slot `low` that nobody needs, and leave the slots where they are.
 
-    `marks_at` has room for two bytes a slot.
+    `marks_at` has room for two bytes a slot of `expected`; with more by now nothing is done.
     """
     s = p64(state)
     n = s[nt.S_COUNT]
+    if n != expected:
+        return 1
     it.memset(marks_at, 0, 2 * n)
     mark(state, marks_at, marks_at + n, low)
     marks, base, flags = p8(marks_at), p32(s[nt.S_BASE]), p8(s[nt.S_FLAGS])
@@ -256,6 +261,26 @@ def compact_entry(  # type: ignore[no-untyped-def]
     return 0
 
 
+def drop_entry(state, count, expected, constants, constants_mask):  # type: ignore[no-untyped-def]
+    """Drop the statements from `count` on, with a table of constants that has none of them.
+
+    1, and nothing done, if there are not `expected` statements, or a handle refers to one of those.
+    """
+    s = p64(state)
+    if s[nt.S_COUNT] != expected:
+        return 1
+    handles = p32(s[nt.S_HANDLES])
+    for i in range(s[nt.S_HANDLE_CAPACITY]):
+        if handles[i] >= count:
+            return 1
+    s[nt.S_ARG_COUNT] = p32(s[nt.S_ARG_START])[count]
+    s[nt.S_COUNT] = count
+    s[nt.S_DONE] = min(s[nt.S_DONE], count)
+    s[nt.S_CONSTANTS] = constants
+    s[nt.S_CONSTANTS_MASK] = constants_mask
+    return 0
+
+
 def grow_entry(state, pointers, capacity, arg_capacity):  # type: ignore[no-untyped-def]
     """Copy a tape's arrays to larger ones (addresses in the order of S_INSTRUCTION ...) and use those.
 
@@ -285,6 +310,8 @@ def grow_handles_entry(state, table, capacity):  # type: ignore[no-untyped-def]
     """Move the handle table to a larger one and put the new ids on the free list."""
     s = p64(state)
     old = s[nt.S_HANDLE_CAPACITY]
+    if old >= capacity:
+        return 1  # it grew meanwhile
     if old > 0:
         it.memcpy(table, s[nt.S_HANDLES], 4 * old)
     handles = p32(table)

@@ -85,10 +85,13 @@ def record_pass(state, request, count, root, seeding):  # type: ignore[no-untype
 def begin(state, request, places, count, unused):  # type: ignore[no-untyped-def]
     """Lay out and prepare a pass from the first of `places` (slot, layout) to the `count` others.
 
-    0, or 1 where it is not plain, which leaves no trace.
+    0, or 1 where it is not plain, which leaves no trace. The request's first word says for how many
+    statements there is room.
     """
     s, r, p = p64(state), p64(request), p64(places)
     root = p[0]
+    if s[nt.S_COUNT] > r[0]:
+        return 1
     if s[nt.S_DONE] != s[nt.S_COUNT]:
         if forward(state) != 0:  # Python finds it again, and says so
             return 1
