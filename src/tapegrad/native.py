@@ -82,6 +82,7 @@ ENTRIES: dict[str, dict[str, str]] = {
         "pack_entry": "int64(int64, int64, int64, int64, int64)",
         "adopt_entry": "int64(int64, int64, int64, int64, int64)",
     },
+    "sums": {"sums_entry": "int64(int64)"},
     "transposing": {"transpose_entry": "int64(int64, int64, int64, int64, int64)"},
     "collecting": {
         "mark_entry": "int64(int64, int64, int64, int64)",
@@ -276,6 +277,7 @@ G_SLICE = 14  # the type slice
 G_WORK = 15  # bytes that VJP programs wrote so far
 G_BLOCKS = 16  # blocks of functions under njit: rows of two words (nopython/strip_fields.py)
 G_BLOCK_COUNT = 17
+G_SUMS = 18  # address of `sums_entry` (nopython/sums.py), for functions under njit
 
 # --------------------------------------------------------------------------- fields of a tape's
 # state

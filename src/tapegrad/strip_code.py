@@ -138,7 +138,7 @@ def trace(entry: Op) -> Template | None:
 
 @cache
 def codes() -> tuple[Code | None, ...]:
-    """All opcodes; the first three are no row's."""
+    """All opcodes; the first four are no row's."""
     rows = [
         entry for entry in TABLE.values()
         if (entry.lower is elementwise and entry.kind == nt.COMPUTE
@@ -152,7 +152,7 @@ def codes() -> tuple[Code | None, ...]:
             if used.kind == nt.COMPUTE and used.name not in known:
                 known.add(used.name)
                 rows.append(used)
-    return (None, None, None, *(Code(e, kinds) for e in rows for kinds in KINDS[e.arity]))
+    return (None, None, None, None, *(Code(e, kinds) for e in rows for kinds in KINDS[e.arity]))
 
 
 @cache
@@ -176,7 +176,11 @@ def fingerprint() -> str:
     """What code that records depends on: opcodes, primals, and the modules that it is made by."""
     folder = Path(__file__).parent
     parts = [b"" if c is None else f"{c.op.name} {c.kinds} {_primal(c)}".encode() for c in codes()]
-    files = [folder / "native.py", folder / "nopython" / "strips.py"]
+    files = [
+        folder / "native.py",
+        folder / "nopython" / "strips.py",
+        folder / "nopython" / "sums.py",
+    ]
     files.append(folder / "nopython" / "strip_fields.py")
     files += sorted((folder / "active").glob("*.py"))
     parts += [file.read_bytes() for file in files]

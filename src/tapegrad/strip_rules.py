@@ -15,7 +15,7 @@ __all__ = ["rules"]
 
 @cache
 def rules() -> np.ndarray:
-    """What `transpose` reads: addresses of rules, templates and constants, opcodes of add and clone."""
+    """What `transpose` reads: addresses of rules, templates and constants, opcodes of add, clone and mul."""
     everything = codes()
     rows = np.zeros((len(everything), sf.RULE_WIDTH), np.int64)
     rows[:, sf.RULE_RESULT : sf.RULE_RESULT + 3] = -1
@@ -27,7 +27,8 @@ def rules() -> np.ndarray:
     tables = [rows, np.array(statements, np.int64), np.array(constants)]
     nt.keep_for_ever(tables)
     places = [t.ctypes.data for t in tables]
-    return np.array([*places, code_of("add", "ab"), code_of("clone", "a")], np.int64)
+    own = code_of("add", "ab"), code_of("clone", "a"), code_of("mul", "ab")
+    return np.array([*places, *own], np.int64)
 
 
 def _write_rule(

@@ -18,7 +18,7 @@ from . import native as nt
 from . import words
 from .nopython import strip_fields as sf
 from .ops import pointwise_kernels, strip
-from .ops import strip_kernels as reaching
+from .ops import strip_kernels as parts
 from .strip_code import PARAMETERS, Code, Rule, codes, statement_text
 
 __all__: list[str] = []
@@ -73,7 +73,7 @@ def strip_reverse(args, dims, strides, data):
         i = n - 1
         while i >= m:
             op = code[i - m]
-            if touched == 0 or p8(touched)[i] or op == CODE_BLOCK:
+            if touched == 0 or p8(touched)[i] or op == CODE_BLOCK or op == CODE_SUMS:
                 ct = w[i]
                 word = ab[i - m]
                 a, b = word & MASK, word >> 32
@@ -83,6 +83,10 @@ def strip_reverse(args, dims, strides, data):
                     i -= p64(block[1])[D_SLOTS] - 1
                     at = pointers[3] + 8 * (i - m)
                     call_block(block[0], pointers[1], pointers[0], pointers[2], at, i, touched)
+                elif op == CODE_SUMS:
+                    t = p64(pointers[2] + 8 * word)
+                    i -= t[S_ROWS] * t[S_COLS] - 1
+                    sweep_sums(pointers[1], pointers[0], pointers[2], word, i, touched)
                 elif row[0]:  # without a jump that depends on the opcode: it would not be foreseen
                     x, y = row[1], row[2]
                     partial[2] = pf64(pointers[1] + 8 * a + (to_table & x))[0]
@@ -102,13 +106,16 @@ def strip_reverse(args, dims, strides, data):
     if touched != 0:
         free(touched)
     x = pf64(pointers[5])
-    if p64(data)[0]:
+    if p64(data)[0] == 1:
         for i in range(m):
             x[i] += w[i]
+    elif p64(data)[0] == 2:
+        memcpy(pointers[5], pointers[0], 8 * m)
     else:
         for i in range(m):
             x[i] = w[i] + 0.0
 """
+_SUMS = "compute_sums(pointers[4], pointers[1], word, i)"
 _RESULT = """
 def strip_result(args, dims, strides, data):
     h = p64(p64(args)[1])
@@ -146,6 +153,7 @@ def _cases(indent: int, lines_of: Callable[[Code], list[str]], first: list[str])
 def _text(name: str) -> str:
     if name == "forward":
         text = _FORWARD.replace("CASES", _cases(8, _primal_lines, ["v[i] = k[a]"]))
+        text += f"\n        elif op == {sf.CODE_SUMS}:\n            {_SUMS}\n"
     elif name == "reverse":
         text = _REVERSE.replace("CASES", _cases(20, lambda c: Rule(c).lines(), ["pass"]))
     else:
@@ -164,8 +172,9 @@ def _kernel(name: str) -> int:
             "differentiate_power": pointwise_kernels.differentiate_power,
             "differentiate_sinc": pointwise_kernels.differentiate_sinc,
             "B_COUNT": sf.B_COUNT, "B_HEAD": sf.B_HEAD, "B_RESULTS": sf.B_RESULTS,
-            "CODE_BLOCK": sf.CODE_BLOCK, "D_SLOTS": sf.D_SLOTS,
-            "keep_seeds": reaching.keep_seeds, "no_nan": reaching.no_nan, "reach": reaching.reach,
+            "CODE_BLOCK": sf.CODE_BLOCK, "CODE_SUMS": sf.CODE_SUMS, "D_SLOTS": sf.D_SLOTS,
+            "S_ROWS": sf.S_ROWS, "S_COLS": sf.S_COLS,
+            **{name: getattr(parts, name) for name in parts.__all__},
         }  # fmt: skip
         for word in ("p8", "p16", "p64", "pf64", "memcpy", "free", "stack_words", "call_block"):
             scope[word] = getattr(words, word)
@@ -175,7 +184,7 @@ def _kernel(name: str) -> int:
         symbol, code = words.compiler().object_code(function, nt.LOOP_SIGNATURE)
         return {"kernel": symbol}, [code]
 
-    source = text + inspect.getsource(pointwise_kernels) + inspect.getsource(reaching)
+    source = text + inspect.getsource(pointwise_kernels) + inspect.getsource(parts)
     return nt.load_module(f"strip-{name}", source, build)["kernel"]
 
 

@@ -24,11 +24,11 @@ __all__ = ["CREATION", "broadcast", "common_shape", "empty", "overload", "overlo
 
 
 def overload(function: Any) -> Callable[..., Any]:
-    """Like numba's, which compares signatures annotations included."""
+    """Like numba's, which compares signatures annotations included; asked before numba's own rules."""
 
     def register(definition: Any) -> Any:
         definition.__annotations__ = {}
-        return numba_overload(function)(definition)
+        return numba_overload(function, target="cpu")(definition)
 
     return register
 

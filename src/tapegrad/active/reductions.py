@@ -1,6 +1,7 @@
 """NumPy's reductions and products on arrays of active scalars.
 
-They are loops that sum from the first element to the last.
+Sums and products are array statements (sums.py); they add from the first element to the last. The others
+are loops.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from numba.core import types
 from numba.extending import lower_builtin, register_jitable
 
 from .arrays import empty, overload, overload_method
+from .sums import outer, product, total
 from .types import ActiveArray, is_active
 
 __all__: list[str] = []
@@ -22,14 +24,30 @@ def _is_array(kind: Any) -> bool:
     return isinstance(kind, types.Array)
 
 
+def _summed(a):  # type: ignore[no-untyped-def]
+    raise TypeError
+
+
+@overload(_summed)
+def _ol_summed(a: Any) -> Any:
+    if a.ndim == 1:
+        return lambda a: total(a)
+    if a.ndim == 2:
+        return lambda a: total(total(a))
+
+    def flat(a):  # type: ignore[no-untyped-def]
+        copy = empty((a.size,))
+        i = 0
+        for x in a.flat:
+            copy[i] = x
+            i += 1
+        return total(copy)
+
+    return flat
+
+
 def _sum(a):  # type: ignore[no-untyped-def]
-    total = a.flat[0] if a.size > 0 else 0.0
-    first = True
-    for x in a.flat:
-        if not first:
-            total = total + x
-        first = False
-    return total
+    return _summed(a)
 
 
 _ALL = register_jitable(_sum)
@@ -41,7 +59,7 @@ def _ol_sum(a: Any, axis: Any = None) -> Any:
         return None
     if axis is None or isinstance(axis, types.NoneType | types.Omitted):
         return lambda a, axis=None: _ALL(a)
-    return _along(a, _ALL)
+    return _along(a, _ALL, total)
 
 
 @lower_builtin(np.sum, ActiveArray)
@@ -50,8 +68,8 @@ def _lower_sum(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return context.compile_internal(builder, _sum, sig, args)
 
 
-def _along(a: Any, reduce: Any) -> Any:
-    """A reduction along one axis."""
+def _along(a: Any, reduce: Any, reduce_rows: Any) -> Any:
+    """A reduction along one axis: of a vector, or of the rows of a matrix."""
     if a.ndim == 1:
         return lambda a, axis=None: reduce(a)
     if a.ndim == 2:
@@ -60,10 +78,7 @@ def _along(a: Any, reduce: Any) -> Any:
             if axis < -2 or axis > 1:
                 raise ValueError("axis is out of bounds for array of dimension 2")
             moved = a.T if axis == 0 or axis == -2 else a
-            out = empty((moved.shape[0],))
-            for i in range(moved.shape[0]):
-                out[i] = reduce(moved[i])
-            return out
+            return reduce_rows(moved)
 
         return two
     return None
@@ -74,13 +89,18 @@ def _mean(a):  # type: ignore[no-untyped-def]
     return _ALL(a) / a.size
 
 
+@register_jitable
+def _mean_of_rows(a):  # type: ignore[no-untyped-def]
+    return total(a) / a.shape[1]
+
+
 @overload(np.mean)
 def _ol_mean(a: Any, axis: Any = None) -> Any:
     if not isinstance(a, ActiveArray):
         return None
     if axis is None or isinstance(axis, types.NoneType | types.Omitted):
         return lambda a, axis=None: _mean(a)
-    return _along(a, _mean)
+    return _along(a, _mean, _mean_of_rows)
 
 
 @register_jitable
@@ -141,49 +161,23 @@ for _name, _function in (
     overload_method(ActiveArray, _name)(_method(_function))
 
 
-@register_jitable
-def _dot11(a, b):  # type: ignore[no-untyped-def]
-    if a.shape[0] != b.shape[0]:
-        raise ValueError("incompatible array sizes for np.dot(a, b)")
-    total = a[0] * b[0] if a.shape[0] > 0 else 0.0
-    for i in range(1, a.shape[0]):
-        total = total + a[i] * b[i]
-    return total
+def _floats(a):  # type: ignore[no-untyped-def]
+    raise TypeError
 
 
-@register_jitable
-def _dot21(a, b):  # type: ignore[no-untyped-def]
-    out = empty((a.shape[0],))
-    for i in range(a.shape[0]):
-        out[i] = _dot11(a[i], b)
-    return out
-
-
-@register_jitable
-def _dot12(a, b):  # type: ignore[no-untyped-def]
-    out = empty((b.shape[1],))
-    for j in range(b.shape[1]):
-        out[j] = _dot11(a, b[:, j])
-    return out
-
-
-@register_jitable
-def _dot22(a, b):  # type: ignore[no-untyped-def]
-    out = empty((a.shape[0], b.shape[1]))
-    for i in range(a.shape[0]):
-        for j in range(b.shape[1]):
-            out[i, j] = _dot11(a[i], b[:, j])
-    return out
-
-
-_DOTS = {(1, 1): _dot11, (2, 1): _dot21, (1, 2): _dot12, (2, 2): _dot22}
+@overload(_floats)
+def _ol_floats(a: Any) -> Any:
+    if isinstance(a, ActiveArray) or a.dtype == types.float64:
+        return lambda a: a
+    return lambda a: a.astype(np.float64)
 
 
 def _ol_dot(a: Any, b: Any) -> Any:
     if not (_is_array(a) and _is_array(b)) or not (is_active(a) or is_active(b)):
         return None
-    found = _DOTS.get((a.ndim, b.ndim))
-    return None if found is None else (lambda a, b: found(a, b))
+    if a.ndim not in (1, 2) or b.ndim not in (1, 2):
+        return None
+    return lambda a, b: product(_floats(a), _floats(b))
 
 
 for _key in (np.dot, operator.matmul):
@@ -200,15 +194,4 @@ def _ol_outer(a: Any, b: Any) -> Any:
     if not (_is_array(a) and _is_array(b)) or not (is_active(a) or is_active(b)):
         return None
 
-    def outer(a, b):  # type: ignore[no-untyped-def]
-        out = empty((a.size, b.size))
-        i = 0
-        for x in a.flat:
-            j = 0
-            for y in b.flat:
-                out[i, j] = x * y
-                j += 1
-            i += 1
-        return out
-
-    return outer
+    return lambda a, b: outer(_floats(a).reshape(a.size), _floats(b).reshape(b.size))

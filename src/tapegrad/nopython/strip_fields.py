@@ -8,11 +8,23 @@ W_TABLE_CAPACITY, W_HEAD, W_STATE, W_VALUELESS = range(8, 12)
 W_WIDTH = 16
 # words at the start of a strip's table (ops/strip.py); then constants, then the places of results
 B_COUNT, B_HEAD, B_RESULTS, B_RESULT_COUNT = range(4)
-B_WIDTH = 4
+B_REPLAYED = (
+    4  # whether its reverse pass is a strip, too: then any number may get a cotangent from there
+)
+B_WIDTH = 6
 UNTOUCHED = -(1 << 63)  # bits of -0.0
 # opcodes of a strip that are no row's: what a third operand, attributes or operands of a block are kept
-# in; a constant; a block
-CODE_EXTRA, CODE_CONSTANT, CODE_BLOCK = 0, 1, 2
+# in; a constant; a block; sums
+CODE_EXTRA, CODE_CONSTANT, CODE_BLOCK, CODE_SUMS = range(4)
+# sums of products (nopython/sums.py), in a strip's table: sizes, which operands there are and are active,
+# and for each the first number (or constant) and the steps from one element to the next
+S_ROWS, S_COLS, S_INNER, S_KINDS, S_LEFT, S_LEFT_ROW, S_LEFT_INNER = range(7)
+S_RIGHT, S_RIGHT_INNER, S_RIGHT_COL = range(7, 10)
+S_WIDTH = 10
+# a matrix: address, bytes from one row and column to the next, whether its elements are active
+M_DATA, M_ROW, M_COL, M_ACTIVE = range(4)
+M_WIDTH = 4
+S_LEFT_ACTIVE, S_PRODUCT, S_RIGHT_ACTIVE = 1, 2, 4
 # a rule of an opcode, and a statement of its template (strip_code.py)
 RULE_START, RULE_COUNT, RULE_EXTRA, RULE_CONSTANTS = range(4)
 RULE_RESULT = 4  # a reference for each of three operands, or -1

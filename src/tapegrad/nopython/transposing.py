@@ -15,6 +15,7 @@ from . import strip_fields as sf
 from .intrinsics import globals_address, helper, p16, p32, p64, pf64, stack_words
 from .strip_fields import B_COUNT, B_HEAD, MOST_OPS, W_COUNT
 from .strips import push, push_constant
+from .sums import add_part, transpose_sums
 
 _MASK = 0xFFFFFFFF
 #: in the place of a number: there is none
@@ -114,12 +115,6 @@ def apply_rule(code, tables, ct, out, x, p, q, made, own, recorder):  # type: ig
 
 
 @helper
-def add_part(recorder, known, part, add):  # type: ignore[no-untyped-def]
-    """The number of a cotangent (below 0: none so far) and a part of it; -1 without memory."""
-    return part if known < 0 else push(recorder, 0.0, known | part << 32, add)
-
-
-@helper
 def block_operand(reference, d, numbers, forward, constants, recorder):  # type: ignore[no-untyped-def]
     """What a reference of a block's statement stands for, as `look_up`."""
     if reference < sf.D_STATEMENT:
@@ -201,6 +196,7 @@ def transpose_entry(parts, cts, width, table, recorder):  # type: ignore[no-unty
     there is none of.
     """
     b, bits = p64(p64(parts)[0]), p64(cts)
+    b[sf.B_REPLAYED] = 1
     n, m = b[B_COUNT], b[B_HEAD]
     k = pf64(p64(parts)[0])
     ab, codes = p64(p64(parts)[1]), p16(p64(parts)[2])
@@ -222,6 +218,13 @@ def transpose_entry(parts, cts, width, table, recorder):  # type: ignore[no-unty
             i -= p64(block)[sf.D_SLOTS] - 1
             numbers = p32(p64(parts)[1] + 8 * (i - m))
             answer = transpose_block(block, i, numbers, k, adjoint, table, recorder)
+            i -= 1
+            continue
+        if codes[i - m] == sf.CODE_SUMS:
+            place = ab[i - m]
+            t = p64(p64(parts)[0] + 8 * place)
+            i -= t[sf.S_ROWS] * t[sf.S_COLS] - 1
+            answer = transpose_sums(p64(parts)[0], place, i, adjoint, table, recorder)
             i -= 1
             continue
         if ct < 0:

@@ -36,7 +36,10 @@ KERNELS: dict[str, Callable[[], int]] = {}
 
 
 def _tables(adds: int) -> int:
-    """What the sweep reads through its data pointer: whether it adds, tables by opcode, and blocks."""
+    """What the sweep reads through its data pointer: whether it adds, tables by opcode, and blocks.
+
+    With 2 it leaves what is untouched as it is (-0.0), for a head that holds another strip's values.
+    """
     return POOL.put((adds, KERNELS["kinds"](), KERNELS["simple"](), KERNELS["blocks"]()))
 
 
@@ -98,7 +101,7 @@ def _lower_adjoint(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]
 def _strip_programs(made: Any, row: Any) -> None:
     """The sweep of a strip: in place over its adjoints, then those of the head go to the operand."""
     operands = Operand(CT, 0, ()), *map(_vector, (4, 1, 2, 3)), Operand(ADJOINT, 0, ())
-    for column, adds in ((nt.V_ASSIGN, 0), (nt.V_ACCUMULATE, 1)):
+    for column, adds in ((nt.V_ASSIGN, 0 if made.attrs["recorded"] else 2), (nt.V_ACCUMULATE, 1)):
         kernel = KERNELS["reverse"](), _tables(adds)
         row[column] = packed([Step(kernel, (), operands)])
     row[nt.V_MASK] = 0b11110  # all but the head

@@ -1,6 +1,6 @@
-"""What the sweep of a strip does when a NaN comes out of it: look at what is reached, from the seeds.
+"""Parts of the sweeps of a strip that are not generated (strip_sweeps.py): sums of products, and NaN.
 
-The sweep itself is generated (strip_code.py).
+When a NaN comes out of the reverse sweep, it looks at what is reached, from the seeds.
 """
 
 from __future__ import annotations
@@ -8,28 +8,122 @@ from __future__ import annotations
 from ..nopython.strip_fields import (
     B_COUNT,
     B_HEAD,
+    B_REPLAYED,
     B_RESULT_COUNT,
     B_RESULTS,
     CODE_BLOCK,
+    CODE_SUMS,
     D_INS,
     D_OUTS,
     D_SLOTS,
     D_WIDTH,
+    S_COLS,
+    S_INNER,
+    S_KINDS,
+    S_LEFT,
+    S_LEFT_ACTIVE,
+    S_LEFT_INNER,
+    S_LEFT_ROW,
+    S_PRODUCT,
+    S_RIGHT,
+    S_RIGHT_ACTIVE,
+    S_RIGHT_COL,
+    S_RIGHT_INNER,
+    S_ROWS,
     UNTOUCHED,
 )  # fmt: skip
 from ..words import helper, malloc, memset, p8, p16, p32, p64, pf64
 
-__all__ = ["keep_seeds", "no_nan", "reach"]
+__all__ = ["compute_sums", "keep_seeds", "no_nan", "reach", "sweep_sums"]
+
+
+@helper
+def compute_sums(values, table, place, last):  # type: ignore[no-untyped-def]
+    """Compute sums of products whose last result is number `last` (nopython/sums.py)."""
+    t, v, k = p64(table + 8 * place), pf64(values), pf64(table)
+    rows, cols, kinds = t[S_ROWS], t[S_COLS], t[S_KINDS]
+    first = last - rows * cols + 1
+    for r in range(rows):
+        for c in range(cols):
+            a, b = t[S_LEFT] + r * t[S_LEFT_ROW], t[S_RIGHT] + c * t[S_RIGHT_COL]
+            total = 0.0
+            for i in range(t[S_INNER]):
+                x = v[a] if kinds & S_LEFT_ACTIVE else k[a]
+                if kinds & S_PRODUCT:
+                    x *= v[b] if kinds & S_RIGHT_ACTIVE else k[b]
+                total = x if i == 0 else total + x
+                a += t[S_LEFT_INNER]
+                b += t[S_RIGHT_INNER]
+            v[first + r * cols + c] = total
+
+
+@helper
+def sweep_sums(values, cts, table, place, first, touched):  # type: ignore[no-untyped-def]
+    """Add the cotangents of sums of products to those of the operands."""
+    t, w = p64(table + 8 * place), pf64(cts)
+    rows, cols, inner, kinds = t[S_ROWS], t[S_COLS], t[S_INNER], t[S_KINDS]
+    step, other = t[S_LEFT_INNER], t[S_RIGHT_INNER]
+    x = pf64(values if kinds & S_LEFT_ACTIVE else table)
+    y = pf64(values if kinds & S_RIGHT_ACTIVE else table)
+    if kinds & S_PRODUCT and cols > 1 and touched == 0:  # matrices are read row by row
+        column = t[S_RIGHT_COL]
+        for r in range(rows):
+            own = first + r * cols
+            for i in range(inner):
+                a, b = t[S_LEFT] + r * t[S_LEFT_ROW] + i * step, t[S_RIGHT] + i * other
+                if kinds & S_RIGHT_ACTIVE:
+                    for c in range(cols):
+                        w[b + c * column] += w[own + c] * x[a]
+                if kinds & S_LEFT_ACTIVE:
+                    total = w[a]
+                    for c in range(cols):
+                        total += w[own + c] * y[b + c * column]
+                    w[a] = total
+        return
+    for r in range(rows):
+        for c in range(cols):
+            if touched != 0 and p8(touched)[first + r * cols + c] == 0:
+                continue
+            ct = w[first + r * cols + c]
+            a, b = t[S_LEFT] + r * t[S_LEFT_ROW], t[S_RIGHT] + c * t[S_RIGHT_COL]
+            if kinds & S_PRODUCT == 0:
+                for i in range(inner):
+                    w[a + i * step] += ct
+                continue
+            if kinds & S_LEFT_ACTIVE:
+                for i in range(inner):
+                    w[a + i * step] += ct * y[b + i * other]
+            if kinds & S_RIGHT_ACTIVE:
+                for i in range(inner):
+                    w[b + i * other] += ct * x[a + i * step]
+
+
+@helper
+def reach_sums(touched, table, place, first):  # type: ignore[no-untyped-def]
+    """Mark the operands of sums whose results, from `first` on, are reached."""
+    t, marks = p64(table + 8 * place), p8(touched)
+    for r in range(t[S_ROWS]):
+        for c in range(t[S_COLS]):
+            if marks[first + r * t[S_COLS] + c] == 0:
+                continue
+            for i in range(t[S_INNER]):
+                if t[S_KINDS] & S_LEFT_ACTIVE:
+                    marks[t[S_LEFT] + r * t[S_LEFT_ROW] + i * t[S_LEFT_INNER]] = 1
+                if t[S_KINDS] & S_RIGHT_ACTIVE:
+                    marks[t[S_RIGHT] + i * t[S_RIGHT_INNER] + c * t[S_RIGHT_COL]] = 1
 
 
 @helper
 def keep_seeds(cts, table):  # type: ignore[no-untyped-def]
-    """Copy the cotangents that are not untouched, from the first to the last result; 0 without memory.
+    """Copy the cotangents that are not untouched, from the first to the last; 0 without memory.
 
-    The words: first number, one behind the last, then cotangents.
+    They are those of results, unless the reverse pass was replayed. The words: first number, one behind the
+    last, then cotangents.
     """
     h, w = p64(table), p64(cts)
     n, first, last = h[B_COUNT], h[B_COUNT], 0
+    if h[B_REPLAYED]:
+        first, last = 0, n
     for i in range(h[B_RESULT_COUNT]):
         j = h[h[B_RESULTS] + i]
         if first <= j and j < last:
@@ -90,6 +184,9 @@ def reach(cts, table, args, codes, seeds, kinds, blocks):  # type: ignore[no-unt
             block = p64(blocks + 16 * (ab[i - m] >> 32))[1]
             first = i - p64(block)[D_SLOTS] + 1
             reach_block(memory, first, args + 8 * (first - m), block)
+        elif code[i - m] == CODE_SUMS:
+            t = p64(table + 8 * ab[i - m])
+            reach_sums(memory, table, ab[i - m], i + 1 - t[S_ROWS] * t[S_COLS])
         elif touched[i]:
             word, own = ab[i - m], mask[code[i - m]]
             if own & 1:

@@ -1,0 +1,120 @@
+"""Sums of products of arrays, recorded as array statements (nopython/sums.py)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.typing.templates import signature
+from numba.extending import intrinsic
+from numba.np import arrayobj
+
+from .. import native as nt
+from .. import strip_code
+from ..nopython import strip_fields as sf
+from ..strips import NO_MEMORY
+from .types import ACTIVE, ActiveArray
+
+__all__ = ["outer", "product", "total"]
+
+_I64 = ir.IntType(64)
+_CLONE = strip_code.code_of("clone", "a")
+nt.GLOBALS[nt.G_SUMS] = nt.entry("sums_entry")
+
+
+class _Matrix:
+    """An array of one or two dimensions, as native code sees it."""
+
+    def __init__(self, context: Any, builder: Any, kind: Any, value: Any, *, column: bool) -> None:
+        array = arrayobj.make_array(kind)(context, builder, value)
+        sizes = cgutils.unpack_tuple(builder, array.shape, kind.ndim)
+        steps = cgutils.unpack_tuple(builder, array.strides, kind.ndim)
+        if kind.ndim == 1:
+            one, zero = ir.Constant(_I64, 1), ir.Constant(_I64, 0)
+            sizes = [sizes[0], one] if column else [one, sizes[0]]
+            steps = [steps[0], zero] if column else [zero, steps[0]]
+        self.rows, self.cols = sizes
+        active = ir.Constant(_I64, int(isinstance(kind, ActiveArray)))
+        self.words = [builder.ptrtoint(array.data, _I64), *steps, active]
+
+
+def _recorded(context: Any, builder: Any, left: _Matrix, right: _Matrix | None, shape: Any) -> Any:
+    """Sums of products as an array of active scalars of a shape, or (for an empty one) as one scalar."""
+    zero, one = ir.Constant(_I64, 0), ir.Constant(_I64, 1)
+    if right is not None:
+        fits = builder.icmp_signed("==", left.cols, right.rows)
+        with builder.if_then(builder.not_(fits), likely=False):
+            text = "incompatible array sizes for np.dot(a, b)"
+            context.call_conv.return_user_exc(builder, ValueError, (text,))
+    if shape:
+        kind = ActiveArray(len(shape), "C")
+        out = arrayobj._empty_nd_impl(context, builder, kind, shape)
+        place, result = builder.ptrtoint(out.data, _I64), out._getvalue()
+    else:
+        scalar = cgutils.alloca_once(builder, context.get_value_type(ACTIVE))
+        place = builder.ptrtoint(scalar, _I64)
+    words = [
+        *left.words, *([zero] * sf.M_WIDTH if right is None else right.words), left.rows,
+        one if right is None else right.cols, left.cols, place, ir.Constant(_I64, _CLONE),
+    ]  # fmt: skip
+    what = cgutils.alloca_once(builder, _I64, size=len(words))
+    for i, word in enumerate(words):
+        builder.store(word, builder.gep(what, [ir.Constant(_I64, i)]))
+    module = builder.module
+    tables = module.globals.get("tapegrad_globals")
+    if tables is None:
+        tables = ir.GlobalVariable(module, _I64, "tapegrad_globals")
+    entry = builder.load(builder.gep(tables, [ir.Constant(_I64, nt.G_SUMS)]))
+    function = builder.inttoptr(entry, ir.FunctionType(_I64, [_I64]).as_pointer())
+    answer = builder.call(function, [builder.ptrtoint(what, _I64)])
+    with builder.if_then(builder.icmp_signed("!=", answer, zero), likely=False):
+        context.call_conv.return_user_exc(builder, MemoryError, (NO_MEMORY,))
+    return result if shape else builder.load(scalar)
+
+
+def _product(a: Any, b: Any, *, outer: bool) -> Any:
+    """Signature and code of a product."""
+    both = (a, b)
+    if not all(isinstance(x, types.Array) and x.ndim in (1, 2) for x in both):
+        return None
+    if not all(isinstance(x, ActiveArray) or x.dtype == types.float64 for x in both):
+        return None
+    ndim = 2 if outer else a.ndim + b.ndim - 2
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        left = _Matrix(context, builder, a, args[0], column=outer)
+        right = _Matrix(context, builder, b, args[1], column=not outer)
+        shape = []
+        if a.ndim == 2 or outer:
+            shape.append(left.rows)
+        if b.ndim == 2 or outer:
+            shape.append(right.cols)
+        return _recorded(context, builder, left, right, shape)
+
+    return signature(ActiveArray(ndim, "C") if ndim else ACTIVE, a, b), codegen
+
+
+@intrinsic
+def product(typingctx: Any, a: Any, b: Any) -> Any:
+    """``a @ b`` for vectors and matrices of active scalars or float64."""
+    return _product(a, b, outer=False)
+
+
+@intrinsic
+def outer(typingctx: Any, a: Any, b: Any) -> Any:
+    """The products of each element of a vector with each of another."""
+    return _product(a, b, outer=True)
+
+
+@intrinsic
+def total(typingctx: Any, a: Any) -> Any:
+    """The sum of a vector, or of each row of a matrix."""
+    if not isinstance(a, ActiveArray) or a.ndim not in (1, 2):
+        return None
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        left = _Matrix(context, builder, a, args[0], column=False)
+        return _recorded(context, builder, left, None, [left.rows] if a.ndim == 2 else [])
+
+    return signature(ActiveArray(1, "C") if a.ndim == 2 else ACTIVE, a), codegen
