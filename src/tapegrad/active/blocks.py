@@ -30,13 +30,13 @@ from ..nopython import strip_fields as sf
 from ..ops.table import TABLE
 from ..strip_code import PARAMETERS, Code, Rule, is_truth
 from . import fused, scalars
-from .types import ACTIVE, ActiveScalar
+from .types import ACTIVE, ActiveScalar, is_active
 
-__all__ = ["Block", "FuseBlocks", "Statement"]
+__all__ = ["NUMBERS", "Block", "FuseBlocks", "Group", "Operand", "Statement", "fits"]
 
 #: rows that are computed again rather than kept
 _CHEAP = {"add", "sub", "mul", "div", "neg", "abs", "clone", "square", "maximum", "minimum", "sign"}
-_NUMBERS = (types.Integer, types.Float, types.Boolean)
+NUMBERS = (types.Integer, types.Float, types.Boolean)
 
 
 class Operand(NamedTuple):
@@ -89,6 +89,12 @@ class Block:
         """Statements of the strip that it takes: for each result, and for each two operands."""
         return max(len(self.outs), (len(self.active) + 2) // 2)
 
+    @property
+    def fits(self) -> bool:
+        """Whether native code has room for it."""
+        sizes = len(self.statements), len(self.active), len(self.outs)
+        return all(n <= most for n, most in zip(sizes, _MOST, strict=True))
+
     def is_active(self, x: Operand) -> bool:
         """Whether an operand takes part in differentiation."""
         if x.kind == "number":
@@ -125,7 +131,7 @@ class Block:
 
 
 @cache
-def _fits(name: str) -> bool:
+def fits(name: str) -> bool:
     """Whether a block can hold a row: numbers in, a number out, and rules without attributes."""
     entry = TABLE[name]
     if is_truth(entry) or entry.arity > 2 or name in PARAMETERS:
@@ -134,7 +140,7 @@ def _fits(name: str) -> bool:
     return not any(s.instruction.op.name in PARAMETERS for s in statements)
 
 
-class _Group:
+class Group:
     """Statements of the IR that may become a block, which is put where the first of its results is used."""
 
     def __init__(self) -> None:
@@ -164,7 +170,7 @@ class FuseBlocks(FunctionPass):  # type: ignore[misc]
     def run_pass(self, state: Any) -> bool:
         """Rewrite the typed IR."""
         self.state, self.types, self.calls = state, state.typemap, state.calltypes
-        if state.func_ir.is_generator or not any(t == ACTIVE for t in self.types.values()):
+        if state.func_ir.is_generator or not any(map(is_active, self.types.values())):
             return False
         blocks = state.func_ir.blocks
         self.uses = Counter(
@@ -178,18 +184,18 @@ class FuseBlocks(FunctionPass):  # type: ignore[misc]
     # ------------------------------------------------------------------ statements
     def _fused(self, block: Any) -> list[Any]:
         body: list[Any] = []
-        group = _Group()
+        group = Group()
         #: passive sums and products of this block so far, while their operands are what they were
         self.passive: dict[str, tuple[str, list[Any]]] = {}
         for statement in block.body:
             if self._take(group, statement):
                 if len(group.statements) >= sf.MOST_OPS // 2 or len(group.ins) >= sf.MOST_INS // 2:
                     body += self._closed(group, block.scope)
-                    group = _Group()
+                    group = Group()
                 continue
             if group.taken and self._touches(group, statement):
                 body += self._closed(group, block.scope)
-                group = _Group()
+                group = Group()
                 if self._take(group, statement):
                     continue
             body.append(statement)
@@ -211,11 +217,11 @@ class FuseBlocks(FunctionPass):  # type: ignore[misc]
         binary = isinstance(value, ir.Expr) and value.op == "binop" and value.fn in _FOLDED
         if binary and self.types[target] == types.float64:
             variables = [value.lhs, value.rhs]
-            plain = all(isinstance(self.types[v.name], _NUMBERS) for v in variables)
+            plain = all(isinstance(self.types[v.name], NUMBERS) for v in variables)
             if plain and all(v.name != target for v in variables):
                 self.passive[target] = scalars.ROWS[value.fn], variables
 
-    def _touches(self, group: _Group, statement: Any) -> bool:
+    def _touches(self, group: Group, statement: Any) -> bool:
         """Whether a statement needs what the group computes, or changes what it needs."""
         if statement.is_terminator:
             return True
@@ -224,7 +230,7 @@ class FuseBlocks(FunctionPass):  # type: ignore[misc]
         changed = target in group.ins or target in group.passive
         return changed or not names.isdisjoint(group.held)
 
-    def _take(self, group: _Group, statement: Any) -> bool:
+    def _take(self, group: Group, statement: Any) -> bool:
         """Add a statement to the group; False if it is none of a block's."""
         if not isinstance(statement, ir.Assign) or self.types[statement.target.name] != ACTIVE:
             return False
@@ -240,7 +246,7 @@ class FuseBlocks(FunctionPass):  # type: ignore[misc]
             name, variables = found
             if name == "pow" and self._number(variables[1]) == 2.0:
                 name, variables = "mul", [variables[0], variables[0]]
-            if not _fits(name):
+            if not fits(name):
                 return False
             made = group.add(name, [self._operand(group, v) for v in variables])
         else:
@@ -262,12 +268,12 @@ class FuseBlocks(FunctionPass):  # type: ignore[misc]
             return None
         name = scalars.ROWS.get(function) if isinstance(function, Hashable) else None
         kinds = [self.types[v.name] for v in variables]
-        plain = all(isinstance(k, (ActiveScalar, *_NUMBERS)) for k in kinds)
+        plain = all(isinstance(k, (ActiveScalar, *NUMBERS)) for k in kinds)
         if name is None or not plain or len(variables) != TABLE[name].arity:
             return None
         return name, variables
 
-    def _operand(self, group: _Group, variable: Any) -> Operand:
+    def _operand(self, group: Group, variable: Any) -> Operand:
         if variable.name in group.held:
             return group.held[variable.name]
         if self.types[variable.name] != ACTIVE:
@@ -287,7 +293,7 @@ class FuseBlocks(FunctionPass):  # type: ignore[misc]
     def _number(self, variable: Any, depth: int = 0) -> float | None:
         """The value of a variable that is known when the function is compiled."""
         found = self.state.func_ir._definitions.get(variable.name, ())
-        if len(found) != 1 or depth > 20 or not isinstance(self.types[variable.name], _NUMBERS):
+        if len(found) != 1 or depth > 20 or not isinstance(self.types[variable.name], NUMBERS):
             return None
         value = found[0]
         if isinstance(value, ir.Const | ir.Global | ir.FreeVar):
@@ -307,7 +313,7 @@ class FuseBlocks(FunctionPass):  # type: ignore[misc]
         return None
 
     # ------------------------------------------------------------------ a block
-    def _closed(self, group: _Group, scope: Any) -> list[Any]:
+    def _closed(self, group: Group, scope: Any) -> list[Any]:
         """The statements that take a group's place."""
         own = Counter(v.name for s in group.taken for v in s.list_vars())
         leaving = [name for name in group.held if self.uses[name] > own[name]]
@@ -320,13 +326,11 @@ class FuseBlocks(FunctionPass):  # type: ignore[misc]
         if len(needed) < 2:
             return group.taken
         block, ins = self._block(group, sorted(needed), live)
-        # Native code has room for so many; one statement may have brought a long passive expression.
-        sizes = len(block.statements), len(block.active), len(block.outs)
-        if any(n > most for n, most in zip(sizes, _MOST, strict=True)):
+        if not block.fits:  # one statement may have brought a long passive expression
             return group.taken
         return self._call(block, ins, scope, group, leaving)
 
-    def _block(self, group: _Group, needed: list[int], live: list[int]) -> tuple[Block, list[Any]]:
+    def _block(self, group: Group, needed: list[int], live: list[int]) -> tuple[Block, list[Any]]:
         """The block of the statements that are needed, and the variables of its operands."""
         names: dict[str, int] = {}
         place = {j: i for i, j in enumerate(needed)}
@@ -342,39 +346,41 @@ class FuseBlocks(FunctionPass):  # type: ignore[misc]
             Statement(s.name, tuple(map(renamed, s.operands)))
             for s in (group.statements[j] for j in needed)
         )
-        active = tuple(self.types[name] == ACTIVE for name in names)
+        active = tuple(is_active(self.types[name]) for name in names)
         made = Block(active, statements, tuple(place[j] for j in live))
         return made, [group.ins[name] for name in names]
 
-    def _call(
-        self, block: Block, ins: list[Any], scope: Any, group: _Group, leaving: list[str]
-    ) -> list[Any]:
-        """The IR that calls a block's function and takes its results apart."""
-        loc = group.taken[0].loc
+    def _called(
+        self, key: Callable[..., Any], ins: list[Any], result: Any, scope: Any, loc: Any
+    ) -> tuple[list[Any], Any]:
+        """The IR that calls a generated function, and the call."""
         kinds = tuple(self.types[v.name] for v in ins)
-        result = types.UniTuple(ACTIVE, len(block.live))
         wanted = signature(result, *kinds)
-        key: Callable[..., Any] = fused.Lowering(block)
         template = type(
             "ActiveBlock", (AbstractTemplate,), {"key": key, "generic": lambda *_: wanted}
         )
         self.state.targetctx.insert_func_defn([(key, key, kinds)])
-
-        def variable(name: str, kind: Any) -> Any:
-            made = ir.Var(scope, mk_unique_var(name), loc)
-            self.types[made.name] = kind
-            return made
-
         kind = types.Function(template)
         sig = kind.get_call_type(self.state.typingctx, kinds, {})
-        function = variable("$active_block", kind)
-        results = variable("$active_results", result)
+        function = self._variable("$active_block", kind, scope, loc)
         call = ir.Expr.call(function, ins, (), loc)
         self.calls[call] = sig
-        made = [
-            ir.Assign(ir.Global("active_block", key, loc), function, loc),
-            ir.Assign(call, results, loc),
-        ]
+        return [ir.Assign(ir.Global("active_block", key, loc), function, loc)], call
+
+    def _variable(self, name: str, kind: Any, scope: Any, loc: Any) -> Any:
+        made = ir.Var(scope, mk_unique_var(name), loc)
+        self.types[made.name] = kind
+        return made
+
+    def _call(
+        self, block: Block, ins: list[Any], scope: Any, group: Group, leaving: list[str]
+    ) -> list[Any]:
+        """The IR that calls a block's function and takes its results apart."""
+        loc = group.taken[0].loc
+        result = types.UniTuple(ACTIVE, len(block.live))
+        made, call = self._called(fused.Lowering(block), ins, result, scope, loc)
+        results = self._variable("$active_results", result, scope, loc)
+        made.append(ir.Assign(call, results, loc))
         place = {j: i for i, j in enumerate(sorted({group.held[name].value for name in leaving}))}
         targets = {s.target.name: s.target for s in group.taken}
         for name in leaving:

@@ -20,6 +20,7 @@ from numba.extending import models, register_model, typeof_impl
 from . import arrays, elementwise, reductions, scalars
 from .blocks import FuseBlocks
 from .compiled import Compiled
+from .expressions import FuseArrays
 from .types import has_active
 
 __all__ = ["ActiveCompiler"]
@@ -66,13 +67,14 @@ def _key(value: Any) -> Any:
 
 
 class ActiveCompiler(CompilerBase):  # type: ignore[misc]
-    """numba's pipeline for nopython mode, with `_ActiveCreation` and `FuseBlocks`."""
+    """numba's pipeline for nopython mode, with `_ActiveCreation`, `FuseArrays` and `FuseBlocks`."""
 
     def define_pipelines(self) -> list[Any]:
         """The passes, in order."""
         manager = DefaultPassBuilder.define_nopython_pipeline(self.state)
         manager.add_pass_after(_ActiveCreation, IRProcessing)
         manager.add_pass_after(FuseBlocks, NopythonRewrites)
+        manager.add_pass_after(FuseArrays, NopythonRewrites)
         manager.finalize()
         return [manager]
 

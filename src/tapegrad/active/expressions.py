@@ -1,0 +1,147 @@
+"""Array expressions: operations on whole arrays that are put together, with a block for each element.
+
+``np.tanh(a * b + 0.5)`` is three operations with an array each. `FuseArrays` finds, in numba's typed IR,
+those whose results only the next one uses, and puts one loop in their place, which records a block
+(blocks.py) an element: numba's own pass does so for plain arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+from numba.core import ir, types
+from numba.core.compiler_machinery import register_pass
+
+from ..ops.table import TABLE
+from . import fused, scalars
+from .blocks import NUMBERS, FuseBlocks, Group, Operand, fits
+from .types import ActiveArray, ActiveScalar
+
+__all__ = ["FuseArrays"]
+
+#: expressions that change nothing
+_PURE = (
+    "binop",
+    "unary",
+    "getattr",
+    "arrayexpr",
+    "cast",
+    "static_getitem",
+    "getitem",
+    "build_tuple",
+)
+
+
+@register_pass(mutates_CFG=False, analysis_only=False)
+class FuseArrays(FuseBlocks):
+    """Put one loop in the place of array operations that make an expression."""
+
+    _name = "tapegrad_fuse_arrays"
+
+    def _fused(self, block: Any) -> list[Any]:
+        body: list[Any] = []
+        #: operations that wait, by the variable that is to hold the result
+        self.waiting: dict[str, Any] = {}
+        for statement in block.body:
+            if self._waits(statement):
+                self.waiting[statement.target.name] = statement
+                continue
+            if self.waiting and not self._is_pure(statement):
+                body += self._flushed(block.scope)
+            body.append(statement)
+        return body
+
+    def _operation(self, value: Any) -> tuple[Any, list[Any]] | None:
+        """Function and operands of an operation."""
+        if not isinstance(value, ir.Expr):
+            return None
+        if value.op == "arrayexpr":
+            return value.expr  # type: ignore[no-any-return]
+        if value.op == "binop":
+            return value.fn, [value.lhs, value.rhs]
+        if value.op == "unary":
+            return value.fn, [value.value]
+        if value.op == "call" and not (value.kws or value.vararg):
+            return getattr(self.types[value.func.name], "typing_key", None), list(value.args)
+        return None
+
+    def _waits(self, statement: Any) -> bool:
+        """Whether a statement is an operation on arrays whose result nobody has a name for."""
+        if not isinstance(statement, ir.Assign) or not statement.target.is_temp:
+            return False
+        if not isinstance(self.types[statement.target.name], ActiveArray):
+            return False
+        found = self._operation(statement.value)
+        return found is not None and isinstance(found[0], Hashable) and found[0] in scalars.ROWS
+
+    def _is_pure(self, statement: Any) -> bool:
+        """Whether a statement changes nothing and needs no operation that waits."""
+        if not isinstance(statement, ir.Assign) or not statement.target.is_temp:
+            return False
+        if any(v.name in self.waiting for v in statement.list_vars()):
+            return False
+        value = statement.value
+        return not isinstance(value, ir.Expr) or value.op in _PURE
+
+    # ------------------------------------------------------------------ what takes their place
+    def _flushed(self, scope: Any) -> list[Any]:
+        waiting, self.waiting = self.waiting, {}
+        inner = {
+            v.name for s in waiting.values() for v in s.value.list_vars()
+            if v.name in waiting and self.uses[v.name] == 2  # made once, read once
+        }  # fmt: skip
+        body: list[Any] = []
+        for name, statement in waiting.items():
+            if name not in inner:
+                body += self._loop(statement, waiting, inner, scope)
+        return body
+
+    def _loop(
+        self, statement: Any, waiting: dict[str, Any], inner: set[str], scope: Any
+    ) -> list[Any]:
+        """What computes an operation together with those that it alone needs."""
+        group, own = Group(), [statement]
+
+        def operand(tree: Any) -> Operand | None:
+            if isinstance(tree, ir.Var) and tree.name in inner:
+                own.append(waiting[tree.name])
+                tree = self._operation(waiting[tree.name].value)
+            return operation(tree) if isinstance(tree, tuple) else self._leaf(group, tree)
+
+        def operation(tree: Any) -> Operand | None:
+            function, args = tree
+            name = scalars.ROWS.get(function) if isinstance(function, Hashable) else None
+            operands = [operand(x) for x in args]
+            if name is None or len(operands) != TABLE[name].arity:
+                return None
+            known = [x for x in operands if x is not None]
+            if len(known) < len(operands):
+                return None
+            if name == "pow" and known[1] == Operand("number", 2.0):
+                name, known = "mul", [known[0], known[0]]
+            return group.add(name, known) if fits(name) else None
+
+        made = operation(self._operation(statement.value))
+        if made is not None and len(group.statements) > 1:
+            block, ins = self._block(group, list(range(len(group.statements))), [made.value])
+            if block.fits:
+                result, loc = self.types[statement.target.name], statement.loc
+                found, call = self._called(fused.Elementwise(block), ins, result, scope, loc)
+                return [*found, ir.Assign(call, statement.target, loc)]
+        return [s for s in waiting.values() if any(s is x for x in own)]
+
+    def _leaf(self, group: Group, leaf: Any) -> Operand | None:
+        """A number, scalar or array that an expression begins with."""
+        if isinstance(leaf, ir.Const):
+            plain = isinstance(leaf.value, bool | int | float) and abs(leaf.value) < 2.0**53
+            return Operand("number", float(leaf.value)) if plain else None
+        kind = self.types[leaf.name]
+        element = kind.dtype if isinstance(kind, types.Array) else kind
+        if not isinstance(element, (ActiveScalar, *NUMBERS)):
+            return None
+        number = self._number(leaf)
+        if number is not None:
+            return Operand("number", number)
+        group.ins.setdefault(leaf.name, leaf)
+        return Operand("in", leaf.name)
