@@ -252,3 +252,36 @@ def lstm_in_torch(main: Any, extra: Any, state: Any, sequence: Any) -> Any:
         y = x * extra[1] + extra[2]
         total = total + (sequence[t + 1] * (y - torch.log(torch.sum(torch.exp(y)) + 2))).sum()
     return -total / ((len(sequence) - 1) * bits)
+
+
+# --------------------------------------------------------------------------- a recurrent network, in arrays
+@tg.njit
+def recurrent(weights, inputs, bias, sequence):
+    """The mean square of the last state: `weights` n x n, `inputs` n x m, `bias` n, `sequence` c x m."""
+    h = np.zeros(bias.shape[0])
+    for t in range(sequence.shape[0]):
+        h = np.tanh(weights @ h + inputs @ sequence[t] + bias)
+    return np.dot(h, h) / len(h)
+
+
+def recurrent_in_jax(sequence: np.ndarray) -> Any:
+    import jax.numpy as jnp
+    from jax import lax
+
+    def loss(weights: Any, inputs: Any, bias: Any) -> Any:
+        given = jnp.asarray(sequence)
+
+        def step(h: Any, x: Any) -> Any:
+            return jnp.tanh(weights @ h + inputs @ x + bias), None
+
+        h, _ = lax.scan(step, jnp.zeros(len(bias)), given)
+        return jnp.mean(h * h)
+
+    return loss
+
+
+def recurrent_in_torch(weights: Any, inputs: Any, bias: Any, sequence: Any) -> Any:
+    h = sequence.new_zeros(len(bias))
+    for x in sequence:
+        h = (weights @ h + inputs @ x + bias).tanh()
+    return (h * h).mean()

@@ -17,6 +17,9 @@ rng = np.random.default_rng(20260201)
 # ADBench's LSTM with 2 layers, sequences of 64, 14 bits
 MAIN, EXTRA = rng.normal(size=(4, 4 * 14)), rng.normal(size=(3, 14))
 START, SEQUENCE = rng.normal(size=(4, 14)), (rng.random((64, 14)) < 0.5).astype(np.float64)
+# a recurrent layer of 32 units with 8 inputs, over 64 steps
+LAYER = 0.2 * rng.normal(size=(32, 32)), rng.normal(size=(32, 8)), rng.normal(size=32)
+SIGNAL = rng.normal(size=(64, 8))
 
 
 def in_torch(program: Callable[..., Any], *inputs: Any) -> Runner:
@@ -40,6 +43,13 @@ def torch_lstm() -> Runner:
 
     constants = torch.tensor(START), torch.tensor(SEQUENCE)
     return in_torch(lambda main, extra: loops.lstm_in_torch(main, extra, *constants), MAIN, EXTRA)
+
+
+def torch_recurrent() -> Runner:
+    import torch
+
+    sequence = torch.tensor(SIGNAL)
+    return in_torch(lambda *leaves: loops.recurrent_in_torch(*leaves, sequence), *LAYER)
 
 
 def lstm_primal() -> Runner:
@@ -91,6 +101,16 @@ RACES = {
         },
         work=len(SEQUENCE) - 1,
         aims=[Aim("ahead of jax.lax.scan", 1.0, to="jax")],
+        rtol=1e-8,
+    ),
+    "recurrent": Race(
+        "recurrent layer (32 units, 64 steps) in arrays, compiled",
+        {
+            "tapegrad": lambda: loops.recorded(loops.recurrent, *LAYER, passive=(SIGNAL,)),
+            "jax": lambda: loops.scanned(loops.recurrent_in_jax(SIGNAL), *LAYER),
+            "torch": torch_recurrent,
+        },
+        work=len(SIGNAL),
         rtol=1e-8,
     ),
 }  # fmt: skip

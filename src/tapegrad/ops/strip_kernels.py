@@ -58,13 +58,26 @@ def compute_sums(values, table, place, last):  # type: ignore[no-untyped-def]
 
 
 @helper
+def add_multiple(to, to_step, factor, source, step, count):  # type: ignore[no-untyped-def]
+    """Add a multiple of some numbers to others; LLVM vectorises it where both are contiguous."""
+    w, x = pf64(to), pf64(source)
+    if to_step == 1 and step == 1:
+        for i in range(count):
+            w[i] += factor * x[i]
+        return
+    for i in range(count):
+        w[i * to_step] += factor * x[i * step]
+
+
+@helper
 def sweep_sums(values, cts, table, place, first, touched):  # type: ignore[no-untyped-def]
     """Add the cotangents of sums of products to those of the operands."""
     t, w = p64(table + 8 * place), pf64(cts)
     rows, cols, inner, kinds = t[S_ROWS], t[S_COLS], t[S_INNER], t[S_KINDS]
     step, other = t[S_LEFT_INNER], t[S_RIGHT_INNER]
-    x = pf64(values if kinds & S_LEFT_ACTIVE else table)
-    y = pf64(values if kinds & S_RIGHT_ACTIVE else table)
+    xs = values if kinds & S_LEFT_ACTIVE else table
+    ys = values if kinds & S_RIGHT_ACTIVE else table
+    x, y = pf64(xs), pf64(ys)
     if kinds & S_PRODUCT and cols > 1 and touched == 0:  # matrices are read row by row
         column = t[S_RIGHT_COL]
         for r in range(rows):
@@ -91,11 +104,9 @@ def sweep_sums(values, cts, table, place, first, touched):  # type: ignore[no-un
                     w[a + i * step] += ct
                 continue
             if kinds & S_LEFT_ACTIVE:
-                for i in range(inner):
-                    w[a + i * step] += ct * y[b + i * other]
+                add_multiple(cts + 8 * a, step, ct, ys + 8 * b, other, inner)
             if kinds & S_RIGHT_ACTIVE:
-                for i in range(inner):
-                    w[b + i * other] += ct * x[a + i * step]
+                add_multiple(cts + 8 * b, other, ct, xs + 8 * a, step, inner)
 
 
 @helper
