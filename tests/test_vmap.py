@@ -346,6 +346,24 @@ def test_in_one_run_as_torch(case: Callable[[Any], Any], at_once: None) -> None:
     same(case)  # by the plan that the first call left
 
 
+@tg.njit
+def cube(x: Any) -> Any:
+    return x * x * x
+
+
+@pytest.mark.parametrize("name", ["pullback from outside", "linear map from outside"])
+def test_what_was_recorded_before_is_no_hindrance(name: str, at_once: None) -> None:
+    """A strip, and a hook, on the tape of a pass that does not come by them."""
+    x = tg.tensor(2.0, requires_grad=True)
+    y = x * 2
+    y.register_hook(lambda g: g)
+    z = cube(y)
+    same(AT_ONCE[name])
+    z.backward()
+    assert x.grad is not None
+    assert x.grad.item() == 96.0
+
+
 # --------------------------------------------------------------------------- runs on slices
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> list[int]:

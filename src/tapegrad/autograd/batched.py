@@ -95,11 +95,16 @@ def may_lift(tape: Tape, inputs: Sequence[Tensor]) -> bool:
     as their cotangents are not zero.
     """
     leaves = [storage_of(t) for t in inputs]
-    if tape.hooks or tape.contexts or tape.saving is not None or anomaly.checks_nan():
+    if tape.saving is not None or anomaly.checks_nan():
+        return False
+    # A pass comes by nothing that was recorded before its inputs.
+    own = all(t._state == tape.pointer for t in inputs)
+    first = min([int(tape.root[slot_of(tape, t)]) for t in inputs], default=1) if own else 1
+    if any(slot >= first for slot in (*tape.hooks.copy(), *tape.contexts.copy())):
         return False
     if any(s is not None and s.hooks is not None for s in leaves):
         return False
-    numbers = np.unique(tape.instruction[1 : tape.count])
+    numbers = np.unique(tape.instruction[first : tape.count])
     return not any(INSTRUCTIONS[k].op.name.startswith("strip") for k in numbers)
 
 
