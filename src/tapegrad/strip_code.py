@@ -176,12 +176,8 @@ def fingerprint() -> str:
     """What code that records depends on: opcodes, primals, and the modules that it is made by."""
     folder = Path(__file__).parent
     parts = [b"" if c is None else f"{c.op.name} {c.kinds} {_primal(c)}".encode() for c in codes()]
-    files = [
-        folder / "native.py",
-        folder / "nopython" / "strips.py",
-        folder / "nopython" / "sums.py",
-    ]
-    files.append(folder / "nopython" / "strip_fields.py")
+    names = ("strips.py", "sums.py", "strip_fields.py")
+    files = [folder / "native.py", *(folder / "nopython" / name for name in names)]
     files += sorted((folder / "active").glob("*.py"))
     parts += [file.read_bytes() for file in files]
     return hashlib.sha256(b"\n".join(parts)).hexdigest()[:12]

@@ -48,6 +48,9 @@ def strip_forward(args, dims, strides, data):
         word = ab[i - m]
         a, b = word & MASK, word >> 32
         op = code[i - m]
+        if op == CODE_SUMS:
+            compute_sums(pointers[4], pointers[1], word, i)
+            continue
         CASES
 """
 #: Most statements are sums and products, whose derivatives are 1, -1 or an operand: those take no jump
@@ -115,7 +118,6 @@ def strip_reverse(args, dims, strides, data):
         for i in range(m):
             x[i] = w[i] + 0.0
 """
-_SUMS = "compute_sums(pointers[4], pointers[1], word, i)"
 _RESULT = """
 def strip_result(args, dims, strides, data):
     h = p64(p64(args)[1])
@@ -153,7 +155,6 @@ def _cases(indent: int, lines_of: Callable[[Code], list[str]], first: list[str])
 def _text(name: str) -> str:
     if name == "forward":
         text = _FORWARD.replace("CASES", _cases(8, _primal_lines, ["v[i] = k[a]"]))
-        text += f"\n        elif op == {sf.CODE_SUMS}:\n            {_SUMS}\n"
     elif name == "reverse":
         text = _REVERSE.replace("CASES", _cases(20, lambda c: Rule(c).lines(), ["pass"]))
     else:

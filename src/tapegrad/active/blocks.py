@@ -32,7 +32,7 @@ from ..strip_code import PARAMETERS, Code, Rule, is_truth
 from . import fused, scalars
 from .types import ACTIVE, ActiveScalar, is_active
 
-__all__ = ["NUMBERS", "Block", "FuseBlocks", "Group", "Operand", "Statement", "fits"]
+__all__ = ["NUMBERS", "Block", "FuseBlocks", "Group", "Operand", "Statement", "fits", "squared"]
 
 #: rows that are computed again rather than kept
 _CHEAP = {"add", "sub", "mul", "div", "neg", "abs", "clone", "square", "maximum", "minimum", "sign"}
@@ -140,6 +140,15 @@ def fits(name: str) -> bool:
     return not any(s.instruction.op.name in PARAMETERS for s in statements)
 
 
+def squared(
+    name: str, operands: list[Any], number: Callable[[Any], float | None]
+) -> tuple[str, list[Any]]:
+    """Row and operands, where a square is a product, also for its derivative."""
+    if name == "pow" and number(operands[1]) == 2.0:
+        return "mul", [operands[0], operands[0]]
+    return name, operands
+
+
 class Group:
     """Statements of the IR that may become a block, which is put where the first of its results is used."""
 
@@ -244,8 +253,7 @@ class FuseBlocks(FunctionPass):  # type: ignore[misc]
             if found is None:
                 return False
             name, variables = found
-            if name == "pow" and self._number(variables[1]) == 2.0:
-                name, variables = "mul", [variables[0], variables[0]]
+            name, variables = squared(name, variables, self._number)
             if not fits(name):
                 return False
             made = group.add(name, [self._operand(group, v) for v in variables])
@@ -255,17 +263,24 @@ class FuseBlocks(FunctionPass):  # type: ignore[misc]
         group.taken.append(statement)
         return True
 
+    def _operation(self, value: Any) -> tuple[Any, list[Any]] | None:
+        """Function and operands of an operation."""
+        if not isinstance(value, ir.Expr):
+            return None
+        if value.op in ("binop", "inplace_binop"):
+            return value.fn, [value.lhs, value.rhs]
+        if value.op == "unary":
+            return value.fn, [value.value]
+        if value.op == "call" and not (value.kws or value.vararg):
+            return getattr(self.types[value.func.name], "typing_key", None), list(value.args)
+        return None
+
     def _row(self, value: Any) -> tuple[str, list[Any]] | None:
         """The row that an expression stands for, and its operands."""
-        if value.op in ("binop", "inplace_binop"):
-            function, variables = value.fn, [value.lhs, value.rhs]
-        elif value.op == "unary":
-            function, variables = value.fn, [value.value]
-        elif value.op == "call" and not (value.kws or value.vararg):
-            function = getattr(self.types[value.func.name], "typing_key", None)
-            variables = list(value.args)
-        else:
+        found = self._operation(value)
+        if found is None:
             return None
+        function, variables = found
         name = scalars.ROWS.get(function) if isinstance(function, Hashable) else None
         kinds = [self.types[v.name] for v in variables]
         plain = all(isinstance(k, (ActiveScalar, *NUMBERS)) for k in kinds)

@@ -8,15 +8,19 @@ those whose results only the next one uses, and puts one loop in their place, wh
 from __future__ import annotations
 
 from collections.abc import Hashable
+from types import SimpleNamespace
 from typing import Any
 
 from numba.core import ir, types
 from numba.core.compiler_machinery import register_pass
+from numba.core.typing.templates import signature
+from numba.np import npyimpl
 
 from ..ops.table import TABLE
-from . import fused, scalars
-from .blocks import NUMBERS, FuseBlocks, Group, Operand, fits
-from .types import ActiveArray, ActiveScalar
+from . import scalars
+from .blocks import NUMBERS, Block, FuseBlocks, Group, Operand, fits, squared
+from .fused import Lowering
+from .types import ACTIVE, ActiveArray, ActiveScalar
 
 __all__ = ["FuseArrays"]
 
@@ -31,6 +35,33 @@ _PURE = (
     "getitem",
     "build_tuple",
 )
+
+
+class Elementwise:
+    """What numba calls to generate the code of an array expression: loops, with a block an element."""
+
+    def __init__(self, block: Block) -> None:
+        self.scalar = Lowering(block)
+
+    def __call__(self, context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        """Generate the loops over all elements, with broadcasting."""
+        kinds = [k.dtype if isinstance(k, types.Array) else k for k in sig.args]
+        inner, scalar = signature(types.UniTuple(ACTIVE, 1), *kinds), self.scalar
+        over = [i for i, k in enumerate(sig.args) if isinstance(k, types.Array)]
+
+        class Kernel(npyimpl._Kernel):  # type: ignore[misc]
+            def generate(self, *elements: Any) -> Any:
+                values = list(args)  # scalars are the same for all elements
+                for i, element in zip(over, elements, strict=True):
+                    values[i] = element
+                found = scalar(self.context, self.builder, inner, values)
+                return self.builder.extract_value(found, 0)
+
+        count = len(over)
+        shape = SimpleNamespace(nin=count, nout=1, nargs=count + 1, __name__="active_expression")
+        outer = signature(sig.return_type, *(sig.args[i] for i in over))
+        arrays = [args[i] for i in over]
+        return npyimpl.numpy_ufunc_kernel(context, builder, outer, arrays, shape, Kernel)
 
 
 @register_pass(mutates_CFG=False, analysis_only=False)
@@ -53,18 +84,12 @@ class FuseArrays(FuseBlocks):
         return body
 
     def _operation(self, value: Any) -> tuple[Any, list[Any]] | None:
-        """Function and operands of an operation."""
-        if not isinstance(value, ir.Expr):
-            return None
-        if value.op == "arrayexpr":
+        """Function and operands of an operation that changes nothing."""
+        if isinstance(value, ir.Expr) and value.op == "arrayexpr":
             return value.expr  # type: ignore[no-any-return]
-        if value.op == "binop":
-            return value.fn, [value.lhs, value.rhs]
-        if value.op == "unary":
-            return value.fn, [value.value]
-        if value.op == "call" and not (value.kws or value.vararg):
-            return getattr(self.types[value.func.name], "typing_key", None), list(value.args)
-        return None
+        if isinstance(value, ir.Expr) and value.op == "inplace_binop":
+            return None
+        return super()._operation(value)
 
     def _waits(self, statement: Any) -> bool:
         """Whether a statement is an operation on arrays whose result nobody has a name for."""
@@ -118,8 +143,7 @@ class FuseArrays(FuseBlocks):
             known = [x for x in operands if x is not None]
             if len(known) < len(operands):
                 return None
-            if name == "pow" and known[1] == Operand("number", 2.0):
-                name, known = "mul", [known[0], known[0]]
+            name, known = squared(name, known, lambda x: x.value if x.kind == "number" else None)
             return group.add(name, known) if fits(name) else None
 
         made = operation(self._operation(statement.value))
@@ -127,7 +151,7 @@ class FuseArrays(FuseBlocks):
             block, ins = self._block(group, list(range(len(group.statements))), [made.value])
             if block.fits:
                 result, loc = self.types[statement.target.name], statement.loc
-                found, call = self._called(fused.Elementwise(block), ins, result, scope, loc)
+                found, call = self._called(Elementwise(block), ins, result, scope, loc)
                 return [*found, ir.Assign(call, statement.target, loc)]
         return [s for s in waiting.values() if any(s is x for x in own)]
 

@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.typing.templates import signature
-from numba.np import npyimpl
 
 from .. import native as nt
 from ..nopython import strip_fields as sf
@@ -24,12 +22,11 @@ from ..nopython.intrinsics import add_atomically, globals_address, p64
 from ..strip_code import code_of
 from . import emit, scalars
 from .emit import Scalar, made
-from .types import ACTIVE
 
 if TYPE_CHECKING:
     from .blocks import Block, Operand
 
-__all__ = ["Elementwise", "Lowering"]
+__all__ = ["Lowering"]
 
 _I8, _I32, _I64 = map(ir.IntType, (8, 32, 64))
 _F64 = ir.DoubleType()
@@ -382,30 +379,3 @@ class Lowering:
                 _Reverse(context, builder, self.block, args, careful=True).generate()
         context.call_conv.return_value(builder, _integer(0))
         return function
-
-
-class Elementwise:
-    """What numba calls to generate the code of an array expression: loops, with a block an element."""
-
-    def __init__(self, block: Block) -> None:
-        self.scalar = Lowering(block)
-
-    def __call__(self, context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        """Generate the loops over all elements, with broadcasting."""
-        kinds = [k.dtype if isinstance(k, types.Array) else k for k in sig.args]
-        inner, scalar = signature(types.UniTuple(ACTIVE, 1), *kinds), self.scalar
-        over = [i for i, k in enumerate(sig.args) if isinstance(k, types.Array)]
-
-        class Kernel(npyimpl._Kernel):  # type: ignore[misc]
-            def generate(self, *elements: Any) -> Any:
-                values = list(args)  # scalars are the same for all elements
-                for i, element in zip(over, elements, strict=True):
-                    values[i] = element
-                found = scalar(self.context, self.builder, inner, values)
-                return self.builder.extract_value(found, 0)
-
-        count = len(over)
-        shape = SimpleNamespace(nin=count, nout=1, nargs=count + 1, __name__="active_expression")
-        outer = signature(sig.return_type, *(sig.args[i] for i in over))
-        arrays = [args[i] for i in over]
-        return npyimpl.numpy_ufunc_kernel(context, builder, outer, arrays, shape, Kernel)

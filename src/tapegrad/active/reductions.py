@@ -46,26 +46,19 @@ def _ol_summed(a: Any) -> Any:
     return flat
 
 
-def _sum(a):  # type: ignore[no-untyped-def]
-    return _summed(a)
-
-
-_ALL = register_jitable(_sum)
-
-
 @overload(np.sum)
 def _ol_sum(a: Any, axis: Any = None) -> Any:
     if not isinstance(a, ActiveArray):
         return None
     if axis is None or isinstance(axis, types.NoneType | types.Omitted):
-        return lambda a, axis=None: _ALL(a)
-    return _along(a, _ALL, total)
+        return lambda a, axis=None: _summed(a)
+    return _along(a, _summed, total)
 
 
 @lower_builtin(np.sum, ActiveArray)
 def _lower_sum(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     """For numba's own rule of this call, which some versions ask first."""
-    return context.compile_internal(builder, _sum, sig, args)
+    return context.compile_internal(builder, lambda a: _summed(a), sig, args)
 
 
 def _along(a: Any, reduce: Any, reduce_rows: Any) -> Any:
@@ -86,7 +79,7 @@ def _along(a: Any, reduce: Any, reduce_rows: Any) -> Any:
 
 @register_jitable
 def _mean(a):  # type: ignore[no-untyped-def]
-    return _ALL(a) / a.size
+    return _summed(a) / a.size
 
 
 @register_jitable
@@ -149,7 +142,7 @@ def _ol_min(a: Any) -> Any:
 
 
 for _name, _function in (
-    ("sum", _ALL), ("mean", _mean), ("max", _largest), ("min", _smallest), ("prod", _prod),
+    ("sum", _summed), ("mean", _mean), ("max", _largest), ("min", _smallest), ("prod", _prod),
 ):  # fmt: skip
 
     def _method(function: Any) -> Any:

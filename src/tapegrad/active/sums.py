@@ -13,6 +13,7 @@ from numba.np import arrayobj
 from .. import native as nt
 from .. import strip_code
 from ..nopython import strip_fields as sf
+from ..nopython.intrinsics import globals_variable
 from ..strips import NO_MEMORY
 from .types import ACTIVE, ActiveArray
 
@@ -61,11 +62,8 @@ def _recorded(context: Any, builder: Any, left: _Matrix, right: _Matrix | None, 
     what = cgutils.alloca_once(builder, _I64, size=len(words))
     for i, word in enumerate(words):
         builder.store(word, builder.gep(what, [ir.Constant(_I64, i)]))
-    module = builder.module
-    tables = module.globals.get("tapegrad_globals")
-    if tables is None:
-        tables = ir.GlobalVariable(module, _I64, "tapegrad_globals")
-    entry = builder.load(builder.gep(tables, [ir.Constant(_I64, nt.G_SUMS)]))
+    place_of_entry = builder.gep(globals_variable(builder.module), [ir.Constant(_I64, nt.G_SUMS)])
+    entry = builder.load(place_of_entry)
     function = builder.inttoptr(entry, ir.FunctionType(_I64, [_I64]).as_pointer())
     answer = builder.call(function, [builder.ptrtoint(what, _I64)])
     with builder.if_then(builder.icmp_signed("!=", answer, zero), likely=False):

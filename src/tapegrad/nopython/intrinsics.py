@@ -38,13 +38,17 @@ def globals_address(context: Any) -> Any:
     """Address of `GLOBALS` in this process."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        module = builder.module
-        variable = module.globals.get("tapegrad_globals")
-        if variable is None:
-            variable = ir.GlobalVariable(module, _I64, "tapegrad_globals")
-        return builder.ptrtoint(variable, _I64)
+        return builder.ptrtoint(globals_variable(builder.module), _I64)
 
     return i64(), codegen
+
+
+def globals_variable(module: Any) -> Any:
+    """`GLOBALS` of this process as a module's code sees it."""
+    variable = module.globals.get("tapegrad_globals")
+    if variable is None:
+        variable = ir.GlobalVariable(module, _I64, "tapegrad_globals")
+    return variable
 
 
 def _pointer_cast(numba_type: Any, bits: int) -> Any:
