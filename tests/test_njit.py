@@ -9,10 +9,12 @@ import threading
 import time
 from collections import namedtuple
 from pathlib import Path
+from types import ModuleType
 
 import numba
 import numpy as np
 import pytest
+from numba.extending import overload
 
 import tapegrad as tg
 
@@ -332,6 +334,85 @@ def test_callees_closures_and_recursion() -> None:
     assert gradient(outer, x) == pytest.approx(1.5 * (2 + math.cos(x)) + 4 * x**3)
 
 
+@numba.njit
+def half_sum(x):
+    """A callee with arrays of its own, found by its name."""
+    kept = np.zeros(len(x))
+    for i in range(len(x)):
+        kept[i] = x[i] * x[i]
+    return kept.sum() / 2
+
+
+def test_functions_under_numba_njit_hold_active_values() -> None:
+    module = ModuleType("somewhere")
+    module.half_sum = half_sum
+
+    @numba.njit
+    def again(x, n):
+        kept = np.empty(2)
+        kept[0] = x * x
+        return kept[0] if n == 0 else again(kept[0] * 0.5, n - 1)
+
+    @tg.njit
+    def outer(x, taken):
+        return half_sum(x) + module.half_sum(x) + taken(x) + again(x[0], 2)
+
+    x = leaf([2.0, 3.0])
+    outer(x, half_sum).backward()
+    assert x.grad.tolist() == [3 * 2.0 + 8 * 2.0**7 * 0.5**6, 3 * 3.0]
+    assert half_sum(np.array([2.0, 4.0])) == 10.0  # on its own it is what it was
+
+
+def test_a_callee_keeps_what_its_options_say() -> None:
+    """Blocks are found in callees; errors of Python's division, if that was asked for."""
+
+    @numba.njit(error_model="python")
+    def inverse(x):
+        return 1.0 / x
+
+    @tg.njit
+    def outer(x):
+        return inverse(x)
+
+    assert outer.primal(2.0) == 0.5
+    assert gradient(outer, 2.0) == -0.25
+
+
+def test_closures_and_comprehensions_make_arrays() -> None:
+    @numba.njit
+    def twice(function, x):
+        return function(x) + function(2.0 * x)
+
+    @tg.njit
+    def f(x):
+        def squares(y):
+            kept = np.zeros(2)
+            kept[1] = y * y
+            return kept.sum()
+
+        powers = np.array([x**k for k in range(3)])
+        table = np.array([[x * i + j for i in range(2)] for j in range(3)])
+        order = np.array([i for i in range(3)])
+        return squares(x) + twice(squares, x) + powers[order[2]] + table.sum()
+
+    x = 0.7
+    assert f(leaf(x)).item() == pytest.approx(f.primal(x))
+    assert gradient(f, x) == pytest.approx(2 * x * (1 + 5 + 1) + 3)
+
+
+def test_zeros_that_numba_makes_are_passive() -> None:
+    """np.tril fills up with zeros of its own: bytes of 0 are no number on the strip."""
+
+    @tg.njit
+    def f(x):
+        square = np.outer(x, x)
+        return np.tril(square).sum() - np.triu(square, 1).sum() + np.diag(np.diag(square))[0, 1]
+
+    x = leaf([0.7, 0.4, 1.3])
+    f(x).backward()
+    assert x.grad.tolist() == pytest.approx([2 * v for v in (0.7, 0.4, 1.3)])
+
+
 def test_value_reads_the_primal() -> None:
     @tg.njit
     def stopped(x):
@@ -507,20 +588,42 @@ def test_threads_of_numba_do_not_record() -> None:
         return out
 
     @numba.njit(parallel=True)
-    def in_many(x, out):
+    def callee(x, out):
         for i in numba.prange(len(x)):
             out[i] = x[i] * x[i]
 
     @tg.njit
     def outer(x):
         out = np.zeros(len(x))
-        in_many(x, out)
+        callee(x, out)
         return out
 
-    x = leaf([1.0, 2.0, 3.0])
-    in_one(x).sum().backward()
-    assert x.grad.tolist() == [2.0, 4.0, 6.0]
-    fails(tg.UnsupportedError, outer, x, match="parallel=True")
+    for function in (in_one, outer):
+        x = leaf([1.0, 2.0, 3.0])
+        function(x).sum().backward()
+        assert x.grad.tolist() == [2.0, 4.0, 6.0]
+
+
+def in_many(x):
+    """What `test_threads_that_numba_starts_itself` has an implementation for."""
+    raise TypeError
+
+
+@overload(in_many, jit_options={"parallel": True})
+def _in_many(x):
+    def compiled(x):
+        total = 0.0
+        for i in numba.prange(len(x)):
+            total += x[i] * x[i]
+        return total
+
+    return compiled
+
+
+def test_threads_that_numba_starts_itself() -> None:
+    native = tg.njit(lambda x: in_many(x))
+    assert native.primal(np.ones(3)) == 3.0
+    fails(tg.UnsupportedError, native, leaf([1.0, 2.0, 3.0]), match="parallel=True")
 
 
 def test_lists_of_tensors_and_negation() -> None:

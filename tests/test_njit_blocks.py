@@ -68,11 +68,30 @@ def test_a_loop_body_is_a_block() -> None:
 
 
 def test_what_costs_much_is_kept() -> None:
-    """The sine is needed again, the products are not."""
-    native, eager = made("def f(x, y):\n    return math.sin(x * y + 2.0) * (x * y) * y\n")
+    """The exponential is needed again, the products are not."""
+    native, eager = made("def f(x, y):\n    return math.exp(x * y + 2.0) * (x * y) * y\n")
     x, y = leaf(0.3), leaf(0.7)
-    assert recorded(native, x, y) == 2 + 2  # operands; the result and the sine
+    assert recorded(native, x, y) == 2 + 2  # operands; the result and the exponential
     agree(native, eager, [0.3, 0.7])
+
+
+@pytest.mark.parametrize(("text", "kept"), [
+    ("math.sin(x)", 1), ("math.sin(x * y) * x", 2), ("math.cos(x * y) * x", 2),
+    ("math.sin(x) * math.cos(x) + y", 2), ("math.sin(x) * y + math.sin(x) * math.sin(y)", 4),
+    ("math.cos(math.sin(x) * y)", 3),
+])  # fmt: skip
+def test_sine_and_cosine_are_computed_together(text, kept) -> None:
+    """Each is what the other's derivative needs; equal ones are one."""
+    native, eager = made(f"def f(x, y):\n    return {text} + 0 * y\n")
+    agree(native, eager, [0.3, 0.7])
+    native, _ = made(f"def f(x, y):\n    return {text}\n")
+    assert recorded(native, leaf(0.3), leaf(0.7)) == 2 + 1 + kept
+
+
+def test_numbers_that_differ_in_their_sign_only() -> None:
+    """x * 0.0 and x * -0.0 are two statements."""
+    native = tg.njit(lambda x: (x * 0.0 + 1.0) / (x * -0.0))
+    assert native(leaf(2.0)).item() == -np.inf
 
 
 @pytest.mark.parametrize("text", [

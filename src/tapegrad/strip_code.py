@@ -15,7 +15,7 @@ So nothing about an op is said twice. strip_sweeps.py puts the texts together.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -217,11 +217,14 @@ class Rule:
             slot = self.alias[slot]
         return slot
 
-    def reads(self) -> set[str | int]:
-        """What the rule reads beside the cotangent: "out", and operands by number."""
+    def reads(self, known: Collection[int] = ()) -> set[str | int]:
+        """What the rule reads beside the cotangent: "out", and operands by number.
+
+        `known` are slots that hold their values already.
+        """
         if self.traced is None or not self.results:
             return set()
-        used = {self.own(a) for s in self.statements for a in s.args}
+        used = {self.own(a) for s in self.statements if s.slot not in known for a in s.args}
         used |= {self.own(r) for r in self.results.values()}
         return {n for slot, n in self.traced.inputs.items() if slot in used and n != "ct"}
 

@@ -70,7 +70,7 @@ def strip_reverse(args, dims, strides, data):
     pf64(nowhere)[0] = 0.0
     rows, blocks = p64(data)[2], p64(data)[3]
     to_table, to_nowhere = pointers[2] - pointers[1], nowhere - pointers[0]
-    touched = 0
+    touched, known, function, slots = 0, np.int64(-1), np.int64(0), np.int64(1)
     seeds = keep_seeds(pointers[0], pointers[2])
     while True:
         i = n - 1
@@ -82,10 +82,12 @@ def strip_reverse(args, dims, strides, data):
                 a, b = word & MASK, word >> 32
                 row = p64(rows + 64 * op)
                 if op == CODE_BLOCK:
-                    block = p64(blocks + 16 * b)
-                    i -= p64(block[1])[D_SLOTS] - 1
+                    if b != known:  # in a loop the next one is foreseen
+                        block, known = p64(blocks + 16 * b), b
+                        function, slots = block[0], p64(block[1])[D_SLOTS]
+                    i -= slots - 1
                     at = pointers[3] + 8 * (i - m)
-                    call_block(block[0], pointers[1], pointers[0], pointers[2], at, i, touched)
+                    call_block(function, pointers[1], pointers[0], pointers[2], at, i, touched)
                 elif op == CODE_SUMS:
                     t = p64(pointers[2] + 8 * word)
                     i -= t[S_ROWS] * t[S_COLS] - 1

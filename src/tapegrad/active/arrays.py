@@ -16,9 +16,10 @@ from numba.extending import intrinsic, overload_classmethod, register_jitable
 from numba.extending import overload as numba_overload
 from numba.extending import overload_method as numba_overload_method
 from numba.np import arrayobj
+from numba.np.unsafe.ndarray import empty_inferred
 
 from .compiled import value
-from .types import ACTIVE, ActiveArray, ActiveScalar
+from .types import ACTIVE, ActiveArray, ActiveScalar, InferredArray
 
 __all__ = ["CREATION", "broadcast", "common_shape", "empty", "overload", "overload_method"]
 
@@ -57,6 +58,17 @@ def empty(typingctx: Any, shape: Any) -> Any:
         return arrayobj._empty_nd_impl(context, builder, kind, sizes)._getvalue()
 
     return signature(kind, shape), codegen
+
+
+@intrinsic
+def inferred(typingctx: Any, shape: Any) -> Any:
+    """An array of any contents, for what a list comprehension gives; its type is known later."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        sizes = cgutils.unpack_tuple(builder, args[0], len(shape))
+        return arrayobj._empty_nd_impl(context, builder, sig.return_type, sizes)._getvalue()
+
+    return signature(InferredArray(len(shape)), shape), codegen
 
 
 def _allocate(cls: Any, size: Any, align: Any) -> Any:
@@ -255,6 +267,7 @@ CREATION: dict[int, Any] = {
     id(np.full): active_full, id(np.zeros_like): active_zeros_like,
     id(np.empty_like): active_zeros_like, id(np.ones_like): active_ones_like,
     id(np.full_like): active_full_like, id(np.array): active_array,
+    id(empty_inferred): inferred,
 }  # fmt: skip
 
 

@@ -3,40 +3,30 @@
 A Lorenz step is 71 scalar operations, three numbers in and three out. Recorded one by one, each costs a
 statement of the strip: 34 bytes to write and to read again, and a jump by its opcode in the sweep. As a
 block they cost three. `Block` says what is computed; fused.py generates the code that records one, and its
-reverse pass, from the rows' rules; `FuseBlocks` finds them in numba's typed IR.
-
-Passive arithmetic on the way (``0.5 * h``) is part of a block as well, so that its operands are few; the
-statement that computes it stays where it was, too, for whoever else reads it.
+reverse pass, from the rows' rules; fusing.py finds them in numba's typed IR.
 
 A block keeps what leaves it, and those results that its reverse pass needs and that cost more than a few
-products to compute again (`kept`). Everything else is computed again from its operands.
+products to compute again (`kept`). Everything else is computed again from its operands. Sine and cosine take
+less time together than one after the other, so a block with one has the other, for the derivative.
 """
 
 from __future__ import annotations
 
-import operator
-from collections import Counter
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
-
-import numpy as np
-from numba.core import ir, types
-from numba.core.compiler_machinery import FunctionPass, register_pass
-from numba.core.ir_utils import build_definitions, mk_unique_var
-from numba.core.typing.templates import AbstractTemplate, signature
 
 from ..nopython import strip_fields as sf
 from ..ops.table import TABLE
 from ..strip_code import PARAMETERS, Code, Rule, is_truth
-from . import fused, scalars
-from .types import ACTIVE, ActiveScalar, is_active
 
-__all__ = ["NUMBERS", "Block", "FuseBlocks", "Group", "Operand", "Statement", "fits", "squared"]
+__all__ = ["Block", "Operand", "Statement", "fits", "squared"]
 
 #: rows that are computed again rather than kept
 _CHEAP = {"add", "sub", "mul", "div", "neg", "abs", "clone", "square", "maximum", "minimum", "sign"}
-NUMBERS = (types.Integer, types.Float, types.Boolean)
+#: rows that are computed with another, which their rules read
+_COMPANIONS = {"sin": "cos", "cos": "sin"}
+_MOST = sf.MOST_OPS, sf.MOST_INS, sf.MOST_OUTS
 
 
 class Operand(NamedTuple):
@@ -52,6 +42,11 @@ class Statement(NamedTuple):
     name: str
     operands: tuple[Operand, ...]
 
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What is the same for statements that compute the same."""
+        return self.name, *[(x.kind, repr(x.value)) for x in self.operands]  # 0.0 is not -0.0
+
 
 class Block:
     """What a block computes.
@@ -61,10 +56,13 @@ class Block:
     active : tuple of bool
         For each operand whether its type is active.
     statements : tuple of Statement
+        Those given, and companions (`_COMPANIONS`).
     moves : list of bool
         For each statement whether an operand of it is active.
     live : tuple of int
         The statements whose results leave the block.
+    shared : list of dict
+        For each statement, by slots of its rule, statements that have computed what stands there.
     kept : tuple of int
         Others whose results the reverse pass needs.
     """
@@ -72,11 +70,21 @@ class Block:
     def __init__(
         self, active: tuple[bool, ...], statements: tuple[Statement, ...], live: tuple[int, ...]
     ) -> None:
-        self.active, self.statements, self.live = active, statements, live
+        self.active, self.live = active, live
         self.moves: list[bool] = []
         for s in statements:
             self.moves.append(any(map(self.is_active, s.operands)))
-        self.rules = [Rule(self.code(s)) for s in statements]
+        place = {s.key: j for j, s in enumerate(statements)}
+        self.statements = statements
+        for s in (s for s, moves in zip(statements, self.moves, strict=True) if moves):
+            if s.name in _COMPANIONS:
+                other = s._replace(name=_COMPANIONS[s.name])
+                if other.key not in place:
+                    place[other.key] = len(self.statements)
+                    self.statements += (other,)
+        self.moves += [True] * (len(self.statements) - len(statements))
+        self.rules = [Rule(self.code(s)) for s in self.statements]
+        self.shared = [self._shared(j, place) for j in range(len(self.statements))]
         self.kept = self._kept()
 
     @property
@@ -108,17 +116,34 @@ class Block:
         x, y = map(self.is_active, s.operands)
         return Code(TABLE[s.name], "ab" if x == y else "ak" if x else "ka")
 
+    def _operand(self, j: int, name: int | str) -> Operand:
+        """An operand of a statement by number, or ("out") its result."""
+        return (
+            self.statements[j].operands[name] if isinstance(name, int) else Operand("statement", j)
+        )
+
+    def _shared(self, j: int, place: dict[tuple[Any, ...], int]) -> dict[int, int]:
+        """Slots of a statement's rule whose values other statements are."""
+        rule = self.rules[j]
+        if rule.traced is None:
+            return {}
+        given = {s: self._operand(j, n) for s, n in rule.traced.inputs.items() if n != "ct"}
+        found = {}
+        for s in rule.statements:
+            args = [given[a] for a in map(rule.own, s.args) if a in given]
+            key = Statement(s.instruction.op.name, tuple(args)).key
+            if len(args) == len(s.args) and key in place:
+                found[s.slot] = place[key]
+        return found
+
     def _kept(self) -> tuple[int, ...]:
         """What the rules read that is not cheap to compute."""
         wanted: set[int] = set()
         for j, rule in enumerate(self.rules):
             if not self.moves[j]:
                 continue
-            for name in rule.reads():
-                own = Operand("statement", j)
-                x = self.statements[j].operands[name] if isinstance(name, int) else own
-                if x.kind == "statement":
-                    wanted.add(x.value)
+            read = [self._operand(j, name) for name in rule.reads(self.shared[j])]
+            wanted |= {x.value for x in read if x.kind == "statement"} | {*self.shared[j].values()}
         kept = []
         for j in reversed(range(len(self.statements))):
             if j not in wanted or j in self.live:
@@ -147,264 +172,3 @@ def squared(
     if name == "pow" and number(operands[1]) == 2.0:
         return "mul", [operands[0], operands[0]]
     return name, operands
-
-
-class Group:
-    """Statements of the IR that may become a block, which is put where the first of its results is used."""
-
-    def __init__(self) -> None:
-        self.taken: list[Any] = []
-        #: the block's operand or statement that a variable holds
-        self.held: dict[str, Operand] = {}
-        self.ins: dict[str, Any] = {}
-        #: passive results that it computes itself
-        self.passive: dict[str, Operand] = {}
-        self.statements: list[Statement] = []
-
-    def add(self, name: str, operands: list[Operand]) -> Operand:
-        """Add a statement."""
-        self.statements.append(Statement(name, tuple(operands)))
-        return Operand("statement", len(self.statements) - 1)
-
-
-@register_pass(mutates_CFG=False, analysis_only=False)
-class FuseBlocks(FunctionPass):  # type: ignore[misc]
-    """Put a call of a generated function in the place of scalar statements that follow each other."""
-
-    _name = "tapegrad_fuse_blocks"
-
-    def __init__(self) -> None:
-        super().__init__()
-
-    def run_pass(self, state: Any) -> bool:
-        """Rewrite the typed IR."""
-        self.state, self.types, self.calls = state, state.typemap, state.calltypes
-        if state.func_ir.is_generator or not any(map(is_active, self.types.values())):
-            return False
-        blocks = state.func_ir.blocks
-        self.uses = Counter(
-            v.name for block in blocks.values() for s in block.body for v in s.list_vars()
-        )
-        for block in blocks.values():
-            block.body = self._fused(block)
-        state.func_ir._definitions = build_definitions(blocks)
-        return True
-
-    # ------------------------------------------------------------------ statements
-    def _fused(self, block: Any) -> list[Any]:
-        body: list[Any] = []
-        group = Group()
-        #: passive sums and products of this block so far, while their operands are what they were
-        self.passive: dict[str, tuple[str, list[Any]]] = {}
-        for statement in block.body:
-            if self._take(group, statement):
-                if len(group.statements) >= sf.MOST_OPS // 2 or len(group.ins) >= sf.MOST_INS // 2:
-                    body += self._closed(group, block.scope)
-                    group = Group()
-                continue
-            if group.taken and self._touches(group, statement):
-                body += self._closed(group, block.scope)
-                group = Group()
-                if self._take(group, statement):
-                    continue
-            body.append(statement)
-            self._note(statement)
-        return body
-
-    def _note(self, statement: Any) -> None:
-        """Note what a passive statement computes, and that what it writes is no longer what it was."""
-        if not isinstance(statement, ir.Assign):
-            return
-        target = statement.target.name
-        self.passive = {
-            name: (row, variables) for name, (row, variables) in self.passive.items()
-            if name != target and all(v.name != target for v in variables)
-        }  # fmt: skip
-        value = statement.value
-        if isinstance(value, ir.Var) and value.name in self.passive:
-            self.passive[target] = self.passive[value.name]
-        binary = isinstance(value, ir.Expr) and value.op == "binop" and value.fn in _FOLDED
-        if binary and self.types[target] == types.float64:
-            variables = [value.lhs, value.rhs]
-            plain = all(isinstance(self.types[v.name], NUMBERS) for v in variables)
-            if plain and all(v.name != target for v in variables):
-                self.passive[target] = scalars.ROWS[value.fn], variables
-
-    def _touches(self, group: Group, statement: Any) -> bool:
-        """Whether a statement needs what the group computes, or changes what it needs."""
-        if statement.is_terminator:
-            return True
-        names = {v.name for v in statement.list_vars()}
-        target = statement.target.name if isinstance(statement, ir.Assign) else None
-        changed = target in group.ins or target in group.passive
-        return changed or not names.isdisjoint(group.held)
-
-    def _take(self, group: Group, statement: Any) -> bool:
-        """Add a statement to the group; False if it is none of a block's."""
-        if not isinstance(statement, ir.Assign) or self.types[statement.target.name] != ACTIVE:
-            return False
-        value, target = statement.value, statement.target.name
-        if isinstance(value, ir.Var):
-            if value.name not in group.held:
-                return False
-            made = group.held[value.name]
-        elif isinstance(value, ir.Expr):
-            found = self._row(value)
-            if found is None:
-                return False
-            name, variables = found
-            name, variables = squared(name, variables, self._number)
-            if not fits(name):
-                return False
-            made = group.add(name, [self._operand(group, v) for v in variables])
-        else:
-            return False
-        group.held[target] = made
-        group.taken.append(statement)
-        return True
-
-    def _operation(self, value: Any) -> tuple[Any, list[Any]] | None:
-        """Function and operands of an operation."""
-        if not isinstance(value, ir.Expr):
-            return None
-        if value.op in ("binop", "inplace_binop"):
-            return value.fn, [value.lhs, value.rhs]
-        if value.op == "unary":
-            return value.fn, [value.value]
-        if value.op == "call" and not (value.kws or value.vararg):
-            return getattr(self.types[value.func.name], "typing_key", None), list(value.args)
-        return None
-
-    def _row(self, value: Any) -> tuple[str, list[Any]] | None:
-        """The row that an expression stands for, and its operands."""
-        found = self._operation(value)
-        if found is None:
-            return None
-        function, variables = found
-        name = scalars.ROWS.get(function) if isinstance(function, Hashable) else None
-        kinds = [self.types[v.name] for v in variables]
-        plain = all(isinstance(k, (ActiveScalar, *NUMBERS)) for k in kinds)
-        if name is None or not plain or len(variables) != TABLE[name].arity:
-            return None
-        return name, variables
-
-    def _operand(self, group: Group, variable: Any) -> Operand:
-        if variable.name in group.held:
-            return group.held[variable.name]
-        if self.types[variable.name] != ACTIVE:
-            number = self._number(variable)
-            if number is not None:
-                return Operand("number", number)
-            found = self.passive.get(variable.name)
-            if found is not None:
-                if variable.name not in group.passive:
-                    row, variables = found
-                    operands = [self._operand(group, v) for v in variables]
-                    group.passive[variable.name] = group.add(row, operands)
-                return group.passive[variable.name]
-        group.ins.setdefault(variable.name, variable)
-        return Operand("in", variable.name)
-
-    def _number(self, variable: Any, depth: int = 0) -> float | None:
-        """The value of a variable that is known when the function is compiled."""
-        found = self.state.func_ir._definitions.get(variable.name, ())
-        if len(found) != 1 or depth > 20 or not isinstance(self.types[variable.name], NUMBERS):
-            return None
-        value = found[0]
-        if isinstance(value, ir.Const | ir.Global | ir.FreeVar):
-            known = value.value
-            plain = isinstance(known, bool | int | float | np.floating | np.integer)
-            return float(known) if plain and abs(known) < 2.0**53 else None
-        if isinstance(value, ir.Var):
-            return self._number(value, depth + 1)
-        if isinstance(value, ir.Expr) and value.op == "unary" and value.fn is operator.neg:
-            x = self._number(value.value, depth + 1)
-            return None if x is None else -x
-        if isinstance(value, ir.Expr) and value.op == "binop" and value.fn in _FOLDED:
-            x, y = self._number(value.lhs, depth + 1), self._number(value.rhs, depth + 1)
-            if x is None or y is None or (value.fn is operator.truediv and y == 0.0):
-                return None
-            return float(value.fn(x, y))
-        return None
-
-    # ------------------------------------------------------------------ a block
-    def _closed(self, group: Group, scope: Any) -> list[Any]:
-        """The statements that take a group's place."""
-        own = Counter(v.name for s in group.taken for v in s.list_vars())
-        leaving = [name for name in group.held if self.uses[name] > own[name]]
-        live = sorted({group.held[name].value for name in leaving})
-        needed = set(live)
-        for j in reversed(range(len(group.statements))):
-            if j in needed:
-                operands = group.statements[j].operands
-                needed |= {x.value for x in operands if x.kind == "statement"}
-        if len(needed) < 2:
-            return group.taken
-        block, ins = self._block(group, sorted(needed), live)
-        if not block.fits:  # one statement may have brought a long passive expression
-            return group.taken
-        return self._call(block, ins, scope, group, leaving)
-
-    def _block(self, group: Group, needed: list[int], live: list[int]) -> tuple[Block, list[Any]]:
-        """The block of the statements that are needed, and the variables of its operands."""
-        names: dict[str, int] = {}
-        place = {j: i for i, j in enumerate(needed)}
-
-        def renamed(x: Operand) -> Operand:
-            if x.kind == "statement":
-                return Operand("statement", place[x.value])
-            if x.kind == "in":
-                return Operand("in", names.setdefault(x.value, len(names)))
-            return x
-
-        statements = tuple(
-            Statement(s.name, tuple(map(renamed, s.operands)))
-            for s in (group.statements[j] for j in needed)
-        )
-        active = tuple(is_active(self.types[name]) for name in names)
-        made = Block(active, statements, tuple(place[j] for j in live))
-        return made, [group.ins[name] for name in names]
-
-    def _called(
-        self, key: Callable[..., Any], ins: list[Any], result: Any, scope: Any, loc: Any
-    ) -> tuple[list[Any], Any]:
-        """The IR that calls a generated function, and the call."""
-        kinds = tuple(self.types[v.name] for v in ins)
-        wanted = signature(result, *kinds)
-        template = type(
-            "ActiveBlock", (AbstractTemplate,), {"key": key, "generic": lambda *_: wanted}
-        )
-        self.state.targetctx.insert_func_defn([(key, key, kinds)])
-        kind = types.Function(template)
-        sig = kind.get_call_type(self.state.typingctx, kinds, {})
-        function = self._variable("$active_block", kind, scope, loc)
-        call = ir.Expr.call(function, ins, (), loc)
-        self.calls[call] = sig
-        return [ir.Assign(ir.Global("active_block", key, loc), function, loc)], call
-
-    def _variable(self, name: str, kind: Any, scope: Any, loc: Any) -> Any:
-        made = ir.Var(scope, mk_unique_var(name), loc)
-        self.types[made.name] = kind
-        return made
-
-    def _call(
-        self, block: Block, ins: list[Any], scope: Any, group: Group, leaving: list[str]
-    ) -> list[Any]:
-        """The IR that calls a block's function and takes its results apart."""
-        loc = group.taken[0].loc
-        result = types.UniTuple(ACTIVE, len(block.live))
-        made, call = self._called(fused.Lowering(block), ins, result, scope, loc)
-        results = self._variable("$active_results", result, scope, loc)
-        made.append(ir.Assign(call, results, loc))
-        place = {j: i for i, j in enumerate(sorted({group.held[name].value for name in leaving}))}
-        targets = {s.target.name: s.target for s in group.taken}
-        for name in leaving:
-            index = place[group.held[name].value]
-            part = ir.Expr.static_getitem(results, index, None, loc)
-            self.calls[part] = self.state.typingctx.resolve_static_getitem(result, index)
-            made.append(ir.Assign(part, targets[name], loc))
-        return made
-
-
-_MOST = sf.MOST_OPS, sf.MOST_INS, sf.MOST_OUTS
-_FOLDED = (operator.add, operator.sub, operator.mul, operator.truediv)

@@ -44,6 +44,8 @@ _OPTIONS = {
     "boundscheck", "cache", "debug", "error_model", "fastmath", "forceinline", "inline", "locals",
     "nogil", "parallel",
 }  # fmt: skip
+#: attribute of numba's dispatchers where `of_numba` keeps what it made
+_OWN = "_tapegrad_compiled"
 #: bytes of large buffers after which a strip is preceded by a collection, unless more are in use
 STRIPS_AT = 1 << 22
 
@@ -59,7 +61,7 @@ class Compiled:
         The function as it was written.
     """
 
-    def __init__(self, function: FunctionType, options: dict[str, Any]) -> None:
+    def __init__(self, function: FunctionType, options: dict[str, Any], primal: Any = None) -> None:
         numba = importlib.import_module("numba")
         pipeline = importlib.import_module("tapegrad.active.pipeline")
         #: imported now: who decorates no function waits for neither of the two
@@ -69,7 +71,7 @@ class Compiled:
         functools.update_wrapper(self, function)
         self.py_func = function
         options = {"error_model": "numpy", "nogil": True, **options}
-        self.primal = numba.njit(**options)(function)
+        self.primal = numba.njit(**options)(function) if primal is None else primal
         # Another name, so that what numba keeps on disk of the two does not mix.
         own = FunctionType(
             function.__code__, function.__globals__, function.__name__, function.__defaults__,
@@ -82,6 +84,7 @@ class Compiled:
         own_options = {**options, "boundscheck": True, "parallel": False}
         self.active = numba.njit(pipeline_class=pipeline.ActiveCompiler, **own_options)(own)
         self._rooms = (128, 64)
+        self._yields = inspect.isgeneratorfunction(function)
         #: statements recorded so far
         self.recorded = 0
 
@@ -96,7 +99,7 @@ class Compiled:
         if not call.tensors:
             given, named = call.replaced(args), call.replaced(kwargs)
             return _as_tensors(self._run(self.primal, given, named))
-        if inspect.isgeneratorfunction(self.py_func):
+        if self._yields:
             raise UnsupportedError(
                 f"tg.njit cannot record the generator {self.py_func.__name__}(); call it in a function "
                 "that uses up what it yields"
@@ -225,7 +228,7 @@ class _Call:
         if isinstance(given, tuple):
             return _rebuilt(given, [self.replaced(x) for x in given])
         if not isinstance(given, Tensor):
-            return given
+            return of_numba(given) if hasattr(given, "targetoptions") else given
         if id(given) not in self.starts:
             return _passive(given)
         kinds, start = self.kinds, self.starts[id(given)]
@@ -236,7 +239,7 @@ class _Call:
         data = np.empty(size, kinds.ELEMENT)
         values = contiguous(float64, (size,))
         data["value"] = array_at(self.values + 8 * start, values) if size else 0.0
-        data["number"] = np.arange(start, start + size)
+        data["mark"] = ~np.arange(start, start + size)
         data["recorder"] = self.recorder.pointer
         data = data.reshape(given.shape)
         data.flags.writeable = False
@@ -303,7 +306,7 @@ class _Call:
 
     def first(self, elements: np.ndarray) -> int:
         """The number of the first of an array's elements, which lie one behind the other."""
-        numbers = elements["number"].ravel()
+        numbers = ~elements["mark"].ravel()
         if numbers.size and numbers[0] >= 0 and (np.diff(numbers) == 1).all():
             return int(numbers[0])
         return self.recorder.pack(numbers, elements["value"].ravel())
@@ -368,6 +371,20 @@ def njit(function: Any = None, **options: Any) -> Any:
     if not isinstance(function, FunctionType):
         raise TypeError(f"njit() takes a Python function, not {type(function).__name__}")
     return Compiled(function, options)
+
+
+def of_numba(dispatcher: Any) -> Compiled:
+    """What takes active values in the place of a function under ``numba.njit`` (a dispatcher).
+
+    Options that would change what it computes are kept.
+    """
+    found = getattr(dispatcher, _OWN, None)
+    if found is None:
+        given = dispatcher.targetoptions
+        options = {name: given[name] for name in ("error_model", "fastmath") if given.get(name)}
+        found = Compiled(dispatcher.py_func, options, primal=dispatcher)
+        setattr(dispatcher, _OWN, found)
+    return found
 
 
 def value(x: Any) -> Any:

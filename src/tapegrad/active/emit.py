@@ -209,7 +209,8 @@ class Scalar:
         self.is_active = isinstance(kind, ActiveScalar)
         if self.is_active:
             parts = cgutils.create_struct_proxy(kind)(context, builder, value=value)
-            self.value, self.number, self.recorder = parts.value, parts.number, parts.recorder
+            self.value, self.recorder = parts.value, parts.recorder
+            self.number = builder.not_(parts.mark)
         else:
             self.value = context.cast(builder, value, kind, types.float64)
 
@@ -217,7 +218,7 @@ class Scalar:
 def made(context: Any, builder: Any, value: Any, number: Any, recorder: Any) -> Any:
     """An active scalar of its parts."""
     scalar = cgutils.create_struct_proxy(ACTIVE)(context, builder)
-    scalar.value, scalar.number, scalar.recorder = value, number, recorder
+    scalar.value, scalar.mark, scalar.recorder = value, builder.not_(number), recorder
     return scalar._getvalue()
 
 

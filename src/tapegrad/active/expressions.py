@@ -18,8 +18,9 @@ from numba.np import npyimpl
 
 from ..ops.table import TABLE
 from . import scalars
-from .blocks import NUMBERS, Block, FuseBlocks, Group, Operand, fits, squared
+from .blocks import Block, Operand, fits, squared
 from .fused import Lowering
+from .fusing import NUMBERS, FuseBlocks, Group
 from .types import ACTIVE, ActiveArray, ActiveScalar
 
 __all__ = ["FuseArrays"]

@@ -146,14 +146,14 @@ class _Reverse:
                 given[slot] = lambda x=s.operands[name]: self.values.of(x)
         for slot, array in traced.constants.items():
             given[slot] = lambda value=float(array): _number(value)
-        made: dict[int, Any] = {}
+        made = {slot: self.values.statement(k) for slot, k in self.block.shared[j].items()}
 
         def value_of(slot: int) -> Any:
             slot = rule.own(slot)
             return made[slot] if slot in made else given[slot]()
 
         for statement in rule.statements:
-            if statement.slot not in rule.alias:
+            if statement.slot not in rule.alias and statement.slot not in made:
                 values = [value_of(a) for a in statement.args]
                 name = statement.instruction.op.name
                 made[statement.slot] = scalars.apply(self.context, self.builder, name, values)
@@ -314,8 +314,8 @@ class Lowering:
     @staticmethod
     def _constant(context: Any, builder: Any, recorder: Any, value: Any) -> Any:
         """The number of a passive operand: that of the last round of a loop, if it is still the same."""
-        known = cgutils.alloca_once(builder, _I64, zfill=True)  # a number, plus 1
-        last = cgutils.alloca_once(builder, _I64, zfill=True)
+        known = cgutils.alloca_once(builder, _I64)  # a number, plus 1; 0 at entry
+        last = cgutils.alloca_once(builder, _I64)
         bits = builder.bitcast(value, _I64)
         before = builder.load(known)
         given = builder.icmp_signed("!=", before, _integer(0))

@@ -1,16 +1,18 @@
 """The numba types of active values.
 
-An active scalar is a value, its number on the strip (below 0: it is passive), and the address of the
-recorder. An array of them is numba's own array with active scalars as elements, so that indexing,
-slicing, views, assignment and iteration are numba's; `ActiveArray` only says how it crosses from Python
-and back. In Python such an array is a structured ndarray (`ELEMENT`).
+An active scalar is a value, a mark, and the address of the recorder. The mark is ``~number`` for a number on
+the strip, and 0 for a passive value, so that memory which numba fills with zeros holds passive zeros. An
+array of them is numba's own array with active scalars as elements, so that indexing, slicing, views,
+assignment and iteration are numba's; `ActiveArray` only says how it crosses from Python and back. In
+Python such an array is a structured ndarray (`ELEMENT`).
 
 The types carry a fingerprint of the opcodes: what numba keeps on disk for other opcodes does not fit.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from typing import Any, ClassVar
 
 import numpy as np
 from llvmlite import ir
@@ -23,12 +25,12 @@ from numba.extending import NativeValue, box, lower_cast, models, register_model
 from .. import strip_code
 
 __all__ = [
-    "ACTIVE", "ELEMENT", "ActiveArray", "ActiveScalar", "Number", "active_number", "has_active",
-    "is_active", "refuse_threads",
+    "ACTIVE", "ELEMENT", "ActiveArray", "ActiveScalar", "InferredArray", "Number", "active_number",
+    "has_active", "is_active", "refuse_threads",
 ]  # fmt: skip
 
 #: an element of an array of active scalars
-ELEMENT = np.dtype([("value", "f8"), ("number", "i8"), ("recorder", "i8")])
+ELEMENT = np.dtype([("value", "f8"), ("mark", "i8"), ("recorder", "i8")])
 
 
 class ActiveScalar(types.Type):
@@ -80,6 +82,27 @@ class ActiveArray(types.Array):
         return None
 
 
+class InferredArray(types.Array):  # type: ignore[misc]
+    """A new array before numba knows what it holds; it is active if active scalars are put into it."""
+
+    def __init__(self, ndim: int, layout: str = "C") -> None:
+        name = f"inferred array({ndim}d, {layout})"
+        super().__init__(types.undefined, ndim, layout, name=name)
+
+    def copy(
+        self, dtype: Any = None, ndim: Any = None, layout: Any = None, readonly: Any = None
+    ) -> Any:
+        """The type with some of its parts changed."""
+        shape = self.ndim if ndim is None else ndim, self.layout if layout is None else layout
+        if dtype is None:
+            return InferredArray(*shape)
+        return ActiveArray(*shape) if dtype == ACTIVE else types.Array(dtype, *shape)
+
+    def unify(self, typingctx: Any, other: Any) -> Any:
+        """What is known later is the type."""
+        return other if isinstance(other, types.Array) and other.ndim == self.ndim else None
+
+
 def is_active(kind: Any) -> bool:
     """Whether a numba type is an active scalar or an array of them."""
     return isinstance(kind, ActiveScalar | ActiveArray)
@@ -112,7 +135,7 @@ def refuse_threads() -> None:
 @register_model(ActiveScalar)
 class _ScalarModel(models.StructModel):  # type: ignore[misc]
     def __init__(self, manager: Any, kind: Any) -> None:
-        members = [("value", types.float64), ("number", types.int64), ("recorder", types.int64)]
+        members = [("value", types.float64), ("mark", types.int64), ("recorder", types.int64)]
         super().__init__(manager, kind, members)
 
 
@@ -124,7 +147,7 @@ def passive(context: Any, builder: Any, value: Any) -> Any:
     """An active scalar that is not on a strip."""
     made = cgutils.create_struct_proxy(ACTIVE)(context, builder)
     made.value = value
-    made.number = ir.Constant(ir.IntType(64), -1)
+    made.mark = ir.Constant(ir.IntType(64), 0)
     made.recorder = ir.Constant(ir.IntType(64), 0)
     return made._getvalue()
 
@@ -150,6 +173,7 @@ class Number:
 
     __slots__ = ("number", "recorder", "value")
     _numba_type_ = ACTIVE
+    KINDS: ClassVar = {"value": types.float64, "number": types.int64, "recorder": types.int64}
     value: float
     number: int
     recorder: int
@@ -184,18 +208,14 @@ def _argument_type(ndim: int) -> Any:
 @unbox(ActiveScalar)
 def _unbox_scalar(typ: Any, obj: Any, c: Any) -> Any:
     made = cgutils.create_struct_proxy(typ)(c.context, c.builder)
-    errors = []
-    for name, kind in (
-        ("value", types.float64),
-        ("number", types.int64),
-        ("recorder", types.int64),
-    ):
+    parts = []
+    for name, kind in Number.KINDS.items():
         attribute = c.pyapi.object_getattr_string(obj, name)
-        native = c.unbox(kind, attribute)
+        parts.append(c.unbox(kind, attribute))
         c.pyapi.decref(attribute)
-        setattr(made, name, native.value)
-        errors.append(native.is_error)
-    failed = c.builder.or_(errors[0], c.builder.or_(errors[1], errors[2]))
+    made.value, made.mark, made.recorder = [part.value for part in parts]
+    made.mark = c.builder.not_(made.mark)
+    failed = functools.reduce(c.builder.or_, [part.is_error for part in parts])
     return NativeValue(made._getvalue(), is_error=failed)
 
 
@@ -214,7 +234,7 @@ def _box_scalar(typ: Any, value: Any, c: Any) -> Any:
     result = c.pyapi.call_function_objargs(kind, [])
     parts = {
         "value": c.pyapi.float_from_double(made.value),
-        "number": c.pyapi.long_from_longlong(made.number),
+        "number": c.pyapi.long_from_longlong(c.builder.not_(made.mark)),
         "recorder": c.pyapi.long_from_longlong(made.recorder),
     }
     for name, part in parts.items():

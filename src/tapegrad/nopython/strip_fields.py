@@ -8,10 +8,9 @@ W_TABLE_CAPACITY, W_HEAD, W_STATE, W_VALUELESS = range(8, 12)
 W_WIDTH = 16
 # words at the start of a strip's table (ops/strip.py); then constants, then the places of results
 B_COUNT, B_HEAD, B_RESULTS, B_RESULT_COUNT = range(4)
-B_REPLAYED = (
-    4  # whether its reverse pass is a strip, too: then any number may get a cotangent from there
-)
-B_WIDTH = 6
+# whether its reverse pass is a strip, too: then any number may get a cotangent from there
+B_REPLAYED = 4
+B_WIDTH = 5
 UNTOUCHED = -(1 << 63)  # bits of -0.0
 # opcodes of a strip that are no row's: what a third operand, attributes or operands of a block are kept
 # in; a constant; a block; sums

@@ -19,6 +19,7 @@ from .recording import append, slot_of
 from .strip_fields import (
     B_COUNT,
     B_HEAD,
+    B_REPLAYED,
     B_RESULT_COUNT,
     B_RESULTS,
     B_WIDTH,
@@ -264,6 +265,7 @@ def note_results(recorder, results, count):  # type: ignore[no-untyped-def]
         p64(r[W_TABLE])[n] = p64(results)[i]
     b = p64(r[W_TABLE])
     b[B_COUNT], b[B_HEAD], b[B_RESULTS], b[B_RESULT_COUNT] = r[W_COUNT], r[W_HEAD], place, count
+    b[B_REPLAYED] = 0
     return 0
 
 

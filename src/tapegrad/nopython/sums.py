@@ -41,7 +41,7 @@ def recorder_of(matrix, rows, cols):  # type: ignore[no-untyped-def]
         for i in range(rows):
             for j in range(cols):
                 element = p64(m[sf.M_DATA] + i * m[sf.M_ROW] + j * m[sf.M_COL])
-                if element[1] >= 0:
+                if element[1] < 0:
                     return element[2]
     return np.int64(0)
 
@@ -62,13 +62,13 @@ def place(matrix, rows, cols, recorder, clone, steps):  # type: ignore[no-untype
                 if push_constant(recorder, pf64(data + i * by_row + j * by_col)[0]) < 0:
                     return -1
         return 0
-    start = p64(data)[1]
-    row = p64(data + by_row)[1] - start if rows > 1 else 0
-    col = p64(data + by_col)[1] - start if cols > 1 else 0
+    start = ~p64(data)[1]
+    row = ~p64(data + by_row)[1] - start if rows > 1 else 0
+    col = ~p64(data + by_col)[1] - start if cols > 1 else 0
     regular = start >= 0
     for i in range(rows):
         for j in range(cols):
-            number = p64(data + i * by_row + j * by_col)[1]
+            number = ~p64(data + i * by_row + j * by_col)[1]
             if number < 0 or number != start + i * row + j * col:
                 regular = False
         if not regular:
@@ -80,7 +80,7 @@ def place(matrix, rows, cols, recorder, clone, steps):  # type: ignore[no-untype
     for i in range(rows):
         for j in range(cols):
             element = data + i * by_row + j * by_col
-            value, number, code = pf64(element)[0], p64(element)[1], clone
+            value, number, code = pf64(element)[0], ~p64(element)[1], clone
             if number < 0:
                 number, code = push_constant(recorder, value), np.int64(sf.CODE_CONSTANT)
             if number < 0 or push(recorder, value, number, code) < 0:
@@ -194,7 +194,7 @@ def sums_entry(what):  # type: ignore[no-untyped-def]
             if number < 0:
                 answer = -1
                 break
-        pf64(out)[0], p64(out)[1], p64(out)[2] = value, number, recorder
+        pf64(out)[0], p64(out)[1], p64(out)[2] = value, ~number, recorder
         out += 24
     it.free(memory)
     return answer
