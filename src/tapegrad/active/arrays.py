@@ -24,12 +24,12 @@ from .types import ACTIVE, ActiveArray, ActiveScalar, InferredArray
 __all__ = ["CREATION", "broadcast", "common_shape", "empty", "overload", "overload_method"]
 
 
-def overload(function: Any) -> Callable[..., Any]:
+def overload(function: Any, **jit_options: Any) -> Callable[..., Any]:
     """Like numba's, which compares signatures annotations included; asked before numba's own rules."""
 
     def register(definition: Any) -> Any:
         definition.__annotations__ = {}
-        return numba_overload(function, target="cpu")(definition)
+        return numba_overload(function, jit_options, target="cpu")(definition)
 
     return register
 

@@ -107,7 +107,8 @@ class Block:
         """Whether an operand takes part in differentiation."""
         if x.kind == "number":
             return False
-        return (self.moves if x.kind == "statement" else self.active)[x.value]
+        known = self.moves if x.kind == "statement" else self.active
+        return bool(known[x.value])
 
     def code(self, s: Statement) -> Code:
         """The opcode of a statement."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import traceback
 from collections.abc import Sequence
 from ctypes import c_double
 from types import FunctionType
@@ -115,7 +116,9 @@ class Compiled:
     def _run(self, dispatcher: Any, args: Any, kwargs: Any) -> Any:
         try:
             return dispatcher(*args, **kwargs)
-        except self._failure as error:
+        except Exception as error:
+            if not isinstance(error, self._failure) and not _came_from_the_compiler(error):
+                raise
             name = self.py_func.__name__
             raise UnsupportedError(
                 f"tg.njit cannot record {name}() with these arguments; without derivatives, "
@@ -128,6 +131,14 @@ class Compiled:
 
     def __repr__(self) -> str:
         return f"<tapegrad.njit {self.py_func.__qualname__}>"
+
+
+def _came_from_the_compiler(error: Exception) -> bool:
+    """Whether it was raised while numba compiled: what it does not foresee, it meets with any exception."""
+    if isinstance(error, MemoryError):
+        return False
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_code.co_name == "_compile_for_args" for frame, _ in frames)
 
 
 def _passive(tensor: Tensor) -> Any:

@@ -141,9 +141,7 @@ def _ol_min(a: Any) -> Any:
     return (lambda a: _smallest(a)) if isinstance(a, ActiveArray) else None
 
 
-for _name, _function in (
-    ("sum", _summed), ("mean", _mean), ("max", _largest), ("min", _smallest), ("prod", _prod),
-):  # fmt: skip
+for _name, _function in (("max", _largest), ("min", _smallest), ("prod", _prod)):
 
     def _method(function: Any) -> Any:
         def method(a: Any) -> Any:
@@ -152,6 +150,16 @@ for _name, _function in (
         return method
 
     overload_method(ActiveArray, _name)(_method(_function))
+
+
+@overload_method(ActiveArray, "sum")
+def _method_sum(a: Any, axis: Any = None) -> Any:
+    return _ol_sum(a, axis)
+
+
+@overload_method(ActiveArray, "mean")
+def _method_mean(a: Any, axis: Any = None) -> Any:
+    return _ol_mean(a, axis)
 
 
 def _floats(a):  # type: ignore[no-untyped-def]

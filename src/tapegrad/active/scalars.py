@@ -108,7 +108,7 @@ OPERATORS: dict[str, tuple[Any, ...]] = {
 
 #: functions of `math` that have another name than the row, or another meaning
 _MATH = {"fabs": "abs"}
-_NOT_MATH = {"floor", "ceil", "trunc", "fmod_", "round"}
+_NOT_MATH = {"floor", "ceil", "trunc", "fmod_", "round", "remainder"}
 
 
 def _has_codes(entry: Op) -> bool:
