@@ -57,7 +57,8 @@ ERRORS = (TypeError, ValueError, RuntimeError, IndexError, NotImplementedError)
 
 
 def survives(code: str, timeout: float = 900) -> str:
-    """Run code in an interpreter of its own; what it prints. The time is that of a hang, on a busy machine."""
+    """Run code in an interpreter of its own; what it prints."""
+    # `timeout` is there for hangs: on a busy machine a minute may take many.
     done = subprocess.run(
         [sys.executable, "-X", "faulthandler", "-c", textwrap.dedent(code)],
         capture_output=True, text=True, timeout=timeout, check=False,

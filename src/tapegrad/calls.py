@@ -45,7 +45,7 @@ CALLS = {
     "append_entry": False, "leaf_entry": False, "handle_entry": False, "bind_entry": False,
     "status_entry": False, "word_entry": False, "look_entry": False,
     "open_entry": False, "begin_entry": False, "close_entry": False, "pack_entry": True,
-    "adopt_entry": False, "transpose_entry": True,
+    "adopt_entry": False, "elements_entry": False, "transpose_entry": True,
 }  # fmt: skip
 #: entry points whose result is a Python object
 OBJECTS = {"handle_entry"}

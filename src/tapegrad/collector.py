@@ -14,6 +14,7 @@ import numpy as np
 
 from . import native as nt
 from . import versions
+from .buffers import address_of
 from .calls import native_call
 from .constants import Constants
 
@@ -48,37 +49,38 @@ def collect(tape: Tape) -> bool:
         return False  # the tape grows instead
     n = tape.count
     marks, live_base = np.zeros(n, np.uint8), np.zeros(n, np.uint8)
-    if mark(tape.pointer, marks.ctypes.data, live_base.ctypes.data, n) != 0:
+    if mark(tape.pointer, address_of(marks), address_of(live_base), n) != 0:
         return False  # a signal handler or finalizer has just recorded
-    new = np.where(marks != 0, np.cumsum(marks != 0), -1).astype(np.int32)
+    kept = marks != 0
+    new = np.where(kept, np.cumsum(kept, dtype=np.int32), np.int32(-1))
     new[0] = 0
     old_address = np.zeros(n, np.int64)
     writes, prune_at = versions.renumbered(tape, new)
+    number = memoryview(new)  # type: ignore[arg-type]
     constants = Constants(
-        {k: int(new[v]) for k, v in tape.constants.slots.copy().items() if v < n and new[v] >= 0}
+        {k: number[v] for k, v in tape.constants.slots.copy().items() if v < n and number[v] >= 0}
     )
     table = constants.table
     # A copy first: making the pairs could run finalizers, which change the books.
     books: dict[str, Any] = {
-        name: {
-            int(new[k]): v for k, v in getattr(tape, name).copy().items() if k < n and new[k] >= 0
-        }
+        name: {k: v for old, v in book.copy().items() if old < n and (k := number[old]) >= 0}
+        if (book := getattr(tape, name)) else {}
         for name in BOOKS
-    }
+    }  # fmt: skip
     # No pass comes by statements without the mark: what their contexts keep must not keep them.
     books["contexts"] = {
-        int(new[k]): v for k, v in tape.contexts.copy().items() if k < n and marks[k] & GRAPH
+        number[k]: v for k, v in tape.contexts.copy().items() if k < n and marks[k] & GRAPH
     }
     books |= {
-        "guests": {k: int(new[v]) for k, v in tape.guests.copy().items() if v < n and new[v] >= 0},
+        "guests": {k: number[v] for k, v in tape.guests.copy().items() if v < n and number[v] >= 0},
         "constants": constants,
         "writes": writes,
         "prune_at": prune_at,
         "collections": tape.collections + 1,
     }
     commit(
-        tape, books, compact, tape.pointer, marks.ctypes.data, old_address.ctypes.data,
-        n, table.ctypes.data, len(table) - 1,
+        tape, books, compact, tape.pointer, address_of(marks), address_of(old_address),
+        n, address_of(table), len(table) - 1,
     )  # fmt: skip
     s = tape.state
     s[nt.S_COLLECT_AT] = max(COLLECT_BYTES, 2 * s[nt.S_OWNED_BYTES])

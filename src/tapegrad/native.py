@@ -81,6 +81,7 @@ ENTRIES: dict[str, dict[str, str]] = {
         "close_entry": "int64(int64)",
         "pack_entry": "int64(int64, int64, int64, int64, int64)",
         "adopt_entry": "int64(int64, int64, int64, int64, int64)",
+        "elements_entry": "int64(int64, int64, int64, int64, int64)",
     },
     "sums": {"sums_entry": "int64(int64)"},
     "transposing": {"transpose_entry": "int64(int64, int64, int64, int64, int64)"},

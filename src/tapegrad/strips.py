@@ -14,7 +14,7 @@ import numpy as np
 
 from . import native as nt
 from . import strip_code, strip_sweeps
-from .buffers import address_of
+from .buffers import address_of, new_block
 from .calls import native_call
 from .dtypes import float64
 from .errors import UnsupportedError
@@ -26,12 +26,14 @@ from .ops.table import TABLE
 from .strip_rules import rules
 from .tape import Tape
 
-__all__ = ["Recorder", "put_on_tape", "strip_sweeps", "transposed"]
+__all__ = ["Recorder", "fill_elements", "put_on_tape", "strip_sweeps", "transposed"]
 
 _open, _close = native_call("open_entry"), native_call("close_entry")
 _begin = native_call("begin_entry")
 _pack, _adopt = native_call("pack_entry"), native_call("adopt_entry")
 _transpose = native_call("transpose_entry")
+#: fills an array with active scalars: addresses of elements and values, first number, count, recorder
+fill_elements = native_call("elements_entry")
 
 NO_MEMORY = "no memory for what a @tg.njit function records; see tg.checkpointed_loop"
 
@@ -63,11 +65,10 @@ class Recorder:
                 raise MemoryError(NO_MEMORY)
 
     def _prepare(self, tape: Tape) -> None:
-        self._words = np.zeros(sf.W_WIDTH, np.int64)
-        self.pointer = address_of(self._words)
+        self._tape, spare = tape, tape.recorders
+        self._block = spare.pop() if spare else new_block(sf.W_WIDTH)
         #: the words as Python ints
-        self.words = memoryview(self._words)  # type: ignore[arg-type]
-        self._lock = tape.lock
+        self.words, self.pointer = self._block.words, self._block.address
 
     @classmethod
     def on(
@@ -97,8 +98,10 @@ class Recorder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._lock:  # large buffers go to the tape's pool
-            _close(self.pointer)
+        tape = self._tape
+        with tape.lock:  # large buffers go to the tape's pool
+            _close(self.pointer)  # all words are 0 then
+            tape.recorders.append(self._block)
 
     @property
     def count(self) -> int:
@@ -116,6 +119,11 @@ class Recorder:
         if first < 0:
             raise MemoryError(NO_MEMORY)
         return first
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Numbers and words of the table so far."""
+        return self.words[sf.W_COUNT], self.words[sf.W_TABLE_COUNT]
 
     @property
     def rooms(self) -> tuple[int, int]:

@@ -25,11 +25,10 @@ import numpy as np
 
 from .. import native as nt
 from .. import record
-from ..buffers import array_at
+from ..buffers import address_of
 from ..dtypes import float64
 from ..errors import UnsupportedError
 from ..functions.registry import FUNCTIONS
-from ..layouts import contiguous
 from ..ops.table import TABLE
 from ..storage import layout_of
 from ..tensor import Tensor
@@ -84,7 +83,8 @@ class Compiled:
         # One recorder is one thread's, so ``prange`` is ``range`` there.
         own_options = {**options, "boundscheck": True, "parallel": False}
         self.active = numba.njit(pipeline_class=pipeline.ActiveCompiler, **own_options)(own)
-        self._rooms = (128, 64)
+        #: how much the last call recorded, and the room that the next one begins with
+        self._sizes, self._rooms = (0, 0), (128, 64)
         self._yields = inspect.isgeneratorfunction(function)
         #: statements recorded so far
         self.recorded = 0
@@ -109,7 +109,8 @@ class Compiled:
             given = call.replaced(args)
             named = call.replaced(kwargs) if kwargs else kwargs
             results = call.finish(self._run(self.active, given, named))
-            self._rooms = recorder.rooms
+            if recorder.sizes != self._sizes:
+                self._sizes, self._rooms = recorder.sizes, recorder.rooms
             self.recorded += recorder.count
             return results
 
@@ -246,14 +247,11 @@ class _Call:
         if not given.ndim:
             value = c_double.from_address(self.values + 8 * start).value
             return kinds.active_number(value, start, self.recorder.pointer)
-        size = given.numel()
-        data = np.empty(size, kinds.ELEMENT)
-        values = contiguous(float64, (size,))
-        data["value"] = array_at(self.values + 8 * start, values) if size else 0.0
-        data["mark"] = ~np.arange(start, start + size)
-        data["recorder"] = self.recorder.pointer
-        data = data.reshape(given.shape)
-        data.flags.writeable = False
+        layout = layout_of(given)
+        data = np.empty(layout.shape, kinds.ELEMENT)
+        values = self.values + 8 * start
+        self.put.fill_elements(address_of(data), values, start, layout.size, self.recorder.pointer)
+        data.setflags(write=False)
         return kinds.Elements(data)
 
     def listed(self, given: list[Any]) -> Any:

@@ -20,132 +20,22 @@ from .compiled import value
 from .compiler import ActiveCompiler
 from .types import ActiveArray, ActiveScalar, is_active
 
-__all__: list[str] = []
+__all__ = ["arrays_of", "is_given", "jitable", "overload"]
 
 overload = partial(arrays.overload, pipeline_class=ActiveCompiler)
 jitable = register_jitable(pipeline_class=ActiveCompiler)
 _NUMBERS = types.Number, types.Boolean, ActiveScalar
 
 
-def _given(argument: Any) -> bool:
+def is_given(argument: Any) -> bool:
     """Whether an optional argument is there."""
     return not (argument is None or isinstance(argument, types.NoneType | types.Omitted))
 
 
-def _arrays(*kinds: Any, ndim: tuple[int, ...]) -> bool:
+def arrays_of(*kinds: Any, ndim: tuple[int, ...]) -> bool:
     """Whether all are arrays of such dimensions, and one of them is active."""
     fit = all(isinstance(k, types.Array) and k.ndim in ndim for k in kinds)
     return fit and any(map(is_active, kinds))
-
-
-# --------------------------------------------------------------------------- joining
-def _joined(arrays: Any, axis: int | None, vector: str = "") -> str | None:
-    """The text that joins a tuple of arrays along an axis (None: as ``axis`` says), element by element.
-
-    Vectors count as a "row" or "column" where `vector` says so; else all are vectors, or all matrices.
-    """
-    kinds = list(arrays) if isinstance(arrays, types.BaseTuple) else []
-    if not _arrays(*kinds, ndim=(1, 2)) or (not vector and len({k.ndim for k in kinds}) > 1):
-        return None
-    parts = range(len(kinds))
-    if not vector and kinds[0].ndim == 1:
-        sizes = " + ".join(f"len(arrays[{p}])" for p in parts)
-        lines = ["if axis != 0 and axis != -1:", "    raise ValueError('axis is out of bounds')"]
-        lines = [f"out, start = empty(({sizes},)), 0", *(lines if axis is None else ())]
-        for p in parts:
-            lines += [f"for i in range(len(arrays[{p}])):", f"    out[start + i] = arrays[{p}][i]"]
-            lines.append(f"start += len(arrays[{p}])")
-        return _indented(lines)
-    own = "axis" if axis is None else str(axis)
-    lines = [f"down = {own} == 0 or {own} == -2"]
-    elements = []
-    for p, kind in enumerate(kinds):
-        a = f"arrays[{p}]"
-        shape, element = f"{a}.shape", f"{a}[i, j]"
-        if kind.ndim == 1:
-            row = vector == "row"
-            shape, element = (f"(1, {a}.size)", f"{a}[j]") if row else (f"({a}.size, 1)", f"{a}[i]")
-        elements.append(element)
-        lines.append(f"m{p}, n{p} = {shape}")
-        lines.append(f"if (n{p} != n0) if down else (m{p} != m0):")
-        lines.append(
-            "    raise ValueError('arrays to join must have the same shape but for the axis')"
-        )
-    rows, cols = (" + ".join(f"{x}{p}" for p in parts) for x in "mn")
-    lines.append(f"out, r, c = empty((({rows}) if down else m0, n0 if down else ({cols}))), 0, 0")
-    for p in parts:
-        lines += [f"for i in range(m{p}):", f"    for j in range(n{p}):"]
-        lines += [f"        out[r + i, c + j] = {elements[p]}"]
-        lines.append(f"r, c = (r + m{p}, c) if down else (r, c + n{p})")
-    return _indented(lines)
-
-
-def _indented(lines: list[str]) -> str:
-    return "".join(f"    {line}\n" for line in lines)
-
-
-def _made(arguments: str, body: str | None) -> Any:
-    """A function of a text; None without one."""
-    scope: dict[str, Any] = {"empty": empty}
-    if body is None:
-        return None
-    exec(f"def made({arguments}):\n{body}    return out\n", scope)
-    return scope["made"]
-
-
-@overload(np.concatenate)
-def _ol_concatenate(arrays: Any, axis: Any = 0) -> Any:
-    return _made("arrays, axis=0", _joined(arrays, None))
-
-
-@overload(np.stack)
-def _ol_stack(arrays: Any, axis: Any = 0) -> Any:
-    if not isinstance(arrays, types.BaseTuple) or not _arrays(*arrays, ndim=(1,)):
-        return None
-    rows, columns = _joined(arrays, 0, "row"), _joined(arrays, 1, "column")
-    if isinstance(axis, types.Integer) and not isinstance(axis, types.IntegerLiteral):
-        return None
-    number = (
-        axis
-        if isinstance(axis, int)
-        else getattr(axis, "literal_value", getattr(axis, "value", None))
-    )
-    return _made("arrays, axis=0", rows if number in (0, -2) else columns)
-
-
-for _function, _axis, _vector in (
-    (np.vstack, 0, "row"), (np.hstack, 1, ""), (np.column_stack, 1, "column"),
-):  # fmt: skip
-
-    def _joining(axis: int, vector: str) -> Any:
-        def implementation(tup: Any) -> Any:
-            text = _joined(tup, axis, vector)
-            return _made("tup", None if text is None else f"    arrays = tup\n{text}")
-
-        return implementation
-
-    overload(_function)(_joining(_axis, _vector))
-
-
-@overload(np.append)
-def _ol_append(arr: Any, values: Any) -> Any:
-    if not is_active(arr) and not is_active(values):
-        return None
-    if not isinstance(arr, types.Array):
-        return None
-    if isinstance(values, types.Array):
-        return lambda arr, values: np.concatenate(
-            (arr.reshape(arr.size), values.reshape(values.size))
-        )
-
-    def append(arr, values):  # type: ignore[no-untyped-def]
-        out = empty((arr.size + 1,))
-        for i in range(arr.size):
-            out[i] = arr.flat[i]
-        out[arr.size] = values
-        return out
-
-    return append
 
 
 # --------------------------------------------------------------------------- scans and moments
@@ -214,9 +104,9 @@ _of_one_array(np.ptp, _extent)
 
 @overload(np.average)
 def _ol_average(a: Any, axis: Any = None, weights: Any = None) -> Any:
-    if not (isinstance(a, types.Array) and (is_active(a) or is_active(weights))) or _given(axis):
+    if not (isinstance(a, types.Array) and (is_active(a) or is_active(weights))) or is_given(axis):
         return None
-    if _given(weights):
+    if is_given(weights):
         return lambda a, axis=None, weights=None: np.sum(a * weights) / np.sum(weights)
     return lambda a, axis=None, weights=None: np.mean(a)
 
@@ -282,7 +172,7 @@ def _ol_diag(v: Any, k: Any = 0) -> Any:
 
 @overload(np.kron)
 def _ol_kron(a: Any, b: Any) -> Any:
-    if not _arrays(a, b, ndim=(2,)):
+    if not arrays_of(a, b, ndim=(2,)):
         return None
 
     def kron(a, b):  # type: ignore[no-untyped-def]
@@ -298,7 +188,7 @@ def _ol_kron(a: Any, b: Any) -> Any:
 
 @overload(np.cross)
 def _ol_cross(a: Any, b: Any) -> Any:
-    if not _arrays(a, b, ndim=(1,)):
+    if not arrays_of(a, b, ndim=(1,)):
         return None
 
     def cross(a, b):  # type: ignore[no-untyped-def]
@@ -315,7 +205,7 @@ def _ol_cross(a: Any, b: Any) -> Any:
 
 @overload(np.convolve)
 def _ol_convolve(a: Any, v: Any) -> Any:
-    if not _arrays(a, v, ndim=(1,)):
+    if not arrays_of(a, v, ndim=(1,)):
         return None
 
     def convolve(a, v):  # type: ignore[no-untyped-def]
@@ -360,149 +250,6 @@ def _ol_interp(x: Any, xp: Any, fp: Any) -> Any:
         return fp[i] + (fp[i + 1] - fp[i]) / (xp[i + 1] - xp[i]) * (x - xp[i])
 
     return one
-
-
-# --------------------------------------------------------------------------- linear algebra
-@jitable
-def _factored(a):  # type: ignore[no-untyped-def]
-    """LU factors with partial pivoting (Golub and Van Loan, 3.4.1), the order of rows, and its sign."""
-    n = a.shape[0]
-    if a.shape[1] != n:
-        raise np.linalg.LinAlgError("Last 2 dimensions of the array must be square.")
-    lu, order, sign = a.copy(), np.arange(n), 1.0
-    for k in range(n):
-        best = k
-        for i in range(k + 1, n):
-            if abs(value(lu[i, k])) > abs(value(lu[best, k])):
-                best = i
-        if best != k:
-            sign = -sign
-            order[k], order[best] = order[best], order[k]
-            for j in range(n):
-                lu[k, j], lu[best, j] = lu[best, j], lu[k, j]
-        if value(lu[k, k]) == 0.0:
-            return lu, order, 0.0
-        for i in range(k + 1, n):
-            factor = lu[i, k] / lu[k, k]
-            lu[i, k] = factor
-            for j in range(k + 1, n):
-                lu[i, j] = lu[i, j] - factor * lu[k, j]
-    return lu, order, sign
-
-
-@jitable
-def _solved(lu, order, b):  # type: ignore[no-untyped-def]
-    """The solution for each column of `b`."""
-    n = lu.shape[0]
-    out = empty((n, b.shape[1]))
-    for c in range(b.shape[1]):
-        for i in range(n):
-            total = b[order[i], c] + 0.0
-            for j in range(i):
-                total = total - lu[i, j] * out[j, c]
-            out[i, c] = total
-        for i in range(n - 1, -1, -1):
-            total = out[i, c]
-            for j in range(i + 1, n):
-                total = total - lu[i, j] * out[j, c]
-            out[i, c] = total / lu[i, i]
-    return out
-
-
-@jitable
-def _solve(a, b):  # type: ignore[no-untyped-def]
-    lu, order, sign = _factored(a)
-    if sign == 0.0:
-        raise np.linalg.LinAlgError("Matrix is singular to machine precision.")
-    if b.shape[0] != a.shape[0]:
-        raise ValueError("np.linalg.solve: Incompatible dimensions of a and b")
-    return _solved(lu, order, b)
-
-
-@overload(np.linalg.solve)
-def _ol_solve(a: Any, b: Any) -> Any:
-    if not _arrays(a, b, ndim=(1, 2)) or a.ndim != 2:
-        return None
-    if b.ndim == 1:
-        return lambda a, b: _solve(a, b.reshape(b.size, 1)).reshape(b.size)
-    return lambda a, b: _solve(a, b)
-
-
-@overload(np.linalg.inv)
-def _ol_inv(a: Any) -> Any:
-    return (lambda a: _solve(a, np.eye(a.shape[0]))) if _arrays(a, ndim=(2,)) else None
-
-
-@overload(np.linalg.det)
-def _ol_det(a: Any) -> Any:
-    if not _arrays(a, ndim=(2,)):
-        return None
-
-    def det(a):  # type: ignore[no-untyped-def]
-        lu, _, sign = _factored(a)
-        product = sign + 0.0 * lu[0, 0] if a.shape[0] else sign
-        for i in range(a.shape[0]):
-            product = product * lu[i, i]
-        return product
-
-    return det
-
-
-@overload(np.linalg.cholesky)
-def _ol_cholesky(a: Any) -> Any:
-    if not _arrays(a, ndim=(2,)):
-        return None
-
-    def cholesky(a):  # type: ignore[no-untyped-def]
-        n = a.shape[0]
-        if a.shape[1] != n:
-            raise np.linalg.LinAlgError("Last 2 dimensions of the array must be square.")
-        out = empty((n, n))
-        out[...] = 0.0
-        for j in range(n):
-            total = a[j, j] + 0.0
-            for k in range(j):
-                total = total - out[j, k] * out[j, k]
-            if not value(total) > 0.0:
-                raise np.linalg.LinAlgError("Matrix is not positive definite.")
-            out[j, j] = math.sqrt(total)
-            for i in range(j + 1, n):
-                total = a[i, j] + 0.0
-                for k in range(j):
-                    total = total - out[i, k] * out[j, k]
-                out[i, j] = total / out[j, j]
-        return out
-
-    return cholesky
-
-
-@overload(np.linalg.norm)
-def _ol_norm(x: Any, ord: Any = None) -> Any:
-    if not _arrays(x, ndim=(1, 2)) or (_given(ord) and x.ndim == 2):
-        return None
-    if not _given(ord):
-
-        def length(x, ord=None):  # type: ignore[no-untyped-def]
-            total = np.sum(x * x)
-            return math.sqrt(total) if total > 0.0 else 0.0 * total  # as PyTorch: slope 0 at 0
-
-        return length
-
-    def norm(x, ord=None):  # type: ignore[no-untyped-def]
-        if ord == np.inf:
-            return np.max(np.abs(x))
-        if ord == -np.inf:
-            return np.min(np.abs(x))
-        if ord == 0:
-            return 0.0 * np.sum(x) + np.sum(value(x) != 0.0)
-        if ord == 1:
-            return np.sum(np.abs(x))
-        if ord == 2:
-            total = np.sum(x * x)
-            return math.sqrt(total) if total > 0.0 else 0.0 * total
-        return np.sum(np.abs(x) ** ord) ** (1.0 / ord)
-
-    return norm
 
 
 # --------------------------------------------------------------------------- scalars
@@ -558,7 +305,7 @@ for _function, _factor in (
 def _ol_builtin_round(number: Any, ndigits: Any = None) -> Any:
     if not isinstance(number, ActiveScalar):
         return None
-    if _given(ndigits):
+    if is_given(ndigits):
         return lambda number, ndigits=None: round(value(number), ndigits)
     return lambda number, ndigits=None: round(value(number))
 

@@ -253,6 +253,14 @@ def pack_entry(recorder, numbers, values, count, code):  # type: ignore[no-untyp
     return first
 
 
+def elements_entry(elements, values, first, count, recorder):  # type: ignore[no-untyped-def]
+    """Fill an array with active scalars (active/types.py) that have consecutive numbers."""
+    e, v = p64(elements), p64(values)
+    for i in range(count):
+        e[3 * i], e[3 * i + 1], e[3 * i + 2] = v[i], ~(first + i), recorder
+    return 0
+
+
 @helper
 def note_results(recorder, results, count):  # type: ignore[no-untyped-def]
     """Complete the table: where each result begins; 0, or -1 without memory."""
