@@ -378,6 +378,28 @@ def test_a_callee_keeps_what_its_options_say() -> None:
     assert gradient(outer, 2.0) == -0.25
 
 
+def test_a_callee_may_be_a_generator_or_take_names() -> None:
+    @numba.njit
+    def powers(x, n):
+        y = x
+        for _ in range(n):
+            y = y * x
+            yield y
+
+    @numba.njit
+    def line(a, b=2.0, c=1.0):
+        return a * b + c
+
+    @tg.njit
+    def outer(x):
+        total = line(x, c=0.5) + line(a=x, b=3.0)
+        for y in powers(x, 3):
+            total += y
+        return total
+
+    assert gradient(outer, 2.0) == 2 + 3 + 2 * 2 + 3 * 4 + 4 * 8
+
+
 def test_closures_and_comprehensions_make_arrays() -> None:
     @numba.njit
     def twice(function, x):

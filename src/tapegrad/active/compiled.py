@@ -240,7 +240,7 @@ class _Call:
         if isinstance(given, tuple):
             return _rebuilt(given, [self.replaced(x) for x in given])
         if not isinstance(given, Tensor):
-            return of_numba(given) if hasattr(given, "targetoptions") else given
+            return of_numba(given) if isinstance(given, self.kinds.CPUDispatcher) else given
         if id(given) not in self.starts:
             return _passive(given)
         kinds, start = self.kinds, self.starts[id(given)]

@@ -9,7 +9,6 @@ from numba.core import ir
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import FunctionPass, register_pass
 from numba.core.ir_utils import build_definitions, get_definition, guard
-from numba.core.registry import CPUDispatcher
 from numba.core.typed_passes import NopythonRewrites
 from numba.core.untyped_passes import MakeFunctionToJitFunction
 
@@ -17,7 +16,7 @@ from . import arrays, scalars
 from .compiled import of_numba
 from .expressions import FuseArrays
 from .fusing import FuseBlocks
-from .types import has_active
+from .types import CPUDispatcher, has_active
 
 __all__ = ["ActiveCompiler"]
 

@@ -19,14 +19,15 @@ from llvmlite import ir
 from numba.core import cgutils, targetconfig, types
 from numba.core.boxing import unbox_array
 from numba.core.errors import NumbaTypeError
+from numba.core.registry import CPUDispatcher
 from numba.core.typeconv import Conversion
 from numba.extending import NativeValue, box, lower_cast, models, register_model, unbox
 
 from .. import strip_code
 
 __all__ = [
-    "ACTIVE", "ELEMENT", "ActiveArray", "ActiveScalar", "InferredArray", "Number", "active_number",
-    "has_active", "is_active", "refuse_threads",
+    "ACTIVE", "ELEMENT", "ActiveArray", "ActiveScalar", "CPUDispatcher", "InferredArray", "Number",
+    "active_number", "has_active", "is_active", "refuse_threads",
 ]  # fmt: skip
 
 #: an element of an array of active scalars
