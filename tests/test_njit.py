@@ -663,6 +663,12 @@ def test_lists_of_tensors_and_negation() -> None:
     assert (a.grad.item(), b.grad.item()) == (3.0, 2.0)
 
 
+def test_functions_without_active_arguments_are_numbas_own() -> None:
+    """That numbers may become active scalars makes no function take a number that numba refuses."""
+    with pytest.raises(numba.core.errors.TypingError, match="float"):
+        numba.njit(lambda x: float(x > 0.1))(0.5)
+
+
 def test_what_is_no_function() -> None:
     with pytest.raises(TypeError, match="Python function"):
         tg.njit(math.sin)

@@ -32,6 +32,12 @@ EXPRESSIONS = {
     "+ np.linalg.inv(m)[2, 0] + np.linalg.det(-m[::-1])",
     "factors": "np.linalg.cholesky(m @ m.T)[2, 1] + np.linalg.norm(x) + np.linalg.norm(m) "
     "+ np.linalg.norm(x, 1) + np.linalg.norm(x, 3) * np.linalg.norm(x, np.inf) + np.linalg.norm(x, 2)",
+    "ranges": "np.linspace(x[0], x[2], 4)[2] ** 2 + np.linspace(0.0, x[1], 3)[2] "
+    "+ np.arange(x[1], 2.0, x[2])[1] + np.arange(x[2]).sum() * x[0] + np.take(m, np.array([4, 2]))[0] ** 2 "
+    "+ x.take(np.array([1]))[0] ** 3 "
+    "+ np.repeat(x, 2)[3] ** 2 + np.quantile(m, 0.3) + np.percentile(x, 60) ** 2 "
+    "+ np.asarray((x[0], x[1]))[1] "
+    "+ np.asarray(x)[2] * x.astype(np.float64)[0] + np.fabs(-x[0]) * x.astype(np.int64)[2]",
     "scalars": "divmod(x[0], 0.3)[1] + divmod(5.0, x[1])[0] * x[0] + math.ldexp(x[0], 3) + np.degrees(x[0]) "
     "+ np.radians(x)[1] + math.degrees(x[2]) * math.radians(x[0])",
     "passive": "x[0] * round(x[2]) + x[1] * round(x[0], 1) + x[2] * np.round(x[1], 1) "
@@ -68,6 +74,8 @@ def test_values_and_derivatives(what) -> None:
     (ValueError, "np.interp(x[0], x, x[:2])", "same length"),
     (ValueError, "np.convolve(x, x[:0])[0]", "empty"),
     (ValueError, "np.diff(x, -1)[0]", "non-negative"),
+    (ValueError, "np.linspace(x[0], 1.0, -1)[0]", "negative"),
+    (ValueError, "np.quantile(x, 1.5)", "range"),
 ])  # fmt: skip
 def test_operands_that_do_not_fit(error, text, match) -> None:
     x = tg.tensor(X, requires_grad=True)

@@ -146,6 +146,11 @@ def active_array(a, dtype=None):  # type: ignore[no-untyped-def]
     raise TypeError
 
 
+def active_asarray(a):  # type: ignore[no-untyped-def]
+    """``np.asarray``."""
+    raise TypeError
+
+
 @overload(active_zeros)
 def _ol_zeros(shape: Any, dtype: Any = None) -> Any:
     if _is_plain(dtype):
@@ -255,6 +260,13 @@ def _ol_array(a: Any, dtype: Any = None) -> Any:
     return None
 
 
+@overload(active_asarray)
+def _ol_asarray(a: Any) -> Any:
+    if isinstance(a, ActiveArray) or not _nested(a):
+        return (lambda a: a) if isinstance(a, ActiveArray) else (lambda a: np.asarray(a))
+    return lambda a: active_array(a)
+
+
 def _generated(body: str) -> Any:
     scope = {"empty": empty}
     exec(f"def made(a, dtype=None):\n{body}    return out\n", scope)
@@ -267,6 +279,7 @@ CREATION: dict[int, Any] = {
     id(np.full): active_full, id(np.zeros_like): active_zeros_like,
     id(np.empty_like): active_zeros_like, id(np.ones_like): active_ones_like,
     id(np.full_like): active_full_like, id(np.array): active_array,
+    id(np.asarray): active_asarray,
     id(empty_inferred): inferred,
 }  # fmt: skip
 
@@ -286,6 +299,13 @@ def _method_copy(a: Any) -> Any:
         return out
 
     return copy
+
+
+@overload_method(ActiveArray, "astype")
+def _method_astype(a: Any, dtype: Any) -> Any:
+    if _is_plain(dtype):
+        return lambda a, dtype: value(a).astype(dtype)
+    return lambda a, dtype: a.copy()
 
 
 @overload_method(ActiveArray, "fill")

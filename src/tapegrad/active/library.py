@@ -38,6 +38,72 @@ def arrays_of(*kinds: Any, ndim: tuple[int, ...]) -> bool:
     return fit and any(map(is_active, kinds))
 
 
+# --------------------------------------------------------------------------- ranges and choices
+@overload(np.linspace)
+def _ol_linspace(start: Any, stop: Any, num: Any = 50) -> Any:
+    if not (is_active(start) or is_active(stop)):
+        return None
+
+    def linspace(start, stop, num=50):  # type: ignore[no-untyped-def]
+        if num < 0:
+            raise ValueError("np.linspace: the number of samples must not be negative")
+        out, step = empty((num,)), (stop - start) / max(num - 1, 1)
+        for i in range(num):
+            out[i] = start + i * step
+        if num > 1:
+            out[num - 1] = stop
+        return out
+
+    return linspace
+
+
+@overload(np.arange)
+def _ol_arange(start: Any, stop: Any = None, step: Any = None, dtype: Any = None) -> Any:
+    if not (is_active(start) or is_active(stop) or is_active(step)) or is_given(dtype):
+        return None
+    if not is_given(stop):
+        return lambda start, stop=None, step=None, dtype=None: np.arange(0.0, start, 1.0)
+    if not is_given(step):
+        return lambda start, stop=None, step=None, dtype=None: np.arange(start, stop, 1.0)
+
+    def arange(start, stop=None, step=None, dtype=None):  # type: ignore[no-untyped-def]
+        count = math.ceil((value(stop) - value(start)) / value(step))
+        out = empty((max(0, count),))
+        for i in range(out.size):
+            out[i] = start + i * step
+        return out
+
+    return arange
+
+
+@overload(np.take)
+def _ol_take(a: Any, indices: Any) -> Any:
+    if not isinstance(a, ActiveArray):
+        return None
+    if isinstance(indices, types.Integer):
+        return lambda a, indices: a.reshape(a.size)[indices]
+    return lambda a, indices: a.reshape(a.size)[indices].copy()
+
+
+@overload_method(ActiveArray, "take")
+def _method_take(a: Any, indices: Any) -> Any:
+    return lambda a, indices: np.take(a, indices)
+
+
+@overload(np.repeat)
+def _ol_repeat(a: Any, repeats: Any) -> Any:
+    if not (isinstance(a, ActiveArray) and isinstance(repeats, types.Integer)):
+        return None
+
+    def repeat(a, repeats):  # type: ignore[no-untyped-def]
+        out = empty((a.size * repeats,))
+        for i in range(out.size):
+            out[i] = a.flat[i // repeats]
+        return out
+
+    return repeat
+
+
 # --------------------------------------------------------------------------- scans and moments
 @jitable
 def _cumulated(a, product):  # type: ignore[no-untyped-def]
@@ -66,6 +132,29 @@ def _median(a):  # type: ignore[no-untyped-def]
     line = np.sort(a.reshape(a.size))
     middle = a.size // 2
     return line[middle] if a.size % 2 else (line[middle - 1] + line[middle]) / 2.0
+
+
+@jitable
+def _quantile(a, q):  # type: ignore[no-untyped-def]
+    if not 0.0 <= q <= 1.0:
+        raise ValueError("Quantiles must be in the range [0, 1]")
+    line = np.sort(a.reshape(a.size))
+    at = q * (line.size - 1)
+    low = math.floor(at)
+    high = min(low + 1, line.size - 1)
+    return line[low] + (line[high] - line[low]) * (at - low)
+
+
+@overload(np.quantile)
+def _ol_quantile(a: Any, q: Any) -> Any:
+    plain = isinstance(a, ActiveArray) and isinstance(q, types.Number)
+    return (lambda a, q: _quantile(a, q)) if plain else None
+
+
+@overload(np.percentile)
+def _ol_percentile(a: Any, q: Any) -> Any:
+    plain = isinstance(a, ActiveArray) and isinstance(q, types.Number)
+    return (lambda a, q: _quantile(a, q / 100.0)) if plain else None
 
 
 @jitable
@@ -272,6 +361,11 @@ def _extreme(function: Any) -> None:
 
 _extreme(max)
 _extreme(min)
+
+
+@overload(np.fabs)
+def _ol_fabs(x: Any) -> Any:
+    return (lambda x: np.abs(x)) if is_active(x) else None
 
 
 @overload(divmod)

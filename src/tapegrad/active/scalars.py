@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.core.typing.templates import AbstractTemplate, ConcreteTemplate, infer_global, signature
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import lower_builtin, lower_cast
 
 from .. import strip_code
@@ -231,14 +231,22 @@ for _name, _list in _functions().items():
 
 
 # --------------------------------------------------------------------------- what reads the value
-def _reads(function: Any, result: Any, read: Callable[..., Any]) -> None:
-    """Let a function of one active scalar give something passive."""
+def _type_of_one(function: Any, result: Any) -> None:
+    """The type of a function of an active scalar, which no number is taken for."""
 
-    class Typing(ConcreteTemplate):  # type: ignore[misc]
-        cases = [signature(result, ACTIVE)]  # noqa: RUF012
+    class Typing(AbstractTemplate):  # type: ignore[misc]
+        def generic(self, args: Any, kws: Any) -> Any:
+            if kws or len(args) != 1 or not isinstance(args[0], ActiveScalar):
+                return None
+            return signature(result, ACTIVE)
 
     Typing.key = function
     infer_global(function)(Typing)
+
+
+def _reads(function: Any, result: Any, read: Callable[..., Any]) -> None:
+    """Let a function of one active scalar give something passive."""
+    _type_of_one(function, result)
 
     @lower_builtin(function, ActiveScalar)  # type: ignore[untyped-decorator]
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -287,11 +295,7 @@ def _as_boolean(context: Any, builder: Any, source: Any, target: Any, value: Any
 
 # --------------------------------------------------------------------------- what gives it back
 def _same(function: Any) -> None:
-    class Typing(ConcreteTemplate):  # type: ignore[misc]
-        cases = [signature(ACTIVE, ACTIVE)]  # noqa: RUF012
-
-    Typing.key = function
-    infer_global(function)(Typing)
+    _type_of_one(function, ACTIVE)
 
     @lower_builtin(function, ActiveScalar)  # type: ignore[untyped-decorator]
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
