@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import random
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -696,3 +697,37 @@ def test_random_programs_agree_with_runs_on_slices(rng: random.Random, order: in
         for a, b in zip(found, expected, strict=True):
             scale = np.abs(b[np.isfinite(b)]).max(initial=1.0)
             np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-8 * scale, err_msg=program.text())
+
+
+def test_a_handler_that_reads_a_value_while_results_are_lifted() -> None:
+    """What it records on the trace, and has lifted, is no part of a plan."""
+    w = tg.tensor(2.0, requires_grad=True)
+
+    def run(at: int) -> tuple[list[float], int]:
+        count = 0
+
+        def watch(frame, event, arg):
+            nonlocal count
+            if event == "c_call" or not frame.f_code.co_filename.endswith("slices.py"):
+                return
+            count += 1
+            if count == at:
+                sys.setprofile(None)
+                assert (tg.tensor([1.0, 2.0]) * 3 + 1).tolist() == [4.0, 7.0]
+
+        before = sys.getprofile()
+        sys.setprofile(watch)
+        try:
+            lifted = func.vmap(lambda x, w: (x * w).sin().sum(), in_dims=(0, None))(
+                tg.ones(4, 3), w
+            )
+        finally:
+            sys.setprofile(before)
+        (slope,) = tg.autograd.grad(lifted.sum(), w)
+        return [*lifted.tolist(), slope.item()], count
+
+    expected, total = run(0)
+    assert total > 20
+    for at in range(1, total + 1):
+        assert run(at)[0] == pytest.approx(expected), at
+    assert run(0)[0] == expected  # no plan that is kept has something of a handler's

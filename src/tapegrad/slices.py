@@ -108,13 +108,14 @@ class Slices(Lifting):
             Whether a result is to have the batch as first dimension even if it does not depend on it.
         """
         source, target = self.source, self.target
-        key = None
+        # As it is now: a signal handler that reads a value records on the trace, and has that lifted.
+        bound, count, key = self.slots.copy(), source.count, None
         simple = not (source.contexts or source.versions or source.count > LONGEST_PLAN)
         if simple and self._steps == []:
-            key = self._key(own, whole)
+            key = self._key(own, whole, bound, count)
             plan = _plans.get(key)
             if plan is not None:
-                return self._follow(plan)
+                return self._follow(plan, bound)
         first = target.count
         self.run(own)
         found = []
@@ -124,38 +125,38 @@ class Slices(Lifting):
             if target.base[made] < first and is_whole:
                 made = self.op("clone", made)  # memory of its own
             found.append(Result(made, self.layout(made), slot in self.batched))
-        if key is not None and self._steps is not None:
+        if key is not None and self._steps is not None and source.count == count:
             if len(_plans) >= PLANS_AT_MOST:
                 del _plans[next(iter(_plans))]
             references = [(self._references[r.slot], r.layout, r.is_batched) for r in found]
             _plans[key] = Plan(tuple(self._steps), tuple(references), self._words)
         return found
 
-    def _key(self, own: Sequence[int], whole: Sequence[bool]) -> Any:
-        """All that a lifting depends on."""
+    def _key(self, own: Sequence[int], whole: Sequence[bool], bound: dict[int, int], n: int) -> Any:
+        """All that the lifting of the first `n` statements depends on, with what was `bound` before."""
         source, target = self.source, self.target
-        n, m = source.count, int(source.state[nt.S_ARG_COUNT])
-        bound = [
+        m = int(source.state[nt.S_ARG_COUNT])
+        given = [
             (slot, self._references[k], slot in self.batched,
              INSTRUCTIONS[target.instruction[k]].out.id, target.is_active(k))
-            for slot, k in self.slots.items()
+            for slot, k in bound.items()
         ]  # fmt: skip
         numbers = [
             (slot, getattr(owner, "array", owner).tobytes())
-            for slot, owner in source.owned.items()
-            if slot not in self.slots and slot not in source.copies
+            for slot, owner in source.owned.copy().items()
+            if slot < n and slot not in bound and slot not in source.copies
             and not source.instruction_of(slot).out.ndim
         ]  # fmt: skip
         arrays = source.instruction[1:n], source.arg[:m], source.flags[1:n], source.root[1:n]
         return (
-            self.size, tuple(own), tuple(whole), tuple(bound), tuple(source.copies.items()),
+            self.size, tuple(own), tuple(whole), tuple(given), tuple(source.copies.items()),
             tuple(numbers), tuple(source.leaves), target.abstract, *[a.tobytes() for a in arrays],
         )  # fmt: skip
 
-    def _follow(self, plan: Plan) -> list[Result]:
+    def _follow(self, plan: Plan, bound: dict[int, int]) -> list[Result]:
         """Append what was appended before."""
         target, self._steps = self.target, None
-        known = list(dict.fromkeys(self.slots.values()))
+        known = list(dict.fromkeys(bound.values()))
         target.make_room(2 * len(plan.steps) + 64, plan.words + 64, collect=False)
         append, pointer, state = handle.append_statement, target.pointer, target.state
         with target.lock:
