@@ -19,7 +19,7 @@ from numba.np import arrayobj
 from numba.np.unsafe.ndarray import empty_inferred
 
 from .compiled import value
-from .types import ACTIVE, ActiveArray, ActiveScalar, InferredArray
+from .types import ACTIVE, ActiveArray, ActiveScalar, InferredArray, is_given
 
 __all__ = ["CREATION", "broadcast", "common_shape", "empty", "overload", "overload_method"]
 
@@ -91,7 +91,7 @@ def _filled(shape, number):  # type: ignore[no-untyped-def]
 
 def _is_plain(dtype: Any) -> bool:
     """Whether a dtype (argument) is one whose arrays can not be active: integers, truth values."""
-    if dtype is None or isinstance(dtype, types.NoneType | types.Omitted):
+    if not is_given(dtype):
         return False
     kind = getattr(dtype, "dtype", dtype)
     if isinstance(dtype, types.Function | types.NumberClass):
@@ -176,7 +176,7 @@ def _ol_full(shape: Any, fill_value: Any, dtype: Any = None) -> Any:
 
 def _keeps(a: Any, dtype: Any) -> bool:
     """Whether what is like `a` is an array of integers or truth values."""
-    if dtype is None or isinstance(dtype, types.NoneType | types.Omitted):
+    if not is_given(dtype):
         return isinstance(getattr(a, "dtype", None), types.Integer | types.Boolean)
     return _is_plain(dtype)
 
@@ -219,7 +219,7 @@ def _nested(kind: Any) -> int:
 
 @overload(active_array)
 def _ol_array(a: Any, dtype: Any = None) -> Any:
-    plain = dtype is None or isinstance(dtype, types.NoneType | types.Omitted)
+    plain = not is_given(dtype)
     if isinstance(a, ActiveArray):
         return lambda a, dtype=None: a.copy()
     if _is_plain(dtype) or not _nested(a):
@@ -262,9 +262,9 @@ def _ol_array(a: Any, dtype: Any = None) -> Any:
 
 @overload(active_asarray)
 def _ol_asarray(a: Any) -> Any:
-    if isinstance(a, ActiveArray) or not _nested(a):
-        return (lambda a: a) if isinstance(a, ActiveArray) else (lambda a: np.asarray(a))
-    return lambda a: active_array(a)
+    if isinstance(a, ActiveArray):
+        return lambda a: a
+    return (lambda a: active_array(a)) if _nested(a) else (lambda a: np.asarray(a))
 
 
 def _generated(body: str) -> Any:

@@ -17,7 +17,7 @@ from .. import strip_code
 from ..ops.table import TABLE
 from . import scalars
 from .arrays import broadcast, common_shape, empty, overload
-from .types import ActiveArray, ActiveScalar, is_active, refuse_threads
+from .types import NUMBERS, ActiveArray, ActiveScalar, is_active, numbers_of, refuse_threads
 
 __all__: list[str] = []
 
@@ -94,7 +94,7 @@ def _define_elementwise(name: str, function: Any) -> None:
         def generic(self, args: Any, kws: Any) -> Any:
             if kws or len(args) != entry.arity or not any(map(_is_array, args)):
                 return None
-            kinds = types.Number, types.Boolean, types.Array, ActiveScalar
+            kinds = types.Array, *NUMBERS
             if not any(map(is_active, args)) or not all(isinstance(a, kinds) for a in args):
                 return None
             refuse_threads()
@@ -125,7 +125,7 @@ def _define_elementwise(name: str, function: Any) -> None:
 
 
 _PAIRS = [
-    *((ActiveArray, k) for k in (types.Number, types.Boolean, ActiveScalar)),
+    *((ActiveArray, k) for k in NUMBERS),
     (types.Array, ActiveScalar),
 ]
 
@@ -174,12 +174,11 @@ def _ol_pos(x: Any) -> Any:
 def _ol_where(condition: Any, x: Any, y: Any) -> Any:
     if not (is_active(x) or is_active(y)):
         return None
-    scalar = types.Number, types.Boolean, ActiveScalar
-    if isinstance(condition, scalar) and isinstance(x, scalar) and isinstance(y, scalar):
+    if isinstance(condition, NUMBERS) and isinstance(x, NUMBERS) and isinstance(y, NUMBERS):
         return lambda condition, x, y: x if condition else y
     if not _is_array(condition):
         return None
-    if isinstance(x, scalar) and isinstance(y, scalar):
+    if isinstance(x, NUMBERS) and isinstance(y, NUMBERS):
 
         def two_scalars(condition, x, y):  # type: ignore[no-untyped-def]
             out = empty(condition.shape)
@@ -231,16 +230,11 @@ def _ol_where(condition: Any, x: Any, y: Any) -> Any:
     return array_right
 
 
-def _two(a: Any, b: Any) -> bool:
-    numbers = types.Number, types.Boolean, ActiveScalar
-    return isinstance(a, numbers) and isinstance(b, numbers) and (is_active(a) or is_active(b))
-
-
 @overload(max)
 def _ol_builtin_max(a: Any, b: Any) -> Any:
-    return (lambda a, b: b if b > a else a) if _two(a, b) else None
+    return (lambda a, b: b if b > a else a) if numbers_of(a, b) else None
 
 
 @overload(min)
 def _ol_builtin_min(a: Any, b: Any) -> Any:
-    return (lambda a, b: b if b < a else a) if _two(a, b) else None
+    return (lambda a, b: b if b < a else a) if numbers_of(a, b) else None

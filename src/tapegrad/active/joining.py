@@ -8,8 +8,8 @@ import numpy as np
 from numba.core import types
 
 from .arrays import empty
-from .library import arrays_of, overload
-from .types import is_active
+from .functions import overload
+from .types import arrays_of, is_active
 
 __all__: list[str] = []
 

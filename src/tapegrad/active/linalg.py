@@ -9,7 +9,8 @@ import numpy as np
 
 from .arrays import empty
 from .compiled import value
-from .library import arrays_of, is_given, jitable, overload
+from .functions import jitable, overload
+from .types import arrays_of, is_given
 
 __all__: list[str] = []
 
@@ -155,17 +156,18 @@ def _ol_cholesky(a: Any) -> Any:
     return cholesky
 
 
+@jitable
+def _length(x):  # type: ignore[no-untyped-def]
+    total = np.sum(x * x)
+    return math.sqrt(total) if total > 0.0 else 0.0 * total  # as PyTorch: slope 0 at 0
+
+
 @overload(np.linalg.norm)
 def _ol_norm(x: Any, ord: Any = None) -> Any:
     if not arrays_of(x, ndim=(1, 2)) or (is_given(ord) and x.ndim == 2):
         return None
     if not is_given(ord):
-
-        def length(x, ord=None):  # type: ignore[no-untyped-def]
-            total = np.sum(x * x)
-            return math.sqrt(total) if total > 0.0 else 0.0 * total  # as PyTorch: slope 0 at 0
-
-        return length
+        return lambda x, ord=None: _length(x)
 
     def norm(x, ord=None):  # type: ignore[no-untyped-def]
         if ord == np.inf:
@@ -177,8 +179,7 @@ def _ol_norm(x: Any, ord: Any = None) -> Any:
         if ord == 1:
             return np.sum(np.abs(x))
         if ord == 2:
-            total = np.sum(x * x)
-            return math.sqrt(total) if total > 0.0 else 0.0 * total
+            return _length(x)
         return np.sum(np.abs(x) ** ord) ** (1.0 / ord)
 
     return norm

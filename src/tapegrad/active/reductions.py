@@ -15,7 +15,7 @@ from numba.extending import lower_builtin, register_jitable
 
 from .arrays import empty, overload, overload_method
 from .sums import outer, product, total
-from .types import ActiveArray, is_active
+from .types import ActiveArray, is_active, is_given
 
 __all__: list[str] = []
 
@@ -50,7 +50,7 @@ def _ol_summed(a: Any) -> Any:
 def _ol_sum(a: Any, axis: Any = None) -> Any:
     if not isinstance(a, ActiveArray):
         return None
-    if axis is None or isinstance(axis, types.NoneType | types.Omitted):
+    if not is_given(axis):
         return lambda a, axis=None: _summed(a)
     return _along(a, _summed, total)
 
@@ -91,7 +91,7 @@ def _mean_of_rows(a):  # type: ignore[no-untyped-def]
 def _ol_mean(a: Any, axis: Any = None) -> Any:
     if not isinstance(a, ActiveArray):
         return None
-    if axis is None or isinstance(axis, types.NoneType | types.Omitted):
+    if not is_given(axis):
         return lambda a, axis=None: _mean(a)
     return _along(a, _mean, _mean_of_rows)
 

@@ -26,8 +26,21 @@ from numba.extending import NativeValue, box, lower_cast, models, register_model
 from .. import strip_code
 
 __all__ = [
-    "ACTIVE", "ELEMENT", "ActiveArray", "ActiveScalar", "CPUDispatcher", "InferredArray", "Number",
-    "active_number", "has_active", "is_active", "refuse_threads",
+    "ACTIVE",
+    "ELEMENT",
+    "NUMBERS",
+    "ActiveArray",
+    "ActiveScalar",
+    "CPUDispatcher",
+    "InferredArray",
+    "Number",
+    "active_number",
+    "arrays_of",
+    "has_active",
+    "is_active",
+    "is_given",
+    "numbers_of",
+    "refuse_threads",
 ]  # fmt: skip
 
 #: an element of an array of active scalars
@@ -104,9 +117,29 @@ class InferredArray(types.Array):  # type: ignore[misc]
         return other if isinstance(other, types.Array) and other.ndim == self.ndim else None
 
 
+#: what a scalar argument may be
+NUMBERS = types.Number, types.Boolean, ActiveScalar
+
+
 def is_active(kind: Any) -> bool:
     """Whether a numba type is an active scalar or an array of them."""
     return isinstance(kind, ActiveScalar | ActiveArray)
+
+
+def is_given(argument: Any) -> bool:
+    """Whether an optional argument of a function is there."""
+    return not (argument is None or isinstance(argument, types.NoneType | types.Omitted))
+
+
+def arrays_of(*kinds: Any, ndim: tuple[int, ...]) -> bool:
+    """Whether all are arrays of such dimensions, and one of them is active."""
+    fit = all(isinstance(k, types.Array) and k.ndim in ndim for k in kinds)
+    return fit and any(map(is_active, kinds))
+
+
+def numbers_of(*kinds: Any) -> bool:
+    """Whether all are numbers or active scalars, and one of them is active."""
+    return all(isinstance(k, NUMBERS) for k in kinds) and any(map(is_active, kinds))
 
 
 def has_active(kind: Any) -> bool:

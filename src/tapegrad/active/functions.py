@@ -18,24 +18,12 @@ from . import arrays
 from .arrays import empty, overload_method
 from .compiled import value
 from .compiler import ActiveCompiler
-from .types import ActiveArray, ActiveScalar, is_active
+from .types import ActiveArray, ActiveScalar, arrays_of, is_active, is_given, numbers_of
 
-__all__ = ["arrays_of", "is_given", "jitable", "overload"]
+__all__ = ["jitable", "overload"]
 
 overload = partial(arrays.overload, pipeline_class=ActiveCompiler)
 jitable = register_jitable(pipeline_class=ActiveCompiler)
-_NUMBERS = types.Number, types.Boolean, ActiveScalar
-
-
-def is_given(argument: Any) -> bool:
-    """Whether an optional argument is there."""
-    return not (argument is None or isinstance(argument, types.NoneType | types.Omitted))
-
-
-def arrays_of(*kinds: Any, ndim: tuple[int, ...]) -> bool:
-    """Whether all are arrays of such dimensions, and one of them is active."""
-    fit = all(isinstance(k, types.Array) and k.ndim in ndim for k in kinds)
-    return fit and any(map(is_active, kinds))
 
 
 # --------------------------------------------------------------------------- ranges and choices
@@ -163,7 +151,7 @@ def _extent(a):  # type: ignore[no-untyped-def]
 
 
 @jitable
-def _sum_of_products(a):  # type: ignore[no-untyped-def]
+def _running_sum(a):  # type: ignore[no-untyped-def]
     return _cumulated(a, False)
 
 
@@ -183,7 +171,7 @@ def _of_one_array(function: Any, compiled: Any, method: str | None = None) -> No
         overload_method(ActiveArray, method)(implementation)
 
 
-_of_one_array(np.cumsum, _sum_of_products, "cumsum")
+_of_one_array(np.cumsum, _running_sum, "cumsum")
 _of_one_array(np.cumprod, _running_product, "cumprod")
 _of_one_array(np.var, _variance, "var")
 _of_one_array(np.std, _deviation, "std")
@@ -346,8 +334,7 @@ def _extreme(function: Any) -> None:
     """Let ``min`` or ``max`` take more than two numbers."""
 
     def implementation(*args: Any) -> Any:
-        plain = all(isinstance(k, _NUMBERS) for k in args)
-        if len(args) < 3 or not plain or not any(map(is_active, args)):
+        if len(args) < 3 or not numbers_of(*args):
             return None
         text = "args[0]"
         for i in range(1, len(args)):
@@ -370,9 +357,7 @@ def _ol_fabs(x: Any) -> Any:
 
 @overload(divmod)
 def _ol_divmod(x: Any, y: Any) -> Any:
-    if not (isinstance(x, _NUMBERS) and isinstance(y, _NUMBERS) and (is_active(x) or is_active(y))):
-        return None
-    return lambda x, y: (x // y, x % y)
+    return (lambda x, y: (x // y, x % y)) if numbers_of(x, y) else None
 
 
 @overload(math.ldexp)
