@@ -32,7 +32,7 @@ from . import store
 from .words import compiler, resolve
 
 __all__ = [
-    "GLOBALS", "assemble", "entry", "kernel_address", "load_module", "source_of",
+    "GLOBALS", "assemble", "entry", "has_fma", "kernel_address", "load_module", "source_of",
 ]  # fmt: skip
 
 #: process-wide structure of native code, reached by symbol so that no address is compiled in
@@ -116,6 +116,13 @@ def _machine() -> str:
         str(object.__basicsize__), hashlib.sha256(words).hexdigest(),
     )  # fmt: skip
     return "\n".join(parts)
+
+
+@cache
+def has_fma() -> bool:
+    """Whether the processor multiplies and adds in one instruction, rounded once."""
+    arm = platform.machine().lower() in ("arm64", "aarch64")
+    return arm or bool(llvm.get_host_cpu_features().get("fma"))
 
 
 class _Engine:

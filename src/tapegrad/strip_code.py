@@ -15,6 +15,8 @@ So nothing about an op is said twice. strip_sweeps.py puts the texts together.
 from __future__ import annotations
 
 import hashlib
+import inspect
+import math
 from collections.abc import Collection, Sequence
 from functools import cache
 from pathlib import Path
@@ -26,12 +28,13 @@ from . import native as nt
 from .dtypes import bool_, float64
 from .instructions import instruction
 from .layouts import SCALARS
+from .ops import pointwise_kernels, trig_kernels
 from .ops.table import TABLE, Op, elementwise
 from .vjp import Template, template
 
 __all__ = [
-    "KINDS", "PARAMETERS", "Code", "Rule", "code_of", "codes", "fingerprint", "is_truth",
-    "statement_text", "text_of",
+    "KINDS", "PARAMETERS", "SCOPE", "Code", "Rule", "code_of", "codes", "fingerprint", "is_truth",
+    "scope_source", "statement_text", "text_of",
 ]  # fmt: skip
 
 #: rows whose attributes are numbers; a statement (`CODE_EXTRA`) holds them
@@ -57,6 +60,14 @@ _INFIX = {
     "greater_equal": ">=", "bitwise_and": "&", "bitwise_or": "|",
 }  # fmt: skip
 _PREFIX = {"negative": "-", "positive": "+", "absolute": "abs"}
+#: functions that are compiled in, rather than a call of libm
+_IN_LINE = {"sin": trig_kernels.sine, "cos": trig_kernels.cosine} if nt.has_fma() else {}
+#: what the names in texts mean
+SCOPE: dict[str, Any] = {
+    "np": np, "math": math, "differentiate_power": pointwise_kernels.differentiate_power,
+    "differentiate_sinc": pointwise_kernels.differentiate_sinc,
+    **{f"{name}_in_line": function for name, function in _IN_LINE.items()},
+}  # fmt: skip
 
 
 def _call(function: np.ufunc, inputs: Sequence[str]) -> str:
@@ -66,7 +77,15 @@ def _call(function: np.ufunc, inputs: Sequence[str]) -> str:
         return f"({inputs[0]} {_INFIX[name]} {inputs[1]})"
     if name in _PREFIX:
         return f"({_PREFIX[name]}({inputs[0]}))"
+    if name in _IN_LINE:
+        return f"{name}_in_line({inputs[0]})"
     return f"np.{name}({', '.join(inputs)})"
+
+
+@cache
+def scope_source() -> str:
+    """Source of what `SCOPE` brings beside NumPy's and Python's functions."""
+    return inspect.getsource(pointwise_kernels) + inspect.getsource(trig_kernels)
 
 
 class _TextChain:
@@ -179,6 +198,7 @@ def fingerprint() -> str:
     names = ("strips.py", "sums.py", "strip_fields.py")
     files = [folder / "native.py", *(folder / "nopython" / name for name in names)]
     files += sorted((folder / "active").glob("*.py"))
+    parts.append(scope_source().encode())
     parts += [file.read_bytes() for file in files]
     return hashlib.sha256(b"\n".join(parts)).hexdigest()[:12]
 

@@ -6,7 +6,6 @@ Each kernel is compiled when a program first uses it, or found in the store.
 from __future__ import annotations
 
 import inspect
-import math
 import re
 from collections.abc import Callable
 from functools import cache, partial
@@ -17,9 +16,9 @@ import numpy as np
 from . import native as nt
 from . import words
 from .nopython import strip_fields as sf
-from .ops import pointwise_kernels, strip
+from .ops import strip
 from .ops import strip_kernels as parts
-from .strip_code import PARAMETERS, Code, Rule, codes, statement_text
+from .strip_code import PARAMETERS, SCOPE, Code, Rule, codes, scope_source, statement_text
 
 __all__: list[str] = []
 
@@ -171,9 +170,7 @@ def _kernel(name: str) -> int:
 
     def build() -> tuple[dict[str, str], list[bytes]]:
         scope: dict[str, Any] = {
-            "np": np, "math": math, "MASK": 0xFFFFFFFF,
-            "differentiate_power": pointwise_kernels.differentiate_power,
-            "differentiate_sinc": pointwise_kernels.differentiate_sinc,
+            **SCOPE, "MASK": 0xFFFFFFFF,
             "B_COUNT": sf.B_COUNT, "B_HEAD": sf.B_HEAD, "B_RESULTS": sf.B_RESULTS,
             "CODE_BLOCK": sf.CODE_BLOCK, "CODE_SUMS": sf.CODE_SUMS, "D_SLOTS": sf.D_SLOTS,
             "S_ROWS": sf.S_ROWS, "S_COLS": sf.S_COLS,
@@ -187,7 +184,7 @@ def _kernel(name: str) -> int:
         symbol, code = words.compiler().object_code(function, nt.LOOP_SIGNATURE)
         return {"kernel": symbol}, [code]
 
-    source = text + inspect.getsource(pointwise_kernels) + inspect.getsource(parts)
+    source = text + scope_source() + inspect.getsource(parts)
     return nt.load_module(f"strip-{name}", source, build)["kernel"]
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 __all__ = [
     "KINDS", "SIZE", "Word", "bits", "bits_float", "call_block", "call_loop", "compiler",
-    "element", "float_bits", "free", "helper", "malloc", "memcpy", "memset", "number", "p8",
+    "element", "float_bits", "fma", "free", "libm_cos", "libm_sin", "helper", "malloc", "memcpy", "memset", "number", "p8",
     "p16", "p32", "p64", "pf32", "pf64", "resolve", "stack_words",
 ]  # fmt: skip
 
@@ -50,6 +50,8 @@ p8, p16, p32, p64 = Word("p8"), Word("p16"), Word("p32"), Word("p64")
 pf32, pf64 = Word("pf32"), Word("pf64")
 call_loop, float_bits = Word("call_loop"), Word("float_bits")
 call_block, bits_float = Word("call_block"), Word("bits_float")
+fma = Word("fma")
+libm_sin, libm_cos = Word("libm_sin"), Word("libm_cos")
 stack_words = Word("stack_words")
 
 #: what kernels with a version a dtype are written in (`native_kernels`): a pointer to elements, one to

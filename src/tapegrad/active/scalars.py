@@ -20,7 +20,6 @@ from numba.core.typing.templates import AbstractTemplate, infer_global, signatur
 from numba.extending import lower_builtin, lower_cast
 
 from .. import strip_code
-from ..ops import pointwise_kernels
 from ..ops.table import TABLE, Op
 from ..words import resolve
 from .emit import (
@@ -48,9 +47,7 @@ def primal(name: str) -> Callable[..., Any]:
     """A row's primal as a Python function of numbers that numba can compile."""
     entry = TABLE[name]
     inputs = list("xyz")[: entry.arity]
-    scope: dict[str, Any] = {
-        "np": np, "math": math, "differentiate_sinc": pointwise_kernels.differentiate_sinc,
-    }  # fmt: skip
+    scope = dict(strip_code.SCOPE)
     resolve(scope)
     text = f"def primal({', '.join(inputs)}):\n    return {strip_code.text_of(entry, inputs)}\n"
     exec(compile(text, f"<primal of {name}>", "exec"), scope)

@@ -159,12 +159,24 @@ def bits_float(context: Any, word: Any) -> Any:
     return types.float64(i64), codegen
 
 
+@_intrinsic  # type: ignore[untyped-decorator]
+def fma(context: Any, x: Any, y: Any, z: Any) -> Any:
+    """``x * y + z``, rounded once; slow where the processor does not have it (`native.has_fma`)."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.fma(*values)
+
+    return types.float64(types.float64, types.float64, types.float64), codegen
+
+
 _external: Any = types.ExternalFunction
 malloc = _external("malloc", i64(i64))
 realloc = _external("realloc", i64(i64, i64))
 free = _external("free", types.void(i64))
 memset = _external("memset", i64(i64, types.int32, i64))
 memcpy = _external("memcpy", i64(i64, i64, i64))
+libm_sin = _external("sin", types.float64(types.float64))
+libm_cos = _external("cos", types.float64(types.float64))
 thread_ident = _external("PyThread_get_thread_ident", i64())
 type_alloc = _external("PyType_GenericAlloc", i64(i64, i64))
 type_slot = _external("PyType_GetSlot", i64(i64, types.int32))

@@ -77,7 +77,7 @@ def tanh_of(x):  # type: ignore[no-untyped-def]
     small = a + a * z * (p / q)
     large = 1.0 - 2.0 / (exp_of(a + a) + 1.0)
     y = small if a < 0.625 else large
-    return -y if x < 0.0 else y
+    return math.copysign(y, x)
 
 
 @helper
