@@ -21,7 +21,9 @@ POINTS = {
     "multiples of pi/2": MULTIPLES,
     "beside them": np.concatenate([np.nextafter(MULTIPLES, 0), -np.nextafter(MULTIPLES, np.inf)]),
     # doubles that are close to a multiple of pi/2
-    "close": np.array([11.0, 22.0, 44.0, 355.0, 710.0, 103993.0, 104348.0, 208341.0, 312689.0, 833719.0]),
+    "close": np.array(
+        [11.0, 22.0, 44.0, 355.0, 710.0, 103993.0, 104348.0, 208341.0, 312689.0, 833719.0]
+    ),
     "beyond the reduction": np.array([1.1e6, 1e9, 1e300]),
 }
 
@@ -58,7 +60,9 @@ EXPONENTS = np.concatenate([np.linspace(-3, 3, 301), np.linspace(-745, 709, 301)
 WIDE = {
     "exp": EXPONENTS,
     "log": np.concatenate([np.linspace(0.01, 3, 400), 10.0 ** np.linspace(-300, 300, 201)]),
-    "tanh": np.concatenate([np.linspace(-1, 1, 401), np.linspace(-25, 25, 201), [1e-300, 1e300, -0.0]]),
+    "tanh": np.concatenate(
+        [np.linspace(-1, 1, 401), np.linspace(-25, 25, 201), [1e-300, 1e300, -0.0]]
+    ),
 }
 
 

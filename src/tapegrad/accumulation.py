@@ -62,24 +62,26 @@ def _made(tape: Tape, storage: Storage, address: int, layout: Layout) -> bool:
 
 def accumulate_plainly(tape: Tape, root: Tensor, *, free: bool) -> bool:
     """``backward`` from one 0-d root, without hooks and the like; False, with nothing done, otherwise."""
-    leaves = tuple(tape.leaves.copy().items())
-    if any(storage is None or storage.hooks is not None for _, storage in leaves):
-        return False
+    tape.make_room(len(tape.leaves) + 2)  # for gradients, while the request points into the arrays
+    leaves = tape.leaves.copy()
+    for storage in leaves.values():
+        if storage is None or storage.hooks is not None:
+            return False
     rest: list[tuple[Storage, np.ndarray]] = []
-    slots = [slot for slot, _ in leaves]
     with tape.lock:
         tape.counted += 1
         try:  # an interrupt comes with the first call of Python code after a native one
-            found = plain.swept(tape, root, slots)
-            if found is None:
+            swept = plain.swept(tape, root, leaves)
+            if swept is None:
                 return False
+            block, addresses = swept
             with _accumulating:
-                for (slot, storage), address in zip(leaves, found.addresses, strict=True):
+                for (slot, storage), address in zip(leaves.items(), addresses, strict=True):
                     if address:
                         layout = tape.instruction_of(slot).out
                         if not _made(tape, storage, address, layout):
                             rest.append((storage, taken(tape, address, layout)))
-            found.finish(free=free)
+            plain.finish(tape, block, free=free)
         finally:
             tape.counted -= 1
     for storage, array in rest:

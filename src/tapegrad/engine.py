@@ -166,6 +166,12 @@ def backward(
     inputs: Any = None,
 ) -> None:
     """Accumulate the gradients of `tensors` into leaves; see `Tensor.backward`."""
+    if inputs is None and not create_graph and len(tensors) == 1 and gradients[0] is None:
+        tape = current_tape()
+        if accumulate_plainly(tape, tensors[0], free=not retain_graph):
+            if tape.state[nt.S_OWNED_BYTES] > tape.state[nt.S_COLLECT_AT]:
+                tape.collect()
+            return
     wanted: tuple[Tensor, ...] | None = None
     if inputs is not None:
         given = tuple(inputs.values()) if isinstance(inputs, dict) else sequence_of(inputs)
@@ -182,16 +188,8 @@ def backward(
                 raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
     retain = create_graph if retain_graph is None else retain_graph
     # For gradients of leaves, which are appended while the request points into the arrays.
-    s, need = tape.state, len(tape.leaves) + 2 * len(tensors) + len(wanted or ())
-    full = s[nt.S_COUNT] + need > min(tape.collect_at, s[nt.S_CAPACITY])
-    if full or s[nt.S_PENDING_BYTES] > s[nt.S_PENDING_LIMIT] or tape.collection_due:
-        tape.make_room(need)
+    tape.make_room(len(tape.leaves) + 2 * len(tensors) + len(wanted or ()))
     tape.evaluate()
-    simple = wanted is None and not create_graph and len(tensors) == 1 and cotangents[0] is None
-    if simple and accumulate_plainly(tape, tensors[0], free=not retain):
-        if s[nt.S_OWNED_BYTES] > s[nt.S_COLLECT_AT]:
-            tape.collect()
-        return
     roots = [record.operand(tape, t) for t in tensors]
     storages: list[Storage] = []
     if wanted is None:
@@ -319,12 +317,8 @@ def grad(
     cotangents: Any = grad_outputs if simple else _cotangents(outputs, grad_outputs)
     results: list[Tensor | None] | None = None
     if simple and not abstract:
-        s = tape.state
-        full = s[nt.S_COUNT] + 64 > min(tape.collect_at, s[nt.S_CAPACITY])
-        full = full or s[nt.S_ARG_COUNT] + 256 > s[nt.S_ARG_CAPACITY] or s[nt.S_HANDLE_FREE] < 0
-        if full or s[nt.S_PENDING_BYTES] > s[nt.S_PENDING_LIMIT] or tape.collection_due:
-            tape.make_room(64, 256)
-        if s[nt.S_PENDING_BYTES] > WITHOUT_GIL:
+        tape.make_room(64, 256)
+        if tape.state[nt.S_PENDING_BYTES] > WITHOUT_GIL:
             tape.evaluate()
         results = plain.gradients(
             tape, outputs[0], inputs, create_graph=create_graph, retain_graph=retain,

@@ -7,7 +7,7 @@ is left to engine.py, which does it step by step; the first call for new shapes 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from .tape import Tape
 if TYPE_CHECKING:
     from .tensor import Tensor
 
-__all__ = ["Swept", "copied", "gradients", "needs_python", "swept"]
+__all__ = ["copied", "finish", "gradients", "needs_python", "swept"]
 
 #: leaves that such a pass has at most: native code compares each with each
 MOST_TARGETS = 64
@@ -71,41 +71,20 @@ def _gradient(tape: Tape, address: int, layout: Layout) -> Tensor:
     return made
 
 
-class Swept:
-    """A sweep from one 0-d root to leaves that has run.
-
-    Attributes
-    ----------
-    addresses : list of int
-        For each leaf where its adjoint is, 0 if it is untouched.
-    """
-
-    def __init__(self, tape: Tape, block: Block, count: int) -> None:
-        self.tape, self.block = tape, block
-        self.addresses = block.words[nt.R_WIDTH + 2 : nt.R_WIDTH + 4 * count : 4].tolist()
-
-    def finish(self, *, free: bool) -> None:
-        """Give memory back; with `free`, residuals of what was swept count as freed."""
-        tape = self.tape
-        sweep.release(tape.pointer, self.block.address, free | 2 * (tape.passes <= 1))
-        tape.give_block(self.block)
-        tape.checked()
-        fuse.heat()
-
-
-def swept(tape: Tape, root: Tensor, slots: Sequence[int]) -> Swept | None:
+def swept(tape: Tape, root: Tensor, slots: Collection[int]) -> tuple[Block, list[int]] | None:
     """Sweep from a root to those leaves that are before it; None, with nothing done, if that is not plain.
 
-    The caller holds the tape's lock, and counts the pass in ``tape.counted``, until after `Swept.finish`.
+    The caller holds the tape's lock, and counts the pass in ``tape.counted``, until after `finish`, which
+    takes the block that is given back. Beside it is for each leaf where its adjoint is, 0 if it is untouched.
     """
     layout = LAYOUTS[root._layout_id]
     count = len(slots)
     if (
         layout.ndim
-        or count > MOST_TARGETS
-        or not count
+        or not 0 < count <= MOST_TARGETS
         or tape.retained
         or tape.writes
+        or tape.abstract
         or needs_python(tape)
     ):
         return None
@@ -116,9 +95,17 @@ def swept(tape: Tape, root: Tensor, slots: Sequence[int]) -> Swept | None:
         for i, slot in enumerate(slots, 1):
             words[at + 2 * i] = slot
         if _sweeps(tape, (tape.pointer, block.address, places, count, True), layout):
-            return Swept(tape, block, count)
+            return block, words[nt.R_WIDTH + 2 : nt.R_WIDTH + 4 * count : 4].tolist()
     tape.give_block(block)
     return None
+
+
+def finish(tape: Tape, block: Block, *, free: bool) -> None:
+    """Give a sweep's memory back; with `free`, residuals of what was swept count as freed."""
+    sweep.release(tape.pointer, block.address, free | 2 * (tape.passes <= 1))
+    tape.give_block(block)
+    tape.checked()
+    fuse.heat()
 
 
 def _block(tape: Tape, count: int) -> tuple[Block, int]:

@@ -7,8 +7,8 @@ ops/strip.py says what a strip is. `Recorder` owns the memory that native code r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
-from typing import Any
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,6 +35,8 @@ _transpose = native_call("transpose_entry")
 #: fills an array with active scalars: addresses of elements and values, first number, count, recorder
 fill_elements = native_call("elements_entry")
 
+#: results whose places a recorder has room for
+_PLACES = 16
 NO_MEMORY = "no memory for what a @tg.njit function records; see tg.checkpointed_loop"
 
 
@@ -66,9 +68,9 @@ class Recorder:
 
     def _prepare(self, tape: Tape) -> None:
         self._tape, spare = tape, tape.recorders
-        self._block = spare.pop() if spare else new_block(sf.W_WIDTH)
-        #: the words as Python ints
-        self.words, self.pointer = self._block.words, self._block.address
+        self._block = block = spare.pop() if spare else new_block(sf.W_WIDTH + _PLACES)
+        #: the words as Python ints, behind them room for where results begin
+        self.words, self.pointer = block.words, block.address
 
     @classmethod
     def on(
@@ -98,6 +100,10 @@ class Recorder:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the memory back that is not the tape's."""
         tape = self._tape
         with tape.lock:  # large buffers go to the tape's pool
             _close(self.pointer)  # all words are 0 then
@@ -141,24 +147,42 @@ def _joined(layouts: tuple[int, ...]) -> int | None:
     return instruction(TABLE["strip_head"], found).id if len(found) > 1 else -1
 
 
-@cache
-def _plan(
-    head: Layout | None, table: int, own: int, shapes: tuple[tuple[int, ...], ...]
-) -> tuple[np.ndarray, int]:
-    """What `adopt_entry` reads, and where: numbers of the instructions of a strip's parts and results."""
+class _Plan(NamedTuple):
+    """How a strip and its results become statements.
+
+    Attributes
+    ----------
+    words : numpy.ndarray
+        What `adopt_entry` reads: numbers of the instructions of parts and results.
+    address : int
+        Where.
+    results : list of Instruction
+    """
+
+    words: np.ndarray
+    address: int
+    results: list[Instruction]
+
+
+@lru_cache(1024)
+def _plan(head: Layout | None, table: int, own: int, shapes: tuple[tuple[int, ...], ...]) -> _Plan:
+    """The plan for a head, so many words of table and numbers beside the head, and results."""
+    own = rounded(own)
     parts = [
-        instruction(TABLE["strip_data"], (), words=size) for size in (table, own, -(-own // 4))
+        instruction(TABLE["strip_data"], (), words=size)
+        for size in (rounded(table), own, -(-own // 4))
     ]
-    numbers, results = [made.id for made in parts], [-1] * len(shapes)
+    numbers, results = [made.id for made in parts], []
     if head is not None:
         layouts = head, *(part.out for part in parts)
         made = instruction(TABLE["strip"], layouts, recorded=True)
         numbers.append(made.id)
-        results = [_result(made.out, parts[0].out, i, shape).id for i, shape in enumerate(shapes)]
+        results = [_result(made.out, parts[0].out, i, shape) for i, shape in enumerate(shapes)]
     else:
         numbers.append(-1)
-    words = np.array([*numbers, len(shapes), *results], np.int64)
-    return words, address_of(words)
+    ids = [x.id for x in results] if results else [-1] * len(shapes)
+    words = np.array([*numbers, len(shapes), *ids], np.int64)
+    return _Plan(words, address_of(words), results)
 
 
 def _result(strip: Layout, table: Layout, number: int, shape: tuple[int, ...]) -> Instruction:
@@ -169,27 +193,31 @@ def _result(strip: Layout, table: Layout, number: int, shape: tuple[int, ...]) -
 def put_on_tape(
     tape: Tape, recorder: Recorder, starts: Sequence[int], shapes: tuple[tuple[int, ...], ...],
     head: int = 0,
-) -> int:  # fmt: skip
+) -> tuple[int, list[Instruction]]:  # fmt: skip
     """Hand a recorder over; the slot of the strip, behind those of its table, operands and opcodes.
 
-    Copies of the results, which begin at the numbers `starts`, stand in the slots that follow. Without a
-    head, only the parts are appended; the slot of the last of them.
+    Copies of the results, which begin at the numbers `starts`, stand in the slots that follow; their
+    instructions. Without a head, only the parts are appended; the slot of the last of them.
     """
-    places = np.array(starts, np.int64)
-    words = recorder.words
-    own = rounded(words[sf.W_COUNT] - words[sf.W_HEAD])
-    table = rounded(words[sf.W_TABLE_COUNT] + len(starts))
-    layout = tape.instruction_of(head).out if head else None
-    _, plan = _plan(layout, table, own, shapes)
-    what = tape.pointer, recorder.pointer, plan, address_of(places), head
+    words, count = recorder.words, len(starts)
+    if count <= _PLACES:
+        places = recorder.pointer + 8 * sf.W_WIDTH
+        for i, start in enumerate(starts, sf.W_WIDTH):
+            words[i] = start
+    else:
+        many = np.array(starts, np.int64)
+        places = address_of(many)
+    own, table = words[sf.W_COUNT] - words[sf.W_HEAD], words[sf.W_TABLE_COUNT] + count
+    plan = _plan(tape.instruction_of(head).out if head else None, table, own, shapes)
+    what = tape.pointer, recorder.pointer, plan.address, places, head
     with tape.lock:
         while (slot := _adopt(*what)) < 0:
             if slot == -2:
                 raise MemoryError(NO_MEMORY)
             tape.evaluate()
-            tape.make_room(4 + len(starts), 16 + 2 * len(starts), collect=False)
+            tape.make_room(4 + count, 16 + 2 * count, collect=False)
             tape.state[nt.S_PENDING_BYTES] = 0
-    return int(slot)
+    return slot, plan.results
 
 
 def transposed(tape: Tape, strip: int, ct: int) -> int:
@@ -214,7 +242,7 @@ def transposed(tape: Tape, strip: int, ct: int) -> int:
             )
         if first < 0:
             raise MemoryError(NO_MEMORY)
-        last = put_on_tape(tape, recorder, [first], ((),))
+        last, _ = put_on_tape(tape, recorder, [first], ((),))
     both = tape.append(instruction(TABLE["cat"], (values, values), dim=0), (strip, ct))
     operands = both, last - 2, last - 1, last
     layouts = tuple(tape.instruction_of(slot).out for slot in operands)

@@ -157,6 +157,15 @@ class Tape(Values):
             Whether the collector may run. It renumbers slots, so a caller that holds slot numbers
             says no.
         """
+        s = self.state
+        if (
+            s[nt.S_COUNT] + statements <= min(self.collect_at, s[nt.S_CAPACITY])
+            and s[nt.S_ARG_COUNT] + args <= s[nt.S_ARG_CAPACITY]
+            and s[nt.S_PENDING_BYTES] <= s[nt.S_PENDING_LIMIT]
+            and s[nt.S_HANDLE_FREE] >= 0
+            and not self.collection_due
+        ):
+            return
         with self.lock:
             # The slots of an abstract tape are known by number (vjp.py): they stay.
             self._make_room(statements, args, collect and not self.abstract)

@@ -14,9 +14,33 @@ from typing import Any
 import numpy as np
 
 __all__ = [
-    "KINDS", "SIZE", "Word", "bits", "bits_float", "call_block", "call_loop", "compiler",
-    "element", "float_bits", "fma", "free", "libm_cos", "libm_sin", "helper", "malloc", "memcpy", "memset", "number", "p8",
-    "p16", "p32", "p64", "pf32", "pf64", "resolve", "stack_words",
+    "KINDS",
+    "SIZE",
+    "Word",
+    "bits",
+    "bits_float",
+    "call_block",
+    "call_loop",
+    "compiler",
+    "element",
+    "float_bits",
+    "fma",
+    "free",
+    "helper",
+    "libm_cos",
+    "libm_sin",
+    "malloc",
+    "memcpy",
+    "memset",
+    "number",
+    "p8",
+    "p16",
+    "p32",
+    "p64",
+    "pf32",
+    "pf64",
+    "resolve",
+    "stack_words",
 ]  # fmt: skip
 
 

@@ -44,6 +44,10 @@ _OPTIONS = {
     "boundscheck", "cache", "debug", "error_model", "fastmath", "forceinline", "inline", "locals",
     "nogil", "parallel",
 }  # fmt: skip
+# Tuples, as an `isinstance` with those takes half the time.
+_CONTAINERS = (tuple, list)
+_NUMBERS = (float, int)
+_RESULTS = (float, int, np.ndarray, np.generic)
 #: attribute of numba's dispatchers where `of_numba` keeps what it made
 _OWN = "_tapegrad_compiled"
 #: bytes of large buffers after which a strip is preceded by a collection, unless more are in use
@@ -105,14 +109,32 @@ class Compiled:
                 f"tg.njit cannot record the generator {self.py_func.__name__}(); call it in a function "
                 "that uses up what it yields"
             )
-        with call, call.start(self._rooms) as recorder:
-            given = call.replaced(args)
-            named = call.replaced(kwargs) if kwargs else kwargs
-            results = call.finish(self._run(self.active, given, named))
-            if recorder.sizes != self._sizes:
-                self._sizes, self._rooms = recorder.sizes, recorder.rooms
-            self.recorded += recorder.count
-            return results
+        return self._record(call, args, kwargs)
+
+    def _record(self, call: _Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run it on active values; if it raises, the tape is what it was."""
+        tape = call.tape
+        call.make_room()
+        count, failed = tape.state[nt.S_COUNT], True
+        tape.counted += 1  # slots are known by number from here on: they stay
+        try:  # at once: no interrupt comes between the two
+            recorder = call.start(self._rooms)
+            try:
+                given = [call.replaced(x) for x in args]
+                named = call.replaced(kwargs) if kwargs else kwargs
+                results = call.finish(self._run(self.active, given, named))
+                sizes = recorder.sizes
+                if sizes != self._sizes:
+                    self._sizes, self._rooms = sizes, recorder.rooms
+                self.recorded += sizes[0]
+                failed = False
+                return results
+            finally:
+                recorder.close()
+        finally:
+            tape.counted -= 1
+            if failed:
+                tape.undo(count)
 
     def _run(self, dispatcher: Any, args: Any, kwargs: Any) -> Any:
         try:
@@ -153,9 +175,9 @@ def _passive(tensor: Tensor) -> Any:
 
 def _as_tensors(found: Any) -> Any:
     """Passive results as Tensors."""
-    if isinstance(found, tuple | list):
+    if isinstance(found, _CONTAINERS):
         return _rebuilt(found, [_as_tensors(x) for x in found])
-    if isinstance(found, bool | int | float | np.ndarray | np.generic):
+    if isinstance(found, _RESULTS):
         return FUNCTIONS["tensor"](found)
     return found
 
@@ -168,7 +190,7 @@ def _rebuilt(like: Any, items: Sequence[Any]) -> Any:
 
 
 class _Call:
-    """One call with Tensors among its arguments; a context manager that takes back what failed."""
+    """One call with Tensors among its arguments."""
 
     def __init__(self, kinds: Any, put: Any) -> None:
         self.tape, self.kinds, self.put = current_tape(), kinds, put
@@ -182,32 +204,31 @@ class _Call:
         #: where each begins in the head, by id
         self.starts: dict[int, int] = {}
         self.size = 0
-        #: slots on the tape before the call, and of the head; whether the tape's slots are held
-        self.count = self.head = 0
-        self.inside = False
+        self.records = self.tape.grad_mode
 
     def find(self, given: Sequence[Any]) -> None:
         """Look for Tensors in the arguments."""
         for x in given:
             if isinstance(x, Tensor):
                 self.found = True
-                if x.requires_grad and self.tape.grad_mode and id(x) not in self.starts:
+                if self.records and x.requires_grad and id(x) not in self.starts:
                     self.starts[id(x)] = self.size
                     self.size += layout_of(x).size
                     self.tensors.append(x)
-            elif isinstance(x, tuple | list):
+            elif isinstance(x, _CONTAINERS):
                 self.find(x)
 
-    def start(self, rooms: tuple[int, int]) -> strips.Recorder:
-        """Record the head, all active tensors in one vector, and open a recorder on it."""
+    def make_room(self) -> None:
+        """Make room on the tape, which may collect."""
         tape = self.tape
         if tape.state[nt.S_OWNED_BYTES] > tape.strips_at and not tape.passes:
             tape.collect()  # reused memory is in the caches
             tape.strips_at = max(STRIPS_AT, 2 * int(tape.state[nt.S_OWNED_BYTES]))
         tape.make_room(8, 64)
-        self.count = tape.count
-        tape.counted += 1  # slots are known by number from here on: they stay
-        self.inside = True  # at once: no interrupt comes between the two
+
+    def start(self, rooms: tuple[int, int]) -> strips.Recorder:
+        """Record the head, all active tensors in one vector, and open a recorder on it."""
+        tape = self.tape
         recorder: strips.Recorder
         found = self.put.Recorder.on(tape, tuple(self.tensors), rooms)
         if found is None:
@@ -222,35 +243,29 @@ class _Call:
         self.recorder = recorder
         return recorder
 
-    def __enter__(self) -> _Call:
-        return self
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if self.inside:
-            self.tape.counted -= 1
-            if kind is not None:
-                self.tape.undo(self.count)
-
     def replaced(self, given: Any) -> Any:
-        """The arguments with values, and active values, in the place of Tensors."""
+        """An argument with values, and active values, in the place of Tensors."""
+        if isinstance(given, Tensor):
+            start = self.starts.get(id(given))
+            return _passive(given) if start is None else self.activated(given, start)
+        if isinstance(given, _NUMBERS):
+            return given
         if isinstance(given, dict):
             return {name: self.replaced(x) for name, x in given.items()}
         if isinstance(given, list):
             return self.listed(given)
         if isinstance(given, tuple):
             return _rebuilt(given, [self.replaced(x) for x in given])
-        if not isinstance(given, Tensor):
-            return of_numba(given) if isinstance(given, self.kinds.CPUDispatcher) else given
-        if id(given) not in self.starts:
-            return _passive(given)
-        kinds, start = self.kinds, self.starts[id(given)]
-        if not given.ndim:
-            value = c_double.from_address(self.values + 8 * start).value
-            return kinds.active_number(value, start, self.recorder.pointer)
-        layout = layout_of(given)
+        return of_numba(given) if isinstance(given, self.kinds.CPUDispatcher) else given
+
+    def activated(self, given: Tensor, start: int) -> Any:
+        """An active scalar or array, whose numbers begin with `start`."""
+        kinds, layout = self.kinds, layout_of(given)
+        values, pointer = self.values + 8 * start, self.recorder.pointer
+        if not layout.ndim:
+            return kinds.active_number(c_double.from_address(values).value, start, pointer)
         data = np.empty(layout.shape, kinds.ELEMENT)
-        values = self.values + 8 * start
-        self.put.fill_elements(address_of(data), values, start, layout.size, self.recorder.pointer)
+        self.put.fill_elements(address_of(data), values, start, layout.size, pointer)
         data.setflags(write=False)
         return kinds.Elements(data)
 
@@ -261,7 +276,7 @@ class _Call:
         made = [self.replaced(x) for x in given]
         if any(isinstance(x, self.kinds.Number) for x in made):
             made = [
-                self.kinds.active_number(float(x), -1, 0) if isinstance(x, int | float) else x
+                self.kinds.active_number(float(x), -1, 0) if isinstance(x, _NUMBERS) else x
                 for x in made
             ]
         return tuple(made)
@@ -272,14 +287,9 @@ class _Call:
         placed = self.placed(found)
         if not self.places:
             return _as_tensors(placed)
-        tape, count = self.tape, len(self.places)
-        tape.make_room(4 + count, 64 + 2 * count, collect=False)
-        shapes = tuple(self.shapes)
-        strip = self.put.put_on_tape(tape, self.recorder, self.places, shapes, self.head)
-        self.results = [
-            record.finish(tape, tape.instruction_of(slot), slot)
-            for slot in range(strip + 1, strip + 1 + count)
-        ]
+        tape, shapes = self.tape, tuple(self.shapes)
+        strip, made = self.put.put_on_tape(tape, self.recorder, self.places, shapes, self.head)
+        self.results = [record.finish(tape, x, slot) for slot, x in enumerate(made, strip + 1)]
         return self.as_tensors(placed)
 
     def placed(self, x: Any) -> Any:
@@ -290,9 +300,9 @@ class _Call:
             return self.place(x.number, ())
         if isinstance(x, np.ndarray) and x.dtype == self.kinds.ELEMENT:
             return self.place(self.first(x), x.shape)
-        if isinstance(x, tuple | list):
+        if isinstance(x, _CONTAINERS):
             return _rebuilt(x, [self.placed(y) for y in x])
-        if x is None or isinstance(x, bool | int | float | complex | str | np.ndarray | np.generic):
+        if x is None or isinstance(x, (*_RESULTS, complex, str)):
             return x
         raise UnsupportedError(  # it might hold active values, which are none when the call is over
             f"tg.njit: a result of type {type(x).__name__} is not supported where an argument is a Tensor "
@@ -309,7 +319,7 @@ class _Call:
         """Results, those that have a place as Tensors."""
         if isinstance(x, _Place):
             return self.results[x.index]
-        if isinstance(x, tuple | list):
+        if isinstance(x, _CONTAINERS):
             return _rebuilt(x, [self.as_tensors(y) for y in x])
         return _as_tensors(x)
 
