@@ -28,7 +28,7 @@ from . import native as nt
 from .dtypes import bool_, float64
 from .instructions import instruction
 from .layouts import SCALARS
-from .ops import pointwise_kernels, trig_kernels
+from .ops import exp_kernels, pointwise_kernels, trig_kernels
 from .ops.table import TABLE, Op, elementwise
 from .vjp import Template, template
 
@@ -61,7 +61,10 @@ _INFIX = {
 }  # fmt: skip
 _PREFIX = {"negative": "-", "positive": "+", "absolute": "abs"}
 #: functions that are compiled in, rather than a call of libm
-_IN_LINE = {"sin": trig_kernels.sine, "cos": trig_kernels.cosine} if nt.has_fma() else {}
+_IN_LINE = {
+    "sin": trig_kernels.sine, "cos": trig_kernels.cosine, "exp": exp_kernels.exponential,
+    "tanh": exp_kernels.hyperbolic_tangent,
+} if nt.has_fma() else {}  # fmt: skip
 #: what the names in texts mean
 SCOPE: dict[str, Any] = {
     "np": np, "math": math, "differentiate_power": pointwise_kernels.differentiate_power,
@@ -85,7 +88,7 @@ def _call(function: np.ufunc, inputs: Sequence[str]) -> str:
 @cache
 def scope_source() -> str:
     """Source of what `SCOPE` brings beside NumPy's and Python's functions."""
-    return inspect.getsource(pointwise_kernels) + inspect.getsource(trig_kernels)
+    return "".join(map(inspect.getsource, (pointwise_kernels, trig_kernels, exp_kernels)))
 
 
 class _TextChain:

@@ -27,8 +27,8 @@ __all__ = [
     "fma",
     "free",
     "helper",
-    "libm_cos",
-    "libm_sin",
+    "libm_cos", "libm_exp",
+    "libm_sin", "libm_tanh",
     "malloc",
     "memcpy",
     "memset",
@@ -76,6 +76,7 @@ call_loop, float_bits = Word("call_loop"), Word("float_bits")
 call_block, bits_float = Word("call_block"), Word("bits_float")
 fma = Word("fma")
 libm_sin, libm_cos = Word("libm_sin"), Word("libm_cos")
+libm_exp, libm_tanh = Word("libm_exp"), Word("libm_tanh")
 stack_words = Word("stack_words")
 
 #: what kernels with a version a dtype are written in (`native_kernels`): a pointer to elements, one to
