@@ -8,12 +8,20 @@ from numba.core import types
 from numba.core.registry import cpu_target
 from numba.extending import models, register_model, typeof_impl
 
-from . import elementwise, functions, joining, linalg, reductions
+from . import assigning, elementwise, functions, joining, linalg, reductions
 from .compiled import Compiled
 from .compiler import ActiveCompiler
 from .types import has_active
 
-__all__ = ["ActiveCompiler", "elementwise", "functions", "joining", "linalg", "reductions"]
+__all__ = [
+    "ActiveCompiler",
+    "assigning",
+    "elementwise",
+    "functions",
+    "joining",
+    "linalg",
+    "reductions",
+]
 
 
 class _CompiledType(types.Dispatcher):

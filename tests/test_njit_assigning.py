@@ -1,0 +1,163 @@
+"""Arrays that are assigned to parts of active arrays in compiled functions, beside NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tapegrad as tg
+
+rng = np.random.default_rng(7)
+
+
+def part(out, y):
+    out[1:3] = y
+
+
+def all_of(out, y):
+    out[...] = y
+
+
+def everything(out, y):
+    out[:] = y
+
+
+def column(out, y):
+    out[:, 1] = y
+
+
+def row(out, y):
+    out[-1] = y
+
+
+def steps(out, y):
+    out[::2, ::-1] = y
+
+
+def middle(out, y):
+    out[..., 1:3] = y
+
+
+def added(out, y):
+    out[1:, 1:] += y
+
+
+def shifted(out, y):
+    out[1:] = out[:-1]
+
+
+def reversed_(out, y):
+    out[:] = out[::-1]
+
+
+def transposed(out, y):
+    out[:] = out.T
+
+
+def by_indices(out, y):
+    out[np.array([2, 0])] = y
+
+
+def nothing(out, y):
+    out[3:3] = y
+
+
+CASES: list[tuple[Callable[..., None], tuple[int, ...], tuple[int, ...]]] = [
+    (part, (4,), (2,)), (part, (4,), (1,)), (part, (4, 3), (2, 3)), (part, (4, 3), (3,)),
+    (part, (4, 3), (2, 1)), (part, (4,), (1, 1, 2)),
+    (all_of, (3, 4), (3, 4)), (all_of, (3, 4), (4,)), (all_of, (2, 3, 4), (3, 1)),
+    (everything, (5,), (5,)), (everything, (2, 2), (1, 2)),
+    (column, (3, 4), (3,)), (row, (3, 4), (4,)), (steps, (3, 4), (2, 4)), (middle, (2, 3, 4), (3, 2)),
+    (added, (3, 3), (2, 2)), (added, (3, 3), (2,)),
+    (shifted, (5,), (1,)), (shifted, (4, 2), (1,)), (reversed_, (5,), (1,)), (transposed, (3, 3), (1,)),
+    (by_indices, (3, 2), (2,)), (nothing, (4,), (1,)), (nothing, (4,), (0,)),
+]  # fmt: skip
+
+
+def made(change: Callable[..., None]) -> Callable[..., Any]:
+    """A function of what was there and what is assigned, which `change` does."""
+    inner = tg.njit(change)
+
+    def run(x, y):
+        out = x.copy()
+        inner(out, y)
+        return out
+
+    return run
+
+
+@pytest.mark.parametrize(("change", "shape", "given"), CASES)
+@pytest.mark.parametrize("active", ["both", "x", "y"])
+def test_as_numpy_assigns(
+    change: Callable[..., None], shape: tuple[int, ...], given: tuple[int, ...], active: str
+) -> None:
+    x, y = rng.normal(size=shape), rng.normal(size=given)
+    weights = rng.normal(size=shape)
+
+    def plain(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        out = x.copy()
+        change(out, y)
+        return out
+
+    leaves = [
+        tg.tensor(v, requires_grad=True) if active in (name, "both") else v
+        for name, v in (("x", x), ("y", y))
+    ]
+    body = made(change)
+    if active == "y":  # an array that the function makes itself
+        inner = tg.njit(change)
+
+        def body(x, y):
+            out = np.zeros(x.shape)
+            out += x
+            inner(out, y)
+            return out
+
+    out = tg.njit(body)(*leaves)
+    np.testing.assert_array_equal(np.asarray(out.detach()), plain(x, y))
+    if not out.requires_grad:
+        return
+    (out * tg.tensor(weights)).sum().backward()
+    for leaf, v, others in zip(
+        leaves, (x, y), (lambda d: (d, 0 * y), lambda d: (0 * x, d)), strict=True
+    ):
+        if isinstance(leaf, tg.Tensor):
+            wanted = np.zeros(v.shape)
+            for k in np.ndindex(v.shape):  # what is assigned is linear in both
+                unit = np.zeros(v.shape)
+                unit[k] = 1.0
+                wanted[k] = (plain(*others(unit)) * weights).sum()
+            found = leaf.grad.numpy() if leaf.grad is not None else np.zeros(v.shape)
+            np.testing.assert_allclose(found, wanted, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("change", "shape", "given"),
+    [(part, (4,), (3,)), (all_of, (3, 4), (3,)), (row, (3, 4), (2, 4)), (column, (3, 4), (4,))],
+)
+def test_shapes_that_do_not_fit(change, shape, given) -> None:
+    x, y = (
+        tg.tensor(np.ones(shape), requires_grad=True),
+        tg.tensor(np.ones(given), requires_grad=True),
+    )
+    before = len(tg.current_tape())
+    with pytest.raises(ValueError, match="broadcast"):
+        tg.njit(made(change))(x, y)
+    assert len(tg.current_tape()) == before
+
+
+def test_integers_are_assigned_as_numbers() -> None:
+    @tg.njit
+    def run(x, k):
+        out = x * 1.0
+        out[1:] = k
+        return out
+
+    x = tg.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    out = run(x, np.array([7, 8]))
+    assert out.tolist() == [1.0, 7.0, 8.0]
+    out.sum().backward()
+    assert x.grad.tolist() == [1.0, 0.0, 0.0]
