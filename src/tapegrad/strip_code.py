@@ -33,8 +33,8 @@ from .ops.table import TABLE, Op, elementwise
 from .vjp import Template, template
 
 __all__ = [
-    "KINDS", "PARAMETERS", "SCOPE", "Code", "Rule", "code_of", "codes", "fingerprint", "is_truth",
-    "scope_source", "statement_text", "text_of",
+    "ELEMENTARY", "KINDS", "PARAMETERS", "SCOPE", "Code", "Rule", "code_of", "codes", "fingerprint",
+    "is_truth", "scope_source", "statement_text", "text_of",
 ]  # fmt: skip
 
 #: rows whose attributes are numbers; a statement (`CODE_EXTRA`) holds them
@@ -60,16 +60,16 @@ _INFIX = {
     "greater_equal": ">=", "bitwise_and": "&", "bitwise_or": "|",
 }  # fmt: skip
 _PREFIX = {"negative": "-", "positive": "+", "absolute": "abs"}
-#: functions that are compiled in, rather than a call of libm
-_IN_LINE = {
-    "sin": trig_kernels.sine, "cos": trig_kernels.cosine, "exp": exp_kernels.exponential,
-    "tanh": exp_kernels.hyperbolic_tangent,
-} if nt.has_fma() else {}  # fmt: skip
+#: functions that are in line, rather than a call of libm
+ELEMENTARY = {**trig_kernels.ELEMENTARY, **exp_kernels.ELEMENTARY} if nt.has_fma() else {}
 #: what the names in texts mean
 SCOPE: dict[str, Any] = {
     "np": np, "math": math, "differentiate_power": pointwise_kernels.differentiate_power,
     "differentiate_sinc": pointwise_kernels.differentiate_sinc,
-    **{f"{name}_in_line": function for name, function in _IN_LINE.items()},
+    **{
+        f"{name}_{part}": function
+        for name, own in ELEMENTARY.items() for part, function in own._asdict().items()
+    },
 }  # fmt: skip
 
 
@@ -80,8 +80,9 @@ def _call(function: np.ufunc, inputs: Sequence[str]) -> str:
         return f"({inputs[0]} {_INFIX[name]} {inputs[1]})"
     if name in _PREFIX:
         return f"({_PREFIX[name]}({inputs[0]}))"
-    if name in _IN_LINE:
-        return f"{name}_in_line({inputs[0]})"
+    if name in ELEMENTARY:
+        x = inputs[0]
+        return f"({name}_formula({x}) if {name}_reaches({x}) else {name}_libm({x}))"
     return f"np.{name}({', '.join(inputs)})"
 
 

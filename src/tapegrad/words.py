@@ -40,6 +40,7 @@ __all__ = [
     "pf32",
     "pf64",
     "resolve",
+    "select",
     "stack_words",
 ]  # fmt: skip
 
@@ -74,7 +75,7 @@ p8, p16, p32, p64 = Word("p8"), Word("p16"), Word("p32"), Word("p64")
 pf32, pf64 = Word("pf32"), Word("pf64")
 call_loop, float_bits = Word("call_loop"), Word("float_bits")
 call_block, bits_float = Word("call_block"), Word("bits_float")
-fma = Word("fma")
+fma, select = Word("fma"), Word("select")
 libm_sin, libm_cos = Word("libm_sin"), Word("libm_cos")
 libm_exp, libm_tanh = Word("libm_exp"), Word("libm_tanh")
 stack_words = Word("stack_words")

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numba.core import cgutils, types
 from numba.core.typing.templates import signature
-from numba.extending import intrinsic, overload_classmethod, register_jitable
+from numba.extending import intrinsic, overload_classmethod
 from numba.extending import overload as numba_overload
 from numba.extending import overload_method as numba_overload_method
 from numba.np import arrayobj
 from numba.np.unsafe.ndarray import empty_inferred
 
 from .compiled import value
-from .types import ACTIVE, ActiveArray, ActiveScalar, InferredArray, is_given
+from .types import ACTIVE, NUMBERS, ActiveArray, ActiveScalar, InferredArray, is_given
 
 __all__ = ["CREATION", "broadcast", "common_shape", "empty", "overload", "overload_method"]
 
@@ -45,19 +45,47 @@ def overload_method(kind: Any, name: str) -> Callable[..., Any]:
 
 
 # --------------------------------------------------------------------------- making arrays
+def _allocated(context: Any, builder: Any, kind: Any, shape: Any, value: Any) -> Any:
+    """A new array of a type, of a shape of any integers."""
+    kinds = shape if isinstance(shape, types.BaseTuple) else (shape,)
+    sizes = [value] if kinds is not shape else cgutils.unpack_tuple(builder, value, len(shape))
+    sizes = [context.cast(builder, n, k, types.intp) for n, k in zip(sizes, kinds, strict=True)]
+    return arrayobj._empty_nd_impl(context, builder, kind, sizes)
+
+
+def _array_of(shape: Any) -> Any:
+    """The type of an array of a shape, which is a tuple or a number."""
+    if isinstance(shape, types.BaseTuple):
+        return ActiveArray(len(shape), "C")
+    return ActiveArray(1, "C") if isinstance(shape, types.Integer) else None
+
+
 @intrinsic
 def empty(typingctx: Any, shape: Any) -> Any:
     """An array of active scalars of any contents."""
-    if not isinstance(shape, types.BaseTuple):
-        return None
-    kind = ActiveArray(len(shape), "C")
+    kind = _array_of(shape)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        sizes = cgutils.unpack_tuple(builder, args[0], len(shape))
-        sizes = [context.cast(builder, n, k, types.intp) for n, k in zip(sizes, shape, strict=True)]
-        return arrayobj._empty_nd_impl(context, builder, kind, sizes)._getvalue()
+        return _allocated(context, builder, kind, shape, args[0])._getvalue()
 
-    return signature(kind, shape), codegen
+    return None if kind is None else (signature(kind, shape), codegen)
+
+
+@intrinsic
+def _filled(typingctx: Any, shape: Any, number: Any) -> Any:
+    """An array of active scalars that are all the same."""
+    kind = _array_of(shape)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        made = _allocated(context, builder, kind, shape, args[0])
+        value = context.cast(builder, args[1], sig.args[1], ACTIVE)
+        with cgutils.for_range(builder, made.nitems) as loop:
+            place = builder.gep(made.data, [loop.index])
+            arrayobj.store_item(context, builder, kind, value, place)
+        return made._getvalue()
+
+    fits = kind is not None and isinstance(number, NUMBERS)
+    return (signature(kind, shape, number), codegen) if fits else None
 
 
 @intrinsic
@@ -80,15 +108,6 @@ _allocate.__annotations__ = {}
 overload_classmethod(ActiveArray, "_allocate")(_allocate)
 
 
-@register_jitable
-def _filled(shape, number):  # type: ignore[no-untyped-def]
-    out = empty(shape)
-    flat = out.reshape(out.size)
-    for i in range(out.size):
-        flat[i] = number
-    return out
-
-
 def _is_plain(dtype: Any) -> bool:
     """Whether a dtype (argument) is one whose arrays can not be active: integers, truth values."""
     if not is_given(dtype):
@@ -98,17 +117,6 @@ def _is_plain(dtype: Any) -> bool:
         text = str(dtype)
         return "int" in text or "bool" in text
     return isinstance(kind, types.Integer | types.Boolean)
-
-
-def _shape(shape):  # type: ignore[no-untyped-def]
-    raise TypeError
-
-
-@overload(_shape)
-def _ol_shape(shape: Any) -> Any:
-    if isinstance(shape, types.Integer):
-        return lambda shape: (shape,)
-    return lambda shape: shape
 
 
 def active_zeros(shape, dtype=None):  # type: ignore[no-untyped-def]
@@ -155,14 +163,14 @@ def active_asarray(a):  # type: ignore[no-untyped-def]
 def _ol_zeros(shape: Any, dtype: Any = None) -> Any:
     if _is_plain(dtype):
         return lambda shape, dtype=None: np.zeros(shape, dtype)
-    return lambda shape, dtype=None: _filled(_shape(shape), 0.0)
+    return lambda shape, dtype=None: _filled(shape, 0.0)
 
 
 @overload(active_ones)
 def _ol_ones(shape: Any, dtype: Any = None) -> Any:
     if _is_plain(dtype):
         return lambda shape, dtype=None: np.ones(shape, dtype)
-    return lambda shape, dtype=None: _filled(_shape(shape), 1.0)
+    return lambda shape, dtype=None: _filled(shape, 1.0)
 
 
 @overload(active_full)
@@ -171,7 +179,7 @@ def _ol_full(shape: Any, fill_value: Any, dtype: Any = None) -> Any:
         return lambda shape, fill_value, dtype=None: np.full(shape, fill_value, dtype)
     if isinstance(fill_value, types.Integer | types.Boolean) and dtype in (None, types.none):
         return lambda shape, fill_value, dtype=None: np.full(shape, fill_value)
-    return lambda shape, fill_value, dtype=None: _filled(_shape(shape), fill_value)
+    return lambda shape, fill_value, dtype=None: _filled(shape, fill_value)
 
 
 def _keeps(a: Any, dtype: Any) -> bool:

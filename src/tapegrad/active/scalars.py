@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -22,6 +23,7 @@ from numba.extending import lower_builtin, lower_cast
 from .. import strip_code
 from ..ops.table import TABLE, Op
 from ..words import resolve
+from . import tracing
 from .emit import (
     Scalar,
     call_native,
@@ -56,12 +58,10 @@ def primal(name: str) -> Callable[..., Any]:
 
 def apply(context: Any, builder: Any, name: str, values: list[Any]) -> Any:
     """A row's primal on values; truth values are bits."""
-    plain = {
-        "add": builder.fadd, "sub": builder.fsub, "mul": builder.fmul, "div": builder.fdiv,
-        "neg": builder.fneg, "clone": lambda value: value,
-    }  # fmt: skip
-    if name in plain:
-        return plain[name](*values)
+    if name in strip_code.ELEMENTARY:
+        return tracing.call_elementary(context, builder, strip_code.ELEMENTARY[name], *values)
+    with suppress(tracing.Untraceable):
+        return tracing.evaluate(builder, primal(name), *values)
     truth = strip_code.is_truth(TABLE[name])
     kinds = [types.boolean if v.type == ir.IntType(1) else types.float64 for v in values]
     sig = signature(types.boolean if truth else types.float64, *kinds)

@@ -169,6 +169,16 @@ def fma(context: Any, x: Any, y: Any, z: Any) -> Any:
     return types.float64(types.float64, types.float64, types.float64), codegen
 
 
+@_intrinsic  # type: ignore[untyped-decorator]
+def select(context: Any, condition: Any, x: Any, y: Any) -> Any:
+    """``x if condition else y``, both of which are computed."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.select(*values)
+
+    return types.float64(types.boolean, types.float64, types.float64), codegen
+
+
 _external: Any = types.ExternalFunction
 malloc = _external("malloc", i64(i64))
 realloc = _external("realloc", i64(i64, i64))

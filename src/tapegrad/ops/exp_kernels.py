@@ -19,10 +19,10 @@ from numpy.lib.introspect import opt_func_info
 
 from ..kernels import PREFERRED
 from ..native import has_fma
-from ..words import bits_float, float_bits, fma, helper, libm_exp, libm_tanh
-from .vectorised import vectorised
+from ..words import bits_float, float_bits, fma, helper, libm_exp, libm_tanh, select
+from .vectorised import Elementary, vectorised
 
-__all__ = ["KERNELS", "exponential", "hyperbolic_tangent"]
+__all__ = ["ELEMENTARY", "KERNELS"]
 
 _MAGIC = 6755399441055744.0  # 1.5 * 2**52: adding it rounds to an integer, in the low bits
 _MAGIC_BITS = 0x4338000000000000
@@ -41,7 +41,7 @@ _L4, _L5, _L6 = 2.222219843214978396e-01, 1.818357216161805012e-01, 1.5313837699
 _L7 = 1.479819860511658591e-01
 #: high words of sqrt(1/2), and what is added so that the exponent counts from there
 _ROOT, _SHIFT = 0x3FE6A09E << 32, (0x3FF00000 - 0x3FE6A09E) << 32
-_MANTISSA = (1 << 52) - 1
+_MANTISSA, _SIGN = (1 << 52) - 1, -(1 << 63)
 
 
 @helper
@@ -91,7 +91,8 @@ def tanh_of(x):  # type: ignore[no-untyped-def]
 
     Errors of `e`, of the sum and of the quotient are computed, and corrected.
     """
-    s, r, t = exp_parts(2.0 * min(abs(x), 22.0))
+    a = abs(x)
+    s, r, t = exp_parts(2.0 * select(a < 22.0, a, 22.0))
     p = r + t
     e = fma(s, p, s - 1.0)
     lost = fma(s, t - (p - r), fma(s, p, (s - 1.0) - e))
@@ -100,7 +101,7 @@ def tanh_of(x):  # type: ignore[no-untyped-def]
     inverse = 1.0 / sum
     y = e * inverse
     y = fma(fma(-y, sum, e) + (lost - y * more), inverse, y)
-    return math.copysign(y, x)
+    return bits_float(float_bits(y) | (float_bits(x) & _SIGN))
 
 
 @helper
@@ -118,18 +119,6 @@ def tanh_reaches(x):  # type: ignore[no-untyped-def]
     return x == x
 
 
-@helper
-def exponential(x):  # type: ignore[no-untyped-def]
-    """``exp`` of any number."""
-    return exp_of(x) if exp_reaches(x) else libm_exp(x)
-
-
-@helper
-def hyperbolic_tangent(x):  # type: ignore[no-untyped-def]
-    """``tanh`` of any number."""
-    return tanh_of(x) if tanh_reaches(x) else libm_tanh(x)
-
-
 #: by name of NumPy's function
 KERNELS = {
     "exp": vectorised("exp", exp_of, exp_reaches, math.exp),
@@ -144,6 +133,11 @@ def _is_vectorised(name: str) -> bool:
     current = found.get("dd", {}).get("current", "")
     return "AVX512" in current or "X86_V4" in current
 
+
+#: those that compiled functions have in line, by name of NumPy's function
+ELEMENTARY = {
+    "exp": Elementary(exp_of, exp_reaches, libm_exp), "tanh": Elementary(tanh_of, tanh_reaches, libm_tanh)
+}  # fmt: skip
 
 for _name, _kernel in KERNELS.items() if has_fma() else ():
     if not _is_vectorised(_name):

@@ -17,10 +17,10 @@ import numpy as np
 
 from ..kernels import PREFERRED
 from ..native import has_fma
-from ..words import bits_float, float_bits, fma, helper, libm_cos, libm_sin
-from .vectorised import vectorised
+from ..words import bits_float, float_bits, fma, helper, libm_cos, libm_sin, select
+from .vectorised import Elementary, vectorised
 
-__all__ = ["cosine", "sine"]
+__all__ = ["ELEMENTARY"]
 
 #: up to here the multiple of pi/2 has 20 bits, and the third part of pi/2 is enough
 LIMIT = 1.0e6
@@ -61,7 +61,7 @@ def sine_of(x, quarter):  # type: ignore[no-untyped-def]
     h = 0.5 * z
     o = 1.0 - h
     cosine = o + fma(zz, c, ((1.0 - o) - h) - r * t)
-    chosen = cosine if q & 1 else sine
+    chosen = select((q & 1) != 0, cosine, sine)
     return bits_float(float_bits(chosen) ^ ((q & 2) << 62))
 
 
@@ -80,21 +80,10 @@ def reaches(x):  # type: ignore[no-untyped-def]
     return abs(x) <= LIMIT
 
 
-# What the two share is computed once where a function needs both: it stands before any branch. A call of
-# math.sin would, too: LLVM thinks that cheap.
-@helper
-def sine(x):  # type: ignore[no-untyped-def]
-    """Sine of any number."""
-    y = sin_of(x)
-    return y if reaches(x) else libm_sin(x)
-
-
-@helper
-def cosine(x):  # type: ignore[no-untyped-def]
-    """Cosine of any number."""
-    y = cos_of(x)
-    return y if reaches(x) else libm_cos(x)
-
+#: by name of NumPy's function
+ELEMENTARY = {
+    "sin": Elementary(sin_of, reaches, libm_sin), "cos": Elementary(cos_of, reaches, libm_cos)
+}  # fmt: skip
 
 if has_fma():
     PREFERRED[np.sin, "float64"] = vectorised("sin", sin_of, reaches, math.sin)

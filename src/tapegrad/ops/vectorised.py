@@ -1,20 +1,20 @@
 """Elementary functions in float64, vectorised: the loop that they share.
 
 A function is a formula without a branch, which LLVM vectorises, and where that holds. A block of numbers one
-of which is outside goes to libm.
+of which is outside goes to libm. Compiled functions have the same formulas in line (active/tracing.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..kernels import native_kernel
-from ..words import p64, pf64
+from ..words import Word, helper, p64, pf64
 
-__all__ = ["vectorised"]
+__all__ = ["Elementary", "vectorised"]
 
 BLOCK = 256
 
@@ -47,6 +47,24 @@ def loop(args, dims, strides, data):  # type: ignore[no-untyped-def]
         value = pf64(a[0] + i * s[0])[0]
         result = formula(value) if reaches(value) else libm(value)
         pf64(a[1] + i * s[1])[0] = result
+
+
+class Elementary(NamedTuple):
+    """A function of a number that compiled functions have in line.
+
+    Attributes
+    ----------
+    formula : helper
+        What is computed: a few operations and words, and nothing that branches.
+    reaches : helper
+        Where it holds.
+    libm : Word
+        The function for the rest.
+    """
+
+    formula: helper
+    reaches: helper
+    libm: Word
 
 
 def vectorised(name: str, formula: Any, reaches: Any, libm: Callable[[float], float]) -> str:

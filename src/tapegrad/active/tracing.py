@@ -1,0 +1,211 @@
+"""Formulas as LLVM code, without numba: a Python function runs on values that write down what it does.
+
+numba takes 40 ms for each function that it compiles, be it one operation, and there are several in an
+elementary function's formula. Running it takes one. What cannot be traced so (a branch, a function that is
+not known here) is left to numba (`Untraceable`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils
+
+from ..ops.vectorised import Elementary
+
+__all__ = ["Traced", "Untraceable", "call_elementary", "evaluate"]
+
+_F64, _I64, _I1 = ir.DoubleType(), ir.IntType(64), ir.IntType(1)
+
+
+class Untraceable(Exception):
+    """A formula needs numba."""
+
+
+class Traced:
+    """A float64, int64 or truth value in LLVM code."""
+
+    def __init__(self, builder: Any, value: Any) -> None:
+        self.builder, self.value = builder, value
+
+    def _other(self, x: Any) -> Any:
+        """An operand as a value of the same type."""
+        if isinstance(x, Traced):
+            if x.value.type != self.value.type:
+                raise Untraceable
+            return x.value
+        if not isinstance(x, int | float) or self.value.type == _I1:
+            raise Untraceable
+        if self.value.type == _I64 and not isinstance(x, int):
+            raise Untraceable
+        return ir.Constant(self.value.type, float(x) if self.value.type == _F64 else x)
+
+    def _made(self, floating: str | None, whole: str | None, *values: Any) -> Traced:
+        name = floating if self.value.type == _F64 else whole
+        if name is None or self.value.type == _I1:
+            raise Untraceable
+        return Traced(self.builder, getattr(self.builder, name)(*values))
+
+    def __add__(self, x: Any) -> Traced:
+        return self._made("fadd", "add", self.value, self._other(x))
+
+    def __radd__(self, x: Any) -> Traced:
+        return self._made("fadd", "add", self._other(x), self.value)
+
+    def __sub__(self, x: Any) -> Traced:
+        return self._made("fsub", "sub", self.value, self._other(x))
+
+    def __rsub__(self, x: Any) -> Traced:
+        return self._made("fsub", "sub", self._other(x), self.value)
+
+    def __mul__(self, x: Any) -> Traced:
+        return self._made("fmul", "mul", self.value, self._other(x))
+
+    def __rmul__(self, x: Any) -> Traced:
+        return self._made("fmul", "mul", self._other(x), self.value)
+
+    def __truediv__(self, x: Any) -> Traced:
+        return self._made("fdiv", None, self.value, self._other(x))
+
+    def __rtruediv__(self, x: Any) -> Traced:
+        return self._made("fdiv", None, self._other(x), self.value)
+
+    def __and__(self, x: Any) -> Traced:
+        return self._made(None, "and_", self.value, self._other(x))
+
+    def __or__(self, x: Any) -> Traced:
+        return self._made(None, "or_", self.value, self._other(x))
+
+    def __xor__(self, x: Any) -> Traced:
+        return self._made(None, "xor", self.value, self._other(x))
+
+    def __lshift__(self, x: Any) -> Traced:
+        return self._made(None, "shl", self.value, self._other(x))
+
+    def __neg__(self) -> Traced:
+        return self._made("fneg", "neg", self.value)
+
+    def __abs__(self) -> Traced:
+        if self.value.type != _F64:
+            raise Untraceable
+        return Traced(self.builder, _intrinsic(self.builder, "llvm.fabs", self.value))
+
+    def _compared(self, sign: str, x: Any) -> Traced:
+        other = self._other(x)
+        if self.value.type == _I64:
+            return Traced(self.builder, self.builder.icmp_signed(sign, self.value, other))
+        # Python's comparisons with NaN: all are false, but !=
+        compare = self.builder.fcmp_unordered if sign == "!=" else self.builder.fcmp_ordered
+        return Traced(self.builder, compare(sign, self.value, other))
+
+    def __lt__(self, x: Any) -> Traced:
+        return self._compared("<", x)
+
+    def __le__(self, x: Any) -> Traced:
+        return self._compared("<=", x)
+
+    def __gt__(self, x: Any) -> Traced:
+        return self._compared(">", x)
+
+    def __ge__(self, x: Any) -> Traced:
+        return self._compared(">=", x)
+
+    def __eq__(self, x: object) -> Any:
+        return self._compared("==", x)
+
+    def __ne__(self, x: object) -> Any:
+        return self._compared("!=", x)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __bool__(self) -> bool:
+        raise Untraceable  # a branch
+
+
+def _intrinsic(builder: Any, name: str, *values: Any) -> Any:
+    return builder.call(builder.module.declare_intrinsic(name, [_F64]), values)
+
+
+def _fma(*values: Any) -> Traced:
+    one = next(v for v in values if isinstance(v, Traced))
+    return Traced(one.builder, one.builder.fma(*map(one._other, values)))
+
+
+def _select(condition: Traced, x: Any, y: Any) -> Traced:
+    one = x if isinstance(x, Traced) else y
+    values = one._other(x), one._other(y)
+    return Traced(condition.builder, condition.builder.select(condition.value, *values))
+
+
+def _float_bits(x: Traced) -> Traced:
+    return Traced(x.builder, x.builder.bitcast(x.value, _I64))
+
+
+def _bits_float(x: Traced) -> Traced:
+    return Traced(x.builder, x.builder.bitcast(x.value, _F64))
+
+
+class _NumPy:
+    """What formulas call of NumPy, and LLVM has."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in ("sqrt", "log"):
+            raise Untraceable
+        return lambda x: Traced(x.builder, _intrinsic(x.builder, f"llvm.{name}", x._other(x)))
+
+
+#: the names that formulas use: words of words.py, and NumPy
+_NAMES = {
+    "fma": _fma, "select": _select, "float_bits": _float_bits, "bits_float": _bits_float,
+    "np": _NumPy(),
+}  # fmt: skip
+
+
+def _traced(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A formula that takes traced values, as do those that it calls."""
+    scope: dict[str, Any] = dict(_NAMES)
+    for name in function.__code__.co_names:
+        value = function.__globals__.get(name)
+        own = getattr(value, "py_func", None) or getattr(
+            value, "function", None
+        )  # as numba has it or not
+        if name not in scope and name in function.__globals__:
+            scope[name] = value if own is None else _traced(own)
+    return FunctionType(function.__code__, scope)
+
+
+def evaluate(builder: Any, function: Callable[..., Any], *values: Any) -> Any:
+    """What a function makes of LLVM values.
+
+    Raises
+    ------
+    Untraceable
+        If it does what values here do not know; nothing of what it has written by then is used.
+    """
+    try:
+        found = _traced(function)(*[Traced(builder, x) for x in values])
+    except TypeError:  # an operation that there is none for, or a function of Python's
+        raise Untraceable from None
+    if not isinstance(found, Traced):
+        raise Untraceable
+    return found.value
+
+
+def call_elementary(context: Any, builder: Any, own: Elementary, x: Any) -> Any:
+    """An elementary function's value.
+
+    The formula stands before the branch, so that LLVM computes once what two functions of a number share.
+    libm's is an external function: that of LLVM it would take for cheap, and call it always.
+    """
+    place = cgutils.alloca_once_value(builder, evaluate(builder, own.formula.function, x))
+    inside = evaluate(builder, own.reaches.function, x)
+    with builder.if_then(builder.not_(inside), likely=False):
+        kind = ir.FunctionType(_F64, [_F64])
+        function = cgutils.get_or_insert_function(
+            builder.module, kind, own.libm.name.removeprefix("libm_")
+        )
+        builder.store(builder.call(function, [x]), place)
+    return builder.load(place)
