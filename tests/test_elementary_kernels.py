@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import math
+import subprocess
+import sys
 from typing import Any
 
 import mpmath
@@ -127,3 +129,48 @@ def test_non_finite(name: str) -> None:
     x = tg.tensor([np.inf, -np.inf, np.nan], requires_grad=True)
     assert np.isnan(getattr(tg, name)(x).detach().numpy()).all()
     assert np.isnan(IN_LINE[name](x).detach().numpy()).all()
+
+
+WITHOUT_FMA = """
+import math
+import subprocess
+import sys
+
+import llvmlite.binding as llvm
+
+kind = type(llvm.get_host_cpu_features())
+kind.get = lambda self, name, other=None: other if name == "fma" else dict.get(self, name, other)
+
+import platform
+
+platform.machine = lambda: "x86_64"
+
+import numpy as np
+
+import tapegrad as tg
+from tapegrad import native, strip_code
+
+assert not native.has_fma()
+assert not strip_code.ELEMENTARY
+
+
+@tg.njit
+def summed(x):
+    total = 0.0
+    for i in range(len(x)):
+        total += math.sin(x[i]) * math.exp(x[i]) * math.tanh(x[i])
+    return total
+
+
+x = tg.tensor([0.3, 2.0, -5.0], requires_grad=True)
+(wanted,) = tg.autograd.grad((x.sin() * x.exp() * x.tanh()).sum(), x)
+value = summed(x)
+(found,) = tg.autograd.grad(value, x)
+assert value.item() == summed.primal(x.detach().numpy())
+assert np.allclose(found.numpy(), wanted.numpy(), 1e-14, 1e-14)
+"""
+
+
+def test_processors_without_fused_multiply_add_have_libm() -> None:
+    """Functions are then those of the C library, in arrays and in compiled functions."""
+    subprocess.run([sys.executable, "-c", WITHOUT_FMA], check=True, timeout=900)

@@ -82,6 +82,10 @@ ENTRIES: dict[str, dict[str, str]] = {
         "pack_entry": "int64(int64, int64, int64, int64, int64)",
         "adopt_entry": "int64(int64, int64, int64, int64, int64)",
         "elements_entry": "int64(int64, int64, int64, int64, int64)",
+        "room_entry": "int64(int64, int64)",
+        "passive_entry": "int64(int64, float64)",
+        "mixed_entry": "int64(int64, float64, int64, float64, int64, float64, int64)",
+        "block_entry": "int64(int64, int64)",
     },
     "sums": {"sums_entry": "int64(int64)"},
     "transposing": {"transpose_entry": "int64(int64, int64, int64, int64, int64)"},
@@ -285,7 +289,7 @@ G_SLICE = 14  # the type slice
 G_WORK = 15  # bytes that VJP programs wrote so far
 G_BLOCKS = 16  # blocks of functions under njit: rows of two words (nopython/strip_fields.py)
 G_BLOCK_COUNT = 17
-G_SUMS = 18  # address of `sums_entry` (nopython/sums.py), for functions under njit
+G_NJIT = 18  # addresses of entries that functions under njit call (E_* of nopython/strip_fields.py)
 
 # --------------------------------------------------------------------------- fields of a tape's
 # state

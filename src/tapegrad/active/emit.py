@@ -9,19 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
-from llvmlite.ir import instructions
 from numba.core import cgutils, compiler, types
-from numba.core.typing.templates import signature
 
+from .. import native as nt
 from ..nopython import strip_fields as sf
-from ..nopython import strips
-from ..nopython.intrinsics import helper
+from ..nopython.intrinsics import globals_variable
+from ..strips import NO_MEMORY
 from .types import ACTIVE, ActiveScalar
 
-__all__ = ["Scalar", "call_native", "choose", "is_on_strip", "made", "record", "record_all",
-           "record_binary",
-           "record_unary"]  # fmt: skip
+__all__ = [
+    "Scalar", "call_entry", "call_native", "choose", "is_on_strip", "made", "record", "record_all",
+    "record_binary", "record_constant", "record_unary",
+]  # fmt: skip
 
 _I64 = ir.IntType(64)
 _F64 = ir.DoubleType()
@@ -30,13 +31,7 @@ _I16 = ir.IntType(16)
 
 # --------------------------------------------------------------------------- compiled in
 def call_native(
-    context: Any,
-    builder: Any,
-    function: Callable[..., Any],
-    sig: Any,
-    args: Any,
-    *,
-    inline: bool = True,
+    context: Any, builder: Any, function: Callable[..., Any], sig: Any, args: Any
 ) -> Any:
     """Call a function that numba compiles into the caller: IEEE division, nothing baked in."""
     flags = compiler.Flags()
@@ -44,64 +39,40 @@ def call_native(
     flags.error_model = "numpy"
     compiled = context.compile_subroutine(builder, function, sig, flags=flags)
     native = context.declare_function(builder.module, compiled.fndesc)
-    attributes = () if inline else ("noinline",)
     status, result = context.call_conv.call_function(
-        builder, native, sig.return_type, sig.args, args, attrs=attributes
+        builder, native, sig.return_type, sig.args, args
     )
     with cgutils.if_unlikely(builder, status.is_error):
         context.call_conv.return_status_propagate(builder, status)
     return result
 
 
-_grow, _grow_table = strips.grow, strips.grow_table
-_push, _push_constant = strips.push, strips.push_constant
+#: addresses of what is compiled once for all (nopython/strips.py, sums.py), in the order of E_*
+_ENTRIES = np.array(
+    [
+        nt.entry(name)
+        for name in ("sums_entry", "room_entry", "passive_entry", "mixed_entry", "block_entry")
+    ],
+    np.int64,
+)
+nt.keep_for_ever(_ENTRIES)
+nt.GLOBALS[nt.G_NJIT] = _ENTRIES.ctypes.data
 
 
-def _grow_or_raise(recorder):  # type: ignore[no-untyped-def]
-    if _grow(recorder) != 0:
-        raise MemoryError(
-            "no memory for what a @tg.njit function records; see tg.checkpointed_loop"
-        )
-    return 0
-
-
-def _grow_table_or_raise(recorder):  # type: ignore[no-untyped-def]
-    if _grow_table(recorder) != 0:
-        raise MemoryError(
-            "no memory for what a @tg.njit function records; see tg.checkpointed_loop"
-        )
-    return 0
-
-
-def _record_constant(recorder, value):  # type: ignore[no-untyped-def]
-    """Append a constant; its number."""
-    number = _push_constant(recorder, value)
-    if number < 0:
-        raise MemoryError(
-            "no memory for what a @tg.njit function records; see tg.checkpointed_loop"
-        )
-    return number
-
-
-def _record_mixed(recorder, value, a, x, b, y, code):  # type: ignore[no-untyped-def]
-    """Record an op on two operands one of which may be passive; its number, -1 if both are."""
-    if a < 0 and b < 0:
-        return -1
-    if a < 0:
-        word, code = _record_constant_of(recorder, x) | b << 32, code + 2
-    elif b < 0:
-        word, code = a | _record_constant_of(recorder, y) << 32, code + 1
-    else:
-        word = a | b << 32
-    number = _push(recorder, value, word, code)
-    if number < 0:
-        raise MemoryError(
-            "no memory for what a @tg.njit function records; see tg.checkpointed_loop"
-        )
-    return number
-
-
-_record_constant_of = helper(_record_constant)
+def call_entry(
+    context: Any, builder: Any, number: int, args: list[Any], message: str = NO_MEMORY
+) -> Any:
+    """Call an entry point by the address that it has in this process; raises MemoryError if it says so."""
+    table = builder.load(
+        builder.gep(globals_variable(builder.module), [ir.Constant(_I64, nt.G_NJIT)])
+    )
+    place = builder.gep(builder.inttoptr(table, _I64.as_pointer()), [ir.Constant(_I64, number)])
+    kind = ir.FunctionType(_I64, [x.type for x in args])
+    call = builder.call(builder.inttoptr(builder.load(place), kind.as_pointer()), args)
+    failed = builder.icmp_signed("==", call, ir.Constant(_I64, sf.E_NO_MEMORY))
+    with builder.if_then(failed, likely=False):
+        context.call_conv.return_user_exc(builder, MemoryError, (message,))
+    return call
 
 
 class _Words:
@@ -152,22 +123,16 @@ class _Words:
 _COUNTS = (sf.W_COUNT, sf.W_TABLE_COUNT)
 
 
-def _room(
-    context: Any, builder: Any, words: _Words, count: int, capacity: int, grow: Any, size: int = 1
-) -> Any:
-    """The next number, with room for it and `size` - 1 more."""
-    number = words.get(count)
+def _room(context: Any, builder: Any, words: _Words, *, table: bool, size: int = 1) -> Any:
+    """The next number of a statement or constant, with room for it and `size` - 1 more."""
+    number = words.get(sf.W_TABLE_COUNT if table else sf.W_COUNT)
     last = builder.add(number, ir.Constant(_I64, size))
-    full = builder.icmp_signed(">", last, words.get(capacity))
+    full = builder.icmp_signed(
+        ">", last, words.get(sf.W_TABLE_CAPACITY if table else sf.W_CAPACITY)
+    )
     with builder.if_then(full, likely=False):
-        sig = signature(types.int64, types.int64)
-        block = builder.block
-        call_native(
-            context, builder, grow, sig, [builder.ptrtoint(words.words, _I64)], inline=False
-        )
-        words.keeps_counts(
-            next(x for x in block.instructions if isinstance(x, instructions.CallInstr))
-        )
+        given = [builder.ptrtoint(words.words, _I64), ir.Constant(_I64, int(table))]
+        words.keeps_counts(call_entry(context, builder, sf.E_ROOM, given))
     return number
 
 
@@ -181,7 +146,7 @@ def record_all(
 ) -> Any:
     """Append statements at once, fewer than a recorder has room for at first; the first one's number."""
     words, count = _Words(builder, recorder), len(values)
-    number = _room(context, builder, words, sf.W_COUNT, sf.W_CAPACITY, _grow_or_raise, count)
+    number = _room(context, builder, words, table=False, size=count)
     for i, (value, line, code) in enumerate(zip(values, lines, codes, strict=True)):
         at = builder.add(number, ir.Constant(_I64, i))
         words.put(sf.W_VALUES, _F64, at, value)
@@ -194,9 +159,7 @@ def record_all(
 def record_constant(context: Any, builder: Any, recorder: Any, value: Any) -> Any:
     """Append a constant to a recorder; its number."""
     words = _Words(builder, recorder)
-    number = _room(
-        context, builder, words, sf.W_TABLE_COUNT, sf.W_TABLE_CAPACITY, _grow_table_or_raise
-    )
+    number = _room(context, builder, words, table=True)
     words.put(sf.W_TABLE, _F64, number, value)
     words.set(sf.W_TABLE_COUNT, builder.add(number, ir.Constant(_I64, 1)))
     return number
@@ -256,12 +219,9 @@ def record_binary(context: Any, builder: Any, code: int, value: Any, x: Any, y: 
         both = builder.icmp_signed(">=", builder.or_(x.number, y.number), ir.Constant(_I64, 0))
 
         def mixed() -> Any:
-            sig = signature(
-                types.int64, types.int64, types.float64, types.int64, types.float64, types.int64,
-                types.float64, types.int64,
-            )  # fmt: skip
-            given = [recorder, value, x.number, x.value, y.number, y.value, ir.Constant(_I64, code)]
-            return call_native(context, builder, _record_mixed, sig, given, inline=False)
+            code_word = ir.Constant(_I64, code)
+            given = [recorder, value, x.number, x.value, y.number, y.value, code_word]
+            return call_entry(context, builder, sf.E_MIXED, given)
 
         def plain() -> Any:
             word = builder.or_(x.number, builder.shl(y.number, thirty_two))

@@ -14,11 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.core.typing.templates import signature
 
-from .. import native as nt
 from ..nopython import strip_fields as sf
-from ..nopython.intrinsics import add_atomically, globals_address, p64
 from ..strip_code import code_of
 from . import emit, scalars
 from .emit import Scalar, made
@@ -30,6 +27,7 @@ __all__ = ["Lowering"]
 
 _I8, _I32, _I64 = map(ir.IntType, (8, 32, 64))
 _F64 = ir.DoubleType()
+_TOO_MANY = "too many functions under tg.njit in one process"
 
 
 def _integer(value: int) -> Any:
@@ -215,31 +213,6 @@ def _dependent(block: Block) -> list[int]:
 
 
 # --------------------------------------------------------------------------- recording
-def _register(function, description):  # type: ignore[no-untyped-def]
-    """Enter a block into the table of this process; its number."""
-    g = p64(globals_address())
-    number = add_atomically(globals_address() + 8 * nt.G_BLOCK_COUNT, 1)
-    if number >= sf.MOST_BLOCKS:
-        raise MemoryError("too many functions under tg.njit in one process")
-    row = p64(g[nt.G_BLOCKS] + 16 * number)
-    row[1] = description
-    row[0] = function
-    return number
-
-
-def _record_passive(recorder, value):  # type: ignore[no-untyped-def]
-    """Append a passive value as a statement, so that it has a number."""
-    constant = emit._push_constant(recorder, value)
-    number = -1
-    if constant >= 0:
-        number = emit._push(recorder, value, constant, sf.CODE_CONSTANT)
-    if number < 0:
-        raise MemoryError(
-            "no memory for what a @tg.njit function records; see tg.checkpointed_loop"
-        )
-    return number
-
-
 class Lowering:
     """What numba calls to generate a block's code."""
 
@@ -306,9 +279,7 @@ class Lowering:
     def _give_number(context: Any, builder: Any, recorder: Any, place: Any, x: Any) -> None:
         absent = builder.icmp_signed("<", x.number, _integer(0))
         with builder.if_then(absent, likely=False):
-            sig = signature(types.int64, types.int64, types.float64)
-            given = [recorder, x.value]
-            number = emit.call_native(context, builder, _record_passive, sig, given, inline=False)
+            number = emit.call_entry(context, builder, sf.E_PASSIVE, [recorder, x.value])
             builder.store(number, place)
 
     @staticmethod
@@ -354,9 +325,8 @@ class Lowering:
         builder.store(builder.load(place), slot)
         unknown = builder.icmp_signed("<", builder.load(slot), _integer(0))
         with builder.if_then(unknown, likely=False):
-            sig = signature(types.int64, types.int64, types.int64)
             given = [builder.ptrtoint(function, _I64), builder.ptrtoint(description, _I64)]
-            number = emit.call_native(context, builder, _register, sig, given, inline=False)
+            number = emit.call_entry(context, builder, sf.E_BLOCK, given, _TOO_MANY)
             builder.store(number, place)
             builder.store(number, slot)
         return builder.load(slot)

@@ -10,18 +10,15 @@ from numba.core.typing.templates import signature
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
-from .. import native as nt
 from .. import strip_code
 from ..nopython import strip_fields as sf
-from ..nopython.intrinsics import globals_variable
-from ..strips import NO_MEMORY
+from .emit import call_entry
 from .types import ACTIVE, ActiveArray
 
 __all__ = ["outer", "product", "total"]
 
 _I64 = ir.IntType(64)
 _CLONE = strip_code.code_of("clone", "a")
-nt.GLOBALS[nt.G_SUMS] = nt.entry("sums_entry")
 
 
 class _Matrix:
@@ -62,12 +59,7 @@ def _recorded(context: Any, builder: Any, left: _Matrix, right: _Matrix | None, 
     what = cgutils.alloca_once(builder, _I64, size=len(words))
     for i, word in enumerate(words):
         builder.store(word, builder.gep(what, [ir.Constant(_I64, i)]))
-    place_of_entry = builder.gep(globals_variable(builder.module), [ir.Constant(_I64, nt.G_SUMS)])
-    entry = builder.load(place_of_entry)
-    function = builder.inttoptr(entry, ir.FunctionType(_I64, [_I64]).as_pointer())
-    answer = builder.call(function, [builder.ptrtoint(what, _I64)])
-    with builder.if_then(builder.icmp_signed("!=", answer, zero), likely=False):
-        context.call_conv.return_user_exc(builder, MemoryError, (NO_MEMORY,))
+    call_entry(context, builder, sf.E_SUMS, [builder.ptrtoint(what, _I64)])
     return result if shape else builder.load(scalar)
 
 

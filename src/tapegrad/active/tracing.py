@@ -168,11 +168,10 @@ def _traced(function: Callable[..., Any]) -> Callable[..., Any]:
     """A formula that takes traced values, as do those that it calls."""
     scope: dict[str, Any] = dict(_NAMES)
     for name in function.__code__.co_names:
-        value = function.__globals__.get(name)
-        own = getattr(value, "py_func", None) or getattr(
-            value, "function", None
-        )  # as numba has it or not
-        if name not in scope and name in function.__globals__:
+        if name in function.__globals__ and name not in scope:
+            value = function.__globals__[name]
+            # another formula, which numba has compiled for a kernel, or not yet
+            own = getattr(value, "py_func", None) or getattr(value, "function", None)
             scope[name] = value if own is None else _traced(own)
     return FunctionType(function.__code__, scope)
 

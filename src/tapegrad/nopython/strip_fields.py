@@ -45,5 +45,8 @@ D_OP_WIDTH = X_WIDTH + 2
 # references in a row: operands of the block, results of its statements, its numbers
 D_STATEMENT, D_NUMBER = 1024, 4096
 MOST_INS, MOST_OUTS, MOST_OPS = 100, 60, 256
+# entries that functions under njit call by address (nt.G_NJIT), and what they answer for no memory
+E_SUMS, E_ROOM, E_PASSIVE, E_MIXED, E_BLOCK = range(5)
+E_NO_MEMORY = -2
 # blocks in the process (nt.G_BLOCKS): rows of two words, the code of the reverse pass and the above
 MOST_BLOCKS = 1 << 16

@@ -13,7 +13,7 @@ from .. import native as nt
 from ..native import I_BYTES, I_WIDTH, SMALL
 from . import intrinsics as it
 from . import strip_fields as sf
-from .intrinsics import globals_address, helper, p16, p32, p64, pf64, stack_words
+from .intrinsics import add_atomically, globals_address, helper, p16, p32, p64, pf64, stack_words
 from .memory import allocate, allocate_large, allocate_small, buffer_bytes, free_large
 from .recording import append, slot_of
 from .strip_fields import (
@@ -244,13 +244,60 @@ def pack_entry(recorder, numbers, values, count, code):  # type: ignore[no-untyp
         if n[i] >= 0:
             number = push(recorder, v[i], n[i], code)
         else:
-            constant = push_constant(recorder, v[i])
-            if constant < 0:
-                return -1
-            number = push(recorder, v[i], constant, sf.CODE_CONSTANT)
+            number = push_passive(recorder, v[i])
         if number < 0:
             return -1
     return first
+
+
+# What functions under njit call where it is rare: compiled into each of them it took a second.
+def room_entry(recorder, table):  # type: ignore[no-untyped-def]
+    """Make room for statements, or for constants; 0, or E_NO_MEMORY."""
+    failed = grow_table(recorder) if table else grow(recorder)
+    return sf.E_NO_MEMORY if failed else 0
+
+
+@helper
+def push_passive(recorder, value):  # type: ignore[no-untyped-def]
+    """Append a passive value as a statement; its number, or E_NO_MEMORY."""
+    constant = push_constant(recorder, value)
+    number = push(recorder, value, constant, sf.CODE_CONSTANT) if constant >= 0 else constant
+    return number if number >= 0 else sf.E_NO_MEMORY
+
+
+def passive_entry(recorder, value):  # type: ignore[no-untyped-def]
+    """Append a passive value as a statement, so that it has a number; that, or E_NO_MEMORY."""
+    return push_passive(recorder, value)
+
+
+def mixed_entry(recorder, value, a, x, b, y, code):  # type: ignore[no-untyped-def]
+    """Record an op on two operands one of which may be passive; its number, -1 if both are, or E_NO_MEMORY.
+
+    Numbers of the operands are `a` and `b`, their values `x` and `y`; `code` is that of kinds "ab".
+    """
+    if a < 0 and b < 0:
+        return -1
+    word = np.int64(0)
+    if a >= 0 and b >= 0:
+        word = a | b << 32
+    else:
+        constant = push_constant(recorder, x if a < 0 else y)
+        if constant < 0:
+            return sf.E_NO_MEMORY
+        word, code = (constant | b << 32, code + 2) if a < 0 else (a | constant << 32, code + 1)
+    number = push(recorder, value, word, code)
+    return number if number >= 0 else sf.E_NO_MEMORY
+
+
+def block_entry(function, description):  # type: ignore[no-untyped-def]
+    """Enter a block into the table of this process; its number, or E_NO_MEMORY."""
+    number = add_atomically(globals_address() + 8 * nt.G_BLOCK_COUNT, 1)
+    if number >= sf.MOST_BLOCKS:
+        return sf.E_NO_MEMORY
+    row = p64(p64(globals_address())[nt.G_BLOCKS] + 16 * number)
+    row[1] = description
+    row[0] = function
+    return number
 
 
 def elements_entry(elements, values, first, count, recorder):  # type: ignore[no-untyped-def]

@@ -143,7 +143,7 @@ def add_up(left, rows, inner, out):  # type: ignore[no-untyped-def]
 
 
 def sums_entry(what):  # type: ignore[no-untyped-def]
-    """Compute and record sums of products; 0, or -1 without memory.
+    """Compute and record sums of products; 0, or E_NO_MEMORY.
 
     The words of `what`: a matrix to the left and one to the right (`M_*`; the latter at 0 if there is none),
     rows, columns, the number of products in a sum, where the results go (active scalars, row by row), and
@@ -162,9 +162,9 @@ def sums_entry(what):  # type: ignore[no-untyped-def]
         x, y = stack_words(3), stack_words(3)
         p64(y)[0], p64(y)[1], p64(y)[2] = 0, 0, 0
         if place(left, rows, inner, recorder, clone, x) != 0:
-            return -1
+            return sf.E_NO_MEMORY
         if binary and place(right, inner, cols, recorder, clone, y) != 0:
-            return -1
+            return sf.E_NO_MEMORY
         kinds = sf.S_LEFT_ACTIVE if p64(left)[sf.M_ACTIVE] else 0
         if binary:
             kinds |= sf.S_PRODUCT | (sf.S_RIGHT_ACTIVE if p64(right)[sf.M_ACTIVE] else 0)
@@ -173,10 +173,10 @@ def sums_entry(what):  # type: ignore[no-untyped-def]
             recorder, rows, cols, inner, kinds, a[0], a[1], a[2], b[0], b[1], b[2]
         )
         if described < 0:
-            return -1
+            return sf.E_NO_MEMORY
     memory = it.malloc(8 * (rows * inner + inner * cols + rows * cols + 1))
     if memory == 0:
-        return -1
+        return sf.E_NO_MEMORY
     second = memory + 8 * rows * inner
     results = second + 8 * inner * cols
     pack(left, rows, inner, memory)
@@ -192,7 +192,7 @@ def sums_entry(what):  # type: ignore[no-untyped-def]
             code = sf.CODE_SUMS if i == rows * cols - 1 else sf.CODE_EXTRA
             number = push(recorder, value, described, code)
             if number < 0:
-                answer = -1
+                answer = sf.E_NO_MEMORY
                 break
         pf64(out)[0], p64(out)[1], p64(out)[2] = value, ~number, recorder
         out += 24
@@ -208,7 +208,7 @@ def push_results(recorder, rows, cols, where):  # type: ignore[no-untyped-def]
     for i in range(rows * cols):
         code = sf.CODE_SUMS if i == rows * cols - 1 else sf.CODE_EXTRA
         if push(recorder, 0.0, where, code) < 0:
-            return -1
+            return sf.E_NO_MEMORY
     return first
 
 
@@ -220,22 +220,22 @@ def add_part(recorder, known, part, add):  # type: ignore[no-untyped-def]
 
 @helper
 def add_to(recorder, adjoint, number, part, add):  # type: ignore[no-untyped-def]
-    """Add a part to the cotangent of a number; 0, or -1 without memory."""
+    """Add a part to the cotangent of a number; 0, or E_NO_MEMORY."""
     made = add_part(recorder, adjoint[number], part, add)
     if made < 0:
-        return -1
+        return sf.E_NO_MEMORY
     adjoint[number] = made
     return 0
 
 
 @helper
 def add_matrix(recorder, adjoint, start, rows, row, cols, col, parts, add):  # type: ignore[no-untyped-def]
-    """Add consecutive parts to the cotangents of a matrix of numbers; 0, or -1 without memory."""
+    """Add consecutive parts to the cotangents of a matrix of numbers; 0, or E_NO_MEMORY."""
     for i in range(rows):
         for j in range(cols):
             number, part = start + i * row + j * col, parts + i * cols + j
             if add_to(recorder, adjoint, number, part, add) != 0:
-                return -1
+                return sf.E_NO_MEMORY
     return 0
 
 
@@ -246,7 +246,7 @@ def copy_constants(recorder, constants, start, rows, row, cols, col):  # type: i
     for i in range(rows):
         for j in range(cols):
             if push_constant(recorder, constants[start + i * row + j * col]) < 0:
-                return -1
+                return sf.E_NO_MEMORY
     return first
 
 
@@ -254,7 +254,7 @@ def copy_constants(recorder, constants, start, rows, row, cols, col):  # type: i
 def transpose_whole(t, cts, constants, adjoint, tables, recorder):  # type: ignore[no-untyped-def]
     """The rule where all results are reached, whose cotangents are consecutive from `cts` on.
 
-    0, or -1 without memory.
+    0, or E_NO_MEMORY.
     """
     rows, cols, inner, kinds = t[sf.S_ROWS], t[sf.S_COLS], t[sf.S_INNER], t[sf.S_KINDS]
     add = p64(tables)[3]
@@ -265,7 +265,7 @@ def transpose_whole(t, cts, constants, adjoint, tables, recorder):  # type: igno
             for i in range(inner):
                 number = left + r * l_row + i * l_inner
                 if add_to(recorder, adjoint, number, cts + r, add) != 0:
-                    return -1
+                    return sf.E_NO_MEMORY
         return 0
     if kinds & sf.S_LEFT_ACTIVE:
         start, row, col = right, r_inner, r_col
@@ -276,9 +276,9 @@ def transpose_whole(t, cts, constants, adjoint, tables, recorder):  # type: igno
         where = push_sums(recorder, rows, inner, cols, what, cts, cols, 1, start, col, row)
         first = push_results(recorder, rows, inner, where)
         if start < 0 or where < 0 or first < 0:
-            return -1
+            return sf.E_NO_MEMORY
         if add_matrix(recorder, adjoint, left, rows, l_row, inner, l_inner, first, add) != 0:
-            return -1
+            return sf.E_NO_MEMORY
     if kinds & sf.S_RIGHT_ACTIVE:
         start, row, col = left, l_row, l_inner
         if kinds & sf.S_LEFT_ACTIVE == 0:
@@ -288,9 +288,9 @@ def transpose_whole(t, cts, constants, adjoint, tables, recorder):  # type: igno
         where = push_sums(recorder, inner, cols, rows, what, start, col, row, cts, cols, 1)
         first = push_results(recorder, inner, cols, where)
         if start < 0 or where < 0 or first < 0:
-            return -1
+            return sf.E_NO_MEMORY
         if add_matrix(recorder, adjoint, right, inner, r_inner, cols, r_col, first, add) != 0:
-            return -1
+            return sf.E_NO_MEMORY
     return 0
 
 
@@ -302,13 +302,13 @@ def push_product(recorder, ct, number, active, constants, tables):  # type: igno
         return push(recorder, 0.0, ct | number << 32, mul)
     constant = push_constant(recorder, constants[number])
     if constant < 0:
-        return -1
+        return sf.E_NO_MEMORY
     return push(recorder, 0.0, ct | constant << 32, mul + 1)
 
 
 @helper
 def transpose_one(t, r, c, ct, constants, adjoint, tables, recorder):  # type: ignore[no-untyped-def]
-    """The rule of one result; 0, or -1 without memory."""
+    """The rule of one result; 0, or E_NO_MEMORY."""
     kinds, add = t[sf.S_KINDS], p64(tables)[3]
     for i in range(t[sf.S_INNER]):
         x = t[sf.S_LEFT] + r * t[sf.S_LEFT_ROW] + i * t[sf.S_LEFT_INNER]
@@ -319,18 +319,18 @@ def transpose_one(t, r, c, ct, constants, adjoint, tables, recorder):  # type: i
                 active = kinds & sf.S_RIGHT_ACTIVE != 0
                 part = push_product(recorder, ct, y, active, constants, tables)
             if part < 0 or add_to(recorder, adjoint, x, part, add) != 0:
-                return -1
+                return sf.E_NO_MEMORY
         if kinds & sf.S_RIGHT_ACTIVE:
             active = kinds & sf.S_LEFT_ACTIVE != 0
             part = push_product(recorder, ct, x, active, constants, tables)
             if part < 0 or add_to(recorder, adjoint, y, part, add) != 0:
-                return -1
+                return sf.E_NO_MEMORY
     return 0
 
 
 @helper
 def transpose_sums(table, where, first, adjoint, tables, recorder):  # type: ignore[no-untyped-def]
-    """Append the rule of a statement whose results begin at number `first`; 0, or -1 without memory."""
+    """Append the rule of a statement whose results begin at number `first`; 0, or E_NO_MEMORY."""
     t, constants = p64(table + 8 * where), pf64(table)
     rows, cols = t[sf.S_ROWS], t[sf.S_COLS]
     reached = 0
@@ -340,11 +340,11 @@ def transpose_sums(table, where, first, adjoint, tables, recorder):  # type: ign
         cts = p64(recorder)[sf.W_COUNT]
         for i in range(rows * cols):
             if push(recorder, 0.0, adjoint[first + i], p64(tables)[4]) < 0:
-                return -1
+                return sf.E_NO_MEMORY
         return transpose_whole(t, cts, constants, adjoint, tables, recorder)
     for r in range(rows):
         for c in range(cols):
             ct = adjoint[first + r * cols + c]
             if ct >= 0 and transpose_one(t, r, c, ct, constants, adjoint, tables, recorder) != 0:
-                return -1
+                return sf.E_NO_MEMORY
     return 0
