@@ -208,7 +208,7 @@ def push_results(recorder, rows, cols, where):  # type: ignore[no-untyped-def]
     for i in range(rows * cols):
         code = sf.CODE_SUMS if i == rows * cols - 1 else sf.CODE_EXTRA
         if push(recorder, 0.0, where, code) < 0:
-            return sf.E_NO_MEMORY
+            return -1
     return first
 
 
@@ -220,22 +220,22 @@ def add_part(recorder, known, part, add):  # type: ignore[no-untyped-def]
 
 @helper
 def add_to(recorder, adjoint, number, part, add):  # type: ignore[no-untyped-def]
-    """Add a part to the cotangent of a number; 0, or E_NO_MEMORY."""
+    """Add a part to the cotangent of a number; 0, or -1 without memory."""
     made = add_part(recorder, adjoint[number], part, add)
     if made < 0:
-        return sf.E_NO_MEMORY
+        return -1
     adjoint[number] = made
     return 0
 
 
 @helper
 def add_matrix(recorder, adjoint, start, rows, row, cols, col, parts, add):  # type: ignore[no-untyped-def]
-    """Add consecutive parts to the cotangents of a matrix of numbers; 0, or E_NO_MEMORY."""
+    """Add consecutive parts to the cotangents of a matrix of numbers; 0, or -1 without memory."""
     for i in range(rows):
         for j in range(cols):
             number, part = start + i * row + j * col, parts + i * cols + j
             if add_to(recorder, adjoint, number, part, add) != 0:
-                return sf.E_NO_MEMORY
+                return -1
     return 0
 
 
@@ -246,7 +246,7 @@ def copy_constants(recorder, constants, start, rows, row, cols, col):  # type: i
     for i in range(rows):
         for j in range(cols):
             if push_constant(recorder, constants[start + i * row + j * col]) < 0:
-                return sf.E_NO_MEMORY
+                return -1
     return first
 
 
@@ -254,7 +254,7 @@ def copy_constants(recorder, constants, start, rows, row, cols, col):  # type: i
 def transpose_whole(t, cts, constants, adjoint, tables, recorder):  # type: ignore[no-untyped-def]
     """The rule where all results are reached, whose cotangents are consecutive from `cts` on.
 
-    0, or E_NO_MEMORY.
+    0, or -1 without memory.
     """
     rows, cols, inner, kinds = t[sf.S_ROWS], t[sf.S_COLS], t[sf.S_INNER], t[sf.S_KINDS]
     add = p64(tables)[3]
@@ -265,7 +265,7 @@ def transpose_whole(t, cts, constants, adjoint, tables, recorder):  # type: igno
             for i in range(inner):
                 number = left + r * l_row + i * l_inner
                 if add_to(recorder, adjoint, number, cts + r, add) != 0:
-                    return sf.E_NO_MEMORY
+                    return -1
         return 0
     if kinds & sf.S_LEFT_ACTIVE:
         start, row, col = right, r_inner, r_col
@@ -276,9 +276,9 @@ def transpose_whole(t, cts, constants, adjoint, tables, recorder):  # type: igno
         where = push_sums(recorder, rows, inner, cols, what, cts, cols, 1, start, col, row)
         first = push_results(recorder, rows, inner, where)
         if start < 0 or where < 0 or first < 0:
-            return sf.E_NO_MEMORY
+            return -1
         if add_matrix(recorder, adjoint, left, rows, l_row, inner, l_inner, first, add) != 0:
-            return sf.E_NO_MEMORY
+            return -1
     if kinds & sf.S_RIGHT_ACTIVE:
         start, row, col = left, l_row, l_inner
         if kinds & sf.S_LEFT_ACTIVE == 0:
@@ -288,9 +288,9 @@ def transpose_whole(t, cts, constants, adjoint, tables, recorder):  # type: igno
         where = push_sums(recorder, inner, cols, rows, what, start, col, row, cts, cols, 1)
         first = push_results(recorder, inner, cols, where)
         if start < 0 or where < 0 or first < 0:
-            return sf.E_NO_MEMORY
+            return -1
         if add_matrix(recorder, adjoint, right, inner, r_inner, cols, r_col, first, add) != 0:
-            return sf.E_NO_MEMORY
+            return -1
     return 0
 
 
@@ -302,13 +302,13 @@ def push_product(recorder, ct, number, active, constants, tables):  # type: igno
         return push(recorder, 0.0, ct | number << 32, mul)
     constant = push_constant(recorder, constants[number])
     if constant < 0:
-        return sf.E_NO_MEMORY
+        return -1
     return push(recorder, 0.0, ct | constant << 32, mul + 1)
 
 
 @helper
 def transpose_one(t, r, c, ct, constants, adjoint, tables, recorder):  # type: ignore[no-untyped-def]
-    """The rule of one result; 0, or E_NO_MEMORY."""
+    """The rule of one result; 0, or -1 without memory."""
     kinds, add = t[sf.S_KINDS], p64(tables)[3]
     for i in range(t[sf.S_INNER]):
         x = t[sf.S_LEFT] + r * t[sf.S_LEFT_ROW] + i * t[sf.S_LEFT_INNER]
@@ -319,18 +319,18 @@ def transpose_one(t, r, c, ct, constants, adjoint, tables, recorder):  # type: i
                 active = kinds & sf.S_RIGHT_ACTIVE != 0
                 part = push_product(recorder, ct, y, active, constants, tables)
             if part < 0 or add_to(recorder, adjoint, x, part, add) != 0:
-                return sf.E_NO_MEMORY
+                return -1
         if kinds & sf.S_RIGHT_ACTIVE:
             active = kinds & sf.S_LEFT_ACTIVE != 0
             part = push_product(recorder, ct, x, active, constants, tables)
             if part < 0 or add_to(recorder, adjoint, y, part, add) != 0:
-                return sf.E_NO_MEMORY
+                return -1
     return 0
 
 
 @helper
 def transpose_sums(table, where, first, adjoint, tables, recorder):  # type: ignore[no-untyped-def]
-    """Append the rule of a statement whose results begin at number `first`; 0, or E_NO_MEMORY."""
+    """Append the rule of a statement whose results begin at number `first`; 0, or -1 without memory."""
     t, constants = p64(table + 8 * where), pf64(table)
     rows, cols = t[sf.S_ROWS], t[sf.S_COLS]
     reached = 0
@@ -340,11 +340,11 @@ def transpose_sums(table, where, first, adjoint, tables, recorder):  # type: ign
         cts = p64(recorder)[sf.W_COUNT]
         for i in range(rows * cols):
             if push(recorder, 0.0, adjoint[first + i], p64(tables)[4]) < 0:
-                return sf.E_NO_MEMORY
+                return -1
         return transpose_whole(t, cts, constants, adjoint, tables, recorder)
     for r in range(rows):
         for c in range(cols):
             ct = adjoint[first + r * cols + c]
             if ct >= 0 and transpose_one(t, r, c, ct, constants, adjoint, tables, recorder) != 0:
-                return sf.E_NO_MEMORY
+                return -1
     return 0
