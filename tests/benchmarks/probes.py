@@ -1,10 +1,12 @@
 """What has to be measured in a process of its own; each probe prints one JSON object.
 
     python probes.py start MODULE                      import, and time of day of the first gradient
+    python probes.py loop MODULE                       time of day of the first gradient of a compiled loop
     python probes.py memory MODULE MODE ITERATIONS     resident memory of an endless loop
     python probes.py bytes MODULE STATEMENTS           memory a scalar statement
 
-MODULE is tapegrad, torch, or `limit` for numba alone. Imports are late: they are what is measured.
+MODULE is tapegrad, torch, jax, `limit` for numba alone, or `primal` for numba's loop without a gradient.
+Imports are late: they are what is measured.
 """
 
 import importlib
@@ -31,6 +33,41 @@ def start(module: str) -> dict[str, Any]:
         gradient = x.grad.tolist()
     finished = time.time()
     return {"import": imported, "finished": finished, "gradient": gradient}
+
+
+def euler(x: Any, y: Any, z: Any, n: int) -> Any:
+    """Return the sum of the state after `n` steps of Lorenz's equations."""
+    for _ in range(n):
+        x, y, z = x + 0.1 * (y - x), y + 0.01 * (x * (28 - z) - y), z + 0.01 * (x * y - 2.5 * z)
+    return x + y + z
+
+
+def loop(module: str) -> dict[str, Any]:
+    state, steps = (1.0, 1.1, 0.9), 100
+    gradient: list[float] = []
+    if module == "tapegrad":
+        xp = importlib.import_module(module)
+        leaves = [xp.tensor(v, requires_grad=True) for v in state]
+        xp.njit(euler)(*leaves, steps).backward()
+        gradient = [leaf.grad.item() for leaf in leaves]
+    elif module == "jax":
+        jax = importlib.import_module(module)
+        jax.config.update("jax_enable_x64", True)
+
+        def scanned(x: Any, y: Any, z: Any) -> Any:
+            def step(s: Any, _: Any) -> Any:
+                x, y, z = s
+                return (
+                    x + 0.1 * (y - x), y + 0.01 * (x * (28 - z) - y), z + 0.01 * (x * y - 2.5 * z)
+                ), None  # fmt: skip
+
+            return sum(jax.lax.scan(step, (x, y, z), None, length=steps)[0])
+
+        found = jax.jit(jax.grad(scanned, argnums=(0, 1, 2)))(*state)
+        gradient = [float(g) for g in found]
+    else:
+        importlib.import_module("numba").njit(euler)(*state, steps)
+    return {"finished": time.time(), "gradient": gradient}
 
 
 def resident() -> int:
@@ -105,5 +142,5 @@ def bytes_(module: str, statements: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    probe = {"start": start, "memory": memory, "bytes": bytes_}[sys.argv[1]]
+    probe = {"start": start, "loop": loop, "memory": memory, "bytes": bytes_}[sys.argv[1]]
     print(json.dumps(probe(*sys.argv[2:])))

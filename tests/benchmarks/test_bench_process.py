@@ -32,18 +32,27 @@ def probe(*arguments: object) -> dict[str, Any]:
     return answer
 
 
-@pytest.fixture(scope="module")
-def starts(request) -> dict[str, list[dict[str, Any]]]:
+def interleaved(request, which: str, *names: str) -> dict[str, list[dict[str, Any]]]:
     """Answers of interleaved fresh processes, after one unmeasured start each (caches)."""
     rounds = 1 if request.config.getoption("benchmark_disable") else STARTS
-    modules = [name for name in ("limit", "tapegrad", "torch") if installed(name)]
+    modules = [name for name in names if installed(name)]
     for module in modules:
-        probe("start", module)
+        probe(which, module)
     answers: dict[str, list[dict[str, Any]]] = {module: [] for module in modules}
     for _ in range(rounds):
         for module in modules:
-            answers[module].append(probe("start", module))
+            answers[module].append(probe(which, module))
     return answers
+
+
+@pytest.fixture(scope="module")
+def starts(request) -> dict[str, list[dict[str, Any]]]:
+    return interleaved(request, "start", "limit", "tapegrad", "torch")
+
+
+@pytest.fixture(scope="module")
+def compilations(request) -> dict[str, list[dict[str, Any]]]:
+    return interleaved(request, "loop", "primal", "tapegrad", "jax")
 
 
 @pytest.mark.parametrize("name", ["tapegrad", "torch", "limit"])
@@ -66,6 +75,19 @@ def test_start(starts, report_samples, group, key, aim, name):
         assert answer["gradient"] == pytest.approx(expected, rel=1e-12)
     samples = [answer[key] for answer in starts[name]]
     report_samples(group, name, samples, aims=[aim] if name == "tapegrad" else [])
+
+
+@pytest.mark.parametrize("name", ["tapegrad", "jax", "primal"])
+def test_compilation(compilations, report_samples, name):
+    """The loop is compiled in each process; `primal` is numba's function without a gradient."""
+    require(name)
+    if name != "primal":
+        wanted = compilations["tapegrad"][0]["gradient"]
+        assert all(a["gradient"] == pytest.approx(wanted, rel=1e-9) for a in compilations[name])
+    samples = [answer["seconds"] for answer in compilations[name]]
+    report_samples(
+        "start-up: fresh process to first gradient of a loop that it compiles", name, samples
+    )
 
 
 @needs_statm
