@@ -31,7 +31,7 @@ POINTS = {
 }
 
 
-def in_line(function: Any) -> Any:
+def in_line(function: Any, **options: Any) -> Any:
     """A compiled function that calls `function` for each number of a vector."""
 
     def each(x):
@@ -40,7 +40,7 @@ def in_line(function: Any) -> Any:
             out[i] = function(x[i])
         return out
 
-    return tg.njit(each)
+    return tg.njit(each, **options)
 
 
 IN_LINE = {name: in_line(getattr(math, name)) for name in ("sin", "cos", "exp", "tanh")}
@@ -129,6 +129,15 @@ def test_non_finite(name: str) -> None:
     x = tg.tensor([np.inf, -np.inf, np.nan], requires_grad=True)
     assert np.isnan(getattr(tg, name)(x).detach().numpy()).all()
     assert np.isnan(IN_LINE[name](x).detach().numpy()).all()
+
+
+@pytest.mark.parametrize("name", ["sin", "cos", "exp", "tanh"])
+def test_fastmath_leaves_formulas_as_they_are(name: str) -> None:
+    """It would drop what carries rounding errors, and the sums that round to an integer."""
+    points = np.concatenate([np.linspace(-20, 20, 201), [-0.0]])
+    x = tg.tensor(points, requires_grad=True)
+    usual, fast = IN_LINE[name](x), in_line(getattr(math, name), fastmath=True)(x)
+    np.testing.assert_array_equal(fast.detach().numpy(), usual.detach().numpy())
 
 
 WITHOUT_FMA = """

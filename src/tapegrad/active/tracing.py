@@ -26,12 +26,21 @@ class Untraceable(Exception):
 
 
 class Traced:
-    """A float64, int64 or truth value in LLVM code."""
+    """A float64, int64 or truth value in LLVM code.
 
-    def __init__(self, builder: Any, value: Any) -> None:
-        self.builder, self.value = builder, value
+    With `exact`, operations stay as they are written under ``fastmath``, too, which would take what carries
+    rounding errors for nothing: numba gives its flags to instructions that have none. So these get one that
+    means nothing there.
+    """
 
-    def _other(self, x: Any) -> Any:
+    def __init__(self, builder: Any, value: Any, *, exact: bool = False) -> None:
+        self.builder, self.value, self.exact = builder, value, exact
+
+    def new(self, value: Any) -> Traced:
+        """Another value of the same formula."""
+        return Traced(self.builder, value, exact=self.exact)
+
+    def other(self, x: Any) -> Any:
         """An operand as a value of the same type."""
         if isinstance(x, Traced):
             if x.value.type != self.value.type:
@@ -47,43 +56,46 @@ class Traced:
         name = floating if self.value.type == _F64 else whole
         if name is None or self.value.type == _I1:
             raise Untraceable
-        return Traced(self.builder, getattr(self.builder, name)(*values))
+        if name == floating and self.exact:
+            flag = "contract" if name == "fdiv" else "arcp"
+            return self.new(getattr(self.builder, name)(*values, flags=(flag,)))
+        return self.new(getattr(self.builder, name)(*values))
 
     def __add__(self, x: Any) -> Traced:
-        return self._made("fadd", "add", self.value, self._other(x))
+        return self._made("fadd", "add", self.value, self.other(x))
 
     def __radd__(self, x: Any) -> Traced:
-        return self._made("fadd", "add", self._other(x), self.value)
+        return self._made("fadd", "add", self.other(x), self.value)
 
     def __sub__(self, x: Any) -> Traced:
-        return self._made("fsub", "sub", self.value, self._other(x))
+        return self._made("fsub", "sub", self.value, self.other(x))
 
     def __rsub__(self, x: Any) -> Traced:
-        return self._made("fsub", "sub", self._other(x), self.value)
+        return self._made("fsub", "sub", self.other(x), self.value)
 
     def __mul__(self, x: Any) -> Traced:
-        return self._made("fmul", "mul", self.value, self._other(x))
+        return self._made("fmul", "mul", self.value, self.other(x))
 
     def __rmul__(self, x: Any) -> Traced:
-        return self._made("fmul", "mul", self._other(x), self.value)
+        return self._made("fmul", "mul", self.other(x), self.value)
 
     def __truediv__(self, x: Any) -> Traced:
-        return self._made("fdiv", None, self.value, self._other(x))
+        return self._made("fdiv", None, self.value, self.other(x))
 
     def __rtruediv__(self, x: Any) -> Traced:
-        return self._made("fdiv", None, self._other(x), self.value)
+        return self._made("fdiv", None, self.other(x), self.value)
 
     def __and__(self, x: Any) -> Traced:
-        return self._made(None, "and_", self.value, self._other(x))
+        return self._made(None, "and_", self.value, self.other(x))
 
     def __or__(self, x: Any) -> Traced:
-        return self._made(None, "or_", self.value, self._other(x))
+        return self._made(None, "or_", self.value, self.other(x))
 
     def __xor__(self, x: Any) -> Traced:
-        return self._made(None, "xor", self.value, self._other(x))
+        return self._made(None, "xor", self.value, self.other(x))
 
     def __lshift__(self, x: Any) -> Traced:
-        return self._made(None, "shl", self.value, self._other(x))
+        return self._made(None, "shl", self.value, self.other(x))
 
     def __neg__(self) -> Traced:
         return self._made("fneg", "neg", self.value)
@@ -91,15 +103,15 @@ class Traced:
     def __abs__(self) -> Traced:
         if self.value.type != _F64:
             raise Untraceable
-        return Traced(self.builder, _intrinsic(self.builder, "llvm.fabs", self.value))
+        return self.new(_intrinsic(self.builder, "llvm.fabs", self.value))
 
     def _compared(self, sign: str, x: Any) -> Traced:
-        other = self._other(x)
+        other = self.other(x)
         if self.value.type == _I64:
-            return Traced(self.builder, self.builder.icmp_signed(sign, self.value, other))
+            return self.new(self.builder.icmp_signed(sign, self.value, other))
         # Python's comparisons with NaN: all are false, but !=
         compare = self.builder.fcmp_unordered if sign == "!=" else self.builder.fcmp_ordered
-        return Traced(self.builder, compare(sign, self.value, other))
+        return self.new(compare(sign, self.value, other, flags=("arcp",) if self.exact else ()))
 
     def __lt__(self, x: Any) -> Traced:
         return self._compared("<", x)
@@ -131,21 +143,20 @@ def _intrinsic(builder: Any, name: str, *values: Any) -> Any:
 
 def _fma(*values: Any) -> Traced:
     one = next(v for v in values if isinstance(v, Traced))
-    return Traced(one.builder, one.builder.fma(*map(one._other, values)))
+    return one.new(one.builder.fma(*map(one.other, values)))
 
 
 def _select(condition: Traced, x: Any, y: Any) -> Traced:
     one = x if isinstance(x, Traced) else y
-    values = one._other(x), one._other(y)
-    return Traced(condition.builder, condition.builder.select(condition.value, *values))
+    return one.new(one.builder.select(condition.value, one.other(x), one.other(y)))
 
 
 def _float_bits(x: Traced) -> Traced:
-    return Traced(x.builder, x.builder.bitcast(x.value, _I64))
+    return x.new(x.builder.bitcast(x.value, _I64))
 
 
 def _bits_float(x: Traced) -> Traced:
-    return Traced(x.builder, x.builder.bitcast(x.value, _F64))
+    return x.new(x.builder.bitcast(x.value, _F64))
 
 
 class _NumPy:
@@ -154,7 +165,7 @@ class _NumPy:
     def __getattr__(self, name: str) -> Any:
         if name not in ("sqrt", "log"):
             raise Untraceable
-        return lambda x: Traced(x.builder, _intrinsic(x.builder, f"llvm.{name}", x._other(x)))
+        return lambda x: x.new(_intrinsic(x.builder, f"llvm.{name}", x.other(x)))
 
 
 #: the names that formulas use: words of words.py, and NumPy
@@ -176,8 +187,8 @@ def _traced(function: Callable[..., Any]) -> Callable[..., Any]:
     return FunctionType(function.__code__, scope)
 
 
-def evaluate(builder: Any, function: Callable[..., Any], *values: Any) -> Any:
-    """What a function makes of LLVM values.
+def evaluate(builder: Any, function: Callable[..., Any], *values: Any, exact: bool = False) -> Any:
+    """What a function makes of LLVM values; see `Traced` for `exact`.
 
     Raises
     ------
@@ -185,7 +196,7 @@ def evaluate(builder: Any, function: Callable[..., Any], *values: Any) -> Any:
         If it does what values here do not know; nothing of what it has written by then is used.
     """
     try:
-        found = _traced(function)(*[Traced(builder, x) for x in values])
+        found = _traced(function)(*[Traced(builder, x, exact=exact) for x in values])
     except TypeError:  # an operation that there is none for, or a function of Python's
         raise Untraceable from None
     if not isinstance(found, Traced):
@@ -199,8 +210,9 @@ def call_elementary(context: Any, builder: Any, own: Elementary, x: Any) -> Any:
     The formula stands before the branch, so that LLVM computes once what two functions of a number share.
     libm's is an external function: that of LLVM it would take for cheap, and call it always.
     """
-    place = cgutils.alloca_once_value(builder, evaluate(builder, own.formula.function, x))
-    inside = evaluate(builder, own.reaches.function, x)
+    value = evaluate(builder, own.formula.function, x, exact=True)
+    place = cgutils.alloca_once_value(builder, value)
+    inside = evaluate(builder, own.reaches.function, x, exact=True)
     with builder.if_then(builder.not_(inside), likely=False):
         kind = ir.FunctionType(_F64, [_F64])
         function = cgutils.get_or_insert_function(
