@@ -358,3 +358,18 @@ def test_op_without_a_derivative_says_so() -> None:
         except Exception:
             continue
         assert not y.requires_grad, entry.name
+
+
+def test_backward_reaches_its_leaves_whatever_others_there_are() -> None:
+    leaves = [tg.tensor(float(i), requires_grad=True) for i in range(300)]
+    hooked = tg.tensor(1.0, requires_grad=True)
+    hooked.register_hook(lambda g: 10 * g)
+    (leaves[3] * leaves[7] + leaves[299]).backward()
+    got = {i: leaf.grad.item() for i, leaf in enumerate(leaves) if leaf.grad is not None}
+    assert got == {3: 7.0, 7: 3.0, 299: 1.0}
+    total = sum((leaf * leaf for leaf in leaves), tg.tensor(0.0)) * hooked
+    total.backward()
+    assert hooked.grad.item() == 10 * sum(i * i for i in range(300))
+    assert leaves[7].grad.item() == 3.0 + 14.0
+    leaves[5].backward()
+    assert leaves[5].grad.item() == 11.0

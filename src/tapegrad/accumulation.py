@@ -63,20 +63,16 @@ def _made(tape: Tape, storage: Storage, address: int, layout: Layout) -> bool:
 def accumulate_plainly(tape: Tape, root: Tensor, *, free: bool) -> bool:
     """``backward`` from one 0-d root, without hooks and the like; False, with nothing done, otherwise."""
     tape.make_room(len(tape.leaves) + 2)  # for gradients, while the request points into the arrays
-    leaves = tape.leaves.copy()
-    for storage in leaves.values():
-        if storage is None or storage.hooks is not None:
-            return False
     rest: list[tuple[Storage, np.ndarray]] = []
     with tape.lock:
         tape.counted += 1
         try:  # an interrupt comes with the first call of Python code after a native one
-            swept = plain.swept(tape, root, leaves)
+            swept = plain.swept(tape, root)
             if swept is None:
                 return False
-            block, addresses = swept
+            block, leaves = swept
             with _accumulating:
-                for (slot, storage), address in zip(leaves.items(), addresses, strict=True):
+                for storage, slot, address in leaves:
                     if address:
                         layout = tape.instruction_of(slot).out
                         if not _made(tape, storage, address, layout):

@@ -38,7 +38,7 @@ CALLS = {
     "forward_entry": True, "start_entry": False, "prepare_entry": True, "seed_entry": True,
     "reverse_entry": True, "replay_entry": False, "push_entry": False,
     "largest_entry": False, "units_entry": False, "gradient_entry": False,
-    "plain_entry": True, "record_entry": False,
+    "plain_entry": True, "record_entry": False, "leaves_entry": True, "back_entry": True,
     "release_entry": False, "give_back_entry": False, "mark_entry": False, "trim_entry": False,
     "compact_entry": False, "drop_entry": False,
     "grow_entry": False, "grow_handles_entry": False, "destroy_entry": False,

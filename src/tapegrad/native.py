@@ -74,6 +74,8 @@ ENTRIES: dict[str, dict[str, str]] = {
     "plain": {
         "plain_entry": "int64(int64, int64, int64, int64, int64, int64, int64)",
         "record_entry": "int64(int64, int64, int64, int64, int64, int64)",
+        "leaves_entry": "int64(int64, int64, int64, int64)",
+        "back_entry": "int64(int64, int64, int64, int64, int64)",
     },
     "strips": {
         "open_entry": "int64(int64, int64, int64, int64, int64, int64)",

@@ -7,7 +7,7 @@ is left to engine.py, which does it step by step; the first call for new shapes 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -71,31 +71,30 @@ def _gradient(tape: Tape, address: int, layout: Layout) -> Tensor:
     return made
 
 
-def swept(tape: Tape, root: Tensor, slots: Collection[int]) -> tuple[Block, list[int]] | None:
-    """Sweep from a root to those leaves that are before it; None, with nothing done, if that is not plain.
+def swept(tape: Tape, root: Tensor) -> tuple[Block, list[tuple[Storage, int, int]]] | None:
+    """Sweep from a root to the leaves that it depends on; None, with nothing done, if that is not plain.
 
     The caller holds the tape's lock, and counts the pass in ``tape.counted``, until after `finish`, which
-    takes the block that is given back. Beside it is for each leaf where its adjoint is, 0 if it is untouched.
+    takes the block that is given back. Beside it are the leaves' storages and slots, and where their adjoints
+    are, 0 if untouched.
     """
-    layout = LAYOUTS[root._layout_id]
-    count = len(slots)
-    if (
-        layout.ndim
-        or not 0 < count <= MOST_TARGETS
-        or tape.retained
-        or tape.writes
-        or tape.abstract
-        or needs_python(tape)
-    ):
+    layout, room = LAYOUTS[root._layout_id], len(tape.leaves)
+    if layout.ndim or tape.retained or tape.writes or tape.abstract or needs_python(tape):
         return None
     one = (root,)
-    block, at = _block(tape, count)
-    words, places = block.words, block.address + 8 * at
-    if look_at(tape.pointer, id(one), 1, places) == 0 and words[at] >= max(slots):
-        for i, slot in enumerate(slots, 1):
-            words[at + 2 * i] = slot
-        if _sweeps(tape, (tape.pointer, block.address, places, count, True), layout):
-            return block, words[nt.R_WIDTH + 2 : nt.R_WIDTH + 4 * count : 4].tolist()
+    block, at = _block(tape, room)
+    words, request = block.words, block.address
+    if look_at(tape.pointer, id(one), 1, request + 8 * at) == 0:
+        count = sweep.leaves(tape.pointer, request, words[at], room)
+        end = nt.R_WIDTH + 4 * count
+        slots = words[nt.R_WIDTH + 1 : end : 4].tolist() if count > 0 else []
+        storages: list[Any] = [tape.leaves.get(slot) for slot in slots]
+        if storages and all(s is not None and s.hooks is None for s in storages):
+            _, address, copy = _one(layout)
+            if sweep.back(tape.pointer, request, count, address, copy) == 0:
+                addresses = words[nt.R_WIDTH + 2 : end : 4].tolist()
+                return block, list(zip(storages, slots, addresses, strict=True))
+            sweep.release(tape.pointer, request, 2 * (tape.passes <= 1))
     tape.give_block(block)
     return None
 
@@ -116,15 +115,6 @@ def _block(tape: Tape, count: int) -> tuple[Block, int]:
     # A signal handler or finalizer may record before native code comes to it.
     block.words[0] = statements
     return block, places
-
-
-def _sweeps(tape: Tape, where: tuple[Any, ...], layout: Layout) -> bool:
-    """Run a sweep from a root of a layout; whether it is plain, and there was memory."""
-    _, address, copy = _one(layout)
-    answer: int = sweep.plain(*where, address, copy)
-    if answer == 2:
-        sweep.release(*where[:2], 2 * (tape.passes <= 1))
-    return answer == 0
 
 
 def gradients(
@@ -156,7 +146,9 @@ def gradients(
                 if sweep.record(*what, constant) != 0:
                     tape.undo(n)
                     return None
-            elif not _sweeps(tape, what, layout):
+            elif (answer := sweep.plain(*what, *_one(layout)[1:])) != 0:
+                if answer == 2:  # there was no memory
+                    sweep.release(tape.pointer, block.address, 2 * (tape.passes <= 1))
                 return None
             cotangents = words[nt.R_WIDTH + 2 : nt.R_WIDTH + 4 * count : 4].tolist()
             found: list[Any]

@@ -9,9 +9,11 @@ from __future__ import annotations
 from .calls import native_call
 
 __all__ = [
+    "back",
     "forward",
     "gradient",
     "largest",
+    "leaves",
     "plain",
     "prepare",
     "push",
@@ -34,6 +36,8 @@ reverse = native_call("reverse_entry")
 gradient = native_call("gradient_entry")
 plain = native_call("plain_entry")
 record = native_call("record_entry")
+leaves = native_call("leaves_entry")
+back = native_call("back_entry")
 replay = native_call("replay_entry")
 push = native_call("push_entry")
 release = native_call("release_entry")

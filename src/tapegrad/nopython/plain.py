@@ -82,21 +82,30 @@ def record_pass(state, request, count, root, seeding):  # type: ignore[no-untype
 
 
 @helper
+def is_ready(state, request, root):  # type: ignore[no-untyped-def]
+    """Whether a pass from `root` can be laid out; evaluates what is pending.
+
+    The request's first word says for how many statements there is room.
+    """
+    s = p64(state)
+    if s[nt.S_COUNT] > p64(request)[0]:
+        return False
+    if s[nt.S_DONE] != s[nt.S_COUNT]:
+        if forward(state) != 0:  # Python finds it again, and says so
+            return False
+        s[nt.S_EAGER] = 0
+    return p32(s[nt.S_ROOT])[root] == root
+
+
+@helper
 def begin(state, request, places, count, unused):  # type: ignore[no-untyped-def]
     """Lay out and prepare a pass from the first of `places` (slot, layout) to the `count` others.
 
-    0, or 1 where it is not plain, which leaves no trace. The request's first word says for how many
-    statements there is room.
+    0, or 1 where it is not plain, which leaves no trace.
     """
     s, r, p = p64(state), p64(request), p64(places)
     root = p[0]
-    if s[nt.S_COUNT] > r[0]:
-        return 1
-    if s[nt.S_DONE] != s[nt.S_COUNT]:
-        if forward(state) != 0:  # Python finds it again, and says so
-            return 1
-        s[nt.S_EAGER] = 0
-    if p32(s[nt.S_ROOT])[root] != root:
+    if not is_ready(state, request, root):
         return 1
     itab, instructions = p64(globals_address())[nt.G_ITAB], p32(s[nt.S_INSTRUCTION])
     for i in range(count):
@@ -118,6 +127,53 @@ def begin(state, request, places, count, unused):  # type: ignore[no-untyped-def
     return 0
 
 
+@helper
+def sweep(state, request, count, seeding, copy):  # type: ignore[no-untyped-def]
+    """Sweep a pass from a cotangent at `seeding`; 0 with addresses in the targets' rows, 2 without memory.
+
+    `copy` is the instruction that copies the root's layout.
+    """
+    r = p64(request)
+    r[R_ERROR_ARG] = copy
+    if seed(state, request, r[R_HIGH], seeding) != 0 or sweep_back(state, request) != 0:
+        return 2
+    adjoint = p64(r[R_ADJOINT])
+    for i in range(count):
+        row = p64(r[R_CAPTURES] + 32 * i)
+        row[2] = adjoint[row[1]]
+        adjoint[row[1]] = 0
+    return 0
+
+
+def leaves_entry(state, request, root, room):  # type: ignore[no-untyped-def]
+    """Lay out and prepare a pass from `root` to all leaves; how many there are, which are in the rows.
+
+    There is room for `room` of them, as many as are on the tape. -1 where the pass is not plain, which
+    leaves no trace. `back_entry` is what follows.
+    """
+    s, r = p64(state), p64(request)
+    if not is_ready(state, request, root):
+        return -1
+    start(state, request, room, s[nt.S_COUNT] << 32, root << 1 | 1, root, 0)
+    if prepare(state, request) != OK:
+        return -1
+    itab, instructions = p64(globals_address())[nt.G_ITAB], p32(s[nt.S_INSTRUCTION])
+    reached, found = p8(r[R_REACHED]), 0
+    for k in range(1, root + 1):
+        if reached[k] and p64(itab + 8 * I_WIDTH * instructions[k])[I_KIND] == LEAF:
+            if found >= room:
+                return -1
+            row = p64(r[R_CAPTURES] + 32 * found)
+            row[0], row[1], row[2], row[3] = k, k, 0, 0
+            found += 1
+    return found
+
+
+def back_entry(state, request, count, seeding, copy):  # type: ignore[no-untyped-def]
+    """Sweep what `leaves_entry` prepared; see `sweep`."""
+    return sweep(state, request, count, seeding, copy)
+
+
 def record_entry(state, request, places, count, unused, seeding):  # type: ignore[no-untyped-def]
     """Record a plain pass from cotangent `seeding`; 0 with slots in the targets' rows, 1 if it is not plain.
 
@@ -129,19 +185,7 @@ def record_entry(state, request, places, count, unused, seeding):  # type: ignor
 
 
 def plain_entry(state, request, places, count, unused, seeding, copy):  # type: ignore[no-untyped-def]
-    """Sweep a plain pass from a cotangent at `seeding`; 0 with addresses in the targets' rows.
-
-    1 if it is not plain, 2 if there is no memory. `copy` is the instruction that copies the root's layout.
-    """
+    """Sweep a plain pass from a cotangent at `seeding`; 1 if it is not plain, else see `sweep`."""
     if begin(state, request, places, count, unused) != 0:
         return 1
-    r = p64(request)
-    r[R_ERROR_ARG] = copy
-    if seed(state, request, p64(places)[0], seeding) != 0 or sweep_back(state, request) != 0:
-        return 2
-    adjoint = p64(r[R_ADJOINT])
-    for i in range(count):
-        row = p64(r[R_CAPTURES] + 32 * i)
-        row[2] = adjoint[row[1]]
-        adjoint[row[1]] = 0
-    return 0
+    return sweep(state, request, count, seeding, copy)
