@@ -59,7 +59,7 @@ def primal(name: str) -> Callable[..., Any]:
 def apply(context: Any, builder: Any, name: str, values: list[Any]) -> Any:
     """A row's primal on values; truth values are bits."""
     if name in strip_code.ELEMENTARY:
-        return tracing.call_elementary(context, builder, strip_code.ELEMENTARY[name], *values)
+        return tracing.call_elementary(builder, strip_code.ELEMENTARY[name], *values)
     with suppress(tracing.Untraceable):
         return tracing.evaluate(builder, primal(name), *values)
     truth = strip_code.is_truth(TABLE[name])

@@ -16,7 +16,7 @@ from numba.core import cgutils
 
 from ..ops.vectorised import Elementary
 
-__all__ = ["Traced", "Untraceable", "call_elementary", "evaluate"]
+__all__ = ["Untraceable", "call_elementary", "evaluate"]
 
 _F64, _I64, _I1 = ir.DoubleType(), ir.IntType(64), ir.IntType(1)
 
@@ -204,7 +204,7 @@ def evaluate(builder: Any, function: Callable[..., Any], *values: Any, exact: bo
     return found.value
 
 
-def call_elementary(context: Any, builder: Any, own: Elementary, x: Any) -> Any:
+def call_elementary(builder: Any, own: Elementary, x: Any) -> Any:
     """An elementary function's value.
 
     The formula stands before the branch, so that LLVM computes once what two functions of a number share.
