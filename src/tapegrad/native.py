@@ -17,6 +17,7 @@ import hashlib
 import importlib
 import inspect
 import platform
+import re
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -224,26 +225,46 @@ def assemble(text: str) -> bytes:
 
 # --------------------------------------------------------------------------- entry points
 @cache
-def _core() -> dict[str, int]:
-    folder = Path(__file__).parent
-    files = [folder / "native.py", *sorted((folder / "nopython").glob("*.py"))]
-    source = "\n".join(file.read_text(encoding="utf-8") for file in files)
+def _text_and_imports(module: str) -> tuple[str, list[str]]:
+    """Digest of the text of a module of `nopython/`, and the modules beside it that it imports."""
+    text = (Path(__file__).parent / "nopython" / f"{module}.py").read_bytes()
+    imports = re.findall(rb"^from \.(\w+) import|^from \. import (\w+)", text, re.MULTILINE)
+    return hashlib.sha256(text).hexdigest(), [(a or b).decode() for a, b in imports]
 
-    def build() -> tuple[dict[str, str], list[bytes]]:
-        symbols, codes = {}, []
-        for module, entries in ENTRIES.items():
+
+def _sources(module: str) -> str:
+    """Return digests of all texts that the code of a module of `nopython/` depends on."""
+    names, digests = [module], [hashlib.sha256(Path(__file__).read_bytes()).hexdigest()]
+    for name in names:  # grows on the way
+        digest, imports = _text_and_imports(name)
+        digests.append(digest)
+        names += sorted(set(imports) - set(names))
+    return "\n".join(digests)
+
+
+@cache
+def _entries() -> dict[str, int]:
+    """Addresses of all entry points, a file of the store for each module: a change compiles what it touches."""
+    found: dict[str, int] = {}
+    for module, entries in ENTRIES.items():
+
+        def build(
+            module: str = module, entries: dict[str, str] = entries
+        ) -> tuple[dict[str, str], list[bytes]]:
             loaded = importlib.import_module(f"tapegrad.nopython.{module}")
+            symbols, codes = {}, []
             for name, signature in entries.items():
                 symbols[name], code = compiler().object_code(getattr(loaded, name), signature)
                 codes.append(code)
-        return symbols, codes
+            return symbols, codes
 
-    return load_module("core", source, build)
+        found.update(load_module(f"core-{module}", _sources(module), build))
+    return found
 
 
 def entry(name: str) -> int:
     """Address of an entry point of `nopython/`."""
-    return _core()[name]
+    return _entries()[name]
 
 
 def source_of(function: Callable[..., Any]) -> str:
