@@ -14,7 +14,7 @@ from tapegrad.ops.table import BY_CODE, TABLE
 SOURCE = Path(tapegrad.__file__).parent
 #: what a file may import is what stands before it; names in one row may import each other's package
 LAYERS = [
-    ("errors",), ("dtypes",), ("store", "words"), ("native",), ("nopython",), ("layouts",),
+    ("errors",), ("dtypes",), ("store", "words", "entries"), ("native",), ("nopython",), ("layouts",),
     ("kernels",), ("programs",), ("ops",), ("instructions",), ("calls",), ("handle",), ("sweep",),
     ("versions",), ("buffers", "constants"), ("collector",), ("arrays",), ("values",), ("tape",),
     ("hooks", "edges"), ("threads", "storage"), ("fuse",), ("vjp",), ("adjoint_programs",),

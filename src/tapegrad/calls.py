@@ -18,6 +18,7 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from . import native as nt
+from .entries import ENTRIES
 
 __all__ = ["MethodDef", "keep", "native_call"]
 
@@ -94,7 +95,7 @@ def _wrappers() -> dict[str, int]:
     """Addresses of the wrappers, by entry point."""
     counts = {
         name: signature.count("int64") - (not signature.startswith("void"))
-        for entries in nt.ENTRIES.values()
+        for entries in ENTRIES.values()
         for name, signature in entries.items()
     }
     text = [f"declare {result} @{name}({words})" for name, (result, words) in _C_API.items()]

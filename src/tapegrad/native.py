@@ -30,6 +30,7 @@ import llvmlite.binding as llvm
 import numpy as np
 
 from . import store
+from .entries import ENTRIES
 from .words import compiler, resolve
 
 __all__ = [
@@ -40,69 +41,6 @@ __all__ = [
 GLOBALS = np.zeros(64, np.int64)
 llvm.add_symbol("tapegrad_globals", GLOBALS.ctypes.data)
 
-#: entry points of native code: module of `nopython/` -> name -> C signature
-ENTRIES: dict[str, dict[str, str]] = {
-    "recording": {
-        "binary": "int64(int64, int64, int64)",
-        "power": "int64(int64, int64, int64, int64)",
-        "unary": "int64(int64, int64)",
-        "status_entry": "int64(int64)",
-        "word_entry": "int64(int64)",
-        "look_entry": "int64(int64, int64, int64, int64)",
-        "fastcall": "int64(int64, int64, int64, int64)",
-        "dealloc": "void(int64)",
-        "append_entry": "int64(int64, int64, int64, int64)",
-        "leaf_entry": "int64(int64, int64, int64, int64)",
-        "handle_entry": "int64(int64, int64, int64)",
-        "bind_entry": "int64(int64, int64, int64, int64)",
-    },
-    "subscripting": {"subscript": "int64(int64, int64)"},
-    "forward": {"forward_entry": "int64(int64)"},
-    "preparing": {
-        "start_entry": "int64(int64, int64, int64, int64, int64, int64, int64)",
-        "prepare_entry": "int64(int64, int64)",
-        "largest_entry": "int64(int64, int64, int64)",
-    },
-    "reverse": {
-        "seed_entry": "int64(int64, int64, int64, int64)",
-        "units_entry": "int64(int64, int64, int64, int64)",
-        "reverse_entry": "int64(int64, int64)",
-        "gradient_entry": "int64(int64, int64, int64, int64, int64)",
-        "release_entry": "int64(int64, int64, int64)",
-    },
-    "replaying": {"replay_entry": "int64(int64, int64, int64, int64, int64, int64)"},
-    "pushing": {"push_entry": "int64(int64, int64, int64, int64)"},
-    "plain": {
-        "plain_entry": "int64(int64, int64, int64, int64, int64, int64, int64)",
-        "record_entry": "int64(int64, int64, int64, int64, int64, int64)",
-        "leaves_entry": "int64(int64, int64, int64, int64)",
-        "back_entry": "int64(int64, int64, int64, int64, int64)",
-    },
-    "strips": {
-        "open_entry": "int64(int64, int64, int64, int64, int64, int64)",
-        "begin_entry": "int64(int64, int64, int64, int64, int64, int64)",
-        "close_entry": "int64(int64)",
-        "pack_entry": "int64(int64, int64, int64, int64, int64)",
-        "adopt_entry": "int64(int64, int64, int64, int64, int64)",
-        "elements_entry": "int64(int64, int64, int64, int64, int64)",
-        "room_entry": "int64(int64, int64)",
-        "passive_entry": "int64(int64, float64)",
-        "mixed_entry": "int64(int64, float64, int64, float64, int64, float64, int64)",
-        "block_entry": "int64(int64, int64)",
-    },
-    "sums": {"sums_entry": "int64(int64)"},
-    "transposing": {"transpose_entry": "int64(int64, int64, int64, int64, int64)"},
-    "collecting": {
-        "mark_entry": "int64(int64, int64, int64, int64)",
-        "trim_entry": "int64(int64, int64, int64, int64)",
-        "drop_entry": "int64(int64, int64, int64, int64, int64)",
-        "compact_entry": "int64(int64, int64, int64, int64, int64, int64)",
-        "grow_entry": "int64(int64, int64, int64, int64)",
-        "grow_handles_entry": "int64(int64, int64, int64)",
-        "destroy_entry": "int64(int64)",
-        "give_back_entry": "int64(int64, int64, int64)",
-    },
-}
 LOOP_SIGNATURE = "void(int64, int64, int64, int64)"
 
 #: held while tables that all threads share grow or change
@@ -234,7 +172,8 @@ def _text_and_imports(module: str) -> tuple[str, list[str]]:
 
 def _sources(module: str) -> str:
     """Return digests of all texts that the code of a module of `nopython/` depends on."""
-    names, digests = [module], [hashlib.sha256(Path(__file__).read_bytes()).hexdigest()]
+    names, digests = [module], [repr(ENTRIES[module])]
+    digests.append(hashlib.sha256(Path(__file__).read_bytes()).hexdigest())
     for name in names:  # grows on the way
         digest, imports = _text_and_imports(name)
         digests.append(digest)
@@ -244,7 +183,7 @@ def _sources(module: str) -> str:
 
 @cache
 def _entries() -> dict[str, int]:
-    """Addresses of all entry points, a file of the store for each module: a change compiles what it touches."""
+    """Addresses of all entry points; each module has a file of the store, as compiling all takes long."""
     found: dict[str, int] = {}
     for module, entries in ENTRIES.items():
 

@@ -1,0 +1,72 @@
+"""The entry points of native code, and their C signatures.
+
+native.py compiles them, or loads them from the store, and gives their addresses (`native.entry`).
+"""
+
+from __future__ import annotations
+
+__all__ = ["ENTRIES"]
+
+#: entry points of native code: module of `nopython/` -> name -> C signature
+ENTRIES: dict[str, dict[str, str]] = {
+    "recording": {
+        "binary": "int64(int64, int64, int64)",
+        "power": "int64(int64, int64, int64, int64)",
+        "unary": "int64(int64, int64)",
+        "status_entry": "int64(int64)",
+        "word_entry": "int64(int64)",
+        "look_entry": "int64(int64, int64, int64, int64)",
+        "fastcall": "int64(int64, int64, int64, int64)",
+        "dealloc": "void(int64)",
+        "append_entry": "int64(int64, int64, int64, int64)",
+        "leaf_entry": "int64(int64, int64, int64, int64)",
+        "handle_entry": "int64(int64, int64, int64)",
+        "bind_entry": "int64(int64, int64, int64, int64)",
+    },
+    "subscripting": {"subscript": "int64(int64, int64)"},
+    "forward": {"forward_entry": "int64(int64)"},
+    "preparing": {
+        "start_entry": "int64(int64, int64, int64, int64, int64, int64, int64)",
+        "prepare_entry": "int64(int64, int64)",
+        "largest_entry": "int64(int64, int64, int64)",
+    },
+    "reverse": {
+        "seed_entry": "int64(int64, int64, int64, int64)",
+        "units_entry": "int64(int64, int64, int64, int64)",
+        "reverse_entry": "int64(int64, int64)",
+        "gradient_entry": "int64(int64, int64, int64, int64, int64)",
+        "release_entry": "int64(int64, int64, int64)",
+    },
+    "replaying": {"replay_entry": "int64(int64, int64, int64, int64, int64, int64)"},
+    "pushing": {"push_entry": "int64(int64, int64, int64, int64)"},
+    "plain": {
+        "plain_entry": "int64(int64, int64, int64, int64, int64, int64, int64)",
+        "record_entry": "int64(int64, int64, int64, int64, int64, int64)",
+        "leaves_entry": "int64(int64, int64, int64, int64)",
+        "back_entry": "int64(int64, int64, int64, int64, int64)",
+    },
+    "strips": {
+        "open_entry": "int64(int64, int64, int64, int64, int64, int64)",
+        "begin_entry": "int64(int64, int64, int64, int64, int64, int64)",
+        "close_entry": "int64(int64)",
+        "pack_entry": "int64(int64, int64, int64, int64, int64)",
+        "adopt_entry": "int64(int64, int64, int64, int64, int64)",
+        "elements_entry": "int64(int64, int64, int64, int64, int64)",
+        "room_entry": "int64(int64, int64)",
+        "passive_entry": "int64(int64, float64)",
+        "mixed_entry": "int64(int64, float64, int64, float64, int64, float64, int64)",
+        "block_entry": "int64(int64, int64)",
+    },
+    "sums": {"sums_entry": "int64(int64)"},
+    "transposing": {"transpose_entry": "int64(int64, int64, int64, int64, int64)"},
+    "collecting": {
+        "mark_entry": "int64(int64, int64, int64, int64)",
+        "trim_entry": "int64(int64, int64, int64, int64)",
+        "drop_entry": "int64(int64, int64, int64, int64, int64)",
+        "compact_entry": "int64(int64, int64, int64, int64, int64, int64)",
+        "grow_entry": "int64(int64, int64, int64, int64)",
+        "grow_handles_entry": "int64(int64, int64, int64)",
+        "destroy_entry": "int64(int64)",
+        "give_back_entry": "int64(int64, int64, int64)",
+    },
+}
