@@ -29,7 +29,7 @@ from tapegrad import native as nt
 from tapegrad.instructions import INSTRUCTIONS, Instruction
 from tapegrad.kernels import PREFERRED
 from tapegrad.ops.table import TABLE, Op, is_float
-from tapegrad.vjp import template
+from tapegrad.traced_rule import template
 
 needs_torch = pytest.mark.skipif(torch is None, reason="torch is not installed")
 

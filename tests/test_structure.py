@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import importlib
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -17,13 +19,13 @@ LAYERS = [
     ("errors",), ("dtypes",), ("store", "words", "entries"), ("native",), ("nopython",), ("layouts",),
     ("kernels",), ("programs",), ("ops",), ("instructions",), ("calls",), ("handle",), ("sweep",),
     ("versions",), ("buffers", "constants"), ("collector",), ("arrays",), ("values",), ("tape",),
-    ("hooks", "edges"), ("threads", "storage"), ("fuse",), ("vjp",), ("adjoint_programs",),
+    ("hooks", "edges"), ("threads", "storage"), ("fuse",), ("traced_rule",), ("adjoint_programs",),
     ("lane_programs",), ("vjp_programs",), ("strip_code",), ("strip_rules",), ("strip_sweeps",),
     ("strips",), ("crossing",), ("record",), ("messages",), ("saved",), ("anomaly",), ("request",),
     ("lanes",), ("templates",), ("lifting",), ("slices",), ("traces",), ("plain",), ("replay",),
     ("callbacks",), ("accumulation",), ("engine",), ("tangents",), ("node",), ("display",),
     ("devices",), ("verify",), ("functions",), ("autograd_methods", "operators"),
-    ("tensor",), ("trees",), ("autograd",), ("func",), ("transforms",), ("utils",), ("active",),
+    ("tensor_type",), ("trees",), ("autograd",), ("func",), ("transforms",), ("utils",), ("active",),
     ("tour",),
     ("__init__",), ("__main__",),
 ]  # fmt: skip
@@ -108,7 +110,7 @@ def test_layers_are_computed_from_the_source() -> None:
     assert ("tape", 0) not in imports(SOURCE / "tape.py")
     targets = {t for t, _ in imports(SOURCE / "engine.py")}
     assert {"record", "tape", "replay"} <= targets
-    assert "tensor" not in targets, "imported for type checking only"
+    assert "tensor_type" not in targets, "imported for type checking only"
 
 
 # --------------------------------------------------------------------------- numba in one place
@@ -182,9 +184,24 @@ def test_every_row_has_a_node_name() -> None:
 def test_rules_are_written_once() -> None:
     """VJPs are in ops/ only, and nothing there runs a sweep."""
     for path in files():
-        if module(path) in ("ops", "vjp"):
+        if module(path) in ("ops", "traced_rule"):
             continue
         assert "vjp=lambda" not in path.read_text(), path.name
+
+
+# --------------------------------------------------------------------------- names
+#: modules that PyTorch has under the name of a function, too: `from torch.autograd.gradcheck import ...`
+SHADOWS_AS_IN_TORCH = {"tapegrad.autograd.gradcheck"}
+
+
+def test_no_module_has_the_name_of_a_public_function() -> None:
+    """`import package.module` binds the module in the package, in the place of the function."""
+    for path in files():
+        *package, name = path.relative_to(SOURCE.parent).with_suffix("").parts
+        if name.startswith("__") or ".".join([*package, name]) in SHADOWS_AS_IN_TORCH:
+            continue
+        public = getattr(importlib.import_module(".".join(package)), name, None)
+        assert public is None or isinstance(public, ModuleType), f"{path}: has a function's name"
 
 
 # --------------------------------------------------------------------------- readable files

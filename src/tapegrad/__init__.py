@@ -10,7 +10,7 @@ The functions come from two places: a row of the op table is a builtin function 
 what takes options stands in `tapegrad.functions`.
 """
 
-from . import autograd, func, functions, transforms, utils
+from . import autograd, func, functions, utils
 from .active.compiled import njit, value
 from .active.loops import checkpointed_loop
 from .autograd import (
@@ -43,9 +43,9 @@ from .func import vmap
 from .functions import registry
 from .record import is_tensor
 from .tape import Tape
-from .tensor import FUNCTIONS, Tensor
+from .tensor_type import FUNCTIONS, Tensor
 from .threads import current_tape
-from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad
+from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
 __version__ = "0.1.0"
 
@@ -90,12 +90,12 @@ __all__ = [
     "utils",
     "value",
     "value_and_grad",
+    "vjp",
     "vmap",
 ]
 
 _public = {**registry.FUNCTIONS, **FUNCTIONS}
 _public = {name: value for name, value in _public.items() if not name.startswith("_")}
-_public["vjp"] = transforms.vjp  # in the place of the module of that name, which nobody needs by it
 globals().update(_public)
 __all__ += sorted(_public)
 # PyTorch's names for two dtypes are Python's own names: nothing below here may mean those.

@@ -19,7 +19,7 @@ from .tape import Tape, slot_of
 from .threads import current_tape
 
 if TYPE_CHECKING:
-    from .tensor import Tensor
+    from .tensor_type import Tensor
 
 __all__ = [
     "accumulate_plainly",

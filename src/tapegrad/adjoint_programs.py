@@ -1,6 +1,6 @@
 """Programs of VJPs: what the reverse sweep runs for an operand of an instruction.
 
-`Builder` makes of a template (vjp.py) the steps for one operand: elementwise templates become one
+`Builder` makes of a template (traced_rule.py) the steps for one operand: elementwise templates become one
 chain that runs tile by tile and accumulates in place, others a sequence of steps with temporaries in
 scratch memory. lane_programs.py does the same for many cotangents at once.
 
@@ -35,7 +35,7 @@ from .programs import (
     chain_scratch,
     chain_step,
 )
-from .vjp import Statement, Template, is_elementwise
+from .traced_rule import Statement, Template, is_elementwise
 
 __all__ = ["Builder", "Programs"]
 

@@ -17,7 +17,7 @@ from . import native as nt
 from .tape import TAPES, Tape
 
 if TYPE_CHECKING:
-    from .tensor import Tensor
+    from .tensor_type import Tensor
 
 __all__ = ["check", "explain", "is_on", "set_mode", "trace"]
 

@@ -19,7 +19,7 @@ from .storage import Storage, layout_of, storage_of
 from .tape import Tape, slot_of, tape_at
 
 if TYPE_CHECKING:
-    from .tensor import Tensor
+    from .tensor_type import Tensor
 
 __all__ = ["AutogradMethods"]
 

@@ -26,10 +26,10 @@ from .replay import Pass
 from .request import Request, copy_of
 from .saved import Saved
 from .tape import Tape, slot_of
-from .vjp import template
+from .traced_rule import template
 
 if TYPE_CHECKING:
-    from .tensor import Tensor
+    from .tensor_type import Tensor
 
 __all__ = ["Replayed", "Swept", "call_hooks", "no_grad_on"]
 

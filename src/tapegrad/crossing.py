@@ -22,7 +22,7 @@ from .tape import Tape, slot_of, tape_at
 from .threads import current_tape
 
 if TYPE_CHECKING:
-    from .tensor import Tensor
+    from .tensor_type import Tensor
     from .versions import Shared
 
 __all__ = ["adopt", "guest"]

@@ -35,7 +35,7 @@ from .tape import Tape, tape_at
 from .threads import current_tape
 
 if TYPE_CHECKING:
-    from .tensor import Tensor
+    from .tensor_type import Tensor
 
 __all__ = [
     "backward",

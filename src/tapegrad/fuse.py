@@ -6,7 +6,7 @@ numba loop that reads each operand once and accumulates in place; functions (``e
 stay NumPy's vectorised loops and feed it through tiles. The generated code does the same operations
 in the same order, so results do not change by a bit.
 
-`Recipe` is what vjp.py leaves for each fusable program, `kernel` the text of a loop, and `heat`
+`Recipe` is what traced_rule.py leaves for each fusable program, `kernel` the text of a loop, and `heat`
 looks for programs that have become hot.
 """
 

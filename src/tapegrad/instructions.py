@@ -5,7 +5,7 @@ geometry, the layout of the result. So a statement is an instruction's number an
 slots. `instruction` finds or makes one; `remember` tells native recording about it, so that the
 next time the same op meets the same layouts Python is not asked.
 
-`Program` holds the VJP of an instruction for one operand (vjp.py builds it).
+`Program` holds the VJP of an instruction for one operand (traced_rule.py builds it).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Instruction:
     scratch : int
         Bytes of scratch memory of the steps.
     vjp, masked_vjp : object or None
-        Templates; set by vjp.py when a reverse pass first needs them.
+        Templates; set by traced_rule.py when a reverse pass first needs them.
     outputs : tuple of Instruction
         For an op with several results: the instructions of the results behind the first.
     """

@@ -1,8 +1,8 @@
 """Programs of VJPs for many cotangents at once (lanes).
 
-A rule is linear in its cotangent. So of a template (vjp.py) the part that depends on the cotangent runs
-in all lanes, with temporaries that have lanes, and the rest once. How many lanes there are is known
-only when a program runs (nopython/laned.py): here offsets and strides are those of one lane.
+A rule is linear in its cotangent. So of a template (traced_rule.py) the part that depends on the
+cotangent runs in all lanes, with temporaries that have lanes, and the rest once. How many lanes there
+are is known only when a program runs (nopython/laned.py): here offsets and strides are those of one lane.
 
 Kernels that walk memory by strides of their own (indexing, sorting) see a copy of one lane at a time.
 """
@@ -19,7 +19,7 @@ from .instructions import Instruction
 from .kernels import is_ufunc_loop, native_kernel_address, ufunc_loop
 from .layouts import Layout
 from .programs import ARGS, LANED, SCRATCH, Node, Operand, Step, Transfer
-from .vjp import Statement, Template, is_elementwise
+from .traced_rule import Statement, Template, is_elementwise
 
 __all__ = ["LaneBuilder"]
 

@@ -34,7 +34,7 @@ from .ops.table import TABLE, Lowered, Op, copy_loop, op
 from .programs import ADDRESS, ARGS, SCRATCH, Operand, Step, address_operand, constant
 from .tape import Tape, slot_of
 from .threads import current_tape
-from .vjp import is_elementwise, template
+from .traced_rule import is_elementwise, template
 
 __all__ = ["Lifting"]
 

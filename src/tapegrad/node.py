@@ -15,7 +15,7 @@ from .storage import storage_of
 from .tape import Tape, slot_of, tape_at
 
 if TYPE_CHECKING:
-    from .tensor import Tensor
+    from .tensor_type import Tensor
 
 __all__ = ["AccumulateGrad", "Node", "hooks_of", "node_of", "output_number"]
 

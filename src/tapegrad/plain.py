@@ -24,7 +24,7 @@ from .storage import Storage
 from .tape import Tape
 
 if TYPE_CHECKING:
-    from .tensor import Tensor
+    from .tensor_type import Tensor
 
 __all__ = ["copied", "finish", "gradients", "needs_python", "swept"]
 

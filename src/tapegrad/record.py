@@ -30,7 +30,7 @@ from .tape import Tape, slot_of
 from .threads import current_tape
 
 if TYPE_CHECKING:
-    from .tensor import Tensor
+    from .tensor_type import Tensor
 
 __all__ = [
     "Storage", "accumulate", "adopt", "apply", "binary", "cast", "layout_of", "leaf_tensor",
@@ -42,11 +42,11 @@ def _tensor_type() -> Any:
     return _types[0]
 
 
-_types: list[Any] = []  # the Tensor type; tensor.py puts it here
+_types: list[Any] = []  # the Tensor type; tensor_type.py puts it here
 
 
 def set_tensor_type(kind: Any) -> None:
-    """Called once by tensor.py, which imports this module."""
+    """Called once by tensor_type.py, which imports this module."""
     _types.append(kind)
 
 

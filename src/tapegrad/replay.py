@@ -1,7 +1,7 @@
 """Replay: the backward pass recorded as ordinary statements.
 
 Where the reverse sweep runs the VJP programs of a statement, replay appends the statements of its
-template (vjp.py) to the tape, with the statement's slots in the place of the template's leaves. The
+template (traced_rule.py) to the tape, with the statement's slots in the place of the template's leaves. The
 result is a part of the tape like any other: it can be evaluated, swept and replayed again, so
 derivatives exist to any order.
 
@@ -24,7 +24,7 @@ from .instructions import Instruction, instruction, remember, remember_pair, vie
 from .layouts import Layout, contiguous
 from .ops.table import TABLE, is_float
 from .tape import Tape
-from .vjp import Template, template
+from .traced_rule import Template, template
 
 if TYPE_CHECKING:
     from .request import Request, Target

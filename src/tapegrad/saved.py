@@ -31,7 +31,7 @@ from .vjp_programs import build
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .tensor import Tensor
+    from .tensor_type import Tensor
 
 __all__ = ["Hooks", "Packed", "Saved", "disabled", "pushed", "suspended"]
 

@@ -10,7 +10,7 @@ from .hooks import Hooks
 from .layouts import LAYOUTS, Layout
 
 if TYPE_CHECKING:
-    from .tensor import Tensor
+    from .tensor_type import Tensor
 
 __all__ = ["Storage", "layout_of", "storage_of"]
 

@@ -30,7 +30,7 @@ from .instructions import instruction
 from .layouts import SCALARS
 from .ops import exp_kernels, pointwise_kernels, trig_kernels
 from .ops.table import TABLE, Op, elementwise
-from .vjp import Template, template
+from .traced_rule import Template, template
 
 __all__ = [
     "ELEMENTARY", "KINDS", "PARAMETERS", "SCOPE", "Code", "Rule", "code_of", "codes", "fingerprint",

@@ -25,10 +25,10 @@ from .replay import Pass
 from .request import Request
 from .tape import Tape, slot_of
 from .threads import recording_on
-from .vjp import Template, Tracing
+from .traced_rule import Template, Tracing
 
 if TYPE_CHECKING:
-    from .tensor import Tensor
+    from .tensor_type import Tensor
 
 __all__ = ["push"]
 

@@ -167,7 +167,7 @@ class Tape(Values):
         ):
             return
         with self.lock:
-            # The slots of an abstract tape are known by number (vjp.py): they stay.
+            # The slots of an abstract tape are known by number (traced_rule.py): they stay.
             self._make_room(statements, args, collect and not self.abstract)
 
     def _make_room(self, statements: int, args: int, collect: bool) -> None:

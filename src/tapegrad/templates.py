@@ -17,7 +17,7 @@ from .layouts import Layout, contiguous
 from .ops.table import TABLE, is_float
 from .programs import POOL
 from .tape import Tape
-from .vjp import Template, template
+from .traced_rule import Template, template
 
 __all__ = ["Unary", "append_sums", "build", "sums_to", "write"]
 

@@ -32,7 +32,7 @@ from .storage import Storage
 from .tape import TAPES, Tape
 
 if TYPE_CHECKING:
-    from .tensor import Tensor
+    from .tensor_type import Tensor
 
 __all__ = ["NotLifted", "Trace", "private_copy"]
 

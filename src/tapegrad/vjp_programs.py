@@ -2,7 +2,7 @@
 
 `build` makes the rows of ``G_VTAB`` for one instruction: a program that assigns and one that
 accumulates for each operand, which residuals they read, how much scratch memory they need. There are
-variants of each: with lanes (many cotangents at once), and masked (vjp.py).
+variants of each: with lanes (many cotangents at once), and masked (traced_rule.py).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .lane_programs import LaneBuilder
 from .layouts import Layout, broadcast_strides, contiguous, intern
 from .ops.table import copy_loop, is_float
 from .programs import ADJOINT, CT, Operand, Step, address_operand, constant, packed
-from .vjp import template
+from .traced_rule import template
 
 __all__ = ["build"]
 

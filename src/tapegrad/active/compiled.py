@@ -31,7 +31,7 @@ from ..errors import UnsupportedError
 from ..functions.registry import FUNCTIONS
 from ..ops.table import TABLE
 from ..storage import layout_of
-from ..tensor import Tensor
+from ..tensor_type import Tensor
 from ..threads import current_tape
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from ..errors import UnsupportedError
 from ..functions.registry import FUNCTIONS
 from ..record import leaf_tensor
 from ..tape import Tape
-from ..tensor import Tensor
+from ..tensor_type import Tensor
 from ..threads import recording_on
 from .compiled import Compiled, _rebuilt, njit
 

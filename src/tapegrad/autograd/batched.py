@@ -22,7 +22,7 @@ from ..threads import current_tape
 
 if TYPE_CHECKING:
     from ..tape import Tape
-    from ..tensor import Tensor
+    from ..tensor_type import Tensor
 
 __all__ = ["grad_batched", "jacobian", "may_lift"]
 

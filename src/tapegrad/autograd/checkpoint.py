@@ -28,7 +28,7 @@ from .modes import enable_grad, is_grad_enabled
 from .products import forget, private_leaf, pull
 
 if TYPE_CHECKING:
-    from ..tensor import Tensor
+    from ..tensor_type import Tensor
 
 __all__ = ["CheckpointError", "checkpoint"]
 

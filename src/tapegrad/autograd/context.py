@@ -19,7 +19,7 @@ from ..threads import current_tape
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..tensor import Tensor
+    from ..tensor_type import Tensor
     from .function import Function
 
 __all__ = ["FunctionCtx", "context_type", "forward_mode"]

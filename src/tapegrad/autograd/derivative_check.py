@@ -22,7 +22,7 @@ from .levels import Level
 from .products import Pushforward, pull, units
 
 if TYPE_CHECKING:
-    from ..tensor import Tensor
+    from ..tensor_type import Tensor
 
 __all__ = ["Check", "GradcheckError"]
 

@@ -10,7 +10,7 @@ from .. import engine, record
 from ..edges import GradientEdge, as_inputs, as_roots, sequence_of
 from ..errors import UnsupportedError
 from ..functions.registry import FUNCTIONS
-from ..tensor import Tensor
+from ..tensor_type import Tensor
 from .batched import grad_batched
 
 __all__ = ["Variable", "backward", "grad"]

@@ -25,7 +25,7 @@ from .levels import Level
 from .products import push
 
 if TYPE_CHECKING:
-    from ..tensor import Tensor
+    from ..tensor_type import Tensor
 
 __all__ = [
     "UnpackedDualTensor",

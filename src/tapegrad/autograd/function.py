@@ -19,7 +19,7 @@ from ..functions.registry import FUNCTIONS
 from ..instructions import instruction
 from ..ops.table import TABLE
 from ..tape import Tape
-from ..tensor import Tensor
+from ..tensor_type import Tensor
 from ..threads import current_tape
 from ..traces import NotLifted, Trace
 from .context import FunctionCtx, context_type

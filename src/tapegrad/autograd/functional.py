@@ -24,7 +24,7 @@ from .modes import enable_grad
 from .products import Pushforward, columns, pull, rows, units
 
 if TYPE_CHECKING:
-    from ..tensor import Tensor
+    from ..tensor_type import Tensor
 
 __all__ = ["hessian", "hvp", "jacobian", "jvp", "vhp", "vjp"]
 

@@ -13,7 +13,7 @@ from ..traces import private_copy
 from .products import forget
 
 if TYPE_CHECKING:
-    from ..tensor import Tensor
+    from ..tensor_type import Tensor
 
 __all__ = [
     "Inputs", "check_active", "check_scalar", "handed_out", "tensors", "unwrapped", "vector",

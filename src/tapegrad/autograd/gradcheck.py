@@ -16,7 +16,7 @@ from .derivatives import grad
 from .finite_differences import as_tuple
 
 if TYPE_CHECKING:
-    from ..tensor import Tensor
+    from ..tensor_type import Tensor
 
 __all__ = ["GradcheckError", "gradcheck", "gradgradcheck"]
 

@@ -10,7 +10,7 @@ from .. import node, record, saved, versions
 from ..edges import GradientEdge
 from ..hooks import RemovableHandle, at_end_of_pass
 from ..node import AccumulateGrad, Node
-from ..tensor import Tensor
+from ..tensor_type import Tensor
 from ..threads import current_tape
 
 __all__ = [

@@ -28,7 +28,7 @@ from .products import forget, pull
 
 if TYPE_CHECKING:
     from ..storage import Storage
-    from ..tensor import Tensor
+    from ..tensor_type import Tensor
 
 __all__ = ["Level"]
 

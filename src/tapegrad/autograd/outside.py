@@ -21,7 +21,7 @@ from ..traces import Trace
 from .batched import may_lift
 
 if TYPE_CHECKING:
-    from ..tensor import Tensor
+    from ..tensor_type import Tensor
 
 __all__ = ["is_outside", "pull_outside"]
 

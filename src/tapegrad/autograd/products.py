@@ -26,7 +26,7 @@ from .context import forward_mode
 from .outside import is_outside, pull_outside
 
 if TYPE_CHECKING:
-    from ..tensor import Tensor
+    from ..tensor_type import Tensor
 
 __all__ = ["Pushforward", "columns", "forget", "private_leaf", "pull", "push", "rows", "units"]
 

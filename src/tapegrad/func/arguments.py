@@ -14,7 +14,7 @@ from ..autograd.levels import Level
 from ..record import is_tensor
 
 if TYPE_CHECKING:
-    from ..tensor import Tensor
+    from ..tensor_type import Tensor
 
 __all__ = ["Argnums", "Run", "filled", "positions"]
 

@@ -15,7 +15,7 @@ from ..record import is_tensor
 from .arguments import Argnums, Run, filled
 
 if TYPE_CHECKING:
-    from ..tensor import Tensor
+    from ..tensor_type import Tensor
 
 __all__ = ["VJP", "floating_output", "grad", "grad_and_value", "jvp", "linearize", "vjp"]
 

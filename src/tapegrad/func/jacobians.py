@@ -15,7 +15,7 @@ from .batching import check_randomness, guard
 from .gradients import JVP, VJP, floating_output
 
 if TYPE_CHECKING:
-    from ..tensor import Tensor
+    from ..tensor_type import Tensor
 
 __all__ = ["hessian", "jacfwd", "jacrev"]
 

@@ -230,7 +230,7 @@ op(
     ),
     extras=ELEMENTWISE,
 )  # fmt: skip
-#: what masked rules end with (vjp.py): x, but 0 where the cotangent is
+#: what masked rules end with (traced_rule.py): x, but 0 where the cotangent is
 composed_op(
     "mask_zero", lambda c, ct, x: c.where(c(np.equal, ct, 0.0), 0.0, x), arity=2, torch=None,
     vjp=lambda g, ct, x, out: (None, ct._apply("mask_zero", g)), extras={"private": True},
