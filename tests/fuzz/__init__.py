@@ -1,0 +1,13 @@
+"""Fuzzers. ``python -m fuzz``, in the folder ``tests``, runs random programs beside torch.
+
+All is drawn from a seed, so that a program that is reported can be run again.
+
+script.py        a program as text, and how a library runs it
+prelude.py       functions and classes that programs use
+program.py       the drawing of a program
+statements.py    kinds of statements: operations, views, writes
+functions.py     kinds of statements: functions with options, from a list of texts
+derivatives.py   kinds of statements: passes in the middle, hooks, Functions, checkpoints, transforms
+verdict.py       the comparison of what two libraries did, and shrinking
+beside.py        programs run in tapegrad and in torch
+"""

@@ -1,0 +1,169 @@
+"""The comparison of what two libraries did with a script, and the shrinking of a script that differs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from .script import Leaf, Line, Outcome, Script, outcome
+
+__all__ = ["FREED", "OVERLAP", "STALE", "Verdict", "judge", "shrunk"]
+
+STALE = "modified by an inplace operation"
+FREED = "Trying to backward through the graph a second time"
+#: writes of elements that share memory: torch raises for some, and for others computes nonsense
+OVERLAP = ("unsupported operation: some elements", "unsupported operation: more than one element")
+#: a program whose results move by more than so much of the difference under a tiny change is no evidence
+SENSITIVE = 0.02
+
+
+class Verdict(str):
+    """A word for the comparison's end, ``"same"`` or why nothing can be said, else where they differ.
+
+    Attributes
+    ----------
+    is_wrong : bool
+    """
+
+    is_wrong = False
+
+    @classmethod
+    def wrong(cls, text: str) -> Verdict:
+        """A difference."""
+        verdict = cls(text)
+        verdict.is_wrong = True
+        return verdict
+
+
+def _errors(script: Script, ours: Outcome, theirs: Outcome) -> Verdict | None:
+    for line, error, other in zip(script.lines, ours.errors, theirs.errors, strict=True):
+        if str(other).startswith(OVERLAP) or str(error).startswith(OVERLAP):
+            return Verdict("overlap")
+        if error is None and other is None:
+            continue
+        if isinstance(error, NameError) or isinstance(other, NameError):
+            return Verdict("names")
+        texts = f"{line.text}\n  tapegrad: {error!r}\n  torch: {other!r}"
+        if error is None or other is None:
+            if line.lenient:
+                return Verdict("unsupported here" if error is not None else "unsupported there")
+            if STALE in str(error or other):
+                return Verdict("stale here" if error is not None else "stale there")
+            return Verdict.wrong(texts)
+        if (
+            type(error) is not type(other)
+            and not isinstance(error, type(other))
+            and not line.lenient
+        ):
+            return Verdict.wrong(texts)
+    return None
+
+
+def _parts(
+    ours: Outcome, theirs: Outcome, rtol: float, transformed: bool
+) -> Iterator[tuple[str, str, float]]:
+    """Differences of parts: where, in words, and how large."""
+    for name, part in ours.parts.items():
+        other = theirs.parts.get(name)
+        if isinstance(part, Exception) or isinstance(other, Exception):
+            continue
+        if name == "requires_grad" and transformed:
+            continue  # where a derivative vanishes identically, torch may still have a graph, or we
+        if other is None:  # torch knows that a derivative vanishes identically; ours may be zeros
+            if any(np.any(a) for a in part):
+                yield name, "torch has none", np.inf
+            continue
+        if len(part) != len(other):
+            yield name, f"{len(part)} tensors, torch {len(other)}", np.inf
+            continue
+        for i, (a, b) in enumerate(zip(part, other, strict=True)):
+            if a.shape != b.shape or a.dtype != b.dtype:
+                text = f"{a.dtype} {a.shape}, torch {b.dtype} {b.shape}"
+                yield name, f"tensor {i}: {text}", np.inf
+                continue
+            finite = np.abs(b[np.isfinite(b)]) if b.dtype.kind == "f" else np.abs(b)
+            scale = float(np.max(finite, initial=1.0)) if b.dtype.kind == "f" else 1.0
+            if not np.allclose(a, b, rtol=rtol, atol=0.1 * rtol * scale, equal_nan=True):
+                with np.errstate(all="ignore"):
+                    distance = float(np.max(np.abs(a - b))) if a.dtype.kind == "f" else np.inf
+                yield name, f"tensor {i}:\n{a}\ntorch\n{b}", distance
+    for name, other in theirs.parts.items():
+        missing = name not in ours.parts and not isinstance(other, Exception)
+        if missing and any(np.any(b) for b in other):
+            yield name, "tapegrad has none", np.inf
+
+
+def judge(
+    script: Script, ours: Outcome, theirs: Outcome, other_library: Any = None, rtol: float = 1e-7
+) -> Verdict:
+    """Compare outcomes; with the other library at hand, see if the program is well conditioned."""
+    verdict = _errors(script, ours, theirs)
+    if verdict is not None:
+        return verdict
+    end, other_end = ours.end(), theirs.end()
+    single = any(leaf.array.dtype == np.float32 for leaf in script.leaves) or any(
+        ".float()" in line.text for line in script.lines
+    )
+    differences = list(_parts(ours, theirs, 3e-4 if single else rtol, "lib.func" in script.text()))
+    if differences:
+        name, text, distance = differences[0]
+        if np.isfinite(distance) and other_library is not None:
+            moved = outcome(_moved(script, 1e-6 if single else 1e-10), other_library)
+            if _distance(moved, theirs, name) > SENSITIVE * distance:
+                return Verdict("ill conditioned")
+        return Verdict.wrong(f"{name}, {text}")
+    if (end is None) != (other_end is None):
+        for word, label in ((STALE, "stale"), (FREED, "freed")):
+            if word in str(end or other_end):
+                here = end is not None
+                if label == "freed":
+                    return Verdict.wrong(f"freed: tapegrad {end!r}, torch {other_end!r}")
+                return Verdict(f"{label} {'here' if here else 'there'}")
+        if "is_grads_batched" in script.text() or "lib.func" in script.text():
+            return Verdict("unsupported here" if end is not None else "unsupported there")
+        return Verdict.wrong(f"derivatives: tapegrad {end!r}, torch {other_end!r}")
+    return Verdict("same" if end is None else "same error")
+
+
+def _moved(script: Script, by: float) -> Script:
+    rng = np.random.default_rng(1)
+    leaves = []
+    for leaf in script.leaves:
+        factor = 1 + by * rng.choice([-1, 1], leaf.array.shape)
+        leaves.append(Leaf(np.asarray(leaf.array * factor, leaf.array.dtype), leaf.active))
+    return Script(leaves, script.lines, script.order)
+
+
+def _distance(a: Outcome, b: Outcome, name: str) -> float:
+    first, second = a.parts.get(name), b.parts.get(name)
+    if not isinstance(first, list) or not isinstance(second, list) or len(first) != len(second):
+        return np.inf
+    with np.errstate(all="ignore"):
+        distances = [
+            float(np.nanmax(np.abs(x - y), initial=0.0))
+            if x.shape == y.shape and x.dtype.kind == "f"
+            else 0.0
+            for x, y in zip(first, second, strict=True)
+        ]
+    return max(distances, default=0.0)
+
+
+def shrunk(script: Script, is_wrong: Callable[[Script], bool]) -> Script:
+    """Return a shorter script that is still wrong: without lines, then of lower order."""
+    lines: list[Line] = list(script.lines)
+    size = max(1, len(lines) // 2)
+    while size:
+        start = len(lines)
+        while start > 0:
+            start -= size
+            low = max(0, start)
+            shorter = lines[:low] + lines[low + size :]
+            if len(shorter) < len(lines) and is_wrong(Script(script.leaves, shorter, script.order)):
+                lines = shorter
+        size //= 2
+    order = script.order
+    while order > 0 and is_wrong(Script(script.leaves, lines, order - 1)):
+        order -= 1
+    return Script(script.leaves, lines, order)
