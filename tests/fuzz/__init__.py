@@ -1,4 +1,5 @@
-"""Fuzzers. ``python -m fuzz``, in the folder ``tests``, runs random programs beside torch.
+"""Fuzzers: ``python -m fuzz programs``, in the folder ``tests``, runs random programs beside torch, and
+``python -m fuzz calls`` calls public functions with odd arguments.
 
 All is drawn from a seed, so that a program that is reported can be run again.
 
@@ -10,4 +11,6 @@ functions.py     kinds of statements: functions with options, from a list of tex
 derivatives.py   kinds of statements: passes in the middle, hooks, Functions, checkpoints, transforms
 verdict.py       the comparison of what two libraries did, and shrinking
 beside.py        programs run in tapegrad and in torch
+calls.py         odd calls
+workers.py       processes that may crash or hang
 """

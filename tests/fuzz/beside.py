@@ -16,8 +16,10 @@ from .program import Program
 from .script import Script, outcome
 from .verdict import Verdict, judge, shrunk
 
-__all__ = ["KINDS_FROM", "compare", "run", "torch_in_float64", "verdict_of"]
+__all__ = ["ENVIRONMENT", "KINDS_FROM", "compare", "run", "torch_in_float64", "verdict_of"]
 
+#: environment of workers: this process's
+ENVIRONMENT = None
 #: modules whose kinds of statements are registered by their import
 KINDS_FROM = (derivatives, functions, statements)
 #: lengths of programs, and orders up to which their derivatives are taken
