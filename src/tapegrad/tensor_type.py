@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from . import display, handle, record
+from . import display, handle, readout, record
 from . import native as nt
 from .autograd_methods import AutogradMethods
 from .display.tape_text import format_tape
@@ -125,9 +125,11 @@ class Tensor(_Base, AutogradMethods):  # type: ignore[misc]
         return self._array().tolist()
 
     def __float__(self) -> float:
+        readout.check(self, "float()")
         return float(self.item())
 
     def __int__(self) -> int:
+        readout.check(self, "int()", warns=False)
         return int(self.item())
 
     def __bool__(self) -> bool:
@@ -145,6 +147,7 @@ class Tensor(_Base, AutogradMethods):  # type: ignore[misc]
         return int(self.item())
 
     def __complex__(self) -> complex:
+        readout.check(self, "complex()")
         return complex(self.item())
 
     def __contains__(self, element: Any) -> bool:
@@ -172,9 +175,11 @@ class Tensor(_Base, AutogradMethods):  # type: ignore[misc]
         return display.format_spec(self._array(), spec, **self._print_options())
 
     def __reduce__(self) -> tuple[Any, ...]:
+        readout.check(self, "copying or pickling", warns=False)
         return _rebuild, (self.detach().numpy().copy(), self.requires_grad)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        readout.check(self, "copy.deepcopy()", warns=False)
         if not self.is_leaf:
             raise RuntimeError(
                 "Only Tensors created explicitly by the user (graph leaves) support the deepcopy "

@@ -20,6 +20,7 @@ from .. import native as nt
 from ..errors import UnsupportedError
 from ..functions.generator import default_generator
 from ..instructions import INSTRUCTIONS
+from ..readout import Differentiated, depends_on_inputs
 from ..saved import suspended
 from ..tape import Tape, slot_of
 from ..threads import current_tape
@@ -176,7 +177,11 @@ def _copies(tensors: Sequence[Any]) -> Iterator[list[Tensor]]:
     try:
         with enable_grad():
             made.extend([private_leaf(t._array(), t) for t in tensors])
-            yield made
+            with Differentiated() as differentiated:  # copies stand for what they are copies of
+                for t, copy in zip(tensors, made, strict=True):
+                    if depends_on_inputs((t,)):
+                        differentiated.add(copy)
+                yield made
     finally:
         forget(made)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..readout import Differentiated
 from ..record import is_tensor
 from ..traces import private_copy
 from .products import forget
@@ -63,23 +64,29 @@ class Inputs:
     def __init__(self, inputs: Any, function: str, create_graph: bool) -> None:
         self.is_tuple, given = tensors(inputs, "inputs", function)
         self._leaves: list[Tensor] = []
+        self._differentiated = Differentiated()
         self.tensors = tuple([self._fresh(x, create_graph) for x in given])
         self._create_graph = create_graph
         self._function = function
 
     def __enter__(self) -> Inputs:
+        self._differentiated.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._differentiated.__exit__()
         forget(self._leaves)
 
     def _fresh(self, x: Any, create_graph: bool) -> Tensor:
         if create_graph and x.requires_grad:
-            return x.clone()  # type: ignore[no-any-return]
+            made = x.clone()
+            self._differentiated.add(made)
+            return made  # type: ignore[no-any-return]
         if not x.dtype.is_floating_point:
             raise RuntimeError("only Tensors of floating point dtype can require gradients")
         made = private_copy(x)
         self._leaves.append(made)
+        self._differentiated.add(made)
         return made
 
     def run(self, func: Callable[..., Any], *, strict: bool) -> tuple[bool, tuple[Tensor, ...]]:

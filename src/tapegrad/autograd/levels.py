@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import record
+from ..readout import Differentiated
 from ..request import Request
 from ..tape import Tape
 from ..threads import current_tape
@@ -41,13 +42,16 @@ class Level:
         self.tracked = current_tape().grad_mode
         self._leaves: list[Tensor] = []
         self._own: set[Storage | None] = set()
+        self._differentiated = Differentiated()
 
     def __enter__(self) -> Level:
+        self._differentiated.__enter__()
         self._mode = enable_grad()
         self._mode.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._differentiated.__exit__()
         self._mode.__exit__()
         forget(self._leaves)
         self._leaves = []
@@ -63,11 +67,14 @@ class Level:
         if not x.dtype.is_floating_point:
             raise RuntimeError("only Tensors of floating point dtype can require gradients")
         if self.tracked and x.requires_grad:
-            return x.clone()  # type: ignore[no-any-return]
+            made = x.clone()
+            self._differentiated.add(made)
+            return made  # type: ignore[no-any-return]
         # A copy, so that the caller may write to his tensor.
         made = private_copy(x)
         self._leaves.append(made)
         self._own.add(record.storage_of(made))
+        self._differentiated.add(made)
         return made
 
     def outside(self, tensors: Sequence[Tensor]) -> bool:

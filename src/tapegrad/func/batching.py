@@ -19,6 +19,7 @@ import numpy as np
 from .. import anomaly, record, trees
 from ..functions.generator import Unused, default_generator
 from ..functions.joining import cat, stack
+from ..readout import Differentiated
 from ..record import is_tensor
 from ..threads import current_tape
 from ..traces import Trace
@@ -84,6 +85,19 @@ def vmap(
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         _check_out_dims(name, out_dims)
         given, spec, dims, size = _batched_inputs(name, in_dims, args)
+        with Differentiated() as differentiated:
+            for x in given:
+                if is_tensor(x) and x.requires_grad:
+                    differentiated.add(x)
+            return run(given, spec, dims, size, kwargs)
+
+    def run(
+        given: list[Any],
+        spec: trees.Spec,
+        dims: list[int | None],
+        size: int,
+        kwargs: dict[str, Any],
+    ) -> Any:
         at_once = _at_once(func, given, spec, dims, out_dims) if size and not kwargs else None
         if at_once is not None:
             return at_once

@@ -6,7 +6,7 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
-from .. import record
+from .. import readout, record
 from ..dtypes import int64
 from ..record import layout_of
 from ..threads import current_tape
@@ -58,8 +58,7 @@ def as_int(name: str, argument: str, position: int, value: Any) -> int:
 
 def float_of(name: str, argument: str, position: int, value: Any, what: str = "Number") -> float:
     """`value`, a number or a tensor of one, as a float; PyTorch's TypeError otherwise."""
-    if record.is_tensor(value) and layout_of(value).ndim == 0:
-        value = value.item()
+    value = readout.option(value, f"{name}({argument}=...)")
     if not record.is_number(value):
         raise _must_be(name, argument, position, what, value)
     return float(value)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .. import record
+from .. import readout, record
 from ..dtypes import bool_, float64, int64
 from ..ops import arithmetic as _rows  # noqa: F401 - which this module looks up
 from ..ops.table import TABLE
@@ -22,8 +22,7 @@ __all__: list[str] = []
 # --------------------------------------------------------------------------- sums and differences
 def _scaled(name: str, a: Any, b: Any, alpha: Any) -> Any:
     """``alpha * b``, as `add` and `sub` take it."""
-    if record.is_tensor(alpha):
-        alpha = alpha.item()
+    alpha = readout.option(alpha, f"{name}(alpha=...)")
     if not record.is_number(alpha):
         raise TypeError(f"{name}(): argument 'alpha' must be Number, not {type(alpha).__name__}")
     kind = record.result_dtype((a, b))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .. import record
+from .. import readout, record
 from ..dtypes import dtype, type_name
 from ..layouts import contiguous
 from ..ops.table import TABLE
@@ -27,10 +27,13 @@ __all__ = ["tensordot"]
 
 
 # --------------------------------------------------------------------------- with a sum
-def _factor(kind: dtype, value: Any) -> float | int:
+def _factor(name: str, argument: str, kind: dtype, value: Any) -> float | int:
     """``alpha`` or ``beta`` as a number of the result's kind."""
-    if record.is_tensor(value):
-        value = value.item()
+    value = readout.option(value, f"{name}({argument}=...)")
+    if not record.is_number(value):
+        raise TypeError(
+            f"{name}(): argument '{argument}' must be Number, not {type(value).__name__}"
+        )
     return float(value) if kind.is_floating_point else int(value)
 
 
@@ -115,7 +118,10 @@ def baddbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any =
 
 def _add_product(name: str, x: Any, y: Any, z: Any, beta: Any, alpha: Any) -> Any:
     kind = layout_of(x).dtype
-    factors = {"beta": _factor(kind, beta), "alpha": _factor(kind, alpha)}
+    factors = {
+        "beta": _factor(name, "beta", kind, beta),
+        "alpha": _factor(name, "alpha", kind, alpha),
+    }
     return record.apply(TABLE[name], (x, y, z), **factors)
 
 

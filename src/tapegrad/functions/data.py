@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import record
+from .. import readout, record
 from ..dtypes import bool_, dtype, from_numpy_dtype, get_default_dtype, int64, result_type
 
 __all__ = ["array_of", "check_array"]
@@ -44,6 +44,7 @@ def array_of(data: Any, kind: dtype | None, *, infer: bool = True) -> tuple[np.n
         check_array(data, found)
         return _copied(data, found), found
     if record.is_tensor(data):
+        readout.check(data, "tensor()", warns=False)
         found = kind or data.dtype
         return _copied(data._array(), found), found
     plain = _plain_kinds(data)
@@ -223,7 +224,7 @@ def _number(value: Any, kind: dtype) -> float | int | bool:
     if record.is_tensor(value):
         if value.numel() != 1:
             raise ValueError("only one element tensors can be converted to Python scalars")
-        value = value.item()
+        value = readout.number(value, "tensor()")
     elif isinstance(value, np.generic | np.ndarray):
         value = value.item()
     if isinstance(value, str | bytes) or not hasattr(type(value), "__float__"):

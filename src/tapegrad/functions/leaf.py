@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import native as nt
-from .. import record
+from .. import readout, record
 from ..handle import status_of
 from ..ops.table import TABLE
 from ..storage import layout_of, storage_of
@@ -56,6 +56,7 @@ def numpy(input: Any, *, force: bool = False) -> np.ndarray:
     """
     status = 0 if force else status_of(id(input))
     if status > 0 and status & 1:
+        readout.check(input, "numpy()", warns=False)
         raise RuntimeError(
             "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."
         )

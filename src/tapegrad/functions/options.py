@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import dtypes, record
+from .. import dtypes, readout, record
 from ..devices import check_device, layout
 from ..dtypes import as_dtype, get_default_dtype
 
@@ -192,8 +192,7 @@ def number_of(name: str, label: str, position: int, value: Any) -> float | int |
     TypeError
         If it is none; 0-d tensors are.
     """
-    if record.is_tensor(value) and value.ndim == 0:
-        value = value.item()
+    value = readout.option(value, f"{name}({label}=...)")
     if isinstance(value, np.generic):
         value = value.item()
     if not isinstance(value, int | float):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import readout, record
 from ..dtypes import bool_, dtype, float64, get_default_dtype, int64
 from .arguments import as_int
 from .options import Options, allocate, number_of
@@ -140,6 +141,10 @@ range_.__name__ = range_.__qualname__ = "range"
 
 def _steps(name: str, start: Any, end: Any, steps: Any) -> np.ndarray:
     """Make `steps` numbers from start to end at equal distances, counted from the nearer end."""
+    start, end = (
+        readout.number(x, f"{name}()") if record.is_tensor(x) and x.ndim == 0 else x
+        for x in (start, end)
+    )
     first = number_of(name, "start", 1, start)
     last = number_of(name, "end", 2, end)
     count = as_int(name, "steps", 3, steps)
