@@ -19,6 +19,7 @@ from .autograd import (
     is_anomaly_check_nan_enabled,
     is_anomaly_enabled,
     is_grad_enabled,
+    is_inference_mode_enabled,
     no_grad,
     set_grad_enabled,
 )
@@ -41,6 +42,7 @@ from .dtypes import (
 from .errors import TapeError, UnsupportedError
 from .func import vmap
 from .functions import registry
+from .inference import is_inference
 from .record import is_tensor
 from .tape import Tape
 from .tensor_type import FUNCTIONS, Tensor
@@ -78,6 +80,8 @@ __all__ = [
     "is_anomaly_check_nan_enabled",
     "is_anomaly_enabled",
     "is_grad_enabled",
+    "is_inference",
+    "is_inference_mode_enabled",
     "is_tensor",
     "jacobian",
     "jvp",

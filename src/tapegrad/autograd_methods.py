@@ -10,7 +10,7 @@ import warnings
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from . import engine, messages, node, record, versions
+from . import engine, inference, messages, node, record, versions
 from . import native as nt
 from .handle import status_of
 from .hooks import RemovableHandle
@@ -64,6 +64,10 @@ class AutogradMethods:
             )
         if self.requires_grad == requires_grad:
             return self
+        if requires_grad and not inference.may_require_grad(self):
+            raise RuntimeError(
+                "Setting requires_grad=True on inference tensor outside InferenceMode is not allowed."
+            )
         if not self.is_leaf:
             raise RuntimeError(
                 "you can only change requires_grad flags of leaf variables. If you want to use a "
@@ -135,6 +139,10 @@ class AutogradMethods:
     def grad_fn(self: Any) -> node.Node | None:
         """The statement that made it, under PyTorch's name; None for a leaf."""
         return node.node_of(self)
+
+    def is_inference(self: Any) -> bool:
+        """Return True if its memory was made in `inference_mode`."""
+        return inference.is_inference(self)
 
     @property
     def volatile(self: Any) -> bool:
@@ -232,7 +240,9 @@ class AutogradMethods:
         """How often the memory was written in place."""
         tape = tape_at(self._state)
         with tape.lock:
-            return versions.version_of(tape, slot_of(tape, self))
+            slot = slot_of(tape, self)
+            inference.untracked_version(tape, slot)
+            return versions.version_of(tape, slot)
 
     @property
     def data(self: Any) -> Tensor:

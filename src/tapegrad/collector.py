@@ -35,7 +35,7 @@ destroy = native_call("destroy_entry")
 
 #: attributes of a tape that are dictionaries by slot
 BOOKS = (
-    "owned", "leaves", "retained", "versions", "shared", "hooks", "contexts", "traces",
+    "owned", "leaves", "retained", "versions", "shared", "hooks", "contexts", "traces", "inference",
 )  # fmt: skip
 #: mark of a slot whose derivative may be wanted (nopython/collecting.py)
 GRAPH = 2
@@ -47,6 +47,8 @@ def collect(tape: Tape) -> bool:
     """Drop what no handle needs; whether it could be done. The caller holds the tape's lock."""
     if _interrupted():
         return False  # the tape grows instead
+    note_inference(tape)
+    tape.inference_unseen = tape.inference_unseen or tape.inference_start >= 0
     n = tape.count
     marks, live_base = np.zeros(n, np.uint8), np.zeros(n, np.uint8)
     if mark(tape.pointer, address_of(marks), address_of(live_base), n) != 0:
@@ -76,6 +78,7 @@ def collect(tape: Tape) -> bool:
         "constants": constants,
         "writes": writes,
         "prune_at": prune_at,
+        "inference_start": -1 if tape.inference_start < 0 else int(new.max()) + 1,
         "collections": tape.collections + 1,
     }
     commit(
@@ -101,11 +104,23 @@ def drop(tape: Tape, count: int) -> None:
         "guests": {k: v for k, v in tape.guests.copy().items() if v < count},
         "writes": [(base, mark) for base, mark in tape.writes.copy() if mark < 2 * count],
         "constants": constants,
+        "inference_start": min(tape.inference_start, count),
     }
     table = constants.table
     commit(
         tape, books, native_drop, tape.pointer, count, expected, table.ctypes.data, len(table) - 1
     )
+
+
+def note_inference(tape: Tape) -> list[int]:
+    """Note which memory that tensors refer to was made in inference mode; return its bases."""
+    start = tape.inference_start
+    if 0 <= start < tape.count:
+        handles = tape._handles
+        bases = [b for b in tape.base[handles[handles >= start]].tolist() if b >= start]
+        tape.inference |= dict.fromkeys(bases, True)
+        return bases
+    return []
 
 
 def trim(tape: Tape) -> None:

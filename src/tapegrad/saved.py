@@ -11,7 +11,7 @@ unpack hook returns.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -211,10 +211,15 @@ class Saved:
 # --------------------------------------------------------------------------- statements
 def residuals(tape: Tape, made: Instruction, k: int) -> list[int]:
     """Numbers of the operands (and, behind them, the result) that a statement keeps for its VJPs."""
+    return residual_places(tape, made, tape.args_of(k))
+
+
+def residual_places(tape: Tape, made: Instruction, slots: Sequence[int]) -> list[int]:
+    """The same of an instruction on operands, which need not have been appended."""
     build(made)
     first = int(ITAB.rows[made.id, nt.I_VJP])
     mask = 0
-    for i, slot in enumerate(tape.args_of(k)):
+    for i, slot in enumerate(slots):
         row = VTAB.rows[first + i]
         if tape.is_active(slot) and row[nt.V_EXISTS]:
             mask |= int(row[nt.V_MASK])

@@ -97,6 +97,12 @@ class Tape(Values):
         self.requests: list[weakref.ref[Request]] = []
         #: others; whether one kept a collection from running
         self.counted, self.collection_due = 0, False
+        #: memory of tensors made in inference mode, by base, as far as such blocks have ended
+        self.inference: dict[int, bool] = {}
+        #: slot from which on memory is that of the inference mode that is on; -1 where it is off
+        self.inference_start = -1
+        self.inference_unseen = False  # whether the book has bases that are not VISIBLE yet
+        self._asked_mode = True  # the grad mode that was asked for in inference mode
         #: leaves of other threads' tapes that are bound here: storage -> slot
         self.guests: dict[Any, int] = {}
         self.collections = self.handles_left = 0  # the latter by an orphan's last one (threads.py)
@@ -144,6 +150,25 @@ class Tape(Values):
     @grad_mode.setter
     def grad_mode(self, value: bool) -> None:
         self.state[nt.S_GRAD_MODE] = bool(value)
+
+    @property
+    def asked_grad_mode(self) -> bool:
+        """The grad mode as a user sets and reads it; nothing is active in inference mode."""
+        return self.grad_mode if self.inference_start < 0 else self._asked_mode
+
+    @asked_grad_mode.setter
+    def asked_grad_mode(self, value: bool) -> None:
+        self._asked_mode = value
+        self.grad_mode = value and self.inference_start < 0
+
+    @property
+    def grad_modes(self) -> tuple[bool, bool]:
+        """Both, to be put back."""
+        return self.asked_grad_mode, self.grad_mode
+
+    @grad_modes.setter
+    def grad_modes(self, modes: tuple[bool, bool]) -> None:
+        self._asked_mode, self.grad_mode = modes
 
     # ------------------------------------------------------------------ recording
     def make_room(self, statements: int = 1, args: int = 64, *, collect: bool = True) -> None:
@@ -201,6 +226,8 @@ class Tape(Values):
 
         Never collects, so slot numbers stay what they are. `make_room` comes first where it may.
         """
+        if self.inference and self.inference_start < 0:
+            Tape.guard(self, made, slots)
         with self.lock:
             slot = self._append(made, slots, extra)
         if self.saving is not None:
@@ -328,6 +355,8 @@ class Tape(Values):
     formatter: ClassVar[Callable[[Tape], str] | None] = None
     #: told of every statement, while anomaly detection is on (anomaly.py)
     trace: ClassVar[Callable[[Tape, int], None] | None] = None
+    #: looks at a statement before it is appended, where there are inference tensors (inference.py)
+    guard: ClassVar[Callable[[Tape, Instruction, Sequence[int]], None]]
     #: run on the tape after every sweep and collection, if set (verify.py)
     check: ClassVar[Callable[[Tape], None] | None] = None
 

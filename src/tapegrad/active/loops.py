@@ -20,7 +20,7 @@ import numpy as np
 
 from ..autograd.derivatives import grad
 from ..autograd.function import Function
-from ..autograd.modes import enable_grad, is_grad_enabled
+from ..autograd.modes import is_grad_enabled, recording
 from ..dtypes import float64
 from ..errors import UnsupportedError
 from ..functions.registry import FUNCTIONS
@@ -114,7 +114,7 @@ class _Plan:
 
     def measure(self, items: Sequence[Any], args: Any) -> None:
         """Choose the length of chunks and the number of snapshots."""
-        with recording_on(_own_tape()), enable_grad():
+        with recording_on(_own_tape()), recording():
             leaves = [_leaf(x) for x in items]
             before = self.loop.recorded
             self.loop(self.state(leaves), 1, tuple(map(_leaf, args)))
@@ -248,7 +248,7 @@ class _Loop(Function):
             )
         adjoints = [np.array(_plain(ct), np.float64) for ct in cts]
         sums: list[Any] = [0.0] * len(ctx.args)
-        with recording_on(_own_tape()), enable_grad():
+        with recording_on(_own_tape()), recording():
             high, used = plan.chunks, len(ctx.kept)
             for low, items in reversed(ctx.kept):
                 used -= 1

@@ -25,7 +25,7 @@ from ..saved import suspended
 from ..tape import Tape, slot_of
 from ..threads import current_tape
 from .function import Function
-from .modes import enable_grad, is_grad_enabled
+from .modes import is_grad_enabled, recording
 from .products import forget, private_leaf, pull
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def _copies(tensors: Sequence[Any]) -> Iterator[list[Tensor]]:
     """Leaves of one's own with the values of tensors, while grad mode is on."""
     made: list[Tensor] = []
     try:
-        with enable_grad():
+        with recording():
             made.extend([private_leaf(t._array(), t) for t in tensors])
             with Differentiated() as differentiated:  # copies stand for what they are copies of
                 for t, copy in zip(tensors, made, strict=True):

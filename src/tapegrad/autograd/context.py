@@ -12,6 +12,7 @@ from ..callbacks import no_grad_on
 from ..dtypes import type_name
 from ..functions.registry import FUNCTIONS
 from ..hooks import Hooks
+from ..inference import check_saved
 from ..saved import Packed
 from ..tape import Tape
 from ..threads import current_tape
@@ -178,6 +179,7 @@ class FunctionCtx:
 
     def seal(self, tape: Tape, args: tuple[Any, ...], numbers: dict[int, int]) -> None:
         """Turn what was saved into what the tape keeps; `numbers`: output's id -> its number."""
+        check_saved(self._saved)
 
         def sealed(saved: tuple[Any, ...]) -> tuple[Any, ...]:
             return tuple(

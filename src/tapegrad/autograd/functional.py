@@ -20,7 +20,7 @@ from .functional_arguments import (
     zeros_for_none,
 )
 from .levels import Level
-from .modes import enable_grad
+from .modes import recording
 from .products import Pushforward, columns, pull, rows, units
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def vjp(
     >>> tg.autograd.functional.vjp(lambda x: x * x, tg.tensor([1.0, 2.0]), tg.tensor([1.0, 1.0]))
     (tensor([1., 4.]), tensor([2., 4.]))
     """
-    with enable_grad(), Inputs(inputs, "vjp", create_graph) as given:
+    with recording(), Inputs(inputs, "vjp", create_graph) as given:
         is_tuple, outputs = given.run(func, strict=strict)
         seeds = vector(v, outputs, is_tuple, "vjp", _NO_OUTPUT, create_graph)
         found = pull(outputs, given.tensors, seeds, create_graph=create_graph)
@@ -107,7 +107,7 @@ def jvp(
     >>> tg.autograd.functional.jvp(lambda x: x * x, tg.tensor([1.0, 2.0]), tg.tensor([1.0, 1.0]))
     (tensor([1., 4.]), tensor([2., 4.]))
     """
-    with enable_grad(), Inputs(inputs, "jvp", create_graph) as given:
+    with recording(), Inputs(inputs, "jvp", create_graph) as given:
         tangents = vector(v, given.tensors, given.is_tuple, "jvp", _NO_INPUT, create_graph)
         is_tuple, outputs = given.run(func, strict=strict)
         push = Pushforward(outputs, given.tensors)
@@ -169,7 +169,7 @@ def jacobian(
         )
     if strategy == "forward-mode":
         return _forward_jacobian(func, inputs, create_graph, strict, vectorize)
-    with enable_grad(), Inputs(inputs, "jacobian", create_graph) as given:
+    with recording(), Inputs(inputs, "jacobian", create_graph) as given:
         is_tuple, outputs = given.run(func, strict=strict)
         if vectorize and strict:
             raise RuntimeError(
@@ -351,7 +351,7 @@ def hvp(
 def _hessian_product(
     func: Callable[..., Any], inputs: Any, v: Any, create_graph: bool, strict: bool, name: str
 ) -> tuple[Any, Any]:
-    with enable_grad(), Inputs(inputs, name, create_graph) as given:
+    with recording(), Inputs(inputs, name, create_graph) as given:
         at = given.tensors
         vectors = vector(v, at, given.is_tuple, name, _NO_INPUT, create_graph)
         is_tuple, outputs = given.run(func, strict=strict)

@@ -24,7 +24,7 @@ from ..request import Request
 from ..tape import Tape
 from ..threads import current_tape
 from ..traces import Trace, private_copy
-from .modes import enable_grad
+from .modes import recording
 from .products import forget, pull
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Level:
 
     def __enter__(self) -> Level:
         self._differentiated.__enter__()
-        self._mode = enable_grad()
+        self._mode = recording()
         self._mode.__enter__()
         return self
 

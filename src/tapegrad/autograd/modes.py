@@ -7,11 +7,12 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
+from .. import inference
 from ..threads import current_tape
 
 __all__ = [
-    "enable_grad", "inference_mode", "is_grad_enabled", "mask_zero_cotangents", "no_grad",
-    "set_grad_enabled",
+    "enable_grad", "inference_mode", "is_grad_enabled", "is_inference_mode_enabled",
+    "mask_zero_cotangents", "no_grad", "recording", "set_grad_enabled",
 ]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -19,31 +20,36 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def is_grad_enabled() -> bool:
     """Return whether results of active operands are active in this thread."""
-    return current_tape().grad_mode
+    return current_tape().asked_grad_mode
+
+
+def is_inference_mode_enabled() -> bool:
+    """Return True inside `inference_mode`."""
+    return current_tape().inference_start >= 0
 
 
 class _Mode:
     """Sets a mode of the tape on entry, puts it back on exit; decorates functions and generators."""
 
-    #: attribute of the tape
-    ATTRIBUTE = "grad_mode"
+    #: attributes of the tape: the one that is set, and the one that is put back
+    ATTRIBUTE, STATE = "asked_grad_mode", "grad_modes"
 
     def __init__(self, mode: bool) -> None:
         self.mode = mode
-        self._previous: list[bool] = []
+        self._previous: list[Any] = []
 
     def __enter__(self) -> None:
         tape = current_tape()
-        self._previous.append(getattr(tape, self.ATTRIBUTE))
+        self._previous.append(getattr(tape, self.STATE))
         setattr(tape, self.ATTRIBUTE, self.mode)
 
     def __exit__(self, *_: object) -> None:
-        setattr(current_tape(), self.ATTRIBUTE, self._previous.pop())
+        setattr(current_tape(), self.STATE, self._previous.pop())
 
     def again(self) -> _Mode:
         """The same mode, for one more block."""
         made = _Mode(self.mode)
-        made.ATTRIBUTE = self.ATTRIBUTE
+        made.ATTRIBUTE, made.STATE = self.ATTRIBUTE, self.STATE
         return made
 
     def __call__(self, function: F) -> F:
@@ -124,6 +130,12 @@ class enable_grad(_FixedMode):
     MODE = True
 
 
+class recording(enable_grad):
+    """The package's own `enable_grad`: results of active operands are active in inference mode, too."""
+
+    ATTRIBUTE = "grad_mode"
+
+
 class set_grad_enabled(_Mode):
     """Set the grad mode, at once; as a context manager, put it back on exit.
 
@@ -141,8 +153,8 @@ class set_grad_enabled(_Mode):
             )
         super().__init__(mode)
         tape = current_tape()
-        self._outer: bool | None = tape.grad_mode
-        tape.grad_mode = mode
+        self._outer: tuple[bool, bool] | None = tape.grad_modes
+        tape.asked_grad_mode = mode
 
     def __enter__(self) -> None:
         super().__enter__()
@@ -153,20 +165,31 @@ class set_grad_enabled(_Mode):
     def __call__(self, function: F) -> F:
         """Decorate a function; the mode is put back to what it was."""
         if self._outer is not None:
-            current_tape().grad_mode = self._outer
+            current_tape().grad_modes = self._outer
             self._outer = None
         return super().__call__(function)
 
 
 class inference_mode(_Mode):
-    """Context manager or decorator: results are passive, as with `no_grad`.
+    """Context manager or decorator: results are passive, as with `no_grad`, and stay so.
 
-    PyTorch's inference tensors save bookkeeping that a tape does not have, so there is no difference
-    here but that ``mode=False`` switches recording on again.
+    Tensors that are created or computed inside are *inference tensors*: outside they are not written in
+    place, do not come to require grad, and are not saved for backward, each of which raises a
+    RuntimeError. `clone` makes a normal tensor of one. Views of normal tensors, and normal tensors that
+    were written inside, are normal ones.
 
     Parameters
     ----------
     mode : bool
+        Whether inference mode is on; ``mode=False`` switches recording on again.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> with tg.inference_mode():
+    ...     x = tg.ones(2)
+    >>> x.is_inference(), x.clone().is_inference()
+    (True, False)
     """
 
     def __new__(cls, mode: Any = True) -> Any:
@@ -178,7 +201,23 @@ class inference_mode(_Mode):
         return made
 
     def __init__(self, mode: bool = True) -> None:
-        super().__init__(not mode)
+        super().__init__(mode)
+
+    def __enter__(self) -> None:
+        tape = current_tape()
+        self._previous.append((tape.inference_start >= 0, tape.grad_modes))
+        inference.switch(tape, self.mode)
+        tape.asked_grad_mode = not self.mode
+
+    def __exit__(self, *_: object) -> None:
+        tape = current_tape()
+        was_on, modes = self._previous.pop()
+        inference.switch(tape, was_on)
+        tape.grad_modes = modes
+
+    def again(self) -> inference_mode:
+        """The same mode, for one more block."""
+        return inference_mode(self.mode)
 
 
 class mask_zero_cotangents(_Mode):
@@ -205,7 +244,7 @@ class mask_zero_cotangents(_Mode):
     (tensor([1.0000, 0.2500]),)
     """
 
-    ATTRIBUTE = "masks_zeros"
+    ATTRIBUTE = STATE = "masks_zeros"
 
     def __init__(self, mode: bool = True) -> None:
         if not isinstance(mode, bool):

@@ -1,0 +1,120 @@
+"""Inference tensors: what is computed or created in `inference_mode`, and what it may not be used for.
+
+Memory is of inference mode or not, by its base: a view that was taken there of a normal tensor is
+normal, and so is a normal tensor that was written there. While the mode is on, that is all memory from
+slot ``tape.inference_start`` on; at its end the bases that a tensor refers to go into the book
+``tape.inference``, and get VISIBLE, so that statements that use them are recorded by Python, where
+`_guard` looks at them. Nothing else gets slower, and recording in inference mode does not either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from . import collector
+from . import native as nt
+from .instructions import ITAB, Instruction
+from .saved import residual_places
+from .tape import Tape, slot_of, tape_at
+
+if TYPE_CHECKING:
+    from .tensor_type import Tensor
+
+__all__ = ["check_saved", "is_inference", "may_require_grad", "switch", "untracked_version"]
+
+_SAVED = (
+    "Inference tensors cannot be saved for backward. Please do not use Tensors created in inference "
+    "mode in computation tracked by autograd. To work around this, you can make a clone to get a "
+    "normal tensor and use it in autograd, or use `torch.no_grad()` instead of "
+    "`torch.inference_mode()`."
+)
+_WRITTEN = (
+    "Inplace update to inference tensor outside InferenceMode is not allowed.You can make a clone to "
+    "get a normal tensor before doing inplace update.See https://github.com/pytorch/rfcs/pull/17 for "
+    "more details."
+)
+
+
+def switch(tape: Tape, on: bool) -> None:
+    """Turn inference mode on or off."""
+    if on != (tape.inference_start >= 0):
+        if on:
+            tape.inference_start = tape.count
+        else:
+            with tape.lock:
+                bases = collector.note_inference(tape)
+                for base in tape.inference if tape.inference_unseen else bases:
+                    tape.flags[base] |= nt.VISIBLE
+                tape.inference_unseen = False
+            tape.inference_start = -1
+
+
+def _is_of_inference(tape: Tape, slot: int) -> bool:
+    base = int(tape.base[slot])
+    return base in tape.inference or 0 <= tape.inference_start <= base
+
+
+def is_inference(tensor: Tensor) -> bool:
+    """Return True if a tensor's memory was made in inference mode."""
+    tape = tape_at(tensor._state)
+    with tape.lock:
+        return _is_of_inference(tape, slot_of(tape, tensor))
+
+
+def may_require_grad(tensor: Tensor) -> bool:
+    """Return False for an inference tensor outside inference mode."""
+    return tape_at(tensor._state).inference_start >= 0 or not is_inference(tensor)
+
+
+def untracked_version(tape: Tape, slot: int) -> None:
+    """Raise that an inference tensor's writes are not counted.
+
+    Raises
+    ------
+    RuntimeError
+        PyTorch's, if it is one.
+    """
+    if _is_of_inference(tape, slot):
+        raise RuntimeError("Inference tensors do not track version counter.")
+
+
+def _is_python(made: Instruction) -> bool:
+    """Return True for the statements of a Function, whose context says what it saves."""
+    return bool(made.op.extras.get("python"))
+
+
+def _guard(tape: Tape, made: Instruction, slots: Sequence[int]) -> None:
+    """Raise for a statement, about to be appended, that must not be.
+
+    Raises
+    ------
+    RuntimeError
+        PyTorch's: it writes to an inference tensor, or its derivative would need the value of one.
+    """
+    book, base = tape.inference, tape.base
+    if not any(int(base[slot]) in book for slot in slots):
+        return
+    kind = made.op.kind
+    if kind in (nt.WRITE, nt.ACCUMULATE) and int(base[slots[0]]) in book:
+        raise RuntimeError(_WRITTEN)
+    recorded = tape.grad_mode and any(tape.is_active(slot) for slot in slots)
+    if kind == nt.COMPUTE and recorded and ITAB.rows[made.id, nt.I_DIFF] and not _is_python(made):
+        kept = residual_places(tape, made, slots)
+        if any(place < len(slots) and int(base[slots[place]]) in book for place in kept):
+            raise RuntimeError(_SAVED)
+
+
+Tape.guard = staticmethod(_guard)
+
+
+def check_saved(tensors: Sequence[Any]) -> None:
+    """Raise if an inference tensor is among what a Function saves for backward.
+
+    Raises
+    ------
+    RuntimeError
+        PyTorch's.
+    """
+    if any(t is not None and is_inference(t) for t in tensors):
+        raise RuntimeError(_SAVED)
