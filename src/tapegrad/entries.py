@@ -58,7 +58,7 @@ ENTRIES: dict[str, dict[str, str]] = {
         "block_entry": "int64(int64, int64)",
     },
     "sums": {"sums_entry": "int64(int64)"},
-    "transposing": {"transpose_entry": "int64(int64, int64, int64, int64, int64)"},
+    "transposing": {"transpose_entry": "int64(int64, int64, int64, int64, int64, int64)"},
     "collecting": {
         "mark_entry": "int64(int64, int64, int64, int64)",
         "trim_entry": "int64(int64, int64, int64, int64)",

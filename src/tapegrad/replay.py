@@ -212,7 +212,9 @@ class Pass:
         made = self.tape.instruction_of(k)
         own = made.op.extras.get("replay")
         if own is not None:
-            return int(own(self.tape, k, self.dense(ct)))
+            parts = [slot for _, slot in own(self.tape, k, self.dense(ct))]
+            joint = instruction(TABLE["strip_head"], tuple(map(self.layout, parts)))
+            return self.tape.append(joint, parts) if len(parts) > 1 else parts[0]
         traced = template(
             made if values is None else saved.dense(made, values), self.request.variant
         )
@@ -244,9 +246,14 @@ class Pass:
                 self.take_over(k)
                 return
             ct = self.dense(self.take(k))
+            own = made.op.extras.get("replay")
+            if own is not None:  # it goes to what the operand is joined from
+                for slot, new in own(tape, k, ct):
+                    if wanted(slot):
+                        self.add(slot, new)
+                return
             traced = template(made, request.variant)
-            if "replay" not in made.op.extras:
-                templates.build(made, request.variant)
+            templates.build(made, request.variant)
             for i, slot in enumerate(args[first:], first):
                 result = traced.results[i]
                 if result is None or not wanted(slot) or not is_float(made.layouts[i]):

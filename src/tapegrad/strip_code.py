@@ -274,8 +274,11 @@ class Rule:
                 return None
         return found[0], found[1]
 
-    def lines(self) -> list[str]:
-        """What the sweep does with the cotangent ``ct`` of statement ``i``."""
+    def lines(self, neutral: str = "") -> list[str]:
+        """Return what the sweep does with the cotangent ``ct`` of statement ``i``.
+
+        `neutral` is the text of what is added to each part.
+        """
         if not self.results or self.traced is None:
             return ["pass"]
         names: dict[int, str] = {}
@@ -317,5 +320,5 @@ class Rule:
             lines += ["p, q = ab[i - m - 1] & MASK, ab[i - m - 1] >> 32"]
         lines += [text for slot, text in loads.items() if slot in used] + body
         for i, found in self.results.items():
-            lines.append(f"w[{letters[i]}] += {names[self.own(found)]}")
+            lines.append(f"w[{letters[i]}] += {names[self.own(found)]}{neutral}")
         return lines

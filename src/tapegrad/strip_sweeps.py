@@ -113,11 +113,52 @@ def strip_reverse(args, dims, strides, data):
     if p64(data)[0] == 1:
         for i in range(m):
             x[i] += w[i]
-    elif p64(data)[0] == 2:
-        memcpy(pointers[5], pointers[0], 8 * m)
     else:
         for i in range(m):
             x[i] = w[i] + 0.0
+"""
+#: Of a strip that is a reverse pass itself. Its head's cotangents say by -0.0 where there is none, so a statement
+#: without one adds nothing, and others add 0.0 to what they do. (That takes less time than to find out what is reached
+#: in a second sweep; of the user's strips, with their blocks, few are ever asked.)
+_EXACT = """
+def strip_exact(args, dims, strides, data):
+    pointers = p64(args)
+    w, bits, v = pf64(pointers[0]), p64(pointers[0]), pf64(pointers[1])
+    h, k, ab, code = p64(pointers[2]), pf64(pointers[2]), p64(pointers[3]), p16(pointers[4])
+    n, m = h[B_COUNT], h[B_HEAD]
+    coefficients = stack_words(16)
+    partial, nowhere = pf64(stack_words(4)), stack_words(1)
+    partial[0], partial[1] = 1.0, -1.0
+    pf64(nowhere)[0] = 0.0
+    rows = p64(data)[1]
+    to_table, to_nowhere = pointers[2] - pointers[1], nowhere - pointers[0]
+    i = n - 1
+    while i >= m:
+        op = code[i - m]
+        if bits[i] != UNTOUCHED or op == CODE_SUMS:
+            ct = w[i]
+            word = ab[i - m]
+            a, b = word & MASK, word >> 32
+            row = p64(rows + 64 * op)
+            if op == CODE_SUMS:
+                t = p64(pointers[2] + 8 * word)
+                i -= t[S_ROWS] * t[S_COLS] - 1
+                sweep_exact_sums(pointers[1], pointers[0], pointers[2], word, i)
+            elif row[0]:
+                x, y = row[1], row[2]
+                partial[2] = pf64(pointers[1] + 8 * a + (to_table & x))[0]
+                partial[3] = pf64(pointers[1] + 8 * b + (to_table & y))[0]
+                pf64(pointers[0] + (8 * a & ~x) + (to_nowhere & x))[0] += partial[row[3]] * ct + 0.0
+                pf64(pointers[0] + (8 * b & ~y) + (to_nowhere & y))[0] += partial[row[4]] * ct + 0.0
+            else:
+                CASES
+        i -= 1
+    x = pf64(pointers[5])
+    if p64(data)[0] == 1:
+        for i in range(m):
+            x[i] += w[i]
+    else:
+        memcpy(pointers[5], pointers[0], 8 * m)
 """
 _RESULT = """
 def strip_result(args, dims, strides, data):
@@ -133,7 +174,7 @@ def strip_spread(args, dims, strides, data):
         for i in range(d[3]):
             w[i] = -0.0
     for i in range(d[1]):
-        w[start + i] += x[i] + 0.0
+        w[start + i] += x[i] if d[4] else x[i] + 0.0
 """
 
 
@@ -158,6 +199,8 @@ def _text(name: str) -> str:
         text = _FORWARD.replace("CASES", _cases(8, _primal_lines, ["v[i] = k[a]"]))
     elif name == "reverse":
         text = _REVERSE.replace("CASES", _cases(20, lambda c: Rule(c).lines(), ["pass"]))
+    elif name == "exact":
+        text = _EXACT.replace("CASES", _cases(16, lambda c: Rule(c).lines(" + 0.0"), ["pass"]))
     else:
         return {"result": _RESULT, "spread": _SPREAD}[name]
     return text
@@ -173,7 +216,7 @@ def _kernel(name: str) -> int:
             **SCOPE, "MASK": 0xFFFFFFFF,
             "B_COUNT": sf.B_COUNT, "B_HEAD": sf.B_HEAD, "B_RESULTS": sf.B_RESULTS,
             "CODE_BLOCK": sf.CODE_BLOCK, "CODE_SUMS": sf.CODE_SUMS, "D_SLOTS": sf.D_SLOTS,
-            "S_ROWS": sf.S_ROWS, "S_COLS": sf.S_COLS,
+            "UNTOUCHED": sf.UNTOUCHED, "S_ROWS": sf.S_ROWS, "S_COLS": sf.S_COLS,
             **{name: getattr(parts, name) for name in parts.__all__},
         }  # fmt: skip
         for word in ("p8", "p16", "p64", "pf64", "memcpy", "free", "stack_words", "call_block"):
@@ -227,5 +270,5 @@ def _blocks() -> int:
 strip.KERNELS["kinds"] = _kinds
 strip.KERNELS["blocks"] = _blocks
 strip.KERNELS["simple"] = _simple
-for _name in ("forward", "reverse", "result", "spread"):
+for _name in ("forward", "reverse", "exact", "result", "spread"):
     strip.KERNELS[_name] = partial(_kernel, _name)

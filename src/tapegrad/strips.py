@@ -185,9 +185,12 @@ def _plan(head: Layout | None, table: int, own: int, shapes: tuple[tuple[int, ..
     return _Plan(words, address_of(words), results)
 
 
-def _result(strip: Layout, table: Layout, number: int, shape: tuple[int, ...]) -> Instruction:
+def _result(
+    strip: Layout, table: Layout, number: int, shape: tuple[int, ...], *, inner: bool = False
+) -> Instruction:
     """The instruction that copies out a result of a strip."""
-    return instruction(TABLE["strip_result"], (strip, table), number=number, shape=shape)
+    attrs = {"number": number, "shape": shape, "inner": inner}
+    return instruction(TABLE["strip_result"], (strip, table), **attrs)
 
 
 def put_on_tape(
@@ -220,19 +223,26 @@ def put_on_tape(
     return slot, plan.results
 
 
-def transposed(tape: Tape, strip: int, ct: int) -> int:
-    """Append the reverse pass of a strip; the slot of the head's cotangent.
+def transposed(tape: Tape, strip: int, ct: int) -> list[tuple[int, int]]:
+    """Append the reverse pass of a strip; what its head was joined from, and the slots of the cotangents.
 
-    It is a strip on the first one's values and their cotangents.
+    It is a strip on the first one's values and their cotangents. Each part of the head has a result of its own: a
+    derivative by one of them says nothing of the others, not even that it is 0.
     """
     tape.evaluate()  # what is untouched is seen from the cotangents
     tape.check_value(ct)
     head, *data = tape.args_of(strip)
     values = tape.instruction_of(strip).out
-    parts = np.array([tape.address[slot] for slot in data], np.int64)
+    addresses = np.array([tape.address[slot] for slot in data], np.int64)
+    joined = tape.instruction_of(head).op is TABLE["strip_head"]
+    parts = tape.args_of(head) if joined else [head]
+    outs = [tape.instruction_of(slot).out for slot in parts]
+    #: the head of a recorded strip is the user's inputs, that of another a strip's values and cotangents
+    inner = not tape.instruction_of(strip).attrs["recorded"]
+    neutral = sf.UNTOUCHED if inner else 0
     with Recorder(tape, 2 * values.size) as recorder:
         first = _transpose(
-            address_of(parts), int(tape.address[ct]), values.size, address_of(rules()),
+            address_of(addresses), int(tape.address[ct]), values.size, address_of(rules()), neutral,
             recorder.pointer,
         )  # fmt: skip
         if first == -2:
@@ -242,18 +252,18 @@ def transposed(tape: Tape, strip: int, ct: int) -> int:
             )
         if first < 0:
             raise MemoryError(NO_MEMORY)
-        last, _ = put_on_tape(tape, recorder, [first], ((),))
-    both = tape.append(instruction(TABLE["cat"], (values, values), dim=0), (strip, ct))
+        starts = [first, *(first + np.cumsum([x.size for x in outs[:-1]], dtype=np.int64)).tolist()]
+        last, _ = put_on_tape(tape, recorder, starts, ((),) * len(starts))
+    both = tape.append(instruction(TABLE["strip_head"], (values, values)), (strip, ct))
     operands = both, last - 2, last - 1, last
     layouts = tuple(tape.instruction_of(slot).out for slot in operands)
     made = instruction(TABLE["strip"], layouts, recorded=False)
     slot = tape.append(made, operands)
-    shape = tape.instruction_of(head).out.shape
-    return tape.append(_result(made.out, layouts[1], 0, shape), (slot, last - 2))
+    results = [_result(made.out, layouts[1], i, x.shape, inner=inner) for i, x in enumerate(outs)]
+    return [
+        (part, tape.append(result, (slot, last - 2)))
+        for part, result in zip(parts, results, strict=True)
+    ]
 
 
-def _replay(tape: Any, strip: int, ct: int) -> int:
-    return transposed(tape, strip, ct)
-
-
-TABLE["strip"].extras["replay"] = _replay
+TABLE["strip"].extras["replay"] = transposed

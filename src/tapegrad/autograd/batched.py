@@ -91,8 +91,7 @@ def grad_batched(
 def may_lift(tape: Tape, inputs: Sequence[Tensor]) -> bool:
     """Whether a pass can be recorded from cotangents other than those that count.
 
-    It cannot where somebody looks at them: Python (hooks, Functions), and strips, which are replayed as far
-    as their cotangents are not zero.
+    It cannot where Python looks at them (hooks, Functions), nor through strips, which are not lifted.
     """
     leaves = [storage_of(t) for t in inputs]
     if tape.saving is not None or anomaly.checks_nan():

@@ -80,18 +80,20 @@ def _sinc_derivative(x: Any, order: int) -> Any:
 
 
 @public(method=True, function=False, name="_strip_adjoint")
-def _strip_adjoint(ct: Any, head: Any, *data: Any) -> Any:
+def _strip_adjoint(ct: Any, head: Any, *data: Any, recorded: bool) -> Any:
     """Sweep a strip (ops/strip.py); the cotangent of its head."""
-    return record.apply(TABLE["strip_adjoint"], (ct, head, *data))
+    return record.apply(TABLE["strip_adjoint"], (ct, head, *data), recorded=recorded)
 
 
 @public(method=True, function=False, name="_strip_spread")
-def _strip_spread(ct: Any, values: Any, table: Any, number: int) -> Any:
+def _strip_spread(ct: Any, values: Any, table: Any, number: int, inner: bool) -> Any:
     """Put the cotangent of a strip's result among those of all its values."""
-    return record.apply(TABLE["strip_spread"], (ct, values, table), number=number)
+    return record.apply(TABLE["strip_spread"], (ct, values, table), number=number, inner=inner)
 
 
 @public(method=True, function=False, name="_strip_result")
-def _strip_result(values: Any, table: Any, number: int, shape: Any) -> Any:
+def _strip_result(values: Any, table: Any, number: int, shape: Any, inner: bool) -> Any:
     """Take a strip's result out of its values."""
-    return record.apply(TABLE["strip_result"], (values, table), number=number, shape=tuple(shape))
+    return record.apply(
+        TABLE["strip_result"], (values, table), number=number, shape=tuple(shape), inner=inner
+    )

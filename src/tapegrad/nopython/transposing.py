@@ -3,6 +3,9 @@
 Each opcode's rule is a template (strip_rules.py lays them out), instantiated for every statement that is
 reached, from the last to the first. Of a block (active/blocks.py), the statements that it stands for are
 written first, as their values have not been kept.
+
+Reached is what a seed or a statement before in the reverse pass says, whatever the cotangent's value: a vector
+of cotangents holds -0.0 where there is none, and (as 0.0 is added to those that there are) nowhere else.
 """
 
 from __future__ import annotations
@@ -187,13 +190,33 @@ def transpose_block(block, first, numbers, constants, adjoint, tables, recorder)
     return 0
 
 
-def transpose_entry(parts, cts, width, table, recorder):  # type: ignore[no-untyped-def]
+@helper
+def push_head(recorder, adjoint, count, neutral, add):  # type: ignore[no-untyped-def]
+    """Append the head's cotangents as the results; 0, or -1 without memory.
+
+    Those that there are get 0.0 added, so that none is -0.0: the next transposition tells by that whether there
+    is one.
+    """
+    zero, absent = push_constant(recorder, 0.0), push_constant(recorder, it.bits_float(neutral))
+    if zero < 0 or absent < 0:
+        return -1
+    for j in range(count):
+        if adjoint[j] >= 0:
+            number = push(recorder, 0.0, adjoint[j] | zero << 32, add + 1)
+        else:
+            number = push(recorder, 0.0, absent, sf.CODE_CONSTANT)
+        if number < 0:
+            return -1
+    return 0
+
+
+def transpose_entry(parts, cts, width, table, neutral, recorder):  # type: ignore[no-untyped-def]
     """Write the reverse pass of a strip; where the head's cotangent begins, or -1 without memory.
 
     `parts`: addresses of the strip's table, operands and opcodes. `recorder`'s head is the strip's vector
     of values, then that of cotangents, `width` each. `cts` are the cotangents, which say what is
-    untouched. `table` has the addresses of rules, of templates and of constants. -2 for a derivative that
-    there is none of.
+    untouched. `table` has the addresses of rules, of templates and of constants. `neutral`: the bits of what
+    stands in the head's cotangent where there is none. -2 for a derivative that there is none of.
     """
     b, bits = p64(p64(parts)[0]), p64(cts)
     b[sf.B_REPLAYED] = 1
@@ -254,19 +277,7 @@ def transpose_entry(parts, cts, width, table, recorder):  # type: ignore[no-unty
                     answer = -1
         i -= 1
     first = p64(recorder)[W_COUNT]
-    zero = -1
     if answer == 0:
-        zero = push_constant(recorder, 0.0)
-        if zero < 0:
-            answer = -1
-    for j in range(m):
-        if answer != 0:
-            break
-        if adjoint[j] >= 0:
-            number = push(recorder, 0.0, adjoint[j], tables[4])
-        else:
-            number = push(recorder, 0.0, zero, sf.CODE_CONSTANT)
-        if number < 0:
-            answer = -1
+        answer = push_head(recorder, adjoint, m, neutral, tables[3])
     it.free(memory)
     return first if answer == 0 else answer

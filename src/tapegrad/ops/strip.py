@@ -14,8 +14,10 @@ So a strip's size and contents are data, and instructions (which are interned fo
 only, which `rounded` makes few. Scalar statement ``j`` has number ``head + j``; its operands are numbers
 of values, or of words of the table where the code says so (strip_code.py).
 
-In a strip's vector of adjoints, -0.0 stands for *untouched*: it is neutral in a sum, and 0.0 is added to
-what arrives.
+In a strip's vector of adjoints, -0.0 stands for *untouched*: it is neutral in a sum. What is touched never is
+-0.0 there, as 0.0 is added wherever a cotangent enters such a vector: from a result's tensor, or from the reverse
+pass that the vector is a part of the head of. (A result of that pass is such a vector, an ``inner`` one, as well.)
+So what is reached is told by where cotangents went, whatever they are.
 """
 
 from __future__ import annotations
@@ -35,12 +37,12 @@ __all__ = ["KERNELS", "rounded"]
 KERNELS: dict[str, Callable[[], int]] = {}
 
 
-def _tables(adds: int) -> int:
-    """What the sweep reads through its data pointer: whether it adds, tables by opcode, and blocks.
-
-    With 2 it leaves what is untouched as it is (-0.0), for a head that holds another strip's values.
-    """
-    return POOL.put((adds, KERNELS["kinds"](), KERNELS["simple"](), KERNELS["blocks"]()))
+def _reverse(adds: int, recorded: bool) -> tuple[int, int]:
+    """The kernel of the reverse sweep and its data: whether it adds, and tables by opcode (and of blocks)."""
+    if not recorded:
+        return KERNELS["exact"](), POOL.put((adds, KERNELS["simple"]()))
+    words = adds, KERNELS["kinds"](), KERNELS["simple"](), KERNELS["blocks"]()
+    return KERNELS["reverse"](), POOL.put(words)
 
 
 def rounded(count: int) -> int:
@@ -78,9 +80,15 @@ def _lower_result(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any])
     return Lowered((out,), (Step(kernel, (), operands),))
 
 
+def _spread(attrs: dict[str, Any], size: int, count: int, clears: bool) -> tuple[int, int]:
+    """The kernel that adds a result's cotangents, `size` numbers, to a strip's, `count`, and its data."""
+    words = attrs["number"], size, int(clears), count, int(attrs["inner"])
+    return KERNELS["spread"](), POOL.put(words)
+
+
 def _lower_spread(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
     out = layouts[1]
-    kernel = KERNELS["spread"](), POOL.put((attrs["number"], layouts[0].size, 1, out.size))
+    kernel = _spread(attrs, layouts[0].size, out.size, clears=True)
     operands = _vector(0), _vector(2), _result(3, out)
     return Lowered((out,), (Step(kernel, (), operands),))
 
@@ -90,7 +98,7 @@ def _lower_adjoint(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]
     ct, head = layouts[:2]
     copy = Operand(SCRATCH, 0, (8,))
     operands = Operand(SCRATCH, 0, ()), *map(_vector, (5, 2, 3, 4)), _result(6, head)
-    kernel = KERNELS["reverse"](), _tables(0)
+    kernel = _reverse(0, attrs["recorded"])
     steps = (
         Step(copy_loop(float64), ct.shape, (arg(0, ct.strides), copy)),
         Step(kernel, (), operands),
@@ -101,19 +109,18 @@ def _lower_adjoint(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]
 def _strip_programs(made: Any, row: Any) -> None:
     """The sweep of a strip: in place over its adjoints, then those of the head go to the operand."""
     operands = Operand(CT, 0, ()), *map(_vector, (4, 1, 2, 3)), Operand(ADJOINT, 0, ())
-    for column, adds in ((nt.V_ASSIGN, 0 if made.attrs["recorded"] else 2), (nt.V_ACCUMULATE, 1)):
-        kernel = KERNELS["reverse"](), _tables(adds)
+    for column, adds in ((nt.V_ASSIGN, 0), (nt.V_ACCUMULATE, 1)):
+        kernel = _reverse(adds, made.attrs["recorded"])
         row[column] = packed([Step(kernel, (), operands)])
     row[nt.V_MASK] = 0b11110  # all but the head
 
 
 def _result_programs(made: Any, row: Any) -> None:
     """The cotangent of a result goes to its place among the strip's adjoints."""
-    number, size, count = made.attrs["number"], made.out.size, made.layouts[0].size
     operands = Operand(CT, 0, ()), _vector(1), Operand(ADJOINT, 0, ())
-    for column, clears in ((nt.V_ASSIGN, 1), (nt.V_ACCUMULATE, 0)):
-        data = POOL.put((number, size, clears, count))
-        row[column] = packed([Step((KERNELS["spread"](), data), (), operands)])
+    for column, clears in ((nt.V_ASSIGN, True), (nt.V_ACCUMULATE, False)):
+        kernel = _spread(made.attrs, made.out.size, made.layouts[0].size, clears)
+        row[column] = packed([Step(kernel, (), operands)])
     row[nt.V_MASK] = 0b10
 
 
@@ -144,21 +151,21 @@ op("strip_adjoint", lower=_lower_adjoint, arity=0, torch=None, extras={"private"
 op(
     "strip", lower=_lower_strip, arity=0, torch=None, grad_fn="NjitBackward",
     vjp=lambda ct, head, table, args, codes, out, recorded: (
-        ct._strip_adjoint(head, table, args, codes, out), None, None, None,
+        ct._strip_adjoint(head, table, args, codes, out, recorded=recorded), None, None, None,
     ),
     extras={"private": True, "programs": _strip_programs},
 )  # fmt: skip
 op(
     "strip_result", lower=_lower_result, arity=0, torch=None, grad_fn="NjitBackward",
-    vjp=lambda ct, values, table, out, number, shape: (
-        ct._strip_spread(values, table, number), None,
+    vjp=lambda ct, values, table, out, number, shape, inner: (
+        ct._strip_spread(values, table, number, inner), None,
     ),
     extras={"private": True, "programs": _result_programs},
 )  # fmt: skip
 op(
     "strip_spread", lower=_lower_spread, arity=0, torch=None, grad_fn="NjitBackward",
-    vjp=lambda ct, part, values, table, out, number: (
-        ct._strip_result(table, number, part.shape), None, None,
+    vjp=lambda ct, part, values, table, out, number, inner: (
+        ct._strip_result(table, number, part.shape, inner), None, None,
     ),
     extras={"private": True},
 )  # fmt: skip

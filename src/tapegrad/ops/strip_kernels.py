@@ -34,7 +34,7 @@ from ..nopython.strip_fields import (
 )  # fmt: skip
 from ..words import helper, malloc, memset, p8, p16, p32, p64, pf64
 
-__all__ = ["compute_sums", "keep_seeds", "no_nan", "reach", "sweep_sums"]
+__all__ = ["compute_sums", "keep_seeds", "no_nan", "reach", "sweep_exact_sums", "sweep_sums"]
 
 
 @helper
@@ -67,6 +67,28 @@ def add_multiple(to, to_step, factor, source, step, count):  # type: ignore[no-u
         return
     for i in range(count):
         w[i * to_step] += factor * x[i * step]
+
+
+@helper
+def sweep_exact_sums(values, cts, table, place, first):  # type: ignore[no-untyped-def]
+    """Add the cotangents of those sums of products that have one to those of the operands; none of them is -0.0."""
+    t, w, bits = p64(table + 8 * place), pf64(cts), p64(cts)
+    cols, inner, kinds = t[S_COLS], t[S_INNER], t[S_KINDS]
+    x = pf64(values) if kinds & S_LEFT_ACTIVE else pf64(table)
+    y = pf64(values) if kinds & S_RIGHT_ACTIVE else pf64(table)
+    for r in range(t[S_ROWS]):
+        for c in range(cols):
+            own = first + r * cols + c
+            if bits[own] == UNTOUCHED:
+                continue
+            a, b = t[S_LEFT] + r * t[S_LEFT_ROW], t[S_RIGHT] + c * t[S_RIGHT_COL]
+            for _ in range(inner):
+                if kinds & S_LEFT_ACTIVE:
+                    w[a] += (w[own] * y[b] if kinds & S_PRODUCT else w[own]) + 0.0
+                if kinds & S_RIGHT_ACTIVE:
+                    w[b] += w[own] * x[a] + 0.0
+                a += t[S_LEFT_INNER]
+                b += t[S_RIGHT_INNER]
 
 
 @helper
