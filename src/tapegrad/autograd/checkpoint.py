@@ -9,6 +9,8 @@ derivatives of any order.
 
 from __future__ import annotations
 
+import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -22,16 +24,17 @@ from ..functions.generator import default_generator
 from ..instructions import INSTRUCTIONS
 from ..readout import Differentiated, depends_on_inputs
 from ..saved import suspended
+from ..storage import storage_of
 from ..tape import Tape, slot_of
 from ..threads import current_tape
 from .function import Function
-from .modes import is_grad_enabled, recording
+from .modes import is_grad_enabled, no_grad, recording
 from .products import forget, private_leaf, pull
 
 if TYPE_CHECKING:
     from ..tensor_type import Tensor
 
-__all__ = ["CheckpointError", "checkpoint"]
+__all__ = ["NOT_PASSED", "CheckpointError", "checkpoint", "noop_context_fn"]
 
 #: the function to be run again: flat tensors in, flat tensors out
 Run: TypeAlias = "Callable[[Sequence[Tensor]], list[Tensor]]"
@@ -41,13 +44,83 @@ class CheckpointError(RuntimeError):
     """A checkpointed function did something else when it ran again."""
 
 
-def _no_contexts() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
+def noop_context_fn() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
+    """Return two context managers that do nothing."""
     return nullcontext(), nullcontext()
+
+
+NOT_PASSED = (
+    "torch.utils.checkpoint{}: the use_reentrant parameter should be passed explicitly. {} without "
+    "use_reentrant will raise an exception. use_reentrant=False is recommended, but if you need to "
+    "preserve the current default behavior, you can pass use_reentrant=True. Refer to docs for more "
+    "details on the differences between the two variants."
+)
+_INCOMPATIBLE = (
+    "When use_reentrant=True, torch.utils.checkpoint is incompatible with .grad() or passing an "
+    "`inputs` parameter to .backward(). To resolve this error, you can either set "
+    "use_reentrant=False, or call .backward() without passing the `inputs` argument."
+)
+
+
+class _Within(threading.local):
+    """The passes of a thread that checkpoints run for passes around them."""
+
+    depth = 0
+
+
+_within = _Within()
+
+
+@contextmanager
+def _pass_within(tape: Tape) -> Iterator[None]:
+    """Let the next pass count as a part of the one around it."""
+    before = _within.depth
+    _within.depth = tape.passes + 1 if _is_whole_pass(tape) else 0
+    try:
+        yield
+    finally:
+        _within.depth = before
+
+
+def _is_whole_pass(tape: Tape) -> bool:
+    """Return True if the pass under way is, in the end, for all leaves."""
+    request = tape.requests[-1]() if tape.requests else None
+    return request is None or not request.raw or tape.passes == _within.depth
+
+
+@contextmanager
+def _without_hooks(leaves: Sequence[Any]) -> Iterator[None]:
+    """Take leaves' hooks away: they are called with the whole gradient, by the pass around."""
+    storages = [s for s in map(storage_of, leaves) if s is not None]
+    hooks = [s.hooks for s in storages]
+    try:
+        for s in storages:
+            s.hooks = None
+        yield
+    finally:
+        for s, own in zip(storages, hooks, strict=True):
+            s.hooks = own
+
+
+def _check_reentrant(kwargs: dict[str, Any], contexts: bool) -> None:
+    """Raise for what PyTorch's reentrant checkpoints do not take.
+
+    Raises
+    ------
+    ValueError
+        PyTorch's.
+    """
+    if kwargs:
+        raise ValueError("Unexpected keyword arguments: " + ",".join(kwargs))
+    if contexts:
+        raise ValueError(
+            "Passing `context_fn` or `debug` is only supported when use_reentrant=False."
+        )
 
 
 def checkpoint(
     function: Callable[..., Any], *args: Any, use_reentrant: bool | None = None,
-    context_fn: Callable[[], tuple[Any, Any]] = _no_contexts, determinism_check: str = "default",
+    context_fn: Callable[[], tuple[Any, Any]] = noop_context_fn, determinism_check: str = "default",
     debug: bool = False, early_stop: bool = True, preserve_rng_state: bool = True, **kwargs: Any,
 ) -> Any:  # fmt: skip
     """Run a function without keeping what its backward needs; backward runs it again.
@@ -61,6 +134,9 @@ def checkpoint(
         Its arguments: nested containers of tensors and anything else.
     use_reentrant : bool, optional
         PyTorch has two implementations; here is one, which does what its ``use_reentrant=False`` does.
+        With True, what PyTorch's other one does not do raises: `autograd.grad`, ``backward(inputs=)``,
+        keyword arguments, `context_fn`; and without an argument that requires grad, the results require
+        none. Not giving it warns, and means True, as in PyTorch.
     context_fn : callable
         Returns two context managers: for the first run, and for the runs in backward.
     determinism_check : {"default", "none"}
@@ -68,7 +144,8 @@ def checkpoint(
     debug : bool
         Not supported.
     early_stop : bool
-        Accepted; the second run is always to the end.
+        Accepted: PyTorch's second run ends with the last value that backward needs, this one with the
+        function.
     preserve_rng_state : bool
         Whether random functions give the second run the numbers of the first.
 
@@ -81,16 +158,25 @@ def checkpoint(
     ------
     UnsupportedError
         If the function captures a tensor that requires grad and is not a leaf; pass it as an argument.
+    ValueError
+        For what does not go with ``use_reentrant=True``.
 
     Examples
     --------
     >>> import tapegrad as tg
     >>> from tapegrad.autograd.checkpoint import checkpoint
     >>> x = tg.tensor([1.0, 2.0], requires_grad=True)
-    >>> checkpoint(lambda a: (a.exp() * a).sum(), x).backward()
+    >>> checkpoint(lambda a: (a.exp() * a).sum(), x, use_reentrant=False).backward()
     >>> x.grad
     tensor([ 5.4366, 22.1672])
     """
+    if use_reentrant is None:
+        warnings.warn(
+            NOT_PASSED.format("", "Starting in PyTorch 2.9, calling checkpoint"), stacklevel=2
+        )
+        use_reentrant = True
+    if use_reentrant:
+        _check_reentrant(kwargs, debug or context_fn is not noop_context_fn)
     if debug:
         raise UnsupportedError(
             "checkpoint(debug=True) is not supported; print(tapegrad.current_tape()) in the function"
@@ -105,6 +191,12 @@ def checkpoint(
             return function(*args, **kwargs)
     found, spec = trees.flatten((args, kwargs))
     active = {i: x for i, x in enumerate(found) if record.is_tensor(x) and x.requires_grad}
+    if use_reentrant and not active:
+        warnings.warn(
+            "None of the inputs have requires_grad=True. Gradients will be None", stacklevel=2
+        )
+        with no_grad():
+            return function(*args)
     constants = [None if i in active else x for i, x in enumerate(found)]
     state = default_generator.numpy.bit_generator.state
     result: Any = None
@@ -126,7 +218,9 @@ def checkpoint(
         return [y for y in trees.leaves(returned) if record.is_tensor(y)]
 
     positions = list(active)
-    outputs = iter(_checkpointed(run, list(active.values()), determinism_check == "default"))
+    outputs = iter(
+        _checkpointed(run, list(active.values()), determinism_check == "default", use_reentrant)
+    )
     active = dict.fromkeys(positions)  # the statement keeps the arguments, this function must not
     returned, result = result, None
     tape = current_tape()
@@ -149,7 +243,9 @@ def _random_from(state: Any) -> Iterator[None]:
             bits.state = before
 
 
-def _checkpointed(run: Run, tensors: Sequence[Any], check: bool) -> list[Tensor]:
+def _checkpointed(
+    run: Run, tensors: Sequence[Any], check: bool, reentrant: bool = False
+) -> list[Tensor]:
     """Run on copies of `tensors`, and keep one statement of it."""
     tape = current_tape()
     with _copies(tensors) as own:
@@ -163,7 +259,10 @@ def _checkpointed(run: Run, tensors: Sequence[Any], check: bool) -> list[Tensor]
         return made
     shapes = [(y.shape, y.dtype) for y in outputs] if check else None
     results = CheckpointFunction.apply(
-        _Rerun(run, len(tensors), active, shapes), [made[j] for j in active], *tensors, *captured
+        _Rerun(run, len(tensors), active, shapes, reentrant),
+        [made[j] for j in active],
+        *tensors,
+        *captured,
     )
     for j, y in zip(active, results, strict=True):
         made[j] = y
@@ -190,9 +289,11 @@ class _Rerun:
     """What it takes to run again."""
 
     def __init__(
-        self, run: Run, count: int, active: list[int], shapes: list[tuple[Any, Any]] | None
-    ) -> None:
+        self, run: Run, count: int, active: list[int], shapes: list[tuple[Any, Any]] | None,
+        reentrant: bool,
+    ) -> None:  # fmt: skip
         self.run, self.count, self.active, self.shapes = run, count, active, shapes
+        self.reentrant = reentrant
 
     def outputs(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """The outputs that can be differentiated, computed again."""
@@ -223,6 +324,8 @@ class CheckpointFunction(Function):
     def backward(ctx: Any, *cts: Any) -> Any:
         """Run again, and differentiate."""
         again: _Rerun = ctx.again
+        if again.reentrant and not _is_whole_pass(current_tape()):
+            raise RuntimeError(_INCOMPATIBLE)
         operands = ctx.saved_tensors
         args, captured = operands[: again.count], operands[again.count :]
         seeded = [j for j, ct in enumerate(cts) if ct is not None]
@@ -232,9 +335,8 @@ class CheckpointFunction(Function):
             own, seeds = tensors[: again.count], tensors[again.count :]
             outputs = again.outputs(own)
             wanted: list[Any] = [*own, *captured]
-            found = pull(
-                [outputs[j] for j in seeded], wanted, seeds, create_graph=recorded,
-            )  # fmt: skip
+            with _pass_within(current_tape()), _without_hooks(captured):
+                found = pull([outputs[j] for j in seeded], wanted, seeds, create_graph=recorded)
             return [
                 x.new_zeros(x.shape) if g is None else g for g, x in zip(found, wanted, strict=True)
             ]
