@@ -54,7 +54,7 @@ def checkpoint_sequential(
     >>> y = checkpoint_sequential([tg.sin, tg.exp, tg.sum], 2, x, use_reentrant=False)
     >>> y.backward()
     >>> x.grad
-    tensor([ 1.2534, -1.0332])
+    tensor([ 1.2534, -1.0331])
     """
     if use_reentrant is None:
         text = NOT_PASSED.format(".checkpoint_sequential", "In version 2.9 a call")
