@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import queue
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -460,3 +461,38 @@ def test_threads_that_share_everything() -> None:
         """
     )
     assert out.split()[-1] == "done"
+
+
+@pytest.mark.filterwarnings("ignore:Using backward")
+@pytest.mark.parametrize("options", [{}, {"create_graph": True}, {"hook": True}, {"kept": True}])
+def test_gradients_of_a_shared_leaf_add_up(options: dict[str, bool]) -> None:
+    """However the threads take turns, none takes the gradient away from another, and none is lost."""
+    x = tg.ones(3, requires_grad=True)
+    hook, kept = options.pop("hook", False), options.pop("kept", False)
+    if hook:
+        x.register_hook(lambda g: g * 1)
+    if kept:  # a gradient that somebody sees, on the main thread's tape
+        (x * 2).sum().backward()
+    seen = x.grad
+    failed = []
+
+    def work() -> None:
+        try:
+            for _ in range(100):
+                (x * 2).sum().backward(**options)
+        except Exception as error:
+            failed.append(error)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert failed == []
+    assert x.grad.tolist() == [800.0 + 2.0 * kept] * 3
+    assert not kept or x.grad is seen

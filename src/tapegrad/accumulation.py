@@ -15,7 +15,7 @@ from .layouts import Layout
 from .record import storage_of
 from .request import Request, taken
 from .storage import Storage
-from .tape import Tape, slot_of
+from .tape import Tape, slot_of, tape_at
 from .threads import current_tape
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "accumulate_plainly",
     "accumulated",
+    "add_recorded",
     "add_to_grad",
     "hooked",
     "in_order",
@@ -128,6 +129,27 @@ def accumulated(tape: Tape, storage: Storage, array: np.ndarray | None) -> None:
             hook((), (ct,))
 
 
+def add_recorded(storage: Storage, new: Tensor) -> None:
+    """Accumulate a gradient that was recorded: the sum is recorded, too."""
+    while True:
+        grad = storage.grad
+        if grad is None:
+            with _accumulating:
+                if storage.grad is None:
+                    storage.grad = new
+                    return
+            continue
+        home = tape_at(grad._state)
+        with home.lock:
+            version = versions.version_of(home, slot_of(home, grad))
+        total = grad + new
+        with home.lock, _accumulating:  # unless another thread has come in between
+            if storage.grad is grad and grad._state == home.pointer:
+                if versions.version_of(home, slot_of(home, grad)) == version:
+                    storage.grad = total
+                    return
+
+
 def add_to_grad(storage: Storage, array: np.ndarray) -> None:
     """Accumulate in place into a storage's ``grad``, or make it."""
     tape = current_tape()
@@ -140,16 +162,19 @@ def add_to_grad(storage: Storage, array: np.ndarray) -> None:
                     storage.grad = new
                     return
             continue
-        record.adopt(grad)  # before any lock: see crossing.py
+        home = tape_at(grad._state)  # another thread may have made it
         own = storage_of(grad)
-        with tape.lock, _accumulating:
-            slot = slot_of(tape, grad)
+        with home.lock, _accumulating:
+            if storage.grad is not grad or grad._state != home.pointer:
+                continue
+            slot = slot_of(home, grad)
             in_memory = own is not None and own.leaf and own.array is not None
-            if in_memory and not tape.is_active(slot):
-                tape.evaluate()
+            if in_memory and not home.is_active(slot):
+                home.evaluate()
                 np.add(own.array, array, out=own.array)  # type: ignore[union-attr,arg-type]
-                versions.note_write_from_python(tape, slot)
+                versions.note_write_from_python(home, slot)
                 return
+        record.adopt(grad)  # before any lock: see crossing.py
         with no_grad_on(tape):
             new = record.leaf_tensor(array, dtype_of(array))
             if grad.requires_grad:

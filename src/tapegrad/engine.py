@@ -18,6 +18,7 @@ from . import native as nt
 from .accumulation import (
     accumulate_plainly,
     accumulated,
+    add_recorded,
     add_to_grad,
     hooked,
     in_order,
@@ -251,7 +252,7 @@ def _replay(
     results = replayed(tape, tensors, roots, cotangents, targets, retain, raw=not leaves)
     for storage, new in zip(storages, results, strict=True):
         if new is not None:
-            storage.grad = new if storage.grad is None else storage.grad + new
+            add_recorded(storage, new)
             accumulated(tape, storage, None)
 
 
