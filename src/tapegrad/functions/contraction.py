@@ -220,8 +220,8 @@ def tensordot(a: Any, b: Any, dims: Any = 2) -> Any:
     size = math.prod(a.shape[i] for i in of_a)
     shape_a, shape_b = [a.shape[i] for i in rest_a], [b.shape[j] for j in rest_b]
     check_same_scalar(a, b)
-    left = a.permute(*rest_a, *of_a).reshape(math.prod(shape_a), size)
-    right = b.permute(*of_b, *rest_b).reshape(size, math.prod(shape_b))
+    left = a.permute((*rest_a, *of_a)).reshape(math.prod(shape_a), size)
+    right = b.permute((*of_b, *rest_b)).reshape(size, math.prod(shape_b))
     return mm(left, right).view((*shape_a, *shape_b))
 
 
@@ -275,6 +275,8 @@ def matrix_power(input: Any, n: int) -> Any:
         raise NotImplementedError("matrix_power takes no negative power; use that of the inverse")
     if power == 0:
         one = FUNCTIONS["eye"](rows, dtype=input.dtype)
+        if input.dtype.is_floating_point:  # constant, but on the graph, as in PyTorch
+            return record.apply(TABLE["flat"], (input,)) + one
         return one.expand(input.shape).clone()
     result, square = None, input
     while power:

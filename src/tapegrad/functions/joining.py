@@ -62,7 +62,7 @@ def cat(tensors: Any, dim: int = 0, *, axis: int | None = None) -> Any:
     Parameters
     ----------
     tensors : sequence of Tensor
-        Of one shape but for `dim`; dtypes are promoted. Empty vectors are left out.
+        Of one shape but for `dim`; dtypes are promoted. An empty vector fits any.
     dim : int
 
     Raises
@@ -77,9 +77,12 @@ def cat(tensors: Any, dim: int = 0, *, axis: int | None = None) -> Any:
         if not x.shape:
             raise RuntimeError(f"zero-dimensional tensor (at position {i}) cannot be concatenated")
     given = _promoted(given)
-    kept = [(i, x) for i, x in enumerate(given) if x.shape != (0,)] or [(0, given[0])]
+    d = as_int("cat", "dim", 2, dim if axis is None else axis)
+    kept = [(i, x) for i, x in enumerate(given) if x.shape != (0,)]
+    if not kept:  # of any dimension, as in PyTorch
+        return record.apply(TABLE["cat"], given, dim=0)
     first = kept[0][1].shape
-    d = wrap_dim(as_int("cat", "dim", 2, dim if axis is None else axis), len(first))
+    d = wrap_dim(d, len(first))
     for i, x in kept[1:]:
         if len(x.shape) != len(first):
             raise RuntimeError(
@@ -91,7 +94,10 @@ def cat(tensors: Any, dim: int = 0, *, axis: int | None = None) -> Any:
                     f"Sizes of tensors must match except in dimension {d}. Expected size {n} but "
                     f"got size {m} for tensor number {i} in the list."
                 )
-    return record.apply(TABLE["cat"], [x for _, x in kept], dim=d)
+    # An empty vector joins with anything, and is part of the graph.
+    nothing = (*first[:d], 0, *first[d + 1 :])
+    fitting = [x if x.shape != (0,) else x.reshape(nothing) for x in given]
+    return record.apply(TABLE["cat"], fitting, dim=d)
 
 
 @public()

@@ -18,7 +18,17 @@ _GELU_SCALE, _GELU_CUBIC = math.sqrt(2 / math.pi), 0.044715
 
 composed_op(
     "relu", lambda c, x: c(np.maximum, x, 0.0), domain="nonzero",
-    vjp=lambda ct, x, out: ct._zero_where(x <= 0),
+    vjp=lambda ct, x, out: ct._apply("threshold_backward", x),
+)  # fmt: skip
+# Slopes that depend on x for the tape, as PyTorch's do: the second derivative is 0, not missing.
+composed_op(
+    "threshold_backward", lambda c, t, x: c.where(c(np.less_equal, x, 0.0), 0.0, t), arity=2,
+    torch=None, extras={"private": True},
+    vjp=lambda ct, t, x, out: (ct._apply("threshold_backward", x), x._apply("flat")),
+)  # fmt: skip
+composed_op(
+    "flat", lambda c, x: c.where(c(np.isnan, x), 0.0, 0.0), torch=None,
+    vjp=lambda ct, x, out: x._apply("flat"), extras={"private": True},
 )  # fmt: skip
 composed_op(
     "leaky_relu",
@@ -26,7 +36,19 @@ composed_op(
         c(np.greater, x, 0.0), x, c(np.multiply, x, c.attrs["negative_slope"])
     ),
     domain="nonzero", torch="nn.functional.leaky_relu",
-    vjp=lambda ct, x, out, negative_slope: ct.where(x > 0, ct * negative_slope),
+    vjp=lambda ct, x, out, negative_slope: ct._apply(
+        "leaky_relu_backward", x, negative_slope=negative_slope
+    ),
+)  # fmt: skip
+composed_op(
+    "leaky_relu_backward",
+    lambda c, t, x: c.where(
+        c(np.greater, x, 0.0), t, c(np.multiply, t, c.attrs["negative_slope"])
+    ),
+    arity=2, torch=None, extras={"private": True},
+    vjp=lambda ct, t, x, out, negative_slope: (
+        ct._apply("leaky_relu_backward", x, negative_slope=negative_slope), ct._zero(),
+    ),
 )  # fmt: skip
 composed_op(
     "elu",
@@ -34,8 +56,8 @@ composed_op(
         c(np.greater, x, 0.0), x, c(np.multiply, c(np.expm1, x), c.attrs["alpha"])
     ),
     domain="nonzero", torch="nn.functional.elu",
-    # exp of positive numbers, which are not asked for, might overflow
-    vjp=lambda ct, x, out, alpha: (ct * (alpha * x.clamp_max(0).exp())).where(x <= 0, ct),
+    # exp of positive numbers, which are not asked for, might overflow; at 0 its slope is 0
+    vjp=lambda ct, x, out, alpha: ct.where(x > 0, ct * (alpha * (-(-x).relu()).exp())),
 )  # fmt: skip
 
 

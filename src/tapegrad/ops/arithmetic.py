@@ -68,7 +68,7 @@ op(
 )  # fmt: skip
 op(
     "fmod", loop=np.fmod, arity=2, domain="nonzero", grad_fn="FmodBackward1",
-    vjp=lambda ct, x, y, out: (ct, -ct * (x / y).trunc()),
+    vjp=lambda ct, x, y, out: (ct, -ct * x._apply("div_trunc", y)),
     extras={"number_names": {1: "FmodBackward0"}},
 )  # fmt: skip
 composed_op(
@@ -92,8 +92,18 @@ composed_op(
 )  # fmt: skip
 
 # --------------------------------------------------------------------------- powers
+# Its slope and the slope's depend on x for the tape, as PyTorch's do: the third derivative is 0.
 op("square", loop=np.square, expr="a * a", grad_fn="PowBackward0",
-   vjp=lambda ct, x, out: ct * (2 * x))  # fmt: skip
+   vjp=lambda ct, x, out: ct * x._apply("twice"))  # fmt: skip
+composed_op(
+    "twice", lambda c, x: c(np.multiply, x, 2.0), torch=None, grad_fn="MulBackward0",
+    vjp=lambda ct, x, out: ct._apply("twice_along", x), extras={"private": True},
+)  # fmt: skip
+composed_op(
+    "twice_along", lambda c, t, x: c(np.multiply, t, 2.0), arity=2, torch=None,
+    grad_fn="MulBackward0", extras={"private": True},
+    vjp=lambda ct, t, x, out: (ct._apply("twice_along", x), ct._zero()),
+)  # fmt: skip
 op("sqrt", loop=np.sqrt, result="float", domain="positive", vjp=lambda ct, x, out: ct / (2 * out))
 composed_op(
     "rsqrt", lambda c, x: c(np.reciprocal, c(np.sqrt, x)), result="float", domain="positive",
@@ -139,10 +149,18 @@ composed_op(
 op("hypot", loop=np.hypot, arity=2, result="float", domain="nonzero",
    vjp=lambda ct, x, y, out: (ct * (x / out), ct * (y / out)))  # fmt: skip
 
+
 # --------------------------------------------------------------------------- signs and rounding
+def _sign(c: Chain, x: Value) -> Value:
+    """The sign as PyTorch has it: that of NaN is 0 (NumPy's, which is NaN, is a row for `njit`)."""
+    return c.where(c(np.greater, x, 0.0), 1.0, c.where(c(np.less, x, 0.0), -1.0, 0.0))
+
+
 op("abs", loop=np.absolute, domain="nonzero", vjp=lambda ct, x, out: ct * x.sign())
-op("sign", loop=np.sign, domain="nonzero", vjp=no_slope)
-op("sgn", loop=np.sign, domain="nonzero", vjp=no_slope)
+composed_op("sign", _sign, domain="nonzero", vjp=no_slope)
+composed_op("sgn", _sign, domain="nonzero", vjp=no_slope)
+op("numpy_sign", loop=np.sign, torch=None, grad_fn="SignBackward0", vjp=no_slope,
+   extras={"private": True})  # fmt: skip
 op("floor", loop=np.floor, domain="fraction", vjp=no_slope)
 op("ceil", loop=np.ceil, domain="fraction", vjp=no_slope)
 op("round", loop=np.rint, domain="fraction", vjp=no_slope)
@@ -153,11 +171,17 @@ composed_op(
 )  # fmt: skip
 op(
     "copysign", loop=np.copysign, arity=2, result="float", domain="nonzero",
-    vjp=lambda ct, x, y, out: (ct * (x.sign() * out.sign()), ct._zero()),
+    vjp=lambda ct, x, y, out: (ct * x._apply("copysign_slope", y), ct._zero()),
     extras={"number_names": {1: "CopysignBackward1"}},
 )  # fmt: skip
-op(
-    "heaviside", loop=np.heaviside, arity=2, domain="nonzero",
+composed_op(
+    "copysign_slope", lambda c, x, y: c(np.multiply, c(np.sign, x), c(np.copysign, 1.0, y)),
+    arity=2, torch=None, vjp=no_slope, extras={"private": True},
+)  # fmt: skip
+composed_op(
+    "heaviside",  # of NaN 0, as in PyTorch; NumPy's is NaN
+    lambda c, x, y: c.where(c(np.equal, x, 0.0), y, c.where(c(np.greater, x, 0.0), 1.0, 0.0)),
+    arity=2, domain="nonzero",
     vjp=lambda ct, x, y, out: (ct._zero(), ct._zero_where(x != 0)),
 )  # fmt: skip
 

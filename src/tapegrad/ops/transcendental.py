@@ -41,13 +41,24 @@ composed_op(
         c(np.isnan, y), y, c.where(c(np.equal, x, 0.0), 0.0, c(np.multiply, x, c(np.log, y)))
     ),
     arity=2, result="float", domain="positive",
-    vjp=lambda ct, x, y, out: ((ct * y.log())._zero_where((x == 0) & (y <= 0)), ct * (x / y)),
+    vjp=lambda ct, x, y, out: (
+        # The logarithm is masked in its operand: what is 0 here is 0 along y and transposed, too.
+        ct * y.where((x != 0) | (y > 0) | y.isnan(), 1).log(), ct * (x / y),
+    ),
     extras={"number_names": {0: "XlogyBackward1", 1: "XlogyBackward2"}},
 )  # fmt: skip
+
+
+def _logit_vjp(ct: Any, x: Any, out: Any) -> Any:
+    """Two fractions, so that all orders are infinite at 0 and 1; NaN outside, at all orders."""
+    outside = ct._zero().where((x >= 0) & (x <= 1), math.nan)
+    return ct * ((1 / x + 1 / (1 - x)) * (outside + 1))
+
+
 composed_op(
     "logit", lambda c, x: c(np.log, c(np.true_divide, x, c(np.subtract, 1.0, x))), result="float",
     domain="probability",
-    vjp=lambda ct, x, out: (ct / (x * (1 - x))).where((x >= 0) & (x <= 1), math.nan),
+    vjp=_logit_vjp,
 )  # fmt: skip
 
 
@@ -55,8 +66,9 @@ composed_op(
 def _atan2_vjp(ct: Any, y: Any, x: Any, out: Any) -> tuple[Any, Any]:
     """At the origin, where it has no derivative, 0."""
     square = x * x + y * y
-    origin = square == 0
-    return (ct * (x / square))._zero_where(origin), (-ct * (y / square))._zero_where(origin)
+    away = square != 0
+    square = square.where(away, 1)
+    return ct * (x.where(away, 0) / square), -ct * (y.where(away, 0) / square)
 
 
 op("sin", loop=np.sin, result="float", vjp=lambda ct, x, out: ct * x.cos())
