@@ -145,7 +145,11 @@ def test_views_made_in_no_grad_and_written_outside(x: Any) -> None:
     with tg.no_grad():
         view = y[0]
     assert not view.requires_grad
-    view.mul_(10)
+    with pytest.raises(RuntimeError, match="A view was created in no_grad mode and is being"):
+        view.mul_(10)
+    assert y.tolist() == [1, 2]
+    with tg.no_grad():
+        view.mul_(10)
     assert y.tolist() == [10, 2]
     (y * 2).sum().backward()
     assert x.grad.tolist() == [2, 2]

@@ -10,7 +10,7 @@ import warnings
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from . import engine, inference, messages, node, record, versions
+from . import engine, inference, messages, node, record, versions, views
 from . import native as nt
 from .handle import status_of
 from .hooks import RemovableHandle
@@ -99,6 +99,11 @@ class AutogradMethods:
         slot = slot_of(tape, self)
         tape.evaluate()
         assert storage.array is not None
+        if views.state_of(tape, slot).is_view:
+            storage.of_view = True
+        elif tape.base[slot] == slot:  # views of it that there are already know it by this
+            tape.owned[slot] = storage
+        storage.requires_grad = active
         fresh = tape.bind(storage.array, layout, active=active, keep=storage)
         tape.base[fresh] = tape.base[slot]
         tape.flags[fresh] |= tape.flags[slot] & nt.VISIBLE
@@ -243,6 +248,40 @@ class AutogradMethods:
             slot = slot_of(tape, self)
             inference.untracked_version(tape, slot)
             return versions.version_of(tape, slot)
+
+    @property
+    def output_nr(self: Any) -> int:
+        """Which of its node's outputs it is."""
+        tape = tape_at(self._state)
+        with tape.lock:
+            return views.output_number(tape, slot_of(tape, self))
+
+    def _is_view(self: Any) -> bool:
+        """Return True for a view, other than by ``detach()`` or ``data``."""
+        tape = tape_at(self._state)
+        with tape.lock:
+            return views.state_of(tape, slot_of(tape, self)).is_view
+
+    @property
+    def _base(self: Any) -> Tensor | None:
+        """The tensor that it is a view of, as a new object; None if it is no view."""
+        tape = tape_at(self._state)
+        with tape.lock:
+            view = views.state_of(tape, slot_of(tape, self))
+            if not view.is_view:
+                return None
+            base = record.new_tensor(tape, view.base, tape.instruction_of(view.base).out)
+            base._meta = tape.leaves.get(view.base)
+            return base
+
+    def data_ptr(self: Any) -> int:
+        """Return the address of the first element.
+
+        It says whether two tensors share memory, now: later the tape may move what it holds.
+        """
+        tape = tape_at(self._state)
+        with tape.lock:
+            return int(tape.memory(slot_of(tape, self), layout_of(self)).ctypes.data)
 
     @property
     def data(self: Any) -> Tensor:

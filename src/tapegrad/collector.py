@@ -77,6 +77,7 @@ def collect(tape: Tape) -> bool:
         "guests": {k: number[v] for k, v in tape.guests.copy().items() if v < n and number[v] >= 0},
         "constants": constants,
         "writes": writes,
+        "written_views": {},
         "prune_at": prune_at,
         "inference_start": -1 if tape.inference_start < 0 else int(new.max()) + 1,
         "collections": tape.collections + 1,
@@ -103,6 +104,7 @@ def drop(tape: Tape, count: int) -> None:
     books |= {
         "guests": {k: v for k, v in tape.guests.copy().items() if v < count},
         "writes": [(base, mark) for base, mark in tape.writes.copy() if mark < 2 * count],
+        "written_views": {},
         "constants": constants,
         "inference_start": min(tape.inference_start, count),
     }

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from .errors import UnsupportedError
+
 __all__ = ["GradientEdge", "as_inputs", "as_roots", "sequence_of"]
 
 
@@ -41,6 +43,24 @@ def sequence_of(values: Any) -> tuple[Any, ...]:
     return (values,) if one else tuple(values)
 
 
+def _check_root(value: Any) -> Any:
+    """The tensor of a root, if a pass can start there.
+
+    Raises
+    ------
+    UnsupportedError
+        If the edge's value was overwritten after the edge was taken.
+    """
+    if not isinstance(value, GradientEdge):
+        return value
+    if value.node.overwritten():
+        raise UnsupportedError(
+            "backward from a gradient edge whose tensor was written in place after the edge was taken is "
+            "not supported; take the edge of tensor.clone(), or after the write"
+        )
+    return value.tensor
+
+
 def _tensors(values: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(v.tensor if isinstance(v, GradientEdge) else v for v in values)
 
@@ -53,7 +73,7 @@ def as_roots(values: Any) -> tuple[Any, ...]:
     AssertionError
         PyTorch's, for what is neither a tensor nor an edge.
     """
-    found = _tensors(sequence_of(values))
+    found = tuple([_check_root(v) for v in sequence_of(values)])
     for v in found:
         assert hasattr(v, "requires_grad"), "Expected output to be a torch.Tensor"
     return found

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import anomaly, messages, plain, record, replay, saved
+from . import anomaly, messages, plain, record, replay, saved, versions
 from . import native as nt
 from .accumulation import (
     accumulate_plainly,
@@ -130,7 +130,9 @@ def located(
     if plain:
         roots = found[: 2 * n : 2]
         slots = zip(found[2 * n :: 2], found[2 * n + 1 :: 2], strict=True)
-        return tape, roots, [_slot_target(tape, slot, LAYOUTS[layout]) for slot, layout in slots]
+        if tape.writes:
+            return tape, roots, [target_of(tape, t) for t in inputs]
+        return tape, roots, [Target(slot, slot, LAYOUTS[layout]) for slot, layout in slots]
     check_roots(outputs)
     for t in inputs:
         if not t.requires_grad:
@@ -143,17 +145,15 @@ def located(
 def target_of(tape: Tape, tensor: Tensor) -> Target:
     """What a pass needs to know to give a tensor's gradient."""
     slot = record.operand(tape, tensor)
-    return _slot_target(tape, slot, layout_of(tensor))
+    storage = storage_of(tensor)
+    moment = None if storage is None or storage.leaf else storage.moment
+    end = None if moment is None else record.operand(tape, moment)
+    return _slot_target(tape, slot, layout_of(tensor), end)
 
 
-def _slot_target(tape: Tape, slot: int, layout: Layout) -> Target:
-    position = slot
-    if not tape.writes:
-        return Target(slot, position, layout)
-    base, root = int(tape.base[slot]), int(tape.root[slot])
-    for b, mark in tape.writes if base in tape.versions else ():
-        if b == base and mark > 2 * position and not mark & 1 and tape.root[mark >> 1] == root:
-            position = mark >> 1
+def _slot_target(tape: Tape, slot: int, layout: Layout, end: int | None = None) -> Target:
+    """What gives the gradient of a slot's value, as it is now or was at statement `end`."""
+    position = versions.last_write(tape, slot, end) if tape.writes else slot
     return Target(slot, position, layout)
 
 

@@ -7,17 +7,17 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from . import native as nt
-from . import record, saved
+from . import record, saved, versions, views
 from .errors import UnsupportedError
 from .hooks import Hooks, RemovableHandle
 from .layouts import LAYOUTS, Layout
-from .storage import storage_of
+from .storage import Storage, storage_of
 from .tape import Tape, slot_of, tape_at
 
 if TYPE_CHECKING:
     from .tensor_type import Tensor
 
-__all__ = ["AccumulateGrad", "Node", "hooks_of", "node_of", "output_number"]
+__all__ = ["AccumulateGrad", "Node", "hooks_of", "name_of", "node_of", "output_number"]
 
 
 class Node:
@@ -41,6 +41,11 @@ class Node:
         storage = storage_of(tensor)
         if storage is not None and storage.leaf:  # the leaf itself: its `grad` is this one's
             self._tensor._meta = storage
+        else:  # an edge of it leads to the value of this moment, whatever is written later
+            moment = self._tensor._meta = Storage(None, leaf=False)
+            slot = slot_of(tape, self._tensor)
+            last = versions.last_write(tape, slot)
+            moment.moment = record.new_tensor(tape, last, tape.instruction_of(last).out)
         self.metadata: dict[str, Any] = {}
 
     @property
@@ -58,9 +63,9 @@ class Node:
         """
         tape, slot = self._place()
         with tape.lock:
-            if number == _output_number(tape, slot):
-                return self._tensor
             made = tape.instruction_of(slot)
+            if made.op.multiple_views or number == views.output_number(tape, slot):
+                return self._tensor
             anchor = tape.args_of(slot)[0] if made.op.name == "function_output" else tape.count
             for k in range(anchor + 1, tape.count):
                 other = tape.instruction_of(k)
@@ -69,6 +74,15 @@ class Node:
                 if other.attrs["number"] == number:
                     return record.new_tensor(tape, k, other.out)
         raise IndexError("tuple index out of range")
+
+    def overwritten(self) -> bool:
+        """Return True if its result was written in place after the node was asked for."""
+        tape, slot = self._place()
+        storage = storage_of(self._tensor)
+        if storage is None or storage.moment is None:
+            return False
+        with tape.lock:
+            return versions.last_write(tape, slot) > slot_of(tape, storage.moment)
 
     def name(self) -> str:
         """PyTorch's name of the node."""
@@ -84,7 +98,7 @@ class Node:
                 slot = tape.args_of(slot)[0]
                 made = tape.instruction_of(slot)
             return tuple(
-                (self._node_at(tape, s, layout, slot), _output_number(tape, s))
+                (self._node_at(tape, s, layout, slot), views.output_number(tape, s))
                 for s, layout in zip(tape.args_of(slot), made.layouts, strict=False)
             )
 
@@ -178,13 +192,7 @@ class AccumulateGrad(Node):
 
 def output_number(made: Node) -> int:
     """Which of a node's outputs the tensor is that it was asked for."""
-    return _output_number(*made._place())
-
-
-def _output_number(tape: Tape, slot: int) -> int:
-    """Which of its node's outputs a slot is."""
-    attrs = tape.instruction_of(slot).attrs
-    return int(attrs.get("number", 0))
+    return views.output_number(*made._place())
 
 
 def hooks_of(tensor: Tensor) -> Hooks:
@@ -215,22 +223,29 @@ def _node_type(name: str) -> type[Node]:
 
 def node_of(tensor: Tensor, user: int | None = None) -> Node | None:
     """The node of an active tensor that is not a leaf, as it was when statement `user` was recorded."""
-    if tensor.is_leaf:
-        return None
     tape = tape_at(tensor._state)
+    if tensor.is_leaf and not tape.writes:
+        return None
     with tape.lock:
-        made = tape.instruction_of(slot := slot_of(tape, tensor))
+        slot = slot_of(tape, tensor)
+        text = views.invalid(tape, slot) if user is None and tape.writes else ""
+        if text:
+            raise RuntimeError(text)
+        if tensor.is_leaf:
+            return None
+        made = tape.instruction_of(slot)
         if made.op.kind == nt.WRITE and tape.args_of(slot):
             # What was computed and then written over the whole tensor has its own statement.
             source = record.new_tensor(tape, tape.args_of(slot)[1], made.layouts[1])
             same = made.layouts[0].shape == made.layouts[1].shape
             named = made.attrs["named"]
-            if same and _name(tape, source, user) == named == _name(tape, tensor, user):
+            if same and name_of(tape, source, user) == named == name_of(tape, tensor, user):
                 tensor = source
-        return _node_type(_name(tape, tensor, user))(tensor)
+        return _node_type(name_of(tape, tensor, user))(tensor)
 
 
-def _name(tape: Tape, tensor: Tensor, user: int | None) -> str:
+def name_of(tape: Tape, tensor: Tensor, user: int | None = None) -> str:
+    """Return PyTorch's name of an active tensor's node, as it was when `user` was recorded."""
     slot = slot_of(tape, tensor)
     made = tape.instruction_of(slot)
     name = made.grad_fn
@@ -240,12 +255,7 @@ def _name(tape: Tape, tensor: Tensor, user: int | None) -> str:
         for i, arg in enumerate(tape.args_of(slot)):
             if arg in constants and i in numbers:
                 name = numbers[i]
-    base, root = int(tape.base[slot]), int(tape.root[slot])
-    end = 2 * (tape.count if user is None else user)
-    if any(
-        b == base and 2 * slot < mark < end and not mark & 1 and tape.root[mark >> 1] == root
-        for b, mark in tape.writes
-    ):
+    if versions.last_write(tape, slot, None if user is None else user - 1) > slot:
         # it, or a view of it, was written after it was made
         plain = made.op.kind != nt.VIEW or made.op.name == "copy_slices"
         name = "CopySlices" if plain else "AsStridedBackward0"

@@ -90,7 +90,7 @@ class Request:
         self._separate: list[int] = []
         high = roots[0] if len(roots) == 1 else max(roots)
         if tape.writes:
-            high = max(high, *(self._last_write(s) for s in roots))
+            high = max(high, *(versions.last_write(tape, s) for s in roots))
         self.high = high
         #: results with hooks that the pass may come by
         self.stops: list[Target] = []
@@ -187,17 +187,6 @@ class Request:
             self.tape.requests.remove(self._reference)
             self.tape.give_block(self._block)
 
-    def _last_write(self, slot: int) -> int:
-        """Last statement that wrote into a slot's memory, or the slot."""
-        base = int(self.tape.base[slot])
-        root = int(self.tape.root[slot])
-        found = [
-            mark >> 1
-            for b, mark in (self.tape.writes if base in self.tape.versions else ())
-            if b == base and not mark & 1 and self.tape.root[mark >> 1] == root
-        ]
-        return max([slot, *found])
-
     def _separate_views(self) -> None:
         """Give every wanted view an adjoint of its own, apart from its root's."""
         tape = self.tape
@@ -246,7 +235,7 @@ class Request:
                 raise RuntimeError(messages.FREED)
             if answer == IS_STALE:
                 residual = int(self.words[R_ERROR_ARG])
-                anomaly.explain(self.tape, slot, self._last_write(residual))
+                anomaly.explain(self.tape, slot, versions.last_write(self.tape, residual))
                 raise RuntimeError(self._stale(slot, residual))
             for slot, text in self._inseparable:
                 if self._comes_by(slot):
@@ -277,7 +266,7 @@ class Request:
         version = tape.versions.get(base, 0)
         later = sum(1 for b, mark in tape.writes if b == base and mark > 2 * slot)
         made = tape.instruction_of(residual)
-        current = tape.instruction_of(self._last_write(residual))
+        current = tape.instruction_of(versions.last_write(tape, residual))
         origin = ""
         if tape.is_active(residual) and not tape.wants_grad(residual):
             # A result is called after its own op, an operand after what wrote it last.

@@ -209,19 +209,24 @@ class Saved:
 
 
 # --------------------------------------------------------------------------- statements
-def residuals(tape: Tape, made: Instruction, k: int) -> list[int]:
-    """Numbers of the operands (and, behind them, the result) that a statement keeps for its VJPs."""
-    return residual_places(tape, made, tape.args_of(k))
+def residuals(tape: Tape, made: Instruction, k: int, base: int = 0) -> list[int]:
+    """Numbers of the operands (and, behind them, the result) that a statement keeps for its VJPs.
+
+    Operands in the memory of slot `base` count as active: what is written there may make them so.
+    """
+    return residual_places(tape, made, tape.args_of(k), base)
 
 
-def residual_places(tape: Tape, made: Instruction, slots: Sequence[int]) -> list[int]:
+def residual_places(
+    tape: Tape, made: Instruction, slots: Sequence[int], base: int = 0
+) -> list[int]:
     """The same of an instruction on operands, which need not have been appended."""
     build(made)
     first = int(ITAB.rows[made.id, nt.I_VJP])
     mask = 0
     for i, slot in enumerate(slots):
         row = VTAB.rows[first + i]
-        if tape.is_active(slot) and row[nt.V_EXISTS]:
+        if row[nt.V_EXISTS] and (tape.is_active(slot) or tape.base[slot] == base):
             mask |= int(row[nt.V_MASK])
     count = len(made.layouts)
     order = [1, 0, 2] if count == 2 else range(count + 1)  # PyTorch's: `other` before `self`

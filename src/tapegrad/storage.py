@@ -27,17 +27,32 @@ class Storage:
         Of a leaf.
     leaf : bool
         Whether this belongs to a leaf (otherwise to a tensor with `retain_grad`).
+    requires_grad : bool
+        Set where a leaf began to require grad after it was made: whether it does now.
+    of_view : bool
+        Set, to True, where that leaf was a view.
+    mirrored : object
+        Set where a leaf's elements would share memory: that memory (see mirrors.py).
+    moment : Tensor or None
+        Of a node's tensor: the last write before the node was asked for, or the tensor itself.
     source : object
         Keeps alive what the array's memory belongs to.
     """
 
-    __slots__ = ("__weakref__", "array", "grad", "hooks", "leaf", "source")
+    __slots__ = (
+        "__weakref__", "array", "grad", "hooks", "leaf", "mirrored", "moment", "of_view",
+        "requires_grad", "source",
+    )  # fmt: skip
+    mirrored: Any
+    of_view: bool
+    requires_grad: bool
 
     def __init__(self, array: np.ndarray | None, *, leaf: bool, source: Any = None) -> None:
         self.array = array
         self.grad: Tensor | None = None
         self.hooks: Hooks | None = None
         self.leaf = leaf
+        self.moment: Tensor | None = None
         self.source = source
 
 

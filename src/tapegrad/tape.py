@@ -77,6 +77,8 @@ class Tape(Values):
         #: version of each base that was written in place
         self.versions: dict[int, int] = {}
         self.prune_at = 64
+        #: slots that were written in place -> what they are views of (views.py), until slots move
+        self.written_views: dict[int, Any] = {}
         #: statements from which on the next call that may collect does so. A reverse pass, which may
         #: not, gets more room meanwhile, and the tape does not stay as long as that made it.
         self.collect_at = capacity

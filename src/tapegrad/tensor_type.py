@@ -160,12 +160,16 @@ class Tensor(_Base, AutogradMethods):  # type: ignore[misc]
 
     def _print_options(self) -> dict[str, Any]:
         """What printing needs to know beside the values."""
-        made = self.grad_fn
+        try:
+            made = self.grad_fn
+            named = None if made is None else made.name()
+        except RuntimeError:  # a view of what was written in a way that makes its node ambiguous
+            named = "Invalid"
         return {
             "dtype": self.dtype,
             "default_dtype": get_default_dtype(),
             "requires_grad": self.requires_grad,
-            "grad_fn": None if made is None else made.name(),
+            "grad_fn": named,
         }
 
     def __repr__(self) -> str:

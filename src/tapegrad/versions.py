@@ -17,7 +17,17 @@ from . import native as nt
 if TYPE_CHECKING:
     from .tape import Tape
 
-__all__ = ["Shared", "add_write", "catch_up", "note_write", "renumbered", "share", "version_of"]
+__all__ = [
+    "Shared",
+    "add_write",
+    "catch_up",
+    "count",
+    "last_write",
+    "note_write",
+    "renumbered",
+    "share",
+    "version_of",
+]
 
 
 class Shared:
@@ -45,6 +55,12 @@ def note_write_from_python(tape: Tape, slot: int) -> None:
     _count(tape, int(tape.base[slot]), 2 * tape.count - 1)
 
 
+def count(tape: Tape, slot: int) -> None:
+    """Count a change of the tensor at a slot that leaves its memory as it is."""
+    base = int(tape.base[slot])
+    tape.versions[base] = tape.versions.get(base, 0) + 1
+
+
 def _count(tape: Tape, base: int, mark: int) -> None:
     tape.versions[base] = tape.versions.get(base, 0) + 1
     if tape.shared:
@@ -66,6 +82,26 @@ def add_write(tape: Tape, base: int, mark: int) -> None:
             if m > 2 * oldest or _is_active(tape, m)
         ]  # fmt: skip
         tape.prune_at = max(64, 2 * len(tape.writes))
+
+
+def last_write(tape: Tape, slot: int, end: int | None = None) -> int:
+    """Last statement that wrote into a slot's memory as part of its graph, or the slot.
+
+    Parameters
+    ----------
+    tape : Tape
+    slot : int
+    end : int, optional
+        Slot of the last statement to look at.
+    """
+    base, root = int(tape.base[slot]), int(tape.root[slot])
+    if base not in tape.versions:
+        return slot
+    last, stop = 2 * slot, 2 * (tape.count if end is None else end)
+    for b, mark in tape.writes:
+        if b == base and last < mark <= stop and not mark & 1 and tape.root[mark >> 1] == root:
+            last = mark
+    return last >> 1
 
 
 def share(tape: Tape, slot: int, shared: Shared | None = None) -> Shared:

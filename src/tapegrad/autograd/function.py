@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from .. import native as nt
-from .. import record, trees, versions
+from .. import record, trees, versions, views
 from ..functions.inplace import overwrite
 from ..functions.registry import FUNCTIONS
 from ..instructions import instruction
@@ -308,10 +308,14 @@ def _record(
     results = list(outputs)
     given = {id(a) for a in args}
     dirty = {id(t) for t in ctx._dirty if id(t) in given}
+    bases = {tape.base[s] for s in inputs}
+    reason = views.MULTIPLE if len(active) > 1 else views.FUNCTION
     for place, (j, slot, value) in enumerate(zip(active, slots, values, strict=True)):
+        is_view = tape.base[slot] in bases and id(outputs[j]) not in dirty
         step = instruction(
-            TABLE["function_output"], (made.out, record.layout_of(value)), name=name, number=j
-        )
+            TABLE["function_output"], (made.out, record.layout_of(value)), name=name, number=j,
+            **({"aliases": reason} if is_view else {}),
+        )  # fmt: skip
         results[j] = record.new_tensor(tape, tape.append(step, (anchor, slot)), step.out)
         numbers[id(outputs[j])] = place
     ctx._shapes = [(tuple(y.shape), y.dtype) if record.is_tensor(y) else None for y in outputs]

@@ -1,9 +1,9 @@
-"""In-place methods: ``x.add_(y)``, ``x += y``, ``x.zero_()``, ``x[i] = v``.
+"""Writing in place: ``x.copy_(y)``, ``x += y``, ``x.zero_()``, ``x[i] = v``.
 
 All are made of two statements. `copy_` computes the new value out of place and writes it over the
 tensor's memory; sums use `accumulate_`, which needs no temporary. The checks, the copy of an old
 value that a derivative still needs, and the move of the handle to the new statement are in
-`overwrite`.
+`overwrite` and `in_place`; inplace_methods.py makes the methods of all functions with them.
 """
 
 from __future__ import annotations
@@ -13,38 +13,44 @@ from typing import Any
 
 import numpy as np
 
-from .. import messages, record
+from .. import messages, record, saved, views
 from .. import native as nt
 from ..dtypes import from_numpy_dtype
 from ..layouts import broadcast_shapes
+from ..node import name_of
 from ..ops.table import TABLE
 from ..record import layout_of
-from ..tape import slot_of
+from ..tape import Tape, slot_of
 from ..threads import current_tape
+from .arguments import scalar_name
 from .indexing import put_at, resolve_index
-from .registry import METHODS, public
+from .registry import public
 
-__all__ = ["overwrite"]
+__all__ = ["check_target", "in_place", "overwrite"]
 
 
-def check_target(target: Any) -> None:
+def check_target(target: Any, *, active: bool = False) -> None:
     """Raise PyTorch's errors for a tensor that must not be written.
+
+    Parameters
+    ----------
+    target : Tensor
+    active : bool
+        Whether what is written requires grad.
 
     Raises
     ------
     RuntimeError
-        A leaf (or a view of one) that requires grad, in grad mode; memory that elements share.
+        A leaf (or a view of one) that requires grad, or a view that PyTorch does not let be written, in
+        grad mode; memory that elements share.
     """
     record.adopt(target)
     tape = current_tape()
     slot = slot_of(tape, target)
-    if tape.grad_mode and tape.is_active(slot):
-        root = int(tape.root[slot])
-        if tape.wants_grad(root):
-            if slot == root:
-                raise RuntimeError(messages.LEAF_IN_PLACE)
-            raise RuntimeError(messages.LEAF_VIEW_IN_PLACE)
-    if layout_of(target).overlaps:
+    if tape.grad_mode:
+        views.check_write(tape, slot, active=active)
+    owner = tape.owned.get(int(tape.base[slot]))
+    if layout_of(target).overlaps or getattr(owner, "mirrored", None) is not None:
         raise RuntimeError(
             "unsupported operation: more than one element of the written-to tensor refers to a "
             "single memory location. Please clone() the tensor before performing the operation."
@@ -66,8 +72,13 @@ def overwrite(
     named : str, optional
         Name of the node.
     """
+    check_target(target, active=source.requires_grad)
+    return _write(target, source, accumulate=accumulate, named=named)
+
+
+def _write(target: Any, source: Any, *, accumulate: bool = False, named: str | None = None) -> Any:
+    """`overwrite` a target that was checked."""
     named = named or ("AddBackward0" if accumulate else "CopyBackwards")
-    check_target(target)
     shape, given = target.shape, source.shape
     common = broadcast_shapes(shape, given)
     if common != tuple(shape):
@@ -90,83 +101,84 @@ def overwrite(
     return target
 
 
-def _needs_old_value(entry: Any, target: Any, others: tuple[Any, ...]) -> bool:
-    """Whether the derivative of an op needs the value that is about to be overwritten."""
-    return any(t.requires_grad for t in (target, *others) if record.is_tensor(t))
+def _reads_old_value(tape: Tape, count: int, target: Any) -> bool:
+    """Return True if a derivative of the statements from slot `count` on needs the target's value."""
+    own = slot_of(tape, target)
+    base = int(tape.base[own])
+    for k in range(count, tape.count):
+        made = tape.instruction_of(k)
+        if made.op.kind != nt.COMPUTE or not tape.is_active(k):
+            continue
+        args = tape.args_of(k)
+        for place in saved.residuals(tape, made, k, base):
+            slot = args[place] if place < len(args) else k
+            if tape.base[slot] == base and (slot == own or slot >= count):
+                return True
+    return False
+
+
+#: functions, with the operands that require grad, whose derivatives need the target's old value
+_KEEPING: set[tuple[Any, ...]] = set()
+
+
+def _new_value(name: str, target: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """Compute what is to be written, from a copy of the target if a derivative needs the old value.
+
+    That shows when the function has been recorded: then it is recorded again, and the next time at once
+    with a copy.
+    """
+    function = getattr(type(target), name)
+    tape = current_tape()
+    pattern = tuple([record.is_tensor(x) and x.requires_grad for x in (target, *args)])
+    if not (tape.grad_mode and (True in pattern or _requires_grad(options.values()))):
+        return function(target, *args, **options)
+    key = (name, pattern)
+    if key not in _KEEPING and tape.saving is None:
+        tape.make_room(64, 256)
+        count, collections = tape.count, tape.collections
+        result = function(target, *args, **options)
+        if tape.collections == collections:  # slots still have the same numbers
+            if not _reads_old_value(tape, count, target):
+                return result
+            del result
+            tape.undo(count)
+        _KEEPING.add(key)
+    return function(target.clone(), *args, **options)
+
+
+def _requires_grad(values: Any) -> bool:
+    return any(record.is_tensor(v) and v.requires_grad for v in values)
+
+
+def _replace(target: Any, result: Any) -> Any:
+    """Write a new value, cast to the dtype, over a target that was checked; return the target.
+
+    Raises
+    ------
+    RuntimeError
+        PyTorch's error for a dtype that cannot be cast to the target's.
+    """
+    if result.dtype is not target.dtype:
+        if record.category(result.dtype) > record.category(target.dtype):
+            raise RuntimeError(
+                f"result type {scalar_name(result)} can't be cast to the desired output type "
+                f"{scalar_name(target)}"
+            )
+        result = record.cast(result, target.dtype)
+    named = name_of(current_tape(), result) if result.requires_grad else "CopyBackwards"
+    return _write(target, result, named=named)
 
 
 def in_place(name: str) -> Callable[..., Any]:
-    """The in-place method of a function: compute out of place, then write."""
-    entry = TABLE.get(name)
+    """Make the in-place method of a function: compute out of place, then write."""
 
-    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        check_target(self)
-        source = self
-        if current_tape().grad_mode and _needs_old_value(entry, self, args):
-            source = self.clone()
-        result = getattr(type(self), name)(source, *args, **kwargs)
-        if result.dtype is not self.dtype:
-            if record.category(result.dtype) > record.category(self.dtype):
-                raise RuntimeError(
-                    f"result type {_scalar_name(result.dtype)} can't be cast to the desired output "
-                    f"type {_scalar_name(self.dtype)}"
-                )
-            result = record.cast(result, self.dtype)
-        node = result.grad_fn
-        return overwrite(self, result, named="CopyBackwards" if node is None else node.name())
+    def method(self: Any, *args: Any, **options: Any) -> Any:
+        check_target(self, active=_requires_grad((*args, *options.values())))
+        return _replace(self, _new_value(name, self, args, options))
 
     method.__name__ = method.__qualname__ = name + "_"
     method.__doc__ = f"In-place version of `{name}`."
     return method
-
-
-def _scalar_name(kind: Any) -> str:
-    return {"float64": "Double", "float32": "Float", "int64": "Long", "bool": "Bool"}[kind.name]
-
-
-def _sum_in_place(name: str, sign: int) -> Callable[..., Any]:
-    general = in_place(name)
-
-    def method(self: Any, other: Any, *, alpha: Any = 1) -> Any:
-        plain = alpha == 1 and self.dtype.is_floating_point
-        if plain and record.is_number(other):
-            other = record.as_operand(sign * other, self.dtype)
-            return overwrite(self, other, accumulate=True)
-        if (
-            plain
-            and record.is_tensor(other)
-            and other.dtype is self.dtype
-            and broadcast_shapes(self.shape, other.shape) == tuple(self.shape)
-        ):
-            return overwrite(self, other if sign > 0 else -other, accumulate=True)
-        if alpha != 1:
-            other = other * alpha
-        return general(self, other)
-
-    method.__name__ = method.__qualname__ = name + "_"
-    method.__doc__ = (
-        f"In-place version of `{name}`: ``self {'+' if sign > 0 else '-'}= alpha * other``."
-    )
-    return method
-
-
-METHODS["add_"] = METHODS["__iadd__"] = _sum_in_place("add", 1)
-METHODS["sub_"] = METHODS["__isub__"] = _sum_in_place("sub", -1)
-for _name in (
-    "mul", "div", "pow", "floor_divide", "remainder", "neg", "abs", "exp", "log", "sqrt", "sin", "cos",
-    "tan", "tanh", "sigmoid", "relu", "reciprocal", "clamp", "floor", "ceil", "round", "trunc",
-    "square", "bitwise_and", "bitwise_or", "bitwise_xor", "masked_fill", "scatter_add", "index_add",
-    "lerp", "addcmul", "tril", "triu", "softplus", "sign", "log1p", "expm1", "rsqrt", "asin", "acos",
-    "atan", "sinh", "cosh", "erf", "fmod", "logical_and", "logical_or", "logical_not", "scatter",
-    "index_put", "cumsum", "clip",
-):  # fmt: skip
-    METHODS[_name + "_"] = in_place(_name)
-for _operator, _name in (
-    ("__imul__", "mul_"), ("__itruediv__", "div_"), ("__ipow__", "pow_"),
-    ("__ifloordiv__", "floor_divide_"), ("__imod__", "remainder_"), ("__iand__", "bitwise_and_"),
-    ("__ior__", "bitwise_or_"), ("__ixor__", "bitwise_xor_"),
-):  # fmt: skip
-    METHODS[_operator] = METHODS[_name]
 
 
 @public(method=True, function=False)
@@ -207,15 +219,15 @@ def detach_(input: Any) -> Any:
     record.adopt(input)
     tape = current_tape()
     slot = slot_of(tape, input)
+    if views.state_of(tape, slot).is_view:
+        raise RuntimeError(
+            "Can't detach views in-place. Use detach() instead. If you are using DistributedDataParallel "
+            "(DDP) for training, and gradient_as_bucket_view is set as True, gradients are views of "
+            "DDP buckets, and hence detach_() cannot be called on these gradients. To fix this error, "
+            "please refer to the Optimizer.zero_grad() function in torch/optim/optimizer.py as the "
+            "solution."
+        )
     if tape.is_active(slot):
-        if tape.root[slot] != slot:
-            raise RuntimeError(
-                "Can't detach views in-place. Use detach() instead. If you are using DistributedDataParallel "
-                "(DDP) for training, and gradient_as_bucket_view is set as True, gradients are views of "
-                "DDP buckets, and hence detach_() cannot be called on these gradients. To fix this error, "
-                "please refer to the Optimizer.zero_grad() function in torch/optim/optimizer.py as the "
-                "solution."
-            )
         alias = input.detach()
         record.rebind(input, tape, slot_of(tape, alias))
     return input
@@ -239,11 +251,12 @@ def _does_not_fit(given: tuple[int, ...], wanted: tuple[int, ...]) -> str:
     )
 
 
-def _check_item_target(input: Any, view: Any) -> None:
+def _check_item_target(input: Any, view: Any, *, active: bool) -> None:
     """`check_target`, in the words that PyTorch has for items of a leaf."""
     if current_tape().grad_mode and input.requires_grad and input.is_leaf:
-        raise RuntimeError(messages.LEAF_VIEW_IN_PLACE)
-    check_target(view)
+        whole = input._layout_id == view._layout_id
+        raise RuntimeError(messages.LEAF_IN_PLACE if whole else messages.LEAF_VIEW_IN_PLACE)
+    check_target(view, active=active)
 
 
 @public(method=True, function=False, name="__setitem__")
@@ -258,8 +271,12 @@ def setitem(input: Any, index: Any, value: Any) -> None:
     value = record.cast(value, input.dtype)
     record.adopt(input)
     view, advanced = resolve_index(input, index)
+    if view._layout_id == input._layout_id:
+        view = input  # all of it
+    named = None
     if advanced is not None:
-        _check_item_target(input, view)
+        named = "IndexPutBackward0"
+        _check_item_target(input, view, active=value.requires_grad)
         value = put_at(view, value, advanced)
     while value.ndim > view.ndim and value.shape[0] == 1:
         value = value.reshape(value.shape[1:])
@@ -269,10 +286,10 @@ def setitem(input: Any, index: Any, value: Any) -> None:
         fits = False
     if not fits:
         raise RuntimeError(_does_not_fit(tuple(value.shape), tuple(view.shape)))
-    _check_item_target(input, view)
-    overwrite(view, value)
+    _check_item_target(input, view, active=value.requires_grad)
+    _write(view, value, named=named)
     tape = current_tape()
-    if tape.is_active(slot_of(tape, input)):
+    if view is not input and tape.grad_mode and tape.is_active(slot_of(tape, input)):
         layout = layout_of(input)
         alias = record.view(TABLE["copy_slices"], input, layout.shape, layout.strides)
         record.rebind(input, tape, slot_of(tape, alias))

@@ -208,6 +208,35 @@ def chunk(input: Any, chunks: int, dim: int = 0) -> tuple[Any, ...]:
 
 
 @public(method=True)
+def unsafe_split(input: Any, split_size: int, dim: int = 0) -> tuple[Any, ...]:
+    """Split as `split` does, into views that may be written in place."""
+    _check_split("unsafe_split", input)
+    step = as_int("unsafe_split", "split_size", 1, split_size)
+    pieces = split(input, step, dim)
+    return _pieces(input, wrap_dim(dim, layout_of(input).ndim), _along(pieces, dim), "unsafe_split")
+
+
+@public(method=True)
+def unsafe_split_with_sizes(input: Any, split_sizes: Any, dim: int = 0) -> tuple[Any, ...]:
+    """Split as `split_with_sizes` does, into views that may be written in place."""
+    d = wrap_dim(dim, layout_of(input).ndim)
+    lengths = _along(split_with_sizes(input, split_sizes, dim), dim)
+    return _pieces(input, d, lengths, "unsafe_split_with_sizes")
+
+
+@public(method=True)
+def unsafe_chunk(input: Any, chunks: int, dim: int = 0) -> tuple[Any, ...]:
+    """Split as `chunk` does, into views that may be written in place."""
+    d = wrap_dim(dim, layout_of(input).ndim)
+    return _pieces(input, d, _along(chunk(input, chunks, dim), dim), "unsafe_split")
+
+
+def _along(pieces: Sequence[Any], dim: int) -> list[int]:
+    """Return the lengths of pieces along a dimension."""
+    return [int(p.shape[dim]) for p in pieces]
+
+
+@public(method=True)
 def tensor_split(
     input: Any, indices_or_sections: Any = None, dim: int = 0, **named: Any
 ) -> tuple[Any, ...]:

@@ -68,7 +68,8 @@ def append(state, instruction, args, count):  # type: ignore[no-untyped-def]
         if kind < nt.OUTPUT:
             own_base = base[parent]
             own_flags |= flags[parent] & SILENT
-            aliases = flags[root[parent]] & ACTIVE == 0 or s[nt.S_GRAD_MODE] != 0
+            # A view that is made under no_grad has a root of its own, which tells that (views.py).
+            aliases = s[nt.S_GRAD_MODE] != 0 or (kind != VIEW and flags[root[parent]] & ACTIVE == 0)
             if row[I_DETACH] == 0 and aliases:
                 own_root = root[parent]
                 own_flags &= ~ACTIVE

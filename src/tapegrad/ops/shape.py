@@ -21,12 +21,14 @@ from .view import view
 
 __all__ = ["padded_shape"]
 
-for _name, _grad_fn in (
-    ("t", "TBackward0"),
-    ("squeeze_dims", "SqueezeBackward2"),
-    ("split_with_sizes", "SplitWithSizesBackward0"),
+for _name, _grad_fn, _multiple in (
+    ("t", "TBackward0", False),
+    ("squeeze_dims", "SqueezeBackward2", False),
+    ("split_with_sizes", "SplitWithSizesBackward0", True),
+    ("unsafe_split", "UnsafeSplitBackward0", False),  # views that may be written
+    ("unsafe_split_with_sizes", "UnsafeSplitWithSizesBackward0", False),
 ):
-    op(_name, kind=nt.VIEW, lower=view, grad_fn=_grad_fn, torch=None)
+    op(_name, kind=nt.VIEW, lower=view, grad_fn=_grad_fn, torch=None, multiple_views=_multiple)
 
 
 def part(operand: Operand, starts: Sequence[int], strides: Sequence[int]) -> Operand:

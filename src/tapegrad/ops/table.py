@@ -67,6 +67,8 @@ class Op:
         Number of tensor operands, 0 if it varies.
     torch : str or None
         Name of PyTorch's function for the tests, None if it has none.
+    multiple_views : bool
+        For views: whether it is one of several that one call returns.
     """
 
     name: str
@@ -81,6 +83,7 @@ class Op:
     domain: str = "real"
     arity: int = 1
     torch: str | None = None
+    multiple_views: bool = False
     sample: Callable[..., Any] | None = None
     doc: str = ""
     extras: dict[str, Any] = field(default_factory=dict)

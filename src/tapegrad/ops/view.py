@@ -26,8 +26,11 @@ def view(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lower
     return Lowered((attrs["layout"],), ())
 
 
-def _row(name: str, grad_fn: str, **extras: Any) -> Op:
-    return op(name, kind=nt.VIEW, lower=view, grad_fn=grad_fn, torch=None, extras=extras)
+def _row(name: str, grad_fn: str, *, multiple_views: bool = False, **extras: Any) -> Op:
+    return op(
+        name, kind=nt.VIEW, lower=view, grad_fn=grad_fn, torch=None, multiple_views=multiple_views,
+        extras=extras,
+    )  # fmt: skip
 
 
 SELECT = op(
@@ -45,8 +48,8 @@ UNSQUEEZE = _row("unsqueeze", "UnsqueezeBackward0")
 DIAGONAL = _row("diagonal", "DiagonalBackward0")
 UNFOLD = _row("unfold", "UnfoldBackward0")
 AS_STRIDED = _row("as_strided", "AsStridedBackward0")
-SPLIT = _row("split", "SplitBackward0")
-UNBIND = _row("unbind", "UnbindBackward0")
+SPLIT = _row("split", "SplitBackward0", multiple_views=True)
+UNBIND = _row("unbind", "UnbindBackward0", multiple_views=True)
 ALIAS = _row("alias", "AliasBackward0")
 COPY_SLICES = _row("copy_slices", "CopySlices")
 DETACH = _row("detach", "", detach=1)

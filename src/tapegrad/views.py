@@ -1,0 +1,195 @@
+"""Views seen from a handle: of what, made how, and whether they may be written in place.
+
+A statement of kind VIEW is a view of its operand; what was written in place goes by the statement that
+it was before. PyTorch forbids to write, in grad mode, into a view that was made under `no_grad`, that is
+one of several outputs (``split``, ``unbind``), or that a custom Function returned; the reasons are read
+off the tape here (`state_of`), not kept with every handle.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from . import messages
+from . import native as nt
+
+if TYPE_CHECKING:
+    from .tape import Tape
+
+__all__ = ["FUNCTION", "MULTIPLE", "NO_GRAD", "View", "check_write", "invalid", "state_of"]
+
+#: why PyTorch does not let a view be written in grad mode; the rest of the error's text
+NO_GRAD = (
+    " Given that this use case is ambiguous and error-prone, it is forbidden. You can clarify your "
+    "code by moving both the view and the inplace either both inside the no_grad block (if you don't "
+    "want the inplace to be tracked) or both outside (if you want the inplace to be tracked)."
+)
+MULTIPLE = (
+    " This view is the output of a function that returns multiple views. Such functions do not allow "
+    "the output views to be modified inplace. You should replace the inplace operation by an "
+    "out-of-place one."
+)
+FUNCTION = (
+    " This view was created inside a custom Function (or because an input was returned as-is) and the "
+    "autograd logic to handle view+inplace would override the custom backward associated with the "
+    "custom Function, leading to incorrect gradients. This behavior is forbidden. You can fix this by "
+    "cloning the output of the custom Function."
+)
+
+
+class View(NamedTuple):
+    """What a slot is a view of.
+
+    Attributes
+    ----------
+    base : int
+        Slot of what it is a view of; of the tensor itself, as it was first, if it is no view.
+    reason : str
+        Why it must not be written in grad mode: NO_GRAD, MULTIPLE, FUNCTION, or nothing.
+    is_view : bool
+    """
+
+    base: int
+    reason: str
+    is_view: bool
+
+
+def state_of(tape: Tape, slot: int) -> View:
+    """Find what a slot is a view of.
+
+    ``detach()`` and ``data`` share memory and are no views, as in PyTorch.
+    """
+    view, through = _walk(tape, slot)
+    if through < 0:
+        return view
+    # What was written in a loop is a long chain of writes: its end is noted.
+    below = tape.written_views.get(through)
+    if below is None:
+        below, above = _walk(tape, through, tape.written_views)
+        if above >= 0:
+            below = _over(below, tape.written_views.pop(above))
+        tape.written_views[through] = below
+    return _over(view, below)
+
+
+def _over(view: View, below: View) -> View:
+    """The view of a view, or of a base."""
+    return View(below.base, view.reason or below.reason, view.is_view or below.is_view)
+
+
+def _walk(tape: Tape, slot: int, known: Any = None) -> tuple[View, int]:
+    """Go from a slot towards its base.
+
+    Up to a slot that was written in place, or, beginning with one, to the next that is `known`; that slot
+    comes beside the view, -1 if the base was reached.
+    """
+    reason, is_view = "", False
+    first = slot
+    while True:
+        made = tape.instruction_of(slot)
+        op = made.op
+        if op.kind in (nt.LEAF, nt.COMPUTE, nt.OUTPUT):
+            aliases = made.attrs.get("aliases", "")  # a Function returned a view of an input
+            is_view = is_view or bool(aliases) or (
+                op.kind == nt.LEAF and hasattr(tape.owned.get(slot), "of_view")
+            )  # fmt: skip
+            return View(slot, reason or aliases, is_view), -1
+        if op.extras.get("detach"):
+            return View(slot, reason, is_view), -1
+        start = int(tape.arg_start[slot])
+        parent = int(tape.arg[start]) if tape.arg_start[slot + 1] != start else 0
+        if not parent:  # dropped by the collector
+            return View(slot, reason, is_view), -1
+        written = op.kind != nt.VIEW or op.name == "copy_slices" or "in_place" in made.attrs
+        if written:
+            if known is None or (slot != first and slot in known):
+                return View(slot, reason, is_view), slot
+        else:
+            is_view = True
+            if not reason:
+                if op.multiple_views:
+                    reason = MULTIPLE
+                elif tape.root[slot] != tape.root[parent]:
+                    reason = NO_GRAD
+        slot = parent
+
+
+def check_write(tape: Tape, slot: int, *, active: bool) -> None:
+    """Raise PyTorch's errors for a slot that must not be written in grad mode.
+
+    Parameters
+    ----------
+    tape : Tape
+    slot : int
+    active : bool
+        Whether something active takes part in what is written.
+
+    Raises
+    ------
+    RuntimeError
+        A leaf that requires grad, or a view of one; a view that was made under `no_grad`, or is one of
+        several outputs, or a Function's output.
+    """
+    view = state_of(tape, slot)
+    owner = tape.owned.get(view.base) if view.is_view else None
+    of_leaf = bool(getattr(owner, "requires_grad", False)) or tape.wants_grad(view.base)
+    if not (active or of_leaf or tape.is_active(slot) or tape.is_active(view.base)):
+        return
+    if view.reason:
+        raise RuntimeError(_forbidden(tape, slot, view.reason, indirect=False))
+    if of_leaf:
+        raise RuntimeError(messages.LEAF_VIEW_IN_PLACE if view.is_view else messages.LEAF_IN_PLACE)
+
+
+def invalid(tape: Tape, slot: int, end: int | None = None) -> str:
+    """Say why a view has no node: its base was written, and how that changes the view is ambiguous.
+
+    Parameters
+    ----------
+    tape : Tape
+    slot : int
+    end : int, optional
+        Slot before which the write was.
+
+    Returns
+    -------
+    str
+        PyTorch's text; empty if nothing is wrong.
+    """
+    base, last = int(tape.base[slot]), 2 * (tape.count if end is None else end)
+    if base not in tape.versions:
+        return ""
+    if not any(b == base and 2 * slot < mark < last for b, mark in tape.writes):
+        return ""
+    view = state_of(tape, slot)
+    if not view.reason or not (tape.is_active(slot) or tape.is_active(view.base)):
+        return ""
+    return _forbidden(tape, slot, view.reason, indirect=True)
+
+
+def output_number(tape: Tape, slot: int) -> int:
+    """Which of its operation's outputs a slot is."""
+    made = tape.instruction_of(slot)
+    if not made.op.multiple_views:
+        return int(made.attrs.get("number", 0))
+    number, parent, offset = 0, tape.args_of(slot)[:1], tape.view_offset(slot)
+    while slot > 1:  # the pieces were recorded one behind the other
+        slot -= 1
+        same = tape.instruction_of(slot).op is made.op and tape.args_of(slot)[:1] == parent
+        if not same or tape.view_offset(slot) > offset:
+            break
+        number, offset = number + 1, tape.view_offset(slot)
+    return number
+
+
+def _forbidden(tape: Tape, slot: int, reason: str, *, indirect: bool) -> str:
+    """PyTorch's text for a view that was written, itself or (indirectly) its base."""
+    what = "its base or another view of its base has been" if indirect else "is being"
+    if tape.is_active(slot) and reason is not NO_GRAD:
+        name = tape.instruction_of(slot).grad_fn.rstrip("0123456789").removesuffix("Backward")
+        head = (
+            f"Output {output_number(tape, slot)} of {name} is a view and {what} modified inplace."
+        )
+    else:
+        head = f"A view was created in no_grad mode and {what} modified inplace with grad mode enabled."
+    return head + reason
