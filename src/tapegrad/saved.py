@@ -209,7 +209,7 @@ class Saved:
 
 
 # --------------------------------------------------------------------------- statements
-def residuals(tape: Tape, made: Instruction, k: int, base: int = 0) -> list[int]:
+def residuals(tape: Tape, made: Instruction, k: int, base: int = -1) -> list[int]:
     """Numbers of the operands (and, behind them, the result) that a statement keeps for its VJPs.
 
     Operands in the memory of slot `base` count as active: what is written there may make them so.
@@ -218,7 +218,7 @@ def residuals(tape: Tape, made: Instruction, k: int, base: int = 0) -> list[int]
 
 
 def residual_places(
-    tape: Tape, made: Instruction, slots: Sequence[int], base: int = 0
+    tape: Tape, made: Instruction, slots: Sequence[int], base: int = -1
 ) -> list[int]:
     """The same of an instruction on operands, which need not have been appended."""
     build(made)
