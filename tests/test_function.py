@@ -374,8 +374,79 @@ def test_an_exception_leaves_the_tape_intact() -> None:
 
 
 def test_functions_are_not_instantiated() -> None:
-    with pytest.raises(RuntimeError, match="should not be instantiated"):
-        exp_of(tg)()
+    with pytest.warns(DeprecationWarning, match="should not be instantiated"):
+        function = exp_of(tg)()
+    with pytest.raises(RuntimeError, match="non-static forward method is deprecated"):
+        function(leaf(tg))
+    with pytest.warns(DeprecationWarning, match="should not be instantiated"):
+        assert tg.autograd.function.InplaceFunction(True).inplace is True
+
+
+def test_an_output_that_is_returned_twice_is_one_tensor() -> None:
+    seen = []
+
+    class Twice(tg.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            y = x * 2
+            return y, x.sin(), y
+
+        @staticmethod
+        def backward(ctx: Any, *cts: Any) -> Any:
+            seen.append([c.tolist() for c in cts])
+            return cts[0] * 2 + cts[2] * 2
+
+    x = leaf(tg, 1.0, 2.0)
+    a, _, c = Twice.apply(x)
+    assert a is c
+    (a + c).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [4.0, 4.0]
+    assert seen == [[[0.0, 0.0], [0.0, 0.0], [2.0, 2.0]]]
+
+
+def test_an_input_written_in_place_and_returned_twice() -> None:
+    class Double(tg.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            x.mul_(2)
+            ctx.mark_dirty(x)
+            return x, x
+
+        @staticmethod
+        def backward(ctx: Any, first: Any, second: Any) -> Any:
+            return first * 2 + second * 2
+
+    x = leaf(tg, 1.0, 2.0)
+    y = x.clone()
+    a, b = Double.apply(y)
+    assert a is b is y
+    (a * b).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [8.0, 16.0]
+
+
+def test_the_node_of_once_differentiable() -> None:
+    class Square(tg.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            ctx.save_for_backward(x)
+            return x * x
+
+        @staticmethod
+        @tg.autograd.function.once_differentiable
+        def backward(ctx: Any, ct: Any) -> Any:
+            assert not tg.is_grad_enabled()
+            return 2 * ct * ctx.saved_tensors[0]
+
+    x = leaf(tg, 1.0, 2.0)
+    y = Square.apply(x)
+    assert y.grad_fn.name() == "SquareBackward"
+    (g,) = tg.autograd.grad((y * y).sum(), x, create_graph=True)
+    assert g.grad_fn.name() == type(g.grad_fn).__name__ == "Error"
+    assert [n.name() for n, _ in g.grad_fn.next_functions] == ["AccumulateGrad"]
+    with pytest.raises(RuntimeError, match="marked with @once_differentiable"):
+        g.sum().backward()
 
 
 # --------------------------------------------------------------------------- written in place

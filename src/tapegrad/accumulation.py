@@ -144,10 +144,10 @@ def add_recorded(storage: Storage, new: Tensor) -> None:
             version = versions.version_of(home, slot_of(home, grad))
         total = grad + new
         with home.lock, _accumulating:  # unless another thread has come in between
-            if storage.grad is grad and grad._state == home.pointer:
-                if versions.version_of(home, slot_of(home, grad)) == version:
-                    storage.grad = total
-                    return
+            same = storage.grad is grad and grad._state == home.pointer
+            if same and versions.version_of(home, slot_of(home, grad)) == version:
+                storage.grad = total
+                return
 
 
 def add_to_grad(storage: Storage, array: np.ndarray) -> None:

@@ -285,7 +285,10 @@ class AutogradMethods:
 
     @property
     def data(self: Any) -> Tensor:
-        """A passive alias; writes through it do not count as new versions."""
+        """A passive alias; writes through it do not count as new versions.
+
+        Assigning gives the tensor other memory, with its version, gradient and hooks as they were.
+        """
         return record.view(TABLE["data"], self, self.shape, layout_of(self).strides)
 
     @data.setter
@@ -307,10 +310,15 @@ class AutogradMethods:
         array = tape.expose(slot, layout_of(value))
         tape.flags[tape.base[slot]] &= (~nt.VISIBLE | seen) & 0xFF
         storage = Storage(array, leaf=True)
-        storage.grad = self.grad if self.is_leaf else None
+        before = storage_of(self) if self.is_leaf else None
+        if before is not None:
+            storage.grad, storage.hooks = before.grad, before.hooks
+        version = versions.version_of(tape, slot_of(tape, self))
         layout = layout_of(value)
         tape.make_room()
         fresh = tape.bind(array, layout, active=active, keep=storage)
         tape.flags[fresh] |= seen
+        if version:
+            tape.versions[fresh] = version
         record.bind_to(self, tape, fresh, layout)
         self._meta = storage

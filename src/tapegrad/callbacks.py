@@ -20,6 +20,7 @@ from . import anomaly, collector, record, sweep
 from . import native as nt
 from .buffers import address_of, array_at
 from .dtypes import int64
+from .edges import edge_places
 from .layouts import byte_offsets
 from .native import R_ERROR_ARG, R_HIGH
 from .replay import Pass
@@ -157,10 +158,12 @@ class _Taken:
         else:
             found = self.derivatives(k, cts[0])
         if hooks is not None and hooks.after:
-            inputs = tuple(found)
+            places = edge_places(tape, k)
+            inputs = tuple([found[i] for i in places])
             for hook in list(hooks.after.values()):
                 inputs = _replaced(hook, inputs, hook(inputs, cts))
-            found = list(inputs)
+            for i, new in zip(places, inputs, strict=True):
+                found[i] = new
         anomaly.check(tape, k, found)
         return found
 

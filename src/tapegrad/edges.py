@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from . import native as nt
 from .errors import UnsupportedError
 
-__all__ = ["GradientEdge", "as_inputs", "as_roots", "sequence_of"]
+if TYPE_CHECKING:
+    from .tape import Tape
+
+__all__ = ["GradientEdge", "as_inputs", "as_roots", "edge_places", "sequence_of"]
+
+#: ops in which PyTorch makes a tensor, and so an edge, of a Python number; behind the other operand
+_NUMBER_LAST = ("add", "sub", "mul", "div")
 
 
 class GradientEdge(NamedTuple):
@@ -35,6 +42,26 @@ class GradientEdge(NamedTuple):
             If the node has no such output.
         """
         return self.node.output(self.output_nr)
+
+
+def edge_places(tape: Tape, k: int) -> list[int]:
+    """Numbers of a statement's operands that its node has an edge for, in PyTorch's order.
+
+    Indices and conditions have none; a Python number has one where PyTorch makes a tensor of it.
+    """
+    made, args = tape.instruction_of(k), tape.args_of(k)
+    if made.op.kind != nt.COMPUTE or made.op.extras.get("python"):
+        return list(range(len(args)))
+    places, last = [], []
+    numbers = tape.constants.slots.values()
+    for i, layout in enumerate(made.layouts):
+        if not layout.dtype.is_floating_point:
+            continue
+        if args[i] not in numbers or made.op.name == "where":
+            places.append(i)
+        elif made.op.name in _NUMBER_LAST and (i or made.op.name != "sub"):  # ``1 - x`` is `rsub`
+            last.append(i)
+    return places + last
 
 
 def sequence_of(values: Any) -> tuple[Any, ...]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import native as nt
 from . import record, saved, versions, views
+from .edges import edge_places
 from .errors import UnsupportedError
 from .hooks import Hooks, RemovableHandle
 from .layouts import LAYOUTS, Layout
@@ -97,9 +98,13 @@ class Node:
             if made.op.name == "function_output":
                 slot = tape.args_of(slot)[0]
                 made = tape.instruction_of(slot)
+            args = tape.args_of(slot)
             return tuple(
-                (self._node_at(tape, s, layout, slot), views.output_number(tape, s))
-                for s, layout in zip(tape.args_of(slot), made.layouts, strict=False)
+                (
+                    self._node_at(tape, args[i], made.layouts[i], slot),
+                    views.output_number(tape, args[i]),
+                )
+                for i in edge_places(tape, slot)
             )
 
     @staticmethod

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from .. import messages, record
+from .. import messages, record, versions
 from ..callbacks import no_grad_on
 from ..dtypes import type_name
 from ..functions.registry import FUNCTIONS
@@ -18,12 +19,14 @@ from ..tape import Tape
 from ..threads import current_tape
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from ..tensor_type import Tensor
     from .function import Function
 
-__all__ = ["FunctionCtx", "context_type", "forward_mode"]
+__all__ = [
+    "FunctionCtx", "check_dirty", "context_type", "count_write", "forward_mode", "with_defaults",
+]  # fmt: skip
 
 
 class _Mode(threading.local):
@@ -141,7 +144,7 @@ class FunctionCtx:
 
     def name(self) -> str:
         """PyTorch's name of the node."""
-        return f"{self._function.__name__}Backward"
+        return self._function.node_name()
 
     def _unpacked(self, entry: Any) -> Any:
         if entry is None or record.is_tensor(entry):
@@ -224,7 +227,7 @@ class FunctionCtx:
         RuntimeError
             For a wrong number, kind or shape of gradients.
         """
-        function, name = self._function, f"{self._function.__name__}Backward"
+        function, name = self._function, self._function.node_name()
         cts: list[Any] = []
         for j in range(self.count):
             ct = given.get(j)
@@ -302,3 +305,38 @@ def _stale(tensor: Tensor, version: int, name: str) -> str:
         kind=type_name(tensor.dtype), shape=str(list(tensor.shape)), origin=origin,
         version=tensor._version, expected=version,
     )  # fmt: skip
+
+
+def count_write(tensor: Any) -> None:
+    """Count `mark_dirty` as a write to a passive tensor."""
+    record.adopt(tensor)
+    tape = current_tape()
+    with tape.lock:
+        versions.note_write_from_python(tape, record.operand(tape, tensor))
+
+
+def check_dirty(dirty: Sequence[Any], outputs: list[Any]) -> None:
+    """Raise PyTorch's errors for inputs that cannot be written, or were not returned."""
+    for t in dirty:
+        if t.requires_grad and t.is_leaf:
+            raise RuntimeError(
+                "a leaf Variable that requires grad has been used in an in-place operation."
+            )
+    if any(all(t is not y for y in outputs) for t in dirty):
+        raise RuntimeError(
+            "Some elements marked as dirty during the forward method were not returned as output. The "
+            "inputs that are modified inplace must all be outputs of the Function."
+        )
+
+
+def with_defaults(
+    forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Any, ...]:
+    """The arguments, with those that were given by name or not at all."""
+    try:
+        signature = inspect.signature(forward)
+    except ValueError:  # a builtin
+        return args
+    bound = signature.bind(*args, **kwargs)
+    bound.apply_defaults()
+    return bound.args

@@ -124,26 +124,26 @@ class Check:
                 "with `nondet_tol=<tol>` as a keyword argument."
             )
 
-    def _pushed(self) -> tuple[Level, Pushforward]:
-        """The function on a level of its own, ready for tangents of the wanted inputs."""
+    def _push(self, j: int, tangent: Tensor, *, batched: bool = False) -> list[Tensor | None]:
+        """The outputs' tangents for one of the wanted input `j`, of a run of the function of its own.
+
+        A Function's ``jvp`` may drop what it has used, so it is called once on each context.
+        """
         with Level() as level:
             lifted = list(self.inputs)
             for i in self.where:
                 lifted[i] = level.lift(self.inputs[i])
             outputs = as_tuple(self.func(*lifted))
-            return level, Pushforward(
+            push = Pushforward(
                 [outputs[i] for i in self.differentiable], [lifted[i] for i in self.where]
             )
-
-    def _push(self, push: Pushforward, j: int, tangent: Tensor) -> list[Tensor | None]:
-        return push([tangent if k == j else None for k in range(len(self.where))])
+        return push([tangent if k == j else None for k in range(len(self.where))], batched=batched)
 
     def _columns(self) -> list[list[np.ndarray]]:
         """Transposed Jacobians by forward mode, for each output and input."""
-        _, push = self._pushed()
         found: list[list[np.ndarray]] = [[] for _ in self.outputs]
         for j, x in enumerate(self.wanted):
-            columns = [self._push(push, j, unit) for batch in units(x) for unit in batch]
+            columns = [self._push(j, unit) for batch in units(x) for unit in batch]
             for i, y in enumerate(self.outputs):
                 found[i].append(_stacked([c[i] for c in columns], y.numel()))
         return found
@@ -154,14 +154,13 @@ class Check:
         stream = np.random.default_rng(0)
         u = [_random(stream, x) for x in self.wanted]
         v = [_random(stream, y) for y in self.outputs]
-        push = self._pushed()[1] if forward and self.outputs else None
         for j, (i, x) in enumerate(zip(self.where, self.wanted, strict=True)):
             numerical = finite_differences.along(self.func, self.inputs, i, u[j], self.eps)
             if not self.outputs:
                 if any(n is not None and np.any(np.abs(n) > self.nondet_tol) for n in numerical):
                     raise GradcheckError("Numerical gradient for function expected to be zero")
                 continue
-            tangents = None if push is None else self._push(push, j, x.new_tensor(u[j]))
+            tangents = self._push(j, x.new_tensor(u[j])) if forward else None
             for k, at in enumerate(self.differentiable):
                 y, n = self.outputs[k], numerical[at]
                 assert n is not None
@@ -249,13 +248,10 @@ class Check:
     def batched_tangents(self) -> None:
         """Two tangents at once must give what they give one after the other."""
         stream = np.random.default_rng(0)
-        _, push = self._pushed()
         for j, x in enumerate(self.wanted):
             tangents = x.new_tensor(stream.standard_normal((2, *x.shape)))
-            expected = [self._push(push, j, tangents[k]) for k in range(2)]
-            found = push(
-                [tangents if k == j else None for k in range(len(self.where))], batched=True
-            )
+            expected = [self._push(j, tangents[k]) for k in range(2)]
+            found = self._push(j, tangents, batched=True)
             self._check_batch(j, found, expected)
 
     def _check_batch(

@@ -109,7 +109,7 @@ def grad(
         Whether the first dimension of each of `grad_outputs` counts cotangents: gradients get that
         dimension, too. The pass is prepared once for all of them.
     materialize_grads : bool
-        Return zeros instead of None.
+        Return zeros instead of None; with `create_graph`, they require grad, too.
 
     Returns
     -------
@@ -167,7 +167,7 @@ def grad(
                 "materialize_grads cannot be used when the given input is a GradientEdge"
             )
         found = [
-            _zeros(x, cotangents, is_grads_batched) if g is None else g
+            _zeros(x, cotangents, is_grads_batched, create_graph) if g is None else g
             for x, g in zip(wanted, found, strict=True)
         ]
     if keys is not None:
@@ -175,11 +175,11 @@ def grad(
     return tuple(found)
 
 
-def _zeros(x: Tensor, cotangents: tuple[Any, ...], is_batched: bool) -> Any:
+def _zeros(x: Tensor, cotangents: tuple[Any, ...], is_batched: bool, active: bool) -> Any:
     shape = tuple(x.shape)
     if is_batched:
         shape = (next(c.shape[0] for c in cotangents if c is not None), *shape)
-    return FUNCTIONS["zeros"](shape, dtype=x.dtype)
+    return FUNCTIONS["zeros"](shape, dtype=x.dtype, requires_grad=active)
 
 
 class _VariableType(type):

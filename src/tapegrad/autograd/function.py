@@ -8,12 +8,12 @@ A call runs ``forward`` without recording, copies its results into statements of
 from __future__ import annotations
 
 import functools
-import inspect
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .. import native as nt
-from .. import record, trees, versions, views
+from .. import record, trees, views
 from ..functions.inplace import overwrite
 from ..functions.registry import FUNCTIONS
 from ..instructions import instruction
@@ -22,10 +22,10 @@ from ..tape import Tape
 from ..tensor_type import Tensor
 from ..threads import current_tape
 from ..traces import NotLifted, Trace
-from .context import FunctionCtx, context_type
+from .context import FunctionCtx, check_dirty, context_type, count_write, with_defaults
 from .modes import no_grad
 
-__all__ = ["Function", "FunctionCtx", "once_differentiable"]
+__all__ = ["Function", "FunctionCtx", "InplaceFunction", "once_differentiable"]
 
 
 class Function:
@@ -51,9 +51,26 @@ class Function:
     generate_vmap_rule = False
 
     def __init__(self, *_: Any, **__: Any) -> None:
+        warnings.warn(
+            f"{type(self)} should not be instantiated. Methods on autograd functions are all static, so "
+            "you should invoke them on the class itself. Instantiating an autograd function will raise "
+            "an error in a future version of PyTorch.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+
+    def __call__(self, *_: Any, **__: Any) -> Any:
+        """Raise that ``apply`` is what calls a Function.
+
+        Raises
+        ------
+        RuntimeError
+            Always.
+        """
         raise RuntimeError(
-            f"{type(self)} should not be instantiated. Methods on autograd functions are all static, "
-            "so you should invoke them on the class itself: use .apply(...)."
+            "Legacy autograd function with non-static forward method is deprecated. Please use new-style "
+            "autograd function with static forward method. (Example: "
+            "https://pytorch.org/docs/stable/autograd.html#torch.autograd.Function)"
         )
 
     @staticmethod
@@ -95,6 +112,11 @@ class Function:
         )
 
     @classmethod
+    def node_name(cls) -> str:
+        """PyTorch's name of the node of a call."""
+        return f"{cls.__name__}Backward"
+
+    @classmethod
     def has_jvp(cls) -> bool:
         """Whether `jvp` is overridden."""
         return cls.jvp is not Function.jvp
@@ -119,14 +141,14 @@ class Function:
         """Run the operation on `args`; tensors among the results are differentiable."""
         separate = cls.setup_context is not Function.setup_context
         if separate:
-            args = _with_defaults(cls.forward, args, kwargs)
+            args = with_defaults(cls.forward, args, kwargs)
         elif kwargs:
             raise TypeError(f"forward() got an unexpected keyword argument {next(iter(kwargs))!r}")
         tape = current_tape()
         if isinstance(tape, Trace) and _has_rule(cls, tape):
             return _by_rule(cls, tape, args)
         needs = tuple(record.is_tensor(a) and a.requires_grad for a in args)
-        ctx = context_type(f"{cls.__name__}Backward")(cls, needs)
+        ctx = context_type(cls.node_name())(cls, needs)
         with no_grad():
             if separate:
                 output = cls.forward(*args)
@@ -138,7 +160,7 @@ class Function:
             outputs = _record(cls, ctx, args, outputs)
         else:
             for t in ctx._dirty:
-                _count_write(t)
+                count_write(t)
         return tuple(outputs) if isinstance(output, tuple) else outputs[0]
 
 
@@ -207,7 +229,7 @@ def _by_rule(function: type[Function], trace: Trace, args: tuple[Any, ...]) -> A
     needs = tuple(record.is_tensor(a) and a.requires_grad for a in args)
     if not (trace.grad_mode and any(needs)):
         return output
-    ctx = context_type(f"{function.__name__}Backward")(function, needs)
+    ctx = context_type(function.node_name())(function, needs)
     ctx._has_rule = True
     with no_grad():
         function.setup_context(ctx, args, output)
@@ -242,40 +264,6 @@ def _checked_rule(made: Any) -> tuple[Any, list[int | None]]:
     return output, places
 
 
-def _with_defaults(
-    forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[Any, ...]:
-    """The arguments, with those that were given by name or not at all."""
-    try:
-        signature = inspect.signature(forward)
-    except ValueError:  # a builtin
-        return args
-    bound = signature.bind(*args, **kwargs)
-    bound.apply_defaults()
-    return bound.args
-
-
-def _count_write(tensor: Any) -> None:
-    """Count `mark_dirty` as a write to a passive tensor."""
-    record.adopt(tensor)
-    tape = current_tape()
-    with tape.lock:
-        versions.note_write_from_python(tape, record.operand(tape, tensor))
-
-
-def _check_dirty(dirty: Sequence[Any], outputs: list[Any]) -> None:
-    for t in dirty:
-        if t.requires_grad and t.is_leaf:
-            raise RuntimeError(
-                "a leaf Variable that requires grad has been used in an in-place operation."
-            )
-    if any(all(t is not y for y in outputs) for t in dirty):
-        raise RuntimeError(
-            "Some elements marked as dirty during the forward method were not returned as output. The "
-            "inputs that are modified inplace must all be outputs of the Function."
-        )
-
-
 def _record(
     function: type[Function], ctx: FunctionCtx, args: tuple[Any, ...], outputs: list[Any]
 ) -> list[Any]:
@@ -285,19 +273,21 @@ def _record(
     any other, and from there, by a recorded write, over the input.
     """
     tape = current_tape()
-    _check_dirty(ctx._dirty, outputs)
+    check_dirty(ctx._dirty, outputs)
     _settle_vjp(function)
     passive = {id(t) for t in ctx._passive}
+    last = {id(y): j for j, y in enumerate(outputs)}  # what is returned twice is one output
     active = [
         j for j, y in enumerate(outputs)
         if record.is_tensor(y) and y.dtype.is_floating_point and id(y) not in passive
+        and last[id(y)] == j
     ]  # fmt: skip
     if not active:
         return [y.detach() if record.is_tensor(y) and y.requires_grad else y for y in outputs]
     tensors = [a for a in args if record.is_tensor(a)]
     ctx._arguments = [i for i, a in enumerate(args) if record.is_tensor(a)]
     values = [outputs[j].detach() for j in active]
-    name = function.__name__
+    name = function.node_name()
     tape.make_room(2 * len(active) + 1, 4 * len(active) + len(tensors))
     inputs = [record.operand(tape, t) for t in tensors]
     slots = [record.operand(tape, v) for v in values]
@@ -331,6 +321,7 @@ def _record(
     for j in active:
         if id(outputs[j]) in dirty:
             results[j] = overwrite(outputs[j], results[j], named=ctx.name())
+    results = [results[last[id(y)]] for y in outputs]
     if tape.state[nt.S_EAGER]:
         tape.evaluate()
     return results
@@ -409,10 +400,23 @@ def _checked_tangent(context: Any, number: int, tangent: Any) -> Any:
     return tangent
 
 
-class _Undifferentiable(Function):
-    """An identity whose derivative raises."""
+class InplaceFunction(Function):
+    """PyTorch's old base of Functions that write to their inputs; `Function` does all that it does."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+        self.inplace = inplace
+
+
+class Error(Function):
+    """An identity whose derivative raises; the name is PyTorch's."""
 
     generate_vmap_rule = True
+
+    @classmethod
+    def node_name(cls) -> str:
+        """PyTorch's name of the node of a call."""
+        return cls.__name__
 
     @staticmethod
     def forward(ctx: FunctionCtx, *tensors: Any) -> Any:
@@ -440,7 +444,7 @@ def once_differentiable(function: Callable[..., Any]) -> Callable[..., Any]:
             return found
         outputs = found if isinstance(found, tuple) else (found,)
         tensors = [g for g in outputs if record.is_tensor(g)]
-        marked = iter(_Undifferentiable.apply(*[g.detach().requires_grad_() for g in tensors]))
+        marked = iter(Error.apply(*[g.detach().requires_grad_() for g in tensors]))
         return tuple(next(marked) if record.is_tensor(g) else g for g in outputs)
 
     return wrapped

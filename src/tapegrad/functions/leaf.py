@@ -12,6 +12,7 @@ from ..handle import status_of
 from ..ops.table import TABLE
 from ..storage import layout_of, storage_of
 from ..tape import slot_of, tape_at
+from ..threads import current_tape
 from .registry import public
 from .shaping import alias
 
@@ -45,21 +46,22 @@ def numpy(input: Any, *, force: bool = False) -> np.ndarray:
     Parameters
     ----------
     input : Tensor
-        Must not require grad, unless `force`.
+        Must not require grad, unless `force` or under `no_grad`.
     force : bool
         Detach first.
 
     Raises
     ------
     RuntimeError
-        If the tensor requires grad.
+        If the tensor requires grad and grad mode is on.
     """
     status = 0 if force else status_of(id(input))
     if status > 0 and status & 1:
         readout.check(input, "numpy()", warns=False)
-        raise RuntimeError(
-            "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."
-        )
+        if current_tape().grad_mode:
+            raise RuntimeError(
+                "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."
+            )
     tape = tape_at(input._state)
     with tape.lock:
         slot = slot_of(tape, input)

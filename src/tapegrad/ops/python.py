@@ -37,11 +37,11 @@ _PYTHON = {"python": True, "private": True}
 
 op(
     "function", lower=_lower_function, arity=0, torch=None, extras=_PYTHON,
-    grad_fn=lambda made: made.attrs["name"] + "Backward",
+    grad_fn=lambda made: made.attrs["name"],
 )  # fmt: skip
 op(
     "function_output", lower=_lower_output, arity=0, torch=None, extras=_PYTHON,
-    grad_fn=lambda made: made.attrs["name"] + "Backward",
+    grad_fn=lambda made: made.attrs["name"],
 )  # fmt: skip
 op(
     "unpacked", lower=_lower_output, arity=2, torch=None, extras={"private": True},

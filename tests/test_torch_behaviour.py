@@ -1,0 +1,159 @@
+"""Behaviours of PyTorch's autograd that its users rely on, beside torch where it is installed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tapegrad as tg
+
+try:
+    import torch
+except ImportError:
+    torch = None
+
+
+def leaf(*values: float) -> Any:
+    return tg.tensor(list(values), requires_grad=True)
+
+
+# --------------------------------------------------------------------------- values and data
+def test_numpy_under_no_grad() -> None:
+    x = leaf(1.0, 2.0)
+    y = x * 3
+    for t in (x, y):
+        with pytest.raises(RuntimeError, match="Can't call numpy"):
+            t.numpy()
+        with tg.no_grad():
+            assert t.numpy().tolist() == t.tolist()
+            assert np.asarray(t).tolist() == t.tolist()
+    with tg.no_grad():
+        array = x.numpy()
+    array[0] = 5.0
+    assert x.tolist() == [5.0, 2.0]
+
+
+def test_assigning_data_keeps_version_gradient_and_hooks() -> None:
+    x = leaf(1.0, 2.0)
+    x.register_hook(lambda g: g * 10)
+    with tg.no_grad():
+        x.add_(1).add_(1)
+    assert x._version == 2
+    (x * 1).sum().backward()
+    x.data = tg.tensor([3.0, 4.0, 5.0])
+    assert x._version == 2
+    assert x.grad.tolist() == [10.0, 10.0]
+    x.grad = None
+    (x * x).sum().backward()
+    assert x.grad.tolist() == [60.0, 80.0, 100.0]
+    with tg.no_grad():
+        x.mul_(2)
+    assert x._version == 3
+
+
+def test_assigning_data_of_a_tensor_without_writes() -> None:
+    x, y = tg.ones(2), tg.zeros(2)
+    y.add_(1)
+    x.data = y
+    assert (x._version, y._version) == (0, 1)
+
+
+def test_materialised_zeros_can_be_differentiated() -> None:
+    x, a = leaf(0.5), leaf(2.0)
+    (g,) = tg.autograd.grad(x * a, x, create_graph=True)
+    (h,) = tg.autograd.grad(g, x, create_graph=True, materialize_grads=True)
+    assert (h.tolist(), h.requires_grad) == ([0.0], True)
+    (i,) = tg.autograd.grad(h, x, materialize_grads=True)
+    assert (i.tolist(), i.requires_grad) == ([0.0], False)
+
+
+# --------------------------------------------------------------------------- nodes
+def names(node: Any) -> list[tuple[str | None, int]]:
+    return [(None if n is None else type(n).__name__, i) for n, i in node.next_functions]
+
+
+ENTRIES = {
+    "2 * c": ["sin", None], "c * 2": ["sin", None], "1 + c": ["sin", None], "c + 1": ["sin", None],
+    "1 - c": ["sin"], "c - 1": ["sin", None], "2**c": ["sin"], "c**2": ["sin"], "c**c": ["sin", "sin"],
+    "p * c": [None, "sin"], "c * p": ["sin", None], "c / 2": ["sin", None], "p / c": [None, "sin"],
+    "p**c": [None, "sin"], "c % 2": ["sin"], "c.clamp(0, 1)": ["sin"], "c[i]": ["sin"],
+    "c.gather(0, i)": ["sin"], "c.index_select(0, i)": ["sin"], "c.max(0)[0]": ["sin"],
+    "lib.where(p > 0, c, p)": ["sin", None], "lib.where(p > 0, p, c)": [None, "sin"],
+    "lib.where(p > 0, c, 2.0)": ["sin", None], "lib.where(p > 0, 2.0, c)": [None, "sin"],
+    "c.masked_fill(p > 0, 0.0)": ["sin"], "lib.lerp(c, p, 0.5)": ["sin", None],
+    "lib.lerp(c, p, c)": ["sin", None, "sin"], "lib.cat([p, c])": [None, "sin"],
+    "c.sort()[0]": ["sin"], "lib.addcmul(p, c, c)": [None, "sin", "sin"], "c.sum()": ["sin"],
+    "c[1]": ["sin"], "c.reshape(2, 1)": ["sin"], "lib.xlogy(2, c)": ["sin"],
+    "c.scatter(0, i, p[:1])": ["sin", None], "c.index_add(0, i, p[:1])": ["sin", None],
+}  # fmt: skip
+
+
+def entries(lib: Any, text: str) -> list[tuple[str | None, int]]:
+    a = lib.tensor([0.5, 0.6], dtype=lib.float64, requires_grad=True)
+    scope = {"c": a.sin(), "p": lib.ones(2, dtype=lib.float64), "i": lib.tensor([0]), "lib": lib}
+    return names(eval(text, scope).grad_fn)
+
+
+@pytest.mark.parametrize("text", list(ENTRIES))
+def test_next_functions_are_in_pytorchs_order(text: str) -> None:
+    want = [(None if n is None else "SinBackward0", 0) for n in ENTRIES[text]]
+    assert entries(tg, text) == want
+    if torch is not None:
+        assert entries(torch, text) == want
+
+
+@pytest.mark.parametrize(("text", "index"), [("2 * c", 0), ("c * 2", 0), ("p * c", 1), ("2**c", 0)])
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_hooks_of_nodes_get_gradients_in_that_order(
+    text: str, index: int, create_graph: bool
+) -> None:
+    a = leaf(1.0, 3.0)
+    c, p = a * 1, tg.tensor([2.0, 2.0])
+    y = eval(text, {"c": c, "p": p})
+    seen: list[Any] = []
+
+    def hook(inputs: Any, outputs: Any) -> Any:
+        seen.append([None if g is None else g.tolist() for g in inputs])
+        return tuple(None if g is None else g * 10 for g in inputs)
+
+    y.grad_fn.register_hook(hook)
+    (g,) = tg.autograd.grad(y.sum(), a, create_graph=create_graph)
+    want = {"2**c": [2 * np.log(2), 8 * np.log(2)]}.get(text, [2.0, 2.0])
+    assert len(seen[0]) == len(y.grad_fn.next_functions)
+    np.testing.assert_allclose(seen[0][index], want)
+    assert all(v is None for i, v in enumerate(seen[0]) if i != index)
+    np.testing.assert_allclose(g.tolist(), [10 * w for w in want])
+
+
+# --------------------------------------------------------------------------- gradcheck
+@pytest.mark.parametrize("fast_mode", [False, True])
+def test_gradcheck_calls_jvp_once_on_a_context(fast_mode: bool) -> None:
+    calls: list[int] = []
+
+    class Square(tg.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any, y: Any) -> Any:
+            ctx.x, ctx.y = x.detach(), y.detach()
+            ctx.save_for_backward(x, y)
+            return x * x * y, y.clone()
+
+        @staticmethod
+        def backward(ctx: Any, first: Any, second: Any) -> Any:
+            x, y = ctx.saved_tensors
+            return 2 * first * x * y, first * x * x + second
+
+        @staticmethod
+        def jvp(ctx: Any, x_t: Any, y_t: Any) -> Any:
+            calls.append(id(ctx))
+            found = 2 * ctx.x * ctx.y * x_t + ctx.x * ctx.x * y_t, y_t.clone()
+            del ctx.x, ctx.y  # so a second call on this context would raise
+            return found
+
+    x, y = leaf(1.5, 2.0), leaf(0.5, 0.7)
+    assert tg.autograd.gradcheck(
+        Square.apply, (x, y), check_forward_ad=True,
+        fast_mode=fast_mode,
+    )  # fmt: skip
+    assert len(calls) >= 2 * (1 if fast_mode else 2)
