@@ -117,9 +117,9 @@ def strip_reverse(args, dims, strides, data):
         for i in range(m):
             x[i] = w[i] + 0.0
 """
-#: Of a strip that is a reverse pass itself. Its head's cotangents say by -0.0 where there is none, so a statement
-#: without one adds nothing, and others add 0.0 to what they do. (That takes less time than to find out what is reached
-#: in a second sweep; of the user's strips, with their blocks, few are ever asked.)
+#: Of a strip that is a reverse pass itself. Its head's cotangents say by -0.0 where there is none, so a
+#: statement without one adds nothing, and others add 0.0 to what they do. (That takes less time than to find
+#: out what is reached in a second sweep; of the user's strips, with their blocks, few are ever asked.)
 _EXACT = """
 def strip_exact(args, dims, strides, data):
     pointers = p64(args)

@@ -226,8 +226,8 @@ def put_on_tape(
 def transposed(tape: Tape, strip: int, ct: int) -> list[tuple[int, int]]:
     """Append the reverse pass of a strip; what its head was joined from, and the slots of the cotangents.
 
-    It is a strip on the first one's values and their cotangents. Each part of the head has a result of its own: a
-    derivative by one of them says nothing of the others, not even that it is 0.
+    It is a strip on the first one's values and their cotangents. Each part of the head has a result of its
+    own: a derivative by one of them says nothing of the others, not even that it is 0.
     """
     tape.evaluate()  # what is untouched is seen from the cotangents
     tape.check_value(ct)

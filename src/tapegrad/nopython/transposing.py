@@ -4,8 +4,9 @@ Each opcode's rule is a template (strip_rules.py lays them out), instantiated fo
 reached, from the last to the first. Of a block (active/blocks.py), the statements that it stands for are
 written first, as their values have not been kept.
 
-Reached is what a seed or a statement before in the reverse pass says, whatever the cotangent's value: a vector
-of cotangents holds -0.0 where there is none, and (as 0.0 is added to those that there are) nowhere else.
+Reached is what a seed or a statement before in the reverse pass says, whatever the cotangent's value: a
+vector of cotangents holds -0.0 where there is none, and (as 0.0 is added to those that there are) nowhere
+else.
 """
 
 from __future__ import annotations
@@ -194,8 +195,8 @@ def transpose_block(block, first, numbers, constants, adjoint, tables, recorder)
 def push_head(recorder, adjoint, count, neutral, add):  # type: ignore[no-untyped-def]
     """Append the head's cotangents as the results; 0, or -1 without memory.
 
-    Those that there are get 0.0 added, so that none is -0.0: the next transposition tells by that whether there
-    is one.
+    Those that there are get 0.0 added, so that none is -0.0: the next transposition tells by that
+    whether there is one.
     """
     zero, absent = push_constant(recorder, 0.0), push_constant(recorder, it.bits_float(neutral))
     if zero < 0 or absent < 0:

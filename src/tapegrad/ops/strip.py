@@ -14,9 +14,10 @@ So a strip's size and contents are data, and instructions (which are interned fo
 only, which `rounded` makes few. Scalar statement ``j`` has number ``head + j``; its operands are numbers
 of values, or of words of the table where the code says so (strip_code.py).
 
-In a strip's vector of adjoints, -0.0 stands for *untouched*: it is neutral in a sum. What is touched never is
--0.0 there, as 0.0 is added wherever a cotangent enters such a vector: from a result's tensor, or from the reverse
-pass that the vector is a part of the head of. (A result of that pass is such a vector, an ``inner`` one, as well.)
+In a strip's vector of adjoints, -0.0 stands for *untouched*: it is neutral in a sum. What is touched never
+is -0.0 there, as 0.0 is added wherever a cotangent enters such a vector: from a result's tensor, or from the
+reverse pass that the vector is a part of the head of. (A result of that pass is such a vector, an ``inner``
+one, as well.)
 So what is reached is told by where cotangents went, whatever they are.
 """
 

@@ -71,7 +71,7 @@ def add_multiple(to, to_step, factor, source, step, count):  # type: ignore[no-u
 
 @helper
 def sweep_exact_sums(values, cts, table, place, first):  # type: ignore[no-untyped-def]
-    """Add the cotangents of those sums of products that have one to those of the operands; none of them is -0.0."""
+    """Add the cotangents of those sums of products that have one to those of the operands; none is -0.0."""
     t, w, bits = p64(table + 8 * place), pf64(cts), p64(cts)
     cols, inner, kinds = t[S_COLS], t[S_INNER], t[S_KINDS]
     x = pf64(values) if kinds & S_LEFT_ACTIVE else pf64(table)
