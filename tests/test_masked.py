@@ -11,6 +11,7 @@ from op_samples import cases, public_rows
 
 import tapegrad as tg
 from tapegrad.autograd import grad, mask_zero_cotangents
+from tapegrad.autograd.products import push
 from tapegrad.ops.table import Op
 
 #: functions with a branch that is not taken at 0, and their gradients there
@@ -115,4 +116,52 @@ def test_cotangents_that_are_not_zero_are_as_ever(entry: Op) -> None:
             with mask_zero_cotangents():
                 have = derivatives(case, case.arrays, directions, swept=swept)
             for x, y in zip(want[1], have[1], strict=True):
+                np.testing.assert_allclose(y, x, rtol=1e-12, atol=1e-12, err_msg=str(case))
+
+
+def safe_root(x: Any) -> Any:
+    return tg.where(x > 0, x.sqrt(), x)
+
+
+def test_forward_mode_masks_what_reverse_mode_masks() -> None:
+    """Passes that are linearised in their seed begin where no cotangent is zero by chance."""
+    x, v = tg.tensor([0.0, 4.0]), tg.tensor([3.0, 8.0])
+    jacobian = [[1.0, 0.0], [0.0, 0.25]]
+
+    def total(x: Any) -> Any:
+        return (2 * safe_root(x) + x * x).sum()
+
+    with mask_zero_cotangents():
+        assert tg.func.jacrev(safe_root)(x).tolist() == jacobian
+        assert tg.func.jacfwd(safe_root)(x).tolist() == jacobian
+        assert tg.func.jvp(safe_root, (x,), (v,))[1].tolist() == [3.0, 2.0]
+        assert tg.func.linearize(safe_root, x)[1](v).tolist() == [3.0, 2.0]
+        assert tg.autograd.functional.jvp(safe_root, x, v)[1].tolist() == [3.0, 2.0]
+        (both,) = tg.func.jacfwd(lambda x: (tg.stack([x, -x]),))(tg.tensor(2.0))
+        assert both.tolist() == [1.0, -1.0]
+        one, other = tg.func.jvp(lambda x: (x, -x), (v,), (v,))[1]
+        assert (one.tolist(), other.tolist()) == ([3.0, 8.0], [-3.0, -8.0])
+        want = [2 * 3.0, (2 - 2 / 32) * 8.0]
+        assert tg.autograd.functional.vhp(total, x, v)[1].tolist() == want
+        assert tg.autograd.functional.hvp(total, x, v)[1].tolist() == want
+        batched = tg.func.vmap(tg.func.jacfwd(safe_root))(tg.stack([x, x]))
+        assert batched.tolist() == [jacobian] * 2
+
+
+@pytest.mark.parametrize("entry", SMOOTH, ids=lambda e: e.name)
+def test_tangents_that_are_masked_are_as_ever(entry: Op) -> None:
+    rng = np.random.default_rng(4)
+    for case in cases(entry)[:2]:
+        leaves, outs = case.run()
+        inputs = [x for x, on in zip(leaves, case.active, strict=True) if on]
+        outputs = [y for y in outs if y.requires_grad]
+        if not inputs or not outputs:
+            continue
+        along = [tg.tensor(rng.normal(size=tuple(x.shape))) for x in inputs]
+        want = push(outputs, inputs, along)
+        with mask_zero_cotangents():
+            have = push(outputs, inputs, along)
+        for x, y in zip(want, have, strict=True):
+            assert (x is None) == (y is None)
+            if x is not None:
                 np.testing.assert_allclose(y, x, rtol=1e-12, atol=1e-12, err_msg=str(case))

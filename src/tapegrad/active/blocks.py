@@ -23,7 +23,10 @@ from ..strip_code import PARAMETERS, Code, Rule, is_truth
 __all__ = ["Block", "Operand", "Statement", "fits", "squared"]
 
 #: rows that are computed again rather than kept
-_CHEAP = {"add", "sub", "mul", "div", "neg", "abs", "clone", "square", "maximum", "minimum", "sign"}
+_CHEAP = {
+    "add", "sub", "mul", "div", "neg", "abs", "clone", "square", "twice", "twice_along", "maximum",
+    "minimum", "sign", "numpy_sign",
+}  # fmt: skip
 #: rows that are computed with another, which their rules read
 _COMPANIONS = {"sin": "cos", "cos": "sin"}
 _MOST = sf.MOST_OPS, sf.MOST_INS, sf.MOST_OUTS

@@ -81,6 +81,19 @@ def pull(
     )  # fmt: skip
 
 
+#: numbers without any relation to each other
+_numbers = np.random.default_rng(0)
+
+
+def _generic(shape: tuple[int, ...], kind: Any) -> np.ndarray:
+    """Seeds for passes that look for cotangents that are zero (`mask_zero_cotangents`).
+
+    The pass is linear in its seed, wherever that is, as long as just those cotangents are zero that are so
+    for every seed: where a branch was not taken.
+    """
+    return _numbers.uniform(1, 2, shape).astype(kind)
+
+
 class Pushforward:
     """The Jacobian of `outputs` by `inputs`, ready to be multiplied with tangents.
 
@@ -94,9 +107,9 @@ class Pushforward:
     """
 
     def __init__(self, outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> None:
+        fill = _generic if current_tape().masks_zeros else np.zeros
         self.seeds = [
-            private_leaf(np.zeros(y.shape, y.dtype.np), y) if y.requires_grad else None
-            for y in outputs
+            private_leaf(fill(y.shape, y.dtype.np), y) if y.requires_grad else None for y in outputs
         ]
         self._live = [u for u in self.seeds if u is not None]
         with forward_mode():
