@@ -17,6 +17,7 @@ from .request import Request, taken
 from .storage import Storage
 from .tape import Tape, slot_of, tape_at
 from .threads import current_tape
+from .user_code import call_user
 
 if TYPE_CHECKING:
     from .tensor_type import Tensor
@@ -109,7 +110,7 @@ def hooked(storage: Storage, array: np.ndarray) -> np.ndarray:
     with no_grad_on(current_tape()):
         ct = call_hooks(hooks.tensor, record.leaf_tensor(array, dtype_of(array)))
         for hook in list(hooks.before.values()):
-            new = hook((ct,))
+            new = call_user(hook, (ct,))
             ct = ct if new is None else new[0]
     return ct._array()
 
@@ -122,11 +123,11 @@ def accumulated(tape: Tape, storage: Storage, array: np.ndarray | None) -> None:
     for owner, hook in list(hooks.accumulated.values()):
         leaf = owner()
         if leaf is not None:
-            hook(leaf)
+            call_user(hook, leaf)
     if hooks.after and array is not None:
         ct = record.leaf_tensor(array, dtype_of(array))
         for hook in list(hooks.after.values()):
-            hook((), (ct,))
+            call_user(hook, (), (ct,))
 
 
 def add_recorded(storage: Storage, new: Tensor) -> None:

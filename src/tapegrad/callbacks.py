@@ -28,6 +28,7 @@ from .request import Request, copy_of
 from .saved import Saved
 from .tape import Tape, slot_of
 from .traced_rule import template
+from .user_code import call_user
 
 if TYPE_CHECKING:
     from .tensor_type import Tensor
@@ -68,7 +69,7 @@ def _check_value(hook: Callable[..., Any], old: Any, new: Any) -> None:
 def call_hooks(hooks: dict[int, Callable[..., Any]], ct: Tensor) -> Tensor:
     """A tensor's hooks on its gradient; what they make of it."""
     for hook in list(hooks.values()):
-        new = hook(ct)
+        new = call_user(hook, ct)
         if new is not None:
             _check_value(hook, ct, new)
             ct = new
@@ -139,7 +140,7 @@ class _Taken:
         cts: tuple[Any, ...] = (ct,)
         if hooks is not None:
             for hook in list(hooks.before.values()):
-                cts = _replaced(hook, cts, hook(cts))
+                cts = _replaced(hook, cts, call_user(hook, cts))
         if made.op.name == "function_output":
             anchor = tape.args_of(k)[0]
             context = tape.contexts[anchor]
@@ -161,7 +162,7 @@ class _Taken:
             places = edge_places(tape, k)
             inputs = tuple([found[i] for i in places])
             for hook in list(hooks.after.values()):
-                inputs = _replaced(hook, inputs, hook(inputs, cts))
+                inputs = _replaced(hook, inputs, call_user(hook, inputs, cts))
             for i, new in zip(places, inputs, strict=True):
                 found[i] = new
         anomaly.check(tape, k, found)
@@ -175,13 +176,13 @@ class _Taken:
         if hooks is None or self.tape.instruction_of(k).op.kind != nt.VIEW:
             return ct, None
         for hook in list(hooks.before.values()):
-            (ct,) = _replaced(hook, (ct,), hook((ct,)))
+            (ct,) = _replaced(hook, (ct,), call_user(hook, (ct,)))
         if not hooks.after:
             return ct, None
         first = _scattered(self.tape, k, ct)
         inputs: tuple[Any, ...] = (first,)
         for hook in list(hooks.after.values()):
-            inputs = _replaced(hook, inputs, hook(inputs, (ct,)))
+            inputs = _replaced(hook, inputs, call_user(hook, inputs, (ct,)))
         return ct, None if inputs[0] is first else inputs[0]
 
 

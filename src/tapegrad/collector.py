@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from collections.abc import Callable
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,12 +24,14 @@ if TYPE_CHECKING:
     from .arrays import Arrays
     from .tape import Tape
 
-__all__ = ["collect", "commit", "destroy", "drop", "give_back", "grow", "grow_handles", "trim"]
+__all__ = [
+    "call_out", "collect", "commit", "destroy", "drop", "give_back", "grow", "grow_handles", "trim",
+]  # fmt: skip
 
 give_back = native_call("give_back_entry")
 mark = native_call("mark_entry")
-native_trim = native_call("trim_entry")
 compact = native_call("compact_entry")
+native_trim = native_call("trim_entry")
 native_drop = native_call("drop_entry")
 grow = native_call("grow_entry")
 grow_handles = native_call("grow_handles_entry")
@@ -37,20 +41,26 @@ destroy = native_call("destroy_entry")
 BOOKS = (
     "owned", "leaves", "retained", "versions", "shared", "hooks", "contexts", "traces", "inference",
 )  # fmt: skip
-#: mark of a slot whose derivative may be wanted (nopython/collecting.py)
-GRAPH = 2
+#: marks of a slot (nopython/collecting.py): its value is needed, its derivative may be wanted
+VALUE, GRAPH = 1, 2
 #: bytes of large buffers after which sweeps are followed by a collection, unless more are in use
 COLLECT_BYTES = 1 << 25
 
 
 def collect(tape: Tape) -> bool:
-    """Drop what no handle needs; whether it could be done. The caller holds the tape's lock."""
+    """Drop what no handle needs; whether it could be done. The caller holds the tape's lock.
+
+    Slots below the tape's floor stay what they are (user_code.py).
+    """
     if _interrupted():
         return False  # the tape grows instead
     note_inference(tape)
     tape.inference_unseen = tape.inference_unseen or tape.inference_start >= 0
     n = tape.count
     marks, live_base = np.zeros(n, np.uint8), np.zeros(n, np.uint8)
+    if tape.floor > 1:
+        marks[1 : tape.floor] = VALUE | GRAPH
+        live_base[1 : tape.floor] = 1
     if mark(tape.pointer, address_of(marks), address_of(live_base), n) != 0:
         return False  # a signal handler or finalizer has just recorded
     kept = marks != 0
@@ -87,7 +97,10 @@ def collect(tape: Tape) -> bool:
         n, address_of(table), len(table) - 1,
     )  # fmt: skip
     s = tape.state
-    s[nt.S_COLLECT_AT] = max(COLLECT_BYTES, 2 * s[nt.S_OWNED_BYTES])
+    owned = s[nt.S_OWNED_BYTES]
+    # Above a floor little can be given back at a time, but what is below goes when it may.
+    more = owned if tape.floor == 1 else COLLECT_BYTES >> 2
+    s[nt.S_COLLECT_AT] = max(COLLECT_BYTES, owned + more)
     s[nt.S_PENDING_BYTES] = 0 if s[nt.S_DONE] == s[nt.S_COUNT] else s[nt.S_PENDING_BYTES]
     return True
 
@@ -137,20 +150,30 @@ def trim(tape: Tape) -> None:
         native_trim(tape.pointer, 0, marks.ctypes.data, n)
 
 
-def _interrupted() -> bool:
-    """Whether this runs in a signal handler or finalizer that interrupted tapegrad itself.
+def call_out(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call a function of the user's, who may collect; only for `call_user` of user_code.py."""
+    return function(*args, **kwargs)
 
-    Then functions of tapegrad further up the stack hold slot numbers, and slots must keep them. The
-    stack is looked at only when a collection is due.
+
+def _interrupted() -> bool:
+    """Return True if a signal handler or finalizer runs in the middle of code of this package.
+
+    That code may hold slot numbers without a word about it, since it calls nobody: slots must keep them.
+    Where the package calls a user's function it has said what it holds (`call_out`). The stack is looked
+    at only when a collection is due.
     """
-    frame = sys._getframe(1)
-    left = False
+    frame: FrameType | None = sys._getframe(1)
+    at_work = True  # the code of this package that asks for the collection knows of it
     while frame is not None:
-        own = frame.f_globals.get("__name__", "").startswith("tapegrad.")
-        if own and left:
-            return True
-        left = left or not own
-        frame = frame.f_back  # type: ignore[assignment]
+        module = frame.f_globals.get("__name__", "")
+        if frame.f_code is call_out.__code__:
+            at_work = True
+        elif module.startswith("tapegrad."):
+            if not at_work:
+                return True
+        elif module != "contextlib":  # its frames are theirs whose generators they run
+            at_work = False
+        frame = frame.f_back
     return False
 
 

@@ -26,6 +26,7 @@ from .layouts import Layout, contiguous
 from .ops.table import TABLE
 from .tape import Tape
 from .threads import current_tape
+from .user_code import call_user
 from .vjp_programs import build
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class Hooks:
         before, mode = versions.version_of(tape, slot), tape.grad_mode
         tape.grad_mode = False
         try:
-            what = self.pack_hook(tensor)
+            what = call_user(self.pack_hook, tensor)
             slot = record.operand(tape, tensor)
             if versions.version_of(tape, slot) != before:
                 raise RuntimeError(
@@ -133,7 +134,7 @@ class Packed:
         TypeError
             If that is not a Tensor.
         """
-        found = self.unpack_hook(self.what)
+        found = call_user(self.unpack_hook, self.what)
         if not record.is_tensor(found):
             raise TypeError(
                 "Output of saved tensor unpack_hook expected to be a Tensor but got result of type "
@@ -151,6 +152,9 @@ class Packed:
         RuntimeError
             If the unpack hook returned a tensor of another shape.
         """
+        original = None  # a handle: the hook may collect, and then the slot has another number
+        if tape.grad_mode and tape.is_active(slot):
+            original = record.new_tensor(tape, slot, layout)
         found = record.cast(self.unpack(), layout.dtype)
         if found.shape != layout.shape:
             raise RuntimeError(
@@ -159,9 +163,8 @@ class Packed:
             )
         if not record.layout_of(found).is_contiguous:
             found = record.apply(TABLE["clone"], (found,))
-        if not (tape.grad_mode and tape.is_active(slot)):
+        if original is None:
             return found
-        original = record.new_tensor(tape, slot, layout)
         return record.apply(TABLE["unpacked"], (original, found.detach()))
 
 

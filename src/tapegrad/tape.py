@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TAPES", "Tape", "slot_of", "tape_at"]
 
+#: statements that a tape has before it is collected for the first time, and more
+LEAST_ROOM = 4096
 #: bytes of pending results after which recording evaluates before it goes on
 PENDING_LIMIT = 1 << 26
 #: bytes of free large buffers that a tape keeps for reuse
@@ -59,7 +61,7 @@ class Tape(Values):
         Whether it only records: the tapes on which VJPs are traced have no values.
     """
 
-    def __init__(self, capacity: int = 4096, *, abstract: bool = False) -> None:
+    def __init__(self, capacity: int = LEAST_ROOM, *, abstract: bool = False) -> None:
         self.abstract = abstract
         #: the words that native code reads and writes; a memoryview gives Python ints, quickly
         _, self.state, self.pointer = new_block(nt.S_WIDTH)
@@ -97,8 +99,11 @@ class Tape(Values):
         #: reverse passes under way, by request; an interrupt can keep `Request.__exit__` from coming,
         #: and then a pass ends with its request
         self.requests: list[weakref.ref[Request]] = []
-        #: others; whether one kept a collection from running
+        #: other code that knows slots by number; whether one kept a collection from going over all
         self.counted, self.collection_due = 0, False
+        #: how many of all those wait for a user's function, which may collect (user_code.py), and the
+        #: slot below which numbers stay meanwhile
+        self.waiting, self.floor = 0, 1
         #: memory of tensors made in inference mode, by base, as far as such blocks have ended
         self.inference: dict[int, bool] = {}
         #: slot from which on memory is that of the inference mode that is on; -1 where it is off
@@ -132,7 +137,7 @@ class Tape(Values):
 
     @property
     def passes(self) -> int:
-        """Number of passes under way, one inside the other: slots are known by number and must stay."""
+        """Number of passes under way, one inside the other: they know slots by number, which must stay."""
         requests = self.requests
         while requests and requests[-1]() is None:
             requests.pop()
@@ -190,7 +195,7 @@ class Tape(Values):
             and s[nt.S_ARG_COUNT] + args <= s[nt.S_ARG_CAPACITY]
             and s[nt.S_PENDING_BYTES] <= s[nt.S_PENDING_LIMIT]
             and s[nt.S_HANDLE_FREE] >= 0
-            and not self.collection_due
+            and not (self.collection_due and not self.passes)
         ):
             return
         with self.lock:
@@ -213,6 +218,9 @@ class Tape(Values):
             return
         if collect:
             self.collect()
+            if self._lags():
+                self.evaluate()
+                self.collect()
             self.collect_at = max(self.collect_at, 2 * (s[nt.S_COUNT] + statements))
         capacity = int(s[nt.S_CAPACITY])
         count, arg_count = s[nt.S_COUNT] + statements, s[nt.S_ARG_COUNT] + args
@@ -222,6 +230,14 @@ class Tape(Values):
             self._allocate(capacity)
         else:
             s[nt.S_CAPACITY] = max(capacity, s[nt.S_CAPACITY])
+
+    def _lags(self) -> bool:
+        """Return True if most statements are passive and pending: they keep their operands until then."""
+        n, done = self.count, self.done
+        if n < LEAST_ROOM // 2 or 2 * (n - done) < n - self.floor:
+            return False
+        active = np.count_nonzero(self.flags[self.root[done:n]] & nt.ACTIVE)
+        return bool(2 * active < n - done)
 
     def append(self, made: Instruction, slots: Sequence[int], extra: Sequence[int] = ()) -> int:
         """Append a statement (and those of its further results); return its slot.
@@ -324,16 +340,17 @@ class Tape(Values):
 
     # ------------------------------------------------------------------ collection
     def collect(self) -> None:
-        """Drop what no handle needs; slots get other numbers."""
+        """Drop what no handle needs; slots from the floor on get other numbers."""
         with self.lock:
-            self.collection_due = bool(self.passes)
+            self.collection_due = True
             if not self.may_collect() or not collector.collect(self):
                 return
+            self.collection_due = self.floor > 1
             s = self.state
-            room = max(4096, 4 * s[nt.S_COUNT])
+            room = self.floor + max(LEAST_ROOM, 4 * (s[nt.S_COUNT] - self.floor))
             if len(self.instruction) > 1 << 16 and 4 * room < len(self.instruction):
                 self._allocate(max(1 << 16, room))
-            # The next collection comes when the tape has grown fourfold, whatever room there is.
+            # The next collection comes when this part has grown fourfold, whatever room there is.
             s[nt.S_CAPACITY] = min(len(self.instruction), room)
             self.collect_at = room
             self.checked()
@@ -343,9 +360,9 @@ class Tape(Values):
         self.refuse("uses a tensor that it was not given")
 
     def may_collect(self) -> bool:
-        """Whether this thread may renumber slots: the owner, and passes under way, rely on their numbers."""
+        """Return True if this thread may renumber slots: the owner and passes rely on their numbers."""
         own = threading.current_thread() is self.owner or not self.owner.is_alive()
-        return own and not self.passes
+        return own and self.passes <= self.waiting
 
     def __repr__(self) -> str:
         return f"<tapegrad.Tape of {len(self)} statements, {self.count - self.done} pending>"

@@ -27,6 +27,7 @@ from ..saved import suspended
 from ..storage import storage_of
 from ..tape import Tape, slot_of
 from ..threads import current_tape
+from ..user_code import call_user
 from .function import Function
 from .modes import is_grad_enabled, no_grad, recording
 from .products import forget, private_leaf, pull
@@ -188,7 +189,7 @@ def checkpoint(
     first, again = context_fn()
     if not is_grad_enabled():
         with first:
-            return function(*args, **kwargs)
+            return call_user(function, *args, **kwargs)
     found, spec = trees.flatten((args, kwargs))
     active = {i: x for i, x in enumerate(found) if record.is_tensor(x) and x.requires_grad}
     if use_reentrant and not active:
@@ -212,7 +213,7 @@ def checkpoint(
             first if runs == 1 else again,
             _random_from(state if preserve_rng_state and runs > 1 else None),
         ):
-            returned = function(*call_args, **call_kwargs)
+            returned = call_user(function, *call_args, **call_kwargs)
         if runs == 1:
             result = returned
         return [y for y in trees.leaves(returned) if record.is_tensor(y)]
@@ -341,15 +342,21 @@ class CheckpointFunction(Function):
                 x.new_zeros(x.shape) if g is None else g for g, x in zip(found, wanted, strict=True)
             ]
 
+        tape = current_tape()
+        limit = tape.state[nt.S_COLLECT_AT]
         given = [*args, *(cts[j] for j in seeded)]
         if recorded:
             return None, None, *_checkpointed(gradients, given, check=True)
         with _copies(given) as own:
             found = gradients(own)
         del own
-        tape = current_tape()
-        if tape.passes == 1 and tape.state[nt.S_OWNED_BYTES] > tape.state[nt.S_COLLECT_AT]:
-            collector.trim(tape)  # of what was computed again; the pass goes on
+        if tape.state[nt.S_OWNED_BYTES] > limit:
+            # What was computed again; the pass goes on, and one around it may be a replay.
+            if tape.passes == 1:
+                collector.trim(tape)
+            else:
+                tape.collect()
+        tape.state[nt.S_COLLECT_AT] = limit
         return None, None, *found
 
 

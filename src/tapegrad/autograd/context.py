@@ -17,6 +17,7 @@ from ..inference import check_saved
 from ..saved import Packed
 from ..tape import Tape
 from ..threads import current_tape
+from ..user_code import call_user
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -135,9 +136,14 @@ class FunctionCtx:
                 "clear_saved_tensors_on_access=False."
             )
         in_jvp = self._in_jvp and self._saved_forward
-        found = tuple(
-            self._unpacked(entry) for entry in (self._saved_forward if in_jvp else self._saved)
-        )
+        tape = current_tape()
+        tape.counted += 1  # `place` is a number
+        try:
+            found = tuple(
+                [self._unpacked(x) for x in (self._saved_forward if in_jvp else self._saved)]
+            )
+        finally:
+            tape.counted -= 1
         if self._function.clear_saved_tensors_on_access and self.place is not None and not in_jvp:
             self._saved, self._accessed = (), True
         return found
@@ -240,7 +246,7 @@ class FunctionCtx:
         self.place = (tape, anchor)
         try:
             with no_grad_on(tape, is_replayed), forward_mode(False):
-                found = function.backward(self, *cts)
+                found = call_user(function.backward, self, *cts)
         finally:
             self.place = None
         if not isinstance(found, tuple):

@@ -15,6 +15,7 @@ import numpy as np
 from ..dtypes import float64
 from ..functions.creation import tensor
 from ..record import is_tensor
+from ..user_code import call_user
 from . import finite_differences
 from .derivatives import grad
 from .finite_differences import as_tuple
@@ -43,7 +44,7 @@ class Check:
         self.where = [i for i, x in enumerate(inputs) if is_tensor(x) and x.requires_grad]
         self.wanted: list[Any] = [inputs[i] for i in self.where]
         self._check_inputs()
-        self.returned = as_tuple(func(*inputs))
+        self.returned = as_tuple(call_user(func, *inputs))
         #: positions of the outputs that can be differentiated, among all
         self.differentiable = [i for i, y in enumerate(self.returned) if y.requires_grad]
         self.outputs: list[Any] = [self.returned[i] for i in self.differentiable]
@@ -133,7 +134,7 @@ class Check:
             lifted = list(self.inputs)
             for i in self.where:
                 lifted[i] = level.lift(self.inputs[i])
-            outputs = as_tuple(self.func(*lifted))
+            outputs = as_tuple(call_user(self.func, *lifted))
             push = Pushforward(
                 [outputs[i] for i in self.differentiable], [lifted[i] for i in self.where]
             )
@@ -218,7 +219,7 @@ class Check:
     def undefined_cotangents(self) -> None:
         """With the cotangent of an output undefined, and zeros for the others, gradients are zero."""
         for left_out in range(len(self.outputs) if len(self.outputs) > 1 else 0):
-            found = [y for y in as_tuple(self.func(*self.inputs)) if y.requires_grad]
+            found = [y for y in as_tuple(call_user(self.func, *self.inputs)) if y.requires_grad]
             others = [y for k, y in enumerate(found) if k != left_out]
             try:
                 gradients = grad(

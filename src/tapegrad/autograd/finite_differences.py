@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..record import is_tensor
+from ..user_code import call_user
 
 __all__ = ["along", "as_tuple", "columns"]
 
@@ -98,7 +99,7 @@ class _Value:
 def _values(func: Callable[..., Any], inputs: Sequence[Any]) -> list[_Value | None]:
     return [
         _Value(y) if is_tensor(y) and y.dtype.is_floating_point else None
-        for y in as_tuple(func(*inputs))
+        for y in as_tuple(call_user(func, *inputs))
     ]
 
 

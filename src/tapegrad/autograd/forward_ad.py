@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from .. import record
+from ..user_code import call_user
 from .levels import Level
 from .products import push
 
@@ -228,6 +229,6 @@ class dual_level:
         @functools.wraps(function)
         def decorated(*args: Any, **kwargs: Any) -> Any:
             with dual_level():
-                return function(*args, **kwargs)
+                return call_user(function, *args, **kwargs)
 
         return decorated  # type: ignore[return-value]

@@ -22,6 +22,7 @@ from ..tape import Tape
 from ..tensor_type import Tensor
 from ..threads import current_tape
 from ..traces import NotLifted, Trace
+from ..user_code import call_user
 from .context import FunctionCtx, check_dirty, context_type, count_write, with_defaults
 from .modes import no_grad
 
@@ -151,10 +152,10 @@ class Function:
         ctx = context_type(cls.node_name())(cls, needs)
         with no_grad():
             if separate:
-                output = cls.forward(*args)
-                cls.setup_context(ctx, args, output)
+                output = call_user(cls.forward, *args)
+                call_user(cls.setup_context, ctx, args, output)
             else:
-                output = cls.forward(ctx, *args)
+                output = call_user(cls.forward, ctx, *args)
         outputs = list(output) if isinstance(output, tuple) else [output]
         if tape.grad_mode and any(needs):
             outputs = _record(cls, ctx, args, outputs)
@@ -212,9 +213,8 @@ def _by_rule(function: type[Function], trace: Trace, args: tuple[Any, ...]) -> A
         try:
             own = trees.unflatten(spec, found)
             if any(d is not None for d in dims):
-                made = function.vmap(
-                    VmapInfo(trace.size, trace.randomness), trees.unflatten(spec, dims), *own
-                )
+                info = VmapInfo(trace.size, trace.randomness)
+                made = call_user(function.vmap, info, trees.unflatten(spec, dims), *own)
                 output, places = _checked_rule(made)
             else:
                 output = function.apply(*own)
@@ -232,7 +232,7 @@ def _by_rule(function: type[Function], trace: Trace, args: tuple[Any, ...]) -> A
     ctx = context_type(function.node_name())(function, needs)
     ctx._has_rule = True
     with no_grad():
-        function.setup_context(ctx, args, output)
+        call_user(function.setup_context, ctx, args, output)
     outputs = list(output) if isinstance(output, tuple) else [output]
     outputs = _record(function, ctx, args, outputs)
     return tuple(outputs) if isinstance(output, tuple) else outputs[0]
@@ -312,11 +312,13 @@ def _record(
     ctx.count = len(outputs)
     tape.contexts[anchor] = ctx
     numbers = {k: v for k, v in numbers.items() if k not in given or k in dirty}
-    ctx.place = (tape, anchor)
+    tape.counted += 1  # `place` is a number, and hooks may pack what is saved
     try:
+        ctx.place = (tape, anchor)
         ctx.seal(tape, args, numbers)
     finally:
         ctx.place = None
+        tape.counted -= 1
     ctx._dirty = ctx._passive = ()
     for j in active:
         if id(outputs[j]) in dirty:
@@ -368,7 +370,7 @@ class _Transposed(Function):
         context.place = (tape, record.operand(tape, place))
         context._in_jvp = True
         try:
-            found = function.jvp(context, *given)
+            found = call_user(function.jvp, context, *given)
         finally:
             context.place, context._in_jvp = None, False
         found = found if isinstance(found, tuple) else (found,)
@@ -439,7 +441,7 @@ def once_differentiable(function: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(ctx: FunctionCtx, *cts: Any) -> Any:
         recorded = current_tape().grad_mode
         with no_grad():
-            found = function(ctx, *cts)
+            found = call_user(function, ctx, *cts)
         if not recorded or not any(record.is_tensor(c) and c.requires_grad for c in cts):
             return found
         outputs = found if isinstance(found, tuple) else (found,)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..functions.joining import stack
+from ..user_code import call_user
 from .functional_arguments import (
     Inputs,
     check_active,
@@ -234,7 +235,7 @@ def _forward_jacobian(
         )
     with Level() as level:
         lifted = [level.lift(x) for x in given]
-        by_output, outputs = tensors(func(*lifted), "outputs", "jacobian")
+        by_output, outputs = tensors(call_user(func, *lifted), "outputs", "jacobian")
         blocks = columns(outputs, lifted, create_graph=level.outside(outputs))
         return _nested([[level.release(b) for b in row] for row in blocks], by_output, by_input)
 
@@ -271,7 +272,8 @@ def hessian(
         raise AssertionError('Expected strategy to be either "forward-mode" or "reverse-mode".')
 
     def scalar(*args: Tensor) -> Any:
-        by_tuple, outputs = tensors(func(*args), "outputs of the user-provided function", "hessian")
+        returned = call_user(func, *args)
+        by_tuple, outputs = tensors(returned, "outputs of the user-provided function", "hessian")
         check_active(outputs, "outputs", strict=strict)
         check_scalar(by_tuple, outputs, "hessian")
         return outputs[0].squeeze()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..readout import Differentiated
 from ..record import is_tensor
 from ..traces import private_copy
+from ..user_code import call_user
 from .products import forget
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class Inputs:
 
     def run(self, func: Callable[..., Any], *, strict: bool) -> tuple[bool, tuple[Tensor, ...]]:
         """Call a function; whether it returned a tuple, and the tuple."""
-        is_tuple, outputs = tensors(func(*self.tensors), OUTPUTS, self._function)
+        is_tuple, outputs = tensors(call_user(func, *self.tensors), OUTPUTS, self._function)
         check_active(outputs, "outputs", strict=strict)
         return is_tuple, outputs
 

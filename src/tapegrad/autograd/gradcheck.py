@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..record import is_tensor
+from ..user_code import call_user
 from .derivative_check import Check, GradcheckError
 from .derivatives import grad
 from .finite_differences import as_tuple
@@ -167,7 +168,7 @@ def gradgradcheck(
             raise AssertionError(f"Setting {name}=True requires check_rev_over_rev to be True")
     at = as_tuple(inputs)
     if grad_outputs is None:
-        outputs = [y for y in as_tuple(func(*at)) if y.requires_grad]
+        outputs = [y for y in as_tuple(call_user(func, *at)) if y.requires_grad]
         seeds = tuple([_random_leaf(y, gen_non_contig_grad_outputs) for y in outputs])
     else:
         seeds = as_tuple(grad_outputs)
@@ -176,7 +177,7 @@ def gradgradcheck(
     def backward_pass(*args: Any) -> tuple[Any, ...]:
         given = [x.requires_grad_() if i in wanted else x for i, x in enumerate(args)]
         primals, cotangents = given[: len(at)], given[len(at) :]
-        outputs = [y for y in as_tuple(func(*primals)) if y.requires_grad]
+        outputs = [y for y in as_tuple(call_user(func, *primals)) if y.requires_grad]
         active = [x for i, x in enumerate(primals) if i in wanted]
         found = grad(outputs, active, cotangents, create_graph=True, allow_unused=True)
         return tuple([g for g in found if g is not None])

@@ -12,6 +12,7 @@ from ..hooks import RemovableHandle, at_end_of_pass
 from ..node import AccumulateGrad, Node
 from ..tensor_type import Tensor
 from ..threads import current_tape
+from ..user_code import call_user
 
 __all__ = [
     "GradientEdge", "Node", "allow_mutation_on_saved_tensors", "disable_saved_tensors_hooks",
@@ -112,12 +113,12 @@ class _Arrived:
         grads[i] = grad
         if self.mode == "any":
             if first:
-                self.fn(grad)
+                call_user(self.fn, grad)
         elif len(grads) == self.count:
             self._call(grads)
 
     def _call(self, grads: dict[int, Tensor]) -> None:
-        self.fn([grads.get(j) for j in range(self.count)])
+        call_user(self.fn, [grads.get(j) for j in range(self.count)])
 
     def _ended(self, key: tuple[int, int]) -> None:
         grads = self.passes.pop(key)

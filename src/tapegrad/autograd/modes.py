@@ -9,6 +9,7 @@ from typing import Any, TypeVar, overload
 
 from .. import inference
 from ..threads import current_tape
+from ..user_code import call_user
 
 __all__ = [
     "enable_grad", "inference_mode", "is_grad_enabled", "is_inference_mode_enabled",
@@ -59,7 +60,7 @@ class _Mode:
         @functools.wraps(function)
         def decorated(*args: Any, **kwargs: Any) -> Any:
             with self.again():
-                return function(*args, **kwargs)
+                return call_user(function, *args, **kwargs)
 
         return decorated  # type: ignore[return-value]
 
@@ -72,7 +73,7 @@ def _generator(function: Callable[..., Any], mode: _Mode) -> Callable[..., Any]:
         generator = function(*args, **kwargs)
         with mode.again():
             try:
-                value = generator.send(None)
+                value = call_user(generator.send, None)
             except StopIteration as stop:
                 return stop.value
         while True:
@@ -80,18 +81,18 @@ def _generator(function: Callable[..., Any], mode: _Mode) -> Callable[..., Any]:
                 sent = yield value
             except GeneratorExit:
                 with mode.again():
-                    generator.close()
+                    call_user(generator.close)
                 raise
             except BaseException as error:
                 with mode.again():
                     try:
-                        value = generator.throw(error)
+                        value = call_user(generator.throw, error)
                     except StopIteration as stop:
                         return stop.value
             else:
                 with mode.again():
                     try:
-                        value = generator.send(sent)
+                        value = call_user(generator.send, sent)
                     except StopIteration as stop:
                         return stop.value
 

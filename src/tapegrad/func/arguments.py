@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .. import trees
 from ..autograd.levels import Level
 from ..record import is_tensor
+from ..user_code import call_user
 
 if TYPE_CHECKING:
     from ..tensor_type import Tensor
@@ -106,7 +107,7 @@ class Run:
         given = list(args)
         for i, value in zip(where, (lifted,) if isinstance(argnums, int) else lifted, strict=True):
             given[i] = value
-        self.output = function(*given, **(kwargs or {}))
+        self.output = call_user(function, *given, **(kwargs or {}))
         self.aux: Any = None
         if has_aux:
             if not (isinstance(self.output, tuple) and len(self.output) == 2):

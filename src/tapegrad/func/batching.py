@@ -23,6 +23,7 @@ from ..readout import Differentiated
 from ..record import is_tensor
 from ..threads import current_tape
 from ..traces import Trace
+from ..user_code import call_user
 
 __all__ = ["check_randomness", "guard", "vmap"]
 
@@ -108,7 +109,7 @@ def vmap(
             if before is not None:
                 default_generator.numpy.bit_generator.state = before
             with guard(randomness):
-                return func(*trees.unflatten(spec, sliced), **kwargs)
+                return call_user(func, *trees.unflatten(spec, sliced), **kwargs)
 
         if size and randomness != "different":
             runs = _chunks(given, dims, size, chunk_size or size)

@@ -13,6 +13,7 @@ import numpy as np
 from .. import trees
 from ..functions.creation import tensor
 from ..record import is_tensor
+from ..user_code import call_user
 from .arguments import positions
 
 __all__ = ["Flat", "as_tensor"]
@@ -88,7 +89,7 @@ class Flat:
         args = list(self._args)
         for i, value in zip(self._where, trees.unflatten(self._spec, leaves), strict=True):
             args[i] = value
-        output = self._function(*args, **self._kwargs)
+        output = call_user(self._function, *args, **self._kwargs)
         aux: list[Any] = []
         if self._has_aux:
             if not (isinstance(output, tuple) and len(output) == 2):

@@ -1,0 +1,45 @@
+"""Calls of functions that are not this package's: hooks, Functions, what is decorated or transformed.
+
+Such a function may record for as long as it likes, and the tape is collected meanwhile. Code of this
+package that waits for it therefore holds tensors, which find their slots whatever these are called by then.
+Code that has to know slots by number says so (``tape.passes``). All slots that there are when the function
+is called then keep their numbers until it returns (``tape.floor``), and only what it records itself is
+collected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from . import native as nt
+from .collector import call_out
+from .threads import current_tape
+
+__all__ = ["call_user"]
+
+
+def call_user(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """Call a user's function; the slots that the code above this call knows by number stay.
+
+    Parameters
+    ----------
+    function : callable
+    *args, **kwargs
+        What it is called with.
+
+    Returns
+    -------
+    object
+        What it returned.
+    """
+    tape = current_tape()
+    passes = tape.passes
+    if passes <= tape.waiting:
+        return call_out(function, args, kwargs)
+    before = tape.floor, tape.waiting
+    tape.floor, tape.waiting = tape.state[nt.S_COUNT], passes
+    try:  # at once: no interrupt comes between the two
+        return call_out(function, args, kwargs)
+    finally:
+        tape.floor, tape.waiting = before
