@@ -197,7 +197,7 @@ def checkpoint(
             "None of the inputs have requires_grad=True. Gradients will be None", stacklevel=2
         )
         with no_grad():
-            return function(*args)
+            return call_user(function, *args)
     constants = [None if i in active else x for i, x in enumerate(found)]
     state = default_generator.numpy.bit_generator.state
     result: Any = None
