@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from .function import Function
 
 __all__ = [
-    "FunctionCtx", "check_dirty", "context_type", "count_write", "forward_mode", "with_defaults",
+    "FunctionCtx", "check_dirty", "checked_tangent", "context_type", "count_write", "forward_mode",
+    "with_defaults",
 ]  # fmt: skip
 
 
@@ -346,3 +347,21 @@ def with_defaults(
     bound = signature.bind(*args, **kwargs)
     bound.apply_defaults()
     return bound.args
+
+
+def checked_tangent(context: Any, number: int, tangent: Any) -> Any:
+    """A tangent that ``jvp`` returned, if it fits to its output."""
+    if tangent is None:
+        return None
+    if not record.is_tensor(tangent):
+        raise RuntimeError(
+            f"expected Variable or None (got {type(tangent).__name__}) for grad output {number}."
+        )
+    shape, _ = context._shapes[number]
+    if tuple(tangent.shape) != shape:
+        raise RuntimeError(
+            "Trying to set a forward gradient that has a different size than that of the original "
+            f"Tensor, this is not supported. Tensor is of size {list(shape)} while the given forward "
+            f"gradient is of size {list(tangent.shape)}."
+        )
+    return tangent

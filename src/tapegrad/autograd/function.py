@@ -23,7 +23,14 @@ from ..tensor_type import Tensor
 from ..threads import current_tape
 from ..traces import NotLifted, Trace
 from ..user_code import call_user
-from .context import FunctionCtx, check_dirty, context_type, count_write, with_defaults
+from .context import (
+    FunctionCtx,
+    check_dirty,
+    checked_tangent,
+    context_type,
+    count_write,
+    with_defaults,
+)
 from .modes import no_grad
 
 __all__ = ["Function", "FunctionCtx", "InplaceFunction", "once_differentiable"]
@@ -380,26 +387,8 @@ class _Transposed(Function):
                 f"{context.count} but got {len(found)})"
             )
         return None, None, None, None, None, *(
-            _checked_tangent(context, j, found[j]) for j in numbers
+            checked_tangent(context, j, found[j]) for j in numbers
         )  # fmt: skip
-
-
-def _checked_tangent(context: Any, number: int, tangent: Any) -> Any:
-    """A tangent that ``jvp`` returned, if it fits to its output."""
-    if tangent is None:
-        return None
-    if not record.is_tensor(tangent):
-        raise RuntimeError(
-            f"expected Variable or None (got {type(tangent).__name__}) for grad output {number}."
-        )
-    shape, _ = context._shapes[number]
-    if tuple(tangent.shape) != shape:
-        raise RuntimeError(
-            "Trying to set a forward gradient that has a different size than that of the original "
-            f"Tensor, this is not supported. Tensor is of size {list(shape)} while the given forward "
-            f"gradient is of size {list(tangent.shape)}."
-        )
-    return tangent
 
 
 class InplaceFunction(Function):
