@@ -10,15 +10,18 @@ import warnings
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from . import engine, inference, messages, node, record, versions, views
+from . import engine, inference, messages, mirrors, node, record, versions, views
 from . import native as nt
+from .errors import UnsupportedError
 from .handle import status_of
 from .hooks import RemovableHandle
 from .ops.table import TABLE
 from .storage import Storage, layout_of, storage_of
 from .tape import Tape, slot_of, tape_at
+from .threads import current_tape
 
 if TYPE_CHECKING:
+    from .layouts import Layout
     from .tensor_type import Tensor
 
 __all__ = ["AutogradMethods"]
@@ -98,6 +101,9 @@ class AutogradMethods:
         tape.make_room()
         slot = slot_of(tape, self)
         tape.evaluate()
+        if active and layout.overlaps:
+            self._become(*mirrors.mirror(tape, record.new_tensor(tape, slot, layout), True))
+            return
         assert storage.array is not None
         if views.state_of(tape, slot).is_view:
             storage.of_view = True
@@ -108,6 +114,14 @@ class AutogradMethods:
         tape.base[fresh] = tape.base[slot]
         tape.flags[fresh] |= tape.flags[slot] & nt.VISIBLE
         record.rebind(self, tape, fresh)
+
+    def _become(self: Any, slot: int, layout: Layout, storage: Storage) -> None:
+        """Let the handle be another leaf, with the gradient that it has."""
+        old = storage_of(self)
+        if old is not None:
+            storage.grad, storage.hooks = old.grad, old.hooks
+        record.bind_to(self, current_tape(), slot, layout)
+        self._meta = storage
 
     @property
     def is_leaf(self: Any) -> bool:
@@ -302,23 +316,53 @@ class AutogradMethods:
         active = self.requires_grad
         record.adopt(self)
         record.adopt(value)
+        if not self.is_leaf:
+            self._take_value(value)
+            return
         tape, slot = value._place()
         same = tape.base[slot] == tape.base[slot_of(tape, self)]
-        if same and layout_of(value) is layout_of(self) and self.is_leaf:
+        if same and layout_of(value) is layout_of(self):
             return  # ``x.data -= y``: it is this memory already
         seen = int(tape.flags[tape.base[slot]]) & nt.VISIBLE
         array = tape.expose(slot, layout_of(value))
         tape.flags[tape.base[slot]] &= (~nt.VISIBLE | seen) & 0xFF
         storage = Storage(array, leaf=True)
-        before = storage_of(self) if self.is_leaf else None
-        if before is not None:
-            storage.grad, storage.hooks = before.grad, before.hooks
-        version = versions.version_of(tape, slot_of(tape, self))
         layout = layout_of(value)
         tape.make_room()
-        fresh = tape.bind(array, layout, active=active, keep=storage)
-        tape.flags[fresh] |= seen
+        version = versions.version_of(tape, slot_of(tape, self))
+        if active and layout.overlaps:
+            source = record.new_tensor(tape, slot_of(tape, value), layout)
+            fresh, layout, storage = mirrors.mirror(tape, source, True)
+        else:
+            fresh = tape.bind(array, layout, active=active, keep=storage)
+            tape.flags[fresh] |= seen
+        self._become(fresh, layout, storage)
         if version:
             tape.versions[fresh] = version
-        record.bind_to(self, tape, fresh, layout)
-        self._meta = storage
+
+    def _take_value(self: Any, value: Tensor) -> None:
+        """Let a result have another value, and the derivatives that it had.
+
+        Raises
+        ------
+        UnsupportedError
+            For a value of another shape.
+        """
+        if value.shape != self.shape:
+            raise UnsupportedError(
+                f"data of shape {list(value.shape)} for a result of shape {list(self.shape)}; assign to "
+                "the data of leaves, or compute a new tensor"
+            )
+        tape = current_tape()
+        version, mode = versions.version_of(tape, slot_of(tape, self)), tape.grad_mode
+        tape.grad_mode = True
+        try:
+            changed = record.apply(TABLE["unpacked"], (self, record.view(
+                TABLE["detach"], value, value.shape, layout_of(value).strides
+            )))  # fmt: skip
+        finally:
+            tape.grad_mode = mode
+        slot = slot_of(tape, changed)
+        record.bind_to(self, tape, slot, layout_of(changed))
+        if version:
+            tape.versions[slot] = version

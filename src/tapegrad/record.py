@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import mirrors, versions
 from . import native as nt
-from . import versions
 from .buffers import array_layout
 from .crossing import adopt, guest
 from .dtypes import bool_, dtype, get_default_dtype, int64, result_type
@@ -83,8 +83,11 @@ def leaf_tensor(
     """
     tape = current_tape()
     tape.make_room()
-    storage = Storage(array, leaf=True, source=source)
     layout = array_layout(array, kind)
+    if requires_grad and layout.overlaps:  # elements would share their gradient
+        array = np.ascontiguousarray(array)
+        layout = array_layout(array, kind)
+    storage = Storage(array, leaf=True, source=source)
     slot = tape.bind(array, layout, active=requires_grad, keep=storage)
     if visible:
         tape.flags[slot] |= nt.VISIBLE
@@ -338,6 +341,8 @@ def in_place(entry: Op, target: Tensor, source: Tensor, named: str) -> int:
     tape.make_room()
     slot = tape.append(made, (operand(tape, target), operand(tape, source)))
     versions.note_write(tape, slot)
+    if tape.mirrors:
+        mirrors.refresh(tape, slot)
     if tape.state[nt.S_EAGER] and not tape.abstract:
         tape.evaluate()
     return slot

@@ -32,7 +32,7 @@ class Storage:
     of_view : bool
         Set, to True, where that leaf was a view.
     mirrored : object
-        Set where a leaf's elements would share memory: that memory (see mirrors.py).
+        Set where a leaf's elements would share memory: that memory (mirrors.py).
     moment : Tensor or None
         Of a node's tensor: the last write before the node was asked for, or the tensor itself.
     source : object

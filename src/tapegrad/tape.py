@@ -79,6 +79,8 @@ class Tape(Values):
         #: version of each base that was written in place
         self.versions: dict[int, int] = {}
         self.prune_at = 64
+        #: leaves that are copies of memory that elements share (mirrors.py)
+        self.mirrors: list[weakref.ref[Any]] = []
         #: slots that were written in place -> what they are views of (views.py), until slots move
         self.written_views: dict[int, Any] = {}
         #: statements from which on the next call that may collect does so. A reverse pass, which may

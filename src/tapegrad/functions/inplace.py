@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import messages, record, saved, views
+from .. import messages, mirrors, record, saved, views
 from .. import native as nt
 from ..dtypes import from_numpy_dtype
 from ..layouts import broadcast_shapes
@@ -29,7 +29,7 @@ from .registry import public
 __all__ = ["check_target", "in_place", "overwrite"]
 
 
-def check_target(target: Any, *, active: bool = False) -> None:
+def check_target(target: Any, *, active: bool = False, uniform: bool = False) -> None:
     """Raise PyTorch's errors for a tensor that must not be written.
 
     Parameters
@@ -37,6 +37,8 @@ def check_target(target: Any, *, active: bool = False) -> None:
     target : Tensor
     active : bool
         Whether what is written requires grad.
+    uniform : bool
+        Whether every element gets the same number: then elements may share memory.
 
     Raises
     ------
@@ -49,8 +51,9 @@ def check_target(target: Any, *, active: bool = False) -> None:
     slot = slot_of(tape, target)
     if tape.grad_mode:
         views.check_write(tape, slot, active=active)
-    owner = tape.owned.get(int(tape.base[slot]))
-    if layout_of(target).overlaps or getattr(owner, "mirrored", None) is not None:
+    if (layout_of(target).overlaps and not uniform) or (
+        tape.mirrors and mirrors.is_mirror(tape, slot)
+    ):
         raise RuntimeError(
             "unsupported operation: more than one element of the written-to tensor refers to a "
             "single memory location. Please clone() the tensor before performing the operation."
@@ -199,18 +202,21 @@ def fill_(input: Any, value: Any) -> Any:
                 "fill_ only supports 0-dimension value tensor but got tensor with "
                 f"{value.ndim} dimensions."
             )
-        return overwrite(input, record.cast(value, input.dtype))
+        check_target(input, active=value.requires_grad, uniform=not value.requires_grad)
+        return _write(input, record.cast(value, input.dtype), named="FillBackward0")
     if not record.is_number(value):
         raise TypeError(
             f"fill_(): argument 'value' (position 1) must be Number, not {type(value).__name__}"
         )
-    return overwrite(input, record.as_operand(value, input.dtype), named="FillBackward0")
+    check_target(input, uniform=True)
+    return _write(input, record.as_operand(value, input.dtype), named="FillBackward0")
 
 
 @public(method=True, function=False)
 def zero_(input: Any) -> Any:
     """Overwrite every element with zero; return the tensor."""
-    return overwrite(input, record.as_operand(0, input.dtype), named="ZeroBackward0")
+    check_target(input, uniform=True)
+    return _write(input, record.as_operand(0, input.dtype), named="ZeroBackward0")
 
 
 @public(method=True, function=False)

@@ -1,0 +1,73 @@
+"""Leaves whose elements would share memory: ``x.expand(3).requires_grad_()``.
+
+Adjoints lie like primals, so elements that share memory would share their gradient. Such a leaf gets a
+copy of its own, in which every element has its place: a mirror, which is brought up to date when the
+memory it was made from is written. It is not written itself, as little as what it mirrors.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from . import native as nt
+from . import versions
+from .layouts import LAYOUTS, Layout, contiguous
+from .storage import Storage
+from .tape import Tape, slot_of
+
+if TYPE_CHECKING:
+    from .tensor_type import Tensor
+
+__all__ = ["is_mirror", "mirror", "refresh"]
+
+
+def mirror(tape: Tape, source: Tensor, active: bool) -> tuple[int, Layout, Storage]:
+    """Bind a leaf with a copy of what shares memory; its slot, layout and storage.
+
+    Parameters
+    ----------
+    tape : Tape
+        Of the source; there is room on it.
+    source : Tensor
+        A handle of the shared memory, which nobody else has.
+    active : bool
+        Whether the leaf requires grad.
+    """
+    slot, shared = slot_of(tape, source), LAYOUTS[source._layout_id]
+    layout = contiguous(shared.dtype, shared.shape)
+    storage = Storage(np.ascontiguousarray(tape.memory(slot, shared)), leaf=True)
+    assert storage.array is not None
+    storage.mirrored = source
+    version = versions.version_of(tape, slot)
+    fresh = tape.bind(storage.array, layout, active=active, keep=storage)
+    if version:
+        tape.versions[fresh] = version
+    tape.mirrors.append(weakref.ref(storage))
+    return fresh, layout, storage
+
+
+def is_mirror(tape: Tape, slot: int) -> bool:
+    """Return True if a slot lies in the copy of a leaf whose elements would share memory."""
+    return hasattr(tape.owned.get(int(tape.base[slot])), "mirrored")
+
+
+def refresh(tape: Tape, written: int) -> None:
+    """Bring the mirrors of the memory that statement `written` wrote up to date."""
+    base, silent = tape.base[written], tape.flags[written] & nt.SILENT
+    mirrors = [(ref, ref()) for ref in tape.mirrors]
+    tape.mirrors = [ref for ref, storage in mirrors if storage is not None]
+    for _, storage in mirrors:
+        if storage is None or storage.mirrored._state != tape.pointer:
+            continue
+        source = storage.mirrored
+        slot = slot_of(tape, source)
+        if tape.base[slot] != base:
+            continue
+        assert storage.array is not None
+        np.copyto(storage.array, tape.memory(slot, LAYOUTS[source._layout_id]))
+        for leaf, keep in tape.owned.copy().items():
+            if keep is storage and not silent:
+                versions.note_write_from_python(tape, leaf)
