@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -527,3 +528,103 @@ def test_threads_have_hooks_of_their_own() -> None:
         with ThreadPoolExecutor(1) as pool:
             assert pool.submit(record).result() == [6]
     assert not seen
+
+
+# --------------------------------------------------------------------------- written after they were saved
+class Cube(tg.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        ctx.save_for_backward(x)
+        return x**3
+
+    @staticmethod
+    def backward(ctx: Any, ct: Any) -> Any:
+        return 3 * ct * ctx.saved_tensors[0] ** 2
+
+
+MUTATED = {
+    "square": (lambda b: (b**2).sum(), lambda b: b.sin_()),
+    "product": (lambda b: (b * b.exp() * b).sum(), lambda b: b.mul_(3)),
+    "view": (lambda b: (b[:1] ** 2).sum() + (b.view(2, 1) ** 3).sum(), lambda b: b.view(2).add_(1)),
+    "a view is written": (lambda b: (b * b * b).sum(), lambda b: b[:1].mul_(5)),
+    "an item": (lambda b: (b.sin() * b).sum(), lambda b: b.__setitem__(0, 7.0)),
+    "matrix": (lambda b: b.view(2, 1).mm(b.view(1, 2)).pow(2).sum(), lambda b: b.zero_()),
+    "quotient": (lambda b: (1 / b + b / (b + 1)).sum(), lambda b: b.fill_(9.0)),
+    "Function": (lambda b: Cube.apply(b).sum(), lambda b: b.cos_()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(MUTATED))
+def test_derivatives_of_mutated_tensors(name: str) -> None:
+    """To the third order, as if nothing had been written; also after the context."""
+    function, write = MUTATED[name]
+
+    def derivatives(mutate: bool) -> list[list[float]]:
+        a = tg.tensor([0.5, 1.25], requires_grad=True)
+        allowed = tg.autograd.graph.allow_mutation_on_saved_tensors()
+        with allowed if mutate else contextlib.nullcontext():
+            b = a.clone()
+            y = function(b)
+            if mutate:
+                write(b)
+            found = []
+            for _ in range(2):
+                (g,) = tg.autograd.grad(y, a, create_graph=True)
+                found.append(g.tolist())
+                y = (g * g).sum()
+        found.append(tg.autograd.grad(y, a)[0].tolist())
+        return found
+
+    want = derivatives(False)
+    np.testing.assert_allclose(derivatives(True), want, rtol=1e-12)
+    assert name != "square" or want == [[1.0, 2.5], [4.0, 10.0], [64.0, 160.0]]
+
+
+def test_derivatives_of_a_mutated_result() -> None:
+    a = tg.tensor([0.5, 1.0], requires_grad=True)
+    with tg.autograd.graph.allow_mutation_on_saved_tensors():
+        y = a.exp()
+        out = (y * y.tanh()).sum() + y.sum()
+        y.mul_(3)
+        (g,) = tg.autograd.grad(out, a, create_graph=True)
+        (h,) = tg.autograd.grad(g.sum(), a)
+    b = tg.tensor([0.5, 1.0], requires_grad=True)
+    y = b.exp()
+    (want,) = tg.autograd.grad((y * y.tanh()).sum() + y.sum(), b, create_graph=True)
+    (second,) = tg.autograd.grad(want.sum(), b)
+    np.testing.assert_allclose(g.tolist(), want.tolist(), rtol=1e-12)
+    np.testing.assert_allclose(h.tolist(), second.tolist(), rtol=1e-12)
+
+
+def test_contexts_of_mutation_do_not_nest() -> None:
+    allowed = tg.autograd.graph.allow_mutation_on_saved_tensors
+    with allowed(), pytest.raises(RuntimeError, match="contexts cannot be nested"), allowed():
+        pass
+    with allowed():
+        pass
+
+
+def test_mutated_graphs_are_freed() -> None:
+    tape = tg.current_tape()
+    a = tg.tensor([0.5, 1.0], requires_grad=True)
+    for _ in range(300):
+        with tg.autograd.graph.allow_mutation_on_saved_tensors():
+            b = a.clone()
+            y = (b.exp() * b).sin().sum()
+            b.zero_()
+            del y, b
+    for _ in range(8):
+        tape.collect()
+    assert len(tape.contexts) <= 8
+
+
+def test_second_derivatives_of_what_was_written_under_hooks_raise() -> None:
+    """What a hook keeps has no graph of its own, and the slot has another value now."""
+    a = tg.tensor([0.5, 1.0], requires_grad=True)
+    with tg.autograd.graph.saved_tensors_hooks(lambda t: t.detach().clone(), lambda t: t):
+        b = a.clone()
+        y = (b**2).sum()
+        b.sin_()
+    assert tg.autograd.grad(y, a, retain_graph=True)[0].tolist() == [1.0, 2.0]
+    with pytest.raises(RuntimeError, match="written in place since, and now its own derivative"):
+        tg.autograd.grad(y, a, create_graph=True)

@@ -37,6 +37,12 @@ if TYPE_CHECKING:
 __all__ = ["Hooks", "Packed", "Saved", "disabled", "pushed", "suspended"]
 
 
+_WRITTEN = (
+    "a tensor that was saved through saved_tensors_hooks was written in place since, and now its own "
+    "derivative is needed; save a clone under no hooks, or write to a clone"
+)
+
+
 class _Disabled(threading.local):
     """What a thread says where hooks are disabled."""
 
@@ -63,14 +69,14 @@ class Hooks:
             found = Saved()
             constants = tape.constants.slots.values()
             args = tape.args_of(k)
-            for place in residuals(tape, made, k):
+            for place in self.places(tape, made, k):
                 slot = args[place] if place < len(args) else k
                 layout = tape.instruction_of(slot).out
                 if slot in constants:  # a number in the program: PyTorch saves no tensor either
                     number = tape.value(slot, layout).item()
                     found.numbers[place] = number
                 else:
-                    found.packed[place] = self.pack_slot(tape, slot)
+                    found.packed[place] = self.pack_slot(tape, slot, place < len(args))
         except BaseException:
             tape.undo(k)
             raise
@@ -80,11 +86,21 @@ class Hooks:
             tape.contexts[k] = found
             tape.instruction[k] = handed_over(made.id).id
 
-    def pack_slot(self, tape: Tape, slot: int) -> Packed:
+    def places(self, tape: Tape, made: Instruction, k: int) -> list[int]:
+        """Numbers of the operands, and of the result, that are packed of a statement."""
+        return residuals(tape, made, k)
+
+    def pack_slot(self, tape: Tape, slot: int, is_operand: bool) -> Packed:
         """Give the pack hook the value of a slot."""
         tensor = record.new_tensor(tape, slot, tape.instruction_of(slot).out)
         tensor._meta = tape.leaves.get(slot)
-        return self.pack(tensor)
+        packed = self.pack(tensor)
+        if is_operand:
+            self.keep_origin(tape, slot, packed)
+        return packed
+
+    def keep_origin(self, tape: Tape, slot: int, packed: Packed) -> None:
+        """Note what derivatives of an operand are to be taken of, if not of its slot."""
 
     def pack(self, tensor: Tensor) -> Packed:
         """Give the pack hook a tensor made for it.
@@ -119,12 +135,22 @@ class Hooks:
 
 
 class Packed:
-    """What a pack hook returned."""
+    """What a pack hook returned.
 
-    __slots__ = ("unpack_hook", "what")
+    Attributes
+    ----------
+    what : object
+    unpack_hook : callable
+    origin : Tensor or None
+        A copy, of the moment, with the graph: for derivatives, should the slot be written later.
+    """
 
-    def __init__(self, what: Any, unpack_hook: Callable[[Any], Any]) -> None:
-        self.what, self.unpack_hook = what, unpack_hook
+    __slots__ = ("origin", "unpack_hook", "what")
+
+    def __init__(
+        self, what: Any, unpack_hook: Callable[[Any], Any], origin: Tensor | None = None
+    ) -> None:
+        self.what, self.unpack_hook, self.origin = what, unpack_hook, origin
 
     def unpack(self) -> Tensor:
         """What the unpack hook makes of it.
@@ -142,19 +168,24 @@ class Packed:
             )
         return found  # type: ignore[no-any-return]
 
-    def value_of(self, tape: Tape, slot: int, layout: Layout) -> Tensor:
+    def value_of(self, tape: Tape, slot: int, layout: Layout, user: int | None = None) -> Tensor:
         """The unpacked tensor in the place of a slot: its value, and the slot's derivatives.
 
-        The slot is 0 where the collector dropped a passive operand.
+        The slot is 0 where the collector dropped a passive operand; `user` is the statement that saved it.
 
         Raises
         ------
         RuntimeError
-            If the unpack hook returned a tensor of another shape.
+            If the unpack hook returned a tensor of another shape, or the slot's derivatives are needed
+            and it was written since.
         """
         original = None  # a handle: the hook may collect, and then the slot has another number
         if tape.grad_mode and tape.is_active(slot):
-            original = record.new_tensor(tape, slot, layout)
+            original = self.origin
+            if original is None:
+                if user is not None and versions.last_write(tape, slot) > user:
+                    raise RuntimeError(_WRITTEN)
+                original = record.new_tensor(tape, slot, layout)
         found = record.cast(self.unpack(), layout.dtype)
         if found.shape != layout.shape:
             raise RuntimeError(
@@ -196,11 +227,22 @@ class Saved:
         for place, packed in self.packed.items():
             is_operand = place < len(args)
             layout = made.layouts[place] if is_operand else made.out
-            found.append(packed.value_of(tape, args[place] if is_operand else k, layout))
+            if not is_operand and self._is_to_be_rebuilt(tape, k):
+                again = [record.new_tensor(tape, slots[i], made.layouts[i]) for i in range(place)]
+                found.append(record.apply(made.op, again, **made.attrs))
+            else:
+                slot = args[place] if is_operand else k
+                found.append(packed.value_of(tape, slot, layout, k))
             slots[place] = record.operand(tape, found[-1])
         for place, number in self.numbers.items():
             slots[place] = tape.constant(number, made.layouts[place].dtype)
         return slots
+
+    def _is_to_be_rebuilt(self, tape: Tape, k: int) -> bool:
+        """Return True if the derivatives of a result are needed that was written since, and can be had."""
+        operands = len(tape.instruction_of(k).layouts)
+        known = len(self.packed) - 1 + len(self.numbers) == operands
+        return known and tape.grad_mode and versions.last_write(tape, k) > k
 
     def release(self) -> None:
         """Drop it: a pass that keeps no graph has run."""

@@ -160,12 +160,12 @@ class FunctionCtx:
         if isinstance(version, Packed):
             if what is None:
                 return version.unpack()
-            tape, slot = current_tape(), self._slot(what)
-            if what >= 0:
-                return version.value_of(tape, slot, tape.instruction_of(slot).out)
             assert self.place is not None
-            layouts = tape.instruction_of(self.place[1]).layouts
-            return version.value_of(tape, slot, layouts[-1 - what])
+            tape, slot, anchor = current_tape(), self._slot(what), self.place[1]
+            if what >= 0:
+                return version.value_of(tape, slot, tape.instruction_of(slot).out, slot)
+            layouts = tape.instruction_of(anchor).layouts
+            return version.value_of(tape, slot, layouts[-1 - what], anchor)
         if isinstance(what, int):
             slot = self._slot(what)
             tape = current_tape()
@@ -205,9 +205,17 @@ class FunctionCtx:
         tensors = (a for a in args if record.is_tensor(a))
         places = {id(t): -1 - i for i, t in enumerate(tensors)} | numbers
         self._saved = tuple(
-            None if t is None else (places.get(id(t)), hooks.pack(self._own(t, numbers)))
+            None if t is None else self._packed(hooks, t, places.get(id(t)), numbers)
             for t in self._saved
         )
+
+    def _packed(
+        self, hooks: Any, tensor: Tensor, place: int | None, numbers: dict[int, int]
+    ) -> tuple[int | None, Packed]:
+        packed = hooks.pack(self._own(tensor, numbers))
+        if place is not None and place < 0:  # an argument
+            hooks.keep_origin(current_tape(), self._slot(place), packed)
+        return place, packed
 
     def _own(self, tensor: Tensor, numbers: dict[int, int]) -> Tensor:
         """Another handle of a tensor that is saved, which hooks may change."""

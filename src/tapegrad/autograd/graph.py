@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import node, record, saved, versions
 from ..edges import GradientEdge
@@ -13,6 +13,10 @@ from ..node import AccumulateGrad, Node
 from ..tensor_type import Tensor
 from ..threads import current_tape
 from ..user_code import call_user
+
+if TYPE_CHECKING:
+    from ..instructions import Instruction
+    from ..tape import Tape
 
 __all__ = [
     "GradientEdge", "Node", "allow_mutation_on_saved_tensors", "disable_saved_tensors_hooks",
@@ -256,19 +260,58 @@ class disable_saved_tensors_hooks(_HookMode):
         return saved.disabled(self.error_message)
 
 
-class allow_mutation_on_saved_tensors(saved_tensors_hooks):
-    """Context manager: what is saved for backward may be written in place; backward uses the old values.
-
-    PyTorch copies a saved tensor when it is written; here each is copied when it is saved. Entering
-    returns an object whose ``clear()`` does nothing, for code that calls PyTorch's.
-    """
+class _Copies(saved.Hooks):
+    """Copies of what statements save, which keep the graph of that moment."""
 
     def __init__(self) -> None:
         super().__init__(lambda t: t.detach().clone(), lambda t: t)
 
+    def places(self, tape: Tape, made: Instruction, k: int) -> list[int]:
+        """Add the operands where the result is saved: its derivatives are made of theirs."""
+        places = super().places(tape, made, k)
+        count = len(made.layouts)
+        return [*range(count), count] if count in places else places
+
+    def keep_origin(self, tape: Tape, slot: int, packed: saved.Packed) -> None:
+        """Keep a copy with the operand's graph. That of a result would keep the statement itself."""
+        if tape.grad_mode and tape.is_active(slot):
+            with saved.suspended():
+                packed.origin = record.new_tensor(tape, slot, tape.instruction_of(slot).out).clone()
+
+
+class allow_mutation_on_saved_tensors(_HookMode):
+    """Context manager: what is saved for backward may be written in place; backward uses the old values.
+
+    PyTorch copies a saved tensor when it is written; here each is copied when it is saved, and so what
+    was recorded may be differentiated after the context, too. Entering returns an object whose
+    ``clear()`` does nothing, for code that calls PyTorch's.
+
+    Raises
+    ------
+    RuntimeError
+        On entry, inside another one.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> x = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> with tg.autograd.graph.allow_mutation_on_saved_tensors():
+    ...     y = x.clone()
+    ...     z = (y * y).sum()
+    ...     _ = y.zero_()
+    >>> z.backward()
+    >>> x.grad
+    tensor([2., 4.])
+    """
+
     def __enter__(self) -> allow_mutation_on_saved_tensors:  # type: ignore[override]
+        if isinstance(current_tape().saving, _Copies):
+            raise RuntimeError("allow_mutation_on_saved_tensors contexts cannot be nested")
         super().__enter__()
         return self
+
+    def _make(self) -> AbstractContextManager[None]:
+        return saved.pushed(_Copies())
 
     def clear(self) -> None:
         """Do nothing: copies go with the statements that they were made for."""
