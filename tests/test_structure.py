@@ -27,7 +27,7 @@ LAYERS = [
     ("engine",), ("tangents",), ("node",), ("display",), ("devices",), ("verify",), ("functions",),
     ("autograd_methods", "operators"), ("tensor_type",), ("trees",), ("autograd",), ("func",),
     ("transforms",), ("utils",), ("active",), ("tour",),
-    ("__init__",), ("__main__",),
+    ("other_names",), ("__init__",), ("__main__",),
 ]  # fmt: skip
 #: imports upwards that are meant: (file, module) -> why
 UPWARDS = {

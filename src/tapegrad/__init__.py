@@ -10,7 +10,7 @@ The functions come from two places: a row of the op table is a builtin function 
 what takes options stands in `tapegrad.functions`.
 """
 
-from . import autograd, func, functions, utils
+from . import autograd, func, functions, other_names, utils
 from .active.compiled import njit, value
 from .active.loops import checkpointed_loop
 from .autograd import (
@@ -102,6 +102,7 @@ _public = {**registry.FUNCTIONS, **FUNCTIONS}
 _public = {name: value for name, value in _public.items() if not name.startswith("_")}
 globals().update(_public)
 __all__ += sorted(_public)
+other_names.install()
 # PyTorch's names for two dtypes are Python's own names: nothing below here may mean those.
 float, bool = float_, bool_
 del _public, FUNCTIONS, registry, float_, bool_
