@@ -1,8 +1,9 @@
 """The package under another name: ``sys.modules["torch"] = tapegrad`` for programs that import torch.
 
 ``import torch.autograd`` finds ``torch`` in `sys.modules` and looks for the submodule where that one's files
-are. Without more it would run them a second time, as modules of another name, with tensors, tapes and tables
-of their own. `OtherNames` stands before the finder that would do so, and answers with the module that is there.
+are. Without more it would run them a second time, as modules of another name, with tensors, tapes and
+tables of their own. `OtherNames` stands before the finder that would do so, and answers with the module
+that is there.
 """
 
 from __future__ import annotations
