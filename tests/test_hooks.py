@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -225,6 +226,8 @@ def test_tensors_that_take_no_hook() -> None:
 
 
 def test_hooks_follow_the_collector() -> None:
+    tg.current_tape().collect()
+    others = len(tg.current_tape().hooks)
     x = tg.tensor([1.0, 2.0], requires_grad=True)
     log: list[Any] = []
     y = x * 2
@@ -237,7 +240,7 @@ def test_hooks_follow_the_collector() -> None:
     assert log == [[4, 8]]
     del y, s
     tg.current_tape().collect()
-    assert not tg.current_tape().hooks
+    assert len(tg.current_tape().hooks) == others
 
 
 # --------------------------------------------------------------------------- nodes
@@ -317,7 +320,7 @@ def test_hooks_of_nodes_that_cannot_be_called() -> None:
 
 
 def test_hooks_on_views_elsewhere_are_in_nobodys_way() -> None:
-    """A view that has no adjoint of its own is an error only for a pass that comes by it."""
+    """A view whose adjoint is not kept apart is an error only for a pass that comes by it."""
     x = leaf(tg, 1.0, 2.0)
     wide = x.expand(3, 2)
     wide.register_hook(pytest.fail)
@@ -327,11 +330,16 @@ def test_hooks_on_views_elsewhere_are_in_nobodys_way() -> None:
     y.mul_(2)
     (g,) = tg.autograd.grad((x * x).sum() + y.sum(), x, retain_graph=True)
     assert g.tolist() == [4, 6]
-    for root in (wide.sum(), wide, v, (v * 2).exp()):
+    for root in (wide.sum(), wide):
         with pytest.raises(tg.UnsupportedError, match="not kept apart"):
             root.sum().backward(retain_graph=True)
-    with pytest.raises(tg.UnsupportedError, match="not kept apart"):
-        v.backward(tg.ones(1))
+    # `v` is another view since its base was written.
+    assert tg.autograd.grad((v * 2).exp().sum(), x, retain_graph=True)[0].tolist() == [
+        4 * math.exp(4),
+        0,
+    ]
+    v.backward(tg.ones(1))
+    assert plain(x.grad) == [2, 0]
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ import numpy as np
 
 from . import native as nt
 from . import plain, record, versions
-from .callbacks import call_hooks, no_grad_on
+from .callbacks import call_hooks, no_grad_on, replaced
 from .dtypes import dtype_of
 from .layouts import Layout
 from .record import storage_of
-from .request import Request, taken
+from .request import Request, Target, taken
 from .storage import Storage
 from .tape import Tape, slot_of, tape_at
 from .threads import current_tape
@@ -27,9 +27,11 @@ __all__ = [
     "accumulated",
     "add_recorded",
     "add_to_grad",
+    "call_leaf_hooks",
     "hooked",
     "in_order",
     "leaf_gradients",
+    "reached_leaves",
 ]
 
 #: threads that share a leaf add to its gradient one after the other
@@ -38,11 +40,13 @@ _accumulating = threading.RLock()
 
 def leaf_gradients(request: Request) -> list[tuple[Storage, np.ndarray]]:
     """Make the gradients of leaves that have none; the others, which are to be added."""
-    tape, high = request.tape, request.high
+    tape = request.tape
     rest: list[tuple[int, Storage]] = []
+    reached = np.flatnonzero(request.adjoint[: request.high + 1]).tolist()
     with _accumulating:
-        for slot, storage in tape.leaves.copy().items():
-            if slot <= high and (address := request.address_of(slot)):
+        for slot in reached:
+            if (storage := tape.leaves.get(slot)) is not None:
+                address = request.address_of(slot)
                 layout = tape.instruction_of(slot).out
                 if storage.hooks is not None or not _made(tape, storage, address, layout):
                     rest.append((slot, storage))
@@ -50,8 +54,29 @@ def leaf_gradients(request: Request) -> list[tuple[Storage, np.ndarray]]:
     for slot, storage in in_order(tape, rest):
         array = request.leaf_adjoint(slot, tape.instruction_of(slot).out)
         assert array is not None
-        found.append((storage, hooked(storage, array)))
+        found.append((storage, hooked(storage, array, node=True)))
     return found
+
+
+def reached_leaves(request: Request) -> list[tuple[Target, Storage]]:
+    """The leaves that require grad and that a prepared pass comes by, in the order of their hooks."""
+    tape = request.tape
+    slots = np.flatnonzero(request.reached[: request.high + 1]).tolist()
+    leaves = [(slot, storage) for slot in slots if (storage := tape.leaves.get(slot)) is not None]
+    found = []
+    for slot, storage in in_order(tape, leaves):
+        target = Target(slot, slot, tape.instruction_of(slot).out)
+        target.is_leaf = True
+        found.append((target, storage))
+    return found
+
+
+def call_leaf_hooks(request: Request) -> None:
+    """Let the hooks of leaves that are inputs see, and change, their gradients."""
+    for target in request.targets:
+        storage = request.tape.leaves.get(target.slot) if target.is_leaf else None
+        if storage is not None and target.array is not None:
+            target.array = hooked(storage, target.array, node=False)
 
 
 def _made(tape: Tape, storage: Storage, address: int, layout: Layout) -> bool:
@@ -102,32 +127,44 @@ def _first_use(tape: Tape, slot: int) -> int:
     return int(np.searchsorted(tape.arg_start[: tape.count + 1], places[0], side="right")) - 1
 
 
-def hooked(storage: Storage, array: np.ndarray) -> np.ndarray:
-    """The gradient of a leaf after its hooks."""
+def hooked(storage: Storage, array: np.ndarray, *, node: bool) -> np.ndarray:
+    """The gradient of a leaf after its hooks, with `node` also after those before its node."""
     hooks = storage.hooks
-    if hooks is None or not (hooks.tensor or hooks.before):
+    if hooks is None or not (hooks.tensor or (node and hooks.before)):
         return array
     with no_grad_on(current_tape()):
         ct = call_hooks(hooks.tensor, record.leaf_tensor(array, dtype_of(array)))
-        for hook in list(hooks.before.values()):
-            new = call_user(hook, (ct,))
-            ct = ct if new is None else new[0]
+        for hook in list(hooks.before.values()) if node else ():
+            (ct,) = replaced(hook, (ct,), call_user(hook, (ct,)))
     return ct._array()
 
 
-def accumulated(tape: Tape, storage: Storage, array: np.ndarray | None) -> None:
-    """Call the hooks that wait for a leaf's gradient to be complete."""
+def accumulated(storage: Storage, ct: np.ndarray | Tensor, *, recorded: bool) -> None:
+    """Call the hooks that wait for a leaf's gradient to be complete.
+
+    Raises
+    ------
+    RuntimeError
+        If a hook returns something.
+    """
     hooks = storage.hooks
-    if hooks is None:
+    if hooks is None or not (hooks.accumulated or hooks.after):
         return
-    for owner, hook in list(hooks.accumulated.values()):
-        leaf = owner()
-        if leaf is not None:
-            call_user(hook, leaf)
-    if hooks.after and array is not None:
-        ct = record.leaf_tensor(array, dtype_of(array))
-        for hook in list(hooks.after.values()):
-            call_user(hook, (), (ct,))
+    with no_grad_on(current_tape(), recorded):
+        for owner, hook in list(hooks.accumulated.values()):
+            leaf = owner()
+            if leaf is not None and not _is_nothing(call_user(hook, leaf), leaf):
+                raise RuntimeError("Tensor post accumulate grad hooks should return None.")
+        if hooks.after:
+            if isinstance(ct, np.ndarray):
+                ct = record.leaf_tensor(ct, dtype_of(ct))
+            for hook in list(hooks.after.values()):
+                replaced(hook, (), call_user(hook, (), (ct,)))
+
+
+def _is_nothing(returned: object, leaf: Tensor) -> bool:
+    """Return True for None, and for the leaf itself, which PyTorch takes for it."""
+    return returned is None or returned is leaf
 
 
 def add_recorded(storage: Storage, new: Tensor) -> None:

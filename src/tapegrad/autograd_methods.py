@@ -10,7 +10,7 @@ import warnings
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from . import engine, inference, messages, mirrors, node, record, versions, views
+from . import engine, inference, messages, mirrors, node, record, versions, views, watching
 from . import native as nt
 from .errors import UnsupportedError
 from .handle import status_of
@@ -113,7 +113,7 @@ class AutogradMethods:
         fresh = tape.bind(storage.array, layout, active=active, keep=storage)
         tape.base[fresh] = tape.base[slot]
         tape.flags[fresh] |= tape.flags[slot] & nt.VISIBLE
-        record.rebind(self, tape, fresh)
+        watching.rebind(self, tape, fresh)
 
     def _become(self: Any, slot: int, layout: Layout, storage: Storage) -> None:
         """Let the handle be another leaf, with the gradient that it has."""
@@ -237,7 +237,8 @@ class AutogradMethods:
         """Whether a non-leaf keeps its gradient."""
         tape = tape_at(self._state)
         with tape.lock:
-            return not self.is_leaf and slot_of(tape, self) in tape.retained
+            kept = None if self.is_leaf else tape.retained.get(slot_of(tape, self))
+            return kept is not None and kept() is not None
 
     def retain_grad(self: Any) -> None:
         """Let ``backward`` leave this tensor's gradient in `grad` though it is not a leaf."""
@@ -245,14 +246,12 @@ class AutogradMethods:
             raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
         if self.is_leaf:
             return
-        record.adopt(self)  # or it raises: the graph is another thread's
-        tape, slot = self._place()
-        if slot in tape.retained:
-            return
+        tape, slot = node.watched(self)
         storage = storage_of(self)
         if storage is None:
             storage = self._meta = Storage(None, leaf=False)
-        tape.retained[slot] = storage
+        # Nobody can ask for the gradient once the tensor is gone.
+        tape.retained[slot] = weakref.ref(storage)
 
     @property
     def _version(self: Any) -> int:

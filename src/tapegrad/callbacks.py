@@ -24,16 +24,18 @@ from .edges import edge_places
 from .layouts import byte_offsets
 from .native import R_ERROR_ARG, R_HIGH
 from .replay import Pass
-from .request import Request, copy_of
+from .request import Request, copy_of, watches
 from .saved import Saved
 from .tape import Tape, slot_of
 from .traced_rule import template
 from .user_code import call_user
 
 if TYPE_CHECKING:
+    from .hooks import Hooks
+    from .storage import Storage
     from .tensor_type import Tensor
 
-__all__ = ["Replayed", "Swept", "call_hooks", "no_grad_on"]
+__all__ = ["Replayed", "Swept", "call_hooks", "no_grad_on", "replaced"]
 
 
 # --------------------------------------------------------------------------- calling hooks
@@ -76,7 +78,7 @@ def call_hooks(hooks: dict[int, Callable[..., Any]], ct: Tensor) -> Tensor:
     return ct
 
 
-def _replaced(hook: Callable[..., Any], old: tuple[Any, ...], new: Any) -> tuple[Any, ...]:
+def replaced(hook: Callable[..., Any], old: tuple[Any, ...], new: Any) -> tuple[Any, ...]:
     """What a node's hook returned, checked, in the place of `old`."""
     if new is None:
         return old
@@ -102,12 +104,24 @@ class _Taken:
     request: Request
     #: `function` statement -> cotangents of its outputs that came by
     cotangents: dict[int, dict[int, Tensor]]
-    #: contexts of the Functions that were called
-    used: list[Any]
+    #: `function` statement -> hooks of its node
+    node_hooks: dict[int, Hooks]
+
+    def __init__(self, request: Request) -> None:
+        self.request, self.tape = request, request.tape
+        self.cotangents, self.node_hooks = {}, {}
 
     def wanted(self, slot: int) -> bool:
-        owner = int(self.request.root[slot])
-        return bool(self.tape.flags[owner] & nt.ACTIVE) and bool(self.request.needed[owner])
+        return bool(self.request.needed[self.request.root[slot]])
+
+    def kept(self, k: int) -> Storage | None:
+        """Where the gradient of slot `k` is kept (`retain_grad`), if somebody can ask for it."""
+        reference = self.tape.retained.get(k)
+        return None if reference is None else reference()
+
+    def runs(self, k: int) -> bool:
+        """Whether the node of statement `k` is run, and its hooks with it."""
+        return not self.request.raw or any(self.wanted(slot) for slot in self.tape.args_of(k))
 
     def rule(self, k: int, i: int, ct: Tensor, values: dict[int, int] | None) -> int:
         """Record the op's rule for one operand; the slot of the cotangent."""
@@ -120,7 +134,7 @@ class _Taken:
         packed = tape.contexts.get(k)
         if isinstance(packed, Saved):
             packed.place = (tape, k)
-            self.used.append(packed)
+            self.request.contexts.append(packed)
             values = packed.values(tape, k)
         found: list[Tensor | None] = []
         results = template(tape.instruction_of(k)).results
@@ -140,19 +154,18 @@ class _Taken:
         cts: tuple[Any, ...] = (ct,)
         if hooks is not None:
             for hook in list(hooks.before.values()):
-                cts = _replaced(hook, cts, call_user(hook, cts))
+                cts = replaced(hook, cts, call_user(hook, cts))
         if made.op.name == "function_output":
             anchor = tape.args_of(k)[0]
-            context = tape.contexts[anchor]
             self.cotangents.setdefault(anchor, {})[made.attrs["number"]] = cts[0]
             found: list[Tensor | None] = [record.scalar_tensor(0.0, made.layouts[0].dtype), None]
             if hooks is not None:
-                context.hooks = hooks
+                self.node_hooks[anchor] = hooks
             return found
         if made.op.name == "function":
             context = tape.contexts[k]
-            self.used.append(context)
-            hooks = context.hooks
+            self.request.contexts.append(context)
+            hooks = self.node_hooks.pop(k, None)
             given = self.cotangents.pop(k, {})
             found = context.run(tape, k, given, self.is_replayed)
             cts = tuple(given.get(j) for j in range(context.count))
@@ -162,7 +175,7 @@ class _Taken:
             places = edge_places(tape, k)
             inputs = tuple([found[i] for i in places])
             for hook in list(hooks.after.values()):
-                inputs = _replaced(hook, inputs, call_user(hook, inputs, cts))
+                inputs = replaced(hook, inputs, call_user(hook, inputs, cts))
             for i, new in zip(places, inputs, strict=True):
                 found[i] = new
         anomaly.check(tape, k, found)
@@ -173,17 +186,23 @@ class _Taken:
     def of_view(self, k: int, ct: Tensor) -> tuple[Tensor, Tensor | None]:
         """The hooks of a view's node: the view's gradient, or another one for what it is a view of."""
         hooks = self.tape.hooks.get(k)
-        if hooks is None or self.tape.instruction_of(k).op.kind != nt.VIEW:
+        is_view = self.tape.instruction_of(k).op.kind == nt.VIEW
+        if hooks is None or not is_view or not self.runs(k):
             return ct, None
         for hook in list(hooks.before.values()):
-            (ct,) = _replaced(hook, (ct,), call_user(hook, (ct,)))
+            (ct,) = replaced(hook, (ct,), call_user(hook, (ct,)))
         if not hooks.after:
             return ct, None
         first = _scattered(self.tape, k, ct)
         inputs: tuple[Any, ...] = (first,)
         for hook in list(hooks.after.values()):
-            inputs = _replaced(hook, inputs, call_user(hook, inputs, (ct,)))
+            inputs = replaced(hook, inputs, call_user(hook, inputs, (ct,)))
         return ct, None if inputs[0] is first else inputs[0]
+
+
+def keep_gradient(storage: Storage, ct: Tensor) -> None:
+    """Leave a gradient in the ``grad`` of a tensor that retains it."""
+    storage.grad = ct if storage.grad is None else storage.grad + ct
 
 
 def _scattered(tape: Tape, k: int, ct: Tensor) -> Tensor:
@@ -203,8 +222,7 @@ class Swept(_Taken):
     """Callbacks in a reverse sweep."""
 
     def __init__(self, request: Request) -> None:
-        self.request, self.tape = request, request.tape
-        self.cotangents, self.used = {}, request.contexts
+        super().__init__(request)
         self._rules: Pass | None = None
 
     def run(self, here: int) -> None:
@@ -231,16 +249,28 @@ class Swept(_Taken):
         return array_at(address, tape.instruction_of(slot).out)
 
     def _look(self, k: int) -> None:
-        memory = self._memory(k)
-        kind = self.tape.instruction_of(k).out.dtype
-        ct = record.leaf_tensor(memory.copy(), kind)
-        hooks = self.tape.hooks.get(k)
-        if hooks is not None:
-            new, instead = self.of_view(k, call_hooks(hooks.tensor, ct))
-            # Also a hook that writes into the gradient it was given has changed it.
-            self._memory(k)[...] = new._array() if instead is None else 0
-            if instead is not None:
-                self._seed(self.tape.args_of(k)[0], instead)
+        """Call a tensor's hooks, keep its gradient, and see whether its node has hooks as well."""
+        tape = self.tape
+        # A view that has no adjoint of its own is one that the pass does not come by.
+        if self.request.is_separable(k) or not watches(tape, k):
+            return
+        kind = tape.instruction_of(k).out.dtype
+        hooks, storage = tape.hooks.get(k), self.kept(k)
+        if hooks is None:
+            if storage is not None:
+                keep_gradient(storage, record.leaf_tensor(self._memory(k).copy(), kind))
+            return
+        ct = call_hooks(hooks.tensor, record.leaf_tensor(self._memory(k).copy(), kind))
+        array = ct._array()
+        if storage is not None:
+            keep_gradient(storage, record.leaf_tensor(array.copy(), kind))
+        new, instead = self.of_view(k, ct)
+        # Also a hook that writes into the gradient it was given has changed it.
+        self._memory(k)[...] = 0 if instead is not None else array if new is ct else new._array()
+        if instead is not None:
+            self._seed(tape.args_of(k)[0], instead)
+        if hooks.takes_over():
+            self.request.words[nt.R_SEEN] = -k
 
     def _take_over(self, k: int) -> None:
         tape = self.tape
@@ -270,37 +300,44 @@ class Replayed(_Taken):
     is_replayed = True
 
     def __init__(self, rules: Pass) -> None:
+        super().__init__(rules.request)
         self.rules = rules
-        self.request, self.tape = rules.request, rules.tape
-        self.cotangents, self.used = {}, rules.request.contexts
 
     def _tensor(self, slot: int) -> Tensor:
         return record.new_tensor(self.tape, slot, self.tape.instruction_of(slot).out)
 
     def looks(self, k: int) -> bool:
-        """Whether the tensor of slot `k` has hooks."""
-        hooks = self.tape.hooks.get(k)
-        is_view = self.tape.instruction_of(k).op.kind == nt.VIEW
-        return hooks is not None and bool(hooks.tensor or (is_view and hooks.takes_over()))
+        """Whether somebody waits for the adjoint of slot `k`."""
+        watched = bool(self.tape.flags[k] & nt.WATCHED)
+        return watched and not self.request.is_separable(k) and watches(self.tape, k)
 
     def takes_over(self, k: int) -> bool:
         """Whether the cotangents of statement `k`'s operands are Python's to compute."""
         hooks = self.tape.hooks.get(k)
         python = self.tape.instruction_of(k).op.extras.get("python") or k in self.tape.contexts
-        return bool(python) or anomaly.checks_nan() or (hooks is not None and hooks.takes_over())
+        seen = bool(python) or anomaly.checks_nan() or (hooks is not None and hooks.takes_over())
+        return seen and self.runs(k)
 
     def look_leaf(self, slot: int, ct: int) -> int:
         """A leaf's hooks."""
         storage = self.tape.leaves.get(slot)
         hooks = None if storage is None else storage.hooks
-        if hooks is None or not hooks.tensor:
+        if hooks is None or not (hooks.tensor or hooks.before):
             return ct
-        return record.operand(self.tape, call_hooks(hooks.tensor, self._tensor(ct)))
+        new = call_hooks(hooks.tensor, self._tensor(ct))
+        for hook in () if self.request.raw else list(hooks.before.values()):
+            (new,) = replaced(hook, (new,), call_user(hook, (new,)))
+        return record.operand(self.tape, new)
 
     def look(self, k: int, ct: int) -> int:
         """A tensor's hooks; the slot of the cotangent that they leave."""
-        hooks = self.tape.hooks[k]
-        new, instead = self.of_view(k, call_hooks(hooks.tensor, self._tensor(ct)))
+        hooks, storage = self.tape.hooks.get(k), self.kept(k)
+        new = self._tensor(ct)
+        if hooks is not None:
+            new = call_hooks(hooks.tensor, new)
+        if storage is not None:
+            keep_gradient(storage, new.view_as(new) if hooks is not None else new)
+        new, instead = self.of_view(k, new)
         if instead is None:
             return record.operand(self.tape, new)
         self.rules.add(self.tape.args_of(k)[0], record.operand(self.tape, instead))

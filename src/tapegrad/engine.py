@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +20,10 @@ from .accumulation import (
     accumulated,
     add_recorded,
     add_to_grad,
+    call_leaf_hooks,
     hooked,
-    in_order,
     leaf_gradients,
+    reached_leaves,
 )
 from .buffers import array_layout
 from .callbacks import Replayed, Swept, no_grad_on
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "backward",
+    "call_leaf_hooks",
     "check_roots",
     "check_used",
     "grad",
@@ -191,39 +193,27 @@ def backward(
     # For gradients of leaves, which are appended while the request points into the arrays.
     tape.make_room(len(tape.leaves) + 2 * len(tensors) + len(wanted or ()))
     tape.evaluate()
+    for t in wanted or ():
+        t.retain_grad()  # does nothing for leaves
     roots = [record.operand(tape, t) for t in tensors]
-    storages: list[Storage] = []
-    if wanted is None:
-        kept = tape.retained.copy().items() if tape.retained else []
-        live = [(s, keep) for s, keep in kept if s <= max(roots)]
-        targets = [_slot_target(tape, s, tape.instruction_of(s).out) for s, _ in live]
-        storages = [keep for _, keep in live]
-    else:
-        targets = [target_of(tape, t) for t in wanted]
-        for t, what in zip(wanted, given, strict=True):
-            storage = storage_of(t)
-            if storage is None:
-                storage = Storage(None, leaf=False)
-                if t is what:  # and not an edge, whose tensor nobody has
-                    t._meta = storage
-            storages.append(storage)
+    targets = _distinct([target_of(tape, t) for t in wanted or ()])
     if create_graph:
         warn_create_graph()
-        _replay(tape, tensors, roots, cotangents, targets, storages, wanted is None, retain)
+        _replay(tape, tensors, roots, cotangents, targets, wanted is None, retain)
         return
     seeds = [_seed_array(t, ct) for t, ct in zip(tensors, cotangents, strict=True)]
-    leaves = wanted is None
-    with tape.lock, Request(tape, roots, targets, leaves=leaves, raw=not leaves) as request:
+    with tape.lock, Request(tape, roots, targets, leaves=wanted is None) as request:
         request.prepare()
         request.sweep(seeds, Swept)
         found = leaf_gradients(request) if wanted is None else []
-        for storage, target in zip(storages, targets, strict=True):
-            if target.array is not None:
-                found.append((storage, target.array))
+        for target in targets:
+            storage = tape.leaves.get(target.slot) if target.is_leaf else None
+            if storage is not None and target.array is not None:
+                found.append((storage, hooked(storage, target.array, node=True)))
         request.release(free=not retain)
     for storage, array in found:
         add_to_grad(storage, array)
-        accumulated(tape, storage, array)
+        accumulated(storage, array, recorded=False)
     if tape.state[nt.S_OWNED_BYTES] > tape.state[nt.S_COLLECT_AT]:
         tape.collect()
 
@@ -242,39 +232,56 @@ def warn_create_graph() -> None:
 
 def _replay(
     tape: Tape, tensors: Sequence[Tensor], roots: list[int], cotangents: list[Any],
-    targets: list[Target], storages: list[Storage], leaves: bool, retain: bool,
+    targets: list[Target], leaves: bool, retain: bool,
 ) -> None:  # fmt: skip
-    if leaves:
-        for slot, storage in in_order(tape, list(tape.leaves.copy().items())):
-            if slot <= max(roots):
-                targets.append(_slot_target(tape, slot, tape.instruction_of(slot).out))
+    """Run `backward` by replay."""
+    storages: list[Storage | None] = []
+
+    def find_leaves(request: Request) -> None:
+        if leaves:
+            for target, storage in reached_leaves(request):
+                targets.append(target)
                 storages.append(storage)
-    results = replayed(tape, tensors, roots, cotangents, targets, retain, raw=not leaves)
+        else:
+            storages.extend(tape.leaves.get(t.slot) if t.is_leaf else None for t in targets)
+
+    results = replayed(
+        tape, tensors, roots, cotangents, targets, retain, leaves=leaves, prepared=find_leaves
+    )
     for storage, new in zip(storages, results, strict=True):
-        if new is not None:
+        if new is not None and storage is not None:
             add_recorded(storage, new)
-            accumulated(tape, storage, None)
+            accumulated(storage, new, recorded=True)
+
+
+def _distinct(targets: list[Target]) -> list[Target]:
+    """The targets without those of the same tensor: it gets its gradient once."""
+    return list({t.slot: t for t in targets}.values())
 
 
 def replayed(
     tape: Tape, tensors: Sequence[Tensor], roots: list[int], cotangents: list[Any],
-    targets: list[Target], retain: bool, *, raw: bool,
+    targets: list[Target], retain: bool, *, raw: bool = False, leaves: bool = False,
+    prepared: Callable[[Request], None] | None = None,
 ) -> list[Tensor | None]:  # fmt: skip
-    """Run a pass by replay; the targets' cotangents as tensors."""
+    """Run a pass by replay; the targets' cotangents as tensors.
+
+    With `leaves` the pass goes to all leaves; `prepared` gets the request before it is recorded.
+    """
     count = tape.count
     seeds = [
         _seed_slot(tape, t, ct) for t, ct in zip(tensors, cotangents, strict=True)
     ]  # before the lock (see crossing.py), and without a collection: slots are known by number
     with tape.lock:
         try:
-            request = Request(tape, roots, targets, leaves=False, raw=raw)
+            request = Request(tape, roots, targets, leaves=leaves, raw=raw)
             with request:
                 request.prepare()
+                if prepared is not None:
+                    prepared(request)
                 with no_grad_on(tape, True):
                     found = replay.replay(request, seeds, Replayed, stepwise=anomaly.checks_nan())
-                if retain:
-                    request.forget()
-                else:
+                if not retain:
                     request.release(free=True)
         except BaseException:
             tape.undo(count)
@@ -352,10 +359,7 @@ def _swept(
         if not allow_unused:
             check_used(request, targets)
         request.sweep(seeds, Swept)
-        for target in targets:
-            storage = tape.leaves.get(target.slot) if target.is_leaf else None
-            if storage is not None and target.array is not None:
-                target.array = hooked(storage, target.array)
+        call_leaf_hooks(request)
         request.release(free=not retain)
     results = [
         None if t.array is None else record.leaf_tensor(t.array, t.layout.dtype) for t in targets

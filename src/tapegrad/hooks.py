@@ -10,23 +10,9 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Hooks", "RemovableHandle", "at_end_of_pass", "end_pass"]
+__all__ = ["Hooks", "RemovableHandle"]
 
 _ids = itertools.count()
-#: what is to be called when reverse passes end: (address of the tape's state, depth) -> callables
-_ends: dict[tuple[int, int], list[Callable[[], None]]] = {}
-
-
-def at_end_of_pass(tape: Any, call: Callable[[], None]) -> None:
-    """Call a function at the end of the innermost reverse pass under way."""
-    _ends.setdefault((tape.pointer, tape.passes), []).append(call)
-
-
-def end_pass(tape: Any, *, failed: bool) -> None:
-    """Call what waits for the end of a pass, or drop it; before `tape.passes` is counted down."""
-    calls = _ends.pop((tape.pointer, tape.passes), ())
-    for call in () if failed else calls:
-        call()
 
 
 class RemovableHandle:

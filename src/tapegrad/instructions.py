@@ -136,6 +136,8 @@ def _new(
     row[nt.I_DETACH] = entry.extras.get("detach", 0)
     if entry.kind == nt.LEAF:
         row[nt.I_EXTRA] = attrs["requires_grad"]
+    if entry.extras.get("rewritten"):
+        row[nt.I_EXTRA] = nt.REWRITTEN
     if entry.name == "select" and layouts[0].ndim:  # what native integer indexing needs to know
         row[nt.I_EXTRA] = layouts[0].shape[0]
         row[nt.I_EXTRA + 1] = layouts[0].strides[0]

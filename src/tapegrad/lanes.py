@@ -29,18 +29,26 @@ class Lanes(Request):
     #: cotangents in one sweep
     lanes = 1
 
-    def use(self, count: int) -> bool:
-        """Say, before `prepare`, that `sweep_all` will sweep for `count` cotangents; False if it cannot.
+    def prepare_for(self, count: int) -> bool:
+        """Prepare `sweep_all` for `count` cotangents; False, and prepared for one, if it cannot be.
 
         It cannot where Python has something to do (hooks, Functions), and for a leaf that is not dense.
         """
-        if self.stops or self.tape.contexts or anomaly.checks_nan():
-            return False
-        if not all(t.layout.is_contiguous for t in self.targets if t.is_leaf):
-            return False
-        if len({t.slot for t in self.targets}) < len(self.targets):
+        leaves = [t for t in self.targets if t.is_leaf]
+        storages = [self.tape.leaves.get(t.slot) for t in leaves]
+        apart = len({t.slot for t in self.targets}) == len(self.targets)
+        dense = all(t.layout.is_contiguous for t in leaves)
+        hooked = any(s is not None and s.hooks is not None and s.hooks.tensor for s in storages)
+        if not apart or not dense or hooked or anomaly.checks_nan():
+            self.prepare()
             return False
         self._set_lanes(count)
+        self.prepare()
+        if self.is_watched:
+            self._set_lanes(1)
+            self.forget_reached()
+            self.prepare()
+            return False
         return True
 
     def _choose_lanes(self, count: int) -> int:

@@ -307,7 +307,7 @@ CLASSES, LARGEST = 64, 1 << 27  # lists of the pool, and the largest buffer in t
 ACTIVE = 1
 EXTERNAL = 2  # its memory belongs to an ndarray or a constant
 FREED = 4  # its residuals were released by a reverse sweep
-CAPTURE = 8  # its adjoint is to be copied out when the reverse sweep reaches it
+WATCHED = 8  # it has hooks, or its gradient is kept: Python looks at its adjoint; so have its views
 VISIBLE = 16  # its memory is visible outside
 SILENT = 32  # writes through it do not count as a new version (`Tensor.data`)
 STUB = 64  # a value whose operands were dropped
@@ -315,6 +315,7 @@ POISON = 128  # its evaluation failed
 
 # kinds of instruction
 LEAF, COMPUTE, VIEW, WRITE, ACCUMULATE, OUTPUT = range(6)
+REWRITTEN = -1  # I_EXTRA of the view that is a tensor after a part of it was written
 
 # columns of an instruction
 I_KIND, I_NARGS, I_BYTES, I_STEP_LO, I_STEP_HI, I_SCRATCH, I_LAYOUT, I_DIFF = range(8)
@@ -375,7 +376,7 @@ LANED_SCRATCH = -2  # in the place of an entry: scratch memory with lanes
 
 # fields of a reverse sweep's request
 R_ADJOINT = 0  # int64 a statement: address of its adjoint (roots only), 0 = untouched
-R_NEEDED = 1  # uint8 a statement (roots): its adjoint is wanted
+R_NEEDED = 1  # uint8 a statement (roots): its adjoint is wanted; TARGET: it is copied out there
 R_REACHED = 2  # uint8 a statement (roots): the sweep will come by
 R_HIGH = 3  # first statement visited
 R_ROOT = 4  # roots of this sweep: S_ROOT, or a copy where captured views have adjoints of their own
@@ -395,10 +396,12 @@ R_EVERY = 17  # whether Python is to see every statement (anomaly detection)
 R_RAW = 18  # whether a target's adjoint is taken before its hooks, where the sweep goes on there
 R_LANES = 19  # cotangents in one sweep: each element of an adjoint is that many numbers
 R_VARIANT = 20  # of VJP programs
+R_WATCHED = 21  # out: statements that `prepare` came by where Python has something to do
+R_SEPARABLE = 22  # out: operands that are watched views, and lie in their root's adjoint
+R_SEEN = 23  # where Python looked at the adjoint last; negative: and computes the derivatives, too
 R_WIDTH = 24
 MISSING = 512  # instructions without programs that `prepare` reports at once
-#: in the place of a capture's instruction: Python looks at the adjoint, or takes the statement over
-STOP_HOOK, STOP_NODE = -1, -2
+TARGET = 8  # mark of a statement in `R_NEEDED` (a bit beside that of an adjoint that is wanted)
 #: `reverse` answers a statement where Python is to look at the adjoint; plus this, where Python is to
 #: compute the derivatives
 TAKE_OVER = 1 << 40

@@ -14,11 +14,12 @@ from .hooks import Hooks, RemovableHandle
 from .layouts import LAYOUTS, Layout
 from .storage import Storage, storage_of
 from .tape import Tape, slot_of, tape_at
+from .watching import watch
 
 if TYPE_CHECKING:
     from .tensor_type import Tensor
 
-__all__ = ["AccumulateGrad", "Node", "hooks_of", "name_of", "node_of", "output_number"]
+__all__ = ["AccumulateGrad", "Node", "hooks_of", "name_of", "node_of", "output_number", "watched"]
 
 
 class Node:
@@ -216,9 +217,15 @@ def hooks_of(tensor: Tensor) -> Hooks:
         if storage.hooks is None:
             storage.hooks = Hooks()
         return storage.hooks
+    tape, slot = watched(tensor)
+    return tape.hooks.setdefault(slot, Hooks())
+
+
+def watched(tensor: Tensor) -> tuple[Tape, int]:
+    """Let passes that come by a result look at its adjoint; its tape and slot."""
     record.adopt(tensor)  # or it raises: the graph is another thread's
     tape = tape_at(tensor._state)
-    return tape.hooks.setdefault(slot_of(tape, tensor), Hooks())
+    return tape, watch(tape, tensor)
 
 
 @cache

@@ -40,9 +40,9 @@ def _one(layout: Layout) -> tuple[np.ndarray, int, int]:
 
 
 def needs_python(tape: Tape) -> bool:
-    """Whether something on the tape, beside in-place writes, is more than native code does alone."""
-    more = tape.hooks or tape.shared or tape.contexts or tape.masks_zeros
-    return bool(more) or tape.saving is not None or anomaly.checks_nan()
+    """Whether passes on the tape, wherever they come by, are more than native code does alone."""
+    more = tape.shared or tape.masks_zeros or tape.saving is not None
+    return bool(more) or anomaly.checks_nan()
 
 
 def copied(tape: Tape, address: int, layout: Layout) -> Tensor:
@@ -79,7 +79,7 @@ def swept(tape: Tape, root: Tensor) -> tuple[Block, list[tuple[Storage, int, int
     are, 0 if untouched.
     """
     layout, room = LAYOUTS[root._layout_id], len(tape.leaves)
-    if layout.ndim or tape.retained or tape.writes or tape.abstract or needs_python(tape):
+    if layout.ndim or tape.writes or tape.abstract or needs_python(tape):
         return None
     one = (root,)
     block, at = _block(tape, room)

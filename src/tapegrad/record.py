@@ -356,8 +356,3 @@ def write(target: Tensor, source: Tensor, named: str = "CopyBackwards") -> int:
 def accumulate(target: Tensor, source: Tensor, named: str = "AddBackward0") -> int:
     """Record that `source`, broadcast, is added to `target`, under a node's name."""
     return in_place(TABLE["accumulate_"], target, source, named)
-
-
-def rebind(tensor: Tensor, tape: Tape, slot: int) -> None:
-    """Let a handle refer to another slot of the same layout."""
-    bind_handle(id(tensor), tape.pointer, slot, tensor._layout_id)

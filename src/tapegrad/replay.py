@@ -238,8 +238,7 @@ class Pass:
         args = tape.args_of(k)
 
         def wanted(slot: int) -> bool:
-            owner = int(self.root[slot])
-            return bool(tape.flags[owner] & nt.ACTIVE) and bool(request.needed[owner])
+            return bool(request.needed[self.root[slot]])
 
         if kind == nt.COMPUTE:
             if self.callbacks.takes_over(k):
@@ -275,8 +274,8 @@ class Pass:
 
     def runs(self, k: int) -> bool:
         """Whether the pass goes on behind statement `k`."""
-        flags, root, needed = self.tape.flags, self.root, self.request.needed
-        return any(flags[root[a]] & nt.ACTIVE and needed[root[a]] for a in self.tape.args_of(k))
+        root, needed = self.root, self.request.needed
+        return any(needed[root[a]] for a in self.tape.args_of(k))
 
     def settled(self, slot: int) -> int:
         """A cotangent for somebody outside: a copy of one that was written in place.
@@ -408,7 +407,7 @@ def replay(
                 found[i] = p.target(request.targets[i], root)
             if request.raw and p.runs(k):
                 p.look(k, root)
-            if tape.instruction_of(k).op.kind != nt.LEAF and request.needed[root]:
+            if tape.instruction_of(k).op.kind != nt.LEAF:
                 p.step(k, operand)
     finally:
         tape.state[nt.S_PENDING_LIMIT] = limit
@@ -425,7 +424,7 @@ def _stops(p: Pass, stepwise: bool) -> Iterator[tuple[int, int]]:
     if stepwise:
         for k in range(request.high, low - 1, -1):
             root = int(p.root[k])
-            if p.adjoint[root] and tape.flags[root] & nt.ACTIVE:
+            if p.adjoint[root] and request.needed[root]:
                 yield k, 0
         return
     places = address_of(p.adjoint), address_of(p.buffer)

@@ -13,11 +13,11 @@ from collections.abc import Callable, Sequence
 from ctypes import memmove
 from functools import cache
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 
-from . import anomaly, collector, fuse, hooks, messages, sweep, versions
+from . import anomaly, collector, fuse, messages, sweep, versions
 from . import native as nt
 from .buffers import Buffer, address_of, array_at
 from .dtypes import type_name
@@ -39,11 +39,9 @@ from .native import (
 from .ops.table import TABLE
 from .tape import Tape
 from .vjp_programs import build
+from .watching import is_part
 
-if TYPE_CHECKING:
-    pass
-
-__all__ = ["Request", "Target", "copy_of", "taken"]
+__all__ = ["Request", "Target", "copy_of", "innermost", "taken", "watches"]
 
 #: bytes of a gradient up to which it is copied out of the sweep's memory, which stays with the pool
 COPIED = 1 << 16
@@ -72,7 +70,11 @@ class Target:
 
 
 class Request:
-    """One reverse pass over a tape: what is seeded, what is wanted, and the arrays for the sweep."""
+    """One reverse pass over a tape: what is seeded, what is wanted, and the arrays for the sweep.
+
+    Whatever the pass marks is in its own arrays, so passes may run inside each other. The tape's flag
+    `WATCHED` says only where hooks are; a pass asks for those that it comes by.
+    """
 
     def __init__(
         self, tape: Tape, roots: Sequence[int], targets: Sequence[Target], *, leaves: bool,
@@ -81,66 +83,63 @@ class Request:
         self.tape = tape
         self.roots = roots
         self.targets = targets
+        self.leaves = leaves
         #: targets are taken before their hooks, as PyTorch does for inputs that are not leaves
         self.raw = raw
         if tape.shared:
             versions.catch_up(tape)
-        n = self._count = tape.count
+        self._count = tape.count
+        #: the slots' roots: the tape's, or a copy in which some views have an adjoint of their own
         self.root = tape.root
-        self._separate: list[int] = []
         high = roots[0] if len(roots) == 1 else max(roots)
         if tape.writes:
             high = max(high, *(versions.last_write(tape, s) for s in roots))
         self.high = high
-        #: results with hooks that the pass may come by
-        self.stops: list[Target] = []
-        #: views with hooks that cannot be kept apart, and why: an error if the pass comes by
-        self._inseparable: list[tuple[int, str]] = []
         #: contexts of the Functions that the pass called
         self.contexts: list[Any] = []
-        if tape.hooks:
-            self.stops = [
-                Target(slot, slot, tape.instruction_of(slot).out)
-                for slot, own in tape.hooks.copy().items() if slot <= high and own
-            ]  # fmt: skip
-        if targets or self.stops:
-            self._separate_views()
+        #: what is called when the pass ends without an error
+        self.ends: list[Callable[[], None]] = []
+        #: what hooks over several tensors keep as long as the pass lasts
+        self.notes: dict[Any, Any] = {}
+        for t in targets:
+            # The adjoint of a leaf stays to the end, so the sweep need not come to the leaf.
+            t.is_leaf = t.position == t.slot and tape.instruction_of(t.slot).op.kind == nt.LEAF
+            if not t.is_leaf:
+                self._separate_target(t)
         # One block for all arrays of the request; making small arrays costs a microsecond each.
         writes = len(tape.writes)
-        rows = len(targets) + 2 * len(self.stops)
-        captures = R_WIDTH + 4 * rows
-        self._adjoint = captures + 2 * writes
-        missing = self._adjoint + n
-        last = missing + nt.MISSING // 2
-        self._marks = last + ((n + 1) // 2 if writes else 0)
-        self._block = block = tape.take_block(self._marks + (2 * n + 7) // 8)
-        self.pointer = block.address
-        words = self.words = block.words
+        self._adjoint = R_WIDTH + 4 * len(targets) + 2 * writes
+        last = self._adjoint + self._count + nt.MISSING // 2
+        self._marks = last + ((self._count + 1) // 2 if writes else 0)
+        self._block = tape.take_block(self._marks + (2 * self._count + 7) // 8)
+        self.pointer, self.words = self._block.address, self._block.words
+        self._lay_out(tape.writes[:writes])
+
+    def _lay_out(self, writes: list[tuple[int, int]]) -> None:
+        """Lay out the request's arrays for the views that have an adjoint of their own by now."""
+        tape, words, targets, roots = self.tape, self.words, self.targets, self.roots
         at = R_WIDTH
         for t in targets:
             words[at], words[at + 1] = t.position, t.slot
-            # The adjoint of a leaf stays to the end, so the sweep need not come to the leaf.
-            t.is_leaf = t.position == t.slot and tape.instruction_of(t.slot).op.kind == nt.LEAF
             at += 4
-        root = 0 if self.root is tape.root else self.root.ctypes.data
+        count = len(writes)
+        root = 0 if self.root is tape.root else address_of(self.root)
         single = roots[0] if len(roots) == 1 else 0
         sweep.start(
-            tape.pointer, self.pointer, rows | writes << 32, len(targets) | n << 32,
-            leaves | single << 1, high, root,
+            tape.pointer, self.pointer, len(targets) | count << 32, len(targets) | self._count << 32,
+            self.leaves | single << 1, self.high, root,
         )  # fmt: skip
-        if writes:
-            block.array[captures : self._adjoint] = np.fromiter(
-                chain.from_iterable(tape.writes[:writes]), np.int64, 2 * writes
+        if count:
+            self._block.array[self._adjoint - 2 * count : self._adjoint] = np.fromiter(
+                chain.from_iterable(writes), np.int64, 2 * count
             )
         self.variant = words[nt.R_VARIANT] = nt.MASKED if tape.masks_zeros else 0
         if anomaly.checks_nan():
             words[R_EVERY] = 1
-        if raw and self.stops:
+        if self.raw:
             words[nt.R_RAW] = 1
         if not single:
             self._mark_roots()
-        for stop in self.stops:
-            tape.flags[stop.slot] |= nt.CAPTURE
 
     @property
     def adjoint(self) -> np.ndarray:
@@ -159,8 +158,8 @@ class Request:
 
     @property
     def _captures(self) -> np.ndarray:
-        """Rows (statement, slot, address, instruction) of what the sweep stops for."""
-        rows = len(self.targets) + 2 * len(self.stops)
+        """Rows (statement, slot, address, instruction) of targets that the sweep copies out."""
+        rows = len(self.targets)
         return self._block.array[R_WIDTH : R_WIDTH + 4 * rows].reshape(-1, 4)
 
     def _mark_roots(self) -> None:
@@ -182,77 +181,125 @@ class Request:
         if kind is not None:  # whatever happened: adjoints go back, nothing counts as freed
             self.release(free=False)
         try:
-            hooks.end_pass(self.tape, failed=kind is not None)
+            for call in () if kind is not None else self.ends:
+                call()
         finally:
             self.tape.requests.remove(self._reference)
             self.tape.give_block(self._block)
 
-    def _separate_views(self) -> None:
-        """Give every wanted view an adjoint of its own, apart from its root's."""
-        tape = self.tape
-        for t in (*self.targets, *self.stops):
-            old = int(self.root[t.slot])
-            if old == t.slot or tape.instruction_of(t.slot).op.kind != nt.VIEW:
-                continue
-            base = int(tape.base[t.slot])
-            text = ""
-            if t.layout.overlaps:
-                text = _EXPANDED
-            elif any(b == base and mark >> 1 > t.slot for b, mark in tape.writes):
-                text = _WRITTEN
-            if text and t in self.targets:
-                raise UnsupportedError(text)
-            if text:
-                self._inseparable.append((t.slot, text))
-                self.stops = [s for s in self.stops if s is not t]
-                continue
-            if self.root is tape.root:
-                self.root = tape.root.copy()
-            self.root[t.slot] = t.slot
-            tape.flags[t.slot] |= nt.ACTIVE  # as a root; `forget` takes it off again
-            self._separate.append(t.slot)
-            n = tape.count
-            for k in t.slot + 1 + np.flatnonzero(self.root[t.slot + 1 : n] == old):
-                made = tape.instruction_of(int(k))
-                if made.op.kind != nt.COMPUTE and int(tape.args_of(int(k))[0]) != old:
-                    parent = tape.args_of(int(k))[0]
-                    if self.root[parent] == t.slot:
-                        self.root[k] = t.slot
+    # ------------------------------------------------------------------ views with their own adjoint
+    def is_separable(self, slot: int) -> bool:
+        """Return True for a view whose adjoint lies in its root's, but for the root itself as written."""
+        is_view = self.tape.instruction_of(slot).op.kind == nt.VIEW
+        return is_view and int(self.root[slot]) != slot and is_part(self.tape, slot)
 
+    def _first_write(self, slot: int) -> int:
+        """First statement that wrote to a view's root after the view was made, or 0."""
+        tape = self.tape
+        base, root = int(tape.base[slot]), int(tape.root[slot])
+        later = [
+            mark >> 1
+            for b, mark in (tape.writes if base in tape.versions else ())
+            if b == base and mark > 2 * slot and not mark & 1 and tape.root[mark >> 1] == root
+        ]
+        return min(later, default=0)
+
+    def _separate(self, slot: int) -> None:
+        """Give a view an adjoint of its own, apart from its root's."""
+        if self.root is self.tape.root:
+            self.root = self.tape.root.copy()
+        self.root[slot] = slot
+
+    def _separate_target(self, target: Target) -> None:
+        """Keep the gradient of a view that is wanted apart from its base's."""
+        if self.is_separable(target.slot):
+            if target.layout.overlaps:
+                raise UnsupportedError(_EXPANDED)
+            if self._first_write(target.slot):
+                raise UnsupportedError(_WRITTEN)
+            self._separate(target.slot)
+
+    def _separate_watched(self) -> bool:
+        """Separate the views with hooks that the pass may come by; False if there are none."""
+        tape, root, reached = self.tape, self.root, self.reached
+        slots = np.flatnonzero(tape.flags[: self.high + 1] & nt.WATCHED)
+        separated = False
+        for slot in slots[reached[root[slots]] != 0].tolist():
+            if not self.is_separable(slot):
+                continue
+            if not watches(tape, slot):  # but it may lie in a view that is watched
+                parent = tape.args_of(slot)[0]
+                if tape.flags[parent] & nt.WATCHED and is_part(tape, parent):
+                    tape.flags[slot] |= nt.WATCHED
+                continue
+            if tape.instruction_of(slot).out.overlaps:
+                if self._comes_by(slot):
+                    raise UnsupportedError(_EXPANDED)
+                continue
+            if (first := self._first_write(slot)) and self._comes_by(slot, first):
+                raise UnsupportedError(_WRITTEN)
+            self._separate(slot)
+            separated = True
+        return separated
+
+    # ------------------------------------------------------------------ before the sweep
     def prepare(self) -> None:
         """Find what the sweep will visit, and raise what would stop it."""
+        tape = self.tape
         while True:
-            answer = sweep.prepare(self.tape.pointer, self.pointer)
+            answer = sweep.prepare(tape.pointer, self.pointer)
             if answer == IS_MISSING:
                 for number in set(self._missing().tolist()):
                     build(INSTRUCTIONS[number], int(self.words[nt.R_VARIANT]))
-                self.reached.fill(0)
-                self._mark_roots()
+                self.forget_reached()
                 continue
             slot = self.words[R_ERROR_SLOT]
             if answer == IS_FREED:
-                anomaly.explain(self.tape, slot)
+                anomaly.explain(tape, slot)
                 raise RuntimeError(messages.FREED)
             if answer == IS_STALE:
                 residual = int(self.words[R_ERROR_ARG])
-                anomaly.explain(self.tape, slot, versions.last_write(self.tape, residual))
+                anomaly.explain(tape, slot, versions.last_write(tape, residual))
                 raise RuntimeError(self._stale(slot, residual))
-            for slot, text in self._inseparable:
-                if self._comes_by(slot):
-                    raise UnsupportedError(text)
-            return
+            from_view = any(tape.flags[slot] & nt.WATCHED for slot in self.roots)
+            if not (from_view or self.words[nt.R_SEPARABLE]) or not self._separate_watched():
+                return
+            variant, lanes = self.words[nt.R_VARIANT], self.words[nt.R_LANES]
+            count = self.words[nt.R_WRITE_COUNT]
+            self._lay_out(tape.writes[:count])
+            self.words[nt.R_VARIANT], self.words[nt.R_LANES] = variant, lanes
 
-    def _comes_by(self, slot: int) -> bool:
-        """Whether a statement that the pass visits uses a view, or it is a root."""
-        tape, reached = self.tape, self.reached
+    def forget_reached(self) -> None:
+        """Take back what `prepare` marked, so that it can run again."""
+        self.reached.fill(0)
+        self._mark_roots()
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether Python has something to do in the pass (after `prepare`): hooks, Functions."""
+        return self.words[nt.R_WATCHED] != 0 or anomaly.checks_nan()
+
+    def _comes_by(self, slot: int, behind: int = 0) -> bool:
+        """Return True if a statement that the pass visits uses a view, or it is a root.
+
+        With `behind`, only statements behind that one count.
+        """
+        tape, reached, high = self.tape, self.reached, self.high
+        alike = slot + 1 + np.flatnonzero(tape.root[slot + 1 : high + 1] == tape.root[slot])
         aliases = {slot}
-        for k in range(slot + 1, self.high + 1):
-            if aliases.intersection(tape.args_of(k)):
-                if tape.instruction_of(k).op.kind != nt.COMPUTE:
-                    aliases.add(k)
-                elif reached[self.root[k]]:
-                    return True
-        return bool(aliases.intersection(self.roots))
+        for k in alike.tolist():
+            if tape.instruction_of(k).op.kind == nt.VIEW and tape.args_of(k)[0] in aliases:
+                aliases.add(k)
+        if any(root in aliases for root in self.roots if root >= behind):
+            return True
+        starts = tape.arg_start[: high + 2]
+        first = int(starts[max(slot, behind) + 1])
+        places = first + np.flatnonzero(np.isin(tape.arg[first : int(starts[-1])], list(aliases)))
+        for k in np.unique(np.searchsorted(starts, places, side="right") - 1).tolist():
+            is_user = tape.instruction_of(k).op.kind != nt.VIEW
+            if is_user and reached[self.root[k]] and aliases.intersection(tape.args_of(k)):
+                return True
+        return False
 
     def _missing(self) -> np.ndarray:
         """The instructions that `prepare` wants programs of."""
@@ -291,17 +338,8 @@ class Request:
         for i, t in enumerate(captured):
             t.array = np.empty(t.layout.shape, t.layout.dtype.np)
             self._captures[i] = t.position, t.slot, address_of(t.array), copy_of(t.layout)
-        if self.stops:
-            rows = [
-                (t.slot, t.slot, 0, what)
-                for t in self.stops
-                for what in (nt.STOP_HOOK, nt.STOP_NODE)
-                if what == nt.STOP_HOOK or tape.hooks[t.slot].takes_over()
-            ]
-            self._captures[len(captured) : len(captured) + len(rows)] = rows
-            self.words[R_CAPTURE_COUNT] = len(captured) + len(rows)
-        elif captured:
-            self.words[R_CAPTURE_COUNT] = len(captured)
+        self.words[R_CAPTURE_COUNT] = len(captured)
+        self.words[nt.R_SEEN] = 0
         for slot, seed in zip(self.roots, seeds, strict=True):
             self.words[R_ERROR_ARG] = copy_of(tape.instruction_of(slot).out)
             if sweep.seed(tape.pointer, self.pointer, slot, address_of(seed)) != 0:
@@ -344,16 +382,6 @@ class Request:
         words[place] = 0
         return taken(self.tape, address, layout)
 
-    def forget(self) -> None:
-        """Take the marks of targets off the tape, where no sweep follows."""
-        for t in self.targets:
-            if not t.is_leaf:
-                self.tape.flags[t.position] &= ~nt.CAPTURE & 0xFF
-        for t in self.stops:
-            self.tape.flags[t.slot] &= ~nt.CAPTURE & 0xFF
-        for slot in self._separate:
-            self.tape.flags[slot] &= ~nt.ACTIVE & 0xFF
-
     def clear(self) -> None:
         """Forget the adjoints of a sweep, so that another one can run from other seeds."""
         sweep.release(self.tape.pointer, self.pointer, 2 * (self.tape.passes <= 1))
@@ -364,9 +392,25 @@ class Request:
         if free:
             for context in self.contexts:
                 context.release()
-        self.forget()
         self.tape.checked()
         fuse.heat()
+
+
+def innermost(tape: Tape) -> Request:
+    """Return the pass of a tape that is under way, and of several the last that began."""
+    alive = (request for reference in reversed(tape.requests) if (request := reference()))
+    return next(alive)
+
+
+def watches(tape: Tape, slot: int) -> bool:
+    """Return True if somebody waits for a slot's adjoint; what nobody waits for is noted no longer."""
+    hooks, kept = tape.hooks.get(slot), tape.retained.get(slot)
+    if hooks or (kept is not None and kept() is not None):
+        return True
+    tape.hooks.pop(slot, None)
+    tape.retained.pop(slot, None)
+    tape.flags[slot] &= ~nt.WATCHED & 0xFF
+    return False
 
 
 @cache

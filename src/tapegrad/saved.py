@@ -128,7 +128,7 @@ class Hooks:
                 # Should the hook keep the tensor, it must keep the value only: its graph would keep
                 # the statement that keeps what the hook returned.
                 alias = tensor.detach()
-                record.rebind(tensor, tape, record.operand(tape, alias))
+                record.bind_to(tensor, tape, record.operand(tape, alias), record.layout_of(alias))
         finally:
             tape.grad_mode = mode
         return Packed(what, self.unpack_hook)

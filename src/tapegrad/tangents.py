@@ -224,6 +224,8 @@ def _pushed(
     limit = tape.state[nt.S_PENDING_LIMIT]
     with Request(tape, roots, targets, leaves=False) as request:
         request.prepare()
+        if request.is_watched:
+            raise _Unsupported
         tape.state[nt.S_PENDING_LIMIT] = 1 << 62
         try:
             with no_grad_on(tape, create_graph):
@@ -234,5 +236,4 @@ def _pushed(
                 found = pushing.owned([int(slots[k]) for k in roots], seeds)
         finally:
             tape.state[nt.S_PENDING_LIMIT] = limit
-        request.forget()
     return found

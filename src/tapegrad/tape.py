@@ -72,8 +72,10 @@ class Tape(Values):
         self.owned: dict[int, Any] = {}
         #: the leaves among them that require grad: slot -> storage
         self.leaves: dict[int, Any] = {}
-        #: slots whose adjoint a reverse sweep leaves in a storage's ``grad``: slot -> storage
+        #: slots whose adjoint a reverse sweep leaves in a storage's ``grad``: slot -> weak reference
         self.retained: dict[int, Any] = {}
+        #: bases of views that have hooks, or whose gradient is kept
+        self.watched_bases: dict[int, bool] = {}
         #: in-place writes: (base, 2 * statement, or an odd number behind a dropped one)
         self.writes: list[tuple[int, int]] = []
         #: version of each base that was written in place

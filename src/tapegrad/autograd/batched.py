@@ -69,14 +69,14 @@ def grad_batched(
     targets = [engine.target_of(tape, t) for t in inputs]
     found: list[np.ndarray | None] = [None] * len(targets)
     with tape.lock, Lanes(tape, roots, targets, leaves=False, raw=True) as request:
-        at_once = request.use(count)
-        request.prepare()
+        at_once = request.prepare_for(count)
         if not allow_unused:
             engine.check_used(request, targets)
         if at_once:
             found = request.sweep_all(count, seeds)
         for b in range(0 if at_once else count):
-            request.sweep([seed[b] for seed in seeds], Swept)
+            request.sweep([seed[b : b + 1].reshape(seed.shape[1:]) for seed in seeds], Swept)
+            engine.call_leaf_hooks(request)
             request.clear()
             for i, target in enumerate(targets):
                 if target.array is not None:
@@ -153,10 +153,8 @@ def jacobian(output: Tensor, inputs: Sequence[Tensor]) -> list[Tensor | None] | 
     tape, roots, targets = engine.located([output], inputs)
     count = layout_of(output).size
     with tape.lock, Lanes(tape, roots, targets, leaves=False, raw=True) as request:
-        if not request.use(count):
-            request.forget()
+        if not request.prepare_for(count):
             return None
-        request.prepare()
         found = request.sweep_all(count, None)
         request.release(free=False)
     return [None if g is None else record.leaf_tensor(g, dtype_of(g)) for g in found]

@@ -86,7 +86,7 @@ def _pass_within(tape: Tape) -> Iterator[None]:
 def _is_whole_pass(tape: Tape) -> bool:
     """Return True if the pass under way is, in the end, for all leaves."""
     request = tape.requests[-1]() if tape.requests else None
-    return request is None or not request.raw or tape.passes == _within.depth
+    return request is None or request.leaves or tape.passes == _within.depth
 
 
 @contextmanager

@@ -12,7 +12,6 @@ from .. import messages, record, versions
 from ..callbacks import no_grad_on
 from ..dtypes import type_name
 from ..functions.registry import FUNCTIONS
-from ..hooks import Hooks
 from ..inference import check_saved
 from ..saved import Packed
 from ..tape import Tape
@@ -87,7 +86,6 @@ class FunctionCtx:
         self._shapes: list[tuple[Any, Any] | None] = []
         self._arguments: list[int] = []
         self.count = 0
-        self.hooks: Hooks | None = None
         #: the tape and the `function` statement, while somebody looks at the context
         self.place: tuple[Tape, int] | None = None
 
@@ -252,12 +250,12 @@ class FunctionCtx:
             cts.append(ct)
         if _mode.forward and is_replayed and function.has_jvp():
             return function.transposed(self, tape, anchor, given)
-        self.place = (tape, anchor)
+        before, self.place = self.place, (tape, anchor)  # a pass inside this one may call it, too
         try:
             with no_grad_on(tape, is_replayed), forward_mode(False):
                 found = call_user(function.backward, self, *cts)
         finally:
-            self.place = None
+            self.place = before
         if not isinstance(found, tuple):
             found = (found,)
         expected = len(self.needs_input_grad)

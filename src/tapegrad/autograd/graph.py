@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from .. import node, record, saved, versions
 from ..edges import GradientEdge
-from ..hooks import RemovableHandle, at_end_of_pass
+from ..hooks import RemovableHandle
 from ..node import AccumulateGrad, Node
+from ..request import innermost
 from ..tensor_type import Tensor
 from ..threads import current_tape
 from ..user_code import call_user
@@ -96,22 +97,20 @@ def register_multi_grad_hook(
 
 
 class _Arrived:
-    """The gradients that a multi-grad hook has got in a pass."""
+    """A multi-grad hook; the gradients that it has got in a pass are in the pass's notes."""
 
     def __init__(self, tensors: Sequence[Tensor], fn: Callable[..., None], mode: str) -> None:
         self.count, self.fn, self.mode = len(tensors), fn, mode
-        #: by thread and depth of the pass
-        self.passes: dict[tuple[int, int], dict[int, Tensor]] = {}
 
     def seen(self, i: int, grad: Tensor) -> None:
         """Note a gradient, and call the function when it is time."""
-        tape = current_tape()
-        key = tape.pointer, tape.passes
-        grads = self.passes.get(key)
-        first = grads is None or i in grads
-        if grads is None:
-            grads = self.passes[key] = {}
-            at_end_of_pass(tape, lambda: self._ended(key))
+        request = innermost(current_tape())
+        noted: dict[int, Tensor] | None = request.notes.get(self)
+        grads = {} if noted is None else noted
+        first = noted is None or i in grads
+        if noted is None:
+            request.notes[self] = grads
+            request.ends.append(lambda: self._ended(grads))
         elif first:  # another sweep of the same pass
             grads.clear()
         grads[i] = grad
@@ -124,8 +123,7 @@ class _Arrived:
     def _call(self, grads: dict[int, Tensor]) -> None:
         call_user(self.fn, [grads.get(j) for j in range(self.count)])
 
-    def _ended(self, key: tuple[int, int]) -> None:
-        grads = self.passes.pop(key)
+    def _ended(self, grads: dict[int, Tensor]) -> None:
         if self.mode == "all" and len(grads) < self.count:
             self._call(grads)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import messages, mirrors, record, saved, views
+from .. import messages, mirrors, record, saved, views, watching
 from .. import native as nt
 from ..dtypes import from_numpy_dtype
 from ..layouts import broadcast_shapes
@@ -51,6 +51,7 @@ def check_target(target: Any, *, active: bool = False, uniform: bool = False) ->
     slot = slot_of(tape, target)
     if tape.grad_mode:
         views.check_write(tape, slot, active=active)
+        watching.leave(tape, int(tape.base[slot]))
     if (layout_of(target).overlaps and not uniform) or (
         tape.mirrors and mirrors.is_mirror(tape, slot)
     ):
@@ -100,7 +101,8 @@ def _write(target: Any, source: Any, *, accumulate: bool = False, named: str | N
     slot = recording(target, source, named)
     if tape.grad_mode and tape.is_active(slot):
         # From here on the handle is the result of the write.
-        record.rebind(target, tape, slot)
+        watching.rebind(target, tape, slot)
+    watching.arrive(tape, int(tape.base[slot]))
     return target
 
 
@@ -235,7 +237,7 @@ def detach_(input: Any) -> Any:
         )
     if tape.is_active(slot):
         alias = input.detach()
-        record.rebind(input, tape, slot_of(tape, alias))
+        watching.rebind(input, tape, slot_of(tape, alias))
     return input
 
 
@@ -298,4 +300,4 @@ def setitem(input: Any, index: Any, value: Any) -> None:
     if view is not input and tape.grad_mode and tape.is_active(slot_of(tape, input)):
         layout = layout_of(input)
         alias = record.view(TABLE["copy_slices"], input, layout.shape, layout.strides)
-        record.rebind(input, tape, slot_of(tape, alias))
+        watching.rebind(input, tape, slot_of(tape, alias))

@@ -21,6 +21,7 @@ from ..native import (
     R_HIGH,
     R_REACHED,
     R_STOP,
+    R_WATCHED,
 )  # fmt: skip
 from . import intrinsics as it
 from .forward import forward
@@ -118,7 +119,7 @@ def begin(state, request, places, count, unused):  # type: ignore[no-untyped-def
         row = p64(request + 8 * nt.R_WIDTH + 32 * i)
         row[0], row[1], row[2], row[3] = slot, slot, 0, 0
     start(state, request, count, count | s[nt.S_COUNT] << 32, root << 1, root, 0)
-    if prepare(state, request) != OK:
+    if prepare(state, request) != OK or r[R_WATCHED]:
         return 1
     reached = p8(r[R_REACHED])
     for i in range(0 if unused else count):
@@ -155,7 +156,7 @@ def leaves_entry(state, request, root, room):  # type: ignore[no-untyped-def]
     if not is_ready(state, request, root):
         return -1
     start(state, request, room, s[nt.S_COUNT] << 32, root << 1 | 1, root, 0)
-    if prepare(state, request) != OK:
+    if prepare(state, request) != OK or r[R_WATCHED]:
         return -1
     itab, instructions = p64(globals_address())[nt.G_ITAB], p32(s[nt.S_INSTRUCTION])
     reached, found = p8(r[R_REACHED]), 0

@@ -12,14 +12,15 @@ import numpy as np
 from .. import native as nt
 from ..native import (
     ACTIVE,
-    CAPTURE,
     COMPUTE,
     FREED,
+    I_BYTES,
     I_DETACH,
     I_EXTRA,
     I_KIND,
     I_NARGS,
     I_NOUT,
+    I_PYTHON,
     I_VJP,
     I_WIDTH,
     IS_FREED,
@@ -41,15 +42,20 @@ from ..native import (
     R_REACHED,
     R_ROOT,
     R_ROOT_COUNT,
+    R_SEPARABLE,
     R_STOP,
     R_VARIANT,
+    R_WATCHED,
     R_WRITE_COUNT,
     R_WRITES,
+    REWRITTEN,
     STUB,
+    TARGET,
     V_EXISTS,
     V_MASK,
     V_WIDTH,
     VIEW,
+    WATCHED,
 )  # fmt: skip
 from . import intrinsics as it
 from .intrinsics import globals_address, helper, p8, p32, p64
@@ -90,33 +96,69 @@ def runs(state, r, row, k):  # type: ignore[no-untyped-def]
     """Whether a reached statement has an operand whose adjoint is wanted."""
     s = p64(state)
     root, needed = p32(r[R_ROOT]), p8(r[R_NEEDED])
-    flags = p8(s[nt.S_FLAGS])
     args = p32(s[nt.S_ARG] + 4 * p32(s[nt.S_ARG_START])[k])
+    wanted = 0
     for i in range(row[I_NARGS]):
-        owner = root[args[i]]
-        if needed[owner] and flags[owner] & ACTIVE:
-            return True
-    return False
+        wanted |= needed[root[args[i]]]
+    return wanted != 0
 
 
 @helper
-def reach(state, r, slot):  # type: ignore[no-untyped-def]
-    """Mark a root as reached (with 2 if the sweep has to come to it); 1 if that is new.
+def looked_at(flags, row, k, own):  # type: ignore[no-untyped-def]
+    """Whether Python looks at the adjoint of statement `k`, which lies in that of `own`.
+
+    It does not look at a view within another's adjoint, but for the tensor itself after a write.
+    """
+    if flags[k] & WATCHED == 0:
+        return False
+    return own == k or row[I_KIND] != VIEW or row[I_EXTRA] == REWRITTEN
+
+
+@helper
+def reach(state, r, operand):  # type: ignore[no-untyped-def]
+    """Mark an operand's root as reached (with 2 if the sweep has to come to it); 1 if that is new.
 
     It need not come to what is passive or not wanted, or to a leaf that requires grad: nothing happens
-    there, unless its adjoint is to be copied out. A loop's sweep then ends where the loop's statements
-    begin, not at the tape's start.
+    there. A loop's sweep then ends where the loop's statements begin, not at the tape's start.
     """
     reached = p8(r[R_REACHED])
     s = p64(state)
-    if reached[slot] or p8(s[nt.S_FLAGS])[slot] & ACTIVE == 0 or p8(r[R_NEEDED])[slot] == 0:
+    slot = p32(r[R_ROOT])[operand]
+    if p8(r[R_NEEDED])[slot] == 0:
+        return 0
+    if slot != operand and p8(s[nt.S_FLAGS])[operand] & WATCHED:
+        r[R_WATCHED] += 1
+        r[R_SEPARABLE] += 1
+    if reached[slot]:
         return 0
     row = p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * p32(s[nt.S_INSTRUCTION])[slot])
-    if row[I_KIND] == LEAF and row[I_EXTRA] and p8(s[nt.S_FLAGS])[slot] & CAPTURE == 0:
+    if row[I_KIND] == LEAF and row[I_EXTRA]:
         reached[slot] = 1
         return 0
     reached[slot] = 2
     return 1
+
+
+@helper
+def follow_separated(state, root, n):  # type: ignore[no-untyped-def]
+    """Let views of views that have an adjoint of their own (`root` says which) lie in that."""
+    s = p64(state)
+    shared, address = p32(s[nt.S_ROOT]), p64(s[nt.S_ADDRESS])
+    instructions, itab = p32(s[nt.S_INSTRUCTION]), p64(globals_address())[nt.G_ITAB]
+    arg_start, args = p32(s[nt.S_ARG_START]), p32(s[nt.S_ARG])
+    for k in range(1, n):
+        if shared[k] == k or root[k] == k:
+            continue
+        row = p64(itab + 8 * I_WIDTH * instructions[k])
+        if row[I_KIND] != VIEW:
+            continue
+        owner = root[args[arg_start[k]]]
+        if owner == shared[k]:
+            continue
+        size = p64(itab + 8 * I_WIDTH * instructions[owner])[I_BYTES]
+        offset = address[k] - address[owner]
+        if offset >= 0 and offset + row[I_BYTES] <= size:  # `as_strided` may look beyond it
+            root[k] = owner
 
 
 @helper
@@ -126,7 +168,8 @@ def start(state, request, counts, targets, what, high, roots):  # type: ignore[n
     `counts` is the number of rows for targets and stops and, in the high half, of in-place writes;
     `targets` the number of targets, whose rows (position, slot) are there, and, in the high half, of
     slots. `what` is whether all leaves' adjoints are wanted and, times two, the root where there is just
-    one. The sweep begins at statement `high`. `roots` is 0, or where a copy of the tape's roots is.
+    one. The sweep begins at statement `high`. `roots` is 0, or where a copy of the tape's roots is in which
+    views with an adjoint of their own are their own roots.
     """
     s = p64(state)
     n, targets = targets >> 32, targets & 0xFFFFFFFF
@@ -149,8 +192,10 @@ def start(state, request, counts, targets, what, high, roots):  # type: ignore[n
     r[R_ROOT] = roots if roots != 0 else s[nt.S_ROOT]
     r[R_HIGH], r[R_LOW] = high, high + 1
     r[nt.R_LANES] = 1
-    root, flags = p32(r[R_ROOT]), p8(s[nt.S_FLAGS])
+    root, flags, shared = p32(r[R_ROOT]), p8(s[nt.S_FLAGS]), p32(s[nt.S_ROOT])
     needed, reached = p8(r[R_NEEDED]), p8(r[R_REACHED])
+    if roots != 0:
+        follow_separated(state, root, n)
     instructions, itab = p32(s[nt.S_INSTRUCTION]), p64(globals_address())[nt.G_ITAB]
     if what > 1:
         reached[root[what >> 1]] = 2
@@ -158,15 +203,20 @@ def start(state, request, counts, targets, what, high, roots):  # type: ignore[n
     if what & 1:
         for k in range(n):
             needed[k] = flags[k] & ACTIVE
+        for k in range(n if roots != 0 else 0):
+            if root[k] == k:
+                needed[k] = flags[shared[k]] & ACTIVE
     for i in range(targets):
         row = p64(r[R_CAPTURES] + 32 * i)
         position, slot = row[0], row[1]
-        needed[root[slot]] = 1
+        if flags[shared[slot]] & ACTIVE == 0:
+            continue
+        needed[root[slot]] |= ACTIVE
         if what & 1 == 0:
             r[R_LOW] = min(r[R_LOW], slot)
         made = p64(itab + 8 * I_WIDTH * instructions[slot])
         if position != slot or made[I_KIND] != LEAF:
-            flags[position] |= CAPTURE
+            needed[position] |= TARGET
     return 0
 
 
@@ -179,7 +229,7 @@ def find_needed(state, r):  # type: ignore[no-untyped-def]
     """
     s = p64(state)
     root, needed, reached = p32(r[R_ROOT]), p8(r[R_NEEDED]), p8(r[R_REACHED])
-    flags, instructions = p8(s[nt.S_FLAGS]), p32(s[nt.S_INSTRUCTION])
+    flags, instructions, shared = p8(s[nt.S_FLAGS]), p32(s[nt.S_INSTRUCTION]), p32(s[nt.S_ROOT])
     arg_start, args = p32(s[nt.S_ARG_START]), p32(s[nt.S_ARG])
     itab = p64(globals_address())[nt.G_ITAB]
     marks = p64(r[R_ADJOINT])
@@ -201,10 +251,11 @@ def find_needed(state, r):  # type: ignore[no-untyped-def]
             waiting -= 1
         row = p64(itab + 8 * I_WIDTH * instructions[k])
         ends = row[I_KIND] == LEAF or row[I_DETACH] != 0 or flags[k] & STUB
-        if ends == 0 and flags[own] & ACTIVE:
+        if ends == 0:
             for i in range(row[I_NARGS]):
-                owner = root[args[arg_start[k] + i]]
-                if marks[owner] == 0 and flags[owner] & ACTIVE:
+                slot = args[arg_start[k] + i]
+                owner = root[slot]
+                if marks[owner] == 0 and flags[shared[slot]] & ACTIVE:
                     other = p64(itab + 8 * I_WIDTH * instructions[owner])
                     if other[I_KIND] != LEAF or other[I_EXTRA] == 0:
                         marks[owner] = 1
@@ -213,14 +264,14 @@ def find_needed(state, r):  # type: ignore[no-untyped-def]
     stop = k
     for k in range(max(stop + 1, r[R_LOW]), high + 1):
         own = root[k]
-        if marks[own] == 0 or flags[own] & ACTIVE == 0 or flags[k] & STUB:
+        if marks[own] == 0 or flags[k] & STUB:
             continue
         row = p64(itab + 8 * I_WIDTH * instructions[k])
         if row[I_KIND] == LEAF or row[I_DETACH] != 0:
             continue
         for i in range(row[I_NARGS]):
             if needed[root[args[arg_start[k] + i]]]:
-                needed[own] = 1
+                needed[own] |= ACTIVE
                 break
     it.memset(r[R_ADJOINT] + 8 * (stop + 1), 0, 8 * (high - stop))
 
@@ -243,6 +294,7 @@ def prepare(state, request):  # type: ignore[no-untyped-def]
     base = p32(s[nt.S_BASE])
     itab = p64(globals_address())[nt.G_ITAB]
     high, variant = r[R_HIGH], r[R_VARIANT]
+    r[R_WATCHED], r[R_SEPARABLE] = 0, 0
     if r[R_LOW] <= high:
         find_needed(state, r)
     last_write = p32(r[R_LAST_WRITE])
@@ -265,11 +317,13 @@ def prepare(state, request):  # type: ignore[no-untyped-def]
             continue
         if own == k and reached[k] == 2:
             waiting -= 1
-        if needed[own] == 0 or flags[own] & ACTIVE == 0:
+        if needed[own] == 0:
             k -= 1
             continue
         row = p64(itab + 8 * I_WIDTH * instructions[k])
         kind = row[I_KIND]
+        if row[I_PYTHON] or looked_at(flags, row, k, own):
+            r[R_WATCHED] += 1
         if kind == LEAF:
             k -= 1
             continue
@@ -281,7 +335,7 @@ def prepare(state, request):  # type: ignore[no-untyped-def]
             return IS_FREED
         if kind != COMPUTE:
             for i in range(row[I_NARGS]):
-                waiting += reach(state, r, root[args[arg_start[k] + i]])
+                waiting += reach(state, r, args[arg_start[k] + i])
             if kind != OUTPUT and not is_built(row, variant) and (kind != VIEW or root[k] == k):
                 missing[missing_count] = instructions[k]
                 missing_count += 1
@@ -306,7 +360,7 @@ def prepare(state, request):  # type: ignore[no-untyped-def]
                         r[R_ERROR_ARG] = slot
                         return IS_STALE
         for i in range(row[I_NARGS]):
-            waiting += reach(state, r, root[args[arg_start[k] + i]])
+            waiting += reach(state, r, args[arg_start[k] + i])
         k -= 1
     r[R_MISSING_COUNT] = missing_count
     r[R_STOP] = k

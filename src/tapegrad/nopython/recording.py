@@ -20,6 +20,7 @@ from ..native import (
     SILENT,
     VIEW,
     VISIBLE,
+    WATCHED,
     WRITE,
 )  # fmt: skip
 from . import intrinsics as it
@@ -68,6 +69,8 @@ def append(state, instruction, args, count):  # type: ignore[no-untyped-def]
         if kind < nt.OUTPUT:
             own_base = base[parent]
             own_flags |= flags[parent] & SILENT
+            if kind == VIEW and root[parent] != parent:
+                own_flags |= flags[parent] & WATCHED
             # A view that is made under no_grad has a root of its own, which tells that (views.py).
             aliases = s[nt.S_GRAD_MODE] != 0 or (kind != VIEW and flags[root[parent]] & ACTIVE == 0)
             if row[I_DETACH] == 0 and aliases:

@@ -11,8 +11,6 @@ import numpy as np
 
 from .. import native as nt
 from ..native import (
-    ACTIVE,
-    CAPTURE,
     COMPUTE,
     I_KIND,
     I_NARGS,
@@ -43,7 +41,9 @@ from ..native import (
     REF_OPERAND,
     REF_STATEMENT,
     STUB,
+    TARGET,
     VIEW,
+    WATCHED,
 )  # fmt: skip
 from .hashing import find_constant, find_pair
 from .intrinsics import globals_address, helper, p8, p32, p64, stack_words
@@ -205,14 +205,14 @@ def replay(state, request, adjoints, buffers, k, low):  # type: ignore[no-untype
     which = I_REPLAY + (r[R_VARIANT] >> 1)
     while k >= low:
         own = root[k]
-        if adjoint[own] == 0 or flags[own] & ACTIVE == 0:
+        if adjoint[own] == 0 or needed[own] == 0:
             k -= 1
             continue
         row = p64(itab + 8 * I_WIDTH * instructions[k])
         kind = row[I_KIND]
-        if flags[k] & CAPTURE:
+        if flags[k] & WATCHED or needed[k] & TARGET:
             return k
-        skipped = kind == LEAF or kind == OUTPUT or flags[k] & STUB or needed[own] == 0
+        skipped = kind == LEAF or kind == OUTPUT or flags[k] & STUB
         if skipped or (kind == VIEW and own != k):
             k -= 1
             continue
@@ -233,7 +233,7 @@ def replay(state, request, adjoints, buffers, k, low):  # type: ignore[no-untype
             slot = operands[i]
             owner = root[slot]
             rule = p64(rules + 8 * Q_WIDTH * i)
-            if rule[Q_EXISTS] == 0 or flags[owner] & ACTIVE == 0 or needed[owner] == 0:
+            if rule[Q_EXISTS] == 0 or needed[owner] == 0:
                 continue
             here = k + (i << 32)
             if rule[Q_NATIVE] == 0:

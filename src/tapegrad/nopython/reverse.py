@@ -14,8 +14,6 @@ import numpy as np
 from .. import native as nt
 from ..native import (
     ACCUMULATE,
-    ACTIVE,
-    CAPTURE,
     COMPUTE,
     FLOAT32,
     FREED,
@@ -40,16 +38,16 @@ from ..native import (
     R_RAW,
     R_REACHED,
     R_ROOT,
+    R_SEEN,
     R_STOP,
     R_VARIANT,
     SMALL,
-    STOP_HOOK,
-    STOP_NODE,
     STUB,
     T_ADJOINT,
     T_CT,
     T_SCRATCH,
     TAKE_OVER,
+    TARGET,
     V_ACCUMULATE,
     V_ASSIGN,
     V_EXISTS,
@@ -59,13 +57,14 @@ from ..native import (
     V_SCRATCH,
     V_WORK,
     VIEW,
+    WATCHED,
     WRITE,
 )  # fmt: skip
 from . import intrinsics as it
 from .intrinsics import globals_address, helper, p8, p32, p64, pf32, pf64
 from .laned import run_lanes
 from .memory import allocate, free_large, reset_arena, trim_scratch
-from .preparing import KEEPS_RESIDUALS, runs, vjp_row
+from .preparing import KEEPS_RESIDUALS, looked_at, runs, vjp_row
 from .recording import append_leaf, layout_at
 from .running import pointer_table, run_range
 
@@ -199,6 +198,26 @@ def units_entry(state, request, slot, start):  # type: ignore[no-untyped-def]
 
 
 @helper
+def copy_targets(state, r, k):  # type: ignore[no-untyped-def]
+    """Copy the adjoints out that are taken at statement `k`; 0, or -1 without memory."""
+    itab = p64(globals_address())[nt.G_ITAB]
+    captures, owner = p64(r[R_CAPTURES]), p32(r[R_ROOT])[k]
+    for i in range(r[R_CAPTURE_COUNT]):
+        if captures[4 * i] == k:
+            slot = captures[4 * i + 1]
+            copy = p64(itab + 8 * I_WIDTH * captures[4 * i + 3])
+            table = pointer_table(state, copy, slot, scratch_bytes(r, copy))
+            if table == 0:
+                return -1
+            v = vjp_row(copy, r[R_VARIANT], 1)  # `copy_of` in request.py has it
+            p64(table)[T_CT] = p64(r[R_ADJOINT])[owner] + within(state, r, slot)
+            p64(table)[T_ADJOINT] = captures[4 * i + 2]
+            run_rule(r, v, v[V_ASSIGN], table)
+            captures[4 * i] = -1  # taken
+    return 0
+
+
+@helper
 def sweep_back(state, request):  # type: ignore[no-untyped-def]
     """Sweep backwards over what `prepare` marked; 0, or -1 without memory.
 
@@ -215,47 +234,37 @@ def sweep_back(state, request):  # type: ignore[no-untyped-def]
     arg_start = p32(s[nt.S_ARG_START])
     args = p32(s[nt.S_ARG])
     itab = p64(globals_address())[nt.G_ITAB]
-    captures = p64(r[R_CAPTURES])
     pool = state + 8 * nt.S_POOL
     lanes, variant = r[R_LANES], r[R_VARIANT]
     k = r[R_HIGH]
     while k > r[R_STOP]:
         own = root[k]
-        if adjoint[own] == 0 or flags[own] & ACTIVE == 0:
+        if adjoint[own] == 0 or needed[own] == 0:
             k -= 1
             continue
         row = p64(itab + 8 * I_WIDTH * instructions[k])
+        kind = row[I_KIND]
         taken_over = r[R_EVERY]
-        if flags[k] & CAPTURE:
-            hook = -1
-            for i in range(r[R_CAPTURE_COUNT]):
-                if captures[4 * i] == k and captures[4 * i + 3] == STOP_NODE:
-                    taken_over = 1
-                if captures[4 * i] == k and captures[4 * i + 3] == STOP_HOOK:
-                    hook = i
-            whole = hook < 0 or (r[R_RAW] and row[I_KIND] != LEAF and runs(state, r, row, k))
-            for i in range(r[R_CAPTURE_COUNT] if whole else 0):
-                if captures[4 * i] == k and captures[4 * i + 3] >= 0:
-                    slot = captures[4 * i + 1]
-                    copy = p64(itab + 8 * I_WIDTH * captures[4 * i + 3])
-                    table = pointer_table(state, copy, slot, scratch_bytes(r, copy))
-                    if table == 0:
-                        return -1
-                    v = vjp_row(copy, variant, 1)  # `copy_of` in request.py has it
-                    p64(table)[T_CT] = adjoint[own] + within(state, r, slot)
-                    p64(table)[T_ADJOINT] = captures[4 * i + 2]
-                    run_rule(r, v, v[V_ASSIGN], table)
-                    captures[4 * i] = -1  # taken
-            if hook >= 0:
-                captures[4 * hook] = -1  # seen
+        if flags[k] & WATCHED or needed[k] & TARGET:
+            seen = r[R_SEEN]
+            looks = looked_at(flags, row, k, own) and seen != k and seen != -k
+            goes_on = r[R_RAW] != 0 and kind != LEAF and runs(state, r, row, k)
+            if (goes_on or not looks) and copy_targets(state, r, k) != 0:
+                return -1
+            if looks:
+                r[R_SEEN] = k
                 r[R_HIGH] = k
                 return k
-        kind = row[I_KIND]
-        if kind == LEAF or flags[k] & STUB or needed[own] == 0:
+            if seen == -k:
+                taken_over = 1
+        if kind == LEAF or flags[k] & STUB:
             k -= 1
             continue
         first = args[arg_start[k]]
         if kind == COMPUTE and (row[I_PYTHON] or taken_over):
+            if r[R_RAW] != 0 and not runs(state, r, row, k):
+                k -= 1
+                continue
             r[R_HIGH] = k
             return k + TAKE_OVER
         if kind == COMPUTE:
@@ -266,7 +275,7 @@ def sweep_back(state, request):  # type: ignore[no-untyped-def]
             for i in range(row[I_NARGS]):
                 slot = args[arg_start[k] + i]
                 owner = root[slot]
-                if flags[owner] & ACTIVE == 0 or needed[owner] == 0:
+                if needed[owner] == 0:
                     continue
                 large = heir < 0 and owner == slot and row[I_BYTES] * lanes > SMALL
                 if large and adjoint[owner] == 0 and vjp_row(row, variant, i)[V_IDENTITY]:
@@ -288,7 +297,7 @@ def sweep_back(state, request):  # type: ignore[no-untyped-def]
             owner = root[first]
             # A captured view has an adjoint of its own. What is behind it may not be wanted; then
             # `prepare` asked for no program either.
-            if own == k and row[I_DETACH] == 0 and needed[owner] and flags[owner] & ACTIVE:
+            if own == k and row[I_DETACH] == 0 and needed[owner]:
                 if adjoint_of(state, r, first, False) == 0:
                     return -1
                 table = pointer_table(state, row, k, scratch_bytes(r, row))
@@ -307,7 +316,7 @@ def sweep_back(state, request):  # type: ignore[no-untyped-def]
             if table == 0:
                 return -1
             ct = adjoint[own] + within(state, r, k)
-            if flags[root[source]] & ACTIVE and needed[root[source]]:
+            if needed[root[source]]:
                 if run_vjp(state, r, row, table, 1, source, ct) != 0:
                     return -1
             if kind == WRITE:  # what was there before is overwritten: its adjoint is zero

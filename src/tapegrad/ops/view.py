@@ -51,7 +51,7 @@ AS_STRIDED = _row("as_strided", "AsStridedBackward0")
 SPLIT = _row("split", "SplitBackward0", multiple_views=True)
 UNBIND = _row("unbind", "UnbindBackward0", multiple_views=True)
 ALIAS = _row("alias", "AliasBackward0")
-COPY_SLICES = _row("copy_slices", "CopySlices")
+COPY_SLICES = _row("copy_slices", "CopySlices", rewritten=True)
 DETACH = _row("detach", "", detach=1)
 DATA = _row("data", "", detach=2)
 

@@ -1,0 +1,145 @@
+"""Tensors with hooks, or whose gradient is kept, on the tape: which slots a pass looks at.
+
+A slot that Python looks at has the flag `WATCHED`, so that a pass finds it where it comes by. A view with
+a hook has an adjoint of its own in such a pass, apart from its root's (request.py). That of a view which is
+written over, or whose base is, sees what was computed from it before: the tensor goes on as another view.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from . import native as nt
+from .errors import UnsupportedError
+from .handle import bind_handle
+from .instructions import view_instruction
+from .ops.table import TABLE
+from .storage import storage_of
+from .tape import Tape, slot_of
+
+if TYPE_CHECKING:
+    from .tensor_type import Tensor
+
+__all__ = ["arrive", "is_part", "leave", "rebind", "watch"]
+
+
+def rebind(tensor: Tensor, tape: Tape, slot: int) -> None:
+    """Let a handle refer to another slot of the same layout; it is still that whose gradient is kept."""
+    kept = tape.retained.get(old := slot_of(tape, tensor)) if tape.retained else None
+    bind_handle(id(tensor), tape.pointer, slot, tensor._layout_id)
+    if kept is not None and kept() is storage_of(tensor):
+        del tape.retained[old]
+        tape.retained[watch(tape, tensor)] = kept
+
+
+# --------------------------------------------------------------------------- tensors with hooks
+def watch(tape: Tape, tensor: Tensor) -> int:
+    """Let passes that come by a result look at its adjoint; its slot.
+
+    Raises
+    ------
+    UnsupportedError
+        For a view that was used since it was written.
+    """
+    slot = _behind_writes(tape, tensor)
+    tape.flags[slot] |= nt.WATCHED
+    if is_part(tape, slot) and tape.instruction_of(slot).op.kind == nt.VIEW:
+        tape.watched_bases[int(tape.base[slot])] = True
+        # Its views know that they lie in something watched (`append` in nopython/recording.py).
+        for k in slot + 1 + np.flatnonzero(tape.root[slot + 1 : tape.count] == tape.root[slot]):
+            is_view = tape.instruction_of(int(k)).op.kind == nt.VIEW
+            if is_view and tape.flags[tape.args_of(int(k))[0]] & nt.WATCHED:
+                tape.flags[k] |= nt.WATCHED
+    return slot
+
+
+def is_part(tape: Tape, slot: int) -> bool:
+    """Return True if a slot shows its root in another form than the whole of it."""
+    root = int(tape.root[slot])
+    if root == slot:
+        return False
+    made = tape.instruction_of(slot)
+    same = made.out is tape.instruction_of(root).out
+    return not (same and (made.op.kind != nt.VIEW or made.op.extras.get("rewritten")))
+
+
+def _behind_writes(tape: Tape, tensor: Tensor) -> int:
+    """Bind a handle to a slot at which the gradient of the tensor is that since its last write."""
+    slot = slot_of(tape, tensor)
+    base, root = int(tape.base[slot]), int(tape.root[slot])
+    if base not in tape.versions or tape.abstract:
+        return slot
+    last = max(
+        (m >> 1 for b, m in tape.writes if b == base and not m & 1 and tape.root[m >> 1] == root),
+        default=0,
+    )
+    part = is_part(tape, slot)
+    kind = tape.instruction_of(slot).op.kind
+    if last <= slot and not (part and kind != nt.VIEW):
+        return slot
+    if part and any(slot in tape.args_of(k) for k in range(last + 1, tape.count)):
+        raise UnsupportedError(
+            "a hook on a view that was used after it was written in place is not supported; register "
+            "it right after the write, or on a .clone() of the view"
+        )
+    name = "as_strided" if part else "copy_slices"
+    fresh = _alias(tape, slot, name)
+    bind_handle(id(tensor), tape.pointer, fresh, tensor._layout_id)
+    return fresh
+
+
+def _alias(tape: Tape, slot: int, name: str) -> int:
+    """Append a view of a slot's root that shows what the slot does."""
+    tape.evaluate()  # memory has no address before
+    root, layout = int(tape.root[slot]), tape.instruction_of(slot).out
+    made = view_instruction(
+        TABLE[name], tape.instruction_of(root).out, layout.shape, layout.strides
+    )
+    mode, tape.grad_mode = tape.grad_mode, True
+    try:
+        return tape.append_view(made, root, int(tape.address[slot] - tape.address[root]))
+    finally:
+        tape.grad_mode = mode
+
+
+def leave(tape: Tape, base: int) -> None:
+    """Before memory is written: bind tensors that are views with hooks to such without.
+
+    A hook sees what was computed from the view as it was when it was registered.
+    """
+    if base not in tape.watched_bases or tape.abstract:
+        return
+    n = tape.count
+    slots = np.flatnonzero((tape.flags[:n] & nt.WATCHED != 0) & (tape.base[:n] == base))
+    for slot in slots.tolist():
+        if is_part(tape, slot):
+            _move(tape, slot)
+    if not any(tape.base[slot] == base for slot in tape.retained.copy()):
+        tape.watched_bases.pop(base)
+
+
+def arrive(tape: Tape, base: int) -> None:
+    """After memory was written: keep gradients of the views of it as they are from now on."""
+    if base not in tape.watched_bases or tape.abstract:
+        return
+    last = max((m >> 1 for b, m in tape.writes if b == base), default=0)
+    for slot in list(tape.retained):
+        is_view = tape.instruction_of(slot).op.kind == nt.VIEW
+        if slot < last and is_view and tape.base[slot] == base and is_part(tape, slot):
+            tape.flags[_move(tape, slot)] |= nt.WATCHED
+
+
+def _move(tape: Tape, slot: int) -> int:
+    """Bind the handles of a view to another of the same; its slot."""
+    handles = tape._handles
+    mine = np.flatnonzero(handles == slot)
+    if not len(mine):
+        return slot
+    fresh = _alias(tape, slot, "as_strided")
+    handles[mine] = fresh
+    kept = tape.retained.pop(slot, None)
+    if kept is not None:
+        tape.retained[fresh] = kept
+    return fresh
