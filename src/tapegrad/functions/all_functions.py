@@ -24,6 +24,7 @@ from . import (
     scanning,
     shaping,
     slicing,
+    view_scatters,
 )
 
 __all__ = [
@@ -50,4 +51,5 @@ __all__ = [
     "scanning",
     "shaping",
     "slicing",
+    "view_scatters",
 ]

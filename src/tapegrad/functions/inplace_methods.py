@@ -92,9 +92,19 @@ def _reshaping(name: str) -> Callable[..., Any]:
     return method
 
 
-def become(tensor: Any, view: Any) -> None:
-    """Let a tensor be what a view of it is, and count that as a write, as PyTorch does."""
+def become(tensor: Any, view: Any, *, shared: bool = False) -> None:
+    """Let a tensor be what a view of it is, and count that as a write, as PyTorch does.
+
+    Parameters
+    ----------
+    tensor : Tensor
+    view : Tensor
+        Of the tensor; or, for a passive tensor, anything passive in memory of its own or, if `shared`,
+        of another's.
+    shared : bool
+    """
     tape = current_tape()
+    version = tensor._version
     layout = layout_of(view)
     storage = storage_of(tensor)
     tape.make_room()
@@ -105,7 +115,7 @@ def become(tensor: Any, view: Any) -> None:
         slot = tape.bind(storage.array, layout, active=True, keep=storage)
         tape.base[slot] = tape.base[own]
     else:
-        if made.op.kind != nt.VIEW:
+        if made.op.kind != nt.VIEW or shared:
             slot = slot_of(tape, view)
         else:
             made = instruction(made.op, made.layouts, layout=layout, in_place=True)
@@ -119,8 +129,12 @@ def become(tensor: Any, view: Any) -> None:
             if storage.grad is not None:
                 tensor._meta = Storage(None, leaf=False)
                 tensor._meta.grad = storage.grad
+    other = tape.base[slot] != tape.base[own]
     record.bind_to(tensor, tape, slot, layout)
-    versions.count(tape, slot)
+    if other and not shared and version:
+        tape.versions[int(tape.base[slot])] = version
+    if not shared:
+        versions.count(tape, slot)
 
 
 METHODS["add_"] = METHODS["__iadd__"] = _sum_in_place("add", 1)

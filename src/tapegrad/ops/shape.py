@@ -27,6 +27,10 @@ for _name, _grad_fn, _multiple in (
     ("split_with_sizes", "SplitWithSizesBackward0", True),
     ("unsafe_split", "UnsafeSplitBackward0", False),  # views that may be written
     ("unsafe_split_with_sizes", "UnsafeSplitWithSizesBackward0", False),
+    ("select_scatter", "SelectScatterBackward0", False),  # the whole of a copy that was written
+    ("slice_scatter", "SliceScatterBackward0", False),
+    ("diagonal_scatter", "DiagonalScatterBackward0", False),
+    ("as_strided_scatter", "AsStridedScatterBackward0", False),
 ):
     op(_name, kind=nt.VIEW, lower=view, grad_fn=_grad_fn, torch=None, multiple_views=_multiple)
 
