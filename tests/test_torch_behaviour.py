@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import numpy as np
@@ -157,3 +158,126 @@ def test_gradcheck_calls_jvp_once_on_a_context(fast_mode: bool) -> None:
         fast_mode=fast_mode,
     )  # fmt: skip
     assert len(calls) >= 2 * (1 if fast_mode else 2)
+
+
+# --------------------------------------------------------------------------- identity
+class Pair(tg.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        return x * 2, x * 3
+
+    @staticmethod
+    def backward(ctx: Any, first: Any, second: Any) -> Any:
+        return 2 * first + 3 * second
+
+
+def test_a_statement_has_one_node() -> None:
+    x = leaf(1.0, 2.0)
+    h = x.sin()
+    y = h * h + h
+    node = y.grad_fn
+    assert node is y.grad_fn
+    assert node.next_functions is node.next_functions
+    assert node.next_functions[1][0] is h.grad_fn
+    assert [n for n, _ in node.next_functions[0][0].next_functions] == [h.grad_fn, h.grad_fn]
+    assert h.grad_fn.next_functions[0][0] is x.cos().grad_fn.next_functions[0][0]
+    assert h.grad_fn is not x.sin().grad_fn
+    first, second = Pair.apply(x)
+    assert first.grad_fn is second.grad_fn
+    edges = [tg.autograd.graph.get_gradient_edge(t) for t in (first, second)]
+    assert [e.output_nr for e in edges] == [0, 1]
+    assert edges[0].node is edges[1].node
+    gradients = tg.autograd.grad(first.sum() + second.sum() * 10, edges)
+    assert [g.tolist() for g in gradients] == [[1.0, 1.0], [10.0, 10.0]]
+
+
+def test_nodes_stay_themselves_when_slots_are_renumbered() -> None:
+    x = leaf(1.0, 2.0)
+    for _ in range(50):
+        x * 2
+    y = x.sin() * x
+    node, operand = y.grad_fn, y.grad_fn.next_functions[0][0]
+    tg.current_tape().collect()
+    assert y.grad_fn is node
+    assert node.next_functions[0][0] is operand
+    assert node.next_functions[1][0].variable is x
+
+
+def test_a_write_makes_another_node() -> None:
+    x = leaf(1.0, 2.0)
+    y = x * 2
+    before = y.grad_fn
+    y.mul_(3)
+    assert y.grad_fn is not before
+    assert y.grad_fn is y.grad_fn
+    assert before.name() == "MulBackward0"
+
+
+def test_metadata_live_as_long_as_the_graph() -> None:
+    class Note:
+        pass
+
+    x = leaf(1.0, 2.0)
+    y = x.exp().sin()
+    notes = [Note(), Note(), Note()]
+    alive = [weakref.ref(n) for n in notes]
+    y.grad_fn.metadata["note"] = notes[0]
+    y.grad_fn.next_functions[0][0].metadata["note"] = notes[1]
+    z = Pair.apply(x)[1]
+    z.grad_fn.metadata["note"] = notes[2]
+    del notes
+    tg.current_tape().collect()
+    assert y.grad_fn.metadata["note"] is alive[0]()
+    assert y.grad_fn.next_functions[0][0].metadata["note"] is alive[1]()
+    assert z.grad_fn.metadata["note"] is alive[2]()
+    del y
+    assert [r() is None for r in alive] == [True, True, False]
+
+
+def test_a_tensor_with_a_node_is_freed() -> None:
+    x = leaf(1.0, 2.0)
+    y = x.exp()
+    y.grad_fn.next_functions[0][0].metadata["x"] = 1
+    gone = weakref.ref(y)
+    del y
+    assert gone() is None
+    for _ in range(50):
+        assert len((x * 2).grad_fn.next_functions) == 2
+    tape = tg.current_tape()
+    tape.collect()
+    assert len(tape.nodes) < 10
+
+
+def test_leaves_are_themselves_in_the_graph() -> None:
+    x = leaf(1.0, 2.0)
+    w = tg.ones(2).requires_grad_()
+    y = x * w
+    assert y.grad_fn.next_functions[0][0].variable is x
+    assert y.grad_fn.next_functions[1][0].variable is w
+    assert y.grad_fn._saved_self is x
+    assert y.grad_fn._saved_other is w
+    packed: list[Any] = []
+    with tg.autograd.graph.saved_tensors_hooks(lambda t: packed.append(t) or t, lambda t: t):
+        x * w
+        Cube.apply(x)
+    assert [any(p is t for t in (x, w)) for p in packed] == [True] * 3
+    x.data = tg.tensor([5.0, 6.0])
+    assert (x * w).grad_fn.next_functions[0][0].variable is x
+    v = leaf(3.0)
+    z = v * 2
+    del v
+    variable = z.grad_fn.next_functions[0][0].variable
+    assert variable.tolist() == [3.0]
+    z.sum().backward()
+    assert variable.grad.tolist() == [2.0]
+
+
+class Cube(tg.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        ctx.save_for_backward(x)
+        return x**3
+
+    @staticmethod
+    def backward(ctx: Any, ct: Any) -> Any:
+        return 3 * ct * ctx.saved_tensors[0] ** 2

@@ -16,7 +16,7 @@ from .errors import UnsupportedError
 from .handle import status_of
 from .hooks import RemovableHandle
 from .ops.table import TABLE
-from .storage import Storage, layout_of, storage_of
+from .storage import Storage, layout_of, own_leaf, storage_of
 from .tape import Tape, slot_of, tape_at
 from .threads import current_tape
 
@@ -113,6 +113,7 @@ class AutogradMethods:
         fresh = tape.bind(storage.array, layout, active=active, keep=storage)
         tape.base[fresh] = tape.base[slot]
         tape.flags[fresh] |= tape.flags[slot] & nt.VISIBLE
+        own_leaf(self, storage)
         watching.rebind(self, tape, fresh)
 
     def _become(self: Any, slot: int, layout: Layout, storage: Storage) -> None:
@@ -121,7 +122,7 @@ class AutogradMethods:
         if old is not None:
             storage.grad, storage.hooks = old.grad, old.hooks
         record.bind_to(self, current_tape(), slot, layout)
-        self._meta = storage
+        own_leaf(self, storage)
 
     @property
     def is_leaf(self: Any) -> bool:
@@ -157,7 +158,7 @@ class AutogradMethods:
     @property
     def grad_fn(self: Any) -> node.Node | None:
         """The statement that made it, under PyTorch's name; None for a leaf."""
-        return node.node_of(self)
+        return node.kept_node(self)
 
     def is_inference(self: Any) -> bool:
         """Return True if its memory was made in `inference_mode`."""

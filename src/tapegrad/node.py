@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from . import native as nt
@@ -11,15 +12,18 @@ from . import record, saved, versions, views
 from .edges import edge_places
 from .errors import UnsupportedError
 from .hooks import Hooks, RemovableHandle
-from .layouts import LAYOUTS, Layout
-from .storage import Storage, storage_of
+from .layouts import LAYOUTS
+from .storage import Storage, leaf_of, storage_of
 from .tape import Tape, slot_of, tape_at
 from .watching import watch
 
 if TYPE_CHECKING:
     from .tensor_type import Tensor
 
-__all__ = ["AccumulateGrad", "Node", "hooks_of", "name_of", "node_of", "output_number", "watched"]
+__all__ = [
+    "AccumulateGrad", "Node", "edge_of", "hooks_of", "kept_node", "leaf_node", "name_of", "node_of",
+    "watched",
+]  # fmt: skip
 
 
 class Node:
@@ -28,13 +32,11 @@ class Node:
     It keeps the statement, and what its gradient needs, like the tensor itself. That of an
     `autograd.Function` also has the attributes of its context.
 
-    Attributes
-    ----------
-    metadata : dict
-        For the user's own notes; kept with this object only.
+    A statement has one node, which lives as long as a tensor it was asked for of (`kept_node`), or a
+    node whose `next_functions` were looked at.
     """
 
-    __slots__ = ("_tensor", "metadata")
+    __slots__ = ("__weakref__", "_metadata", "_next", "_tensor")
 
     def __init__(self, tensor: Tensor) -> None:
         tape = tape_at(tensor._state)
@@ -48,7 +50,14 @@ class Node:
             slot = slot_of(tape, self._tensor)
             last = versions.last_write(tape, slot)
             moment.moment = record.new_tensor(tape, last, tape.instruction_of(last).out)
-        self.metadata: dict[str, Any] = {}
+        self._metadata: dict[Any, Any] = {}
+        self._next: tuple[tuple[Node | None, int], ...] | None = None
+
+    @property
+    def metadata(self) -> dict[Any, Any]:
+        """For the user's own notes; kept with the node."""
+        context = self._context()
+        return self._metadata if context is None else context.metadata
 
     @property
     def tensor(self) -> Tensor:
@@ -93,6 +102,11 @@ class Node:
     @property
     def next_functions(self) -> tuple[tuple[Node | None, int], ...]:
         """The nodes of the operands, and which of their outputs each is; None for passive ones."""
+        if self._next is None:
+            self._next = self._find_next()
+        return self._next
+
+    def _find_next(self) -> tuple[tuple[Node | None, int], ...]:
         tape, slot = self._place()
         with tape.lock:
             made = tape.instruction_of(slot)
@@ -102,19 +116,18 @@ class Node:
             args = tape.args_of(slot)
             return tuple(
                 (
-                    self._node_at(tape, args[i], made.layouts[i], slot),
+                    self._node_at(tape, args[i], slot),
                     views.output_number(tape, args[i]),
                 )
                 for i in edge_places(tape, slot)
             )
 
     @staticmethod
-    def _node_at(tape: Tape, slot: int, layout: Layout, user: int) -> Node | None:
+    def _node_at(tape: Tape, slot: int, user: int) -> Node | None:
         if not tape.is_active(slot):
             return None
-        tensor = record.new_tensor(tape, slot, layout)
-        tensor._meta = tape.leaves.get(slot)
-        return AccumulateGrad(tensor) if tensor.is_leaf else node_of(tensor, user)
+        tensor = record.tensor_at(tape, slot)
+        return leaf_node(tensor) if tensor.is_leaf else node_of(tensor, user)
 
     def register_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call ``hook(grad_inputs, grad_outputs)`` when the node's derivatives were computed.
@@ -162,16 +175,6 @@ class Node:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return getattr(context, name)
 
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Node) or self._tensor._state != other._tensor._state:
-            return False
-        tape = tape_at(self._tensor._state)
-        with tape.lock:
-            return slot_of(tape, self._tensor) == slot_of(tape, other._tensor)
-
-    def __hash__(self) -> int:
-        return hash(type(self))
-
     def _place(self) -> tuple[Tape, int]:
         tape = tape_at(self._tensor._state)
         return tape, slot_of(tape, self._tensor)
@@ -187,18 +190,64 @@ class AccumulateGrad(Node):
 
     @property
     def variable(self) -> Tensor:
-        """The leaf."""
-        return self._tensor
+        """The leaf: the tensor itself, if it is there."""
+        storage = storage_of(self._tensor)
+        tensor = None if storage is None else leaf_of(storage)
+        return self._tensor if tensor is None else tensor
 
-    @property
-    def next_functions(self) -> tuple[tuple[Node | None, int], ...]:
-        """Nothing comes behind a leaf."""
+    def _find_next(self) -> tuple[tuple[Node | None, int], ...]:
         return ()
 
 
-def output_number(made: Node) -> int:
-    """Which of a node's outputs the tensor is that it was asked for."""
-    return views.output_number(*made._place())
+def leaf_node(tensor: Tensor) -> AccumulateGrad:
+    """The node of a leaf."""
+    storage = storage_of(tensor)
+    known = None if storage is None or storage.node is None else storage.node()
+    if known is None:
+        known = AccumulateGrad(tensor)
+        if storage is not None:
+            storage.node = weakref.ref(known)
+    return known
+
+
+class _Kept:
+    """Nodes that tensors keep, by the tensors' ids."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[int, tuple[weakref.ref[Any], Node]] = {}
+
+    def keep(self, tensor: Tensor, node: Node) -> None:
+        """Let a node live as long as a tensor does."""
+        number = id(tensor)
+        known = self.nodes.get(number)
+        if known is None:
+            self.nodes[number] = weakref.ref(tensor, partial(self._dropped, number)), node
+        elif known[1] is not node:
+            self.nodes[number] = known[0], node
+
+    def _dropped(self, number: int, _: object) -> None:
+        self.nodes.pop(number, None)
+
+
+_kept = _Kept()
+
+
+def kept_node(tensor: Tensor) -> Node | None:
+    """A tensor's node, which lives as long as the tensor from now on."""
+    node = node_of(tensor)
+    if node is not None:
+        _kept.keep(tensor, node)
+    return node
+
+
+def edge_of(tensor: Tensor) -> tuple[Node, int]:
+    """The node of an active tensor, of a leaf as well, and which of its outputs the tensor is."""
+    tape = tape_at(tensor._state)
+    with tape.lock:
+        node, source = kept_node(tensor), _source(tape, tensor, None)
+        if node is None or source is None:
+            return leaf_node(tensor), 0
+        return node, views.output_number(tape, slot_of(tape, source))
 
 
 def hooks_of(tensor: Tensor) -> Hooks:
@@ -239,21 +288,49 @@ def node_of(tensor: Tensor, user: int | None = None) -> Node | None:
     if tensor.is_leaf and not tape.writes:
         return None
     with tape.lock:
-        slot = slot_of(tape, tensor)
-        text = views.invalid(tape, slot) if user is None and tape.writes else ""
-        if text:
-            raise RuntimeError(text)
-        if tensor.is_leaf:
+        source = _source(tape, tensor, user)
+        if source is None:
             return None
-        made = tape.instruction_of(slot)
-        if made.op.kind == nt.WRITE and tape.args_of(slot):
-            # What was computed and then written over the whole tensor has its own statement.
-            source = record.new_tensor(tape, tape.args_of(slot)[1], made.layouts[1])
-            same = made.layouts[0].shape == made.layouts[1].shape
-            named = made.attrs["named"]
-            if same and name_of(tape, source, user) == named == name_of(tape, tensor, user):
-                tensor = source
-        return _node_type(name_of(tape, tensor, user))(tensor)
+        return _shared(tape, source, _node_type(name_of(tape, source, user)))
+
+
+def _source(tape: Tape, tensor: Tensor, user: int | None) -> Tensor | None:
+    """The tensor of whose statement the node is; None for a leaf.
+
+    Raises
+    ------
+    RuntimeError
+        If there is no such node: PyTorch's error for a view that was made stale.
+    """
+    slot = slot_of(tape, tensor)
+    text = views.invalid(tape, slot) if user is None and tape.writes else ""
+    if text:
+        raise RuntimeError(text)
+    if tensor.is_leaf:
+        return None
+    made = tape.instruction_of(slot)
+    if made.op.kind == nt.WRITE and tape.args_of(slot):
+        # What was computed and then written over the whole tensor has its own statement.
+        source = record.new_tensor(tape, tape.args_of(slot)[1], made.layouts[1])
+        same = made.layouts[0].shape == made.layouts[1].shape
+        named = made.attrs["named"]
+        if same and name_of(tape, source, user) == named == name_of(tape, tensor, user):
+            return source
+    return tensor
+
+
+def _shared(tape: Tape, tensor: Tensor, kind: type[Node]) -> Node:
+    """The one node of a statement."""
+    slot = slot_of(tape, tensor)
+    if tape.instruction_of(slot).op.name == "function_output":
+        slot = tape.args_of(slot)[0]
+    known = tape.nodes.get(slot)
+    node = None if known is None else known()
+    if type(node) is not kind or node.overwritten():
+        node = kind(tensor)
+        if tape.instruction_of(slot).op.kind != nt.LEAF:
+            tape.nodes[slot] = weakref.ref(node)
+    return node
 
 
 def name_of(tape: Tape, tensor: Tensor, user: int | None = None) -> str:

@@ -25,7 +25,7 @@ from .handle import bind_handle, new_handle_object
 from .instructions import LARGE, Instruction, instruction, remember, view_instruction
 from .layouts import Layout, contiguous
 from .ops.table import TABLE, Op
-from .storage import Storage, layout_of, storage_of
+from .storage import Storage, layout_of, leaf_of, own_leaf, storage_of
 from .tape import Tape, slot_of
 from .threads import current_tape
 
@@ -64,6 +64,16 @@ def new_tensor(tape: Tape, slot: int, layout: Layout) -> Tensor:
     return tensor  # type: ignore[no-any-return]
 
 
+def tensor_at(tape: Tape, slot: int) -> Tensor:
+    """The user's tensor of a leaf that requires grad, if it is there; a new handle of any other slot."""
+    storage = tape.leaves.get(slot)
+    tensor: Tensor | None = None if storage is None else leaf_of(storage)
+    if tensor is None or tensor._state != tape.pointer or slot_of(tape, tensor) != slot:
+        tensor = new_tensor(tape, slot, tape.instruction_of(slot).out)
+        tensor._meta = storage
+    return tensor
+
+
 def leaf_tensor(
     array: np.ndarray, kind: dtype, *, requires_grad: bool = False, source: Any = None,
     visible: bool = False,
@@ -92,7 +102,10 @@ def leaf_tensor(
     if visible:
         tape.flags[slot] |= nt.VISIBLE
     tensor = new_tensor(tape, slot, layout)
-    tensor._meta = storage
+    if requires_grad:
+        own_leaf(tensor, storage)
+    else:
+        tensor._meta = storage
     return tensor
 
 

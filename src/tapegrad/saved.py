@@ -92,9 +92,7 @@ class Hooks:
 
     def pack_slot(self, tape: Tape, slot: int, is_operand: bool) -> Packed:
         """Give the pack hook the value of a slot."""
-        tensor = record.new_tensor(tape, slot, tape.instruction_of(slot).out)
-        tensor._meta = tape.leaves.get(slot)
-        packed = self.pack(tensor)
+        packed = self.pack(record.tensor_at(tape, slot))
         if is_operand:
             self.keep_origin(tape, slot, packed)
         return packed
@@ -350,11 +348,7 @@ def _kept(tape: Tape, k: int, made: Instruction, place: int) -> Any:
                 origin="", expected=version - later,
             )
         )  # fmt: skip
-    found = record.new_tensor(tape, slot, layout)
-    storage = tape.leaves.get(slot)
-    if storage is not None:
-        found._meta = storage
-    return found
+    return record.tensor_at(tape, slot)
 
 
 def dense(made: Instruction, values: dict[int, int]) -> Instruction:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from .layouts import LAYOUTS, Layout
 if TYPE_CHECKING:
     from .tensor_type import Tensor
 
-__all__ = ["Storage", "layout_of", "storage_of"]
+__all__ = ["Storage", "layout_of", "leaf_of", "own_leaf", "storage_of"]
 
 
 class Storage:
@@ -35,12 +36,16 @@ class Storage:
         Set where a leaf's elements would share memory: that memory (mirrors.py).
     moment : Tensor or None
         Of a node's tensor: the last write before the node was asked for, or the tensor itself.
+    owner : weakref.ref or None
+        To the tensor of a leaf that requires grad, which the user has.
+    node : weakref.ref or None
+        To the node of a leaf.
     source : object
         Keeps alive what the array's memory belongs to.
     """
 
     __slots__ = (
-        "__weakref__", "array", "grad", "hooks", "leaf", "mirrored", "moment", "of_view",
+        "__weakref__", "array", "grad", "hooks", "leaf", "mirrored", "moment", "node", "of_view", "owner",
         "requires_grad", "source",
     )  # fmt: skip
     mirrored: Any
@@ -53,7 +58,21 @@ class Storage:
         self.hooks: Hooks | None = None
         self.leaf = leaf
         self.moment: Tensor | None = None
+        self.node: weakref.ref[Any] | None = None
+        self.owner: weakref.ref[Tensor] | None = None
         self.source = source
+
+
+def own_leaf(tensor: Tensor, storage: Storage) -> None:
+    """Give a leaf's storage to the tensor that stands for it wherever the graph shows it."""
+    tensor._meta = storage
+    storage.owner = weakref.ref(tensor)
+
+
+def leaf_of(storage: Storage) -> Tensor | None:
+    """The tensor that a leaf's storage belongs to, if it is there."""
+    tensor = None if storage.owner is None else storage.owner()
+    return tensor if tensor is not None and storage_of(tensor) is storage else None
 
 
 def storage_of(tensor: Tensor) -> Storage | None:

@@ -108,6 +108,8 @@ class Tape(Values):
         #: how many of all those wait for a user's function, which may collect (user_code.py), and the
         #: slot below which numbers stay meanwhile
         self.waiting, self.floor = 0, 1
+        #: nodes that there are: slot (of a Function, its `function` statement) -> weak reference
+        self.nodes: dict[int, weakref.ref[Any]] = {}
         #: memory of tensors made in inference mode, by base, as far as such blocks have ended
         self.inference: dict[int, bool] = {}
         #: slot from which on memory is that of the inference mode that is on; -1 where it is off

@@ -22,7 +22,7 @@ from .functions import all_functions, legacy, registry
 from .layouts import LAYOUTS
 from .operators import FUNCTIONS, make_base
 from .ops import all_rows
-from .storage import Storage, layout_of
+from .storage import Storage, layout_of, own_leaf
 from .tape import Tape, slot_of, tape_at
 
 __all__ = ["FUNCTIONS", "Tensor"]
@@ -66,7 +66,10 @@ class Tensor(_Base, AutogradMethods):  # type: ignore[misc]
         own: Tensor = object.__new__(cls)
         tape = tape_at(made._state)
         record.bind_to(own, tape, slot_of(tape, made), layout_of(made))
-        own._meta = made._meta
+        if made._meta is not None and made._meta.owner is not None:
+            own_leaf(own, made._meta)
+        else:
+            own._meta = made._meta
         return own
 
     # ------------------------------------------------------------------ what it is

@@ -393,9 +393,4 @@ def _captured(tape: Tape, marker: int, own: set[int]) -> list[Tensor]:
                     f"(a result of {made.op.name}, of shape {list(made.out.shape)}); pass it as an "
                     "argument"
                 )
-    tensors = []
-    for slot in leaves:
-        tensor = record.new_tensor(tape, slot, tape.instruction_of(slot).out)
-        tensor._meta = tape.leaves[slot]
-        tensors.append(tensor)
-    return tensors
+    return [record.tensor_at(tape, slot) for slot in leaves]

@@ -220,9 +220,7 @@ class FunctionCtx:
         tape = current_tape()
         place = numbers.get(id(tensor))
         slot = record.operand(tape, tensor) if place is None else self._slot(place)
-        own = record.new_tensor(tape, slot, record.layout_of(tensor))
-        own._meta = tape.leaves.get(slot)
-        return own
+        return record.tensor_at(tape, slot)
 
     def release(self) -> None:
         """Drop what was saved: a pass that keeps no graph has run."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .. import node, record, saved, versions
 from ..edges import GradientEdge
 from ..hooks import RemovableHandle
-from ..node import AccumulateGrad, Node
+from ..node import Node
 from ..request import innermost
 from ..tensor_type import Tensor
 from ..threads import current_tape
@@ -38,10 +38,7 @@ def get_gradient_edge(tensor: Tensor) -> GradientEdge:
         raise RuntimeError(
             "It is not possible to get the gradient edge for a Tensor that does not require gradients"
         )
-    made = tensor.grad_fn
-    if made is None:
-        return GradientEdge(AccumulateGrad(tensor), 0)
-    return GradientEdge(made, node.output_number(made))
+    return GradientEdge(*node.edge_of(tensor))
 
 
 class _MultiHandle(RemovableHandle):
