@@ -606,6 +606,9 @@ def test_contexts_of_mutation_do_not_nest() -> None:
 
 def test_mutated_graphs_are_freed() -> None:
     tape = tg.current_tape()
+    gc.collect()
+    tape.collect()
+    before = len(tape.contexts)
     a = tg.tensor([0.5, 1.0], requires_grad=True)
     for _ in range(300):
         with tg.autograd.graph.allow_mutation_on_saved_tensors():
@@ -615,7 +618,7 @@ def test_mutated_graphs_are_freed() -> None:
             del y, b
     for _ in range(8):
         tape.collect()
-    assert len(tape.contexts) <= 8
+    assert len(tape.contexts) <= before + 2
 
 
 def test_second_derivatives_of_what_was_written_under_hooks_raise() -> None:
