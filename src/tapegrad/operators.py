@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import handle, record
-from .functions import registry
+from .functions import keywords, registry
 from .ops.table import TABLE, Op
 
 __all__ = ["FUNCTIONS", "make_base"]
@@ -52,7 +52,7 @@ def _slow_call(entry: Op) -> Callable[..., Any]:
 
     call: Any = call_unary if entry.arity == 1 else call_binary
     call.__name__ = call.__qualname__ = name
-    return call  # type: ignore[no-any-return]
+    return keywords.accept(name, call, out=True)
 
 
 def _slow_operator(entry: Op, call: Callable[..., Any]) -> Callable[..., Any]:

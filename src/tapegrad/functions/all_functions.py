@@ -1,4 +1,4 @@
-"""Imports every file of functions, so that all of them are registered."""
+"""Imports every file of functions, so that all are registered, and gives them the common keywords."""
 
 from . import (
     contraction,
@@ -11,6 +11,7 @@ from . import (
     inplace_fills,
     inplace_methods,
     joining,
+    keywords,
     leaf,
     masking,
     matrices,
@@ -21,6 +22,7 @@ from . import (
     random,
     ranges,
     reduction,
+    registry,
     scanning,
     shaping,
     slicing,
@@ -53,3 +55,11 @@ __all__ = [
     "slicing",
     "view_scatters",
 ]
+
+for _name, _function in registry.FUNCTIONS.items():
+    if not _name.startswith("_"):
+        registry.FUNCTIONS[_name] = keywords.accept(
+            _name, _function, out=_name not in keywords.WITHOUT_OUT
+        )
+for _name, _function in registry.METHODS.items():
+    registry.METHODS[_name] = keywords.accept(_name, _function, out=False)

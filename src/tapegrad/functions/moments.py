@@ -7,15 +7,15 @@ import warnings
 from typing import Any
 
 from .. import record
-from ..dtypes import as_dtype
+from ..dtypes import as_dtype, bool_, get_default_dtype
 from ..layouts import Layout, broadcast_shapes
 from ..ops.table import TABLE
 from ..record import layout_of
 from .arguments import check_bool, float_of
-from .reduction import dims_of, no_overload, numpy_names, title
+from .reduction import dims_of, no_overload, title
 from .registry import public
 
-__all__ = ["dist", "norm", "std", "std_mean", "var", "var_mean"]
+__all__ = ["cov", "dist", "norm", "std", "std_mean", "var", "var_mean"]
 
 
 # --------------------------------------------------------------------------- variances
@@ -60,7 +60,6 @@ def _deviation(
 
 
 @public(method=True)
-@numpy_names
 def var(
     input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *,
     correction: Any = None,
@@ -87,7 +86,6 @@ def var(
 
 
 @public(method=True)
-@numpy_names
 def std(
     input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *,
     correction: Any = None,
@@ -97,7 +95,6 @@ def std(
 
 
 @public()
-@numpy_names
 def var_mean(
     input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *,
     correction: Any = None,
@@ -108,7 +105,6 @@ def var_mean(
 
 
 @public()
-@numpy_names
 def std_mean(
     input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *,
     correction: Any = None,
@@ -137,7 +133,6 @@ def _check_norm(x: Layout, p: float, dims: tuple[int, ...], *, full: bool) -> No
 
 
 @public(method=True)
-@numpy_names
 def norm(
     input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, *, dtype: Any = None
 ) -> Any:
@@ -188,3 +183,89 @@ def dist(input: Any, other: Any, p: float = 2) -> Any:
     return record.apply(
         TABLE["dist"], (record.cast(input, kind), record.cast(other, kind)), p=order
     )
+
+
+# --------------------------------------------------------------------------- covariance
+@public(method=True)
+def cov(input: Any, *, correction: int = 1, fweights: Any = None, aweights: Any = None) -> Any:
+    """Covariance matrix of variables, which are rows, from observations, which are columns.
+
+    Parameters
+    ----------
+    input : Tensor
+        A matrix; a vector or number is one variable, whose result is a number.
+    correction : int
+        Subtracted from the number (or weight) of observations.
+    fweights : Tensor, optional
+        int64 vector: how often each observation occurred.
+    aweights : Tensor, optional
+        Floating vector: weights of observations.
+
+    Returns
+    -------
+    Tensor
+
+    Raises
+    ------
+    RuntimeError
+        If there are more than two dimensions, or weights do not fit.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.cov(tg.tensor([[0.0, 1.0, 2.0], [2.0, 1.0, 0.0]]))
+    tensor([[ 1., -1.],
+            [-1.,  1.]])
+    """
+    record.check_tensors("cov", (input,))
+    if input.ndim > 2:
+        raise RuntimeError(
+            "cov(): expected input to have two or fewer dimensions but got an input with "
+            f"{input.ndim} dimensions"
+        )
+    if input.dtype is bool_:
+        raise RuntimeError("cov(): bool dtype is not supported for input")
+    x = input if input.ndim == 2 else input.reshape(1, -1)
+    x = x if x.dtype.is_floating_point else record.cast(x, get_default_dtype())
+    count = x.shape[1]
+    weights: Any = None
+    for word, w, integral in (("fweights", fweights, True), ("aweights", aweights, False)):
+        if w is None:
+            continue
+        if w.ndim > 1:
+            raise RuntimeError(
+                f"cov(): expected {word} to have one or fewer dimensions but got {word} with "
+                f"{w.ndim} dimensions"
+            )
+        if w.dtype.is_floating_point == integral or w.dtype is bool_:
+            kind = "integral" if integral else "floating point"
+            raise RuntimeError(f"cov(): expected {word} to have {kind} dtype but got {word} with "
+                               f"{title(w.dtype)} dtype")  # fmt: skip
+        if w.numel() != count:
+            raise RuntimeError(
+                f"cov(): expected {word} to have the same numel as there are observations in the "
+                f"input but got {w.numel()} != {count}"
+            )
+        if (w.detach() < 0).any():
+            raise RuntimeError(f"cov(): {word} cannot be negative")
+        weights = w.reshape(-1) if weights is None else weights * w.reshape(-1)
+    if weights is None:
+        total: Any = count
+        mean = x.sum(1, keepdim=True) / count
+    else:
+        total = weights.sum()
+        if total.item() == 0:
+            raise RuntimeError("cov(): weights sum to zero, can't be normalized")
+        mean = (x * weights).sum(1, keepdim=True) / total
+    if aweights is None or correction == 0:
+        norm = total - correction
+    else:
+        both = aweights.reshape(-1) * weights
+        norm = total - correction * both.sum() / total
+    if float(norm) <= 0:
+        warnings.warn("cov(): degrees of freedom is <= 0", stacklevel=3)
+        norm = 0.0 * norm
+    apart = x - mean
+    scaled = apart if weights is None else apart * weights
+    product = (apart @ scaled.T) / norm
+    return product if input.ndim == 2 else product.reshape(())

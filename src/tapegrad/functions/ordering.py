@@ -12,10 +12,22 @@ from ..record import layout_of
 from . import return_types
 from .arguments import as_int, check_bool, wrap_dim
 from .operands import check_binary
-from .reduction import UNSET, dims_of, no_overload, numpy_names, one_dim, title
+from .reduction import UNSET, dims_of, no_overload, one_dim, title
 from .registry import public
 
-__all__ = ["amax", "amin", "argmax", "argmin", "argsort", "max", "median", "min", "sort", "topk"]
+__all__ = [
+    "amax",
+    "amin",
+    "argmax",
+    "argmin",
+    "argsort",
+    "max",
+    "median",
+    "min",
+    "nanmedian",
+    "sort",
+    "topk",
+]
 
 
 def _check_whole(name: str, layout: Layout) -> None:
@@ -45,7 +57,6 @@ def _amax(name: str, row: str, input: Any, dim: Any, keepdim: bool) -> Any:
 
 
 @public(method=True)
-@numpy_names
 def amax(input: Any, dim: Any = (), keepdim: bool = False) -> Any:
     """Maximum over dimensions; where several elements are it, they share the gradient evenly.
 
@@ -65,14 +76,12 @@ def amax(input: Any, dim: Any = (), keepdim: bool = False) -> Any:
 
 
 @public(method=True)
-@numpy_names
 def amin(input: Any, dim: Any = (), keepdim: bool = False) -> Any:
     """Minimum over dimensions; arguments as for `amax`."""
     return _amax("amin", "amin", input, dim, keepdim)
 
 
 @public(method=True)
-@numpy_names
 def aminmax(input: Any, *, dim: Any = None, keepdim: bool = False) -> Any:
     """Minimum and maximum of everything, or along one dimension, as ``(min, max)``."""
     record.check_tensors("aminmax", (input,))
@@ -120,7 +129,6 @@ def _extreme(name: str, input: Any, dim: Any, keepdim: Any, other: Any) -> Any:
 
 
 @public(method=True)
-@numpy_names
 def max(input: Any, dim: Any = UNSET, keepdim: bool = False, *, other: Any = None) -> Any:
     """Maximum of everything; along a dimension with its indices; or of two tensors.
 
@@ -142,7 +150,6 @@ def max(input: Any, dim: Any = UNSET, keepdim: bool = False, *, other: Any = Non
 
 
 @public(method=True)
-@numpy_names
 def min(input: Any, dim: Any = UNSET, keepdim: bool = False, *, other: Any = None) -> Any:
     """Minimum; arguments as for `max`."""
     return _extreme("min", input, dim, keepdim, other)
@@ -168,14 +175,12 @@ def _arg(name: str, input: Any, dim: Any, keepdim: Any) -> Any:
 
 
 @public(method=True)
-@numpy_names
 def argmax(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """Index of the first maximum, of the flattened tensor or along a dimension."""
     return _arg("argmax", input, dim, keepdim)
 
 
 @public(method=True)
-@numpy_names
 def argmin(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """Index of the first minimum, of the flattened tensor or along a dimension."""
     return _arg("argmin", input, dim, keepdim)
@@ -200,7 +205,6 @@ def _order(name: str, input: Any, dim: Any, descending: Any, stable: Any) -> tup
 
 
 @public(method=True)
-@numpy_names
 def sort(input: Any, dim: int = -1, descending: bool = False, *, stable: bool | None = None) -> Any:
     """Sort along a dimension.
 
@@ -222,7 +226,6 @@ def sort(input: Any, dim: int = -1, descending: bool = False, *, stable: bool | 
 
 
 @public(method=True)
-@numpy_names
 def argsort(input: Any, dim: int = -1, descending: bool = False, *, stable: bool = False) -> Any:
     """Find the indices that sort along a dimension; arguments as for `sort`."""
     return _order("argsort", input, dim, descending, stable)[0]
@@ -266,7 +269,6 @@ def topk(
 
 
 @public(method=True)
-@numpy_names
 def median(input: Any, dim: Any = UNSET, keepdim: bool = False) -> Any:
     """Find the lower median of everything, or along a dimension with its indices; NaN wins.
 
@@ -298,3 +300,35 @@ def median(input: Any, dim: Any = UNSET, keepdim: bool = False) -> Any:
     index = record.apply(TABLE["argmedian"], (input,), dim=d, keepdim=keepdim)
     values = record.apply(TABLE["pick_median"], (input, index), dim=d, keepdim=keepdim)
     return return_types.median(values, index)
+
+
+@public(method=True)
+def nanmedian(input: Any, dim: Any = UNSET, keepdim: bool = False) -> Any:
+    """Find the lower median of what is not NaN; arguments and results as for `median`.
+
+    Examples
+    --------
+    >>> import math, tapegrad as tg
+    >>> tg.nanmedian(tg.tensor([3.0, math.nan, 1.0]))
+    tensor(1.)
+    """
+    record.check_tensors("nanmedian", (input,))
+    layout = layout_of(input)
+    if not layout.dtype.is_floating_point or (dim is UNSET and not layout.size):
+        return median(input, dim, keepdim)
+    if dim is UNSET:
+        if keepdim is not False:
+            raise TypeError('nanmedian() missing 1 required positional arguments: "dim"')
+        return nanmedian(input.reshape(-1), 0)[0]
+    check_bool("nanmedian", "keepdim", 2, keepdim)
+    d = one_dim("nanmedian", dim, layout.ndim)
+    _check_dims("nanmedian", layout, (d,))
+    if not layout.ndim:
+        return return_types.nanmedian(input.clone(), (input != input).long() * 0)
+    numbers = (input.detach() == input.detach()).sum(d, keepdim=True)
+    place = ((numbers - 1).clamp(min=0)).div(2, rounding_mode="floor")
+    index = argsort(input.detach(), d, stable=True).gather(d, place)
+    values = input.gather(d, index)
+    if not keepdim:
+        values, index = values.squeeze(d), index.squeeze(d)
+    return return_types.nanmedian(values, index)

@@ -7,9 +7,7 @@ the softmax family in scanning.py. Arguments are checked and normalised here, fo
 
 from __future__ import annotations
 
-import functools
 import operator
-from collections.abc import Callable
 from typing import Any
 
 from .. import record
@@ -20,7 +18,7 @@ from .arguments import check_bool, distinct, wrap_dim
 from .registry import public
 
 __all__ = [
-    "UNSET", "as_float", "as_summand", "dims_of", "no_overload", "numpy_names",
+    "UNSET", "as_float", "as_summand", "dims_of", "no_overload",
     "title",
 ]  # fmt: skip
 
@@ -36,21 +34,6 @@ def title(kind: dtype) -> str:
 
 
 # --------------------------------------------------------------------------- arguments
-def numpy_names(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Take NumPy's names ``axis`` and ``keepdims`` as well, as PyTorch does."""
-
-    @functools.wraps(function)
-    def call(*args: Any, **options: Any) -> Any:
-        if options:
-            if "axis" in options:
-                options["dim"] = options.pop("axis")
-            if "keepdims" in options:
-                options["keepdim"] = options.pop("keepdims")
-        return function(*args, **options)
-
-    return call
-
-
 def no_overload(name: str, forms: tuple[str, ...], *args: Any, **named: Any) -> TypeError:
     """PyTorch's error for arguments that fit none of a method's forms."""
     given = ", ".join(type(a).__name__ for a in args)
@@ -139,7 +122,6 @@ def _total(name: str, x: Any, dim: Any, keepdim: Any) -> Any:
 
 
 @public(method=True)
-@numpy_names
 def sum(input: Any, dim: Any = UNSET, keepdim: bool = False, *, dtype: Any = None) -> Any:
     """Sum over dimensions.
 
@@ -161,7 +143,6 @@ def sum(input: Any, dim: Any = UNSET, keepdim: bool = False, *, dtype: Any = Non
 
 
 @public(method=True)
-@numpy_names
 def nansum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
     """Sum over dimensions, NaN counting as 0; arguments as for `sum`."""
     x = as_summand("nansum", input, dtype)
@@ -185,7 +166,6 @@ def _mean_operand(name: str, input: Any, kind: Any) -> Any:
 
 
 @public(method=True)
-@numpy_names
 def mean(input: Any, dim: Any = UNSET, keepdim: bool = False, *, dtype: Any = None) -> Any:
     """Mean over dimensions; arguments as for `sum`.
 
@@ -198,7 +178,6 @@ def mean(input: Any, dim: Any = UNSET, keepdim: bool = False, *, dtype: Any = No
 
 
 @public(method=True)
-@numpy_names
 def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
     """Mean of what is not NaN; arguments as for `sum`."""
     record.check_tensors("nanmean", (input,))
@@ -213,7 +192,6 @@ def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
 
 
 @public(method=True)
-@numpy_names
 def prod(input: Any, dim: Any = UNSET, keepdim: bool = False, *, dtype: Any = None) -> Any:
     """Product of all elements, or along one dimension; arguments as for `sum`."""
     x = as_summand("prod", input, dtype)
@@ -244,21 +222,18 @@ def _logic(name: str, input: Any, dim: Any, keepdim: Any) -> Any:
 
 
 @public(method=True)
-@numpy_names
 def all(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """Whether all elements are nonzero, over everything or over dimensions."""
     return _logic("all", input, dim, keepdim)
 
 
 @public(method=True)
-@numpy_names
 def any(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
     """Whether any element is nonzero, over everything or over dimensions."""
     return _logic("any", input, dim, keepdim)
 
 
 @public(method=True)
-@numpy_names
 def count_nonzero(input: Any, dim: Any = None) -> Any:
     """How many elements are nonzero, over everything or over dimensions."""
     record.check_tensors("count_nonzero", (input,))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-__all__ = ["aminmax", "max", "median", "min", "sort", "topk"]
+__all__ = ["aminmax", "max", "median", "min", "nanmedian", "sort", "topk"]
 
 
 def _show(result: Any) -> str:
@@ -34,6 +34,16 @@ class min(NamedTuple):
 
 class median(NamedTuple):
     """Result of `median`."""
+
+    values: Any
+    indices: Any
+
+    def __repr__(self) -> str:
+        return _show(self)
+
+
+class nanmedian(NamedTuple):
+    """Result of `nanmedian`."""
 
     values: Any
     indices: Any

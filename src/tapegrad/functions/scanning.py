@@ -9,7 +9,7 @@ from ..dtypes import as_dtype
 from ..ops.table import TABLE
 from ..record import layout_of
 from .arguments import check_bool
-from .reduction import UNSET, as_float, as_summand, dims_of, numpy_names, one_dim, title
+from .reduction import UNSET, as_float, as_summand, dims_of, one_dim, title
 from .registry import public
 
 __all__ = ["cumprod", "cumsum", "log_softmax", "logcumsumexp", "logsumexp", "softmax"]
@@ -21,7 +21,6 @@ def _scan(name: str, x: Any, dim: Any) -> Any:
 
 
 @public(method=True)
-@numpy_names
 def cumsum(input: Any, dim: Any = UNSET, *, dtype: Any = None) -> Any:
     """Cumulative sum along a dimension.
 
@@ -40,14 +39,12 @@ def cumsum(input: Any, dim: Any = UNSET, *, dtype: Any = None) -> Any:
 
 
 @public(method=True)
-@numpy_names
 def cumprod(input: Any, dim: Any = UNSET, *, dtype: Any = None) -> Any:
     """Cumulative product along a dimension; arguments as for `cumsum`."""
     return _scan("cumprod", as_summand("cumprod", input, dtype), dim)
 
 
 @public(method=True)
-@numpy_names
 def logcumsumexp(input: Any, dim: Any = UNSET) -> Any:
     """Logarithm of the cumulative sum of exponentials along a dimension."""
     record.check_tensors("logcumsumexp", (input,))
@@ -58,7 +55,6 @@ def logcumsumexp(input: Any, dim: Any = UNSET) -> Any:
 
 
 @public(method=True)
-@numpy_names
 def logsumexp(input: Any, dim: Any = UNSET, keepdim: bool = False) -> Any:
     """Logarithm of the sum of exponentials over dimensions, without overflow.
 
@@ -98,7 +94,6 @@ def _softmax(name: str, input: Any, dim: Any, dtype: Any) -> Any:
 
 
 @public(method=True)
-@numpy_names
 def softmax(input: Any, dim: Any = UNSET, dtype: Any = None) -> Any:
     """Exponentials over their sum along a dimension.
 
@@ -117,7 +112,6 @@ def softmax(input: Any, dim: Any = UNSET, dtype: Any = None) -> Any:
 
 
 @public(method=True)
-@numpy_names
 def log_softmax(input: Any, dim: Any = UNSET, dtype: Any = None) -> Any:
     """Logarithm of the softmax along a dimension, without overflow; arguments as for `softmax`."""
     return _softmax("log_softmax", input, dim, dtype)

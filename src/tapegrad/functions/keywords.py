@@ -1,0 +1,194 @@
+"""Keywords that PyTorch's functions take beside those of their signatures: NumPy's names, and ``out``.
+
+`accept` puts a layer around a public function that looks at keywords only where there are some.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .. import record
+from ..dtypes import dtype
+from ..threads import current_tape
+from .operands import TITLES
+
+__all__ = ["WITHOUT_OUT", "accept"]
+
+#: NumPy's name of an argument -> PyTorch's
+NUMPY_NAMES = {
+    "axis": "dim", "keepdims": "keepdim", "x": "input", "a": "input", "x1": "input", "x2": "other",
+}  # fmt: skip
+#: functions that make no new tensor of numbers, or take their data from elsewhere
+WITHOUT_OUT = frozenset(
+    [
+        "allclose",
+        "as_strided",
+        "as_tensor",
+        "asarray",
+        "atleast_1d",
+        "atleast_2d",
+        "atleast_3d",
+        "broadcast_shapes",
+        "broadcast_tensors",
+        "broadcast_to",
+        "chunk",
+        "clone",
+        "detach",
+        "diagonal",
+        "einsum",
+        "equal",
+        "flatten",
+        "from_numpy",
+        "get_default_device",
+        "get_num_threads",
+        "get_rng_state",
+        "initial_seed",
+        "is_complex",
+        "is_floating_point",
+        "is_same_size",
+        "is_signed",
+        "is_tensor",
+        "isclose",
+        "load",
+        "manual_seed",
+        "meshgrid",
+        "moveaxis",
+        "movedim",
+        "narrow",
+        "nelement",
+        "numel",
+        "permute",
+        "ravel",
+        "result_type",
+        "reshape",
+        "save",
+        "scalar_tensor",
+        "seed",
+        "select",
+        "set_num_threads",
+        "set_rng_state",
+        "split",
+        "split_with_sizes",
+        "squeeze",
+        "swapaxes",
+        "swapdims",
+        "t",
+        "tensor",
+        "tensor_split",
+        "transpose",
+        "unbind",
+        "unflatten",
+        "unsafe_chunk",
+        "unsafe_split",
+        "unsqueeze",
+    ]
+)
+
+
+def accept(name: str, function: Callable[..., Any], *, out: bool) -> Callable[..., Any]:
+    """Return a function that also takes NumPy's names of its arguments, and with `out` that keyword.
+
+    Parameters
+    ----------
+    name : str
+        For error texts.
+    function : callable
+    out : bool
+        Results may be written into tensors that exist: ``out=`` one, or a tuple where results are one.
+
+    Raises
+    ------
+    RuntimeError
+        By ``out=``, if something that it is called with requires grad, or results cannot be cast.
+    """
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return function
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    aliases = {a: b for a, b in NUMPY_NAMES.items() if b in names and a not in names}
+    out = out and "out" not in names
+    if not out and "axis" not in aliases and "keepdims" not in aliases:
+        return function
+
+    @functools.wraps(function)
+    def call(*args: Any, **options: Any) -> Any:
+        if options:
+            for alias in aliases.keys() & options.keys():
+                if aliases[alias] in options:
+                    raise TypeError(f"{name}() got both '{aliases[alias]}' and '{alias}'")
+                options[aliases[alias]] = options.pop(alias)
+            if out and "out" in options:
+                target = options.pop("out")
+                if target is not None:
+                    return _written(name, function, args, options, target)
+        return function(*args, **options)
+
+    return call
+
+
+def _tensors_in(values: Sequence[Any]) -> list[Any]:
+    found: list[Any] = []
+    for value in values:
+        if record.is_tensor(value):
+            found.append(value)
+        elif isinstance(value, tuple | list):
+            found += _tensors_in(value)
+    return found
+
+
+def _written(
+    name: str, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any], out: Any
+) -> Any:  # fmt: skip
+    """Call a function, and write its results into `out`."""
+    targets = tuple(out) if isinstance(out, tuple | list) else (out,)
+    for target in targets:
+        if not record.is_tensor(target):
+            raise TypeError(f"{name}(): argument 'out' must be Tensor, not {type(target).__name__}")
+    operands = _tensors_in((*args, *options.values()))
+    if current_tape().grad_mode and any(t.requires_grad for t in (*operands, *targets)):
+        raise RuntimeError(
+            f"{name}(): functions with out=... arguments don't support automatic differentiation, "
+            "but one of the arguments requires grad."
+        )
+    results = function(*args, **options)
+    values = tuple(results) if isinstance(results, tuple) else (results,)
+    if isinstance(results, tuple) != isinstance(out, tuple | list) or len(values) != len(targets):
+        word = f"tuple of {len(values)} Tensors" if isinstance(results, tuple) else "Tensor"
+        raise TypeError(f"{name}(): argument 'out' must be {word}, not {type(out).__name__}")
+    for value, target in zip(values, targets, strict=True):
+        _check_cast(value.dtype, target.dtype)
+    for value, target in zip(values, targets, strict=True):
+        _write(value, target)
+    return type(results)(*targets) if hasattr(results, "_fields") else out
+
+
+_CATEGORIES = {"bool": 0, "int64": 1, "float32": 2, "float64": 2}
+
+
+def _check_cast(kind: dtype, wanted: dtype) -> None:
+    """Raise PyTorch's error unless results of a dtype may be written into another."""
+    if _CATEGORIES[kind.name] > _CATEGORIES[wanted.name]:
+        raise RuntimeError(
+            f"result type {TITLES[kind.name]} can't be cast to the desired output type "
+            f"{TITLES[wanted.name]}"
+        )
+
+
+def _write(value: Any, target: Any) -> None:
+    """Write a result into a tensor, which takes its shape if it has another one."""
+    if value.shape == target.shape:
+        target.copy_(value)
+        return
+    if target.numel():
+        warnings.warn(
+            f"An output with one or more elements was resized since it had shape "
+            f"{list(target.shape)}, which does not match the required output shape "
+            f"{list(value.shape)}. This behavior is deprecated, and in a future PyTorch release "
+            "outputs will not be resized unless they have zero elements. You can explicitly reuse an "
+            "out tensor t by resizing it, inplace, to zero elements with t.resize_(0).",
+            stacklevel=4,
+        )
+    target.data = record.cast(value, target.dtype)
