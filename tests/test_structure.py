@@ -25,7 +25,7 @@ LAYERS = [
     ("messages",), ("views",), ("saved",), ("inference",), ("anomaly",), ("request",), ("lanes",),
     ("templates",),
     ("lifting",), ("slices",), ("traces",), ("plain",), ("replay",), ("callbacks",), ("accumulation",),
-    ("engine",), ("tangents",), ("node",), ("display",), ("devices",), ("verify",), ("functions",),
+    ("engine",), ("tangents",), ("node",), ("display",), ("devices", "cuda", "testing"), ("verify",), ("functions",),
     ("autograd_methods", "operators"), ("tensor_type",), ("trees",), ("autograd",), ("func",),
     ("transforms",), ("utils",), ("active",), ("tour",),
     ("other_names",), ("__init__",), ("__main__",),

@@ -10,7 +10,9 @@ The functions come from two places: a row of the op table is a builtin function 
 what takes options stands in `tapegrad.functions`.
 """
 
-from . import autograd, func, functions, other_names, utils
+import math as _math
+
+from . import autograd, cuda, func, functions, other_names, testing, utils
 from .active.compiled import njit, value
 from .active.loops import checkpointed_loop
 from .autograd import (
@@ -51,6 +53,9 @@ from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
 __version__ = "0.1.0"
 
+e, inf, nan, pi = _math.e, _math.inf, _math.nan, _math.pi
+newaxis = None
+
 __all__ = [
     "Size",
     "Tape",
@@ -60,9 +65,11 @@ __all__ = [
     "autograd",
     "bool",
     "checkpointed_loop",
+    "cuda",
     "current_tape",
     "double",
     "dtype",
+    "e",
     "enable_grad",
     "finfo",
     "float",
@@ -75,6 +82,7 @@ __all__ = [
     "hessian",
     "hvp",
     "iinfo",
+    "inf",
     "inference_mode",
     "int64",
     "is_anomaly_check_nan_enabled",
@@ -86,11 +94,15 @@ __all__ = [
     "jacobian",
     "jvp",
     "long",
+    "nan",
+    "newaxis",
     "njit",
     "no_grad",
+    "pi",
     "set_default_dtype",
     "set_grad_enabled",
     "set_printoptions",
+    "testing",
     "utils",
     "value",
     "value_and_grad",

@@ -15,6 +15,7 @@ from .. import devices, record
 from ..devices import CPU, check_device, device, layout, strided
 from ..dtypes import bool_, dtype, float32, float64, int64
 from ..errors import UnsupportedError
+from ..ops.table import TABLE
 from .options import read_dtype
 from .registry import FUNCTIONS, METHODS, public
 
@@ -133,6 +134,31 @@ def type_as(input: Any, other: Any) -> Any:
             f"type_as(): argument 'other' (position 1) must be Tensor, not {type(other).__name__}"
         )
     return record.cast(input, other.dtype)
+
+
+@public(method=True)
+def clone(input: Any, *, memory_format: Any = None) -> Any:
+    """Copy a tensor; the gradient of the copy goes to the tensor.
+
+    Parameters
+    ----------
+    input : Tensor
+    memory_format : memory_format, optional
+        For PyTorch's sake: the copy is in C order.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.tensor([1.0, 2.0]).clone()
+    tensor([1., 2.])
+    """
+    record.check_tensors("clone", (input,))
+    if memory_format is not None and not isinstance(memory_format, devices.memory_format):
+        raise TypeError(
+            "clone(): argument 'memory_format' must be torch.memory_format, not "
+            f"{type(memory_format).__name__}"
+        )
+    return record.unary(TABLE["clone"], input)
 
 
 @public(method=True, function=False)

@@ -110,7 +110,7 @@ def diag_embed(input: Any, offset: int = 0, dim1: int = -2, dim2: int = -1) -> A
     )
 
 
-@public()
+@public(method=True)
 def diagflat(input: Any, offset: int = 0) -> Any:
     """Return a matrix with the raveled tensor on a diagonal."""
     record.check_tensors("diagflat", (input,))

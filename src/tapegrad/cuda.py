@@ -1,0 +1,53 @@
+"""``tapegrad.cuda``: what programs ask before they use a graphics card. There is none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .errors import UnsupportedError
+
+__all__ = ["current_device", "device_count", "is_available", "is_initialized", "manual_seed_all"]
+
+
+def is_available() -> bool:
+    """Return False: tapegrad computes on the CPU.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> "cuda" if tg.cuda.is_available() else "cpu"
+    'cpu'
+    """
+    return False
+
+
+def device_count() -> int:
+    """Return 0."""
+    return 0
+
+
+def is_initialized() -> bool:
+    """Return False."""
+    return False
+
+
+def manual_seed_all(seed: int) -> None:
+    """Do nothing, as PyTorch does where there is no graphics card."""
+
+
+def current_device() -> int:
+    """Raise: there is no device.
+
+    Raises
+    ------
+    UnsupportedError
+    """
+    raise UnsupportedError("cuda.current_device(): tapegrad computes on the CPU only")
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    raise AttributeError(
+        f"tapegrad.cuda has no {name}: tapegrad computes on the CPU only; ask cuda.is_available() first"
+    )
