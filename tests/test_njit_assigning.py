@@ -161,3 +161,57 @@ def test_integers_are_assigned_as_numbers() -> None:
     assert out.tolist() == [1.0, 7.0, 8.0]
     out.sum().backward()
     assert x.grad.tolist() == [1.0, 0.0, 0.0]
+
+
+# --------------------------------------------------------------------------- memory in common
+IN_PLACE = {
+    1: [
+        "m[1:] += m[:-1]", "m[:-1] += m[1:]", "m[1:] *= m[:-1]", "m[1:] /= m[:-1]", "m[1:] **= m[:-1]",
+        "m += m[::-1]", "m[::-1] -= m", "v = m[1:]; v += m[:-1]", "v = m; v *= v",
+        "m -= m[-1]", "m[1:] += m[:-1] + m[1:]", "m[1:] = m[:-1]", "m[:] = m[::-1]",
+        "m[1:] = m[:-1] * m[1:]", "m[np.array([1, 2, 3])] = m[:3]", "m[0], m[1] = m[1], m[0]",
+    ],
+    2: [
+        "m[1:, 1:] += m[:-1, :-1]", "m[:-1, :-1] += m[1:, 1:]", "m[:, 1:] += m[:, :-1]", "m *= m.T",
+        "m += m[0]", "m -= m[:, 0:1]", "m[:, 0] += m[0]", "m.T[0] += m[0]", "m /= m[0, 0]",
+        "r = m.reshape(9); r[1:] += r[:-1]", "m[:] = m.T", "m[1:, 1:] = m[:-1, :-1]", "m[:, ::-1] = m",
+        "m[1:] = m[0]", "m[1:, 1:] += m[:-1, :-1] * 2.0", "m[0], m[1] = m[1].copy(), m[0].copy()",
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("ndim", "statement"), [(n, text) for n, all_of_n in IN_PLACE.items() for text in all_of_n]
+)
+def test_overlapping_memory_means_what_it_means_to_numba(ndim, statement) -> None:
+    """In-place operators write each element before they read the next; an assignment copies first."""
+    scope: dict[str, Any] = {"np": np}
+    exec(f"def run(x):\n    m = x.copy()\n    {statement}\n    return m\n", scope)
+    run = tg.njit(scope["run"])
+    shape = (6,) if ndim == 1 else (3, 3)
+    at = 1.0 + rng.random(shape)
+    x = tg.tensor(at, requires_grad=True)
+    out = run(x)
+    np.testing.assert_allclose(out.detach().numpy(), run.primal(at), rtol=1e-14)
+    weights = rng.random(shape)
+    (out * tg.tensor(weights)).sum().backward()
+    for k in np.ndindex(*shape):
+        off = np.zeros(shape)
+        off[k] = 1e-6
+        slope = ((run.primal(at + off) - run.primal(at - off)) * weights).sum() / 2e-6
+        assert x.grad.numpy()[k] == pytest.approx(slope, rel=1e-6, abs=1e-7)
+
+
+@pytest.mark.parametrize("statement", ["m += y", "m -= y", "m[:2] *= y", "m /= y[0]"])
+def test_an_operand_that_does_not_fit_in_place(statement) -> None:
+    """As in NumPy; numba by itself writes some of it."""
+    scope: dict[str, Any] = {"np": np}
+    exec(f"def run(x, y):\n    m = x.copy()\n    {statement}\n    return m\n", scope)
+    run = tg.njit(scope["run"])
+    x, y = np.ones((1, 3)), np.ones((2, 3))
+    if statement == "m /= y[0]":
+        assert run(tg.tensor(x, requires_grad=True), y).tolist() == [[1.0, 1.0, 1.0]]
+        return
+    for given in (tg.tensor(y), tg.tensor(y, requires_grad=True)):
+        with pytest.raises(ValueError, match=r"fit|broadcast"):
+            run(tg.tensor(x, requires_grad=True), given)

@@ -1,7 +1,6 @@
 """Arrays of active scalars: how they are made, copied and broadcast, and `value` in compiled code.
 
-`CREATION` is what pipeline.py puts in the place of ``np.zeros`` and its like. elementwise.py and
-reductions.py have NumPy's functions on them.
+creation.py has NumPy's functions that make them; elementwise.py, reductions.py and others have the rest.
 """
 
 from __future__ import annotations
@@ -16,12 +15,20 @@ from numba.extending import intrinsic, overload_classmethod
 from numba.extending import overload as numba_overload
 from numba.extending import overload_method as numba_overload_method
 from numba.np import arrayobj
-from numba.np.unsafe.ndarray import empty_inferred
 
 from .compiled import value
 from .types import ACTIVE, NUMBERS, ActiveArray, ActiveScalar, InferredArray, is_given
 
-__all__ = ["CREATION", "broadcast", "common_shape", "empty", "overload", "overload_method"]
+__all__ = [
+    "broadcast",
+    "common_shape",
+    "empty",
+    "filled",
+    "inferred",
+    "is_plain",
+    "overload",
+    "overload_method",
+]
 
 
 def overload(function: Any, **jit_options: Any) -> Callable[..., Any]:
@@ -72,7 +79,7 @@ def empty(typingctx: Any, shape: Any) -> Any:
 
 
 @intrinsic
-def _filled(typingctx: Any, shape: Any, number: Any) -> Any:
+def filled(typingctx: Any, shape: Any, number: Any) -> Any:
     """An array of active scalars that are all the same."""
     kind = _array_of(shape)
 
@@ -108,7 +115,7 @@ _allocate.__annotations__ = {}
 overload_classmethod(ActiveArray, "_allocate")(_allocate)
 
 
-def _is_plain(dtype: Any) -> bool:
+def is_plain(dtype: Any) -> bool:
     """Whether a dtype (argument) is one whose arrays can not be active: integers, truth values."""
     if not is_given(dtype):
         return False
@@ -117,179 +124,6 @@ def _is_plain(dtype: Any) -> bool:
         text = str(dtype)
         return "int" in text or "bool" in text
     return isinstance(kind, types.Integer | types.Boolean)
-
-
-def active_zeros(shape, dtype=None):  # type: ignore[no-untyped-def]
-    """``np.zeros``."""
-    raise TypeError
-
-
-def active_ones(shape, dtype=None):  # type: ignore[no-untyped-def]
-    """``np.ones``."""
-    raise TypeError
-
-
-def active_full(shape, fill_value, dtype=None):  # type: ignore[no-untyped-def]
-    """``np.full``."""
-    raise TypeError
-
-
-def active_zeros_like(a, dtype=None):  # type: ignore[no-untyped-def]
-    """``np.zeros_like``."""
-    raise TypeError
-
-
-def active_ones_like(a, dtype=None):  # type: ignore[no-untyped-def]
-    """``np.ones_like``."""
-    raise TypeError
-
-
-def active_full_like(a, fill_value, dtype=None):  # type: ignore[no-untyped-def]
-    """``np.full_like``."""
-    raise TypeError
-
-
-def active_array(a, dtype=None):  # type: ignore[no-untyped-def]
-    """``np.array``."""
-    raise TypeError
-
-
-def active_asarray(a):  # type: ignore[no-untyped-def]
-    """``np.asarray``."""
-    raise TypeError
-
-
-@overload(active_zeros)
-def _ol_zeros(shape: Any, dtype: Any = None) -> Any:
-    if _is_plain(dtype):
-        return lambda shape, dtype=None: np.zeros(shape, dtype)
-    return lambda shape, dtype=None: _filled(shape, 0.0)
-
-
-@overload(active_ones)
-def _ol_ones(shape: Any, dtype: Any = None) -> Any:
-    if _is_plain(dtype):
-        return lambda shape, dtype=None: np.ones(shape, dtype)
-    return lambda shape, dtype=None: _filled(shape, 1.0)
-
-
-@overload(active_full)
-def _ol_full(shape: Any, fill_value: Any, dtype: Any = None) -> Any:
-    if _is_plain(dtype):
-        return lambda shape, fill_value, dtype=None: np.full(shape, fill_value, dtype)
-    if isinstance(fill_value, types.Integer | types.Boolean) and dtype in (None, types.none):
-        return lambda shape, fill_value, dtype=None: np.full(shape, fill_value)
-    return lambda shape, fill_value, dtype=None: _filled(shape, fill_value)
-
-
-def _keeps(a: Any, dtype: Any) -> bool:
-    """Whether what is like `a` is an array of integers or truth values."""
-    if not is_given(dtype):
-        return isinstance(getattr(a, "dtype", None), types.Integer | types.Boolean)
-    return _is_plain(dtype)
-
-
-@overload(active_zeros_like)
-def _ol_zeros_like(a: Any, dtype: Any = None) -> Any:
-    if _keeps(a, dtype):
-        return lambda a, dtype=None: np.zeros_like(a, dtype)
-    return lambda a, dtype=None: _filled(a.shape, 0.0)
-
-
-@overload(active_ones_like)
-def _ol_ones_like(a: Any, dtype: Any = None) -> Any:
-    if _keeps(a, dtype):
-        return lambda a, dtype=None: np.ones_like(a, dtype)
-    return lambda a, dtype=None: _filled(a.shape, 1.0)
-
-
-@overload(active_full_like)
-def _ol_full_like(a: Any, fill_value: Any, dtype: Any = None) -> Any:
-    if _keeps(a, dtype):
-        return lambda a, fill_value, dtype=None: np.full_like(a, fill_value, dtype)
-    return lambda a, fill_value, dtype=None: _filled(a.shape, fill_value)
-
-
-def _nested(kind: Any) -> int:
-    """How deep tuples and lists of scalars are nested, active ones or floats; 0 for what is neither."""
-    if isinstance(kind, types.List | types.ListType):
-        items = [kind.dtype]
-    elif isinstance(kind, types.BaseTuple) and len(kind):
-        items = list(kind)
-    else:
-        return 0
-    depths = {_nested(k) for k in items}
-    if depths == {0}:
-        numbers = all(isinstance(k, ActiveScalar | types.Float | types.Integer) for k in items)
-        return 1 if numbers and not all(isinstance(k, types.Integer) for k in items) else 0
-    return 1 + depths.pop() if len(depths) == 1 and 0 not in depths else 0
-
-
-@overload(active_array)
-def _ol_array(a: Any, dtype: Any = None) -> Any:
-    plain = not is_given(dtype)
-    if isinstance(a, ActiveArray):
-        return lambda a, dtype=None: a.copy()
-    if _is_plain(dtype) or not _nested(a):
-        if plain:
-            return lambda a, dtype=None: np.array(a)
-        return lambda a, dtype=None: np.array(a, dtype)
-    same = not isinstance(a, types.Tuple)  # elements of one type: there is a loop over them
-    if _nested(a) == 1 and same:
-
-        def one(a, dtype=None):  # type: ignore[no-untyped-def]
-            out = empty((len(a),))
-            for i in range(len(a)):
-                out[i] = a[i]
-            return out
-
-        return one
-    if _nested(a) == 1:
-        lines = "".join(f"    out[{i}] = a[{i}]\n" for i in range(len(a)))
-        return _generated(f"    out = empty(({len(a)},))\n{lines}")
-    if _nested(a) == 2 and isinstance(a, types.BaseTuple | types.List):
-        if isinstance(a, types.BaseTuple) and all(isinstance(k, types.BaseTuple) for k in a):
-            width = len(a[0])
-            lines = "".join(
-                f"    out[{i}, {j}] = a[{i}][{j}]\n" for i in range(len(a)) for j in range(width)
-            )
-            return _generated(f"    out = empty(({len(a)}, {width}))\n{lines}")
-
-        def two(a, dtype=None):  # type: ignore[no-untyped-def]
-            out = empty((len(a), len(a[0])))
-            for i in range(len(a)):
-                if len(a[i]) != out.shape[1]:
-                    raise ValueError("np.array: rows of different lengths")
-                for j in range(out.shape[1]):
-                    out[i, j] = a[i][j]
-            return out
-
-        return two if same else None
-    return None
-
-
-@overload(active_asarray)
-def _ol_asarray(a: Any) -> Any:
-    if isinstance(a, ActiveArray):
-        return lambda a: a
-    return (lambda a: active_array(a)) if _nested(a) else (lambda a: np.asarray(a))
-
-
-def _generated(body: str) -> Any:
-    scope = {"empty": empty}
-    exec(f"def made(a, dtype=None):\n{body}    return out\n", scope)
-    return scope["made"]
-
-
-#: what takes the place of NumPy's functions in a function that is compiled for active arguments, by id
-CREATION: dict[int, Any] = {
-    id(np.zeros): active_zeros, id(np.empty): active_zeros, id(np.ones): active_ones,
-    id(np.full): active_full, id(np.zeros_like): active_zeros_like,
-    id(np.empty_like): active_zeros_like, id(np.ones_like): active_ones_like,
-    id(np.full_like): active_full_like, id(np.array): active_array,
-    id(np.asarray): active_asarray,
-    id(empty_inferred): inferred,
-}  # fmt: skip
 
 
 @overload(np.copy)
@@ -311,7 +145,7 @@ def _method_copy(a: Any) -> Any:
 
 @overload_method(ActiveArray, "astype")
 def _method_astype(a: Any, dtype: Any) -> Any:
-    if _is_plain(dtype):
+    if is_plain(dtype):
         return lambda a, dtype: value(a).astype(dtype)
     return lambda a, dtype: a.copy()
 

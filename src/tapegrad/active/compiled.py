@@ -15,7 +15,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
-import traceback
+import sys
 from collections.abc import Sequence
 from ctypes import c_double
 from types import FunctionType
@@ -28,11 +28,12 @@ from .. import record
 from ..buffers import address_of
 from ..dtypes import float64
 from ..errors import UnsupportedError
-from ..functions.registry import FUNCTIONS
 from ..ops.table import TABLE
 from ..storage import layout_of
 from ..tensor_type import Tensor
 from ..threads import current_tape
+from .containers import CONTAINERS, NUMBERS, RESULTS, as_tensors, passive, rebuilt
+from .failures import came_from_compiler, explanation
 
 if TYPE_CHECKING:
     from .. import strips
@@ -44,10 +45,7 @@ _OPTIONS = {
     "boundscheck", "cache", "debug", "error_model", "fastmath", "forceinline", "inline", "locals",
     "nogil", "parallel",
 }  # fmt: skip
-# Tuples, as an `isinstance` with those takes half the time.
-_CONTAINERS = (tuple, list)
-_NUMBERS = (float, int)
-_RESULTS = (float, int, np.ndarray, np.generic)
+_SIGNATURES = (str, list, tuple)
 #: attribute of numba's dispatchers where `of_numba` keeps what it made
 _OWN = "_tapegrad_compiled"
 #: bytes of large buffers after which a strip is preceded by a collection, unless more are in use
@@ -75,6 +73,7 @@ class Compiled:
         functools.update_wrapper(self, function)
         self.py_func = function
         options = {"error_model": "numpy", "nogil": True, **options}
+        self.options = options
         self.primal = numba.njit(**options)(function) if primal is None else primal
         # Another name, so that what numba keeps on disk of the two does not mix.
         own = FunctionType(
@@ -100,10 +99,14 @@ class Compiled:
         if kwargs:
             call.find(tuple(kwargs.values()))
         if not call.found:
-            return self.primal(*args, **kwargs)
+            try:
+                return self.primal(*args, **kwargs)
+            except Exception as error:
+                self._explain(error, records=False)
+                raise
         if not call.tensors:
             given, named = call.replaced(args), call.replaced(kwargs)
-            return _as_tensors(self._run(self.primal, given, named))
+            return as_tensors(self._run(self.primal, given, named))
         if self._yields:
             raise UnsupportedError(
                 f"tg.njit cannot record the generator {self.py_func.__name__}(); call it in a function "
@@ -140,53 +143,41 @@ class Compiled:
         try:
             return dispatcher(*args, **kwargs)
         except Exception as error:
-            if not isinstance(error, self._failure) and not _came_from_the_compiler(error):
-                raise
-            name = self.py_func.__name__
-            raise UnsupportedError(
-                f"tg.njit cannot record {name}() with these arguments; without derivatives, "
-                f"{name}.primal(...) takes numbers and arrays if numba can compile it. {error}"
-            ) from None
+            self._explain(error, records=dispatcher is self.active)
+            raise
+
+    def _explain(self, error: Exception, *, records: bool) -> None:
+        """Raise what says in few lines why numba could not compile the function, if that is the error."""
+        if isinstance(error, self._failure) or came_from_compiler(error):
+            raise UnsupportedError(explanation(self.py_func, error, records=records)) from None
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         """As a method it gets the instance first, as any function."""
         return self if instance is None else functools.partial(self, instance)
 
+    def __copy__(self) -> Compiled:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Compiled:
+        return self
+
+    def __reduce__(self) -> Any:
+        """By name where another process can look for it; else as numba does, with all that it closes over."""
+        module, name = self.py_func.__module__, self.py_func.__qualname__
+        found: Any = sys.modules.get(module)
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        if found is self and module not in ("__main__", "__mp_main__"):
+            return name
+        return _of_primal, (self.primal, self.options)
+
     def __repr__(self) -> str:
         return f"<tapegrad.njit {self.py_func.__qualname__}>"
 
 
-def _came_from_the_compiler(error: Exception) -> bool:
-    """Whether it was raised while numba compiled: what it does not foresee, it meets with any exception."""
-    if isinstance(error, MemoryError):
-        return False
-    frames = traceback.walk_tb(error.__traceback__)
-    return any(frame.f_code.co_name == "_compile_for_args" for frame, _ in frames)
-
-
-def _passive(tensor: Tensor) -> Any:
-    """The value of a tensor: a number, or a read-only array."""
-    if not tensor.ndim:
-        return tensor.item()
-    array = tensor.detach().numpy().copy()
-    array.flags.writeable = False
-    return array
-
-
-def _as_tensors(found: Any) -> Any:
-    """Passive results as Tensors."""
-    if isinstance(found, _CONTAINERS):
-        return _rebuilt(found, [_as_tensors(x) for x in found])
-    if isinstance(found, _RESULTS):
-        return FUNCTIONS["tensor"](found)
-    return found
-
-
-def _rebuilt(like: Any, items: Sequence[Any]) -> Any:
-    """A container of the same kind."""
-    if isinstance(like, list):
-        return list(items)
-    return type(like)(*items) if hasattr(like, "_fields") else tuple(items)
+def _of_primal(primal: Any, options: dict[str, Any]) -> Compiled:
+    """A function under `njit` of the numba function that was pickled."""
+    return Compiled(primal.py_func, options, primal=primal)
 
 
 class _Call:
@@ -215,7 +206,7 @@ class _Call:
                     self.starts[id(x)] = self.size
                     self.size += layout_of(x).size
                     self.tensors.append(x)
-            elif isinstance(x, _CONTAINERS):
+            elif isinstance(x, CONTAINERS):
                 self.find(x)
 
     def make_room(self) -> None:
@@ -247,15 +238,15 @@ class _Call:
         """An argument with values, and active values, in the place of Tensors."""
         if isinstance(given, Tensor):
             start = self.starts.get(id(given))
-            return _passive(given) if start is None else self.activated(given, start)
-        if isinstance(given, _NUMBERS):
+            return passive(given) if start is None else self.activated(given, start)
+        if isinstance(given, NUMBERS):
             return given
         if isinstance(given, dict):
             return {name: self.replaced(x) for name, x in given.items()}
         if isinstance(given, list):
             return self.listed(given)
         if isinstance(given, tuple):
-            return _rebuilt(given, [self.replaced(x) for x in given])
+            return rebuilt(given, [self.replaced(x) for x in given])
         return of_numba(given) if isinstance(given, self.kinds.CPUDispatcher) else given
 
     def activated(self, given: Tensor, start: int) -> Any:
@@ -276,7 +267,7 @@ class _Call:
         made = [self.replaced(x) for x in given]
         if any(isinstance(x, self.kinds.Number) for x in made):
             made = [
-                self.kinds.active_number(float(x), -1, 0) if isinstance(x, _NUMBERS) else x
+                self.kinds.active_number(float(x), -1, 0) if isinstance(x, NUMBERS) else x
                 for x in made
             ]
         return tuple(made)
@@ -286,7 +277,7 @@ class _Call:
         """Put the recorder on the tape; the results as Tensors."""
         placed = self.placed(found)
         if not self.places:
-            return _as_tensors(placed)
+            return as_tensors(placed)
         tape, shapes = self.tape, tuple(self.shapes)
         strip, made = self.put.put_on_tape(tape, self.recorder, self.places, shapes, self.head)
         self.results = [record.finish(tape, x, slot) for slot, x in enumerate(made, strip + 1)]
@@ -300,9 +291,9 @@ class _Call:
             return self.place(x.number, ())
         if isinstance(x, np.ndarray) and x.dtype == self.kinds.ELEMENT:
             return self.place(self.first(x), x.shape)
-        if isinstance(x, _CONTAINERS):
-            return _rebuilt(x, [self.placed(y) for y in x])
-        if x is None or isinstance(x, (*_RESULTS, complex, str)):
+        if isinstance(x, CONTAINERS):
+            return rebuilt(x, [self.placed(y) for y in x])
+        if x is None or isinstance(x, (*RESULTS, complex, str)):
             return x
         raise UnsupportedError(  # it might hold active values, which are none when the call is over
             f"tg.njit: a result of type {type(x).__name__} is not supported where an argument is a Tensor "
@@ -319,9 +310,9 @@ class _Call:
         """Results, those that have a place as Tensors."""
         if isinstance(x, _Place):
             return self.results[x.index]
-        if isinstance(x, _CONTAINERS):
-            return _rebuilt(x, [self.as_tensors(y) for y in x])
-        return _as_tensors(x)
+        if isinstance(x, CONTAINERS):
+            return rebuilt(x, [self.as_tensors(y) for y in x])
+        return as_tensors(x)
 
     def first(self, elements: np.ndarray) -> int:
         """The number of the first of an array's elements, which lie one behind the other."""
@@ -386,6 +377,11 @@ def njit(function: Any = None, **options: Any) -> Any:
         return functools.partial(njit, **options)
     if isinstance(function, Compiled):
         return function
+    if isinstance(function, _SIGNATURES) or type(function).__name__ == "Signature":
+        raise TypeError(
+            f"njit() takes no signature (got {function!r}): a function is compiled for the types that it is "
+            "called with; write @tg.njit"
+        )
     function = getattr(function, "py_func", function)  # of a dispatcher of numba's
     if not isinstance(function, FunctionType):
         raise TypeError(f"njit() takes a Python function, not {type(function).__name__}")

@@ -131,20 +131,36 @@ _PAIRS = [
 
 
 def _define_in_place(function: Any, stands_for: Any) -> None:
-    """Let ``x += y`` write into active arrays, and do what it does to all else."""
+    """Let ``x += y`` write into active arrays, and do what it does to all else.
+
+    Like numba's own, it writes each element before it reads the next: where the two share memory, this is not
+    what NumPy does.
+    """
     plain = getattr(operator, {"itruediv": "truediv", "ifloordiv": "floordiv"}.get(
         function.__name__, function.__name__[1:]
     ))  # fmt: skip
 
     @overload(stands_for)
     def in_place(x: Any, y: Any) -> Any:
-        if isinstance(x, ActiveArray):
+        if isinstance(x, ActiveArray) and _is_array(y) and y.ndim <= x.ndim:
 
             def update(x, y):  # type: ignore[no-untyped-def]
-                x[...] = plain(x, y)
+                if common_shape(x.shape, y.shape) != x.shape:
+                    raise ValueError("in-place operation: the operand does not fit into the array")
+                b = broadcast(y, x.shape)
+                for index in np.ndindex(x.shape):
+                    x[index] = plain(x[index], b[index])
                 return x
 
             return update
+        if isinstance(x, ActiveArray) and isinstance(y, NUMBERS):
+
+            def update_by_one(x, y):  # type: ignore[no-untyped-def]
+                for index in np.ndindex(x.shape):
+                    x[index] = plain(x[index], y)
+                return x
+
+            return update_by_one
         if isinstance(x, ActiveScalar) or isinstance(y, ActiveScalar):
             return None
         if getattr(x, "mutable", False):

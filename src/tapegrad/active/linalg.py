@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+from numba.extending import register_jitable
 
 from .arrays import empty
 from .compiled import value
@@ -89,9 +90,37 @@ def _ol_solve(a: Any, b: Any) -> Any:
     return lambda a, b: _solve(a, b)
 
 
+@register_jitable
+def _identity(n):  # type: ignore[no-untyped-def]
+    return np.eye(n)  # of plain numbers: nothing here is active
+
+
 @overload(np.linalg.inv)
 def _ol_inv(a: Any) -> Any:
-    return (lambda a: _solve(a, np.eye(a.shape[0]))) if arrays_of(a, ndim=(2,)) else None
+    return (lambda a: _solve(a, _identity(a.shape[0]))) if arrays_of(a, ndim=(2,)) else None
+
+
+@jitable
+def _rest_of_det(lu, first):  # type: ignore[no-untyped-def]
+    """The determinant of what is left from row and column `first` on, without a division.
+
+    It is a polynomial, which has its derivatives where the matrix is 0 (R. Bird, A simple division-free
+    algorithm for computing determinants, 2011).
+    """
+    n = lu.shape[0] - first
+    block = lu[first:, first:]
+    power = block.copy()
+    for _ in range(n - 1):
+        # The upper triangle; on the diagonal, minus the sum of what stands behind.
+        total = 0.0
+        for i in range(n - 1, -1, -1):
+            own = power[i, i]
+            power[i, i] = -total
+            total = total + own
+            for j in range(i):
+                power[i, j] = 0.0
+        power = power @ block
+    return power[0, 0] if n % 2 else -power[0, 0]
 
 
 @overload(np.linalg.det)
@@ -100,20 +129,19 @@ def _ol_det(a: Any) -> Any:
         return None
 
     def det(a):  # type: ignore[no-untyped-def]
-        # Rows and columns are exchanged: if one pivot is 0 it comes last, and nothing is divided by it.
+        # Rows and columns are exchanged: a pivot that is 0 (or rounding) comes last, and divides nothing.
         n = _square(a)
-        lu, product = a.copy(), 1.0
+        lu, product, least = a.copy(), 1.0, 0.0
         for k in range(n):
             row, col = k, k
             for i in range(k, n):
                 for j in range(k, n):
                     if abs(value(lu[i, j])) > abs(value(lu[row, col])):
                         row, col = i, j
-            if value(lu[row, col]) == 0.0 and k < n - 1:
-                raise ValueError(
-                    "np.linalg.det: a matrix whose rank is less by 2 than its size has no derivative here; "
-                    "take tg.value of it"
-                )
+            if k == 0:
+                least = 4.0 * n * 2.0**-52 * abs(value(lu[row, col]))
+            if abs(value(lu[row, col])) <= least and k < n - 1:
+                return product * _rest_of_det(lu, k)
             if row != k:
                 product = -product
                 for j in range(n):

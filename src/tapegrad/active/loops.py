@@ -28,7 +28,8 @@ from ..record import leaf_tensor
 from ..tape import Tape
 from ..tensor_type import Tensor
 from ..threads import recording_on
-from .compiled import Compiled, _rebuilt, njit
+from .compiled import Compiled, njit
+from .containers import rebuilt
 
 __all__ = ["checkpointed_loop", "split"]
 
@@ -100,7 +101,7 @@ class _Plan:
 
     def state(self, items: Sequence[Any]) -> Any:
         """A state of its parts."""
-        return _rebuilt(self.like, items) if self.is_tuple else items[0]
+        return rebuilt(self.like, items) if self.is_tuple else items[0]
 
     def run(self, items: Sequence[Any], first: int, last: int, args: Any) -> list[Any]:
         """Go from one chunk to another without recording."""

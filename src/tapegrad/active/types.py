@@ -212,6 +212,9 @@ class Number:
     number: int
     recorder: int
 
+    def __repr__(self) -> str:  # `print` of a tuple in compiled code comes here
+        return repr(self.value)
+
 
 def active_number(value: float, number: int, recorder: int) -> Number:
     """An active scalar with its number on a strip."""

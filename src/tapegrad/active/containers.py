@@ -1,0 +1,43 @@
+"""Values that come back from compiled code as Tensors, in the containers that they are in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..functions.registry import FUNCTIONS
+from ..tensor_type import Tensor
+
+__all__ = ["CONTAINERS", "NUMBERS", "RESULTS", "as_tensors", "passive", "rebuilt"]
+
+# Tuples, as an `isinstance` with those takes half the time.
+CONTAINERS = (tuple, list)
+NUMBERS = (float, int)
+RESULTS = (float, int, np.ndarray, np.generic)
+
+
+def passive(tensor: Tensor) -> Any:
+    """The value of a tensor: a number, or a read-only array."""
+    if not tensor.ndim:
+        return tensor.item()
+    array = tensor.detach().numpy().copy()
+    array.flags.writeable = False
+    return array
+
+
+def as_tensors(found: Any) -> Any:
+    """Passive results as Tensors."""
+    if isinstance(found, CONTAINERS):
+        return rebuilt(found, [as_tensors(x) for x in found])
+    if isinstance(found, RESULTS):
+        return FUNCTIONS["tensor"](found)
+    return found
+
+
+def rebuilt(like: Any, items: Sequence[Any]) -> Any:
+    """A container of the same kind."""
+    if isinstance(like, list):
+        return list(items)
+    return type(like)(*items) if hasattr(like, "_fields") else tuple(items)
