@@ -17,9 +17,10 @@ SOURCE = Path(tapegrad.__file__).parent
 #: what a file may import is what stands before it; names in one row may import each other's package
 LAYERS = [
     ("errors",), ("dtypes",), ("store", "words", "entries"), ("native",), ("nopython",), ("layouts",),
-    ("kernels",), ("programs",), ("ops",), ("instructions",), ("calls",), ("handle",), ("sweep",),
+    ("kernels",), ("programs",), ("ops",), ("families",), ("instructions",), ("calls",), ("handle",),
+    ("sweep",),
     ("versions",), ("buffers", "constants"), ("collector",), ("arrays",), ("values",), ("tape",),
-    ("hooks", "edges"), ("threads", "storage"), ("user_code",), ("fuse",), ("traced_rule",),
+    ("ending",), ("hooks", "edges"), ("threads", "storage"), ("user_code",), ("fuse",), ("traced_rule",),
     ("adjoint_programs",), ("lane_programs",), ("vjp_programs",), ("strip_code",), ("strip_rules",),
     ("strip_sweeps",), ("strips",), ("crossing",), ("mirrors",), ("record",), ("watching",), ("readout",),
     ("messages",), ("views",), ("saved",), ("inference",), ("anomaly",), ("request",), ("lanes",),

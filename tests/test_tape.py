@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 import tapegrad as tg
+from tapegrad import ending
 from tapegrad import native as nt
 from tapegrad.errors import TapeError
-from tapegrad.instructions import INSTRUCTIONS
+from tapegrad.instructions import GONE, INSTRUCTIONS, leaf
+from tapegrad.layouts import contiguous
 from tapegrad.tape import Tape, slot_of, tape_at
 from tapegrad.verify import verify
 
@@ -252,6 +254,14 @@ def _disown(tape: Tape, slots: dict[str, int]) -> None:
         getattr(tape, name, {}).pop(slots["x"], None)
 
 
+def _ended(tape: Tape, slots: dict[str, int]) -> int:
+    """The number of an instruction that has ended."""
+    number = leaf(contiguous(tg.float64, (7, 3, 1, 2))).id  # which no statement is of
+    ending.end_unneeded(recent=False)
+    assert INSTRUCTIONS[number] is GONE
+    return number
+
+
 CORRUPTIONS: dict[str, tuple[Any, str]] = {
     "done beyond count": (_state(nt.S_DONE, lambda t: t.count + 1), "counts"),
     "done is zero": (_state(nt.S_DONE, lambda t: 0), "counts"),
@@ -265,6 +275,7 @@ CORRUPTIONS: dict[str, tuple[Any, str]] = {
     "unknown instruction": (
         _set("instruction", "mul", lambda t, s: len(INSTRUCTIONS)), "instruction numbers",
     ),
+    "instruction that ended": (_set("instruction", "mul", _ended), "ended"),
     "negative instruction": (_set("instruction", "mul", lambda t, s: -1), "instruction numbers"),
     "root behind": (_set("root", "mul", lambda t, s: s["w"]), "root comes first"),
     "base behind": (_set("base", "v", lambda t, s: s["w"]), "base comes first"),

@@ -68,9 +68,7 @@ class Builder:
         count = len(made.layouts)
         used = {a for s in self.statements for a in s.args} | {result}
         for slot, name in traced.inputs.items():
-            layout = made.out if name == "out" else (
-                traced.tape.instruction_of(slot).out
-            )  # fmt: skip
+            layout = made.out if name == "out" else traced.layouts[slot]
             if name == "ct":
                 self.places[slot] = (CT, 0, layout)
             elif name == "out":
@@ -83,7 +81,7 @@ class Builder:
                 if slot in used:
                     self.mask |= 1 << name
         for slot, array in traced.constants.items():
-            layout = traced.tape.instruction_of(slot).out
+            layout = traced.layouts[slot]
             self.places[slot] = (ADDRESS, array.ctypes.data, layout)
         self.target = made.layouts[operand]
         self.result = result
@@ -207,7 +205,7 @@ class Builder:
         """The layout of a slot of the template."""
         if slot in self.places:
             return self.places[slot][2]
-        return self.traced.tape.instruction_of(slot).out
+        return self.traced.layouts[slot]
 
     def sequence(self) -> Programs:
         """The programs one step after another, for reductions, products, in-place writes."""

@@ -24,7 +24,7 @@ from .edges import edge_places
 from .layouts import byte_offsets
 from .native import R_ERROR_ARG, R_HIGH
 from .replay import Pass
-from .request import Request, copy_of, watches
+from .request import Request, watches
 from .saved import Saved
 from .tape import Tape, slot_of
 from .traced_rule import template
@@ -283,7 +283,7 @@ class Swept(_Taken):
         """Add a cotangent to a slot's adjoint."""
         layout = self.tape.instruction_of(slot).out
         array = np.ascontiguousarray(np.broadcast_to(ct._array(), layout.shape), layout.dtype.np)
-        self.request.words[R_ERROR_ARG] = copy_of(layout)
+        self.request.words[R_ERROR_ARG] = self.request.copy_of(layout)
         if sweep.seed(self.tape.pointer, self.request.pointer, slot, address_of(array)) != 0:
             self.request.no_memory()
 

@@ -41,7 +41,7 @@ CALLS = {
     "largest_entry": False, "units_entry": False, "gradient_entry": False,
     "plain_entry": True, "record_entry": False, "leaves_entry": True, "back_entry": True,
     "release_entry": False, "give_back_entry": False, "mark_entry": False, "trim_entry": False,
-    "compact_entry": False, "drop_entry": False,
+    "compact_entry": False, "used_entry": False, "drop_entry": False,
     "grow_entry": False, "grow_handles_entry": False, "destroy_entry": False,
     "append_entry": False, "leaf_entry": False, "handle_entry": False, "bind_entry": False,
     "status_entry": False, "word_entry": False, "look_entry": False,

@@ -45,7 +45,7 @@ BOOKS = (
 #: marks of a slot (nopython/collecting.py): its value is needed, its derivative may be wanted
 VALUE, GRAPH = 1, 2
 #: bytes of large buffers after which sweeps are followed by a collection, unless more are in use
-COLLECT_BYTES = 1 << 25
+COLLECT_BYTES = 1 << 24
 
 
 def collect(tape: Tape) -> bool:

@@ -172,7 +172,7 @@ def backward(
     if inputs is None and not create_graph and len(tensors) == 1 and gradients[0] is None:
         tape = current_tape()
         if accumulate_plainly(tape, tensors[0], free=not retain_graph):
-            if tape.state[nt.S_OWNED_BYTES] > tape.state[nt.S_COLLECT_AT]:
+            if tape.is_full:
                 tape.collect()
             return
     wanted: tuple[Tensor, ...] | None = None
@@ -214,7 +214,7 @@ def backward(
     for storage, array in found:
         add_to_grad(storage, array)
         accumulated(storage, array, recorded=False)
-    if tape.state[nt.S_OWNED_BYTES] > tape.state[nt.S_COLLECT_AT]:
+    if tape.is_full:
         tape.collect()
 
 
@@ -364,7 +364,7 @@ def _swept(
     results = [
         None if t.array is None else record.leaf_tensor(t.array, t.layout.dtype) for t in targets
     ]
-    if tape.state[nt.S_OWNED_BYTES] > tape.state[nt.S_COLLECT_AT]:
+    if tape.is_full:
         tape.collect()
     return results
 

@@ -63,6 +63,7 @@ ENTRIES: dict[str, dict[str, str]] = {
         "mark_entry": "int64(int64, int64, int64, int64)",
         "trim_entry": "int64(int64, int64, int64, int64)",
         "drop_entry": "int64(int64, int64, int64, int64, int64)",
+        "used_entry": "int64(int64, int64)",
         "compact_entry": "int64(int64, int64, int64, int64, int64, int64)",
         "grow_entry": "int64(int64, int64, int64, int64)",
         "grow_handles_entry": "int64(int64, int64, int64)",

@@ -23,7 +23,16 @@ from . import words
 from .instructions import VTAB
 from .layouts import loop_geometry
 from .native import kernel_address
-from .programs import Node, Operand, Step, chain_scratch, chain_step, packed
+from .programs import (
+    Holdings,
+    Node,
+    Operand,
+    Step,
+    chain_scratch,
+    chain_step,
+    holding,
+    packed,
+)
 
 __all__ = ["RECIPES", "Recipe", "heat"]
 
@@ -47,9 +56,19 @@ class Recipe(NamedTuple):
     shape: tuple[int, ...]
     add: tuple[int, int]
     itemsize: int
+    sized: bool = False
 
 
-RECIPES: dict[int, Recipe] = {}
+#: by row in the table of programs, with what the row belongs to
+RECIPES: dict[int, tuple[Recipe, Holdings]] = {}
+
+
+def _forget(first: int, count: int) -> None:
+    for number in range(first, first + count):
+        RECIPES.pop(number, None)
+
+
+VTAB.forget = _forget
 
 
 @cache
@@ -192,16 +211,17 @@ def heat(*, force: bool = False) -> int:
 
 def _compile(number: int) -> int:
     with nt.LOCK:
-        row = VTAB.rows[number]
-        row[nt.V_HOT] = 1
-        recipe = RECIPES.pop(number, None)
-        if recipe is None:
+        VTAB.rows[number, nt.V_HOT] = 1
+        recipe, holdings = RECIPES.pop(number, (None, None))
+        if recipe is None or holdings is None:
             return 0
         done = 0
+        row = VTAB.rows[number]
         for column, accumulate in ((nt.V_ASSIGN, False), (nt.V_ACCUMULATE, True)):
             step = fused(recipe, accumulate=accumulate)
             if step is not None:
                 assert chain_scratch(step.nodes) <= row[nt.V_SCRATCH]  # it has fewer nodes
-                row[column] = packed([step])
+                with holding(holdings):
+                    row[column] = packed([step._replace(sized=recipe.sized)])
                 done += 1
         return done

@@ -10,20 +10,24 @@ next time the same op meets the same layouts Python is not asked.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from . import native as nt
 from .dtypes import dtype
-from .layouts import Layout, intern
+from .families import family_of, sized
+from .layouts import LAYOUTS, Layout, contiguous, intern
 from .ops.table import Lowered, Op, is_float, op
-from .programs import GrowingTable, Step, emit
+from .programs import GrowingTable, Holdings, Step, emit, holding
 
-__all__ = ["INSTRUCTIONS", "Instruction", "instruction", "leaf", "remember", "remember_pair",
-           "view_instruction"]  # fmt: skip
+__all__ = [
+    "CACHES", "GONE", "INSTRUCTIONS", "Instruction", "instruction", "leaf", "remember", "remember_pair",
+    "view_instruction",
+]  # fmt: skip
 
-ITAB = GrowingTable(nt.I_WIDTH, nt.G_ITAB)
+ITAB = GrowingTable(nt.I_WIDTH, nt.G_ITAB, held=False)
 VTAB = GrowingTable(nt.V_WIDTH, nt.G_VTAB)
 RTAB = GrowingTable(nt.Q_WIDTH, nt.G_REPLAY)
 
@@ -42,30 +46,70 @@ class Instruction:
     steps : tuple of Step
     scratch : int
         Bytes of scratch memory of the steps.
+    family : object
+        What it shares programs by, None if it does not.
+    head : Instruction or None
+        Whose programs it shares (families.py).
+    shares : int
+        A bit for each variant of its VJP programs that it shares.
     vjp, masked_vjp : object or None
         Templates; set by traced_rule.py when a reverse pass first needs them.
+    pushes : object or None
+        Templates of tangents; set by tangents.py.
+    key : object
+        What it is found by.
+    needs : tuple of int
+        Numbers of the instructions that its templates and programs refer to.
     outputs : tuple of Instruction
         For an op with several results: the instructions of the results behind the first.
     """
 
     __slots__ = (
-        "attrs", "id", "layouts", "masked_vjp", "op", "outputs", "outs", "scratch", "steps", "vjp",
+        "_holdings", "_steps", "attrs", "family", "head", "id", "key", "layouts", "masked_vjp", "needs", "op",
+        "outputs", "outs", "pushes", "scratch", "shares", "vjp",
     )  # fmt: skip
 
     def __init__(
-        self, number: int, entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any],
-        lowered: Lowered,
+        self, entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any],
+        outs: tuple[Layout, ...], scratch: int, key: Any = None,
     ) -> None:  # fmt: skip
-        self.id = number
+        self.id = 0
+        self.key = key
+        self._holdings: Holdings | None = None
+        self.needs: tuple[int, ...] = ()
         self.op = entry
         self.layouts = layouts
         self.attrs = attrs
-        self.outs = lowered.outs
-        self.steps: tuple[Step, ...] = lowered.steps
-        self.scratch = lowered.scratch
+        self.outs = outs
+        self.scratch = scratch
+        self._steps: tuple[Step, ...] | None = None
+        self.family: Any = None
+        self.head: Instruction | None = None
+        self.shares = 0
         self.vjp: Any = None
         self.masked_vjp: Any = None
+        self.pushes: Any = None
         self.outputs: tuple[Instruction, ...] = ()
+
+    @property
+    def holdings(self) -> Holdings:
+        """Its rows in the tables of programs; for whoever holds the lock."""
+        if self._holdings is None:
+            self._holdings = Holdings()
+        return self._holdings
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """What it runs, over the shapes of its own operands."""
+        if self._steps is None:
+            with holding(self.holdings):
+                self._steps = self.op.lower(self.op, self.layouts, self.attrs).steps
+        return self._steps
+
+    @property
+    def size(self) -> int:
+        """Length of the loop of sized steps."""
+        return int(ITAB.rows[self.id, nt.I_SIZE])
 
     @property
     def out(self) -> Layout:
@@ -82,58 +126,148 @@ class Instruction:
         return f"<instruction {self.id} {self.op.name} {self.layouts} {self.attrs}>"
 
 
+#: by number; GONE where one has ended (ending.py)
 INSTRUCTIONS: list[Instruction] = []
-_interned: dict[Any, Instruction] = {}
+interned: dict[Any, Instruction] = {}
+#: empties caches in front of `instruction`, before instructions end
+CACHES: list[Callable[[], None]] = []
+#: instructions there may be before those that nothing needs end, and what ends them (ending.py)
+LIMIT = 4096
+
+
+class ROUNDS:
+    """When instructions that nothing needs end: from `limit` on, by calling `end`; how often they did."""
+
+    limit, count = LIMIT, 0
+    end: Callable[[], object] = int
 
 
 def instruction(entry: Op, layouts: tuple[Layout, ...], **attrs: Any) -> Instruction:
     """Return the instruction of an op for layouts and attributes.
+
+    It lasts as long as something refers to it: a statement on a tape, another instruction, or a Python
+    object. So who keeps its number keeps the instruction as well.
 
     Raises
     ------
     RuntimeError, TypeError, ValueError, IndexError
         What the op's lowering says of operands that do not fit.
     """
-    key = (entry.code, tuple(x.id for x in layouts), *attrs.items())
-    found = _interned.get(key)
+    key = (entry.code, tuple([x.id for x in layouts]), *attrs.items())
+    found = interned.get(key)
     if found is not None:
         return found
-    lowered = entry.lower(entry, layouts, attrs)
     with nt.LOCK:
-        if key in _interned:  # another thread was faster
-            return _interned[key]
-        made = _new(entry, layouts, attrs, lowered)
-        if len(lowered.outs) > 1:
-            made.outputs = tuple(
-                _new(OUTPUT, (made.out,), {"number": j}, Lowered((lowered.outs[j],), ()))
-                for j in range(1, len(lowered.outs))
-            )
-        _interned[key] = made
+        if ITAB.size >= ROUNDS.limit:
+            ROUNDS.end()
+        if key in interned:  # another thread was faster
+            return interned[key]
+        family = family_of(entry, layouts, attrs)
+        head = _heads.get(family[0]) if family else None
+        if family and head is not None:
+            found = _sibling(head, layouts, attrs, family, key)
+        else:
+            found = _lowered(entry, layouts, attrs, family, key)
+        interned[key] = found
+    return found
+
+
+def _lowered(
+    entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any], family: Any, key: Any
+) -> Instruction:
+    """Make an instruction by the op's lowering."""
+    holdings = Holdings()
+    with holding(holdings):
+        try:
+            lowered = entry.lower(entry, layouts, attrs)
+            return _new(entry, layouts, attrs, lowered, holdings, key, family)
+        except BaseException:
+            holdings.give_back()
+            raise
+
+
+#: the first instruction of each family
+_heads: dict[Any, Instruction] = {}
+CACHES.append(_heads.clear)
+
+
+def _sibling(
+    head: Instruction, layouts: tuple[Layout, ...], attrs: dict[str, Any],
+    family: tuple[Any, tuple[int, ...], int], key: Any,
+) -> Instruction:  # fmt: skip
+    """Make an instruction that runs the programs of another one."""
+    out = head.out
+    if out.ndim:
+        out = contiguous(out.dtype, family[1])
+    made = Instruction(head.op, layouts, attrs, (out,), head.scratch, key)
+    made.family, made.head = family[0], head
+    number = new_number(made)
+    row: list[int] = ITAB.rows[head.id].tolist()
+    row[nt.I_SIZE] = family[2]
+    row[nt.I_LAYOUT] = out.id
+    row[nt.I_BYTES] = row[nt.I_FULL] = out.span
+    for column in range(nt.I_VJP, nt.I_PUSH + 1):
+        if not head.shares >> (column - nt.I_VJP) & 1:
+            row[column] = -1
+    ITAB.rows[number] = row
     return made
 
 
+def new_number(made: Instruction) -> int:
+    """Take a row of the table for an instruction. The caller holds the lock."""
+    made.id = number = ITAB.reserve(1)
+    while number >= len(INSTRUCTIONS):
+        INSTRUCTIONS.append(GONE)
+    INSTRUCTIONS[number] = made
+    return number
+
+
+def give_back(made: Instruction) -> None:
+    """End an instruction, which nothing refers to. The caller holds the lock."""
+    if made._holdings is not None:
+        made._holdings.give_back()
+    INSTRUCTIONS[made.id] = GONE
+    ITAB.release(made.id, 1)
+
+
 def _new(
-    entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any], lowered: Lowered
-) -> Instruction:
-    number = ITAB.reserve(1)
-    made = Instruction(number, entry, layouts, attrs, lowered)
-    INSTRUCTIONS.append(made)
+    entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any], lowered: Lowered,
+    holdings: Holdings, key: Any, family: tuple[Any, tuple[int, ...], int] | None = None,
+) -> Instruction:  # fmt: skip
+    made = Instruction(entry, layouts, attrs, lowered.outs, lowered.scratch, key)
+    made._steps, made._holdings = lowered.steps, holdings
     out = lowered.outs[0]
-    row = ITAB.rows[number]
-    low, high = emit(lowered.steps)
+    size, steps = 0, None
+    if family and (not out.ndim or out is contiguous(out.dtype, family[1])):
+        size, steps = family[2], sized(lowered.steps, family[2])
+    if len(lowered.outs) > 1:
+        made.outputs = tuple(
+            _new(OUTPUT, (out,), {"number": j}, Lowered((lowered.outs[j],), ()), Holdings(), None)
+            for j in range(1, len(lowered.outs))
+        )
+        made.needs = tuple([output.id for output in made.outputs])
+    if "lifted" in entry.extras:
+        made.needs += (attrs["inner"],)
+    low, high = emit(lowered.steps if steps is None else steps)
+    number = new_number(made)
+    if family and steps is not None:
+        made.family = family[0]
+        _heads[made.family] = made
+    smooth = entry.vjp is not None or entry.kind != nt.COMPUTE or entry.extras.get("python")
+    row = [0] * nt.I_WIDTH
     row[nt.I_KIND] = entry.kind
     row[nt.I_NARGS] = len(layouts)
     row[nt.I_BYTES] = 0 if entry.kind in (nt.WRITE, nt.ACCUMULATE) else out.span
     row[nt.I_STEP_LO], row[nt.I_STEP_HI] = low, high
     row[nt.I_SCRATCH] = lowered.scratch
     row[nt.I_LAYOUT] = out.id
-    smooth = entry.vjp is not None or entry.kind != nt.COMPUTE or entry.extras.get("python")
     row[nt.I_DIFF] = bool(smooth) and is_float(out) and entry.kind != nt.OUTPUT
     row[nt.I_NOUT] = len(lowered.outs)
     row[nt.I_PYTHON] = bool(entry.extras.get("python"))
-    row[nt.I_VJP : nt.I_PUSH + 1] = -1
+    row[nt.I_VJP : nt.I_PUSH + 1] = [-1] * (nt.I_PUSH + 1 - nt.I_VJP)
     row[nt.I_FULL] = -1 if out.overlaps else out.size * out.dtype.itemsize
     row[nt.I_DETACH] = entry.extras.get("detach", 0)
+    row[nt.I_SIZE] = size
     if entry.kind == nt.LEAF:
         row[nt.I_EXTRA] = attrs["requires_grad"]
     if entry.extras.get("rewritten"):
@@ -141,6 +275,7 @@ def _new(
     if entry.name == "select" and layouts[0].ndim:  # what native integer indexing needs to know
         row[nt.I_EXTRA] = layouts[0].shape[0]
         row[nt.I_EXTRA + 1] = layouts[0].strides[0]
+    ITAB.rows[number] = row
     return made
 
 
@@ -150,9 +285,13 @@ def _no_steps(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> 
 
 LEAF = op("leaf", kind=nt.LEAF, lower=_no_steps, grad_fn="AccumulateGrad", arity=0, torch=None)
 OUTPUT = op("output", kind=nt.OUTPUT, lower=_no_steps, torch=None)
+#: stands where an instruction has ended
+GONE = Instruction(LEAF, (), {}, (LAYOUTS[0],), 0)
+GONE.id = -1
 
 
 _leaves: dict[tuple[int, bool], Instruction] = {}
+CACHES.append(_leaves.clear)
 
 
 def leaf(layout: Layout, requires_grad: bool = False) -> Instruction:
@@ -187,19 +326,37 @@ class _Pairs:
     def __init__(self) -> None:
         self.entries: dict[int, tuple[int, int]] = {}
         self.table: np.ndarray
-        self._retired: list[np.ndarray] = []
         self._build(1 << 12)
 
     def _build(self, size: int) -> None:
         table = np.full((size, 3), -1, np.int64)
         for key, (number, layout) in self.entries.items():
             self._place(table, key, number, layout)
-        if self.entries:
-            self._retired.append(self.table)
+        # Readers hold the GIL: they see both words of the old table, or both of the new one.
+        nt.GLOBALS[nt.G_PAIRS : nt.G_PAIRS_MASK + 1] = table.ctypes.data, size - 1
         self.table = table
-        # One reader at a time: native recording holds the GIL, and so does this.
-        nt.GLOBALS[nt.G_PAIRS] = table.ctypes.data
-        nt.GLOBALS[nt.G_PAIRS_MASK] = size - 1
+
+    def keep(self, instructions: np.ndarray, layouts: np.ndarray) -> None:
+        """Drop all entries that name an instruction or a layout that is not marked."""
+        if not self.entries:
+            return
+        keys = np.fromiter(self.entries, np.int64, len(self.entries))
+        values = np.array(list(self.entries.values()), np.int64)
+        code, a, b = keys >> 48, keys >> 24 & 0xFFFFFF, keys & 0xFFFFFF
+        number, other = values.T
+        kept = layouts[a] != 0
+        # What the words behind the opcode are: see `remember_pair`.
+        plain = code != nt.OP_FIRST
+        kept &= np.where(code == nt.OP_SLICE, 1, layouts[np.where(code == nt.OP_SLICE, 0, b)]) != 0
+        kept[plain] &= instructions[number[plain]] != 0
+        zeros = code == nt.OP_ZEROS
+        kept[zeros] &= instructions[other[zeros]] != 0
+        views = plain & ~zeros & (code != nt.OP_ACCUMULATE)
+        kept[views] &= layouts[other[views]] != 0
+        chosen = keys[kept].tolist()
+        if len(chosen) < len(self.entries):
+            self.entries = {key: self.entries[key] for key in chosen}
+            self._build(len(self.table))
 
     @staticmethod
     def _place(table: np.ndarray, key: int, number: int, layout: int) -> None:

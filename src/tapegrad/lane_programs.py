@@ -34,19 +34,19 @@ class LaneBuilder(Builder):
         self.laned = self._with_lanes()
 
     def _with_lanes(self) -> set[int]:
-        base = self.traced.tape.base
+        base = self.traced.bases
         laned = {slot for slot, name in self.traced.inputs.items() if name == "ct"}
         before = 0
         while len(laned) != before:  # a buffer may get lanes by what is written later
             before = len(laned)
             for s in self.statements:
-                if any(int(base[a]) in laned for a in s.args):
-                    laned.update(int(base[s.slot + j]) for j in range(len(s.instruction.outs)))
+                if any(base[a] in laned for a in s.args):
+                    laned.update(base[s.slot + j] for j in range(len(s.instruction.outs)))
         return laned
 
     def has_lanes(self, slot: int) -> bool:
         """Whether a slot's value depends on the cotangent."""
-        return int(self.traced.tape.base[slot]) in self.laned
+        return self.traced.bases[slot] in self.laned
 
     def lane_of(self, slot: int) -> int:
         """Bytes of a slot's value from one lane to the next, 0 for one without lanes."""

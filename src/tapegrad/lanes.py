@@ -13,7 +13,7 @@ import numpy as np
 from . import anomaly, collector, sweep
 from . import native as nt
 from .buffers import address_of, lanes_at
-from .request import Request, Target, copy_of
+from .request import Request, Target
 
 __all__ = ["Lanes"]
 
@@ -115,7 +115,7 @@ class Lanes(Request):
                 if sweep.units(tape.pointer, self.pointer, slot, start) != 0:
                     self.no_memory()
                 continue
-            self.words[nt.R_ERROR_ARG] = copy_of(layout)
+            self.words[nt.R_ERROR_ARG] = self.copy_of(layout)
             if seeds is None:
                 laid = np.zeros((layout.size, lanes), layout.dtype.np)
                 laid.reshape(-1)[start * lanes :: lanes + 1][:lanes] = 1
@@ -131,7 +131,12 @@ class Lanes(Request):
         for i, t in enumerate(self.targets):
             if not t.is_leaf:
                 made[i] = np.zeros((t.layout.size, lanes), t.layout.dtype.np)
-                rows[len(made) - 1] = t.position, t.slot, address_of(made[i]), copy_of(t.layout)
+                rows[len(made) - 1] = (
+                    t.position,
+                    t.slot,
+                    address_of(made[i]),
+                    self.copy_of(t.layout),
+                )
         self.words[nt.R_CAPTURE_COUNT] = len(made)
         return made
 

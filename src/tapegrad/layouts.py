@@ -11,7 +11,12 @@ as few outer loops as possible.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import sys
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from itertools import chain, compress, repeat, starmap
+from operator import is_
+from typing import Any
 
 import numpy as np
 
@@ -96,8 +101,9 @@ class Layout:
         return f"{self.dtype.name} {dims}" + ("" if self.is_contiguous else f" {self.strides}")
 
 
-#: by id; id 0 stands for "no layout"
+#: by id; id 0 stands for "no layout", and for one that has ended
 LAYOUTS: list[Layout] = [Layout(float64, Size(), (), 0)]
+_free: list[int] = []  # ids of those that have ended
 _interned: dict[tuple[int, tuple[int, ...], tuple[int, ...]], Layout] = {}
 _contiguous: dict[tuple[int, tuple[int, ...]], Layout] = {}
 _dtype_codes = np.zeros(1 << 12, np.uint8)
@@ -129,9 +135,11 @@ def intern(kind: dtype, shape: tuple[int, ...], strides: tuple[int, ...]) -> Lay
         normal = _interned.get((kind.code, shape, strides))
         if normal is not None:  # another thread was faster
             return normal
-        layout = Layout(kind, Size(shape), strides, len(LAYOUTS))
+        layout = Layout(kind, Size(shape), strides, _free.pop() if _free else len(LAYOUTS))
         _register_dtype(layout)
-        LAYOUTS.append(layout)
+        while layout.id >= len(LAYOUTS):
+            LAYOUTS.append(LAYOUTS[0])
+        LAYOUTS[layout.id] = layout
         _interned[key] = _interned[kind.code, shape, strides] = layout
     return layout
 
@@ -146,6 +154,59 @@ def _register_dtype(layout: Layout) -> None:
 
 
 nt.GLOBALS[nt.G_LAYOUT_DTYPE] = _dtype_codes.ctypes.data
+
+
+def reference_counts(things: Sequence[object]) -> list[int]:
+    """How many references there are to each of some objects, beside that of the sequence."""
+    return [sys.getrefcount(x) - _OWN for x in things]
+
+
+_OWN = 0
+(_OWN,) = reference_counts([object()])
+
+
+def end_layouts(forget: Callable[[np.ndarray], None]) -> int:
+    """Let the layouts end that nothing refers to; how many. The caller holds the lock.
+
+    A handle's layout is that of its statement's instruction, which refers to it.
+
+    Parameters
+    ----------
+    forget : callable
+        Called with a mark for each layout that stays, before ids can stand for other layouts.
+    """
+    entries = Counter(map(id, chain(_interned.values(), _contiguous.values())))
+    counts = reference_counts(LAYOUTS)
+    chosen = {x.id for x, n in zip(LAYOUTS, counts, strict=True) if n == entries[id(x)]}
+    tables: list[dict[Any, Layout]] = []
+    keys: list[Any] = []
+    layouts: list[Layout] = []
+    for table in (_interned, _contiguous):
+        some = [(key, x) for key, x in table.items() if x.id in chosen]
+        tables += [table] * len(some)
+        keys += [key for key, _ in some]
+        layouts += [x for _, x in some]
+    # Two layouts that are equal must never be: what has been unlinked and stays is linked again, whatever
+    # interrupts this, in one call.
+    stays = map(is_, map(LAYOUTS.__getitem__, [x.id for x in layouts]), layouts)
+    relink = starmap(dict.setdefault, compress(zip(tables, keys, layouts, strict=True), stays))
+    ended: list[int] = []
+    distinct = [LAYOUTS[number] for number in chosen]
+    del some  # references of its own
+    try:
+        deque(map(dict.__delitem__, tables, keys), maxlen=0)
+        # Another thread may have got one before; from now on none can.
+        counts = reference_counts(distinct)
+        ended = [x.id for x, n in zip(distinct, counts, strict=True) if n == 1 + entries[id(x)]]
+        if ended:
+            marks = np.ones(len(LAYOUTS), np.uint8)
+            marks[ended] = 0
+            forget(marks)
+        deque(map(LAYOUTS.__setitem__, ended, repeat(LAYOUTS[0])), maxlen=0)
+    finally:
+        deque(relink, maxlen=0)
+    _free.extend(ended)
+    return len(ended)
 
 
 def contiguous(kind: dtype, shape: tuple[int, ...]) -> Layout:

@@ -34,7 +34,7 @@ from .ops.table import TABLE, Lowered, Op, copy_loop, op
 from .programs import ADDRESS, ARGS, SCRATCH, Operand, Step, address_operand, constant
 from .tape import Tape, slot_of
 from .threads import current_tape
-from .traced_rule import is_elementwise, template
+from .traced_rule import Tracing, is_elementwise, trace
 
 __all__ = ["Lifting"]
 
@@ -379,9 +379,19 @@ def _lifted_step(step: Step, size: int, slices: Any) -> Step:
 def lifted_vjp(ct: Any, *values: Any, inner: int, batched: tuple[bool, ...], size: int) -> Any:
     """Lift the rule of the slice's instruction."""
     made = INSTRUCTIONS[inner]
-    traced = template(made)
+    with (
+        nt.LOCK,
+        Tracing(made) as tracing,
+    ):  # lifting wants the tape of a rule as well as its template
+        return _lifted_vjp(tracing, ct, values, batched, size)
+
+
+def _lifted_vjp(
+    tracing: Tracing, ct: Any, values: tuple[Any, ...], batched: tuple[bool, ...], size: int
+) -> Any:
+    made, traced = tracing.made, trace(tracing)
     tape = current_tape()
-    lifting = Lifting(traced.tape, tape, size)
+    lifting = Lifting(tracing.tape, tape, size)
     for slot, name in traced.inputs.items():
         if name == "ct":
             lifting.bind(slot, slot_of(tape, ct), batched=True)
@@ -392,12 +402,12 @@ def lifted_vjp(ct: Any, *values: Any, inner: int, batched: tuple[bool, ...], siz
             lifting.bind(slot, slot_of(tape, values[name]), batched=batched[name])
     lifting.run([r for r in traced.results if r is not None])
     found: list[Any] = []
-    extra = traced.tape.count
+    extra = tracing.tape.count
     for i, result in enumerate(traced.results):
         if result is None:
             found.append(None)
             continue
-        layout = traced.tape.instruction_of(result).out
+        layout = traced.layouts[result]
         # Inside of a slice nobody sums over broadcast dimensions but here.
         for step in templates.sums_to(layout, made.layouts[i].shape):
             lifting.statement(extra, step.instruction, [result])
@@ -417,5 +427,5 @@ _LIFTED = {False: "lifted", True: "lifted_passive"}
 for _passive, _name in _LIFTED.items():
     op(
         _name, arity=0, lower=lower_lifted, torch=None, grad_fn=_grad_fn,
-        vjp=None if _passive else lifted_vjp, extras={"private": True},
+        vjp=None if _passive else lifted_vjp, extras={"private": True, "lifted": True},
     )  # fmt: skip

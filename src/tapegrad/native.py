@@ -289,7 +289,11 @@ S_COLLECT_AT = 113  # bytes of large buffers after which recording asks for a co
 S_BUSY = 114  # why recording goes through Python
 # a forward sweep runs; anomaly detection is on; hooks pack what statements save
 BUSY_SWEEP, BUSY_TRACED, BUSY_SAVING, BUSY_LIFTED = 1, 2, 4, 8
-S_WIDTH = 128
+S_BOUND = 115  # bytes of the leaves that were bound since the last collection
+S_WIDTH = 256
+# behind the pool's first word: its number of buffers a list, and the least there were since a collection
+POOL_COUNTS = 128 - S_POOL
+POOL_LEAST = POOL_COUNTS + 64
 
 # an arena of small buffers: bump allocation from blocks
 A_NEXT = 0
@@ -325,7 +329,9 @@ I_EXTRA = 13  # two words
 I_VJP = 15  # its rows in the table of VJP programs, or -1: a word for each variant
 I_REPLAY = 19  # its rows in the table of templates, or -1: plain, masked
 I_PUSH = 21  # and those of its derivatives along a direction
-I_WIDTH = 22
+I_USED = 22  # whether a statement was recorded since instructions ended last
+I_SIZE = 23  # length of the loops of sized steps
+I_WIDTH = 24
 
 # variants of VJP programs: sums of these
 LANES = 1  # many cotangents in one sweep
@@ -359,6 +365,8 @@ P_OFFSET = 12  # 8 byte offsets
 P_DIMS, P_STRIDES, P_ONDIM, P_ODIMS, P_OSTRIDES, P_COUNT = range(20, 26)
 P_LANES = 26  # address of each operand's stride from lane to lane; 0 for a step without lanes
 P_WIDTH = 28
+#: in the place of a step's number of outer loops: its one loop is as long as the instruction says
+SIZED = -1
 STEP_LOOP, STEP_TILES, STEP_ZERO, STEP_PRODUCT, STEP_GROUP, STEP_MUL, STEP_MULADD = range(7)
 MAX_OPERANDS = 8
 TILE = 1024
@@ -371,7 +379,7 @@ HASH = -7046029254386353131  # factor of hash tables, 2**64 / golden ratio (Fibo
 NUMBER_PROTOCOL = 512  # G_SLOW has operators, which may return NotImplemented, so far behind calls
 
 # entries of the pointer table that programs address their operands through
-T_SCRATCH, T_CT, T_ADJOINT, T_ARGS = range(4)
+T_SCRATCH, T_CT, T_ADJOINT, T_SIZE, T_ARGS = range(5)
 LANED_SCRATCH = -2  # in the place of an entry: scratch memory with lanes
 
 # fields of a reverse sweep's request

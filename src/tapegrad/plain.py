@@ -1,15 +1,16 @@
 """Plain gradients: from one 0-d root to leaves, with nothing for Python to do, in one native call.
 
 Most calls of ``grad`` are plain, and most of their time was spent between native calls. What is not (hooks,
-Functions, in-place writes, another thread's tensors, templates or programs not built yet, and every error)
-is left to engine.py, which does it step by step; the first call for new shapes is never plain.
+Functions, in-place writes, another thread's tensors, templates not built yet, and every error)
+is left to engine.py, which does it step by step.
 """
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,11 +18,12 @@ from . import anomaly, collector, fuse, record, sweep
 from . import native as nt
 from .buffers import Block, address_of
 from .handle import look_at
-from .instructions import leaf
+from .instructions import CACHES, INSTRUCTIONS, Instruction, leaf
 from .layouts import LAYOUTS, Layout
 from .request import COPIED, copy_of, taken
 from .storage import Storage
 from .tape import Tape
+from .vjp_programs import build
 
 if TYPE_CHECKING:
     from .tensor_type import Tensor
@@ -32,11 +34,22 @@ __all__ = ["copied", "finish", "gradients", "needs_python", "swept"]
 MOST_TARGETS = 64
 
 
+class _Seed(NamedTuple):
+    """A one as a 0-d array, and the instruction that copies such a layout, with what native code sees."""
+
+    array: np.ndarray
+    copy: Instruction
+    address: int
+    number: int
+
+
 @cache
-def _one(layout: Layout) -> tuple[np.ndarray, int, int]:
-    """A one as a 0-d array, its address, and the instruction that copies such a layout."""
-    array = np.ones((), layout.dtype.np)
-    return array, address_of(array), copy_of(layout)
+def _one(layout: Layout) -> _Seed:
+    array, copy = np.ones((), layout.dtype.np), copy_of(layout)
+    return _Seed(array, copy, address_of(array), copy.id)
+
+
+CACHES.append(_one.cache_clear)
 
 
 def needs_python(tape: Tape) -> bool:
@@ -51,7 +64,8 @@ def copied(tape: Tape, address: int, layout: Layout) -> Tensor:
     own = Storage(array, leaf=True)
     tape.owned[tape.state[nt.S_COUNT]] = own  # first, as in `Tape.bind`
     span = layout.span
-    what = tape.pointer, address, span, leaf(layout).id, address_of(array)
+    made = leaf(layout)
+    what = tape.pointer, address, span, made.id, address_of(array)
     while (slot := sweep.gradient(*what)) < 0:
         tape.make_room(collect=False)
     tape.owned[slot] = own
@@ -85,18 +99,32 @@ def swept(tape: Tape, root: Tensor) -> tuple[Block, list[tuple[Storage, int, int
     block, at = _block(tape, room)
     words, request = block.words, block.address
     if look_at(tape.pointer, id(one), 1, request + 8 * at) == 0:
+        words[nt.R_MISSING_COUNT] = 0
         count = sweep.leaves(tape.pointer, request, words[at], room)
+        if count < 0 and _build_missing(words):
+            count = sweep.leaves(tape.pointer, request, words[at], room)
         end = nt.R_WIDTH + 4 * count
         slots = words[nt.R_WIDTH + 1 : end : 4].tolist() if count > 0 else []
         storages: list[Any] = [tape.leaves.get(slot) for slot in slots]
         if storages and all(s is not None and s.hooks is None for s in storages):
-            _, address, copy = _one(layout)
-            if sweep.back(tape.pointer, request, count, address, copy) == 0:
+            seed = _one(layout)
+            if sweep.back(tape.pointer, request, count, seed.address, seed.number) == 0:
                 addresses = words[nt.R_WIDTH + 2 : end : 4].tolist()
                 return block, list(zip(storages, slots, addresses, strict=True))
             sweep.release(tape.pointer, request, 2 * (tape.passes <= 1))
     tape.give_block(block)
     return None
+
+
+def _build_missing(words: memoryview) -> bool:
+    """Build the programs that kept a pass from being plain; False if that was not the reason."""
+    count = words[nt.R_MISSING_COUNT]
+    if not count:
+        return False
+    numbers = (ctypes.c_int32 * count).from_address(words[nt.R_MISSING])
+    for number in set(numbers):
+        build(INSTRUCTIONS[number])
+    return True
 
 
 def finish(tape: Tape, block: Block, *, free: bool) -> None:
@@ -146,10 +174,16 @@ def gradients(
                 if sweep.record(*what, constant) != 0:
                     tape.undo(n)
                     return None
-            elif (answer := sweep.plain(*what, *_one(layout)[1:])) != 0:
+            else:
+                seed = _one(layout)
+                words[nt.R_MISSING_COUNT] = 0
+                answer = sweep.plain(*what, seed.address, seed.number)
+                if answer == 1 and _build_missing(words):
+                    answer = sweep.plain(*what, seed.address, seed.number)
                 if answer == 2:  # there was no memory
                     sweep.release(tape.pointer, block.address, 2 * (tape.passes <= 1))
-                return None
+                if answer != 0:
+                    return None
             cotangents = words[nt.R_WIDTH + 2 : nt.R_WIDTH + 4 * count : 4].tolist()
             found: list[Any]
             if create_graph:

@@ -10,7 +10,8 @@ before the next tile starts, so that temporaries stay in the first-level cache (
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import struct
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ __all__ = [
     "CT",
     "LANED",
     "SCRATCH",
+    "Holdings",
     "Node",
     "Operand",
     "Step",
@@ -32,13 +34,14 @@ __all__ = [
     "chain_step",
     "constant",
     "emit",
+    "holding",
     "packed",
     "zero_step",
 ]  # fmt: skip
 
 # References. Those of operands and results are counted from ARGS; -1 says "the offset is an
 # address", -2 is scratch memory with lanes.
-SCRATCH, CT, ADJOINT, ARGS = range(4)
+SCRATCH, CT, ADJOINT, _, ARGS = range(5)
 ADDRESS = -1
 LANED = nt.LANED_SCRATCH
 
@@ -97,6 +100,8 @@ class Step(NamedTuple):
         For STEP_GROUP: what the next `steps` steps, run for each lane, see a copy of.
     kind : int
         STEP_MUL or STEP_MULADD, for a step with lanes that is such a product; else 0.
+    sized : bool
+        Whether its one loop is as long as the instruction that runs it says.
     """
 
     kernel: tuple[int, int]
@@ -110,6 +115,7 @@ class Step(NamedTuple):
     group: tuple[Transfer, ...] = ()
     steps: int = 0
     kind: int = 0
+    sized: bool = False
 
 
 def arg(number: int, strides: Sequence[int], offset: int = 0) -> Operand:
@@ -139,54 +145,158 @@ def chain_scratch(nodes: Sequence[Node]) -> int:
     return max(len(nodes) - 1, 0) * 8 * nt.TILE
 
 
-# --------------------------------------------------------------------------- constants and pools
+# --------------------------------------------------------------------------- constants and tables
+class Holdings:
+    """Rows, words and constants that belong to one instruction, and end with it."""
+
+    __slots__ = ("constants", "ranges")
+
+    def __init__(self) -> None:
+        #: what is in which table: the first row or word, and how many
+        self.ranges: list[tuple[GrowingTable | _Pool, int, int]] = []
+        self.constants: dict[tuple[str, bytes], int] | None = None
+
+    def give_back(self) -> None:
+        """Let others use the rows and words. The caller holds the lock, and nobody reads them any more."""
+        while (
+            self.ranges
+        ):  # what is taken off and not given back, after an interrupt, is lost, no worse
+            table, first, count = self.ranges.pop()
+            table.release(first, count)
+
+
+class holding:
+    """Context manager: what is written into the tables belongs to an instruction. It holds the lock."""
+
+    def __init__(self, holdings: Holdings) -> None:
+        self.holdings = holdings
+
+    def __enter__(self) -> None:
+        nt.LOCK.acquire()
+        _holdings.append(self.holdings)
+
+    def __exit__(self, *_: object) -> None:
+        _holdings.pop()
+        nt.LOCK.release()
+
+
+#: whose rows and words are written, the innermost last; empty for what stays for ever. Under the lock
+_holdings: list[Holdings] = []
 _constants: dict[tuple[str, bytes], np.ndarray] = {}
+_BITS = {8: struct.Struct("<q"), 4: struct.Struct("<i"), 1: struct.Struct("<b")}
 
 
 def constant(value: object, dtype: np.dtype) -> int:
-    """Address of a constant that lives as long as the process."""
+    """Address of a constant, which lives as long as the instruction that is being made."""
     array = np.asarray(value, dtype)
-    return _constants.setdefault((dtype.str, array.tobytes()), array.copy()).ctypes.data
+    key = dtype.str, array.tobytes()
+    if not _holdings:
+        return _constants.setdefault(key, array.copy()).ctypes.data
+    known = _holdings[-1].constants
+    if known is None:
+        known = _holdings[-1].constants = {}
+    if key not in known:
+        known[key] = POOL.put(_BITS[dtype.itemsize].unpack(key[1]))
+    return known[key]
 
 
 class _Pool:
-    """Words that never move, handed out one after the other."""
+    """Words at addresses that do not change; those of instructions that ended are used again."""
+
+    BLOCK = 1 << 13
+    #: sizes are multiples of this
+    UNIT = 4
 
     def __init__(self) -> None:
-        self._blocks: list[np.ndarray] = []
-        self._next = 0
+        self._blocks: list[memoryview] = []
+        self._starts: list[int] = []  # addresses of the blocks
+        self._arrays: list[np.ndarray] = []
+        self._next = self._end = 0
+        #: for each size the places that were given back: block << 32 | first byte
+        self._free: dict[int, list[int]] = {}
 
     def put(self, words: Sequence[int]) -> int:
+        """Write words; their address."""
         if not words:
             return 0
-        if not self._blocks or self._next + len(words) > len(self._blocks[-1]):
-            self._blocks.append(np.zeros(max(4096, len(words)), np.int64))
-            self._next = 0
-        block, start = self._blocks[-1], self._next
-        block[start : start + len(words)] = words
-        self._next += len(words)
-        return block.ctypes.data + 8 * start
+        with nt.LOCK:
+            size = -(-len(words) // self.UNIT) * self.UNIT
+            free = self._free.get(size)
+            if free:
+                place = free.pop()
+            else:
+                if self._next + size > self._end:
+                    self._grow(size)
+                place = (len(self._blocks) - 1) << 32 | 8 * self._next
+                self._next += size
+            block, start = place >> 32, place & 0xFFFFFFFF
+            struct.pack_into(f"<{len(words)}q", self._blocks[block], start, *words)
+            if _holdings:
+                _holdings[-1].ranges.append((self, place, size))
+            return self._starts[block] + start
+
+    def _grow(self, size: int) -> None:
+        array = np.zeros(max(self.BLOCK, size), np.int64)
+        self._arrays.append(array)
+        self._blocks.append(memoryview(array).cast("B"))  # type: ignore[arg-type]
+        self._starts.append(array.ctypes.data)
+        self._next, self._end = 0, len(array)
+
+    def release(self, place: int, size: int) -> None:
+        """Let others use words."""
+        self._free.setdefault(size, []).append(place)
+
+    @property
+    def size(self) -> int:
+        """Words in use."""
+        free = sum(size * len(places) for size, places in self._free.items())
+        return sum(map(len, self._arrays)) - (self._end - self._next) - free
 
 
 class GrowingTable:
-    """Rows of int64 words at an address that native code reads from GLOBALS."""
+    """Rows of int64 words at an address that native code reads from GLOBALS.
 
-    def __init__(self, width: int, field: int) -> None:
+    The rows move when the table grows, so they are looked up anew after anything that may reserve some.
+    """
+
+    def __init__(self, width: int, field: int, *, held: bool = True) -> None:
         self.width, self.field = width, field
+        #: whether rows belong to the instruction that is being made
+        self.held = held
         self.rows = np.zeros((1024, width), np.int64)
-        self.count = 0
+        #: rows that were ever in use, and those that are
+        self.count = self.size = 0
         self._retired: list[np.ndarray] = []  # a sweep of another thread may still read these
+        #: for each number of rows the first of those that were given back
+        self._free: dict[int, list[int]] = {}
+        #: told of rows that are given back: the first, and how many
+        self.forget: Callable[[int, int], None] | None = None
         nt.GLOBALS[field] = self.rows.ctypes.data
 
     def reserve(self, count: int) -> int:
-        """Make room for `count` more rows; the number of the first."""
-        first = self.count
-        while first + count > len(self.rows):
-            self._retired.append(self.rows)
-            self.rows = np.concatenate([self.rows, np.zeros_like(self.rows)])
-            nt.GLOBALS[self.field] = self.rows.ctypes.data
-        self.count = first + count
+        """Make room for `count` more rows, which the caller fills; the number of the first."""
+        free = self._free.get(count)
+        if free:
+            first = free.pop()
+        else:
+            first = self.count
+            while first + count > len(self.rows):
+                self._retired.append(self.rows)
+                self.rows = np.concatenate([self.rows, np.zeros_like(self.rows)])
+                nt.GLOBALS[self.field] = self.rows.ctypes.data
+            self.count = first + count
+        self.size += count
+        if _holdings and count and self.held:
+            _holdings[-1].ranges.append((self, first, count))
         return first
+
+    def release(self, first: int, count: int) -> None:
+        """Let others use rows."""
+        if self.forget is not None:
+            self.forget(first, count)
+        self.rows[first : first + count] = 0
+        self.size -= count
+        self._free.setdefault(count, []).append(first)
 
 
 POOL = _Pool()
@@ -196,6 +306,8 @@ STEPS = GrowingTable(nt.P_WIDTH, nt.G_STEPS)
 def emit(steps: Sequence[Step]) -> tuple[int, int]:
     """Write steps into the table; the range of their rows."""
     with nt.LOCK:
+        if not steps:
+            return 0, 0
         low = STEPS.reserve(len(steps))
         for i, step in enumerate(steps):
             _write(STEPS.rows[low + i], step)
@@ -237,11 +349,13 @@ def _write(row: np.ndarray, step: Step) -> None:
     if step.nodes:
         row[nt.P_KIND] = nt.STEP_TILES
         row[nt.P_DATA] = _chain_data(step)
-    row[nt.P_DIMS] = POOL.put((count, *step.core))
-    row[nt.P_STRIDES] = POOL.put((*inner, *step.core_strides))
-    row[nt.P_ONDIM] = len(outer)
-    row[nt.P_ODIMS] = POOL.put(outer)
-    row[nt.P_OSTRIDES] = POOL.put([s for dim in outer_strides for s in dim])
+    dims, strides = (count, *step.core), (*inner, *step.core_strides)
+    place = POOL.put((*dims, *strides, *outer, *[s for dim in outer_strides for s in dim]))
+    row[nt.P_DIMS] = place
+    row[nt.P_STRIDES] = place = place + 8 * len(dims)
+    row[nt.P_ONDIM] = nt.SIZED if step.sized else len(outer)
+    row[nt.P_ODIMS] = place = place + 8 * len(strides)
+    row[nt.P_OSTRIDES] = place + 8 * len(outer)
 
 
 def _chain_data(step: Step) -> int:

@@ -20,7 +20,14 @@ import numpy as np
 from . import native as nt
 from . import saved, sweep, templates, versions
 from .buffers import address_of
-from .instructions import Instruction, instruction, remember, remember_pair, view_instruction
+from .instructions import (
+    CACHES,
+    Instruction,
+    instruction,
+    remember,
+    remember_pair,
+    view_instruction,
+)
 from .layouts import Layout, contiguous
 from .ops.table import TABLE, is_float
 from .tape import Tape
@@ -34,6 +41,7 @@ __all__ = ["Pass", "replay"]
 
 #: instructions of ops without attributes, by name and layouts
 _KNOWN: dict[tuple[str, tuple[Layout, ...]], Instruction] = {}
+CACHES.append(_KNOWN.clear)
 
 
 class Pass:
@@ -192,7 +200,7 @@ class Pass:
                 assert isinstance(name, int)
                 slots[slot] = values.get(name, args[name])
         for slot, array in traced.constants.items():
-            layout = traced.tape.instruction_of(slot).out
+            layout = traced.layouts[slot]
             slots[slot] = self.tape.constant(array.item(), layout.dtype)
         for s in traced.needed(result):
             own = [slots[a] for a in s.args]

@@ -11,7 +11,6 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Sequence
 from ctypes import memmove
-from functools import cache
 from itertools import chain
 from typing import Any, Self
 
@@ -22,7 +21,7 @@ from . import native as nt
 from .buffers import Buffer, address_of, array_at
 from .dtypes import type_name
 from .errors import UnsupportedError
-from .instructions import INSTRUCTIONS, instruction
+from .instructions import INSTRUCTIONS, Instruction, instruction
 from .layouts import Layout
 from .native import (
     IS_FREED,
@@ -97,6 +96,7 @@ class Request:
         self.high = high
         #: contexts of the Functions that the pass called
         self.contexts: list[Any] = []
+        self._copies: list[Instruction] = []
         #: what is called when the pass ends without an error
         self.ends: list[Callable[[], None]] = []
         #: what hooks over several tensors keep as long as the pass lasts
@@ -337,11 +337,11 @@ class Request:
         captured = [t for t in self.targets if not t.is_leaf]
         for i, t in enumerate(captured):
             t.array = np.empty(t.layout.shape, t.layout.dtype.np)
-            self._captures[i] = t.position, t.slot, address_of(t.array), copy_of(t.layout)
+            self._captures[i] = t.position, t.slot, address_of(t.array), self.copy_of(t.layout)
         self.words[R_CAPTURE_COUNT] = len(captured)
         self.words[nt.R_SEEN] = 0
         for slot, seed in zip(self.roots, seeds, strict=True):
-            self.words[R_ERROR_ARG] = copy_of(tape.instruction_of(slot).out)
+            self.words[R_ERROR_ARG] = self.copy_of(tape.instruction_of(slot).out)
             if sweep.seed(tape.pointer, self.pointer, slot, address_of(seed)) != 0:
                 self.no_memory()
         python = None
@@ -364,6 +364,12 @@ class Request:
                 found = leaves[t.slot]
                 again = found is not None and any(u.array is found for u in self.targets)
                 t.array = found.copy() if again and found is not None else found
+
+    def copy_of(self, layout: Layout) -> int:
+        """Number of the instruction that copies a layout; it stays as long as the request does."""
+        made = copy_of(layout, int(self.words[nt.R_VARIANT]))
+        self._copies.append(made)
+        return made.id
 
     def no_memory(self) -> None:
         """Raise for adjoints that do not fit."""
@@ -413,13 +419,11 @@ def watches(tape: Tape, slot: int) -> bool:
     return False
 
 
-@cache
-def copy_of(layout: Layout) -> int:
-    """Number of the instruction that copies a layout, its VJP (the identity) built."""
+def copy_of(layout: Layout, variant: int = 0) -> Instruction:
+    """The instruction that copies a layout, its VJP (the identity) built."""
     made = instruction(TABLE["clone"], (layout,))
-    for variant in range(nt.VARIANTS):
-        build(made, variant)
-    return made.id
+    build(made, variant)
+    return made
 
 
 def taken(tape: Tape, address: int, layout: Layout) -> np.ndarray:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
+from copy import copy
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +22,10 @@ import numpy as np
 from . import messages, record, versions
 from . import native as nt
 from .dtypes import type_name
-from .instructions import INSTRUCTIONS, ITAB, VTAB, Instruction, instruction
+from .instructions import CACHES, ITAB, VTAB, Instruction, instruction, new_number
 from .layouts import Layout, contiguous
 from .ops.table import TABLE
+from .programs import holding
 from .tape import Tape
 from .threads import current_tape
 from .user_code import call_user
@@ -84,7 +86,8 @@ class Hooks:
             tape.counted -= 1
         if found.packed:
             tape.contexts[k] = found
-            tape.instruction[k] = handed_over(made.id).id
+            new = handed_over(made)
+            tape.instruction[k] = new.id
 
     def places(self, tape: Tape, made: Instruction, k: int) -> list[int]:
         """Numbers of the operands, and of the result, that are packed of a statement."""
@@ -277,24 +280,26 @@ def residual_places(
 
 
 @cache
-def handed_over(number: int) -> Instruction:
+def handed_over(made: Instruction) -> Instruction:
     """An instruction that computes the same and leaves its derivatives to Python."""
-    made = INSTRUCTIONS[number]
     with nt.LOCK:
-        new = Instruction.__new__(Instruction)
-        for name in Instruction.__slots__:
-            setattr(new, name, getattr(made, name))
-        new.id = ITAB.reserve(1)
-        INSTRUCTIONS.append(new)
-        first = VTAB.reserve(max(len(made.layouts), 1))
+        new = copy(made)
+        # It runs the steps of the other, which stays as long as it does.
+        new.key, new._holdings, new.needs = None, None, (made.id,)
+        new.vjp = new.masked_vjp = new.pushes = new.head = new.family = None
+        new_number(new)
+        with holding(new.holdings):
+            first = VTAB.reserve(max(len(made.layouts), 1))
         VTAB.rows[first : first + len(made.layouts)] = 0
         row = ITAB.rows[new.id]
-        row[:] = ITAB.rows[number]
+        row[:] = ITAB.rows[made.id]
         row[nt.I_PYTHON], row[nt.I_VSCRATCH] = 1, 0
         row[nt.I_VJP : nt.I_VJP + nt.VARIANTS] = first
         row[nt.I_REPLAY : nt.I_REPLAY + 2] = -1
     return new
 
+
+CACHES.append(handed_over.cache_clear)
 
 #: PyTorch's names of the second operand, where it is not `other`
 _SECOND = {"pow": "exponent", "mm": "mat2", "mv": "vec", "dot": "tensor"}

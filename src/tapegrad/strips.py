@@ -18,7 +18,7 @@ from .buffers import address_of, new_block
 from .calls import native_call
 from .dtypes import float64
 from .errors import UnsupportedError
-from .instructions import Instruction, instruction
+from .instructions import CACHES, Instruction, instruction
 from .layouts import LAYOUTS, Layout
 from .nopython import strip_fields as sf
 from .ops.strip import rounded
@@ -80,12 +80,12 @@ class Recorder:
 
         None where it takes more than a copy: other dtypes or layouts, another thread's tensors.
         """
-        made = _joined(tuple([t._layout_id for t in tensors]))
-        if made is None:
+        joined = _joined(tuple([t._layout_id for t in tensors]))
+        if joined is None:
             return None
         recorder = cls.__new__(cls)
         recorder._prepare(tape)
-        what = id(tensors), len(tensors), made, rooms[0] | rooms[1] << 32
+        what = id(tensors), len(tensors), joined.number, rooms[0] | rooms[1] << 32
         with tape.lock:
             tape.evaluate()
             slot = _begin(tape.pointer, recorder.pointer, *what)
@@ -138,13 +138,23 @@ class Recorder:
         return max(128, rounded(own)), max(64, rounded(int(self.words[sf.W_TABLE_COUNT])))
 
 
+class _Joined(NamedTuple):
+    """How tensors become one vector: the instruction's number, -1 for one alone; and what that needs."""
+
+    number: int
+    needs: tuple[object, ...]
+
+
 @cache
-def _joined(layouts: tuple[int, ...]) -> int | None:
-    """The instruction that joins dense float64 tensors, -1 for one alone, None for others."""
+def _joined(layouts: tuple[int, ...]) -> _Joined | None:
+    """The joining of dense float64 tensors, None for others."""
     found = tuple([LAYOUTS[i] for i in layouts])
     if not all(x.dtype is float64 and x.is_contiguous for x in found):
         return None
-    return instruction(TABLE["strip_head"], found).id if len(found) > 1 else -1
+    if len(found) == 1:
+        return _Joined(-1, found)
+    made = instruction(TABLE["strip_head"], found)
+    return _Joined(made.id, (made,))
 
 
 class _Plan(NamedTuple):
@@ -157,11 +167,14 @@ class _Plan(NamedTuple):
     address : int
         Where.
     results : list of Instruction
+    needs : list of Instruction
+        The others.
     """
 
     words: np.ndarray
     address: int
     results: list[Instruction]
+    needs: list[Instruction]
 
 
 @lru_cache(1024)
@@ -177,12 +190,16 @@ def _plan(head: Layout | None, table: int, own: int, shapes: tuple[tuple[int, ..
         layouts = head, *(part.out for part in parts)
         made = instruction(TABLE["strip"], layouts, recorded=True)
         numbers.append(made.id)
+        parts.append(made)
         results = [_result(made.out, parts[0].out, i, shape) for i, shape in enumerate(shapes)]
     else:
         numbers.append(-1)
     ids = [x.id for x in results] if results else [-1] * len(shapes)
     words = np.array([*numbers, len(shapes), *ids], np.int64)
-    return _Plan(words, address_of(words), results)
+    return _Plan(words, address_of(words), results, parts)
+
+
+CACHES.extend((_joined.cache_clear, _plan.cache_clear))
 
 
 def _result(

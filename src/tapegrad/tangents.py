@@ -21,6 +21,7 @@ from .callbacks import no_grad_on
 from .instructions import ITAB, RTAB, Instruction
 from .layouts import contiguous
 from .ops.table import TABLE, is_float
+from .programs import holding
 from .replay import Pass
 from .request import Request
 from .tape import Tape, slot_of
@@ -32,26 +33,29 @@ if TYPE_CHECKING:
 
 __all__ = ["push"]
 
-#: for each instruction, the templates of its operands; None for one whose result does not move with it
-_known: dict[int, list[Template | None] | None] = {}
-
 
 def _rules(made: Instruction) -> list[Template | None] | None:
     """Templates of an instruction's tangents, one an operand; None if it has none of this kind."""
-    if made.id in _known:
-        return _known[made.id]
+    if made.pushes is not None:
+        return made.pushes or None
     python = made.op.extras.get("python") or "replay" in made.op.extras
     plain = made.op.kind == nt.COMPUTE and len(made.outs) == 1 and made.op.vjp is not None
-    found = _traced(made) if plain and not python and is_float(made.out) else None
-    if found is not None:
-        _build(made, found)
-    _known[made.id] = found
+    if not plain or python or not is_float(made.out):
+        return None
+    with nt.LOCK:
+        with Tracing(made, active=True) as tracing:
+            found = _traced(tracing)
+            made.needs += tuple(
+                {s.number for t in found or () if t is not None for s in t.statements}
+            )
+            made.pushes = found or []
+        if found:
+            _build(made, found)
     return found
 
 
-def _traced(made: Instruction) -> list[Template | None] | None:
-    tracing = Tracing(made, active=True)
-    tape = tracing.tape
+def _traced(tracing: Tracing) -> list[Template | None] | None:
+    made, tape = tracing.made, tracing.tape
     found: list[Template | None] = []
     with recording_on(tape):
         cotangents = tracing.cotangents(made.op.vjp)
@@ -79,7 +83,7 @@ def _traced(made: Instruction) -> list[Template | None] | None:
 
 def _build(made: Instruction, found: list[Template | None]) -> None:
     """Write the templates for native code."""
-    with nt.LOCK:
+    with holding(made.holdings):
         if ITAB.rows[made.id, nt.I_PUSH] >= 0:
             return
         nt.GLOBALS[nt.G_ADD], nt.GLOBALS[nt.G_CLONE] = TABLE["add"].code, TABLE["clone"].code
@@ -89,7 +93,7 @@ def _build(made: Instruction, found: list[Template | None]) -> None:
             if traced is not None:
                 (result,) = traced.results
                 assert result is not None
-                templates.write(RTAB.rows[first + i], traced, result, made.out.shape)
+                templates.write(made, first + i, traced, result, made.out.shape)
         # A pass of another thread may look at these rows from now on.
         ITAB.rows[made.id, nt.I_PUSH] = first
 

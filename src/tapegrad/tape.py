@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .request import Request
     from .versions import Shared
 
-__all__ = ["TAPES", "Tape", "slot_of", "tape_at"]
+__all__ = ["EXISTING", "TAPES", "Tape", "slot_of", "tape_at"]
 
 #: statements that a tape has before it is collected for the first time, and more
 LEAST_ROOM = 4096
@@ -44,6 +44,9 @@ POOL_LIMIT = 1 << 28
 #: the tapes that there are, by the address of their state
 TAPES: dict[int, Tape] = {}
 nt.keep_for_ever(TAPES)
+#: all tapes, also those that are forgotten and not yet destroyed
+EXISTING: dict[int, weakref.ref[Tape]] = {}
+nt.keep_for_ever(EXISTING)
 
 
 #: the bits of a float
@@ -135,11 +138,13 @@ class Tape(Values):
         self._grow_handles(capacity)
         self._use_constants(Constants({}))
         self._block: Block | None = None  # see take_block
+        EXISTING[self.pointer] = weakref.ref(self)
         TAPES[self.pointer] = self
 
     def __del__(self) -> None:
         if nt is not None and hasattr(self, "arg_start"):
             collector.destroy(self.pointer)
+            EXISTING.pop(self.pointer, None)
 
     @property
     def passes(self) -> int:
@@ -214,7 +219,7 @@ class Tape(Values):
             self.collect()
         if collect and s[nt.S_PENDING_BYTES] > s[nt.S_PENDING_LIMIT]:
             self.evaluate()
-            if s[nt.S_OWNED_BYTES] > s[nt.S_COLLECT_AT]:
+            if self.is_full:
                 self.collect()
             s[nt.S_PENDING_BYTES] = 0
         if s[nt.S_HANDLE_FREE] < 0:
@@ -364,6 +369,12 @@ class Tape(Values):
     def capture(self, tensor: Any) -> int:
         """Slot of a tensor that is on another tape, where this one records for that (traces.py)."""
         self.refuse("uses a tensor that it was not given")
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is so much in large buffers and new leaves that a collection is due."""
+        s = self.state
+        return bool(s[nt.S_OWNED_BYTES] + s[nt.S_BOUND] > s[nt.S_COLLECT_AT])
 
     def may_collect(self) -> bool:
         """Return True if this thread may renumber slots: the owner and passes rely on their numbers."""

@@ -8,14 +8,14 @@ instruction. A template with in-place writes or several results stays with Pytho
 from __future__ import annotations
 
 import struct
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from . import native as nt
 from .constants import Constants
 from .instructions import ITAB, RTAB, Instruction, instruction, view_instruction
 from .layouts import Layout, contiguous
 from .ops.table import TABLE, is_float
-from .programs import POOL
+from .programs import POOL, holding
 from .tape import Tape
 from .traced_rule import Template, template
 
@@ -81,7 +81,7 @@ def build(made: Instruction, variant: int = 0) -> None:
     """Write the templates of an instruction, plain or masked, unless they are there."""
     traced = template(made, variant)
     column = nt.I_REPLAY + (variant >> 1)
-    with nt.LOCK:
+    with holding(made.holdings):
         if ITAB.rows[made.id, column] >= 0:
             return
         nt.GLOBALS[nt.G_ADD], nt.GLOBALS[nt.G_CLONE] = TABLE["add"].code, TABLE["clone"].code
@@ -90,20 +90,22 @@ def build(made: Instruction, variant: int = 0) -> None:
         RTAB.rows[first : first + count] = 0
         for i, result in enumerate(traced.results):
             if result is not None and is_float(made.layouts[i]):
-                write(RTAB.rows[first + i], traced, result, made.layouts[i].shape)
+                write(made, first + i, traced, result, made.layouts[i].shape)
         RTAB.rows[first : first + count, nt.Q_CT] = contiguous(made.out.dtype, made.out.shape).id
         # A pass of another thread may look at these rows from now on.
         ITAB.rows[made.id, column] = first
 
 
-def write(row: Any, traced: Template, result: int, shape: tuple[int, ...]) -> None:
-    """Write the template of one operand: the statements of a result, summed to a shape."""
-    row[nt.Q_EXISTS] = 1
+def write(
+    made: Instruction, number: int, traced: Template, result: int, shape: tuple[int, ...]
+) -> None:
+    """Write a template of an instruction into a row: the statements of a result, summed to a shape."""
+    RTAB.rows[number, nt.Q_EXISTS] = 1
     statements = traced.needed(result)
     references: dict[int, int] = {}
     layouts: dict[int, Layout] = {}
     for slot, name in traced.inputs.items():
-        layouts[slot] = traced.tape.instruction_of(slot).out
+        layouts[slot] = traced.layouts[slot]
         if name == "ct":
             references[slot] = nt.REF_CT
         elif name == "out":
@@ -114,7 +116,7 @@ def write(row: Any, traced: Template, result: int, shape: tuple[int, ...]) -> No
     keys: list[int] = []
     used = {a for s in statements for a in s.args} | {result}
     for slot, array in traced.constants.items():
-        layouts[slot] = traced.tape.instruction_of(slot).out
+        layouts[slot] = traced.layouts[slot]
         if slot in used:
             references[slot] = nt.REF_CONSTANT + len(keys) // 2
             keys += Constants.key(array, layouts[slot].dtype)
@@ -139,13 +141,16 @@ def write(row: Any, traced: Template, result: int, shape: tuple[int, ...]) -> No
         layouts[s.slot] = s.instruction.out
         count += 1
     last, layout = references[result], layouts[result]
-    for step in sums_to(layout, shape):
+    sums = sums_to(layout, shape)
+    for step in sums:
         add(step.instruction, [last], 0 if step.is_view else None)
         last, layout = nt.REF_STATEMENT + count, step.instruction.out
         count += 1
     too_many_operands = len(traced.inputs) > nt.REF_STATEMENT - nt.REF_OPERAND
     if count > nt.MAX_TEMPLATE or len(keys) > 2 * nt.MAX_CONSTANTS or too_many_operands:
         return
+    made.needs += tuple([step.instruction.id for step in sums])
+    row = RTAB.rows[number]
     row[nt.Q_STATEMENTS], row[nt.Q_COUNT] = POOL.put(words), count
     row[nt.Q_ARGS], row[nt.Q_RESULT], row[nt.Q_LAYOUT] = args, last, layout.id
     row[nt.Q_CONSTANTS], row[nt.Q_CONSTANT_COUNT] = POOL.put(keys), len(keys) // 2

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from . import display, handle, readout, record
+from . import display, ending, handle, readout, record
 from . import native as nt
 from .autograd_methods import AutogradMethods
 from .display.tape_text import format_tape
@@ -218,6 +218,6 @@ def _attach() -> None:
 
 _attach()
 Tape.formatter = format_tape
-_ = (all_functions, all_rows)  # imported for what they register
+_ = (all_functions, all_rows, ending)  # imported for what they register
 record.set_tensor_type(Tensor)
 nt.GLOBALS[nt.G_TENSOR] = id(Tensor)

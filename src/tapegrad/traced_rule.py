@@ -10,14 +10,17 @@ layouts of the cotangent, the operands and the result. What it records is the te
 
 from __future__ import annotations
 
+import threading
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import collector
 from . import native as nt
+from .constants import Constants
 from .errors import UnsupportedError
 from .handle import new_handle_object
-from .instructions import Instruction, instruction
+from .instructions import INSTRUCTIONS, Instruction, instruction
 from .layouts import Layout, contiguous
 from .ops.table import TABLE, elementwise
 from .tape import Tape, slot_of
@@ -27,12 +30,21 @@ __all__ = ["Statement", "Template", "Tracing", "is_elementwise", "template"]
 
 
 class Statement(NamedTuple):
-    """A statement of a template; slots count from 1, the leaves first."""
+    """A statement of a template; slots count from 1, the leaves first.
+
+    It has its instruction by number, or instructions would refer to each other in circles, and none could
+    end. Whose template it is needs that one (`Instruction.needs`).
+    """
 
     slot: int
-    instruction: Instruction
+    number: int
     args: tuple[int, ...]
     offset: int
+
+    @property
+    def instruction(self) -> Instruction:
+        """The instruction."""
+        return INSTRUCTIONS[self.number]
 
 
 class Template(NamedTuple):
@@ -47,29 +59,31 @@ class Template(NamedTuple):
     statements : tuple of Statement
     results : tuple of (int or None)
         For each operand the slot of its cotangent.
-    tape : Tape
-        Where it was recorded (kept for its constants' memory).
+    layouts : tuple of Layout
+        Of all slots, that of slot 0 included.
+    bases : tuple of int
+        For each slot the one whose memory it lies in.
     """
 
     inputs: dict[int, str | int]
     constants: dict[int, np.ndarray]
     statements: tuple[Statement, ...]
     results: tuple[int | None, ...]
-    tape: Tape
+    layouts: tuple[Layout, ...]
+    bases: tuple[int, ...]
 
     def needed(self, result: int) -> list[Statement]:
         """The statements that `result` depends on, in order."""
         wanted = {result}
-        bases = set()
+        base = self.bases
+        bases = {base[result]}
         chosen = []
-        base = self.tape.base
-        bases.add(int(base[result]))
         for statement in reversed(self.statements):
             writes = statement.instruction.op.kind in (nt.WRITE, nt.ACCUMULATE)
-            if statement.slot in wanted or (writes and int(base[statement.slot]) in bases):
+            if statement.slot in wanted or (writes and base[statement.slot] in bases):
                 chosen.append(statement)
                 wanted.update(statement.args)
-                bases.update(int(base[a]) for a in statement.args)
+                bases.update(base[a] for a in statement.args)
         return chosen[::-1]
 
 
@@ -102,12 +116,24 @@ def template(made: Instruction, variant: int = 0) -> Template:
     found: Template | None = made.masked_vjp if masked else made.vjp
     if found is not None:
         return found
+    with nt.LOCK, Tracing(made) as tracing:
+        traced = trace(tracing, masked=masked)
+        made.needs += tuple({s.number for s in traced.statements})
+        if masked:
+            made.masked_vjp = traced
+        else:
+            made.vjp = traced
+    return traced
+
+
+def trace(tracing: Tracing, *, masked: bool = False) -> Template:
+    """Call the rule of an instruction; see `template`."""
+    made = tracing.made
     rule = made.op.vjp
     if rule is None:
         raise UnsupportedError(
             f"{made.op.name} has no derivative; use .detach() on its result if none is meant"
         )
-    tracing = Tracing(made)
     with recording_on(tracing.tape):
         cotangents = tracing.cotangents(rule)
     tape = tracing.tape
@@ -116,16 +142,46 @@ def template(made: Instruction, variant: int = 0) -> Template:
         own = slot_of(tape, tracing.ct)
         with recording_on(tape):
             results = tuple(r if r in (None, own) else _masked(tape, own, r) for r in results)
-    traced = tracing.template(tracing.names, results)
-    if masked:
-        made.masked_vjp = traced
-    else:
-        made.vjp = traced
-    return traced
+    return tracing.template(tracing.names, results)
+
+
+#: tapes of rules that have been traced, for the next ones; some may still have handles
+_spare: list[Tape] = []
+
+
+def _spare_tape() -> Tape:
+    """An empty tape for a rule."""
+    for i, tape in enumerate(_spare):
+        if not tape.state[nt.S_HANDLE_COUNT] and not tape.passes and tape.floor == 1:
+            del _spare[i]
+            _empty(tape)
+            return tape
+    tape = Tape(256, abstract=True)
+    tape.state[nt.S_PENDING_LIMIT] = 1 << 62
+    return tape
+
+
+def _empty(tape: Tape) -> None:
+    """Drop all statements of a tape without handles, and let this thread record on it."""
+    s = tape.state
+    s[nt.S_COUNT] = s[nt.S_DONE] = s[nt.S_GRAD_MODE] = 1
+    s[nt.S_ARG_COUNT] = s[nt.S_PENDING_BYTES] = s[nt.S_EAGER] = 0
+    tape.arg_start[1] = 0
+    for name in collector.BOOKS:
+        getattr(tape, name).clear()
+    for book in (tape.writes, tape.written_views, tape.mirrors, tape.guests):
+        book.clear()
+    tape.inference_start, tape.inference_unseen = -1, False
+    if len(tape.constants):
+        tape._use_constants(Constants({}))
+    if s[nt.S_OWNER] != threading.get_ident():
+        s[nt.S_OWNER], tape.owner = threading.get_ident(), threading.current_thread()
 
 
 class Tracing:
     """A small tape, whose leaves stand for what a rule is called with.
+
+    As a context manager it leaves the tape to the next rule.
 
     Attributes
     ----------
@@ -138,13 +194,20 @@ class Tracing:
 
     def __init__(self, made: Instruction, *, active: bool = False) -> None:
         self.made = made
-        self.tape = Tape(64 + 4 * len(made.layouts), abstract=True)
-        self.tape.state[nt.S_PENDING_LIMIT] = 1 << 62
+        self.tape = _spare_tape()
         self.names: dict[int, str | int] = {}
         self._leaves: set[int] = set()
         self.ct = self.leaf(contiguous(made.out.dtype, made.out.shape), "ct", active=active)
         self.operands = [self.leaf(x, i) for i, x in enumerate(made.layouts)]
         self.out = self.leaf(made.out, "out")
+
+    def __enter__(self) -> Tracing:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ct = self.out = None
+        self.operands = []
+        _spare.append(self.tape)
 
     def leaf(self, layout: Layout, name: str | int | None, *, active: bool = False) -> Any:
         """A leaf of the tape; without a name if a template may not use it."""
@@ -169,12 +232,16 @@ class Tracing:
         constants = {slot: array for slot, array in tape.owned.items() if slot not in self._leaves}
         statements = tuple(
             Statement(
-                slot, tape.instruction_of(slot), tuple(tape.args_of(slot)), tape.view_offset(slot)
+                slot, int(tape.instruction[slot]), tuple(tape.args_of(slot)), tape.view_offset(slot)
             )
             for slot in range(1, tape.count)
             if slot not in self._leaves and slot not in constants
         )
-        return Template(inputs, constants, statements, results, tape)
+        n = tape.count
+        layouts = tuple([INSTRUCTIONS[k].out for k in tape.instruction[:n].tolist()])
+        return Template(
+            inputs, constants, statements, results, layouts, tuple(tape.base[:n].tolist())
+        )
 
     def place_views(self) -> None:
         """Say where views lie in their base, for a replay of what has been recorded."""

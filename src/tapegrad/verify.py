@@ -13,10 +13,11 @@ import numpy as np
 
 from . import native as nt
 from .errors import TapeError
-from .instructions import INSTRUCTIONS
+from .instructions import GONE, INSTRUCTIONS, PAIRS
+from .layouts import LAYOUTS
 from .tape import Tape
 
-__all__ = ["verify"]
+__all__ = ["verify", "verify_tables"]
 
 
 def verify(tape: Tape) -> None:
@@ -45,6 +46,11 @@ def verify(tape: Tape) -> None:
     _must(int(starts[count]) == int(s[nt.S_ARG_COUNT]), count, "arg_start's sentinel")
     numbers = tape.instruction[1:count]
     _must(bool(((numbers >= 0) & (numbers < len(INSTRUCTIONS))).all()), 0, "instruction numbers")
+    _must(
+        all(INSTRUCTIONS[k] is not GONE for k in set(numbers.tolist())),
+        0,
+        "an instruction that ended",
+    )
     slots = np.arange(count)
     for name in ("root", "base"):
         owner = getattr(tape, name)[:count]
@@ -56,6 +62,37 @@ def verify(tape: Tape) -> None:
         _statement(tape, slot)
         if slot < done and not tape.flags[slot] & nt.POISON:
             _memory(tape, slot, blocks)
+
+
+def verify_tables() -> None:
+    """Check that what instructions and the table of native recording refer to has not ended.
+
+    Raises
+    ------
+    TapeError
+        Naming what has.
+    """
+    with nt.LOCK:
+        for number, made in enumerate(INSTRUCTIONS):
+            if made is GONE:
+                continue
+            if made.id != number:
+                raise TapeError(f"instruction {number} has the number {made.id}")
+            for layout in (*made.layouts, *made.outs):
+                if LAYOUTS[layout.id] is not layout:
+                    raise TapeError(f"{made!r}: layout {layout.id} has ended")
+            for other in made.needs:
+                if INSTRUCTIONS[other] is GONE:
+                    raise TapeError(f"{made!r}: instruction {other}, which it needs, has ended")
+        everything = np.array([made is not GONE for made in INSTRUCTIONS], np.uint8)
+        known = np.array([x.id == number for number, x in enumerate(LAYOUTS)], np.uint8)
+        before = dict(PAIRS.entries)
+        PAIRS.keep(everything, known)
+        if PAIRS.entries != before:
+            key = next(iter(before.keys() - PAIRS.entries.keys()))
+            raise TapeError(
+                f"native recording knows {before[key]} of op {key >> 48}, which has ended"
+            )
 
 
 def _must(condition: bool, slot: int, what: str) -> None:

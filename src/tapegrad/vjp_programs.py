@@ -10,14 +10,15 @@ from __future__ import annotations
 import numpy as np
 
 from . import native as nt
-from .adjoint_programs import Builder
+from .adjoint_programs import Builder, Programs
+from .families import sized
 from .fuse import RECIPES
 from .instructions import ITAB, VTAB, Instruction
 from .kernels import ufunc_loop
 from .lane_programs import LaneBuilder
 from .layouts import Layout, broadcast_strides, contiguous, intern
 from .ops.table import copy_loop, is_float
-from .programs import ADJOINT, CT, Operand, Step, address_operand, constant, packed
+from .programs import ADJOINT, CT, Operand, Step, address_operand, constant, holding, packed
 from .traced_rule import template
 
 __all__ = ["build"]
@@ -32,19 +33,19 @@ def build(made: Instruction, variant: int = 0) -> None:
     variant : int
         Sum of LANES and MASKED (native.py). The plain ones are built as well.
     """
-    with nt.LOCK:
+    with holding(made.holdings):
         for which in sorted({0, variant}):
             if ITAB.rows[made.id, nt.I_VJP + which] < 0:
                 _build(made, which)
 
 
 def _build(made: Instruction, variant: int) -> None:
-    row = ITAB.rows[made.id]
+    if made.head is not None and not variant & nt.LANES and _shared(made, made.head, variant):
+        return
     copies = made.op.name == "clone"
     count = max(len(made.layouts), 1) + copies
     first = VTAB.reserve(count)
-    rows = VTAB.rows[first : first + count]
-    rows[:] = 0
+    VTAB.rows[first : first + count] = 0
     laned = bool(variant & nt.LANES)
     kind = made.op.kind
     if kind == nt.VIEW:
@@ -55,43 +56,62 @@ def _build(made: Instruction, variant: int) -> None:
             for n, stride in zip(made.out.shape, made.out.strides, strict=True)
         )
         own = intern(made.out.dtype, once, made.out.strides)
-        _identity(rows[0], own, own, laned=laned)
-        rows[0][nt.V_REDUCES] = 1
+        _identity(VTAB.rows[first], own, own, laned=laned)
+        VTAB.rows[first, nt.V_REDUCES] = 1
     elif kind in (nt.WRITE, nt.ACCUMULATE):
         target, source = made.layouts
         zero = address_operand(constant(0, target.dtype.np), target.ndim)
         adjoint = Operand(ADJOINT, 0, target.strides, target.dtype.itemsize * laned)
-        rows[0][nt.V_ASSIGN] = packed(
+        VTAB.rows[first, nt.V_ASSIGN] = packed(
             [Step(copy_loop(target.dtype), target.shape, (zero, adjoint))]
         )
         if is_float(source):
-            _identity(rows[1], source, target, laned=laned)
+            _identity(VTAB.rows[first + 1], source, target, laned=laned)
     elif "programs" in made.op.extras and not laned:
-        made.op.extras["programs"](made, rows[0])
-        rows[0][nt.V_EXISTS] = 1
+        made.op.extras["programs"](made, VTAB.rows[first])
+        VTAB.rows[first, nt.V_EXISTS] = 1
     elif kind == nt.COMPUTE and not made.op.extras.get("python"):
         _build_rules(made, variant, first)
     if copies:  # one more program, by which a pass copies adjoints out
         out = contiguous(made.out.dtype, made.out.shape)
-        _identity(rows[1], out, made.layouts[0], laned=laned)
+        size = made.size if made.family and not laned else 0
+        _identity(VTAB.rows[first + 1], out, made.layouts[0], laned=laned, size=size)
+    row = ITAB.rows[made.id]
     if not laned:
-        row[nt.I_VSCRATCH] = max(row[nt.I_VSCRATCH], *(int(v[nt.V_SCRATCH]) for v in rows))
+        scratch = VTAB.rows[first : first + count, nt.V_SCRATCH].tolist()
+        row[nt.I_VSCRATCH] = max(row.item(nt.I_VSCRATCH), *scratch)
     # The sweep may look at these rows from now on.
     row[nt.I_VJP + variant] = first
+
+
+def _shared(made: Instruction, head: Instruction, variant: int) -> bool:
+    """Let an instruction have the programs of the head of its family, if they can be shared."""
+    build(head, variant)
+    first = ITAB.rows.item(head.id, nt.I_VJP + variant)
+    if not head.shares >> variant & 1:
+        return False
+    row = ITAB.rows[made.id]
+    row[nt.I_VSCRATCH] = max(row[nt.I_VSCRATCH], ITAB.rows[head.id, nt.I_VSCRATCH])
+    row[nt.I_VJP + variant] = first
+    return True
 
 
 def _build_rules(made: Instruction, variant: int, first: int) -> None:
     """Build the programs of an op with a rule into rows from `first` on."""
     traced = template(made, variant)
+    kind = LaneBuilder if variant & nt.LANES else Builder
+    builders: list[tuple[int, int, Builder, Programs]] = []
     for i, result in enumerate(traced.results):
-        if result is None or not is_float(made.layouts[i]):
-            continue
+        if result is not None and is_float(made.layouts[i]):
+            builder = kind(made, traced, i, result)
+            builders.append((i, result, builder, builder.steps()))
+    one_loop = None
+    if made.family and made.head is None and not variant & nt.LANES:
+        one_loop = _one_loop(builders, made.size)
+    for i, result, builder, (assign, accumulate, repeats) in builders:
         v = VTAB.rows[first + i]
-        if variant & nt.LANES:
-            builder: Builder = LaneBuilder(made, traced, i, result)
-        else:
-            builder = Builder(made, traced, i, result)
-        assign, accumulate, repeats = builder.steps()
+        if one_loop is not None:
+            assign, accumulate = one_loop[i]
         v[nt.V_ASSIGN], v[nt.V_ACCUMULATE] = packed(assign), packed(accumulate)
         v[nt.V_SCRATCH] = (builder.scratch + 127) & ~63
         v[nt.V_LANED] = builder.laned_scratch
@@ -99,23 +119,42 @@ def _build_rules(made: Instruction, variant: int, first: int) -> None:
         v[nt.V_REDUCES] = repeats or made.layouts[i].overlaps
         v[nt.V_EXISTS] = 1
         if builder.recipe is not None:
-            RECIPES[first + i] = builder.recipe
+            recipe = builder.recipe._replace(sized=one_loop is not None)
+            RECIPES[first + i] = recipe, made.holdings
         ct_slot = next(k for k, name in traced.inputs.items() if name == "ct")
         v[nt.V_IDENTITY] = (
             result == ct_slot and made.layouts[i] is made.out and made.out.is_contiguous
         )
+    if one_loop is not None:
+        made.shares |= 1 << variant
 
 
-def _identity(v: np.ndarray, source: Layout, target: Layout, *, laned: bool) -> None:
+def _one_loop(
+    builders: list[tuple[int, int, Builder, Programs]], size: int
+) -> dict[int, tuple[list[Step], list[Step]]] | None:
+    """The programs in steps that all of a family can run; None if one of them cannot be written so."""
+    found = {}
+    for i, _, _, (assign, accumulate, _) in builders:
+        steps = sized(assign, size), sized(accumulate, size)
+        if steps[0] is None or steps[1] is None:
+            return None
+        found[i] = steps[0], steps[1]
+    return found
+
+
+def _identity(v: np.ndarray, source: Layout, target: Layout, *, laned: bool, size: int = 0) -> None:
     """Program of a derivative of one: the cotangent, laid out as `target`, goes to `source`."""
     shape = np.broadcast_shapes(source.shape, target.shape)
     lane = source.dtype.itemsize * laned
     ct = Operand(CT, 0, broadcast_strides(target, shape), lane)
     strides = broadcast_strides(source, shape)
     adjoint = Operand(ADJOINT, 0, strides, lane)
-    v[nt.V_ASSIGN] = packed([Step(copy_loop(source.dtype), shape, (ct, adjoint))])
+    assign = [Step(copy_loop(source.dtype), shape, (ct, adjoint))]
     add = ufunc_loop(np.add, (source.dtype,) * 3)
-    v[nt.V_ACCUMULATE] = packed([Step(add, shape, (adjoint, ct, adjoint))])
+    accumulate = [Step(add, shape, (adjoint, ct, adjoint))]
+    if size:
+        assign, accumulate = sized(assign, size) or assign, sized(accumulate, size) or accumulate
+    v[nt.V_ASSIGN], v[nt.V_ACCUMULATE] = packed(assign), packed(accumulate)
     v[nt.V_REDUCES] = source.overlaps or any(
         n != 1 and s == 0 for n, s in zip(shape, strides, strict=True)
     )

@@ -225,7 +225,7 @@ def checkpoint(
     active = dict.fromkeys(positions)  # the statement keeps the arguments, this function must not
     returned, result = result, None
     tape = current_tape()
-    if tape.state[nt.S_OWNED_BYTES] > tape.state[nt.S_COLLECT_AT]:
+    if tape.is_full:
         tape.collect()
     return trees.tree_map(lambda y: next(outputs) if record.is_tensor(y) else y, returned)
 

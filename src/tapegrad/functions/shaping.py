@@ -22,7 +22,7 @@ from .. import native as nt
 from ..buffers import BYTES
 from ..dtypes import dtype
 from ..errors import UnsupportedError
-from ..instructions import Instruction, view_instruction
+from ..instructions import CACHES, Instruction, view_instruction
 from ..layouts import LAYOUTS, Layout
 from ..layouts import contiguous as dense_layout
 from ..ops.table import TABLE, Op
@@ -34,6 +34,7 @@ from .registry import public
 __all__ = ["alias", "as_int", "contiguous", "distinct", "view", "wrap_dim"]
 
 _KNOWN: dict[Any, Instruction] = {}
+CACHES.append(_KNOWN.clear)
 
 
 def alias(
@@ -43,8 +44,6 @@ def alias(
     key = (entry.code, input._layout_id, shape, strides)
     made = _KNOWN.get(key)
     if made is None:
-        if len(_KNOWN) > 1 << 14:
-            _KNOWN.clear()
         made = _KNOWN[key] = view_instruction(entry, layout_of(input), shape, strides)
     tape = current_tape()
     if input._state != tape.pointer or tape.state[nt.S_HANDLE_FREE] < 0:

@@ -37,7 +37,7 @@ from ..native import (
 )  # fmt: skip
 from . import intrinsics as it
 from .intrinsics import globals_address, helper, p8, p32, p64, stack_words
-from .memory import allocate_small, empty_pool, free_large
+from .memory import allocate_small, empty_pool, free_large, restart_pool, shrink_pool
 from .preparing import kept_residuals
 
 VALUE, GRAPH = 1, 2
@@ -170,6 +170,7 @@ def compact_entry(  # type: ignore[no-untyped-def]
     memory_of_new = it.malloc(4 * expected)
     if memory_of_new == 0:
         return 1
+    shrink_pool(state + 8 * nt.S_POOL)
     s[nt.S_CONSTANTS] = constants
     s[nt.S_CONSTANTS_MASK] = constants_mask
     marks, new = p8(marks_at), p32(memory_of_new)
@@ -257,6 +258,8 @@ def compact_entry(  # type: ignore[no-untyped-def]
     s[nt.S_COUNT] = count
     s[nt.S_ARG_COUNT] = arg_count
     s[nt.S_DONE] = done
+    s[nt.S_BOUND] = 0
+    restart_pool(state + 8 * nt.S_POOL)
     it.free(memory_of_new)
     return 0
 
@@ -349,6 +352,15 @@ def destroy_entry(state):  # type: ignore[no-untyped-def]
     empty_pool(state + 8 * nt.S_POOL)
     if s[nt.S_SCRATCH] != 0:
         it.free(s[nt.S_SCRATCH])
+    return 0
+
+
+def used_entry(state, marks):  # type: ignore[no-untyped-def]
+    """Mark the instructions that the statements of a tape are of."""
+    s = p64(state)
+    instructions, used = p32(s[nt.S_INSTRUCTION]), p8(marks)
+    for k in range(1, s[nt.S_COUNT]):
+        used[instructions[k]] = 1
     return 0
 
 

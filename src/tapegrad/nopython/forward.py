@@ -89,7 +89,7 @@ def forward(state):  # type: ignore[no-untyped-def]
         run_program(row[I_STEP_LO], row[I_STEP_HI], table)
     s[nt.S_DONE] = count
     # Recording stops at the limit and lets Python collect.
-    full = s[nt.S_OWNED_BYTES] > s[nt.S_COLLECT_AT]
+    full = s[nt.S_OWNED_BYTES] + s[nt.S_BOUND] > s[nt.S_COLLECT_AT]
     # Where there is no limit (replay, which appends in native code), nobody may be asked to collect.
     full = full and s[nt.S_PENDING_LIMIT] < 1 << 62
     s[nt.S_PENDING_BYTES] = s[nt.S_PENDING_LIMIT] + 1 if full else 0

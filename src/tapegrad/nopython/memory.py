@@ -117,8 +117,30 @@ def empty_pool(pool):  # type: ignore[no-untyped-def]
             p[2 + i] = p64(memory)[0]
             it.free(memory)
             found = True
+        p[nt.POOL_COUNTS + i] = p[nt.POOL_LEAST + i] = 0
     p[0] = 0
     return found
+
+
+@helper
+def shrink_pool(pool):  # type: ignore[no-untyped-def]
+    """Give back to the system what was not needed since `restart_pool`."""
+    p = p64(pool)
+    for i in range(CLASSES):
+        for _ in range(p[nt.POOL_LEAST + i]):
+            memory = p[2 + i]
+            p[2 + i] = p64(memory)[0]
+            p[0] -= class_bytes(i)
+            p[nt.POOL_COUNTS + i] -= 1
+            it.free(memory)
+
+
+@helper
+def restart_pool(pool):  # type: ignore[no-untyped-def]
+    """Count anew what is needed of a pool."""
+    p = p64(pool)
+    for i in range(CLASSES):
+        p[nt.POOL_LEAST + i] = p[nt.POOL_COUNTS + i]
 
 
 @helper
@@ -132,6 +154,9 @@ def allocate_large(pool, size):  # type: ignore[no-untyped-def]
         if memory != 0:  # its first word is the address of the next
             p[2 + number] = p64(memory)[0]
             p[0] -= size
+            count = p[nt.POOL_COUNTS + number] - 1
+            p[nt.POOL_COUNTS + number] = count
+            p[nt.POOL_LEAST + number] = min(p[nt.POOL_LEAST + number], count)
             return memory
     memory = it.malloc(size)
     if memory == 0 and empty_pool(pool):
@@ -150,6 +175,7 @@ def free_large(pool, address, size):  # type: ignore[no-untyped-def]
     p64(address)[0] = p[2 + number]
     p[2 + number] = address
     p[0] += class_bytes(number)
+    p[nt.POOL_COUNTS + number] += 1
 
 
 @helper

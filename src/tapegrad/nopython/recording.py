@@ -16,6 +16,7 @@ from ..native import (
     I_KIND,
     I_LAYOUT,
     I_NARGS,
+    I_USED,
     I_WIDTH,
     SILENT,
     VIEW,
@@ -92,6 +93,7 @@ def append(state, instruction, args, count):  # type: ignore[no-untyped-def]
     if kind == nt.COMPUTE:
         s[nt.S_PENDING_BYTES] += row[I_BYTES]
     s[nt.S_COUNT] = n + 1
+    row[I_USED] = 1
     return n
 
 
@@ -335,6 +337,7 @@ def append_leaf(state, instruction, address, active):  # type: ignore[no-untyped
         return slot
     p64(s[nt.S_ADDRESS])[slot] = address
     p8(s[nt.S_FLAGS])[slot] = nt.EXTERNAL | (ACTIVE if active else 0)
+    s[nt.S_BOUND] += p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * instruction)[I_BYTES]
     if done:
         s[nt.S_DONE] = slot + 1
     return slot

@@ -1,8 +1,10 @@
 """Running a program: the steps of an instruction or of a VJP (programs.py says what they are).
 
 While a program runs, its operands are addressed through a short table of pointers: entry 0 is
-scratch memory, 1 the cotangent, 2 the adjoint that is written, then the statement's operands and
-results.
+scratch memory, 1 the cotangent, 2 the adjoint that is written, 3 the length of sized loops, then the
+statement's operands and results.
+
+Sized steps serve instructions that differ in the length of their one loop only (families.py).
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from .. import native as nt
 from ..native import (
     I_NARGS,
     I_NOUT,
+    I_SIZE,
     P_COUNT,
     P_DATA,
     P_DIMS,
@@ -24,12 +27,14 @@ from ..native import (
     P_REF,
     P_STRIDES,
     P_WIDTH,
+    SIZED,
     STEP_MUL,
     STEP_MULADD,
     STEP_TILES,
     STEP_ZERO,
     T_ARGS,
     T_SCRATCH,
+    T_SIZE,
     TILE,
 )  # fmt: skip
 from . import intrinsics as it
@@ -164,6 +169,13 @@ def run_program(low, high, table):  # type: ignore[no-untyped-def]
             else:
                 call_loop(step[P_KERNEL], args, step[P_DIMS], step[P_STRIDES], step[P_DATA])
             continue
+        if ndim == SIZED:
+            size = pointers[T_SIZE]
+            if kind == STEP_TILES:
+                run_tiles(step[P_DATA], args, size, step[P_STRIDES], pointers[T_SCRATCH])
+            else:
+                call_loop(step[P_KERNEL], args, table + 8 * T_SIZE, step[P_STRIDES], step[P_DATA])
+            continue
         run_nest(
             step, kind, args, count, step[P_DIMS], step[P_STRIDES], ndim, step[P_ODIMS],
             step[P_OSTRIDES], pointers[T_SCRATCH],
@@ -187,6 +199,7 @@ def pointer_table(state, row, k, scratch_bytes):  # type: ignore[no-untyped-def]
     table = s[nt.S_SCRATCH]
     t = p64(table)
     t[T_SCRATCH] = (table + 8 * words + 63) & ~63
+    t[T_SIZE] = row[I_SIZE]
     address = p64(s[nt.S_ADDRESS])
     args = p32(s[nt.S_ARG] + 4 * p32(s[nt.S_ARG_START])[k])
     if p32(s[nt.S_ARG_START])[k + 1] - p32(s[nt.S_ARG_START])[k] >= nargs:

@@ -169,7 +169,7 @@ op(
     lower=lower_sum,
     grad_fn="SumBackward0",
     torch="sum",
-    extras={"function": "sum"},
+    extras={"function": "sum", "sized": True},
     sample=samples.full,
     vjp=lambda ct, x, out: kept(ct, x.shape, range(len(x.shape)), False),
 )
