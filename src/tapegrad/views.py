@@ -14,9 +14,20 @@ from . import messages
 from . import native as nt
 
 if TYPE_CHECKING:
+    from .instructions import Instruction
     from .tape import Tape
 
-__all__ = ["FUNCTION", "MULTIPLE", "NO_GRAD", "View", "check_write", "invalid", "state_of"]
+__all__ = [
+    "FUNCTION",
+    "MULTIPLE",
+    "NO_GRAD",
+    "View",
+    "check_write",
+    "invalid",
+    "is_whole",
+    "output_number",
+    "state_of",
+]
 
 #: why PyTorch does not let a view be written in grad mode; the rest of the error's text
 NO_GRAD = (
@@ -59,16 +70,27 @@ def state_of(tape: Tape, slot: int) -> View:
 
     ``detach()`` and ``data`` share memory and are no views, as in PyTorch.
     """
+    # What was written in a loop is a long chain of writes: its end is noted.
+    known = tape.written_views
+    view: View | None = known.get(slot)
+    if view is not None:
+        return view
+    if tape.instruction_of(slot).op.kind in (nt.WRITE, nt.ACCUMULATE):
+        start = int(tape.arg_start[slot])
+        if tape.arg_start[slot + 1] != start:
+            view = known.pop(int(tape.arg[start]), None)
+            if view is not None:
+                known[slot] = view
+                return view
     view, through = _walk(tape, slot)
     if through < 0:
         return view
-    # What was written in a loop is a long chain of writes: its end is noted.
-    below = tape.written_views.get(through)
+    below = known.get(through)
     if below is None:
-        below, above = _walk(tape, through, tape.written_views)
+        below, above = _walk(tape, through, known)
         if above >= 0:
-            below = _over(below, tape.written_views.pop(above))
-        tape.written_views[through] = below
+            below = _over(below, known.pop(above))
+        known[through] = below
     return _over(view, below)
 
 
@@ -100,7 +122,7 @@ def _walk(tape: Tape, slot: int, known: Any = None) -> tuple[View, int]:
         parent = int(tape.arg[start]) if tape.arg_start[slot + 1] != start else 0
         if not parent:  # dropped by the collector
             return View(slot, reason, is_view), -1
-        written = op.kind != nt.VIEW or op.name == "copy_slices" or "in_place" in made.attrs
+        written = op.kind != nt.VIEW or is_whole(made)
         if written:
             if known is None or (slot != first and slot in known):
                 return View(slot, reason, is_view), slot
@@ -112,6 +134,11 @@ def _walk(tape: Tape, slot: int, known: Any = None) -> tuple[View, int]:
                 elif tape.root[slot] != tape.root[parent]:
                     reason = NO_GRAD
         slot = parent
+
+
+def is_whole(made: Instruction) -> bool:
+    """Return True for a view statement of what was written, or reshaped in place: it is no view."""
+    return made.op.name == "copy_slices" or "in_place" in made.attrs
 
 
 def check_write(tape: Tape, slot: int, *, active: bool) -> None:

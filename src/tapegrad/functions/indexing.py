@@ -199,6 +199,9 @@ def resolve_index(tensor: Any, index: Any) -> tuple[Any, Advanced | None]:
         PyTorch's errors.
     """
     layout = LAYOUTS[tensor._layout_id]
+    basic = _basic(layout, index if type(index) is tuple else (index,))
+    if basic is not None:
+        return alias(basic[0], tensor, *basic[1:]), None
     items, count = _read(_items(index))
     if not layout.ndim and len(items) == 1 and not isinstance(index, tuple):
         if isinstance(index, slice):

@@ -16,6 +16,7 @@ import numpy as np
 from .. import messages, mirrors, record, saved, views, watching
 from .. import native as nt
 from ..dtypes import from_numpy_dtype
+from ..handle import status_of
 from ..layouts import broadcast_shapes
 from ..node import name_of
 from ..ops.table import TABLE
@@ -49,7 +50,8 @@ def check_target(target: Any, *, active: bool = False, uniform: bool = False) ->
     record.adopt(target)
     tape = current_tape()
     slot = slot_of(tape, target)
-    if tape.grad_mode:
+    # A passive tensor that is no view takes what there is.
+    if tape.grad_mode and (active or tape.base[slot] != slot or tape.flags[slot] & nt.ACTIVE):
         views.check_write(tape, slot, active=active)
         watching.leave(tape, int(tape.base[slot]))
     if (layout_of(target).overlaps and not uniform) or (
@@ -76,7 +78,7 @@ def overwrite(
     named : str, optional
         Name of the node.
     """
-    check_target(target, active=source.requires_grad)
+    check_target(target, active=bool(status_of(id(source)) & 1))
     return _write(target, source, accumulate=accumulate, named=named)
 
 
@@ -96,7 +98,7 @@ def _write(target: Any, source: Any, *, accumulate: bool = False, named: str | N
             source = source.clone()  # the two share memory: read all of it before writing
     recording = record.accumulate if accumulate else record.write
     made = tape.instruction_of(slot_of(tape, target))
-    if made.op.kind == nt.VIEW and made.op.name != "copy_slices":
+    if made.op.kind == nt.VIEW and not views.is_whole(made):
         named = "AsStridedBackward0"  # as PyTorch calls what a view becomes
     slot = recording(target, source, named)
     if tape.grad_mode and tape.is_active(slot):
@@ -286,14 +288,15 @@ def setitem(input: Any, index: Any, value: Any) -> None:
         named = "IndexPutBackward0"
         _check_item_target(input, view, active=value.requires_grad)
         value = put_at(view, value, advanced)
-    while value.ndim > view.ndim and value.shape[0] == 1:
-        value = value.reshape(value.shape[1:])
-    try:
-        fits = np.broadcast_shapes(view.shape, value.shape) == tuple(view.shape)
-    except ValueError:
-        fits = False
-    if not fits:
-        raise RuntimeError(_does_not_fit(tuple(value.shape), tuple(view.shape)))
+    if value.ndim:
+        while value.ndim > view.ndim and value.shape[0] == 1:
+            value = value.reshape(value.shape[1:])
+        try:
+            fits = np.broadcast_shapes(view.shape, value.shape) == tuple(view.shape)
+        except ValueError:
+            fits = False
+        if not fits:
+            raise RuntimeError(_does_not_fit(tuple(value.shape), tuple(view.shape)))
     _check_item_target(input, view, active=value.requires_grad)
     _write(view, value, named=named)
     tape = current_tape()
