@@ -305,3 +305,37 @@ def test_beside_torch():
 
     assert outcomes(tg) == outcomes(torch)
     assert outcomes(tg)[:3] == [False, True, False]
+
+
+@pytest.mark.parametrize("take", [lambda a: a.view_as(a), lambda a: a[1:], lambda a: a.view(3, 1)])
+def test_views_taken_in_inference_mode_are_not_written_outside(take):
+    a = tg.ones(3, requires_grad=True).clone()
+    with tg.inference_mode():
+        view = take(a)
+    tg.current_tape().collect()
+    with pytest.raises(
+        RuntimeError, match="A view was created in inference mode and is being modified"
+    ):
+        view.add_(2)
+    a.add_(2)
+    message = (
+        "A view was created in inference mode and its base or another view of its base has been"
+    )
+    with pytest.raises(RuntimeError, match=message):
+        _ = view.grad_fn
+    b = tg.ones(3)
+    with tg.inference_mode():
+        view = take(b)
+    view.add_(2)
+    assert b.tolist()[1:] == [3.0, 3.0]
+
+
+def test_shapes_are_changed_in_place_in_inference_mode():
+    with tg.inference_mode():
+        x = tg.ones(1, 2, 3)
+        x.transpose_(0, 1)
+        assert x.is_inference()
+        assert tuple(x.shape) == (2, 1, 3)
+    with pytest.raises(RuntimeError, match=WRITTEN):
+        x.transpose_(0, 1)
+    assert not x[0]._is_view()

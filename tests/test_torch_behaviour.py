@@ -281,3 +281,119 @@ class Cube(tg.autograd.Function):
     @staticmethod
     def backward(ctx: Any, ct: Any) -> Any:
         return 3 * ct * ctx.saved_tensors[0] ** 2
+
+
+# --------------------------------------------------------------------------- node hooks, callbacks
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_hooks_of_a_node_with_several_outputs(create_graph: bool) -> None:
+    x = leaf(1.0, 2.0)
+    first, second = Pair.apply(x)
+    seen: list[Any] = []
+
+    def before(cts: Any) -> Any:
+        seen.append([None if c is None else c.tolist() for c in cts])
+        return tuple(None if c is None else c * 2 for c in cts)
+
+    def after(inputs: Any, outputs: Any) -> Any:
+        seen.append(
+            [[g.tolist() for g in inputs], [None if c is None else c.tolist() for c in outputs]]
+        )
+        return tuple(g * 10 for g in inputs)
+
+    second.grad_fn.register_prehook(before)
+    first.grad_fn.register_hook(after)
+    (g,) = tg.autograd.grad((first + 5 * second).sum(), x, create_graph=create_graph)
+    assert seen == [[[1.0, 1.0], [5.0, 5.0]], [[[34.0, 34.0]], [[2.0, 2.0], [10.0, 10.0]]]]
+    assert g.tolist() == [340.0, 340.0]
+    seen.clear()
+    first, second = Pair.apply(x)
+    handle = first.grad_fn.register_prehook(before)
+    (g,) = tg.autograd.grad(second.sum(), x, retain_graph=True, create_graph=create_graph)
+    assert (seen, g.tolist()) == ([[None, [1.0, 1.0]]], [6.0, 6.0])
+    handle.remove()
+    assert tg.autograd.grad(second.sum(), x)[0].tolist() == [3.0, 3.0]
+    assert len(seen) == 1
+
+
+queue = tg.autograd.Variable._execution_engine.queue_callback
+
+
+@pytest.mark.filterwarnings("ignore:Using backward")
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_callbacks_come_when_gradients_have_been_accumulated(create_graph: bool) -> None:
+    x = leaf(1.0, 2.0)
+    calls: list[Any] = []
+
+    def last() -> None:
+        calls.append("last")
+
+    def callback() -> None:
+        calls.append(x.grad.tolist())
+        queue(last)
+
+    y = x * 3
+    y.register_hook(lambda g: queue(callback))
+    y.sum().backward(create_graph=create_graph)
+    assert calls == [[3.0, 3.0], "last"]
+    with pytest.raises(RuntimeError, match="can only be installed during backward pass"):
+        queue(last)
+    calls.clear()
+    y = x * 3
+    y.register_hook(lambda g: queue(last))
+    tg.autograd.grad(y.sum(), x)
+    assert calls == ["last"]
+
+
+def test_callbacks_of_passes_inside_each_other_and_of_failed_ones() -> None:
+    x = leaf(1.0, 2.0)
+    calls: list[str] = []
+
+    def inner(g: Any) -> None:
+        with tg.enable_grad():
+            c = leaf(5.0) * 2
+        c.register_hook(lambda _: queue(lambda: calls.append("inner")))
+        c.backward()
+        calls.append("between")
+
+    y = x * 3
+    y.register_hook(lambda g: queue(lambda: calls.append("outer")))
+    z = y * 1
+    z.register_hook(inner)
+    z.sum().backward()
+    assert calls == ["inner", "between", "outer"]
+
+    def fails(g: Any) -> None:
+        queue(lambda: calls.append("never"))
+        raise ValueError("mine")
+
+    calls.clear()
+    y = x * 3
+    y.register_hook(fails)
+    with pytest.raises(ValueError, match="mine"):
+        y.sum().backward()
+    (x * 2).sum().backward()
+    assert calls == []
+
+    def raises() -> None:
+        raise ValueError("callback")
+
+    y = x * 3
+    y.register_hook(lambda g: queue(raises))
+    with pytest.raises(ValueError, match="callback"):
+        y.sum().backward()
+    (x * 2).sum().backward()
+
+
+def test_the_switch_for_threads() -> None:
+    on = tg.autograd.is_multithreading_enabled
+    assert on()
+    with tg.autograd.set_multithreading_enabled(False):
+        assert not on()
+        tg.autograd.set_multithreading_enabled(True)
+        assert on()
+    assert on()
+    tg.autograd.set_multithreading_enabled(False)
+    assert not on()
+    tg.autograd.set_multithreading_enabled(True)
+    with pytest.raises(TypeError, match="set_multithreading_enabled"):
+        tg.autograd.set_multithreading_enabled(1)

@@ -274,7 +274,8 @@ class AutogradMethods:
         """Return True for a view, other than by ``detach()`` or ``data``."""
         tape = tape_at(self._state)
         with tape.lock:
-            return views.state_of(tape, slot_of(tape, self)).is_view
+            is_view = views.state_of(tape, slot_of(tape, self)).is_view
+            return is_view and not inference.is_inference(self)
 
     @property
     def _base(self: Any) -> Tensor | None:

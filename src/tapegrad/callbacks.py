@@ -31,7 +31,6 @@ from .traced_rule import template
 from .user_code import call_user
 
 if TYPE_CHECKING:
-    from .hooks import Hooks
     from .storage import Storage
     from .tensor_type import Tensor
 
@@ -104,12 +103,10 @@ class _Taken:
     request: Request
     #: `function` statement -> cotangents of its outputs that came by
     cotangents: dict[int, dict[int, Tensor]]
-    #: `function` statement -> hooks of its node
-    node_hooks: dict[int, Hooks]
 
     def __init__(self, request: Request) -> None:
         self.request, self.tape = request, request.tape
-        self.cotangents, self.node_hooks = {}, {}
+        self.cotangents = {}
 
     def wanted(self, slot: int) -> bool:
         return bool(self.request.needed[self.request.root[slot]])
@@ -152,25 +149,23 @@ class _Taken:
         made = tape.instruction_of(k)
         hooks = tape.hooks.get(k)
         cts: tuple[Any, ...] = (ct,)
-        if hooks is not None:
-            for hook in list(hooks.before.values()):
-                cts = replaced(hook, cts, call_user(hook, cts))
         if made.op.name == "function_output":
             anchor = tape.args_of(k)[0]
-            self.cotangents.setdefault(anchor, {})[made.attrs["number"]] = cts[0]
-            found: list[Tensor | None] = [record.scalar_tensor(0.0, made.layouts[0].dtype), None]
-            if hooks is not None:
-                self.node_hooks[anchor] = hooks
-            return found
-        if made.op.name == "function":
-            context = tape.contexts[k]
-            self.request.contexts.append(context)
-            hooks = self.node_hooks.pop(k, None)
+            self.cotangents.setdefault(anchor, {})[made.attrs["number"]] = ct
+            return [record.scalar_tensor(0.0, made.layouts[0].dtype), None]
+        context = tape.contexts[k] if made.op.name == "function" else None
+        if context is not None:
+            hooks = context.hooks
             given = self.cotangents.pop(k, {})
-            found = context.run(tape, k, given, self.is_replayed)
             cts = tuple(given.get(j) for j in range(context.count))
-        else:
+        for hook in () if hooks is None else list(hooks.before.values()):
+            cts = replaced(hook, cts, call_user(hook, cts))
+        if context is None:
             found = self.derivatives(k, cts[0])
+        else:
+            self.request.contexts.append(context)
+            given = {j: g for j, g in enumerate(cts) if g is not None}
+            found = context.run(tape, k, given, self.is_replayed)
         if hooks is not None and hooks.after:
             places = edge_places(tape, k)
             inputs = tuple([found[i] for i in places])

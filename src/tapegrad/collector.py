@@ -132,9 +132,12 @@ def note_inference(tape: Tape) -> list[int]:
     """Note which memory that tensors refer to was made in inference mode; return its bases."""
     start = tape.inference_start
     if 0 <= start < tape.count:
-        handles = tape._handles
-        bases = [b for b in tape.base[handles[handles >= start]].tolist() if b >= start]
+        slots = tape._handles[tape._handles >= start]
+        pairs = list(zip(slots.tolist(), tape.base[slots].tolist(), strict=True))
+        bases = [base for _, base in pairs if base >= start]
         tape.inference |= dict.fromkeys(bases, True)
+        # And the views that were taken there of other memory: they are not written outside.
+        tape.inference |= {slot: False for slot, base in pairs if base < start}
         return bases
     return []
 

@@ -29,6 +29,7 @@ from .buffers import array_layout
 from .callbacks import Replayed, Swept, no_grad_on
 from .edges import as_inputs, sequence_of
 from .errors import TapeError
+from .final_callbacks import finish
 from .handle import look_at
 from .layouts import LAYOUTS, Layout
 from .record import Storage, layout_of, storage_of
@@ -214,6 +215,7 @@ def backward(
     for storage, array in found:
         add_to_grad(storage, array)
         accumulated(storage, array, recorded=False)
+    finish(tape)
     if tape.is_full:
         tape.collect()
 
@@ -252,6 +254,7 @@ def _replay(
         if new is not None and storage is not None:
             add_recorded(storage, new)
             accumulated(storage, new, recorded=True)
+    finish(tape)
 
 
 def _distinct(targets: list[Target]) -> list[Target]:

@@ -21,7 +21,14 @@ from .tape import Tape, slot_of, tape_at
 if TYPE_CHECKING:
     from .tensor_type import Tensor
 
-__all__ = ["check_saved", "is_inference", "may_require_grad", "switch", "untracked_version"]
+__all__ = [
+    "check_saved",
+    "check_write",
+    "is_inference",
+    "may_require_grad",
+    "switch",
+    "untracked_version",
+]
 
 _SAVED = (
     "Inference tensors cannot be saved for backward. Please do not use Tensors created in inference "
@@ -44,7 +51,9 @@ def switch(tape: Tape, on: bool) -> None:
         else:
             with tape.lock:
                 bases = collector.note_inference(tape)
-                for base in tape.inference if tape.inference_unseen else bases:
+                if tape.inference_unseen:
+                    bases = [base for base, is_memory in tape.inference.items() if is_memory]
+                for base in bases:
                     tape.flags[base] |= nt.VISIBLE
                 tape.inference_unseen = False
             tape.inference_start = -1
@@ -77,6 +86,18 @@ def untracked_version(tape: Tape, slot: int) -> None:
     """
     if _is_of_inference(tape, slot):
         raise RuntimeError("Inference tensors do not track version counter.")
+
+
+def check_write(tape: Tape, slot: int) -> None:
+    """Raise for a tensor that is to be changed in place without a statement that says so.
+
+    Raises
+    ------
+    RuntimeError
+        PyTorch's, outside inference mode, if it is an inference tensor.
+    """
+    if tape.inference_start < 0 and _is_of_inference(tape, slot):
+        raise RuntimeError(_WRITTEN)
 
 
 def _is_python(made: Instruction) -> bool:

@@ -57,7 +57,9 @@ class Node:
     def metadata(self) -> dict[Any, Any]:
         """For the user's own notes; kept with the node."""
         context = self._context()
-        return self._metadata if context is None else context.metadata
+        if context is not None and context._metadata:  # from ``forward``
+            self._metadata = context._metadata
+        return self._metadata
 
     @property
     def tensor(self) -> Tensor:
@@ -151,7 +153,12 @@ class Node:
                 f"hooks of the node {self.name()}, which an in-place operation made, are not supported; "
                 "use the tensor's register_hook, or the operation that is not in place"
             )
-        return hooks_of(self._tensor)
+        context = self._context()
+        if context is None:
+            return hooks_of(self._tensor)
+        if context.hooks is None:
+            context.hooks = Hooks()
+        return context.hooks  # type: ignore[no-any-return]
 
     def _context(self) -> Any:
         """The context of an `autograd.Function`'s call, with the statement it belongs to."""

@@ -21,6 +21,7 @@ from . import native as nt
 from .buffers import Buffer, address_of, array_at
 from .dtypes import type_name
 from .errors import UnsupportedError
+from .final_callbacks import finish
 from .instructions import INSTRUCTIONS, Instruction, instruction
 from .layouts import Layout
 from .native import (
@@ -99,6 +100,8 @@ class Request:
         self._copies: list[Instruction] = []
         #: what is called when the pass ends without an error
         self.ends: list[Callable[[], None]] = []
+        #: what is called after that, when gradients have been accumulated (final_callbacks.py)
+        self.finals: list[Callable[[], None]] = []
         #: what hooks over several tensors keep as long as the pass lasts
         self.notes: dict[Any, Any] = {}
         for t in targets:
@@ -186,6 +189,10 @@ class Request:
         finally:
             self.tape.requests.remove(self._reference)
             self.tape.give_block(self._block)
+        if kind is None and self.finals:
+            self.tape.finals.extend(self.finals)
+            if self.raw:  # nothing is accumulated
+                finish(self.tape)
 
     # ------------------------------------------------------------------ views with their own adjoint
     def is_separable(self, slot: int) -> bool:

@@ -106,6 +106,9 @@ class Tape(Values):
         #: reverse passes under way, by request; an interrupt can keep `Request.__exit__` from coming,
         #: and then a pass ends with its request
         self.requests: list[weakref.ref[Request]] = []
+        #: what is to be called, for passes that have ended; whether that happens now
+        self.finals: list[Callable[[], None]] = []
+        self.finishing = False
         #: other code that knows slots by number; whether one kept a collection from going over all
         self.counted, self.collection_due = 0, False
         #: how many of all those wait for a user's function, which may collect (user_code.py), and the
@@ -113,11 +116,13 @@ class Tape(Values):
         self.waiting, self.floor = 0, 1
         #: nodes that there are: slot (of a Function, its `function` statement) -> weak reference
         self.nodes: dict[int, weakref.ref[Any]] = {}
-        #: memory of tensors made in inference mode, by base, as far as such blocks have ended
+        #: memory of tensors made in inference mode, by base, as far as such blocks have ended: True;
+        #: views that were taken there of other memory: False
         self.inference: dict[int, bool] = {}
         #: slot from which on memory is that of the inference mode that is on; -1 where it is off
         self.inference_start = -1
         self.inference_unseen = False  # whether the book has bases that are not VISIBLE yet
+        self.multithreading = True  # PyTorch's switch, of no effect
         self._asked_mode = True  # the grad mode that was asked for in inference mode
         #: leaves of other threads' tapes that are bound here: storage -> slot
         self.guests: dict[Any, int] = {}

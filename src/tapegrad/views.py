@@ -35,6 +35,7 @@ NO_GRAD = (
     "code by moving both the view and the inplace either both inside the no_grad block (if you don't "
     "want the inplace to be tracked) or both outside (if you want the inplace to be tracked)."
 )
+INFERENCE = NO_GRAD.replace("no_grad block", "inference_mode block")
 MULTIPLE = (
     " This view is the output of a function that returns multiple views. Such functions do not allow "
     "the output views to be modified inplace. You should replace the inplace operation by an "
@@ -56,7 +57,7 @@ class View(NamedTuple):
     base : int
         Slot of what it is a view of; of the tensor itself, as it was first, if it is no view.
     reason : str
-        Why it must not be written in grad mode: NO_GRAD, MULTIPLE, FUNCTION, or nothing.
+        Why it must not be written in grad mode: NO_GRAD, INFERENCE, MULTIPLE, FUNCTION, or nothing.
     is_view : bool
     """
 
@@ -132,7 +133,7 @@ def _walk(tape: Tape, slot: int, known: Any = None) -> tuple[View, int]:
                 if op.multiple_views:
                     reason = MULTIPLE
                 elif tape.root[slot] != tape.root[parent]:
-                    reason = NO_GRAD
+                    reason = INFERENCE if slot in tape.inference else NO_GRAD
         slot = parent
 
 
@@ -212,11 +213,13 @@ def output_number(tape: Tape, slot: int) -> int:
 def _forbidden(tape: Tape, slot: int, reason: str, *, indirect: bool) -> str:
     """PyTorch's text for a view that was written, itself or (indirectly) its base."""
     what = "its base or another view of its base has been" if indirect else "is being"
-    if tape.is_active(slot) and reason is not NO_GRAD:
+    if tape.is_active(slot) and reason not in (INFERENCE, NO_GRAD):
         name = tape.instruction_of(slot).grad_fn.rstrip("0123456789").removesuffix("Backward")
         head = (
             f"Output {output_number(tape, slot)} of {name} is a view and {what} modified inplace."
         )
+    elif reason == INFERENCE:
+        head = f"A view was created in inference mode and {what} modified inplace in normal mode."
     else:
         head = f"A view was created in no_grad mode and {what} modified inplace with grad mode enabled."
     return head + reason

@@ -12,6 +12,7 @@ from .. import messages, record, versions
 from ..callbacks import no_grad_on
 from ..dtypes import type_name
 from ..functions.registry import FUNCTIONS
+from ..hooks import Hooks
 from ..inference import check_saved
 from ..saved import Packed
 from ..tape import Tape
@@ -67,15 +68,13 @@ class FunctionCtx:
         Whether the gradient of each argument of ``forward`` is wanted.
     saved_tensors : tuple of Tensor
         What `save_for_backward` was given (in ``jvp``, `save_for_forward` if that was called).
-    metadata : dict
-        For the user's own notes.
     """
 
     def __init__(self, function: type[Function], needs_input_grad: tuple[bool, ...]) -> None:
         self.needs_input_grad = needs_input_grad
         self.materialize_grads = True
         self._function = function
-        self.metadata: dict[Any, Any] = {}
+        self._metadata: dict[Any, Any] = {}
         self._saved: tuple[Any, ...] = ()
         self._saved_forward: tuple[Any, ...] = ()
         #: whether the Function's ``vmap`` made the outputs, which so have a graph of their own
@@ -86,8 +85,20 @@ class FunctionCtx:
         self._shapes: list[tuple[Any, Any] | None] = []
         self._arguments: list[int] = []
         self.count = 0
+        #: those of the node
+        self.hooks: Hooks | None = None
         #: the tape and the `function` statement, while somebody looks at the context
         self.place: tuple[Tape, int] | None = None
+
+    @property
+    def metadata(self) -> dict[Any, Any]:
+        """For the user's own notes: the node's, where there is one."""
+        if self._metadata or self.place is None:
+            return self._metadata
+        tape, anchor = self.place
+        known = tape.nodes.get(anchor)
+        node = None if known is None else known()
+        return self._metadata if node is None else node._metadata
 
     # ------------------------------------------------------------------ for forward
     def save_for_backward(self, *tensors: Any) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import engine, record
 from ..edges import GradientEdge, as_inputs, as_roots, sequence_of
 from ..errors import UnsupportedError
 from ..functions.registry import FUNCTIONS
+from ..request import innermost
 from ..tensor_type import Tensor
+from ..threads import current_tape
 from .batched import grad_batched
 
 __all__ = ["Variable", "backward", "grad"]
@@ -182,6 +184,27 @@ def _zeros(x: Tensor, cotangents: tuple[Any, ...], is_batched: bool, active: boo
     return FUNCTIONS["zeros"](shape, dtype=x.dtype, requires_grad=active)
 
 
+class _ExecutionEngine:
+    """PyTorch's engine object, as far as users call it."""
+
+    @staticmethod
+    def queue_callback(callback: Callable[[], None]) -> None:
+        """Call a function when the pass under way has ended, and gradients have been accumulated.
+
+        Raises
+        ------
+        RuntimeError
+            If there is no pass under way.
+        """
+        tape = current_tape()
+        if tape.requests and tape.requests[-1]() is not None:
+            innermost(tape).finals.append(callback)
+        elif tape.finishing:
+            tape.finals.append(callback)
+        else:
+            raise RuntimeError("Final callbacks can only be installed during backward pass.")
+
+
 class _VariableType(type):
     """``isinstance(tensor, Variable)`` holds, as since PyTorch 0.4 the two are one."""
 
@@ -194,6 +217,8 @@ class _VariableType(type):
 
 class Variable(metaclass=_VariableType):
     """PyTorch's old name: ``Variable(tensor)`` returns a Tensor that shares the memory."""
+
+    _execution_engine = _ExecutionEngine()
 
     def __new__(
         cls, data: Any = None, requires_grad: bool = False, volatile: bool | None = None

@@ -12,8 +12,16 @@ from ..threads import current_tape
 from ..user_code import call_user
 
 __all__ = [
-    "enable_grad", "inference_mode", "is_grad_enabled", "is_inference_mode_enabled",
-    "mask_zero_cotangents", "no_grad", "recording", "set_grad_enabled",
+    "enable_grad",
+    "inference_mode",
+    "is_grad_enabled",
+    "is_inference_mode_enabled",
+    "is_multithreading_enabled",
+    "mask_zero_cotangents",
+    "no_grad",
+    "recording",
+    "set_grad_enabled",
+    "set_multithreading_enabled",
 ]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -137,25 +145,20 @@ class recording(enable_grad):
     ATTRIBUTE = "grad_mode"
 
 
-class set_grad_enabled(_Mode):
-    """Set the grad mode, at once; as a context manager, put it back on exit.
+class _SetMode(_Mode):
+    """A mode that is set at once, not first on entry."""
 
-    Parameters
-    ----------
-    mode : bool
-        Whether results of active operands are active.
-    """
+    NAME = ""
 
     def __init__(self, mode: bool) -> None:
         if not isinstance(mode, bool):
             raise TypeError(
-                "set_grad_enabled(): argument 'enabled' (position 1) must be bool, not "
-                f"{type(mode).__name__}"
+                f"{self.NAME}(): argument 'enabled' (position 1) must be bool, not {type(mode).__name__}"
             )
         super().__init__(mode)
         tape = current_tape()
-        self._outer: tuple[bool, bool] | None = tape.grad_modes
-        tape.asked_grad_mode = mode
+        self._outer: Any = getattr(tape, self.STATE)
+        setattr(tape, self.ATTRIBUTE, mode)
 
     def __enter__(self) -> None:
         super().__enter__()
@@ -166,9 +169,40 @@ class set_grad_enabled(_Mode):
     def __call__(self, function: F) -> F:
         """Decorate a function; the mode is put back to what it was."""
         if self._outer is not None:
-            current_tape().grad_modes = self._outer
+            setattr(current_tape(), self.STATE, self._outer)
             self._outer = None
         return super().__call__(function)
+
+
+class set_grad_enabled(_SetMode):
+    """Set the grad mode, at once; as a context manager, put it back on exit.
+
+    Parameters
+    ----------
+    mode : bool
+        Whether results of active operands are active.
+    """
+
+    NAME = "set_grad_enabled"
+
+
+class set_multithreading_enabled(_SetMode):
+    """Set PyTorch's switch for threads in backward, at once; as a context manager, put it back on exit.
+
+    Here a pass runs in the thread that asks for it either way.
+
+    Parameters
+    ----------
+    mode : bool
+    """
+
+    ATTRIBUTE = STATE = "multithreading"
+    NAME = "set_multithreading_enabled"
+
+
+def is_multithreading_enabled() -> bool:
+    """Return what `set_multithreading_enabled` set in this thread."""
+    return current_tape().multithreading
 
 
 class inference_mode(_Mode):

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .. import inference, record, versions
 from .. import native as nt
-from .. import record, versions
 from ..instructions import instruction
 from ..layouts import broadcast_shapes
 from ..record import layout_of
@@ -104,7 +104,8 @@ def become(tensor: Any, view: Any, *, shared: bool = False) -> None:
     shared : bool
     """
     tape = current_tape()
-    version = tensor._version
+    inference.check_write(tape, slot_of(tape, tensor))
+    version = versions.version_of(tape, slot_of(tape, tensor))
     layout = layout_of(view)
     storage = storage_of(tensor)
     tape.make_room()

@@ -1,0 +1,29 @@
+"""Functions that a user queued for the end of a reverse pass (``queue_callback``).
+
+A pass keeps what was queued in it; when it has ended without an error, and its gradients are where they
+belong, `finish` calls that. What is queued then is called, too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .user_code import call_user
+
+if TYPE_CHECKING:
+    from .tape import Tape
+
+__all__ = ["finish"]
+
+
+def finish(tape: Tape) -> None:
+    """Call what waits for the end of a pass that has just ended."""
+    if not tape.finals:
+        return
+    before, tape.finishing = tape.finishing, True
+    try:
+        while tape.finals:
+            call_user(tape.finals.pop(0))
+    finally:
+        tape.finishing = before
+        tape.finals.clear()
