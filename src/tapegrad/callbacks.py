@@ -140,7 +140,7 @@ class _Taken:
                 found.append(None)
                 continue
             new = self.rule(k, i, ct, values)
-            found.append(record.new_tensor(tape, new, tape.instruction_of(new).out))
+            found.append(record.result_tensor(tape, new))
         return found
 
     def derive(self, k: int, ct: Tensor) -> list[Tensor | None]:
@@ -299,7 +299,7 @@ class Replayed(_Taken):
         self.rules = rules
 
     def _tensor(self, slot: int) -> Tensor:
-        return record.new_tensor(self.tape, slot, self.tape.instruction_of(slot).out)
+        return record.result_tensor(self.tape, slot)
 
     def looks(self, k: int) -> bool:
         """Whether somebody waits for the adjoint of slot `k`."""

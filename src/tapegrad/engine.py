@@ -291,10 +291,7 @@ def replayed(
             raise
         if tape.state[nt.S_EAGER]:
             tape.evaluate()
-        made = [
-            None if slot is None else record.new_tensor(tape, slot, tape.instruction_of(slot).out)
-            for slot in found
-        ]
+        made = [None if slot is None else record.result_tensor(tape, slot) for slot in found]
         saved.pack_from(tape, count)
         return made
 
@@ -306,7 +303,7 @@ def _seed_slot(tape: Tape, tensor: Tensor, ct: Tensor | None) -> int:
     layout = layout_of(tensor)
     if not layout.shape:
         return tape.constant(1.0, layout.dtype)
-    ones = _ones(layout)
+    ones = np.ones(layout.shape, layout.dtype.np)  # not those of `_ones`: it may become a result
     return tape.bind(ones, array_layout(ones, layout.dtype), active=False)
 
 

@@ -187,10 +187,7 @@ def gradients(
             cotangents = words[nt.R_WIDTH + 2 : nt.R_WIDTH + 4 * count : 4].tolist()
             found: list[Any]
             if create_graph:
-                found = [
-                    record.new_tensor(tape, c, tape.instruction_of(c).out) if c else None
-                    for c in cotangents
-                ]
+                found = [record.result_tensor(tape, c) if c else None for c in cotangents]
             else:
                 found = [
                     _gradient(tape, c, LAYOUTS[number]) if c else None

@@ -33,8 +33,22 @@ if TYPE_CHECKING:
     from .tensor_type import Tensor
 
 __all__ = [
-    "Storage", "accumulate", "adopt", "apply", "binary", "cast", "layout_of", "leaf_tensor",
-    "operand", "result_dtype", "scalar_tensor", "storage_of", "unary", "view", "write",
+    "Storage",
+    "accumulate",
+    "adopt",
+    "apply",
+    "binary",
+    "cast",
+    "layout_of",
+    "leaf_tensor",
+    "operand",
+    "result_dtype",
+    "result_tensor",
+    "scalar_tensor",
+    "storage_of",
+    "unary",
+    "view",
+    "write",
 ]  # fmt: skip
 
 
@@ -62,6 +76,20 @@ def new_tensor(tape: Tape, slot: int, layout: Layout) -> Tensor:
         tape.make_room(collect=False)
     tensor = new_handle_object(tape.pointer, slot, layout.id)
     return tensor  # type: ignore[no-any-return]
+
+
+def result_tensor(tape: Tape, slot: int) -> Tensor:
+    """Return a handle of a result that the package computed for a user, who may write to it.
+
+    A number's slot is shared by all statements with that number: such a result is a copy.
+    """
+    layout = tape.instruction_of(slot).out
+    base = tape.base[slot]
+    if tape.flags[base] & nt.EXTERNAL and int(base) in tape.constants.slots.values():
+        made = instruction(TABLE["clone"], (layout,))
+        tape.make_room(collect=False)
+        slot, layout = tape.append(made, (slot,)), made.out
+    return new_tensor(tape, slot, layout)
 
 
 def tensor_at(tape: Tape, slot: int) -> Tensor:

@@ -215,10 +215,7 @@ def push(
             raise
         if tape.state[nt.S_EAGER] and not tape.abstract:
             tape.evaluate()
-        return [
-            record.new_tensor(tape, slot, tape.instruction_of(slot).out) if slot else None
-            for slot in found
-        ]
+        return [record.result_tensor(tape, slot) if slot else None for slot in found]
 
 
 def _pushed(
