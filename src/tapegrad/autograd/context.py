@@ -276,7 +276,8 @@ class FunctionCtx:
             )
         slots, gradients = tape.args_of(anchor), []
         for slot, argument in zip(slots, self._arguments, strict=True):
-            gradients.append(_checked(found[argument], argument, name, tape, slot))
+            needed = self.needs_input_grad[argument]  # the slot may be gone, if it is not
+            gradients.append(_checked(found[argument], argument, name, tape, slot, needed))
         for i, g in enumerate(found[:expected]):
             if g is not None and i not in self._arguments:
                 raise RuntimeError(
@@ -296,12 +297,16 @@ def _savable(name: str, tensors: tuple[Any, ...]) -> tuple[Any, ...]:
     return tensors
 
 
-def _checked(found: Any, i: int, name: str, tape: Tape, slot: int) -> Tensor | None:
-    """One gradient that ``backward`` returned, fitted to its argument."""
+def _checked(
+    found: Any, i: int, name: str, tape: Tape, slot: int, needed: bool
+) -> Tensor | None:  # fmt: skip
+    """One gradient that ``backward`` returned, fitted to its argument; None if that needs none."""
     if found is None:
         return None
     if not record.is_tensor(found):
         raise RuntimeError(f"expected Variable or None (got {type(found).__name__})")
+    if not needed:
+        return None
     layout = tape.instruction_of(slot).out
     if not layout.dtype.is_floating_point:
         return None
