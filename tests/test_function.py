@@ -745,3 +745,20 @@ def test_contexts_that_live_at_the_end_of_the_process() -> None:
         """
     )
     assert "CheckpointFunctionBackward" in out
+
+
+@pytest.mark.parametrize("returned", [lambda t: t.ones(7, 5), lambda t: t.ones(3), lambda t: None])
+def test_gradients_of_inputs_that_need_none_are_ignored(returned: Any) -> None:
+    """Whatever their shape, and whether the input is still there."""
+    for lib in LIBS:
+        double = make(lib, lambda ctx, x, c: x * 2, lambda ctx, g, lib=lib: (g * 2, returned(lib)))
+        x = leaf(lib, 1.0, 2.0)
+        y = double.apply(x, lib.ones(3))
+        if lib is tg:
+            tg.current_tape().collect()
+        y.sum().backward()
+        assert x.grad.tolist() == [2, 2]
+        needed = double.apply(x, leaf(lib, 1.0, 1.0, 1.0))
+        if returned(lib) is not None and tuple(returned(lib).shape) == (7, 5):
+            with pytest.raises(RuntimeError, match=r"invalid gradient at index 1 - got \[7, 5\]"):
+                needed.sum().backward()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 import warnings
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from torch_or_not import LIBRARIES
 
 import tapegrad as tg
 from tapegrad import native as nt
-from tapegrad import request
+from tapegrad import nesting, request
 from tapegrad.tape import slot_of
 from tapegrad.threads import current_tape
 from tapegrad.utils.checkpoint import checkpoint
@@ -204,6 +205,72 @@ def test_a_function_whose_backward_runs_a_pass_through_itself(lib: Any) -> None:
     y.backward(retain_graph=True)
     assert results == [[6]]
     assert x.grad.tolist() == [6]
+
+
+# --------------------------------------------------------------------------- how deep they go
+KINDS = ["hook", "leaf", "node", "post", "function", "recorded"]
+
+
+def nest(lib: Any, kind: str, depth: int) -> Any:
+    """Return a gradient from a pass with others inside it."""
+    x = leaf(lib, 1.0)
+
+    def inner(*_: Any) -> None:
+        if depth:
+            with lib.enable_grad():
+                nest(lib, kind, depth - 1)
+
+    class Double(lib.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            return x * 2
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            inner()
+            return g * 2
+
+    y = Double.apply(x) if kind == "function" else x * 2
+    if kind in ("hook", "recorded"):
+        y.register_hook(inner)
+    elif kind == "leaf":
+        x.register_hook(inner)
+    elif kind == "node":
+        y.grad_fn.register_hook(inner)
+    elif kind == "post":
+        x.register_post_accumulate_grad_hook(inner)
+    if kind == "recorded":
+        return lib.autograd.grad((y * y).sum(), x, create_graph=True)[0]
+    (y * y).sum().backward()
+    return x.grad
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_passes_go_two_thousand_deep(kind: str) -> None:
+    limit = sys.getrecursionlimit()
+    assert nest(tg, kind, 2000).tolist() == [8]
+    assert sys.getrecursionlimit() == limit
+
+
+def test_passes_without_end_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nesting, "DEEPEST", 50)
+    limit = sys.getrecursionlimit()
+    with pytest.raises(RecursionError, match="inside each other"):
+        nest(tg, "hook", 10**6)
+    assert sys.getrecursionlimit() == limit
+    assert nest(tg, "hook", 40).tolist() == [8]
+
+
+def test_a_hook_that_calls_itself_without_end() -> None:
+    """Python's own limit holds inside of a pass."""
+    x = leaf(tg, 1.0)
+
+    def hook(g: Any) -> Any:
+        return hook(g)
+
+    x.register_hook(hook)
+    with pytest.raises(RecursionError):
+        (x * x).backward()
 
 
 # --------------------------------------------------------------------------- what is not reached

@@ -20,7 +20,7 @@ LAYERS = [
     ("kernels",), ("programs",), ("ops",), ("families",), ("instructions",), ("calls",), ("handle",),
     ("sweep",),
     ("versions",), ("buffers", "constants"), ("collector",), ("arrays",), ("values",), ("tape",),
-    ("ending",), ("hooks", "edges"), ("threads", "storage"), ("user_code",), ("final_callbacks",),
+    ("ending",), ("hooks", "edges"), ("threads", "storage"), ("user_code", "nesting"), ("final_callbacks",),
     ("fuse",), ("traced_rule",), ("adjoint_programs",), ("lane_programs",), ("vjp_programs",),
     ("strip_code",), ("strip_rules",),
     ("strip_sweeps",), ("strips",), ("crossing",), ("mirrors",), ("record",), ("watching",), ("readout",),

@@ -32,6 +32,7 @@ from .errors import TapeError
 from .final_callbacks import finish
 from .handle import look_at
 from .layouts import LAYOUTS, Layout
+from .nesting import nested
 from .record import Storage, layout_of, storage_of
 from .request import Request, Target
 from .tape import Tape, tape_at
@@ -200,13 +201,25 @@ def backward(
     targets = _distinct([target_of(tape, t) for t in wanted or ()])
     if create_graph:
         warn_create_graph()
-        _replay(tape, tensors, roots, cotangents, targets, wanted is None, retain)
+        with nested(tape):
+            _replay(tape, tensors, roots, cotangents, targets, wanted is None, retain)
         return
     seeds = [_seed_array(t, ct) for t, ct in zip(tensors, cotangents, strict=True)]
-    with tape.lock, Request(tape, roots, targets, leaves=wanted is None) as request:
+    with nested(tape):
+        _accumulate(tape, roots, targets, seeds, leaves=wanted is None, retain=retain)
+    if tape.is_full:
+        tape.collect()
+
+
+def _accumulate(
+    tape: Tape, roots: list[int], targets: list[Target], seeds: list[np.ndarray], *, leaves: bool,
+    retain: bool,
+) -> None:  # fmt: skip
+    """Run `backward` by a sweep, to all leaves or to the targets."""
+    with tape.lock, Request(tape, roots, targets, leaves=leaves) as request:
         request.prepare()
         request.sweep(seeds, Swept)
-        found = leaf_gradients(request) if wanted is None else []
+        found = leaf_gradients(request) if leaves else []
         for target in targets:
             storage = tape.leaves.get(target.slot) if target.is_leaf else None
             if storage is not None and target.array is not None:
@@ -216,8 +229,6 @@ def backward(
         add_to_grad(storage, array)
         accumulated(storage, array, recorded=False)
     finish(tape)
-    if tape.is_full:
-        tape.collect()
 
 
 def warn_create_graph() -> None:
@@ -333,20 +344,30 @@ def grad(
             allow_unused=allow_unused,
         )  # fmt: skip
     if results is None:
-        tape, roots, targets = located(outputs, inputs)
-        if create_graph or abstract:
-            retain = retain or abstract
-            results = replayed(tape, outputs, roots, cotangents, targets, retain, raw=True)
-            if not create_graph:
-                results = [None if g is None else g.detach() for g in results]
-        else:
-            seeds = [_seed_array(t, ct) for t, ct in zip(outputs, cotangents, strict=True)]
-            results = _swept(tape, roots, targets, seeds, retain, allow_unused)
+        with nested(tape):
+            results = _in_steps(
+                outputs, inputs, cotangents, create_graph=create_graph, retain=retain,
+                allow_unused=allow_unused,
+            )  # fmt: skip
     if not allow_unused:
         for i, g in enumerate(results):
             if g is None:
                 raise RuntimeError(unused(i))
     return results
+
+
+def _in_steps(
+    outputs: Sequence[Tensor], inputs: Sequence[Tensor], cotangents: list[Any], *,
+    create_graph: bool, retain: bool, allow_unused: bool,
+) -> list[Tensor | None]:  # fmt: skip
+    """Return gradients by a pass that is not plain."""
+    tape, roots, targets = located(outputs, inputs)
+    if not (create_graph or tape.abstract):
+        seeds = [_seed_array(t, ct) for t, ct in zip(outputs, cotangents, strict=True)]
+        return _swept(tape, roots, targets, seeds, retain, allow_unused)
+    retain = retain or tape.abstract
+    results = replayed(tape, outputs, roots, cotangents, targets, retain, raw=True)
+    return results if create_graph else [None if g is None else g.detach() for g in results]
 
 
 def _swept(

@@ -111,6 +111,8 @@ class Tape(Values):
         self.finishing = False
         #: other code that knows slots by number; whether one kept a collection from going over all
         self.counted, self.collection_due = 0, False
+        #: passes inside each other that Python has to do with (nesting.py)
+        self.depth = 0
         #: how many of all those wait for a user's function, which may collect (user_code.py), and the
         #: slot below which numbers stay meanwhile
         self.waiting, self.floor = 0, 1

@@ -15,6 +15,7 @@ from ..functions.registry import FUNCTIONS
 from ..instructions import INSTRUCTIONS
 from ..lanes import Lanes
 from ..lifting import Lifting
+from ..nesting import nested
 from ..ops.table import TABLE
 from ..record import layout_of, storage_of
 from ..tape import slot_of
@@ -68,7 +69,11 @@ def grad_batched(
     roots = [record.operand(tape, t) for t in outputs]
     targets = [engine.target_of(tape, t) for t in inputs]
     found: list[np.ndarray | None] = [None] * len(targets)
-    with tape.lock, Lanes(tape, roots, targets, leaves=False, raw=True) as request:
+    with (
+        nested(tape),
+        tape.lock,
+        Lanes(tape, roots, targets, leaves=False, raw=True) as request,
+    ):
         at_once = request.prepare_for(count)
         if not allow_unused:
             engine.check_used(request, targets)
