@@ -18,7 +18,7 @@ from . import native as nt
 from .autograd_methods import AutogradMethods
 from .display.tape_text import format_tape
 from .dtypes import Size, dtype, from_numpy_dtype, get_default_dtype
-from .functions import all_functions, legacy, registry
+from .functions import all_functions, inplace_methods, legacy, registry
 from .layouts import LAYOUTS
 from .operators import FUNCTIONS, make_base
 from .ops import all_rows
@@ -212,6 +212,8 @@ def _attach() -> None:
     for name, method in registry.METHODS.items():
         if name not in FUNCTIONS and name != "__getitem__":  # that one starts in native code
             setattr(Tensor, name, method)
+    for name in inplace_methods.drop_missing(Tensor):
+        delattr(Tensor, name)
     for name, getter in registry.PROPERTIES.items():
         setattr(Tensor, name, property(getter))
 

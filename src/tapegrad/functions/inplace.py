@@ -150,7 +150,7 @@ def _new_value(name: str, target: Any, args: tuple[Any, ...], options: dict[str,
             del result
             tape.undo(count)
         _KEEPING.add(key)
-    return function(target.clone(), *args, **options)
+    return function(target.clone(), *args, **options)  # if an argument is the target, it goes
 
 
 def _requires_grad(values: Any) -> bool:

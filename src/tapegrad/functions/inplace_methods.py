@@ -21,33 +21,37 @@ from ..threads import current_tape
 from .inplace import check_target, in_place, overwrite
 from .registry import FUNCTIONS, METHODS
 
-__all__: list[str] = []
+__all__ = ["become", "drop_missing"]
 
-#: functions with an in-place method in PyTorch
+#: functions with an in-place method in PyTorch; those that there are not here get none (`drop_missing`)
 NAMES = (
-    "abs", "absolute", "acos", "acosh", "addcdiv", "addcmul", "addmm", "addmv", "arccos", "arccosh",
-    "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "asin", "asinh", "atan", "atan2", "atanh",
-    "baddbmm", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "ceil", "clamp",
-    "clamp_max", "clamp_min", "clip", "copysign", "cos", "cosh", "cumprod", "cumsum", "deg2rad", "div",
-    "divide", "eq", "erf", "erfc", "exp", "exp2", "expm1", "fix", "float_power", "floor",
-    "floor_divide", "fmod", "frac", "ge", "greater", "greater_equal", "gt", "heaviside", "hypot",
-    "index_add", "index_copy", "index_fill", "index_put", "le", "lerp", "less", "less_equal", "log",
-    "log10", "log1p", "log2", "logical_and", "logical_not", "logical_or", "logical_xor", "logit", "lt",
-    "masked_fill", "masked_scatter", "mul", "multiply", "ne", "neg", "negative",
-    "not_equal", "pow", "put", "rad2deg", "reciprocal", "relu", "remainder", "round", "rsqrt",
-    "scatter", "scatter_add", "sgn", "sigmoid", "sign", "sin", "sinc", "sinh", "softplus", "sqrt",
-    "square", "tan", "tanh", "tril", "triu", "true_divide", "trunc", "xlogy",
+    "abs", "absolute", "acos", "acosh", "addbmm", "addcdiv", "addcmul", "addmm", "addmv", "addr",
+    "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "asin", "asinh",
+    "atan", "atan2", "atanh", "baddbmm", "bitwise_and", "bitwise_left_shift", "bitwise_not",
+    "bitwise_or", "bitwise_right_shift", "bitwise_xor", "ceil", "clamp", "clamp_max", "clamp_min",
+    "clip", "conj_physical", "copysign", "cos", "cosh", "cumprod", "cumsum", "deg2rad", "digamma",
+    "div", "divide", "eq", "erf", "erfc", "erfinv", "exp", "exp2", "expm1", "fix", "float_power",
+    "floor", "floor_divide", "fmod", "frac", "gcd", "ge", "greater", "greater_equal", "gt",
+    "heaviside", "hypot", "i0", "igamma", "igammac", "index_add", "index_copy", "index_fill",
+    "index_put", "index_reduce", "lcm", "ldexp", "le", "lerp", "less", "less_equal", "lgamma",
+    "log", "log10", "log1p", "log2", "logical_and", "logical_not", "logical_or", "logical_xor",
+    "logit", "lt", "masked_fill", "masked_scatter", "mul", "multiply", "mvlgamma", "nan_to_num",
+    "ne", "neg", "negative", "nextafter", "not_equal", "polygamma", "pow", "put", "rad2deg",
+    "reciprocal", "relu", "remainder", "renorm", "round", "rsqrt", "scatter", "scatter_add",
+    "scatter_reduce", "sgn", "sigmoid", "sign", "sin", "sinc", "sinh", "softplus", "sqrt", "square",
+    "tan", "tanh", "tril", "triu", "true_divide", "trunc", "xlogy",
 )  # fmt: skip
 #: functions whose in-place form only changes the shape
 RESHAPING = ("as_strided", "squeeze", "swapaxes", "swapdims", "t", "transpose", "unsqueeze")
 #: in-place methods that PyTorch has as functions, too
 AS_FUNCTIONS = (
     "abs", "acos", "acosh", "addmv", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctanh",
-    "as_strided", "asin", "asinh", "atan", "atanh", "ceil", "clamp", "clamp_max", "clamp_min", "clip",
-    "cos", "cosh", "deg2rad", "detach", "erf", "erfc", "exp", "exp2", "expm1", "fill", "fix", "floor",
-    "frac", "index_put", "log", "log10", "log1p", "log2", "logit", "neg", "negative",
-    "rad2deg", "reciprocal", "relu", "round", "rsqrt", "sigmoid", "sin", "sinc", "sinh", "sqrt",
-    "square", "tan", "tanh", "trunc", "xlogy", "zero",
+    "as_strided", "asin", "asinh", "atan", "atanh", "ceil", "clamp", "clamp_max", "clamp_min",
+    "clip", "conj_physical", "cos", "cosh", "deg2rad", "detach", "erf", "erfc", "exp", "exp2",
+    "expm1", "fill", "fix", "floor", "frac", "gcd", "i0", "index_put", "lcm", "ldexp", "log",
+    "log10", "log1p", "log2", "logit", "nan_to_num", "neg", "negative", "rad2deg", "reciprocal",
+    "relu", "round", "rsqrt", "sigmoid", "sin", "sinc", "sinh", "sqrt", "square", "tan", "tanh",
+    "trunc", "xlogy", "zero",
 )  # fmt: skip
 
 
@@ -136,6 +140,15 @@ def become(tensor: Any, view: Any, *, shared: bool = False) -> None:
         tape.versions[int(tape.base[slot])] = version
     if not shared:
         versions.count(tape, slot)
+
+
+def drop_missing(kind: type) -> list[str]:
+    """Forget the in-place methods of functions that a Tensor type does not have; their names."""
+    missing = [name + "_" for name in NAMES if not hasattr(kind, name)]
+    for name in missing:
+        METHODS.pop(name, None)
+        FUNCTIONS.pop(name, None)
+    return missing
 
 
 METHODS["add_"] = METHODS["__iadd__"] = _sum_in_place("add", 1)
