@@ -111,6 +111,9 @@ def test_cov_is_numpys(options: dict[str, Any]) -> None:
     weights = {k: v for k, v in options.items() if k != "correction"}
     expected = np.cov(x, ddof=ddof, **weights)
     np.testing.assert_allclose(tg.cov(tg.tensor(x), **given).numpy(), expected, rtol=1e-13)
+    one = tg.cov(tg.tensor(x[:1]), **given)
+    assert one.shape == ()
+    np.testing.assert_allclose(one.numpy(), np.cov(x[:1], ddof=ddof, **weights), rtol=1e-13)
     assert tg.autograd.gradcheck(lambda a: a.cov(**given), (tg.tensor(x, requires_grad=True),))
 
 

@@ -151,16 +151,23 @@ def _gradients(machine: Machine, script: Script, parts: dict[str, Any]) -> None:
 def conclude(machine: Machine, script: Script, result: Outcome) -> Outcome:
     """Add values and derivatives of what a machine's program has left."""
     tensors = machine.tensors()
-    result.parts["values"] = [array_of(t) for t in tensors.values()]
+    try:
+        result.parts["values"] = [array_of(t) for t in tensors.values()]
+    except ERRORS as error:  # a tensor that torch lets out of its vmap cannot be read
+        result.parts["values"] = error.with_traceback(None)
+        return result
     result.parts["requires_grad"] = [np.array(t.requires_grad) for t in tensors.values()]
     try:
         _gradients(machine, script, result.parts)
     except ERRORS as error:
         result.parts["derivatives"] = error.with_traceback(None)
     kept = machine.names["kept"]
-    result.parts["kept"] = [
-        np.zeros(0) if t.grad is None else array_of(t.grad) for t in kept.values()
-    ]
+    try:
+        result.parts["kept"] = [
+            np.zeros(0) if t.grad is None else array_of(t.grad) for t in kept.values()
+        ]
+    except ERRORS as error:
+        result.parts["kept"] = error.with_traceback(None)
     log = machine.names["log"]
     result.parts["log"] = [array_of(t) for name in sorted(log) for t in log[name]]
     return result
