@@ -26,6 +26,7 @@ EXPRESSIONS = {
     "+ m.sum(axis=-1)[1]",
     "matrices": "np.trace(m) + np.trace(m, 1) ** 2 + np.diag(m)[1] + np.diag(m, -1)[1] + np.diag(x, 1)[1, 2] "
     "+ np.kron(m, m)[4, 5] + np.cross(x, x * x)[1] + np.tril(m)[0, 1] + np.triu(m)[0, 1] + np.eye(3)[1, 1]",
+    "rolls": "np.roll(x, 1)[0] ** 2 * np.roll(x, -2)[1] + np.roll(m, 4)[0, 1] ** 2 + np.roll(x, 7)[2]",
     "signals": "np.convolve(x, x * x)[2] + np.interp(x[0], np.array([0.0, 0.5, 2.0]), x) "
     "+ np.interp(x, np.array([0.0, 0.5, 1.0]), x)[2] + np.interp(-x[0], np.array([0.0, 1.0]), x[:2])",
     "solving": "np.linalg.solve(m, x)[1] + np.linalg.solve(m, m * m)[0, 2] + np.linalg.det(m) "

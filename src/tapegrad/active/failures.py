@@ -14,7 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["came_from_compiler", "explanation", "note_place"]
+import numpy as np
+
+__all__ = ["came_from_compiler", "explanation", "instead", "name_of", "note_place"]
 
 #: where no line of the user's is
 _PACKAGES = str(Path(__file__).parents[1].resolve()) + os.sep
@@ -86,10 +88,11 @@ def _frames(error: BaseException) -> list[Any]:
 def _called(lowering: Any, value: Any) -> str:
     """The name of a function that a statement of the IR calls."""
     kind = lowering.typeof(value.func.name) if getattr(value, "op", "") == "call" else None
-    return _name_of(getattr(kind, "typing_key", None))
+    return name_of(getattr(kind, "typing_key", None))
 
 
-def _name_of(function: Any) -> str:
+def name_of(function: Any) -> str:
+    """Return a function's name as users write it."""
     module, name = getattr(function, "__module__", ""), getattr(function, "__name__", "")
     if module.startswith("numpy"):
         return f"np{module[5:]}.{name}"
@@ -124,7 +127,6 @@ _SYMBOLS = {
 }  # fmt: skip
 #: what stands for functions that are not recorded
 _INSTEAD = {
-    "np.roll": "np.concatenate((x[-k:], x[:-k]))",
     "np.tile": "np.concatenate, or a loop",
     "np.argsort": "np.argsort(tg.value(x)), whose result is an index",
     "np.linalg.lstsq": "np.linalg.solve(a.T @ a, a.T @ b)",
@@ -185,7 +187,7 @@ def _unified(found: Any, place: _Place | None) -> _Explained:
 
 def _module_attribute(found: Any, place: _Place | None) -> _Explained:
     name = f"{found[2].replace('numpy', 'np', 1)}.{found[1]}"
-    return _Explained(f"numba does not know {name}", _instead(name))
+    return _Explained(f"numba does not know {name}", instead(name))
 
 
 def _attribute(found: Any, place: _Place | None) -> _Explained:
@@ -208,7 +210,7 @@ def _raised(found: Any, place: _Place | None) -> _Explained:
 def _call(found: Any, place: _Place | None) -> _Explained:
     own, given = found[1], _in_words(found[2])
     written = re.findall(rf"((?:\w+\.)*{re.escape(own)})\(", place.source if place else "")
-    name = max(written, key=len, default=own)
+    name = max(written, key=len, default=f"np.{own}" if hasattr(np, own) else own)
     if own == "getitem":
         return _Explained(
             f"an index is not an integer: {given}", "int(i) reads the value of an active number."
@@ -222,10 +224,11 @@ def _call(found: Any, place: _Place | None) -> _Explained:
         )
     if "active" not in given:
         return _Explained(f"numba has no {name}({given})", f"{_DOCS} compiled and recorded.")
-    return _Explained(f"{name}({given}) is not recorded", _instead(name))
+    return _Explained(f"{name}({given}) is not recorded", instead(name))
 
 
-def _instead(name: str) -> str:
+def instead(name: str) -> str:
+    """Return what to do instead of calling a function that is not recorded."""
     instead = _INSTEAD.get(name.replace("numpy.", "np."))
     if instead:
         return f"{name} is not recorded; use {instead}."
@@ -255,7 +258,7 @@ _PATTERNS: list[tuple[str, Callable[[Any, _Place | None], _Explained]]] = [
     (r"Cannot unify (.+?) and (.+?) for '(.+?)'", _unified),
     (r"Unknown attribute '(\w+)' of type Module\(<module '([\w.]+)'", _module_attribute),
     (r"Use of unsupported NumPy function 'numpy\.([\w.]+)'()", lambda found, place: _Explained(
-        f"numba does not know np.{found[1]}", _instead(f"np.{found[1]}"))),
+        f"numba does not know np.{found[1]}", instead(f"np.{found[1]}"))),
     (r"Unknown attribute '(\w+)' of type ([^\n]+)", _attribute),
     (r"^(.+?)\.? Raised from \S+ \(\d+\)", _bytecode),
     (r"No implementation of function .*?>>> (\w+)\(([^\n]*)\)\n", _call),
@@ -310,7 +313,7 @@ def explanation(function: Any, error: BaseException, *, records: bool) -> str:
         if found:
             told = explain(found, place)
     if told is None and place is not None and place.called:
-        told = _Explained(f"{place.called} is not recorded", _instead(place.called))
+        told = _Explained(f"{place.called} is not recorded", instead(place.called))
     if told is None:
         told = _Explained(
             _first_lines(text) or f"numba's compiler failed with {type(error).__name__}",
@@ -318,6 +321,7 @@ def explanation(function: Any, error: BaseException, *, records: bool) -> str:
         )
     where: list[str] = []
     if place is not None:
-        where = [f'  File "{place.file}", line {place.line}, in {name}()', f"    {place.source}"]
+        where = [f'  File "{place.file}", line {place.line}, in {name}()']
+        where += [f"    {place.source}"] if place.source else []
     verb = "record" if records else "compile"
     return "\n".join([f"tg.njit cannot {verb} {name}(): {told.cause}", *where, told.help])

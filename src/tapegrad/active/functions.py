@@ -92,6 +92,20 @@ def _ol_repeat(a: Any, repeats: Any) -> Any:
     return repeat
 
 
+@overload(np.roll)
+def _ol_roll(a: Any, shift: Any) -> Any:
+    if not (isinstance(a, ActiveArray) and isinstance(shift, types.Integer)):
+        return None
+
+    def roll(a, shift):  # type: ignore[no-untyped-def]
+        line, out = np.ascontiguousarray(a).reshape(a.size), empty((a.size,))
+        for i in range(a.size):
+            out[(i + shift) % a.size] = line[i]
+        return out.reshape(a.shape)
+
+    return roll
+
+
 # --------------------------------------------------------------------------- scans and moments
 @jitable
 def _cumulated(a, product):  # type: ignore[no-untyped-def]

@@ -14,6 +14,7 @@ from numba.core.errors import NumbaTypeError
 from numba.core.typing.templates import signature
 from numba.extending import lower_builtin
 
+from . import failures
 from .compiled import value
 from .types import ActiveArray, ActiveScalar, has_active, is_active
 
@@ -53,6 +54,9 @@ def _message(statement: Any, kinds: Any) -> str | None:
     call = getattr(statement, "value", None)
     if not isinstance(call, ir.Expr) or call.op != "call":
         return None
+    if _is_foreign(kinds[statement.target.name]):
+        name = failures.name_of(getattr(kinds[call.func.name], "typing_key", None))
+        return f"tg.njit: {name}() of an active array is not recorded; {failures.instead(name)}"
     if not any(has_active(kinds[v.name]) for v in (*call.args, *(v for _, v in call.kws))):
         return None
     function = kinds[call.func.name]
@@ -60,6 +64,12 @@ def _message(statement: Any, kinds: Any) -> str | None:
         return _OBJECTS
     key = getattr(function, "typing_key", None)
     return _TEXT.format(f"{key.__name__}() or an f-string") if key in (str, repr) else None
+
+
+def _is_foreign(kind: Any) -> bool:
+    """Return True for an array of active numbers that a function of numba made as any other."""
+    active = isinstance(kind, types.Array) and isinstance(kind.dtype, ActiveScalar)
+    return active and not isinstance(kind, ActiveArray)
 
 
 def _holds_arrays(kind: Any) -> bool:

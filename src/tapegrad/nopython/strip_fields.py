@@ -49,4 +49,4 @@ MOST_INS, MOST_OUTS, MOST_OPS = 100, 60, 256
 E_SUMS, E_ROOM, E_PASSIVE, E_MIXED, E_BLOCK = range(5)
 E_NO_MEMORY = -2
 # blocks in the process (nt.G_BLOCKS): rows of two words, the code of the reverse pass and the above
-MOST_BLOCKS = 1 << 16
+MOST_BLOCKS = 1 << 20
