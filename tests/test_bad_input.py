@@ -548,6 +548,88 @@ def test_uninitialised_handles_raise_everywhere() -> None:
     assert out.strip() == "done"
 
 
+def test_uninitialised_handles_leave_nothing_in_the_tables_of_native_code() -> None:
+    """Every operator and builtin, with such handles and without, any number of arguments, in any order."""
+    out = survives(
+        """
+        import itertools, operator, warnings; warnings.simplefilter("ignore")
+        import tapegrad as tg
+        from tapegrad.operators import FUNCTIONS
+        from tapegrad.verify import verify
+        x, blank = tg.tensor([1.0, 2.0]), object.__new__(tg.Tensor)
+        table = [getattr(operator, n) for n in (
+            "add", "sub", "mul", "truediv", "floordiv", "mod", "matmul", "pow", "neg", "abs", "invert",
+            "and_", "or_", "xor", "lt", "le", "eq", "ne", "gt", "ge", "getitem")] + [pow, divmod]
+        slots = ["__add__", "__radd__", "__sub__", "__rsub__", "__mul__", "__rmul__", "__truediv__",
+                 "__rtruediv__", "__pow__", "__rpow__", "__neg__", "__abs__", "__invert__", "__lt__",
+                 "__eq__", "__matmul__", "__rmatmul__", "__mod__", "__and__", "__getitem__"]
+        table += [getattr(tg.Tensor, n) for n in slots]
+        table += list(FUNCTIONS.values()) + [getattr(tg.Tensor, n) for n in FUNCTIONS
+                                             if hasattr(tg.Tensor, n)]
+        values = x, blank, 2.0, 10**30, "a", None
+        good = 0
+        for _ in range(2):
+            for f in table:
+                for n in range(3):
+                    for args in itertools.product(values, repeat=n):
+                        if n and not any(a is x or a is blank for a in args):
+                            continue  # 10**30 ** 10**30 is not ours
+                        for names in ({}, {"other": x}, {"no": blank}):
+                            try:
+                                found = f(*args, **names)
+                                good += isinstance(found, tg.Tensor)
+                                repr(found)
+                            except (TypeError, RuntimeError, IndexError, ValueError, OverflowError):
+                                pass
+                for args in ((x,) * 5, (x,) * 9, (blank,) * 5):
+                    try:
+                        f(*args)
+                    except (TypeError, RuntimeError, IndexError):
+                        continue
+                    raise AssertionError((f, args))
+        verify(tg.current_tape())
+        for n in ("add", "mul", "atan2", "pow"):
+            for args in ((x,), (), (x, x, x, x)):
+                try:
+                    getattr(tg, n)(*args)
+                except TypeError:
+                    continue
+                raise AssertionError((n, args))
+        assert good > 300, good
+        print("done")
+        """
+    )
+    assert out.strip() == "done"
+
+
+def test_all_ways_to_an_uninitialised_handle() -> None:
+    class Own(tg.Tensor):
+        def __new__(cls, *_: object) -> Own:
+            return object.__new__(cls)
+
+        def __init__(self, *_: object) -> None:
+            pass
+
+    class Bare(tg.Tensor):
+        __slots__ = ()
+
+    other = object.__new__(Bare)
+    other.__class__ = tg.Tensor
+    for u in (object.__new__(tg.Tensor), Own(1.0), other, tg.Tensor.__mro__[1]()):
+        for call in (
+            copy.copy, copy.deepcopy, pickle.dumps, repr, lambda u: u + 1, lambda u: u.shape,
+            lambda u: u.dtype, lambda u: u.tolist(), lambda u: u.requires_grad, lambda u: u.grad_fn,
+            lambda u: u.detach(), lambda u: tg.stack([u]), lambda u: tg.tensor(1.0).copy_(u),
+        ):  # fmt: skip
+            if isinstance(u, tg.Tensor):
+                with pytest.raises((TapeError, TypeError)):
+                    call(u)
+    x = tg.tensor([1.0, 2.0])
+    x.__class__ = Bare
+    assert (x * 2).tolist() == [2, 4]
+    assert x[0].item() == 1
+
+
 def test_uninitialised_handle_says_what_to_do() -> None:
     u = object.__new__(tg.Tensor)
     for call in (lambda: u + 1, lambda: u.sum(), lambda: u[0:1], lambda: tg.tensor(1.0) * u):

@@ -16,9 +16,10 @@ from tapegrad.ops.table import BY_CODE, TABLE
 SOURCE = Path(tapegrad.__file__).parent
 #: what a file may import is what stands before it; names in one row may import each other's package
 LAYERS = [
-    ("errors",), ("dtypes",), ("store", "words", "entries"), ("native",), ("nopython",), ("layouts",),
+    ("errors", "locks", "importing"), ("dtypes",), ("store", "words", "entries"), ("native",),
+    ("nopython",), ("layouts",),
     ("kernels",), ("programs",), ("ops",), ("families",), ("instructions",), ("calls",), ("handle",),
-    ("sweep",),
+    ("exchange",), ("sweep",),
     ("versions",), ("buffers", "constants"), ("collector",), ("arrays",), ("values",), ("tape",),
     ("ending",), ("hooks", "edges"), ("threads", "storage"), ("user_code", "nesting"), ("final_callbacks",),
     ("fuse",), ("traced_rule",), ("adjoint_programs",), ("lane_programs",), ("vjp_programs",),

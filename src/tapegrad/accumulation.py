@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +11,7 @@ from . import plain, record, versions
 from .callbacks import call_hooks, no_grad_on, replaced
 from .dtypes import dtype_of
 from .layouts import Layout
+from .locks import new_lock
 from .record import storage_of
 from .request import Request, Target, taken
 from .storage import Storage
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 #: threads that share a leaf add to its gradient one after the other
-_accumulating = threading.RLock()
+_accumulating = new_lock()
 
 
 def leaf_gradients(request: Request) -> list[tuple[Storage, np.ndarray]]:

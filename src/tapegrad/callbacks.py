@@ -21,6 +21,7 @@ from . import native as nt
 from .buffers import address_of, array_at
 from .dtypes import int64
 from .edges import edge_places
+from .exchange import Change, Exchange
 from .layouts import byte_offsets
 from .native import R_ERROR_ARG, R_HIGH
 from .replay import Pass
@@ -358,15 +359,14 @@ class Replayed(_Taken):
         return self.rules.rule(k, i, slot_of(self.tape, ct), values)
 
 
-class no_grad_on:
+class no_grad_on(Exchange):
     """Context manager: results recorded on a tape are passive (or, with `mode`, active)."""
 
     def __init__(self, tape: Tape, mode: bool = False) -> None:
+        super().__init__()
         self.tape, self.mode = tape, mode
 
-    def __enter__(self) -> None:
-        self.previous = self.tape.grad_mode
-        self.tape.grad_mode = self.mode
-
-    def __exit__(self, *_: object) -> None:
-        self.tape.grad_mode = self.previous
+    def changes(self) -> tuple[tuple[Change, ...], Any]:
+        """Return the change of the tape's grad mode."""
+        state = self.tape.state
+        return ((state, nt.S_GRAD_MODE, state[nt.S_GRAD_MODE], self.mode),), None

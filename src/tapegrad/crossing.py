@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 from . import native as nt
 from . import versions
 from .errors import TapeError
-from .handle import bind_handle
 from .storage import Storage, layout_of, storage_of
 from .tape import Tape, slot_of, tape_at
 from .threads import current_tape
@@ -71,7 +70,7 @@ def adopt(tensor: Tensor) -> None:
             tape.refuse("changes a tensor of its surroundings")
         tape.make_room()
         slot = guest(tape, tensor)
-        bind_handle(id(tensor), tape.pointer, slot, tensor._layout_id)
+        tape.bind_handle(tensor, slot, tensor._layout_id)
 
 
 def _shared(tensor: Tensor) -> tuple[Storage, bool, Shared, int]:

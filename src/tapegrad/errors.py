@@ -15,3 +15,7 @@ class TapeError(RuntimeError):
 
 class UnsupportedError(NotImplementedError):
     """tapegrad does not do this; the text says what to do instead."""
+
+
+#: what is said of a handle that is on no tape
+NOT_INITIALISED = "this tensor was not initialised; make tensors with tapegrad.tensor(...)"

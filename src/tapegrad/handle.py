@@ -5,12 +5,12 @@ tape's state, a *handle id* and a layout id. The handle id indexes a table of th
 that holds the slot, so that the collector can renumber slots without visiting Python objects, and
 so that the tape knows at once when a handle dies.
 
-``a * b`` arrives here straight from the interpreter: `binary` looks up the instruction for the two
-layouts in a hash table, appends the statement to the tape's arrays and allocates the result's
-handle, in about 40 ns. Whatever is not that simple (another thread, a new combination of layouts, a
+``a * b`` arrives there straight from the interpreter: `binary` allocates the result's handle, looks up the
+instruction for the two layouts in a hash table and appends the statement to the tape's arrays, in about
+40 ns. Whatever is not that simple (another thread, a new combination of layouts, a
 Python object, a full tape) goes to the Python function registered for the op in `G_SLOW`.
 
-Start reading at `append` (what recording a statement means), then `binary`, then
+Start reading at `append` (what recording a statement means) and `binary` of nopython/recording.py, then
 `make_handle_type`.
 """
 
@@ -175,6 +175,7 @@ GLOBALS[nt.G_FLOAT] = id(float)
 GLOBALS[nt.G_LONG] = id(int)
 GLOBALS[nt.G_SLICE] = id(slice)
 GLOBALS[nt.G_NONE] = id(None)
+GLOBALS[nt.G_ALLOC] = ctypes.cast(ctypes.pythonapi.PyType_GenericAlloc, ctypes.c_void_p).value or 0
 
 
 def register_slow(op: int, function: Any) -> None:

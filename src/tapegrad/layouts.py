@@ -16,12 +16,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from itertools import chain, compress, repeat, starmap
 from operator import is_
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from . import native as nt
 from .dtypes import Size, bool_, dtype, float32, float64, int64
+from .errors import NOT_INITIALISED, TapeError
 
 __all__ = [
     "LAYOUTS",
@@ -101,8 +102,25 @@ class Layout:
         return f"{self.dtype.name} {dims}" + ("" if self.is_contiguous else f" {self.strides}")
 
 
+class _NoLayout(Layout):
+    """The layout of a handle that is not bound: whatever is asked of it raises.
+
+    So there is no instruction for it, and nothing in the tables of native code.
+    """
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        pass
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise TapeError(NOT_INITIALISED)
+
+    __repr__ = object.__repr__
+
+
 #: by id; id 0 stands for "no layout", and for one that has ended
-LAYOUTS: list[Layout] = [Layout(float64, Size(), (), 0)]
+LAYOUTS: list[Layout] = [_NoLayout()]
 _free: list[int] = []  # ids of those that have ended
 _interned: dict[tuple[int, tuple[int, ...], tuple[int, ...]], Layout] = {}
 _contiguous: dict[tuple[int, tuple[int, ...]], Layout] = {}

@@ -19,7 +19,6 @@ import inspect
 import platform
 import re
 import sys
-import threading
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -31,6 +30,7 @@ import numpy as np
 
 from . import store
 from .entries import ENTRIES
+from .locks import new_lock
 from .words import compiler, resolve
 
 __all__ = [
@@ -44,7 +44,7 @@ llvm.add_symbol("tapegrad_globals", GLOBALS.ctypes.data)
 LOOP_SIGNATURE = "void(int64, int64, int64, int64)"
 
 #: held while tables that all threads share grow or change
-LOCK = threading.RLock()
+LOCK = new_lock()
 
 #: numbers of what this process did, for ``python -m tapegrad info``
 COUNTS = {"loaded": 0, "compiled": 0}
@@ -252,6 +252,7 @@ G_WORK = 15  # bytes that VJP programs wrote so far
 G_BLOCKS = 16  # blocks of functions under njit: rows of two words (nopython/strip_fields.py)
 G_BLOCK_COUNT = 17
 G_NJIT = 18  # addresses of entries that functions under njit call (E_* of nopython/strip_fields.py)
+G_ALLOC = 19  # what allocates handles: PyType_GenericAlloc, or what tests put in its place
 
 # --------------------------------------------------------------------------- fields of a tape's
 # state
@@ -286,10 +287,12 @@ S_ADJOINTS = 32  # an arena
 S_POOL = 38  # bytes in it, limit, then CLASSES lists of free buffers
 S_FAILED = 112  # slot whose evaluation failed, or 0
 S_COLLECT_AT = 113  # bytes of large buffers after which recording asks for a collection
-S_BUSY = 114  # why recording goes through Python
-# a forward sweep runs; anomaly detection is on; hooks pack what statements save
-BUSY_SWEEP, BUSY_TRACED, BUSY_SAVING, BUSY_LIFTED = 1, 2, 4, 8
+# why recording goes through Python: a byte for each of these, so that each is set alone
+S_BUSY = 114
+# a forward sweep runs; anomaly detection is on; hooks pack what statements save; vmap lifts
+BUSY_SWEEP, BUSY_TRACED, BUSY_SAVING, BUSY_LIFTED = range(4)
 S_BOUND = 115  # bytes of the leaves that were bound since the last collection
+S_MASKS_ZEROS = 116  # passes mask cotangents that are zero
 S_WIDTH = 256
 # behind the pool's first word: its number of buffers a list, and the least there were since a collection
 POOL_COUNTS = 128 - S_POOL
@@ -375,6 +378,8 @@ TILE = 1024
 FLOAT32 = 1  # code of a dtype
 HEADER = object.__basicsize__  # of a PyObject: two words, more in free-threaded builds
 SELECT_CODE = 1  # opcode of integer indexing
+# in the place of opcodes in G_SLOW: what entry and exit of an `Exchange` ask Python for
+ENTER_CODE, LEAVE_CODE, ENDING_CODE = 1021, 1022, 1023
 HASH = -7046029254386353131  # factor of hash tables, 2**64 / golden ratio (Fibonacci hashing)
 NUMBER_PROTOCOL = 512  # G_SLOW has operators, which may return NotImplemented, so far behind calls
 

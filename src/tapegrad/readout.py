@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from . import native as nt
 from . import record
 from .errors import UnsupportedError
+from .exchange import Change, Exchange
 from .handle import status_of
 from .instructions import INSTRUCTIONS
 from .storage import layout_of
@@ -55,18 +56,18 @@ _running = _Running()
 _warned = False
 
 
-class Differentiated:
+class Differentiated(Exchange):
     """What a transform differentiates with respect to, while it runs: a context manager."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._handles: list[Tensor] = []
 
-    def __enter__(self) -> Differentiated:
-        _running.inputs = [*filter(_is_alive, _running.inputs), weakref.ref(self)]
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        _running.inputs = [r for r in _running.inputs if r() not in (None, self)]
+    def changes(self) -> tuple[tuple[Change, ...], Any]:
+        """Return the change of what this thread's transforms differentiate with respect to."""
+        before = _running.inputs
+        meanwhile = [*filter(_is_alive, before), weakref.ref(self)]
+        return ((vars(_running), "inputs", before, meanwhile),), self
 
     def add(self, tensor: Tensor) -> None:
         """Count a tensor among the inputs; what is written to it afterwards depends on it."""

@@ -21,7 +21,6 @@ from . import native as nt
 from .buffers import array_layout
 from .crossing import adopt, guest
 from .dtypes import bool_, dtype, get_default_dtype, int64, result_type
-from .handle import bind_handle, new_handle_object
 from .instructions import LARGE, Instruction, instruction, remember, view_instruction
 from .layouts import Layout, contiguous
 from .ops.table import TABLE, Op
@@ -72,10 +71,7 @@ def is_tensor(value: object) -> bool:
 # --------------------------------------------------------------------------- making tensors
 def new_tensor(tape: Tape, slot: int, layout: Layout) -> Tensor:
     """A handle of a slot."""
-    if tape.state[nt.S_HANDLE_FREE] < 0:
-        tape.make_room(collect=False)
-    tensor = new_handle_object(tape.pointer, slot, layout.id)
-    return tensor  # type: ignore[no-any-return]
+    return tape.new_handle(slot, layout)  # type: ignore[no-any-return]
 
 
 def result_tensor(tape: Tape, slot: int) -> Tensor:
@@ -139,9 +135,7 @@ def leaf_tensor(
 
 def bind_to(tensor: Tensor, tape: Tape, slot: int, layout: Layout) -> None:
     """Let a handle, bound or not, refer to a slot of `tape`."""
-    if tape.state[nt.S_HANDLE_FREE] < 0:
-        tape.make_room(collect=False)
-    bind_handle(id(tensor), tape.pointer, slot, layout.id)
+    tape.bind_handle(tensor, slot, layout.id)
 
 
 def scalar_tensor(value: float | int | bool, kind: dtype | None = None) -> Tensor:

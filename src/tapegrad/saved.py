@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
 from copy import copy
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ import numpy as np
 from . import messages, record, versions
 from . import native as nt
 from .dtypes import type_name
+from .exchange import Exchange, Exchanged
 from .instructions import CACHES, ITAB, VTAB, Instruction, instruction, new_number
 from .layouts import Layout, contiguous
 from .ops.table import TABLE
@@ -32,8 +32,6 @@ from .user_code import call_user
 from .vjp_programs import build
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from .tensor_type import Tensor
 
 __all__ = ["Hooks", "Packed", "Saved", "disabled", "pushed", "suspended"]
@@ -381,18 +379,17 @@ def pack_from(tape: Tape, count: int) -> None:
 
 
 # --------------------------------------------------------------------------- a thread's hooks
-def _set(hooks: Hooks | None) -> Hooks | None:
-    """Let a thread's tape use hooks; those it used."""
-    tape = current_tape()
-    previous: Any = tape.saving
-    tape.saving = hooks
-    tape.set_busy(nt.BUSY_SAVING, hooks is not None)
-    return previous  # type: ignore[no-any-return]
+def _use(hooks: Hooks | None) -> Exchange:
+    """Return a context manager: this thread's tape uses hooks, in the place of those around."""
+    tape, saving = current_tape(), nt.BUSY_SAVING
+    return Exchanged(
+        (vars(tape), "saving", tape.saving, hooks),
+        (tape.busy, saving, tape.busy[saving], hooks is not None),
+    )
 
 
-@contextmanager
-def pushed(hooks: Hooks) -> Iterator[None]:
-    """Use hooks, in the place of those around.
+def pushed(hooks: Hooks) -> Exchange:
+    """Return a context manager: hooks are used, in the place of those around.
 
     Raises
     ------
@@ -401,26 +398,16 @@ def pushed(hooks: Hooks) -> Iterator[None]:
     """
     if _disabled.message is not None:
         raise RuntimeError(_disabled.message)
-    previous = _set(hooks)
-    try:
-        yield
-    finally:
-        _set(previous)
+    return _use(hooks)
 
 
-@contextmanager
-def suspended() -> Iterator[None]:
-    """Use no hooks."""
-    previous = _set(None)
-    try:
-        yield
-    finally:
-        _set(previous)
+def suspended() -> Exchange:
+    """Return a context manager: no hooks are used."""
+    return _use(None)
 
 
-@contextmanager
-def disabled(message: str) -> Iterator[None]:
-    """Raise a RuntimeError with this text where hooks are asked for.
+def disabled(message: str) -> Exchange:
+    """Return a context manager: where hooks are asked for, a RuntimeError with this text is raised.
 
     Raises
     ------
@@ -429,8 +416,4 @@ def disabled(message: str) -> Iterator[None]:
     """
     if current_tape().saving is not None:
         raise RuntimeError(message)
-    previous, _disabled.message = _disabled.message, message
-    try:
-        yield
-    finally:
-        _disabled.message = previous
+    return Exchanged((vars(_disabled), "message", _disabled.message, message))

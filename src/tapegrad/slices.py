@@ -168,7 +168,9 @@ class Slices(Lifting):
                     slot = -1
                     if not made.outputs:
                         words = pack(*slots, *extra)
-                        slot = append(pointer, made.id, id(words) + BYTES, len(slots) + len(extra))
+                        slot = append(
+                            pointer, made.id, id(words) + BYTES, len(slots) + len(extra), 0
+                        )
                     if slot < 0:
                         slot = target.append(made, slots, extra)
                     known.append(slot)

@@ -22,9 +22,10 @@ from . import native as nt
 from .buffers import BYTES, Block, address_of, new_block
 from .constants import Constants
 from .dtypes import dtype, float64
-from .errors import TapeError
+from .errors import NOT_INITIALISED, TapeError
 from .instructions import Instruction, leaf
 from .layouts import SCALARS, Layout
+from .locks import new_lock
 from .values import Values
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Tape(Values):
         _, self.state, self.pointer = new_block(nt.S_WIDTH)
         self.owner = threading.current_thread()
         #: held by whoever changes the arrays or runs a sweep over them
-        self.lock = threading.RLock()
+        self.lock = new_lock()
         #: what statements refer to and the tape does not own: slot -> ndarray or leaf storage
         self.owned: dict[int, Any] = {}
         #: the leaves among them that require grad: slot -> storage
@@ -101,8 +102,6 @@ class Tape(Values):
         self.saving: Callable[[Tape, int], None] | None = None
         #: stacks of the calls that recorded, while anomaly detection is on
         self.traces: dict[int, Any] = {}
-        #: whether passes mask cotangents that are zero (autograd.mask_zero_cotangents)
-        self.masks_zeros = False
         #: reverse passes under way, by request; an interrupt can keep `Request.__exit__` from coming,
         #: and then a pass ends with its request
         self.requests: list[weakref.ref[Request]] = []
@@ -134,7 +133,9 @@ class Tape(Values):
         s = self.state
         s[nt.S_OWNER] = threading.get_ident()
         s[nt.S_GRAD_MODE] = 1
-        s[nt.S_BUSY] = nt.BUSY_TRACED if Tape.trace is not None else 0
+        #: the bytes of S_BUSY
+        self.busy = s.cast("B")[8 * nt.S_BUSY : 8 * nt.S_BUSY + 8]
+        self.busy[nt.BUSY_TRACED] = Tape.trace is not None
         s[nt.S_PENDING_LIMIT] = PENDING_LIMIT
         s[nt.S_COLLECT_AT] = collector.COLLECT_BYTES
         s[nt.S_HANDLE_FREE] = -1
@@ -181,19 +182,14 @@ class Tape(Values):
         """The grad mode as a user sets and reads it; nothing is active in inference mode."""
         return self.grad_mode if self.inference_start < 0 else self._asked_mode
 
-    @asked_grad_mode.setter
-    def asked_grad_mode(self, value: bool) -> None:
-        self._asked_mode = value
-        self.grad_mode = value and self.inference_start < 0
-
     @property
-    def grad_modes(self) -> tuple[bool, bool]:
-        """Both, to be put back."""
-        return self.asked_grad_mode, self.grad_mode
+    def masks_zeros(self) -> bool:
+        """Whether passes mask cotangents that are zero (autograd.mask_zero_cotangents)."""
+        return bool(self.state[nt.S_MASKS_ZEROS])
 
-    @grad_modes.setter
-    def grad_modes(self, modes: tuple[bool, bool]) -> None:
-        self._asked_mode, self.grad_mode = modes
+    @masks_zeros.setter
+    def masks_zeros(self, value: bool) -> None:
+        self.state[nt.S_MASKS_ZEROS] = bool(value)
 
     # ------------------------------------------------------------------ recording
     def make_room(self, statements: int = 1, args: int = 64, *, collect: bool = True) -> None:
@@ -271,24 +267,18 @@ class Tape(Values):
         return slot
 
     def _append(self, made: Instruction, slots: Sequence[int], extra: Sequence[int]) -> int:
-        count = len(slots) + len(extra)
-        words = struct.pack(f"<{count}i", *slots, *extra)
+        # All results in one native call: what a finalizer records must not come between them.
+        further = [output.id for output in made.outputs]
+        count, more = len(slots) + len(extra), len(further)
+        words = struct.pack(f"<{count + more}i", *slots, *extra, *further)
         pointer = id(words) + BYTES
-        slot = -1
-        if not made.outputs:
-            slot = handle.append_statement(self.pointer, made.id, pointer, count)
-        if slot < 0:
-            self._make_room(1 + len(made.outputs), count + len(made.outputs), False)
-            limit = self.state[nt.S_PENDING_LIMIT]
-            self.state[nt.S_PENDING_LIMIT] = 1 << 62
-            slot = handle.append_statement(self.pointer, made.id, pointer, count)
-            words = struct.pack("<i", slot)
-            for output in made.outputs:
-                handle.append_statement(self.pointer, output.id, id(words) + BYTES, 1)
-            self.state[nt.S_PENDING_LIMIT] = limit
+        slot = handle.append_statement(self.pointer, made.id, pointer, count, 2 * more)
+        while slot < 0:
+            self._make_room(1 + more, count + more, False)
+            slot = handle.append_statement(self.pointer, made.id, pointer, count, 2 * more + 1)
         if Tape.trace is not None:
             Tape.trace(self, slot)
-        return slot
+        return int(slot)
 
     def take_block(self, words: int) -> Block:
         """Memory of at least `words` words; `give_block` returns it."""
@@ -330,6 +320,17 @@ class Tape(Values):
         if active:
             self.leaves[slot] = keep
         return int(slot)
+
+    def new_handle(self, slot: int, layout: Layout) -> Any:
+        """Return a Tensor of a slot."""
+        while (tensor := handle.new_handle_object(self.pointer, slot, layout.id)) is None:
+            self._grow_handles(2 * int(self.state[nt.S_HANDLE_CAPACITY]))
+        return tensor
+
+    def bind_handle(self, tensor: Any, slot: int, layout: int) -> None:
+        """Let a Tensor, unbound or on any tape, refer to a slot, in a layout (its id)."""
+        while handle.bind_handle(id(tensor), self.pointer, slot, layout) != 0:
+            self._grow_handles(2 * int(self.state[nt.S_HANDLE_CAPACITY]))
 
     def constant(self, value: float | int | bool, kind: dtype) -> int:
         """Slot of a Python scalar in dtype `kind`; the same number keeps the same slot."""
@@ -419,7 +420,7 @@ def tape_at(pointer: int) -> Tape:
     """
     tape = TAPES.get(pointer)
     if tape is None:
-        raise TapeError("this tensor was not initialised; make tensors with tapegrad.tensor(...)")
+        raise TapeError(NOT_INITIALISED)
     return tape
 
 

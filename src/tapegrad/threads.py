@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
+from typing import Any
 
 from . import native as nt
+from .exchange import Change, Exchange
 from .tape import TAPES, Tape
 
 __all__ = ["current_tape", "record_on", "recording_on"]
@@ -17,8 +20,9 @@ def current_tape() -> Tape:
     tape: Tape | None = getattr(_local, "tape", None)
     if tape is None:
         _drop_orphans()
-        tape = _local.tape = Tape()
-        _local.end = _End(tape)
+        tape = Tape()
+        _local.end = _End(tape)  # first: an interrupt must not leave a tape without it
+        _local.tape = tape
     return tape
 
 
@@ -55,21 +59,33 @@ def _drop_orphans() -> None:
             TAPES.pop(pointer, None)
 
 
+def _forget_threads() -> None:
+    """In the child of a fork: no other thread is there to record, or to end a sweep or a pass."""
+    own = threading.current_thread()
+    for tape in TAPES.copy().values():
+        if tape.owner is not own:
+            tape.state[nt.S_OWNER] = 0
+            tape.busy[nt.BUSY_SWEEP] = False
+            tape.requests.clear()
+            tape.counted = 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)
+
+
 def record_on(tape: Tape) -> None:
     """Let this thread record on another of its tapes from now on."""
     _local.tape = tape
 
 
-class recording_on:
+class recording_on(Exchange):
     """Context manager: record on another tape (a template's) for a while."""
 
     def __init__(self, tape: Tape) -> None:
+        super().__init__()
         self.tape = tape
 
-    def __enter__(self) -> Tape:
-        self._previous = current_tape()
-        _local.tape = self.tape
-        return self.tape
-
-    def __exit__(self, *_: object) -> None:
-        _local.tape = self._previous
+    def changes(self) -> tuple[tuple[Change, ...], Any]:
+        """Return the change of this thread's tape."""
+        return ((vars(_local), "tape", current_tape(), self.tape),), self.tape

@@ -10,6 +10,7 @@ layouts of the cotangent, the operands and the result. What it records is the te
 
 from __future__ import annotations
 
+import gc
 import threading
 from typing import Any, NamedTuple
 
@@ -19,7 +20,6 @@ from . import collector
 from . import native as nt
 from .constants import Constants
 from .errors import UnsupportedError
-from .handle import new_handle_object
 from .instructions import INSTRUCTIONS, Instruction, instruction
 from .layouts import Layout, contiguous
 from .ops.table import TABLE, elementwise
@@ -134,14 +134,19 @@ def trace(tracing: Tracing, *, masked: bool = False) -> Template:
         raise UnsupportedError(
             f"{made.op.name} has no derivative; use .detach() on its result if none is meant"
         )
-    with recording_on(tracing.tape):
-        cotangents = tracing.cotangents(rule)
-    tape = tracing.tape
-    results = tuple(None if c is None else slot_of(tape, c) for c in cotangents)
-    if masked:
-        own = slot_of(tape, tracing.ct)
+    collects = gc.isenabled()
+    gc.disable()  # what finalizers record is not the rule's
+    try:
+        tape = tracing.tape
         with recording_on(tape):
-            results = tuple(r if r in (None, own) else _masked(tape, own, r) for r in results)
+            cotangents = tracing.cotangents(rule)
+            results = tuple(None if c is None else slot_of(tape, c) for c in cotangents)
+            if masked:
+                own = slot_of(tape, tracing.ct)
+                results = tuple(r if r in (None, own) else _masked(tape, own, r) for r in results)
+    finally:
+        if collects:
+            gc.enable()
     return tracing.template(tracing.names, results)
 
 
@@ -215,8 +220,7 @@ class Tracing:
         self._leaves.add(slot)
         if name is not None:
             self.names[slot] = name
-        self.tape.make_room()  # a handle, too
-        return new_handle_object(self.tape.pointer, slot, layout.id)
+        return self.tape.new_handle(slot, layout)
 
     def cotangents(self, rule: Any) -> tuple[Any, ...]:
         """What the rule returns, one cotangent an operand."""
@@ -229,7 +233,11 @@ class Tracing:
     def template(self, inputs: dict[int, str | int], results: tuple[int | None, ...]) -> Template:
         """What has been recorded."""
         tape = self.tape
-        constants = {slot: array for slot, array in tape.owned.items() if slot not in self._leaves}
+        constants = {
+            slot: getattr(owner, "array", owner)
+            for slot, owner in tape.owned.items()
+            if slot not in self._leaves and tape.instruction_of(slot).op.kind == nt.LEAF
+        }
         statements = tuple(
             Statement(
                 slot, int(tape.instruction[slot]), tuple(tape.args_of(slot)), tape.view_offset(slot)

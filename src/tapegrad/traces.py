@@ -14,8 +14,7 @@ raised inside of it, and remembered in `refused`, for the function may catch it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -24,6 +23,7 @@ from . import native as nt
 from . import record, threads
 from .dtypes import dtype
 from .errors import TapeError
+from .exchange import Exchange, Exchanged
 from .instructions import view_instruction
 from .layouts import Layout, intern
 from .ops.table import TABLE
@@ -94,7 +94,7 @@ class Trace(Tape):
         """Let this thread record here; whatever happens then, `end` follows."""
         outer, self.closed = self.outer, False
         outer.make_room()
-        self._before = outer.counted, outer.state[nt.S_BUSY], outer.grad_mode
+        self._before = outer.counted, outer.busy[nt.BUSY_LIFTED], outer.grad_mode
         outer.counted += 1  # slots are known by number: they stay
         outer.set_busy(nt.BUSY_LIFTED, True)
         threads.record_on(self)
@@ -105,7 +105,7 @@ class Trace(Tape):
         if self._before is not None:
             outer = self.outer
             threads.record_on(outer)
-            outer.counted, outer.state[nt.S_BUSY], outer.grad_mode = self._before
+            outer.counted, outer.busy[nt.BUSY_LIFTED], outer.grad_mode = self._before
         for book in (self.contexts, self.hooks, self.retained):
             book.clear()
 
@@ -230,17 +230,15 @@ class Trace(Tape):
             dims[i] = 0 if slot in self.lifting.batched else None
         return found, dims
 
-    @contextmanager
-    def around(self) -> Iterator[None]:
-        """Record on the tape around."""
-        outer, busy, mode = self.outer, self.outer.state[nt.S_BUSY], self.outer.grad_mode
+    def around(self) -> Exchange:
+        """Return a context manager: record on the tape around."""
         assert self._before is not None
-        outer.state[nt.S_BUSY], outer.grad_mode = self._before[1], self.grad_mode
-        try:
-            with threads.recording_on(outer):
-                yield
-        finally:
-            outer.state[nt.S_BUSY], outer.grad_mode = busy, mode
+        outer, lifted, mode = self.outer, nt.BUSY_LIFTED, nt.S_GRAD_MODE
+        return Exchanged(
+            (outer.busy, lifted, outer.busy[lifted], self._before[1]),
+            (outer.state, mode, outer.state[mode], self.grad_mode),
+            *threads.recording_on(outer).changes()[0],
+        )
 
     def slices(self, values: Sequence[Any], dims: Sequence[int | None]) -> list[Any]:
         """What the function gets of tensors on the tape around."""

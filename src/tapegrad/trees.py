@@ -9,11 +9,12 @@ seen: its fields are the node's children, except those declared with
 from __future__ import annotations
 
 import dataclasses
-import threading
 from collections.abc import Callable, Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from .importing import imported
+from .locks import new_lock
 from .record import is_tensor
 
 if TYPE_CHECKING:
@@ -26,15 +27,12 @@ NAMESPACE = "tapegrad"
 Spec: TypeAlias = "optree.PyTreeSpec"
 
 
-@cache
 def _optree() -> Any:
     """Import the package when the first tree is met; it takes a tenth of the time that ours does."""
-    import optree
-
-    return optree
+    return imported("optree")
 
 
-_registering = threading.Lock()
+_registering = new_lock()
 _registered: set[type] = set()
 
 

@@ -28,6 +28,7 @@ class Values(Arrays):
     """What a tape does with the values of its slots."""
 
     abstract: bool
+    busy: memoryview
     lock: Any
     owned: dict[int, Any]
 
@@ -71,8 +72,7 @@ class Values(Arrays):
 
     def set_busy(self, why: int, on: bool) -> None:
         """Send recording to Python (and to the lock), or let it be native again."""
-        busy = self.state[nt.S_BUSY]
-        self.state[nt.S_BUSY] = busy | why if on else busy & ~why
+        self.busy[why] = on
 
     def _out_of_memory(self, slot: int) -> str:
         made = self.instruction_of(slot)

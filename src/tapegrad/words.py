@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from .importing import imported
+
 __all__ = [
     "KINDS",
     "SIZE",
@@ -100,6 +102,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 def compiler() -> Any:
     """The module of the words themselves; it imports numba."""
+    imported("numba")
     return importlib.import_module("tapegrad.nopython.intrinsics")
 
 

@@ -1,5 +1,6 @@
-"""Fuzzers: ``python -m fuzz programs``, in the folder ``tests``, runs random programs beside torch, and
-``python -m fuzz calls`` calls public functions with odd arguments.
+"""Fuzzers: ``python -m fuzz programs``, in the folder ``tests``, runs random programs beside torch,
+``python -m fuzz calls`` calls public functions with odd arguments, and ``python -m fuzz interrupts`` raises
+in signal handlers at random times.
 
 All is drawn from a seed, so that a program that is reported can be run again.
 
@@ -12,5 +13,6 @@ derivatives.py   kinds of statements: passes in the middle, hooks, Functions, ch
 verdict.py       the comparison of what two libraries did, and shrinking
 beside.py        programs run in tapegrad and in torch
 calls.py         odd calls
+interrupts.py    interrupts at random times
 workers.py       processes that may crash or hang
 """

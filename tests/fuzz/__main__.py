@@ -1,4 +1,4 @@
-"""``python -m fuzz programs`` and ``python -m fuzz calls``, in the folder ``tests``.
+"""``python -m fuzz programs``, ``calls`` or ``interrupts``, in the folder ``tests``.
 
 Cases run in worker processes, of which each ends with a crash; the next one goes on behind it. A program
 that differs is shrunk and printed, with the seed that it is drawn from.
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from .workers import MARK, VERDICT, say, spread
 
 #: word of the command line -> module, which has `run` and `ENVIRONMENT`
-FUZZERS = {"programs": "beside", "calls": "calls"}
+FUZZERS = {"programs": "beside", "calls": "calls", "interrupts": "interrupts"}
 #: verdicts that are failures
 FAILURES = ("WRONG", "CRASH", "HANG")
 

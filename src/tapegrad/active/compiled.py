@@ -13,7 +13,6 @@ If the function raises, the recorder is dropped and the tape is what it was.
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
 import sys
 from collections.abc import Sequence
@@ -28,6 +27,7 @@ from .. import record
 from ..buffers import address_of
 from ..dtypes import float64
 from ..errors import UnsupportedError
+from ..importing import imported
 from ..ops.table import TABLE
 from ..storage import layout_of
 from ..tensor_type import Tensor
@@ -64,12 +64,12 @@ class Compiled:
     """
 
     def __init__(self, function: FunctionType, options: dict[str, Any], primal: Any = None) -> None:
-        numba = importlib.import_module("numba")
-        pipeline = importlib.import_module("tapegrad.active.pipeline")
+        numba = imported("numba")
+        pipeline = imported("tapegrad.active.pipeline")
         #: imported now: who decorates no function waits for neither of the two
-        self._strips = importlib.import_module("tapegrad.strips")
-        self._kinds = importlib.import_module("tapegrad.active.types")
-        self._failure = importlib.import_module("numba.core.errors").NumbaError
+        self._strips = imported("tapegrad.strips")
+        self._kinds = imported("tapegrad.active.types")
+        self._failure = imported("numba.core.errors").NumbaError
         functools.update_wrapper(self, function)
         self.py_func = function
         options = {"error_model": "numpy", "nogil": True, **options}

@@ -11,7 +11,7 @@ The types carry a fingerprint of the opcodes: what numba keeps on disk for other
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -242,48 +242,101 @@ def _argument_type(ndim: int) -> Any:
     return _ARGUMENTS[ndim]
 
 
+# An interrupt, and a lack of memory, show as NULL wherever a function of the C API is called, and most of
+# those must not be called with it. Constants come from the environment of the compiled function, not from
+# numba's `unserialize`, which runs Python code, and so signal handlers, each time.
+def _constant(c: Any, value: Any) -> Any:
+    """A borrowed reference to a Python object that the compiled function keeps."""
+    return c.env_manager.read_const(c.env_manager.add_const(value))
+
+
+def _attribute(c: Any, obj: Any, name: str, use: Callable[[Any], None]) -> None:
+    """Use an attribute of an object, if there is one; otherwise a Python error is set."""
+    attribute = c.pyapi.object_getattr_string(obj, name)
+    with c.builder.if_then(cgutils.is_not_null(c.builder, attribute), likely=True):
+        use(attribute)
+        c.pyapi.decref(attribute)
+
+
 @unbox(ActiveScalar)
 def _unbox_scalar(typ: Any, obj: Any, c: Any) -> Any:
-    made = cgutils.create_struct_proxy(typ)(c.context, c.builder)
-    parts = []
-    for name, kind in Number.KINDS.items():
-        attribute = c.pyapi.object_getattr_string(obj, name)
-        parts.append(c.unbox(kind, attribute))
-        c.pyapi.decref(attribute)
-    made.value, made.mark, made.recorder = [part.value for part in parts]
-    made.mark = c.builder.not_(made.mark)
-    failed = functools.reduce(c.builder.or_, [part.is_error for part in parts])
-    return NativeValue(made._getvalue(), is_error=failed)
+    scalar = cgutils.create_struct_proxy(typ)(c.context, c.builder)
+    failed = cgutils.alloca_once_value(c.builder, cgutils.false_bit)
+    for member, (name, kind) in zip(
+        ("value", "mark", "recorder"), Number.KINDS.items(), strict=True
+    ):
+        part = cgutils.alloca_once(c.builder, c.context.get_value_type(kind))
+        part_failed = cgutils.alloca_once_value(c.builder, cgutils.true_bit)
+
+        def use(attribute: Any, kind: Any = kind, part: Any = part, at: Any = part_failed) -> None:
+            native = c.unbox(kind, attribute)
+            c.builder.store(native.value, part)
+            c.builder.store(native.is_error, at)
+
+        _attribute(c, obj, name, use)
+        setattr(scalar, member, c.builder.load(part))
+        both = c.builder.or_(c.builder.load(failed), c.builder.load(part_failed))
+        c.builder.store(both, failed)
+    scalar.mark = c.builder.not_(scalar.mark)
+    return NativeValue(scalar._getvalue(), is_error=c.builder.load(failed))
 
 
 @unbox(ActiveArray)
 def _unbox_elements(typ: Any, obj: Any, c: Any) -> Any:
-    data = c.pyapi.object_getattr_string(obj, "data")
-    native = unbox_array(typ, data, c)
-    c.pyapi.decref(data)
-    return native
+    elements = cgutils.alloca_once(c.builder, c.context.get_value_type(typ))
+    failed = cgutils.alloca_once_value(c.builder, cgutils.true_bit)
+
+    def use(data: Any) -> None:
+        native = unbox_array(typ, data, c)
+        c.builder.store(native.value, elements)
+        c.builder.store(native.is_error, failed)
+
+    _attribute(c, obj, "data", use)
+    return NativeValue(c.builder.load(elements), is_error=c.builder.load(failed))
 
 
 @box(ActiveScalar)
 def _box_scalar(typ: Any, value: Any, c: Any) -> Any:
-    made = cgutils.create_struct_proxy(typ)(c.context, c.builder, value=value)
-    kind = c.pyapi.unserialize(c.pyapi.serialize_object(Number))
-    result = c.pyapi.call_function_objargs(kind, [])
-    parts = {
-        "value": c.pyapi.float_from_double(made.value),
-        "number": c.pyapi.long_from_longlong(c.builder.not_(made.mark)),
-        "recorder": c.pyapi.long_from_longlong(made.recorder),
+    scalar = cgutils.create_struct_proxy(typ)(c.context, c.builder, value=value)
+    result = cgutils.alloca_once_value(
+        c.builder, c.pyapi.call_function_objargs(_constant(c, Number), [])
+    )
+
+    def store(name: str, part: Any) -> None:
+        """Give the result an attribute; or drop it if there is no memory."""
+        failed = cgutils.alloca_once_value(c.builder, cgutils.true_bit)
+        with c.builder.if_then(cgutils.is_not_null(c.builder, part), likely=True):
+            code = c.pyapi.object_setattr_string(c.builder.load(result), name, part)
+            c.builder.store(cgutils.is_not_null(c.builder, code), failed)
+            c.pyapi.decref(part)
+        with c.builder.if_then(c.builder.load(failed), likely=False):
+            c.pyapi.decref(c.builder.load(result))
+            c.builder.store(c.pyapi.get_null_object(), result)
+
+    makers = {
+        "value": lambda: c.pyapi.float_from_double(scalar.value),
+        "number": lambda: c.pyapi.long_from_longlong(c.builder.not_(scalar.mark)),
+        "recorder": lambda: c.pyapi.long_from_longlong(scalar.recorder),
     }
-    for name, part in parts.items():
-        c.pyapi.object_setattr_string(result, name, part)
-        c.pyapi.decref(part)
-    c.pyapi.decref(kind)
-    return result
+    for name, make in makers.items():
+        present = cgutils.is_not_null(c.builder, c.builder.load(result))
+        with c.builder.if_then(present, likely=True):
+            store(name, make())
+    return c.builder.load(result)
 
 
 @box(ActiveArray)
 def _box_elements(typ: Any, value: Any, c: Any) -> Any:
-    dtype = c.env_manager.read_const(c.env_manager.add_const(ELEMENT))
-    array = c.pyapi.nrt_adapt_ndarray_to_python(typ, value, dtype)
+    dtype, kind = _constant(c, ELEMENT), _constant(c, np.ndarray)
+    array = cgutils.alloca_once_value(c.builder, value)
+    word = ir.IntType(32)
+    function = cgutils.get_or_insert_function(
+        c.builder.module,
+        ir.FunctionType(c.pyapi.pyobj, [c.pyapi.voidptr, c.pyapi.pyobj, word, word, c.pyapi.pyobj]),
+        "NRT_adapt_ndarray_to_python_acqref",
+    )
+    where = c.builder.bitcast(array, c.pyapi.voidptr)
+    what = where, kind, word(typ.ndim), word(int(typ.mutable)), dtype
+    result = c.builder.call(function, what)
     c.context.nrt.decref(c.builder, typ, value)
-    return array
+    return result

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import inspect
 import threading
-from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from .. import messages, record, versions
 from ..callbacks import no_grad_on
 from ..dtypes import type_name
+from ..exchange import Exchange, Exchanged
 from ..functions.registry import FUNCTIONS
 from ..hooks import Hooks
 from ..inference import check_saved
@@ -20,7 +20,7 @@ from ..threads import current_tape
 from ..user_code import call_user
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from ..tensor_type import Tensor
     from .function import Function
@@ -40,14 +40,9 @@ class _Mode(threading.local):
 _mode = _Mode()
 
 
-@contextmanager
-def forward_mode(on: bool = True) -> Iterator[None]:
-    """Let passes ask Functions for their ``jvp`` (products.py)."""
-    before, _mode.forward = _mode.forward, on
-    try:
-        yield
-    finally:
-        _mode.forward = before
+def forward_mode(on: bool = True) -> Exchange:
+    """Return a context manager: passes ask Functions for their ``jvp`` (products.py)."""
+    return Exchanged((vars(_mode), "forward", _mode.forward, on))
 
 
 @cache

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from .. import node, record, saved, versions
 from ..edges import GradientEdge
+from ..exchange import Change, Exchange, Exchanged
 from ..hooks import RemovableHandle
 from ..node import Node
 from ..request import innermost
@@ -147,22 +147,15 @@ def increment_version(tensor: Any) -> None:
             versions.note_write_from_python(tape, record.operand(tape, t))
 
 
-class _HookMode:
+class _HookMode(Exchange):
     """A context manager made of one that can be entered once."""
 
-    def __init__(self) -> None:
-        self._entered: list[AbstractContextManager[None]] = []
-
-    def _make(self) -> AbstractContextManager[None]:
+    def _make(self) -> Exchange:
         raise NotImplementedError
 
-    def __enter__(self) -> None:
-        entered = self._make()
-        entered.__enter__()
-        self._entered.append(entered)
-
-    def __exit__(self, *_: object) -> None:
-        self._entered.pop().__exit__(None, None, None)
+    def changes(self) -> tuple[tuple[Change, ...], Any]:
+        """Return the changes that one makes which is entered now."""
+        return self._make().changes()
 
 
 class saved_tensors_hooks(_HookMode):
@@ -212,7 +205,7 @@ class saved_tensors_hooks(_HookMode):
         self.pack_hook = pack_hook
         self.unpack_hook = unpack_hook
 
-    def _make(self) -> AbstractContextManager[None]:
+    def _make(self) -> Exchange:
         return saved.pushed(saved.Hooks(self.pack_hook, self.unpack_hook))
 
 
@@ -229,8 +222,8 @@ class save_on_cpu(_HookMode):
         super().__init__()
         self.pin_memory = pin_memory
 
-    def _make(self) -> AbstractContextManager[None]:
-        return nullcontext()
+    def _make(self) -> Exchange:
+        return Exchanged()
 
 
 class disable_saved_tensors_hooks(_HookMode):
@@ -251,7 +244,7 @@ class disable_saved_tensors_hooks(_HookMode):
         super().__init__()
         self.error_message = error_message
 
-    def _make(self) -> AbstractContextManager[None]:
+    def _make(self) -> Exchange:
         return saved.disabled(self.error_message)
 
 
@@ -299,13 +292,13 @@ class allow_mutation_on_saved_tensors(_HookMode):
     tensor([2., 4.])
     """
 
-    def __enter__(self) -> allow_mutation_on_saved_tensors:  # type: ignore[override]
+    def __enter__(self) -> allow_mutation_on_saved_tensors:
         if isinstance(current_tape().saving, _Copies):
             raise RuntimeError("allow_mutation_on_saved_tensors contexts cannot be nested")
         super().__enter__()
         return self
 
-    def _make(self) -> AbstractContextManager[None]:
+    def _make(self) -> Exchange:
         return saved.pushed(_Copies())
 
     def clear(self) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import record
+from ..exchange import Change, Exchange
 from ..readout import Differentiated
 from ..request import Request
 from ..tape import Tape
@@ -34,25 +35,23 @@ if TYPE_CHECKING:
 __all__ = ["Level"]
 
 
-class Level:
+class Level(Exchange):
     """One run of a transform; a context manager, inside of which the function runs."""
 
     def __init__(self) -> None:
+        super().__init__()
         #: whether results may be part of the caller's graph
         self.tracked = current_tape().grad_mode
         self._leaves: list[Tensor] = []
         self._own: set[Storage | None] = set()
         self._differentiated = Differentiated()
 
-    def __enter__(self) -> Level:
-        self._differentiated.__enter__()
-        self._mode = recording()
-        self._mode.__enter__()
-        return self
+    def changes(self) -> tuple[tuple[Change, ...], Any]:
+        """Return the changes: results are active, and the inputs are known to be differentiated."""
+        return (*self._differentiated.changes()[0], *recording().changes()[0]), self
 
-    def __exit__(self, *_: object) -> None:
-        self._differentiated.__exit__()
-        self._mode.__exit__()
+    def ending(self) -> None:
+        """Let the leaves go."""
         forget(self._leaves)
         self._leaves = []
 

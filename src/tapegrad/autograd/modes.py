@@ -5,11 +5,16 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from .. import inference
+from .. import native as nt
+from ..exchange import Change, Exchange
 from ..threads import current_tape
 from ..user_code import call_user
+
+if TYPE_CHECKING:
+    from ..tape import Tape
 
 __all__ = [
     "enable_grad",
@@ -37,29 +42,26 @@ def is_inference_mode_enabled() -> bool:
     return current_tape().inference_start >= 0
 
 
-class _Mode:
+class _Mode(Exchange):
     """Sets a mode of the tape on entry, puts it back on exit; decorates functions and generators."""
 
-    #: attributes of the tape: the one that is set, and the one that is put back
-    ATTRIBUTE, STATE = "asked_grad_mode", "grad_modes"
+    #: where the tape's state has it
+    FIELD = nt.S_GRAD_MODE
 
     def __init__(self, mode: bool) -> None:
+        super().__init__()
         self.mode = mode
-        self._previous: list[Any] = []
 
-    def __enter__(self) -> None:
-        tape = current_tape()
-        self._previous.append(getattr(tape, self.STATE))
-        setattr(tape, self.ATTRIBUTE, self.mode)
-
-    def __exit__(self, *_: object) -> None:
-        setattr(current_tape(), self.STATE, self._previous.pop())
+    def changes(self) -> tuple[tuple[Change, ...], Any]:
+        """Return the change of the mode."""
+        state = current_tape().state
+        return ((state, self.FIELD, state[self.FIELD], self.mode),), None
 
     def again(self) -> _Mode:
         """The same mode, for one more block."""
-        made = _Mode(self.mode)
-        made.ATTRIBUTE, made.STATE = self.ATTRIBUTE, self.STATE
-        return made
+        other = _Mode(self.mode)
+        other.FIELD = self.FIELD
+        return other
 
     def __call__(self, function: F) -> F:
         if inspect.isgeneratorfunction(function):
@@ -107,7 +109,22 @@ def _generator(function: Callable[..., Any], mode: _Mode) -> Callable[..., Any]:
     return decorated
 
 
-class _FixedMode(_Mode):
+class _GradMode(_Mode):
+    """Sets the grad mode as a user asks for it: in inference mode it is noted, and nothing is active."""
+
+    def changes(self) -> tuple[tuple[Change, ...], Any]:
+        """Return the change of the mode."""
+        tape = current_tape()
+        if tape.inference_start < 0:
+            return super().changes()
+        return ((vars(tape), "_asked_mode", tape._asked_mode, self.mode),), None
+
+    def again(self) -> _Mode:
+        """The same mode, for one more block."""
+        return _GradMode(self.mode)
+
+
+class _FixedMode(_GradMode):
     """A mode that its name says; ``@no_grad`` works with and without parentheses."""
 
     MODE = False
@@ -139,10 +156,11 @@ class enable_grad(_FixedMode):
     MODE = True
 
 
-class recording(enable_grad):
+class recording(_Mode):
     """The package's own `enable_grad`: results of active operands are active in inference mode, too."""
 
-    ATTRIBUTE = "grad_mode"
+    def __init__(self) -> None:
+        super().__init__(True)
 
 
 class _SetMode(_Mode):
@@ -156,25 +174,24 @@ class _SetMode(_Mode):
                 f"{self.NAME}(): argument 'enabled' (position 1) must be bool, not {type(mode).__name__}"
             )
         super().__init__(mode)
-        tape = current_tape()
-        self._outer: Any = getattr(tape, self.STATE)
-        setattr(tape, self.ATTRIBUTE, mode)
+        self._done: tuple[Change, ...] | None = super().changes()[0]
+        for container, key, _, meanwhile in self._done:
+            container[key] = meanwhile
 
-    def __enter__(self) -> None:
-        super().__enter__()
-        if self._outer is not None:  # the mode before it was set, not the one it set
-            self._previous[-1] = self._outer
-            self._outer = None
+    def changes(self) -> tuple[tuple[Change, ...], Any]:
+        """Return the change that was made at once, as one to be made; at a second entry, a new one."""
+        done, self._done = self._done, None
+        return (super().changes()[0] if done is None else done), None
 
     def __call__(self, function: F) -> F:
         """Decorate a function; the mode is put back to what it was."""
-        if self._outer is not None:
-            setattr(current_tape(), self.STATE, self._outer)
-            self._outer = None
+        for container, key, before, _ in self._done or ():
+            container[key] = before
+        self._done = None
         return super().__call__(function)
 
 
-class set_grad_enabled(_SetMode):
+class set_grad_enabled(_SetMode, _GradMode):
     """Set the grad mode, at once; as a context manager, put it back on exit.
 
     Parameters
@@ -186,7 +203,20 @@ class set_grad_enabled(_SetMode):
     NAME = "set_grad_enabled"
 
 
-class set_multithreading_enabled(_SetMode):
+class _Multithreading(_Mode):
+    """Sets PyTorch's switch for threads in backward."""
+
+    def changes(self) -> tuple[tuple[Change, ...], Any]:
+        """Return the change of the switch."""
+        tape = current_tape()
+        return ((vars(tape), "multithreading", tape.multithreading, self.mode),), None
+
+    def again(self) -> _Mode:
+        """The same switch, for one more block."""
+        return _Multithreading(self.mode)
+
+
+class set_multithreading_enabled(_SetMode, _Multithreading):
     """Set PyTorch's switch for threads in backward, at once; as a context manager, put it back on exit.
 
     Here a pass runs in the thread that asks for it either way.
@@ -196,7 +226,6 @@ class set_multithreading_enabled(_SetMode):
     mode : bool
     """
 
-    ATTRIBUTE = STATE = "multithreading"
     NAME = "set_multithreading_enabled"
 
 
@@ -237,18 +266,27 @@ class inference_mode(_Mode):
 
     def __init__(self, mode: bool = True) -> None:
         super().__init__(mode)
+        self._was_on: list[tuple[Tape, bool]] = []
 
-    def __enter__(self) -> None:
+    def changes(self) -> tuple[tuple[Change, ...], Any]:
+        """Return the changes of both modes."""
         tape = current_tape()
-        self._previous.append((tape.inference_start >= 0, tape.grad_modes))
-        inference.switch(tape, self.mode)
-        tape.asked_grad_mode = not self.mode
+        was_on, book = tape.inference_start >= 0, vars(tape)
+        self._was_on.append((tape, was_on))
+        state, field = tape.state, self.FIELD
+        changes: tuple[Change, ...] = (
+            (book, "_asked_mode", tape.asked_grad_mode, not self.mode),
+            (state, field, state[field], not self.mode),
+        )
+        if self.mode and not was_on:
+            changes = (*changes, (book, "inference_start", -1, tape.count))
+        elif not self.mode:
+            inference.switch(tape, False)
+        return changes, None
 
-    def __exit__(self, *_: object) -> None:
-        tape = current_tape()
-        was_on, modes = self._previous.pop()
-        inference.switch(tape, was_on)
-        tape.grad_modes = modes
+    def ending(self) -> None:
+        """Note what is an inference tensor, and be where the block began."""
+        inference.switch(*self._was_on.pop())
 
     def again(self) -> inference_mode:
         """The same mode, for one more block."""
@@ -279,7 +317,7 @@ class mask_zero_cotangents(_Mode):
     (tensor([1.0000, 0.2500]),)
     """
 
-    ATTRIBUTE = STATE = "masks_zeros"
+    FIELD = nt.S_MASKS_ZEROS
 
     def __init__(self, mode: bool = True) -> None:
         if not isinstance(mode, bool):

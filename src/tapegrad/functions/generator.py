@@ -5,7 +5,6 @@ A `Generator` wraps NumPy's. The same seed gives the same numbers on every run, 
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from .. import record
 from ..devices import CPU, check_device
 from ..dtypes import int64
+from ..locks import new_lock
 from .registry import FUNCTIONS, public
 
 __all__ = ["Generator", "Unused", "default_generator", "manual_seed", "stream_of"]
@@ -40,7 +40,7 @@ class Generator:
         self.device = CPU
         #: who wants to know of the next draw: see `Unused`
         self.watches: list[Unused] = []
-        self.lock = threading.Lock()  # NumPy's generators are not safe to share between threads
+        self.lock = new_lock()  # NumPy's generators are not safe to share between threads
         self.manual_seed(_DEFAULT_SEED)
 
     def manual_seed(self, seed: Any) -> Generator:

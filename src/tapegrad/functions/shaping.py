@@ -49,10 +49,10 @@ def alias(
     if input._state != tape.pointer or tape.state[nt.S_HANDLE_FREE] < 0:
         return record.view(entry, input, shape, strides, offset)
     words = struct.pack("<iq", tape._handles[input._handle], offset)
-    slot = handle.append_statement(tape.pointer, made.id, id(words) + BYTES, 3)
+    slot = handle.append_statement(tape.pointer, made.id, id(words) + BYTES, 3, 0)
     if slot < 0:  # no room, or too much is pending
         return record.view(entry, input, shape, strides, offset)
-    return handle.new_handle_object(tape.pointer, slot, made.out.id)
+    return record.new_tensor(tape, slot, made.out)
 
 
 # --------------------------------------------------------------------------- reshaping

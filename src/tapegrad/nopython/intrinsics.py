@@ -95,6 +95,17 @@ def call_void(context: Any, function: Any, argument: Any) -> Any:
 
 
 @_intrinsic  # type: ignore[untyped-decorator]
+def call_alloc(context: Any, function: Any, kind: Any, count: Any) -> Any:
+    """Call ``PyObject *(PyTypeObject *, Py_ssize_t)`` by address."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        kind = ir.FunctionType(_I64, [_I64, _I64])
+        return builder.call(builder.inttoptr(values[0], kind.as_pointer()), values[1:])
+
+    return i64(i64, i64, i64), codegen
+
+
+@_intrinsic  # type: ignore[untyped-decorator]
 def call_block(
     context: Any, function: Any, values: Any, cts: Any, constants: Any, words: Any, number: Any,
     touched: Any,
@@ -190,12 +201,19 @@ libm_exp = _external("exp", types.float64(types.float64))
 libm_tanh = _external("tanh", types.float64(types.float64))
 libm_cos = _external("cos", types.float64(types.float64))
 thread_ident = _external("PyThread_get_thread_ident", i64())
-type_alloc = _external("PyType_GenericAlloc", i64(i64, i64))
 type_slot = _external("PyType_GetSlot", i64(i64, types.int32))
 vectorcall = _external("PyObject_Vectorcall", i64(i64, i64, i64, i64))
 py_decref = _external("Py_DecRef", types.void(i64))
 py_incref = _external("Py_IncRef", types.void(i64))
 float_as_double = _external("PyFloat_AsDouble", types.float64(i64))
-long_as_longlong = _external("PyLong_AsLongLong", i64(i64))
+long_as_longlong_and_overflow = _external("PyLong_AsLongLongAndOverflow", i64(i64, i64))
 error_occurred = _external("PyErr_Occurred", i64())
-error_clear = _external("PyErr_Clear", types.void())
+error_fetch = _external("PyErr_Fetch", types.void(i64, i64, i64))
+error_restore = _external("PyErr_Restore", types.void(i64, i64, i64))
+tuple_size = _external("PyTuple_Size", i64(i64))
+tuple_get = _external("PyTuple_GetItem", i64(i64, i64))
+list_size = _external("PyList_Size", i64(i64))
+list_get = _external("PyList_GetItem", i64(i64, i64))
+list_append = _external("PyList_Append", types.int32(i64, i64))
+list_set_slice = _external("PyList_SetSlice", types.int32(i64, i64, i64, i64))
+set_item = _external("PyObject_SetItem", types.int32(i64, i64, i64))

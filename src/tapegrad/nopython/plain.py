@@ -28,8 +28,8 @@ from .forward import forward
 from .hashing import find_pair
 from .intrinsics import globals_address, helper, p8, p32, p64, stack_words
 from .preparing import prepare, start
-from .recording import append, layout_at
-from .replaying import has_room, replay
+from .recording import append, has_room, layout_at
+from .replaying import replay
 from .reverse import seed, sweep_back
 
 

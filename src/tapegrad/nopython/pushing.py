@@ -37,8 +37,8 @@ from ..native import (
 )  # fmt: skip
 from .hashing import find_pair
 from .intrinsics import globals_address, helper, p8, p32, p64, stack_words
-from .recording import append
-from .replaying import emit, find_constants, has_room
+from .recording import append, has_room
+from .replaying import emit, find_constants
 
 
 @helper

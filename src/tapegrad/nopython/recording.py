@@ -1,6 +1,20 @@
 """Recording in native code; see handle.py for what a handle is.
 
-Start reading at `append` (what recording a statement means), then `binary`.
+Start reading at `append` (what recording a statement means), then `binary`. What tape.py and record.py call
+is in appending.py.
+
+**What runs Python code here, and when.** The allocation of a handle may run the garbage collector, and so
+finalizers, which record, free, collect slots, grow tables, rebind operands, or run a backward pass of
+their own. So every entry point that is called from Python with objects goes in this order:
+
+1. it looks at types and at the tape, to see whether it may record at all (`own_state`);
+2. it allocates the handle (`blank_handle`), unbound: whatever runs there finds the tape whole;
+3. from the operands and the tape as they are by now it reads slots, converts numbers, finds the instruction,
+   appends the statement and binds the handle (`finish`), without a call that could run Python code;
+4. if anything is in the way, nothing has been appended: the handle goes, and Python takes over (`slow`).
+
+`dealloc` gives the handle's id back first, and its memory last. Numbers are converted by functions of the
+C API that set no error. Entry points that get addresses and slots alone call nothing of the C API.
 """
 
 from __future__ import annotations
@@ -33,20 +47,37 @@ _STATE, _ID, _LAYOUT = nt.HEADER, nt.HEADER + 8, nt.HEADER + 12
 _NEED_PYTHON = -1
 _SELECT = nt.SELECT_CODE
 NUMBER_PROTOCOL = nt.NUMBER_PROTOCOL
+NO_NUMBER = -(1 << 63)
+
+
+@helper
+def has_room(state, statements, args):  # type: ignore[no-untyped-def]
+    """Return True if the tape's arrays have room."""
+    s = p64(state)
+    return (
+        s[nt.S_COUNT] + statements <= s[nt.S_CAPACITY]
+        and s[nt.S_ARG_COUNT] + args <= s[nt.S_ARG_CAPACITY]
+    )
 
 
 @helper
 def append(state, instruction, args, count):  # type: ignore[no-untyped-def]
     """Append a statement; return its slot, or -1 if Python has to make room or evaluate first."""
     s = p64(state)
+    if not has_room(state, 1, count) or s[nt.S_PENDING_BYTES] > s[nt.S_PENDING_LIMIT]:
+        return _NEED_PYTHON
+    return put(state, instruction, args, count, 0)
+
+
+@helper
+def put(state, instruction, args, count, refused):  # type: ignore[no-untyped-def]
+    """Append a statement for which there is room; its slot.
+
+    -1, and nothing done, if the memory of an operand has one of the `refused` flags.
+    """
+    s = p64(state)
     n = s[nt.S_COUNT]
     start = s[nt.S_ARG_COUNT]
-    if (
-        n >= s[nt.S_CAPACITY]
-        or start + count > s[nt.S_ARG_CAPACITY]
-        or s[nt.S_PENDING_BYTES] > s[nt.S_PENDING_LIMIT]
-    ):
-        return _NEED_PYTHON
     row = p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * instruction)
     source, target = p32(args), p32(s[nt.S_ARG] + 4 * start)
     root, base, flags = p32(s[nt.S_ROOT]), p32(s[nt.S_BASE]), p8(s[nt.S_FLAGS])
@@ -59,6 +90,8 @@ def append(state, instruction, args, count):  # type: ignore[no-untyped-def]
     active &= ACTIVE
     if s[nt.S_GRAD_MODE] == 0 or row[I_DIFF] == 0:
         active = 0
+    if visible & refused:
+        return _NEED_PYTHON
     if visible & VISIBLE:
         s[nt.S_EAGER] = 1
     for i in range(count):
@@ -129,14 +162,18 @@ def unbind(tensor):  # type: ignore[no-untyped-def]
 
 
 @helper
-def new_handle(state, slot, layout):  # type: ignore[no-untyped-def]
-    """A Tensor for `slot`, or 0 with a Python error set (no memory) or unset (no handle id)."""
-    if p64(state)[nt.S_HANDLE_FREE] < 0:
-        return 0
-    tensor = it.type_alloc(p64(globals_address())[nt.G_TENSOR], 0)
-    if tensor != 0:
-        bind(tensor, state, slot, layout)
-    return tensor
+def blank_handle():  # type: ignore[no-untyped-def]
+    """A Tensor that is not bound, or 0 with a Python error set; this may run any Python code."""
+    g = p64(globals_address())
+    return it.call_alloc(g[nt.G_ALLOC], g[nt.G_TENSOR], 0)
+
+
+@helper
+def whole_number(value):  # type: ignore[no-untyped-def]
+    """A Python int of the exact type `int`; the largest int64 below 0 where it has no such number."""
+    overflow = stack_words(1)
+    number = it.long_as_longlong_and_overflow(value, overflow)
+    return number if p32(overflow)[0] == 0 else NO_NUMBER
 
 
 @helper
@@ -150,10 +187,7 @@ def scalar_slot(state, scalar, layout):  # type: ignore[no-untyped-def]
     if kind == g[nt.G_FLOAT]:
         value = it.float_as_double(scalar)
     elif kind == g[nt.G_LONG]:
-        whole = it.long_as_longlong(scalar)
-        if whole == -1 and it.error_occurred() != 0:
-            it.error_clear()
-            return 0
+        whole = whole_number(scalar)
         if whole > (1 << 53) or whole < -(1 << 53):
             return 0
         value = float(whole)
@@ -163,8 +197,14 @@ def scalar_slot(state, scalar, layout):  # type: ignore[no-untyped-def]
 
 
 @helper
+def is_plain(value):  # type: ignore[no-untyped-def]
+    """Return True if an object is a Tensor itself, not of a subclass."""
+    return p64(value + _TYPE)[0] == p64(globals_address())[nt.G_TENSOR]
+
+
+@helper
 def own_state(tensor):  # type: ignore[no-untyped-def]
-    """State of the tape a handle is on if this thread may record there, else 0."""
+    """State of the tape a plain tensor is on if this thread may record there, else 0."""
     state = p64(tensor + _STATE)[0]
     if state != 0:
         s = p64(state)
@@ -179,80 +219,103 @@ def slot_of(state, tensor):  # type: ignore[no-untyped-def]
 
 
 @helper
-def finish(state, instruction, args, count, layout):  # type: ignore[no-untyped-def]
-    """Record and make the handle, or return 0 where Python has to help."""
-    s = p64(state)
-    if s[nt.S_HANDLE_FREE] < 0 or s[nt.S_EAGER] != 0:
-        return 0
-    slot = append(state, instruction, args, count)
-    if slot < 0:
-        return 0
-    tensor = new_handle(state, slot, layout)
-    if tensor == 0 or s[nt.S_EAGER] != 0:  # undo: Python records it again and evaluates
-        if tensor != 0:
-            it.py_decref(tensor)
-        s[nt.S_COUNT] -= 1
-        s[nt.S_ARG_COUNT] -= count
-        row = p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * instruction)
-        if row[I_KIND] == nt.COMPUTE:
-            s[nt.S_PENDING_BYTES] -= row[I_BYTES]
-        s[nt.S_EAGER] = 0
-        return 0
-    return tensor
+def still_there(tensor, state):  # type: ignore[no-untyped-def]
+    """Return True if, since `own_state`, a handle stayed on its tape, and the tape free to record on."""
+    return p64(tensor + _STATE)[0] == state and p64(state)[nt.S_BUSY] == 0
 
 
 @helper
-def try_binary(a, b, op):  # type: ignore[no-untyped-def]
-    g = p64(globals_address())
-    tensor = g[nt.G_TENSOR]
-    if p64(a + _TYPE)[0] == tensor:
-        state = own_state(a)
-        if state == 0:
-            return 0
+def finish(handle, state, instruction, args, count, layout):  # type: ignore[no-untyped-def]
+    """Append a statement and bind its handle; or neither, and 0: the handle goes, and Python has to help."""
+    s = p64(state)
+    if (
+        s[nt.S_HANDLE_FREE] >= 0
+        and s[nt.S_EAGER] == 0
+        and has_room(state, 1, count)
+        and s[nt.S_PENDING_BYTES] <= s[nt.S_PENDING_LIMIT]
+    ):
+        slot = put(state, instruction, args, count, VISIBLE)  # such have to be evaluated at once
+        if slot >= 0:
+            bind(handle, state, slot, layout)
+            return handle
+    return forget(handle)
+
+
+@helper
+def forget(handle):  # type: ignore[no-untyped-def]
+    """Let a handle go that was not bound; 0."""
+    it.py_decref(handle)
+    return np.int64(0)
+
+
+@helper
+def find_binary(state, first, a, b, op, args):  # type: ignore[no-untyped-def]
+    """Address of the row for an op on two operands, whose slots go to `args`, or 0.
+
+    `first` is the first operand, or the second if that alone is a plain tensor.
+    """
+    dtypes = p8(p64(globals_address())[nt.G_LAYOUT_DTYPE])
+    if first == a:
         slot_a = np.int64(slot_of(state, a))
         layout_a = np.int64(p32(a + _LAYOUT)[0])
-        if p64(b + _TYPE)[0] == tensor:
+        if is_plain(b):
             if p64(b + _STATE)[0] != state:
                 return 0
             slot_b = np.int64(slot_of(state, b))
             layout_b = np.int64(p32(b + _LAYOUT)[0])
         else:
             slot_b = scalar_slot(state, b, layout_a)
-            layout_b = np.int64(p8(g[nt.G_LAYOUT_DTYPE])[layout_a]) + 1
-    elif p64(b + _TYPE)[0] == tensor:
-        state = own_state(b)
-        if state == 0:
-            return 0
+            layout_b = np.int64(dtypes[layout_a]) + 1
+    else:
         slot_b = np.int64(slot_of(state, b))
         layout_b = np.int64(p32(b + _LAYOUT)[0])
         slot_a = scalar_slot(state, a, layout_b)
-        layout_a = np.int64(p8(g[nt.G_LAYOUT_DTYPE])[layout_b]) + 1
-    else:
-        return 0
+        layout_a = np.int64(dtypes[layout_b]) + 1
     if slot_a == 0 or slot_b == 0:
         return 0
-    row = find_pair(op, layout_a, layout_b)
-    if row == 0:
-        return 0
-    args = stack_words(1)
     p32(args)[0] = slot_a
     p32(args)[1] = slot_b
-    return finish(state, p64(row)[1], args, 2, p64(row)[2])
+    return find_pair(op, layout_a, layout_b)
+
+
+@helper
+def try_binary(a, b, op):  # type: ignore[no-untyped-def]
+    first = a if is_plain(a) else b
+    if not is_plain(first):
+        return 0
+    state = own_state(first)
+    if state == 0:
+        return 0
+    handle = blank_handle()
+    if handle == 0:
+        return 0
+    args = stack_words(1)
+    row = np.int64(0)
+    if still_there(first, state):
+        row = find_binary(state, first, a, b, op, args)
+    if row == 0:
+        return forget(handle)
+    return finish(handle, state, p64(row)[1], args, 2, p64(row)[2])
 
 
 @helper
 def try_unary(a, op):  # type: ignore[no-untyped-def]
-    if p64(a + _TYPE)[0] != p64(globals_address())[nt.G_TENSOR]:
+    if not is_plain(a):
         return 0
     state = own_state(a)
     if state == 0:
         return 0
-    row = find_pair(op, np.int64(p32(a + _LAYOUT)[0]), 0)
-    if row == 0:
+    handle = blank_handle()
+    if handle == 0:
         return 0
+    row = np.int64(0)
+    if still_there(a, state):
+        row = find_pair(op, np.int64(p32(a + _LAYOUT)[0]), 0)
+    if row == 0:
+        return forget(handle)
     args = stack_words(1)
     p32(args)[0] = slot_of(state, a)
-    return finish(state, p64(row)[1], args, 1, p64(row)[2])
+    return finish(handle, state, p64(row)[1], args, 1, p64(row)[2])
 
 
 @helper
@@ -318,84 +381,3 @@ def dealloc(tensor):  # type: ignore[no-untyped-def]
     kind = p64(tensor + _TYPE)[0]
     it.call_void(it.type_slot(kind, 74), tensor)  # Py_tp_free
     it.py_decref(kind)
-
-
-def append_entry(state, instruction, args, count):  # type: ignore[no-untyped-def]
-    return append(state, instruction, args, count)
-
-
-@helper
-def append_leaf(state, instruction, address, active):  # type: ignore[no-untyped-def]
-    """Append a leaf over memory at `address`; its slot, or -1 where there is no room."""
-    s = p64(state)
-    done = s[nt.S_DONE] == s[nt.S_COUNT]
-    limit = s[nt.S_PENDING_LIMIT]
-    s[nt.S_PENDING_LIMIT] = 1 << 62
-    slot = append(state, instruction, state, 0)
-    s[nt.S_PENDING_LIMIT] = limit
-    if slot < 0:
-        return slot
-    p64(s[nt.S_ADDRESS])[slot] = address
-    p8(s[nt.S_FLAGS])[slot] = nt.EXTERNAL | (ACTIVE if active else 0)
-    s[nt.S_BOUND] += p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * instruction)[I_BYTES]
-    if done:
-        s[nt.S_DONE] = slot + 1
-    return slot
-
-
-def leaf_entry(state, instruction, address, active):  # type: ignore[no-untyped-def]
-    return append_leaf(state, instruction, address, active)
-
-
-def status_entry(tensor):  # type: ignore[no-untyped-def]
-    """1 if a tensor is active, plus 2 if its statement is a leaf; -1 for an unbound handle.
-
-    One call under the GIL, so it may look at the tape of another thread.
-    """
-    state = p64(tensor + _STATE)[0]
-    if state == 0:
-        return -1
-    s = p64(state)
-    slot = slot_of(state, tensor)
-    row = p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * p32(s[nt.S_INSTRUCTION])[slot])
-    active = p8(s[nt.S_FLAGS])[p32(s[nt.S_ROOT])[slot]] & ACTIVE
-    return active + (2 if row[I_KIND] == nt.LEAF else 0)
-
-
-def look_entry(state, items, count, places):  # type: ignore[no-untyped-def]
-    """Find the slots of a tuple of tensors; 0 if all are active and on this tape, else 1.
-
-    `places` has room for a slot and a layout of each.
-    """
-    tensor = p64(globals_address())[nt.G_TENSOR]
-    s, out = p64(state), p64(places)
-    for i in range(count):
-        one = p64(items + nt.HEADER + 8 + 8 * i)[0]
-        if p64(one + _TYPE)[0] != tensor or p64(one + _STATE)[0] != state:
-            return 1
-        slot = slot_of(state, one)
-        if p8(s[nt.S_FLAGS])[p32(s[nt.S_ROOT])[slot]] & ACTIVE == 0:
-            return 1
-        out[2 * i] = slot
-        out[2 * i + 1] = np.int64(p32(one + _LAYOUT)[0])
-    return 0
-
-
-def word_entry(address):  # type: ignore[no-untyped-def]
-    """The word at an address."""
-    return p64(address)[0]
-
-
-def handle_entry(state, slot, layout):  # type: ignore[no-untyped-def]
-    return new_handle(state, slot, layout)
-
-
-def bind_entry(tensor, state, slot, layout):  # type: ignore[no-untyped-def]
-    """Bind a handle, unbound or on any tape, to a slot; 0, or -1 where no handle id is free."""
-    old = p64(tensor + _STATE)[0]
-    if old != state and p64(state)[nt.S_HANDLE_FREE] < 0:
-        return -1
-    if old != 0:
-        unbind(tensor)
-    bind(tensor, state, slot, layout)
-    return 0

@@ -47,19 +47,10 @@ from ..native import (
 )  # fmt: skip
 from .hashing import find_constant, find_pair
 from .intrinsics import globals_address, helper, p8, p32, p64, stack_words
-from .recording import append, layout_at
+from .recording import append, has_room, layout_at
 
 #: what adding a cotangent to an adjoint comes to
 SET, SUM, INTO_BUFFER, INTO_REGION = range(4)
-
-
-@helper
-def has_room(state, statements, args):  # type: ignore[no-untyped-def]
-    s = p64(state)
-    return (
-        s[nt.S_COUNT] + statements < s[nt.S_CAPACITY]
-        and s[nt.S_ARG_COUNT] + args < s[nt.S_ARG_CAPACITY]
-    )
 
 
 @helper

@@ -61,11 +61,12 @@ from ..native import (
     WRITE,
 )  # fmt: skip
 from . import intrinsics as it
+from .appending import append_leaf
 from .intrinsics import globals_address, helper, p8, p32, p64, pf32, pf64
 from .laned import run_lanes
 from .memory import allocate, free_large, reset_arena, trim_scratch
 from .preparing import KEEPS_RESIDUALS, looked_at, runs, vjp_row
-from .recording import append_leaf, layout_at
+from .recording import layout_at
 from .running import pointer_table, run_range
 
 

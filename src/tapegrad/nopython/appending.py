@@ -1,0 +1,129 @@
+"""Statements, leaves and handles by number, as Python appends them (tape.py, record.py).
+
+These get addresses and slots, and call nothing that runs Python code; but for `handle_entry`, which
+allocates a handle first (recording.py says why) and then looks whether an id is free.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import native as nt
+from ..native import ACTIVE, I_BYTES, I_KIND, I_WIDTH
+from . import intrinsics as it
+from .intrinsics import globals_address, helper, p8, p32, p64, stack_words
+from .recording import (
+    _LAYOUT,
+    _NEED_PYTHON,
+    _STATE,
+    _TYPE,
+    bind,
+    blank_handle,
+    has_room,
+    put,
+    slot_of,
+    unbind,
+)  # fmt: skip
+
+
+def append_entry(state, instruction, args, count, more):  # type: ignore[no-untyped-def]
+    """Append a statement and those of its further results; the first slot, or -1 as `append`.
+
+    Instructions of further results stand behind the `count` words of operands. `more` is twice their number,
+    plus 1 where only room counts: what is pending may go above the limit.
+    """
+    s, further = p64(state), more >> 1
+    if not has_room(state, 1 + further, count + further):
+        return _NEED_PYTHON
+    if more & 1 == 0 and s[nt.S_PENDING_BYTES] > s[nt.S_PENDING_LIMIT]:
+        return _NEED_PYTHON
+    slot = put(state, instruction, args, count, 0)
+    first = stack_words(1)
+    p32(first)[0] = slot
+    for i in range(further):
+        put(state, np.int64(p32(args)[count + i]), first, 1, 0)
+    return slot
+
+
+@helper
+def append_leaf(state, instruction, address, active):  # type: ignore[no-untyped-def]
+    """Append a leaf over memory at `address`; its slot, or -1 where there is no room."""
+    s = p64(state)
+    if not has_room(state, 1, 0):
+        return _NEED_PYTHON
+    done = s[nt.S_DONE] == s[nt.S_COUNT]
+    slot = put(state, instruction, state, 0, 0)
+    p64(s[nt.S_ADDRESS])[slot] = address
+    p8(s[nt.S_FLAGS])[slot] = nt.EXTERNAL | (ACTIVE if active else 0)
+    s[nt.S_BOUND] += p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * instruction)[I_BYTES]
+    if done:
+        s[nt.S_DONE] = slot + 1
+    return slot
+
+
+def leaf_entry(state, instruction, address, active):  # type: ignore[no-untyped-def]
+    return append_leaf(state, instruction, address, active)
+
+
+def status_entry(tensor):  # type: ignore[no-untyped-def]
+    """1 if a tensor is active, plus 2 if its statement is a leaf; -1 for an unbound handle.
+
+    One call under the GIL, so it may look at the tape of another thread.
+    """
+    state = p64(tensor + _STATE)[0]
+    if state == 0:
+        return -1
+    s = p64(state)
+    slot = slot_of(state, tensor)
+    row = p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * p32(s[nt.S_INSTRUCTION])[slot])
+    active = p8(s[nt.S_FLAGS])[p32(s[nt.S_ROOT])[slot]] & ACTIVE
+    return active + (2 if row[I_KIND] == nt.LEAF else 0)
+
+
+def look_entry(state, items, count, places):  # type: ignore[no-untyped-def]
+    """Find the slots of a tuple of tensors; 0 if all are active and on this tape, else 1.
+
+    `places` has room for a slot and a layout of each.
+    """
+    tensor = p64(globals_address())[nt.G_TENSOR]
+    s, out = p64(state), p64(places)
+    for i in range(count):
+        one = p64(items + nt.HEADER + 8 + 8 * i)[0]
+        if p64(one + _TYPE)[0] != tensor or p64(one + _STATE)[0] != state:
+            return 1
+        slot = slot_of(state, one)
+        if p8(s[nt.S_FLAGS])[p32(s[nt.S_ROOT])[slot]] & ACTIVE == 0:
+            return 1
+        out[2 * i] = slot
+        out[2 * i + 1] = np.int64(p32(one + _LAYOUT)[0])
+    return 0
+
+
+def word_entry(address):  # type: ignore[no-untyped-def]
+    """The word at an address."""
+    return p64(address)[0]
+
+
+def handle_entry(state, slot, layout):  # type: ignore[no-untyped-def]
+    """A Tensor for a slot, or None where no handle id is free."""
+    tensor = blank_handle()
+    if tensor == 0:
+        return tensor
+    if p64(state)[nt.S_HANDLE_FREE] < 0:
+        it.py_decref(tensor)
+        none = p64(globals_address())[nt.G_NONE]
+        it.py_incref(none)
+        return none
+    bind(tensor, state, slot, layout)
+    return tensor
+
+
+def bind_entry(tensor, state, slot, layout):  # type: ignore[no-untyped-def]
+    """Bind a handle, unbound or on any tape, to a slot; 0, or -1 where no handle id is free."""
+    old = p64(tensor + _STATE)[0]
+    if old != state and p64(state)[nt.S_HANDLE_FREE] < 0:
+        return -1
+    if old != 0:
+        unbind(tensor)
+    bind(tensor, state, slot, layout)
+    return 0
