@@ -397,3 +397,43 @@ def test_the_switch_for_threads() -> None:
     tg.autograd.set_multithreading_enabled(True)
     with pytest.raises(TypeError, match="set_multithreading_enabled"):
         tg.autograd.set_multithreading_enabled(1)
+
+
+# --------------------------------------------------------------------------- a node is called
+def test_calling_a_node() -> None:
+    x, w = leaf(1.0, 2.0), leaf(5.0, 7.0)
+    y = x.sin() * 1
+    product = y * w + y
+    ct = tg.tensor([1.0, 10.0])
+    add = product.grad_fn
+    assert [g.tolist() for g in add(ct)] == [[1.0, 10.0], [1.0, 10.0]]
+    first, second = add.next_functions[0][0](ct)
+    assert first.tolist() == [5.0, 70.0]
+    assert second.tolist() == [y[0].item(), 10 * y[1].item()]
+    assert not first.requires_grad
+    assert (x**2).grad_fn(ct).tolist() == [2.0, 40.0]
+    scaled, number = (x * 3).grad_fn(ct)
+    assert (scaled.tolist(), number) == ([3.0, 30.0], None)
+    assert x[1].grad_fn(tg.tensor(4.0)).tolist() == [0.0, 4.0]
+    assert x.sum().grad_fn(tg.tensor(4.0)).tolist() == [4.0, 4.0]
+    assert tg.exp(x).grad_fn(None) is None
+    assert Pair.apply(x)[1].grad_fn(ct, None).tolist() == [2.0, 20.0]
+    assert y.grad_fn.next_functions[0][0].next_functions[0][0](ct) == ()
+    assert x.grad.tolist() == [1.0, 10.0]
+
+
+def test_calling_a_node_with_something_else() -> None:
+    x = leaf(1.0, 2.0)
+    y = x**2
+    message = "PowBackward0: expected 1 arguments, got {} instead"
+    for arguments in ((), (x.detach(), x.detach())):
+        with pytest.raises(TypeError, match=message.format(len(arguments))):
+            y.grad_fn(*arguments)
+    y.sum().backward()
+    with pytest.raises(RuntimeError, match="Trying to backward through the graph a second time"):
+        y.grad_fn(x.detach())
+    z = x * 1
+    z.mul_(x)
+    z[:1].mul_(2)
+    with pytest.raises(tg.UnsupportedError, match=r"use autograd\.grad"):
+        z.grad_fn(x.detach())

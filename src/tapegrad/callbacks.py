@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .storage import Storage
     from .tensor_type import Tensor
 
-__all__ = ["Replayed", "Swept", "call_hooks", "no_grad_on", "replaced"]
+__all__ = ["Replayed", "Swept", "call_hooks", "no_grad_on", "replaced", "scattered"]
 
 
 # --------------------------------------------------------------------------- calling hooks
@@ -189,7 +189,7 @@ class _Taken:
             (ct,) = replaced(hook, (ct,), call_user(hook, (ct,)))
         if not hooks.after:
             return ct, None
-        first = _scattered(self.tape, k, ct)
+        first = scattered(self.tape, k, ct)
         inputs: tuple[Any, ...] = (first,)
         for hook in list(hooks.after.values()):
             inputs = replaced(hook, inputs, call_user(hook, inputs, (ct,)))
@@ -201,7 +201,7 @@ def keep_gradient(storage: Storage, ct: Tensor) -> None:
     storage.grad = ct if storage.grad is None else storage.grad + ct
 
 
-def _scattered(tape: Tape, k: int, ct: Tensor) -> Tensor:
+def scattered(tape: Tape, k: int, ct: Tensor) -> Tensor:
     """The gradient of what `k` is a view of, from that of the view."""
     parent = tape.args_of(k)[0]
     whole, part = tape.instruction_of(parent).out, tape.instruction_of(k).out

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from . import native as nt
 from . import record, saved, versions, views
+from .accumulation import add_to_grad
+from .callbacks import Swept, no_grad_on, scattered
 from .edges import edge_places
 from .errors import UnsupportedError
 from .hooks import Hooks, RemovableHandle
 from .layouts import LAYOUTS
+from .request import Request, Target
 from .storage import Storage, leaf_of, storage_of
 from .tape import Tape, slot_of, tape_at
 from .watching import watch
@@ -131,6 +134,74 @@ class Node:
         tensor = record.tensor_at(tape, slot)
         return leaf_node(tensor) if tensor.is_leaf else node_of(tensor, user)
 
+    def __call__(self, *grads: Tensor | None) -> Any:
+        """Return the gradients of the node's inputs for those of its outputs, without its hooks.
+
+        Parameters
+        ----------
+        *grads : Tensor or None
+            One an output.
+
+        Returns
+        -------
+        Tensor, or tuple of (Tensor or None)
+            One an entry of `next_functions`; alone if there is one. They are not differentiable.
+
+        Raises
+        ------
+        TypeError
+            For another number of gradients.
+        RuntimeError
+            If what the derivative needs was freed, or written in place.
+        UnsupportedError
+            For the nodes of in-place operations.
+        """
+        context = self._context()
+        expected = 1 if context is None else context.count
+        if len(grads) != expected:
+            raise TypeError(
+                f"{self.name()}: expected {expected} arguments, got {len(grads)} instead"
+            )
+        found = self._gradients(context, grads)
+        return found[0] if len(found) == 1 else found
+
+    def _gradients(
+        self, context: Any, grads: tuple[Tensor | None, ...]
+    ) -> tuple[Tensor | None, ...]:
+        tape, k = self._place()
+        kind = tape.instruction_of(k).op.kind
+        if kind not in (nt.COMPUTE, nt.VIEW) or self.name() in ("CopySlices", "AsStridedBackward0"):
+            raise UnsupportedError(
+                f"the node {self.name()} of an in-place operation cannot be called; use autograd.grad"
+            )
+        if context is None and grads[0] is None:
+            return (None,) * len(edge_places(tape, k))
+        tape.make_room(64, 256)
+        tape.settle()
+        tape, k = self._place()
+        if context is not None:
+            tape.counted += 1  # `k` is known by number
+            try:
+                given = {j: g for j, g in enumerate(grads) if g is not None}
+                return tuple(context.run(tape, tape.args_of(k)[0], given, False))
+            finally:
+                tape.counted -= 1
+        assert grads[0] is not None
+        if kind == nt.VIEW:
+            return (scattered(tape, k, grads[0]),)
+        args, made = tape.args_of(k), tape.instruction_of(k)
+        targets = [
+            Target(args[i], args[i], made.layouts[i])
+            for i in edge_places(tape, k) if tape.is_active(args[i])
+        ]  # fmt: skip
+        with tape.lock, Request(tape, [k], targets, leaves=False, raw=True) as request:
+            request.prepare()
+            with no_grad_on(tape):
+                found = Swept(request).derivatives(k, grads[0])
+                tape.evaluate()
+            request.release(free=False)
+        return tuple([found[i] for i in edge_places(tape, k)])
+
     def register_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call ``hook(grad_inputs, grad_outputs)`` when the node's derivatives were computed.
 
@@ -203,6 +274,15 @@ class AccumulateGrad(Node):
         return self._tensor if tensor is None else tensor
 
     def _find_next(self) -> tuple[tuple[Node | None, int], ...]:
+        return ()
+
+    def _gradients(
+        self, context: Any, grads: tuple[Tensor | None, ...]
+    ) -> tuple[Tensor | None, ...]:
+        """Accumulate into the leaf's ``grad``."""
+        storage, grad = storage_of(self._tensor), grads[0]
+        if storage is not None and grad is not None:
+            add_to_grad(storage, grad._array())
         return ()
 
 
