@@ -67,22 +67,18 @@ class Builder:
         self.places: dict[int, tuple[int, int, Layout]] = {}
         count = len(made.layouts)
         used = {a for s in self.statements for a in s.args} | {result}
-        for slot, name in traced.inputs.items():
-            layout = made.out if name == "out" else traced.layouts[slot]
-            if name == "ct":
+        for slot in used:
+            layout, name = traced.layouts[slot], traced.inputs.get(slot)
+            if slot in traced.constants:
+                self.places[slot] = (ADDRESS, traced.constants[slot].ctypes.data, layout)
+            elif name == "ct":
                 self.places[slot] = (CT, 0, layout)
             elif name == "out":
-                self.places[slot] = (ARGS + count, 0, layout)
-                if slot in used:
-                    self.mask |= 1 << count
-            else:
-                assert isinstance(name, int)
+                self.places[slot] = (ARGS + count, 0, made.out)
+                self.mask |= 1 << count
+            elif isinstance(name, int):
                 self.places[slot] = (ARGS + name, 0, layout)
-                if slot in used:
-                    self.mask |= 1 << name
-        for slot, array in traced.constants.items():
-            layout = traced.layouts[slot]
-            self.places[slot] = (ADDRESS, array.ctypes.data, layout)
+                self.mask |= 1 << name
         self.target = made.layouts[operand]
         self.result = result
         #: bytes from one lane of the adjoint to the next, and of scratch memory that a lane takes

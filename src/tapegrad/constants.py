@@ -55,7 +55,7 @@ class Constants:
         product = ((bits ^ code) * nt.HASH) & 0xFFFFFFFFFFFFFFFF
         if product >= 1 << 63:
             product -= 1 << 64
-        at = (product >> 20) & (len(self.table) - 1)
+        at = (product >> 40 ^ product >> 20) & (len(self.table) - 1)
         while self.table[at, 2] != 0:
             at = (at + 1) & (len(self.table) - 1)
         self.table[at] = bits, code, slot

@@ -189,20 +189,21 @@ class Pass:
 
         `values` has slots that stand in for operands (and, behind them, for the result).
         """
-        args = self.tape.args_of(k)
         slots: dict[int, int] = {}
-        for slot, name in traced.inputs.items():
-            if name == "ct":
+        statements = traced.needed(result)
+        start = int(self.tape.arg_start[k])
+        for slot in {a for s in statements for a in s.args} | {result}:
+            name = traced.inputs.get(slot)
+            if slot in traced.constants:
+                number, layout = traced.constants[slot].item(), traced.layouts[slot]
+                slots[slot] = self.tape.constant(number, layout.dtype)
+            elif name == "ct":
                 slots[slot] = ct
             elif name == "out":
-                slots[slot] = values.get(len(args), k)
-            else:
-                assert isinstance(name, int)
-                slots[slot] = values.get(name, args[name])
-        for slot, array in traced.constants.items():
-            layout = traced.layouts[slot]
-            slots[slot] = self.tape.constant(array.item(), layout.dtype)
-        for s in traced.needed(result):
+                slots[slot] = values.get(len(self.tape.instruction_of(k).layouts), k)
+            elif isinstance(name, int):
+                slots[slot] = values.get(name, int(self.tape.arg[start + name]))
+        for s in statements:
             own = [slots[a] for a in s.args]
             kind = s.instruction.op.kind
             if kind == nt.VIEW:

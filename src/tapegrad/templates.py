@@ -103,23 +103,20 @@ def write(
     RTAB.rows[number, nt.Q_EXISTS] = 1
     statements = traced.needed(result)
     references: dict[int, int] = {}
-    layouts: dict[int, Layout] = {}
-    for slot, name in traced.inputs.items():
-        layouts[slot] = traced.layouts[slot]
-        if name == "ct":
+    keys: list[int] = []
+    last_operand = 0
+    for slot in {a for s in statements for a in s.args} | {result}:
+        name = traced.inputs.get(slot)
+        if slot in traced.constants:
+            references[slot] = nt.REF_CONSTANT + len(keys) // 2
+            keys += Constants.key(traced.constants[slot], traced.layouts[slot].dtype)
+        elif name == "ct":
             references[slot] = nt.REF_CT
         elif name == "out":
             references[slot] = nt.REF_OUT
-        else:
-            assert isinstance(name, int)
+        elif isinstance(name, int):
             references[slot] = nt.REF_OPERAND + name
-    keys: list[int] = []
-    used = {a for s in statements for a in s.args} | {result}
-    for slot, array in traced.constants.items():
-        layouts[slot] = traced.layouts[slot]
-        if slot in used:
-            references[slot] = nt.REF_CONSTANT + len(keys) // 2
-            keys += Constants.key(array, layouts[slot].dtype)
+            last_operand = max(last_operand, name)
     words: list[int] = []
     args = 0
 
@@ -138,15 +135,14 @@ def write(
             return
         add(s.instruction, [references[a] for a in s.args], s.offset if kind == nt.VIEW else None)
         references[s.slot] = nt.REF_STATEMENT + count
-        layouts[s.slot] = s.instruction.out
         count += 1
-    last, layout = references[result], layouts[result]
+    last, layout = references[result], traced.layouts[result]
     sums = sums_to(layout, shape)
     for step in sums:
         add(step.instruction, [last], 0 if step.is_view else None)
         last, layout = nt.REF_STATEMENT + count, step.instruction.out
         count += 1
-    too_many_operands = len(traced.inputs) > nt.REF_STATEMENT - nt.REF_OPERAND
+    too_many_operands = last_operand >= nt.REF_STATEMENT - nt.REF_OPERAND
     if count > nt.MAX_TEMPLATE or len(keys) > 2 * nt.MAX_CONSTANTS or too_many_operands:
         return
     made.needs += tuple([step.instruction.id for step in sums])

@@ -63,6 +63,10 @@ class Template(NamedTuple):
         Of all slots, that of slot 0 included.
     bases : tuple of int
         For each slot the one whose memory it lies in.
+    places : dict
+        Slot -> the number of its statement.
+    writes : bool
+        Whether a statement writes in place.
     """
 
     inputs: dict[int, str | int]
@@ -71,9 +75,19 @@ class Template(NamedTuple):
     results: tuple[int | None, ...]
     layouts: tuple[Layout, ...]
     bases: tuple[int, ...]
+    places: dict[int, int]
+    writes: bool
 
     def needed(self, result: int) -> list[Statement]:
         """The statements that `result` depends on, in order."""
+        if not self.writes:  # in a time that goes with their number, whatever that of all is
+            pending, places = [result], set()
+            while pending:
+                place = self.places.get(pending.pop())
+                if place is not None and place not in places:
+                    places.add(place)
+                    pending += self.statements[place].args
+            return [self.statements[place] for place in sorted(places)]
         wanted = {result}
         base = self.bases
         bases = {base[result]}
@@ -247,9 +261,12 @@ class Tracing:
         )
         n = tape.count
         layouts = tuple([INSTRUCTIONS[k].out for k in tape.instruction[:n].tolist()])
+        places = {s.slot: i for i, s in enumerate(statements)}
+        kinds = {INSTRUCTIONS[number].op.kind for number in {s.number for s in statements}}
         return Template(
-            inputs, constants, statements, results, layouts, tuple(tape.base[:n].tolist())
-        )
+            inputs, constants, statements, results, layouts, tuple(tape.base[:n].tolist()), places,
+            not kinds.isdisjoint((nt.WRITE, nt.ACCUMULATE)),
+        )  # fmt: skip
 
     def place_views(self) -> None:
         """Say where views lie in their base, for a replay of what has been recorded."""

@@ -32,7 +32,9 @@ def find_constant(state, bits, dtype):  # type: ignore[no-untyped-def]
     """Slot of a Python scalar, or 0."""
     s = p64(state)
     mask = s[nt.S_CONSTANTS_MASK]
-    at = ((bits ^ dtype) * nt.HASH) >> 20 & mask
+    product = (bits ^ dtype) * nt.HASH
+    # Floats that are whole numbers differ in their high bits only, and so do these products.
+    at = (product >> 40 ^ product >> 20) & mask
     while True:
         row = p64(s[nt.S_CONSTANTS] + 24 * at)
         if row[2] == 0:

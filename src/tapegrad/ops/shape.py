@@ -298,9 +298,9 @@ def _unary_samples(*cases: tuple[tuple[int, ...], tuple[Any, ...]]) -> Any:
     return sample
 
 
-op("cat", arity=0, lower=lower_cat, vjp=cat_vjp, sample=_cat_samples)
+op("cat", arity=0, lower=lower_cat, vjp=cat_vjp, sample=_cat_samples, extras={"linear": True})
 op(
-    "stack", arity=0, lower=lower_stack, sample=_stack_samples,
+    "stack", arity=0, lower=lower_stack, sample=_stack_samples, extras={"linear": True},
     vjp=lambda ct, *operands, dim: tuple(ct.select(dim, i) for i in range(len(operands) - 1)),
 )  # fmt: skip
 op(
