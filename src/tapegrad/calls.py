@@ -108,7 +108,7 @@ def _wrappers() -> dict[str, int]:
         text.append(_wrapper(name, counts[name], release_gil=release_gil))
     whole = "\n".join(text)
     symbols = {name: f"tapegrad_call_{name}" for name in CALLS}
-    return nt.load_module("calls", whole, lambda: (symbols, [nt.assemble(whole)]))
+    return nt.load_module("calls", whole, symbols, lambda: (symbols, [nt.assemble(whole)]))
 
 
 def native_call(name: str) -> Callable[..., Any]:

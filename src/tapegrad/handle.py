@@ -123,7 +123,7 @@ class Thunks:
             llvm.add_symbol(f"tapegrad_{target}", nt.entry(target))
         text = "\n".join(self._text)
         symbols = {name: name for name in self._names}
-        return nt.load_module("thunks", text, lambda: (symbols, [nt.assemble(text)]))
+        return nt.load_module("thunks", text, symbols, lambda: (symbols, [nt.assemble(text)]))
 
 
 def make_handle_type(slots: dict[int, int]) -> type:

@@ -16,10 +16,11 @@ import ctypes
 import hashlib
 import importlib
 import inspect
+import os
 import platform
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,14 @@ LOOP_SIGNATURE = "void(int64, int64, int64, int64)"
 #: held while tables that all threads share grow or change
 LOCK = new_lock()
 
+#: settings of numba that change the code it makes
+SETTINGS = tuple(
+    f"NUMBA_{name}" for name in (
+        "BOUNDSCHECK", "CPU_FEATURES", "CPU_NAME", "DEBUGINFO_DEFAULT", "DEBUG_NRT", "ENABLE_AVX",
+        "ENABLE_PROFILING", "LOOP_VECTORIZE", "OPT", "SLP_VECTORIZE", "USE_LLVMLITE_VECTORIZER",
+    )
+)  # fmt: skip
+
 #: numbers of what this process did, for ``python -m tapegrad info``
 COUNTS = {"loaded": 0, "compiled": 0}
 
@@ -56,9 +65,10 @@ def _machine() -> str:
     own = Path(__file__).parent
     words = (own / "nopython" / "intrinsics.py").read_bytes()
     features = "".join(f"{k}{int(v)}" for k, v in sorted(llvm.get_host_cpu_features().items()))
+    settings = [f"{name}={os.environ[name]}" for name in SETTINGS if name in os.environ]
     parts = (
         platform.machine(), llvm.get_host_cpu_name(), features, sys.version, llvmlite.__version__,
-        str(object.__basicsize__), hashlib.sha256(words).hexdigest(),
+        str(object.__basicsize__), hashlib.sha256(words).hexdigest(), *settings,
     )  # fmt: skip
     return "\n".join(parts)
 
@@ -101,7 +111,8 @@ class _Engine:
 
     def address(self, symbol: str) -> int:
         found: int = self.engine.get_function_address(symbol)
-        assert found, f"native code has no {symbol}"
+        if not found:
+            raise LookupError(f"native code has no {symbol}")
         return found
 
 
@@ -121,8 +132,9 @@ def _engine() -> _Engine:
 
 
 def load_module(
-    label: str, source: str, build: Callable[[], tuple[Mapping[str, str], list[bytes]]]
-) -> dict[str, int]:
+    label: str, source: str, names: Collection[str],
+    build: Callable[[], tuple[Mapping[str, str], list[bytes]]],
+) -> dict[str, int]:  # fmt: skip
     """Addresses of functions, from the store or by `build`.
 
     Parameters
@@ -131,6 +143,8 @@ def load_module(
         First part of the file's name.
     source : str
         Text that the code depends on.
+    names : collection of str
+        The functions' names.
     build : callable
         Returns symbols by name, and object code.
 
@@ -139,15 +153,24 @@ def load_module(
     dict
         Address by name.
     """
-    path = store.path_of(label, f"{_machine()}\n{source}")
-    found = store.read(path)
-    if found is None:
-        symbols, codes = build()
-        store.write(path, symbols, codes)
-        COUNTS["compiled"] += 1
-    else:
-        symbols, codes = found
-        COUNTS["loaded"] += 1
+    file = store.name_of(label, f"{_machine()}\n{source}")
+    found = store.read(file)
+    if found is not None and set(names) <= set(found[0]):
+        try:
+            addresses = _loaded(*found)
+        except (LookupError, RuntimeError):  # it is not what its head says: as if it were not there
+            pass
+        else:
+            COUNTS["loaded"] += 1
+            return addresses
+    symbols, codes = build()
+    store.write(file, symbols, codes)
+    COUNTS["compiled"] += 1
+    return _loaded(symbols, codes)
+
+
+def _loaded(symbols: Mapping[str, str], codes: list[bytes]) -> dict[str, int]:
+    """Addresses of functions in object code."""
     engine = _engine()
     for code in codes:
         engine.add(code)
@@ -197,7 +220,7 @@ def _entries() -> dict[str, int]:
                 codes.append(code)
             return symbols, codes
 
-        found.update(load_module(f"core-{module}", _sources(module), build))
+        found.update(load_module(f"core-{module}", _sources(module), entries, build))
     return found
 
 
@@ -229,7 +252,7 @@ def kernel_address(function: Callable[..., Any], source: str | None = None) -> i
         symbol, code = compiler().object_code(function, LOOP_SIGNATURE)
         return {"kernel": symbol}, [code]
 
-    return load_module(f"kernel-{function.__name__}", text, build)["kernel"]
+    return load_module(f"kernel-{function.__name__}", text, ("kernel",), build)["kernel"]
 
 
 # --------------------------------------------------------------------------- fields of GLOBALS

@@ -228,7 +228,7 @@ def _kernel(name: str) -> int:
         return {"kernel": symbol}, [code]
 
     source = text + scope_source() + inspect.getsource(parts)
-    return nt.load_module(f"strip-{name}", source, build)["kernel"]
+    return nt.load_module(f"strip-{name}", source, ("kernel",), build)["kernel"]
 
 
 @cache

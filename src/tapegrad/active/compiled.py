@@ -75,6 +75,7 @@ class Compiled:
         options = {"error_model": "numpy", "nogil": True, **options}
         self.options = options
         self.primal = numba.njit(**options)(function) if primal is None else primal
+        self._disabled = bool(numba.config.DISABLE_JIT)
         # Another name, so that what numba keeps on disk of the two does not mix.
         own = FunctionType(
             function.__code__, function.__globals__, function.__name__, function.__defaults__,
@@ -107,6 +108,11 @@ class Compiled:
         if not call.tensors:
             given, named = call.replaced(args), call.replaced(kwargs)
             return as_tensors(self._run(self.primal, given, named))
+        if self._disabled:
+            raise UnsupportedError(
+                "tg.njit cannot record a function under NUMBA_DISABLE_JIT, as it has numba compile it; "
+                f"without that setting, or with numbers and arrays, {self.py_func.__name__}() can be called"
+            )
         if self._yields:
             raise UnsupportedError(
                 f"tg.njit cannot record the generator {self.py_func.__name__}(); call it in a function "

@@ -7,27 +7,42 @@ that is called by address. All object code in the store depends on the text of t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from llvmlite import ir
-from numba import cfunc, njit, types
+from numba import cfunc, config, njit, types
 from numba.extending import intrinsic
 
 # numba's types are no help to a type checker here: these are called by native code only
 _intrinsic: Any = intrinsic
+_config: Any = config
 i64: Any = types.int64
 _I64 = ir.IntType(64)
 
 
+@contextmanager
+def _enabled() -> Iterator[None]:
+    """Let numba compile: ``NUMBA_DISABLE_JIT`` is meant for the user's functions."""
+    before = _config.DISABLE_JIT
+    _config.DISABLE_JIT = 0
+    try:
+        yield
+    finally:
+        _config.DISABLE_JIT = before
+
+
 def helper(function: Callable[..., Any]) -> Any:
     """Compile a function that other native functions call: IEEE division, no bounds checks."""
-    return njit(error_model="numpy")(function)
+    with _enabled():
+        return njit(error_model="numpy")(function)
 
 
 def object_code(function: Callable[..., Any], signature: str) -> tuple[str, bytes]:
     """Compile a Python function to a C function; its symbol and object code."""
-    compiled: Any = cfunc(signature, error_model="numpy")(function)
+    with _enabled():
+        compiled: Any = cfunc(signature, error_model="numpy")(function)
     library = compiled._library
     code: bytes = library._codegen._tm.emit_object(library._final_module)
     return compiled.native_name, code
