@@ -40,7 +40,7 @@ destroy = native_call("destroy_entry")
 #: attributes of a tape that are dictionaries by slot
 BOOKS = (
     "owned", "leaves", "retained", "versions", "shared", "hooks", "contexts", "traces", "inference",
-    "nodes", "watched_bases",
+    "nodes", "watched_bases", "detached",
 )  # fmt: skip
 #: marks of a slot (nopython/collecting.py): its value is needed, its derivative may be wanted
 VALUE, GRAPH = 1, 2

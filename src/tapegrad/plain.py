@@ -54,7 +54,7 @@ CACHES.append(_one.cache_clear)
 
 def needs_python(tape: Tape) -> bool:
     """Whether passes on the tape, wherever they come by, are more than native code does alone."""
-    more = tape.shared or tape.masks_zeros or tape.saving is not None
+    more = tape.shared or tape.detached or tape.masks_zeros or tape.saving is not None
     return bool(more) or anomaly.checks_nan()
 
 

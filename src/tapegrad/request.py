@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from . import anomaly, collector, fuse, messages, sweep, versions
+from . import anomaly, collector, detaching, fuse, messages, sweep, versions
 from . import native as nt
 from .buffers import Buffer, address_of, array_at
 from .dtypes import type_name
@@ -270,6 +270,7 @@ class Request:
                 raise RuntimeError(self._stale(slot, residual))
             from_view = any(tape.flags[slot] & nt.WATCHED for slot in self.roots)
             if not (from_view or self.words[nt.R_SEPARABLE]) or not self._separate_watched():
+                detaching.check(self)
                 return
             variant, lanes = self.words[nt.R_VARIANT], self.words[nt.R_LANES]
             count = self.words[nt.R_WRITE_COUNT]

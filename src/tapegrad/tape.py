@@ -87,6 +87,8 @@ class Tape(Values):
         self.prune_at = 64
         #: leaves that are copies of memory that elements share (mirrors.py)
         self.mirrors: list[weakref.ref[Any]] = []
+        #: results whose tensors were detached in place (detaching.py)
+        self.detached: dict[int, bool] = {}
         #: slots that were written in place -> what they are views of (views.py), until slots move
         self.written_views: dict[int, Any] = {}
         #: statements from which on the next call that may collect does so. A reverse pass, which may

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import messages, mirrors, record, saved, views, watching
+from .. import detaching, messages, mirrors, record, saved, views, watching
 from .. import native as nt
 from ..dtypes import from_numpy_dtype
 from ..handle import status_of
@@ -238,6 +238,7 @@ def detach_(input: Any) -> Any:
             "solution."
         )
     if tape.is_active(slot):
+        detaching.note(tape, slot)
         alias = input.detach()
         watching.rebind(input, tape, slot_of(tape, alias))
     return input
