@@ -572,6 +572,21 @@ def test_names_of_nodes_after_writes() -> None:
     same(run)
 
 
+def test_names_of_nodes_of_in_place_methods() -> None:
+    def run(lib: Any) -> Any:
+        x = leaf(lib, [1.0, 2.0])
+        calls = [
+            lambda y: y.add_(1), lambda y: y.sub_(1), lambda y: y.sub_(x), lambda y: y.mul_(x),
+            lambda y: y.exp_(), lambda y: y.zero_(), lambda y: y.uniform_(), lambda y: y.addcmul_(x, x),
+        ]  # fmt: skip
+        return [call(x * 1).grad_fn.name() for call in calls]
+
+    assert same(run) == [
+        "AddBackward0", "SubBackward0", "SubBackward0", "MulBackward0", "ExpBackward0", "ZeroBackward0",
+        "UniformBackward0", "AddcmulBackward0",
+    ]  # fmt: skip
+
+
 def test_detached_in_place() -> None:
     def run(lib: Any) -> Any:
         a = leaf(lib, [1.0, 2.0])

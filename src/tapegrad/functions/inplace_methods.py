@@ -57,20 +57,21 @@ AS_FUNCTIONS = (
 
 def _sum_in_place(name: str, sign: int) -> Callable[..., Any]:
     """Make `add_` or `sub_`, which accumulate where dtypes and shapes allow."""
-    general = in_place(name)
+    general, named = in_place(name), name.title() + "Backward0"
 
     def method(self: Any, other: Any, *, alpha: Any = 1) -> Any:
         plain = alpha == 1 and self.dtype.is_floating_point
         if plain and record.is_number(other):
             other = record.as_operand(sign * other, self.dtype)
-            return overwrite(self, other, accumulate=True)
+            return overwrite(self, other, accumulate=True, named=named)
         if (
             plain
             and record.is_tensor(other)
             and other.dtype is self.dtype
             and broadcast_shapes(self.shape, other.shape) == tuple(self.shape)
         ):
-            return overwrite(self, other if sign > 0 else -other, accumulate=True)
+            other = other if sign > 0 else -other
+            return overwrite(self, other, accumulate=True, named=named)
         if alpha != 1:
             other = other * alpha
         return general(self, other)
