@@ -7,12 +7,19 @@ A leaf's hooks are in its storage; those of a result and of its node belong to t
 from __future__ import annotations
 
 import itertools
+import weakref
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Hooks", "RemovableHandle"]
+__all__ = ["Hooks", "RemovableHandle", "Table"]
 
 _ids = itertools.count()
+
+
+class Table(dict[int, Any]):
+    """Hooks by the numbers of their handles."""
+
+    __slots__ = ("__weakref__",)
 
 
 class RemovableHandle:
@@ -25,13 +32,15 @@ class RemovableHandle:
     id : int
     """
 
-    def __init__(self, hooks: dict[int, Any]) -> None:
+    def __init__(self, hooks: Table) -> None:
         self.id = next(_ids)
-        self._hooks = hooks
+        self._hooks = weakref.ref(hooks)  # who keeps a handle does not keep the hook
 
     def remove(self) -> None:
         """Take the hook away; does nothing if it is gone."""
-        self._hooks.pop(self.id, None)
+        hooks = self._hooks()
+        if hooks is not None:
+            hooks.pop(self.id, None)
 
     def __enter__(self) -> RemovableHandle:
         return self
@@ -59,14 +68,15 @@ class Hooks:
     __slots__ = ("accumulated", "after", "before", "tensor")
 
     def __init__(self) -> None:
-        self.tensor: dict[int, Callable[..., Any]] = {}
-        self.before: dict[int, Callable[..., Any]] = {}
-        self.after: dict[int, Callable[..., Any]] = {}
-        self.accumulated: dict[int, tuple[Any, Callable[..., Any]]] = {}  # a weak reference first
+        self.tensor: dict[int, Callable[..., Any]] = Table()
+        self.before: dict[int, Callable[..., Any]] = Table()
+        self.after: dict[int, Callable[..., Any]] = Table()
+        #: a weak reference to the leaf comes first
+        self.accumulated: dict[int, tuple[Any, Callable[..., Any]]] = Table()
 
     def add(self, kind: str, hook: Any) -> RemovableHandle:
         """Register a hook under one of the attributes' names."""
-        table: dict[int, Any] = getattr(self, kind)
+        table: Table = getattr(self, kind)
         handle = RemovableHandle(table)
         table[handle.id] = hook
         return handle

@@ -13,6 +13,7 @@ from .accumulation import add_to_grad
 from .callbacks import Swept, no_grad_on, scattered
 from .edges import edge_places
 from .errors import UnsupportedError
+from .hook_cycles import KEPT_WITH
 from .hooks import Hooks, RemovableHandle
 from .layouts import LAYOUTS
 from .request import Request, Target
@@ -317,6 +318,7 @@ class _Kept:
 
 
 _kept = _Kept()
+KEPT_WITH.append(_kept.nodes)
 
 
 def kept_node(tensor: Tensor) -> Node | None:

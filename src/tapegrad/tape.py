@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from . import collector, handle
+from . import collector, handle, hook_cycles
 from . import native as nt
 from .buffers import BYTES, Block, address_of, new_block
 from .constants import Constants
@@ -114,6 +114,7 @@ class Tape(Values):
         self.counted, self.collection_due = 0, False
         #: passes inside each other that Python has to do with (nesting.py)
         self.depth = 0
+        self.hooks_at = 32  # hooked slots from which on hook_cycles.py looks at what they refer to
         #: how many of all those wait for a user's function, which may collect (user_code.py), and the
         #: slot below which numbers stay meanwhile
         self.waiting, self.floor = 0, 1
@@ -364,7 +365,10 @@ class Tape(Values):
         """Drop what no handle needs; slots from the floor on get other numbers."""
         with self.lock:
             self.collection_due = True
-            if not self.may_collect() or not collector.collect(self):
+            if not self.may_collect():
+                return
+            hook_cycles.drop_unreachable(self)
+            if not collector.collect(self):
                 return
             self.collection_due = self.floor > 1
             s = self.state

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .. import node, record, saved, versions
 from ..edges import GradientEdge
 from ..exchange import Change, Exchange, Exchanged
-from ..hooks import RemovableHandle
+from ..hooks import RemovableHandle, Table
 from ..node import Node
 from ..request import innermost
 from ..tensor_type import Tensor
@@ -45,7 +45,7 @@ class _MultiHandle(RemovableHandle):
     """Removes the hooks of several tensors at once."""
 
     def __init__(self, handles: Sequence[RemovableHandle]) -> None:
-        super().__init__({})
+        super().__init__(Table())
         self._handles = tuple(handles)
 
     def remove(self) -> None:
