@@ -114,3 +114,20 @@ def test_no_elements() -> None:
 def test_shapes_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match=r"broadcast|shape"):
         layer(leaf(3), leaf(4), 1.0, 1.0)
+
+
+@pytest.mark.parametrize("text", [
+    "np.maximum(x, x[0])", "np.arctan2(x[1], x)", "np.power(x, x[0]) + 1.0", "x ** x[0]",
+    "np.hypot(x, x[1]) * 2.0",
+    "np.minimum(np.maximum(x, x[0]), x[2])", "np.cumsum(np.fmod(x, x[0] + 0.1))", "np.greater(x, x[1]) * x",
+    "np.where(np.less(x, x[1]), x * x, x[0])", "np.add(x[0], 2.0 * x)",
+])  # fmt: skip
+def test_functions_of_an_array_and_an_active_number(text) -> None:
+    """numba's own loops over arrays take no active numbers."""
+    scope = {"np": np}
+    exec(f"def f(x):\n    return {text}\n", scope)
+    f = tg.njit(scope["f"])
+    at = np.array([1.3, 0.4, 2.1])
+    x = tg.tensor(at, requires_grad=True)
+    np.testing.assert_allclose(f(x).detach().numpy(), scope["f"](at), rtol=1e-14)
+    assert tg.autograd.gradcheck(f, (x,))

@@ -65,6 +65,17 @@ class Elementwise:
         return npyimpl.numpy_ufunc_kernel(context, builder, outer, arrays, shape, Kernel)
 
 
+class Single:
+    """What numba calls to generate one operation, by the operation's own code."""
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+
+    def __call__(self, context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        """Generate it."""
+        return context.get_function(self.function, sig)(builder, args)
+
+
 @register_pass(mutates_CFG=False, analysis_only=False)
 class FuseArrays(FuseBlocks):
     """Put one loop in the place of array operations that make an expression."""
@@ -81,7 +92,7 @@ class FuseArrays(FuseBlocks):
                 continue
             if self.waiting and not self._is_pure(statement):
                 body += self._flushed(block.scope)
-            body.append(statement)
+            body += self._apart(statement, block.scope)
         return body
 
     def _operation(self, value: Any) -> tuple[Any, list[Any]] | None:
@@ -154,7 +165,39 @@ class FuseArrays(FuseBlocks):
                 result, loc = self.types[statement.target.name], statement.loc
                 found, call = self._called(Elementwise(block), ins, result, scope, loc)
                 return [*found, ir.Assign(call, statement.target, loc)]
-        return [s for s in waiting.values() if any(s is x for x in own)]
+        return [
+            s for w in waiting.values() if any(w is x for x in own) for s in self._apart(w, scope)
+        ]
+
+    def _apart(self, statement: Any, scope: Any) -> list[Any]:
+        """One call for each operation of numba's array expression, whose loop takes no active scalars."""
+        value = getattr(statement, "value", None)
+        if not isinstance(value, ir.Expr) or value.op != "arrayexpr":
+            return [statement]
+        if not any(isinstance(self.types[v.name], ActiveScalar) for v in value.list_vars()):
+            return [statement]
+        body: list[Any] = []
+
+        def variable(tree: Any) -> Any:
+            if isinstance(tree, ir.Const):
+                kind = self.state.typingctx.resolve_value_type(tree.value)
+                made = self._variable("$active_number", kind, scope, statement.loc)
+                body.append(ir.Assign(tree, made, statement.loc))
+                return made
+            return called(tree) if isinstance(tree, tuple) else tree
+
+        def called(tree: Any, target: Any = None) -> Any:
+            function, args = tree
+            ins = [variable(x) for x in args]
+            given = tuple(self.types[v.name] for v in ins)
+            result = self.state.typingctx.resolve_function_type(function, given, {}).return_type
+            found, call = self._called(Single(function), ins, result, scope, statement.loc)
+            target = target or self._variable("$active_part", result, scope, statement.loc)
+            body.extend([*found, ir.Assign(call, target, statement.loc)])
+            return target
+
+        called(value.expr, statement.target)
+        return body
 
     def _leaf(self, group: Group, leaf: Any) -> Operand | None:
         """A number, scalar or array that an expression begins with."""
