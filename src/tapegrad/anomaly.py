@@ -40,7 +40,7 @@ def set_mode(on: bool, check_nan: bool = True) -> tuple[bool, bool]:
     _state["on"], _state["check_nan"] = on, check_nan
     Tape.trace = trace if on else None
     for tape in TAPES.copy().values():
-        tape.set_busy(nt.BUSY_TRACED, on)
+        tape.busy[nt.BUSY_TRACED] = on
     return previous
 
 

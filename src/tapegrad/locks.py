@@ -11,23 +11,25 @@ from __future__ import annotations
 import os
 import threading
 import time
-import weakref
+from collections.abc import Callable, Iterable
 from typing import Any
 
-__all__ = ["new_lock"]
+__all__ = ["new_lock", "sources"]
 
 #: how long a fork waits, in seconds: a thread may wait for the one that forks, in a hook, say
 PATIENCE = 5.0
 
-_locks: weakref.WeakSet[Any] = weakref.WeakSet()
+_locks: list[Any] = []
+#: functions that return more, which come and go
+sources: list[Callable[[], Iterable[Any]]] = []
 #: of forks under way: locks that were taken, and those that could not be
 _taken: list[tuple[list[Any], list[Any]]] = []
 
 
 def new_lock() -> Any:
-    """Return a lock that its owner may take again, and that a fork waits for."""
+    """Return a lock for ever, that its owner may take again, and that a fork waits for."""
     lock = threading.RLock()
-    _locks.add(lock)
+    _locks.append(lock)
     return lock
 
 
@@ -36,7 +38,8 @@ def _take_all() -> None:
 
     To wait for one while others are held could be a deadlock: those are given back first.
     """
-    locks, end = list(_locks), time.monotonic() + PATIENCE
+    end = time.monotonic() + PATIENCE
+    locks = [*_locks, *(lock for source in sources for lock in source())]
     while True:
         held: list[Any] = []
         for lock in locks:

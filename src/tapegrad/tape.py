@@ -25,7 +25,6 @@ from .dtypes import dtype, float64
 from .errors import NOT_INITIALISED, TapeError
 from .instructions import Instruction, leaf
 from .layouts import SCALARS, Layout
-from .locks import new_lock
 from .values import Values
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ class Tape(Values):
         _, self.state, self.pointer = new_block(nt.S_WIDTH)
         self.owner = threading.current_thread()
         #: held by whoever changes the arrays or runs a sweep over them
-        self.lock = new_lock()
+        self.lock = threading.RLock()
         #: what statements refer to and the tape does not own: slot -> ndarray or leaf storage
         self.owned: dict[int, Any] = {}
         #: the leaves among them that require grad: slot -> storage

@@ -8,6 +8,7 @@ from typing import Any
 
 from . import native as nt
 from .exchange import Change, Exchange
+from .locks import sources
 from .tape import TAPES, Tape
 
 __all__ = ["current_tape", "record_on", "recording_on"]
@@ -70,6 +71,7 @@ def _forget_threads() -> None:
             tape.counted = 0
 
 
+sources.append(lambda: [tape.lock for tape in TAPES.copy().values()])
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_threads)
 

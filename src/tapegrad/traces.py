@@ -96,7 +96,7 @@ class Trace(Tape):
         outer.make_room()
         self._before = outer.counted, outer.busy[nt.BUSY_LIFTED], outer.grad_mode
         outer.counted += 1  # slots are known by number: they stay
-        outer.set_busy(nt.BUSY_LIFTED, True)
+        outer.busy[nt.BUSY_LIFTED] = True
         threads.record_on(self)
 
     def end(self) -> None:

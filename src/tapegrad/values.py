@@ -52,11 +52,12 @@ class Values(Arrays):
         with self.lock:
             if s[nt.S_DONE] < s[nt.S_COUNT]:
                 # Without the GIL the owner could go on recording while another thread evaluates.
-                self.set_busy(nt.BUSY_SWEEP, True)
+                # (Stores, not calls: no interrupt comes between them and the sweep.)
+                self.busy[nt.BUSY_SWEEP] = True
                 try:
                     failed = sweep.forward(self.pointer)
                 finally:
-                    self.set_busy(nt.BUSY_SWEEP, False)
+                    self.busy[nt.BUSY_SWEEP] = False
                 s[nt.S_EAGER] = 0
                 self.checked()
                 if failed:
@@ -69,10 +70,6 @@ class Values(Arrays):
     def refuse(self, why: str) -> NoReturn:
         """Raise that something cannot be done on a tape without values."""
         raise TapeError(f"a derivative rule {why}: it is traced without any")
-
-    def set_busy(self, why: int, on: bool) -> None:
-        """Send recording to Python (and to the lock), or let it be native again."""
-        self.busy[why] = on
 
     def _out_of_memory(self, slot: int) -> str:
         made = self.instruction_of(slot)

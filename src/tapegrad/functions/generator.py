@@ -35,12 +35,14 @@ class Generator:
     3
     """
 
+    #: NumPy's generators are not safe to share between threads
+    lock = new_lock()
+
     def __init__(self, device: Any = None) -> None:
         check_device("Generator", device)
         self.device = CPU
         #: who wants to know of the next draw: see `Unused`
         self.watches: list[Unused] = []
-        self.lock = new_lock()  # NumPy's generators are not safe to share between threads
         self.manual_seed(_DEFAULT_SEED)
 
     def manual_seed(self, seed: Any) -> Generator:
