@@ -912,7 +912,7 @@ for at in range({part}, total, {step}):
     run(at, act)
     in_modes = where[0].endswith("modes.py")
     if in_modes or where[0].endswith(("tape.py", "threads.py")) and not tape.grad_mode:
-        tape.grad_mode = True  # inside no_grad().__enter__, as with any context manager
+        tape.state[13] = True  # inside no_grad().__enter__, as with any context manager
     assert tape.grad_mode, where
     if tape.passes:
         gc.collect()  # a pass that `with` did not end counts as long as it lives

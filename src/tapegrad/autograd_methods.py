@@ -356,13 +356,13 @@ class AutogradMethods:
             )
         tape = current_tape()
         version, mode = versions.version_of(tape, slot_of(tape, self)), tape.grad_mode
-        tape.grad_mode = True
+        tape.state[nt.S_GRAD_MODE] = True
         try:
             changed = record.apply(TABLE["unpacked"], (self, record.view(
                 TABLE["detach"], value, value.shape, layout_of(value).strides
             )))  # fmt: skip
         finally:
-            tape.grad_mode = mode
+            tape.state[nt.S_GRAD_MODE] = mode
         slot = slot_of(tape, changed)
         record.bind_to(self, tape, slot, layout_of(changed))
         if version:

@@ -112,7 +112,7 @@ class Hooks:
         tape = current_tape()
         slot = record.operand(tape, tensor)
         before, mode = versions.version_of(tape, slot), tape.grad_mode
-        tape.grad_mode = False
+        tape.state[nt.S_GRAD_MODE] = False
         try:
             what = call_user(self.pack_hook, tensor)
             slot = record.operand(tape, tensor)
@@ -129,7 +129,7 @@ class Hooks:
                 alias = tensor.detach()
                 record.bind_to(tensor, tape, record.operand(tape, alias), record.layout_of(alias))
         finally:
-            tape.grad_mode = mode
+            tape.state[nt.S_GRAD_MODE] = mode
         return Packed(what, self.unpack_hook)
 
 

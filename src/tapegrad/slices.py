@@ -236,7 +236,7 @@ class Slices(Lifting):
 
     def mode(self, slot: int) -> None:
         """Set the grad mode in which the counterpart of a slot is recorded."""
-        self.target.grad_mode = self.source.is_active(slot)
+        self.target.state[nt.S_GRAD_MODE] = self.source.is_active(slot)
 
     def leaf(self, slot: int) -> int:
         """The counterpart of a leaf that was not bound: a copy's original, or a constant."""

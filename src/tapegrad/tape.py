@@ -172,12 +172,11 @@ class Tape(Values):
 
     @property
     def grad_mode(self) -> bool:
-        """Whether results of active operands are active."""
-        return bool(self.state[nt.S_GRAD_MODE])
+        """Whether results of active operands are active.
 
-    @grad_mode.setter
-    def grad_mode(self, value: bool) -> None:
-        self.state[nt.S_GRAD_MODE] = bool(value)
+        It is set in ``state``: a store, before or in the middle of which no interrupt comes.
+        """
+        return bool(self.state[nt.S_GRAD_MODE])
 
     @property
     def asked_grad_mode(self) -> bool:
@@ -188,10 +187,6 @@ class Tape(Values):
     def masks_zeros(self) -> bool:
         """Whether passes mask cotangents that are zero (autograd.mask_zero_cotangents)."""
         return bool(self.state[nt.S_MASKS_ZEROS])
-
-    @masks_zeros.setter
-    def masks_zeros(self, value: bool) -> None:
-        self.state[nt.S_MASKS_ZEROS] = bool(value)
 
     # ------------------------------------------------------------------ recording
     def make_room(self, statements: int = 1, args: int = 64, *, collect: bool = True) -> None:

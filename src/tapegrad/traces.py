@@ -73,7 +73,8 @@ class Trace(Tape):
         super().__init__(256, abstract=True)
         self.outer, self.size, self.randomness = outer, size, randomness
         self.state[nt.S_PENDING_LIMIT] = 1 << 62
-        self.grad_mode, self.masks_zeros = outer.grad_mode, outer.masks_zeros
+        self.state[nt.S_GRAD_MODE] = outer.grad_mode
+        self.state[nt.S_MASKS_ZEROS] = outer.masks_zeros
         self.lifting = Slices(self, outer, size)
         self.copies: dict[int, int] = {}
         self.refused = ""
@@ -105,7 +106,9 @@ class Trace(Tape):
         if self._before is not None:
             outer = self.outer
             threads.record_on(outer)
-            outer.counted, outer.busy[nt.BUSY_LIFTED], outer.grad_mode = self._before
+            counted, lifted, mode = self._before
+            outer.counted, outer.busy[nt.BUSY_LIFTED] = counted, lifted
+            outer.state[nt.S_GRAD_MODE] = mode
         for book in (self.contexts, self.hooks, self.retained):
             book.clear()
 
@@ -131,7 +134,7 @@ class Trace(Tape):
         try:
             self.lifting.run([slot])
         finally:
-            self.outer.grad_mode = mode
+            self.outer.state[nt.S_GRAD_MODE] = mode
         if slot in self.lifting.batched:
             self.evaluate()
         return self.lifting.at(slot)
@@ -221,7 +224,7 @@ class Trace(Tape):
         try:
             self.lifting.run(slots)
         finally:
-            self.outer.grad_mode = mode
+            self.outer.state[nt.S_GRAD_MODE] = mode
         found = list(values)
         dims: list[int | None] = [None] * len(values)
         for i, slot in zip(tensors, slots, strict=True):
@@ -274,7 +277,7 @@ class Trace(Tape):
         try:
             found = self.lifting.results(own, whole)
         finally:
-            outer.grad_mode = mode
+            outer.state[nt.S_GRAD_MODE] = mode
         if outer.state[nt.S_EAGER] and not outer.abstract:
             outer.evaluate()
         return found

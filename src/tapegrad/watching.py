@@ -97,11 +97,11 @@ def _alias(tape: Tape, slot: int, name: str) -> int:
     made = view_instruction(
         TABLE[name], tape.instruction_of(root).out, layout.shape, layout.strides
     )
-    mode, tape.grad_mode = tape.grad_mode, True
+    mode, tape.state[nt.S_GRAD_MODE] = tape.grad_mode, True
     try:
         return tape.append_view(made, root, int(tape.address[slot] - tape.address[root]))
     finally:
-        tape.grad_mode = mode
+        tape.state[nt.S_GRAD_MODE] = mode
 
 
 def leave(tape: Tape, base: int) -> None:

@@ -125,11 +125,11 @@ def become(tensor: Any, view: Any, *, shared: bool = False) -> None:
             slot = slot_of(tape, view)
         else:
             made = instruction(made.op, made.layouts, layout=layout, in_place=True)
-            mode, tape.grad_mode = tape.grad_mode, True
+            mode, tape.state[nt.S_GRAD_MODE] = tape.grad_mode, True
             try:
                 slot = tape.append_view(made, own, tape.view_offset(slot_of(tape, view)))
             finally:
-                tape.grad_mode = mode
+                tape.state[nt.S_GRAD_MODE] = mode
         if storage is not None and storage.leaf:
             tensor._meta = None
             if storage.grad is not None:
