@@ -10,7 +10,19 @@ import warnings
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from . import engine, inference, messages, mirrors, node, record, versions, views, watching
+from . import (
+    duals,
+    engine,
+    inference,
+    messages,
+    mirrors,
+    node,
+    readout,
+    record,
+    versions,
+    views,
+    watching,
+)
 from . import native as nt
 from .errors import UnsupportedError
 from .handle import status_of
@@ -44,7 +56,7 @@ class AutogradMethods:
         status = status_of(id(self))
         if status < 0:
             tape_at(self._state)  # raises: there is no tape
-        return bool(status & 1)
+        return bool(status & 1) and (not duals.running() or duals.requires_grad(self))
 
     @requires_grad.setter
     def requires_grad(self: Any, value: bool) -> None:
@@ -65,6 +77,8 @@ class AutogradMethods:
                 "requires_grad_(): argument 'requires_grad' (position 1) must be bool, not "
                 f"{type(requires_grad).__name__}"
             )
+        if requires_grad:
+            readout.guard("requires_grad_")
         if self.requires_grad == requires_grad:
             return self
         if requires_grad and not inference.may_require_grad(self):
@@ -130,7 +144,7 @@ class AutogradMethods:
         status = status_of(id(self))
         if status < 0:
             tape_at(self._state)  # raises: there is no tape
-        return bool(status != 1)
+        return bool(status != 1) or (duals.running() and not duals.requires_grad(self))
 
     @property
     def grad(self: Any) -> Tensor | None:
@@ -192,8 +206,11 @@ class AutogradMethods:
         RuntimeError
             PyTorch's errors: nothing requires grad, freed graph, shape mismatch, ...
         """
+        readout.guard("backward")
         if gradient is not None and not record.is_tensor(gradient):
             (gradient,) = tuple(gradient)
+        if duals.running():
+            duals.check_roots((self,))
         engine.backward(
             (self,), (gradient,), retain_graph=retain_graph, create_graph=create_graph,
             inputs=inputs,
@@ -243,6 +260,7 @@ class AutogradMethods:
 
     def retain_grad(self: Any) -> None:
         """Let ``backward`` leave this tensor's gradient in `grad` though it is not a leaf."""
+        readout.guard("retain_grad")
         if not self.requires_grad:
             raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
         if self.is_leaf:

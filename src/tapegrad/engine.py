@@ -68,7 +68,7 @@ def check_roots(tensors: Sequence[Any]) -> Tape:
     """The tape of the pass; raises for roots without a graph on it."""
     tape = current_tape()
     for i, t in enumerate(tensors):
-        if not t.requires_grad:
+        if not record.is_active(t):
             raise RuntimeError(messages.NO_GRAD_FN.format(i))
         if t._state != tape.pointer:
             if tape.abstract:
@@ -88,7 +88,7 @@ def _cotangents(tensors: Sequence[Any], given: Sequence[Any]) -> list[Any]:
     for i, (t, ct) in enumerate(zip(tensors, given, strict=True)):
         layout = LAYOUTS[t._layout_id]
         if ct is None:
-            if layout.size != 1 and t.requires_grad:
+            if layout.size != 1 and record.is_active(t):
                 raise RuntimeError("grad can be implicitly created only for scalar outputs")
             made.append(None)
             continue
@@ -139,7 +139,7 @@ def located(
         return tape, roots, [Target(slot, slot, LAYOUTS[layout]) for slot, layout in slots]
     check_roots(outputs)
     for t in inputs:
-        if not t.requires_grad:
+        if not record.is_active(t):
             raise RuntimeError("One of the differentiated Tensors does not require grad")
     tape.make_room(64, 256)
     roots = [record.operand(tape, t) for t in outputs]
@@ -189,7 +189,7 @@ def backward(
         tape.refuse("accumulates gradients")
     if wanted is not None:
         for t in wanted:
-            if not t.requires_grad:
+            if not record.is_active(t):
                 raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
     retain = create_graph if retain_graph is None else retain_graph
     # For gradients of leaves, which are appended while the request points into the arrays.

@@ -17,8 +17,8 @@ import weakref
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from . import messages, record
 from . import native as nt
-from . import record
 from .errors import UnsupportedError
 from .exchange import Change, Exchange
 from .handle import status_of
@@ -30,7 +30,10 @@ from .threads import current_tape
 if TYPE_CHECKING:
     from .tensor_type import Tensor
 
-__all__ = ["Differentiated", "check", "depends_on_inputs", "is_transforming", "number", "option"]
+__all__ = [
+    "GUARDED", "Differentiated", "check", "check_write", "depends_on", "depends_on_inputs", "guard",
+    "is_captured", "is_input", "is_running", "note_arguments", "number", "option",
+]  # fmt: skip
 
 _WARNING = (
     "Converting a tensor with requires_grad=True to a scalar may lead to unexpected behavior.\n"
@@ -42,6 +45,32 @@ _REFUSED = (
     "tapegrad.stack([...]) for storing into an array or for tensor([...]); or say x.item() or "
     "x.detach() if a constant is what you mean"
 )
+
+
+_UNSUPPORTED = (
+    "{} inside of a function being transformed by a functorch transform. This is unsupported, please "
+    "attempt to use the functorch transforms (e.g. grad, vjp, jacrev, jacfwd, hessian) or call {} outside "
+    "of a function being transformed instead."
+)
+#: what transforms keep a function from -> PyTorch's text
+GUARDED = {
+    "requires_grad_": _UNSUPPORTED.format(
+        "You are attempting to call Tensor.requires_grad_() (or perhaps using "
+        "torch.autograd.functional.* APIs)", "requires_grad_()",
+    ),
+    "retain_grad": _UNSUPPORTED.format(
+        "You are attempting to call Tensor.retain_grad()", "retain_grad()"
+    ),
+    "backward": (
+        "backward() called inside a functorch transform. This is not supported, please use functorch.grad "
+        "or functorch.vjp instead or call backward() outside of functorch transforms."
+    ),
+    "write": (
+        "During a grad (vjp, jvp, grad, etc) transform, the function provided attempted to call in-place "
+        "operation that would mutate a captured Tensor. This is not supported; please rewrite the function "
+        "being transformed to explicitly accept the mutated Tensor(s) as inputs."
+    ),
+}  # fmt: skip
 
 
 class _Running(threading.local):
@@ -57,60 +86,123 @@ _warned = False
 
 
 class Differentiated(Exchange):
-    """What a transform differentiates with respect to, while it runs: a context manager."""
+    """What a transform differentiates with respect to, while it runs: a context manager.
 
-    def __init__(self) -> None:
+    Attributes
+    ----------
+    mode : str
+    guards : bool
+        Whether the function is kept from what PyTorch forbids inside of its ``torch.func`` (`guard`).
+    tensors : list of Tensor
+        What is written to them afterwards counts as depending on them.
+    arguments : list of Tensor
+        The function's other arguments, which it may write.
+    """
+
+    __slots__ = ("__weakref__", "arguments", "guards", "mode", "tensors")
+
+    def __init__(self, mode: str = "reverse", *, guards: bool = False) -> None:
         super().__init__()
-        self._handles: list[Tensor] = []
+        #: "reverse", "forward", or "slices" for `vmap`
+        self.mode, self.guards = mode, guards
+        self.tensors: list[Tensor] = []
+        self.arguments: list[Tensor] = []
 
     def changes(self) -> tuple[tuple[Change, ...], Any]:
         """Return the change of what this thread's transforms differentiate with respect to."""
         before = _running.inputs
-        meanwhile = [*filter(_is_alive, before), weakref.ref(self)]
-        return ((vars(_running), "inputs", before, meanwhile),), self
-
-    def add(self, tensor: Tensor) -> None:
-        """Count a tensor among the inputs; what is written to it afterwards depends on it."""
-        tape = tape_at(tensor._state)
-        # A handle of its own: in-place methods let the user's refer to another slot.
-        self._handles.append(record.new_tensor(tape, slot_of(tape, tensor), layout_of(tensor)))
+        return ((vars(_running), "inputs", before, [*before, weakref.ref(self)]),), self
 
     def roots(self, tape: Tape) -> set[int]:
         """Roots on a tape of the inputs that are there."""
-        return {int(tape.root[slot_of(tape, t)]) for t in self._handles if t._state == tape.pointer}
+        return {int(tape.root[slot_of(tape, t)]) for t in self.tensors if t._state == tape.pointer}
 
 
-def _is_alive(reference: weakref.ref[Differentiated]) -> bool:
-    return reference() is not None
+def guard(what: str) -> None:
+    """Raise PyTorch's error for what acts on a graph of the user's own, inside of a transform."""
+    if _running.inputs and any(inputs.guards for inputs in _inputs(reverse=False)):
+        raise RuntimeError(GUARDED[what])
 
 
-def is_transforming() -> bool:
+def is_running() -> bool:
     """Return True inside a transform of functions."""
-    return any(map(_is_alive, _running.inputs))
+    return bool(_running.inputs)
 
 
-def depends_on_inputs(tensors: Iterable[Tensor]) -> bool:
-    """Return True if one of the active tensors depends on the inputs of a transform that runs."""
-    return bool(_running.inputs) and any(_depends(t) for t in tensors if status_of(id(t)) & 1)
+def check_write(tape: Tape, slot: int) -> None:
+    """Raise PyTorch's errors for memory that the function of a transform must not write.
+
+    It has captured it, or it is what a transform in reverse mode differentiates by.
+    """
+    if is_captured(tape, slot):
+        raise RuntimeError(GUARDED["write"])
+    if tape.grad_mode and is_input(tape, slot):
+        raise RuntimeError(messages.LEAF_IN_PLACE)
 
 
-def _depends(tensor: Tensor) -> bool:
+def note_arguments(values: Iterable[Any]) -> None:
+    """Let the function of the innermost transform write to its arguments."""
+    alive = _inputs(reverse=False)
+    if alive:
+        alive[-1].arguments.extend([x for x in values if record.is_tensor(x)])
+
+
+def is_captured(tape: Tape, slot: int) -> bool:
+    """Return True for memory that is older than what the innermost transform differentiates by."""
+    for inputs in reversed(_inputs(reverse=False)):
+        if inputs.guards:
+            roots, base = inputs.roots(tape), int(tape.base[slot])
+            return (
+                bool(roots)
+                and base < min(roots)
+                and all(
+                    t._state != tape.pointer or int(tape.base[slot_of(tape, t)]) != base
+                    for t in inputs.arguments
+                )
+            )
+    return False
+
+
+def _inputs(*, reverse: bool) -> list[Differentiated]:
+    """What runs; with `reverse`, in reverse mode."""
+    alive = [inputs for r in _running.inputs if (inputs := r()) is not None]
+    return [inputs for inputs in alive if inputs.mode == "reverse"] if reverse else alive
+
+
+def depends_on_inputs(tensors: Iterable[Tensor], *, reverse: bool = False) -> bool:
+    """Return True if one of the active tensors depends on the inputs of a transform that runs.
+
+    With `reverse`, of one that works in reverse mode.
+    """
+    return bool(_running.inputs) and depends_on(tensors, _inputs(reverse=reverse))
+
+
+def depends_on(tensors: Iterable[Tensor], inputs: list[Differentiated]) -> bool:
+    """Return True if one of the active tensors depends on inputs."""
+    return bool(inputs) and any(_depends(t, inputs) for t in tensors if record.is_active(t))
+
+
+def _depends(tensor: Tensor, inputs: list[Differentiated]) -> bool:
     tape = tape_at(tensor._state)
     with tape.lock:
         slot = slot_of(tape, tensor)
-        return int(tape.root[slot]) in _dependent_roots(tape, tape.count)
+        return int(tape.root[slot]) in _dependent_roots(tape, tape.count, inputs)
 
 
-def _dependent_roots(tape: Tape, count: int) -> set[int]:
-    """Roots of the first `count` statements whose values depend on inputs of the running transforms."""
+def is_input(tape: Tape, slot: int) -> bool:
+    """Return True for a slot in the memory of what a transform in reverse mode differentiates by."""
+    root = int(tape.root[slot])
+    return any(root in inputs.roots(tape) for inputs in _inputs(reverse=True))
+
+
+def _dependent_roots(tape: Tape, count: int, differentiated: list[Differentiated]) -> set[int]:
+    """Roots of the first `count` statements whose values depend on what is differentiated by."""
     reached: set[int] = set()
-    for reference in _running.inputs:
-        inputs = reference()
-        if inputs is not None:
-            reached |= inputs.roots(tape)
+    for inputs in differentiated:
+        reached |= inputs.roots(tape)
     outer: Tape | None = getattr(tape, "outer", None)
     if outer is not None:  # leaves of a trace stand for slots of the tape around it
-        around = _dependent_roots(outer, outer.count)
+        around = _dependent_roots(outer, outer.count, differentiated)
         reached |= {leaf for leaf, slot in _captured(tape) if int(outer.root[slot]) in around}
     if not reached:
         return reached

@@ -21,11 +21,12 @@ from . import native as nt
 from .buffers import array_layout
 from .crossing import adopt, guest
 from .dtypes import bool_, dtype, get_default_dtype, int64, result_type
+from .handle import status_of
 from .instructions import LARGE, Instruction, instruction, remember, view_instruction
 from .layouts import Layout, contiguous
 from .ops.table import TABLE, Op
 from .storage import Storage, layout_of, leaf_of, own_leaf, storage_of
-from .tape import Tape, slot_of
+from .tape import Tape, slot_of, tape_at
 from .threads import current_tape
 
 if TYPE_CHECKING:
@@ -63,6 +64,14 @@ def set_tensor_type(kind: Any) -> None:
     _types.append(kind)
 
 
+def is_active(tensor: Tensor) -> bool:
+    """Return True if operations on a tensor are differentiated, be it in forward mode only."""
+    status = status_of(id(tensor))
+    if status < 0:
+        tape_at(tensor._state)  # raises: there is no tape
+    return bool(status & 1)
+
+
 def is_tensor(value: object) -> bool:
     """Whether a value is a Tensor."""
     return isinstance(value, _types[0])
@@ -96,6 +105,17 @@ def tensor_at(tape: Tape, slot: int) -> Tensor:
         tensor = new_tensor(tape, slot, tape.instruction_of(slot).out)
         tensor._meta = storage
     return tensor
+
+
+def is_copy(tensor: Tensor, source: Tensor) -> bool:
+    """Return True if a tensor is what ``source.clone()`` gave."""
+    tape = tape_at(tensor._state)
+    slot = slot_of(tape, tensor)
+    return (
+        source._state == tensor._state
+        and tape.instruction_of(slot).op is TABLE["clone"]
+        and tape.args_of(slot) == [slot_of(tape, source)]
+    )
 
 
 def leaf_tensor(

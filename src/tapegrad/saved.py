@@ -123,7 +123,7 @@ class Hooks:
                     "unexpected side-effects. Please open an issue if you need to perform in-place "
                     "operations on the input to a pack hook."
                 )
-            if tensor.requires_grad and not tensor.is_leaf:
+            if record.is_active(tensor) and not tensor.is_leaf:
                 # Should the hook keep the tensor, it must keep the value only: its graph would keep
                 # the statement that keeps what the hook returned.
                 alias = tensor.detach()

@@ -180,7 +180,7 @@ class _Pushing(Pass):
 
 def push(
     outputs: Sequence[Tensor], inputs: Sequence[Tensor], tangents: Sequence[Tensor], *,
-    create_graph: bool,
+    create_graph: bool, gaps: Sequence[tuple[Tensor, Tensor | None]] = (),
 ) -> list[Tensor | None] | None:  # fmt: skip
     """Multiply the Jacobian of recorded outputs with tangents of the inputs.
 
@@ -192,6 +192,8 @@ def push(
         One an input, of its shape and dtype.
     create_graph : bool
         Whether the results can be differentiated.
+    gaps : sequence of pairs of Tensor
+        What was recorded between the two, or since the first, has no tangents.
 
     Returns
     -------
@@ -213,7 +215,10 @@ def push(
     seeds = [record.operand(tape, t) for t in tangents]  # before the lock: see crossing.py
     with tape.lock:
         try:
-            found = _pushed(tape, roots, targets, seeds, create_graph)
+            passed_over = [
+                slice(slot_of(tape, a), None if b is None else slot_of(tape, b)) for a, b in gaps
+            ]
+            found = _pushed(tape, roots, targets, seeds, create_graph, passed_over)
         except _Unsupported:
             tape.undo(count)
             return None
@@ -226,14 +231,17 @@ def push(
 
 
 def _pushed(
-    tape: Tape, roots: list[int], targets: list[Any], seeds: list[int], create_graph: bool
-) -> list[int]:
+    tape: Tape, roots: list[int], targets: list[Any], seeds: list[int], create_graph: bool,
+    passed_over: list[slice],
+) -> list[int]:  # fmt: skip
     """Slots of the outputs' tangents."""
     limit = tape.state[nt.S_PENDING_LIMIT]
     with Request(tape, roots, targets, leaves=False) as request:
         request.prepare()
         if request.is_watched:
             raise _Unsupported
+        for stretch in passed_over:
+            request.reached[stretch] = 0
         tape.state[nt.S_PENDING_LIMIT] = 1 << 62
         try:
             with no_grad_on(tape, create_graph):

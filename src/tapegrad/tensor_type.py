@@ -19,6 +19,7 @@ from .autograd_methods import AutogradMethods
 from .display.tape_text import format_tape
 from .dtypes import Size, dtype, from_numpy_dtype, get_default_dtype
 from .functions import all_functions, inplace_methods, legacy, registry
+from .handle import status_of
 from .layouts import LAYOUTS
 from .operators import FUNCTIONS, make_base
 from .ops import all_rows
@@ -128,11 +129,13 @@ class Tensor(_Base, AutogradMethods):  # type: ignore[misc]
         return self._array().tolist()
 
     def __float__(self) -> float:
-        readout.check(self, "float()")
+        if status_of(id(self)) & 1:
+            readout.check(self, "float()")
         return float(self.item())
 
     def __int__(self) -> int:
-        readout.check(self, "int()", warns=False)
+        if status_of(id(self)) & 1:
+            readout.check(self, "int()", warns=False)
         return int(self.item())
 
     def __bool__(self) -> bool:
@@ -150,7 +153,8 @@ class Tensor(_Base, AutogradMethods):  # type: ignore[misc]
         return int(self.item())
 
     def __complex__(self) -> complex:
-        readout.check(self, "complex()")
+        if status_of(id(self)) & 1:
+            readout.check(self, "complex()")
         return complex(self.item())
 
     def __contains__(self, element: Any) -> bool:

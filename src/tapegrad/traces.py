@@ -83,6 +83,8 @@ class Trace(Tape):
         #: what `begin` changed around the trace
         self._before: tuple[int, int, bool] | None = None
         self._known: dict[int, int] = {}
+        #: leaf -> what it is a slice of, and along which dimension
+        self._sliced: dict[int, tuple[Tensor, int]] = {}
         self._settled = 1
 
     def __del__(self) -> None:
@@ -109,7 +111,7 @@ class Trace(Tape):
             counted, lifted, mode = self._before
             outer.counted, outer.busy[nt.BUSY_LIFTED] = counted, lifted
             outer.state[nt.S_GRAD_MODE] = mode
-        for book in (self.contexts, self.hooks, self.retained):
+        for book in (self.contexts, self.hooks, self.retained, self._sliced):
             book.clear()
 
     def refuse(self, why: str) -> NoReturn:
@@ -178,6 +180,7 @@ class Trace(Tape):
         inner = intern(layout.dtype, tuple(shape[1:]), tuple(strides[1:]))
         own = self._leaf(inner, active=outer.is_active(slot))
         self.lifting.bind(own, slot, batched=True)
+        self._sliced[own] = tensor, dim
         # A view of the leaf, as the function does not get a leaf of the user's.
         made = view_instruction(TABLE["alias"], inner, inner.shape, inner.strides)
         return record.new_tensor(self, self.append_view(made, own, 0), inner)
@@ -228,10 +231,20 @@ class Trace(Tape):
         found = list(values)
         dims: list[int | None] = [None] * len(values)
         for i, slot in zip(tensors, slots, strict=True):
+            sliced = self._sliced.get(self._aliased(slot))
+            if sliced is not None:  # as it was given to `vmap`
+                found[i], dims[i] = sliced
+                continue
             own = self.lifting.at(slot)
             found[i] = record.new_tensor(self.outer, own, self.lifting.layout(own))
             dims[i] = 0 if slot in self.lifting.batched else None
         return found, dims
+
+    def _aliased(self, slot: int) -> int:
+        """The slot that an alias stands for."""
+        while self.instruction_of(slot).op is TABLE["alias"]:
+            (slot,) = self.args_of(slot)
+        return slot
 
     def around(self) -> Exchange:
         """Return a context manager: record on the tape around."""

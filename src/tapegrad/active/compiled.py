@@ -208,7 +208,7 @@ class _Call:
         for x in given:
             if isinstance(x, Tensor):
                 self.found = True
-                if self.records and x.requires_grad and id(x) not in self.starts:
+                if self.records and record.is_active(x) and id(x) not in self.starts:
                     self.starts[id(x)] = self.size
                     self.size += layout_of(x).size
                     self.tensors.append(x)

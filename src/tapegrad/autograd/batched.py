@@ -58,7 +58,7 @@ def grad_batched(
         return [_stacked([row[i] for row in rows]) for i in range(len(inputs))]
     tape = engine.check_roots(outputs)
     for t in inputs:
-        if not t.requires_grad:
+        if not record.is_active(t):
             raise RuntimeError("One of the differentiated Tensors does not require grad")
     seeds = [
         np.ascontiguousarray(ct._array(), layout_of(t).dtype.np)  # type: ignore[union-attr]

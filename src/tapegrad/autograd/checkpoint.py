@@ -191,7 +191,7 @@ def checkpoint(
         with first:
             return call_user(function, *args, **kwargs)
     found, spec = trees.flatten((args, kwargs))
-    active = {i: x for i, x in enumerate(found) if record.is_tensor(x) and x.requires_grad}
+    active = {i: x for i, x in enumerate(found) if record.is_tensor(x) and record.is_active(x)}
     if use_reentrant and not active:
         warnings.warn(
             "None of the inputs have requires_grad=True. Gradients will be None", stacklevel=2
@@ -254,7 +254,7 @@ def _checkpointed(
         with suspended():  # what is recorded now is dropped, and saves nothing
             outputs = run(own)
         captured = _captured(tape, slot_of(tape, marker), {slot_of(tape, t) for t in own})
-    active = [j for j, y in enumerate(outputs) if y.requires_grad]
+    active = [j for j, y in enumerate(outputs) if record.is_active(y)]
     made = [y.detach() for y in outputs]
     if not active:
         return made
@@ -280,7 +280,7 @@ def _copies(tensors: Sequence[Any]) -> Iterator[list[Tensor]]:
             with Differentiated() as differentiated:  # copies stand for what they are copies of
                 for t, copy in zip(tensors, made, strict=True):
                     if depends_on_inputs((t,)):
-                        differentiated.add(copy)
+                        differentiated.tensors.append(copy)
                 yield made
     finally:
         forget(made)

@@ -7,7 +7,7 @@ import threading
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from .. import messages, record, versions
+from .. import messages, readout, record, versions
 from ..callbacks import no_grad_on
 from ..dtypes import type_name
 from ..exchange import Exchange, Exchanged
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FunctionCtx", "check_dirty", "checked_tangent", "context_type", "count_write", "forward_mode",
+    "marked",
     "with_defaults",
 ]  # fmt: skip
 
@@ -340,7 +341,8 @@ def count_write(tensor: Any) -> None:
 def check_dirty(dirty: Sequence[Any], outputs: list[Any]) -> None:
     """Raise PyTorch's errors for inputs that cannot be written, or were not returned."""
     for t in dirty:
-        if t.requires_grad and t.is_leaf:
+        tape = current_tape()
+        if t.requires_grad and (t.is_leaf or readout.is_input(tape, record.operand(tape, t))):
             raise RuntimeError(
                 "a leaf Variable that requires grad has been used in an in-place operation."
             )
@@ -380,3 +382,10 @@ def checked_tangent(context: Any, number: int, tangent: Any) -> Any:
             f"gradient is of size {list(tangent.shape)}."
         )
     return tangent
+
+
+def marked(g: Any) -> Any:
+    """A tensor's value as a leaf that requires grad, also inside of transforms."""
+    made = g.detach()
+    made._become_leaf(active=True)
+    return made

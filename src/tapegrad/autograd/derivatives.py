@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .. import engine, record
+from .. import duals, engine, readout, record
 from ..edges import GradientEdge, as_inputs, as_roots, sequence_of
 from ..errors import UnsupportedError
 from ..functions.registry import FUNCTIONS
@@ -70,7 +70,9 @@ def backward(
                 "`backward()`. Please only use `grad_tensors`."
             )
         grad_tensors = grad_variables
+    readout.guard("backward")
     roots = as_roots(tensors)
+    duals.check_roots(roots)
     cotangents = _matching(grad_tensors, len(roots), "grad_tensors")
     if not roots:
         return
@@ -124,6 +126,7 @@ def grad(
         PyTorch's errors, with its texts.
     """
     usual = only_inputs and not (allow_unused or is_grads_batched or materialize_grads)
+    usual = usual and not duals.running()
     if usual and grad_outputs is None and record.is_tensor(outputs) and record.is_tensor(inputs):
         # What most calls are, without the many small steps of the others.
         alone = engine.grad(
@@ -149,6 +152,7 @@ def grad(
         keys = list(inputs)
         inputs = tuple(inputs.values())
     roots = as_roots(outputs)
+    duals.check_roots(roots)
     given = sequence_of(inputs)
     wanted = as_inputs(given)
     if not wanted:

@@ -7,10 +7,10 @@
 ...     forward_ad.unpack_dual(x * x)
 UnpackedDualTensor(primal=tensor(9.), tangent=tensor(6.))
 
-A dual is an ordinary tensor that requires grad, and its tangent is noted with the level.
-`unpack_dual` computes the tangent of a result when it is asked for, from what has been recorded
-(tangents.py). Three things differ from PyTorch: a dual says ``requires_grad=True``,
-printing one does not show its tangent, and what is computed under `no_grad` inside a level has none.
+A dual is a copy of the tensor on a graph of the level's own (duals.py), and its tangent is noted with the
+level. `unpack_dual` computes the tangent of a result when it is asked for, from what has been recorded
+(tangents.py). Three things differ from PyTorch: writing to a dual leaves the tensor alone that it was made
+of, printing one does not show its tangent, and what is computed under `no_grad` inside a level has none.
 """
 
 from __future__ import annotations
@@ -52,20 +52,44 @@ class _Duals:
     """The duals of a level."""
 
     def __init__(self) -> None:
-        self.level = Level()
+        self.level = Level(forward=True, hands_out=True)
         self.primals: list[Tensor] = []
         self.tangents: list[Tensor] = []
+        #: stretches of the tape without tangents, by markers; the last may go on
+        self.gaps: list[tuple[Tensor, Tensor | None]] = []
+        #: the duals that were handed out
+        self._handed: list[Tensor] = []
+
+    def add(self, tensor: Tensor, tangent: Tensor) -> Tensor:
+        """Make a dual."""
+        primal = self.level.lift(tensor)
+        dual = self.level.handed(primal)
+        self.primals.append(primal)
+        self.tangents.append(tangent)
+        self._handed.append(dual)
+        return dual
+
+    def enable(self, mode: bool) -> None:
+        """Begin or end a stretch of the tape without tangents."""
+        marker = record.scalar_tensor(0.0)
+        if not mode:
+            self.gaps.append((marker, None))
+        elif self.gaps:
+            self.gaps[-1] = self.gaps[-1][0], marker
 
     def tangent_of(self, dual: Tensor) -> Tensor | None:
-        return next(
-            (t for p, t in zip(self.primals, self.tangents, strict=True) if p is dual), None
-        )
+        """The tangent that a dual was made with, unless it was written to since."""
+        for d, primal, tangent in zip(self._handed, self.primals, self.tangents, strict=True):
+            if d is dual and d._version == 0 and record.is_copy(d, primal):
+                return tangent
+        return None
 
 
 class _Current(threading.local):
     """The level of a thread, if it has entered one."""
 
     duals: _Duals | None = None
+    enabled = True
 
 
 _current = _Current()
@@ -83,6 +107,8 @@ def enter_dual_level() -> int:
         raise RuntimeError("Nested forward mode AD is not supported at the moment")
     _current.duals = _Duals()
     _current.duals.level.__enter__()
+    if not _current.enabled:
+        _current.duals.enable(False)
     return 0
 
 
@@ -150,10 +176,7 @@ def make_dual(tensor: Tensor, tangent: Tensor, *, level: int | None = None) -> T
             "Making a dual Tensor based on a Tensor that already has a forward gradient at the same "
             "level 0 is not supported."
         )
-    dual = duals.level.lift(tensor)
-    duals.primals.append(dual)
-    duals.tangents.append(tangent)
-    return dual
+    return duals.add(tensor, tangent)
 
 
 def check_dual(primal: Any, tangent: Any) -> None:
@@ -200,12 +223,41 @@ def unpack_dual(tensor: Tensor, *, level: int | None = None) -> UnpackedDualTens
 def _tangent(duals: _Duals, tensor: Tensor) -> Tensor | None:
     """The tangent of any tensor."""
     known = duals.tangent_of(tensor)
-    if known is not None or not duals.primals or not tensor.requires_grad:
+    if known is not None or not duals.primals or not record.is_active(tensor):
         return known
     level = duals.level
     tracked = level.outside([tensor, *duals.tangents])
-    (found,) = push([tensor], duals.primals, duals.tangents, create_graph=tracked)
+    (found,) = push([tensor], duals.primals, duals.tangents, create_graph=tracked, gaps=duals.gaps)
+    if found is None and not duals.gaps:  # zeros, if a dual was written over
+        return tensor.new_zeros(tensor.shape) if level.depends([tensor]) else None
     return None if found is None else level.release(found)
+
+
+def _is_fwd_grad_enabled() -> bool:
+    """Return True unless `_set_fwd_grad_enabled` has switched tangents off."""
+    return _current.enabled
+
+
+class _set_fwd_grad_enabled:
+    """Switch tangents on or off, for the rest of the thread or, as a context manager, of a block.
+
+    What is computed while they are off has none; what it is computed from keeps its own.
+    """
+
+    def __init__(self, mode: bool) -> None:
+        self._before = _current.enabled
+        self._switch(mode)
+
+    def _switch(self, mode: bool) -> None:
+        if mode != _current.enabled and _current.duals is not None:
+            _current.duals.enable(mode)
+        _current.enabled = mode
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        self._switch(self._before)
 
 
 class dual_level:

@@ -29,6 +29,7 @@ from .context import (
     checked_tangent,
     context_type,
     count_write,
+    marked,
     with_defaults,
 )
 from .modes import no_grad
@@ -155,7 +156,7 @@ class Function:
         tape = current_tape()
         if isinstance(tape, Trace) and _has_rule(cls, tape):
             return _by_rule(cls, tape, args)
-        needs = tuple(record.is_tensor(a) and a.requires_grad for a in args)
+        needs = tuple(record.is_tensor(a) and record.is_active(a) for a in args)
         ctx = context_type(cls.node_name())(cls, needs)
         with no_grad():
             if separate:
@@ -233,7 +234,7 @@ def _by_rule(function: type[Function], trace: Trace, args: tuple[Any, ...]) -> A
             raise
     leaves, out_spec = trees.flatten(output)
     output = trees.unflatten(out_spec, trace.slices(leaves, places))
-    needs = tuple(record.is_tensor(a) and a.requires_grad for a in args)
+    needs = tuple(record.is_tensor(a) and record.is_active(a) for a in args)
     if not (trace.grad_mode and any(needs)):
         return output
     ctx = context_type(function.node_name())(function, needs)
@@ -290,7 +291,7 @@ def _record(
         and last[id(y)] == j
     ]  # fmt: skip
     if not active:
-        return [y.detach() if record.is_tensor(y) and y.requires_grad else y for y in outputs]
+        return [y.detach() if record.is_tensor(y) and record.is_active(y) else y for y in outputs]
     tensors = [a for a in args if record.is_tensor(a)]
     ctx._arguments = [i for i, a in enumerate(args) if record.is_tensor(a)]
     values = [outputs[j].detach() for j in active]
@@ -431,11 +432,11 @@ def once_differentiable(function: Callable[..., Any]) -> Callable[..., Any]:
         recorded = current_tape().grad_mode
         with no_grad():
             found = call_user(function, ctx, *cts)
-        if not recorded or not any(record.is_tensor(c) and c.requires_grad for c in cts):
+        if not recorded or not any(record.is_tensor(c) and record.is_active(c) for c in cts):
             return found
         outputs = found if isinstance(found, tuple) else (found,)
         tensors = [g for g in outputs if record.is_tensor(g)]
-        marked = iter(Error.apply(*[g.detach().requires_grad_() for g in tensors]))
-        return tuple(next(marked) if record.is_tensor(g) else g for g in outputs)
+        results = iter(Error.apply(*[marked(g) for g in tensors]))
+        return tuple(next(results) if record.is_tensor(g) else g for g in outputs)
 
     return wrapped

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..functions.joining import stack
+from ..record import is_active
 from ..user_code import call_user
 from .functional_arguments import (
     Inputs,
@@ -201,7 +202,7 @@ def _strict_rows(
                         f"Output {i} of the user-provided function is independent of input {k}. This is "
                         "not allowed in strict mode."
                     )
-                if create_graph and not g.requires_grad:
+                if create_graph and not is_active(g):
                     raise RuntimeError(
                         f"The jacobian of the user-provided function is independent of input {i}. This "
                         "is not allowed in strict mode when create_graph=True."
@@ -233,9 +234,10 @@ def _forward_jacobian(
             "Computing Jacobian using forward-AD or forward-over-reverse Hessian isonly implemented for "
             "`vectorize=True`."
         )
-    with Level() as level:
+    with Level(forward=True) as level:
         lifted = [level.lift(x) for x in given]
-        by_output, outputs = tensors(call_user(func, *lifted), "outputs", "jacobian")
+        handed = [level.handed(x) for x in lifted]
+        by_output, outputs = tensors(call_user(func, *handed), "outputs", "jacobian")
         blocks = columns(outputs, lifted, create_graph=level.outside(outputs))
         return _nested([[level.release(b) for b in row] for row in blocks], by_output, by_input)
 

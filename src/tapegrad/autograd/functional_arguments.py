@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..readout import Differentiated
-from ..record import is_tensor
+from ..readout import GUARDED, Differentiated, depends_on_inputs
+from ..record import is_active, is_tensor
 from ..traces import private_copy
 from ..user_code import call_user
 from .products import forget
@@ -64,6 +64,8 @@ class Inputs:
 
     def __init__(self, inputs: Any, function: str, create_graph: bool) -> None:
         self.is_tuple, given = tensors(inputs, "inputs", function)
+        if not create_graph and depends_on_inputs(given):
+            raise RuntimeError(GUARDED["requires_grad_"])  # the results would count as constants
         self._leaves: list[Tensor] = []
         self._differentiated = Differentiated()
         self.tensors = tuple([self._fresh(x, create_graph) for x in given])
@@ -79,15 +81,15 @@ class Inputs:
         forget(self._leaves)
 
     def _fresh(self, x: Any, create_graph: bool) -> Tensor:
-        if create_graph and x.requires_grad:
+        if create_graph and is_active(x):
             made = x.clone()
-            self._differentiated.add(made)
+            self._differentiated.tensors.append(made)
             return made  # type: ignore[no-any-return]
         if not x.dtype.is_floating_point:
             raise RuntimeError("only Tensors of floating point dtype can require gradients")
         made = private_copy(x)
         self._leaves.append(made)
-        self._differentiated.add(made)
+        self._differentiated.tensors.append(made)
         return made
 
     def run(self, func: Callable[..., Any], *, strict: bool) -> tuple[bool, tuple[Tensor, ...]]:
@@ -191,7 +193,7 @@ def check_active(values: Sequence[Tensor | None], what: str, *, strict: bool) ->
     for i, t in enumerate(values):
         if t is None:
             raise RuntimeError(INDEPENDENT.format(i=i))
-        if not t.requires_grad:
+        if not is_active(t):
             raise RuntimeError(_PASSIVE[what].format(i=i))
 
 
@@ -204,7 +206,7 @@ def zeros_for_none(
     for i, (t, x) in enumerate(zip(values, like, strict=True)):
         if strict and t is None:
             raise RuntimeError(_MISSING[stage].format(i=i))
-        if strict and create_graph and t is not None and not t.requires_grad:
+        if strict and create_graph and t is not None and not is_active(t):
             which = "hessian" if "double" in stage else "jacobian"
             raise RuntimeError(
                 f"The {which} of the user-provided function is independent of input {i}. This is not "

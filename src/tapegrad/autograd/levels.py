@@ -16,15 +16,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from .. import record
+from ..duals import Private, cut_off, reaches_others
 from ..exchange import Change, Exchange
-from ..readout import Differentiated
-from ..request import Request
-from ..tape import Tape
+from ..readout import Differentiated, depends_on
 from ..threads import current_tape
-from ..traces import Trace, private_copy
+from ..traces import private_copy
 from .modes import recording
 from .products import forget, pull
 
@@ -36,27 +33,43 @@ __all__ = ["Level"]
 
 
 class Level(Exchange):
-    """One run of a transform; a context manager, inside of which the function runs."""
+    """One run of a transform; a context manager, inside of which the function runs.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    forward : bool
+        Whether it works in forward mode: then the function gets copies of what is lifted, which it may
+        write in place, and nothing requires grad on the level's account.
+    hands_out : bool
+        Whether what is computed on the level is the caller's: then it is passive when the level ends.
+    """
+
+    def __init__(self, *, forward: bool = False, hands_out: bool = False) -> None:
         super().__init__()
+        self.forward, self.hands_out = forward, hands_out
         #: whether results may be part of the caller's graph
         self.tracked = current_tape().grad_mode
         self._leaves: list[Tensor] = []
         self._own: set[Storage | None] = set()
-        self._differentiated = Differentiated()
+        self._differentiated = Differentiated(
+            "forward" if forward else "reverse", guards=not hands_out
+        )
+        self._private = Private(self._own) if forward else None
 
     def changes(self) -> tuple[tuple[Change, ...], Any]:
         """Return the changes: results are active, and the inputs are known to be differentiated."""
-        return (*self._differentiated.changes()[0], *recording().changes()[0]), self
+        private = () if self._private is None else self._private.changes()[0]
+        return (*self._differentiated.changes()[0], *private, *recording().changes()[0]), self
 
     def ending(self) -> None:
         """Let the leaves go."""
         forget(self._leaves)
-        self._leaves = []
+        leaves, self._leaves = self._leaves, []
+        if self.hands_out:
+            cut_off(current_tape(), leaves)
 
     def lift(self, x: Any) -> Tensor:
-        """What the function gets for an argument that is differentiated.
+        """What stands for an argument that is differentiated; see also `handed`.
 
         Raises
         ------
@@ -65,16 +78,24 @@ class Level(Exchange):
         """
         if not x.dtype.is_floating_point:
             raise RuntimeError("only Tensors of floating point dtype can require gradients")
-        if self.tracked and x.requires_grad:
+        if self.tracked and record.is_active(x):
             made = x.clone()
-            self._differentiated.add(made)
+            self._differentiated.tensors.append(made)
             return made  # type: ignore[no-any-return]
         # A copy, so that the caller may write to his tensor.
         made = private_copy(x)
         self._leaves.append(made)
         self._own.add(record.storage_of(made))
-        self._differentiated.add(made)
+        self._differentiated.tensors.append(made)
         return made
+
+    def handed(self, x: Any) -> Tensor:
+        """What the function gets for what was lifted."""
+        return x.clone() if self.forward else x  # type: ignore[no-any-return]
+
+    def depends(self, tensors: Sequence[Tensor]) -> bool:
+        """Whether one of the tensors depends on what was lifted."""
+        return depends_on(tensors, [self._differentiated])
 
     def outside(self, tensors: Sequence[Tensor]) -> bool:
         """Whether one of the tensors depends on something active that is not the level's."""
@@ -83,27 +104,14 @@ class Level(Exchange):
         tape = current_tape()
         if all(s in self._own for s in tuple(tape.leaves.values())):
             return False
-        active = [t for t in tensors if t.requires_grad]
+        active = [t for t in tensors if record.is_active(t)]
         if not active:
             return False
-        roots = [record.operand(tape, t) for t in active]
-        return self._reaches(tape, roots)
-
-    def _reaches(self, tape: Tape, roots: Sequence[int]) -> bool:
-        """Whether a reverse sweep from active slots would come by a leaf that is not the level's.
-
-        A leaf of a trace may stand for a slot of the tape around it: then that is asked of.
-        """
-        others = [slot for slot, s in tape.leaves.copy().items() if s not in self._own]
-        found = _reached(tape, roots, others) if others else []
-        if isinstance(tape, Trace):
-            outer = [tape.stands_for(slot) for slot in found]
-            return any(slot is None or self._reaches(tape.outer, [slot]) for slot in outer)
-        return bool(found)
+        return reaches_others(tape, [record.operand(tape, t) for t in active], self._own)
 
     def release(self, t: Any) -> Tensor:
         """What the caller gets for a result."""
-        if t.requires_grad and not self.outside([t]):
+        if record.is_active(t) and not self.outside([t]):
             return t.detach()  # type: ignore[no-any-return]
         return t  # type: ignore[no-any-return]
 
@@ -117,13 +125,3 @@ class Level(Exchange):
             create_graph=self.outside([*outputs, *(ct for ct in cotangents or () if ct is not None)]),
         )  # fmt: skip
         return [None if g is None else self.release(g) for g in made]
-
-
-def _reached(tape: Tape, roots: Sequence[int], leaves: list[int]) -> list[int]:
-    """The leaves that a reverse sweep from active slots would come by."""
-    try:
-        with tape.lock, Request(tape, roots, [], leaves=True) as request:
-            request.prepare()
-            return np.array(leaves)[request.reached[leaves] != 0].tolist()  # type: ignore[no-any-return]
-    except RuntimeError:  # it has been freed or written over: whoever differentiates it is told
-        return leaves

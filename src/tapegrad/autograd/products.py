@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from .. import engine, record, tangents
+from ..errors import UnsupportedError
 from ..functions.joining import cat
 from ..tape import slot_of
 from ..threads import current_tape
@@ -62,7 +63,7 @@ def pull(
     """
     if cotangents is None:
         cotangents = [None] * len(outputs)
-    active = [(y, ct) for y, ct in zip(outputs, cotangents, strict=True) if y.requires_grad]
+    active = [(y, ct) for y, ct in zip(outputs, cotangents, strict=True) if record.is_active(y)]
     if not active:
         return [None] * len(inputs)
     roots, seeds = zip(*active, strict=True)
@@ -109,7 +110,8 @@ class Pushforward:
     def __init__(self, outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> None:
         fill = _generic if current_tape().masks_zeros else np.zeros
         self.seeds = [
-            private_leaf(fill(y.shape, y.dtype.np), y) if y.requires_grad else None for y in outputs
+            private_leaf(fill(y.shape, y.dtype.np), y) if record.is_active(y) else None
+            for y in outputs
         ]
         self._live = [u for u in self.seeds if u is not None]
         with forward_mode():
@@ -124,7 +126,7 @@ class Pushforward:
         pairs = [
             (image, t)
             for image, t in zip(self.images, tangents, strict=True)
-            if image is not None and t is not None and image.requires_grad
+            if image is not None and t is not None and record.is_active(image)
         ]
         if not pairs:
             return [None] * len(self.seeds)
@@ -139,20 +141,31 @@ class Pushforward:
 
 def push(
     outputs: Sequence[Tensor], inputs: Sequence[Tensor], directions: Sequence[Tensor], *,
-    create_graph: bool = False,
+    create_graph: bool = False, gaps: Sequence[tuple[Tensor, Tensor | None]] = (),
 ) -> list[Tensor | None]:  # fmt: skip
-    """The Jacobian of `outputs` by `inputs` times `directions`; None for zeros."""
-    roots = [y for y in outputs if y.requires_grad]
+    """The Jacobian of `outputs` by `inputs` times `directions`; None for zeros.
+
+    Raises
+    ------
+    UnsupportedError
+        If it takes more than templates, and has `gaps`: stretches of the tape without tangents.
+    """
+    roots = [y for y in outputs if record.is_active(y)]
     if not roots:
         return [None] * len(outputs)
     pushed = None if is_outside(roots) else tangents.push(
         roots, inputs, [record.cast(v, x.dtype) for v, x in zip(directions, inputs, strict=True)],
-        create_graph=create_graph,
+        create_graph=create_graph, gaps=gaps,
     )  # fmt: skip
+    if pushed is None and gaps:
+        raise UnsupportedError(
+            "_set_fwd_grad_enabled(False) cannot be used on a level with in-place writes, hooks or "
+            "Functions; use .detach() on what is to have no tangent"
+        )
     if pushed is None:
         return Pushforward(outputs, inputs)(directions, create_graph=create_graph)
     found = iter(pushed)
-    return [next(found) if y.requires_grad else None for y in outputs]
+    return [next(found) if record.is_active(y) else None for y in outputs]
 
 
 def rows(
@@ -164,7 +177,7 @@ def rows(
         parts: list[list[Tensor | None]] | None = None
         if y.numel() == 1:
             parts = [pull([y], inputs, create_graph=create_graph, retain_graph=True)]
-        elif y.requires_grad and not create_graph:
+        elif record.is_active(y) and not create_graph:
             whole = jacobian(y, inputs)
             parts = None if whole is None else [whole]
         if parts is None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import trees
 from ..autograd.levels import Level
+from ..readout import note_arguments
 from ..record import is_tensor
 from ..user_code import call_user
 
@@ -103,10 +104,12 @@ class Run:
         self.level = level
         self.name = name
         self.inputs = [level.lift(x) for x in found]
-        lifted = trees.unflatten(self.spec, self.inputs)
+        lifted = trees.unflatten(self.spec, [level.handed(x) for x in self.inputs])
         given = list(args)
         for i, value in zip(where, (lifted,) if isinstance(argnums, int) else lifted, strict=True):
             given[i] = value
+        if kwargs or len(args) > len(where):
+            note_arguments(trees.leaves((args, kwargs)))
         self.output = call_user(function, *given, **(kwargs or {}))
         self.aux: Any = None
         if has_aux:

@@ -86,10 +86,8 @@ def vmap(
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         _check_out_dims(name, out_dims)
         given, spec, dims, size = _batched_inputs(name, in_dims, args)
-        with Differentiated() as differentiated:
-            for x in given:
-                if is_tensor(x) and x.requires_grad:
-                    differentiated.add(x)
+        with Differentiated("slices") as differentiated:
+            differentiated.tensors = [x for x in given if is_tensor(x) and record.is_active(x)]
             return run(given, spec, dims, size, kwargs)
 
     def run(

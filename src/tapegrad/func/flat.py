@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import trees
 from ..functions.creation import tensor
+from ..readout import note_arguments
 from ..record import is_tensor
 from ..user_code import call_user
 from .arguments import positions
@@ -89,6 +90,8 @@ class Flat:
         args = list(self._args)
         for i, value in zip(self._where, trees.unflatten(self._spec, leaves), strict=True):
             args[i] = value
+        if self._kwargs or len(self._args) > len(self._where):
+            note_arguments(trees.leaves((self._args, self._kwargs)))
         output = call_user(self._function, *args, **self._kwargs)
         aux: list[Any] = []
         if self._has_aux:

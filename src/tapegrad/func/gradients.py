@@ -247,7 +247,7 @@ def jvp(
     _check_tensors(directions, "tangents")
     for x, v in zip(at, directions, strict=True):
         check_dual(x, v)
-    with Level() as level:
+    with Level(forward=True) as level:
         run = Run(level, JVP, func, primals, has_aux=has_aux)
         outputs, out_spec = run.flat_output()
         tracked = level.outside([*outputs, *directions])
@@ -295,7 +295,7 @@ def linearize(func: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..
     >>> push(tg.tensor(2.0)), push(tg.tensor(3.0))
     (tensor(2.), tensor(3.))
     """
-    with Level() as level:
+    with Level(forward=True) as level:
         run = Run(level, "linearize(f, *primals)", func, primals)
         outputs, out_spec = run.flat_output()
         pushed = Pushforward(outputs, run.inputs)

@@ -107,7 +107,7 @@ def jacfwd(
                 "jacfwd(randomness='different') is not supported, as the function runs once for all "
                 "columns; call tapegrad.func.jvp for each column"
             )
-        with Level() as level:
+        with Level(forward=True) as level:
             with guard(randomness):
                 run = Run(level, JVP, func, args, argnums, has_aux=has_aux, floating=True)
             outputs, spec = run.flat_output()

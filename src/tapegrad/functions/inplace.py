@@ -13,14 +13,24 @@ from typing import Any
 
 import numpy as np
 
-from .. import detaching, messages, mirrors, record, saved, views, watching
+from .. import (
+    detaching,
+    duals,
+    messages,
+    mirrors,
+    readout,
+    record,
+    saved,
+    views,
+    watching,
+)
 from .. import native as nt
 from ..dtypes import from_numpy_dtype
 from ..handle import status_of
 from ..layouts import broadcast_shapes
 from ..node import name_of
 from ..ops.table import TABLE
-from ..record import layout_of
+from ..record import layout_of, storage_of
 from ..tape import Tape, slot_of
 from ..threads import current_tape
 from .arguments import scalar_name
@@ -50,6 +60,8 @@ def check_target(target: Any, *, active: bool = False, uniform: bool = False) ->
     record.adopt(target)
     tape = current_tape()
     slot = slot_of(tape, target)
+    if readout.is_running():
+        readout.check_write(tape, slot)
     # A passive tensor that is no view takes what there is.
     if tape.grad_mode and (active or tape.base[slot] != slot or tape.flags[slot] & nt.ACTIVE):
         views.check_write(tape, slot, active=active)
@@ -92,6 +104,16 @@ def _write(target: Any, source: Any, *, accumulate: bool = False, named: str | N
             f"output with shape {list(shape)} doesn't match the broadcast shape {list(common)}"
         )
     tape = current_tape()
+    if duals.running() and tape.grad_mode and _is_alone(tape, target):
+        whole = accumulate or record.is_active(source)
+        fresh = (
+            target + source if accumulate else (source if whole else target).expand(shape).clone()
+        )
+        if fresh._layout_id == target._layout_id:
+            watching.rebind(target, tape, slot_of(tape, fresh))
+            if whole:
+                watching.arrive(tape, slot_of(tape, target))
+                return target
     if source._state == target._state:
         own, other = slot_of(tape, target), slot_of(tape, source)
         if tape.base[own] == tape.base[other] and not (accumulate and own == other):
@@ -106,6 +128,21 @@ def _write(target: Any, source: Any, *, accumulate: bool = False, named: str | N
         watching.rebind(target, tape, slot)
     watching.arrive(tape, int(tape.base[slot]))
     return target
+
+
+def _is_alone(tape: Tape, target: Any) -> bool:
+    """Return True for an active result whose memory no other tensor sees.
+
+    In forward mode such a tensor can become another result instead of being written: tangents are computed
+    when they are asked for, and may need the old value.
+    """
+    slot = slot_of(tape, target)
+    base = int(tape.base[slot])
+    if slot != base or tape.flags[base] & nt.VISIBLE or not tape.is_active(slot):
+        return False
+    slots = tape._handles[tape._handles > 0]
+    alone = np.count_nonzero(tape.base[slots] == base) == 1
+    return alone and tape.instruction_of(base).op.kind == nt.COMPUTE and storage_of(target) is None
 
 
 def _reads_old_value(tape: Tape, count: int, target: Any) -> bool:
@@ -136,7 +173,7 @@ def _new_value(name: str, target: Any, args: tuple[Any, ...], options: dict[str,
     """
     function = getattr(type(target), name)
     tape = current_tape()
-    pattern = tuple([record.is_tensor(x) and x.requires_grad for x in (target, *args)])
+    pattern = tuple([record.is_tensor(x) and record.is_active(x) for x in (target, *args)])
     if not (tape.grad_mode and (True in pattern or _requires_grad(options.values()))):
         return function(target, *args, **options)
     key = (name, pattern)
@@ -154,7 +191,7 @@ def _new_value(name: str, target: Any, args: tuple[Any, ...], options: dict[str,
 
 
 def _requires_grad(values: Any) -> bool:
-    return any(record.is_tensor(v) and v.requires_grad for v in values)
+    return any(record.is_tensor(v) and record.is_active(v) for v in values)
 
 
 def _replace(target: Any, result: Any) -> Any:
@@ -172,7 +209,7 @@ def _replace(target: Any, result: Any) -> Any:
                 f"{scalar_name(target)}"
             )
         result = record.cast(result, target.dtype)
-    named = name_of(current_tape(), result) if result.requires_grad else "CopyBackwards"
+    named = name_of(current_tape(), result) if record.is_active(result) else "CopyBackwards"
     return _write(target, result, named=named)
 
 
@@ -206,7 +243,7 @@ def fill_(input: Any, value: Any) -> Any:
                 "fill_ only supports 0-dimension value tensor but got tensor with "
                 f"{value.ndim} dimensions."
             )
-        check_target(input, active=value.requires_grad, uniform=not value.requires_grad)
+        check_target(input, active=record.is_active(value), uniform=not record.is_active(value))
         return _write(input, record.cast(value, input.dtype), named="FillBackward0")
     if not record.is_number(value):
         raise TypeError(
@@ -287,7 +324,7 @@ def setitem(input: Any, index: Any, value: Any) -> None:
     named = None
     if advanced is not None:
         named = "IndexPutBackward0"
-        _check_item_target(input, view, active=value.requires_grad)
+        _check_item_target(input, view, active=record.is_active(value))
         value = put_at(view, value, advanced)
     if value.ndim:
         while value.ndim > view.ndim and value.shape[0] == 1:
@@ -298,7 +335,7 @@ def setitem(input: Any, index: Any, value: Any) -> None:
             fits = False
         if not fits:
             raise RuntimeError(_does_not_fit(tuple(value.shape), tuple(view.shape)))
-    _check_item_target(input, view, active=value.requires_grad)
+    _check_item_target(input, view, active=record.is_active(value))
     _write(view, value, named=named)
     tape = current_tape()
     if view is not input and tape.grad_mode and tape.is_active(slot_of(tape, input)):

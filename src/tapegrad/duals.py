@@ -1,0 +1,125 @@
+"""Forward mode's private leaves, and what requires grad on their account alone: nothing, for the user.
+
+What has a tangent is recorded like what requires grad, on leaves of a level's own (`tapegrad.func.jvp`,
+`forward_ad.dual_level`). Whether a tensor *is active* is what the tape says; whether it *requires grad*,
+as the user sees it, also asks for somebody who could want its gradient: a leaf that is not forward
+mode's, or a transform around it that works in reverse mode.
+
+Start reading at `requires_grad`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import messages, readout, record
+from .exchange import Change, Exchange
+from .instructions import view_instruction
+from .ops.table import TABLE
+from .request import Request
+from .storage import Storage
+from .tape import Tape, slot_of, tape_at
+from .traces import Trace
+
+if TYPE_CHECKING:
+    from .tensor_type import Tensor
+
+__all__ = ["Private", "check_roots", "cut_off", "reaches_others", "requires_grad", "running"]
+
+
+class _Running(threading.local):
+    """Private leaves of the levels of forward mode that a thread is inside of."""
+
+    def __init__(self) -> None:
+        self.leaves: list[set[Storage | None]] = []
+
+
+_levels = _Running()
+
+
+class Private(Exchange):
+    """The private leaves of a level of forward mode, while it runs: a context manager."""
+
+    def __init__(self, leaves: set[Storage | None]) -> None:
+        super().__init__()
+        self._leaves = leaves
+
+    def changes(self) -> tuple[tuple[Change, ...], Any]:
+        """Return the change of what this thread's levels own."""
+        before = _levels.leaves
+        return ((vars(_levels), "leaves", before, [*before, self._leaves]),), self
+
+
+def running() -> bool:
+    """Return True inside a level of forward mode."""
+    return bool(_levels.leaves)
+
+
+def requires_grad(tensor: Tensor) -> bool:
+    """Return True if somebody could want the gradient of an active tensor."""
+    if not _levels.leaves or readout.depends_on_inputs((tensor,), reverse=True):
+        return True
+    tape = tape_at(tensor._state)
+    with tape.lock:
+        return reaches_others(tape, [slot_of(tape, tensor)], set().union(*_levels.leaves))
+
+
+def check_roots(tensors: Sequence[Any]) -> None:
+    """Raise PyTorch's error for roots that have tangents only."""
+    if _levels.leaves:
+        for i, t in enumerate(tensors):
+            if record.is_tensor(t) and record.is_active(t) and not requires_grad(t):
+                raise RuntimeError(messages.NO_GRAD_FN.format(i))
+
+
+def reaches_others(tape: Tape, roots: Sequence[int], leaves: set[Storage | None]) -> bool:
+    """Return True if a reverse sweep from active slots would come by a leaf that is none of `leaves`.
+
+    A leaf of a trace may stand for a slot of the tape around it: then that is asked of.
+    """
+    others = [slot for slot, s in tape.leaves.copy().items() if s not in leaves]
+    found = _reached(tape, roots, others) if others else []
+    if isinstance(tape, Trace):
+        outer = [tape.stands_for(slot) for slot in found]
+        return any(slot is None or reaches_others(tape.outer, [slot], leaves) for slot in outer)
+    return bool(found)
+
+
+def _reached(tape: Tape, roots: Sequence[int], leaves: list[int]) -> list[int]:
+    """The leaves that a reverse sweep from active slots would come by."""
+    try:
+        with tape.lock, Request(tape, roots, [], leaves=True) as request:
+            request.prepare()
+            return np.array(leaves)[request.reached[leaves] != 0].tolist()  # type: ignore[no-any-return]
+    except RuntimeError:  # it has been freed or written over: whoever differentiates it is told
+        return leaves
+
+
+def cut_off(tape: Tape, leaves: Sequence[Tensor]) -> None:
+    """Let the tensors that are active on account of private leaves alone be passive from now on.
+
+    Each refers to its value detached, as the graph is of no use to anybody any more.
+    """
+    storages = {record.storage_of(t) for t in leaves}
+    own = [t for t in leaves if t._state == tape.pointer]
+    if not own:
+        return
+    count = int((tape._handles > 0).sum())
+    tape.make_room(count, 4 * count)
+    with tape.lock:
+        handles = tape._handles
+        first = min(slot_of(tape, t) for t in own)
+        for i in np.flatnonzero(handles > 0).tolist():
+            slot = int(handles[i])
+            if (
+                slot >= first
+                and tape.is_active(slot)
+                and not reaches_others(tape, [slot], storages)
+            ):
+                layout = tape.instruction_of(slot).out
+                made = view_instruction(TABLE["detach"], layout, layout.shape, layout.strides)
+                handles[i] = tape.append_view(made, slot, 0)
