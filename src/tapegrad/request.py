@@ -11,6 +11,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Sequence
 from ctypes import memmove
+from functools import cache
 from itertools import chain
 from typing import Any, Self
 
@@ -22,7 +23,7 @@ from .buffers import Buffer, address_of, array_at
 from .dtypes import type_name
 from .errors import UnsupportedError
 from .final_callbacks import finish
-from .instructions import INSTRUCTIONS, Instruction, instruction
+from .instructions import CACHES, INSTRUCTIONS, Instruction, instruction
 from .layouts import Layout
 from .native import (
     IS_FREED,
@@ -427,11 +428,15 @@ def watches(tape: Tape, slot: int) -> bool:
     return False
 
 
+@cache
 def copy_of(layout: Layout, variant: int = 0) -> Instruction:
     """The instruction that copies a layout, its VJP (the identity) built."""
     made = instruction(TABLE["clone"], (layout,))
     build(made, variant)
     return made
+
+
+CACHES.append(copy_of.cache_clear)
 
 
 def taken(tape: Tape, address: int, layout: Layout) -> np.ndarray:

@@ -17,12 +17,12 @@ CALLS = 50
 def _contenders(step: Callable[[Any, int], Any]) -> dict[str, Any]:
     """For each library what takes `step` through shapes that it has not seen."""
 
-    def contender(name: str) -> Callable[[], Callable[[], float]]:
-        def set_up() -> Callable[[], float]:
+    def contender(name: str) -> Callable[[], Callable[[], tuple[float]]]:
+        def set_up() -> Callable[[], tuple[float]]:
             library, fresh = importlib.import_module(name), itertools.count(100)
 
-            def run() -> float:
-                return sum(step(library, n) for n in itertools.islice(fresh, CALLS))
+            def run() -> tuple[float]:
+                return (sum(step(library, n) for n in itertools.islice(fresh, CALLS)),)
 
             return run
 
