@@ -220,7 +220,7 @@ def test_python_references_keep_instructions_and_layouts() -> None:
     assert LAYOUTS[layout_id] is layout
     del layout
     ending.end_unneeded(recent=False)
-    assert LAYOUTS[layout_id].id == 0
+    assert LAYOUTS[layout_id] is LAYOUTS[0]
     again = intern(tg.float64, (5, 4, 3, 2), (8, 40, 160, 480))
     assert LAYOUTS[again.id] is again
 

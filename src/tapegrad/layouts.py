@@ -195,7 +195,11 @@ def end_layouts(forget: Callable[[np.ndarray], None]) -> int:
     """
     entries = Counter(map(id, chain(_interned.values(), _contiguous.values())))
     counts = reference_counts(LAYOUTS)
-    chosen = {x.id for x, n in zip(LAYOUTS, counts, strict=True) if n == entries[id(x)]}
+    chosen = {
+        x.id
+        for x, n in zip(LAYOUTS, counts, strict=True)
+        if x is not LAYOUTS[0] and n == entries[id(x)]
+    }
     tables: list[dict[Any, Layout]] = []
     keys: list[Any] = []
     layouts: list[Layout] = []

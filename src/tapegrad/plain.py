@@ -20,10 +20,10 @@ from .buffers import Block, address_of
 from .handle import look_at
 from .instructions import CACHES, INSTRUCTIONS, Instruction, leaf
 from .layouts import LAYOUTS, Layout
-from .request import COPIED, copy_of, taken
+from .request import COPIED, taken
 from .storage import Storage
 from .tape import Tape
-from .vjp_programs import build
+from .vjp_programs import build, copy_of
 
 if TYPE_CHECKING:
     from .tensor_type import Tensor

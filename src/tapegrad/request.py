@@ -11,7 +11,6 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Sequence
 from ctypes import memmove
-from functools import cache
 from itertools import chain
 from typing import Any, Self
 
@@ -23,7 +22,7 @@ from .buffers import Buffer, address_of, array_at
 from .dtypes import type_name
 from .errors import UnsupportedError
 from .final_callbacks import finish
-from .instructions import CACHES, INSTRUCTIONS, Instruction, instruction
+from .instructions import INSTRUCTIONS, Instruction
 from .layouts import Layout
 from .native import (
     IS_FREED,
@@ -37,12 +36,11 @@ from .native import (
     R_ROOT_COUNT,
     R_WIDTH,
 )  # fmt: skip
-from .ops.table import TABLE
 from .tape import Tape
-from .vjp_programs import build
+from .vjp_programs import build, copy_of
 from .watching import is_part
 
-__all__ = ["Request", "Target", "copy_of", "innermost", "taken", "watches"]
+__all__ = ["Request", "Target", "innermost", "taken", "watches"]
 
 #: bytes of a gradient up to which it is copied out of the sweep's memory, which stays with the pool
 COPIED = 1 << 16
@@ -426,17 +424,6 @@ def watches(tape: Tape, slot: int) -> bool:
     tape.retained.pop(slot, None)
     tape.flags[slot] &= ~nt.WATCHED & 0xFF
     return False
-
-
-@cache
-def copy_of(layout: Layout, variant: int = 0) -> Instruction:
-    """The instruction that copies a layout, its VJP (the identity) built."""
-    made = instruction(TABLE["clone"], (layout,))
-    build(made, variant)
-    return made
-
-
-CACHES.append(copy_of.cache_clear)
 
 
 def taken(tape: Tape, address: int, layout: Layout) -> np.ndarray:

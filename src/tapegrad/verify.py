@@ -85,7 +85,7 @@ def verify_tables() -> None:
                 if INSTRUCTIONS[other] is GONE:
                     raise TapeError(f"{made!r}: instruction {other}, which it needs, has ended")
         everything = np.array([made is not GONE for made in INSTRUCTIONS], np.uint8)
-        known = np.array([x.id == number for number, x in enumerate(LAYOUTS)], np.uint8)
+        known = np.array([not k or x is not LAYOUTS[0] for k, x in enumerate(LAYOUTS)], np.uint8)
         before = dict(PAIRS.entries)
         PAIRS.keep(everything, known)
         if PAIRS.entries != before:

@@ -7,21 +7,23 @@ variants of each: with lanes (many cotangents at once), and masked (traced_rule.
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from . import native as nt
 from .adjoint_programs import Builder, Programs
 from .families import sized
 from .fuse import RECIPES
-from .instructions import ITAB, VTAB, Instruction
+from .instructions import CACHES, ITAB, VTAB, Instruction, instruction
 from .kernels import ufunc_loop
 from .lane_programs import LaneBuilder
 from .layouts import Layout, broadcast_strides, contiguous, intern
-from .ops.table import copy_loop, is_float
+from .ops.table import TABLE, copy_loop, is_float
 from .programs import ADJOINT, CT, Operand, Step, address_operand, constant, holding, packed
 from .traced_rule import template
 
-__all__ = ["build"]
+__all__ = ["build", "copy_of"]
 
 
 def build(made: Instruction, variant: int = 0) -> None:
@@ -159,3 +161,14 @@ def _identity(v: np.ndarray, source: Layout, target: Layout, *, laned: bool, siz
         n != 1 and s == 0 for n, s in zip(shape, strides, strict=True)
     )
     v[nt.V_EXISTS] = 1
+
+
+@cache
+def copy_of(layout: Layout, variant: int = 0) -> Instruction:
+    """The instruction that copies a layout, its VJP (the identity) built."""
+    made = instruction(TABLE["clone"], (layout,))
+    build(made, variant)
+    return made
+
+
+CACHES.append(copy_of.cache_clear)
