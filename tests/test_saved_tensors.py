@@ -631,3 +631,49 @@ def test_second_derivatives_of_what_was_written_under_hooks_raise() -> None:
     assert tg.autograd.grad(y, a, retain_graph=True)[0].tolist() == [1.0, 2.0]
     with pytest.raises(RuntimeError, match="written in place since, and now its own derivative"):
         tg.autograd.grad(y, a, create_graph=True)
+
+
+# --------------------------------------------------------------------------- hooks of one saved tensor
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_hooks_of_one_saved_tensor(create_graph: bool) -> None:
+    a, b = (tg.tensor([v, 2 * v], requires_grad=True) for v in (3.0, 5.0))
+    calls: list[Any] = []
+    y = a * b
+    y.grad_fn._raw_saved_self.register_hooks(
+        lambda t: calls.append(t is a) or t.tolist(),
+        lambda v: calls.append("unpack") or tg.tensor(v),
+    )
+    assert calls == [True]
+    for _ in range(2):
+        gradients = tg.autograd.grad(y.sum(), (a, b), retain_graph=True, create_graph=create_graph)
+        assert [g.tolist() for g in gradients] == [[5.0, 10.0], [3.0, 6.0]]
+    assert calls == [True, "unpack", "unpack"]
+    assert y.grad_fn._saved_self.tolist() == [3.0, 6.0]
+    with pytest.raises(RuntimeError, match="already been set"):
+        y.grad_fn._raw_saved_self.register_hooks(lambda t: t, lambda t: t)
+    y.grad_fn._raw_saved_other.register_hooks(lambda t: t * 100, lambda t: t / 10)
+    found = tg.autograd.grad(y.sum(), (a, b))
+    assert [g.tolist() for g in found] == [[50.0, 100.0], [3.0, 6.0]]
+    with pytest.raises(RuntimeError, match="after they have already been freed"):
+        y.grad_fn._raw_saved_self.register_hooks(lambda t: t, lambda t: t)
+
+
+def test_hooks_of_a_saved_result() -> None:
+    a = tg.tensor([0.0, 1.0], requires_grad=True)
+    y = a.exp()
+    want = y.tolist()
+    y.grad_fn._raw_saved_result.register_hooks(lambda t: t.tolist(), lambda v: tg.tensor(v) * 2)
+    z = (y * 3).sum()
+    for _ in range(3):
+        tg.current_tape().collect()
+    (g,) = tg.autograd.grad(z, a)
+    assert g.tolist() == [6 * v for v in want]
+    c = tg.ones(2)
+    with pytest.raises(RuntimeError, match="None is forbidden"):
+        (a * c).grad_fn._raw_saved_self.register_hooks(lambda t: t, lambda t: t)
+    with pytest.raises(TypeError, match="incompatible function arguments"):
+        a.exp().grad_fn._raw_saved_result.register_hooks(1, 1)
+    with pytest.raises(TypeError, match="from Python is forbidden"):
+        tg.autograd.SavedTensor()
+    with pytest.raises(AttributeError, match="_raw_saved_self"):
+        a.sum().grad_fn._raw_saved_self.register_hooks(lambda t: t, lambda t: t)

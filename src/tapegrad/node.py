@@ -17,6 +17,7 @@ from .hook_cycles import KEPT_WITH
 from .hooks import Hooks, RemovableHandle
 from .layouts import LAYOUTS
 from .request import Request, Target
+from .saved_tensor import SavedTensor
 from .storage import Storage, leaf_of, storage_of
 from .tape import Tape, slot_of, tape_at
 from .watching import watch
@@ -249,6 +250,12 @@ class Node:
                 found = saved.kept(tape, slot)
             if name[7:] in found:
                 return found[name[7:]]()
+        if name.startswith("_raw_saved_"):
+            tape, slot = self._place()
+            with tape.lock:
+                known = saved.saved_names(tape, slot)
+            if name[11:] in known:
+                return SavedTensor.of(self, name[11:])
         context = None if name.startswith("__") else self._context()
         if context is None:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

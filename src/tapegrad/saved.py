@@ -304,7 +304,14 @@ _SECOND = {"pow": "exponent", "mm": "mat2", "mv": "vec", "dot": "tensor"}
 
 
 def kept(tape: Tape, k: int) -> dict[str, Callable[[], Any]]:
-    """What a statement of one or two operands may save, under PyTorch's names, and how to get it."""
+    """How to get what a statement of one or two operands may save, by PyTorch's names."""
+    made = tape.instruction_of(k)
+    original = instruction(made.op, made.layouts, **made.attrs)
+    return {name: partial(_kept, tape, k, original, i) for name, i in saved_names(tape, k).items()}
+
+
+def saved_names(tape: Tape, k: int) -> dict[str, int]:
+    """Numbers of the operands, and of the result, that such a statement may save, by PyTorch's names."""
     made = tape.instruction_of(k)
     count = len(made.layouts)
     if made.op.kind != nt.COMPUTE or made.op.extras.get("python") or not 1 <= count <= 2:
@@ -315,9 +322,7 @@ def kept(tape: Tape, k: int) -> dict[str, Callable[[], Any]]:
     build(original)
     rows = VTAB.rows[int(ITAB.rows[original.id, nt.I_VJP]) :][:count]
     ever = int(np.bitwise_or.reduce(rows[:, nt.V_MASK]))
-    return {
-        name: partial(_kept, tape, k, original, i) for i, name in enumerate(names) if ever >> i & 1
-    }
+    return {name: i for i, name in enumerate(names) if ever >> i & 1}
 
 
 def _kept(tape: Tape, k: int, made: Instruction, place: int) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..saved_tensor import SavedTensor
 from . import anomaly_mode, checkpoint, forward_ad, function, functional, graph
 from . import modes as grad_mode
 from .anomaly_mode import (
@@ -28,6 +29,7 @@ from .modes import (
 __all__ = [
     "Function",
     "GradcheckError",
+    "SavedTensor",
     "Variable",
     "anomaly_mode",
     "backward",
