@@ -20,6 +20,7 @@ import numpy as np
 from .. import collector, record, trees
 from .. import native as nt
 from ..errors import UnsupportedError
+from ..exchange import Change, Exchange, Exchanged
 from ..functions.generator import default_generator
 from ..instructions import INSTRUCTIONS
 from ..readout import Differentiated, depends_on_inputs
@@ -72,15 +73,10 @@ class _Within(threading.local):
 _within = _Within()
 
 
-@contextmanager
-def _pass_within(tape: Tape) -> Iterator[None]:
-    """Let the next pass count as a part of the one around it."""
-    before = _within.depth
-    _within.depth = tape.passes + 1 if _is_whole_pass(tape) else 0
-    try:
-        yield
-    finally:
-        _within.depth = before
+def _pass_within(tape: Tape) -> Exchange:
+    """Return a context manager: the next pass counts as a part of the one around it."""
+    depth = tape.passes + 1 if _is_whole_pass(tape) else 0
+    return Exchanged((vars(_within), "depth", _within.depth, depth))
 
 
 def _is_whole_pass(tape: Tape) -> bool:
@@ -270,20 +266,28 @@ def _checkpointed(
     return made
 
 
-@contextmanager
-def _copies(tensors: Sequence[Any]) -> Iterator[list[Tensor]]:
-    """Leaves of one's own with the values of tensors, while grad mode is on."""
-    made: list[Tensor] = []
-    try:
+class _copies(Exchange):
+    """Context manager: leaves of one's own with the values of tensors, while grad mode is on."""
+
+    def __init__(self, tensors: Sequence[Any]) -> None:
+        super().__init__()
+        self._tensors, self._differentiated = tensors, Differentiated()
+        self._own: list[Tensor] = []
+
+    def changes(self) -> tuple[tuple[Change, ...], Any]:
+        """Return the changes of both, and the leaves, which stand for what they are copies of."""
         with recording():
-            made.extend([private_leaf(t._array(), t) for t in tensors])
-            with Differentiated() as differentiated:  # copies stand for what they are copies of
-                for t, copy in zip(tensors, made, strict=True):
-                    if depends_on_inputs((t,)):
-                        differentiated.tensors.append(copy)
-                yield made
-    finally:
-        forget(made)
+            self._own = own = [private_leaf(t._array(), t) for t in self._tensors]
+            for t, copy in zip(self._tensors, own, strict=True):
+                if depends_on_inputs((t,)):
+                    self._differentiated.tensors.append(copy)
+        self._tensors = ()
+        return (*recording().changes()[0], *self._differentiated.changes()[0]), own
+
+    def ending(self) -> None:
+        """Let the leaves go."""
+        own, self._own = self._own, []
+        forget(own)
 
 
 class _Rerun:
