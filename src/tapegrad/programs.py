@@ -310,7 +310,7 @@ def emit(steps: Sequence[Step]) -> tuple[int, int]:
             return 0, 0
         low = STEPS.reserve(len(steps))
         for i, step in enumerate(steps):
-            _write(STEPS.rows[low + i], step)
+            STEPS.rows[low + i] = _row(step)
     return low, low + len(steps)
 
 
@@ -320,10 +320,11 @@ def packed(steps: Sequence[Step]) -> int:
     return low | high << 32
 
 
-def _write(row: np.ndarray, step: Step) -> None:
+def _row(step: Step) -> list[int]:
+    """The words of a step; all are written in one go, as single ones take most of the time."""
     operands = step.operands
     assert len(operands) <= nt.MAX_OPERANDS
-    row[:] = 0
+    row = [0] * nt.P_WIDTH
     row[nt.P_NOPS] = len(operands)
     for j, operand in enumerate(operands):
         row[nt.P_REF + j] = operand.ref
@@ -337,11 +338,11 @@ def _write(row: np.ndarray, step: Step) -> None:
             + [w for t in step.group
                for w in (t.memory.ref, t.memory.offset, t.memory.lane, t.copy, t.items)]
         )  # fmt: skip
-        return
+        return row
     if not step.kernel[0] and not step.nodes:
         row[nt.P_KIND] = nt.STEP_ZERO
         row[nt.P_COUNT] = step.zero
-        return
+        return row
     count, inner, outer, outer_strides = loop_geometry(step.shape, [o.strides for o in operands])
     row[nt.P_KERNEL], row[nt.P_DATA] = step.kernel
     row[nt.P_KIND] = nt.STEP_PRODUCT if step.core and row[nt.P_LANES] else step.kind
@@ -356,6 +357,7 @@ def _write(row: np.ndarray, step: Step) -> None:
     row[nt.P_ONDIM] = nt.SIZED if step.sized else len(outer)
     row[nt.P_ODIMS] = place = place + 8 * len(strides)
     row[nt.P_OSTRIDES] = place + 8 * len(outer)
+    return row
 
 
 def _chain_data(step: Step) -> int:
