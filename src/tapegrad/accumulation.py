@@ -42,7 +42,7 @@ def leaf_gradients(request: Request) -> list[tuple[Storage, np.ndarray]]:
     """Make the gradients of leaves that have none; the others, which are to be added."""
     tape = request.tape
     rest: list[tuple[int, Storage]] = []
-    reached = np.flatnonzero(request.adjoint[: request.high + 1] != 0).tolist()
+    reached = (request.adjoint[: request.high + 1] != 0).nonzero()[0].tolist()
     with _accumulating:
         for slot in reached:
             if (storage := tape.leaves.get(slot)) is not None:
@@ -61,7 +61,7 @@ def leaf_gradients(request: Request) -> list[tuple[Storage, np.ndarray]]:
 def reached_leaves(request: Request) -> list[tuple[Target, Storage]]:
     """The leaves that require grad and that a prepared pass comes by, in the order of their hooks."""
     tape = request.tape
-    slots = np.flatnonzero(request.reached[: request.high + 1] != 0).tolist()
+    slots = (request.reached[: request.high + 1] != 0).nonzero()[0].tolist()
     leaves = [(slot, storage) for slot in slots if (storage := tape.leaves.get(slot)) is not None]
     found = []
     for slot, storage in in_order(tape, leaves):

@@ -206,10 +206,11 @@ class AutogradMethods:
         RuntimeError
             PyTorch's errors: nothing requires grad, freed graph, shape mismatch, ...
         """
-        readout.guard("backward")
+        if readout.RUNNING.inputs:
+            readout.guard("backward")
         if gradient is not None and not record.is_tensor(gradient):
             (gradient,) = tuple(gradient)
-        if duals.running():
+        if duals.LEVELS.leaves:
             duals.check_roots((self,))
         engine.backward(
             (self,), (gradient,), retain_graph=retain_graph, create_graph=create_graph,

@@ -28,7 +28,15 @@ from .traces import Trace
 if TYPE_CHECKING:
     from .tensor_type import Tensor
 
-__all__ = ["Private", "check_roots", "cut_off", "reaches_others", "requires_grad", "running"]
+__all__ = [
+    "LEVELS",
+    "Private",
+    "check_roots",
+    "cut_off",
+    "reaches_others",
+    "requires_grad",
+    "running",
+]
 
 
 class _Running(threading.local):
@@ -38,7 +46,7 @@ class _Running(threading.local):
         self.leaves: list[set[Storage | None]] = []
 
 
-_levels = _Running()
+LEVELS = _Running()
 
 
 class Private(Exchange):
@@ -50,27 +58,27 @@ class Private(Exchange):
 
     def changes(self) -> tuple[tuple[Change, ...], Any]:
         """Return the change of what this thread's levels own."""
-        before = _levels.leaves
-        return ((vars(_levels), "leaves", before, [*before, self._leaves]),), self
+        before = LEVELS.leaves
+        return ((vars(LEVELS), "leaves", before, [*before, self._leaves]),), self
 
 
 def running() -> bool:
     """Return True inside a level of forward mode."""
-    return bool(_levels.leaves)
+    return bool(LEVELS.leaves)
 
 
 def requires_grad(tensor: Tensor) -> bool:
     """Return True if somebody could want the gradient of an active tensor."""
-    if not _levels.leaves or readout.depends_on_inputs((tensor,), reverse=True):
+    if not LEVELS.leaves or readout.depends_on_inputs((tensor,), reverse=True):
         return True
     tape = tape_at(tensor._state)
     with tape.lock:
-        return reaches_others(tape, [slot_of(tape, tensor)], set().union(*_levels.leaves))
+        return reaches_others(tape, [slot_of(tape, tensor)], set().union(*LEVELS.leaves))
 
 
 def check_roots(tensors: Sequence[Any]) -> None:
     """Raise PyTorch's error for roots that have tangents only."""
-    if _levels.leaves:
+    if LEVELS.leaves:
         for i, t in enumerate(tensors):
             if record.is_tensor(t) and record.is_active(t) and not requires_grad(t):
                 raise RuntimeError(messages.NO_GRAD_FN.format(i))

@@ -174,7 +174,8 @@ def backward(
     if inputs is None and not create_graph and len(tensors) == 1 and gradients[0] is None:
         tape = current_tape()
         if accumulate_plainly(tape, tensors[0], free=not retain_graph):
-            if tape.is_full:
+            s = tape.state
+            if s[nt.S_OWNED_BYTES] + s[nt.S_BOUND] > s[nt.S_COLLECT_AT]:  # as `is_full`, in place
                 tape.collect()
             return
     wanted: tuple[Tensor, ...] | None = None

@@ -54,7 +54,7 @@ CACHES.append(_one.cache_clear)
 
 def needs_python(tape: Tape) -> bool:
     """Whether passes on the tape, wherever they come by, are more than native code does alone."""
-    more = tape.shared or tape.detached or tape.masks_zeros or tape.saving is not None
+    more = tape.shared or tape.detached or tape.state[nt.S_MASKS_ZEROS] or tape.saving is not None
     return bool(more) or anomaly.checks_nan()
 
 
@@ -69,7 +69,7 @@ def copied(tape: Tape, address: int, layout: Layout) -> Tensor:
     while (slot := sweep.gradient(*what)) < 0:
         tape.make_room(collect=False)
     tape.owned[slot] = own
-    tensor = record.new_tensor(tape, slot, layout)
+    tensor: Tensor = tape.new_handle(slot, layout)
     tensor._meta = own
     return tensor
 
@@ -105,8 +105,14 @@ def swept(tape: Tape, root: Tensor) -> tuple[Block, list[tuple[Storage, int, int
             count = sweep.leaves(tape.pointer, request, words[at], room)
         end = nt.R_WIDTH + 4 * count
         slots = words[nt.R_WIDTH + 1 : end : 4].tolist() if count > 0 else []
-        storages: list[Any] = [tape.leaves.get(slot) for slot in slots]
-        if storages and all(s is not None and s.hooks is None for s in storages):
+        storages: list[Any] = []
+        for slot in slots:
+            storage = tape.leaves.get(slot)
+            if storage is None or storage.hooks is not None:
+                storages.clear()
+                break
+            storages.append(storage)
+        if storages:
             seed = _one(layout)
             if sweep.back(tape.pointer, request, count, seed.address, seed.number) == 0:
                 addresses = words[nt.R_WIDTH + 2 : end : 4].tolist()

@@ -31,8 +31,20 @@ if TYPE_CHECKING:
     from .tensor_type import Tensor
 
 __all__ = [
-    "GUARDED", "Differentiated", "check", "check_write", "depends_on", "depends_on_inputs", "guard",
-    "is_captured", "is_input", "is_running", "note_arguments", "number", "option",
+    "GUARDED",
+    "RUNNING",
+    "Differentiated",
+    "check",
+    "check_write",
+    "depends_on",
+    "depends_on_inputs",
+    "guard",
+    "is_captured",
+    "is_input",
+    "is_running",
+    "note_arguments",
+    "number",
+    "option",
 ]  # fmt: skip
 
 _WARNING = (
@@ -81,7 +93,8 @@ class _Running(threading.local):
         self.inputs: list[weakref.ref[Differentiated]] = []
 
 
-_running = _Running()
+#: `inputs` are those of the transforms that run in this thread, the innermost last
+RUNNING = _Running()
 _warned = False
 
 
@@ -110,8 +123,8 @@ class Differentiated(Exchange):
 
     def changes(self) -> tuple[tuple[Change, ...], Any]:
         """Return the change of what this thread's transforms differentiate with respect to."""
-        before = _running.inputs
-        return ((vars(_running), "inputs", before, [*before, weakref.ref(self)]),), self
+        before = RUNNING.inputs
+        return ((vars(RUNNING), "inputs", before, [*before, weakref.ref(self)]),), self
 
     def roots(self, tape: Tape) -> set[int]:
         """Roots on a tape of the inputs that are there."""
@@ -120,13 +133,13 @@ class Differentiated(Exchange):
 
 def guard(what: str) -> None:
     """Raise PyTorch's error for what acts on a graph of the user's own, inside of a transform."""
-    if _running.inputs and any(inputs.guards for inputs in _inputs(reverse=False)):
+    if RUNNING.inputs and any(inputs.guards for inputs in _inputs(reverse=False)):
         raise RuntimeError(GUARDED[what])
 
 
 def is_running() -> bool:
     """Return True inside a transform of functions."""
-    return bool(_running.inputs)
+    return bool(RUNNING.inputs)
 
 
 def check_write(tape: Tape, slot: int) -> None:
@@ -165,7 +178,7 @@ def is_captured(tape: Tape, slot: int) -> bool:
 
 def _inputs(*, reverse: bool) -> list[Differentiated]:
     """What runs; with `reverse`, in reverse mode."""
-    alive = [inputs for r in _running.inputs if (inputs := r()) is not None]
+    alive = [inputs for r in RUNNING.inputs if (inputs := r()) is not None]
     return [inputs for inputs in alive if inputs.mode == "reverse"] if reverse else alive
 
 
@@ -174,7 +187,7 @@ def depends_on_inputs(tensors: Iterable[Tensor], *, reverse: bool = False) -> bo
 
     With `reverse`, of one that works in reverse mode.
     """
-    return bool(_running.inputs) and depends_on(tensors, _inputs(reverse=reverse))
+    return bool(RUNNING.inputs) and depends_on(tensors, _inputs(reverse=reverse))
 
 
 def depends_on(tensors: Iterable[Tensor], inputs: list[Differentiated]) -> bool:

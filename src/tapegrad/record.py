@@ -21,7 +21,7 @@ from . import native as nt
 from .buffers import array_layout
 from .crossing import adopt, guest
 from .dtypes import bool_, dtype, get_default_dtype, int64, result_type
-from .handle import status_of
+from .handle import new_handle_object, status_of
 from .instructions import LARGE, Instruction, instruction, remember, view_instruction
 from .layouts import Layout, contiguous
 from .ops.table import TABLE, Op
@@ -80,7 +80,10 @@ def is_tensor(value: object) -> bool:
 # --------------------------------------------------------------------------- making tensors
 def new_tensor(tape: Tape, slot: int, layout: Layout) -> Tensor:
     """A handle of a slot."""
-    return tape.new_handle(slot, layout)  # type: ignore[no-any-return]
+    tensor = new_handle_object(
+        tape.pointer, slot, layout.id
+    )  # without a call more, where there is room
+    return tape.new_handle(slot, layout) if tensor is None else tensor  # type: ignore[no-any-return]
 
 
 def result_tensor(tape: Tape, slot: int) -> Tensor:
