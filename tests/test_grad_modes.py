@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
 import tapegrad as tg
@@ -180,3 +182,88 @@ def test_each_thread_has_its_mode(x: Any) -> None:
 def test_anomaly_mode_can_be_switched_off() -> None:
     with tg.autograd.set_detect_anomaly(False):
         pass
+
+
+# --------------------------------------------------------------------------- switches that are no bools
+ODD = [1, 0, None, "on", 1.0, [], object, np.True_, np.int64(1), tg.ones(2), tg.tensor(True)]
+
+
+def _type_name(value: object) -> str:
+    kind = type(value)
+    return f"numpy.{kind.__name__}" if kind.__module__ == "numpy" else kind.__name__
+
+
+@pytest.fixture(autouse=True)
+def _modes_stay() -> Iterator[None]:
+    """Whatever a test does, it leaves the modes as they were."""
+    yield
+    assert tg.is_grad_enabled()
+    assert not tg.is_inference_mode_enabled()
+    assert tg.autograd.is_anomaly_enabled() is False
+    assert tg.autograd.is_multithreading_enabled() is True
+
+
+@pytest.mark.parametrize("odd", ODD, ids=repr)
+def test_switches_take_bools_only(odd: Any) -> None:
+    """PyTorch's texts, where it has them; nothing was switched."""
+    name = re.escape(_type_name(odd))
+    enabled = rf"argument 'enabled' \(position 1\) must be bool, not {name}$"
+    with pytest.raises(TypeError, match=rf"^set_grad_enabled\(\): {enabled}"):
+        tg.set_grad_enabled(odd)
+    with pytest.raises(TypeError, match=rf"^set_multithreading_enabled\(\): {enabled}"):
+        tg.autograd.set_multithreading_enabled(odd)
+    with pytest.raises(TypeError, match=rf"^set_anomaly_enabled\(\): {enabled}"):
+        tg.autograd.set_detect_anomaly(odd)
+    check_nan = rf"argument 'check_nan' \(position 2\) must be bool, not {name}$"
+    with pytest.raises(TypeError, match=rf"^set_anomaly_enabled\(\): {check_nan}"):
+        tg.autograd.set_detect_anomaly(True, odd)
+    with pytest.warns(UserWarning, match="Anomaly Detection"):
+        mode = tg.autograd.detect_anomaly(odd)
+    with pytest.raises(TypeError, match=check_nan), mode:
+        pass
+    with pytest.raises(TypeError, match="mode must be a bool"):
+        tg.autograd.mask_zero_cotangents(odd)
+    with pytest.raises(TypeError, match="must be callable"):
+        tg.autograd.graph.saved_tensors_hooks(lambda t: t, tg.ones(1)).__enter__()
+    if odd is not object:  # a class is a function to decorate
+        with pytest.raises(TypeError, match=rf"^inference_mode\(\): .* must be bool, not {name}$"):
+            tg.inference_mode(odd)
+        with pytest.raises(TypeError, match="decorates functions"):
+            tg.no_grad()(odd)
+        with pytest.raises(TypeError, match="decorates functions"):
+            tg.set_grad_enabled(False)(odd)
+    if not isinstance(odd, str):
+        with pytest.raises(
+            TypeError, match=rf"error_message must be str, not {type(odd).__name__}"
+        ):
+            tg.autograd.graph.disable_saved_tensors_hooks(odd).__enter__()
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    assert tg.autograd.grad((x * x).sum(), x)[0].tolist() == [2.0, 4.0]
+
+
+def test_a_function_says_as_bool_if_it_wants_zeros() -> None:
+    class Twice(tg.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            ctx.set_materialize_grads(1)
+            return x * 2
+
+    with pytest.raises(TypeError, match="must be bool, not int"):
+        Twice.apply(tg.ones(2, requires_grad=True))
+
+
+@pytest.mark.parametrize("option", ["retain_graph", "create_graph", "allow_unused"])
+@pytest.mark.parametrize("odd", ["yes", [], object(), 1.0, np.True_, tg.ones(2)], ids=repr)
+def test_options_of_passes_are_bools_or_integers(option: str, odd: Any) -> None:
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    y = (x * x).sum()
+    with pytest.raises(TypeError, match="integer"):
+        tg.autograd.grad(y, x, **{option: odd})
+    if option != "allow_unused":
+        with pytest.raises(TypeError, match="integer"):
+            y.backward(**{option: odd})
+        with pytest.raises(TypeError, match="integer"):
+            tg.autograd.backward(y, **{option: odd})
+    assert x.grad is None
+    (g,) = tg.autograd.grad(y, x, **{option: 1})
+    assert g.tolist() == [2.0, 4.0]

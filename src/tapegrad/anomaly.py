@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import messages
 from . import native as nt
 from .tape import TAPES, Tape
 
@@ -35,7 +36,15 @@ def checks_nan() -> bool:
 
 
 def set_mode(on: bool, check_nan: bool = True) -> tuple[bool, bool]:
-    """Switch it for all threads; what it was."""
+    """Switch it for all threads; return what it was.
+
+    Raises
+    ------
+    TypeError
+        PyTorch's, for what is no bool.
+    """
+    messages.check_bool("set_anomaly_enabled", "'enabled' (position 1)", on)
+    messages.check_bool("set_anomaly_enabled", "'check_nan' (position 2)", check_nan)
     previous = _state["on"], _state["check_nan"]
     _state["on"], _state["check_nan"] = on, check_nan
     Tape.trace = trace if on else None

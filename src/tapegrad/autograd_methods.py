@@ -72,11 +72,7 @@ class AutogradMethods:
         RuntimeError
             For a tensor that is not a leaf, or not of a floating dtype.
         """
-        if not isinstance(requires_grad, bool):
-            raise TypeError(
-                "requires_grad_(): argument 'requires_grad' (position 1) must be bool, not "
-                f"{type(requires_grad).__name__}"
-            )
+        messages.check_bool("requires_grad_", "'requires_grad' (position 1)", requires_grad)
         if requires_grad:
             readout.guard("requires_grad_")
         if self.requires_grad == requires_grad:

@@ -171,6 +171,9 @@ def backward(
     inputs: Any = None,
 ) -> None:
     """Accumulate the gradients of `tensors` into leaves; see `Tensor.backward`."""
+    if create_graph is not False or retain_graph is not None:
+        create_graph = messages.as_flag(create_graph)
+        retain_graph = create_graph if retain_graph is None else messages.as_flag(retain_graph)
     if inputs is None and not create_graph and len(tensors) == 1 and gradients[0] is None:
         tape = current_tape()
         if accumulate_plainly(tape, tensors[0], free=not retain_graph):
@@ -192,7 +195,7 @@ def backward(
         for t in wanted:
             if not record.is_active(t):
                 raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
-    retain = create_graph if retain_graph is None else retain_graph
+    retain = bool(retain_graph)
     # For gradients of leaves, which are appended while the request points into the arrays.
     tape.make_room(len(tape.leaves) + 2 * len(tensors) + len(wanted or ()))
     tape.evaluate()
@@ -330,7 +333,10 @@ def grad(
 ) -> list[Tensor | None]:
     """Return the gradients of `outputs` with respect to `inputs`; see `tapegrad.autograd.grad`."""
     tape = current_tape()
-    retain = create_graph if retain_graph is None else retain_graph
+    if create_graph is not False or retain_graph is not None or allow_unused is not False:
+        create_graph, allow_unused = messages.as_flag(create_graph), messages.as_flag(allow_unused)
+        retain_graph = create_graph if retain_graph is None else messages.as_flag(retain_graph)
+    retain = bool(retain_graph)
     abstract = tape.abstract  # without values a pass can be recorded only
     alone = len(outputs) == 1 and grad_outputs[0] is None
     simple = alone and not LAYOUTS[outputs[0]._layout_id].ndim

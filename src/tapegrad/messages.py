@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 import warnings
 from typing import Any
 
-__all__ = ["FREED", "NO_GRAD_FN", "check_grad_assignment", "warn_non_leaf_grad"]
+__all__ = [
+    "FREED", "NO_GRAD_FN", "as_flag", "check_bool", "check_grad_assignment", "warn_non_leaf_grad",
+]  # fmt: skip
 
 FREED = (
     "Trying to backward through the graph a second time (or directly access saved tensors after they "
@@ -28,6 +31,27 @@ LEAF_IN_PLACE = "a leaf Variable that requires grad is being used in an in-place
 LEAF_VIEW_IN_PLACE = (
     "a view of a leaf Variable that requires grad is being used in an in-place operation."
 )
+
+
+def check_bool(name: str, argument: str, value: object) -> None:
+    """Raise PyTorch's TypeError for a switch that is no bool; `argument` has name and position."""
+    if not isinstance(value, bool):
+        kind = type(value)
+        shown = kind.__name__
+        if kind.__module__ == "numpy":
+            shown = f"numpy.{shown}"
+        raise TypeError(f"{name}(): argument {argument} must be bool, not {shown}")
+
+
+def as_flag(value: Any) -> bool:
+    """Return an option of a pass as a bool: a bool, or an integer, as PyTorch takes it.
+
+    Raises
+    ------
+    TypeError
+        PyTorch's, for anything else.
+    """
+    return value if isinstance(value, bool) else bool(operator.index(value))
 
 
 def stale(traced: bool) -> str:

@@ -15,6 +15,7 @@ from ..functions.registry import FUNCTIONS
 from ..instructions import INSTRUCTIONS
 from ..lanes import Lanes
 from ..lifting import Lifting
+from ..messages import as_flag
 from ..nesting import nested
 from ..ops.table import TABLE
 from ..record import layout_of, storage_of
@@ -39,7 +40,8 @@ def grad_batched(
 ) -> list[Tensor | None]:
     """`grad` for several cotangents an output, in the first dimension of `grad_outputs`."""
     count = _batch_size(outputs, grad_outputs)
-    retain = create_graph if retain_graph is None else retain_graph
+    create_graph, allow_unused = as_flag(create_graph), as_flag(allow_unused)
+    retain = create_graph if retain_graph is None else as_flag(retain_graph)
     tape = current_tape()
     if count and (tape.abstract or (create_graph and may_lift(tape, inputs))):
         return _lifted(

@@ -125,7 +125,8 @@ def grad(
     RuntimeError
         PyTorch's errors, with its texts.
     """
-    usual = only_inputs and not (allow_unused or is_grads_batched or materialize_grads)
+    must_be_used = allow_unused is None or allow_unused is False
+    usual = only_inputs and must_be_used and not (is_grads_batched or materialize_grads)
     usual = usual and not duals.running()
     if usual and grad_outputs is None and record.is_tensor(outputs) and record.is_tensor(inputs):
         # What most calls are, without the many small steps of the others.

@@ -206,6 +206,11 @@ class saved_tensors_hooks(_HookMode):
         self.unpack_hook = unpack_hook
 
     def _make(self) -> Exchange:
+        for hook in (self.pack_hook, self.unpack_hook):
+            if not callable(hook):
+                raise TypeError(
+                    f"saved_tensors_hooks(): hooks must be callable, not {type(hook).__name__}"
+                )
         return saved.pushed(saved.Hooks(self.pack_hook, self.unpack_hook))
 
 
@@ -245,6 +250,9 @@ class disable_saved_tensors_hooks(_HookMode):
         self.error_message = error_message
 
     def _make(self) -> Exchange:
+        if not isinstance(self.error_message, str):
+            kind = type(self.error_message).__name__
+            raise TypeError(f"disable_saved_tensors_hooks(): error_message must be str, not {kind}")
         return saved.disabled(self.error_message)
 
 

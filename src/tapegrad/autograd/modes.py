@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from .. import inference
+from .. import inference, messages
 from .. import native as nt
 from ..exchange import Change, Exchange
 from ..threads import current_tape
@@ -64,6 +64,8 @@ class _Mode(Exchange):
         return other
 
     def __call__(self, function: F) -> F:
+        if not callable(function):
+            raise TypeError(f"a grad mode decorates functions, not {type(function).__name__}")
         if inspect.isgeneratorfunction(function):
             return _generator(function, self)  # type: ignore[return-value]
 
@@ -169,10 +171,7 @@ class _SetMode(_Mode):
     NAME = ""
 
     def __init__(self, mode: bool) -> None:
-        if not isinstance(mode, bool):
-            raise TypeError(
-                f"{self.NAME}(): argument 'enabled' (position 1) must be bool, not {type(mode).__name__}"
-            )
+        messages.check_bool(self.NAME, "'enabled' (position 1)", mode)
         super().__init__(mode)
         self._done: tuple[Change, ...] | None = super().changes()[0]
         for container, key, _, meanwhile in self._done:
@@ -258,13 +257,14 @@ class inference_mode(_Mode):
 
     def __new__(cls, mode: Any = True) -> Any:
         """Make a mode, or decorate a function with it."""
-        made = super().__new__(cls)
+        mode_itself = super().__new__(cls)
         if callable(mode):
-            made.__init__()  # type: ignore[misc]
-            return made(mode)
-        return made
+            mode_itself.__init__()  # type: ignore[misc]
+            return mode_itself(mode)
+        return mode_itself
 
     def __init__(self, mode: bool = True) -> None:
+        messages.check_bool("inference_mode", "'mode' (position 1)", mode)
         super().__init__(mode)
         self._was_on: list[tuple[Tape, bool]] = []
 

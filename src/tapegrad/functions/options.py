@@ -16,6 +16,7 @@ import numpy as np
 from .. import dtypes, readout, record
 from ..devices import check_device, layout
 from ..dtypes import as_dtype, get_default_dtype
+from ..messages import check_bool
 
 __all__ = ["Options", "allocate", "check_requires_grad", "number_of", "read_dtype", "size_of"]
 
@@ -138,13 +139,10 @@ def read_dtype(name: str, given: Any) -> dtypes.dtype:
 
 def check_requires_grad(name: str, given: Any, kind: dtypes.dtype) -> bool:
     """Return a requires_grad argument, or raise PyTorch's error for what cannot be active."""
-    if not isinstance(given, bool):
-        raise TypeError(
-            f"{name}(): argument 'requires_grad' must be bool, not {type(given).__name__}"
-        )
+    check_bool(name, "'requires_grad'", given)
     if given and not kind.is_floating_point:
         raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
-    return given
+    return bool(given)
 
 
 class Options(NamedTuple):
