@@ -119,7 +119,7 @@ def public_functions() -> list[str]:
         if not n.startswith("_")
         and callable(getattr(tg, n))
         and not isinstance(getattr(tg, n), type)
-        and n not in ("current_tape", "manual_seed", "set_default_dtype", "compile")
+        and n not in ("current_tape", "manual_seed", "set_default_dtype", "compile", "save", "load")
     )
 
 
@@ -137,8 +137,9 @@ def argument_lists(x: tg.Tensor) -> Iterator[tuple[Any, ...]]:
 @pytest.mark.filterwarnings("ignore")
 def test_functions_refuse_odd_arguments(x: tg.Tensor, name: str) -> None:
     """They raise an ordinary error (or have a meaning for it), and leave the tape as it was."""
+    operand = x * 1 if name.endswith("_") else x  # an in-place function may write to its own
     with Unchanged(x):
-        for args in argument_lists(x):
+        for args in argument_lists(operand):
             with contextlib.suppress(ERRORS):
                 getattr(tg, name)(*args)
             with pytest.raises(ERRORS):

@@ -417,3 +417,11 @@ def test_index_put_accumulates_duplicates() -> None:
     assert x.index_put((mask,), tg.tensor([5.0, 6.0])).tolist() == [5, 0, 6]
     counts = tg.tensor([0, 0]).index_put((tg.tensor([1, 1]),), tg.tensor([2, 3]), accumulate=True)
     assert counts.tolist() == [0, 5]
+
+
+def test_slices_of_more_elements_than_a_key_has_bits_for() -> None:
+    x = tg.zeros((1 << 24) + 9, dtype=tg.bool)
+    for length in (1, 2, (1 << 24) - 1, 1 << 24, (1 << 24) + 1, (1 << 24) + 2):
+        for _ in range(3):  # recorded by Python, then natively
+            assert x[:length].shape == (length,)
+            assert x[length:].shape == (x.shape[0] - length,)

@@ -66,6 +66,10 @@ def _is_of_inference(tape: Tape, slot: int) -> bool:
 
 def is_inference(tensor: Tensor) -> bool:
     """Return True if a tensor's memory was made in inference mode."""
+    if not hasattr(tensor, "_state"):
+        raise TypeError(
+            f"is_inference(): argument 'input' (position 1) must be Tensor, not {type(tensor).__name__}"
+        )
     tape = tape_at(tensor._state)
     with tape.lock:
         return _is_of_inference(tape, slot_of(tape, tensor))

@@ -61,6 +61,8 @@ def save(obj: Any, f: str | os.PathLike[str] | BinaryIO) -> None:
         with open(f, "wb") as file:
             save(obj, file)
         return
+    if not hasattr(f, "write"):
+        raise TypeError(f"save(): argument 'f' must be a path or a file, not {type(f).__name__}")
     f.write(_HEAD)
     pickle.dump(obj, f, protocol=5)
 
@@ -86,6 +88,8 @@ def load(f: str | os.PathLike[str] | BinaryIO, *, weights_only: bool = True) -> 
     if isinstance(f, str | os.PathLike):
         with open(f, "rb") as file:
             return load(file, weights_only=weights_only)
+    if not hasattr(f, "read"):
+        raise TypeError(f"load(): argument 'f' must be a path or a file, not {type(f).__name__}")
     head = f.read(len(_HEAD))
     if head != _HEAD:
         kind = "a file of PyTorch" if head.startswith(b"PK") else "no file of tapegrad.save"

@@ -7,6 +7,7 @@ handle refer to the view.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ from ..record import layout_of
 from ..storage import Storage, storage_of
 from ..tape import slot_of
 from ..threads import current_tape
+from .arguments import check_named
 from .inplace import check_target, in_place, overwrite
 from .registry import FUNCTIONS, METHODS
 
@@ -81,6 +83,18 @@ def _sum_in_place(name: str, sign: int) -> Callable[..., Any]:
         f"In-place version of `{name}`: ``self {'+' if sign > 0 else '-'}= alpha * other``."
     )
     return method
+
+
+def _as_function(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    """Make the function of an in-place method: its first argument may be anything."""
+
+    @functools.wraps(method)
+    def function(input: Any, *args: Any, **options: Any) -> Any:
+        check_named(name, ("input", input))
+        return method(input, *args, **options)
+
+    function.__name__ = function.__qualname__ = name
+    return function
 
 
 def _reshaping(name: str) -> Callable[..., Any]:
@@ -165,4 +179,4 @@ for _operator, _name in (
 ):  # fmt: skip
     METHODS[_operator] = METHODS[_name]
 for _name in AS_FUNCTIONS:
-    FUNCTIONS[_name + "_"] = METHODS[_name + "_"]
+    FUNCTIONS[_name + "_"] = _as_function(_name + "_", METHODS[_name + "_"])

@@ -219,6 +219,7 @@ def unsafe_split(input: Any, split_size: int, dim: int = 0) -> tuple[Any, ...]:
 @public(method=True)
 def unsafe_split_with_sizes(input: Any, split_sizes: Any, dim: int = 0) -> tuple[Any, ...]:
     """Split as `split_with_sizes` does, into views that may be written in place."""
+    _check_split("unsafe_split_with_sizes", input)
     d = wrap_dim(dim, layout_of(input).ndim)
     lengths = _along(split_with_sizes(input, split_sizes, dim), dim)
     return _pieces(input, d, lengths, "unsafe_split_with_sizes")
@@ -227,6 +228,7 @@ def unsafe_split_with_sizes(input: Any, split_sizes: Any, dim: int = 0) -> tuple
 @public(method=True)
 def unsafe_chunk(input: Any, chunks: int, dim: int = 0) -> tuple[Any, ...]:
     """Split as `chunk` does, into views that may be written in place."""
+    _check_split("unsafe_chunk", input)
     d = wrap_dim(dim, layout_of(input).ndim)
     return _pieces(input, d, _along(chunk(input, chunks, dim), dim), "unsafe_split")
 

@@ -79,11 +79,14 @@ def find_slice(state, tensor, key, args):  # type: ignore[no-untyped-def]
     stop = slice_bound(p64(key + nt.HEADER + 8)[0], length, length)
     if start < 0 or stop < 0:
         return 0
+    count = max(stop - start, 0)
+    if count >= 1 << 24:  # more than the key of a pair has bits for
+        return 0
     offset = start * stride if stop > start else 0
     p32(args)[0] = slot_of(state, tensor)
     p32(args)[1] = offset & 0xFFFFFFFF
     p32(args)[2] = offset >> 32
-    return find_pair(nt.OP_SLICE, layout, max(stop - start, 0))
+    return find_pair(nt.OP_SLICE, layout, count)
 
 
 @helper
