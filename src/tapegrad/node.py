@@ -158,6 +158,9 @@ class Node:
         UnsupportedError
             For the nodes of in-place operations.
         """
+        for i, grad in enumerate(grads):
+            if grad is not None and not record.is_tensor(grad):
+                raise TypeError(f"argument {i} is not a Variable")
         context = self._context()
         expected = 1 if context is None else context.count
         if len(grads) != expected:
