@@ -255,7 +255,7 @@ def test_loops_run_in_constant_memory(body: Callable[[Any], None]) -> None:
     assert handles() <= count + 2
     assert owned() <= kept + 4096
     assert int(tape.state[nt.S_CAPACITY]) <= max(capacity, 1 << 14)
-    assert len(tape.writes) <= 4 * capacity
+    assert tape.write_count <= 4 * capacity
     for name in ("owned", "leaves", "retained", "versions", "constants", "hooks", "contexts"):
         assert len(getattr(tape, name, ())) <= 2 * capacity, name
     assert resident() - before < 12 * MEGA, f"{(resident() - before) / MEGA:.1f} MB"

@@ -252,8 +252,8 @@ class AutogradMethods:
         """Whether a non-leaf keeps its gradient."""
         tape = tape_at(self._state)
         with tape.lock:
-            kept = None if self.is_leaf else tape.retained.get(slot_of(tape, self))
-            return kept is not None and kept() is not None
+            storage = None if self.is_leaf else storage_of(self)
+            return storage is not None and any(r() is storage for r in list(tape.retained.values()))
 
     def retain_grad(self: Any) -> None:
         """Let ``backward`` leave this tensor's gradient in `grad` though it is not a leaf."""

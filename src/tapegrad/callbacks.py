@@ -240,6 +240,8 @@ class Swept(_Taken):
         """The adjoint of a slot, in place."""
         tape = self.tape
         root = int(self.request.root[slot])
+        if tape.instruction_of(slot).op.kind in (nt.WRITE, nt.ACCUMULATE):
+            slot = root  # hooks at a write are the base's
         offset = int(tape.address[slot]) - int(tape.address[root])
         address = int(self.request.adjoint[root]) + offset
         return array_at(address, tape.instruction_of(slot).out)

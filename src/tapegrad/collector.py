@@ -68,7 +68,7 @@ def collect(tape: Tape) -> bool:
     new = np.where(kept, np.cumsum(kept, dtype=np.int32), np.int32(-1))
     new[0] = 0
     old_address = np.zeros(n, np.int64)
-    writes, prune_at = versions.renumbered(tape, new)
+    writes = versions.renumbered(tape, new)
     number = memoryview(new)  # type: ignore[arg-type]
     constants = Constants(
         {k: number[v] for k, v in tape.constants.slots.copy().items() if v < n and number[v] >= 0}
@@ -87,9 +87,8 @@ def collect(tape: Tape) -> bool:
     books |= {
         "guests": {k: number[v] for k, v in tape.guests.copy().items() if v < n and number[v] >= 0},
         "constants": constants,
-        "writes": writes,
+        **writes,
         "written_views": {},
-        "prune_at": prune_at,
         "inference_start": -1 if tape.inference_start < 0 else int(new.max()) + 1,
         "collections": tape.collections + 1,
     }
@@ -117,7 +116,10 @@ def drop(tape: Tape, count: int) -> None:
         constants = Constants({k: v for k, v in constants.slots.copy().items() if v < count})
     books |= {
         "guests": {k: v for k, v in tape.guests.copy().items() if v < count},
-        "writes": [(base, mark) for base, mark in tape.writes.copy() if mark < 2 * count],
+        "writes": {
+            base: [mark for mark in marks if mark < 2 * count]
+            for base, marks in tape.writes.copy().items()
+        },
         "written_views": {},
         "constants": constants,
         "inference_start": min(tape.inference_start, count),

@@ -79,9 +79,12 @@ class Lanes(Request):
         """
         found: list[np.ndarray | None] = [None] * len(self.targets)
         self.lanes = self._choose_lanes(count)
+        root = None if self.root is self.tape.root else self.root.copy()
         for start in range(0, count, self.lanes):
             lanes = min(self.lanes, count - start)
             self._set_lanes(lanes)
+            if root is not None:  # a sweep lets late targets lie in their bases' adjoints
+                self.root[:] = root
             own = self._await(lanes)
             self._seed(start, lanes, seeds)
             if sweep.reverse(self.tape.pointer, self.pointer) != 0:
@@ -135,7 +138,7 @@ class Lanes(Request):
                     t.position,
                     t.slot,
                     address_of(made[i]),
-                    self.copy_of(t.layout),
+                    self.copy_of(t.layout) | t.is_late << 32,
                 )
         self.words[nt.R_CAPTURE_COUNT] = len(made)
         return made

@@ -331,3 +331,34 @@ def byte_offsets(layout: Layout) -> np.ndarray:
             [-1 if d == axis else 1 for d in range(layout.ndim)]
         )
     return found.reshape(-1)
+
+
+def mapped_strides(layout: Layout, whole: Layout) -> tuple[int, ...]:
+    """Return the strides of a view of a non-contiguous root, in the root's contiguous adjoint buffer."""
+    dense = contiguous(whole.dtype, whole.shape)
+    table = {
+        s: d for s, d, n in zip(whole.strides, dense.strides, whole.shape, strict=True) if n > 1
+    }
+    return tuple(
+        0 if s == 0 else next(
+            table[w] * (s // w) for w in sorted(table, reverse=True) if s % w == 0
+        )
+        for s in layout.strides
+    )  # fmt: skip
+
+
+def mapped_offset(offset: int, whole: Layout) -> int:
+    """Return the place of a view of a non-contiguous root in the root's contiguous adjoint buffer."""
+    dense = contiguous(whole.dtype, whole.shape)
+    mapped = 0
+    for s, d in sorted(
+        (
+            (s, d)
+            for s, d, n in zip(whole.strides, dense.strides, whole.shape, strict=True)
+            if n > 1
+        ),
+        reverse=True,
+    ):
+        mapped += offset // s * d
+        offset %= s
+    return mapped

@@ -59,7 +59,9 @@ class Lifting:
         self.slots: dict[int, int] = {}
         self.batched: set[int] = set()
         #: statements whose write is one that residuals may be older than
-        self._noted = {mark >> 1 for _, mark in source.writes if not mark & 1}
+        self._noted = {
+            mark >> 1 for marks in source.writes.values() for mark in marks if not mark & 1
+        }
 
     def bind(self, slot: int, own: int, *, batched: bool) -> None:
         """Say what stands on the target for a slot of the source."""

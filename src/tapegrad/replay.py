@@ -12,7 +12,7 @@ that a loop over ``x[i]`` stays linear at every order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +28,7 @@ from .instructions import (
     remember_pair,
     view_instruction,
 )
-from .layouts import Layout, contiguous
+from .layouts import Layout, contiguous, mapped_offset, mapped_strides
 from .ops.table import TABLE, is_float
 from .tape import Tape
 from .traced_rule import Template, template
@@ -158,8 +158,8 @@ class Pass:
         """The part of a root's adjoint buffer that belongs to a view of the root."""
         layout, whole = self.layout(slot), self.layout(root)
         if not whole.is_contiguous and whole.size > 1:
-            strides = _map_strides(layout, whole)
-            offset = _map_offset(self.offset(slot, root), whole)
+            strides = mapped_strides(layout, whole)
+            offset = mapped_offset(self.offset(slot, root), whole)
         else:
             strides, offset = layout.strides, self.offset(slot, root)
         shape = tuple(1 if s == 0 else n for n, s in zip(layout.shape, strides, strict=True))
@@ -308,7 +308,7 @@ class Pass:
         """Let the hooks of a tensor see, and change, its cotangent."""
         if not self.callbacks.looks(k):
             return
-        if root == k:
+        if root == k or self.tape.instruction_of(k).op.kind in (nt.WRITE, nt.ACCUMULATE):
             ct = self.settled(self.dense(int(self.adjoint[root])))
             self.adjoint[root] = self.callbacks.look(k, ct)
             self.buffer[root] = 0
@@ -336,6 +336,19 @@ class Pass:
         self.make_buffer(root)
         return self.op("clone", self.region(t.slot, root))
 
+    def target_late(self, t: Target) -> int | None:
+        """Slot of the cotangent of a view since the last write, None if there is none."""
+        return self.target(t, t.slot) if self.adjoint[t.slot] else None
+
+    def join_late(self, targets: Iterable[Target]) -> None:
+        """Let late targets lie in their bases' adjoints, now that the pass has come to the write."""
+        for t in targets:
+            if t.is_late and self.root[t.slot] == t.slot:
+                base = self.root[t.slot] = self.tape.root[t.slot]
+                ct = self.take(t.slot)
+                if ct and self.request.needed[base]:
+                    self.add(t.slot, ct)
+
     def make_buffer(self, root: int) -> None:
         """See that a root's adjoint may be written in place."""
         if not self.buffer[root]:
@@ -343,36 +356,6 @@ class Pass:
             self.tape_accumulate(buffer, int(self.adjoint[root]))
             self.adjoint[root] = buffer
             self.buffer[root] = 1
-
-
-def _map_strides(layout: Layout, whole: Layout) -> tuple[int, ...]:
-    """Strides of a view of a non-contiguous root, in the root's contiguous adjoint buffer."""
-    dense = contiguous(whole.dtype, whole.shape)
-    table = {
-        s: d for s, d, n in zip(whole.strides, dense.strides, whole.shape, strict=True) if n > 1
-    }
-    return tuple(
-        0 if s == 0 else next(
-            table[w] * (s // w) for w in sorted(table, reverse=True) if s % w == 0
-        )
-        for s in layout.strides
-    )  # fmt: skip
-
-
-def _map_offset(offset: int, whole: Layout) -> int:
-    dense = contiguous(whole.dtype, whole.shape)
-    mapped = 0
-    for s, d in sorted(
-        (
-            (s, d)
-            for s, d, n in zip(whole.strides, dense.strides, whole.shape, strict=True)
-            if n > 1
-        ),
-        reverse=True,
-    ):
-        mapped += offset // s * d
-        offset %= s
-    return mapped
 
 
 def replay(
@@ -409,11 +392,18 @@ def replay(
     tape.state[nt.S_PENDING_LIMIT] = 1 << 62
     try:
         for k, operand in _stops(p, stepwise):
+            for i in positions.get(k, ()):
+                if request.targets[i].is_late:
+                    found[i] = p.target_late(request.targets[i])
+            p.join_late(request.targets[i] for i in positions.get(k, ()))
             root = int(p.root[k])
+            if not (p.adjoint[root] and request.needed[root]):
+                continue
             if not (request.raw and p.runs(k)):
                 p.look(k, root)
             for i in positions.get(k, ()):
-                found[i] = p.target(request.targets[i], root)
+                if not request.targets[i].is_late:
+                    found[i] = p.target(request.targets[i], root)
             if request.raw and p.runs(k):
                 p.look(k, root)
             if tape.instruction_of(k).op.kind != nt.LEAF:
@@ -433,7 +423,7 @@ def _stops(p: Pass, stepwise: bool) -> Iterator[tuple[int, int]]:
     if stepwise:
         for k in range(request.high, low - 1, -1):
             root = int(p.root[k])
-            if p.adjoint[root] and request.needed[root]:
+            if request.needed[k] & nt.TARGET or (p.adjoint[root] and request.needed[root]):
                 yield k, 0
         return
     places = address_of(p.adjoint), address_of(p.buffer)

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from . import anomaly, collector, detaching, fuse, messages, sweep, versions
+from . import anomaly, collector, detaching, fuse, messages, separating, sweep, versions
 from . import native as nt
 from .buffers import Buffer, address_of, array_at
 from .dtypes import type_name
@@ -44,26 +44,21 @@ __all__ = ["Request", "Target", "innermost", "taken", "watches"]
 
 #: bytes of a gradient up to which it is copied out of the sweep's memory, which stays with the pool
 COPIED = 1 << 16
-_EXPANDED = (
-    "the gradient of an expanded view is not kept apart from its base's; take the gradient of the "
-    "tensor before .expand(), or use .expand(...).clone()"
-)
-_WRITTEN = (
-    "the gradient of a view whose base was written in place afterwards is not kept apart; take the "
-    "gradient of a .clone() of it"
-)
 
 
 class Target:
-    """A slot whose adjoint is wanted as a value: taken when the sweep comes to `position`."""
+    """A slot whose adjoint is wanted as a value: taken when the sweep comes to `position`.
 
-    __slots__ = ("array", "is_leaf", "layout", "position", "result", "slot")
+    A late one is a view with an adjoint of its own from the last write to its memory, `position`, on.
+    """
+
+    __slots__ = ("array", "is_late", "is_leaf", "layout", "position", "result", "slot")
 
     def __init__(self, slot: int, position: int, layout: Layout) -> None:
         self.slot = slot
         self.position = position
         self.layout = layout
-        self.is_leaf = False
+        self.is_leaf = self.is_late = False
         self.array: np.ndarray | None = None
         self.result: int | None = None  # slot of the cotangent, where the pass is replayed
 
@@ -103,28 +98,31 @@ class Request:
         self.finals: list[Callable[[], None]] = []
         #: what hooks over several tensors keep as long as the pass lasts
         self.notes: dict[Any, Any] = {}
+        #: expanded views that are wanted, which raise where the pass comes by
+        self.expanded: list[int] = []
         for t in targets:
             # The adjoint of a leaf stays to the end, so the sweep need not come to the leaf.
             t.is_leaf = t.position == t.slot and tape.instruction_of(t.slot).op.kind == nt.LEAF
             if not t.is_leaf:
-                self._separate_target(t)
+                separating.separate_target(self, t)
         # One block for all arrays of the request; making small arrays costs a microsecond each.
-        writes = len(tape.writes)
-        self._adjoint = R_WIDTH + 4 * len(targets) + 2 * writes
+        writes = tape.writes.copy()  # a finalizer may record more
+        self._adjoint = R_WIDTH + 4 * len(targets) + 2 * len(writes)
         last = self._adjoint + self._count + nt.MISSING // 2
         self._marks = last + ((self._count + 1) // 2 if writes else 0)
         self._block = tape.take_block(self._marks + (2 * self._count + 7) // 8)
         self.pointer, self.words = self._block.address, self._block.words
-        self._lay_out(tape.writes[:writes])
+        self._writes = [(base, marks[-1]) for base, marks in writes.items() if marks]
+        self._lay_out()
 
-    def _lay_out(self, writes: list[tuple[int, int]]) -> None:
+    def _lay_out(self) -> None:
         """Lay out the request's arrays for the views that have an adjoint of their own by now."""
         tape, words, targets, roots = self.tape, self.words, self.targets, self.roots
         at = R_WIDTH
         for t in targets:
-            words[at], words[at + 1] = t.position, t.slot
+            words[at], words[at + 1], words[at + 3] = t.position, t.slot, t.is_late << 32
             at += 4
-        count = len(writes)
+        count = len(self._writes)
         root = 0 if self.root is tape.root else address_of(self.root)
         single = roots[0] if len(roots) == 1 else 0
         sweep.start(
@@ -133,7 +131,7 @@ class Request:
         )  # fmt: skip
         if count:
             self._block.array[self._adjoint - 2 * count : self._adjoint] = np.fromiter(
-                chain.from_iterable(writes), np.int64, 2 * count
+                chain.from_iterable(self._writes), np.int64, 2 * count
             )
         self.variant = words[nt.R_VARIANT] = nt.MASKED if tape.masks_zeros else 0
         if anomaly.checks_nan():
@@ -199,31 +197,11 @@ class Request:
         is_view = self.tape.instruction_of(slot).op.kind == nt.VIEW
         return is_view and int(self.root[slot]) != slot and is_part(self.tape, slot)
 
-    def _first_write(self, slot: int) -> int:
-        """First statement that wrote to a view's root after the view was made, or 0."""
-        tape = self.tape
-        base, root = int(tape.base[slot]), int(tape.root[slot])
-        later = [
-            mark >> 1
-            for b, mark in (tape.writes if base in tape.versions else ())
-            if b == base and mark > 2 * slot and not mark & 1 and tape.root[mark >> 1] == root
-        ]
-        return min(later, default=0)
-
-    def _separate(self, slot: int) -> None:
+    def separate(self, slot: int) -> None:
         """Give a view an adjoint of its own, apart from its root's."""
         if self.root is self.tape.root:
             self.root = self.tape.root.copy()
         self.root[slot] = slot
-
-    def _separate_target(self, target: Target) -> None:
-        """Keep the gradient of a view that is wanted apart from its base's."""
-        if self.is_separable(target.slot):
-            if target.layout.overlaps:
-                raise UnsupportedError(_EXPANDED)
-            if self._first_write(target.slot):
-                raise UnsupportedError(_WRITTEN)
-            self._separate(target.slot)
 
     def _separate_watched(self) -> bool:
         """Separate the views with hooks that the pass may come by; False if there are none."""
@@ -239,12 +217,14 @@ class Request:
                     tape.flags[slot] |= nt.WATCHED
                 continue
             if tape.instruction_of(slot).out.overlaps:
-                if self._comes_by(slot):
-                    raise UnsupportedError(_EXPANDED)
+                if separating.comes_by(self, slot):
+                    raise UnsupportedError(separating.EXPANDED)
                 continue
-            if (first := self._first_write(slot)) and self._comes_by(slot, first):
-                raise UnsupportedError(_WRITTEN)
-            self._separate(slot)
+            if (first := separating.first_write(tape, slot)) and separating.comes_by(
+                self, slot, first
+            ):
+                raise UnsupportedError(separating.WRITTEN)
+            self.separate(slot)
             separated = True
         return separated
 
@@ -270,10 +250,11 @@ class Request:
             from_view = any(tape.flags[slot] & nt.WATCHED for slot in self.roots)
             if not (from_view or self.words[nt.R_SEPARABLE]) or not self._separate_watched():
                 detaching.check(self)
+                if any(separating.comes_by(self, slot) for slot in self.expanded):
+                    raise UnsupportedError(separating.EXPANDED)
                 return
             variant, lanes = self.words[nt.R_VARIANT], self.words[nt.R_LANES]
-            count = self.words[nt.R_WRITE_COUNT]
-            self._lay_out(tape.writes[:count])
+            self._lay_out()
             self.words[nt.R_VARIANT], self.words[nt.R_LANES] = variant, lanes
 
     def forget_reached(self) -> None:
@@ -286,28 +267,6 @@ class Request:
         """Whether Python has something to do in the pass (after `prepare`): hooks, Functions."""
         return self.words[nt.R_WATCHED] != 0 or anomaly.checks_nan()
 
-    def _comes_by(self, slot: int, behind: int = 0) -> bool:
-        """Return True if a statement that the pass visits uses a view, or it is a root.
-
-        With `behind`, only statements behind that one count.
-        """
-        tape, reached, high = self.tape, self.reached, self.high
-        alike = slot + 1 + np.flatnonzero(tape.root[slot + 1 : high + 1] == tape.root[slot])
-        aliases = {slot}
-        for k in alike.tolist():
-            if tape.instruction_of(k).op.kind == nt.VIEW and tape.args_of(k)[0] in aliases:
-                aliases.add(k)
-        if any(root in aliases for root in self.roots if root >= behind):
-            return True
-        starts = tape.arg_start[: high + 2]
-        first = int(starts[max(slot, behind) + 1])
-        places = first + np.flatnonzero(np.isin(tape.arg[first : int(starts[-1])], list(aliases)))
-        for k in np.unique(np.searchsorted(starts, places, side="right") - 1).tolist():
-            is_user = tape.instruction_of(k).op.kind != nt.VIEW
-            if is_user and reached[self.root[k]] and aliases.intersection(tape.args_of(k)):
-                return True
-        return False
-
     def _missing(self) -> np.ndarray:
         """The instructions that `prepare` wants programs of."""
         start = self._adjoint + self._count
@@ -318,7 +277,7 @@ class Request:
         tape = self.tape
         base = int(tape.base[residual])
         version = tape.versions.get(base, 0)
-        later = sum(1 for b, mark in tape.writes if b == base and mark > 2 * slot)
+        later = versions.writes_behind(tape, base, slot)
         made = tape.instruction_of(residual)
         current = tape.instruction_of(versions.last_write(tape, residual))
         origin = ""
@@ -344,7 +303,12 @@ class Request:
         captured = [t for t in self.targets if not t.is_leaf]
         for i, t in enumerate(captured):
             t.array = np.empty(t.layout.shape, t.layout.dtype.np)
-            self._captures[i] = t.position, t.slot, address_of(t.array), self.copy_of(t.layout)
+            self._captures[i] = (
+                t.position,
+                t.slot,
+                address_of(t.array),
+                (self.copy_of(t.layout) | t.is_late << 32),
+            )
         self.words[R_CAPTURE_COUNT] = len(captured)
         self.words[nt.R_SEEN] = 0
         for slot, seed in zip(self.roots, seeds, strict=True):

@@ -348,7 +348,7 @@ def _kept(tape: Tape, k: int, made: Instruction, place: int) -> Any:
     if made.op.name == "pow" and place == 1 and slot in tape.constants.slots.values():
         return tape.value(slot, layout).item()
     base, version = int(tape.base[slot]), versions.version_of(tape, slot)
-    later = sum(1 for b, mark in tape.writes if b == base and mark > 2 * k)
+    later = versions.writes_behind(tape, base, k)
     if later and not isinstance(packed, Saved):
         raise RuntimeError(
             messages.stale(False).format(

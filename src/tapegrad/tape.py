@@ -79,8 +79,9 @@ class Tape(Values):
         self.retained: dict[int, Any] = {}
         #: bases of views that have hooks, or whose gradient is kept
         self.watched_bases: dict[int, bool] = {}
-        #: in-place writes: (base, 2 * statement, or an odd number behind a dropped one)
-        self.writes: list[tuple[int, int]] = []
+        #: in-place writes: base -> marks (2 * statement, or an odd number behind a dropped one)
+        self.writes: dict[int, list[int]] = {}
+        self.write_count = 0
         #: version of each base that was written in place
         self.versions: dict[int, int] = {}
         self.prune_at = 64

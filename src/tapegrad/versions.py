@@ -1,14 +1,15 @@
 """In-place writes: versions of memory, and the list by which a sweep finds stale residuals.
 
-A tape keeps, oldest first, the writes that a residual may be older than, as (base, mark): the mark
-is twice the statement that wrote, or an odd number behind a statement that was dropped. Memory that
+A tape keeps for each base, oldest first, the marks of the writes that a residual may be older than: twice
+the statement that wrote, or an odd number behind a statement that was dropped. Memory that
 several threads' tapes see (crossing.py) has one `Shared` count of writes for all of them; a tape
 learns of the others' writes in `catch_up`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +28,7 @@ __all__ = [
     "renumbered",
     "share",
     "version_of",
+    "writes_behind",
 ]
 
 
@@ -74,14 +76,22 @@ def _count(tape: Tape, base: int, mark: int) -> None:
 
 def add_write(tape: Tape, base: int, mark: int) -> None:
     """Note a write, and now and then forget those that no residual is older than."""
-    tape.writes.append((base, mark))
-    if len(tape.writes) > tape.prune_at:
+    tape.writes.setdefault(base, []).append(mark)
+    tape.write_count += 1
+    if tape.write_count > tape.prune_at:
         oldest = _oldest_graph(tape)
-        tape.writes = [
-            (b, m) for b, m in tape.writes
-            if m > 2 * oldest or _is_active(tape, m)
-        ]  # fmt: skip
-        tape.prune_at = max(64, 2 * len(tape.writes))
+        writes = {
+            b: kept for b, marks in tape.writes.copy().items()
+            if (kept := [m for m in marks if m > 2 * oldest or _is_active(tape, m)])
+        }  # fmt: skip
+        tape.writes, tape.write_count = writes, sum(map(len, writes.values()))
+        tape.prune_at = max(64, 2 * tape.write_count)
+
+
+def writes_behind(tape: Tape, base: int, slot: int) -> int:
+    """How often a base's memory was written behind statement `slot`."""
+    marks = tape.writes.get(base, [])
+    return len(marks) - bisect_right(marks, 2 * slot)
 
 
 def last_write(tape: Tape, slot: int, end: int | None = None) -> int:
@@ -97,11 +107,13 @@ def last_write(tape: Tape, slot: int, end: int | None = None) -> int:
     base, root = int(tape.base[slot]), int(tape.root[slot])
     if base not in tape.versions:
         return slot
-    last, stop = 2 * slot, 2 * (tape.count if end is None else end)
-    for b, mark in tape.writes:
-        if b == base and last < mark <= stop and not mark & 1 and tape.root[mark >> 1] == root:
-            last = mark
-    return last >> 1
+    marks, stop = tape.writes.get(base, ()), 2 * (tape.count if end is None else end)
+    for mark in reversed(marks):
+        if mark <= 2 * slot:
+            break
+        if mark <= stop and not mark & 1 and tape.root[mark >> 1] == root:
+            return mark >> 1
+    return slot
 
 
 def share(tape: Tape, slot: int, shared: Shared | None = None) -> Shared:
@@ -140,20 +152,22 @@ def _is_active(tape: Tape, mark: int) -> bool:
     return not mark & 1 and tape.is_active(mark >> 1)
 
 
-def renumbered(tape: Tape, new: np.ndarray) -> tuple[list[tuple[int, int]], int]:
+def renumbered(tape: Tape, new: np.ndarray) -> dict[str, Any]:
     """The writes that still matter, under the slots' new numbers, and when to prune them."""
     if not tape.writes:
-        return [], 64
+        return {"writes": {}, "write_count": 0, "prune_at": 64}
     n = len(new)
     kept = np.cumsum(new >= 0) - 1  # last kept slot at or before each old one, renumbered
     oldest = _oldest_graph(tape)
-    writes = []
-    for base, mark in tape.writes:
-        old = mark >> 1
-        if base >= n or old >= n or new[base] < 0:
-            continue
-        if not (mark > 2 * oldest or _is_active(tape, mark)):
-            continue
-        dropped = mark & 1 or new[old] < 0
-        writes.append((int(new[base]), 2 * int(kept[old]) + 1 if dropped else 2 * int(new[old])))
-    return writes, max(64, 2 * len(writes))
+    writes = {}
+    for base, marks in tape.writes.copy().items():
+        moved = []
+        for mark in marks if base < n and new[base] >= 0 else ():
+            old = mark >> 1
+            if old < n and (mark > 2 * oldest or _is_active(tape, mark)):
+                dropped = mark & 1 or new[old] < 0
+                moved.append(2 * int(kept[old]) + 1 if dropped else 2 * int(new[old]))
+        if moved:
+            writes[int(new[base])] = moved
+    count = sum(map(len, writes.values()))
+    return {"writes": writes, "write_count": count, "prune_at": max(64, 2 * count)}

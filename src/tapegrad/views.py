@@ -185,9 +185,8 @@ def invalid(tape: Tape, slot: int, end: int | None = None) -> str:
         PyTorch's text; empty if nothing is wrong.
     """
     base, last = int(tape.base[slot]), 2 * (tape.count if end is None else end)
-    if base not in tape.versions:
-        return ""
-    if not any(b == base and 2 * slot < mark < last for b, mark in tape.writes):
+    marks = tape.writes.get(base, ())
+    if not any(2 * slot < mark < last for mark in reversed(marks)):
         return ""
     view = state_of(tape, slot)
     if not view.reason or not (tape.is_active(slot) or tape.is_active(view.base)):

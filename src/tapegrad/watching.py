@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import native as nt
+from . import versions, views
 from .errors import UnsupportedError
 from .handle import bind_handle
 from .instructions import view_instruction
@@ -27,11 +28,12 @@ __all__ = ["arrive", "is_part", "leave", "rebind", "watch"]
 
 def rebind(tensor: Tensor, tape: Tape, slot: int) -> None:
     """Let a handle refer to another slot of the same layout; it is still that whose gradient is kept."""
-    kept = tape.retained.get(old := slot_of(tape, tensor)) if tape.retained else None
+    storage = storage_of(tensor)
+    kept = [] if storage is None else [s for s, r in list(tape.retained.items()) if r() is storage]
     bind_handle(id(tensor), tape.pointer, slot, tensor._layout_id)
-    if kept is not None and kept() is storage_of(tensor):
-        del tape.retained[old]
-        tape.retained[watch(tape, tensor)] = kept
+    for old in kept:
+        reference = tape.retained.pop(old)
+        tape.retained[watch(tape, tensor)] = reference
 
 
 # --------------------------------------------------------------------------- tensors with hooks
@@ -61,8 +63,11 @@ def is_part(tape: Tape, slot: int) -> bool:
     if root == slot:
         return False
     made = tape.instruction_of(slot)
-    same = made.out is tape.instruction_of(root).out
-    return not (same and (made.op.kind != nt.VIEW or made.op.extras.get("rewritten")))
+    if made.out is not tape.instruction_of(root).out:
+        return True
+    if made.op.kind == nt.VIEW:
+        return not made.op.extras.get("rewritten")
+    return views.state_of(tape, slot).is_view  # written: the base itself, or a view of all of it
 
 
 def _behind_writes(tape: Tape, tensor: Tensor) -> int:
@@ -71,12 +76,11 @@ def _behind_writes(tape: Tape, tensor: Tensor) -> int:
     base, root = int(tape.base[slot]), int(tape.root[slot])
     if base not in tape.versions or tape.abstract:
         return slot
-    last = max(
-        (m >> 1 for b, m in tape.writes if b == base and not m & 1 and tape.root[m >> 1] == root),
-        default=0,
-    )
+    last = versions.last_write(tape, root)
     part = is_part(tape, slot)
     kind = tape.instruction_of(slot).op.kind
+    if not part and last > slot:
+        return last  # the base of what was written: its adjoint is complete there
     if last <= slot and not (part and kind != nt.VIEW):
         return slot
     if part and any(slot in tape.args_of(k) for k in range(last + 1, tape.count)):
@@ -84,8 +88,7 @@ def _behind_writes(tape: Tape, tensor: Tensor) -> int:
             "a hook on a view that was used after it was written in place is not supported; register "
             "it right after the write, or on a .clone() of the view"
         )
-    name = "as_strided" if part else "copy_slices"
-    fresh = _alias(tape, slot, name)
+    fresh = _alias(tape, slot, "as_strided")
     bind_handle(id(tensor), tape.pointer, fresh, tensor._layout_id)
     return fresh
 
@@ -114,7 +117,7 @@ def leave(tape: Tape, base: int) -> None:
     n = tape.count
     slots = np.flatnonzero((tape.flags[:n] & nt.WATCHED != 0) & (tape.base[:n] == base))
     for slot in slots.tolist():
-        if is_part(tape, slot):
+        if tape.instruction_of(slot).op.kind == nt.VIEW and is_part(tape, slot):
             _move(tape, slot)
     if not any(tape.base[slot] == base for slot in tape.retained.copy()):
         tape.watched_bases.pop(base)
@@ -124,7 +127,7 @@ def arrive(tape: Tape, base: int) -> None:
     """After memory was written: keep gradients of the views of it as they are from now on."""
     if base not in tape.watched_bases or tape.abstract:
         return
-    last = max((m >> 1 for b, m in tape.writes if b == base), default=0)
+    last = max((m >> 1 for m in tape.writes.get(base, ())[-1:]), default=0)
     for slot in list(tape.retained):
         is_view = tape.instruction_of(slot).op.kind == nt.VIEW
         if slot < last and is_view and tape.base[slot] == base and is_part(tape, slot):

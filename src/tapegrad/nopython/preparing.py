@@ -30,6 +30,7 @@ from ..native import (
     OK,
     OUTPUT,
     R_ADJOINT,
+    R_CAPTURE_COUNT,
     R_CAPTURES,
     R_ERROR_ARG,
     R_ERROR_SLOT,
@@ -56,6 +57,7 @@ from ..native import (
     V_WIDTH,
     VIEW,
     WATCHED,
+    WRITE,
 )  # fmt: skip
 from . import intrinsics as it
 from .intrinsics import globals_address, helper, p8, p32, p64
@@ -140,7 +142,41 @@ def reach(state, r, operand):  # type: ignore[no-untyped-def]
 
 
 @helper
-def follow_separated(state, root, n):  # type: ignore[no-untyped-def]
+def extent(row):  # type: ignore[no-untyped-def]
+    """Bytes that the adjoint of an instruction's result takes; a write has no memory of its own."""
+    return row[I_EXTRA] if WRITE <= row[I_KIND] < OUTPUT else row[I_BYTES]
+
+
+@helper
+def is_late(rows, i, k):  # type: ignore[no-untyped-def]
+    """Return True if target `i` is a view with an adjoint of its own down to statement `k`.
+
+    `k` is the last write to its memory; what was computed from the view before goes into its base's adjoint.
+    """
+    return rows[4 * i] == k and rows[4 * i + 3] >> 32 != 0
+
+
+@helper
+def separate_late(r):  # type: ignore[no-untyped-def]
+    """Let all late targets have an adjoint of their own, as where a pass begins."""
+    rows, root = p64(r[R_CAPTURES]), p32(r[R_ROOT])
+    for i in range(r[R_CAPTURE_COUNT]):
+        if rows[4 * i + 3] >> 32:
+            root[rows[4 * i + 1]] = rows[4 * i + 1]
+
+
+@helper
+def is_older(r, owner, k):  # type: ignore[no-untyped-def]
+    """Return True if statement `k` is older than the write from which on `owner` is a view."""
+    rows = p64(r[R_CAPTURES])
+    for i in range(r[R_CAPTURE_COUNT]):
+        if rows[4 * i + 1] == owner and rows[4 * i + 3] >> 32 and k <= rows[4 * i]:
+            return True
+    return False
+
+
+@helper
+def follow_separated(state, r, root, n):  # type: ignore[no-untyped-def]
     """Let views of views that have an adjoint of their own (`root` says which) lie in that."""
     s = p64(state)
     shared, address = p32(s[nt.S_ROOT]), p64(s[nt.S_ADDRESS])
@@ -153,9 +189,9 @@ def follow_separated(state, root, n):  # type: ignore[no-untyped-def]
         if row[I_KIND] != VIEW:
             continue
         owner = root[args[arg_start[k]]]
-        if owner == shared[k]:
+        if owner == shared[k] or is_older(r, owner, k):
             continue
-        size = p64(itab + 8 * I_WIDTH * instructions[owner])[I_BYTES]
+        size = extent(p64(itab + 8 * I_WIDTH * instructions[owner]))
         offset = address[k] - address[owner]
         if offset >= 0 and offset + row[I_BYTES] <= size:  # `as_strided` may look beyond it
             root[k] = owner
@@ -166,10 +202,10 @@ def start(state, request, counts, targets, what, high, roots):  # type: ignore[n
     """Lay out a request's arrays behind its fields (as request.py counts them) and clear them.
 
     `counts` is the number of rows for targets and stops and, in the high half, of in-place writes;
-    `targets` the number of targets, whose rows (position, slot) are there, and, in the high half, of
-    slots. `what` is whether all leaves' adjoints are wanted and, times two, the root where there is just
-    one. The sweep begins at statement `high`. `roots` is 0, or where a copy of the tape's roots is in which
-    views with an adjoint of their own are their own roots.
+    `targets` the number of targets, whose rows are there (position, slot, and 2**32 in the last word of a
+    late one: see `is_late`), and, in the high half, of slots. `what` is whether all leaves' adjoints are
+    wanted and, times two, the root where there is just one. The sweep begins at statement `high`. `roots` is
+    0, or where a copy of the tape's roots is in which views with an adjoint of their own are their own roots.
     """
     s = p64(state)
     n, targets = targets >> 32, targets & 0xFFFFFFFF
@@ -192,10 +228,12 @@ def start(state, request, counts, targets, what, high, roots):  # type: ignore[n
     r[R_ROOT] = roots if roots != 0 else s[nt.S_ROOT]
     r[R_HIGH], r[R_LOW] = high, high + 1
     r[nt.R_LANES] = 1
+    r[R_CAPTURE_COUNT] = targets
     root, flags, shared = p32(r[R_ROOT]), p8(s[nt.S_FLAGS]), p32(s[nt.S_ROOT])
     needed, reached = p8(r[R_NEEDED]), p8(r[R_REACHED])
     if roots != 0:
-        follow_separated(state, root, n)
+        separate_late(r)
+        follow_separated(state, r, root, n)
     instructions, itab = p32(s[nt.S_INSTRUCTION]), p64(globals_address())[nt.G_ITAB]
     if what > 1:
         reached[root[what >> 1]] = 2
@@ -232,7 +270,7 @@ def find_needed(state, r):  # type: ignore[no-untyped-def]
     flags, instructions, shared = p8(s[nt.S_FLAGS]), p32(s[nt.S_INSTRUCTION]), p32(s[nt.S_ROOT])
     arg_start, args = p32(s[nt.S_ARG_START]), p32(s[nt.S_ARG])
     itab = p64(globals_address())[nt.G_ITAB]
-    marks = p64(r[R_ADJOINT])
+    marks, rows = p64(r[R_ADJOINT]), p64(r[R_CAPTURES])
     high = r[R_HIGH]
     waiting = 0
     for i in range(high, 0, -1):
@@ -243,6 +281,13 @@ def find_needed(state, r):  # type: ignore[no-untyped-def]
                 break
     k = high
     while k > 0 and waiting > 0:
+        for i in range(r[R_CAPTURE_COUNT] if needed[k] & TARGET else 0):
+            late = rows[4 * i + 1]
+            if is_late(rows, i, k) and root[late] == late:
+                root[late] = shared[late]
+                if marks[late]:
+                    waiting -= 1 - (marks[shared[late]] == 0)
+                    marks[shared[late]] = 1
         own = root[k]
         if marks[own] == 0:
             k -= 1
@@ -263,6 +308,11 @@ def find_needed(state, r):  # type: ignore[no-untyped-def]
         k -= 1
     stop = k
     for k in range(max(stop + 1, r[R_LOW]), high + 1):
+        for i in range(r[R_CAPTURE_COUNT] if needed[k - 1] & TARGET else 0):
+            if is_late(rows, i, k - 1):
+                late = rows[4 * i + 1]
+                root[late] = late
+                needed[late] |= needed[shared[late]] & ACTIVE
         own = root[k]
         if marks[own] == 0 or flags[k] & STUB:
             continue
@@ -273,6 +323,9 @@ def find_needed(state, r):  # type: ignore[no-untyped-def]
             if needed[root[args[arg_start[k] + i]]]:
                 needed[own] |= ACTIVE
                 break
+    for i in range(r[R_CAPTURE_COUNT] if needed[high] & TARGET else 0):
+        if is_late(rows, i, high):
+            needed[rows[4 * i + 1]] |= needed[shared[rows[4 * i + 1]]] & ACTIVE
     it.memset(r[R_ADJOINT] + 8 * (stop + 1), 0, 8 * (high - stop))
 
 
@@ -295,8 +348,11 @@ def prepare(state, request):  # type: ignore[no-untyped-def]
     itab = p64(globals_address())[nt.G_ITAB]
     high, variant = r[R_HIGH], r[R_VARIANT]
     r[R_WATCHED], r[R_SEPARABLE] = 0, 0
+    rows, shared = p64(r[R_CAPTURES]), p32(s[nt.S_ROOT])
+    separate_late(r)
     if r[R_LOW] <= high:
         find_needed(state, r)
+        separate_late(r)
     last_write = p32(r[R_LAST_WRITE])
     writes = p64(r[R_WRITES])
     for i in range(r[R_WRITE_COUNT]):
@@ -311,6 +367,13 @@ def prepare(state, request):  # type: ignore[no-untyped-def]
             if waiting == r[R_ROOT_COUNT]:
                 break
     while k > 0 and waiting > 0:
+        for i in range(r[R_CAPTURE_COUNT] if needed[k] & TARGET else 0):
+            late = rows[4 * i + 1]
+            if is_late(rows, i, k) and root[late] == late:
+                root[late] = shared[late]
+                waiting -= reached[late] == 2
+                if reached[late]:
+                    waiting += reach(state, r, late)
         own = root[k]
         if reached[own] == 0:
             k -= 1
@@ -362,6 +425,7 @@ def prepare(state, request):  # type: ignore[no-untyped-def]
         for i in range(row[I_NARGS]):
             waiting += reach(state, r, args[arg_start[k] + i])
         k -= 1
+    separate_late(r)
     r[R_MISSING_COUNT] = missing_count
     r[R_STOP] = k
     return IS_MISSING if missing_count > 0 else OK

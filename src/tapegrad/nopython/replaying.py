@@ -195,13 +195,15 @@ def replay(state, request, adjoints, buffers, k, low):  # type: ignore[no-untype
     args, plan = stack_words(8), p64(stack_words(8))
     which = I_REPLAY + (r[R_VARIANT] >> 1)
     while k >= low:
+        if needed[k] & TARGET:
+            return k
         own = root[k]
         if adjoint[own] == 0 or needed[own] == 0:
             k -= 1
             continue
         row = p64(itab + 8 * I_WIDTH * instructions[k])
         kind = row[I_KIND]
-        if flags[k] & WATCHED or needed[k] & TARGET:
+        if flags[k] & WATCHED:
             return k
         skipped = kind == LEAF or kind == OUTPUT or flags[k] & STUB
         if skipped or (kind == VIEW and own != k):

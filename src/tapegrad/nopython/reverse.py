@@ -65,7 +65,7 @@ from .appending import append_leaf
 from .intrinsics import globals_address, helper, p8, p32, p64, pf32, pf64
 from .laned import run_lanes
 from .memory import allocate, free_large, reset_arena, trim_scratch
-from .preparing import KEEPS_RESIDUALS, looked_at, runs, vjp_row
+from .preparing import KEEPS_RESIDUALS, extent, is_late, looked_at, runs, vjp_row
 from .recording import layout_at
 from .running import pointer_table, run_range
 
@@ -74,7 +74,7 @@ from .running import pointer_table, run_range
 def root_bytes(state, slot):  # type: ignore[no-untyped-def]
     """Bytes of a root's adjoint buffer: the span of its primal."""
     row = p32(p64(state)[nt.S_INSTRUCTION])[slot]
-    return p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * row)[I_BYTES]
+    return extent(p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * row))
 
 
 @helper
@@ -219,6 +219,45 @@ def copy_targets(state, r, k):  # type: ignore[no-untyped-def]
 
 
 @helper
+def take_late(state, r, k):  # type: ignore[no-untyped-def]
+    """Copy the adjoints of late targets out at `k` and add them to their bases'; 0, or -1 without memory.
+
+    From here down such a view lies in its base's adjoint again.
+    """
+    s = p64(state)
+    itab, shared = p64(globals_address())[nt.G_ITAB], p32(s[nt.S_ROOT])
+    captures, root, adjoint = p64(r[R_CAPTURES]), p32(r[R_ROOT]), p64(r[R_ADJOINT])
+    for i in range(r[R_CAPTURE_COUNT]):
+        if is_late(captures, i, k):
+            slot = captures[4 * i + 1]
+            captures[4 * i] = -2
+            if adjoint[slot] != 0:
+                copy = p64(itab + 8 * I_WIDTH * (captures[4 * i + 3] & 0xFFFFFFFF))
+                table = pointer_table(state, copy, slot, scratch_bytes(r, copy))
+                if table == 0:
+                    return -1
+                v = vjp_row(copy, r[R_VARIANT], 1)
+                p64(table)[T_CT], p64(table)[T_ADJOINT] = adjoint[slot], captures[4 * i + 2]
+                run_rule(r, v, v[V_ASSIGN], table)
+                captures[4 * i] = -1  # taken
+    for i in range(r[R_CAPTURE_COUNT]):
+        slot = captures[4 * i + 1]
+        if captures[4 * i] >= 0 or captures[4 * i + 3] >> 32 == 0 or root[slot] != slot:
+            continue
+        root[slot] = shared[slot]
+        memory = adjoint[slot]
+        adjoint[slot] = 0
+        if memory != 0 and p8(r[R_NEEDED])[root[slot]]:
+            copy = p64(itab + 8 * I_WIDTH * (captures[4 * i + 3] & 0xFFFFFFFF))
+            table = pointer_table(state, copy, slot, scratch_bytes(r, copy))
+            if table == 0 or run_vjp(state, r, copy, table, 0, slot, captures[4 * i + 2]) != 0:
+                return -1
+        if memory != 0 and adjoint_bytes(state, r, slot) > SMALL:
+            free_large(state + 8 * nt.S_POOL, memory, adjoint_bytes(state, r, slot))
+    return 0
+
+
+@helper
 def sweep_back(state, request):  # type: ignore[no-untyped-def]
     """Sweep backwards over what `prepare` marked; 0, or -1 without memory.
 
@@ -239,6 +278,8 @@ def sweep_back(state, request):  # type: ignore[no-untyped-def]
     lanes, variant = r[R_LANES], r[R_VARIANT]
     k = r[R_HIGH]
     while k > r[R_STOP]:
+        if needed[k] & TARGET and take_late(state, r, k) != 0:
+            return -1
         own = root[k]
         if adjoint[own] == 0 or needed[own] == 0:
             k -= 1

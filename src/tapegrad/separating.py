@@ -1,0 +1,88 @@
+"""Views whose adjoint a pass keeps apart from their base's: those that are wanted, and those with hooks.
+
+The adjoint of a view lies in its root's. A view that is wanted gets one of its own (request.py), which is
+added to the root's where the sweep comes to the statement of the view or, where its memory was written since,
+to the last write: what was computed from it before is not of the view as it is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from . import native as nt
+from . import views
+from .errors import UnsupportedError
+from .tape import Tape
+from .watching import is_part
+
+if TYPE_CHECKING:
+    from .request import Request, Target
+
+__all__ = ["EXPANDED", "WRITTEN", "comes_by", "first_write", "separate_target"]
+
+EXPANDED = (
+    "the gradient of an expanded view is not kept apart from its base's; take the gradient of the "
+    "tensor before .expand(), or use .expand(...).clone()"
+)
+WRITTEN = (
+    "the gradient of a view whose base was written in place afterwards is not kept apart; take the "
+    "gradient of a .clone() of it"
+)
+
+_MOMENTS = (
+    "the gradients of a view at two moments, before and after a write, are not kept apart; take them in "
+    "two passes"
+)
+
+
+def first_write(tape: Tape, slot: int) -> int:
+    """First statement that wrote to a view's root after the view was made, or 0."""
+    base, root = int(tape.base[slot]), int(tape.root[slot])
+    later = [
+        mark >> 1
+        for mark in tape.writes.get(base, ())
+        if mark > 2 * slot and not mark & 1 and tape.root[mark >> 1] == root
+    ]
+    return min(later, default=0)
+
+
+def separate_target(request: Request, target: Target) -> None:
+    """Keep the gradient of a view that is wanted apart from its base's."""
+    tape, slot = request.tape, target.slot
+    if target.position > request.high or not is_part(tape, slot):
+        return
+    is_view = tape.instruction_of(slot).op.kind == nt.VIEW
+    if not is_view and not views.state_of(tape, slot).is_view:
+        return  # a base that was transposed in place
+    if target.layout.overlaps:
+        request.expanded.append(slot)
+        return
+    target.is_late = target.position != slot or not is_view
+    if any(t.slot == slot and t.position != target.position for t in request.targets):
+        raise UnsupportedError(_MOMENTS)
+    request.separate(slot)
+
+
+def comes_by(request: Request, slot: int, behind: int = 0) -> bool:
+    """Return True if a statement that the pass visits uses a view, or it is a root.
+
+    With `behind`, only statements behind that one count.
+    """
+    tape, reached, high = request.tape, request.reached, request.high
+    alike = slot + 1 + np.flatnonzero(tape.root[slot + 1 : high + 1] == tape.root[slot])
+    aliases = {slot}
+    for k in alike.tolist():
+        if tape.instruction_of(k).op.kind == nt.VIEW and tape.args_of(k)[0] in aliases:
+            aliases.add(k)
+    if any(root in aliases for root in request.roots if root >= behind):
+        return True
+    starts = tape.arg_start[: high + 2]
+    first = int(starts[max(slot, behind) + 1])
+    places = first + np.flatnonzero(np.isin(tape.arg[first : int(starts[-1])], list(aliases)))
+    for k in np.unique(np.searchsorted(starts, places, side="right") - 1).tolist():
+        is_user = tape.instruction_of(k).op.kind != nt.VIEW
+        if is_user and reached[request.root[k]] and aliases.intersection(tape.args_of(k)):
+            return True
+    return False
