@@ -259,6 +259,45 @@ def test_a_kept_gradient_goes_on_with_the_base(lib: Any) -> None:
     assert leaf.grad.tolist() == [26.0] * 3
 
 
+def test_a_kept_gradient_goes_on_with_the_base_where_a_view_is_written(lib: Any) -> None:
+    leaf = lib.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    base = leaf.clone()
+    base.retain_grad()
+    loss = (base * 8).sum()
+    view = base[1:]
+    view.mul_(3)
+    assert base.retains_grad
+    loss.backward()
+    assert base.grad is None
+    (base * base).sum().add((view * 5).sum()).backward()
+    assert base.grad.tolist() == [2.0, 17.0, 23.0]
+    assert leaf.grad.tolist() == [10.0, 59.0, 77.0]
+
+
+def test_a_hooked_view_that_is_written_behind_the_root(lib: Any) -> None:
+    leaf = lib.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    base = leaf.clone()
+    view = base[::2]
+    seen = []
+    view.register_hook(lambda g: seen.append(g.tolist()))
+    loss = (view * 3).sum()
+    view.mul_(2)
+    loss.backward()
+    assert seen == [[3.0, 3.0]]
+    assert leaf.grad.tolist() == [3.0, 0.0, 3.0]
+
+
+def test_a_view_with_a_dimension_of_one_of_a_strided_view(lib: Any) -> None:
+    leaf = lib.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    base = leaf.clone()
+    view = base[::2]
+    column = view.view(2, 1)
+    loss = (column * column).sum() + (view * 3).sum()
+    by_view, by_leaf = lib.autograd.grad(loss, [view, leaf], create_graph=True)
+    assert by_view.tolist() == [5.0, 9.0]
+    assert lib.autograd.grad(by_leaf.sum(), [leaf])[0].tolist() == [2.0, 0.0, 2.0]
+
+
 def test_a_hook_of_the_base_in_a_recorded_pass(lib: Any) -> None:
     leaf, base, view = written(lib, "a part of the view")
     loss = (view * view).sum()

@@ -117,8 +117,9 @@ def drop(tape: Tape, count: int) -> None:
     books |= {
         "guests": {k: v for k, v in tape.guests.copy().items() if v < count},
         "writes": {
-            base: [mark for mark in marks if mark < 2 * count]
+            base: kept
             for base, marks in tape.writes.copy().items()
+            if (kept := [mark for mark in marks if mark < 2 * count])
         },
         "written_views": {},
         "constants": constants,

@@ -340,10 +340,10 @@ def mapped_strides(layout: Layout, whole: Layout) -> tuple[int, ...]:
         s: d for s, d, n in zip(whole.strides, dense.strides, whole.shape, strict=True) if n > 1
     }
     return tuple(
-        0 if s == 0 else next(
+        0 if s == 0 or n == 1 else next(
             table[w] * (s // w) for w in sorted(table, reverse=True) if s % w == 0
         )
-        for s in layout.strides
+        for s, n in zip(layout.strides, layout.shape, strict=True)
     )  # fmt: skip
 
 

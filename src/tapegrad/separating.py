@@ -78,6 +78,8 @@ def comes_by(request: Request, slot: int, behind: int = 0) -> bool:
             aliases.add(k)
     if any(root in aliases for root in request.roots if root >= behind):
         return True
+    if max(slot, behind) > high:
+        return False
     starts = tape.arg_start[: high + 2]
     first = int(starts[max(slot, behind) + 1])
     places = first + np.flatnonzero(np.isin(tape.arg[first : int(starts[-1])], list(aliases)))

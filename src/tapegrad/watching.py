@@ -47,8 +47,8 @@ def watch(tape: Tape, tensor: Tensor) -> int:
     """
     slot = _behind_writes(tape, tensor)
     tape.flags[slot] |= nt.WATCHED
+    tape.watched_bases[int(tape.base[slot])] = True
     if is_part(tape, slot) and tape.instruction_of(slot).op.kind == nt.VIEW:
-        tape.watched_bases[int(tape.base[slot])] = True
         # Its views know that they lie in something watched (`append` in nopython/recording.py).
         for k in slot + 1 + np.flatnonzero(tape.root[slot + 1 : tape.count] == tape.root[slot]):
             is_view = tape.instruction_of(int(k)).op.kind == nt.VIEW
@@ -124,14 +124,19 @@ def leave(tape: Tape, base: int) -> None:
 
 
 def arrive(tape: Tape, base: int) -> None:
-    """After memory was written: keep gradients of the views of it as they are from now on."""
+    """After memory was written: keep gradients of it, and of its views, as they are from now on."""
     if base not in tape.watched_bases or tape.abstract:
         return
     last = max((m >> 1 for m in tape.writes.get(base, ())[-1:]), default=0)
     for slot in list(tape.retained):
+        if slot >= last or tape.base[slot] != base:
+            continue
         is_view = tape.instruction_of(slot).op.kind == nt.VIEW
-        if slot < last and is_view and tape.base[slot] == base and is_part(tape, slot):
+        if is_view and is_part(tape, slot):
             tape.flags[_move(tape, slot)] |= nt.WATCHED
+        elif (end := versions.last_write(tape, int(tape.root[slot]))) > slot:
+            tape.retained[end] = tape.retained.pop(slot)
+            tape.flags[end] |= nt.WATCHED
 
 
 def _move(tape: Tape, slot: int) -> int:
