@@ -203,7 +203,7 @@ def _modes_stay() -> Iterator[None]:
     assert tg.autograd.is_multithreading_enabled() is True
 
 
-@pytest.mark.parametrize("odd", ODD, ids=repr)
+@pytest.mark.parametrize("odd", ODD, ids=lambda v: type(v).__name__)
 def test_switches_take_bools_only(odd: Any) -> None:
     """PyTorch's texts, where it has them; nothing was switched."""
     name = re.escape(_type_name(odd))
@@ -253,7 +253,9 @@ def test_a_function_says_as_bool_if_it_wants_zeros() -> None:
 
 
 @pytest.mark.parametrize("option", ["retain_graph", "create_graph", "allow_unused"])
-@pytest.mark.parametrize("odd", ["yes", [], object(), 1.0, np.True_, tg.ones(2)], ids=lambda v: type(v).__name__)
+@pytest.mark.parametrize(
+    "odd", ["yes", [], object(), 1.0, np.True_, tg.ones(2)], ids=lambda v: type(v).__name__
+)
 def test_options_of_passes_are_bools_or_integers(option: str, odd: Any) -> None:
     x = tg.tensor([1.0, 2.0], requires_grad=True)
     y = (x * x).sum()
