@@ -556,6 +556,20 @@ def test_writing_something_active_makes_a_tensor_active() -> None:
     assert found[:2] == (True, False)
 
 
+def test_nodes_of_writes_whose_source_is_collected() -> None:
+    x = tg.tensor([1.0, 2.0], requires_grad=True) * 1
+    view = x[0]
+    view.zero_()
+    x.copy_(tg.ones(2))
+    view.mul_(2)
+    view.zero_()
+    tape = tg.current_tape()
+    tape.evaluate()
+    tape.collect()
+    assert type(x.grad_fn).__name__ == "CopySlices"
+    assert type(view.grad_fn).__name__ == "ZeroBackward0"
+
+
 def test_names_of_nodes_after_writes() -> None:
     def run(lib: Any) -> Any:
         x = leaf(lib, [1.0, 2.0]) * 1

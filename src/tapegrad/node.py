@@ -408,9 +408,10 @@ def _source(tape: Tape, tensor: Tensor, user: int | None) -> Tensor | None:
     if tensor.is_leaf:
         return None
     made = tape.instruction_of(slot)
-    if made.op.kind == nt.WRITE and tape.args_of(slot):
+    args = tape.args_of(slot) if made.op.kind == nt.WRITE else []
+    if args and args[1]:  # 0: it was passive, and is collected
         # What was computed and then written over the whole tensor has its own statement.
-        source = record.new_tensor(tape, tape.args_of(slot)[1], made.layouts[1])
+        source = record.new_tensor(tape, args[1], made.layouts[1])
         same = made.layouts[0].shape == made.layouts[1].shape
         named = made.attrs["named"]
         if same and name_of(tape, source, user) == named == name_of(tape, tensor, user):
