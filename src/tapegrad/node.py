@@ -163,10 +163,8 @@ class Node:
                 raise TypeError(f"argument {i} is not a Variable")
         context = self._context()
         expected = 1 if context is None else context.count
-        if len(grads) != expected:
-            raise TypeError(
-                f"{self.name()}: expected {expected} arguments, got {len(grads)} instead"
-            )
+        if (count := len(grads)) != expected:
+            raise TypeError(f"{self.name()}: expected {expected} arguments, got {count} instead")
         found = self._gradients(context, grads)
         return found[0] if len(found) == 1 else found
 
