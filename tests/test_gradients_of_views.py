@@ -151,6 +151,27 @@ def test_a_pass_that_does_not_come_by_gives_none(lib: Any, write: str, create_gr
     assert numbers(found) == [None, None, [2.0, 4.0, 6.0]]
 
 
+@each_order
+@pytest.mark.parametrize("by", ["base", "view"])
+def test_a_write_without_gradients_gives_the_view_a_new_node(
+    lib: Any, by: str, create_graph: bool
+) -> None:
+    leaf = lib.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    base = leaf * 2
+    view = base[1:]
+    early = (view * 3).sum()
+    with lib.no_grad():
+        (base if by == "base" else view).mul_(3)
+    options = {"create_graph": create_graph, "retain_graph": True}
+    found = lib.autograd.grad(early, [view, base, leaf], allow_unused=True, **options)
+    assert numbers(found) == [None, [0.0, 3.0, 3.0], [0.0, 6.0, 6.0]]
+    with pytest.raises(RuntimeError, match=UNUSED):
+        lib.autograd.grad(early, [view], **options)
+    loss = early + (view * 5).sum() + base.sum()
+    found = lib.autograd.grad(loss, [view, base, leaf], **options)
+    assert numbers(found) == [[5.0, 5.0], [1.0, 9.0, 9.0], [2.0, 18.0, 18.0]]
+
+
 @each_write
 def test_many_cotangents(lib: Any, write: str) -> None:
     leaf, base, view = written(lib, write)
@@ -214,6 +235,24 @@ def test_an_expanded_view_matters_only_where_a_pass_comes_by() -> None:
     assert found == (None,)
     with pytest.raises(tg.UnsupportedError, match="expanded view"):
         tg.autograd.grad(wide.sum(), [wide])
+
+
+@pytest.mark.parametrize("by", ["base", "view"])
+def test_a_hook_of_a_view_sees_uses_up_to_a_write_without_gradients(lib: Any, by: str) -> None:
+    leaf = lib.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    base = leaf * 2
+    view = base[1:]
+    early: list[Any] = []
+    late: list[Any] = []
+    view.register_hook(lambda g: early.append(g.tolist()))
+    loss = (view * 3).sum()
+    with lib.no_grad():
+        (base if by == "base" else view).mul_(3)
+    assert view.grad_fn is not None
+    view.register_hook(lambda g: late.append(g.tolist()))
+    (loss + (view * 5).sum() + base.sum()).backward()
+    assert (early, late) == ([[3.0, 3.0]], [[5.0, 5.0]])
+    assert leaf.grad.tolist() == [2.0, 18.0, 18.0]
 
 
 # --------------------------------------------------------------------------- hooks of the base

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import anomaly, messages, plain, record, replay, saved, versions
+from . import anomaly, messages, plain, record, replay, saved, versions, views
 from . import native as nt
 from .accumulation import (
     accumulate_plainly,
@@ -157,7 +157,12 @@ def target_of(tape: Tape, tensor: Tensor) -> Target:
 
 def _slot_target(tape: Tape, slot: int, layout: Layout, end: int | None = None) -> Target:
     """What gives the gradient of a slot's value, as it is now or was at statement `end`."""
-    position = versions.last_write(tape, slot, end) if tape.writes else slot
+    if not tape.writes:
+        return Target(slot, slot, layout)
+    position = versions.last_write(tape, slot, end)
+    if end is None and tape.root[slot] != slot and views.state_of(tape, slot).is_view:
+        # A write without gradients does not change the base's node, but a view gets a new one.
+        position = max(position, versions.last_mark(tape, slot) >> 1)
     return Target(slot, position, layout)
 
 

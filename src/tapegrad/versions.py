@@ -23,6 +23,7 @@ __all__ = [
     "add_write",
     "catch_up",
     "count",
+    "last_mark",
     "last_write",
     "note_write",
     "renumbered",
@@ -114,6 +115,12 @@ def last_write(tape: Tape, slot: int, end: int | None = None) -> int:
         if mark <= stop and not mark & 1 and tape.root[mark >> 1] == root:
             return mark >> 1
     return slot
+
+
+def last_mark(tape: Tape, slot: int) -> int:
+    """Mark of the last write, by whatever, to a slot's memory; 0 if there is none."""
+    marks = tape.writes.get(int(tape.base[slot]))
+    return marks[-1] if marks else 0
 
 
 def share(tape: Tape, slot: int, shared: Shared | None = None) -> Shared:

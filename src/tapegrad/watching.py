@@ -79,7 +79,9 @@ def _behind_writes(tape: Tape, tensor: Tensor) -> int:
     last = versions.last_write(tape, root)
     part = is_part(tape, slot)
     kind = tape.instruction_of(slot).op.kind
-    if not part and last > slot:
+    if part:  # a write without gradients gives a view another node, too
+        last = max(last, versions.last_mark(tape, slot) >> 1)
+    elif last > slot:
         return last  # the base of what was written: its adjoint is complete there
     if last <= slot and not (part and kind != nt.VIEW):
         return slot

@@ -65,7 +65,7 @@ def check_target(target: Any, *, active: bool = False, uniform: bool = False) ->
     # A passive tensor that is no view takes what there is.
     if tape.grad_mode and (active or tape.base[slot] != slot or tape.flags[slot] & nt.ACTIVE):
         views.check_write(tape, slot, active=active)
-        watching.leave(tape, int(tape.base[slot]))
+    watching.leave(tape, int(tape.base[slot]))
     if (layout_of(target).overlaps and not uniform) or (
         tape.mirrors and mirrors.is_mirror(tape, slot)
     ):
