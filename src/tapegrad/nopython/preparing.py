@@ -247,7 +247,9 @@ def start(state, request, counts, targets, what, high, roots):  # type: ignore[n
     for i in range(targets):
         row = p64(r[R_CAPTURES] + 32 * i)
         position, slot = row[0], row[1]
-        if flags[shared[slot]] & ACTIVE == 0:
+        if (
+            flags[shared[slot]] & ACTIVE == 0 or position > high
+        ):  # the pass begins before its last write
             continue
         needed[root[slot]] |= ACTIVE
         if what & 1 == 0:
