@@ -28,8 +28,9 @@ __all__ = ["arrive", "is_part", "leave", "rebind", "watch"]
 
 def rebind(tensor: Tensor, tape: Tape, slot: int) -> None:
     """Let a handle refer to another slot of the same layout; it is still that whose gradient is kept."""
-    storage = storage_of(tensor)
-    kept = [] if storage is None else [s for s, r in list(tape.retained.items()) if r() is storage]
+    kept: list[int] = []
+    if tape.retained and (storage := storage_of(tensor)) is not None:
+        kept = [s for s, r in list(tape.retained.items()) if r() is storage]
     bind_handle(id(tensor), tape.pointer, slot, tensor._layout_id)
     for old in kept:
         reference = tape.retained.pop(old)
