@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 from beside_torch import same
-from hypothesis import given, settings
+from fuzz.program import Program
+from fuzz.script import Machine
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from op_samples import Case, _tg_view, cases, public_rows, results_of, tg_leaf
-from test_random_programs import COMMON, Program
+from test_random_programs import PLAIN
 
 import tapegrad as tg
 from tapegrad import func, slices
@@ -654,30 +656,35 @@ def as_function(program: Program) -> Callable[..., list[Any]]:
     """A random program as a function of its leaves."""
 
     def function(*leaves: Any) -> list[Any]:
-        names: dict[str, Any] = {"lib": tg, "pause": lambda: None, "np": np}
-        names.update((f"t{i}", x) for i, x in enumerate(leaves))
-        failing = {id(text) for text, _ in program.failed}
-        for line in program.lines:
-            if id(line) not in failing:
-                exec(line, names)
-        return [names[n] for n in program.names if names[n].dtype is tg.float64]
+        machine = Machine(tg, [])
+        machine.names.update((f"t{i}", x) for i, x in enumerate(leaves))
+        for line, error in zip(program.script.lines, program.outcome.errors, strict=True):
+            if error is None:
+                exec(line.text, machine.names)
+        return [machine.names[n] for n in program.names if machine.names[n].dtype is tg.float64]
 
     return function
 
 
-@settings(COMMON, max_examples=120)
+@pytest.mark.filterwarnings("ignore:.*degrees of freedom:UserWarning")
+@settings(
+    deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), max_examples=120
+)
 @given(rng=st.randoms(use_true_random=False), order=st.integers(0, 2))
 def test_random_programs_agree_with_runs_on_slices(rng: random.Random, order: int) -> None:
-    program = Program(rng, 10)
+    program = Program(rng, 10, kinds=PLAIN, single=0.0)
     function = as_function(program)
-    which = [rng.random() < 0.7 for _ in program.arrays]
+    leaves_of = program.script.leaves
+    which = [rng.random() < 0.7 for _ in leaves_of]
     which[0] = True
     shift = np.random.default_rng(rng.randrange(1000))
     arrays = [
-        np.stack([a + shift.uniform(-0.05, 0.05, a.shape) for _ in range(SIZE)]) if on else a
-        for a, on in zip(program.arrays, which, strict=True)
+        np.stack([x.array + shift.uniform(-0.05, 0.05, x.array.shape) for _ in range(SIZE)])
+        if on
+        else x.array
+        for x, on in zip(leaves_of, which, strict=True)
     ]
-    active = tuple(i for i, on in enumerate(program.active) if on)
+    active = tuple(i for i, x in enumerate(leaves_of) if x.active)
     for _ in range(order):
         function = gradient_of(function, active)
     dims = [0 if on else None for on in which]
@@ -692,11 +699,13 @@ def test_random_programs_agree_with_runs_on_slices(rng: random.Random, order: in
 
     found = outcome(lambda leaves: func.vmap(function, in_dims=tuple(dims))(*leaves))
     expected = outcome(lambda leaves: loop(function, leaves, dims))
-    assert isinstance(found, type(expected)), program.text()
+    assert isinstance(found, type(expected)), program.script.text()
     if isinstance(found, list):
         for a, b in zip(found, expected, strict=True):
             scale = np.abs(b[np.isfinite(b)]).max(initial=1.0)
-            np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-8 * scale, err_msg=program.text())
+            np.testing.assert_allclose(
+                a, b, rtol=1e-7, atol=1e-8 * scale, err_msg=program.script.text()
+            )
 
 
 def test_a_handler_that_reads_a_value_while_results_are_lifted() -> None:
