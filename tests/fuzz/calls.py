@@ -1,16 +1,20 @@
 """Odd calls: public functions and methods, called with arguments that nobody should give them.
 
 A call may return or raise, as long as the error is one for users; it may not crash, hang, corrupt memory
-(workers run with debug allocators), change its operands when it raises, or leave the tape, the grad mode or
-the next gradient in disorder.
+(workers run with debug allocators), change its operands when it raises, or leave the tape, a mode or the
+next gradient in disorder. A case is one to three calls on the same tensors, each made plainly or in one of
+the `surroundings`; what comes out may be differentiated, and is an operand of the next call.
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 import operator
 import os
 import random
+import re
 import resource
 import time
 import warnings
@@ -20,7 +24,12 @@ from typing import Any
 import numpy as np
 
 import tapegrad as tg
+from tapegrad import testing
 from tapegrad.verify import verify
+
+from .odd_programs import odd_programs
+from .odd_values import KEYWORDS, odd_tensors, odd_values, value_for
+from .surroundings import PLAIN, surrounded
 
 __all__ = ["ENVIRONMENT", "run"]
 
@@ -40,8 +49,14 @@ INTERNAL = (
     StopIteration,
     ReferenceError,
 )
+#: texts of errors that are meant: PyTorch's AssertionErrors
+MEANT = ("Expected gradient function to be set", "not close", "not equal", "do not match")
+#: an AttributeError that users can do nothing about
+PRIVATE = re.compile(r"has no attribute '_(?!_)")
 #: calls from one look at all of the tape to the next
 VERIFIED = 8
+#: share of calls with arguments that parameters' names suggest
+SENSIBLE = 0.6
 #: names that change the state of the process, compile for seconds, or print
 SKIPPED = {
     "njit", "checkpointed_loop", "set_default_dtype", "set_printoptions", "seed", "manual_seed",
@@ -50,68 +65,6 @@ SKIPPED = {
 }  # fmt: skip
 #: what makes classes and objects
 SPECIAL = {"__class__", "__init_subclass__", "__del__", "__new__", "__init__"}
-
-
-class Strange:
-    """An object that answers oddly to whatever it is asked."""
-
-    def __index__(self) -> int:
-        raise ValueError("no index")
-
-    def __float__(self) -> float:
-        raise ValueError("no float")
-
-    def __len__(self) -> int:
-        return 1 << 40
-
-    def __iter__(self) -> Any:
-        raise ValueError("no iteration")
-
-    def __bool__(self) -> bool:
-        raise ValueError("no truth")
-
-
-class Subclass(tg.Tensor):
-    """A class that derives from Tensor."""
-
-
-def _raises(*args: object, **kwargs: object) -> object:
-    raise ValueError("raised by a user's function")
-
-
-def _tensors() -> list[Any]:
-    x = tg.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], requires_grad=True)
-    return [
-        x, x * 2, x[0], x.T, x.detach(), tg.tensor(1.5, requires_grad=True), tg.tensor(2), tg.zeros(0),
-        tg.zeros(0, 3, requires_grad=True), tg.tensor([True, False]), tg.tensor([0, 1, 1]),
-        tg.tensor([[0, 1], [1, 0]]), tg.ones(2, 3, dtype=tg.float32), tg.ones(1).expand(3), x.sum(),
-        tg.tensor([math.nan, math.inf, -math.inf]), tg.ones(2, 1, 3, 1), tg.tensor([-5, 99]), x[:, 1:],
-    ]  # fmt: skip
-
-
-def _others() -> list[Any]:
-    return [
-        None, True, False, 0, 1, -1, 2, 3, -7, 5, 2**31, 2**63 - 1, -(2**63), 2**64, 10**30, 0.0, -0.0, 0.5,
-        -1.5, 1e308, math.nan, math.inf, 1j, "", "sum", "float64", "ij,jk->ik", "...", "i->", b"x", (), [],
-        {}, set(), (0,), (0, 1), (1, 0), (-1, 2), [2, 3], [[1, 2], [3]], (2, -1), (0, 0), ((0, 1), (1, 2)),
-        [None], {"a": 1}, range(3), slice(None), slice(0, 5, -1), slice(None, None, 2), Ellipsis,
-        np.ones(3), np.zeros((2, 3), np.float32), np.int64(1), np.float32(2.5), np.array("x"),
-        np.array([object()]), np.ones((3, 0)), np.arange(6).reshape(2, 3)[:, ::-1], tg.float64, tg.float32,
-        tg.int64, tg.bool, float, int, bool, object, Strange(), Strange, lambda x: x, lambda x: x * 2,
-        lambda *a: None, _raises, lambda x: (x, [x]), lambda x: x.sum(), math.sin, tg.sin, tg.Size([2, 3]),
-        tg.Generator(), iter([1]), (i for i in range(2)), memoryview(b"abcd"), print, type, NotImplemented,
-        Subclass([1.0]) if callable(Subclass) else None, object.__new__(tg.Tensor),
-        object.__new__(Subclass),
-    ]  # fmt: skip
-
-
-KEYWORDS = [
-    "dim", "keepdim", "dtype", "out", "requires_grad", "axis", "input", "other", "alpha", "value",
-    "correction", "unbiased", "device", "retain_graph", "create_graph", "inputs", "gradient", "min",
-    "max", "size", "n", "k", "index", "source", "src", "dims", "start", "end", "step", "indices",
-    "weights", "allow_unused", "is_grads_batched", "in_dims", "out_dims", "argnums", "has_aux",
-    "chunk_size", "descending",
-]  # fmt: skip
 
 OPERATORS = [
     operator.add, operator.sub, operator.mul, operator.truediv, operator.floordiv, operator.mod,
@@ -124,17 +77,21 @@ OPERATORS = [
     pow, setattr, getattr, delattr, isinstance,
 ]  # fmt: skip
 
+#: name, function, and if its first argument should mostly be a Tensor
+Target = tuple[str, Callable[..., Any], bool]
 
-def _targets() -> list[tuple[str, Callable[..., Any], bool]]:
-    """Return name, function, and if its first argument should mostly be a Tensor."""
-    targets: list[tuple[str, Callable[..., Any], bool]] = [(f.__name__, f, True) for f in OPERATORS]
+
+def _targets() -> list[Target]:
+    targets: list[Target] = [(f.__name__, f, True) for f in OPERATORS]
     folders = [
         ("tg", tg), ("tg.autograd", tg.autograd), ("tg.func", tg.func),
         ("tg.autograd.functional", tg.autograd.functional), ("tg.autograd.graph", tg.autograd.graph),
         ("tg.autograd.forward_ad", tg.autograd.forward_ad), ("tg.utils.checkpoint", tg.utils.checkpoint),
+        ("tg.autograd.function", tg.autograd.function), ("tg.testing", testing), ("tg.cuda", tg.cuda),
     ]  # fmt: skip
     for label, folder in folders:
-        for name in dir(folder):
+        names = getattr(folder, "__all__", None) or dir(folder)
+        for name in names:
             value = getattr(folder, name)
             if not name.startswith("_") and name not in SKIPPED and callable(value):
                 targets.append((f"{label}.{name}", value, label == "tg"))
@@ -153,11 +110,17 @@ def _targets() -> list[tuple[str, Callable[..., Any], bool]]:
     return targets
 
 
-def _is_bound(tensor: Any) -> bool:
+@functools.cache
+def _parameters(function: Callable[..., Any]) -> tuple[list[str], int, list[str]] | None:
+    """Return names of positional parameters, how many of them are needed, and keywords, if they are known."""
     try:
-        return tensor.dtype is not None
-    except Exception:
-        return False
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    positional = [p for p in parameters if p.kind <= p.POSITIONAL_OR_KEYWORD]
+    needed = sum(p.default is p.empty for p in positional)
+    names = [p.name for p in positional]
+    return names, needed, [p.name for p in parameters if p.kind == p.KEYWORD_ONLY] + names[needed:]
 
 
 def _values(tensors: list[Any]) -> list[Any]:
@@ -179,78 +142,161 @@ def _shown(value: object) -> str:
     return " ".join(text.split())[:80]
 
 
+def _modes() -> tuple[Any, ...]:
+    """Return all that a call may not leave changed."""
+    tape = tg.current_tape()
+    return (
+        tg.is_grad_enabled(), tape.grad_mode, tg.is_inference_mode_enabled(), tg.is_anomaly_enabled(),
+        tape.saving, tg.autograd.is_multithreading_enabled(), len(tape.requests), tape.abstract,
+    )  # fmt: skip
+
+
+#: names of functions that set a mode at once, for good
+SWITCHES = ("set_grad_enabled", "set_detect_anomaly", "set_multithreading_enabled", "enter_dual_level")
+
+
+def _reset() -> None:
+    """Take back what switches may have set."""
+    tg.set_grad_enabled(True)
+    tg.autograd.set_detect_anomaly(False)
+    tg.autograd.set_multithreading_enabled(True)
+    while True:
+        try:
+            tg.autograd.forward_ad.exit_dual_level()
+        except RuntimeError:
+            return
+
+
 class Caller:
     """Draws calls, makes them, and looks at what they leave behind."""
 
     def __init__(self) -> None:
         self.targets = _targets()
-        self.calls = 0
+        self.cases = 0
 
-    def call(self, rng: random.Random) -> str:
-        """Make one call; return a word for how it ended."""
-        name, function, takes_tensor = rng.choice(self.targets)
-        tensors, others = _tensors(), _others()
-        args = [
-            rng.choice(tensors if rng.random() < 0.55 else others) for _ in range(rng.randint(0, 4))
-        ]
+    def case(self, rng: random.Random) -> str:
+        """Make one to three calls on the same tensors; return a word for how they ended."""
+        tensors = odd_tensors()
+        texts: list[str] = []
+        verdict = ""
+        for _ in range(rng.choice((1, 1, 1, 2, 3))):
+            verdict = self._call(rng, tensors, texts)
+            if verdict == "WRONG":
+                return verdict
+        return self._looked(texts) or verdict
+
+    def _drawn(self, rng: random.Random) -> Target:
+        draw = rng.random()
+        for name, function, takes_tensor, often in odd_programs(rng):
+            draw -= often / 1000
+            if draw < 0:
+                return name, function, takes_tensor
+        return rng.choice(self.targets)
+
+    def _arguments(
+        self, target: Target, rng: random.Random, tensors: list[Any]
+    ) -> tuple[list[Any], dict[str, Any]]:
+        name, function, takes_tensor = target
+        others = odd_values()
+
+        def any_value(parameter: str) -> Any:
+            if rng.random() < SENSIBLE:
+                value = value_for(parameter, rng)
+                if value is not NotImplemented:
+                    return value
+            return rng.choice(tensors if rng.random() < 0.55 else others)
+
+        known = _parameters(function) if rng.random() < 0.8 else None
+        names, needed, keywords = known or ([""] * rng.randint(0, 4), 0, KEYWORDS)
+        count = rng.randint(needed, min(len(names), needed + 2)) if known else len(names)
+        args = [any_value(parameter) for parameter in names[:count]]
         if takes_tensor and (not args or rng.random() < 0.9):
             args[:1] = [rng.choice(tensors)]
+        left = [keyword for keyword in keywords if keyword not in names[:count]]
         options = {}
-        if rng.random() < 0.25:
-            options[rng.choice(KEYWORDS)] = rng.choice(tensors if rng.random() < 0.3 else others)
-        text = f"{name}({', '.join(map(_shown, args))}, **{_shown(options)})"
-        before, mode = _values(tensors), tg.is_grad_enabled()
-        inference = tg.current_tape().grad_mode
-        verdict = "returned"
+        if left and rng.random() < 0.25:
+            keyword = rng.choice(left)
+            options[keyword] = any_value(keyword)
+        return args, options
+
+    def _call(self, rng: random.Random, tensors: list[Any], texts: list[str]) -> str:
+        target = name, function, _ = self._drawn(rng)
+        args, options = self._arguments(target, rng, tensors)
+        where, surrounding = surrounded(rng)
+        texts.append(f"{name}({', '.join(map(_shown, args))}, **{_shown(options)}) {where}")
+        before, modes = _values(tensors), _modes()
+        verdict, value = "returned", None
         try:
             with warnings.catch_warnings(), np.errstate(all="ignore"):
                 warnings.simplefilter("ignore")
-                value = function(*args, **options)
-                if isinstance(value, tg.Tensor) and rng.random() < 0.3:
-                    repr(value)
-                if hasattr(value, "__exit__") and hasattr(value, "__enter__"):
-                    with value:
-                        pass
-                elif hasattr(value, "close") and hasattr(value, "send"):
-                    value.close()
+                if surrounding is None or not args:
+                    value = function(*args, **options)
+                else:
+                    value = surrounding(lambda t: function(t, *args[1:], **options), args[0])
+                self._used(value, rng)
         except INTERNAL as error:
-            return self._wrong(text, f"{type(error).__name__}: {error}")
+            if not any(text in str(error) for text in MEANT):
+                return self._wrong(texts, f"{type(error).__name__}: {error}")
+            verdict = "raised"
+        except AttributeError as error:
+            if PRIVATE.search(str(error)):
+                return self._wrong(texts, f"{type(error).__name__}: {error}")
+            verdict = "raised"
         except KeyError as error:
-            verdict = "raised" if options or any(isinstance(a, dict) for a in args) else ""
-            if not verdict:
-                return self._wrong(text, f"KeyError: {error}")
+            if not options and not any(isinstance(a, dict) for a in args):
+                return self._wrong(texts, f"KeyError: {error}")
+            verdict = "raised"
         except Exception:
             verdict = "raised"
-        if verdict == "raised" and not name.startswith(("Tensor.backward", "tg.autograd.backward")):
-            bound = [t for t in tensors if _is_bound(t)]
-            if len(bound) != len(tensors) or not _same(before, _values(tensors)):
-                return self._wrong(text, "operands were changed by a call that raised")
-        tg.set_grad_enabled(True)
-        tg.autograd.set_detect_anomaly(False)
-        if mode != tg.is_grad_enabled() or inference != tg.current_tape().grad_mode:
-            return self._wrong(text, "the grad mode was changed")
-        return self._looked(text) or verdict
+        if name.endswith(SWITCHES):
+            _reset()
+        if modes != _modes():
+            return self._wrong(texts, f"a mode was changed: {modes} {_modes()}")
+        once = where == "" or where in PLAIN
+        writes = name.endswith(("backward", ".apply", "hooks", "transforms"))
+        if verdict == "raised" and once and not writes and not _same(before, _values(tensors)):
+            return self._wrong(texts, "operands were changed by a call that raised")
+        if isinstance(value, tg.Tensor) and verdict == "returned":
+            try:
+                value.detach().numpy(force=True)
+            except Exception:  # a tensor without a state, or of a level that has ended
+                return verdict
+            tensors.append(value)
+        return verdict
 
-    def _looked(self, text: str) -> str:
+    def _used(self, value: Any, rng: random.Random) -> None:
+        """Do with a result what users do."""
+        if isinstance(value, tg.Tensor):
+            if rng.random() < 0.3:
+                repr(value)
+            if rng.random() < 0.3 and value.requires_grad and value.numel() < 1000:
+                value.sum().backward(retain_graph=True)
+        elif hasattr(value, "__exit__") and hasattr(value, "__enter__"):
+            with value:
+                pass
+        elif hasattr(value, "close") and hasattr(value, "send"):
+            value.close()
+
+    def _looked(self, texts: list[str]) -> str:
         """Look at the tape, and at a gradient; a verdict if something is wrong."""
         try:
             tape = tg.current_tape()
             tape.evaluate()
-            self.calls += 1
-            if self.calls % VERIFIED == 0:
+            self.cases += 1
+            if self.cases % VERIFIED == 0:
                 tape.collect()
                 verify(tape)
             x = tg.tensor([0.5, 2.0], requires_grad=True)
             (g,) = tg.autograd.grad((x * x * 3).sum(), x)
             if g.tolist() != [3.0, 12.0]:
-                return self._wrong(text, f"the next gradient is {g.tolist()}")
+                return self._wrong(texts, f"the next gradient is {g.tolist()}")
         except Exception as error:
-            return self._wrong(text, f"afterwards: {type(error).__name__}: {error}")
+            return self._wrong(texts, f"afterwards: {type(error).__name__}: {error}")
         return ""
 
-    def _wrong(self, text: str, why: str) -> str:
-        print(f"\n=== {text}\n--- {why}")
-        tg.set_grad_enabled(True)
+    def _wrong(self, texts: list[str], why: str) -> str:
+        print("\n=== " + "\n    ".join(texts) + f"\n--- {why}")
+        _reset()
         return "WRONG"
 
 
@@ -258,7 +304,7 @@ def run(
     seed: str, numbers: Iterable[int], seconds: float = 1e9,
     mark: Callable[[int], object] = lambda number: None,
 ) -> Iterator[str]:  # fmt: skip
-    """Make calls until time is up; yield for each ``"returned"``, ``"raised"`` or ``"WRONG"``."""
+    """Run cases until time is up; yield for each ``"returned"``, ``"raised"`` or ``"WRONG"``."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     end = time.monotonic() + seconds
     caller = Caller()
@@ -266,4 +312,4 @@ def run(
         if time.monotonic() > end:
             return
         mark(number)
-        yield caller.call(random.Random(f"{seed} {number}"))
+        yield caller.case(random.Random(f"{seed} {number}"))

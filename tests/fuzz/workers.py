@@ -77,7 +77,7 @@ def watch(
     while start < last and (left := end - time.monotonic()) > 0:
         numbers = ["--start", str(start), "--count", str(last - start), "--seconds", str(left)]
         command = [sys.executable, "-X", "faulthandler", "-m", "fuzz", *words, "--worker", *numbers]
-        here, texts = start, collections.deque[str](maxlen=60)
+        here, texts = start - 1, collections.deque[str](maxlen=60)
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
         ) as worker:
@@ -96,6 +96,8 @@ def watch(
             dog.end()
         if worker.returncode == 0:
             break
+        if here < start:
+            raise RuntimeError(f"a worker ended before its first case:\n{''.join(texts)}")
         word = "HANG" if dog.has_killed else "CRASH"
         counts[word] += 1
         print(f"\n=== case {here} of {' '.join(words)}: {word}, exit status {worker.returncode}")
