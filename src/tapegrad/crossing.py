@@ -63,9 +63,15 @@ def adopt(tensor: Tensor) -> None:
     ------
     TapeError
         If its graph is on the other tape.
+    TypeError
+        For what is no Tensor, as methods get it that are called through the class.
     """
     tape = current_tape()
-    if tensor._state != tape.pointer:
+    try:
+        state = tensor._state
+    except AttributeError:
+        raise TypeError(f"expected a Tensor, but got {type(tensor).__name__}") from None
+    if state != tape.pointer:
         if tape.abstract:
             tape.refuse("changes a tensor of its surroundings")
         tape.make_room()

@@ -64,6 +64,7 @@ class Hooks:
         made = tape.instruction_of(k)
         if made.op.kind != nt.COMPUTE or made.op.extras.get("python") or not tape.is_active(k):
             return
+        end = tape.count
         tape.counted += 1  # slots are known by number here, too: they stay
         try:
             found = Saved()
@@ -78,7 +79,10 @@ class Hooks:
                 else:
                     found.packed[place] = self.pack_slot(tape, slot, place < len(args))
         except BaseException:
-            tape.undo(k)
+            if (
+                tape.count == end
+            ):  # what the hook recorded may have written to older slots: it stays
+                tape.undo(k)
             raise
         finally:
             tape.counted -= 1

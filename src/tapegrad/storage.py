@@ -84,5 +84,14 @@ def storage_of(tensor: Tensor) -> Storage | None:
 
 
 def layout_of(tensor: Tensor) -> Layout:
-    """How a tensor lies in memory."""
-    return LAYOUTS[tensor._layout_id]
+    """Return how a tensor lies in memory.
+
+    Raises
+    ------
+    TypeError
+        For what is no Tensor, as methods get it that are called through the class.
+    """
+    try:
+        return LAYOUTS[tensor._layout_id]
+    except AttributeError:
+        raise TypeError(f"expected a Tensor, but got {type(tensor).__name__}") from None

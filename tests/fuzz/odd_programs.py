@@ -183,7 +183,9 @@ def _hooked(rng: random.Random, x: Any, *args: Any) -> Any:
 
 def _packed(rng: random.Random, x: Any, *args: Any) -> Any:
     """Save through hooks that pack and unpack oddly."""
-    pack = rng.choice([lambda t: t, _result(rng), lambda t: t.detach().numpy(), lambda t: t.add_(1)])
+    pack = rng.choice(
+        [lambda t: t, _result(rng), lambda t: t.detach().numpy(), lambda t: t.add_(1)]
+    )
     unpack = rng.choice([lambda t: t, _result(rng), tg.tensor])
     with tg.autograd.graph.saved_tensors_hooks(pack, unpack):
         y = rng.choice([lambda: x * x, lambda: x.exp(), lambda: x.sum().sin(), lambda: x @ x.T])()

@@ -10,7 +10,7 @@ import numpy as np
 
 import tapegrad as tg
 
-__all__ = ["KEYWORDS", "Strange", "Subclass", "odd_values", "odd_tensors", "value_for"]
+__all__ = ["KEYWORDS", "Strange", "Subclass", "odd_tensors", "odd_values", "value_for"]
 
 
 class Strange:

@@ -113,10 +113,22 @@ class FunctionCtx:
 
     def mark_dirty(self, *tensors: Any) -> None:
         """Say which inputs ``forward`` wrote in place."""
+        for i, t in enumerate(tensors):
+            if not record.is_tensor(t):
+                raise RuntimeError(
+                    f"mark_dirty can only accept variables, but argument {i} is of type "
+                    f"{type(t).__name__}"
+                )
         self._dirty = tensors
 
     def mark_non_differentiable(self, *tensors: Any) -> None:
         """Say which outputs have no gradient."""
+        for t in tensors:
+            if not record.is_tensor(t):
+                raise RuntimeError(
+                    "mark_non_differentiable only accepts variable arguments, but got "
+                    f"{type(t).__name__}"
+                )
         self._passive = tensors
 
     def set_materialize_grads(self, value: bool) -> None:

@@ -267,6 +267,7 @@ def _index_slices(
     name: str, row: str, input: Any, dim: int, index: Any, source: Any, *, accumulate: bool
 ) -> Any:
     """Write or add slices along a dimension, after PyTorch's checks."""
+    check_named(name, ("index", index), ("source", source), first=3)
     if index.dtype is not int64:
         raise RuntimeError(
             f"{name}_(): Expected dtype int32/int64 for index but got: {scalar_name(index)}"

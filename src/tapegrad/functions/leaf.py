@@ -55,6 +55,7 @@ def numpy(input: Any, *, force: bool = False) -> np.ndarray:
     RuntimeError
         If the tensor requires grad and grad mode is on.
     """
+    record.check_tensors("numpy", (input,))
     status = 0 if force else status_of(id(input))
     if status > 0 and status & 1:
         readout.check(input, "numpy()", warns=False)

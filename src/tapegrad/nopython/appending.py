@@ -25,6 +25,9 @@ from .recording import (
     unbind,
 )  # fmt: skip
 
+#: where a type keeps the type that it lays its objects out by (tp_base)
+_BASE = nt.HEADER + 240
+
 
 def append_entry(state, instruction, args, count, more):  # type: ignore[no-untyped-def]
     """Append a statement and those of its further results; the first slot, or -1 as `append`.
@@ -66,10 +69,16 @@ def leaf_entry(state, instruction, address, active):  # type: ignore[no-untyped-
 
 
 def status_entry(tensor):  # type: ignore[no-untyped-def]
-    """1 if a tensor is active, plus 2 if its statement is a leaf; -1 for an unbound handle.
+    """1 if a tensor is active, plus 2 if its statement is a leaf; -1 for an unbound handle, and for others.
 
-    One call under the GIL, so it may look at the tape of another thread.
+    One call under the GIL, so it may look at the tape of another thread. What is no Tensor comes here by
+    methods that are called through the class: ``Tensor.numpy("a")``.
     """
+    kind, wanted = p64(tensor + _TYPE)[0], p64(globals_address())[nt.G_TENSOR]
+    while kind != wanted:
+        kind = p64(kind + _BASE)[0]
+        if kind == 0:
+            return -1
     state = p64(tensor + _STATE)[0]
     if state == 0:
         return -1
