@@ -44,7 +44,6 @@ class Node:
     __slots__ = ("__weakref__", "_metadata", "_next", "_tensor")
 
     def __init__(self, tensor: Tensor) -> None:
-        record.check_tensors("Node", (tensor,))
         tape = tape_at(tensor._state)
         # A handle of its own: the tensor may move on to another statement by an in-place write.
         self._tensor = record.new_tensor(tape, slot_of(tape, tensor), LAYOUTS[tensor._layout_id])

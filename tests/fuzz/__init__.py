@@ -13,6 +13,9 @@ derivatives.py   kinds of statements: passes in the middle, hooks, Functions, ch
 verdict.py       the comparison of what two libraries did, and shrinking
 beside.py        programs run in tapegrad and in torch
 calls.py         odd calls
+odd_values.py    what they are made with
+odd_programs.py  odd Functions, hooks, compiled functions
+surroundings.py  where they are made: threads, modes, transforms, hooks
 interrupts.py    interrupts at random times
 workers.py       processes that may crash or hang
 """

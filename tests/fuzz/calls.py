@@ -62,7 +62,7 @@ SENSIBLE = 0.6
 SKIPPED = {
     "njit", "checkpointed_loop", "set_default_dtype", "set_printoptions", "seed", "manual_seed",
     "set_rng_state", "set_default_device", "set_default_tensor_type", "Tape", "current_tape", "main",
-    "breakpoint", "set_num_threads", "save", "load", "tofile", "fork",
+    "breakpoint", "set_num_threads", "save", "load", "tofile", "fork", "Node",
 }  # fmt: skip
 #: what makes classes and objects
 SPECIAL = {"__class__", "__init_subclass__", "__del__", "__new__", "__init__"}
@@ -202,7 +202,7 @@ class Caller:
     def _arguments(
         self, target: Target, rng: random.Random, tensors: list[Any]
     ) -> tuple[list[Any], dict[str, Any]]:
-        name, function, takes_tensor = target
+        _, function, takes_tensor = target
         others = odd_values()
 
         def any_value(parameter: str) -> Any:
