@@ -42,9 +42,13 @@ class Level(Exchange):
         write in place, and nothing requires grad on the level's account.
     hands_out : bool
         Whether what is computed on the level is the caller's: then it is passive when the level ends.
+    guards : bool
+        Whether the function is kept from what PyTorch forbids inside of its ``torch.func``.
     """
 
-    def __init__(self, *, forward: bool = False, hands_out: bool = False) -> None:
+    def __init__(
+        self, *, forward: bool = False, hands_out: bool = False, guards: bool = True
+    ) -> None:
         super().__init__()
         self.forward, self.hands_out = forward, hands_out
         #: whether results may be part of the caller's graph
@@ -52,7 +56,7 @@ class Level(Exchange):
         self._leaves: list[Tensor] = []
         self._own: set[Storage | None] = set()
         self._differentiated = Differentiated(
-            "forward" if forward else "reverse", guards=not hands_out
+            "forward" if forward else "reverse", guards=guards and not hands_out
         )
         self._private = Private(self._own) if forward else None
 

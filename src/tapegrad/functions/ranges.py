@@ -127,7 +127,7 @@ def range_(
         "inconsistent with Python's range builtin. Instead, use torch.arange, which produces "
         "values in [start, end).",
         UserWarning,
-        stacklevel=2,
+        stacklevel=3,
     )
     options = Options.of("range", dtype, layout, device, pin_memory, requires_grad)
     _check_kind("range", options.kind)
