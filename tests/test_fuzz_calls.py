@@ -29,7 +29,9 @@ def test_random_odd_calls() -> None:
     assert counts["returned"] > 50, "most calls do not get far"
 
 
-@pytest.mark.parametrize("odd", ["a", 3, None, object(), type, tg.Tensor], ids=repr)
+@pytest.mark.parametrize(
+    "odd", ["a", 3, None, object(), type, tg.Tensor], ids=lambda v: type(v).__name__
+)
 def test_methods_called_through_the_class_refuse_what_is_no_tensor(odd: Any) -> None:
     """They read the memory of whatever it was as that of a tensor."""
     kind = tg.Tensor
