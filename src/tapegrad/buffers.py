@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import weakref
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +14,17 @@ from .dtypes import dtype
 from .layouts import Layout, intern
 
 __all__ = [
-    "BYTES", "Block", "Buffer", "address_of", "array_at", "array_layout", "bytes_at", "free_with", "lanes_at",
+    "BYTES",
+    "Block",
+    "Buffer",
+    "address_of",
+    "array_at",
+    "array_layout",
+    "bytes_at",
+    "free_with",
+    "give_up_reserve",
+    "keep_reserve",
+    "lanes_at",
     "new_block",
 ]  # fmt: skip
 
@@ -89,3 +100,26 @@ class Buffer:
 
 _free = ctypes.CDLL(None).free
 _free.argtypes, _free.restype = [ctypes.c_void_p], None
+
+
+# --------------------------------------------------------------------------- when memory is used up
+#: address space that is given up when memory is used up: what gives memory back needs some itself
+RESERVE = 64 << 20
+_reserve: list[np.ndarray] = []
+
+
+def keep_reserve() -> None:
+    """Set the reserve aside, if it can be had; its pages are never touched, so it costs no memory."""
+    if not _reserve:
+        with suppress(MemoryError):
+            _reserve.append(np.empty(RESERVE, np.uint8))
+
+
+def give_up_reserve() -> bool:
+    """Let the reserve go; False if there is none."""
+    has_reserve = bool(_reserve)
+    _reserve.clear()
+    return has_reserve
+
+
+keep_reserve()

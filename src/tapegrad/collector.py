@@ -16,7 +16,7 @@ import numpy as np
 
 from . import native as nt
 from . import versions
-from .buffers import address_of
+from .buffers import address_of, give_up_reserve, keep_reserve
 from .calls import native_call
 from .constants import Constants
 
@@ -51,8 +51,19 @@ COLLECT_BYTES = 1 << 24
 def collect(tape: Tape) -> bool:
     """Drop what no handle needs; whether it could be done. The caller holds the tape's lock.
 
-    Slots below the tape's floor stay what they are (user_code.py).
+    Slots below the floor stay what they are (user_code.py). The reserve serves where memory is used up.
     """
+    try:
+        return _collect(tape)
+    except MemoryError:
+        if not give_up_reserve():
+            raise
+        return _collect(tape)
+    finally:
+        keep_reserve()
+
+
+def _collect(tape: Tape) -> bool:
     if _interrupted():
         return False  # the tape grows instead
     note_inference(tape)

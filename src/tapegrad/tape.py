@@ -19,7 +19,7 @@ import numpy as np
 
 from . import collector, handle, hook_cycles
 from . import native as nt
-from .buffers import BYTES, Block, address_of, new_block
+from .buffers import BYTES, Block, address_of, give_up_reserve, new_block
 from .constants import Constants
 from .dtypes import dtype, float64
 from .errors import NOT_INITIALISED, TapeError
@@ -282,7 +282,13 @@ class Tape(Values):
         """Memory of at least `words` words; `give_block` returns it."""
         block, self._block = self._block, None
         if block is None or words > len(block.array):
-            block = new_block(max(1024, 2 * words))
+            try:
+                block = new_block(max(1024, 2 * words))
+            except MemoryError:
+                if not give_up_reserve():
+                    raise
+                self.collection_due = True  # which sets a reserve aside again
+                block = new_block(words)
         return block
 
     def give_block(self, block: Block) -> None:
