@@ -1,6 +1,6 @@
 """The C-level base type of Tensor, and recording in native code.
 
-A handle is four machine words and one Python attribute: the object header, the address of its
+A handle is five machine words: the object header, the address of its
 tape's state, a *handle id* and a layout id. The handle id indexes a table of the tape (`S_HANDLES`)
 that holds the slot, so that the collector can renumber slots without visiting Python objects, and
 so that the tape knows at once when a handle dies.
@@ -40,7 +40,7 @@ __all__ = [
     "status_of",
 ]
 
-_STATE, _ID, _LAYOUT = HEADER, HEADER + 8, HEADER + 12
+_STATE, _ID, _LAYOUT, _DICT = HEADER, HEADER + 8, HEADER + 12, HEADER + 16
 NUMBER_PROTOCOL = nt.NUMBER_PROTOCOL
 
 
@@ -128,10 +128,12 @@ class Thunks:
 
 def make_handle_type(slots: dict[int, int]) -> type:
     """Create the C type with the given function slots (number of the slot -> address)."""
-    members = (_Member * 4)(
+    members = (_Member * 5)(
         _Member(b"_state", 17, _STATE, 1, b"address of the state of the tape, 0 if unbound"),
         _Member(b"_handle", 1, _ID, 1, b"handle id"),
         _Member(b"_layout_id", 1, _LAYOUT, 1, b"layout id"),
+        # What users set on a tensor; PyTorch's tensors have attributes, too. Made when the first is set.
+        _Member(b"__dictoffset__", 19, _DICT, 1, None),
         _Member(None, 0, 0, 0, None),
     )
     table = [
@@ -142,7 +144,7 @@ def make_handle_type(slots: dict[int, int]) -> type:
         _Slot(0, None),
     ]
     array = (_Slot * len(table))(*table)
-    spec = _Spec(b"tapegrad.handle.Handle", HEADER + 16, 0, (1 << 10) | (1 << 18), array)
+    spec = _Spec(b"tapegrad.handle.Handle", HEADER + 24, 0, (1 << 10) | (1 << 18), array)
     make = ctypes.pythonapi.PyType_FromSpec
     make.restype, make.argtypes = ctypes.py_object, [ctypes.POINTER(_Spec)]
     keep(members, array, spec)

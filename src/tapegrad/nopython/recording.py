@@ -43,7 +43,7 @@ from .hashing import find_constant, find_pair
 from .intrinsics import float_bits, globals_address, helper, p8, p32, p64, stack_words
 
 _TYPE = nt.HEADER - 8  # where the header keeps the type
-_STATE, _ID, _LAYOUT = nt.HEADER, nt.HEADER + 8, nt.HEADER + 12
+_STATE, _ID, _LAYOUT, _DICT = nt.HEADER, nt.HEADER + 8, nt.HEADER + 12, nt.HEADER + 16
 _NEED_PYTHON = -1
 _SELECT = nt.SELECT_CODE
 NUMBER_PROTOCOL = nt.NUMBER_PROTOCOL
@@ -375,9 +375,13 @@ def fastcall(args, count, names, op):  # type: ignore[no-untyped-def]
 
 
 def dealloc(tensor):  # type: ignore[no-untyped-def]
-    """Give the handle id back to the tape, then the memory to Python."""
+    """Give the handle id back to the tape, then attributes and memory to Python."""
     if p64(tensor + _STATE)[0] != 0:
         unbind(tensor)
+    attributes = p64(tensor + _DICT)[0]
+    if attributes != 0:  # may run Python, which does not find the handle any more
+        p64(tensor + _DICT)[0] = 0
+        it.py_decref(attributes)
     kind = p64(tensor + _TYPE)[0]
     it.call_void(it.type_slot(kind, 74), tensor)  # Py_tp_free
     it.py_decref(kind)
