@@ -17,7 +17,7 @@ SMOOTH = [
     (function, name) for function, name in scalars.NUMPY_FUNCTIONS.items()
     if not strip_code.is_truth(TABLE[name])
 ]  # fmt: skip
-EAGER = {"sinc": tg.sinc, "pow": tg.pow}
+EAGER = {"sinc": tg.sinc, "pow": tg.pow, "numpy_sign": tg.sign}
 
 
 def leaf(value):
