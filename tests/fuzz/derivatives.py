@@ -78,7 +78,7 @@ def gradient(p: Program) -> None:
     options = f"allow_unused=True, {'create_graph=True, ' if create else ''}{keep}"
     lines = [f"gs = lib.autograd.grad({root}.sum(), [{', '.join(wanted)}], {options})"]
     new = f"t{p.count}"
-    lines.append(f"{new} = next((g for g in gs if g is not None), lib.zeros(2))")
+    lines.append(f"{new} = next((g for g in gs if g is not None), lib.zeros(2)).clone()")
     if p.line("\n".join(lines)):
         p.adopt(new)
 
@@ -118,7 +118,7 @@ def batched(p: Program) -> None:
     text = (
         f"gs = lib.autograd.grad({root}, [{wanted}], lib.tensor({values}, dtype=lib.{kind_name}), "
         f"is_grads_batched=True, allow_unused=True, retain_graph=True{create})\n"
-        f"{new} = gs[0] if gs[0] is not None else lib.zeros(2)"
+        f"{new} = (gs[0] if gs[0] is not None else lib.zeros(2)).clone()"
     )
     if p.line(text, lenient=True):
         p.adopt(new)
