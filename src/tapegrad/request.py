@@ -92,6 +92,8 @@ class Request:
         #: contexts of the Functions that the pass called
         self.contexts: list[Any] = []
         self._copies: list[Instruction] = []
+        #: late targets that a sweep has kept apart from their bases, once one has run
+        self._late: list[int] | None = None
         #: what is called when the pass ends without an error
         self.ends: list[Callable[[], None]] = []
         #: what is called after that, when gradients have been accumulated (final_callbacks.py)
@@ -301,6 +303,10 @@ class Request:
         """
         tape = self.tape
         captured = [t for t in self.targets if not t.is_leaf]
+        if self._late is None:
+            self._late = [t.slot for t in captured if t.is_late and self.root[t.slot] == t.slot]
+        for slot in self._late:  # a sweep before this one has joined them to their bases
+            self.root[slot] = slot
         for i, t in enumerate(captured):
             t.array = np.empty(t.layout.shape, t.layout.dtype.np)
             self._captures[i] = (

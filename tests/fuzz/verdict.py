@@ -128,7 +128,9 @@ def judge(
     single = any(leaf.array.dtype == np.float32 for leaf in script.leaves) or any(
         ".float()" in line.text for line in script.lines
     )
-    differences = list(_parts(ours, theirs, 3e-4 if single else rtol, "lib.func" in script.text()))
+    differences = list(
+        _parts(ours, theirs, 3e-4 if single else rtol, TRANSFORMS.search(script.text()) is not None)
+    )
     if differences:
         name, text, distance = differences[0]
         hooked = "register_" in script.text() or "retain_grad" in script.text()
@@ -142,6 +144,8 @@ def judge(
     if (end is None) != (other_end is None):
         if isinstance(end, tg.UnsupportedError):
             return Verdict("unsupported here")
+        if USED_VIEW in str(other_end) or str(other_end).startswith(OVERLAP):
+            return Verdict("unsupported there")
         for word, label in ((STALE, "stale"), (FREED, "freed")):
             if word in str(end or other_end):
                 return Verdict(f"{label} {'here' if end is not None else 'there'}")
