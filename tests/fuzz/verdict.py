@@ -128,9 +128,8 @@ def judge(
     single = any(leaf.array.dtype == np.float32 for leaf in script.leaves) or any(
         ".float()" in line.text for line in script.lines
     )
-    differences = list(
-        _parts(ours, theirs, 3e-4 if single else rtol, TRANSFORMS.search(script.text()) is not None)
-    )
+    transformed = any(word in script.text() for word in ("lib.func", "jvp(", "vjp("))
+    differences = list(_parts(ours, theirs, 3e-4 if single else rtol, transformed))
     if differences:
         name, text, distance = differences[0]
         hooked = "register_" in script.text() or "retain_grad" in script.text()
