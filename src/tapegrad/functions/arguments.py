@@ -12,7 +12,7 @@ from ..record import layout_of
 from ..threads import current_tape
 
 __all__ = [
-    "as_int", "as_ints", "check_bool", "check_named", "constant_like", "distinct", "float_of",
+    "as_int", "as_ints", "check_bool", "check_cast", "check_named", "constant_like", "distinct", "float_of",
     "scalar_name", "varargs", "wrap_dim",
 ]  # fmt: skip
 
@@ -148,3 +148,12 @@ _SCALAR_NAMES = ("Double", "Float", "Long", "Bool")
 def scalar_name(tensor: Any) -> str:
     """Return PyTorch's name of a tensor's element type in error texts."""
     return _SCALAR_NAMES[layout_of(tensor).dtype.code]
+
+
+def check_cast(result: Any, target: Any) -> None:
+    """Raise PyTorch's error unless a result may be written into a tensor of another dtype."""
+    if record.category(result.dtype) > record.category(target.dtype):
+        raise RuntimeError(
+            f"result type {scalar_name(result)} can't be cast to the desired output type "
+            f"{scalar_name(target)}"
+        )

@@ -33,7 +33,7 @@ from ..ops.table import TABLE
 from ..record import layout_of, storage_of
 from ..tape import Tape, slot_of
 from ..threads import current_tape
-from .arguments import scalar_name
+from .arguments import check_cast
 from .indexing import put_at, resolve_index
 from .registry import public
 
@@ -203,11 +203,7 @@ def _replace(target: Any, result: Any) -> Any:
         PyTorch's error for a dtype that cannot be cast to the target's.
     """
     if result.dtype is not target.dtype:
-        if record.category(result.dtype) > record.category(target.dtype):
-            raise RuntimeError(
-                f"result type {scalar_name(result)} can't be cast to the desired output type "
-                f"{scalar_name(target)}"
-            )
+        check_cast(result, target)
         result = record.cast(result, target.dtype)
     named = name_of(current_tape(), result) if record.is_active(result) else "CopyBackwards"
     return _write(target, result, named=named)

@@ -11,9 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import record
-from ..dtypes import dtype
 from ..threads import current_tape
-from .operands import TITLES
+from .arguments import check_cast
 
 __all__ = ["WITHOUT_OUT", "accept"]
 
@@ -159,22 +158,10 @@ def _written(
         word = f"tuple of {len(values)} Tensors" if isinstance(results, tuple) else "Tensor"
         raise TypeError(f"{name}(): argument 'out' must be {word}, not {type(out).__name__}")
     for value, target in zip(values, targets, strict=True):
-        _check_cast(value.dtype, target.dtype)
+        check_cast(value, target)
     for value, target in zip(values, targets, strict=True):
         _write(value, target)
     return type(results)(*targets) if hasattr(results, "_fields") else out
-
-
-_CATEGORIES = {"bool": 0, "int64": 1, "float32": 2, "float64": 2}
-
-
-def _check_cast(kind: dtype, wanted: dtype) -> None:
-    """Raise PyTorch's error unless results of a dtype may be written into another."""
-    if _CATEGORIES[kind.name] > _CATEGORIES[wanted.name]:
-        raise RuntimeError(
-            f"result type {TITLES[kind.name]} can't be cast to the desired output type "
-            f"{TITLES[wanted.name]}"
-        )
 
 
 def _write(value: Any, target: Any) -> None:
