@@ -663,8 +663,13 @@ def test_subclasses() -> None:
     assert own.grad.tolist() == [2, 4]
     with pytest.raises(TypeError):
         type("Both", (tg.Tensor, int), {})
+    turned = tg.tensor([3.0], requires_grad=True)
+    turned.__class__ = Own  # a class that adds no slots has the layout of Tensor
+    (turned.double() * turned).sum().backward()
+    assert turned.grad is not None
+    assert turned.grad.tolist() == [12]
     with pytest.raises(TypeError):
-        tg.tensor(1.0).__class__ = Own
+        turned.__class__ = int
 
 
 def test_resurrected_tensor_still_works() -> None:

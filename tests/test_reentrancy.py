@@ -131,7 +131,8 @@ def test_a_finalizer_may_use_up_the_handle_ids() -> None:
         free = tape.state[nt.S_HANDLE_CAPACITY] - tape.state[nt.S_HANDLE_COUNT]
         tape.make_room(2 * free, 4 * free, collect=False)
         kept.extend(x + 1 for _ in range(free))
-        assert tape.state[nt.S_HANDLE_FREE] < 0
+        while tape.state[nt.S_HANDLE_FREE] >= 0:  # ids that other tests gave back
+            kept.append(x + 1)
 
     for call in (lambda: x * 2, lambda: x[0], lambda: x.expand(3), lambda: tg.zeros(2)):
         want, capacity = call().tolist(), tape.state[nt.S_HANDLE_CAPACITY]
@@ -208,7 +209,7 @@ def test_a_part_of_the_suite_under_stress(name: str) -> None:
     chosen = ["test_engine.py", "test_hooks.py", "test_inplace.py"]
     done = subprocess.run(
         [sys.executable, "-X", "faulthandler", "-m", "pytest", "-q", "-x", "-p", "stress",
-         "-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:benchmark",
+         "-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:benchmark", "--numprocesses=0",
          "-k", "not linear", *chosen],  # not what measures times
         cwd=TESTS, capture_output=True, text=True, timeout=900, check=False,
         env={**os.environ, "TAPEGRAD_STRESS": name, "PYTHONPATH": f"{SOURCE}{os.pathsep}{TESTS}"},
