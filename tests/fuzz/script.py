@@ -113,15 +113,15 @@ def _gradients(machine: Machine, script: Script, parts: dict[str, Any]) -> None:
     tensors = machine.tensors()
     leaves = [machine.names.get(f"t{i}") for i in range(len(script.leaves))]
     wanted = [
-        (t, leaf.array.shape)
+        (t, leaf.array)
         for t, leaf in zip(leaves, script.leaves, strict=True)
         if leaf.active and t is not None and t.requires_grad
     ]
 
     def zeros_for_none(tensors: list[Any]) -> list[np.ndarray]:
         return [
-            np.zeros(s) if t is None else array_of(t)
-            for t, (_, s) in zip(tensors, wanted, strict=True)
+            np.zeros_like(start) if t is None else array_of(t)
+            for t, (_, start) in zip(tensors, wanted, strict=True)
         ]
 
     loss: Any = 0.0
@@ -140,8 +140,8 @@ def _gradients(machine: Machine, script: Script, parts: dict[str, Any]) -> None:
         )
         parts[f"order {k + 1}"] = zeros_for_none(list(grads))
         loss = 0.0
-        for g, (_, s) in zip(grads, wanted, strict=True):
-            direction = lib.tensor(weights.uniform(-1, 1, s), dtype=lib.float64)
+        for g, (_, start) in zip(grads, wanted, strict=True):
+            direction = lib.tensor(weights.uniform(-1, 1, start.shape), dtype=lib.float64)
             if g is not None and g.requires_grad:
                 loss = loss + (g * direction).sum()
         if not hasattr(loss, "backward"):
