@@ -122,7 +122,7 @@ def _referents(value: Any) -> list[Any]:
     """The objects that may be part of a circle and that an object refers to."""
     found = gc.get_referents(value)
     if isinstance(value, FunctionType):  # what a module has does not go
-        around = (id(value.__globals__), id(value.__builtins__))  # type: ignore[attr-defined]
+        around = (id(value.__globals__), id(value.__builtins__))
         found = [v for v in found if id(v) not in around]
     found += [book[id(value)] for book in KEPT_WITH if id(value) in book]
     return [v for v in found if gc.is_tracked(v) and not isinstance(v, _PASSED_OVER)]
