@@ -11,6 +11,7 @@ How often it looks depends on how many hooks there are: each is looked at a few 
 from __future__ import annotations
 
 import gc
+import operator
 import sys
 import weakref
 from types import FunctionType, ModuleType
@@ -37,6 +38,8 @@ KEPT_WITH: list[dict[int, Any]] = []
 _PASSED_OVER = (type, ModuleType, weakref.ref)
 #: references that counting makes itself: of the list of objects, and of the argument
 _OWN = 2
+#: what functions of a module share
+_AROUND = operator.attrgetter("__globals__", "__builtins__")
 
 
 def drop_unreachable(tape: Tape) -> None:
@@ -122,7 +125,7 @@ def _referents(value: Any) -> list[Any]:
     """The objects that may be part of a circle and that an object refers to."""
     found = gc.get_referents(value)
     if isinstance(value, FunctionType):  # what a module has does not go
-        around = (id(value.__globals__), id(value.__builtins__))
+        around = [id(v) for v in _AROUND(value)]
         found = [v for v in found if id(v) not in around]
     found += [book[id(value)] for book in KEPT_WITH if id(value) in book]
     return [v for v in found if gc.is_tracked(v) and not isinstance(v, _PASSED_OVER)]
