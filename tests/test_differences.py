@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import tapegrad as tg
+from tapegrad.autograd import forward_ad
 
 TESTS = Path(__file__).parent
 PAGE = TESTS.parent / "docs" / "pytorch_differences.md"
@@ -43,3 +45,89 @@ def test_numbers_beside_a_sum_count_as_saved(call: object) -> None:
     loss.backward()
     with pytest.raises(RuntimeError, match="Trying to backward through the graph a second time"):
         loss.backward()
+
+
+@pytest.mark.parametrize("mode", [tg.no_grad, tg.inference_mode])
+def test_views_made_without_recording(mode: Any) -> None:
+    a = tg.tensor([1.0, 2.0], requires_grad=True)
+    with mode():
+        view = a.view(-1)
+    assert view._is_view()
+    assert view.is_leaf
+    assert not view.requires_grad
+    with pytest.raises(RuntimeError, match="does not require grad"):
+        (view * 3).sum().backward()
+    with tg.inference_mode():
+        leaf = tg.tensor([1.0, 2.0], requires_grad=True)
+    (leaf.view(2, 1) * 3).sum().backward()
+    assert leaf.grad is not None
+    assert leaf.grad.tolist() == [3.0, 3.0]
+
+
+def test_a_function_that_writes_to_a_view() -> None:
+    class Add(tg.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, a: Any, b: Any) -> Any:
+            a.add_(b)
+            ctx.mark_dirty(a)
+            return a, a * b
+
+        @staticmethod
+        def backward(ctx: Any, g: Any, h: Any) -> Any:
+            return g + 2 * h, 3 * g + 5 * h
+
+    a, b = (tg.tensor([v, v], requires_grad=True) for v in (1.0, 2.0))
+    base = a * 1
+    view, other = Add.apply(base[:], b)
+    (view * 10 + other * 100).sum().backward(retain_graph=True)
+    assert base.tolist() == [3.0, 3.0]
+    assert a.grad is not None
+    assert b.grad is not None
+    assert a.grad.tolist() == [210.0, 210.0]
+    assert b.grad.tolist() == [530.0, 530.0]
+    assert tg.autograd.grad(base.sum(), (a, b))[1].tolist() == [3.0, 3.0]
+
+
+def test_a_jvp_returns_values() -> None:
+    class Double(tg.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            ctx.save_for_backward(x.clone())
+            ctx.mark_dirty(x)
+            return x.mul_(2)
+
+        @staticmethod
+        def jvp(ctx: Any, t: Any) -> Any:
+            (x,) = ctx.saved_tensors
+            return t * 2 + 0 * x
+
+    class First(tg.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            return x[:1]
+
+        @staticmethod
+        def jvp(ctx: Any, t: Any) -> Any:
+            return t[:1].clone()
+
+    with forward_ad.dual_level():
+        x = forward_ad.make_dual(tg.tensor([1.0, 2.0]), tg.tensor([3.0, 4.0]))
+        primal, tangent = forward_ad.unpack_dual(First.apply(Double.apply(x)))
+        assert (primal.tolist(), tangent.tolist()) == ([2.0], [6.0])
+
+
+def test_duals_are_copies() -> None:
+    tensor, along = tg.tensor([1.0, 2.0]), tg.tensor([3.0, 4.0])
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(tensor, along)
+        dual *= 2
+        assert forward_ad.unpack_dual(dual).tangent.tolist() == [6.0, 8.0]
+        assert (tensor.tolist(), along.tolist()) == ([1.0, 2.0], [3.0, 4.0])
+        assert str(dual) == "tensor([2., 4.])"
+        out = tg.zeros(2)
+        tg.mul(dual, dual, out=out)
+        primal, tangent = forward_ad.unpack_dual(out)
+        assert (primal.tolist(), tangent.tolist()) == ([4.0, 16.0], [24.0, 64.0])
+        with tg.no_grad():
+            quiet = dual * 2
+        assert forward_ad.unpack_dual(quiet).tangent is None

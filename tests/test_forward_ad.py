@@ -189,3 +189,23 @@ def test_leaves_are_forgotten() -> None:
     with forward_ad.dual_level():
         dual(tg, forward_ad)
     assert len(tg.current_tape().leaves) == before
+
+
+def test_a_tangent_that_has_a_tangent_is_refused() -> None:
+    text = "Setting a forward grad that itself has a forward gradient at the same level 0"
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(tg.tensor([1.0, 2.0]), tg.tensor([3.0, 4.0]))
+        for tangent in (dual, dual * 2):
+            with pytest.raises(RuntimeError, match=text):
+                forward_ad.make_dual(tg.tensor([5.0, 6.0]), tangent)
+        fine = forward_ad.make_dual(tg.tensor([5.0, 6.0]), forward_ad.unpack_dual(dual).tangent)
+        assert forward_ad.unpack_dual(fine * 2).tangent.tolist() == [6.0, 8.0]
+
+
+def test_the_number_of_the_current_level() -> None:
+    assert forward_ad._current_level == -1
+    with forward_ad.dual_level():
+        assert forward_ad._current_level == 0
+    assert forward_ad._current_level == -1
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = forward_ad.nothing

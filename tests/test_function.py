@@ -12,6 +12,7 @@ from test_bad_input import survives
 from test_hooks import LIBS, leaf, plain, same
 
 import tapegrad as tg
+from tapegrad.autograd import forward_ad
 
 try:
     import torch
@@ -762,3 +763,100 @@ def test_gradients_of_inputs_that_need_none_are_ignored(returned: Any) -> None:
         if returned(lib) is not None and tuple(returned(lib).shape) == (7, 5):
             with pytest.raises(RuntimeError, match=r"invalid gradient at index 1 - got \[7, 5\]"):
                 needed.sum().backward()
+
+
+# --------------------------------------------------------------------------- contexts
+def test_a_context_is_a_node() -> None:
+    Node = tg.autograd.graph.Node
+    seen = []
+
+    class Same(tg.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            seen.append(isinstance(ctx, Node))
+            return x * 1
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            seen.append(isinstance(ctx, Node))
+            return g
+
+    y = Same.apply(tg.tensor([1.0], requires_grad=True))
+    y.sum().backward()
+    assert seen == [True, True]
+    assert isinstance(y.grad_fn, Node)
+    assert issubclass(type(y.grad_fn), Node)
+    assert not isinstance(1, Node)
+    assert not isinstance(None, Node)
+
+
+def test_what_is_no_input_and_marked_dirty_is_warned_about() -> None:
+    class Bad(tg.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, a: Any) -> Any:
+            c = 3 * a
+            ctx.mark_dirty(c)
+            return c
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            return 3 * g
+
+    a = tg.tensor([1.0, 2.0], requires_grad=True)
+    with pytest.warns(UserWarning, match=r"mark_dirty\(\) received a tensor that was not an input"):
+        y = Bad.apply(a)
+    (y * y).sum().backward()
+    assert a.grad is not None
+    assert a.grad.tolist() == [18.0, 36.0]
+
+
+def test_cotangents_of_outputs_that_have_none_are_zeros_or_none() -> None:
+    seen = []
+
+    def function(flag: bool) -> Any:
+        class Two(tg.autograd.Function):
+            @staticmethod
+            def forward(ctx: Any, x: Any) -> Any:
+                first, second, third = x * 1, x * 2, x * 3
+                ctx.mark_non_differentiable(second)
+                ctx._materialize_non_diff_grads = flag
+                return first, second, third
+
+            @staticmethod
+            def backward(ctx: Any, *gs: Any) -> Any:
+                seen.append([None if g is None else g.tolist() for g in gs])
+                return gs[0]
+
+        return Two
+
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    for flag in (True, False):
+        function(flag).apply(x)[0].sum().backward()
+    assert seen == [
+        [[1.0, 1.0], [0.0, 0.0], [0.0, 0.0]],
+        [[1.0, 1.0], None, [0.0, 0.0]],
+    ]
+
+
+def test_the_tangent_of_an_output_that_has_none_must_be_none() -> None:
+    def function(right: bool) -> Any:
+        class Pair(tg.autograd.Function):
+            @staticmethod
+            def forward(ctx: Any, x: Any, y: Any) -> Any:
+                out = y.clone()
+                ctx.mark_non_differentiable(out)
+                return x.clone(), out
+
+            @staticmethod
+            def jvp(ctx: Any, x_t: Any, y_t: Any) -> Any:
+                return x_t * 3, None if right else x_t.clone()
+
+        return Pair
+
+    with forward_ad.dual_level():
+        x = forward_ad.make_dual(tg.tensor(2.0), tg.tensor(1.0))
+        first, second = function(True).apply(x, tg.tensor(3.0))
+        assert forward_ad.unpack_dual(first).tangent.item() == 3.0
+        assert forward_ad.unpack_dual(second).tangent is None
+        with pytest.raises(RuntimeError, match=r"at position 1, .* return None at that position"):
+            forward_ad.unpack_dual(function(False).apply(x, tg.tensor(3.0))[0])

@@ -483,6 +483,27 @@ def test_mutation_of_saved_tensors() -> None:
     same(case)
 
 
+def test_hooks_of_outputs_without_a_gradient_are_not_called() -> None:
+    """PyTorch calls them with None."""
+
+    class Two(tg.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            return x * 2, x * 3
+
+        @staticmethod
+        def backward(ctx: Any, g: Any, h: Any) -> Any:
+            return 2 * g + 3 * h
+
+    for function in (lambda x: x.unbind(), lambda x: x.split(1), lambda x: Two.apply(x)):
+        x, log = tg.tensor([1.0, 2.0], requires_grad=True), []
+        first, second = function(x)
+        first.register_hook(lambda g, log=log: log.append(g.tolist()) or g * 2)
+        second.sum().backward()
+        assert log == []
+        assert x.grad.tolist() == ([3.0, 3.0] if first.ndim and len(first) == 2 else [0.0, 1.0])
+
+
 # --------------------------------------------------------------------------- anomalies
 def test_nan_in_a_backward_pass() -> None:
     def case(lib: Any) -> Any:
@@ -515,6 +536,78 @@ def test_a_stale_residual_names_the_lines() -> None:
             pytest.raises(RuntimeError, match="Good luck"),
         ):
             y.sum().backward()
+
+
+class _Inner(tg.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        return x * 2
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return g * float("nan")
+
+
+class _Outer(tg.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        ctx.save_for_backward(x)
+        return x.sum()
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        (x,) = ctx.saved_tensors
+        return _Inner.apply(g * x)  # within backward
+
+
+def _texts(shown: Any) -> list[str]:
+    return [str(w.message) for w in shown]
+
+
+def test_a_derivative_that_fails_names_what_it_is_the_derivative_of() -> None:
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    failing = pytest.raises(RuntimeError, match="Function '_InnerBackward' returned nan values in")
+    with tg.autograd.set_detect_anomaly(True):
+        y = _Outer.apply(x)  # the outer call
+        (g,) = tg.autograd.grad(y, x, create_graph=True)
+        with pytest.warns(UserWarning, match="Backward") as shown, failing:
+            g.sum().backward()
+    detected, induced = _texts(shown)
+    assert detected.startswith("Error detected in _InnerBackward. Traceback of forward call that")
+    assert "# within backward" in detected
+    assert "/src/tapegrad/" not in detected
+    assert induced.startswith(
+        "\n\nPrevious calculation was induced by _OuterBackward. Traceback of forward call that "
+        "induced the previous calculation:\n"
+    )
+    assert "# the outer call" in induced
+
+
+def test_a_derivative_that_fails_and_was_recorded_without_detection() -> None:
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    (g,) = tg.autograd.grad(_Outer.apply(x), x, create_graph=True)
+    with (
+        tg.autograd.set_detect_anomaly(True),
+        pytest.warns(UserWarning, match="_InnerBackward") as shown,
+        pytest.raises(RuntimeError, match="Function '_InnerBackward' returned nan values in"),
+    ):
+        g.sum().backward()
+    (text,) = _texts(shown)
+    assert text.startswith(
+        "Error detected in _InnerBackward. No forward pass information available."
+    )
+
+
+def test_the_failure_is_raised_where_warnings_are_errors(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    x = tg.tensor([-1.0], requires_grad=True)
+    with warnings.catch_warnings(), tg.autograd.set_detect_anomaly(True):
+        warnings.simplefilter("error")
+        y = tg.sqrt(x)
+        with pytest.raises(RuntimeError, match="Function 'SqrtBackward0' returned nan"):
+            y.sum().backward()
+    assert "Error detected in SqrtBackward0. Traceback of forward call" in capsys.readouterr().err
 
 
 def test_results_are_the_same_with_anomaly_detection() -> None:

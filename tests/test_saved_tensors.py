@@ -673,7 +673,94 @@ def test_hooks_of_a_saved_result() -> None:
         (a * c).grad_fn._raw_saved_self.register_hooks(lambda t: t, lambda t: t)
     with pytest.raises(TypeError, match="incompatible function arguments"):
         a.exp().grad_fn._raw_saved_result.register_hooks(1, 1)
-    with pytest.raises(TypeError, match="from Python is forbidden"):
+    with pytest.raises(RuntimeError, match="from Python is forbidden"):
         tg.autograd.SavedTensor()
     with pytest.raises(AttributeError, match="_raw_saved_self"):
         a.sum().grad_fn._raw_saved_self.register_hooks(lambda t: t, lambda t: t)
+
+
+def _square() -> Any:
+    """A Function that saves its input, nothing, its output and a constant."""
+
+    class Square(tg.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            y = x * x
+            ctx.save_for_backward(x, None, y, tg.tensor([10.0, 10.0]))
+            return y
+
+        @staticmethod
+        def backward(ctx: Any, g: Any) -> Any:
+            x, nothing, y, tens = ctx.saved_tensors
+            assert nothing is None
+            return g * (2 * x + 0 * y) * tens / 10
+
+    return Square
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_hooks_of_what_a_function_saved(create_graph: bool) -> None:
+    x = tg.tensor([1.0, 3.0], requires_grad=True)
+    y = _square().apply(x * 1)
+    raw = y.grad_fn._raw_saved_tensors
+    assert [type(s) for s in raw] == [tg.autograd.SavedTensor] * 4
+    seen: list[Any] = []
+    raw[0].register_hooks(lambda t: seen.append(t.tolist()) or t, lambda t: t * 5)
+    raw[3].register_hooks(lambda t: t.tolist(), lambda v: tg.tensor(v) * 2)
+    raw[2].register_hooks(lambda t: t, lambda t: seen.append("y") or t)
+    assert seen == [[1.0, 3.0]]
+    for _ in range(2):
+        tg.current_tape().collect()
+    (g,) = tg.autograd.grad(y.sum(), x, create_graph=create_graph)
+    assert g.tolist() == [20.0, 60.0]
+    assert seen == [[1.0, 3.0], "y"]
+    if create_graph:  # the unpacked value has the derivatives of what was saved
+        assert tg.autograd.grad(g.sum(), x)[0].tolist() == [4.0, 4.0]
+
+
+def test_errors_of_hooks_of_what_a_function_saved() -> None:
+    x = tg.tensor([1.0, 3.0], requires_grad=True)
+    y = _square().apply(x)
+    raw = y.grad_fn._raw_saved_tensors
+    with pytest.raises(RuntimeError, match="with value None is forbidden"):
+        raw[1].register_hooks(lambda t: t, lambda t: t)
+    with pytest.raises(TypeError, match="incompatible function arguments"):
+        raw[0].register_hooks(lambda t: t)
+    with pytest.raises(RuntimeError, match="is modifying its input in place"):
+        _square().apply(x).grad_fn._raw_saved_tensors[3].register_hooks(
+            lambda t: t.mul_(2), lambda t: t
+        )
+    raw[0].register_hooks(lambda t: t, lambda t: t)
+    with pytest.raises(RuntimeError, match="already been set"):
+        raw[0].register_hooks(lambda t: t, lambda t: t)
+    y.sum().backward()
+    assert x.grad is not None
+    with pytest.raises(RuntimeError, match="after they have already been freed"):
+        raw[2].register_hooks(lambda t: t, lambda t: t)
+    with pytest.raises(RuntimeError, match="after they have already been freed"):
+        _ = y.grad_fn._raw_saved_tensors
+    with pytest.raises(AttributeError, match="_raw_saved_self"):
+        _ = y.grad_fn._raw_saved_self
+    with pytest.raises(AttributeError, match="_raw_saved_tensors"):
+        _ = (x * x).grad_fn._raw_saved_tensors
+
+
+def test_the_old_name_of_saved_tensors() -> None:
+    x = tg.tensor([1.0, 3.0], requires_grad=True)
+    y = _square().apply(x)
+    with pytest.warns(DeprecationWarning, match="'saved_variables' is deprecated; use"):
+        assert y.grad_fn.saved_variables[0].tolist() == [1.0, 3.0]
+
+
+def test_what_hooks_unpack_has_the_node_of_what_was_saved() -> None:
+    a = tg.tensor([1.0, 2.0], requires_grad=True)
+    b = a + 1
+    y, z = b * b, a.exp()
+    y.grad_fn._raw_saved_self.register_hooks(lambda t: t * 2, lambda t: t / 2)
+    z.grad_fn._raw_saved_result.register_hooks(lambda t: t, lambda t: t)
+    saved = y.grad_fn._saved_self
+    assert saved.tolist() == [2.0, 3.0]
+    assert saved.grad_fn is b.grad_fn
+    assert z.grad_fn._saved_result.grad_fn is z.grad_fn
+    assert (saved * 5).grad_fn.next_functions[0][0] is b.grad_fn
+    assert tg.autograd.grad((saved * 5).sum(), a)[0].tolist() == [5.0, 5.0]

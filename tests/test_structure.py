@@ -29,7 +29,7 @@ LAYERS = [
     ("anomaly",), ("detaching",), ("separating",),
     ("request",), ("lanes",), ("templates",), ("lifting",), ("slices",), ("traces",), ("duals",),
     ("plain",), ("replay",),
-    ("callbacks",), ("accumulation",), ("engine",), ("tangents",), ("node",), ("display",),
+    ("callbacks",), ("accumulation",), ("engine",), ("tangents",), ("node_names",), ("node",), ("display",),
     ("devices", "cuda", "testing"), ("verify",), ("functions",),
     ("autograd_methods", "operators"), ("tensor_type",), ("trees",), ("autograd",), ("func",),
     ("transforms",), ("utils",), ("active",), ("tour",),

@@ -66,3 +66,52 @@ def test_examples_of_docstrings(name: str) -> None:
     found = doctest.testmod(importlib.import_module(f"tapegrad.{name}"))
     assert found.attempted
     assert not found.failed
+
+
+# --------------------------------------------------------------------------- nanmedian
+nan = math.nan
+
+
+@pytest.mark.parametrize(
+    ("values", "median", "gradient"),
+    [
+        ([1.0, 0.0, 1.0, 0.0, 1.0, 0.0], 0.0, [0.0, 1 / 3, 0.0, 1 / 3, 0.0, 1 / 3]),
+        ([2.0, nan, 2.0, 1.0, 5.0], 2.0, [0.5, 0.0, 0.5, 0.0, 0.0]),
+        ([nan, nan, nan], nan, [1 / 3, 1 / 3, 1 / 3]),
+        ([[1.0, nan], [1.0, 2.0]], 1.0, [[0.5, 0.0], [0.5, 0.0]]),
+        (3.0, 3.0, 1.0),
+        (nan, nan, 1.0),
+    ],
+)
+def test_elements_that_are_the_nanmedian_share_its_gradient(
+    values: Any, median: float, gradient: Any
+) -> None:
+    x = tg.tensor(values, requires_grad=True)
+    y = x.nanmedian()
+    y.backward()
+    np.testing.assert_equal(y.item(), median)
+    assert x.grad is not None
+    assert x.grad.tolist() == gradient
+    assert y.grad_fn is not None
+    assert y.grad_fn.name() == "NanmedianBackward0"
+
+    def of(lib: Any) -> Any:
+        leaf = lib.tensor(values, dtype=lib.float64, requires_grad=True)
+        lib.nanmedian(leaf).backward()
+        return leaf.grad
+
+    same(of)
+
+
+def test_the_nanmedian_along_a_dimension_has_the_gradient_at_its_index() -> None:
+    x = tg.tensor([[2.0, nan, 2.0, 1.0, 5.0], [nan, nan, 3.0, 3.0, 3.0]], requires_grad=True)
+    values, indices = x.nanmedian(1)
+    (values * tg.tensor([1.0, 10.0])).sum().backward()
+    assert values.tolist() == [2.0, 3.0]
+    assert indices.tolist() == [0, 3]
+    assert x.grad is not None
+    assert x.grad.tolist() == [[1.0, 0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 10.0, 0.0]]
+    assert values.grad_fn is not None
+    assert values.grad_fn.name() == "NanmedianBackward1"
+    number, place = tg.nanmedian(tg.tensor(7.0, requires_grad=True), 0)
+    assert (number.item(), place.item(), number.requires_grad) == (7.0, 0, True)

@@ -172,3 +172,15 @@ def test_set_has_no_derivative() -> None:
     ):
         with pytest.raises(tg.UnsupportedError, match=r"assign to \.data"):
             call()
+
+
+def test_a_resize_to_the_same_shape_counts_no_write() -> None:
+    x = tg.ones(1)
+    versions = []
+    for resize in (
+        lambda: x.resize_(1, 2), lambda: x.resize_as_(tg.ones(3)),
+        lambda: x.resize_(3), lambda: x.resize_as_(tg.ones(3)),
+    ):  # fmt: skip
+        resize()
+        versions.append(x._version)
+    assert versions == [1, 2, 2, 2]

@@ -2,25 +2,48 @@
 
 While it is on, statements are recorded by way of Python, and each keeps the stack of its call
 (``tape.traces``); a reverse pass goes through Python statement by statement and looks at the results.
+Statements that record a derivative keep what is known of the one that they are the derivative of, too.
 """
 
 from __future__ import annotations
 
 import sys
+import threading
 import traceback
 import warnings
-from typing import TYPE_CHECKING, Any
+from types import FrameType
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from . import messages
 from . import native as nt
+from .exchange import Exchanged
 from .tape import TAPES, Tape
 
 if TYPE_CHECKING:
     from .tensor_type import Tensor
 
-__all__ = ["check", "explain", "is_on", "set_mode", "trace"]
+__all__ = ["check", "explain", "inducing", "is_on", "set_mode", "trace"]
+
+
+class _Call(NamedTuple):
+    """How a statement came to be recorded."""
+
+    #: the user's frames; None where detection was off
+    stack: traceback.StackSummary | None
+    #: name and call of the statement that it is a derivative of
+    inducer: tuple[str, _Call] | None
+
+
+class _Inducing(threading.local):
+    """The statement whose derivative a thread is recording, as `_Call.inducer`."""
+
+    inducer: tuple[str, _Call] | None = None
+
+
+_inducing = _Inducing()
+_UNKNOWN = _Call(None, None)
 
 _state = {"on": False, "check_nan": True}
 
@@ -57,39 +80,66 @@ def trace(tape: Tape, slot: int) -> None:
     """Keep the stack of the call that recorded a statement, tapegrad's own frames left out."""
     if tape.abstract:
         return
-    frame: Any = sys._getframe(1)
-    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] == "tapegrad":
-        frame = frame.f_back
-    if frame is not None:
-        tape.traces[slot] = traceback.StackSummary.extract(
-            traceback.walk_stack(frame), lookup_lines=False
-        )
+    frames = [f for f in traceback.walk_stack(sys._getframe(1)) if not _is_ours(f[0])]
+    if frames:
+        stack = traceback.StackSummary.extract(iter(frames), lookup_lines=False)
+        tape.traces[slot] = _Call(stack, _inducing.inducer)
 
 
-def _stack(tape: Tape, slot: int) -> str:
-    summary = tape.traces.get(slot)
-    if summary is None:
+def _is_ours(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__")).split(".")[0] == "tapegrad"
+
+
+def inducing(tape: Tape, slot: int) -> Exchanged:
+    """Return a context manager: what is recorded is the derivative of a statement."""
+    inducer = tape.instruction_of(slot).grad_fn, tape.traces.get(slot, _UNKNOWN)
+    return Exchanged((vars(_inducing), "inducer", _inducing.inducer, inducer))
+
+
+def _text(call: _Call) -> str:
+    if call.stack is None:
         return ""
-    return "".join(traceback.format_list(list(reversed(summary))))
+    return "".join(traceback.format_list(list(reversed(call.stack))))
+
+
+_NO_STACK = (
+    "No forward pass information available. Enable detect anomaly during forward pass for more "
+    "information."
+)
+
+
+def _say(text: str) -> None:
+    """Warn; where warnings are errors, print, as the failure itself is to be raised."""
+    try:
+        warnings.warn(text, stacklevel=3)
+    except Warning as warning:
+        print(warning, file=sys.stderr)
 
 
 def explain(tape: Tape, slot: int, writer: int | None = None) -> None:
-    """Warn, as PyTorch does, where the statement was recorded whose derivative failed."""
+    """Warn, as PyTorch does, where the statement was recorded whose derivative failed.
+
+    If it is itself part of a derivative, the statements that induced it get a warning each, too.
+    """
     if not is_on():
         return
-    name = tape.instruction_of(slot).grad_fn
-    stack = _stack(tape, slot)
-    if not stack:
-        warnings.warn(
-            f"Error detected in {name}. No forward pass information available. Enable detect anomaly "
-            "during forward pass for more information.",
-            stacklevel=2,
-        )
-        return
-    text = f"Error detected in {name}. Traceback of forward call that caused the error:\n{stack}"
-    if writer is not None and (wrote := _stack(tape, writer)):
-        text += f"\nThe value was changed in place by this call:\n{wrote}"
-    warnings.warn(text, stacklevel=2)
+    call: _Call = tape.traces.get(slot, _UNKNOWN)
+    text = f"Error detected in {tape.instruction_of(slot).grad_fn}. "
+    if stack := _text(call):
+        text += f"Traceback of forward call that caused the error:\n{stack}"
+        if writer is not None and (wrote := _text(tape.traces.get(writer, _UNKNOWN))):
+            text += f"\nThe value was changed in place by this call:\n{wrote}"
+    else:
+        text += _NO_STACK
+    _say(text)
+    while call.inducer is not None:
+        name, call = call.inducer
+        text = f"\n\nPrevious calculation was induced by {name}. "
+        if stack := _text(call):
+            text += f"Traceback of forward call that induced the previous calculation:\n{stack}"
+        else:
+            text += _NO_STACK
+        _say(text)
 
 
 def check(tape: Tape, slot: int, found: list[Tensor | None]) -> None:

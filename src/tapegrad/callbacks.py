@@ -146,6 +146,12 @@ class _Taken:
 
     def derive(self, k: int, ct: Tensor) -> list[Tensor | None]:
         """The cotangents of the operands of statement `k`, its hooks included."""
+        if not anomaly.is_on():
+            return self._derive(k, ct)
+        with anomaly.inducing(self.tape, k):
+            return self._derive(k, ct)
+
+    def _derive(self, k: int, ct: Tensor) -> list[Tensor | None]:
         tape = self.tape
         made = tape.instruction_of(k)
         hooks = tape.hooks.get(k)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from abc import ABCMeta
 from collections.abc import Callable
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from .errors import UnsupportedError
 from .hook_cycles import KEPT_WITH
 from .hooks import Hooks, RemovableHandle
 from .layouts import LAYOUTS
+from .node_names import name_of
 from .request import Request, Target
 from .saved_tensor import SavedTensor
 from .storage import Storage, leaf_of, storage_of
@@ -26,12 +28,11 @@ if TYPE_CHECKING:
     from .tensor_type import Tensor
 
 __all__ = [
-    "AccumulateGrad", "Node", "edge_of", "hooks_of", "kept_node", "leaf_node", "name_of", "node_of",
-    "watched",
+    "AccumulateGrad", "Node", "edge_of", "hooks_of", "kept_node", "leaf_node", "node_of", "watched",
 ]  # fmt: skip
 
 
-class Node:
+class Node(metaclass=ABCMeta):  # noqa: B024 - contexts of Functions are registered as nodes
     """A statement of the tape, under PyTorch's name for it (``AddBackward0`` ...).
 
     It keeps the statement, and what its gradient needs, like the tensor itself. That of an
@@ -252,11 +253,9 @@ class Node:
             if name[7:] in found:
                 return found[name[7:]]()
         if name.startswith("_raw_saved_"):
-            tape, slot = self._place()
-            with tape.lock:
-                known = saved.saved_names(tape, slot)
-            if name[11:] in known:
-                return SavedTensor.of(self, name[11:])
+            raw = SavedTensor.named(self, name[11:])
+            if raw is not None:
+                return raw
         context = None if name.startswith("__") else self._context()
         if context is None:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
@@ -406,6 +405,9 @@ def _source(tape: Tape, tensor: Tensor, user: int | None) -> Tensor | None:
     if tensor.is_leaf:
         return None
     made = tape.instruction_of(slot)
+    if made.op.name == "unpacked":  # another value for a tensor of the graph, whose node it keeps
+        kept = record.tensor_at(tape, tape.args_of(slot)[0])
+        return tensor if kept.is_leaf else _source(tape, kept, slot)
     args = tape.args_of(slot) if made.op.kind == nt.WRITE else []
     if args and args[1]:  # 0: it was passive, and is collected
         # What was computed and then written over the whole tensor has its own statement.
@@ -429,21 +431,3 @@ def _shared(tape: Tape, tensor: Tensor, kind: type[Node]) -> Node:
         if tape.instruction_of(slot).op.kind != nt.LEAF:
             tape.nodes[slot] = weakref.ref(node)
     return node
-
-
-def name_of(tape: Tape, tensor: Tensor, user: int | None = None) -> str:
-    """Return PyTorch's name of an active tensor's node, as it was when `user` was recorded."""
-    slot = slot_of(tape, tensor)
-    made = tape.instruction_of(slot)
-    name = made.grad_fn
-    numbers = made.op.extras.get("number_names")
-    if numbers:  # PyTorch has names of their own for ops with a Python number
-        constants = set(tape.constants.slots.values())
-        for i, arg in enumerate(tape.args_of(slot)):
-            if arg in constants and i in numbers:
-                name = numbers[i]
-    if versions.last_write(tape, slot, None if user is None else user - 1) > slot:
-        # it, or a view of it, was written after it was made
-        plain = made.op.kind != nt.VIEW or made.op.name == "copy_slices"
-        name = "CopySlices" if plain else "AsStridedBackward0"
-    return name

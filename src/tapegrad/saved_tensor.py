@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from . import messages, record, saved
@@ -22,23 +23,44 @@ def _same(tensor: Any) -> Any:
 class SavedTensor:
     """What ``node._raw_saved_self`` and the like return; it is made by nodes only."""
 
-    _node: Node
-    _name: str
+    #: passes the tensor through hooks
+    _pack: Callable[[saved.Hooks], None]
 
     def __init__(self, *_: object) -> None:
-        raise TypeError(
+        raise RuntimeError(
             "Trying to create a SavedTensor object from Python is forbidden. Did you mean to use "
             "node._raw_saved_self, or saved_tensors_hooks?"
         )
 
     @classmethod
-    def of(cls, node: Node, name: str) -> SavedTensor:
-        """Make that of a node's saved tensor."""
+    def _of(cls, pack: Callable[[saved.Hooks], None]) -> SavedTensor:
         tensor: SavedTensor = object.__new__(cls)
-        tensor._node, tensor._name = node, name
+        tensor._pack = pack
         return tensor
 
-    def register_hooks(self, pack_hook: Callable[[Any], Any], unpack_hook: Any) -> None:
+    @classmethod
+    def named(cls, node: Node, name: str) -> Any:
+        """Return that of a node's saved tensor, by PyTorch's name; a tuple for `tensors`.
+
+        None if the node saves nothing under this name.
+
+        Raises
+        ------
+        RuntimeError
+            If what a Function saved was freed.
+        """
+        context = node._context()
+        if context is not None:
+            if name != "tensors":
+                return None
+            count = context.saved_count()
+            return tuple([cls._of(partial(_pack_of_function, node, i)) for i in range(count)])
+        tape, k = node._place()
+        with tape.lock:
+            known = saved.saved_names(tape, k)
+        return cls._of(partial(_pack_of_statement, node, name)) if name in known else None
+
+    def register_hooks(self, pack_hook: Callable[[Any], Any], *unpack_hook: Any) -> None:
         """Pass the tensor through hooks, as `saved_tensors_hooks` would have done.
 
         Parameters
@@ -55,40 +77,67 @@ class SavedTensor:
         TypeError
             For hooks that cannot be called.
         """
-        if not (callable(pack_hook) and callable(unpack_hook)):
+        if len(unpack_hook) != 1 or not (callable(pack_hook) and callable(unpack_hook[0])):
             raise TypeError(
                 "register_hooks(): incompatible function arguments: two callables are needed"
             )
-        tape, k = self._node._place()
-        tape.make_room()
-        tape.settle()
-        tape, k = self._node._place()
-        with tape.lock:
-            if tape.flags[k] & nt.FREED:
-                raise RuntimeError(messages.FREED)
-            place = saved.saved_names(tape, k)[self._name]
-            given = tape.contexts.get(k)
-            known = given if isinstance(given, saved.Saved) else _kept_as_it_is(tape, k)
-            if place not in known.packed:
-                raise RuntimeError(
-                    "Calling register_hooks on a saved tensor with value None is forbidden"
-                )
-            if known.packed[place].unpack_hook is not _same:
-                raise RuntimeError(
-                    "Calling register_hooks on a saved tensor whose hooks have already been set. Hint: "
-                    "only one pair of hooks is allowed at a time."
-                )
-            slot = tape.args_of(k)[place] if place < len(tape.args_of(k)) else k
-            hooks = saved.Hooks(pack_hook, unpack_hook)
-            tape.counted += 1
-            try:
-                known.packed[place] = hooks.pack(record.tensor_at(tape, slot))
-            finally:
-                tape.counted -= 1
-            if known is not given:
-                tape.contexts[k] = known
-                new = saved.handed_over(tape.instruction_of(k))
-                tape.instruction[k] = new.id
+        self._pack(saved.Hooks(pack_hook, unpack_hook[0]))
+
+
+def _settled(node: Node) -> None:
+    """Make room and evaluate what is pending, as hooks may record."""
+    tape, _ = node._place()
+    tape.make_room()
+    tape.settle()
+
+
+def _check_new(is_known: bool, has_hooks: bool) -> None:
+    if not is_known:
+        raise RuntimeError("Calling register_hooks on a saved tensor with value None is forbidden")
+    if has_hooks:
+        raise RuntimeError(
+            "Calling register_hooks on a saved tensor whose hooks have already been set. Hint: "
+            "only one pair of hooks is allowed at a time."
+        )
+
+
+def _pack_of_function(node: Node, number: int, hooks: saved.Hooks) -> None:
+    """Pass what a Function saved through hooks."""
+    _settled(node)
+    context = node._context()
+    assert context is not None
+    tape = context.place[0]
+    with tape.lock:
+        _check_new(*context.saved_state(number))
+        tape.counted += 1
+        try:
+            context.pack_again(number, hooks)
+        finally:
+            tape.counted -= 1
+
+
+def _pack_of_statement(node: Node, name: str, hooks: saved.Hooks) -> None:
+    """Pass what a statement saved through hooks."""
+    _settled(node)
+    tape, k = node._place()
+    with tape.lock:
+        if tape.flags[k] & nt.FREED:
+            raise RuntimeError(messages.FREED)
+        place = saved.saved_names(tape, k)[name]
+        earlier = tape.contexts.get(k)
+        known = earlier if isinstance(earlier, saved.Saved) else _kept_as_it_is(tape, k)
+        packed = known.packed.get(place)
+        _check_new(packed is not None, packed is not None and packed.unpack_hook is not _same)
+        slot = tape.args_of(k)[place] if place < len(tape.args_of(k)) else k
+        tape.counted += 1
+        try:
+            known.packed[place] = hooks.pack(record.tensor_at(tape, slot))
+        finally:
+            tape.counted -= 1
+        if known is not earlier:
+            tape.contexts[k] = known
+            new = saved.handed_over(tape.instruction_of(k))
+            tape.instruction[k] = new.id
 
 
 def _kept_as_it_is(tape: Tape, k: int) -> saved.Saved:

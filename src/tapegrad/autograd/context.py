@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-import inspect
 import threading
+import warnings
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from .. import messages, readout, record, versions
+from .. import messages, record
 from ..callbacks import no_grad_on
 from ..dtypes import type_name
 from ..exchange import Exchange, Exchanged
 from ..functions.registry import FUNCTIONS
 from ..hooks import Hooks
 from ..inference import check_saved
+from ..node import Node
 from ..saved import Packed
 from ..tape import Tape
 from ..threads import current_tape
 from ..user_code import call_user
+from .function_checks import checked_gradient, savable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from ..tensor_type import Tensor
     from .function import Function
 
-__all__ = [
-    "FunctionCtx", "check_dirty", "checked_tangent", "context_type", "count_write", "forward_mode",
-    "marked",
-    "with_defaults",
-]  # fmt: skip
+__all__ = ["FunctionCtx", "context_type", "forward_mode", "marked"]
 
 
 class _Mode(threading.local):
@@ -68,7 +64,7 @@ class FunctionCtx:
 
     def __init__(self, function: type[Function], needs_input_grad: tuple[bool, ...]) -> None:
         self.needs_input_grad = needs_input_grad
-        self.materialize_grads = True
+        self.materialize_grads = self._materialize_non_diff_grads = True
         self._function = function
         self._metadata: dict[Any, Any] = {}
         self._saved: tuple[Any, ...] = ()
@@ -81,6 +77,8 @@ class FunctionCtx:
         self._shapes: list[tuple[Any, Any] | None] = []
         self._arguments: list[int] = []
         self.count = 0
+        #: numbers of the outputs that can have a gradient
+        self.differentiable: tuple[int, ...] = ()
         #: those of the node
         self.hooks: Hooks | None = None
         #: the tape and the `function` statement, while somebody looks at the context
@@ -105,11 +103,11 @@ class FunctionCtx:
         TypeError
             For what is not a Tensor or None.
         """
-        self._saved = _savable("save_for_backward", tensors)
+        self._saved = savable("save_for_backward", tensors)
 
     def save_for_forward(self, *tensors: Any) -> None:
         """Keep tensors for ``jvp``."""
-        self._saved_forward = _savable("save_for_forward", tensors)
+        self._saved_forward = savable("save_for_forward", tensors)
 
     def mark_dirty(self, *tensors: Any) -> None:
         """Say which inputs ``forward`` wrote in place."""
@@ -167,9 +165,49 @@ class FunctionCtx:
             self._saved, self._accessed = (), True
         return found
 
+    @property
+    def saved_variables(self) -> tuple[Any, ...]:
+        """PyTorch's old name of `saved_tensors`."""
+        warnings.warn(
+            "'saved_variables' is deprecated; use 'saved_tensors'", DeprecationWarning, stacklevel=2
+        )
+        return self.saved_tensors
+
     def name(self) -> str:
         """PyTorch's name of the node."""
         return self._function.node_name()
+
+    def saved_count(self) -> int:
+        """Return how many tensors are saved for backward.
+
+        Raises
+        ------
+        RuntimeError
+            If they were freed.
+        """
+        if self._freed:
+            raise RuntimeError(messages.FREED)
+        return len(self._saved)
+
+    def saved_state(self, number: int) -> tuple[bool, bool]:
+        """Return whether something is saved under a number, and whether it passed through hooks."""
+        entry = self._saved[: self.saved_count()][number]
+        is_packed = isinstance(entry, tuple) and isinstance(entry[1], Packed)
+        return entry is not None, is_packed
+
+    def pack_again(self, number: int, hooks: Any) -> None:
+        """Pass one of the saved tensors through hooks."""
+        tensor = self._unpacked(self._saved[number])
+        kept, _ = self._saved[number]
+        assert self.place is not None
+        tape, anchor = self.place
+        slot, place = record.operand(tape, tensor), None
+        if isinstance(kept, int):
+            place = kept
+        elif slot in (slots := tape.args_of(anchor)):
+            place = -1 - slots.index(slot)
+        packed = place, hooks.pack(record.tensor_at(tape, slot))
+        self._saved = (*self._saved[:number], packed, *self._saved[number + 1 :])
 
     def _unpacked(self, entry: Any) -> Any:
         if entry is None or record.is_tensor(entry):
@@ -260,11 +298,11 @@ class FunctionCtx:
         """
         function, name = self._function, self._function.node_name()
         cts: list[Any] = []
-        for j in range(self.count):
+        for j, like in enumerate(self._shapes):
             ct = given.get(j)
-            if ct is None and self.materialize_grads and self._shapes[j] is not None:
-                shape, kind = self._shapes[j]  # type: ignore[misc]
-                ct = FUNCTIONS["zeros"](shape, dtype=kind)
+            wanted = self._materialize_non_diff_grads or j in self.differentiable
+            if ct is None and like is not None and self.materialize_grads and wanted:
+                ct = FUNCTIONS["zeros"](like[0], dtype=like[1])
             cts.append(ct)
         if _mode.forward and is_replayed and function.has_jvp():
             return function.transposed(self, tape, anchor, given)
@@ -286,7 +324,7 @@ class FunctionCtx:
         slots, gradients = tape.args_of(anchor), []
         for slot, argument in zip(slots, self._arguments, strict=True):
             needed = self.needs_input_grad[argument]  # the slot may be gone, if it is not
-            gradients.append(_checked(found[argument], argument, name, tape, slot, needed))
+            gradients.append(checked_gradient(found[argument], argument, name, tape, slot, needed))
         for i, g in enumerate(found[:expected]):
             if g is not None and i not in self._arguments:
                 raise RuntimeError(
@@ -296,42 +334,7 @@ class FunctionCtx:
         return gradients
 
 
-def _savable(name: str, tensors: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The tensors, if they are tensors."""
-    for i, t in enumerate(tensors):
-        if t is not None and not record.is_tensor(t):
-            raise TypeError(
-                f"{name} can only save variables, but argument {i} is of type {type(t).__name__}"
-            )
-    return tensors
-
-
-def _checked(
-    found: Any, i: int, name: str, tape: Tape, slot: int, needed: bool
-) -> Tensor | None:  # fmt: skip
-    """One gradient that ``backward`` returned, fitted to its argument; None if that needs none."""
-    if found is None:
-        return None
-    if not record.is_tensor(found):
-        raise RuntimeError(f"expected Variable or None (got {type(found).__name__})")
-    if not needed:
-        return None
-    layout = tape.instruction_of(slot).out
-    if not layout.dtype.is_floating_point:
-        return None
-    if found.shape != layout.shape:
-        message = (
-            f"Function {name} returned an invalid gradient at index {i} - got "
-            f"{list(found.shape)} but expected shape compatible with {list(layout.shape)}"
-        )
-        sum_to_size = FUNCTIONS.get("sum_to_size")
-        if sum_to_size is None or len(found.shape) < len(layout.shape):
-            raise RuntimeError(message)
-        try:
-            found = sum_to_size(found, layout.shape)
-        except RuntimeError:
-            raise RuntimeError(message) from None
-    return record.cast(found, layout.dtype)
+Node.register(FunctionCtx)  # PyTorch's contexts are the nodes
 
 
 def _stale(tensor: Tensor, version: int, name: str) -> str:
@@ -341,60 +344,6 @@ def _stale(tensor: Tensor, version: int, name: str) -> str:
         kind=type_name(tensor.dtype), shape=str(list(tensor.shape)), origin=origin,
         version=tensor._version, expected=version,
     )  # fmt: skip
-
-
-def count_write(tensor: Any) -> None:
-    """Count `mark_dirty` as a write to a passive tensor."""
-    record.adopt(tensor)
-    tape = current_tape()
-    with tape.lock:
-        versions.note_write_from_python(tape, record.operand(tape, tensor))
-
-
-def check_dirty(dirty: Sequence[Any], outputs: list[Any]) -> None:
-    """Raise PyTorch's errors for inputs that cannot be written, or were not returned."""
-    for t in dirty:
-        tape = current_tape()
-        if t.requires_grad and (t.is_leaf or readout.is_input(tape, record.operand(tape, t))):
-            raise RuntimeError(
-                "a leaf Variable that requires grad has been used in an in-place operation."
-            )
-    if any(all(t is not y for y in outputs) for t in dirty):
-        raise RuntimeError(
-            "Some elements marked as dirty during the forward method were not returned as output. The "
-            "inputs that are modified inplace must all be outputs of the Function."
-        )
-
-
-def with_defaults(
-    forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[Any, ...]:
-    """The arguments, with those that were given by name or not at all."""
-    try:
-        signature = inspect.signature(forward)
-    except ValueError:  # a builtin
-        return args
-    bound = signature.bind(*args, **kwargs)
-    bound.apply_defaults()
-    return bound.args
-
-
-def checked_tangent(context: Any, number: int, tangent: Any) -> Any:
-    """A tangent that ``jvp`` returned, if it fits to its output."""
-    if tangent is None:
-        return None
-    if not record.is_tensor(tangent):
-        raise RuntimeError(
-            f"expected Variable or None (got {type(tangent).__name__}) for grad output {number}."
-        )
-    shape, _ = context._shapes[number]
-    if tuple(tangent.shape) != shape:
-        raise RuntimeError(
-            "Trying to set a forward gradient that has a different size than that of the original "
-            f"Tensor, this is not supported. Tensor is of size {list(shape)} while the given forward "
-            f"gradient is of size {list(tangent.shape)}."
-        )
-    return tangent
 
 
 def marked(g: Any) -> Any:

@@ -142,6 +142,13 @@ def _number() -> int:
     return -1 if _current.duals is None else 0
 
 
+def __getattr__(name: str) -> int:
+    """Return PyTorch's private module variable, which says whether a level was entered."""
+    if name == "_current_level":
+        return _number()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def make_dual(tensor: Tensor, tangent: Tensor, *, level: int | None = None) -> Tensor:
     """Give a tensor a tangent at the current level.
 
@@ -175,6 +182,11 @@ def make_dual(tensor: Tensor, tangent: Tensor, *, level: int | None = None) -> T
         raise RuntimeError(
             "Making a dual Tensor based on a Tensor that already has a forward gradient at the same "
             "level 0 is not supported."
+        )
+    if _tangent(duals, tangent) is not None:
+        raise RuntimeError(
+            "Setting a forward grad that itself has a forward gradient at the same level 0 is not "
+            "supported."
         )
     return duals.add(tensor, tangent)
 

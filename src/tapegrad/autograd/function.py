@@ -23,15 +23,8 @@ from ..tensor_type import Tensor
 from ..threads import current_tape
 from ..traces import NotLifted, Trace
 from ..user_code import call_user
-from .context import (
-    FunctionCtx,
-    check_dirty,
-    checked_tangent,
-    context_type,
-    count_write,
-    marked,
-    with_defaults,
-)
+from .context import FunctionCtx, context_type, marked
+from .function_checks import check_dirty, checked_tangent, count_write, with_defaults
 from .modes import no_grad
 
 __all__ = ["Function", "FunctionCtx", "InplaceFunction", "once_differentiable"]
@@ -281,7 +274,7 @@ def _record(
     any other, and from there, by a recorded write, over the input.
     """
     tape = current_tape()
-    check_dirty(ctx._dirty, outputs)
+    check_dirty(ctx._dirty, args, outputs)
     _settle_vjp(function)
     passive = {id(t) for t in ctx._passive}
     last = {id(y): j for j, y in enumerate(outputs)}  # what is returned twice is one output
@@ -317,7 +310,7 @@ def _record(
         results[j] = record.new_tensor(tape, tape.append(step, (anchor, slot)), step.out)
         numbers[id(outputs[j])] = place
     ctx._shapes = [(tuple(y.shape), y.dtype) if record.is_tensor(y) else None for y in outputs]
-    ctx.count = len(outputs)
+    ctx.count, ctx.differentiable = len(outputs), tuple(active)
     tape.contexts[anchor] = ctx
     numbers = {k: v for k, v in numbers.items() if k not in given or k in dirty}
     tape.counted += 1  # `place` is a number, and hooks may pack what is saved
@@ -387,6 +380,13 @@ class _Transposed(Function):
                 "Function's jvp returned an invalid number of forward gradients (expected "
                 f"{context.count} but got {len(found)})"
             )
+        for j, tangent in enumerate(found):
+            if tangent is not None and j not in context.differentiable:
+                raise RuntimeError(
+                    f"Function's jvp returned a gradient at position {j}, but the corresponding "
+                    "forward output is not a differentiable Tensor. You should return None at that "
+                    "position instead."
+                )
         return None, None, None, None, None, *(
             checked_tangent(context, j, found[j]) for j in numbers
         )  # fmt: skip

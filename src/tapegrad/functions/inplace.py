@@ -28,7 +28,7 @@ from .. import native as nt
 from ..dtypes import from_numpy_dtype
 from ..handle import status_of
 from ..layouts import broadcast_shapes
-from ..node import name_of
+from ..node_names import name_of
 from ..ops.table import TABLE
 from ..record import layout_of, storage_of
 from ..tape import Tape, slot_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import record
-from ..dtypes import bool_
+from ..dtypes import bool_, int64
 from ..layouts import Layout
 from ..ops.table import TABLE
 from ..record import layout_of
@@ -319,16 +319,21 @@ def nanmedian(input: Any, dim: Any = UNSET, keepdim: bool = False) -> Any:
     if dim is UNSET:
         if keepdim is not False:
             raise TypeError('nanmedian() missing 1 required positional arguments: "dim"')
-        return nanmedian(input.reshape(-1), 0)[0]
+        place = _nanmedian_place(input.detach().reshape(-1), 0)
+        return record.apply(TABLE["nanmedian_all"], (input, place.reshape(())))
     check_bool("nanmedian", "keepdim", 2, keepdim)
     d = one_dim("nanmedian", dim, layout.ndim)
     _check_dims("nanmedian", layout, (d,))
-    if not layout.ndim:
-        return return_types.nanmedian(input.clone(), (input != input).long() * 0)
-    numbers = (input.detach() == input.detach()).sum(d, keepdim=True)
-    place = ((numbers - 1).clamp(min=0)).div(2, rounding_mode="floor")
-    index = argsort(input.detach(), d, stable=True).gather(d, place)
-    values = input.gather(d, index)
-    if not keepdim:
-        values, index = values.squeeze(d), index.squeeze(d)
+    index = _nanmedian_place(input.detach(), d)
+    index = index if keepdim or not layout.ndim else index.squeeze(d)
+    values = record.apply(TABLE["pick_nanmedian"], (input, index), dim=d, keepdim=keepdim)
     return return_types.nanmedian(values, index)
+
+
+def _nanmedian_place(input: Any, d: int) -> Any:
+    """Return the positions of the medians of what is not NaN, the dimension kept."""
+    if not layout_of(input).ndim:
+        return input.new_zeros((), dtype=int64)
+    numbers = (input == input).sum(d, keepdim=True)
+    place = (numbers - 1).clamp(min=0).div(2, rounding_mode="floor")
+    return argsort(input, d, stable=True).gather(d, place)

@@ -206,6 +206,8 @@ def _resized(input: Any, shape: Sequence[int]) -> Any:
         raise RuntimeError(
             f"Trying to create tensor with negative dimension {min(shape)}: {list(shape)}"
         )
+    if tuple(shape) == tuple(input.shape):
+        return input
     check_target(input, uniform=True)
     layout = layout_of(input)
     item = layout.dtype.itemsize

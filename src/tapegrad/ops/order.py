@@ -161,6 +161,7 @@ for _name, _grad_fn, _torch, _sample in (
     ("pick_max", "MaxBackward0", "max", samples.ordered),
     ("pick_min", "MinBackward0", "min", samples.ordered),
     ("pick_median", "MedianBackward1", "median", samples.ordered),
+    ("pick_nanmedian", "NanmedianBackward1", None, None),
     ("pick_sort", "SortBackward0", "sort", samples.ordered),
     ("pick_stable_sort", "SortBackward1", None, None),
     ("pick_topk", "TopkBackward0", "topk", samples.top),

@@ -201,12 +201,16 @@ def lower_median_all(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, An
     return Lowered((out,), tuple(steps), scratch)
 
 
-op(
-    "median_all",
-    lower=lower_median_all,
-    grad_fn="MedianBackward0",
-    arity=2,
-    torch="median",
-    sample=samples.full,
-    vjp=lambda ct, x, index, out: (even_vjp(ct, x, out), None),
-)
+for _name, _grad_fn, _sample in (
+    ("median_all", "MedianBackward0", samples.full),
+    ("nanmedian_all", "NanmedianBackward0", None),
+):
+    op(
+        _name,
+        lower=lower_median_all,
+        grad_fn=_grad_fn,
+        arity=2,
+        torch=_name.removesuffix("_all") if _sample else None,
+        sample=_sample,
+        vjp=lambda ct, x, index, out: (even_vjp(ct, x, out), None),
+    )

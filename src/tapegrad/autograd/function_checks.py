@@ -1,0 +1,127 @@
+"""Arguments and results of a Function's methods, checked, with PyTorch's errors."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from .. import readout, record, versions
+from ..functions.registry import FUNCTIONS
+from ..tape import Tape
+from ..threads import current_tape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ..tensor_type import Tensor
+
+__all__ = [
+    "check_dirty",
+    "checked_gradient",
+    "checked_tangent",
+    "count_write",
+    "savable",
+    "with_defaults",
+]
+
+
+def savable(name: str, tensors: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The tensors, if they are tensors."""
+    for i, t in enumerate(tensors):
+        if t is not None and not record.is_tensor(t):
+            raise TypeError(
+                f"{name} can only save variables, but argument {i} is of type {type(t).__name__}"
+            )
+    return tensors
+
+
+def checked_gradient(
+    found: Any, i: int, name: str, tape: Tape, slot: int, needed: bool
+) -> Tensor | None:  # fmt: skip
+    """One gradient that ``backward`` returned, fitted to its argument; None if that needs none."""
+    if found is None:
+        return None
+    if not record.is_tensor(found):
+        raise RuntimeError(f"expected Variable or None (got {type(found).__name__})")
+    if not needed:
+        return None
+    layout = tape.instruction_of(slot).out
+    if not layout.dtype.is_floating_point:
+        return None
+    if found.shape != layout.shape:
+        message = (
+            f"Function {name} returned an invalid gradient at index {i} - got "
+            f"{list(found.shape)} but expected shape compatible with {list(layout.shape)}"
+        )
+        sum_to_size = FUNCTIONS.get("sum_to_size")
+        if sum_to_size is None or len(found.shape) < len(layout.shape):
+            raise RuntimeError(message)
+        try:
+            found = sum_to_size(found, layout.shape)
+        except RuntimeError:
+            raise RuntimeError(message) from None
+    return record.cast(found, layout.dtype)
+
+
+def count_write(tensor: Any) -> None:
+    """Count `mark_dirty` as a write to a passive tensor."""
+    record.adopt(tensor)
+    tape = current_tape()
+    with tape.lock:
+        versions.note_write_from_python(tape, record.operand(tape, tensor))
+
+
+def check_dirty(dirty: Sequence[Any], args: Sequence[Any], outputs: list[Any]) -> None:
+    """Raise PyTorch's errors for inputs that cannot be written, or were not returned.
+
+    What is no input is warned about.
+    """
+    for t in dirty:
+        if all(t is not a for a in args):
+            warnings.warn(
+                "ctx.mark_dirty() received a tensor that was not an input. Only input Tensors that "
+                "have been mutated should be passed to ctx.mark_dirty().",
+                stacklevel=4,
+            )
+        tape = current_tape()
+        if t.requires_grad and (t.is_leaf or readout.is_input(tape, record.operand(tape, t))):
+            raise RuntimeError(
+                "a leaf Variable that requires grad has been used in an in-place operation."
+            )
+    if any(all(t is not y for y in outputs) for t in dirty):
+        raise RuntimeError(
+            "Some elements marked as dirty during the forward method were not returned as output. The "
+            "inputs that are modified inplace must all be outputs of the Function."
+        )
+
+
+def with_defaults(
+    forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Any, ...]:
+    """The arguments, with those that were given by name or not at all."""
+    try:
+        signature = inspect.signature(forward)
+    except ValueError:  # a builtin
+        return args
+    bound = signature.bind(*args, **kwargs)
+    bound.apply_defaults()
+    return bound.args
+
+
+def checked_tangent(context: Any, number: int, tangent: Any) -> Any:
+    """A tangent that ``jvp`` returned, if it fits to its output."""
+    if tangent is None:
+        return None
+    if not record.is_tensor(tangent):
+        raise RuntimeError(
+            f"expected Variable or None (got {type(tangent).__name__}) for grad output {number}."
+        )
+    shape, _ = context._shapes[number]
+    if tuple(tangent.shape) != shape:
+        raise RuntimeError(
+            "Trying to set a forward gradient that has a different size than that of the original "
+            f"Tensor, this is not supported. Tensor is of size {list(shape)} while the given forward "
+            f"gradient is of size {list(tangent.shape)}."
+        )
+    return tangent

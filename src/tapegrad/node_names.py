@@ -1,0 +1,32 @@
+"""PyTorch's names of nodes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import native as nt
+from . import versions
+from .tape import Tape, slot_of
+
+if TYPE_CHECKING:
+    from .tensor_type import Tensor
+
+__all__ = ["name_of"]
+
+
+def name_of(tape: Tape, tensor: Tensor, user: int | None = None) -> str:
+    """Return PyTorch's name of an active tensor's node, as it was when `user` was recorded."""
+    slot = slot_of(tape, tensor)
+    made = tape.instruction_of(slot)
+    name = made.grad_fn
+    numbers = made.op.extras.get("number_names")
+    if numbers:  # PyTorch has names of their own for ops with a Python number
+        constants = set(tape.constants.slots.values())
+        for i, arg in enumerate(tape.args_of(slot)):
+            if arg in constants and i in numbers:
+                name = numbers[i]
+    if versions.last_write(tape, slot, None if user is None else user - 1) > slot:
+        # it, or a view of it, was written after it was made
+        plain = made.op.kind != nt.VIEW or made.op.name == "copy_slices"
+        name = "CopySlices" if plain else "AsStridedBackward0"
+    return name
