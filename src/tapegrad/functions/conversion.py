@@ -224,5 +224,8 @@ def _never(name: str) -> None:
     public(prop=True)(answer)
 
 
-for _name in ("is_cuda", "is_sparse", "is_quantized", "is_mkldnn", "is_meta", "is_mps", "is_xpu"):
+for _name in (
+    "is_cuda", "is_sparse", "is_sparse_csr", "is_nested", "is_quantized", "is_mkldnn", "is_meta", "is_mps",
+    "is_xpu", "is_vulkan", "is_ipu", "is_xla", "is_maia",
+):  # fmt: skip
     _never(_name)
