@@ -116,14 +116,11 @@ class Slices(Lifting):
             plan = _plans.get(key)
             if plan is not None:
                 return self._follow(plan, bound)
-        first = target.count
         self.run(own)
         found = []
         for slot, is_whole in zip(own, whole, strict=True):
             self.mode(slot)
             made = self.whole(slot) if is_whole else self.at(slot)
-            if target.base[made] < first and is_whole:
-                made = self.op("clone", made)  # memory of its own
             found.append(Result(made, self.layout(made), slot in self.batched))
         if key is not None and self._steps is not None and source.count == count:
             if len(_plans) >= PLANS_AT_MOST:
