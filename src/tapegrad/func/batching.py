@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import anomaly, record, trees
-from ..functions.generator import Unused, default_generator
+from ..functions.generator import Draws, Unused
 from ..functions.joining import cat, stack
 from ..readout import Differentiated
 from ..record import is_tensor
@@ -56,8 +55,7 @@ def vmap(
         Where the new dimension goes in each result; None for a result that does not depend on the slice
         (the values must agree).
     randomness : {"error", "different", "same"}
-        What random functions do: raise, or give each slice other numbers, or the same. Those that are
-        given a generator are not watched.
+        What random functions do: raise, or give each slice other numbers, or the same.
     chunk_size : int, optional
         The most slices that are computed at once, where memory is short.
 
@@ -101,12 +99,12 @@ def vmap(
         if at_once is not None:
             return at_once
         outputs = _Outputs(name, out_dims)
-        before: Any = default_generator.numpy.bit_generator.state if randomness == "same" else None
+        draws = guard(randomness)
 
         def call(sliced: list[Any]) -> Any:
-            if before is not None:
-                default_generator.numpy.bit_generator.state = before
-            with guard(randomness):
+            if randomness == "same":
+                draws.rewind()
+            with draws:
                 return call_user(func, *trees.unflatten(spec, sliced), **kwargs)
 
         if size and randomness != "different":
@@ -119,8 +117,7 @@ def vmap(
                 parts.append(found)
             else:
                 return _joined(parts)
-            if before is not None:
-                default_generator.numpy.bit_generator.state = before
+            draws.rewind()
         for i in range(max(size, 1)):  # without slices it still takes a run to know the shapes
             sliced = [
                 x if d is None else x.select(d, i) if size else _without(x, d)
@@ -250,9 +247,9 @@ def check_randomness(randomness: str) -> None:
         )
 
 
-def guard(randomness: str) -> AbstractContextManager[None]:
+def guard(randomness: str) -> Draws:
     """What a function runs in: with "error", PyTorch's error for one that draws random numbers."""
-    return Unused(RANDOM) if randomness == "error" else nullcontext()
+    return Unused(RANDOM) if randomness == "error" else Draws()
 
 
 # --------------------------------------------------------------------------- inputs

@@ -5,6 +5,7 @@ A `Generator` wraps NumPy's. The same seed gives the same numbers on every run, 
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,23 @@ import numpy as np
 from .. import record
 from ..devices import CPU, check_device
 from ..dtypes import int64
+from ..exchange import Change, Exchange
 from ..locks import new_lock
 from .registry import FUNCTIONS, public
 
-__all__ = ["Generator", "Unused", "default_generator", "manual_seed", "stream_of"]
+__all__ = ["Draws", "Generator", "Unused", "default_generator", "manual_seed", "stream_of"]
 
 _DEFAULT_SEED = 67280421310721  # PyTorch's
+
+
+class _Watches(threading.local):
+    """Who is told when this thread is about to draw from a stream: see `Draws`."""
+
+    def __init__(self) -> None:
+        self.draws: tuple[Draws, ...] = ()
+
+
+_WATCHES = _Watches()
 
 
 class Generator:
@@ -41,8 +53,6 @@ class Generator:
     def __init__(self, device: Any = None) -> None:
         check_device("Generator", device)
         self.device = CPU
-        #: who wants to know of the next draw: see `Unused`
-        self.watches: list[Unused] = []
         self.manual_seed(_DEFAULT_SEED)
 
     def manual_seed(self, seed: Any) -> Generator:
@@ -63,8 +73,8 @@ class Generator:
     @property
     def numpy(self) -> np.random.Generator:
         """NumPy's generator, to draw from."""
-        for watch in self.watches:
-            watch.before = self._numpy.bit_generator.state if watch.before is None else watch.before
+        for draws in _WATCHES.draws:
+            draws.note(self, self._numpy.bit_generator)
         return self._numpy
 
     def initial_seed(self) -> int:
@@ -102,32 +112,52 @@ class Generator:
         return self
 
 
-class Unused:
-    """Context manager in which the default stream must not be drawn from.
+class Draws(Exchange):
+    """Context manager that notes from which streams its block draws, with their states before.
 
-    The state is read when the stream is first asked for: it takes NumPy longer than many a small function
-    runs.
+    A state is read when its stream is first asked for: it takes NumPy longer than many a small function runs.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._before: dict[Generator, Any] = {}
+
+    def changes(self) -> tuple[tuple[Change, ...], Any]:
+        """Return the change of who is told of draws in this thread."""
+        before = _WATCHES.draws
+        return ((vars(_WATCHES), "draws", before, (*before, self)),), self
+
+    def note(self, stream: Generator, bits: Any) -> None:
+        """Keep the state of a stream that is about to be drawn from, if it is the first time."""
+        if stream not in self._before:
+            self._before[stream] = bits.state
+
+    def rewind(self) -> bool:
+        """Set all streams back to where they were first drawn from; return True if one had moved."""
+        moved = False
+        for stream, state in self._before.items():
+            bits: Any = stream._numpy.bit_generator
+            if bits.state != state:
+                bits.state, moved = state, True
+        return moved
+
+
+class Unused(Draws):
+    """Context manager in which no stream must be drawn from.
 
     Raises
     ------
     RuntimeError
-        At the end, with the given text, and with the stream as it was.
+        At the end, with the given text, and with the streams as they were.
     """
 
     def __init__(self, text: str) -> None:
+        super().__init__()
         self.text = text
-        self.before: Any = None
 
-    def __enter__(self) -> None:
-        default_generator.watches.append(self)
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        default_generator.watches.remove(self)
-        if self.before is None or kind is not None:
-            return
-        bits: Any = default_generator.numpy.bit_generator
-        if bits.state != self.before:
-            bits.state = self.before
+    def __exit__(self, kind: object = None, *rest: object) -> None:
+        super().__exit__(kind, *rest)
+        if kind is None and self.rewind():
             raise RuntimeError(self.text)
 
 

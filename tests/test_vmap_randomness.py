@@ -1,0 +1,111 @@
+"""Random numbers under vmap, from the default stream and from streams of the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import tapegrad as tg
+from tapegrad import func
+
+Draw = Callable[[Any, Any], Any]
+
+#: functions of a slice of two elements and a generator
+DRAWS: dict[str, Draw] = {
+    "rand": lambda x, g: x + tg.rand(2, generator=g),
+    "randn_like": lambda x, g: x + tg.randn_like(x, generator=g),
+    "randint": lambda x, g: x + tg.randint(1 << 40, (2,), generator=g),
+    "randperm": lambda x, g: x[0] + tg.randperm(30, generator=g),
+    "normal": lambda x, g: tg.normal(x, 1.0, generator=g),
+    "bernoulli": lambda x, g: tg.bernoulli(x.new_full((60,), 0.5), generator=g),
+    "multinomial": lambda x, g: tg.multinomial(tg.ones(60), 20, generator=g) + x[0],
+    "uniform_": lambda x, g: x.clone().uniform_(generator=g),
+    "after a value was read": lambda x, g: (
+        x + tg.rand(2, generator=g) if x.sum() < 1 else x - tg.rand(2, generator=g)
+    ),
+}
+X = [[0.0, 0.0]] * 3
+
+
+def stream(kind: str) -> Any:
+    """The generator that a function is given, at a known state."""
+    tg.manual_seed(7)
+    return tg.Generator().manual_seed(7) if kind == "own" else None
+
+
+def state(generator: Any) -> list[int]:
+    return (tg.default_generator if generator is None else generator).get_state().tolist()
+
+
+@pytest.mark.parametrize("kind", ["default", "own"])
+@pytest.mark.parametrize("name", DRAWS)
+def test_the_same_numbers_for_each_slice(name: str, kind: str) -> None:
+    draw, generator = DRAWS[name], stream(kind)
+    alone = draw(tg.tensor(X)[0], generator)
+    after = state(generator)
+    generator = stream(kind)
+    found = func.vmap(lambda x: draw(x, generator), randomness="same")(tg.tensor(X))
+    assert found.tolist() == [alone.tolist()] * 3
+    assert state(generator) == after  # as after one call
+
+
+@pytest.mark.parametrize("kind", ["default", "own"])
+@pytest.mark.parametrize("name", DRAWS)
+def test_other_numbers_for_each_slice(name: str, kind: str) -> None:
+    draw, generator = DRAWS[name], stream(kind)
+    one_by_one = [draw(x, generator).tolist() for x in tg.tensor(X)]
+    after = state(generator)
+    generator = stream(kind)
+    found = func.vmap(lambda x: draw(x, generator), randomness="different")(tg.tensor(X)).tolist()
+    assert found == one_by_one
+    assert state(generator) == after
+    assert found[0] != found[1] != found[2] != found[0]
+
+
+@pytest.mark.parametrize("kind", ["default", "own"])
+@pytest.mark.parametrize("name", DRAWS)
+def test_no_numbers_unless_asked_for(name: str, kind: str) -> None:
+    generator = stream(kind)
+    before = state(generator)
+    with pytest.raises(RuntimeError, match="called random operation while in randomness error mode"):
+        func.vmap(lambda x: DRAWS[name](x, generator))(tg.tensor(X))
+    assert state(generator) == before
+
+
+@pytest.mark.parametrize("transform", ["jacfwd", "hessian"])
+def test_no_numbers_from_a_stream_of_ones_own_in_columns(transform: str) -> None:
+    generator = stream("own")
+    with pytest.raises(RuntimeError, match="randomness error mode"):
+        getattr(func, transform)(lambda x: (x * tg.rand(2, generator=generator)).sum())(tg.ones(2))
+    assert state(generator) == state(stream("own"))
+
+
+def test_nested_modes() -> None:
+    """The inner map draws anew for each of its slices, the outer one the same for all of its own."""
+    generator = stream("own")
+    inner = func.vmap(lambda x: x + tg.rand((), generator=generator), randomness="different")
+    found = func.vmap(inner, randomness="same")(tg.zeros(2, 3)).tolist()
+    generator = stream("own")
+    assert found == [tg.rand(3, generator=generator).tolist()] * 2
+
+
+def test_chunks_draw_the_same() -> None:
+    generator = stream("own")
+    found = func.vmap(
+        lambda x: x + tg.rand(2, generator=generator), randomness="same", chunk_size=2
+    )(tg.zeros(5, 2))
+    assert found.tolist() == [tg.rand(2, generator=stream("own")).tolist()] * 5
+
+
+def test_the_same_numbers_with_other_probabilities() -> None:
+    """PyTorch refuses this; here it is each slice's own function of common random numbers."""
+    chances = tg.tensor([[0.0] * 50, [0.3] * 50, [0.6] * 50, [1.0] * 50])
+    drawn = func.vmap(tg.bernoulli, randomness="same")(chances)
+    assert drawn[0].tolist() == [0.0] * 50
+    assert drawn[3].tolist() == [1.0] * 50
+    assert (drawn[1:] >= drawn[:-1]).all()
+    means = tg.tensor([[1.0, 2.0], [30.0, 40.0]])
+    found = func.vmap(lambda m: tg.normal(m, 1.0), randomness="same")(means)
+    tg.testing.assert_close(found[0] - means[0], found[1] - means[1], rtol=1e-12, atol=1e-12)
