@@ -295,3 +295,49 @@ def test_tangents_can_be_switched_off() -> None:
         assert fw.unpack_dual(y).tangent is None
         assert fw.unpack_dual(d * y).tangent.item() == 4.0
         assert fw.unpack_dual(d * d).tangent.item() == 4.0
+
+
+def shifted(x: Any) -> Any:
+    """x^3 - x^2, of which the square has no tangent."""
+    with fw._set_fwd_grad_enabled(False):
+        shift = x**2
+    return x**3 - shift
+
+
+def test_tangents_can_be_switched_off_inside_of_jvp() -> None:
+    x, one = tg.tensor(3.0), tg.tensor(1.0)
+
+    def along(x: Any) -> Any:
+        return tg.func.jvp(shifted, (x,), (one,))[1]
+
+    value, tangent = tg.func.jvp(shifted, (x,), (one,))
+    assert (value.item(), tangent.item()) == (18.0, 27.0)
+    assert tg.func.jvp(along, (x,), (one,))[1].item() == 18.0
+    assert tg.func.grad(along)(x).item() == 18.0
+    assert tg.func.vmap(along)(tg.tensor([1.0, 3.0])).tolist() == [3.0, 27.0]
+    assert tg.func.grad(shifted)(x).item() == 21.0  # reverse mode does not ask
+
+
+def test_a_jvp_has_tangents_where_they_are_switched_off_around_it() -> None:
+    x, one = tg.tensor(3.0), tg.tensor(1.0)
+    with fw._set_fwd_grad_enabled(False):
+        assert tg.func.jvp(lambda x: x**3, (x,), (one,))[1].item() == 27.0
+        assert tg.func.jvp(shifted, (x,), (one,))[1].item() == 27.0
+        assert not fw._is_fwd_grad_enabled()
+    assert fw._is_fwd_grad_enabled()
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda x: tg.func.jacfwd(shifted)(x),
+        lambda x: tg.func.linearize(shifted, x),
+        lambda x: tg.func.jvp(tg.func.vmap(shifted), (x.reshape(1),), (x.reshape(1),)),
+    ],
+    ids=["jacfwd", "linearize", "vmap"],
+)
+def test_where_tangents_cannot_be_switched_off(run: Any) -> None:
+    with pytest.raises(
+        tg.errors.UnsupportedError, match=r"_set_fwd_grad_enabled\(False\) is for jvp"
+    ):
+        run(tg.tensor(3.0))

@@ -740,3 +740,25 @@ def test_a_handler_that_reads_a_value_while_results_are_lifted() -> None:
     for at in range(1, total + 1):
         assert run(at)[0] == pytest.approx(expected), at
     assert run(0)[0] == expected  # no plan that is kept has something of a handler's
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda x: x,
+        lambda x: x.t(),
+        lambda x: x[0],
+        lambda x: x.split(2)[1],
+        lambda x: x.expand(2, 3, 4),
+    ],
+    ids=["itself", "transposed", "row", "split", "expanded"],
+)
+@pytest.mark.parametrize("dim", [0, 1])
+def test_a_result_that_is_a_view_shares_memory(view: Any, dim: int) -> None:
+    x = tg.arange(24.0).reshape(2, 3, 4).movedim(0, dim).contiguous()
+    y = func.vmap(view, in_dims=dim, out_dims=dim)(x)
+    assert y._is_view()
+    wanted = [view(part).tolist() for part in x.unbind(dim)]
+    assert [part.tolist() for part in y.unbind(dim)] == wanted
+    x.neg_()
+    assert [part.tolist() for part in y.unbind(dim)] == [view(p).tolist() for p in x.unbind(dim)]

@@ -69,7 +69,9 @@ def test_other_numbers_for_each_slice(name: str, kind: str) -> None:
 def test_no_numbers_unless_asked_for(name: str, kind: str) -> None:
     generator = stream(kind)
     before = state(generator)
-    with pytest.raises(RuntimeError, match="called random operation while in randomness error mode"):
+    with pytest.raises(
+        RuntimeError, match="called random operation while in randomness error mode"
+    ):
         func.vmap(lambda x: DRAWS[name](x, generator))(tg.tensor(X))
     assert state(generator) == before
 

@@ -206,7 +206,7 @@ class AutogradMethods:
             readout.guard("backward")
         if gradient is not None and not record.is_tensor(gradient):
             (gradient,) = tuple(gradient)
-        if duals.LEVELS.leaves:
+        if duals.LEVELS.levels:
             duals.check_roots((self,))
         engine.backward(
             (self,), (gradient,), retain_graph=retain_graph, create_graph=create_graph,

@@ -36,49 +36,81 @@ __all__ = [
     "reaches_others",
     "requires_grad",
     "running",
+    "switch",
 ]
 
 
 class _Running(threading.local):
-    """Private leaves of the levels of forward mode that a thread is inside of."""
+    """The levels of forward mode that a thread is inside of, and whether tangents are switched on."""
 
     def __init__(self) -> None:
-        self.leaves: list[set[Storage | None]] = []
+        self.levels: tuple[Private, ...] = ()
+        self.enabled = True
 
 
 LEVELS = _Running()
 
 
 class Private(Exchange):
-    """The private leaves of a level of forward mode, while it runs: a context manager."""
+    """A level of forward mode, while it runs: a context manager.
 
-    def __init__(self, leaves: set[Storage | None]) -> None:
+    Attributes
+    ----------
+    leaves : set of (Storage or None)
+        Its private leaves.
+    gaps : list of pairs of Tensor
+        Stretches of the tape without tangents, by markers; the last may go on.
+    """
+
+    def __init__(self, leaves: set[Storage | None], *, enabled: bool) -> None:
         super().__init__()
-        self._leaves = leaves
+        self.leaves, self._enabled = leaves, enabled
+        self.gaps: list[tuple[Tensor, Tensor | None]] = []
 
     def changes(self) -> tuple[tuple[Change, ...], Any]:
-        """Return the change of what this thread's levels own."""
-        before = LEVELS.leaves
-        return ((vars(LEVELS), "leaves", before, [*before, self._leaves]),), self
+        """Return the changes: the level is known, and tangents may be switched on."""
+        before, enabled = LEVELS.levels, LEVELS.enabled
+        return (
+            (vars(LEVELS), "levels", before, (*before, self)),
+            (vars(LEVELS), "enabled", enabled, enabled or self._enabled),
+        ), self
+
+    def mark(self, mode: bool) -> None:
+        """End or begin a stretch of the tape without tangents."""
+        marker = record.scalar_tensor(0.0)
+        if not mode:
+            self.gaps.append((marker, None))
+        elif self.gaps and self.gaps[-1][1] is None:
+            self.gaps[-1] = self.gaps[-1][0], marker
+
+
+def switch(mode: bool) -> None:
+    """Switch tangents on or off, for what this thread records from now on."""
+    if mode != LEVELS.enabled:
+        for level in LEVELS.levels:
+            level.mark(mode)
+    LEVELS.enabled = mode
 
 
 def running() -> bool:
     """Return True inside a level of forward mode."""
-    return bool(LEVELS.leaves)
+    return bool(LEVELS.levels)
 
 
 def requires_grad(tensor: Tensor) -> bool:
     """Return True if somebody could want the gradient of an active tensor."""
-    if not LEVELS.leaves or readout.depends_on_inputs((tensor,), reverse=True):
+    if not LEVELS.levels or readout.depends_on_inputs((tensor,), reverse=True):
         return True
     tape = tape_at(tensor._state)
     with tape.lock:
-        return reaches_others(tape, [slot_of(tape, tensor)], set().union(*LEVELS.leaves))
+        return reaches_others(
+            tape, [slot_of(tape, tensor)], set().union(*[level.leaves for level in LEVELS.levels])
+        )
 
 
 def check_roots(tensors: Sequence[Any]) -> None:
     """Raise PyTorch's error for roots that have tangents only."""
-    if LEVELS.leaves:
+    if LEVELS.levels:
         for i, t in enumerate(tensors):
             if record.is_tensor(t) and record.is_active(t) and not requires_grad(t):
                 raise RuntimeError(messages.NO_GRAD_FN.format(i))

@@ -107,7 +107,7 @@ class Slices(Lifting):
         whole : sequence of bool
             Whether a result is to have the batch as first dimension even if it does not depend on it.
         """
-        source, target = self.source, self.target
+        source = self.source
         # As it is now: a signal handler that reads a value records on the trace, and has that lifted.
         bound, count, key = self.slots.copy(), source.count, None
         simple = not (source.contexts or source.versions or source.count > LONGEST_PLAN)

@@ -211,6 +211,8 @@ def push(
         return None
     if any(t.slot != tape.root[t.slot] or t.slot != t.position for t in targets):
         return None
+    if any(t is not None and t._state != tape.pointer for gap in gaps for t in gap):
+        return None  # a function that vmap runs switched tangents off
     count = tape.count
     seeds = [record.operand(tape, t) for t in tangents]  # before the lock: see crossing.py
     with tape.lock:

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from .. import record
+from ..duals import LEVELS, switch
 from ..user_code import call_user
 from .levels import Level
 from .products import push
@@ -55,8 +56,6 @@ class _Duals:
         self.level = Level(forward=True, hands_out=True)
         self.primals: list[Tensor] = []
         self.tangents: list[Tensor] = []
-        #: stretches of the tape without tangents, by markers; the last may go on
-        self.gaps: list[tuple[Tensor, Tensor | None]] = []
         #: the duals that were handed out
         self._handed: list[Tensor] = []
 
@@ -68,14 +67,6 @@ class _Duals:
         self.tangents.append(tangent)
         self._handed.append(dual)
         return dual
-
-    def enable(self, mode: bool) -> None:
-        """Begin or end a stretch of the tape without tangents."""
-        marker = record.scalar_tensor(0.0)
-        if not mode:
-            self.gaps.append((marker, None))
-        elif self.gaps:
-            self.gaps[-1] = self.gaps[-1][0], marker
 
     def tangent_of(self, dual: Tensor) -> Tensor | None:
         """The tangent that a dual was made with, unless it was written to since."""
@@ -89,7 +80,6 @@ class _Current(threading.local):
     """The level of a thread, if it has entered one."""
 
     duals: _Duals | None = None
-    enabled = True
 
 
 _current = _Current()
@@ -107,8 +97,9 @@ def enter_dual_level() -> int:
         raise RuntimeError("Nested forward mode AD is not supported at the moment")
     _current.duals = _Duals()
     _current.duals.level.__enter__()
-    if not _current.enabled:
-        _current.duals.enable(False)
+    if not LEVELS.enabled:
+        for private in LEVELS.levels[-1:]:
+            private.mark(False)
     return 0
 
 
@@ -239,15 +230,15 @@ def _tangent(duals: _Duals, tensor: Tensor) -> Tensor | None:
         return known
     level = duals.level
     tracked = level.outside([tensor, *duals.tangents])
-    (found,) = push([tensor], duals.primals, duals.tangents, create_graph=tracked, gaps=duals.gaps)
-    if found is None and not duals.gaps:  # zeros, if a dual was written over
+    (found,) = push([tensor], duals.primals, duals.tangents, create_graph=tracked, gaps=level.gaps)
+    if found is None and not level.gaps:  # zeros, if a dual was written over
         return tensor.new_zeros(tensor.shape) if level.depends([tensor]) else None
     return None if found is None else level.release(found)
 
 
 def _is_fwd_grad_enabled() -> bool:
     """Return True unless `_set_fwd_grad_enabled` has switched tangents off."""
-    return _current.enabled
+    return LEVELS.enabled
 
 
 class _set_fwd_grad_enabled:
@@ -257,19 +248,14 @@ class _set_fwd_grad_enabled:
     """
 
     def __init__(self, mode: bool) -> None:
-        self._before = _current.enabled
-        self._switch(mode)
-
-    def _switch(self, mode: bool) -> None:
-        if mode != _current.enabled and _current.duals is not None:
-            _current.duals.enable(mode)
-        _current.enabled = mode
+        self._before = LEVELS.enabled
+        switch(mode)
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, *_: object) -> None:
-        self._switch(self._before)
+        switch(self._before)
 
 
 class dual_level:

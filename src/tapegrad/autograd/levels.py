@@ -58,7 +58,7 @@ class Level(Exchange):
         self._differentiated = Differentiated(
             "forward" if forward else "reverse", guards=guards and not hands_out
         )
-        self._private = Private(self._own) if forward else None
+        self._private = Private(self._own, enabled=not hands_out) if forward else None
 
     def changes(self) -> tuple[tuple[Change, ...], Any]:
         """Return the changes: results are active, and the inputs are known to be differentiated."""
@@ -71,6 +71,11 @@ class Level(Exchange):
         leaves, self._leaves = self._leaves, []
         if self.hands_out:
             cut_off(current_tape(), leaves)
+
+    @property
+    def gaps(self) -> list[tuple[Tensor, Tensor | None]]:
+        """Stretches of the tape without tangents (`tapegrad.duals.switch`)."""
+        return [] if self._private is None else self._private.gaps
 
     def lift(self, x: Any) -> Tensor:
         """What stands for an argument that is differentiated; see also `handed`.

@@ -29,7 +29,17 @@ from .outside import is_outside, pull_outside
 if TYPE_CHECKING:
     from ..tensor_type import Tensor
 
-__all__ = ["Pushforward", "columns", "forget", "private_leaf", "pull", "push", "rows", "units"]
+__all__ = [
+    "Pushforward",
+    "check_gaps",
+    "columns",
+    "forget",
+    "private_leaf",
+    "pull",
+    "push",
+    "rows",
+    "units",
+]
 
 #: for each output and each input a tensor of both shapes, joined
 Blocks: TypeAlias = "list[list[Tensor]]"
@@ -157,15 +167,20 @@ def push(
         roots, inputs, [record.cast(v, x.dtype) for v, x in zip(directions, inputs, strict=True)],
         create_graph=create_graph, gaps=gaps,
     )  # fmt: skip
-    if pushed is None and gaps:
-        raise UnsupportedError(
-            "_set_fwd_grad_enabled(False) cannot be used on a level with in-place writes, hooks or "
-            "Functions; use .detach() on what is to have no tangent"
-        )
     if pushed is None:
+        check_gaps(gaps)
         return Pushforward(outputs, inputs)(directions, create_graph=create_graph)
     found = iter(pushed)
     return [next(found) if record.is_active(y) else None for y in outputs]
+
+
+def check_gaps(gaps: Sequence[object]) -> None:
+    """Raise if there are stretches of the tape without tangents, where that takes templates."""
+    if gaps:
+        raise UnsupportedError(
+            "_set_fwd_grad_enabled(False) is for jvp and dual levels, and cannot be used with in-place "
+            "writes, hooks, Functions or under vmap; use .detach() on what is to have no tangent"
+        )
 
 
 def rows(

@@ -10,7 +10,7 @@ from .. import trees
 from ..autograd.forward_ad import check_dual
 from ..autograd.levels import Level
 from ..autograd.modes import is_grad_enabled
-from ..autograd.products import Pushforward, pull, push
+from ..autograd.products import Pushforward, check_gaps, pull, push
 from ..record import is_tensor
 from .arguments import Argnums, Run, filled
 
@@ -251,7 +251,9 @@ def jvp(
         run = Run(level, JVP, func, primals, has_aux=has_aux)
         outputs, out_spec = run.flat_output()
         tracked = level.outside([*outputs, *directions])
-        found = push(outputs, run.inputs, directions, create_graph=tracked)
+        found = push(
+            outputs, run.inputs, directions, create_graph=tracked, gaps=level.gaps
+        )  # fmt: skip
         if strict and any(t is None for t in found):
             raise RuntimeError(
                 "jvp(f, primals, tangents, strict=True): The output of f is independent of the inputs. "
@@ -298,6 +300,7 @@ def linearize(func: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..
     with Level(forward=True) as level:
         run = Run(level, "linearize(f, *primals)", func, primals)
         outputs, out_spec = run.flat_output()
+        check_gaps(level.gaps)
         pushed = Pushforward(outputs, run.inputs)
         output = trees.unflatten(out_spec, [level.release(y) for y in outputs])
 

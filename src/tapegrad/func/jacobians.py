@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import trees
 from ..autograd.levels import Level
-from ..autograd.products import columns, rows
+from ..autograd.products import check_gaps, columns, rows
 from ..errors import UnsupportedError
 from .arguments import Argnums, Run
 from .batching import check_randomness, guard
@@ -111,6 +111,7 @@ def jacfwd(
             with guard(randomness):
                 run = Run(level, JVP, func, args, argnums, has_aux=has_aux, floating=True)
             outputs, spec = run.flat_output()
+            check_gaps(level.gaps)
             blocks = columns(outputs, run.inputs, create_graph=level.outside(outputs))
             return _result(run, blocks, spec, has_aux)
 
