@@ -762,3 +762,55 @@ def test_a_result_that_is_a_view_shares_memory(view: Any, dim: int) -> None:
     assert [part.tolist() for part in y.unbind(dim)] == wanted
     x.neg_()
     assert [part.tolist() for part in y.unbind(dim)] == [view(p).tolist() for p in x.unbind(dim)]
+
+
+# --------------------------------------------------------------------------- places in memory
+def test_as_strided_counts_from_the_whole_as_pytorch(at_once: None) -> None:
+    """An offset is one in the memory of what is mapped over, moved along with the slice."""
+    whole = tg.arange(60.0).reshape(2, 5, 2, 3)
+    x = whole[1]  # begins at element 30
+    wanted = x[:, :, 1].tolist()
+    for f in (
+        lambda t: t.as_strided((2,), (3,), 31),
+        lambda t: t[:, 1].as_strided((2,), (3,)),
+        lambda t: t.as_strided((2,), (3,), t.storage_offset() + 1),
+        lambda t: t.as_strided((2,), (3,), t[:, 1:].storage_offset()),
+    ):
+        assert func.vmap(f)(x).tolist() == wanted
+    columns = func.vmap(lambda t: t.as_strided((5,), (6,), 30), in_dims=2)(x)
+    assert columns.tolist() == x[:, 0].t().tolist()
+    nested = func.vmap(func.vmap(lambda t: t.as_strided((3, 2), (0, 2), 30)))(x)
+    assert nested.tolist() == [[[[r[0], r[2]]] * 3 for r in m] for m in x.tolist()]
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "offset"), [((3,), (1,), 1), ((4, 4), (4, 1), 0), ((2,), (40,), None)]
+)
+def test_as_strided_stays_in_the_slice(size: Any, stride: Any, offset: int | None) -> None:
+    x = tg.arange(15.0 if len(size) == 1 else 75.0)
+    x = x.reshape(5, 3) if len(size) == 1 else x.reshape(5, 3, 5)
+    with pytest.raises(
+        RuntimeError, match=r"can access memory outside of `tensor`.*inside of vmap"
+    ):
+        func.vmap(lambda t: t.as_strided(size, stride, offset))(x)
+
+
+def test_as_strided_with_an_offset_where_slices_run_one_by_one() -> None:
+    x = tg.arange(12.0).reshape(2, 2, 3)
+    with pytest.raises(tg.errors.UnsupportedError, match="leave the offset out"):
+        func.vmap(lambda t: t.as_strided((2,), (1,), 0) * float(t[0, 0]))(x)
+    found = func.vmap(lambda t: t.as_strided((2,), (1,)) * float(t[0, 0]))(x)
+    assert found.tolist() == [[0.0, 0.0], [36.0, 42.0]]
+
+
+def test_results_of_slices_have_the_value_they_had_when_the_slice_ended() -> None:
+    def total(t: Any, x: Any) -> Any:
+        return t.add_(x)
+
+    x = tg.tensor([[1.0, 2.0], [3.0, 4.0]])
+    assert func.vmap(total, in_dims=(None, 0))(tg.zeros(2), x).tolist() == [[1.0, 2.0], [4.0, 6.0]]
+    buffer = tg.zeros(2)
+    found = func.vmap(lambda x: (buffer.copy_(x), buffer[1:]))(x)
+    assert [y.tolist() for y in found] == [x.tolist(), [[2.0], [4.0]]]
+    first = func.vmap(lambda x: x.mul_(2))(x)
+    assert first.tolist() == x.tolist() == [[2.0, 4.0], [6.0, 8.0]]

@@ -35,6 +35,7 @@ __all__ = [
     "RUNNING",
     "Differentiated",
     "check",
+    "check_offset",
     "check_write",
     "depends_on",
     "depends_on_inputs",
@@ -174,6 +175,16 @@ def is_captured(tape: Tape, slot: int) -> bool:
                 )
             )
     return False
+
+
+def check_offset() -> None:
+    """Raise where a place in memory would be another than PyTorch's: in `vmap`'s runs on slices."""
+    if not current_tape().abstract and any(i.mode == "slices" for i in _inputs(reverse=False)):
+        raise UnsupportedError(
+            "as_strided() with a storage offset is not supported in a function that vmap runs once a "
+            "slice, as it does if a value is read or random numbers differ; leave the offset out, or "
+            "call as_strided() on a view of the slice"
+        )
 
 
 def _inputs(*, reverse: bool) -> list[Differentiated]:

@@ -123,6 +123,11 @@ class Trace(Tape):
             )
         raise NotLifted(f"vmap: the function {why}, so that it runs once a slice")
 
+    def fail(self, error: str) -> NoReturn:
+        """Raise a RuntimeError that the caller of `vmap` is told in any case, instead of runs on slices."""
+        self.error = RuntimeError(error)
+        raise self.error
+
     def evaluate(self) -> None:
         """Raise: there are no values."""
         self.refuse("reads a value")
@@ -160,6 +165,14 @@ class Trace(Tape):
             elif kind != nt.LEAF:
                 address[slot] = NOWHERE
         self._settled = self.count
+
+    def offset_in_memory(self, slot: int) -> int:
+        """As on another tape; for what it was given, with the offset of what that is a slice of."""
+        if self.closed:
+            self.evaluate()
+        around = self.stands_for(int(self.base[slot]))
+        before = 0 if around is None else self.outer.offset_in_memory(around)
+        return before + super().offset_in_memory(slot)
 
     # ------------------------------------------------------------------ tensors of the surroundings
     def _leaf(self, layout: Layout, *, active: bool, keep: Any = None) -> int:

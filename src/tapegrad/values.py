@@ -67,6 +67,11 @@ class Values(Arrays):
         """See that slots have addresses, for a reverse pass: evaluate."""
         self.evaluate()
 
+    def offset_in_memory(self, slot: int) -> int:
+        """Return how many bytes the memory of a slot's base begins before the slot's first element."""
+        self.settle()
+        return int(self.address[slot]) - int(self.address[self.base[slot]])
+
     def refuse(self, why: str) -> NoReturn:
         """Raise that something cannot be done on a tape without values."""
         raise TapeError(f"a derivative rule {why}: it is traced without any")

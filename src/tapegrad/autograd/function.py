@@ -199,8 +199,7 @@ def _has_rule(function: type[Function], trace: Trace) -> bool:
             f"You tried to vmap over {name}, but it does not have vmap support. Please override and "
             f"implement the vmap staticmethod or set generate_vmap_rule=True. {_MORE}"
         )
-    trace.error = RuntimeError(text)
-    raise trace.error
+    trace.fail(text)
 
 
 def _by_rule(function: type[Function], trace: Trace, args: tuple[Any, ...]) -> Any:

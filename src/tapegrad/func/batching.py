@@ -20,6 +20,7 @@ from ..functions.generator import Draws, Unused
 from ..functions.joining import cat, stack
 from ..readout import Differentiated
 from ..record import is_tensor
+from ..tape import slot_of
 from ..threads import current_tape
 from ..traces import Trace
 from ..user_code import call_user
@@ -123,6 +124,7 @@ def vmap(
                 x if d is None else x.select(d, i) if size else _without(x, d)
                 for x, d in zip(given, dims, strict=True)
             ]
+            outputs.first = current_tape().count
             outputs.add(call(sliced))
         return outputs.stacked(size)
 
@@ -332,6 +334,8 @@ class _Outputs:
         self.spec: trees.Spec | None = None
         self.dims: list[int | None] = []
         self.parts: list[list[Any]] = []
+        #: what is older than this slot may be written by the slices that follow
+        self.first = 0
 
     @property
     def batched_anyhow(self) -> str:
@@ -365,7 +369,14 @@ class _Outputs:
         for value, dim, parts in zip(found, self.dims, self.parts, strict=True):
             if dim is None and parts and not _same(value, parts[0]):
                 raise ValueError(self.batched_anyhow)
-            parts.append(value)
+            parts.append(value if dim is None else self._as_it_is(value))
+
+    def _as_it_is(self, value: Any) -> Any:
+        """A result with the value that it has now."""
+        tape = current_tape()
+        if value._state == tape.pointer and tape.base[slot_of(tape, value)] >= self.first:
+            return value
+        return value.clone()
 
     def _dims(self, output: Any, spec: trees.Spec) -> list[int | None]:
         dims = self.out_dims

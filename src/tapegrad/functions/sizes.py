@@ -58,9 +58,7 @@ def storage_offset(input: Any) -> int:
     """Return where, in elements, the first element lies in the memory of the tensor's base."""
     tape = tape_at(input._state)
     with tape.lock:
-        tape.evaluate()
-        slot = slot_of(tape, input)
-        distance = int(tape.address[slot]) - int(tape.address[tape.base[slot]])
+        distance = tape.offset_in_memory(slot_of(tape, input))
     return distance // layout_of(input).dtype.itemsize if layout_of(input).size else 0
 
 

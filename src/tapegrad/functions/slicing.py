@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .. import record
+from .. import readout, record
 from ..dtypes import int64
 from ..instructions import remember, view_instruction
 from ..layouts import LAYOUTS
 from ..ops.table import TABLE
 from ..record import layout_of
 from ..tape import slot_of, tape_at
+from ..traces import Trace
 from .arguments import as_int, as_ints, scalar_name, wrap_dim
 from .registry import public
 from .shaping import alias
@@ -345,7 +346,7 @@ def as_strided(input: Any, size: Any, stride: Any, storage_offset: int | None = 
     Raises
     ------
     RuntimeError
-        If elements would lie outside that memory.
+        If elements would lie outside that memory; under `vmap`, outside of the slice.
     """
     record.check_tensors("as_strided", (input,))
     shape = as_ints("as_strided", "size", (size,), 2)
@@ -359,18 +360,27 @@ def as_strided(input: Any, size: Any, stride: Any, storage_offset: int | None = 
         )
     item = layout_of(input).dtype.itemsize
     here = _offset(input)
-    start = (
-        here
-        if storage_offset is None
-        else as_int("as_strided", "storage_offset", 3, storage_offset)
-    )
+    start = here
+    if storage_offset is not None:
+        start = as_int("as_strided", "storage_offset", 3, storage_offset)
+        readout.check_offset()
     if start < 0:
         raise RuntimeError(f"Tensor: invalid storage offset {start}")
     tape = tape_at(input._state)
     with tape.lock:
-        held = tape.instruction_of(int(tape.base[slot_of(tape, input)])).out.span
+        base = int(tape.base[slot_of(tape, input)])
+        first, held = tape.offset_in_memory(base), tape.instruction_of(base).out.span
     reach = 0 if 0 in shape else sum((n - 1) * s for n, s in zip(shape, steps, strict=True)) + 1
-    if reach and (start + reach) * item > held:
+    if reach and not first <= start * item <= first + held - reach * item:
+        if isinstance(tape, Trace):
+            low = first // item
+            tape.fail(
+                f"result = tensor.as_strided({list(shape)}, {list(steps)}, {start}) can access memory "
+                f"outside of `tensor`. `result` can access some memory in range [{start}, "
+                f"{start + reach}], but `tensor` can only access some memory in range [{low}, "
+                f"{low + held // item}]. This is not supported inside of vmap, please try to rewrite the "
+                "`as_strided` call as a sequence of PyTorch view operations"
+            )
         raise RuntimeError(
             f"setStorage: sizes {list(shape)}, strides {list(steps)}, storage offset {start}, and "
             f"itemsize {item} requiring a storage size of {(start + reach) * item} are out of "
