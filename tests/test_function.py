@@ -860,3 +860,45 @@ def test_the_tangent_of_an_output_that_has_none_must_be_none() -> None:
         assert forward_ad.unpack_dual(second).tangent is None
         with pytest.raises(RuntimeError, match=r"at position 1, .* return None at that position"):
             forward_ad.unpack_dual(function(False).apply(x, tg.tensor(3.0))[0])
+
+
+@pytest.mark.parametrize("save", ["save_for_backward", "save_for_forward"])
+@pytest.mark.parametrize("which", ["input", "output"])
+def test_an_input_that_is_the_output_is_not_saved(save: str, which: str) -> None:
+    """It would have two derivatives; a view has one. PyTorch's error, wherever the Function is called."""
+
+    def function(forward: Any, *, dirty: bool = False) -> Any:
+        class Through(tg.autograd.Function):
+            @staticmethod
+            def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+                if dirty:
+                    ctx.mark_dirty(inputs[0])
+                getattr(ctx, save)(inputs[0] if which == "input" else output)
+
+            @staticmethod
+            def backward(ctx: Any, gy: Any) -> Any:
+                (y,) = ctx.saved_tensors
+                return gy * y * y
+
+            @staticmethod
+            def jvp(ctx: Any, tangent: Any) -> Any:
+                (y,) = ctx.saved_tensors
+                return tangent * y * y
+
+        Through.forward = staticmethod(forward)
+        return Through.apply
+
+    through = function(lambda x: x)
+    leaf, passive, one = tg.tensor(3.0, requires_grad=True), tg.tensor(3.0), tg.tensor(1.0)
+    for run in (
+        lambda: through(leaf), lambda: through(passive), lambda: tg.func.grad(through)(passive),
+        lambda: tg.func.jvp(through, (passive,), (one,)),
+    ):  # fmt: skip
+        with pytest.raises(RuntimeError, match="An input that has been returned as-is as output"):
+            run()
+    if save == "save_for_backward":
+        seen = function(lambda x: x.view_as(x))
+        assert tg.func.grad(seen)(passive).item() == 9.0
+        second = tg.func.grad(tg.func.grad(seen))(passive).item()
+        assert second == (6.0 if which == "input" else 54.0)
+    assert function(lambda x: x, dirty=True)(passive.clone()).item() == 3.0

@@ -111,3 +111,40 @@ def test_the_same_numbers_with_other_probabilities() -> None:
     means = tg.tensor([[1.0, 2.0], [30.0, 40.0]])
     found = func.vmap(lambda m: tg.normal(m, 1.0), randomness="same")(means)
     tg.testing.assert_close(found[0] - means[0], found[1] - means[1], rtol=1e-12, atol=1e-12)
+
+
+class Drawn(tg.autograd.Function):
+    """A Function with a rule that is told the mode, and draws as it likes."""
+
+    @staticmethod
+    def forward(x: Any) -> Any:
+        raise AssertionError("the rule runs")
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        pass
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, x: Any) -> Any:
+        modes.append(info.randomness)
+        return x + tg.rand(info.batch_size, 1), 0
+
+
+modes: list[str] = []
+
+
+@pytest.mark.parametrize("mode", ["error", "same", "different"])
+def test_a_rule_is_told_the_mode(mode: str) -> None:
+    modes.clear()
+    tg.manual_seed(7)
+    found = func.vmap(Drawn.apply, randomness=mode)(tg.zeros(3, 2)).tolist()
+    tg.manual_seed(7)
+    assert found == tg.rand(3, 1).expand(3, 2).tolist()
+    assert modes == [mode]
+
+
+def test_a_function_without_random_numbers_runs_once_in_any_mode() -> None:
+    runs: list[int] = []
+    found = func.vmap(lambda x: runs.append(1) or x * 2, randomness="different")(tg.ones(5))
+    assert found.tolist() == [2.0] * 5
+    assert len(runs) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -242,6 +243,21 @@ class FunctionCtx:
         assert self.place is not None
         tape, anchor = self.place
         return anchor + 1 + number if number >= 0 else tape.args_of(anchor)[-1 - number]
+
+    def check_returned(self, args: tuple[Any, ...], outputs: Sequence[Any]) -> None:
+        """Raise PyTorch's error for a saved tensor that is an input and, as it is, an output as well.
+
+        As the one it has another derivative than as the other. A `forward` that takes the context means
+        the input, as it saves before there are outputs.
+        """
+        dirty = {id(t) for t in self._dirty}
+        both = {id(a) for a in args if record.is_tensor(a)} & {id(y) for y in outputs} - dirty
+        if both and any(id(t) in both for t in (*self._saved, *self._saved_forward)):
+            raise RuntimeError(
+                "An input that has been returned as-is as output is being saved for backward. This is "
+                "not supported if you override setup_context. You should return and save a view of the "
+                "input instead, e.g. with x.view_as(x) or setup ctx inside the forward function itself."
+            )
 
     def seal(self, tape: Tape, args: tuple[Any, ...], numbers: dict[int, int]) -> None:
         """Turn what was saved into what the tape keeps; `numbers`: output's id -> its number."""

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from .. import native as nt
 from .. import record, trees, views
+from ..functions.generator import unwatched
 from ..functions.inplace import overwrite
 from ..functions.registry import FUNCTIONS
 from ..instructions import instruction
@@ -158,6 +159,8 @@ class Function:
             else:
                 output = call_user(cls.forward, ctx, *args)
         outputs = list(output) if isinstance(output, tuple) else [output]
+        if separate and (ctx._saved or ctx._saved_forward):
+            ctx.check_returned(args, outputs)
         if tape.grad_mode and any(needs):
             outputs = _record(cls, ctx, args, outputs)
         else:
@@ -209,7 +212,7 @@ def _by_rule(function: type[Function], trace: Trace, args: tuple[Any, ...]) -> A
     """
     given, spec = trees.flatten(args)
     found, dims = trace.batches(given)
-    with trace.around():
+    with trace.around(), unwatched():  # the rule is told the mode
         try:
             own = trees.unflatten(spec, found)
             if any(d is not None for d in dims):

@@ -44,13 +44,20 @@ class Level(Exchange):
         Whether what is computed on the level is the caller's: then it is passive when the level ends.
     guards : bool
         Whether the function is kept from what PyTorch forbids inside of its ``torch.func``.
+    lasts : bool
+        Whether products are taken after the level has ended, by a caller who may record where it did not.
     """
 
     def __init__(
-        self, *, forward: bool = False, hands_out: bool = False, guards: bool = True
+        self,
+        *,
+        forward: bool = False,
+        hands_out: bool = False,
+        guards: bool = True,
+        lasts: bool = False,
     ) -> None:
         super().__init__()
-        self.forward, self.hands_out = forward, hands_out
+        self.forward, self.hands_out, self.lasts = forward, hands_out, lasts
         #: whether results may be part of the caller's graph
         self.tracked = current_tape().grad_mode
         self._leaves: list[Tensor] = []
@@ -67,6 +74,7 @@ class Level(Exchange):
 
     def ending(self) -> None:
         """Let the leaves go."""
+        self.tracked = self.tracked or self.lasts
         forget(self._leaves)
         leaves, self._leaves = self._leaves, []
         if self.hands_out:
@@ -87,7 +95,7 @@ class Level(Exchange):
         """
         if not x.dtype.is_floating_point:
             raise RuntimeError("only Tensors of floating point dtype can require gradients")
-        if self.tracked and record.is_active(x):
+        if (self.tracked or self.lasts) and record.is_active(x):
             made = x.clone()
             self._differentiated.tensors.append(made)
             return made  # type: ignore[no-any-return]

@@ -108,17 +108,16 @@ def vmap(
             with draws:
                 return call_user(func, *trees.unflatten(spec, sliced), **kwargs)
 
-        if size and randomness != "different":
-            runs = _chunks(given, dims, size, chunk_size or size)
-            parts: list[_Result] = []
-            for part, n in runs:
-                found = _lifted(call, outputs, part, dims, n, randomness)
-                if found is None:
-                    break
-                parts.append(found)
-            else:
+        parts: list[_Result] = []
+        for part, n in _chunks(given, dims, size, chunk_size or max(size, 1)):
+            found = _lifted(call, outputs, part, dims, n, randomness)
+            if found is None or (randomness == "different" and draws.rewind()):
+                break
+            parts.append(found)
+        else:
+            if size:
                 return _joined(parts)
-            draws.rewind()
+        draws.rewind()
         for i in range(max(size, 1)):  # without slices it still takes a run to know the shapes
             sliced = [
                 x if d is None else x.select(d, i) if size else _without(x, d)

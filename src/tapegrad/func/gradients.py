@@ -142,7 +142,7 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple
     >>> pull(tg.tensor([1.0, 0.0]))
     (tensor([1., 0.]),)
     """
-    with Level() as level:
+    with Level(lasts=True) as level:
         run = Run(level, VJP, func, primals, has_aux=has_aux)
         outputs, spec = floating_output(run)
         output = trees.unflatten(spec, [level.release(y) for y in outputs])
@@ -297,7 +297,7 @@ def linearize(func: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..
     >>> push(tg.tensor(2.0)), push(tg.tensor(3.0))
     (tensor(2.), tensor(3.))
     """
-    with Level(forward=True) as level:
+    with Level(forward=True, lasts=True) as level:
         run = Run(level, "linearize(f, *primals)", func, primals)
         outputs, out_spec = run.flat_output()
         check_gaps(level.gaps)
