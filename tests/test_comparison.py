@@ -127,3 +127,26 @@ def test_the_text_of_assert_close_may_be_ones_own() -> None:
         tg.testing.assert_close(*pair, rtol=1.0)
     with pytest.raises(TypeError, match="No comparison pair"):
         tg.testing.assert_close("a", tg.tensor(1.0))
+
+
+def test_signbit_is_numpys_for_each_dtype() -> None:
+    values = [0.0, -0.0, 1.0, -1.0, NAN, -NAN, INF, -INF]
+    for kind in (tg.float64, tg.float32):
+        x = tg.tensor(values, dtype=kind, requires_grad=True)
+        found = tg.signbit(x)
+        np.testing.assert_array_equal(found.numpy(), np.signbit(values))
+        assert not found.requires_grad
+    assert tg.tensor([0, -1, 2]).signbit().tolist() == [False, True, False]
+    assert tg.tensor([True, False]).signbit().tolist() == [False, False]
+    assert tg.tensor([1.0, -2.0])[::2].signbit().tolist() == [False]
+
+
+def test_a_tolerance_may_be_a_tensor_that_requires_no_grad() -> None:
+    x = tg.tensor([1.0, 3.0])
+    assert tg.isclose(x, x + 1, tg.tensor(0), tg.tensor(1.5)).tolist() == [True, True]
+    with pytest.raises(
+        TypeError, match=r"isclose\(\): argument 'atol' \(position 4\) must be float"
+    ):
+        tg.isclose(x, x, 1.5, "1")
+    with pytest.raises(TypeError, match=r"'rtol' \(position 3\) must be float, not Tensor"):
+        tg.isclose(x, x, tg.tensor(1.5, requires_grad=True))

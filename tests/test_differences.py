@@ -131,3 +131,16 @@ def test_duals_are_copies() -> None:
         with tg.no_grad():
             quiet = dual * 2
         assert forward_ad.unpack_dual(quiet).tangent is None
+
+
+def test_moments_have_a_node_each() -> None:
+    x = tg.tensor([1.0, 2.0, 6.0], requires_grad=True)
+    variance, mean = tg.var_mean(x)
+    assert variance.grad_fn is not mean.grad_fn
+    seen = []
+    assert mean.grad_fn is not None
+    mean.grad_fn.register_prehook(lambda gs: seen.append(len(gs)))
+    (variance + mean).backward()
+    assert seen == [1]
+    assert x.grad is not None
+    assert x.grad.tolist() == [-2.0 + 1 / 3, -1.0 + 1 / 3, 3.0 + 1 / 3]

@@ -54,6 +54,7 @@ ARGUMENTS: dict[str, Function] = {
     "put": lambda u: (_INDEX, u[0]),
     "remainder": lambda u: (0.37,),
     "scatter": lambda u: (0, tg.tensor([[2, 1]]), u),
+    "index_reduce": lambda u: (0, tg.tensor([2, 0, 2]), u.expand(3, 2), "prod"),
     "scatter_reduce": lambda u: (0, tg.tensor([[2, 1]]), u, "sum"),
     "scatter_add": lambda u: (0, tg.tensor([[2, 1]]), u),
     "true_divide": lambda u: (u,),

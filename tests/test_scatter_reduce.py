@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from beside_torch import torch
+from beside_torch import same, torch
 
 import tapegrad as tg
 
@@ -172,3 +172,96 @@ def test_numbers_of_threads_and_constants() -> None:
         _ = tg.cuda.Stream
     if torch is not None:
         assert torch.cuda.device_count() == tg.cuda.device_count()
+
+
+# --------------------------------------------------------------------------- index_reduce, scatter(reduce=)
+_ROWS = [[2.0, 4.5], [7.0, 1.0], [2.0, 4.0]]
+
+
+@pytest.mark.parametrize(
+    ("reduce", "include_self", "result", "by_input", "by_source"),
+    [
+        ("prod", True, [4, 36, 3, 4, 35, 6], [4, 36, 3, 4, 35, 6], [2, 16, 25, 36, 2, 18]),
+        ("prod", False, [4, 18, 3, 4, 7, 1], [0, 0, 3, 4, 0, 0], [2, 8, 5, 6, 2, 9]),
+        ("mean", False, [2, 4.25, 3, 4, 7, 1], [0, 0, 3, 4, 0, 0], [0.5, 1, 5, 6, 0.5, 1]),
+        ("amax", True, [2, 4.5, 3, 4, 7, 6], [0, 0, 3, 4, 0, 6], [0.5, 2, 5, 0, 0.5, 0]),
+        ("amin", True, [1, 2, 3, 4, 5, 1], [1, 2, 3, 4, 5, 0], [0, 0, 0, 6, 0, 0]),
+        ("amin", False, [2, 4, 3, 4, 7, 1], [0, 0, 3, 4, 0, 0], [0.5, 0, 5, 6, 0.5, 2]),
+    ],
+)
+def test_values_and_gradients_of_index_reduce(
+    reduce: str, include_self: bool, result: Any, by_input: Any, by_source: Any
+) -> None:
+    def of(lib: Any) -> Any:
+        x = lib.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], requires_grad=True)
+        source = lib.tensor(_ROWS, requires_grad=True)
+        index = lib.tensor([0, 2, 0])
+        y = lib.index_reduce(x, 0, index, source, reduce, include_self=include_self)
+        weights = lib.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+        return y, *lib.autograd.grad((y * weights).sum(), (x, source))
+
+    y, a, b = of(tg)
+    assert y.reshape(-1).tolist() == result
+    assert a.reshape(-1).tolist() == by_input
+    assert b.reshape(-1).tolist() == by_source
+    same(of)
+
+
+def test_index_reduce_along_another_dimension_in_place_and_of_a_number() -> None:
+    x = tg.ones(2, 3)
+    assert x.index_reduce_(1, tg.tensor([0, 0]), tg.full((2, 2), 3.0), "prod") is x
+    assert x.tolist() == [[9.0, 1.0, 1.0]] * 2
+    number = tg.tensor(2.0).index_reduce(0, tg.tensor([0]), tg.tensor(3.0), "mean")
+    assert (number.shape, number.item()) == ((), 2.5)
+    none = x.index_reduce(1, tg.tensor([], dtype=tg.int64), tg.ones(2, 0), "amax")
+    assert none.tolist() == x.tolist()
+    vmapped = tg.func.vmap(lambda s: tg.ones(2).index_reduce(0, tg.tensor([1, 1]), s, "prod"))
+    assert vmapped(tg.tensor([[2.0, 3.0], [4.0, 5.0]])).tolist() == [[1.0, 6.0], [1.0, 20.0]]
+
+
+@pytest.mark.parametrize(
+    ("index", "source", "reduce", "error", "text"),
+    [
+        ([0], [[3.0], [3.0]], "sum", RuntimeError, "one of prod, mean, amax or amin but got sum"),
+        ([0, 1], [[3.0], [3.0]], "prod", RuntimeError, r"source of shape \[2, 2\]"),
+        ([[0]], [[3.0], [3.0]], "prod", IndexError, "supposed to be a vector, but got dim: 2"),
+        ([5], [[3.0], [3.0]], "prod", RuntimeError, "index 5 is out of bounds"),
+    ],
+)
+def test_errors_of_index_reduce(
+    index: Any, source: Any, reduce: str, error: type[Exception], text: str
+) -> None:
+    with pytest.raises(error, match=text):
+        tg.ones(2, 3).index_reduce(1, tg.tensor(index), tg.tensor(source), reduce)
+
+
+def test_scatter_that_multiplies() -> None:
+    index = tg.tensor([[0, 0], [0, 2]])
+    x = tg.full((3, 2), 2.0, requires_grad=True)
+    source = tg.tensor([[2.0, 3.0], [4.0, 5.0]], requires_grad=True)
+    y = tg.scatter(x, 0, index, source, reduce="multiply")
+    assert y.tolist() == [[16.0, 6.0], [2.0, 2.0], [2.0, 10.0]]
+    y.sum().backward()
+    assert x.grad is not None
+    assert source.grad is not None
+    assert x.grad.tolist() == [[8.0, 3.0], [1.0, 1.0], [1.0, 5.0]]
+    assert source.grad.tolist() == [[8.0, 2.0], [4.0, 2.0]]
+    total = tg.scatter(x, 0, index, source, reduce="add")
+    assert total.tolist() == [[8.0, 5.0], [2.0, 2.0], [2.0, 7.0]]
+    assert [g.tolist() for g in tg.autograd.grad(total.sum(), (source,))] == [[[1.0, 1.0]] * 2]
+    numbers = tg.full((3, 2), 2)
+    assert numbers.scatter_(0, index, 3, reduce="multiply").tolist() == [[18, 6], [2, 2], [2, 6]]
+    flags = tg.ones(3, 2, dtype=tg.bool)
+    off = tg.zeros(2, 2, dtype=tg.bool)
+    assert tg.scatter(flags, 0, index, off, reduce="multiply").tolist() == [
+        [False, False], [True, True], [True, False],
+    ]  # fmt: skip
+    with pytest.raises(RuntimeError, match="must be either add or multiply"):
+        tg.scatter(x, 0, index, source, reduce="mean")
+    with pytest.raises(RuntimeError, match=r"Expected self.dtype to be equal to src.dtype"):
+        tg.scatter(numbers, 0, index, source, reduce="multiply")
+
+
+def test_cov_of_no_variables_is_an_empty_matrix() -> None:
+    assert tg.cov(tg.zeros(0, 3)).shape == (0, 0)
+    assert tg.cov(tg.tensor([[1.0, 2.0, 3.0]])).shape == ()

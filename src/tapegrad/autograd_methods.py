@@ -307,8 +307,11 @@ class AutogradMethods:
     def data_ptr(self: Any) -> int:
         """Return the address of the first element.
 
-        It says whether two tensors share memory, now: later the tape may move what it holds.
+        It says whether two tensors share memory, now: later the tape may move what it holds. That of a
+        tensor without elements is 0.
         """
+        if not layout_of(self).size:
+            return 0
         tape = tape_at(self._state)
         with tape.lock:
             return int(tape.memory(slot_of(tape, self), layout_of(self)).ctypes.data)

@@ -297,6 +297,8 @@ class Size(tuple[int, ...]):
 
     def __add__(self, other: tuple[Any, ...], /) -> Size:
         if not isinstance(other, tuple):
+            if hasattr(other, "__radd__"):
+                return NotImplemented
             raise TypeError(
                 f"can only concatenate tuple (not {type(other).__name__}) to torch.Size"
             )

@@ -100,6 +100,10 @@ class Tensor(_Base, AutogradMethods):  # type: ignore[misc]
             raise TypeError("iteration over a 0-d tensor")
         return iter([self[i] for i in range(self.shape[0])])
 
+    def __reversed__(self) -> Tensor:
+        """Flip the first dimension."""
+        return self.flip(0) if self.shape else self
+
     # ------------------------------------------------------------------ values
     def _array(self) -> np.ndarray:
         """A copy of the value."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from .. import record
+from ..ops.table import TABLE
 from ..record import layout_of
-from .arguments import check_bool, check_named
+from .arguments import check_bool, check_named, float_of
 from .operands import TITLES
 from .reduction import no_overload
 from .registry import public
 
-__all__ = ["allclose", "equal", "isclose", "isin"]
+__all__ = ["allclose", "equal", "isclose", "isin", "signbit"]
 
 
 def _check_same_dtype(input: Any, other: Any) -> None:
@@ -54,6 +55,8 @@ def isclose(
     check_named("isclose", ("input", input), ("other", other))
     check_bool("isclose", "equal_nan", 5, equal_nan)
     _check_same_dtype(input, other)
+    rtol = float_of("isclose", "rtol", 3, rtol, "float")
+    atol = float_of("isclose", "atol", 4, atol, "float")
     for word, value in (("rtol", rtol), ("atol", atol)):
         if not value >= 0:
             raise RuntimeError(f"{word} must be greater than or equal to zero, but got {value}")
@@ -103,6 +106,31 @@ def equal(input: Any, other: Any) -> bool:
     if input.shape != other.shape:
         return False
     return bool((input.detach() == other.detach()).all())
+
+
+@public(method=True)
+def signbit(input: Any) -> Any:
+    """Tell for each element if its sign is a minus, also that of -0.0.
+
+    Parameters
+    ----------
+    input : Tensor
+
+    Returns
+    -------
+    Tensor
+        Of dtype bool.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.signbit(tg.tensor([-0.0, 0.0, -2.0]))
+    tensor([ True, False,  True])
+    """
+    check_named("signbit", ("input", input))
+    if not input.dtype.is_floating_point:
+        return input < 0
+    return record.unary(TABLE["has_sign"], input)
 
 
 _ISIN_FORMS = (

@@ -11,15 +11,14 @@ from typing import Any
 import numpy as np
 
 from .. import record
-from ..dtypes import int64
-from ..errors import UnsupportedError
+from ..dtypes import bool_, int64
 from ..layouts import broadcast_shapes
 from ..ops.table import TABLE
 from ..record import layout_of
 from .arguments import as_int, check_named, constant_like, scalar_name, wrap_dim
 from .expanding import expand_to
 from .positions import Later, index_values, normalise, positions
-from .registry import public
+from .registry import FUNCTIONS, public
 from .slicing import slice_dim
 
 __all__ = ["gather", "scatter"]
@@ -145,7 +144,7 @@ def scatter(input: Any, dim: int, index: Any, src: Any = None, *, value: Any = N
     value : number, optional
         Instead of `src`.
     reduce : str, optional
-        ``"add"``, as `scatter_add`.
+        ``"add"``, as `scatter_add`, or ``"multiply"``, as `scatter_reduce` with ``"prod"``.
     """
     check_named("scatter", ("input", input))
     if not record.is_tensor(index):
@@ -153,20 +152,18 @@ def scatter(input: Any, dim: int, index: Any, src: Any = None, *, value: Any = N
             f"scatter(): argument 'index' (position 2) must be Tensor, not {type(index).__name__}"
         )
     given = value if src is None else src
-    if reduce == "add":
+    if reduce is not None:
         source = (
             given
             if record.is_tensor(given)
             else expand_to(constant_like(input, given), index.shape)
         )
-        return _scatter("scatter", "scatter_add", input, dim, index, source)
-    if reduce is not None:
-        if reduce == "multiply":
-            raise UnsupportedError(
-                "scatter(reduce='multiply') is not there; gather the elements, multiply, and "
-                "scatter the products"
-            )
-        raise RuntimeError("reduce argument must be either add or multiply.")
+        if reduce == "add":
+            return _scatter("scatter", "scatter_add", input, dim, index, source)
+        if reduce != "multiply":
+            raise RuntimeError("reduce argument must be either add or multiply.")
+        product = "amin" if input.dtype is bool_ else "prod"
+        return FUNCTIONS["scatter_reduce"](input, dim, index, source, product)
     row = "scatter" if record.is_tensor(given) else "scatter_value"
     return _scatter("scatter", row, input, dim, index, given)
 

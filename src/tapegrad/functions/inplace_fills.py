@@ -340,11 +340,16 @@ def apply_(input: Any, callable: Callable[[Any], Any]) -> Any:
     ------
     RuntimeError
         If the tensor requires grad: nobody knows the function's derivative.
+    TypeError
+        If the function returns no number.
     """
     if input.requires_grad:
         raise RuntimeError(
             "Can't call apply_() on Variable that requires grad. Use var.detach().apply_() instead."
         )
     values = [callable(v) for v in input._array().reshape(-1).tolist()]
+    for value in values:
+        if not record.is_number(value):
+            raise TypeError(f"must be real number, not {type(value).__name__}")
     array = np.array(values, input.dtype.np).reshape(tuple(input.shape))
     return overwrite(input, record.leaf_tensor(array, input.dtype))

@@ -158,7 +158,8 @@ def _written(
         word = f"tuple of {len(values)} Tensors" if isinstance(results, tuple) else "Tensor"
         raise TypeError(f"{name}(): argument 'out' must be {word}, not {type(out).__name__}")
     for value, target in zip(values, targets, strict=True):
-        check_cast(value, target)
+        if name != "bernoulli":  # whose zeros and ones are those of any dtype
+            check_cast(value, target)
     for value, target in zip(values, targets, strict=True):
         _write(value, target)
     return type(results)(*targets) if hasattr(results, "_fields") else out

@@ -268,4 +268,4 @@ def cov(input: Any, *, correction: int = 1, fweights: Any = None, aweights: Any 
     apart = x - mean
     scaled = apart if weights is None else apart * weights
     product = (apart @ scaled.T) / norm
-    return product if len(x) > 1 else product.reshape(())
+    return product if len(x) != 1 else product.reshape(())

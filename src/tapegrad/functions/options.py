@@ -29,6 +29,8 @@ def _is_integer(value: Any) -> bool:
         return False
     if record.is_tensor(value):
         return value.ndim == 0 and value.dtype is dtypes.int64
+    if isinstance(value, np.ndarray):
+        return value.ndim == 0 and value.dtype.kind in "iu"
     return isinstance(value, int | np.integer)
 
 

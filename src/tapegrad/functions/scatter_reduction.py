@@ -13,7 +13,7 @@ from .joining import cat
 from .positions import index_values
 from .registry import METHODS, public
 
-__all__ = ["scatter_reduce"]
+__all__ = ["index_reduce", "scatter_reduce"]
 
 _REDUCTIONS = ("sum", "prod", "mean", "amax", "amin")
 
@@ -93,6 +93,71 @@ def scatter_reduce(
     result = input.clone()
     result[tuple(slice(n) for n in lengths)] = reduced
     return result
+
+
+@public(method=True)
+def index_reduce(
+    input: Any, dim: int, index: Any, source: Any, reduce: str, *, include_self: bool = True
+) -> Any:
+    """Reduce the slices of `source` that go to the same place of a copy of `input`.
+
+    Parameters
+    ----------
+    input : Tensor
+    dim : int
+        Dimension of which there are slices.
+    index : Tensor
+        int64 vector: where each slice of `source` goes.
+    source : Tensor
+        Of the dtype of `input` and, but for `dim`, its shape.
+    reduce : str
+        ``"prod"``, ``"mean"``, ``"amax"`` or ``"amin"``.
+    include_self : bool
+        Let the slices of `input` take part.
+
+    Returns
+    -------
+    Tensor
+        Slices where nothing goes to are those of `input`.
+
+    Raises
+    ------
+    RuntimeError, IndexError
+        If shapes or dtypes do not fit, or an index is out of range.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> index = tg.tensor([0, 1, 0])
+    >>> tg.ones(2).index_reduce(0, index, tg.tensor([2.0, 3.0, 4.0]), "prod")
+    tensor([8., 3.])
+    """
+    check_named("index_reduce", ("input", input))
+    check_named("index_reduce", ("index", index), ("source", source), first=3)
+    if reduce not in _REDUCTIONS[1:]:
+        raise RuntimeError(
+            f"index_reduce(): Expected reduce to be one of prod, mean, amax or amin but got {reduce}."
+        )
+    if index.ndim > 1:
+        raise IndexError(
+            f"index_reduce_(): Index is supposed to be a vector, but got dim: {index.ndim}"
+        )
+    d = wrap_dim(as_int("index_reduce", "dim", 2, dim), layout_of(input).ndim)
+    if not input.ndim or not source.ndim:
+        whole = [t if t.ndim else t.reshape(1) for t in (input, source)]
+        reduced = index_reduce(whole[0], d, index, whole[1], reduce, include_self=include_self)
+        return reduced.reshape(input.shape)
+    lengths = list(input.shape)
+    lengths[d] = index.numel()
+    if list(source.shape) != lengths:
+        raise RuntimeError(
+            f"index_reduce(): Expected source of shape {lengths} for self {list(input.shape)} and "
+            f"{index.numel()} indices along dimension {d}, but got {list(source.shape)}"
+        )
+    along = [1] * input.ndim
+    along[d] = index.numel()
+    places = index.reshape(along).expand(lengths)
+    return scatter_reduce(input, d, places, source, reduce, include_self=include_self)
 
 
 def _check_shapes(input: Any, index: Any, src: Any, dim: int) -> None:
