@@ -271,7 +271,7 @@ def _new(
     if entry.kind == nt.LEAF:
         row[nt.I_EXTRA] = attrs["requires_grad"]
     if entry.kind in (nt.WRITE, nt.ACCUMULATE):
-        row[nt.I_EXTRA] = out.span  # `extent` in nopython/preparing.py
+        row[nt.I_EXTRA] = out.span  # `extent` in nopython/wanting.py
     if entry.extras.get("rewritten"):
         row[nt.I_EXTRA] = nt.REWRITTEN
     if entry.name == "select" and layouts[0].ndim:  # what native integer indexing needs to know

@@ -141,6 +141,7 @@ class Lanes(Request):
                     self.copy_of(t.layout) | t.is_late << 32,
                 )
         self.words[nt.R_CAPTURE_COUNT] = len(made)
+        self.want_written()
         return made
 
     def _adjoint_of(self, t: Target, lanes: int) -> np.ndarray | None:

@@ -435,9 +435,11 @@ R_VARIANT = 20  # of VJP programs
 R_WATCHED = 21  # out: statements that `prepare` came by where Python has something to do
 R_SEPARABLE = 22  # out: operands that are watched views, and lie in their root's adjoint
 R_SEEN = 23  # where Python looked at the adjoint last; negative: and computes the derivatives, too
-R_WIDTH = 24
+R_ENDS = 24  # number of statements that are marked so (`ENDS`)
+R_WIDTH = 25
 MISSING = 512  # instructions without programs that `prepare` reports at once
 TARGET = 8  # mark of a statement in `R_NEEDED` (a bit beside that of an adjoint that is wanted)
+ENDS = 16  # mark of a statement beside TARGET: what it writes to is not wanted any more below it
 #: `reverse` answers a statement where Python is to look at the adjoint; plus this, where Python is to
 #: compute the derivatives
 TAKE_OVER = 1 << 40

@@ -283,8 +283,15 @@ class Pass:
 
     def runs(self, k: int) -> bool:
         """Whether the pass goes on behind statement `k`."""
-        root, needed = self.root, self.request.needed
-        return any(needed[root[a]] for a in self.tape.args_of(k))
+        owners = {int(self.root[a]) for a in self.tape.args_of(k)}
+        if self.request.needed[k] & nt.ENDS:
+            owners.discard(int(self.root[k]))
+        return any(self.request.needed[owner] & nt.ACTIVE for owner in owners)
+
+    def leave(self, k: int) -> None:
+        """Go on below statement `k`, where what it wrote to may not be wanted any more."""
+        if self.request.needed[k] & nt.ENDS:
+            self.request.needed[self.root[k]] &= ~nt.ACTIVE & 0xFF
 
     def settled(self, slot: int) -> int:
         """A cotangent for somebody outside: a copy of one that was written in place.
@@ -425,6 +432,7 @@ def _stops(p: Pass, stepwise: bool) -> Iterator[tuple[int, int]]:
             root = int(p.root[k])
             if request.needed[k] & nt.TARGET or (p.adjoint[root] and request.needed[root]):
                 yield k, 0
+                p.leave(k)
         return
     places = address_of(p.adjoint), address_of(p.buffer)
     while True:
@@ -433,4 +441,5 @@ def _stops(p: Pass, stepwise: bool) -> Iterator[tuple[int, int]]:
             return
         k = here & 0xFFFFFFFF
         yield k, here >> 32
+        p.leave(k)
         k -= 1

@@ -316,6 +316,7 @@ class Request:
                 (self.copy_of(t.layout) | t.is_late << 32),
             )
         self.words[R_CAPTURE_COUNT] = len(captured)
+        self.want_written()
         self.words[nt.R_SEEN] = 0
         for slot, seed in zip(self.roots, seeds, strict=True):
             self.words[R_ERROR_ARG] = self.copy_of(tape.instruction_of(slot).out)
@@ -341,6 +342,12 @@ class Request:
                 found = leaves[t.slot]
                 again = found is not None and any(u.array is found for u in self.targets)
                 t.array = found.copy() if again and found is not None else found
+
+    def want_written(self) -> None:
+        """Let all that is written be wanted from its write on; a sweep before has gone below it."""
+        if self.words[nt.R_ENDS]:
+            needed = self.needed
+            needed[self.root[np.flatnonzero(needed & nt.ENDS)]] |= nt.ACTIVE
 
     def copy_of(self, layout: Layout) -> int:
         """Number of the instruction that copies a layout; it stays as long as the request does."""

@@ -14,8 +14,6 @@ from ..native import (
     ACTIVE,
     COMPUTE,
     FREED,
-    I_BYTES,
-    I_DETACH,
     I_EXTRA,
     I_KIND,
     I_NARGS,
@@ -57,10 +55,18 @@ from ..native import (
     V_WIDTH,
     VIEW,
     WATCHED,
-    WRITE,
 )  # fmt: skip
 from . import intrinsics as it
 from .intrinsics import globals_address, helper, p8, p32, p64
+from .wanting import (
+    find_needed,
+    follow_separated,
+    is_late,
+    leave,
+    runs,
+    separate_late,
+    want_written,
+)  # fmt: skip
 
 #: mark of a statement that the sweep frees (a bit beside those of `reach`)
 KEEPS_RESIDUALS = 4
@@ -91,18 +97,6 @@ def kept_residuals(state, row, k):  # type: ignore[no-untyped-def]
             if v[V_EXISTS]:
                 mask |= v[V_MASK]
     return mask
-
-
-@helper
-def runs(state, r, row, k):  # type: ignore[no-untyped-def]
-    """Whether a reached statement has an operand whose adjoint is wanted."""
-    s = p64(state)
-    root, needed = p32(r[R_ROOT]), p8(r[R_NEEDED])
-    args = p32(s[nt.S_ARG] + 4 * p32(s[nt.S_ARG_START])[k])
-    wanted = 0
-    for i in range(row[I_NARGS]):
-        wanted |= needed[root[args[i]]]
-    return wanted != 0
 
 
 @helper
@@ -139,62 +133,6 @@ def reach(state, r, operand):  # type: ignore[no-untyped-def]
         return 0
     reached[slot] = 2
     return 1
-
-
-@helper
-def extent(row):  # type: ignore[no-untyped-def]
-    """Bytes that the adjoint of an instruction's result takes; a write has no memory of its own."""
-    return row[I_EXTRA] if WRITE <= row[I_KIND] < OUTPUT else row[I_BYTES]
-
-
-@helper
-def is_late(rows, i, k):  # type: ignore[no-untyped-def]
-    """Return True if target `i` is a view with an adjoint of its own down to statement `k`.
-
-    `k` is the last write to its memory; what was computed from the view before goes into its base's adjoint.
-    """
-    return rows[4 * i] == k and rows[4 * i + 3] >> 32 != 0
-
-
-@helper
-def separate_late(r):  # type: ignore[no-untyped-def]
-    """Let all late targets have an adjoint of their own, as where a pass begins."""
-    rows, root = p64(r[R_CAPTURES]), p32(r[R_ROOT])
-    for i in range(r[R_CAPTURE_COUNT]):
-        if rows[4 * i + 3] >> 32:
-            root[rows[4 * i + 1]] = rows[4 * i + 1]
-
-
-@helper
-def is_older(r, owner, k):  # type: ignore[no-untyped-def]
-    """Return True if statement `k` is older than the write from which on `owner` is a view."""
-    rows = p64(r[R_CAPTURES])
-    for i in range(r[R_CAPTURE_COUNT]):
-        if rows[4 * i + 1] == owner and rows[4 * i + 3] >> 32 and k <= rows[4 * i]:
-            return True
-    return False
-
-
-@helper
-def follow_separated(state, r, root, n):  # type: ignore[no-untyped-def]
-    """Let views of views that have an adjoint of their own (`root` says which) lie in that."""
-    s = p64(state)
-    shared, address = p32(s[nt.S_ROOT]), p64(s[nt.S_ADDRESS])
-    instructions, itab = p32(s[nt.S_INSTRUCTION]), p64(globals_address())[nt.G_ITAB]
-    arg_start, args = p32(s[nt.S_ARG_START]), p32(s[nt.S_ARG])
-    for k in range(1, n):
-        if shared[k] == k or root[k] == k:
-            continue
-        row = p64(itab + 8 * I_WIDTH * instructions[k])
-        if row[I_KIND] != VIEW:
-            continue
-        owner = root[args[arg_start[k]]]
-        if owner == shared[k] or is_older(r, owner, k):
-            continue
-        size = extent(p64(itab + 8 * I_WIDTH * instructions[owner]))
-        offset = address[k] - address[owner]
-        if offset >= 0 and offset + row[I_BYTES] <= size:  # `as_strided` may look beyond it
-            root[k] = owner
 
 
 @helper
@@ -260,77 +198,6 @@ def start(state, request, counts, targets, what, high, roots):  # type: ignore[n
     return 0
 
 
-@helper
-def find_needed(state, r):  # type: ignore[no-untyped-def]
-    """Mark the roots through which the pass reaches a target: down to find the graph, then up again.
-
-    So the cost is that of the graph, whatever else lies on the tape. Until the sweep the adjoints are
-    free to serve as marks.
-    """
-    s = p64(state)
-    root, needed, reached = p32(r[R_ROOT]), p8(r[R_NEEDED]), p8(r[R_REACHED])
-    flags, instructions, shared = p8(s[nt.S_FLAGS]), p32(s[nt.S_INSTRUCTION]), p32(s[nt.S_ROOT])
-    arg_start, args = p32(s[nt.S_ARG_START]), p32(s[nt.S_ARG])
-    itab = p64(globals_address())[nt.G_ITAB]
-    marks, rows = p64(r[R_ADJOINT]), p64(r[R_CAPTURES])
-    high = r[R_HIGH]
-    waiting = 0
-    for i in range(high, 0, -1):
-        if reached[i]:
-            marks[i] = 1
-            waiting += 1
-            if waiting == r[R_ROOT_COUNT]:
-                break
-    k = high
-    while k > 0 and waiting > 0:
-        for i in range(r[R_CAPTURE_COUNT] if needed[k] & TARGET else 0):
-            late = rows[4 * i + 1]
-            if is_late(rows, i, k) and root[late] == late:
-                root[late] = shared[late]
-                if marks[late]:
-                    waiting -= 1 - (marks[shared[late]] == 0)
-                    marks[shared[late]] = 1
-        own = root[k]
-        if marks[own] == 0:
-            k -= 1
-            continue
-        if own == k:
-            waiting -= 1
-        row = p64(itab + 8 * I_WIDTH * instructions[k])
-        ends = row[I_KIND] == LEAF or row[I_DETACH] != 0 or flags[k] & STUB
-        if ends == 0:
-            for i in range(row[I_NARGS]):
-                slot = args[arg_start[k] + i]
-                owner = root[slot]
-                if marks[owner] == 0 and flags[shared[slot]] & ACTIVE:
-                    other = p64(itab + 8 * I_WIDTH * instructions[owner])
-                    if other[I_KIND] != LEAF or other[I_EXTRA] == 0:
-                        marks[owner] = 1
-                        waiting += 1
-        k -= 1
-    stop = k
-    for k in range(max(stop + 1, r[R_LOW]), high + 1):
-        for i in range(r[R_CAPTURE_COUNT] if needed[k - 1] & TARGET else 0):
-            if is_late(rows, i, k - 1):
-                late = rows[4 * i + 1]
-                root[late] = late
-                needed[late] |= needed[shared[late]] & ACTIVE
-        own = root[k]
-        if marks[own] == 0 or flags[k] & STUB:
-            continue
-        row = p64(itab + 8 * I_WIDTH * instructions[k])
-        if row[I_KIND] == LEAF or row[I_DETACH] != 0:
-            continue
-        for i in range(row[I_NARGS]):
-            if needed[root[args[arg_start[k] + i]]]:
-                needed[own] |= ACTIVE
-                break
-    for i in range(r[R_CAPTURE_COUNT] if needed[high] & TARGET else 0):
-        if is_late(rows, i, high):
-            needed[rows[4 * i + 1]] |= needed[shared[rows[4 * i + 1]]] & ACTIVE
-    it.memset(r[R_ADJOINT] + 8 * (stop + 1), 0, 8 * (high - stop))
-
-
 def start_entry(state, request, counts, targets, what, high, roots):  # type: ignore[no-untyped-def]
     return start(state, request, counts, targets, what, high, roots)
 
@@ -352,6 +219,7 @@ def prepare(state, request):  # type: ignore[no-untyped-def]
     r[R_WATCHED], r[R_SEPARABLE] = 0, 0
     rows, shared = p64(r[R_CAPTURES]), p32(s[nt.S_ROOT])
     separate_late(r)
+    want_written(r, 0)
     if r[R_LOW] <= high:
         find_needed(state, r)
         separate_late(r)
@@ -369,6 +237,7 @@ def prepare(state, request):  # type: ignore[no-untyped-def]
             if waiting == r[R_ROOT_COUNT]:
                 break
     while k > 0 and waiting > 0:
+        leave(r, k + 1)
         for i in range(r[R_CAPTURE_COUNT] if needed[k] & TARGET else 0):
             late = rows[4 * i + 1]
             if is_late(rows, i, k) and root[late] == late:
@@ -428,6 +297,7 @@ def prepare(state, request):  # type: ignore[no-untyped-def]
             waiting += reach(state, r, args[arg_start[k] + i])
         k -= 1
     separate_late(r)
+    want_written(r, k)
     r[R_MISSING_COUNT] = missing_count
     r[R_STOP] = k
     return IS_MISSING if missing_count > 0 else OK

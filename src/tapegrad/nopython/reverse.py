@@ -65,9 +65,10 @@ from .appending import append_leaf
 from .intrinsics import globals_address, helper, p8, p32, p64, pf32, pf64
 from .laned import run_lanes
 from .memory import allocate, free_large, reset_arena, trim_scratch
-from .preparing import KEEPS_RESIDUALS, extent, is_late, looked_at, runs, vjp_row
+from .preparing import KEEPS_RESIDUALS, looked_at, vjp_row
 from .recording import layout_at
 from .running import pointer_table, run_range
+from .wanting import extent, is_late, leave, runs
 
 
 @helper
@@ -278,6 +279,7 @@ def sweep_back(state, request):  # type: ignore[no-untyped-def]
     lanes, variant = r[R_LANES], r[R_VARIANT]
     k = r[R_HIGH]
     while k > r[R_STOP]:
+        leave(r, k + 1)
         if needed[k] & TARGET and take_late(state, r, k) != 0:
             return -1
         own = root[k]
