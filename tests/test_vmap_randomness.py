@@ -148,3 +148,55 @@ def test_a_function_without_random_numbers_runs_once_in_any_mode() -> None:
     found = func.vmap(lambda x: runs.append(1) or x * 2, randomness="different")(tg.ones(5))
     assert found.tolist() == [2.0] * 5
     assert len(runs) == 1
+
+
+# --------------------------------------------------------------------------- counts
+def test_counts_where_they_are_certain() -> None:
+    n, chances = tg.tensor([5.0, 7.0, 3.5]), tg.tensor([0.0, 1.0, 2.0])
+    assert tg.binomial(n, chances).tolist() == [0.0, 7.0, 3.0]
+    assert tg.binomial(-n, chances).tolist() == [0.0, 0.0, 0.0]
+    assert tg.binomial(n, chances * tg.nan).isnan().all()
+    assert tg.binomial(n[:, None], chances[:2]).tolist() == [[0.0, 5.0], [0.0, 7.0], [0.0, 3.0]]
+    assert tg.poisson(tg.zeros(2, 3)).tolist() == [[0.0] * 3] * 2
+
+
+def test_counts_have_their_mean_and_variance() -> None:
+    g = tg.Generator().manual_seed(3)
+    drawn = tg.binomial(tg.full((20000,), 10.0), tg.full((20000,), 0.3), g)
+    assert abs(drawn.mean().item() - 3.0) < 0.05
+    assert abs(drawn.var().item() - 2.1) < 0.1
+    drawn = tg.poisson(tg.full((20000,), 4.0, dtype=tg.float32), generator=g)
+    assert drawn.dtype is tg.float32
+    assert abs(drawn.mean().item() - 4.0) < 0.06
+    assert abs(drawn.var().item() - 4.0) < 0.2
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (lambda: tg.binomial(tg.ones(2), tg.ones(3)), RuntimeError, "must match the size"),
+        (lambda: tg.binomial(tg.ones(2).long(), tg.ones(2)), ValueError, "for count, got: Long"),
+        (lambda: tg.binomial(tg.ones(2), tg.ones(2).bool()), ValueError, "for prob, got: Bool"),
+        (lambda: tg.binomial(tg.ones(2), tg.ones(2).float()), RuntimeError, "Found dtype Float"),
+        (lambda: func.grad(lambda p: tg.binomial(p, p))(tg.ones(())), RuntimeError, "detach"),
+        (lambda: tg.poisson(-tg.ones(2)), RuntimeError, "expected rate to be non-negative"),
+        (lambda: tg.poisson(tg.ones(2) * tg.nan), RuntimeError, "expected rate to be non-negative"),
+        (lambda: tg.poisson(tg.ones(2).long()), NotImplementedError, "not implemented for 'Long'"),
+    ],
+)
+def test_errors_of_counts(call: Any, error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text):
+        call()
+    leaf = tg.ones(2, requires_grad=True)
+    with tg.no_grad():
+        assert tg.binomial(leaf, leaf).tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("mode", ["same", "different"])
+def test_counts_under_vmap(mode: str) -> None:
+    n, chances = tg.full((3, 40), 9.0), tg.full((3, 40), 0.5)
+    tg.manual_seed(7)
+    alone = [tg.binomial(a, b).tolist() for a, b in zip(n, chances, strict=True)]
+    tg.manual_seed(7)
+    found = func.vmap(tg.binomial, randomness=mode)(n, chances).tolist()
+    assert found == (alone if mode == "different" else [alone[0]] * 3)

@@ -1,4 +1,4 @@
-"""Random tensors: `rand`, `randn`, `randint`, `randperm`, `normal`, `bernoulli`, `multinomial`.
+"""Random tensors: `rand`, `randn`, `randint`, `randperm`, `normal`, `bernoulli`, `multinomial` ...
 
 Numbers come from a `Generator` (generator.py).
 """
@@ -11,12 +11,15 @@ import numpy as np
 
 from .. import dtypes, record
 from ..dtypes import int64
+from ..layouts import broadcast_shapes
+from ..threads import current_tape
 from .arguments import as_int, check_bool, float_of
 from .generator import Generator, stream_of
 from .options import Options, allocate, checked, size_of
+from .reduction import title
 from .registry import FUNCTIONS, public
 
-__all__ = ["randint", "randperm"]
+__all__ = ["binomial", "poisson", "randint", "randperm"]
 
 # --------------------------------------------------------------------------- uniform and normal
 _UNIFORM = "check_uniform_bounds"
@@ -317,3 +320,85 @@ def multinomial(
                 arrivals = stream.numpy.standard_exponential(weights.shape) / weights
             drawn = np.argsort(arrivals, -1, kind="stable")[..., :count].astype(np.int64)
     return record.leaf_tensor(np.ascontiguousarray(drawn), int64)
+
+
+# --------------------------------------------------------------------------- counts
+@public()
+def binomial(count: Any, prob: Any, generator: Any = None) -> Any:
+    """Make a tensor of how many of `count` attempts succeed, each with probability `prob`.
+
+    Parameters
+    ----------
+    count, prob : Tensor
+        Of one floating dtype; they broadcast. NaN gives NaN; a probability outside of [0, 1] counts as the
+        nearer of the two, and less than one attempt as none, as in PyTorch.
+    generator : Generator, optional
+
+    Raises
+    ------
+    RuntimeError
+        If one requires grad: there is no derivative.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.binomial(tg.tensor([5.0, 7.0]), tg.tensor([0.0, 1.0]))
+    tensor([0., 7.])
+    """
+    record.check_tensors("binomial", (count, prob))
+    for name, x in (("count", count), ("prob", prob)):
+        if not x.dtype.is_floating_point:
+            kind = "Long" if x.dtype is int64 else "Bool"
+            raise ValueError(
+                f"binomial only supports floating-point dtypes for {name}, got: {kind}"
+            )
+    if count.dtype is not prob.dtype:
+        raise RuntimeError(f"Found dtype {title(prob.dtype)} but expected {title(count.dtype)}")
+    if current_tape().grad_mode and (record.is_active(count) or record.is_active(prob)):
+        raise RuntimeError(
+            "the derivative for 'binomial' is not implemented; draw from count.detach() and prob.detach()"
+        )
+    stream = stream_of("binomial", generator)
+    shape = broadcast_shapes(count.shape, prob.shape)
+    attempts, chances = (
+        np.broadcast_to(count._array(), shape),
+        np.broadcast_to(prob._array(), shape),
+    )
+    unknown = np.isnan(attempts) | np.isnan(chances)
+    n = np.where(unknown, 0, np.floor(np.clip(attempts, 0, 2.0**53))).astype(np.int64)
+    with stream.lock:
+        drawn = stream.numpy.binomial(n, np.clip(np.where(unknown, 0, chances), 0, 1))
+    return record.leaf_tensor(
+        np.asarray(np.where(unknown, np.nan, drawn), count.dtype.np), count.dtype
+    )
+
+
+@public()
+def poisson(input: Any, generator: Any = None) -> Any:
+    """Make a tensor of counts of events that come with the rates that `input` says.
+
+    Parameters
+    ----------
+    input : Tensor
+    generator : Generator, optional
+
+    Raises
+    ------
+    RuntimeError
+        For a rate that is negative or NaN.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.poisson(tg.zeros(2))
+    tensor([0., 0.])
+    """
+    record.check_tensors("poisson", (input,))
+    _check_floating("poisson_cpu", input.dtype)
+    stream = stream_of("poisson", generator)
+    rates = input._array()
+    if not (rates >= 0).all():
+        raise RuntimeError("invalid Poisson rate, expected rate to be non-negative")
+    with stream.lock:
+        drawn = stream.numpy.poisson(rates)
+    return record.leaf_tensor(np.asarray(drawn, input.dtype.np), input.dtype)
