@@ -209,3 +209,50 @@ def test_the_number_of_the_current_level() -> None:
     assert forward_ad._current_level == -1
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = forward_ad.nothing
+
+
+def _duals() -> Any:
+    duals = forward_ad._current.duals
+    assert duals is not None
+    return duals
+
+
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_a_long_level_keeps_the_duals_that_somebody_needs(requires_grad: bool) -> None:
+    x = tg.tensor([1.0, 2.0], requires_grad=requires_grad)
+    along = tg.tensor([1.0, 10.0])
+    with forward_ad.dual_level():
+        first = forward_ad.make_dual(tg.tensor([3.0, 4.0]), tg.tensor([1.0, 1.0]))
+        product = first * first
+        written = tg.zeros(2)
+        written[1] = forward_ad.make_dual(tg.tensor(5.0), tg.tensor(7.0))
+        compiled = tg.njit(lambda a: (a * a, a * 3))(forward_ad.make_dual(tg.tensor(2.0), -x[0]))[1]
+        alone = forward_ad.make_dual(x, along)
+        del first
+        for i in range(200):
+            dual = forward_ad.make_dual(x, along * i)
+            tangent = forward_ad.unpack_dual((dual * dual).sum()).tangent
+            assert tangent.item() == 42.0 * i
+        assert len(_duals().primals) < 100
+        assert len(_duals().level._leaves) < 100
+        assert len(_duals().level._differentiated.tensors) < 100
+        assert forward_ad.unpack_dual(product).tangent.tolist() == [6.0, 8.0]
+        assert forward_ad.unpack_dual(written).tangent.tolist() == [0.0, 7.0]
+        assert forward_ad.unpack_dual(compiled).tangent.item() == -3.0
+        assert forward_ad.unpack_dual(alone).tangent is along
+        if requires_grad:
+            (g,) = tg.autograd.grad(forward_ad.unpack_dual((alone * alone).sum()).tangent, x)
+            assert g.tolist() == [2.0, 20.0]
+    assert not product.requires_grad
+
+
+def test_duals_that_were_needed_go_when_nobody_needs_them() -> None:
+    x = tg.tensor([1.0, 2.0])
+    with forward_ad.dual_level():
+        kept = [forward_ad.make_dual(x, x) * 2 for _ in range(200)]
+        assert len(_duals().primals) == 200
+        assert forward_ad.unpack_dual(kept[0]).tangent.tolist() == [2.0, 4.0]
+        kept.clear()
+        for _ in range(300):
+            forward_ad.make_dual(x, x)
+        assert len(_duals().primals) < 150

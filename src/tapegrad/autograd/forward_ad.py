@@ -17,11 +17,19 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Sequence
+from itertools import compress
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+import numpy as np
+
+from .. import native as nt
 from .. import record
 from ..duals import LEVELS, switch
+from ..instructions import INSTRUCTIONS
+from ..tape import Tape, slot_of
+from ..threads import current_tape
 from ..user_code import call_user
 from .levels import Level
 from .products import push
@@ -41,6 +49,9 @@ __all__ = [
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+#: duals that are not looked through for what nobody needs any more
+_FEW = 32
+
 
 class UnpackedDualTensor(NamedTuple):
     """What `unpack_dual` returns."""
@@ -57,23 +68,61 @@ class _Duals:
         self.primals: list[Tensor] = []
         self.tangents: list[Tensor] = []
         #: the duals that were handed out
-        self._handed: list[Tensor] = []
+        self._handed: list[weakref.ref[Tensor]] = []
+        #: how many duals there may be before those are looked for that nobody needs
+        self._limit = _FEW
 
     def add(self, tensor: Tensor, tangent: Tensor) -> Tensor:
         """Make a dual."""
+        if len(self.primals) >= self._limit:
+            self._drop_unneeded()
+            self._limit = max(_FEW, 2 * len(self.primals))
         primal = self.level.lift(tensor)
         dual = self.level.handed(primal)
         self.primals.append(primal)
         self.tangents.append(tangent)
-        self._handed.append(dual)
+        self._handed.append(weakref.ref(dual))
         return dual
+
+    def _drop_unneeded(self) -> None:
+        """Drop the duals that no tensor of the user's depends on: a level may be a long loop."""
+        needed = _needed(current_tape(), self.primals)
+        gone = [p for p, kept in zip(self.primals, needed, strict=True) if not kept]
+        self.primals = list(compress(self.primals, needed))
+        self.tangents = list(compress(self.tangents, needed))
+        self._handed = list(compress(self._handed, needed))
+        self.level.let_go(gone)
 
     def tangent_of(self, dual: Tensor) -> Tensor | None:
         """The tangent that a dual was made with, unless it was written to since."""
-        for d, primal, tangent in zip(self._handed, self.primals, self.tangents, strict=True):
-            if d is dual and d._version == 0 and record.is_copy(d, primal):
+        for handed, primal, tangent in zip(self._handed, self.primals, self.tangents, strict=True):
+            if handed() is dual and dual._version == 0 and record.is_copy(dual, primal):
                 return tangent
         return None
+
+
+def _needed(tape: Tape, tensors: Sequence[Tensor]) -> list[bool]:
+    """Tell of each tensor if another one depends on it, by what a tape has recorded."""
+    if tape.abstract:
+        return [True] * len(tensors)
+    with tape.lock:
+        count = tape.count
+        handles = tape._handles
+        uses = np.bincount(handles[handles > 0], minlength=count)
+        places = [slot_of(tape, t) if t._state == tape.pointer else 0 for t in tensors]
+        np.subtract.at(uses, places, 1)
+        uses[0] = 1
+        needed = (uses > 0).tolist()
+        starts = tape.arg_start[: count + 1].tolist()
+        operands = tape.arg[: starts[-1]].tolist()
+        numbers = tape.instruction[:count].tolist()
+        for k in range(count - 1, min(places, default=count), -1):
+            made = INSTRUCTIONS[numbers[k]]
+            if needed[k] or made.op.kind in (nt.WRITE, nt.ACCUMULATE):
+                needed[k - 1] |= made.op.kind == nt.OUTPUT  # a further result of that statement
+                for slot in operands[starts[k] : starts[k + 1]][: len(made.layouts)]:
+                    needed[slot] = True
+        return [needed[slot] for slot in places]
 
 
 class _Current(threading.local):

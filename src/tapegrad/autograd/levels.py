@@ -106,6 +106,15 @@ class Level(Exchange):
         self._differentiated.tensors.append(made)
         return made
 
+    def let_go(self, lifted: Sequence[Tensor]) -> None:
+        """Forget tensors that `lift` returned and that nothing depends on any more."""
+        gone = {id(t) for t in lifted}
+        forget([t for t in self._leaves if id(t) in gone])
+        self._leaves = [t for t in self._leaves if id(t) not in gone]
+        self._own.difference_update([record.storage_of(t) for t in lifted])
+        inputs = self._differentiated
+        inputs.tensors = [t for t in inputs.tensors if id(t) not in gone]
+
     def handed(self, x: Any) -> Tensor:
         """What the function gets for what was lifted."""
         return x.clone() if self.forward else x  # type: ignore[no-any-return]
