@@ -163,6 +163,8 @@ def _slot_target(tape: Tape, slot: int, layout: Layout, end: int | None = None) 
     if end is None and tape.root[slot] != slot and views.state_of(tape, slot).is_view:
         # A write without gradients does not change the base's node, but a view gets a new one.
         position = max(position, versions.last_mark(tape, slot) >> 1)
+        if position > slot and views.goes_on_after(tape, position):
+            position += 1  # where what was written is itself a target, this is part of its gradient
     return Target(slot, position, layout)
 
 

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from . import anomaly, collector, detaching, fuse, messages, separating, sweep, versions
+from . import anomaly, collector, detaching, fuse, messages, separating, sweep, versions, views
 from . import native as nt
 from .buffers import Buffer, address_of, array_at
 from .dtypes import type_name
@@ -87,7 +87,10 @@ class Request:
         self.root = tape.root
         high = roots[0] if len(roots) == 1 else max(roots)
         if tape.writes:
-            high = max(high, *(versions.last_write(tape, s) for s in roots))
+            last = [versions.last_write(tape, s) for s in roots]
+            high = max(high, *(k + views.goes_on_after(tape, k) for k in last))
+            # A root that is wanted may have been written without gradients.
+            high = max(high, *(t.position for t in targets if t.slot in roots), 0)
         self.high = high
         #: contexts of the Functions that the pass called
         self.contexts: list[Any] = []
@@ -101,7 +104,7 @@ class Request:
         #: what hooks over several tensors keep as long as the pass lasts
         self.notes: dict[Any, Any] = {}
         #: expanded views that are wanted, which raise where the pass comes by
-        self.expanded: list[int] = []
+        self.expanded: list[Target] = []
         for t in targets:
             # The adjoint of a leaf stays to the end, so the sweep need not come to the leaf.
             t.is_leaf = t.position == t.slot and tape.instruction_of(t.slot).op.kind == nt.LEAF
@@ -250,10 +253,9 @@ class Request:
                 anomaly.explain(tape, slot, versions.last_write(tape, residual))
                 raise RuntimeError(self._stale(slot, residual))
             from_view = any(tape.flags[slot] & nt.WATCHED for slot in self.roots)
-            if not (from_view or self.words[nt.R_SEPARABLE]) or not self._separate_watched():
+            separated = bool(from_view or self.words[nt.R_SEPARABLE]) and self._separate_watched()
+            if not separated and not separating.leave_out_expanded(self):
                 detaching.check(self)
-                if any(separating.comes_by(self, slot) for slot in self.expanded):
-                    raise UnsupportedError(separating.EXPANDED)
                 return
             variant, lanes = self.words[nt.R_VARIANT], self.words[nt.R_LANES]
             self._lay_out()

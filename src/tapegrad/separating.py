@@ -20,7 +20,14 @@ from .watching import is_part
 if TYPE_CHECKING:
     from .request import Request, Target
 
-__all__ = ["EXPANDED", "WRITTEN", "comes_by", "first_write", "separate_target"]
+__all__ = [
+    "EXPANDED",
+    "WRITTEN",
+    "comes_by",
+    "first_write",
+    "leave_out_expanded",
+    "separate_target",
+]
 
 EXPANDED = (
     "the gradient of an expanded view is not kept apart from its base's; take the gradient of the "
@@ -30,6 +37,9 @@ WRITTEN = (
     "the gradient of a view whose base was written in place afterwards is not kept apart; take the "
     "gradient of a .clone() of it"
 )
+
+#: position of a target that the pass does not come to: behind all statements
+NEVER = 1 << 40
 
 _MOMENTS = (
     "the gradients of a view at two moments, before and after a write, are not kept apart; take them in "
@@ -57,12 +67,30 @@ def separate_target(request: Request, target: Target) -> None:
     if not is_view and not views.state_of(tape, slot).is_view:
         return  # a base that was transposed in place
     if target.layout.overlaps:
-        request.expanded.append(slot)
+        request.expanded.append(target)
         return
     target.is_late = target.position != slot or not is_view
     if any(t.slot == slot and t.position != target.position for t in request.targets):
         raise UnsupportedError(_MOMENTS)
     request.separate(slot)
+
+
+def leave_out_expanded(request: Request) -> bool:
+    """Want no gradients of expanded views that the pass does not come by; False if there are none.
+
+    Raises
+    ------
+    UnsupportedError
+        Where it comes by.
+    """
+    if not request.expanded:
+        return False
+    for target in request.expanded:
+        if comes_by(request, target.slot):
+            raise UnsupportedError(EXPANDED)
+        target.position = NEVER
+    request.expanded.clear()
+    return True
 
 
 def comes_by(request: Request, slot: int, behind: int = 0) -> bool:

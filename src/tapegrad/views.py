@@ -23,6 +23,7 @@ __all__ = [
     "NO_GRAD",
     "View",
     "check_write",
+    "goes_on_after",
     "invalid",
     "is_whole",
     "output_number",
@@ -140,6 +141,14 @@ def _walk(tape: Tape, slot: int, known: Any = None) -> tuple[View, int]:
 def is_whole(made: Instruction) -> bool:
     """Return True for a view statement of what was written, or reshaped in place: it is no view."""
     return made.op.name == "copy_slices" or "in_place" in made.attrs
+
+
+def goes_on_after(tape: Tape, write: int) -> bool:
+    """Return True if a tensor of which a part was written goes on as the statement behind that write."""
+    after = write + 1
+    if after >= tape.count or tape.root[after] != tape.root[write]:
+        return False
+    return bool(tape.instruction_of(after).op.extras.get("rewritten"))
 
 
 def check_write(tape: Tape, slot: int, *, active: bool) -> None:
