@@ -87,8 +87,8 @@ class Request:
         self.root = tape.root
         high = roots[0] if len(roots) == 1 else max(roots)
         if tape.writes:
-            last = [versions.last_write(tape, s) for s in roots]
-            high = max(high, *(k + views.goes_on_after(tape, k) for k in last))
+            writes = [versions.last_write(tape, s) for s in roots]
+            high = max(high, *(k + views.goes_on_after(tape, k) for k in writes))
             # A root that is wanted may have been written without gradients.
             high = max(high, *(t.position for t in targets if t.slot in roots), 0)
         self.high = high
@@ -111,13 +111,13 @@ class Request:
             if not t.is_leaf:
                 separating.separate_target(self, t)
         # One block for all arrays of the request; making small arrays costs a microsecond each.
-        writes = tape.writes.copy()  # a finalizer may record more
-        self._adjoint = R_WIDTH + 4 * len(targets) + 2 * len(writes)
+        notes = tape.writes.copy()  # a finalizer may record more
+        self._adjoint = R_WIDTH + 4 * len(targets) + 2 * len(notes)
         last = self._adjoint + self._count + nt.MISSING // 2
-        self._marks = last + ((self._count + 1) // 2 if writes else 0)
+        self._marks = last + ((self._count + 1) // 2 if notes else 0)
         self._block = tape.take_block(self._marks + (2 * self._count + 7) // 8)
         self.pointer, self.words = self._block.address, self._block.words
-        self._writes = [(base, marks[-1]) for base, marks in writes.items() if marks]
+        self._writes = [(base, marks[-1]) for base, marks in notes.items() if marks]
         self._lay_out()
 
     def _lay_out(self) -> None:

@@ -36,7 +36,7 @@ def hook(p: Program) -> None:
         f"{name}.register_hook(lambda g: g * 1.5)", f"{name}.register_hook(note('{name}'))",
         f"{name}.register_hook(nested({name}))", f"{name}.register_hook(lambda g: None)",
     ]  # fmt: skip
-    if p.machine.names[name].grad_fn is not None:
+    if not p.machine.names[name].is_leaf:
         texts += [f"{name}.retain_grad()\nkept['{name}'] = {name}"] * 2
         texts += [
             f"{name}.grad_fn.register_prehook(lambda gs: tuple(None if g is None else g * 0.5 for g in gs))"
@@ -78,7 +78,7 @@ def gradient(p: Program) -> None:
     options = f"allow_unused=True, {'create_graph=True, ' if create else ''}{keep}"
     lines = [f"gs = lib.autograd.grad({root}.sum(), [{', '.join(wanted)}], {options})"]
     new = f"t{p.count}"
-    lines.append(f"{new} = next((g for g in gs if g is not None), lib.zeros(2)).clone()")
+    lines.append(f"{new} = known(gs, [{', '.join(wanted)}], {p.rng.randrange(len(wanted))})")
     if p.line("\n".join(lines)):
         p.adopt(new)
 
@@ -118,7 +118,7 @@ def batched(p: Program) -> None:
     text = (
         f"gs = lib.autograd.grad({root}, [{wanted}], lib.tensor({values}, dtype=lib.{kind_name}), "
         f"is_grads_batched=True, allow_unused=True, retain_graph=True{create})\n"
-        f"{new} = (gs[0] if gs[0] is not None else lib.zeros(2)).clone()"
+        f"{new} = known_rows(gs, [{wanted}])"
     )
     if p.line(text, lenient=True):
         p.adopt(new)

@@ -22,8 +22,8 @@ lib.where({x} > 0.1, {x} * {x}, 0.5) | {x}.masked_fill({x} > 0.5, 0.25)
 lib.maximum({x}, {x} * 0.5 + 0.1) | lib.minimum({x}, {x} * {x}) | {x}.lerp({x} * {x}, 0.3)
 {x}.addcmul({x}, {x}, value=0.5) | F.softplus({x}) | F.leaky_relu({x}, 0.1) | F.gelu({x})
 F.elu({x}) | lib.add({x}, {x}, alpha=0.5) | {x}.reciprocal().tanh() | {x}.square()
-lib.hypot({x}, {x} + 1) | {x}.frac() | {x}.nan_to_num() | {x}.clone() | {x}.contiguous()
-{x}.ravel() | lib.atleast_2d({x}) | lib.zeros_like({x}) + {x} | lib.full_like({x}, 0.5) * {x}
+lib.hypot({x}, {x} + 1) | {x}.frac() | {x}.nan_to_num() | {x}.clone() | {x}.contiguous().clone()
+{x}.ravel().clone() | lib.atleast_2d({x}) | lib.zeros_like({x}) + {x} | lib.full_like({x}, 0.5) * {x}
 """
 
 #: of tensors with dimensions

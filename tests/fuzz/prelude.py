@@ -19,6 +19,16 @@ def note(name):
     return hook
 
 
+def known(gs, xs, i=0):
+    """A gradient, or the zeros that it is where there is none."""
+    return lib.zeros_like(xs[i]) if gs[i] is None else gs[i].clone()
+
+
+def known_rows(gs, xs):
+    """A batched gradient of two cotangents, or the zeros that it is where there is none."""
+    return lib.stack([lib.zeros_like(xs[0])] * 2) if gs[0] is None else gs[0].clone()
+
+
 def nested(x):
     """A hook that runs a pass of its own, to another leaf."""
     values = x.detach().clone()

@@ -142,6 +142,11 @@ class Program:
         """Return True if a tensor is of a floating dtype."""
         return bool(self.machine.names[name].dtype.is_floating_point)
 
+    def shares_memory(self, name: str, other: str) -> bool:
+        """Return True if two tensors have elements in common."""
+        arrays = [self.machine.names[n].detach().numpy(force=True) for n in (name, other)]
+        return bool(np.shares_memory(*arrays))
+
     def pick(self, fits: Callable[[tuple[int, ...]], bool] = lambda s: True) -> str | None:
         """Draw a floating tensor whose shape fits."""
         names = [n for n in self.names if self.is_floating(n) and fits(self.shape(n))]

@@ -59,7 +59,7 @@ def view_of(p: Program, name: str) -> str:
             f"{name}[{skip}{low}:]", f"{name}[{skip}::2]", f"{name}[..., {low % 2}:]",
             f"{name}.transpose(0, {d})", f"{name}.T" if rank == 2 else f"{name}[{low}:{n}]",
             f"{name}.squeeze()", f"({name} * 1).reshape(-1)", f"{name}.movedim(0, {d})",
-            f"{name}.unflatten({d}, (-1, 1))", f"{name}.flatten()", f"{name}.swapaxes({d}, -1)",
+            f"{name}.unflatten({d}, (-1, 1))", f"{name}.view(-1)", f"{name}.swapaxes({d}, -1)",
             f"{name}.split(2, {d})[0]", f"{name}.chunk(2, {d})[-1]", f"{name}.narrow({d}, 0, {low})",
         ]  # fmt: skip
         if n:
@@ -78,12 +78,19 @@ def view_of(p: Program, name: str) -> str:
     return p.rng.choice(texts)
 
 
+def emit_view(p: Program, name: str) -> str | None:
+    """Draw a view, with the bounds of its base; its name."""
+    text = view_of(p, name)
+    # Where the libraries lay out a result otherwise, one of them may have to copy, and says so.
+    return p.emit(text, p.bounds[name], lenient=text.endswith(".view(-1)"))
+
+
 @kind(5)
 def view(p: Program) -> None:
     """A view, perhaps of a view."""
     name = p.pick()
     if name is not None:
-        p.emit(view_of(p, name), p.bounds[name])
+        emit_view(p, name)
 
 
 @kind(5)
@@ -95,13 +102,15 @@ def write(p: Program) -> None:
     if p.rng.random() < 0.7:
         target = p.emit(f"{target}.clone()", p.bounds[target]) or target
     if p.rng.random() < 0.5:
-        part = p.emit(view_of(p, target), p.bounds[target])
+        part = emit_view(p, target)
         if part is None or np.prod(p.shape(part)) == 0:
             return
         target = part
     shape = p.shape(target)
     source = p.narrower(shape)
     value = p.bounded(source) if source and p.rng.random() < 0.85 else "0.75"
+    if value == source and p.shares_memory(target, source):
+        value = f"({source} * 1)"  # torch reads what it has just written
     texts = [
         f"{target}.mul_({value})", f"{target}.add_({value})", f"{target}.sub_({value})",
         f"{target} += {value}", f"{target} *= {value}", f"{target}.tanh_()", f"{target}.neg_()",
@@ -125,15 +134,17 @@ def write(p: Program) -> None:
 @kind(0.7)
 def untracked_write(p: Program) -> None:
     """A write under no_grad, or through ``.data``."""
-    target = p.emit(f"{p.some()}.clone()") if p.rng.random() < 0.6 else p.some()
+    is_copy = p.rng.random() < 0.6
+    target = p.emit(f"{p.some()}.clone()") if is_copy else p.some()
     if target is None:
         return
     texts = [
         f"with lib.no_grad():\n    {target}.mul_(0.9)",
         f"with lib.no_grad():\n    {target}[...] = 0.4",
-        f"{target}.data.mul_(0.9)",
         f"{target}.detach().add_(0.1)",
     ]
+    if is_copy:  # else it may be a residual, and what is one depends on the formulas
+        texts.append(f"{target}.data.mul_(0.9)")
     if p.shape(target):
         texts += [
             f"with lib.no_grad():\n    {target}[0] = 0.3",

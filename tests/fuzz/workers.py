@@ -99,6 +99,9 @@ def watch(
         if here < start:
             raise RuntimeError(f"a worker ended before its first case:\n{''.join(texts)}")
         word = "HANG" if dog.has_killed else "CRASH"
+        frames = [line for line in texts if line.startswith('  File "')]
+        if word == "CRASH" and frames and "/torch/" in frames[0]:
+            word = "torch crashed"  # the innermost frame is its own
         counts[word] += 1
         print(f"\n=== case {here} of {' '.join(words)}: {word}, exit status {worker.returncode}")
         print("".join(texts), flush=True)
