@@ -19,7 +19,7 @@ __all__ = ["MARK", "VERDICT", "Counts", "say", "spread", "watch"]
 #: how lines begin by which a worker says which case it runs, and what came of it
 MARK, VERDICT = "@ ", "= "
 #: cases of a worker, and seconds without a line after which it hangs
-CHUNK, PATIENCE = 500, 120.0
+CHUNK, PATIENCE = 2000, 120.0
 
 Counts = collections.Counter[str]
 
