@@ -503,7 +503,6 @@ def test_what_is_not_supported_says_what_to_do() -> None:
         (lambda: func.functional_call(None, {}, ()), "dict of tensors"),
         (lambda: func.stack_module_state([]), "vmap"),
         (lambda: func.functionalize(tg.sin), "in-place writes"),
-        (lambda: func.jacfwd(tg.sin, randomness="different")(tg.ones(2)), "jvp"),
     ):
         with pytest.raises(UnsupportedError, match=hint):
             call()

@@ -200,3 +200,57 @@ def test_counts_under_vmap(mode: str) -> None:
     tg.manual_seed(7)
     found = func.vmap(tg.binomial, randomness=mode)(n, chances).tolist()
     assert found == (alone if mode == "different" else [alone[0]] * 3)
+
+
+# --------------------------------------------------------------------------- columns
+def test_columns_with_other_numbers_each() -> None:
+    generator = stream("own")
+    draw = [tg.rand(2, generator=generator).tolist() for _ in range(3)]
+    generator = stream("own")
+    x = tg.tensor([1.0, 2.0, 3.0])
+
+    def f(x: Any) -> Any:
+        return x.sum() * tg.rand(2, generator=generator)
+
+    found = func.jacfwd(f, randomness="different")(x)
+    assert found.t().tolist() == draw
+    generator = stream("own")
+    assert func.jacfwd(f, randomness="same")(x).t().tolist() == [draw[0]] * 3
+
+
+def test_columns_one_by_one_have_the_structure_of_all_at_once() -> None:
+    x, y = tg.tensor([[1.0, 2.0], [3.0, 4.0]]), tg.tensor([5.0, 6.0])
+
+    def f(p: Any, w: Any, y: Any) -> Any:
+        return {"a": p["x"] @ y * w, "b": (p["x"].sum() * y).sum()}, (y * 2, w)
+
+    for argnums in (0, 2, (0, 2), (2,)):
+        for has_aux in (False, True):
+            g = f if has_aux else (lambda *args: f(*args)[0])
+            found, wanted = (
+                func.jacfwd(g, argnums, has_aux, randomness=mode)({"x": x}, tg.tensor(3.0), y)
+                for mode in ("different", "same")
+            )
+            tg.testing.assert_close(leaves(found), leaves(wanted), rtol=1e-14, atol=0)
+            assert shapes(found) == shapes(wanted)
+    hessian = func.jacfwd(func.jacfwd(lambda y: (y**3).sum(), randomness="different"))(y)
+    assert hessian.tolist() == [[30.0, 0.0], [0.0, 36.0]]
+    leaf = tg.tensor(2.0, requires_grad=True)
+    (g,) = tg.autograd.grad(
+        func.jacfwd(lambda y: leaf**2 * y, randomness="different")(y).sum(), leaf
+    )
+    assert g.item() == 8.0
+
+
+def leaves(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return [x for key in value for x in leaves(value[key])]
+    if isinstance(value, tuple):
+        return [x for part in value for x in leaves(part)]
+    return [value]
+
+
+def shapes(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: shapes(v) for key, v in value.items()}
+    return tuple(map(shapes, value)) if isinstance(value, tuple) else tuple(value.shape)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from .. import trees
 from ..autograd.levels import Level
-from ..autograd.products import check_gaps, columns, rows
-from ..errors import UnsupportedError
-from .arguments import Argnums, Run
+from ..autograd.products import check_gaps, columns, rows, units
+from ..functions.joining import stack
+from .arguments import Argnums, Run, positions
 from .batching import check_randomness, guard
-from .gradients import JVP, VJP, floating_output
+from .gradients import JVP, VJP, floating_output, jvp
 
 if TYPE_CHECKING:
     from ..tensor_type import Tensor
@@ -83,8 +83,9 @@ def jacfwd(
         tensors.
     has_aux : bool
         Whether `func` returns a pair of output and something that is handed through.
-    randomness : {"error", "same"}
-        Whether `func` may use random numbers: it runs once for all columns.
+    randomness : {"error", "same", "different"}
+        Whether `func` may use random numbers. It runs once for all columns, and with "different" once a
+        column, whose numbers are its own.
 
     Returns
     -------
@@ -103,10 +104,7 @@ def jacfwd(
     def wrapper(*args: Any) -> Any:
         check_randomness(randomness)
         if randomness == "different":
-            raise UnsupportedError(
-                "jacfwd(randomness='different') is not supported, as the function runs once for all "
-                "columns; call tapegrad.func.jvp for each column"
-            )
+            return _one_by_one(func, args, argnums, has_aux)
         with Level(forward=True) as level:
             with guard(randomness):
                 run = Run(level, JVP, func, args, argnums, has_aux=has_aux, floating=True)
@@ -116,6 +114,43 @@ def jacfwd(
             return _result(run, blocks, spec, has_aux)
 
     return wrapper
+
+
+def _one_by_one(
+    func: Callable[..., Any], args: tuple[Any, ...], argnums: Argnums | None, has_aux: bool
+) -> Any:
+    """The Jacobian from one run of a function for each column; what is beside it from the first run."""
+    where = tuple(range(len(args))) if argnums is None else positions(argnums, len(args))
+    primals: Any = tuple([args[i] for i in where])
+
+    def of_primals(*values: Any) -> Any:
+        given = list(args)
+        for i, value in zip(where, values, strict=True):
+            given[i] = value
+        return func(*given)
+
+    leaves, spec = trees.flatten(primals)
+    blocks: list[list[Any]] = []
+    aux: Any = None
+    for k, x in enumerate(leaves):
+        zeros = [y.new_zeros(y.shape) for y in leaves]
+        found = []
+        for unit in (u for batch in units(x) for u in batch):
+            tangents = trees.unflatten(spec, [*zeros[:k], unit, *zeros[k + 1 :]])
+            run = jvp(of_primals, primals, tangents, has_aux=has_aux)
+            found.append(trees.leaves(run[1]))
+            if not blocks and len(found) == 1:
+                output, aux = run[0], run[2] if has_aux else None
+        blocks.append(
+            [stack(ys, -1).reshape((*ys[0].shape, *x.shape)) for ys in zip(*found, strict=True)]
+        )
+    own = trees.flatten(args[argnums])[1] if isinstance(argnums, int) else spec
+    outputs, out_spec = trees.flatten(output)
+    jacobian = trees.unflatten(
+        out_spec,
+        [trees.unflatten(own, [b[i] for b in blocks]) for i in range(len(outputs))],
+    )
+    return (jacobian, aux) if has_aux else jacobian
 
 
 def _by_the_fewer(
