@@ -60,6 +60,17 @@ def test_gradients_of_samples(edge: int) -> None:
             np.testing.assert_allclose(a.numpy(), b, rtol=1e-14, atol=1e-15)
 
 
+def test_samples_take_the_precision_of_their_places() -> None:
+    y, x = tg.tensor([1.0, 1.0 + 2.0**-20, 2.0], dtype=tg.float32), tg.tensor([0.0, 1e-3, 3e-3])
+    (found,) = tg.gradient(y, spacing=(x,))
+    assert found.dtype is tg.float64
+    np.testing.assert_allclose(
+        found.numpy(), np.gradient(y.double().numpy(), x.numpy()), rtol=1e-14
+    )
+    (found,) = tg.gradient(y.double(), spacing=(x.float(),))
+    assert found.dtype is tg.float64
+
+
 def test_a_parabola_is_differentiated_exactly_to_the_edge() -> None:
     x = tg.tensor(PLACES)
     (found,) = tg.gradient(3 * x * x - x + 2, spacing=(x,), edge_order=2)

@@ -203,7 +203,9 @@ def _gradient(f: Any, d: int, spacing: Any, edge: int) -> Any:
                 f"gradient(): there are {spacing.shape[0]} coordinates for the {count} places along "
                 f"dimension {d}"
             )
-        h = diff(spacing if spacing.dtype.is_floating_point else record.cast(spacing, f.dtype))
+        # Both in the wider dtype first: differences of the narrower would be rounded.
+        kind = record.result_dtype((f, spacing))
+        f, h = record.cast(f, kind), diff(record.cast(spacing, kind))
         inner = _uneven(f, d, h)
         gaps = [h[0], h[1], h[-2], h[-1]] if edge == 2 else [h[0], h[-1]]
     left = [slice_dim(f, d, i, 1) for i in range(edge + 1)]
