@@ -15,7 +15,8 @@ __all__ = ["ANY", "DIMENSIONAL", "MATRIX"]
 
 #: of tensors of any rank
 ANY = """
-{x}.sum() | {x}.mean() | {x}.prod() | {x}.max() | {x}.min() | {x}.norm() | {x}.var() | {x}.std()
+{x}.sum() | {x}.mean() | {x}.prod() | {x}.max() | {x}.min() | {x}.norm()
+{x}.var(correction=0) | {x}.std(correction=0)
 {x}.abs().pow(1.5) | {x}.pow(2) | {x}.pow(3.0) | 1.5 ** {x} | {x}.clamp(-0.8, 0.9)
 {x}.clamp(min={y}) | {x}.nansum() | lib.where({x} > 0, {x}, {y})
 lib.where({x} > 0.1, {x} * {x}, 0.5) | {x}.masked_fill({x} > 0.5, 0.25)
