@@ -603,8 +603,23 @@ def keyword(lib: Any) -> Any:
     exp_of(lib).apply(leaf(lib, 1.0), k=3)
 
 
+def keyword_only(lib: Any) -> Any:
+    make(lib, lambda ctx, x, *, k=1: x * k, lambda ctx, g: g).apply(leaf(lib, 1.0), k=2)
+
+
+def keyword_without_its_gradient(lib: Any) -> Any:
+    f = make(lib, lambda ctx, x, k: x * k, lambda ctx, g: g)
+    f.apply(leaf(lib, 1.0), k=2).sum().backward()
+
+
+def unfit_gradient(lib: Any) -> Any:
+    f = make(lib, lambda ctx, x: x * 2, lambda ctx, g: lib.ones(3, 1))
+    f.apply(leaf(lib, 1.0, 2.0).reshape(2, 1)).sum().backward()
+
+
 @pytest.mark.parametrize(
-    "case", [unreturned, saved_output_that_was_changed, both_rules, looked_at_twice, keyword],
+    "case", [unreturned, saved_output_that_was_changed, both_rules, looked_at_twice, keyword,
+             keyword_only, keyword_without_its_gradient, unfit_gradient],
     ids=lambda f: f.__name__,
 )  # fmt: skip
 def test_more_errors(case: Case) -> None:
@@ -902,3 +917,88 @@ def test_an_input_that_is_the_output_is_not_saved(save: str, which: str) -> None
         second = tg.func.grad(tg.func.grad(seen))(passive).item()
         assert second == (6.0 if which == "input" else 54.0)
     assert function(lambda x: x, dirty=True)(passive.clone()).item() == 3.0
+
+
+# --------------------------------------------------------------------------- inputs that are returned
+def test_an_input_that_is_returned_twice_is_two_outputs() -> None:
+    def case(lib: Any) -> Any:
+        x = leaf(lib, 1.0, 2.0)
+        f = make(lib, lambda ctx, x: (x, x * 1, x), lambda ctx, g, h, i: g * 3 + h * 5 + i * 7)
+        a, b, c = f.apply(x)
+        return lib.autograd.grad((a + 2 * b + 4 * c).sum(), x), a is c, a is x
+
+    assert same(case) == [[[41.0, 41.0]], False, False]
+
+
+def test_a_result_that_is_returned_twice_is_one_output() -> None:
+    def case(lib: Any) -> Any:
+        def forward(ctx: Any, x: Any) -> Any:
+            y = x * 2
+            return y, y
+
+        x = leaf(lib, 1.0, 2.0)
+        a, b = make(lib, forward, lambda ctx, g, h: g * 3 + h * 5).apply(x)
+        return a is b, lib.autograd.grad((a + 2 * b).sum(), x)
+
+    assert same(case) == [True, [[15.0, 15.0]]]
+
+
+def test_an_input_that_is_returned_is_another_tensor_than_the_output() -> None:
+    def case(lib: Any) -> Any:
+        x, p, i = leaf(lib, 1.0, 2.0), lib.tensor([5.0, 6.0]), lib.tensor([1, 2])
+        same_back = make(lib, lambda ctx, x: x, lambda ctx, g: g * 3)
+        passive = same_back.apply(p)
+        passive.requires_grad_()
+        with lib.no_grad():
+            quiet = same_back.apply(x)
+
+        def forward(ctx: Any, x: Any, i: Any, w: Any) -> Any:
+            ctx.mark_non_differentiable(w)
+            return x * 2, i, w
+
+        y, integers, marked = make(lib, forward, lambda ctx, g, *_: (g * 2, None, None)).apply(
+            x, i, x
+        )
+        return (
+            p.requires_grad, passive.data_ptr() == p.data_ptr(), quiet is x, quiet.requires_grad,
+            integers is i, integers, marked is x, marked.requires_grad, marked,
+            lib.autograd.grad(y.sum(), x),
+        )  # fmt: skip
+
+    assert same(case) == [
+        False, True, False, False, False, [1, 2], False, False, [1.0, 2.0], [[2.0, 2.0]],
+    ]  # fmt: skip
+
+
+def test_arguments_by_name() -> None:
+    def case(lib: Any) -> Any:
+        def forward(ctx: Any, x: Any, k: float = 3, w: Any = 0) -> Any:
+            ctx.k = k
+            return x * k + w
+
+        def backward(ctx: Any, g: Any) -> Any:
+            return (g * ctx.k, None, g)[: len(ctx.needs_input_grad)]
+
+        f = make(lib, forward, backward)
+        x, w = leaf(lib, 1.0, 2.0), leaf(lib, 5.0, 6.0)
+        return [
+            lib.autograd.grad(y.sum(), (x, w), allow_unused=True)
+            for y in (f.apply(x, k=2), f.apply(x, 4, w=w), f.apply(w=w, x=x, k=5), f.apply(x))
+        ]
+
+    assert same(case) == [
+        [[2.0, 2.0], None], [[4.0, 4.0], [1.0, 1.0]], [[5.0, 5.0], [1.0, 1.0]], [[3.0, 3.0], None],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_a_gradient_of_a_broadcast_shape_is_summed(create_graph: bool) -> None:
+    def case(lib: Any) -> Any:
+        x = leaf(lib, 1.0, 2.0).detach().reshape(2, 1).requires_grad_()
+        found = []
+        for shape in ((2, 1), (2, 3), (5, 2, 3)):
+            f = make(lib, lambda ctx, x: x * 2, lambda ctx, g, n=shape: lib.ones(n) * 2)
+            found.append(lib.autograd.grad(f.apply(x).sum(), x, create_graph=create_graph)[0])
+        return found
+
+    assert same(case) == [[[2.0], [2.0]], [[6.0], [6.0]], [[30.0], [30.0]]]

@@ -670,3 +670,17 @@ def test_warns_of_no_freedom():
     text = r"std\(\): degrees of freedom is <= 0. Correction should be strictly less than"
     with pytest.warns(UserWarning, match=text):
         assert math.isnan(tg.tensor([1.0]).std().item())
+
+
+def test_sum_to_size_sums_over_what_was_broadcast():
+    x = tg.tensor(np.arange(24.0).reshape(4, 2, 3), requires_grad=True)
+    total = x.sum_to_size(2, 1)
+    assert total.tolist() == [[120.0], [156.0]]
+    (total * tg.tensor([[1.0], [10.0]])).sum().backward()
+    assert x.grad[1].tolist() == [[1.0] * 3, [10.0] * 3]
+    assert x.sum_to_size((1, 1, 1)).tolist() == [[[276.0]]]
+    assert x.sum_to_size(()).item() == 276.0
+    assert x.sum_to_size(4, 2, 3).tolist() == x.tolist()
+    for wrong in ((3, 1), (1, 4, 2, 3), (2,)):
+        with pytest.raises(RuntimeError, match="is not expandable to size"):
+            x.sum_to_size(wrong)

@@ -25,7 +25,7 @@ from ..threads import current_tape
 from ..traces import NotLifted, Trace
 from ..user_code import call_user
 from .context import FunctionCtx, context_type, marked
-from .function_checks import check_dirty, checked_tangent, count_write, with_defaults
+from .function_checks import apart, check_dirty, checked_tangent, count_write, in_order
 from .modes import no_grad
 
 __all__ = ["Function", "FunctionCtx", "InplaceFunction", "once_differentiable"]
@@ -143,10 +143,8 @@ class Function:
     def apply(cls, *args: Any, **kwargs: Any) -> Any:
         """Run the operation on `args`; tensors among the results are differentiable."""
         separate = cls.setup_context is not Function.setup_context
-        if separate:
-            args = with_defaults(cls.forward, args, kwargs)
-        elif kwargs:
-            raise TypeError(f"forward() got an unexpected keyword argument {next(iter(kwargs))!r}")
+        if separate or kwargs:
+            args = in_order(cls.forward, args, kwargs, takes_ctx=not separate)
         tape = current_tape()
         if isinstance(tape, Trace) and _has_rule(cls, tape):
             return _by_rule(cls, tape, args)
@@ -161,6 +159,7 @@ class Function:
         outputs = list(output) if isinstance(output, tuple) else [output]
         if separate and (ctx._saved or ctx._saved_forward):
             ctx.check_returned(args, outputs)
+        outputs = apart(ctx, args, outputs)
         if tape.grad_mode and any(needs):
             outputs = _record(cls, ctx, args, outputs)
         else:

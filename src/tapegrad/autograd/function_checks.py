@@ -7,9 +7,9 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from .. import readout, record, versions
-from ..functions.registry import FUNCTIONS
 from ..tape import Tape
 from ..threads import current_tape
+from .modes import no_grad
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from ..tensor_type import Tensor
 
 __all__ = [
+    "apart",
     "check_dirty",
     "checked_gradient",
     "checked_tangent",
     "count_write",
+    "in_order",
     "savable",
-    "with_defaults",
 ]
 
 
@@ -54,11 +55,8 @@ def checked_gradient(
             f"Function {name} returned an invalid gradient at index {i} - got "
             f"{list(found.shape)} but expected shape compatible with {list(layout.shape)}"
         )
-        sum_to_size = FUNCTIONS.get("sum_to_size")
-        if sum_to_size is None or len(found.shape) < len(layout.shape):
-            raise RuntimeError(message)
         try:
-            found = sum_to_size(found, layout.shape)
+            found = found.sum_to_size(layout.shape)
         except RuntimeError:
             raise RuntimeError(message) from None
     return record.cast(found, layout.dtype)
@@ -96,17 +94,48 @@ def check_dirty(dirty: Sequence[Any], args: Sequence[Any], outputs: list[Any]) -
         )
 
 
-def with_defaults(
-    forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+def apart(ctx: Any, args: tuple[Any, ...], outputs: list[Any]) -> list[Any]:
+    """The outputs, with a view in the place of each that is an input and was not written."""
+    inputs = {id(a) for a in args} - {id(t) for t in ctx._dirty}
+    if not any(id(y) in inputs and record.is_tensor(y) for y in outputs):
+        return outputs
+    results = list(outputs)
+    with no_grad():
+        for j, y in enumerate(outputs):
+            if id(y) in inputs and record.is_tensor(y):
+                results[j] = y.view_as(y)
+                if any(y is t for t in ctx._passive):
+                    ctx._passive = (*ctx._passive, results[j])
+    return results
+
+
+def in_order(
+    forward: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any], *, takes_ctx: bool
 ) -> tuple[Any, ...]:
-    """The arguments, with those that were given by name or not at all."""
+    """The arguments of ``forward``, with those that were given by name or, without a ctx, not at all.
+
+    Raises
+    ------
+    TypeError
+        For a name that is none of a positional parameter.
+    """
     try:
         signature = inspect.signature(forward)
     except ValueError:  # a builtin
         return args
-    bound = signature.bind(*args, **kwargs)
-    bound.apply_defaults()
-    return bound.args
+    if not takes_ctx:
+        bound = signature.bind(*args, **named)
+        bound.apply_defaults()
+        return bound.args
+    rest, found = dict(named), list(args)
+    for p in list(signature.parameters.values())[1 + len(args) :]:
+        unknown = p.name not in rest and p.default is p.empty
+        if not rest or p.kind is not p.POSITIONAL_OR_KEYWORD or unknown:
+            break
+        found.append(rest.pop(p.name, p.default))
+    if rest:
+        raise TypeError(f"forward() got an unexpected keyword argument {next(iter(rest))!r}")
+    return tuple(found)
 
 
 def checked_tangent(context: Any, number: int, tangent: Any) -> Any:

@@ -14,7 +14,7 @@ from .. import record
 from ..dtypes import as_dtype, bool_, dtype, get_default_dtype, int64
 from ..ops.table import TABLE
 from ..record import layout_of
-from .arguments import check_bool, distinct, wrap_dim
+from .arguments import check_bool, distinct, varargs, wrap_dim
 from .registry import public
 
 __all__ = [
@@ -140,6 +140,39 @@ def sum(input: Any, dim: Any = UNSET, keepdim: bool = False, *, dtype: Any = Non
     Tensor
     """
     return _total("sum", as_summand("sum", input, dtype), dim, keepdim)
+
+
+@public(method=True, function=False)
+def sum_to_size(input: Any, *size: Any) -> Any:
+    """Sum over the dimensions along which a shape was broadcast to the tensor's.
+
+    Parameters
+    ----------
+    input : Tensor
+    *size : int or sequence of int
+        The shape.
+
+    Raises
+    ------
+    RuntimeError
+        If the shape does not broadcast to the tensor's.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.ones(4, 2, 3).sum_to_size(2, 1)
+    tensor([[12.],
+            [12.]])
+    """
+    wanted, own = varargs("sum_to_size", "size", size, {}), tuple(input.shape)
+    more = len(own) - len(wanted)
+    pairs = list(zip(wanted, own[more:], strict=True)) if more >= 0 else []
+    if more < 0 or [n for n, m in pairs if n not in (1, m)]:
+        raise RuntimeError(f"size {{{list(wanted)}}} is not expandable to size {{{list(own)}}}.")
+    repeated = tuple(more + i for i, (n, m) in enumerate(pairs) if n != m)
+    dims = (*range(more), *repeated)
+    total = sum(input, dims, True) if dims else input
+    return total.reshape(wanted) if more else total
 
 
 @public(method=True)
