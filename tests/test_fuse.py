@@ -168,6 +168,7 @@ def test_every_elementwise_row(entry: Any) -> None:
 
 
 def test_programs_become_hot_by_themselves() -> None:
+    ending.end_unneeded(recent=False)  # or hot programs of others end meanwhile
     x = tg.tensor(np.linspace(0.1, 0.9, 50_000), requires_grad=True)
     hot = int(VTAB.rows[: VTAB.count, nt.V_HOT].sum())
     first = None

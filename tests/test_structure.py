@@ -16,9 +16,9 @@ from tapegrad.ops.table import BY_CODE, TABLE
 SOURCE = Path(tapegrad.__file__).parent
 #: what a file may import is what stands before it; names in one row may import each other's package
 LAYERS = [
-    ("errors", "locks", "importing"), ("dtypes",), ("store", "words", "entries"), ("native",),
+    ("errors", "locks", "importing", "symbolic"), ("dtypes",), ("store", "words", "entries"), ("native",),
     ("nopython",), ("layouts",),
-    ("kernels",), ("programs",), ("ops",), ("families",), ("instructions",), ("calls",), ("handle",),
+    ("kernels",), ("programs",), ("ops",), ("families",), ("instructions",), ("patterns",), ("calls",), ("handle",),
     ("exchange",), ("sweep",), ("versions",), ("buffers", "constants"), ("collector",), ("hook_cycles",),
     ("arrays",), ("values",), ("tape",),
     ("ending",), ("hooks", "edges"), ("threads", "storage"), ("user_code", "nesting"), ("final_callbacks",),

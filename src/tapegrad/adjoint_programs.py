@@ -13,7 +13,7 @@ Start reading at `Builder.steps`; vjp_programs.py says when programs are made.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from . import native as nt
 from .fuse import Part, Recipe
 from .instructions import Instruction
 from .kernels import native_kernel_address, ufunc_loop
-from .layouts import Layout, broadcast_strides
+from .layouts import Layout, broadcast_shapes, broadcast_strides
 from .ops.table import copy_loop
 from .programs import (
     ADDRESS,
@@ -34,7 +34,9 @@ from .programs import (
     Step,
     chain_scratch,
     chain_step,
+    constant,
 )
+from .symbolic import Symbolic
 from .traced_rule import Statement, Template, is_elementwise
 
 __all__ = ["Builder", "Programs"]
@@ -70,7 +72,10 @@ class Builder:
         for slot in used:
             layout, name = traced.layouts[slot], traced.inputs.get(slot)
             if slot in traced.constants:
-                self.places[slot] = (ADDRESS, traced.constants[slot].ctypes.data, layout)
+                number: Any = traced.constants[slot]
+                symbolic = type(number) is Symbolic
+                address = constant(number, layout.dtype.np) if symbolic else number.ctypes.data
+                self.places[slot] = (ADDRESS, address, layout)
             elif name == "ct":
                 self.places[slot] = (CT, 0, layout)
             elif name == "out":
@@ -115,7 +120,7 @@ class Builder:
     def chain(self, statements: Sequence[Statement]) -> Programs:
         """The programs as one chain of elementwise statements."""
         layout = self.layout_of(self.result)
-        shape = np.broadcast_shapes(layout.shape, self.target.shape)
+        shape = broadcast_shapes(layout.shape, self.target.shape)
         adjoint, repeats = self.finish(shape)
         dtype = self.target.dtype
         add = ufunc_loop(np.add, (dtype,) * 3)
@@ -209,7 +214,7 @@ class Builder:
         parts = self.run(self.statements)
         steps = [step for part in parts for step in part]
         layout = self.layout_of(self.result)
-        shape = np.broadcast_shapes(layout.shape, self.target.shape)
+        shape = broadcast_shapes(layout.shape, self.target.shape)
         adjoint, repeats = self.finish(shape)
         source = self.operand(self.result, shape)
         dtype = self.target.dtype

@@ -21,6 +21,8 @@ from typing import Any, SupportsIndex, overload
 # Not `as np`: `dtype` has a field of that name.
 import numpy
 
+from .symbolic import SizeLost
+
 __all__ = [
     "Size",
     "as_dtype",
@@ -269,6 +271,10 @@ class Size(tuple[int, ...]):
         sizes = tuple(sizes)
         try:
             return tuple.__new__(cls, map(operator.index, sizes))
+        except SizeLost:
+            if isinstance(sizes, tuple | list):
+                return tuple.__new__(cls, sizes)
+            raise
         except TypeError:
             for i, size in enumerate(sizes):
                 if not hasattr(type(size), "__index__"):

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from . import native as nt
-from .layouts import Layout, loop_geometry
+from .layouts import Layout, is_symbolic, loop_geometry
 from .ops.table import Op, elementwise
 from .programs import ADDRESS, SCRATCH, Step
 
@@ -25,6 +25,8 @@ def family_of(
     """What an instruction shares programs by, the shape of its loop and its length; None for most ops."""
     if entry.kind == nt.LEAF:
         layout = attrs["layout"]
+        if is_symbolic((layout,)):
+            return None
         key = entry.code, layout.dtype.code, layout.ndim, attrs["requires_grad"]
         return (key, layout.shape, 0) if layout.ndim and layout.is_contiguous else None
     if entry.kind != nt.COMPUTE or not (

@@ -13,6 +13,7 @@ looks for programs that have become hot.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -59,8 +60,8 @@ class Recipe(NamedTuple):
     sized: bool = False
 
 
-#: by row in the table of programs, with what the row belongs to
-RECIPES: dict[int, tuple[Recipe, Holdings]] = {}
+#: by row in the table of programs, or a function that works it out, with what the row belongs to
+RECIPES: dict[int, tuple[Recipe | Callable[[], Recipe | None], Holdings]] = {}
 
 
 def _forget(first: int, count: int) -> None:
@@ -213,6 +214,8 @@ def _compile(number: int) -> int:
     with nt.LOCK:
         VTAB.rows[number, nt.V_HOT] = 1
         recipe, holdings = RECIPES.pop(number, (None, None))
+        if callable(recipe):
+            recipe = recipe()
         if recipe is None or holdings is None:
             return 0
         done = 0

@@ -18,9 +18,10 @@ import numpy as np
 from . import native as nt
 from .dtypes import dtype
 from .families import family_of, sized
-from .layouts import LAYOUTS, Layout, contiguous, intern
+from .layouts import LAYOUTS, Layout, contiguous, intern, is_symbolic
 from .ops.table import Lowered, Op, is_float, op
 from .programs import GrowingTable, Holdings, Step, emit, holding
+from .symbolic import hint
 
 __all__ = [
     "CACHES", "GONE", "INSTRUCTIONS", "Instruction", "instruction", "leaf", "remember", "remember_pair",
@@ -52,6 +53,8 @@ class Instruction:
         Whose programs it shares (families.py).
     shares : int
         A bit for each variant of its VJP programs that it shares.
+    pattern, sizes : object or None, tuple of int
+        What its programs are filled in from, and the lengths that it has (patterns.py).
     vjp, masked_vjp : object or None
         Templates; set by traced_rule.py when a reverse pass first needs them.
     pushes : object or None
@@ -66,7 +69,7 @@ class Instruction:
 
     __slots__ = (
         "_holdings", "_steps", "attrs", "family", "head", "id", "key", "layouts", "masked_vjp", "needs", "op",
-        "outputs", "outs", "pushes", "scratch", "shares", "vjp",
+        "outputs", "outs", "pattern", "pushes", "scratch", "shares", "sizes", "vjp",
     )  # fmt: skip
 
     def __init__(
@@ -86,6 +89,8 @@ class Instruction:
         self.family: Any = None
         self.head: Instruction | None = None
         self.shares = 0
+        self.pattern: Any = None
+        self.sizes: tuple[int, ...] = ()
         self.vjp: Any = None
         self.masked_vjp: Any = None
         self.pushes: Any = None
@@ -103,7 +108,10 @@ class Instruction:
         """What it runs, over the shapes of its own operands."""
         if self._steps is None:
             with holding(self.holdings):
-                self._steps = self.op.lower(self.op, self.layouts, self.attrs).steps
+                steps = self.op.lower(self.op, self.layouts, self.attrs).steps
+            if is_symbolic((*self.layouts, *self.outs)):  # its words are those of one image
+                return steps
+            self._steps = steps
         return self._steps
 
     @property
@@ -142,6 +150,13 @@ class ROUNDS:
     end: Callable[[], object] = int
 
 
+class PATTERNS:
+    """Makes instructions of patterns that are known (patterns.py)."""
+
+    fill: Callable[[Op, tuple[Layout, ...], dict[str, Any], Any], Instruction | None]
+    fill = lambda *_: None  # noqa: E731
+
+
 def instruction(entry: Op, layouts: tuple[Layout, ...], **attrs: Any) -> Instruction:
     """Return the instruction of an op for layouts and attributes.
 
@@ -162,17 +177,18 @@ def instruction(entry: Op, layouts: tuple[Layout, ...], **attrs: Any) -> Instruc
             ROUNDS.end()
         if key in interned:  # another thread was faster
             return interned[key]
-        family = family_of(entry, layouts, attrs)
+        family = None if is_symbolic(layouts) else family_of(entry, layouts, attrs)
         head = _heads.get(family[0]) if family else None
         if family and head is not None:
             found = _sibling(head, layouts, attrs, family, key)
         else:
-            found = _lowered(entry, layouts, attrs, family, key)
+            known = None if family else PATTERNS.fill(entry, layouts, attrs, key)
+            found = known or lowered(entry, layouts, attrs, family, key)
         interned[key] = found
     return found
 
 
-def _lowered(
+def lowered(
     entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any], family: Any, key: Any
 ) -> Instruction:
     """Make an instruction by the op's lowering."""
@@ -235,39 +251,54 @@ def _new(
     holdings: Holdings, key: Any, family: tuple[Any, tuple[int, ...], int] | None = None,
 ) -> Instruction:  # fmt: skip
     made = Instruction(entry, layouts, attrs, lowered.outs, lowered.scratch, key)
-    made._steps, made._holdings = lowered.steps, holdings
+    made._holdings = holdings
+    symbolic = is_symbolic((*layouts, *lowered.outs))
+    made._steps = None if symbolic else lowered.steps
     out = lowered.outs[0]
     size, steps = 0, None
     if family and (not out.ndim or out is contiguous(out.dtype, family[1])):
         size, steps = family[2], sized(lowered.steps, family[2])
-    if len(lowered.outs) > 1:
-        made.outputs = tuple(
-            _new(OUTPUT, (out,), {"number": j}, Lowered((lowered.outs[j],), ()), Holdings(), None)
-            for j in range(1, len(lowered.outs))
-        )
-        made.needs = tuple([output.id for output in made.outputs])
+    add_outputs(made)
     if "lifted" in entry.extras:
         made.needs += (attrs["inner"],)
-    low, high = emit(lowered.steps if steps is None else steps)
+    row = row_of(made)
+    if not symbolic:
+        row[nt.I_STEP_LO : nt.I_STEP_HI + 1] = emit(lowered.steps if steps is None else steps)
     number = new_number(made)
     if family and steps is not None:
         made.family = family[0]
         _heads[made.family] = made
+    row[nt.I_SIZE] = size
+    ITAB.rows[number] = [hint(word) for word in row] if symbolic else row
+    return made
+
+
+def add_outputs(made: Instruction) -> None:
+    """Make the instructions of an instruction's further results."""
+    if len(made.outs) > 1:
+        made.outputs = tuple(
+            _new(OUTPUT, (made.out,), {"number": j}, Lowered((made.outs[j],), ()), Holdings(), None)
+            for j in range(1, len(made.outs))
+        )
+        made.needs = tuple([output.id for output in made.outputs])
+
+
+def row_of(made: Instruction) -> list[Any]:
+    """Return the row of an instruction in the table, without its steps."""
+    entry, layouts, attrs, out = made.op, made.layouts, made.attrs, made.out
     smooth = entry.vjp is not None or entry.kind != nt.COMPUTE or entry.extras.get("python")
-    row = [0] * nt.I_WIDTH
+    row: list[Any] = [0] * nt.I_WIDTH
     row[nt.I_KIND] = entry.kind
     row[nt.I_NARGS] = len(layouts)
     row[nt.I_BYTES] = 0 if entry.kind in (nt.WRITE, nt.ACCUMULATE) else out.span
-    row[nt.I_STEP_LO], row[nt.I_STEP_HI] = low, high
-    row[nt.I_SCRATCH] = lowered.scratch
+    row[nt.I_SCRATCH] = made.scratch
     row[nt.I_LAYOUT] = out.id
     row[nt.I_DIFF] = bool(smooth) and is_float(out) and entry.kind != nt.OUTPUT
-    row[nt.I_NOUT] = len(lowered.outs)
+    row[nt.I_NOUT] = len(made.outs)
     row[nt.I_PYTHON] = bool(entry.extras.get("python"))
     row[nt.I_VJP : nt.I_PUSH + 1] = [-1] * (nt.I_PUSH + 1 - nt.I_VJP)
     row[nt.I_FULL] = -1 if out.overlaps else out.size * out.dtype.itemsize
     row[nt.I_DETACH] = entry.extras.get("detach", 0)
-    row[nt.I_SIZE] = size
     if entry.kind == nt.LEAF:
         row[nt.I_EXTRA] = attrs["requires_grad"]
     if entry.kind in (nt.WRITE, nt.ACCUMULATE):
@@ -277,8 +308,7 @@ def _new(
     if entry.name == "select" and layouts[0].ndim:  # what native integer indexing needs to know
         row[nt.I_EXTRA] = layouts[0].shape[0]
         row[nt.I_EXTRA + 1] = layouts[0].strides[0]
-    ITAB.rows[number] = row
-    return made
+    return row
 
 
 def _no_steps(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
@@ -390,6 +420,8 @@ LARGE = 1 << 26
 
 def remember_pair(code: int, a: int, b: int, number: int, other: int) -> None:
     """Tell native replay which instruction (and another number) goes with two layouts."""
+    if is_symbolic((LAYOUTS[a],)):
+        return
     with nt.LOCK:
         PAIRS.add(code, a, b, number, other)
 
@@ -398,6 +430,8 @@ def remember(made: Instruction, called: Op | None = None) -> None:
     """Let native recording use an instruction for its op (or that which was `called`) and layouts."""
     code = (called or made.op).code
     out = made.out
+    if is_symbolic((*made.layouts, out)):  # native code would see numbers
+        return
     if len(made.outs) == 1 and out.span < LARGE and len(made.layouts) <= 2:
         second = made.layouts[1].id if len(made.layouts) == 2 else 0
         with nt.LOCK:

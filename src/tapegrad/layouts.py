@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import sys
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, compress, repeat, starmap
 from operator import is_
 from typing import Any, NoReturn
@@ -23,6 +23,7 @@ import numpy as np
 from . import native as nt
 from .dtypes import Size, bool_, dtype, float32, float64, int64
 from .errors import NOT_INITIALISED, TapeError
+from .symbolic import Formulas, hint, home_of
 
 __all__ = [
     "LAYOUTS",
@@ -153,13 +154,50 @@ def intern(kind: dtype, shape: tuple[int, ...], strides: tuple[int, ...]) -> Lay
         normal = _interned.get((kind.code, shape, strides))
         if normal is not None:  # another thread was faster
             return normal
+        home = home_of((*shape, *strides))
+        if home is not None:
+            return _symbolic(home, kind, shape, strides)
         layout = Layout(kind, Size(shape), strides, _free.pop() if _free else len(LAYOUTS))
-        _register_dtype(layout)
-        while layout.id >= len(LAYOUTS):
-            LAYOUTS.append(LAYOUTS[0])
-        LAYOUTS[layout.id] = layout
+        _enter(layout)
         _interned[key] = _interned[kind.code, shape, strides] = layout
     return layout
+
+
+def _enter(layout: Layout) -> None:
+    """Let a layout be found by its number."""
+    _register_dtype(layout)
+    while layout.id >= len(LAYOUTS):
+        LAYOUTS.append(LAYOUTS[0])
+    LAYOUTS[layout.id] = layout
+
+
+class SymbolicLayout(Layout):
+    """A layout with formulas in the place of lengths and strides; it has values nowhere."""
+
+    __slots__ = ()
+
+
+def _symbolic(
+    home: Formulas, kind: dtype, shape: tuple[int, ...], strides: tuple[int, ...]
+) -> Layout:
+    """Return the symbolic layout; those that are equal in numbers are the same, which holds from here on."""
+    key = kind.code, tuple(map(hint, shape)), tuple(map(hint, strides))
+    layout: Layout | None = home.layouts.get(key)
+    if layout is not None:
+        pairs = zip((*shape, *strides), (*layout.shape, *layout.strides), strict=True)
+        assert all([a == b for a, b in pairs])  # asked, not only checked
+        return layout
+    layout = SymbolicLayout(
+        kind, tuple.__new__(Size, shape), strides, _free.pop() if _free else len(LAYOUTS)
+    )
+    _enter(layout)
+    home.layouts[key] = layout
+    return layout
+
+
+def is_symbolic(layouts: Iterable[Layout]) -> bool:
+    """Return True if one of some layouts is symbolic."""
+    return any(type(x) is SymbolicLayout for x in layouts)
 
 
 def _register_dtype(layout: Layout) -> None:
@@ -241,7 +279,8 @@ def contiguous(kind: dtype, shape: tuple[int, ...]) -> Layout:
         if math.prod(n for n in shape if n) * kind.itemsize >= 1 << 62:
             raise RuntimeError("Stride calculation overflowed")
         layout = intern(kind, tuple(shape), c_strides(shape, kind.itemsize))
-        _contiguous[key] = layout
+        if type(layout) is not SymbolicLayout:
+            _contiguous[key] = layout
     return layout
 
 

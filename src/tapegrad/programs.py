@@ -18,6 +18,7 @@ import numpy as np
 
 from . import native as nt
 from .layouts import loop_geometry
+from .symbolic import Symbolic, current_image, home_of
 
 __all__ = [
     "ADJOINT",
@@ -188,6 +189,9 @@ _BITS = {8: struct.Struct("<q"), 4: struct.Struct("<i"), 1: struct.Struct("<b")}
 
 def constant(value: object, dtype: np.dtype) -> int:
     """Address of a constant, which lives as long as the instruction that is being made."""
+    if type(value) is Symbolic:
+        address: int = current_image().put([value.home.bits(value, dtype.itemsize)])
+        return address
     array = np.asarray(value, dtype)
     key = dtype.str, array.tobytes()
     if not _holdings:
@@ -219,21 +223,37 @@ class _Pool:
         """Write words; their address."""
         if not words:
             return 0
+        if home_of(words) is not None:
+            address: int = current_image().put(words)
+            return address
         with nt.LOCK:
-            size = -(-len(words) // self.UNIT) * self.UNIT
-            free = self._free.get(size)
-            if free:
-                place = free.pop()
-            else:
-                if self._next + size > self._end:
-                    self._grow(size)
-                place = (len(self._blocks) - 1) << 32 | 8 * self._next
-                self._next += size
-            block, start = place >> 32, place & 0xFFFFFFFF
-            struct.pack_into(f"<{len(words)}q", self._blocks[block], start, *words)
-            if _holdings:
-                _holdings[-1].ranges.append((self, place, size))
-            return self._starts[block] + start
+            place = self.reserve(len(words))
+            self.write(place, words)
+            return self.address(place)
+
+    def reserve(self, count: int) -> int:
+        """Make room for `count` words; their place. The caller holds the lock."""
+        size = -(-count // self.UNIT) * self.UNIT
+        free = self._free.get(size)
+        if free:
+            place = free.pop()
+        else:
+            if self._next + size > self._end:
+                self._grow(size)
+            place = (len(self._blocks) - 1) << 32 | 8 * self._next
+            self._next += size
+        if _holdings:
+            _holdings[-1].ranges.append((self, place, size))
+        return place
+
+    def address(self, place: int) -> int:
+        """Address of a place."""
+        return self._starts[place >> 32] + (place & 0xFFFFFFFF)
+
+    def write(self, place: int, words: Sequence[int]) -> None:
+        """Write words at a place."""
+        block, start = self._blocks[place >> 32], place & 0xFFFFFFFF
+        struct.pack_into(f"<{len(words)}q", block, start, *words)
 
     def _grow(self, size: int) -> None:
         array = np.zeros(max(self.BLOCK, size), np.int64)
@@ -264,6 +284,7 @@ class GrowingTable:
         #: whether rows belong to the instruction that is being made
         self.held = held
         self.rows = np.zeros((1024, width), np.int64)
+        self._bytes = memoryview(self.rows).cast("B")  # type: ignore[arg-type]
         #: rows that were ever in use, and those that are
         self.count = self.size = 0
         self._retired: list[np.ndarray] = []  # a sweep of another thread may still read these
@@ -283,12 +304,17 @@ class GrowingTable:
             while first + count > len(self.rows):
                 self._retired.append(self.rows)
                 self.rows = np.concatenate([self.rows, np.zeros_like(self.rows)])
+                self._bytes = memoryview(self.rows).cast("B")  # type: ignore[arg-type]
                 nt.GLOBALS[self.field] = self.rows.ctypes.data
             self.count = first + count
         self.size += count
         if _holdings and count and self.held:
             _holdings[-1].ranges.append((self, first, count))
         return first
+
+    def write(self, first: int, words: Sequence[int]) -> None:
+        """Write the words of successive rows, from row `first` on."""
+        struct.pack_into(f"<{len(words)}q", self._bytes, 8 * self.width * first, *words)
 
     def release(self, first: int, count: int) -> None:
         """Let others use rows."""
@@ -308,9 +334,12 @@ def emit(steps: Sequence[Step]) -> tuple[int, int]:
     with nt.LOCK:
         if not steps:
             return 0, 0
+        rows = [_row(step) for step in steps]
+        words = [word for row in rows for word in row]
+        if home_of(words) is not None:
+            return current_image().emit(rows)
         low = STEPS.reserve(len(steps))
-        for i, step in enumerate(steps):
-            STEPS.rows[low + i] = _row(step)
+        STEPS.write(low, words)
     return low, low + len(steps)
 
 

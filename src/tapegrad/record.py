@@ -26,6 +26,7 @@ from .instructions import LARGE, Instruction, instruction, remember, view_instru
 from .layouts import Layout, contiguous
 from .ops.table import TABLE, Op
 from .storage import Storage, layout_of, leaf_of, own_leaf, storage_of
+from .symbolic import Symbolic
 from .tape import Tape, slot_of, tape_at
 from .threads import current_tape
 
@@ -282,7 +283,7 @@ def category(kind: dtype) -> int:
 def _number_dtype(value: object) -> dtype:
     if isinstance(value, bool | np.bool_):
         return bool_
-    if isinstance(value, int | np.integer):
+    if isinstance(value.value if type(value) is Symbolic else value, int | np.integer):
         return int64
     return get_default_dtype()
 
@@ -321,7 +322,8 @@ def cast(tensor: Tensor, kind: dtype) -> Tensor:
 
 def is_number(value: object) -> bool:
     """Whether a value is a Python or NumPy number."""
-    return isinstance(value, int | float | np.number | np.bool_) and not isinstance(value, complex)
+    number = isinstance(value, int | float | np.number | np.bool_ | Symbolic)
+    return number and not isinstance(value, complex)
 
 
 def as_operand(value: Any, kind: dtype) -> Tensor:
@@ -329,6 +331,10 @@ def as_operand(value: Any, kind: dtype) -> Tensor:
         return cast(value, kind)
     tape = current_tape()
     tape.make_room()
+    if type(value) is Symbolic:  # on the tape of a rule (patterns.py)
+        slot = tape.bind(np.asarray(value.value, kind.np), contiguous(kind, ()), active=False)
+        value.home.slots[slot] = value
+        return new_tensor(tape, slot, contiguous(kind, ()))
     if kind is int64 and not -(2**63) <= int(value) < 2**63:
         raise RuntimeError("value cannot be converted to type int64_t without overflow")
     slot = tape.constant(value.item() if isinstance(value, np.generic) else value, kind)
@@ -371,7 +377,7 @@ def unary(entry: Op, a: Tensor) -> Tensor:
 
 # --------------------------------------------------------------------------- views and in-place writes
 def view(
-    entry: Op, tensor: Tensor, shape: Sequence[int], strides: Sequence[int], offset: int = 0
+    entry: Op, tensor: Tensor, shape: Sequence[int], strides: Sequence[int], offset: Any = 0
 ) -> Tensor:
     """Record a view.
 
@@ -388,7 +394,11 @@ def view(
     made = view_instruction(entry, layout_of(tensor), tuple(shape), tuple(strides))
     tape = current_tape()
     tape.make_room()
-    slot = tape.append_view(made, operand(tape, tensor), offset)
+    if type(offset) is Symbolic:  # on the tape of a rule (patterns.py)
+        slot = tape.append_view(made, operand(tape, tensor), 0)
+        offset.home.slots[slot] = offset
+    else:
+        slot = tape.append_view(made, operand(tape, tensor), offset)
     return new_tensor(tape, slot, made.out)
 
 

@@ -23,6 +23,7 @@ from .errors import UnsupportedError
 from .instructions import INSTRUCTIONS, Instruction, instruction
 from .layouts import Layout, contiguous
 from .ops.table import TABLE, elementwise
+from .symbolic import home_of
 from .tape import Tape, slot_of
 from .threads import recording_on
 
@@ -214,6 +215,11 @@ class Tracing:
 
     def __init__(self, made: Instruction, *, active: bool = False) -> None:
         self.made = made
+        self.sizes: dict[int, Any] = {}
+        home = home_of([n for x in (*made.layouts, made.out) for n in x.shape + x.strides])
+        if home is not None:
+            self.sizes = home.slots
+            self.sizes.clear()
         self.tape = _spare_tape()
         self.names: dict[int, str | int] = {}
         self._leaves: set[int] = set()
@@ -225,6 +231,7 @@ class Tracing:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.sizes.clear()
         self.ct = self.out = None
         self.operands = []
         _spare.append(self.tape)
@@ -249,13 +256,16 @@ class Tracing:
         """What has been recorded."""
         tape = self.tape
         constants = {
-            slot: getattr(owner, "array", owner)
+            slot: self.sizes.get(slot, getattr(owner, "array", owner))
             for slot, owner in tape.owned.items()
             if slot not in self._leaves and tape.instruction_of(slot).op.kind == nt.LEAF
         }
         statements = tuple(
             Statement(
-                slot, int(tape.instruction[slot]), tuple(tape.args_of(slot)), tape.view_offset(slot)
+                slot,
+                int(tape.instruction[slot]),
+                tuple(tape.args_of(slot)),
+                self.sizes[slot] if slot in self.sizes else tape.view_offset(slot),
             )
             for slot in range(1, tape.count)
             if slot not in self._leaves and slot not in constants

@@ -7,19 +7,21 @@ variants of each: with lanes (many cotangents at once), and masked (traced_rule.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
+from typing import Any
 
 import numpy as np
 
 from . import native as nt
 from .adjoint_programs import Builder, Programs
 from .families import sized
-from .fuse import RECIPES
-from .instructions import CACHES, ITAB, VTAB, Instruction, instruction
+from .fuse import RECIPES, Recipe
+from .instructions import CACHES, INSTRUCTIONS, ITAB, VTAB, Instruction, instruction
 from .kernels import ufunc_loop
 from .lane_programs import LaneBuilder
-from .layouts import Layout, broadcast_strides, contiguous, intern
+from .layouts import Layout, broadcast_shapes, broadcast_strides, contiguous, intern
 from .ops.table import TABLE, copy_loop, is_float
+from .patterns import fill_programs
 from .programs import ADJOINT, CT, Operand, Step, address_operand, constant, holding, packed
 from .traced_rule import template
 
@@ -44,10 +46,35 @@ def build(made: Instruction, variant: int = 0) -> None:
 def _build(made: Instruction, variant: int) -> None:
     if made.head is not None and not variant & nt.LANES and _shared(made, made.head, variant):
         return
+    if made.pattern is not None and not variant & nt.LANES and _filled(made, variant):
+        return
+    rows, recipes, shared = _rows(made, variant)
+    first = VTAB.reserve(len(rows))
+    VTAB.write(first, [word for row in rows for word in row])
+    for i, recipe in recipes.items():
+        RECIPES[first + i] = recipe, made.holdings
+    if shared:
+        made.shares |= 1 << variant
+    scratch = 0 if variant & nt.LANES else max(row[nt.V_SCRATCH] for row in rows)
+    _use(made, variant, first, scratch)
+
+
+def _use(made: Instruction, variant: int, first: int, scratch: int) -> None:
+    """Let sweeps look at the rows of a variant."""
+    row = ITAB.rows[made.id]
+    row[nt.I_VSCRATCH] = max(row.item(nt.I_VSCRATCH), scratch)
+    row[nt.I_VJP + variant] = first
+
+
+Rows = list[list[Any]]
+
+
+def _rows(made: Instruction, variant: int) -> tuple[Rows, dict[int, Recipe], bool]:
+    """Rows of the programs, recipes of some, and whether all of a family can run them."""
     copies = made.op.name == "clone"
-    count = max(len(made.layouts), 1) + copies
-    first = VTAB.reserve(count)
-    VTAB.rows[first : first + count] = 0
+    rows: Rows = [[0] * nt.V_WIDTH for _ in range(max(len(made.layouts), 1) + copies)]
+    recipes: dict[int, Recipe] = {}
+    shared = False
     laned = bool(variant & nt.LANES)
     kind = made.op.kind
     if kind == nt.VIEW:
@@ -58,32 +85,51 @@ def _build(made: Instruction, variant: int) -> None:
             for n, stride in zip(made.out.shape, made.out.strides, strict=True)
         )
         own = intern(made.out.dtype, once, made.out.strides)
-        _identity(VTAB.rows[first], own, own, laned=laned)
-        VTAB.rows[first, nt.V_REDUCES] = 1
+        _identity(rows[0], own, own, laned=laned)
+        rows[0][nt.V_REDUCES] = 1
     elif kind in (nt.WRITE, nt.ACCUMULATE):
         target, source = made.layouts
         zero = address_operand(constant(0, target.dtype.np), target.ndim)
         adjoint = Operand(ADJOINT, 0, target.strides, target.dtype.itemsize * laned)
-        VTAB.rows[first, nt.V_ASSIGN] = packed(
+        rows[0][nt.V_ASSIGN] = packed(
             [Step(copy_loop(target.dtype), target.shape, (zero, adjoint))]
         )
         if is_float(source):
-            _identity(VTAB.rows[first + 1], source, target, laned=laned)
+            _identity(rows[1], source, target, laned=laned)
     elif "programs" in made.op.extras and not laned:
-        made.op.extras["programs"](made, VTAB.rows[first])
-        VTAB.rows[first, nt.V_EXISTS] = 1
+        made.op.extras["programs"](made, rows[0])
+        rows[0][nt.V_EXISTS] = 1
     elif kind == nt.COMPUTE and not made.op.extras.get("python"):
-        _build_rules(made, variant, first)
+        recipes, shared = _build_rules(made, variant, rows)
     if copies:  # one more program, by which a pass copies adjoints out
         out = contiguous(made.out.dtype, made.out.shape)
         size = made.size if made.family and not laned else 0
-        _identity(VTAB.rows[first + 1], out, made.layouts[0], laned=laned, size=size)
-    row = ITAB.rows[made.id]
-    if not laned:
-        scratch = VTAB.rows[first : first + count, nt.V_SCRATCH].tolist()
-        row[nt.I_VSCRATCH] = max(row.item(nt.I_VSCRATCH), *scratch)
-    # The sweep may look at these rows from now on.
-    row[nt.I_VJP + variant] = first
+        _identity(rows[1], out, made.layouts[0], laned=laned, size=size)
+    return rows, recipes, shared
+
+
+def _filled(made: Instruction, variant: int) -> bool:
+    """Write the programs of an instruction as its pattern has them; False if they have to be built."""
+    answer = fill_programs(made, variant, _rows)
+    if answer is None:
+        return False
+    first, scratch, with_recipe = answer
+    for i in with_recipe:
+        RECIPES[first + i] = partial(_recipe_of, made.id, variant, i), made.holdings
+    _use(made, variant, first, scratch)
+    return True
+
+
+def _recipe_of(number: int, variant: int, operand: int) -> Recipe | None:
+    """The recipe of a program that was filled in from an image."""
+    made = INSTRUCTIONS[number]
+    with holding(made.holdings):
+        traced = template(made, variant)
+        result = traced.results[operand]
+        assert result is not None
+        builder = Builder(made, traced, operand, result)
+        builder.steps()
+        return builder.recipe
 
 
 def _shared(made: Instruction, head: Instruction, variant: int) -> bool:
@@ -98,8 +144,8 @@ def _shared(made: Instruction, head: Instruction, variant: int) -> bool:
     return True
 
 
-def _build_rules(made: Instruction, variant: int, first: int) -> None:
-    """Build the programs of an op with a rule into rows from `first` on."""
+def _build_rules(made: Instruction, variant: int, rows: Rows) -> tuple[dict[int, Recipe], bool]:
+    """Build the programs of an op with a rule into rows; recipes, and whether a family can run them."""
     traced = template(made, variant)
     kind = LaneBuilder if variant & nt.LANES else Builder
     builders: list[tuple[int, int, Builder, Programs]] = []
@@ -108,10 +154,11 @@ def _build_rules(made: Instruction, variant: int, first: int) -> None:
             builder = kind(made, traced, i, result)
             builders.append((i, result, builder, builder.steps()))
     one_loop = None
+    recipes: dict[int, Recipe] = {}
     if made.family and made.head is None and not variant & nt.LANES:
         one_loop = _one_loop(builders, made.size)
     for i, result, builder, (assign, accumulate, repeats) in builders:
-        v = VTAB.rows[first + i]
+        v = rows[i]
         if one_loop is not None:
             assign, accumulate = one_loop[i]
         v[nt.V_ASSIGN], v[nt.V_ACCUMULATE] = packed(assign), packed(accumulate)
@@ -121,14 +168,12 @@ def _build_rules(made: Instruction, variant: int, first: int) -> None:
         v[nt.V_REDUCES] = repeats or made.layouts[i].overlaps
         v[nt.V_EXISTS] = 1
         if builder.recipe is not None:
-            recipe = builder.recipe._replace(sized=one_loop is not None)
-            RECIPES[first + i] = recipe, made.holdings
+            recipes[i] = builder.recipe._replace(sized=one_loop is not None)
         ct_slot = next(k for k, name in traced.inputs.items() if name == "ct")
         v[nt.V_IDENTITY] = (
             result == ct_slot and made.layouts[i] is made.out and made.out.is_contiguous
         )
-    if one_loop is not None:
-        made.shares |= 1 << variant
+    return recipes, one_loop is not None
 
 
 def _one_loop(
@@ -144,9 +189,9 @@ def _one_loop(
     return found
 
 
-def _identity(v: np.ndarray, source: Layout, target: Layout, *, laned: bool, size: int = 0) -> None:
+def _identity(v: list[Any], source: Layout, target: Layout, *, laned: bool, size: int = 0) -> None:
     """Program of a derivative of one: the cotangent, laid out as `target`, goes to `source`."""
-    shape = np.broadcast_shapes(source.shape, target.shape)
+    shape = broadcast_shapes(source.shape, target.shape)
     lane = source.dtype.itemsize * laned
     ct = Operand(CT, 0, broadcast_strides(target, shape), lane)
     strides = broadcast_strides(source, shape)

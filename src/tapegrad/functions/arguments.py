@@ -9,6 +9,7 @@ from typing import Any
 from .. import readout, record
 from ..dtypes import int64
 from ..record import layout_of
+from ..symbolic import Symbolic, home_of
 from ..threads import current_tape
 
 __all__ = [
@@ -46,13 +47,14 @@ def _check_int64(value: int) -> int:
     return value
 
 
-def as_int(name: str, argument: str, position: int, value: Any) -> int:
+def as_int(name: str, argument: str, position: int, value: Any) -> Any:
     """`value` as an int; PyTorch's TypeError otherwise, and its ValueError beyond 64 bits."""
     if not isinstance(value, bool | float | str):
         try:
             return _check_int64(operator.index(value))
         except TypeError:
-            pass
+            if type(value) is Symbolic:  # while a rule is traced (patterns.py)
+                return value
     raise _must_be(name, argument, position, "int", value)
 
 
@@ -85,7 +87,8 @@ def as_ints(name: str, argument: str, values: Any, position: int = 1) -> tuple[i
     try:
         ints = tuple([operator.index(v) for v in values])
     except TypeError:
-        pass
+        if home_of(values) is not None:  # while a rule is traced (patterns.py)
+            return tuple(values)
     else:
         for i, n in enumerate(ints):
             if not -_LIMIT <= n < _LIMIT:

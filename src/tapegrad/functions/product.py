@@ -11,11 +11,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from .. import record
 from ..dtypes import bool_, dtype, float32, float64, int64
 from ..instructions import instruction, remember
+from ..layouts import broadcast_shapes
 from ..ops.table import TABLE
 from ..record import layout_of
 from .registry import public
@@ -65,7 +64,7 @@ def check_matrices(x: Any, y: Any, rows: int | None = None) -> None:
 
 def _check_batches(x: Any, y: Any) -> None:
     """Raise unless the matrices of two batches, once broadcast, fit."""
-    b, k = math.prod(np.broadcast_shapes(x.shape[:-2], y.shape[:-2])), x.shape[-1]
+    b, k = math.prod(broadcast_shapes(x.shape[:-2], y.shape[:-2])), x.shape[-1]
     if k != y.shape[-2]:
         raise RuntimeError(
             f"Expected size for first two dimensions of batch2 tensor to be: {[b, k]} but got: "
@@ -169,7 +168,7 @@ def mv(input: Any, vec: Any) -> Any:
     check_operands("mv", input=input, vec=vec)
     if (input.ndim, vec.ndim) != (2, 1):
         raise RuntimeError(f"vector + matrix @ vector expected, got 1, {input.ndim}, {vec.ndim}")
-    _check_vector(input, vec, len(input))
+    _check_vector(input, vec, input.shape[0])
     return record.apply(TABLE["mv"], (input, vec))
 
 

@@ -27,6 +27,7 @@ from ..layouts import LAYOUTS, Layout
 from ..layouts import contiguous as dense_layout
 from ..ops.table import TABLE, Op
 from ..record import layout_of
+from ..symbolic import SizeLost
 from ..threads import current_tape
 from .arguments import as_int, as_ints, check_named, distinct, varargs, wrap_dim
 from .registry import public
@@ -48,7 +49,10 @@ def alias(
     tape = current_tape()
     if input._state != tape.pointer or tape.state[nt.S_HANDLE_FREE] < 0:
         return record.view(entry, input, shape, strides, offset)
-    words = struct.pack("<iq", tape._handles[input._handle], offset)
+    try:
+        words = struct.pack("<iq", tape._handles[input._handle], offset)
+    except SizeLost:
+        return record.view(entry, input, shape, strides, offset)
     slot = handle.append_statement(tape.pointer, made.id, id(words) + BYTES, 3, 0)
     if slot < 0:  # no room, or too much is pending
         return record.view(entry, input, shape, strides, offset)

@@ -19,7 +19,7 @@ import numpy as np
 
 from ..dtypes import dtype
 from ..kernels import native_kernel_address
-from ..layouts import Layout, broadcast_strides, contiguous
+from ..layouts import Layout, broadcast_shapes, broadcast_strides, contiguous
 from ..programs import POOL, Operand, Step, arg, zero_step
 from . import index_kernels
 from .table import Lowered, Op, copy_loop, op, out_operand
@@ -246,7 +246,7 @@ def scatter_vjp(
 def lower_masked_fill(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
     """Operands (x, mask, value): x, broadcast with the mask, and the 0-d value where it is set."""
     x, mask = layouts[:2]
-    shape = np.broadcast_shapes(x.shape, mask.shape)
+    shape = broadcast_shapes(x.shape, mask.shape)
     out = contiguous(x.dtype, shape)
     target = out_operand(3, out)
     copy = Step(copy_loop(x.dtype), shape, (arg(0, broadcast_strides(x, shape)), target))

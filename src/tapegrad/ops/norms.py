@@ -14,7 +14,7 @@ import numpy as np
 
 from ..dtypes import bool_, dtype
 from ..kernels import native_kernel_address, native_kernels, ufunc_loop
-from ..layouts import Layout, broadcast_strides, contiguous
+from ..layouts import Layout, broadcast_shapes, broadcast_strides, contiguous
 from ..programs import SCRATCH, Node, Operand, Step, address_operand, arg, chain_scratch, constant
 from ..words import element, number, p64
 from . import reduce_samples as samples
@@ -104,7 +104,7 @@ def tied(args, dims, strides, data):  # type: ignore[no-untyped-def]
 def lower_native_binary(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
     """Lower an elementwise op of two operands to a native kernel; attributes are its data."""
     a, b = layouts
-    shape = np.broadcast_shapes(a.shape, b.shape)
+    shape = broadcast_shapes(a.shape, b.shape)
     out = contiguous(a.dtype, shape)
     words = [int(v) for v in attrs.values()]
     data = constant(words, np.dtype(np.int64)) if words else 0
@@ -268,7 +268,7 @@ def lower_norm(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) ->
 def lower_dist(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
     """Lower the p-norm of the difference of two tensors."""
     x, y = layouts
-    shape = np.broadcast_shapes(x.shape, y.shape)
+    shape = broadcast_shapes(x.shape, y.shape)
     r = Reduction(shape, {})
     out = r.result(x.dtype)
     sources = [arg(0, broadcast_strides(x, shape)), arg(1, broadcast_strides(y, shape))]

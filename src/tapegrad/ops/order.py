@@ -15,7 +15,7 @@ import numpy as np
 from ..dtypes import int64
 from ..kernels import native_kernel_address, native_kernels
 from ..layouts import Layout, contiguous
-from ..programs import SCRATCH, Operand, Step, arg, constant, zero_step
+from ..programs import POOL, SCRATCH, Operand, Step, arg, zero_step
 from ..words import SIZE, element, p64
 from . import reduce_samples as samples
 from .norms import highest, lowest
@@ -23,8 +23,6 @@ from .reduce import Reduction, padded
 from .table import Lowered, Op, copy_loop, op, out_operand
 
 __all__: list[str] = []
-
-_WORD = np.dtype(np.int64)
 
 
 # --------------------------------------------------------------------------- positions of extremes
@@ -133,7 +131,7 @@ def lower_take(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) ->
     if x.ndim:
         stride = x.strides[attrs["dim"]]
         source = arg(0, _rest(x.strides, attrs["dim"], attrs["keepdim"]))
-    kernel = native_kernel_address(f"take_{x.dtype.itemsize}"), constant([stride], _WORD)
+    kernel = native_kernel_address(f"take_{x.dtype.itemsize}"), POOL.put([stride])
     operands = (source, arg(1, index.strides), out_operand(2, out))
     return Lowered((out,), (Step(kernel, index.shape, operands),))
 
@@ -147,7 +145,7 @@ def lower_put(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> 
     if out.ndim:
         stride = out.strides[attrs["dim"]]
         target = whole._replace(strides=_rest(out.strides, attrs["dim"], attrs["keepdim"]))
-    kernel = native_kernel_address(f"put_{ct.dtype.itemsize}"), constant([stride], _WORD)
+    kernel = native_kernel_address(f"put_{ct.dtype.itemsize}"), POOL.put([stride])
     operands = (arg(0, ct.strides), arg(1, index.strides), target)
     return Lowered((out,), (zero_step(whole, out.span), Step(kernel, index.shape, operands)))
 

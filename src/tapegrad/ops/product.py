@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..kernels import ufunc_loop
-from ..layouts import Layout, broadcast_strides, c_strides, contiguous
+from ..layouts import Layout, broadcast_shapes, broadcast_strides, c_strides, contiguous
 from ..programs import SCRATCH, Operand, Step, address_operand, arg, constant
 from .table import Lowered, Op, copy_loop, is_float, op, out_operand
 
@@ -57,7 +57,7 @@ def geometry(x: Layout, y: Layout) -> Geometry:
     item = x.dtype.itemsize
     x_core = (item * k, *x.strides) if x.ndim == 1 else x.strides[-2:]
     y_core = (*y.strides, item) if y.ndim == 1 else y.strides[-2:]
-    batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    batch = broadcast_shapes(x.shape[:-2], y.shape[:-2])
     x_batch = _batch_strides(x, batch)
     y_batch = _batch_strides(y, batch)
     if batch and not any(y_batch):
@@ -103,7 +103,7 @@ def _takes_blas(layout: Layout) -> bool:
 
 def product_steps(x: Layout, y: Layout) -> tuple[Layout, list[Step], int]:
     """Work out layout, steps and scratch memory of the product of operands 0 and 1."""
-    batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    batch = broadcast_shapes(x.shape[:-2], y.shape[:-2])
     out = contiguous(x.dtype, (*batch, *x.shape[-2:-1], *(y.shape[-1:] if y.ndim > 1 else ())))
     work = math.prod(out.shape) * x.shape[-1]
     steps: list[Step] = []

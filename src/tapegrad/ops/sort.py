@@ -14,7 +14,7 @@ import numpy as np
 from ..dtypes import int64
 from ..kernels import native_kernel, native_kernel_address, native_kernels
 from ..layouts import Layout, contiguous
-from ..programs import SCRATCH, Operand, Step, arg, constant
+from ..programs import POOL, SCRATCH, Operand, Step, arg
 from ..words import SIZE, bits, element, p64
 from . import reduce_samples as samples
 from .norms import even_vjp
@@ -22,8 +22,6 @@ from .reduce import padded, reduced_shape
 from .table import Lowered, Op, copy_loop, op, out_operand
 
 __all__: list[str] = []
-
-_WORD = np.dtype(np.int64)
 
 
 @native_kernels("f64", "f32", name="sort_key")
@@ -125,7 +123,7 @@ class _Sorting:
             strides = (*x.strides[:dim], *x.strides[dim + 1 :], x.strides[dim])
         rows = math.prod(self.rest)
         dense = contiguous(int64, (*self.rest, self.n))
-        mask = constant([-1 if descending else 0], _WORD)
+        mask = POOL.put([-1 if descending else 0])
         kernel = native_kernel_address("sort_key", x.dtype), mask
         keys = Operand(SCRATCH, 0, contiguous(int64, shape).strides)
         self.keys = keys._replace(strides=dense.strides[:-1])
@@ -169,7 +167,7 @@ def lower_median(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) 
     dims = tuple(range(x.ndim)) if dim is None or not x.ndim else (dim,)
     out = contiguous(int64, reduced_shape(x.shape, dims, attrs.get("keepdim", False)))
     flat = contiguous(int64, sorting.rest)
-    nan = constant([int(x.dtype.is_floating_point)], _WORD)
+    nan = POOL.put([int(x.dtype.is_floating_point)])
     pick = Step(
         (native_kernel_address("middle_position"), nan),
         sorting.rest,
@@ -194,7 +192,7 @@ def lower_median_all(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, An
         copied = Operand(SCRATCH, 0, dense.strides)
         steps = [Step(copy_loop(x.dtype), x.shape, (arg(0, x.strides), copied))]
         source, scratch = copied._replace(strides=()), dense.span
-    stride = constant([x.dtype.itemsize], _WORD)
+    stride = POOL.put([x.dtype.itemsize])
     kernel = native_kernel_address(f"take_{x.dtype.itemsize}"), stride
     out = contiguous(x.dtype, ())
     steps.append(Step(kernel, (), (source, arg(1, ()), out_operand(2, out))))

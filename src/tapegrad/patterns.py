@@ -1,0 +1,322 @@
+"""Patterns: instructions that differ in their lengths only have programs filled in from one image.
+
+An instruction's *pattern* is its op, its attributes, and its layouts with a letter in the place of each
+length (and of each stride of what is not contiguous); equal lengths have one letter. Once a pattern has been
+met a few times, a *prototype* is made: an instruction over symbolic lengths (symbolic.py), which goes through
+the op's lowering and, when a pass first needs that, through the tracing of its rule and the building of its
+programs. What these would write is an `Image`: words that are constants or formulas in the lengths.
+
+The next instruction of the pattern takes its lengths and the places of its words and rows, and has its
+programs in some microseconds. Whatever Python code asked about the lengths when the image was made (which
+stride is larger, whether BLAS takes a matrix) is asked again; with another answer, or where a length was lost
+on the way, the instruction is made without a pattern.
+
+Start reading at `fill`; vjp_programs.py calls `fill_programs`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from . import native as nt
+from .instructions import (
+    ITAB,
+    PATTERNS,
+    VTAB,
+    Instruction,
+    add_outputs,
+    lowered,
+    new_number,
+    row_of,
+)
+from .layouts import DTYPES, Layout, SymbolicLayout, c_strides, contiguous, intern, is_symbolic
+from .ops.table import Op
+from .programs import POOL, STEPS, Holdings, emit, holding
+from .symbolic import Formulas, Image, Symbolic, imaging
+
+__all__ = ["LATER", "REFUSALS", "Pattern", "described", "fill", "fill_programs", "may_have_pattern"]
+
+#: instructions of a pattern before it has a prototype
+LATER = 3
+#: patterns that have a prototype at most, and those that are counted
+MOST, COUNTED = 256, 4096
+
+_unknown: Any = object()
+#: why there is no image: the last ones, for tests
+REFUSALS: deque[tuple[object, Exception]] = deque(maxlen=8)
+Words = Callable[..., "tuple[tuple[int, ...], ...] | None"]
+
+#: how many instructions there were of a pattern that has no prototype yet
+_counts: dict[Any, int] = {}
+#: None for a pattern that has no image
+_patterns: dict[Any, Pattern | None] = {}
+
+
+class _Filled:
+    """An image as a function of lengths, of the address of its words and of the number of its first row."""
+
+    def __init__(
+        self, pattern: Pattern, image: Image, since: int, results: list[list[Any]]
+    ) -> None:
+        self.words, self.rows = len(image.words), len(image.rows)
+        steps = [word for row in image.rows for word in row]
+        self.call: Words = pattern.formulas.compile(
+            (*pattern.symbols, image.pool, image.first), since, [image.words, steps, *results]
+        )
+
+    def fill(self, sizes: tuple[int, ...]) -> tuple[tuple[int, ...], ...] | None:
+        """Write words and rows for some lengths, for the instruction that is made; the other results."""
+        place = POOL.reserve(self.words) if self.words else 0
+        first = STEPS.reserve(self.rows) if self.rows else 0
+        answer = self.call(*sizes, POOL.address(place) if self.words else 0, first)
+        if answer is None:
+            return None
+        if self.words:
+            POOL.write(place, answer[0])
+        if self.rows:
+            STEPS.write(first, answer[1])
+        return answer[2:]
+
+
+class Pattern:
+    """A prototype, and the images of what it runs.
+
+    Attributes
+    ----------
+    formulas : Formulas
+    symbols : tuple of Symbolic
+        The lengths, in the order of an instruction's `sizes`.
+    prototype : Instruction
+        It stays as long as the pattern: images refer to words and kernels of it.
+    """
+
+    def __init__(
+        self, entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any], sizes: tuple[int, ...]
+    ) -> None:
+        self.formulas = formulas = Formulas()
+        self.symbols = tuple([formulas.symbol(f"n{i}", n) for i, n in enumerate(sizes)])
+        self._images = 0
+        letters = _Letters(self.symbols)
+        symbolic = tuple([letters.layout(x) for x in layouts])
+        chosen = {k: letters.layout(v) if isinstance(v, Layout) else v for k, v in attrs.items()}
+        with imaging(self._image()):
+            self.prototype = made = lowered(entry, symbolic, chosen, None, None)
+        with imaging(self._image()) as image:
+            with holding(made.holdings):
+                low, high = emit(made.steps)
+            parts = [[low, high, made.scratch]]
+            for out in made.outs:
+                parts.append([*out.shape])
+                parts.append([*out.strides])
+        #: dtype and, for those that are contiguous, no strides
+        self._outs = [(x.dtype, x.is_contiguous) for x in made.outs]
+        self._forward = _Filled(self, image, 0, parts)
+        #: what was asked up to here is asked when the instruction is made
+        self._asked = formulas.place
+        self._programs: dict[int, tuple[_Filled, frozenset[int]] | None] = {}
+
+    def _image(self) -> Image:
+        """Return a new image."""
+        self._images += 1
+        return Image(self.formulas, self._images)
+
+    def instruction(
+        self, layouts: tuple[Layout, ...], attrs: dict[str, Any], sizes: tuple[int, ...], key: Any
+    ) -> Instruction | None:
+        """Make an instruction; None if something that was asked about the lengths has another answer."""
+        holdings = Holdings()
+        with holding(holdings):
+            try:
+                parts = self._forward.fill(sizes)
+                if parts is None:
+                    holdings.give_back()
+                    return None
+                outs = [
+                    contiguous(kind, parts[i]) if dense else intern(kind, parts[i], parts[i + 1])
+                    for i, (kind, dense) in zip(range(1, len(parts), 2), self._outs, strict=True)
+                ]
+                low, high, scratch = parts[0]
+                made = Instruction(self.prototype.op, layouts, attrs, tuple(outs), scratch, key)
+                made._holdings = holdings
+                made.pattern, made.sizes = self, sizes
+                add_outputs(made)
+                row = row_of(made)
+                row[nt.I_STEP_LO], row[nt.I_STEP_HI] = low, high
+                ITAB.write(new_number(made), row)
+            except BaseException:
+                holdings.give_back()
+                raise
+        return made
+
+    def programs(
+        self,
+        variant: int,
+        build: Callable[[Instruction, int], tuple[list[list[Any]], dict[int, Any], bool]],
+    ) -> tuple[_Filled, frozenset[int]] | None:
+        """Return the image of a variant of VJP programs, and the rows with a recipe; None if it has none."""
+        if variant not in self._programs:
+            self._programs[variant] = None
+            try:
+                with imaging(self._image()), holding(self.prototype.holdings):
+                    build(self.prototype, variant)  # now the rule has been traced
+                with imaging(self._image()) as image, holding(self.prototype.holdings):
+                    rows, recipes, _ = build(self.prototype, variant)
+                    filled = _Filled(
+                        self, image, self._asked, [[word for row in rows for word in row]]
+                    )
+                self._programs[variant] = filled, frozenset(recipes)
+            except Exception as error:
+                REFUSALS.append((self.prototype, error))
+        return self._programs[variant]
+
+
+class _Letters:
+    """Layouts with symbols in the place of lengths, for the order in which `described` numbers them."""
+
+    def __init__(self, symbols: tuple[Symbolic, ...]) -> None:
+        self._symbols = symbols
+        self._numbers: dict[tuple[bool, int], int] = {}
+
+    def _letter(self, n: int, *, stride: bool) -> Any:
+        key = stride, n
+        return self._symbols[self._numbers.setdefault(key, len(self._numbers))]
+
+    def layout(self, x: Layout) -> Layout:
+        """The layout with letters."""
+        shape = tuple([n if n < 2 else self._letter(n, stride=False) for n in x.shape])
+        if x.is_contiguous:
+            strides = c_strides(shape, x.dtype.itemsize)
+        else:
+            plain = _plain_strides(x)
+            strides = tuple([s if s in plain else self._letter(s, stride=True) for s in x.strides])
+        return intern(x.dtype, shape, strides)
+
+
+_PLAIN = {kind.code: (0, kind.itemsize, -kind.itemsize) for kind in DTYPES}
+
+
+def _plain_strides(x: Layout) -> tuple[int, ...]:
+    """Strides that count as constants."""
+    return _PLAIN[x.dtype.code]
+
+
+def described(
+    entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]
+) -> tuple[Any, tuple[int, ...]] | None:
+    """Return the pattern of an instruction and its lengths; None for what has none."""
+    numbers: dict[tuple[bool, int], int] = {}
+    sizes: list[int] = []
+    parts: list[Any] = [entry.code]
+
+    def describe(x: Layout) -> None:
+        letters: list[int] = [x.dtype.code, x.ndim]
+        for n in x.shape:
+            if n > 1:
+                key = False, n
+                letter = numbers.get(key)
+                if letter is None:
+                    letter = numbers[key] = len(sizes)
+                    sizes.append(n)
+                n = -1 - letter
+            letters.append(n)
+        if not x.is_contiguous:
+            plain = _plain_strides(x)
+            for s in x.strides:
+                if s in plain:
+                    letters.append(s)
+                    continue
+                key = True, s
+                letter = numbers.get(key)
+                if letter is None:
+                    letter = numbers[key] = len(sizes)
+                    sizes.append(s)
+                letters.append(1 << 62 | letter)
+        parts.append(tuple(letters))
+
+    for x in layouts:
+        describe(x)
+    for name, value in attrs.items():
+        if isinstance(value, Layout):
+            describe(value)
+        else:
+            parts.append((name, type(value), value))
+    return (tuple(parts), tuple(sizes)) if sizes else None
+
+
+def may_have_pattern(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> bool:
+    """Return False for what has no programs of its own, and for what is symbolic itself."""
+    if entry.kind == nt.LEAF or "python" in entry.extras or "lifted" in entry.extras:
+        return False
+    return not is_symbolic(layouts) and not isinstance(attrs.get("layout"), SymbolicLayout)
+
+
+def fill(
+    entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any], key: Any
+) -> Instruction | None:
+    """Make an instruction of a pattern that has an image; None if it has none. The caller holds the lock."""
+    if not may_have_pattern(entry, layouts, attrs):
+        return None
+    description = described(entry, layouts, attrs)
+    if description is None:
+        return None
+    parts, sizes = description
+    pattern = _patterns.get(parts, _unknown)
+    if pattern is _unknown:
+        count = _counts.get(parts, 0)
+        if count < LATER:
+            if len(_counts) >= COUNTED:
+                _counts.clear()
+            _counts[parts] = count + 1
+            return None
+        if len(_patterns) >= MOST:
+            _patterns.clear()
+        pattern = _patterns[parts] = make_pattern(entry, layouts, attrs, sizes)
+    return None if pattern is None else pattern.instruction(layouts, attrs, sizes, key)
+
+
+def make_pattern(
+    entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any], sizes: tuple[int, ...]
+) -> Pattern | None:
+    """Make a prototype and its image; None where a length is lost on the way."""
+    try:
+        return Pattern(entry, layouts, attrs, sizes)
+    except Exception as error:
+        REFUSALS.append((entry, error))
+        return None
+
+
+def fill_programs(
+    made: Instruction, variant: int,
+    build: Callable[[Instruction, int], tuple[list[list[Any]], dict[int, Any], bool]],
+) -> tuple[int, int, frozenset[int]] | None:  # fmt: skip
+    """Write the VJP programs of an instruction from an image.
+
+    Parameters
+    ----------
+    made : Instruction
+        One with a pattern, whose rows are being written (`holding`).
+    variant : int
+    build : callable
+        Called with the prototype and the variant: its rows, and by number those with a recipe.
+
+    Returns
+    -------
+    tuple or None
+        The first row, bytes of scratch memory, and rows with a recipe. None if they have to be built.
+    """
+    programs = made.pattern.programs(variant, build)
+    if programs is None:
+        return None
+    filled, recipes = programs
+    parts = filled.fill(made.sizes)
+    if parts is None:  # words and rows stay with the instruction, unused
+        return None
+    (words,) = parts
+    first = VTAB.reserve(len(words) // nt.V_WIDTH)
+    VTAB.write(first, words)
+    return first, max(words[nt.V_SCRATCH :: nt.V_WIDTH]), recipes
+
+
+PATTERNS.fill = fill
