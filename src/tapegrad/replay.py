@@ -22,6 +22,7 @@ from . import saved, sweep, templates, versions
 from .buffers import address_of
 from .instructions import (
     CACHES,
+    ITAB,
     Instruction,
     instruction,
     remember,
@@ -281,6 +282,17 @@ class Pass:
                 zero = tape.constant(0, made.out.dtype)
                 self.tape_write(region, zero)
 
+    def writes_template(self, k: int) -> bool:
+        """Write the template of a statement's instruction; False if that is not what native code lacks."""
+        made, variant = self.tape.instruction_of(k), self.request.variant
+        if made.op.kind != nt.COMPUTE or ITAB.rows[made.id, nt.I_REPLAY + (variant >> 1)] >= 0:
+            return False
+        extras = made.op.extras
+        if "replay" in extras or extras.get("python") or self.callbacks.takes_over(k):
+            return False
+        templates.build(made, variant)
+        return True
+
     def runs(self, k: int) -> bool:
         """Whether the pass goes on behind statement `k`."""
         owners = {int(self.root[a]) for a in self.tape.args_of(k)}
@@ -440,6 +452,8 @@ def _stops(p: Pass, stepwise: bool) -> Iterator[tuple[int, int]]:
         if here < low:
             return
         k = here & 0xFFFFFFFF
+        if p.writes_template(k):
+            continue
         yield k, here >> 32
         p.leave(k)
         k -= 1
