@@ -12,7 +12,7 @@ import pytest
 from op_samples import cases, public_rows
 
 import tapegrad as tg
-from tapegrad import ending, patterns
+from tapegrad import ending, patterns, templates
 from tapegrad import native as nt
 from tapegrad.errors import UnsupportedError
 from tapegrad.instructions import ITAB, VTAB, Instruction, lowered
@@ -215,6 +215,11 @@ def check(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> int:
                     others,
                     attrs,
                 )
+            if entry.kind == nt.COMPUTE:
+                drawn = templates.filled(filled, variant)
+                right = templates.drafts(slow, variant)
+                asked = drawn is None and change is not CHANGES[0][0]
+                assert drawn == right or asked, (entry, others, attrs)
         assert ITAB.rows[filled.id, nt.I_VSCRATCH] == ITAB.rows[slow.id, nt.I_VSCRATCH]
         count += 1
     return count

@@ -18,8 +18,9 @@ SOURCE = Path(tapegrad.__file__).parent
 LAYERS = [
     ("errors", "locks", "importing", "symbolic"), ("dtypes",), ("store", "words", "entries"), ("native",),
     ("nopython",), ("layouts",),
-    ("kernels",), ("programs",), ("ops",), ("families",), ("instructions",), ("patterns",), ("calls",), ("handle",),
-    ("exchange",), ("sweep",), ("versions",), ("buffers", "constants"), ("collector",), ("hook_cycles",),
+    ("kernels",), ("programs",), ("ops",), ("families",), ("instructions",), ("patterns",), ("calls",),
+    ("handle",), ("exchange",), ("sweep",), ("versions",), ("buffers", "constants"), ("collector",),
+    ("hook_cycles",),
     ("arrays",), ("values",), ("tape",),
     ("ending",), ("hooks", "edges"), ("threads", "storage"), ("user_code", "nesting"), ("final_callbacks",),
     ("fuse",), ("traced_rule",), ("adjoint_programs",), ("lane_programs",), ("vjp_programs",),

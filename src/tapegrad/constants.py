@@ -6,10 +6,13 @@ is a hash table of words, open addressing, Fibonacci hashing.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from . import native as nt
 from .dtypes import dtype
+from .symbolic import Symbolic
 
 __all__ = ["Constants"]
 
@@ -37,8 +40,11 @@ class Constants:
         return len(self.slots)
 
     @staticmethod
-    def key(array: np.ndarray, kind: dtype) -> tuple[int, int]:
+    def key(array: Any, kind: dtype) -> tuple[int, int]:
         """What a 0-d array of dtype `kind` is found by."""
+        if type(array) is Symbolic:
+            bits: Any = array.home.bits(array, 8) if kind.is_floating_point else array
+            return bits, kind.code
         wide = np.float64 if kind.is_floating_point else np.int64
         return int(np.asarray(array, wide).view(np.int64)), kind.code
 

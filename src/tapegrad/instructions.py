@@ -140,7 +140,7 @@ interned: dict[Any, Instruction] = {}
 #: empties caches in front of `instruction`, before instructions end
 CACHES: list[Callable[[], None]] = []
 #: instructions there may be before those that nothing needs end, and what ends them (ending.py)
-LIMIT = 4096
+LIMIT = 3072
 
 
 class ROUNDS:

@@ -17,7 +17,7 @@ Start reading at `fill`; vjp_programs.py calls `fill_programs`.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import native as nt
@@ -34,12 +34,14 @@ from .instructions import (
 from .layouts import DTYPES, Layout, SymbolicLayout, c_strides, contiguous, intern, is_symbolic
 from .ops.table import Op
 from .programs import POOL, STEPS, Holdings, emit, holding
-from .symbolic import Formulas, Image, Symbolic, imaging
+from .symbolic import Formulas, Image, SizeLost, Symbolic, imaging
 
 __all__ = ["LATER", "REFUSALS", "Pattern", "described", "fill", "fill_programs", "may_have_pattern"]
 
 #: instructions of a pattern before it has a prototype
 LATER = 3
+#: operands of an instruction with a pattern, and words of an image
+MOST_OPERANDS, MOST_WORDS = 16, 1 << 12
 #: patterns that have a prototype at most, and those that are counted
 MOST, COUNTED = 256, 4096
 
@@ -61,6 +63,8 @@ class _Filled:
         self, pattern: Pattern, image: Image, since: int, results: list[list[Any]]
     ) -> None:
         self.words, self.rows = len(image.words), len(image.rows)
+        if self.words > MOST_WORDS or self.rows > MOST_WORDS // nt.P_WIDTH:
+            raise SizeLost("a large program is rarely one of many")
         steps = [word for row in image.rows for word in row]
         self.call: Words = pattern.formulas.compile(
             (*pattern.symbols, image.pool, image.first), since, [image.words, steps, *results]
@@ -116,6 +120,7 @@ class Pattern:
         #: what was asked up to here is asked when the instruction is made
         self._asked = formulas.place
         self._programs: dict[int, tuple[_Filled, frozenset[int]] | None] = {}
+        self._derived: dict[Any, Any] = {}
 
     def _image(self) -> Image:
         """Return a new image."""
@@ -170,6 +175,21 @@ class Pattern:
             except Exception as error:
                 REFUSALS.append((self.prototype, error))
         return self._programs[variant]
+
+    def derived(self, key: Any, derive: Callable[[Pattern], Any]) -> Any:
+        """Return what was derived from the prototype under a key; None where a length was lost."""
+        if key not in self._derived:
+            self._derived[key] = None
+            try:
+                with imaging(self._image()), holding(self.prototype.holdings):
+                    self._derived[key] = derive(self)
+            except Exception as error:
+                REFUSALS.append((self.prototype, error))
+        return self._derived[key]
+
+    def function(self, results: Sequence[Sequence[Any]]) -> Words:
+        """Return words as a function of the lengths; it asks again what was asked about the lengths."""
+        return self.formulas.compile(self.symbols, self._asked, results)
 
 
 class _Letters:
@@ -247,6 +267,8 @@ def described(
 
 def may_have_pattern(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> bool:
     """Return False for what has no programs of its own, and for what is symbolic itself."""
+    if len(layouts) > MOST_OPERANDS:
+        return False
     if entry.kind == nt.LEAF or "python" in entry.extras or "lifted" in entry.extras:
         return False
     return not is_symbolic(layouts) and not isinstance(attrs.get("layout"), SymbolicLayout)
@@ -262,7 +284,32 @@ def fill(
     if description is None:
         return None
     parts, sizes = description
-    pattern = _patterns.get(parts, _unknown)
+    pattern = _pattern(parts, entry, layouts, attrs, sizes)
+    return None if pattern is None else pattern.instruction(layouts, attrs, sizes, key)
+
+
+def pattern_of(made: Instruction) -> tuple[Pattern, tuple[int, ...]] | None:
+    """Return the pattern of an instruction, and its lengths, if it has one. The caller holds the lock."""
+    if made.pattern is not None:
+        return made.pattern, made.sizes
+    if made.family is None or not may_have_pattern(made.op, made.layouts, made.attrs):
+        return None  # one that was counted when it was made
+    description = described(made.op, made.layouts, made.attrs)
+    if description is None:
+        return None
+    pattern = _pattern(description[0], made.op, made.layouts, made.attrs, description[1])
+    return None if pattern is None else (pattern, description[1])
+
+
+def _pattern(
+    parts: Any,
+    entry: Op,
+    layouts: tuple[Layout, ...],
+    attrs: dict[str, Any],
+    sizes: tuple[int, ...],
+) -> Pattern | None:
+    """Return the pattern of a description; None as long as there were few such instructions."""
+    pattern: Pattern | None = _patterns.get(parts, _unknown)
     if pattern is _unknown:
         count = _counts.get(parts, 0)
         if count < LATER:
@@ -273,7 +320,7 @@ def fill(
         if len(_patterns) >= MOST:
             _patterns.clear()
         pattern = _patterns[parts] = make_pattern(entry, layouts, attrs, sizes)
-    return None if pattern is None else pattern.instruction(layouts, attrs, sizes, key)
+    return pattern
 
 
 def make_pattern(

@@ -8,18 +8,20 @@ instruction. A template with in-place writes or several results stays with Pytho
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from . import native as nt
 from .constants import Constants
 from .instructions import ITAB, RTAB, Instruction, instruction, view_instruction
-from .layouts import Layout, contiguous
+from .layouts import Layout, contiguous, intern, is_symbolic
 from .ops.table import TABLE, is_float
+from .patterns import Pattern, pattern_of
 from .programs import POOL, holding
+from .symbolic import Symbolic
 from .tape import Tape
 from .traced_rule import Template, template
 
-__all__ = ["Unary", "append_sums", "build", "sums_to", "write"]
+__all__ = ["Unary", "append_sums", "build", "drafts", "filled", "sums_to", "write"]
 
 
 class Unary(NamedTuple):
@@ -77,23 +79,55 @@ def append_sums(tape: Tape, slot: int, shape: tuple[int, ...]) -> int:
     return slot
 
 
+class Draft(NamedTuple):
+    """The statements that the cotangent of one operand takes, as they will be written.
+
+    Attributes
+    ----------
+    steps : list
+        Instruction, references to its inputs, and the offset of a view (None for what is none).
+    constants : list of int
+        Bits and dtype of each, one behind the other.
+    result : int
+        Reference to the result.
+    layout : Layout
+        That of the result.
+    """
+
+    steps: list[tuple[Instruction, list[int], Any]]
+    constants: list[Any]
+    result: int
+    layout: Layout
+
+
 def build(made: Instruction, variant: int = 0) -> None:
     """Write the templates of an instruction, plain or masked, unless they are there."""
-    traced = template(made, variant)
     column = nt.I_REPLAY + (variant >> 1)
     with holding(made.holdings):
         if ITAB.rows[made.id, column] >= 0:
             return
+        drawings = filled(made, variant) or drafts(made, variant)
         nt.GLOBALS[nt.G_ADD], nt.GLOBALS[nt.G_CLONE] = TABLE["add"].code, TABLE["clone"].code
         count = max(len(made.layouts), 1)
         first = RTAB.reserve(count)
         RTAB.rows[first : first + count] = 0
-        for i, result in enumerate(traced.results):
-            if result is not None and is_float(made.layouts[i]):
-                write(made, first + i, traced, result, made.layouts[i].shape)
+        for i, drawn in drawings.items():
+            RTAB.rows[first + i, nt.Q_EXISTS] = 1
+            if drawn is not None:
+                place(made, first + i, drawn)
         RTAB.rows[first : first + count, nt.Q_CT] = contiguous(made.out.dtype, made.out.shape).id
         # A pass of another thread may look at these rows from now on.
         ITAB.rows[made.id, column] = first
+
+
+def drafts(made: Instruction, variant: int) -> dict[int, Draft | None]:
+    """The draft of each operand with a derivative; None for those that native replay cannot do."""
+    traced = template(made, variant)
+    return {
+        i: draft(traced, result, made.layouts[i].shape)
+        for i, result in enumerate(traced.results)
+        if result is not None and is_float(made.layouts[i])
+    }
 
 
 def write(
@@ -101,9 +135,16 @@ def write(
 ) -> None:
     """Write a template of an instruction into a row: the statements of a result, summed to a shape."""
     RTAB.rows[number, nt.Q_EXISTS] = 1
+    drawn = draft(traced, result, shape)
+    if drawn is not None:
+        place(made, number, drawn)
+
+
+def draft(traced: Template, result: int, shape: tuple[int, ...]) -> Draft | None:
+    """Lay out the statements of a result, summed to a shape; None if native replay cannot do them."""
     statements = traced.needed(result)
     references: dict[int, int] = {}
-    keys: list[int] = []
+    keys: list[Any] = []
     last_operand = 0
     for slot in {a for s in statements for a in s.args} | {result}:
         name = traced.inputs.get(slot)
@@ -117,37 +158,113 @@ def write(
         elif isinstance(name, int):
             references[slot] = nt.REF_OPERAND + name
             last_operand = max(last_operand, name)
-    words: list[int] = []
-    args = 0
-
-    def add(step: Instruction, inputs: list[int], offset: int | None) -> None:
-        nonlocal args
-        low, high = (0, 0) if offset is None else struct.unpack("<ii", struct.pack("<q", offset))
-        extra = 0 if offset is None else 2
-        words.extend((step.id, len(inputs), extra, low, high, *inputs))
-        args += len(inputs) + extra
-
-    count = 0
+    steps: list[tuple[Instruction, list[int], Any]] = []
     for s in statements:
         kind = s.instruction.op.kind
         plain = kind == nt.VIEW or (kind == nt.COMPUTE and len(s.instruction.outs) == 1)
         if not plain or len(s.args) > nt.MAX_OPERANDS_OF_TEMPLATE:
-            return
-        add(s.instruction, [references[a] for a in s.args], s.offset if kind == nt.VIEW else None)
-        references[s.slot] = nt.REF_STATEMENT + count
-        count += 1
+            return None
+        inputs = [references[a] for a in s.args]
+        references[s.slot] = nt.REF_STATEMENT + len(steps)
+        steps.append((s.instruction, inputs, s.offset if kind == nt.VIEW else None))
     last, layout = references[result], traced.layouts[result]
-    sums = sums_to(layout, shape)
-    for step in sums:
-        add(step.instruction, [last], 0 if step.is_view else None)
-        last, layout = nt.REF_STATEMENT + count, step.instruction.out
-        count += 1
+    for step in sums_to(layout, shape):
+        steps.append((step.instruction, [last], 0 if step.is_view else None))
+        last, layout = nt.REF_STATEMENT + len(steps) - 1, step.instruction.out
     too_many_operands = last_operand >= nt.REF_STATEMENT - nt.REF_OPERAND
-    if count > nt.MAX_TEMPLATE or len(keys) > 2 * nt.MAX_CONSTANTS or too_many_operands:
-        return
-    made.needs += tuple([step.instruction.id for step in sums])
+    if len(steps) > nt.MAX_TEMPLATE or len(keys) > 2 * nt.MAX_CONSTANTS or too_many_operands:
+        return None
+    return Draft(steps, keys, last, layout)
+
+
+def place(made: Instruction, number: int, drawn: Draft) -> None:
+    """Write a draft into a row of the table, for an instruction."""
+    words: list[int] = []
+    args = 0
+    for step, inputs, offset in drawn.steps:
+        low, high = (0, 0) if offset is None else struct.unpack("<ii", struct.pack("<q", offset))
+        extra = 0 if offset is None else 2
+        words.extend((step.id, len(inputs), extra, low, high, *inputs))
+        args += len(inputs) + extra
+    made.needs += tuple([step.id for step, _, _ in drawn.steps])
     row = RTAB.rows[number]
-    row[nt.Q_STATEMENTS], row[nt.Q_COUNT] = POOL.put(words), count
-    row[nt.Q_ARGS], row[nt.Q_RESULT], row[nt.Q_LAYOUT] = args, last, layout.id
-    row[nt.Q_CONSTANTS], row[nt.Q_CONSTANT_COUNT] = POOL.put(keys), len(keys) // 2
+    row[nt.Q_STATEMENTS], row[nt.Q_COUNT] = POOL.put(words), len(drawn.steps)
+    row[nt.Q_ARGS], row[nt.Q_RESULT], row[nt.Q_LAYOUT] = args, drawn.result, drawn.layout.id
+    row[nt.Q_CONSTANTS] = POOL.put(drawn.constants)
+    row[nt.Q_CONSTANT_COUNT] = len(drawn.constants) // 2
     row[nt.Q_NATIVE] = 1
+
+
+# --------------------------------------------------------------------------- patterns
+def filled(made: Instruction, variant: int) -> dict[int, Draft | None] | None:
+    """The drafts of an instruction as its pattern has them; None if its rule has to be traced."""
+    known = pattern_of(made)
+    if known is None:
+        return None
+    pattern, sizes = known
+    image = pattern.derived(("templates", variant), lambda p: _Drafts(p, variant))
+    answer: dict[int, Draft | None] | None = None if image is None else image.fill(sizes)
+    return answer
+
+
+class _Drafts:
+    """Drafts of a prototype: what depends on the lengths as a function of them."""
+
+    def __init__(self, pattern: Pattern, variant: int) -> None:
+        self._drafts = drafts(pattern.prototype, variant)
+        self._instructions: dict[int, Instruction] = {}
+        self._layouts: dict[int, Layout] = {}
+        numbers: dict[str, Symbolic] = {}
+        for drawn in filter(None, self._drafts.values()):
+            self._note(drawn.layout, numbers)
+            for step, _, offset in drawn.steps:
+                self._note((offset, step.layouts, tuple(step.attrs.values())), numbers)
+                if is_symbolic((*step.layouts, *step.outs)):
+                    self._instructions[step.id] = step
+            self._note(tuple(drawn.constants), numbers)
+        self._numbers = tuple(numbers)
+        parts = [(*x.shape, *x.strides) for x in self._layouts.values()]
+        self._call = pattern.function([list(numbers.values()), *parts])
+
+    def _note(self, value: Any, numbers: dict[str, Symbolic]) -> None:
+        if type(value) is Symbolic:
+            numbers[value.name] = value
+        elif isinstance(value, Layout):
+            if is_symbolic((value,)):
+                self._layouts[value.id] = value
+        elif isinstance(value, tuple):
+            for item in value:
+                self._note(item, numbers)
+
+    def fill(self, sizes: tuple[int, ...]) -> dict[int, Draft | None] | None:
+        """The drafts for some lengths; None if something asked about them has another answer."""
+        answer = self._call(*sizes)
+        if answer is None:
+            return None
+        numbers = dict(zip(self._numbers, answer[0], strict=True))
+        layouts: dict[int, Layout] = {}
+        for x, words in zip(self._layouts.values(), answer[1:], strict=True):
+            shape, strides = words[: x.ndim], words[x.ndim :]
+            dense = x.is_contiguous
+            layouts[x.id] = contiguous(x.dtype, shape) if dense else intern(x.dtype, shape, strides)
+
+        def of(value: Any) -> Any:
+            if type(value) is Symbolic:
+                return numbers[value.name]
+            if isinstance(value, Layout):
+                return layouts.get(value.id, value)
+            return tuple(map(of, value)) if type(value) is tuple else value
+
+        made = {
+            number: instruction(
+                x.op, tuple(map(of, x.layouts)), **{k: of(v) for k, v in x.attrs.items()}
+            )
+            for number, x in self._instructions.items()
+        }
+        return {
+            i: None if drawn is None else Draft(
+                [(made.get(x.id, x), inputs, of(offset)) for x, inputs, offset in drawn.steps],
+                list(map(of, drawn.constants)), drawn.result, of(drawn.layout),
+            )
+            for i, drawn in self._drafts.items()
+        }  # fmt: skip
