@@ -22,7 +22,6 @@ from . import saved, sweep, templates, versions
 from .buffers import address_of
 from .instructions import (
     CACHES,
-    ITAB,
     Instruction,
     instruction,
     remember,
@@ -282,17 +281,6 @@ class Pass:
                 zero = tape.constant(0, made.out.dtype)
                 self.tape_write(region, zero)
 
-    def writes_template(self, k: int) -> bool:
-        """Write the template of a statement's instruction; False if that is not what native code lacks."""
-        made, variant = self.tape.instruction_of(k), self.request.variant
-        if made.op.kind != nt.COMPUTE or ITAB.rows[made.id, nt.I_REPLAY + (variant >> 1)] >= 0:
-            return False
-        extras = made.op.extras
-        if "replay" in extras or extras.get("python") or self.callbacks.takes_over(k):
-            return False
-        templates.build(made, variant)
-        return True
-
     def runs(self, k: int) -> bool:
         """Whether the pass goes on behind statement `k`."""
         owners = {int(self.root[a]) for a in self.tape.args_of(k)}
@@ -452,7 +440,9 @@ def _stops(p: Pass, stepwise: bool) -> Iterator[tuple[int, int]]:
         if here < low:
             return
         k = here & 0xFFFFFFFF
-        if p.writes_template(k):
+        made = tape.instruction_of(k)
+        if templates.lacking(made, request.variant) and not p.callbacks.takes_over(k):
+            templates.build(made, request.variant)
             continue
         yield k, here >> 32
         p.leave(k)

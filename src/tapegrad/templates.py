@@ -21,7 +21,7 @@ from .symbolic import Symbolic
 from .tape import Tape
 from .traced_rule import Template, template
 
-__all__ = ["Unary", "append_sums", "build", "drafts", "filled", "sums_to", "write"]
+__all__ = ["Unary", "append_sums", "build", "drafts", "filled", "lacking", "sums_to", "write"]
 
 
 class Unary(NamedTuple):
@@ -98,6 +98,13 @@ class Draft(NamedTuple):
     constants: list[Any]
     result: int
     layout: Layout
+
+
+def lacking(made: Instruction, variant: int) -> bool:
+    """Return True if an instruction that native replay may do has no template yet."""
+    if made.op.kind != nt.COMPUTE or ITAB.rows[made.id, nt.I_REPLAY + (variant >> 1)] >= 0:
+        return False
+    return "replay" not in made.op.extras and not made.op.extras.get("python")
 
 
 def build(made: Instruction, variant: int = 0) -> None:
