@@ -256,3 +256,12 @@ def test_duals_that_were_needed_go_when_nobody_needs_them() -> None:
         for _ in range(300):
             forward_ad.make_dual(x, x)
         assert len(_duals().primals) < 150
+
+
+@pytest.mark.parametrize("value", [5, None, "x", [1.0]])
+def test_what_is_no_tensor_is_no_dual(value: object) -> None:
+    with forward_ad.dual_level():
+        with pytest.raises(TypeError, match=r"unpack_dual\(\).* must be Tensor, not"):
+            forward_ad.unpack_dual(value)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match=r"make_dual\(\).* must be Tensor, not"):
+            forward_ad.make_dual(tg.tensor(1.0), value)  # type: ignore[arg-type]

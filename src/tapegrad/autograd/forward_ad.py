@@ -263,10 +263,16 @@ def unpack_dual(tensor: Tensor, *, level: int | None = None) -> UnpackedDualTens
     UnpackedDualTensor
         A namedtuple of `primal` and `tangent`; the tangent is None if the tensor does not depend on a
         dual of the level, or outside of one.
+
+    Raises
+    ------
+    TypeError
+        For what is no tensor, inside of a level.
     """
     duals = _current.duals
     if duals is None or (level is not None and level < 0):
         return UnpackedDualTensor(tensor, None)
+    record.check_tensors("unpack_dual", (tensor,))
     _check_level(level, "_fw_primal")
     tangent = _tangent(duals, tensor)
     return UnpackedDualTensor(duals.level.release(tensor), tangent)
