@@ -114,6 +114,7 @@ CASES: dict[str, Callable[[Any], Any]] = {
     "dtypes": lambda m: m.cdist(m.ones(2, 3).float(), m.ones(2, 3)),
     "integers": lambda m: m.cdist(m.ones(2, 3).long(), m.ones(2, 3)),
     "mode": lambda m: m.cdist(m.ones(2, 3), m.ones(2, 3), compute_mode="fast"),
+    "no mode": lambda m: m.cdist(m.ones(2, 3), m.ones(2, 3), compute_mode=None),
     "batches that differ": lambda m: m.cdist(m.ones(4, 2, 3), m.ones(3, 5, 3)),
     "pdist of a vector": lambda m: m.pdist(m.ones(3)),
     "pdist of integers": lambda m: m.pdist(m.ones(3, 2).long()),

@@ -9,6 +9,8 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from .. import readout, record
 from ..dtypes import bool_, get_default_dtype
 from .arguments import as_int, distinct, float_of, wrap_dim
@@ -58,7 +60,7 @@ def diff(input: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any
     """
     others = [t for t in (prepend, append) if t is not None]
     record.check_tensors("diff", (input, *others))
-    order = as_int("diff", "n", 2, n)
+    order, dim = as_int("diff", "n", 2, n), as_int("diff", "dim", 3, dim)
     if not input.ndim:
         raise RuntimeError("diff expects input to be at least one-dimensional")
     d = wrap_dim(dim, input.ndim)
@@ -173,9 +175,10 @@ def _spacing(value: Any) -> Any:
 def _gradient_dims(dim: Any, ndim: int) -> tuple[int, ...]:
     if dim is None:
         return tuple(range(ndim))
-    if not isinstance(dim, tuple | list):
-        return (wrap_dim(dim, ndim),)
-    return distinct(dim, ndim)
+    many = isinstance(dim, tuple | list)
+    if any(isinstance(d, bool) for d in (dim if many else (dim,))):
+        raise TypeError
+    return distinct(dim, ndim) if many else (wrap_dim(dim, ndim),)
 
 
 def _wrong_count(dim: Any, ndim: int, wanted: int, given: int) -> str:
@@ -246,6 +249,8 @@ def _panels(name: str, y: Any, x: Any, dx: Any, dim: Any) -> tuple[Any, int]:
     record.check_tensors(name, (y,) if x is None else (y, x))
     if x is not None and dx is not None:
         raise no_overload(name, _TRAPEZOID_FORMS, y, dx=dx, x=x)
+    if isinstance(dim, bool) or not isinstance(dim, int | np.integer):
+        raise no_overload(name, _TRAPEZOID_FORMS, y, dim=dim)
     if y.dtype is bool_ or (x is not None and x.dtype is bool_):
         which = "y" if y.dtype is bool_ else "x"
         raise RuntimeError(
@@ -257,6 +262,8 @@ def _panels(name: str, y: Any, x: Any, dx: Any, dim: Any) -> tuple[Any, int]:
     pairs = _part(y, d, 0, -1) + _part(y, d, 1, 0)
     if x is None:
         step = readout.option(1.0 if dx is None else dx, f"{name}(dx=...)")
+        if isinstance(step, bool):
+            raise RuntimeError(f"{name}: Currently, we only support dx as a real number.")
         if not record.is_number(step):
             raise no_overload(name, _TRAPEZOID_FORMS, y, dx=dx)
         return pairs * (step / 2), d

@@ -49,7 +49,7 @@ def cdist(
     x1: Any,
     x2: Any,
     p: float = 2.0,
-    compute_mode: str | None = "use_mm_for_euclid_dist_if_necessary",
+    compute_mode: str = "use_mm_for_euclid_dist_if_necessary",
 ) -> Any:
     """Distances of all rows of a matrix from all rows of another one, or of batches of matrices.
 
@@ -84,7 +84,7 @@ def cdist(
     tensor([[5., 1.]])
     """
     record.check_tensors("cdist", (x1, x2))
-    if compute_mode is not None and compute_mode not in _MODES:
+    if not isinstance(compute_mode, str) or compute_mode not in _MODES:
         raise ValueError(f"{compute_mode} is not a valid value for compute_mode")
     for name, x in (("X1", x1), ("X2", x2)):
         if not x.dtype.is_floating_point:
