@@ -662,3 +662,66 @@ def same_closely(case: Case) -> Any:
 
 def flat(value: Any) -> list[float]:
     return [y for x in value for y in flat(x)] if isinstance(value, list) else [value]
+
+
+# --------------------------------------------------------------------------- gradients taken away
+def _taken_by_prehook(lib: Any, create_graph: bool) -> Any:
+    x, w = leaf(lib, 1.0, 2.0), leaf(lib, 3.0, 4.0)
+    y = x * w
+    y.grad_fn.register_prehook(lambda gs: (None,))
+    return lib.autograd.grad(
+        (y * 5 + x).sum(), (x, w), create_graph=create_graph, allow_unused=True
+    )[0]
+
+
+def _taken_by_posthook(lib: Any, create_graph: bool) -> Any:
+    x, w = leaf(lib, 1.0, 2.0), leaf(lib, 3.0, 4.0)
+    y = x * w
+    y.grad_fn.register_hook(lambda inputs, outputs: (None, inputs[1]))
+    return lib.autograd.grad(
+        (y * 5 + x).sum(), (x, w), create_graph=create_graph, allow_unused=True
+    )
+
+
+def _taken_from_a_view(lib: Any, create_graph: bool) -> Any:
+    x = leaf(lib, 1.0, 2.0, 3.0)
+    b = x * 1
+    first, rest = b[:1], b[1:]
+    first.grad_fn.register_prehook(lambda gs: (None,))
+    rest.grad_fn.register_hook(lambda inputs, outputs: (None,))
+    total = first.sum() * 7 + rest.sum() * 5 + b.sum()
+    return lib.autograd.grad(total, x, create_graph=create_graph)
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+@pytest.mark.parametrize(
+    ("case", "expected"),
+    [
+        (_taken_by_prehook, [1.0, 1.0]),
+        (_taken_by_posthook, [[1.0, 1.0], [5.0, 10.0]]),
+        (_taken_from_a_view, [[1.0, 1.0, 1.0]]),
+    ],
+)
+def test_a_hook_of_a_node_may_take_a_gradient_away(
+    case: Any, expected: Any, create_graph: bool
+) -> None:
+    assert same(lambda lib: case(lib, create_graph)) == expected
+
+
+def test_a_gradient_taken_from_a_leaf_is_zero() -> None:
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    node = (x * 1).grad_fn.next_functions[0][0]
+    node.register_prehook(lambda gs: (None,))
+    (x * 3).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [0.0, 0.0]
+
+
+def test_no_gradient_is_not_replaced() -> None:
+    def case(lib: Any) -> Any:
+        x, p = leaf(lib, 1.0, 2.0), lib.ones(2)
+        y = x * p
+        y.grad_fn.register_hook(lambda inputs, outputs: (inputs[0], inputs[0]))
+        y.sum().backward()
+
+    assert same(case) == ("RuntimeError", "can't replace a None gradient with a non-None value")

@@ -8,7 +8,7 @@ import numpy as np
 
 from . import native as nt
 from . import plain, record, versions
-from .callbacks import call_hooks, no_grad_on, replaced
+from .callbacks import call_hooks, no_grad_on, prehooked, replaced
 from .dtypes import dtype_of
 from .layouts import Layout
 from .locks import new_lock
@@ -134,8 +134,7 @@ def hooked(storage: Storage, array: np.ndarray, *, node: bool) -> np.ndarray:
         return array
     with no_grad_on(current_tape()):
         ct = call_hooks(hooks.tensor, record.leaf_tensor(array, dtype_of(array)))
-        for hook in list(hooks.before.values()) if node else ():
-            (ct,) = replaced(hook, (ct,), call_user(hook, (ct,)))
+        ct = prehooked(hooks, ct) if node else ct
     return ct._array()
 
 

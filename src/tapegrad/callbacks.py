@@ -32,10 +32,19 @@ from .traced_rule import template
 from .user_code import call_user
 
 if TYPE_CHECKING:
+    from .hooks import Hooks
     from .storage import Storage
     from .tensor_type import Tensor
 
-__all__ = ["Replayed", "Swept", "call_hooks", "no_grad_on", "replaced", "scattered"]
+__all__ = [
+    "Replayed",
+    "Swept",
+    "call_hooks",
+    "no_grad_on",
+    "prehooked",
+    "replaced",
+    "scattered",
+]
 
 
 # --------------------------------------------------------------------------- calling hooks
@@ -52,13 +61,11 @@ def _hook_name(hook: Callable[..., Any]) -> str:
 def _check_value(hook: Callable[..., Any], old: Any, new: Any) -> None:
     """Raise PyTorch's errors for what a hook returned in the place of a gradient."""
     if new is None:
-        if old is not None:
-            raise RuntimeError(f"hook '{_hook_name(hook)}' has replaced a gradient with None")
         return
     if not record.is_tensor(new):
         raise TypeError(f"expected Variable, but hook returned '{type(new).__name__}'")
     if old is None:
-        return
+        raise RuntimeError("can't replace a None gradient with a non-None value")
     if old.dtype is not new.dtype:
         raise RuntimeError(
             f"hook '{_hook_name(hook)}' has changed the type of value (was "
@@ -79,7 +86,7 @@ def call_hooks(hooks: dict[int, Callable[..., Any]], ct: Tensor) -> Tensor:
 
 
 def replaced(hook: Callable[..., Any], old: tuple[Any, ...], new: Any) -> tuple[Any, ...]:
-    """What a node's hook returned, checked, in the place of `old`."""
+    """What a node's hook returned, checked, in the place of `old`; None for a gradient takes it away."""
     if new is None:
         return old
     if len(old) == 1 and record.is_tensor(new):
@@ -94,6 +101,15 @@ def replaced(hook: Callable[..., Any], old: tuple[Any, ...], new: Any) -> tuple[
     for a, b in zip(old, new, strict=True):
         _check_value(hook, a, b)
     return new
+
+
+def prehooked(hooks: Hooks, ct: Tensor) -> Tensor:
+    """The gradient of a node's one output after its prehooks; zeros where they took it away."""
+    cts: tuple[Any, ...] = (ct,)
+    for hook in list(hooks.before.values()):
+        cts = replaced(hook, cts, call_user(hook, cts))
+    found: Tensor = ct.new_zeros(ct.shape) if cts[0] is None else cts[0]
+    return found
 
 
 # --------------------------------------------------------------------------- a pass
@@ -168,7 +184,8 @@ class _Taken:
         for hook in () if hooks is None else list(hooks.before.values()):
             cts = replaced(hook, cts, call_user(hook, cts))
         if context is None:
-            found = self.derivatives(k, cts[0])
+            undefined: list[Tensor | None] = [None] * len(tape.args_of(k))
+            found = undefined if cts[0] is None else self.derivatives(k, cts[0])
         else:
             self.request.contexts.append(context)
             given = {j: g for j, g in enumerate(cts) if g is not None}
@@ -191,14 +208,15 @@ class _Taken:
         is_view = self.tape.instruction_of(k).op.kind == nt.VIEW
         if hooks is None or not is_view or not self.runs(k):
             return ct, None
-        for hook in list(hooks.before.values()):
-            (ct,) = replaced(hook, (ct,), call_user(hook, (ct,)))
+        ct = prehooked(hooks, ct)
         if not hooks.after:
             return ct, None
         first = scattered(self.tape, k, ct)
         inputs: tuple[Any, ...] = (first,)
         for hook in list(hooks.after.values()):
             inputs = replaced(hook, inputs, call_user(hook, inputs, (ct,)))
+        if inputs[0] is None:
+            return ct.new_zeros(ct.shape), None
         return ct, None if inputs[0] is first else inputs[0]
 
 
@@ -329,9 +347,7 @@ class Replayed(_Taken):
         if hooks is None or not (hooks.tensor or hooks.before):
             return ct
         new = call_hooks(hooks.tensor, self._tensor(ct))
-        for hook in () if self.request.raw else list(hooks.before.values()):
-            (new,) = replaced(hook, (new,), call_user(hook, (new,)))
-        return record.operand(self.tape, new)
+        return record.operand(self.tape, new if self.request.raw else prehooked(hooks, new))
 
     def look(self, k: int, ct: int) -> int:
         """A tensor's hooks; the slot of the cotangent that they leave."""
