@@ -124,14 +124,22 @@ class _Taken:
     def __init__(self, request: Request) -> None:
         self.request, self.tape = request, request.tape
         self.cotangents = {}
+        self._kept: set[Storage] = set()
 
     def wanted(self, slot: int) -> bool:
         return bool(self.request.needed[self.request.root[slot]])
 
     def kept(self, k: int) -> Storage | None:
-        """Where the gradient of slot `k` is kept (`retain_grad`), if somebody can ask for it."""
+        """Where the gradient of slot `k` is kept (`retain_grad`), if somebody can ask for it.
+
+        Of a view whose memory was written, that since the write, if the pass comes by.
+        """
         reference = self.tape.retained.get(k)
-        return None if reference is None else reference()
+        storage: Storage | None = None if reference is None else reference()
+        if storage is None or storage in self._kept:
+            return None
+        self._kept.add(storage)
+        return storage
 
     def runs(self, k: int) -> bool:
         """Whether the node of statement `k` is run, and its hooks with it."""

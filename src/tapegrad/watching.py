@@ -17,23 +17,29 @@ from .errors import UnsupportedError
 from .handle import bind_handle
 from .instructions import view_instruction
 from .ops.table import TABLE
-from .storage import storage_of
+from .record import storage_of, tensor_at
 from .tape import Tape, slot_of
+from .threads import current_tape
 
 if TYPE_CHECKING:
     from .tensor_type import Tensor
 
-__all__ = ["arrive", "is_part", "leave", "rebind", "watch"]
+__all__ = ["arrive", "is_part", "leave", "rebind", "unwatched", "watch"]
 
 
-def rebind(tensor: Tensor, tape: Tape, slot: int) -> None:
-    """Let a handle refer to another slot of the same layout; it is still that whose gradient is kept."""
+def rebind(tensor: Tensor, tape: Tape, slot: int, *, part: bool = False) -> None:
+    """Let a handle refer to another slot of the same layout; it is still that whose gradient is kept.
+
+    With `part`, only a part of the tensor was written: a view goes on as in `_move`.
+    """
     kept: list[int] = []
     if tape.retained and (storage := storage_of(tensor)) is not None:
         kept = [s for s, r in list(tape.retained.items()) if r() is storage]
     bind_handle(id(tensor), tape.pointer, slot, tensor._layout_id)
     for old in kept:
-        reference = tape.retained.pop(old)
+        reference = tape.retained[old]
+        if not (part and _is_view(tape, old) and _is_used(tape, old)):
+            tape.retained.pop(old)
         tape.retained[watch(tape, tensor)] = reference
 
 
@@ -110,36 +116,54 @@ def _alias(tape: Tape, slot: int, name: str) -> int:
         tape.state[nt.S_GRAD_MODE] = mode
 
 
-def leave(tape: Tape, base: int) -> None:
-    """Before memory is written: bind tensors that are views with hooks to such without.
+def leave(tape: Tape, slot: int) -> None:
+    """Before memory is written through a view with hooks: let its tensors be another view, without.
 
     A hook sees what was computed from the view as it was when it was registered.
+    """
+    if _is_hooked(tape, slot):
+        _move(tape, slot)
+
+
+def unwatched(tensor: Tensor) -> Tensor:
+    """Return a tensor that is to be written, or for a view with hooks another view of the same, without."""
+    tape = current_tape()
+    slot = slot_of(tape, tensor)
+    return tensor_at(tape, _alias(tape, slot, "as_strided")) if _is_hooked(tape, slot) else tensor
+
+
+def _is_hooked(tape: Tape, slot: int) -> bool:
+    if not tape.watched_bases or not tape.flags[slot] & nt.WATCHED or tape.abstract:
+        return False
+    return int(tape.base[slot]) in tape.watched_bases and _is_view(tape, slot)
+
+
+def arrive(tape: Tape, base: int) -> None:
+    """After memory was written: go on from views with hooks to such without.
+
+    What keeps its gradient keeps it as it is from now on.
     """
     if base not in tape.watched_bases or tape.abstract:
         return
     n = tape.count
-    slots = np.flatnonzero((tape.flags[:n] & nt.WATCHED != 0) & (tape.base[:n] == base))
-    for slot in slots.tolist():
-        if tape.instruction_of(slot).op.kind == nt.VIEW and is_part(tape, slot):
+    watched = (tape.flags[:n] & nt.WATCHED != 0) & (tape.base[:n] == base)
+    for slot in np.flatnonzero(watched).tolist():
+        if _is_view(tape, slot):
             _move(tape, slot)
+    for slot in list(tape.retained):
+        if tape.base[slot] != base:
+            continue
+        if _is_view(tape, slot):
+            tape.flags[slot] |= nt.WATCHED
+        elif (end := versions.last_write(tape, int(tape.root[slot]))) > slot:
+            tape.retained[end] = tape.retained.pop(slot)
+            tape.flags[end] |= nt.WATCHED
     if not any(tape.base[slot] == base for slot in tape.retained.copy()):
         tape.watched_bases.pop(base)
 
 
-def arrive(tape: Tape, base: int) -> None:
-    """After memory was written: keep gradients of it, and of its views, as they are from now on."""
-    if base not in tape.watched_bases or tape.abstract:
-        return
-    last = max((m >> 1 for m in tape.writes.get(base, ())[-1:]), default=0)
-    for slot in list(tape.retained):
-        if slot >= last or tape.base[slot] != base:
-            continue
-        is_view = tape.instruction_of(slot).op.kind == nt.VIEW
-        if is_view and is_part(tape, slot):
-            tape.flags[_move(tape, slot)] |= nt.WATCHED
-        elif (end := versions.last_write(tape, int(tape.root[slot]))) > slot:
-            tape.retained[end] = tape.retained.pop(slot)
-            tape.flags[end] |= nt.WATCHED
+def _is_view(tape: Tape, slot: int) -> bool:
+    return tape.instruction_of(slot).op.kind == nt.VIEW and is_part(tape, slot)
 
 
 def _move(tape: Tape, slot: int) -> int:
@@ -150,7 +174,17 @@ def _move(tape: Tape, slot: int) -> int:
         return slot
     fresh = _alias(tape, slot, "as_strided")
     handles[mine] = fresh
-    kept = tape.retained.pop(slot, None)
+    kept = tape.retained.get(slot)
     if kept is not None:
         tape.retained[fresh] = kept
+        if not _is_used(
+            tape, slot
+        ):  # else a pass that does not come by the new one keeps this one's
+            tape.retained.pop(slot)
     return fresh
+
+
+def _is_used(tape: Tape, slot: int) -> bool:
+    """Return True if a slot is an operand of a statement."""
+    start, end = tape.arg_start[slot + 1], tape.arg_start[tape.count]
+    return bool((tape.arg[start:end] == slot).any())

@@ -65,7 +65,6 @@ def check_target(target: Any, *, active: bool = False, uniform: bool = False) ->
     # A passive tensor that is no view takes what there is.
     if tape.grad_mode and (active or tape.base[slot] != slot or tape.flags[slot] & nt.ACTIVE):
         views.check_write(tape, slot, active=active)
-    watching.leave(tape, int(tape.base[slot]))
     if (layout_of(target).overlaps and not uniform) or (
         tape.mirrors and mirrors.is_mirror(tape, slot)
     ):
@@ -94,8 +93,11 @@ def overwrite(
     return _write(target, source, accumulate=accumulate, named=named)
 
 
-def _write(target: Any, source: Any, *, accumulate: bool = False, named: str | None = None) -> Any:
-    """`overwrite` a target that was checked."""
+def _write(
+    target: Any, source: Any, *, accumulate: bool = False, named: str | None = None,
+    arrives: bool = True,
+) -> Any:  # fmt: skip
+    """`overwrite` a target that was checked; without `arrives`, `watching.arrive` is still to come."""
     named = named or ("AddBackward0" if accumulate else "CopyBackwards")
     shape, given = target.shape, source.shape
     common = broadcast_shapes(shape, given)
@@ -118,6 +120,7 @@ def _write(target: Any, source: Any, *, accumulate: bool = False, named: str | N
         own, other = slot_of(tape, target), slot_of(tape, source)
         if tape.base[own] == tape.base[other] and not (accumulate and own == other):
             source = source.clone()  # the two share memory: read all of it before writing
+    watching.leave(tape, slot_of(tape, target))
     recording = record.accumulate if accumulate else record.write
     made = tape.instruction_of(slot_of(tape, target))
     if made.op.kind == nt.VIEW and not views.is_whole(made):
@@ -126,7 +129,8 @@ def _write(target: Any, source: Any, *, accumulate: bool = False, named: str | N
     if tape.grad_mode and tape.is_active(slot):
         # From here on the handle is the result of the write.
         watching.rebind(target, tape, slot)
-    watching.arrive(tape, int(tape.base[slot]))
+    if arrives:
+        watching.arrive(tape, int(tape.base[slot]))
     return target
 
 
@@ -214,7 +218,7 @@ def in_place(name: str) -> Callable[..., Any]:
 
     def method(self: Any, *args: Any, **options: Any) -> Any:
         check_target(self, active=_requires_grad((*args, *options.values())))
-        return _replace(self, _new_value(name, self, args, options))
+        return _replace(self, _new_value(name, watching.unwatched(self), args, options))
 
     method.__name__ = method.__qualname__ = name + "_"
     method.__doc__ = f"In-place version of `{name}`."
@@ -332,9 +336,11 @@ def setitem(input: Any, index: Any, value: Any) -> None:
         if not fits:
             raise RuntimeError(_does_not_fit(tuple(value.shape), tuple(view.shape)))
     _check_item_target(input, view, active=record.is_active(value))
-    _write(view, value, named=named)
+    _write(view, value, named=named, arrives=False)
     tape = current_tape()
     if view is not input and tape.grad_mode and tape.is_active(slot_of(tape, input)):
         layout = layout_of(input)
         alias = record.view(TABLE["copy_slices"], input, layout.shape, layout.strides)
-        watching.rebind(input, tape, slot_of(tape, alias))
+        watching.rebind(input, tape, slot_of(tape, alias), part=True)
+    # Views with hooks go on behind what the tensor goes on as, so that it has their gradients.
+    watching.arrive(tape, int(tape.base[slot_of(tape, view)]))

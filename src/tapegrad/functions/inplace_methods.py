@@ -11,7 +11,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from .. import inference, record, versions
+from .. import inference, record, versions, watching
 from .. import native as nt
 from ..instructions import instruction
 from ..layouts import broadcast_shapes
@@ -103,6 +103,8 @@ def _reshaping(name: str) -> Callable[..., Any]:
     def method(self: Any, *args: Any, **options: Any) -> Any:
         check_target(self)
         view = getattr(type(self), name)(self, *args, **options)
+        tape = current_tape()
+        watching.arrive(tape, int(tape.base[slot_of(tape, self)]))
         become(self, view)
         return self
 

@@ -1,0 +1,170 @@
+"""What a pass gives, and which hooks it calls, for tensors and views that were written in place.
+
+A tensor is, for a pass, what it became with its last write: what was computed before is another value.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from beside_torch import same
+
+import tapegrad as tg
+
+
+def leaf(*values: float, lib: Any = tg) -> Any:
+    return lib.tensor(values, dtype=lib.float64, requires_grad=True)
+
+
+def values(tensor: Any) -> list[float] | None:
+    return None if tensor is None else [round(v, 9) for v in tensor.reshape(-1).tolist()]
+
+
+@pytest.mark.parametrize("write", ["mul", "item", "no_grad"])
+def test_two_views_and_a_write_through_one(write: str) -> None:
+    base = leaf(1.0).clone()
+    view, other = base[:], base[:]
+    view.retain_grad()
+    other.retain_grad()
+    if write == "mul":
+        view.mul_(2)
+    elif write == "item":
+        view[:1] = view[:1] * 2
+    else:
+        with tg.no_grad():
+            view.mul_(2)
+    (view + other).sum().backward()
+    assert values(view.grad) == values(other.grad) == [1.0]
+
+
+def test_a_base_and_a_view_of_all_of_it_keep_their_own_gradients() -> None:
+    def program(lib: Any) -> Any:
+        x = leaf(1.0, 2.0, lib=lib)
+        base = x * 1.5
+        view = base.view(1, 2)[0]
+        view[:1] = x[0] * 2  # leaves the view a view
+        view.retain_grad()
+        base.retain_grad()
+        ((view * 2).sum() + (base * view.sum()).sum()).backward()
+        return values(view.grad), values(base.grad), values(x.grad)
+
+    # view: 2 + sum(base); base: that, and sum(view)
+    assert program(tg) == ([7.0, 7.0], [12.0, 12.0], [24.0, 18.0])
+    same(program)
+
+
+def test_a_base_written_in_part_has_what_its_views_add() -> None:
+    x = leaf(1.0, 2.0)
+    base = x * 1.5
+    base.retain_grad()
+    view = base[1:]
+    view.retain_grad()
+    base[:1] = x[0] * 2
+    ((view * 3).sum() + base.sum()).backward()
+    assert (values(view.grad), values(base.grad), values(x.grad)) == ([3.0], [1.0, 4.0], [2.0, 6.0])
+    for inputs in ((base, view), (view, base)):
+        y = (view * 3).sum() + base.sum()
+        grads = dict(zip(map(id, inputs), tg.autograd.grad(y, inputs), strict=True))
+        assert values(grads[id(base)]) == [1.0, 4.0]
+        assert values(grads[id(view)]) == [3.0]
+
+
+def test_a_view_that_is_not_used_after_a_write_keeps_what_it_had() -> None:
+    x = leaf(1.0, 2.0)
+    base = x * 1.0
+    view = base[:]
+    view.retain_grad()
+    loss = (view * tg.tensor([3.0, 4.0])).sum()
+    base.mul_(5)
+    (loss + base.sum()).backward(retain_graph=True)
+    assert values(view.grad) == [3.0, 4.0]
+    view.grad = None
+    (loss + (view * 7).sum()).backward()
+    assert values(view.grad) == [7.0, 7.0]
+
+
+def test_hooks_of_an_operand_that_shares_memory_with_the_target() -> None:
+    x = leaf(1.0, 2.0)
+    base = x * 1.0
+    first, second = base[:1], base[1:]
+    first.register_hook(lambda g: g * 10)
+    second.add_(first)  # reads it before anything is written
+    second.sum().backward()
+    assert values(x.grad) == [10.0, 1.0]
+
+
+@pytest.mark.parametrize("recorded", [False, True], ids=["swept", "recorded"])
+@pytest.mark.parametrize("write", ["mul_", "fill_"])
+def test_an_input_of_grad_that_was_written_is_the_end_of_the_pass(
+    write: str, recorded: bool
+) -> None:
+    log: list[str] = []
+    x = leaf(1.0, 2.0)
+    y = x * 1.5
+    y.register_hook(lambda g: log.append("before"))
+    getattr(y, write)(3.0)
+    (g,) = tg.autograd.grad((y * y).sum(), y, create_graph=recorded)
+    assert values(g) == ([9.0, 18.0] if write == "mul_" else [6.0, 6.0])
+    assert log == []
+    y.register_hook(lambda g: g * 3)  # no node is run behind it: the gradient is the hook's
+    (g,) = tg.autograd.grad(y.sum(), y, create_graph=recorded)
+    assert values(g) == [3.0, 3.0]
+    # What goes on below does so with what the node before the hooks got.
+    g, gx = tg.autograd.grad(y.sum(), (y, x), create_graph=recorded, allow_unused=True)
+    assert values(g) == [1.0, 1.0]
+    assert values(gx) == ([13.5, 13.5] if write == "mul_" else [0.0, 0.0])
+    assert log == ["before"]
+
+
+def test_hooks_of_a_written_input_beside_torch() -> None:
+    def program(lib: Any) -> Any:
+        log: list[Any] = []
+        x = leaf(1.0, 2.0, lib=lib)
+        y = x * 1.5
+        y.mul_(2)
+        y.register_hook(lambda g: log.append(values(g)))
+        y.mul_(3)
+        y.register_hook(lambda g: g * 5)
+        z = y[:1]
+        found = lib.autograd.grad((y * y).sum() + z.sum(), (y, z), retain_graph=True)
+        rows = lib.autograd.grad(
+            (y * y).sum() + z.sum(), y, lib.ones(2, dtype=lib.float64), is_grads_batched=True
+        )
+        return [values(g) for g in (*found, *rows)], log
+
+    grads = [[95.0, 180.0], [1.0], [95.0, 180.0, 95.0, 180.0]]
+    assert program(tg) == (grads, [])
+    same(program)
+
+
+def test_what_was_freed_before_an_input_was_written_is_not_asked_for() -> None:
+    x = leaf(1.0, 2.0)
+    y = x.exp()
+    y.sum().backward()  # frees what is below
+    y.mul_(3)
+    (g,) = tg.autograd.grad((y * 2).sum(), y)
+    assert values(g) == [2.0, 2.0]
+    with pytest.raises(RuntimeError, match="second time"):
+        tg.autograd.grad((y * 2).sum(), (y, x))
+
+
+def test_many_cotangents_end_at_a_written_input() -> None:
+    x = leaf(1.0, 2.0)
+    y = x * 1.5
+    y.mul_(3)
+    z = y * y
+    rows = tg.autograd.grad(z, y, tg.eye(2), is_grads_batched=True)[0]
+    assert rows.tolist() == [[9.0, 0.0], [0.0, 18.0]]
+
+
+def test_a_write_that_raises_leaves_the_hooks_of_a_view() -> None:
+    x = leaf(1.0, 2.0)
+    view = (x * 1.0)[:1]
+    view.register_hook(lambda g: g * 10)
+    view.retain_grad()
+    with pytest.raises(RuntimeError):
+        view.mul_(tg.ones(5))
+    view.sum().backward()
+    assert values(view.grad) == [10.0]
+    assert values(x.grad) == [10.0, 0.0]
