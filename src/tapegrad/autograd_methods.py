@@ -53,7 +53,7 @@ class AutogradMethods:
     @property
     def requires_grad(self: Any) -> bool:
         """Whether operations on it are differentiated."""
-        status = status_of(id(self))
+        status = status_of(self)
         if status < 0:
             tape_at(self._state)  # raises: there is no tape
         return bool(status & 1) and (not duals.running() or duals.requires_grad(self))
@@ -137,7 +137,7 @@ class AutogradMethods:
     @property
     def is_leaf(self: Any) -> bool:
         """Whether it was made by the user, or needs no gradient."""
-        status = status_of(id(self))
+        status = status_of(self)
         if status < 0:
             tape_at(self._state)  # raises: there is no tape
         return bool(status != 1) or (duals.running() and not duals.requires_grad(self))

@@ -183,7 +183,7 @@ class _Taken:
         if made.op.name == "function_output":
             anchor = tape.args_of(k)[0]
             self.cotangents.setdefault(anchor, {})[made.attrs["number"]] = ct
-            return [record.scalar_tensor(0.0, made.layouts[0].dtype), None]
+            return [record.as_operand(0.0, made.layouts[0].dtype), None]
         context = tape.contexts[k] if made.op.name == "function" else None
         if context is not None:
             hooks = context.hooks
@@ -254,19 +254,24 @@ class Swept(_Taken):
         self._rules: Pass | None = None
 
     def run(self, here: int) -> None:
-        """Do what the sweep stopped for, and say where it goes on."""
-        with no_grad_on(self.tape):
-            if here < nt.TAKE_OVER:
-                self._look(here)
-                return
-            k = here - nt.TAKE_OVER
-            self._take_over(k)
-        adjoint = self.request.adjoint
-        layout = self.tape.instruction_of(k).out
-        if layout.span > nt.SMALL:
-            collector.give_back(self.tape.pointer, int(adjoint[k]), layout.span)
-        adjoint[k] = 0
-        self.request.words[R_HIGH] = k - 1
+        """Do what the sweep stopped for, let it go on, and so forth until it is through.
+
+        Raises
+        ------
+        MemoryError
+            If there is none for adjoints, where `here` is below 0.
+        """
+        request, tape = self.request, self.tape
+        with no_grad_on(tape):
+            while here != 0:
+                if here < 0:
+                    request.no_memory()
+                tape.state[nt.S_GRAD_MODE] = False  # whatever mode a hook has left behind
+                if here < nt.TAKE_OVER:
+                    self._look(here)
+                else:
+                    self._take_over(here - nt.TAKE_OVER)
+                here = sweep.reverse(tape.pointer, request.pointer)
 
     def _memory(self, slot: int) -> np.ndarray:
         """The adjoint of a slot, in place."""
@@ -308,11 +313,19 @@ class Swept(_Taken):
         for slot, new in zip(tape.args_of(k), self.derive(k, ct), strict=True):
             if new is not None and self.wanted(slot):
                 self._seed(slot, new)
+        adjoint, layout = self.request.adjoint, tape.instruction_of(k).out
+        if layout.span > nt.SMALL:
+            collector.give_back(tape.pointer, int(adjoint[k]), layout.span)
+        adjoint[k] = 0
+        self.request.words[R_HIGH] = k - 1
 
     def _seed(self, slot: int, ct: Tensor) -> None:
         """Add a cotangent to a slot's adjoint."""
         layout = self.tape.instruction_of(slot).out
-        array = np.ascontiguousarray(np.broadcast_to(ct._array(), layout.shape), layout.dtype.np)
+        array = ct._array()
+        if array.shape != layout.shape:
+            array = np.broadcast_to(array, layout.shape)
+        array = np.ascontiguousarray(array, layout.dtype.np)
         self.request.words[R_ERROR_ARG] = self.request.copy_of(layout)
         if sweep.seed(self.tape.pointer, self.request.pointer, slot, address_of(array)) != 0:
             self.request.no_memory()

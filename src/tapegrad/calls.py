@@ -2,10 +2,7 @@
 
 ctypes takes 0.4 to 0.8 us for a call with a few integers; a builtin function takes a tenth of that,
 and a gradient makes some ten such calls. Each gets a wrapper of LLVM assembly that reads Python
-integers from the argument tuple, lets the GIL go where the call may last, and returns an integer.
-
-(The wrappers ask the C API for each argument, as LLVM spells pointers differently from version to
-version.)
+integers from the arguments, lets the GIL go where the call may last, and returns an integer.
 """
 
 from __future__ import annotations
@@ -44,15 +41,22 @@ CALLS = {
     "compact_entry": False, "used_entry": False, "drop_entry": False,
     "grow_entry": False, "grow_handles_entry": False, "destroy_entry": False,
     "append_entry": False, "leaf_entry": False, "handle_entry": False, "bind_entry": False,
-    "status_entry": False, "word_entry": False, "look_entry": False,
+    "status_entry": False, "slot_entry": False, "room_left_entry": False, "data_entry": False,
+    "look_entry": False,
     "open_entry": False, "begin_entry": False, "close_entry": False, "pack_entry": True,
     "adopt_entry": False, "elements_entry": False, "transpose_entry": True,
 }  # fmt: skip
 #: entry points whose result is a Python object
 OBJECTS = {"handle_entry"}
+#: entry points that are told where an argument lies in memory, which is any Python object: its place
+ADDRESSED = {
+    "append_entry": 2, "bind_entry": 0, "data_entry": 0, "look_entry": 1, "slot_entry": 1,
+    "status_entry": 0,
+}  # fmt: skip
+#: how LLVM spells a pointer; from version 17 on there is one kind
+_POINTER = "ptr" if llvm.llvm_version_info[0] >= 17 else "i64*"
 _C_API = {
-    "PyTuple_GetItem": ("i64", "i64, i64"), "PyLong_AsLongLong": ("i64", "i64"),
-    "PyLong_FromLongLong": ("i64", "i64"), "PyErr_Occurred": ("i64", ""),
+    "PyLong_AsLongLong": ("i64", "i64"), "PyLong_FromLongLong": ("i64", "i64"), "PyErr_Occurred": ("i64", ""),
     "PyEval_SaveThread": ("i64", ""), "PyEval_RestoreThread": ("void", "i64"),
 }  # fmt: skip
 _keep: list[Any] = []
@@ -65,13 +69,20 @@ def keep(*values: Any) -> None:
 
 
 def _wrapper(name: str, count: int, *, release_gil: bool) -> str:
-    lines = [f"define i64 @tapegrad_call_{name}(i64 %self, i64 %args) {{"]
+    lines = [
+        f"define i64 @tapegrad_call_{name}(i64 %self, {_POINTER} %args, i64 %count) {{",
+        f"  %complete = icmp eq i64 %count, {count}",
+        "  br i1 %complete, label %read, label %fail",
+        "read:",
+    ]
     for i in range(count):
         lines += [
-            f"  %o{i} = call i64 @PyTuple_GetItem(i64 %args, i64 {i})",
-            f"  %v{i} = call i64 @PyLong_AsLongLong(i64 %o{i})",
+            f"  %p{i} = getelementptr i64, {_POINTER} %args, i64 {i}",
+            f"  %o{i} = load i64, {_POINTER} %p{i}",
         ]
-    values = ", ".join(f"i64 %v{i}" for i in range(count))
+        if ADDRESSED.get(name) != i:
+            lines.append(f"  %v{i} = call i64 @PyLong_AsLongLong(i64 %o{i})")
+    values = ", ".join(f"i64 %{'o' if ADDRESSED.get(name) == i else 'v'}{i}" for i in range(count))
     lines += [
         "  %error = call i64 @PyErr_Occurred()",
         "  %fine = icmp eq i64 %error, 0",
@@ -113,7 +124,7 @@ def _wrappers() -> dict[str, int]:
 
 def native_call(name: str) -> Callable[..., Any]:
     """The builtin function that calls an entry point with integers and returns one (or an object)."""
-    definition = MethodDef(name.encode(), _wrappers()[name], 1, None)  # METH_VARARGS
+    definition = MethodDef(name.encode(), _wrappers()[name], 0x80, None)  # METH_FASTCALL
     make = ctypes.pythonapi.PyCFunction_NewEx
     make.restype = ctypes.py_object
     make.argtypes = [ctypes.POINTER(MethodDef), ctypes.c_void_p, ctypes.c_void_p]

@@ -128,7 +128,7 @@ def located(
     tape = _ready()
     both, n = (*outputs, *inputs), len(outputs)
     block = tape.take_block(2 * len(both))
-    plain = look_at(tape.pointer, id(both), len(both), block.address) == 0
+    plain = look_at(tape.pointer, both, len(both), block.address) == 0
     found = block.words[: 2 * len(both)].tolist()
     tape.give_block(block)
     if plain:

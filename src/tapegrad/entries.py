@@ -18,7 +18,9 @@ ENTRIES: dict[str, dict[str, str]] = {
     },
     "appending": {
         "status_entry": "int64(int64)",
-        "word_entry": "int64(int64)",
+        "slot_entry": "int64(int64, int64)",
+        "room_left_entry": "int64(int64, int64, int64, int64)",
+        "data_entry": "int64(int64)",
         "look_entry": "int64(int64, int64, int64, int64)",
         "append_entry": "int64(int64, int64, int64, int64, int64)",
         "leaf_entry": "int64(int64, int64, int64, int64)",

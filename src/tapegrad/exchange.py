@@ -60,12 +60,12 @@ class Exchanged(Exchange):
 
 
 def _entered(exchange: Exchange) -> tuple[Any, ...]:
-    return (exchange._notes, *exchange.changes())
+    changes, result = exchange.changes()
+    return exchange._notes, changes, result
 
 
 handle.register_slow(nt.ENTER_CODE, _entered)
-handle.register_slow(nt.LEAVE_CODE, operator.attrgetter("_notes"))
-handle.register_slow(nt.ENDING_CODE, operator.attrgetter("ending"))
+handle.register_slow(nt.LEAVE_CODE, operator.attrgetter("_notes", "ending"))
 for _name, _entry in (("__enter__", "enter"), ("__exit__", "leave")):
     _function = handle.builtin(_name, nt.entry(_entry), "")
     setattr(Exchange, _name, handle.as_method(_function))

@@ -37,6 +37,8 @@ __all__ = [
     "make_handle_type",
     "new_handle_object",
     "register_slow",
+    "room_left",
+    "slot_at",
     "status_of",
 ]
 
@@ -192,3 +194,5 @@ new_handle_object = native_call("handle_entry")
 status_of = native_call("status_entry")
 bind_handle = native_call("bind_entry")
 look_at = native_call("look_entry")
+slot_at = native_call("slot_entry")
+room_left = native_call("room_left_entry")

@@ -402,7 +402,7 @@ FLOAT32 = 1  # code of a dtype
 HEADER = object.__basicsize__  # of a PyObject: two words, more in free-threaded builds
 SELECT_CODE = 1  # opcode of integer indexing
 # in the place of opcodes in G_SLOW: what entry and exit of an `Exchange` ask Python for
-ENTER_CODE, LEAVE_CODE, ENDING_CODE = 1021, 1022, 1023
+ENTER_CODE, LEAVE_CODE = 1022, 1023
 HASH = -7046029254386353131  # factor of hash tables, 2**64 / golden ratio (Fibonacci hashing)
 NUMBER_PROTOCOL = 512  # G_SLOW has operators, which may return NotImplemented, so far behind calls
 

@@ -98,7 +98,7 @@ def swept(tape: Tape, root: Tensor) -> tuple[Block, list[tuple[Storage, int, int
     one = (root,)
     block, at = _block(tape, room)
     words, request = block.words, block.address
-    if look_at(tape.pointer, id(one), 1, request + 8 * at) == 0:
+    if look_at(tape.pointer, one, 1, request + 8 * at) == 0:
         words[nt.R_MISSING_COUNT] = 0
         count = sweep.leaves(tape.pointer, request, words[at], room)
         if count < 0 and _build_missing(words):
@@ -167,7 +167,7 @@ def gradients(
         words, where = block.words, block.address + 8 * at
         tape.counted += 1
         try:
-            if look_at(tape.pointer, id(both), count + 1, where) != 0:
+            if look_at(tape.pointer, both, count + 1, where) != 0:
                 return None
             places = words[at + 2 : at + 2 * count + 2].tolist()
             leaves = tape.leaves

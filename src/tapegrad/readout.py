@@ -271,7 +271,7 @@ def check(tensor: Tensor, how: str, *, warns: bool = True) -> None:
         If it depends on what a transform differentiates with respect to.
     """
     global _warned
-    status = status_of(id(tensor))
+    status = status_of(tensor)
     if status <= 0 or not status & 1 or not current_tape().grad_mode:
         return
     if depends_on_inputs((tensor,)):
@@ -295,4 +295,4 @@ def option(value: Any, how: str) -> Any:
     if not record.is_tensor(value) or layout_of(value).ndim:
         return value
     check(value, how, warns=False)
-    return value if status_of(id(value)) & 1 else value.item()
+    return value if status_of(value) & 1 else value.item()

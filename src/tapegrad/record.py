@@ -67,7 +67,7 @@ def set_tensor_type(kind: Any) -> None:
 
 def is_active(tensor: Tensor) -> bool:
     """Return True if operations on a tensor are differentiated, be it in forward mode only."""
-    status = status_of(id(tensor))
+    status = status_of(tensor)
     if status < 0:
         tape_at(tensor._state)  # raises: there is no tape
     return bool(status & 1)

@@ -252,10 +252,12 @@ class Request:
                 residual = int(self.words[R_ERROR_ARG])
                 anomaly.explain(tape, slot, versions.last_write(tape, residual))
                 raise RuntimeError(self._stale(slot, residual))
-            from_view = any(tape.flags[slot] & nt.WATCHED for slot in self.roots)
-            separated = bool(from_view or self.words[nt.R_SEPARABLE]) and self._separate_watched()
+            flags = tape.flags
+            watched = self.words[nt.R_SEPARABLE] or any([flags[s] & nt.WATCHED for s in self.roots])
+            separated = bool(watched) and self._separate_watched()
             if not separated and not separating.leave_out_expanded(self):
-                detaching.check(self)
+                if tape.detached:
+                    detaching.check(self)
                 return
             variant, lanes = self.words[nt.R_VARIANT], self.words[nt.R_LANES]
             self._lay_out()
@@ -324,14 +326,9 @@ class Request:
             self.words[R_ERROR_ARG] = self.copy_of(tape.instruction_of(slot).out)
             if sweep.seed(tape.pointer, self.pointer, slot, address_of(seed)) != 0:
                 self.no_memory()
-        python = None
-        while (here := sweep.reverse(tape.pointer, self.pointer)) != 0:
-            if here < 0:
-                self.no_memory()
-            if python is None:
-                python = callbacks(self)
-            python.run(here)
-        if python is not None:
+        here = sweep.reverse(tape.pointer, self.pointer)
+        if here != 0:
+            callbacks(self).run(here)
             self.words[nt.R_HIGH] = self.high  # callbacks moved it
         for i, t in enumerate(captured):
             if self._captures[i, 0] != -1:

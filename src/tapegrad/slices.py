@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import handle
 from . import native as nt
-from .buffers import BYTES
 from .instructions import INSTRUCTIONS, Instruction, view_instruction
 from .lifting import Lifting
 from .ops.table import TABLE
@@ -165,9 +164,7 @@ class Slices(Lifting):
                     slot = -1
                     if not made.outputs:
                         words = pack(*slots, *extra)
-                        slot = append(
-                            pointer, made.id, id(words) + BYTES, len(slots) + len(extra), 0
-                        )
+                        slot = append(pointer, made.id, words, len(slots) + len(extra), 0)
                     if slot < 0:
                         slot = target.append(made, slots, extra)
                     known.append(slot)

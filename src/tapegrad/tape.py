@@ -19,7 +19,7 @@ import numpy as np
 
 from . import collector, handle, hook_cycles
 from . import native as nt
-from .buffers import BYTES, Block, address_of, give_up_reserve, new_block
+from .buffers import Block, address_of, give_up_reserve, new_block
 from .constants import Constants
 from .dtypes import dtype, float64
 from .errors import NOT_INITIALISED, TapeError
@@ -201,13 +201,8 @@ class Tape(Values):
             Whether the collector may run. It renumbers slots, so a caller that holds slot numbers
             says no.
         """
-        s = self.state
-        if (
-            s[nt.S_COUNT] + statements <= min(self.collect_at, s[nt.S_CAPACITY])
-            and s[nt.S_ARG_COUNT] + args <= s[nt.S_ARG_CAPACITY]
-            and s[nt.S_PENDING_BYTES] <= s[nt.S_PENDING_LIMIT]
-            and s[nt.S_HANDLE_FREE] >= 0
-            and not (self.collection_due and not self.passes)
+        if handle.room_left(self.pointer, statements, args, self.collect_at) and not (
+            self.collection_due and not self.passes
         ):
             return
         with self.lock:
@@ -269,11 +264,10 @@ class Tape(Values):
         further = [output.id for output in made.outputs]
         count, more = len(slots) + len(extra), len(further)
         words = struct.pack(f"<{count + more}i", *slots, *extra, *further)
-        pointer = id(words) + BYTES
-        slot = handle.append_statement(self.pointer, made.id, pointer, count, 2 * more)
+        slot = handle.append_statement(self.pointer, made.id, words, count, 2 * more)
         while slot < 0:
             self._make_room(1 + more, count + more, False)
-            slot = handle.append_statement(self.pointer, made.id, pointer, count, 2 * more + 1)
+            slot = handle.append_statement(self.pointer, made.id, words, count, 2 * more + 1)
         if Tape.trace is not None:
             Tape.trace(self, slot)
         return int(slot)
@@ -333,7 +327,7 @@ class Tape(Values):
 
     def bind_handle(self, tensor: Any, slot: int, layout: int) -> None:
         """Let a Tensor, unbound or on any tape, refer to a slot, in a layout (its id)."""
-        while handle.bind_handle(id(tensor), self.pointer, slot, layout) != 0:
+        while handle.bind_handle(tensor, self.pointer, slot, layout) != 0:
             self._grow_handles(2 * int(self.state[nt.S_HANDLE_CAPACITY]))
 
     def constant(self, value: float | int | bool, kind: dtype) -> int:
@@ -439,11 +433,11 @@ def slot_of(tape: Tape, tensor: Any) -> int:
     TapeError
         If the handle is on another tape, or is being moved to one by another thread.
     """
-    number, table = tensor._handle, tape._handles
-    if number < len(table):
-        slot = int(table[number])
-        if slot > 0 and tensor._state == tape.pointer:  # in this order: it may move meanwhile
-            return slot
+    slot: int = handle.slot_at(tape.pointer, tensor)
+    if slot > 0:
+        return slot
+    if not hasattr(tensor, "_state"):
+        raise TypeError(f"expected a Tensor, but got {type(tensor).__name__}")
     raise TapeError(
         "a tensor of another thread's tape was used while that thread changed it; share tensors "
         "between threads by value (.detach().clone()), or under a lock of your own"

@@ -133,12 +133,12 @@ class Tensor(_Base, AutogradMethods):  # type: ignore[misc]
         return self._array().tolist()
 
     def __float__(self) -> float:
-        if status_of(id(self)) & 1:
+        if status_of(self) & 1:
             readout.check(self, "float()")
         return float(self.item())
 
     def __int__(self) -> int:
-        if status_of(id(self)) & 1:
+        if status_of(self) & 1:
             readout.check(self, "int()", warns=False)
         return int(self.item())
 
@@ -157,7 +157,7 @@ class Tensor(_Base, AutogradMethods):  # type: ignore[misc]
         return int(self.item())
 
     def __complex__(self) -> complex:
-        if status_of(id(self)) & 1:
+        if status_of(self) & 1:
             readout.check(self, "complex()")
         return complex(self.item())
 

@@ -35,7 +35,7 @@ def rebind(tensor: Tensor, tape: Tape, slot: int, *, part: bool = False) -> None
     kept: list[int] = []
     if tape.retained and (storage := storage_of(tensor)) is not None:
         kept = [s for s, r in list(tape.retained.items()) if r() is storage]
-    bind_handle(id(tensor), tape.pointer, slot, tensor._layout_id)
+    bind_handle(tensor, tape.pointer, slot, tensor._layout_id)
     for old in kept:
         reference = tape.retained[old]
         if not (part and _is_view(tape, old) and _is_used(tape, old)):
@@ -98,7 +98,7 @@ def _behind_writes(tape: Tape, tensor: Tensor) -> int:
             "it right after the write, or on a .clone() of the view"
         )
     fresh = _alias(tape, slot, "as_strided")
-    bind_handle(id(tensor), tape.pointer, fresh, tensor._layout_id)
+    bind_handle(tensor, tape.pointer, fresh, tensor._layout_id)
     return fresh
 
 

@@ -9,7 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from .. import messages, record
-from ..callbacks import no_grad_on
+from .. import native as nt
 from ..dtypes import type_name
 from ..exchange import Exchange, Exchanged
 from ..functions.registry import FUNCTIONS
@@ -38,9 +38,9 @@ class _Mode(threading.local):
 _mode = _Mode()
 
 
-def forward_mode(on: bool = True) -> Exchange:
+def forward_mode() -> Exchange:
     """Return a context manager: passes ask Functions for their ``jvp`` (products.py)."""
-    return Exchanged((vars(_mode), "forward", _mode.forward, on))
+    return Exchanged((vars(_mode), "forward", _mode.forward, True))
 
 
 @cache
@@ -264,10 +264,10 @@ class FunctionCtx:
         check_saved(self._saved)
 
         def sealed(saved: tuple[Any, ...]) -> tuple[Any, ...]:
-            return tuple(
+            return tuple([
                 None if t is None else (numbers[id(t)], 0) if id(t) in numbers else (t, t._version)
                 for t in saved
-            )
+            ])  # fmt: skip
 
         self._saved_forward = sealed(self._saved_forward)
         hooks: Any = tape.saving
@@ -324,7 +324,11 @@ class FunctionCtx:
             return function.transposed(self, tape, anchor, given)
         before, self.place = self.place, (tape, anchor)  # a pass inside this one may call it, too
         try:
-            with no_grad_on(tape, is_replayed), forward_mode(False):
+            state = tape.state
+            with Exchanged(
+                (state, nt.S_GRAD_MODE, state[nt.S_GRAD_MODE], is_replayed),
+                (vars(_mode), "forward", _mode.forward, False),
+            ):
                 found = call_user(function.backward, self, *cts)
         finally:
             self.place = before
@@ -332,7 +336,7 @@ class FunctionCtx:
             found = (found,)
         expected = len(self.needs_input_grad)
         extra = found[expected:]
-        if len(found) < expected or any(g is not None for g in extra):
+        if len(found) < expected or any([g is not None for g in extra]):
             raise RuntimeError(
                 f"function {name} returned an incorrect number of gradients (expected {expected}, "
                 f"got {len(found)})"

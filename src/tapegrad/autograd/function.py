@@ -148,7 +148,7 @@ class Function:
         tape = current_tape()
         if isinstance(tape, Trace) and _has_rule(cls, tape):
             return _by_rule(cls, tape, args)
-        needs = tuple(record.is_tensor(a) and record.is_active(a) for a in args)
+        needs = tuple([record.is_tensor(a) and record.is_active(a) for a in args])
         ctx = context_type(cls.node_name())(cls, needs)
         with no_grad():
             if separate:
@@ -160,7 +160,7 @@ class Function:
         if separate and (ctx._saved or ctx._saved_forward):
             ctx.check_returned(args, outputs)
         outputs = apart(ctx, args, outputs)
-        if tape.grad_mode and any(needs):
+        if True in needs and tape.grad_mode:
             outputs = _record(cls, ctx, args, outputs)
         else:
             for t in ctx._dirty:
@@ -275,9 +275,10 @@ def _record(
     any other, and from there, by a recorded write, over the input.
     """
     tape = current_tape()
-    check_dirty(ctx._dirty, args, outputs)
+    if ctx._dirty:
+        check_dirty(ctx._dirty, args, outputs)
     _settle_vjp(function)
-    passive = {id(t) for t in ctx._passive}
+    passive = set(map(id, ctx._passive))
     last = {id(y): j for j, y in enumerate(outputs)}  # what is returned twice is one output
     active = [
         j for j, y in enumerate(outputs)
@@ -286,20 +287,20 @@ def _record(
     ]  # fmt: skip
     if not active:
         return [y.detach() if record.is_tensor(y) and record.is_active(y) else y for y in outputs]
-    tensors = [a for a in args if record.is_tensor(a)]
     ctx._arguments = [i for i, a in enumerate(args) if record.is_tensor(a)]
+    tensors = [args[i] for i in ctx._arguments]
     values = [outputs[j].detach() for j in active]
     name = function.node_name()
     tape.make_room(2 * len(active) + 1, 4 * len(active) + len(tensors))
     inputs = [record.operand(tape, t) for t in tensors]
     slots = [record.operand(tape, v) for v in values]
-    layouts = tuple(record.layout_of(t) for t in tensors)
+    layouts = tuple([record.layout_of(t) for t in tensors])
     made = instruction(TABLE["function"], layouts, name=name)
     anchor = tape.append(made, inputs)
     numbers: dict[int, int] = {}
     results = list(outputs)
-    given = {id(a) for a in args}
-    dirty = {id(t) for t in ctx._dirty if id(t) in given}
+    given = set(map(id, args))
+    dirty = given.intersection(map(id, ctx._dirty))
     bases = {tape.base[s] for s in inputs}
     reason = views.MULTIPLE if len(active) > 1 else views.FUNCTION
     for place, (j, slot, value) in enumerate(zip(active, slots, values, strict=True)):

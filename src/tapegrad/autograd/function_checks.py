@@ -96,8 +96,8 @@ def check_dirty(dirty: Sequence[Any], args: Sequence[Any], outputs: list[Any]) -
 
 def apart(ctx: Any, args: tuple[Any, ...], outputs: list[Any]) -> list[Any]:
     """The outputs, with a view in the place of each that is an input and was not written."""
-    inputs = {id(a) for a in args} - {id(t) for t in ctx._dirty}
-    if not any(id(y) in inputs and record.is_tensor(y) for y in outputs):
+    inputs = set(map(id, args)).difference(map(id, ctx._dirty))
+    if inputs.isdisjoint(map(id, outputs)):
         return outputs
     results = list(outputs)
     with no_grad():

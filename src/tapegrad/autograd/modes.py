@@ -118,7 +118,8 @@ class _GradMode(_Mode):
         """Return the change of the mode."""
         tape = current_tape()
         if tape.inference_start < 0:
-            return super().changes()
+            state = tape.state
+            return ((state, nt.S_GRAD_MODE, state[nt.S_GRAD_MODE], self.mode),), None
         return ((vars(tape), "_asked_mode", tape._asked_mode, self.mode),), None
 
     def again(self) -> _Mode:
@@ -136,14 +137,16 @@ class _FixedMode(_GradMode):
     @overload
     def __new__(cls) -> _FixedMode: ...
     def __new__(cls, function: Any = None) -> Any:
-        made = super().__new__(cls)
+        made = object.__new__(cls)
         if function is None:
             return made
         made.__init__()  # type: ignore[misc]
         return made(function)
 
     def __init__(self) -> None:
-        super().__init__(self.MODE)
+        # What the constructors of the bases do, in one call: training loops make one a step.
+        self._notes = []
+        self.mode = self.MODE
 
 
 class no_grad(_FixedMode):

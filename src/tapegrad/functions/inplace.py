@@ -89,7 +89,7 @@ def overwrite(
     named : str, optional
         Name of the node.
     """
-    check_target(target, active=bool(status_of(id(source)) & 1))
+    check_target(target, active=bool(status_of(source) & 1))
     return _write(target, source, accumulate=accumulate, named=named)
 
 

@@ -56,7 +56,7 @@ def numpy(input: Any, *, force: bool = False) -> np.ndarray:
         If the tensor requires grad and grad mode is on.
     """
     record.check_tensors("numpy", (input,))
-    status = 0 if force else status_of(id(input))
+    status = 0 if force else status_of(input)
     if status > 0 and status & 1:
         readout.check(input, "numpy()", warns=False)
         if current_tape().grad_mode:

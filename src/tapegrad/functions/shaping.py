@@ -19,7 +19,6 @@ from typing import Any
 
 from .. import handle, record
 from .. import native as nt
-from ..buffers import BYTES
 from ..dtypes import dtype
 from ..errors import UnsupportedError
 from ..instructions import CACHES, Instruction, view_instruction
@@ -34,6 +33,8 @@ from .registry import public
 
 __all__ = ["alias", "as_int", "contiguous", "distinct", "view", "wrap_dim"]
 
+#: the words of a view: its operand, and where in that it begins
+_VIEW_WORDS = struct.Struct("<iq").pack
 _KNOWN: dict[Any, Instruction] = {}
 CACHES.append(_KNOWN.clear)
 
@@ -47,13 +48,14 @@ def alias(
     if made is None:
         made = _KNOWN[key] = view_instruction(entry, layout_of(input), shape, strides)
     tape = current_tape()
-    if input._state != tape.pointer or tape.state[nt.S_HANDLE_FREE] < 0:
+    source = handle.slot_at(tape.pointer, input)
+    if source <= 0 or tape.state[nt.S_HANDLE_FREE] < 0:
         return record.view(entry, input, shape, strides, offset)
     try:
-        words = struct.pack("<iq", tape._handles[input._handle], offset)
+        words = _VIEW_WORDS(source, offset)
     except SizeLost:
         return record.view(entry, input, shape, strides, offset)
-    slot = handle.append_statement(tape.pointer, made.id, id(words) + BYTES, 3, 0)
+    slot = handle.append_statement(tape.pointer, made.id, words, 3, 0)
     if slot < 0:  # no room, or too much is pending
         return record.view(entry, input, shape, strides, offset)
     return record.new_tensor(tape, slot, made.out)

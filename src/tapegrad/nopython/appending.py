@@ -27,15 +27,19 @@ from .recording import (
 
 #: where a type keeps the type that it lays its objects out by (tp_base)
 _BASE = nt.HEADER + 240
+#: where the characters of a bytes object are, behind its length and its hash
+_CHARACTERS = nt.HEADER + 16
 
 
-def append_entry(state, instruction, args, count, more):  # type: ignore[no-untyped-def]
+def append_entry(state, instruction, packed, count, more):  # type: ignore[no-untyped-def]
     """Append a statement and those of its further results; the first slot, or -1 as `append`.
 
     Instructions of further results stand behind the `count` words of operands. `more` is twice their number,
-    plus 1 where only room counts: what is pending may go above the limit.
+    plus 1 where only room counts: what is pending may go above the limit. Words come in a bytes object, made
+    anew for each call: a finalizer may make calls of its own between any two bytecodes.
     """
     s, further = p64(state), more >> 1
+    args = packed + _CHARACTERS
     if not has_room(state, 1 + further, count + further):
         return _NEED_PYTHON
     if more & 1 == 0 and s[nt.S_PENDING_BYTES] > s[nt.S_PENDING_LIMIT]:
@@ -68,18 +72,26 @@ def leaf_entry(state, instruction, address, active):  # type: ignore[no-untyped-
     return append_leaf(state, instruction, address, active)
 
 
-def status_entry(tensor):  # type: ignore[no-untyped-def]
-    """1 if a tensor is active, plus 2 if its statement is a leaf; -1 for an unbound handle, and for others.
+@helper
+def state_of(value):  # type: ignore[no-untyped-def]
+    """State of the tape that a tensor is on; 0 for an unbound handle, and for others.
 
-    One call under the GIL, so it may look at the tape of another thread. What is no Tensor comes here by
-    methods that are called through the class: ``Tensor.numpy("a")``.
+    What is no Tensor comes here by methods that are called through the class: ``Tensor.numpy("a")``.
     """
-    kind, wanted = p64(tensor + _TYPE)[0], p64(globals_address())[nt.G_TENSOR]
+    kind, wanted = p64(value + _TYPE)[0], p64(globals_address())[nt.G_TENSOR]
     while kind != wanted:
         kind = p64(kind + _BASE)[0]
         if kind == 0:
-            return -1
-    state = p64(tensor + _STATE)[0]
+            return 0
+    return p64(value + _STATE)[0]
+
+
+def status_entry(tensor):  # type: ignore[no-untyped-def]
+    """1 if a tensor is active, plus 2 if its statement is a leaf; -1 for an unbound handle, and for others.
+
+    One call under the GIL, so it may look at the tape of another thread.
+    """
+    state = state_of(tensor)
     if state == 0:
         return -1
     s = p64(state)
@@ -87,6 +99,19 @@ def status_entry(tensor):  # type: ignore[no-untyped-def]
     row = p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * p32(s[nt.S_INSTRUCTION])[slot])
     active = p8(s[nt.S_FLAGS])[p32(s[nt.S_ROOT])[slot]] & ACTIVE
     return active + (2 if row[I_KIND] == nt.LEAF else 0)
+
+
+def slot_entry(state, tensor):  # type: ignore[no-untyped-def]
+    """Slot of a tensor on a tape; 0 if it is not there, by now (another thread may have moved it)."""
+    return slot_of(state, tensor) if state_of(tensor) == state else 0
+
+
+def room_left_entry(state, statements, args, most):  # type: ignore[no-untyped-def]
+    """1 if statements, up to the number `most`, can be appended at once, and a handle be made."""
+    s = p64(state)
+    if s[nt.S_COUNT] + statements > most or not has_room(state, statements, args):
+        return 0
+    return 1 if s[nt.S_PENDING_BYTES] <= s[nt.S_PENDING_LIMIT] and s[nt.S_HANDLE_FREE] >= 0 else 0
 
 
 def look_entry(state, items, count, places):  # type: ignore[no-untyped-def]
@@ -108,9 +133,9 @@ def look_entry(state, items, count, places):  # type: ignore[no-untyped-def]
     return 0
 
 
-def word_entry(address):  # type: ignore[no-untyped-def]
-    """The word at an address."""
-    return p64(address)[0]
+def data_entry(array):  # type: ignore[no-untyped-def]
+    """Address of the first element of an ndarray: NumPy's C API has it behind the object's header."""
+    return p64(array + nt.HEADER)[0]
 
 
 def handle_entry(state, slot, layout):  # type: ignore[no-untyped-def]

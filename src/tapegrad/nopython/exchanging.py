@@ -57,28 +57,26 @@ def enter(unused, args, count, names):  # type: ignore[no-untyped-def]
 
 
 @helper
-def end(args, count):  # type: ignore[no-untyped-def]
+def end(ending, args):  # type: ignore[no-untyped-def]
     """Do what is to be done before the changes are taken back; None, or 0 with a Python error set."""
-    zero = np.int64(0)
-    ending = slow(nt.ENDING_CODE, args, count, zero)
-    if ending == 0 or ending == p64(globals_address())[nt.G_NONE]:
+    if ending == p64(globals_address())[nt.G_NONE]:
+        it.py_incref(ending)
         return ending
-    result = it.vectorcall(ending, args, zero, zero)
-    it.py_decref(ending)
-    return result
+    zero = np.int64(0)
+    return it.vectorcall(ending, args, zero, zero)
 
 
 def leave(unused, args, count, names):  # type: ignore[no-untyped-def]
     """``__exit__``: take back the changes noted last, also where what comes before (`end`) raises."""
-    count = min(count, 1)
-    notes = slow(nt.LEAVE_CODE, args, count, np.int64(0))
-    if notes == 0:
-        return notes
-    changes = pop(notes)
-    it.py_decref(notes)
+    answer = slow(nt.LEAVE_CODE, args, min(count, 1), np.int64(0))
+    if answer == 0:
+        return answer
+    changes = pop(it.tuple_get(answer, 0))
     if changes == 0:
+        it.py_decref(answer)
         return changes
-    result = end(args, count)
+    result = end(it.tuple_get(answer, 1), args)
+    it.py_decref(answer)
     error = stack_words(3)
     it.error_fetch(error, error + 8, error + 16)
     failed = store(changes, BEFORE)

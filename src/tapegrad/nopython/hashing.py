@@ -7,10 +7,10 @@ the tables (`remember` in instructions.py, the constants of a tape).
 from __future__ import annotations
 
 from .. import native as nt
-from .intrinsics import globals_address, helper, p64
+from .intrinsics import globals_address, inlined, p64
 
 
-@helper
+@inlined
 def find_pair(op, layout_a, layout_b):  # type: ignore[no-untyped-def]
     """Address of the hash row (key, instruction, layout) of an op on two layouts, or 0."""
     g = p64(globals_address())
@@ -27,7 +27,7 @@ def find_pair(op, layout_a, layout_b):  # type: ignore[no-untyped-def]
         at = (at + 1) & mask
 
 
-@helper
+@inlined
 def find_constant(state, bits, dtype):  # type: ignore[no-untyped-def]
     """Slot of a Python scalar, or 0."""
     s = p64(state)

@@ -39,6 +39,12 @@ def helper(function: Callable[..., Any]) -> Any:
         return njit(error_model="numpy")(function)
 
 
+def inlined(function: Callable[..., Any]) -> Any:
+    """Compile a `helper` that becomes part of each function that calls it, whatever its size."""
+    with _enabled():
+        return njit(error_model="numpy", forceinline=True)(function)
+
+
 def object_code(function: Callable[..., Any], signature: str) -> tuple[str, bytes]:
     """Compile a Python function to a C function; its symbol and object code."""
     with _enabled():

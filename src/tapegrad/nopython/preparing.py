@@ -57,7 +57,7 @@ from ..native import (
     WATCHED,
 )  # fmt: skip
 from . import intrinsics as it
-from .intrinsics import globals_address, helper, p8, p32, p64
+from .intrinsics import globals_address, helper, inlined, p8, p32, p64
 from .wanting import (
     find_needed,
     follow_separated,
@@ -72,19 +72,19 @@ from .wanting import (
 KEEPS_RESIDUALS = 4
 
 
-@helper
+@inlined
 def vjp_row(row, variant, operand):  # type: ignore[no-untyped-def]
     """VJP program of an instruction for an operand, in a variant (LANES, MASKED)."""
     return p64(p64(globals_address())[nt.G_VTAB] + 8 * V_WIDTH * (row[I_VJP + variant] + operand))
 
 
-@helper
+@inlined
 def is_built(row, variant):  # type: ignore[no-untyped-def]
     """Whether an instruction's VJP programs are there: the plain ones, which tell residuals, as well."""
     return row[I_VJP] >= 0 and row[I_VJP + variant] >= 0
 
 
-@helper
+@inlined
 def kept_residuals(state, row, k):  # type: ignore[no-untyped-def]
     """Bits of the operands (and, behind them, the result) that statement `k` keeps for its VJPs."""
     s = p64(state)
@@ -99,7 +99,7 @@ def kept_residuals(state, row, k):  # type: ignore[no-untyped-def]
     return mask
 
 
-@helper
+@inlined
 def looked_at(flags, row, k, own):  # type: ignore[no-untyped-def]
     """Whether Python looks at the adjoint of statement `k`, which lies in that of `own`.
 
@@ -110,7 +110,7 @@ def looked_at(flags, row, k, own):  # type: ignore[no-untyped-def]
     return own == k or row[I_KIND] != VIEW or row[I_EXTRA] == REWRITTEN
 
 
-@helper
+@inlined
 def reach(state, r, operand):  # type: ignore[no-untyped-def]
     """Mark an operand's root as reached (with 2 if the sweep has to come to it); 1 if that is new.
 

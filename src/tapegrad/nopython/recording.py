@@ -40,7 +40,7 @@ from ..native import (
 )  # fmt: skip
 from . import intrinsics as it
 from .hashing import find_constant, find_pair
-from .intrinsics import float_bits, globals_address, helper, p8, p32, p64, stack_words
+from .intrinsics import float_bits, globals_address, helper, inlined, p8, p32, p64, stack_words
 
 _TYPE = nt.HEADER - 8  # where the header keeps the type
 _STATE, _ID, _LAYOUT, _DICT = nt.HEADER, nt.HEADER + 8, nt.HEADER + 12, nt.HEADER + 16
@@ -50,7 +50,7 @@ NUMBER_PROTOCOL = nt.NUMBER_PROTOCOL
 NO_NUMBER = -(1 << 63)
 
 
-@helper
+@inlined
 def has_room(state, statements, args):  # type: ignore[no-untyped-def]
     """Return True if the tape's arrays have room."""
     s = p64(state)
@@ -69,7 +69,7 @@ def append(state, instruction, args, count):  # type: ignore[no-untyped-def]
     return put(state, instruction, args, count, 0)
 
 
-@helper
+@inlined
 def put(state, instruction, args, count, refused):  # type: ignore[no-untyped-def]
     """Append a statement for which there is room; its slot.
 
@@ -137,7 +137,7 @@ def layout_at(state, slot):  # type: ignore[no-untyped-def]
     return p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * made)[I_LAYOUT]
 
 
-@helper
+@inlined
 def bind(tensor, state, slot, layout):  # type: ignore[no-untyped-def]
     """Give an unbound handle a free id (there must be one) that refers to `slot`."""
     s = p64(state)
@@ -151,7 +151,7 @@ def bind(tensor, state, slot, layout):  # type: ignore[no-untyped-def]
     p32(tensor + _LAYOUT)[0] = layout
 
 
-@helper
+@inlined
 def unbind(tensor):  # type: ignore[no-untyped-def]
     """Give the id of a bound handle back to its tape."""
     s = p64(p64(tensor + _STATE)[0])
@@ -161,14 +161,14 @@ def unbind(tensor):  # type: ignore[no-untyped-def]
     s[nt.S_HANDLE_COUNT] -= 1
 
 
-@helper
+@inlined
 def blank_handle():  # type: ignore[no-untyped-def]
     """A Tensor that is not bound, or 0 with a Python error set; this may run any Python code."""
     g = p64(globals_address())
     return it.call_alloc(g[nt.G_ALLOC], g[nt.G_TENSOR], 0)
 
 
-@helper
+@inlined
 def whole_number(value):  # type: ignore[no-untyped-def]
     """A Python int of the exact type `int`; the largest int64 below 0 where it has no such number."""
     overflow = stack_words(1)
@@ -176,7 +176,7 @@ def whole_number(value):  # type: ignore[no-untyped-def]
     return number if p32(overflow)[0] == 0 else NO_NUMBER
 
 
-@helper
+@inlined
 def scalar_slot(state, scalar, layout):  # type: ignore[no-untyped-def]
     """Slot of a Python float or int as an operand of a floating tensor, or 0."""
     g = p64(globals_address())
@@ -196,13 +196,13 @@ def scalar_slot(state, scalar, layout):  # type: ignore[no-untyped-def]
     return find_constant(state, float_bits(value), np.int64(dtype))
 
 
-@helper
+@inlined
 def is_plain(value):  # type: ignore[no-untyped-def]
     """Return True if an object is a Tensor itself, not of a subclass."""
     return p64(value + _TYPE)[0] == p64(globals_address())[nt.G_TENSOR]
 
 
-@helper
+@inlined
 def own_state(tensor):  # type: ignore[no-untyped-def]
     """State of the tape a plain tensor is on if this thread may record there, else 0."""
     state = p64(tensor + _STATE)[0]
@@ -213,18 +213,18 @@ def own_state(tensor):  # type: ignore[no-untyped-def]
     return 0
 
 
-@helper
+@inlined
 def slot_of(state, tensor):  # type: ignore[no-untyped-def]
     return p32(p64(state)[nt.S_HANDLES])[p32(tensor + _ID)[0]]
 
 
-@helper
+@inlined
 def still_there(tensor, state):  # type: ignore[no-untyped-def]
     """Return True if, since `own_state`, a handle stayed on its tape, and the tape free to record on."""
     return p64(tensor + _STATE)[0] == state and p64(state)[nt.S_BUSY] == 0
 
 
-@helper
+@inlined
 def finish(handle, state, instruction, args, count, layout):  # type: ignore[no-untyped-def]
     """Append a statement and bind its handle; or neither, and 0: the handle goes, and Python has to help."""
     s = p64(state)
@@ -241,14 +241,14 @@ def finish(handle, state, instruction, args, count, layout):  # type: ignore[no-
     return forget(handle)
 
 
-@helper
+@inlined
 def forget(handle):  # type: ignore[no-untyped-def]
     """Let a handle go that was not bound; 0."""
     it.py_decref(handle)
     return np.int64(0)
 
 
-@helper
+@inlined
 def find_binary(state, first, a, b, op, args):  # type: ignore[no-untyped-def]
     """Address of the row for an op on two operands, whose slots go to `args`, or 0.
 

@@ -35,24 +35,25 @@ from ..native import (
     WRITE,
 )  # fmt: skip
 from . import intrinsics as it
-from .intrinsics import globals_address, helper, p8, p32, p64
+from .intrinsics import globals_address, helper, inlined, p8, p32, p64
 
 
-@helper
+@inlined
 def runs(state, r, row, k):  # type: ignore[no-untyped-def]
     """Return True if a reached statement has an operand whose adjoint is wanted."""
     s = p64(state)
     root, needed = p32(r[R_ROOT]), p8(r[R_NEEDED])
     args = p32(s[nt.S_ARG] + 4 * p32(s[nt.S_ARG_START])[k])
+    written = root[k] if needed[k] & ENDS else 0
     wanted = 0
     for i in range(row[I_NARGS]):
         owner = root[args[i]]
-        if needed[k] & ENDS == 0 or owner != root[k]:
-            wanted |= needed[owner] & ACTIVE
-    return wanted != 0
+        if owner != written:
+            wanted |= needed[owner]
+    return wanted & ACTIVE != 0
 
 
-@helper
+@inlined
 def leave(r, k):  # type: ignore[no-untyped-def]
     """Go on below statement `k`, where what it wrote to may not be wanted any more (`ENDS`).
 
@@ -99,7 +100,7 @@ def want_targets(state, r, k):  # type: ignore[no-untyped-def]
         needed[root[slot]] |= ACTIVE
 
 
-@helper
+@inlined
 def is_late(rows, i, k):  # type: ignore[no-untyped-def]
     """Return True if target `i` is a view with an adjoint of its own down to statement `k`.
 
@@ -127,7 +128,7 @@ def is_older(r, owner, k):  # type: ignore[no-untyped-def]
     return False
 
 
-@helper
+@inlined
 def extent(row):  # type: ignore[no-untyped-def]
     """Bytes that the adjoint of an instruction's result takes; a write has no memory of its own."""
     return row[I_EXTRA] if WRITE <= row[I_KIND] < OUTPUT else row[I_BYTES]
