@@ -45,6 +45,8 @@ class Node(metaclass=ABCMeta):  # noqa: B024 - contexts of Functions are registe
     __slots__ = ("__weakref__", "_metadata", "_next", "_tensor")
 
     def __init__(self, tensor: Tensor) -> None:
+        if type(self) is Node or not record.is_tensor(tensor):
+            raise TypeError(f"{type(self).__name__}() takes no arguments")  # users make none
         tape = tape_at(tensor._state)
         # A handle of its own: the tensor may move on to another statement by an in-place write.
         self._tensor = record.new_tensor(tape, slot_of(tape, tensor), LAYOUTS[tensor._layout_id])

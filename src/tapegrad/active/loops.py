@@ -20,7 +20,7 @@ import numpy as np
 
 from ..autograd.derivatives import grad
 from ..autograd.function import Function
-from ..autograd.modes import is_grad_enabled, recording
+from ..autograd.grad_mode import is_grad_enabled, recording
 from ..dtypes import float64
 from ..errors import UnsupportedError
 from ..functions.registry import FUNCTIONS

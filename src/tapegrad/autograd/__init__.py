@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from ..saved_tensor import SavedTensor
-from . import anomaly_mode, checkpoint, forward_ad, function, functional, graph
-from . import modes as grad_mode
+from . import anomaly_mode, checkpoint, forward_ad, function, functional, grad_mode, graph, variable
 from .anomaly_mode import (
     detect_anomaly,
     is_anomaly_check_nan_enabled,
     is_anomaly_enabled,
     set_detect_anomaly,
 )
-from .derivatives import Variable, backward, grad
+from .derivatives import backward, grad
 from .function import Function
-from .gradcheck import GradcheckError, gradcheck, gradgradcheck
-from .modes import (
+from .grad_mode import (
     enable_grad,
     inference_mode,
     is_grad_enabled,
@@ -25,6 +23,8 @@ from .modes import (
     set_grad_enabled,
     set_multithreading_enabled,
 )
+from .gradcheck import GradcheckError, gradcheck, gradgradcheck
+from .variable import Variable
 
 __all__ = [
     "Function",
@@ -55,4 +55,5 @@ __all__ = [
     "set_detect_anomaly",
     "set_grad_enabled",
     "set_multithreading_enabled",
+    "variable",
 ]

@@ -30,7 +30,7 @@ from ..tape import Tape, slot_of
 from ..threads import current_tape
 from ..user_code import call_user
 from .function import Function
-from .modes import is_grad_enabled, no_grad, recording
+from .grad_mode import is_grad_enabled, no_grad, recording
 from .products import forget, private_leaf, pull
 
 if TYPE_CHECKING:

@@ -1,21 +1,18 @@
-"""``grad`` and ``backward`` with PyTorch's arguments, and `Variable`."""
+"""``grad`` and ``backward`` with PyTorch's arguments."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from .. import duals, engine, readout, record
 from ..edges import GradientEdge, as_inputs, as_roots, sequence_of
-from ..errors import UnsupportedError
 from ..functions.registry import FUNCTIONS
-from ..request import innermost
 from ..tensor_type import Tensor
-from ..threads import current_tape
 from .batched import grad_batched
 
-__all__ = ["Variable", "backward", "grad"]
+__all__ = ["backward", "grad"]
 
 
 def _matching(values: Any, count: int, name: str) -> tuple[Any, ...]:
@@ -187,59 +184,3 @@ def _zeros(x: Tensor, cotangents: tuple[Any, ...], is_batched: bool, active: boo
     if is_batched:
         shape = (next(c.shape[0] for c in cotangents if c is not None), *shape)
     return FUNCTIONS["zeros"](shape, dtype=x.dtype, requires_grad=active)
-
-
-class _ExecutionEngine:
-    """PyTorch's engine object, as far as users call it."""
-
-    @staticmethod
-    def queue_callback(callback: Callable[[], None]) -> None:
-        """Call a function when the pass under way has ended, and gradients have been accumulated.
-
-        Raises
-        ------
-        RuntimeError
-            If there is no pass under way.
-        """
-        tape = current_tape()
-        if tape.requests and tape.requests[-1]() is not None:
-            innermost(tape).finals.append(callback)
-        elif tape.finishing:
-            tape.finals.append(callback)
-        else:
-            raise RuntimeError("Final callbacks can only be installed during backward pass.")
-
-
-class _VariableType(type):
-    """``isinstance(tensor, Variable)`` holds, as since PyTorch 0.4 the two are one."""
-
-    def __instancecheck__(cls, instance: object) -> bool:
-        return isinstance(instance, Tensor)
-
-    def __subclasscheck__(cls, kind: type) -> bool:
-        return issubclass(kind, Tensor)
-
-
-class Variable(metaclass=_VariableType):
-    """PyTorch's old name: ``Variable(tensor)`` returns a Tensor that shares the memory."""
-
-    _execution_engine = _ExecutionEngine()
-
-    def __new__(
-        cls, data: Any = None, requires_grad: bool = False, volatile: bool | None = None
-    ) -> Any:
-        """Return a leaf over the data of `data`."""
-        if data is None:
-            raise UnsupportedError("Variable() without data; use tapegrad.tensor([])")
-        if not isinstance(data, Tensor):
-            raise TypeError(f"Variable data has to be a tensor, but got {type(data).__name__}")
-        if volatile is not None:
-            warnings.warn(
-                "volatile was removed and now has no effect. Use `with torch.no_grad():` instead.",
-                UserWarning,
-                stacklevel=2,
-            )
-        made = data.detach()
-        if requires_grad:
-            made.requires_grad_()
-        return made

@@ -26,7 +26,7 @@ from ..traces import NotLifted, Trace
 from ..user_code import call_user
 from .context import FunctionCtx, context_type, marked
 from .function_checks import apart, check_dirty, checked_tangent, count_write, in_order
-from .modes import no_grad
+from .grad_mode import no_grad
 
 __all__ = ["Function", "FunctionCtx", "InplaceFunction", "once_differentiable"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .. import readout, record, versions
 from ..tape import Tape
 from ..threads import current_tape
-from .modes import no_grad
+from .grad_mode import no_grad
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

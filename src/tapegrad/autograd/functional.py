@@ -21,8 +21,8 @@ from .functional_arguments import (
     vector,
     zeros_for_none,
 )
+from .grad_mode import recording
 from .levels import Level
-from .modes import recording
 from .products import Pushforward, columns, pull, rows, units
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from ..exchange import Change, Exchange
 from ..readout import Differentiated, depends_on
 from ..threads import current_tape
 from ..traces import private_copy
-from .modes import recording
+from .grad_mode import recording
 from .products import forget, pull
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from .. import trees
 from ..autograd.forward_ad import check_dual
+from ..autograd.grad_mode import is_grad_enabled
 from ..autograd.levels import Level
-from ..autograd.modes import is_grad_enabled
 from ..autograd.products import Pushforward, check_gaps, pull, push
 from ..record import is_tensor
 from .arguments import Argnums, Run, filled

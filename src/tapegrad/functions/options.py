@@ -141,6 +141,8 @@ def read_dtype(name: str, given: Any) -> dtypes.dtype:
 
 def check_requires_grad(name: str, given: Any, kind: dtypes.dtype) -> bool:
     """Return a requires_grad argument, or raise PyTorch's error for what cannot be active."""
+    if given is None and name not in ("tensor", "new_tensor"):
+        return False
     check_bool(name, "'requires_grad'", given)
     if given and not kind.is_floating_point:
         raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
