@@ -201,3 +201,18 @@ def test_the_same_arithmetic_is_compiled_once() -> None:
     heat()
     info = fuse.kernel.cache_info()
     assert info.hits > info.misses
+
+
+@pytest.mark.parametrize("error", [MemoryError("no memory"), ImportError("failed to map segment")])
+def test_where_there_is_no_room_to_compile_programs_run_on(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise error
+
+    arrays = operands(SHAPES["vectors"], np.float64)
+    function = next(iter(EXPRESSIONS.values()))
+    cold = bits(grads(function, arrays))
+    monkeypatch.setattr(fuse, "fused", fail)
+    assert heat() == 0
+    assert bits(grads(function, arrays)) == cold

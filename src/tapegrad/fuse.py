@@ -207,7 +207,14 @@ def heat(*, force: bool = False) -> int:
     _next_look = work + HOT
     rows = VTAB.rows[: VTAB.count]
     hot = np.flatnonzero((rows[:, nt.V_WORK] > HOT) & (rows[:, nt.V_HOT] == 0))
-    return sum(_compile(number) for number in hot.tolist())
+    try:
+        return sum(_compile(number) for number in hot.tolist())
+    except (
+        MemoryError,
+        ImportError,
+        OSError,
+    ):  # without room for the compiler, all runs on as it is
+        return 0
 
 
 def _compile(number: int) -> int:
