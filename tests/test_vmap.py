@@ -803,6 +803,14 @@ def test_as_strided_with_an_offset_where_slices_run_one_by_one() -> None:
     assert found.tolist() == [[0.0, 0.0], [36.0, 42.0]]
 
 
+def test_resizing_a_slice_stays_in_the_slice(at_once: None) -> None:
+    x = tg.arange(24.0).reshape(2, 4, 3)[1]
+    found = func.vmap(lambda t: t[1:].clone().resize_(1))(x)
+    assert found.tolist() == x[:, 1:2].tolist()
+    found = func.vmap(lambda t: t.clone().as_strided((2,), (1,), 1))(x)
+    assert found.tolist() == x[:, 1:].tolist()
+
+
 def test_results_of_slices_have_the_value_they_had_when_the_slice_ended() -> None:
     def total(t: Any, x: Any) -> Any:
         return t.add_(x)

@@ -214,8 +214,10 @@ def _resized(input: Any, shape: Sequence[int]) -> Any:
     wanted = contiguous(layout.dtype, tuple(shape))
     tape = tape_at(input._state)
     with tape.lock:
-        held = tape.instruction_of(int(tape.base[slot_of(tape, input)])).out.span
-    held = held // item - input.storage_offset()
+        slot = slot_of(tape, input)
+        base = int(tape.base[slot])
+        begin = tape.offset_in_memory(slot) - tape.offset_in_memory(base)
+        held = (tape.instruction_of(base).out.span - begin) // item
     steps = tuple(s // item for s in wanted.strides)
     if wanted.size > held:
         array = np.zeros(wanted.size, layout.dtype.np)
