@@ -15,9 +15,9 @@ import tapegrad as tg
 from tapegrad import ending, patterns, templates
 from tapegrad import native as nt
 from tapegrad.errors import UnsupportedError
-from tapegrad.instructions import ITAB, VTAB, Instruction, lowered
-from tapegrad.layouts import Layout, c_strides, intern
-from tapegrad.ops.table import Op
+from tapegrad.instructions import ITAB, VTAB, Instruction, instruction, lowered
+from tapegrad.layouts import Layout, c_strides, contiguous, intern
+from tapegrad.ops.table import TABLE, Op
 from tapegrad.patterns import Pattern, described
 from tapegrad.programs import ADDRESS, STEPS
 from tapegrad.symbolic import Formulas, SizeLost
@@ -79,6 +79,57 @@ class Size:
 def test_sizes_of_two_patterns_do_not_meet() -> None:
     with pytest.raises(SizeLost):
         Formulas().symbol("n", 2) + Formulas().symbol("m", 3)
+
+
+# --------------------------------------------------------------------------- what is filled in
+def _broadcast(n: int) -> tuple[Instruction, bytes]:
+    """The instruction of ``x * y`` at a length, and the bytes of both gradients."""
+    rng = np.random.default_rng(n)
+    x, y = (tg.tensor(rng.uniform(0.5, 2, s), requires_grad=True) for s in ((n, 400), (400,)))
+    (x * y * y).sum().backward()
+    assert x.grad is not None
+    assert y.grad is not None
+    layouts = contiguous(tg.float64, (n, 400)), contiguous(tg.float64, (400,))
+    made = instruction(TABLE["mul"], layouts)
+    return made, x.grad.numpy().tobytes() + y.grad.numpy().tobytes()
+
+
+def test_programs_that_were_filled_in_become_hot() -> None:
+    for n in range(401, 401 + patterns.LATER + 2):
+        made, bits = _broadcast(n)
+    assert made.pattern is not None
+    first = int(ITAB.rows[made.id, nt.I_VJP])
+    for _ in range(40):
+        assert _broadcast(n) == (made, bits)
+    assert VTAB.rows[first : first + 2, nt.V_HOT].any(), "compiled in the meantime"
+
+
+def test_patterns_end_when_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patterns, "MOST", 3)
+    monkeypatch.setattr(patterns, "LATER", 0)
+    for k in range(1, 9):
+        for n in (5, 7):
+            x = tg.ones(n, k, requires_grad=True)
+            x.sum(0).sum().backward()
+            assert x.grad is not None
+            assert x.grad.tolist() == [[1.0] * k] * n
+            tg.logsumexp(x.reshape(*[1] * k, n, k), -1).sum().backward()
+        ending.end_unneeded(recent=False)
+        verify_tables()
+    assert len(patterns._patterns) <= 3
+
+
+def test_what_was_asked_about_lengths_is_asked_again() -> None:
+    """A product takes a copy of a strided operand from some size on: both sides of that are right."""
+    for n in (2, 3, 4, 5, 70, 6, 80):
+        base = np.arange(2.0 * n * n).reshape(n, 2 * n)
+        x = tg.tensor(base, requires_grad=True)
+        y = tg.tensor(base[:, :n].copy(), requires_grad=True)
+        (x[:, ::2] @ y).sum().backward()
+        assert x.grad is not None
+        right = np.zeros((n, 2 * n))
+        right[:, ::2] = base[:, :n].sum(1)
+        np.testing.assert_array_equal(x.grad.numpy(), right)
 
 
 # --------------------------------------------------------------------------- images

@@ -66,7 +66,8 @@ def end_unneeded(*, recent: bool = True) -> int:
             marks |= ITAB.rows[: len(marks), nt.I_USED] != 0
         _add(marks, np.flatnonzero(marks).tolist())
         _add(marks, _referenced(INSTRUCTIONS, marks))
-        unneeded = [made for made in INSTRUCTIONS if made is not GONE and not marks[made.id]]
+        known = marks.tobytes()
+        unneeded = [made for made in INSTRUCTIONS if made is not GONE and not known[made.id]]
         # None of them can be found from here on. Should something interrupt this, there will be two alike.
         for key in [made.key for made in unneeded]:
             interned.pop(key, None)
@@ -123,6 +124,8 @@ def _on_tapes() -> np.ndarray | None:
 
 def _is_held(made: Instruction) -> bool:
     """Return True if something but the instruction refers to one of its templates."""
+    if made.vjp is None and made.masked_vjp is None and made.pushes is None:
+        return False  # as most are whose programs were filled in
     kept: list[Any] = [t for t in (made.vjp, made.masked_vjp, made.pushes) if t is not None]
     return any(count > 1 for count in reference_counts(kept))
 
@@ -130,12 +133,13 @@ def _is_held(made: Instruction) -> bool:
 def _referenced(some: list[Instruction], marks: np.ndarray) -> list[int]:
     """Numbers of those of some instructions, without a mark, that Python objects refer to."""
     counts = reference_counts(some)
+    known = marks.tobytes()
     others = some is not INSTRUCTIONS  # then it is in that list, too
     return [
         made.id
         for made, count in zip(some, counts, strict=True)
         if made is not GONE
-        and not marks[made.id]
+        and not known[made.id]
         and (count > others + _links(made) or _is_held(made))
     ]
 
