@@ -90,13 +90,14 @@ class Layout:
         self.strides = strides
         self.ndim = len(shape)
         self.size = math.prod(shape)
-        if self.size == 0:
-            self.span = 0
+        self.is_contiguous = strides == c_strides(shape, kind.itemsize)
+        if self.is_contiguous or self.size == 0:
+            self.span = self.size * kind.itemsize
+            self.overlaps = False
         else:
             reach = sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
             self.span = reach + kind.itemsize
-        self.is_contiguous = strides == c_strides(shape, kind.itemsize)
-        self.overlaps = self.size > 1 and _overlap(shape, strides, kind.itemsize)
+            self.overlaps = self.size > 1 and _overlap(shape, strides, kind.itemsize)
 
     def __repr__(self) -> str:
         dims = "x".join(map(str, self.shape)) or "scalar"

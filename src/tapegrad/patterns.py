@@ -38,8 +38,8 @@ from .symbolic import Formulas, Image, SizeLost, Symbolic, imaging
 
 __all__ = ["LATER", "REFUSALS", "Pattern", "described", "fill", "fill_programs", "may_have_pattern"]
 
-#: instructions of a pattern before it has a prototype
-LATER = 3
+#: instructions of a pattern before it has a prototype, which takes the time of some of them
+LATER = 8
 #: operands of an instruction with a pattern, and words of an image
 MOST_OPERANDS, MOST_WORDS = 16, 1 << 12
 #: patterns that have a prototype at most, and those that are counted
