@@ -822,3 +822,16 @@ def test_results_of_slices_have_the_value_they_had_when_the_slice_ended() -> Non
     assert [y.tolist() for y in found] == [x.tolist(), [[2.0], [4.0]]]
     first = func.vmap(lambda x: x.mul_(2))(x)
     assert first.tolist() == x.tolist() == [[2.0, 4.0], [6.0, 8.0]]
+
+
+def test_results_that_have_memory_of_their_own() -> None:
+    x, w = tg.tensor([[1.0, 2.0], [3.0, 4.0]]), tg.tensor([5.0, 6.0])
+    written = func.vmap(lambda x: x.mul_(2))(x)
+    same_for_all = func.vmap(lambda x: w)(x)
+    assert written.tolist() == x.tolist() == [[2.0, 4.0], [6.0, 8.0]]
+    assert same_for_all.tolist() == [[5.0, 6.0], [5.0, 6.0]]
+    written.zero_()
+    same_for_all[0] = 0.0
+    assert x.tolist() == [[2.0, 4.0], [6.0, 8.0]]
+    assert w.tolist() == [5.0, 6.0]
+    assert same_for_all.tolist() == [[0.0, 0.0], [5.0, 6.0]]
