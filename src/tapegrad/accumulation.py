@@ -42,7 +42,11 @@ def leaf_gradients(request: Request) -> list[tuple[Storage, np.ndarray]]:
     """Make the gradients of leaves that have none; the others, which are to be added."""
     tape = request.tape
     rest: list[tuple[int, Storage]] = []
-    reached = (request.adjoint[: request.high + 1] != 0).nonzero()[0].tolist()
+    leaves, high = list(tape.leaves), request.high
+    if 32 * len(leaves) < high:  # few on a long tape: they are asked for, one by one
+        reached = sorted([s for s in leaves if s <= high and request.address_of(s)])
+    else:
+        reached = (request.adjoint[: high + 1] != 0).nonzero()[0].tolist()
     with _accumulating:
         for slot in reached:
             if (storage := tape.leaves.get(slot)) is not None:

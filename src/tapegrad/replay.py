@@ -283,10 +283,11 @@ class Pass:
 
     def runs(self, k: int) -> bool:
         """Whether the pass goes on behind statement `k`."""
-        owners = {int(self.root[a]) for a in self.tape.args_of(k)}
-        if self.request.needed[k] & nt.ENDS:
-            owners.discard(int(self.root[k]))
-        return any(self.request.needed[owner] & nt.ACTIVE for owner in owners)
+        needed, root = self.request.needed, self.root
+        owners = {int(root[a]) for a in self.tape.args_of(k)}
+        if needed[k] & nt.ENDS:
+            owners.discard(int(root[k]))
+        return any([needed[owner] & nt.ACTIVE for owner in owners])
 
     def leave(self, k: int) -> None:
         """Go on below statement `k`, where what it wrote to may not be wanted any more."""

@@ -110,6 +110,8 @@ def lacking(made: Instruction, variant: int) -> bool:
 def build(made: Instruction, variant: int = 0) -> None:
     """Write the templates of an instruction, plain or masked, unless they are there."""
     column = nt.I_REPLAY + (variant >> 1)
+    if ITAB.rows[made.id, column] >= 0:
+        return
     with holding(made.holdings):
         if ITAB.rows[made.id, column] >= 0:
             return
