@@ -339,3 +339,25 @@ def test_shapes_are_changed_in_place_in_inference_mode():
     with pytest.raises(RuntimeError, match=WRITTEN):
         x.transpose_(0, 1)
     assert not x[0]._is_view()
+
+
+@pytest.mark.parametrize(
+    "take",
+    [
+        lambda a: a[1:], lambda a: a.unbind()[1], lambda a: a.split(2)[1], lambda a: a.chunk(2)[0],
+        lambda a: a.view(2, 2).t()[0],
+    ],
+)  # fmt: skip
+def test_views_that_were_made_in_inference_mode_say_so(take):
+    base = tg.tensor([1.0, 2.0, 3.0, 4.0], requires_grad=True) * 1
+    with tg.inference_mode():
+        view = take(base)
+    with pytest.raises(RuntimeError, match=r"^A view was created in inference mode and is being"):
+        view.mul_(2)
+    with tg.no_grad():
+        quiet = take(base)
+        view.mul_(2)
+    with pytest.raises(RuntimeError, match=r"^A view was created in inference mode and its base"):
+        _ = view.grad_fn
+    with pytest.raises(RuntimeError, match=r"^A view was created in no_grad mode and is being"):
+        quiet.mul_(2)

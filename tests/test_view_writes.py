@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -410,3 +411,58 @@ def test_an_overwritten_edge_is_no_root() -> None:
     with pytest.raises(tg.UnsupportedError, match="written in place after the edge was taken"):
         tg.autograd.grad([e], [a], [tg.ones(3)])
     assert tg.autograd.grad([_edge(tg, x)], [a], [tg.ones(3)])[0].tolist() == [2, 2, 2]
+
+
+# --------------------------------------------------------------------------- a passive base
+def _written_by_a_view(lib: Any, own: bool) -> tuple[Any, Any]:
+    g = lib.tensor([1.0, 1.0], requires_grad=True)
+    base = lib.tensor([0.0, 0.0, 0.0])
+    base = base * 1 if own else base
+    base[1:].add_(g * 2)
+    return g, base
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_passive_leaf_that_a_view_made_active_is_none_any_more(own: bool) -> None:
+    g, base = _written_by_a_view(tg, own)
+    assert base.requires_grad
+    assert not base.is_leaf
+    assert base.grad_fn is base.grad_fn
+    assert base.grad_fn.name() == "CopySlices"
+    assert (base * 2).grad_fn.next_functions[0][0].name() == "CopySlices"
+    assert str(base) == "tensor([0., 2., 2.], grad_fn=<CopySlices>)"
+    for refused in (
+        lambda: base.requires_grad_(False),
+        lambda: base.register_post_accumulate_grad_hook(lambda t: None),
+        lambda: copy.deepcopy(base),
+    ):
+        with pytest.raises(RuntimeError):
+            refused()
+    seen: list[Any] = []
+    base.register_hook(lambda ct: seen.append(ct.tolist()) or ct * 10)
+    base.retain_grad()
+    (base * 3).sum().backward()
+    assert seen == [[3.0, 3.0, 3.0]]
+    assert base.grad.tolist() == [30.0, 30.0, 30.0]
+    assert g.grad.tolist() == [60.0, 60.0]
+    g, base = _written_by_a_view(tg, own)
+    (base * 3).sum().backward(inputs=[base])
+    assert base.grad.tolist() == [3.0, 3.0, 3.0]
+    assert g.grad is None
+    base.detach_()
+    assert not base.requires_grad
+    assert base.is_leaf
+
+
+def test_a_leaf_that_was_written_without_gradients_stays_one() -> None:
+    passive, active = tg.zeros(3), tg.zeros(3, requires_grad=True)
+    with tg.no_grad():
+        for leaf in (passive, active):
+            leaf[1:].add_(1.0)
+            assert leaf.is_leaf
+    passive[:1].add_(2.0)
+    assert passive.is_leaf
+    assert not passive.requires_grad
+    (active * 3).sum().backward()
+    assert active.grad is not None
+    assert active.grad.tolist() == [3.0, 3.0, 3.0]

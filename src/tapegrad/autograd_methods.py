@@ -140,6 +140,11 @@ class AutogradMethods:
         status = status_of(self)
         if status < 0:
             tape_at(self._state)  # raises: there is no tape
+        if status == 3:  # it requires grad, or something active was written to a view of it
+            tape = tape_at(self._state)
+            with tape.lock:
+                slot = slot_of(tape, self)
+                return tape.wants_grad(slot) or versions.last_write(tape, slot) <= slot
         return bool(status != 1) or (duals.running() and not duals.requires_grad(self))
 
     @property

@@ -51,7 +51,7 @@ class Node(metaclass=ABCMeta):  # noqa: B024 - contexts of Functions are registe
         # A handle of its own: the tensor may move on to another statement by an in-place write.
         self._tensor = record.new_tensor(tape, slot_of(tape, tensor), LAYOUTS[tensor._layout_id])
         storage = storage_of(tensor)
-        if storage is not None and storage.leaf:  # the leaf itself: its `grad` is this one's
+        if storage is not None and storage.leaf and tensor.is_leaf:  # its `grad` is this one's
             self._tensor._meta = storage
         else:  # an edge of it leads to the value of this moment, whatever is written later
             moment = self._tensor._meta = Storage(None, leaf=False)
@@ -430,6 +430,5 @@ def _shared(tape: Tape, tensor: Tensor, kind: type[Node]) -> Node:
     node = None if known is None else known()
     if type(node) is not kind or node.overwritten():
         node = kind(tensor)
-        if tape.instruction_of(slot).op.kind != nt.LEAF:
-            tape.nodes[slot] = weakref.ref(node)
+        tape.nodes[slot] = weakref.ref(node)
     return node

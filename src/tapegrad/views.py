@@ -226,7 +226,7 @@ def _forbidden(tape: Tape, slot: int, reason: str, *, indirect: bool) -> str:
         head = (
             f"Output {output_number(tape, slot)} of {name} is a view and {what} modified inplace."
         )
-    elif reason == INFERENCE:
+    elif reason == INFERENCE or slot in tape.inference:
         head = f"A view was created in inference mode and {what} modified inplace in normal mode."
     else:
         head = f"A view was created in no_grad mode and {what} modified inplace with grad mode enabled."
