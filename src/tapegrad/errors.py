@@ -6,7 +6,7 @@ PyTorch does not have.
 
 from __future__ import annotations
 
-__all__ = ["TapeError", "UnsupportedError"]
+__all__ = ["TapeError", "UnsupportedError", "kind_of"]
 
 
 class TapeError(RuntimeError):
@@ -15,6 +15,17 @@ class TapeError(RuntimeError):
 
 class UnsupportedError(NotImplementedError):
     """tapegrad does not do this; the text says what to do instead."""
+
+
+def kind_of(value: object) -> str:
+    """Return the name of an argument's type for an error's text, and that its protocol is not called."""
+    name = type(value).__name__
+    if not hasattr(type(value), "__torch_function__"):
+        return name
+    return (
+        f"{name} ({name} has a __torch_function__, which tapegrad does not call: pass the Tensor "
+        f"inside of it, or call a method of {name})"
+    )
 
 
 #: what is said of a handle that is on no tape

@@ -21,6 +21,7 @@ from . import native as nt
 from .buffers import array_layout
 from .crossing import adopt, guest
 from .dtypes import bool_, dtype, get_default_dtype, int64, result_type
+from .errors import kind_of
 from .handle import new_handle_object, status_of
 from .instructions import LARGE, Instruction, instruction, remember, view_instruction
 from .layouts import Layout, contiguous
@@ -200,8 +201,7 @@ def check_tensors(name: str, tensors: Sequence[Any]) -> None:
         if not isinstance(t, _types[0]):
             what = "input" if i == 0 else "other"
             raise TypeError(
-                f"{name}(): argument '{what}' (position {i + 1}) must be Tensor, "
-                f"not {type(t).__name__}"
+                f"{name}(): argument '{what}' (position {i + 1}) must be Tensor, not {kind_of(t)}"
             )
 
 

@@ -18,6 +18,7 @@ from . import native as nt
 from .autograd_methods import AutogradMethods
 from .display.tape_text import format_tape
 from .dtypes import Size, dtype, from_numpy_dtype, get_default_dtype
+from .errors import UnsupportedError
 from .functions import all_functions, inplace_methods, legacy, registry
 from .handle import status_of
 from .layouts import LAYOUTS
@@ -58,6 +59,22 @@ class Tensor(_Base, AutogradMethods):  # type: ignore[misc]
     # ndarray's operators leave mixed expressions to ours
     __array_priority__ = 1000
     __array_ufunc__ = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Refuse protocols of PyTorch's that nothing would call: native code records operations.
+
+        Raises
+        ------
+        UnsupportedError
+            For a class that has one of them.
+        """
+        super().__init_subclass__(**options)
+        for name in ("__torch_function__", "__torch_dispatch__"):
+            if hasattr(cls, name):
+                raise UnsupportedError(
+                    f"{cls.__name__}.{name} would not be called: tapegrad's operations do not look for it. "
+                    "Override the methods and operators of the class, or wrap a Tensor in a class of its own"
+                )
 
     def __new__(cls, *data: Any, **options: Any) -> Tensor:
         """Make a tensor of the default dtype from data or a shape."""

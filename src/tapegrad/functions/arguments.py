@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import readout, record
 from ..dtypes import int64
+from ..errors import kind_of
 from ..record import layout_of
 from ..symbolic import Symbolic, home_of
 from ..threads import current_tape
@@ -75,7 +76,7 @@ def check_bool(name: str, argument: str, position: int, value: Any) -> None:
 def _must_be(name: str, argument: str, position: int, what: str, value: Any) -> TypeError:
     return TypeError(
         f"{name}(): argument '{argument}' (position {position}) must be {what}, "
-        f"not {type(value).__name__}"
+        f"not {kind_of(value)}"
     )
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from .. import record
+from ..errors import kind_of
 from ..ops.table import TABLE
 from ..record import layout_of
 from .registry import public
@@ -79,9 +80,7 @@ def _read(args: tuple[Any, ...]) -> tuple[list[list[int]], list[int] | None, lis
         output = _from_list(args[-1]) if len(args) % 2 else None
     for i, x in enumerate(operands):
         if not record.is_tensor(x):
-            raise TypeError(
-                f"expected Tensor as element {i} in argument 1, but got {type(x).__name__}"
-            )
+            raise TypeError(f"expected Tensor as element {i} in argument 1, but got {kind_of(x)}")
     if len(inputs) != len(operands):
         more = "more" if len(inputs) < len(operands) else "fewer"
         raise RuntimeError(

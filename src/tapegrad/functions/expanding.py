@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import record
 from ..dtypes import Size, type_name
+from ..errors import kind_of
 from ..layouts import broadcast_shapes as broadcast_shape
 from ..ops.table import TABLE
 from ..record import layout_of
@@ -124,9 +125,7 @@ def broadcast_tensors(*tensors: Any) -> tuple[Any, ...]:
     given = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], tuple | list) else tensors
     for i, x in enumerate(given):
         if not record.is_tensor(x):
-            raise TypeError(
-                f"expected Tensor as element {i} in argument 0, but got {type(x).__name__}"
-            )
+            raise TypeError(f"expected Tensor as element {i} in argument 0, but got {kind_of(x)}")
     shape = broadcast_shape(*(x.shape for x in given))
     return tuple(expand_to(x, shape) if x.shape != shape else x for x in given)
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import record
 from ..dtypes import bool_, int64
+from ..errors import kind_of
 from ..layouts import broadcast_shapes
 from ..ops.table import TABLE
 from ..record import layout_of
@@ -75,7 +76,7 @@ def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False) -> An
     check_named("gather", ("input", input))
     if not record.is_tensor(index):
         raise TypeError(
-            f"gather(): argument 'index' (position 2) must be Tensor, not {type(index).__name__}"
+            f"gather(): argument 'index' (position 2) must be Tensor, not {kind_of(index)}"
         )
     d, values = _along("gather", input, dim, index)
     shape, own = _dims(tuple(input.shape)), _dims(values.shape)
@@ -149,7 +150,7 @@ def scatter(input: Any, dim: int, index: Any, src: Any = None, *, value: Any = N
     check_named("scatter", ("input", input))
     if not record.is_tensor(index):
         raise TypeError(
-            f"scatter(): argument 'index' (position 2) must be Tensor, not {type(index).__name__}"
+            f"scatter(): argument 'index' (position 2) must be Tensor, not {kind_of(index)}"
         )
     given = value if src is None else src
     if reduce is not None:
@@ -185,7 +186,7 @@ def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Any:
         if not record.is_tensor(v):
             raise TypeError(
                 f"scatter_add(): argument '{argument}' (position {number + 2}) must be Tensor, "
-                f"not {type(v).__name__}"
+                f"not {kind_of(v)}"
             )
     return _scatter("scatter_add", "scatter_add", input, dim, index, src)
 
@@ -236,8 +237,7 @@ def index_select(input: Any, dim: int, index: Any) -> Any:
     check_named("index_select", ("input", input))
     if not record.is_tensor(index):
         raise TypeError(
-            "index_select(): argument 'index' (position 2) must be Tensor, "
-            f"not {type(index).__name__}"
+            f"index_select(): argument 'index' (position 2) must be Tensor, not {kind_of(index)}"
         )
     if index.dtype is not int64:
         raise RuntimeError("index_select(): Expected dtype int32 or int64 for index")

@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import record
 from ..dtypes import int64
-from ..errors import UnsupportedError
+from ..errors import UnsupportedError, kind_of
 from ..ops.shape import padded_shape
 from ..ops.table import TABLE
 from ..record import layout_of
@@ -44,9 +44,7 @@ def tensor_list(name: str, tensors: Any) -> list[Any]:
         )
     for i, x in enumerate(tensors):
         if not record.is_tensor(x):
-            raise TypeError(
-                f"expected Tensor as element {i} in argument 0, but got {type(x).__name__}"
-            )
+            raise TypeError(f"expected Tensor as element {i} in argument 0, but got {kind_of(x)}")
     return list(tensors)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from .. import record
 from ..dtypes import dtype
+from ..errors import kind_of
 from ..ops.table import Op
 
 __all__ = [
@@ -22,7 +23,7 @@ def check(name: str, value: Any, position: int, what: str, *, number: bool = Tru
     if not record.is_tensor(value) and not (number and record.is_number(value)):
         raise TypeError(
             f"{name}(): argument '{what}' (position {position}) must be Tensor, "
-            f"not {type(value).__name__}"
+            f"not {kind_of(value)}"
         )
 
 

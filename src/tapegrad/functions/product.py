@@ -13,6 +13,7 @@ from typing import Any
 
 from .. import record
 from ..dtypes import bool_, dtype, float32, float64, int64
+from ..errors import kind_of
 from ..instructions import instruction, remember
 from ..layouts import broadcast_shapes
 from ..ops.table import TABLE
@@ -36,7 +37,7 @@ def check_operands(name: str, **operands: Any) -> None:
         if not record.is_tensor(value):
             raise TypeError(
                 f"{name}(): argument '{label}' (position {i + 1}) must be Tensor, "
-                f"not {type(value).__name__}"
+                f"not {kind_of(value)}"
             )
 
 
