@@ -21,6 +21,7 @@ from .autograd.products import pull
 from .func.arguments import filled
 from .func.flat import Flat, as_tensor
 from .func.gradients import check_scalar
+from .func.jacobians import second_derivatives
 
 __all__ = ["grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"]
 
@@ -167,7 +168,7 @@ def hessian(fun: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]
     @functools.wraps(fun)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         flat = Flat(fun, args, argnums, kwargs=kwargs)
-        blocks = func.hessian(flat, flat.everything)(*flat.leaves)
+        blocks = second_derivatives(flat, flat.leaves, flat.everything)
         return flat.outputs(
             [flat.arguments([flat.arguments(row) for row in rows]) for rows in blocks]
         )

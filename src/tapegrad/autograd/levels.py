@@ -16,13 +16,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from .. import native as nt
 from .. import record
 from ..duals import Private, cut_off, reaches_others
 from ..exchange import Change, Exchange
 from ..readout import Differentiated, depends_on
 from ..threads import current_tape
 from ..traces import private_copy
-from .grad_mode import recording
 from .products import forget, pull
 
 if TYPE_CHECKING:
@@ -70,7 +70,9 @@ class Level(Exchange):
     def changes(self) -> tuple[tuple[Change, ...], Any]:
         """Return the changes: results are active, and the inputs are known to be differentiated."""
         private = () if self._private is None else self._private.changes()[0]
-        return (*self._differentiated.changes()[0], *private, *recording().changes()[0]), self
+        state = current_tape().state
+        active = state, nt.S_GRAD_MODE, state[nt.S_GRAD_MODE], True
+        return (*self._differentiated.changes()[0], *private, active), self
 
     def ending(self) -> None:
         """Let the leaves go."""

@@ -17,7 +17,7 @@ from .gradients import JVP, VJP, floating_output, jvp
 if TYPE_CHECKING:
     from ..tensor_type import Tensor
 
-__all__ = ["hessian", "jacfwd", "jacrev"]
+__all__ = ["hessian", "jacfwd", "jacrev", "second_derivatives"]
 
 
 def jacrev(
@@ -197,23 +197,26 @@ def hessian(func: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any
 
     @functools.wraps(func)
     def wrapper(*args: Any) -> Any:
-        with Level() as level:
-            with guard("error"):
-                run = Run(level, VJP, func, args, argnums, floating=True)
-            outputs, spec = floating_output(run)
-            first = rows(outputs, run.inputs, create_graph=True)
-            gradients = [g for row in first for g in row]
-            second = iter(
-                _by_the_fewer(gradients, run.inputs, create_graph=level.outside(gradients))
-            )
-
-            def part(row: list[Tensor]) -> Any:
-                """The second derivatives for one gradient, by argument."""
-                return trees.unflatten(run.spec, map(level.release, row))
-
-            return trees.unflatten(
-                spec,
-                [trees.unflatten(run.spec, [part(next(second)) for _ in row]) for row in first],
-            )
+        return second_derivatives(func, args, argnums)
 
     return wrapper
+
+
+def second_derivatives(func: Callable[..., Any], args: Sequence[Any], argnums: Argnums) -> Any:
+    """Return what ``hessian(func, argnums)(*args)`` does."""
+    with Level() as level:
+        with guard("error"):
+            run = Run(level, VJP, func, args, argnums, floating=True)
+        outputs, spec = floating_output(run)
+        first = rows(outputs, run.inputs, create_graph=True)
+        gradients = [g for row in first for g in row]
+        second = iter(_by_the_fewer(gradients, run.inputs, create_graph=level.outside(gradients)))
+
+        def part(row: list[Tensor]) -> Any:
+            """The second derivatives for one gradient, by argument."""
+            return trees.unflatten(run.spec, map(level.release, row))
+
+        return trees.unflatten(
+            spec,
+            [trees.unflatten(run.spec, [part(next(second)) for _ in row]) for row in first],
+        )
