@@ -443,7 +443,7 @@ def _stops(p: Pass, stepwise: bool) -> Iterator[tuple[int, int]]:
         k = here & 0xFFFFFFFF
         made = tape.instruction_of(k)
         if templates.lacking(made, request.variant) and not p.callbacks.takes_over(k):
-            templates.build(made, request.variant)
+            templates.teach(made, request.variant, p.layout(int(p.adjoint[k])))
             continue
         yield k, here >> 32
         p.leave(k)

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from . import native as nt
 from .constants import Constants
-from .instructions import ITAB, RTAB, Instruction, instruction, view_instruction
-from .layouts import Layout, contiguous, intern, is_symbolic
+from .instructions import ITAB, RTAB, Instruction, instruction, remember, view_instruction
+from .layouts import LAYOUTS, Layout, contiguous, intern, is_symbolic
 from .ops.table import TABLE, is_float
 from .patterns import Pattern, pattern_of
 from .programs import POOL, holding
@@ -21,7 +21,17 @@ from .symbolic import Symbolic
 from .tape import Tape
 from .traced_rule import Template, template
 
-__all__ = ["Unary", "append_sums", "build", "drafts", "filled", "lacking", "sums_to", "write"]
+__all__ = [
+    "Unary",
+    "append_sums",
+    "build",
+    "drafts",
+    "filled",
+    "lacking",
+    "sums_to",
+    "teach",
+    "write",
+]
 
 
 class Unary(NamedTuple):
@@ -105,6 +115,27 @@ def lacking(made: Instruction, variant: int) -> bool:
     if made.op.kind != nt.COMPUTE or ITAB.rows[made.id, nt.I_REPLAY + (variant >> 1)] >= 0:
         return False
     return "replay" not in made.op.extras and not made.op.extras.get("python")
+
+
+def teach(made: Instruction, variant: int, ct: Layout) -> None:
+    """Let native replay know what a statement takes: its templates, sums of cotangents, a copy of `ct`.
+
+    Parameters
+    ----------
+    made : Instruction
+    variant : int
+    ct : Layout
+        Of the statement's cotangent.
+    """
+    with nt.LOCK:
+        build(made, variant)
+        first = ITAB.rows.item(made.id, nt.I_REPLAY + (variant >> 1))
+        for number in set(RTAB.rows[first : first + len(made.layouts), nt.Q_LAYOUT].tolist()):
+            layout = LAYOUTS[number]
+            if number and layout.ndim and layout.is_contiguous:
+                remember(instruction(TABLE["add"], (layout, layout)))
+        if not ct.is_contiguous:
+            remember(instruction(TABLE["clone"], (ct,)))
 
 
 def build(made: Instruction, variant: int = 0) -> None:
