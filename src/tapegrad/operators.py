@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import handle, record
+from .errors import kind_of
 from .functions import keywords, registry
 from .ops.table import TABLE, Op
 
@@ -45,8 +46,7 @@ def _slow_call(entry: Op) -> Callable[..., Any]:
                 record.check_tensors(name, (input,))
         elif not record.is_tensor(other) and not record.is_number(other):
             raise TypeError(
-                f"{name}(): argument 'other' (position 2) must be Tensor, "
-                f"not {type(other).__name__}"
+                f"{name}(): argument 'other' (position 2) must be Tensor, not {kind_of(other)}"
             )
         return record.binary(entry, input, other)
 
