@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from ctypes import memmove
 from itertools import chain
+from operator import itemgetter
 from typing import Any, Self
 
 import numpy as np
@@ -117,7 +118,10 @@ class Request:
         self._marks = last + ((self._count + 1) // 2 if notes else 0)
         self._block = tape.take_block(self._marks + (2 * self._count + 7) // 8)
         self.pointer, self.words = self._block.address, self._block.words
-        self._writes = [(base, marks[-1]) for base, marks in notes.items() if marks]
+        if not all(notes.values()):  # what notes a write was interrupted
+            notes = {base: marks for base, marks in notes.items() if marks}
+        # Loops write to many tensors between two collections, so no Python for each.
+        self._writes = list(zip(notes, map(itemgetter(-1), notes.values()), strict=True))
         self._lay_out()
 
     def _lay_out(self) -> None:
