@@ -168,3 +168,26 @@ def test_a_write_that_raises_leaves_the_hooks_of_a_view() -> None:
     view.sum().backward()
     assert values(view.grad) == [10.0]
     assert values(x.grad) == [10.0, 0.0]
+
+
+def test_an_input_that_is_not_reached_leaves_the_others_as_they_are() -> None:
+    x = tg.tensor([0.1, 0.2, 0.3], requires_grad=True)
+    base = x * 1.5
+    unused = base[:]
+    base.mul_(2)
+    view = base[::2]
+    view.register_hook(lambda g: g * 2)
+    y = (view * 2).sum() + base.sum()
+    found = tg.autograd.grad(y, [view, unused], allow_unused=True)
+    assert found[0].tolist() == [4.0, 4.0]
+    assert found[1] is None
+
+
+def test_a_pass_that_ends_at_a_view_keeps_no_gradient_of_its_base() -> None:
+    x = tg.ones(2, requires_grad=True)
+    base = x * 1
+    view = base.narrow(0, 0, 1)
+    view *= 0.75
+    base.retain_grad()
+    tg.autograd.grad(view.sum(), [view], retain_graph=True)
+    assert base.grad is None

@@ -737,6 +737,7 @@ def test_a_captured_view_reads_no_program_that_was_not_built() -> None:
         guarded = np.concatenate([np.zeros_like(VTAB.rows[:1]), VTAB.rows])
         VTAB._retired.append(VTAB.rows)
         VTAB.rows = guarded[1:]
+        VTAB._bytes = memoryview(VTAB.rows).cast("B")  # type: ignore[arg-type]
         nt.GLOBALS[nt.G_VTAB] = VTAB.rows.ctypes.data
     guarded[0, [nt.V_ASSIGN, nt.V_ACCUMULATE]] = packed([trap])
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -107,3 +108,12 @@ def test_seeds_are_not_shared_with_results() -> None:
         (g,) = tg.autograd.grad(u, u, create_graph=True)
         np.testing.assert_array_equal(g.numpy(), [1.0])
         g[0].mul_(5)
+
+
+def test_minus_zero_is_another_option_than_zero() -> None:
+    x = tg.tensor([-1.0, 2.0])
+    for slope, sign in ((0.0, -1.0), (-0.0, 1.0), (0.0, -1.0)):
+        y = tg.leaky_relu(x, slope)
+        assert math.copysign(1, y[0].item()) == sign
+        assert math.copysign(1, (x * x * slope)[1].item()) == math.copysign(1, slope)
+        assert math.copysign(1, tg.full((2,), slope)[0].item()) == math.copysign(1, slope)

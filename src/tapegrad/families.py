@@ -13,7 +13,7 @@ from typing import Any
 
 from . import native as nt
 from .layouts import Layout, is_symbolic, loop_geometry
-from .ops.table import Op, elementwise
+from .ops.table import Op, distinct, elementwise
 from .programs import ADDRESS, SCRATCH, Step
 
 __all__ = ["family_of", "sized"]
@@ -46,7 +46,7 @@ def family_of(
             return None
     if shape is None or size < 2:
         return None
-    parts += attrs.items()
+    parts += distinct(attrs)
     return tuple(parts), shape, size
 
 

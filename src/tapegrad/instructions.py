@@ -19,7 +19,7 @@ from . import native as nt
 from .dtypes import dtype
 from .families import family_of, sized
 from .layouts import LAYOUTS, Layout, contiguous, intern, is_symbolic
-from .ops.table import Lowered, Op, is_float, op
+from .ops.table import Lowered, Op, distinct, is_float, op
 from .programs import GrowingTable, Holdings, Step, emit, holding
 from .symbolic import hint
 
@@ -168,7 +168,7 @@ def instruction(entry: Op, layouts: tuple[Layout, ...], **attrs: Any) -> Instruc
     RuntimeError, TypeError, ValueError, IndexError
         What the op's lowering says of operands that do not fit.
     """
-    key = (entry.code, tuple([x.id for x in layouts]), *attrs.items())
+    key = (entry.code, tuple([x.id for x in layouts]), *distinct(attrs))
     found = interned.get(key)
     if found is not None:
         return found

@@ -32,7 +32,7 @@ from .instructions import (
     row_of,
 )
 from .layouts import DTYPES, Layout, SymbolicLayout, c_strides, contiguous, intern, is_symbolic
-from .ops.table import Op
+from .ops.table import Op, distinct
 from .programs import POOL, STEPS, Holdings, emit, holding
 from .symbolic import Formulas, Image, SizeLost, Symbolic, imaging
 
@@ -257,7 +257,7 @@ def described(
 
     for x in layouts:
         describe(x)
-    for name, value in attrs.items():
+    for name, value in distinct(attrs):
         if isinstance(value, Layout):
             describe(value)
         else:

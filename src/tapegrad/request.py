@@ -350,7 +350,9 @@ class Request:
         """Let all that is written be wanted from its write on; a sweep before has gone below it."""
         if self.words[nt.R_ENDS]:
             needed = self.needed
-            needed[self.root[np.flatnonzero(needed & nt.ENDS)]] |= nt.ACTIVE
+            slots = np.flatnonzero(needed & nt.ENDS)
+            roots = self.root[slots]  # a late target lies in its base there
+            needed[np.where(roots == slots, self.tape.root[slots], roots)] |= nt.ACTIVE
 
     def copy_of(self, layout: Layout) -> int:
         """Number of the instruction that copies a layout; it stays as long as the request does."""

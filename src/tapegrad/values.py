@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -62,6 +63,20 @@ class Values(Arrays):
                 self.checked()
                 if failed:
                     raise MemoryError(self._out_of_memory(failed))
+
+    def settle_target(self, slots: Sequence[int]) -> None:
+        """Compute a passive result over which something active is to be written: its operands go then."""
+        target, *sources = slots
+        root = int(self.root[target])
+        if root < self.done or self.is_active(root) or not self.state[nt.S_GRAD_MODE]:
+            return
+        computed = self.instruction_of(root).op.kind == nt.COMPUTE
+        if (
+            computed
+            and any(map(self.is_active, sources))
+            and any(map(self.is_active, self.args_of(root)))
+        ):
+            self.evaluate()
 
     def settle(self) -> None:
         """See that slots have addresses, for a reverse pass: evaluate."""

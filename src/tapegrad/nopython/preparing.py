@@ -219,7 +219,7 @@ def prepare(state, request):  # type: ignore[no-untyped-def]
     r[R_WATCHED], r[R_SEPARABLE] = 0, 0
     rows, shared = p64(r[R_CAPTURES]), p32(s[nt.S_ROOT])
     separate_late(r)
-    want_written(r, 0)
+    want_written(state, r, 0)
     if r[R_LOW] <= high:
         find_needed(state, r)
         separate_late(r)
@@ -297,7 +297,7 @@ def prepare(state, request):  # type: ignore[no-untyped-def]
             waiting += reach(state, r, args[arg_start[k] + i])
         k -= 1
     separate_late(r)
-    want_written(r, k)
+    want_written(state, r, k)
     r[R_MISSING_COUNT] = missing_count
     r[R_STOP] = k
     return IS_MISSING if missing_count > 0 else OK

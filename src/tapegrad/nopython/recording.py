@@ -69,6 +69,16 @@ def append(state, instruction, args, count):  # type: ignore[no-untyped-def]
     return put(state, instruction, args, count, 0)
 
 
+@helper
+def forget_operands(s, k):  # type: ignore[no-untyped-def]
+    """Let a passive result that becomes active be like a leaf, from which no pass goes on."""
+    row = p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * p32(s[nt.S_INSTRUCTION])[k])
+    if row[I_KIND] == nt.COMPUTE and k < s[nt.S_DONE]:
+        args = p32(s[nt.S_ARG] + 4 * p32(s[nt.S_ARG_START])[k])
+        for i in range(row[I_NARGS]):
+            args[i] = 0
+
+
 @inlined
 def put(state, instruction, args, count, refused):  # type: ignore[no-untyped-def]
     """Append a statement for which there is room; its slot.
@@ -111,6 +121,8 @@ def put(state, instruction, args, count, refused):  # type: ignore[no-untyped-de
                 own_root = root[parent]
                 own_flags &= ~ACTIVE
                 if kind != VIEW and active:
+                    if flags[own_root] & ACTIVE == 0:
+                        forget_operands(s, own_root)
                     flags[own_root] |= ACTIVE
             else:
                 own_flags &= ~ACTIVE

@@ -15,6 +15,7 @@ from .. import native as nt
 from ..native import (
     ACCUMULATE,
     COMPUTE,
+    ENDS,
     FLOAT32,
     FREED,
     I_BYTES,
@@ -356,6 +357,9 @@ def sweep_back(state, request):  # type: ignore[no-untyped-def]
                 adjoint[k] = 0
         elif kind == WRITE or kind == ACCUMULATE:
             source = args[arg_start[k] + 1]
+            if needed[k] & ENDS and needed[root[source]] == 0:  # `prepare` asked for no programs
+                k -= 1
+                continue
             table = pointer_table(state, row, k, scratch_bytes(r, row))
             if table == 0:
                 return -1

@@ -65,12 +65,12 @@ def leave(r, k):  # type: ignore[no-untyped-def]
 
 
 @helper
-def want_written(r, low):  # type: ignore[no-untyped-def]
+def want_written(state, r, low):  # type: ignore[no-untyped-def]
     """Let all that is written be wanted from its write on, as where a pass begins (`ENDS`)."""
-    needed, root = p8(r[R_NEEDED]), p32(r[R_ROOT])
+    needed, root, shared = p8(r[R_NEEDED]), p32(r[R_ROOT]), p32(p64(state)[nt.S_ROOT])
     for k in range(low + 1, r[R_HIGH] + 1 if r[R_ENDS] > 0 else 0):
-        if needed[k] & ENDS:
-            needed[root[k]] |= ACTIVE
+        if needed[k] & ENDS:  # a late target lies in its base there
+            needed[shared[k] if root[k] == k else root[k]] |= ACTIVE
 
 
 @helper
@@ -212,7 +212,7 @@ def find_needed(state, r):  # type: ignore[no-untyped-def]
     for i in range(r[R_CAPTURE_COUNT]):
         slot = rows[4 * i + 1]
         if is_own(r, i) and rows[4 * i] <= high and flags[shared[slot]] & ACTIVE:
-            needed[root[slot]] |= ACTIVE
+            needed[slot] |= ACTIVE
     for k in range(max(stop + 1, r[R_LOW]), high + 1):
         needed[k] &= ~ENDS
         if needed[k] & TARGET:

@@ -24,7 +24,7 @@ from ..layouts import Layout, broadcast_shapes, broadcast_strides, contiguous
 from ..native import SELECT_CODE
 from ..programs import ARGS, POOL, Operand, Step, arg
 
-__all__ = ["TABLE", "Lowered", "Op", "elementwise", "op", "out_operand"]
+__all__ = ["TABLE", "Lowered", "Op", "distinct", "elementwise", "op", "out_operand"]
 
 
 class Lowered(NamedTuple):
@@ -121,6 +121,11 @@ def loop_dtypes(entry: Op, kind: dtype) -> tuple[dtype, ...]:
     """Dtypes of operands and result of an elementwise op on operands of dtype `kind`."""
     result = {"same": kind, "bool": bool_, "float": kind}[entry.result]
     return (kind,) * entry.arity + (result,)
+
+
+def distinct(attrs: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Names and values of attributes as parts of a key: -0.0 equals 0.0, and is another number."""
+    return [(k, str(v)) if type(v) is float and not v else (k, v) for k, v in attrs.items()]
 
 
 def elementwise(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
