@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import tapegrad as tg
+from tapegrad.hook_cycles import drop_unreachable
 from tapegrad.threads import current_tape
 
 
@@ -97,7 +98,9 @@ CASES = [
 @pytest.mark.parametrize("case", CASES)
 def test_hooks_that_refer_to_their_own_tensor_go(case: Any) -> None:
     tokens = []
-    for _ in range(300):
+    drop_unreachable(current_tape())
+    often = current_tape().hooks_at  # by hooks that are alive, of other tests too
+    for _ in range(often + 300):
         token = Token()
         tokens.append(weakref.ref(token))
         case(token)
@@ -105,7 +108,7 @@ def test_hooks_that_refer_to_their_own_tensor_go(case: Any) -> None:
     for _ in range(3):
         current_tape().collect()
         gc.collect()
-    assert sum(t() is not None for t in tokens) <= 64
+    assert sum(t() is not None for t in tokens) <= often + 32
     assert len(current_tape()) < 1500
 
 
