@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 import tapegrad as tg
+from tapegrad.verify import verify
 
 Function = Callable[[tg.Tensor], tg.Tensor]
 
@@ -110,3 +111,16 @@ def test_they_are_as_in_pytorch(function: Function) -> None:
     finally:
         tg.no_grad = before  # type: ignore[misc]
     assert x.grad.tolist() == pytest.approx(GRADIENTS[function])
+
+
+def test_a_result_whose_operands_were_dropped_has_none_to_lose() -> None:
+    x = tg.tensor([2.0, 3.0], requires_grad=True)
+    b = _passive(x)
+    tape = tg.current_tape()
+    tape.evaluate()
+    tape.collect()  # a stub from here on
+    y = x.reshape(2, 1) * 3  # its operands lie where those of the stub would
+    z = y.expand(2, 4).sum()
+    b.add_(x)
+    verify(tape)
+    assert tg.autograd.grad(b.sum() + z, x)[0].tolist() == [13.0, 13.0]

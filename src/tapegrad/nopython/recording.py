@@ -74,8 +74,8 @@ def forget_operands(s, k):  # type: ignore[no-untyped-def]
     """Let a passive result that becomes active be like a leaf, from which no pass goes on."""
     row = p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * p32(s[nt.S_INSTRUCTION])[k])
     if row[I_KIND] == nt.COMPUTE and k < s[nt.S_DONE]:
-        args = p32(s[nt.S_ARG] + 4 * p32(s[nt.S_ARG_START])[k])
-        for i in range(row[I_NARGS]):
+        args, arg_start = p32(s[nt.S_ARG]), p32(s[nt.S_ARG_START])
+        for i in range(arg_start[k], arg_start[k + 1]):  # none, where they were dropped before
             args[i] = 0
 
 
