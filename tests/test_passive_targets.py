@@ -124,3 +124,15 @@ def test_a_result_whose_operands_were_dropped_has_none_to_lose() -> None:
     b.add_(x)
     verify(tape)
     assert tg.autograd.grad(b.sum() + z, x)[0].tolist() == [13.0, 13.0]
+
+
+def test_a_result_that_has_lost_its_operands_is_collected_like_others() -> None:
+    x = tg.tensor([2.0, 3.0], requires_grad=True)
+    b = _passive(x)
+    b.add_(x)  # no pass has come by yet, so that what it keeps is not known
+    tape = tg.current_tape()
+    for _ in range(2):
+        tape.evaluate()
+        tape.collect()
+        verify(tape)
+    assert tg.autograd.grad(b.sum(), x)[0].tolist() == [1.0, 1.0]

@@ -94,7 +94,7 @@ def mark(state, marks_at, live_base_at, low):  # type: ignore[no-untyped-def]
                     bits |= VALUE
                 if graph and flags[root[slot]] & ACTIVE:
                     bits |= GRAPH
-                if bits:
+                if bits and slot != 0:  # 0 where it was dropped (`forget_operands`)
                     keep(marks, live_base, root, base, slot, bits)
             if graph and residuals >> row[I_NARGS] & 1:
                 marks[k] |= VALUE
