@@ -13,7 +13,7 @@ import tapegrad as tg
 
 from . import derivatives, functions, statements
 from .program import Program
-from .script import Script, outcome
+from .script import Outcome, Script, outcome
 from .verdict import Verdict, judge, shrunk
 
 __all__ = ["ENVIRONMENT", "KINDS_FROM", "compare", "run", "torch_in_float64", "verdict_of"]
@@ -39,14 +39,19 @@ def torch_in_float64() -> Iterator[None]:
         torch.set_default_dtype(dtype)
 
 
+def outcome_in_torch(script: Script) -> Outcome:
+    """Run a script in torch; workers look for the name of this function where a process crashed."""
+    return outcome(script, torch)
+
+
 def verdict_of(script: Script) -> Verdict:
     """Run a script in both libraries, and compare."""
-    return judge(script, outcome(script, tg), outcome(script, torch), torch)
+    return judge(script, outcome(script, tg), outcome_in_torch(script), torch)
 
 
 def compare(program: Program) -> Verdict:
     """Run a program that was drawn in tapegrad in torch, and compare."""
-    theirs = outcome(program.script, torch)
+    theirs = outcome_in_torch(program.script)
     return judge(program.script, program.finish(), theirs, torch)
 
 

@@ -99,9 +99,8 @@ def watch(
         if here < start:
             raise RuntimeError(f"a worker ended before its first case:\n{''.join(texts)}")
         word = "HANG" if dog.has_killed else "CRASH"
-        frames = [line for line in texts if line.startswith('  File "')]
-        if word == "CRASH" and frames and "/torch/" in frames[0]:
-            word = "torch crashed"  # the innermost frame is its own
+        if word == "CRASH" and any("in outcome_in_torch" in line for line in texts):
+            word = "torch crashed"
         counts[word] += 1
         print(f"\n=== case {here} of {' '.join(words)}: {word}, exit status {worker.returncode}")
         print("".join(texts), flush=True)
