@@ -16,7 +16,7 @@ __all__ = ["ANY", "DIMENSIONAL", "MATRIX"]
 #: of tensors of any rank
 ANY = """
 {x}.sum() | {x}.mean() | {x}.prod() | {x}.max() | {x}.min() | {x}.norm()
-{x}.var(correction=0) | {x}.std(correction=0)
+{x}.var(correction=0) | ({x}.var(correction=0) + 0.1).sqrt()
 {x}.abs().pow(1.5) | {x}.pow(2) | {x}.pow(3.0) | 1.5 ** {x} | {x}.clamp(-0.8, 0.9)
 {x}.clamp(min={y}) | {x}.nansum() | lib.where({x} > 0, {x}, {y})
 lib.where({x} > 0.1, {x} * {x}, 0.5) | {x}.masked_fill({x} > 0.5, 0.25)
@@ -31,7 +31,7 @@ lib.hypot({x}, {x} + 1) | {x}.frac() | {x}.nan_to_num() | {x}.clone() | {x}.cont
 DIMENSIONAL = """
 {x}.sum({d}{k}) | {x}.mean({d}{k}) | {x}.prod({d}{k}) | {x}.logsumexp({d}{k}) | {x}.softmax({d})
 {x}.log_softmax({d}) | {x}.cumsum({d}) | {x}.cumprod({d}) | {x}.amax({d}{k}) | {x}.amin({d}{k})
-{x}.var({d}, correction=0{k}) | {x}.std({d}, correction=0{k}) | {x}.max({d}{k})[0]
+{x}.var({d}, correction=0{k}) | {x}.max({d}{k})[0]
 {x}.min({d}{k})[0] | {x}.median({d}{k})[0] | {x}.sort({d})[0] | {x}.sort({d}, descending=True)[0]
 {x}.topk(1, {d})[0] | {x}.kthvalue(1, {d}{k})[0] | {x}.logcumsumexp({d}) | {x}.cummax({d})[0]
 {x}.cummin({d})[0] | {x}.norm(2, {d}{k}) | {x}.sum(dim=({d},){k}) | {x}.flip({d})
