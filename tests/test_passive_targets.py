@@ -136,3 +136,14 @@ def test_a_result_that_has_lost_its_operands_is_collected_like_others() -> None:
         tape.collect()
         verify(tape)
     assert tg.autograd.grad(b.sum(), x)[0].tolist() == [1.0, 1.0]
+
+
+def test_the_node_of_a_write_has_none_for_them() -> None:
+    x = tg.tensor([2.0, 3.0], requires_grad=True)
+    b = _passive(x)
+    b.add_(x)
+    assert b.grad_fn is not None
+    (first, _), (second, _) = b.grad_fn.next_functions
+    assert first is None
+    assert second is not None
+    assert second.name() == "AccumulateGrad"

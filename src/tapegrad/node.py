@@ -136,6 +136,9 @@ class Node(metaclass=ABCMeta):  # noqa: B024 - contexts of Functions are registe
     def _node_at(tape: Tape, slot: int, user: int) -> Node | None:
         if not tape.is_active(slot):
             return None
+        made = tape.instruction_of(slot)
+        if made.op.kind == nt.COMPUTE and made.layouts and not any(tape.args_of(slot)):
+            return None  # it was passive, and something active has been written over it since
         tensor = record.tensor_at(tape, slot)
         return leaf_node(tensor) if tensor.is_leaf else node_of(tensor, user)
 
