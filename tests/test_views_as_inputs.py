@@ -100,3 +100,14 @@ def test_an_expanded_view_that_is_not_used_has_no_gradient() -> None:
         tg.autograd.grad(y, [wide], retain_graph=True)
     with pytest.raises(tg.UnsupportedError, match="expanded view"):
         tg.autograd.grad(y + wide.sum(), [wide, square])
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_an_expanded_leaf_that_is_used_raises(create_graph: bool) -> None:
+    x = tg.tensor(0.5, requires_grad=True)
+    wide = x.expand(3)
+    for y in (wide.sum(), (wide * 2).tanh().sum(), (wide[1:] * 2).sum() + x):
+        with pytest.raises(tg.UnsupportedError, match="expanded view"):
+            tg.autograd.grad(y, [wide], allow_unused=True, create_graph=create_graph)
+        with pytest.raises(tg.UnsupportedError, match="expanded view"):
+            tg.autograd.grad(y, [x, wide], create_graph=create_graph)

@@ -75,6 +75,10 @@ def _errors(script: Script, ours: Outcome, theirs: Outcome) -> Verdict | None:
                 return Verdict("unsupported there")
             if line.lenient:
                 return Verdict("unsupported here" if error is not None else "unsupported there")
+            if error is None and FREED in str(
+                other
+            ):  # where nothing is saved, nothing is freed here
+                return Verdict("freed there")
             if STALE in str(error or other):
                 return Verdict("stale here" if error is not None else "stale there")
             return Verdict.wrong(texts)

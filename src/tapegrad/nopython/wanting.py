@@ -211,8 +211,12 @@ def find_needed(state, r):  # type: ignore[no-untyped-def]
             needed[root[rows[4 * i + 1]]] &= ~ACTIVE
     for i in range(r[R_CAPTURE_COUNT]):
         slot = rows[4 * i + 1]
-        if is_own(r, i) and rows[4 * i] <= high and flags[shared[slot]] & ACTIVE:
+        if rows[4 * i] > high or flags[shared[slot]] & ACTIVE == 0:
+            continue
+        if is_own(r, i):
             needed[slot] |= ACTIVE
+        elif rows[4 * i] <= stop:  # a view of a leaf: the way down has ended above it
+            needed[root[slot]] |= ACTIVE
     for k in range(max(stop + 1, r[R_LOW]), high + 1):
         needed[k] &= ~ENDS
         if needed[k] & TARGET:
