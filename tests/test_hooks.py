@@ -725,3 +725,30 @@ def test_no_gradient_is_not_replaced() -> None:
         y.sum().backward()
 
     assert same(case) == ("RuntimeError", "can't replace a None gradient with a non-None value")
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+@pytest.mark.parametrize("place", ["result", "leaf", "node", "prehook"])
+def test_a_hook_may_not_assign_data_of_another_size(place: str, create_graph: bool) -> None:
+    def assign(*groups: Any) -> None:
+        for group in groups:
+            for g in group if isinstance(group, tuple) else (group,):
+                if g is not None:
+                    g.data = tg.ones(9)
+
+    x = tg.tensor(3.0, requires_grad=True)
+    y = x * 2
+    assert y.grad_fn is not None
+    register = {
+        "result": y.register_hook, "leaf": x.register_hook, "node": y.grad_fn.register_hook,
+        "prehook": y.grad_fn.register_prehook,
+    }[place]  # fmt: skip
+    handle = register(assign)
+    text = "hook 'assign' has changed the size of value|data of shape .9. for a result of shape"
+    with pytest.raises(RuntimeError, match=text):  # the second where the gradient is of a graph
+        tg.autograd.grad(y * y, x, create_graph=create_graph)
+    handle.remove()
+    z = (x * x).sum()
+    z.backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == 6.0

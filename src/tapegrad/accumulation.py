@@ -8,7 +8,7 @@ import numpy as np
 
 from . import native as nt
 from . import plain, record, versions
-from .callbacks import call_hooks, no_grad_on, prehooked, replaced
+from .callbacks import call_hooks, called, no_grad_on, prehooked, replaced
 from .dtypes import dtype_of
 from .layouts import Layout
 from .locks import new_lock
@@ -162,7 +162,7 @@ def accumulated(storage: Storage, ct: np.ndarray | Tensor, *, recorded: bool) ->
             if isinstance(ct, np.ndarray):
                 ct = record.leaf_tensor(ct, dtype_of(ct))
             for hook in list(hooks.after.values()):
-                replaced(hook, (), call_user(hook, (), (ct,)))
+                replaced(hook, (), called(hook, (), (ct,)))
 
 
 def _is_nothing(returned: object, leaf: Tensor) -> bool:

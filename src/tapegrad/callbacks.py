@@ -19,7 +19,7 @@ import numpy as np
 from . import anomaly, collector, record, sweep
 from . import native as nt
 from .buffers import address_of, array_at
-from .dtypes import int64
+from .dtypes import dtype, int64
 from .edges import edge_places
 from .exchange import Change, Exchange
 from .layouts import byte_offsets
@@ -67,18 +67,41 @@ def _check_value(hook: Callable[..., Any], old: Any, new: Any) -> None:
     if old is None:
         raise RuntimeError("can't replace a None gradient with a non-None value")
     if old.dtype is not new.dtype:
-        raise RuntimeError(
-            f"hook '{_hook_name(hook)}' has changed the type of value (was "
-            f"{_TYPES[old.dtype.name]} got {_TYPES[new.dtype.name]})"
-        )
+        raise RuntimeError(_retyped(hook, old.dtype, new.dtype))
     if old.shape != new.shape:
         raise RuntimeError(f"hook '{_hook_name(hook)}' has changed the size of value")
+
+
+def called(hook: Callable[..., Any], *values: Any) -> Any:
+    """Call a hook of a tensor (with its gradient) or a node (with tuples); what it returns.
+
+    Raises
+    ------
+    RuntimeError
+        If it assigns other data to a gradient, of another size or dtype.
+    """
+    given = [t for v in values for t in (v if isinstance(v, tuple) else (v,)) if t is not None]
+    kinds = [(t.dtype, t.shape) for t in given]
+    new = call_user(hook, *values)
+    for t, (kind, shape) in zip(given, kinds, strict=True):
+        if t.dtype is not kind:
+            raise RuntimeError(_retyped(hook, kind, t.dtype))
+        if t.shape != shape:
+            raise RuntimeError(f"hook '{_hook_name(hook)}' has changed the size of value")
+    return new
+
+
+def _retyped(hook: Callable[..., Any], old: dtype, new: dtype) -> str:
+    return (
+        f"hook '{_hook_name(hook)}' has changed the type of value (was {_TYPES[old.name]} got "
+        f"{_TYPES[new.name]})"
+    )
 
 
 def call_hooks(hooks: dict[int, Callable[..., Any]], ct: Tensor) -> Tensor:
     """A tensor's hooks on its gradient; what they make of it."""
     for hook in list(hooks.values()):
-        new = call_user(hook, ct)
+        new = called(hook, ct)
         if new is not None:
             _check_value(hook, ct, new)
             ct = new
@@ -107,7 +130,7 @@ def prehooked(hooks: Hooks, ct: Tensor) -> Tensor:
     """The gradient of a node's one output after its prehooks; zeros where they took it away."""
     cts: tuple[Any, ...] = (ct,)
     for hook in list(hooks.before.values()):
-        cts = replaced(hook, cts, call_user(hook, cts))
+        cts = replaced(hook, cts, called(hook, cts))
     found: Tensor = ct.new_zeros(ct.shape) if cts[0] is None else cts[0]
     return found
 
@@ -190,7 +213,7 @@ class _Taken:
             given = self.cotangents.pop(k, {})
             cts = tuple(given.get(j) for j in range(context.count))
         for hook in () if hooks is None else list(hooks.before.values()):
-            cts = replaced(hook, cts, call_user(hook, cts))
+            cts = replaced(hook, cts, called(hook, cts))
         if context is None:
             undefined: list[Tensor | None] = [None] * len(tape.args_of(k))
             found = undefined if cts[0] is None else self.derivatives(k, cts[0])
@@ -202,7 +225,7 @@ class _Taken:
             places = edge_places(tape, k)
             inputs = tuple([found[i] for i in places])
             for hook in list(hooks.after.values()):
-                inputs = replaced(hook, inputs, call_user(hook, inputs, cts))
+                inputs = replaced(hook, inputs, called(hook, inputs, cts))
             for i, new in zip(places, inputs, strict=True):
                 found[i] = new
         anomaly.check(tape, k, found)
@@ -222,7 +245,7 @@ class _Taken:
         first = scattered(self.tape, k, ct)
         inputs: tuple[Any, ...] = (first,)
         for hook in list(hooks.after.values()):
-            inputs = replaced(hook, inputs, call_user(hook, inputs, (ct,)))
+            inputs = replaced(hook, inputs, called(hook, inputs, (ct,)))
         if inputs[0] is None:
             return ct.new_zeros(ct.shape), None
         return ct, None if inputs[0] is first else inputs[0]
