@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -1002,3 +1003,38 @@ def test_a_gradient_of_a_broadcast_shape_is_summed(create_graph: bool) -> None:
         return found
 
     assert same(case) == [[[2.0], [2.0]], [[6.0], [6.0]], [[30.0], [30.0]]]
+
+
+@pytest.mark.parametrize("write", [False, True])
+def test_a_saved_output_outlives_its_tensor(write: bool) -> None:
+    class Result(tg.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: tg.Tensor) -> tuple[tg.Tensor, tg.Tensor]:
+            y, z = x.exp(), x * 2
+            ctx.save_for_backward(y)
+            return y, z
+
+        @staticmethod
+        def backward(ctx: Any, g: tg.Tensor, h: tg.Tensor) -> tg.Tensor:
+            (y,) = ctx.saved_tensors
+            return g * y + h * 2
+
+    tape = tg.current_tape()
+    for _ in range(3):  # from the second time on the derivatives' programs are there
+        x = tg.tensor([0.0, 1.0], requires_grad=True)
+        y, z = Result.apply(x)
+        total = y * 3 + z
+        if write:
+            total.view(2, 1).neg_()
+        del y, z
+        for _ in range(2):
+            tape.evaluate()
+            tape.collect()
+        sign = -1.0 if write else 1.0
+        want = pytest.approx([5 * sign, (3 * math.e + 2) * sign])
+        assert tg.autograd.grad(total.sum(), x, retain_graph=True)[0].tolist() == want
+        assert tg.autograd.grad(total.sum(), x, create_graph=True)[0].tolist() == want
+        tape.collect()
+        total.sum().backward()
+        assert x.grad is not None
+        assert x.grad.tolist() == want

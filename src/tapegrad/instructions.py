@@ -295,7 +295,8 @@ def row_of(made: Instruction) -> list[Any]:
     row[nt.I_LAYOUT] = out.id
     row[nt.I_DIFF] = bool(smooth) and is_float(out) and entry.kind != nt.OUTPUT
     row[nt.I_NOUT] = len(made.outs)
-    row[nt.I_PYTHON] = bool(entry.extras.get("python"))
+    # 2 for what a Function has saved of its outputs: the collector keeps the value
+    row[nt.I_PYTHON] = bool(entry.extras.get("python")) + bool(attrs.get("saved"))
     row[nt.I_VJP : nt.I_PUSH + 1] = [-1] * (nt.I_PUSH + 1 - nt.I_VJP)
     row[nt.I_FULL] = -1 if out.overlaps else out.size * out.dtype.itemsize
     row[nt.I_DETACH] = entry.extras.get("detach", 0)

@@ -303,11 +303,13 @@ def _record(
     dirty = given.intersection(map(id, ctx._dirty))
     bases = {tape.base[s] for s in inputs}
     reason = views.MULTIPLE if len(active) > 1 else views.FUNCTION
+    saved = {id(t) for t in (*ctx._saved, *ctx._saved_forward)}
     for place, (j, slot, value) in enumerate(zip(active, slots, values, strict=True)):
         is_view = tape.base[slot] in bases and id(outputs[j]) not in dirty
         step = instruction(
             TABLE["function_output"], (made.out, record.layout_of(value)), name=name, number=j,
             **({"aliases": reason} if is_view else {}),
+            **({"saved": True} if id(outputs[j]) in saved else {}),
         )  # fmt: skip
         results[j] = record.new_tensor(tape, tape.append(step, (anchor, slot)), step.out)
         numbers[id(outputs[j])] = place

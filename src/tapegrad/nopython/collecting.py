@@ -26,6 +26,7 @@ from ..native import (
     I_KIND,
     I_NARGS,
     I_NOUT,
+    I_PYTHON,
     I_VJP,
     I_WIDTH,
     LEAF,
@@ -87,6 +88,8 @@ def mark(state, marks_at, live_base_at, low):  # type: ignore[no-untyped-def]
                 residuals = 0
             elif graph and row[I_VJP] >= 0:
                 residuals = kept_residuals(state, row, k)
+            if graph and row[I_PYTHON] == 2:  # a Function has saved its output
+                residuals |= 1 << row[I_NARGS]
             for i in range(row[I_NARGS]):
                 slot = args[first + i]
                 bits = 0
