@@ -190,7 +190,7 @@ def _new_value(name: str, target: Any, args: tuple[Any, ...], options: dict[str,
                 return result
             del result
             tape.undo(count)
-        _KEEPING.add(key)
+            _KEEPING.add(key)
     return function(target.clone(), *args, **options)  # if an argument is the target, it goes
 
 
