@@ -28,6 +28,7 @@ from tapegrad import engine
 from tapegrad import native as nt
 from tapegrad.instructions import INSTRUCTIONS, Instruction
 from tapegrad.kernels import PREFERRED
+from tapegrad.layouts import is_symbolic
 from tapegrad.ops.table import TABLE, Op, is_float
 from tapegrad.traced_rule import template
 
@@ -273,7 +274,10 @@ def test_the_table_is_closed() -> None:
         for case in cases(entry):
             case.run()
     seen: set[int] = set()
-    level: list[Instruction] = [i for i in INSTRUCTIONS if i.op.vjp is not None]
+    level: list[Instruction] = [
+        i for i in INSTRUCTIONS
+        if i.op.vjp is not None and not is_symbolic((*i.layouts, *i.outs))  # prototypes of patterns
+    ]  # fmt: skip
     for _ in range(3):  # derivatives of derivatives of derivatives
         found: list[Instruction] = []
         for made in level:
