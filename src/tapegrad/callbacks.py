@@ -66,9 +66,17 @@ def _check_value(hook: Callable[..., Any], old: Any, new: Any) -> None:
         raise TypeError(f"expected Variable, but hook returned '{type(new).__name__}'")
     if old is None:
         raise RuntimeError("can't replace a None gradient with a non-None value")
-    if old.dtype is not new.dtype:
-        raise RuntimeError(_retyped(hook, old.dtype, new.dtype))
-    if old.shape != new.shape:
+    _check_kind(hook, old.dtype, old.shape, new)
+
+
+def _check_kind(hook: Callable[..., Any], kind: dtype, shape: Any, new: Tensor) -> None:
+    """Raise PyTorch's errors for a gradient that has another dtype or shape after a hook than before."""
+    if new.dtype is not kind:
+        raise RuntimeError(
+            f"hook '{_hook_name(hook)}' has changed the type of value (was {_TYPES[kind.name]} got "
+            f"{_TYPES[new.dtype.name]})"
+        )
+    if new.shape != shape:
         raise RuntimeError(f"hook '{_hook_name(hook)}' has changed the size of value")
 
 
@@ -80,22 +88,12 @@ def called(hook: Callable[..., Any], *values: Any) -> Any:
     RuntimeError
         If it assigns other data to a gradient, of another size or dtype.
     """
-    given = [t for v in values for t in (v if isinstance(v, tuple) else (v,)) if t is not None]
-    kinds = [(t.dtype, t.shape) for t in given]
+    grads = [t for v in values for t in (v if isinstance(v, tuple) else (v,)) if t is not None]
+    kinds = [(t.dtype, t.shape) for t in grads]
     new = call_user(hook, *values)
-    for t, (kind, shape) in zip(given, kinds, strict=True):
-        if t.dtype is not kind:
-            raise RuntimeError(_retyped(hook, kind, t.dtype))
-        if t.shape != shape:
-            raise RuntimeError(f"hook '{_hook_name(hook)}' has changed the size of value")
+    for t, (kind, shape) in zip(grads, kinds, strict=True):
+        _check_kind(hook, kind, shape, t)
     return new
-
-
-def _retyped(hook: Callable[..., Any], old: dtype, new: dtype) -> str:
-    return (
-        f"hook '{_hook_name(hook)}' has changed the type of value (was {_TYPES[old.name]} got "
-        f"{_TYPES[new.name]})"
-    )
 
 
 def call_hooks(hooks: dict[int, Callable[..., Any]], ct: Tensor) -> Tensor:

@@ -260,9 +260,9 @@ class Tape(Values):
         return slot
 
     def _append(self, made: Instruction, slots: Sequence[int], extra: Sequence[int]) -> int:
-        # All results in one native call: what a finalizer records must not come between them.
         if made.op.kind == nt.WRITE or made.op.kind == nt.ACCUMULATE:
             self.settle_target(slots)
+        # All results in one native call: what a finalizer records must not come between them.
         further = [output.id for output in made.outputs]
         count, more = len(slots) + len(extra), len(further)
         words = struct.pack(f"<{count + more}i", *slots, *extra, *further)
