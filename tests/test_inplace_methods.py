@@ -239,6 +239,12 @@ def test_only_a_needed_old_value_is_copied(call: Function, ops: list[str] | None
         assert recorded == ops
 
 
+def test_an_argument_that_sees_the_target_does_not_make_later_calls_copy() -> None:
+    y = tg.ones(3, requires_grad=True) * 1
+    y.mul_(y.detach())
+    assert _recorded(lambda x, w, a: x.mul_(w)) == ["mul", "copy_"]
+
+
 def test_no_copy_without_grad() -> None:
     def call(x: Any, w: Any, a: Any) -> None:
         with tg.no_grad():

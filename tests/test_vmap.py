@@ -90,10 +90,11 @@ def weighted(outs: list[Any]) -> Any:
 
 
 def loop(function: Callable[..., list[Any]], leaves: list[Any], dims: list[Any]) -> list[Any]:
-    runs = [
-        function(*[x if d is None else x[i] for x, d in zip(leaves, dims, strict=True)])
-        for i in range(SIZE)
-    ]
+    """What `function` gives for one slice after the other, with the values when each is done."""
+    runs = []
+    for i in range(SIZE):
+        given = [x if d is None else x[i] for x, d in zip(leaves, dims, strict=True)]
+        runs.append([y.clone() for y in function(*given)])
     return [tg.stack(parts) for parts in zip(*runs, strict=True)]
 
 

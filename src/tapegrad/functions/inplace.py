@@ -190,8 +190,17 @@ def _new_value(name: str, target: Any, args: tuple[Any, ...], options: dict[str,
                 return result
             del result
             tape.undo(count)
-            _KEEPING.add(key)
+            base = tape.base[slot_of(tape, target)]
+            if not any(_sees(tape, x, base) for x in (*args, *options.values())):
+                _KEEPING.add(key)
     return function(target.clone(), *args, **options)  # if an argument is the target, it goes
+
+
+def _sees(tape: Tape, value: Any, base: int) -> bool:
+    """Return True for a tensor on the tape with this base."""
+    if not record.is_tensor(value) or value._state != tape.pointer:
+        return False
+    return bool(tape.base[slot_of(tape, value)] == base)
 
 
 def _requires_grad(values: Any) -> bool:
