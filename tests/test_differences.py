@@ -144,3 +144,16 @@ def test_moments_have_a_node_each() -> None:
     assert seen == [1]
     assert x.grad is not None
     assert x.grad.tolist() == [-2.0 + 1 / 3, -1.0 + 1 / 3, 3.0 + 1 / 3]
+
+
+@pytest.mark.parametrize("call", [
+    lambda x, w: tg.add(x, w, alpha=0.5), lambda x, w: tg.sub(x, w, alpha=0.5),
+    lambda x, w: tg.lerp(x, w, 0.5), lambda x, w: tg.trapezoid(x),
+])  # fmt: skip
+def test_factors_are_residuals(call: Any) -> None:
+    x, w = (tg.tensor(v, requires_grad=True) for v in ([1.0, 2.0], [3.0, 4.0]))
+    y = call(x, w).sum()
+    y.backward(retain_graph=True)
+    y.backward()
+    with pytest.raises(RuntimeError, match="retain_graph=True"):
+        y.backward()

@@ -191,3 +191,38 @@ def test_a_pass_that_ends_at_a_view_keeps_no_gradient_of_its_base() -> None:
     base.retain_grad()
     tg.autograd.grad(view.sum(), [view], retain_graph=True)
     assert base.grad is None
+
+
+WRITES_BEHIND = {
+    "the base": lambda base, view, other: base.mul_(0.9),
+    "the view": lambda base, view, other: view.mul_(0.9),
+    "another view": lambda base, view, other: other.mul_(0.9),
+    "a detached view": lambda base, view, other: other.detach().mul_(0.9),
+    "nothing": lambda base, view, other: None,
+}
+
+
+@pytest.mark.parametrize("leaf", [True, False])
+@pytest.mark.parametrize("what", WRITES_BEHIND)
+def test_the_node_of_a_view_behind_a_write_without_gradients(what: str, leaf: bool) -> None:
+    """It is another node from then on; a hook on it was ignored."""
+    x = tg.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    base = x if leaf else x * 2
+    view, other = base.diagonal(), base.unsqueeze(1)
+    before = view.grad_fn
+    with tg.no_grad():
+        WRITES_BEHIND[what](base, view, other)
+    for node in (view.grad_fn, before):
+        halves = lambda grads: tuple(g * 0.5 for g in grads)  # noqa: E731
+        if what == "nothing":
+            node.register_prehook(halves)
+            assert node.name() == "DiagonalBackward0"
+        else:
+            assert view.grad_fn.name() == "AsStridedBackward0"
+            with pytest.raises(tg.UnsupportedError, match="use the tensor's register_hook"):
+                node.register_prehook(halves)
+            with pytest.raises(tg.UnsupportedError, match="use the tensor's register_hook"):
+                node.register_hook(halves)
+    (view * 1).sum().backward()
+    factor = (1 if leaf else 2) * (0.25 if what == "nothing" else 1)
+    assert x.grad.tolist() == [[factor, 0.0], [0.0, factor]]

@@ -228,10 +228,15 @@ class Node(metaclass=ABCMeta):  # noqa: B024 - contexts of Functions are registe
     def _hooks(self) -> Hooks:
         tape, slot = self._place()
         kind = tape.instruction_of(slot).op.kind
-        if kind in (nt.WRITE, nt.ACCUMULATE) or self.name() in ("CopySlices", "AsStridedBackward0"):
+        written = kind == nt.VIEW and versions.is_behind(tape, slot)
+        if (
+            written
+            or kind in (nt.WRITE, nt.ACCUMULATE)
+            or self.name() in ("CopySlices", "AsStridedBackward0")
+        ):
             raise UnsupportedError(
-                f"hooks of the node {self.name()}, which an in-place operation made, are not supported; "
-                "use the tensor's register_hook, or the operation that is not in place"
+                f"hooks of the node {self.name()}, which an in-place operation made or left behind, are "
+                "not supported; use the tensor's register_hook, or the operation that is not in place"
             )
         context = self._context()
         if context is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import native as nt
-from . import versions
+from . import versions, views
 from .tape import Tape, slot_of
 
 if TYPE_CHECKING:
@@ -25,8 +25,11 @@ def name_of(tape: Tape, tensor: Tensor, user: int | None = None) -> str:
         for i, arg in enumerate(tape.args_of(slot)):
             if arg in constants and i in numbers:
                 name = numbers[i]
-    if versions.last_write(tape, slot, None if user is None else user - 1) > slot:
+    end = None if user is None else user - 1
+    plain = made.op.kind != nt.VIEW or made.op.name == "copy_slices"
+    if versions.last_write(tape, slot, end) > slot:
         # it, or a view of it, was written after it was made
-        plain = made.op.kind != nt.VIEW or made.op.name == "copy_slices"
         name = "CopySlices" if plain else "AsStridedBackward0"
+    elif not plain and not views.is_whole(made) and versions.is_behind(tape, slot, end):
+        name = "AsStridedBackward0"  # a write without gradients gives a view another node, too
     return name

@@ -23,6 +23,7 @@ __all__ = [
     "add_write",
     "catch_up",
     "count",
+    "is_behind",
     "last_mark",
     "last_write",
     "note_write",
@@ -121,6 +122,13 @@ def last_mark(tape: Tape, slot: int) -> int:
     """Mark of the last write, by whatever, to a slot's memory; 0 if there is none."""
     marks = tape.writes.get(int(tape.base[slot]))
     return marks[-1] if marks else 0
+
+
+def is_behind(tape: Tape, slot: int, end: int | None = None) -> bool:
+    """Return True if a slot's memory was written, by whatever, since its statement (up to `end`)."""
+    stop = 2 * (tape.count if end is None else end) + 1
+    marks = tape.writes.get(int(tape.base[slot]), ())
+    return any(2 * slot + 1 < mark <= stop for mark in marks)
 
 
 def share(tape: Tape, slot: int, shared: Shared | None = None) -> Shared:

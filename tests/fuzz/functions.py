@@ -45,8 +45,8 @@ DIMENSIONAL = """
 {x}.index_fill({d}, lib.tensor([{i}]), 0.5)
 {x}.index_copy({d}, lib.tensor([{i}]), {x}.select({d}, 0).unsqueeze({d}) * 2)
 {x}.repeat(2, *[1] * ({x}.ndim - 1)) | {x}.tile(2) | {x}.unsqueeze({d}).squeeze({d})
-{x}.movedim({d}, 0) | {x}.cov() if {x}.ndim < 3 else {x} | lib.stack([{x}, {x} * 2], {d})
-lib.cat([{x}, {x}], {d}) | lib.einsum("i...,i...->...", {x}, {x})
+{x}.movedim({d}, 0) | {x}.cov() if {x}.ndim < 3 and {x}.shape[-1] > 1 else {x}
+lib.stack([{x}, {x} * 2], {d}) | lib.cat([{x}, {x}], {d}) | lib.einsum("i...,i...->...", {x}, {x})
 lib.tensordot({x}, {x}, dims=1) if {x}.ndim == 1 else {x} | F.normalize({x}, dim={d})
 lib.cdist({x}, {x} + 1) if {x}.ndim == 2 else {x} | F.cosine_similarity({x}, {x} + 1, dim={d})
 """

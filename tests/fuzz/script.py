@@ -75,7 +75,16 @@ class Machine:
             exec(text, self.names)
         except ERRORS as error:
             return error.with_traceback(None)
+        if "lib.func." in text or "grad(" in text:
+            self._own(re.findall(r"^(t\d+) =", text, re.MULTILINE))
         return None
+
+    def _own(self, names: list[str]) -> None:
+        """Give results of derivatives memory of their own: torch's may be one number many times."""
+        for name in names:
+            t = self.names[name]
+            if any(n > 1 and not k for n, k in zip(t.shape, t.stride(), strict=True)):
+                self.names[name] = t.contiguous()
 
     def tensors(self) -> dict[str, Any]:
         """Tensors by name, in the order of their numbers."""
