@@ -226,3 +226,24 @@ def test_the_node_of_a_view_behind_a_write_without_gradients(what: str, leaf: bo
     (view * 1).sum().backward()
     factor = (1 if leaf else 2) * (0.25 if what == "nothing" else 1)
     assert x.grad.tolist() == [[factor, 0.0], [0.0, factor]]
+
+
+@pytest.mark.parametrize("second", ["mul", "add", "sin", "no_grad", "base"])
+@pytest.mark.parametrize("first", ["mul", "add", "sin", "no_grad", "base"])
+def test_the_node_of_a_view_that_was_written_twice(first: str, second: str) -> None:
+    """It had the name of what was computed, and a hook on it saw the wrong gradient."""
+
+    def write(how: str) -> None:
+        if how in ("no_grad", "base"):
+            with tg.set_grad_enabled(how == "base"):
+                (view if how == "no_grad" else base).mul_(2)
+        else:
+            {"mul": lambda: view.mul_(2), "add": lambda: view.add_(1), "sin": view.sin_}[how]()
+
+    base = leaf(0.5, 0.7).prod(0).clone()
+    view = base.unsqueeze(0)
+    write(first)
+    write(second)
+    assert view.grad_fn.name() == "AsStridedBackward0"
+    with pytest.raises(tg.UnsupportedError, match="use the tensor's register_hook"):
+        view.grad_fn.register_prehook(lambda grads: None)

@@ -74,6 +74,10 @@ def check_target(target: Any, *, active: bool = False, uniform: bool = False) ->
         )
 
 
+#: PyTorch's name of the node of a view that was written
+AS_STRIDED = "AsStridedBackward0"
+
+
 def overwrite(
     target: Any, source: Any, *, accumulate: bool = False, named: str | None = None
 ) -> Any:
@@ -123,8 +127,9 @@ def _write(
     watching.leave(tape, slot_of(tape, target))
     recording = record.accumulate if accumulate else record.write
     made = tape.instruction_of(slot_of(tape, target))
-    if made.op.kind == nt.VIEW and not views.is_whole(made):
-        named = "AsStridedBackward0"  # as PyTorch calls what a view becomes
+    kept = made.attrs.get("named")
+    if kept == AS_STRIDED or (made.op.kind == nt.VIEW and not views.is_whole(made)):
+        named = AS_STRIDED  # as PyTorch calls what a view becomes
     slot = recording(target, source, named)
     if tape.grad_mode and tape.is_active(slot):
         # From here on the handle is the result of the write.
