@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import gc
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from work import calls
 
 import tapegrad as tg
 from tapegrad.threads import current_tape
@@ -402,10 +402,9 @@ def test_a_pass_does_not_pay_for_writes_it_does_not_come_by() -> None:
     tape = current_tape()
     assert tape.write_count >= 2000
 
-    def seconds() -> float:
-        begin = time.perf_counter()
+    def run() -> None:
         (a * a).sum().backward()
-        return time.perf_counter() - begin
 
-    assert min(seconds() for _ in range(30)) < 1e-3
+    run()
+    assert calls(run) < 300
     assert long_lived.tolist() == [2001.0, 2002.0]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+from work import calls
 
 import tapegrad as tg
 
@@ -63,28 +63,12 @@ def _forward(f: Callable[[int], tg.Tensor], n: int) -> float:
     return float(tangent.sum())
 
 
-def _calls(function: Callable[[], object]) -> int:
-    """How many functions a call calls."""
-    count = 0
-
-    def profile(frame: object, event: str, argument: object) -> None:
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    sys.setprofile(profile)
-    try:
-        function()
-    finally:
-        sys.setprofile(None)
-    return count
-
-
 @pytest.mark.parametrize("way", [_backward, _recorded, _forward])
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_work_and_values(name: str, way: Callable[..., float]) -> None:
     f, n = FUNCTIONS[name], 1500
     result: list[float] = []
-    count = _calls(lambda: result.append(way(f, n)))
+    count = calls(lambda: result.append(way(f, n)))
     assert result == [n * (n - 1) / 2]
     assert count < 600 * n, "calls of Python or C functions: some hundreds an operand"
 
