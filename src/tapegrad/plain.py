@@ -93,7 +93,7 @@ def swept(tape: Tape, root: Tensor) -> tuple[Block, list[tuple[Storage, int, int
     are, 0 if untouched.
     """
     layout, room = LAYOUTS[root._layout_id], len(tape.leaves)
-    if layout.ndim or tape.writes or tape.abstract or needs_python(tape):
+    if layout.ndim or tape.abstract or needs_python(tape):
         return None
     one = (root,)
     block, at = _block(tape, room)
@@ -148,6 +148,7 @@ def _block(tape: Tape, count: int) -> tuple[Block, int]:
     block = tape.take_block(places + 2 * count + 2)
     # A signal handler or finalizer may record before native code comes to it.
     block.words[0] = statements
+    block.words[1] = tape.last_write  # nothing before it is plain
     return block, places
 
 
@@ -158,7 +159,7 @@ def gradients(
     """Gradients of a root by leaves; None, with nothing done, if the pass is not plain."""
     layout = LAYOUTS[root._layout_id]
     count = len(inputs)
-    if layout.ndim or count > MOST_TARGETS or tape.writes or needs_python(tape):
+    if layout.ndim or count > MOST_TARGETS or needs_python(tape):
         return None
     both = (root, *inputs)
     constant = tape.constant(1.0, layout.dtype) if create_graph else 0

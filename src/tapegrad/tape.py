@@ -82,6 +82,8 @@ class Tape(Values):
         #: in-place writes: base -> marks (2 * statement, or an odd number behind a dropped one)
         self.writes: dict[int, list[int]] = {}
         self.write_count = 0
+        #: statement of the last of them, or the one before it
+        self.last_write = 0
         #: version of each base that was written in place
         self.versions: dict[int, int] = {}
         self.prune_at = 64

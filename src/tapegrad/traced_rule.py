@@ -191,7 +191,7 @@ def _empty(tape: Tape) -> None:
         getattr(tape, name).clear()
     for book in (tape.writes, tape.written_views, tape.mirrors, tape.guests):
         book.clear()
-    tape.write_count = 0
+    tape.write_count = tape.last_write = 0
     tape.inference_start, tape.inference_unseen = -1, False
     if len(tape.constants):
         tape._use_constants(Constants({}))

@@ -78,6 +78,7 @@ def _count(tape: Tape, base: int, mark: int) -> None:
 
 def add_write(tape: Tape, base: int, mark: int) -> None:
     """Note a write, and now and then forget those that no residual is older than."""
+    tape.last_write = max(tape.last_write, mark >> 1)  # first: an interrupt may come in between
     tape.writes.setdefault(base, []).append(mark)
     tape.write_count += 1
     if tape.write_count > tape.prune_at:
@@ -87,6 +88,7 @@ def add_write(tape: Tape, base: int, mark: int) -> None:
             if (kept := [m for m in marks if m > 2 * oldest or _is_active(tape, m)])
         }  # fmt: skip
         tape.writes, tape.write_count = writes, sum(map(len, writes.values()))
+        tape.last_write = _last(writes)
         tape.prune_at = max(64, 2 * tape.write_count)
 
 
@@ -170,7 +172,7 @@ def _is_active(tape: Tape, mark: int) -> bool:
 def renumbered(tape: Tape, new: np.ndarray) -> dict[str, Any]:
     """The writes that still matter, under the slots' new numbers, and when to prune them."""
     if not tape.writes:
-        return {"writes": {}, "write_count": 0, "prune_at": 64}
+        return {"writes": {}, "write_count": 0, "last_write": 0, "prune_at": 64}
     n = len(new)
     kept = np.cumsum(new >= 0) - 1  # last kept slot at or before each old one, renumbered
     oldest = _oldest_graph(tape)
@@ -185,4 +187,12 @@ def renumbered(tape: Tape, new: np.ndarray) -> dict[str, Any]:
         if moved:
             writes[int(new[base])] = moved
     count = sum(map(len, writes.values()))
-    return {"writes": writes, "write_count": count, "prune_at": max(64, 2 * count)}
+    return {
+        "writes": writes, "write_count": count, "last_write": _last(writes),
+        "prune_at": max(64, 2 * count),
+    }  # fmt: skip
+
+
+def _last(writes: dict[int, list[int]]) -> int:
+    """The statement of the last of some writes, or that before it."""
+    return max((marks[-1] >> 1 for marks in writes.values()), default=0)

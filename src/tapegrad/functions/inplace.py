@@ -104,8 +104,7 @@ def _write(
     """`overwrite` a target that was checked; without `arrives`, `watching.arrive` is still to come."""
     named = named or ("AddBackward0" if accumulate else "CopyBackwards")
     shape, given = target.shape, source.shape
-    common = broadcast_shapes(shape, given)
-    if common != tuple(shape):
+    if given != shape and (common := broadcast_shapes(shape, given)) != tuple(shape):
         raise RuntimeError(
             f"output with shape {list(shape)} doesn't match the broadcast shape {list(common)}"
         )

@@ -86,7 +86,8 @@ def record_pass(state, request, count, root, seeding):  # type: ignore[no-untype
 def is_ready(state, request, root):  # type: ignore[no-untyped-def]
     """Whether a pass from `root` can be laid out; evaluates what is pending.
 
-    The request's first word says for how many statements there is room.
+    The request's first word says for how many statements there is room, its second is the last statement
+    that wrote in place: what a pass comes by before that may have been written since.
     """
     s = p64(state)
     if s[nt.S_COUNT] > p64(request)[0]:
@@ -108,6 +109,7 @@ def begin(state, request, places, count, unused):  # type: ignore[no-untyped-def
     root = p[0]
     if not is_ready(state, request, root):
         return 1
+    written = r[1]
     itab, instructions = p64(globals_address())[nt.G_ITAB], p32(s[nt.S_INSTRUCTION])
     for i in range(count):
         slot = p[2 * i + 2]
@@ -119,7 +121,7 @@ def begin(state, request, places, count, unused):  # type: ignore[no-untyped-def
         row = p64(request + 8 * nt.R_WIDTH + 32 * i)
         row[0], row[1], row[2], row[3] = slot, slot, 0, 0
     start(state, request, count, count | s[nt.S_COUNT] << 32, root << 1, root, 0)
-    if prepare(state, request) != OK or r[R_WATCHED]:
+    if prepare(state, request) != OK or r[R_WATCHED] or r[R_STOP] < written:
         return 1
     reached = p8(r[R_REACHED])
     for i in range(0 if unused else count):
@@ -155,8 +157,9 @@ def leaves_entry(state, request, root, room):  # type: ignore[no-untyped-def]
     s, r = p64(state), p64(request)
     if not is_ready(state, request, root):
         return -1
+    written = r[1]
     start(state, request, room, s[nt.S_COUNT] << 32, root << 1 | 1, root, 0)
-    if prepare(state, request) != OK or r[R_WATCHED]:
+    if prepare(state, request) != OK or r[R_WATCHED] or r[R_STOP] < written:
         return -1
     itab, instructions = p64(globals_address())[nt.G_ITAB], p32(s[nt.S_INSTRUCTION])
     reached, found = p8(r[R_REACHED]), 0
