@@ -158,7 +158,17 @@ def _gradients(machine: Machine, script: Script, parts: dict[str, Any]) -> None:
 
 
 def conclude(machine: Machine, script: Script, result: Outcome) -> Outcome:
-    """Add values and derivatives of what a machine's program has left."""
+    """Add values and derivatives of what a machine's program has left, and let go of it.
+
+    Names hold tensors, whose graphs hold contexts of Functions, whose methods hold the names.
+    """
+    try:
+        return _concluded(machine, script, result)
+    finally:
+        machine.names.clear()
+
+
+def _concluded(machine: Machine, script: Script, result: Outcome) -> Outcome:
     tensors = machine.tensors()
     try:
         result.parts["values"] = [array_of(t) for t in tensors.values()]
