@@ -228,8 +228,8 @@ def test_the_node_of_a_view_behind_a_write_without_gradients(what: str, leaf: bo
     assert x.grad.tolist() == [[factor, 0.0], [0.0, factor]]
 
 
-@pytest.mark.parametrize("second", ["mul", "add", "sin", "no_grad", "base"])
-@pytest.mark.parametrize("first", ["mul", "add", "sin", "no_grad", "base"])
+@pytest.mark.parametrize("second", ["mul", "add", "sin", "no_grad", "base", "part", "item"])
+@pytest.mark.parametrize("first", ["mul", "add", "sin", "no_grad", "base", "part", "item"])
 def test_the_node_of_a_view_that_was_written_twice(first: str, second: str) -> None:
     """It had the name of what was computed, and a hook on it saw the wrong gradient."""
 
@@ -238,7 +238,10 @@ def test_the_node_of_a_view_that_was_written_twice(first: str, second: str) -> N
             with tg.set_grad_enabled(how == "base"):
                 (view if how == "no_grad" else base).mul_(2)
         else:
-            {"mul": lambda: view.mul_(2), "add": lambda: view.add_(1), "sin": view.sin_}[how]()
+            {
+                "mul": lambda: view.mul_(2), "add": lambda: view.add_(1), "sin": view.sin_,
+                "part": lambda: view[:1].mul_(2), "item": lambda: view.__setitem__(0, 0.5),
+            }[how]()  # fmt: skip
 
     base = leaf(0.5, 0.7).prod(0).clone()
     view = base.unsqueeze(0)

@@ -34,4 +34,6 @@ def name_of(tape: Tape, tensor: Tensor, user: int | None = None) -> str:
         name = "CopySlices" if plain else "AsStridedBackward0"
     elif not plain and not views.is_whole(made) and versions.is_behind(tape, slot, end):
         name = "AsStridedBackward0"  # a write without gradients gives a view another node, too
+    if name == "CopySlices" and views.state_of(tape, slot).is_view:
+        name = "AsStridedBackward0"
     return name

@@ -51,8 +51,8 @@ INTERNAL = (
 )
 #: texts of errors that are meant: PyTorch's AssertionErrors
 MEANT = ("Expected gradient function to be set", "not close", "not equal", "do not match",
-         "Setting check_batched_forward_grad", "Expected strategy to be either",
-         "Expected output to be", "mismatch")  # fmt: skip
+         "Setting check_batched_forward_grad", "Expected at least one of check",
+         "Expected strategy to be either", "Expected output to be", "mismatch")  # fmt: skip
 #: an AttributeError that users can do nothing about
 PRIVATE = re.compile(r"has no attribute '_(?!_)")
 #: calls from one look at all of the tape to the next

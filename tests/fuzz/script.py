@@ -61,8 +61,10 @@ class Script:
 class Machine:
     """A library with the names of a program."""
 
-    def __init__(self, lib: Any, leaves: list[Leaf]) -> None:
+    def __init__(self, lib: Any, leaves: list[Leaf], positive: bool = False) -> None:
         self.lib = lib
+        #: whether derivatives that are -0.0 become 0.0
+        self.positive = positive
         self.names: dict[str, Any] = {"lib": lib, "np": np}
         exec(PRELUDE, self.names)
         for i, leaf in enumerate(leaves):
@@ -84,7 +86,8 @@ class Machine:
         for name in names:
             t = self.names[name]
             if any(n > 1 and not k for n, k in zip(t.shape, t.stride(), strict=True)):
-                self.names[name] = t.contiguous()
+                t = t.contiguous()
+            self.names[name] = t + 0.0 if self.positive and t.is_floating_point() else t
 
     def tensors(self) -> dict[str, Any]:
         """Tensors by name, in the order of their numbers."""
@@ -192,11 +195,13 @@ def _concluded(machine: Machine, script: Script, result: Outcome) -> Outcome:
     return result
 
 
-def outcome(script: Script, lib: Any, between: Callable[[], None] = lambda: None) -> Outcome:
-    """Run a script in a library; `between` is called behind each line."""
+def outcome(
+    script: Script, lib: Any, between: Callable[[], None] = lambda: None, *, positive: bool = False
+) -> Outcome:
+    """Run a script in a library; `between` is called behind each line; for `positive` see `Machine`."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        machine, result = Machine(lib, script.leaves), Outcome()
+        machine, result = Machine(lib, script.leaves, positive), Outcome()
         for line in script.lines:
             result.errors.append(machine.run(line.text))
             between()

@@ -123,11 +123,11 @@ def _write(
         own, other = slot_of(tape, target), slot_of(tape, source)
         if tape.base[own] == tape.base[other] and not (accumulate and own == other):
             source = source.clone()  # the two share memory: read all of it before writing
-    watching.leave(tape, slot_of(tape, target))
+    own = slot_of(tape, target)
+    watching.leave(tape, own)
     recording = record.accumulate if accumulate else record.write
-    made = tape.instruction_of(slot_of(tape, target))
-    kept = made.attrs.get("named")
-    if kept == AS_STRIDED or (made.op.kind == nt.VIEW and not views.is_whole(made)):
+    made = tape.instruction_of(own)
+    if made.op.kind not in (nt.LEAF, nt.COMPUTE) and views.state_of(tape, own).is_view:
         named = AS_STRIDED  # as PyTorch calls what a view becomes
     slot = recording(target, source, named)
     if tape.grad_mode and tape.is_active(slot):
