@@ -245,6 +245,17 @@ def test_an_argument_that_sees_the_target_does_not_make_later_calls_copy() -> No
     assert _recorded(lambda x, w, a: x.mul_(w)) == ["mul", "copy_"]
 
 
+@pytest.mark.parametrize("name", sorted(n for n in METHODS if n.endswith("_") and n[0] != "_"))
+def test_in_place_methods_have_no_out(name: str) -> None:
+    x = tg.tensor([0.2, 0.5])
+    for out in (x, tg.ones(2), None, [tg.ones(2)]):
+        for call in (getattr(tg, name, None), getattr(tg.Tensor, name)):
+            if call is not None:
+                with pytest.raises(TypeError):
+                    call(x, out=out)
+    assert x.tolist() == [0.2, 0.5]
+
+
 def test_no_copy_without_grad() -> None:
     def call(x: Any, w: Any, a: Any) -> None:
         with tg.no_grad():

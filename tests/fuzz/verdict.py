@@ -163,8 +163,9 @@ def judge(
     if differences:
         name, text, distance = differences[0]
         hooked = "register_" in script.text() or "retain_grad" in script.text()
-        if hooked and "create_graph" in script.text():
-            return Verdict("hooks at order 2")  # they depend on what derivatives are written in
+        by_graph = "create_graph" in script.text() or (transformed and name in ("log", "kept"))
+        if hooked and by_graph:  # they depend on what derivatives are written in
+            return Verdict("hooks at order 2")
         if (
             transformed and ".unfold(" in script.text()
         ):  # torch's vmap is wrong where inputs overlap

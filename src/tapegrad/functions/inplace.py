@@ -230,6 +230,8 @@ def in_place(name: str) -> Callable[..., Any]:
     """Make the in-place method of a function: compute out of place, then write."""
 
     def method(self: Any, *args: Any, **options: Any) -> Any:
+        if "out" in options:
+            raise TypeError(f"{name}_() got an unexpected keyword argument 'out'")
         check_target(self, active=_requires_grad((*args, *options.values())))
         return _replace(self, _new_value(name, watching.unwatched(self), args, options))
 

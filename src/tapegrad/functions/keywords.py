@@ -108,7 +108,7 @@ def accept(name: str, function: Callable[..., Any], *, out: bool) -> Callable[..
         return function
     names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     aliases = {a: b for a, b in NUMPY_NAMES.items() if b in names and a not in names}
-    out = out and "out" not in names
+    out = out and "out" not in names and not name.endswith("_")
     if not out and "axis" not in aliases and "keepdims" not in aliases:
         return function
 
