@@ -26,12 +26,15 @@ FREED = "Trying to backward through the graph a second time"
 NO_GRAPH = (
     "element 0 of tensors does not require grad",
     "One of the differentiated Tensors does not require grad",
+    "cannot register a hook on a tensor that doesn't require gradient",
     "a leaf Variable that requires grad is being used in an in-place operation",
 )
 #: functions whose factor counts as saved: docs/pytorch_differences.md
 FACTORS = ("alpha=", "lerp", "trapezoid", "trapz")
 #: writes of elements that share memory: torch raises for some, and for others computes nonsense
 OVERLAP = ("unsupported operation: some elements", "unsupported operation: more than one element")
+#: functions whose derivatives go to one of several equal elements; the libraries' differ in the last bit
+SORTING = (".sort(", ".topk(", ".median(", ".kthvalue(", ".max(", ".min(", "msort(")
 #: a program whose results move by more than so much of the difference under a tiny change is no evidence
 SENSITIVE = 0.02
 #: float32 results may be so many times as far from those in double precision as torch's are
@@ -197,6 +200,13 @@ def judge(
             return Verdict("unsupported here" if end is not None else "unsupported there")
         return Verdict.wrong(f"derivatives: tapegrad {end!r}, torch {other_end!r}")
     return Verdict("same" if end is None else "same error")
+
+
+def _has_ties(outcome: Outcome) -> bool:
+    """Return True if a value has elements that are equal but for rounding."""
+    values = [np.sort(v, axis=None) for v in outcome.parts["values"] if v.dtype.kind == "f"]
+    with np.errstate(all="ignore"):
+        return any(np.any(np.diff(v) < 1e-14 * np.abs(v[1:])) for v in values)
 
 
 def _doubled(script: Script) -> Script:
