@@ -169,6 +169,8 @@ def judge(
         by_graph = "create_graph" in script.text() or (transformed and name in ("log", "kept"))
         if hooked and by_graph:  # they depend on what derivatives are written in
             return Verdict("hooks at order 2")
+        if any(word in script.text() for word in SORTING) and _has_ties(theirs):
+            return Verdict("ties")
         if (
             transformed and ".unfold(" in script.text()
         ):  # torch's vmap is wrong where inputs overlap
