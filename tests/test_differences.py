@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import tapegrad as tg
@@ -157,3 +158,16 @@ def test_factors_are_residuals(call: Any) -> None:
     y.backward()
     with pytest.raises(RuntimeError, match="retain_graph=True"):
         y.backward()
+
+
+def test_derivatives_of_gradients_by_intermediate_results() -> None:
+    """The power's derivative is written in its operands, that of exp in its result, as PyTorch's."""
+    x = tg.tensor(0.5, requires_grad=True)
+    for function, slope in (lambda x: 1.5**x, None), (tg.exp, 1.0):
+        y = function(x)
+        (g,) = tg.autograd.grad(y, x, create_graph=True)
+        (by_result,) = tg.autograd.grad(g, y, allow_unused=True, retain_graph=True)
+        assert (by_result is None) if slope is None else by_result.item() == slope
+        (second,) = tg.autograd.grad(g, x)
+        factor = 1.0 if slope else np.log(1.5)
+        assert second.item() == pytest.approx(y.item() * factor**2, rel=1e-6)

@@ -22,12 +22,13 @@ USED_VIEW = "is a view and its base or another view of its base has been modifie
 MULTIPLE_VIEWS = "is the output of a function that returns multiple views"
 STALE = "modified by an inplace operation"
 FREED = "Trying to backward through the graph a second time"
-#: what torch says of gradients that do not require grad there, and do here
+#: what torch says of derivatives that do not require grad there, or are of another dtype
 NO_GRAPH = (
     "element 0 of tensors does not require grad",
     "One of the differentiated Tensors does not require grad",
     "cannot register a hook on a tensor that doesn't require gradient",
     "a leaf Variable that requires grad is being used in an in-place operation",
+    "have the same dtype",  # transforms of transforms of float32 are float64 there, with that default
 )
 #: functions whose factor counts as saved: docs/pytorch_differences.md
 FACTORS = ("alpha=", "lerp", "trapezoid", "trapz")
