@@ -158,6 +158,8 @@ def intern(kind: dtype, shape: tuple[int, ...], strides: tuple[int, ...]) -> Lay
         home = home_of((*shape, *strides))
         if home is not None:
             return _symbolic(home, kind, shape, strides)
+        if min(shape, default=0) < 0:  # what comes here was checked; memory is at stake
+            raise RuntimeError(f"Trying to create tensor with negative dimension: {list(shape)}")
         layout = Layout(kind, Size(shape), strides, _free.pop() if _free else len(LAYOUTS))
         _enter(layout)
         _interned[key] = _interned[kind.code, shape, strides] = layout

@@ -358,6 +358,10 @@ def as_strided(input: Any, size: Any, stride: Any, storage_offset: int | None = 
             "as_strided: Negative strides are not supported at the moment, got strides: "
             f"{list(steps)}"
         )
+    if min(shape, default=0) < 0:
+        raise RuntimeError(
+            f"Storage size calculation overflowed with sizes={list(shape)} and strides={list(steps)}"
+        )
     item = layout_of(input).dtype.itemsize
     here = _offset(input)
     start = here
