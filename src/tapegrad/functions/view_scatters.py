@@ -272,6 +272,8 @@ def set_(
             "set_() with a tensor that requires grad has no derivative; assign to .data, or use detach()"
         )
     if size is not None:
+        if min(size, default=0) < 0:
+            raise RuntimeError("numel: integer multiplication overflow")  # as PyTorch says it
         steps = contiguous(input.dtype, tuple(size)).strides if stride is None else None
         stride = stride if steps is None else [s // input.dtype.itemsize for s in steps]
         source = source.as_strided(size, stride, storage_offset)
