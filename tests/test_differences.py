@@ -171,3 +171,12 @@ def test_derivatives_of_gradients_by_intermediate_results() -> None:
         (second,) = tg.autograd.grad(g, x)
         factor = 1.0 if slope else np.log(1.5)
         assert second.item() == pytest.approx(y.item() * factor**2, rel=1e-6)
+
+
+def test_an_overlapping_view_that_is_not_used_after_its_base_was_freed() -> None:
+    base = tg.tensor([0.5, 1.0, 1.5], requires_grad=True).square()
+    view, loss = base.unfold(0, 2, 1), base.tanh().sum()
+    assert tg.autograd.grad(loss, view, allow_unused=True, retain_graph=True) == (None,)
+    loss.backward()
+    with pytest.raises(RuntimeError, match="second time"):
+        tg.autograd.grad(loss, view, allow_unused=True)

@@ -30,8 +30,8 @@ NO_GRAPH = (
     "a leaf Variable that requires grad is being used in an in-place operation",
     "have the same dtype",  # transforms of transforms of float32 are float64 there, with that default
 )
-#: functions whose factor counts as saved: docs/pytorch_differences.md
-FACTORS = ("alpha=", "lerp", "trapezoid", "trapz")
+#: functions whose factor counts as saved, and views whose base does: docs/pytorch_differences.md
+MORE_SAVED = ("alpha=", "lerp", "trapezoid", "trapz", ".unfold(", "expand")
 #: writes of elements that share memory: torch raises for some, and for others computes nonsense
 OVERLAP = ("unsupported operation: some elements", "unsupported operation: more than one element")
 #: functions whose derivatives go to one of several equal elements; the libraries' differ in the last bit
@@ -90,7 +90,7 @@ def _errors(script: Script, ours: Outcome, theirs: Outcome) -> Verdict | None:
                 return Verdict("unsupported there")
             if any(w in str(other) for w in NO_GRAPH) and transforms(script):
                 return Verdict("unsupported there")
-            if FREED in str(error) and any(word in script.text() for word in FACTORS):
+            if FREED in str(error) and any(word in script.text() for word in MORE_SAVED):
                 return Verdict("freed here")
             if line.lenient:
                 return Verdict("unsupported here" if error is not None else "unsupported there")
