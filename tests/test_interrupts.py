@@ -63,6 +63,22 @@ def checkpointed():
     return x.grad.tolist()
 def transformed():
     return tg.func.grad(lambda a: (a * a).sum())(tg.tensor(x0)).tolist()
+def written():
+    x = leaf()
+    y = x * 2
+    y[1:] *= 2
+    y.add_(1)
+    with tg.no_grad():
+        x.mul_(1)
+    (y * y).sum().backward()
+    return x.grad.tolist()
+kept = []
+def overwritten():
+    x = leaf()
+    y = x * 1
+    z = (y * y).sum()
+    kept[:] = x, z
+    y.mul_(2)
 @functools.cache
 def points(code):
     # where the interpreter looks at signals: at entry, at jumps back, and at calls, but for those of exits
@@ -98,7 +114,17 @@ def run(scenario, at):
     return count
 where = []
 tape, total = tg.current_tape(), 0
-for scenario in (modes, function, hooks, checkpointed, transformed):
+for at in range(1, run(overwritten, -1)):  # the write was noted, or has not been done
+    kept.clear()
+    run(overwritten, at)
+    if kept:
+        x, z = kept
+        try:
+            assert tg.autograd.grad(z, x)[0].tolist() == [2.0, 4.0], where
+        except RuntimeError as error:
+            assert "inplace operation" in str(error), where
+    assert written() == [12.0, 72.0], where
+for scenario in (modes, function, hooks, checkpointed, transformed, written):
     want = scenario()
     assert scenario() == want
     last = run(scenario, -1)

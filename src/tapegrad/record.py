@@ -407,8 +407,13 @@ def in_place(entry: Op, target: Tensor, source: Tensor, named: str) -> int:
     made = instruction(entry, (layout_of(target), layout_of(source)), named=named)
     tape = current_tape()
     tape.make_room()
-    slot = tape.append(made, (operand(tape, target), operand(tape, source)))
-    versions.note_write(tape, slot)
+    slots, first = (operand(tape, target), operand(tape, source)), tape.count
+    try:
+        slot = tape.append(made, slots)
+        versions.note_write(tape, slot)
+    except BaseException:  # a write that is recorded and not noted would go unseen
+        versions.note_missing(tape, first)
+        raise
     if tape.mirrors:
         mirrors.refresh(tape, slot)
     if tape.state[nt.S_EAGER] and not tape.abstract:

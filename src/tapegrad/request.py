@@ -118,8 +118,6 @@ class Request:
         self._marks = last + ((self._count + 1) // 2 if notes else 0)
         self._block = tape.take_block(self._marks + (2 * self._count + 7) // 8)
         self.pointer, self.words = self._block.address, self._block.words
-        if not all(notes.values()):  # what notes a write was interrupted
-            notes = {base: marks for base, marks in notes.items() if marks}
         # Loops write to many tensors between two collections, so no Python for each.
         self._writes = list(zip(notes, map(itemgetter(-1), notes.values()), strict=True))
         self._lay_out()

@@ -26,6 +26,7 @@ __all__ = [
     "is_behind",
     "last_mark",
     "last_write",
+    "note_missing",
     "note_write",
     "renumbered",
     "share",
@@ -54,6 +55,14 @@ def note_write(tape: Tape, slot: int) -> None:
         _count(tape, int(tape.base[slot]), 2 * slot)
 
 
+def note_missing(tape: Tape, first: int) -> None:
+    """Note the writes that statements from slot `first` on do, where an interrupt has kept that from coming."""
+    for slot in range(first, tape.count):
+        written = tape.instruction_of(slot).op.kind in (nt.WRITE, nt.ACCUMULATE)
+        if written and 2 * slot not in tape.writes.get(int(tape.base[slot]), ()):
+            note_write(tape, slot)
+
+
 def note_write_from_python(tape: Tape, slot: int) -> None:
     """Count a write to a slot's memory behind all statements so far."""
     _count(tape, int(tape.base[slot]), 2 * tape.count - 1)
@@ -79,7 +88,10 @@ def _count(tape: Tape, base: int, mark: int) -> None:
 def add_write(tape: Tape, base: int, mark: int) -> None:
     """Note a write, and now and then forget those that no residual is older than."""
     tape.last_write = max(tape.last_write, mark >> 1)  # first: an interrupt may come in between
-    tape.writes.setdefault(base, []).append(mark)
+    fresh = [mark]
+    marks = tape.writes.setdefault(base, fresh)  # never empty, whatever interrupts this
+    if marks is not fresh:
+        marks.append(mark)
     tape.write_count += 1
     if tape.write_count > tape.prune_at:
         oldest = _oldest_graph(tape)
