@@ -56,7 +56,7 @@ def note_write(tape: Tape, slot: int) -> None:
 
 
 def note_missing(tape: Tape, first: int) -> None:
-    """Note the writes that statements from slot `first` on do, where an interrupt has kept that from coming."""
+    """Note the writes of statements from slot `first` on that an interrupt has kept from being noted."""
     for slot in range(first, tape.count):
         written = tape.instruction_of(slot).op.kind in (nt.WRITE, nt.ACCUMULATE)
         if written and 2 * slot not in tape.writes.get(int(tape.base[slot]), ()):
