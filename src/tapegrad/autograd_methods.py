@@ -62,7 +62,10 @@ class AutogradMethods:
     def requires_grad(self: Any, value: bool) -> None:
         if not isinstance(value, bool):
             raise RuntimeError("requires_grad must be a bool")
-        self.requires_grad_(value)
+        if value != self.requires_grad:
+            if value:
+                readout.guard("requires_grad_")
+            self._require_grad(value)
 
     def requires_grad_(self: Any, requires_grad: bool = True) -> Any:
         """Change whether a leaf requires grad, from now on; return the tensor.
@@ -73,10 +76,13 @@ class AutogradMethods:
             For a tensor that is not a leaf, or not of a floating dtype.
         """
         messages.check_bool("requires_grad_", "'requires_grad' (position 1)", requires_grad)
-        if requires_grad:
-            readout.guard("requires_grad_")
-        if self.requires_grad == requires_grad:
-            return self
+        readout.guard("requires_grad_")
+        if self.requires_grad != requires_grad:
+            self._require_grad(requires_grad)
+        return self
+
+    def _require_grad(self: Any, requires_grad: bool) -> None:
+        """Change whether a leaf requires grad."""
         if requires_grad and not inference.may_require_grad(self):
             raise RuntimeError(
                 "Setting requires_grad=True on inference tensor outside InferenceMode is not allowed."
@@ -94,14 +100,15 @@ class AutogradMethods:
                 else "only leaves change requires_grad"
             )
         self._become_leaf(active=requires_grad)
-        return self
 
     def _become_leaf(self: Any, *, active: bool) -> None:
         """Give the handle a leaf slot of its own over the same memory, from here on."""
         record.adopt(self)
+        storage = storage_of(self)
+        if self.requires_grad and self.is_leaf and storage is not None and self._is_in_graph():
+            self._note_earlier(storage)
         tape, slot = self._place()
         layout = layout_of(self)
-        storage = storage_of(self)
         if storage is None or not storage.leaf:
             seen = int(tape.flags[tape.base[slot]]) & nt.VISIBLE
             array = tape.expose(slot, layout)
@@ -129,7 +136,7 @@ class AutogradMethods:
     def _become(self: Any, slot: int, layout: Layout, storage: Storage) -> None:
         """Let the handle be another leaf, with the gradient that it has."""
         old = storage_of(self)
-        if old is not None:
+        if old is not None and old is not storage:
             storage.grad, storage.hooks = old.grad, old.hooks
         record.bind_to(self, current_tape(), slot, layout)
         own_leaf(self, storage)
@@ -350,8 +357,9 @@ class AutogradMethods:
         seen = int(tape.flags[tape.base[slot]]) & nt.VISIBLE
         array = tape.expose(slot, layout_of(value))
         tape.flags[tape.base[slot]] &= (~nt.VISIBLE | seen) & 0xFF
-        storage = Storage(array, leaf=True)
-        layout = layout_of(value)
+        storage, layout = Storage(array, leaf=True), layout_of(value)
+        if active and self._is_in_graph():
+            storage = self._keep_earlier(array, layout)
         tape.make_room()
         version = versions.version_of(tape, slot_of(tape, self))
         if active and layout.overlaps:
@@ -363,6 +371,44 @@ class AutogradMethods:
         self._become(fresh, layout, storage)
         if version:
             tape.versions[fresh] = version
+
+    def _is_in_graph(self: Any) -> bool:
+        """Return True for a leaf that something recorded, and still there, was computed from."""
+        tape, slot = self._place()
+        users = watching.users(tape, slot)
+        if len(users) and not (tape.flags[users] & nt.FREED).all():
+            tape.collect()
+            tape, slot = self._place()
+            users = watching.users(tape, slot)
+        return bool(len(users)) and not (tape.flags[users] & nt.FREED).all()
+
+    def _keep_earlier(self: Any, array: np.ndarray, layout: Layout) -> Storage:
+        """Let a leaf in a graph have other memory; what it was in the graph has its gradient, too.
+
+        Raises
+        ------
+        UnsupportedError
+            For data of another shape, or with elements that share memory.
+        """
+        tape, slot = self._place()
+        storage = storage_of(self)
+        if storage is None or layout.shape != self.shape or layout.overlaps:
+            raise UnsupportedError(
+                f"data of shape {list(layout.shape)} for a leaf of shape {list(self.shape)} from which "
+                "something was computed; assign it before that, or when that is gone"
+            )
+        self._note_earlier(storage)
+        tape.owned[slot] = storage.array
+        storage.array = array
+        return storage
+
+    def _note_earlier(self: Any, storage: Storage) -> None:
+        """Note what a leaf is in a graph, which has its gradient, before it becomes another slot."""
+        tape, slot = self._place()
+        earlier = record.new_tensor(tape, slot, layout_of(self))
+        earlier._meta, tape.has_earlier = storage, True
+        storage.earlier = [*getattr(storage, "earlier", ()), earlier]
+        storage.earlier = [t for t in storage.earlier if t._is_in_graph()]
 
     def _take_value(self: Any, value: Tensor) -> None:
         """Let a result have another value, and the derivatives that it had.

@@ -35,6 +35,7 @@ from .layouts import LAYOUTS, Layout
 from .nesting import nested
 from .record import Storage, layout_of, storage_of
 from .request import Request, Target
+from .storage import with_earlier
 from .tape import Tape, tape_at
 from .threads import current_tape
 
@@ -199,6 +200,7 @@ def backward(
     if tape.abstract:
         tape.refuse("accumulates gradients")
     if wanted is not None:
+        wanted = tuple(with_earlier(wanted)[0]) if tape.has_earlier else wanted
         for t in wanted:
             if not record.is_active(t):
                 raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")

@@ -407,14 +407,15 @@ def replay(
             root = int(p.root[k])
             if not (p.adjoint[root] and request.needed[root]):
                 continue
-            if not (request.raw and p.runs(k)):
+            goes_on = p.runs(k)  # else it is a target, and nothing below it is wanted
+            if not (request.raw and goes_on):
                 p.look(k, root)
             for i in positions.get(k, ()):
                 if not request.targets[i].is_late:
                     found[i] = p.target(request.targets[i], root)
-            if request.raw and p.runs(k):
+            if request.raw and goes_on:
                 p.look(k, root)
-            if tape.instruction_of(k).op.kind != nt.LEAF:
+            if goes_on:  # leaves do not
                 p.step(k, operand)
     finally:
         tape.state[nt.S_PENDING_LIMIT] = limit

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import weakref
+from collections.abc import Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +17,9 @@ from .layouts import LAYOUTS, Layout
 if TYPE_CHECKING:
     from .tensor_type import Tensor
 
-__all__ = ["Storage", "layout_of", "leaf_of", "own_leaf", "storage_of"]
+__all__ = [
+    "Storage", "layout_of", "leaf_of", "own_leaf", "storage_of", "summed", "with_earlier",
+]  # fmt: skip
 
 
 class Storage:
@@ -40,14 +46,17 @@ class Storage:
         To the tensor of a leaf that requires grad, which the user has.
     node : weakref.ref or None
         To the node of a leaf.
+    earlier : list of Tensor
+        Set where a leaf in a graph was given other data: what it was there.
     source : object
         Keeps alive what the array's memory belongs to.
     """
 
     __slots__ = (
-        "__weakref__", "array", "grad", "hooks", "leaf", "mirrored", "moment", "node", "of_view", "owner",
+        "__weakref__", "array", "earlier", "grad", "hooks", "leaf", "mirrored", "moment", "node", "of_view", "owner",
         "requires_grad", "source",
     )  # fmt: skip
+    earlier: list[Tensor]
     mirrored: Any
     of_view: bool
     requires_grad: bool
@@ -81,6 +90,21 @@ def storage_of(tensor: Tensor) -> Storage | None:
         return tensor._meta
     except AttributeError:  # native recording leaves it unset
         return None
+
+
+def with_earlier(leaves: Sequence[Tensor]) -> tuple[list[Tensor], list[int]]:
+    """Leaves, each with what it was in graphs before it was given other data; and how many each is."""
+    groups = [[x, *getattr(storage_of(x), "earlier", ())] for x in leaves]
+    return [x for group in groups for x in group], [len(group) for group in groups]
+
+
+def summed(gradients: Sequence[Tensor | None], counts: Sequence[int]) -> list[Tensor | None]:
+    """The sum of the gradients of each group of `with_earlier`."""
+    parts, sums = iter(gradients), []
+    for count in counts:
+        there: list[Any] = [g for g in islice(parts, count) if g is not None]
+        sums.append(functools.reduce(operator.add, there) if there else None)
+    return sums
 
 
 def layout_of(tensor: Tensor) -> Layout:

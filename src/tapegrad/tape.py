@@ -87,6 +87,8 @@ class Tape(Values):
         #: version of each base that was written in place
         self.versions: dict[int, int] = {}
         self.prune_at = 64
+        #: whether a leaf in a graph was ever given other data (`Storage.earlier`)
+        self.has_earlier = False
         #: leaves that are copies of memory that elements share (mirrors.py)
         self.mirrors: list[weakref.ref[Any]] = []
         #: results whose tensors were detached in place (detaching.py)

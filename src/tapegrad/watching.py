@@ -24,7 +24,7 @@ from .threads import current_tape
 if TYPE_CHECKING:
     from .tensor_type import Tensor
 
-__all__ = ["arrive", "is_part", "leave", "rebind", "unwatched", "watch"]
+__all__ = ["arrive", "is_part", "leave", "rebind", "unwatched", "users", "watch"]
 
 
 def rebind(tensor: Tensor, tape: Tape, slot: int, *, part: bool = False) -> None:
@@ -184,7 +184,13 @@ def _move(tape: Tape, slot: int) -> int:
     return fresh
 
 
+def users(tape: Tape, slot: int) -> np.ndarray:
+    """The statements that a slot is an operand of."""
+    start, end = tape.arg_start[slot + 1], tape.arg_start[tape.count]
+    places = start + np.flatnonzero(tape.arg[start:end] == slot)
+    return np.searchsorted(tape.arg_start[: tape.count + 1], places, side="right") - 1
+
+
 def _is_used(tape: Tape, slot: int) -> bool:
     """Return True if a slot is an operand of a statement."""
-    start, end = tape.arg_start[slot + 1], tape.arg_start[tape.count]
-    return bool((tape.arg[start:end] == slot).any())
+    return bool(len(users(tape, slot)))

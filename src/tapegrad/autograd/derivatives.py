@@ -9,7 +9,9 @@ from typing import Any
 from .. import duals, engine, readout, record
 from ..edges import GradientEdge, as_inputs, as_roots, sequence_of
 from ..functions.registry import FUNCTIONS
+from ..storage import summed, with_earlier
 from ..tensor_type import Tensor
+from ..threads import current_tape
 from .batched import grad_batched
 
 __all__ = ["backward", "grad"]
@@ -124,7 +126,8 @@ def grad(
     """
     must_be_used = allow_unused is None or allow_unused is False
     usual = only_inputs and must_be_used and not (is_grads_batched or materialize_grads)
-    usual = usual and not duals.running()
+    moved = current_tape().has_earlier
+    usual = usual and not (duals.running() or moved)
     if usual and grad_outputs is None and record.is_tensor(outputs) and record.is_tensor(inputs):
         # What most calls are, without the many small steps of the others.
         alone = engine.grad(
@@ -159,10 +162,16 @@ def grad(
     derive = grad_batched if is_grads_batched else engine.grad
     if not roots and not allow_unused:
         raise RuntimeError(engine.unused(0))
-    found: list[Any] = [None] * len(wanted) if not roots else derive(
-        roots, wanted, cotangents, retain_graph=retain_graph, create_graph=create_graph,
-        allow_unused=allow_unused,
+    every, counts = with_earlier(wanted) if moved else (wanted, [])
+    found: list[Any] = [None] * len(every) if not roots else derive(
+        roots, every, cotangents, retain_graph=retain_graph, create_graph=create_graph,
+        allow_unused=allow_unused or moved,
     )  # fmt: skip
+    if moved:
+        found = summed(found, counts)
+        for i, g in enumerate(found):
+            if g is None and not allow_unused:
+                raise RuntimeError(engine.unused(i))
     if materialize_grads:
         if any(
             g is None and isinstance(x, GradientEdge) for x, g in zip(given, found, strict=True)
