@@ -250,3 +250,56 @@ def test_the_node_of_a_view_that_was_written_twice(first: str, second: str) -> N
     assert view.grad_fn.name() == "AsStridedBackward0"
     with pytest.raises(tg.UnsupportedError, match="use the tensor's register_hook"):
         view.grad_fn.register_prehook(lambda grads: None)
+
+
+@pytest.mark.parametrize("write", [
+    lambda y: y.add_(1.0), lambda y: y.sin_(), lambda y: y.__setitem__(0, 5.0), lambda y: y[:1].mul_(2.0),
+])  # fmt: skip
+@pytest.mark.parametrize("late", [False, True])
+def test_a_node_that_was_asked_for_before_a_write(write: Any, late: bool) -> None:
+    """A hook on it was ignored."""
+    x = leaf(1.0, 2.0)
+    y = x * 2
+    node = y.grad_fn
+    write(y)
+    if late and write is not None:
+        node = y.grad_fn.next_functions[0][0]
+    if node.name() != "MulBackward0":
+        return
+    with pytest.raises(tg.UnsupportedError, match="register_hook"):
+        node.register_hook(lambda gi, go: (gi[0] * 100,))
+    with pytest.raises(tg.UnsupportedError, match="register_hook"):
+        node.register_prehook(lambda go: (go[0] * 100,))
+
+
+@pytest.mark.parametrize("collect", [False, True])
+@pytest.mark.parametrize("how", ["no_grad", "increment_version"])
+def test_a_node_behind_a_write_that_is_collected(how: str, collect: bool) -> None:
+    y = leaf(1.0, 2.0, 3.0) * 2
+    view = y[:2]
+    node = view.grad_fn
+    if how == "no_grad":
+        with tg.no_grad():
+            y.mul_(2)
+    else:
+        tg.autograd.graph.increment_version(y)
+    view.detach().sum().item()
+    if collect:
+        tg.current_tape().collect()
+    with pytest.raises(tg.UnsupportedError, match="register_hook"):
+        node.register_hook(lambda gi, go: (gi[0] * 100,))
+    assert view.grad_fn.name() == "AsStridedBackward0"
+
+
+@pytest.mark.parametrize("write", [
+    lambda x: x.__setitem__(0, 3.0), lambda x: x[:1].fill_(3.0), lambda x: x.mul_(4.0),
+])  # fmt: skip
+def test_the_edge_of_a_view_that_was_written_since_is_no_input(write: Any) -> None:
+    a = leaf(1.0, 2.0)
+    x = (a * 1)[:]
+    edge = tg.autograd.graph.get_gradient_edge(x)
+    write(x)
+    loss = (x * x).sum()
+    with pytest.raises(tg.UnsupportedError, match="gradient edge of a view"):
+        tg.autograd.grad(loss, (edge, a), allow_unused=True, retain_graph=True)
+    tg.autograd.grad(loss, (tg.autograd.graph.get_gradient_edge(x), a))

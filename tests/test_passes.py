@@ -554,3 +554,51 @@ def test_views_of_a_view_with_a_hook(lib: Any) -> None:
     ((u * u).sum() + w.sum() * 7 + (x * x).sum()).backward()
     assert log == [("u", [6, 8]), ("v", [7, 12, 16])]
     assert x.grad.tolist() == [2, 4 + 70, 6 + 120, 8 + 160]
+
+
+# --------------------------------------------------------------------------- gradients that others have
+@pytest.mark.filterwarnings("ignore:Using backward")
+def test_gradients_of_a_recorded_pass_are_nobody_elses() -> None:
+    """The next pass adds to them in place."""
+    t = tg.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    t.mean().backward(create_graph=True)
+    (t * t).sum().backward()
+    assert t.grad.tolist() == pytest.approx([2 + 1 / 3, 4 + 1 / 3, 6 + 1 / 3])
+    x, y = (tg.tensor([1.0, 2.0], requires_grad=True) for _ in range(2))
+    (x + y).sum().backward(create_graph=True)
+    (x * x).sum().backward()
+    assert (x.grad.tolist(), y.grad.tolist()) == ([3.0, 5.0], [1.0, 1.0])
+
+
+def test_a_gradient_whose_elements_share_memory_is_not_added_to() -> None:
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    x.grad = tg.ones(1).expand(2)
+    with pytest.raises(RuntimeError, match="more than one element of the written-to tensor"):
+        (x * x).sum().backward()
+    assert x.grad.tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("build", [
+    lambda z: z, lambda z: z.sum(), lambda z: (z * z).sum(),
+])  # fmt: skip
+def test_a_recorded_pass_to_a_functions_result(build: Any) -> None:
+    """It ended in an error: nothing below the result is wanted."""
+
+    class Twice(tg.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            return x * 2, x * 3
+
+        @staticmethod
+        def backward(ctx: Any, g: Any, h: Any) -> Any:
+            return g * 2 + h * 3
+
+    a = tg.tensor([1.0, 2.0], requires_grad=True)
+    z, w = Twice.apply(a)
+    y = (build(z) * build(z)).sum()
+    (g,) = tg.autograd.grad(y, z, create_graph=True)
+    (h,) = tg.autograd.grad(y, z)
+    assert g.tolist() == h.tolist()
+    g, h = tg.autograd.grad((z * w * w).sum(), (z, w), create_graph=True)
+    assert g.tolist() == (w * w).tolist()
+    assert tg.autograd.grad(g.sum(), w)[0].tolist() == (2 * w).tolist()

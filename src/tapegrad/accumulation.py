@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import messages, plain, record, versions
 from . import native as nt
-from . import plain, record, versions
 from .callbacks import call_hooks, called, no_grad_on, prehooked, replaced
 from .dtypes import dtype_of
 from .layouts import Layout
 from .locks import new_lock
 from .record import storage_of
 from .request import Request, Target, taken
-from .storage import Storage
+from .storage import Storage, layout_of
 from .tape import Tape, slot_of, tape_at
 from .threads import current_tape
 from .user_code import call_user
@@ -175,9 +175,10 @@ def add_recorded(storage: Storage, new: Tensor) -> None:
     while True:
         grad = storage.grad
         if grad is None:
+            copy: Any = new.clone()  # others may have it, and what comes next is added in place
             with _accumulating:
                 if storage.grad is None:
-                    storage.grad = new
+                    storage.grad = copy
                     return
             continue
         home = tape_at(grad._state)
@@ -203,6 +204,8 @@ def add_to_grad(storage: Storage, array: np.ndarray) -> None:
                     storage.grad = new
                     return
             continue
+        if layout_of(grad).overlaps:
+            raise RuntimeError(messages.OVERLAP)
         home = tape_at(grad._state)  # another thread may have made it
         own = storage_of(grad)
         with home.lock, _accumulating:

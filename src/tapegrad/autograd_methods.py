@@ -10,6 +10,8 @@ import warnings
 import weakref
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from . import (
     duals,
     engine,

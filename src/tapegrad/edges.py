@@ -89,7 +89,17 @@ def _check_root(value: Any) -> Any:
 
 
 def _tensors(values: Sequence[Any]) -> tuple[Any, ...]:
-    return tuple(v.tensor if isinstance(v, GradientEdge) else v for v in values)
+    return tuple([_check_input(v).tensor if isinstance(v, GradientEdge) else v for v in values])
+
+
+def _check_input(edge: GradientEdge) -> GradientEdge:
+    """The edge, if it can be an input."""
+    if edge.node.is_left_behind():
+        raise UnsupportedError(
+            "the gradient edge of a view whose memory was written after the edge was taken is not supported "
+            "as an input; take the edge of tensor.clone(), or after the write"
+        )
+    return edge
 
 
 def as_roots(values: Any) -> tuple[Any, ...]:

@@ -7,9 +7,13 @@ import warnings
 from typing import Any
 
 __all__ = [
-    "FREED", "NO_GRAD_FN", "as_flag", "check_bool", "check_grad_assignment", "warn_non_leaf_grad",
+    "FREED", "NO_GRAD_FN", "OVERLAP", "as_flag", "check_bool", "check_grad_assignment", "warn_non_leaf_grad",
 ]  # fmt: skip
 
+OVERLAP = (
+    "unsupported operation: more than one element of the written-to tensor refers to a "
+    "single memory location. Please clone() the tensor before performing the operation."
+)
 FREED = (
     "Trying to backward through the graph a second time (or directly access saved tensors after they "
     "have already been freed). Saved intermediate values of the graph are freed when you call "

@@ -105,6 +105,14 @@ class Node(metaclass=ABCMeta):  # noqa: B024 - contexts of Functions are registe
         with tape.lock:
             return versions.last_write(tape, slot) > slot_of(tape, storage.moment)
 
+    def is_left_behind(self) -> bool:
+        """Return True for the node of a view whose memory was written since it was asked for."""
+        tape, slot = self._place()
+        if tape.instruction_of(slot).op.kind != nt.VIEW:
+            return False
+        moment = getattr(storage_of(self._tensor), "moment", None)
+        return versions.is_behind(tape, slot if moment is None else slot_of(tape, moment))
+
     def name(self) -> str:
         """PyTorch's name of the node."""
         return type(self).__name__
@@ -228,9 +236,9 @@ class Node(metaclass=ABCMeta):  # noqa: B024 - contexts of Functions are registe
     def _hooks(self) -> Hooks:
         tape, slot = self._place()
         kind = tape.instruction_of(slot).op.kind
-        written = kind == nt.VIEW and versions.is_behind(tape, slot)
         if (
-            written
+            versions.last_write(tape, slot) > slot
+            or (kind == nt.VIEW and versions.is_behind(tape, slot))
             or kind in (nt.WRITE, nt.ACCUMULATE)
             or self.name() in ("CopySlices", "AsStridedBackward0")
         ):

@@ -98,10 +98,11 @@ def swept(tape: Tape, root: Tensor) -> tuple[Block, list[tuple[Storage, int, int
     one = (root,)
     block, at = _block(tape, room)
     words, request = block.words, block.address
+    statements = words[0]
     if look_at(tape.pointer, one, 1, request + 8 * at) == 0:
         words[nt.R_MISSING_COUNT] = 0
         count = sweep.leaves(tape.pointer, request, words[at], room)
-        if count < 0 and _build_missing(words):
+        if count < 0 and _build_missing(tape, words, statements):
             count = sweep.leaves(tape.pointer, request, words[at], room)
         end = nt.R_WIDTH + 4 * count
         slots = words[nt.R_WIDTH + 1 : end : 4].tolist() if count > 0 else []
@@ -122,14 +123,18 @@ def swept(tape: Tape, root: Tensor) -> tuple[Block, list[tuple[Storage, int, int
     return None
 
 
-def _build_missing(words: memoryview) -> bool:
-    """Build the programs that kept a pass from being plain; False if that was not the reason."""
+def _build_missing(tape: Tape, words: memoryview, statements: int) -> bool:
+    """Build the programs that kept a pass from being plain; False if that was not the reason.
+
+    The request is as `_block` makes it afterwards, with room for that many statements.
+    """
     count = words[nt.R_MISSING_COUNT]
     if not count:
         return False
     numbers = (ctypes.c_int32 * count).from_address(words[nt.R_MISSING])
     for number in set(numbers):
         build(INSTRUCTIONS[number])
+    words[0], words[1] = statements, tape.last_write
     return True
 
 
@@ -165,7 +170,7 @@ def gradients(
     constant = tape.constant(1.0, layout.dtype) if create_graph else 0
     with tape.lock:
         n, (block, at) = tape.state[nt.S_COUNT], _block(tape, count)
-        words, where = block.words, block.address + 8 * at
+        words, where, statements = block.words, block.address + 8 * at, block.words[0]
         tape.counted += 1
         try:
             if look_at(tape.pointer, both, count + 1, where) != 0:
@@ -185,7 +190,7 @@ def gradients(
                 seed = _one(layout)
                 words[nt.R_MISSING_COUNT] = 0
                 answer = sweep.plain(*what, seed.address, seed.number)
-                if answer == 1 and _build_missing(words):
+                if answer == 1 and _build_missing(tape, words, statements):
                     answer = sweep.plain(*what, seed.address, seed.number)
                 if answer == 2:  # there was no memory
                     sweep.release(tape.pointer, block.address, 2 * (tape.passes <= 1))

@@ -2,8 +2,7 @@
 
 Where the reverse sweep runs the VJP programs of a statement, replay appends the statements of its
 template (traced_rule.py) to the tape, with the statement's slots in the place of the template's leaves. The
-result is a part of the tape like any other: it can be evaluated, swept and replayed again, so
-derivatives exist to any order.
+result is a part of the tape like any other: it can be evaluated, swept and replayed again, to any order.
 
 Adjoints are slots here. The adjoint of a root is a sum of cotangents as long as each covers it;
 once only a part of it (a view's) receives one, it becomes a buffer that is written in place, so
@@ -415,7 +414,7 @@ def replay(
                     found[i] = p.target(request.targets[i], root)
             if request.raw and goes_on:
                 p.look(k, root)
-            if goes_on:  # leaves do not
+            if goes_on:
                 p.step(k, operand)
     finally:
         tape.state[nt.S_PENDING_LIMIT] = limit

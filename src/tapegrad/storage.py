@@ -53,8 +53,8 @@ class Storage:
     """
 
     __slots__ = (
-        "__weakref__", "array", "earlier", "grad", "hooks", "leaf", "mirrored", "moment", "node", "of_view", "owner",
-        "requires_grad", "source",
+        "__weakref__", "array", "earlier", "grad", "hooks", "leaf", "mirrored", "moment", "node", "of_view",
+        "owner", "requires_grad", "source",
     )  # fmt: skip
     earlier: list[Tensor]
     mirrored: Any

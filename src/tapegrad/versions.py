@@ -8,7 +8,7 @@ learns of the others' writes in `catch_up`.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_right, insort
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -91,14 +91,19 @@ def add_write(tape: Tape, base: int, mark: int) -> None:
     fresh = [mark]
     marks = tape.writes.setdefault(base, fresh)  # never empty, whatever interrupts this
     if marks is not fresh:
-        marks.append(mark)
+        if marks[-1] <= mark:
+            marks.append(mark)
+        else:  # a signal handler has written in between
+            insort(marks, mark)
     tape.write_count += 1
     if tape.write_count > tape.prune_at:
-        oldest = _oldest_graph(tape)
+        count, oldest = tape.write_count, _oldest_graph(tape)
         writes = {
             b: kept for b, marks in tape.writes.copy().items()
             if (kept := [m for m in marks if m > 2 * oldest or _is_active(tape, m)])
         }  # fmt: skip
+        if tape.write_count != count:  # a signal handler or finalizer has just written
+            return
         tape.writes, tape.write_count = writes, sum(map(len, writes.values()))
         tape.last_write = _last(writes)
         tape.prune_at = max(64, 2 * tape.write_count)
@@ -142,7 +147,7 @@ def is_behind(tape: Tape, slot: int, end: int | None = None) -> bool:
     """Return True if a slot's memory was written, by whatever, since its statement (up to `end`)."""
     stop = 2 * (tape.count if end is None else end) + 1
     marks = tape.writes.get(int(tape.base[slot]), ())
-    return any(2 * slot + 1 < mark <= stop for mark in marks)
+    return any(2 * slot < mark <= stop for mark in marks)
 
 
 def share(tape: Tape, slot: int, shared: Shared | None = None) -> Shared:

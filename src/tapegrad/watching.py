@@ -188,7 +188,8 @@ def users(tape: Tape, slot: int) -> np.ndarray:
     """The statements that a slot is an operand of."""
     start, end = tape.arg_start[slot + 1], tape.arg_start[tape.count]
     places = start + np.flatnonzero(tape.arg[start:end] == slot)
-    return np.searchsorted(tape.arg_start[: tape.count + 1], places, side="right") - 1
+    found: np.ndarray = np.searchsorted(tape.arg_start[: tape.count + 1], places, side="right") - 1
+    return found
 
 
 def _is_used(tape: Tape, slot: int) -> bool:

@@ -126,7 +126,7 @@ def grad(
     """
     must_be_used = allow_unused is None or allow_unused is False
     usual = only_inputs and must_be_used and not (is_grads_batched or materialize_grads)
-    moved = current_tape().has_earlier
+    moved = current_tape().has_earlier  # leaves in a graph were given other data
     usual = usual and not (duals.running() or moved)
     if usual and grad_outputs is None and record.is_tensor(outputs) and record.is_tensor(inputs):
         # What most calls are, without the many small steps of the others.
@@ -163,6 +163,7 @@ def grad(
     if not roots and not allow_unused:
         raise RuntimeError(engine.unused(0))
     every, counts = with_earlier(wanted) if moved else (wanted, [])
+    moved = len(every) > len(wanted)
     found: list[Any] = [None] * len(every) if not roots else derive(
         roots, every, cotangents, retain_graph=retain_graph, create_graph=create_graph,
         allow_unused=allow_unused or moved,

@@ -68,10 +68,7 @@ def check_target(target: Any, *, active: bool = False, uniform: bool = False) ->
     if (layout_of(target).overlaps and not uniform) or (
         tape.mirrors and mirrors.is_mirror(tape, slot)
     ):
-        raise RuntimeError(
-            "unsupported operation: more than one element of the written-to tensor refers to a "
-            "single memory location. Please clone() the tensor before performing the operation."
-        )
+        raise RuntimeError(messages.OVERLAP)
 
 
 #: PyTorch's name of the node of a view that was written
