@@ -89,8 +89,21 @@ def without_a_pass(token: Token) -> None:
     y.register_hook(lambda g: x * y if token else None)
 
 
+def on_a_leaf_that_began_to_require_grad(token: Token) -> None:
+    x = tg.tensor([1.0, 2.0]).requires_grad_()
+    x.register_hook(lambda g: g * x.detach() if token else None)
+    (x * x).sum().backward()
+    assert x.grad.tolist() == [2, 8]
+
+
+def on_a_view_that_began_to_require_grad(token: Token) -> None:
+    x = tg.ones(4)[:2].requires_grad_()
+    x.register_post_accumulate_grad_hook(lambda t: x if token else None)
+    (x * x).sum().backward()
+
+
 CASES = [
-    on_a_leaf, on_a_result, on_a_view, on_a_node, on_accumulation, by_a_method, with_a_handle,
+    on_a_leaf_that_began_to_require_grad, on_a_view_that_began_to_require_grad, on_a_leaf, on_a_result, on_a_view, on_a_node, on_accumulation, by_a_method, with_a_handle,
     without_a_pass,
 ]  # fmt: skip
 

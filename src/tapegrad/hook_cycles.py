@@ -14,6 +14,8 @@ import gc
 import operator
 import sys
 import weakref
+from collections import Counter
+from itertools import chain
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -83,13 +85,14 @@ class _References:
         for places in self.referents:
             for place in places:
                 inside[place] += 1
-        for storage in storages:  # the tape refers to it twice, and so do lists of this module
-            if (place := self.places.get(id(storage), -1)) >= 0:
-                inside[place] += 4
+        # The tape refers to a storage as a leaf's and as the owner of memory, for each slot that it had.
+        of_tape = Counter(map(id, chain(tape.owned.copy().values(), tape.leaves.copy().values())))
+        for number, place in [(id(s), self.places.get(id(s), -1)) for s in storages]:
+            if place >= 0:
+                inside[place] += of_tape[number] + 2  # and lists of this module
         del storages
         #: whether an object is referred to from elsewhere
         self.outside = np.zeros(len(self.objects), bool)
-        storage = None
         for i in range(roots, len(self.objects)):
             if sys.getrefcount(self.objects[i]) > inside[i] + _OWN:
                 self.reach([i])
