@@ -103,8 +103,8 @@ def on_a_view_that_began_to_require_grad(token: Token) -> None:
 
 
 CASES = [
-    on_a_leaf_that_began_to_require_grad, on_a_view_that_began_to_require_grad, on_a_leaf, on_a_result, on_a_view, on_a_node, on_accumulation, by_a_method, with_a_handle,
-    without_a_pass,
+    on_a_leaf, on_a_leaf_that_began_to_require_grad, on_a_view_that_began_to_require_grad, on_a_result,
+    on_a_view, on_a_node, on_accumulation, by_a_method, with_a_handle, without_a_pass,
 ]  # fmt: skip
 
 

@@ -498,3 +498,24 @@ def test_gradients_of_a_shared_leaf_add_up(options: dict[str, bool]) -> None:
     assert failed == []
     assert x.grad.tolist() == [800.0 + 2.0 * kept] * 3
     assert not kept or x.grad is seen
+
+
+@pytest.mark.parametrize("write", [False, True])
+def test_a_leaf_that_another_thread_took_over(write: bool) -> None:
+    """Its handle is on the other thread's tape; here it is still the leaf of what was computed."""
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    y = (x * 3).sum()
+
+    def work() -> None:
+        with tg.no_grad():
+            if write:
+                x.add_(1)
+            (x * 2).sum()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    (g,) = tg.autograd.grad(y, [x], allow_unused=True, retain_graph=True)
+    assert g.tolist() == [3.0, 3.0]
+    ((x * x).sum() + y).backward()
+    assert x.grad.tolist() == [5.0 + 2 * write, 7.0 + 2 * write]

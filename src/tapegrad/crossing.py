@@ -40,6 +40,8 @@ def guest(tape: Tape, tensor: Tensor) -> int:
     storage, active, shared, version = _shared(tensor)
     layout = layout_of(tensor)
     known = tape.guests.get(storage)
+    if known is None:  # another thread may have taken over a leaf of this tape
+        known = next((k for k, own in tape.leaves.copy().items() if own is storage), None)
     if (
         known is not None
         and tape.wants_grad(known) == active
