@@ -265,3 +265,12 @@ def test_what_is_no_tensor_is_no_dual(value: object) -> None:
             forward_ad.unpack_dual(value)  # type: ignore[arg-type]
         with pytest.raises(TypeError, match=r"make_dual\(\).* must be Tensor, not"):
             forward_ad.make_dual(tg.tensor(1.0), value)  # type: ignore[arg-type]
+
+
+def test_a_dual_made_under_no_grad_is_one() -> None:
+    with forward_ad.dual_level():
+        with tg.no_grad():
+            u = forward_ad.make_dual(tg.tensor([1.0, 2.0]), tg.ones(2))
+        assert forward_ad.unpack_dual(u * u).tangent.tolist() == [2.0, 4.0]
+        b = forward_ad.make_dual(tg.tensor([1.0, 2.0], requires_grad=True) * 1, tg.ones(2))
+        assert forward_ad.unpack_dual(b * u).tangent.tolist() == [2.0, 4.0]

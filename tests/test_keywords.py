@@ -140,3 +140,10 @@ def test_out_has_to_be_a_tensor() -> None:
     with pytest.raises(TypeError, match="argument 'out' must be Tensor, not int"):
         tg.exp(tg.ones(2), out=3)
     assert tg.exp(tg.zeros(2), out=None).tolist() == [1.0, 1.0]
+
+
+def test_axes_of_swapaxes() -> None:
+    x = tg.ones(2, 3)
+    assert tg.swapaxes(x, axis0=0, axis1=1).shape == x.swapaxes(axis0=0, axis1=1).shape == (3, 2)
+    with pytest.raises(TypeError, match="got both"):
+        tg.swapaxes(x, axis0=0, dim0=0, axis1=1)

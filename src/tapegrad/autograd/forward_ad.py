@@ -31,6 +31,7 @@ from ..instructions import INSTRUCTIONS
 from ..tape import Tape, slot_of
 from ..threads import current_tape
 from ..user_code import call_user
+from .grad_mode import enable_grad
 from .levels import Level
 from .products import push
 
@@ -77,8 +78,9 @@ class _Duals:
         if len(self.primals) >= self._limit:
             self._drop_unneeded()
             self._limit = max(_FEW, 2 * len(self.primals))
-        primal = self.level.lift(tensor)
-        dual = self.level.handed(primal)
+        with enable_grad():  # as in PyTorch, a dual that is made under `no_grad` is one
+            primal = self.level.lift(tensor)
+            dual = self.level.handed(primal)
         self.primals.append(primal)
         self.tangents.append(tangent)
         self._handed.append(weakref.ref(dual))

@@ -18,6 +18,7 @@ __all__ = ["WITHOUT_OUT", "accept"]
 
 #: NumPy's name of an argument -> PyTorch's
 NUMPY_NAMES = {
+    "axis0": "dim0", "axis1": "dim1",
     "axis": "dim", "keepdims": "keepdim", "x": "input", "a": "input", "x1": "input", "x2": "other",
 }  # fmt: skip
 #: functions that make no new tensor of numbers, or take their data from elsewhere
@@ -109,7 +110,7 @@ def accept(name: str, function: Callable[..., Any], *, out: bool) -> Callable[..
     names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     aliases = {a: b for a, b in NUMPY_NAMES.items() if b in names and a not in names}
     out = out and "out" not in names and not name.endswith("_")
-    if not out and "axis" not in aliases and "keepdims" not in aliases:
+    if not out and not {"axis", "axis0", "keepdims"} & aliases.keys():
         return function
 
     @functools.wraps(function)
