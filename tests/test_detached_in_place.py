@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -81,3 +82,19 @@ def test_leaves_are_detached(lib: Any) -> None:
     x.detach_()
     assert not x.requires_grad
     y.backward()
+
+
+def test_a_pass_does_not_go_through_detach() -> None:
+    """What is below may be freed, or written."""
+    x, w = (tg.tensor(v, requires_grad=True) for v in ([0.5, 1.0], [3.0, 4.0]))
+    loss = x.tanh().sum()
+    loss.backward()
+    d = loss.detach()
+    d.add_(w.sum())
+    d.backward()
+    assert w.grad.tolist() == [1.0, 1.0]
+    y = x.exp()
+    d = y.detach()
+    d.mul_(w)
+    (d.sum() + x.sum()).backward()
+    assert w.grad.tolist() == pytest.approx([1.0 + math.exp(0.5), 1.0 + math.exp(1.0)])

@@ -166,7 +166,7 @@ def grad(
     moved = len(every) > len(wanted)
     found: list[Any] = [None] * len(every) if not roots else derive(
         roots, every, cotangents, retain_graph=retain_graph, create_graph=create_graph,
-        allow_unused=allow_unused or moved,
+        allow_unused=True if moved else allow_unused,
     )  # fmt: skip
     if moved:
         found = summed(found, counts)

@@ -14,6 +14,7 @@ from ..native import (
     ACTIVE,
     COMPUTE,
     FREED,
+    I_DETACH,
     I_EXTRA,
     I_KIND,
     I_NARGS,
@@ -268,7 +269,9 @@ def prepare(state, request):  # type: ignore[no-untyped-def]
             r[R_ERROR_SLOT] = k
             return IS_FREED
         if kind != COMPUTE:
-            for i in range(row[I_NARGS]):
+            for i in range(
+                row[I_NARGS] if row[I_DETACH] == 0 else 0
+            ):  # nothing goes through `detach`
                 waiting += reach(state, r, args[arg_start[k] + i])
             if kind != OUTPUT and not is_built(row, variant) and (kind != VIEW or root[k] == k):
                 missing[missing_count] = instructions[k]
