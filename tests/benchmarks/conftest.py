@@ -1,5 +1,6 @@
 """One thread, one core, and the fixtures through which tests report to pytest-benchmark."""
 
+import gc
 import os
 import sys
 
@@ -123,5 +124,9 @@ def report_measure(benchmark: BenchmarkFixture) -> Callable[..., None]:
 def _no_verifier(monkeypatch: pytest.MonkeyPatch) -> None:
     """Benchmarks run as users do: without the verifier that the test suite turns on."""
     from tapegrad.tape import Tape
+    from tapegrad.threads import current_tape
 
     monkeypatch.setattr(Tape, "check", None)
+    # Nobody pays for what another race has left on the tape.
+    gc.collect()
+    current_tape().collect()

@@ -1,5 +1,6 @@
 """Passes beside hooks that they do not reach, and hooks that refer to their own tensors."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,13 @@ VALUES = np.array([1.0, 2.0])
 #: tensors with hooks that stay alive while others are timed, by module and workload
 _alive: dict[tuple[str, str], Any] = {}
 AS_TORCH = Aim("at most torch eager's time", 1.0, to="torch")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _let_go() -> Iterator[None]:
+    """What is alive makes the tape long: not for the races of other modules."""
+    yield
+    _alive.clear()
 
 
 def beside(name: str) -> Any:
