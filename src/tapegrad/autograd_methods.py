@@ -10,8 +10,6 @@ import warnings
 import weakref
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from . import (
     duals,
     engine,
@@ -361,7 +359,7 @@ class AutogradMethods:
         tape.flags[tape.base[slot]] &= (~nt.VISIBLE | seen) & 0xFF
         storage, layout = Storage(array, leaf=True), layout_of(value)
         if active and self._is_in_graph():
-            storage = self._keep_earlier(array, layout)
+            self._keep_earlier(storage, layout)
         tape.make_room()
         version = versions.version_of(tape, slot_of(tape, self))
         if active and layout.overlaps:
@@ -384,7 +382,7 @@ class AutogradMethods:
             users = watching.users(tape, slot)
         return bool(len(users)) and not (tape.flags[users] & nt.FREED).all()
 
-    def _keep_earlier(self: Any, array: np.ndarray, layout: Layout) -> Storage:
+    def _keep_earlier(self: Any, storage: Storage, layout: Layout) -> None:
         """Let a leaf in a graph have other memory; what it was in the graph has its gradient, too.
 
         Raises
@@ -392,25 +390,23 @@ class AutogradMethods:
         UnsupportedError
             For data of another shape, or with elements that share memory.
         """
-        tape, slot = self._place()
-        storage = storage_of(self)
-        if storage is None or layout.shape != self.shape or layout.overlaps:
+        if layout.shape != self.shape or layout.overlaps:
             raise UnsupportedError(
                 f"data of shape {list(layout.shape)} for a leaf of shape {list(self.shape)} from which "
                 "something was computed; assign it before that, or when that is gone"
             )
         self._note_earlier(storage)
-        tape.owned[slot] = storage.array
-        storage.array = array
-        return storage
+        tape = current_tape()
+        for t in storage.earlier:  # their memory stays that of the storage before
+            t._meta = tape.leaves[slot_of(tape, t)] = storage
 
     def _note_earlier(self: Any, storage: Storage) -> None:
         """Note what a leaf is in a graph, which has its gradient, before it becomes another slot."""
         tape, slot = self._place()
         earlier = record.new_tensor(tape, slot, layout_of(self))
         earlier._meta, tape.has_earlier = storage, True
-        storage.earlier = [*getattr(storage, "earlier", ()), earlier]
-        storage.earlier = [t for t in storage.earlier if t._is_in_graph()]
+        found = [*getattr(storage_of(self), "earlier", ()), earlier]
+        storage.earlier = [t for t in found if t._is_in_graph()]
 
     def _take_value(self: Any, value: Tensor) -> None:
         """Let a result have another value, and the derivatives that it had.

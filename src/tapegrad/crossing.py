@@ -41,7 +41,9 @@ def guest(tape: Tape, tensor: Tensor) -> int:
     layout = layout_of(tensor)
     known = tape.guests.get(storage)
     if known is None:  # another thread may have taken over a leaf of this tape
-        known = next((k for k, own in tape.leaves.copy().items() if own is storage), None)
+        leaves = tape.leaves.copy().items()
+        own = (k for k, s in leaves if s is storage and tape.owned.get(k) is storage)
+        known = next(own, None)
     if (
         known is not None
         and tape.wants_grad(known) == active
