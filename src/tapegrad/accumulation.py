@@ -215,9 +215,8 @@ def add_to_grad(storage: Storage, array: np.ndarray) -> None:
             in_memory = own is not None and own.leaf and own.array is not None
             if in_memory and not home.is_active(slot):
                 home.evaluate()
-                versions.note_write_from_python(
-                    home, slot
-                )  # first: an interrupt may come in between
+                # Noted first: an interrupt may come in between.
+                versions.note_write_from_python(home, slot)
                 np.add(own.array, array, out=own.array)  # type: ignore[union-attr,arg-type]
                 return
         record.adopt(grad)  # before any lock: see crossing.py

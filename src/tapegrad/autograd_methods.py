@@ -136,7 +136,7 @@ class AutogradMethods:
     def _become(self: Any, slot: int, layout: Layout, storage: Storage) -> None:
         """Let the handle be another leaf, with the gradient that it has."""
         old = storage_of(self)
-        if old is not None and old is not storage:
+        if old is not None:
             storage.grad, storage.hooks = old.grad, old.hooks
         record.bind_to(self, current_tape(), slot, layout)
         own_leaf(self, storage)

@@ -42,8 +42,8 @@ def guest(tape: Tape, tensor: Tensor) -> int:
     known = tape.guests.get(storage)
     if known is None:  # another thread may have taken over a leaf of this tape
         leaves = tape.leaves.copy().items()
-        own = (k for k, s in leaves if s is storage and tape.owned.get(k) is storage)
-        known = next(own, None)
+        slots = (k for k, s in leaves if s is storage and tape.owned.get(k) is storage)
+        known = next(slots, None)
     if (
         known is not None
         and tape.wants_grad(known) == active

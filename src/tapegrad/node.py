@@ -17,7 +17,7 @@ from .errors import UnsupportedError
 from .hook_cycles import KEPT_WITH
 from .hooks import Hooks, RemovableHandle
 from .layouts import LAYOUTS
-from .node_names import name_of
+from .node_names import AS_STRIDED, name_of
 from .request import Request, Target
 from .saved_tensor import SavedTensor
 from .storage import Storage, leaf_of, storage_of
@@ -187,7 +187,7 @@ class Node(metaclass=ABCMeta):  # noqa: B024 - contexts of Functions are registe
     ) -> tuple[Tensor | None, ...]:
         tape, k = self._place()
         kind = tape.instruction_of(k).op.kind
-        if kind not in (nt.COMPUTE, nt.VIEW) or self.name() in ("CopySlices", "AsStridedBackward0"):
+        if kind not in (nt.COMPUTE, nt.VIEW) or self.name() in ("CopySlices", AS_STRIDED):
             raise UnsupportedError(
                 f"the node {self.name()} of an in-place operation cannot be called; use autograd.grad"
             )
@@ -240,7 +240,7 @@ class Node(metaclass=ABCMeta):  # noqa: B024 - contexts of Functions are registe
             versions.last_write(tape, slot) > slot
             or (kind == nt.VIEW and versions.is_behind(tape, slot))
             or kind in (nt.WRITE, nt.ACCUMULATE)
-            or self.name() in ("CopySlices", "AsStridedBackward0")
+            or self.name() in ("CopySlices", AS_STRIDED)
         ):
             raise UnsupportedError(
                 f"hooks of the node {self.name()}, which an in-place operation made or left behind, are "

@@ -11,7 +11,10 @@ from .tape import Tape, slot_of
 if TYPE_CHECKING:
     from .tensor_type import Tensor
 
-__all__ = ["name_of"]
+__all__ = ["AS_STRIDED", "name_of"]
+
+#: the name of the node of a view that was written
+AS_STRIDED = "AsStridedBackward0"
 
 
 def name_of(tape: Tape, tensor: Tensor, user: int | None = None) -> str:
@@ -26,14 +29,12 @@ def name_of(tape: Tape, tensor: Tensor, user: int | None = None) -> str:
             if arg in constants and i in numbers:
                 name = numbers[i]
     end = None if user is None else user - 1
-    plain = made.op.name == "copy_slices" or not (
-        made.op.kind == nt.VIEW or name == "AsStridedBackward0"
-    )
+    plain = made.op.name == "copy_slices" or not (made.op.kind == nt.VIEW or name == AS_STRIDED)
     if versions.last_write(tape, slot, end) > slot:
         # it, or a view of it, was written after it was made
-        name = "CopySlices" if plain else "AsStridedBackward0"
+        name = "CopySlices" if plain else AS_STRIDED
     elif not plain and not views.is_whole(made) and versions.is_behind(tape, slot, end):
-        name = "AsStridedBackward0"  # a write without gradients gives a view another node, too
+        name = AS_STRIDED  # a write without gradients gives a view another node, too
     if name == "CopySlices" and views.state_of(tape, slot).is_view:
-        name = "AsStridedBackward0"
+        name = AS_STRIDED
     return name

@@ -28,7 +28,7 @@ from .. import native as nt
 from ..dtypes import from_numpy_dtype
 from ..handle import status_of
 from ..layouts import broadcast_shapes
-from ..node_names import name_of
+from ..node_names import AS_STRIDED, name_of
 from ..ops.table import TABLE
 from ..record import layout_of, storage_of
 from ..tape import Tape, slot_of
@@ -69,10 +69,6 @@ def check_target(target: Any, *, active: bool = False, uniform: bool = False) ->
         tape.mirrors and mirrors.is_mirror(tape, slot)
     ):
         raise RuntimeError(messages.OVERLAP)
-
-
-#: PyTorch's name of the node of a view that was written
-AS_STRIDED = "AsStridedBackward0"
 
 
 def overwrite(
