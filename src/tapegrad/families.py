@@ -13,31 +13,34 @@ from typing import Any
 
 from . import native as nt
 from .layouts import Layout, is_symbolic, loop_geometry
-from .ops.table import Op, distinct, elementwise
+from .ops.table import Op, elementwise
 from .programs import ADDRESS, SCRATCH, Step
 
 __all__ = ["family_of", "sized"]
 
 
 def family_of(
-    entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]
+    entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any], parts: Sequence[Any]
 ) -> tuple[Any, tuple[int, ...], int] | None:
-    """What an instruction shares programs by, the shape of its loop and its length; None for most ops."""
+    """What an instruction shares programs by, the shape of its loop and its length; None for most ops.
+
+    `parts` are its attributes as parts of a key (`distinct`).
+    """
     if entry.kind == nt.LEAF:
         layout = attrs["layout"]
         if is_symbolic((layout,)):
             return None
-        key = entry.code, layout.dtype.code, layout.ndim, attrs["requires_grad"]
-        return (key, layout.shape, 0) if layout.ndim and layout.is_contiguous else None
+        leaf = entry.code, layout.dtype.code, layout.ndim, attrs["requires_grad"]
+        return (leaf, layout.shape, 0) if layout.ndim and layout.is_contiguous else None
     if entry.kind != nt.COMPUTE or not (
         entry.lower is elementwise or "elementwise" in entry.extras or "sized" in entry.extras
     ):
         return None
     shape: tuple[int, ...] | None = None
     size = 0
-    parts: list[Any] = [entry.code]
+    key: list[Any] = [entry.code]
     for x in layouts:
-        parts.append((x.dtype.code, x.ndim))
+        key.append((x.dtype.code, x.ndim))
         if not x.ndim:
             continue
         if shape is None:
@@ -46,8 +49,7 @@ def family_of(
             return None
     if shape is None or size < 2:
         return None
-    parts += distinct(attrs)
-    return tuple(parts), shape, size
+    return (*key, *parts), shape, size
 
 
 def sized(steps: Sequence[Step], size: int) -> list[Step] | None:

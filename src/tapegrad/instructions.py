@@ -153,7 +153,7 @@ class ROUNDS:
 class PATTERNS:
     """Makes instructions of patterns that are known (patterns.py)."""
 
-    fill: Callable[[Op, tuple[Layout, ...], dict[str, Any], Any], Instruction | None]
+    fill: Callable[[Op, tuple[Layout, ...], dict[str, Any], Any, Any], Instruction | None]
     fill = lambda *_: None  # noqa: E731
 
 
@@ -168,7 +168,8 @@ def instruction(entry: Op, layouts: tuple[Layout, ...], **attrs: Any) -> Instruc
     RuntimeError, TypeError, ValueError, IndexError
         What the op's lowering says of operands that do not fit.
     """
-    key = (entry.code, tuple([x.id for x in layouts]), *distinct(attrs))
+    parts = distinct(attrs)
+    key = (entry.code, *[x.id for x in layouts], *parts)
     found = interned.get(key)
     if found is not None:
         return found
@@ -177,12 +178,12 @@ def instruction(entry: Op, layouts: tuple[Layout, ...], **attrs: Any) -> Instruc
             ROUNDS.end()
         if key in interned:  # another thread was faster
             return interned[key]
-        family = None if is_symbolic(layouts) else family_of(entry, layouts, attrs)
+        family = None if is_symbolic(layouts) else family_of(entry, layouts, attrs, parts)
         head = _heads.get(family[0]) if family else None
         if family and head is not None:
             found = _sibling(head, layouts, attrs, family, key)
         else:
-            known = None if family else PATTERNS.fill(entry, layouts, attrs, key)
+            known = None if family else PATTERNS.fill(entry, layouts, attrs, parts, key)
             found = known or lowered(entry, layouts, attrs, family, key)
         interned[key] = found
     return found
@@ -216,7 +217,7 @@ def _sibling(
     if out.ndim:
         out = contiguous(out.dtype, family[1])
     made = Instruction(head.op, layouts, attrs, (out,), head.scratch, key)
-    made.family, made.head = family[0], head
+    made.family, made.head = head.family, head
     number = new_number(made)
     row: list[int] = ITAB.rows[head.id].tolist()
     row[nt.I_SIZE] = family[2]
@@ -225,7 +226,7 @@ def _sibling(
     for column in range(nt.I_VJP, nt.I_PUSH + 1):
         if not head.shares >> (column - nt.I_VJP) & 1:
             row[column] = -1
-    ITAB.rows[number] = row
+    ITAB.write(number, row)
     return made
 
 
@@ -269,7 +270,7 @@ def _new(
         made.family = family[0]
         _heads[made.family] = made
     row[nt.I_SIZE] = size
-    ITAB.rows[number] = [hint(word) for word in row] if symbolic else row
+    ITAB.write(number, [hint(word) for word in row] if symbolic else row)
     return made
 
 
@@ -285,31 +286,40 @@ def add_outputs(made: Instruction) -> None:
 
 def row_of(made: Instruction) -> list[Any]:
     """Return the row of an instruction in the table, without its steps."""
-    entry, layouts, attrs, out = made.op, made.layouts, made.attrs, made.out
+    entry, attrs, out = made.op, made.attrs, made.out
     smooth = entry.vjp is not None or entry.kind != nt.COMPUTE or entry.extras.get("python")
     row: list[Any] = [0] * nt.I_WIDTH
     row[nt.I_KIND] = entry.kind
-    row[nt.I_NARGS] = len(layouts)
-    row[nt.I_BYTES] = 0 if entry.kind in (nt.WRITE, nt.ACCUMULATE) else out.span
-    row[nt.I_SCRATCH] = made.scratch
-    row[nt.I_LAYOUT] = out.id
+    row[nt.I_NARGS] = len(made.layouts)
     row[nt.I_DIFF] = bool(smooth) and is_float(out) and entry.kind != nt.OUTPUT
     row[nt.I_NOUT] = len(made.outs)
     # 2 for what a Function has saved of its outputs: the collector keeps the value
     row[nt.I_PYTHON] = bool(entry.extras.get("python")) + bool(attrs.get("saved"))
     row[nt.I_VJP : nt.I_PUSH + 1] = [-1] * (nt.I_PUSH + 1 - nt.I_VJP)
-    row[nt.I_FULL] = -1 if out.overlaps else out.size * out.dtype.itemsize
     row[nt.I_DETACH] = entry.extras.get("detach", 0)
     if entry.kind == nt.LEAF:
         row[nt.I_EXTRA] = attrs["requires_grad"]
-    if entry.kind in (nt.WRITE, nt.ACCUMULATE):
-        row[nt.I_EXTRA] = out.span  # `extent` in nopython/wanting.py
     if entry.extras.get("rewritten"):
         row[nt.I_EXTRA] = nt.REWRITTEN
-    if entry.name == "select" and layouts[0].ndim:  # what native integer indexing needs to know
-        row[nt.I_EXTRA] = layouts[0].shape[0]
-        row[nt.I_EXTRA + 1] = layouts[0].strides[0]
+    measure(made, row)
     return row
+
+
+def measure(made: Instruction, row: list[Any]) -> None:
+    """Write what depends on lengths into a row."""
+    entry, out = made.op, made.out
+    row[nt.I_SCRATCH] = made.scratch
+    row[nt.I_LAYOUT] = out.id
+    row[nt.I_FULL] = -1 if out.overlaps else out.size * out.dtype.itemsize
+    if entry.kind in (nt.WRITE, nt.ACCUMULATE):
+        row[nt.I_EXTRA] = out.span  # `extent` in nopython/wanting.py
+    else:
+        row[nt.I_BYTES] = out.span
+    if (
+        entry.name == "select" and made.layouts[0].ndim
+    ):  # what native integer indexing needs to know
+        row[nt.I_EXTRA] = made.layouts[0].shape[0]
+        row[nt.I_EXTRA + 1] = made.layouts[0].strides[0]
 
 
 def _no_steps(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
@@ -359,15 +369,17 @@ class _Pairs:
     def __init__(self) -> None:
         self.entries: dict[int, tuple[int, int]] = {}
         self.table: np.ndarray
+        self._words: memoryview
         self._build(1 << 12)
 
     def _build(self, size: int) -> None:
-        table = np.full((size, 3), -1, np.int64)
+        table = np.full(3 * size, -1, np.int64)
+        words = memoryview(table)  # type: ignore[arg-type]
         for key, (number, layout) in self.entries.items():
-            self._place(table, key, number, layout)
+            self._place(words, key, number, layout)
         # Readers hold the GIL: they see both words of the old table, or both of the new one.
         nt.GLOBALS[nt.G_PAIRS : nt.G_PAIRS_MASK + 1] = table.ctypes.data, size - 1
-        self.table = table
+        self.table, self._words = table, words
 
     def keep(self, instructions: np.ndarray, layouts: np.ndarray) -> None:
         """Drop all entries that name an instruction or a layout that is not marked."""
@@ -389,28 +401,27 @@ class _Pairs:
         chosen = keys[kept].tolist()
         if len(chosen) < len(self.entries):
             self.entries = {key: self.entries[key] for key in chosen}
-            self._build(len(self.table))
+            self._build(len(self.table) // 3)
 
     @staticmethod
-    def _place(table: np.ndarray, key: int, number: int, layout: int) -> None:
-        mask = len(table) - 1
-        product = (key * nt.HASH) & 0xFFFFFFFFFFFFFFFF
-        if product >= 1 << 63:
-            product -= 1 << 64
-        at = (product >> 20) & mask
-        while table[at, 0] != -1:
-            at = (at + 1) & mask
-        table[at] = key, number, layout
+    def _place(words: memoryview, key: int, number: int, layout: int) -> None:
+        size = len(words) // 3
+        at = (key * nt.HASH >> 20) % size  # native code's sign makes no difference in these bits
+        while words[3 * at] != -1:
+            at = (at + 1) % size
+        words[3 * at + 1], words[3 * at + 2] = number, layout
+        words[3 * at] = key
 
     def add(self, code: int, a: int, b: int, number: int, layout: int) -> None:
         key = (code << 48) | (a << 24) | b
         if key in self.entries:
             return
         self.entries[key] = (number, layout)
-        if 2 * len(self.entries) > len(self.table):
-            self._build(2 * len(self.table))
+        size = len(self.table) // 3
+        if 2 * len(self.entries) > size:
+            self._build(2 * size)
         else:
-            self._place(self.table, key, number, layout)
+            self._place(self._words, key, number, layout)
 
 
 PAIRS = _Pairs()

@@ -139,7 +139,8 @@ def intern(kind: dtype, shape: tuple[int, ...], strides: tuple[int, ...]) -> Lay
     layout = _interned.get(key)
     if layout is not None:
         return layout
-    if any(n <= 1 for n in shape):
+    home = home_of((*shape, *strides))
+    if any([n <= 1 for n in shape]) if home else min(shape, default=2) <= 1:
         regular = list(strides)
         step = kind.itemsize
         for axis in range(len(shape) - 1, -1, -1):
@@ -155,7 +156,6 @@ def intern(kind: dtype, shape: tuple[int, ...], strides: tuple[int, ...]) -> Lay
         normal = _interned.get((kind.code, shape, strides))
         if normal is not None:  # another thread was faster
             return normal
-        home = home_of((*shape, *strides))
         if home is not None:
             return _symbolic(home, kind, shape, strides)
         if min(shape, default=0) < 0:  # what comes here was checked; memory is at stake
@@ -200,7 +200,7 @@ def _symbolic(
 
 def is_symbolic(layouts: Iterable[Layout]) -> bool:
     """Return True if one of some layouts is symbolic."""
-    return any(type(x) is SymbolicLayout for x in layouts)
+    return SymbolicLayout in map(type, layouts)
 
 
 def _register_dtype(layout: Layout) -> None:
@@ -279,7 +279,7 @@ def contiguous(kind: dtype, shape: tuple[int, ...]) -> Layout:
     if layout is None:
         if math.prod(shape) * kind.itemsize >= 1 << 62:
             raise RuntimeError(f"Storage size calculation overflowed with sizes={list(shape)}")
-        if math.prod(n for n in shape if n) * kind.itemsize >= 1 << 62:
+        if 0 in shape and math.prod([n for n in shape if n]) * kind.itemsize >= 1 << 62:
             raise RuntimeError("Stride calculation overflowed")
         layout = intern(kind, tuple(shape), c_strides(shape, kind.itemsize))
         if type(layout) is not SymbolicLayout:

@@ -8,8 +8,9 @@ programs. What these would write is an `Image`: words that are constants or form
 
 The next instruction of the pattern takes its lengths and the places of its words and rows, and has its
 programs in some microseconds. Whatever Python code asked about the lengths when the image was made (which
-stride is larger, whether BLAS takes a matrix) is asked again; with another answer, or where a length was lost
-on the way, the instruction is made without a pattern.
+stride is larger, whether BLAS takes a matrix) is asked again; where other answers are frequent there are
+further prototypes, one for each. With answers that none has, or where a length was lost on the way, the
+instruction is made without a pattern.
 
 Start reading at `fill`; vjp_programs.py calls `fill_programs`.
 """
@@ -28,6 +29,7 @@ from .instructions import (
     Instruction,
     add_outputs,
     lowered,
+    measure,
     new_number,
     row_of,
 )
@@ -36,7 +38,9 @@ from .ops.table import Op, distinct
 from .programs import POOL, STEPS, Holdings, emit, holding
 from .symbolic import Formulas, Image, SizeLost, Symbolic, imaging
 
-__all__ = ["LATER", "REFUSALS", "Pattern", "described", "fill", "fill_programs", "may_have_pattern"]
+__all__ = [
+    "LATER", "REFUSALS", "Pattern", "answered", "described", "fill", "fill_programs", "may_have_pattern",
+]  # fmt: skip
 
 #: instructions of a pattern before it has a prototype, which takes the time of some of them
 LATER = 8
@@ -44,16 +48,16 @@ LATER = 8
 MOST_OPERANDS, MOST_WORDS = 16, 1 << 12
 #: patterns that have a prototype at most, and those that are counted
 MOST, COUNTED = 256, 4096
+#: prototypes of a pattern at most
+MOST_BRANCHES = 4
 
-_unknown: Any = object()
 #: why there is no image: the last ones, for tests
 REFUSALS: deque[tuple[object, Exception]] = deque(maxlen=8)
 Words = Callable[..., "tuple[tuple[int, ...], ...] | None"]
 
 #: how many instructions there were of a pattern that has no prototype yet
 _counts: dict[Any, int] = {}
-#: None for a pattern that has no image
-_patterns: dict[Any, Pattern | None] = {}
+_patterns: dict[Any, _Branches] = {}
 
 
 class _Filled:
@@ -84,11 +88,49 @@ class _Filled:
         return answer[2:]
 
 
+class _Programs:
+    """The image of a variant of VJP programs, and which of the rows have a recipe."""
+
+    def __init__(self, filled: _Filled, recipes: frozenset[int]) -> None:
+        self._filled, self._recipes = filled, recipes
+
+    def fill(self, sizes: tuple[int, ...]) -> tuple[tuple[int, ...], frozenset[int]] | None:
+        """Write words and steps for some lengths; the rows' words, and which rows have a recipe."""
+        parts = self._filled.fill(sizes)
+        return None if parts is None else (parts[0], self._recipes)
+
+
+class _Branches:
+    """The patterns of one description: what was asked about lengths has other answers for each."""
+
+    def __init__(self, *patterns: Pattern) -> None:
+        self.patterns = list(patterns)
+        self._missed = 0 if patterns else LATER
+        self._refused = False
+
+    def another(
+        self, entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any], sizes: tuple[int, ...]
+    ) -> Pattern | None:
+        """Return a pattern for lengths that no other has an answer for; None if there were few such."""
+        self._missed += 1
+        if self._missed <= LATER or self._refused or len(self.patterns) >= MOST_BRANCHES:
+            return None
+        self._missed = 0
+        pattern = make_pattern(entry, layouts, attrs, sizes)
+        self._refused = pattern is None
+        if pattern is not None:
+            pattern.branches = self
+            self.patterns.append(pattern)
+        return pattern
+
+
 class Pattern:
     """A prototype, and the images of what it runs.
 
     Attributes
     ----------
+    branches : _Branches
+        The patterns of the same description.
     formulas : Formulas
     symbols : tuple of Symbolic
         The lengths, in the order of an instruction's `sizes`.
@@ -119,8 +161,10 @@ class Pattern:
         self._forward = _Filled(self, image, 0, parts)
         #: what was asked up to here is asked when the instruction is made
         self._asked = formulas.place
-        self._programs: dict[int, tuple[_Filled, frozenset[int]] | None] = {}
+        self._programs: dict[int, _Programs | None] = {}
         self._derived: dict[Any, Any] = {}
+        self.branches = _Branches(self)
+        self._row: list[Any] | None = None
 
     def _image(self) -> Image:
         """Return a new image."""
@@ -147,7 +191,10 @@ class Pattern:
                 made._holdings = holdings
                 made.pattern, made.sizes = self, sizes
                 add_outputs(made)
-                row = row_of(made)
+                if self._row is None:
+                    self._row = row_of(made)
+                row = self._row.copy()
+                measure(made, row)
                 row[nt.I_STEP_LO], row[nt.I_STEP_HI] = low, high
                 ITAB.write(new_number(made), row)
             except BaseException:
@@ -155,12 +202,16 @@ class Pattern:
                 raise
         return made
 
+    def fits(self, sizes: tuple[int, ...]) -> bool:
+        """Return True if what was asked for the prototype has the same answers for some lengths."""
+        return self._forward.call(*sizes, 0, 0) is not None
+
     def programs(
         self,
         variant: int,
         build: Callable[[Instruction, int], tuple[list[list[Any]], dict[int, Any], bool]],
-    ) -> tuple[_Filled, frozenset[int]] | None:
-        """Return the image of a variant of VJP programs, and the rows with a recipe; None if it has none."""
+    ) -> _Programs | None:
+        """Return the image of a variant of VJP programs; None if it has none."""
         if variant not in self._programs:
             self._programs[variant] = None
             try:
@@ -171,7 +222,7 @@ class Pattern:
                     filled = _Filled(
                         self, image, self._asked, [[word for row in rows for word in row]]
                     )
-                self._programs[variant] = filled, frozenset(recipes)
+                self._programs[variant] = _Programs(filled, frozenset(recipes))
             except Exception as error:
                 REFUSALS.append((self.prototype, error))
         return self._programs[variant]
@@ -209,23 +260,22 @@ class _Letters:
         if x.is_contiguous:
             strides = c_strides(shape, x.dtype.itemsize)
         else:
-            plain = _plain_strides(x)
+            plain = _PLAIN[x.dtype.code]
             strides = tuple([s if s in plain else self._letter(s, stride=True) for s in x.strides])
         return intern(x.dtype, shape, strides)
 
 
+#: strides that count as constants
 _PLAIN = {kind.code: (0, kind.itemsize, -kind.itemsize) for kind in DTYPES}
 
 
-def _plain_strides(x: Layout) -> tuple[int, ...]:
-    """Strides that count as constants."""
-    return _PLAIN[x.dtype.code]
-
-
 def described(
-    entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]
+    entry: Op, layouts: tuple[Layout, ...], attributes: Sequence[Any]
 ) -> tuple[Any, tuple[int, ...]] | None:
-    """Return the pattern of an instruction and its lengths; None for what has none."""
+    """Return the pattern of an instruction and its lengths; None for what has none.
+
+    `attributes` are as `distinct` gives them.
+    """
     numbers: dict[tuple[bool, int], int] = {}
     sizes: list[int] = []
     parts: list[Any] = [entry.code]
@@ -242,7 +292,7 @@ def described(
                 n = -1 - letter
             letters.append(n)
         if not x.is_contiguous:
-            plain = _plain_strides(x)
+            plain = _PLAIN[x.dtype.code]
             for s in x.strides:
                 if s in plain:
                     letters.append(s)
@@ -257,11 +307,11 @@ def described(
 
     for x in layouts:
         describe(x)
-    for name, value in distinct(attrs):
+    for value in attributes:
         if isinstance(value, Layout):
             describe(value)
         else:
-            parts.append((name, type(value), value))
+            parts += type(value), value
     return (tuple(parts), tuple(sizes)) if sizes else None
 
 
@@ -275,42 +325,73 @@ def may_have_pattern(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, An
 
 
 def fill(
-    entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any], key: Any
+    entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any], attributes: Any, key: Any
 ) -> Instruction | None:
     """Make an instruction of a pattern that has an image; None if it has none. The caller holds the lock."""
     if not may_have_pattern(entry, layouts, attrs):
         return None
-    description = described(entry, layouts, attrs)
+    description = described(entry, layouts, attributes)
     if description is None:
         return None
     parts, sizes = description
-    pattern = _pattern(parts, entry, layouts, attrs, sizes)
-    return None if pattern is None else pattern.instruction(layouts, attrs, sizes, key)
-
-
-def pattern_of(made: Instruction) -> tuple[Pattern, tuple[int, ...]] | None:
-    """Return the pattern of an instruction, and its lengths, if it has one. The caller holds the lock."""
-    if made.pattern is not None:
-        return made.pattern, made.sizes
-    if made.family is None or not may_have_pattern(made.op, made.layouts, made.attrs):
-        return None  # one that was counted when it was made
-    description = described(made.op, made.layouts, made.attrs)
-    if description is None:
+    branches = _branches(parts)
+    if branches is None:
         return None
-    pattern = _pattern(description[0], made.op, made.layouts, made.attrs, description[1])
-    return None if pattern is None else (pattern, description[1])
+    for pattern in branches.patterns:
+        made = pattern.instruction(layouts, attrs, sizes, key)
+        if made is not None:
+            return made
+    new = branches.another(entry, layouts, attrs, sizes)
+    return None if new is None else new.instruction(layouts, attrs, sizes, key)
 
 
-def _pattern(
-    parts: Any,
-    entry: Op,
-    layouts: tuple[Layout, ...],
-    attrs: dict[str, Any],
-    sizes: tuple[int, ...],
-) -> Pattern | None:
-    """Return the pattern of a description; None as long as there were few such instructions."""
-    pattern: Pattern | None = _patterns.get(parts, _unknown)
-    if pattern is _unknown:
+def answered(made: Instruction, image_of: Callable[[Pattern], Any]) -> Any:
+    """Return what an image of an instruction's pattern gives for its lengths.
+
+    Parameters
+    ----------
+    made : Instruction
+        The caller holds the lock.
+    image_of : callable
+        Called with a pattern: its image, with a method `fill` of lengths; None if it has none.
+
+    Returns
+    -------
+    object
+        None if there is no image, or something that it asked about lengths has another answer.
+    """
+    entry, layouts, attrs = made.op, made.layouts, made.attrs
+    pattern: Pattern | None = made.pattern
+    if pattern is not None:
+        sizes, branches = made.sizes, pattern.branches
+    else:
+        if made.family is None or not may_have_pattern(entry, layouts, attrs):
+            return None  # one that was counted when it was made
+        description = described(entry, layouts, distinct(attrs))
+        if description is None:
+            return None
+        parts, sizes = description
+        found = _branches(parts)
+        if found is None:
+            return None
+        branches = found
+    for other in branches.patterns:
+        if other is pattern or other.fits(sizes):
+            image = image_of(other)
+            if image is None:
+                return None
+            answer = image.fill(sizes)
+            if answer is not None:
+                return answer
+    new = branches.another(entry, layouts, attrs, sizes)
+    image = None if new is None else image_of(new)
+    return None if image is None else image.fill(sizes)
+
+
+def _branches(parts: Any) -> _Branches | None:
+    """Return the patterns of a description; None as long as there were few such instructions."""
+    found = _patterns.get(parts)
+    if found is None:
         count = _counts.get(parts, 0)
         if count < LATER:
             if len(_counts) >= COUNTED:
@@ -319,8 +400,8 @@ def _pattern(
             return None
         if len(_patterns) >= MOST:
             _patterns.clear()
-        pattern = _patterns[parts] = make_pattern(entry, layouts, attrs, sizes)
-    return pattern
+        found = _patterns[parts] = _Branches()
+    return found
 
 
 def make_pattern(
@@ -353,14 +434,11 @@ def fill_programs(
     tuple or None
         The first row, bytes of scratch memory, and rows with a recipe. None if they have to be built.
     """
-    programs = made.pattern.programs(variant, build)
-    if programs is None:
+    # With another answer, words and rows stay with the instruction, unused.
+    answer = answered(made, lambda pattern: pattern.programs(variant, build))
+    if answer is None:
         return None
-    filled, recipes = programs
-    parts = filled.fill(made.sizes)
-    if parts is None:  # words and rows stay with the instruction, unused
-        return None
-    (words,) = parts
+    words, recipes = answer
     first = VTAB.reserve(len(words) // nt.V_WIDTH)
     VTAB.write(first, words)
     return first, max(words[nt.V_SCRATCH :: nt.V_WIDTH]), recipes

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import operator
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -129,12 +129,12 @@ def hint(word: Any) -> Any:
     return word.value if type(word) is Symbolic else word
 
 
-def home_of(words: Iterable[Any]) -> Formulas | None:
+def home_of(words: Sequence[Any]) -> Formulas | None:
     """Return the formulas that one of some words belongs to, None if all are numbers."""
-    for word in words:
-        if type(word) is Symbolic:
-            return word.home
-    return None
+    if Symbolic not in map(type, words):
+        return None
+    home: Formulas = next(word.home for word in words if type(word) is Symbolic)
+    return home
 
 
 def _bits(value: float, size: int) -> int:

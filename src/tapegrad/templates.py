@@ -15,7 +15,7 @@ from .constants import Constants
 from .instructions import ITAB, RTAB, Instruction, instruction, remember, view_instruction
 from .layouts import LAYOUTS, Layout, contiguous, intern, is_symbolic
 from .ops.table import TABLE, is_float
-from .patterns import Pattern, pattern_of
+from .patterns import Pattern, answered
 from .programs import POOL, holding
 from .symbolic import Symbolic
 from .tape import Tape
@@ -238,12 +238,10 @@ def place(made: Instruction, number: int, drawn: Draft) -> None:
 # --------------------------------------------------------------------------- patterns
 def filled(made: Instruction, variant: int) -> dict[int, Draft | None] | None:
     """The drafts of an instruction as its pattern has them; None if its rule has to be traced."""
-    known = pattern_of(made)
-    if known is None:
-        return None
-    pattern, sizes = known
-    image = pattern.derived(("templates", variant), lambda p: _Drafts(p, variant))
-    answer: dict[int, Draft | None] | None = None if image is None else image.fill(sizes)
+    key = "templates", variant
+    answer: dict[int, Draft | None] | None = answered(
+        made, lambda pattern: pattern.derived(key, lambda p: _Drafts(p, variant))
+    )
     return answer
 
 

@@ -123,9 +123,9 @@ def loop_dtypes(entry: Op, kind: dtype) -> tuple[dtype, ...]:
     return (kind,) * entry.arity + (result,)
 
 
-def distinct(attrs: dict[str, Any]) -> list[tuple[str, Any]]:
-    """Names and values of attributes as parts of a key: -0.0 equals 0.0, and is another number."""
-    return [(k, str(v)) if type(v) is float and not v else (k, v) for k, v in attrs.items()]
+def distinct(attrs: dict[str, Any]) -> list[Any]:
+    """Names and values of attributes by turns, as parts of a key: -0.0 equals 0.0, and is another number."""
+    return [x for k, v in attrs.items() for x in (k, str(v) if type(v) is float and not v else v)]
 
 
 def elementwise(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
