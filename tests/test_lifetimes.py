@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -300,6 +301,48 @@ def test_large_arrays_in_constant_memory(what: str) -> None:
     assert most < 200 * MEGA, f"{most / MEGA:.0f} MB"
     tg.current_tape().collect()
     assert owned() <= 8 * size * 8
+
+
+@pytest.mark.parametrize("what", ["a value", "a gradient"])
+def test_large_results_go_back_to_the_pool(what: str) -> None:
+    """What an array saw is used for the next result, unless its tape is another thread's or gone."""
+
+    def array() -> np.ndarray:
+        x = tg.tensor(np.linspace(0.0, 1.0, 100_000), requires_grad=True)
+        if what == "a value":
+            return (x.detach() * 2).numpy()
+        (g,) = tg.autograd.grad((x * x).sum(), x)
+        return g.numpy()
+
+    def pool() -> int:
+        return int(tape.state[nt.S_POOL])
+
+    tape = tg.current_tape()
+    tape.collect()
+    kept = [array()]
+    tape.collect()
+    before = pool()
+    kept.clear()
+    assert pool() - before > 800_000, "given to the pool"
+    kept.append(array())
+    tape.collect()
+    before = pool()
+    thread = threading.Thread(target=kept.clear)
+    thread.start()
+    thread.join()
+    assert pool() == before, "freed by a thread that must not touch the pool"
+    del tape
+
+    def elsewhere() -> None:
+        kept.append(array())
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    tg.current_tape()  # forgets the tapes of ended threads
+    expected = kept[0].copy()
+    gc.collect()
+    np.testing.assert_array_equal(kept.pop(), expected)
 
 
 @alone

@@ -6,10 +6,12 @@ import ctypes
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from threading import get_ident
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import native as nt
 from .calls import native_call
 from .dtypes import dtype
 from .layouts import Layout, intern
@@ -30,6 +32,7 @@ __all__ = [
 
 #: address of an array's first element, in a tenth of the time of ``array.ctypes.data``
 address_of: Callable[[np.ndarray], int] = native_call("data_entry")
+_give_back = native_call("give_back_entry")
 
 
 class Block(NamedTuple):
@@ -62,9 +65,17 @@ def bytes_at(address: int, span: int) -> np.ndarray:
     return np.ndarray((span,), np.uint8, raw)
 
 
-def free_with(owner: object, address: int) -> None:
-    """Let memory from native code go when an object goes."""
-    weakref.finalize(owner, _free, address).atexit = False
+def free_with(owner: object, address: int, span: int, tape: Any) -> None:
+    """Let memory of a tape go when an object goes: to the tape's pool, which costs no page faults later."""
+    weakref.finalize(owner, _let_go, address, span, weakref.ref(tape)).atexit = False
+
+
+def _let_go(address: int, span: int, reference: Callable[[], Any]) -> None:
+    tape = reference()
+    if tape is None or tape.state[nt.S_OWNER] != get_ident():  # the pool is for the tape's thread only
+        _free(address)
+    else:
+        _give_back(tape.pointer, address, span)
 
 
 def lanes_at(address: int, layout: Layout, count: int) -> np.ndarray:
@@ -85,8 +96,8 @@ class Buffer:
 
     __slots__ = ("__weakref__",)
 
-    def __init__(self, address: int) -> None:
-        free_with(self, address)
+    def __init__(self, address: int, span: int, tape: Any) -> None:
+        free_with(self, address, span, tape)
 
 
 _free = ctypes.CDLL(None).free

@@ -413,7 +413,7 @@ def taken(tape: Tape, address: int, layout: Layout) -> np.ndarray:
         array = np.empty(layout.shape, layout.dtype.np)
         memmove(address_of(array), address, span)
     elif layout.is_contiguous:
-        return array_at(address, layout, Buffer(address))
+        return array_at(address, layout, Buffer(address, span, tape))
     else:
         array = array_at(address, layout).copy()
     if span > nt.SMALL:

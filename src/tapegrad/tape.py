@@ -48,7 +48,6 @@ nt.keep_for_ever(TAPES)
 EXISTING: dict[int, weakref.ref[Tape]] = {}
 nt.keep_for_ever(EXISTING)
 
-
 #: the bits of a float
 _DOUBLE, _BITS = struct.Struct("d"), struct.Struct("q")
 
@@ -158,6 +157,7 @@ class Tape(Values):
 
     def __del__(self) -> None:
         if nt is not None and hasattr(self, "arg_start"):
+            self.state[nt.S_OWNER] = 0  # from here on nothing is given to its pool (buffers.py)
             collector.destroy(self.pointer)
             EXISTING.pop(self.pointer, None)
 

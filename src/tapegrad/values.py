@@ -154,7 +154,7 @@ class Values(Arrays):
             self.flags[base] |= nt.EXTERNAL
             if span > nt.SMALL:  # last, so that an interrupt before costs memory and nothing else
                 self.state[nt.S_OWNED_BYTES] -= span
-                free_with(block, old)
+                free_with(block, old, span, self)
         self.flags[base] |= nt.VISIBLE
         keep = self.owned[base]
         keep = getattr(keep, "array", keep)  # the memory, not the gradient that a storage holds
