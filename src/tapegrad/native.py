@@ -314,7 +314,7 @@ S_COLLECT_AT = 113  # bytes of large buffers after which recording asks for a co
 S_BUSY = 114
 # a forward sweep runs; anomaly detection is on; hooks pack what statements save; vmap lifts
 BUSY_SWEEP, BUSY_TRACED, BUSY_SAVING, BUSY_LIFTED = range(4)
-S_BOUND = 115  # bytes of the leaves that were bound since the last collection
+S_BOUND = 115  # bytes of leaves bound, and of values seen by arrays, since the last collection
 S_MASKS_ZEROS = 116  # passes mask cotangents that are zero
 S_WIDTH = 256
 # behind the pool's first word: its number of buffers a list, and the least there were since a collection

@@ -154,6 +154,7 @@ class Values(Arrays):
             self.flags[base] |= nt.EXTERNAL
             if span > nt.SMALL:  # last, so that an interrupt before costs memory and nothing else
                 self.state[nt.S_OWNED_BYTES] -= span
+                self.state[nt.S_BOUND] += span  # the next collection lets it go
                 free_with(block, old, span, self)
         self.flags[base] |= nt.VISIBLE
         keep = self.owned[base]
