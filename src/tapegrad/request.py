@@ -98,6 +98,8 @@ class Request:
         self._copies: list[Instruction] = []
         #: late targets that a sweep has kept apart from their bases, once one has run
         self._late: list[int] | None = None
+        #: whether a sweep has run
+        self._swept = False
         #: what is called when the pass ends without an error
         self.ends: list[Callable[[], None]] = []
         #: what is called after that, when gradients have been accumulated (final_callbacks.py)
@@ -345,8 +347,9 @@ class Request:
                 t.array = found.copy() if again and found is not None else found
 
     def want_written(self) -> None:
-        """Let all that is written be wanted from its write on; a sweep before has gone below it."""
-        if self.words[nt.R_ENDS]:
+        """Let all that is written be wanted from its write on, where a sweep before has gone below it."""
+        swept, self._swept = self._swept, True  # `prepare` leaves it so for the first
+        if swept and self.words[nt.R_ENDS]:
             needed = self.needed
             slots = np.flatnonzero(needed & nt.ENDS)
             roots = self.root[slots]  # a late target lies in its base there
