@@ -265,7 +265,9 @@ def test_loops_run_in_constant_memory(body: Callable[[Any], None]) -> None:
 
 
 @needs_proc
-@pytest.mark.parametrize("what", ["backward", "no_grad", "dropped", "grad", "second", "in place", "seen"])
+@pytest.mark.parametrize(
+    "what", ["backward", "no_grad", "dropped", "grad", "second", "in place", "seen"]
+)
 @alone
 def test_large_arrays_in_constant_memory(what: str) -> None:
     n, size = 300, 100_000

@@ -52,6 +52,36 @@ def on_a_node(token: Token) -> None:
     assert x.grad.tolist() == [9]
 
 
+class Triple(tg.autograd.Function):
+    """A Function whose contexts can be seen."""
+
+    seen: Any = None
+
+    @staticmethod
+    def forward(ctx: Any, x: Any) -> Any:
+        Triple.seen = ctx
+        return x * 3
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        return g * 3
+
+
+def on_the_node_of_a_function(token: Token) -> None:
+    x = leaf(1.0)
+    node = Triple.apply(x).grad_fn
+    node.register_hook(lambda i, o: (i[0] * 2,) if token and node else None)
+
+
+def on_a_node_that_keeps_its_context(token: Token) -> None:
+    x = leaf(1.0)
+    y = Triple.apply(x)
+    ctx, Triple.seen = Triple.seen, None
+    y.grad_fn.register_hook(lambda i, o: (i[0] * y.detach(),) if token and ctx else None)
+    y.sum().backward()
+    assert x.grad.tolist() == [9]
+
+
 def on_accumulation(token: Token) -> None:
     x = leaf(1.0)
     seen = []
@@ -104,7 +134,7 @@ def on_a_view_that_began_to_require_grad(token: Token) -> None:
 
 CASES = [
     on_a_leaf, on_a_leaf_that_began_to_require_grad, on_a_view_that_began_to_require_grad, on_a_result,
-    on_a_view, on_a_node, on_accumulation, by_a_method, with_a_handle, without_a_pass,
+    on_a_view, on_a_node, on_the_node_of_a_function, on_a_node_that_keeps_its_context, on_accumulation, by_a_method, with_a_handle, without_a_pass,
 ]  # fmt: skip
 
 

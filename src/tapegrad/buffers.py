@@ -72,7 +72,9 @@ def free_with(owner: object, address: int, span: int, tape: Any) -> None:
 
 def _let_go(address: int, span: int, reference: Callable[[], Any]) -> None:
     tape = reference()
-    if tape is None or tape.state[nt.S_OWNER] != get_ident():  # the pool is for the tape's thread only
+    if (
+        tape is None or tape.state[nt.S_OWNER] != get_ident()
+    ):  # the pool is for the tape's thread only
         _free(address)
     else:
         _give_back(tape.pointer, address, span)

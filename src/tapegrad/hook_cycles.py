@@ -1,7 +1,7 @@
 """Hooks that refer to the tensor that they are on: what Python's collector cannot see through a tape.
 
 ``x.register_hook(lambda g: g * x.detach())`` is a circle: the tape keeps the hook as long as a pass may come
-by `x`, the hook keeps `x`, and `x` keeps its statement. Before the tape is collected, `drop_unreachable`
+by `x`, the hook keeps `x`, and `x` keeps its statement. So is a hook on a Function's node that keeps the node. Before the tape is collected, `drop_unreachable`
 looks at what hooks refer to. A tensor to which nothing else refers keeps no statement on that account; the
 hooks of statements that no other tensor's graph contains then go, and Python does the rest.
 
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import native as nt
+from .arrays import Arrays
 from .buffers import address_of
 from .collector import GRAPH, mark
 
@@ -36,8 +37,8 @@ LEAST = 32
 MOST_OBJECTS = 200
 #: what lives as long as an object does, without its knowing: tables by the objects' ids
 KEPT_WITH: list[dict[int, Any]] = []
-#: what is no part of a circle
-_PASSED_OVER = (type, ModuleType, weakref.ref)
+#: what is no part of a circle; what tapes refer to is counted apart
+_PASSED_OVER = (type, ModuleType, weakref.ref, Arrays)
 #: references that counting makes itself: of the list of objects, and of the argument
 _OWN = 2
 #: what functions of a module share
@@ -47,29 +48,31 @@ _AROUND = operator.attrgetter("__globals__", "__builtins__")
 def drop_unreachable(tape: Tape) -> None:
     """Drop the hooks that no pass can come by, but from a tensor that only hooks like these refer to."""
     hooked: list[tuple[int, Any]] = list(tape.hooks.copy().items())
-    leaves = [(slot, s) for slot, s in tape.leaves.copy().items() if s is not None and s.hooks]
-    count = len(hooked) + len(leaves)
+    books = tape.leaves.copy(), tape.contexts.copy()
+    holders = [(k, h) for book in books for k, h in book.items() if getattr(h, "hooks", None)]
+    del books
+    count = len(hooked) + len(holders)
     if count <= tape.hooks_at or tape.floor > 1 or tape.abstract:
         return
-    owners = [(slot, hooks) for slot, hooks in hooked] + [(slot, s.hooks) for slot, s in leaves]
+    owners = [(slot, hooks) for slot, hooks in hooked] + [(slot, h.hooks) for slot, h in holders]
     kept = count
-    graph = _References(tape, [hooks for _, hooks in owners], [s for _, s in leaves])
+    graph = _References(tape, [hooks for _, hooks in owners], [h for _, h in holders])
     if graph.is_whole:
         dead = _unreachable(tape, owners, graph)
         kept -= len(dead)
         del graph, owners
         for slot in dead:
             tape.hooks.pop(slot, None)
-            storage = tape.leaves.get(slot)
-            if storage is not None:
-                storage.hooks = None
+            for holder in (tape.leaves.get(slot), tape.contexts.get(slot)):
+                if getattr(holder, "hooks", None):
+                    holder.hooks = None
     tape.hooks_at = max(LEAST, 2 * kept)
 
 
 class _References:
     """The objects that hooks refer to, and which of them something else refers to, too."""
 
-    def __init__(self, tape: Tape, hooks: list[Any], storages: list[Any]) -> None:
+    def __init__(self, tape: Tape, hooks: list[Any], holders: list[Any]) -> None:
         self.objects: list[Any] = list({id(h): h for h in hooks}.values())
         self.places = {id(h): i for i, h in enumerate(self.objects)}
         self.referents: list[list[int]] = []
@@ -86,11 +89,13 @@ class _References:
             for place in places:
                 inside[place] += 1
         # The tape refers to a storage as a leaf's and as the owner of memory, for each slot that it had.
-        of_tape = Counter(map(id, chain(tape.owned.copy().values(), tape.leaves.copy().values())))
-        for number, place in [(id(s), self.places.get(id(s), -1)) for s in storages]:
+        books = [b.copy().values() for b in (tape.owned, tape.leaves, tape.contexts)]
+        of_tape = Counter(map(id, chain(*books)))
+        del books
+        for number, place in [(id(h), self.places.get(id(h), -1)) for h in holders]:
             if place >= 0:
                 inside[place] += of_tape[number] + 2  # and lists of this module
-        del storages
+        del holders
         #: whether an object is referred to from elsewhere
         self.outside = np.zeros(len(self.objects), bool)
         for i in range(roots, len(self.objects)):
