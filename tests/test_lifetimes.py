@@ -336,7 +336,6 @@ def test_large_results_go_back_to_the_pool(what: str) -> None:
     thread.start()
     thread.join()
     assert pool() == before, "freed by a thread that must not touch the pool"
-    del tape
 
     def elsewhere() -> None:
         kept.append(array())

@@ -134,7 +134,8 @@ def on_a_view_that_began_to_require_grad(token: Token) -> None:
 
 CASES = [
     on_a_leaf, on_a_leaf_that_began_to_require_grad, on_a_view_that_began_to_require_grad, on_a_result,
-    on_a_view, on_a_node, on_the_node_of_a_function, on_a_node_that_keeps_its_context, on_accumulation, by_a_method, with_a_handle, without_a_pass,
+    on_a_view, on_a_node, on_the_node_of_a_function,
+    on_a_node_that_keeps_its_context, on_accumulation, by_a_method, with_a_handle, without_a_pass,
 ]  # fmt: skip
 
 

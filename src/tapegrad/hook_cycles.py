@@ -1,9 +1,10 @@
 """Hooks that refer to the tensor that they are on: what Python's collector cannot see through a tape.
 
 ``x.register_hook(lambda g: g * x.detach())`` is a circle: the tape keeps the hook as long as a pass may come
-by `x`, the hook keeps `x`, and `x` keeps its statement. So is a hook on a Function's node that keeps the node. Before the tape is collected, `drop_unreachable`
-looks at what hooks refer to. A tensor to which nothing else refers keeps no statement on that account; the
-hooks of statements that no other tensor's graph contains then go, and Python does the rest.
+by `x`, the hook keeps `x`, and `x` keeps its statement. So is a hook on a Function's node that keeps it.
+Before the tape is collected, `drop_unreachable` looks at what hooks refer to. A tensor to which nothing else
+refers keeps no statement on that account; the hooks of statements that no other tensor's graph contains then
+go, and Python does the rest.
 
 How often it looks depends on how many hooks there are: each is looked at a few times in its life.
 """
@@ -63,6 +64,7 @@ def drop_unreachable(tape: Tape) -> None:
         del graph, owners
         for slot in dead:
             tape.hooks.pop(slot, None)
+            holder: Any
             for holder in (tape.leaves.get(slot), tape.contexts.get(slot)):
                 if getattr(holder, "hooks", None):
                     holder.hooks = None
