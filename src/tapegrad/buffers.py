@@ -72,12 +72,10 @@ def free_with(owner: object, address: int, span: int, tape: Any) -> None:
 
 def _let_go(address: int, span: int, reference: Callable[[], Any]) -> None:
     tape = reference()
-    if (
-        tape is None or tape.state[nt.S_OWNER] != get_ident()
-    ):  # the pool is for the tape's thread only
-        _free(address)
-    else:
+    if tape is not None and tape.state[nt.S_OWNER] == get_ident():  # no other thread touches the pool
         _give_back(tape.pointer, address, span)
+    else:
+        _free(address)
 
 
 def lanes_at(address: int, layout: Layout, count: int) -> np.ndarray:
