@@ -72,7 +72,8 @@ def free_with(owner: object, address: int, span: int, tape: Any) -> None:
 
 def _let_go(address: int, span: int, reference: Callable[[], Any]) -> None:
     tape = reference()
-    if tape is not None and tape.state[nt.S_OWNER] == get_ident():  # no other thread touches the pool
+    # No other thread touches the pool.
+    if tape is not None and tape.state[nt.S_OWNER] == get_ident():
         _give_back(tape.pointer, address, span)
     else:
         _free(address)
