@@ -94,7 +94,7 @@ def test_fused_kernels_change_no_bit(shape: str, kind: Any) -> None:
     arrays = operands(SHAPES[shape], kind)
     cold = {n: bits(grads(f, arrays)) for n, f in EXPRESSIONS.items()}
     compiled = heat()
-    assert compiled > 0 or shape != "vectors"
+    assert compiled > 0
     for name, function in EXPRESSIONS.items():
         hot = bits(grads(function, arrays))
         if shape in ("vectors", "long", "scalars", "one element", "empty"):

@@ -179,9 +179,22 @@ def test_each_thread_has_its_mode(x: Any) -> None:
     assert seen == [True]
 
 
-def test_anomaly_mode_can_be_switched_off() -> None:
-    with tg.autograd.set_detect_anomaly(False):
-        pass
+def test_anomaly_mode_can_be_switched_off(x: Any) -> None:
+    """A NaN in the backward pass is an error where the mode is on, and only there."""
+
+    def nan() -> Any:
+        return (x * 0).sqrt().mul(0).sum()
+
+    with tg.autograd.set_detect_anomaly(True):
+        with tg.autograd.set_detect_anomaly(False):
+            assert not tg.is_anomaly_enabled()
+            nan().backward()
+        assert tg.is_anomaly_enabled()
+        with (
+            pytest.warns(UserWarning, match="Error detected"),
+            pytest.raises(RuntimeError, match="returned nan values"),
+        ):
+            nan().backward()
 
 
 # --------------------------------------------------------------------------- switches that are no bools

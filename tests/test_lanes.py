@@ -71,7 +71,8 @@ def test_each_row(entry: Op, lanes: list[int]) -> None:
             for g in grads if case.deep else ():
                 if g is not None and g.requires_grad:
                     agree(g, active, 3, f"{case} twice")
-    assert tried == 0 or max(lanes) == 33
+    assert tried
+    assert max(lanes) == 33
 
 
 def test_float32(lanes: list[int]) -> None:

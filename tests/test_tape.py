@@ -412,8 +412,8 @@ def test_freed_residuals_go(tape: Tape) -> None:
     y = x.exp().exp().exp().sum()
     y.backward()
     owned = int(tape.state[nt.S_OWNED_BYTES])
+    assert owned > 2 * 100_000 * 8
     tape.collect()
-    assert int(tape.state[nt.S_OWNED_BYTES]) < owned or owned == 0
     assert int(tape.state[nt.S_OWNED_BYTES]) <= 100_000 * 8
     with pytest.raises(RuntimeError, match="second time"):
         y.backward()
@@ -427,7 +427,8 @@ def test_node_keeps_the_graph_alive(tape: Tape) -> None:
     tape.collect()
     assert node is not None
     assert node.name() == "MulBackward0"
-    assert node == (x * 2).grad_fn or node != x
+    assert node.next_functions[0][0].variable is x
+    assert node != (x * 2).grad_fn
     verify(tape)
 
 
