@@ -167,6 +167,41 @@ def test_interrupts_at_random_times() -> None:
     assert sum(counts.values()) == 60
 
 
+def succeeds(code: str) -> None:
+    """Run a program that prints `done` in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-c", textwrap.dedent(code)],
+        capture_output=True, text=True, timeout=300, check=False, env=ENVIRONMENT,
+    )  # fmt: skip
+    assert done.stdout.strip() == "done", done.stderr
+
+
+def test_handlers_that_look_at_large_values_in_the_middle_of_a_collection() -> None:
+    """What a collection replaces goes when it is complete: with it go arrays, whose finalizers are Python."""
+    code = """
+        import signal, time
+        import numpy as np
+        import tapegrad as tg
+        wrong = signals = 0
+        def handler(*_):
+            global wrong, signals
+            signals += 1
+            wrong += not ((tg.tensor(np.full(500, 4.0)) * 2.0).numpy() == 8).all()
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.0007, 0.0007)
+        end, k = time.time() + 1.5, 0
+        while time.time() < end:
+            k += 1
+            assert ((tg.tensor(np.full(500, float(k))) * 2.0).numpy() == 2 * k).all()
+            if k % 50 == 0:
+                tg.current_tape().collect()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        assert signals > 50 and not wrong, (signals, wrong)
+        print("done")
+    """
+    succeeds(code)
+
+
 def test_results_of_functions_under_njit_are_boxed_where_an_interrupt_waits() -> None:
     """A signal that arrives while compiled code runs is looked at when its result becomes a Python object."""
     code = """
@@ -200,11 +235,7 @@ def test_results_of_functions_under_njit_are_boxed_where_an_interrupt_waits() ->
         (s + u).backward()
         print("done")
     """
-    done = subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-c", textwrap.dedent(code)],
-        capture_output=True, text=True, timeout=300, check=False, env=ENVIRONMENT,
-    )  # fmt: skip
-    assert done.stdout.strip() == "done", done.stderr
+    succeeds(code)
 
 
 def test_late_imports_run_where_no_interrupt_comes() -> None:
@@ -240,8 +271,4 @@ def test_late_imports_run_where_no_interrupt_comes() -> None:
         assert x.grad.item() == 2
         print("done")
     """
-    done = subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-c", textwrap.dedent(code)],
-        capture_output=True, text=True, timeout=300, check=False, env=ENVIRONMENT,
-    )  # fmt: skip
-    assert done.stdout.strip() == "done", done.stderr
+    succeeds(code)

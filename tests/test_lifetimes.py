@@ -336,6 +336,15 @@ def test_large_results_go_back_to_the_pool(what: str) -> None:
     thread.start()
     thread.join()
     assert pool() == before, "freed by a thread that must not touch the pool"
+    kept.append(array())
+    tape.collect()
+    before = pool()
+    tape.busy[nt.BUSY_SWEEP] = True
+    try:
+        kept.clear()
+    finally:
+        tape.busy[nt.BUSY_SWEEP] = False
+    assert pool() == before, "another thread evaluates, and takes from the pool"
 
     def elsewhere() -> None:
         kept.append(array())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import struct
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,7 +17,7 @@ from tapegrad import ending, instructions, patterns, templates, vjp_programs
 from tapegrad import native as nt
 from tapegrad.errors import UnsupportedError
 from tapegrad.instructions import ITAB, VTAB, Instruction, instruction, lowered
-from tapegrad.layouts import Layout, c_strides, contiguous, intern
+from tapegrad.layouts import LAYOUTS, Layout, SymbolicLayout, c_strides, contiguous, intern
 from tapegrad.ops.table import TABLE, Op, distinct
 from tapegrad.patterns import Pattern, described
 from tapegrad.programs import ADDRESS, STEPS
@@ -117,6 +118,30 @@ def test_patterns_end_when_there_are_many(monkeypatch: pytest.MonkeyPatch) -> No
         ending.end_unneeded(recent=False)
         verify_tables()
     assert len(patterns._patterns) <= 3
+
+
+def test_patterns_that_are_dropped_leave_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Symbolic layouts and what they are worked out from go with the prototypes."""
+    monkeypatch.setattr(patterns, "MOST", 8)
+    monkeypatch.setattr(patterns, "LATER", 0)
+
+    def symbolic() -> int:
+        tg.current_tape().collect()
+        gc.collect()
+        for _ in range(2):
+            ending.end_unneeded(recent=False)
+            gc.collect()
+        return sum(type(x) is SymbolicLayout for x in LAYOUTS)
+
+    counts = []
+    for k in range(60):
+        for n in (5, 7):
+            x = tg.ones(2, n, requires_grad=True)
+            tg.roll(x.t(), k + 1, 0).sum().backward()
+        if k % 20 == 19:
+            counts.append(symbolic())
+    assert counts[-1] <= counts[0] + 60, counts
+    verify_tables()
 
 
 def test_other_answers_have_images_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,11 +72,11 @@ def free_with(owner: object, address: int, span: int, tape: Any) -> None:
 
 def _let_go(address: int, span: int, reference: Callable[[], Any]) -> None:
     tape = reference()
-    # No other thread touches the pool.
-    if tape is not None and tape.state[nt.S_OWNER] == get_ident():
-        _give_back(tape.pointer, address, span)
-    else:
+    # The pool is the tape's own thread's, but for one that evaluates what it wants to read.
+    if tape is None or tape.state[nt.S_OWNER] != get_ident() or tape.busy[nt.BUSY_SWEEP]:
         _free(address)
+    else:
+        _give_back(tape.pointer, address, span)
 
 
 def lanes_at(address: int, layout: Layout, count: int) -> np.ndarray:

@@ -199,7 +199,10 @@ def commit(tape: Arrays, attributes: dict[str, Any], native: Any, *args: int) ->
     """Call native code that returns 0, and set attributes of the tape with it, or neither.
 
     All of it happens inside one call of the interpreter, so no signal handler, finalizer or
-    KeyboardInterrupt finds the one done and the other not.
+    KeyboardInterrupt finds the one done and the other not. What is replaced lives until then: finalizers of
+    what it kept are Python, and a signal handler may come with them.
     """
+    replaced = vars(tape).copy()
     chosen = map((attributes, {}).__getitem__, map(native, *((a,) for a in args)))
     deque(map(vars(tape).update, chosen), maxlen=0)
+    del replaced

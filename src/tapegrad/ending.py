@@ -40,7 +40,7 @@ from .instructions import (
     give_back,
     interned,
 )
-from .layouts import LAYOUTS, end_layouts, reference_counts
+from .layouts import ENDING, LAYOUTS, end_layouts, reference_counts
 from .tape import EXISTING
 
 __all__ = ["end_unneeded", "stressed"]
@@ -57,37 +57,47 @@ def end_unneeded(*, recent: bool = True) -> int:
         Whether those stay that were used since the last time.
     """
     with nt.LOCK:
-        for clear in CACHES:
-            clear()
-        marks = _on_tapes()
-        if marks is None:
+        if ENDING.now:  # a signal handler or finalizer asks
             return 0
-        if recent:
-            marks |= ITAB.rows[: len(marks), nt.I_USED] != 0
-        _add(marks, np.flatnonzero(marks).tolist())
-        _add(marks, _referenced(INSTRUCTIONS, marks))
-        known = marks.tobytes()
-        unneeded = [made for made in INSTRUCTIONS if made is not GONE and not known[made.id]]
-        # None of them can be found from here on. Should something interrupt this, there will be two alike.
-        for key in [made.key for made in unneeded]:
-            interned.pop(key, None)
-        PAIRS.keep(marks, np.ones(len(LAYOUTS), np.uint8))
-        # Another thread may have got one before.
-        again = _on_tapes()
-        _add(marks, range(len(marks)) if again is None else np.flatnonzero(again).tolist())
-        _add(marks, _referenced(unneeded, marks))
-        ended = [made for made in unneeded if not marks[made.id]]
-        interned.update({made.key: made for made in unneeded if marks[made.id] and made.key})
-        count = len(ended)
-        while ended:
-            give_back(ended.pop())
-        del unneeded  # the last references: layouts may end, too
-        ITAB.rows[:, nt.I_USED] = 0
-        end_layouts(_forget_layouts)
-        ROUNDS.limit = max(LIMIT, ITAB.size + max(LIMIT, ITAB.size) // 2)
-        ROUNDS.count += 1
-        if not ROUNDS.count % 4:
-            _trim(0)  # some milliseconds
+        try:
+            ENDING.now = True
+            return _end_unneeded(recent)
+        finally:
+            ENDING.now = False
+
+
+def _end_unneeded(recent: bool) -> int:
+    for clear in CACHES:
+        clear()
+    marks = _on_tapes()
+    if marks is None:
+        return 0
+    if recent:
+        marks |= ITAB.rows[: len(marks), nt.I_USED] != 0
+    _add(marks, np.flatnonzero(marks).tolist())
+    _add(marks, _referenced(INSTRUCTIONS, marks))
+    known = marks.tobytes()
+    unneeded = [made for made in INSTRUCTIONS if made is not GONE and not known[made.id]]
+    # None of them can be found from here on. Should something interrupt this, there will be two alike.
+    for key in [made.key for made in unneeded]:
+        interned.pop(key, None)
+    PAIRS.keep(marks, np.ones(len(LAYOUTS), np.uint8))
+    # Another thread may have got one before.
+    again = _on_tapes()
+    _add(marks, range(len(marks)) if again is None else np.flatnonzero(again).tolist())
+    _add(marks, _referenced(unneeded, marks))
+    ended = [made for made in unneeded if not marks[made.id]]
+    interned.update({made.key: made for made in unneeded if marks[made.id] and made.key})
+    count = len(ended)
+    while ended:
+        give_back(ended.pop())
+    del unneeded  # the last references: layouts may end, too
+    ITAB.rows[:, nt.I_USED] = 0
+    end_layouts(_forget_layouts)
+    ROUNDS.limit = max(LIMIT, ITAB.size + max(LIMIT, ITAB.size) // 2)
+    ROUNDS.count += 1
+    if not ROUNDS.count % 4:
+        _trim(0)  # some milliseconds
     return count
 
 

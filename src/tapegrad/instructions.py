@@ -18,7 +18,7 @@ import numpy as np
 from . import native as nt
 from .dtypes import dtype
 from .families import family_of, sized
-from .layouts import LAYOUTS, Layout, contiguous, intern, is_symbolic
+from .layouts import ENDING, LAYOUTS, Layout, contiguous, intern, is_symbolic
 from .ops.table import Lowered, Op, distinct, is_float, op
 from .programs import GrowingTable, Holdings, Step, emit, holding
 from .symbolic import hint
@@ -178,6 +178,7 @@ def instruction(entry: Op, layouts: tuple[Layout, ...], **attrs: Any) -> Instruc
             ROUNDS.end()
         if key in interned:  # another thread was faster
             return interned[key]
+        ENDING.refuse()
         family = None if is_symbolic(layouts) else family_of(entry, layouts, attrs, parts)
         head = _heads.get(family[0]) if family else None
         if family and head is not None:
@@ -375,7 +376,7 @@ class _Pairs:
     def _build(self, size: int) -> None:
         table = np.full(3 * size, -1, np.int64)
         words = memoryview(table)  # type: ignore[arg-type]
-        for key, (number, layout) in self.entries.items():
+        for key, (number, layout) in list(self.entries.items()):
             self._place(words, key, number, layout)
         # Readers hold the GIL: they see both words of the old table, or both of the new one.
         nt.GLOBALS[nt.G_PAIRS : nt.G_PAIRS_MASK + 1] = table.ctypes.data, size - 1

@@ -14,7 +14,8 @@ import math
 import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
-from itertools import chain, compress, repeat, starmap
+from contextlib import suppress
+from itertools import chain, compress, count, repeat, starmap
 from operator import is_
 from typing import Any, NoReturn
 
@@ -22,7 +23,7 @@ import numpy as np
 
 from . import native as nt
 from .dtypes import Size, bool_, dtype, float32, float64, int64
-from .errors import NOT_INITIALISED, TapeError
+from .errors import NOT_INITIALISED, TapeError, UnsupportedError
 from .symbolic import Formulas, hint, home_of
 
 __all__ = [
@@ -124,10 +125,26 @@ class _NoLayout(Layout):
 #: by id; id 0 stands for "no layout", and for one that has ended
 LAYOUTS: list[Layout] = [_NoLayout()]
 _free: list[int] = []  # ids of those that have ended
+_numbers = count(1)
 _interned: dict[tuple[int, tuple[int, ...], tuple[int, ...]], Layout] = {}
 _contiguous: dict[tuple[int, tuple[int, ...]], Layout] = {}
 _dtype_codes = np.zeros(1 << 12, np.uint8)
 _retired: list[np.ndarray] = []  # native code may still read from an outgrown table
+
+
+class ENDING:
+    """Whether what nothing needs is being ended (ending.py); the thread that does so holds the lock."""
+
+    now = False
+
+    @classmethod
+    def refuse(cls) -> None:
+        """Raise if a signal handler or finalizer has come in the middle of it."""
+        if cls.now:
+            raise UnsupportedError(
+                "a signal handler or finalizer records an operation on shapes that are new, while tapegrad "
+                "gives back what old shapes needed: let it note what is to be done, and do that later"
+            )
 
 
 def intern(kind: dtype, shape: tuple[int, ...], strides: tuple[int, ...]) -> Layout:
@@ -158,12 +175,25 @@ def intern(kind: dtype, shape: tuple[int, ...], strides: tuple[int, ...]) -> Lay
             return normal
         if home is not None:
             return _symbolic(home, kind, shape, strides)
+        ENDING.refuse()
         if min(shape, default=0) < 0:  # what comes here was checked; memory is at stake
             raise RuntimeError(f"Trying to create tensor with negative dimension: {list(shape)}")
-        layout = Layout(kind, Size(shape), strides, _free.pop() if _free else len(LAYOUTS))
+        layout = Layout(kind, Size(shape), strides, _number())
         _enter(layout)
-        _interned[key] = _interned[kind.code, shape, strides] = layout
-    return layout
+        # A signal handler may have made its like meanwhile.
+        kept = _interned.setdefault((kind.code, shape, strides), layout)
+        _interned[key] = kept
+        if kept is not layout:
+            LAYOUTS[layout.id] = LAYOUTS[0]
+            _free.append(layout.id)
+    return kept
+
+
+def _number() -> int:
+    """Return a number for a new layout, that nobody else gets. The caller holds the lock."""
+    with suppress(IndexError):
+        return _free.pop()
+    return next(_numbers)
 
 
 def _enter(layout: Layout) -> None:
@@ -188,11 +218,10 @@ def _symbolic(
     layout: Layout | None = home.layouts.get(key)
     if layout is not None:
         pairs = zip((*shape, *strides), (*layout.shape, *layout.strides), strict=True)
-        assert all([a == b for a, b in pairs])  # asked, not only checked
+        if not all([a == b for a, b in pairs]):  # asked, not only checked
+            raise AssertionError("two lengths with one hint differ")
         return layout
-    layout = SymbolicLayout(
-        kind, tuple.__new__(Size, shape), strides, _free.pop() if _free else len(LAYOUTS)
-    )
+    layout = SymbolicLayout(kind, tuple.__new__(Size, shape), strides, _number())
     _enter(layout)
     home.layouts[key] = layout
     return layout
@@ -215,6 +244,12 @@ def _register_dtype(layout: Layout) -> None:
 nt.GLOBALS[nt.G_LAYOUT_DTYPE] = _dtype_codes.ctypes.data
 
 
+def _home(layout: Layout) -> Formulas | None:
+    """Return the formulas that a symbolic layout is of, None for others."""
+    symbolic = type(layout) is SymbolicLayout
+    return home_of((*layout.shape, *layout.strides)) if symbolic else None
+
+
 def reference_counts(things: Sequence[object]) -> list[int]:
     """How many references there are to each of some objects, beside that of the sequence."""
     return [sys.getrefcount(x) - _OWN for x in things]
@@ -234,7 +269,10 @@ def end_layouts(forget: Callable[[np.ndarray], None]) -> int:
     forget : callable
         Called with a mark for each layout that stays, before ids can stand for other layouts.
     """
-    entries = Counter(map(id, chain(_interned.values(), _contiguous.values())))
+    homes = {id(home): home for x in LAYOUTS if (home := _home(x)) is not None}
+    links: list[dict[Any, Layout]] = [_interned, _contiguous, *[h.layouts for h in homes.values()]]
+    del homes  # references of its own
+    entries = Counter(map(id, chain.from_iterable([table.values() for table in links])))
     counts = reference_counts(LAYOUTS)
     chosen = {
         x.id
@@ -244,7 +282,7 @@ def end_layouts(forget: Callable[[np.ndarray], None]) -> int:
     tables: list[dict[Any, Layout]] = []
     keys: list[Any] = []
     layouts: list[Layout] = []
-    for table in (_interned, _contiguous):
+    for table in links:
         some = [(key, x) for key, x in table.items() if x.id in chosen]
         tables += [table] * len(some)
         keys += [key for key, _ in some]

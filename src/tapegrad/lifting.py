@@ -59,9 +59,7 @@ class Lifting:
         self.slots: dict[int, int] = {}
         self.batched: set[int] = set()
         #: statements whose write is one that residuals may be older than
-        self._noted = {
-            mark >> 1 for marks in source.writes.values() for mark in marks if not mark & 1
-        }
+        self._noted: set[int] = set()
 
     def bind(self, slot: int, own: int, *, batched: bool) -> None:
         """Say what stands on the target for a slot of the source."""
@@ -80,6 +78,8 @@ class Lifting:
     # ------------------------------------------------------------------ what there is to do
     def run(self, results: Iterable[int]) -> None:
         """Record what results need, in order; `at` knows their counterparts then."""
+        writes = self.source.writes.copy().values()
+        self._noted = {mark >> 1 for marks in writes for mark in marks if not mark & 1}
         statements = self._needed(results)
         promoted = self._promoted(statements)
         if any(slot in self.slots for slot in promoted):

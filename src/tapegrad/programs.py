@@ -212,10 +212,11 @@ class _Pool:
     UNIT = 4
 
     def __init__(self) -> None:
-        self._blocks: list[memoryview] = []
-        self._starts: list[int] = []  # addresses of the blocks
-        self._arrays: list[np.ndarray] = []
-        self._next = self._end = 0
+        # Blocks by number: their bytes, their addresses, and what keeps them.
+        self._blocks: dict[int, memoryview] = {}
+        self._starts: dict[int, int] = {}
+        self._arrays: dict[int, np.ndarray] = {}
+        self._made = self._top = self._next = self._end = 0
         #: for each size the places that were given back: block << 32 | first byte
         self._free: dict[int, list[int]] = {}
 
@@ -234,14 +235,12 @@ class _Pool:
     def reserve(self, count: int) -> int:
         """Make room for `count` words; their place. The caller holds the lock."""
         size = -(-count // self.UNIT) * self.UNIT
-        free = self._free.get(size)
-        if free:
-            place = free.pop()
-        else:
-            if self._next + size > self._end:
+        try:
+            place = self._free[size].pop()
+        except (KeyError, IndexError):
+            while self._next + size > self._end:
                 self._grow(size)
-            place = (len(self._blocks) - 1) << 32 | 8 * self._next
-            self._next += size
+            place, self._next = self._top | 8 * self._next, self._next + size
         if _holdings:
             _holdings[-1].ranges.append((self, place, size))
         return place
@@ -257,10 +256,11 @@ class _Pool:
 
     def _grow(self, size: int) -> None:
         array = np.zeros(max(self.BLOCK, size), np.int64)
-        self._arrays.append(array)
-        self._blocks.append(memoryview(array).cast("B"))  # type: ignore[arg-type]
-        self._starts.append(array.ctypes.data)
-        self._next, self._end = 0, len(array)
+        view, start, words = memoryview(array).cast("B"), array.ctypes.data, len(array)  # type: ignore[arg-type]
+        # Signal handlers come with calls only: there is none from here on.
+        number, self._made = self._made, self._made + 1
+        self._arrays[number], self._blocks[number], self._starts[number] = array, view, start
+        self._top, self._next, self._end = number << 32, 0, words
 
     def release(self, place: int, size: int) -> None:
         """Let others use words."""
@@ -270,7 +270,7 @@ class _Pool:
     def size(self) -> int:
         """Words in use."""
         free = sum(size * len(places) for size, places in self._free.items())
-        return sum(map(len, self._arrays)) - (self._end - self._next) - free
+        return sum(map(len, self._arrays.values())) - (self._end - self._next) - free
 
 
 class GrowingTable:
@@ -296,21 +296,29 @@ class GrowingTable:
 
     def reserve(self, count: int) -> int:
         """Make room for `count` more rows, which the caller fills; the number of the first."""
-        free = self._free.get(count)
-        if free:
-            first = free.pop()
-        else:
-            first = self.count
+        try:
+            first = self._free[count].pop()
+        except (KeyError, IndexError):
+            first, self.count = self.count, self.count + count
             while first + count > len(self.rows):
-                self._retired.append(self.rows)
-                self.rows = np.concatenate([self.rows, np.zeros_like(self.rows)])
-                self._bytes = memoryview(self.rows).cast("B")  # type: ignore[arg-type]
-                nt.GLOBALS[self.field] = self.rows.ctypes.data
-            self.count = first + count
+                self._grow()
         self.size += count
         if _holdings and count and self.held:
             _holdings[-1].ranges.append((self, first, count))
         return first
+
+    def _grow(self) -> None:
+        """Have twice as many rows."""
+        old = self.rows
+        rows = np.zeros((2 * len(old), self.width), np.int64)
+        view, address, end = memoryview(rows).cast("B"), rows.ctypes.data, len(old)  # type: ignore[arg-type]
+        self._retired.append(old)
+        if (
+            self.rows is old
+        ):  # or a signal handler was faster; from here on there is no call, so none comes
+            rows[:end] = old
+            self.rows, self._bytes = rows, view
+            nt.GLOBALS[self.field] = address
 
     def write(self, first: int, words: Sequence[int]) -> None:
         """Write the words of successive rows, from row `first` on."""
