@@ -369,8 +369,6 @@ class _Pairs:
 
     def __init__(self) -> None:
         self.entries: dict[int, tuple[int, int]] = {}
-        self.table: np.ndarray
-        self._words: memoryview
         self._build(1 << 12)
 
     def _build(self, size: int) -> None:
