@@ -15,6 +15,7 @@ import pytest
 from alone import alone
 
 import tapegrad as tg
+from tapegrad import buffers
 from tapegrad import native as nt
 from tapegrad.tape import Tape
 
@@ -309,8 +310,9 @@ def test_large_arrays_in_constant_memory(what: str) -> None:
 
 
 @pytest.mark.parametrize("what", ["a value", "a gradient"])
-def test_large_results_go_back_to_the_pool(what: str) -> None:
+def test_large_results_go_back_to_the_pool(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What an array saw is used for the next result, unless its tape is another thread's or gone."""
+    monkeypatch.setattr(buffers, "SEEN_LIMIT", 1 << 40)  # others may have left much in it
 
     def array() -> np.ndarray:
         x = tg.tensor(np.linspace(0.0, 1.0, 100_000), requires_grad=True)
@@ -345,6 +347,12 @@ def test_large_results_go_back_to_the_pool(what: str) -> None:
     finally:
         tape.busy[nt.BUSY_SWEEP] = False
     assert pool() == before, "another thread evaluates, and takes from the pool"
+    kept.append(array())
+    tape.collect()
+    before = pool()
+    monkeypatch.setattr(buffers, "SEEN_LIMIT", -1)
+    kept.clear()
+    assert pool() == before, "there is enough in it"
 
     def elsewhere() -> None:
         kept.append(array())

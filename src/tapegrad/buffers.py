@@ -65,6 +65,11 @@ def bytes_at(address: int, span: int) -> np.ndarray:
     return np.ndarray((span,), np.uint8, raw)
 
 
+#: bytes in a tape's pool up to which it takes memory that arrays have seen: many sizes are in it then, and
+#: one more may never be asked for
+SEEN_LIMIT = 1 << 22
+
+
 def free_with(owner: object, address: int, span: int, tape: Any) -> None:
     """Let memory of a tape go when an object goes: to the tape's pool, which costs no page faults later."""
     weakref.finalize(owner, _let_go, address, span, weakref.ref(tape)).atexit = False
@@ -73,10 +78,13 @@ def free_with(owner: object, address: int, span: int, tape: Any) -> None:
 def _let_go(address: int, span: int, reference: Callable[[], Any]) -> None:
     tape = reference()
     # The pool is the tape's own thread's, but for one that evaluates what it wants to read.
-    if tape is None or tape.state[nt.S_OWNER] != get_ident() or tape.busy[nt.BUSY_SWEEP]:
-        _free(address)
-    else:
+    safe = (
+        tape is not None and tape.state[nt.S_OWNER] == get_ident() and not tape.busy[nt.BUSY_SWEEP]
+    )
+    if safe and tape.state[nt.S_POOL] <= SEEN_LIMIT:
         _give_back(tape.pointer, address, span)
+    else:
+        _free(address)
 
 
 def lanes_at(address: int, layout: Layout, count: int) -> np.ndarray:
