@@ -13,7 +13,6 @@ if hasattr(os, "sched_setaffinity"):
 
 import importlib.metadata
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from statistics import median
 from typing import Any
 
@@ -57,14 +56,11 @@ def compete(
             if benchmark.disabled:
                 lanes[race.group] = line_up(race)[1]
             else:
-                # In a thread of its own a race begins with an empty tape, whatever others have left.
-                with ThreadPoolExecutor(1) as alone:
-                    lanes[race.group] = alone.submit(
-                        run_race,
-                        race,
-                        seconds=float(request.config.getoption("benchmark_max_time")),
-                        min_rounds=request.config.getoption("benchmark_min_rounds"),
-                    ).result()
+                lanes[race.group] = run_race(
+                    race,
+                    seconds=float(request.config.getoption("benchmark_max_time")),
+                    min_rounds=request.config.getoption("benchmark_min_rounds"),
+                )
         lane = lanes[race.group][name]
         report(
             benchmark,
