@@ -328,15 +328,10 @@ def fill(
     entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any], attributes: Any, key: Any
 ) -> Instruction | None:
     """Make an instruction of a pattern that has an image; None if it has none. The caller holds the lock."""
-    if not may_have_pattern(entry, layouts, attrs):
+    known = _known(entry, layouts, attrs, attributes)
+    if known is None:
         return None
-    description = described(entry, layouts, attributes)
-    if description is None:
-        return None
-    parts, sizes = description
-    branches = _branches(parts)
-    if branches is None:
-        return None
+    branches, sizes = known
     for pattern in branches.patterns:
         made = pattern.instruction(layouts, attrs, sizes, key)
         if made is not None:
@@ -365,16 +360,11 @@ def answered(made: Instruction, image_of: Callable[[Pattern], Any]) -> Any:
     if pattern is not None:
         sizes, branches = made.sizes, pattern.branches
     else:
-        if made.family is None or not may_have_pattern(entry, layouts, attrs):
-            return None  # one that was counted when it was made
-        description = described(entry, layouts, distinct(attrs))
-        if description is None:
+        # One without a family was counted when it was made.
+        known = _known(entry, layouts, attrs, distinct(attrs)) if made.family else None
+        if known is None:
             return None
-        parts, sizes = description
-        found = _branches(parts)
-        if found is None:
-            return None
-        branches = found
+        branches, sizes = known
     for other in branches.patterns:
         if other is pattern or other.fits(sizes):
             image = image_of(other)
@@ -388,10 +378,18 @@ def answered(made: Instruction, image_of: Callable[[Pattern], Any]) -> Any:
     return None if image is None else image.fill(sizes)
 
 
-def _branches(parts: Any) -> _Branches | None:
-    """Return the patterns of a description; None as long as there were few such instructions."""
-    found = _patterns.get(parts)
-    if found is None:
+def _known(
+    entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any], attributes: Sequence[Any]
+) -> tuple[_Branches, tuple[int, ...]] | None:
+    """Return the patterns of an instruction, and its lengths; None for what has none, or few alike so far."""
+    if not may_have_pattern(entry, layouts, attrs):
+        return None
+    description = described(entry, layouts, attributes)
+    if description is None:
+        return None
+    parts, sizes = description
+    branches = _patterns.get(parts)
+    if branches is None:
         count = _counts.get(parts, 0)
         if count < LATER:
             if len(_counts) >= COUNTED:
@@ -400,8 +398,8 @@ def _branches(parts: Any) -> _Branches | None:
             return None
         if len(_patterns) >= MOST:
             _patterns.clear()
-        found = _patterns[parts] = _Branches()
-    return found
+        branches = _patterns[parts] = _Branches()
+    return branches, sizes
 
 
 def make_pattern(

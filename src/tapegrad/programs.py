@@ -216,7 +216,7 @@ class _Pool:
         self._blocks: dict[int, memoryview] = {}
         self._starts: dict[int, int] = {}
         self._arrays: dict[int, np.ndarray] = {}
-        self._made = self._top = self._next = self._end = 0
+        self._count = self._top = self._next = self._end = 0
         #: for each size the places that were given back: block << 32 | first byte
         self._free: dict[int, list[int]] = {}
 
@@ -258,7 +258,7 @@ class _Pool:
         array = np.zeros(max(self.BLOCK, size), np.int64)
         view, start, words = memoryview(array).cast("B"), array.ctypes.data, len(array)  # type: ignore[arg-type]
         # Signal handlers come with calls only: there is none from here on.
-        number, self._made = self._made, self._made + 1
+        number, self._count = self._count, self._count + 1
         self._arrays[number], self._blocks[number], self._starts[number] = array, view, start
         self._top, self._next, self._end = number << 32, 0, words
 
@@ -313,9 +313,8 @@ class GrowingTable:
         rows = np.zeros((2 * len(old), self.width), np.int64)
         view, address, end = memoryview(rows).cast("B"), rows.ctypes.data, len(old)  # type: ignore[arg-type]
         self._retired.append(old)
-        if (
-            self.rows is old
-        ):  # or a signal handler was faster; from here on there is no call, so none comes
+        # Unless a signal handler was faster; there is no call from here on, so none comes.
+        if self.rows is old:
             rows[:end] = old
             self.rows, self._bytes = rows, view
             nt.GLOBALS[self.field] = address
