@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import tapegrad as tg
-from tapegrad import native as nt
+from tapegrad import abi as nt
 from tapegrad import record
 from tapegrad.dtypes import from_numpy_dtype
 from tapegrad.ops.table import TABLE, Op

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import tapegrad as tg
-from tapegrad import native as nt
+from tapegrad import abi as nt
+from tapegrad import machine_code
 
 __all__ = ["ACTIONS", "stressed"]
 
@@ -41,8 +42,8 @@ _kept: list[Any] = []
 def _allocator(function: Callable[[], Any]) -> int:
     """Address of an allocator that calls a function first; what that raises, allocation raises."""
     name = f"tapegrad_stressed_{len(_kept)}"
-    code = nt.assemble(_TEXT.format(name=name, function=id(function)))
-    engine = nt._engine()
+    code = machine_code.assemble(_TEXT.format(name=name, function=id(function)))
+    engine = machine_code._engine()
     engine.add(code)
     _kept.append(function)
     return engine.address(name)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import tapegrad as tg
+from tapegrad import abi as nt
 from tapegrad import collector
-from tapegrad import native as nt
 from tapegrad.autograd.checkpoint import CheckpointError, checkpoint
 from tapegrad.errors import UnsupportedError
 from tapegrad.utils.checkpoint import (

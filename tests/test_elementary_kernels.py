@@ -157,9 +157,9 @@ platform.machine = lambda: "x86_64"
 import numpy as np
 
 import tapegrad as tg
-from tapegrad import native, strip_code
+from tapegrad import machine_code, strip_code
 
-assert not native.has_fma()
+assert not machine_code.has_fma()
 assert not strip_code.ELEMENTARY
 
 

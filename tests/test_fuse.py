@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import tapegrad as tg
+from tapegrad import abi as nt
 from tapegrad import ending, fuse
-from tapegrad import native as nt
 from tapegrad.dtypes import from_numpy_dtype
 from tapegrad.instructions import ITAB, VTAB, instruction
 from tapegrad.layouts import contiguous

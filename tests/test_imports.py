@@ -157,10 +157,10 @@ def test_a_program_for_torch() -> None:
 USE = """
     import sys
     import tapegrad as tg
-    from tapegrad import native, store
+    from tapegrad import machine_code, store
     x = tg.tensor([1.0, 2.0], requires_grad=True)
     ((x * x).sin() * x.tanh()).sum().backward()
-    print([round(v, 6) for v in x.grad.tolist()], native.COUNTS["compiled"], "numba" in sys.modules)
+    print([round(v, 6) for v in x.grad.tolist()], machine_code.COUNTS["compiled"], "numba" in sys.modules)
 """
 GRADIENT = str([
     round(2 * x * math.cos(x * x) * math.tanh(x) + math.sin(x * x) / math.cosh(x) ** 2, 6)
@@ -355,7 +355,7 @@ def test_settings_of_numba(own_store: Path, setting: str) -> None:
         return
     # The key alone: compiling all for each setting takes a minute.
     code = (
-        "import os; import tapegrad.native as n; "
+        "import os; import tapegrad.machine_code as n; "
         f"before = n._machine(); n._machine.cache_clear(); os.environ['NUMBA_{name}'] = {value!r}; "
         "print(n._machine() != before)"
     )

@@ -10,9 +10,10 @@ import pytest
 from work import calls
 
 import tapegrad as tg
-from tapegrad import native as nt
+from tapegrad import abi as nt
 from tapegrad.functions.registry import METHODS
 from tapegrad.instructions import VTAB
+from tapegrad.locks import TABLE_LOCK
 from tapegrad.ops.table import copy_loop
 from tapegrad.programs import Operand, Step, packed
 
@@ -733,7 +734,7 @@ def test_a_captured_view_reads_no_program_that_was_not_built() -> None:
         copy_loop(tg.float64), (4,),
         (Operand(-1, one.ctypes.data, (8,)), Operand(-1, target.ctypes.data, (8,))),
     )  # fmt: skip
-    with nt.LOCK:
+    with TABLE_LOCK:
         guarded = np.concatenate([np.zeros_like(VTAB.rows[:1]), VTAB.rows])
         VTAB._retired.append(VTAB.rows)
         VTAB.rows = guarded[1:]

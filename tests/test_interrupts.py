@@ -22,7 +22,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(SOURCE)}
 EVERY_BYTECODE = """
 import dis, functools, gc, os, sys
 import tapegrad as tg
-from tapegrad import native as nt
+from tapegrad import abi as nt
 from tapegrad.autograd.checkpoint import checkpoint
 ROOT = os.path.dirname(tg.__file__)
 x0 = [1.0, 2.0]

@@ -10,7 +10,7 @@ from op_derivatives import directions_for
 from op_samples import cases, public_rows, tg_leaf
 
 import tapegrad as tg
-from tapegrad import native as nt
+from tapegrad import abi as nt
 from tapegrad.instructions import ITAB
 from tapegrad.lanes import Lanes
 from tapegrad.ops.table import Op

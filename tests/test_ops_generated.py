@@ -24,8 +24,8 @@ from op_derivatives import (
 from op_samples import DOMAINS, ROWS, Case, cases, public_rows, results_of, tg_leaf
 
 import tapegrad as tg
+from tapegrad import abi as nt
 from tapegrad import engine
-from tapegrad import native as nt
 from tapegrad.instructions import INSTRUCTIONS, Instruction
 from tapegrad.kernels import PREFERRED
 from tapegrad.layouts import is_symbolic

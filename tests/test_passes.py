@@ -13,7 +13,7 @@ import pytest
 from torch_or_not import LIBRARIES
 
 import tapegrad as tg
-from tapegrad import native as nt
+from tapegrad import abi as nt
 from tapegrad import nesting, request
 from tapegrad.tape import slot_of
 from tapegrad.threads import current_tape

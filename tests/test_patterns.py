@@ -13,8 +13,8 @@ import pytest
 from op_samples import cases, public_rows
 
 import tapegrad as tg
+from tapegrad import abi as nt
 from tapegrad import ending, instructions, patterns, templates, vjp_programs
-from tapegrad import native as nt
 from tapegrad.errors import UnsupportedError
 from tapegrad.instructions import ITAB, VTAB, Instruction, instruction, lowered
 from tapegrad.layouts import LAYOUTS, Layout, SymbolicLayout, c_strides, contiguous, intern

@@ -4,41 +4,116 @@ from __future__ import annotations
 
 import ast
 import importlib
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 import tapegrad
-from tapegrad import native as nt
+from tapegrad import abi as nt
 from tapegrad.ops.table import BY_CODE, TABLE
 
 SOURCE = Path(tapegrad.__file__).parent
-#: what a file may import is what stands before it; names in one row may import each other's package
-LAYERS = [
-    ("errors", "locks", "importing", "symbolic"), ("dtypes",), ("store", "words", "entries"), ("native",),
-    ("nopython",), ("layouts",),
-    ("kernels",), ("programs",), ("ops",), ("families",), ("instructions",), ("patterns",), ("calls",),
-    ("handle",), ("exchange",), ("sweep",), ("versions",), ("buffers", "constants"), ("collector",),
-    ("arrays",), ("hook_cycles",), ("values",), ("tape",),
-    ("ending",), ("hooks", "edges"), ("threads", "storage"), ("user_code", "nesting"), ("final_callbacks",),
-    ("fuse",), ("traced_rule",), ("adjoint_programs",), ("lane_programs",), ("vjp_programs",),
-    ("strip_code",), ("strip_rules",),
-    ("strip_sweeps",), ("strips",), ("crossing",), ("mirrors",), ("record",), ("messages",), ("views",),
-    ("watching",), ("readout",), ("saved",), ("saved_tensor",), ("inference",),
-    ("anomaly",), ("detaching",), ("separating",),
-    ("request",), ("lanes",), ("templates",), ("lifting",), ("slices",), ("traces",), ("duals",),
-    ("plain",), ("replay",),
-    ("callbacks",), ("accumulation",), ("engine",), ("tangents",), ("node_names",), ("node",), ("display",),
-    ("devices", "cuda", "testing"), ("verify",), ("functions",),
-    ("autograd_methods", "operators"), ("tensor_type",), ("trees",), ("autograd",), ("func",),
-    ("transforms",), ("utils",), ("active",), ("tour",),
-    ("other_names",), ("__init__",), ("__main__",),
+#: packages: a file may import its own and what stands in rows before it
+ORDER = [
+    ("base",), ("native",), ("ops",), ("tape",), ("rules",), ("engine", "scalar_tape"), ("batching",),
+    ("functions",), ("tensors",), ("autograd",), ("func", "utils", "njit_compiler"), ("testing", "cuda"),
+    ("other_names",), ("__init__",), ("tour",), ("__main__",),
 ]  # fmt: skip
-#: imports upwards that are meant: (file, module) -> why
-UPWARDS = {
-    ("native", "nopython"): "compiles it, by name, when the store has no code",
-    ("native", "programs"): "the lock only",
+#: flat files (and files of other packages) on their way to a package
+HOMES = {
+    "errors": "base",
+    "dtypes": "base",
+    "devices": "base",
+    "messages": "base",
+    "words": "native",
+    "store": "native",
+    "calls": "native",
+    "kernels": "native",
+    "handle": "native",
+    "nopython": "native",
+    "layouts": "ops",
+    "programs": "ops",
+    "instructions": "ops",
+    "buffers": "tape",
+    "arrays": "tape",
+    "values": "tape",
+    "tape": "tape",
+    "collector": "tape",
+    "versions": "tape",
+    "constants": "tape",
+    "verify": "tape",
+    "threads": "tape",
+    "crossing": "tape",
+    "storage": "tape",
+    "hooks": "tape",
+    "record": "tape",
+    "anomaly": "tape",
+    "display": "tensors",
+    "adjoint_programs": "rules",
+    "lane_programs": "rules",
+    "vjp_programs": "rules",
+    "templates": "rules",
+    "fuse": "rules",
+    "edges": "engine",
+    "request": "engine",
+    "sweep": "engine",
+    "plain": "engine",
+    "lanes": "engine",
+    "replay": "engine",
+    "tangents": "engine",
+    "callbacks": "engine",
+    "accumulation": "engine",
+    "saved": "engine",
+    "node": "engine",
+    "engine": "engine",
+    "lifting": "batching",
+    "slices": "batching",
+    "traces": "batching",
+    "operators": "tensors",
+    "autograd_methods": "tensors",
+    "trees": "tensors",
+    "transforms": "func",
+    "strip_code": "scalar_tape",
+    "strip_rules": "scalar_tape",
+    "strip_sweeps": "scalar_tape",
+    "strips": "scalar_tape",
+    "active": "njit_compiler",
+    "symbolic": "base",
+    "locks": "base",
+    "importing": "base",
+    "entries": "native",
+    "exchange": "native",
+    "families": "ops",
+    "patterns": "ops",
+    "ending": "tape",
+    "hook_cycles": "tape",
+    "inference": "engine",
+    "mirrors": "tape",
+    "nesting": "tape",
+    "readout": "tape",
+    "views": "tape",
+    "watching": "tape",
+    "user_code": "tape",
+    "final_callbacks": "engine",
+    "detaching": "engine",
+    "separating": "engine",
+    "saved_tensor": "engine",
+    "node_names": "engine",
+    "duals": "batching",
+    "traced_rule": "rules",
+    "tensor_type": "tensors",
+    "machine_code": "native",
+    "abi": "native",
+    "functions/all_functions.py": "tensors",
+    "ops/strip.py": "scalar_tape",
+    "ops/strip_kernels.py": "scalar_tape",
+    "display/tape_text.py": "tape",
+    "nopython/strip_fields.py": "scalar_tape",
+    "nopython/strips.py": "scalar_tape",
+    "nopython/transposing.py": "scalar_tape",
+    "nopython/sums.py": "scalar_tape",
 }
 LIMIT = 450
 
@@ -47,76 +122,57 @@ def files() -> list[Path]:
     return sorted(SOURCE.rglob("*.py"))
 
 
-def module(path: Path) -> str:
-    """First part of a file's name inside the package."""
-    return path.relative_to(SOURCE).with_suffix("").parts[0]
+def package(path: Path) -> str:
+    """First part of a file's name inside the package, or where the file belongs."""
+    name = path.relative_to(SOURCE).with_suffix("")
+    return HOMES.get(f"{name.as_posix()}.py", HOMES.get(name.parts[0], name.parts[0]))
 
 
 def rank(name: str) -> int:
-    for i, names in enumerate(LAYERS):
-        if name in names:
-            return i
-    raise AssertionError(f"{name} is in no layer: add it to LAYERS where it belongs")
+    return next(i for i, names in enumerate(ORDER) if name in names)
 
 
 def type_checking(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
 
 
-def imports(path: Path) -> list[tuple[str, int]]:
-    """Modules of the package that a file imports when it runs, with the line."""
-    found: list[tuple[str, int]] = []
-    package = list(path.relative_to(SOURCE).parent.parts)
+def imports(path: Path) -> Iterator[tuple[Path, int]]:
+    """Files of the package that a file imports when it runs, with the line."""
+    own = path.relative_to(SOURCE).parent.parts
+    skipped = {
+        n
+        for node in ast.walk(ast.parse(path.read_text()))
+        if type_checking(node)
+        for n in lines(node)
+    }
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.ImportFrom) or node.lineno in skipped:
+            continue
+        names = (node.module or "").split(".") if node.module else []
+        if node.level:
+            names = [*own[: len(own) - node.level + 1], *names]
+        elif names[:1] != ["tapegrad"]:
+            continue
+        else:
+            names = names[1:]
+        base = SOURCE.joinpath(*names)
+        for alias in node.names:
+            inside = [base / f"{alias.name}.py", base / alias.name / "__init__.py"]
+            whole = [base.with_suffix(".py"), base / "__init__.py"]
+            yield next(file for file in [*inside, *whole] if file.exists()), node.lineno
 
-    def visit(node: ast.AST) -> None:
-        if type_checking(node):
-            return
-        if isinstance(node, ast.ImportFrom):
-            names = (node.module or "").split(".") if node.module else []
-            if node.level:
-                absolute = package[: len(package) - node.level + 1] + names
-            elif names[:1] == ["tapegrad"]:
-                absolute = names[1:]
-            else:
-                return
-            for target in [absolute[0]] if absolute else [a.name for a in node.names]:
-                if (SOURCE / target).is_dir() or (SOURCE / f"{target}.py").exists():
-                    found.append((target, node.lineno))
-        elif isinstance(node, ast.Import):
-            found.extend(
-                (a.name.split(".")[1], node.lineno)
-                for a in node.names
-                if a.name.startswith("tapegrad.")
-            )
-        for child in ast.iter_child_nodes(node):
-            visit(child)
 
-    visit(ast.parse(path.read_text()))
-    return found
+def lines(node: ast.AST) -> range:
+    assert isinstance(node, ast.stmt)
+    return range(node.lineno, (node.end_lineno or node.lineno) + 1)
 
 
 @pytest.mark.parametrize("path", files(), ids=lambda p: str(p.relative_to(SOURCE)))
 def test_imports_point_down(path: Path) -> None:
-    own = module(path)
+    own = package(path)
     for target, line in imports(path):
-        if target == own or (own, target) in UPWARDS:
-            continue
-        assert rank(target) < rank(own), f"line {line}: {own} must not import {target}"
-
-
-def test_every_module_has_a_layer() -> None:
-    for path in files():
-        rank(module(path))
-    known = {module(p) for p in files()}
-    assert {n for names in LAYERS for n in names} <= known | {"__init__", "__main__"}
-
-
-def test_layers_are_computed_from_the_source() -> None:
-    """The reader of imports sees what there is to see."""
-    assert ("tape", 0) not in imports(SOURCE / "tape.py")
-    targets = {t for t, _ in imports(SOURCE / "engine.py")}
-    assert {"record", "tape", "replay"} <= targets
-    assert "tensor_type" not in targets, "imported for type checking only"
+        below = rank(package(target)) < rank(own) or package(target) == own
+        assert below, f"line {line}: {own} must not import {package(target)} ({target.name})"
 
 
 # --------------------------------------------------------------------------- numba in one place
@@ -131,16 +187,8 @@ def third_party(path: Path) -> set[str]:
 
 
 def test_only_native_code_uses_numba() -> None:
-    users = {module(p) for p in files() if {"numba", "llvmlite"} & third_party(p)}
-    assert "native" in users
-    allowed = {"native", "calls", "nopython", "active", "handle", "__main__", "tour", "devices"}
-    assert users <= allowed
-    jitted = {
-        module(p)
-        for p in files()
-        if "numba" in third_party(p)
-    }  # fmt: skip
-    assert jitted <= {"native", "nopython", "active", "__main__", "tour", "devices"}
+    users = {package(p) for p in files() if {"numba", "llvmlite"} & third_party(p)}
+    assert users == {"native", "njit_compiler", "__main__"}
 
 
 def test_importing_tapegrad_does_not_import_numba() -> None:
@@ -190,7 +238,7 @@ def test_every_row_has_a_node_name() -> None:
 def test_rules_are_written_once() -> None:
     """VJPs are in ops/ only, and nothing there runs a sweep."""
     for path in files():
-        if module(path) in ("ops", "traced_rule"):
+        if package(path) == "ops" or path.name in ("traced_rule.py", "strip.py", "rows.py"):
             continue
         assert "vjp=lambda" not in path.read_text(), path.name
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import tapegrad as tg
+from tapegrad import abi as nt
 from tapegrad import ending
-from tapegrad import native as nt
 from tapegrad.display.tape_text import format_tape
 from tapegrad.errors import TapeError
 from tapegrad.instructions import GONE, INSTRUCTIONS, leaf

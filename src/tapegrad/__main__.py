@@ -16,7 +16,7 @@ from pathlib import Path
 
 import llvmlite.binding as llvm
 
-from . import __version__, native, store
+from . import __version__, machine_code, store
 from .tour import tour
 
 __all__ = ["info", "main"]
@@ -66,7 +66,7 @@ def info() -> None:
         "SIMD features": _simd(),
         "cache folder": str(folder),
         "compiled kernels": f"{len(sizes)} files, {sum(sizes) / 1024:.0f} KiB",
-        "in this process": "{loaded} loaded, {compiled} compiled".format(**native.COUNTS),
+        "in this process": "{loaded} loaded, {compiled} compiled".format(**machine_code.COUNTS),
         "numba imported": "yes" if "numba" in sys.modules else "no",
     }
     width = max(map(len, rows))

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import abi as nt
 from . import messages, plain, record, versions
-from . import native as nt
 from .callbacks import call_hooks, called, no_grad_on, prehooked, replaced
 from .dtypes import dtype_of
 from .layouts import Layout

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from . import native as nt
+from . import abi as nt
 from .fuse import Part, Recipe
 from .instructions import Instruction
 from .kernels import native_kernel_address, ufunc_loop

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from . import abi as nt
 from . import messages
-from . import native as nt
 from .exchange import Exchanged
 from .tape import TAPES, Tape
 

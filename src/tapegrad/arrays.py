@@ -10,7 +10,7 @@ address         int64   where the primal is; 0 while the statement is pending
 root            int32   slot whose adjoint buffer this slot's adjoint lies in (itself, or a
                         view's root)
 base            int32   slot whose memory this slot's lies in
-flags           uint8   ACTIVE, EXTERNAL, FREED ... (native.py)
+flags           uint8   ACTIVE, EXTERNAL, FREED ... (abi.py)
 ==============  ======  ==================================================================
 """
 
@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from . import abi as nt
 from . import collector
-from . import native as nt
 from .instructions import INSTRUCTIONS, Instruction
 
 __all__ = ["Arrays"]

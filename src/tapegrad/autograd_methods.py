@@ -10,6 +10,7 @@ import warnings
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from . import abi as nt
 from . import (
     duals,
     engine,
@@ -23,7 +24,6 @@ from . import (
     views,
     watching,
 )
-from . import native as nt
 from .errors import UnsupportedError
 from .handle import status_of
 from .hooks import RemovableHandle

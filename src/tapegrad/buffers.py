@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import native as nt
+from . import abi as nt
 from .calls import native_call
 from .dtypes import dtype
 from .layouts import Layout, intern

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import abi as nt
 from . import anomaly, collector, record, sweep
-from . import native as nt
+from .abi import R_ERROR_ARG, R_HIGH
 from .buffers import address_of, array_at
 from .dtypes import dtype, int64
 from .edges import edge_places
 from .exchange import Change, Exchange
 from .layouts import byte_offsets
-from .native import R_ERROR_ARG, R_HIGH
 from .replay import Pass
 from .request import Request, watches
 from .saved import Saved

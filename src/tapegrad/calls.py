@@ -14,7 +14,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-from . import native as nt
+from . import machine_code
 from .entries import ENTRIES
 
 __all__ = ["MethodDef", "keep", "native_call"]
@@ -60,7 +60,7 @@ _C_API = {
     "PyEval_SaveThread": ("i64", ""), "PyEval_RestoreThread": ("void", "i64"),
 }  # fmt: skip
 _keep: list[Any] = []
-nt.keep_for_ever(_keep)
+machine_code.keep_for_ever(_keep)
 
 
 def keep(*values: Any) -> None:
@@ -115,11 +115,13 @@ def _wrappers() -> dict[str, int]:
     for name, release_gil in CALLS.items():
         words = ", ".join(["i64"] * counts[name])
         text.append(f"declare i64 @tapegrad_{name}({words})")
-        llvm.add_symbol(f"tapegrad_{name}", nt.entry(name))
+        llvm.add_symbol(f"tapegrad_{name}", machine_code.entry(name))
         text.append(_wrapper(name, counts[name], release_gil=release_gil))
     whole = "\n".join(text)
     symbols = {name: f"tapegrad_call_{name}" for name in CALLS}
-    return nt.load_module("calls", whole, symbols, lambda: (symbols, [nt.assemble(whole)]))
+    return machine_code.load_module(
+        "calls", whole, symbols, lambda: (symbols, [machine_code.assemble(whole)])
+    )
 
 
 def native_call(name: str) -> Callable[..., Any]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import native as nt
+from . import abi as nt
 from . import versions
 from .buffers import address_of, give_up_reserve, keep_reserve
 from .calls import native_call

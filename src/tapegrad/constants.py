@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import native as nt
+from . import abi as nt
 from .dtypes import dtype
 from .symbolic import Symbolic
 

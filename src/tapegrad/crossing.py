@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import native as nt
+from . import abi as nt
 from . import versions
 from .errors import TapeError
 from .storage import Storage, layout_of, storage_of

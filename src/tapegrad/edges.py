@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import native as nt
+from . import abi as nt
 from .errors import UnsupportedError
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from . import native as nt
+from . import abi as nt
 from .buffers import address_of
 from .calls import native_call
 from .instructions import (
@@ -41,6 +41,7 @@ from .instructions import (
     interned,
 )
 from .layouts import ENDING, LAYOUTS, end_layouts, reference_counts
+from .locks import TABLE_LOCK
 from .tape import EXISTING
 
 __all__ = ["end_unneeded", "stressed"]
@@ -56,7 +57,7 @@ def end_unneeded(*, recent: bool = True) -> int:
     recent : bool
         Whether those stay that were used since the last time.
     """
-    with nt.LOCK:
+    with TABLE_LOCK:
         if ENDING.now:  # a signal handler or finalizer asks
             return 0
         try:

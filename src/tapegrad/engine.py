@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import abi as nt
 from . import anomaly, messages, plain, record, replay, saved, versions, views
-from . import native as nt
 from .accumulation import (
     accumulate_plainly,
     accumulated,

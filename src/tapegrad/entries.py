@@ -1,22 +1,22 @@
 """The entry points of native code, and their C signatures.
 
-native.py compiles them, or loads them from the store, and gives their addresses (`native.entry`).
+machine_code.py compiles them, or loads them from the store, and gives their addresses (`machine_code.entry`).
 """
 
 from __future__ import annotations
 
 __all__ = ["ENTRIES"]
 
-#: entry points of native code: module of `nopython/` -> name -> C signature
+#: entry points of native code: module, as it is called inside of the package -> name -> C signature
 ENTRIES: dict[str, dict[str, str]] = {
-    "recording": {
+    "nopython.recording": {
         "binary": "int64(int64, int64, int64)",
         "power": "int64(int64, int64, int64, int64)",
         "unary": "int64(int64, int64)",
         "fastcall": "int64(int64, int64, int64, int64)",
         "dealloc": "void(int64)",
     },
-    "appending": {
+    "nopython.appending": {
         "status_entry": "int64(int64)",
         "slot_entry": "int64(int64, int64)",
         "room_left_entry": "int64(int64, int64, int64, int64)",
@@ -27,33 +27,33 @@ ENTRIES: dict[str, dict[str, str]] = {
         "handle_entry": "int64(int64, int64, int64)",
         "bind_entry": "int64(int64, int64, int64, int64)",
     },
-    "subscripting": {"subscript": "int64(int64, int64)"},
-    "exchanging": {
+    "nopython.subscripting": {"subscript": "int64(int64, int64)"},
+    "nopython.exchanging": {
         "enter": "int64(int64, int64, int64, int64)",
         "leave": "int64(int64, int64, int64, int64)",
     },
-    "forward": {"forward_entry": "int64(int64)"},
-    "preparing": {
+    "nopython.forward": {"forward_entry": "int64(int64)"},
+    "nopython.preparing": {
         "start_entry": "int64(int64, int64, int64, int64, int64, int64, int64)",
         "prepare_entry": "int64(int64, int64)",
         "largest_entry": "int64(int64, int64, int64)",
     },
-    "reverse": {
+    "nopython.reverse": {
         "seed_entry": "int64(int64, int64, int64, int64)",
         "units_entry": "int64(int64, int64, int64, int64)",
         "reverse_entry": "int64(int64, int64)",
         "gradient_entry": "int64(int64, int64, int64, int64, int64)",
         "release_entry": "int64(int64, int64, int64)",
     },
-    "replaying": {"replay_entry": "int64(int64, int64, int64, int64, int64, int64)"},
-    "pushing": {"push_entry": "int64(int64, int64, int64, int64)"},
-    "plain": {
+    "nopython.replaying": {"replay_entry": "int64(int64, int64, int64, int64, int64, int64)"},
+    "nopython.pushing": {"push_entry": "int64(int64, int64, int64, int64)"},
+    "nopython.plain": {
         "plain_entry": "int64(int64, int64, int64, int64, int64, int64, int64)",
         "record_entry": "int64(int64, int64, int64, int64, int64, int64)",
         "leaves_entry": "int64(int64, int64, int64, int64)",
         "back_entry": "int64(int64, int64, int64, int64, int64)",
     },
-    "strips": {
+    "nopython.strips": {
         "open_entry": "int64(int64, int64, int64, int64, int64, int64)",
         "begin_entry": "int64(int64, int64, int64, int64, int64, int64)",
         "close_entry": "int64(int64)",
@@ -65,9 +65,9 @@ ENTRIES: dict[str, dict[str, str]] = {
         "mixed_entry": "int64(int64, float64, int64, float64, int64, float64, int64)",
         "block_entry": "int64(int64, int64)",
     },
-    "sums": {"sums_entry": "int64(int64)"},
-    "transposing": {"transpose_entry": "int64(int64, int64, int64, int64, int64, int64)"},
-    "collecting": {
+    "nopython.sums": {"sums_entry": "int64(int64)"},
+    "nopython.transposing": {"transpose_entry": "int64(int64, int64, int64, int64, int64, int64)"},
+    "nopython.collecting": {
         "mark_entry": "int64(int64, int64, int64, int64)",
         "trim_entry": "int64(int64, int64, int64, int64)",
         "drop_entry": "int64(int64, int64, int64, int64, int64)",

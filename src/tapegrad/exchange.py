@@ -11,8 +11,8 @@ import operator
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from . import handle
-from . import native as nt
+from . import abi as nt
+from . import handle, machine_code
 
 __all__ = ["Change", "Exchange", "Exchanged"]
 
@@ -67,5 +67,5 @@ def _entered(exchange: Exchange) -> tuple[Any, ...]:
 handle.register_slow(nt.ENTER_CODE, _entered)
 handle.register_slow(nt.LEAVE_CODE, operator.attrgetter("_notes", "ending"))
 for _name, _entry in (("__enter__", "enter"), ("__exit__", "leave")):
-    _function = handle.builtin(_name, nt.entry(_entry), "")
+    _function = handle.builtin(_name, machine_code.entry(_entry), "")
     setattr(Exchange, _name, handle.as_method(_function))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from . import native as nt
+from . import abi as nt
 from .layouts import Layout, is_symbolic, loop_geometry
 from .ops.table import Op, elementwise
 from .programs import ADDRESS, SCRATCH, Step

@@ -19,11 +19,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import native as nt
+from . import abi as nt
 from . import words
 from .instructions import VTAB
 from .layouts import loop_geometry
-from .native import kernel_address
+from .locks import TABLE_LOCK
+from .machine_code import kernel_address
 from .programs import (
     Holdings,
     Node,
@@ -218,7 +219,7 @@ def heat(*, force: bool = False) -> int:
 
 
 def _compile(number: int) -> int:
-    with nt.LOCK:
+    with TABLE_LOCK:
         VTAB.rows[number, nt.V_HOT] = 1
         recipe, holdings = RECIPES.pop(number, (None, None))
         if callable(recipe):

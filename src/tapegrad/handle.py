@@ -22,9 +22,10 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 
-from . import native as nt
+from . import abi as nt
+from . import machine_code
+from .abi import GLOBALS, HEADER
 from .calls import MethodDef, keep, native_call
-from .native import GLOBALS, HEADER
 
 __all__ = [
     "Thunks",
@@ -122,10 +123,12 @@ class Thunks:
     def compile(self) -> dict[str, int]:
         """Load or assemble them all; their addresses by name."""
         for target in self._targets:
-            llvm.add_symbol(f"tapegrad_{target}", nt.entry(target))
+            llvm.add_symbol(f"tapegrad_{target}", machine_code.entry(target))
         text = "\n".join(self._text)
         symbols = {name: name for name in self._names}
-        return nt.load_module("thunks", text, symbols, lambda: (symbols, [nt.assemble(text)]))
+        return machine_code.load_module(
+            "thunks", text, symbols, lambda: (symbols, [machine_code.assemble(text)])
+        )
 
 
 def make_handle_type(slots: dict[int, int]) -> type:
@@ -139,9 +142,9 @@ def make_handle_type(slots: dict[int, int]) -> type:
         _Member(None, 0, 0, 0, None),
     )
     table = [
-        _Slot(_TP_DEALLOC, nt.entry("dealloc")),
+        _Slot(_TP_DEALLOC, machine_code.entry("dealloc")),
         _Slot(_TP_MEMBERS, ctypes.cast(members, ctypes.c_void_p).value),
-        _Slot(_MP_SUBSCRIPT, nt.entry("subscript")),
+        _Slot(_MP_SUBSCRIPT, machine_code.entry("subscript")),
         *(_Slot(number, address) for number, address in slots.items()),
         _Slot(0, None),
     ]

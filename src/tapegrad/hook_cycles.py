@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import native as nt
+from . import abi as nt
 from .arrays import Arrays
 from .buffers import address_of
 from .collector import GRAPH, mark

@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from . import native as nt
+from . import abi as nt
 from .dtypes import dtype
 from .families import family_of, sized
 from .layouts import ENDING, LAYOUTS, Layout, contiguous, intern, is_symbolic
+from .locks import TABLE_LOCK
 from .ops.table import Lowered, Op, distinct, is_float, op
 from .programs import GrowingTable, Holdings, Step, emit, holding
 from .symbolic import hint
@@ -173,7 +174,7 @@ def instruction(entry: Op, layouts: tuple[Layout, ...], **attrs: Any) -> Instruc
     found = interned.get(key)
     if found is not None:
         return found
-    with nt.LOCK:
+    with TABLE_LOCK:
         if ITAB.size >= ROUNDS.limit:
             ROUNDS.end()
         if key in interned:  # another thread was faster
@@ -433,7 +434,7 @@ def remember_pair(code: int, a: int, b: int, number: int, other: int) -> None:
     """Tell native replay which instruction (and another number) goes with two layouts."""
     if is_symbolic((LAYOUTS[a],)):
         return
-    with nt.LOCK:
+    with TABLE_LOCK:
         PAIRS.add(code, a, b, number, other)
 
 
@@ -445,5 +446,5 @@ def remember(made: Instruction, called: Op | None = None) -> None:
         return
     if len(made.outs) == 1 and out.span < LARGE and len(made.layouts) <= 2:
         second = made.layouts[1].id if len(made.layouts) == 2 else 0
-        with nt.LOCK:
+        with TABLE_LOCK:
             PAIRS.add(code, made.layouts[0].id, second, made.id, out.id)

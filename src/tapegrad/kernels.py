@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from .dtypes import bool_, dtype, float32, float64, int64
-from .native import kernel_address, source_of
+from .machine_code import kernel_address, source_of
 from .words import KINDS, helper
 
 __all__ = [

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from . import native as nt
+from . import abi as nt
 from .adjoint_programs import Builder, Programs
 from .instructions import Instruction
 from .kernels import is_ufunc_loop, native_kernel_address, ufunc_loop

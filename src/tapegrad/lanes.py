@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from . import abi as nt
 from . import anomaly, collector, sweep
-from . import native as nt
 from .buffers import address_of, lanes_at
 from .request import Request, Target
 

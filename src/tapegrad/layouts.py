@@ -21,9 +21,10 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from . import native as nt
+from . import abi as nt
 from .dtypes import Size, bool_, dtype, float32, float64, int64
 from .errors import NOT_INITIALISED, TapeError, UnsupportedError
+from .locks import TABLE_LOCK
 from .symbolic import Formulas, hint, home_of
 
 __all__ = [
@@ -169,7 +170,7 @@ def intern(kind: dtype, shape: tuple[int, ...], strides: tuple[int, ...]) -> Lay
         if normal is not None:
             _interned[key] = normal
             return normal
-    with nt.LOCK:
+    with TABLE_LOCK:
         normal = _interned.get((kind.code, shape, strides))
         if normal is not None:  # another thread was faster
             return normal

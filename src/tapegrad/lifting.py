@@ -24,12 +24,13 @@ from typing import Any
 
 import numpy as np
 
-from . import native as nt
+from . import abi as nt
 from . import record, templates, versions
 from .dtypes import bool_, dtype
 from .errors import UnsupportedError
 from .instructions import INSTRUCTIONS, Instruction, instruction, view_instruction
 from .layouts import Layout, contiguous
+from .locks import TABLE_LOCK
 from .ops.table import TABLE, Lowered, Op, copy_loop, op
 from .programs import ADDRESS, ARGS, SCRATCH, Operand, Step, address_operand, constant
 from .tape import Tape, slot_of
@@ -382,7 +383,7 @@ def lifted_vjp(ct: Any, *values: Any, inner: int, batched: tuple[bool, ...], siz
     """Lift the rule of the slice's instruction."""
     made = INSTRUCTIONS[inner]
     with (
-        nt.LOCK,
+        TABLE_LOCK,
         Tracing(made) as tracing,
     ):  # lifting wants the tape of a rule as well as its template
         return _lifted_vjp(tracing, ct, values, batched, size)

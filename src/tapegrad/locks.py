@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-__all__ = ["new_lock", "sources"]
+__all__ = ["TABLE_LOCK", "new_lock", "sources"]
 
 #: how long a fork waits, in seconds: a thread may wait for the one that forks, in a hook, say
 PATIENCE = 5.0
@@ -31,6 +31,10 @@ def new_lock() -> Any:
     lock = threading.RLock()
     _locks.append(lock)
     return lock
+
+
+#: held while tables that all threads share grow or change
+TABLE_LOCK = new_lock()
 
 
 def _take_all() -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import native as nt
+from . import abi as nt
 from . import versions
 from .layouts import LAYOUTS, Layout, contiguous
 from .storage import Storage

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from . import native as nt
+from . import abi as nt
 from . import record, saved, versions, views
 from .accumulation import add_to_grad
 from .callbacks import Swept, no_grad_on, scattered

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import native as nt
+from . import abi as nt
 from . import versions, views
 from .tape import Tape, slot_of
 

@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from . import native as nt
+from . import abi as nt
 from .instructions import (
     ITAB,
     PATTERNS,

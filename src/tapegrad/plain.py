@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from . import abi as nt
 from . import anomaly, collector, fuse, record, sweep
-from . import native as nt
 from .buffers import Block, address_of
 from .handle import look_at
 from .instructions import CACHES, INSTRUCTIONS, Instruction, leaf

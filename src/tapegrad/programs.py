@@ -16,8 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import native as nt
+from . import abi as nt
 from .layouts import loop_geometry
+from .locks import TABLE_LOCK
 from .symbolic import Symbolic, current_image, home_of
 
 __all__ = [
@@ -173,12 +174,12 @@ class holding:
         self.holdings = holdings
 
     def __enter__(self) -> None:
-        nt.LOCK.acquire()
+        TABLE_LOCK.acquire()
         _holdings.append(self.holdings)
 
     def __exit__(self, *_: object) -> None:
         _holdings.pop()
-        nt.LOCK.release()
+        TABLE_LOCK.release()
 
 
 #: whose rows and words are written, the innermost last; empty for what stays for ever. Under the lock
@@ -227,7 +228,7 @@ class _Pool:
         if home_of(words) is not None:
             address: int = current_image().put(words)
             return address
-        with nt.LOCK:
+        with TABLE_LOCK:
             place = self.reserve(len(words))
             self.write(place, words)
             return self.address(place)
@@ -338,7 +339,7 @@ STEPS = GrowingTable(nt.P_WIDTH, nt.G_STEPS)
 
 def emit(steps: Sequence[Step]) -> tuple[int, int]:
     """Write steps into the table; the range of their rows."""
-    with nt.LOCK:
+    with TABLE_LOCK:
         if not steps:
             return 0, 0
         rows = [_row(step) for step in steps]

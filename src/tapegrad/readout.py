@@ -17,8 +17,8 @@ import weakref
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from . import abi as nt
 from . import messages, record
-from . import native as nt
 from .errors import UnsupportedError
 from .exchange import Change, Exchange
 from .handle import status_of

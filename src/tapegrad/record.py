@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import abi as nt
 from . import mirrors, versions
-from . import native as nt
 from .buffers import array_layout
 from .crossing import adopt, guest
 from .dtypes import bool_, dtype, get_default_dtype, int64, result_type

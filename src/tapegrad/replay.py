@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import native as nt
+from . import abi as nt
 from . import saved, sweep, templates, versions
 from .buffers import address_of
 from .instructions import (

@@ -1,6 +1,6 @@
 """One reverse pass over a tape: what is seeded, what is wanted, and the arrays for the sweep.
 
-A `Request` fills the structure that the native sweeps read (fields ``R_*`` of native.py), and calls
+A `Request` fills the structure that the native sweeps read (fields ``R_*`` of abi.py), and calls
 them in order: `Request.prepare` marks what will be visited and raises what would stop it,
 `Request.sweep` runs, `Request.release` gives memory back. It is a context manager that holds the
 tape's lock.
@@ -17,15 +17,9 @@ from typing import Any, Self
 
 import numpy as np
 
+from . import abi as nt
 from . import anomaly, collector, detaching, fuse, messages, separating, sweep, versions, views
-from . import native as nt
-from .buffers import Buffer, address_of, array_at
-from .dtypes import type_name
-from .errors import UnsupportedError
-from .final_callbacks import finish
-from .instructions import INSTRUCTIONS, Instruction
-from .layouts import Layout
-from .native import (
+from .abi import (
     IS_FREED,
     IS_MISSING,
     IS_STALE,
@@ -37,6 +31,12 @@ from .native import (
     R_ROOT_COUNT,
     R_WIDTH,
 )  # fmt: skip
+from .buffers import Buffer, address_of, array_at
+from .dtypes import type_name
+from .errors import UnsupportedError
+from .final_callbacks import finish
+from .instructions import INSTRUCTIONS, Instruction
+from .layouts import Layout
 from .tape import Tape
 from .vjp_programs import build, copy_of
 from .watching import is_part

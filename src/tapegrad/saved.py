@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import abi as nt
 from . import messages, record, versions
-from . import native as nt
 from .dtypes import type_name
 from .exchange import Exchange, Exchanged
 from .instructions import CACHES, ITAB, VTAB, Instruction, instruction, new_number
 from .layouts import Layout, contiguous
+from .locks import TABLE_LOCK
 from .ops.table import TABLE
 from .programs import holding
 from .tape import Tape
@@ -284,7 +285,7 @@ def residual_places(
 @cache
 def handed_over(made: Instruction) -> Instruction:
     """An instruction that computes the same and leaves its derivatives to Python."""
-    with nt.LOCK:
+    with TABLE_LOCK:
         new = copy(made)
         # It runs the steps of the other, which stays as long as it does.
         new.key, new._holdings, new.needs = None, None, (made.id,)

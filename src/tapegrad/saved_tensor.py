@@ -6,8 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from . import abi as nt
 from . import messages, record, saved
-from . import native as nt
 from .tape import Tape
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import native as nt
+from . import abi as nt
 from . import views
 from .errors import UnsupportedError
 from .tape import Tape

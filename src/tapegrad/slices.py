@@ -14,8 +14,8 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from . import abi as nt
 from . import handle
-from . import native as nt
 from .instructions import INSTRUCTIONS, Instruction, view_instruction
 from .lifting import Lifting
 from .ops.table import TABLE

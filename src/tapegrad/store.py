@@ -3,7 +3,7 @@
 A file (``*.tgo``) has a line of JSON (names and symbols, sizes, a digest), then object code. Its name
 holds a hash of all that the code depends on, and the digest is one of the name, the line and the code: a
 file is right, or it is as if it were not there. Files are written whole or not at all, and nobody deletes
-one. native.py says what goes in, and loads what comes out.
+one. machine_code.py says what goes in, and loads what comes out.
 """
 
 from __future__ import annotations

@@ -19,15 +19,15 @@ import inspect
 import math
 from collections.abc import Collection, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import native as nt
+from . import abi as nt
 from .dtypes import bool_, float64
 from .instructions import instruction
 from .layouts import SCALARS
+from .machine_code import has_fma, source_digest
 from .ops import exp_kernels, pointwise_kernels, trig_kernels
 from .ops.table import TABLE, Op, elementwise
 from .traced_rule import Template, template
@@ -61,7 +61,7 @@ _INFIX = {
 }  # fmt: skip
 _PREFIX = {"negative": "-", "positive": "+", "absolute": "abs"}
 #: functions that are in line, rather than a call of libm
-ELEMENTARY = {**trig_kernels.ELEMENTARY, **exp_kernels.ELEMENTARY} if nt.has_fma() else {}
+ELEMENTARY = {**trig_kernels.ELEMENTARY, **exp_kernels.ELEMENTARY} if has_fma() else {}
 #: what the names in texts mean
 SCOPE: dict[str, Any] = {
     "np": np, "math": math, "differentiate_power": pointwise_kernels.differentiate_power,
@@ -196,14 +196,9 @@ def code_of(name: str, kinds: str) -> int:
 
 @cache
 def fingerprint() -> str:
-    """What code that records depends on: opcodes, primals, and the modules that it is made by."""
-    folder = Path(__file__).parent
+    """Return a digest of what code that records depends on: opcodes, primals, and native code."""
     parts = [b"" if c is None else f"{c.op.name} {c.kinds} {_primal(c)}".encode() for c in codes()]
-    names = ("strips.py", "sums.py", "strip_fields.py")
-    files = [folder / "native.py", *(folder / "nopython" / name for name in names)]
-    files += sorted((folder / "active").glob("*.py"))
-    parts.append(scope_source().encode())
-    parts += [file.read_bytes() for file in files]
+    parts += [scope_source().encode(), source_digest("nopython.strips", "nopython.sums").encode()]
     return hashlib.sha256(b"\n".join(parts)).hexdigest()[:12]
 
 

@@ -6,7 +6,8 @@ from functools import cache
 
 import numpy as np
 
-from . import native as nt
+from . import abi as nt
+from . import machine_code
 from .nopython import strip_fields as sf
 from .strip_code import KINDS, PARAMETERS, Code, Rule, code_of, codes
 
@@ -25,7 +26,7 @@ def rules() -> np.ndarray:
         if code is not None:
             _write_rule(rows[number], code, statements, constants)
     tables = [rows, np.array(statements, np.int64), np.array(constants)]
-    nt.keep_for_ever(tables)
+    machine_code.keep_for_ever(tables)
     places = [t.ctypes.data for t in tables]
     own = code_of("add", "ab"), code_of("clone", "a"), code_of("mul", "ab")
     return np.array([*places, *own], np.int64)

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from . import native as nt
-from . import words
+from . import abi as nt
+from . import machine_code, words
 from .nopython import strip_fields as sf
 from .ops import strip
 from .ops import strip_kernels as parts
@@ -228,7 +228,7 @@ def _kernel(name: str) -> int:
         return {"kernel": symbol}, [code]
 
     source = text + scope_source() + inspect.getsource(parts)
-    return nt.load_module(f"strip-{name}", source, ("kernel",), build)["kernel"]
+    return machine_code.load_module(f"strip-{name}", source, ("kernel",), build)["kernel"]
 
 
 @cache
@@ -237,7 +237,7 @@ def _kinds() -> int:
     for number, code in enumerate(codes()):
         if code is not None:
             masks[number] = sum(1 << i for i, kind in enumerate(code.kinds) if kind != "k")
-    nt.keep_for_ever(masks)
+    machine_code.keep_for_ever(masks)
     return masks.ctypes.data
 
 
@@ -253,13 +253,13 @@ def _simple() -> int:
         if code is not None and partials is not None:
             constant = [-int(kind == "k") for kind in code.kinds.ljust(2, "k")]
             rows[number, :5] = 1, *constant, *partials
-    nt.keep_for_ever(rows)
+    machine_code.keep_for_ever(rows)
     return rows.ctypes.data
 
 
 #: blocks of this process, by number
 _BLOCKS = np.zeros((sf.MOST_BLOCKS, 2), np.int64)
-nt.keep_for_ever(_BLOCKS)
+machine_code.keep_for_ever(_BLOCKS)
 nt.GLOBALS[nt.G_BLOCKS] = _BLOCKS.ctypes.data
 
 

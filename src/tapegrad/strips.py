@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import native as nt
+from . import abi as nt
 from . import strip_code, strip_sweeps
 from .buffers import address_of, new_block
 from .calls import native_call

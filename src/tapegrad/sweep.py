@@ -1,6 +1,6 @@
-"""The sweeps as Python calls them; nopython/{forward,preparing,reverse,replaying}.py are the code.
+"""The sweeps as Python calls them; nopython/{preparing,reverse,replaying}.py are the code.
 
-`forward`, `prepare`, `seed` and `reverse` run without the GIL; `start` and `release` are short and
+`prepare`, `seed` and `reverse` run without the GIL; `start` and `release` are short and
 keep it.
 """
 
@@ -10,7 +10,6 @@ from .calls import native_call
 
 __all__ = [
     "back",
-    "forward",
     "gradient",
     "largest",
     "leaves",
@@ -26,7 +25,6 @@ __all__ = [
     "units",
 ]
 
-forward = native_call("forward_entry")
 start = native_call("start_entry")
 prepare = native_call("prepare_entry")
 seed = native_call("seed_entry")

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import abi as nt
 from . import engine, plain, record, sweep, templates
-from . import native as nt
 from .buffers import address_of
 from .callbacks import no_grad_on
 from .instructions import ITAB, RTAB, Instruction
 from .layouts import contiguous
+from .locks import TABLE_LOCK
 from .ops.table import TABLE, is_float
 from .programs import holding
 from .replay import Pass
@@ -44,7 +45,7 @@ def _rules(made: Instruction) -> list[Template | None] | None:
     plain = made.op.kind == nt.COMPUTE and len(made.outs) == 1 and made.op.vjp is not None
     if not plain or python or not is_float(made.out):
         return None
-    with nt.LOCK:
+    with TABLE_LOCK:
         with Tracing(made, active=True) as tracing:
             found = _traced(tracing)
             made.needs += tuple(

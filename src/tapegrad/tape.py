@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from . import collector, handle, hook_cycles
-from . import native as nt
+from . import abi as nt
+from . import collector, handle, hook_cycles, machine_code
 from .buffers import Block, address_of, give_up_reserve, new_block
 from .constants import Constants
 from .dtypes import dtype, float64
@@ -43,10 +43,10 @@ POOL_LIMIT = 1 << 28
 
 #: the tapes that there are, by the address of their state
 TAPES: dict[int, Tape] = {}
-nt.keep_for_ever(TAPES)
+machine_code.keep_for_ever(TAPES)
 #: all tapes, also those that are forgotten and not yet destroyed
 EXISTING: dict[int, weakref.ref[Tape]] = {}
-nt.keep_for_ever(EXISTING)
+machine_code.keep_for_ever(EXISTING)
 
 #: the bits of a float
 _DOUBLE, _BITS = struct.Struct("d"), struct.Struct("q")

@@ -10,10 +10,11 @@ from __future__ import annotations
 import struct
 from typing import Any, NamedTuple
 
-from . import native as nt
+from . import abi as nt
 from .constants import Constants
 from .instructions import ITAB, RTAB, Instruction, instruction, remember, view_instruction
 from .layouts import LAYOUTS, Layout, contiguous, intern, is_symbolic
+from .locks import TABLE_LOCK
 from .ops.table import TABLE, is_float
 from .patterns import Pattern, answered
 from .programs import POOL, holding
@@ -127,7 +128,7 @@ def teach(made: Instruction, variant: int, ct: Layout) -> None:
     ct : Layout
         Of the statement's cotangent.
     """
-    with nt.LOCK:
+    with TABLE_LOCK:
         build(made, variant)
         first = ITAB.rows.item(made.id, nt.I_REPLAY + (variant >> 1))
         for number in set(RTAB.rows[first : first + len(made.layouts), nt.Q_LAYOUT].tolist()):

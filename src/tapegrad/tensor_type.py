@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from . import abi as nt
 from . import display, ending, handle, readout, record
-from . import native as nt
 from .autograd_methods import AutogradMethods
 from .display.tape_text import format_tape
 from .dtypes import Size, dtype, from_numpy_dtype, get_default_dtype
@@ -24,6 +24,7 @@ from .handle import status_of
 from .layouts import LAYOUTS
 from .operators import FUNCTIONS, make_base
 from .ops import all_rows
+from .ops import strip as strip_rows
 from .storage import Storage, layout_of, own_leaf
 from .tape import Tape, slot_of, tape_at
 
@@ -245,6 +246,6 @@ def _attach() -> None:
 
 _attach()
 Tape.formatter = format_tape
-_ = (all_functions, all_rows, ending)  # imported for what they register
+_ = (all_functions, all_rows, ending, strip_rows)  # imported for what they register
 record.set_tensor_type(Tensor)
 nt.GLOBALS[nt.G_TENSOR] = id(Tensor)

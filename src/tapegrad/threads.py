@@ -6,7 +6,7 @@ import os
 import threading
 from typing import Any
 
-from . import native as nt
+from . import abi as nt
 from .exchange import Change, Exchange
 from .locks import sources
 from .tape import TAPES, Tape

@@ -16,12 +16,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import abi as nt
 from . import collector
-from . import native as nt
 from .constants import Constants
 from .errors import UnsupportedError
 from .instructions import INSTRUCTIONS, Instruction, instruction
 from .layouts import Layout, contiguous
+from .locks import TABLE_LOCK
 from .ops.table import TABLE, elementwise
 from .symbolic import home_of
 from .tape import Tape, slot_of
@@ -131,7 +132,7 @@ def template(made: Instruction, variant: int = 0) -> Template:
     found: Template | None = made.masked_vjp if masked else made.vjp
     if found is not None:
         return found
-    with nt.LOCK, Tracing(made) as tracing:
+    with TABLE_LOCK, Tracing(made) as tracing:
         traced = trace(tracing, masked=masked)
         made.needs += tuple({s.number for s in traced.statements})
         if masked:

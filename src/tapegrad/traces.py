@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from . import native as nt
+from . import abi as nt
 from . import record, threads
 from .dtypes import dtype
 from .errors import TapeError

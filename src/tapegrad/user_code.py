@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import native as nt
+from . import abi as nt
 from .collector import call_out
 from .threads import current_tape
 

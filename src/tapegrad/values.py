@@ -8,15 +8,17 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from . import native as nt
-from . import sweep
+from . import abi as nt
 from .arrays import Arrays
 from .buffers import array_at, bytes_at, free_with
+from .calls import native_call
 from .dtypes import dtype
 from .errors import TapeError
 from .layouts import Layout
 
 __all__ = ["Values"]
+
+_forward = native_call("forward_entry")  # without the GIL
 
 #: how ctypes reads a number of each dtype
 _NUMBERS: dict[str, Any] = {
@@ -56,7 +58,7 @@ class Values(Arrays):
                 # (Stores, not calls: no interrupt comes between them and the sweep.)
                 self.busy[nt.BUSY_SWEEP] = True
                 try:
-                    failed = sweep.forward(self.pointer)
+                    failed = _forward(self.pointer)
                 finally:
                     self.busy[nt.BUSY_SWEEP] = False
                 s[nt.S_EAGER] = 0

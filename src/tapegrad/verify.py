@@ -11,10 +11,11 @@ import ctypes
 
 import numpy as np
 
-from . import native as nt
+from . import abi as nt
 from .errors import TapeError
 from .instructions import GONE, INSTRUCTIONS, PAIRS
 from .layouts import LAYOUTS
+from .locks import TABLE_LOCK
 from .tape import Tape
 
 __all__ = ["verify", "verify_tables"]
@@ -72,7 +73,7 @@ def verify_tables() -> None:
     TapeError
         Naming what has.
     """
-    with nt.LOCK:
+    with TABLE_LOCK:
         for number, made in enumerate(INSTRUCTIONS):
             if made is GONE:
                 continue

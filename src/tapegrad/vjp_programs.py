@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from . import native as nt
+from . import abi as nt
 from .adjoint_programs import Builder, Programs
 from .families import sized
 from .fuse import RECIPES, Recipe
@@ -35,7 +35,7 @@ def build(made: Instruction, variant: int = 0) -> None:
     ----------
     made : Instruction
     variant : int
-        Sum of LANES and MASKED (native.py). The plain ones are built as well.
+        Sum of LANES and MASKED (abi.py). The plain ones are built as well.
     """
     with holding(made.holdings):
         for which in sorted({0, variant}):

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 import tapegrad as tg
-from tapegrad import native as nt
+from tapegrad import abi as nt
 from tapegrad.autograd.checkpoint import checkpoint
 from tapegrad.verify import verify
 

@@ -13,7 +13,8 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, compiler, types
 
-from .. import native as nt
+from .. import abi as nt
+from .. import machine_code
 from ..nopython import strip_fields as sf
 from ..nopython.intrinsics import globals_variable
 from ..strips import NO_MEMORY
@@ -50,12 +51,12 @@ def call_native(
 #: addresses of what is compiled once for all (nopython/strips.py, sums.py), in the order of E_*
 _ENTRIES = np.array(
     [
-        nt.entry(name)
+        machine_code.entry(name)
         for name in ("sums_entry", "room_entry", "passive_entry", "mixed_entry", "block_entry")
     ],
     np.int64,
 )
-nt.keep_for_ever(_ENTRIES)
+machine_code.keep_for_ever(_ENTRIES)
 nt.GLOBALS[nt.G_NJIT] = _ENTRIES.ctypes.data
 
 

@@ -6,12 +6,15 @@ array of them is numba's own array with active scalars as elements, so that inde
 assignment and iteration are numba's; `ActiveArray` only says how it crosses from Python and back. In
 Python such an array is a structured ndarray (`ELEMENT`).
 
-The types carry a fingerprint of the opcodes: what numba keeps on disk for other opcodes does not fit.
+The types carry a fingerprint of the opcodes and of this package: what numba keeps on disk for others does
+not fit.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -47,11 +50,18 @@ __all__ = [
 ELEMENT = np.dtype([("value", "f8"), ("mark", "i8"), ("recorder", "i8")])
 
 
+def _fingerprint() -> str:
+    """Return a digest of all that the code of a function with active values depends on."""
+    parts = [strip_code.fingerprint().encode()]
+    parts += [file.read_bytes() for file in sorted(Path(__file__).parent.rglob("*.py"))]
+    return hashlib.sha256(b"\n".join(parts)).hexdigest()[:12]
+
+
 class ActiveScalar(types.Type):
     """A float64 that takes part in differentiation."""
 
     def __init__(self) -> None:
-        super().__init__(name=f"active[{strip_code.fingerprint()}]")
+        super().__init__(name=f"active[{_fingerprint()}]")
 
     def unify(self, typingctx: Any, other: Any) -> Any:
         """A variable that is active here and a number there is active."""

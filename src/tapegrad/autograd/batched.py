@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import abi as nt
 from .. import anomaly, engine, record
-from .. import native as nt
 from ..callbacks import Swept, no_grad_on
 from ..dtypes import dtype_of
 from ..functions.registry import FUNCTIONS

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from .. import abi as nt
 from .. import collector, record, trees
-from .. import native as nt
 from ..errors import UnsupportedError
 from ..exchange import Change, Exchange, Exchanged
 from ..functions.generator import default_generator

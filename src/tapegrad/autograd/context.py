@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from .. import abi as nt
 from .. import messages, record
-from .. import native as nt
 from ..dtypes import type_name
 from ..exchange import Exchange, Exchanged
 from ..functions.registry import FUNCTIONS

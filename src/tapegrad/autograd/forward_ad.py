@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from .. import native as nt
+from .. import abi as nt
 from .. import record
 from ..duals import LEVELS, switch
 from ..instructions import INSTRUCTIONS

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from .. import native as nt
+from .. import abi as nt
 from .. import record, trees, views
 from ..functions.generator import unwatched
 from ..functions.inplace import overwrite

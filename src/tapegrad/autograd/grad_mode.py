@@ -7,8 +7,8 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from .. import abi as nt
 from .. import inference, messages
-from .. import native as nt
 from ..exchange import Change, Exchange
 from ..threads import current_tape
 from ..user_code import call_user

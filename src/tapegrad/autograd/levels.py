@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .. import native as nt
+from .. import abi as nt
 from .. import record
 from ..duals import Private, cut_off, reaches_others
 from ..exchange import Change, Exchange

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import native as nt
+from .. import abi as nt
 from .. import record
 from ..instructions import remember_pair, view_instruction
 from ..layouts import LAYOUTS, Layout

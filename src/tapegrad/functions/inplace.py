@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import abi as nt
 from .. import (
     detaching,
     duals,
@@ -24,7 +25,6 @@ from .. import (
     views,
     watching,
 )
-from .. import native as nt
 from ..dtypes import from_numpy_dtype
 from ..handle import status_of
 from ..layouts import broadcast_shapes

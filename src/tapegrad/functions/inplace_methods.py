@@ -11,8 +11,8 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from .. import abi as nt
 from .. import inference, record, versions, watching
-from .. import native as nt
 from ..instructions import instruction
 from ..layouts import broadcast_shapes
 from ..record import layout_of

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import native as nt
+from .. import abi as nt
 from .. import readout, record
 from ..handle import status_of
 from ..ops.table import TABLE

@@ -17,8 +17,8 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from .. import abi as nt
 from .. import handle, record
-from .. import native as nt
 from ..dtypes import dtype
 from ..errors import UnsupportedError
 from ..instructions import CACHES, Instruction, view_instruction

@@ -14,8 +14,8 @@ the memory it wrote to is (`live_base`).
 
 from __future__ import annotations
 
-from .. import native as nt
-from ..native import (
+from .. import abi as nt
+from ..abi import (
     A_BLOCK_COUNT,
     A_BLOCKS,
     ACTIVE,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import native as nt
+from .. import abi as nt
 from . import intrinsics as it
 from .intrinsics import globals_address, helper, p64, stack_words
 from .recording import slow

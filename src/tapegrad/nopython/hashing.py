@@ -6,7 +6,7 @@ the tables (`remember` in instructions.py, the constants of a tape).
 
 from __future__ import annotations
 
-from .. import native as nt
+from .. import abi as nt
 from .intrinsics import globals_address, inlined, p64
 
 

@@ -193,7 +193,7 @@ def bits_float(context: Any, word: Any) -> Any:
 
 @_intrinsic  # type: ignore[untyped-decorator]
 def fma(context: Any, x: Any, y: Any, z: Any) -> Any:
-    """``x * y + z``, rounded once; slow where the processor does not have it (`native.has_fma`)."""
+    """``x * y + z``, rounded once; slow where the processor does not have it (`machine_code.has_fma`)."""
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         return builder.fma(*values)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import native as nt
-from ..native import (
+from .. import abi as nt
+from ..abi import (
     A_BLOCK_CAPACITY,
     A_BLOCK_COUNT,
     A_BLOCKS,

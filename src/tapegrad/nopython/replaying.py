@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import native as nt
-from ..native import (
+from .. import abi as nt
+from ..abi import (
     COMPUTE,
     I_KIND,
     I_NARGS,

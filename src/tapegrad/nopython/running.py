@@ -9,8 +9,8 @@ Sized steps serve instructions that differ in the length of their one loop only 
 
 from __future__ import annotations
 
-from .. import native as nt
-from ..native import (
+from .. import abi as nt
+from ..abi import (
     I_NARGS,
     I_NOUT,
     I_SIZE,

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import native as nt
-from ..native import I_BYTES, I_WIDTH, SMALL
+from .. import abi as nt
+from ..abi import I_BYTES, I_WIDTH, SMALL
 from . import intrinsics as it
 from . import strip_fields as sf
 from .intrinsics import add_atomically, globals_address, helper, p16, p32, p64, pf64, stack_words

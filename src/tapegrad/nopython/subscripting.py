@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import native as nt
-from ..native import I_EXTRA, I_WIDTH
+from .. import abi as nt
+from ..abi import I_EXTRA, I_WIDTH
 from . import intrinsics as it
 from .hashing import find_pair
 from .intrinsics import globals_address, helper, p32, p64, stack_words

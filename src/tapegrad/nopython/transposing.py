@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import native as nt
+from .. import abi as nt
 from . import intrinsics as it
 from . import strip_fields as sf
 from .intrinsics import globals_address, helper, p16, p32, p64, pf64, stack_words

@@ -7,8 +7,8 @@ written in place may be wanted only from its last write on (`ENDS`).
 
 from __future__ import annotations
 
-from .. import native as nt
-from ..native import (
+from .. import abi as nt
+from ..abi import (
     ACTIVE,
     ENDS,
     I_BYTES,

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.lib.introspect import opt_func_info
 
 from ..kernels import PREFERRED
-from ..native import has_fma
+from ..machine_code import has_fma
 from ..words import bits_float, float_bits, fma, helper, libm_exp, libm_tanh, select
 from .vectorised import Elementary, vectorised
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
-from .. import native as nt
+from .. import abi as nt
 from ..kernels import native_kernel, native_kernel_address
 from ..layouts import Layout, contiguous
 from ..programs import POOL, SCRATCH, Operand, Step, arg, zero_step

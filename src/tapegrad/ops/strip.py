@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .. import native as nt
+from .. import abi as nt
 from ..dtypes import float64, int64
 from ..layouts import Layout, contiguous
 from ..programs import ADJOINT, CT, POOL, SCRATCH, Operand, Step, arg, packed

@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import native as nt
+from .. import abi as nt
+from ..abi import SELECT_CODE
 from ..dtypes import bool_, dtype, float32, float64, int64
 from ..kernels import fastest_loop, native_kernel_address, ufunc_loop
 from ..layouts import Layout, broadcast_shapes, broadcast_strides, contiguous
-from ..native import SELECT_CODE
 from ..programs import ARGS, POOL, Operand, Step, arg
 
 __all__ = ["TABLE", "Lowered", "Op", "distinct", "elementwise", "op", "out_operand"]
@@ -56,7 +56,7 @@ class Op:
     loop : numpy.ufunc or None
         The ufunc whose loops compute an elementwise op.
     kind : int
-        COMPUTE, VIEW, ... (see native.py).
+        COMPUTE, VIEW, ... (see abi.py).
     result : str
         For elementwise ops: ``"same"``, ``"bool"`` or ``"float"``, the dtype of the result.
     expr : str or None

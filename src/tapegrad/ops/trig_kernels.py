@@ -16,7 +16,7 @@ import math
 import numpy as np
 
 from ..kernels import PREFERRED
-from ..native import has_fma
+from ..machine_code import has_fma
 from ..words import bits_float, float_bits, fma, helper, libm_cos, libm_sin, select
 from .vectorised import Elementary, vectorised
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import native as nt
+from .. import abi as nt
 from ..kernels import ufunc_loop
 from ..layouts import Layout, broadcast_strides
 from ..programs import Step, arg
