@@ -16,7 +16,7 @@ import numpy as np
 import tapegrad as tg
 from tapegrad import abi as nt
 from tapegrad import record
-from tapegrad.dtypes import from_numpy_dtype
+from tapegrad.base.dtypes import from_numpy_dtype
 from tapegrad.ops.table import TABLE, Op
 
 Shape = tuple[int, ...]

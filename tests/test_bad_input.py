@@ -26,7 +26,7 @@ import numpy as np
 import pytest
 
 import tapegrad as tg
-from tapegrad.errors import TapeError
+from tapegrad.base.errors import TapeError
 from tapegrad.verify import verify
 
 SOURCE = Path(tg.__file__).parent.parent

@@ -14,7 +14,7 @@ import tapegrad as tg
 from tapegrad import abi as nt
 from tapegrad import collector
 from tapegrad.autograd.checkpoint import CheckpointError, checkpoint
-from tapegrad.errors import UnsupportedError
+from tapegrad.base.errors import UnsupportedError
 from tapegrad.utils.checkpoint import (
     checkpoint_sequential,
     create_selective_checkpoint_contexts,

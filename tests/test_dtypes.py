@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tapegrad import dtypes as dt
+from tapegrad.base import dtypes as dt
 
 ALL = [dt.float64, dt.float32, dt.int64, dt.bool_]
 

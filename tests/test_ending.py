@@ -14,7 +14,7 @@ import pytest
 
 import tapegrad as tg
 from tapegrad import ending
-from tapegrad.errors import TapeError
+from tapegrad.base.errors import TapeError
 from tapegrad.instructions import GONE, INSTRUCTIONS, ITAB, PAIRS, RTAB, VTAB, instruction
 from tapegrad.layouts import LAYOUTS, SCALARS, contiguous, intern
 from tapegrad.ops.table import TABLE

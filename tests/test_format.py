@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from tapegrad.base.dtypes import dtype as DType
+from tapegrad.base.dtypes import float32, float64, from_numpy_dtype
 from tapegrad.display import format as fmt
-from tapegrad.dtypes import dtype as DType
-from tapegrad.dtypes import float32, float64, from_numpy_dtype
 
 nan, inf = math.nan, math.inf
 

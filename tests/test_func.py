@@ -16,7 +16,7 @@ from beside_torch import Case, same
 
 import tapegrad as tg
 from tapegrad import func
-from tapegrad.errors import UnsupportedError
+from tapegrad.base.errors import UnsupportedError
 
 
 def vec(lib: Any, *values: float) -> Any:

@@ -11,7 +11,7 @@ import pytest
 import tapegrad as tg
 from tapegrad import abi as nt
 from tapegrad import ending, fuse
-from tapegrad.dtypes import from_numpy_dtype
+from tapegrad.base.dtypes import from_numpy_dtype
 from tapegrad.instructions import ITAB, VTAB, instruction
 from tapegrad.layouts import contiguous
 from tapegrad.ops.table import TABLE

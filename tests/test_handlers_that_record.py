@@ -14,7 +14,7 @@ import pytest
 
 import tapegrad as tg
 from tapegrad import ending, families, instructions, layouts, patterns, programs
-from tapegrad.errors import TapeError, UnsupportedError
+from tapegrad.base.errors import TapeError, UnsupportedError
 from tapegrad.verify import verify_tables
 
 #: where a handler comes, at any line

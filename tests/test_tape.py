@@ -12,8 +12,8 @@ import pytest
 import tapegrad as tg
 from tapegrad import abi as nt
 from tapegrad import ending
+from tapegrad.base.errors import TapeError
 from tapegrad.display.tape_text import format_tape
-from tapegrad.errors import TapeError
 from tapegrad.instructions import GONE, INSTRUCTIONS, leaf
 from tapegrad.layouts import contiguous
 from tapegrad.tape import Tape, slot_of, tape_at

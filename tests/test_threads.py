@@ -16,7 +16,7 @@ from test_bad_input import survives
 
 import tapegrad as tg
 from tapegrad import tape as tapes
-from tapegrad.errors import TapeError
+from tapegrad.base.errors import TapeError
 
 
 def in_thread(function: Callable[[], Any]) -> Any:

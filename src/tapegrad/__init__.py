@@ -25,8 +25,7 @@ from .autograd import (
     no_grad,
     set_grad_enabled,
 )
-from .display import set_printoptions
-from .dtypes import (
+from .base.dtypes import (
     Size,
     bool_,
     double,
@@ -41,7 +40,8 @@ from .dtypes import (
     long,
     set_default_dtype,
 )
-from .errors import TapeError, UnsupportedError
+from .base.errors import TapeError, UnsupportedError
+from .display import set_printoptions
 from .func import vmap
 from .functions import registry
 from .inference import is_inference

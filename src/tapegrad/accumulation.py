@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import abi as nt
-from . import messages, plain, record, versions
+from . import plain, record, versions
+from .base import torch_messages as messages
+from .base.dtypes import dtype_of
+from .base.locks import new_lock
 from .callbacks import call_hooks, called, no_grad_on, prehooked, replaced
-from .dtypes import dtype_of
 from .layouts import Layout
-from .locks import new_lock
 from .record import storage_of
 from .request import Request, Target, taken
 from .storage import Storage, layout_of

@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from . import abi as nt
+from .base.symbolic import Symbolic
 from .fuse import Part, Recipe
 from .instructions import Instruction
 from .kernels import native_kernel_address, ufunc_loop
@@ -36,7 +37,6 @@ from .programs import (
     chain_step,
     constant,
 )
-from .symbolic import Symbolic
 from .traced_rule import Statement, Template, is_elementwise
 
 __all__ = ["Builder", "Programs"]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from . import abi as nt
-from . import messages
+from .base import torch_messages as messages
 from .exchange import Exchanged
 from .tape import TAPES, Tape
 

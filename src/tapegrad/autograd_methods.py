@@ -11,20 +11,9 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from . import abi as nt
-from . import (
-    duals,
-    engine,
-    inference,
-    messages,
-    mirrors,
-    node,
-    readout,
-    record,
-    versions,
-    views,
-    watching,
-)
-from .errors import UnsupportedError
+from . import duals, engine, inference, mirrors, node, readout, record, versions, views, watching
+from .base import torch_messages as messages
+from .base.errors import UnsupportedError
 from .handle import status_of
 from .hooks import RemovableHandle
 from .ops.table import TABLE

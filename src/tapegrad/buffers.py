@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import abi as nt
+from .base.dtypes import dtype
 from .calls import native_call
-from .dtypes import dtype
 from .layouts import Layout, intern
 
 __all__ = [

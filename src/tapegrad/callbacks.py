@@ -19,8 +19,8 @@ import numpy as np
 from . import abi as nt
 from . import anomaly, collector, record, sweep
 from .abi import R_ERROR_ARG, R_HIGH
+from .base.dtypes import dtype, int64
 from .buffers import address_of, array_at
-from .dtypes import dtype, int64
 from .edges import edge_places
 from .exchange import Change, Exchange
 from .layouts import byte_offsets

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from . import abi as nt
-from .dtypes import dtype
-from .symbolic import Symbolic
+from .base.dtypes import dtype
+from .base.symbolic import Symbolic
 
 __all__ = ["Constants"]
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from . import abi as nt
 from . import versions
-from .errors import TapeError
+from .base.errors import TapeError
 from .storage import Storage, layout_of, storage_of
 from .tape import Tape, slot_of, tape_at
 from .threads import current_tape

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .errors import UnsupportedError
+from .base.errors import UnsupportedError
 
 __all__ = ["current_device", "device_count", "is_available", "is_initialized", "manual_seed_all"]
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import messages, readout, record
+from . import readout, record
+from .base import torch_messages as messages
 from .exchange import Change, Exchange
 from .instructions import view_instruction
 from .ops.table import TABLE

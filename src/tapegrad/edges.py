@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import abi as nt
-from .errors import UnsupportedError
+from .base.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from .tape import Tape

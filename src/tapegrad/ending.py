@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from . import abi as nt
+from .base.locks import TABLE_LOCK
 from .buffers import address_of
 from .calls import native_call
 from .instructions import (
@@ -41,7 +42,6 @@ from .instructions import (
     interned,
 )
 from .layouts import ENDING, LAYOUTS, end_layouts, reference_counts
-from .locks import TABLE_LOCK
 from .tape import EXISTING
 
 __all__ = ["end_unneeded", "stressed"]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import abi as nt
-from . import anomaly, messages, plain, record, replay, saved, versions, views
+from . import anomaly, plain, record, replay, saved, versions, views
 from .accumulation import (
     accumulate_plainly,
     accumulated,
@@ -25,10 +25,11 @@ from .accumulation import (
     leaf_gradients,
     reached_leaves,
 )
+from .base import torch_messages as messages
+from .base.errors import TapeError
 from .buffers import array_layout
 from .callbacks import Replayed, Swept, no_grad_on
 from .edges import as_inputs, sequence_of
-from .errors import TapeError
 from .final_callbacks import finish
 from .handle import look_at
 from .layouts import LAYOUTS, Layout

@@ -21,20 +21,11 @@ import numpy as np
 
 from . import abi as nt
 from . import words
+from .base.locks import TABLE_LOCK
 from .instructions import VTAB
 from .layouts import loop_geometry
-from .locks import TABLE_LOCK
 from .machine_code import kernel_address
-from .programs import (
-    Holdings,
-    Node,
-    Operand,
-    Step,
-    chain_scratch,
-    chain_step,
-    holding,
-    packed,
-)
+from .programs import Holdings, Node, Operand, Step, chain_scratch, chain_step, holding, packed
 
 __all__ = ["RECIPES", "Recipe", "heat"]
 

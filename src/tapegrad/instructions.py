@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from . import abi as nt
-from .dtypes import dtype
+from .base.dtypes import dtype
+from .base.locks import TABLE_LOCK
+from .base.symbolic import hint
 from .families import family_of, sized
 from .layouts import ENDING, LAYOUTS, Layout, contiguous, intern, is_symbolic
-from .locks import TABLE_LOCK
 from .ops.table import Lowered, Op, distinct, is_float, op
 from .programs import GrowingTable, Holdings, Step, emit, holding
-from .symbolic import hint
 
 __all__ = [
     "CACHES", "GONE", "INSTRUCTIONS", "Instruction", "instruction", "leaf", "remember", "remember_pair",

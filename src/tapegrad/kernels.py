@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .dtypes import bool_, dtype, float32, float64, int64
+from .base.dtypes import bool_, dtype, float32, float64, int64
 from .machine_code import kernel_address, source_of
 from .words import KINDS, helper
 

@@ -22,10 +22,10 @@ from typing import Any, NoReturn
 import numpy as np
 
 from . import abi as nt
-from .dtypes import Size, bool_, dtype, float32, float64, int64
-from .errors import NOT_INITIALISED, TapeError, UnsupportedError
-from .locks import TABLE_LOCK
-from .symbolic import Formulas, hint, home_of
+from .base.dtypes import Size, bool_, dtype, float32, float64, int64
+from .base.errors import NOT_INITIALISED, TapeError, UnsupportedError
+from .base.locks import TABLE_LOCK
+from .base.symbolic import Formulas, hint, home_of
 
 __all__ = [
     "LAYOUTS",

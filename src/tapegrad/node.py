@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from . import abi as nt
 from . import record, saved, versions, views
 from .accumulation import add_to_grad
+from .base.errors import UnsupportedError
 from .callbacks import Swept, no_grad_on, scattered
 from .edges import edge_places
-from .errors import UnsupportedError
 from .hook_cycles import KEPT_WITH
 from .hooks import Hooks, RemovableHandle
 from .layouts import LAYOUTS

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import handle, record
-from .errors import kind_of
+from .base.errors import kind_of
 from .functions import keywords, registry
 from .ops.table import TABLE, Op
 

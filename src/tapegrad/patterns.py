@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import abi as nt
+from .base.symbolic import Formulas, Image, SizeLost, Symbolic, imaging
 from .instructions import (
     ITAB,
     PATTERNS,
@@ -36,7 +37,6 @@ from .instructions import (
 from .layouts import DTYPES, Layout, SymbolicLayout, c_strides, contiguous, intern, is_symbolic
 from .ops.table import Op, distinct
 from .programs import POOL, STEPS, Holdings, emit, holding
-from .symbolic import Formulas, Image, SizeLost, Symbolic, imaging
 
 __all__ = [
     "LATER", "REFUSALS", "Pattern", "answered", "described", "fill", "fill_programs", "may_have_pattern",

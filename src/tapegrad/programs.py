@@ -17,9 +17,9 @@ from typing import NamedTuple
 import numpy as np
 
 from . import abi as nt
+from .base.locks import TABLE_LOCK
+from .base.symbolic import Symbolic, current_image, home_of
 from .layouts import loop_geometry
-from .locks import TABLE_LOCK
-from .symbolic import Symbolic, current_image, home_of
 
 __all__ = [
     "ADJOINT",

@@ -18,8 +18,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from . import abi as nt
-from . import messages, record
-from .errors import UnsupportedError
+from . import record
+from .base import torch_messages as messages
+from .base.errors import UnsupportedError
 from .exchange import Change, Exchange
 from .handle import status_of
 from .instructions import INSTRUCTIONS

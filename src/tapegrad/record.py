@@ -18,16 +18,16 @@ import numpy as np
 
 from . import abi as nt
 from . import mirrors, versions
+from .base.dtypes import bool_, dtype, get_default_dtype, int64, result_type
+from .base.errors import kind_of
+from .base.symbolic import Symbolic
 from .buffers import array_layout
 from .crossing import adopt, guest
-from .dtypes import bool_, dtype, get_default_dtype, int64, result_type
-from .errors import kind_of
 from .handle import new_handle_object, status_of
 from .instructions import LARGE, Instruction, instruction, remember, view_instruction
 from .layouts import Layout, contiguous
 from .ops.table import TABLE, Op
 from .storage import Storage, layout_of, leaf_of, own_leaf, storage_of
-from .symbolic import Symbolic
 from .tape import Tape, slot_of, tape_at
 from .threads import current_tape
 

@@ -18,7 +18,7 @@ from typing import Any, Self
 import numpy as np
 
 from . import abi as nt
-from . import anomaly, collector, detaching, fuse, messages, separating, sweep, versions, views
+from . import anomaly, collector, detaching, fuse, separating, sweep, versions, views
 from .abi import (
     IS_FREED,
     IS_MISSING,
@@ -31,9 +31,10 @@ from .abi import (
     R_ROOT_COUNT,
     R_WIDTH,
 )  # fmt: skip
+from .base import torch_messages as messages
+from .base.dtypes import type_name
+from .base.errors import UnsupportedError
 from .buffers import Buffer, address_of, array_at
-from .dtypes import type_name
-from .errors import UnsupportedError
 from .final_callbacks import finish
 from .instructions import INSTRUCTIONS, Instruction
 from .layouts import Layout

@@ -7,7 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from . import abi as nt
-from . import messages, record, saved
+from . import record, saved
+from .base import torch_messages as messages
 from .tape import Tape
 
 if TYPE_CHECKING:

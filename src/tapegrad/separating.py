@@ -13,7 +13,7 @@ import numpy as np
 
 from . import abi as nt
 from . import views
-from .errors import UnsupportedError
+from .base.errors import UnsupportedError
 from .tape import Tape
 from .watching import is_part
 

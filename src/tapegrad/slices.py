@@ -21,7 +21,7 @@ from .lifting import Lifting
 from .ops.table import TABLE
 
 if TYPE_CHECKING:
-    from .dtypes import dtype
+    from .base.dtypes import dtype
     from .layouts import Layout
     from .traces import Trace
 

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import abi as nt
-from .dtypes import bool_, float64
+from .base.dtypes import bool_, float64
 from .instructions import instruction
 from .layouts import SCALARS
 from .machine_code import has_fma, source_digest

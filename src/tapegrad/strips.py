@@ -14,10 +14,10 @@ import numpy as np
 
 from . import abi as nt
 from . import strip_code, strip_sweeps
+from .base.dtypes import float64
+from .base.errors import UnsupportedError
 from .buffers import address_of, new_block
 from .calls import native_call
-from .dtypes import float64
-from .errors import UnsupportedError
 from .instructions import CACHES, Instruction, instruction
 from .layouts import LAYOUTS, Layout
 from .nopython import strip_fields as sf

@@ -16,11 +16,11 @@ import numpy as np
 
 from . import abi as nt
 from . import engine, plain, record, sweep, templates
+from .base.locks import TABLE_LOCK
 from .buffers import address_of
 from .callbacks import no_grad_on
 from .instructions import ITAB, RTAB, Instruction
 from .layouts import contiguous
-from .locks import TABLE_LOCK
 from .ops.table import TABLE, is_float
 from .programs import holding
 from .replay import Pass

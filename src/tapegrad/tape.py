@@ -19,10 +19,10 @@ import numpy as np
 
 from . import abi as nt
 from . import collector, handle, hook_cycles, machine_code
+from .base.dtypes import dtype, float64
+from .base.errors import NOT_INITIALISED, TapeError
 from .buffers import Block, address_of, give_up_reserve, new_block
 from .constants import Constants
-from .dtypes import dtype, float64
-from .errors import NOT_INITIALISED, TapeError
 from .instructions import Instruction, leaf
 from .layouts import SCALARS, Layout
 from .values import Values

@@ -16,9 +16,9 @@ import numpy as np
 from . import abi as nt
 from . import display, ending, handle, readout, record
 from .autograd_methods import AutogradMethods
+from .base.dtypes import Size, dtype, from_numpy_dtype, get_default_dtype
+from .base.errors import UnsupportedError
 from .display.tape_text import format_tape
-from .dtypes import Size, dtype, from_numpy_dtype, get_default_dtype
-from .errors import UnsupportedError
 from .functions import all_functions, inplace_methods, legacy, registry
 from .handle import status_of
 from .layouts import LAYOUTS

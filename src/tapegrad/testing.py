@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .dtypes import dtype, float32, float64
+from .base.dtypes import dtype, float32, float64
 from .record import is_tensor
 
 __all__ = ["assert_close"]

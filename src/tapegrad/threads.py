@@ -7,8 +7,8 @@ import threading
 from typing import Any
 
 from . import abi as nt
+from .base.locks import sources
 from .exchange import Change, Exchange
-from .locks import sources
 from .tape import TAPES, Tape
 
 __all__ = ["current_tape", "record_on", "recording_on"]

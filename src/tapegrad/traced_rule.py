@@ -18,13 +18,13 @@ import numpy as np
 
 from . import abi as nt
 from . import collector
+from .base.errors import UnsupportedError
+from .base.locks import TABLE_LOCK
+from .base.symbolic import home_of
 from .constants import Constants
-from .errors import UnsupportedError
 from .instructions import INSTRUCTIONS, Instruction, instruction
 from .layouts import Layout, contiguous
-from .locks import TABLE_LOCK
 from .ops.table import TABLE, elementwise
-from .symbolic import home_of
 from .tape import Tape, slot_of
 from .threads import recording_on
 

@@ -21,8 +21,8 @@ import numpy as np
 
 from . import abi as nt
 from . import record, threads
-from .dtypes import dtype
-from .errors import TapeError
+from .base.dtypes import dtype
+from .base.errors import TapeError
 from .exchange import Exchange, Exchanged
 from .instructions import view_instruction
 from .layouts import Layout, intern

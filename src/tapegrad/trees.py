@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from .importing import imported
-from .locks import new_lock
+from .base.importing import imported
+from .base.locks import new_lock
 from .record import is_tensor
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ import numpy as np
 
 from . import abi as nt
 from .arrays import Arrays
+from .base.dtypes import dtype
+from .base.errors import TapeError
 from .buffers import array_at, bytes_at, free_with
 from .calls import native_call
-from .dtypes import dtype
-from .errors import TapeError
 from .layouts import Layout
 
 __all__ = ["Values"]

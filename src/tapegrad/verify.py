@@ -12,10 +12,10 @@ import ctypes
 import numpy as np
 
 from . import abi as nt
-from .errors import TapeError
+from .base.errors import TapeError
+from .base.locks import TABLE_LOCK
 from .instructions import GONE, INSTRUCTIONS, PAIRS
 from .layouts import LAYOUTS
-from .locks import TABLE_LOCK
 from .tape import Tape
 
 __all__ = ["verify", "verify_tables"]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import abi as nt
-from . import messages
+from .base import torch_messages as messages
 
 if TYPE_CHECKING:
     from .instructions import Instruction

@@ -13,7 +13,7 @@ import numpy as np
 
 from . import abi as nt
 from . import versions, views
-from .errors import UnsupportedError
+from .base.errors import UnsupportedError
 from .handle import bind_handle
 from .instructions import view_instruction
 from .ops.table import TABLE

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .importing import imported
+from .base.importing import imported
 
 __all__ = [
     "KINDS",

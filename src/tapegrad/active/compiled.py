@@ -24,10 +24,10 @@ import numpy as np
 
 from .. import abi as nt
 from .. import record
+from ..base.dtypes import float64
+from ..base.errors import UnsupportedError
+from ..base.importing import imported
 from ..buffers import address_of
-from ..dtypes import float64
-from ..errors import UnsupportedError
-from ..importing import imported
 from ..ops.table import TABLE
 from ..storage import layout_of
 from ..tensor_type import Tensor

@@ -21,8 +21,8 @@ import numpy as np
 from ..autograd.derivatives import grad
 from ..autograd.function import Function
 from ..autograd.grad_mode import is_grad_enabled, recording
-from ..dtypes import float64
-from ..errors import UnsupportedError
+from ..base.dtypes import float64
+from ..base.errors import UnsupportedError
 from ..functions.registry import FUNCTIONS
 from ..record import leaf_tensor
 from ..tape import Tape

@@ -9,13 +9,13 @@ import numpy as np
 
 from .. import abi as nt
 from .. import anomaly, engine, record
+from ..base.dtypes import dtype_of
+from ..base.torch_messages import as_flag
 from ..callbacks import Swept, no_grad_on
-from ..dtypes import dtype_of
 from ..functions.registry import FUNCTIONS
 from ..instructions import INSTRUCTIONS
 from ..lanes import Lanes
 from ..lifting import Lifting
-from ..messages import as_flag
 from ..nesting import nested
 from ..ops.table import TABLE
 from ..record import layout_of, storage_of

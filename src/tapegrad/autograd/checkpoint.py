@@ -19,7 +19,7 @@ import numpy as np
 
 from .. import abi as nt
 from .. import collector, record, trees
-from ..errors import UnsupportedError
+from ..base.errors import UnsupportedError
 from ..exchange import Change, Exchange, Exchanged
 from ..functions.generator import default_generator
 from ..instructions import INSTRUCTIONS

@@ -9,8 +9,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from .. import abi as nt
-from .. import messages, record
-from ..dtypes import type_name
+from .. import record
+from ..base import torch_messages as messages
+from ..base.dtypes import type_name
 from ..exchange import Exchange, Exchanged
 from ..functions.registry import FUNCTIONS
 from ..hooks import Hooks

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..dtypes import float64
+from ..base.dtypes import float64
 from ..functions.creation import tensor
 from ..record import is_tensor
 from ..user_code import call_user

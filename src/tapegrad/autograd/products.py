@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from .. import engine, record, tangents
-from ..errors import UnsupportedError
+from ..base.errors import UnsupportedError
 from ..functions.joining import cat
 from ..tape import slot_of
 from ..threads import current_tape

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import UnsupportedError
+from ..base.errors import UnsupportedError
 from ..request import innermost
 from ..tensor_type import Tensor
 from ..threads import current_tape

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtypes
+from ..base import dtypes
 
 __all__ = [
     "ElementFormat",
@@ -285,7 +285,7 @@ def format_tensor(
 
     Examples
     --------
-    >>> from tapegrad.dtypes import float32, float64
+    >>> from tapegrad.base.dtypes import float32, float64
     >>> format_tensor(np.array([1.0, 2.5]), dtype=float64, default_dtype=float64)
     'tensor([1.0000, 2.5000])'
     >>> format_tensor(np.float32([1, 2]), dtype=float32, default_dtype=float64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from ..errors import UnsupportedError
+from ..base.errors import UnsupportedError
 
 __all__ = ["functional_call", "functionalize", "stack_module_state"]
 

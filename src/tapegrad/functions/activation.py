@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import record
-from ..dtypes import bool_, get_default_dtype
+from ..base.dtypes import bool_, get_default_dtype
 from ..ops import activation as _rows  # noqa: F401 - which this module looks up
 from ..ops.table import TABLE
 from .arguments import float_of

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import readout, record
-from ..dtypes import int64
-from ..errors import kind_of
+from ..base.dtypes import int64
+from ..base.errors import kind_of
+from ..base.symbolic import Symbolic, home_of
 from ..record import layout_of
-from ..symbolic import Symbolic, home_of
 from ..threads import current_tape
 
 __all__ = [

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from .. import readout, record
-from ..dtypes import dtype, type_name
+from ..base.dtypes import dtype, type_name
 from ..layouts import contiguous
 from ..ops.table import TABLE
 from ..record import layout_of

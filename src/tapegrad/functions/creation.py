@@ -16,20 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtypes, record
-from ..devices import check_device
-from ..dtypes import bool_, from_numpy_dtype, get_default_dtype, int64
+from .. import record
+from ..base import dtypes
+from ..base.devices import check_device
+from ..base.dtypes import bool_, from_numpy_dtype, get_default_dtype, int64
 from .data import array_of, check_array
 from .legacy import legacy_tensor
-from .options import (
-    Options,
-    allocate,
-    check_requires_grad,
-    checked,
-    number_of,
-    read_dtype,
-    size_of,
-)
+from .options import Options, allocate, check_requires_grad, checked, number_of, read_dtype, size_of
 from .registry import FUNCTIONS, METHODS, public
 
 __all__ = ["as_tensor", "asarray", "from_numpy", "legacy_tensor", "sized", "tensor"]

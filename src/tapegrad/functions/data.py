@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import readout, record
-from ..dtypes import bool_, dtype, from_numpy_dtype, get_default_dtype, int64, result_type
+from ..base.dtypes import bool_, dtype, from_numpy_dtype, get_default_dtype, int64, result_type
 
 __all__ = ["array_of", "check_array"]
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import readout, record
-from ..dtypes import bool_, get_default_dtype
+from ..base.dtypes import bool_, get_default_dtype
 from .arguments import as_int, distinct, float_of, wrap_dim
 from .joining import cat
 from .reduction import no_overload

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from .. import record
-from ..errors import kind_of
+from ..base.errors import kind_of
 from ..ops.table import TABLE
 from ..record import layout_of
 from .registry import public

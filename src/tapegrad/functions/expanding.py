@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import record
-from ..dtypes import Size, type_name
-from ..errors import kind_of
+from ..base.dtypes import Size, type_name
+from ..base.errors import kind_of
 from ..layouts import broadcast_shapes as broadcast_shape
 from ..ops.table import TABLE
 from ..record import layout_of

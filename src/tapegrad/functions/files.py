@@ -6,7 +6,7 @@ import os
 import pickle
 from typing import Any, BinaryIO
 
-from ..errors import UnsupportedError
+from ..base.errors import UnsupportedError
 from .registry import public
 
 __all__ = ["load", "save"]

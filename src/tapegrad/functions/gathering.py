@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from .. import record
-from ..dtypes import bool_, int64
-from ..errors import kind_of
+from ..base.dtypes import bool_, int64
+from ..base.errors import kind_of
 from ..layouts import broadcast_shapes
 from ..ops.table import TABLE
 from ..record import layout_of

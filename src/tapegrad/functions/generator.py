@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from .. import record
-from ..devices import CPU, check_device
-from ..dtypes import int64
+from ..base.devices import CPU, check_device
+from ..base.dtypes import int64
+from ..base.locks import new_lock
 from ..exchange import Change, Exchange, Exchanged
-from ..locks import new_lock
 from .registry import FUNCTIONS, public
 
 __all__ = [

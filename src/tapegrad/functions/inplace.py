@@ -14,18 +14,9 @@ from typing import Any
 import numpy as np
 
 from .. import abi as nt
-from .. import (
-    detaching,
-    duals,
-    messages,
-    mirrors,
-    readout,
-    record,
-    saved,
-    views,
-    watching,
-)
-from ..dtypes import from_numpy_dtype
+from .. import detaching, duals, mirrors, readout, record, saved, views, watching
+from ..base import torch_messages as messages
+from ..base.dtypes import from_numpy_dtype
 from ..handle import status_of
 from ..layouts import broadcast_shapes
 from ..node_names import AS_STRIDED, name_of

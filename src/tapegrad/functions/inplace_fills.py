@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import record
-from ..dtypes import bool_, dtype, int64
+from ..base.dtypes import bool_, dtype, int64
 from ..layouts import broadcast_shapes
 from ..ops.table import TABLE
 from ..record import layout_of

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from .. import record
-from ..dtypes import int64
-from ..errors import UnsupportedError, kind_of
+from ..base.dtypes import int64
+from ..base.errors import UnsupportedError, kind_of
 from ..ops.shape import padded_shape
 from ..ops.table import TABLE
 from ..record import layout_of

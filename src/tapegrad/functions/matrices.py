@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import record
-from ..dtypes import int64
+from ..base.dtypes import int64
 from ..ops.table import TABLE
 from ..record import layout_of
 from .arguments import as_int, wrap_dim

@@ -7,7 +7,7 @@ import warnings
 from typing import Any
 
 from .. import record
-from ..dtypes import as_dtype, bool_, get_default_dtype
+from ..base.dtypes import as_dtype, bool_, get_default_dtype
 from ..layouts import Layout, broadcast_shapes
 from ..ops.table import TABLE
 from ..record import layout_of

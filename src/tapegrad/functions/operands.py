@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from .. import record
-from ..dtypes import dtype
-from ..errors import kind_of
+from ..base.dtypes import dtype
+from ..base.errors import kind_of
 from ..ops.table import Op
 
 __all__ = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import record
-from ..dtypes import bool_, int64
+from ..base.dtypes import bool_, int64
 from ..layouts import Layout
 from ..ops.table import TABLE
 from ..record import layout_of

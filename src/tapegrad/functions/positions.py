@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import record
-from ..dtypes import bool_, int64
+from ..base.dtypes import bool_, int64
 from ..ops.index import indexed_shape
 from ..ops.table import TABLE
 from ..tape import tape_at

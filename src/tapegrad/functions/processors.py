@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UnsupportedError
+from ..base.errors import UnsupportedError
 from .registry import public
 
 __all__ = ["get_num_threads", "set_num_threads"]

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import record
-from ..dtypes import bool_, dtype, float32, float64, int64
-from ..errors import kind_of
+from ..base.dtypes import bool_, dtype, float32, float64, int64
+from ..base.errors import kind_of
 from ..instructions import instruction, remember
 from ..layouts import broadcast_shapes
 from ..ops.table import TABLE

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from .. import dtypes, record
-from ..dtypes import dtype
+from .. import record
+from ..base import dtypes
+from ..base.dtypes import dtype
 from ..record import layout_of
 from .reduction import no_overload
 from .registry import public

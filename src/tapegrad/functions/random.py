@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtypes, record
-from ..dtypes import int64
+from .. import record
+from ..base import dtypes
+from ..base.dtypes import int64
 from ..layouts import broadcast_shapes
 from ..threads import current_tape
 from .arguments import as_int, check_bool, float_of

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import readout, record
-from ..dtypes import bool_, dtype, float64, get_default_dtype, int64
+from ..base.dtypes import bool_, dtype, float64, get_default_dtype, int64
 from .arguments import as_int
 from .options import Options, allocate, number_of
 from .registry import public

@@ -11,7 +11,7 @@ import operator
 from typing import Any
 
 from .. import record
-from ..dtypes import as_dtype, bool_, dtype, get_default_dtype, int64
+from ..base.dtypes import as_dtype, bool_, dtype, get_default_dtype, int64
 from ..ops.table import TABLE
 from ..record import layout_of
 from .arguments import check_bool, distinct, varargs, wrap_dim

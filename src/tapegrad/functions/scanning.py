@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import record
-from ..dtypes import as_dtype
+from ..base.dtypes import as_dtype
 from ..ops.table import TABLE
 from ..record import layout_of
 from .arguments import check_bool

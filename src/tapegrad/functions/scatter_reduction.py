@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from .. import record
-from ..dtypes import bool_, int64
+from ..base.dtypes import bool_, int64
 from ..record import layout_of
 from .arguments import as_int, check_bool, check_named, wrap_dim
 from .joining import cat

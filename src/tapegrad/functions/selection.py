@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import record
-from ..dtypes import bool_, dtype, get_default_dtype
-from ..errors import UnsupportedError
+from ..base.dtypes import bool_, dtype, get_default_dtype
+from ..base.errors import UnsupportedError
 from ..ops import arithmetic as _rows  # noqa: F401 - which this module looks up
 from ..ops import compare as _logic  # noqa: F401
 from ..ops.table import TABLE

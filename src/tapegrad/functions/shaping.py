@@ -19,14 +19,14 @@ from typing import Any
 
 from .. import abi as nt
 from .. import handle, record
-from ..dtypes import dtype
-from ..errors import UnsupportedError
+from ..base.dtypes import dtype
+from ..base.errors import UnsupportedError
+from ..base.symbolic import SizeLost
 from ..instructions import CACHES, Instruction, view_instruction
 from ..layouts import LAYOUTS, Layout
 from ..layouts import contiguous as dense_layout
 from ..ops.table import TABLE, Op
 from ..record import layout_of
-from ..symbolic import SizeLost
 from ..threads import current_tape
 from .arguments import as_int, as_ints, check_named, distinct, varargs, wrap_dim
 from .registry import public

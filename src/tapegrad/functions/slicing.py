@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import readout, record
-from ..dtypes import int64
+from ..base.dtypes import int64
 from ..instructions import remember, view_instruction
 from ..layouts import LAYOUTS
 from ..ops.table import TABLE

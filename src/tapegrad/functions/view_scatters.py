@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import record
-from ..errors import UnsupportedError
+from ..base.errors import UnsupportedError
 from ..instructions import instruction
 from ..layouts import contiguous
 from ..ops.table import TABLE

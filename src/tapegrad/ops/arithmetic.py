@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UnsupportedError
+from ..base.errors import UnsupportedError
 from .composed import ELEMENTWISE, Chain, Value, composed, composed_op
 from .pointwise_kernels import MAX_EXPONENT_DERIVATIVES
 from .table import op

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..dtypes import bool_, dtype
+from ..base.dtypes import bool_, dtype
 from ..kernels import fastest_loop, native_kernel_address
 from ..layouts import Layout, broadcast_shapes, broadcast_strides, contiguous
 from ..programs import (

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dtypes import dtype
+from ..base.dtypes import dtype
 from ..kernels import native_kernel_address
 from ..layouts import Layout, broadcast_shapes, broadcast_strides, contiguous
 from ..programs import POOL, Operand, Step, arg, zero_step

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dtypes import bool_, dtype
+from ..base.dtypes import bool_, dtype
 from ..kernels import native_kernel_address, native_kernels, ufunc_loop
 from ..layouts import Layout, broadcast_shapes, broadcast_strides, contiguous
 from ..programs import SCRATCH, Node, Operand, Step, address_operand, arg, chain_scratch, constant

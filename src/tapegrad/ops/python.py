@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..dtypes import float64
+from ..base.dtypes import float64
 from ..layouts import Layout, broadcast_strides, contiguous
 from ..programs import Step, arg, zero_step
 from .table import Lowered, Op, copy_loop, op, out_operand

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dtypes import bool_, dtype, int64
+from ..base.dtypes import bool_, dtype, int64
 from ..kernels import fastest_loop, native_kernel_address, native_kernels, ufunc_loop
 from ..layouts import Layout, contiguous
 from ..programs import (

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dtypes import dtype
+from ..base.dtypes import dtype
 from ..kernels import fastest_loop
 from ..layouts import Layout, contiguous
 from ..programs import SCRATCH, Node, Operand, Step, arg, chain_scratch, chain_step

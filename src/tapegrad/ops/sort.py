@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dtypes import int64
+from ..base.dtypes import int64
 from ..kernels import native_kernel, native_kernel_address, native_kernels
 from ..layouts import Layout, contiguous
 from ..programs import POOL, SCRATCH, Operand, Step, arg

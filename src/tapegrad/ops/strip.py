@@ -27,7 +27,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import abi as nt
-from ..dtypes import float64, int64
+from ..base.dtypes import float64, int64
 from ..layouts import Layout, contiguous
 from ..programs import ADJOINT, CT, POOL, SCRATCH, Operand, Step, arg, packed
 from .table import Lowered, Op, copy_loop, op, out_operand

@@ -19,7 +19,7 @@ import numpy as np
 
 from .. import abi as nt
 from ..abi import SELECT_CODE
-from ..dtypes import bool_, dtype, float32, float64, int64
+from ..base.dtypes import bool_, dtype, float32, float64, int64
 from ..kernels import fastest_loop, native_kernel_address, ufunc_loop
 from ..layouts import Layout, broadcast_shapes, broadcast_strides, contiguous
 from ..programs import ARGS, POOL, Operand, Step, arg

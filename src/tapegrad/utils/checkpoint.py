@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from ..autograd.checkpoint import NOT_PASSED, CheckpointError, checkpoint, noop_context_fn
-from ..errors import UnsupportedError
+from ..base.errors import UnsupportedError
 
 __all__ = [
     "CheckpointError", "CheckpointPolicy", "checkpoint", "checkpoint_sequential",
