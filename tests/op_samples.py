@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import tapegrad as tg
-from tapegrad import abi as nt
 from tapegrad import record
 from tapegrad.base.dtypes import from_numpy_dtype
+from tapegrad.native import abi as nt
 from tapegrad.ops.table import TABLE, Op
 
 Shape = tuple[int, ...]

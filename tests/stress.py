@@ -1,7 +1,7 @@
 """A stress mode: Python code runs at every point where native code may run some.
 
 Native code runs Python code where it allocates a handle, which may start the garbage collector, and so
-finalizers (nopython/recording.py). `stressed` puts a function in the place of the allocator that calls a
+finalizers (runtime/recording.py). `stressed` puts a function in the place of the allocator that calls a
 Python function first, each time. As a plugin of pytest (``python -m pytest -p stress``, with ``tests`` on
 the path) it runs tests so; TAPEGRAD_STRESS names what happens (`ACTIONS`).
 """
@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import tapegrad as tg
-from tapegrad import abi as nt
-from tapegrad import machine_code
+from tapegrad.native import abi as nt
+from tapegrad.native import machine_code
 
 __all__ = ["ACTIONS", "stressed"]
 

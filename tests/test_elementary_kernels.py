@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import tapegrad as tg
-from tapegrad.kernels import native_kernel_address, ufunc_loop
+from tapegrad.native.ufunc_loops import native_kernel_address, ufunc_loop
 from tapegrad.ops import exp_kernels
 
 MULTIPLES = np.arange(1, 3000) * np.pi / 2

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import tapegrad
-from tapegrad import store
+from tapegrad.native import object_cache as store
 
 SOURCE = Path(tapegrad.__file__).parent
 
@@ -67,7 +67,7 @@ CODES = [
     "from NAME.autograd.gradcheck import GradcheckError, gradcheck",
     "from NAME.autograd.graph import saved_tensors_hooks, Node",
     "from NAME.autograd.function import once_differentiable, FunctionCtx",
-    "import NAME.tape, NAME.values, NAME.nopython, NAME.active.types",
+    "import NAME.tape, NAME.values, NAME.native, NAME.active.types",
     "from NAME import tensor, autograd; import NAME.autograd; assert tensor is tapegrad.tensor",
     "import importlib; importlib.import_module('NAME.autograd.functional')",
     # a part of the package that somebody put there by hand
@@ -218,7 +218,7 @@ def folders(env: dict[str, str]) -> list[str]:
     """The folders of the store, without importing the package."""
     code = (
         "import importlib.util as u; s = u.spec_from_file_location('store', "
-        f"{str(SOURCE / 'store.py')!r}); m = u.module_from_spec(s); s.loader.exec_module(m); "
+        f"{str(SOURCE / 'object_cache.py')!r}); m = u.module_from_spec(s); s.loader.exec_module(m); "
         "print(*m.folders(), m.cache_folder(), sep='|')"
     )
     *found, chosen = python(code, env=env).strip().split("|")
@@ -355,7 +355,7 @@ def test_settings_of_numba(own_store: Path, setting: str) -> None:
         return
     # The key alone: compiling all for each setting takes a minute.
     code = (
-        "import os; import tapegrad.machine_code as n; "
+        "import os; import tapegrad.native.machine_code as n; "
         f"before = n._machine(); n._machine.cache_clear(); os.environ['NUMBA_{name}'] = {value!r}; "
         "print(n._machine() != before)"
     )

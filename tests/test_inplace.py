@@ -10,10 +10,10 @@ import pytest
 from work import calls
 
 import tapegrad as tg
-from tapegrad import abi as nt
 from tapegrad.base.locks import TABLE_LOCK
 from tapegrad.functions.registry import METHODS
 from tapegrad.instructions import VTAB
+from tapegrad.native import abi as nt
 from tapegrad.ops.table import copy_loop
 from tapegrad.programs import Operand, Step, packed
 

@@ -15,8 +15,8 @@ import pytest
 from alone import alone
 
 import tapegrad as tg
-from tapegrad import abi as nt
 from tapegrad import buffers
+from tapegrad.native import abi as nt
 from tapegrad.tape import Tape
 
 MEGA = 1 << 20

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 import tapegrad as tg
-from tapegrad import store, tour
+from tapegrad import tour
 from tapegrad.__main__ import main
+from tapegrad.native import object_cache as store
 
 #: runs the module like ``python -m``, then says whether numba was imported
 WATCHED = """

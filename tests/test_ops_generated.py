@@ -24,11 +24,11 @@ from op_derivatives import (
 from op_samples import DOMAINS, ROWS, Case, cases, public_rows, results_of, tg_leaf
 
 import tapegrad as tg
-from tapegrad import abi as nt
 from tapegrad import engine
 from tapegrad.instructions import INSTRUCTIONS, Instruction
-from tapegrad.kernels import PREFERRED
 from tapegrad.layouts import is_symbolic
+from tapegrad.native import abi as nt
+from tapegrad.native.ufunc_loops import PREFERRED
 from tapegrad.ops.table import TABLE, Op, is_float
 from tapegrad.traced_rule import template
 

@@ -13,8 +13,8 @@ import pytest
 from torch_or_not import LIBRARIES
 
 import tapegrad as tg
-from tapegrad import abi as nt
 from tapegrad import nesting, request
+from tapegrad.native import abi as nt
 from tapegrad.tape import slot_of
 from tapegrad.threads import current_tape
 from tapegrad.utils.checkpoint import checkpoint

@@ -13,12 +13,12 @@ import pytest
 from op_samples import cases, public_rows
 
 import tapegrad as tg
-from tapegrad import abi as nt
 from tapegrad import ending, instructions, patterns, templates, vjp_programs
 from tapegrad.base.errors import UnsupportedError
 from tapegrad.base.symbolic import Formulas, SizeLost
 from tapegrad.instructions import ITAB, VTAB, Instruction, instruction, lowered
 from tapegrad.layouts import LAYOUTS, Layout, SymbolicLayout, c_strides, contiguous, intern
+from tapegrad.native import abi as nt
 from tapegrad.ops.table import TABLE, Op, distinct
 from tapegrad.patterns import Pattern, described
 from tapegrad.programs import ADDRESS, STEPS

@@ -19,7 +19,7 @@ import pytest
 import stress
 
 import tapegrad as tg
-from tapegrad import abi as nt
+from tapegrad.native import abi as nt
 from tapegrad.verify import verify
 
 TESTS = Path(__file__).parent

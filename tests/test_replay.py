@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tapegrad as tg
-from tapegrad import abi as nt
+from tapegrad.native import abi as nt
 from tapegrad.tape import Tape
 from tapegrad.verify import verify
 

@@ -14,7 +14,7 @@ from beside_torch import same
 from test_lifetimes import alone
 
 import tapegrad as tg
-from tapegrad import abi as nt
+from tapegrad.native import abi as nt
 
 
 def leaf(lib: Any, *values: float) -> Any:

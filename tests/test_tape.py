@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 import tapegrad as tg
-from tapegrad import abi as nt
 from tapegrad import ending
 from tapegrad.base.errors import TapeError
 from tapegrad.display.tape_text import format_tape
 from tapegrad.instructions import GONE, INSTRUCTIONS, leaf
 from tapegrad.layouts import contiguous
+from tapegrad.native import abi as nt
 from tapegrad.tape import Tape, slot_of, tape_at
 from tapegrad.verify import verify
 

@@ -16,7 +16,9 @@ from pathlib import Path
 
 import llvmlite.binding as llvm
 
-from . import __version__, machine_code, store
+from . import __version__
+from .native import machine_code
+from .native import object_cache as store
 from .tour import tour
 
 __all__ = ["info", "main"]

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import abi as nt
 from . import plain, record, versions
 from .base import torch_messages as messages
 from .base.dtypes import dtype_of
 from .base.locks import new_lock
 from .callbacks import call_hooks, called, no_grad_on, prehooked, replaced
 from .layouts import Layout
+from .native import abi as nt
 from .record import storage_of
 from .request import Request, Target, taken
 from .storage import Storage, layout_of

@@ -17,12 +17,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from . import abi as nt
 from .base.symbolic import Symbolic
 from .fuse import Part, Recipe
 from .instructions import Instruction
-from .kernels import native_kernel_address, ufunc_loop
 from .layouts import Layout, broadcast_shapes, broadcast_strides
+from .native import abi as nt
+from .native.ufunc_loops import native_kernel_address, ufunc_loop
 from .ops.table import copy_loop
 from .programs import (
     ADDRESS,

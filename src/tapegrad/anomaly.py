@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from . import abi as nt
 from .base import torch_messages as messages
-from .exchange import Exchanged
+from .native import abi as nt
+from .native.exchange import Exchanged
 from .tape import TAPES, Tape
 
 if TYPE_CHECKING:

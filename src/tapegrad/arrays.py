@@ -18,9 +18,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import abi as nt
 from . import collector
 from .instructions import INSTRUCTIONS, Instruction
+from .native import abi as nt
 
 __all__ = ["Arrays"]
 

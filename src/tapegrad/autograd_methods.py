@@ -10,12 +10,12 @@ import warnings
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from . import abi as nt
 from . import duals, engine, inference, mirrors, node, readout, record, versions, views, watching
 from .base import torch_messages as messages
 from .base.errors import UnsupportedError
-from .handle import status_of
 from .hooks import RemovableHandle
+from .native import abi as nt
+from .native.handle_type import status_of
 from .ops.table import TABLE
 from .storage import Storage, layout_of, own_leaf, storage_of
 from .tape import Tape, slot_of, tape_at

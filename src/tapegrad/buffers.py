@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import abi as nt
 from .base.dtypes import dtype
-from .calls import native_call
 from .layouts import Layout, intern
+from .native import abi as nt
+from .native.builtin_calls import native_call
 
 __all__ = [
     "Block",

@@ -1,6 +1,6 @@
 """What a reverse pass does in Python: hooks, Functions, anomaly checks.
 
-The sweep (nopython/reverse.py) and replay stop at statements that have something of the kind.
+The sweep (runtime/reverse_sweep.py) and replay stop at statements that have something of the kind.
 `look` calls a tensor's hooks with its cotangent. `take_over` computes the cotangents of a statement's
 operands in Python: by the ``backward`` of a Function, or by the op's rule where a hook of the node, or
 anomaly detection, wants to see them, or where what the rule needs was packed (saved.py).
@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import abi as nt
 from . import anomaly, collector, record, sweep
-from .abi import R_ERROR_ARG, R_HIGH
 from .base.dtypes import dtype, int64
 from .buffers import address_of, array_at
 from .edges import edge_places
-from .exchange import Change, Exchange
 from .layouts import byte_offsets
+from .native import abi as nt
+from .native.abi import R_ERROR_ARG, R_HIGH
+from .native.exchange import Change, Exchange
 from .replay import Pass
 from .request import Request, watches
 from .saved import Saved

@@ -1,6 +1,6 @@
 """The tape's collector: what no handle needs goes, and slots get other numbers.
 
-nopython/collecting.py marks and moves; here the tape's books (what slots own, constants, writes)
+runtime/mark_compact.py marks and moves; here the tape's books (what slots own, constants, writes)
 follow it, in one step with it (`commit`).
 """
 
@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import abi as nt
 from . import versions
 from .buffers import address_of, give_up_reserve, keep_reserve
-from .calls import native_call
 from .constants import Constants
+from .native import abi as nt
+from .native.builtin_calls import native_call
 
 if TYPE_CHECKING:
     from .arrays import Arrays
@@ -42,7 +42,7 @@ BOOKS = (
     "owned", "leaves", "retained", "versions", "shared", "hooks", "contexts", "traces", "inference",
     "nodes", "watched_bases", "detached",
 )  # fmt: skip
-#: marks of a slot (nopython/collecting.py): its value is needed, its derivative may be wanted
+#: marks of a slot (runtime/mark_compact.py): its value is needed, its derivative may be wanted
 VALUE, GRAPH = 1, 2
 #: bytes of large buffers after which sweeps are followed by a collection, unless more are in use
 COLLECT_BYTES = 1 << 24

@@ -1,6 +1,6 @@
 """Python scalars on a tape: the same number of a dtype keeps the same slot.
 
-Native recording looks them up by their bits (`find_constant` in nopython/recording.py), so the table
+Native recording looks them up by their bits (`find_constant` in runtime/recording.py), so the table
 is a hash table of words, open addressing, Fibonacci hashing.
 """
 
@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from . import abi as nt
 from .base.dtypes import dtype
 from .base.symbolic import Symbolic
+from .native import abi as nt
 
 __all__ = ["Constants"]
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import abi as nt
 from . import versions
 from .base.errors import TapeError
+from .native import abi as nt
 from .storage import Storage, layout_of, storage_of
 from .tape import Tape, slot_of, tape_at
 from .threads import current_tape

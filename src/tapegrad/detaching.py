@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import abi as nt
+from .native import abi as nt
 from .saved import residuals
 from .tape import Tape
 

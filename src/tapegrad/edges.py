@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import abi as nt
 from .base.errors import UnsupportedError
+from .native import abi as nt
 
 if TYPE_CHECKING:
     from .tape import Tape

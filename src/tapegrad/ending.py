@@ -24,10 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from . import abi as nt
 from .base.locks import TABLE_LOCK
 from .buffers import address_of
-from .calls import native_call
 from .instructions import (
     CACHES,
     GONE,
@@ -42,6 +40,8 @@ from .instructions import (
     interned,
 )
 from .layouts import ENDING, LAYOUTS, end_layouts, reference_counts
+from .native import abi as nt
+from .native.builtin_calls import native_call
 from .tape import EXISTING
 
 __all__ = ["end_unneeded", "stressed"]

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import abi as nt
 from . import anomaly, plain, record, replay, saved, versions, views
 from .accumulation import (
     accumulate_plainly,
@@ -31,8 +30,9 @@ from .buffers import array_layout
 from .callbacks import Replayed, Swept, no_grad_on
 from .edges import as_inputs, sequence_of
 from .final_callbacks import finish
-from .handle import look_at
 from .layouts import LAYOUTS, Layout
+from .native import abi as nt
+from .native.handle_type import look_at
 from .nesting import nested
 from .record import Storage, layout_of, storage_of
 from .request import Request, Target

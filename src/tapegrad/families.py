@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from . import abi as nt
 from .layouts import Layout, is_symbolic, loop_geometry
+from .native import abi as nt
 from .ops.table import Op, elementwise
 from .programs import ADDRESS, SCRATCH, Step
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import abi as nt
 from . import collector
 from .instructions import ITAB, Instruction
+from .native import abi as nt
 from .saved import residual_places
 from .tape import Tape, slot_of, tape_at
 

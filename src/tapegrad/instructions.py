@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from . import abi as nt
 from .base.dtypes import dtype
 from .base.locks import TABLE_LOCK
 from .base.symbolic import hint
 from .families import family_of, sized
 from .layouts import ENDING, LAYOUTS, Layout, contiguous, intern, is_symbolic
+from .native import abi as nt
 from .ops.table import Lowered, Op, distinct, is_float, op
 from .programs import GrowingTable, Holdings, Step, emit, holding
 
@@ -314,7 +314,7 @@ def measure(made: Instruction, row: list[Any]) -> None:
     row[nt.I_LAYOUT] = out.id
     row[nt.I_FULL] = -1 if out.overlaps else out.size * out.dtype.itemsize
     if entry.kind in (nt.WRITE, nt.ACCUMULATE):
-        row[nt.I_EXTRA] = out.span  # `extent` in nopython/wanting.py
+        row[nt.I_EXTRA] = out.span  # `extent` in runtime/wanting.py
     else:
         row[nt.I_BYTES] = out.span
     if (

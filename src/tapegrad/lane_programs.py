@@ -2,7 +2,8 @@
 
 A rule is linear in its cotangent. So of a template (traced_rule.py) the part that depends on the
 cotangent runs in all lanes, with temporaries that have lanes, and the rest once. How many lanes there
-are is known only when a program runs (nopython/laned.py): here offsets and strides are those of one lane.
+are is known only when a program runs (runtime/batched_interpreter.py): here offsets and strides are
+those of one lane.
 
 Kernels that walk memory by strides of their own (indexing, sorting) see a copy of one lane at a time.
 """
@@ -13,11 +14,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from . import abi as nt
 from .adjoint_programs import Builder, Programs
 from .instructions import Instruction
-from .kernels import is_ufunc_loop, native_kernel_address, ufunc_loop
 from .layouts import Layout
+from .native import abi as nt
+from .native.ufunc_loops import is_ufunc_loop, native_kernel_address, ufunc_loop
 from .programs import ARGS, LANED, SCRATCH, Node, Operand, Step, Transfer
 from .traced_rule import Statement, Template, is_elementwise
 

@@ -1,7 +1,7 @@
 """Reverse passes for many cotangents at once: `Lanes`, a request whose sweeps have lanes.
 
 With lanes, each element of an adjoint is as many numbers in a row as there are cotangents in the sweep
-(nopython/laned.py), so that a dense Jacobian takes a sweep for some hundred rows.
+(runtime/batched_interpreter.py), so that a dense Jacobian takes a sweep for some hundred rows.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from . import abi as nt
 from . import anomaly, collector, sweep
 from .buffers import address_of, lanes_at
+from .native import abi as nt
 from .request import Request, Target
 
 __all__ = ["Lanes"]

@@ -24,13 +24,13 @@ from typing import Any
 
 import numpy as np
 
-from . import abi as nt
 from . import record, templates, versions
 from .base.dtypes import bool_, dtype
 from .base.errors import UnsupportedError
 from .base.locks import TABLE_LOCK
 from .instructions import INSTRUCTIONS, Instruction, instruction, view_instruction
 from .layouts import Layout, contiguous
+from .native import abi as nt
 from .ops.table import TABLE, Lowered, Op, copy_loop, op
 from .programs import ADDRESS, ARGS, SCRATCH, Operand, Step, address_operand, constant
 from .tape import Tape, slot_of

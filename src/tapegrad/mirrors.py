@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import abi as nt
 from . import versions
 from .layouts import LAYOUTS, Layout, contiguous
+from .native import abi as nt
 from .storage import Storage
 from .tape import Tape, slot_of
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from . import abi as nt
 from . import record, saved, versions, views
 from .accumulation import add_to_grad
 from .base.errors import UnsupportedError
@@ -17,6 +16,7 @@ from .edges import edge_places
 from .hook_cycles import KEPT_WITH
 from .hooks import Hooks, RemovableHandle
 from .layouts import LAYOUTS
+from .native import abi as nt
 from .node_names import AS_STRIDED, name_of
 from .request import Request, Target
 from .saved_tensor import SavedTensor

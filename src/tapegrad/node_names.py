@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import abi as nt
 from . import versions, views
+from .native import abi as nt
 from .tape import Tape, slot_of
 
 if TYPE_CHECKING:

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from . import handle, record
+from . import record
 from .base.errors import kind_of
 from .functions import keywords, registry
+from .native import handle_type as handle
 from .ops.table import TABLE, Op
 
 __all__ = ["FUNCTIONS", "make_base"]

@@ -21,7 +21,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from . import abi as nt
 from .base.symbolic import Formulas, Image, SizeLost, Symbolic, imaging
 from .instructions import (
     ITAB,
@@ -35,6 +34,7 @@ from .instructions import (
     row_of,
 )
 from .layouts import DTYPES, Layout, SymbolicLayout, c_strides, contiguous, intern, is_symbolic
+from .native import abi as nt
 from .ops.table import Op, distinct
 from .programs import POOL, STEPS, Holdings, emit, holding
 

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from . import abi as nt
 from . import anomaly, collector, fuse, record, sweep
 from .buffers import Block, address_of
-from .handle import look_at
 from .instructions import CACHES, INSTRUCTIONS, Instruction, leaf
 from .layouts import LAYOUTS, Layout
+from .native import abi as nt
+from .native.handle_type import look_at
 from .request import COPIED, taken
 from .storage import Storage
 from .tape import Tape

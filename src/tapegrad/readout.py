@@ -17,13 +17,13 @@ import weakref
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from . import abi as nt
 from . import record
 from .base import torch_messages as messages
 from .base.errors import UnsupportedError
-from .exchange import Change, Exchange
-from .handle import status_of
 from .instructions import INSTRUCTIONS
+from .native import abi as nt
+from .native.exchange import Change, Exchange
+from .native.handle_type import status_of
 from .storage import layout_of
 from .tape import Tape, slot_of, tape_at
 from .threads import current_tape

@@ -1,6 +1,6 @@
 """Recording from Python: operands, promotion of dtypes, statements, in-place writes.
 
-Native recording (handle.py) takes the common cases; everything else passes through here. `apply`
+Native recording (handle_type.py) takes the common cases; everything else passes through here. `apply`
 records any op of the table on tensors; `binary` and `unary` add PyTorch's promotion and Python scalars;
 `view` records a view; `write` and `accumulate` are the two in-place statements that all in-place
 methods are made of.
@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import abi as nt
 from . import mirrors, versions
 from .base.dtypes import bool_, dtype, get_default_dtype, int64, result_type
 from .base.errors import kind_of
 from .base.symbolic import Symbolic
 from .buffers import array_layout
 from .crossing import adopt, guest
-from .handle import new_handle_object, status_of
 from .instructions import LARGE, Instruction, instruction, remember, view_instruction
 from .layouts import Layout, contiguous
+from .native import abi as nt
+from .native.handle_type import new_handle_object, status_of
 from .ops.table import TABLE, Op
 from .storage import Storage, layout_of, leaf_of, own_leaf, storage_of
 from .tape import Tape, slot_of, tape_at

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import abi as nt
 from . import saved, sweep, templates, versions
 from .buffers import address_of
 from .instructions import (
@@ -28,6 +27,7 @@ from .instructions import (
     view_instruction,
 )
 from .layouts import Layout, contiguous, mapped_offset, mapped_strides
+from .native import abi as nt
 from .ops.table import TABLE, is_float
 from .tape import Tape
 from .traced_rule import Template, template

@@ -17,9 +17,16 @@ from typing import Any, Self
 
 import numpy as np
 
-from . import abi as nt
 from . import anomaly, collector, detaching, fuse, separating, sweep, versions, views
-from .abi import (
+from .base import torch_messages as messages
+from .base.dtypes import type_name
+from .base.errors import UnsupportedError
+from .buffers import Buffer, address_of, array_at
+from .final_callbacks import finish
+from .instructions import INSTRUCTIONS, Instruction
+from .layouts import Layout
+from .native import abi as nt
+from .native.abi import (
     IS_FREED,
     IS_MISSING,
     IS_STALE,
@@ -31,13 +38,6 @@ from .abi import (
     R_ROOT_COUNT,
     R_WIDTH,
 )  # fmt: skip
-from .base import torch_messages as messages
-from .base.dtypes import type_name
-from .base.errors import UnsupportedError
-from .buffers import Buffer, address_of, array_at
-from .final_callbacks import finish
-from .instructions import INSTRUCTIONS, Instruction
-from .layouts import Layout
 from .tape import Tape
 from .vjp_programs import build, copy_of
 from .watching import is_part
@@ -178,7 +178,7 @@ class Request:
         start = 8 * self._marks + self._count
         for root in distinct:
             marks[start + root] = (
-                2  # the sweep has to come to it (`reach` in nopython/preparing.py)
+                2  # the sweep has to come to it (`reach` in runtime/reverse_marking.py)
             )
         self.words[R_ROOT_COUNT] = len(distinct)
 

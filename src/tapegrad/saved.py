@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import abi as nt
 from . import record, versions
 from .base import torch_messages as messages
 from .base.dtypes import type_name
 from .base.locks import TABLE_LOCK
-from .exchange import Exchange, Exchanged
 from .instructions import CACHES, ITAB, VTAB, Instruction, instruction, new_number
 from .layouts import Layout, contiguous
+from .native import abi as nt
+from .native.exchange import Exchange, Exchanged
 from .ops.table import TABLE
 from .programs import holding
 from .tape import Tape

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from . import abi as nt
 from . import record, saved
 from .base import torch_messages as messages
+from .native import abi as nt
 from .tape import Tape
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import abi as nt
 from . import views
 from .base.errors import UnsupportedError
+from .native import abi as nt
 from .tape import Tape
 from .watching import is_part
 

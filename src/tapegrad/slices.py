@@ -14,10 +14,10 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import abi as nt
-from . import handle
 from .instructions import INSTRUCTIONS, Instruction, view_instruction
 from .lifting import Lifting
+from .native import abi as nt
+from .native import handle_type as handle
 from .ops.table import TABLE
 
 if TYPE_CHECKING:

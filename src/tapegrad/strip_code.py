@@ -6,7 +6,7 @@ has a loop for, and what the rows' rules need. From a row come
 
 - the text of its primal: ``expr``, or its ufunc, or the body of its chain (`text_of`);
 - the text of its derivative: its rule, traced (`vjp.template`), statement by statement;
-- its template as data (strip_rules.py), from which nopython/strips.py writes the reverse pass as
+- its template as data (strip_rules.py), from which runtime/strips.py writes the reverse pass as
   another strip.
 
 So nothing about an op is said twice. strip_sweeps.py puts the texts together.
@@ -23,11 +23,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import abi as nt
 from .base.dtypes import bool_, float64
 from .instructions import instruction
 from .layouts import SCALARS
-from .machine_code import has_fma, source_digest
+from .native import abi as nt
+from .native.machine_code import has_fma, source_digest
 from .ops import exp_kernels, pointwise_kernels, trig_kernels
 from .ops.table import TABLE, Op, elementwise
 from .traced_rule import Template, template
@@ -198,7 +198,10 @@ def code_of(name: str, kinds: str) -> int:
 def fingerprint() -> str:
     """Return a digest of what code that records depends on: opcodes, primals, and native code."""
     parts = [b"" if c is None else f"{c.op.name} {c.kinds} {_primal(c)}".encode() for c in codes()]
-    parts += [scope_source().encode(), source_digest("nopython.strips", "nopython.sums").encode()]
+    parts += [
+        scope_source().encode(),
+        source_digest("native.runtime.strips", "native.runtime.sums").encode(),
+    ]
     return hashlib.sha256(b"\n".join(parts)).hexdigest()[:12]
 
 

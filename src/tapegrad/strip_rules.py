@@ -1,4 +1,4 @@
-"""The rules of a strip's opcodes as data: what native transposition reads (nopython/transposing.py)."""
+"""The rules of a strip's opcodes as data: what native transposition reads (runtime/transposing.py)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from functools import cache
 
 import numpy as np
 
-from . import abi as nt
-from . import machine_code
-from .nopython import strip_fields as sf
+from .native import abi as nt
+from .native import machine_code
+from .native.runtime import strip_fields as sf
 from .strip_code import KINDS, PARAMETERS, Code, Rule, code_of, codes
 
 __all__ = ["rules"]

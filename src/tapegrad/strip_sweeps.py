@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from . import abi as nt
-from . import machine_code, words
-from .nopython import strip_fields as sf
+from .native import abi as nt
+from .native import intrinsic_stubs as words
+from .native import machine_code
+from .native.runtime import strip_fields as sf
 from .ops import strip
 from .ops import strip_kernels as parts
 from .strip_code import PARAMETERS, SCOPE, Code, Rule, codes, scope_source, statement_text

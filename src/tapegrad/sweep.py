@@ -1,4 +1,4 @@
-"""The sweeps as Python calls them; nopython/{preparing,reverse,replaying}.py are the code.
+"""The sweeps as Python calls them; the code is in runtime/.
 
 `prepare`, `seed` and `reverse` run without the GIL; `start` and `release` are short and
 keep it.
@@ -6,7 +6,7 @@ keep it.
 
 from __future__ import annotations
 
-from .calls import native_call
+from .native.builtin_calls import native_call
 
 __all__ = [
     "back",

@@ -3,7 +3,7 @@
 Each op's derivative along a direction follows from its VJP, which is linear in the cotangent: `_rules`
 records the VJP once on abstract operands, and differentiates it with respect to the cotangent. What that
 takes is a template like those of replay, with the tangent of an operand in the place of the cotangent.
-`push` walks up from the inputs and appends the templates (nopython/pushing.py does it where it can).
+`push` walks up from the inputs and appends the templates (runtime/tangent_recording.py does it where it can).
 Tangents are ordinary statements, so they have derivatives themselves.
 """
 
@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import abi as nt
 from . import engine, plain, record, sweep, templates
 from .base.locks import TABLE_LOCK
 from .buffers import address_of
 from .callbacks import no_grad_on
 from .instructions import ITAB, RTAB, Instruction
 from .layouts import contiguous
+from .native import abi as nt
 from .ops.table import TABLE, is_float
 from .programs import holding
 from .replay import Pass

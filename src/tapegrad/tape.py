@@ -17,14 +17,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from . import abi as nt
-from . import collector, handle, hook_cycles, machine_code
+from . import collector, hook_cycles
 from .base.dtypes import dtype, float64
 from .base.errors import NOT_INITIALISED, TapeError
 from .buffers import Block, address_of, give_up_reserve, new_block
 from .constants import Constants
 from .instructions import Instruction, leaf
 from .layouts import SCALARS, Layout
+from .native import abi as nt
+from .native import handle_type as handle
+from .native import machine_code
 from .values import Values
 
 if TYPE_CHECKING:

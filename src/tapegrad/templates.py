@@ -10,12 +10,12 @@ from __future__ import annotations
 import struct
 from typing import Any, NamedTuple
 
-from . import abi as nt
 from .base.locks import TABLE_LOCK
 from .base.symbolic import Symbolic
 from .constants import Constants
 from .instructions import ITAB, RTAB, Instruction, instruction, remember, view_instruction
 from .layouts import LAYOUTS, Layout, contiguous, intern, is_symbolic
+from .native import abi as nt
 from .ops.table import TABLE, is_float
 from .patterns import Pattern, answered
 from .programs import POOL, holding

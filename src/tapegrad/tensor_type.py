@@ -1,6 +1,6 @@
 """Tensor: a thin handle of a slot.
 
-The class is made of four parts: the C type of handle.py, whose number protocol records natively,
+The class is made of four parts: the C type of handle_type.py, whose number protocol records natively,
 with one builtin method an elementwise row of the op table (operators.py); the functions of
 `functions/` that register as methods; PyTorch's autograd (autograd_methods.py); and what stands
 here: what a tensor is and how its value is read.
@@ -13,15 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from . import abi as nt
-from . import display, ending, handle, readout, record
+from . import display, ending, readout, record
 from .autograd_methods import AutogradMethods
 from .base.dtypes import Size, dtype, from_numpy_dtype, get_default_dtype
 from .base.errors import UnsupportedError
 from .display.tape_text import format_tape
 from .functions import all_functions, inplace_methods, legacy, registry
-from .handle import status_of
 from .layouts import LAYOUTS
+from .native import abi as nt
+from .native import handle_type as handle
+from .native.handle_type import status_of
 from .operators import FUNCTIONS, make_base
 from .ops import all_rows
 from .ops import strip as strip_rows

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import abi as nt
 from . import collector
 from .base.errors import UnsupportedError
 from .base.locks import TABLE_LOCK
@@ -24,6 +23,7 @@ from .base.symbolic import home_of
 from .constants import Constants
 from .instructions import INSTRUCTIONS, Instruction, instruction
 from .layouts import Layout, contiguous
+from .native import abi as nt
 from .ops.table import TABLE, elementwise
 from .tape import Tape, slot_of
 from .threads import recording_on

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from . import abi as nt
 from . import record, threads
 from .base.dtypes import dtype
 from .base.errors import TapeError
-from .exchange import Exchange, Exchanged
 from .instructions import view_instruction
 from .layouts import Layout, intern
+from .native import abi as nt
+from .native.exchange import Exchange, Exchanged
 from .ops.table import TABLE
 from .slices import Result, Slices
 from .storage import Storage

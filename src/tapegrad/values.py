@@ -8,13 +8,13 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from . import abi as nt
 from .arrays import Arrays
 from .base.dtypes import dtype
 from .base.errors import TapeError
 from .buffers import array_at, bytes_at, free_with
-from .calls import native_call
 from .layouts import Layout
+from .native import abi as nt
+from .native.builtin_calls import native_call
 
 __all__ = ["Values"]
 

@@ -11,11 +11,11 @@ import ctypes
 
 import numpy as np
 
-from . import abi as nt
 from .base.errors import TapeError
 from .base.locks import TABLE_LOCK
 from .instructions import GONE, INSTRUCTIONS, PAIRS
 from .layouts import LAYOUTS
+from .native import abi as nt
 from .tape import Tape
 
 __all__ = ["verify", "verify_tables"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import abi as nt
+from .native import abi as nt
 
 if TYPE_CHECKING:
     from .tape import Tape

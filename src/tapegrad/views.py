@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import abi as nt
 from .base import torch_messages as messages
+from .native import abi as nt
 
 if TYPE_CHECKING:
     from .instructions import Instruction

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import abi as nt
 from . import versions, views
 from .base.errors import UnsupportedError
-from .handle import bind_handle
 from .instructions import view_instruction
+from .native import abi as nt
+from .native.handle_type import bind_handle
 from .ops.table import TABLE
 from .record import storage_of, tensor_at
 from .tape import Tape, slot_of
@@ -56,7 +56,7 @@ def watch(tape: Tape, tensor: Tensor) -> int:
     tape.flags[slot] |= nt.WATCHED
     tape.watched_bases[int(tape.base[slot])] = True
     if is_part(tape, slot) and tape.instruction_of(slot).op.kind == nt.VIEW:
-        # Its views know that they lie in something watched (`append` in nopython/recording.py).
+        # Its views know that they lie in something watched (`append` in runtime/recording.py).
         for k in slot + 1 + np.flatnonzero(tape.root[slot + 1 : tape.count] == tape.root[slot]):
             is_view = tape.instruction_of(int(k)).op.kind == nt.VIEW
             if is_view and tape.flags[tape.args_of(int(k))[0]] & nt.WATCHED:

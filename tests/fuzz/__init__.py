@@ -12,7 +12,7 @@ functions.py     kinds of statements: functions with options, from a list of tex
 derivatives.py   kinds of statements: passes in the middle, hooks, Functions, checkpoints, transforms
 verdict.py       the comparison of what two libraries did, and shrinking
 beside.py        programs run in tapegrad and in torch
-calls.py         odd calls
+builtin_calls.py         odd calls
 odd_values.py    what they are made with
 odd_programs.py  odd Functions, hooks, compiled functions
 surroundings.py  where they are made: threads, modes, transforms, hooks

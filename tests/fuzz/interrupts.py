@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 import tapegrad as tg
-from tapegrad import abi as nt
 from tapegrad.autograd.checkpoint import checkpoint
+from tapegrad.native import abi as nt
 from tapegrad.verify import verify
 
 __all__ = ["ENVIRONMENT", "SCENARIOS", "run"]

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 
 import tapegrad as tg
-from tapegrad import abi as nt
+from tapegrad.native import abi as nt
 from tapegrad.ops.table import TABLE, Op
 
 from .script import Leaf, Line, Machine, Outcome, Script, conclude

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
-from ..nopython import strip_fields as sf
+from ..native.runtime import strip_fields as sf
 from ..ops.table import TABLE
 from ..strip_code import PARAMETERS, Code, Rule, is_truth
 

@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import abi as nt
 from .. import record
 from ..base.dtypes import float64
 from ..base.errors import UnsupportedError
 from ..base.importing import imported
 from ..buffers import address_of
+from ..native import abi as nt
 from ..ops.table import TABLE
 from ..storage import layout_of
 from ..tensor_type import Tensor

@@ -13,10 +13,10 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, compiler, types
 
-from .. import abi as nt
-from .. import machine_code
-from ..nopython import strip_fields as sf
-from ..nopython.intrinsics import globals_variable
+from ..native import abi as nt
+from ..native import machine_code
+from ..native.intrinsics import globals_variable
+from ..native.runtime import strip_fields as sf
 from ..strips import NO_MEMORY
 from .types import ACTIVE, ActiveScalar
 
@@ -48,7 +48,7 @@ def call_native(
     return result
 
 
-#: addresses of what is compiled once for all (nopython/strips.py, sums.py), in the order of E_*
+#: addresses of what is compiled once for all (runtime/strips.py, sums.py), in the order of E_*
 _ENTRIES = np.array(
     [
         machine_code.entry(name)

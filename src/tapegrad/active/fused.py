@@ -2,7 +2,7 @@
 
 Both are generated from the rows of the op table, statement by statement, as LLVM code. The reverse pass is
 a function of its own in the same module. Its address, and that of a table which says what the block is made
-of (nopython/strip_fields.py), are entered into the table of this process's blocks when it first records,
+of (runtime/strip_fields.py), are entered into the table of this process's blocks when it first records,
 so that no address is in code that numba keeps on disk.
 """
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from llvmlite import ir
 from numba.core import cgutils, types
 
-from ..nopython import strip_fields as sf
+from ..native.runtime import strip_fields as sf
 from ..strip_code import code_of
 from . import emit, scalars
 from .emit import Scalar, made

@@ -17,7 +17,7 @@ from numba.core.compiler_machinery import FunctionPass, register_pass
 from numba.core.ir_utils import build_definitions, mk_unique_var
 from numba.core.typing.templates import AbstractTemplate, signature
 
-from ..nopython import strip_fields as sf
+from ..native.runtime import strip_fields as sf
 from ..ops.table import TABLE
 from . import fused, scalars
 from .blocks import Block, Operand, Statement, fits, squared

@@ -21,8 +21,8 @@ from numba.core.typing.templates import AbstractTemplate, infer_global, signatur
 from numba.extending import lower_builtin, lower_cast
 
 from .. import strip_code
+from ..native.intrinsic_stubs import resolve
 from ..ops.table import TABLE, Op
-from ..words import resolve
 from . import tracing
 from .emit import (
     Scalar,

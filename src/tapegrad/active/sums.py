@@ -1,4 +1,4 @@
-"""Sums of products of arrays, recorded as array statements (nopython/sums.py)."""
+"""Sums of products of arrays, recorded as array statements (runtime/sums.py)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numba.extending import intrinsic
 from numba.np import arrayobj
 
 from .. import strip_code
-from ..nopython import strip_fields as sf
+from ..native.runtime import strip_fields as sf
 from .emit import call_entry
 from .types import ACTIVE, ActiveArray
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import abi as nt
 from .. import anomaly, engine, record
 from ..base.dtypes import dtype_of
 from ..base.torch_messages import as_flag
@@ -16,6 +15,7 @@ from ..functions.registry import FUNCTIONS
 from ..instructions import INSTRUCTIONS
 from ..lanes import Lanes
 from ..lifting import Lifting
+from ..native import abi as nt
 from ..nesting import nested
 from ..ops.table import TABLE
 from ..record import layout_of, storage_of

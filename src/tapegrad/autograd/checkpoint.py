@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from .. import abi as nt
 from .. import collector, record, trees
 from ..base.errors import UnsupportedError
-from ..exchange import Change, Exchange, Exchanged
 from ..functions.generator import default_generator
 from ..instructions import INSTRUCTIONS
+from ..native import abi as nt
+from ..native.exchange import Change, Exchange, Exchanged
 from ..readout import Differentiated, depends_on_inputs
 from ..saved import suspended
 from ..storage import storage_of

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from .. import abi as nt
 from .. import record
 from ..base import torch_messages as messages
 from ..base.dtypes import type_name
-from ..exchange import Exchange, Exchanged
 from ..functions.registry import FUNCTIONS
 from ..hooks import Hooks
 from ..inference import check_saved
+from ..native import abi as nt
+from ..native.exchange import Exchange, Exchanged
 from ..node import Node
 from ..saved import Packed
 from ..tape import Tape

@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from .. import abi as nt
 from .. import record
 from ..duals import LEVELS, switch
 from ..instructions import INSTRUCTIONS
+from ..native import abi as nt
 from ..tape import Tape, slot_of
 from ..threads import current_tape
 from ..user_code import call_user

@@ -12,12 +12,12 @@ import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from .. import abi as nt
 from .. import record, trees, views
 from ..functions.generator import unwatched
 from ..functions.inplace import overwrite
 from ..functions.registry import FUNCTIONS
 from ..instructions import instruction
+from ..native import abi as nt
 from ..ops.table import TABLE
 from ..tape import Tape
 from ..tensor_type import Tensor

@@ -7,10 +7,10 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from .. import abi as nt
 from .. import inference
 from ..base import torch_messages as messages
-from ..exchange import Change, Exchange
+from ..native import abi as nt
+from ..native.exchange import Change, Exchange
 from ..threads import current_tape
 from ..user_code import call_user
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from .. import node, record, saved, versions
 from ..edges import GradientEdge
-from ..exchange import Change, Exchange, Exchanged
 from ..hooks import RemovableHandle, Table
+from ..native.exchange import Change, Exchange, Exchanged
 from ..node import Node
 from ..request import innermost
 from ..tensor_type import Tensor

@@ -16,10 +16,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .. import abi as nt
 from .. import record
 from ..duals import Private, cut_off, reaches_others
-from ..exchange import Change, Exchange
+from ..native import abi as nt
+from ..native.exchange import Change, Exchange
 from ..readout import Differentiated, depends_on
 from ..threads import current_tape
 from ..traces import private_copy

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..abi import ACTIVE, FREED, LEAF, POISON, STUB, VIEW
 from ..buffers import array_at
 from ..instructions import INSTRUCTIONS
+from ..native.abi import ACTIVE, FREED, LEAF, POISON, STUB, VIEW
 from ..tape import Tape
 
 __all__ = ["format_tape"]

@@ -14,7 +14,7 @@ from .. import record
 from ..base.devices import CPU, check_device
 from ..base.dtypes import int64
 from ..base.locks import new_lock
-from ..exchange import Change, Exchange, Exchanged
+from ..native.exchange import Change, Exchange, Exchanged
 from .registry import FUNCTIONS, public
 
 __all__ = [

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import abi as nt
 from .. import record
 from ..instructions import remember_pair, view_instruction
 from ..layouts import LAYOUTS, Layout
+from ..native import abi as nt
 from ..ops.table import TABLE
 from ..record import layout_of
 from .arguments import constant_like, scalar_name

@@ -11,10 +11,10 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from .. import abi as nt
 from .. import inference, record, versions, watching
 from ..instructions import instruction
 from ..layouts import broadcast_shapes
+from ..native import abi as nt
 from ..record import layout_of
 from ..storage import Storage, storage_of
 from ..tape import slot_of

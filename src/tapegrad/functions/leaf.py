@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import abi as nt
 from .. import readout, record
-from ..handle import status_of
+from ..native import abi as nt
+from ..native.handle_type import status_of
 from ..ops.table import TABLE
 from ..storage import layout_of, storage_of
 from ..tape import slot_of, tape_at

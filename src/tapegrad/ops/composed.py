@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..base.dtypes import bool_, dtype
-from ..kernels import fastest_loop, native_kernel_address
 from ..layouts import Layout, broadcast_shapes, broadcast_strides, contiguous
+from ..native.ufunc_loops import fastest_loop, native_kernel_address
 from ..programs import (
     POOL,
     Node,

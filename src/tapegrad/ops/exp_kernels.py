@@ -17,9 +17,17 @@ import math
 import numpy as np
 from numpy.lib.introspect import opt_func_info
 
-from ..kernels import PREFERRED
-from ..machine_code import has_fma
-from ..words import bits_float, float_bits, fma, helper, libm_exp, libm_tanh, select
+from ..native.intrinsic_stubs import (
+    bits_float,
+    float_bits,
+    fma,
+    helper,
+    libm_exp,
+    libm_tanh,
+    select,
+)
+from ..native.machine_code import has_fma
+from ..native.ufunc_loops import PREFERRED
 from .vectorised import Elementary, vectorised
 
 __all__ = ["ELEMENTARY", "KERNELS"]

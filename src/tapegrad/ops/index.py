@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from ..base.dtypes import dtype
-from ..kernels import native_kernel_address
 from ..layouts import Layout, broadcast_shapes, broadcast_strides, contiguous
+from ..native.ufunc_loops import native_kernel_address
 from ..programs import POOL, Operand, Step, arg, zero_step
 from . import index_kernels
 from .table import Lowered, Op, copy_loop, op, out_operand

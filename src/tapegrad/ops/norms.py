@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from ..base.dtypes import bool_, dtype
-from ..kernels import native_kernel_address, native_kernels, ufunc_loop
 from ..layouts import Layout, broadcast_shapes, broadcast_strides, contiguous
+from ..native.intrinsic_stubs import element, number, p64
+from ..native.ufunc_loops import native_kernel_address, native_kernels, ufunc_loop
 from ..programs import SCRATCH, Node, Operand, Step, address_operand, arg, chain_scratch, constant
-from ..words import element, number, p64
 from . import reduce_samples as samples
 from .reduce import Reduction, kept, lower_sum, mean_vjp, padded
 from .table import Lowered, Op, op, out_operand

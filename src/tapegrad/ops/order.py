@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from ..base.dtypes import int64
-from ..kernels import native_kernel_address, native_kernels
 from ..layouts import Layout, contiguous
+from ..native.intrinsic_stubs import SIZE, element, p64
+from ..native.ufunc_loops import native_kernel_address, native_kernels
 from ..programs import POOL, SCRATCH, Operand, Step, arg, zero_step
-from ..words import SIZE, element, p64
 from . import reduce_samples as samples
 from .norms import highest, lowest
 from .reduce import Reduction, padded

@@ -18,8 +18,19 @@ import math
 
 import numpy as np
 
-from ..kernels import native_kernel, native_kernels
-from ..words import SIZE, bits, call_loop, element, helper, number, p8, p64, pf64, stack_words
+from ..native.intrinsic_stubs import (
+    SIZE,
+    bits,
+    call_loop,
+    element,
+    helper,
+    number,
+    p8,
+    p64,
+    pf64,
+    stack_words,
+)
+from ..native.ufunc_loops import native_kernel, native_kernels
 
 __all__ = ["MAX_EXPONENT_DERIVATIVES"]
 

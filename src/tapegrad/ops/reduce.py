@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 
 from ..base.dtypes import bool_, dtype, int64
-from ..kernels import fastest_loop, native_kernel_address, native_kernels, ufunc_loop
 from ..layouts import Layout, contiguous
+from ..native.intrinsic_stubs import element, number, p64
+from ..native.ufunc_loops import fastest_loop, native_kernel_address, native_kernels, ufunc_loop
 from ..programs import (
     Node,
     Operand,
@@ -34,7 +35,6 @@ from ..programs import (
     constant,
     zero_step,
 )
-from ..words import element, number, p64
 from . import reduce_samples as samples
 from .table import Lowered, Op, copy_loop, op, out_operand
 

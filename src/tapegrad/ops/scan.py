@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels import native_kernel_address, native_kernels, ufunc_loop
 from ..layouts import Layout, contiguous
+from ..native.intrinsic_stubs import element, p64
+from ..native.ufunc_loops import native_kernel_address, native_kernels, ufunc_loop
 from ..programs import Operand, Step, address_operand, arg, constant
-from ..words import element, p64
 from . import reduce_samples as samples
 from .table import Lowered, Op, copy_loop, op, out_operand
 

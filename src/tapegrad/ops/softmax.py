@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..base.dtypes import dtype
-from ..kernels import fastest_loop
 from ..layouts import Layout, contiguous
+from ..native.ufunc_loops import fastest_loop
 from ..programs import SCRATCH, Node, Operand, Step, arg, chain_scratch, chain_step
 from . import reduce_samples as samples
 from .norms import lowest

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from ..base.dtypes import int64
-from ..kernels import native_kernel, native_kernel_address, native_kernels
 from ..layouts import Layout, contiguous
+from ..native.intrinsic_stubs import SIZE, bits, element, p64
+from ..native.ufunc_loops import native_kernel, native_kernel_address, native_kernels
 from ..programs import POOL, SCRATCH, Operand, Step, arg
-from ..words import SIZE, bits, element, p64
 from . import reduce_samples as samples
 from .norms import even_vjp
 from .reduce import padded, reduced_shape

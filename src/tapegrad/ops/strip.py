@@ -26,9 +26,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .. import abi as nt
 from ..base.dtypes import float64, int64
 from ..layouts import Layout, contiguous
+from ..native import abi as nt
 from ..programs import ADJOINT, CT, POOL, SCRATCH, Operand, Step, arg, packed
 from .table import Lowered, Op, copy_loop, op, out_operand
 

@@ -5,7 +5,8 @@ When a NaN comes out of the reverse sweep, it looks at what is reached, from the
 
 from __future__ import annotations
 
-from ..nopython.strip_fields import (
+from ..native.intrinsic_stubs import helper, malloc, memset, p8, p16, p32, p64, pf64
+from ..native.runtime.strip_fields import (
     B_COUNT,
     B_HEAD,
     B_REPLAYED,
@@ -32,14 +33,13 @@ from ..nopython.strip_fields import (
     S_ROWS,
     UNTOUCHED,
 )  # fmt: skip
-from ..words import helper, malloc, memset, p8, p16, p32, p64, pf64
 
 __all__ = ["compute_sums", "keep_seeds", "no_nan", "reach", "sweep_exact_sums", "sweep_sums"]
 
 
 @helper
 def compute_sums(values, table, place, last):  # type: ignore[no-untyped-def]
-    """Compute sums of products whose last result is number `last` (nopython/sums.py)."""
+    """Compute sums of products whose last result is number `last` (runtime/sums.py)."""
     t, v, k = p64(table + 8 * place), pf64(values), pf64(table)
     rows, cols, kinds = t[S_ROWS], t[S_COLS], t[S_KINDS]
     first = last - rows * cols + 1

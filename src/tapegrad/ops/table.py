@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import abi as nt
-from ..abi import SELECT_CODE
 from ..base.dtypes import bool_, dtype, float32, float64, int64
-from ..kernels import fastest_loop, native_kernel_address, ufunc_loop
 from ..layouts import Layout, broadcast_shapes, broadcast_strides, contiguous
+from ..native import abi as nt
+from ..native.abi import SELECT_CODE
+from ..native.ufunc_loops import fastest_loop, native_kernel_address, ufunc_loop
 from ..programs import ARGS, POOL, Operand, Step, arg
 
 __all__ = ["TABLE", "Lowered", "Op", "distinct", "elementwise", "op", "out_operand"]

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import abi as nt
-from ..kernels import ufunc_loop
 from ..layouts import Layout, broadcast_strides
+from ..native import abi as nt
+from ..native.ufunc_loops import ufunc_loop
 from ..programs import Step, arg
 from .table import SELECT_CODE, Lowered, Op, copy_loop, op
 

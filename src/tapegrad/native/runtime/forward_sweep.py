@@ -2,7 +2,7 @@
 
 A statement names an instruction; an instruction has a *program*, a run of steps; a step is a call
 of a kernel by address, with operands, an inner loop (done by the kernel) and outer loops (done in
-running.py). The kernel is mostly one of NumPy's own inner loops. So the sweep is short: it takes the
+interpreter.py). The kernel is mostly one of NumPy's own inner loops. So the sweep is short: it takes the
 pending statements in order, finds memory for each result and runs its program.
 """
 
@@ -28,9 +28,9 @@ from ..abi import (
     STUB,
     VIEW,
 )  # fmt: skip
-from .intrinsics import globals_address, helper, p8, p32, p64
-from .memory import allocate, trim_scratch
-from .running import pointer_table, run_program
+from ..intrinsics import globals_address, helper, p8, p32, p64
+from .allocator import allocate, trim_scratch
+from .interpreter import pointer_table, run_program
 
 
 @helper

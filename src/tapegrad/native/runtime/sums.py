@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import intrinsics as it
+from .. import intrinsics as it
+from ..intrinsics import helper, p64, pf64, stack_words
 from . import strip_fields as sf
-from .intrinsics import helper, p64, pf64, stack_words
 from .strips import push, push_constant
 
 __all__ = ["add_part", "transpose_sums"]

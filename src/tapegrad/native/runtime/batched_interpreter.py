@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import abi as nt
+from .. import intrinsics as it
 from ..abi import (
     LANED_SCRATCH,
     P_COUNT,
@@ -34,9 +35,8 @@ from ..abi import (
     STEP_ZERO,
     T_SCRATCH,
 )  # fmt: skip
-from . import intrinsics as it
-from .intrinsics import globals_address, helper, p8, p32, p64, stack_words
-from .running import run_nest, run_program
+from ..intrinsics import globals_address, helper, p8, p32, p64, stack_words
+from .interpreter import run_nest, run_program
 
 
 @helper

@@ -10,6 +10,7 @@ Sized steps serve instructions that differ in the length of their one loop only 
 from __future__ import annotations
 
 from .. import abi as nt
+from .. import intrinsics as it
 from ..abi import (
     I_NARGS,
     I_NOUT,
@@ -37,9 +38,8 @@ from ..abi import (
     T_SIZE,
     TILE,
 )  # fmt: skip
-from . import intrinsics as it
-from .intrinsics import call_loop, globals_address, helper, p32, p64, pf32, pf64, stack_words
-from .memory import reserve_scratch
+from ..intrinsics import call_loop, globals_address, helper, p32, p64, pf32, pf64, stack_words
+from .allocator import reserve_scratch
 
 
 @helper

@@ -15,6 +15,7 @@ the memory it wrote to is (`live_base`).
 from __future__ import annotations
 
 from .. import abi as nt
+from .. import intrinsics as it
 from ..abi import (
     A_BLOCK_COUNT,
     A_BLOCKS,
@@ -36,10 +37,9 @@ from ..abi import (
     STUB,
     VIEW,
 )  # fmt: skip
-from . import intrinsics as it
-from .intrinsics import globals_address, helper, p8, p32, p64, stack_words
-from .memory import allocate_small, empty_pool, free_large, restart_pool, shrink_pool
-from .preparing import kept_residuals
+from ..intrinsics import globals_address, helper, p8, p32, p64, stack_words
+from .allocator import allocate_small, empty_pool, free_large, restart_pool, shrink_pool
+from .reverse_marking import kept_residuals
 
 VALUE, GRAPH = 1, 2
 _GONE = 4

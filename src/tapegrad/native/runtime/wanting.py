@@ -8,6 +8,7 @@ written in place may be wanted only from its last write on (`ENDS`).
 from __future__ import annotations
 
 from .. import abi as nt
+from .. import intrinsics as it
 from ..abi import (
     ACTIVE,
     ENDS,
@@ -34,8 +35,7 @@ from ..abi import (
     VIEW,
     WRITE,
 )  # fmt: skip
-from . import intrinsics as it
-from .intrinsics import globals_address, helper, inlined, p8, p32, p64
+from ..intrinsics import globals_address, helper, inlined, p8, p32, p64
 
 
 @inlined

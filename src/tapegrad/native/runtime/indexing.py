@@ -1,6 +1,6 @@
 """Indexing as native code records it: an integer, or a slice without a step, on the first axis.
 
-What it takes is found by the layout in the table that recording uses (hashing.py); the first meeting of
+What it takes is found by the layout in the table that recording uses (hash_tables.py); the first meeting of
 a layout, and every other index, goes to Python (functions/indexing.py).
 """
 
@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from .. import abi as nt
+from .. import intrinsics as it
 from ..abi import I_EXTRA, I_WIDTH
-from . import intrinsics as it
-from .hashing import find_pair
-from .intrinsics import globals_address, helper, p32, p64, stack_words
+from ..intrinsics import globals_address, helper, p32, p64, stack_words
+from .hash_tables import find_pair
 from .recording import (
     _LAYOUT,
     _SELECT,

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from .. import abi as nt
+from .. import intrinsics as it
 from ..abi import ACTIVE, I_BYTES, I_KIND, I_WIDTH
-from . import intrinsics as it
-from .intrinsics import globals_address, helper, p8, p32, p64, stack_words
+from ..intrinsics import globals_address, helper, p8, p32, p64, stack_words
 from .recording import (
     _LAYOUT,
     _NEED_PYTHON,

@@ -1,4 +1,4 @@
-"""Recording in native code; see handle.py for what a handle is.
+"""Recording in native code; see handle_type.py for what a handle is.
 
 Start reading at `append` (what recording a statement means), then `binary`. What tape.py and record.py call
 is in appending.py.
@@ -22,6 +22,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import abi as nt
+from .. import intrinsics as it
 from ..abi import (
     ACTIVE,
     I_BYTES,
@@ -38,9 +39,8 @@ from ..abi import (
     WATCHED,
     WRITE,
 )  # fmt: skip
-from . import intrinsics as it
-from .hashing import find_constant, find_pair
-from .intrinsics import float_bits, globals_address, helper, inlined, p8, p32, p64, stack_words
+from ..intrinsics import float_bits, globals_address, helper, inlined, p8, p32, p64, stack_words
+from .hash_tables import find_constant, find_pair
 
 _TYPE = nt.HEADER - 8  # where the header keeps the type
 _STATE, _ID, _LAYOUT, _DICT = nt.HEADER, nt.HEADER + 8, nt.HEADER + 12, nt.HEADER + 16

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import abi as nt
+from .. import intrinsics as it
 from ..abi import (
     A_BLOCK_CAPACITY,
     A_BLOCK_COUNT,
@@ -22,8 +23,7 @@ from ..abi import (
     LARGEST,
     SMALL,
 )  # fmt: skip
-from . import intrinsics as it
-from .intrinsics import helper, p64
+from ..intrinsics import helper, p64
 
 
 @helper

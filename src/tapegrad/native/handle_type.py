@@ -10,7 +10,7 @@ instruction for the two layouts in a hash table and appends the statement to the
 40 ns. Whatever is not that simple (another thread, a new combination of layouts, a
 Python object, a full tape) goes to the Python function registered for the op in `G_SLOW`.
 
-Start reading at `append` (what recording a statement means) and `binary` of nopython/recording.py, then
+Start reading at `append` (what recording a statement means) and `binary` of runtime/recording.py, then
 `make_handle_type`.
 """
 
@@ -25,7 +25,7 @@ import numpy as np
 from . import abi as nt
 from . import machine_code
 from .abi import GLOBALS, HEADER
-from .calls import MethodDef, keep, native_call
+from .builtin_calls import MethodDef, keep, native_call
 
 __all__ = [
     "Thunks",
@@ -86,7 +86,7 @@ class Thunks:
     """Tiny functions with an opcode baked in, assembled together.
 
     A C function slot takes no closure, so each op has a thunk of its own that passes the opcode on
-    to an entry point of nopython/recording.py.
+    to an entry point of runtime/recording.py.
     """
 
     def __init__(self) -> None:
@@ -149,7 +149,9 @@ def make_handle_type(slots: dict[int, int]) -> type:
         _Slot(0, None),
     ]
     array = (_Slot * len(table))(*table)
-    spec = _Spec(b"tapegrad.handle.Handle", HEADER + 24, 0, (1 << 10) | (1 << 18), array)
+    spec = _Spec(
+        b"tapegrad.native.handle_type.Handle", HEADER + 24, 0, (1 << 10) | (1 << 18), array
+    )
     make = ctypes.pythonapi.PyType_FromSpec
     make.restype, make.argtypes = ctypes.py_object, [ctypes.POINTER(_Spec)]
     keep(members, array, spec)

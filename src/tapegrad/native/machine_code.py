@@ -2,10 +2,10 @@
 
 Native functions of tapegrad are numba *cfuncs* over machine integers: addresses and counts go in, a
 count or an address comes out. They bake in no address (the globals are reached through a symbol
-that every process defines anew), so their object code is kept on disk (store.py) and loaded by
+that every process defines anew), so their object code is kept on disk (object_cache.py) and loaded by
 llvmlite in milliseconds. numba itself is imported only when something has to be compiled.
 
-Start reading at `entry` (the address of an entry point of `nopython/`), then `kernel_address`.
+Start reading at `entry` (the address of an entry point of `runtime/`), then `kernel_address`.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from typing import Any
 import llvmlite
 import llvmlite.binding as llvm
 
-from . import store
+from . import object_cache as store
 from .abi import GLOBALS, LOOP_SIGNATURE
 from .entries import ENTRIES
-from .words import compiler, resolve
+from .intrinsic_stubs import compiler, resolve
 
 __all__ = [
     "assemble", "entry", "has_fma", "kernel_address", "load_module", "source_of",
@@ -56,7 +56,7 @@ def _machine() -> str:
     settings = [f"{name}={os.environ[name]}" for name in SETTINGS if name in os.environ]
     parts = (
         platform.machine(), llvm.get_host_cpu_name(), features, sys.version, llvmlite.__version__,
-        str(object.__basicsize__), source_digest("nopython.intrinsics"), *settings,
+        str(object.__basicsize__), source_digest("native.intrinsics"), *settings,
     )  # fmt: skip
     return "\n".join(parts)
 
@@ -179,7 +179,7 @@ _IMPORT = re.compile(rb"^from (\.+)([\w.]*) import (\([^)]*\)|[^\n]*)", re.MULTI
 
 
 def _path_of(module: str) -> Path:
-    """Return the file of a module of this package, from its name inside of it (``"nopython.running"``)."""
+    """Return the file of a module of this package, from its name inside of it (``"base.dtypes"``)."""
     return _FOLDER.joinpath(*module.split(".")).with_suffix(".py")
 
 
@@ -234,7 +234,7 @@ def _entries() -> dict[str, int]:
 
 
 def entry(name: str) -> int:
-    """Address of an entry point of `nopython/`."""
+    """Address of an entry point of `runtime/`."""
     return _entries()[name]
 
 
@@ -250,7 +250,7 @@ def kernel_address(function: Callable[..., Any], source: str | None = None) -> i
     Parameters
     ----------
     function : callable
-        Uses the words of words.py.
+        Uses the words of intrinsic_stubs.py.
     source : str, optional
         Its text and that of what it calls; by default that of its module.
     """

@@ -35,10 +35,10 @@ from ..abi import (
     STUB,
     VIEW,
 )  # fmt: skip
-from .hashing import find_pair
-from .intrinsics import globals_address, helper, p8, p32, p64, stack_words
+from ..intrinsics import globals_address, helper, p8, p32, p64, stack_words
+from .hash_tables import find_pair
 from .recording import append, has_room
-from .replaying import emit, find_constants
+from .reverse_recording import emit, find_constants
 
 
 @helper

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import abi as nt
+from .. import intrinsics as it
 from ..abi import (
     ACCUMULATE,
     I_KIND,
@@ -23,14 +24,13 @@ from ..abi import (
     R_STOP,
     R_WATCHED,
 )  # fmt: skip
-from . import intrinsics as it
-from .forward import forward
-from .hashing import find_pair
-from .intrinsics import globals_address, helper, p8, p32, p64, stack_words
-from .preparing import prepare, start
+from ..intrinsics import globals_address, helper, p8, p32, p64, stack_words
+from .forward_sweep import forward
+from .hash_tables import find_pair
 from .recording import append, has_room, layout_at
-from .replaying import replay
-from .reverse import seed, sweep_back
+from .reverse_marking import prepare, start
+from .reverse_recording import replay
+from .reverse_sweep import seed, sweep_back
 
 
 @helper

@@ -2,7 +2,7 @@
 
 A kernel is a Python function over addresses: ``p64(address)[i]`` is the i-th int64 at an address. The
 words here are stand-ins, so that modules with kernels can be imported without numba; `resolve` puts
-those of nopython/intrinsics.py in their place when a kernel has to be compiled.
+those of native/intrinsics.py in their place when a kernel has to be compiled.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .base.importing import imported
+from ..base.importing import imported
 
 __all__ = [
     "KINDS",
@@ -103,7 +103,7 @@ KINDS: dict[str, dict[str, Any]] = {
 def compiler() -> Any:
     """The module of the words themselves; it imports numba."""
     imported("numba")
-    return importlib.import_module("tapegrad.nopython.intrinsics")
+    return importlib.import_module("tapegrad.native.intrinsics")
 
 
 def resolve(names: dict[str, Any]) -> None:

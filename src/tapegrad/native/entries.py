@@ -9,14 +9,14 @@ __all__ = ["ENTRIES"]
 
 #: entry points of native code: module, as it is called inside of the package -> name -> C signature
 ENTRIES: dict[str, dict[str, str]] = {
-    "nopython.recording": {
+    "native.runtime.recording": {
         "binary": "int64(int64, int64, int64)",
         "power": "int64(int64, int64, int64, int64)",
         "unary": "int64(int64, int64)",
         "fastcall": "int64(int64, int64, int64, int64)",
         "dealloc": "void(int64)",
     },
-    "nopython.appending": {
+    "native.runtime.appending": {
         "status_entry": "int64(int64)",
         "slot_entry": "int64(int64, int64)",
         "room_left_entry": "int64(int64, int64, int64, int64)",
@@ -27,33 +27,35 @@ ENTRIES: dict[str, dict[str, str]] = {
         "handle_entry": "int64(int64, int64, int64)",
         "bind_entry": "int64(int64, int64, int64, int64)",
     },
-    "nopython.subscripting": {"subscript": "int64(int64, int64)"},
-    "nopython.exchanging": {
+    "native.runtime.indexing": {"subscript": "int64(int64, int64)"},
+    "native.runtime.exchanging": {
         "enter": "int64(int64, int64, int64, int64)",
         "leave": "int64(int64, int64, int64, int64)",
     },
-    "nopython.forward": {"forward_entry": "int64(int64)"},
-    "nopython.preparing": {
+    "native.runtime.forward_sweep": {"forward_entry": "int64(int64)"},
+    "native.runtime.reverse_marking": {
         "start_entry": "int64(int64, int64, int64, int64, int64, int64, int64)",
         "prepare_entry": "int64(int64, int64)",
         "largest_entry": "int64(int64, int64, int64)",
     },
-    "nopython.reverse": {
+    "native.runtime.reverse_sweep": {
         "seed_entry": "int64(int64, int64, int64, int64)",
         "units_entry": "int64(int64, int64, int64, int64)",
         "reverse_entry": "int64(int64, int64)",
         "gradient_entry": "int64(int64, int64, int64, int64, int64)",
         "release_entry": "int64(int64, int64, int64)",
     },
-    "nopython.replaying": {"replay_entry": "int64(int64, int64, int64, int64, int64, int64)"},
-    "nopython.pushing": {"push_entry": "int64(int64, int64, int64, int64)"},
-    "nopython.plain": {
+    "native.runtime.reverse_recording": {
+        "replay_entry": "int64(int64, int64, int64, int64, int64, int64)"
+    },
+    "native.runtime.tangent_recording": {"push_entry": "int64(int64, int64, int64, int64)"},
+    "native.runtime.scalar_root_pass": {
         "plain_entry": "int64(int64, int64, int64, int64, int64, int64, int64)",
         "record_entry": "int64(int64, int64, int64, int64, int64, int64)",
         "leaves_entry": "int64(int64, int64, int64, int64)",
         "back_entry": "int64(int64, int64, int64, int64, int64)",
     },
-    "nopython.strips": {
+    "native.runtime.strips": {
         "open_entry": "int64(int64, int64, int64, int64, int64, int64)",
         "begin_entry": "int64(int64, int64, int64, int64, int64, int64)",
         "close_entry": "int64(int64)",
@@ -65,9 +67,11 @@ ENTRIES: dict[str, dict[str, str]] = {
         "mixed_entry": "int64(int64, float64, int64, float64, int64, float64, int64)",
         "block_entry": "int64(int64, int64)",
     },
-    "nopython.sums": {"sums_entry": "int64(int64)"},
-    "nopython.transposing": {"transpose_entry": "int64(int64, int64, int64, int64, int64, int64)"},
-    "nopython.collecting": {
+    "native.runtime.sums": {"sums_entry": "int64(int64)"},
+    "native.runtime.transposing": {
+        "transpose_entry": "int64(int64, int64, int64, int64, int64, int64)"
+    },
+    "native.runtime.mark_compact": {
         "mark_entry": "int64(int64, int64, int64, int64)",
         "trim_entry": "int64(int64, int64, int64, int64)",
         "drop_entry": "int64(int64, int64, int64, int64, int64)",

@@ -1,6 +1,6 @@
 """The reverse sweep.
 
-`reverse_entry` walks backwards over the statements that `prepare_entry` (preparing.py) marked; for
+`reverse_entry` walks backwards over the statements that `prepare_entry` (reverse_marking.py) marked; for
 each operand that needs a derivative it runs the VJP program of (instruction, operand), which
 assigns to an *untouched* adjoint and accumulates into any other. Adjoints are found by root slot: a
 view's adjoint lies inside its root's, at the offset that its primal has in the root's memory, so a
@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import abi as nt
+from .. import intrinsics as it
 from ..abi import (
     ACCUMULATE,
     COMPUTE,
@@ -61,14 +62,13 @@ from ..abi import (
     WATCHED,
     WRITE,
 )  # fmt: skip
-from . import intrinsics as it
+from ..intrinsics import globals_address, helper, p8, p32, p64, pf32, pf64
+from .allocator import allocate, free_large, reset_arena, trim_scratch
 from .appending import append_leaf
-from .intrinsics import globals_address, helper, p8, p32, p64, pf32, pf64
-from .laned import run_lanes
-from .memory import allocate, free_large, reset_arena, trim_scratch
-from .preparing import KEEPS_RESIDUALS, looked_at, vjp_row
+from .batched_interpreter import run_lanes
+from .interpreter import pointer_table, run_range
 from .recording import layout_at
-from .running import pointer_table, run_range
+from .reverse_marking import KEEPS_RESIDUALS, looked_at, vjp_row
 from .wanting import extent, is_late, leave, runs
 
 

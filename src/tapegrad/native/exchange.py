@@ -2,7 +2,7 @@
 
 KeyboardInterrupt (and whatever else a signal handler raises) comes between two bytecodes, also between those
 of ``__enter__`` and ``__exit__``: a mode that is put back there may then stay changed for good. The two
-methods of an `Exchange` are native (nopython/exchanging.py).
+methods of an `Exchange` are native (runtime/exchanging.py).
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from . import abi as nt
-from . import handle, machine_code
+from . import handle_type as handle
+from . import machine_code
 
 __all__ = ["Change", "Exchange", "Exchanged"]
 

@@ -45,8 +45,8 @@ from ..abi import (
     VIEW,
     WATCHED,
 )  # fmt: skip
-from .hashing import find_constant, find_pair
-from .intrinsics import globals_address, helper, p8, p32, p64, stack_words
+from ..intrinsics import globals_address, helper, p8, p32, p64, stack_words
+from .hash_tables import find_constant, find_pair
 from .recording import append, has_room, layout_at
 
 #: what adding a cotangent to an adjoint comes to

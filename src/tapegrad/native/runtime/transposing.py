@@ -14,9 +14,9 @@ from __future__ import annotations
 import numpy as np
 
 from .. import abi as nt
-from . import intrinsics as it
+from .. import intrinsics as it
+from ..intrinsics import globals_address, helper, p16, p32, p64, pf64, stack_words
 from . import strip_fields as sf
-from .intrinsics import globals_address, helper, p16, p32, p64, pf64, stack_words
 from .strip_fields import B_COUNT, B_HEAD, MOST_OPS, W_COUNT
 from .strips import push, push_constant
 from .sums import add_part, transpose_sums

@@ -10,11 +10,11 @@ from __future__ import annotations
 import numpy as np
 
 from .. import abi as nt
+from .. import intrinsics as it
 from ..abi import I_BYTES, I_WIDTH, SMALL
-from . import intrinsics as it
+from ..intrinsics import add_atomically, globals_address, helper, p16, p32, p64, pf64, stack_words
 from . import strip_fields as sf
-from .intrinsics import add_atomically, globals_address, helper, p16, p32, p64, pf64, stack_words
-from .memory import allocate, allocate_large, allocate_small, buffer_bytes, free_large
+from .allocator import allocate, allocate_large, allocate_small, buffer_bytes, free_large
 from .recording import append, slot_of
 from .strip_fields import (
     B_COUNT,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import abi as nt
+from .. import intrinsics as it
 from ..abi import (
     ACTIVE,
     COMPUTE,
@@ -57,8 +58,7 @@ from ..abi import (
     VIEW,
     WATCHED,
 )  # fmt: skip
-from . import intrinsics as it
-from .intrinsics import globals_address, helper, inlined, p8, p32, p64
+from ..intrinsics import globals_address, helper, inlined, p8, p32, p64
 from .wanting import (
     find_needed,
     follow_separated,

@@ -1,0 +1,5 @@
+"""Machine code: compiled once, kept on disk, loaded by every process; and what Python and it agree on.
+
+Start reading at `abi.py` (the structures that both sides share, field by field), then `machine_code.py`
+(`entry` gives the address of an entry point, `kernel_address` that of a kernel). `runtime/` is the code.
+"""
