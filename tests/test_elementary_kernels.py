@@ -14,7 +14,7 @@ import pytest
 
 import tapegrad as tg
 from tapegrad.native.ufunc_loops import native_kernel_address, ufunc_loop
-from tapegrad.ops import exp_kernels
+from tapegrad.ops.kernels import exp_log as exp_kernels
 
 MULTIPLES = np.arange(1, 3000) * np.pi / 2
 POINTS = {

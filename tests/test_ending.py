@@ -15,10 +15,10 @@ import pytest
 import tapegrad as tg
 from tapegrad import ending
 from tapegrad.base.errors import TapeError
-from tapegrad.instructions import GONE, INSTRUCTIONS, ITAB, PAIRS, RTAB, VTAB, instruction
-from tapegrad.layouts import LAYOUTS, SCALARS, contiguous, intern
+from tapegrad.ops.instruction import GONE, INSTRUCTIONS, ITAB, PAIRS, RTAB, VTAB, instruction
+from tapegrad.ops.layout import LAYOUTS, SCALARS, contiguous, intern
+from tapegrad.ops.program import POOL, STEPS
 from tapegrad.ops.table import TABLE
-from tapegrad.programs import POOL, STEPS
 from tapegrad.verify import verify_tables
 
 ONE = tg.ones(1)

@@ -11,9 +11,9 @@ import pytest
 import tapegrad as tg
 from tapegrad import ending, fuse
 from tapegrad.base.dtypes import from_numpy_dtype
-from tapegrad.instructions import ITAB, VTAB, instruction
-from tapegrad.layouts import contiguous
 from tapegrad.native import abi as nt
+from tapegrad.ops.instruction import ITAB, VTAB, instruction
+from tapegrad.ops.layout import contiguous
 from tapegrad.ops.table import TABLE
 
 Function = Callable[..., Any]

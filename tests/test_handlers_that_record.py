@@ -13,8 +13,21 @@ import numpy as np
 import pytest
 
 import tapegrad as tg
-from tapegrad import ending, families, instructions, layouts, patterns, programs
+from tapegrad import ending
 from tapegrad.base.errors import TapeError, UnsupportedError
+from tapegrad.ops import (
+    families,
+    patterns,
+)
+from tapegrad.ops import (
+    instruction as instructions,
+)
+from tapegrad.ops import (
+    layout as layouts,
+)
+from tapegrad.ops import (
+    program as programs,
+)
 from tapegrad.verify import verify_tables
 
 #: where a handler comes, at any line

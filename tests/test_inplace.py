@@ -12,10 +12,10 @@ from work import calls
 import tapegrad as tg
 from tapegrad.base.locks import TABLE_LOCK
 from tapegrad.functions.registry import METHODS
-from tapegrad.instructions import VTAB
 from tapegrad.native import abi as nt
+from tapegrad.ops.instruction import VTAB
+from tapegrad.ops.program import Operand, Step, packed
 from tapegrad.ops.table import copy_loop
-from tapegrad.programs import Operand, Step, packed
 
 try:
     import torch

@@ -10,9 +10,9 @@ from op_derivatives import directions_for
 from op_samples import cases, public_rows, tg_leaf
 
 import tapegrad as tg
-from tapegrad.instructions import ITAB
 from tapegrad.lanes import Lanes
 from tapegrad.native import abi as nt
+from tapegrad.ops.instruction import ITAB
 from tapegrad.ops.table import Op
 
 SMOOTH = [e for e in public_rows() if e.vjp is not None]

@@ -851,7 +851,7 @@ def test_an_endless_loop_runs_in_constant_memory() -> None:
 
 
 def test_few_instructions_whatever_the_lengths() -> None:
-    from tapegrad.instructions import INSTRUCTIONS
+    from tapegrad.ops.instruction import INSTRUCTIONS
 
     for n in range(2000, 2100):
         chain(leaf(0.3), n).backward()

@@ -25,10 +25,10 @@ from op_samples import DOMAINS, ROWS, Case, cases, public_rows, results_of, tg_l
 
 import tapegrad as tg
 from tapegrad import engine
-from tapegrad.instructions import INSTRUCTIONS, Instruction
-from tapegrad.layouts import is_symbolic
 from tapegrad.native import abi as nt
 from tapegrad.native.ufunc_loops import PREFERRED
+from tapegrad.ops.instruction import INSTRUCTIONS, Instruction
+from tapegrad.ops.layout import is_symbolic
 from tapegrad.ops.table import TABLE, Op, is_float
 from tapegrad.traced_rule import template
 

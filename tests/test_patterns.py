@@ -13,15 +13,17 @@ import pytest
 from op_samples import cases, public_rows
 
 import tapegrad as tg
-from tapegrad import ending, instructions, patterns, templates, vjp_programs
+from tapegrad import ending, templates, vjp_programs
 from tapegrad.base.errors import UnsupportedError
 from tapegrad.base.symbolic import Formulas, SizeLost
-from tapegrad.instructions import ITAB, VTAB, Instruction, instruction, lowered
-from tapegrad.layouts import LAYOUTS, Layout, SymbolicLayout, c_strides, contiguous, intern
 from tapegrad.native import abi as nt
+from tapegrad.ops import instruction as instructions
+from tapegrad.ops import patterns
+from tapegrad.ops.instruction import ITAB, VTAB, Instruction, instruction, lowered
+from tapegrad.ops.layout import LAYOUTS, Layout, SymbolicLayout, c_strides, contiguous, intern
+from tapegrad.ops.patterns import Pattern, described
+from tapegrad.ops.program import ADDRESS, STEPS
 from tapegrad.ops.table import TABLE, Op, distinct
-from tapegrad.patterns import Pattern, described
-from tapegrad.programs import ADDRESS, STEPS
 from tapegrad.verify import verify_tables
 from tapegrad.vjp_programs import build
 

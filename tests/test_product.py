@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tapegrad as tg
-from tapegrad.ops.product import geometry
+from tapegrad.ops.matmul import geometry
 from tapegrad.record import layout_of
 
 try:

@@ -13,9 +13,9 @@ import tapegrad as tg
 from tapegrad import ending
 from tapegrad.base.errors import TapeError
 from tapegrad.display.tape_text import format_tape
-from tapegrad.instructions import GONE, INSTRUCTIONS, leaf
-from tapegrad.layouts import contiguous
 from tapegrad.native import abi as nt
+from tapegrad.ops.instruction import GONE, INSTRUCTIONS, leaf
+from tapegrad.ops.layout import contiguous
 from tapegrad.tape import Tape, slot_of, tape_at
 from tapegrad.verify import verify
 

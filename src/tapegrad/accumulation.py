@@ -11,8 +11,8 @@ from .base import torch_messages as messages
 from .base.dtypes import dtype_of
 from .base.locks import new_lock
 from .callbacks import call_hooks, called, no_grad_on, prehooked, replaced
-from .layouts import Layout
 from .native import abi as nt
+from .ops.layout import Layout
 from .record import storage_of
 from .request import Request, Target, taken
 from .storage import Storage, layout_of

@@ -19,12 +19,11 @@ import numpy as np
 
 from .base.symbolic import Symbolic
 from .fuse import Part, Recipe
-from .instructions import Instruction
-from .layouts import Layout, broadcast_shapes, broadcast_strides
 from .native import abi as nt
 from .native.ufunc_loops import native_kernel_address, ufunc_loop
-from .ops.table import copy_loop
-from .programs import (
+from .ops.instruction import Instruction
+from .ops.layout import Layout, broadcast_shapes, broadcast_strides
+from .ops.program import (
     ADDRESS,
     ADJOINT,
     ARGS,
@@ -37,6 +36,7 @@ from .programs import (
     chain_step,
     constant,
 )
+from .ops.table import copy_loop
 from .traced_rule import Statement, Template, is_elementwise
 
 __all__ = ["Builder", "Programs"]

@@ -19,8 +19,8 @@ from __future__ import annotations
 import numpy as np
 
 from . import collector
-from .instructions import INSTRUCTIONS, Instruction
 from .native import abi as nt
+from .ops.instruction import INSTRUCTIONS, Instruction
 
 __all__ = ["Arrays"]
 

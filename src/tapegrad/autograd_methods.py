@@ -22,7 +22,7 @@ from .tape import Tape, slot_of, tape_at
 from .threads import current_tape
 
 if TYPE_CHECKING:
-    from .layouts import Layout
+    from .ops.layout import Layout
     from .tensor_type import Tensor
 
 __all__ = ["AutogradMethods"]

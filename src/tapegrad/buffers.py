@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .base.dtypes import dtype
-from .layouts import Layout, intern
 from .native import abi as nt
 from .native.builtin_calls import native_call
+from .ops.layout import Layout, intern
 
 __all__ = [
     "Block",

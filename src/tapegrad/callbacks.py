@@ -20,10 +20,10 @@ from . import anomaly, collector, record, sweep
 from .base.dtypes import dtype, int64
 from .buffers import address_of, array_at
 from .edges import edge_places
-from .layouts import byte_offsets
 from .native import abi as nt
 from .native.abi import R_ERROR_ARG, R_HIGH
 from .native.exchange import Change, Exchange
+from .ops.layout import byte_offsets
 from .replay import Pass
 from .request import Request, watches
 from .saved import Saved

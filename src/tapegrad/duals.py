@@ -18,8 +18,8 @@ import numpy as np
 
 from . import readout, record
 from .base import torch_messages as messages
-from .instructions import view_instruction
 from .native.exchange import Change, Exchange
+from .ops.instruction import view_instruction
 from .ops.table import TABLE
 from .request import Request
 from .storage import Storage

@@ -26,7 +26,9 @@ import numpy as np
 
 from .base.locks import TABLE_LOCK
 from .buffers import address_of
-from .instructions import (
+from .native import abi as nt
+from .native.builtin_calls import native_call
+from .ops.instruction import (
     CACHES,
     GONE,
     INSTRUCTIONS,
@@ -39,9 +41,7 @@ from .instructions import (
     give_back,
     interned,
 )
-from .layouts import ENDING, LAYOUTS, end_layouts, reference_counts
-from .native import abi as nt
-from .native.builtin_calls import native_call
+from .ops.layout import ENDING, LAYOUTS, end_layouts, reference_counts
 from .tape import EXISTING
 
 __all__ = ["end_unneeded", "stressed"]

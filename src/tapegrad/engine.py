@@ -30,10 +30,10 @@ from .buffers import array_layout
 from .callbacks import Replayed, Swept, no_grad_on
 from .edges import as_inputs, sequence_of
 from .final_callbacks import finish
-from .layouts import LAYOUTS, Layout
 from .native import abi as nt
 from .native.handle_type import look_at
 from .nesting import nested
+from .ops.layout import LAYOUTS, Layout
 from .record import Storage, layout_of, storage_of
 from .request import Request, Target
 from .storage import with_earlier

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import collector
-from .instructions import ITAB, Instruction
 from .native import abi as nt
+from .ops.instruction import ITAB, Instruction
 from .saved import residual_places
 from .tape import Tape, slot_of, tape_at
 

@@ -15,11 +15,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from .adjoint_programs import Builder, Programs
-from .instructions import Instruction
-from .layouts import Layout
 from .native import abi as nt
 from .native.ufunc_loops import is_ufunc_loop, native_kernel_address, ufunc_loop
-from .programs import ARGS, LANED, SCRATCH, Node, Operand, Step, Transfer
+from .ops.instruction import Instruction
+from .ops.layout import Layout
+from .ops.program import ARGS, LANED, SCRATCH, Node, Operand, Step, Transfer
 from .traced_rule import Statement, Template, is_elementwise
 
 __all__ = ["LaneBuilder"]

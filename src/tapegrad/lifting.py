@@ -28,11 +28,11 @@ from . import record, templates, versions
 from .base.dtypes import bool_, dtype
 from .base.errors import UnsupportedError
 from .base.locks import TABLE_LOCK
-from .instructions import INSTRUCTIONS, Instruction, instruction, view_instruction
-from .layouts import Layout, contiguous
 from .native import abi as nt
+from .ops.instruction import INSTRUCTIONS, Instruction, instruction, view_instruction
+from .ops.layout import Layout, contiguous
+from .ops.program import ADDRESS, ARGS, SCRATCH, Operand, Step, address_operand, constant
 from .ops.table import TABLE, Lowered, Op, copy_loop, op
-from .programs import ADDRESS, ARGS, SCRATCH, Operand, Step, address_operand, constant
 from .tape import Tape, slot_of
 from .threads import current_tape
 from .traced_rule import Tracing, is_elementwise, trace

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import versions
-from .layouts import LAYOUTS, Layout, contiguous
 from .native import abi as nt
+from .ops.layout import LAYOUTS, Layout, contiguous
 from .storage import Storage
 from .tape import Tape, slot_of
 

@@ -15,9 +15,9 @@ from .callbacks import Swept, no_grad_on, scattered
 from .edges import edge_places
 from .hook_cycles import KEPT_WITH
 from .hooks import Hooks, RemovableHandle
-from .layouts import LAYOUTS
 from .native import abi as nt
 from .node_names import AS_STRIDED, name_of
+from .ops.layout import LAYOUTS
 from .request import Request, Target
 from .saved_tensor import SavedTensor
 from .storage import Storage, leaf_of, storage_of

@@ -16,10 +16,10 @@ import numpy as np
 
 from . import anomaly, collector, fuse, record, sweep
 from .buffers import Block, address_of
-from .instructions import CACHES, INSTRUCTIONS, Instruction, leaf
-from .layouts import LAYOUTS, Layout
 from .native import abi as nt
 from .native.handle_type import look_at
+from .ops.instruction import CACHES, INSTRUCTIONS, Instruction, leaf
+from .ops.layout import LAYOUTS, Layout
 from .request import COPIED, taken
 from .storage import Storage
 from .tape import Tape

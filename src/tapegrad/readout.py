@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 from . import record
 from .base import torch_messages as messages
 from .base.errors import UnsupportedError
-from .instructions import INSTRUCTIONS
 from .native import abi as nt
 from .native.exchange import Change, Exchange
 from .native.handle_type import status_of
+from .ops.instruction import INSTRUCTIONS
 from .storage import layout_of
 from .tape import Tape, slot_of, tape_at
 from .threads import current_tape

@@ -22,10 +22,10 @@ from .base.errors import kind_of
 from .base.symbolic import Symbolic
 from .buffers import array_layout
 from .crossing import adopt, guest
-from .instructions import LARGE, Instruction, instruction, remember, view_instruction
-from .layouts import Layout, contiguous
 from .native import abi as nt
 from .native.handle_type import new_handle_object, status_of
+from .ops.instruction import LARGE, Instruction, instruction, remember, view_instruction
+from .ops.layout import Layout, contiguous
 from .ops.table import TABLE, Op
 from .storage import Storage, layout_of, leaf_of, own_leaf, storage_of
 from .tape import Tape, slot_of, tape_at

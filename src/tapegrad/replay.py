@@ -18,7 +18,8 @@ import numpy as np
 
 from . import saved, sweep, templates, versions
 from .buffers import address_of
-from .instructions import (
+from .native import abi as nt
+from .ops.instruction import (
     CACHES,
     Instruction,
     instruction,
@@ -26,8 +27,7 @@ from .instructions import (
     remember_pair,
     view_instruction,
 )
-from .layouts import Layout, contiguous, mapped_offset, mapped_strides
-from .native import abi as nt
+from .ops.layout import Layout, contiguous, mapped_offset, mapped_strides
 from .ops.table import TABLE, is_float
 from .tape import Tape
 from .traced_rule import Template, template

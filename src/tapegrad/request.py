@@ -23,8 +23,6 @@ from .base.dtypes import type_name
 from .base.errors import UnsupportedError
 from .buffers import Buffer, address_of, array_at
 from .final_callbacks import finish
-from .instructions import INSTRUCTIONS, Instruction
-from .layouts import Layout
 from .native import abi as nt
 from .native.abi import (
     IS_FREED,
@@ -38,6 +36,8 @@ from .native.abi import (
     R_ROOT_COUNT,
     R_WIDTH,
 )  # fmt: skip
+from .ops.instruction import INSTRUCTIONS, Instruction
+from .ops.layout import Layout
 from .tape import Tape
 from .vjp_programs import build, copy_of
 from .watching import is_part

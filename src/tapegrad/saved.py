@@ -22,12 +22,12 @@ from . import record, versions
 from .base import torch_messages as messages
 from .base.dtypes import type_name
 from .base.locks import TABLE_LOCK
-from .instructions import CACHES, ITAB, VTAB, Instruction, instruction, new_number
-from .layouts import Layout, contiguous
 from .native import abi as nt
 from .native.exchange import Exchange, Exchanged
+from .ops.instruction import CACHES, ITAB, VTAB, Instruction, instruction, new_number
+from .ops.layout import Layout, contiguous
+from .ops.program import holding
 from .ops.table import TABLE
-from .programs import holding
 from .tape import Tape
 from .threads import current_tape
 from .user_code import call_user

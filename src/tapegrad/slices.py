@@ -14,15 +14,15 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .instructions import INSTRUCTIONS, Instruction, view_instruction
 from .lifting import Lifting
 from .native import abi as nt
 from .native import handle_type as handle
+from .ops.instruction import INSTRUCTIONS, Instruction, view_instruction
 from .ops.table import TABLE
 
 if TYPE_CHECKING:
     from .base.dtypes import dtype
-    from .layouts import Layout
+    from .ops.layout import Layout
     from .traces import Trace
 
 __all__ = ["Result", "Slices"]

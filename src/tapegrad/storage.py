@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .hooks import Hooks
-from .layouts import LAYOUTS, Layout
+from .ops.layout import LAYOUTS, Layout
 
 if TYPE_CHECKING:
     from .tensor_type import Tensor

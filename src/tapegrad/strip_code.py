@@ -24,11 +24,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .base.dtypes import bool_, float64
-from .instructions import instruction
-from .layouts import SCALARS
 from .native import abi as nt
 from .native.machine_code import has_fma, source_digest
-from .ops import exp_kernels, pointwise_kernels, trig_kernels
+from .ops.instruction import instruction
+from .ops.kernels import (
+    exp_log as exp_kernels,
+)
+from .ops.kernels import (
+    pointwise as pointwise_kernels,
+)
+from .ops.kernels import (
+    trig as trig_kernels,
+)
+from .ops.layout import SCALARS
 from .ops.table import TABLE, Op, elementwise
 from .traced_rule import Template, template
 

@@ -16,11 +16,11 @@ from . import strip_code, strip_sweeps
 from .base.dtypes import float64
 from .base.errors import UnsupportedError
 from .buffers import address_of, new_block
-from .instructions import CACHES, Instruction, instruction
-from .layouts import LAYOUTS, Layout
 from .native import abi as nt
 from .native.builtin_calls import native_call
 from .native.runtime import strip_fields as sf
+from .ops.instruction import CACHES, Instruction, instruction
+from .ops.layout import LAYOUTS, Layout
 from .ops.strip import rounded
 from .ops.table import TABLE
 from .strip_rules import rules

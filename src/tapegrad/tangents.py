@@ -18,11 +18,11 @@ from . import engine, plain, record, sweep, templates
 from .base.locks import TABLE_LOCK
 from .buffers import address_of
 from .callbacks import no_grad_on
-from .instructions import ITAB, RTAB, Instruction
-from .layouts import contiguous
 from .native import abi as nt
+from .ops.instruction import ITAB, RTAB, Instruction
+from .ops.layout import contiguous
+from .ops.program import holding
 from .ops.table import TABLE, is_float
-from .programs import holding
 from .replay import Pass
 from .request import Request
 from .tape import Tape, slot_of

@@ -22,11 +22,11 @@ from .base.dtypes import dtype, float64
 from .base.errors import NOT_INITIALISED, TapeError
 from .buffers import Block, address_of, give_up_reserve, new_block
 from .constants import Constants
-from .instructions import Instruction, leaf
-from .layouts import SCALARS, Layout
 from .native import abi as nt
 from .native import handle_type as handle
 from .native import machine_code
+from .ops.instruction import Instruction, leaf
+from .ops.layout import SCALARS, Layout
 from .values import Values
 
 if TYPE_CHECKING:

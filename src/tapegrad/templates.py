@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 from .base.locks import TABLE_LOCK
 from .base.symbolic import Symbolic
 from .constants import Constants
-from .instructions import ITAB, RTAB, Instruction, instruction, remember, view_instruction
-from .layouts import LAYOUTS, Layout, contiguous, intern, is_symbolic
 from .native import abi as nt
+from .ops.instruction import ITAB, RTAB, Instruction, instruction, remember, view_instruction
+from .ops.layout import LAYOUTS, Layout, contiguous, intern, is_symbolic
+from .ops.patterns import Pattern, answered
+from .ops.program import POOL, holding
 from .ops.table import TABLE, is_float
-from .patterns import Pattern, answered
-from .programs import POOL, holding
 from .tape import Tape
 from .traced_rule import Template, template
 

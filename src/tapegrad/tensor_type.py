@@ -19,13 +19,13 @@ from .base.dtypes import Size, dtype, from_numpy_dtype, get_default_dtype
 from .base.errors import UnsupportedError
 from .display.tape_text import format_tape
 from .functions import all_functions, inplace_methods, legacy, registry
-from .layouts import LAYOUTS
 from .native import abi as nt
 from .native import handle_type as handle
 from .native.handle_type import status_of
 from .operators import FUNCTIONS, make_base
 from .ops import all_rows
 from .ops import strip as strip_rows
+from .ops.layout import LAYOUTS
 from .storage import Storage, layout_of, own_leaf
 from .tape import Tape, slot_of, tape_at
 

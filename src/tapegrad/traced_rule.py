@@ -21,9 +21,9 @@ from .base.errors import UnsupportedError
 from .base.locks import TABLE_LOCK
 from .base.symbolic import home_of
 from .constants import Constants
-from .instructions import INSTRUCTIONS, Instruction, instruction
-from .layouts import Layout, contiguous
 from .native import abi as nt
+from .ops.instruction import INSTRUCTIONS, Instruction, instruction
+from .ops.layout import Layout, contiguous
 from .ops.table import TABLE, elementwise
 from .tape import Tape, slot_of
 from .threads import recording_on

@@ -22,10 +22,10 @@ import numpy as np
 from . import record, threads
 from .base.dtypes import dtype
 from .base.errors import TapeError
-from .instructions import view_instruction
-from .layouts import Layout, intern
 from .native import abi as nt
 from .native.exchange import Exchange, Exchanged
+from .ops.instruction import view_instruction
+from .ops.layout import Layout, intern
 from .ops.table import TABLE
 from .slices import Result, Slices
 from .storage import Storage

@@ -12,9 +12,9 @@ from .arrays import Arrays
 from .base.dtypes import dtype
 from .base.errors import TapeError
 from .buffers import array_at, bytes_at, free_with
-from .layouts import Layout
 from .native import abi as nt
 from .native.builtin_calls import native_call
+from .ops.layout import Layout
 
 __all__ = ["Values"]
 

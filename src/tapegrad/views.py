@@ -14,7 +14,7 @@ from .base import torch_messages as messages
 from .native import abi as nt
 
 if TYPE_CHECKING:
-    from .instructions import Instruction
+    from .ops.instruction import Instruction
     from .tape import Tape
 
 __all__ = [

@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 
 from .adjoint_programs import Builder, Programs
-from .families import sized
 from .fuse import RECIPES, Recipe
-from .instructions import CACHES, INSTRUCTIONS, ITAB, VTAB, Instruction, instruction
 from .lane_programs import LaneBuilder
-from .layouts import Layout, broadcast_shapes, broadcast_strides, contiguous, intern
 from .native import abi as nt
 from .native.ufunc_loops import ufunc_loop
+from .ops.families import sized
+from .ops.instruction import CACHES, INSTRUCTIONS, ITAB, VTAB, Instruction, instruction
+from .ops.layout import Layout, broadcast_shapes, broadcast_strides, contiguous, intern
+from .ops.patterns import fill_programs
+from .ops.program import ADJOINT, CT, Operand, Step, address_operand, constant, holding, packed
 from .ops.table import TABLE, copy_loop, is_float
-from .patterns import fill_programs
-from .programs import ADJOINT, CT, Operand, Step, address_operand, constant, holding, packed
 from .traced_rule import template
 
 __all__ = ["build", "copy_of"]

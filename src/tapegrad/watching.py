@@ -13,9 +13,9 @@ import numpy as np
 
 from . import versions, views
 from .base.errors import UnsupportedError
-from .instructions import view_instruction
 from .native import abi as nt
 from .native.handle_type import bind_handle
+from .ops.instruction import view_instruction
 from .ops.table import TABLE
 from .record import storage_of, tensor_at
 from .tape import Tape, slot_of

@@ -1,4 +1,4 @@
-"""Hand-written values and gradients of `programs.py`: as fast as we can make them.
+"""Hand-written values and gradients of `program.py`: as fast as we can make them.
 
 Each is numba, with NumPy's SIMD loops where those are faster than numba's maths. Buffers are
 allocated once, outside what is timed.

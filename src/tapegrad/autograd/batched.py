@@ -12,11 +12,11 @@ from ..base.dtypes import dtype_of
 from ..base.torch_messages import as_flag
 from ..callbacks import Swept, no_grad_on
 from ..functions.registry import FUNCTIONS
-from ..instructions import INSTRUCTIONS
 from ..lanes import Lanes
 from ..lifting import Lifting
 from ..native import abi as nt
 from ..nesting import nested
+from ..ops.instruction import INSTRUCTIONS
 from ..ops.table import TABLE
 from ..record import layout_of, storage_of
 from ..tape import slot_of

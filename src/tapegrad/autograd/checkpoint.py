@@ -20,9 +20,9 @@ import numpy as np
 from .. import collector, record, trees
 from ..base.errors import UnsupportedError
 from ..functions.generator import default_generator
-from ..instructions import INSTRUCTIONS
 from ..native import abi as nt
 from ..native.exchange import Change, Exchange, Exchanged
+from ..ops.instruction import INSTRUCTIONS
 from ..readout import Differentiated, depends_on_inputs
 from ..saved import suspended
 from ..storage import storage_of

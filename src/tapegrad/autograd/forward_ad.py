@@ -26,8 +26,8 @@ import numpy as np
 
 from .. import record
 from ..duals import LEVELS, switch
-from ..instructions import INSTRUCTIONS
 from ..native import abi as nt
+from ..ops.instruction import INSTRUCTIONS
 from ..tape import Tape, slot_of
 from ..threads import current_tape
 from ..user_code import call_user

@@ -1,7 +1,7 @@
 """`Function`: operations with a derivative of one's own.
 
 A call runs ``forward`` without recording, copies its results into statements of their own
-(ops/python.py), and leaves a context on the tape; the reverse pass calls ``backward`` with it
+(ops/custom_function.py), and leaves a context on the tape; the reverse pass calls ``backward`` with it
 (callbacks.py).
 """
 
@@ -16,8 +16,8 @@ from .. import record, trees, views
 from ..functions.generator import unwatched
 from ..functions.inplace import overwrite
 from ..functions.registry import FUNCTIONS
-from ..instructions import instruction
 from ..native import abi as nt
+from ..ops.instruction import instruction
 from ..ops.table import TABLE
 from ..tape import Tape
 from ..tensor_type import Tensor

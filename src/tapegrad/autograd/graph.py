@@ -16,7 +16,7 @@ from ..threads import current_tape
 from ..user_code import call_user
 
 if TYPE_CHECKING:
-    from ..instructions import Instruction
+    from ..ops.instruction import Instruction
     from ..tape import Tape
 
 __all__ = [

@@ -150,7 +150,7 @@ class Formulas:
     Attributes
     ----------
     layouts : dict
-        Layouts with these formulas, by dtype, shape and strides in numbers (layouts.py).
+        Layouts with these formulas, by dtype, shape and strides in numbers (layout.py).
     slots : dict
         For a rule's tape: the offset of the view, or the number, that a slot is.
     """

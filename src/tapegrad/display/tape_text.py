@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..buffers import array_at
-from ..instructions import INSTRUCTIONS
 from ..native.abi import ACTIVE, FREED, LEAF, POISON, STUB, VIEW
+from ..ops.instruction import INSTRUCTIONS
 from ..tape import Tape
 
 __all__ = ["format_tape"]

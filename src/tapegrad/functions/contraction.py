@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import readout, record
 from ..base.dtypes import dtype, type_name
-from ..layouts import contiguous
+from ..ops.layout import contiguous
 from ..ops.table import TABLE
 from ..record import layout_of
 from .arguments import as_int, as_ints, wrap_dim

@@ -6,7 +6,7 @@ import warnings
 from typing import Any
 
 from .. import record
-from ..layouts import broadcast_shapes
+from ..ops.layout import broadcast_shapes
 from ..ops.table import TABLE
 from .arguments import as_int, float_of, wrap_dim
 from .matrices import triu_indices

@@ -8,7 +8,7 @@ from typing import Any
 from .. import record
 from ..base.dtypes import Size, type_name
 from ..base.errors import kind_of
-from ..layouts import broadcast_shapes as broadcast_shape
+from ..ops.layout import broadcast_shapes as broadcast_shape
 from ..ops.table import TABLE
 from ..record import layout_of
 from .arguments import as_int, as_ints, check_named, distinct, varargs, wrap_dim

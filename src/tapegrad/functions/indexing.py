@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from .. import record
-from ..instructions import remember_pair, view_instruction
-from ..layouts import LAYOUTS, Layout
 from ..native import abi as nt
+from ..ops.instruction import remember_pair, view_instruction
+from ..ops.layout import LAYOUTS, Layout
 from ..ops.table import TABLE
 from ..record import layout_of
 from .arguments import constant_like, scalar_name

@@ -16,10 +16,10 @@ import numpy as np
 from .. import detaching, duals, mirrors, readout, record, saved, views, watching
 from ..base import torch_messages as messages
 from ..base.dtypes import from_numpy_dtype
-from ..layouts import broadcast_shapes
 from ..native import abi as nt
 from ..native.handle_type import status_of
 from ..node_names import AS_STRIDED, name_of
+from ..ops.layout import broadcast_shapes
 from ..ops.table import TABLE
 from ..record import layout_of, storage_of
 from ..tape import Tape, slot_of

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import inference, record, versions, watching
-from ..instructions import instruction
-from ..layouts import broadcast_shapes
 from ..native import abi as nt
+from ..ops.instruction import instruction
+from ..ops.layout import broadcast_shapes
 from ..record import layout_of
 from ..storage import Storage, storage_of
 from ..tape import slot_of

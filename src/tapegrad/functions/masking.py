@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import record
 from ..base.dtypes import bool_, int64
-from ..layouts import broadcast_shapes
+from ..ops.layout import broadcast_shapes
 from ..ops.table import TABLE
 from ..record import layout_of
 from .arguments import as_int, check_named, constant_like

@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import record
 from ..base.dtypes import as_dtype, bool_, get_default_dtype
-from ..layouts import Layout, broadcast_shapes
+from ..ops.layout import Layout, broadcast_shapes
 from ..ops.table import TABLE
 from ..record import layout_of
 from .arguments import check_bool, float_of

@@ -6,7 +6,7 @@ from typing import Any
 
 from .. import record
 from ..base.dtypes import bool_, int64
-from ..layouts import Layout
+from ..ops.layout import Layout
 from ..ops.table import TABLE
 from ..record import layout_of
 from . import return_types

@@ -2,7 +2,7 @@
 
 Index arrays are read when a statement is recorded: checked, wrapped, broadcast, and raveled into
 one constant tensor of positions that nobody else can change, so that no kernel meets an index out
-of range (ops/index.py).
+of range (ops/indexing.py).
 
 Under `vmap` a function may be recorded before there are values. Its indices are then `Later`: checked by a
 statement ``checked_index``, when the function is lifted and the values of all slices are known.
@@ -21,7 +21,7 @@ import numpy as np
 
 from .. import record
 from ..base.dtypes import bool_, int64
-from ..ops.index import indexed_shape
+from ..ops.indexing import indexed_shape
 from ..ops.table import TABLE
 from ..tape import tape_at
 

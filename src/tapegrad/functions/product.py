@@ -1,6 +1,6 @@
 """Products of matrices and vectors: ``x @ y``, `mm`, `bmm`, `mv`, `dot`, `outer`.
 
-Each function checks its operands as PyTorch does and records one row of ops/product.py; `matmul`
+Each function checks its operands as PyTorch does and records one row of ops/matmul.py; `matmul`
 chooses the row from the operands' dimensions. What is made of products is in contraction.py and
 einsum.py.
 """
@@ -14,8 +14,8 @@ from typing import Any
 from .. import record
 from ..base.dtypes import bool_, dtype, float32, float64, int64
 from ..base.errors import kind_of
-from ..instructions import instruction, remember
-from ..layouts import broadcast_shapes
+from ..ops.instruction import instruction, remember
+from ..ops.layout import broadcast_shapes
 from ..ops.table import TABLE
 from ..record import layout_of
 from .registry import public

@@ -12,7 +12,7 @@ import numpy as np
 from .. import record
 from ..base import dtypes
 from ..base.dtypes import int64
-from ..layouts import broadcast_shapes
+from ..ops.layout import broadcast_shapes
 from ..threads import current_tape
 from .arguments import as_int, check_bool, float_of
 from .generator import Generator, stream_of

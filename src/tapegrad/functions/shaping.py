@@ -21,11 +21,11 @@ from .. import record
 from ..base.dtypes import dtype
 from ..base.errors import UnsupportedError
 from ..base.symbolic import SizeLost
-from ..instructions import CACHES, Instruction, view_instruction
-from ..layouts import LAYOUTS, Layout
-from ..layouts import contiguous as dense_layout
 from ..native import abi as nt
 from ..native import handle_type as handle
+from ..ops.instruction import CACHES, Instruction, view_instruction
+from ..ops.layout import LAYOUTS, Layout
+from ..ops.layout import contiguous as dense_layout
 from ..ops.table import TABLE, Op
 from ..record import layout_of
 from ..threads import current_tape

@@ -11,8 +11,8 @@ from typing import Any
 
 from .. import readout, record
 from ..base.dtypes import int64
-from ..instructions import remember, view_instruction
-from ..layouts import LAYOUTS
+from ..ops.instruction import remember, view_instruction
+from ..ops.layout import LAYOUTS
 from ..ops.table import TABLE
 from ..record import layout_of
 from ..tape import slot_of, tape_at

@@ -13,8 +13,8 @@ import numpy as np
 
 from .. import record
 from ..base.errors import UnsupportedError
-from ..instructions import instruction
-from ..layouts import contiguous
+from ..ops.instruction import instruction
+from ..ops.layout import contiguous
 from ..ops.table import TABLE
 from ..record import layout_of
 from ..tape import slot_of, tape_at

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .composed import Chain, Value, composed_op
+from .chains import Chain, Value, composed_op
 
 __all__: list[str] = []
 

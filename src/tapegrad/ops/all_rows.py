@@ -3,17 +3,27 @@
 from . import (
     cast,
     elementwise,
-    index,
     norms,
-    order,
-    product,
-    python,
-    reduce,
     scan,
     shape,
     softmax,
     sort,
     view,
+)
+from . import (
+    custom_function as python,
+)
+from . import (
+    indexing as index,
+)
+from . import (
+    matmul as product,
+)
+from . import (
+    ordering as order,
+)
+from . import (
+    reduction as reduce,
 )
 
 __all__ = [

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..base.errors import UnsupportedError
-from .composed import ELEMENTWISE, Chain, Value, composed, composed_op
-from .pointwise_kernels import MAX_EXPONENT_DERIVATIVES
+from .chains import ELEMENTWISE, Chain, Value, composed, composed_op
+from .kernels.pointwise import MAX_EXPONENT_DERIVATIVES
 from .table import op
 
 __all__: list[str] = []

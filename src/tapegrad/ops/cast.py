@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..layouts import Layout, contiguous
 from ..native.intrinsic_stubs import KINDS, number, p64
 from ..native.ufunc_loops import native_kernel, native_kernel_address
-from ..programs import Step, arg
+from .layout import Layout, contiguous
+from .program import Step, arg
 from .table import Lowered, Op, op, out_operand
 
 __all__: list[str] = []

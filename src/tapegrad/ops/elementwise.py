@@ -3,9 +3,9 @@
 - arithmetic.py: sums, products, powers, rounding, extremes, selection;
 - transcendental.py: the exp/log, trigonometric and hyperbolic families, error functions;
 - activation.py: what neural networks apply to each element;
-- compare.py: comparisons, and logic on bools and bits.
+- comparison.py: comparisons, and logic on bools and bits.
 
-A row names the ufunc whose inner loop computes it, or gives a chain of such loops (composed.py),
+A row names the ufunc whose inner loop computes it, or gives a chain of such loops (chains.py),
 and the derivative in terms of other rows. Subgradients at kinks and ties are PyTorch's. VJPs call
 methods of Tensor, among them private ones that functions/pointwise.py registers.
 
@@ -13,6 +13,7 @@ PyTorch names some nodes otherwise where an operand is a Python number; such row
 ``extras["number_names"]``: number of that operand -> name.
 """
 
-from . import activation, arithmetic, compare, transcendental
+from . import activation, arithmetic, transcendental
+from . import comparison as compare
 
 __all__ = ["activation", "arithmetic", "compare", "transcendental"]

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from ..base.dtypes import bool_, dtype
-from ..layouts import Layout, broadcast_shapes, broadcast_strides, contiguous
 from ..native.intrinsic_stubs import element, number, p64
 from ..native.ufunc_loops import native_kernel_address, native_kernels, ufunc_loop
-from ..programs import SCRATCH, Node, Operand, Step, address_operand, arg, chain_scratch, constant
-from . import reduce_samples as samples
-from .reduce import Reduction, kept, lower_sum, mean_vjp, padded
+from . import reduction_samples as samples
+from .layout import Layout, broadcast_shapes, broadcast_strides, contiguous
+from .program import SCRATCH, Node, Operand, Step, address_operand, arg, chain_scratch, constant
+from .reduction import Reduction, kept, lower_sum, mean_vjp, padded
 from .table import Lowered, Op, op, out_operand
 
 __all__ = ["highest", "lowest"]

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from ..layouts import Layout, contiguous
 from ..native.intrinsic_stubs import element, p64
 from ..native.ufunc_loops import native_kernel_address, native_kernels, ufunc_loop
-from ..programs import Operand, Step, address_operand, arg, constant
-from . import reduce_samples as samples
+from . import reduction_samples as samples
+from .layout import Layout, contiguous
+from .program import Operand, Step, address_operand, arg, constant
 from .table import Lowered, Op, copy_loop, op, out_operand
 
 __all__: list[str] = []

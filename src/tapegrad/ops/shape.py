@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
-from ..layouts import Layout, contiguous
 from ..native import abi as nt
 from ..native.intrinsic_stubs import memset, p64
 from ..native.ufunc_loops import native_kernel, native_kernel_address
-from ..programs import POOL, SCRATCH, Operand, Step, arg, zero_step
+from .layout import Layout, contiguous
+from .program import POOL, SCRATCH, Operand, Step, arg, zero_step
 from .table import Lowered, Op, copy_loop, op, out_operand
 from .view import view
 

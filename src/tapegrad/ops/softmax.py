@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from ..base.dtypes import dtype
-from ..layouts import Layout, contiguous
 from ..native.ufunc_loops import fastest_loop
-from ..programs import SCRATCH, Node, Operand, Step, arg, chain_scratch, chain_step
-from . import reduce_samples as samples
+from . import reduction_samples as samples
+from .layout import Layout, contiguous
 from .norms import lowest
-from .reduce import Reduction, kept, padded
+from .program import SCRATCH, Node, Operand, Step, arg, chain_scratch, chain_step
+from .reduction import Reduction, kept, padded
 from .table import Lowered, Op, op, out_operand
 
 __all__: list[str] = []

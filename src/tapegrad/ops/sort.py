@@ -1,7 +1,7 @@
 """Sorting: ``argsort``, the positions behind ``topk``, and the median's.
 
 Values are mapped to int64 keys that order alike (NaN last, -0 and 0 equal); keys and positions are
-merge-sorted, which is stable. Values are taken from positions by order.py.
+merge-sorted, which is stable. Values are taken from positions by ordering.py.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from ..base.dtypes import int64
-from ..layouts import Layout, contiguous
 from ..native.intrinsic_stubs import SIZE, bits, element, p64
 from ..native.ufunc_loops import native_kernel, native_kernel_address, native_kernels
-from ..programs import POOL, SCRATCH, Operand, Step, arg
-from . import reduce_samples as samples
+from . import reduction_samples as samples
+from .layout import Layout, contiguous
 from .norms import even_vjp
-from .reduce import padded, reduced_shape
+from .program import POOL, SCRATCH, Operand, Step, arg
+from .reduction import padded, reduced_shape
 from .table import Lowered, Op, copy_loop, op, out_operand
 
 __all__: list[str] = []

@@ -27,9 +27,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ..base.dtypes import float64, int64
-from ..layouts import Layout, contiguous
 from ..native import abi as nt
-from ..programs import ADJOINT, CT, POOL, SCRATCH, Operand, Step, arg, packed
+from .layout import Layout, contiguous
+from .program import ADJOINT, CT, POOL, SCRATCH, Operand, Step, arg, packed
 from .table import Lowered, Op, copy_loop, op, out_operand
 
 __all__ = ["KERNELS", "rounded"]

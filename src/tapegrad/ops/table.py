@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..base.dtypes import bool_, dtype, float32, float64, int64
-from ..layouts import Layout, broadcast_shapes, broadcast_strides, contiguous
 from ..native import abi as nt
 from ..native.abi import SELECT_CODE
 from ..native.ufunc_loops import fastest_loop, native_kernel_address, ufunc_loop
-from ..programs import ARGS, POOL, Operand, Step, arg
+from .layout import Layout, broadcast_shapes, broadcast_strides, contiguous
+from .program import ARGS, POOL, Operand, Step, arg
 
 __all__ = ["TABLE", "Lowered", "Op", "distinct", "elementwise", "op", "out_operand"]
 

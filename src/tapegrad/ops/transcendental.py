@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from . import exp_kernels, trig_kernels
-from .composed import composed_op
+from .chains import composed_op
+from .kernels import exp_log as exp_kernels
+from .kernels import trig as trig_kernels
 from .table import op
 
 __all__ = ["exp_kernels", "trig_kernels"]  # which these loops are preferred from

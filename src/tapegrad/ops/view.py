@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ..layouts import Layout, broadcast_strides
 from ..native import abi as nt
 from ..native.ufunc_loops import ufunc_loop
-from ..programs import Step, arg
+from .layout import Layout, broadcast_strides
+from .program import Step, arg
 from .table import SELECT_CODE, Lowered, Op, copy_loop, op
 
 __all__: list[str] = []

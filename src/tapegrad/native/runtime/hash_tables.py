@@ -1,7 +1,7 @@
 """The two hash tables that recording looks into: instructions by op and layouts, slots of constants.
 
 Rows have three words, and a search goes on at the next row until it meets an empty one. Python fills
-the tables (`remember` in instructions.py, the constants of a tape).
+the tables (`remember` in instruction.py, the constants of a tape).
 """
 
 from __future__ import annotations

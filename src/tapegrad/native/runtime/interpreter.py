@@ -1,4 +1,4 @@
-"""Running a program: the steps of an instruction or of a VJP (programs.py says what they are).
+"""Running a program: the steps of an instruction or of a VJP (program.py says what they are).
 
 While a program runs, its operands are addressed through a short table of pointers: entry 0 is
 scratch memory, 1 the cotangent, 2 the adjoint that is written, 3 the length of sized loops, then the
@@ -184,7 +184,7 @@ def run_program(low, high, table):  # type: ignore[no-untyped-def]
 
 @helper
 def run_range(steps, table):  # type: ignore[no-untyped-def]
-    """Run a program given as one word (programs.py's `packed`)."""
+    """Run a program given as one word (program.py's `packed`)."""
     run_program(steps & 0xFFFFFFFF, steps >> 32, table)
 
 

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..layouts import Layout, broadcast_shapes, broadcast_strides, c_strides, contiguous
 from ..native.ufunc_loops import ufunc_loop
-from ..programs import SCRATCH, Operand, Step, address_operand, arg, constant
+from .layout import Layout, broadcast_shapes, broadcast_strides, c_strides, contiguous
+from .program import SCRATCH, Operand, Step, address_operand, arg, constant
 from .table import Lowered, Op, copy_loop, is_float, op, out_operand
 
 __all__: list[str] = []

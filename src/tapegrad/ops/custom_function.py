@@ -14,8 +14,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..base.dtypes import float64
-from ..layouts import Layout, broadcast_strides, contiguous
-from ..programs import Step, arg, zero_step
+from .layout import Layout, broadcast_strides, contiguous
+from .program import Step, arg, zero_step
 from .table import Lowered, Op, copy_loop, op, out_operand
 
 __all__: list[str] = []

@@ -5,7 +5,7 @@
     composed(lambda c, x: c(np.reciprocal, c(np.sqrt, x)))
 
 The body runs once for given layouts; the chain that it builds runs tile by tile, temporaries
-staying in the first-level cache. A body may name a kernel of pointwise_kernels.py instead of a
+staying in the first-level cache. A body may name a kernel of pointwise.py instead of a
 ufunc.
 
 Rows made here carry ``extras["elementwise"]``: their one step may become part of a longer chain.
@@ -19,9 +19,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..base.dtypes import bool_, dtype
-from ..layouts import Layout, broadcast_shapes, broadcast_strides, contiguous
 from ..native.ufunc_loops import fastest_loop, native_kernel_address
-from ..programs import (
+from .kernels import pointwise as pointwise_kernels
+from .layout import Layout, broadcast_shapes, broadcast_strides, contiguous
+from .program import (
     POOL,
     Node,
     Operand,
@@ -32,7 +33,6 @@ from ..programs import (
     chain_step,
     constant,
 )  # fmt: skip
-from . import pointwise_kernels
 from .table import Lowered, Lowering, Op, op, out_operand
 
 __all__ = ["ELEMENTWISE", "Chain", "Value", "composed", "composed_op"]

@@ -21,8 +21,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .base.symbolic import Formulas, Image, SizeLost, Symbolic, imaging
-from .instructions import (
+from ..base.symbolic import Formulas, Image, SizeLost, Symbolic, imaging
+from ..native import abi as nt
+from .instruction import (
     ITAB,
     PATTERNS,
     VTAB,
@@ -33,10 +34,9 @@ from .instructions import (
     new_number,
     row_of,
 )
-from .layouts import DTYPES, Layout, SymbolicLayout, c_strides, contiguous, intern, is_symbolic
-from .native import abi as nt
-from .ops.table import Op, distinct
-from .programs import POOL, STEPS, Holdings, emit, holding
+from .layout import DTYPES, Layout, SymbolicLayout, c_strides, contiguous, intern, is_symbolic
+from .program import POOL, STEPS, Holdings, emit, holding
+from .table import Op, distinct
 
 __all__ = [
     "LATER", "REFUSALS", "Pattern", "answered", "described", "fill", "fill_programs", "may_have_pattern",

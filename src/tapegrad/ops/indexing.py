@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from ..base.dtypes import dtype
-from ..layouts import Layout, broadcast_shapes, broadcast_strides, contiguous
 from ..native.ufunc_loops import native_kernel_address
-from ..programs import POOL, Operand, Step, arg, zero_step
-from . import index_kernels
+from .kernels import indexing as index_kernels
+from .layout import Layout, broadcast_shapes, broadcast_strides, contiguous
+from .program import POOL, Operand, Step, arg, zero_step
 from .table import Lowered, Op, copy_loop, op, out_operand
 
 __all__ = ["index_kernels", "indexed_shape"]

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .layouts import Layout, is_symbolic, loop_geometry
-from .native import abi as nt
-from .ops.table import Op, elementwise
-from .programs import ADDRESS, SCRATCH, Step
+from ..native import abi as nt
+from .layout import Layout, is_symbolic, loop_geometry
+from .program import ADDRESS, SCRATCH, Step
+from .table import Op, elementwise
 
 __all__ = ["family_of", "sized"]
 

@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 
 from ..base.dtypes import bool_, dtype, int64
-from ..layouts import Layout, contiguous
 from ..native.intrinsic_stubs import element, number, p64
 from ..native.ufunc_loops import fastest_loop, native_kernel_address, native_kernels, ufunc_loop
-from ..programs import (
+from . import reduction_samples as samples
+from .layout import Layout, contiguous
+from .program import (
     Node,
     Operand,
     Step,
@@ -35,7 +36,6 @@ from ..programs import (
     constant,
     zero_step,
 )
-from . import reduce_samples as samples
 from .table import Lowered, Op, copy_loop, op, out_operand
 
 __all__ = ["Reduction", "kept", "padded", "reduced_shape"]

@@ -18,7 +18,7 @@ import math
 
 import numpy as np
 
-from ..native.intrinsic_stubs import (
+from ...native.intrinsic_stubs import (
     SIZE,
     bits,
     call_loop,
@@ -30,7 +30,7 @@ from ..native.intrinsic_stubs import (
     pf64,
     stack_words,
 )
-from ..native.ufunc_loops import native_kernel, native_kernels
+from ...native.ufunc_loops import native_kernel, native_kernels
 
 __all__ = ["MAX_EXPONENT_DERIVATIVES"]
 

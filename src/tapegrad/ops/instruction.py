@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from .base.dtypes import dtype
-from .base.locks import TABLE_LOCK
-from .base.symbolic import hint
+from ..base.dtypes import dtype
+from ..base.locks import TABLE_LOCK
+from ..base.symbolic import hint
+from ..native import abi as nt
 from .families import family_of, sized
-from .layouts import ENDING, LAYOUTS, Layout, contiguous, intern, is_symbolic
-from .native import abi as nt
-from .ops.table import Lowered, Op, distinct, is_float, op
-from .programs import GrowingTable, Holdings, Step, emit, holding
+from .layout import ENDING, LAYOUTS, Layout, contiguous, intern, is_symbolic
+from .program import GrowingTable, Holdings, Step, emit, holding
+from .table import Lowered, Op, distinct, is_float, op
 
 __all__ = [
     "CACHES", "GONE", "INSTRUCTIONS", "Instruction", "instruction", "leaf", "remember", "remember_pair",

@@ -21,11 +21,11 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from .base.dtypes import Size, bool_, dtype, float32, float64, int64
-from .base.errors import NOT_INITIALISED, TapeError, UnsupportedError
-from .base.locks import TABLE_LOCK
-from .base.symbolic import Formulas, hint, home_of
-from .native import abi as nt
+from ..base.dtypes import Size, bool_, dtype, float32, float64, int64
+from ..base.errors import NOT_INITIALISED, TapeError, UnsupportedError
+from ..base.locks import TABLE_LOCK
+from ..base.symbolic import Formulas, hint, home_of
+from ..native import abi as nt
 
 __all__ = [
     "LAYOUTS",

@@ -3,14 +3,14 @@
 A kernel takes three operands: the *indexed* memory, the positions, and the *plain* values, which
 run along with the iteration space. Positions become byte offsets through a table of length and
 stride of each indexed dimension (`byte_offset`). Two families suffice: copying, either way, by
-item size, and adding to the indexed memory by dtype. They trust their positions; ops/index.py says
+item size, and adding to the indexed memory by dtype. They trust their positions; ops/indexing.py says
 who checks them.
 """
 
 from __future__ import annotations
 
-from ..native.intrinsic_stubs import SIZE, element, helper, memcpy, p8, p64
-from ..native.ufunc_loops import native_kernels
+from ...native.intrinsic_stubs import SIZE, element, helper, memcpy, p8, p64
+from ...native.ufunc_loops import native_kernels
 
 __all__: list[str] = []
 

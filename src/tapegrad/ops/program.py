@@ -16,10 +16,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .base.locks import TABLE_LOCK
-from .base.symbolic import Symbolic, current_image, home_of
-from .layouts import loop_geometry
-from .native import abi as nt
+from ..base.locks import TABLE_LOCK
+from ..base.symbolic import Symbolic, current_image, home_of
+from ..native import abi as nt
+from .layout import loop_geometry
 
 __all__ = [
     "ADJOINT",

@@ -15,9 +15,17 @@ import math
 
 import numpy as np
 
-from ..native.intrinsic_stubs import bits_float, float_bits, fma, helper, libm_cos, libm_sin, select
-from ..native.machine_code import has_fma
-from ..native.ufunc_loops import PREFERRED
+from ...native.intrinsic_stubs import (
+    bits_float,
+    float_bits,
+    fma,
+    helper,
+    libm_cos,
+    libm_sin,
+    select,
+)
+from ...native.machine_code import has_fma
+from ...native.ufunc_loops import PREFERRED
 from .vectorised import Elementary, vectorised
 
 __all__ = ["ELEMENTARY"]

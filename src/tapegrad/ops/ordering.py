@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from ..base.dtypes import int64
-from ..layouts import Layout, contiguous
 from ..native.intrinsic_stubs import SIZE, element, p64
 from ..native.ufunc_loops import native_kernel_address, native_kernels
-from ..programs import POOL, SCRATCH, Operand, Step, arg, zero_step
-from . import reduce_samples as samples
+from . import reduction_samples as samples
+from .layout import Layout, contiguous
 from .norms import highest, lowest
-from .reduce import Reduction, padded
+from .program import POOL, SCRATCH, Operand, Step, arg, zero_step
+from .reduction import Reduction, padded
 from .table import Lowered, Op, copy_loop, op, out_operand
 
 __all__: list[str] = []
