@@ -10,8 +10,8 @@ import pytest
 from beside_torch import uncompared
 
 import tapegrad as tg
-from tapegrad.tape import Tape
-from tapegrad.verify import verify
+from tapegrad.tape.tape import Tape
+from tapegrad.tape.verifier import verify
 
 #: a tape longer than this is verified at the end of a test only, to keep the suite fast
 SHORT = 400

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import tapegrad as tg
-from tapegrad import record
 from tapegrad.base.dtypes import from_numpy_dtype
 from tapegrad.native import abi as nt
 from tapegrad.ops.table import TABLE, Op
+from tapegrad.tape.tape import recording as record
 
 Shape = tuple[int, ...]
 Draw = Callable[[np.random.Generator, Shape, int], np.ndarray]

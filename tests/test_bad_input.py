@@ -27,7 +27,7 @@ import pytest
 
 import tapegrad as tg
 from tapegrad.base.errors import TapeError
-from tapegrad.verify import verify
+from tapegrad.tape.verifier import verify
 
 SOURCE = Path(tg.__file__).parent.parent
 ODD: list[Any] = [
@@ -152,7 +152,7 @@ def test_methods_refuse_odd_arguments() -> None:
         """
         import time, warnings; warnings.simplefilter("ignore")
         import numpy as np, tapegrad as tg
-        from tapegrad.verify import verify
+        from tapegrad.tape.verifier import verify
         odd = ["a", None, [], object(), 1j, -1, 2**62, 10**30, -(10**30), 1e300, float("nan"), (),
                (0, 0), [10**30], True, ..., {}, b"x", float, slice(2), np.ones(2)]
         names = [n for n in dir(tg.Tensor) if not n.startswith("_") or n in ("__getitem__",
@@ -468,7 +468,7 @@ def test_running_out_of_memory_leaves_the_tape_working() -> None:
         """
         import math, resource
         import tapegrad as tg
-        from tapegrad.verify import verify
+        from tapegrad.tape.verifier import verify
         def work(n):
             x = tg.zeros(n, requires_grad=True)
             y = (x.exp() * 2 + x).sin()
@@ -501,7 +501,7 @@ def test_uninitialised_handles_raise_everywhere() -> None:
         """
         import operator, warnings; warnings.simplefilter("ignore")
         import tapegrad as tg
-        from tapegrad.verify import verify
+        from tapegrad.tape.verifier import verify
         quiet = {"__class__", "__delattr__", "__dir__", "__doc__", "__eq__", "__getattribute__",
                  "__getstate__", "__hash__", "__init__", "__init_subclass__", "__module__",
                  "__ne__", "__new__", "__setattr__", "__sizeof__", "__slots__", "__subclasshook__",
@@ -556,7 +556,7 @@ def test_uninitialised_handles_leave_nothing_in_the_tables_of_native_code() -> N
         import itertools, operator, warnings; warnings.simplefilter("ignore")
         import tapegrad as tg
         from tapegrad.operators import FUNCTIONS
-        from tapegrad.verify import verify
+        from tapegrad.tape.verifier import verify
         x, blank = tg.tensor([1.0, 2.0]), object.__new__(tg.Tensor)
         table = [getattr(operator, n) for n in (
             "add", "sub", "mul", "truediv", "floordiv", "mod", "matmul", "pow", "neg", "abs", "invert",
@@ -762,7 +762,7 @@ def test_keyboard_interrupts_leave_a_working_tape() -> None:
         """
         import signal, time
         import tapegrad as tg
-        from tapegrad.verify import verify
+        from tapegrad.tape.verifier import verify
         def interrupt(*_):
             raise KeyboardInterrupt
         signal.signal(signal.SIGALRM, interrupt)
@@ -866,7 +866,7 @@ INTERRUPTED = """
 import gc, os, sys
 import numpy as np
 import tapegrad as tg
-from tapegrad.verify import verify
+from tapegrad.tape.verifier import verify
 
 ROOT = os.path.dirname(tg.__file__)
 
@@ -917,7 +917,7 @@ limit = tape.state[15]
 for at in range({part}, total, {step}):
     run(at, act)
     in_modes = where[0].endswith("modes.py")
-    if in_modes or where[0].endswith(("tape.py", "threads.py")) and not tape.grad_mode:
+    if in_modes or where[0].endswith(("tape.py", "current.py")) and not tape.grad_mode:
         tape.state[13] = True  # inside no_grad().__enter__, as with any context manager
     assert tape.grad_mode, where
     if tape.passes:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import tapegrad as tg
-from tapegrad import collector
 from tapegrad.autograd.checkpoint import CheckpointError, checkpoint
 from tapegrad.base.errors import UnsupportedError
 from tapegrad.native import abi as nt
+from tapegrad.tape.tape import collector
 from tapegrad.utils.checkpoint import (
     checkpoint_sequential,
     create_selective_checkpoint_contexts,

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 import tapegrad as tg
-from tapegrad import ending
 from tapegrad.base.errors import TapeError
 from tapegrad.ops.instruction import GONE, INSTRUCTIONS, ITAB, PAIRS, RTAB, VTAB, instruction
 from tapegrad.ops.layout import LAYOUTS, SCALARS, contiguous, intern
 from tapegrad.ops.program import POOL, STEPS
 from tapegrad.ops.table import TABLE
-from tapegrad.verify import verify_tables
+from tapegrad.tape.tape import ending
+from tapegrad.tape.verifier import verify_tables
 
 ONE = tg.ones(1)
 

@@ -29,7 +29,7 @@ def test_a_fork_while_another_thread_computes(name: str) -> None:
         import os, signal, threading
         import numpy as np
         import tapegrad as tg
-        from tapegrad.verify import verify
+        from tapegrad.tape.verifier import verify
         stop, started = threading.Event(), threading.Event()
         def work():
             a = tg.tensor(np.full((400, 400), 0.1), requires_grad=True)

@@ -10,7 +10,7 @@ import pytest
 from work import calls
 
 import tapegrad as tg
-from tapegrad.threads import current_tape
+from tapegrad.tape.current import current_tape
 
 Tensors = tuple[Any, Any, Any]
 UNUSED = "appears to not have been used in the graph"

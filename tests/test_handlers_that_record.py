@@ -13,22 +13,13 @@ import numpy as np
 import pytest
 
 import tapegrad as tg
-from tapegrad import ending
 from tapegrad.base.errors import TapeError, UnsupportedError
-from tapegrad.ops import (
-    families,
-    patterns,
-)
-from tapegrad.ops import (
-    instruction as instructions,
-)
-from tapegrad.ops import (
-    layout as layouts,
-)
-from tapegrad.ops import (
-    program as programs,
-)
-from tapegrad.verify import verify_tables
+from tapegrad.ops import families, patterns
+from tapegrad.ops import instruction as instructions
+from tapegrad.ops import layout as layouts
+from tapegrad.ops import program as programs
+from tapegrad.tape.tape import ending
+from tapegrad.tape.verifier import verify_tables
 
 #: where a handler comes, at any line
 FILES = {m.__file__ for m in (families, instructions, layouts, patterns, programs)}

@@ -67,7 +67,7 @@ CODES = [
     "from NAME.autograd.gradcheck import GradcheckError, gradcheck",
     "from NAME.autograd.graph import saved_tensors_hooks, Node",
     "from NAME.autograd.function import once_differentiable, FunctionCtx",
-    "import NAME.tape, NAME.values, NAME.native, NAME.active.types",
+    "import NAME.tape.values, NAME.native.runtime, NAME.active.types",
     "from NAME import tensor, autograd; import NAME.autograd; assert tensor is tapegrad.tensor",
     "import importlib; importlib.import_module('NAME.autograd.functional')",
     # a part of the package that somebody put there by hand
@@ -218,7 +218,7 @@ def folders(env: dict[str, str]) -> list[str]:
     """The folders of the store, without importing the package."""
     code = (
         "import importlib.util as u; s = u.spec_from_file_location('store', "
-        f"{str(SOURCE / 'object_cache.py')!r}); m = u.module_from_spec(s); s.loader.exec_module(m); "
+        f"{str(SOURCE / 'native' / 'object_cache.py')!r}); m = u.module_from_spec(s); s.loader.exec_module(m); "
         "print(*m.folders(), m.cache_folder(), sep='|')"
     )
     *found, chosen = python(code, env=env).strip().split("|")

@@ -15,9 +15,9 @@ import pytest
 from alone import alone
 
 import tapegrad as tg
-from tapegrad import buffers
 from tapegrad.native import abi as nt
-from tapegrad.tape import Tape
+from tapegrad.tape.tape import Tape
+from tapegrad.tape.tape import memory_views as buffers
 
 MEGA = 1 << 20
 

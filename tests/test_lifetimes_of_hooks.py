@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import tapegrad as tg
-from tapegrad.hook_cycles import drop_unreachable
-from tapegrad.threads import current_tape
+from tapegrad.tape.current import current_tape
+from tapegrad.tape.hook_cycles import drop_unreachable
 
 
 class Token:

@@ -75,7 +75,7 @@ def test_work_and_values(name: str, way: Callable[..., float]) -> None:
 
 def test_constants_do_not_meet_in_the_table() -> None:
     """Whole numbers differ in their high bits only; looking one up takes a few steps."""
-    from tapegrad.constants import Constants
+    from tapegrad.tape.constants import Constants
 
     numbers = np.arange(4000.0)
     table = Constants({(int(k), 0): i + 1 for i, k in enumerate(numbers.view(np.int64))}).table

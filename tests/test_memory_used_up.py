@@ -11,7 +11,7 @@ import pytest
 PROGRAM = """
 import resource
 import numpy as np, tapegrad as tg
-from tapegrad.verify import verify
+from tapegrad.tape.verifier import verify
 
 x = tg.tensor(1.5, requires_grad=True)
 (x * x * 2.0 + 1).backward()

@@ -13,10 +13,10 @@ import pytest
 from torch_or_not import LIBRARIES
 
 import tapegrad as tg
-from tapegrad import nesting, request
+from tapegrad import request
 from tapegrad.native import abi as nt
-from tapegrad.tape import slot_of
-from tapegrad.threads import current_tape
+from tapegrad.tape.current import current_tape
+from tapegrad.tape.tape import nesting, slot_of
 from tapegrad.utils.checkpoint import checkpoint
 
 

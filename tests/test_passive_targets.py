@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 import tapegrad as tg
-from tapegrad.verify import verify
+from tapegrad.tape.verifier import verify
 
 Function = Callable[[tg.Tensor], tg.Tensor]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import tapegrad as tg
 from tapegrad.ops.matmul import geometry
-from tapegrad.record import layout_of
+from tapegrad.tape.recording import layout_of
 
 try:
     import torch

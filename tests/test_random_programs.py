@@ -17,8 +17,8 @@ from fuzz.script import Outcome, outcome
 from fuzz.verdict import STALE
 
 import tapegrad as tg
-from tapegrad.tape import Tape
-from tapegrad.verify import verify
+from tapegrad.tape.tape import Tape
+from tapegrad.tape.verifier import verify
 
 try:
     import torch

@@ -269,7 +269,7 @@ PLAIN = {
 
 @pytest.mark.parametrize("expression", PLAIN)
 def test_plain_tensors_warn_once(expression: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tapegrad.readout._warned", False)
+    monkeypatch.setattr("tapegrad.tape.readout._warned", False)
     names = {"m": tg, "np": np, "math": math, "x": tg.tensor(1.5, requires_grad=True)}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -296,7 +296,7 @@ print([str(w.message).split(" (Triggered")[0] for w in caught])
 
 
 def test_the_warning_names_the_users_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tapegrad.readout._warned", False)
+    monkeypatch.setattr("tapegrad.tape.readout._warned", False)
     x = tg.tensor(1.5, requires_grad=True)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -309,7 +309,7 @@ def test_the_warning_names_the_users_line(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_captured_tensor_that_requires_grad_is_a_plain_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tapegrad.readout._warned", False)
+    monkeypatch.setattr("tapegrad.tape.readout._warned", False)
     w = tg.tensor(4.0, requires_grad=True)
     with pytest.warns(UserWarning, match="requires_grad=True"):
         assert tg.grad(lambda x: x * float(w))(1.5).item() == 4.0

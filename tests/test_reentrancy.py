@@ -20,7 +20,7 @@ import stress
 
 import tapegrad as tg
 from tapegrad.native import abi as nt
-from tapegrad.verify import verify
+from tapegrad.tape.verifier import verify
 
 TESTS = Path(__file__).parent
 SOURCE = Path(tg.__file__).parent.parent
@@ -163,7 +163,7 @@ def test_finalizers_of_cycles_use_tensors_at_the_default_thresholds() -> None:
         import gc, sys
         sys.path.insert(0, sys.argv[1])
         import tapegrad as tg
-        from tapegrad.verify import verify
+        from tapegrad.tape.verifier import verify
         kept = []
         class Cycle:
             def __init__(self, t):

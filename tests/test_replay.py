@@ -11,8 +11,8 @@ import pytest
 
 import tapegrad as tg
 from tapegrad.native import abi as nt
-from tapegrad.tape import Tape
-from tapegrad.verify import verify
+from tapegrad.tape.tape import Tape
+from tapegrad.tape.verifier import verify
 
 try:
     import torch

@@ -20,10 +20,10 @@ import pytest
 from alone import alone
 
 import tapegrad as tg
-from tapegrad import tape as tapes
 from tapegrad.autograd import Function, forward_ad, graph
+from tapegrad.tape.tape import tape as tapes
+from tapegrad.tape.verifier import verify
 from tapegrad.utils.checkpoint import checkpoint
-from tapegrad.verify import verify
 
 #: statements that a tape may have beside what is alive, before a collection is due
 ROOM = 600

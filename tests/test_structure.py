@@ -109,7 +109,7 @@ HOMES = {
     "functions/all_functions.py": "tensors",
     "ops/strip.py": "scalar_tape",
     "ops/strip_kernels.py": "scalar_tape",
-    "display/tape_text.py": "tape",
+    "tape/printer.py": "tape",
     "runtime/strip_fields.py": "scalar_tape",
     "runtime/strips.py": "scalar_tape",
     "runtime/transposing.py": "scalar_tape",

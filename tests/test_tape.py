@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 
 import tapegrad as tg
-from tapegrad import ending
 from tapegrad.base.errors import TapeError
-from tapegrad.display.tape_text import format_tape
 from tapegrad.native import abi as nt
 from tapegrad.ops.instruction import GONE, INSTRUCTIONS, leaf
 from tapegrad.ops.layout import contiguous
-from tapegrad.tape import Tape, slot_of, tape_at
-from tapegrad.verify import verify
+from tapegrad.tape.printer import format_tape
+from tapegrad.tape.tape import Tape, ending, slot_of, tape_at
+from tapegrad.tape.verifier import verify
 
 
 def place(tensor: Any) -> tuple[Tape, int]:
@@ -338,7 +337,7 @@ def test_every_check_of_the_verifier_is_tripped() -> None:
     import inspect
     import re
 
-    from tapegrad import verify as module
+    from tapegrad.tape.tape import verifier as module
 
     source = inspect.getsource(module)
     texts = re.findall(r'_must\([^"]*?f?"([^"]+)"', source, re.DOTALL)

@@ -15,8 +15,8 @@ import pytest
 from test_bad_input import survives
 
 import tapegrad as tg
-from tapegrad import tape as tapes
 from tapegrad.base.errors import TapeError
+from tapegrad.tape.tape import tape as tapes
 
 
 def in_thread(function: Callable[[], Any]) -> Any:

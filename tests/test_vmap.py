@@ -24,7 +24,7 @@ from tapegrad import func, slices
 from tapegrad.autograd.checkpoint import checkpoint
 from tapegrad.func import batching
 from tapegrad.ops.table import Op
-from tapegrad.tape import TAPES
+from tapegrad.tape.tape import TAPES
 from tapegrad.traces import Trace
 
 #: rows whose results have a shape that depends on values

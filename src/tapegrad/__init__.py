@@ -45,10 +45,10 @@ from .display import set_printoptions
 from .func import vmap
 from .functions import registry
 from .inference import is_inference
-from .record import is_tensor
-from .tape import Tape
+from .tape.current import current_tape
+from .tape.recording import is_tensor
+from .tape.tape import Tape
 from .tensor_type import FUNCTIONS, Tensor
-from .threads import current_tape
 from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
 __version__ = "0.1.0"

@@ -6,19 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import plain, record, versions
+from . import plain
 from .base import torch_messages as messages
 from .base.dtypes import dtype_of
 from .base.locks import new_lock
 from .callbacks import call_hooks, called, no_grad_on, prehooked, replaced
 from .native import abi as nt
 from .ops.layout import Layout
-from .record import storage_of
 from .request import Request, Target, taken
-from .storage import Storage, layout_of
-from .tape import Tape, slot_of, tape_at
-from .threads import current_tape
-from .user_code import call_user
+from .tape import recording as record
+from .tape import versions
+from .tape.current import current_tape
+from .tape.leaf_storage import Storage, layout_of
+from .tape.recording import storage_of
+from .tape.tape import Tape, slot_of, tape_at
+from .tape.user_code import call_user
 
 if TYPE_CHECKING:
     from .tensor_type import Tensor
@@ -220,7 +222,7 @@ def add_to_grad(storage: Storage, array: np.ndarray) -> None:
                 versions.note_write_from_python(home, slot)
                 np.add(own.array, array, out=own.array)  # type: ignore[union-attr,arg-type]
                 return
-        record.adopt(grad)  # before any lock: see crossing.py
+        record.adopt(grad)  # before any lock: see cross_thread.py
         with no_grad_on(tape):
             new = record.leaf_tensor(array, dtype_of(array))
             if grad.requires_grad:

@@ -10,16 +10,18 @@ import warnings
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from . import duals, engine, inference, mirrors, node, readout, record, versions, views, watching
+from . import duals, engine, inference, node
 from .base import torch_messages as messages
 from .base.errors import UnsupportedError
-from .hooks import RemovableHandle
 from .native import abi as nt
 from .native.handle_type import status_of
 from .ops.table import TABLE
-from .storage import Storage, layout_of, own_leaf, storage_of
-from .tape import Tape, slot_of, tape_at
-from .threads import current_tape
+from .tape import mirrors, readout, versions, views, watching
+from .tape import recording as record
+from .tape.current import current_tape
+from .tape.hooks import RemovableHandle
+from .tape.leaf_storage import Storage, layout_of, own_leaf, storage_of
+from .tape.tape import Tape, slot_of, tape_at
 
 if TYPE_CHECKING:
     from .ops.layout import Layout

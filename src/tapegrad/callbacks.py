@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import anomaly, collector, record, sweep
+from . import sweep
 from .base.dtypes import dtype, int64
-from .buffers import address_of, array_at
 from .edges import edge_places
 from .native import abi as nt
 from .native.abi import R_ERROR_ARG, R_HIGH
@@ -27,13 +26,16 @@ from .ops.layout import byte_offsets
 from .replay import Pass
 from .request import Request, watches
 from .saved import Saved
-from .tape import Tape, slot_of
+from .tape import anomaly, collector
+from .tape import recording as record
+from .tape.memory_views import address_of, array_at
+from .tape.tape import Tape, slot_of
+from .tape.user_code import call_user
 from .traced_rule import template
-from .user_code import call_user
 
 if TYPE_CHECKING:
-    from .hooks import Hooks
-    from .storage import Storage
+    from .tape.hooks import Hooks
+    from .tape.leaf_storage import Storage
     from .tensor_type import Tensor
 
 __all__ = [

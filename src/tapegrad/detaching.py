@@ -12,7 +12,7 @@ import numpy as np
 
 from .native import abi as nt
 from .saved import residuals
-from .tape import Tape
+from .tape.tape import Tape
 
 __all__ = ["check", "note"]
 

@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import readout, record
 from .base import torch_messages as messages
 from .native.exchange import Change, Exchange
 from .ops.instruction import view_instruction
 from .ops.table import TABLE
 from .request import Request
-from .storage import Storage
-from .tape import Tape, slot_of, tape_at
+from .tape import readout
+from .tape import recording as record
+from .tape.leaf_storage import Storage
+from .tape.tape import Tape, slot_of, tape_at
 from .traces import Trace
 
 if TYPE_CHECKING:

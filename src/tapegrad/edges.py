@@ -9,7 +9,7 @@ from .base.errors import UnsupportedError
 from .native import abi as nt
 
 if TYPE_CHECKING:
-    from .tape import Tape
+    from .tape.tape import Tape
 
 __all__ = ["GradientEdge", "as_inputs", "as_roots", "edge_places", "sequence_of"]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import anomaly, plain, record, replay, saved, versions, views
+from . import plain, replay, saved
 from .accumulation import (
     accumulate_plainly,
     accumulated,
@@ -26,19 +26,21 @@ from .accumulation import (
 )
 from .base import torch_messages as messages
 from .base.errors import TapeError
-from .buffers import array_layout
 from .callbacks import Replayed, Swept, no_grad_on
 from .edges import as_inputs, sequence_of
 from .final_callbacks import finish
 from .native import abi as nt
 from .native.handle_type import look_at
-from .nesting import nested
 from .ops.layout import LAYOUTS, Layout
-from .record import Storage, layout_of, storage_of
 from .request import Request, Target
-from .storage import with_earlier
-from .tape import Tape, tape_at
-from .threads import current_tape
+from .tape import anomaly, versions, views
+from .tape import recording as record
+from .tape.current import current_tape
+from .tape.leaf_storage import with_earlier
+from .tape.memory_views import array_layout
+from .tape.nesting import nested
+from .tape.recording import Storage, layout_of, storage_of
+from .tape.tape import Tape, tape_at
 
 if TYPE_CHECKING:
     from .tensor_type import Tensor
@@ -299,7 +301,7 @@ def replayed(
     count = tape.count
     seeds = [
         _seed_slot(tape, t, ct) for t, ct in zip(tensors, cotangents, strict=True)
-    ]  # before the lock (see crossing.py), and without a collection: slots are known by number
+    ]  # before the lock (see cross_thread.py), and without a collection: slots are known by number
     with tape.lock:
         try:
             request = Request(tape, roots, targets, leaves=leaves, raw=raw)

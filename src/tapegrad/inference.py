@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import collector
 from .native import abi as nt
 from .ops.instruction import ITAB, Instruction
 from .saved import residual_places
-from .tape import Tape, slot_of, tape_at
+from .tape import collector
+from .tape.tape import Tape, slot_of, tape_at
 
 if TYPE_CHECKING:
     from .tensor_type import Tensor

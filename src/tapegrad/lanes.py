@@ -10,10 +10,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from . import anomaly, collector, sweep
-from .buffers import address_of, lanes_at
+from . import sweep
 from .native import abi as nt
 from .request import Request, Target
+from .tape import anomaly, collector
+from .tape.memory_views import address_of, lanes_at
 
 __all__ = ["Lanes"]
 

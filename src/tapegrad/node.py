@@ -8,21 +8,23 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from . import record, saved, versions, views
+from . import saved
 from .accumulation import add_to_grad
 from .base.errors import UnsupportedError
 from .callbacks import Swept, no_grad_on, scattered
 from .edges import edge_places
-from .hook_cycles import KEPT_WITH
-from .hooks import Hooks, RemovableHandle
 from .native import abi as nt
 from .node_names import AS_STRIDED, name_of
 from .ops.layout import LAYOUTS
 from .request import Request, Target
 from .saved_tensor import SavedTensor
-from .storage import Storage, leaf_of, storage_of
-from .tape import Tape, slot_of, tape_at
-from .watching import watch
+from .tape import recording as record
+from .tape import versions, views
+from .tape.hook_cycles import KEPT_WITH
+from .tape.hooks import Hooks, RemovableHandle
+from .tape.leaf_storage import Storage, leaf_of, storage_of
+from .tape.tape import Tape, slot_of, tape_at
+from .tape.watching import watch
 
 if TYPE_CHECKING:
     from .tensor_type import Tensor

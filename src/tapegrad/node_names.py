@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import versions, views
 from .native import abi as nt
-from .tape import Tape, slot_of
+from .tape import versions, views
+from .tape.tape import Tape, slot_of
 
 if TYPE_CHECKING:
     from .tensor_type import Tensor

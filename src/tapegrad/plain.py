@@ -14,15 +14,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from . import anomaly, collector, fuse, record, sweep
-from .buffers import Block, address_of
+from . import fuse, sweep
 from .native import abi as nt
 from .native.handle_type import look_at
 from .ops.instruction import CACHES, INSTRUCTIONS, Instruction, leaf
 from .ops.layout import LAYOUTS, Layout
 from .request import COPIED, taken
-from .storage import Storage
-from .tape import Tape
+from .tape import anomaly, collector
+from .tape import recording as record
+from .tape.leaf_storage import Storage
+from .tape.memory_views import Block, address_of
+from .tape.tape import Tape
 from .vjp_programs import build, copy_of
 
 if TYPE_CHECKING:

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import saved, sweep, templates, versions
-from .buffers import address_of
+from . import saved, sweep, templates
 from .native import abi as nt
 from .ops.instruction import (
     CACHES,
@@ -29,7 +28,9 @@ from .ops.instruction import (
 )
 from .ops.layout import Layout, contiguous, mapped_offset, mapped_strides
 from .ops.table import TABLE, is_float
-from .tape import Tape
+from .tape import versions
+from .tape.memory_views import address_of
+from .tape.tape import Tape
 from .traced_rule import Template, template
 
 if TYPE_CHECKING:

@@ -17,11 +17,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from . import anomaly, collector, detaching, fuse, separating, sweep, versions, views
+from . import detaching, fuse, separating, sweep
 from .base import torch_messages as messages
 from .base.dtypes import type_name
 from .base.errors import UnsupportedError
-from .buffers import Buffer, address_of, array_at
 from .final_callbacks import finish
 from .native import abi as nt
 from .native.abi import (
@@ -38,9 +37,11 @@ from .native.abi import (
 )  # fmt: skip
 from .ops.instruction import INSTRUCTIONS, Instruction
 from .ops.layout import Layout
-from .tape import Tape
+from .tape import anomaly, collector, versions, views
+from .tape.memory_views import Buffer, address_of, array_at
+from .tape.tape import Tape
+from .tape.watching import is_part
 from .vjp_programs import build, copy_of
-from .watching import is_part
 
 __all__ = ["Request", "Target", "innermost", "taken", "watches"]
 

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import record, versions
 from .base import torch_messages as messages
 from .base.dtypes import type_name
 from .base.locks import TABLE_LOCK
@@ -28,9 +27,11 @@ from .ops.instruction import CACHES, ITAB, VTAB, Instruction, instruction, new_n
 from .ops.layout import Layout, contiguous
 from .ops.program import holding
 from .ops.table import TABLE
-from .tape import Tape
-from .threads import current_tape
-from .user_code import call_user
+from .tape import recording as record
+from .tape import versions
+from .tape.current import current_tape
+from .tape.tape import Tape
+from .tape.user_code import call_user
 from .vjp_programs import build
 
 if TYPE_CHECKING:

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from . import record, saved
+from . import saved
 from .base import torch_messages as messages
 from .native import abi as nt
-from .tape import Tape
+from .tape import recording as record
+from .tape.tape import Tape
 
 if TYPE_CHECKING:
     from .node import Node

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import views
 from .base.errors import UnsupportedError
 from .native import abi as nt
-from .tape import Tape
-from .watching import is_part
+from .tape import views
+from .tape.tape import Tape
+from .tape.watching import is_part
 
 if TYPE_CHECKING:
     from .request import Request, Target

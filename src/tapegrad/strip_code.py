@@ -27,15 +27,9 @@ from .base.dtypes import bool_, float64
 from .native import abi as nt
 from .native.machine_code import has_fma, source_digest
 from .ops.instruction import instruction
-from .ops.kernels import (
-    exp_log as exp_kernels,
-)
-from .ops.kernels import (
-    pointwise as pointwise_kernels,
-)
-from .ops.kernels import (
-    trig as trig_kernels,
-)
+from .ops.kernels import exp_log as exp_kernels
+from .ops.kernels import pointwise as pointwise_kernels
+from .ops.kernels import trig as trig_kernels
 from .ops.layout import SCALARS
 from .ops.table import TABLE, Op, elementwise
 from .traced_rule import Template, template

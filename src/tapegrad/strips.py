@@ -15,7 +15,6 @@ import numpy as np
 from . import strip_code, strip_sweeps
 from .base.dtypes import float64
 from .base.errors import UnsupportedError
-from .buffers import address_of, new_block
 from .native import abi as nt
 from .native.builtin_calls import native_call
 from .native.runtime import strip_fields as sf
@@ -24,7 +23,8 @@ from .ops.layout import LAYOUTS, Layout
 from .ops.strip import rounded
 from .ops.table import TABLE
 from .strip_rules import rules
-from .tape import Tape
+from .tape.memory_views import address_of, new_block
+from .tape.tape import Tape
 
 __all__ = ["Recorder", "fill_elements", "put_on_tape", "strip_sweeps", "transposed"]
 

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import engine, plain, record, sweep, templates
+from . import engine, plain, sweep, templates
 from .base.locks import TABLE_LOCK
-from .buffers import address_of
 from .callbacks import no_grad_on
 from .native import abi as nt
 from .ops.instruction import ITAB, RTAB, Instruction
@@ -25,8 +24,10 @@ from .ops.program import holding
 from .ops.table import TABLE, is_float
 from .replay import Pass
 from .request import Request
-from .tape import Tape, slot_of
-from .threads import recording_on
+from .tape import recording as record
+from .tape.current import recording_on
+from .tape.memory_views import address_of
+from .tape.tape import Tape, slot_of
 from .traced_rule import Template, Tracing
 
 if TYPE_CHECKING:
@@ -215,7 +216,7 @@ def push(
     if any(t is not None and t._state != tape.pointer for gap in gaps for t in gap):
         return None  # a function that vmap runs switched tangents off
     count = tape.count
-    seeds = [record.operand(tape, t) for t in tangents]  # before the lock: see crossing.py
+    seeds = [record.operand(tape, t) for t in tangents]  # before the lock: see cross_thread.py
     with tape.lock:
         try:
             passed_over = [

@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from . import display, ending, readout, record
+from . import display
 from .autograd_methods import AutogradMethods
 from .base.dtypes import Size, dtype, from_numpy_dtype, get_default_dtype
 from .base.errors import UnsupportedError
-from .display.tape_text import format_tape
 from .functions import all_functions, inplace_methods, legacy, registry
 from .native import abi as nt
 from .native import handle_type as handle
@@ -26,8 +25,11 @@ from .operators import FUNCTIONS, make_base
 from .ops import all_rows
 from .ops import strip as strip_rows
 from .ops.layout import LAYOUTS
-from .storage import Storage, layout_of, own_leaf
-from .tape import Tape, slot_of, tape_at
+from .tape import ending, readout
+from .tape import recording as record
+from .tape.leaf_storage import Storage, layout_of, own_leaf
+from .tape.printer import format_tape
+from .tape.tape import Tape, slot_of, tape_at
 
 __all__ = ["FUNCTIONS", "Tensor"]
 

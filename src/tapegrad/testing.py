@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .base.dtypes import dtype, float32, float64
-from .record import is_tensor
+from .tape.recording import is_tensor
 
 __all__ = ["assert_close"]
 

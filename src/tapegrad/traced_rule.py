@@ -16,17 +16,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import collector
 from .base.errors import UnsupportedError
 from .base.locks import TABLE_LOCK
 from .base.symbolic import home_of
-from .constants import Constants
 from .native import abi as nt
 from .ops.instruction import INSTRUCTIONS, Instruction, instruction
 from .ops.layout import Layout, contiguous
 from .ops.table import TABLE, elementwise
-from .tape import Tape, slot_of
-from .threads import recording_on
+from .tape import collector
+from .tape.constants import Constants
+from .tape.current import recording_on
+from .tape.tape import Tape, slot_of
 
 __all__ = ["Statement", "Template", "Tracing", "is_elementwise", "template"]
 

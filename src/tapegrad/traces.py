@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from . import record, threads
 from .base.dtypes import dtype
 from .base.errors import TapeError
 from .native import abi as nt
@@ -28,8 +27,10 @@ from .ops.instruction import view_instruction
 from .ops.layout import Layout, intern
 from .ops.table import TABLE
 from .slices import Result, Slices
-from .storage import Storage
-from .tape import TAPES, Tape
+from .tape import current as threads
+from .tape import recording as record
+from .tape.leaf_storage import Storage
+from .tape.tape import TAPES, Tape
 
 if TYPE_CHECKING:
     from .tensor_type import Tensor

@@ -123,8 +123,8 @@ def report_measure(benchmark: BenchmarkFixture) -> Callable[..., None]:
 @pytest.fixture(autouse=True)
 def _no_verifier(monkeypatch: pytest.MonkeyPatch) -> None:
     """Benchmarks run as users do: without the verifier that the test suite turns on."""
-    from tapegrad.tape import Tape
-    from tapegrad.threads import current_tape
+    from tapegrad.tape.current import current_tape
+    from tapegrad.tape.tape import Tape
 
     monkeypatch.setattr(Tape, "check", None)
     # Nobody pays for what another race has left on the tape.

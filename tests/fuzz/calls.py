@@ -25,7 +25,7 @@ import numpy as np
 
 import tapegrad as tg
 from tapegrad import testing
-from tapegrad.verify import verify
+from tapegrad.tape.verifier import verify
 
 from .odd_programs import odd_programs
 from .odd_values import KEYWORDS, odd_tensors, odd_values, value_for

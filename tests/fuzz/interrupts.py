@@ -21,7 +21,7 @@ import numpy as np
 import tapegrad as tg
 from tapegrad.autograd.checkpoint import checkpoint
 from tapegrad.native import abi as nt
-from tapegrad.verify import verify
+from tapegrad.tape.verifier import verify
 
 __all__ = ["ENVIRONMENT", "SCENARIOS", "run"]
 

@@ -22,16 +22,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import record
 from ..base.dtypes import float64
 from ..base.errors import UnsupportedError
 from ..base.importing import imported
-from ..buffers import address_of
 from ..native import abi as nt
 from ..ops.table import TABLE
-from ..storage import layout_of
+from ..tape import recording as record
+from ..tape.current import current_tape
+from ..tape.leaf_storage import layout_of
+from ..tape.memory_views import address_of
 from ..tensor_type import Tensor
-from ..threads import current_tape
 from .containers import CONTAINERS, NUMBERS, RESULTS, as_tensors, passive, rebuilt
 from .failures import came_from_compiler, explanation
 

@@ -24,10 +24,10 @@ from ..autograd.grad_mode import is_grad_enabled, recording
 from ..base.dtypes import float64
 from ..base.errors import UnsupportedError
 from ..functions.registry import FUNCTIONS
-from ..record import leaf_tensor
-from ..tape import Tape
+from ..tape.current import recording_on
+from ..tape.recording import leaf_tensor
+from ..tape.tape import Tape
 from ..tensor_type import Tensor
-from ..threads import recording_on
 from .compiled import Compiled, njit
 from .containers import rebuilt
 

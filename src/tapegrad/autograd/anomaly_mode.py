@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 
-from .. import anomaly
+from ..tape import anomaly
 
 __all__ = ["detect_anomaly", "is_anomaly_check_nan_enabled", "is_anomaly_enabled",
            "set_detect_anomaly"]  # fmt: skip

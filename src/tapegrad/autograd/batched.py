@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import anomaly, engine, record
+from .. import engine
 from ..base.dtypes import dtype_of
 from ..base.torch_messages import as_flag
 from ..callbacks import Swept, no_grad_on
@@ -15,15 +15,17 @@ from ..functions.registry import FUNCTIONS
 from ..lanes import Lanes
 from ..lifting import Lifting
 from ..native import abi as nt
-from ..nesting import nested
 from ..ops.instruction import INSTRUCTIONS
 from ..ops.table import TABLE
-from ..record import layout_of, storage_of
-from ..tape import slot_of
-from ..threads import current_tape
+from ..tape import anomaly
+from ..tape import recording as record
+from ..tape.current import current_tape
+from ..tape.nesting import nested
+from ..tape.recording import layout_of, storage_of
+from ..tape.tape import slot_of
 
 if TYPE_CHECKING:
-    from ..tape import Tape
+    from ..tape.tape import Tape
     from ..tensor_type import Tensor
 
 __all__ = ["grad_batched", "jacobian", "may_lift"]

@@ -17,18 +17,20 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from .. import collector, record, trees
+from .. import trees
 from ..base.errors import UnsupportedError
 from ..functions.generator import default_generator
 from ..native import abi as nt
 from ..native.exchange import Change, Exchange, Exchanged
 from ..ops.instruction import INSTRUCTIONS
-from ..readout import Differentiated, depends_on_inputs
 from ..saved import suspended
-from ..storage import storage_of
-from ..tape import Tape, slot_of
-from ..threads import current_tape
-from ..user_code import call_user
+from ..tape import collector
+from ..tape import recording as record
+from ..tape.current import current_tape
+from ..tape.leaf_storage import storage_of
+from ..tape.readout import Differentiated, depends_on_inputs
+from ..tape.tape import Tape, slot_of
+from ..tape.user_code import call_user
 from .function import Function
 from .grad_mode import is_grad_enabled, no_grad, recording
 from .products import forget, private_leaf, pull

@@ -8,19 +8,19 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from .. import record
 from ..base import torch_messages as messages
 from ..base.dtypes import type_name
 from ..functions.registry import FUNCTIONS
-from ..hooks import Hooks
 from ..inference import check_saved
 from ..native import abi as nt
 from ..native.exchange import Exchange, Exchanged
 from ..node import Node
 from ..saved import Packed
-from ..tape import Tape
-from ..threads import current_tape
-from ..user_code import call_user
+from ..tape import recording as record
+from ..tape.current import current_tape
+from ..tape.hooks import Hooks
+from ..tape.tape import Tape
+from ..tape.user_code import call_user
 from .function_checks import checked_gradient, savable
 
 if TYPE_CHECKING:

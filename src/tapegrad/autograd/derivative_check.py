@@ -14,8 +14,8 @@ import numpy as np
 
 from ..base.dtypes import float64
 from ..functions.creation import tensor
-from ..record import is_tensor
-from ..user_code import call_user
+from ..tape.recording import is_tensor
+from ..tape.user_code import call_user
 from . import finite_differences
 from .derivatives import grad
 from .finite_differences import as_tuple

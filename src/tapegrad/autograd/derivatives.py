@@ -6,12 +6,14 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from .. import duals, engine, readout, record
+from .. import duals, engine
 from ..edges import GradientEdge, as_inputs, as_roots, sequence_of
 from ..functions.registry import FUNCTIONS
-from ..storage import summed, with_earlier
+from ..tape import readout
+from ..tape import recording as record
+from ..tape.current import current_tape
+from ..tape.leaf_storage import summed, with_earlier
 from ..tensor_type import Tensor
-from ..threads import current_tape
 from .batched import grad_batched
 
 __all__ = ["backward", "grad"]

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ..record import is_tensor
-from ..user_code import call_user
+from ..tape.recording import is_tensor
+from ..tape.user_code import call_user
 
 __all__ = ["along", "as_tuple", "columns"]
 

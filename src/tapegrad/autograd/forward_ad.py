@@ -24,13 +24,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from .. import record
 from ..duals import LEVELS, switch
 from ..native import abi as nt
 from ..ops.instruction import INSTRUCTIONS
-from ..tape import Tape, slot_of
-from ..threads import current_tape
-from ..user_code import call_user
+from ..tape import recording as record
+from ..tape.current import current_tape
+from ..tape.tape import Tape, slot_of
+from ..tape.user_code import call_user
 from .grad_mode import enable_grad
 from .levels import Level
 from .products import push

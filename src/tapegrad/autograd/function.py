@@ -12,18 +12,20 @@ import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from .. import record, trees, views
+from .. import trees
 from ..functions.generator import unwatched
 from ..functions.inplace import overwrite
 from ..functions.registry import FUNCTIONS
 from ..native import abi as nt
 from ..ops.instruction import instruction
 from ..ops.table import TABLE
-from ..tape import Tape
+from ..tape import recording as record
+from ..tape import views
+from ..tape.current import current_tape
+from ..tape.tape import Tape
+from ..tape.user_code import call_user
 from ..tensor_type import Tensor
-from ..threads import current_tape
 from ..traces import NotLifted, Trace
-from ..user_code import call_user
 from .context import FunctionCtx, context_type, marked
 from .function_checks import apart, check_dirty, checked_tangent, count_write, in_order
 from .grad_mode import no_grad

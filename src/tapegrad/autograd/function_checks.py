@@ -6,9 +6,10 @@ import inspect
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from .. import readout, record, versions
-from ..tape import Tape
-from ..threads import current_tape
+from ..tape import readout, versions
+from ..tape import recording as record
+from ..tape.current import current_tape
+from ..tape.tape import Tape
 from .grad_mode import no_grad
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..functions.joining import stack
-from ..record import is_active
-from ..user_code import call_user
+from ..tape.recording import is_active
+from ..tape.user_code import call_user
 from .functional_arguments import (
     Inputs,
     check_active,

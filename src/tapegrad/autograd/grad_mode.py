@@ -11,11 +11,11 @@ from .. import inference
 from ..base import torch_messages as messages
 from ..native import abi as nt
 from ..native.exchange import Change, Exchange
-from ..threads import current_tape
-from ..user_code import call_user
+from ..tape.current import current_tape
+from ..tape.user_code import call_user
 
 if TYPE_CHECKING:
-    from ..tape import Tape
+    from ..tape.tape import Tape
 
 __all__ = [
     "enable_grad",

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..record import is_tensor
-from ..user_code import call_user
+from ..tape.recording import is_tensor
+from ..tape.user_code import call_user
 from .derivative_check import Check, GradcheckError
 from .derivatives import grad
 from .finite_differences import as_tuple

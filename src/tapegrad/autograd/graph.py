@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .. import node, record, saved, versions
+from .. import node, saved
 from ..edges import GradientEdge
-from ..hooks import RemovableHandle, Table
 from ..native.exchange import Change, Exchange, Exchanged
 from ..node import Node
 from ..request import innermost
+from ..tape import recording as record
+from ..tape import versions
+from ..tape.current import current_tape
+from ..tape.hooks import RemovableHandle, Table
+from ..tape.user_code import call_user
 from ..tensor_type import Tensor
-from ..threads import current_tape
-from ..user_code import call_user
 
 if TYPE_CHECKING:
     from ..ops.instruction import Instruction
-    from ..tape import Tape
+    from ..tape.tape import Tape
 
 __all__ = [
     "GradientEdge", "Node", "allow_mutation_on_saved_tensors", "disable_saved_tensors_hooks",

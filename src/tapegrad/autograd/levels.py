@@ -16,17 +16,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .. import record
 from ..duals import Private, cut_off, reaches_others
 from ..native import abi as nt
 from ..native.exchange import Change, Exchange
-from ..readout import Differentiated, depends_on
-from ..threads import current_tape
+from ..tape import recording as record
+from ..tape.current import current_tape
+from ..tape.readout import Differentiated, depends_on
 from ..traces import private_copy
 from .products import forget, pull
 
 if TYPE_CHECKING:
-    from ..storage import Storage
+    from ..tape.leaf_storage import Storage
     from ..tensor_type import Tensor
 
 __all__ = ["Level"]

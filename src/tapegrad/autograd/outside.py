@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import engine, record
+from .. import engine
 from ..lifting import Lifting
 from ..ops.table import TABLE
-from ..tape import slot_of
-from ..threads import current_tape
+from ..tape import recording as record
+from ..tape.current import current_tape
+from ..tape.tape import slot_of
 from ..traces import Trace
 from .batched import may_lift
 

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from .. import engine, record, tangents
+from .. import engine, tangents
 from ..base.errors import UnsupportedError
 from ..functions.joining import cat
-from ..tape import slot_of
-from ..threads import current_tape
+from ..tape import recording as record
+from ..tape.current import current_tape
+from ..tape.tape import slot_of
 from .batched import grad_batched, jacobian
 from .context import forward_mode
 from .outside import is_outside, pull_outside

@@ -8,8 +8,8 @@ from typing import Any
 
 from ..base.errors import UnsupportedError
 from ..request import innermost
+from ..tape.current import current_tape
 from ..tensor_type import Tensor
-from ..threads import current_tape
 
 __all__ = ["Variable"]
 

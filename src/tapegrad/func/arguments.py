@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from .. import trees
 from ..autograd.levels import Level
-from ..readout import note_arguments
-from ..record import is_tensor
-from ..user_code import call_user
+from ..tape.readout import note_arguments
+from ..tape.recording import is_tensor
+from ..tape.user_code import call_user
 
 if TYPE_CHECKING:
     from ..tensor_type import Tensor

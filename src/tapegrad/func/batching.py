@@ -15,15 +15,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import anomaly, record, trees
+from .. import trees
 from ..functions.generator import Draws, Unused
 from ..functions.joining import cat, stack
-from ..readout import Differentiated
-from ..record import is_tensor
-from ..tape import slot_of
-from ..threads import current_tape
+from ..tape import anomaly
+from ..tape import recording as record
+from ..tape.current import current_tape
+from ..tape.readout import Differentiated
+from ..tape.recording import is_tensor
+from ..tape.tape import slot_of
+from ..tape.user_code import call_user
 from ..traces import Trace
-from ..user_code import call_user
 
 __all__ = ["check_randomness", "guard", "vmap"]
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from .. import trees
 from ..functions.creation import tensor
-from ..readout import note_arguments
-from ..record import is_tensor
-from ..user_code import call_user
+from ..tape.readout import note_arguments
+from ..tape.recording import is_tensor
+from ..tape.user_code import call_user
 from .arguments import positions
 
 __all__ = ["Flat", "as_tensor"]

@@ -11,7 +11,7 @@ from ..autograd.forward_ad import check_dual
 from ..autograd.grad_mode import is_grad_enabled
 from ..autograd.levels import Level
 from ..autograd.products import Pushforward, check_gaps, pull, push
-from ..record import is_tensor
+from ..tape.recording import is_tensor
 from .arguments import Argnums, Run, filled
 
 if TYPE_CHECKING:

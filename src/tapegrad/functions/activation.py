@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import record
 from ..base.dtypes import bool_, get_default_dtype
 from ..ops import activation as _rows  # noqa: F401 - which this module looks up
 from ..ops.table import TABLE
+from ..tape import recording as record
 from .arguments import float_of
 from .operands import is_integral
 from .registry import public

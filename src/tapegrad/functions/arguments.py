@@ -6,12 +6,13 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
-from .. import readout, record
 from ..base.dtypes import int64
 from ..base.errors import kind_of
 from ..base.symbolic import Symbolic, home_of
-from ..record import layout_of
-from ..threads import current_tape
+from ..tape import readout
+from ..tape import recording as record
+from ..tape.current import current_tape
+from ..tape.recording import layout_of
 
 __all__ = [
     "as_int", "as_ints", "check_bool", "check_cast", "check_named", "constant_like", "distinct", "float_of",

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .. import readout, record
 from ..base.dtypes import bool_, float64, int64
 from ..ops import arithmetic as _rows  # noqa: F401 - which this module looks up
 from ..ops.table import TABLE
+from ..tape import readout
+from ..tape import recording as record
 from .operands import check, check_binary, check_divisor, integer_binary, is_integral, not_for
 from .registry import FUNCTIONS, METHODS, public
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import record
 from ..ops.table import TABLE
-from ..record import layout_of
+from ..tape import recording as record
+from ..tape.recording import layout_of
 from .arguments import check_bool, check_named, float_of
 from .operands import TITLES
 from .reduction import no_overload

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .. import readout, record
 from ..base.dtypes import dtype, type_name
 from ..ops.layout import contiguous
 from ..ops.table import TABLE
-from ..record import layout_of
+from ..tape import readout
+from ..tape import recording as record
+from ..tape.recording import layout_of
 from .arguments import as_int, as_ints, wrap_dim
 from .product import (
     SCALAR,

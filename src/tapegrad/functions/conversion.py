@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import record
 from ..base import devices
 from ..base.devices import CPU, check_device, device, layout, strided
 from ..base.dtypes import bool_, dtype, float32, float64, int64
 from ..base.errors import UnsupportedError
 from ..ops.table import TABLE
+from ..tape import recording as record
 from .options import read_dtype
 from .registry import FUNCTIONS, METHODS, public
 

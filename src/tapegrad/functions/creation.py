@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import record
 from ..base import dtypes
 from ..base.devices import check_device
 from ..base.dtypes import bool_, from_numpy_dtype, get_default_dtype, int64
+from ..tape import recording as record
 from .data import array_of, check_array
 from .legacy import legacy_tensor
 from .options import Options, allocate, check_requires_grad, checked, number_of, read_dtype, size_of

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import readout, record
 from ..base.dtypes import bool_, dtype, from_numpy_dtype, get_default_dtype, int64, result_type
+from ..tape import readout
+from ..tape import recording as record
 
 __all__ = ["array_of", "check_array"]
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import readout, record
 from ..base.dtypes import bool_, get_default_dtype
+from ..tape import readout
+from ..tape import recording as record
 from .arguments import as_int, distinct, float_of, wrap_dim
 from .joining import cat
 from .reduction import no_overload

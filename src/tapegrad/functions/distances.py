@@ -5,9 +5,9 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from .. import record
 from ..ops.layout import broadcast_shapes
 from ..ops.table import TABLE
+from ..tape import recording as record
 from .arguments import as_int, float_of, wrap_dim
 from .matrices import triu_indices
 from .reduction import title

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import record
 from ..base.errors import kind_of
 from ..ops.table import TABLE
-from ..record import layout_of
+from ..tape import recording as record
+from ..tape.recording import layout_of
 from .registry import public
 
 __all__ = ["einsum"]

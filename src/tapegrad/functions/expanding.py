@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .. import record
 from ..base.dtypes import Size, type_name
 from ..base.errors import kind_of
 from ..ops.layout import broadcast_shapes as broadcast_shape
 from ..ops.table import TABLE
-from ..record import layout_of
+from ..tape import recording as record
+from ..tape.recording import layout_of
 from .arguments import as_int, as_ints, check_named, distinct, varargs, wrap_dim
 from .registry import public
 from .shaping import alias

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import record
 from ..base.dtypes import bool_, int64
 from ..base.errors import kind_of
 from ..ops.layout import broadcast_shapes
 from ..ops.table import TABLE
-from ..record import layout_of
+from ..tape import recording as record
+from ..tape.recording import layout_of
 from .arguments import as_int, check_named, constant_like, scalar_name, wrap_dim
 from .expanding import expand_to
 from .positions import Later, index_values, normalise, positions

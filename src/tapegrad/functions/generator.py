@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import record
 from ..base.devices import CPU, check_device
 from ..base.dtypes import int64
 from ..base.locks import new_lock
 from ..native.exchange import Change, Exchange, Exchanged
+from ..tape import recording as record
 from .registry import FUNCTIONS, public
 
 __all__ = [

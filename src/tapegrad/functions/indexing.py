@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import record
 from ..native import abi as nt
 from ..ops.instruction import remember_pair, view_instruction
 from ..ops.layout import LAYOUTS, Layout
 from ..ops.table import TABLE
-from ..record import layout_of
+from ..tape import recording as record
+from ..tape.recording import layout_of
 from .arguments import constant_like, scalar_name
 from .positions import NOT_AN_INDEX, Advanced, Later, advanced_index, index_array
 from .registry import public

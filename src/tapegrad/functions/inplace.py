@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import detaching, duals, mirrors, readout, record, saved, views, watching
+from .. import detaching, duals, saved
 from ..base import torch_messages as messages
 from ..base.dtypes import from_numpy_dtype
 from ..native import abi as nt
@@ -21,9 +21,11 @@ from ..native.handle_type import status_of
 from ..node_names import AS_STRIDED, name_of
 from ..ops.layout import broadcast_shapes
 from ..ops.table import TABLE
-from ..record import layout_of, storage_of
-from ..tape import Tape, slot_of
-from ..threads import current_tape
+from ..tape import mirrors, readout, views, watching
+from ..tape import recording as record
+from ..tape.current import current_tape
+from ..tape.recording import layout_of, storage_of
+from ..tape.tape import Tape, slot_of
 from .arguments import check_cast
 from .indexing import put_at, resolve_index
 from .registry import public

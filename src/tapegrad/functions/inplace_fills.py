@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import record
 from ..base.dtypes import bool_, dtype, int64
 from ..ops.layout import broadcast_shapes
 from ..ops.table import TABLE
-from ..record import layout_of
+from ..tape import recording as record
+from ..tape.recording import layout_of
 from .arguments import as_int, check_named, float_of, scalar_name
 from .expanding import expand_to
 from .generator import Generator, stream_of

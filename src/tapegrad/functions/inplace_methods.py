@@ -11,14 +11,16 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from .. import inference, record, versions, watching
+from .. import inference
 from ..native import abi as nt
 from ..ops.instruction import instruction
 from ..ops.layout import broadcast_shapes
-from ..record import layout_of
-from ..storage import Storage, storage_of
-from ..tape import slot_of
-from ..threads import current_tape
+from ..tape import recording as record
+from ..tape import versions, watching
+from ..tape.current import current_tape
+from ..tape.leaf_storage import Storage, storage_of
+from ..tape.recording import layout_of
+from ..tape.tape import slot_of
 from .arguments import check_named
 from .inplace import check_target, in_place, overwrite
 from .registry import FUNCTIONS, METHODS

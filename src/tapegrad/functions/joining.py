@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import record
 from ..base.dtypes import int64
 from ..base.errors import UnsupportedError, kind_of
 from ..ops.shape import padded_shape
 from ..ops.table import TABLE
-from ..record import layout_of
+from ..tape import recording as record
+from ..tape.recording import layout_of
 from .arguments import (
     as_int,
     as_ints,

@@ -10,8 +10,8 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .. import record
-from ..threads import current_tape
+from ..tape import recording as record
+from ..tape.current import current_tape
 from .arguments import check_cast
 
 __all__ = ["WITHOUT_OUT", "accept"]

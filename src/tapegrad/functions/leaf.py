@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from .. import readout, record
 from ..native import abi as nt
 from ..native.handle_type import status_of
 from ..ops.table import TABLE
-from ..storage import layout_of, storage_of
-from ..tape import slot_of, tape_at
-from ..threads import current_tape
+from ..tape import readout
+from ..tape import recording as record
+from ..tape.current import current_tape
+from ..tape.leaf_storage import layout_of, storage_of
+from ..tape.tape import slot_of, tape_at
 from .registry import public
 from .shaping import alias
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import record
 from ..base import dtypes
 from ..base.devices import check_device
 from ..base.dtypes import bool_, dtype, float64, get_default_dtype, int64, type_name
 from ..ops.table import TABLE
-from ..record import layout_of
+from ..tape import recording as record
+from ..tape.recording import layout_of
 from .data import array_of
 from .options import allocate, size_of
 from .registry import FUNCTIONS, public

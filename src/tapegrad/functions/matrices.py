@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import record
 from ..base.dtypes import int64
 from ..ops.table import TABLE
-from ..record import layout_of
+from ..tape import recording as record
+from ..tape.recording import layout_of
 from .arguments import as_int, wrap_dim
 from .expanding import expand_to
 from .joining import tensor_list

@@ -6,11 +6,11 @@ import math
 import warnings
 from typing import Any
 
-from .. import record
 from ..base.dtypes import as_dtype, bool_, get_default_dtype
 from ..ops.layout import Layout, broadcast_shapes
 from ..ops.table import TABLE
-from ..record import layout_of
+from ..tape import recording as record
+from ..tape.recording import layout_of
 from .arguments import check_bool, float_of
 from .reduction import dims_of, no_overload, title
 from .registry import public

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import record
 from ..base.dtypes import dtype
 from ..base.errors import kind_of
 from ..ops.table import Op
+from ..tape import recording as record
 
 __all__ = [
     "TITLES", "check", "check_binary", "check_divisor", "integer_binary", "is_integral", "not_for",

@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import readout, record
 from ..base import dtypes
 from ..base.devices import check_device, layout
 from ..base.dtypes import as_dtype, get_default_dtype
 from ..base.torch_messages import check_bool
+from ..tape import readout
+from ..tape import recording as record
 
 __all__ = ["Options", "allocate", "check_requires_grad", "number_of", "read_dtype", "size_of"]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import record
 from ..base.dtypes import bool_, int64
 from ..ops.layout import Layout
 from ..ops.table import TABLE
-from ..record import layout_of
+from ..tape import recording as record
+from ..tape.recording import layout_of
 from . import return_types
 from .arguments import as_int, check_bool, wrap_dim
 from .operands import check_binary

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .. import record
 from ..ops import elementwise as _rows  # noqa: F401 - which this module looks up
 from ..ops.table import TABLE
+from ..tape import recording as record
 from . import activation, arithmetic, selection
 from .operands import check_binary
 from .registry import FUNCTIONS, METHODS, public

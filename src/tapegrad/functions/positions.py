@@ -19,11 +19,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import record
 from ..base.dtypes import bool_, int64
 from ..ops.indexing import indexed_shape
 from ..ops.table import TABLE
-from ..tape import tape_at
+from ..tape import recording as record
+from ..tape.tape import tape_at
 
 __all__ = [
     "Advanced", "Later", "advanced_index", "index_array", "index_values", "normalise", "positions",

@@ -11,13 +11,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from .. import record
 from ..base.dtypes import bool_, dtype, float32, float64, int64
 from ..base.errors import kind_of
 from ..ops.instruction import instruction, remember
 from ..ops.layout import broadcast_shapes
 from ..ops.table import TABLE
-from ..record import layout_of
+from ..tape import recording as record
+from ..tape.recording import layout_of
 from .registry import public
 
 __all__ = [

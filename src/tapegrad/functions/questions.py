@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from .. import record
 from ..base import dtypes
 from ..base.dtypes import dtype
-from ..record import layout_of
+from ..tape import recording as record
+from ..tape.recording import layout_of
 from .reduction import no_overload
 from .registry import public
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import record
 from ..base import dtypes
 from ..base.dtypes import int64
 from ..ops.layout import broadcast_shapes
-from ..threads import current_tape
+from ..tape import recording as record
+from ..tape.current import current_tape
 from .arguments import as_int, check_bool, float_of
 from .generator import Generator, stream_of
 from .options import Options, allocate, checked, size_of

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import readout, record
 from ..base.dtypes import bool_, dtype, float64, get_default_dtype, int64
+from ..tape import readout
+from ..tape import recording as record
 from .arguments import as_int
 from .options import Options, allocate, number_of
 from .registry import public

@@ -10,10 +10,10 @@ from __future__ import annotations
 import operator
 from typing import Any
 
-from .. import record
 from ..base.dtypes import as_dtype, bool_, dtype, get_default_dtype, int64
 from ..ops.table import TABLE
-from ..record import layout_of
+from ..tape import recording as record
+from ..tape.recording import layout_of
 from .arguments import check_bool, distinct, varargs, wrap_dim
 from .registry import public
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import record
 from ..base.dtypes import as_dtype
 from ..ops.table import TABLE
-from ..record import layout_of
+from ..tape import recording as record
+from ..tape.recording import layout_of
 from .arguments import check_bool
 from .reduction import UNSET, as_float, as_summand, dims_of, one_dim, title
 from .registry import public

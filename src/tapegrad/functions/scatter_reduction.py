@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .. import record
 from ..base.dtypes import bool_, int64
-from ..record import layout_of
+from ..tape import recording as record
+from ..tape.recording import layout_of
 from .arguments import as_int, check_bool, check_named, wrap_dim
 from .joining import cat
 from .positions import index_values

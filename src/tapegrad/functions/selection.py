@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .. import record
 from ..base.dtypes import bool_, dtype, get_default_dtype
 from ..base.errors import UnsupportedError
 from ..ops import arithmetic as _rows  # noqa: F401 - which this module looks up
 from ..ops import comparison as _logic  # noqa: F401
 from ..ops.table import TABLE
+from ..tape import recording as record
 from .operands import TITLES, check, check_binary, is_integral, not_for, promoted
 from .registry import FUNCTIONS, public
 

@@ -17,7 +17,6 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from .. import record
 from ..base.dtypes import dtype
 from ..base.errors import UnsupportedError
 from ..base.symbolic import SizeLost
@@ -27,8 +26,9 @@ from ..ops.instruction import CACHES, Instruction, view_instruction
 from ..ops.layout import LAYOUTS, Layout
 from ..ops.layout import contiguous as dense_layout
 from ..ops.table import TABLE, Op
-from ..record import layout_of
-from ..threads import current_tape
+from ..tape import recording as record
+from ..tape.current import current_tape
+from ..tape.recording import layout_of
 from .arguments import as_int, as_ints, check_named, distinct, varargs, wrap_dim
 from .registry import public
 

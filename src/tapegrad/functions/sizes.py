@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import record
-from ..record import layout_of
-from ..tape import slot_of, tape_at
+from ..tape import recording as record
+from ..tape.recording import layout_of
+from ..tape.tape import slot_of, tape_at
 from .arguments import as_int, wrap_dim
 from .registry import public
 

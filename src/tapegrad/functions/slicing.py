@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .. import readout, record
 from ..base.dtypes import int64
 from ..ops.instruction import remember, view_instruction
 from ..ops.layout import LAYOUTS
 from ..ops.table import TABLE
-from ..record import layout_of
-from ..tape import slot_of, tape_at
+from ..tape import readout
+from ..tape import recording as record
+from ..tape.recording import layout_of
+from ..tape.tape import slot_of, tape_at
 from ..traces import Trace
 from .arguments import as_int, as_ints, scalar_name, wrap_dim
 from .registry import public

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from .. import record
 from ..base.errors import UnsupportedError
 from ..ops.instruction import instruction
 from ..ops.layout import contiguous
 from ..ops.table import TABLE
-from ..record import layout_of
-from ..tape import slot_of, tape_at
-from ..threads import current_tape
+from ..tape import recording as record
+from ..tape.current import current_tape
+from ..tape.recording import layout_of
+from ..tape.tape import slot_of, tape_at
 from .arguments import as_int, as_ints, check_named, wrap_dim
 from .inplace import check_target, overwrite
 from .inplace_methods import become

@@ -1,4 +1,4 @@
-"""Statements, leaves and handles by number, as Python appends them (tape.py, record.py).
+"""Statements, leaves and handles by number, as Python appends them (tape.py, recording.py).
 
 These get addresses and slots, and call nothing that runs Python code; but for `handle_entry`, which
 allocates a handle first (recording.py says why) and then looks whether an id is free.

@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..native import abi as nt
 from .arrays import Arrays
-from .buffers import address_of
 from .collector import GRAPH, mark
-from .native import abi as nt
+from .memory_views import address_of
 
 if TYPE_CHECKING:
     from .tape import Tape

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .base import torch_messages as messages
-from .native import abi as nt
+from ..base import torch_messages as messages
+from ..native import abi as nt
 
 if TYPE_CHECKING:
-    from .ops.instruction import Instruction
+    from ..ops.instruction import Instruction
     from .tape import Tape
 
 __all__ = [

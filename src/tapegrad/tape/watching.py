@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..base.errors import UnsupportedError
+from ..native import abi as nt
+from ..native.handle_type import bind_handle
+from ..ops.instruction import view_instruction
+from ..ops.table import TABLE
 from . import versions, views
-from .base.errors import UnsupportedError
-from .native import abi as nt
-from .native.handle_type import bind_handle
-from .ops.instruction import view_instruction
-from .ops.table import TABLE
-from .record import storage_of, tensor_at
+from .current import current_tape
+from .recording import storage_of, tensor_at
 from .tape import Tape, slot_of
-from .threads import current_tape
 
 if TYPE_CHECKING:
-    from .tensor_type import Tensor
+    from ..tensor_type import Tensor
 
 __all__ = ["arrive", "is_part", "leave", "rebind", "unwatched", "users", "watch"]
 

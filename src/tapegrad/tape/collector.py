@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..native import abi as nt
+from ..native.builtin_calls import native_call
 from . import versions
-from .buffers import address_of, give_up_reserve, keep_reserve
 from .constants import Constants
-from .native import abi as nt
-from .native.builtin_calls import native_call
+from .memory_views import address_of, give_up_reserve, keep_reserve
 
 if TYPE_CHECKING:
     from .arrays import Arrays

@@ -24,11 +24,10 @@ from typing import Any
 
 import numpy as np
 
-from .base.locks import TABLE_LOCK
-from .buffers import address_of
-from .native import abi as nt
-from .native.builtin_calls import native_call
-from .ops.instruction import (
+from ..base.locks import TABLE_LOCK
+from ..native import abi as nt
+from ..native.builtin_calls import native_call
+from ..ops.instruction import (
     CACHES,
     GONE,
     INSTRUCTIONS,
@@ -41,7 +40,8 @@ from .ops.instruction import (
     give_back,
     interned,
 )
-from .ops.layout import ENDING, LAYOUTS, end_layouts, reference_counts
+from ..ops.layout import ENDING, LAYOUTS, end_layouts, reference_counts
+from .memory_views import address_of
 from .tape import EXISTING
 
 __all__ = ["end_unneeded", "stressed"]

@@ -8,13 +8,13 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from ..base.dtypes import dtype
+from ..base.errors import TapeError
+from ..native import abi as nt
+from ..native.builtin_calls import native_call
+from ..ops.layout import Layout
 from .arrays import Arrays
-from .base.dtypes import dtype
-from .base.errors import TapeError
-from .buffers import array_at, bytes_at, free_with
-from .native import abi as nt
-from .native.builtin_calls import native_call
-from .ops.layout import Layout
+from .memory_views import array_at, bytes_at, free_with
 
 __all__ = ["Values"]
 

@@ -17,19 +17,19 @@ import weakref
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from . import record
-from .base import torch_messages as messages
-from .base.errors import UnsupportedError
-from .native import abi as nt
-from .native.exchange import Change, Exchange
-from .native.handle_type import status_of
-from .ops.instruction import INSTRUCTIONS
-from .storage import layout_of
+from ..base import torch_messages as messages
+from ..base.errors import UnsupportedError
+from ..native import abi as nt
+from ..native.exchange import Change, Exchange
+from ..native.handle_type import status_of
+from ..ops.instruction import INSTRUCTIONS
+from . import recording as record
+from .current import current_tape
+from .leaf_storage import layout_of
 from .tape import Tape, slot_of, tape_at
-from .threads import current_tape
 
 if TYPE_CHECKING:
-    from .tensor_type import Tensor
+    from ..tensor_type import Tensor
 
 __all__ = [
     "GUARDED",

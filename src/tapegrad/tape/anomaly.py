@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .base import torch_messages as messages
-from .native import abi as nt
-from .native.exchange import Exchanged
+from ..base import torch_messages as messages
+from ..native import abi as nt
+from ..native.exchange import Exchanged
 from .tape import TAPES, Tape
 
 if TYPE_CHECKING:
-    from .tensor_type import Tensor
+    from ..tensor_type import Tensor
 
 __all__ = ["check", "explain", "inducing", "is_on", "set_mode", "trace"]
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ..buffers import array_at
 from ..native.abi import ACTIVE, FREED, LEAF, POISON, STUB, VIEW
 from ..ops.instruction import INSTRUCTIONS
-from ..tape import Tape
+from .memory_views import array_at
+from .tape import Tape
 
 __all__ = ["format_tape"]
 

@@ -18,9 +18,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..native import abi as nt
+from ..ops.instruction import INSTRUCTIONS, Instruction
 from . import collector
-from .native import abi as nt
-from .ops.instruction import INSTRUCTIONS, Instruction
 
 __all__ = ["Arrays"]
 

@@ -2,7 +2,7 @@
 
 A tape keeps for each base, oldest first, the marks of the writes that a residual may be older than: twice
 the statement that wrote, or an odd number behind a statement that was dropped. Memory that
-several threads' tapes see (crossing.py) has one `Shared` count of writes for all of them; a tape
+several threads' tapes see (cross_thread.py) has one `Shared` count of writes for all of them; a tape
 learns of the others' writes in `catch_up`.
 """
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .native import abi as nt
+from ..native import abi as nt
 
 if TYPE_CHECKING:
     from .tape import Tape

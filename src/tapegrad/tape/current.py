@@ -6,9 +6,9 @@ import os
 import threading
 from typing import Any
 
-from .base.locks import sources
-from .native import abi as nt
-from .native.exchange import Change, Exchange
+from ..base.locks import sources
+from ..native import abi as nt
+from ..native.exchange import Change, Exchange
 from .tape import TAPES, Tape
 
 __all__ = ["current_tape", "record_on", "recording_on"]

@@ -11,11 +11,11 @@ import ctypes
 
 import numpy as np
 
-from .base.errors import TapeError
-from .base.locks import TABLE_LOCK
-from .native import abi as nt
-from .ops.instruction import GONE, INSTRUCTIONS, PAIRS
-from .ops.layout import LAYOUTS
+from ..base.errors import TapeError
+from ..base.locks import TABLE_LOCK
+from ..native import abi as nt
+from ..ops.instruction import GONE, INSTRUCTIONS, PAIRS
+from ..ops.layout import LAYOUTS
 from .tape import Tape
 
 __all__ = ["verify", "verify_tables"]

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..native import abi as nt
 from .collector import call_out
-from .native import abi as nt
-from .threads import current_tape
+from .current import current_tape
 
 __all__ = ["call_user"]
 

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..native import abi as nt
+from ..ops.layout import LAYOUTS, Layout, contiguous
 from . import versions
-from .native import abi as nt
-from .ops.layout import LAYOUTS, Layout, contiguous
-from .storage import Storage
+from .leaf_storage import Storage
 from .tape import Tape, slot_of
 
 if TYPE_CHECKING:
-    from .tensor_type import Tensor
+    from ..tensor_type import Tensor
 
 __all__ = ["is_mirror", "mirror", "refresh"]
 

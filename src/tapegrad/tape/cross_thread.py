@@ -13,15 +13,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..base.errors import TapeError
+from ..native import abi as nt
 from . import versions
-from .base.errors import TapeError
-from .native import abi as nt
-from .storage import Storage, layout_of, storage_of
+from .current import current_tape
+from .leaf_storage import Storage, layout_of, storage_of
 from .tape import Tape, slot_of, tape_at
-from .threads import current_tape
 
 if TYPE_CHECKING:
-    from .tensor_type import Tensor
+    from ..tensor_type import Tensor
     from .versions import Shared
 
 __all__ = ["adopt", "guest"]

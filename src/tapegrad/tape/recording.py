@@ -16,23 +16,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..base.dtypes import bool_, dtype, get_default_dtype, int64, result_type
+from ..base.errors import kind_of
+from ..base.symbolic import Symbolic
+from ..native import abi as nt
+from ..native.handle_type import new_handle_object, status_of
+from ..ops.instruction import LARGE, Instruction, instruction, remember, view_instruction
+from ..ops.layout import Layout, contiguous
+from ..ops.table import TABLE, Op
 from . import mirrors, versions
-from .base.dtypes import bool_, dtype, get_default_dtype, int64, result_type
-from .base.errors import kind_of
-from .base.symbolic import Symbolic
-from .buffers import array_layout
-from .crossing import adopt, guest
-from .native import abi as nt
-from .native.handle_type import new_handle_object, status_of
-from .ops.instruction import LARGE, Instruction, instruction, remember, view_instruction
-from .ops.layout import Layout, contiguous
-from .ops.table import TABLE, Op
-from .storage import Storage, layout_of, leaf_of, own_leaf, storage_of
+from .cross_thread import adopt, guest
+from .current import current_tape
+from .leaf_storage import Storage, layout_of, leaf_of, own_leaf, storage_of
+from .memory_views import array_layout
 from .tape import Tape, slot_of, tape_at
-from .threads import current_tape
 
 if TYPE_CHECKING:
-    from .tensor_type import Tensor
+    from ..tensor_type import Tensor
 
 __all__ = [
     "Storage",

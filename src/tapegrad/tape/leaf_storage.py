@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..ops.layout import LAYOUTS, Layout
 from .hooks import Hooks
-from .ops.layout import LAYOUTS, Layout
 
 if TYPE_CHECKING:
-    from .tensor_type import Tensor
+    from ..tensor_type import Tensor
 
 __all__ = [
     "Storage", "layout_of", "leaf_of", "own_leaf", "storage_of", "summed", "with_earlier",

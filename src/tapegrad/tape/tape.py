@@ -4,7 +4,7 @@ Statements up to `done` have been evaluated; the rest are pending until somebody
 (`evaluate`). Small values are bump-allocated from an arena, large ones have buffers of their own.
 Handles refer to slots through ``handles``, so that the collector (collector.py) can renumber slots.
 
-Start reading at `Tape.append`, then `evaluate` in values.py; threads.py says which tape is whose.
+Start reading at `Tape.append`, then `evaluate` in values.py; current.py says which tape is whose.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from ..base.dtypes import dtype, float64
+from ..base.errors import NOT_INITIALISED, TapeError
+from ..native import abi as nt
+from ..native import handle_type as handle
+from ..native import machine_code
+from ..ops.instruction import Instruction, leaf
+from ..ops.layout import SCALARS, Layout
 from . import collector, hook_cycles
-from .base.dtypes import dtype, float64
-from .base.errors import NOT_INITIALISED, TapeError
-from .buffers import Block, address_of, give_up_reserve, new_block
 from .constants import Constants
-from .native import abi as nt
-from .native import handle_type as handle
-from .native import machine_code
-from .ops.instruction import Instruction, leaf
-from .ops.layout import SCALARS, Layout
+from .memory_views import Block, address_of, give_up_reserve, new_block
 from .values import Values
 
 if TYPE_CHECKING:
+    from ..request import Request
     from .hooks import Hooks
-    from .request import Request
     from .versions import Shared
 
 __all__ = ["EXISTING", "TAPES", "Tape", "slot_of", "tape_at"]
@@ -135,7 +135,7 @@ class Tape(Values):
         self._asked_mode = True  # the grad mode that was asked for in inference mode
         #: leaves of other threads' tapes that are bound here: storage -> slot
         self.guests: dict[Any, int] = {}
-        self.collections = self.handles_left = 0  # the latter by an orphan's last one (threads.py)
+        self.collections = self.handles_left = 0  # the latter by an orphan's last one (current.py)
         self.recorders: list[Block] = []  # spare words of recorders (strips.py), all 0
         self.strips_at = 1 << 22  # bytes of large buffers after which `njit` collects first
         s = self.state
@@ -159,7 +159,9 @@ class Tape(Values):
 
     def __del__(self) -> None:
         if nt is not None and hasattr(self, "arg_start"):
-            self.state[nt.S_OWNER] = 0  # from here on nothing is given to its pool (buffers.py)
+            self.state[nt.S_OWNER] = (
+                0  # from here on nothing is given to its pool (memory_views.py)
+            )
             collector.destroy(self.pointer)
             EXISTING.pop(self.pointer, None)
 
@@ -404,13 +406,13 @@ class Tape(Values):
     def __str__(self) -> str:
         return repr(self) if Tape.formatter is None else Tape.formatter(self)
 
-    #: what ``print(tape)`` shows (display/tape_text.py)
+    #: what ``print(tape)`` shows (tape/printer.py)
     formatter: ClassVar[Callable[[Tape], str] | None] = None
     #: told of every statement, while anomaly detection is on (anomaly.py)
     trace: ClassVar[Callable[[Tape, int], None] | None] = None
     #: looks at a statement before it is appended, where there are inference tensors (inference.py)
     guard: ClassVar[Callable[[Tape, Instruction, Sequence[int]], None]]
-    #: run on the tape after every sweep and collection, if set (verify.py)
+    #: run on the tape after every sweep and collection, if set (verifier.py)
     check: ClassVar[Callable[[Tape], None] | None] = None
 
     def checked(self) -> None:

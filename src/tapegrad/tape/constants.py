@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from .base.dtypes import dtype
-from .base.symbolic import Symbolic
-from .native import abi as nt
+from ..base.dtypes import dtype
+from ..base.symbolic import Symbolic
+from ..native import abi as nt
 
 __all__ = ["Constants"]
 

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .base.dtypes import dtype
-from .native import abi as nt
-from .native.builtin_calls import native_call
-from .ops.layout import Layout, intern
+from ..base.dtypes import dtype
+from ..native import abi as nt
+from ..native.builtin_calls import native_call
+from ..ops.layout import Layout, intern
 
 __all__ = [
     "Block",
