@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 import tapegrad as tg
-from tapegrad import fuse
 from tapegrad.base.dtypes import from_numpy_dtype
 from tapegrad.native import abi as nt
 from tapegrad.ops.instruction import ITAB, VTAB, instruction
 from tapegrad.ops.layout import contiguous
 from tapegrad.ops.table import TABLE
+from tapegrad.rules import fusion as fuse
 from tapegrad.tape.tape import ending
 
 Function = Callable[..., Any]

@@ -216,9 +216,10 @@ def test_without_home_and_passwd_entry(stored: Path, tmp_path: Path) -> None:
 
 def folders(env: dict[str, str]) -> list[str]:
     """The folders of the store, without importing the package."""
+    file = SOURCE / "native" / "object_cache.py"
     code = (
         "import importlib.util as u; s = u.spec_from_file_location('store', "
-        f"{str(SOURCE / 'native' / 'object_cache.py')!r}); m = u.module_from_spec(s); s.loader.exec_module(m); "
+        f"{str(file)!r}); m = u.module_from_spec(s); s.loader.exec_module(m); "
         "print(*m.folders(), m.cache_folder(), sep='|')"
     )
     *found, chosen = python(code, env=env).strip().split("|")

@@ -30,7 +30,7 @@ from tapegrad.native.ufunc_loops import PREFERRED
 from tapegrad.ops.instruction import INSTRUCTIONS, Instruction
 from tapegrad.ops.layout import is_symbolic
 from tapegrad.ops.table import TABLE, Op, is_float
-from tapegrad.traced_rule import template
+from tapegrad.rules.traced_rule import template
 
 needs_torch = pytest.mark.skipif(torch is None, reason="torch is not installed")
 

@@ -13,7 +13,6 @@ import pytest
 from op_samples import cases, public_rows
 
 import tapegrad as tg
-from tapegrad import templates, vjp_programs
 from tapegrad.base.errors import UnsupportedError
 from tapegrad.base.symbolic import Formulas, SizeLost
 from tapegrad.native import abi as nt
@@ -24,9 +23,11 @@ from tapegrad.ops.layout import LAYOUTS, Layout, SymbolicLayout, c_strides, cont
 from tapegrad.ops.patterns import Pattern, described
 from tapegrad.ops.program import ADDRESS, STEPS
 from tapegrad.ops.table import TABLE, Op, distinct
+from tapegrad.rules import program_table as vjp_programs
+from tapegrad.rules import replay_table as templates
+from tapegrad.rules.program_table import build
 from tapegrad.tape.tape import ending
 from tapegrad.tape.verifier import verify_tables
-from tapegrad.vjp_programs import build
 
 
 # --------------------------------------------------------------------------- symbolic sizes

@@ -25,13 +25,13 @@ from .native.exchange import Change, Exchange
 from .ops.layout import byte_offsets
 from .replay import Pass
 from .request import Request, watches
+from .rules.traced_rule import template
 from .saved import Saved
 from .tape import anomaly, collector
 from .tape import recording as record
 from .tape.memory_views import address_of, array_at
 from .tape.tape import Tape, slot_of
 from .tape.user_code import call_user
-from .traced_rule import template
 
 if TYPE_CHECKING:
     from .tape.hooks import Hooks

@@ -14,18 +14,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from . import fuse, sweep
+from . import sweep
 from .native import abi as nt
 from .native.handle_type import look_at
 from .ops.instruction import CACHES, INSTRUCTIONS, Instruction, leaf
 from .ops.layout import LAYOUTS, Layout
 from .request import COPIED, taken
+from .rules import fusion as fuse
+from .rules.program_table import build, copy_of
 from .tape import anomaly, collector
 from .tape import recording as record
 from .tape.leaf_storage import Storage
 from .tape.memory_views import Block, address_of
 from .tape.tape import Tape
-from .vjp_programs import build, copy_of
 
 if TYPE_CHECKING:
     from .tensor_type import Tensor

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import saved, sweep, templates
+from . import saved, sweep
 from .native import abi as nt
 from .ops.instruction import (
     CACHES,
@@ -28,10 +28,11 @@ from .ops.instruction import (
 )
 from .ops.layout import Layout, contiguous, mapped_offset, mapped_strides
 from .ops.table import TABLE, is_float
+from .rules import replay_table as templates
+from .rules.traced_rule import Template, template
 from .tape import versions
 from .tape.memory_views import address_of
 from .tape.tape import Tape
-from .traced_rule import Template, template
 
 if TYPE_CHECKING:
     from .request import Request, Target

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from . import detaching, fuse, separating, sweep
+from . import detaching, separating, sweep
 from .base import torch_messages as messages
 from .base.dtypes import type_name
 from .base.errors import UnsupportedError
@@ -37,11 +37,12 @@ from .native.abi import (
 )  # fmt: skip
 from .ops.instruction import INSTRUCTIONS, Instruction
 from .ops.layout import Layout
+from .rules import fusion as fuse
+from .rules.program_table import build, copy_of
 from .tape import anomaly, collector, versions, views
 from .tape.memory_views import Buffer, address_of, array_at
 from .tape.tape import Tape
 from .tape.watching import is_part
-from .vjp_programs import build, copy_of
 
 __all__ = ["Request", "Target", "innermost", "taken", "watches"]
 

@@ -27,12 +27,12 @@ from .ops.instruction import CACHES, ITAB, VTAB, Instruction, instruction, new_n
 from .ops.layout import Layout, contiguous
 from .ops.program import holding
 from .ops.table import TABLE
+from .rules.program_table import build
 from .tape import recording as record
 from .tape import versions
 from .tape.current import current_tape
 from .tape.tape import Tape
 from .tape.user_code import call_user
-from .vjp_programs import build
 
 if TYPE_CHECKING:
     from .tensor_type import Tensor

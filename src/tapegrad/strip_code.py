@@ -32,7 +32,7 @@ from .ops.kernels import pointwise as pointwise_kernels
 from .ops.kernels import trig as trig_kernels
 from .ops.layout import SCALARS
 from .ops.table import TABLE, Op, elementwise
-from .traced_rule import Template, template
+from .rules.traced_rule import Template, template
 
 __all__ = [
     "ELEMENTARY", "KINDS", "PARAMETERS", "SCOPE", "Code", "Rule", "code_of", "codes", "fingerprint",

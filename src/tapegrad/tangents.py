@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import engine, plain, sweep, templates
+from . import engine, plain, sweep
 from .base.locks import TABLE_LOCK
 from .callbacks import no_grad_on
 from .native import abi as nt
@@ -24,11 +24,12 @@ from .ops.program import holding
 from .ops.table import TABLE, is_float
 from .replay import Pass
 from .request import Request
+from .rules import replay_table as templates
+from .rules.traced_rule import Template, Tracing
 from .tape import recording as record
 from .tape.current import recording_on
 from .tape.memory_views import address_of
 from .tape.tape import Tape, slot_of
-from .traced_rule import Template, Tracing
 
 if TYPE_CHECKING:
     from .tensor_type import Tensor

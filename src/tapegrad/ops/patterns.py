@@ -12,7 +12,7 @@ stride is larger, whether BLAS takes a matrix) is asked again; where other answe
 further prototypes, one for each. With answers that none has, or where a length was lost on the way, the
 instruction is made without a pattern.
 
-Start reading at `fill`; vjp_programs.py calls `fill_programs`.
+Start reading at `fill`; program_table.py calls `fill_programs`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Recording in native code; see handle_type.py for what a handle is.
 
-Start reading at `append` (what recording a statement means), then `binary`. What Python calls while it records
+Start reading at `append` (what recording a statement means), then `binary`. What Python calls as it records
 is in appending.py.
 
 **What runs Python code here, and when.** The allocation of a handle may run the garbage collector, and so

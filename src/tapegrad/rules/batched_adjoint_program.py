@@ -14,12 +14,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .adjoint_programs import Builder, Programs
-from .native import abi as nt
-from .native.ufunc_loops import is_ufunc_loop, native_kernel_address, ufunc_loop
-from .ops.instruction import Instruction
-from .ops.layout import Layout
-from .ops.program import ARGS, LANED, SCRATCH, Node, Operand, Step, Transfer
+from ..native import abi as nt
+from ..native.ufunc_loops import is_ufunc_loop, native_kernel_address, ufunc_loop
+from ..ops.instruction import Instruction
+from ..ops.layout import Layout
+from ..ops.program import ARGS, LANED, SCRATCH, Node, Operand, Step, Transfer
+from .adjoint_program import Builder, Programs
 from .traced_rule import Statement, Template, is_elementwise
 
 __all__ = ["LaneBuilder"]

@@ -2,12 +2,12 @@
 
 `Builder` makes of a template (traced_rule.py) the steps for one operand: elementwise templates become one
 chain that runs tile by tile and accumulates in place, others a sequence of steps with temporaries in
-scratch memory. lane_programs.py does the same for many cotangents at once.
+scratch memory. batched_adjoint_program.py does the same for many cotangents at once.
 
 Un-broadcasting happens here, once for all rules: the adjoint is an operand whose strides along
 broadcast dimensions are 0, and NumPy's ``add`` loop with an output stride of 0 is its pairwise sum.
 
-Start reading at `Builder.steps`; vjp_programs.py says when programs are made.
+Start reading at `Builder.steps`; program_table.py says when programs are made.
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from .base.symbolic import Symbolic
-from .fuse import Part, Recipe
-from .native import abi as nt
-from .native.ufunc_loops import native_kernel_address, ufunc_loop
-from .ops.instruction import Instruction
-from .ops.layout import Layout, broadcast_shapes, broadcast_strides
-from .ops.program import (
+from ..base.symbolic import Symbolic
+from ..native import abi as nt
+from ..native.ufunc_loops import native_kernel_address, ufunc_loop
+from ..ops.instruction import Instruction
+from ..ops.layout import Layout, broadcast_shapes, broadcast_strides
+from ..ops.program import (
     ADDRESS,
     ADJOINT,
     ARGS,
@@ -36,7 +35,8 @@ from .ops.program import (
     chain_step,
     constant,
 )
-from .ops.table import copy_loop
+from ..ops.table import copy_loop
+from .fusion import Part, Recipe
 from .traced_rule import Statement, Template, is_elementwise
 
 __all__ = ["Builder", "Programs"]

@@ -19,13 +19,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .base.locks import TABLE_LOCK
-from .native import abi as nt
-from .native import intrinsic_stubs as words
-from .native.machine_code import kernel_address
-from .ops.instruction import VTAB
-from .ops.layout import loop_geometry
-from .ops.program import Holdings, Node, Operand, Step, chain_scratch, chain_step, holding, packed
+from ..base.locks import TABLE_LOCK
+from ..native import abi as nt
+from ..native import intrinsic_stubs as words
+from ..native.machine_code import kernel_address
+from ..ops.instruction import VTAB
+from ..ops.layout import loop_geometry
+from ..ops.program import Holdings, Node, Operand, Step, chain_scratch, chain_step, holding, packed
 
 __all__ = ["RECIPES", "Recipe", "heat"]
 

@@ -10,16 +10,16 @@ from __future__ import annotations
 import struct
 from typing import Any, NamedTuple
 
-from .base.locks import TABLE_LOCK
-from .base.symbolic import Symbolic
-from .native import abi as nt
-from .ops.instruction import ITAB, RTAB, Instruction, instruction, remember, view_instruction
-from .ops.layout import LAYOUTS, Layout, contiguous, intern, is_symbolic
-from .ops.patterns import Pattern, answered
-from .ops.program import POOL, holding
-from .ops.table import TABLE, is_float
-from .tape.constants import Constants
-from .tape.tape import Tape
+from ..base.locks import TABLE_LOCK
+from ..base.symbolic import Symbolic
+from ..native import abi as nt
+from ..ops.instruction import ITAB, RTAB, Instruction, instruction, remember, view_instruction
+from ..ops.layout import LAYOUTS, Layout, contiguous, intern, is_symbolic
+from ..ops.patterns import Pattern, answered
+from ..ops.program import POOL, holding
+from ..ops.table import TABLE, is_float
+from ..tape.constants import Constants
+from ..tape.tape import Tape
 from .traced_rule import Template, template
 
 __all__ = [

@@ -12,17 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from .adjoint_programs import Builder, Programs
-from .fuse import RECIPES, Recipe
-from .lane_programs import LaneBuilder
-from .native import abi as nt
-from .native.ufunc_loops import ufunc_loop
-from .ops.families import sized
-from .ops.instruction import CACHES, INSTRUCTIONS, ITAB, VTAB, Instruction, instruction
-from .ops.layout import Layout, broadcast_shapes, broadcast_strides, contiguous, intern
-from .ops.patterns import fill_programs
-from .ops.program import ADJOINT, CT, Operand, Step, address_operand, constant, holding, packed
-from .ops.table import TABLE, copy_loop, is_float
+from ..native import abi as nt
+from ..native.ufunc_loops import ufunc_loop
+from ..ops.families import sized
+from ..ops.instruction import CACHES, INSTRUCTIONS, ITAB, VTAB, Instruction, instruction
+from ..ops.layout import Layout, broadcast_shapes, broadcast_strides, contiguous, intern
+from ..ops.patterns import fill_programs
+from ..ops.program import ADJOINT, CT, Operand, Step, address_operand, constant, holding, packed
+from ..ops.table import TABLE, copy_loop, is_float
+from .adjoint_program import Builder, Programs
+from .batched_adjoint_program import LaneBuilder
+from .fusion import RECIPES, Recipe
 from .traced_rule import template
 
 __all__ = ["build", "copy_of"]

@@ -5,7 +5,7 @@ layouts of the cotangent, the operands and the result. What it records is the te
 
 - replay (replay.py) appends a template's statements to the tape, with real slots in the place of
   leaves;
-- vjp_programs.py makes of it, for each operand, the program that the reverse sweep runs.
+- program_table.py makes of it, for each operand, the program that the reverse sweep runs.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .base.errors import UnsupportedError
-from .base.locks import TABLE_LOCK
-from .base.symbolic import home_of
-from .native import abi as nt
-from .ops.instruction import INSTRUCTIONS, Instruction, instruction
-from .ops.layout import Layout, contiguous
-from .ops.table import TABLE, elementwise
-from .tape import collector
-from .tape.constants import Constants
-from .tape.current import recording_on
-from .tape.tape import Tape, slot_of
+from ..base.errors import UnsupportedError
+from ..base.locks import TABLE_LOCK
+from ..base.symbolic import home_of
+from ..native import abi as nt
+from ..ops.instruction import INSTRUCTIONS, Instruction, instruction
+from ..ops.layout import Layout, contiguous
+from ..ops.table import TABLE, elementwise
+from ..tape import collector
+from ..tape.constants import Constants
+from ..tape.current import recording_on
+from ..tape.tape import Tape, slot_of
 
 __all__ = ["Statement", "Template", "Tracing", "is_elementwise", "template"]
 
