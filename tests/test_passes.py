@@ -13,7 +13,7 @@ import pytest
 from torch_or_not import LIBRARIES
 
 import tapegrad as tg
-from tapegrad import request
+from tapegrad.engine.reverse import reverse_pass as request
 from tapegrad.native import abi as nt
 from tapegrad.tape.current import current_tape
 from tapegrad.tape.tape import nesting, slot_of

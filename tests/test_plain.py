@@ -1,4 +1,5 @@
-"""Plain gradients (plain.py): what the general way gives, and left to that where they are not plain."""
+"""Plain gradients (scalar_root_pass.py): what the general way gives, and left to that where they are not
+plain."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 
 import tapegrad as tg
-from tapegrad import plain, sweep
+from tapegrad.engine.reverse import native_entries as sweep
+from tapegrad.engine.reverse import scalar_root_pass as plain
 
 answers: list[int] = []
 

@@ -42,9 +42,9 @@ from .base.dtypes import (
 )
 from .base.errors import TapeError, UnsupportedError
 from .display import set_printoptions
+from .engine.inference import is_inference
 from .func import vmap
 from .functions import registry
-from .inference import is_inference
 from .tape.current import current_tape
 from .tape.recording import is_tensor
 from .tape.tape import Tape

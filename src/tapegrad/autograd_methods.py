@@ -10,9 +10,11 @@ import warnings
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from . import duals, engine, inference, node
+from . import duals
 from .base import torch_messages as messages
 from .base.errors import UnsupportedError
+from .engine import inference, node
+from .engine import reverse as engine
 from .native import abi as nt
 from .native.handle_type import status_of
 from .ops.table import TABLE

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .base import torch_messages as messages
+from .engine.reverse_pass import Request
 from .native.exchange import Change, Exchange
 from .ops.instruction import view_instruction
 from .ops.table import TABLE
-from .request import Request
 from .tape import readout
 from .tape import recording as record
 from .tape.leaf_storage import Storage

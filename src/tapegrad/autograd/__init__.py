@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..saved_tensor import SavedTensor
+from ..engine.saved_tensor import SavedTensor
 from . import anomaly_mode, checkpoint, forward_ad, function, functional, grad_mode, graph, variable
 from .anomaly_mode import (
     detect_anomaly,

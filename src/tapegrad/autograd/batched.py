@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import engine
 from ..base.dtypes import dtype_of
 from ..base.torch_messages import as_flag
-from ..callbacks import Swept, no_grad_on
+from ..engine import reverse as engine
+from ..engine.batched_pass import Lanes
+from ..engine.python_steps import Swept, no_grad_on
 from ..functions.registry import FUNCTIONS
-from ..lanes import Lanes
 from ..lifting import Lifting
 from ..native import abi as nt
 from ..ops.instruction import INSTRUCTIONS

@@ -19,11 +19,11 @@ import numpy as np
 
 from .. import trees
 from ..base.errors import UnsupportedError
+from ..engine.saved_tensors import suspended
 from ..functions.generator import default_generator
 from ..native import abi as nt
 from ..native.exchange import Change, Exchange, Exchanged
 from ..ops.instruction import INSTRUCTIONS
-from ..saved import suspended
 from ..tape import collector
 from ..tape import recording as record
 from ..tape.current import current_tape

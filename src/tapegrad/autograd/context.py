@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..base import torch_messages as messages
 from ..base.dtypes import type_name
+from ..engine.inference import check_saved
+from ..engine.node import Node
+from ..engine.saved_tensors import Packed
 from ..functions.registry import FUNCTIONS
-from ..inference import check_saved
 from ..native import abi as nt
 from ..native.exchange import Exchange, Exchanged
-from ..node import Node
-from ..saved import Packed
 from ..tape import recording as record
 from ..tape.current import current_tape
 from ..tape.hooks import Hooks

@@ -6,8 +6,9 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from .. import duals, engine
-from ..edges import GradientEdge, as_inputs, as_roots, sequence_of
+from .. import duals
+from ..engine import reverse as engine
+from ..engine.edges import GradientEdge, as_inputs, as_roots, sequence_of
 from ..functions.registry import FUNCTIONS
 from ..tape import readout
 from ..tape import recording as record

@@ -9,8 +9,8 @@ UnpackedDualTensor(primal=tensor(9.), tangent=tensor(6.))
 
 A dual is a copy of the tensor on a graph of the level's own (duals.py), and its tangent is noted with the
 level. `unpack_dual` computes the tangent of a result when it is asked for, from what has been recorded
-(tangents.py). Three things differ from PyTorch: writing to a dual leaves the tensor alone that it was made
-of, printing one does not show its tangent, and what is computed under `no_grad` inside a level has none.
+(forward_mode.py). Three things differ from PyTorch: writing to a dual leaves the tensor alone that it was
+made of, printing one does not show its tangent, and what is computed under `no_grad` inside a level has none.
 """
 
 from __future__ import annotations

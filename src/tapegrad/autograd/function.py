@@ -2,7 +2,7 @@
 
 A call runs ``forward`` without recording, copies its results into statements of their own
 (ops/custom_function.py), and leaves a context on the tape; the reverse pass calls ``backward`` with it
-(callbacks.py).
+(python_steps.py).
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from .. import inference
 from ..base import torch_messages as messages
+from ..engine import inference
 from ..native import abi as nt
 from ..native.exchange import Change, Exchange
 from ..tape.current import current_tape

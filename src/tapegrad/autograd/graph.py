@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .. import node, saved
-from ..edges import GradientEdge
+from ..engine import node
+from ..engine import saved_tensors as saved
+from ..engine.edges import GradientEdge
+from ..engine.node import Node
+from ..engine.reverse_pass import innermost
 from ..native.exchange import Change, Exchange, Exchanged
-from ..node import Node
-from ..request import innermost
 from ..tape import recording as record
 from ..tape import versions
 from ..tape.current import current_tape

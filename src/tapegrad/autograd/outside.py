@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import engine
+from ..engine import reverse as engine
 from ..lifting import Lifting
 from ..ops.table import TABLE
 from ..tape import recording as record

@@ -4,7 +4,7 @@ For recorded `outputs` of `inputs`, `pull` multiplies with the Jacobian from the
 sweep), `Pushforward` from the right, and `rows` and `columns` make the Jacobian itself from the one or
 the other.
 
-`push` is forward mode: tangents by templates (tangents.py). Where many directions are wanted of one
+`push` is forward mode: tangents by templates (forward_mode.py). Where many directions are wanted of one
 recording, or where it takes more than templates, `Pushforward` needs none: the reverse pass is linear in
 its seed, so recorded with a seed *u* that requires grad it gives the slots of ``u @ J``, and the reverse
 pass of those with seed *v* gives ``J @ v`` as the derivative with respect to *u*.
@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from .. import engine, tangents
 from ..base.errors import UnsupportedError
+from ..engine import forward_mode as tangents
+from ..engine import reverse as engine
 from ..functions.joining import cat
 from ..tape import recording as record
 from ..tape.current import current_tape

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..base.errors import UnsupportedError
-from ..request import innermost
+from ..engine.reverse_pass import innermost
 from ..tape.current import current_tape
 from ..tensor_type import Tensor
 

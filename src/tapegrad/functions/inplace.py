@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from .. import detaching, duals, saved
+from .. import duals
 from ..base import torch_messages as messages
 from ..base.dtypes import from_numpy_dtype
+from ..engine import detaching
+from ..engine import saved_tensors as saved
+from ..engine.node_names import AS_STRIDED, name_of
 from ..native import abi as nt
 from ..native.handle_type import status_of
-from ..node_names import AS_STRIDED, name_of
 from ..ops.layout import broadcast_shapes
 from ..ops.table import TABLE
 from ..tape import mirrors, readout, views, watching

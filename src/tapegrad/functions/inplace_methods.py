@@ -11,7 +11,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from .. import inference
+from ..engine import inference
 from ..native import abi as nt
 from ..ops.instruction import instruction
 from ..ops.layout import broadcast_shapes

@@ -2,11 +2,11 @@
 
 One call of a Function is a `function` statement on all of its tensors, which has no value of its own
 and carries the context (``tape.contexts``), and a `function_output` statement an output, which copies
-what ``forward`` computed. The reverse pass hands both to callbacks.py: outputs leave their cotangents
+what ``forward`` computed. The reverse pass hands both to python_steps.py: outputs leave their cotangents
 with the `function` statement, which comes last and calls ``backward`` once.
 
-An `unpacked` statement is an operand as a user's hook gave it back (saved.py): the value is the second
-operand's, the derivative the first's.
+An `unpacked` statement is an operand as a user's hook gave it back (saved_tensors.py): the value is the
+second operand's, the derivative the first's.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ class Instruction:
     vjp, masked_vjp : object or None
         Templates; set by traced_rule.py when a reverse pass first needs them.
     pushes : object or None
-        Templates of tangents; set by tangents.py.
+        Templates of tangents; set by forward_mode.py.
     key : object
         What it is found by.
     needs : tuple of int

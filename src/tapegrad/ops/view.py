@@ -2,7 +2,7 @@
 
 They run no kernel: the sweeps give their slots an address inside the operand's buffer, and their
 adjoints lie in the operand's adjoint buffer in the same way. So these rows have no VJP; replay
-writes into views of adjoints (replay.py). `WRITE` (``copy_``) and `ACCUMULATE` (``add_``) are the
+writes into views of adjoints (recorded_pass.py). `WRITE` (``copy_``) and `ACCUMULATE` (``add_``) are the
 two in-place ops; every other in-place method is made of them.
 """
 

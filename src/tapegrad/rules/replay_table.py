@@ -2,7 +2,7 @@
 
 `build` writes, for each operand of an instruction, the statements that its cotangent takes (those of
 the traced rule, then the sums over broadcast dimensions) into the table ``G_REPLAY``, once an
-instruction. A template with in-place writes or several results stays with Python (replay.py).
+instruction. A template with in-place writes or several results stays with Python (recorded_pass.py).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 `template` calls an instruction's rule with Tensors on a small tape of its own, whose leaves have the
 layouts of the cotangent, the operands and the result. What it records is the template. It serves twice:
 
-- replay (replay.py) appends a template's statements to the tape, with real slots in the place of
+- replay (recorded_pass.py) appends a template's statements to the tape, with real slots in the place of
   leaves;
 - program_table.py makes of it, for each operand, the program that the reverse sweep runs.
 """

@@ -1,7 +1,7 @@
 """Hooks: Python functions that a reverse pass calls with gradients on their way.
 
 A leaf's hooks are in its storage; those of a result and of its node belong to the slot
-(``tape.hooks``) and are renumbered with it. callbacks.py calls them.
+(``tape.hooks``) and are renumbered with it. python_steps.py calls them.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from .memory_views import Block, address_of, give_up_reserve, new_block
 from .values import Values
 
 if TYPE_CHECKING:
-    from ..request import Request
+    from ..engine.reverse_pass import Request
     from .hooks import Hooks
     from .versions import Shared
 
@@ -105,7 +105,7 @@ class Tape(Values):
         self.hooks: dict[int, Hooks] = {}
         #: contexts of `autograd.Function` calls by their `function` statement, packed residuals
         self.contexts: dict[int, Any] = {}
-        #: hooks on what new statements save (saved.py)
+        #: hooks on what new statements save (saved_tensors.py)
         self.saving: Callable[[Tape, int], None] | None = None
         #: stacks of the calls that recorded, while anomaly detection is on
         self.traces: dict[int, Any] = {}

@@ -1,8 +1,9 @@
 """Tensors with hooks, or whose gradient is kept, on the tape: which slots a pass looks at.
 
 A slot that Python looks at has the flag `WATCHED`, so that a pass finds it where it comes by. A view with
-a hook has an adjoint of its own in such a pass, apart from its root's (request.py). That of a view which is
-written over, or whose base is, sees what was computed from it before: the tensor goes on as another view.
+a hook has an adjoint of its own in such a pass, apart from its root's (reverse_pass.py). That of a view
+which is written over, or whose base is, sees what was computed from it before: the tensor goes on as another
+view.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a reverse sweep will visit, and what could stop it.
 
-`start` lays out the arrays of one pass (request.py says what a request is). `prepare` marks what the
+`start` lays out the arrays of one pass (reverse_pass.py says what a request is). `prepare` marks what the
 sweep will visit and finds everything that could stop it (freed residuals, values changed in place,
 programs not built yet), before anything changes: an error leaves no trace.
 """
@@ -138,7 +138,7 @@ def reach(state, r, operand):  # type: ignore[no-untyped-def]
 
 @helper
 def start(state, request, counts, targets, what, high, roots):  # type: ignore[no-untyped-def]
-    """Lay out a request's arrays behind its fields (as request.py counts them) and clear them.
+    """Lay out a request's arrays behind its fields (as reverse_pass.py counts them) and clear them.
 
     `counts` is the number of rows for targets and stops and, in the high half, of in-place writes;
     `targets` the number of targets, whose rows are there (position, slot, and 2**32 in the last word of a

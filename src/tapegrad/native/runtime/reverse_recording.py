@@ -1,6 +1,6 @@
 """Replay in native code: the reverse pass, recorded as statements.
 
-Each statement's VJP is a template (replay.py writes it into the table ``G_REPLAY``), which is appended
+Each statement's VJP is a template (recorded_pass.py writes it into the table ``G_REPLAY``), which is appended
 with the statement's slots in the place of its leaves. What is not that simple goes to Python, statement
 by statement: in-place writes, hooks, a pair of layouts that was never added before.
 """

@@ -212,7 +212,7 @@ def copy_targets(state, r, k):  # type: ignore[no-untyped-def]
             table = pointer_table(state, copy, slot, scratch_bytes(r, copy))
             if table == 0:
                 return -1
-            v = vjp_row(copy, r[R_VARIANT], 1)  # `copy_of` in request.py has it
+            v = vjp_row(copy, r[R_VARIANT], 1)  # `copy_of` in reverse_pass.py has it
             p64(table)[T_CT] = p64(r[R_ADJOINT])[owner] + within(state, r, slot)
             p64(table)[T_ADJOINT] = captures[4 * i + 2]
             run_rule(r, v, v[V_ASSIGN], table)
@@ -263,7 +263,7 @@ def take_late(state, r, k):  # type: ignore[no-untyped-def]
 def sweep_back(state, request):  # type: ignore[no-untyped-def]
     """Sweep backwards over what `prepare` marked; 0, or -1 without memory.
 
-    Or the statement where Python has something to do (callbacks.py); the next call goes on there.
+    Or the statement where Python has something to do (python_steps.py); the next call goes on there.
     """
     s = p64(state)
     r = p64(request)

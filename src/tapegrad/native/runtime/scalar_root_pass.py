@@ -1,7 +1,7 @@
 """A plain pass: from one 0-d root to leaves, with nothing for Python to do, in one call.
 
-It is what `Request` of request.py does step by step. Whatever is not plain is left to that: the pass then
-says so, and nothing has happened, but for statements that replay has appended.
+It is what `Request` of reverse_pass.py does step by step. Whatever is not plain is left to that: the pass
+then says so, and nothing has happened, but for statements that replay has appended.
 """
 
 from __future__ import annotations

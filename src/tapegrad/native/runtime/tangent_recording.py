@@ -1,7 +1,7 @@
 """Forward mode in native code: the tangents of a stretch of the tape, recorded as statements.
 
 From the inputs up, each statement's tangent is the sum of what the templates of its operands
-(tangents.py writes them, in the form that replay reads) make of the operands' tangents; a view's is the
+(forward_mode.py writes them, in the form that replay reads) make of the operands' tangents; a view's is the
 same view of its operand's tangent. A tangent has the layout of its statement's result.
 """
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from .native import abi as nt
-from .saved import residuals
-from .tape.tape import Tape
+from ..native import abi as nt
+from ..tape.tape import Tape
+from .saved_tensors import residuals
 
 __all__ = ["check", "note"]
 

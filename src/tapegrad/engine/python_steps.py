@@ -3,7 +3,7 @@
 The sweep (runtime/reverse_sweep.py) and replay stop at statements that have something of the kind.
 `look` calls a tensor's hooks with its cotangent. `take_over` computes the cotangents of a statement's
 operands in Python: by the ``backward`` of a Function, or by the op's rule where a hook of the node, or
-anomaly detection, wants to see them, or where what the rule needs was packed (saved.py).
+anomaly detection, wants to see them, or where what the rule needs was packed (saved_tensors.py).
 
 Both work on a `Pass`: where cotangents come from and go to, in a sweep (`Swept`) or in replay, where
 they are recorded (`Replayed`).
@@ -16,27 +16,27 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import sweep
-from .base.dtypes import dtype, int64
+from ..base.dtypes import dtype, int64
+from ..native import abi as nt
+from ..native.abi import R_ERROR_ARG, R_HIGH
+from ..native.exchange import Change, Exchange
+from ..ops.layout import byte_offsets
+from ..rules.traced_rule import template
+from ..tape import anomaly, collector
+from ..tape import recording as record
+from ..tape.memory_views import address_of, array_at
+from ..tape.tape import Tape, slot_of
+from ..tape.user_code import call_user
+from . import native_entries as sweep
 from .edges import edge_places
-from .native import abi as nt
-from .native.abi import R_ERROR_ARG, R_HIGH
-from .native.exchange import Change, Exchange
-from .ops.layout import byte_offsets
-from .replay import Pass
-from .request import Request, watches
-from .rules.traced_rule import template
-from .saved import Saved
-from .tape import anomaly, collector
-from .tape import recording as record
-from .tape.memory_views import address_of, array_at
-from .tape.tape import Tape, slot_of
-from .tape.user_code import call_user
+from .recorded_pass import Pass
+from .reverse_pass import Request, watches
+from .saved_tensors import Saved
 
 if TYPE_CHECKING:
-    from .tape.hooks import Hooks
-    from .tape.leaf_storage import Storage
-    from .tensor_type import Tensor
+    from ..tape.hooks import Hooks
+    from ..tape.leaf_storage import Storage
+    from ..tensor_type import Tensor
 
 __all__ = [
     "Replayed",

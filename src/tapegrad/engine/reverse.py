@@ -1,7 +1,8 @@
 """The reverse pass from Python: arguments in, gradients out.
 
-`backward` and `grad` check their arguments as PyTorch does, then either sweep (request.py) or, for
-``create_graph=True``, replay (replay.py). Everything that can be wrong is found before anything changes.
+`backward` and `grad` check their arguments as PyTorch does, then either sweep (reverse_pass.py) or, for
+``create_graph=True``, replay (recorded_pass.py). Everything that can be wrong is found before anything
+changes.
 """
 
 from __future__ import annotations
@@ -13,8 +14,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import plain, replay, saved
-from .accumulation import (
+from ..base import torch_messages as messages
+from ..base.errors import TapeError
+from ..native import abi as nt
+from ..native.handle_type import look_at
+from ..ops.layout import LAYOUTS, Layout
+from ..tape import anomaly, versions, views
+from ..tape import recording as record
+from ..tape.current import current_tape
+from ..tape.leaf_storage import with_earlier
+from ..tape.memory_views import array_layout
+from ..tape.nesting import nested
+from ..tape.recording import Storage, layout_of, storage_of
+from ..tape.tape import Tape, tape_at
+from . import recorded_pass as replay
+from . import saved_tensors as saved
+from . import scalar_root_pass as plain
+from .edges import as_inputs, sequence_of
+from .final_callbacks import finish
+from .leaf_grads import (
     accumulate_plainly,
     accumulated,
     add_recorded,
@@ -24,26 +42,11 @@ from .accumulation import (
     leaf_gradients,
     reached_leaves,
 )
-from .base import torch_messages as messages
-from .base.errors import TapeError
-from .callbacks import Replayed, Swept, no_grad_on
-from .edges import as_inputs, sequence_of
-from .final_callbacks import finish
-from .native import abi as nt
-from .native.handle_type import look_at
-from .ops.layout import LAYOUTS, Layout
-from .request import Request, Target
-from .tape import anomaly, versions, views
-from .tape import recording as record
-from .tape.current import current_tape
-from .tape.leaf_storage import with_earlier
-from .tape.memory_views import array_layout
-from .tape.nesting import nested
-from .tape.recording import Storage, layout_of, storage_of
-from .tape.tape import Tape, tape_at
+from .python_steps import Replayed, Swept, no_grad_on
+from .reverse_pass import Request, Target
 
 if TYPE_CHECKING:
-    from .tensor_type import Tensor
+    from ..tensor_type import Tensor
 
 __all__ = [
     "backward",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .native import abi as nt
-from .tape import versions, views
-from .tape.tape import Tape, slot_of
+from ..native import abi as nt
+from ..tape import versions, views
+from ..tape.tape import Tape, slot_of
 
 if TYPE_CHECKING:
-    from .tensor_type import Tensor
+    from ..tensor_type import Tensor
 
 __all__ = ["AS_STRIDED", "name_of"]
 

@@ -6,24 +6,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import plain
-from .base import torch_messages as messages
-from .base.dtypes import dtype_of
-from .base.locks import new_lock
-from .callbacks import call_hooks, called, no_grad_on, prehooked, replaced
-from .native import abi as nt
-from .ops.layout import Layout
-from .request import Request, Target, taken
-from .tape import recording as record
-from .tape import versions
-from .tape.current import current_tape
-from .tape.leaf_storage import Storage, layout_of
-from .tape.recording import storage_of
-from .tape.tape import Tape, slot_of, tape_at
-from .tape.user_code import call_user
+from ..base import torch_messages as messages
+from ..base.dtypes import dtype_of
+from ..base.locks import new_lock
+from ..native import abi as nt
+from ..ops.layout import Layout
+from ..tape import recording as record
+from ..tape import versions
+from ..tape.current import current_tape
+from ..tape.leaf_storage import Storage, layout_of
+from ..tape.recording import storage_of
+from ..tape.tape import Tape, slot_of, tape_at
+from ..tape.user_code import call_user
+from . import scalar_root_pass as plain
+from .python_steps import call_hooks, called, no_grad_on, prehooked, replaced
+from .reverse_pass import Request, Target, taken
 
 if TYPE_CHECKING:
-    from .tensor_type import Tensor
+    from ..tensor_type import Tensor
 
 __all__ = [
     "accumulate_plainly",

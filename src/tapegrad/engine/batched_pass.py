@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from . import sweep
-from .native import abi as nt
-from .request import Request, Target
-from .tape import anomaly, collector
-from .tape.memory_views import address_of, lanes_at
+from ..native import abi as nt
+from ..tape import anomaly, collector
+from ..tape.memory_views import address_of, lanes_at
+from . import native_entries as sweep
+from .reverse_pass import Request, Target
 
 __all__ = ["Lanes"]
 

@@ -4,7 +4,7 @@ While such hooks are active, recording goes through Python (``tape.saving``), an
 each new statement. The residuals that its VJP programs read (`residuals`) are given to the pack hook,
 and what that returns is kept in the tape's books (``tape.contexts``, as for a Function) in the place of
 the values: the statement gets another instruction (`handed_over`), one without programs, which keeps
-nothing and which a reverse pass hands to Python. There callbacks.py evaluates the op's rule on what the
+nothing and which a reverse pass hands to Python. There python_steps.py evaluates the op's rule on what the
 unpack hook returns.
 """
 
@@ -18,24 +18,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .base import torch_messages as messages
-from .base.dtypes import type_name
-from .base.locks import TABLE_LOCK
-from .native import abi as nt
-from .native.exchange import Exchange, Exchanged
-from .ops.instruction import CACHES, ITAB, VTAB, Instruction, instruction, new_number
-from .ops.layout import Layout, contiguous
-from .ops.program import holding
-from .ops.table import TABLE
-from .rules.program_table import build
-from .tape import recording as record
-from .tape import versions
-from .tape.current import current_tape
-from .tape.tape import Tape
-from .tape.user_code import call_user
+from ..base import torch_messages as messages
+from ..base.dtypes import type_name
+from ..base.locks import TABLE_LOCK
+from ..native import abi as nt
+from ..native.exchange import Exchange, Exchanged
+from ..ops.instruction import CACHES, ITAB, VTAB, Instruction, instruction, new_number
+from ..ops.layout import Layout, contiguous
+from ..ops.program import holding
+from ..ops.table import TABLE
+from ..rules.program_table import build
+from ..tape import recording as record
+from ..tape import versions
+from ..tape.current import current_tape
+from ..tape.tape import Tape
+from ..tape.user_code import call_user
 
 if TYPE_CHECKING:
-    from .tensor_type import Tensor
+    from ..tensor_type import Tensor
 
 __all__ = ["Hooks", "Packed", "Saved", "disabled", "pushed", "suspended"]
 

@@ -12,14 +12,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .native import abi as nt
-from .ops.instruction import ITAB, Instruction
-from .saved import residual_places
-from .tape import collector
-from .tape.tape import Tape, slot_of, tape_at
+from ..native import abi as nt
+from ..ops.instruction import ITAB, Instruction
+from ..tape import collector
+from ..tape.tape import Tape, slot_of, tape_at
+from .saved_tensors import residual_places
 
 if TYPE_CHECKING:
-    from .tensor_type import Tensor
+    from ..tensor_type import Tensor
 
 __all__ = [
     "check_saved",

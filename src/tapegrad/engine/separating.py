@@ -1,8 +1,8 @@
 """Views whose adjoint a pass keeps apart from their base's: those that are wanted, and those with hooks.
 
-The adjoint of a view lies in its root's. A view that is wanted gets one of its own (request.py), which is
-added to the root's where the sweep comes to the statement of the view or, where its memory was written since,
-to the last write: what was computed from it before is not of the view as it is.
+The adjoint of a view lies in its root's. A view that is wanted gets one of its own (reverse_pass.py), which
+is added to the root's where the sweep comes to the statement of the view or, where its memory was written
+since, to the last write: what was computed from it before is not of the view as it is.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .base.errors import UnsupportedError
-from .native import abi as nt
-from .tape import views
-from .tape.tape import Tape
-from .tape.watching import is_part
+from ..base.errors import UnsupportedError
+from ..native import abi as nt
+from ..tape import views
+from ..tape.tape import Tape
+from ..tape.watching import is_part
 
 if TYPE_CHECKING:
-    from .request import Request, Target
+    from .reverse_pass import Request, Target
 
 __all__ = [
     "EXPANDED",

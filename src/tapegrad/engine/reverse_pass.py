@@ -17,13 +17,11 @@ from typing import Any, Self
 
 import numpy as np
 
-from . import detaching, separating, sweep
-from .base import torch_messages as messages
-from .base.dtypes import type_name
-from .base.errors import UnsupportedError
-from .final_callbacks import finish
-from .native import abi as nt
-from .native.abi import (
+from ..base import torch_messages as messages
+from ..base.dtypes import type_name
+from ..base.errors import UnsupportedError
+from ..native import abi as nt
+from ..native.abi import (
     IS_FREED,
     IS_MISSING,
     IS_STALE,
@@ -35,14 +33,17 @@ from .native.abi import (
     R_ROOT_COUNT,
     R_WIDTH,
 )  # fmt: skip
-from .ops.instruction import INSTRUCTIONS, Instruction
-from .ops.layout import Layout
-from .rules import fusion as fuse
-from .rules.program_table import build, copy_of
-from .tape import anomaly, collector, versions, views
-from .tape.memory_views import Buffer, address_of, array_at
-from .tape.tape import Tape
-from .tape.watching import is_part
+from ..ops.instruction import INSTRUCTIONS, Instruction
+from ..ops.layout import Layout
+from ..rules import fusion as fuse
+from ..rules.program_table import build, copy_of
+from ..tape import anomaly, collector, versions, views
+from ..tape.memory_views import Buffer, address_of, array_at
+from ..tape.tape import Tape
+from ..tape.watching import is_part
+from . import detaching, separating
+from . import native_entries as sweep
+from .final_callbacks import finish
 
 __all__ = ["Request", "Target", "innermost", "taken", "watches"]
 
@@ -310,7 +311,7 @@ class Request:
     def sweep(self, seeds: Sequence[np.ndarray], callbacks: Callable[[Request], Any]) -> None:
         """Run the reverse sweep from `seeds`, one contiguous array a root.
 
-        `callbacks` makes of the request what does the Python part (`Swept` of callbacks.py).
+        `callbacks` makes of the request what does the Python part (`Swept` of python_steps.py).
         """
         tape = self.tape
         captured = [t for t in self.targets if not t.is_leaf]

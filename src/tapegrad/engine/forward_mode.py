@@ -14,25 +14,27 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import engine, plain, sweep
-from .base.locks import TABLE_LOCK
-from .callbacks import no_grad_on
-from .native import abi as nt
-from .ops.instruction import ITAB, RTAB, Instruction
-from .ops.layout import contiguous
-from .ops.program import holding
-from .ops.table import TABLE, is_float
-from .replay import Pass
-from .request import Request
-from .rules import replay_table as templates
-from .rules.traced_rule import Template, Tracing
-from .tape import recording as record
-from .tape.current import recording_on
-from .tape.memory_views import address_of
-from .tape.tape import Tape, slot_of
+from ..base.locks import TABLE_LOCK
+from ..native import abi as nt
+from ..ops.instruction import ITAB, RTAB, Instruction
+from ..ops.layout import contiguous
+from ..ops.program import holding
+from ..ops.table import TABLE, is_float
+from ..rules import replay_table as templates
+from ..rules.traced_rule import Template, Tracing
+from ..tape import recording as record
+from ..tape.current import recording_on
+from ..tape.memory_views import address_of
+from ..tape.tape import Tape, slot_of
+from . import native_entries as sweep
+from . import reverse as engine
+from . import scalar_root_pass as plain
+from .python_steps import no_grad_on
+from .recorded_pass import Pass
+from .reverse_pass import Request
 
 if TYPE_CHECKING:
-    from .tensor_type import Tensor
+    from ..tensor_type import Tensor
 
 __all__ = ["push"]
 

@@ -8,26 +8,26 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from . import saved
-from .accumulation import add_to_grad
-from .base.errors import UnsupportedError
-from .callbacks import Swept, no_grad_on, scattered
+from ..base.errors import UnsupportedError
+from ..native import abi as nt
+from ..ops.layout import LAYOUTS
+from ..tape import recording as record
+from ..tape import versions, views
+from ..tape.hook_cycles import KEPT_WITH
+from ..tape.hooks import Hooks, RemovableHandle
+from ..tape.leaf_storage import Storage, leaf_of, storage_of
+from ..tape.tape import Tape, slot_of, tape_at
+from ..tape.watching import watch
+from . import saved_tensors as saved
 from .edges import edge_places
-from .native import abi as nt
+from .leaf_grads import add_to_grad
 from .node_names import AS_STRIDED, name_of
-from .ops.layout import LAYOUTS
-from .request import Request, Target
+from .python_steps import Swept, no_grad_on, scattered
+from .reverse_pass import Request, Target
 from .saved_tensor import SavedTensor
-from .tape import recording as record
-from .tape import versions, views
-from .tape.hook_cycles import KEPT_WITH
-from .tape.hooks import Hooks, RemovableHandle
-from .tape.leaf_storage import Storage, leaf_of, storage_of
-from .tape.tape import Tape, slot_of, tape_at
-from .tape.watching import watch
 
 if TYPE_CHECKING:
-    from .tensor_type import Tensor
+    from ..tensor_type import Tensor
 
 __all__ = [
     "AccumulateGrad", "Node", "edge_of", "hooks_of", "kept_node", "leaf_node", "node_of", "watched",

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .tape.user_code import call_user
+from ..tape.user_code import call_user
 
 if TYPE_CHECKING:
-    from .tape.tape import Tape
+    from ..tape.tape import Tape
 
 __all__ = ["finish"]
 

@@ -2,7 +2,7 @@
 
 Most calls of ``grad`` are plain, and most of their time was spent between native calls. What is not (hooks,
 Functions, in-place writes, another thread's tensors, templates not built yet, and every error)
-is left to engine.py, which does it step by step.
+is left to reverse.py, which does it step by step.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from . import sweep
-from .native import abi as nt
-from .native.handle_type import look_at
-from .ops.instruction import CACHES, INSTRUCTIONS, Instruction, leaf
-from .ops.layout import LAYOUTS, Layout
-from .request import COPIED, taken
-from .rules import fusion as fuse
-from .rules.program_table import build, copy_of
-from .tape import anomaly, collector
-from .tape import recording as record
-from .tape.leaf_storage import Storage
-from .tape.memory_views import Block, address_of
-from .tape.tape import Tape
+from ..native import abi as nt
+from ..native.handle_type import look_at
+from ..ops.instruction import CACHES, INSTRUCTIONS, Instruction, leaf
+from ..ops.layout import LAYOUTS, Layout
+from ..rules import fusion as fuse
+from ..rules.program_table import build, copy_of
+from ..tape import anomaly, collector
+from ..tape import recording as record
+from ..tape.leaf_storage import Storage
+from ..tape.memory_views import Block, address_of
+from ..tape.tape import Tape
+from . import native_entries as sweep
+from .reverse_pass import COPIED, taken
 
 if TYPE_CHECKING:
-    from .tensor_type import Tensor
+    from ..tensor_type import Tensor
 
 __all__ = ["copied", "finish", "gradients", "needs_python", "swept"]
 

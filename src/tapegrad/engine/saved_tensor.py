@@ -6,11 +6,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from . import saved
-from .base import torch_messages as messages
-from .native import abi as nt
-from .tape import recording as record
-from .tape.tape import Tape
+from ..base import torch_messages as messages
+from ..native import abi as nt
+from ..tape import recording as record
+from ..tape.tape import Tape
+from . import saved_tensors as saved
 
 if TYPE_CHECKING:
     from .node import Node

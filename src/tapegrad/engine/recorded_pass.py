@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import saved, sweep
-from .native import abi as nt
-from .ops.instruction import (
+from ..native import abi as nt
+from ..ops.instruction import (
     CACHES,
     Instruction,
     instruction,
@@ -26,16 +25,18 @@ from .ops.instruction import (
     remember_pair,
     view_instruction,
 )
-from .ops.layout import Layout, contiguous, mapped_offset, mapped_strides
-from .ops.table import TABLE, is_float
-from .rules import replay_table as templates
-from .rules.traced_rule import Template, template
-from .tape import versions
-from .tape.memory_views import address_of
-from .tape.tape import Tape
+from ..ops.layout import Layout, contiguous, mapped_offset, mapped_strides
+from ..ops.table import TABLE, is_float
+from ..rules import replay_table as templates
+from ..rules.traced_rule import Template, template
+from ..tape import versions
+from ..tape.memory_views import address_of
+from ..tape.tape import Tape
+from . import native_entries as sweep
+from . import saved_tensors as saved
 
 if TYPE_CHECKING:
-    from .request import Request, Target
+    from .reverse_pass import Request, Target
 
 __all__ = ["Pass", "replay"]
 
@@ -378,7 +379,7 @@ def replay(
     seeds : list of int
         Slots of the roots' cotangents.
     callbacks : callable
-        Makes of the pass what calls hooks and Functions (`Replayed` of callbacks.py).
+        Makes of the pass what calls hooks and Functions (`Replayed` of python_steps.py).
     stepwise : bool
         Whether Python sees every statement.
 

@@ -6,7 +6,7 @@ keep it.
 
 from __future__ import annotations
 
-from .native.builtin_calls import native_call
+from ..native.builtin_calls import native_call
 
 __all__ = [
     "back",
