@@ -12,7 +12,7 @@ import pytest
 from njit_programs import lorenz
 
 import tapegrad as tg
-from tapegrad.native.runtime import strip_fields as sf
+from tapegrad.scalar_tape import abi as sf
 
 
 def made(text: str, **names: Any) -> tuple[Any, Any]:

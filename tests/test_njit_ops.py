@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import tapegrad as tg
-from tapegrad import strip_code
 from tapegrad.active import scalars
 from tapegrad.ops.table import TABLE
-from tapegrad.strip_rules import rules
+from tapegrad.scalar_tape import opcodes as strip_code
+from tapegrad.scalar_tape.rule_table import rules
 
 RANGES = {
     "positive": (0.3, 2.5), "unit": (-0.8, 0.8), "probability": (0.1, 0.9),

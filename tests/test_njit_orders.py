@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import tapegrad as tg
-from tapegrad import strip_code
 from tapegrad.active import scalars
 from tapegrad.ops.table import TABLE
+from tapegrad.scalar_tape import opcodes as strip_code
 
 SMOOTH = [
     (function, name) for function, name in scalars.NUMPY_FUNCTIONS.items()

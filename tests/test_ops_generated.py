@@ -283,7 +283,7 @@ def test_the_table_is_closed() -> None:
         for made in level:
             if made.id in seen or made.op.kind != nt.COMPUTE or not is_float(made.out):
                 continue
-            if "replay" in made.op.extras:  # replayed by a transposition of its own: strips.py
+            if "replay" in made.op.extras:  # replayed by a transposition of its own: recorder.py
                 continue
             seen.add(made.id)
             for statement in template(made).statements:

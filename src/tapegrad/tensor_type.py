@@ -23,8 +23,8 @@ from .native import handle_type as handle
 from .native.handle_type import status_of
 from .operators import FUNCTIONS, make_base
 from .ops import all_rows
-from .ops import strip as strip_rows
 from .ops.layout import LAYOUTS
+from .scalar_tape import rows as strip_rows
 from .tape import ending, readout
 from .tape import recording as record
 from .tape.leaf_storage import Storage, layout_of, own_leaf

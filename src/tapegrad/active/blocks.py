@@ -16,9 +16,9 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
-from ..native.runtime import strip_fields as sf
 from ..ops.table import TABLE
-from ..strip_code import PARAMETERS, Code, Rule, is_truth
+from ..scalar_tape import abi as sf
+from ..scalar_tape.opcodes import PARAMETERS, Code, Rule, is_truth
 
 __all__ = ["Block", "Operand", "Statement", "fits", "squared"]
 

@@ -5,7 +5,7 @@ A call with Tensors (`Compiled.__call__`) takes these steps:
 1. the active arguments are joined into one vector, the head of a strip;
 2. numba's dispatcher is called with active scalars and arrays in their place: the function runs, without
    the GIL, and appends what it does to a recorder (scalars.py);
-3. the recorder goes onto the tape as one statement, and each result is a statement behind it (strips.py).
+3. the recorder goes onto the tape as one statement, and each result is a statement behind it (recorder.py).
 
 If the function raises, the recorder is dropped and the tape is what it was.
 """
@@ -36,7 +36,7 @@ from .containers import CONTAINERS, NUMBERS, RESULTS, as_tensors, passive, rebui
 from .failures import came_from_compiler, explanation
 
 if TYPE_CHECKING:
-    from .. import strips
+    from ..scalar_tape import recorder as strips
 
 __all__ = ["Compiled", "njit", "value"]
 
@@ -67,7 +67,7 @@ class Compiled:
         numba = imported("numba")
         pipeline = imported("tapegrad.active.pipeline")
         #: imported now: who decorates no function waits for neither of the two
-        self._strips = imported("tapegrad.strips")
+        self._strips = imported("tapegrad.scalar_tape.recorder")
         self._kinds = imported("tapegrad.active.types")
         self._failure = imported("numba.core.errors").NumbaError
         functools.update_wrapper(self, function)

@@ -16,8 +16,8 @@ from numba.core import cgutils, compiler, types
 from ..native import abi as nt
 from ..native import machine_code
 from ..native.intrinsics import globals_variable
-from ..native.runtime import strip_fields as sf
-from ..strips import NO_MEMORY
+from ..scalar_tape import abi as sf
+from ..scalar_tape.recorder import NO_MEMORY
 from .types import ACTIVE, ActiveScalar
 
 __all__ = [

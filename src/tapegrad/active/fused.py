@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from llvmlite import ir
 from numba.core import cgutils, types
 
-from ..native.runtime import strip_fields as sf
-from ..strip_code import code_of
+from ..scalar_tape import abi as sf
+from ..scalar_tape.opcodes import code_of
 from . import emit, scalars
 from .emit import Scalar, made
 
@@ -74,7 +74,7 @@ class _Reverse:
     """Generates a block's reverse pass.
 
     With `careful`, what is not reached from the seeds adds nothing, whatever its derivative (see
-    strip_sweeps.py on NaN).
+    sweeps.py on NaN).
     """
 
     def __init__(

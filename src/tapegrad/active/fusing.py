@@ -17,8 +17,8 @@ from numba.core.compiler_machinery import FunctionPass, register_pass
 from numba.core.ir_utils import build_definitions, mk_unique_var
 from numba.core.typing.templates import AbstractTemplate, signature
 
-from ..native.runtime import strip_fields as sf
 from ..ops.table import TABLE
+from ..scalar_tape import abi as sf
 from . import fused, scalars
 from .blocks import Block, Operand, Statement, fits, squared
 from .types import ACTIVE, ActiveScalar, is_active

@@ -20,9 +20,9 @@ from numba.core import cgutils, types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import lower_builtin, lower_cast
 
-from .. import strip_code
 from ..native.intrinsic_stubs import resolve
 from ..ops.table import TABLE, Op
+from ..scalar_tape import opcodes as strip_code
 from . import tracing
 from .emit import (
     Scalar,

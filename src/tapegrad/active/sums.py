@@ -10,8 +10,8 @@ from numba.core.typing.templates import signature
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
-from .. import strip_code
-from ..native.runtime import strip_fields as sf
+from ..scalar_tape import abi as sf
+from ..scalar_tape import opcodes as strip_code
 from .emit import call_entry
 from .types import ACTIVE, ActiveArray
 

@@ -26,7 +26,7 @@ from numba.core.registry import CPUDispatcher
 from numba.core.typeconv import Conversion
 from numba.extending import NativeValue, box, lower_cast, models, register_model, unbox
 
-from .. import strip_code
+from ..scalar_tape import opcodes as strip_code
 
 __all__ = [
     "ACTIVE",

@@ -81,7 +81,7 @@ def _sinc_derivative(x: Any, order: int) -> Any:
 
 @public(method=True, function=False, name="_strip_adjoint")
 def _strip_adjoint(ct: Any, head: Any, *data: Any, recorded: bool) -> Any:
-    """Sweep a strip (ops/strip.py); the cotangent of its head."""
+    """Sweep a strip (scalar_tape/rows.py); the cotangent of its head."""
     return record.apply(TABLE["strip_adjoint"], (ct, head, *data), recorded=recorded)
 
 

@@ -55,7 +55,7 @@ ENTRIES: dict[str, dict[str, str]] = {
         "leaves_entry": "int64(int64, int64, int64, int64)",
         "back_entry": "int64(int64, int64, int64, int64, int64)",
     },
-    "native.runtime.strips": {
+    "scalar_tape.native_recorder": {
         "open_entry": "int64(int64, int64, int64, int64, int64, int64)",
         "begin_entry": "int64(int64, int64, int64, int64, int64, int64)",
         "close_entry": "int64(int64)",
@@ -67,8 +67,8 @@ ENTRIES: dict[str, dict[str, str]] = {
         "mixed_entry": "int64(int64, float64, int64, float64, int64, float64, int64)",
         "block_entry": "int64(int64, int64)",
     },
-    "native.runtime.sums": {"sums_entry": "int64(int64)"},
-    "native.runtime.transposing": {
+    "scalar_tape.native_sums": {"sums_entry": "int64(int64)"},
+    "scalar_tape.native_transpose": {
         "transpose_entry": "int64(int64, int64, int64, int64, int64, int64)"
     },
     "native.runtime.mark_compact": {

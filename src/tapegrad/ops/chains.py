@@ -141,7 +141,7 @@ def composed(body: Callable[..., Value]) -> Lowering:
 
 def composed_op(name: str, body: Callable[..., Value], **row: Any) -> Op:
     """Add a row that `composed` lowers."""
-    # strip_code.py calls the body for its text
+    # opcodes.py calls the body for its text
     row["extras"] = {**ELEMENTWISE, "body": body, **row.get("extras", {})}
     return op(name, lower=composed(body), **row)
 

@@ -136,7 +136,7 @@ class Tape(Values):
         #: leaves of other threads' tapes that are bound here: storage -> slot
         self.guests: dict[Any, int] = {}
         self.collections = self.handles_left = 0  # the latter by an orphan's last one (current.py)
-        self.recorders: list[Block] = []  # spare words of recorders (strips.py), all 0
+        self.recorders: list[Block] = []  # spare words of recorders (recorder.py), all 0
         self.strips_at = 1 << 22  # bytes of large buffers after which `njit` collects first
         s = self.state
         s[nt.S_OWNER] = threading.get_ident()

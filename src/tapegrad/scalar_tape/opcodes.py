@@ -6,10 +6,10 @@ has a loop for, and what the rows' rules need. From a row come
 
 - the text of its primal: ``expr``, or its ufunc, or the body of its chain (`text_of`);
 - the text of its derivative: its rule, traced (`vjp.template`), statement by statement;
-- its template as data (strip_rules.py), from which runtime/strips.py writes the reverse pass as
+- its template as data (rule_table.py), from which runtime/strips.py writes the reverse pass as
   another strip.
 
-So nothing about an op is said twice. strip_sweeps.py puts the texts together.
+So nothing about an op is said twice. sweeps.py puts the texts together.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .base.dtypes import bool_, float64
-from .native import abi as nt
-from .native.machine_code import has_fma, source_digest
-from .ops.instruction import instruction
-from .ops.kernels import exp_log as exp_kernels
-from .ops.kernels import pointwise as pointwise_kernels
-from .ops.kernels import trig as trig_kernels
-from .ops.layout import SCALARS
-from .ops.table import TABLE, Op, elementwise
-from .rules.traced_rule import Template, template
+from ..base.dtypes import bool_, float64
+from ..native import abi as nt
+from ..native.machine_code import has_fma, source_digest
+from ..ops.instruction import instruction
+from ..ops.kernels import exp_log as exp_kernels
+from ..ops.kernels import pointwise as pointwise_kernels
+from ..ops.kernels import trig as trig_kernels
+from ..ops.layout import SCALARS
+from ..ops.table import TABLE, Op, elementwise
+from ..rules.traced_rule import Template, template
 
 __all__ = [
     "ELEMENTARY", "KINDS", "PARAMETERS", "SCOPE", "Code", "Rule", "code_of", "codes", "fingerprint",
@@ -202,7 +202,7 @@ def fingerprint() -> str:
     parts = [b"" if c is None else f"{c.op.name} {c.kinds} {_primal(c)}".encode() for c in codes()]
     parts += [
         scope_source().encode(),
-        source_digest("native.runtime.strips", "native.runtime.sums").encode(),
+        source_digest("scalar_tape.native_recorder", "scalar_tape.native_sums").encode(),
     ]
     return hashlib.sha256(b"\n".join(parts)).hexdigest()[:12]
 

@@ -1,4 +1,4 @@
-"""Parts of the sweeps of a strip that are not generated (strip_sweeps.py): sums of products, and NaN.
+"""Parts of the sweeps of a strip that are not generated (sweeps.py): sums of products, and NaN.
 
 When a NaN comes out of the reverse sweep, it looks at what is reached, from the seeds.
 """
@@ -6,7 +6,7 @@ When a NaN comes out of the reverse sweep, it looks at what is reached, from the
 from __future__ import annotations
 
 from ..native.intrinsic_stubs import helper, malloc, memset, p8, p16, p32, p64, pf64
-from ..native.runtime.strip_fields import (
+from .abi import (
     B_COUNT,
     B_HEAD,
     B_REPLAYED,

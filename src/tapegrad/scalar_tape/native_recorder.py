@@ -1,7 +1,7 @@
 """Strips in native code: the recorder that grows while a function runs, and what becomes of it.
 
 A *recorder* is a few words (``W_*``) over growing arrays: values, operands (two numbers in a word),
-opcodes and constants. `push` is what an operation in a `@tg.njit` function does. transposing.py writes
+opcodes and constants. `push` is what an operation in a `@tg.njit` function does. native_transpose.py writes
 the reverse pass of a strip as another one.
 """
 
@@ -9,14 +9,29 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import abi as nt
-from .. import intrinsics as it
-from ..abi import I_BYTES, I_WIDTH, SMALL
-from ..intrinsics import add_atomically, globals_address, helper, p16, p32, p64, pf64, stack_words
-from . import strip_fields as sf
-from .allocator import allocate, allocate_large, allocate_small, buffer_bytes, free_large
-from .recording import append, slot_of
-from .strip_fields import (
+from ..native import abi as nt
+from ..native import intrinsics as it
+from ..native.abi import I_BYTES, I_WIDTH, SMALL
+from ..native.intrinsics import (
+    add_atomically,
+    globals_address,
+    helper,
+    p16,
+    p32,
+    p64,
+    pf64,
+    stack_words,
+)
+from ..native.runtime.allocator import (
+    allocate,
+    allocate_large,
+    allocate_small,
+    buffer_bytes,
+    free_large,
+)
+from ..native.runtime.recording import append, slot_of
+from . import abi as sf
+from .abi import (
     B_COUNT,
     B_HEAD,
     B_REPLAYED,

@@ -6,10 +6,10 @@ from functools import cache
 
 import numpy as np
 
-from .native import abi as nt
-from .native import machine_code
-from .native.runtime import strip_fields as sf
-from .strip_code import KINDS, PARAMETERS, Code, Rule, code_of, codes
+from ..native import abi as nt
+from ..native import machine_code
+from . import abi as sf
+from .opcodes import KINDS, PARAMETERS, Code, Rule, code_of, codes
 
 __all__ = ["rules"]
 

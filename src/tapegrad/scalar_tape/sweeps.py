@@ -1,4 +1,4 @@
-"""The native code that runs strips, forwards and backwards: texts of strip_code.py, put together.
+"""The native code that runs strips, forwards and backwards: texts of opcodes.py, put together.
 
 Each kernel is compiled when a program first uses it, or found in the store.
 """
@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from .native import abi as nt
-from .native import intrinsic_stubs as words
-from .native import machine_code
-from .native.runtime import strip_fields as sf
-from .ops import strip
-from .ops import strip_kernels as parts
-from .strip_code import PARAMETERS, SCOPE, Code, Rule, codes, scope_source, statement_text
+from ..native import abi as nt
+from ..native import intrinsic_stubs as words
+from ..native import machine_code
+from . import abi as sf
+from . import kernels as parts
+from . import rows as strip
+from .opcodes import PARAMETERS, SCOPE, Code, Rule, codes, scope_source, statement_text
 
 __all__: list[str] = []
 

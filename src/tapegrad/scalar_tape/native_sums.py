@@ -3,17 +3,17 @@
 ``result[r, c]`` is the sum over ``l`` of ``left[r, l] * right[l, c]``, or of ``left[r, l]`` alone. The
 results have consecutive numbers; operands are numbers (or, if passive, constants) in regular steps. The
 last result's opcode is CODE_SUMS, and its word says where the table describes the statement (``S_*``).
-strip_kernels.py of the op table has the sweeps.
+kernels.py of the op table has the sweeps.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from .. import intrinsics as it
-from ..intrinsics import helper, p64, pf64, stack_words
-from . import strip_fields as sf
-from .strips import push, push_constant
+from ..native import intrinsics as it
+from ..native.intrinsics import helper, p64, pf64, stack_words
+from . import abi as sf
+from .native_recorder import push, push_constant
 
 __all__ = ["add_part", "transpose_sums"]
 

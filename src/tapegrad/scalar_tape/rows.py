@@ -12,7 +12,7 @@ in a word; and opcodes, 16 bits each. Statements:
 
 So a strip's size and contents are data, and instructions (which are interned for ever) depend on sizes
 only, which `rounded` makes few. Scalar statement ``j`` has number ``head + j``; its operands are numbers
-of values, or of words of the table where the code says so (strip_code.py).
+of values, or of words of the table where the code says so (opcodes.py).
 
 In a strip's vector of adjoints, -0.0 stands for *untouched*: it is neutral in a sum. What is touched never
 is -0.0 there, as 0.0 is added wherever a cotangent enters such a vector: from a result's tensor, or from the
@@ -28,13 +28,13 @@ from typing import Any
 
 from ..base.dtypes import float64, int64
 from ..native import abi as nt
-from .layout import Layout, contiguous
-from .program import ADJOINT, CT, POOL, SCRATCH, Operand, Step, arg, packed
-from .table import Lowered, Op, copy_loop, op, out_operand
+from ..ops.layout import Layout, contiguous
+from ..ops.program import ADJOINT, CT, POOL, SCRATCH, Operand, Step, arg, packed
+from ..ops.table import Lowered, Op, copy_loop, op, out_operand
 
 __all__ = ["KERNELS", "rounded"]
 
-#: the generated kernels: what loads one and returns its address; strip_code.py puts them here
+#: the generated kernels: what loads one and returns its address; opcodes.py puts them here
 KERNELS: dict[str, Callable[[], int]] = {}
 
 

@@ -1,6 +1,6 @@
 """Strips on the tape: from a recorder to statements, and their reverse pass as another strip.
 
-ops/strip.py says what a strip is. `Recorder` owns the memory that native code records into;
+scalar_tape/rows.py says what a strip is. `Recorder` owns the memory that native code records into;
 `put_on_tape` hands it over; `transposed` is what replay does with a strip.
 """
 
@@ -12,19 +12,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import strip_code, strip_sweeps
-from .base.dtypes import float64
-from .base.errors import UnsupportedError
-from .native import abi as nt
-from .native.builtin_calls import native_call
-from .native.runtime import strip_fields as sf
-from .ops.instruction import CACHES, Instruction, instruction
-from .ops.layout import LAYOUTS, Layout
-from .ops.strip import rounded
-from .ops.table import TABLE
-from .strip_rules import rules
-from .tape.memory_views import address_of, new_block
-from .tape.tape import Tape
+from ..base.dtypes import float64
+from ..base.errors import UnsupportedError
+from ..native import abi as nt
+from ..native.builtin_calls import native_call
+from ..ops.instruction import CACHES, Instruction, instruction
+from ..ops.layout import LAYOUTS, Layout
+from ..ops.table import TABLE
+from ..tape.memory_views import address_of, new_block
+from ..tape.tape import Tape
+from . import abi as sf
+from . import opcodes as strip_code
+from . import sweeps as strip_sweeps
+from .rows import rounded
+from .rule_table import rules
 
 __all__ = ["Recorder", "fill_elements", "put_on_tape", "strip_sweeps", "transposed"]
 

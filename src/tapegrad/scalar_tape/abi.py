@@ -6,7 +6,7 @@ from __future__ import annotations
 W_SELF, W_COUNT, W_CAPACITY, W_VALUES, W_ARGS, W_CODES, W_TABLE, W_TABLE_COUNT = range(8)
 W_TABLE_CAPACITY, W_HEAD, W_STATE, W_VALUELESS = range(8, 12)
 W_WIDTH = 16
-# words at the start of a strip's table (ops/strip.py); then constants, then the places of results
+# words at the start of a strip's table (scalar_tape/rows.py); then constants, then the places of results
 B_COUNT, B_HEAD, B_RESULTS, B_RESULT_COUNT = range(4)
 # whether its reverse pass is a strip, too: then any number may get a cotangent from there
 B_REPLAYED = 4
@@ -24,7 +24,7 @@ S_WIDTH = 10
 M_DATA, M_ROW, M_COL, M_ACTIVE = range(4)
 M_WIDTH = 4
 S_LEFT_ACTIVE, S_PRODUCT, S_RIGHT_ACTIVE = 1, 2, 4
-# a rule of an opcode, and a statement of its template (strip_code.py)
+# a rule of an opcode, and a statement of its template (opcodes.py)
 RULE_START, RULE_COUNT, RULE_EXTRA, RULE_CONSTANTS = range(4)
 RULE_RESULT = 4  # a reference for each of three operands, or -1
 RULE_WIDTH = 8

@@ -1,6 +1,6 @@
 """Transposition of strips: the reverse pass of a strip, written as another one.
 
-Each opcode's rule is a template (strip_rules.py lays them out), instantiated for every statement that is
+Each opcode's rule is a template (rule_table.py lays them out), instantiated for every statement that is
 reached, from the last to the first. Of a block (active/blocks.py), the statements that it stands for are
 written first, as their values have not been kept.
 
@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import abi as nt
-from .. import intrinsics as it
-from ..intrinsics import globals_address, helper, p16, p32, p64, pf64, stack_words
-from . import strip_fields as sf
-from .strip_fields import B_COUNT, B_HEAD, MOST_OPS, W_COUNT
-from .strips import push, push_constant
-from .sums import add_part, transpose_sums
+from ..native import abi as nt
+from ..native import intrinsics as it
+from ..native.intrinsics import globals_address, helper, p16, p32, p64, pf64, stack_words
+from . import abi as sf
+from .abi import B_COUNT, B_HEAD, MOST_OPS, W_COUNT
+from .native_recorder import push, push_constant
+from .native_sums import add_part, transpose_sums
 
 _MASK = 0xFFFFFFFF
 #: in the place of a number: there is none
