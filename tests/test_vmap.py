@@ -20,12 +20,13 @@ from op_samples import Case, _tg_view, cases, public_rows, results_of, tg_leaf
 from test_random_programs import PLAIN
 
 import tapegrad as tg
-from tapegrad import func, slices
+from tapegrad import func
 from tapegrad.autograd.checkpoint import checkpoint
+from tapegrad.batching import batch_plan as slices
+from tapegrad.batching.batch_trace import Trace
 from tapegrad.func import batching
 from tapegrad.ops.table import Op
 from tapegrad.tape.tape import TAPES
-from tapegrad.traces import Trace
 
 #: rows whose results have a shape that depends on values
 READS = {"masked_select"}
@@ -721,7 +722,7 @@ def test_a_handler_that_reads_a_value_while_results_are_lifted() -> None:
 
         def watch(frame, event, arg):
             nonlocal count
-            if event == "c_call" or not frame.f_code.co_filename.endswith("slices.py"):
+            if event == "c_call" or not frame.f_code.co_filename.endswith("batch_plan.py"):
                 return
             count += 1
             if count == at:

@@ -10,9 +10,9 @@ import warnings
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from . import duals
 from .base import torch_messages as messages
 from .base.errors import UnsupportedError
+from .batching import duals
 from .engine import inference, node
 from .engine import reverse as engine
 from .native import abi as nt

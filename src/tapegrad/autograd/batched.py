@@ -9,11 +9,11 @@ import numpy as np
 
 from ..base.dtypes import dtype_of
 from ..base.torch_messages import as_flag
+from ..batching.batched_statement import Lifting
 from ..engine import reverse as engine
 from ..engine.batched_pass import Lanes
 from ..engine.python_steps import Swept, no_grad_on
 from ..functions.registry import FUNCTIONS
-from ..lifting import Lifting
 from ..native import abi as nt
 from ..ops.instruction import INSTRUCTIONS
 from ..ops.table import TABLE

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from .. import duals
+from ..batching import duals
 from ..engine import reverse as engine
 from ..engine.edges import GradientEdge, as_inputs, as_roots, sequence_of
 from ..functions.registry import FUNCTIONS

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from ..duals import LEVELS, switch
+from ..batching.duals import LEVELS, switch
 from ..native import abi as nt
 from ..ops.instruction import INSTRUCTIONS
 from ..tape import recording as record

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .. import trees
+from ..batching.batch_trace import NotLifted, Trace
 from ..functions.generator import unwatched
 from ..functions.inplace import overwrite
 from ..functions.registry import FUNCTIONS
@@ -25,7 +26,6 @@ from ..tape.current import current_tape
 from ..tape.tape import Tape
 from ..tape.user_code import call_user
 from ..tensor_type import Tensor
-from ..traces import NotLifted, Trace
 from .context import FunctionCtx, context_type, marked
 from .function_checks import apart, check_dirty, checked_tangent, count_write, in_order
 from .grad_mode import no_grad

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..batching.batch_trace import private_copy
 from ..tape.readout import GUARDED, Differentiated, depends_on_inputs
 from ..tape.recording import is_active, is_tensor
 from ..tape.user_code import call_user
-from ..traces import private_copy
 from .products import forget
 
 if TYPE_CHECKING:

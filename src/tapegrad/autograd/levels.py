@@ -16,13 +16,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..duals import Private, cut_off, reaches_others
+from ..batching.batch_trace import private_copy
+from ..batching.duals import Private, cut_off, reaches_others
 from ..native import abi as nt
 from ..native.exchange import Change, Exchange
 from ..tape import recording as record
 from ..tape.current import current_tape
 from ..tape.readout import Differentiated, depends_on
-from ..traces import private_copy
 from .products import forget, pull
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Level(Exchange):
 
     @property
     def gaps(self) -> list[tuple[Tensor, Tensor | None]]:
-        """Stretches of the tape without tangents (`tapegrad.duals.switch`)."""
+        """Stretches of the tape without tangents (`tapegrad.batching.duals.switch`)."""
         return [] if self._private is None else self._private.gaps
 
     def lift(self, x: Any) -> Tensor:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..batching.batch_trace import Trace
+from ..batching.batched_statement import Lifting
 from ..engine import reverse as engine
-from ..lifting import Lifting
 from ..ops.table import TABLE
 from ..tape import recording as record
 from ..tape.current import current_tape
 from ..tape.tape import slot_of
-from ..traces import Trace
 from .batched import may_lift
 
 if TYPE_CHECKING:

@@ -1,8 +1,8 @@
 """vmap: a function of tensors as a function of batches of them.
 
-The function runs once, on a slice without values, and what it recorded is lifted to all slices (traces.py,
-lifting.py). A function that cannot be lifted, since it reads a value or writes into its surroundings, runs
-once for each slice, and the results are stacked.
+The function runs once, on a slice without values, and what it recorded is lifted to all slices
+(batch_trace.py, batched_statement.py). A function that cannot be lifted, since it reads a value or writes
+into its surroundings, runs once for each slice, and the results are stacked.
 
 Start reading at `vmap`, then `_lifted`.
 """
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import trees
+from ..batching.batch_trace import Trace
 from ..functions.generator import Draws, Unused
 from ..functions.joining import cat, stack
 from ..tape import anomaly
@@ -25,7 +26,6 @@ from ..tape.readout import Differentiated
 from ..tape.recording import is_tensor
 from ..tape.tape import slot_of
 from ..tape.user_code import call_user
-from ..traces import Trace
 
 __all__ = ["check_randomness", "guard", "vmap"]
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import duals
 from ..base import torch_messages as messages
 from ..base.dtypes import from_numpy_dtype
+from ..batching import duals
 from ..engine import detaching
 from ..engine import saved_tensors as saved
 from ..engine.node_names import AS_STRIDED, name_of

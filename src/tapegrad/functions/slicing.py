@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..base.dtypes import int64
+from ..batching.batch_trace import Trace
 from ..ops.instruction import remember, view_instruction
 from ..ops.layout import LAYOUTS
 from ..ops.table import TABLE
@@ -17,7 +18,6 @@ from ..tape import readout
 from ..tape import recording as record
 from ..tape.recording import layout_of
 from ..tape.tape import slot_of, tape_at
-from ..traces import Trace
 from .arguments import as_int, as_ints, scalar_name, wrap_dim
 from .registry import public
 from .shaping import alias

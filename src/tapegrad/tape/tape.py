@@ -386,7 +386,7 @@ class Tape(Values):
             self.checked()
 
     def capture(self, tensor: Any) -> int:
-        """Slot of a tensor that is on another tape, where this one records for that (traces.py)."""
+        """Slot of a tensor that is on another tape, where this one records for that (batch_trace.py)."""
         self.refuse("uses a tensor that it was not given")
 
     @property

@@ -16,19 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .base import torch_messages as messages
-from .engine.reverse_pass import Request
-from .native.exchange import Change, Exchange
-from .ops.instruction import view_instruction
-from .ops.table import TABLE
-from .tape import readout
-from .tape import recording as record
-from .tape.leaf_storage import Storage
-from .tape.tape import Tape, slot_of, tape_at
-from .traces import Trace
+from ..base import torch_messages as messages
+from ..engine.reverse_pass import Request
+from ..native.exchange import Change, Exchange
+from ..ops.instruction import view_instruction
+from ..ops.table import TABLE
+from ..tape import readout
+from ..tape import recording as record
+from ..tape.leaf_storage import Storage
+from ..tape.tape import Tape, slot_of, tape_at
+from .batch_trace import Trace
 
 if TYPE_CHECKING:
-    from .tensor_type import Tensor
+    from ..tensor_type import Tensor
 
 __all__ = [
     "LEVELS",

@@ -24,20 +24,20 @@ from typing import Any
 
 import numpy as np
 
-from .base.dtypes import bool_, dtype
-from .base.errors import UnsupportedError
-from .base.locks import TABLE_LOCK
-from .native import abi as nt
-from .ops.instruction import INSTRUCTIONS, Instruction, instruction, view_instruction
-from .ops.layout import Layout, contiguous
-from .ops.program import ADDRESS, ARGS, SCRATCH, Operand, Step, address_operand, constant
-from .ops.table import TABLE, Lowered, Op, copy_loop, op
-from .rules import replay_table as templates
-from .rules.traced_rule import Tracing, is_elementwise, trace
-from .tape import recording as record
-from .tape import versions
-from .tape.current import current_tape
-from .tape.tape import Tape, slot_of
+from ..base.dtypes import bool_, dtype
+from ..base.errors import UnsupportedError
+from ..base.locks import TABLE_LOCK
+from ..native import abi as nt
+from ..ops.instruction import INSTRUCTIONS, Instruction, instruction, view_instruction
+from ..ops.layout import Layout, contiguous
+from ..ops.program import ADDRESS, ARGS, SCRATCH, Operand, Step, address_operand, constant
+from ..ops.table import TABLE, Lowered, Op, copy_loop, op
+from ..rules import replay_table as templates
+from ..rules.traced_rule import Tracing, is_elementwise, trace
+from ..tape import recording as record
+from ..tape import versions
+from ..tape.current import current_tape
+from ..tape.tape import Tape, slot_of
 
 __all__ = ["Lifting"]
 

@@ -3,7 +3,7 @@
 A `Trace` is a tape like any other, but for what it does not know: values. The function that `vmap` maps
 runs on it once, on leaves with the layout of a slice. Reverse passes inside of the function are replayed,
 which takes no values either. Then `Trace.results` records what the results need on the tape around it, for
-all slices at once (lifting.py), and that tape may be the trace of another `vmap`.
+all slices at once (batched_statement.py), and that tape may be the trace of another `vmap`.
 
 What a tensor of the surroundings is on a trace: a leaf that stands for it (`Trace.capture`). While the trace
 records, the tape around does not record natively, so that all that the function does comes here.
@@ -19,21 +19,21 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from .base.dtypes import dtype
-from .base.errors import TapeError
-from .native import abi as nt
-from .native.exchange import Exchange, Exchanged
-from .ops.instruction import view_instruction
-from .ops.layout import Layout, intern
-from .ops.table import TABLE
-from .slices import Result, Slices
-from .tape import current as threads
-from .tape import recording as record
-from .tape.leaf_storage import Storage
-from .tape.tape import TAPES, Tape
+from ..base.dtypes import dtype
+from ..base.errors import TapeError
+from ..native import abi as nt
+from ..native.exchange import Exchange, Exchanged
+from ..ops.instruction import view_instruction
+from ..ops.layout import Layout, intern
+from ..ops.table import TABLE
+from ..tape import current as threads
+from ..tape import recording as record
+from ..tape.leaf_storage import Storage
+from ..tape.tape import TAPES, Tape
+from .batch_plan import Result, Slices
 
 if TYPE_CHECKING:
-    from .tensor_type import Tensor
+    from ..tensor_type import Tensor
 
 __all__ = ["NotLifted", "Trace", "private_copy"]
 

@@ -1,4 +1,4 @@
-"""The lifting of a trace (traces.py), and plans: what a lifting did, to do it again.
+"""The lifting of a trace (batch_trace.py), and plans: what a lifting did, to do it again.
 
 A function under `vmap` mostly records the same at each call. What its lifting appends depends on the
 statements of the trace and on the layouts of what is bound, and on nothing else. So it is noted as a `Plan`,
@@ -14,16 +14,16 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .lifting import Lifting
-from .native import abi as nt
-from .native import handle_type as handle
-from .ops.instruction import INSTRUCTIONS, Instruction, view_instruction
-from .ops.table import TABLE
+from ..native import abi as nt
+from ..native import handle_type as handle
+from ..ops.instruction import INSTRUCTIONS, Instruction, view_instruction
+from ..ops.table import TABLE
+from .batched_statement import Lifting
 
 if TYPE_CHECKING:
-    from .base.dtypes import dtype
-    from .ops.layout import Layout
-    from .traces import Trace
+    from ..base.dtypes import dtype
+    from ..ops.layout import Layout
+    from .batch_trace import Trace
 
 __all__ = ["Result", "Slices"]
 
