@@ -17,12 +17,13 @@ from . import display
 from .autograd_methods import AutogradMethods
 from .base.dtypes import Size, dtype, from_numpy_dtype, get_default_dtype
 from .base.errors import UnsupportedError
-from .functions import all_functions, inplace_methods, legacy, registry
+from .functions import all_functions, registry
+from .functions.creation import legacy
+from .functions.indexing import inplace_methods
 from .native import abi as nt
 from .native import handle_type as handle
 from .native.handle_type import status_of
 from .operators import FUNCTIONS, make_base
-from .ops import all_rows
 from .ops.layout import LAYOUTS
 from .scalar_tape import rows as strip_rows
 from .tape import ending, readout
@@ -249,6 +250,6 @@ def _attach() -> None:
 
 _attach()
 Tape.formatter = format_tape
-_ = (all_functions, all_rows, ending, strip_rows)  # imported for what they register
+_ = (all_functions, ending, strip_rows)  # imported for what they register
 record.set_tensor_type(Tensor)
 nt.GLOBALS[nt.G_TENSOR] = id(Tensor)

@@ -20,7 +20,7 @@ import numpy as np
 from .. import trees
 from ..base.errors import UnsupportedError
 from ..engine.saved_tensors import suspended
-from ..functions.generator import default_generator
+from ..functions.creation.generator import default_generator
 from ..native import abi as nt
 from ..native.exchange import Change, Exchange, Exchanged
 from ..ops.instruction import INSTRUCTIONS

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..base.dtypes import float64
-from ..functions.creation import tensor
+from ..functions.creation.creation import tensor
 from ..tape.recording import is_tensor
 from ..tape.user_code import call_user
 from . import finite_differences

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from .. import trees
 from ..batching.batch_trace import NotLifted, Trace
-from ..functions.generator import unwatched
-from ..functions.inplace import overwrite
+from ..functions.creation.generator import unwatched
+from ..functions.indexing.inplace import overwrite
 from ..functions.registry import FUNCTIONS
 from ..native import abi as nt
 from ..ops.instruction import instruction

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..functions.joining import stack
+from ..functions.shape.joining import stack
 from ..tape.recording import is_active
 from ..tape.user_code import call_user
 from .functional_arguments import (

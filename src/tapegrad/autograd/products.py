@@ -20,7 +20,7 @@ import numpy as np
 from ..base.errors import UnsupportedError
 from ..engine import forward_mode as tangents
 from ..engine import reverse as engine
-from ..functions.joining import cat
+from ..functions.shape.joining import cat
 from ..tape import recording as record
 from ..tape.current import current_tape
 from ..tape.tape import slot_of

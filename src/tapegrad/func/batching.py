@@ -17,8 +17,8 @@ import numpy as np
 
 from .. import trees
 from ..batching.batch_trace import Trace
-from ..functions.generator import Draws, Unused
-from ..functions.joining import cat, stack
+from ..functions.creation.generator import Draws, Unused
+from ..functions.shape.joining import cat, stack
 from ..tape import anomaly
 from ..tape import recording as record
 from ..tape.current import current_tape

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import trees
-from ..functions.creation import tensor
+from ..functions.creation.creation import tensor
 from ..tape.readout import note_arguments
 from ..tape.recording import is_tensor
 from ..tape.user_code import call_user

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .. import trees
 from ..autograd.levels import Level
 from ..autograd.products import check_gaps, columns, rows, units
-from ..functions.joining import stack
+from ..functions.shape.joining import stack
 from .arguments import Argnums, Run, positions
 from .batching import check_randomness, guard
 from .gradients import JVP, VJP, floating_output, jvp

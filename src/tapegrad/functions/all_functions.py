@@ -1,40 +1,41 @@
 """Imports every file of functions, so that all are registered, and gives them the common keywords."""
 
-from . import (
-    comparison,
-    contraction,
-    conversion,
-    creation,
-    differences,
-    distances,
-    einsum,
-    files,
-    gathering,
-    indexing,
+from . import conversion, files, keywords, leaf, processors, questions, registry
+from .creation import creation, random, ranges
+from .indexing import (
+    gather_scatter as gathering,
+)
+from .indexing import (
+    getitem as indexing,
+)
+from .indexing import (
     inplace,
     inplace_fills,
     inplace_methods,
-    joining,
-    keywords,
-    leaf,
-    masking,
-    matrices,
+    scatter_reduction,
+    view_scatters,
+)
+from .indexing import (
+    masks as masking,
+)
+from .maths import (
+    comparison,
+    contraction,
+    differences,
+    distances,
+    einsum,
     moments,
     ordering,
     pointwise,
-    processors,
-    product,
-    questions,
-    random,
-    ranges,
     reduction,
-    registry,
     scanning,
-    scatter_reduction,
-    shaping,
-    slicing,
-    view_scatters,
 )
+from .maths import (
+    matmul as product,
+)
+from .shape import diagonals as matrices
+from .shape import joining, slicing
+from .shape import reshape as shaping
 
 __all__ = [
     "comparison",

@@ -15,7 +15,7 @@ from ..tape.current import current_tape
 from ..tape.leaf_storage import layout_of, storage_of
 from ..tape.tape import slot_of, tape_at
 from .registry import public
-from .shaping import alias
+from .shape.reshape import alias
 
 __all__ = ["detach", "numpy"]
 

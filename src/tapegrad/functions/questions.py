@@ -9,7 +9,7 @@ from ..base import dtypes
 from ..base.dtypes import dtype
 from ..tape import recording as record
 from ..tape.recording import layout_of
-from .reduction import no_overload
+from .maths.reduction import no_overload
 from .registry import public
 
 __all__ = ["can_cast", "is_nonzero", "is_same_size", "promote_types", "result_type"]

@@ -1,5 +1,10 @@
-"""The op table: one row an op, a file a family.
+"""The op table, a file a family; and what its rows are lowered to: layouts, instructions, programs.
+programs.
 
-`table` says what a row is. The families register their rows when they are imported, which
-`tapegrad.ops.all_rows` does.
+Start reading at `table.py` (what a row is), then a family (`transcendental.py` is the shortest), `layout.py`
+and `instruction.py`. Whoever imports this package has all rows of eager ops (strips add theirs).
 """
+
+from . import all_rows
+
+__all__ = ["all_rows"]

@@ -7,7 +7,7 @@
 
 A row names the ufunc whose inner loop computes it, or gives a chain of such loops (chains.py),
 and the derivative in terms of other rows. Subgradients at kinks and ties are PyTorch's. VJPs call
-methods of Tensor, among them private ones that functions/pointwise.py registers.
+methods of Tensor, among them private ones that functions/maths/pointwise.py registers.
 
 PyTorch names some nodes otherwise where an operand is a Python number; such rows have
 ``extras["number_names"]``: number of that operand -> name.

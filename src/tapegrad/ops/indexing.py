@@ -1,7 +1,7 @@
 """Ops that read and write elements at index tensors.
 
 Advanced indices arrive here as *one* int64 operand: the indices of the indexed dimensions, raveled
-into positions in these dimensions (as if they were one dimension in C order). functions/indexing.py
+into positions in these dimensions (as if they were one dimension in C order). functions/indexing/getitem.py
 checks and normalises the values when it records, and passes a constant of its own, so that no
 kernel here ever meets an index out of range. Any other use of these rows must see to that too.
 

@@ -5,7 +5,7 @@ strides of 0 along the reduced dimensions: NumPy's own reductions run so, with p
 where the inner loop is a reduced dimension. The result is set to the identity first. Where elements
 are transformed before they are reduced (a variance, a norm), both happen tile by tile in one chain.
 
-Attributes are normalised by functions/reduction.py: `dim` is a sorted tuple of non-negative ints,
+Attributes are normalised by functions/maths/reduction.py: `dim` is a sorted tuple of non-negative ints,
 `keepdim` a bool. Where PyTorch names a full reduction otherwise than one along dimensions, there
 are two rows, the full one called ``..._all``, without attributes.
 

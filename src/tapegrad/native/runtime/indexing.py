@@ -1,7 +1,7 @@
 """Indexing as native code records it: an integer, or a slice without a step, on the first axis.
 
 What it takes is found by the layout in the table that recording uses (hash_tables.py); the first meeting of
-a layout, and every other index, goes to Python (functions/indexing.py).
+a layout, and every other index, goes to Python (functions/indexing/getitem.py).
 """
 
 from __future__ import annotations

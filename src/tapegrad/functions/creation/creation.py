@@ -1,0 +1,412 @@
+"""Making tensors from data, and filled ones.
+
+Every function makes a leaf over an array of its own (`from_numpy` and `as_tensor` share an
+ndarray's memory). What they have in common is in options.py (sizes and keyword arguments) and
+from_data.py (Python data to arrays). Ranges are made in ranges.py, random tensors in random.py,
+``Tensor(...)`` and its kin in legacy.py.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ...base import dtypes
+from ...base.devices import check_device
+from ...base.dtypes import bool_, from_numpy_dtype, get_default_dtype, int64
+from ...tape import recording as record
+from ..options import (
+    Options,
+    allocate,
+    check_requires_grad,
+    checked,
+    number_of,
+    read_dtype,
+    size_of,
+)
+from ..registry import FUNCTIONS, METHODS, public
+from .from_data import array_of, check_array
+from .legacy import legacy_tensor
+
+__all__ = ["as_tensor", "asarray", "from_numpy", "legacy_tensor", "sized", "tensor"]
+
+
+# --------------------------------------------------------------------------- from data
+@public()
+def tensor(
+    data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
+    pin_memory: bool = False,
+) -> Any:  # fmt: skip
+    """Make a leaf of a copy of data.
+
+    Parameters
+    ----------
+    data : number, sequence, ndarray or Tensor
+    dtype : dtype, optional
+        By default that of the data; the default dtype for Python floats.
+    device : optional
+        Nothing but the CPU.
+    requires_grad : bool
+        Whether operations on it are differentiated.
+    pin_memory : bool
+        Must be False.
+
+    Raises
+    ------
+    ValueError
+        For ragged sequences.
+    TypeError, RuntimeError
+        For what is no number, and for integers that are to require grad.
+
+    Examples
+    --------
+    >>> tensor([[1, 2], [3, 4]])
+    tensor([[1, 2],
+            [3, 4]])
+    """
+    if record.is_tensor(data):
+        _warn_copy("torch.tensor")
+    return _from_data("tensor", data, dtype, device, requires_grad, pin_memory)
+
+
+def _from_data(
+    name: str, data: Any, dtype: Any, device: Any, requires_grad: Any, pin_memory: Any = False,
+    default: dtypes.dtype | None = None,
+) -> Any:  # fmt: skip
+    Options.of(name, dtype, None, device, pin_memory, False)
+    array, kind = array_of(data, default if dtype is None else read_dtype(name, dtype))
+    return Options(kind, check_requires_grad(name, requires_grad, kind)).leaf(array)
+
+
+def _warn_copy(name: str) -> None:
+    warnings.warn(
+        "To copy construct from a tensor, it is recommended to use sourceTensor.detach().clone() "
+        f"or sourceTensor.detach().clone().requires_grad_(True), rather than {name}(sourceTensor).",
+        UserWarning,
+        stacklevel=3,
+    )
+
+
+@public()
+def from_numpy(ndarray: np.ndarray) -> Any:
+    """Return a tensor that shares an ndarray's memory.
+
+    Writes to either are seen by both. An ndarray that must not be written is copied instead.
+
+    Raises
+    ------
+    TypeError
+        For a dtype that tapegrad does not have.
+    ValueError
+        For negative strides, foreign byte order, or elements that lie across their alignment.
+    """
+    if not isinstance(ndarray, np.ndarray):
+        raise TypeError(f"expected np.ndarray (got {_full_name(ndarray)})")
+    check_array(ndarray, None)
+    kind = from_numpy_dtype(ndarray.dtype)
+    if any(stride % kind.itemsize for stride in ndarray.strides) or not ndarray.flags.aligned:
+        raise ValueError(
+            "given numpy array strides not a multiple of the element byte size. Copy the numpy "
+            "array to reallocate the memory."
+        )
+    if not ndarray.flags.writeable:
+        return record.leaf_tensor(np.array(ndarray, kind.np, order="C"), kind)
+    return record.leaf_tensor(np.asarray(ndarray), kind, visible=True)
+
+
+def _full_name(value: object) -> str:
+    kind = type(value)
+    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
+
+
+@public()
+def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
+    """Make a tensor of data, without a copy where that can be.
+
+    Parameters
+    ----------
+    data : number, sequence, ndarray or Tensor
+        A tensor of the right dtype is returned itself, an ndarray shares its memory.
+    dtype, device
+        As in `tensor`.
+    """
+    check_device("as_tensor", device)
+    kind = None if dtype is None else read_dtype("as_tensor", dtype)
+    if record.is_tensor(data):
+        return data if kind is None else record.cast(data, kind)
+    if isinstance(data, np.ndarray) and (kind is None or data.dtype == kind.np):
+        return from_numpy(data)
+    return _from_data("as_tensor", data, kind, None, False)
+
+
+@public()
+def asarray(
+    obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None,
+    requires_grad: bool = False,
+) -> Any:  # fmt: skip
+    """Make a tensor of an object, sharing memory if possible, or as `copy` says.
+
+    Parameters
+    ----------
+    obj : number, sequence, ndarray or Tensor
+    dtype, device
+        As in `tensor`.
+    copy : bool, optional
+        True: always copy; False: share or raise.
+    requires_grad : bool
+        Whether the result requires grad; a tensor that does already is detached if not.
+    """
+    check_device("asarray", device)
+    kind = None if dtype is None else read_dtype("asarray", dtype)
+    is_tensor = record.is_tensor(obj)
+    if not is_tensor and not isinstance(obj, np.ndarray):
+        if copy is False:
+            raise ValueError("can't alias arbitrary sequence into a tensor.")
+        return _from_data("asarray", obj, kind, None, requires_grad)
+    own = obj.dtype if is_tensor else from_numpy_dtype(obj.dtype)
+    kind = kind or own
+    check_requires_grad("asarray", requires_grad, kind)
+    if kind is not own and copy is False:
+        raise ValueError(
+            f"can't alias tensor with dtype '{_SCALAR[own]}' into dtype '{_SCALAR[kind]}'."
+        )
+    if not is_tensor:
+        made = from_numpy(obj) if kind is own and not copy else _from_data(
+            "asarray", obj, kind, None, False
+        )  # fmt: skip
+        return made.requires_grad_(requires_grad)
+    if kind is not own:
+        obj = record.cast(obj, kind)
+    elif copy:
+        obj = obj.clone()
+    if obj.requires_grad != requires_grad:
+        obj = obj.detach()
+        obj.requires_grad_(requires_grad)
+    return obj
+
+
+_SCALAR = {
+    dtypes.float64: "Double", dtypes.float32: "Float", int64: "Long", bool_: "Bool"
+}  # fmt: skip
+
+
+@public()
+def scalar_tensor(
+    s: Any, *, dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
+    requires_grad: bool = False,
+) -> Any:  # fmt: skip
+    """Make a 0-d tensor of a number, of the default dtype if none is given."""
+    options = Options.of("scalar_tensor", dtype, layout, device, pin_memory, requires_grad)
+    return options.leaf(_filled((), options.kind, number_of("scalar_tensor", "s", 1, s)))
+
+
+# --------------------------------------------------------------------------- filled
+def _filled(shape: tuple[int, ...], kind: dtypes.dtype, value: Any) -> np.ndarray:
+    plain_zero = value == 0 and math.copysign(1, value) > 0
+    array = allocate(shape, kind, zero=plain_zero)
+    if not plain_zero:
+        with np.errstate(all="ignore"):
+            array.fill(_converted(value, kind))
+    return array
+
+
+def _converted(value: Any, kind: dtypes.dtype) -> Any:
+    """Convert a number to a dtype, or raise PyTorch's error where it does not fit."""
+    if kind is int64 and not -(2.0**63) <= value < 2.0**63:
+        raise RuntimeError("value cannot be converted to type int64_t without overflow")
+    return int(value) if kind is int64 else bool(value) if kind is bool_ else float(value)
+
+
+Maker = Callable[[tuple[int, ...], dtypes.dtype], np.ndarray]
+
+
+def _named(f: Callable[..., Any], name: str, doc: str) -> Callable[..., Any]:
+    """Name a function that was made in a loop."""
+    f.__name__ = f.__qualname__ = name
+    f.__doc__ = doc
+    return f
+
+
+def sized(name: str, make: Maker, what: str) -> None:
+    """Add ``name(*size)``, ``name_like(input)`` and the method ``new_name(*size)``.
+
+    Parameters
+    ----------
+    name : str
+    make : callable
+        Makes the array from a shape and a dtype.
+    what : str
+        What the tensor is filled with, for the docstrings.
+    """
+
+    def plain(
+        *size: Any, dtype: Any = None, layout: Any = None, device: Any = None,
+        pin_memory: bool = False, requires_grad: bool = False, **named: Any,
+    ) -> Any:  # fmt: skip
+        shape = _shape(name, size, named)
+        options = Options.of(name, dtype, layout, device, pin_memory, requires_grad)
+        return options.leaf(make(shape, options.kind))
+
+    def like(
+        input: Any, *, dtype: Any = None, layout: Any = None, device: Any = None,
+        pin_memory: bool = False, requires_grad: bool = False, memory_format: Any = None,
+    ) -> Any:  # fmt: skip
+        label = name + "_like"
+        record.check_tensors(label, (input,))
+        options = Options.of(
+            label, dtype, layout, device, pin_memory, requires_grad, default=input.dtype
+        )
+        return options.leaf(make(tuple(input.shape), options.kind))
+
+    def new(
+        self: Any, *size: Any, dtype: Any = None, layout: Any = None, device: Any = None,
+        pin_memory: bool = False, requires_grad: bool = False, **named: Any,
+    ) -> Any:  # fmt: skip
+        label = "new_" + name
+        shape = _shape(label, size, named)
+        options = Options.of(
+            label, dtype, layout, device, pin_memory, requires_grad, default=self.dtype
+        )
+        return options.leaf(make(shape, options.kind))
+
+    keywords = "\n\nKeywords: dtype, layout, device, pin_memory, requires_grad, as in `tensor`."
+    FUNCTIONS[name] = _named(
+        plain, name, f"Make a tensor of {what}, of the given lengths of dimensions.{keywords}"
+    )
+    FUNCTIONS[name + "_like"] = _named(
+        like,
+        name + "_like",
+        f"Make a tensor of {what}, of the shape and dtype of `input`.{keywords}",
+    )
+    if name in ("zeros", "ones", "empty"):
+        METHODS["new_" + name] = _named(
+            new, "new_" + name, f"Make a tensor of {what}, of this tensor's dtype.{keywords}"
+        )
+
+
+def _shape(name: str, size: tuple[Any, ...], named: dict[str, Any]) -> tuple[int, ...]:
+    """Read the shape, which may also come as ``size=``."""
+    for key in named:
+        if key != "size" or size:
+            raise TypeError(f"{name}() got an unexpected keyword argument '{key}'")
+    return size_of(name, (tuple(named["size"]),) if named else size)
+
+
+sized("zeros", lambda shape, kind: allocate(shape, kind, zero=True), "zeros")
+sized("ones", lambda shape, kind: _filled(shape, kind, 1), "ones")
+sized("empty", lambda shape, kind: allocate(shape, kind), "uninitialised numbers")
+
+
+def _full(
+    name: str, size: Any, fill_value: Any, options: Callable[[dtypes.dtype], Options] | Options,
+    position: int = 2,
+) -> Any:  # fmt: skip
+    if not isinstance(size, tuple | list):
+        raise TypeError(
+            f"{name}(): argument 'size' (position 1) must be tuple of ints, "
+            f"not {type(size).__name__}"
+        )
+    shape = size_of(name, (tuple(size),))
+    value = number_of(name, "fill_value", position, fill_value)
+    if not isinstance(options, Options):
+        own = bool_ if isinstance(value, bool) else int64 if isinstance(value, int) else None
+        options = options(own or get_default_dtype())
+    return options.leaf(_filled(shape, options.kind, value))
+
+
+@public()
+def full(
+    size: Any, fill_value: Any, *, dtype: Any = None, layout: Any = None, device: Any = None,
+    pin_memory: bool = False, requires_grad: bool = False,
+) -> Any:  # fmt: skip
+    """Make a tensor of one number; its dtype is the number's if none is given.
+
+    Parameters
+    ----------
+    size : sequence of int
+    fill_value : number
+    dtype, layout, device, pin_memory, requires_grad
+        As in `tensor`.
+    """
+    return _full(
+        "full", size, fill_value,
+        lambda own: Options.of("full", dtype, layout, device, pin_memory, requires_grad, own),
+    )  # fmt: skip
+
+
+@public()
+def full_like(
+    input: Any, fill_value: Any, *, dtype: Any = None, layout: Any = None, device: Any = None,
+    pin_memory: bool = False, requires_grad: bool = False, memory_format: Any = None,
+) -> Any:  # fmt: skip
+    """Make a tensor of one number, of the shape and dtype of `input`."""
+    record.check_tensors("full_like", (input,))
+    options = Options.of(
+        "full_like", dtype, layout, device, pin_memory, requires_grad, default=input.dtype
+    )
+    return _full("full_like", tuple(input.shape), fill_value, options)
+
+
+@public(method=True, function=False)
+def new_full(
+    input: Any, size: Any, fill_value: Any, *, dtype: Any = None, layout: Any = None,
+    device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
+) -> Any:  # fmt: skip
+    """Make a tensor of one number, of this tensor's dtype."""
+    options = Options.of(
+        "new_full", dtype, layout, device, pin_memory, requires_grad, default=input.dtype
+    )
+    return _full("new_full", size, fill_value, options)
+
+
+@public(method=True, function=False)
+def new_tensor(
+    input: Any, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
+    layout: Any = None, pin_memory: bool = False,
+) -> Any:  # fmt: skip
+    """Make a leaf of a copy of data, of this tensor's dtype if none is given."""
+    if record.is_tensor(data):
+        _warn_copy("tensor.new_tensor")
+    return _from_data(
+        "new_tensor", data, dtype, device, requires_grad, pin_memory, default=input.dtype
+    )
+
+
+@public()
+def eye(
+    n: Any, m: Any = None, *, dtype: Any = None, layout: Any = None, device: Any = None,
+    pin_memory: bool = False, requires_grad: bool = False,
+) -> Any:  # fmt: skip
+    """Make a matrix with ones on the diagonal and zeros elsewhere.
+
+    Parameters
+    ----------
+    n : int
+        Rows.
+    m : int, optional
+        Columns, by default as many.
+    dtype, layout, device, pin_memory, requires_grad
+        As in `tensor`.
+    """
+    sizes = []
+    for i, (label, given) in enumerate((("n", n), ("m", n if m is None else m))):
+        if isinstance(given, bool) or not hasattr(type(given), "__index__"):
+            raise TypeError(
+                f"eye(): argument '{label}' (position {i + 1}) must be int, "
+                f"not {type(given).__name__}"
+            )
+        size = operator.index(given)
+        if size < 0:
+            raise RuntimeError(f"{label} must be greater or equal to 0, got {size}")
+        sizes.append(size)
+    options = Options.of("eye", dtype, layout, device, pin_memory, requires_grad)
+    if math.prod(sizes) >= 2**63:
+        raise RuntimeError("numel: integer multiplication overflow")
+    array = allocate(checked("eye", tuple(sizes)), options.kind, zero=True)
+    np.fill_diagonal(array, 1)
+    return options.leaf(array)

@@ -1,0 +1,405 @@
+"""Random tensors: `rand`, `randn`, `randint`, `randperm`, `normal`, `bernoulli`, `multinomial` ...
+
+Numbers come from a `Generator` (generator.py).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...base import dtypes
+from ...base.dtypes import int64
+from ...ops.layout import broadcast_shapes
+from ...tape import recording as record
+from ...tape.current import current_tape
+from ..arguments import as_int, check_bool, float_of
+from ..maths.reduction import title
+from ..options import Options, allocate, checked, size_of
+from ..registry import FUNCTIONS, public
+from .generator import Generator, stream_of
+
+__all__ = ["binomial", "poisson", "randint", "randperm"]
+
+# --------------------------------------------------------------------------- uniform and normal
+_UNIFORM = "check_uniform_bounds"
+_NORMAL = "normal_kernel_cpu"
+
+
+def _check_floating(kernel: str, kind: dtypes.dtype) -> None:
+    if not kind.is_floating_point:
+        name = "Long" if kind is int64 else "Bool"
+        raise NotImplementedError(f"\"{kernel}\" not implemented for '{name}'")
+
+
+def _numbers(
+    kernel: str, shape: tuple[int, ...], kind: dtypes.dtype, stream: Generator
+) -> np.ndarray:
+    """Uniform or standard normal numbers."""
+    _check_floating(kernel, kind)
+    array = allocate(shape, kind)
+    with stream.lock:
+        fill = stream.numpy.random if kernel is _UNIFORM else stream.numpy.standard_normal
+        fill(dtype=kind.np, out=array)
+    return array
+
+
+def _random_pair(name: str, kernel: str, what: str) -> None:
+    """Add ``name(*size)`` and ``name_like(input)``."""
+
+    def plain(
+        *size: Any, generator: Any = None, dtype: Any = None, layout: Any = None,
+        device: Any = None, pin_memory: bool = False, requires_grad: bool = False, **named: Any,
+    ) -> Any:  # fmt: skip
+        for key in named:
+            if key != "size" or size:
+                raise TypeError(f"{name}() got an unexpected keyword argument '{key}'")
+        shape = size_of(name, (tuple(named["size"]),) if named else size)
+        options = Options.of(name, dtype, layout, device, pin_memory, requires_grad)
+        return options.leaf(_numbers(kernel, shape, options.kind, stream_of(name, generator)))
+
+    def like(
+        input: Any, *, generator: Any = None, dtype: Any = None, layout: Any = None,
+        device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
+        memory_format: Any = None,
+    ) -> Any:  # fmt: skip
+        label = name + "_like"
+        record.check_tensors(label, (input,))
+        options = Options.of(
+            label, dtype, layout, device, pin_memory, requires_grad, default=input.dtype
+        )
+        stream = stream_of(label, generator)
+        return options.leaf(_numbers(kernel, tuple(input.shape), options.kind, stream))
+
+    for function, label, of in (
+        (plain, name, "of the given lengths of dimensions"),
+        (like, name + "_like", "of the shape and dtype of `input`"),
+    ):
+        function.__name__ = function.__qualname__ = label
+        function.__doc__ = (
+            f"Make a tensor of {what}, {of}.\n\nKeywords: generator, and dtype, layout, device, "
+            "pin_memory, requires_grad, as in `tensor`."
+        )
+        FUNCTIONS[label] = function
+
+
+_random_pair("rand", _UNIFORM, "random numbers that are uniform in [0, 1)")
+_random_pair("randn", _NORMAL, "random numbers of the standard normal distribution")
+
+
+@public()
+def normal(
+    mean: Any, std: Any = 1.0, size: Any = None, *, generator: Any = None, dtype: Any = None,
+    layout: Any = None, device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
+) -> Any:  # fmt: skip
+    """Make a tensor of normal random numbers.
+
+    Parameters
+    ----------
+    mean, std : number or Tensor
+        If both are numbers, `size` says how many; else the result has the tensors' broadcast shape.
+    size : sequence of int, optional
+    generator : Generator, optional
+    dtype, layout, device, pin_memory, requires_grad
+        As in `tensor`, for numbers.
+
+    Raises
+    ------
+    RuntimeError
+        For a negative standard deviation.
+    """
+    stream = stream_of("normal", generator)
+    tensors = [v for v in (mean, std) if record.is_tensor(v)]
+    if not tensors or mean is not tensors[0]:
+        mean = float_of("normal", "mean", 1, mean)
+    if not tensors or std is not tensors[-1]:
+        std = float_of("normal", "std", 2, std)
+    if tensors and size is not None:
+        raise TypeError("normal(): a size goes with two numbers, not with tensors")
+    if not record.is_tensor(std) and not std >= 0:
+        raise RuntimeError(f"normal expects std >= 0.0, but found std {std:g}")
+    if not tensors:
+        if size is None:
+            raise TypeError("normal(): two numbers need a size")
+        options = Options.of("normal", dtype, layout, device, pin_memory, requires_grad)
+        array = _numbers(_NORMAL, size_of("normal", (tuple(size),)), options.kind, stream)
+        return options.leaf(array * options.kind.np.type(std) + options.kind.np.type(mean))
+    kind = tensors[0].dtype
+    _check_floating(_NORMAL, kind)
+    shape = tuple((mean * 0 + std * 0).shape)  # raises PyTorch's error unless they broadcast
+    means, scales = (v._array() if record.is_tensor(v) else kind.np.type(v) for v in (mean, std))
+    if record.is_tensor(std) and (scales < 0).any():
+        raise RuntimeError("normal expects all elements of std >= 0.0")
+    array = np.asarray(_numbers(_NORMAL, shape, kind, stream) * scales + means, kind.np)
+    return record.leaf_tensor(array, kind)
+
+
+# --------------------------------------------------------------------------- integers
+def _integers(
+    low: int, high: int, shape: tuple[int, ...], options: Options, stream: Generator
+) -> Any:
+    if low >= high:
+        raise RuntimeError(
+            f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}"
+        )
+    allocate(shape, int64)  # raises PyTorch's error where there is no memory
+    with stream.lock:
+        drawn = stream.numpy.integers(low, high, shape)
+    return options.leaf(np.asarray(drawn).astype(options.kind.np))
+
+
+@public()
+def randint(
+    *bounds: Any, low: Any = None, high: Any = None, size: Any = None, generator: Any = None,
+    dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
+    requires_grad: bool = False,
+) -> Any:  # fmt: skip
+    """Make a tensor of random integers: ``randint(high, size)`` or ``randint(low, high, size)``.
+
+    Parameters
+    ----------
+    low : int
+        Smallest integer, 0 if left out.
+    high : int
+        First integer above.
+    size : sequence of int
+    generator : Generator, optional
+    dtype : dtype, optional
+        int64 if left out.
+    layout, device, pin_memory, requires_grad
+        As in `tensor`.
+    """
+    given = list(bounds)
+    if given and size is None and isinstance(given[-1], tuple | list):
+        size = given.pop()
+    if given and high is None:
+        high = given.pop()
+        if size is None and given:  # an integer where the size belongs
+            raise TypeError(
+                f"randint(): argument 'size' (position {len(bounds)}) must be tuple of ints, "
+                f"not {type(high).__name__}"
+            )
+    if given and low is None:
+        low = given.pop()
+    if given or high is None or size is None:
+        got = ", ".join(type(b).__name__ for b in bounds)
+        raise TypeError(
+            f"randint() received an invalid combination of arguments - got ({got}), but expected "
+            "(int high, tuple of ints size) or (int low, int high, tuple of ints size)"
+        )
+    first = 0 if low is None else as_int("randint", "low", 1, low)
+    last = as_int("randint", "high", 1 if low is None else 2, high)
+    shape = size_of("randint", (tuple(size),), position=2 if low is None else 3)
+    options = Options.of("randint", dtype, layout, device, pin_memory, requires_grad, default=int64)
+    return _integers(first, last, shape, options, stream_of("randint", generator))
+
+
+@public()
+def randint_like(
+    input: Any, *bounds: Any, low: Any = None, high: Any = None, generator: Any = None,
+    dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
+    requires_grad: bool = False, memory_format: Any = None,
+) -> Any:  # fmt: skip
+    """Make a tensor of random integers, of the shape and dtype of `input`; else as `randint`."""
+    record.check_tensors("randint_like", (input,))
+    given = list(bounds)
+    if given and high is None:
+        high = given.pop()
+    if given and low is None:
+        low = given.pop()
+    if given or high is None:
+        raise TypeError("randint_like() takes (input, high) or (input, low, high)")
+    first = 0 if low is None else as_int("randint_like", "low", 2, low)
+    last = as_int("randint_like", "high", 2 if low is None else 3, high)
+    options = Options.of(
+        "randint_like", dtype, layout, device, pin_memory, requires_grad, default=input.dtype
+    )
+    return _integers(first, last, tuple(input.shape), options, stream_of("randint_like", generator))
+
+
+@public()
+def randperm(
+    n: Any, *, generator: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
+    pin_memory: bool = False, requires_grad: bool = False,
+) -> Any:  # fmt: skip
+    """Make a tensor of the integers below `n` in random order."""
+    shape = checked("randperm", (as_int("randperm", "n", 1, n),))
+    options = Options.of("randperm", dtype, layout, device, pin_memory, requires_grad, int64)
+    allocate(shape, int64)
+    stream = stream_of("randperm", generator)
+    with stream.lock:
+        return options.leaf(stream.numpy.permutation(shape[0]).astype(options.kind.np))
+
+
+# --------------------------------------------------------------------------- from probabilities
+@public(method=True)
+def bernoulli(input: Any, p: Any = None, *, generator: Any = None) -> Any:
+    """Make a tensor of zeros and ones, one with the probability that `input` (or `p`) says.
+
+    Parameters
+    ----------
+    input : Tensor
+        Probabilities; with `p` only its shape and dtype count.
+    p : float, optional
+    generator : Generator, optional
+    """
+    record.check_tensors("bernoulli", (input,))
+    stream = stream_of("bernoulli", generator)
+    if p is None:
+        if not input.dtype.is_floating_point:
+            name = "Long" if input.dtype is int64 else "Bool"
+            raise NotImplementedError(f"\"bernoulli_tensor_cpu_p_\" not implemented for '{name}'")
+        chance = input._array()
+        if not ((chance >= 0) & (chance <= 1)).all():
+            raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true, but got false.")
+    else:
+        chance = float_of("bernoulli", "p", 2, p, "float")
+        if not 0 <= chance <= 1:
+            raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={chance:g}")
+    with stream.lock:
+        drawn = stream.numpy.random(tuple(input.shape)) < chance
+    return record.leaf_tensor(np.asarray(drawn, input.dtype.np), input.dtype)
+
+
+@public(method=True)
+def multinomial(
+    input: Any, num_samples: Any, replacement: bool = False, *, generator: Any = None
+) -> Any:
+    """Draw indices with the probabilities in each row.
+
+    Parameters
+    ----------
+    input : Tensor
+        Weights of shape (n,) or (m, n), not negative; they need not add up to one.
+    num_samples : int
+        How many a row.
+    replacement : bool
+        Whether an index may come more than once.
+    generator : Generator, optional
+
+    Returns
+    -------
+    Tensor
+        int64, of shape (num_samples,) or (m, num_samples).
+    """
+    record.check_tensors("multinomial", (input,))
+    stream = stream_of("multinomial", generator)
+    count = as_int("multinomial", "num_samples", 2, num_samples)
+    check_bool("multinomial", "replacement", 3, replacement)
+    if not 1 <= input.ndim <= 2:
+        raise RuntimeError("prob_dist must be 1 or 2 dim")
+    if not input.dtype.is_floating_point:
+        name = "Long" if input.dtype is int64 else "Bool"
+        raise RuntimeError(
+            f"multinomial only supports floating-point dtypes for input, got: {name}"
+        )
+    if count <= 0:
+        raise RuntimeError("cannot sample n_sample <= 0 samples")
+    weights = input._array()
+    n = weights.shape[-1]
+    if not replacement and count > n:
+        raise RuntimeError(
+            "cannot sample n_sample > prob_dist.size(-1) samples without replacement"
+        )
+    if not (np.isfinite(weights) & (weights >= 0)).all():
+        raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
+    totals = weights.sum(-1, dtype=np.float64, keepdims=True)
+    if (totals <= 0).any() or n == 0:
+        raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
+    shape = (*weights.shape[:-1], count)
+    with stream.lock:
+        if replacement:
+            edges = np.cumsum(weights / totals, -1).reshape(-1, n)
+            points = stream.numpy.random((len(edges), count)) * edges[:, -1:]
+            drawn = np.array(
+                [np.searchsorted(e, p, side="right") for e, p in zip(edges, points, strict=True)],
+                np.int64,
+            ).reshape(shape)
+        else:  # the first arrivals of exponential clocks that run at these rates
+            with np.errstate(divide="ignore"):
+                arrivals = stream.numpy.standard_exponential(weights.shape) / weights
+            drawn = np.argsort(arrivals, -1, kind="stable")[..., :count].astype(np.int64)
+    return record.leaf_tensor(np.ascontiguousarray(drawn), int64)
+
+
+# --------------------------------------------------------------------------- counts
+@public()
+def binomial(count: Any, prob: Any, generator: Any = None) -> Any:
+    """Make a tensor of how many of `count` attempts succeed, each with probability `prob`.
+
+    Parameters
+    ----------
+    count, prob : Tensor
+        Of one floating dtype; they broadcast. NaN gives NaN; a probability outside of [0, 1] counts as the
+        nearer of the two, and less than one attempt as none, as in PyTorch.
+    generator : Generator, optional
+
+    Raises
+    ------
+    RuntimeError
+        If one requires grad: there is no derivative.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.binomial(tg.tensor([5.0, 7.0]), tg.tensor([0.0, 1.0]))
+    tensor([0., 7.])
+    """
+    record.check_tensors("binomial", (count, prob))
+    for name, x in (("count", count), ("prob", prob)):
+        if not x.dtype.is_floating_point:
+            kind = "Long" if x.dtype is int64 else "Bool"
+            raise ValueError(
+                f"binomial only supports floating-point dtypes for {name}, got: {kind}"
+            )
+    if count.dtype is not prob.dtype:
+        raise RuntimeError(f"Found dtype {title(prob.dtype)} but expected {title(count.dtype)}")
+    if current_tape().grad_mode and (record.is_active(count) or record.is_active(prob)):
+        raise RuntimeError(
+            "the derivative for 'binomial' is not implemented; draw from count.detach() and prob.detach()"
+        )
+    stream = stream_of("binomial", generator)
+    shape = broadcast_shapes(count.shape, prob.shape)
+    attempts, chances = (
+        np.broadcast_to(count._array(), shape),
+        np.broadcast_to(prob._array(), shape),
+    )
+    unknown = np.isnan(attempts) | np.isnan(chances)
+    n = np.where(unknown, 0, np.floor(np.clip(attempts, 0, 2.0**53))).astype(np.int64)
+    with stream.lock:
+        drawn = stream.numpy.binomial(n, np.clip(np.where(unknown, 0, chances), 0, 1))
+    return record.leaf_tensor(
+        np.asarray(np.where(unknown, np.nan, drawn), count.dtype.np), count.dtype
+    )
+
+
+@public()
+def poisson(input: Any, generator: Any = None) -> Any:
+    """Make a tensor of counts of events that come with the rates that `input` says.
+
+    Parameters
+    ----------
+    input : Tensor
+    generator : Generator, optional
+
+    Raises
+    ------
+    RuntimeError
+        For a rate that is negative or NaN.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.poisson(tg.zeros(2))
+    tensor([0., 0.])
+    """
+    record.check_tensors("poisson", (input,))
+    _check_floating("poisson_cpu", input.dtype)
+    stream = stream_of("poisson", generator)
+    rates = input._array()
+    if not (rates >= 0).all():
+        raise RuntimeError("invalid Poisson rate, expected rate to be non-negative")
+    with stream.lock:
+        drawn = stream.numpy.poisson(rates)
+    return record.leaf_tensor(np.asarray(drawn, input.dtype.np), input.dtype)

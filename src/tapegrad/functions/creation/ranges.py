@@ -1,0 +1,194 @@
+"""Numbers in order: `arange`, `range`, `linspace`, `logspace`."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+
+from ...base.dtypes import bool_, dtype, float64, get_default_dtype, int64
+from ...tape import readout
+from ...tape import recording as record
+from ..arguments import as_int
+from ..options import Options, allocate, number_of
+from ..registry import public
+
+__all__ = ["arange", "linspace", "logspace", "range_"]
+
+_ARANGE = (
+    "arange() received an invalid combination of arguments - got ({}), but expected one of:\n"
+    " * (Number end, *, Tensor out = None, torch.dtype dtype = None, torch.layout layout = None, "
+    "torch.device device = None, bool pin_memory = False, bool requires_grad = False)\n"
+    " * (Number start, Number end, *, torch.dtype dtype = None, torch.layout layout = None, "
+    "torch.device device = None, bool pin_memory = False, bool requires_grad = False)\n"
+    " * (Number start, Number end, Number step = 1, *, Tensor out = None, torch.dtype dtype = "
+    "None, torch.layout layout = None, torch.device device = None, bool pin_memory = False, bool "
+    "requires_grad = False)\n"
+)
+
+
+def _check_bounds(start: float, end: float, step: float) -> None:
+    """Raise PyTorch's errors for a range that does not end."""
+    if step == 0:
+        raise RuntimeError("step must be nonzero")
+    if not (math.isfinite(start) and math.isfinite(end)):
+        raise RuntimeError(f"unsupported range: {start:g} -> {end:g}")
+    if not ((step > 0 and end >= start) or (step < 0 and end <= start)):
+        raise RuntimeError("upper bound and lower bound inconsistent with step sign")
+
+
+@public()
+def arange(
+    *bounds: Any, dtype: Any = None, layout: Any = None, device: Any = None,
+    pin_memory: bool = False, requires_grad: bool = False, **named: Any,
+) -> Any:  # fmt: skip
+    """Make the numbers from `start` up to, but without, `end`.
+
+    It is called as ``arange(end)``, ``arange(start, end)`` or ``arange(start, end, step)``.
+
+    Parameters
+    ----------
+    start : number
+        0 if left out.
+    end : number
+    step : number
+        1 if left out.
+    dtype : dtype, optional
+        int64 if all are integers, else the default dtype.
+    layout, device, pin_memory, requires_grad
+        As in `tensor`.
+    """
+    for key in named:
+        if key not in ("start", "end", "step"):
+            raise TypeError(f"arange() got an unexpected keyword argument '{key}'")
+    labels = ("end",) if len(bounds) == 1 and "end" not in named else ("start", "end", "step")
+    got = ", ".join([type(b).__name__ for b in bounds])
+    if len(bounds) > 3 or set(labels[: len(bounds)]) & set(named) or not (bounds or named):
+        raise TypeError(_ARANGE.format(got))
+    given = {**dict(zip(labels, bounds, strict=False)), **named}
+    if "end" not in given:
+        raise TypeError('arange() missing 1 required positional arguments: "end"')
+    if len(bounds) > 1 and any(isinstance(b, str) or b is None for b in bounds):
+        raise TypeError(_ARANGE.format(got))
+    start = number_of("arange", "start", 1, given.get("start", 0))
+    end = number_of("arange", "end", labels.index("end") + 1, given["end"])
+    step = number_of("arange", "step", 3, given.get("step", 1))
+    whole = all(isinstance(v, int) for v in (start, end, step))
+    options = Options.of(
+        "arange", dtype, layout, device, pin_memory, requires_grad,
+        default=int64 if whole else get_default_dtype(),
+    )  # fmt: skip
+    _check_kind("arange", options.kind)
+    _check_bounds(start, end, step)
+    if options.kind is int64:
+        start, end, step = int(start), int(end), int(step)
+        if step == 0:
+            raise RuntimeError("step must be nonzero")
+        count = max(-((start - end) // step), 0)
+    else:
+        count = math.ceil((end - start) / step)
+    return options.leaf(_progression(count, start, step, options.kind))
+
+
+def _check_kind(name: str, kind: dtype) -> None:
+    if kind is bool_:
+        raise NotImplementedError(f"\"{name}_cpu\" not implemented for 'Bool'")
+
+
+def _progression(count: int, start: float, step: float, kind: dtype) -> np.ndarray:
+    """``start + step * i`` for i below `count`, in double precision or exact integers."""
+    array = allocate((count,), kind)
+    array[:] = start + step * np.arange(count) if count else 0
+    return array
+
+
+# Its name would hide the builtin in this file.
+@public(name="range")
+def range_(
+    start: Any, end: Any, step: Any = 1, *, dtype: Any = None, layout: Any = None,
+    device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
+) -> Any:  # fmt: skip
+    """Make the numbers from `start` to `end`, both included; deprecated in favour of `arange`.
+
+    Parameters
+    ----------
+    start, end, step : number
+    dtype : dtype, optional
+        The default dtype if left out, also for integers.
+    layout, device, pin_memory, requires_grad
+        As in `tensor`.
+    """
+    first = number_of("range", "start", 1, start)
+    last = number_of("range", "end", 2, end)
+    by = number_of("range", "step", 3, step)
+    warnings.warn(
+        "torch.range is deprecated and will be removed in a future release because its behavior is "
+        "inconsistent with Python's range builtin. Instead, use torch.arange, which produces "
+        "values in [start, end).",
+        UserWarning,
+        stacklevel=3,
+    )
+    options = Options.of("range", dtype, layout, device, pin_memory, requires_grad)
+    _check_kind("range", options.kind)
+    _check_bounds(first, last, by)
+    count = int((last - first) / by + 1)
+    return options.leaf(_progression(count, first, by, options.kind))
+
+
+range_.__name__ = range_.__qualname__ = "range"
+
+
+def _steps(name: str, start: Any, end: Any, steps: Any) -> np.ndarray:
+    """Make `steps` numbers from start to end at equal distances, counted from the nearer end."""
+    start, end = (
+        readout.number(x, f"{name}()") if record.is_tensor(x) and x.ndim == 0 else x
+        for x in (start, end)
+    )
+    first = number_of(name, "start", 1, start)
+    last = number_of(name, "end", 2, end)
+    count = as_int(name, "steps", 3, steps)
+    if count < 0:
+        raise RuntimeError("number of steps must be non-negative")
+    array = allocate((count,), float64)
+    if count == 1:
+        array[0] = first
+    elif count:
+        step = (last - first) / (count - 1)
+        half = count // 2
+        # From both ends, as PyTorch does, so that the ends are exact.
+        array[:half] = first + step * np.arange(half)
+        array[half:] = last - step * np.arange(count - half - 1, -1, -1)
+    return array
+
+
+@public()
+def linspace(
+    start: Any, end: Any, steps: Any, *, dtype: Any = None, layout: Any = None, device: Any = None,
+    pin_memory: bool = False, requires_grad: bool = False,
+) -> Any:  # fmt: skip
+    """Make `steps` numbers from `start` to `end`, both included, at equal distances.
+
+    Parameters
+    ----------
+    start, end : number
+    steps : int
+    dtype, layout, device, pin_memory, requires_grad
+        As in `tensor`.
+    """
+    options = Options.of("linspace", dtype, layout, device, pin_memory, requires_grad)
+    values = _steps("linspace", start, end, steps)
+    return options.leaf(values.astype(options.kind.np))
+
+
+@public()
+def logspace(
+    start: Any, end: Any, steps: Any, base: float = 10.0, *, dtype: Any = None, layout: Any = None,
+    device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
+) -> Any:  # fmt: skip
+    """Make `steps` powers of `base`, with exponents from `start` to `end`; else as `linspace`."""
+    options = Options.of("logspace", dtype, layout, device, pin_memory, requires_grad)
+    values = _steps("logspace", start, end, steps)
+    with np.errstate(all="ignore"):
+        return options.leaf(np.power(float(base), values).astype(options.kind.np))

@@ -1,0 +1,371 @@
+"""Reading and writing at index tensors by name: gather, scatter, take, index_select and their kin.
+
+Every function checks its index values when it records, as square brackets do, and hands the op a
+constant copy of them (index_arrays.py).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...base.dtypes import bool_, int64
+from ...base.errors import kind_of
+from ...ops.layout import broadcast_shapes
+from ...ops.table import TABLE
+from ...tape import recording as record
+from ...tape.recording import layout_of
+from ..arguments import as_int, check_named, constant_like, scalar_name, wrap_dim
+from ..registry import FUNCTIONS, public
+from ..shape.broadcast import expand_to
+from ..shape.slicing import slice_dim
+from .index_arrays import Later, index_values, normalise, positions
+
+__all__ = ["gather", "scatter"]
+
+
+# --------------------------------------------------------------------------- gather and scatter
+def _along(name: str, input: Any, dim: int, index: Any) -> tuple[int, Any]:
+    """Return the dimension of a gather or scatter, and its index values, not wrapped."""
+    if index.dtype is not int64:
+        raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index")
+    return wrap_dim(as_int(name, "dim", 1, dim), layout_of(input).ndim), index_values(index)
+
+
+def _in_range(values: Any, n: int, dim: int, *, wraps: bool = False) -> Any:
+    """Index values as a constant tensor.
+
+    Raises
+    ------
+    RuntimeError
+        If one is out of range; gather and scatter do not count from the end, unless the index `wraps`.
+    """
+    if isinstance(values, Later):
+        return values.checked(n, wraps=wraps)
+    if wraps:
+        values = np.where(values < 0, values + n, values)
+    wrong = (values < 0) | (values >= n)
+    if wrong.any():
+        raise RuntimeError(
+            f"index {values[wrong][0]} is out of bounds for dimension {dim} with size {n}"
+        )
+    return positions(values)
+
+
+def _dims(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return shape or (1,)
+
+
+@public(method=True)
+def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False) -> Any:
+    """Return ``out[i, j] = input[index[i, j], j]`` (for ``dim=0``; likewise for others).
+
+    Parameters
+    ----------
+    input : Tensor
+    dim : int
+    index : Tensor
+        int64, of as many dimensions as `input`.
+
+    Raises
+    ------
+    RuntimeError
+        If shapes do not fit or an index is out of range.
+    """
+    check_named("gather", ("input", input))
+    if not record.is_tensor(index):
+        raise TypeError(
+            f"gather(): argument 'index' (position 2) must be Tensor, not {kind_of(index)}"
+        )
+    d, values = _along("gather", input, dim, index)
+    shape, own = _dims(tuple(input.shape)), _dims(values.shape)
+    if values.size:
+        if len(shape) != len(own):
+            raise RuntimeError(
+                "Index tensor must have the same number of dimensions as input tensor"
+            )
+        for i, (n, m) in enumerate(zip(own, shape, strict=True)):
+            if i != d and n > m:
+                raise RuntimeError(
+                    f"Size does not match at dimension {i} expected index {list(values.shape)} to "
+                    f"be no larger than self {list(input.shape)} apart from dimension {d}"
+                )
+    elif len(shape) != len(own):  # nothing to read: any shape does
+        return record.apply(TABLE["index"], (input.reshape(-1), positions(values)), dims=(0,))
+    return record.apply(TABLE["gather"], (input, _in_range(values, shape[d], d)), dim=d)
+
+
+def _scatter(name: str, row: str, input: Any, dim: int, index: Any, source: Any) -> Any:
+    d, values = _along("scatter", input, dim, index)
+    shape, own = _dims(tuple(input.shape)), _dims(values.shape)
+    scalar = not record.is_tensor(source)
+    if not scalar and source.dtype is not input.dtype:
+        raise RuntimeError("scatter(): Expected self.dtype to be equal to src.dtype")
+    if values.size == 0:
+        return record.unary(TABLE["clone"], input)
+    if len(shape) != len(own):
+        raise RuntimeError("Index tensor must have the same number of dimensions as self tensor")
+    given = own if scalar else _dims(tuple(source.shape))
+    if len(given) != len(own):
+        raise RuntimeError("Index tensor must have the same number of dimensions as src tensor")
+    if any(
+        (i != d and n > m) or n > k
+        for i, (n, m, k) in enumerate(zip(own, shape, given, strict=True))
+    ):
+        text = (
+            f"Expected index {list(values.shape)} to be no larger than self {list(input.shape)} "
+            f"apart from dimension {d}"
+        )
+        if not scalar:
+            text += f" and to be no larger size than src {list(source.shape)}"
+        raise RuntimeError(text)
+    where = _in_range(values, shape[d], d)
+    if scalar:
+        source = constant_like(input, source)
+    else:
+        for i, n in enumerate(values.shape):
+            if i < len(source.shape) and source.shape[i] != n:
+                source = slice_dim(source, i, 0, n)
+    return record.apply(TABLE[row], (input, where, source), dim=d)
+
+
+@public(method=True)
+def scatter(input: Any, dim: int, index: Any, src: Any = None, *, value: Any = None,
+            reduce: str | None = None) -> Any:  # fmt: skip
+    """Return a copy with ``out[index[i, j], j] = src[i, j]`` (for ``dim=0``).
+
+    Parameters
+    ----------
+    input : Tensor
+    dim : int
+    index : Tensor
+        int64. Where an index occurs twice, one of the values stays.
+    src : Tensor or number
+    value : number, optional
+        Instead of `src`.
+    reduce : str, optional
+        ``"add"``, as `scatter_add`, or ``"multiply"``, as `scatter_reduce` with ``"prod"``.
+    """
+    check_named("scatter", ("input", input))
+    if not record.is_tensor(index):
+        raise TypeError(
+            f"scatter(): argument 'index' (position 2) must be Tensor, not {kind_of(index)}"
+        )
+    given = value if src is None else src
+    if reduce is not None:
+        source = (
+            given
+            if record.is_tensor(given)
+            else expand_to(constant_like(input, given), index.shape)
+        )
+        if reduce == "add":
+            return _scatter("scatter", "scatter_add", input, dim, index, source)
+        if reduce != "multiply":
+            raise RuntimeError("reduce argument must be either add or multiply.")
+        product = "amin" if input.dtype is bool_ else "prod"
+        return FUNCTIONS["scatter_reduce"](input, dim, index, source, product)
+    row = "scatter" if record.is_tensor(given) else "scatter_value"
+    return _scatter("scatter", row, input, dim, index, given)
+
+
+@public(method=True)
+def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Any:
+    """Return a copy with ``out[index[i, j], j] += src[i, j]`` (for ``dim=0``).
+
+    Parameters
+    ----------
+    input : Tensor
+    dim : int
+    index : Tensor
+        int64; what occurs twice adds up.
+    src : Tensor
+    """
+    check_named("scatter_add", ("input", input))
+    for number, (argument, v) in enumerate((("index", index), ("src", src))):
+        if not record.is_tensor(v):
+            raise TypeError(
+                f"scatter_add(): argument '{argument}' (position {number + 2}) must be Tensor, "
+                f"not {kind_of(v)}"
+            )
+    return _scatter("scatter_add", "scatter_add", input, dim, index, src)
+
+
+@public(method=True)
+def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Any:
+    """Gather along a dimension, broadcasting the others; without `dim`, from the raveled tensor."""
+    check_named("take_along_dim", ("input", input), ("indices", indices))
+    if indices.dtype is not int64:
+        raise RuntimeError(
+            "torch.take_along_dim(): dtype of indices should be Long but got "
+            f"{scalar_name(indices)}"
+        )
+    if dim is None:
+        return take_along_dim(input.reshape(-1), indices.reshape(-1), 0)
+    if layout_of(input).ndim != layout_of(indices).ndim:
+        raise RuntimeError(
+            "torch.take_along_dim(): input and indices should have the same number of dimensions, "
+            f"but got {layout_of(input).ndim} dimensions for input, and {layout_of(indices).ndim} "
+            "dimensions for indices"
+        )
+    d = wrap_dim(as_int("take_along_dim", "dim", 3, dim), layout_of(input).ndim)
+    own, other = list(input.shape), list(indices.shape)
+    n = own[d] if own else 1
+    values = index_values(indices)
+    if own:
+        own[d] = 1
+        other[d] = 1
+        common = list(broadcast_shapes(own, other))
+        common[d] = values.shape[d]
+        later = isinstance(values, Later)
+        values = values.expand(common) if later else np.broadcast_to(values, common)
+        common[d] = n
+        input = expand_to(input, common)
+    return record.apply(TABLE["gather"], (input, _in_range(values, n, d, wraps=True)), dim=d)
+
+
+# --------------------------------------------------------------------------- whole slices
+def _vector(name: str, index: Any) -> Any:
+    """Index values as a vector; a 0-d index counts as one."""
+    values = index_values(index)
+    return values.reshape(1) if values.ndim == 0 else values
+
+
+@public(method=True)
+def index_select(input: Any, dim: int, index: Any) -> Any:
+    """Return the slices of a dimension at the indices of a vector."""
+    check_named("index_select", ("input", input))
+    if not record.is_tensor(index):
+        raise TypeError(
+            f"index_select(): argument 'index' (position 2) must be Tensor, not {kind_of(index)}"
+        )
+    if index.dtype is not int64:
+        raise RuntimeError("index_select(): Expected dtype int32 or int64 for index")
+    if layout_of(index).ndim > 1:
+        raise IndexError("index_select(): Index is supposed to be a vector")
+    shape = tuple(input.shape)
+    d = wrap_dim(as_int("index_select", "dim", 1, dim), len(shape))
+    values = _vector("index_select", index)
+    n = shape[d] if shape else 1
+    later = isinstance(values, Later)
+    if not later and ((values < 0) | (values >= n)).any():
+        raise IndexError("index out of range in self")
+    if not shape:
+        if values.size != 1:
+            raise RuntimeError(
+                f"index_select(): Index to scalar can have only 1 value, got {values.size} value(s)"
+            )
+        input, values = input.reshape(1), values.reshape(())
+    where = values.checked(n, wraps=False) if later else positions(values)
+    return record.apply(TABLE["index_select"], (input, where), dims=(d,))
+
+
+def _index_slices(
+    name: str, row: str, input: Any, dim: int, index: Any, source: Any, *, accumulate: bool
+) -> Any:
+    """Write or add slices along a dimension, after PyTorch's checks."""
+    check_named(name, ("index", index), ("source", source), first=3)
+    if index.dtype is not int64:
+        raise RuntimeError(
+            f"{name}_(): Expected dtype int32/int64 for index but got: {scalar_name(index)}"
+        )
+    if layout_of(index).ndim > 1:
+        raise IndexError(
+            f"{name}_(): Index is supposed to be a vector, but got dim: {layout_of(index).ndim} "
+            f"with type: {scalar_name(index)} and size: {list(index.shape)}"
+        )
+    if source.dtype is not input.dtype:
+        raise RuntimeError(
+            f"{name}_(): self ({scalar_name(input)}) and source ({scalar_name(source)}) must have "
+            "the same scalar type"
+        )
+    shape = _dims(tuple(input.shape))
+    d = wrap_dim(as_int(name, "dim", 1, dim), len(shape))
+    values = _vector(name, index)
+    if layout_of(source).ndim:
+        own = _dims(tuple(source.shape))
+        if d >= len(own) or own[d] != values.size:
+            raise RuntimeError(
+                f"{name}_(): Number of indices ({values.size}) should be equal to "
+                f"source.size(dim): ({own[d] if d < len(own) else 1}), for dim: {d}"
+            )
+        if own[:d] + own[d + 1 :] != shape[:d] + shape[d + 1 :]:
+            raise RuntimeError(
+                "source tensor shape must match self tensor shape, excluding the specified "
+                f"dimension. Got self.shape = {list(input.shape)} source.shape = "
+                f"{list(source.shape)}"
+            )
+    where = _slice_positions(name, values, shape[d])
+    target = input if input.shape else input.reshape(1)
+    result = record.apply(TABLE[row], (target, source, where), dims=(d,), accumulate=accumulate)
+    return result if input.shape else result.reshape(())
+
+
+def _slice_positions(name: str, values: Any, n: int) -> Any:
+    """Index values as a constant tensor, after `name`'s range check."""
+    if isinstance(values, Later):
+        return values.checked(n, wraps=name == "index_fill")
+    if name == "index_fill":
+        return positions(normalise([values], [n]))
+    wrong = (values < 0) | (values >= n)
+    if wrong.any():
+        text = f"index {values[wrong][0]} is out of bounds for dimension 0 with size {n}"
+        if name == "index_copy":
+            raise IndexError(f"index_copy_(): {text}")
+        raise RuntimeError(text)
+    return positions(values)
+
+
+@public(method=True)
+def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: Any = 1) -> Any:
+    """Return a copy to whose slices at `index` those of `source`, times alpha, are added."""
+    check_named("index_add", ("input", input))
+    if alpha != 1:
+        source = source * alpha
+    return _index_slices("index_add", "index_add", input, dim, index, source, accumulate=True)
+
+
+@public(method=True)
+def index_copy(input: Any, dim: int, index: Any, source: Any) -> Any:
+    """Return a copy whose slices at `index` are those of `source`."""
+    check_named("index_copy", ("input", input))
+    return _index_slices("index_copy", "index_copy", input, dim, index, source, accumulate=False)
+
+
+@public(method=True)
+def index_fill(input: Any, dim: int, index: Any, value: Any) -> Any:
+    """Return a copy whose slices at `index` are filled with a number or a 0-d tensor."""
+    check_named("index_fill", ("input", input))
+    if not record.is_tensor(value):
+        value = constant_like(input, value)
+    elif layout_of(value).ndim:
+        raise RuntimeError(
+            "index_fill_ only supports a 0-dimensional value tensor, but got tensor with "
+            f"{layout_of(value).ndim} dimension(s)."
+        )
+    value = record.cast(value, input.dtype)
+    return _index_slices("index_fill", "index_fill", input, dim, index, value, accumulate=False)
+
+
+@public(method=True)
+def take(input: Any, index: Any) -> Any:
+    """Return the elements at positions in the raveled tensor."""
+    check_named("take", ("input", input), ("index", index))
+    if index.dtype is not int64:
+        raise RuntimeError(
+            f"take(): Expected a long tensor for index, but got {scalar_name(index)}"
+        )
+    values, n = index_values(index), layout_of(input).size
+    if n == 0 and values.size:
+        raise IndexError("take(): tried to take from an empty tensor")
+    if isinstance(values, Later):
+        where = values.checked(n, wraps=True)
+    else:
+        wrong = (values < -n) | (values >= n)
+        if wrong.any():
+            raise IndexError(
+                f"out of range: tried to access index {values[wrong][0]} on a tensor of {n} elements."
+            )
+        where = positions(np.where(values < 0, values + n, values))
+    x = input if input.shape else input.reshape(1)
+    return record.apply(TABLE["take"], (x, where), dims=tuple(range(layout_of(x).ndim)))

@@ -1,0 +1,113 @@
+"""Masks and the positions they stand for: masked_select, masked_fill, nonzero, one_hot."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ...base.dtypes import bool_, int64
+from ...ops.layout import broadcast_shapes
+from ...ops.table import TABLE
+from ...tape import recording as record
+from ...tape.recording import layout_of
+from ..arguments import as_int, check_named, constant_like
+from ..options import allocate
+from ..registry import public
+from ..shape.broadcast import expand_to
+from .index_arrays import positions
+
+__all__ = ["masked_fill", "masked_select", "nonzero"]
+
+
+@public(method=True)
+def masked_select(input: Any, mask: Any) -> Any:
+    """Return the elements where a bool mask (broadcast with the tensor) is set, as a vector."""
+    check_named("masked_select", ("input", input), ("mask", mask))
+    if mask.dtype is not bool_:
+        raise RuntimeError("masked_select: expected BoolTensor for mask")
+    shape = broadcast_shapes(mask.shape, input.shape)
+    where = np.flatnonzero(np.broadcast_to(mask._array(), shape))
+    x = input if input.shape == shape else expand_to(input, shape)
+    if not shape:
+        x = x.reshape(1)
+    if math.prod(shape) == 0:
+        x = x.reshape(-1)
+    return record.apply(TABLE["masked_select"], (x, positions(where)), dims=tuple(range(x.ndim)))
+
+
+@public(method=True)
+def masked_fill(input: Any, mask: Any, value: Any) -> Any:
+    """Return a copy with `value`, a number or a 0-d tensor, where a bool mask is set."""
+    check_named("masked_fill", ("input", input), ("mask", mask))
+    if mask.dtype is not bool_:
+        raise RuntimeError(
+            "masked_fill_ only supports boolean masks, but got mask with dtype "
+            f"{_C_NAMES[layout_of(mask).dtype.code]}"
+        )
+    row = "masked_fill_tensor" if record.is_tensor(value) else "masked_fill"
+    if record.is_tensor(value):
+        if layout_of(value).ndim:
+            raise RuntimeError(
+                "masked_fill_ only supports a 0-dimensional value tensor, but got tensor with "
+                f"{layout_of(value).ndim} dimension(s)."
+            )
+        value = record.cast(value, input.dtype)
+    elif record.is_number(value):
+        value = constant_like(input, value)
+    else:
+        raise TypeError(
+            "masked_fill() received an invalid combination of arguments - got (Tensor, "
+            f"{type(value).__name__}), but expected one of:\n * (Tensor mask, Tensor value)\n"
+            "      didn't match because some of the arguments have invalid types: (Tensor, "
+            f"!{type(value).__name__}!)\n * (Tensor mask, Number value)\n      didn't match "
+            "because "
+            f"some of the arguments have invalid types: (Tensor, !{type(value).__name__}!)\n"
+        )
+    broadcast_shapes(mask.shape, input.shape)
+    return record.apply(TABLE[row], (input, mask, value))
+
+
+_C_NAMES = ("double", "float", "long int", "bool")
+
+
+@public(method=True)
+def nonzero(input: Any, *, as_tuple: bool = False) -> Any:
+    """Return the indices of elements that are not zero: a matrix with a row an element, or a tuple.
+
+    The value is read when this is called.
+    """
+    check_named("nonzero", ("input", input))
+    array = input._array()
+    if as_tuple:
+        return tuple(record.leaf_tensor(a.astype(np.int64), int64)
+                     for a in np.nonzero(np.atleast_1d(array)))  # fmt: skip
+    return record.leaf_tensor(np.argwhere(array).astype(np.int64), int64)
+
+
+@public(method=True)
+def argwhere(input: Any) -> Any:
+    """Return the indices of elements that are not zero, a row an element."""
+    return nonzero(input)
+
+
+@public()
+def one_hot(tensor: Any, num_classes: int = -1) -> Any:
+    """Return int64 vectors with a 1 at each class index, along a new last dimension."""
+    check_named("one_hot", ("tensor", tensor))
+    if tensor.dtype is not int64:
+        raise RuntimeError("one_hot is only applicable to index tensor of type LongTensor.")
+    num_classes = as_int("one_hot", "num_classes", 2, num_classes)
+    values = tensor._array()
+    if values.size == 0 and num_classes <= 0:
+        raise RuntimeError("Can not infer total number of classes from empty tensor.")
+    if values.size and values.min() < 0:
+        raise RuntimeError("Class values must be non-negative.")
+    if num_classes == -1:
+        num_classes = int(values.max()) + 1
+    elif values.size and values.max() >= num_classes:
+        raise RuntimeError("Class values must be smaller than num_classes.")
+    out = allocate((*values.shape, num_classes), int64, zero=True)
+    np.put_along_axis(out, values[..., None], 1, -1)
+    return record.leaf_tensor(out, int64)

@@ -1,0 +1,319 @@
+"""Elementwise arithmetic: sums, quotients, powers, signs and rounding.
+
+Integer operands of `floor_divide`, `remainder`, `fmod` and `pow` never become known to native
+recording (`integer_binary`), because each call has to be checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ...base.dtypes import bool_, float64, int64
+from ...ops import arithmetic as _rows  # noqa: F401 - which this module looks up
+from ...ops.table import TABLE
+from ...tape import readout
+from ...tape import recording as record
+from ..operands import check, check_binary, check_divisor, integer_binary, is_integral, not_for
+from ..registry import FUNCTIONS, METHODS, public
+
+__all__: list[str] = []
+
+
+# --------------------------------------------------------------------------- sums and differences
+def _scaled(name: str, a: Any, b: Any, alpha: Any) -> Any:
+    """``alpha * b``, as `add` and `sub` take it."""
+    alpha = readout.option(alpha, f"{name}(alpha=...)")
+    if not record.is_number(alpha):
+        raise TypeError(f"{name}(): argument 'alpha' must be Number, not {type(alpha).__name__}")
+    kind = record.result_dtype((a, b))
+    if isinstance(alpha, bool):
+        if kind is not bool_:
+            raise RuntimeError("Boolean alpha only supported for Boolean results.")
+        return b if alpha else record.as_operand(False, bool_)
+    if isinstance(alpha, float) and not kind.is_floating_point:
+        raise RuntimeError(
+            "For integral input tensors, argument alpha must not be a floating point number."
+        )
+    if kind is bool_:
+        return b if alpha else record.as_operand(False, bool_)
+    return b if alpha == 1 else record.as_operand(b, kind) * alpha
+
+
+def _check_bools(a: Any, b: Any) -> None:
+    kinds = [
+        v.dtype if record.is_tensor(v) else (bool_ if isinstance(v, bool) else None) for v in (a, b)
+    ]
+    if kinds[0] is bool_ and kinds[1] is bool_:
+        raise RuntimeError(
+            "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or "
+            "`logical_xor()` operator instead."
+        )
+    if bool_ in kinds:
+        raise RuntimeError(
+            "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying "
+            "to invert a mask, use the `~` or `logical_not()` operator instead."
+        )
+
+
+def _combined(name: str, input: Any, other: Any, alpha: Any) -> Any:
+    """``input + alpha * other`` (add), ``input - alpha * other`` (sub) or ``other - alpha * input``."""
+    check_binary(name, input, other)
+    if name != "add":
+        _check_bools(input, other)
+    if type(alpha) is not int or alpha != 1:
+        if name == "rsub":
+            input = _scaled(name, other, input, alpha)
+        else:
+            other = _scaled(name, input, other, alpha)
+    return record.binary(TABLE[name], input, other)
+
+
+@public(method=True)
+def add(input: Any, other: Any, *, alpha: Any = 1) -> Any:
+    """Return ``input + alpha * other``.
+
+    Parameters
+    ----------
+    input : Tensor
+    other : Tensor or number
+    alpha : number
+    """
+    return _combined("add", input, other, alpha)
+
+
+@public(method=True, aliases=("subtract",))
+def sub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
+    """Return ``input - alpha * other``.
+
+    Parameters
+    ----------
+    input : Tensor
+    other : Tensor or number
+    alpha : number
+    """
+    return _combined("sub", input, other, alpha)
+
+
+@public(method=True)
+def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
+    """Return ``other - alpha * input``.
+
+    Parameters
+    ----------
+    input : Tensor
+    other : Tensor or number
+    alpha : number
+    """
+    return _combined("rsub", input, other, alpha)
+
+
+@public(method=True, aliases=("negative",))
+def neg(input: Any) -> Any:
+    """Return ``-input``."""
+    record.check_tensors("neg", (input,))
+    if input.dtype is bool_:
+        raise RuntimeError(
+            "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to "
+            "invert a mask, use the `~` or `logical_not()` operator instead."
+        )
+    return record.unary(TABLE["neg"], input)
+
+
+@public(method=True)
+def positive(input: Any) -> Any:
+    """Return the tensor itself."""
+    record.check_tensors("positive", (input,))
+    if input.dtype is bool_:
+        raise RuntimeError("The `+` operator, on a bool tensor is not supported.")
+    return input
+
+
+METHODS["__pos__"] = positive
+
+
+# --------------------------------------------------------------------------- quotients
+@public(method=True, aliases=("divide",))
+def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
+    """Return ``input / other``, rounded if asked for.
+
+    Parameters
+    ----------
+    input : Tensor
+    other : Tensor or number
+    rounding_mode : {None, "trunc", "floor"}
+        Rounded results keep the dtype that the operands promote to.
+    """
+    check_binary("div", input, other)
+    if rounding_mode is None:
+        return record.binary(TABLE["div"], input, other)
+    if rounding_mode not in ("trunc", "floor"):
+        raise RuntimeError(
+            "div expected rounding_mode to be one of None, 'trunc', or 'floor' but found "
+            f"'{rounding_mode}'"
+        )
+    return _quotient(f"div_{rounding_mode}", input, other)
+
+
+@public(method=True)
+def true_divide(input: Any, other: Any) -> Any:
+    """Return ``input / other``; an alias of `div`."""
+    return div(input, other)
+
+
+def _quotient(name: str, a: Any, b: Any) -> Any:
+    kind = record.result_dtype((a, b))
+    if kind is bool_:
+        raise not_for(name, kind)
+    if is_integral(kind):
+        check_divisor(b)
+        return integer_binary(TABLE[name], a, b)
+    return record.binary(TABLE[name], a, b)
+
+
+@public(method=True)
+def floor_divide(input: Any, other: Any) -> Any:
+    """Return ``input // other``, rounded down."""
+    check_binary("floor_divide", input, other)
+    if record.result_dtype((input, other)) is bool_:
+        raise not_for("div_floor", bool_)
+    return _quotient("floor_divide", input, other)
+
+
+@public(method=True)
+def remainder(input: Any, other: Any) -> Any:
+    """Return the remainder of ``input // other``, with the sign of `other`."""
+    check_binary("remainder", input, other)
+    return _quotient("remainder", input, other)
+
+
+@public(method=True)
+def fmod(input: Any, other: Any) -> Any:
+    """Return the remainder of the division rounded towards zero, with the sign of `input`."""
+    check_binary("fmod", input, other)
+    return _quotient("fmod", input, other)
+
+
+# --------------------------------------------------------------------------- powers
+def _check_power(name: str, input: Any, exponent: Any) -> None:
+    """Raise unless base and exponent are tensors or numbers, one of them a tensor."""
+    if not record.is_tensor(input) and not record.is_tensor(exponent):
+        kinds = f"{type(input).__name__}, {type(exponent).__name__}"
+        raise TypeError(
+            f"{name}() received an invalid combination of arguments - got ({kinds}), but expected "
+            "one of:\n * (Tensor input, Tensor exponent)\n * (Number self, Tensor exponent)\n"
+            " * (Tensor input, Number exponent)"
+        )
+    check(name, input, 1, "input")
+    check(name, exponent, 2, "exponent")
+
+
+@public(method=True)
+def pow(input: Any, exponent: Any) -> Any:
+    """Return ``input ** exponent``.
+
+    Parameters
+    ----------
+    input : Tensor or number
+    exponent : Tensor or number
+        One of the two is a tensor.
+
+    Raises
+    ------
+    RuntimeError
+        For integers with a negative Python number as exponent.
+    """
+    _check_power("pow", input, exponent)
+    kind = record.result_dtype((input, exponent))
+    if kind is bool_:
+        if exponent is True:
+            return input.clone()
+        if exponent is False:
+            return input.logical_or(True)
+        raise NotImplementedError("\"pow\" not implemented for 'Bool'")
+    if is_integral(kind):
+        if not record.is_tensor(exponent) and exponent < 0:
+            raise RuntimeError("Integers to negative integer powers are not allowed.")
+        return integer_binary(TABLE["pow_int"], input, exponent)
+    return record.binary(TABLE["pow"], input, exponent)
+
+
+@public(method=True)
+def float_power(input: Any, exponent: Any) -> Any:
+    """Return ``input ** exponent`` in float64."""
+    _check_power("float_power", input, exponent)
+    a, b = (record.cast(v, float64) if record.is_tensor(v) else float(v) for v in (input, exponent))
+    return record.binary(TABLE["pow"], a, b)
+
+
+@public(method=True)
+def square(input: Any) -> Any:
+    """Return ``input * input``."""
+    record.check_tensors("square", (input,))
+    if input.dtype is bool_:
+        input = record.cast(input, int64)
+    return record.unary(TABLE["square"], input)
+
+
+# --------------------------------------------------------------------------- signs and rounding
+@public(method=True, aliases=("absolute",))
+def abs(input: Any) -> Any:
+    """Return the absolute value."""
+    record.check_tensors("abs", (input,))
+    if input.dtype is bool_:
+        raise not_for("abs", bool_)
+    return record.unary(TABLE["abs"], input)
+
+
+def _rounding(name: str, title: str) -> Callable[..., Any]:
+    entry = TABLE[name]
+
+    def rounding(input: Any) -> Any:
+        record.check_tensors(name, (input,))
+        if input.dtype is bool_ and name not in ("sign", "sgn"):
+            raise not_for(title, bool_)
+        if is_integral(input.dtype) and (name == "round" or input.dtype is bool_):
+            return input.clone()
+        return record.unary(entry, input)
+
+    rounding.__name__ = rounding.__qualname__ = name
+    rounding.__doc__ = f"Return the elementwise {name}."
+    return public(method=True)(rounding)
+
+
+for _name in ("floor", "ceil", "trunc"):
+    _rounding(_name, f"{_name}_vml")
+for _name in ("sign", "sgn"):
+    _rounding(_name, _name)
+_plain_round = _rounding("round", "round_vml")
+FUNCTIONS["fix"] = METHODS["fix"] = FUNCTIONS["trunc"]
+
+
+@public(method=True)
+def round(input: Any, *, decimals: int = 0) -> Any:
+    """Round to the nearest integer, half to even.
+
+    Parameters
+    ----------
+    input : Tensor
+    decimals : int
+        Round to so many places behind the point (in front of it, if negative).
+    """
+    if decimals == 0:
+        return _plain_round(input)
+    record.check_tensors("round", (input,))
+    if is_integral(input.dtype):
+        raise NotImplementedError("round_cpu not implemented for 'Long'")
+    scale = 10.0 ** (decimals if decimals > 0 else -decimals)
+    if decimals > 0:
+        return _plain_round(input * scale) / scale
+    return _plain_round(input / scale) * scale
+
+
+@public(method=True)
+def frac(input: Any) -> Any:
+    """Return the fractional part, with the sign of `input`."""
+    record.check_tensors("frac", (input,))
+    if is_integral(input.dtype):
+        raise not_for("frac", input.dtype)
+    return record.unary(TABLE["frac"], input)

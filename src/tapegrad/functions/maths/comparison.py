@@ -1,0 +1,179 @@
+"""Comparisons of tensors up to rounding, and membership: allclose, equal, isclose, isin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...ops.table import TABLE
+from ...tape import recording as record
+from ...tape.recording import layout_of
+from ..arguments import check_bool, check_named, float_of
+from ..operands import TITLES
+from ..registry import public
+from .reduction import no_overload
+
+__all__ = ["allclose", "equal", "isclose", "isin", "signbit"]
+
+
+def _check_same_dtype(input: Any, other: Any) -> None:
+    a, b = layout_of(input).dtype, layout_of(other).dtype
+    if a is not b:
+        raise RuntimeError(f"{TITLES[a.name]} did not match {TITLES[b.name]}")
+
+
+@public(method=True)
+def isclose(
+    input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
+) -> Any:
+    """Compare elementwise up to ``atol + rtol * abs(other)``.
+
+    Parameters
+    ----------
+    input, other : Tensor
+        Of one dtype; they broadcast.
+    rtol, atol : float
+        Relative and absolute tolerance, not negative.
+    equal_nan : bool
+        Let NaN be close to NaN.
+
+    Returns
+    -------
+    Tensor
+        Of dtype bool.
+
+    Raises
+    ------
+    RuntimeError
+        If dtypes differ, or a tolerance is negative.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.isclose(tg.tensor([1.0, 2.0]), tg.tensor([1.0, 2.1]))
+    tensor([ True, False])
+    """
+    check_named("isclose", ("input", input), ("other", other))
+    check_bool("isclose", "equal_nan", 5, equal_nan)
+    _check_same_dtype(input, other)
+    rtol = float_of("isclose", "rtol", 3, rtol, "float")
+    atol = float_of("isclose", "atol", 4, atol, "float")
+    for word, value in (("rtol", rtol), ("atol", atol)):
+        if not value >= 0:
+            raise RuntimeError(f"{word} must be greater than or equal to zero, but got {value}")
+    a, b = input.detach(), other.detach()
+    close = a == b
+    if not layout_of(a).dtype.is_floating_point:
+        if rtol == 0 and atol == 0:
+            return close
+        a, b = a.double(), b.double()
+    else:
+        if equal_nan:
+            close = close | ((a != a) & (b != b))
+        if rtol == 0 and atol == 0:
+            return close
+    allowed = abs(b) * rtol + atol
+    distance = abs(a - b)
+    return close | (distance.isfinite() & (distance <= allowed))
+
+
+@public(method=True)
+def allclose(
+    input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
+) -> bool:
+    """Return True if all elements are close; arguments as for `isclose`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.allclose(tg.tensor([1.0, 2.0]), tg.tensor([1.0, 2.0 + 1e-9]))
+    True
+    """
+    check_named("allclose", ("input", input), ("other", other))
+    return bool(isclose(input, other, rtol, atol, equal_nan).all())
+
+
+@public(method=True)
+def equal(input: Any, other: Any) -> bool:
+    """Return True if two tensors have the same shape and the same elements (NaN equals nothing).
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.equal(tg.tensor([1.0, 2.0]), tg.tensor([1.0, 2.0]))
+    True
+    """
+    check_named("equal", ("input", input), ("other", other))
+    if input.shape != other.shape:
+        return False
+    return bool((input.detach() == other.detach()).all())
+
+
+@public(method=True)
+def signbit(input: Any) -> Any:
+    """Tell for each element if its sign is a minus, also that of -0.0.
+
+    Parameters
+    ----------
+    input : Tensor
+
+    Returns
+    -------
+    Tensor
+        Of dtype bool.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.signbit(tg.tensor([-0.0, 0.0, -2.0]))
+    tensor([ True, False,  True])
+    """
+    check_named("signbit", ("input", input))
+    if not input.dtype.is_floating_point:
+        return input < 0
+    return record.unary(TABLE["has_sign"], input)
+
+
+_ISIN_FORMS = (
+    "(Tensor elements, Tensor test_elements, *, bool assume_unique = False, bool invert = False)",
+    "(Number element, Tensor test_elements, *, bool assume_unique = False, bool invert = False)",
+    "(Tensor elements, Number test_element, *, bool assume_unique = False, bool invert = False)",
+)
+
+
+@public()
+def isin(
+    elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False
+) -> Any:
+    """Tell for each element if it is among others.
+
+    Parameters
+    ----------
+    elements, test_elements : Tensor or number
+        Not both numbers.
+    assume_unique : bool
+        Changes nothing here; PyTorch is faster by it.
+    invert : bool
+        Tell if it is not among them.
+
+    Returns
+    -------
+    Tensor
+        Of dtype bool and the shape of `elements`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.isin(tg.tensor([1, 2, 3]), tg.tensor([3, 1]))
+    tensor([ True, False,  True])
+    """
+    values = (elements, test_elements)
+    if not any(map(record.is_tensor, values)) or not all(
+        record.is_tensor(v) or record.is_number(v) for v in values
+    ):
+        raise no_overload("isin", _ISIN_FORMS, *values)
+    check_bool("isin", "assume_unique", 3, assume_unique)
+    check_bool("isin", "invert", 4, invert)
+    kind = record.result_dtype(values)
+    a, b = (record.as_operand(v, kind).detach() for v in values)
+    among = (a.unsqueeze(-1) == b.reshape(-1)).any(-1)
+    return ~among if invert else among

@@ -1,0 +1,271 @@
+"""Variances, norms and distances, with PyTorch's arguments."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+from ...base.dtypes import as_dtype, bool_, get_default_dtype
+from ...ops.layout import Layout, broadcast_shapes
+from ...ops.table import TABLE
+from ...tape import recording as record
+from ...tape.recording import layout_of
+from ..arguments import check_bool, float_of
+from ..registry import public
+from .reduction import dims_of, no_overload, title
+
+__all__ = ["cov", "dist", "norm", "std", "std_mean", "var", "var_mean"]
+
+
+# --------------------------------------------------------------------------- variances
+_VAR_FORMS = (
+    "(tuple of ints dim, bool unbiased = True, bool keepdim = False)",
+    "(tuple of ints dim = None, *, Number correction = None, bool keepdim = False)",
+    "(bool unbiased = True)",
+)
+
+
+def _deviation(
+    row: str, input: Any, dim: Any, unbiased: Any, keepdim: Any, correction: Any
+) -> tuple[Any, dict[str, Any]]:
+    """Record the variance or deviation of a row; return it and its dimensions."""
+    name = row.split("_")[0]
+    record.check_tensors(row, (input,))
+    x = layout_of(input)
+    if not x.dtype.is_floating_point:
+        subject = "std and var" if row == name else row
+        raise RuntimeError(f"{subject} only support floating point and complex dtypes")
+    if isinstance(dim, bool) and unbiased is None:
+        dim, unbiased = None, dim
+    if not isinstance(unbiased, bool | None):
+        raise no_overload(row, _VAR_FORMS, dim, unbiased)
+    if correction is None:
+        correction = 1 if unbiased is None or unbiased else 0
+    elif unbiased is not None:
+        raise no_overload(row, _VAR_FORMS, correction=correction, unbiased=unbiased)
+    elif not isinstance(correction, int | float):
+        raise no_overload(row, _VAR_FORMS, correction=correction)
+    check_bool(row, "keepdim", 3, keepdim)
+    dims = dims_of(row, dim, x.ndim, _VAR_FORMS)
+    results = math.prod(n for i, n in enumerate(x.shape) if i not in dims)
+    if results and math.prod(x.shape[i] for i in dims) - correction <= 0:
+        warnings.warn(
+            f"{row}(): degrees of freedom is <= 0. Correction should be strictly less than the "
+            "reduction factor (input numel divided by output numel).",
+            stacklevel=4,
+        )
+    value = record.apply(TABLE[row], (input,), dim=dims, correction=correction, keepdim=keepdim)
+    return value, {"dim": dims, "keepdim": keepdim}
+
+
+@public(method=True)
+def var(
+    input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *,
+    correction: Any = None,
+) -> Any:  # fmt: skip
+    """Variance over dimensions.
+
+    Parameters
+    ----------
+    input : Tensor
+    dim : int or tuple of int, optional
+        Dimensions to reduce; everything if not given.
+    unbiased : bool
+        Divide by n - 1, which is the default, or by n.
+    keepdim : bool
+        Keep the dimensions, with length 1.
+    correction : float, optional
+        Divide by n - correction, instead of `unbiased`.
+
+    Returns
+    -------
+    Tensor
+    """
+    return _deviation("var", input, dim, unbiased, keepdim, correction)[0]
+
+
+@public(method=True)
+def std(
+    input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *,
+    correction: Any = None,
+) -> Any:  # fmt: skip
+    """Take the standard deviation over dimensions; arguments as for `var`."""
+    return _deviation("std", input, dim, unbiased, keepdim, correction)[0]
+
+
+@public()
+def var_mean(
+    input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *,
+    correction: Any = None,
+) -> tuple[Any, Any]:  # fmt: skip
+    """Variance and mean; arguments as for `var`."""
+    value, attrs = _deviation("var_mean", input, dim, unbiased, keepdim, correction)
+    return value, record.apply(TABLE["var_mean_mean"], (input,), **attrs)
+
+
+@public()
+def std_mean(
+    input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *,
+    correction: Any = None,
+) -> tuple[Any, Any]:  # fmt: skip
+    """Take standard deviation and mean; arguments as for `var`."""
+    value, attrs = _deviation("std_mean", input, dim, unbiased, keepdim, correction)
+    return value, record.apply(TABLE["std_mean_mean"], (input,), **attrs)
+
+
+# --------------------------------------------------------------------------- norms
+def _check_norm(x: Layout, p: float, dims: tuple[int, ...], *, full: bool) -> None:
+    if not x.dtype.is_floating_point:
+        raise RuntimeError(
+            "linalg.vector_norm: Expected a floating point or complex tensor as input. Got "
+            f"{title(x.dtype)}"
+        )
+    if p < 0 or math.isinf(p):
+        empty = [d for d in dims if x.shape[d] == 0]
+        if empty:
+            where = "an empty tensor " if full else f"the dimension {empty[0]}"
+            what = "the" if full else "this dimension is empty and the"
+            raise RuntimeError(
+                f"linalg.vector_norm cannot compute the {p:g} norm on {where}because {what} "
+                "operation does not have an identity"
+            )
+
+
+@public(method=True)
+def norm(
+    input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, *, dtype: Any = None
+) -> Any:
+    """Vector norm of all elements along dimensions; 2 by default.
+
+    Parameters
+    ----------
+    input : Tensor
+    p : float or str
+        Order: any number, ``inf``, ``-inf``, or ``"fro"`` for 2.
+    dim : int or tuple of int, optional
+        Dimensions to reduce; everything if not given.
+    keepdim : bool
+        Keep them, with length 1.
+    dtype : dtype, optional
+        Convert first.
+
+    Returns
+    -------
+    Tensor
+    """
+    record.check_tensors("norm", (input,))
+    if isinstance(p, str):
+        if p != "fro":
+            raise RuntimeError(f"linalg.matrix_norm: Order {p} not supported.")
+        p = 2
+    order = float_of("linalg_vector_norm", "ord", 2, 2 if p is None else p)
+    check_bool("linalg_vector_norm", "keepdim", 4, keepdim)
+    x = input if dtype is None else record.cast(input, as_dtype(dtype))
+    layout = layout_of(x)
+    dims = dims_of("linalg_vector_norm", dim, layout.ndim)
+    _check_norm(layout, order, dims, full=dim is None)
+    return record.apply(TABLE["norm"], (x,), p=order, dim=dims, keepdim=keepdim)
+
+
+@public(method=True)
+def dist(input: Any, other: Any, p: float = 2) -> Any:
+    """Take the `p`-norm of the difference of two tensors, which broadcast."""
+    record.check_tensors("dist", (input, other))
+    order = float_of("dist", "p", 3, p)
+    kind = record.result_dtype((input, other))
+    if not kind.is_floating_point:
+        raise RuntimeError(
+            "norm(): input dtype should be either floating point or complex. "
+            f"Got {title(kind)} instead."
+        )
+    broadcast_shapes(input.shape, other.shape)  # raises where they do not
+    return record.apply(
+        TABLE["dist"], (record.cast(input, kind), record.cast(other, kind)), p=order
+    )
+
+
+# --------------------------------------------------------------------------- covariance
+@public(method=True)
+def cov(input: Any, *, correction: int = 1, fweights: Any = None, aweights: Any = None) -> Any:
+    """Covariance matrix of variables, which are rows, from observations, which are columns.
+
+    Parameters
+    ----------
+    input : Tensor
+        A matrix; a vector or number is one variable, whose result is a number.
+    correction : int
+        Subtracted from the number (or weight) of observations.
+    fweights : Tensor, optional
+        int64 vector: how often each observation occurred.
+    aweights : Tensor, optional
+        Floating vector: weights of observations.
+
+    Returns
+    -------
+    Tensor
+
+    Raises
+    ------
+    RuntimeError
+        If there are more than two dimensions, or weights do not fit.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.cov(tg.tensor([[0.0, 1.0, 2.0], [2.0, 1.0, 0.0]]))
+    tensor([[ 1., -1.],
+            [-1.,  1.]])
+    """
+    record.check_tensors("cov", (input,))
+    if input.ndim > 2:
+        raise RuntimeError(
+            "cov(): expected input to have two or fewer dimensions but got an input with "
+            f"{input.ndim} dimensions"
+        )
+    if input.dtype is bool_:
+        raise RuntimeError("cov(): bool dtype is not supported for input")
+    x = input if input.ndim == 2 else input.reshape(1, -1)
+    x = x if x.dtype.is_floating_point else record.cast(x, get_default_dtype())
+    count = x.shape[1]
+    weights: Any = None
+    for word, w, integral in (("fweights", fweights, True), ("aweights", aweights, False)):
+        if w is None:
+            continue
+        if w.ndim > 1:
+            raise RuntimeError(
+                f"cov(): expected {word} to have one or fewer dimensions but got {word} with "
+                f"{w.ndim} dimensions"
+            )
+        if w.dtype.is_floating_point == integral or w.dtype is bool_:
+            kind = "integral" if integral else "floating point"
+            raise RuntimeError(f"cov(): expected {word} to have {kind} dtype but got {word} with "
+                               f"{title(w.dtype)} dtype")  # fmt: skip
+        if w.numel() != count:
+            raise RuntimeError(
+                f"cov(): expected {word} to have the same numel as there are observations in the "
+                f"input but got {w.numel()} != {count}"
+            )
+        if (w.detach() < 0).any():
+            raise RuntimeError(f"cov(): {word} cannot be negative")
+        weights = w.reshape(-1) if weights is None else weights * w.reshape(-1)
+    if weights is None:
+        total: Any = count
+        mean = x.sum(1, keepdim=True) / count
+    else:
+        total = weights.sum()
+        if total.item() == 0:
+            raise RuntimeError("cov(): weights sum to zero, can't be normalized")
+        mean = (x * weights).sum(1, keepdim=True) / total
+    if aweights is None or correction == 0:
+        norm = total - correction
+    else:
+        both = aweights.reshape(-1) * weights
+        norm = total - correction * both.sum() / total
+    if float(norm) <= 0:
+        warnings.warn("cov(): degrees of freedom is <= 0", stacklevel=3)
+        norm = 0.0 * norm
+    apart = x - mean
+    scaled = apart if weights is None else apart * weights
+    product = (apart @ scaled.T) / norm
+    return product if len(x) != 1 else product.reshape(())

@@ -1,0 +1,221 @@
+"""Elementwise selection, bounds, functions of three operands, logic on bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ...base.dtypes import bool_, dtype, get_default_dtype
+from ...base.errors import UnsupportedError
+from ...ops import arithmetic as _rows  # noqa: F401 - which this module looks up
+from ...ops import comparison as _logic  # noqa: F401
+from ...ops.table import TABLE
+from ...tape import recording as record
+from ..operands import TITLES, check, check_binary, is_integral, not_for, promoted
+from ..registry import FUNCTIONS, public
+
+__all__ = ["clamp", "where"]
+
+
+# --------------------------------------------------------------------------- selection and bounds
+@public(method=False)
+def where(condition: Any, input: Any = None, other: Any = None) -> Any:
+    """Take elements of `input` where the condition holds, else of `other`.
+
+    Parameters
+    ----------
+    condition : Tensor
+        Of dtype bool.
+    input, other : Tensor or number
+        Broadcast with the condition; without them, the indices of the elements that hold.
+
+    Raises
+    ------
+    RuntimeError
+        If the condition is not a bool tensor.
+    """
+    check("where", condition, 1, "condition", number=False)
+    if input is None and other is None:
+        nonzero = FUNCTIONS.get("nonzero")
+        if nonzero is None:
+            raise UnsupportedError("where(condition) alone: give the two values to choose from")
+        return nonzero(condition, as_tuple=True)
+    check("where", input, 2, "input")
+    check("where", other, 3, "other")
+    if condition.dtype is not bool_:
+        raise RuntimeError(
+            "where expected condition to be a boolean tensor, but got a tensor with dtype "
+            f"{TITLES[condition.dtype.name]}"
+        )
+    (x, y), _ = promoted((input, other))
+    return record.apply(TABLE["where"], (condition, x, y))
+
+
+@public(method=True, function=False, name="where")
+def _where_method(input: Any, condition: Any, other: Any) -> Any:
+    """Keep elements where the condition holds, take `other` elsewhere."""
+    return where(condition, input, other)
+
+
+def _bounded(name: str, input: Any, bounds: tuple[Any, ...]) -> Any:
+    values, _ = promoted((input, *bounds))
+    number = not any(record.is_tensor(b) for b in bounds)
+    return record.apply(TABLE[name], values, number=number)
+
+
+@public(method=True, aliases=("clip",))
+def clamp(input: Any, min: Any = None, max: Any = None) -> Any:
+    """Bring values into the range from `min` to `max`.
+
+    Parameters
+    ----------
+    input : Tensor
+    min, max : Tensor or number, optional
+        At least one. Where they cross, the result is `max`.
+
+    Raises
+    ------
+    RuntimeError
+        Without bounds.
+    """
+    record.check_tensors("clamp", (input,))
+    for position, (what, bound) in enumerate((("min", min), ("max", max)), 2):
+        if bound is not None:
+            check("clamp", bound, position, what)
+    if min is None and max is None:
+        raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
+    if max is None:
+        return _bounded("clamp_below", input, (min,))
+    if min is None:
+        return _bounded("clamp_above", input, (max,))
+    return _bounded("clamp", input, (min, max))
+
+
+@public(method=True)
+def clamp_min(input: Any, min: Any) -> Any:
+    """Raise values below `min` to it."""
+    record.check_tensors("clamp_min", (input,))
+    check("clamp_min", min, 2, "min")
+    return _bounded("clamp_min", input, (min,))
+
+
+@public(method=True)
+def clamp_max(input: Any, max: Any) -> Any:
+    """Lower values above `max` to it."""
+    record.check_tensors("clamp_max", (input,))
+    check("clamp_max", max, 2, "max")
+    return _bounded("clamp_max", input, (max,))
+
+
+# --------------------------------------------------------------------------- three operands
+def _same_dtype(kind: dtype, value: Any, what: str) -> None:
+    names = {"float64": "double", "float32": "float", "int64": "long int", "bool": "bool"}
+    if value.dtype is not kind:
+        raise RuntimeError(
+            f"expected dtype {names[kind.name]} for `{what}` but got dtype "
+            f"{names[value.dtype.name]}"
+        )
+
+
+@public(method=True)
+def lerp(input: Any, end: Any, weight: Any) -> Any:
+    """Return ``input + weight * (end - input)``.
+
+    Parameters
+    ----------
+    input, end : Tensor
+        Of one dtype.
+    weight : Tensor or number
+    """
+    record.check_tensors("lerp", (input,))
+    check("lerp", end, 2, "end", number=False)
+    check("lerp", weight, 3, "weight")
+    kind = input.dtype
+    _same_dtype(kind, end, "end")
+    if record.is_tensor(weight):
+        _same_dtype(kind, weight, "weight")
+    if is_integral(kind):
+        title = TITLES[kind.name]
+        raise NotImplementedError(f"\"lerp_kernel_scalar\" not implemented for '{title}'")
+    number = not record.is_tensor(weight)
+    return record.apply(TABLE["lerp"], (input, end, record.as_operand(weight, kind)), number=number)
+
+
+def _add_product(name: str, input: Any, a: Any, b: Any, value: Any) -> Any:
+    given = (("input", input), ("tensor1", a), ("tensor2", b))
+    for position, (what, tensor) in enumerate(given, 1):
+        check(name, tensor, position, what, number=False)
+    values, kind = promoted((input, a, b))
+    if is_integral(kind) and name == "addcdiv":
+        raise RuntimeError(
+            "Integer division with addcdiv is no longer supported, and in a future  release "
+            "addcdiv will perform a true division of tensor1 and tensor2. The historic addcdiv "
+            "behavior can be implemented as (input + value * torch.trunc(tensor1 / tensor2)).to("
+            "input.dtype) for integer inputs and as (input + value * tensor1 / tensor2) for float "
+            "inputs. The future addcdiv behavior is just the latter implementation: (input + value "
+            "* tensor1 / tensor2), for all dtypes."
+        )
+    if value != 1:
+        values[1] = values[1] * (int(value) if is_integral(kind) else value)
+    return record.apply(TABLE[name], values)
+
+
+@public(method=True)
+def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: float = 1) -> Any:
+    """Return ``input + value * tensor1 * tensor2``."""
+    return _add_product("addcmul", input, tensor1, tensor2, value)
+
+
+@public(method=True)
+def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: float = 1) -> Any:
+    """Return ``input + value * tensor1 / tensor2``."""
+    return _add_product("addcdiv", input, tensor1, tensor2, value)
+
+
+@public(method=True)
+def heaviside(input: Any, values: Any) -> Any:
+    """Return 0 where `input` is negative, 1 where it is positive, `values` where it is 0."""
+    record.check_tensors("heaviside", (input,))
+    check("heaviside", values, 2, "values", number=False)
+    if input.dtype is not values.dtype:
+        raise RuntimeError("heaviside is not yet implemented for tensors with different dtypes.")
+    if is_integral(input.dtype):
+        kind = input.dtype
+        default = get_default_dtype()
+        made = record.binary(
+            TABLE["heaviside"], record.cast(input, default), record.cast(values, default)
+        )
+        return record.cast(made, kind)
+    return record.binary(TABLE["heaviside"], input, values)
+
+
+# --------------------------------------------------------------------------- logic on bits
+def _bitwise(name: str) -> Callable[..., Any]:
+    entry = TABLE[name]
+
+    def bitwise(input: Any, other: Any) -> Any:
+        check_binary(name, input, other)
+        kind = record.result_dtype((input, other))
+        if kind.is_floating_point:
+            raise not_for(name, kind)
+        return record.binary(entry, input, other)
+
+    bitwise.__name__ = bitwise.__qualname__ = name
+    word = name.removeprefix("bitwise_")
+    bitwise.__doc__ = f"Return the {word} of bools, or bit by bit of integers."
+    return public(method=True)(bitwise)
+
+
+for _name in ("bitwise_and", "bitwise_or", "bitwise_xor"):
+    _bitwise(_name)
+
+
+@public(method=True)
+def bitwise_not(input: Any) -> Any:
+    """Return the inverse of bools, or bit by bit of integers."""
+    record.check_tensors("bitwise_not", (input,))
+    if input.dtype.is_floating_point:
+        raise TypeError(
+            "~ (operator.invert) is only implemented on integer and Boolean-type tensors"
+        )
+    return record.unary(TABLE["bitwise_not"], input)

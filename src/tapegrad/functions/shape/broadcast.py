@@ -1,0 +1,193 @@
+"""Views with more or fewer dimensions: expand and broadcasting, squeeze, unsqueeze, atleast_nd."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...base.dtypes import Size, type_name
+from ...base.errors import kind_of
+from ...ops.layout import broadcast_shapes as broadcast_shape
+from ...ops.table import TABLE
+from ...tape import recording as record
+from ...tape.recording import layout_of
+from ..arguments import as_int, as_ints, check_named, distinct, varargs, wrap_dim
+from ..registry import public
+from .reshape import alias
+
+__all__ = ["atleast_1d", "atleast_2d", "atleast_3d", "expand_to"]
+
+
+# --------------------------------------------------------------------------- expanding
+def expand_to(input: Any, sizes: Sequence[int]) -> Any:
+    """Expand to `sizes`; -1 keeps a length."""
+    layout = layout_of(input)
+    wanted = list(sizes)
+    missing = len(wanted) - layout.ndim
+    if missing < 0:
+        raise RuntimeError(
+            f"expand({type_name(layout.dtype)}{{{list(layout.shape)}}}, size={wanted}): the number "
+            f"of sizes provided ({len(wanted)}) must be greater or equal to the number of "
+            f"dimensions in the tensor ({layout.ndim})"
+        )
+    shape, strides = list(wanted), [0] * len(wanted)
+    for i, n in enumerate(wanted):
+        if i < missing:
+            if n < 0:
+                raise RuntimeError(
+                    f"The expanded size of the tensor ({n}) isn't allowed in a leading, "
+                    f"non-existing dimension {i}"
+                )
+            continue
+        own, step = layout.shape[i - missing], layout.strides[i - missing]
+        if n in (-1, own):
+            shape[i], strides[i] = own, step
+        elif own != 1 or n < 0:
+            raise RuntimeError(
+                f"The expanded size of the tensor ({n}) must match the existing size ({own}) at "
+                f"non-singleton dimension {i}.  Target sizes: {wanted}.  Tensor sizes: "
+                f"{list(layout.shape)}"
+            )
+    return alias(TABLE["expand"], input, tuple(shape), tuple(strides))
+
+
+@public(method=True, function=False)
+def expand(input: Any, *size: Any, implicit: bool = False, **named: Any) -> Any:
+    """Return a view in which dimensions of length 1 are repeated, without a copy.
+
+    Parameters
+    ----------
+    input : Tensor
+    *size : int or sequence of int
+        The shape; -1 keeps a length.
+
+    Raises
+    ------
+    RuntimeError
+        If the shapes do not fit.
+    """
+    return expand_to(input, varargs("expand", "size", size, named))
+
+
+@public(method=True, function=False)
+def expand_as(input: Any, other: Any) -> Any:
+    """Expand to the shape of another tensor."""
+    check_named("expand_as", ("other", other))
+    return expand_to(input, other.shape)
+
+
+@public()
+def broadcast_to(input: Any, size: Any) -> Any:
+    """Expand to a shape."""
+    record.check_tensors("broadcast_to", (input,))
+    if not isinstance(size, tuple | list):
+        raise TypeError(
+            "broadcast_to(): argument 'size' (position 2) must be tuple of ints, "
+            f"not {type(size).__name__}"
+        )
+    return expand_to(input, as_ints("broadcast_to", "size", (size,), 2))
+
+
+@public(method=True, function=False, name="broadcast_to")
+def _broadcast_to_method(input: Any, *size: Any) -> Any:
+    """Expand to a shape."""
+    return expand_to(input, varargs("broadcast_to", "size", size, {}))
+
+
+@public()
+def broadcast_shapes(*shapes: Any) -> Size:
+    """Return the shape that shapes broadcast to."""
+    result: tuple[int, ...] = ()
+    for i, shape in enumerate(shapes):
+        shape = (shape,) if isinstance(shape, int) else shape
+        if not isinstance(shape, tuple | list):
+            raise RuntimeError(
+                "Input shapes should be of type ints, a tuple of ints, or a list of ints, got "
+                f"{shape}"
+            )
+        shape = tuple(Size(shape))
+        if min(shape, default=0) < 0:
+            raise ValueError("Attempting to broadcast a dimension with negative length!")
+        for back, (n, m) in enumerate(zip(result[::-1], shape[::-1], strict=False)):
+            if n != m and 1 not in (n, m):
+                raise RuntimeError(
+                    f"Attempting to broadcast a dimension of length {m} at {-1 - back}! "
+                    f"Mismatching argument at index {i} had {shape}; but expected shape should be "
+                    f"broadcastable to {list(result)}"
+                )
+        result = broadcast_shape(result, shape)
+    return Size(result)
+
+
+@public()
+def broadcast_tensors(*tensors: Any) -> tuple[Any, ...]:
+    """Expand tensors to their common shape."""
+    given = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], tuple | list) else tensors
+    for i, x in enumerate(given):
+        if not record.is_tensor(x):
+            raise TypeError(f"expected Tensor as element {i} in argument 0, but got {kind_of(x)}")
+    shape = broadcast_shape(*(x.shape for x in given))
+    return tuple(expand_to(x, shape) if x.shape != shape else x for x in given)
+
+
+# --------------------------------------------------------------------------- dimensions of length 1
+@public(method=True)
+def squeeze(input: Any, dim: Any = None) -> Any:
+    """Remove dimensions of length 1: all, one, or those in a tuple."""
+    record.check_tensors("squeeze", (input,))
+    layout = layout_of(input)
+    if dim is None:
+        name, dims = "squeeze", tuple(range(layout.ndim))
+    elif isinstance(dim, tuple | list):
+        name, dims = "squeeze_dims", distinct(as_ints("squeeze", "dim", (dim,)), layout.ndim)
+    else:
+        name, dims = "squeeze_dim", (wrap_dim(as_int("squeeze", "dim", 1, dim), layout.ndim),)
+    kept = [i for i, n in enumerate(layout.shape) if n != 1 or i not in dims]
+    shape = tuple(layout.shape[i] for i in kept)
+    return alias(TABLE[name], input, shape, tuple(layout.strides[i] for i in kept))
+
+
+@public(method=True)
+def unsqueeze(input: Any, dim: int) -> Any:
+    """Insert a dimension of length 1 at `dim`."""
+    record.check_tensors("unsqueeze", (input,))
+    layout = layout_of(input)
+    d = wrap_dim(as_int("unsqueeze", "dim", 1, dim), layout.ndim + 1)
+    step = layout.strides[d] * layout.shape[d] if d < layout.ndim else layout.dtype.itemsize
+    shape = (*layout.shape[:d], 1, *layout.shape[d:])
+    return alias(TABLE["unsqueeze"], input, shape, (*layout.strides[:d], step, *layout.strides[d:]))
+
+
+def _atleast(n: int, tensors: tuple[Any, ...]) -> Any:
+    if len(tensors) == 1 and isinstance(tensors[0], tuple | list):
+        return tuple(_atleast(n, (x,)) for x in tensors[0])
+    if len(tensors) != 1:
+        return tuple(_atleast(n, (x,)) for x in tensors)
+    (x,) = tensors
+    record.check_tensors(f"atleast_{n}d", (x,))
+    ndim = layout_of(x).ndim
+    if ndim >= n:
+        return x
+    if ndim == 0:
+        return x.view((1,) * n)
+    if n == 2:
+        return unsqueeze(x, 0)
+    return unsqueeze(unsqueeze(x, 0) if ndim == 1 else x, -1)
+
+
+@public()
+def atleast_1d(*tensors: Any) -> Any:
+    """View scalars as one-dimensional tensors; several tensors give a tuple."""
+    return _atleast(1, tensors)
+
+
+@public()
+def atleast_2d(*tensors: Any) -> Any:
+    """View tensors with fewer than two dimensions as matrices."""
+    return _atleast(2, tensors)
+
+
+@public()
+def atleast_3d(*tensors: Any) -> Any:
+    """View tensors with fewer than three dimensions as three-dimensional."""
+    return _atleast(3, tensors)

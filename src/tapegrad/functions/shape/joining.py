@@ -1,0 +1,356 @@
+"""Functions that join, repeat, reorder or pad tensors.
+
+cat and its relatives, repeat and tile, flip, roll, pad. The ops are in ops/shape.py; here are
+arguments and PyTorch's errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...base.dtypes import int64
+from ...base.errors import UnsupportedError, kind_of
+from ...ops.shape import padded_shape
+from ...ops.table import TABLE
+from ...tape import recording as record
+from ...tape.recording import layout_of
+from ..arguments import (
+    as_int,
+    as_ints,
+    constant_like,
+    distinct,
+    float_of,
+    scalar_name,
+    varargs,
+    wrap_dim,
+)  # fmt: skip
+from ..indexing.index_arrays import positions
+from ..registry import public
+from .broadcast import atleast_1d, atleast_2d, atleast_3d, expand_to
+
+__all__ = ["cat", "pad", "stack", "tensor_list"]
+
+
+# --------------------------------------------------------------------------- joining
+def tensor_list(name: str, tensors: Any) -> list[Any]:
+    """Return the operands of a joining function, checked to be Tensors."""
+    if not isinstance(tensors, tuple | list):
+        raise TypeError(
+            f"{name}(): argument 'tensors' (position 1) must be tuple of Tensors, "
+            f"not {type(tensors).__name__}"
+        )
+    for i, x in enumerate(tensors):
+        if not record.is_tensor(x):
+            raise TypeError(f"expected Tensor as element {i} in argument 0, but got {kind_of(x)}")
+    return list(tensors)
+
+
+def _promoted(tensors: list[Any]) -> list[Any]:
+    kind = record.result_dtype(tensors)
+    return [record.cast(x, kind) for x in tensors]
+
+
+@public(aliases=("concat", "concatenate"))
+def cat(tensors: Any, dim: int = 0, *, axis: int | None = None) -> Any:
+    """Join tensors along a dimension.
+
+    Parameters
+    ----------
+    tensors : sequence of Tensor
+        Of one shape but for `dim`; dtypes are promoted. An empty vector fits any.
+    dim : int
+
+    Raises
+    ------
+    ValueError, RuntimeError
+        If there are none, or shapes do not fit.
+    """
+    given = tensor_list("cat", tensors)
+    if not given:
+        raise ValueError("torch.cat(): expected a non-empty list of Tensors")
+    for i, x in enumerate(given):
+        if not x.shape:
+            raise RuntimeError(f"zero-dimensional tensor (at position {i}) cannot be concatenated")
+    given = _promoted(given)
+    d = as_int("cat", "dim", 2, dim if axis is None else axis)
+    kept = [(i, x) for i, x in enumerate(given) if x.shape != (0,)]
+    if not kept:  # of any dimension, as in PyTorch
+        return record.apply(TABLE["cat"], given, dim=0)
+    first = kept[0][1].shape
+    d = wrap_dim(d, len(first))
+    for i, x in kept[1:]:
+        if len(x.shape) != len(first):
+            raise RuntimeError(
+                f"Tensors must have same number of dimensions: got {len(first)} and {len(x.shape)}"
+            )
+        for j, (n, m) in enumerate(zip(first, x.shape, strict=True)):
+            if j != d and n != m:
+                raise RuntimeError(
+                    f"Sizes of tensors must match except in dimension {d}. Expected size {n} but "
+                    f"got size {m} for tensor number {i} in the list."
+                )
+    # An empty vector joins with anything, and is part of the graph.
+    nothing = (*first[:d], 0, *first[d + 1 :])
+    fitting = [x if x.shape != (0,) else x.reshape(nothing) for x in given]
+    return record.apply(TABLE["cat"], fitting, dim=d)
+
+
+@public()
+def stack(tensors: Any, dim: int = 0) -> Any:
+    """Join tensors of one shape along a new dimension."""
+    given = tensor_list("stack", tensors)
+    if not given:
+        raise RuntimeError("stack expects a non-empty TensorList")
+    given = _promoted(given)
+    first = given[0].shape
+    d = wrap_dim(as_int("stack", "dim", 2, dim), len(first) + 1)
+    for i, x in enumerate(given):
+        if x.shape != first:
+            raise RuntimeError(
+                f"stack expects each tensor to be equal size, but got {list(first)} at entry 0 and "
+                f"{list(x.shape)} at entry {i}"
+            )
+    return record.apply(TABLE["stack"], given, dim=d)
+
+
+def _raised(name: str, tensors: Any, raise_dims: Any) -> list[Any]:
+    given = tensor_list(name, tensors)
+    if not given:
+        raise RuntimeError(f"{name} expects a non-empty TensorList")
+    return [raise_dims(x) for x in given]
+
+
+@public()
+def hstack(tensors: Any) -> Any:
+    """Join along the second dimension (vectors: along the first)."""
+    given = _raised("hstack", tensors, atleast_1d)
+    return cat(given, 0 if given[0].ndim == 1 else 1)
+
+
+@public(aliases=("row_stack",))
+def vstack(tensors: Any) -> Any:
+    """Join along the first dimension; vectors are rows."""
+    return cat(_raised("vstack", tensors, atleast_2d), 0)
+
+
+@public()
+def dstack(tensors: Any) -> Any:
+    """Join along the third dimension."""
+    return cat(_raised("dstack", tensors, atleast_3d), 2)
+
+
+@public()
+def column_stack(tensors: Any) -> Any:
+    """Join along the second dimension; vectors are columns."""
+
+    def column(x: Any) -> Any:
+        return x if x.ndim > 1 else x.reshape((x.numel(), 1))
+
+    return cat(_raised("column_stack", tensors, column), 1)
+
+
+# --------------------------------------------------------------------------- repeating
+@public(method=True, function=False)
+def repeat(input: Any, *repeats: Any, **named: Any) -> Any:
+    """Repeat the tensor along each dimension; leading numbers are for new dimensions."""
+    return _repeat(input, varargs("repeat", "repeats", repeats, named))
+
+
+def _repeat(input: Any, times: tuple[int, ...]) -> Any:
+    shape = layout_of(input).shape
+    if len(times) < len(shape):
+        raise RuntimeError(
+            "Number of dimensions of repeat dims can not be smaller than number of dimensions of "
+            "tensor"
+        )
+    own = (1,) * (len(times) - len(shape)) + tuple(shape)
+    target = [r * n for r, n in zip(times, own, strict=True)]
+    for r, n in zip(times, target, strict=True):
+        if r < 0:
+            raise RuntimeError(f"Trying to create tensor with negative dimension {n}: {target}")
+    return record.apply(TABLE["repeat"], (input,), repeats=times)
+
+
+@public()
+def tile(input: Any, dims: Any) -> Any:
+    """Repeat the tensor along its last dimensions, as ``numpy.tile``."""
+    record.check_tensors("tile", (input,))
+    times = as_ints("tile", "dims", (dims,), 2)
+    return _repeat(input, (1,) * (layout_of(input).ndim - len(times)) + times)
+
+
+@public(method=True, function=False, name="tile")
+def _tile_method(input: Any, *dims: Any, **named: Any) -> Any:
+    """Repeat the tensor along its last dimensions."""
+    return tile(input, varargs("tile", "dims", dims, named))
+
+
+@public(method=True)
+def repeat_interleave(input: Any, repeats: Any = None, dim: int | None = None, *,
+                      output_size: int | None = None) -> Any:  # fmt: skip
+    """Repeat each element of a dimension (of the raveled tensor without `dim`).
+
+    Parameters
+    ----------
+    input : Tensor
+    repeats : int or Tensor
+        How often; a tensor has one number an element.
+    dim : int, optional
+    """
+    record.check_tensors("repeat_interleave", (input,))
+    if repeats is None:
+        counts = input._array()
+        _check_repeats(input, counts)
+        return record.leaf_tensor(np.repeat(np.arange(counts.size), counts), int64)
+    x = input.flatten() if dim is None else input
+    d = wrap_dim(0 if dim is None else as_int("repeat_interleave", "dim", 2, dim), x.ndim)
+    if not record.is_tensor(repeats):
+        times = as_int("repeat_interleave", "repeats", 1, repeats)
+        if times < 0:
+            raise RuntimeError("Repeats must be non-negative")
+        if not x.shape:
+            x = x.reshape(1)
+        shape = (*x.shape[: d + 1], times, *x.shape[d + 1 :])
+        copied = record.unary(TABLE["clone"], expand_to(x.unsqueeze(d + 1), shape))
+        return copied.view((*x.shape[:d], x.shape[d] * times, *x.shape[d + 1 :]))
+    counts = repeats._array()
+    _check_repeats(repeats, counts)
+    n = x.shape[d] if x.shape else 1
+    if counts.size == 1:
+        counts = np.broadcast_to(counts.reshape(()), (n,))
+    if counts.shape != (n,):
+        raise RuntimeError(
+            "repeats must have the same size as input along dim, but got repeats.size(0) = "
+            f"{counts.shape[0]} and input.size({d}) = {n}"
+        )
+    x = x if x.shape else x.reshape(1)
+    where = positions(np.repeat(np.arange(n), counts))
+    return record.apply(TABLE["index_select"], (x, where), dims=(d,))
+
+
+def _check_repeats(repeats: Any, counts: np.ndarray) -> None:
+    if repeats.dtype is not int64:
+        raise NotImplementedError(
+            f"\"repeat_interleave_cpu\" not implemented for '{scalar_name(repeats)}'"
+        )
+    if counts.ndim > 1:
+        raise RuntimeError("repeat_interleave only accept 1D vector as repeat")
+    if counts.size and counts.min() < 0:
+        raise RuntimeError("repeats can not be negative")
+
+
+# --------------------------------------------------------------------------- reordering
+def _flip(input: Any, dims: Sequence[int]) -> Any:
+    order = distinct(dims, layout_of(input).ndim)
+    return record.apply(TABLE["flip"], (input,), dims=order if input.shape else ())
+
+
+@public(method=True, function=False, name="flip")
+def _flip_method(input: Any, *dims: Any, **named: Any) -> Any:
+    """Reverse the order of elements along dimensions."""
+    return _flip(input, varargs("flip", "dims", dims, named))
+
+
+@public()
+def flip(input: Any, dims: Any) -> Any:
+    """Reverse the order of elements along dimensions."""
+    record.check_tensors("flip", (input,))
+    return _flip(input, as_ints("flip", "dims", (dims,), 2))
+
+
+@public(method=True)
+def fliplr(input: Any) -> Any:
+    """Reverse the second dimension."""
+    record.check_tensors("fliplr", (input,))
+    if input.ndim < 2:
+        raise RuntimeError("Input must be >= 2-d.")
+    return _flip(input, (1,))
+
+
+@public(method=True)
+def flipud(input: Any) -> Any:
+    """Reverse the first dimension."""
+    record.check_tensors("flipud", (input,))
+    if input.ndim < 1:
+        raise RuntimeError("Input must be >= 1-d.")
+    return _flip(input, (0,))
+
+
+@public(method=True)
+def roll(input: Any, shifts: Any, dims: Any = None) -> Any:
+    """Shift elements along dimensions, the last ones coming in at the front.
+
+    Without `dims` the raveled tensor is shifted.
+    """
+    record.check_tensors("roll", (input,))
+    by = as_ints("roll", "shifts", (shifts,), 2)
+    along = () if dims is None else as_ints("roll", "dims", (dims,), 3)
+    if not by:
+        raise RuntimeError("`shifts` required")
+    shape = layout_of(input).shape
+    if not along and len(by) == 1:
+        return record.apply(TABLE["roll_flat"], (input,), shift=by[0])
+    if len(by) != len(along):
+        raise RuntimeError(
+            f"shifts and dimensions must align. shifts: {len(by)}, dims:{len(along)}"
+        )
+    if not shape:
+        raise IndexError(f"Dimension specified as {along[0]} but tensor has no dimensions")
+    total = [0] * len(shape)
+    for shift, dim in zip(by, along, strict=True):
+        total[wrap_dim(dim, len(shape))] += shift
+    return record.apply(TABLE["roll"], (input,), shifts=tuple(total))
+
+
+# --------------------------------------------------------------------------- padding
+@public()
+def pad(input: Any, pad: Any, mode: str = "constant", value: float | None = None) -> Any:
+    """Pad with a constant (PyTorch has this as ``torch.nn.functional.pad``).
+
+    Parameters
+    ----------
+    input : Tensor
+    pad : sequence of int
+        Elements (before, after) of the last dimension, then of the one before it, and so on;
+        negative numbers take away.
+    mode : str
+        ``"constant"`` only.
+    value : float, optional
+        0 if not given.
+    """
+    record.check_tensors("pad", (input,))
+    sides = as_ints("pad", "pad", (pad,), 2)
+    if mode != "constant":
+        if mode in ("reflect", "replicate", "circular"):
+            raise UnsupportedError(
+                f"pad(mode={mode!r}) is not there; index with the positions to repeat instead"
+            )
+        raise NotImplementedError(f"Unrecognised padding mode {mode}")
+    shape = layout_of(input).shape
+    if len(sides) % 2:
+        raise RuntimeError("Padding length must be divisible by 2")
+    if len(sides) > 2 * len(shape):
+        raise RuntimeError(
+            "Padding length should be less than or equal to two times the input dimension but got "
+            f"padding length {len(sides)} and input of dimension {len(shape)}"
+        )
+    for i in range(len(sides) // 2):
+        if shape[-1 - i] + min(sides[2 * i], 0) + min(sides[2 * i + 1], 0) < 0:
+            raise RuntimeError("narrow(): length must be non-negative.")
+    assert min(padded_shape(shape, sides), default=0) >= 0
+    if value is not None and not record.is_number(value):
+        value = float_of("pad", "value", 4, value, "float")
+    fill = constant_like(input, 0 if value is None else value)
+    return record.apply(TABLE["constant_pad_nd"], (input, fill), pad=sides)
+
+
+@public()
+def constant_pad_nd(input: Any, pad: Any, value: float = 0) -> Any:
+    """Pad with a constant: `pad` under the name of PyTorch's op."""
+    return _pad(input, pad, value=value)
+
+
+_pad = pad  # there are arguments of that name

@@ -1,0 +1,398 @@
+"""Views: the same memory under another shape.
+
+Nothing here computes. A function checks its arguments as PyTorch does, works out shape, strides and
+offset of the result, and records one statement that aliases its operand's memory; adjoints alias in
+the same way. Only `reshape` (and what is made of it) and `contiguous` copy, where no strides fit.
+
+Start reading at `alias`, through which every view is recorded, then at `fitting_strides`, the rule
+that decides whether a reshape is a view. Parts of a tensor (`narrow`, `split` ...) are in
+slicing.py.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from ...base.dtypes import dtype
+from ...base.errors import UnsupportedError
+from ...base.symbolic import SizeLost
+from ...native import abi as nt
+from ...native import handle_type as handle
+from ...ops.instruction import CACHES, Instruction, view_instruction
+from ...ops.layout import LAYOUTS, Layout
+from ...ops.layout import contiguous as dense_layout
+from ...ops.table import TABLE, Op
+from ...tape import recording as record
+from ...tape.current import current_tape
+from ...tape.recording import layout_of
+from ..arguments import as_int, as_ints, check_named, distinct, varargs, wrap_dim
+from ..registry import public
+
+__all__ = ["alias", "as_int", "contiguous", "distinct", "view", "wrap_dim"]
+
+#: the words of a view: its operand, and where in that it begins
+_VIEW_WORDS = struct.Struct("<iq").pack
+_KNOWN: dict[Any, Instruction] = {}
+CACHES.append(_KNOWN.clear)
+
+
+def alias(
+    entry: Op, input: Any, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0
+) -> Any:
+    """Record a view, as `record.view` does, with instructions found by one look-up."""
+    key = (entry.code, input._layout_id, shape, strides)
+    made = _KNOWN.get(key)
+    if made is None:
+        made = _KNOWN[key] = view_instruction(entry, layout_of(input), shape, strides)
+    tape = current_tape()
+    source = handle.slot_at(tape.pointer, input)
+    if source <= 0 or tape.state[nt.S_HANDLE_FREE] < 0:
+        return record.view(entry, input, shape, strides, offset)
+    try:
+        words = _VIEW_WORDS(source, offset)
+    except SizeLost:
+        return record.view(entry, input, shape, strides, offset)
+    slot = handle.append_statement(tape.pointer, made.id, words, 3, 0)
+    if slot < 0:  # no room, or too much is pending
+        return record.view(entry, input, shape, strides, offset)
+    return record.new_tensor(tape, slot, made.out)
+
+
+# --------------------------------------------------------------------------- reshaping
+@public(method=True, function=False)
+def contiguous(input: Any, *, memory_format: Any = None) -> Any:
+    """Return the tensor itself if its elements lie in C order, otherwise a copy that does so."""
+    if layout_of(input).is_contiguous:
+        return input
+    return record.unary(TABLE["clone"], input)
+
+
+def infer_shape(sizes: Sequence[int], count: int) -> tuple[int, ...]:
+    """Replace a -1 in `sizes` by what fits `count` elements.
+
+    Raises
+    ------
+    RuntimeError
+        If nothing fits.
+    """
+    listed = str(list(sizes))
+    known, unknown = 1, -1
+    for i, n in enumerate(sizes):
+        if n == -1:
+            if unknown >= 0:
+                raise RuntimeError("only one dimension can be inferred")
+            unknown = i
+        elif n < 0:
+            raise RuntimeError(f"invalid shape dimension {n} at index {i} of shape {listed}")
+        else:
+            known *= n
+    if unknown < 0:
+        if known == count:
+            return tuple(sizes)
+    elif known == 0 and count == 0:
+        raise RuntimeError(
+            f"cannot reshape tensor of 0 elements into shape {listed} because the unspecified "
+            "dimension size -1 can be any value and is ambiguous"
+        )
+    elif known and count % known == 0:
+        return (*sizes[:unknown], count // known, *sizes[unknown + 1 :])
+    raise RuntimeError(f"shape '{listed}' is invalid for input of size {count}")
+
+
+def fitting_strides(layout: Layout, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Strides under which the memory of `layout` has another shape, None if there are none.
+
+    Old dimensions are grouped into runs that lie in memory like one dimension (each stride is the
+    next one's extent); every new dimension must be cut from one run.
+    """
+    if layout.is_contiguous or layout.size == 0:
+        return dense_layout(layout.dtype, shape).strides
+    old = [(n, s) for n, s in zip(layout.shape, layout.strides, strict=True) if n != 1]
+    strides = [0] * len(shape)
+    at = len(shape) - 1
+    while old:
+        count, step = old.pop()
+        extent = step
+        while old and old[-1][1] == step * count:  # the run grows by one more dimension
+            count *= old.pop()[0]
+        while at >= 0 and (count > 1 or shape[at] == 1):
+            if count % shape[at]:
+                return None
+            strides[at] = extent
+            extent *= shape[at]
+            count //= shape[at]
+            at -= 1
+        if count != 1:
+            return None
+    while at >= 0:  # only ones are left
+        strides[at] = layout.dtype.itemsize
+        at -= 1
+    return tuple(strides)
+
+
+@public(method=True, function=False)
+def view(input: Any, *size: Any, **named: Any) -> Any:
+    """Return the tensor's memory under another shape.
+
+    Parameters
+    ----------
+    input : Tensor
+    *size : int or sequence of int
+        The shape; one length may be -1.
+
+    Raises
+    ------
+    RuntimeError
+        If the shape does not fit, or would need a copy (use `reshape`).
+    """
+    if not size and not named:
+        raise TypeError(_VIEW_ARGUMENTS.format("()", "", ""))
+    if len(size) == 1 and isinstance(size[0], dtype):
+        if size[0] is layout_of(input).dtype:
+            return alias(TABLE["view"], input, input.shape, layout_of(input).strides)
+        raise UnsupportedError("view(dtype) does not reinterpret memory; convert with .to(dtype)")
+    try:
+        sizes = varargs("view", "size", size, named)
+    except TypeError as error:
+        if named or "unpack" in str(error):
+            raise
+        kinds = [type(v).__name__ for v in size]
+        why = _INVALID_TYPES.format(kinds[0]) if len(kinds) == 1 else ""
+        raise TypeError(_VIEW_ARGUMENTS.format(f"({', '.join(kinds)})", why, why)) from None
+    layout = layout_of(input)
+    shape = infer_shape(sizes, layout.size)
+    strides = fitting_strides(layout, shape)
+    if strides is None:
+        raise RuntimeError(
+            "view size is not compatible with input tensor's size and stride (at least one "
+            "dimension spans across two contiguous subspaces). Use .reshape(...) instead."
+        )
+    return alias(TABLE["view"], input, shape, strides)
+
+
+_VIEW_ARGUMENTS = (
+    "view() received an invalid combination of arguments - got {}, but expected one of:\n"
+    " * (torch.dtype dtype)\n{} * (tuple of ints size)\n{}"
+)
+_INVALID_TYPES = "      didn't match because some of the arguments have invalid types: (!{}!)\n"
+
+
+def _reshape(input: Any, sizes: tuple[int, ...]) -> Any:
+    layout = layout_of(input)
+    shape = infer_shape(sizes, layout.size)
+    strides = fitting_strides(layout, shape)
+    if strides is not None:
+        return alias(TABLE["view"], input, shape, strides)
+    copied = record.unary(TABLE["clone"], input)
+    return alias(TABLE["unsafe_view"], copied, shape, dense_layout(layout.dtype, shape).strides)
+
+
+def _reshape_method(input: Any, *shape: Any, **named: Any) -> Any:
+    return _reshape(input, varargs("reshape", "shape", shape, named))
+
+
+@public(function=True)
+def reshape(input: Any, shape: Any) -> Any:
+    """Return a view with another shape where strides allow it, otherwise a copy.
+
+    Parameters
+    ----------
+    input : Tensor
+    shape : sequence of int
+        One length may be -1.
+    """
+    record.check_tensors("reshape", (input,))
+    return _reshape(input, as_ints("reshape", "shape", (shape,), 2))
+
+
+_reshape_method.__doc__ = reshape.__doc__
+public(method=True, function=False, name="reshape")(_reshape_method)
+
+
+@public(method=True, function=False)
+def view_as(input: Any, other: Any) -> Any:
+    """Return a view with the shape of another tensor."""
+    check_named("view_as", ("other", other))
+    return view(input, other.shape)
+
+
+@public(method=True, function=False)
+def reshape_as(input: Any, other: Any) -> Any:
+    """Reshape to the shape of another tensor."""
+    check_named("reshape_as", ("other", other))
+    return _reshape(input, other.shape)
+
+
+@public(method=True)
+def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
+    """Merge the dimensions from `start_dim` to `end_dim` into one."""
+    record.check_tensors("flatten", (input,))
+    shape = layout_of(input).shape
+    first = wrap_dim(as_int("flatten", "start_dim", 1, start_dim), len(shape))
+    last = wrap_dim(as_int("flatten", "end_dim", 2, end_dim), len(shape))
+    if first > last:
+        raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
+    if not shape:
+        return _reshape(input, (1,))
+    if first == last:
+        return input
+    merged = math.prod(shape[first : last + 1])
+    return _reshape(input, (*shape[:first], merged, *shape[last + 1 :]))
+
+
+@public(method=True)
+def ravel(input: Any) -> Any:
+    """Return the elements in C order in one dimension."""
+    record.check_tensors("ravel", (input,))
+    return view(contiguous(input), -1)
+
+
+@public(method=True)
+def unflatten(input: Any, dim: int, sizes: Any) -> Any:
+    """Split one dimension into several."""
+    if not isinstance(sizes, tuple | list):
+        raise TypeError(
+            "unflatten(): argument 'sizes' (position 2) must be tuple of ints, "
+            f"not {type(sizes).__name__}"
+        )
+    shape = layout_of(input).shape
+    axis = wrap_dim(as_int("unflatten", "dim", 1, dim), len(shape))
+    sizes = as_ints("unflatten", "sizes", (sizes,), 2)
+    if not sizes:
+        raise RuntimeError("unflatten: sizes must be non-empty")
+    try:
+        parts = infer_shape(sizes, shape[axis])
+    except RuntimeError as error:
+        if "invalid for input" not in str(error):
+            raise
+        raise RuntimeError(
+            f"unflatten: Provided sizes {list(sizes)} don't multiply up to the size of dim {axis} "
+            f"({shape[axis]}) in the input tensor"
+        ) from None
+    return view(input, (*shape[:axis], *parts, *shape[axis + 1 :]))
+
+
+# --------------------------------------------------------------------------- order of dimensions
+def _permuted(entry: Op, input: Any, order: Sequence[int]) -> Any:
+    layout = LAYOUTS[input._layout_id]
+    shape, strides = layout.shape, layout.strides
+    return alias(entry, input, tuple([shape[d] for d in order]), tuple([strides[d] for d in order]))
+
+
+def _permute(input: Any, dims: tuple[int, ...]) -> Any:
+    ndim = layout_of(input).ndim
+    if len(dims) != ndim:
+        raise RuntimeError(
+            "permute(sparse_coo): number of dimensions in the tensor input does not match the "
+            f"length of the desired ordering of dimensions i.e. input.dim() = {ndim} is not equal "
+            f"to len(dims) = {len(dims)}"
+        )
+    order = [wrap_dim(d, ndim) for d in dims]
+    if len(set(order)) != ndim:
+        raise RuntimeError("permute(): duplicate dims are not allowed.")
+    return _permuted(TABLE["permute"], input, order)
+
+
+def _permute_method(input: Any, *dims: Any, **named: Any) -> Any:
+    return _permute(input, varargs("permute", "dims", dims, named))
+
+
+@public()
+def permute(input: Any, dims: Any) -> Any:
+    """Return a view with the dimensions in the order `dims`."""
+    record.check_tensors("permute", (input,))
+    return _permute(input, as_ints("permute", "dims", (dims,), 2))
+
+
+_permute_method.__doc__ = permute.__doc__
+public(method=True, function=False, name="permute")(_permute_method)
+
+
+@public(method=True, aliases=("swapaxes", "swapdims"))
+def transpose(input: Any, dim0: int, dim1: int) -> Any:
+    """Return a view with two dimensions exchanged."""
+    record.check_tensors("transpose", (input,))
+    ndim = layout_of(input).ndim
+    a = wrap_dim(as_int("transpose", "dim0", 1, dim0), ndim)
+    b = wrap_dim(as_int("transpose", "dim1", 2, dim1), ndim)
+    order = list(range(ndim))
+    if ndim:
+        order[a], order[b] = b, a
+    return _permuted(TABLE["transpose"], input, order)
+
+
+@public(method=True)
+def t(input: Any) -> Any:
+    """Return the transpose of a matrix (vectors and scalars as they are), as a view."""
+    record.check_tensors("t", (input,))
+    ndim = layout_of(input).ndim
+    if ndim > 2:
+        raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is {ndim}D")
+    return _permuted(TABLE["t"], input, range(ndim)[::-1])
+
+
+@public(prop=True, name="T")
+def reversed_dims(input: Any) -> Any:
+    """View with the dimensions in reverse order."""
+    ndim = layout_of(input).ndim
+    if ndim > 2:
+        warnings.warn(
+            "The use of `x.T` on tensors of dimension other than 2 to reverse their shape is "
+            "deprecated and it will throw an error in a future release. Consider `x.mT` to "
+            "transpose "
+            "batches of matrices or `x.permute(*torch.arange(x.ndim - 1, -1, -1))` to reverse the "
+            "dimensions of a tensor.",
+            UserWarning,
+            stacklevel=2,
+        )
+    elif ndim == 0:
+        warnings.warn(
+            "Tensor.T is deprecated on 0-D tensors. This function is the identity in these cases.",
+            UserWarning,
+            stacklevel=2,
+        )
+    return _permuted(TABLE["permute"], input, range(ndim)[::-1])
+
+
+@public(prop=True, name="mT")
+def matrix_transpose(input: Any) -> Any:
+    """View with the last two dimensions exchanged."""
+    ndim = layout_of(input).ndim
+    if ndim == 0:
+        warnings.warn(
+            "Tensor.mT is deprecated on 0-D tensors. This function is the identity in these cases.",
+            UserWarning,
+            stacklevel=2,
+        )
+        return input
+    if ndim < 2:
+        raise RuntimeError(
+            f"tensor.mT is only supported on matrices or batches of matrices. Got {ndim}-D tensor."
+        )
+    return transpose(input, -2, -1)
+
+
+@public(method=True, aliases=("moveaxis",))
+def movedim(input: Any, source: Any, destination: Any) -> Any:
+    """Return a view in which dimensions `source` stand at the positions `destination`."""
+    record.check_tensors("movedim", (input,))
+    ndim = layout_of(input).ndim
+    src = as_ints("movedim", "source", (source,))
+    dst = as_ints("movedim", "destination", (destination,), 2)
+    if len(src) != len(dst):
+        raise RuntimeError(
+            f"movedim: Invalid source or destination dims: source ({list(src)} dims) should "
+            f"contain the same number of dims as destination ({list(dst)} dims)"
+        )
+    src, dst = tuple(wrap_dim(d, ndim) for d in src), tuple(wrap_dim(d, ndim) for d in dst)
+    for label, dims in (("source", src), ("destination", dst)):
+        if len(set(dims)) != len(dims):
+            raise RuntimeError(f"movedim: repeated dim in `{label}` ({list(dims)})")
+    rest = iter([d for d in range(ndim) if d not in src])
+    place = dict(zip(dst, src, strict=True))
+    order = [place[d] if d in place else next(rest) for d in range(ndim)]
+    return _permuted(TABLE["permute"], input, order)
