@@ -106,7 +106,7 @@ HOMES = {
     "tensor_type": "tensors",
     "machine_code": "native",
     "abi": "native",
-    "functions/all_functions.py": "tensors",
+    "tensors/all_functions.py": "tensors",
     "scalar_tape/rows.py": "scalar_tape",
     "scalar_tape/kernels.py": "scalar_tape",
     "tape/printer.py": "tape",

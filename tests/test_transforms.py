@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import tapegrad as tg
-from tapegrad import transforms, trees
+from tapegrad import transforms
+from tapegrad.tensors import pytree as trees
 
 
 def numbers(tree: Any) -> Any:

@@ -41,14 +41,14 @@ from .base.dtypes import (
     set_default_dtype,
 )
 from .base.errors import TapeError, UnsupportedError
-from .display import set_printoptions
 from .engine.inference import is_inference
 from .func import vmap
 from .functions import registry
 from .tape.current import current_tape
 from .tape.recording import is_tensor
 from .tape.tape import Tape
-from .tensor_type import FUNCTIONS, Tensor
+from .tensors.printing import set_printoptions
+from .tensors.tensor import FUNCTIONS, Tensor
 from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
 __version__ = "0.1.0"

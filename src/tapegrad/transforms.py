@@ -15,13 +15,14 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from . import func, trees
+from . import func
 from .autograd.levels import Level
 from .autograd.products import pull
 from .func.arguments import filled
 from .func.flat import Flat, as_tensor
 from .func.gradients import check_scalar
 from .func.jacobians import second_derivatives
+from .tensors import pytree as trees
 
 __all__ = ["grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"]
 

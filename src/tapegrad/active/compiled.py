@@ -31,7 +31,7 @@ from ..tape import recording as record
 from ..tape.current import current_tape
 from ..tape.leaf_storage import layout_of
 from ..tape.memory_views import address_of
-from ..tensor_type import Tensor
+from ..tensors.tensor import Tensor
 from .containers import CONTAINERS, NUMBERS, RESULTS, as_tensors, passive, rebuilt
 from .failures import came_from_compiler, explanation
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..functions.registry import FUNCTIONS
-from ..tensor_type import Tensor
+from ..tensors.tensor import Tensor
 
 __all__ = ["CONTAINERS", "NUMBERS", "RESULTS", "as_tensors", "passive", "rebuilt"]
 

@@ -27,7 +27,7 @@ from ..functions.registry import FUNCTIONS
 from ..tape.current import recording_on
 from ..tape.recording import leaf_tensor
 from ..tape.tape import Tape
-from ..tensor_type import Tensor
+from ..tensors.tensor import Tensor
 from .compiled import Compiled, njit
 from .containers import rebuilt
 

@@ -26,7 +26,7 @@ from ..tape.tape import slot_of
 
 if TYPE_CHECKING:
     from ..tape.tape import Tape
-    from ..tensor_type import Tensor
+    from ..tensors.tensor import Tensor
 
 __all__ = ["grad_batched", "jacobian", "may_lift"]
 

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from .. import trees
 from ..base.errors import UnsupportedError
 from ..engine.saved_tensors import suspended
 from ..functions.creation.generator import default_generator
@@ -31,12 +30,13 @@ from ..tape.leaf_storage import storage_of
 from ..tape.readout import Differentiated, depends_on_inputs
 from ..tape.tape import Tape, slot_of
 from ..tape.user_code import call_user
+from ..tensors import pytree as trees
 from .function import Function
 from .grad_mode import is_grad_enabled, no_grad, recording
 from .products import forget, private_leaf, pull
 
 if TYPE_CHECKING:
-    from ..tensor_type import Tensor
+    from ..tensors.tensor import Tensor
 
 __all__ = ["NOT_PASSED", "CheckpointError", "checkpoint", "noop_context_fn"]
 

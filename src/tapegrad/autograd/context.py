@@ -24,7 +24,7 @@ from ..tape.user_code import call_user
 from .function_checks import checked_gradient, savable
 
 if TYPE_CHECKING:
-    from ..tensor_type import Tensor
+    from ..tensors.tensor import Tensor
     from .function import Function
 
 __all__ = ["FunctionCtx", "context_type", "forward_mode", "marked"]

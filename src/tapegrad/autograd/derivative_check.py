@@ -23,7 +23,7 @@ from .levels import Level
 from .products import Pushforward, pull, units
 
 if TYPE_CHECKING:
-    from ..tensor_type import Tensor
+    from ..tensors.tensor import Tensor
 
 __all__ = ["Check", "GradcheckError"]
 

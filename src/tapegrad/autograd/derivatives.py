@@ -14,7 +14,7 @@ from ..tape import readout
 from ..tape import recording as record
 from ..tape.current import current_tape
 from ..tape.leaf_storage import summed, with_earlier
-from ..tensor_type import Tensor
+from ..tensors.tensor import Tensor
 from .batched import grad_batched
 
 __all__ = ["backward", "grad"]

@@ -36,7 +36,7 @@ from .levels import Level
 from .products import push
 
 if TYPE_CHECKING:
-    from ..tensor_type import Tensor
+    from ..tensors.tensor import Tensor
 
 __all__ = [
     "UnpackedDualTensor",

@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from .. import trees
 from ..batching.batch_trace import NotLifted, Trace
 from ..functions.creation.generator import unwatched
 from ..functions.indexing.inplace import overwrite
@@ -25,7 +24,8 @@ from ..tape import views
 from ..tape.current import current_tape
 from ..tape.tape import Tape
 from ..tape.user_code import call_user
-from ..tensor_type import Tensor
+from ..tensors import pytree as trees
+from ..tensors.tensor import Tensor
 from .context import FunctionCtx, context_type, marked
 from .function_checks import apart, check_dirty, checked_tangent, count_write, in_order
 from .grad_mode import no_grad

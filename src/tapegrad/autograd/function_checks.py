@@ -15,7 +15,7 @@ from .grad_mode import no_grad
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ..tensor_type import Tensor
+    from ..tensors.tensor import Tensor
 
 __all__ = [
     "apart",

@@ -26,7 +26,7 @@ from .levels import Level
 from .products import Pushforward, columns, pull, rows, units
 
 if TYPE_CHECKING:
-    from ..tensor_type import Tensor
+    from ..tensors.tensor import Tensor
 
 __all__ = ["hessian", "hvp", "jacobian", "jvp", "vhp", "vjp"]
 

@@ -15,7 +15,7 @@ from ..tape.user_code import call_user
 from .products import forget
 
 if TYPE_CHECKING:
-    from ..tensor_type import Tensor
+    from ..tensors.tensor import Tensor
 
 __all__ = [
     "Inputs", "check_active", "check_scalar", "handed_out", "tensors", "unwrapped", "vector",

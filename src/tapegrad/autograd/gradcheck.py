@@ -17,7 +17,7 @@ from .derivatives import grad
 from .finite_differences import as_tuple
 
 if TYPE_CHECKING:
-    from ..tensor_type import Tensor
+    from ..tensors.tensor import Tensor
 
 __all__ = ["GradcheckError", "gradcheck", "gradgradcheck"]
 

@@ -16,7 +16,7 @@ from ..tape import versions
 from ..tape.current import current_tape
 from ..tape.hooks import RemovableHandle, Table
 from ..tape.user_code import call_user
-from ..tensor_type import Tensor
+from ..tensors.tensor import Tensor
 
 if TYPE_CHECKING:
     from ..ops.instruction import Instruction

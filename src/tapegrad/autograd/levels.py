@@ -27,7 +27,7 @@ from .products import forget, pull
 
 if TYPE_CHECKING:
     from ..tape.leaf_storage import Storage
-    from ..tensor_type import Tensor
+    from ..tensors.tensor import Tensor
 
 __all__ = ["Level"]
 

@@ -22,7 +22,7 @@ from ..tape.tape import slot_of
 from .batched import may_lift
 
 if TYPE_CHECKING:
-    from ..tensor_type import Tensor
+    from ..tensors.tensor import Tensor
 
 __all__ = ["is_outside", "pull_outside"]
 

@@ -29,7 +29,7 @@ from .context import forward_mode
 from .outside import is_outside, pull_outside
 
 if TYPE_CHECKING:
-    from ..tensor_type import Tensor
+    from ..tensors.tensor import Tensor
 
 __all__ = [
     "Pushforward",

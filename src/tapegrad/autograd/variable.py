@@ -9,7 +9,7 @@ from typing import Any
 from ..base.errors import UnsupportedError
 from ..engine.reverse_pass import innermost
 from ..tape.current import current_tape
-from ..tensor_type import Tensor
+from ..tensors.tensor import Tensor
 
 __all__ = ["Variable"]
 

@@ -33,7 +33,7 @@ from ..tape.tape import TAPES, Tape
 from .batch_plan import Result, Slices
 
 if TYPE_CHECKING:
-    from ..tensor_type import Tensor
+    from ..tensors.tensor import Tensor
 
 __all__ = ["NotLifted", "Trace", "private_copy"]
 

@@ -28,7 +28,7 @@ from ..tape.tape import Tape, slot_of, tape_at
 from .batch_trace import Trace
 
 if TYPE_CHECKING:
-    from ..tensor_type import Tensor
+    from ..tensors.tensor import Tensor
 
 __all__ = [
     "LEVELS",

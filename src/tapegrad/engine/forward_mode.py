@@ -34,7 +34,7 @@ from .recorded_pass import Pass
 from .reverse_pass import Request
 
 if TYPE_CHECKING:
-    from ..tensor_type import Tensor
+    from ..tensors.tensor import Tensor
 
 __all__ = ["push"]
 

@@ -19,7 +19,7 @@ from ..tape.tape import Tape, slot_of, tape_at
 from .saved_tensors import residual_places
 
 if TYPE_CHECKING:
-    from ..tensor_type import Tensor
+    from ..tensors.tensor import Tensor
 
 __all__ = [
     "check_saved",

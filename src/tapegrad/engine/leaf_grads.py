@@ -23,7 +23,7 @@ from .python_steps import call_hooks, called, no_grad_on, prehooked, replaced
 from .reverse_pass import Request, Target, taken
 
 if TYPE_CHECKING:
-    from ..tensor_type import Tensor
+    from ..tensors.tensor import Tensor
 
 __all__ = [
     "accumulate_plainly",

@@ -27,7 +27,7 @@ from .reverse_pass import Request, Target
 from .saved_tensor import SavedTensor
 
 if TYPE_CHECKING:
-    from ..tensor_type import Tensor
+    from ..tensors.tensor import Tensor
 
 __all__ = [
     "AccumulateGrad", "Node", "edge_of", "hooks_of", "kept_node", "leaf_node", "node_of", "watched",

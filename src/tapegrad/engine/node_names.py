@@ -9,7 +9,7 @@ from ..tape import versions, views
 from ..tape.tape import Tape, slot_of
 
 if TYPE_CHECKING:
-    from ..tensor_type import Tensor
+    from ..tensors.tensor import Tensor
 
 __all__ = ["AS_STRIDED", "name_of"]
 

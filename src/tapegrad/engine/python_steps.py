@@ -36,7 +36,7 @@ from .saved_tensors import Saved
 if TYPE_CHECKING:
     from ..tape.hooks import Hooks
     from ..tape.leaf_storage import Storage
-    from ..tensor_type import Tensor
+    from ..tensors.tensor import Tensor
 
 __all__ = [
     "Replayed",

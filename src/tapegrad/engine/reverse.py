@@ -46,7 +46,7 @@ from .python_steps import Replayed, Swept, no_grad_on
 from .reverse_pass import Request, Target
 
 if TYPE_CHECKING:
-    from ..tensor_type import Tensor
+    from ..tensors.tensor import Tensor
 
 __all__ = [
     "backward",

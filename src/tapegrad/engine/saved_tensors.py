@@ -35,7 +35,7 @@ from ..tape.tape import Tape
 from ..tape.user_code import call_user
 
 if TYPE_CHECKING:
-    from ..tensor_type import Tensor
+    from ..tensors.tensor import Tensor
 
 __all__ = ["Hooks", "Packed", "Saved", "disabled", "pushed", "suspended"]
 

@@ -29,7 +29,7 @@ from . import native_entries as sweep
 from .reverse_pass import COPIED, taken
 
 if TYPE_CHECKING:
-    from ..tensor_type import Tensor
+    from ..tensors.tensor import Tensor
 
 __all__ = ["copied", "finish", "gradients", "needs_python", "swept"]
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import trees
 from ..functions.creation.creation import tensor
 from ..tape.readout import note_arguments
 from ..tape.recording import is_tensor
 from ..tape.user_code import call_user
+from ..tensors import pytree as trees
 from .arguments import positions
 
 __all__ = ["Flat", "as_tensor"]

@@ -6,16 +6,16 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .. import trees
 from ..autograd.forward_ad import check_dual
 from ..autograd.grad_mode import is_grad_enabled
 from ..autograd.levels import Level
 from ..autograd.products import Pushforward, check_gaps, pull, push
 from ..tape.recording import is_tensor
+from ..tensors import pytree as trees
 from .arguments import Argnums, Run, filled
 
 if TYPE_CHECKING:
-    from ..tensor_type import Tensor
+    from ..tensors.tensor import Tensor
 
 __all__ = ["VJP", "floating_output", "grad", "grad_and_value", "jvp", "linearize", "vjp"]
 

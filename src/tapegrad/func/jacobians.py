@@ -6,16 +6,16 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .. import trees
 from ..autograd.levels import Level
 from ..autograd.products import check_gaps, columns, rows, units
 from ..functions.shape.joining import stack
+from ..tensors import pytree as trees
 from .arguments import Argnums, Run, positions
 from .batching import check_randomness, guard
 from .gradients import JVP, VJP, floating_output, jvp
 
 if TYPE_CHECKING:
-    from ..tensor_type import Tensor
+    from ..tensors.tensor import Tensor
 
 __all__ = ["hessian", "jacfwd", "jacrev", "second_derivatives"]
 

@@ -14,7 +14,7 @@ __all__ = ["load", "save"]
 _HEAD = b"tapegrad.save 1\n"
 #: what a file may name when it is loaded: modules and their names
 _ALLOWED = {
-    "tapegrad.tensor_type": {"_rebuild"},
+    "tapegrad.tensors.tensor": {"_rebuild"},
     "collections": {"OrderedDict", "defaultdict"},
     "numpy": {"dtype", "ndarray", "float64", "float32", "int64", "bool_"},
     "numpy._core.multiarray": {"_reconstruct", "scalar"},

@@ -1,5 +1,4 @@
 """The op table, a file a family; and what its rows are lowered to: layouts, instructions, programs.
-programs.
 
 Start reading at `table.py` (what a row is), then a family (`transcendental.py` is the shortest), `layout.py`
 and `instruction.py`. Whoever imports this package has all rows of eager ops (strips add theirs).

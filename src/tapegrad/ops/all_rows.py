@@ -1,4 +1,4 @@
-"""Imports every family of ops, so that the table is complete but for strips (tensor_type.py adds theirs)."""
+"""Imports every family of ops, so that the table is complete but for strips (tensor.py adds theirs)."""
 
 from . import cast, elementwise, norms, scan, shape, softmax, sort, view
 from . import custom_function as python

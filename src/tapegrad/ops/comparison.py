@@ -8,7 +8,7 @@ from .table import op
 
 __all__: list[str] = []
 
-# Native rich comparison counts on this order (tensor_type.py asserts it).
+# Native rich comparison counts on this order (tensor.py asserts it).
 op("lt", loop=np.less, arity=2, result="bool")
 op("le", loop=np.less_equal, arity=2, result="bool")
 op("eq", loop=np.equal, arity=2, result="bool")

@@ -22,7 +22,7 @@ from ..native.exchange import Exchanged
 from .tape import TAPES, Tape
 
 if TYPE_CHECKING:
-    from ..tensor_type import Tensor
+    from ..tensors.tensor import Tensor
 
 __all__ = ["check", "explain", "inducing", "is_on", "set_mode", "trace"]
 

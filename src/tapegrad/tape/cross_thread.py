@@ -21,7 +21,7 @@ from .leaf_storage import Storage, layout_of, storage_of
 from .tape import Tape, slot_of, tape_at
 
 if TYPE_CHECKING:
-    from ..tensor_type import Tensor
+    from ..tensors.tensor import Tensor
     from .versions import Shared
 
 __all__ = ["adopt", "guest"]

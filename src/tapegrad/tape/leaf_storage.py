@@ -15,7 +15,7 @@ from ..ops.layout import LAYOUTS, Layout
 from .hooks import Hooks
 
 if TYPE_CHECKING:
-    from ..tensor_type import Tensor
+    from ..tensors.tensor import Tensor
 
 __all__ = [
     "Storage", "layout_of", "leaf_of", "own_leaf", "storage_of", "summed", "with_earlier",

@@ -19,7 +19,7 @@ from .leaf_storage import Storage
 from .tape import Tape, slot_of
 
 if TYPE_CHECKING:
-    from ..tensor_type import Tensor
+    from ..tensors.tensor import Tensor
 
 __all__ = ["is_mirror", "mirror", "refresh"]
 

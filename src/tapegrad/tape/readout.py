@@ -29,7 +29,7 @@ from .leaf_storage import layout_of
 from .tape import Tape, slot_of, tape_at
 
 if TYPE_CHECKING:
-    from ..tensor_type import Tensor
+    from ..tensors.tensor import Tensor
 
 __all__ = [
     "GUARDED",

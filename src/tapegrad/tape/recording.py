@@ -32,7 +32,7 @@ from .memory_views import array_layout
 from .tape import Tape, slot_of, tape_at
 
 if TYPE_CHECKING:
-    from ..tensor_type import Tensor
+    from ..tensors.tensor import Tensor
 
 __all__ = [
     "Storage",
@@ -58,11 +58,11 @@ def _tensor_type() -> Any:
     return _types[0]
 
 
-_types: list[Any] = []  # the Tensor type; tensor_type.py puts it here
+_types: list[Any] = []  # the Tensor type; tensor.py puts it here
 
 
 def set_tensor_type(kind: Any) -> None:
-    """Called once by tensor_type.py, which imports this module."""
+    """Called once by tensor.py, which imports this module."""
     _types.append(kind)
 
 

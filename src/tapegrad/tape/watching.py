@@ -23,7 +23,7 @@ from .recording import storage_of, tensor_at
 from .tape import Tape, slot_of
 
 if TYPE_CHECKING:
-    from ..tensor_type import Tensor
+    from ..tensors.tensor import Tensor
 
 __all__ = ["arrive", "is_part", "leave", "rebind", "unwatched", "users", "watch"]
 

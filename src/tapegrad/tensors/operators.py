@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from .base.errors import kind_of
-from .functions import keywords, registry
-from .native import handle_type as handle
-from .ops.table import TABLE, Op
-from .tape import recording as record
+from ..base.errors import kind_of
+from ..functions import keywords, registry
+from ..native import handle_type as handle
+from ..ops.table import TABLE, Op
+from ..tape import recording as record
 
 __all__ = ["FUNCTIONS", "make_base"]
 

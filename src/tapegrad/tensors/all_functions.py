@@ -1,24 +1,18 @@
 """Imports every file of functions, so that all are registered, and gives them the common keywords."""
 
-from . import conversion, files, keywords, leaf, processors, questions, registry
-from .creation import creation, random, ranges
-from .indexing import (
-    gather_scatter as gathering,
-)
-from .indexing import (
-    getitem as indexing,
-)
-from .indexing import (
+from ..functions import conversion, files, keywords, leaf, processors, questions, registry
+from ..functions.creation import creation, random, ranges
+from ..functions.indexing import gather_scatter as gathering
+from ..functions.indexing import getitem as indexing
+from ..functions.indexing import (
     inplace,
     inplace_fills,
     inplace_methods,
     scatter_reduction,
     view_scatters,
 )
-from .indexing import (
-    masks as masking,
-)
-from .maths import (
+from ..functions.indexing import masks as masking
+from ..functions.maths import (
     comparison,
     contraction,
     differences,
@@ -30,12 +24,10 @@ from .maths import (
     reduction,
     scanning,
 )
-from .maths import (
-    matmul as product,
-)
-from .shape import diagonals as matrices
-from .shape import joining, slicing
-from .shape import reshape as shaping
+from ..functions.maths import matmul as product
+from ..functions.shape import diagonals as matrices
+from ..functions.shape import joining, slicing
+from ..functions.shape import reshape as shaping
 
 __all__ = [
     "comparison",

@@ -13,24 +13,24 @@ from typing import Any
 
 import numpy as np
 
-from . import display
+from ..base.dtypes import Size, dtype, from_numpy_dtype, get_default_dtype
+from ..base.errors import UnsupportedError
+from ..functions import registry
+from ..functions.creation import legacy
+from ..functions.indexing import inplace_methods
+from ..native import abi as nt
+from ..native import handle_type as handle
+from ..native.handle_type import status_of
+from ..ops.layout import LAYOUTS
+from ..scalar_tape import rows as strip_rows
+from ..tape import ending, readout
+from ..tape import recording as record
+from ..tape.leaf_storage import Storage, layout_of, own_leaf
+from ..tape.printer import format_tape
+from ..tape.tape import Tape, slot_of, tape_at
+from . import all_functions, printing
 from .autograd_methods import AutogradMethods
-from .base.dtypes import Size, dtype, from_numpy_dtype, get_default_dtype
-from .base.errors import UnsupportedError
-from .functions import all_functions, registry
-from .functions.creation import legacy
-from .functions.indexing import inplace_methods
-from .native import abi as nt
-from .native import handle_type as handle
-from .native.handle_type import status_of
 from .operators import FUNCTIONS, make_base
-from .ops.layout import LAYOUTS
-from .scalar_tape import rows as strip_rows
-from .tape import ending, readout
-from .tape import recording as record
-from .tape.leaf_storage import Storage, layout_of, own_leaf
-from .tape.printer import format_tape
-from .tape.tape import Tape, slot_of, tape_at
 
 __all__ = ["FUNCTIONS", "Tensor"]
 
@@ -206,10 +206,10 @@ class Tensor(_Base, AutogradMethods):  # type: ignore[misc]
         }
 
     def __repr__(self) -> str:
-        return display.format_tensor(self._array(), **self._print_options())
+        return printing.format_tensor(self._array(), **self._print_options())
 
     def __format__(self, spec: str) -> str:
-        return display.format_spec(self._array(), spec, **self._print_options())
+        return printing.format_spec(self._array(), spec, **self._print_options())
 
     def __reduce__(self) -> tuple[Any, ...]:
         readout.check(self, "copying or pickling", warns=False)

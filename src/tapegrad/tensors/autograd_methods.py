@@ -10,24 +10,24 @@ import warnings
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from .base import torch_messages as messages
-from .base.errors import UnsupportedError
-from .batching import duals
-from .engine import inference, node
-from .engine import reverse as engine
-from .native import abi as nt
-from .native.handle_type import status_of
-from .ops.table import TABLE
-from .tape import mirrors, readout, versions, views, watching
-from .tape import recording as record
-from .tape.current import current_tape
-from .tape.hooks import RemovableHandle
-from .tape.leaf_storage import Storage, layout_of, own_leaf, storage_of
-from .tape.tape import Tape, slot_of, tape_at
+from ..base import torch_messages as messages
+from ..base.errors import UnsupportedError
+from ..batching import duals
+from ..engine import inference, node
+from ..engine import reverse as engine
+from ..native import abi as nt
+from ..native.handle_type import status_of
+from ..ops.table import TABLE
+from ..tape import mirrors, readout, versions, views, watching
+from ..tape import recording as record
+from ..tape.current import current_tape
+from ..tape.hooks import RemovableHandle
+from ..tape.leaf_storage import Storage, layout_of, own_leaf, storage_of
+from ..tape.tape import Tape, slot_of, tape_at
 
 if TYPE_CHECKING:
-    from .ops.layout import Layout
-    from .tensor_type import Tensor
+    from ..ops.layout import Layout
+    from .tensor import Tensor
 
 __all__ = ["AutogradMethods"]
 

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from .base.importing import imported
-from .base.locks import new_lock
-from .tape.recording import is_tensor
+from ..base.importing import imported
+from ..base.locks import new_lock
+from ..tape.recording import is_tensor
 
 if TYPE_CHECKING:
     import optree
