@@ -11,7 +11,7 @@ from op_samples import cases, public_rows
 
 import tapegrad as tg
 from tapegrad.autograd import grad, mask_zero_cotangents
-from tapegrad.autograd.products import push
+from tapegrad.autograd.jacobian_products import push
 from tapegrad.ops.table import Op
 
 #: functions with a branch that is not taken at 0, and their gradients there

@@ -16,7 +16,7 @@ import pytest
 from op_samples import ROWS, Case, cases, function_of, is_elementwise, public_rows, tg_leaf
 
 import tapegrad as tg
-from tapegrad.autograd.products import pull, push
+from tapegrad.autograd.jacobian_products import pull, push
 from tapegrad.ops.table import Op
 
 try:

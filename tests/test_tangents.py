@@ -11,7 +11,7 @@ from op_derivatives import directions_for, inner, zeros_for_none
 from op_samples import Case, cases, public_rows, tg_leaf
 
 import tapegrad as tg
-from tapegrad.autograd.products import Pushforward
+from tapegrad.autograd.jacobian_products import Pushforward
 from tapegrad.engine.reverse import forward_mode as tangents
 from tapegrad.ops.table import Op
 

@@ -16,8 +16,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import func
-from .autograd.levels import Level
-from .autograd.products import pull
+from .autograd.jacobian_products import pull
+from .autograd.transform_level import Level
 from .func.arguments import filled
 from .func.flat import Flat, as_tensor
 from .func.gradients import check_scalar

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd.derivatives import grad
 from ..autograd.function import Function
+from ..autograd.grad import grad
 from ..autograd.grad_mode import is_grad_enabled, recording
 from ..base.dtypes import float64
 from ..base.errors import UnsupportedError

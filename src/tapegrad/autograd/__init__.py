@@ -10,8 +10,8 @@ from .anomaly_mode import (
     is_anomaly_enabled,
     set_detect_anomaly,
 )
-from .derivatives import backward, grad
 from .function import Function
+from .grad import backward, grad
 from .grad_mode import (
     enable_grad,
     inference_mode,

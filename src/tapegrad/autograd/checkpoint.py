@@ -33,7 +33,7 @@ from ..tape.user_code import call_user
 from ..tensors import pytree as trees
 from .function import Function
 from .grad_mode import is_grad_enabled, no_grad, recording
-from .products import forget, private_leaf, pull
+from .jacobian_products import forget, private_leaf, pull
 
 if TYPE_CHECKING:
     from ..tensors.tensor import Tensor

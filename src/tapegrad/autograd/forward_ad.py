@@ -32,8 +32,8 @@ from ..tape.current import current_tape
 from ..tape.tape import Tape, slot_of
 from ..tape.user_code import call_user
 from .grad_mode import enable_grad
-from .levels import Level
-from .products import push
+from .jacobian_products import push
+from .transform_level import Level
 
 if TYPE_CHECKING:
     from ..tensors.tensor import Tensor

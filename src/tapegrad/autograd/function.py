@@ -26,8 +26,8 @@ from ..tape.tape import Tape
 from ..tape.user_code import call_user
 from ..tensors import pytree as trees
 from ..tensors.tensor import Tensor
-from .context import FunctionCtx, context_type, marked
 from .function_checks import apart, check_dirty, checked_tangent, count_write, in_order
+from .function_context import FunctionCtx, context_type, marked
 from .grad_mode import no_grad
 
 __all__ = ["Function", "FunctionCtx", "InplaceFunction", "once_differentiable"]

@@ -22,8 +22,8 @@ from .functional_arguments import (
     zeros_for_none,
 )
 from .grad_mode import recording
-from .levels import Level
-from .products import Pushforward, columns, pull, rows, units
+from .jacobian_products import Pushforward, columns, pull, rows, units
+from .transform_level import Level
 
 if TYPE_CHECKING:
     from ..tensors.tensor import Tensor

@@ -12,7 +12,7 @@ from ..batching.batch_trace import private_copy
 from ..tape.readout import GUARDED, Differentiated, depends_on_inputs
 from ..tape.recording import is_active, is_tensor
 from ..tape.user_code import call_user
-from .products import forget
+from .jacobian_products import forget
 
 if TYPE_CHECKING:
     from ..tensors.tensor import Tensor

@@ -1,6 +1,6 @@
 """PyTorch's ``gradcheck`` and ``gradgradcheck``: derivatives against finite differences.
 
-derivative_check.py does the work.
+gradcheck_run.py does the work.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import numpy as np
 
 from ..tape.recording import is_tensor
 from ..tape.user_code import call_user
-from .derivative_check import Check, GradcheckError
-from .derivatives import grad
 from .finite_differences import as_tuple
+from .grad import grad
+from .gradcheck_run import Check, GradcheckError
 
 if TYPE_CHECKING:
     from ..tensors.tensor import Tensor

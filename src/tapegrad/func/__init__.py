@@ -1,7 +1,7 @@
 """PyTorch's ``torch.func``: transforms of functions, which nest to any order.
 
 `gradients.py` has what takes one product with a Jacobian, `jacobians.py` what makes whole ones,
-`batching.py` has `vmap`; `arguments.py` is what they share, and `autograd/levels.py` says how nested
+`batching.py` has `vmap`; `arguments.py` is what they share, and `autograd/transform_level.py` says how nested
 transforms are kept apart. No transform touches ``grad`` of the caller's tensors.
 """
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..autograd.levels import Level
+from ..autograd.transform_level import Level
 from ..tape.readout import note_arguments
 from ..tape.recording import is_tensor
 from ..tape.user_code import call_user

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..autograd.forward_ad import check_dual
 from ..autograd.grad_mode import is_grad_enabled
-from ..autograd.levels import Level
-from ..autograd.products import Pushforward, check_gaps, pull, push
+from ..autograd.jacobian_products import Pushforward, check_gaps, pull, push
+from ..autograd.transform_level import Level
 from ..tape.recording import is_tensor
 from ..tensors import pytree as trees
 from .arguments import Argnums, Run, filled

@@ -6,8 +6,8 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..autograd.levels import Level
-from ..autograd.products import check_gaps, columns, rows, units
+from ..autograd.jacobian_products import check_gaps, columns, rows, units
+from ..autograd.transform_level import Level
 from ..functions.shape.joining import stack
 from ..tensors import pytree as trees
 from .arguments import Argnums, Run, positions

@@ -15,7 +15,7 @@ from ..tape import recording as record
 from ..tape.current import current_tape
 from ..tape.leaf_storage import summed, with_earlier
 from ..tensors.tensor import Tensor
-from .batched import grad_batched
+from .batched_grad import grad_batched
 
 __all__ = ["backward", "grad"]
 

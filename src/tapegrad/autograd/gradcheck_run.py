@@ -17,10 +17,10 @@ from ..functions.creation.creation import tensor
 from ..tape.recording import is_tensor
 from ..tape.user_code import call_user
 from . import finite_differences
-from .derivatives import grad
 from .finite_differences import as_tuple
-from .levels import Level
-from .products import Pushforward, pull, units
+from .grad import grad
+from .jacobian_products import Pushforward, pull, units
+from .transform_level import Level
 
 if TYPE_CHECKING:
     from ..tensors.tensor import Tensor

@@ -40,7 +40,7 @@ _mode = _Mode()
 
 
 def forward_mode() -> Exchange:
-    """Return a context manager: passes ask Functions for their ``jvp`` (products.py)."""
+    """Return a context manager: passes ask Functions for their ``jvp`` (jacobian_products.py)."""
     return Exchanged((vars(_mode), "forward", _mode.forward, True))
 
 

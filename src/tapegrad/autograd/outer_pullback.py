@@ -19,7 +19,7 @@ from ..ops.table import TABLE
 from ..tape import recording as record
 from ..tape.current import current_tape
 from ..tape.tape import slot_of
-from .batched import may_lift
+from .batched_grad import may_lift
 
 if TYPE_CHECKING:
     from ..tensors.tensor import Tensor

@@ -24,9 +24,9 @@ from ..functions.shape.joining import cat
 from ..tape import recording as record
 from ..tape.current import current_tape
 from ..tape.tape import slot_of
-from .batched import grad_batched, jacobian
-from .context import forward_mode
-from .outside import is_outside, pull_outside
+from .batched_grad import grad_batched, jacobian
+from .function_context import forward_mode
+from .outer_pullback import is_outside, pull_outside
 
 if TYPE_CHECKING:
     from ..tensors.tensor import Tensor

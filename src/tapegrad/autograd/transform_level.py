@@ -23,7 +23,7 @@ from ..native.exchange import Change, Exchange
 from ..tape import recording as record
 from ..tape.current import current_tape
 from ..tape.readout import Differentiated, depends_on
-from .products import forget, pull
+from .jacobian_products import forget, pull
 
 if TYPE_CHECKING:
     from ..tape.leaf_storage import Storage
