@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import tapegrad as tg
-from tapegrad import transforms
+from tapegrad.func import jax_style as transforms
 from tapegrad.tensors import pytree as trees
 
 

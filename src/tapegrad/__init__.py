@@ -43,13 +43,13 @@ from .base.dtypes import (
 from .base.errors import TapeError, UnsupportedError
 from .engine.inference import is_inference
 from .func import vmap
+from .func.jax_style import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from .functions import registry
 from .tape.current import current_tape
 from .tape.recording import is_tensor
 from .tape.tape import Tape
 from .tensors.printing import set_printoptions
 from .tensors.tensor import FUNCTIONS, Tensor
-from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
 __version__ = "0.1.0"
 

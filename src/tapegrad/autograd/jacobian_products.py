@@ -1,4 +1,4 @@
-"""Products with Jacobians: what functional.py, func/, forward_ad.py and transforms.py share.
+"""Products with Jacobians: what functional.py, func/, forward_ad.py and jax_style.py share.
 
 For recorded `outputs` of `inputs`, `pull` multiplies with the Jacobian from the left (one reverse
 sweep), `Pushforward` from the right, and `rows` and `columns` make the Jacobian itself from the one or

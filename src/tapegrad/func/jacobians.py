@@ -11,8 +11,8 @@ from ..autograd.transform_level import Level
 from ..functions.shape.joining import stack
 from ..tensors import pytree as trees
 from .arguments import Argnums, Run, positions
-from .batching import check_randomness, guard
 from .gradients import JVP, VJP, floating_output, jvp
+from .vmap import check_randomness, guard
 
 if TYPE_CHECKING:
     from ..tensors.tensor import Tensor

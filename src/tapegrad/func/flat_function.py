@@ -1,6 +1,6 @@
 """Functions over nested arguments, arrays and floats, as functions of a flat tuple of tensors.
 
-That is what stands between JAX's call style (`tapegrad.transforms`) and the transforms of this package.
+That is what stands between JAX's call style (`tapegrad.func.jax_style`) and the transforms of this package.
 """
 
 from __future__ import annotations

@@ -15,14 +15,14 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from . import func
-from .autograd.jacobian_products import pull
-from .autograd.transform_level import Level
-from .func.arguments import filled
-from .func.flat import Flat, as_tensor
-from .func.gradients import check_scalar
-from .func.jacobians import second_derivatives
-from .tensors import pytree as trees
+from .. import func
+from ..autograd.jacobian_products import pull
+from ..autograd.transform_level import Level
+from ..tensors import pytree as trees
+from .arguments import filled
+from .flat_function import Flat, as_tensor
+from .gradients import check_scalar
+from .jacobians import second_derivatives
 
 __all__ = ["grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"]
 
