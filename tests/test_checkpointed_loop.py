@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tapegrad as tg
-from tapegrad.active.loops import split
+from tapegrad.njit_compiler.checkpointed_loop import split
 
 
 @tg.njit

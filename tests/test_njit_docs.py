@@ -19,7 +19,8 @@ def test_examples() -> None:
 
 
 def test_docstring_examples() -> None:
-    from tapegrad.active import compiled, loops
+    from tapegrad.njit_compiler import checkpointed_loop as loops
+    from tapegrad.njit_compiler import compiled
 
     for module in (compiled, loops):
         assert doctest.testmod(module).failed == 0

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tapegrad as tg
-from tapegrad.active import scalars
+from tapegrad.njit_compiler.lowering import scalars
 from tapegrad.ops.table import TABLE
 from tapegrad.scalar_tape import opcodes as strip_code
 from tapegrad.scalar_tape.rule_table import rules

@@ -24,7 +24,7 @@ from tapegrad import func
 from tapegrad.autograd.checkpoint import checkpoint
 from tapegrad.batching import batch_plan as slices
 from tapegrad.batching.batch_trace import Trace
-from tapegrad.func import vmap as batching
+from tapegrad.func import vectorized_map as batching
 from tapegrad.ops.table import Op
 from tapegrad.tape.tape import TAPES
 

@@ -13,8 +13,6 @@ what takes options stands in `tapegrad.functions`.
 import math as _math
 
 from . import autograd, cuda, func, functions, other_names, testing, utils
-from .active.compiled import njit, value
-from .active.loops import checkpointed_loop
 from .autograd import (
     enable_grad,
     inference_mode,
@@ -42,9 +40,11 @@ from .base.dtypes import (
 )
 from .base.errors import TapeError, UnsupportedError
 from .engine.inference import is_inference
-from .func import vmap
+from .func import vectorized_map as vmap
 from .func.jax_style import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from .functions import registry
+from .njit_compiler.checkpointed_loop import checkpointed_loop
+from .njit_compiler.compiled import njit, value
 from .tape.current import current_tape
 from .tape.recording import is_tensor
 from .tape.tape import Tape

@@ -9,7 +9,7 @@ prelude.py       functions and classes that programs use
 program.py       the drawing of a program
 statements.py    kinds of statements: operations, views, writes
 functions.py     kinds of statements: functions with options, from a list of texts
-grad.py   kinds of statements: passes in the middle, hooks, Functions, checkpoints, transforms
+gradients.py   kinds of statements: passes in the middle, hooks, Functions, checkpoints, transforms
 verdict.py       the comparison of what two libraries did, and shrinking
 beside.py        programs run in tapegrad and in torch
 builtin_calls.py         odd calls

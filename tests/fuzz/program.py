@@ -1,7 +1,7 @@
 """The drawing of a program: what may come next is seen by running it in tapegrad meanwhile.
 
 `Program(rng, length)` draws leaves, then lines by the kinds of statements that are registered in `KINDS`
-(statements.py, functions.py and grad.py put them there). A line that raises stays: the other
+(statements.py, functions.py and gradients.py put them there). A line that raises stays: the other
 library has to raise as well.
 """
 

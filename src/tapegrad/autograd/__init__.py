@@ -11,7 +11,6 @@ from .anomaly_mode import (
     set_detect_anomaly,
 )
 from .function import Function
-from .grad import backward, grad
 from .grad_mode import (
     enable_grad,
     inference_mode,
@@ -24,6 +23,7 @@ from .grad_mode import (
     set_multithreading_enabled,
 )
 from .gradcheck import GradcheckError, gradcheck, gradgradcheck
+from .gradients import backward, grad
 from .variable import Variable
 
 __all__ = [

@@ -13,8 +13,8 @@ import numpy as np
 from ..tape.recording import is_tensor
 from ..tape.user_code import call_user
 from .finite_differences import as_tuple
-from .grad import grad
 from .gradcheck_run import Check, GradcheckError
+from .gradients import grad
 
 if TYPE_CHECKING:
     from ..tensors.tensor import Tensor

@@ -18,7 +18,7 @@ from ..tape.recording import is_tensor
 from ..tape.user_code import call_user
 from . import finite_differences
 from .finite_differences import as_tuple
-from .grad import grad
+from .gradients import grad
 from .jacobian_products import Pushforward, pull, units
 from .transform_level import Level
 

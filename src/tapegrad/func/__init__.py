@@ -1,8 +1,8 @@
 """PyTorch's ``torch.func``: transforms of functions, which nest to any order.
 
 `gradients.py` has what takes one product with a Jacobian, `jacobians.py` what makes whole ones,
-`vmap.py` has `vmap`; `arguments.py` is what they share, and `autograd/transform_level.py` says how nested
-transforms are kept apart. No transform touches ``grad`` of the caller's tensors.
+`vectorized_map.py` has `vmap`; `arguments.py` is what they share, and `autograd/transform_level.py` says how
+nested transforms are kept apart. No transform touches ``grad`` of the caller's tensors.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from .gradients import grad, grad_and_value, jvp, linearize, vjp
 from .jacobians import hessian, jacfwd, jacrev
 from .modules import functional_call, functionalize, stack_module_state
-from .vmap import vmap
+from .vectorized_map import vmap
 
 __all__ = [
     "functional_call",

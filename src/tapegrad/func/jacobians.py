@@ -12,7 +12,7 @@ from ..functions.shape.joining import stack
 from ..tensors import pytree as trees
 from .arguments import Argnums, Run, positions
 from .gradients import JVP, VJP, floating_output, jvp
-from .vmap import check_randomness, guard
+from .vectorized_map import check_randomness, guard
 
 if TYPE_CHECKING:
     from ..tensors.tensor import Tensor

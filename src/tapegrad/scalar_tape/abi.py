@@ -33,11 +33,11 @@ X_CODE = 4  # opcodes of the kinds "ab", "ak", "ka"; or the only one
 X_REF = 7
 X_WIDTH = 10
 MOST_EXPONENT_DERIVATIVES = 15
-# a block: several scalar statements of a function that run together (active/blocks.py). What is known
-# of it when it is compiled, in words: statements of the strip that it takes, operands, results, scalar
-# statements, and two words of bits that say which operands are passive; then for each operand the results
-# that depend on it, as bits; then the scalar statements, each a row like those of a template (X_*) and two
-# words more: the opcode, and which result of the block it is, or -1; then its numbers
+# a block: several scalar statements of a function that run together (njit_compiler/lowering/block.py). What
+# is known of it when it is compiled, in words: statements of the strip that it takes, operands, results,
+# scalar statements, and two words of bits that say which operands are passive; then for each operand the
+# results that depend on it, as bits; then the scalar statements, each a row like those of a template (X_*)
+# and two words more: the opcode, and which result of the block it is, or -1; then its numbers
 D_SLOTS, D_INS, D_OUTS, D_OPS, D_PASSIVE = range(5)
 D_WIDTH = 6
 D_CODE, D_OUT = X_WIDTH, X_WIDTH + 1

@@ -316,7 +316,7 @@ def block_entry(function, description):  # type: ignore[no-untyped-def]
 
 
 def elements_entry(elements, values, first, count, recorder):  # type: ignore[no-untyped-def]
-    """Fill an array with active scalars (active/types.py) that have consecutive numbers."""
+    """Fill an array with active scalars (njit_compiler/types.py) that have consecutive numbers."""
     e, v = p64(elements), p64(values)
     for i in range(count):
         e[3 * i], e[3 * i + 1], e[3 * i + 2] = v[i], ~(first + i), recorder

@@ -1,8 +1,8 @@
 """Transposition of strips: the reverse pass of a strip, written as another one.
 
 Each opcode's rule is a template (rule_table.py lays them out), instantiated for every statement that is
-reached, from the last to the first. Of a block (active/blocks.py), the statements that it stands for are
-written first, as their values have not been kept.
+reached, from the last to the first. Of a block (njit_compiler/lowering/block.py), the statements that it
+stands for are written first, as their values have not been kept.
 
 Reached is what a seed or a statement before in the reverse pass says, whatever the cotangent's value: a
 vector of cotangents holds -0.0 where there is none, and (as 0.0 is added to those that there are) nowhere

@@ -1,7 +1,8 @@
 """Elementary functions in float64, vectorised: the loop that they share.
 
 A function is a formula without a branch, which LLVM vectorises, and where that holds. A block of numbers one
-of which is outside goes to libm. Compiled functions have the same formulas in line (active/tracing.py).
+of which is outside goes to libm. Compiled functions have the same formulas in line
+(njit_compiler/lowering/formulas.py).
 """
 
 from __future__ import annotations

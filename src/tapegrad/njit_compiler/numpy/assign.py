@@ -18,7 +18,7 @@ from numba.core.typing.templates import signature
 from numba.extending import lower_builtin
 from numba.np import arrayobj
 
-from .types import ActiveArray, is_active
+from ..types import ActiveArray, is_active
 
 __all__: list[str] = []
 

@@ -1,6 +1,6 @@
 """NumPy's reductions and products on arrays of active scalars.
 
-Sums and products are array statements (sums.py); they add from the first element to the last. The others
+Sums and products are array statements (matmul.py); they add from the first element to the last. The others
 are loops.
 """
 
@@ -13,9 +13,9 @@ import numpy as np
 from numba.core import types
 from numba.extending import lower_builtin, register_jitable
 
+from ..types import ActiveArray, is_active, is_given
 from .arrays import empty, overload, overload_method
-from .sums import outer, product, total
-from .types import ActiveArray, is_active, is_given
+from .matmul import outer, product, total
 
 __all__: list[str] = []
 

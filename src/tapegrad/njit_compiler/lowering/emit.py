@@ -13,12 +13,12 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, compiler, types
 
-from ..native import abi as nt
-from ..native import machine_code
-from ..native.intrinsics import globals_variable
-from ..scalar_tape import abi as sf
-from ..scalar_tape.recorder import NO_MEMORY
-from .types import ACTIVE, ActiveScalar
+from ...native import abi as nt
+from ...native import machine_code
+from ...native.intrinsics import globals_variable
+from ...scalar_tape import abi as sf
+from ...scalar_tape.recorder import NO_MEMORY
+from ..types import ACTIVE, ActiveScalar
 
 __all__ = [
     "Scalar", "call_entry", "call_native", "choose", "is_on_strip", "made", "record", "record_all",
@@ -48,7 +48,7 @@ def call_native(
     return result
 
 
-#: addresses of what is compiled once for all (runtime/strips.py, sums.py), in the order of E_*
+#: addresses of what is compiled once for all (runtime/strips.py, matmul.py), in the order of E_*
 _ENTRIES = np.array(
     [
         machine_code.entry(name)

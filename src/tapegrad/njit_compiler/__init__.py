@@ -1,7 +1,7 @@
 """Active scalars and arrays: what the arguments of a `@tg.njit` function become when it is recorded.
 
 - compiled.py: `njit`, and what a call does (start here);
-- loops.py: `checkpointed_loop`;
+- checkpointed_loop.py: `checkpointed_loop`;
 - types.py: the numba types, how they lie in memory, and how they cross from Python and back;
 - scalars.py: operators and functions on active scalars, which append to a recorder;
 - arrays.py: NumPy functions and operators on arrays of them.

@@ -20,10 +20,11 @@ from numba.core import cgutils, types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import lower_builtin, lower_cast
 
-from ..native.intrinsic_stubs import resolve
-from ..ops.table import TABLE, Op
-from ..scalar_tape import opcodes as strip_code
-from . import tracing
+from ...native.intrinsic_stubs import resolve
+from ...ops.table import TABLE, Op
+from ...scalar_tape import opcodes as strip_code
+from ..types import ACTIVE, ActiveScalar, refuse_threads
+from . import formulas as tracing
 from .emit import (
     Scalar,
     call_native,
@@ -34,7 +35,6 @@ from .emit import (
     record_binary,
     record_unary,
 )
-from .types import ACTIVE, ActiveScalar, refuse_threads
 
 __all__ = ["IN_PLACE", "NUMPY_FUNCTIONS", "OPERATORS", "ROWS", "apply"]
 

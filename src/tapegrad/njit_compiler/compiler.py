@@ -13,12 +13,13 @@ from numba.core.ir_utils import build_definitions, get_definition, guard
 from numba.core.typed_passes import NopythonRewrites
 from numba.core.untyped_passes import MakeFunctionToJitFunction
 
-from . import creation, scalars
+from . import creation
 from .compiled import of_numba
-from .expressions import FuseArrays
 from .failures import note_place
-from .fusing import FuseBlocks
 from .leaving import RefuseLeaving
+from .lowering import scalars
+from .lowering.array_pass import FuseArrays
+from .lowering.block_pass import FuseBlocks
 from .types import CPUDispatcher, has_active
 
 __all__ = ["ActiveCompiler"]

@@ -65,10 +65,10 @@ class Compiled:
 
     def __init__(self, function: FunctionType, options: dict[str, Any], primal: Any = None) -> None:
         numba = imported("numba")
-        pipeline = imported("tapegrad.active.pipeline")
+        pipeline = imported("tapegrad.njit_compiler.dispatch")
         #: imported now: who decorates no function waits for neither of the two
         self._strips = imported("tapegrad.scalar_tape.recorder")
-        self._kinds = imported("tapegrad.active.types")
+        self._kinds = imported("tapegrad.njit_compiler.types")
         self._failure = imported("numba.core.errors").NumbaError
         functools.update_wrapper(self, function)
         self.py_func = function

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numba.extending import register_jitable
 
+from ..compiled import value
+from ..types import arrays_of, is_given
 from .arrays import empty
-from .compiled import value
 from .functions import jitable, overload
-from .types import arrays_of, is_given
 
 __all__: list[str] = []
 

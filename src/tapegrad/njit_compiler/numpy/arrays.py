@@ -16,8 +16,8 @@ from numba.extending import overload as numba_overload
 from numba.extending import overload_method as numba_overload_method
 from numba.np import arrayobj
 
-from .compiled import value
-from .types import ACTIVE, NUMBERS, ActiveArray, ActiveScalar, InferredArray, is_given
+from ..compiled import value
+from ..types import ACTIVE, NUMBERS, ActiveArray, ActiveScalar, InferredArray, is_given
 
 __all__ = [
     "broadcast",

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from ..autograd.function import Function
-from ..autograd.grad import grad
 from ..autograd.grad_mode import is_grad_enabled, recording
+from ..autograd.gradients import grad
 from ..base.dtypes import float64
 from ..base.errors import UnsupportedError
 from ..functions.registry import FUNCTIONS

@@ -11,7 +11,7 @@ import numpy as np
 from numba.core import types
 from numba.np.unsafe.ndarray import empty_inferred
 
-from .arrays import empty, filled, inferred, is_plain, overload
+from .numpy.arrays import empty, filled, inferred, is_plain, overload
 from .types import ActiveArray, ActiveScalar, is_given
 
 __all__ = ["CREATION", "OF_LISTS"]

@@ -17,11 +17,12 @@ from numba.core.compiler_machinery import FunctionPass, register_pass
 from numba.core.ir_utils import build_definitions, mk_unique_var
 from numba.core.typing.templates import AbstractTemplate, signature
 
-from ..ops.table import TABLE
-from ..scalar_tape import abi as sf
-from . import fused, scalars
-from .blocks import Block, Operand, Statement, fits, squared
-from .types import ACTIVE, ActiveScalar, is_active
+from ...ops.table import TABLE
+from ...scalar_tape import abi as sf
+from ..types import ACTIVE, ActiveScalar, is_active
+from . import block_codegen as fused
+from . import scalars
+from .block import Block, Operand, Statement, fits, squared
 
 __all__ = ["NUMBERS", "FuseBlocks", "Group"]
 

@@ -14,11 +14,11 @@ import numpy as np
 from numba.core import types
 from numba.extending import register_jitable
 
+from ..compiled import value
+from ..compiler import ActiveCompiler
+from ..types import ActiveArray, ActiveScalar, arrays_of, is_active, is_given, numbers_of
 from . import arrays
 from .arrays import empty, overload_method
-from .compiled import value
-from .compiler import ActiveCompiler
-from .types import ActiveArray, ActiveScalar, arrays_of, is_active, is_given, numbers_of
 
 __all__ = ["jitable", "overload"]
 

@@ -2,8 +2,8 @@
 
 A Lorenz step is 71 scalar operations, three numbers in and three out. Recorded one by one, each costs a
 statement of the strip: 34 bytes to write and to read again, and a jump by its opcode in the sweep. As a
-block they cost three. `Block` says what is computed; fused.py generates the code that records one, and its
-reverse pass, from the rows' rules; fusing.py finds them in numba's typed IR.
+block they cost three. `Block` says what is computed; block_codegen.py generates the code that records one,
+and its reverse pass, from the rows' rules; block_pass.py finds them in numba's typed IR.
 
 A block keeps what leaves it, and those results that its reverse pass needs and that cost more than a few
 products to compute again (`kept`). Everything else is computed again from its operands. Sine and cosine take
@@ -16,9 +16,9 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
-from ..ops.table import TABLE
-from ..scalar_tape import abi as sf
-from ..scalar_tape.opcodes import PARAMETERS, Code, Rule, is_truth
+from ...ops.table import TABLE
+from ...scalar_tape import abi as sf
+from ...scalar_tape.opcodes import PARAMETERS, Code, Rule, is_truth
 
 __all__ = ["Block", "Operand", "Statement", "fits", "squared"]
 

@@ -10,10 +10,10 @@ from numba.core.typing.templates import signature
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
-from ..scalar_tape import abi as sf
-from ..scalar_tape import opcodes as strip_code
-from .emit import call_entry
-from .types import ACTIVE, ActiveArray
+from ...scalar_tape import abi as sf
+from ...scalar_tape import opcodes as strip_code
+from ..lowering.emit import call_entry
+from ..types import ACTIVE, ActiveArray
 
 __all__ = ["outer", "product", "total"]
 

@@ -8,9 +8,10 @@ from numba.core import types
 from numba.core.registry import cpu_target
 from numba.extending import models, register_model, typeof_impl
 
-from . import assigning, elementwise, functions, joining, linalg, reductions
 from .compiled import Compiled
 from .compiler import ActiveCompiler
+from .numpy import assign as assigning
+from .numpy import elementwise, functions, joining, linalg, reductions
 from .types import has_active
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""The code of a block: what records it, and its reverse pass (blocks.py says what a block is).
+"""The code of a block: what records it, and its reverse pass (block.py says what a block is).
 
 Both are generated from the rows of the op table, statement by statement, as LLVM code. The reverse pass is
 a function of its own in the same module. Its address, and that of a table which says what the block is made
@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from llvmlite import ir
 from numba.core import cgutils, types
 
-from ..scalar_tape import abi as sf
-from ..scalar_tape.opcodes import code_of
+from ...scalar_tape import abi as sf
+from ...scalar_tape.opcodes import code_of
 from . import emit, scalars
 from .emit import Scalar, made
 
 if TYPE_CHECKING:
-    from .blocks import Block, Operand
+    from .block import Block, Operand
 
 __all__ = ["Lowering"]
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numba.core import types
 
+from ..types import arrays_of, is_active
 from .arrays import empty
 from .functions import overload
-from .types import arrays_of, is_active
 
 __all__: list[str] = []
 

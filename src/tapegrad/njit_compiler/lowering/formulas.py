@@ -14,7 +14,7 @@ from typing import Any
 from llvmlite import ir
 from numba.core import cgutils
 
-from ..ops.kernels.vectorised import Elementary
+from ...ops.kernels.vectorised import Elementary
 
 __all__ = ["Untraceable", "call_elementary", "evaluate"]
 

@@ -2,7 +2,7 @@
 
 ``np.tanh(a * b + 0.5)`` is three operations with an array each. `FuseArrays` finds, in numba's typed IR,
 those whose results only the next one uses, and puts one loop in their place, which records a block
-(blocks.py) an element: numba's own pass does so for plain arrays.
+(block.py) an element: numba's own pass does so for plain arrays.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from numba.core.compiler_machinery import register_pass
 from numba.core.typing.templates import signature
 from numba.np import npyimpl
 
-from ..ops.table import TABLE
+from ...ops.table import TABLE
+from ..types import ACTIVE, ActiveArray, ActiveScalar
 from . import scalars
-from .blocks import Block, Operand, fits, squared
-from .fused import Lowering
-from .fusing import NUMBERS, FuseBlocks, Group
-from .types import ACTIVE, ActiveArray, ActiveScalar
+from .block import Block, Operand, fits, squared
+from .block_codegen import Lowering
+from .block_pass import NUMBERS, FuseBlocks, Group
 
 __all__ = ["FuseArrays"]
 

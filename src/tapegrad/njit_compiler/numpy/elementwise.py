@@ -13,11 +13,11 @@ from numba.core import types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import lower_builtin, register_jitable
 
-from ..ops.table import TABLE
-from ..scalar_tape import opcodes as strip_code
-from . import scalars
+from ...ops.table import TABLE
+from ...scalar_tape import opcodes as strip_code
+from ..lowering import scalars
+from ..types import NUMBERS, ActiveArray, ActiveScalar, is_active, numbers_of, refuse_threads
 from .arrays import broadcast, common_shape, empty, overload
-from .types import NUMBERS, ActiveArray, ActiveScalar, is_active, numbers_of, refuse_threads
 
 __all__: list[str] = []
 
