@@ -25,7 +25,6 @@ from .function_checks import checked_gradient, savable
 
 if TYPE_CHECKING:
     from ..tensors.tensor import Tensor
-    from .function import Function
 
 __all__ = ["FunctionCtx", "context_type", "forward_mode", "marked"]
 
@@ -64,7 +63,7 @@ class FunctionCtx:
         What `save_for_backward` was given (in ``jvp``, `save_for_forward` if that was called).
     """
 
-    def __init__(self, function: type[Function], needs_input_grad: tuple[bool, ...]) -> None:
+    def __init__(self, function: type[Any], needs_input_grad: tuple[bool, ...]) -> None:
         self.needs_input_grad = needs_input_grad
         self.materialize_grads = self._materialize_non_diff_grads = True
         self._function = function

@@ -84,7 +84,7 @@ class Inputs:
         if create_graph and is_active(x):
             made = x.clone()
             self._differentiated.tensors.append(made)
-            return made  # type: ignore[no-any-return]
+            return made
         if not x.dtype.is_floating_point:
             raise RuntimeError("only Tensors of floating point dtype can require gradients")
         made = private_copy(x)

@@ -100,7 +100,7 @@ class Level(Exchange):
         if (self.tracked or self.lasts) and record.is_active(x):
             made = x.clone()
             self._differentiated.tensors.append(made)
-            return made  # type: ignore[no-any-return]
+            return made
         # A copy, so that the caller may write to his tensor.
         made = private_copy(x)
         self._leaves.append(made)
@@ -119,7 +119,7 @@ class Level(Exchange):
 
     def handed(self, x: Any) -> Tensor:
         """What the function gets for what was lifted."""
-        return x.clone() if self.forward else x  # type: ignore[no-any-return]
+        return x.clone() if self.forward else x
 
     def depends(self, tensors: Sequence[Tensor]) -> bool:
         """Whether one of the tensors depends on what was lifted."""
@@ -140,8 +140,8 @@ class Level(Exchange):
     def release(self, t: Any) -> Tensor:
         """What the caller gets for a result."""
         if record.is_active(t) and not self.outside([t]):
-            return t.detach()  # type: ignore[no-any-return]
-        return t  # type: ignore[no-any-return]
+            return t.detach()
+        return t
 
     def pull(
         self, outputs: Sequence[Tensor], inputs: Sequence[Tensor],

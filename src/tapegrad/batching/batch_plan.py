@@ -18,14 +18,14 @@ from ..native import abi as nt
 from ..native import handle_type as handle
 from ..ops.instruction import INSTRUCTIONS, Instruction, view_instruction
 from ..ops.table import TABLE
+from ..tape.tape import Tape
 from .batched_statement import Lifting
 
 if TYPE_CHECKING:
     from ..base.dtypes import dtype
     from ..ops.layout import Layout
-    from .batch_trace import Trace
 
-__all__ = ["Result", "Slices"]
+__all__ = ["Lifted", "Result", "Slices"]
 
 #: plans that are kept, and the number of statements from which on none is made
 PLANS_AT_MOST, LONGEST_PLAN = 256, 1 << 14
@@ -78,12 +78,19 @@ class Plan(NamedTuple):
 _plans: dict[Any, Plan] = {}
 
 
+class Lifted(Tape):
+    """The tape of one example, whose statements go to the tape around it."""
+
+    #: slots of the tape around it, by the slot that stands for each here
+    copies: dict[int, int]
+
+
 class Slices(Lifting):
     """The lifting of a trace."""
 
-    source: Trace
+    source: Lifted
 
-    def __init__(self, source: Trace, target: Any, size: int) -> None:
+    def __init__(self, source: Lifted, target: Any, size: int) -> None:
         super().__init__(source, target, size)
         #: what was done so far; None where it cannot be done again
         self._steps: list[_Step] | None = []

@@ -30,10 +30,10 @@ from ..tape import current as threads
 from ..tape import recording as record
 from ..tape.leaf_storage import Storage
 from ..tape.tape import TAPES, Tape
-from .batch_plan import Result, Slices
+from .batch_plan import Lifted, Result, Slices
 
 if TYPE_CHECKING:
-    from ..tensors.tensor import Tensor
+    from ..native.handle_type import AnyTensor, TensorHandle
 
 __all__ = ["NotLifted", "Trace", "private_copy"]
 
@@ -46,7 +46,7 @@ class NotLifted(TapeError):
     """A function under `vmap` did something that cannot be done for all slices at once."""
 
 
-class Trace(Tape):
+class Trace(Lifted):
     """A tape that records a function's run on one slice.
 
     Parameters
@@ -85,7 +85,7 @@ class Trace(Tape):
         self._before: tuple[int, int, bool] | None = None
         self._known: dict[int, int] = {}
         #: leaf -> what it is a slice of, and along which dimension
-        self._sliced: dict[int, tuple[Tensor, int]] = {}
+        self._sliced: dict[int, tuple[TensorHandle, int]] = {}
         self._settled = 1
 
     def __del__(self) -> None:
@@ -180,7 +180,7 @@ class Trace(Tape):
         keep = keep if keep is not None else Storage(_ZERO, leaf=True)
         return self.bind(_ZERO, layout, active=active, keep=keep)
 
-    def slice_of(self, tensor: Tensor, dim: int) -> Tensor:
+    def slice_of(self, tensor: TensorHandle, dim: int) -> AnyTensor:
         """What the function gets for a tensor that is sliced along a dimension."""
         outer = self.outer
         slot = record.operand(outer, tensor)
@@ -199,7 +199,7 @@ class Trace(Tape):
         made = view_instruction(TABLE["alias"], inner, inner.shape, inner.strides)
         return record.new_tensor(self, self.append_view(made, own, 0), inner)
 
-    def capture(self, tensor: Tensor) -> int:
+    def capture(self, tensor: TensorHandle) -> int:
         """Slot that stands for a tensor of the surroundings."""
         return self.capture_slot(record.operand(self.outer, tensor))
 
@@ -218,7 +218,7 @@ class Trace(Tape):
         """Slot of the tape around that a leaf stands for; None for a leaf that was made here."""
         return self.lifting.slots.get(slot) if slot not in self.copies else None
 
-    def copy(self, tensor: Tensor) -> Tensor:
+    def copy(self, tensor: TensorHandle) -> AnyTensor:
         """A leaf that requires grad and has a tensor's value."""
         slot = record.operand(self, tensor)
         layout = self.instruction_of(slot).out
@@ -286,7 +286,7 @@ class Trace(Tape):
         return found
 
     # ------------------------------------------------------------------ results
-    def results(self, tensors: Sequence[Tensor], whole: Sequence[bool]) -> list[Result]:
+    def results(self, tensors: Sequence[TensorHandle], whole: Sequence[bool]) -> list[Result]:
         """Record what results need on the tape around.
 
         Parameters
@@ -322,7 +322,7 @@ class Trace(Tape):
         return False
 
 
-def private_copy(x: Tensor) -> Tensor:
+def private_copy(x: TensorHandle) -> AnyTensor:
     """A leaf that requires grad and has a copy of a tensor's value."""
     tape = threads.current_tape()
     if isinstance(tape, Trace):

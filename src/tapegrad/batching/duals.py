@@ -28,7 +28,7 @@ from ..tape.tape import Tape, slot_of, tape_at
 from .batch_trace import Trace
 
 if TYPE_CHECKING:
-    from ..tensors.tensor import Tensor
+    from ..native.handle_type import AnyTensor, TensorHandle
 
 __all__ = [
     "LEVELS",
@@ -67,7 +67,7 @@ class Private(Exchange):
     def __init__(self, leaves: set[Storage | None], *, enabled: bool) -> None:
         super().__init__()
         self.leaves, self._enabled = leaves, enabled
-        self.gaps: list[tuple[Tensor, Tensor | None]] = []
+        self.gaps: list[tuple[AnyTensor, AnyTensor | None]] = []
 
     def changes(self) -> tuple[tuple[Change, ...], Any]:
         """Return the changes: the level is known, and tangents may be switched on."""
@@ -99,7 +99,7 @@ def running() -> bool:
     return bool(LEVELS.levels)
 
 
-def requires_grad(tensor: Tensor) -> bool:
+def requires_grad(tensor: TensorHandle) -> bool:
     """Return True if somebody could want the gradient of an active tensor."""
     if not LEVELS.levels or readout.depends_on_inputs((tensor,), reverse=True):
         return True
@@ -136,12 +136,12 @@ def _reached(tape: Tape, roots: Sequence[int], leaves: list[int]) -> list[int]:
     try:
         with tape.lock, Request(tape, roots, [], leaves=True) as request:
             request.prepare()
-            return np.array(leaves)[request.reached[leaves] != 0].tolist()  # type: ignore[no-any-return]
+            return np.array(leaves)[request.reached[leaves] != 0].tolist()
     except RuntimeError:  # it has been freed or written over: whoever differentiates it is told
         return leaves
 
 
-def cut_off(tape: Tape, leaves: Sequence[Tensor]) -> None:
+def cut_off(tape: Tape, leaves: Sequence[TensorHandle]) -> None:
     """Let the tensors that are active on account of private leaves alone be passive from now on.
 
     Each refers to its value detached, as the graph is of no use to anybody any more.

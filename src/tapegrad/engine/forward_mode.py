@@ -34,7 +34,7 @@ from .recorded_pass import Pass
 from .reverse_pass import Request
 
 if TYPE_CHECKING:
-    from ..tensors.tensor import Tensor
+    from ..native.handle_type import AnyTensor, TensorHandle
 
 __all__ = ["push"]
 
@@ -184,9 +184,9 @@ class _Pushing(Pass):
 
 
 def push(
-    outputs: Sequence[Tensor], inputs: Sequence[Tensor], tangents: Sequence[Tensor], *,
-    create_graph: bool, gaps: Sequence[tuple[Tensor, Tensor | None]] = (),
-) -> list[Tensor | None] | None:  # fmt: skip
+    outputs: Sequence[TensorHandle], inputs: Sequence[TensorHandle], tangents: Sequence[TensorHandle], *,
+    create_graph: bool, gaps: Sequence[tuple[TensorHandle, TensorHandle | None]] = (),
+) -> list[AnyTensor | None] | None:  # fmt: skip
     """Multiply the Jacobian of recorded outputs with tangents of the inputs.
 
     Parameters

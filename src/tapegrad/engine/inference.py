@@ -19,7 +19,7 @@ from ..tape.tape import Tape, slot_of, tape_at
 from .saved_tensors import residual_places
 
 if TYPE_CHECKING:
-    from ..tensors.tensor import Tensor
+    from ..native.handle_type import TensorHandle
 
 __all__ = [
     "check_saved",
@@ -64,7 +64,7 @@ def _is_of_inference(tape: Tape, slot: int) -> bool:
     return base in tape.inference or 0 <= tape.inference_start <= base
 
 
-def is_inference(tensor: Tensor) -> bool:
+def is_inference(tensor: TensorHandle) -> bool:
     """Return True if a tensor's memory was made in inference mode."""
     if not hasattr(tensor, "_state"):
         raise TypeError(
@@ -75,7 +75,7 @@ def is_inference(tensor: Tensor) -> bool:
         return _is_of_inference(tape, slot_of(tape, tensor))
 
 
-def may_require_grad(tensor: Tensor) -> bool:
+def may_require_grad(tensor: TensorHandle) -> bool:
     """Return False for an inference tensor outside inference mode."""
     return tape_at(tensor._state).inference_start >= 0 or not is_inference(tensor)
 

@@ -23,7 +23,7 @@ from .python_steps import call_hooks, called, no_grad_on, prehooked, replaced
 from .reverse_pass import Request, Target, taken
 
 if TYPE_CHECKING:
-    from ..tensors.tensor import Tensor
+    from ..native.handle_type import TensorHandle
 
 __all__ = [
     "accumulate_plainly",
@@ -94,7 +94,7 @@ def _made(tape: Tape, storage: Storage, address: int, layout: Layout) -> bool:
     return True
 
 
-def accumulate_plainly(tape: Tape, root: Tensor, *, free: bool) -> bool:
+def accumulate_plainly(tape: Tape, root: TensorHandle, *, free: bool) -> bool:
     """``backward`` from one 0-d root, without hooks and the like; False, with nothing done, otherwise."""
     tape.make_room(len(tape.leaves) + 2)  # for gradients, while the request points into the arrays
     rest: list[tuple[Storage, np.ndarray]] = []
@@ -145,7 +145,7 @@ def hooked(storage: Storage, array: np.ndarray, *, node: bool) -> np.ndarray:
     return ct._array()
 
 
-def accumulated(storage: Storage, ct: np.ndarray | Tensor, *, recorded: bool) -> None:
+def accumulated(storage: Storage, ct: np.ndarray | TensorHandle, *, recorded: bool) -> None:
     """Call the hooks that wait for a leaf's gradient to be complete.
 
     Raises
@@ -168,12 +168,12 @@ def accumulated(storage: Storage, ct: np.ndarray | Tensor, *, recorded: bool) ->
                 replaced(hook, (), called(hook, (), (ct,)))
 
 
-def _is_nothing(returned: object, leaf: Tensor) -> bool:
+def _is_nothing(returned: object, leaf: TensorHandle) -> bool:
     """Return True for None, and for the leaf itself, which PyTorch takes for it."""
     return returned is None or returned is leaf
 
 
-def add_recorded(storage: Storage, new: Tensor) -> None:
+def add_recorded(storage: Storage, new: TensorHandle) -> None:
     """Accumulate a gradient that was recorded: the sum is recorded, too."""
     while True:
         grad = storage.grad

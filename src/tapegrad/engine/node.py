@@ -27,7 +27,7 @@ from .reverse_pass import Request, Target
 from .saved_tensor import SavedTensor
 
 if TYPE_CHECKING:
-    from ..tensors.tensor import Tensor
+    from ..native.handle_type import AnyTensor, TensorHandle
 
 __all__ = [
     "AccumulateGrad", "Node", "edge_of", "hooks_of", "kept_node", "leaf_node", "node_of", "watched",
@@ -46,7 +46,7 @@ class Node(metaclass=ABCMeta):  # noqa: B024 - contexts of Functions are registe
 
     __slots__ = ("__weakref__", "_metadata", "_next", "_tensor")
 
-    def __init__(self, tensor: Tensor) -> None:
+    def __init__(self, tensor: TensorHandle) -> None:
         if type(self) is Node or not record.is_tensor(tensor):
             raise TypeError(f"{type(self).__name__}() takes no arguments")  # users make none
         tape = tape_at(tensor._state)
@@ -72,11 +72,11 @@ class Node(metaclass=ABCMeta):  # noqa: B024 - contexts of Functions are registe
         return self._metadata
 
     @property
-    def tensor(self) -> Tensor:
+    def tensor(self) -> AnyTensor:
         """The result that the node was asked for of."""
         return self._tensor
 
-    def output(self, number: int) -> Tensor:
+    def output(self, number: int) -> AnyTensor:
         """One of the node's outputs.
 
         Raises
@@ -152,7 +152,7 @@ class Node(metaclass=ABCMeta):  # noqa: B024 - contexts of Functions are registe
         tensor = record.tensor_at(tape, slot)
         return leaf_node(tensor) if tensor.is_leaf else node_of(tensor, user)
 
-    def __call__(self, *grads: Tensor | None) -> Any:
+    def __call__(self, *grads: TensorHandle | None) -> Any:
         """Return the gradients of the node's inputs for those of its outputs, without its hooks.
 
         Parameters
@@ -185,8 +185,8 @@ class Node(metaclass=ABCMeta):  # noqa: B024 - contexts of Functions are registe
         return found[0] if len(found) == 1 else found
 
     def _gradients(
-        self, context: Any, grads: tuple[Tensor | None, ...]
-    ) -> tuple[Tensor | None, ...]:
+        self, context: Any, grads: tuple[TensorHandle | None, ...]
+    ) -> tuple[AnyTensor | None, ...]:
         tape, k = self._place()
         kind = tape.instruction_of(k).op.kind
         if kind not in (nt.COMPUTE, nt.VIEW) or self.name() in ("CopySlices", AS_STRIDED):
@@ -253,7 +253,7 @@ class Node(metaclass=ABCMeta):  # noqa: B024 - contexts of Functions are registe
             return hooks_of(self._tensor)
         if context.hooks is None:
             context.hooks = Hooks()
-        return context.hooks  # type: ignore[no-any-return]
+        return context.hooks
 
     def _context(self) -> Any:
         """The context of an `autograd.Function`'s call, with the statement it belongs to."""
@@ -295,7 +295,7 @@ class AccumulateGrad(Node):
     __slots__ = ()
 
     @property
-    def variable(self) -> Tensor:
+    def variable(self) -> AnyTensor:
         """The leaf: the tensor itself, if it is there."""
         storage = storage_of(self._tensor)
         tensor = None if storage is None else leaf_of(storage)
@@ -305,8 +305,8 @@ class AccumulateGrad(Node):
         return ()
 
     def _gradients(
-        self, context: Any, grads: tuple[Tensor | None, ...]
-    ) -> tuple[Tensor | None, ...]:
+        self, context: Any, grads: tuple[TensorHandle | None, ...]
+    ) -> tuple[AnyTensor | None, ...]:
         """Accumulate into the leaf's ``grad``."""
         storage, grad = storage_of(self._tensor), grads[0]
         if storage is not None and grad is not None:
@@ -314,7 +314,7 @@ class AccumulateGrad(Node):
         return ()
 
 
-def leaf_node(tensor: Tensor) -> AccumulateGrad:
+def leaf_node(tensor: TensorHandle) -> AccumulateGrad:
     """The node of a leaf."""
     storage = storage_of(tensor)
     known = None if storage is None or storage.node is None else storage.node()
@@ -331,7 +331,7 @@ class _Kept:
     def __init__(self) -> None:
         self.nodes: dict[int, tuple[weakref.ref[Any], Node]] = {}
 
-    def keep(self, tensor: Tensor, node: Node) -> None:
+    def keep(self, tensor: TensorHandle, node: Node) -> None:
         """Let a node live as long as a tensor does."""
         number = id(tensor)
         known = self.nodes.get(number)
@@ -348,7 +348,7 @@ _kept = _Kept()
 KEPT_WITH.append(_kept.nodes)
 
 
-def kept_node(tensor: Tensor) -> Node | None:
+def kept_node(tensor: TensorHandle) -> Node | None:
     """A tensor's node, which lives as long as the tensor from now on."""
     node = node_of(tensor)
     if node is not None:
@@ -356,7 +356,7 @@ def kept_node(tensor: Tensor) -> Node | None:
     return node
 
 
-def edge_of(tensor: Tensor) -> tuple[Node, int]:
+def edge_of(tensor: TensorHandle) -> tuple[Node, int]:
     """The node of an active tensor, of a leaf as well, and which of its outputs the tensor is."""
     tape = tape_at(tensor._state)
     with tape.lock:
@@ -366,7 +366,7 @@ def edge_of(tensor: Tensor) -> tuple[Node, int]:
         return node, views.output_number(tape, slot_of(tape, source))
 
 
-def hooks_of(tensor: Tensor) -> Hooks:
+def hooks_of(tensor: TensorHandle) -> Hooks:
     """The hooks of a tensor, made if there are none.
 
     Raises
@@ -386,7 +386,7 @@ def hooks_of(tensor: Tensor) -> Hooks:
     return tape.hooks.setdefault(slot, Hooks())
 
 
-def watched(tensor: Tensor) -> tuple[Tape, int]:
+def watched(tensor: TensorHandle) -> tuple[Tape, int]:
     """Let passes that come by a result look at its adjoint; its tape and slot."""
     record.adopt(tensor)  # or it raises: the graph is another thread's
     tape = tape_at(tensor._state)
@@ -398,7 +398,7 @@ def _node_type(name: str) -> type[Node]:
     return type(name, (Node,), {"__slots__": (), "__module__": "tapegrad"})
 
 
-def node_of(tensor: Tensor, user: int | None = None) -> Node | None:
+def node_of(tensor: TensorHandle, user: int | None = None) -> Node | None:
     """The node of an active tensor that is not a leaf, as it was when statement `user` was recorded."""
     tape = tape_at(tensor._state)
     if tensor.is_leaf and not tape.writes:
@@ -410,7 +410,7 @@ def node_of(tensor: Tensor, user: int | None = None) -> Node | None:
         return _shared(tape, source, _node_type(name_of(tape, source, user)))
 
 
-def _source(tape: Tape, tensor: Tensor, user: int | None) -> Tensor | None:
+def _source(tape: Tape, tensor: TensorHandle, user: int | None) -> AnyTensor | None:
     """The tensor of whose statement the node is; None for a leaf.
 
     Raises
@@ -439,7 +439,7 @@ def _source(tape: Tape, tensor: Tensor, user: int | None) -> Tensor | None:
     return tensor
 
 
-def _shared(tape: Tape, tensor: Tensor, kind: type[Node]) -> Node:
+def _shared(tape: Tape, tensor: TensorHandle, kind: type[Node]) -> Node:
     """The one node of a statement."""
     slot = slot_of(tape, tensor)
     if tape.instruction_of(slot).op.name == "function_output":

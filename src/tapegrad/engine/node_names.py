@@ -9,7 +9,7 @@ from ..tape import versions, views
 from ..tape.tape import Tape, slot_of
 
 if TYPE_CHECKING:
-    from ..tensors.tensor import Tensor
+    from ..native.handle_type import TensorHandle
 
 __all__ = ["AS_STRIDED", "name_of"]
 
@@ -17,7 +17,7 @@ __all__ = ["AS_STRIDED", "name_of"]
 AS_STRIDED = "AsStridedBackward0"
 
 
-def name_of(tape: Tape, tensor: Tensor, user: int | None = None) -> str:
+def name_of(tape: Tape, tensor: TensorHandle, user: int | None = None) -> str:
     """Return PyTorch's name of an active tensor's node, as it was when `user` was recorded."""
     slot = slot_of(tape, tensor)
     made = tape.instruction_of(slot)

@@ -34,9 +34,9 @@ from .reverse_pass import Request, watches
 from .saved_tensors import Saved
 
 if TYPE_CHECKING:
+    from ..native.handle_type import AnyTensor, TensorHandle
     from ..tape.hooks import Hooks
     from ..tape.leaf_storage import Storage
-    from ..tensors.tensor import Tensor
 
 __all__ = [
     "Replayed",
@@ -71,7 +71,7 @@ def _check_value(hook: Callable[..., Any], old: Any, new: Any) -> None:
     _check_kind(hook, old.dtype, old.shape, new)
 
 
-def _check_kind(hook: Callable[..., Any], kind: dtype, shape: Any, new: Tensor) -> None:
+def _check_kind(hook: Callable[..., Any], kind: dtype, shape: Any, new: TensorHandle) -> None:
     """Raise PyTorch's errors for a gradient that has another dtype or shape after a hook than before."""
     if new.dtype is not kind:
         raise RuntimeError(
@@ -98,7 +98,7 @@ def called(hook: Callable[..., Any], *values: Any) -> Any:
     return new
 
 
-def call_hooks(hooks: dict[int, Callable[..., Any]], ct: Tensor) -> Tensor:
+def call_hooks(hooks: dict[int, Callable[..., Any]], ct: TensorHandle) -> AnyTensor:
     """A tensor's hooks on its gradient; what they make of it."""
     for hook in list(hooks.values()):
         new = called(hook, ct)
@@ -126,12 +126,12 @@ def replaced(hook: Callable[..., Any], old: tuple[Any, ...], new: Any) -> tuple[
     return new
 
 
-def prehooked(hooks: Hooks, ct: Tensor) -> Tensor:
+def prehooked(hooks: Hooks, ct: TensorHandle) -> AnyTensor:
     """The gradient of a node's one output after its prehooks; zeros where they took it away."""
     cts: tuple[Any, ...] = (ct,)
     for hook in list(hooks.before.values()):
         cts = replaced(hook, cts, called(hook, cts))
-    found: Tensor = ct.new_zeros(ct.shape) if cts[0] is None else cts[0]
+    found: TensorHandle = ct.new_zeros(ct.shape) if cts[0] is None else cts[0]
     return found
 
 
@@ -142,7 +142,7 @@ class _Taken:
     tape: Tape
     request: Request
     #: `function` statement -> cotangents of its outputs that came by
-    cotangents: dict[int, dict[int, Tensor]]
+    cotangents: dict[int, dict[int, TensorHandle]]
 
     def __init__(self, request: Request) -> None:
         self.request, self.tape = request, request.tape
@@ -168,11 +168,11 @@ class _Taken:
         """Whether the node of statement `k` is run, and its hooks with it."""
         return not self.request.raw or any(self.wanted(slot) for slot in self.tape.args_of(k))
 
-    def rule(self, k: int, i: int, ct: Tensor, values: dict[int, int] | None) -> int:
+    def rule(self, k: int, i: int, ct: TensorHandle, values: dict[int, int] | None) -> int:
         """Record the op's rule for one operand; the slot of the cotangent."""
         raise NotImplementedError
 
-    def derivatives(self, k: int, ct: Tensor) -> list[Tensor | None]:
+    def derivatives(self, k: int, ct: TensorHandle) -> list[AnyTensor | None]:
         """The cotangents of a statement's operands, by the op's rule."""
         tape = self.tape
         values: dict[int, int] | None = None
@@ -181,7 +181,7 @@ class _Taken:
             packed.place = (tape, k)
             self.request.contexts.append(packed)
             values = packed.values(tape, k)
-        found: list[Tensor | None] = []
+        found: list[TensorHandle | None] = []
         results = template(tape.instruction_of(k)).results
         for i, slot in enumerate(tape.args_of(k)):
             if results[i] is None or not self.wanted(slot):
@@ -191,14 +191,14 @@ class _Taken:
             found.append(record.result_tensor(tape, new))
         return found
 
-    def derive(self, k: int, ct: Tensor) -> list[Tensor | None]:
+    def derive(self, k: int, ct: TensorHandle) -> list[AnyTensor | None]:
         """The cotangents of the operands of statement `k`, its hooks included."""
         if not anomaly.is_on():
             return self._derive(k, ct)
         with anomaly.inducing(self.tape, k):
             return self._derive(k, ct)
 
-    def _derive(self, k: int, ct: Tensor) -> list[Tensor | None]:
+    def _derive(self, k: int, ct: TensorHandle) -> list[AnyTensor | None]:
         tape = self.tape
         made = tape.instruction_of(k)
         hooks = tape.hooks.get(k)
@@ -215,7 +215,7 @@ class _Taken:
         for hook in () if hooks is None else list(hooks.before.values()):
             cts = replaced(hook, cts, called(hook, cts))
         if context is None:
-            undefined: list[Tensor | None] = [None] * len(tape.args_of(k))
+            undefined: list[TensorHandle | None] = [None] * len(tape.args_of(k))
             found = undefined if cts[0] is None else self.derivatives(k, cts[0])
         else:
             self.request.contexts.append(context)
@@ -233,7 +233,7 @@ class _Taken:
 
     is_replayed = False
 
-    def of_view(self, k: int, ct: Tensor) -> tuple[Tensor, Tensor | None]:
+    def of_view(self, k: int, ct: TensorHandle) -> tuple[AnyTensor, AnyTensor | None]:
         """The hooks of a view's node: the view's gradient, or another one for what it is a view of."""
         hooks = self.tape.hooks.get(k)
         is_view = self.tape.instruction_of(k).op.kind == nt.VIEW
@@ -251,12 +251,12 @@ class _Taken:
         return ct, None if inputs[0] is first else inputs[0]
 
 
-def keep_gradient(storage: Storage, ct: Tensor) -> None:
+def keep_gradient(storage: Storage, ct: TensorHandle) -> None:
     """Leave a gradient in the ``grad`` of a tensor that retains it."""
     storage.grad = ct if storage.grad is None else storage.grad + ct
 
 
-def scattered(tape: Tape, k: int, ct: Tensor) -> Tensor:
+def scattered(tape: Tape, k: int, ct: TensorHandle) -> AnyTensor:
     """The gradient of what `k` is a view of, from that of the view."""
     parent = tape.args_of(k)[0]
     whole, part = tape.instruction_of(parent).out, tape.instruction_of(k).out
@@ -266,7 +266,7 @@ def scattered(tape: Tape, k: int, ct: Tensor) -> Tensor:
     index = order[np.searchsorted(places[order], own)]
     zeros: Any = record.leaf_tensor(np.zeros(whole.size, whole.dtype.np), whole.dtype)
     found = zeros.index_add(0, record.leaf_tensor(index, int64), ct.reshape(-1))
-    return found.reshape(whole.shape)  # type: ignore[no-any-return]
+    return found.reshape(whole.shape)
 
 
 class Swept(_Taken):
@@ -342,7 +342,7 @@ class Swept(_Taken):
         adjoint[k] = 0
         self.request.words[R_HIGH] = k - 1
 
-    def _seed(self, slot: int, ct: Tensor) -> None:
+    def _seed(self, slot: int, ct: TensorHandle) -> None:
         """Add a cotangent to a slot's adjoint."""
         layout = self.tape.instruction_of(slot).out
         array = ct._array()
@@ -353,7 +353,7 @@ class Swept(_Taken):
         if sweep.seed(self.tape.pointer, self.request.pointer, slot, address_of(array)) != 0:
             self.request.no_memory()
 
-    def rule(self, k: int, i: int, ct: Tensor, values: dict[int, int] | None) -> int:
+    def rule(self, k: int, i: int, ct: TensorHandle, values: dict[int, int] | None) -> int:
         """Record the op's rule for one operand; the slot of the cotangent."""
         if self._rules is None:
             self._rules = Pass(self.request)
@@ -369,7 +369,7 @@ class Replayed(_Taken):
         super().__init__(rules.request)
         self.rules = rules
 
-    def _tensor(self, slot: int) -> Tensor:
+    def _tensor(self, slot: int) -> AnyTensor:
         return record.result_tensor(self.tape, slot)
 
     def looks(self, k: int) -> bool:
@@ -422,7 +422,7 @@ class Replayed(_Taken):
             slots.append(record.operand(self.tape, new))
         return slots
 
-    def rule(self, k: int, i: int, ct: Tensor, values: dict[int, int] | None) -> int:
+    def rule(self, k: int, i: int, ct: TensorHandle, values: dict[int, int] | None) -> int:
         """Record the op's rule for one operand; the slot of the cotangent."""
         return self.rules.rule(k, i, slot_of(self.tape, ct), values)
 

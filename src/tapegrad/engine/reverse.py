@@ -46,7 +46,7 @@ from .python_steps import Replayed, Swept, no_grad_on
 from .reverse_pass import Request, Target
 
 if TYPE_CHECKING:
-    from ..tensors.tensor import Tensor
+    from ..native.handle_type import AnyTensor, TensorHandle
 
 __all__ = [
     "backward",
@@ -126,7 +126,7 @@ def _ready() -> Tape:
 
 
 def located(
-    outputs: Sequence[Tensor], inputs: Sequence[Tensor]
+    outputs: Sequence[TensorHandle], inputs: Sequence[TensorHandle]
 ) -> tuple[Tape, list[int], list[Target]]:
     """Check outputs and inputs of a pass, make room for it and find their slots.
 
@@ -153,7 +153,7 @@ def located(
     return tape, roots, [target_of(tape, t) for t in inputs]
 
 
-def target_of(tape: Tape, tensor: Tensor) -> Target:
+def target_of(tape: Tape, tensor: TensorHandle) -> Target:
     """What a pass needs to know to give a tensor's gradient."""
     slot = record.operand(tape, tensor)
     storage = storage_of(tensor)
@@ -177,8 +177,8 @@ def _slot_target(tape: Tape, slot: int, layout: Layout, end: int | None = None) 
 
 # --------------------------------------------------------------------------- backward and grad
 def backward(
-    tensors: Sequence[Tensor],
-    gradients: Sequence[Tensor | None],
+    tensors: Sequence[TensorHandle],
+    gradients: Sequence[TensorHandle | None],
     *,
     retain_graph: bool | None = None,
     create_graph: bool = False,
@@ -195,7 +195,7 @@ def backward(
             if s[nt.S_OWNED_BYTES] + s[nt.S_BOUND] > s[nt.S_COLLECT_AT]:  # as `is_full`, in place
                 tape.collect()
             return
-    wanted: tuple[Tensor, ...] | None = None
+    wanted: tuple[TensorHandle, ...] | None = None
     if inputs is not None:
         given = tuple(inputs.values()) if isinstance(inputs, dict) else sequence_of(inputs)
         wanted = as_inputs(given)
@@ -263,7 +263,7 @@ def warn_create_graph() -> None:
 
 
 def _replay(
-    tape: Tape, tensors: Sequence[Tensor], roots: list[int], cotangents: list[Any],
+    tape: Tape, tensors: Sequence[TensorHandle], roots: list[int], cotangents: list[Any],
     targets: list[Target], leaves: bool, retain: bool,
 ) -> None:  # fmt: skip
     """Run `backward` by replay."""
@@ -293,10 +293,10 @@ def _distinct(targets: list[Target]) -> list[Target]:
 
 
 def replayed(
-    tape: Tape, tensors: Sequence[Tensor], roots: list[int], cotangents: list[Any],
+    tape: Tape, tensors: Sequence[TensorHandle], roots: list[int], cotangents: list[Any],
     targets: list[Target], retain: bool, *, raw: bool = False, leaves: bool = False,
     prepared: Callable[[Request], None] | None = None,
-) -> list[Tensor | None]:  # fmt: skip
+) -> list[AnyTensor | None]:  # fmt: skip
     """Run a pass by replay; the targets' cotangents as tensors.
 
     With `leaves` the pass goes to all leaves; `prepared` gets the request before it is recorded.
@@ -326,7 +326,7 @@ def replayed(
         return made
 
 
-def _seed_slot(tape: Tape, tensor: Tensor, ct: Tensor | None) -> int:
+def _seed_slot(tape: Tape, tensor: TensorHandle, ct: TensorHandle | None) -> int:
     """Slot of a root's cotangent; None stands for ones."""
     if ct is not None:
         return record.operand(tape, ct)
@@ -338,14 +338,14 @@ def _seed_slot(tape: Tape, tensor: Tensor, ct: Tensor | None) -> int:
 
 
 def grad(
-    outputs: Sequence[Tensor],
-    inputs: Sequence[Tensor],
-    grad_outputs: Sequence[Tensor | None],
+    outputs: Sequence[TensorHandle],
+    inputs: Sequence[TensorHandle],
+    grad_outputs: Sequence[TensorHandle | None],
     *,
     retain_graph: bool | None = None,
     create_graph: bool = False,
     allow_unused: bool = False,
-) -> list[Tensor | None]:
+) -> list[AnyTensor | None]:
     """Return the gradients of `outputs` with respect to `inputs`; see `tapegrad.autograd.gradients`."""
     tape = current_tape()
     if create_graph is not False or retain_graph is not None or allow_unused is not False:
@@ -356,7 +356,7 @@ def grad(
     alone = len(outputs) == 1 and grad_outputs[0] is None
     simple = alone and not LAYOUTS[outputs[0]._layout_id].ndim
     cotangents: Any = grad_outputs if simple else _cotangents(outputs, grad_outputs)
-    results: list[Tensor | None] | None = None
+    results: list[TensorHandle | None] | None = None
     if simple and not abstract:
         tape.make_room(64, 256)
         if tape.state[nt.S_PENDING_BYTES] > WITHOUT_GIL:
@@ -379,9 +379,9 @@ def grad(
 
 
 def _in_steps(
-    outputs: Sequence[Tensor], inputs: Sequence[Tensor], cotangents: list[Any], *,
+    outputs: Sequence[TensorHandle], inputs: Sequence[TensorHandle], cotangents: list[Any], *,
     create_graph: bool, retain: bool, allow_unused: bool,
-) -> list[Tensor | None]:  # fmt: skip
+) -> list[AnyTensor | None]:  # fmt: skip
     """Return gradients by a pass that is not plain."""
     tape, roots, targets = located(outputs, inputs)
     if not (create_graph or tape.abstract):
@@ -395,7 +395,7 @@ def _in_steps(
 def _swept(
     tape: Tape, roots: list[int], targets: list[Target], seeds: list[np.ndarray], retain: bool,
     allow_unused: bool,
-) -> list[Tensor | None]:  # fmt: skip
+) -> list[AnyTensor | None]:  # fmt: skip
     """Run a pass by a sweep; the targets' cotangents as tensors."""
     with tape.lock, Request(tape, roots, targets, leaves=False, raw=True) as request:
         request.prepare()

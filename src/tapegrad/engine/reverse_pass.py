@@ -44,28 +44,12 @@ from ..tape.watching import is_part
 from . import detaching, separating
 from . import native_entries as sweep
 from .final_callbacks import finish
+from .separating import Target
 
 __all__ = ["Request", "Target", "innermost", "taken", "watches"]
 
 #: bytes of a gradient up to which it is copied out of the sweep's memory, which stays with the pool
 COPIED = 1 << 16
-
-
-class Target:
-    """A slot whose adjoint is wanted as a value: taken when the sweep comes to `position`.
-
-    A late one is a view with an adjoint of its own from the last write to its memory, `position`, on.
-    """
-
-    __slots__ = ("array", "is_late", "is_leaf", "layout", "position", "result", "slot")
-
-    def __init__(self, slot: int, position: int, layout: Layout) -> None:
-        self.slot = slot
-        self.position = position
-        self.layout = layout
-        self.is_leaf = self.is_late = False
-        self.array: np.ndarray | None = None
-        self.result: int | None = None  # slot of the cotangent, where the pass is replayed
 
 
 class Request:

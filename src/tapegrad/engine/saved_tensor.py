@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from ..base import torch_messages as messages
 from ..native import abi as nt
@@ -12,10 +12,15 @@ from ..tape import recording as record
 from ..tape.tape import Tape
 from . import saved_tensors as saved
 
-if TYPE_CHECKING:
-    from .node import Node
-
 __all__ = ["SavedTensor"]
+
+
+class SavingNode(Protocol):
+    """A node (node.py), as its saved tensors know it."""
+
+    def _context(self) -> Any: ...
+
+    def _place(self) -> tuple[Tape, int]: ...
 
 
 def _same(tensor: Any) -> Any:
@@ -41,7 +46,7 @@ class SavedTensor:
         return tensor
 
     @classmethod
-    def named(cls, node: Node, name: str) -> Any:
+    def named(cls, node: SavingNode, name: str) -> Any:
         """Return that of a node's saved tensor, by PyTorch's name; a tuple for `tensors`.
 
         None if the node saves nothing under this name.
@@ -86,7 +91,7 @@ class SavedTensor:
         self._pack(saved.Hooks(pack_hook, unpack_hook[0]))
 
 
-def _settled(node: Node) -> None:
+def _settled(node: SavingNode) -> None:
     """Make room and evaluate what is pending, as hooks may record."""
     tape, _ = node._place()
     tape.make_room()
@@ -103,7 +108,7 @@ def _check_new(is_known: bool, has_hooks: bool) -> None:
         )
 
 
-def _pack_of_function(node: Node, number: int, hooks: saved.Hooks) -> None:
+def _pack_of_function(node: SavingNode, number: int, hooks: saved.Hooks) -> None:
     """Pass what a Function saved through hooks."""
     _settled(node)
     context = node._context()
@@ -118,7 +123,7 @@ def _pack_of_function(node: Node, number: int, hooks: saved.Hooks) -> None:
             tape.counted -= 1
 
 
-def _pack_of_statement(node: Node, name: str, hooks: saved.Hooks) -> None:
+def _pack_of_statement(node: SavingNode, name: str, hooks: saved.Hooks) -> None:
     """Pass what a statement saved through hooks."""
     _settled(node)
     tape, k = node._place()

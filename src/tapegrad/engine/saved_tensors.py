@@ -35,7 +35,7 @@ from ..tape.tape import Tape
 from ..tape.user_code import call_user
 
 if TYPE_CHECKING:
-    from ..tensors.tensor import Tensor
+    from ..native.handle_type import AnyTensor, TensorHandle
 
 __all__ = ["Hooks", "Packed", "Saved", "disabled", "pushed", "suspended"]
 
@@ -108,7 +108,7 @@ class Hooks:
     def keep_origin(self, tape: Tape, slot: int, packed: Packed) -> None:
         """Note what derivatives of an operand are to be taken of, if not of its slot."""
 
-    def pack(self, tensor: Tensor) -> Packed:
+    def pack(self, tensor: TensorHandle) -> Packed:
         """Give the pack hook a tensor made for it.
 
         Raises
@@ -154,11 +154,11 @@ class Packed:
     __slots__ = ("origin", "unpack_hook", "what")
 
     def __init__(
-        self, what: Any, unpack_hook: Callable[[Any], Any], origin: Tensor | None = None
+        self, what: Any, unpack_hook: Callable[[Any], Any], origin: TensorHandle | None = None
     ) -> None:
         self.what, self.unpack_hook, self.origin = what, unpack_hook, origin
 
-    def unpack(self) -> Tensor:
+    def unpack(self) -> AnyTensor:
         """What the unpack hook makes of it.
 
         Raises
@@ -172,9 +172,9 @@ class Packed:
                 "Output of saved tensor unpack_hook expected to be a Tensor but got result of type "
                 f"{type(found).__name__}"
             )
-        return found  # type: ignore[no-any-return]
+        return found
 
-    def value_of(self, tape: Tape, slot: int, layout: Layout, user: int | None = None) -> Tensor:
+    def value_of(self, tape: Tape, slot: int, layout: Layout, user: int | None = None) -> AnyTensor:
         """The unpacked tensor in the place of a slot: its value, and the slot's derivatives.
 
         The slot is 0 where the collector dropped a passive operand; `user` is the statement that saved it.

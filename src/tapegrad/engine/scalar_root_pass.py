@@ -29,7 +29,7 @@ from . import native_entries as sweep
 from .reverse_pass import COPIED, taken
 
 if TYPE_CHECKING:
-    from ..tensors.tensor import Tensor
+    from ..native.handle_type import AnyTensor, TensorHandle
 
 __all__ = ["copied", "finish", "gradients", "needs_python", "swept"]
 
@@ -61,7 +61,7 @@ def needs_python(tape: Tape) -> bool:
     return bool(more) or anomaly.checks_nan()
 
 
-def copied(tape: Tape, address: int, layout: Layout) -> Tensor:
+def copied(tape: Tape, address: int, layout: Layout) -> AnyTensor:
     """A leaf with a copy of a dense adjoint, which stays where it is."""
     array = np.empty(layout.shape, layout.dtype.np)
     own = Storage(array, leaf=True)
@@ -72,12 +72,12 @@ def copied(tape: Tape, address: int, layout: Layout) -> Tensor:
     while (slot := sweep.gradient(*what)) < 0:
         tape.make_room(collect=False)
     tape.owned[slot] = own
-    tensor: Tensor = tape.new_handle(slot, layout)
+    tensor: TensorHandle = tape.new_handle(slot, layout)
     tensor._meta = own
     return tensor
 
 
-def _gradient(tape: Tape, address: int, layout: Layout) -> Tensor:
+def _gradient(tape: Tape, address: int, layout: Layout) -> AnyTensor:
     """A leaf with an adjoint, which is no longer the sweep's."""
     if not layout.is_contiguous or layout.span > COPIED:
         array = taken(tape, address, layout)
@@ -88,7 +88,7 @@ def _gradient(tape: Tape, address: int, layout: Layout) -> Tensor:
     return made
 
 
-def swept(tape: Tape, root: Tensor) -> tuple[Block, list[tuple[Storage, int, int]]] | None:
+def swept(tape: Tape, root: TensorHandle) -> tuple[Block, list[tuple[Storage, int, int]]] | None:
     """Sweep from a root to the leaves that it depends on; None, with nothing done, if that is not plain.
 
     The caller holds the tape's lock, and counts the pass in ``tape.counted``, until after `finish`, which
@@ -161,9 +161,9 @@ def _block(tape: Tape, count: int) -> tuple[Block, int]:
 
 
 def gradients(
-    tape: Tape, root: Tensor, inputs: Sequence[Tensor], *, create_graph: bool, retain_graph: bool,
+    tape: Tape, root: TensorHandle, inputs: Sequence[TensorHandle], *, create_graph: bool, retain_graph: bool,
     allow_unused: bool,
-) -> list[Tensor | None] | None:  # fmt: skip
+) -> list[AnyTensor | None] | None:  # fmt: skip
     """Gradients of a root by leaves; None, with nothing done, if the pass is not plain."""
     layout = LAYOUTS[root._layout_id]
     count = len(inputs)

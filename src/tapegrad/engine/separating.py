@@ -7,22 +7,22 @@ since, to the last write: what was computed from it before is not of the view as
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
 from ..base.errors import UnsupportedError
 from ..native import abi as nt
+from ..ops.layout import Layout
 from ..tape import views
 from ..tape.tape import Tape
 from ..tape.watching import is_part
 
-if TYPE_CHECKING:
-    from .reverse_pass import Request, Target
-
 __all__ = [
     "EXPANDED",
     "WRITTEN",
+    "Target",
     "comes_by",
     "first_write",
     "leave_out_expanded",
@@ -47,6 +47,44 @@ _MOMENTS = (
 )
 
 
+class Target:
+    """A slot whose adjoint is wanted as a value: taken when the sweep comes to `position`.
+
+    A late one is a view with an adjoint of its own from the last write to its memory, `position`, on.
+    """
+
+    __slots__ = ("array", "is_late", "is_leaf", "layout", "position", "result", "slot")
+
+    def __init__(self, slot: int, position: int, layout: Layout) -> None:
+        self.slot = slot
+        self.position = position
+        self.layout = layout
+        self.is_leaf = self.is_late = False
+        self.array: np.ndarray | None = None
+        self.result: int | None = None  # slot of the cotangent, where the pass is replayed
+
+
+class MarkedPass(Protocol):
+    """A reverse pass (`Request` of reverse_pass.py) that has marked what it comes by."""
+
+    tape: Tape
+    #: slots that are seeded, and the first statement that is visited
+    roots: Sequence[int]
+    high: int
+    #: the root of each slot in this pass
+    root: np.ndarray
+    targets: Sequence[Target]
+    #: targets that are expanded views
+    expanded: list[Target]
+
+    @property
+    def reached(self) -> np.ndarray:
+        """Mark of each root that the pass comes by."""
+
+    def separate(self, slot: int) -> None:
+        """Give a view an adjoint of its own."""
+
+
 def first_write(tape: Tape, slot: int) -> int:
     """First statement that wrote to a view's root after the view was made, or 0."""
     base, root = int(tape.base[slot]), int(tape.root[slot])
@@ -58,7 +96,7 @@ def first_write(tape: Tape, slot: int) -> int:
     return min(later, default=0)
 
 
-def separate_target(request: Request, target: Target) -> None:
+def separate_target(request: MarkedPass, target: Target) -> None:
     """Keep the gradient of a view that is wanted apart from its base's."""
     tape, slot = request.tape, target.slot
     if target.position > request.high or not is_part(tape, slot):
@@ -75,7 +113,7 @@ def separate_target(request: Request, target: Target) -> None:
     request.separate(slot)
 
 
-def leave_out_expanded(request: Request) -> bool:
+def leave_out_expanded(request: MarkedPass) -> bool:
     """Want no gradients of expanded views that the pass does not come by; False if there are none.
 
     Raises
@@ -93,7 +131,7 @@ def leave_out_expanded(request: Request) -> bool:
     return True
 
 
-def comes_by(request: Request, slot: int, behind: int = 0) -> bool:
+def comes_by(request: MarkedPass, slot: int, behind: int = 0) -> bool:
     """Return True if a statement that the pass visits uses a view, or it is a root.
 
     With `behind`, only statements behind that one count.

@@ -131,4 +131,4 @@ def native_call(name: str) -> Callable[..., Any]:
     make.restype = ctypes.py_object
     make.argtypes = [ctypes.POINTER(MethodDef), ctypes.c_void_p, ctypes.c_void_p]
     keep(definition)
-    return make(ctypes.byref(definition), None, None)  # type: ignore[no-any-return]
+    return make(ctypes.byref(definition), None, None)

@@ -17,7 +17,7 @@ Start reading at `append` (what recording a statement means) and `binary` of run
 from __future__ import annotations
 
 import ctypes
-from typing import Any
+from typing import Any, Protocol
 
 import llvmlite.binding as llvm
 import numpy as np
@@ -28,6 +28,8 @@ from .abi import GLOBALS, HEADER
 from .builtin_calls import MethodDef, keep, native_call
 
 __all__ = [
+    "AnyTensor",
+    "TensorHandle",
     "Thunks",
     "append_leaf",
     "append_statement",
@@ -42,6 +44,29 @@ __all__ = [
     "slot_at",
     "status_of",
 ]
+
+
+class TensorHandle(Protocol):
+    """A Tensor, as packages below `tensors` know it."""
+
+    #: address of its tape's state; 0 once the tape is gone
+    _state: int
+    #: row of the tape's table of handles that holds its slot
+    _handle: int
+    #: number of its layout
+    _layout_id: int
+    #: the memory of a leaf, and what belongs to it (tape/leaf_storage.py)
+    _meta: Any
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a method or property that `tensors` adds."""
+
+    def __add__(self, other: Any) -> Any: ...
+
+
+#: a Tensor that a package below `tensors` returns: the class is registered there (tape/recording.py)
+AnyTensor = Any
+
 
 _STATE, _ID, _LAYOUT, _DICT = HEADER, HEADER + 8, HEADER + 12, HEADER + 16
 NUMBER_PROTOCOL = nt.NUMBER_PROTOCOL

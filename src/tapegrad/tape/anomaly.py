@@ -22,7 +22,7 @@ from ..native.exchange import Exchanged
 from .tape import TAPES, Tape
 
 if TYPE_CHECKING:
-    from ..tensors.tensor import Tensor
+    from ..native.handle_type import TensorHandle
 
 __all__ = ["check", "explain", "inducing", "is_on", "set_mode", "trace"]
 
@@ -142,7 +142,7 @@ def explain(tape: Tape, slot: int, writer: int | None = None) -> None:
         _say(text)
 
 
-def check(tape: Tape, slot: int, found: list[Tensor | None]) -> None:
+def check(tape: Tape, slot: int, found: list[TensorHandle | None]) -> None:
     """Raise PyTorch's error if a statement's derivative has a NaN."""
     if not checks_nan():
         return

@@ -19,13 +19,17 @@ from __future__ import annotations
 import numpy as np
 
 from ..native import abi as nt
+from ..native.builtin_calls import native_call
 from ..ops.instruction import INSTRUCTIONS, Instruction
-from . import collector
+from .books import Books, commit
 
 __all__ = ["Arrays"]
 
+_grow = native_call("grow_entry")
+_grow_handles = native_call("grow_handles_entry")
 
-class Arrays:
+
+class Arrays(Books):
     """The arrays of a tape, and the words that native code reads and writes."""
 
     instruction: np.ndarray
@@ -35,9 +39,6 @@ class Arrays:
     root: np.ndarray
     base: np.ndarray
     flags: np.ndarray
-    pointer: int
-    state: memoryview
-    collections: int
 
     def _allocate(self, capacity: int) -> None:
         """Make the arrays larger (or make them)."""
@@ -54,14 +55,12 @@ class Arrays:
             "flags": np.zeros(capacity, np.uint8),
         }
         pointers = np.array([a.ctypes.data for a in arrays.values()], np.int64)
-        collector.commit(
-            self, arrays, collector.grow, self.pointer, pointers.ctypes.data, capacity, arg_capacity
-        )
+        commit(self, arrays, _grow, self.pointer, pointers.ctypes.data, capacity, arg_capacity)
 
     def _grow_handles(self, capacity: int) -> None:
         table = np.zeros(capacity, np.int32)
-        collector.commit(
-            self, {"_handles": table}, collector.grow_handles,
+        commit(
+            self, {"_handles": table}, _grow_handles,
             self.pointer, table.ctypes.data, capacity,
         )  # fmt: skip
 

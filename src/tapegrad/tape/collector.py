@@ -1,31 +1,28 @@
 """The tape's collector: what no handle needs goes, and slots get other numbers.
 
 runtime/mark_compact.py marks and moves; here the tape's books (what slots own, constants, writes)
-follow it, in one step with it (`commit`).
+follow it, in one step with it (`commit` of books.py).
 """
 
 from __future__ import annotations
 
 import sys
-from collections import deque
 from collections.abc import Callable
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..native import abi as nt
 from ..native.builtin_calls import native_call
 from . import versions
+from .arrays import Arrays
+from .books import commit
 from .constants import Constants
 from .memory_views import address_of, give_up_reserve, keep_reserve
 
-if TYPE_CHECKING:
-    from .arrays import Arrays
-    from .tape import Tape
-
 __all__ = [
-    "call_out", "collect", "commit", "destroy", "drop", "give_back", "grow", "grow_handles", "trim",
+    "call_out", "collect", "destroy", "drop", "give_back", "trim",
 ]  # fmt: skip
 
 give_back = native_call("give_back_entry")
@@ -33,8 +30,6 @@ mark = native_call("mark_entry")
 compact = native_call("compact_entry")
 native_trim = native_call("trim_entry")
 native_drop = native_call("drop_entry")
-grow = native_call("grow_entry")
-grow_handles = native_call("grow_handles_entry")
 destroy = native_call("destroy_entry")
 
 #: attributes of a tape that are dictionaries by slot
@@ -48,7 +43,7 @@ VALUE, GRAPH = 1, 2
 COLLECT_BYTES = 1 << 24
 
 
-def collect(tape: Tape) -> bool:
+def collect(tape: Arrays) -> bool:
     """Drop what no handle needs; whether it could be done. The caller holds the tape's lock.
 
     Slots below the floor stay what they are (user_code.py). The reserve serves where memory is used up.
@@ -63,7 +58,7 @@ def collect(tape: Tape) -> bool:
         keep_reserve()
 
 
-def _collect(tape: Tape) -> bool:
+def _collect(tape: Arrays) -> bool:
     if _interrupted():
         return False  # the tape grows instead
     note_inference(tape)
@@ -116,7 +111,7 @@ def _collect(tape: Tape) -> bool:
     return True
 
 
-def drop(tape: Tape, count: int) -> None:
+def drop(tape: Arrays, count: int) -> None:
     """Drop the statements from slot `count` on, if none came and no handle refers to one meanwhile."""
     expected = tape.count
     books: dict[str, Any] = {
@@ -142,7 +137,7 @@ def drop(tape: Tape, count: int) -> None:
     )
 
 
-def note_inference(tape: Tape) -> list[int]:
+def note_inference(tape: Arrays) -> list[int]:
     """Note which memory that tensors refer to was made in inference mode; return its bases."""
     start = tape.inference_start
     if 0 <= start < tape.count:
@@ -156,7 +151,7 @@ def note_inference(tape: Tape) -> list[int]:
     return []
 
 
-def trim(tape: Tape) -> None:
+def trim(tape: Arrays) -> None:
     """Give back the large values that nobody needs, and leave the slots where they are.
 
     For the inside of a reverse sweep, which knows slots by number and holds the tensors that it started
@@ -193,16 +188,3 @@ def _interrupted() -> bool:
             at_work = False
         frame = frame.f_back
     return False
-
-
-def commit(tape: Arrays, attributes: dict[str, Any], native: Any, *args: int) -> None:
-    """Call native code that returns 0, and set attributes of the tape with it, or neither.
-
-    All of it happens inside one call of the interpreter, so no signal handler, finalizer or
-    KeyboardInterrupt finds the one done and the other not. What is replaced lives until then: finalizers of
-    what it kept are Python, and a signal handler may come with them.
-    """
-    replaced = vars(tape).copy()
-    chosen = map((attributes, {}).__getitem__, map(native, *((a,) for a in args)))
-    deque(map(vars(tape).update, chosen), maxlen=0)
-    del replaced

@@ -21,13 +21,13 @@ from .leaf_storage import Storage, layout_of, storage_of
 from .tape import Tape, slot_of, tape_at
 
 if TYPE_CHECKING:
-    from ..tensors.tensor import Tensor
-    from .versions import Shared
+    from ..native.handle_type import TensorHandle
+    from .books import Shared
 
 __all__ = ["adopt", "guest"]
 
 
-def guest(tape: Tape, tensor: Tensor) -> int:
+def guest(tape: Tape, tensor: TensorHandle) -> int:
     """Slot on `tape` of a tensor that is on another thread's.
 
     Raises
@@ -60,7 +60,7 @@ def guest(tape: Tape, tensor: Tensor) -> int:
     return slot
 
 
-def adopt(tensor: Tensor) -> None:
+def adopt(tensor: TensorHandle) -> None:
     """Move a tensor of another thread to this thread's tape, where it can be written.
 
     Raises
@@ -83,7 +83,7 @@ def adopt(tensor: Tensor) -> None:
         tape.bind_handle(tensor, slot, tensor._layout_id)
 
 
-def _shared(tensor: Tensor) -> tuple[Storage, bool, Shared, int]:
+def _shared(tensor: TensorHandle) -> tuple[Storage, bool, Shared, int]:
     """Make a tensor's memory ready to be seen by another tape than its own.
 
     Its storage, whether it requires grad, the count of writes, and its version.

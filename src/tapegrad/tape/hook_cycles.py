@@ -18,7 +18,7 @@ import weakref
 from collections import Counter
 from itertools import chain
 from types import FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -26,9 +26,6 @@ from ..native import abi as nt
 from .arrays import Arrays
 from .collector import GRAPH, mark
 from .memory_views import address_of
-
-if TYPE_CHECKING:
-    from .tape import Tape
 
 __all__ = ["KEPT_WITH", "drop_unreachable"]
 
@@ -46,7 +43,7 @@ _OWN = 2
 _AROUND = operator.attrgetter("__globals__", "__builtins__")
 
 
-def drop_unreachable(tape: Tape) -> None:
+def drop_unreachable(tape: Arrays) -> None:
     """Drop the hooks that no pass can come by, but from a tensor that only hooks like these refer to."""
     hooked: list[tuple[int, Any]] = list(tape.hooks.copy().items())
     books = tape.leaves.copy(), tape.contexts.copy()
@@ -74,7 +71,7 @@ def drop_unreachable(tape: Tape) -> None:
 class _References:
     """The objects that hooks refer to, and which of them something else refers to, too."""
 
-    def __init__(self, tape: Tape, hooks: list[Any], holders: list[Any]) -> None:
+    def __init__(self, tape: Arrays, hooks: list[Any], holders: list[Any]) -> None:
         self.objects: list[Any] = list({id(h): h for h in hooks}.values())
         self.places = {id(h): i for i, h in enumerate(self.objects)}
         self.referents: list[list[int]] = []
@@ -141,7 +138,7 @@ def _referents(value: Any) -> list[Any]:
     return [v for v in found if gc.is_tracked(v) and not isinstance(v, _PASSED_OVER)]
 
 
-def _unreachable(tape: Tape, owners: list[tuple[int, Any]], graph: _References) -> list[int]:
+def _unreachable(tape: Arrays, owners: list[tuple[int, Any]], graph: _References) -> list[int]:
     """The hooked slots that no tensor's graph contains, but for tensors inside of their own hooks."""
     n = tape.count
     table = tape._handles.copy()

@@ -15,7 +15,7 @@ from ..ops.layout import LAYOUTS, Layout
 from .hooks import Hooks
 
 if TYPE_CHECKING:
-    from ..tensors.tensor import Tensor
+    from ..native.handle_type import AnyTensor, TensorHandle
 
 __all__ = [
     "Storage", "layout_of", "leaf_of", "own_leaf", "storage_of", "summed", "with_earlier",
@@ -56,35 +56,35 @@ class Storage:
         "__weakref__", "array", "earlier", "grad", "hooks", "leaf", "mirrored", "moment", "node", "of_view",
         "owner", "requires_grad", "source",
     )  # fmt: skip
-    earlier: list[Tensor]
+    earlier: list[TensorHandle]
     mirrored: Any
     of_view: bool
     requires_grad: bool
 
     def __init__(self, array: np.ndarray | None, *, leaf: bool, source: Any = None) -> None:
         self.array = array
-        self.grad: Tensor | None = None
+        self.grad: AnyTensor = None
         self.hooks: Hooks | None = None
         self.leaf = leaf
-        self.moment: Tensor | None = None
+        self.moment: TensorHandle | None = None
         self.node: weakref.ref[Any] | None = None
-        self.owner: weakref.ref[Tensor] | None = None
+        self.owner: weakref.ref[TensorHandle] | None = None
         self.source = source
 
 
-def own_leaf(tensor: Tensor, storage: Storage) -> None:
+def own_leaf(tensor: TensorHandle, storage: Storage) -> None:
     """Give a leaf's storage to the tensor that stands for it wherever the graph shows it."""
     tensor._meta = storage
     storage.owner = weakref.ref(tensor)
 
 
-def leaf_of(storage: Storage) -> Tensor | None:
+def leaf_of(storage: Storage) -> AnyTensor | None:
     """The tensor that a leaf's storage belongs to, if it is there."""
     tensor = None if storage.owner is None else storage.owner()
     return tensor if tensor is not None and storage_of(tensor) is storage else None
 
 
-def storage_of(tensor: Tensor) -> Storage | None:
+def storage_of(tensor: TensorHandle) -> Storage | None:
     """The storage of a leaf or of a tensor that retains its gradient."""
     try:
         return tensor._meta
@@ -92,13 +92,15 @@ def storage_of(tensor: Tensor) -> Storage | None:
         return None
 
 
-def with_earlier(leaves: Sequence[Tensor]) -> tuple[list[Tensor], list[int]]:
+def with_earlier(leaves: Sequence[TensorHandle]) -> tuple[list[AnyTensor], list[int]]:
     """Leaves, each with what it was in graphs before it was given other data; and how many each is."""
     groups = [[x, *getattr(storage_of(x), "earlier", ())] for x in leaves]
     return [x for group in groups for x in group], [len(group) for group in groups]
 
 
-def summed(gradients: Sequence[Tensor | None], counts: Sequence[int]) -> list[Tensor | None]:
+def summed(
+    gradients: Sequence[TensorHandle | None], counts: Sequence[int]
+) -> list[AnyTensor | None]:
     """The sum of the gradients of each group of `with_earlier`."""
     parts, sums = iter(gradients), []
     for count in counts:
@@ -107,7 +109,7 @@ def summed(gradients: Sequence[Tensor | None], counts: Sequence[int]) -> list[Te
     return sums
 
 
-def layout_of(tensor: Tensor) -> Layout:
+def layout_of(tensor: TensorHandle) -> Layout:
     """Return how a tensor lies in memory.
 
     Raises

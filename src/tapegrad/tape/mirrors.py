@@ -19,12 +19,12 @@ from .leaf_storage import Storage
 from .tape import Tape, slot_of
 
 if TYPE_CHECKING:
-    from ..tensors.tensor import Tensor
+    from ..native.handle_type import TensorHandle
 
 __all__ = ["is_mirror", "mirror", "refresh"]
 
 
-def mirror(tape: Tape, source: Tensor, active: bool) -> tuple[int, Layout, Storage]:
+def mirror(tape: Tape, source: TensorHandle, active: bool) -> tuple[int, Layout, Storage]:
     """Bind a leaf with a copy of what shares memory; its slot, layout and storage.
 
     Parameters

@@ -29,7 +29,7 @@ from .leaf_storage import layout_of
 from .tape import Tape, slot_of, tape_at
 
 if TYPE_CHECKING:
-    from ..tensors.tensor import Tensor
+    from ..native.handle_type import TensorHandle
 
 __all__ = [
     "GUARDED",
@@ -120,8 +120,8 @@ class Differentiated(Exchange):
         super().__init__()
         #: "reverse", "forward", or "slices" for `vmap`
         self.mode, self.guards = mode, guards
-        self.tensors: list[Tensor] = []
-        self.arguments: list[Tensor] = []
+        self.tensors: list[TensorHandle] = []
+        self.arguments: list[TensorHandle] = []
 
     def changes(self) -> tuple[tuple[Change, ...], Any]:
         """Return the change of what this thread's transforms differentiate with respect to."""
@@ -194,7 +194,7 @@ def _inputs(*, reverse: bool) -> list[Differentiated]:
     return [inputs for inputs in alive if inputs.mode == "reverse"] if reverse else alive
 
 
-def depends_on_inputs(tensors: Iterable[Tensor], *, reverse: bool = False) -> bool:
+def depends_on_inputs(tensors: Iterable[TensorHandle], *, reverse: bool = False) -> bool:
     """Return True if one of the active tensors depends on the inputs of a transform that runs.
 
     With `reverse`, of one that works in reverse mode.
@@ -202,12 +202,12 @@ def depends_on_inputs(tensors: Iterable[Tensor], *, reverse: bool = False) -> bo
     return bool(RUNNING.inputs) and depends_on(tensors, _inputs(reverse=reverse))
 
 
-def depends_on(tensors: Iterable[Tensor], inputs: list[Differentiated]) -> bool:
+def depends_on(tensors: Iterable[TensorHandle], inputs: list[Differentiated]) -> bool:
     """Return True if one of the active tensors depends on inputs."""
     return bool(inputs) and any(_depends(t, inputs) for t in tensors if record.is_active(t))
 
 
-def _depends(tensor: Tensor, inputs: list[Differentiated]) -> bool:
+def _depends(tensor: TensorHandle, inputs: list[Differentiated]) -> bool:
     tape = tape_at(tensor._state)
     with tape.lock:
         slot = slot_of(tape, tensor)
@@ -255,7 +255,7 @@ def _captured(trace: Any) -> list[tuple[int, int]]:
     return [(own, slot) for own, slot in trace.lifting.slots.items() if own not in trace.copies]
 
 
-def check(tensor: Tensor, how: str, *, warns: bool = True) -> None:
+def check(tensor: TensorHandle, how: str, *, warns: bool = True) -> None:
     """Raise if a tensor must not be made a constant implicitly, or give PyTorch's warning.
 
     Parameters
@@ -285,7 +285,7 @@ def check(tensor: Tensor, how: str, *, warns: bool = True) -> None:
 def number(tensor: Any, how: str) -> float | int | bool:
     """Return the value of a one-element tensor that is converted to a number; see `check`."""
     check(tensor, how)
-    return tensor.item()  # type: ignore[no-any-return]
+    return tensor.item()
 
 
 def option(value: Any, how: str) -> Any:

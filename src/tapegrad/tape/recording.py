@@ -32,7 +32,7 @@ from .memory_views import array_layout
 from .tape import Tape, slot_of, tape_at
 
 if TYPE_CHECKING:
-    from ..tensors.tensor import Tensor
+    from ..native.handle_type import AnyTensor, TensorHandle
 
 __all__ = [
     "Storage",
@@ -66,7 +66,7 @@ def set_tensor_type(kind: Any) -> None:
     _types.append(kind)
 
 
-def is_active(tensor: Tensor) -> bool:
+def is_active(tensor: TensorHandle) -> bool:
     """Return True if operations on a tensor are differentiated, be it in forward mode only."""
     status = status_of(tensor)
     if status < 0:
@@ -80,15 +80,15 @@ def is_tensor(value: object) -> bool:
 
 
 # --------------------------------------------------------------------------- making tensors
-def new_tensor(tape: Tape, slot: int, layout: Layout) -> Tensor:
+def new_tensor(tape: Tape, slot: int, layout: Layout) -> AnyTensor:
     """A handle of a slot."""
     tensor = new_handle_object(
         tape.pointer, slot, layout.id
     )  # without a call more, where there is room
-    return tape.new_handle(slot, layout) if tensor is None else tensor  # type: ignore[no-any-return]
+    return tape.new_handle(slot, layout) if tensor is None else tensor
 
 
-def result_tensor(tape: Tape, slot: int) -> Tensor:
+def result_tensor(tape: Tape, slot: int) -> AnyTensor:
     """Return a handle of a result that the package computed for a user, who may write to it.
 
     A number's slot is shared by all statements with that number: such a result is a copy.
@@ -102,17 +102,17 @@ def result_tensor(tape: Tape, slot: int) -> Tensor:
     return new_tensor(tape, slot, layout)
 
 
-def tensor_at(tape: Tape, slot: int) -> Tensor:
+def tensor_at(tape: Tape, slot: int) -> AnyTensor:
     """The user's tensor of a leaf that requires grad, if it is there; a new handle of any other slot."""
     storage = tape.leaves.get(slot)
-    tensor: Tensor | None = None if storage is None else leaf_of(storage)
+    tensor: TensorHandle | None = None if storage is None else leaf_of(storage)
     if tensor is None or tensor._state != tape.pointer or slot_of(tape, tensor) != slot:
         tensor = new_tensor(tape, slot, tape.instruction_of(slot).out)
         tensor._meta = storage
     return tensor
 
 
-def is_copy(tensor: Tensor, source: Tensor) -> bool:
+def is_copy(tensor: TensorHandle, source: TensorHandle) -> bool:
     """Return True if a tensor is what ``source.clone()`` gave."""
     tape = tape_at(tensor._state)
     slot = slot_of(tape, tensor)
@@ -126,7 +126,7 @@ def is_copy(tensor: Tensor, source: Tensor) -> bool:
 def leaf_tensor(
     array: np.ndarray, kind: dtype, *, requires_grad: bool = False, source: Any = None,
     visible: bool = False,
-) -> Tensor:  # fmt: skip
+) -> AnyTensor:  # fmt: skip
     """A leaf over an array's memory.
 
     Parameters
@@ -158,12 +158,12 @@ def leaf_tensor(
     return tensor
 
 
-def bind_to(tensor: Tensor, tape: Tape, slot: int, layout: Layout) -> None:
+def bind_to(tensor: TensorHandle, tape: Tape, slot: int, layout: Layout) -> None:
     """Let a handle, bound or not, refer to a slot of `tape`."""
     tape.bind_handle(tensor, slot, layout.id)
 
 
-def scalar_tensor(value: float | int | bool, kind: dtype | None = None) -> Tensor:
+def scalar_tensor(value: float | int | bool, kind: dtype | None = None) -> AnyTensor:
     """A passive 0-d tensor of a Python number."""
     if kind is None:
         if isinstance(value, bool | np.bool_):
@@ -182,7 +182,7 @@ def scalar_tensor(value: float | int | bool, kind: dtype | None = None) -> Tenso
 
 
 # --------------------------------------------------------------------------- operands
-def operand(tape: Tape, tensor: Tensor) -> int:
+def operand(tape: Tape, tensor: TensorHandle) -> int:
     """Slot of a tensor on `tape`.
 
     Raises
@@ -205,7 +205,7 @@ def check_tensors(name: str, tensors: Sequence[Any]) -> None:
             )
 
 
-def finish(tape: Tape, made: Instruction, slot: int) -> Tensor:
+def finish(tape: Tape, made: Instruction, slot: int) -> AnyTensor:
     """The handle of a statement just appended; evaluates first where that cannot wait."""
     if not tape.abstract and (tape.state[nt.S_EAGER] or made.out.span >= LARGE):
         try:
@@ -217,7 +217,7 @@ def finish(tape: Tape, made: Instruction, slot: int) -> Tensor:
     return new_tensor(tape, slot, made.out)
 
 
-def apply(entry: Op, tensors: Sequence[Tensor], **attrs: Any) -> Tensor:
+def apply(entry: Op, tensors: Sequence[TensorHandle], **attrs: Any) -> AnyTensor:
     """Record an op on tensors of matching dtypes.
 
     Parameters
@@ -244,7 +244,7 @@ def apply(entry: Op, tensors: Sequence[Tensor], **attrs: Any) -> Tensor:
     return finish(tape, made, slot)
 
 
-def apply_as(called: str, entry: Op, tensors: Sequence[Tensor]) -> Tensor:
+def apply_as(called: str, entry: Op, tensors: Sequence[TensorHandle]) -> AnyTensor:
     """Record an op without attributes; native recording does the next such call itself.
 
     Parameters
@@ -261,7 +261,9 @@ def apply_as(called: str, entry: Op, tensors: Sequence[Tensor]) -> Tensor:
     return result
 
 
-def apply_multiple(entry: Op, tensors: Sequence[Tensor], **attrs: Any) -> tuple[Tensor, ...]:
+def apply_multiple(
+    entry: Op, tensors: Sequence[TensorHandle], **attrs: Any
+) -> tuple[AnyTensor, ...]:
     """Record an op with several results."""
     first = apply(entry, tensors, **attrs)
     made = instruction(entry, tuple([layout_of(t) for t in tensors]), **attrs)
@@ -313,7 +315,7 @@ def result_dtype(values: Sequence[Any]) -> dtype:
     return result
 
 
-def cast(tensor: Tensor, kind: dtype) -> Tensor:
+def cast(tensor: TensorHandle, kind: dtype) -> AnyTensor:
     """The tensor in dtype `kind`, itself if it is that already."""
     if layout_of(tensor).dtype is kind:
         return tensor
@@ -326,7 +328,7 @@ def is_number(value: object) -> bool:
     return number and not isinstance(value, complex)
 
 
-def as_operand(value: Any, kind: dtype) -> Tensor:
+def as_operand(value: Any, kind: dtype) -> AnyTensor:
     if isinstance(value, _types[0]):
         return cast(value, kind)
     tape = current_tape()
@@ -341,7 +343,7 @@ def as_operand(value: Any, kind: dtype) -> Tensor:
     return new_tensor(tape, slot, contiguous(kind, ()))
 
 
-def binary(entry: Op, a: Any, b: Any) -> Tensor:
+def binary(entry: Op, a: Any, b: Any) -> AnyTensor:
     """Record an elementwise op with two operands, promoting dtypes and taking Python numbers.
 
     Raises
@@ -362,7 +364,7 @@ def binary(entry: Op, a: Any, b: Any) -> Tensor:
     return finish(tape, made, slot)
 
 
-def unary(entry: Op, a: Tensor) -> Tensor:
+def unary(entry: Op, a: TensorHandle) -> AnyTensor:
     """Record an elementwise op with one operand."""
     kind = layout_of(a).dtype
     if entry.result == "float" and not kind.is_floating_point:
@@ -377,8 +379,8 @@ def unary(entry: Op, a: Tensor) -> Tensor:
 
 # --------------------------------------------------------------------------- views and in-place writes
 def view(
-    entry: Op, tensor: Tensor, shape: Sequence[int], strides: Sequence[int], offset: Any = 0
-) -> Tensor:
+    entry: Op, tensor: TensorHandle, shape: Sequence[int], strides: Sequence[int], offset: Any = 0
+) -> AnyTensor:
     """Record a view.
 
     Parameters
@@ -402,7 +404,7 @@ def view(
     return new_tensor(tape, slot, made.out)
 
 
-def in_place(entry: Op, target: Tensor, source: Tensor, named: str) -> int:
+def in_place(entry: Op, target: TensorHandle, source: TensorHandle, named: str) -> int:
     """Append an in-place statement; return its slot."""
     made = instruction(entry, (layout_of(target), layout_of(source)), named=named)
     tape = current_tape()
@@ -421,11 +423,11 @@ def in_place(entry: Op, target: Tensor, source: Tensor, named: str) -> int:
     return slot
 
 
-def write(target: Tensor, source: Tensor, named: str = "CopyBackwards") -> int:
+def write(target: TensorHandle, source: TensorHandle, named: str = "CopyBackwards") -> int:
     """Record that `source`, broadcast, overwrites `target`, under a node's name."""
     return in_place(TABLE["copy_"], target, source, named)
 
 
-def accumulate(target: Tensor, source: Tensor, named: str = "AddBackward0") -> int:
+def accumulate(target: TensorHandle, source: TensorHandle, named: str = "AddBackward0") -> int:
     """Record that `source`, broadcast, is added to `target`, under a node's name."""
     return in_place(TABLE["accumulate_"], target, source, named)

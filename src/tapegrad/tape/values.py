@@ -120,7 +120,7 @@ class Values(Arrays):
         self.evaluate()
         self.check_value(slot)
         found = _NUMBERS[kind.np.char].from_address(int(self.address[slot])).value
-        return found  # type: ignore[no-any-return]
+        return found
 
     def value(self, slot: int, layout: Layout) -> np.ndarray:
         """A copy of a slot's value."""

@@ -9,17 +9,15 @@ learns of the others' writes in `catch_up`.
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..native import abi as nt
-
-if TYPE_CHECKING:
-    from .tape import Tape
+from .arrays import Arrays
+from .books import Shared
 
 __all__ = [
-    "Shared",
     "add_write",
     "catch_up",
     "count",
@@ -35,27 +33,18 @@ __all__ = [
 ]
 
 
-class Shared:
-    """Writes, by any thread, to memory that several tapes see."""
-
-    __slots__ = ("version",)
-
-    def __init__(self) -> None:
-        self.version = 0
-
-
-def version_of(tape: Tape, slot: int) -> int:
+def version_of(tape: Arrays, slot: int) -> int:
     """How often the memory of a slot was written in place."""
     return tape.versions.get(int(tape.base[slot]), 0)
 
 
-def note_write(tape: Tape, slot: int) -> None:
+def note_write(tape: Arrays, slot: int) -> None:
     """Count an in-place write that statement `slot` does."""
     if not tape.flags[slot] & nt.SILENT:
         _count(tape, int(tape.base[slot]), 2 * slot)
 
 
-def note_missing(tape: Tape, first: int) -> None:
+def note_missing(tape: Arrays, first: int) -> None:
     """Note the writes of statements from slot `first` on that an interrupt has kept from being noted."""
     for slot in range(first, tape.count):
         written = tape.instruction_of(slot).op.kind in (nt.WRITE, nt.ACCUMULATE)
@@ -63,18 +52,18 @@ def note_missing(tape: Tape, first: int) -> None:
             note_write(tape, slot)
 
 
-def note_write_from_python(tape: Tape, slot: int) -> None:
+def note_write_from_python(tape: Arrays, slot: int) -> None:
     """Count a write to a slot's memory behind all statements so far."""
     _count(tape, int(tape.base[slot]), 2 * tape.count - 1)
 
 
-def count(tape: Tape, slot: int) -> None:
+def count(tape: Arrays, slot: int) -> None:
     """Count a change of the tensor at a slot that leaves its memory as it is."""
     base = int(tape.base[slot])
     tape.versions[base] = tape.versions.get(base, 0) + 1
 
 
-def _count(tape: Tape, base: int, mark: int) -> None:
+def _count(tape: Arrays, base: int, mark: int) -> None:
     tape.versions[base] = tape.versions.get(base, 0) + 1
     if tape.shared:
         known = tape.shared.get(base)
@@ -85,7 +74,7 @@ def _count(tape: Tape, base: int, mark: int) -> None:
     add_write(tape, base, mark)
 
 
-def add_write(tape: Tape, base: int, mark: int) -> None:
+def add_write(tape: Arrays, base: int, mark: int) -> None:
     """Note a write, and now and then forget those that no residual is older than."""
     tape.last_write = max(tape.last_write, mark >> 1)  # first: an interrupt may come in between
     fresh = [mark]
@@ -109,18 +98,18 @@ def add_write(tape: Tape, base: int, mark: int) -> None:
         tape.prune_at = max(64, 2 * tape.write_count)
 
 
-def writes_behind(tape: Tape, base: int, slot: int) -> int:
+def writes_behind(tape: Arrays, base: int, slot: int) -> int:
     """How often a base's memory was written behind statement `slot`."""
     marks = tape.writes.get(base, [])
     return len(marks) - bisect_right(marks, 2 * slot)
 
 
-def last_write(tape: Tape, slot: int, end: int | None = None) -> int:
+def last_write(tape: Arrays, slot: int, end: int | None = None) -> int:
     """Last statement that wrote into a slot's memory as part of its graph, or the slot.
 
     Parameters
     ----------
-    tape : Tape
+    tape : Arrays
     slot : int
     end : int, optional
         Slot of the last statement to look at.
@@ -137,20 +126,20 @@ def last_write(tape: Tape, slot: int, end: int | None = None) -> int:
     return slot
 
 
-def last_mark(tape: Tape, slot: int) -> int:
+def last_mark(tape: Arrays, slot: int) -> int:
     """Mark of the last write, by whatever, to a slot's memory; 0 if there is none."""
     marks = tape.writes.get(int(tape.base[slot]))
     return marks[-1] if marks else 0
 
 
-def is_behind(tape: Tape, slot: int, end: int | None = None) -> bool:
+def is_behind(tape: Arrays, slot: int, end: int | None = None) -> bool:
     """Return True if a slot's memory was written, by whatever, since its statement (up to `end`)."""
     stop = 2 * (tape.count if end is None else end) + 1
     marks = tape.writes.get(int(tape.base[slot]), ())
     return any(2 * slot < mark <= stop for mark in marks)
 
 
-def share(tape: Tape, slot: int, shared: Shared | None = None) -> Shared:
+def share(tape: Arrays, slot: int, shared: Shared | None = None) -> Shared:
     """The count of writes to a slot's memory that other tapes see from now on."""
     base = int(tape.base[slot])
     known = tape.shared.get(base)
@@ -162,7 +151,7 @@ def share(tape: Tape, slot: int, shared: Shared | None = None) -> Shared:
     return known[0]
 
 
-def catch_up(tape: Tape) -> None:
+def catch_up(tape: Arrays) -> None:
     """Note what other threads wrote to shared memory since this was called last."""
     for base, (shared, seen) in tape.shared.copy().items():
         now = shared.version
@@ -172,7 +161,7 @@ def catch_up(tape: Tape) -> None:
             add_write(tape, base, 2 * tape.count - 1)
 
 
-def _oldest_graph(tape: Tape) -> int:
+def _oldest_graph(tape: Arrays) -> int:
     """The first statement that still keeps residuals."""
     n = tape.count
     flags, roots = tape.flags[:n], tape.root[:n]
@@ -182,11 +171,11 @@ def _oldest_graph(tape: Tape) -> int:
     return int(np.argmax(graph)) if graph.any() else n
 
 
-def _is_active(tape: Tape, mark: int) -> bool:
+def _is_active(tape: Arrays, mark: int) -> bool:
     return not mark & 1 and tape.is_active(mark >> 1)
 
 
-def renumbered(tape: Tape, new: np.ndarray) -> dict[str, Any]:
+def renumbered(tape: Arrays, new: np.ndarray) -> dict[str, Any]:
     """The writes that still matter, under the slots' new numbers, and when to prune them."""
     if not tape.writes:
         return {"writes": {}, "write_count": 0, "last_write": 0, "prune_at": 64}

@@ -23,12 +23,12 @@ from .recording import storage_of, tensor_at
 from .tape import Tape, slot_of
 
 if TYPE_CHECKING:
-    from ..tensors.tensor import Tensor
+    from ..native.handle_type import AnyTensor, TensorHandle
 
 __all__ = ["arrive", "is_part", "leave", "rebind", "unwatched", "users", "watch"]
 
 
-def rebind(tensor: Tensor, tape: Tape, slot: int, *, part: bool = False) -> None:
+def rebind(tensor: TensorHandle, tape: Tape, slot: int, *, part: bool = False) -> None:
     """Let a handle refer to another slot of the same layout; it is still that whose gradient is kept.
 
     With `part`, only a part of the tensor was written: a view goes on as in `_move`.
@@ -45,7 +45,7 @@ def rebind(tensor: Tensor, tape: Tape, slot: int, *, part: bool = False) -> None
 
 
 # --------------------------------------------------------------------------- tensors with hooks
-def watch(tape: Tape, tensor: Tensor) -> int:
+def watch(tape: Tape, tensor: TensorHandle) -> int:
     """Let passes that come by a result look at its adjoint; its slot.
 
     Raises
@@ -78,7 +78,7 @@ def is_part(tape: Tape, slot: int) -> bool:
     return views.state_of(tape, slot).is_view  # written: the base itself, or a view of all of it
 
 
-def _behind_writes(tape: Tape, tensor: Tensor) -> int:
+def _behind_writes(tape: Tape, tensor: TensorHandle) -> int:
     """Bind a handle to a slot at which the gradient of the tensor is that since its last write."""
     slot = slot_of(tape, tensor)
     base, root = int(tape.base[slot]), int(tape.root[slot])
@@ -126,7 +126,7 @@ def leave(tape: Tape, slot: int) -> None:
         _move(tape, slot)
 
 
-def unwatched(tensor: Tensor) -> Tensor:
+def unwatched(tensor: TensorHandle) -> AnyTensor:
     """Return a tensor that is to be written, or for a view with hooks another view of the same, without."""
     tape = current_tape()
     slot = slot_of(tape, tensor)

@@ -16,7 +16,7 @@ from ..batching import duals
 from ..engine import inference, node
 from ..engine import reverse as engine
 from ..native import abi as nt
-from ..native.handle_type import status_of
+from ..native.handle_type import AnyTensor, status_of
 from ..ops.table import TABLE
 from ..tape import mirrors, readout, versions, views, watching
 from ..tape import recording as record
@@ -27,7 +27,6 @@ from ..tape.tape import Tape, slot_of, tape_at
 
 if TYPE_CHECKING:
     from ..ops.layout import Layout
-    from .tensor import Tensor
 
 __all__ = ["AutogradMethods"]
 
@@ -148,7 +147,7 @@ class AutogradMethods:
         return bool(status != 1) or (duals.running() and not duals.requires_grad(self))
 
     @property
-    def grad(self: Any) -> Tensor | None:
+    def grad(self: Any) -> AnyTensor | None:
         """Accumulated gradient."""
         storage = storage_of(self)
         if storage is None:
@@ -158,7 +157,7 @@ class AutogradMethods:
         return storage.grad
 
     @grad.setter
-    def grad(self: Any, value: Tensor | None) -> None:
+    def grad(self: Any, value: AnyTensor | None) -> None:
         storage = storage_of(self)
         if value is not None:
             messages.check_grad_assignment(self, value)
@@ -298,7 +297,7 @@ class AutogradMethods:
             return is_view and not inference.is_inference(self)
 
     @property
-    def _base(self: Any) -> Tensor | None:
+    def _base(self: Any) -> AnyTensor | None:
         """The tensor that it is a view of, as a new object; None if it is no view."""
         tape = tape_at(self._state)
         with tape.lock:
@@ -322,7 +321,7 @@ class AutogradMethods:
             return int(tape.memory(slot_of(tape, self), layout_of(self)).ctypes.data)
 
     @property
-    def data(self: Any) -> Tensor:
+    def data(self: Any) -> AnyTensor:
         """A passive alias; writes through it do not count as new versions.
 
         Assigning gives the tensor other memory, with its version, gradient and hooks as they were.
@@ -330,7 +329,7 @@ class AutogradMethods:
         return record.view(TABLE["data"], self, self.shape, layout_of(self).strides)
 
     @data.setter
-    def data(self: Any, value: Tensor) -> None:
+    def data(self: Any, value: AnyTensor) -> None:
         record.check_tensors("data", (value,))
         if value.dtype is not self.dtype:
             raise RuntimeError(
@@ -401,7 +400,7 @@ class AutogradMethods:
         found = [*getattr(storage_of(self), "earlier", ()), earlier]
         storage.earlier = [t for t in found if t._is_in_graph()]
 
-    def _take_value(self: Any, value: Tensor) -> None:
+    def _take_value(self: Any, value: AnyTensor) -> None:
         """Let a result have another value, and the derivatives that it had.
 
         Raises

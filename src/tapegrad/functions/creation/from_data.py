@@ -185,7 +185,7 @@ def _infer(value: Any) -> dtype | None:
     if isinstance(value, float):
         return get_default_dtype()
     if record.is_tensor(value):
-        return value.dtype  # type: ignore[no-any-return]
+        return value.dtype
     if isinstance(value, np.ndarray):
         return from_numpy_dtype(value.dtype)
     if isinstance(value, str | bytes):
