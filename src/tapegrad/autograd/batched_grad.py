@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -22,11 +22,8 @@ from ..tape import recording as record
 from ..tape.current import current_tape
 from ..tape.nesting import nested
 from ..tape.recording import layout_of, storage_of
-from ..tape.tape import slot_of
-
-if TYPE_CHECKING:
-    from ..tape.tape import Tape
-    from ..tensors.tensor import Tensor
+from ..tape.tape import Tape, slot_of
+from ..tensors.tensor import Tensor
 
 __all__ = ["grad_batched", "jacobian", "may_lift"]
 

@@ -13,7 +13,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -31,12 +31,10 @@ from ..tape.readout import Differentiated, depends_on_inputs
 from ..tape.tape import Tape, slot_of
 from ..tape.user_code import call_user
 from ..tensors import pytree as trees
+from ..tensors.tensor import Tensor
 from .function import Function
 from .grad_mode import is_grad_enabled, no_grad, recording
 from .jacobian_products import forget, private_leaf, pull
-
-if TYPE_CHECKING:
-    from ..tensors.tensor import Tensor
 
 __all__ = ["NOT_PASSED", "CheckpointError", "checkpoint", "noop_context_fn"]
 

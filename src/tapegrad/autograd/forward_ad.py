@@ -20,7 +20,7 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from itertools import compress
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -31,12 +31,10 @@ from ..tape import recording as record
 from ..tape.current import current_tape
 from ..tape.tape import Tape, slot_of
 from ..tape.user_code import call_user
+from ..tensors.tensor import Tensor
 from .grad_mode import enable_grad
 from .jacobian_products import push
 from .transform_level import Level
-
-if TYPE_CHECKING:
-    from ..tensors.tensor import Tensor
 
 __all__ = [
     "UnpackedDualTensor",

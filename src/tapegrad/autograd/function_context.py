@@ -6,7 +6,7 @@ import threading
 import warnings
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..base import torch_messages as messages
 from ..base.dtypes import type_name
@@ -21,10 +21,8 @@ from ..tape.current import current_tape
 from ..tape.hooks import Hooks
 from ..tape.tape import Tape
 from ..tape.user_code import call_user
+from ..tensors.tensor import Tensor
 from .function_checks import checked_gradient, savable
-
-if TYPE_CHECKING:
-    from ..tensors.tensor import Tensor
 
 __all__ = ["FunctionCtx", "context_type", "forward_mode", "marked"]
 

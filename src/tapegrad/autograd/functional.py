@@ -6,11 +6,12 @@ The arguments are tensors or tuples of tensors; `tapegrad.func` has transforms o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..functions.shape.joining import stack
 from ..tape.recording import is_active
 from ..tape.user_code import call_user
+from ..tensors.tensor import Tensor
 from .functional_arguments import (
     Inputs,
     check_active,
@@ -24,9 +25,6 @@ from .functional_arguments import (
 from .grad_mode import recording
 from .jacobian_products import Pushforward, columns, pull, rows, units
 from .transform_level import Level
-
-if TYPE_CHECKING:
-    from ..tensors.tensor import Tensor
 
 __all__ = ["hessian", "hvp", "jacobian", "jvp", "vhp", "vjp"]
 

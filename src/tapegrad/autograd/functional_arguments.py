@@ -6,16 +6,14 @@ All errors are PyTorch's, with its texts.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..batching.batch_trace import private_copy
 from ..tape.readout import GUARDED, Differentiated, depends_on_inputs
 from ..tape.recording import is_active, is_tensor
 from ..tape.user_code import call_user
+from ..tensors.tensor import Tensor
 from .jacobian_products import forget
-
-if TYPE_CHECKING:
-    from ..tensors.tensor import Tensor
 
 __all__ = [
     "Inputs", "check_active", "check_scalar", "handed_out", "tensors", "unwrapped", "vector",

@@ -5,17 +5,15 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from ..base import torch_messages as messages
 from ..engine import inference
 from ..native import abi as nt
 from ..native.exchange import Change, Exchange
 from ..tape.current import current_tape
+from ..tape.tape import Tape
 from ..tape.user_code import call_user
-
-if TYPE_CHECKING:
-    from ..tape.tape import Tape
 
 __all__ = [
     "enable_grad",

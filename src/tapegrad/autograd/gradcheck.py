@@ -6,18 +6,16 @@ gradcheck_run.py does the work.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..tape.recording import is_tensor
 from ..tape.user_code import call_user
+from ..tensors.tensor import Tensor
 from .finite_differences import as_tuple
 from .gradcheck_run import Check, GradcheckError
 from .gradients import grad
-
-if TYPE_CHECKING:
-    from ..tensors.tensor import Tensor
 
 __all__ = ["GradcheckError", "gradcheck", "gradgradcheck"]
 

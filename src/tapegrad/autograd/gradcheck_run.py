@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,14 +16,12 @@ from ..base.dtypes import float64
 from ..functions.creation.creation import tensor
 from ..tape.recording import is_tensor
 from ..tape.user_code import call_user
+from ..tensors.tensor import Tensor
 from . import finite_differences
 from .finite_differences import as_tuple
 from .gradients import grad
 from .jacobian_products import Pushforward, pull, units
 from .transform_level import Level
-
-if TYPE_CHECKING:
-    from ..tensors.tensor import Tensor
 
 __all__ = ["Check", "GradcheckError"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..engine import node
 from ..engine import saved_tensors as saved
@@ -11,16 +11,14 @@ from ..engine.edges import GradientEdge
 from ..engine.node import Node
 from ..engine.reverse_pass import innermost
 from ..native.exchange import Change, Exchange, Exchanged
+from ..ops.instruction import Instruction
 from ..tape import recording as record
 from ..tape import versions
 from ..tape.current import current_tape
 from ..tape.hooks import RemovableHandle, Table
+from ..tape.tape import Tape
 from ..tape.user_code import call_user
 from ..tensors.tensor import Tensor
-
-if TYPE_CHECKING:
-    from ..ops.instruction import Instruction
-    from ..tape.tape import Tape
 
 __all__ = [
     "GradientEdge", "Node", "allow_mutation_on_saved_tensors", "disable_saved_tensors_hooks",

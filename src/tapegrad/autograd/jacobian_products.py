@@ -13,7 +13,7 @@ pass of those with seed *v* gives ``J @ v`` as the derivative with respect to *u
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -24,12 +24,10 @@ from ..functions.shape.joining import cat
 from ..tape import recording as record
 from ..tape.current import current_tape
 from ..tape.tape import slot_of
+from ..tensors.tensor import Tensor
 from .batched_grad import grad_batched, jacobian
 from .function_context import forward_mode
 from .outer_pullback import is_outside, pull_outside
-
-if TYPE_CHECKING:
-    from ..tensors.tensor import Tensor
 
 __all__ = [
     "Pushforward",

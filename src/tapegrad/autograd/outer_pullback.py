@@ -8,7 +8,7 @@ cotangents that stand for these, and what was recorded is recorded again here, w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,10 +19,8 @@ from ..ops.table import TABLE
 from ..tape import recording as record
 from ..tape.current import current_tape
 from ..tape.tape import slot_of
+from ..tensors.tensor import Tensor
 from .batched_grad import may_lift
-
-if TYPE_CHECKING:
-    from ..tensors.tensor import Tensor
 
 __all__ = ["is_outside", "pull_outside"]
 

@@ -14,7 +14,7 @@ is not the level's, and detached otherwise.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..batching.batch_trace import private_copy
 from ..batching.duals import Private, cut_off, reaches_others
@@ -22,12 +22,10 @@ from ..native import abi as nt
 from ..native.exchange import Change, Exchange
 from ..tape import recording as record
 from ..tape.current import current_tape
+from ..tape.leaf_storage import Storage
 from ..tape.readout import Differentiated, depends_on
+from ..tensors.tensor import Tensor
 from .jacobian_products import forget, pull
-
-if TYPE_CHECKING:
-    from ..tape.leaf_storage import Storage
-    from ..tensors.tensor import Tensor
 
 __all__ = ["Level"]
 

@@ -12,18 +12,16 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from ..base.dtypes import dtype
 from ..native import abi as nt
 from ..native import handle_type as handle
 from ..ops.instruction import INSTRUCTIONS, Instruction, view_instruction
+from ..ops.layout import Layout
 from ..ops.table import TABLE
 from ..tape.tape import Tape
 from .batched_statement import Lifting
-
-if TYPE_CHECKING:
-    from ..base.dtypes import dtype
-    from ..ops.layout import Layout
 
 __all__ = ["Lifted", "Result", "Slices"]
 

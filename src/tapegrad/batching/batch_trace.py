@@ -15,7 +15,7 @@ raised inside of it, and remembered in `refused`, for the function may catch it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from ..base.dtypes import dtype
 from ..base.errors import TapeError
 from ..native import abi as nt
 from ..native.exchange import Exchange, Exchanged
+from ..native.handle_type import AnyTensor, TensorHandle
 from ..ops.instruction import view_instruction
 from ..ops.layout import Layout, intern
 from ..ops.table import TABLE
@@ -31,9 +32,6 @@ from ..tape import recording as record
 from ..tape.leaf_storage import Storage
 from ..tape.tape import TAPES, Tape
 from .batch_plan import Lifted, Result, Slices
-
-if TYPE_CHECKING:
-    from ..native.handle_type import AnyTensor, TensorHandle
 
 __all__ = ["NotLifted", "Trace", "private_copy"]
 

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..base import torch_messages as messages
 from ..engine.reverse_pass import Request
 from ..native.exchange import Change, Exchange
+from ..native.handle_type import AnyTensor, TensorHandle
 from ..ops.instruction import view_instruction
 from ..ops.table import TABLE
 from ..tape import readout
@@ -26,9 +27,6 @@ from ..tape import recording as record
 from ..tape.leaf_storage import Storage
 from ..tape.tape import Tape, slot_of, tape_at
 from .batch_trace import Trace
-
-if TYPE_CHECKING:
-    from ..native.handle_type import AnyTensor, TensorHandle
 
 __all__ = [
     "LEVELS",

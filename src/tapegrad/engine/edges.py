@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from ..base.errors import UnsupportedError
 from ..native import abi as nt
-
-if TYPE_CHECKING:
-    from ..tape.tape import Tape
+from ..tape.tape import Tape
 
 __all__ = ["GradientEdge", "as_inputs", "as_roots", "edge_places", "sequence_of"]
 

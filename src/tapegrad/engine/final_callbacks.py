@@ -6,12 +6,8 @@ belong, `finish` calls that. What is queued then is called, too.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from ..tape.tape import Tape
 from ..tape.user_code import call_user
-
-if TYPE_CHECKING:
-    from ..tape.tape import Tape
 
 __all__ = ["finish"]
 

@@ -10,12 +10,13 @@ Tangents are ordinary statements, so they have derivatives themselves.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..base.locks import TABLE_LOCK
 from ..native import abi as nt
+from ..native.handle_type import AnyTensor, TensorHandle
 from ..ops.instruction import ITAB, RTAB, Instruction
 from ..ops.layout import contiguous
 from ..ops.program import holding
@@ -32,9 +33,6 @@ from . import scalar_root_pass as plain
 from .python_steps import no_grad_on
 from .recorded_pass import Pass
 from .reverse_pass import Request
-
-if TYPE_CHECKING:
-    from ..native.handle_type import AnyTensor, TensorHandle
 
 __all__ = ["push"]
 

@@ -10,16 +10,14 @@ slot ``tape.inference_start`` on; at its end the bases that a tensor refers to g
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..native import abi as nt
+from ..native.handle_type import TensorHandle
 from ..ops.instruction import ITAB, Instruction
 from ..tape import collector
 from ..tape.tape import Tape, slot_of, tape_at
 from .saved_tensors import residual_places
-
-if TYPE_CHECKING:
-    from ..native.handle_type import TensorHandle
 
 __all__ = [
     "check_saved",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from ..base import torch_messages as messages
 from ..base.dtypes import dtype_of
 from ..base.locks import new_lock
 from ..native import abi as nt
+from ..native.handle_type import TensorHandle
 from ..ops.layout import Layout
 from ..tape import recording as record
 from ..tape import versions
@@ -21,9 +22,6 @@ from ..tape.user_code import call_user
 from . import scalar_root_pass as plain
 from .python_steps import call_hooks, called, no_grad_on, prehooked, replaced
 from .reverse_pass import Request, Target, taken
-
-if TYPE_CHECKING:
-    from ..native.handle_type import TensorHandle
 
 __all__ = [
     "accumulate_plainly",

@@ -6,10 +6,11 @@ import weakref
 from abc import ABCMeta
 from collections.abc import Callable
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..base.errors import UnsupportedError
 from ..native import abi as nt
+from ..native.handle_type import AnyTensor, TensorHandle
 from ..ops.layout import LAYOUTS
 from ..tape import recording as record
 from ..tape import versions, views
@@ -25,9 +26,6 @@ from .node_names import AS_STRIDED, name_of
 from .python_steps import Swept, no_grad_on, scattered
 from .reverse_pass import Request, Target
 from .saved_tensor import SavedTensor
-
-if TYPE_CHECKING:
-    from ..native.handle_type import AnyTensor, TensorHandle
 
 __all__ = [
     "AccumulateGrad", "Node", "edge_of", "hooks_of", "kept_node", "leaf_node", "node_of", "watched",

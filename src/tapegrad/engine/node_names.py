@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..native import abi as nt
+from ..native.handle_type import TensorHandle
 from ..tape import versions, views
 from ..tape.tape import Tape, slot_of
-
-if TYPE_CHECKING:
-    from ..native.handle_type import TensorHandle
 
 __all__ = ["AS_STRIDED", "name_of"]
 

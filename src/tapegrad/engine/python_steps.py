@@ -12,7 +12,7 @@ they are recorded (`Replayed`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,10 +20,13 @@ from ..base.dtypes import dtype, int64
 from ..native import abi as nt
 from ..native.abi import R_ERROR_ARG, R_HIGH
 from ..native.exchange import Change, Exchange
+from ..native.handle_type import AnyTensor, TensorHandle
 from ..ops.layout import byte_offsets
 from ..rules.traced_rule import template
 from ..tape import anomaly, collector
 from ..tape import recording as record
+from ..tape.hooks import Hooks
+from ..tape.leaf_storage import Storage
 from ..tape.memory_views import address_of, array_at
 from ..tape.tape import Tape, slot_of
 from ..tape.user_code import call_user
@@ -32,11 +35,6 @@ from .edges import edge_places
 from .recorded_pass import Pass
 from .reverse_pass import Request, watches
 from .saved_tensors import Saved
-
-if TYPE_CHECKING:
-    from ..native.handle_type import AnyTensor, TensorHandle
-    from ..tape.hooks import Hooks
-    from ..tape.leaf_storage import Storage
 
 __all__ = [
     "Replayed",

@@ -12,7 +12,7 @@ that a loop over ``x[i]`` stays linear at every order.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -34,12 +34,9 @@ from ..tape.memory_views import address_of
 from ..tape.tape import Tape
 from . import native_entries as sweep
 from . import saved_tensors as saved
-
-if TYPE_CHECKING:
-    from .reverse_pass import Request, Target
+from .reverse_pass import Request, Target
 
 __all__ = ["Pass", "replay"]
-
 
 #: instructions of ops without attributes, by name and layouts
 _KNOWN: dict[tuple[str, tuple[Layout, ...]], Instruction] = {}

@@ -10,14 +10,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..base import torch_messages as messages
 from ..base.errors import TapeError
 from ..native import abi as nt
-from ..native.handle_type import look_at
+from ..native.handle_type import AnyTensor, TensorHandle, look_at
 from ..ops.layout import LAYOUTS, Layout
 from ..tape import anomaly, versions, views
 from ..tape import recording as record
@@ -44,9 +44,6 @@ from .leaf_grads import (
 )
 from .python_steps import Replayed, Swept, no_grad_on
 from .reverse_pass import Request, Target
-
-if TYPE_CHECKING:
-    from ..native.handle_type import AnyTensor, TensorHandle
 
 __all__ = [
     "backward",

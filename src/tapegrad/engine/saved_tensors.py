@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Sequence
 from copy import copy
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from ..base.dtypes import type_name
 from ..base.locks import TABLE_LOCK
 from ..native import abi as nt
 from ..native.exchange import Exchange, Exchanged
+from ..native.handle_type import AnyTensor, TensorHandle
 from ..ops.instruction import CACHES, ITAB, VTAB, Instruction, instruction, new_number
 from ..ops.layout import Layout, contiguous
 from ..ops.program import holding
@@ -33,9 +34,6 @@ from ..tape import versions
 from ..tape.current import current_tape
 from ..tape.tape import Tape
 from ..tape.user_code import call_user
-
-if TYPE_CHECKING:
-    from ..native.handle_type import AnyTensor, TensorHandle
 
 __all__ = ["Hooks", "Packed", "Saved", "disabled", "pushed", "suspended"]
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..native import abi as nt
-from ..native.handle_type import look_at
+from ..native.handle_type import AnyTensor, TensorHandle, look_at
 from ..ops.instruction import CACHES, INSTRUCTIONS, Instruction, leaf
 from ..ops.layout import LAYOUTS, Layout
 from ..rules import fusion as fuse
@@ -27,9 +27,6 @@ from ..tape.memory_views import Block, address_of
 from ..tape.tape import Tape
 from . import native_entries as sweep
 from .reverse_pass import COPIED, taken
-
-if TYPE_CHECKING:
-    from ..native.handle_type import AnyTensor, TensorHandle
 
 __all__ = ["copied", "finish", "gradients", "needs_python", "swept"]
 

@@ -7,16 +7,14 @@ is done with what it recorded. Errors are PyTorch's, with its texts.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..autograd.transform_level import Level
 from ..tape.readout import note_arguments
 from ..tape.recording import is_tensor
 from ..tape.user_code import call_user
 from ..tensors import pytree as trees
-
-if TYPE_CHECKING:
-    from ..tensors.tensor import Tensor
+from ..tensors.tensor import Tensor
 
 __all__ = ["Argnums", "Run", "filled", "positions"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..autograd.forward_ad import check_dual
 from ..autograd.grad_mode import is_grad_enabled
@@ -12,10 +12,8 @@ from ..autograd.jacobian_products import Pushforward, check_gaps, pull, push
 from ..autograd.transform_level import Level
 from ..tape.recording import is_tensor
 from ..tensors import pytree as trees
+from ..tensors.tensor import Tensor
 from .arguments import Argnums, Run, filled
-
-if TYPE_CHECKING:
-    from ..tensors.tensor import Tensor
 
 __all__ = ["VJP", "floating_output", "grad", "grad_and_value", "jvp", "linearize", "vjp"]
 

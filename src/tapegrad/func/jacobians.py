@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..autograd.jacobian_products import check_gaps, columns, rows, units
 from ..autograd.transform_level import Level
 from ..functions.shape.joining import stack
 from ..tensors import pytree as trees
+from ..tensors.tensor import Tensor
 from .arguments import Argnums, Run, positions
 from .gradients import JVP, VJP, floating_output, jvp
 from .vectorized_map import check_randomness, guard
-
-if TYPE_CHECKING:
-    from ..tensors.tensor import Tensor
 
 __all__ = ["hessian", "jacfwd", "jacrev", "second_derivatives"]
 

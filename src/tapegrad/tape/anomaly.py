@@ -12,17 +12,15 @@ import threading
 import traceback
 import warnings
 from types import FrameType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from ..base import torch_messages as messages
 from ..native import abi as nt
 from ..native.exchange import Exchanged
+from ..native.handle_type import TensorHandle
 from .tape import TAPES, Tape
-
-if TYPE_CHECKING:
-    from ..native.handle_type import TensorHandle
 
 __all__ = ["check", "explain", "inducing", "is_on", "set_mode", "trace"]
 

@@ -9,15 +9,13 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .constants import Constants
+from .hooks import Hooks
 from .memory_views import Block
-
-if TYPE_CHECKING:
-    from .hooks import Hooks
 
 __all__ = ["Books", "Shared", "commit"]
 

@@ -11,18 +11,14 @@ its lock, and never while the own tape's lock is held: two threads would wait fo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..base.errors import TapeError
 from ..native import abi as nt
+from ..native.handle_type import TensorHandle
 from . import versions
+from .books import Shared
 from .current import current_tape
 from .leaf_storage import Storage, layout_of, storage_of
 from .tape import Tape, slot_of, tape_at
-
-if TYPE_CHECKING:
-    from ..native.handle_type import TensorHandle
-    from .books import Shared
 
 __all__ = ["adopt", "guest"]
 

@@ -7,15 +7,13 @@ import operator
 import weakref
 from collections.abc import Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from ..native.handle_type import AnyTensor, TensorHandle
 from ..ops.layout import LAYOUTS, Layout
 from .hooks import Hooks
-
-if TYPE_CHECKING:
-    from ..native.handle_type import AnyTensor, TensorHandle
 
 __all__ = [
     "Storage", "layout_of", "leaf_of", "own_leaf", "storage_of", "summed", "with_earlier",

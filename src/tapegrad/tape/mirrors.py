@@ -8,18 +8,15 @@ memory it was made from is written. It is not written itself, as little as what 
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..native import abi as nt
+from ..native.handle_type import TensorHandle
 from ..ops.layout import LAYOUTS, Layout, contiguous
 from . import versions
 from .leaf_storage import Storage
 from .tape import Tape, slot_of
-
-if TYPE_CHECKING:
-    from ..native.handle_type import TensorHandle
 
 __all__ = ["is_mirror", "mirror", "refresh"]
 

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import sys
 import threading
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from .tape import Tape
+from .tape import Tape
 
 __all__ = ["nested"]
 

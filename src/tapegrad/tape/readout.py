@@ -15,21 +15,18 @@ import threading
 import warnings
 import weakref
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..base import torch_messages as messages
 from ..base.errors import UnsupportedError
 from ..native import abi as nt
 from ..native.exchange import Change, Exchange
-from ..native.handle_type import status_of
+from ..native.handle_type import TensorHandle, status_of
 from ..ops.instruction import INSTRUCTIONS
 from . import recording as record
 from .current import current_tape
 from .leaf_storage import layout_of
 from .tape import Tape, slot_of, tape_at
-
-if TYPE_CHECKING:
-    from ..native.handle_type import TensorHandle
 
 __all__ = [
     "GUARDED",

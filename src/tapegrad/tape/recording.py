@@ -12,7 +12,7 @@ slots after that.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from ..base.dtypes import bool_, dtype, get_default_dtype, int64, result_type
 from ..base.errors import kind_of
 from ..base.symbolic import Symbolic
 from ..native import abi as nt
-from ..native.handle_type import new_handle_object, status_of
+from ..native.handle_type import AnyTensor, TensorHandle, new_handle_object, status_of
 from ..ops.instruction import LARGE, Instruction, instruction, remember, view_instruction
 from ..ops.layout import Layout, contiguous
 from ..ops.table import TABLE, Op
@@ -30,9 +30,6 @@ from .current import current_tape
 from .leaf_storage import Storage, layout_of, leaf_of, own_leaf, storage_of
 from .memory_views import array_layout
 from .tape import Tape, slot_of, tape_at
-
-if TYPE_CHECKING:
-    from ..native.handle_type import AnyTensor, TensorHandle
 
 __all__ = [
     "Storage",

@@ -13,7 +13,7 @@ import struct
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -28,9 +28,6 @@ from . import collector, hook_cycles
 from .constants import Constants
 from .memory_views import Block, address_of, give_up_reserve, new_block
 from .values import Values
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["EXISTING", "TAPES", "Tape", "slot_of", "tape_at"]
 

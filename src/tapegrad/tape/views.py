@@ -8,14 +8,12 @@ off the tape here (`state_of`), not kept with every handle.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from ..base import torch_messages as messages
 from ..native import abi as nt
-
-if TYPE_CHECKING:
-    from ..ops.instruction import Instruction
-    from .tape import Tape
+from ..ops.instruction import Instruction
+from .tape import Tape
 
 __all__ = [
     "FUNCTION",

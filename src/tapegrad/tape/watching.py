@@ -8,22 +8,17 @@ view.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from ..base.errors import UnsupportedError
 from ..native import abi as nt
-from ..native.handle_type import bind_handle
+from ..native.handle_type import AnyTensor, TensorHandle, bind_handle
 from ..ops.instruction import view_instruction
 from ..ops.table import TABLE
 from . import versions, views
 from .current import current_tape
 from .recording import storage_of, tensor_at
 from .tape import Tape, slot_of
-
-if TYPE_CHECKING:
-    from ..native.handle_type import AnyTensor, TensorHandle
 
 __all__ = ["arrive", "is_part", "leave", "rebind", "unwatched", "users", "watch"]
 

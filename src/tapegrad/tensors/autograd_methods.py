@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..base import torch_messages as messages
 from ..base.errors import UnsupportedError
@@ -17,6 +17,7 @@ from ..engine import inference, node
 from ..engine import reverse as engine
 from ..native import abi as nt
 from ..native.handle_type import AnyTensor, status_of
+from ..ops.layout import Layout
 from ..ops.table import TABLE
 from ..tape import mirrors, readout, versions, views, watching
 from ..tape import recording as record
@@ -24,9 +25,6 @@ from ..tape.current import current_tape
 from ..tape.hooks import RemovableHandle
 from ..tape.leaf_storage import Storage, layout_of, own_leaf, storage_of
 from ..tape.tape import Tape, slot_of, tape_at
-
-if TYPE_CHECKING:
-    from ..ops.layout import Layout
 
 __all__ = ["AutogradMethods"]
 
