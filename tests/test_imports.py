@@ -61,7 +61,7 @@ CODES = [
     "import NAME.autograd.functional as F; assert F is tapegrad.autograd.functional",
     "from NAME.autograd import Function; assert Function is tapegrad.autograd.Function",
     "import NAME.utils.checkpoint; from NAME.utils.checkpoint import checkpoint",
-    "import NAME.func; from NAME.func import vmap; assert vmap is tapegrad.func.vectorized_map",
+    "import NAME.func; from NAME.func import vmap; assert vmap is tapegrad.func.vmap",
     "from NAME.autograd.forward_ad import make_dual, dual_level",
     "import NAME.autograd.gradcheck; assert callable(tapegrad.autograd.gradcheck)",
     "from NAME.autograd.gradcheck import GradcheckError, gradcheck",

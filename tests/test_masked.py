@@ -10,8 +10,7 @@ from op_derivatives import derivatives, directions_for
 from op_samples import cases, public_rows
 
 import tapegrad as tg
-from tapegrad.autograd import gradients as grad
-from tapegrad.autograd import mask_zero_cotangents
+from tapegrad.autograd import grad, mask_zero_cotangents
 from tapegrad.autograd.jacobian_products import push
 from tapegrad.ops.table import Op
 

@@ -40,7 +40,7 @@ from .base.dtypes import (
 )
 from .base.errors import TapeError, UnsupportedError
 from .engine.inference import is_inference
-from .func import vectorized_map as vmap
+from .func import vmap
 from .func.jax_style import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from .functions import registry
 from .njit_compiler.checkpointed_loop import checkpointed_loop

@@ -41,7 +41,7 @@ class Function:
     gradient (or None) for each argument of ``forward``. ``apply`` calls it.
 
     Forward mode is derived from ``backward``, or uses ``jvp(ctx, *tangents)`` where that is given: it
-    returns a tangent for each output. Under `tapegrad.func.vectorized_map` the static method ``vmap(info,
+    returns a tangent for each output. Under `tapegrad.func.vmap` the static method ``vmap(info,
     in_dims, *args)`` is called with whole batches, and returns the output and its ``out_dims``; or, with
     ``generate_vmap_rule = True``, ``forward`` and ``backward`` are recorded on a slice and lifted.
 

@@ -68,7 +68,7 @@ def pull(
 ) -> list[Tensor | None]:  # fmt: skip
     """Multiply cotangents with the Jacobian.
 
-    As `tapegrad.autograd.gradients` (`batched` is its ``is_grads_batched``), but outputs may be passive, and
+    As `tapegrad.autograd.grad` (`batched` is its ``is_grads_batched``), but outputs may be passive, and
     what does not depend on an input gives None.
     """
     if cotangents is None:

@@ -343,7 +343,7 @@ def grad(
     create_graph: bool = False,
     allow_unused: bool = False,
 ) -> list[AnyTensor | None]:
-    """Return the gradients of `outputs` with respect to `inputs`; see `tapegrad.autograd.gradients`."""
+    """Return the gradients of `outputs` with respect to `inputs`; see `tapegrad.autograd.grad`."""
     tape = current_tape()
     if create_graph is not False or retain_graph is not None or allow_unused is not False:
         create_graph, allow_unused = messages.as_flag(create_graph), messages.as_flag(allow_unused)
