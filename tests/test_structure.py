@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -155,6 +156,25 @@ def test_no_module_has_the_name_of_a_public_function() -> None:
             continue
         public = getattr(importlib.import_module(".".join(package)), name, None)
         assert public is None or isinstance(public, ModuleType), f"{path}: has a function's name"
+
+
+PUBLIC = json.loads((Path(__file__).parent / "public_names.json").read_text())
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_no_public_name_is_lost(name: str) -> None:
+    """What users can reach stays: a name goes by an entry of the changelog, and from that file."""
+    place = tapegrad.Tensor if name == "tapegrad.Tensor" else importlib.import_module(name)
+    assert set(PUBLIC[name]) <= set(dir(place))
+    assert name == "tapegrad.Tensor" or set(PUBLIC[name]) <= set(place.__all__)
+
+
+def test_tab_completion_shows_public_names_only() -> None:
+    for name in ("", ".autograd", ".func", ".utils", ".testing", ".cuda"):
+        place = importlib.import_module(f"tapegrad{name}")
+        assert set(dir(place)) - set(place.__all__) <= {"__doc__", "__version__"}
+    modules = {n for n in dir(tapegrad) if isinstance(getattr(tapegrad, n), ModuleType)}
+    assert modules == {"autograd", "cuda", "func", "testing", "utils"}
 
 
 # --------------------------------------------------------------------------- readable files

@@ -12,7 +12,7 @@ what takes options stands in `tapegrad.functions`.
 
 import math as _math
 
-from . import autograd, cuda, func, functions, other_names, testing, utils
+from . import autograd, cuda, func, other_names, testing, utils
 from .autograd import (
     enable_grad,
     inference_mode,
@@ -76,7 +76,6 @@ __all__ = [
     "float32",
     "float64",
     "func",
-    "functions",
     "get_default_dtype",
     "grad",
     "hessian",
@@ -114,6 +113,13 @@ _public = {**registry.FUNCTIONS, **FUNCTIONS}
 _public = {name: value for name, value in _public.items() if not name.startswith("_")}
 globals().update(_public)
 __all__ += sorted(_public)
+
+
+def __dir__() -> list[str]:
+    """Return the public names: the packages inside are for those who read the source."""
+    return sorted([*__all__, "__doc__", "__version__"])
+
+
 other_names.install()
 # PyTorch's names for two dtypes are Python's own names: nothing below here may mean those.
 float, bool = float_, bool_

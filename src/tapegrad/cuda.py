@@ -9,6 +9,10 @@ from .base.errors import UnsupportedError
 __all__ = ["current_device", "device_count", "is_available", "is_initialized", "manual_seed_all"]
 
 
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 def is_available() -> bool:
     """Return False: tapegrad computes on the CPU.
 

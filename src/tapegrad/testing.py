@@ -12,6 +12,11 @@ from .tape.recording import is_tensor
 
 __all__ = ["assert_close"]
 
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 #: relative and absolute tolerances of dtypes; others are exact
 _TOLERANCES = {float64: (1e-7, 1e-7), float32: (1.3e-6, 1e-5)}
 

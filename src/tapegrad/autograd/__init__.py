@@ -57,3 +57,7 @@ __all__ = [
     "set_multithreading_enabled",
     "variable",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
