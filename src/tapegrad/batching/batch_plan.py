@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ..base.dtypes import dtype
+from ..base.fast_paths import REFUSED
 from ..native import abi as nt
 from ..native import handle_type as handle
 from ..ops.instruction import INSTRUCTIONS, Instruction, view_instruction
@@ -114,7 +115,7 @@ class Slices(Lifting):
         source = self.source
         # As it is now: a signal handler that reads a value records on the trace, and has that lifted.
         bound, count, key = self.slots.copy(), source.count, None
-        simple = not (source.contexts or source.versions or source.count > LONGEST_PLAN)
+        simple = not (REFUSED or source.contexts or source.versions or source.count > LONGEST_PLAN)
         if simple and self._steps == []:
             key = self._key(own, whole, bound, count)
             plan = _plans.get(key)

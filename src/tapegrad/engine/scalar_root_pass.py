@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..base.fast_paths import REFUSED
 from ..native import abi as nt
 from ..native.handle_type import AnyTensor, TensorHandle, look_at
 from ..ops.instruction import CACHES, INSTRUCTIONS, Instruction, leaf
@@ -93,7 +94,7 @@ def swept(tape: Tape, root: TensorHandle) -> tuple[Block, list[tuple[Storage, in
     are, 0 if untouched.
     """
     layout, room = LAYOUTS[root._layout_id], len(tape.leaves)
-    if layout.ndim or tape.abstract or needs_python(tape):
+    if REFUSED or layout.ndim or tape.abstract or needs_python(tape):
         return None
     one = (root,)
     block, at = _block(tape, room)
@@ -164,7 +165,7 @@ def gradients(
     """Gradients of a root by leaves; None, with nothing done, if the pass is not plain."""
     layout = LAYOUTS[root._layout_id]
     count = len(inputs)
-    if layout.ndim or count > MOST_TARGETS or needs_python(tape):
+    if REFUSED or layout.ndim or count > MOST_TARGETS or needs_python(tape):
         return None
     both = (root, *inputs)
     constant = tape.constant(1.0, layout.dtype) if create_graph else 0

@@ -71,8 +71,9 @@ S_FAILED = 112  # slot whose evaluation failed, or 0
 S_COLLECT_AT = 113  # bytes of large buffers after which recording asks for a collection
 # why recording goes through Python: a byte for each of these, so that each is set alone
 S_BUSY = 114
-# a forward sweep runs; anomaly detection is on; hooks pack what statements save; vmap lifts
-BUSY_SWEEP, BUSY_TRACED, BUSY_SAVING, BUSY_LIFTED = range(4)
+# a forward sweep runs; anomaly detection is on; hooks pack what statements save; vmap lifts;
+# fast paths are refused (base/fast_paths.py)
+BUSY_SWEEP, BUSY_TRACED, BUSY_SAVING, BUSY_LIFTED, BUSY_REFUSED = range(5)
 S_BOUND = 115  # bytes of leaves bound, and of values seen by arrays, since the last collection
 S_MASKS_ZEROS = 116  # passes mask cotangents that are zero
 S_WIDTH = 256

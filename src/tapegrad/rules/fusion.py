@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..base.fast_paths import REFUSED
 from ..base.locks import TABLE_LOCK
 from ..native import abi as nt
 from ..native import intrinsic_stubs as words
@@ -194,7 +195,7 @@ def heat(*, force: bool = False) -> int:
     """
     global _next_look
     work = nt.GLOBALS.item(nt.G_WORK)
-    if work < _next_look and not force:
+    if not force and (REFUSED or work < _next_look):
         return 0
     _next_look = work + HOT
     rows = VTAB.rows[: VTAB.count]

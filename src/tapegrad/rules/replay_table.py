@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from typing import Any, NamedTuple
 
+from ..base.fast_paths import REFUSED
 from ..base.locks import TABLE_LOCK
 from ..base.symbolic import Symbolic
 from ..native import abi as nt
@@ -233,7 +234,7 @@ def place(made: Instruction, number: int, drawn: Draft) -> None:
     row[nt.Q_ARGS], row[nt.Q_RESULT], row[nt.Q_LAYOUT] = args, drawn.result, drawn.layout.id
     row[nt.Q_CONSTANTS] = POOL.put(drawn.constants)
     row[nt.Q_CONSTANT_COUNT] = len(drawn.constants) // 2
-    row[nt.Q_NATIVE] = 1
+    row[nt.Q_NATIVE] = not REFUSED
 
 
 # --------------------------------------------------------------------------- patterns

@@ -19,6 +19,7 @@ import numpy as np
 
 from ..base.dtypes import dtype, float64
 from ..base.errors import NOT_INITIALISED, TapeError
+from ..base.fast_paths import REFUSED
 from ..native import abi as nt
 from ..native import handle_type as handle
 from ..native import machine_code
@@ -75,6 +76,7 @@ class Tape(Values):
         #: the bytes of S_BUSY
         self.busy = s.cast("B")[8 * nt.S_BUSY : 8 * nt.S_BUSY + 8]
         self.busy[nt.BUSY_TRACED] = Tape.trace is not None
+        self.busy[nt.BUSY_REFUSED] = REFUSED
         s[nt.S_PENDING_LIMIT] = PENDING_LIMIT
         s[nt.S_COLLECT_AT] = collector.COLLECT_BYTES
         s[nt.S_HANDLE_FREE] = -1
