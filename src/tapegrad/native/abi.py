@@ -31,9 +31,9 @@ G_ADD = 12  # opcodes of `add` and `clone`
 G_CLONE = 13
 G_SLICE = 14  # the type slice
 G_WORK = 15  # bytes that VJP programs wrote so far
-G_BLOCKS = 16  # blocks of functions under njit: rows of two words (runtime/strip_fields.py)
+G_BLOCKS = 16  # blocks of functions under njit: rows of two words (scalar_tape/abi.py)
 G_BLOCK_COUNT = 17
-G_NJIT = 18  # addresses of entries that functions under njit call (E_* of runtime/strip_fields.py)
+G_NJIT = 18  # addresses of entries that functions under njit call (E_* of scalar_tape/abi.py)
 G_ALLOC = 19  # what allocates handles: PyType_GenericAlloc, or what tests put in its place
 
 # --------------------------------------------------------------------------- fields of a tape's

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# words of a recorder (runtime/strips.py)
+# words of a recorder (scalar_tape/native_recorder.py)
 W_SELF, W_COUNT, W_CAPACITY, W_VALUES, W_ARGS, W_CODES, W_TABLE, W_TABLE_COUNT = range(8)
 W_TABLE_CAPACITY, W_HEAD, W_STATE, W_VALUELESS = range(8, 12)
 W_WIDTH = 16
@@ -15,8 +15,8 @@ UNTOUCHED = -(1 << 63)  # bits of -0.0
 # opcodes of a strip that are no row's: what a third operand, attributes or operands of a block are kept
 # in; a constant; a block; sums
 CODE_EXTRA, CODE_CONSTANT, CODE_BLOCK, CODE_SUMS = range(4)
-# sums of products (runtime/sums.py), in a strip's table: sizes, which operands there are and are active,
-# and for each the first number (or constant) and the steps from one element to the next
+# sums of products (scalar_tape/native_sums.py), in a strip's table: sizes, which operands there are and are
+# active, and for each the first number (or constant) and the steps from one element to the next
 S_ROWS, S_COLS, S_INNER, S_KINDS, S_LEFT, S_LEFT_ROW, S_LEFT_INNER = range(7)
 S_RIGHT, S_RIGHT_INNER, S_RIGHT_COL = range(7, 10)
 S_WIDTH = 10

@@ -39,7 +39,7 @@ __all__ = ["compute_sums", "keep_seeds", "no_nan", "reach", "sweep_exact_sums", 
 
 @helper
 def compute_sums(values, table, place, last):  # type: ignore[no-untyped-def]
-    """Compute sums of products whose last result is number `last` (runtime/sums.py)."""
+    """Compute sums of products whose last result is number `last` (scalar_tape/native_sums.py)."""
     t, v, k = p64(table + 8 * place), pf64(values), pf64(table)
     rows, cols, kinds = t[S_ROWS], t[S_COLS], t[S_KINDS]
     first = last - rows * cols + 1

@@ -6,7 +6,7 @@ has a loop for, and what the rows' rules need. From a row come
 
 - the text of its primal: ``expr``, or its ufunc, or the body of its chain (`text_of`);
 - the text of its derivative: its rule, traced (`vjp.template`), statement by statement;
-- its template as data (rule_table.py), from which runtime/strips.py writes the reverse pass as
+- its template as data (rule_table.py), from which scalar_tape/native_recorder.py writes the reverse pass as
   another strip.
 
 So nothing about an op is said twice. sweeps.py puts the texts together.

@@ -1,4 +1,4 @@
-"""The rules of a strip's opcodes as data: what native transposition reads (runtime/transposing.py)."""
+"""The rules of a strip's opcodes as data: what native transposition reads (native_transpose.py)."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Both are generated from the rows of the op table, statement by statement, as LLVM code. The reverse pass is
 a function of its own in the same module. Its address, and that of a table which says what the block is made
-of (runtime/strip_fields.py), are entered into the table of this process's blocks when it first records,
+of (scalar_tape/abi.py), are entered into the table of this process's blocks when it first records,
 so that no address is in code that numba keeps on disk.
 """
 

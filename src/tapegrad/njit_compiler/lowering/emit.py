@@ -48,7 +48,7 @@ def call_native(
     return result
 
 
-#: addresses of what is compiled once for all (runtime/strips.py, matmul.py), in the order of E_*
+#: addresses of what is compiled once for all (scalar_tape/native_recorder.py, matmul.py), in the order of E_*
 _ENTRIES = np.array(
     [
         machine_code.entry(name)

@@ -1,4 +1,4 @@
-"""Sums of products of arrays, recorded as array statements (runtime/sums.py)."""
+"""Sums of products of arrays, recorded as array statements (scalar_tape/native_sums.py)."""
 
 from __future__ import annotations
 
