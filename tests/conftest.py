@@ -6,6 +6,7 @@ import gc
 import itertools
 import threading
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,6 +35,20 @@ def _verify_short(tape: Tape) -> None:
 
 
 Tape.check = _verify_short
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Run ``-m smoke`` in one process: it is over before workers would have started."""
+    if config.option.markexpr == "smoke":
+        config.option.numprocesses = 0
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import, for ``-m smoke``, the files without a test of that mark."""
+    if config.option.markexpr != "smoke" or collection_path.suffix != ".py":
+        return None
+    return "mark.smoke" not in collection_path.read_text() or None
 
 
 def pytest_collection_finish() -> None:

@@ -96,6 +96,7 @@ def imports(path: Path) -> list[tuple[str, int]]:
 
 
 @pytest.mark.parametrize("path", files(), ids=lambda p: str(p.relative_to(SOURCE)))
+@pytest.mark.smoke
 def test_imports_point_down(path: Path) -> None:
     own = module(path)
     for target, line in imports(path):
@@ -104,6 +105,7 @@ def test_imports_point_down(path: Path) -> None:
         assert rank(target) < rank(own), f"line {line}: {own} must not import {target}"
 
 
+@pytest.mark.smoke
 def test_every_module_has_a_layer() -> None:
     for path in files():
         rank(module(path))
@@ -168,6 +170,7 @@ def test_runtime_dependencies() -> None:
 
 
 # --------------------------------------------------------------------------- the op table
+@pytest.mark.smoke
 def test_rows_and_codes_agree() -> None:
     for name, entry in TABLE.items():
         assert entry.name == name
