@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from alone import alone
 
 import tapegrad as tg
 from tapegrad import ending
@@ -128,6 +129,7 @@ def test_many_numbers() -> None:
 
 
 @pytest.mark.parametrize("n", [10, 4094, 4095, 4096, 4097, 20000])
+@alone
 def test_capacity_grows(n: int) -> None:
     x = tg.tensor(1.5, requires_grad=True)
     kept = [x]
