@@ -71,6 +71,7 @@ def test_what_needs_a_graph_says_that_there_is_none() -> None:
         assert "grad" not in repr(y)
 
 
+@pytest.mark.smoke
 def test_inside_jvp() -> None:
     seen: list[bool] = []
     w = tg.tensor(2.0, requires_grad=True)
@@ -236,6 +237,7 @@ class Cube(tg.autograd.Function):
         return 3 * x**2 * t
 
 
+@pytest.mark.smoke
 def test_a_dirty_dual() -> None:
     with fw.dual_level():
         d = dual()

@@ -278,6 +278,7 @@ def test_results_are_passive_unless_the_caller_differentiates(case: Case) -> Non
     assert not isinstance(found, str), found
 
 
+@pytest.mark.smoke
 def test_no_transform_touches_grad() -> None:
     x, w = tg.tensor([1.0, 2.0], requires_grad=True), tg.tensor([3.0, 4.0], requires_grad=True)
     x.grad = tg.tensor([7.0, 7.0])
@@ -293,6 +294,7 @@ def test_no_transform_touches_grad() -> None:
     assert x.is_leaf
 
 
+@pytest.mark.smoke
 def test_backward_through_a_result_reaches_the_caller_only() -> None:
     w = tg.tensor([3.0, 4.0], requires_grad=True)
     before = len(tg.current_tape().leaves)
@@ -309,6 +311,7 @@ def test_the_caller_may_write_to_his_tensor() -> None:
     assert pull(tg.ones(2))[0].tolist() == [2.0, 4.0]
 
 
+@pytest.mark.smoke
 def test_an_error_leaves_everything_as_it_was() -> None:
     before = len(tg.current_tape().leaves)
 

@@ -133,6 +133,7 @@ def test_checks(case: Case) -> None:
     same(case, up_to="NOTE: If|numerical:")
 
 
+@pytest.mark.smoke
 def test_forward_mode_is_checked() -> None:
     """Not beside torch, whose forward mode compiles decompositions first."""
     f = lambda x, y: (x.sin() * y, x.sum())  # noqa: E731

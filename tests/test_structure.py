@@ -61,12 +61,14 @@ def imports(path: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
+@pytest.mark.smoke
 def test_imports_point_down(path: Path) -> None:
     for target in imports(path):
         below = rank(target) < rank(path) or package(target) == package(path)
         assert below, f"{package(path)} must not import {target.relative_to(SOURCE)}"
 
 
+@pytest.mark.smoke
 def test_no_circle_and_few_floors() -> None:
     TopologicalSorter(
         {path: imports(path) for path in FILES}
@@ -116,6 +118,7 @@ def test_runtime_dependencies() -> None:
 
 
 # --------------------------------------------------------------------------- the op table
+@pytest.mark.smoke
 def test_rows_and_codes_agree() -> None:
     for name, entry in TABLE.items():
         assert entry.name == name
