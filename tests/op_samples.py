@@ -284,7 +284,7 @@ SHAPES: dict[int, list[tuple[tuple[Shape, ...], str]]] = {
 
 def is_elementwise(entry: Op) -> bool:
     """Whether a row computes element by element."""
-    return entry.loop is not None or bool(entry.extras.get("elementwise"))
+    return entry.is_elementwise
 
 
 def function_of(namespace: Any, name: str) -> Callable[..., Any] | None:

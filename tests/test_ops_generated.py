@@ -241,7 +241,7 @@ def test_grad_fn_is_named_as_in_torch(entry: Op) -> None:
 
 
 @needs_torch
-@rows([e for e in TABLE.values() if "number_names" in e.extras])
+@rows([e for e in TABLE.values() if e.number_names])
 def test_names_with_numbers_are_torchs(entry: Op) -> None:
     """What a row calls its node where an operand is a Python number."""
     operators = {
@@ -249,7 +249,7 @@ def test_names_with_numbers_are_torchs(entry: Op) -> None:
         "remainder": lambda a, b: a % b,
     }  # fmt: skip
     call = operators.get(entry.name, getattr(torch, entry.name))
-    for position, name in entry.extras["number_names"].items():
+    for position, name in entry.number_names.items():
         operands: list[Any] = [torch.tensor([0.5, 0.7], requires_grad=True)] * 2
         operands[position] = 2.0
         assert call(*operands).grad_fn.name() == name
@@ -283,7 +283,7 @@ def test_the_table_is_closed() -> None:
         for made in level:
             if made.id in seen or made.op.kind != nt.COMPUTE or not is_float(made.out):
                 continue
-            if "replay" in made.op.extras:  # replayed by a transposition of its own: recorder.py
+            if made.op.replay is not None:  # replayed by a transposition of its own: recorder.py
                 continue
             seen.add(made.id)
             for statement in template(made).statements:

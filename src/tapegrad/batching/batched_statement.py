@@ -30,7 +30,16 @@ from ..base.locks import TABLE_LOCK
 from ..native import abi as nt
 from ..ops.instruction import INSTRUCTIONS, Instruction, instruction, view_instruction
 from ..ops.layout import Layout, contiguous
-from ..ops.program import ADDRESS, ARGS, SCRATCH, Operand, Step, address_operand, constant
+from ..ops.program import (
+    ADDRESS,
+    ARGS,
+    SCRATCH,
+    Operand,
+    Step,
+    address_operand,
+    constant,
+    padded,
+)
 from ..ops.table import TABLE, Lowered, Op, copy_loop, op
 from ..rules import replay_table as templates
 from ..rules.traced_rule import Tracing, is_elementwise, trace
@@ -189,7 +198,7 @@ class Lifting:
         elif name in ADDED_PRODUCTS and (args[0] in self.batched or args[1] in self.batched):
             self.slots[slot] = self.added_product(made, args)
         else:
-            if made.op.extras.get("private") and name not in _LIFTED.values():
+            if made.op.private and name not in _LIFTED.values():
                 raise UnsupportedError(f"{made.op.name} is not lifted")
             row = TABLE[_LIFTED[made.op.vjp is None]]
             layouts = tuple(map(self.layout, own))
@@ -355,7 +364,7 @@ def lower_lifted(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) 
     between = [x.strides[0] if b else 0 for x, b in zip(layouts, attrs["batched"], strict=True)]
     between += [x.size * x.dtype.itemsize for x in inner.outs]
     shared = any(o.ref == SCRATCH for step in inner.steps for o in step.operands)
-    scratch = (inner.scratch + 63) & ~63
+    scratch = padded(inner.scratch)
 
     def slices(operand: Operand) -> int:
         if operand.ref == SCRATCH:
@@ -432,5 +441,5 @@ _LIFTED = {False: "lifted", True: "lifted_passive"}
 for _passive, _name in _LIFTED.items():
     op(
         _name, arity=0, lower=lower_lifted, torch=None, grad_fn=_grad_fn,
-        vjp=None if _passive else lifted_vjp, extras={"private": True, "lifted": True},
+        vjp=None if _passive else lifted_vjp, private=True, lifted=True,
     )  # fmt: skip

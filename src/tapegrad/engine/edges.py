@@ -48,7 +48,7 @@ def edge_places(tape: Tape, k: int) -> list[int]:
     Indices and conditions have none; a Python number has one where PyTorch makes a tensor of it.
     """
     made, args = tape.instruction_of(k), tape.args_of(k)
-    if made.op.kind != nt.COMPUTE or made.op.extras.get("python"):
+    if made.op.kind != nt.COMPUTE or made.op.python:
         return list(range(len(args)))
     places, last = [], []
     numbers = tape.constants.slots.values()

@@ -18,7 +18,7 @@ def name_of(tape: Tape, tensor: TensorHandle, user: int | None = None) -> str:
     slot = slot_of(tape, tensor)
     made = tape.instruction_of(slot)
     name = made.grad_fn
-    numbers = made.op.extras.get("number_names")
+    numbers = made.op.number_names
     if numbers:  # PyTorch has names of their own for ops with a Python number
         constants = set(tape.constants.slots.values())
         for i, arg in enumerate(tape.args_of(slot)):

@@ -218,7 +218,7 @@ class Pass:
     def rule(self, k: int, operand: int, ct: int, values: dict[int, int] | None = None) -> int:
         """Append the rule of one operand of statement `k`; the slot of the operand's cotangent."""
         made = self.tape.instruction_of(k)
-        own = made.op.extras.get("replay")
+        own = made.op.replay
         if own is not None:
             parts = [slot for _, slot in own(self.tape, k, self.dense(ct))]
             joint = instruction(TABLE["strip_head"], tuple(map(self.layout, parts)))
@@ -253,7 +253,7 @@ class Pass:
                 self.take_over(k)
                 return
             ct = self.dense(self.take(k))
-            own = made.op.extras.get("replay")
+            own = made.op.replay
             if own is not None:  # it goes to what the operand is joined from
                 for slot, new in own(tape, k, ct):
                     if wanted(slot):
@@ -267,7 +267,7 @@ class Pass:
                     continue
                 self.add(slot, self.rule(k, i, ct))
         elif kind == nt.VIEW:
-            if root == k and not made.op.extras.get("detach") and wanted(args[0]):
+            if root == k and not made.op.detaches and wanted(args[0]):
                 self.add_view(k, args[0])
         elif kind in (nt.WRITE, nt.ACCUMULATE):
             self.make_buffer(root)

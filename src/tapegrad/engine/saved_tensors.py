@@ -63,7 +63,7 @@ class Hooks:
     def __call__(self, tape: Tape, k: int) -> None:
         """Pack what a statement just appended saves; without a trace of it, should a hook raise."""
         made = tape.instruction_of(k)
-        if made.op.kind != nt.COMPUTE or made.op.extras.get("python") or not tape.is_active(k):
+        if made.op.kind != nt.COMPUTE or made.op.python or not tape.is_active(k):
             return
         end = tape.count
         tape.counted += 1  # slots are known by number here, too: they stay
@@ -319,7 +319,7 @@ def saved_names(tape: Tape, k: int) -> dict[str, int]:
     """Numbers of the operands, and of the result, that such a statement may save, by PyTorch's names."""
     made = tape.instruction_of(k)
     count = len(made.layouts)
-    if made.op.kind != nt.COMPUTE or made.op.extras.get("python") or not 1 <= count <= 2:
+    if made.op.kind != nt.COMPUTE or made.op.python or not 1 <= count <= 2:
         return {}
     names = ["self", _SECOND.get(made.op.name, "other"), "result"]
     names = [*names[:count], "result"]

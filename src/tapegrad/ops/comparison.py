@@ -19,7 +19,7 @@ op("ge", loop=np.greater_equal, arity=2, result="bool")
 op("isnan", loop=np.isnan, result="bool")
 op("isinf", loop=np.isinf, result="bool")
 op("isfinite", loop=np.isfinite, result="bool")
-op("has_sign", loop=np.signbit, result="bool", torch=None, extras={"private": True})
+op("has_sign", loop=np.signbit, result="bool", torch=None, private=True)
 
 op("logical_and", loop=np.logical_and, arity=2, result="bool")
 op("logical_or", loop=np.logical_or, arity=2, result="bool")

@@ -14,7 +14,7 @@ from typing import Any
 from ..native import abi as nt
 from .layout import Layout, is_symbolic, loop_geometry
 from .program import ADDRESS, SCRATCH, Step
-from .table import Op, elementwise
+from .table import Op
 
 __all__ = ["family_of", "sized"]
 
@@ -32,9 +32,7 @@ def family_of(
             return None
         leaf = entry.code, layout.dtype.code, layout.ndim, attrs["requires_grad"]
         return (leaf, layout.shape, 0) if layout.ndim and layout.is_contiguous else None
-    if entry.kind != nt.COMPUTE or not (
-        entry.lower is elementwise or "elementwise" in entry.extras or "sized" in entry.extras
-    ):
+    if entry.kind != nt.COMPUTE or not (entry.is_elementwise or entry.sized):
         return None
     shape: tuple[int, ...] | None = None
     size = 0

@@ -282,7 +282,7 @@ _I = np.array
 _PICK = _I([[0, 1, 0], [1, 1, 0]])
 
 #: only on tapes without values: what stands for it on others is a constant (batched_statement.py)
-op("checked_index", lower=lower_checked_index, torch=None, extras={"private": True})
+op("checked_index", lower=lower_checked_index, torch=None, private=True)
 op("index", arity=2, lower=lower_index, vjp=index_vjp, torch=None)
 op("index_backward", arity=2, lower=lower_index_backward, torch=None, vjp=(
     lambda ct, x, index, out, shape, dims: (ct._apply("index", index, dims=dims), None)

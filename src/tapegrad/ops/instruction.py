@@ -262,7 +262,7 @@ def _new(
     if family and (not out.ndim or out is contiguous(out.dtype, family[1])):
         size, steps = family[2], sized(lowered.steps, family[2])
     add_outputs(made)
-    if "lifted" in entry.extras:
+    if entry.lifted:
         made.needs += (attrs["inner"],)
     row = row_of(made)
     if not symbolic:
@@ -289,19 +289,19 @@ def add_outputs(made: Instruction) -> None:
 def row_of(made: Instruction) -> list[Any]:
     """Return the row of an instruction in the table, without its steps."""
     entry, attrs, out = made.op, made.attrs, made.out
-    smooth = entry.vjp is not None or entry.kind != nt.COMPUTE or entry.extras.get("python")
+    smooth = entry.vjp is not None or entry.kind != nt.COMPUTE or entry.python
     row: list[Any] = [0] * nt.I_WIDTH
     row[nt.I_KIND] = entry.kind
     row[nt.I_NARGS] = len(made.layouts)
-    row[nt.I_DIFF] = bool(smooth) and is_float(out) and entry.kind != nt.OUTPUT
+    row[nt.I_DIFF] = smooth and is_float(out) and entry.kind != nt.OUTPUT
     row[nt.I_NOUT] = len(made.outs)
     # 2 for what a Function has saved of its outputs: the collector keeps the value
-    row[nt.I_PYTHON] = bool(entry.extras.get("python")) + bool(attrs.get("saved"))
+    row[nt.I_PYTHON] = entry.python + bool(attrs.get("saved"))
     row[nt.I_VJP : nt.I_PUSH + 1] = [-1] * (nt.I_PUSH + 1 - nt.I_VJP)
-    row[nt.I_DETACH] = entry.extras.get("detach", 0)
+    row[nt.I_DETACH] = entry.detaches
     if entry.kind == nt.LEAF:
         row[nt.I_EXTRA] = attrs["requires_grad"]
-    if entry.extras.get("rewritten"):
+    if entry.rewritten:
         row[nt.I_EXTRA] = nt.REWRITTEN
     measure(made, row)
     return row

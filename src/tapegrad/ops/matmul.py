@@ -18,7 +18,7 @@ import numpy as np
 
 from ..native.ufunc_loops import ufunc_loop
 from .layout import Layout, broadcast_shapes, broadcast_strides, c_strides, contiguous
-from .program import SCRATCH, Operand, Step, address_operand, arg, constant
+from .program import SCRATCH, Operand, Step, address_operand, arg, constant, padded
 from .table import Lowered, Op, copy_loop, is_float, op, out_operand
 
 __all__: list[str] = []
@@ -121,7 +121,7 @@ def product_steps(x: Layout, y: Layout) -> tuple[Layout, list[Step], int]:
         source = arg(i, broadcast_strides(layout, shape))
         target = Operand(SCRATCH, scratch, copied.strides)
         steps.append(Step(copy_loop(x.dtype), shape, (source, target)))
-        scratch += (copied.span + 63) & ~63
+        scratch += padded(copied.span)
     g = geometry(*layouts)
     m, k, p = g.core
     item = x.dtype.itemsize
@@ -170,7 +170,7 @@ def lower_add_product(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, A
         scaled = Operand(SCRATCH, scratch, product.strides)
         steps.append(Step(multiply, shape, (added, number(beta), scaled)))
         added = scaled
-        scratch += (product.span + 63) & ~63
+        scratch += padded(product.span)
     steps.append(Step(add, shape, (out, added, out)))
     return Lowered((product,), tuple(steps), scratch)
 
@@ -273,7 +273,7 @@ op(
 #: with a batch of matrices on one side at least
 op(
     "matmul", lower=lower_product, arity=2, vjp=_batched_vjp, grad_fn="UnsafeViewBackward0",
-    extras={"function": "matmul"},
+    function="matmul",
     sample=_pairs(
         ((2, 2, 3), (3, 4)), ((2, 2, 3), (3,)), ((3,), (2, 3, 2)), ((2, 2, 3), (2, 3, 2)),
         ((2, 1, 2, 3), (3, 3, 2)), ((1, 2, 3), (2, 3, 2)), ((0, 2, 3), (3, 2)),

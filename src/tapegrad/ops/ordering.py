@@ -8,6 +8,7 @@ cotangents there (`place`). So indices are computed once, and derivatives of any
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,8 @@ from ..native.ufunc_loops import native_kernel_address, native_kernels
 from . import reduction_samples as samples
 from .layout import Layout, contiguous
 from .norms import highest, lowest
-from .program import POOL, SCRATCH, Operand, Step, arg, zero_step
-from .reduction import Reduction, padded
+from .program import POOL, SCRATCH, Operand, Step, arg, padded, zero_step
+from .reduction import Reduction
 from .table import Lowered, Op, copy_loop, op, out_operand
 
 __all__: list[str] = []
@@ -68,7 +69,9 @@ def find(args, dims, strides, data):  # type: ignore[no-untyped-def]
                 found[0] = -1 - found[0] if met else found[0] - 1
 
 
-def lower_arg(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
+def lower_arg(
+    entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any], *, largest: bool
+) -> Lowered:
     """Position of the first extreme along a dimension, or of the flattened operand."""
     (x,) = layouts
     source, scratch, steps = arg(0, x.strides), 0, []
@@ -81,7 +84,6 @@ def lower_arg(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> 
     r = Reduction(x.shape, attrs)
     out = r.result(int64)
     place, extreme = out_operand(1, out), Operand(SCRATCH, scratch, ())
-    largest = entry.extras["largest"]
     ufunc = np.maximum if largest else np.minimum
     identity = lowest(x.dtype) if largest else highest(x.dtype)
     kernel = native_kernel_address("find", x.dtype), 0
@@ -94,8 +96,8 @@ def lower_arg(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> 
     return Lowered((out,), tuple(steps), scratch + r.size * x.dtype.itemsize)
 
 
-op("argmax", lower=lower_arg, sample=samples.ordered, extras={"largest": True})
-op("argmin", lower=lower_arg, sample=samples.ordered, extras={"largest": False})
+op("argmax", lower=partial(lower_arg, largest=True), sample=samples.ordered)
+op("argmin", lower=partial(lower_arg, largest=False), sample=samples.ordered)
 
 
 # --------------------------------------------------------------------------- take and put

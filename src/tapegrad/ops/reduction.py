@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ from .program import (
 )
 from .table import Lowered, Op, copy_loop, op, out_operand
 
-__all__ = ["Reduction", "kept", "padded", "reduced_shape"]
+__all__ = ["Reduction", "kept", "reduced_shape"]
 
 
 # --------------------------------------------------------------------------- shapes
@@ -54,11 +55,6 @@ def kept(value: Any, shape: Sequence[int], dim: Sequence[int], keepdim: bool) ->
     if keepdim or not shape:
         return value
     return value.reshape(reduced_shape(shape, dim, True))
-
-
-def padded(size: int) -> int:
-    """Bytes of scratch memory for `size` bytes, so that what follows is aligned."""
-    return (size + 63) & ~63
 
 
 class Reduction:
@@ -146,16 +142,21 @@ class Reduction:
 
 
 # --------------------------------------------------------------------------- sums, means, products
-def lower_sum(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
+def lower_sum(
+    entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any], *, mean: bool = False
+) -> Lowered:
     """Sum, or mean."""
     (x,) = layouts
     r = Reduction(x.shape, attrs)
     out = r.result(x.dtype)
     place = out_operand(1, out)
     steps = r.fold(np.add, arg(0, x.strides), place, x.dtype, 0)
-    if entry.extras.get("mean"):
+    if mean:
         steps.append(r.update(np.true_divide, place, x.dtype, r.count))
     return Lowered((out,), tuple(steps))
+
+
+lower_mean = partial(lower_sum, mean=True)
 
 
 def mean_vjp(ct: Any, x: Any, out: Any, **attrs: Any) -> Any:
@@ -169,7 +170,8 @@ op(
     lower=lower_sum,
     grad_fn="SumBackward0",
     torch="sum",
-    extras={"function": "sum", "sized": True},
+    function="sum",
+    sized=True,
     sample=samples.full,
     vjp=lambda ct, x, out: kept(ct, x.shape, range(len(x.shape)), False),
 )
@@ -182,20 +184,19 @@ op(
 )
 op(
     "mean_all",
-    lower=lower_sum,
+    lower=lower_mean,
     grad_fn="MeanBackward0",
     torch="mean",
     sample=samples.full,
     vjp=mean_vjp,
-    extras={"mean": True, "function": "mean"},
+    function="mean",
 )
 op(
     "mean",
-    lower=lower_sum,
+    lower=lower_mean,
     grad_fn="MeanBackward1",
     sample=samples.along,
     vjp=mean_vjp,
-    extras={"mean": True},
 )
 
 
@@ -272,14 +273,15 @@ op(
 
 
 # --------------------------------------------------------------------------- logic, counting, trace
-def lower_logic(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
-    """Whether all, or any, elements are not zero; or how many."""
+def lower_logic(
+    entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any], *, ufunc: np.ufunc,
+    identity: int, kind: dtype = bool_,
+) -> Lowered:  # fmt: skip
+    """Fold truth values, as `kind`: whether all, or any, elements are not zero; or how many."""
     (x,) = layouts
     r = Reduction(x.shape, attrs)
-    kind = entry.extras.get("dtype", bool_)
     out = r.result(kind)
     place, source = out_operand(1, out), arg(0, x.strides)
-    ufunc, identity = entry.extras["ufunc"], entry.extras["identity"]
     nodes: list[Node] = []
     if x.dtype is not bool_:
         kernel = native_kernel_address("cast", x.dtype, bool_), 0
@@ -293,18 +295,12 @@ def lower_logic(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -
     return Lowered((out,), tuple(steps), chain_scratch([*nodes, nodes[0]]))
 
 
-op(
-    "all",
-    lower=lower_logic,
-    sample=samples.along,
-    extras={"ufunc": np.logical_and, "identity": 1},
-)
-op("any", lower=lower_logic, sample=samples.along, extras={"ufunc": np.logical_or, "identity": 0})
+op("all", lower=partial(lower_logic, ufunc=np.logical_and, identity=1), sample=samples.along)
+op("any", lower=partial(lower_logic, ufunc=np.logical_or, identity=0), sample=samples.along)
 op(
     "count_nonzero",
-    lower=lower_logic,
+    lower=partial(lower_logic, ufunc=np.add, identity=0, kind=int64),
     sample=samples.dims_only,
-    extras={"ufunc": np.add, "identity": 0, "dtype": int64},
 )
 
 

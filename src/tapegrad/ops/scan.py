@@ -10,6 +10,7 @@ zeros, to every order.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -54,13 +55,15 @@ class _Walk:
         return self._from(whole, 1)
 
 
-def lower_scan(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
+def lower_scan(
+    entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any], *, ufunc: np.ufunc
+) -> Lowered:
     """Combine each element with the result before it."""
     (x,) = layouts
     walk = _Walk(x.shape, attrs["dim"], attrs["reverse"])
     out = contiguous(x.dtype, x.shape)
     source, place = arg(0, x.strides), out_operand(1, out)
-    loop = ufunc_loop(entry.extras["ufunc"], (x.dtype,) * 3)
+    loop = ufunc_loop(ufunc, (x.dtype,) * 3)
     operands = (walk.first(place), walk.rest(source), walk.rest(place))
     steps = (
         Step(copy_loop(x.dtype), walk.first_shape, (walk.first(source), walk.first(place))),
@@ -133,9 +136,8 @@ op(
 )
 op(
     "cumsum",
-    lower=lower_scan,
+    lower=partial(lower_scan, ufunc=np.add),
     sample=samples.scan,
-    extras={"ufunc": np.add},
     vjp=lambda ct, x, out, dim, reverse: ct._apply("cumsum", dim=dim, reverse=not reverse),
 )
 
@@ -154,15 +156,13 @@ def logcumsumexp_vjp(ct: Any, x: Any, out: Any, dim: int, reverse: bool) -> Any:
 
 op(
     "cumprod",
-    lower=lower_scan,
+    lower=partial(lower_scan, ufunc=np.multiply),
     sample=samples.scan,
-    extras={"ufunc": np.multiply},
     vjp=cumprod_vjp,
 )
 op(
     "logcumsumexp",
-    lower=lower_scan,
+    lower=partial(lower_scan, ufunc=np.logaddexp),
     sample=samples.scan,
-    extras={"ufunc": np.logaddexp},
     vjp=logcumsumexp_vjp,
 )

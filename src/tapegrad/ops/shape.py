@@ -11,28 +11,24 @@ from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
-from ..native import abi as nt
 from ..native.intrinsic_stubs import memset, p64
 from ..native.ufunc_loops import native_kernel, native_kernel_address
 from .layout import Layout, contiguous
 from .program import POOL, SCRATCH, Operand, Step, arg, zero_step
 from .table import Lowered, Op, copy_loop, op, out_operand
-from .view import view
+from .view import view_op
 
 __all__ = ["padded_shape"]
 
-for _name, _grad_fn, _multiple in (
-    ("t", "TBackward0", False),
-    ("squeeze_dims", "SqueezeBackward2", False),
-    ("split_with_sizes", "SplitWithSizesBackward0", True),
-    ("unsafe_split", "UnsafeSplitBackward0", False),  # views that may be written
-    ("unsafe_split_with_sizes", "UnsafeSplitWithSizesBackward0", False),
-    ("select_scatter", "SelectScatterBackward0", False),  # the whole of a copy that was written
-    ("slice_scatter", "SliceScatterBackward0", False),
-    ("diagonal_scatter", "DiagonalScatterBackward0", False),
-    ("as_strided_scatter", "AsStridedScatterBackward0", False),
-):
-    op(_name, kind=nt.VIEW, lower=view, grad_fn=_grad_fn, torch=None, multiple_views=_multiple)
+view_op("t", "TBackward0")
+view_op("squeeze_dims", "SqueezeBackward2")
+view_op("split_with_sizes", "SplitWithSizesBackward0", multiple_views=True)
+view_op("unsafe_split", "UnsafeSplitBackward0")  # views that may be written
+view_op("unsafe_split_with_sizes", "UnsafeSplitWithSizesBackward0")
+view_op("select_scatter", "SelectScatterBackward0")  # the whole of a copy that was written
+view_op("slice_scatter", "SliceScatterBackward0")
+view_op("diagonal_scatter", "DiagonalScatterBackward0")
+view_op("as_strided_scatter", "AsStridedScatterBackward0")
 
 
 def part(operand: Operand, starts: Sequence[int], strides: Sequence[int]) -> Operand:
@@ -298,9 +294,9 @@ def _unary_samples(*cases: tuple[tuple[int, ...], tuple[Any, ...]]) -> Any:
     return sample
 
 
-op("cat", arity=0, lower=lower_cat, vjp=cat_vjp, sample=_cat_samples, extras={"linear": True})
+op("cat", arity=0, lower=lower_cat, vjp=cat_vjp, sample=_cat_samples, linear=True)
 op(
-    "stack", arity=0, lower=lower_stack, sample=_stack_samples, extras={"linear": True},
+    "stack", arity=0, lower=lower_stack, sample=_stack_samples, linear=True,
     vjp=lambda ct, *operands, dim: tuple(ct.select(dim, i) for i in range(len(operands) - 1)),
 )  # fmt: skip
 op(

@@ -17,8 +17,8 @@ from ..native.ufunc_loops import native_kernel, native_kernel_address, native_ke
 from . import reduction_samples as samples
 from .layout import Layout, contiguous
 from .norms import even_vjp
-from .program import POOL, SCRATCH, Operand, Step, arg
-from .reduction import padded, reduced_shape
+from .program import POOL, SCRATCH, Operand, Step, arg, padded
+from .reduction import reduced_shape
 from .table import Lowered, Op, copy_loop, op, out_operand
 
 __all__: list[str] = []

@@ -11,20 +11,31 @@ not sum over broadcast dimensions: the sweep does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..base.dtypes import bool_, dtype, float32, float64, int64
+from ..base.dtypes import bool_, dtype, float32, float64
 from ..native import abi as nt
-from ..native.abi import SELECT_CODE
 from ..native.ufunc_loops import fastest_loop, native_kernel_address, ufunc_loop
 from .layout import Layout, broadcast_shapes, broadcast_strides, contiguous
 from .program import ARGS, POOL, Operand, Step, arg
 
-__all__ = ["TABLE", "Lowered", "Op", "distinct", "elementwise", "op", "out_operand"]
+__all__ = [
+    "BY_CODE",
+    "TABLE",
+    "Lowered",
+    "Lowering",
+    "Op",
+    "copy_loop",
+    "distinct",
+    "elementwise",
+    "is_float",
+    "op",
+    "out_operand",
+]
 
 
 class Lowered(NamedTuple):
@@ -67,8 +78,34 @@ class Op:
         Number of tensor operands, 0 if it varies.
     torch : str or None
         Name of PyTorch's function for the tests, None if it has none.
+    private : bool
+        Whether rules and other functions record it only: native recording gives it no function.
+    function : str or None
+        The function that native recording gives it, if that has another name, or the row is not elementwise.
+    body : callable or None
+        For elementwise ops that are no ufunc's: what appends the chain of loops (chains.py).
+    kernels : dict
+        Name of a dtype -> the native kernel that runs in the place of the ufunc's loop.
+    sized : bool
+        Whether the one loop of an op that is not elementwise is as long as a dense operand (families.py).
+    number_names : dict
+        Number of an operand -> PyTorch's name of the node where that operand is a Python number.
+    linear : bool
+        Whether it is linear in all operands together: its tangent is the op itself, on tangents.
+    programs : callable or None
+        Writes the programs of the reverse sweep into a row, in the place of those of the rule.
+    replay : callable or None
+        Records the reverse pass of a statement, in the place of the rule's statements.
+    python : bool
+        Whether its derivative is Python code.
+    lifted : bool
+        Whether it is another instruction, for a batch (batched_statement.py).
     multiple_views : bool
         For views: whether it is one of several that one call returns.
+    rewritten : bool
+        For views: whether it is the whole of what was written, rather than a view.
+    detaches : bool
+        For views: whether no cotangent passes.
     """
 
     name: str
@@ -83,13 +120,29 @@ class Op:
     domain: str = "real"
     arity: int = 1
     torch: str | None = None
-    multiple_views: bool = False
     sample: Callable[..., Any] | None = None
-    doc: str = ""
-    extras: dict[str, Any] = field(default_factory=dict)
+    private: bool = False
+    function: str | None = None
+    body: Callable[..., Any] | None = None
+    kernels: dict[str, str] = field(default_factory=dict)
+    sized: bool = False
+    number_names: dict[int, str] = field(default_factory=dict)
+    linear: bool = False
+    programs: Callable[[Any, list[Any]], None] | None = None
+    replay: Callable[[Any, int, int], list[tuple[int, int]]] | None = None
+    python: bool = False
+    lifted: bool = False
+    multiple_views: bool = False
+    rewritten: bool = False
+    detaches: bool = False
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
+
+    @property
+    def is_elementwise(self) -> bool:
+        """Whether each element of the result depends on one element of each operand."""
+        return self.loop is not None or self.body is not None
 
 
 TABLE: dict[str, Op] = {}
@@ -131,18 +184,18 @@ def distinct(attrs: dict[str, Any]) -> list[Any]:
 def elementwise(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
     """Lower an op that NumPy's loop of a ufunc computes element by element, or a faster one.
 
-    Where ``extras["kernels"]`` names a native kernel for the dtype, that one is used instead.
+    Where the row's `kernels` name a native kernel for the dtype, that one is used instead.
     """
     assert entry.loop is not None
     kind = layouts[-1].dtype
     types = loop_dtypes(entry, kind)
     shape = broadcast_shapes(*(x.shape for x in layouts))
     out = contiguous(types[-1], shape)
-    own = entry.extras.get("kernels", {}).get(kind.name)
-    if own is None:
+    native = entry.kernels.get(kind.name)
+    if native is None:
         kernel = fastest_loop(entry.loop, types)
     else:  # NumPy's is there for what the kernel does not do
-        kernel = native_kernel_address(own), POOL.put(ufunc_loop(entry.loop, types))
+        kernel = native_kernel_address(native), POOL.put(ufunc_loop(entry.loop, types))
     operands = [arg(i, broadcast_strides(x, shape)) for i, x in enumerate(layouts)]
     operands.append(out_operand(len(layouts), out))
     return Lowered((out,), (Step(kernel, shape, tuple(operands)),))
@@ -156,21 +209,3 @@ def copy_loop(kind: dtype) -> tuple[int, int]:
 def is_float(layout: Layout) -> bool:
     """Whether values of this layout can be active."""
     return layout.dtype in (float64, float32)
-
-
-def sizes(layouts: Sequence[Layout]) -> str:
-    """Shapes of operands, for error texts."""
-    return ", ".join(str(list(x.shape)) for x in layouts)
-
-
-__all__ += [
-    "BY_CODE",
-    "SELECT_CODE",
-    "bool_",
-    "copy_loop",
-    "float32",
-    "float64",
-    "int64",
-    "is_float",
-    "sizes",
-]

@@ -46,7 +46,7 @@ composed_op(
         # The logarithm is masked in its operand: what is 0 here is 0 along y and transposed, too.
         ct * y.where((x != 0) | (y > 0) | y.isnan(), 1).log(), ct * (x / y),
     ),
-    extras={"number_names": {0: "XlogyBackward1", 1: "XlogyBackward2"}},
+    number_names={0: "XlogyBackward1", 1: "XlogyBackward2"},
 )  # fmt: skip
 
 
@@ -91,7 +91,7 @@ composed_op(
 )  # fmt: skip
 composed_op(
     "sinc_derivative", lambda c, x: c("sinc_derivative", x, data=(c.attrs["order"],)),
-    torch=None, grad_fn="MulBackward0", extras={"private": True},
+    torch=None, grad_fn="MulBackward0", private=True,
     vjp=lambda ct, x, out, order: ct * x._sinc_derivative(order=order + 1),
 )  # fmt: skip
 

@@ -34,6 +34,7 @@ from ..ops.program import (
     chain_scratch,
     chain_step,
     constant,
+    padded,
 )
 from ..ops.table import copy_loop
 from .fusion import Part, Recipe
@@ -256,7 +257,7 @@ class Builder:
     def place(self, slot: int, layout: Layout) -> None:
         """Find a place in scratch memory for a value."""
         self.places[slot] = (SCRATCH, self.scratch, layout)
-        self.scratch += (layout.span + 63) & ~63
+        self.scratch += padded(layout.span)
 
     def steps_of(self, s: Statement, base: int) -> list[Step]:
         """The steps of a statement; its own scratch memory begins at `base`."""

@@ -116,7 +116,7 @@ def lacking(made: Instruction, variant: int) -> bool:
     """Return True if an instruction that native replay may do has no template yet."""
     if made.op.kind != nt.COMPUTE or ITAB.rows[made.id, nt.I_REPLAY + (variant >> 1)] >= 0:
         return False
-    return "replay" not in made.op.extras and not made.op.extras.get("python")
+    return made.op.replay is None and not made.op.python
 
 
 def teach(made: Instruction, variant: int, ct: Layout) -> None:

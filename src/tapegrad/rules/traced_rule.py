@@ -22,7 +22,7 @@ from ..base.symbolic import home_of
 from ..native import abi as nt
 from ..ops.instruction import INSTRUCTIONS, Instruction, instruction
 from ..ops.layout import Layout, contiguous
-from ..ops.table import TABLE, elementwise
+from ..ops.table import TABLE
 from ..tape import collector
 from ..tape.constants import Constants
 from ..tape.current import recording_on
@@ -111,7 +111,7 @@ def _masked(tape: Tape, ct: int, result: int) -> int:
 
 def is_elementwise(made: Instruction) -> bool:
     """Whether each element of the result depends on one element of each operand."""
-    return made.op.lower is elementwise or bool(made.op.extras.get("elementwise"))
+    return made.op.is_elementwise
 
 
 def template(made: Instruction, variant: int = 0) -> Template:

@@ -130,7 +130,8 @@ def text_of(entry: Op, inputs: Sequence[str]) -> str:
         return "(" + "".join(names.get(c, c) for c in entry.expr) + ")"
     if entry.loop is not None:
         return _call(entry.loop, inputs)
-    return str(entry.extras["body"](_TextChain(), *inputs))
+    assert entry.body is not None
+    return str(entry.body(_TextChain(), *inputs))
 
 
 def is_truth(entry: Op) -> bool:

@@ -37,7 +37,7 @@ def _plain(name: str) -> Callable[..., Any]:
 
     function: Callable[..., Any] = unary if entry.arity == 1 else binary
     function.__name__ = function.__qualname__ = name
-    function.__doc__ = entry.doc or f"Return the elementwise {name}."
+    function.__doc__ = f"Return the elementwise {name}."
     return function
 
 
