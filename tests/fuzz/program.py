@@ -60,7 +60,6 @@ def _elementwise(arity: int) -> list[Op]:
             and e.vjp is not None
             and e.torch
             and e.result != "bool"
-            and e.sample is None
             and (e.domain in DOMAINS or e.domain == "power")
             and e.name not in SKIPPED
             and "." not in e.torch

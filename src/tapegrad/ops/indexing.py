@@ -15,8 +15,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from ..base.dtypes import dtype
 from ..native.ufunc_loops import native_kernel_address
 from .kernels import indexing as index_kernels
@@ -264,23 +262,6 @@ def masked_fill_vjp(ct: Any, x: Any, mask: Any, value: Any, out: Any) -> tuple[A
 
 
 # --------------------------------------------------------------------------- rows
-def _samples(*cases: tuple[tuple[int, ...], tuple[Any, ...]]) -> Any:
-    """Make samples ``f(x, *given)``; a list stands for an array of that shape."""
-
-    def sample(rng: Any, dtype: Any) -> list[Any]:
-        def draw(value: Any) -> Any:
-            if isinstance(value, list):
-                return rng.standard_normal(value).astype(dtype)
-            return value.copy() if isinstance(value, np.ndarray) else value
-
-        return [((draw([*shape]), *map(draw, given)), {}) for shape, given in cases]
-
-    return sample
-
-
-_I = np.array
-_PICK = _I([[0, 1, 0], [1, 1, 0]])
-
 #: only on tapes without values: what stands for it on others is a constant (batched_statement.py)
 op("checked_index", lower=lower_checked_index, torch=None, private=True)
 op("index", arity=2, lower=lower_index, vjp=index_vjp, torch=None)
@@ -288,45 +269,20 @@ op("index_backward", arity=2, lower=lower_index_backward, torch=None, vjp=(
     lambda ct, x, index, out, shape, dims: (ct._apply("index", index, dims=dims), None)
 ))  # fmt: skip
 op("index_put", arity=3, lower=lower_index_put, vjp=index_put_vjp, torch=None)
-for _name, _cases in {
-    "index_select": _samples(
-        ((3, 2), (0, _I([2, 0, 2]))), ((2, 3), (-1, _I([1]))), ((2, 3), (1, np.zeros(0, np.int64)))
-    ),
-    "take": _samples(((3, 2), (_I([[5, -1], [0, 0]]),)), ((3,), (_I(1),))),
-    "masked_select": _samples(
-        ((2, 3), (_I([[True, False, True], [False, True, True]]),)),
-        ((3,), (_I([[True, False, True]]),)),
-    ),
-}.items():
-    op(_name, arity=2, lower=lower_index, vjp=index_vjp, sample=_cases)
-for _name, _cases in {
-    "index_add": _samples(((3, 2), (0, _I([1, 1]), [2, 2])), ((2, 3), (1, _I([0]), [2, 1]))),
-    "index_copy": _samples(((3, 2), (0, _I([2, 0]), [2, 2]))),
-}.items():
-    op(_name, arity=3, lower=lower_index_put, vjp=index_put_vjp, sample=_cases)
-op("index_fill", arity=3, lower=lower_index_put, vjp=index_put_vjp, sample=_samples(
-    ((3, 2), (0, _I([1, 1]), 2.5)), ((2, 3), (1, np.zeros(0, np.int64), 1.0))
-))  # fmt: skip
-op("gather", arity=2, lower=lower_gather, vjp=gather_vjp, sample=_samples(
-    ((2, 3), (1, _PICK)), ((3, 3), (0, _PICK)), ((3,), (0, _I([2, 2, 0, 1]))), ((), (0, _I(0)))
-))  # fmt: skip
+for _name in ("index_select", "take", "masked_select"):
+    op(_name, arity=2, lower=lower_index, vjp=index_vjp)
+for _name in ("index_add", "index_copy", "index_fill"):
+    op(_name, arity=3, lower=lower_index_put, vjp=index_put_vjp)
+op("gather", arity=2, lower=lower_gather, vjp=gather_vjp)
 op("gather_backward", arity=2, lower=lower_gather_backward, torch=None, vjp=(
     lambda ct, x, index, out, shape, dim: (ct._apply("gather", index, dim=dim), None)
 ))  # fmt: skip
-op("scatter", arity=3, lower=lower_scatter, vjp=scatter_vjp, sample=_samples(
-    ((3, 3), (1, _I([[0, 2], [1, 0]]), [2, 2])), ((3, 2), (0, _I([[2, 0]]), [1, 2]))
-))  # fmt: skip
+op("scatter", arity=3, lower=lower_scatter, vjp=scatter_vjp)
 op("scatter_value", arity=3, lower=lower_scatter, vjp=scatter_vjp, torch="scatter",
-   grad_fn="ScatterBackward1", sample=_samples(((3, 3), (1, _I([[0, 2], [1, 0]]), 1.5)))
+   grad_fn="ScatterBackward1")  # fmt: skip
+op("scatter_add", arity=3, lower=lower_scatter,
+   vjp=lambda ct, x, index, source, out, dim: (ct, None, ct._apply("gather", index, dim=dim))
 )  # fmt: skip
-op("scatter_add", arity=3, lower=lower_scatter, sample=_samples(
-    ((3, 3), (1, _PICK, [2, 3])), ((2, 3), (0, _I([[1, 0, 1]]), [1, 3]))
-), vjp=lambda ct, x, index, source, out, dim: (ct, None, ct._apply("gather", index, dim=dim))
-)  # fmt: skip
-op("masked_fill", arity=3, lower=lower_masked_fill, vjp=masked_fill_vjp, sample=_samples(
-    ((2, 3), (_I([True, False, True]), 2.0)), ((3,), (_I([[True, False, True]] * 2), -1.0)),
-    ((), (_I(True), 1.0)),
-))  # fmt: skip
+op("masked_fill", arity=3, lower=lower_masked_fill, vjp=masked_fill_vjp)
 op("masked_fill_tensor", arity=3, lower=lower_masked_fill, vjp=masked_fill_vjp, torch="masked_fill",
-   grad_fn="MaskedFillBackward1", sample=_samples(((2, 3), (_I([True, False, True]), [])))
-)  # fmt: skip
+   grad_fn="MaskedFillBackward1")  # fmt: skip

@@ -221,80 +221,20 @@ def _add_vjp(product_vjp: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple
 
 
 # --------------------------------------------------------------------------- rows
-def _pairs(*shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> Callable[..., Any]:
-    """Make samples of operands of these shapes."""
-
-    def sample(rng: np.random.Generator, dtype: Any) -> list[Any]:
-        return [(tuple(rng.standard_normal(s).astype(dtype) for s in pair), {}) for pair in shapes]
-
-    return sample
-
-
-def _triples(*shapes: tuple[tuple[int, ...], ...]) -> Callable[..., Any]:
-    """Make samples ``(z, x, y)`` with and without factors."""
-    plain = _pairs(*shapes)  # type: ignore[arg-type]
-
-    def sample(rng: np.random.Generator, dtype: Any) -> list[Any]:
-        factors = {"beta": 0.5, "alpha": -2}
-        return [*plain(rng, dtype), *((args, factors) for args, _ in plain(rng, dtype))]
-
-    return sample
-
-
-op(
-    "dot", lower=lower_product, arity=2, vjp=lambda ct, x, y, out: (ct * y, ct * x),
-    sample=_pairs(((3,), (3,)), ((1,), (1,)), ((0,), (0,))),
-)  # fmt: skip
-op(
-    "vdot", lower=lower_product, arity=2, vjp=lambda ct, x, y, out: (ct * y, ct * x),
-    sample=_pairs(((3,), (3,)), ((0,), (0,))),
-)  # fmt: skip
-op(
-    "mv", lower=lower_product, arity=2, vjp=_matrix_vector_vjp,
-    sample=_pairs(((2, 3), (3,)), ((1, 1), (1,)), ((2, 0), (0,)), ((0, 3), (3,))),
-)  # fmt: skip
-op(
-    "vecmat", lower=lower_product, arity=2, vjp=_vector_matrix_vjp, grad_fn="SqueezeBackward4",
-    torch="matmul", sample=_pairs(((3,), (3, 2)), ((0,), (0, 2)), ((1,), (1, 0))),
-)  # fmt: skip
-op(
-    "mm", lower=lower_product, arity=2, vjp=_matrix_vjp,
-    sample=_pairs(
-        ((2, 3), (3, 4)), ((1, 1), (1, 1)), ((2, 0), (0, 3)), ((0, 2), (2, 3)), ((2, 1), (1, 2))
-    ),
-)  # fmt: skip
-op(
-    "bmm", lower=lower_product, arity=2, vjp=_matrix_vjp,
-    sample=_pairs(
-        ((2, 2, 3), (2, 3, 4)), ((1, 2, 2), (1, 2, 2)), ((0, 2, 3), (0, 3, 2)),
-        ((2, 2, 0), (2, 0, 3)),
-    ),
-)  # fmt: skip
+op("dot", lower=lower_product, arity=2, vjp=lambda ct, x, y, out: (ct * y, ct * x))
+op("vdot", lower=lower_product, arity=2, vjp=lambda ct, x, y, out: (ct * y, ct * x))
+op("mv", lower=lower_product, arity=2, vjp=_matrix_vector_vjp)
+op("vecmat", lower=lower_product, arity=2, vjp=_vector_matrix_vjp, grad_fn="SqueezeBackward4",
+   torch="matmul")  # fmt: skip
+op("mm", lower=lower_product, arity=2, vjp=_matrix_vjp)
+op("bmm", lower=lower_product, arity=2, vjp=_matrix_vjp)
 #: with a batch of matrices on one side at least
-op(
-    "matmul", lower=lower_product, arity=2, vjp=_batched_vjp, grad_fn="UnsafeViewBackward0",
-    function="matmul",
-    sample=_pairs(
-        ((2, 2, 3), (3, 4)), ((2, 2, 3), (3,)), ((3,), (2, 3, 2)), ((2, 2, 3), (2, 3, 2)),
-        ((2, 1, 2, 3), (3, 3, 2)), ((1, 2, 3), (2, 3, 2)), ((0, 2, 3), (3, 2)),
-        ((0, 2, 3), (3,)), ((2, 2, 0), (0, 3)), ((3,), (0, 3, 2)),
-    ),
-)  # fmt: skip
+op("matmul", lower=lower_product, arity=2, vjp=_batched_vjp, grad_fn="UnsafeViewBackward0",
+   function="matmul")  # fmt: skip
 #: a matrix on the left, a batch on the right; PyTorch ends it with a clone
-op(
-    "matmul_left", lower=lower_product, arity=2, vjp=_batched_vjp, grad_fn="CloneBackward0",
-    torch="matmul", sample=_pairs(((2, 3), (2, 3, 4)), ((1, 2, 3), (2, 3, 2))),
-)  # fmt: skip
+op("matmul_left", lower=lower_product, arity=2, vjp=_batched_vjp, grad_fn="CloneBackward0",
+   torch="matmul")  # fmt: skip
 # Operands are (x, y, z) for beta * z + alpha * (x @ y); the functions take z first.
-op(
-    "addmm", lower=lower_add_product, arity=3, vjp=_add_vjp(_matrix_vjp),
-    sample=_triples(((2, 2), (2, 3), (3, 2)), ((2,), (3, 0), (0, 2)), ((), (1, 2), (2, 3))),
-)  # fmt: skip
-op(
-    "addmv", lower=lower_add_product, arity=3, vjp=_add_vjp(_matrix_vector_vjp),
-    sample=_triples(((2,), (2, 3), (3,)), ((), (2, 3), (3,))),
-)  # fmt: skip
-op(
-    "baddbmm", lower=lower_add_product, arity=3, vjp=_add_vjp(_matrix_vjp),
-    sample=_triples(((2, 2, 2), (2, 2, 3), (2, 3, 2)), ((2,), (2, 1, 3), (2, 3, 2))),
-)  # fmt: skip
+op("addmm", lower=lower_add_product, arity=3, vjp=_add_vjp(_matrix_vjp))
+op("addmv", lower=lower_add_product, arity=3, vjp=_add_vjp(_matrix_vector_vjp))
+op("baddbmm", lower=lower_add_product, arity=3, vjp=_add_vjp(_matrix_vjp))

@@ -16,7 +16,6 @@ import numpy as np
 from ..base.dtypes import bool_, dtype
 from ..native.intrinsic_stubs import element, number, p64
 from ..native.ufunc_loops import native_kernel_address, native_kernels, ufunc_loop
-from . import reduction_samples as samples
 from .layout import Layout, broadcast_shapes, broadcast_strides, contiguous
 from .program import (
     SCRATCH,
@@ -83,7 +82,6 @@ for _largest, _name, _title in ((True, "max", "Max"), (False, "min", "Min")):
         lower=partial(lower_extreme, largest=_largest),
         grad_fn=f"{_title}Backward1",
         torch=_name,
-        sample=samples.full,
         vjp=even_vjp,
     )
     for _row, _grad_fn, _torch in (
@@ -95,7 +93,6 @@ for _largest, _name, _title in ((True, "max", "Max"), (False, "min", "Min")):
             lower=partial(lower_extreme, largest=_largest),
             grad_fn=_grad_fn,
             torch=_torch,
-            sample=samples.along if _torch else None,
             vjp=extreme_vjp,
         )
 
@@ -210,7 +207,6 @@ for _name, _root in (("var", False), ("std", True)):
     op(
         _name,
         lower=partial(lower_var, root=_root),
-        sample=samples.variance,
         vjp=std_vjp if _root else var_vjp,
     )
     # PyTorch makes both results of var_mean in one node; here they are two of its name.
@@ -218,7 +214,6 @@ for _name, _root in (("var", False), ("std", True)):
         f"{_name}_mean",
         lower=partial(lower_var, root=_root),
         grad_fn=f"{_name.title()}MeanBackward0",
-        sample=samples.variance,
         vjp=std_vjp if _root else var_vjp,
     )
     op(
@@ -313,5 +308,5 @@ def dist_vjp(ct: Any, x: Any, y: Any, out: Any, p: float) -> tuple[Any, Any]:
     return slope, -slope
 
 
-op("norm", lower=lower_norm, grad_fn="LinalgVectorNormBackward0", sample=samples.norm, vjp=norm_vjp)
-op("dist", lower=lower_dist, arity=2, sample=samples.dist, vjp=dist_vjp)
+op("norm", lower=lower_norm, grad_fn="LinalgVectorNormBackward0", vjp=norm_vjp)
+op("dist", lower=lower_dist, arity=2, vjp=dist_vjp)

@@ -16,7 +16,6 @@ import numpy as np
 from ..base.dtypes import int64
 from ..native.intrinsic_stubs import SIZE, element, p64
 from ..native.ufunc_loops import native_kernel_address, native_kernels
-from . import reduction_samples as samples
 from .layout import Layout, contiguous
 from .norms import highest, lowest
 from .program import POOL, SCRATCH, Operand, Step, arg, padded, zero_step
@@ -96,8 +95,8 @@ def lower_arg(
     return Lowered((out,), tuple(steps), scratch + r.size * x.dtype.itemsize)
 
 
-op("argmax", lower=partial(lower_arg, largest=True), sample=samples.ordered)
-op("argmin", lower=partial(lower_arg, largest=False), sample=samples.ordered)
+op("argmax", lower=partial(lower_arg, largest=True))
+op("argmin", lower=partial(lower_arg, largest=False))
 
 
 # --------------------------------------------------------------------------- take and put
@@ -157,25 +156,17 @@ def take_vjp(ct: Any, x: Any, index: Any, out: Any, dim: int, keepdim: bool) -> 
     return ct._apply("place", index, shape=tuple(x.shape), dim=dim, keepdim=keepdim), None
 
 
-for _name, _grad_fn, _torch, _sample in (
-    ("pick_max", "MaxBackward0", "max", samples.ordered),
-    ("pick_min", "MinBackward0", "min", samples.ordered),
-    ("pick_median", "MedianBackward1", "median", samples.ordered),
-    ("pick_nanmedian", "NanmedianBackward1", None, None),
-    ("pick_sort", "SortBackward0", "sort", samples.ordered),
-    ("pick_stable_sort", "SortBackward1", None, None),
-    ("pick_topk", "TopkBackward0", "topk", samples.top),
-    ("pick", "GatherBackward0", None, None),
+for _name, _grad_fn, _torch in (
+    ("pick_max", "MaxBackward0", "max"),
+    ("pick_min", "MinBackward0", "min"),
+    ("pick_median", "MedianBackward1", "median"),
+    ("pick_nanmedian", "NanmedianBackward1", None),
+    ("pick_sort", "SortBackward0", "sort"),
+    ("pick_stable_sort", "SortBackward1", None),
+    ("pick_topk", "TopkBackward0", "topk"),
+    ("pick", "GatherBackward0", None),
 ):
-    op(
-        _name,
-        lower=lower_take,
-        grad_fn=_grad_fn,
-        arity=2,
-        torch=_torch,
-        sample=_sample,
-        vjp=take_vjp,
-    )
+    op(_name, lower=lower_take, grad_fn=_grad_fn, arity=2, torch=_torch, vjp=take_vjp)
 op(
     "place",
     lower=lower_put,

@@ -24,7 +24,6 @@ import numpy as np
 from ..base.dtypes import bool_, dtype, int64
 from ..native.intrinsic_stubs import element, number, p64
 from ..native.ufunc_loops import fastest_loop, native_kernel_address, native_kernels, ufunc_loop
-from . import reduction_samples as samples
 from .layout import Layout, contiguous
 from .program import (
     Node,
@@ -172,14 +171,12 @@ op(
     torch="sum",
     function="sum",
     sized=True,
-    sample=samples.full,
     vjp=lambda ct, x, out: kept(ct, x.shape, range(len(x.shape)), False),
 )
 op(
     "sum",
     lower=lower_sum,
     grad_fn="SumBackward1",
-    sample=samples.along,
     vjp=lambda ct, x, out, dim, keepdim: kept(ct, x.shape, dim, keepdim),
 )
 op(
@@ -187,7 +184,6 @@ op(
     lower=lower_mean,
     grad_fn="MeanBackward0",
     torch="mean",
-    sample=samples.full,
     vjp=mean_vjp,
     function="mean",
 )
@@ -195,7 +191,6 @@ op(
     "mean",
     lower=lower_mean,
     grad_fn="MeanBackward1",
-    sample=samples.along,
     vjp=mean_vjp,
 )
 
@@ -235,10 +230,9 @@ op(
     lower=lower_prod,
     grad_fn="ProdBackward0",
     torch="prod",
-    sample=samples.full,
     vjp=prod_all_vjp,
 )
-op("prod", lower=lower_prod, grad_fn="ProdBackward1", sample=samples.one_dim, vjp=prod_vjp)
+op("prod", lower=lower_prod, grad_fn="ProdBackward1", vjp=prod_vjp)
 
 
 @native_kernels("f64", "f32")
@@ -265,7 +259,6 @@ def lower_nansum(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) 
 op(
     "nansum",
     lower=lower_nansum,
-    sample=samples.along,
     vjp=lambda ct, x, out, dim, keepdim: (
         kept(ct, x.shape, dim, keepdim) * x._apply("tied", x, nan=False)
     ),
@@ -295,12 +288,11 @@ def lower_logic(
     return Lowered((out,), tuple(steps), chain_scratch([*nodes, nodes[0]]))
 
 
-op("all", lower=partial(lower_logic, ufunc=np.logical_and, identity=1), sample=samples.along)
-op("any", lower=partial(lower_logic, ufunc=np.logical_or, identity=0), sample=samples.along)
+op("all", lower=partial(lower_logic, ufunc=np.logical_and, identity=1))
+op("any", lower=partial(lower_logic, ufunc=np.logical_or, identity=0))
 op(
     "count_nonzero",
     lower=partial(lower_logic, ufunc=np.add, identity=0, kind=int64),
-    sample=samples.dims_only,
 )
 
 
@@ -319,4 +311,4 @@ def trace_vjp(ct: Any, x: Any, out: Any) -> Any:
     return diagonal._apply("diag_embed", shape=tuple(x.shape), offset=0, dim1=0, dim2=1)
 
 
-op("trace", lower=lower_trace, sample=samples.matrix, vjp=trace_vjp)
+op("trace", lower=lower_trace, vjp=trace_vjp)

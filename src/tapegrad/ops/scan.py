@@ -17,7 +17,6 @@ import numpy as np
 
 from ..native.intrinsic_stubs import element, p64
 from ..native.ufunc_loops import native_kernel_address, native_kernels, ufunc_loop
-from . import reduction_samples as samples
 from .layout import Layout, contiguous
 from .program import Operand, Step, address_operand, arg, constant
 from .table import Lowered, Op, copy_loop, op, out_operand
@@ -137,7 +136,6 @@ op(
 op(
     "cumsum",
     lower=partial(lower_scan, ufunc=np.add),
-    sample=samples.scan,
     vjp=lambda ct, x, out, dim, reverse: ct._apply("cumsum", dim=dim, reverse=not reverse),
 )
 
@@ -157,12 +155,10 @@ def logcumsumexp_vjp(ct: Any, x: Any, out: Any, dim: int, reverse: bool) -> Any:
 op(
     "cumprod",
     lower=partial(lower_scan, ufunc=np.multiply),
-    sample=samples.scan,
     vjp=cumprod_vjp,
 )
 op(
     "logcumsumexp",
     lower=partial(lower_scan, ufunc=np.logaddexp),
-    sample=samples.scan,
     vjp=logcumsumexp_vjp,
 )

@@ -263,81 +263,31 @@ def _diagonal_vjp(ct: Any, x: Any, out: Any, **place: int) -> Any:
 
 
 # --------------------------------------------------------------------------- rows
-def _draw(rng: Any, dtype: Any, *shapes: tuple[int, ...]) -> list[Any]:
-    return [rng.standard_normal(shape).astype(dtype) for shape in shapes]
-
-
-def _cat_samples(rng: Any, dtype: Any) -> list[Any]:
-    return [
-        ((_draw(rng, dtype, (2, 3), (1, 3), (0, 3)),), {}),
-        ((_draw(rng, dtype, (2, 3), (2, 1)), 1), {}),
-        ((_draw(rng, dtype, (2, 3, 2), (2, 3, 2)), -1), {}),
-        ((_draw(rng, dtype, (4,)),), {}),
-    ]
-
-
-def _stack_samples(rng: Any, dtype: Any) -> list[Any]:
-    return [
-        ((_draw(rng, dtype, (2, 3), (2, 3)),), {}),
-        ((_draw(rng, dtype, (2, 3), (2, 3), (2, 3)), -1), {}),
-        ((_draw(rng, dtype, (), ()),), {"dim": 0}),
-        ((_draw(rng, dtype, (0, 2), (0, 2)), 1), {}),
-    ]
-
-
-def _unary_samples(*cases: tuple[tuple[int, ...], tuple[Any, ...]]) -> Any:
-    """Make samples of a function of one array and plain arguments."""
-
-    def sample(rng: Any, dtype: Any) -> list[Any]:
-        return [((*_draw(rng, dtype, shape), *given), {}) for shape, given in cases]
-
-    return sample
-
-
-op("cat", arity=0, lower=lower_cat, vjp=cat_vjp, sample=_cat_samples, linear=True)
+op("cat", arity=0, lower=lower_cat, vjp=cat_vjp, linear=True)
 op(
-    "stack", arity=0, lower=lower_stack, sample=_stack_samples, linear=True,
+    "stack", arity=0, lower=lower_stack, linear=True,
     vjp=lambda ct, *operands, dim: tuple(ct.select(dim, i) for i in range(len(operands) - 1)),
 )  # fmt: skip
-op(
-    "repeat", lower=lower_repeat, vjp=repeat_vjp, torch="tile",
-    sample=_unary_samples(((2, 3), ((2, 2),)), ((3,), ((2, 1, 2),)), ((), ((3,),)),
-                          ((2,), ((0,),))),
-)  # fmt: skip
-op(
-    "flip", lower=lower_flip, vjp=lambda ct, x, out, dims: ct._apply("flip", dims=dims),
-    sample=_unary_samples(((2, 3), ((1,),)), ((2, 3, 2), ((0, 2),)), ((0, 2), ((0,),)),
-                          ((), ((),))),
-)  # fmt: skip
+op("repeat", lower=lower_repeat, vjp=repeat_vjp, torch="tile")
+op("flip", lower=lower_flip, vjp=lambda ct, x, out, dims: ct._apply("flip", dims=dims))
 op(
     "roll", lower=lower_roll,
     vjp=lambda ct, x, out, shifts: ct._apply("roll", shifts=tuple(-n for n in shifts)),
-    sample=_unary_samples(((5,), (2,)), ((2, 3), (-1, 1)), ((2, 3, 2), ((1, 3), (0, 1))),
-                          ((0,), (1,))),
 )  # fmt: skip
 op(
     "roll_flat", lower=lower_roll_flat, grad_fn="RollBackward0", torch="roll",
     vjp=lambda ct, x, out, shift: ct._apply("roll_flat", shift=-shift),
-    sample=_unary_samples(((5,), (2,)), ((2, 3), (-4,)), ((), (1,)), ((0, 2), (1,))),
 )  # fmt: skip
-op(
-    "constant_pad_nd", arity=2, lower=lower_pad, vjp=pad_vjp,
-    sample=_unary_samples(((2, 3), ((1, 2),)), ((2, 3), ((-1, 1, 0, 2), 1.5)), ((0,), ((1, 1),))),
-)  # fmt: skip
+op("constant_pad_nd", arity=2, lower=lower_pad, vjp=pad_vjp)
 for _name in ("tril", "triu"):
     op(
         _name,
         lower=lower_triangle,
         vjp=lambda ct, x, out, diagonal, name=_name: ct._apply(name, diagonal=diagonal),
-        sample=_unary_samples(((3, 3), ()), ((2, 2, 4), (1,)), ((4, 2), (-1,)), ((0, 2), ())),
     )
-op(
-    "diag", lower=lower_diagonal_copy, vjp=_diagonal_vjp, grad_fn="DiagonalBackward0_copy",
-    sample=_unary_samples(((3, 4), ()), ((3, 4), (-1,)), ((3,), (1,)), ((2, 2), (2,))),
-)  # fmt: skip
+op("diag", lower=lower_diagonal_copy, vjp=_diagonal_vjp, grad_fn="DiagonalBackward0_copy")
 op(
     "diag_embed",
     lower=lower_diag_embed,
     vjp=lambda ct, x, out, shape, offset, dim1, dim2: ct.diagonal(offset, dim1, dim2),
-    sample=_unary_samples(((3,), ()), ((2, 3), (1,)), ((2, 3), (-1, 0, 2)), ((2, 0), ())),
 )

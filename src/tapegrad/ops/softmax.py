@@ -13,7 +13,6 @@ import numpy as np
 
 from ..base.dtypes import dtype
 from ..native.ufunc_loops import fastest_loop
-from . import reduction_samples as samples
 from .layout import Layout, contiguous
 from .norms import lowest
 from .program import SCRATCH, Node, Operand, Step, arg, chain_scratch, chain_step, padded
@@ -117,7 +116,6 @@ def lower_backward(
 op(
     "logsumexp",
     lower=lower_logsumexp,
-    sample=samples.along,
     vjp=lambda ct, x, out, dim, keepdim: (
         kept(ct, x.shape, dim, keepdim) * (x - kept(out, x.shape, dim, keepdim)).exp()
     ),
@@ -125,13 +123,11 @@ op(
 op(
     "softmax",
     lower=partial(lower_softmax, log=False),
-    sample=samples.softmax,
     vjp=lambda ct, x, out, dim: ct._apply("softmax_backward", out, dim=dim),
 )
 op(
     "log_softmax",
     lower=partial(lower_softmax, log=True),
-    sample=samples.softmax,
     vjp=lambda ct, x, out, dim: ct._apply("log_softmax_backward", out, dim=dim),
 )
 

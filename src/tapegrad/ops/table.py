@@ -1,7 +1,7 @@
 """What a row of the op table is.
 
 A row says everything about an op in one place: how its result looks and which kernels compute it
-(`lower`), its derivative (`vjp`), PyTorch's name for it, and from where its tests draw operands
+(`lower`), its derivative (`vjp`), PyTorch's name for it, and for which operands it is smooth
 (`domain`). Rows are made with `op` by the files of this folder, one a family, and found in `TABLE`.
 
 A VJP is written once, in terms of ops, as ``vjp(ct, *operands, out, **attrs)``; it returns one
@@ -73,7 +73,8 @@ class Op:
     expr : str or None
         The op as a numba expression over a, b, c, for fused kernels.
     domain : str
-        Where the tests draw operands from: ``"real"``, ``"positive"``, ``"unit"`` ...
+        For elementwise ops: operands for which it is defined and smooth, ``"real"``, ``"positive"`` ...
+        The tests draw theirs from there.
     arity : int
         Number of tensor operands, 0 if it varies.
     torch : str or None
@@ -120,7 +121,6 @@ class Op:
     domain: str = "real"
     arity: int = 1
     torch: str | None = None
-    sample: Callable[..., Any] | None = None
     private: bool = False
     function: str | None = None
     body: Callable[..., Any] | None = None
