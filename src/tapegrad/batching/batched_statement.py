@@ -50,10 +50,6 @@ from ..tape.tape import Tape, slot_of
 
 __all__ = ["Lifting"]
 
-#: products of two operands, and those that are added to a third
-PRODUCTS = frozenset(["dot", "vdot", "mv", "vecmat", "mm", "bmm", "matmul", "matmul_left"])
-ADDED_PRODUCTS = frozenset(["addmm", "addmv", "baddbmm"])
-
 
 class Lifting:
     """Statements of `source` from slot `first` on, recorded again on `target` for `size` slices.
@@ -180,7 +176,7 @@ class Lifting:
                 own[0], made.op, made.out.shape, made.out.strides, offset, made.out
             )
             return
-        name = made.op.name
+        lift = made.op.lift
         if kind in (nt.WRITE, nt.ACCUMULATE):
             if args[0] not in self.batched:
                 raise UnsupportedError("something batched is written into what is not")
@@ -193,12 +189,12 @@ class Lifting:
             given = [self.aligned(a, rank) for a in args]
             layouts = tuple(map(self.layout, given))
             self.slots[slot] = self.append(instruction(made.op, layouts, **made.attrs), given)
-        elif name in PRODUCTS:
+        elif lift == "product":
             self.slots[slot] = self.product(args[0], args[1], made.out)
-        elif name in ADDED_PRODUCTS and (args[0] in self.batched or args[1] in self.batched):
+        elif lift == "added product" and (args[0] in self.batched or args[1] in self.batched):
             self.slots[slot] = self.added_product(made, args)
         else:
-            if made.op.private and name not in _LIFTED.values():
+            if lift == "never":
                 raise UnsupportedError(f"{made.op.name} is not lifted")
             row = TABLE[_LIFTED[made.op.vjp is None]]
             layouts = tuple(map(self.layout, own))

@@ -304,9 +304,6 @@ def handed_over(made: Instruction) -> Instruction:
 
 CACHES.append(handed_over.cache_clear)
 
-#: PyTorch's names of the second operand, where it is not `other`
-_SECOND = {"pow": "exponent", "mm": "mat2", "mv": "vec", "dot": "tensor"}
-
 
 def kept(tape: Tape, k: int) -> dict[str, Callable[[], Any]]:
     """How to get what a statement of one or two operands may save, by PyTorch's names."""
@@ -321,7 +318,7 @@ def saved_names(tape: Tape, k: int) -> dict[str, int]:
     count = len(made.layouts)
     if made.op.kind != nt.COMPUTE or made.op.python or not 1 <= count <= 2:
         return {}
-    names = ["self", _SECOND.get(made.op.name, "other"), "result"]
+    names = ["self", made.op.second_name, "result"]
     names = [*names[:count], "result"]
     original = instruction(made.op, made.layouts, **made.attrs)
     build(original)

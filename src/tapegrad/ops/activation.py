@@ -103,7 +103,12 @@ def _softplus_vjp(ct: Any, x: Any, out: Any, beta: float, threshold: float) -> A
 
 
 composed_op(
-    "softplus", _softplus, result="float", torch="nn.functional.softplus", vjp=_softplus_vjp
+    "softplus",
+    _softplus,
+    result="float",
+    torch="nn.functional.softplus",
+    in_place=True,
+    vjp=_softplus_vjp,
 )
 
 

@@ -34,14 +34,14 @@ def _lower_output(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any])
 
 
 op(
-    "function", lower=_lower_function, arity=0, torch=None, python=True, private=True,
+    "function", lower=_lower_function, arity=0, torch=None, python=True, private=True, lift="never",
     grad_fn=lambda made: made.attrs["name"],
 )  # fmt: skip
 op(
-    "function_output", lower=_lower_output, arity=0, torch=None, python=True, private=True,
+    "function_output", lower=_lower_output, arity=0, torch=None, python=True, private=True, lift="never",
     grad_fn=lambda made: made.attrs["name"],
 )  # fmt: skip
 op(
-    "unpacked", lower=_lower_output, arity=2, torch=None, private=True,
+    "unpacked", lower=_lower_output, arity=2, torch=None, private=True, lift="never",
     vjp=lambda ct, original, value, out: (ct, None), grad_fn="UnpackedBackward",
 )  # fmt: skip

@@ -221,20 +221,26 @@ def _add_vjp(product_vjp: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple
 
 
 # --------------------------------------------------------------------------- rows
-op("dot", lower=lower_product, arity=2, vjp=lambda ct, x, y, out: (ct * y, ct * x))
-op("vdot", lower=lower_product, arity=2, vjp=lambda ct, x, y, out: (ct * y, ct * x))
-op("mv", lower=lower_product, arity=2, vjp=_matrix_vector_vjp)
-op("vecmat", lower=lower_product, arity=2, vjp=_vector_matrix_vjp, grad_fn="SqueezeBackward4",
-   torch="matmul")  # fmt: skip
-op("mm", lower=lower_product, arity=2, vjp=_matrix_vjp)
-op("bmm", lower=lower_product, arity=2, vjp=_matrix_vjp)
+def _product(name: str, vjp: Callable[..., Any], **row: Any) -> None:
+    op(name, lower=lower_product, arity=2, vjp=vjp, lift="product", **row)
+
+
+def _added_product(name: str, vjp: Callable[..., Any]) -> None:
+    """Add a row with operands (x, y, z), for ``beta * z + alpha * (x @ y)``; the functions take z first."""
+    row = {"vjp": _add_vjp(vjp), "lift": "added product", "in_place": True}
+    op(name, lower=lower_add_product, arity=3, **row)
+
+
+_product("dot", lambda ct, x, y, out: (ct * y, ct * x), second_name="tensor")
+_product("vdot", lambda ct, x, y, out: (ct * y, ct * x))
+_product("mv", _matrix_vector_vjp, second_name="vec")
+_product("vecmat", _vector_matrix_vjp, grad_fn="SqueezeBackward4", torch="matmul")
+_product("mm", _matrix_vjp, second_name="mat2")
+_product("bmm", _matrix_vjp)
 #: with a batch of matrices on one side at least
-op("matmul", lower=lower_product, arity=2, vjp=_batched_vjp, grad_fn="UnsafeViewBackward0",
-   function="matmul")  # fmt: skip
+_product("matmul", _batched_vjp, grad_fn="UnsafeViewBackward0", function="matmul")
 #: a matrix on the left, a batch on the right; PyTorch ends it with a clone
-op("matmul_left", lower=lower_product, arity=2, vjp=_batched_vjp, grad_fn="CloneBackward0",
-   torch="matmul")  # fmt: skip
-# Operands are (x, y, z) for beta * z + alpha * (x @ y); the functions take z first.
-op("addmm", lower=lower_add_product, arity=3, vjp=_add_vjp(_matrix_vjp))
-op("addmv", lower=lower_add_product, arity=3, vjp=_add_vjp(_matrix_vector_vjp))
-op("baddbmm", lower=lower_add_product, arity=3, vjp=_add_vjp(_matrix_vjp))
+_product("matmul_left", _batched_vjp, grad_fn="CloneBackward0", torch="matmul")
+_added_product("addmm", _matrix_vjp)
+_added_product("addmv", _matrix_vector_vjp)
+_added_product("baddbmm", _matrix_vjp)

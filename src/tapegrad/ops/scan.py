@@ -136,6 +136,7 @@ op(
 op(
     "cumsum",
     lower=partial(lower_scan, ufunc=np.add),
+    in_place=True,
     vjp=lambda ct, x, out, dim, reverse: ct._apply("cumsum", dim=dim, reverse=not reverse),
 )
 
@@ -155,6 +156,7 @@ def logcumsumexp_vjp(ct: Any, x: Any, out: Any, dim: int, reverse: bool) -> Any:
 op(
     "cumprod",
     lower=partial(lower_scan, ufunc=np.multiply),
+    in_place=True,
     vjp=cumprod_vjp,
 )
 op(

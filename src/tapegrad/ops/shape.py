@@ -283,6 +283,7 @@ for _name in ("tril", "triu"):
     op(
         _name,
         lower=lower_triangle,
+        in_place=True,
         vjp=lambda ct, x, out, diagonal, name=_name: ct._apply(name, diagonal=diagonal),
     )
 op("diag", lower=lower_diagonal_copy, vjp=_diagonal_vjp, grad_fn="DiagonalBackward0_copy")

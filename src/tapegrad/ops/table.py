@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -69,7 +69,8 @@ class Op:
     kind : int
         COMPUTE, VIEW, ... (see abi.py).
     result : str
-        For elementwise ops: ``"same"``, ``"bool"`` or ``"float"``, the dtype of the result.
+        For elementwise ops, the dtype of the result: ``"same"``, ``"float"``, ``"bool"``, or ``"bits"``
+        for what has the same of integers and bools only.
     expr : str or None
         The op as a numba expression over a, b, c, for fused kernels.
     domain : str
@@ -79,6 +80,13 @@ class Op:
         Number of tensor operands, 0 if it varies.
     torch : str or None
         Name of PyTorch's function for the tests, None if it has none.
+    aliases : tuple of str
+        PyTorch's other names of its function.
+    in_place : bool
+        Whether PyTorch has a method that writes the result over the first operand. The default is that it has
+        one for an elementwise op of its own name.
+    second_name : str
+        PyTorch's name of the second operand among a node's saved tensors.
     private : bool
         Whether rules and other functions record it only: native recording gives it no function.
     function : str or None
@@ -91,6 +99,8 @@ class Op:
         Whether the one loop of an op that is not elementwise is as long as a dense operand (families.py).
     number_names : dict
         Number of an operand -> PyTorch's name of the node where that operand is a Python number.
+    number_edges : tuple of int
+        Operands for which a node has an edge even where they are Python numbers.
     linear : bool
         Whether it is linear in all operands together: its tangent is the op itself, on tangents.
     programs : callable or None
@@ -99,8 +109,19 @@ class Op:
         Records the reverse pass of a statement, in the place of the rule's statements.
     python : bool
         Whether its derivative is Python code.
+    lift : str
+        What vmap records for it (batched_statement.py): ``"product"``, ``"added product"``, ``"never"``
+        for what it refuses, ``"any"`` for what needs nothing of its own.
     lifted : bool
         Whether it is another instruction, for a batch (batched_statement.py).
+    scalar : bool
+        For chains: whether the scalar tape has an opcode for it, as it has for each ufunc.
+    parameters : tuple of str
+        Attributes that are whole numbers, for which a statement of the scalar tape has room.
+    cheap : bool
+        Whether a block of scalar statements computes it again rather than keep its result.
+    companion : str or None
+        The op that a block computes with it, as its rule reads that, too.
     multiple_views : bool
         For views: whether it is one of several that one call returns.
     rewritten : bool
@@ -121,17 +142,26 @@ class Op:
     domain: str = "real"
     arity: int = 1
     torch: str | None = None
+    aliases: tuple[str, ...] = ()
+    in_place: bool = False
+    second_name: str = "other"
     private: bool = False
     function: str | None = None
     body: Callable[..., Any] | None = None
     kernels: dict[str, str] = field(default_factory=dict)
     sized: bool = False
     number_names: dict[int, str] = field(default_factory=dict)
+    number_edges: tuple[int, ...] = ()
     linear: bool = False
     programs: Callable[[Any, list[Any]], None] | None = None
     replay: Callable[[Any, int, int], list[tuple[int, int]]] | None = None
     python: bool = False
+    lift: Literal["any", "product", "added product", "never"] = "any"
     lifted: bool = False
+    scalar: bool = False
+    parameters: tuple[str, ...] = ()
+    cheap: bool = False
+    companion: str | None = None
     multiple_views: bool = False
     rewritten: bool = False
     detaches: bool = False
@@ -157,6 +187,8 @@ def op(name: str, **row: Any) -> Op:
     row.setdefault("torch", name)
     code = row.pop("code", len(BY_CODE))
     entry = Op(name=name, code=code, **row)
+    if "in_place" not in row:
+        entry.in_place = entry.is_elementwise and entry.torch == name and not entry.private
     TABLE[name] = entry
     if code < len(BY_CODE):
         BY_CODE[code] = entry
@@ -172,7 +204,7 @@ def out_operand(nargs: int, layout: Layout, number: int = 0, offset: int = 0) ->
 
 def loop_dtypes(entry: Op, kind: dtype) -> tuple[dtype, ...]:
     """Dtypes of operands and result of an elementwise op on operands of dtype `kind`."""
-    result = {"same": kind, "bool": bool_, "float": kind}[entry.result]
+    result = {"same": kind, "bits": kind, "bool": bool_, "float": kind}[entry.result]
     return (kind,) * entry.arity + (result,)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from ..native import abi as nt
 from ..native import machine_code
 from . import abi as sf
-from .opcodes import KINDS, PARAMETERS, Code, Rule, code_of, codes
+from .opcodes import KINDS, Code, Rule, code_of, codes
 
 __all__ = ["rules"]
 
@@ -36,7 +36,7 @@ def _write_rule(
     row: np.ndarray, code: Code, statements: list[list[int]], constants: list[float]
 ) -> None:
     rule = Rule(code)
-    own = bool(PARAMETERS.get(code.op.name))
+    own = bool(code.op.parameters)
     row[sf.RULE_START] = len(statements)
     row[sf.RULE_EXTRA] = own or len(code.kinds) == 3
     row[sf.RULE_CONSTANTS] = sum(1 << i for i, kind in enumerate(code.kinds) if kind == "k")
@@ -54,7 +54,7 @@ def _write_rule(
         if s.slot in rule.alias:
             continue
         made = s.instruction
-        names = PARAMETERS.get(made.op.name, ())
+        names = made.op.parameters
         values = [made.attrs[name] for name in names]
         kinds = KINDS[made.op.arity]
         numbers = [code_of(made.op.name, k) for k in kinds]

@@ -44,14 +44,9 @@ def _plain(name: str) -> Callable[..., Any]:
 for _name in ("rsqrt", "sigmoid", "silu", "logsigmoid", "erf", "erfc", "sinc", "xlogy"):
     FUNCTIONS[_name] = METHODS[_name] = _plain(_name)
 
-#: PyTorch's second names of rows whose functions are recorded natively
-ALIASES = {
-    "multiply": "mul", "arcsin": "asin", "arccos": "acos", "arctan": "atan", "arctan2": "atan2",
-    "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh", "less": "lt", "less_equal": "le",
-    "not_equal": "ne", "greater": "gt", "greater_equal": "ge",
-}  # fmt: skip
-for _name, _row in ALIASES.items():
-    FUNCTIONS[_name] = METHODS[_name] = _plain(_row)
+for _entry in TABLE.values():
+    for _name in _entry.aliases:
+        FUNCTIONS[_name] = METHODS[_name] = _plain(_entry.name)
 
 
 # --------------------------------------------------------------------------- what VJPs call
