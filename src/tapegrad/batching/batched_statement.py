@@ -402,14 +402,13 @@ def _lifted_vjp(
     made, traced = tracing.made, trace(tracing)
     tape = current_tape()
     lifting = Lifting(tracing.tape, tape, size)
-    for slot, name in traced.inputs.items():
-        if name == "ct":
-            lifting.bind(slot, slot_of(tape, ct), batched=True)
-        elif name == "out":
-            lifting.bind(slot, slot_of(tape, values[-1]), batched=True)
-        else:
-            assert isinstance(name, int)
-            lifting.bind(slot, slot_of(tape, values[name]), batched=batched[name])
+    lifting.slots = traced.bind(
+        traced.inputs, slot_of(tape, ct), slot_of(tape, values[-1]),
+        lambda i: slot_of(tape, values[i]),
+    )  # fmt: skip
+    lifting.batched = {
+        s for s, name in traced.inputs.items() if isinstance(name, str) or batched[name]
+    }
     lifting.run([r for r in traced.results if r is not None])
     found: list[Any] = []
     extra = tracing.tape.count

@@ -78,7 +78,7 @@ def _traced(tracing: Tracing) -> list[Template | None] | None:
             result = slot_of(tape, moved)
             traced = tracing.template(inputs, (result,))
             known = {*inputs, *traced.constants, *(s.slot for s in traced.statements)}
-            if not all(a in known for s in traced.needed(result) for a in s.args):
+            if not all(a in known for s in traced.part(result).statements for a in s.args):
                 return None  # not linear in the cotangent
             found.append(traced)
     return found

@@ -188,20 +188,14 @@ class Pass:
 
         `values` has slots that stand in for operands (and, behind them, for the result).
         """
-        slots: dict[int, int] = {}
-        statements = traced.needed(result)
-        start = int(self.tape.arg_start[k])
-        for slot in {a for s in statements for a in s.args} | {result}:
-            name = traced.inputs.get(slot)
-            if slot in traced.constants:
-                number, layout = traced.constants[slot].item(), traced.layouts[slot]
-                slots[slot] = self.tape.constant(number, layout.dtype)
-            elif name == "ct":
-                slots[slot] = ct
-            elif name == "out":
-                slots[slot] = values.get(len(self.tape.instruction_of(k).layouts), k)
-            elif isinstance(name, int):
-                slots[slot] = values.get(name, int(self.tape.arg[start + name]))
+        statements, leaves = traced.part(result)
+        tape = self.tape
+        start, count = int(tape.arg_start[k]), len(tape.instruction_of(k).layouts)
+        slots = traced.bind(
+            leaves, ct, values.get(count, k),
+            lambda i: values[i] if i in values else int(tape.arg[start + i]),
+            lambda c: tape.constant(traced.constants[c].item(), traced.layouts[c].dtype),
+        )  # fmt: skip
         for s in statements:
             own = [slots[a] for a in s.args]
             kind = s.instruction.op.kind

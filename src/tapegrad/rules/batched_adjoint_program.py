@@ -36,7 +36,7 @@ class LaneBuilder(Builder):
 
     def _with_lanes(self) -> set[int]:
         base = self.traced.bases
-        laned = {next(slot for slot, name in self.traced.inputs.items() if name == "ct")}
+        laned = {self.traced.ct}
         before = 0
         while len(laned) != before:  # a buffer may get lanes by what is written later
             before = len(laned)

@@ -179,9 +179,8 @@ def _build_rules(made: Instruction, variant: int, rows: Rows) -> tuple[dict[int,
         v[nt.V_EXISTS] = 1
         if builder.recipe is not None:
             recipes[i] = builder.recipe._replace(sized=one_loop is not None)
-        ct_slot = next(k for k, name in traced.inputs.items() if name == "ct")
         v[nt.V_IDENTITY] = (
-            result == ct_slot and made.layouts[i] is made.out and made.out.is_contiguous
+            result == traced.ct and made.layouts[i] is made.out and made.out.is_contiguous
         )
     return recipes, one_loop is not None
 

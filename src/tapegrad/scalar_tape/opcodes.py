@@ -221,7 +221,7 @@ class Rule:
                 if found is not None:
                     self.results[i] = found
         wanted = {} if traced is None else {
-            s.slot: s for found in self.results.values() for s in traced.needed(found)
+            s.slot: s for found in self.results.values() for s in traced.part(found).statements
         }  # fmt: skip
         self.statements = [wanted[slot] for slot in sorted(wanted)]
         #: views (`expand` of a zero) stand for what they view

@@ -44,7 +44,7 @@ def _plain(name: str) -> Callable[..., Any]:
 for _name in ("rsqrt", "sigmoid", "silu", "logsigmoid", "erf", "erfc", "sinc", "xlogy"):
     FUNCTIONS[_name] = METHODS[_name] = _plain(_name)
 
-for _entry in TABLE.values():
+for _entry in TABLE.values():  # their second names in PyTorch
     for _name in _entry.aliases:
         FUNCTIONS[_name] = METHODS[_name] = _plain(_entry.name)
 
