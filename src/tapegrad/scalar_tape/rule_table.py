@@ -42,13 +42,15 @@ def _write_rule(
     row[sf.RULE_CONSTANTS] = sum(1 << i for i, kind in enumerate(code.kinds) if kind == "k")
     if rule.traced is None:
         return
-    places: dict[int, int] = {}
-    for slot, name in rule.traced.inputs.items():
-        known = {"ct": nt.REF_CT, "out": nt.REF_OUT}
-        places[slot] = known[name] if isinstance(name, str) else nt.REF_OPERAND + name
-    for slot, array in rule.traced.constants.items():
-        places[slot] = nt.REF_CONSTANT + len(constants)
-        constants.append(float(array))
+    traced = rule.traced
+
+    def constant(slot: int) -> int:
+        constants.append(float(traced.constants[slot]))
+        return nt.REF_CONSTANT + len(constants) - 1
+
+    places = traced.bind(
+        traced.leaves, nt.REF_CT, nt.REF_OUT, lambda i: nt.REF_OPERAND + i, constant
+    )
     count = 0
     for s in rule.statements:
         if s.slot in rule.alias:
