@@ -25,7 +25,7 @@ def name_of(tape: Tape, tensor: TensorHandle, user: int | None = None) -> str:
             if arg in constants and i in numbers:
                 name = numbers[i]
     end = None if user is None else user - 1
-    plain = made.op.name == "copy_slices" or not (made.op.kind == nt.VIEW or name == AS_STRIDED)
+    plain = made.op.rewritten or not (made.op.kind == nt.VIEW or name == AS_STRIDED)
     if versions.last_write(tape, slot, end) > slot:
         # it, or a view of it, was written after it was made
         name = "CopySlices" if plain else AS_STRIDED

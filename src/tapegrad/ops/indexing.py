@@ -13,6 +13,7 @@ Start reading at `indexed_shape` and `lower_index`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from ..base.dtypes import dtype
@@ -214,7 +215,9 @@ def lower_gather_backward(entry: Op, layouts: tuple[Layout, ...], attrs: dict[st
     return Lowered((out,), (zero_step(target, out.span), step))
 
 
-def lower_scatter(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
+def lower_scatter(
+    entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any], *, add: bool = False
+) -> Lowered:
     """Operands (x, index, source): x with the source written or added at the index along a dim."""
     x, index, source = layouts
     out = contiguous(x.dtype, x.shape)
@@ -222,9 +225,8 @@ def lower_scatter(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any])
     copy = Step(copy_loop(x.dtype), x.shape, (arg(0, x.strides), target))
     plain = arg(2, broadcast_strides(source, index.shape))
     step = along_step(
-        out, target, attrs["dim"], index, arg(1, ()), plain, direction=_WRITE,
-        add=entry.name == "scatter_add",
-    )  # fmt: skip
+        out, target, attrs["dim"], index, arg(1, ()), plain, direction=_WRITE, add=add
+    )
     return Lowered((out,), (copy, step))
 
 
@@ -280,7 +282,7 @@ op("gather_backward", arity=2, lower=lower_gather_backward, torch=None, vjp=(
 op("scatter", arity=3, lower=lower_scatter, vjp=scatter_vjp, in_place=True)
 op("scatter_value", arity=3, lower=lower_scatter, vjp=scatter_vjp, torch="scatter",
    grad_fn="ScatterBackward1")  # fmt: skip
-op("scatter_add", arity=3, lower=lower_scatter, in_place=True,
+op("scatter_add", arity=3, lower=partial(lower_scatter, add=True), in_place=True,
    vjp=lambda ct, x, index, source, out, dim: (ct, None, ct._apply("gather", index, dim=dim))
 )  # fmt: skip
 op("masked_fill", arity=3, lower=lower_masked_fill, vjp=masked_fill_vjp, in_place=True)

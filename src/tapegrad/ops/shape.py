@@ -8,6 +8,7 @@ has for more of them here.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -205,13 +206,15 @@ def clear_triangle(args, dims, strides, data):  # type: ignore[no-untyped-def]
         matrix += p64(strides)[0]
 
 
-def lower_triangle(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
+def lower_triangle(
+    entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any], *, upper: bool
+) -> Lowered:
     """Copy, and clear above (tril) or below (triu) the diagonal ``attrs["diagonal"]``."""
     (x,) = layouts
     out = contiguous(x.dtype, x.shape)
     rows, columns = x.shape[-2:]
     k = max(min(attrs["diagonal"], columns), -rows)
-    data = POOL.put((x.dtype.itemsize, k, int(entry.name == "triu")))
+    data = POOL.put((x.dtype.itemsize, k, int(upper)))
     target = out_operand(1, out)
     copy = copy_step(x.dtype, x.shape, arg(0, x.strides), target)
     clear = Step(
@@ -282,7 +285,7 @@ op("constant_pad_nd", arity=2, lower=lower_pad, vjp=pad_vjp)
 for _name in ("tril", "triu"):
     op(
         _name,
-        lower=lower_triangle,
+        lower=partial(lower_triangle, upper=_name == "triu"),
         in_place=True,
         vjp=lambda ct, x, out, diagonal, name=_name: ct._apply(name, diagonal=diagonal),
     )

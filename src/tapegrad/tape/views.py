@@ -138,7 +138,7 @@ def _walk(tape: Tape, slot: int, known: Any = None) -> tuple[View, int]:
 
 def is_whole(made: Instruction) -> bool:
     """Return True for a view statement of what was written, or reshaped in place: it is no view."""
-    return made.op.name == "copy_slices" or "in_place" in made.attrs
+    return made.op.rewritten or "in_place" in made.attrs
 
 
 def goes_on_after(tape: Tape, write: int) -> bool:
