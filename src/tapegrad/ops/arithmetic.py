@@ -23,7 +23,7 @@ def no_slope(ct: Any, *operands: Any) -> Any:
 
 def _names(number: str, tensor: str) -> Any:
     """Name of a node whose bounds are Python numbers, or tensors."""
-    return lambda made: number if made.attrs.get("number") else tensor
+    return lambda instruction: number if instruction.attrs.get("number") else tensor
 
 
 # --------------------------------------------------------------------------- the four operations
@@ -118,7 +118,7 @@ op("reciprocal", loop=np.reciprocal, result="float", expr="1 / a", domain="nonze
 op(
     "pow", loop=np.power, arity=2, domain="power", second_name="exponent",
     # An exponent without dimensions is a number nearly always.
-    grad_fn=lambda made: "PowBackward0" if made.layouts[1].ndim == 0 else "PowBackward1",
+    grad_fn=lambda instruction: f"PowBackward{min(instruction.layouts[1].ndim, 1)}",
     vjp=lambda ct, x, y, out: (
         ct * x._pow_derivative(y, dx=1, dy=0), ct * x._pow_derivative(y, dx=0, dy=1),
     ),

@@ -52,16 +52,16 @@ def family_of(
 
 def sized(steps: Sequence[Step], size: int) -> list[Step] | None:
     """Steps whose loop over `size` elements is as long as the instruction says; None if some have others."""
-    found = []
+    sized_steps = []
     for step in steps:
         if not step.kernel[0] and not step.nodes:
             if step.steps or step.zero > 8:  # only what sums to one number is cleared
                 return None
-            found.append(step)
+            sized_steps.append(step)
             continue
         count, _, outer, _ = loop_geometry(step.shape, [o.strides for o in step.operands])
         moved = any(o.ref == SCRATCH or (o.offset and o.ref != ADDRESS) for o in step.operands)
         if count != size or outer or step.core or moved:
             return None
-        found.append(step._replace(sized=True))
-    return found
+        sized_steps.append(step._replace(sized=True))
+    return sized_steps

@@ -84,25 +84,25 @@ def index_step(
     """
     shape, at = indexed_shape(layout.shape, dims, index.shape)
     rest = [s for i, s in enumerate(layout.strides) if i not in dims]
-    own = [*rest[:at], *(0,) * index.ndim, *rest[at:]]
+    strides = [*rest[:at], *(0,) * index.ndim, *rest[at:]]
     where = [*(0,) * at, *index.strides, *(0,) * (len(rest) - at)]
     other = list(plain.strides)
     outer = list(shape)
     run, run_own, run_other = 1, 0, 0
     while len(outer) > at + index.ndim:  # a run: last dimensions that merge in both
-        n, s, o = outer[-1], own[-1], other[-1]
+        n, s, o = outer[-1], strides[-1], other[-1]
         if run > 1 and n != 1 and (s != run * run_own or o != run * run_other):
             break
         if run == 1 and n != 1:
             run_own, run_other = s, o
         run *= n
-        for stack in (outer, own, where, other):
+        for stack in (outer, strides, where, other):
             stack.pop()
     return Step(
         (kernel_of(layout.dtype, add=add), places(layout, dims, direction)),
         tuple(outer),
         (
-            indexed._replace(strides=tuple(own)),
+            indexed._replace(strides=tuple(strides)),
             positions._replace(strides=tuple(where)),
             plain._replace(strides=tuple(other)),
         ),
@@ -177,7 +177,7 @@ def along_step(
     *, direction: int, add: bool = False,
 ) -> Step:  # fmt: skip
     """Return the step of gather and scatter: positions along `dim`, over the index's shape."""
-    own = tuple(0 if i == dim else s for i, s in enumerate(layout.strides))
+    strides = tuple(0 if i == dim else s for i, s in enumerate(layout.strides))
     data = places(layout, (dim,) if layout.ndim else (), direction)
     if not layout.ndim:
         data = POOL.put((direction, 1, 1, 0))
@@ -185,7 +185,7 @@ def along_step(
         (kernel_of(layout.dtype, add=add), data),
         index.shape,
         (
-            indexed._replace(strides=own[: index.ndim] if layout.ndim else (0,) * index.ndim),
+            indexed._replace(strides=strides[: index.ndim] if layout.ndim else (0,) * index.ndim),
             positions._replace(strides=index.strides),
             plain,
         ),

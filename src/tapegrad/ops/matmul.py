@@ -70,8 +70,8 @@ def geometry(x: Layout, y: Layout) -> Geometry:
 
 def _batch_strides(layout: Layout, batch: tuple[int, ...]) -> tuple[int, ...]:
     """Strides over the broadcast batch dimensions."""
-    own = layout.ndim - 2
-    missing = (0,) * (len(batch) - max(own, 0))
+    count = layout.ndim - 2
+    missing = (0,) * (len(batch) - max(count, 0))
     pairs = zip(layout.shape[:-2], layout.strides[:-2], strict=True)
     return missing + tuple(0 if n == 1 else s for n, s in pairs)
 

@@ -26,7 +26,7 @@ __all__: list[str] = []
 
 
 # --------------------------------------------------------------------------- positions of extremes
-# `found` holds -1 - (elements seen) until the value is met, then its position. Elements come in
+# `position` holds -1 - (elements seen) until the value is met, then its position. Elements come in
 # order.
 # Along the inner loop blocks of 64 are searched; across it, whole rows are compared at once.
 
@@ -37,8 +37,8 @@ def find(args, dims, strides, data):  # type: ignore[no-untyped-def]
     a, b, c, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(strides)
     n = p64(dims)[0]
     if s[2] == 0 and s[0] == SIZE:
-        x, y, found = element(a), element(b)[0], p64(c)
-        seen = found[0]
+        x, y, position = element(a), element(b)[0], p64(c)
+        seen = position[0]
         i = n if seen >= 0 else 0
         while i < n:
             hits = 0
@@ -47,25 +47,25 @@ def find(args, dims, strides, data):  # type: ignore[no-untyped-def]
             if hits:
                 while not ((x[i] == y) | ((x[i] != x[i]) & (y != y))):
                     i += 1
-                found[0] = i - 1 - seen
+                position[0] = i - 1 - seen
                 break
             i += 64
         if i >= n and seen < 0:
-            found[0] = seen - n
+            position[0] = seen - n
     elif s[0] == SIZE and s[1] == SIZE and s[2] == 8:
-        x, y, found = element(a), element(b), p64(c)
+        x, y, position = element(a), element(b), p64(c)
         for i in range(n):
-            seen = found[i]
+            seen = position[i]
             met = (x[i] == y[i]) | ((x[i] != x[i]) & (y[i] != y[i]))
             other = -1 - seen if met else seen - 1
-            found[i] = other if seen < 0 else seen
+            position[i] = other if seen < 0 else seen
     else:
         for i in range(n):
             here, value = element(a + i * s[0])[0], element(b + i * s[1])[0]
-            found = p64(c + i * s[2])
-            if found[0] < 0:
+            position = p64(c + i * s[2])
+            if position[0] < 0:
                 met = (here == value) | ((here != here) & (value != value))
-                found[0] = -1 - found[0] if met else found[0] - 1
+                position[0] = -1 - position[0] if met else position[0] - 1
 
 
 def lower_arg(

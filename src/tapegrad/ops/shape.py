@@ -86,12 +86,12 @@ def lower_repeat(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) 
     (x,) = layouts
     repeats = attrs["repeats"]
     missing = len(repeats) - x.ndim
-    own, steps = (1,) * missing + tuple(x.shape), (0,) * missing + x.strides
-    out = contiguous(x.dtype, tuple(r * n for r, n in zip(repeats, own, strict=True)))
+    lengths, steps = (1,) * missing + tuple(x.shape), (0,) * missing + x.strides
+    out = contiguous(x.dtype, tuple(r * n for r, n in zip(repeats, lengths, strict=True)))
     shape: list[int] = []
     source: list[int] = []
     target: list[int] = []
-    for r, n, s, o in zip(repeats, own, steps, out.strides, strict=True):
+    for r, n, s, o in zip(repeats, lengths, steps, out.strides, strict=True):
         shape += [r, n]
         source += [0, s]
         target += [o * n, o]
@@ -101,9 +101,9 @@ def lower_repeat(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) 
 def repeat_vjp(ct: Any, x: Any, out: Any, repeats: tuple[int, ...]) -> Any:
     """Return the copies as leading dimensions, which the sweep sums over."""
     missing = len(repeats) - x.ndim
-    own = (1,) * missing + tuple(x.shape)
-    split = ct.view([n for pair in zip(repeats, own, strict=True) for n in pair])
-    order = [*range(0, 2 * len(own), 2), *range(1, 2 * len(own), 2)]
+    lengths = (1,) * missing + tuple(x.shape)
+    split = ct.view([n for pair in zip(repeats, lengths, strict=True) for n in pair])
+    order = [*range(0, 2 * len(lengths), 2), *range(1, 2 * len(lengths), 2)]
     return split.permute(order)
 
 

@@ -151,10 +151,12 @@ def lower_argsort(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any])
     k = attrs.get("k", sorting.n)
     shape = (*x.shape[:dim], k, *x.shape[dim + 1 :]) if x.shape else ()
     out = contiguous(int64, shape)
-    own = out.strides or (0,)
-    target = out_operand(1, out)._replace(strides=(*own[:dim], *own[dim + 1 :], own[dim]))
-    found = sorting.positions._replace(strides=(*sorting.positions.strides, 8))
-    copy = Step(copy_loop(int64), (*sorting.rest, k), (found, target))
+    strides = out.strides or (0,)
+    target = out_operand(1, out)._replace(
+        strides=(*strides[:dim], *strides[dim + 1 :], strides[dim])
+    )
+    positions = sorting.positions._replace(strides=(*sorting.positions.strides, 8))
+    copy = Step(copy_loop(int64), (*sorting.rest, k), (positions, target))
     return Lowered((out,), (*sorting.steps, copy), sorting.scratch)
 
 

@@ -75,9 +75,9 @@ def copy_operands(source: Layout, target: Layout) -> tuple[tuple[int, int], tupl
     return copy_loop(target.dtype), (arg(1, strides), arg(0, target.strides))
 
 
-def _named(made: Any) -> str:
+def _named(instruction: Any) -> str:
     """A write is called after the op whose result it writes."""
-    return str(made.attrs.get("named", "CopyBackwards"))
+    return str(instruction.attrs.get("named", "CopyBackwards"))
 
 
 op("copy_", kind=nt.WRITE, lower=write, grad_fn=_named, arity=2, torch=None)
