@@ -110,7 +110,7 @@ def may_lift(tape: Tape, inputs: Sequence[Tensor]) -> bool:
     if any(s is not None and s.hooks is not None for s in leaves):
         return False
     numbers = np.unique(tape.instruction[first : tape.count])
-    return not any(INSTRUCTIONS[k].op.name.startswith("strip") for k in numbers)
+    return not any(INSTRUCTIONS[k].op.lift == "never" for k in numbers)
 
 
 def _lifted(

@@ -104,7 +104,7 @@ def check_write(tape: Tape, slot: int) -> None:
 
 def _is_python(made: Instruction) -> bool:
     """Return True for the statements of a Function, whose context says what it saves."""
-    return bool(made.op.extras.get("python"))
+    return made.op.python
 
 
 def _guard(tape: Tape, made: Instruction, slots: Sequence[int]) -> None:

@@ -378,8 +378,8 @@ class Replayed(_Taken):
     def takes_over(self, k: int) -> bool:
         """Whether the cotangents of statement `k`'s operands are Python's to compute."""
         hooks = self.tape.hooks.get(k)
-        python = self.tape.instruction_of(k).op.extras.get("python") or k in self.tape.contexts
-        seen = bool(python) or anomaly.checks_nan() or (hooks is not None and hooks.takes_over())
+        python = self.tape.instruction_of(k).op.python or k in self.tape.contexts
+        seen = python or anomaly.checks_nan() or (hooks is not None and hooks.takes_over())
         return seen and self.runs(k)
 
     def look_leaf(self, slot: int, ct: int) -> int:

@@ -38,12 +38,13 @@ __all__ = [
     "emit",
     "holding",
     "packed",
+    "padded",
     "zero_step",
 ]  # fmt: skip
 
 # References. Those of operands and results are counted from ARGS; -1 says "the offset is an
 # address", -2 is scratch memory with lanes.
-SCRATCH, CT, ADJOINT, _, ARGS = range(5)
+SCRATCH, CT, ADJOINT, ARGS = nt.T_SCRATCH, nt.T_CT, nt.T_ADJOINT, nt.T_ARGS
 ADDRESS = -1
 LANED = nt.LANED_SCRATCH
 
@@ -133,6 +134,11 @@ def address_operand(address: int, ndim: int) -> Operand:
 def zero_step(operand: Operand, size: int) -> Step:
     """Clear `size` bytes."""
     return Step((0, 0), (), (operand._replace(strides=()),), zero=max(size, 0))
+
+
+def padded(size: int) -> int:
+    """Bytes of scratch memory for `size` bytes, so that what follows is aligned."""
+    return (size + 63) & ~63
 
 
 def chain_step(

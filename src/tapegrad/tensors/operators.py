@@ -90,14 +90,9 @@ def make_base() -> type:
     assert [TABLE[name].code - first for name in _COMPARISONS] == list(range(6))
     compare = thunks.add_compare(first)
     rows = {
-        entry.extras.get("function", entry.name): entry
+        entry.function or entry.name: entry
         for entry in TABLE.values()
-        if entry.extras.get("function")
-        or (
-            (entry.loop is not None or entry.extras.get("elementwise"))
-            and entry.arity in (1, 2)
-            and not entry.extras.get("private")
-        )
+        if entry.function or (entry.is_elementwise and entry.arity in (1, 2) and not entry.private)
     }
     calls = {
         name: thunks.add("fastcall", 4, entry.code, used=3, drop_first=True)
@@ -120,4 +115,4 @@ def _doc(entry: Op, call: Callable[..., Any]) -> str:
     if call.__doc__:
         return call.__doc__
     operands = "input" if entry.arity == 1 else "input, other"
-    return f"{entry.name}({operands})\n--\n\n" + (entry.doc or f"The op {entry.name}, elementwise.")
+    return f"{entry.name}({operands})\n--\n\n" + f"The op {entry.name}, elementwise."

@@ -18,17 +18,10 @@ from typing import Any, NamedTuple
 
 from ...ops.table import TABLE
 from ...scalar_tape import abi as sf
-from ...scalar_tape.opcodes import PARAMETERS, Code, Rule, is_truth
+from ...scalar_tape.opcodes import Code, Rule, is_truth
 
 __all__ = ["Block", "Operand", "Statement", "fits", "squared"]
 
-#: rows that are computed again rather than kept
-_CHEAP = {
-    "add", "sub", "mul", "div", "neg", "abs", "clone", "square", "twice", "twice_along", "maximum",
-    "minimum", "sign", "numpy_sign",
-}  # fmt: skip
-#: rows that are computed with another, which their rules read
-_COMPANIONS = {"sin": "cos", "cos": "sin"}
 _MOST = sf.MOST_OPS, sf.MOST_INS, sf.MOST_OUTS
 
 
@@ -59,7 +52,7 @@ class Block:
     active : tuple of bool
         For each operand whether its type is active.
     statements : tuple of Statement
-        Those given, and companions (`_COMPANIONS`).
+        Those given, and companions (`Op.companion`).
     moves : list of bool
         For each statement whether an operand of it is active.
     live : tuple of int
@@ -80,8 +73,9 @@ class Block:
         place = {s.key: j for j, s in enumerate(statements)}
         self.statements = statements
         for s in (s for s, moves in zip(statements, self.moves, strict=True) if moves):
-            if s.name in _COMPANIONS:
-                other = s._replace(name=_COMPANIONS[s.name])
+            companion = TABLE[s.name].companion
+            if companion is not None:
+                other = s._replace(name=companion)
                 if other.key not in place:
                     place[other.key] = len(self.statements)
                     self.statements += (other,)
@@ -152,7 +146,7 @@ class Block:
         for j in reversed(range(len(self.statements))):
             if j not in wanted or j in self.live:
                 continue
-            if self.statements[j].name not in _CHEAP:
+            if not TABLE[self.statements[j].name].cheap:
                 kept.append(j)
                 continue
             wanted |= {x.value for x in self.statements[j].operands if x.kind == "statement"}
@@ -163,10 +157,10 @@ class Block:
 def fits(name: str) -> bool:
     """Whether a block can hold a row: numbers in, a number out, and rules without attributes."""
     entry = TABLE[name]
-    if is_truth(entry) or entry.arity > 2 or name in PARAMETERS:
+    if is_truth(entry) or entry.arity > 2 or entry.parameters:
         return False
     statements = Rule(Code(entry, {1: "a", 2: "ab"}[entry.arity])).statements
-    return not any(s.instruction.op.name in PARAMETERS for s in statements)
+    return not any(s.instruction.op.parameters for s in statements)
 
 
 def squared(

@@ -133,17 +133,11 @@ class _Reverse:
         traced = rule.traced
         if traced is None or not rule.results:
             return
-        given: dict[int, Any] = {}
-        for slot, name in traced.inputs.items():
-            if name == "ct":
-                given[slot] = lambda: own.value
-            elif name == "out":
-                given[slot] = lambda: self.values.statement(j)
-            else:
-                assert isinstance(name, int)
-                given[slot] = lambda x=s.operands[name]: self.values.of(x)
-        for slot, array in traced.constants.items():
-            given[slot] = lambda value=float(array): _number(value)
+        given: dict[int, Any] = traced.bind(  # code is generated where a value is needed
+            traced.leaves, lambda: own.value, lambda: self.values.statement(j),
+            lambda i: lambda: self.values.of(s.operands[i]),
+            lambda c: lambda: _number(float(traced.constants[c])),
+        )  # fmt: skip
         made = {slot: self.values.statement(k) for slot, k in self.block.shared[j].items()}
 
         def value_of(slot: int) -> Any:

@@ -114,7 +114,7 @@ def _has_codes(entry: Op) -> bool:
         strip_code.code_of(entry.name, kinds or "")
     except KeyError:
         return False
-    return not entry.name.startswith("bitwise_")
+    return entry.result != "bits"
 
 
 def _functions() -> dict[str, list[Any]]:
