@@ -24,7 +24,7 @@ from ..native.ufunc_loops import fastest_loop, native_kernel_address, ufunc_loop
 from .layout import Layout, broadcast_shapes, broadcast_strides, contiguous
 from .program import ARGS, POOL, Operand, Step, arg
 
-__all__ = ["TABLE", "Lowered", "Op", "distinct", "elementwise", "op", "out_operand"]
+__all__ = ["TABLE", "Failure", "Lowered", "Op", "distinct", "elementwise", "op", "out_operand"]
 
 
 class Lowered(NamedTuple):
@@ -33,6 +33,13 @@ class Lowered(NamedTuple):
     outs: tuple[Layout, ...]
     steps: tuple[Step, ...]
     scratch: int = 0
+
+
+class Failure(NamedTuple):
+    """What is raised where a kernel of an op fails (steps that are `checked`): its words and its class."""
+
+    text: str
+    error: type[Exception] = RuntimeError
 
 
 Lowering = Callable[["Op", tuple[Layout, ...], dict[str, Any]], Lowered]
@@ -69,6 +76,8 @@ class Op:
         Name of PyTorch's function for the tests, None if it has none.
     multiple_views : bool
         For views: whether it is one of several that one call returns.
+    failure : Failure or None
+        For an op whose kernels may fail.
     """
 
     name: str
@@ -86,6 +95,7 @@ class Op:
     multiple_views: bool = False
     sample: Callable[..., Any] | None = None
     doc: str = ""
+    failure: Failure | None = None
     extras: dict[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
