@@ -280,13 +280,13 @@ class Swept(_Taken):
         Raises
         ------
         MemoryError
-            If there is none for adjoints, where `here` is below 0.
+            If there is none for adjoints, where `here` is below 0; or what a kernel's failure raises.
         """
         request, tape = self.request, self.tape
         with no_grad_on(tape):
             while here != 0:
                 if here < 0:
-                    request.no_memory()
+                    request.stopped()
                 tape.state[nt.S_GRAD_MODE] = False  # whatever mode a hook has left behind
                 if here < nt.TAKE_OVER:
                     self._look(here)

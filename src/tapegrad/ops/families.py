@@ -61,7 +61,7 @@ def sized(steps: Sequence[Step], size: int) -> list[Step] | None:
             continue
         count, _, outer, _ = loop_geometry(step.shape, [o.strides for o in step.operands])
         moved = any(o.ref == SCRATCH or (o.offset and o.ref != ADDRESS) for o in step.operands)
-        if count != size or outer or step.core or moved:
+        if count != size or outer or step.core or moved or step.checked:
             return None
         sized_steps.append(step._replace(sized=True))
     return sized_steps

@@ -26,6 +26,7 @@ from .program import ARGS, POOL, Operand, Step, arg
 __all__ = [
     "BY_CODE",
     "TABLE",
+    "Failure",
     "Lowered",
     "Lowering",
     "Op",
@@ -44,6 +45,13 @@ class Lowered(NamedTuple):
     outs: tuple[Layout, ...]
     steps: tuple[Step, ...]
     scratch: int = 0
+
+
+class Failure(NamedTuple):
+    """What is raised where a kernel of an op fails (steps that are `checked`): its words and its class."""
+
+    text: str
+    error: type[Exception] = RuntimeError
 
 
 Lowering = Callable[["Op", tuple[Layout, ...], dict[str, Any]], Lowered]
@@ -128,6 +136,8 @@ class Op:
         For views: whether it is the whole of what was written, rather than a view.
     detaches : bool
         For views: whether no cotangent passes.
+    failure : Failure or None
+        For an op whose kernels may fail: what is raised then.
     """
 
     name: str
@@ -165,6 +175,7 @@ class Op:
     multiple_views: bool = False
     rewritten: bool = False
     detaches: bool = False
+    failure: Failure | None = None
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"

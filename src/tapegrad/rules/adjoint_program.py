@@ -93,7 +93,8 @@ class Builder:
     def steps(self) -> Programs:
         """The programs."""
         is_chain = all(
-            s.instruction.op.kind == nt.VIEW or is_elementwise(s.instruction)
+            s.instruction.op.kind == nt.VIEW
+            or (is_elementwise(s.instruction) and s.instruction.op.failure is None)
             for s in self.statements
         )
         return self.chain(self.statements) if is_chain else self.sequence()
@@ -280,4 +281,6 @@ class Builder:
             operands.append(
                 Operand(ref, operand.offset + offset, operand.strides, self.lane_of(slot))
             )
-        return step._replace(operands=tuple(operands), scratch=step.scratch + base)
+        return step._replace(
+            operands=tuple(operands), scratch=step.scratch + base, statement=s.slot
+        )

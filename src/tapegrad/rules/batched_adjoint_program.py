@@ -125,7 +125,7 @@ class LaneBuilder(Builder):
 
     def _goes_with_lanes(self, step: Step, s: Statement, copies: dict[int, bool]) -> bool:
         """Whether a step's kernel knows only strides that it is given, or is a product."""
-        if any(o.ref == SCRATCH and o.offset not in copies for o in step.operands):
+        if step.checked or any(o.ref == SCRATCH and o.offset not in copies for o in step.operands):
             return False
         if step.core:
             kind = s.instruction.out.dtype

@@ -29,7 +29,7 @@ from ..tape.constants import Constants
 from ..tape.current import recording_on
 from ..tape.tape import Tape, slot_of
 
-__all__ = ["Statement", "Template", "Tracing", "is_elementwise", "template"]
+__all__ = ["Statement", "Template", "Tracing", "instruction_at", "is_elementwise", "template"]
 
 T = TypeVar("T")
 
@@ -216,6 +216,12 @@ def template(made: Instruction, variant: int = 0) -> Template:
         else:
             made.vjp = traced
     return traced
+
+
+def instruction_at(made: Instruction, variant: int, slot: int) -> Instruction:
+    """Return the instruction of a statement of an instruction's template: what P_STATEMENT says."""
+    traced = template(made, variant)
+    return traced.statements[traced.places[slot]].instruction
 
 
 def trace(tracing: Tracing, *, masked: bool = False) -> Template:

@@ -21,6 +21,7 @@ from ..native import abi as nt
 from ..native.exchange import Exchanged
 from ..native.handle_type import TensorHandle
 from .tape import TAPES, Tape
+from .values import Values
 
 __all__ = ["check", "explain", "inducing", "is_on", "set_mode", "trace"]
 
@@ -68,7 +69,7 @@ def set_mode(on: bool, check_nan: bool = True) -> tuple[bool, bool]:
     messages.check_bool("set_anomaly_enabled", "'check_nan' (position 2)", check_nan)
     previous = _state["on"], _state["check_nan"]
     _state["on"], _state["check_nan"] = on, check_nan
-    Tape.trace = trace if on else None
+    Tape.trace, Values.explain = (trace, explain) if on else (None, None)
     for tape in TAPES.copy().values():
         tape.busy[nt.BUSY_TRACED] = on
     return previous
