@@ -94,7 +94,7 @@ def _rows() -> Iterator[None]:
     broken = Failure("division by zero")
     op(
         "quotient_t", lower=lower_quotient, arity=2, torch=None, failure=broken,
-        vjp=lambda ct, x, y, out: (ct / y, -ct * out / y), extras={"elementwise": True},
+        vjp=lambda ct, x, y, out: (ct / y, -ct * out / y), function="quotient_t",
     )  # fmt: skip
     op(
         "inverse_t", lower=lower_inverse, torch=None, vjp=_inverse_vjp,

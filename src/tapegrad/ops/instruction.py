@@ -4,8 +4,6 @@ Everything about a statement but its slots is here, once for all statements alik
 geometry, the layout of the result. So a statement is an instruction's number and its operands'
 slots. `instruction` finds or makes one; `remember` tells native recording about it, so that the
 next time the same op meets the same layouts Python is not asked.
-
-`Program` holds the VJP of an instruction for one operand (traced_rule.py builds it).
 """
 
 from __future__ import annotations

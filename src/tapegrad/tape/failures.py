@@ -9,13 +9,14 @@ tape is as usable as before. What is poisoned and not in the book did not fit in
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from ..native import abi as nt
 from ..ops.instruction import INSTRUCTIONS, Instruction
-from ..ops.table import sizes
+from ..ops.layout import Layout
 
 __all__ = ["Failed", "failed", "note_failures", "out_of_memory"]
 
@@ -43,9 +44,13 @@ class _Slots(Protocol):
         ...
 
 
+def _shapes(layouts: Sequence[Layout]) -> str:
+    return ", ".join(str(list(x.shape)) for x in layouts)
+
+
 def _origin(made: Instruction) -> Instruction:
     """Return the instruction for one slice, where `made` is that for a batch of them (vmap)."""
-    while "lifted" in made.op.extras:
+    while made.op.lifted:
         made = INSTRUCTIONS[made.attrs["inner"]]
     return made
 
@@ -67,9 +72,10 @@ def failed(made: Instruction, report: int, within: Instruction | None = None) ->
     text = f"{entry.name}: "
     if any(step.checked and step.shape for step in made.steps):
         text += f"(Batch element {(report & (1 << nt.BATCH_BITS) - 1) - 1}): "
-    text += f"{failure.text} (operands of shape {sizes(made.layouts)}"
+    text += f"{failure.text} (operands of shape {_shapes(made.layouts)}"
     if within is not None and within is not made:
-        text += f"; in the derivative of {_origin(within).op.name}, operands of shape {sizes(within.layouts)}"
+        shapes = _shapes(within.layouts)
+        text += f"; in the derivative of {_origin(within).op.name}, operands of shape {shapes}"
     return Failed(failure.error, text + ")")
 
 
@@ -77,7 +83,7 @@ def out_of_memory(made: Instruction) -> MemoryError:
     """Return the error for a result that does not fit."""
     return MemoryError(
         f"{made.op.name}: no memory for a result of shape {list(made.out.shape)} "
-        f"({made.out.span} bytes) of operands {sizes(made.layouts)}"
+        f"({made.out.span} bytes) of operands {_shapes(made.layouts)}"
     )
 
 
