@@ -14,7 +14,7 @@ import tapegrad as tg
 from tapegrad.autograd.checkpoint import CheckpointError, checkpoint
 from tapegrad.base.errors import UnsupportedError
 from tapegrad.native import abi as nt
-from tapegrad.tape.tape import collector
+from tapegrad.tape import collector
 from tapegrad.utils.checkpoint import (
     checkpoint_sequential,
     create_selective_checkpoint_contexts,
