@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from op_samples import Case, tg_leaf
 
-from tapegrad.engine.reverse import reverse as engine
+from tapegrad.engine import reverse as engine
 
 try:
     import torch

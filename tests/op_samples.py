@@ -17,7 +17,7 @@ import tapegrad as tg
 from tapegrad.base.dtypes import from_numpy_dtype
 from tapegrad.native import abi as nt
 from tapegrad.ops.table import TABLE, Op
-from tapegrad.tape.tape import recording as record
+from tapegrad.tape import recording as record
 
 Shape = tuple[int, ...]
 Draw = Callable[[np.random.Generator, Shape, int], np.ndarray]

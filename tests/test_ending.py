@@ -18,7 +18,7 @@ from tapegrad.ops.instruction import GONE, INSTRUCTIONS, ITAB, PAIRS, RTAB, VTAB
 from tapegrad.ops.layout import LAYOUTS, SCALARS, contiguous, intern
 from tapegrad.ops.program import POOL, STEPS
 from tapegrad.ops.table import TABLE
-from tapegrad.tape.tape import ending
+from tapegrad.tape import ending
 from tapegrad.tape.verifier import verify_tables
 
 ONE = tg.ones(1)

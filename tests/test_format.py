@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as hnp
 
 from tapegrad.base.dtypes import dtype as DType
 from tapegrad.base.dtypes import float32, float64, from_numpy_dtype
-from tapegrad.tensors import format as fmt
+from tapegrad.tensors import printing as fmt
 
 nan, inf = math.nan, math.inf
 

@@ -15,7 +15,7 @@ from tapegrad.ops.instruction import ITAB, VTAB, instruction
 from tapegrad.ops.layout import contiguous
 from tapegrad.ops.table import TABLE
 from tapegrad.rules import fusion as fuse
-from tapegrad.tape.tape import ending
+from tapegrad.tape import ending
 
 Function = Callable[..., Any]
 

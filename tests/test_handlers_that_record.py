@@ -18,7 +18,7 @@ from tapegrad.ops import families, patterns
 from tapegrad.ops import instruction as instructions
 from tapegrad.ops import layout as layouts
 from tapegrad.ops import program as programs
-from tapegrad.tape.tape import ending
+from tapegrad.tape import ending
 from tapegrad.tape.verifier import verify_tables
 
 #: where a handler comes, at any line

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from index_samples import SHAPE, name_of, needs_torch, positions, torch, values
 from moving import check_moves
-from tapegrad.functions.indexing.getitem.getitem import index_at, put_at, resolve_index
-from tapegrad.functions.indexing.getitem.index_arrays import Advanced
 
 import tapegrad as tg
+from tapegrad.functions.indexing.getitem import index_at, put_at, resolve_index
+from tapegrad.functions.indexing.index_arrays import Advanced
 from tapegrad.ops.table import TABLE
 
 

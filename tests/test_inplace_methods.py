@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tapegrad.functions.indexing.getitem.inplace_methods import AS_FUNCTIONS, RESHAPING
-from tapegrad.functions.indexing.getitem.inplace_methods import NAMES as EVERY_NAME
 
 import tapegrad as tg
+from tapegrad.functions.indexing.inplace_methods import AS_FUNCTIONS, RESHAPING
+from tapegrad.functions.indexing.inplace_methods import NAMES as EVERY_NAME
 from tapegrad.functions.registry import METHODS
 
 Function = Callable[..., Any]

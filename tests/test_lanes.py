@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from op_derivatives import directions_for
 from op_samples import cases, public_rows, tg_leaf
-from tapegrad.engine.reverse.batched_pass import Lanes
 
 import tapegrad as tg
+from tapegrad.engine.batched_pass import Lanes
 from tapegrad.native import abi as nt
 from tapegrad.ops.instruction import ITAB
 from tapegrad.ops.table import Op

@@ -16,8 +16,8 @@ from alone import alone
 
 import tapegrad as tg
 from tapegrad.native import abi as nt
+from tapegrad.tape import memory_views as buffers
 from tapegrad.tape.tape import Tape
-from tapegrad.tape.tape import memory_views as buffers
 
 MEGA = 1 << 20
 

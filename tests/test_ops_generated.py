@@ -24,7 +24,7 @@ from op_derivatives import (
 from op_samples import DOMAINS, ROWS, Case, cases, public_rows, results_of, tg_leaf
 
 import tapegrad as tg
-from tapegrad.engine.reverse import reverse as engine
+from tapegrad.engine import reverse as engine
 from tapegrad.native import abi as nt
 from tapegrad.native.ufunc_loops import PREFERRED
 from tapegrad.ops.instruction import INSTRUCTIONS, Instruction

@@ -13,10 +13,11 @@ import pytest
 from torch_or_not import LIBRARIES
 
 import tapegrad as tg
-from tapegrad.engine.reverse import reverse_pass as request
+from tapegrad.engine import reverse_pass as request
 from tapegrad.native import abi as nt
+from tapegrad.tape import nesting
 from tapegrad.tape.current import current_tape
-from tapegrad.tape.tape import nesting, slot_of
+from tapegrad.tape.tape import slot_of
 from tapegrad.utils.checkpoint import checkpoint
 
 

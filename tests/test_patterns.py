@@ -26,7 +26,7 @@ from tapegrad.ops.table import TABLE, Op, distinct
 from tapegrad.rules import program_table as vjp_programs
 from tapegrad.rules import replay_table as templates
 from tapegrad.rules.program_table import build
-from tapegrad.tape.tape import ending
+from tapegrad.tape import ending
 from tapegrad.tape.verifier import verify_tables
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import tapegrad as tg
-from tapegrad.engine.reverse import native_entries as sweep
-from tapegrad.engine.reverse import scalar_root_pass as plain
+from tapegrad.engine import native_entries as sweep
+from tapegrad.engine import scalar_root_pass as plain
 
 answers: list[int] = []
 

@@ -10,7 +10,7 @@ import pytest
 from op_samples import tg_leaf
 
 import tapegrad as tg
-from tapegrad.engine.reverse import reverse as engine
+from tapegrad.engine import reverse as engine
 
 
 def leaf(*values: float) -> Any:

@@ -21,7 +21,7 @@ from alone import alone
 
 import tapegrad as tg
 from tapegrad.autograd import Function, forward_ad, graph
-from tapegrad.tape.tape import tape as tapes
+from tapegrad.tape import tape as tapes
 from tapegrad.tape.verifier import verify
 from tapegrad.utils.checkpoint import checkpoint
 

@@ -12,7 +12,7 @@ from op_samples import Case, cases, public_rows, tg_leaf
 
 import tapegrad as tg
 from tapegrad.autograd.jacobian_products import Pushforward
-from tapegrad.engine.reverse import forward_mode as tangents
+from tapegrad.engine import forward_mode as tangents
 from tapegrad.ops.table import Op
 
 SMOOTH = [e for e in public_rows() if e.vjp is not None]

@@ -14,8 +14,9 @@ from tapegrad.base.errors import TapeError
 from tapegrad.native import abi as nt
 from tapegrad.ops.instruction import GONE, INSTRUCTIONS, leaf
 from tapegrad.ops.layout import contiguous
+from tapegrad.tape import ending
 from tapegrad.tape.printer import format_tape
-from tapegrad.tape.tape import Tape, ending, slot_of, tape_at
+from tapegrad.tape.tape import Tape, slot_of, tape_at
 from tapegrad.tape.verifier import verify
 
 
@@ -337,7 +338,7 @@ def test_every_check_of_the_verifier_is_tripped() -> None:
     import inspect
     import re
 
-    from tapegrad.tape.tape import verifier as module
+    from tapegrad.tape import verifier as module
 
     source = inspect.getsource(module)
     texts = re.findall(r'_must\([^"]*?f?"([^"]+)"', source, re.DOTALL)

@@ -16,7 +16,7 @@ from test_bad_input import survives
 
 import tapegrad as tg
 from tapegrad.base.errors import TapeError
-from tapegrad.tape.tape import tape as tapes
+from tapegrad.tape import tape as tapes
 
 
 def in_thread(function: Callable[[], Any]) -> Any:
