@@ -34,7 +34,7 @@ from ..tensors import pytree as trees
 from ..tensors.tensor import Tensor
 from .function import Function
 from .grad_mode import is_grad_enabled, no_grad, recording
-from .jacobian_products import forget, private_leaf, pull
+from .jacobian_products import forget, private_leaf, pull, zeros_for_none
 
 __all__ = ["NOT_PASSED", "CheckpointError", "checkpoint", "noop_context_fn"]
 
@@ -342,9 +342,7 @@ class CheckpointFunction(Function):
             wanted: list[Any] = [*own, *captured]
             with _pass_within(current_tape()), _without_hooks(captured):
                 found = pull([outputs[j] for j in seeded], wanted, seeds, create_graph=recorded)
-            return [
-                x.new_zeros(x.shape) if g is None else g for g, x in zip(found, wanted, strict=True)
-            ]
+            return zeros_for_none(found, wanted)
 
         tape = current_tape()
         limit = tape.state[nt.S_COLLECT_AT]

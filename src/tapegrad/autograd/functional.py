@@ -13,16 +13,15 @@ from ..tape.recording import is_active
 from ..tape.user_code import call_user
 from ..tensors.tensor import Tensor
 from .functional_arguments import (
-    Inputs,
+    FunctionInputs,
     check_active,
-    check_scalar,
-    handed_out,
+    check_one_element,
+    checked_product,
+    detached_unless,
     tensors,
     unwrapped,
     vector,
-    zeros_for_none,
 )
-from .grad_mode import recording
 from .jacobian_products import Pushforward, columns, pull, rows, units
 from .transform_level import Level
 
@@ -68,16 +67,16 @@ def vjp(
     >>> tg.autograd.functional.vjp(lambda x: x * x, tg.tensor([1.0, 2.0]), tg.tensor([1.0, 1.0]))
     (tensor([1., 4.]), tensor([2., 4.]))
     """
-    with recording(), Inputs(inputs, "vjp", create_graph) as given:
+    with FunctionInputs(inputs, "vjp", create_graph) as given:
         is_tuple, outputs = given.run(func, strict=strict)
         seeds = vector(v, outputs, is_tuple, "vjp", _NO_OUTPUT, create_graph)
         found = pull(outputs, given.tensors, seeds, create_graph=create_graph)
-        product = zeros_for_none(
+        product = checked_product(
             found, given.tensors, "back", strict=strict, create_graph=create_graph
         )
         return (
-            unwrapped(handed_out(outputs, create_graph), is_tuple),
-            unwrapped(handed_out(product, create_graph), given.is_tuple),
+            unwrapped(detached_unless(outputs, create_graph), is_tuple),
+            unwrapped(detached_unless(product, create_graph), given.is_tuple),
         )
 
 
@@ -107,18 +106,18 @@ def jvp(
     >>> tg.autograd.functional.jvp(lambda x: x * x, tg.tensor([1.0, 2.0]), tg.tensor([1.0, 1.0]))
     (tensor([1., 4.]), tensor([2., 4.]))
     """
-    with recording(), Inputs(inputs, "jvp", create_graph) as given:
+    with FunctionInputs(inputs, "jvp", create_graph) as given:
         tangents = vector(v, given.tensors, given.is_tuple, "jvp", _NO_INPUT, create_graph)
         is_tuple, outputs = given.run(func, strict=strict)
         push = Pushforward(outputs, given.tensors)
         check_active(push.images, "grad_inputs", strict=strict)
         found = push(_ones(tangents, given.tensors), create_graph=create_graph)
-        product = zeros_for_none(
+        product = checked_product(
             found, outputs, "back_trick", strict=strict, create_graph=create_graph
         )
         return (
-            unwrapped(handed_out(outputs, create_graph), is_tuple),
-            unwrapped(handed_out(product, create_graph), is_tuple),
+            unwrapped(detached_unless(outputs, create_graph), is_tuple),
+            unwrapped(detached_unless(product, create_graph), is_tuple),
         )
 
 
@@ -169,7 +168,7 @@ def jacobian(
         )
     if strategy == "forward-mode":
         return _forward_jacobian(func, inputs, create_graph, strict, vectorize)
-    with recording(), Inputs(inputs, "jacobian", create_graph) as given:
+    with FunctionInputs(inputs, "jacobian", create_graph) as given:
         is_tuple, outputs = given.run(func, strict=strict)
         if vectorize and strict:
             raise RuntimeError(
@@ -178,7 +177,7 @@ def jacobian(
             )
         compute = _strict_rows if strict else rows
         blocks = compute(outputs, given.tensors, create_graph=create_graph)
-        return _nested([handed_out(r, create_graph) for r in blocks], is_tuple, given.is_tuple)
+        return _nested([detached_unless(r, create_graph) for r in blocks], is_tuple, given.is_tuple)
 
 
 def _nested(blocks: Sequence[Sequence[Tensor]], by_output: bool, by_input: bool) -> Any:
@@ -275,7 +274,7 @@ def hessian(
         returned = call_user(func, *args)
         by_tuple, outputs = tensors(returned, "outputs of the user-provided function", "hessian")
         check_active(outputs, "outputs", strict=strict)
-        check_scalar(by_tuple, outputs, "hessian")
+        check_one_element(by_tuple, outputs, "hessian")
         return outputs[0].squeeze()
 
     def gradient(*args: Tensor) -> Any:
@@ -353,32 +352,25 @@ def hvp(
 def _hessian_product(
     func: Callable[..., Any], inputs: Any, v: Any, create_graph: bool, strict: bool, name: str
 ) -> tuple[Any, Any]:
-    with recording(), Inputs(inputs, name, create_graph) as given:
+    with FunctionInputs(inputs, name, create_graph) as given:
         at = given.tensors
         vectors = vector(v, at, given.is_tuple, name, _NO_INPUT, create_graph)
         is_tuple, outputs = given.run(func, strict=strict)
-        check_scalar(is_tuple, outputs, name)
+        check_one_element(is_tuple, outputs, name)
         gradient = pull(outputs, at, create_graph=True)
         check_active(gradient, "jacobian", strict=strict)
-        reached = [
-            (g, x, u) for g, x, u in zip(gradient, at, vectors, strict=True) if g is not None
-        ]
-        found: list[Tensor | None]
+        reached = [g for g in gradient if g is not None]
+        products: list[Tensor | None]
         if name == "vhp":
-            found = pull(
-                [g for g, _, _ in reached], at, [u for _, _, u in reached],
-                create_graph=create_graph,
-            )  # fmt: skip
+            weights = [u for g, u in zip(gradient, vectors, strict=True) if g is not None]
+            products = pull(reached, at, weights, create_graph=create_graph)
         else:
-            push = iter(
-                Pushforward([g for g, _, _ in reached], at)(
-                    _ones(vectors, at), create_graph=create_graph
-                )
-            )
-            found = [None if g is None else next(push) for g in gradient]
+            push = Pushforward(reached, at)
+            rest = iter(push(_ones(vectors, at), create_graph=create_graph))
+            products = [None if g is None else next(rest) for g in gradient]
         stage = "double_back" if name == "vhp" else "double_back_trick"
-        product = zeros_for_none(found, at, stage, strict=strict, create_graph=create_graph)
+        product = checked_product(products, at, stage, strict=strict, create_graph=create_graph)
         return (
-            unwrapped(handed_out(outputs, create_graph), False),
-            unwrapped(handed_out(product, create_graph), given.is_tuple),
+            unwrapped(detached_unless(outputs, create_graph), False),
+            unwrapped(detached_unless(product, create_graph), given.is_tuple),
         )

@@ -8,16 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..batching.batch_trace import private_copy
-from ..tape.readout import GUARDED, Differentiated, depends_on_inputs
+from ..tape.readout import GUARDED, depends_on_inputs
 from ..tape.recording import is_active, is_tensor
 from ..tape.user_code import call_user
 from ..tensors.tensor import Tensor
-from .jacobian_products import forget
+from .grad_mode import recording
+from .jacobian_products import zeros_for_none
+from .transform_level import Level
 
 __all__ = [
-    "Inputs", "check_active", "check_scalar", "handed_out", "tensors", "unwrapped", "vector",
-    "zeros_for_none",
+    "FunctionInputs", "check_active", "check_one_element", "checked_product", "detached_unless",
+    "tensors", "unwrapped", "vector",
 ]  # fmt: skip
 
 OUTPUTS = "outputs of the user-provided function"
@@ -48,47 +49,25 @@ def unwrapped(values: Sequence[Any], is_tuple: bool) -> Any:
     return tuple(values) if is_tuple else values[0]
 
 
-def handed_out(values: Sequence[Tensor], create_graph: bool) -> tuple[Tensor, ...]:
+def detached_unless(values: Sequence[Tensor], create_graph: bool) -> tuple[Tensor, ...]:
     """Results for the user: passive, unless a graph was asked for."""
     return tuple(values) if create_graph else tuple([t.detach() for t in values])
 
 
-class Inputs:
-    """The arguments of a user's function, made fresh so that captured tensors are not taken for them.
+class FunctionInputs(Level):
+    """A level, and the arguments of a user's function on it.
 
-    With `create_graph` an active tensor is replaced by a copy on its graph, all others by leaves of
-    their own. A context manager: afterwards ``backward`` does not know of those leaves.
+    With `create_graph` an active tensor is lifted to a copy on its graph, all others to leaves.
     """
 
     def __init__(self, inputs: Any, function: str, create_graph: bool) -> None:
-        self.is_tuple, given = tensors(inputs, "inputs", function)
-        if not create_graph and depends_on_inputs(given):
+        super().__init__(guards=False, tracked=create_graph)
+        self.is_tuple, arguments = tensors(inputs, "inputs", function)
+        if not create_graph and depends_on_inputs(arguments):
             raise RuntimeError(GUARDED["requires_grad_"])  # the results would count as constants
-        self._leaves: list[Tensor] = []
-        self._differentiated = Differentiated()
-        self.tensors = tuple([self._fresh(x, create_graph) for x in given])
-        self._create_graph = create_graph
+        with recording():
+            self.tensors = tuple([self.lift(x) for x in arguments])
         self._function = function
-
-    def __enter__(self) -> Inputs:
-        self._differentiated.__enter__()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._differentiated.__exit__()
-        forget(self._leaves)
-
-    def _fresh(self, x: Any, create_graph: bool) -> Tensor:
-        if create_graph and is_active(x):
-            made = x.clone()
-            self._differentiated.tensors.append(made)
-            return made
-        if not x.dtype.is_floating_point:
-            raise RuntimeError("only Tensors of floating point dtype can require gradients")
-        made = private_copy(x)
-        self._leaves.append(made)
-        self._differentiated.tensors.append(made)
-        return made
 
     def run(self, func: Callable[..., Any], *, strict: bool) -> tuple[bool, tuple[Tensor, ...]]:
         """Call a function; whether it returned a tuple, and the tuple."""
@@ -134,7 +113,7 @@ def vector(
     return [t if create_graph else t.detach() for t in found]
 
 
-def check_scalar(is_tuple: bool, outputs: Sequence[Any], function: str) -> None:
+def check_one_element(is_tuple: bool, outputs: Sequence[Any], function: str) -> None:
     """Raise unless a function returned one tensor with one element."""
     if is_tuple:
         raise RuntimeError(f"The function given to {function} should return a single Tensor")
@@ -195,20 +174,18 @@ def check_active(values: Sequence[Tensor | None], what: str, *, strict: bool) ->
             raise RuntimeError(_PASSIVE[what].format(i=i))
 
 
-def zeros_for_none(
+def checked_product(
     values: Sequence[Tensor | None], like: Sequence[Any], stage: str, *, strict: bool,
     create_graph: bool,
 ) -> list[Tensor]:  # fmt: skip
     """Zeros of the shapes of `like` in the place of None; in strict mode that is an error."""
-    made: list[Tensor] = []
-    for i, (t, x) in enumerate(zip(values, like, strict=True)):
-        if strict and t is None:
+    for i, t in enumerate(values if strict else ()):
+        if t is None:
             raise RuntimeError(_MISSING[stage].format(i=i))
-        if strict and create_graph and t is not None and not is_active(t):
+        if create_graph and not is_active(t):
             which = "hessian" if "double" in stage else "jacobian"
             raise RuntimeError(
                 f"The {which} of the user-provided function is independent of input {i}. This is not "
                 "allowed in strict mode when create_graph=True."
             )
-        made.append(x.new_zeros(x.shape) if t is None else t)
-    return made
+    return zeros_for_none(values, like)

@@ -39,6 +39,7 @@ __all__ = [
     "push",
     "rows",
     "units",
+    "zeros_for_none",
 ]
 
 #: for each output and each input a tensor of both shapes, joined
@@ -90,6 +91,16 @@ def pull(
         roots, inputs, seeds, retain_graph=retain_graph, create_graph=create_graph,
         allow_unused=True,
     )  # fmt: skip
+
+
+def zeros_for_none(
+    values: Sequence[Tensor | None], like: Sequence[Any], leading: tuple[int, ...] = ()
+) -> list[Tensor]:
+    """The values, with zeros of the shapes of `like` (behind `leading` lengths) in the place of None."""
+    return [
+        x.new_zeros((*leading, *x.shape)) if t is None else t
+        for t, x in zip(values, like, strict=True)
+    ]
 
 
 #: numbers without any relation to each other

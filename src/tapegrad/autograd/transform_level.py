@@ -44,6 +44,8 @@ class Level(Exchange):
         Whether the function is kept from what PyTorch forbids inside of its ``torch.func``.
     lasts : bool
         Whether products are taken after the level has ended, by a caller who may record where it did not.
+    tracked : bool, optional
+        Whether results may be part of the caller's graph; by default if grad mode is on.
     """
 
     def __init__(
@@ -53,11 +55,11 @@ class Level(Exchange):
         hands_out: bool = False,
         guards: bool = True,
         lasts: bool = False,
+        tracked: bool | None = None,
     ) -> None:
         super().__init__()
         self.forward, self.hands_out, self.lasts = forward, hands_out, lasts
-        #: whether results may be part of the caller's graph
-        self.tracked = current_tape().grad_mode
+        self.tracked = current_tape().grad_mode if tracked is None else tracked
         self._leaves: list[Tensor] = []
         self._own: set[Storage | None] = set()
         self._differentiated = Differentiated(

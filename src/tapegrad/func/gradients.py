@@ -8,12 +8,18 @@ from typing import Any
 
 from ..autograd.forward_ad import check_dual
 from ..autograd.grad_mode import is_grad_enabled
-from ..autograd.jacobian_products import Pushforward, check_gaps, pull, push
+from ..autograd.jacobian_products import (
+    Pushforward,
+    check_gaps,
+    pull,
+    push,
+    zeros_for_none,
+)
 from ..autograd.transform_level import Level
 from ..tape.recording import is_tensor
 from ..tensors import pytree as trees
 from ..tensors.tensor import Tensor
-from .arguments import Argnums, Run, filled
+from .arguments import Argnums, TransformRun
 
 __all__ = ["VJP", "floating_output", "grad", "grad_and_value", "jvp", "linearize", "vjp"]
 
@@ -59,10 +65,10 @@ def grad_and_value(
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         name = "grad_and_value(f)(*args)"
         with Level() as level:
-            run = Run(level, name, func, args, argnums, has_aux=has_aux, kwargs=kwargs)
+            run = TransformRun(level, name, func, args, argnums, has_aux=has_aux, kwargs=kwargs)
             value = run.output
             check_scalar(name, value)
-            gradient = filled(level.pull([value], run.inputs), run.inputs)
+            gradient = zeros_for_none(level.pull([value], run.inputs), run.inputs)
             value = level.release(value)
         gradient = trees.unflatten(run.spec, gradient)
         return (gradient, (value, run.aux)) if has_aux else (gradient, value)
@@ -113,7 +119,7 @@ def grad(
 
 
 def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
-    """Run `func` and return its output with a function that multiplies cotangents with its Jacobian.
+    """TransformRun `func` and return its output with a function that multiplies cotangents with its Jacobian.
 
     Parameters
     ----------
@@ -141,7 +147,7 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple
     (tensor([1., 0.]),)
     """
     with Level(lasts=True) as level:
-        run = Run(level, VJP, func, primals, has_aux=has_aux)
+        run = TransformRun(level, VJP, func, primals, has_aux=has_aux)
         outputs, spec = floating_output(run)
         output = trees.unflatten(spec, [level.release(y) for y in outputs])
 
@@ -160,7 +166,9 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple
             outputs, run.inputs, seeds, retain_graph=retain_graph,
             create_graph=create_graph and level.outside(tensors),
         )  # fmt: skip
-        return trees.unflatten(run.spec, [level.release(g) for g in filled(found, run.inputs)])
+        return trees.unflatten(
+            run.spec, [level.release(g) for g in zeros_for_none(found, run.inputs)]
+        )
 
     def many(cotangents: Any) -> Any:
         """`vjp_fn` for batches of cotangents, in one pass; None where it takes one for each."""
@@ -171,17 +179,13 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple
             if ct.shape[1:] != y.shape or ct.dtype is not y.dtype:
                 return None
         found = pull(outputs, run.inputs, seeds, retain_graph=True, batched=True)
-        count = seeds[0].shape[0]
-        return trees.unflatten(run.spec, [
-            x.new_zeros((count, *x.shape)) if g is None else g
-            for g, x in zip(found, run.inputs, strict=True)
-        ])  # fmt: skip
+        return trees.unflatten(run.spec, zeros_for_none(found, run.inputs, seeds[0].shape[:1]))
 
     vjp_fn.many = many  # type: ignore[attr-defined]
     return (output, vjp_fn, run.aux) if has_aux else (output, vjp_fn)
 
 
-def floating_output(run: Run) -> tuple[list[Tensor], trees.Spec]:
+def floating_output(run: TransformRun) -> tuple[list[Tensor], trees.Spec]:
     """A run's flat output, which must be of floating dtypes."""
     outputs, spec = run.flat_output()
     for y in outputs:
@@ -197,7 +201,7 @@ def jvp(
     func: Callable[..., Any], primals: Any, tangents: Any, *, strict: bool = False,
     has_aux: bool = False,
 ) -> tuple[Any, ...]:  # fmt: skip
-    """Run `func` and return its output with the product of its Jacobian and tangents.
+    """TransformRun `func` and return its output with the product of its Jacobian and tangents.
 
     Tangents are recorded beside what `func` records, statement by statement, so the whole costs some two
     to three times what `func` costs, for any number of inputs and outputs. What `func` does under `no_grad`
@@ -246,7 +250,7 @@ def jvp(
     for x, v in zip(at, directions, strict=True):
         check_dual(x, v)
     with Level(forward=True) as level:
-        run = Run(level, JVP, func, primals, has_aux=has_aux)
+        run = TransformRun(level, JVP, func, primals, has_aux=has_aux)
         outputs, out_spec = run.flat_output()
         tracked = level.outside([*outputs, *directions])
         found = push(
@@ -258,7 +262,9 @@ def jvp(
                 "This is not allowed with strict=True."
             )
         output = trees.unflatten(out_spec, [level.release(y) for y in outputs])
-        tangent = trees.unflatten(out_spec, [level.release(t) for t in filled(found, outputs)])
+        tangent = trees.unflatten(
+            out_spec, [level.release(t) for t in zeros_for_none(found, outputs)]
+        )
     return (output, tangent, run.aux) if has_aux else (output, tangent)
 
 
@@ -271,7 +277,7 @@ def _check_tensors(found: list[Any], what: str) -> None:
 
 
 def linearize(func: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
-    """Run `func` and return its output with a function that multiplies its Jacobian with tangents.
+    """TransformRun `func` and return its output with a function that multiplies its Jacobian with tangents.
 
     `func` and the reverse pass are recorded once, so that each product afterwards costs one sweep.
 
@@ -296,7 +302,7 @@ def linearize(func: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..
     (tensor(2.), tensor(3.))
     """
     with Level(forward=True, lasts=True) as level:
-        run = Run(level, "linearize(f, *primals)", func, primals)
+        run = TransformRun(level, "linearize(f, *primals)", func, primals)
         outputs, out_spec = run.flat_output()
         check_gaps(level.gaps)
         pushed = Pushforward(outputs, run.inputs)
@@ -318,7 +324,7 @@ def linearize(func: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..
                         f"the {what} {getattr(x, what)} of the corresponding primal."
                     )
         tracked = is_grad_enabled() and level.outside([*outputs, *directions])
-        found = filled(pushed(directions, create_graph=tracked), outputs)
+        found = zeros_for_none(pushed(directions, create_graph=tracked), outputs)
         return trees.unflatten(out_spec, [level.release(t) for t in found])
 
     return output, jvp_fn
