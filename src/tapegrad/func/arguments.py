@@ -1,7 +1,7 @@
 """Arguments of transforms: which are differentiated, and what the function may return.
 
-`TransformRun` runs the function of a transform once, on a level; the other modules of this package say
-what is done with what it recorded. `FlatFunction` stands between JAX's call style (jax_style.py) and
+`TransformRun` runs the function of a transform once, on a level; the other modules of this package
+differentiate what it recorded. `FlatFunction` stands between JAX's call style (jax_style.py) and
 those transforms: a function over nested arguments, arrays and floats as a function of a flat tuple of
 tensors. Errors are PyTorch's, with its texts, but for those of JAX's call style.
 """
@@ -106,7 +106,7 @@ class TransformRun:
     Attributes
     ----------
     output : object
-        What the function returned, without `aux`.
+        The function's result, without `aux`.
     aux : object
         Released, for the caller.
     inputs : list of Tensor
@@ -220,7 +220,7 @@ class FlatFunction:
     Attributes
     ----------
     leaves : list of Tensor
-        What to call it with.
+        The arguments to call it with.
     """
 
     def __init__(

@@ -153,33 +153,34 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple
 
     def vjp_fn(cotangents: Any, retain_graph: bool = True, create_graph: bool | None = None) -> Any:
         """Multiply cotangents, which have the output's structure, with the Jacobian."""
-        seeds, given = trees.flatten(cotangents)
-        if given != spec:
+        seeds, cotangent_spec = trees.flatten(cotangents)
+        if cotangent_spec != spec:
             raise RuntimeError(
                 "Expected pytree structure of cotangents to be the same as pytree structure of outputs "
-                f"to the function. cotangents: {trees.text(given)}, primal output: {trees.text(spec)}"
+                f"to the function. cotangents: {trees.text(cotangent_spec)}, "
+                f"primal output: {trees.text(spec)}"
             )
         if create_graph is None:
             create_graph = is_grad_enabled()
         tensors = [t for t in (*outputs, *seeds) if is_tensor(t)]
-        found = pull(
+        gradients = pull(
             outputs, run.inputs, seeds, retain_graph=retain_graph,
             create_graph=create_graph and level.outside(tensors),
         )  # fmt: skip
         return trees.unflatten(
-            run.spec, [level.release(g) for g in zeros_for_none(found, run.inputs)]
+            run.spec, [level.release(g) for g in zeros_for_none(gradients, run.inputs)]
         )
 
     def many(cotangents: Any) -> Any:
         """`vjp_fn` for batches of cotangents, in one pass; None where it takes one for each."""
-        seeds, given = trees.flatten(cotangents)
-        if given != spec or level.outside([t for t in (*outputs, *seeds) if is_tensor(t)]):
+        seeds, cotangent_spec = trees.flatten(cotangents)
+        if cotangent_spec != spec or level.outside([t for t in (*outputs, *seeds) if is_tensor(t)]):
             return None
         for y, ct in zip(outputs, seeds, strict=True):
             if ct.shape[1:] != y.shape or ct.dtype is not y.dtype:
                 return None
-        found = pull(outputs, run.inputs, seeds, retain_graph=True, batched=True)
-        return trees.unflatten(run.spec, zeros_for_none(found, run.inputs, seeds[0].shape[:1]))
+        gradients = pull(outputs, run.inputs, seeds, retain_graph=True, batched=True)
+        return trees.unflatten(run.spec, zeros_for_none(gradients, run.inputs, seeds[0].shape[:1]))
 
     vjp_fn.many = many  # type: ignore[attr-defined]
     return (output, vjp_fn, run.aux) if has_aux else (output, vjp_fn)
@@ -204,8 +205,8 @@ def jvp(
     """TransformRun `func` and return its output with the product of its Jacobian and tangents.
 
     Tangents are recorded beside what `func` records, statement by statement, so the whole costs some two
-    to three times what `func` costs, for any number of inputs and outputs. What `func` does under `no_grad`
-    has no tangent; PyTorch's forward mode looks through it.
+    to three times what `func` costs, for any number of inputs and outputs. Results that `func` computes
+    under `no_grad` have no tangent; PyTorch's forward mode looks through it.
 
     Parameters
     ----------
@@ -237,43 +238,43 @@ def jvp(
         raise RuntimeError(
             f"{JVP}: Expected primals to be a tuple. E.g. it should be valid to call f(*primals)."
         )
-    at, spec = trees.flatten(primals)
-    directions, given = trees.flatten(tangents)
-    if spec != given:
+    primal_leaves, spec = trees.flatten(primals)
+    directions, tangent_spec = trees.flatten(tangents)
+    if spec != tangent_spec:
         raise RuntimeError(
             f"{JVP}: Expected primals and tangents to have the same python structure. For example, if "
             "primals is a tuple of 3 tensors, tangents also must be. Got primals with structure "
-            f"{trees.text(spec)} and tangents with structure {trees.text(given)}"
+            f"{trees.text(spec)} and tangents with structure {trees.text(tangent_spec)}"
         )
-    _check_tensors(at, "primals")
+    _check_tensors(primal_leaves, "primals")
     _check_tensors(directions, "tangents")
-    for x, v in zip(at, directions, strict=True):
+    for x, v in zip(primal_leaves, directions, strict=True):
         check_dual(x, v)
     with Level(forward=True) as level:
         run = TransformRun(level, JVP, func, primals, has_aux=has_aux)
         outputs, out_spec = run.flat_output()
         tracked = level.outside([*outputs, *directions])
-        found = push(
+        pushed = push(
             outputs, run.inputs, directions, create_graph=tracked, gaps=level.gaps
         )  # fmt: skip
-        if strict and any(t is None for t in found):
+        if strict and any(t is None for t in pushed):
             raise RuntimeError(
                 "jvp(f, primals, tangents, strict=True): The output of f is independent of the inputs. "
                 "This is not allowed with strict=True."
             )
         output = trees.unflatten(out_spec, [level.release(y) for y in outputs])
         tangent = trees.unflatten(
-            out_spec, [level.release(t) for t in zeros_for_none(found, outputs)]
+            out_spec, [level.release(t) for t in zeros_for_none(pushed, outputs)]
         )
     return (output, tangent, run.aux) if has_aux else (output, tangent)
 
 
-def _check_tensors(found: list[Any], what: str) -> None:
-    if not found:
-        raise RuntimeError(f"{JVP}: Expected {what} to contain at least one Tensor.")
-    for x in found:
+def _check_tensors(leaves: list[Any], role: str) -> None:
+    if not leaves:
+        raise RuntimeError(f"{JVP}: Expected {role} to contain at least one Tensor.")
+    for x in leaves:
         if not is_tensor(x):
-            raise RuntimeError(f"{JVP}: Expected {what} to only contain Tensors, got {type(x)}")
+            raise RuntimeError(f"{JVP}: Expected {role} to only contain Tensors, got {type(x)}")
 
 
 def linearize(func: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
@@ -310,21 +311,22 @@ def linearize(func: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..
 
     def jvp_fn(*tangents: Any) -> Any:
         """Multiply the Jacobian with tangents, one for each argument of the function."""
-        directions, given = trees.flatten(tangents)
-        if given != run.spec:
+        directions, tangent_spec = trees.flatten(tangents)
+        if tangent_spec != run.spec:
             raise RuntimeError(
-                f"Expected the tangents {trees.text(given)} to have the same argspec as the primals "
-                f"{trees.text(run.spec)}"
+                f"Expected the tangents {trees.text(tangent_spec)} to have the same argspec as the "
+                f"primals {trees.text(run.spec)}"
             )
         for i, (v, x) in enumerate(zip(directions, run.inputs, strict=True)):
-            for what in ("shape", "dtype"):
-                if getattr(v, what) != getattr(x, what):
+            for attribute in ("shape", "dtype"):
+                first, second = getattr(v, attribute), getattr(x, attribute)
+                if first != second:
                     raise RuntimeError(
-                        f"tangent:{i} with {what} {getattr(v, what)} in flattened pytree doesn't match "
-                        f"the {what} {getattr(x, what)} of the corresponding primal."
+                        f"tangent:{i} with {attribute} {first} in flattened pytree doesn't match "
+                        f"the {attribute} {second} of the corresponding primal."
                     )
         tracked = is_grad_enabled() and level.outside([*outputs, *directions])
-        found = zeros_for_none(pushed(directions, create_graph=tracked), outputs)
-        return trees.unflatten(out_spec, [level.release(t) for t in found])
+        images = zeros_for_none(pushed(directions, create_graph=tracked), outputs)
+        return trees.unflatten(out_spec, [level.release(t) for t in images])
 
     return output, jvp_fn

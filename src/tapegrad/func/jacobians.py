@@ -129,21 +129,24 @@ def _one_by_one(
     aux: Any = None
     for k, x in enumerate(leaves):
         zeros = [y.new_zeros(y.shape) for y in leaves]
-        found = []
+        columns_at_x = []
         for unit in (u for batch in units(x) for u in batch):
             tangents = trees.unflatten(spec, [*zeros[:k], unit, *zeros[k + 1 :]])
             run = jvp(of_primals, primals, tangents, has_aux=has_aux)
-            found.append(trees.leaves(run[1]))
-            if not blocks and len(found) == 1:
+            columns_at_x.append(trees.leaves(run[1]))
+            if not blocks and len(columns_at_x) == 1:
                 output, aux = run[0], run[2] if has_aux else None
         blocks.append(
-            [stack(ys, -1).reshape((*ys[0].shape, *x.shape)) for ys in zip(*found, strict=True)]
+            [
+                stack(ys, -1).reshape((*ys[0].shape, *x.shape))
+                for ys in zip(*columns_at_x, strict=True)
+            ]
         )
-    own = trees.flatten(args[argnums])[1] if isinstance(argnums, int) else spec
+    block_spec = trees.flatten(args[argnums])[1] if isinstance(argnums, int) else spec
     outputs, out_spec = trees.flatten(output)
     jacobian = trees.unflatten(
         out_spec,
-        [trees.unflatten(own, [b[i] for b in blocks]) for i in range(len(outputs))],
+        [trees.unflatten(block_spec, [b[i] for b in blocks]) for i in range(len(outputs))],
     )
     return (jacobian, aux) if has_aux else jacobian
 
@@ -158,10 +161,10 @@ def _by_the_fewer(
 
 def _result(run: TransformRun, blocks: list[list[Tensor]], spec: trees.Spec, has_aux: bool) -> Any:
     """The blocks in the structure of the output, and in each place that of the arguments."""
-    made = trees.unflatten(
+    jacobian = trees.unflatten(
         spec, [trees.unflatten(run.spec, map(run.level.release, row)) for row in blocks]
     )
-    return (made, run.aux) if has_aux else made
+    return (jacobian, run.aux) if has_aux else jacobian
 
 
 def hessian(func: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:

@@ -1,6 +1,6 @@
 """JAX's call style at the top level: ``tg.grad(f)`` and its relatives, over nested arguments.
 
-Each makes of a function of anything a function of a flat tuple of tensors (`FlatFunction`), hands
+Each turns a function of anything into a function of a flat tuple of tensors (`FlatFunction`), hands
 that to the transform of `tapegrad.func`, and puts the results together in the structure of the
 arguments. So they nest with each other and with those transforms.
 
@@ -134,10 +134,10 @@ def jacobian(
     @functools.wraps(fun)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         flat = FlatFunction(fun, args, argnums, has_aux=has_aux, kwargs=kwargs)
-        found = func.jacrev(flat, flat.everything, has_aux=has_aux)(*flat.leaves)
-        blocks = found[0] if has_aux else found
-        made = flat.outputs([flat.arguments(row) for row in blocks])
-        return (made, flat.aux(found[1])) if has_aux else made
+        result = func.jacrev(flat, flat.everything, has_aux=has_aux)(*flat.leaves)
+        blocks = result[0] if has_aux else result
+        nested_blocks = flat.outputs([flat.arguments(row) for row in blocks])
+        return (nested_blocks, flat.aux(result[1])) if has_aux else nested_blocks
 
     return wrapper
 
@@ -177,22 +177,23 @@ def hessian(fun: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]
 
 
 def _together(primals: Any, tangents: Any) -> tuple[bool, tuple[Any, ...], list[Any]]:
-    """Whether the primals are a tuple; the tuple, and the tangents' leaves as tensors.
+    """Return True if there is one primal and no tuple; the tuple; the tangents' leaves as tensors.
 
     Raises
     ------
     TypeError
         If their structures differ.
     """
-    found, spec = trees.flatten(tangents, none_is_leaf=False)
-    own = trees.flatten(primals, none_is_leaf=False)[1]
-    if spec != own:
+    directions, spec = trees.flatten(tangents, none_is_leaf=False)
+    primal_spec = trees.flatten(primals, none_is_leaf=False)[1]
+    if spec != primal_spec:
         raise TypeError(
             "primals and tangents must have the same structure, got "
-            f"{trees.text(own)} and {trees.text(spec)}"
+            f"{trees.text(primal_spec)} and {trees.text(spec)}"
         )
-    alone = not isinstance(primals, tuple)
-    return alone, (primals,) if alone else primals, [to_tensor(t, "tangents") for t in found]
+    is_alone = not isinstance(primals, tuple)
+    args = (primals,) if is_alone else primals
+    return is_alone, args, [to_tensor(t, "tangents") for t in directions]
 
 
 def hvp(fun: Callable[..., Any], primals: Any, tangents: Any) -> Any:
@@ -266,8 +267,8 @@ def jvp(
     _, args, directions = _together(tuple(primals), tuple(tangents))
     flat = FlatFunction(fun, args, has_aux=has_aux)
     output, tangent, *aux = func.jvp(flat, tuple(flat.leaves), tuple(directions), has_aux=has_aux)
-    made = (flat.outputs(output), flat.outputs(tangent))
-    return (*made, flat.aux(aux[0])) if has_aux else made
+    results = (flat.outputs(output), flat.outputs(tangent))
+    return (*results, flat.aux(aux[0])) if has_aux else results
 
 
 def vjp(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
@@ -304,16 +305,16 @@ def vjp(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[
 
     def vjp_fun(cotangents: Any) -> tuple[Any, ...]:
         """Multiply cotangents, which have the output's structure, with the Jacobian."""
-        found, spec = trees.flatten(cotangents, none_is_leaf=False)
+        seeds, spec = trees.flatten(cotangents, none_is_leaf=False)
         if spec != out_spec:
             raise TypeError(
                 "cotangents must have the structure of the output, got "
                 f"{trees.text(spec)} and {trees.text(out_spec)}"
             )
-        made: tuple[Any, ...] = flat.arguments(
-            pull(tuple([to_tensor(t, "cotangents") for t in found]))
+        gradients: tuple[Any, ...] = flat.arguments(
+            pull(tuple([to_tensor(t, "cotangents") for t in seeds]))
         )
-        return made
+        return gradients
 
-    made = (flat.outputs(output), vjp_fun)
-    return (*made, flat.aux(aux[0])) if has_aux else made
+    results = (flat.outputs(output), vjp_fun)
+    return (*results, flat.aux(aux[0])) if has_aux else results
