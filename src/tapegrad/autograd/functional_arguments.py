@@ -1,4 +1,4 @@
-"""What the functions of functional.py take and give: tuples, copies on or off the graph, strict mode.
+"""Arguments and results of the functions of functional.py: tuples, copies on a level, strict mode.
 
 All errors are PyTorch's, with its texts.
 """
@@ -24,8 +24,8 @@ __all__ = [
 OUTPUTS = "outputs of the user-provided function"
 
 
-def tensors(values: Any, what: str, function: str) -> tuple[bool, tuple[Tensor, ...]]:
-    """Whether the user gave a tuple, and the tuple.
+def tensors(values: Any, role: str, function: str) -> tuple[bool, tuple[Tensor, ...]]:
+    """Return True if the user gave a tuple, and the tuple.
 
     Raises
     ------
@@ -33,19 +33,19 @@ def tensors(values: Any, what: str, function: str) -> tuple[bool, tuple[Tensor, 
         If it is not made of tensors.
     """
     is_tuple = isinstance(values, tuple)
-    found = values if is_tuple else (values,)
-    for i, x in enumerate(found):
+    entries = values if is_tuple else (values,)
+    for i, x in enumerate(entries):
         if not is_tensor(x):
-            which = f"value at index {i}" if is_tuple else f"given {what}"
+            which = f"value at index {i}" if is_tuple else f"given {role}"
             raise TypeError(
-                f"The {what} given to {function} must be either a Tensor or a tuple of Tensors but the "
+                f"The {role} given to {function} must be either a Tensor or a tuple of Tensors but the "
                 f"{which} has type {type(x)}."
             )
-    return is_tuple, found
+    return is_tuple, entries
 
 
 def unwrapped(values: Sequence[Any], is_tuple: bool) -> Any:
-    """What `tensors` made a tuple of, as the user gave it."""
+    """Undo `tensors`: a single value for a single tensor."""
     return tuple(values) if is_tuple else values[0]
 
 
@@ -70,7 +70,7 @@ class FunctionInputs(Level):
         self._function = function
 
     def run(self, func: Callable[..., Any], *, strict: bool) -> tuple[bool, tuple[Tensor, ...]]:
-        """Call a function; whether it returned a tuple, and the tuple."""
+        """Call a function; return True if it returned a tuple, and the tuple."""
         is_tuple, outputs = tensors(call_user(func, *self.tensors), OUTPUTS, self._function)
         check_active(outputs, "outputs", strict=strict)
         return is_tuple, outputs
@@ -90,27 +90,27 @@ def vector(
         Whether those are a tuple for the user.
     function : str
     missing : str
-        What is said if there is no vector and more than one element.
+        Said in the error if there is no vector and more than one element.
     create_graph : bool
     """
     if v is None:
         if len(like) != 1 or like[0].numel() != 1:
             raise RuntimeError(f"The vector v can only be None if {missing}.")
         return [None]
-    _, found = tensors(v, "v", function)
-    if len(found) != len(like):
+    _, vectors = tensors(v, "v", function)
+    if len(vectors) != len(like):
         raise RuntimeError(
-            f"v is a tuple of invalid length: should be {len(like)} but got {len(found)}."
+            f"v is a tuple of invalid length: should be {len(like)} but got {len(vectors)}."
             if is_tuple
             else "The given v should contain a single Tensor."
         )
-    for i, (own, other) in enumerate(zip(found, like, strict=True)):
-        if own.shape != other.shape:
-            entry = f"Entry {i} in " if is_tuple else ""
+    for i, (entry, other) in enumerate(zip(vectors, like, strict=True)):
+        if entry.shape != other.shape:
+            prefix = f"Entry {i} in " if is_tuple else ""
             raise RuntimeError(
-                f"{entry}v has invalid size: should be {other.shape} but got {own.shape}."
+                f"{prefix}v has invalid size: should be {other.shape} but got {entry.shape}."
             )
-    return [t if create_graph else t.detach() for t in found]
+    return [t if create_graph else t.detach() for t in vectors]
 
 
 def check_one_element(is_tuple: bool, outputs: Sequence[Any], function: str) -> None:
@@ -163,7 +163,7 @@ _MISSING = {
 }
 
 
-def check_active(values: Sequence[Tensor | None], what: str, *, strict: bool) -> None:
+def check_active(values: Sequence[Tensor | None], stage: str, *, strict: bool) -> None:
     """In strict mode, raise unless all values can be differentiated."""
     if not strict:
         return
@@ -171,7 +171,7 @@ def check_active(values: Sequence[Tensor | None], what: str, *, strict: bool) ->
         if t is None:
             raise RuntimeError(INDEPENDENT.format(i=i))
         if not is_active(t):
-            raise RuntimeError(_PASSIVE[what].format(i=i))
+            raise RuntimeError(_PASSIVE[stage].format(i=i))
 
 
 def checked_product(
