@@ -962,7 +962,7 @@ def act():
 def guarded():
     try:
         act()
-    except tg.errors.TapeError:
+    except tg.TapeError:
         pass  # a clear refusal is fine
     except RuntimeError as error:  # and so is PyTorch's, of backward inside of a transform
         assert "inside a functorch transform" in str(error), where
