@@ -130,7 +130,7 @@ class FunctionCtx:
 
     def set_materialize_grads(self, value: bool) -> None:
         """Say whether ``backward`` gets zeros (the default) or None for outputs that were not used."""
-        messages.check_bool("set_materialize_grads", "'value' (position 1)", value)
+        messages.check_bool("set_materialize_grads", "value", 1, value)
         self.materialize_grads = value
 
     # ------------------------------------------------------------------ for backward

@@ -173,7 +173,7 @@ class _SetMode(_TapeMode):
     NAME = ""
 
     def __init__(self, mode: bool) -> None:
-        messages.check_bool(self.NAME, "'enabled' (position 1)", mode)
+        messages.check_bool(self.NAME, "enabled", 1, mode)
         super().__init__(mode)
         self._done: tuple[Change, ...] | None = super().changes()[0]
         for container, key, _, meanwhile in self._done:
@@ -266,7 +266,7 @@ class inference_mode(_TapeMode):
         return new_mode
 
     def __init__(self, mode: bool = True) -> None:
-        messages.check_bool("inference_mode", "'mode' (position 1)", mode)
+        messages.check_bool("inference_mode", "mode", 1, mode)
         super().__init__(mode)
         self._was_on: list[tuple[Tape, bool]] = []
 

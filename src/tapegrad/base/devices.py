@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from .errors import UnsupportedError
+from .errors import UnsupportedError, must_be
 
 __all__ = [
     "CPU", "check_device", "contiguous_format", "device", "layout", "memory_format",
@@ -98,9 +98,7 @@ def check_device(name: str, given: Any) -> None:
     if given is None or given is CPU:
         return
     if not isinstance(given, str | device):
-        raise TypeError(
-            f"{name}(): argument 'device' must be torch.device, not {type(given).__name__}"
-        )
+        raise must_be(name, "device", 0, "torch.device", given)
     wanted = device(given)
     if wanted.type != "cpu":
         raise UnsupportedError(

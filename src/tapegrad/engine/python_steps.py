@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..base.dtypes import dtype, int64
+from ..base.dtypes import dtype, int64, legacy_name
 from ..native import abi as nt
 from ..native.abi import R_ERROR_ARG, R_HIGH
 from ..native.exchange import Change, Exchange
@@ -48,12 +48,6 @@ __all__ = [
 
 
 # --------------------------------------------------------------------------- calling hooks
-_TYPES = {
-    "float64": "torch.DoubleTensor", "float32": "torch.FloatTensor", "int64": "torch.LongTensor",
-    "bool": "torch.BoolTensor",
-}  # fmt: skip
-
-
 def _hook_name(hook: Callable[..., Any]) -> str:
     return getattr(hook, "__name__", type(hook).__name__)
 
@@ -73,8 +67,8 @@ def _check_kind(hook: Callable[..., Any], kind: dtype, shape: Any, new: TensorHa
     """Raise PyTorch's errors for a gradient that has another dtype or shape after a hook than before."""
     if new.dtype is not kind:
         raise RuntimeError(
-            f"hook '{_hook_name(hook)}' has changed the type of value (was {_TYPES[kind.name]} got "
-            f"{_TYPES[new.dtype.name]})"
+            f"hook '{_hook_name(hook)}' has changed the type of value (was {legacy_name(kind)} got "
+            f"{legacy_name(new.dtype)})"
         )
     if new.shape != shape:
         raise RuntimeError(f"hook '{_hook_name(hook)}' has changed the size of value")

@@ -65,8 +65,8 @@ def set_mode(on: bool, check_nan: bool = True) -> tuple[bool, bool]:
     TypeError
         PyTorch's, for what is no bool.
     """
-    messages.check_bool("set_anomaly_enabled", "'enabled' (position 1)", on)
-    messages.check_bool("set_anomaly_enabled", "'check_nan' (position 2)", check_nan)
+    messages.check_bool("set_anomaly_enabled", "enabled", 1, on)
+    messages.check_bool("set_anomaly_enabled", "check_nan", 2, check_nan)
     previous = _state["on"], _state["check_nan"]
     _state["on"], _state["check_nan"] = on, check_nan
     Tape.trace, Values.explain = (trace, explain) if on else (None, None)

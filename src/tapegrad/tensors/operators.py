@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..base.errors import kind_of
+from ..base.errors import must_be
 from ..functions import keywords, registry
 from ..native import handle_type as handle
 from ..ops.table import TABLE, Op
@@ -46,9 +46,7 @@ def _slow_call(entry: Op) -> Callable[..., Any]:
             if not (record.is_number(input) and record.is_tensor(other)):
                 record.check_tensors(name, (input,))
         elif not record.is_tensor(other) and not record.is_number(other):
-            raise TypeError(
-                f"{name}(): argument 'other' (position 2) must be Tensor, not {kind_of(other)}"
-            )
+            raise must_be(name, "other", 2, "Tensor", other)
         return record.binary(entry, input, other)
 
     call: Any = call_unary if entry.arity == 1 else call_binary

@@ -85,7 +85,7 @@ def _as_function(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(method)
     def function(input: Any, *args: Any, **options: Any) -> Any:
-        check_named(name, ("input", input))
+        check_named(name, input=input)
         return method(input, *args, **options)
 
     function.__name__ = function.__qualname__ = name
