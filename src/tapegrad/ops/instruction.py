@@ -5,7 +5,7 @@ geometry, the layout of the result. So a statement is an instruction's number an
 slots. `instruction` finds or makes one; `remember` tells native recording about it, so that the
 next time the same op meets the same layouts Python is not asked.
 
-`Program` holds the VJP of an instruction for one operand (traced_rule.py builds it).
+The programs that run its VJP, one an operand, are built by `build` of rules/program_table.py.
 """
 
 from __future__ import annotations

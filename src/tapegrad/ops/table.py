@@ -56,7 +56,7 @@ class Op:
     loop : numpy.ufunc or None
         The ufunc whose loops compute an elementwise op.
     kind : int
-        COMPUTE, VIEW, ... (see abi.py).
+        COMPUTE, VIEW, ... (see native/abi.py).
     result : str
         For elementwise ops: ``"same"``, ``"bool"`` or ``"float"``, the dtype of the result.
     expr : str or None
