@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ast
 import importlib
+import io
 import json
+import re
+import tokenize
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -217,3 +220,92 @@ def test_no_leftovers_in_the_source() -> None:
         for number, line in enumerate(path.read_text().splitlines(), 1):
             for word in ("TODO", "FIXME", "XXX", "breakpoint(", "NotImplemented  #"):
                 assert word not in line, f"{path.name}:{number}: {word}"
+
+
+# --------------------------------------------------------------------------- prose
+#: packages and files whose docstrings may still begin with What, Whether or Who
+PENDING = {
+    "native", "ops", "tape", "rules", "engine", "scalar_tape", "batching", "autograd", "func",
+    "njit_compiler", "functions/maths/moments.py", "functions/maths/ordering.py",
+    "functions/maths/reduction.py", "functions/maths/scanning.py",
+    "functions/maths/return_types.py", "functions/arguments.py", "functions/keywords.py",
+    "functions/registry.py",
+}  # fmt: skip
+SCOPES = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+@cache
+def docstrings(path: Path) -> list[tuple[int, str]]:
+    """Docstrings of a file, each with its line; where they have ``{fields}``, as they are written."""
+    scopes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, SCOPES)]
+    return [(node.body[0].lineno, text) for node in scopes if (text := ast.get_docstring(node))]
+
+
+def comments(path: Path) -> list[tuple[int, str]]:
+    """Comments of a file, successive lines of them as one."""
+    blocks: dict[int, tuple[int, str]] = {}  # by their last line
+    for token in tokenize.generate_tokens(io.StringIO(path.read_text()).readline):
+        if token.type == tokenize.COMMENT:
+            line, text = token.start[0], token.string.lstrip("#: ")
+            first, before = blocks.pop(line - 1, (line, ""))
+            blocks[line] = first, f"{before} {text}"
+    return list(blocks.values())
+
+
+@cache
+def definitions(path: Path) -> set[str]:
+    """Names that a file binds otherwise than by an import, attributes among them."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
+            names.add(node.id if isinstance(node, ast.Name) else node.attr)
+    return names
+
+
+def files_named(text: str, here: Path) -> list[Path]:
+    """Files that a pointer may mean: the one beside it, else all whose path ends with it."""
+    if text.startswith("tests/"):
+        place = Path(__file__).parent.parent / text
+        return [place] if place.exists() else []
+    if (here.parent / text).exists():
+        return [here.parent / text]
+    return [p for p, name in zip(FILES, NAMES, strict=True) if f"/{name}".endswith(f"/{text}")]
+
+
+FILE = r"`?(?P<file>[\w/]+\.py)\b`?"
+NAME = r"`+(?P<name>\w+(?:\.\w+)*\*?)`+"
+#: ways to write that a name is in a file
+POINTERS = [f"{NAME} (?:of|in) {FILE}", f"{FILE} \\({NAME}", f"{FILE} has {NAME}"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_docstrings_point_to_what_is_there(path: Path) -> None:
+    """A file that a docstring or comment names is one file, and defines the names said to be in it."""
+    wrong = []
+    for line, text in [*docstrings(path), *comments(path)]:
+        text = " ".join(text.split())
+        for pointer in re.finditer(FILE, text):
+            if len(files_named(pointer["file"], path)) != 1:
+                wrong.append(f"{line}: {pointer['file']}: no such file, or several")
+        for pointer in (m for form in POINTERS for m in re.finditer(form, text)):
+            pattern = pointer["name"].rpartition(".")[2].replace("*", ".*")
+            for file in files_named(pointer["file"], path):
+                if not any(re.fullmatch(pattern, name) for name in definitions(file)):
+                    wrong.append(f"{line}: no {pointer['name']} in {pointer['file']}")
+        start = re.search(f"Start reading at {NAME}", text)
+        name = start["name"].rpartition(".")[2] if start else "py"
+        if name != "py" and name not in definitions(path):
+            wrong.append(f"{line}: no {name} here")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if not {n, n.split("/")[0]} & PENDING])
+def test_docstrings_begin_with_a_verb_or_a_noun(name: str) -> None:
+    for line, text in docstrings(SOURCE / name):
+        assert not re.match(r"\W*(What|Whether|Who)", text), f"{line}: {text.splitlines()[0]}"
+
+
+def test_pending_names_packages_and_files() -> None:
+    assert all((SOURCE / name).exists() for name in PENDING)

@@ -1,7 +1,7 @@
 """One reverse pass over a tape: what is seeded, what is wanted, and the arrays for the sweep.
 
-A `Request` fills the structure that the native sweeps read (fields ``R_*`` of abi.py), and calls
-them in order: `Request.prepare` marks what will be visited and raises what would stop it,
+A `Request` fills the structure that the native sweeps read (fields ``R_*`` of native/abi.py), and
+calls them in order: `Request.prepare` marks what will be visited and raises what would stop it,
 `Request.sweep` runs, `Request.release` gives memory back. It is a context manager that holds the
 tape's lock.
 """

@@ -10,8 +10,8 @@ instruction for the two layouts in a hash table and appends the statement to the
 40 ns. Whatever is not that simple (another thread, a new combination of layouts, a
 Python object, a full tape) goes to the Python function registered for the op in `G_SLOW`.
 
-Start reading at `append` (what recording a statement means) and `binary` of runtime/recording.py, then
-`make_handle_type`.
+Start reading in runtime/recording.py, at `append` (the meaning of recording a statement) and `binary`; then
+`make_handle_type` here.
 """
 
 from __future__ import annotations

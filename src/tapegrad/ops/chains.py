@@ -5,8 +5,8 @@
     composed(lambda c, x: c(np.reciprocal, c(np.sqrt, x)))
 
 The body runs once for given layouts; the chain that it builds runs tile by tile, temporaries
-staying in the first-level cache. A body may name a kernel of pointwise.py instead of a
-ufunc.
+staying in the first-level cache. A body may name a kernel of kernels/pointwise.py instead
+of a ufunc.
 
 Rows made here have a `body`: their one step may become part of a longer chain.
 """

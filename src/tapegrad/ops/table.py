@@ -75,7 +75,7 @@ class Op:
     loop : numpy.ufunc or None
         The ufunc whose loops compute an elementwise op.
     kind : int
-        COMPUTE, VIEW, ... (see abi.py).
+        COMPUTE, VIEW, ... (see native/abi.py).
     result : str
         For elementwise ops, the dtype of the result: ``"same"``, ``"float"``, ``"bool"``, or ``"bits"``
         for what has the same of integers and bools only.

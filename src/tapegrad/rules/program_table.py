@@ -45,7 +45,7 @@ def build(made: Instruction, variant: int = 0) -> None:
     ----------
     made : Instruction
     variant : int
-        Sum of LANES and MASKED (abi.py). The plain ones are built as well.
+        Sum of LANES and MASKED (native/abi.py). The plain ones are built as well.
     """
     with holding(made.holdings):
         for which in sorted({0, variant}):

@@ -10,7 +10,7 @@ address         int64   where the primal is; 0 while the statement is pending
 root            int32   slot whose adjoint buffer this slot's adjoint lies in (itself, or a
                         view's root)
 base            int32   slot whose memory this slot's lies in
-flags           uint8   ACTIVE, EXTERNAL, FREED ... (abi.py)
+flags           uint8   ACTIVE, EXTERNAL, FREED ... (native/abi.py)
 ==============  ======  ==================================================================
 """
 

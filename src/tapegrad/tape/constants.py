@@ -1,7 +1,7 @@
 """Python scalars on a tape: the same number of a dtype keeps the same slot.
 
-Native recording looks them up by their bits (`find_constant` in runtime/recording.py), so the table
-is a hash table of words, open addressing, Fibonacci hashing.
+Native recording looks them up by their bits (`find_constant` in runtime/hash_tables.py), so the
+table is a hash table of words, open addressing, Fibonacci hashing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
 """Tensors from nothing: from data, filled, ranges, random numbers.
 
-Start reading at `from_data.py` (`tensor`).
+Start reading at `creation.py` (`tensor`), then `from_data.py`.
 """

@@ -1,7 +1,7 @@
 """Views that show a part of a tensor.
 
 narrow, select, unbind, the splits; diagonals, windows, as_strided. All of them record one statement
-through `shaping.alias`. Square brackets are in indexing.py.
+through `alias` of reshape.py. Square brackets are in getitem.py.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Statements, leaves and handles by number, as Python appends them (tape.py, recording.py).
+"""Statements, leaves and handles by number, as Python appends them (tape/tape.py, tape/recording.py).
 
 These get addresses and slots, and call nothing that runs Python code; but for `handle_entry`, which
-allocates a handle first (recording.py says why) and then looks whether an id is free.
+allocates a handle first (runtime/recording.py says why) and then looks whether an id is free.
 """
 
 from __future__ import annotations

@@ -48,7 +48,8 @@ def call_native(
     return result
 
 
-#: addresses of what is compiled once for all (scalar_tape/native_recorder.py, matmul.py), in the order of E_*
+#: addresses of entries that are compiled once for all (native_recorder.py, native_sums.py), in the order
+#: of ``E_*`` of scalar_tape/abi.py
 _ENTRIES = np.array(
     [
         machine_code.entry(name)

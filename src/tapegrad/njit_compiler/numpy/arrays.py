@@ -1,6 +1,7 @@
 """Arrays of active scalars: how they are made, copied and broadcast, and `value` in compiled code.
 
-creation.py has NumPy's functions that make them; elementwise.py, reductions.py and others have the rest.
+njit_compiler/creation.py has NumPy's functions that make them; elementwise.py, reductions.py and others
+have the rest.
 """
 
 from __future__ import annotations
