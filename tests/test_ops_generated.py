@@ -279,7 +279,8 @@ def test_the_table_is_closed() -> None:
     seen: set[int] = set()
     level: list[Instruction] = [
         i for i in INSTRUCTIONS
-        if i.op.vjp is not None and not is_symbolic((*i.layouts, *i.outs))  # prototypes of patterns
+        if i.op.vjp is not None and TABLE.get(i.op.name) is i.op  # not those of a test
+        and not is_symbolic((*i.layouts, *i.outs))  # prototypes of patterns
     ]  # fmt: skip
     for _ in range(3):  # derivatives of derivatives of derivatives
         found: list[Instruction] = []

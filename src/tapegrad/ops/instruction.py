@@ -297,7 +297,7 @@ def row_of(instruction: Instruction) -> list[Any]:
     # 2 for what a Function has saved of its outputs: the collector keeps the value
     row[nt.I_PYTHON] = entry.python + bool(attrs.get("saved"))
     row[nt.I_VJP : nt.I_PUSH + 1] = [-1] * (nt.I_PUSH + 1 - nt.I_VJP)
-    row[nt.I_DETACH] = entry.detaches
+    row[nt.I_DETACH] = entry.detaches + entry.silent
     if entry.kind == nt.LEAF:
         row[nt.I_EXTRA] = attrs["requires_grad"]
     if entry.rewritten:

@@ -136,6 +136,8 @@ class Op:
         For views: whether it is the whole of what was written, rather than a view.
     detaches : bool
         For views: whether no cotangent passes.
+    silent : bool
+        For views that detach: whether writes through them count as no new version (`Tensor.data`).
     failure : Failure or None
         For an op whose kernels may fail: what is raised then.
     """
@@ -175,6 +177,7 @@ class Op:
     multiple_views: bool = False
     rewritten: bool = False
     detaches: bool = False
+    silent: bool = False
     failure: Failure | None = None
 
     def __repr__(self) -> str:

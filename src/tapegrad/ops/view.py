@@ -50,7 +50,7 @@ view_op("unbind", "UnbindBackward0", multiple_views=True)
 view_op("alias", "AliasBackward0")
 view_op("copy_slices", "CopySlices", rewritten=True)
 view_op("detach", "", detaches=True)
-view_op("data", "", detaches=True)
+view_op("data", "", detaches=True, silent=True)
 
 
 def write(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
