@@ -561,7 +561,7 @@ def test_a_large_jacobian_is_made_in_batches(monkeypatch: pytest.MonkeyPatch) ->
     x = tg.linspace(0.1, 1.0, 7)
     whole = func.jacrev(lambda a: a.sin() * a.sum())(x).numpy()
     lanes, shapes = [], []
-    units, own = products.units, many.Lanes._set_lanes
+    units, set_lanes = products.unit_batches, many.Lanes._set_lanes
 
     def few(like: Any) -> Any:
         for batch in units(like):
@@ -571,9 +571,9 @@ def test_a_large_jacobian_is_made_in_batches(monkeypatch: pytest.MonkeyPatch) ->
 
     def watched(self: Any, count: int) -> None:
         lanes.append(count)
-        own(self, count)
+        set_lanes(self, count)
 
-    monkeypatch.setattr(products, "units", few)
+    monkeypatch.setattr(products, "unit_batches", few)
     monkeypatch.setattr(many, "LANE_BYTES", 3 * 56)
     monkeypatch.setattr(many.Lanes, "_set_lanes", watched)
     np.testing.assert_array_equal(func.jacrev(lambda a: a.sin() * a.sum())(x).numpy(), whole)

@@ -25,7 +25,7 @@ from ..tape.recording import layout_of, storage_of
 from ..tape.tape import Tape, slot_of
 from ..tensors.tensor import Tensor
 
-__all__ = ["grad_batched", "jacobian", "may_lift"]
+__all__ = ["grad_batched", "jacobian_by_lanes", "may_lift"]
 
 
 def grad_batched(
@@ -43,7 +43,7 @@ def grad_batched(
     retain = create_graph if retain_graph is None else as_flag(retain_graph)
     tape = current_tape()
     if count and (tape.abstract or (create_graph and may_lift(tape, inputs))):
-        return _lifted(
+        return _grad_by_lifting(
             outputs, inputs, grad_outputs, count, retain_graph=retain, create_graph=create_graph,
             allow_unused=allow_unused,
         )  # fmt: skip
@@ -56,7 +56,7 @@ def grad_batched(
             )
             for b in range(count)
         ]  # fmt: skip
-        return [_stacked([row[i] for row in rows]) for i in range(len(inputs))]
+        return [_stacked_rows([row[i] for row in rows]) for i in range(len(inputs))]
     tape = engine.check_roots(outputs)
     for t in inputs:
         if not record.is_active(t):
@@ -115,7 +115,7 @@ def may_lift(tape: Tape, inputs: Sequence[Tensor]) -> bool:
     return not any(INSTRUCTIONS[k].op.lift == "never" for k in numbers)
 
 
-def _lifted(
+def _grad_by_lifting(
     outputs: Sequence[Tensor], inputs: Sequence[Tensor], grad_outputs: Sequence[Any], count: int, *,
     retain_graph: bool, create_graph: bool, allow_unused: bool,
 ) -> list[Tensor | None]:  # fmt: skip
@@ -153,7 +153,7 @@ def _lifted(
     return gradients if create_graph else [None if g is None else g.detach() for g in gradients]
 
 
-def jacobian(output: Tensor, inputs: Sequence[Tensor]) -> list[Tensor | None] | None:
+def jacobian_by_lanes(output: Tensor, inputs: Sequence[Tensor]) -> list[Tensor | None] | None:
     """The derivatives of each element of an active output, in the first dimension; keeps the graph.
 
     None where the sweep cannot have lanes (`Lanes.use`).
@@ -196,5 +196,5 @@ def _batch_size(outputs: Sequence[Tensor], grad_outputs: Sequence[Tensor | None]
     return int(sizes.pop())
 
 
-def _stacked(rows: list[Any]) -> Any:
+def _stacked_rows(rows: list[Any]) -> Any:
     return None if not rows or rows[0] is None else FUNCTIONS["stack"](rows)

@@ -1,8 +1,8 @@
 """Checkpoints: a function whose values are not kept, but computed again when backward needs them.
 
-`checkpoint` runs the function on copies, looks at what was recorded for active leaves that it captured,
-and drops it all: what stays is one statement (`CheckpointFunction`) whose operands are the active
-arguments and those leaves. Its ``backward`` runs the function again and differentiates that. Where the
+`checkpoint` runs the function on copies, searches the statements recorded for active leaves that it
+captured, and drops them all but one (`CheckpointFunction`), whose operands are the active arguments and
+those leaves. Its ``backward`` runs the function again and differentiates that. Where the
 backward pass is recorded itself, that computation of gradients is checkpointed in its turn, so there are
 derivatives of any order.
 """
@@ -34,7 +34,7 @@ from ..tensors import pytree as trees
 from ..tensors.tensor import Tensor
 from .function import Function
 from .grad_mode import is_grad_enabled, no_grad, recording
-from .jacobian_products import forget, private_leaf, pull, zeros_for_none
+from .jacobian_products import forget_leaves, private_leaf, pull, zeros_for_none
 
 __all__ = ["NOT_PASSED", "CheckpointError", "checkpoint", "noop_context_fn"]
 
@@ -100,7 +100,7 @@ def _without_hooks(leaves: Sequence[Any]) -> Iterator[None]:
 
 
 def _check_reentrant(kwargs: dict[str, Any], contexts: bool) -> None:
-    """Raise for what PyTorch's reentrant checkpoints do not take.
+    """Raise for arguments that PyTorch's reentrant checkpoints do not take.
 
     Raises
     ------
@@ -130,8 +130,8 @@ def checkpoint(
     *args, **kwargs
         Its arguments: nested containers of tensors and anything else.
     use_reentrant : bool, optional
-        PyTorch has two implementations; here is one, which does what its ``use_reentrant=False`` does.
-        With True, what PyTorch's other one does not do raises: `autograd.grad`, ``backward(inputs=)``,
+        PyTorch has two implementations; here is one, which does as its ``use_reentrant=False``.
+        With True, features that PyTorch's other one lacks raise: `autograd.grad`, ``backward(inputs=)``,
         keyword arguments, `context_fn`; and without an argument that requires grad, the results require
         none. Not giving it warns, and means True, as in PyTorch.
     context_fn : callable
@@ -156,7 +156,7 @@ def checkpoint(
     UnsupportedError
         If the function captures a tensor that requires grad and is not a leaf; pass it as an argument.
     ValueError
-        For what does not go with ``use_reentrant=True``.
+        For arguments that do not go with ``use_reentrant=True``.
 
     Examples
     --------
@@ -249,7 +249,7 @@ def _checkpointed(
         marker = record.scalar_tensor(0.0)  # of the slot where the run begins
         with suspended():  # statements recorded now are dropped, and save nothing
             outputs = run(copies)
-        captured = _captured(tape, slot_of(tape, marker), {slot_of(tape, t) for t in copies})
+        captured = _captured_leaves(tape, slot_of(tape, marker), {slot_of(tape, t) for t in copies})
     active = [j for j, y in enumerate(outputs) if record.is_active(y)]
     results = [y.detach() for y in outputs]
     if not active:
@@ -287,7 +287,7 @@ class _leaf_copies(Exchange):
     def ending(self) -> None:
         """Let the leaves go."""
         leaves, self._leaves = self._leaves, []
-        forget(leaves)
+        forget_leaves(leaves)
 
 
 class _Rerun:
@@ -353,7 +353,7 @@ class CheckpointFunction(Function):
             results = gradients(copies)
         del copies
         if tape.state[nt.S_OWNED_BYTES] > limit:
-            # Free what was computed again; the pass goes on, and one around it may be a replay.
+            # Free the values computed again; the pass goes on, and one around it may be a replay.
             if tape.passes == 1:
                 collector.trim(tape)
             else:
@@ -362,7 +362,7 @@ class CheckpointFunction(Function):
         return None, None, *results
 
 
-def _captured(tape: Tape, marker: int, excluded: set[int]) -> list[Tensor]:
+def _captured_leaves(tape: Tape, marker: int, excluded: set[int]) -> list[Tensor]:
     """The active leaves that statements behind `marker` have as operands, without those `excluded`.
 
     Raises

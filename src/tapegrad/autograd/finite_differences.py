@@ -44,7 +44,7 @@ def numerical_product(
     Returns
     -------
     list of (numpy.ndarray or None)
-        Flat, one an output; None for what is not a floating tensor.
+        Flat, one an output; None for an output that is no floating tensor.
 
     Raises
     ------

@@ -8,9 +8,9 @@
 UnpackedDualTensor(primal=tensor(9.), tangent=tensor(6.))
 
 A dual is a copy of the tensor on a graph of the level's own (duals.py), and its tangent is noted with the
-level. `unpack_dual` computes the tangent of a result when it is asked for, from what has been recorded
+level. `unpack_dual` computes the tangent of a result when it is asked for, from the statements recorded
 (forward_mode.py). Three things differ from PyTorch: writing to a dual leaves the tensor alone that it was
-made of, printing one does not show its tangent, and what is computed under `no_grad` inside a level has none.
+made of, printing one does not show its tangent, and results computed under `no_grad` in a level have none.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class _Duals:
         self.level.let_go(gone)
 
     def tangent_of(self, dual: Tensor) -> Tensor | None:
-        """The tangent that a dual was made with, unless it was written to since."""
+        """Tangent that a dual was made with, unless it was written to since."""
         for handed, primal, tangent in zip(self._handed, self.primals, self.tangents, strict=True):
             if handed() is dual and dual._version == 0 and record.is_copy(dual, primal):
                 return tangent
@@ -168,7 +168,7 @@ def exit_dual_level(*, level: int | None = None) -> None:
         If that is not the current level, or there is none.
     """
     duals = _current.duals
-    if level is not None and level != _number():
+    if level is not None and level != _level_number():
         raise RuntimeError(
             "Trying to exit a forward AD level that was not the last one that was created. This is not "
             "supported."
@@ -179,7 +179,7 @@ def exit_dual_level(*, level: int | None = None) -> None:
     duals.level.__exit__()
 
 
-def _number() -> int:
+def _level_number() -> int:
     """Number of the current level, -1 outside."""
     return -1 if _current.duals is None else 0
 
@@ -187,7 +187,7 @@ def _number() -> int:
 def __getattr__(name: str) -> int:
     """Return PyTorch's private module variable, which says whether a level was entered."""
     if name == "_current_level":
-        return _number()
+        return _level_number()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -204,7 +204,7 @@ def make_dual(tensor: Tensor, tangent: Tensor, *, level: int | None = None) -> T
     Returns
     -------
     Tensor
-        The dual: what is computed from it has tangents that `unpack_dual` returns.
+        The dual: results computed from it have tangents that `unpack_dual` returns.
 
     Raises
     ------
@@ -269,7 +269,7 @@ def unpack_dual(tensor: Tensor, *, level: int | None = None) -> UnpackedDualTens
     Raises
     ------
     TypeError
-        For what is no tensor, inside of a level.
+        For an argument that is no tensor, inside of a level.
     """
     duals = _current.duals
     if duals is None or (level is not None and level < 0):

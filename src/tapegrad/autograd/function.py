@@ -26,7 +26,15 @@ from ..tape.tape import Tape
 from ..tape.user_code import call_user
 from ..tensors import pytree as trees
 from ..tensors.tensor import Tensor
-from .function_checks import apart, check_dirty, checked_tangent, count_write, in_order
+from .function_checks import (
+    MORE,
+    apart,
+    check_dirty,
+    checked_rule,
+    checked_tangent,
+    count_write,
+    in_parameter_order,
+)
 from .function_context import FunctionCtx, context_type, marked
 from .grad_mode import no_grad
 
@@ -146,7 +154,7 @@ class Function:
         """Run the operation on `args`; tensors among the results are differentiable."""
         separate = cls.setup_context is not Function.setup_context
         if separate or kwargs:
-            args = in_order(cls.forward, args, kwargs, takes_ctx=not separate)
+            args = in_parameter_order(cls.forward, args, kwargs, takes_ctx=not separate)
         tape = current_tape()
         if isinstance(tape, Trace) and _has_rule(cls, tape):
             return _by_rule(cls, tape, args)
@@ -177,9 +185,6 @@ class VmapInfo(NamedTuple):
     randomness: str
 
 
-_MORE = "For more details, please see https://pytorch.org/docs/main/notes/extending.func.html"
-
-
 def _has_rule(function: type[Function], trace: Trace) -> bool:
     """Return True if a Function has a rule for vmap; raise PyTorch's errors if it cannot be lifted."""
     name, is_overridden = function.__name__, function.vmap is not Function.vmap
@@ -187,21 +192,21 @@ def _has_rule(function: type[Function], trace: Trace) -> bool:
         text = (
             f"You tried to vmap over {name}, but it has both generate_vmap_rule=True and an overridden "
             "vmap staticmethod. Please set generate_vmap_rule=False or delete the overridden vmap "
-            f"staticmethod to avoid ambiguity. {_MORE}"
+            f"staticmethod to avoid ambiguity. {MORE}"
         )
     elif function.generate_vmap_rule:
         return False
     elif function.setup_context is Function.setup_context:
         text = (
             "In order to use an autograd.Function with functorch transforms (vmap, grad, jvp, jacrev, "
-            f"...), it must override the setup_context staticmethod. {_MORE}"
+            f"...), it must override the setup_context staticmethod. {MORE}"
         )
     elif is_overridden:
         return True
     else:
         text = (
             f"You tried to vmap over {name}, but it does not have vmap support. Please override and "
-            f"implement the vmap staticmethod or set generate_vmap_rule=True. {_MORE}"
+            f"implement the vmap staticmethod or set generate_vmap_rule=True. {MORE}"
         )
     trace.fail(text)
 
@@ -219,7 +224,7 @@ def _by_rule(function: type[Function], trace: Trace, args: tuple[Any, ...]) -> A
             if any(d is not None for d in dims):
                 info = VmapInfo(trace.size, trace.randomness)
                 returned = call_user(function.vmap, info, trees.unflatten(spec, dims), *batched)
-                output, places = _checked_rule(returned)
+                output, places = checked_rule(returned)
             else:
                 output = function.apply(*batched)
                 places = [None] * len(trees.leaves(output))
@@ -240,32 +245,6 @@ def _by_rule(function: type[Function], trace: Trace, args: tuple[Any, ...]) -> A
     outputs = list(output) if isinstance(output, tuple) else [output]
     outputs = _record(function, ctx, args, outputs)
     return tuple(outputs) if isinstance(output, tuple) else outputs[0]
-
-
-def _checked_rule(returned: Any) -> tuple[Any, list[int | None]]:
-    """The two parts of what ``vmap`` returned: the output, and the dimension of each of its leaves.
-
-    Raises
-    ------
-    RuntimeError
-        PyTorch's errors, with its texts.
-    """
-    if not (isinstance(returned, tuple) and len(returned) == 2):
-        got = f"{len(returned)} returns" if isinstance(returned, tuple) else f"a {type(returned)}"
-        raise RuntimeError(
-            "Expected the vmap staticmethod to have two returns, an output and out_dims with pytree "
-            f"structure compatible with the output. Got {got} instead"
-        )
-    output, out_dims = returned
-    places = trees.broadcast(out_dims, output)
-    if places is None:
-        raise RuntimeError(
-            "The autograd.Function's vmap staticmethod returned an incompatible (output, out_dims) "
-            f"tuple. Expected out_dims={out_dims} to be compatible with the structure of `output`. "
-            f"out_dims has structure {trees.text(trees.flatten(out_dims)[1])} but output has structure "
-            f"{trees.text(trees.flatten(output)[1])}. {_MORE}"
-        )
-    return output, places
 
 
 def _record(
@@ -319,7 +298,7 @@ def _record(
     ctx.count, ctx.differentiable = len(outputs), tuple(active)
     tape.contexts[anchor] = ctx
     numbers = {k: v for k, v in numbers.items() if k not in arg_ids or k in dirty}
-    tape.counted += 1  # `place` is a number, and hooks may pack what is saved
+    tape.counted += 1  # `place` is a number, and hooks may pack saved tensors
     try:
         ctx.place = (tape, anchor)
         ctx.seal(tape, args, numbers)
@@ -349,6 +328,17 @@ def _settle_vjp(function: type[Function]) -> None:
         )
 
 
+class _JvpCall(NamedTuple):
+    """A Function's call that `_Transposed` stands for."""
+
+    function: type[Function]
+    context: Any
+    #: an output of the `function` statement: the tape may be collected, and its slot move
+    place: Tensor
+    #: of the arguments of `_Transposed`, numbers of the outputs that they are cotangents of
+    numbers: tuple[int, ...]
+
+
 class _Transposed(Function):
     """Zeros for the arguments of another Function's call, whose derivative is that one's ``jvp``."""
 
@@ -364,12 +354,12 @@ class _Transposed(Function):
         numbers: Any,
         *cts: Any,
     ) -> Any:
-        ctx.held = function, context, place, numbers  # type: ignore[attr-defined]
+        ctx.call = _JvpCall(function, context, place, numbers)  # type: ignore[attr-defined]
         return tuple(FUNCTIONS["zeros"](shape, dtype=kind) for shape, kind in like)
 
     @staticmethod
     def backward(ctx: Any, *tangents: Any) -> Any:
-        function, context, place, numbers = ctx.held
+        function, context, place, numbers = ctx.call
         tape = current_tape()
         tangents_of_args: list[Any] = [None] * len(context.needs_input_grad)
         for i, t in zip(context._arguments, tangents, strict=True):

@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from ..tape import readout, versions
 from ..tape import recording as record
 from ..tape.current import current_tape
 from ..tape.tape import Tape
+from ..tensors import pytree as trees
+from ..tensors.tensor import Tensor
 from .grad_mode import no_grad
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from ..tensors.tensor import Tensor
-
 __all__ = [
+    "MORE",
     "apart",
     "check_dirty",
     "checked_gradient",
+    "checked_rule",
     "checked_tangent",
     "count_write",
-    "in_order",
+    "in_parameter_order",
     "savable",
 ]
+
+#: where PyTorch says more of Functions under transforms
+MORE = "For more details, please see https://pytorch.org/docs/main/notes/extending.func.html"
 
 
 def savable(name: str, tensors: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -110,7 +113,7 @@ def apart(ctx: Any, args: tuple[Any, ...], outputs: list[Any]) -> list[Any]:
     return results
 
 
-def in_order(
+def in_parameter_order(
     forward: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any], *, takes_ctx: bool
 ) -> tuple[Any, ...]:
     """The arguments of ``forward``, with those that were given by name or, without a ctx, not at all.
@@ -155,3 +158,29 @@ def checked_tangent(context: Any, number: int, tangent: Any) -> Any:
             f"gradient is of size {list(tangent.shape)}."
         )
     return tangent
+
+
+def checked_rule(returned: Any) -> tuple[Any, list[int | None]]:
+    """The two parts of what ``vmap`` returned: the output, and the dimension of each of its leaves.
+
+    Raises
+    ------
+    RuntimeError
+        PyTorch's errors, with its texts.
+    """
+    if not (isinstance(returned, tuple) and len(returned) == 2):
+        got = f"{len(returned)} returns" if isinstance(returned, tuple) else f"a {type(returned)}"
+        raise RuntimeError(
+            "Expected the vmap staticmethod to have two returns, an output and out_dims with pytree "
+            f"structure compatible with the output. Got {got} instead"
+        )
+    output, out_dims = returned
+    places = trees.broadcast(out_dims, output)
+    if places is None:
+        raise RuntimeError(
+            "The autograd.Function's vmap staticmethod returned an incompatible (output, out_dims) "
+            f"tuple. Expected out_dims={out_dims} to be compatible with the structure of `output`. "
+            f"out_dims has structure {trees.text(trees.flatten(out_dims)[1])} but output has structure "
+            f"{trees.text(trees.flatten(output)[1])}. {MORE}"
+        )
+    return output, places

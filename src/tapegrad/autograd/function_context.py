@@ -100,7 +100,7 @@ class FunctionCtx:
         Raises
         ------
         TypeError
-            For what is not a Tensor or None.
+            For an argument that is not a Tensor or None.
         """
         self._saved = savable("save_for_backward", tensors)
 
@@ -258,7 +258,11 @@ class FunctionCtx:
             )
 
     def seal(self, tape: Tape, args: tuple[Any, ...], numbers: dict[int, int]) -> None:
-        """Turn what was saved into what the tape keeps; `numbers`: output's id -> its number."""
+        """Turn the saved tensors into the entries that the tape keeps.
+
+        An entry is a pair of an origin (the tensor, or a number for `_slot`) and the version when it was
+        saved, or what hooks packed; `numbers` maps the id of an output to its number.
+        """
         check_saved(self._saved)
 
         def sealed(saved: tuple[Any, ...]) -> tuple[Any, ...]:

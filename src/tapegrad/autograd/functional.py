@@ -22,7 +22,7 @@ from .functional_arguments import (
     unwrapped,
     vector,
 )
-from .jacobian_products import Pushforward, columns, pull, rows, units
+from .jacobian_products import Pushforward, columns, pull, rows, unit_batches
 from .transform_level import Level
 
 __all__ = ["hessian", "hvp", "jacobian", "jvp", "vhp", "vjp"]
@@ -111,7 +111,7 @@ def jvp(
         is_tuple, outputs = arguments.run(func, strict=strict)
         push = Pushforward(outputs, arguments.tensors)
         check_active(push.images, "grad_inputs", strict=strict)
-        tangents_out = push(_ones(tangents, arguments.tensors), create_graph=create_graph)
+        tangents_out = push(_ones_for_none(tangents, arguments.tensors), create_graph=create_graph)
         product = checked_product(
             tangents_out, outputs, "back_trick", strict=strict, create_graph=create_graph
         )
@@ -121,7 +121,7 @@ def jvp(
         )
 
 
-def _ones(vectors: Sequence[Tensor | None], like: Sequence[Any]) -> list[Tensor]:
+def _ones_for_none(vectors: Sequence[Tensor | None], like: Sequence[Any]) -> list[Tensor]:
     """The vectors; one where none was given, as none was needed."""
     return [x.new_ones(x.shape) if v is None else v for v, x in zip(vectors, like, strict=True)]
 
@@ -177,12 +177,12 @@ def jacobian(
             )
         compute = _strict_rows if strict else rows
         blocks = compute(outputs, arguments.tensors, create_graph=create_graph)
-        return _nested(
+        return _as_given(
             [detached_unless(r, create_graph) for r in blocks], is_tuple, arguments.is_tuple
         )
 
 
-def _nested(blocks: Sequence[Sequence[Tensor]], by_output: bool, by_input: bool) -> Any:
+def _as_given(blocks: Sequence[Sequence[Tensor]], by_output: bool, by_input: bool) -> Any:
     return unwrapped([unwrapped(row, by_input) for row in blocks], by_output)
 
 
@@ -193,7 +193,7 @@ def _strict_rows(
     blocks: list[list[Tensor]] = []
     for i, y in enumerate(outputs):
         rows_of_output: list[list[Tensor]] = []
-        for seed in (seed for batch in units(y) for seed in batch):
+        for seed in (seed for batch in unit_batches(y) for seed in batch):
             row = pull([y], inputs, [seed], create_graph=create_graph, retain_graph=True)
             for k, g in enumerate(row):
                 if g is None:
@@ -238,7 +238,7 @@ def _forward_jacobian(
         handed = [level.handed(x) for x in lifted]
         by_output, outputs = tensors(call_user(func, *handed), "outputs", "jacobian")
         blocks = columns(outputs, lifted, create_graph=level.outside(outputs))
-        return _nested([[level.release(b) for b in row] for row in blocks], by_output, by_input)
+        return _as_given([[level.release(b) for b in row] for row in blocks], by_output, by_input)
 
 
 def hessian(
@@ -288,7 +288,7 @@ def hessian(
         gradient, inputs, create_graph=create_graph, strict=strict, vectorize=vectorize,
         strategy=outer_jacobian_strategy,
     )  # fmt: skip
-    return _nested(blocks, is_tuple, is_tuple)
+    return _as_given(blocks, is_tuple, is_tuple)
 
 
 def vhp(
@@ -328,7 +328,7 @@ def hvp(
 ) -> tuple[Any, Any]:  # fmt: skip
     """Multiply the Hessian of a function with a vector, forward over reverse.
 
-    Where the second derivatives are continuous that is what `vhp` returns, which costs less.
+    Where the second derivatives are continuous, `vhp` returns the same and costs less.
 
     Parameters
     ----------
@@ -368,7 +368,7 @@ def _hessian_product(
             products = pull(reached, primals, weights, create_graph=create_graph)
         else:
             push = Pushforward(reached, primals)
-            rest = iter(push(_ones(vectors, primals), create_graph=create_graph))
+            rest = iter(push(_ones_for_none(vectors, primals), create_graph=create_graph))
             products = [None if g is None else next(rest) for g in gradient]
         stage = "double_back" if name == "vhp" else "double_back_trick"
         product = checked_product(

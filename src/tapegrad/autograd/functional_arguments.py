@@ -143,7 +143,7 @@ INDEPENDENT = (
     "The output of the user-provided function is independent of input {i}. This is not allowed in "
     "strict mode."
 )
-#: stage of a computation -> what strict mode says of None
+#: stage of a computation -> the error of strict mode for None
 _MISSING = {
     "back": INDEPENDENT,
     "back_trick": (

@@ -299,8 +299,8 @@ class mask_zero_cotangents(_TapeMode):
     """Context manager or decorator: in reverse passes, zero cotangents give zeros.
 
     A branch that `where` does not take gets a cotangent of zero, and zero times the infinite derivative
-    there (of ``sqrt`` at 0, say) is NaN, as in PyTorch. In this mode, what an elementwise op passes on is
-    zero wherever its cotangent is zero. It holds for the passes of this thread that start inside: `backward`,
+    there (of ``sqrt`` at 0, say) is NaN, as in PyTorch. In this mode, an elementwise op passes on zeros
+    wherever its cotangent is zero. It holds for the passes of this thread that start inside: `backward`,
     `grad`, and everything that is made of them, at every order. Other ops (products, reductions) are as ever.
 
     Parameters

@@ -20,7 +20,7 @@ from ..tensors.tensor import Tensor
 from . import finite_differences
 from .finite_differences import as_tuple
 from .gradients import grad
-from .jacobian_products import Pushforward, pull, units
+from .jacobian_products import Pushforward, pull, unit_batches
 from .transform_level import Level
 
 __all__ = ["Check", "GradcheckError"]
@@ -98,11 +98,11 @@ class Check:
         y = self.outputs[i]
         runs = []
         for _ in range(2):
-            rows = [self._pull(y, seed) for batch in units(y) for seed in batch]
+            rows = [self._pull(y, seed) for batch in unit_batches(y) for seed in batch]
             if check_dtypes:
                 self._check_dtypes(rows)
             runs.append(
-                [_stacked([r[j] for r in rows], x.numel()).T for j, x in enumerate(self.wanted)]
+                [_matrix_of([r[j] for r in rows], x.numel()).T for j, x in enumerate(self.wanted)]
             )
         for first, second in zip(*runs, strict=True):
             self._check_equal(first, second)
@@ -145,9 +145,9 @@ class Check:
         """Transposed Jacobians by forward mode, for each output and input."""
         blocks: list[list[np.ndarray]] = [[] for _ in self.outputs]
         for j, x in enumerate(self.wanted):
-            columns = [self._push(j, unit) for batch in units(x) for unit in batch]
+            columns = [self._push(j, unit) for batch in unit_batches(x) for unit in batch]
             for i, y in enumerate(self.outputs):
-                blocks[i].append(_stacked([c[i] for c in columns], y.numel()))
+                blocks[i].append(_matrix_of([c[i] for c in columns], y.numel()))
         return blocks
 
     # ------------------------------------------------------------------ products with random vectors
@@ -282,7 +282,7 @@ def _flat(t: Any, size: int) -> np.ndarray:
     return np.zeros(size) if t is None else t._array().ravel()
 
 
-def _stacked(parts: Sequence[Any], size: int) -> np.ndarray:
+def _matrix_of(parts: Sequence[Any], size: int) -> np.ndarray:
     return np.stack([_flat(t, size) for t in parts]) if parts else np.zeros((0, size))
 
 

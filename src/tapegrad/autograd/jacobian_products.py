@@ -1,4 +1,4 @@
-"""Products with Jacobians: what functional.py, func/, forward_ad.py and jax_style.py share.
+"""Products with Jacobians, for functional.py, forward_ad.py and the transforms of func/.
 
 For recorded `outputs` of `inputs`, `pull` multiplies with the Jacobian from the left (one reverse
 sweep), `Pushforward` from the right, and `rows` and `columns` make the Jacobian itself from the one or
@@ -25,7 +25,7 @@ from ..tape import recording as record
 from ..tape.current import current_tape
 from ..tape.tape import slot_of
 from ..tensors.tensor import Tensor
-from .batched_grad import grad_batched, jacobian
+from .batched_grad import grad_batched, jacobian_by_lanes
 from .function_context import forward_mode
 from .outer_pullback import is_outside, pull_outside
 
@@ -33,12 +33,12 @@ __all__ = [
     "Pushforward",
     "check_gaps",
     "columns",
-    "forget",
+    "forget_leaves",
     "private_leaf",
     "pull",
     "push",
     "rows",
-    "units",
+    "unit_batches",
     "zeros_for_none",
 ]
 
@@ -51,7 +51,7 @@ def private_leaf(array: np.ndarray, like: Tensor) -> Tensor:
     return record.leaf_tensor(array, like.dtype, requires_grad=True)
 
 
-def forget(leaves: Sequence[Tensor]) -> None:
+def forget_leaves(leaves: Sequence[Tensor]) -> None:
     """Let ``backward`` leave private leaves alone from now on.
 
     Results may depend on them still, but they do not count as anything that the caller may want a
@@ -70,7 +70,7 @@ def pull(
     """Multiply cotangents with the Jacobian.
 
     As `tapegrad.autograd.grad` (`batched` is its ``is_grads_batched``), but outputs may be passive, and
-    what does not depend on an input gives None.
+    the gradient of an input that they do not depend on is None.
     """
     if cotangents is None:
         cotangents = [None] * len(outputs)
@@ -125,7 +125,7 @@ class Pushforward:
         For each output the cotangent that the recorded reverse pass starts from, with respect to which
         it is differentiated. None for passive outputs.
     images : list of (Tensor or None)
-        For each input what the pass makes of the seeds.
+        For each input its gradient in the recorded pass, linear in the seeds.
     """
 
     def __init__(self, outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> None:
@@ -137,7 +137,7 @@ class Pushforward:
         self._live = [u for u in self.seeds if u is not None]
         with forward_mode():
             self.images = pull(outputs, inputs, self.seeds, create_graph=True)
-        forget(self._live)
+        forget_leaves(self._live)
 
     def __call__(
         self, tangents: Sequence[Tensor | None], *, create_graph: bool = False,
@@ -204,15 +204,18 @@ def rows(
         if y.numel() == 1:
             parts = [pull([y], inputs, create_graph=create_graph, retain_graph=True)]
         elif record.is_active(y) and not create_graph:
-            whole = jacobian(y, inputs)
+            whole = jacobian_by_lanes(y, inputs)
             parts = None if whole is None else [whole]
         if parts is None:
             parts = [
                 pull([y], inputs, [ct], create_graph=create_graph, retain_graph=True, batched=True)
-                for ct in units(y)
+                for ct in unit_batches(y)
             ]
         blocks.append(
-            [_joined([p[k] for p in parts], (*y.shape, *x.shape), x) for k, x in enumerate(inputs)]
+            [
+                _joined_rows([p[k] for p in parts], (*y.shape, *x.shape), x)
+                for k, x in enumerate(inputs)
+            ]
         )
     return blocks
 
@@ -227,15 +230,15 @@ def columns(
         others: list[Tensor | None] = [None] * len(inputs)
         parts = [
             push([*others[:k], v, *others[k + 1 :]], create_graph=create_graph, batched=True)
-            for v in units(x)
+            for v in unit_batches(x)
         ]
         for i, (y, row) in enumerate(zip(outputs, blocks, strict=True)):
-            by_column = _joined([p[i] for p in parts], (x.numel(), *y.shape), y)
+            by_column = _joined_rows([p[i] for p in parts], (x.numel(), *y.shape), y)
             row.append(by_column.movedim(0, -1).reshape((*y.shape, *x.shape)))
     return blocks
 
 
-def units(like: Any) -> Iterator[Tensor]:
+def unit_batches(like: Any) -> Iterator[Tensor]:
     """The unit tensors of a tensor's shape, in batches of about a mebi-element."""
     n = like.numel()
     for start in range(0, n, step := max(1, (1 << 20) // max(n, 1))):
@@ -245,7 +248,7 @@ def units(like: Any) -> Iterator[Tensor]:
         yield record.leaf_tensor(array.reshape(count, *like.shape), like.dtype)
 
 
-def _joined(parts: Sequence[Tensor | None], shape: tuple[int, ...], like: Any) -> Any:
+def _joined_rows(parts: Sequence[Tensor | None], shape: tuple[int, ...], like: Any) -> Any:
     """Batches of rows as one tensor; None stands for zeros, as it does in all of them or in none."""
     if not parts or parts[0] is None:
         return like.new_zeros(shape)

@@ -2,7 +2,7 @@
 
 A pullback of `func.vjp`, or a function of `func.linearize`, may be called by a function that `vmap` maps. Its
 graph is on the tape around the trace, the cotangents are on the trace. The pass is recorded there for
-cotangents that stand for these, and what was recorded is recorded again here, with these in their place.
+cotangents that stand for these, and its statements are recorded again here, with these in their place.
 """
 
 from __future__ import annotations

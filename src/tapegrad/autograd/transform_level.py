@@ -1,7 +1,7 @@
 """Levels, which keep transforms of functions apart from each other and from the caller's graph.
 
-A transform (`tapegrad.func.grad` and so on) lifts its arguments, runs the function on what it lifted,
-and differentiates with respect to that. A passive argument is lifted to a leaf of the level's own. An
+A transform (`tapegrad.func.grad` and so on) lifts its arguments, runs the function on the lifted ones,
+and differentiates with respect to them. A passive argument is lifted to a leaf of the level's own. An
 active one is lifted to a copy on its graph, so that the result can be differentiated further: by a
 transform around this one, or by the caller. Each level has copies of its own, so transforms nest to any
 depth without a number for each.
@@ -25,7 +25,7 @@ from ..tape.current import current_tape
 from ..tape.leaf_storage import Storage
 from ..tape.readout import Differentiated, depends_on
 from ..tensors.tensor import Tensor
-from .jacobian_products import forget, pull
+from .jacobian_products import forget_leaves, pull
 
 __all__ = ["Level"]
 
@@ -36,10 +36,10 @@ class Level(Exchange):
     Parameters
     ----------
     forward : bool
-        Whether it works in forward mode: then the function gets copies of what is lifted, which it may
+        Whether it works in forward mode: then the function gets copies of the lifted tensors, which it may
         write in place, and nothing requires grad on the level's account.
     hands_out : bool
-        Whether what is computed on the level is the caller's: then it is passive when the level ends.
+        Whether results of the level are the caller's: then they are passive when the level ends.
     guards : bool
         Whether the function is kept from what PyTorch forbids inside of its ``torch.func``.
     lasts : bool
@@ -77,7 +77,7 @@ class Level(Exchange):
     def ending(self) -> None:
         """Let the leaves go."""
         self.tracked = self.tracked or self.lasts
-        forget(self._leaves)
+        forget_leaves(self._leaves)
         leaves, self._leaves = self._leaves, []
         if self.hands_out:
             cut_off(current_tape(), leaves)
@@ -111,7 +111,7 @@ class Level(Exchange):
     def let_go(self, lifted: Sequence[Tensor]) -> None:
         """Forget tensors that `lift` returned and that nothing depends on any more."""
         gone = {id(t) for t in lifted}
-        forget([t for t in self._leaves if id(t) in gone])
+        forget_leaves([t for t in self._leaves if id(t) in gone])
         self._leaves = [t for t in self._leaves if id(t) not in gone]
         self._storages.difference_update([record.storage_of(t) for t in lifted])
         inputs = self._differentiated

@@ -25,7 +25,7 @@ __all__ = [
     "Argnums",
     "FlatFunction",
     "TransformRun",
-    "positions",
+    "argument_positions",
     "replaced",
     "to_tensor",
 ]
@@ -34,7 +34,7 @@ Argnums = int | tuple[int, ...]
 
 
 # --------------------------------------------------------------------------- positions
-def positions(argnums: Any, count: int) -> tuple[int, ...]:
+def argument_positions(argnums: Any, count: int) -> tuple[int, ...]:
     """`argnums` as positions among `count` arguments; all of them for None.
 
     Raises
@@ -120,7 +120,7 @@ class TransformRun:
         argnums: Argnums | None = None, *, has_aux: bool = False,
         kwargs: Mapping[str, Any] | None = None, floating: bool = False,
     ) -> None:  # fmt: skip
-        places = positions(argnums, len(args))
+        places = argument_positions(argnums, len(args))
         is_alone = isinstance(argnums, int)
         primals = args[places[0]] if is_alone else tuple([args[i] for i in places])
         leaves, self.spec = trees.flatten(primals)
@@ -232,7 +232,7 @@ class FlatFunction:
         self._alone = isinstance(argnums, int)
         if not (argnums is None or isinstance(argnums, int)):
             argnums = tuple(argnums)
-        self._places = positions(argnums, len(args))
+        self._places = argument_positions(argnums, len(args))
         leaves, self._spec = trees.flatten([args[i] for i in self._places], none_is_leaf=False)
         if not leaves:
             raise TypeError(

@@ -204,9 +204,9 @@ def jvp(
 ) -> tuple[Any, ...]:  # fmt: skip
     """TransformRun `func` and return its output with the product of its Jacobian and tangents.
 
-    Tangents are recorded beside what `func` records, statement by statement, so the whole costs some two
-    to three times what `func` costs, for any number of inputs and outputs. Results that `func` computes
-    under `no_grad` have no tangent; PyTorch's forward mode looks through it.
+    Tangents are recorded beside the statements of `func`, so the whole costs some two to three times as
+    much as `func`, for any number of inputs and outputs. Results that `func` computes under `no_grad` have
+    no tangent; PyTorch's forward mode looks through it.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Transforms that make whole Jacobians: jacrev by rows, jacfwd by columns, hessian by both."""
+"""Transforms that compute whole Jacobians: jacrev by rows, jacfwd by columns, hessian by both."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..autograd.jacobian_products import check_gaps, columns, rows, units
+from ..autograd.jacobian_products import check_gaps, columns, rows, unit_batches
 from ..autograd.transform_level import Level
 from ..functions.shape.joining import stack
 from ..tensors import pytree as trees
 from ..tensors.tensor import Tensor
-from .arguments import Argnums, TransformRun, positions, replaced
+from .arguments import Argnums, TransformRun, argument_positions, replaced
 from .gradients import JVP, VJP, floating_output, jvp
-from .vectorized_map import check_randomness, guard
+from .vectorized_map import check_randomness, random_guard
 
 __all__ = ["hessian", "jacfwd", "jacrev", "second_derivatives"]
 
@@ -59,7 +59,7 @@ def jacrev(
             run = TransformRun(level, VJP, func, args, argnums, has_aux=has_aux)
             outputs, spec = floating_output(run)
             blocks = rows(outputs, run.inputs, create_graph=level.outside(outputs))
-            return _result(run, blocks, spec, has_aux)
+            return _nested_blocks(run, blocks, spec, has_aux)
 
     return wrapper
 
@@ -104,12 +104,12 @@ def jacfwd(
         if randomness == "different":
             return _one_by_one(func, args, argnums, has_aux)
         with Level(forward=True) as level:
-            with guard(randomness):
+            with random_guard(randomness):
                 run = TransformRun(level, JVP, func, args, argnums, has_aux=has_aux, floating=True)
             outputs, spec = run.flat_output()
             check_gaps(level.gaps)
             blocks = columns(outputs, run.inputs, create_graph=level.outside(outputs))
-            return _result(run, blocks, spec, has_aux)
+            return _nested_blocks(run, blocks, spec, has_aux)
 
     return wrapper
 
@@ -117,8 +117,8 @@ def jacfwd(
 def _one_by_one(
     func: Callable[..., Any], args: tuple[Any, ...], argnums: Argnums | None, has_aux: bool
 ) -> Any:
-    """The Jacobian from one run of a function for each column; what is beside it from the first run."""
-    places = positions(argnums, len(args))
+    """The Jacobian from one run of a function for each column; aux from the first run."""
+    places = argument_positions(argnums, len(args))
     primals: Any = tuple([args[i] for i in places])
 
     def of_primals(*values: Any) -> Any:
@@ -130,7 +130,7 @@ def _one_by_one(
     for k, x in enumerate(leaves):
         zeros = [y.new_zeros(y.shape) for y in leaves]
         columns_at_x = []
-        for unit in (u for batch in units(x) for u in batch):
+        for unit in (u for batch in unit_batches(x) for u in batch):
             tangents = trees.unflatten(spec, [*zeros[:k], unit, *zeros[k + 1 :]])
             run = jvp(of_primals, primals, tangents, has_aux=has_aux)
             columns_at_x.append(trees.leaves(run[1]))
@@ -159,7 +159,9 @@ def _by_the_fewer(
     return (columns if many else rows)(outputs, inputs, create_graph=create_graph)
 
 
-def _result(run: TransformRun, blocks: list[list[Tensor]], spec: trees.Spec, has_aux: bool) -> Any:
+def _nested_blocks(
+    run: TransformRun, blocks: list[list[Tensor]], spec: trees.Spec, has_aux: bool
+) -> Any:
     """The blocks in the structure of the output, and in each place that of the arguments."""
     jacobian = trees.unflatten(
         spec, [trees.unflatten(run.spec, map(run.level.release, row)) for row in blocks]
@@ -183,7 +185,7 @@ def hessian(func: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any
     Returns
     -------
     callable
-        Returns what ``jacfwd(jacrev(func, argnums), argnums)`` returns.
+        Returns the same as ``jacfwd(jacrev(func, argnums), argnums)``.
 
     Examples
     --------
@@ -201,9 +203,9 @@ def hessian(func: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any
 
 
 def second_derivatives(func: Callable[..., Any], args: Sequence[Any], argnums: Argnums) -> Any:
-    """Return what ``hessian(func, argnums)(*args)`` does."""
+    """Return the same as ``hessian(func, argnums)(*args)``."""
     with Level() as level:
-        with guard("error"):
+        with random_guard("error"):
             run = TransformRun(level, VJP, func, args, argnums, floating=True)
         outputs, spec = floating_output(run)
         first = rows(outputs, run.inputs, create_graph=True)

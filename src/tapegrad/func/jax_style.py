@@ -251,7 +251,7 @@ def jvp(
     Returns
     -------
     output, tangent : object
-        Of the same structure; with `has_aux` also what was returned beside the output.
+        Of the same structure; with `has_aux` also the second part of the pair.
 
     Examples
     --------

@@ -1,10 +1,10 @@
 """vmap: a function of tensors as a function of batches of them.
 
-The function runs once, on a slice without values, and what it recorded is lifted to all slices
+The function runs once, on a slice without values, and its statements are lifted to all slices
 (batch_trace.py, batched_statement.py). A function that cannot be lifted, since it reads a value or writes
 into its surroundings, runs once for each slice, and the results are stacked.
 
-Start reading at `vmap`, then `_lifted`.
+Start reading at `vmap`, then `_by_lifting`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ..tape.tape import slot_of
 from ..tape.user_code import call_user
 from ..tensors import pytree as trees
 
-__all__ = ["check_randomness", "guard", "vmap"]
+__all__ = ["check_randomness", "random_guard", "vmap"]
 
 RANDOM = (
     "vmap: called random operation while in randomness error mode. Please either use the 'same' or "
@@ -42,10 +42,10 @@ def vmap(
 ) -> Callable[..., Any]:  # fmt: skip
     """Return a function that applies `func` to every slice of its arguments.
 
-    `func` runs once for all slices, with what is inside of it: gradients, Jacobians, another `vmap`. If it
-    reads a value that depends on the slice (``x.item()``, ``if x > 0``), which PyTorch refuses, or writes in
-    place into its arguments or surroundings, it runs once a slice instead, in order, and the results are
-    stacked; what it does beside computing (``print``) may then happen once more than there are slices.
+    `func` runs once for all slices, with all that is inside of it: gradients, Jacobians, another `vmap`.
+    If it reads a value that depends on the slice (``x.item()``, ``if x > 0``), which PyTorch refuses, or
+    writes in place into its arguments or surroundings, it runs once a slice instead, in order, and the
+    results are stacked; side effects (``print``) may then happen once more than there are slices.
 
     Parameters
     ----------
@@ -81,28 +81,25 @@ def vmap(
     check_randomness(randomness)
     if not (chunk_size is None or chunk_size > 0):
         raise ValueError(f"vmap: chunk_size should be None or greater than 0. (got {chunk_size})")
-    name = _name(func)
+    name = _function_name(func)
 
     @functools.wraps(func)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         _check_out_dims(name, out_dims)
-        inputs, spec, dims, size = _batched_inputs(name, in_dims, args)
+        batch = _batch_of(name, in_dims, args)
         with Differentiated("slices") as differentiated:
-            differentiated.tensors = [x for x in inputs if is_tensor(x) and record.is_active(x)]
-            return run(inputs, spec, dims, size, kwargs)
+            differentiated.tensors = [
+                x for x in batch.leaves if is_tensor(x) and record.is_active(x)
+            ]
+            return run(batch, kwargs)
 
-    def run(
-        inputs: list[Any],
-        spec: trees.Spec,
-        dims: list[int | None],
-        size: int,
-        kwargs: dict[str, Any],
-    ) -> Any:
-        at_once = _at_once(func, inputs, spec, dims, out_dims) if size and not kwargs else None
+    def run(batch: _Batch, kwargs: dict[str, Any]) -> Any:
+        inputs, spec, dims, size = batch
+        at_once = _at_once(func, batch, out_dims) if size and not kwargs else None
         if at_once is not None:
             return at_once
         outputs = _Outputs(name, out_dims)
-        draws = guard(randomness)
+        draws = random_guard(randomness)
 
         def call(sliced: list[Any]) -> Any:
             if randomness == "same":
@@ -112,13 +109,13 @@ def vmap(
 
         parts: list[_Result] = []
         for part, n in _chunks(inputs, dims, size, chunk_size or max(size, 1)):
-            result = _lifted(call, outputs, part, dims, n, randomness)
+            result = _by_lifting(call, outputs, part, dims, n, randomness)
             if result is None or (randomness == "different" and draws.rewind()):
                 break
             parts.append(result)
         else:
             if size:
-                return _joined(parts)
+                return _joined_chunks(parts)
         draws.rewind()
         for i in range(max(size, 1)):  # without slices it still takes a run to know the shapes
             sliced = [
@@ -132,15 +129,13 @@ def vmap(
     return wrapper
 
 
-def _at_once(
-    func: Any, inputs: list[Any], spec: trees.Spec, dims: list[int | None], out_dims: Any
-) -> Any:
+def _at_once(func: Any, batch: _Batch, out_dims: Any) -> Any:
     """Results of a pullback (of `tapegrad.func.vjp`) for all slices in one pass; None for other functions."""
     many = getattr(func, "many", None)
-    if many is None or None in dims:
+    if many is None or None in batch.dims:
         return None
-    moved = [x.movedim(d, 0) for x, d in zip(inputs, dims, strict=True)]
-    args = trees.unflatten(spec, moved)
+    moved = [x.movedim(d, 0) for x, d in zip(batch.leaves, batch.dims, strict=True)]
+    args = trees.unflatten(batch.spec, moved)
     result = many(*args) if len(args) == 1 else None
     if result is None:
         return None
@@ -151,7 +146,7 @@ def _at_once(
     return trees.unflatten(spec_out, [x.movedim(0, d) for x, d in zip(leaves, places, strict=True)])
 
 
-def _lifted(
+def _by_lifting(
     call: Callable[[list[Any]], Any], outputs: _Outputs, inputs: list[Any], dims: list[int | None],
     size: int, randomness: str,
 ) -> _Result | None:  # fmt: skip
@@ -230,7 +225,7 @@ def _chunks(
         )
 
 
-def _joined(parts: list[_Result]) -> Any:
+def _joined_chunks(parts: list[_Result]) -> Any:
     """The results for some slices each, one behind the other."""
     first = parts[0]
     leaves = first.leaves if len(parts) == 1 else [
@@ -249,16 +244,23 @@ def check_randomness(randomness: str) -> None:
         )
 
 
-def guard(randomness: str) -> Draws:
-    """Return a context for the function: with "error", drawing random numbers raises PyTorch's error."""
+def random_guard(randomness: str) -> Draws:
+    """Return a context for a function: with "error", drawing random numbers raises PyTorch's error."""
     return Unused(RANDOM) if randomness == "error" else Draws()
 
 
 # --------------------------------------------------------------------------- inputs
-def _batched_inputs(
-    name: str, in_dims: Any, args: tuple[Any, ...]
-) -> tuple[list[Any], trees.Spec, list[int | None], int]:
-    """Flat arguments, their structure, the dimension that each is sliced along, and its length."""
+class _Batch(NamedTuple):
+    """The arguments: leaves, structure, the dimension that each is sliced along, and its length."""
+
+    leaves: list[Any]
+    spec: trees.Spec
+    dims: list[int | None]
+    size: int
+
+
+def _batch_of(name: str, in_dims: Any, args: tuple[Any, ...]) -> _Batch:
+    """The arguments, checked."""
     call = f"vmap({name}, in_dims={in_dims}, ...)(<inputs>)"
     if not isinstance(in_dims, int | tuple):
         raise ValueError(
@@ -286,7 +288,7 @@ def _batched_inputs(
             "vmap: Expected all tensors to have the same size in the mapped dimension, got sizes "
             f"{sizes} for the mapped dimension"
         )
-    return inputs, spec, dims, sizes[0]
+    return _Batch(inputs, spec, dims, sizes[0])
 
 
 def _in_dim(call: str, x: Any, dim: Any) -> int | None:
@@ -367,7 +369,7 @@ class _Outputs:
                 f"got {trees.text(self.spec)} and {trees.text(spec)}"
             )
         for value, dim, parts in zip(leaves, self.dims, self.parts, strict=True):
-            if dim is None and parts and not _same(value, parts[0]):
+            if dim is None and parts and not _same_value(value, parts[0]):
                 raise ValueError(self.batched_anyhow)
             parts.append(value if dim is None else self._as_it_is(value))
 
@@ -395,18 +397,18 @@ class _Outputs:
         """Results of the transformed function for `size` slices."""
         assert self.spec is not None
         leaves = [
-            parts[0] if dim is None else _stacked(parts, dim, size)
+            parts[0] if dim is None else _stacked_slices(parts, dim, size)
             for parts, dim in zip(self.parts, self.dims, strict=True)
         ]
         return trees.unflatten(self.spec, leaves)
 
 
-def _stacked(parts: list[Any], dim: int, size: int) -> Any:
+def _stacked_slices(parts: list[Any], dim: int, size: int) -> Any:
     whole = stack(parts, dim)
     return whole if size else whole.narrow(dim, 0, 0)
 
 
-def _same(a: Any, b: Any) -> bool:
+def _same_value(a: Any, b: Any) -> bool:
     if a is b:
         return True
     if is_tensor(a) and is_tensor(b):
@@ -414,9 +416,9 @@ def _same(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
-def _name(func: Callable[..., Any]) -> str:
+def _function_name(func: Callable[..., Any]) -> str:
     if hasattr(func, "__name__"):
         return str(func.__name__)
     if isinstance(func, functools.partial):
-        return f"functools.partial({_name(func.func)}, ...)"
+        return f"functools.partial({_function_name(func.func)}, ...)"
     return repr(func)
