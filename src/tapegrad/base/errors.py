@@ -1,7 +1,7 @@
 """Exceptions of tapegrad's own.
 
-Where PyTorch has an error, tapegrad raises the same type with the same text. These two are for what
-PyTorch does not have.
+Where PyTorch has an error, tapegrad raises the same type with the same text. These two are for
+situations that PyTorch does not have.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ __all__ = ["TapeError", "UnsupportedError", "kind_of"]
 
 
 class TapeError(RuntimeError):
-    """The tape's arrays are not what they must be, or a tensor is on the wrong tape."""
+    """Error for arrays of a tape that break its rules, and for a tensor on the wrong tape."""
 
 
 class UnsupportedError(NotImplementedError):
-    """tapegrad does not do this; the text says what to do instead."""
+    """Error for a request that tapegrad does not fulfil; the text says what to do instead."""
 
 
 def kind_of(value: object) -> str:
@@ -28,5 +28,5 @@ def kind_of(value: object) -> str:
     )
 
 
-#: what is said of a handle that is on no tape
+#: the error's text for a handle that is on no tape
 NOT_INITIALISED = "this tensor was not initialised; make tensors with tapegrad.tensor(...)"
