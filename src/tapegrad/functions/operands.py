@@ -14,15 +14,15 @@ __all__ = [
     "promoted",
 ]  # fmt: skip
 
-#: what PyTorch's errors call the dtypes
+#: the dtypes' names in PyTorch's errors
 TITLES = {"float64": "Double", "float32": "Float", "int64": "Long", "bool": "Bool"}
 
 
-def check(name: str, value: Any, position: int, what: str, *, number: bool = True) -> None:
+def check(name: str, value: Any, position: int, argument: str, *, number: bool = True) -> None:
     """Raise PyTorch's TypeError unless `value` is a Tensor (or a number)."""
     if not record.is_tensor(value) and not (number and record.is_number(value)):
         raise TypeError(
-            f"{name}(): argument '{what}' (position {position}) must be Tensor, "
+            f"{name}(): argument '{argument}' (position {position}) must be Tensor, "
             f"not {kind_of(value)}"
         )
 
