@@ -129,9 +129,8 @@ def _register(kind: type) -> None:
             return [getattr(value, name) for name in children], constants, children
 
         def together(constants: Any, values: Iterable[Any]) -> Any:
-            instance: Any = object.__new__(
-                kind
-            )  # leaves may be anything, so __init__ would not take them
+            # leaves may be anything, so __init__ would not take them
+            instance: Any = object.__new__(kind)
             for name, value in zip(static + children, (*constants, *values), strict=True):
                 object.__setattr__(instance, name, value)
             return instance

@@ -43,9 +43,8 @@ def _scattered(name: str, input: Any, src: Any, part: Callable[[Any], Any]) -> A
     scatter_instruction = instruction(TABLE[name], (layout,), layout=layout, in_place=True)
     tape = current_tape()
     tape.make_room()
-    slot = tape.append_view(
-        scatter_instruction, slot_of(tape, result), 0
-    )  # under the name that PyTorch has for it
+    # under the name that PyTorch has for it
+    slot = tape.append_view(scatter_instruction, slot_of(tape, result), 0)
     return record.new_tensor(tape, slot, layout)
 
 
