@@ -223,7 +223,8 @@ def test_no_leftovers_in_the_source() -> None:
 
 
 # --------------------------------------------------------------------------- prose
-#: packages and files whose docstrings may still begin with What, Whether or Who
+#: packages and files whose docstrings may still begin with What, Whether or Who, and whose names may
+#: still be among VAGUE
 PENDING = {
     "native", "ops", "tape", "rules", "engine", "scalar_tape", "batching", "autograd", "func",
     "njit_compiler", "functions/maths/moments.py", "functions/maths/ordering.py",
@@ -231,12 +232,14 @@ PENDING = {
     "functions/maths/return_types.py", "functions/arguments.py", "functions/keywords.py",
     "functions/registry.py",
 }  # fmt: skip
+DONE = [name for name in NAMES if not {name, name.split("/")[0]} & PENDING]
+VAGUE = {"made", "found", "own", "what"}
 SCOPES = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 @cache
 def docstrings(path: Path) -> list[tuple[int, str]]:
-    """Docstrings of a file, each with its line; where they have ``{fields}``, as they are written."""
+    """Docstrings of a file, each with its line."""
     scopes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, SCOPES)]
     return [(node.body[0].lineno, text) for node in scopes if (text := ast.get_docstring(node))]
 
@@ -275,9 +278,10 @@ def files_named(text: str, here: Path) -> list[Path]:
 
 
 FILE = r"`?(?P<file>[\w/]+\.py)\b`?"
-NAME = r"`+(?P<name>\w+(?:\.\w+)*\*?)`+"
-#: ways to write that a name is in a file
-POINTERS = [f"{NAME} (?:of|in) {FILE}", f"{FILE} \\({NAME}", f"{FILE} has {NAME}"]
+QUOTED = r"`+(\w+(?:\.\w+)*\*?)`+"
+QUOTES = f"(?P<names>(?:{QUOTED}(?:,? and |, ))*{QUOTED})"
+#: ways to write that names are in a file
+POINTERS = [f"{QUOTES} (?:of|in) {FILE}", f"{FILE} \\({QUOTES}", f"{FILE}(?:'s| has) {QUOTES}"]
 
 
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
@@ -289,22 +293,29 @@ def test_docstrings_point_to_what_is_there(path: Path) -> None:
         for pointer in re.finditer(FILE, text):
             if len(files_named(pointer["file"], path)) != 1:
                 wrong.append(f"{line}: {pointer['file']}: no such file, or several")
-        for pointer in (m for form in POINTERS for m in re.finditer(form, text)):
-            pattern = pointer["name"].rpartition(".")[2].replace("*", ".*")
-            for file in files_named(pointer["file"], path):
-                if not any(re.fullmatch(pattern, name) for name in definitions(file)):
-                    wrong.append(f"{line}: no {pointer['name']} in {pointer['file']}")
-        start = re.search(f"Start reading at {NAME}", text)
-        name = start["name"].rpartition(".")[2] if start else "py"
-        if name != "py" and name not in definitions(path):
-            wrong.append(f"{line}: no {name} here")
+        places = [(m["names"], m["file"]) for p in POINTERS for m in re.finditer(p, text)]
+        places += [(m[0], path.name) for m in re.finditer(f"Start reading at {QUOTED}", text)]
+        for names, file in places:
+            for name in (n for n in re.findall(QUOTED, names) if not n.endswith(".py")):
+                pattern = name.rpartition(".")[2].replace("*", ".*")
+                known = {name for p in files_named(file, path) for name in definitions(p)}
+                if not any(re.fullmatch(pattern, n) for n in known):
+                    wrong.append(f"{line}: no {name} in {file}")
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if not {n, n.split("/")[0]} & PENDING])
+@pytest.mark.parametrize("name", DONE)
 def test_docstrings_begin_with_a_verb_or_a_noun(name: str) -> None:
     for line, text in docstrings(SOURCE / name):
         assert not re.match(r"\W*(What|Whether|Who)", text), f"{line}: {text.splitlines()[0]}"
+
+
+@pytest.mark.parametrize("name", DONE)
+def test_names_are_nouns(name: str) -> None:
+    """A name says what a thing is: an instruction, a slot, a shape; not how it came about."""
+    nodes = ast.walk(ast.parse((SOURCE / name).read_text()))
+    bound = definitions(SOURCE / name) | {n.arg for n in nodes if isinstance(n, ast.arg)}
+    assert not VAGUE & bound
 
 
 def test_pending_names_packages_and_files() -> None:

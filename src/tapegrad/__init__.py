@@ -7,7 +7,7 @@
 tensor([2., 4.])
 
 The functions come from two places: a row of the op table is a builtin function (``tg.sin``), and
-what takes options stands in `tapegrad.functions`.
+functions with options stand in `tapegrad.functions`.
 """
 
 import math as _math

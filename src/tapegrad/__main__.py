@@ -1,4 +1,4 @@
-"""``python -m tapegrad``: a short tour; ``python -m tapegrad info``: what is installed, and where.
+"""``python -m tapegrad``: a short tour; ``python -m tapegrad info``: versions, the CPU, and compiled code.
 
 `tour` is in tour.py. `info` prints versions, the CPU and its SIMD features, and the state of the
 store of compiled code; it imports numba no more than the rest of tapegrad does.

@@ -1,4 +1,4 @@
-"""``tapegrad.cuda``: what programs ask before they use a graphics card. There is none."""
+"""``tapegrad.cuda``: the questions that programs ask before they use a graphics card. There is none."""
 
 from __future__ import annotations
 

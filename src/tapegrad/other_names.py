@@ -27,7 +27,7 @@ class OtherNames(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return what imports `fullname`, if it is a submodule of this package under another name."""
+        """Return the spec of `fullname`, if that is a submodule of this package under another name."""
         parent, _, child = fullname.rpartition(".")
         name = getattr(sys.modules.get(parent), "__name__", "")
         if name == parent or name.partition(".")[0] != PACKAGE:
@@ -65,7 +65,7 @@ class _There(Loader):
 class _Keeping(ModuleType):
     """A package with a function of a submodule's name (`tapegrad.autograd.gradcheck`, as PyTorch has it).
 
-    Whoever imports a submodule under a new name also binds it in the package.
+    The import of a submodule under a new name also binds it in the package.
     """
 
     def __setattr__(self, name: str, value: object) -> None:

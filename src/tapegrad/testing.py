@@ -144,8 +144,8 @@ def _compare_mappings(actual: Any, expected: Any, options: dict[str, Any]) -> No
 def _tolerances(options: dict[str, Any], *kinds: Any) -> tuple[float, float]:
     if options["rtol"] is not None:
         return options["rtol"], options["atol"]
-    given = [_TOLERANCES.get(kind, (0.0, 0.0)) for kind in kinds]
-    return max(r for r, _ in given), max(a for _, a in given)
+    pairs = [_TOLERANCES.get(kind, (0.0, 0.0)) for kind in kinds]
+    return max(r for r, _ in pairs), max(a for _, a in pairs)
 
 
 def _compare_numbers(actual: Any, expected: Any, options: dict[str, Any]) -> None:

@@ -1,9 +1,9 @@
 """The tour that ``python -m tapegrad`` takes: four real computations, a few seconds.
 
-`show_tape` prints what recording a function leaves behind, `check_derivatives` compares its
+`show_tape` prints the tape that a function leaves behind, `check_derivatives` compares its
 derivatives to order 3 with finite differences and with exact values, `fit` trains a small network
-by gradient descent, and `time_gradient` measures what a gradient costs an operation. Each prints
-what it finds; `tour` runs them in that order.
+by gradient descent, and `time_gradient` measures the cost of a gradient an operation. Each prints
+its findings; `tour` runs them in that order.
 """
 
 from __future__ import annotations
@@ -79,17 +79,17 @@ def check_derivatives() -> list[tuple[float, float]]:
         zip(_EXACT, _DIFFERENCES, strict=True), start=1
     ):
         (value,) = tg.autograd.grad(value.sum(), x, create_graph=True)
-        found = value.detach().numpy()
+        computed = value.detach().numpy()
         true = exact(points)
         scale = float(np.abs(true).max())
         sampled = sum(
             weight * _function(tg.tensor(points + multiple * step)).numpy()
             for multiple, weight in weights
         )
-        to_exact = float(np.abs(found - true).max()) / scale
-        to_sampled = float(np.abs(found - sampled / step**order).max()) / scale
+        to_exact = float(np.abs(computed - true).max()) / scale
+        to_sampled = float(np.abs(computed - sampled / step**order).max()) / scale
         errors.append((to_exact, to_sampled))
-        print(f"{order:5d}   {found[0]: .15f}  {to_exact:14.1e}   {to_sampled:27.1e}")
+        print(f"{order:5d}   {computed[0]: .15f}  {to_exact:14.1e}   {to_sampled:27.1e}")
     return errors
 
 

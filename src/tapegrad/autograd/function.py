@@ -308,7 +308,7 @@ def _record(
     ctx._dirty = ctx._passive = ()
     for j in active:
         if id(outputs[j]) in dirty:
-            results[j] = overwrite(outputs[j], results[j], named=ctx.name())
+            results[j] = overwrite(outputs[j], results[j], node_name=ctx.name())
     results = [results[last[id(y)]] for y in outputs]
     if tape.state[nt.S_EAGER]:
         tape.evaluate()

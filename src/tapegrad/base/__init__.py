@@ -1,4 +1,4 @@
-"""What every other package may use, and no tape: errors, dtypes, devices, locks, PyTorch's words for errors.
+"""Errors, dtypes, devices, locks and PyTorch's words for errors: for every other package, without a tape.
 
 Start reading at `dtypes.py` (the dtypes, promotion, and how PyTorch names them), then `torch_messages.py`.
 """

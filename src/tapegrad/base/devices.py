@@ -1,4 +1,4 @@
-"""What PyTorch says about where and how a tensor is stored: `device`, `layout`, `memory_format`.
+"""PyTorch's words for the place and the form of a tensor's memory: `device`, `layout`, `memory_format`.
 
 tapegrad has one of each: tensors are on the CPU, strided, in C order. These exist so that code that
 names them runs, and so that code that asks for something else is told.
@@ -23,7 +23,7 @@ _TYPES = (
 
 
 class device:
-    """Where a tensor is: PyTorch's class, of which tapegrad uses ``device("cpu")``.
+    """Place of a tensor: PyTorch's class, of which tapegrad uses ``device("cpu")``.
 
     Parameters
     ----------
@@ -47,8 +47,8 @@ class device:
             self.type, self.index = type.type, type.index
             return
         if not isinstance(type, str):
-            given = type.__class__.__name__
-            raise TypeError(f"device(): argument 'device' must be torch.device, not {given}")
+            kind = type.__class__.__name__
+            raise TypeError(f"device(): argument 'device' must be torch.device, not {kind}")
         if not type:
             raise RuntimeError("Device string must not be empty")
         parts = re.fullmatch(r"([a-z]+)(?::(0|[1-9][0-9]*))?", type)
@@ -86,28 +86,28 @@ class device:
 CPU = device("cpu")
 
 
-def check_device(name: str, given: Any) -> None:
-    """Raise unless `given` is None or names the CPU.
+def check_device(name: str, value: Any) -> None:
+    """Raise unless `value` is None or names the CPU.
 
     Parameters
     ----------
     name : str
         The function that was called.
-    given : None, str or device
+    value : None, str or device
     """
-    if given is None or given is CPU:
+    if value is None or value is CPU:
         return
-    if not isinstance(given, str | device):
-        raise must_be(name, "device", 0, "torch.device", given)
-    wanted = device(given)
-    if wanted.type != "cpu":
+    if not isinstance(value, str | device):
+        raise must_be(name, "device", 0, "torch.device", value)
+    requested = device(value)
+    if requested.type != "cpu":
         raise UnsupportedError(
-            f"{name}(): tapegrad computes on the CPU only, not on '{wanted}'; leave device out, or "
+            f"{name}(): tapegrad computes on the CPU only, not on '{requested}'; leave device out, or "
             "pass device='cpu'"
         )
 
 
-class _Constant:
+class _NamedConstant:
     """A value that is only a name."""
 
     __slots__ = ("_name",)
@@ -122,14 +122,14 @@ class _Constant:
         return self._name
 
 
-class layout(_Constant):
-    """How a tensor's elements are stored: always `strided`."""
+class layout(_NamedConstant):
+    """Form in which a tensor's elements are stored: always `strided`."""
 
     __slots__ = ()
 
 
-class memory_format(_Constant):
-    """In which order they are stored: always C order."""
+class memory_format(_NamedConstant):
+    """Order in which they are stored: always C order."""
 
     __slots__ = ()
 

@@ -1,6 +1,6 @@
 """The four dtypes of tapegrad, the default dtype, and `Size`.
 
-Holds what needs no tape: the class `dtype` with its singletons `float64`, `float32`, `int64` and
+Everything here needs no tape: the class `dtype` with its singletons `float64`, `float32`, `int64` and
 `bool_`, the way from NumPy's dtypes to them, their promotion, `finfo` and `iinfo`, and `Size`, the
 tuple that a tensor's shape is. Names and texts are PyTorch's, so that they print the same.
 
@@ -52,7 +52,7 @@ __all__ = [
 class dtype:
     """A tensor's element type: one of `float64`, `float32`, `int64`, `bool_`.
 
-    The four instances are singletons, compared with ``is``; nobody makes others.
+    The four instances are singletons, compared with ``is``; no others are made.
 
     Attributes
     ----------
@@ -105,7 +105,7 @@ long = int64
 
 _BY_NUMPY: dict[numpy.dtype[Any], dtype] = {d.np: d for d in (float64, float32, int64, bool_)}
 
-# What an array of each other kind (`numpy.dtype.kind`) should become first.
+# Remedies for arrays of other kinds, by `numpy.dtype.kind`.
 _REMEDY = {
     "f": "convert with .astype(np.float64)",
     "i": "convert with .astype(np.int64)",
@@ -146,13 +146,13 @@ def from_numpy_dtype(source: numpy.dtype[Any] | type | str) -> dtype:
     >>> from_numpy_dtype("float32")
     torch.float32
     """
-    # np.dtype(None) is float64, which nobody means.
+    # np.dtype(None) is float64, which is never meant.
     if source is None:
         raise TypeError("expected a NumPy dtype, got None")
     source = numpy.dtype(source)
-    found = _BY_NUMPY.get(source)
-    if found is not None:
-        return found
+    known = _BY_NUMPY.get(source)
+    if known is not None:
+        return known
     order = "" if source.isnative else " in non-native byte order"
     raise TypeError(
         f"can't convert np.ndarray of type numpy.{source.type.__name__}{order}. The only supported "
@@ -185,10 +185,10 @@ def as_dtype(obj: object) -> dtype:
         return from_numpy_dtype(obj)
     if isinstance(obj, numpy.dtype) or (isinstance(obj, type) and issubclass(obj, numpy.generic)):
         return from_numpy_dtype(obj)
-    given = obj.__name__ if isinstance(obj, type) else repr(obj)
+    shown = obj.__name__ if isinstance(obj, type) else repr(obj)
     raise TypeError(
         f"dtype must be one of float64, float32, int64, bool, or the NumPy or Python type for it, "
-        f"not {given}"
+        f"not {shown}"
     )
 
 
@@ -259,7 +259,7 @@ def legacy_name(d: dtype) -> str:
 def type_name(d: dtype) -> str:
     """Return the legacy type of tensors of `d` as PyTorch's error messages show it.
 
-    The default dtype is called ``torch.FloatTensor``, whichever it is: it stands where PyTorch's
+    The default dtype is called ``torch.FloatTensor``, be it float64 or float32: it stands where PyTorch's
     default, ``torch.float32``, stands in those messages.
     """
     return "torch.FloatTensor" if d is _default_dtype else legacy_name(d)
@@ -341,7 +341,7 @@ class Size(tuple[int, ...]):
 
 
 class _Limits:
-    """What `finfo` and `iinfo` share."""
+    """Common part of `finfo` and `iinfo`."""
 
     __slots__ = ("bits", "dtype")
     bits: int

@@ -1,7 +1,7 @@
 """Exceptions of tapegrad's own.
 
-Where PyTorch has an error, tapegrad raises the same type with the same text. These two are for what
-PyTorch does not have.
+Where PyTorch has an error, tapegrad raises the same type with the same text. These two are for
+situations that PyTorch does not have.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _TORCH_NAMES = {
 
 
 class TapeError(RuntimeError):
-    """The tape's arrays are not what they must be, or a tensor is on the wrong tape."""
+    """Error for arrays of a tape that break its rules, and for a tensor on the wrong tape."""
 
 
 class UnsupportedError(NotImplementedError):
-    """tapegrad does not do this; the text says what to do instead."""
+    """Error for a request that tapegrad does not fulfil; the text says what to do instead."""
 
 
 def _type_name(kind: type) -> str:
@@ -45,14 +45,14 @@ def kind_of(value: object) -> str:
     )
 
 
-def must_be(name: str, argument: str, position: int, what: str, value: object) -> TypeError:
-    """Return PyTorch's error for an argument of another type than `what`.
+def must_be(name: str, argument: str, position: int, kind: str, value: object) -> TypeError:
+    """Return PyTorch's error for an argument of another type than `kind`.
 
     A `position` of 0 stands for an argument that was given by keyword, or by keyword only.
     """
     place = f" (position {position})" if position else ""
-    return TypeError(f"{name}(): argument '{argument}'{place} must be {what}, not {kind_of(value)}")
+    return TypeError(f"{name}(): argument '{argument}'{place} must be {kind}, not {kind_of(value)}")
 
 
-#: what is said of a handle that is on no tape
+#: the error's text for a handle that is on no tape
 NOT_INITIALISED = "this tensor was not initialised; make tensors with tapegrad.tensor(...)"

@@ -12,5 +12,5 @@ import os
 
 __all__ = ["REFUSED"]
 
-#: whether fast paths are refused, for the life of the process
+#: True if fast paths are refused, for the life of the process
 REFUSED = os.environ.get("TAPEGRAD_FAST_PATHS") == "0"

@@ -1,8 +1,8 @@
 """Imports that no interrupt can leave half done.
 
 A module whose import was interrupted is gone from `sys.modules`, but not all that it did: its C extensions
-and what it registered elsewhere stay, and a second import may fail for good. Signal handlers run in the main
-thread only, so packages that are imported late are imported in another one.
+and its entries in registries elsewhere stay, and a second import may fail for good. Signal handlers run in
+the main thread only, so packages that are imported late are imported in another one.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Locks that a fork waits for.
 
 ``os.fork`` copies the process with one thread. A lock that another thread held is never given back in the
-child, and what it guards is half done; so are locks inside of libraries, as that of BLAS is in the middle
-of a matrix product. So a fork first takes all locks of this module, which whoever changes a tape or runs a
-sweep holds, and the child starts with everything whole.
+child, and the data that it guards is half changed; so are locks inside of libraries, as that of BLAS is in
+the middle of a matrix product. So a fork first takes all locks of this module (a thread holds one while it
+changes a tape or runs a sweep), and the child starts with everything whole.
 """
 
 from __future__ import annotations

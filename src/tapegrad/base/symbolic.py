@@ -1,9 +1,9 @@
-"""Symbolic sizes: numbers that remember how they were worked out, and what was asked about them.
+"""Symbolic sizes: numbers that remember their formulas, and the questions asked about them.
 
 A shape with a `Symbolic` in the place of each length goes through the op table, through rules and builders as
-any other; what comes out is words that are formulas in the lengths. `Formulas.compile` turns these into a
-function of the lengths, with all that was asked on the way (``n == m``, ``n < 4096``) as conditions: it
-returns None for lengths for which an answer would be another one.
+any other; the resulting words are formulas in the lengths. `Formulas.compile` turns these into a function of
+the lengths, with all questions on the way (``n == m``, ``n < 4096``) as conditions: it returns None for
+lengths for which an answer would be another one.
 
 A symbolic size is no int. Where it would become one (``int(n)``, ``range(n)``, an array, a native call) it
 raises `SizeLost`; so nothing that depends on a length can pass for a constant.
@@ -36,7 +36,7 @@ class SizeLost(TypeError):
 
 
 def _is_number(other: Any) -> bool:
-    """Return True for a number that formulas take, False for what is no number."""
+    """Return True for a number that formulas take, False for anything that is no number."""
     if type(other) in (int, float, bool, Symbolic):
         return True
     if isinstance(other, int | float | np.generic):
@@ -70,7 +70,7 @@ class Symbolic:
     ----------
     home : Formulas
     name : str
-        What the number is called in the formulas.
+        Name of the number in the formulas.
     value : int or float
         The number for the lengths that the formulas were made with.
     """
@@ -102,7 +102,7 @@ class Symbolic:
     __ge__ = _comparison(">=", operator.ge)
     __eq__ = _comparison("==", operator.eq)
     __ne__ = _comparison("!=", operator.ne)
-    # Equal formulas are the same object. So what is looked up by value does not find a symbolic size.
+    # Equal formulas are the same object. So a look-up by value does not find a symbolic size.
     __hash__ = object.__hash__
 
     def __neg__(self) -> Any:
@@ -145,7 +145,7 @@ def _bits(value: float, size: int) -> int:
 
 
 class Formulas:
-    """Formulas in some lengths, in the order in which they were needed, and what was asked meanwhile.
+    """Formulas in some lengths, in the order in which they were needed, and the questions asked meanwhile.
 
     Attributes
     ----------
@@ -169,7 +169,7 @@ class Formulas:
 
     @property
     def place(self) -> int:
-        """How many lines there are."""
+        """Number of lines so far."""
         return len(self._lines)
 
     def _operands(self, *operands: Any) -> tuple[str, ...]:
@@ -192,7 +192,7 @@ class Formulas:
         elif symbol == "+" and type(a) is int and a == 0:
             return b
         names = self._operands(a, b)
-        text = " ".join((_text(a), symbol, _text(b)))
+        text = " ".join((_formula_text(a), symbol, _formula_text(b)))
         return self._value(text, function(hint(a), hint(b)), names)
 
     def bits(self, number: Symbolic, size: int) -> Symbolic:
@@ -212,7 +212,7 @@ class Formulas:
         """Answer a comparison, which holds from here on."""
         if a is b:
             return function(0, 0)
-        text = f"{_text(a)} {symbol} {_text(b)}"
+        text = f"{_formula_text(a)} {symbol} {_formula_text(b)}"
         answer: bool | None = self._known.get(text)
         if answer is None:
             answer = self._known[text] = function(hint(a), hint(b))
@@ -248,7 +248,9 @@ class Formulas:
         if not needed <= known:
             raise SizeLost("an address of another image")
         body = "".join(f"    {line}\n" for line in reversed(lines))
-        parts = "".join(f"({''.join(_text(w) + ', ' for w in words)}), " for words in results)
+        parts = "".join(
+            f"({''.join(_formula_text(w) + ', ' for w in words)}), " for words in results
+        )
         text = f"def words({', '.join(x.name for x in arguments)}):\n{body}    return ({parts})\n"
         names_of_text: dict[str, Any] = {"_bits": _bits, "inf": math.inf, "nan": math.nan}
         exec(compile(text, "<sizes>", "exec"), names_of_text)
@@ -256,21 +258,21 @@ class Formulas:
         return function
 
 
-def _text(word: Any) -> str:
+def _formula_text(word: Any) -> str:
     if type(word) is Symbolic:
         return word.name
     return f"({word!r})"
 
 
 class Image:
-    """What would be written into the tables of programs, with addresses and row numbers to be filled in.
+    """Entries for the tables of programs, with addresses and row numbers to be filled in.
 
     Attributes
     ----------
     pool, first : Symbolic
         Where its words will be, and the number of its first row.
     words : list
-        What goes into the pool.
+        Words for the pool.
     rows : list of list
         Steps.
     """

@@ -1,4 +1,4 @@
-"""PyTorch's texts for what has to be said in more than one place."""
+"""PyTorch's texts that more than one place needs."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Changing a tensor's dtype, and asking what it is and where.
+"""Changing a tensor's dtype; questions about its dtype and device.
 
-tapegrad has four dtypes and one device, so much of this returns the tensor itself, or says what to
-use instead.
+tapegrad has four dtypes and one device, so much of this returns the tensor itself, or names the
+substitute to use.
 """
 
 from __future__ import annotations
@@ -66,20 +66,20 @@ def to(input: Any, *target: Any, **named: Any) -> Any:
     memory_format
         Has no effect.
     """
-    given = list(target)
+    positional = list(target)
     kind: dtype | None = None
     known = {"device", "dtype", "non_blocking", "copy", "memory_format", "tensor"}
     fits = set(named) <= known
-    if given and record.is_tensor(given[0]):
-        kind = given.pop(0).dtype
-    elif given and isinstance(given[0], dtype | type | np.dtype):
-        kind = read_dtype("to", given.pop(0))
-    elif given:
-        check_device("to", given.pop(0))
-        if given and not isinstance(given[0], bool):
-            kind = None if given[0] is None else read_dtype("to", given[0])
-            given.pop(0)
-    fits = fits and len(given) <= 2 and all(isinstance(g, bool) for g in given)
+    if positional and record.is_tensor(positional[0]):
+        kind = positional.pop(0).dtype
+    elif positional and isinstance(positional[0], dtype | type | np.dtype):
+        kind = read_dtype("to", positional.pop(0))
+    elif positional:
+        check_device("to", positional.pop(0))
+        if positional and not isinstance(positional[0], bool):
+            kind = None if positional[0] is None else read_dtype("to", positional[0])
+            positional.pop(0)
+    fits = fits and len(positional) <= 2 and all(isinstance(g, bool) for g in positional)
     if "tensor" in named and fits:
         fits = record.is_tensor(named["tensor"]) and not target
         kind = named["tensor"].dtype if fits else None
@@ -92,7 +92,7 @@ def to(input: Any, *target: Any, **named: Any) -> Any:
     check_device("to", named.get("device"))
     if named.get("dtype") is not None:
         kind = read_dtype("to", named["dtype"])
-    copy = named.get("copy", given[1] if len(given) == 2 else False)
+    copy = named.get("copy", positional[1] if len(positional) == 2 else False)
     if kind is None or kind is input.dtype:
         return input.clone() if copy else input
     return record.cast(input, kind)
@@ -181,10 +181,14 @@ def _question(name: str, answer: Callable[[dtype], bool], doc: str) -> None:
 
 
 _question(
-    "is_floating_point", lambda kind: kind.is_floating_point, "Whether the dtype is a floating one."
+    "is_floating_point",
+    lambda kind: kind.is_floating_point,
+    "Return True if the dtype is a floating one.",
 )
-_question("is_complex", lambda kind: False, "False: no dtype is complex.")
-_question("is_signed", lambda kind: kind.is_signed, "Whether the dtype has negative numbers.")
+_question("is_complex", lambda kind: False, "Return False: no dtype is complex.")
+_question(
+    "is_signed", lambda kind: kind.is_signed, "Return True if the dtype has negative numbers."
+)
 
 
 @public(method=True, function=False)
@@ -195,19 +199,19 @@ def get_device(input: Any) -> int:
 
 @public()
 def get_default_device() -> device:
-    """Return where tensors are made: ``device(type='cpu')``."""
+    """Return the device of new tensors: ``device(type='cpu')``."""
     return CPU
 
 
 @public(prop=True, name="device")
 def _device(input: Any) -> device:
-    """Where the tensor is: ``device(type='cpu')``."""
+    """Device of the tensor: ``device(type='cpu')``."""
     return CPU
 
 
 @public(prop=True, name="layout")
 def _layout(input: Any) -> layout:
-    """How its elements are stored: ``torch.strided``."""
+    """Form in which its elements are stored: ``torch.strided``."""
     return strided
 
 

@@ -12,7 +12,7 @@ from .registry import public
 __all__ = ["load", "save"]
 
 _HEAD = b"tapegrad.save 1\n"
-#: what a file may name when it is loaded: modules and their names
+#: names that a file may use when it is loaded, by module
 _ALLOWED = {
     "tapegrad.tensors.tensor": {"_rebuild"},
     "collections": {"OrderedDict", "defaultdict"},
@@ -44,7 +44,7 @@ def save(obj: Any, f: str | os.PathLike[str] | BinaryIO) -> None:
     Parameters
     ----------
     obj : object
-        Whatever can be pickled; only tensors, arrays, numbers, strings and containers of these can be
+        Anything that can be pickled; only tensors, arrays, numbers, strings and containers of these can be
         loaded by default.
     f : path or binary file
 
@@ -69,13 +69,13 @@ def save(obj: Any, f: str | os.PathLike[str] | BinaryIO) -> None:
 
 @public()
 def load(f: str | os.PathLike[str] | BinaryIO, *, weights_only: bool = True) -> Any:
-    """Read what `save` wrote.
+    """Read a file of `save`.
 
     Parameters
     ----------
     f : path or binary file
     weights_only : bool
-        Refuse whatever is not a tensor, an array, a number, a string or a container. Without it a file
+        Refuse anything that is not a tensor, an array, a number, a string or a container. Without it a file
         may run any code: only for files that you trust.
 
     Raises

@@ -15,10 +15,10 @@ __all__ = [
 ]  # fmt: skip
 
 
-def check(name: str, value: Any, position: int, what: str, *, number: bool = True) -> None:
+def check(name: str, value: Any, position: int, argument: str, *, number: bool = True) -> None:
     """Raise PyTorch's TypeError unless `value` is a Tensor (or a number)."""
     if not record.is_tensor(value) and not (number and record.is_number(value)):
-        raise must_be(name, what, position, "Tensor", value)
+        raise must_be(name, argument, position, "Tensor", value)
 
 
 def check_binary(name: str, a: Any, b: Any) -> None:

@@ -49,7 +49,7 @@ def size_of(
     size : sequence
         Its positional arguments.
     label : str
-        What PyTorch calls the argument.
+        PyTorch's name of the argument.
     position : int
         Its position.
 
@@ -63,29 +63,29 @@ def size_of(
     if len(size) == 0:
         raise TypeError(f'{name}() missing 1 required positional arguments: "{label}"')
     first = size[0]
-    where = f"{name}(): argument '{label}'"
+    prefix = f"{name}(): argument '{label}'"
     if len(size) == 1 and isinstance(first, tuple | list):
         size = first
         if size and not _is_integer(size[0]):
             raise TypeError(
-                f"{where} (position {position}) must be tuple of ints, but found element of type "
+                f"{prefix} (position {position}) must be tuple of ints, but found element of type "
                 f"{type(size[0]).__name__} at pos 0"
             )
     elif not _is_integer(first):
         raise TypeError(
-            f"{where} (position {position}) must be tuple of ints, not {type(first).__name__}"
+            f"{prefix} (position {position}) must be tuple of ints, not {type(first).__name__}"
         )
     shape = []
     for i, n in enumerate(size):
         if not _is_integer(n):
             raise TypeError(
-                f'{where} failed to unpack the object at pos {i + 1} with error "type must be '
+                f'{prefix} failed to unpack the object at pos {i + 1} with error "type must be '
                 f'tuple of ints,but got {type(n).__name__}"'
             )
         length = operator.index(n)
         if not -_LIMIT <= length < _LIMIT:
             raise TypeError(
-                f'{where} failed to unpack the object at pos {i + 1} with error "Overflow when '
+                f'{prefix} failed to unpack the object at pos {i + 1} with error "Overflow when '
                 'unpacking long long"'
             )
         shape.append(length)
@@ -127,7 +127,7 @@ def allocate(shape: tuple[int, ...], kind: dtypes.dtype, *, zero: bool = False) 
 
 
 # --------------------------------------------------------------------------- keyword arguments
-def read_dtype(name: str, given: Any) -> dtypes.dtype:
+def read_dtype(name: str, value: Any) -> dtypes.dtype:
     """Return a dtype argument as a dtype.
 
     Raises
@@ -135,21 +135,21 @@ def read_dtype(name: str, given: Any) -> dtypes.dtype:
     TypeError
         If it is not one, or one that tapegrad does not have.
     """
-    if isinstance(given, dtypes.dtype):
-        return given
-    if isinstance(given, type | np.dtype):
-        return as_dtype(given)
-    raise must_be(name, "dtype", 0, "torch.dtype", given)
+    if isinstance(value, dtypes.dtype):
+        return value
+    if isinstance(value, type | np.dtype):
+        return as_dtype(value)
+    raise must_be(name, "dtype", 0, "torch.dtype", value)
 
 
-def check_requires_grad(name: str, given: Any, kind: dtypes.dtype) -> bool:
-    """Return a requires_grad argument, or raise PyTorch's error for what cannot be active."""
-    if given is None and name not in ("tensor", "new_tensor"):
+def check_requires_grad(name: str, value: Any, kind: dtypes.dtype) -> bool:
+    """Return a requires_grad argument, or raise PyTorch's error for a dtype that cannot be active."""
+    if value is None and name not in ("tensor", "new_tensor"):
         return False
-    check_bool(name, "requires_grad", 0, given)
-    if given and not kind.is_floating_point:
+    check_bool(name, "requires_grad", 0, value)
+    if value and not kind.is_floating_point:
         raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
-    return bool(given)
+    return bool(value)
 
 
 class Options(NamedTuple):
@@ -181,10 +181,10 @@ class Options(NamedTuple):
         return record.leaf_tensor(array, self.kind, requires_grad=self.requires_grad)
 
 
-def check_layout(name: str, given: Any) -> None:
+def check_layout(name: str, value: Any) -> None:
     """Raise unless a layout argument is None or a layout."""
-    if given is not None and not isinstance(given, layout):
-        raise must_be(name, "layout", 0, "torch.layout", given)
+    if value is not None and not isinstance(value, layout):
+        raise must_be(name, "layout", 0, "torch.layout", value)
 
 
 def number_of(name: str, label: str, position: int, value: Any) -> float | int | bool:

@@ -1,4 +1,4 @@
-"""How many threads products of matrices run on: NumPy's BLAS is asked, where it is OpenBLAS."""
+"""Number of threads that products of matrices run on, as NumPy's BLAS tells it if that is OpenBLAS."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["get_num_threads", "set_num_threads"]
 
 
 @cache
-def _entries() -> tuple[Callable[[], int], Callable[[int], object]] | None:
+def _thread_functions() -> tuple[Callable[[], int], Callable[[int], object]] | None:
     """OpenBLAS's functions that get and set the number, if NumPy's wheel has it."""
     folder = Path(np.__file__).parent
     files = [*folder.parent.glob("numpy.libs/*openblas*"), *folder.glob(".dylibs/*openblas*")]
@@ -45,7 +45,7 @@ def get_num_threads() -> int:
     >>> tg.get_num_threads() >= 1
     True
     """
-    entries = _entries()
+    entries = _thread_functions()
     return 1 if entries is None else int(entries[0]())
 
 
@@ -68,7 +68,7 @@ def set_num_threads(number: Any) -> None:
         raise RuntimeError(f"set_num_threads expects an int, but got {type(number).__name__}")
     if number <= 0:
         raise RuntimeError("set_num_threads expects a positive integer")
-    entries = _entries()
+    entries = _thread_functions()
     if entries is None:
         if number == 1:
             return

@@ -1,4 +1,4 @@
-"""Questions about tensors and dtypes; and what complex numbers need, which for real ones changes nothing."""
+"""Questions about tensors and dtypes; functions for complex numbers, which leave real ones as they are."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ for _name in ("real", "conj", "resolve_conj", "resolve_neg"):
 
 
 @public(prop=True, name="real")
-def _real(input: Any) -> Any:
+def _real_part(input: Any) -> Any:
     """The tensor: it is real."""
     return input
 

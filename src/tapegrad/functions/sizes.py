@@ -1,4 +1,4 @@
-"""What a tensor's size and place in memory are."""
+"""Questions about a tensor's size and its place in memory."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def stride(input: Any, dim: int | None = None) -> Any:
 
 @public(method=True, function=False)
 def storage_offset(input: Any) -> int:
-    """Return where, in elements, the first element lies in the memory of the tensor's base."""
+    """Return the distance, in elements, of the first element from the start of the base's memory."""
     tape = tape_at(input._state)
     with tape.lock:
         distance = tape.offset_in_memory(slot_of(tape, input))
@@ -64,5 +64,5 @@ def storage_offset(input: Any) -> int:
 
 @public(method=True, function=False)
 def is_contiguous(input: Any, *, memory_format: Any = None) -> bool:
-    """Whether the elements lie one after the other in C order."""
+    """Return True if the elements lie one after the other in C order."""
     return layout_of(input).is_contiguous

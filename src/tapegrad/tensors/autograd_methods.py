@@ -1,6 +1,6 @@
 """The part of `Tensor` that is PyTorch's autograd: leaves, gradients, versions.
 
-Whatever reads a slot of another thread's tape holds that tape's lock; whatever changes a tensor
+A method that reads a slot of another thread's tape holds that tape's lock; one that changes a tensor
 takes it over first (`record.adopt`).
 """
 
@@ -30,19 +30,19 @@ __all__ = ["AutogradMethods"]
 
 
 class AutogradMethods:
-    """Mixed into `Tensor`."""
+    """Mixin of `Tensor`."""
 
     __slots__ = ()
     _meta: Storage | None
 
     def _place(self: Any) -> tuple[Tape, int]:
-        """The tape it is on and its slot there, which holds while the tape's lock is held."""
+        """Return its tape and its slot there, which holds while the tape's lock is held."""
         tape = tape_at(self._state)
         return tape, slot_of(tape, self)
 
     @property
     def requires_grad(self: Any) -> bool:
-        """Whether operations on it are differentiated."""
+        """True if operations on it are differentiated."""
         status = status_of(self)
         if status < 0:
             tape_at(self._state)  # raises: there is no tape
@@ -100,9 +100,9 @@ class AutogradMethods:
         tape, slot = self._place()
         layout = layout_of(self)
         if storage is None or not storage.leaf:
-            seen = int(tape.flags[tape.base[slot]]) & nt.VISIBLE
+            visible = int(tape.flags[tape.base[slot]]) & nt.VISIBLE
             array = tape.expose(slot, layout)
-            tape.flags[tape.base[slot]] &= (~nt.VISIBLE | seen) & 0xFF
+            tape.flags[tape.base[slot]] &= (~nt.VISIBLE | visible) & 0xFF
             storage = Storage(array, leaf=True)
             self._meta = storage
         tape.make_room()
@@ -133,7 +133,7 @@ class AutogradMethods:
 
     @property
     def is_leaf(self: Any) -> bool:
-        """Whether it was made by the user, or needs no gradient."""
+        """True if the user made it, or it needs no gradient."""
         status = status_of(self)
         if status < 0:
             tape_at(self._state)  # raises: there is no tape
@@ -169,7 +169,7 @@ class AutogradMethods:
 
     @property
     def grad_fn(self: Any) -> node.Node | None:
-        """The statement that made it, under PyTorch's name; None for a leaf."""
+        """The statement that computed it, under PyTorch's name; None for a leaf."""
         return node.kept_node(self)
 
     def is_inference(self: Any) -> bool:
@@ -251,7 +251,7 @@ class AutogradMethods:
 
     @property
     def retains_grad(self: Any) -> bool:
-        """Whether a non-leaf keeps its gradient."""
+        """True for a non-leaf that keeps its gradient."""
         tape = tape_at(self._state)
         with tape.lock:
             storage = None if self.is_leaf else storage_of(self)
@@ -268,12 +268,12 @@ class AutogradMethods:
         storage = storage_of(self)
         if storage is None:
             storage = self._meta = Storage(None, leaf=False)
-        # Nobody can ask for the gradient once the tensor is gone.
+        # Once the tensor is gone, its gradient cannot be asked for.
         tape.retained[slot] = weakref.ref(storage)
 
     @property
     def _version(self: Any) -> int:
-        """How often the memory was written in place."""
+        """Number of in-place writes to the memory."""
         tape = tape_at(self._state)
         with tape.lock:
             slot = slot_of(tape, self)
@@ -282,7 +282,7 @@ class AutogradMethods:
 
     @property
     def output_nr(self: Any) -> int:
-        """Which of its node's outputs it is."""
+        """Number of the output of its node that it is."""
         tape = tape_at(self._state)
         with tape.lock:
             return views.output_number(tape, slot_of(tape, self))
@@ -309,7 +309,7 @@ class AutogradMethods:
     def data_ptr(self: Any) -> int:
         """Return the address of the first element.
 
-        It says whether two tensors share memory, now: later the tape may move what it holds. That of a
+        It says whether two tensors share memory, now: later the tape may move its memory. That of a
         tensor without elements is 0.
         """
         if not layout_of(self).size:
@@ -344,9 +344,9 @@ class AutogradMethods:
         same = tape.base[slot] == tape.base[slot_of(tape, self)]
         if same and layout_of(value) is layout_of(self):
             return  # ``x.data -= y``: it is this memory already
-        seen = int(tape.flags[tape.base[slot]]) & nt.VISIBLE
+        visible = int(tape.flags[tape.base[slot]]) & nt.VISIBLE
         array = tape.expose(slot, layout_of(value))
-        tape.flags[tape.base[slot]] &= (~nt.VISIBLE | seen) & 0xFF
+        tape.flags[tape.base[slot]] &= (~nt.VISIBLE | visible) & 0xFF
         storage, layout = Storage(array, leaf=True), layout_of(value)
         if active and self._is_in_graph():
             self._keep_earlier(storage, layout)
@@ -357,7 +357,7 @@ class AutogradMethods:
             fresh, layout, storage = mirrors.mirror(tape, source, True)
         else:
             fresh = tape.bind(array, layout, active=active, keep=storage)
-            tape.flags[fresh] |= seen
+            tape.flags[fresh] |= visible
         self._become(fresh, layout, storage)
         if version:
             tape.versions[fresh] = version
@@ -373,7 +373,7 @@ class AutogradMethods:
         return bool(len(users)) and not (tape.flags[users] & nt.FREED).all()
 
     def _keep_earlier(self: Any, storage: Storage, layout: Layout) -> None:
-        """Let a leaf in a graph have other memory; what it was in the graph has its gradient, too.
+        """Let a leaf in a graph have other memory; its earlier self in the graph has its gradient, too.
 
         Raises
         ------
@@ -391,12 +391,12 @@ class AutogradMethods:
             t._meta = tape.leaves[slot_of(tape, t)] = storage
 
     def _note_earlier(self: Any, storage: Storage) -> None:
-        """Note what a leaf is in a graph, which has its gradient, before it becomes another slot."""
+        """Keep the tensor that a leaf is in a graph, with its gradient, before it becomes another slot."""
         tape, slot = self._place()
         earlier = record.new_tensor(tape, slot, layout_of(self))
         earlier._meta, tape.has_earlier = storage, True
-        found = [*getattr(storage_of(self), "earlier", ()), earlier]
-        storage.earlier = [t for t in found if t._is_in_graph()]
+        candidates = [*getattr(storage_of(self), "earlier", ()), earlier]
+        storage.earlier = [t for t in candidates if t._is_in_graph()]
 
     def _take_value(self: Any, value: AnyTensor) -> None:
         """Let a result have another value, and the derivatives that it had.

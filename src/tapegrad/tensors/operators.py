@@ -31,7 +31,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {}
 
 
 def _slow_call(entry: Op) -> Callable[..., Any]:
-    """What a call ``tg.add(x, y)`` or ``x.add(y)`` does when native recording does not take it."""
+    """Return the function for calls ``tg.add(x, y)`` or ``x.add(y)`` that native recording does not take."""
     special = registry.FUNCTIONS.get(entry.name)
     if special is not None:
         return special
@@ -55,7 +55,7 @@ def _slow_call(entry: Op) -> Callable[..., Any]:
 
 
 def _slow_operator(entry: Op, call: Callable[..., Any]) -> Callable[..., Any]:
-    """The same for an operator, which leaves to Python what it does not know."""
+    """Return the same for an operator, which leaves unknown operands to Python."""
     if entry.arity == 1:
         return call
 
@@ -76,7 +76,7 @@ def _slow_operator(entry: Op, call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def make_base() -> type:
-    """The C type with its operators, and the builtin functions of the op table."""
+    """Make the C type with its operators, and the builtin functions of the op table."""
     thunks = handle.Thunks()
     slots: dict[str, str] = {}
     for protocol, name in _OPERATORS.items():

@@ -38,7 +38,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class PrintOptions:
-    """How tensors are printed; see `set_printoptions` for the meaning of each field."""
+    """Options of printing tensors; see `set_printoptions` for the meaning of each field."""
 
     precision: int = 4
     threshold: float = 1000
@@ -57,7 +57,7 @@ _PROFILES = {
 _current = PrintOptions()
 
 
-def _count(name: str, value: Any) -> int:
+def _count_option(name: str, value: Any) -> int:
     try:
         count = operator.index(value)
     except TypeError:
@@ -67,7 +67,7 @@ def _count(name: str, value: Any) -> int:
     return count
 
 
-def _real(name: str, value: Any) -> float:
+def _real_option(name: str, value: Any) -> float:
     if not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, not {type(value).__name__}")
     if math.isnan(value):
@@ -99,7 +99,7 @@ def set_printoptions(
         Sets the four options above together; those also given win.
     sci_mode : bool, optional
         Whether floating-point numbers are printed in scientific notation. None, which is also
-        what leaving it out sets, decides by the values.
+        the default, decides by the values.
 
     Raises
     ------
@@ -116,10 +116,10 @@ def set_printoptions(
         raise TypeError(f"sci_mode must be a bool or None, not {type(sci_mode).__name__}")
     _current = replace(
         options,
-        precision=options.precision if precision is None else _count("precision", precision),
-        threshold=options.threshold if threshold is None else _real("threshold", threshold),
-        edgeitems=options.edgeitems if edgeitems is None else _count("edgeitems", edgeitems),
-        linewidth=options.linewidth if linewidth is None else _real("linewidth", linewidth),
+        precision=options.precision if precision is None else _count_option("precision", precision),
+        threshold=options.threshold if threshold is None else _real_option("threshold", threshold),
+        edgeitems=options.edgeitems if edgeitems is None else _count_option("edgeitems", edgeitems),
+        linewidth=options.linewidth if linewidth is None else _real_option("linewidth", linewidth),
         sci_mode=sci_mode,
     )
 
@@ -268,13 +268,13 @@ def format_tensor(
         The tensor's dtype. It is shown unless it goes without saying: the default dtype, int64
         and bool do, but in a tensor without elements only the default dtype does.
     default_dtype : dtype
-        What `get_default_dtype` returns.
+        The default dtype, as `get_default_dtype` returns it.
     requires_grad : bool, optional
         Whether to show ``requires_grad=True``; `grad_fn` is shown in its place if given.
     grad_fn : str, optional
         Name of the tensor's ``grad_fn``, e.g. ``"AddBackward0"``; None for a leaf.
     name : str, optional
-        What stands before the bracket: the class name, if it is a subclass of Tensor.
+        Word before the bracket: the class name, if it is a subclass of Tensor.
     options : PrintOptions, optional
         The print options; those of `set_printoptions` if left out.
 
@@ -319,7 +319,7 @@ def format_spec(
     grad_fn: str | None = None,
     name: str = "tensor",
 ) -> str:
-    """Return what ``format(tensor, spec)`` and f-strings print.
+    """Return the text that ``format(tensor, spec)`` and f-strings print.
 
     A 0-d tensor formats its Python number. Any other prints its ``repr`` and takes no `spec`.
 

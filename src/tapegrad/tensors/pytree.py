@@ -1,6 +1,6 @@
 """Nested arguments: containers of tensors taken apart and put together again (optree).
 
-Dicts, lists, tuples, namedtuples, deques, dataclasses and what is registered with optree under
+Dicts, lists, tuples, namedtuples, deques, dataclasses and classes registered with optree under
 `NAMESPACE` are nodes; everything else is a leaf, None too. A dataclass is registered when it is first
 seen: its fields are the node's children, except those declared with
 ``field(metadata={"static": True})``, which belong to the structure.
@@ -55,22 +55,22 @@ def flatten(tree: Any, *, none_is_leaf: bool = True) -> tuple[list[Any], Spec]:
     -------
     leaves : list
     spec : Spec
-        What `unflatten` needs to make such a tree of other leaves.
+        The structure, from which `unflatten` makes such a tree of other leaves.
     """
     if is_tensor(tree):
         return [tree], _one_leaf(none_is_leaf)
     while True:
-        found, spec = _optree().tree_flatten(tree, none_is_leaf=none_is_leaf, namespace=NAMESPACE)
-        new = {type(x) for x in found if dataclasses.is_dataclass(x) and not isinstance(x, type)}
+        values, spec = _optree().tree_flatten(tree, none_is_leaf=none_is_leaf, namespace=NAMESPACE)
+        new = {type(x) for x in values if dataclasses.is_dataclass(x) and not isinstance(x, type)}
         if not new:
-            return found, spec
+            return values, spec
         for kind in new:
             _register(kind)
 
 
 @cache
 def _one_leaf(none_is_leaf: bool) -> Spec:
-    """The structure of a leaf alone."""
+    """Return the structure of a leaf alone."""
     spec: Spec = _optree().tree_structure(0, none_is_leaf=none_is_leaf, namespace=NAMESPACE)
     return spec
 
@@ -84,30 +84,30 @@ def unflatten(spec: Spec, values: Iterable[Any]) -> Any:
 
 
 def leaves(tree: Any) -> list[Any]:
-    """The leaves of a tree."""
+    """Return the leaves of a tree."""
     return flatten(tree)[0]
 
 
 def tree_map(function: Callable[[Any], Any], tree: Any) -> Any:
     """Apply a function to every leaf."""
-    found, spec = flatten(tree)
-    return unflatten(spec, [function(x) for x in found])
+    values, spec = flatten(tree)
+    return unflatten(spec, [function(x) for x in values])
 
 
 def broadcast(prefix: Any, tree: Any) -> list[Any] | None:
-    """One leaf of `prefix` for each leaf of `tree`, or None if `prefix` is not a prefix of it."""
-    flatten(tree)  # registers what it meets
+    """Return a leaf of `prefix` for each leaf of `tree`, or None if `prefix` is not a prefix of it."""
+    flatten(tree)  # registers the dataclasses that it meets
     try:
-        found: list[Any] = _optree().broadcast_prefix(
+        values: list[Any] = _optree().broadcast_prefix(
             prefix, tree, none_is_leaf=True, namespace=NAMESPACE
         )
-        return found
+        return values
     except ValueError:
         return None
 
 
 def text(spec: Spec) -> str:
-    """A structure as text, with ``*`` for leaves."""
+    """Return a structure as text, with ``*`` for leaves."""
     return repr(unflatten(spec, [_Star()] * spec.num_leaves))
 
 
@@ -125,16 +125,15 @@ def _register(kind: type) -> None:
         children = tuple(f.name for f in fields if f.name not in static)
 
         def apart(value: Any) -> tuple[list[Any], tuple[Any, ...], tuple[str, ...]]:
-            kept = tuple([getattr(value, name) for name in static])
-            return [getattr(value, name) for name in children], kept, children
+            constants = tuple([getattr(value, name) for name in static])
+            return [getattr(value, name) for name in children], constants, children
 
-        def together(kept: Any, values: Iterable[Any]) -> Any:
-            made: Any = object.__new__(
-                kind
-            )  # leaves may be anything, so __init__ would not take them
-            for name, value in zip(static + children, (*kept, *values), strict=True):
-                object.__setattr__(made, name, value)
-            return made
+        def together(constants: Any, values: Iterable[Any]) -> Any:
+            # leaves may be anything, so __init__ would not take them
+            instance: Any = object.__new__(kind)
+            for name, value in zip(static + children, (*constants, *values), strict=True):
+                object.__setattr__(instance, name, value)
+            return instance
 
         _optree().register_pytree_node(kind, apart, together, namespace=NAMESPACE)
         _registered.add(kind)

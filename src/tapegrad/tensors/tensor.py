@@ -2,8 +2,8 @@
 
 The class is made of four parts: the C type of handle_type.py, whose number protocol records natively,
 with one builtin method an elementwise row of the op table (operators.py); the functions of
-`functions/` that register as methods; PyTorch's autograd (autograd_methods.py); and what stands
-here: what a tensor is and how its value is read.
+`functions/` that register as methods; PyTorch's autograd (autograd_methods.py); and, here, its
+attributes and the ways to read its value.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ class Tensor(_Base, AutogradMethods):  # type: ignore[misc]
     requires_grad : bool
         Whether operations on it are differentiated.
     is_leaf : bool
-        Whether it was made by the user (or needs no gradient).
+        Whether the user made it (or it needs no gradient).
     grad : Tensor or None
         Accumulated gradient of a leaf, or of a tensor that was told to `retain_grad`.
     grad_fn : Node or None
-        The statement that made it, under PyTorch's name.
+        The statement that computed it, under PyTorch's name.
     """
 
     __slots__ = ("__weakref__", "_meta")
@@ -83,19 +83,19 @@ class Tensor(_Base, AutogradMethods):  # type: ignore[misc]
 
     def __new__(cls, *data: Any, **options: Any) -> Tensor:
         """Make a tensor of the default dtype from data or a shape."""
-        made: Tensor = legacy.legacy_tensor(*data, **options)
+        tensor: Tensor = legacy.legacy_tensor(*data, **options)
         if cls is Tensor:
-            return made
-        own: Tensor = object.__new__(cls)
-        tape = tape_at(made._state)
-        record.bind_to(own, tape, slot_of(tape, made), layout_of(made))
-        if made._meta is not None and made._meta.owner is not None:
-            own_leaf(own, made._meta)
+            return tensor
+        instance: Tensor = object.__new__(cls)
+        tape = tape_at(tensor._state)
+        record.bind_to(instance, tape, slot_of(tape, tensor), layout_of(tensor))
+        if tensor._meta is not None and tensor._meta.owner is not None:
+            own_leaf(instance, tensor._meta)
         else:
-            own._meta = made._meta
-        return own
+            instance._meta = tensor._meta
+        return instance
 
-    # ------------------------------------------------------------------ what it is
+    # ------------------------------------------------------------------ attributes
     @property
     def shape(self) -> Size:
         """Lengths of the dimensions."""
@@ -192,17 +192,17 @@ class Tensor(_Base, AutogradMethods):  # type: ignore[misc]
         return bool((self == element).any())
 
     def _print_options(self) -> dict[str, Any]:
-        """What printing needs to know beside the values."""
+        """Facts that printing needs beside the values."""
         try:
-            made = self.grad_fn
-            named = None if made is None else made.name()
-        except RuntimeError:  # a view of what was written in a way that makes its node ambiguous
-            named = "Invalid"
+            node = self.grad_fn
+            node_name = None if node is None else node.name()
+        except RuntimeError:  # a view of memory written in a way that makes its node ambiguous
+            node_name = "Invalid"
         return {
             "dtype": self.dtype,
             "default_dtype": get_default_dtype(),
             "requires_grad": self.requires_grad,
-            "grad_fn": named,
+            "grad_fn": node_name,
         }
 
     def __repr__(self) -> str:
@@ -250,6 +250,6 @@ def _attach() -> None:
 
 _attach()
 Tape.formatter = format_tape
-_ = (all_functions, ending, strip_rows)  # imported for what they register
+_ = (all_functions, ending, strip_rows)  # imported for their registrations
 record.set_tensor_type(Tensor)
 nt.GLOBALS[nt.G_TENSOR] = id(Tensor)

@@ -1,4 +1,4 @@
-"""PyTorch's ``torch.utils.checkpoint``: what is built on `tapegrad.autograd.checkpoint`."""
+"""PyTorch's ``torch.utils.checkpoint``, built on `tapegrad.autograd.checkpoint`."""
 
 from __future__ import annotations
 
@@ -123,14 +123,14 @@ class CheckpointPolicy(enum.Enum):
 def create_selective_checkpoint_contexts(
     policy_fn_or_list: Any, allow_cache_entry_mutation: bool = False
 ) -> NoReturn:
-    """Raise that which operations are saved cannot be chosen one by one.
+    """Raise: the operations to save cannot be chosen one by one.
 
     Raises
     ------
     UnsupportedError
         Always; it says what to do instead.
     TypeError
-        PyTorch's, for what is no policy.
+        PyTorch's, for anything that is no policy.
     """
     if not callable(policy_fn_or_list) and not isinstance(policy_fn_or_list, list):
         raise TypeError("policy_fn_or_list must be either a function or a list of ops.")

@@ -1,8 +1,8 @@
 """Making tensors from data, and filled ones.
 
 Every function makes a leaf over an array of its own (`from_numpy` and `as_tensor` share an
-ndarray's memory). What they have in common is in options.py (sizes and keyword arguments) and
-from_data.py (Python data to arrays). Ranges are made in ranges.py, random tensors in random.py,
+ndarray's memory). Their common parts are options.py (sizes and keyword arguments) and from_data.py
+(Python data to arrays). Ranges are made in ranges.py, random tensors in random.py,
 ``Tensor(...)`` and its kin in legacy.py.
 """
 
@@ -62,7 +62,7 @@ def tensor(
     ValueError
         For ragged sequences.
     TypeError, RuntimeError
-        For what is no number, and for integers that are to require grad.
+        For data that is no number, and for integers that are to require grad.
 
     Examples
     --------
@@ -169,19 +169,19 @@ def asarray(
         if copy is False:
             raise ValueError("can't alias arbitrary sequence into a tensor.")
         return _from_data("asarray", obj, kind, None, requires_grad)
-    own = obj.dtype if is_tensor else from_numpy_dtype(obj.dtype)
-    kind = kind or own
+    source_kind = obj.dtype if is_tensor else from_numpy_dtype(obj.dtype)
+    kind = kind or source_kind
     check_requires_grad("asarray", requires_grad, kind)
-    if kind is not own and copy is False:
+    if kind is not source_kind and copy is False:
         raise ValueError(
-            f"can't alias tensor with dtype '{scalar_name(own)}' into dtype '{scalar_name(kind)}'."
+            f"can't alias tensor with dtype '{scalar_name(source_kind)}' into dtype '{scalar_name(kind)}'."
         )
     if not is_tensor:
-        made = from_numpy(obj) if kind is own and not copy else _from_data(
+        result = from_numpy(obj) if kind is source_kind and not copy else _from_data(
             "asarray", obj, kind, None, False
         )  # fmt: skip
-        return made.requires_grad_(requires_grad)
-    if kind is not own:
+        return result.requires_grad_(requires_grad)
+    if kind is not source_kind:
         obj = record.cast(obj, kind)
     elif copy:
         obj = obj.clone()
@@ -198,11 +198,11 @@ def scalar_tensor(
 ) -> Any:  # fmt: skip
     """Make a 0-d tensor of a number, of the default dtype if none is given."""
     options = Options.of("scalar_tensor", dtype, layout, device, pin_memory, requires_grad)
-    return options.leaf(_filled((), options.kind, number_of("scalar_tensor", "s", 1, s)))
+    return options.leaf(_filled_array((), options.kind, number_of("scalar_tensor", "s", 1, s)))
 
 
 # --------------------------------------------------------------------------- filled
-def _filled(shape: tuple[int, ...], kind: dtypes.dtype, value: Any) -> np.ndarray:
+def _filled_array(shape: tuple[int, ...], kind: dtypes.dtype, value: Any) -> np.ndarray:
     plain_zero = value == 0 and math.copysign(1, value) > 0
     array = allocate(shape, kind, zero=plain_zero)
     if not plain_zero:
@@ -221,14 +221,14 @@ def _converted(value: Any, kind: dtypes.dtype) -> Any:
 Maker = Callable[[tuple[int, ...], dtypes.dtype], np.ndarray]
 
 
-def _named(f: Callable[..., Any], name: str, doc: str) -> Callable[..., Any]:
+def _with_name(f: Callable[..., Any], name: str, doc: str) -> Callable[..., Any]:
     """Name a function that was made in a loop."""
     f.__name__ = f.__qualname__ = name
     f.__doc__ = doc
     return f
 
 
-def sized(name: str, make: Maker, what: str) -> None:
+def sized(name: str, make: Maker, contents: str) -> None:
     """Add ``name(*size)``, ``name_like(input)`` and the method ``new_name(*size)``.
 
     Parameters
@@ -236,8 +236,8 @@ def sized(name: str, make: Maker, what: str) -> None:
     name : str
     make : callable
         Makes the array from a shape and a dtype.
-    what : str
-        What the tensor is filled with, for the docstrings.
+    contents : str
+        Description of the elements, for the docstrings.
     """
 
     def plain(
@@ -271,17 +271,17 @@ def sized(name: str, make: Maker, what: str) -> None:
         return options.leaf(make(shape, options.kind))
 
     keywords = "\n\nKeywords: dtype, layout, device, pin_memory, requires_grad, as in `tensor`."
-    FUNCTIONS[name] = _named(
-        plain, name, f"Make a tensor of {what}, of the given lengths of dimensions.{keywords}"
+    FUNCTIONS[name] = _with_name(
+        plain, name, f"Make a tensor of {contents}, of the given lengths of dimensions.{keywords}"
     )
-    FUNCTIONS[name + "_like"] = _named(
+    FUNCTIONS[name + "_like"] = _with_name(
         like,
         name + "_like",
-        f"Make a tensor of {what}, of the shape and dtype of `input`.{keywords}",
+        f"Make a tensor of {contents}, of the shape and dtype of `input`.{keywords}",
     )
     if name in ("zeros", "ones", "empty"):
-        METHODS["new_" + name] = _named(
-            new, "new_" + name, f"Make a tensor of {what}, of this tensor's dtype.{keywords}"
+        METHODS["new_" + name] = _with_name(
+            new, "new_" + name, f"Make a tensor of {contents}, of this tensor's dtype.{keywords}"
         )
 
 
@@ -294,7 +294,7 @@ def _shape(name: str, size: tuple[Any, ...], named: dict[str, Any]) -> tuple[int
 
 
 sized("zeros", lambda shape, kind: allocate(shape, kind, zero=True), "zeros")
-sized("ones", lambda shape, kind: _filled(shape, kind, 1), "ones")
+sized("ones", lambda shape, kind: _filled_array(shape, kind, 1), "ones")
 sized("empty", lambda shape, kind: allocate(shape, kind), "uninitialised numbers")
 
 
@@ -307,9 +307,11 @@ def _full(
     shape = size_of(name, (tuple(size),))
     value = number_of(name, "fill_value", position, fill_value)
     if not isinstance(options, Options):
-        own = bool_ if isinstance(value, bool) else int64 if isinstance(value, int) else None
-        options = options(own or get_default_dtype())
-    return options.leaf(_filled(shape, options.kind, value))
+        number_kind = (
+            bool_ if isinstance(value, bool) else int64 if isinstance(value, int) else None
+        )
+        options = options(number_kind or get_default_dtype())
+    return options.leaf(_filled_array(shape, options.kind, value))
 
 
 @public()
@@ -328,7 +330,7 @@ def full(
     """
     return _full(
         "full", size, fill_value,
-        lambda own: Options.of("full", dtype, layout, device, pin_memory, requires_grad, own),
+        lambda number_kind: Options.of("full", dtype, layout, device, pin_memory, requires_grad, number_kind),
     )  # fmt: skip
 
 
@@ -387,10 +389,10 @@ def eye(
         As in `tensor`.
     """
     sizes = []
-    for i, (label, given) in enumerate((("n", n), ("m", n if m is None else m))):
-        if isinstance(given, bool) or not hasattr(type(given), "__index__"):
-            raise must_be("eye", label, i + 1, "int", given)
-        size = operator.index(given)
+    for i, (label, count) in enumerate((("n", n), ("m", n if m is None else m))):
+        if isinstance(count, bool) or not hasattr(type(count), "__index__"):
+            raise must_be("eye", label, i + 1, "int", count)
+        size = operator.index(count)
         if size < 0:
             raise RuntimeError(f"{label} must be greater or equal to 0, got {size}")
         sizes.append(size)

@@ -38,29 +38,29 @@ def array_of(data: Any, kind: dtype | None, *, infer: bool = True) -> tuple[np.n
     ValueError
         For ragged sequences, or integers beyond 64 bits.
     TypeError, RuntimeError
-        For what is no number.
+        For data that is no number.
     """
     if isinstance(data, np.ndarray):
-        found = _array_kind(data) if kind is None and infer else kind or get_default_dtype()
-        check_array(data, found)
-        return _copied(data, found), found
+        result_kind = _array_kind(data) if kind is None and infer else kind or get_default_dtype()
+        check_array(data, result_kind)
+        return _copied(data, result_kind), result_kind
     if record.is_tensor(data):
         readout.check(data, "tensor()", warns=False)
-        found = kind or data.dtype
-        return _copied(data._array(), found), found
+        result_kind = kind or data.dtype
+        return _copied(data._array(), result_kind), result_kind
     plain = _plain_kinds(data)
     if plain is not None:
-        found = kind or _kind_of_types(plain)
+        result_kind = kind or _kind_of_types(plain)
         try:
             with np.errstate(all="ignore"):
-                return np.array(data, found.np), found
+                return np.array(data, result_kind.np), result_kind
         except (ValueError, OverflowError, TypeError):
             pass  # ragged, or out of range: the walk says it in PyTorch's words
-    return _walk(data, kind)
+    return _read_nested(data, kind)
 
 
 def _copied(array: np.ndarray, kind: dtype) -> np.ndarray:
-    """Copy to a C-contiguous array; what does not fit becomes what the cast makes of it."""
+    """Copy to a C-contiguous array; NumPy's cast decides on numbers that do not fit."""
     with np.errstate(all="ignore"):
         return np.array(array, kind.np, order="C", subok=False)
 
@@ -90,7 +90,7 @@ def check_array(array: np.ndarray, kind: dtype | None) -> None:
 
 
 def _array_kind(array: np.ndarray) -> dtype:
-    """Dtype of an ndarray; what is wrong with its byte order is said by `check_array`."""
+    """Return the dtype of an ndarray; `check_array` complains of a wrong byte order."""
     return from_numpy_dtype(array.dtype if array.dtype.isnative else array.dtype.newbyteorder("="))
 
 
@@ -109,13 +109,13 @@ def _plain_kinds(data: Any) -> frozenset[type] | None:
         return kinds
     if not kinds <= _SEQUENCES:
         return None
-    found: frozenset[type] = frozenset()
+    number_types: frozenset[type] = frozenset()
     for part in data:
         inner = _plain_kinds(part)
         if inner is None:
             return None
-        found |= inner
-    return found
+        number_types |= inner
+    return number_types
 
 
 _NUMBERS = frozenset((float, int, bool))
@@ -142,7 +142,7 @@ def _is_sequence(value: Any) -> bool:
     )
 
 
-def _walk(data: Any, kind: dtype | None) -> tuple[np.ndarray, dtype]:
+def _read_nested(data: Any, kind: dtype | None) -> tuple[np.ndarray, dtype]:
     if isinstance(data, str | bytes):
         raise TypeError(f"new(): invalid data type '{type(data).__name__}'")
     sizes = _sizes(data)
@@ -154,11 +154,11 @@ def _walk(data: Any, kind: dtype | None) -> tuple[np.ndarray, dtype]:
             UserWarning,
             stacklevel=5,
         )
-    found = kind or _infer(data) or get_default_dtype()
+    result_kind = kind or _infer(data) or get_default_dtype()
     values: list[Any] = []
-    _collect(data, sizes, 0, found, values)
+    _append_numbers(data, sizes, 0, result_kind, values)
     with np.errstate(all="ignore"):
-        return np.array(values, found.np).reshape(sizes), found
+        return np.array(values, result_kind.np).reshape(sizes), result_kind
 
 
 def _sizes(data: Any) -> tuple[int, ...]:
@@ -197,18 +197,20 @@ def _infer(value: Any) -> dtype | None:
         )
     if not _is_sequence(value):
         raise RuntimeError(f"Could not infer dtype of {type(value).__name__}")
-    found: dtype | None = None
+    common: dtype | None = None
     for part in value:
         inner = _infer(part)
         if inner is not None:
-            found = inner if found is None else result_type(found, inner)
-    return found
+            common = inner if common is None else result_type(common, inner)
+    return common
 
 
-def _collect(data: Any, sizes: tuple[int, ...], depth: int, kind: dtype, values: list[Any]) -> None:
+def _append_numbers(
+    data: Any, sizes: tuple[int, ...], depth: int, kind: dtype, values: list[Any]
+) -> None:
     """Append the numbers in `data`, which must have the shape ``sizes[depth:]``."""
     if depth == len(sizes):
-        values.append(_number(data, kind))
+        values.append(_as_number(data, kind))
         return
     if not _is_sequence(data) or isinstance(data, str | bytes):
         raise TypeError("not a sequence")
@@ -217,10 +219,10 @@ def _collect(data: Any, sizes: tuple[int, ...], depth: int, kind: dtype, values:
             f"expected sequence of length {sizes[depth]} at dim {depth} (got {len(data)})"
         )
     for part in data:
-        _collect(part, sizes, depth + 1, kind, values)
+        _append_numbers(part, sizes, depth + 1, kind, values)
 
 
-def _number(value: Any, kind: dtype) -> float | int | bool:
+def _as_number(value: Any, kind: dtype) -> float | int | bool:
     """One element as a Python number of a dtype."""
     if record.is_tensor(value):
         if value.numel() != 1:

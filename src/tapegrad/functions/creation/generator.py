@@ -32,7 +32,7 @@ _DEFAULT_SEED = 67280421310721  # PyTorch's
 
 
 class _Watches(threading.local):
-    """Who is told when this thread is about to draw from a stream: see `Draws`."""
+    """Listeners that hear of a stream before this thread draws from it: see `Draws`."""
 
     def __init__(self) -> None:
         self.draws: tuple[Draws, ...] = ()
@@ -122,7 +122,7 @@ class Generator:
 
 
 class Draws(Exchange):
-    """Context manager that notes from which streams its block draws, with their states before.
+    """Context manager that notes the streams from which its block draws, with their states before.
 
     A state is read when its stream is first asked for: it takes NumPy longer than many a small function runs.
     """
@@ -132,7 +132,7 @@ class Draws(Exchange):
         self._before: dict[Generator, Any] = {}
 
     def changes(self) -> tuple[tuple[Change, ...], Any]:
-        """Return the change of who is told of draws in this thread."""
+        """Return the change of this thread's listeners to draws."""
         before = _WATCHES.draws
         return ((vars(_WATCHES), "draws", before, (*before, self)),), self
 
@@ -152,7 +152,7 @@ class Draws(Exchange):
 
 
 def unwatched() -> Exchange:
-    """Return a context manager: nobody is told of draws."""
+    """Return a context manager in which draws have no listener."""
     return Exchanged((vars(_WATCHES), "draws", _WATCHES.draws, ()))
 
 

@@ -1,6 +1,6 @@
 """PyTorch's legacy constructors: ``Tensor(...)``, ``FloatTensor(...)``, and the legacy types.
 
-The float type stands for the default dtype, whichever that is, as PyTorch's stands for its own.
+The float type stands for the default dtype, float64 or float32, as PyTorch's stands for its own.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _MIXED = (
 
 
 def legacy_tensor(*data: Any, **options: Any) -> Any:
-    """Make what ``Tensor(...)`` is: of data, or uninitialised of a shape, in the default dtype.
+    """Make the tensor ``Tensor(...)``: of data, or uninitialised of a shape, in the default dtype.
 
     Parameters
     ----------
@@ -62,9 +62,9 @@ def _construct(data: tuple[Any, ...], options: dict[str, Any], kind: dtype | Non
         )
         raise TypeError(_MIXED.format(got, ", ".join(wrong)))
     check_device("new", options.get("device"))
-    wanted = kind or get_default_dtype()
+    tensor_kind = kind or get_default_dtype()
     if not data:
-        return record.leaf_tensor(np.empty(0, wanted.np), wanted)
+        return record.leaf_tensor(np.empty(0, tensor_kind.np), tensor_kind)
     first = data[0]
     if len(data) == 1:
         if record.is_tensor(first):
@@ -75,16 +75,16 @@ def _construct(data: tuple[Any, ...], options: dict[str, Any], kind: dtype | Non
                 )
             return record.view(TABLE["detach"], first, first.shape, layout_of(first).strides)
         if type(first).__name__ == "Size" or _is_length(first):
-            return record.leaf_tensor(allocate(size_of("new", (first,)), wanted), wanted)
+            return record.leaf_tensor(allocate(size_of("new", (first,)), tensor_kind), tensor_kind)
         if isinstance(first, str | bytes):
             raise TypeError(f"new(): invalid data type '{type(first).__name__}'")
         if not hasattr(type(first), "__getitem__") or isinstance(first, dict | np.generic):
             name = type(first).__name__
-            given = f"numpy.{name}" if isinstance(first, np.generic) else name
-            raise TypeError(f"new(): data must be a sequence (got {given})")
-        array, _ = array_of(first, wanted)
-        return record.leaf_tensor(array, wanted)
-    return record.leaf_tensor(allocate(size_of("new", data), wanted), wanted)
+            shown = f"numpy.{name}" if isinstance(first, np.generic) else name
+            raise TypeError(f"new(): data must be a sequence (got {shown})")
+        array, _ = array_of(first, tensor_kind)
+        return record.leaf_tensor(array, tensor_kind)
+    return record.leaf_tensor(allocate(size_of("new", data), tensor_kind), tensor_kind)
 
 
 def _type_text(value: Any) -> str:

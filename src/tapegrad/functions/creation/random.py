@@ -31,7 +31,7 @@ def _check_floating(kernel: str, kind: dtypes.dtype) -> None:
         raise NotImplementedError(f"\"{kernel}\" not implemented for '{scalar_name(kind)}'")
 
 
-def _numbers(
+def _random_array(
     kernel: str, shape: tuple[int, ...], kind: dtypes.dtype, stream: Generator
 ) -> np.ndarray:
     """Uniform or standard normal numbers."""
@@ -43,7 +43,7 @@ def _numbers(
     return array
 
 
-def _random_pair(name: str, kernel: str, what: str) -> None:
+def _random_pair(name: str, kernel: str, contents: str) -> None:
     """Add ``name(*size)`` and ``name_like(input)``."""
 
     def plain(
@@ -55,7 +55,7 @@ def _random_pair(name: str, kernel: str, what: str) -> None:
                 raise TypeError(f"{name}() got an unexpected keyword argument '{key}'")
         shape = size_of(name, (tuple(named["size"]),) if named else size)
         options = Options.of(name, dtype, layout, device, pin_memory, requires_grad)
-        return options.leaf(_numbers(kernel, shape, options.kind, stream_of(name, generator)))
+        return options.leaf(_random_array(kernel, shape, options.kind, stream_of(name, generator)))
 
     def like(
         input: Any, *, generator: Any = None, dtype: Any = None, layout: Any = None,
@@ -68,7 +68,7 @@ def _random_pair(name: str, kernel: str, what: str) -> None:
             label, dtype, layout, device, pin_memory, requires_grad, default=input.dtype
         )
         stream = stream_of(label, generator)
-        return options.leaf(_numbers(kernel, tuple(input.shape), options.kind, stream))
+        return options.leaf(_random_array(kernel, tuple(input.shape), options.kind, stream))
 
     for function, label, of in (
         (plain, name, "of the given lengths of dimensions"),
@@ -76,7 +76,7 @@ def _random_pair(name: str, kernel: str, what: str) -> None:
     ):
         function.__name__ = function.__qualname__ = label
         function.__doc__ = (
-            f"Make a tensor of {what}, {of}.\n\nKeywords: generator, and dtype, layout, device, "
+            f"Make a tensor of {contents}, {of}.\n\nKeywords: generator, and dtype, layout, device, "
             "pin_memory, requires_grad, as in `tensor`."
         )
         FUNCTIONS[label] = function
@@ -121,7 +121,7 @@ def normal(
         if size is None:
             raise TypeError("normal(): two numbers need a size")
         options = Options.of("normal", dtype, layout, device, pin_memory, requires_grad)
-        array = _numbers(_NORMAL, size_of("normal", (tuple(size),)), options.kind, stream)
+        array = _random_array(_NORMAL, size_of("normal", (tuple(size),)), options.kind, stream)
         return options.leaf(array * options.kind.np.type(std) + options.kind.np.type(mean))
     kind = tensors[0].dtype
     _check_floating(_NORMAL, kind)
@@ -129,7 +129,7 @@ def normal(
     means, scales = (v._array() if record.is_tensor(v) else kind.np.type(v) for v in (mean, std))
     if record.is_tensor(std) and (scales < 0).any():
         raise RuntimeError("normal expects all elements of std >= 0.0")
-    array = np.asarray(_numbers(_NORMAL, shape, kind, stream) * scales + means, kind.np)
+    array = np.asarray(_random_array(_NORMAL, shape, kind, stream) * scales + means, kind.np)
     return record.leaf_tensor(array, kind)
 
 
@@ -168,19 +168,19 @@ def randint(
     layout, device, pin_memory, requires_grad
         As in `tensor`.
     """
-    given = list(bounds)
-    if given and size is None and isinstance(given[-1], tuple | list):
-        size = given.pop()
-    if given and high is None:
-        high = given.pop()
-        if size is None and given:  # an integer where the size belongs
+    positional = list(bounds)
+    if positional and size is None and isinstance(positional[-1], tuple | list):
+        size = positional.pop()
+    if positional and high is None:
+        high = positional.pop()
+        if size is None and positional:  # an integer where the size belongs
             raise TypeError(
                 f"randint(): argument 'size' (position {len(bounds)}) must be tuple of ints, "
                 f"not {type(high).__name__}"
             )
-    if given and low is None:
-        low = given.pop()
-    if given or high is None or size is None:
+    if positional and low is None:
+        low = positional.pop()
+    if positional or high is None or size is None:
         got = ", ".join(type(b).__name__ for b in bounds)
         raise TypeError(
             f"randint() received an invalid combination of arguments - got ({got}), but expected "
@@ -201,12 +201,12 @@ def randint_like(
 ) -> Any:  # fmt: skip
     """Make a tensor of random integers, of the shape and dtype of `input`; else as `randint`."""
     record.check_tensors("randint_like", (input,))
-    given = list(bounds)
-    if given and high is None:
-        high = given.pop()
-    if given and low is None:
-        low = given.pop()
-    if given or high is None:
+    positional = list(bounds)
+    if positional and high is None:
+        high = positional.pop()
+    if positional and low is None:
+        low = positional.pop()
+    if positional or high is None:
         raise TypeError("randint_like() takes (input, high) or (input, low, high)")
     first = 0 if low is None else as_int("randint_like", "low", 2, low)
     last = as_int("randint_like", "high", 2 if low is None else 3, high)

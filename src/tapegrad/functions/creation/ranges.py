@@ -67,14 +67,14 @@ def arange(
     got = ", ".join([type(b).__name__ for b in bounds])
     if len(bounds) > 3 or set(labels[: len(bounds)]) & set(named) or not (bounds or named):
         raise TypeError(_ARANGE.format(got))
-    given = {**dict(zip(labels, bounds, strict=False)), **named}
-    if "end" not in given:
+    arguments = {**dict(zip(labels, bounds, strict=False)), **named}
+    if "end" not in arguments:
         raise TypeError('arange() missing 1 required positional arguments: "end"')
     if len(bounds) > 1 and any(isinstance(b, str) or b is None for b in bounds):
         raise TypeError(_ARANGE.format(got))
-    start = number_of("arange", "start", 1, given.get("start", 0))
-    end = number_of("arange", "end", labels.index("end") + 1, given["end"])
-    step = number_of("arange", "step", 3, given.get("step", 1))
+    start = number_of("arange", "start", 1, arguments.get("start", 0))
+    end = number_of("arange", "end", labels.index("end") + 1, arguments["end"])
+    step = number_of("arange", "step", 3, arguments.get("step", 1))
     whole = all(isinstance(v, int) for v in (start, end, step))
     options = Options.of(
         "arange", dtype, layout, device, pin_memory, requires_grad,

@@ -25,7 +25,7 @@ __all__ = ["gather", "scatter"]
 
 
 # --------------------------------------------------------------------------- gather and scatter
-def _along(name: str, input: Any, dim: int, index: Any) -> tuple[int, Any]:
+def _dim_and_values(name: str, input: Any, dim: int, index: Any) -> tuple[int, Any]:
     """Return the dimension of a gather or scatter, and its index values, not wrapped."""
     if index.dtype is not int64:
         raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index")
@@ -74,40 +74,40 @@ def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False) -> An
     """
     check_named("gather", input=input)
     check_named("gather", index=index, first=2)
-    d, values = _along("gather", input, dim, index)
-    shape, own = _dims(tuple(input.shape)), _dims(values.shape)
+    d, values = _dim_and_values("gather", input, dim, index)
+    shape, index_shape = _dims(tuple(input.shape)), _dims(values.shape)
     if values.size:
-        if len(shape) != len(own):
+        if len(shape) != len(index_shape):
             raise RuntimeError(
                 "Index tensor must have the same number of dimensions as input tensor"
             )
-        for i, (n, m) in enumerate(zip(own, shape, strict=True)):
+        for i, (n, m) in enumerate(zip(index_shape, shape, strict=True)):
             if i != d and n > m:
                 raise RuntimeError(
                     f"Size does not match at dimension {i} expected index {list(values.shape)} to "
                     f"be no larger than self {list(input.shape)} apart from dimension {d}"
                 )
-    elif len(shape) != len(own):  # nothing to read: any shape does
+    elif len(shape) != len(index_shape):  # nothing to read: any shape does
         return record.apply(TABLE["index"], (input.reshape(-1), positions(values)), dims=(0,))
     return record.apply(TABLE["gather"], (input, _in_range(values, shape[d], d)), dim=d)
 
 
 def _scatter(name: str, row: str, input: Any, dim: int, index: Any, source: Any) -> Any:
-    d, values = _along("scatter", input, dim, index)
-    shape, own = _dims(tuple(input.shape)), _dims(values.shape)
+    d, values = _dim_and_values("scatter", input, dim, index)
+    shape, index_shape = _dims(tuple(input.shape)), _dims(values.shape)
     scalar = not record.is_tensor(source)
     if not scalar and source.dtype is not input.dtype:
         raise RuntimeError("scatter(): Expected self.dtype to be equal to src.dtype")
     if values.size == 0:
         return record.unary(TABLE["clone"], input)
-    if len(shape) != len(own):
+    if len(shape) != len(index_shape):
         raise RuntimeError("Index tensor must have the same number of dimensions as self tensor")
-    given = own if scalar else _dims(tuple(source.shape))
-    if len(given) != len(own):
+    source_shape = index_shape if scalar else _dims(tuple(source.shape))
+    if len(source_shape) != len(index_shape):
         raise RuntimeError("Index tensor must have the same number of dimensions as src tensor")
     if any(
         (i != d and n > m) or n > k
-        for i, (n, m, k) in enumerate(zip(own, shape, given, strict=True))
+        for i, (n, m, k) in enumerate(zip(index_shape, shape, source_shape, strict=True))
     ):
         text = (
             f"Expected index {list(values.shape)} to be no larger than self {list(input.shape)} "
@@ -116,14 +116,14 @@ def _scatter(name: str, row: str, input: Any, dim: int, index: Any, source: Any)
         if not scalar:
             text += f" and to be no larger size than src {list(source.shape)}"
         raise RuntimeError(text)
-    where = _in_range(values, shape[d], d)
+    places = _in_range(values, shape[d], d)
     if scalar:
         source = constant_like(input, source)
     else:
         for i, n in enumerate(values.shape):
             if i < len(source.shape) and source.shape[i] != n:
                 source = slice_dim(source, i, 0, n)
-    return record.apply(TABLE[row], (input, where, source), dim=d)
+    return record.apply(TABLE[row], (input, places, source), dim=d)
 
 
 @public(method=True)
@@ -145,12 +145,12 @@ def scatter(input: Any, dim: int, index: Any, src: Any = None, *, value: Any = N
     """
     check_named("scatter", input=input)
     check_named("scatter", index=index, first=2)
-    given = value if src is None else src
+    source_value = value if src is None else src
     if reduce is not None:
         source = (
-            given
-            if record.is_tensor(given)
-            else expand_to(constant_like(input, given), index.shape)
+            source_value
+            if record.is_tensor(source_value)
+            else expand_to(constant_like(input, source_value), index.shape)
         )
         if reduce == "add":
             return _scatter("scatter", "scatter_add", input, dim, index, source)
@@ -158,8 +158,8 @@ def scatter(input: Any, dim: int, index: Any, src: Any = None, *, value: Any = N
             raise RuntimeError("reduce argument must be either add or multiply.")
         product = "amin" if input.dtype is bool_ else "prod"
         return FUNCTIONS["scatter_reduce"](input, dim, index, source, product)
-    row = "scatter" if record.is_tensor(given) else "scatter_value"
-    return _scatter("scatter", row, input, dim, index, given)
+    row = "scatter" if record.is_tensor(source_value) else "scatter_value"
+    return _scatter("scatter", row, input, dim, index, source_value)
 
 
 @public(method=True)
@@ -171,7 +171,7 @@ def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Any:
     input : Tensor
     dim : int
     index : Tensor
-        int64; what occurs twice adds up.
+        int64; values for an index that occurs twice add up.
     src : Tensor
     """
     check_named("scatter_add", input=input)
@@ -197,13 +197,13 @@ def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Any:
             "dimensions for indices"
         )
     d = wrap_dim(as_int("take_along_dim", "dim", 3, dim), layout_of(input).ndim)
-    own, other = list(input.shape), list(indices.shape)
-    n = own[d] if own else 1
+    input_shape, index_shape = list(input.shape), list(indices.shape)
+    n = input_shape[d] if input_shape else 1
     values = index_values(indices)
-    if own:
-        own[d] = 1
-        other[d] = 1
-        common = list(broadcast_shapes(own, other))
+    if input_shape:
+        input_shape[d] = 1
+        index_shape[d] = 1
+        common = list(broadcast_shapes(input_shape, index_shape))
         common[d] = values.shape[d]
         later = isinstance(values, Later)
         values = values.expand(common) if later else np.broadcast_to(values, common)
@@ -213,7 +213,7 @@ def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Any:
 
 
 # --------------------------------------------------------------------------- whole slices
-def _vector(name: str, index: Any) -> Any:
+def _index_vector(name: str, index: Any) -> Any:
     """Index values as a vector; a 0-d index counts as one."""
     values = index_values(index)
     return values.reshape(1) if values.ndim == 0 else values
@@ -230,7 +230,7 @@ def index_select(input: Any, dim: int, index: Any) -> Any:
         raise IndexError("index_select(): Index is supposed to be a vector")
     shape = tuple(input.shape)
     d = wrap_dim(as_int("index_select", "dim", 1, dim), len(shape))
-    values = _vector("index_select", index)
+    values = _index_vector("index_select", index)
     n = shape[d] if shape else 1
     later = isinstance(values, Later)
     if not later and ((values < 0) | (values >= n)).any():
@@ -241,8 +241,8 @@ def index_select(input: Any, dim: int, index: Any) -> Any:
                 f"index_select(): Index to scalar can have only 1 value, got {values.size} value(s)"
             )
         input, values = input.reshape(1), values.reshape(())
-    where = values.checked(n, wraps=False) if later else positions(values)
-    return record.apply(TABLE["index_select"], (input, where), dims=(d,))
+    places = values.checked(n, wraps=False) if later else positions(values)
+    return record.apply(TABLE["index_select"], (input, places), dims=(d,))
 
 
 def _index_slices(
@@ -266,23 +266,23 @@ def _index_slices(
         )
     shape = _dims(tuple(input.shape))
     d = wrap_dim(as_int(name, "dim", 1, dim), len(shape))
-    values = _vector(name, index)
+    values = _index_vector(name, index)
     if layout_of(source).ndim:
-        own = _dims(tuple(source.shape))
-        if d >= len(own) or own[d] != values.size:
+        source_shape = _dims(tuple(source.shape))
+        if d >= len(source_shape) or source_shape[d] != values.size:
             raise RuntimeError(
                 f"{name}_(): Number of indices ({values.size}) should be equal to "
-                f"source.size(dim): ({own[d] if d < len(own) else 1}), for dim: {d}"
+                f"source.size(dim): ({source_shape[d] if d < len(source_shape) else 1}), for dim: {d}"
             )
-        if own[:d] + own[d + 1 :] != shape[:d] + shape[d + 1 :]:
+        if source_shape[:d] + source_shape[d + 1 :] != shape[:d] + shape[d + 1 :]:
             raise RuntimeError(
                 "source tensor shape must match self tensor shape, excluding the specified "
                 f"dimension. Got self.shape = {list(input.shape)} source.shape = "
                 f"{list(source.shape)}"
             )
-    where = _slice_positions(name, values, shape[d])
+    places = _slice_positions(name, values, shape[d])
     target = input if input.shape else input.reshape(1)
-    result = record.apply(TABLE[row], (target, source, where), dims=(d,), accumulate=accumulate)
+    result = record.apply(TABLE[row], (target, source, places), dims=(d,), accumulate=accumulate)
     return result if input.shape else result.reshape(())
 
 
@@ -344,13 +344,13 @@ def take(input: Any, index: Any) -> Any:
     if n == 0 and values.size:
         raise IndexError("take(): tried to take from an empty tensor")
     if isinstance(values, Later):
-        where = values.checked(n, wraps=True)
+        places = values.checked(n, wraps=True)
     else:
         wrong = (values < -n) | (values >= n)
         if wrong.any():
             raise IndexError(
                 f"out of range: tried to access index {values[wrong][0]} on a tensor of {n} elements."
             )
-        where = positions(np.where(values < 0, values + n, values))
+        places = positions(np.where(values < 0, values + n, values))
     x = input if input.shape else input.reshape(1)
-    return record.apply(TABLE["take"], (x, where), dims=tuple(range(layout_of(x).ndim)))
+    return record.apply(TABLE["take"], (x, places), dims=tuple(range(layout_of(x).ndim)))

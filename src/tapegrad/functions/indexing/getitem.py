@@ -1,7 +1,7 @@
 """Square brackets.
 
 `resolve_index` reads an index as PyTorch does: integers, slices, None and Ellipsis make a view of
-the tensor; what is left (integer and bool arrays) becomes an `Advanced` index into that view. So
+the tensor; the rest (integer and bool arrays) becomes an `Advanced` index into that view. So
 ``x[index]`` is a view, or a view and one ``index`` statement; and ``x[index] = v`` is a write into
 the view, or an ``index_put`` on it (`put_at`).
 
@@ -64,7 +64,7 @@ def _items(index: Any) -> tuple[Any, ...]:
     return (index,)
 
 
-def _read(items: tuple[Any, ...]) -> tuple[list[Any], int]:
+def _read_items(items: tuple[Any, ...]) -> tuple[list[Any], int]:
     """Items with arrays for tensors and lists, and the number of dimensions they index."""
     read: list[Any] = []
     count = 0
@@ -90,7 +90,7 @@ def _read(items: tuple[Any, ...]) -> tuple[list[Any], int]:
     return read, count
 
 
-class _Walk:
+class _BasicView:
     """The view that the basic items of an index make, and the arrays at its dimensions."""
 
     def __init__(self, layout: Layout) -> None:
@@ -100,38 +100,38 @@ class _Walk:
         self.name = ""  # of the last basic item that changed something, for the node's name
         self.arrays: list[tuple[int, np.ndarray]] = []
         self.layout = layout
-        self.at = 0  # next dimension of the tensor
+        self.axis = 0  # next dimension of the tensor
 
     def keep(self, count: int) -> None:
         """Let the next dimensions stay as they are."""
-        self.shape += self.layout.shape[self.at : self.at + count]
-        self.strides += self.layout.strides[self.at : self.at + count]
-        self.at += count
+        self.shape += self.layout.shape[self.axis : self.axis + count]
+        self.strides += self.layout.strides[self.axis : self.axis + count]
+        self.axis += count
 
     def unsqueeze(self) -> None:
         self.shape.append(1)
         self.strides.append(0)
 
     def integer(self, i: int) -> None:
-        n = self.layout.shape[self.at]
+        n = self.layout.shape[self.axis]
         if not -n <= i < n:
-            raise IndexError(f"index {i} is out of bounds for dimension {self.at} with size {n}")
-        self.offset += (i + n if i < 0 else i) * self.layout.strides[self.at]
-        self.at += 1
+            raise IndexError(f"index {i} is out of bounds for dimension {self.axis} with size {n}")
+        self.offset += (i + n if i < 0 else i) * self.layout.strides[self.axis]
+        self.axis += 1
         self.name = "select"
 
     def slice(self, item: slice) -> None:
-        n = self.layout.shape[self.at]
+        n = self.layout.shape[self.axis]
         start, stop, step = slice_bounds(item, n)
         length = max(-(-(stop - start) // step), 0)
-        stride = self.layout.strides[self.at]
+        stride = self.layout.strides[self.axis]
         if length:
             self.offset += start * stride
         if start or length != n or step != 1:
             self.name = "slice"
         self.shape.append(length)
         self.strides.append(stride * step)
-        self.at += 1
+        self.axis += 1
 
     def array(self, array: np.ndarray) -> None:
         self.arrays.append((len(self.shape), array))
@@ -152,11 +152,11 @@ def slice_bounds(item: slice, n: int) -> tuple[int, int, int]:
     return start, stop, step
 
 
-def _walk(layout: Layout, items: list[Any], count: int) -> _Walk:
+def _basic_view(layout: Layout, items: list[Any], count: int) -> _BasicView:
     """Apply the items of an index to a layout, as far as they are basic."""
     if count > layout.ndim:
         raise IndexError(f"too many indices for tensor of dimension {layout.ndim}")
-    walk = _Walk(layout)
+    walk = _BasicView(layout)
     spare = layout.ndim - count
     for item in items:
         if item is None:
@@ -174,18 +174,18 @@ def _walk(layout: Layout, items: list[Any], count: int) -> _Walk:
             walk.slice(item)
         else:
             walk.array(item)
-    walk.keep(layout.ndim - walk.at)
+    walk.keep(layout.ndim - walk.axis)
     return walk
 
 
 def resolve_index(tensor: Any, index: Any) -> tuple[Any, Advanced | None]:
-    """Split an index into a view and what remains to be gathered from it.
+    """Split an index into a view and the rest, which is to be gathered from it.
 
     Parameters
     ----------
     tensor : Tensor
     index : object
-        What stands in the brackets.
+        The object in the brackets.
 
     Returns
     -------
@@ -201,10 +201,10 @@ def resolve_index(tensor: Any, index: Any) -> tuple[Any, Advanced | None]:
         PyTorch's errors.
     """
     layout = LAYOUTS[tensor._layout_id]
-    basic = _basic(layout, index if type(index) is tuple else (index,))
+    basic = _plain_view(layout, index if type(index) is tuple else (index,))
     if basic is not None:
         return alias(basic[0], tensor, *basic[1:]), None
-    items, count = _read(_items(index))
+    items, count = _read_items(_items(index))
     if not layout.ndim and len(items) == 1 and not isinstance(index, tuple):
         if isinstance(index, slice):
             raise IndexError("slice() cannot be applied to a 0-dim tensor.")
@@ -213,7 +213,7 @@ def resolve_index(tensor: Any, index: Any) -> tuple[Any, Advanced | None]:
                 "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or "
                 "`tensor.item<T>()` in C++ to convert a 0-dim tensor to a number"
             )
-    walk = _walk(layout, items, count)
+    walk = _basic_view(layout, items, count)
     shape, strides = tuple(walk.shape), tuple(walk.strides)
     if walk.arrays:
         advanced = advanced_index(shape, walk.arrays)
@@ -245,14 +245,14 @@ def put_at(view: Any, values: Any, advanced: Advanced, *, accumulate: bool = Fal
     RuntimeError
         If the values do not broadcast to the indexed shape.
     """
-    own = tuple(values.shape)
+    value_shape = tuple(values.shape)
     try:
-        fits = np.broadcast_shapes(own, advanced.shape) == advanced.shape
+        fits = np.broadcast_shapes(value_shape, advanced.shape) == advanced.shape
     except ValueError:
         fits = False
     if not fits:
         raise RuntimeError(
-            f"shape mismatch: value tensor of shape {list(own)} cannot be broadcast to indexing "
+            f"shape mismatch: value tensor of shape {list(value_shape)} cannot be broadcast to indexing "
             f"result of shape {list(advanced.shape)}"
         )
     return record.apply(
@@ -261,36 +261,36 @@ def put_at(view: Any, values: Any, advanced: Advanced, *, accumulate: bool = Fal
     )  # fmt: skip
 
 
-def _basic(layout: Layout, items: tuple[Any, ...]) -> Any:
+def _plain_view(layout: Layout, items: tuple[Any, ...]) -> Any:
     """Row, shape, strides and offset of the view of a plain basic index; None for any other.
 
-    The same as `_walk` for integers, slices, None and one Ellipsis within range, and three times as
+    The same as `_basic_view` for integers, slices, None and one Ellipsis within range, and three times as
     fast.
     """
     lengths, steps = layout.shape, layout.strides
     shape: list[int] = []
     strides: list[int] = []
-    offset = at = 0
+    offset = axis = 0
     name = "alias"
     dots = False
     for k, item in enumerate(items):
         kind = type(item)
         if kind is int:
-            if at >= layout.ndim:
+            if axis >= layout.ndim:
                 return None
-            n = lengths[at]
+            n = lengths[axis]
             if item < 0:
                 item += n
             if not 0 <= item < n:
                 return None
-            offset += item * steps[at]
-            at += 1
+            offset += item * steps[axis]
+            axis += 1
             name = "select"
         elif kind is slice:
-            if at >= layout.ndim:
+            if axis >= layout.ndim:
                 return None
-            n, s = lengths[at], steps[at]
-            at += 1
+            n, s = lengths[axis], steps[axis]
+            axis += 1
             if item.start is None and item.stop is None and item.step is None:
                 shape.append(n)
                 strides.append(s)
@@ -312,13 +312,13 @@ def _basic(layout: Layout, items: tuple[Any, ...]) -> Any:
         elif item is Ellipsis and not dots:
             dots = True
             stop = layout.ndim - sum([other is not None for other in items[k + 1 :]])
-            shape += lengths[at:stop]
-            strides += steps[at:stop]
-            at = max(at, stop)
+            shape += lengths[axis:stop]
+            strides += steps[axis:stop]
+            axis = max(axis, stop)
         else:
             return None
-    shape += lengths[at:]
-    strides += steps[at:]
+    shape += lengths[axis:]
+    strides += steps[axis:]
     return TABLE[name], tuple(shape), tuple(strides), offset
 
 
@@ -340,7 +340,7 @@ def getitem(input: Any, index: Any) -> Any:
     kind = type(index)
     layout = LAYOUTS[input._layout_id]
     if kind is tuple:
-        basic = _basic(layout, index)
+        basic = _plain_view(layout, index)
         if basic is not None:
             return alias(basic[0], input, *basic[1:])
     elif layout.ndim:
@@ -354,9 +354,9 @@ def getitem(input: Any, index: Any) -> Any:
             )  # fmt: skip
             if step == 1 and length < 1 << 24:  # native recording does the next one itself
                 out = LAYOUTS[view._layout_id]
-                made = view_instruction(TABLE["slice"], layout, out.shape, out.strides)
+                instruction = view_instruction(TABLE["slice"], layout, out.shape, out.strides)
                 remember_pair(nt.OP_FIRST, layout.id, 0, layout.shape[0], first)
-                remember_pair(nt.OP_SLICE, layout.id, length, made.id, out.id)
+                remember_pair(nt.OP_SLICE, layout.id, length, instruction.id, out.id)
             return view
         if kind is int:
             n = layout.shape[0]

@@ -1,7 +1,7 @@
 """Index arrays, made safe.
 
 Index arrays are read when a statement is recorded: checked, wrapped, broadcast, and raveled into
-one constant tensor of positions that nobody else can change, so that no kernel meets an index out
+one constant tensor of positions that no other code can change, so that no kernel meets an index out
 of range (ops/indexing.py).
 
 Under `vmap` a function may be recorded before there are values. Its indices are then `Later`: checked by a
@@ -83,7 +83,7 @@ def index_values(index: Any) -> Any:
 
 
 def positions(array: np.ndarray) -> Any:
-    """Make a passive tensor over checked positions; nobody else may hold the array."""
+    """Make a passive tensor over checked positions; nothing else may hold the array."""
     return record.leaf_tensor(np.ascontiguousarray(array, np.int64).reshape(array.shape), int64)
 
 
@@ -147,7 +147,7 @@ NOT_INTEGERS = "tensors used as indices must be long, int, byte or bool tensors"
 
 
 def index_array(item: Any) -> Any:
-    """Return an index as an array of int64 or bool that nobody else holds, or as `Later`.
+    """Return an index as a new array of int64 or bool, or as `Later`.
 
     Raises
     ------
@@ -182,11 +182,11 @@ def index_array(item: Any) -> Any:
 
 def _checked(indices: Sequence[Any], lengths: Sequence[int]) -> Any:
     """`normalise` of indices some of which are known later."""
-    found: Any = None
+    combined: Any = None
     for a, n in zip(indices, lengths, strict=True):
-        own = a.checked(n, wraps=True) if isinstance(a, Later) else positions(normalise([a], [n]))
-        found = own if found is None else found * n + own
-    return found if len(indices) == 1 else found.contiguous()
+        index = a.checked(n, wraps=True) if isinstance(a, Later) else positions(normalise([a], [n]))
+        combined = index if combined is None else combined * n + index
+    return combined if len(indices) == 1 else combined.contiguous()
 
 
 def advanced_index(shape: Sequence[int], arrays: list[tuple[int, Any]]) -> Advanced:

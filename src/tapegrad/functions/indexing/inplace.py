@@ -43,7 +43,7 @@ def check_target(target: Any, *, active: bool = False, uniform: bool = False) ->
     ----------
     target : Tensor
     active : bool
-        Whether what is written requires grad.
+        Whether the value to be written requires grad.
     uniform : bool
         Whether every element gets the same number: then elements may share memory.
 
@@ -58,7 +58,7 @@ def check_target(target: Any, *, active: bool = False, uniform: bool = False) ->
     slot = slot_of(tape, target)
     if readout.is_running():
         readout.check_write(tape, slot)
-    # A passive tensor that is no view takes what there is.
+    # A passive tensor that is no view takes any passive value.
     if tape.grad_mode and (active or tape.base[slot] != slot or tape.flags[slot] & nt.ACTIVE):
         views.check_write(tape, slot, active=active)
     if (layout_of(target).overlaps and not uniform) or (
@@ -68,7 +68,7 @@ def check_target(target: Any, *, active: bool = False, uniform: bool = False) ->
 
 
 def overwrite(
-    target: Any, source: Any, *, accumulate: bool = False, named: str | None = None
+    target: Any, source: Any, *, accumulate: bool = False, node_name: str | None = None
 ) -> Any:
     """Write (or add) `source`, broadcast, into `target`; return the target.
 
@@ -79,21 +79,21 @@ def overwrite(
         Of the target's dtype, of a shape that broadcasts to the target's.
     accumulate : bool
         Add instead of overwriting.
-    named : str, optional
+    node_name : str, optional
         Name of the node.
     """
     check_target(target, active=bool(status_of(source) & 1))
-    return _write(target, source, accumulate=accumulate, named=named)
+    return _write_checked(target, source, accumulate=accumulate, node_name=node_name)
 
 
-def _write(
-    target: Any, source: Any, *, accumulate: bool = False, named: str | None = None,
+def _write_checked(
+    target: Any, source: Any, *, accumulate: bool = False, node_name: str | None = None,
     arrives: bool = True,
 ) -> Any:  # fmt: skip
     """`overwrite` a target that was checked; without `arrives`, `watching.arrive` is still to come."""
-    named = named or ("AddBackward0" if accumulate else "CopyBackwards")
-    shape, given = target.shape, source.shape
-    if given != shape and (common := broadcast_shapes(shape, given)) != tuple(shape):
+    node_name = node_name or ("AddBackward0" if accumulate else "CopyBackwards")
+    shape, source_shape = target.shape, source.shape
+    if source_shape != shape and (common := broadcast_shapes(shape, source_shape)) != tuple(shape):
         raise RuntimeError(
             f"output with shape {list(shape)} doesn't match the broadcast shape {list(common)}"
         )
@@ -109,16 +109,21 @@ def _write(
                 watching.arrive(tape, slot_of(tape, target))
                 return target
     if source._state == target._state:
-        own, other = slot_of(tape, target), slot_of(tape, source)
-        if tape.base[own] == tape.base[other] and not (accumulate and own == other):
+        target_slot, source_slot = slot_of(tape, target), slot_of(tape, source)
+        if tape.base[target_slot] == tape.base[source_slot] and not (
+            accumulate and target_slot == source_slot
+        ):
             source = source.clone()  # the two share memory: read all of it before writing
-    own = slot_of(tape, target)
-    watching.leave(tape, own)
+    target_slot = slot_of(tape, target)
+    watching.leave(tape, target_slot)
     recording = record.accumulate if accumulate else record.write
-    made = tape.instruction_of(own)
-    if made.op.kind not in (nt.LEAF, nt.COMPUTE) and views.state_of(tape, own).is_view:
-        named = AS_STRIDED  # as PyTorch calls what a view becomes
-    slot = recording(target, source, named)
+    instruction = tape.instruction_of(target_slot)
+    if (
+        instruction.op.kind not in (nt.LEAF, nt.COMPUTE)
+        and views.state_of(tape, target_slot).is_view
+    ):
+        node_name = AS_STRIDED  # PyTorch's name for a view after a write
+    slot = recording(target, source, node_name)
     if tape.grad_mode and tape.is_active(slot):
         # From here on the handle is the result of the write.
         watching.rebind(target, tape, slot)
@@ -144,16 +149,16 @@ def _is_alone(tape: Tape, target: Any) -> bool:
 
 def _reads_old_value(tape: Tape, count: int, target: Any) -> bool:
     """Return True if a derivative of the statements from slot `count` on needs the target's value."""
-    own = slot_of(tape, target)
-    base = int(tape.base[own])
+    target_slot = slot_of(tape, target)
+    base = int(tape.base[target_slot])
     for k in range(count, tape.count):
-        made = tape.instruction_of(k)
-        if made.op.kind != nt.COMPUTE or not tape.is_active(k):
+        instruction = tape.instruction_of(k)
+        if instruction.op.kind != nt.COMPUTE or not tape.is_active(k):
             continue
         args = tape.args_of(k)
-        for place in saved.residuals(tape, made, k, base):
+        for place in saved.residuals(tape, instruction, k, base):
             slot = args[place] if place < len(args) else k
-            if tape.base[slot] == base and (slot == own or slot >= count):
+            if tape.base[slot] == base and (slot == target_slot or slot >= count):
                 return True
     return False
 
@@ -163,7 +168,7 @@ _KEEPING: set[tuple[Any, ...]] = set()
 
 
 def _new_value(name: str, target: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    """Compute what is to be written, from a copy of the target if a derivative needs the old value.
+    """Compute the value to be written, from a copy of the target if a derivative needs the old value.
 
     That shows when the function has been recorded: then it is recorded again, and the next time at once
     with a copy.
@@ -211,8 +216,8 @@ def _replace(target: Any, result: Any) -> Any:
     if result.dtype is not target.dtype:
         check_cast(result, target)
         result = record.cast(result, target.dtype)
-    named = name_of(current_tape(), result) if record.is_active(result) else "CopyBackwards"
-    return _write(target, result, named=named)
+    node_name = name_of(current_tape(), result) if record.is_active(result) else "CopyBackwards"
+    return _write_checked(target, result, node_name=node_name)
 
 
 def in_place(name: str) -> Callable[..., Any]:
@@ -248,18 +253,18 @@ def fill_(input: Any, value: Any) -> Any:
                 f"{value.ndim} dimensions."
             )
         check_target(input, active=record.is_active(value), uniform=not record.is_active(value))
-        return _write(input, record.cast(value, input.dtype), named="FillBackward0")
+        return _write_checked(input, record.cast(value, input.dtype), node_name="FillBackward0")
     if not record.is_number(value):
         raise must_be("fill_", "value", 1, "Number", value)
     check_target(input, uniform=True)
-    return _write(input, record.as_operand(value, input.dtype), named="FillBackward0")
+    return _write_checked(input, record.as_operand(value, input.dtype), node_name="FillBackward0")
 
 
 @public(method=True, function=False)
 def zero_(input: Any) -> Any:
     """Overwrite every element with zero; return the tensor."""
     check_target(input, uniform=True)
-    return _write(input, record.as_operand(0, input.dtype), named="ZeroBackward0")
+    return _write_checked(input, record.as_operand(0, input.dtype), node_name="ZeroBackward0")
 
 
 @public(method=True, function=False)
@@ -283,21 +288,21 @@ def detach_(input: Any) -> Any:
     return input
 
 
-def _does_not_fit(given: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+def _does_not_fit(value_shape: tuple[int, ...], item_shape: tuple[int, ...]) -> str:
     """PyTorch's words for a value that does not broadcast to the items it is assigned to."""
-    if len(given) > len(wanted):
+    if len(value_shape) > len(item_shape):
         return (
-            f"expand(torch.FloatTensor{list(given)}, size={list(wanted)}): the number of sizes "
-            f"provided ({len(wanted)}) must be greater or equal to the number of dimensions in the "
-            f"tensor ({len(given)})"
+            f"expand(torch.FloatTensor{list(value_shape)}, size={list(item_shape)}): the number of sizes "
+            f"provided ({len(item_shape)}) must be greater or equal to the number of dimensions in the "
+            f"tensor ({len(value_shape)})"
         )
     axis = max(
-        i for i in range(1, len(given) + 1) if given[-i] not in (1, wanted[-i])
+        i for i in range(1, len(value_shape) + 1) if value_shape[-i] not in (1, item_shape[-i])
     )  # fmt: skip
     return (
-        f"The expanded size of the tensor ({wanted[-axis]}) must match the existing size "
-        f"({given[-axis]}) at non-singleton dimension {len(wanted) - axis}.  Target sizes: "
-        f"{list(wanted)}.  Tensor sizes: {list(given)}"
+        f"The expanded size of the tensor ({item_shape[-axis]}) must match the existing size "
+        f"({value_shape[-axis]}) at non-singleton dimension {len(item_shape) - axis}.  Target sizes: "
+        f"{list(item_shape)}.  Tensor sizes: {list(value_shape)}"
     )
 
 
@@ -323,9 +328,9 @@ def setitem(input: Any, index: Any, value: Any) -> None:
     view, advanced = resolve_index(input, index)
     if view._layout_id == input._layout_id:
         view = input  # all of it
-    named = None
+    node_name = None
     if advanced is not None:
-        named = "IndexPutBackward0"
+        node_name = "IndexPutBackward0"
         _check_item_target(input, view, active=record.is_active(value))
         value = put_at(view, value, advanced)
     if value.ndim:
@@ -338,11 +343,11 @@ def setitem(input: Any, index: Any, value: Any) -> None:
         if not fits:
             raise RuntimeError(_does_not_fit(tuple(value.shape), tuple(view.shape)))
     _check_item_target(input, view, active=record.is_active(value))
-    _write(view, value, named=named, arrives=False)
+    _write_checked(view, value, node_name=node_name, arrives=False)
     tape = current_tape()
     if view is not input and tape.grad_mode and tape.is_active(slot_of(tape, input)):
         layout = layout_of(input)
         alias = record.view(TABLE["copy_slices"], input, layout.shape, layout.strides)
         watching.rebind(input, tape, slot_of(tape, alias), part=True)
-    # Views with hooks go on behind what the tensor goes on as, so that it has their gradients.
+    # Views with hooks continue behind the tensor's new statement, so that it has their gradients.
     watching.arrive(tape, int(tape.base[slot_of(tape, view)]))

@@ -39,14 +39,14 @@ def _drawn(
     with stream.lock:
         array = draw(stream.numpy, tuple(input.shape))
     array = np.ascontiguousarray(array, kind.np).reshape(tuple(input.shape))
-    return overwrite(input, record.leaf_tensor(array, kind), named=_node(name))
+    return overwrite(input, record.leaf_tensor(array, kind), node_name=_node_name(name))
 
 
-def _node(name: str) -> str:
+def _node_name(name: str) -> str:
     return name.rstrip("_").title().replace("_", "") + "Backward0"
 
 
-def _check_floating(name: str, input: Any) -> None:
+def _check_floating_tensor(name: str, input: Any) -> None:
     if not input.dtype.is_floating_point:
         raise NotImplementedError(f"\"{name}\" not implemented for '{scalar_name(input.dtype)}'")
 
@@ -59,7 +59,7 @@ def uniform_(
     low = float_of("uniform_", "from", 1, named.pop("from", from_), "float")
     high = float_of("uniform_", "to", 2, to, "float")
     _no_more("uniform_", named)
-    _check_floating("check_uniform_bounds", input)
+    _check_floating_tensor("check_uniform_bounds", input)
     if low > high:
         raise RuntimeError(
             f"uniform_ expects to return a [from, to) range, but found from={low:g} > to={high:g}"
@@ -81,7 +81,7 @@ def normal_(input: Any, mean: Any = 0.0, std: Any = 1.0, *, generator: Any = Non
     scale = float_of("normal_", "std", 2, std, "float")
     if not scale >= 0:
         raise RuntimeError(f"normal expects std >= 0.0, but found std {scale:g}")
-    _check_floating("normal_kernel_cpu", input)
+    _check_floating_tensor("normal_kernel_cpu", input)
     return _drawn(
         input, "normal_", generator, lambda g, shape: middle + scale * g.standard_normal(shape)
     )
@@ -94,7 +94,7 @@ def log_normal_(input: Any, mean: Any = 1.0, std: Any = 2.0, *, generator: Any =
     scale = float_of("log_normal_", "std", 2, std, "float")
     if not scale > 0:
         raise RuntimeError(f"log_normal_ expects std > 0.0, but found std={scale:g}")
-    _check_floating("log_normal_cpu", input)
+    _check_floating_tensor("log_normal_cpu", input)
     return _drawn(
         input, "log_normal_", generator,
         lambda g, shape: np.exp(middle + scale * g.standard_normal(shape)),
@@ -107,7 +107,7 @@ def exponential_(input: Any, lambd: Any = 1.0, *, generator: Any = None) -> Any:
     rate = float_of("exponential_", "lambd", 1, lambd, "float")
     if not rate > 0:
         raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={rate:g}")
-    _check_floating("exponential_cpu", input)
+    _check_floating_tensor("exponential_cpu", input)
     return _drawn(
         input, "exponential_", generator, lambda g, shape: g.standard_exponential(shape) / rate
     )
@@ -120,7 +120,7 @@ def cauchy_(input: Any, median: Any = 0.0, sigma: Any = 1.0, *, generator: Any =
     scale = float_of("cauchy_", "sigma", 2, sigma, "float")
     if not scale > 0:
         raise RuntimeError(f"cauchy_ expects sigma > 0.0, but found sigma={scale:g}")
-    _check_floating("cauchy_cpu", input)
+    _check_floating_tensor("cauchy_cpu", input)
     return _drawn(
         input, "cauchy_", generator, lambda g, shape: middle + scale * g.standard_cauchy(shape)
     )
@@ -169,7 +169,7 @@ _LIMITS = {"float64": 2**53 + 1, "float32": 2**24 + 1, "int64": 2**63, "bool": 2
 def bernoulli_(input: Any, p: Any = 0.5, *, generator: Any = None) -> Any:
     """Fill with zeros and ones, one with probability `p`, a number or a tensor; return the tensor."""
     if record.is_tensor(p):
-        _check_floating("bernoulli_tensor_cpu_p_", p)
+        _check_floating_tensor("bernoulli_tensor_cpu_p_", p)
         chance = p._array()
         if not ((chance >= 0) & (chance <= 1)).all():
             raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true, but got false.")
@@ -218,7 +218,7 @@ def fill_diagonal_(input: Any, fill_value: Any, wrap: bool = False) -> Any:
         flat = flat[: min(rows, columns) * columns]
     flat[::step] = True
     filled = input.masked_fill(record.leaf_tensor(place, bool_), value)
-    return overwrite(input, filled, named="FillDiagonalBackward0")
+    return overwrite(input, filled, node_name="FillDiagonalBackward0")
 
 
 @public(method=True)
@@ -334,12 +334,12 @@ def put(input: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
 
 @public(method=True, function=False)
 def apply_(input: Any, callable: Callable[[Any], Any]) -> Any:
-    """Replace every element by what a Python function makes of it; return the tensor.
+    """Replace every element by a Python function of it; return the tensor.
 
     Raises
     ------
     RuntimeError
-        If the tensor requires grad: nobody knows the function's derivative.
+        If the tensor requires grad: the function's derivative is not known.
     TypeError
         If the function returns no number.
     """

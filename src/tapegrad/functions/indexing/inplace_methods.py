@@ -54,13 +54,13 @@ AS_FUNCTIONS = (
 
 def _sum_in_place(name: str, sign: int) -> Callable[..., Any]:
     """Make `add_` or `sub_`, which accumulate where dtypes and shapes allow."""
-    general, named = in_place(name), name.title() + "Backward0"
+    general, node_name = in_place(name), name.title() + "Backward0"
 
     def method(self: Any, other: Any, *, alpha: Any = 1) -> Any:
         plain = alpha == 1 and self.dtype.is_floating_point
         if plain and record.is_number(other):
             other = record.as_operand(sign * other, self.dtype)
-            return overwrite(self, other, accumulate=True, named=named)
+            return overwrite(self, other, accumulate=True, node_name=node_name)
         if (
             plain
             and record.is_tensor(other)
@@ -68,7 +68,7 @@ def _sum_in_place(name: str, sign: int) -> Callable[..., Any]:
             and broadcast_shapes(self.shape, other.shape) == tuple(self.shape)
         ):
             other = other if sign > 0 else -other
-            return overwrite(self, other, accumulate=True, named=named)
+            return overwrite(self, other, accumulate=True, node_name=node_name)
         if alpha != 1:
             other = other * alpha
         return general(self, other)
@@ -109,7 +109,7 @@ def _reshaping(name: str) -> Callable[..., Any]:
 
 
 def become(tensor: Any, view: Any, *, shared: bool = False) -> None:
-    """Let a tensor be what a view of it is, and count that as a write, as PyTorch does.
+    """Let a tensor take the form of a view of it, and count that as a write, as PyTorch does.
 
     Parameters
     ----------
@@ -125,20 +125,24 @@ def become(tensor: Any, view: Any, *, shared: bool = False) -> None:
     layout = layout_of(view)
     storage = storage_of(tensor)
     tape.make_room()
-    own, made = slot_of(tape, tensor), tape.instruction_of(slot_of(tape, view))
-    if tape.wants_grad(own):  # under no_grad
+    old_slot, view_instruction = slot_of(tape, tensor), tape.instruction_of(slot_of(tape, view))
+    if tape.wants_grad(old_slot):  # under no_grad
         assert storage is not None
         storage.array = tape.expose(slot_of(tape, view), layout)
         slot = tape.bind(storage.array, layout, active=True, keep=storage)
-        tape.base[slot] = tape.base[own]
+        tape.base[slot] = tape.base[old_slot]
     else:
-        if made.op.kind != nt.VIEW or shared:
+        if view_instruction.op.kind != nt.VIEW or shared:
             slot = slot_of(tape, view)
         else:
-            made = instruction(made.op, made.layouts, layout=layout, in_place=True)
+            view_instruction = instruction(
+                view_instruction.op, view_instruction.layouts, layout=layout, in_place=True
+            )
             mode, tape.state[nt.S_GRAD_MODE] = tape.grad_mode, True
             try:
-                slot = tape.append_view(made, own, tape.view_offset(slot_of(tape, view)))
+                slot = tape.append_view(
+                    view_instruction, old_slot, tape.view_offset(slot_of(tape, view))
+                )
             finally:
                 tape.state[nt.S_GRAD_MODE] = mode
         if storage is not None and storage.leaf:
@@ -146,7 +150,7 @@ def become(tensor: Any, view: Any, *, shared: bool = False) -> None:
             if storage.grad is not None:
                 tensor._meta = Storage(None, leaf=False)
                 tensor._meta.grad = storage.grad
-    other = tape.base[slot] != tape.base[own]
+    other = tape.base[slot] != tape.base[old_slot]
     record.bind_to(tensor, tape, slot, layout)
     if other and not shared and version:
         tape.versions[int(tape.base[slot])] = version

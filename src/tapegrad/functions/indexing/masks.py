@@ -28,13 +28,13 @@ def masked_select(input: Any, mask: Any) -> Any:
     if mask.dtype is not bool_:
         raise RuntimeError("masked_select: expected BoolTensor for mask")
     shape = broadcast_shapes(mask.shape, input.shape)
-    where = np.flatnonzero(np.broadcast_to(mask._array(), shape))
+    places = np.flatnonzero(np.broadcast_to(mask._array(), shape))
     x = input if input.shape == shape else expand_to(input, shape)
     if not shape:
         x = x.reshape(1)
     if math.prod(shape) == 0:
         x = x.reshape(-1)
-    return record.apply(TABLE["masked_select"], (x, positions(where)), dims=tuple(range(x.ndim)))
+    return record.apply(TABLE["masked_select"], (x, positions(places)), dims=tuple(range(x.ndim)))
 
 
 @public(method=True)

@@ -200,12 +200,12 @@ def _gathered(region: Any, index: Any, src: Any, dim: int, reduce: str, include_
     elif ((values < 0) | (values >= n)).any():
         wrong = values[(values < 0) | (values >= n)][0]
         raise RuntimeError(f"index {wrong} is out of bounds for dimension {dim} with size {n}")
-    into, where, source = (t.movedim(dim, -1) for t in (region, index, src))
-    from_here = where.unsqueeze(-2) == METHODS["new_tensor"](index, list(range(n))).unsqueeze(-1)
+    into, places, source = (t.movedim(dim, -1) for t in (region, index, src))
+    from_here = places.unsqueeze(-2) == METHODS["new_tensor"](index, list(range(n))).unsqueeze(-1)
     neutral = _neutral(region, reduce)
     parts = source.unsqueeze(-2).expand(from_here.shape).where(from_here, neutral)
-    own = into.unsqueeze(-1)
-    parts = cat([own, parts], -1) if include_self else parts
+    current = into.unsqueeze(-1)
+    parts = cat([current, parts], -1) if include_self else parts
     reduced = parts.prod(-1) if reduce == "prod" else getattr(parts, reduce)(-1)
     if not include_self:
         reduced = reduced.where(from_here.any(-1), into)

@@ -41,12 +41,11 @@ def _scattered(name: str, input: Any, src: Any, part: Callable[[Any], Any]) -> A
         )
     overwrite(view, record.cast(src, input.dtype))
     layout = layout_of(result)
-    made = instruction(TABLE[name], (layout,), layout=layout, in_place=True)
+    scatter_instruction = instruction(TABLE[name], (layout,), layout=layout, in_place=True)
     tape = current_tape()
     tape.make_room()
-    slot = tape.append_view(
-        made, slot_of(tape, result), 0
-    )  # under the name that PyTorch has for it
+    # under the name that PyTorch has for it
+    slot = tape.append_view(scatter_instruction, slot_of(tape, result), 0)
     return record.new_tensor(tape, slot, layout)
 
 
@@ -139,7 +138,7 @@ def diagonal_scatter(input: Any, src: Any, offset: int = 0, dim1: int = 0, dim2:
 def as_strided_scatter(
     input: Any, src: Any, size: Any, stride: Any, storage_offset: int | None = None
 ) -> Any:
-    """Return a copy with `src` in the place of what `as_strided` gives.
+    """Return a copy with `src` in the place of the elements that `as_strided` selects.
 
     Parameters
     ----------
@@ -212,17 +211,17 @@ def _resized(input: Any, shape: Sequence[int]) -> Any:
     check_target(input, uniform=True)
     layout = layout_of(input)
     item = layout.dtype.itemsize
-    wanted = contiguous(layout.dtype, tuple(shape))
+    new_layout = contiguous(layout.dtype, tuple(shape))
     tape = tape_at(input._state)
     with tape.lock:
         slot = slot_of(tape, input)
         base = int(tape.base[slot])
         begin = tape.offset_in_memory(slot) - tape.offset_in_memory(base)
-        held = (tape.instruction_of(base).out.span - begin) // item
-    steps = tuple(s // item for s in wanted.strides)
-    if wanted.size > held:
-        array = np.zeros(wanted.size, layout.dtype.np)
-        array[:held] = input.as_strided((held,), (1,))._array()
+        available = (tape.instruction_of(base).out.span - begin) // item
+    steps = tuple(s // item for s in new_layout.strides)
+    if new_layout.size > available:
+        array = np.zeros(new_layout.size, layout.dtype.np)
+        array[:available] = input.as_strided((available,), (1,))._array()
         become(input, record.leaf_tensor(array.reshape(shape), layout.dtype))
     else:
         become(input, input.as_strided(tuple(shape), steps))

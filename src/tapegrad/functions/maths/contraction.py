@@ -1,4 +1,4 @@
-"""What is made of products: `addmm` and its kin, `linear`, `tensordot`, `kron`, `matrix_power`."""
+"""Functions made of products: `addmm` and its kin, `linear`, `tensordot`, `kron`, `matrix_power`."""
 
 from __future__ import annotations
 
@@ -92,9 +92,9 @@ def addmv(input: Any, mat: Any, vec: Any, *, beta: Any = 1, alpha: Any = 1) -> A
             f"vector + matrix @ vector expected, got {input.ndim}, {mat.ndim}, {vec.ndim}"
         )
     m, k = mat.shape
-    given = input.shape[0] if input.ndim else m
-    if k != vec.shape[0] or given not in (1, m):
-        raise RuntimeError(f"size mismatch, got input ({given}), mat ({m}x{k}), vec ({len(vec)})")
+    length = input.shape[0] if input.ndim else m
+    if k != vec.shape[0] or length not in (1, m):
+        raise RuntimeError(f"size mismatch, got input ({length}), mat ({m}x{k}), vec ({len(vec)})")
     if not input.dtype is mat.dtype is vec.dtype:
         raise RuntimeError(
             "addmv input tensors must have the same dtype, but got "

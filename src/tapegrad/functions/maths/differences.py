@@ -41,7 +41,7 @@ def diff(input: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any
         How often to take them.
     dim : int
     prepend, append : Tensor, optional
-        What is put before and behind `input` first.
+        Elements to put before and behind `input` first.
 
     Returns
     -------
@@ -51,7 +51,7 @@ def diff(input: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any
     Raises
     ------
     RuntimeError
-        For a number, a negative `n`, and what does not fit to be joined.
+        For a number, a negative `n`, and tensors that cannot be joined to it.
 
     Examples
     --------
@@ -158,7 +158,9 @@ def gradient(
         )
     if not input.dtype.is_floating_point and input.dtype is not bool_:
         input = record.cast(input, get_default_dtype())
-    return tuple([_gradient(input, d, step, edge) for d, step in zip(dims, steps, strict=True)])
+    return tuple(
+        [_gradient_along(input, d, step, edge) for d, step in zip(dims, steps, strict=True)]
+    )
 
 
 def _spacing(value: Any) -> Any:
@@ -182,20 +184,20 @@ def _gradient_dims(dim: Any, ndim: int) -> tuple[int, ...]:
     return distinct(dim, ndim) if many else (wrap_dim(dim, ndim),)
 
 
-def _wrong_count(dim: Any, ndim: int, wanted: int, given: int) -> str:
+def _wrong_count(dim: Any, ndim: int, expected: int, length: int) -> str:
     if dim is None:
         return (
             "torch.gradient expected spacing to be unspecified, a scalar, or a list of length equal to "
-            f"'self.dim() = {ndim}', since dim argument was not given, but got a list of length {given}"
+            f"'self.dim() = {ndim}', since dim argument was not given, but got a list of length {length}"
         )
     return (
         "torch.gradient expected spacing to be unspecified, a scalar or it's spacing and dim arguments to "
-        f"have the same length, but got a spacing argument of length {given} and a dim argument of length "
-        f"{wanted}."
+        f"have the same length, but got a spacing argument of length {length} and a dim argument of length "
+        f"{expected}."
     )
 
 
-def _gradient(f: Any, d: int, spacing: Any, edge: int) -> Any:
+def _gradient_along(f: Any, d: int, spacing: Any, edge: int) -> Any:
     """The estimate along one dimension."""
     count = f.shape[d]
     if not record.is_tensor(spacing):

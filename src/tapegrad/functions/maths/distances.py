@@ -30,7 +30,7 @@ def _check_same(a: Any, b: Any) -> None:
         )
 
 
-def _order(name: str, p: Any, position: int) -> float:
+def _norm_order(name: str, p: Any, position: int) -> float:
     order = float_of(name, "p", position, p, "float")
     if not order >= 0:
         raise RuntimeError(f"{name} only supports non-negative p values")
@@ -38,7 +38,7 @@ def _order(name: str, p: Any, position: int) -> float:
 
 
 def _norm(difference: Any, order: float) -> Any:
-    """The norm of what lies along the last dimension; 0 of nothing."""
+    """Return the norm along the last dimension, 0 where that is empty."""
     if not difference.shape[-1]:
         return difference.sum(-1)
     return record.apply(
@@ -99,7 +99,7 @@ def cdist(
         raise RuntimeError(
             f"X1 and X2 must have the same number of columns. X1: {x1.shape[-1]} X2: {x2.shape[-1]}"
         )
-    order = _order("cdist", p, 3)
+    order = _norm_order("cdist", p, 3)
     _check_same(x1, x2)
     broadcast_shapes(x1.shape[:-2], x2.shape[:-2])  # raises where they do not
     return _norm(x1.unsqueeze(-2) - x2.unsqueeze(-3), order)
@@ -132,7 +132,7 @@ def pdist(input: Any, p: float = 2.0) -> Any:
         raise RuntimeError(f"pdist only supports 2D tensors, got: {input.ndim}D")
     if not input.dtype.is_floating_point:
         raise RuntimeError("pdist only supports floating-point dtypes")
-    order = _order("pdist", p, 2)
+    order = _norm_order("pdist", p, 2)
     rows, others = triu_indices(input.shape[0], input.shape[0], 1)
     return _norm(input.index_select(0, rows) - input.index_select(0, others), order)
 

@@ -53,7 +53,7 @@ def einsum(*args: Any) -> Any:
     ``"ii"`` is the trace, ``"ij->ji"`` the transpose, ``"bij,bjk->bik"`` a batch of products, and
     ``"...i,...i"`` a dot product along the last dimension.
     """
-    inputs, output, operands = _read(args)
+    inputs, output, operands = _read_arguments(args)
     labels, shared = _expand(inputs, operands)
     result = _result_labels(output, labels, shared)
     operands, labels = _diagonals(operands, labels)
@@ -62,7 +62,7 @@ def einsum(*args: Any) -> Any:
 
 
 # --------------------------------------------------------------------------- reading
-def _read(args: tuple[Any, ...]) -> tuple[list[list[int]], list[int] | None, list[Any]]:
+def _read_arguments(args: tuple[Any, ...]) -> tuple[list[list[int]], list[int] | None, list[Any]]:
     """Labels of the operands, labels of the result (None: left out), operands."""
     if len(args) < 2:
         raise ValueError(
@@ -92,63 +92,63 @@ def _read(args: tuple[Any, ...]) -> tuple[list[list[int]], list[int] | None, lis
 def _parse(equation: str) -> tuple[list[list[int]], list[int] | None]:
     arrow = equation.find("->")
     left = equation if arrow < 0 else equation[:arrow]
-    inputs, at = [], 0
+    inputs, start = [], 0
     for i, part in enumerate(left.split(",")):
-        inputs.append(_labels_of(part, at, f"operand {i}"))
-        at += len(part) + 1
+        inputs.append(_labels_of(part, start, f"operand {i}"))
+        start += len(part) + 1
     if arrow < 0:
         return inputs, None
     return inputs, _labels_of(equation[arrow + 2 :], arrow + 2, "the output")
 
 
-def _labels_of(text: str, at: int, what: str) -> list[int]:
-    """Labels in a part of the equation that begins at character `at`."""
-    found: list[int] = []
+def _labels_of(text: str, start: int, part: str) -> list[int]:
+    """Labels in a part of the equation that begins at character `start`."""
+    labels: list[int] = []
     i = 0
     while i < len(text):
         c = text[i]
         if c == ".":
-            if _ELLIPSIS in found:
+            if _ELLIPSIS in labels:
                 raise RuntimeError(
-                    f"einsum(): found '.' for {what} for which an ellipsis was already found"
+                    f"einsum(): found '.' for {part} for which an ellipsis was already found"
                 )
             if text[i : i + 3] != "...":
                 raise RuntimeError(
-                    f"einsum(): found '.' for {what} that is not part of any ellipsis"
+                    f"einsum(): found '.' for {part} that is not part of any ellipsis"
                 )
-            found.append(_ELLIPSIS)
+            labels.append(_ELLIPSIS)
             i += 2
         elif c != " ":
             if c not in _LETTERS:
                 raise RuntimeError(
-                    f"einsum(): invalid subscript given at index {at + i} in the equation string, "
+                    f"einsum(): invalid subscript given at index {start + i} in the equation string, "
                     "subscripts must be in [a-zA-Z]"
                 )
-            found.append(_LETTERS.index(c))
+            labels.append(_LETTERS.index(c))
         i += 1
-    return found
+    return labels
 
 
-def _from_list(given: Any) -> list[int]:
+def _from_list(subscripts: Any) -> list[int]:
     """Labels given as integers and Ellipsis."""
-    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+    if isinstance(subscripts, str | bytes) or not isinstance(subscripts, Iterable):
         raise TypeError(
-            f"einsum(): the subscripts of an operand must be a list of ints, not {type(given).__name__}"
+            f"einsum(): the subscripts of an operand must be a list of ints, not {type(subscripts).__name__}"
         )
-    found = []
-    for label in given:
+    labels = []
+    for label in subscripts:
         if label is Ellipsis:
-            found.append(_ELLIPSIS)
+            labels.append(_ELLIPSIS)
             continue
         if not hasattr(type(label), "__index__"):
             raise TypeError(f"einsum(): subscripts must be int, not {type(label).__name__}")
         if 0 <= label < _ELLIPSIS:
-            found.append(operator.index(label))
+            labels.append(operator.index(label))
         else:
             raise ValueError(
                 "einsum(): subscript in subscript list is not within the valid range [0, 52)"
             )
-    return found
+    return labels
 
 
 def _expand(inputs: list[list[int]], operands: list[Any]) -> tuple[list[list[int]], list[int]]:
@@ -172,8 +172,10 @@ def _expand(inputs: list[list[int]], operands: list[Any]) -> tuple[list[list[int
     expanded = []
     for labels, x in zip(inputs, operands, strict=True):
         count = x.ndim - (len(labels) - 1)
-        own = shared[len(shared) - count :] if count > 0 else []
-        expanded.append([n for label in labels for n in (own if label == _ELLIPSIS else [label])])
+        covered = shared[len(shared) - count :] if count > 0 else []
+        expanded.append(
+            [n for label in labels for n in (covered if label == _ELLIPSIS else [label])]
+        )
     return expanded, shared
 
 
@@ -200,43 +202,43 @@ def _result_labels(
 # --------------------------------------------------------------------------- preparing operands
 def _diagonals(operands: list[Any], labels: list[list[int]]) -> tuple[list[Any], list[list[int]]]:
     """Make views in which every label comes once."""
-    views, kept = [], []
-    for i, (x, own) in enumerate(zip(operands, labels, strict=True)):
-        unique = list(dict.fromkeys(own))
-        if len(unique) < len(own):
+    views, view_labels = [], []
+    for i, (x, of_x) in enumerate(zip(operands, labels, strict=True)):
+        unique = list(dict.fromkeys(of_x))
+        if len(unique) < len(of_x):
             layout = layout_of(x)
-            for axis, n in enumerate(own):
-                first = own.index(n)
+            for axis, n in enumerate(of_x):
+                first = of_x.index(n)
                 if layout.shape[axis] != layout.shape[first]:
                     raise RuntimeError(
-                        f"einsum(): subscript {_name(n)} is repeated for operand {i} but the sizes "
+                        f"einsum(): subscript {_label_name(n)} is repeated for operand {i} but the sizes "
                         f"don't match, {layout.shape[axis]} != {layout.shape[first]}"
                     )
             strides = [
-                sum(s for s, m in zip(layout.strides, own, strict=True) if m == n) for n in unique
+                sum(s for s, m in zip(layout.strides, of_x, strict=True) if m == n) for n in unique
             ]
-            shape = [layout.shape[own.index(n)] for n in unique]
+            shape = [layout.shape[of_x.index(n)] for n in unique]
             x = record.view(TABLE["diagonal"], x, shape, strides)
         views.append(x)
-        kept.append(unique)
-    return views, kept
+        view_labels.append(unique)
+    return views, view_labels
 
 
-def _name(label: int) -> str:
+def _label_name(label: int) -> str:
     return _LETTERS[label] if label < _ELLIPSIS else "..."
 
 
 def _check_sizes(operands: list[Any], labels: list[list[int]]) -> None:
     """Raise unless lengths of equal labels are equal, or 1."""
     sizes: dict[int, int] = {}
-    for i, (x, own) in enumerate(zip(operands, labels, strict=True)):
-        for n, size in zip(own, x.shape, strict=True):
+    for i, (x, of_x) in enumerate(zip(operands, labels, strict=True)):
+        for n, size in zip(of_x, x.shape, strict=True):
             known = sizes.setdefault(n, size)
             if known == 1:
                 sizes[n] = size
             elif size not in (known, 1):
                 raise RuntimeError(
-                    f"einsum(): subscript {_name(n)} has size {size} for operand {i} which does "
+                    f"einsum(): subscript {_label_name(n)} has size {size} for operand {i} which does "
                     f"not broadcast with previously seen size {known}"
                 )
 
@@ -244,31 +246,31 @@ def _check_sizes(operands: list[Any], labels: list[list[int]]) -> None:
 # --------------------------------------------------------------------------- contracting
 def _contract(operands: list[Any], labels: list[list[int]], result: list[int]) -> Any:
     """Compute the result from operands in which no label is repeated."""
-    given = operands[0]
+    original = operands[0]
     for first, second in _path(operands, labels, result):
-        x, own = operands.pop(second), labels.pop(second)
-        y, other = operands.pop(first), labels.pop(first)
+        x, of_x = operands.pop(second), labels.pop(second)
+        y, of_y = operands.pop(first), labels.pop(first)
         needed = {n for part in (*labels, result) for n in part}
-        z, left = _pair(y, other, x, own, needed)
+        z, left = _pair(y, of_y, x, of_x, needed)
         operands.append(z)
         labels.append(left)
-    x, own = _summed(operands[0], labels[0], set(result))
-    order = [own.index(n) for n in result]
-    made_here = x is not given
-    return x if made_here and order == list(range(len(order))) else x.permute(order)
+    x, of_x = _sum_out(operands[0], labels[0], set(result))
+    order = [of_x.index(n) for n in result]
+    is_new = x is not original
+    return x if is_new and order == list(range(len(order))) else x.permute(order)
 
 
 def _path(operands: list[Any], labels: list[list[int]], result: list[int]) -> list[tuple[int, int]]:
-    """Which pairs to contract, in order; the product goes to the end of the list."""
+    """Pairs to contract, in order; a product goes to the end of the list."""
     if len(operands) < 3:
         return [(0, 1)] * (len(operands) - 1)
-    every = {n for own in labels for n in own}
+    every = {n for of_x in labels for n in of_x}
     if len(every) > len(_LETTERS):  # more than NumPy has labels for
         return [(0, len(operands) - 1 - i) for i in range(len(operands) - 1)]
     small = {n: i for i, n in enumerate(sorted(every))}
     stand_ins: list[Any] = []
-    for x, own in zip(operands, labels, strict=True):
-        stand_ins += [np.broadcast_to(0.0, tuple(x.shape)), [small[n] for n in own]]
+    for x, of_x in zip(operands, labels, strict=True):
+        stand_ins += [np.broadcast_to(0.0, tuple(x.shape)), [small[n] for n in of_x]]
     pairs: list[tuple[int, int]] = []
     for group in np.einsum_path(*stand_ins, [small[n] for n in result], optimize="greedy")[0][1:]:
         members = sorted(group, reverse=True)
@@ -280,8 +282,8 @@ def _path(operands: list[Any], labels: list[list[int]], result: list[int]) -> li
     return pairs
 
 
-def _summed(x: Any, labels: list[int], needed: set[int]) -> tuple[Any, list[int]]:
-    """Sum over labels that nobody needs any more."""
+def _sum_out(x: Any, labels: list[int], needed: set[int]) -> tuple[Any, list[int]]:
+    """Sum over labels that are not needed any more."""
     gone = [axis for axis, n in enumerate(labels) if n not in needed]
     if not gone:
         return x, labels
@@ -294,8 +296,8 @@ def _pair(
     """Multiply two operands, summed over labels that are not needed."""
     x, of_x = _without_broadcast(x, of_x, y, of_y)
     y, of_y = _without_broadcast(y, of_y, x, of_x)
-    x, of_x = _summed(x, of_x, needed | set(of_y))
-    y, of_y = _summed(y, of_y, needed | set(of_x))
+    x, of_x = _sum_out(x, of_x, needed | set(of_y))
+    y, of_y = _sum_out(y, of_y, needed | set(of_x))
     batch = [n for n in of_x if n in of_y and n in needed]
     inner = [n for n in of_x if n in of_y and n not in needed]
     left = [n for n in of_x if n not in of_y]
@@ -329,6 +331,6 @@ def _without_broadcast(x: Any, of_x: list[int], y: Any, of_y: list[int]) -> tupl
     return x.reshape(tuple(x.shape[i] for i in kept)), [of_x[i] for i in kept]
 
 
-def _ordered(x: Any, labels: list[int], wanted: list[int]) -> Any:
+def _ordered(x: Any, labels: list[int], order: list[int]) -> Any:
     """Permute an operand's dimensions to the order wanted."""
-    return x if labels == wanted else x.permute([labels.index(n) for n in wanted])
+    return x if labels == order else x.permute([labels.index(n) for n in order])

@@ -1,8 +1,8 @@
 """Products of matrices and vectors: ``x @ y``, `mm`, `bmm`, `mv`, `dot`, `outer`.
 
 Each function checks its operands as PyTorch does and records one row of ops/matmul.py; `matmul`
-chooses the row from the operands' dimensions. What is made of products is in contraction.py and
-einsum.py.
+chooses the row from the operands' dimensions. Functions made of products are in contraction.py
+and einsum.py.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def no_bool(kind: dtype, kernel: str) -> None:
 
 
 def check_matrices(x: Any, y: Any, rows: int | None = None) -> None:
-    """Raise unless ``m x k`` meets ``k x p``; `rows` is what a folded batch counts as."""
+    """Raise unless ``m x k`` meets ``k x p``; `rows` is the number that a folded batch counts as."""
     m, k = x.shape[-2:]
     if k != y.shape[0]:
         raise RuntimeError(

@@ -1,10 +1,10 @@
 """Elementwise functions that need more than native recording gives.
 
 Those with options are in arithmetic.py, selection.py and activation.py; here are the rows without
-options that native recording does not take, PyTorch's second names, and what VJPs call.
+options that native recording does not take, PyTorch's second names, and methods for VJPs.
 
-Where a name is also a row that is recorded natively, its function is what native recording falls
-back to (for keyword arguments, new layouts, other dtypes), so it handles the plain case too.
+Where a name is also a row that is recorded natively, native recording falls back to its function
+(for keyword arguments, new layouts, other dtypes), so it handles the plain case too.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["activation", "arithmetic", "selection"]
 
 
 # --------------------------------------------------------------------------- rows without options
-def _plain(name: str) -> Callable[..., Any]:
+def _row_function(name: str) -> Callable[..., Any]:
     """Make the function of a row with one or two operands."""
     entry = TABLE[name]
 
@@ -42,14 +42,14 @@ def _plain(name: str) -> Callable[..., Any]:
 
 
 for _name in ("rsqrt", "sigmoid", "silu", "logsigmoid", "erf", "erfc", "sinc", "xlogy"):
-    FUNCTIONS[_name] = METHODS[_name] = _plain(_name)
+    FUNCTIONS[_name] = METHODS[_name] = _row_function(_name)
 
-for _entry in TABLE.values():  # their second names in PyTorch
-    for _name in _entry.aliases:
-        FUNCTIONS[_name] = METHODS[_name] = _plain(_entry.name)
+for _row in TABLE.values():  # their second names in PyTorch
+    for _name in _row.aliases:
+        FUNCTIONS[_name] = METHODS[_name] = _row_function(_row.name)
 
 
-# --------------------------------------------------------------------------- what VJPs call
+# --------------------------------------------------------------------------- methods for VJPs
 @public(method=True, function=False, name="_zero")
 def _zero(ct: Any) -> Any:
     """Zeros like the cotangent, all in one memory location."""

@@ -79,9 +79,9 @@ def clamp(input: Any, min: Any = None, max: Any = None) -> Any:
         Without bounds.
     """
     record.check_tensors("clamp", (input,))
-    for position, (what, bound) in enumerate((("min", min), ("max", max)), 2):
+    for position, (argument, bound) in enumerate((("min", min), ("max", max)), 2):
         if bound is not None:
-            check("clamp", bound, position, what)
+            check("clamp", bound, position, argument)
     if min is None and max is None:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
     if max is None:
@@ -108,10 +108,10 @@ def clamp_max(input: Any, max: Any) -> Any:
 
 
 # --------------------------------------------------------------------------- three operands
-def _same_dtype(kind: dtype, value: Any, what: str) -> None:
+def _same_dtype(kind: dtype, value: Any, argument: str) -> None:
     if value.dtype is not kind:
         raise RuntimeError(
-            f"expected dtype {c_name(kind)} for `{what}` but got dtype {c_name(value.dtype)}"
+            f"expected dtype {c_name(kind)} for `{argument}` but got dtype {c_name(value.dtype)}"
         )
 
 
@@ -140,10 +140,10 @@ def lerp(input: Any, end: Any, weight: Any) -> Any:
     return record.apply(TABLE["lerp"], (input, end, record.as_operand(weight, kind)), number=number)
 
 
-def _add_product(name: str, input: Any, a: Any, b: Any, value: Any) -> Any:
-    given = (("input", input), ("tensor1", a), ("tensor2", b))
-    for position, (what, tensor) in enumerate(given, 1):
-        check(name, tensor, position, what, number=False)
+def _plus_product(name: str, input: Any, a: Any, b: Any, value: Any) -> Any:
+    operands = (("input", input), ("tensor1", a), ("tensor2", b))
+    for position, (argument, tensor) in enumerate(operands, 1):
+        check(name, tensor, position, argument, number=False)
     values, kind = promoted((input, a, b))
     if is_integral(kind) and name == "addcdiv":
         raise RuntimeError(
@@ -162,13 +162,13 @@ def _add_product(name: str, input: Any, a: Any, b: Any, value: Any) -> Any:
 @public(method=True)
 def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: float = 1) -> Any:
     """Return ``input + value * tensor1 * tensor2``."""
-    return _add_product("addcmul", input, tensor1, tensor2, value)
+    return _plus_product("addcmul", input, tensor1, tensor2, value)
 
 
 @public(method=True)
 def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: float = 1) -> Any:
     """Return ``input + value * tensor1 / tensor2``."""
-    return _add_product("addcdiv", input, tensor1, tensor2, value)
+    return _plus_product("addcdiv", input, tensor1, tensor2, value)
 
 
 @public(method=True)
@@ -181,10 +181,10 @@ def heaviside(input: Any, values: Any) -> Any:
     if is_integral(input.dtype):
         kind = input.dtype
         default = get_default_dtype()
-        made = record.binary(
+        result = record.binary(
             TABLE["heaviside"], record.cast(input, default), record.cast(values, default)
         )
-        return record.cast(made, kind)
+        return record.cast(result, kind)
     return record.binary(TABLE["heaviside"], input, values)
 
 

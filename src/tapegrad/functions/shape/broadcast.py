@@ -22,16 +22,16 @@ __all__ = ["atleast_1d", "atleast_2d", "atleast_3d", "expand_to"]
 def expand_to(input: Any, sizes: Sequence[int]) -> Any:
     """Expand to `sizes`; -1 keeps a length."""
     layout = layout_of(input)
-    wanted = list(sizes)
-    missing = len(wanted) - layout.ndim
+    target = list(sizes)
+    missing = len(target) - layout.ndim
     if missing < 0:
         raise RuntimeError(
-            f"expand({type_name(layout.dtype)}{{{list(layout.shape)}}}, size={wanted}): the number "
-            f"of sizes provided ({len(wanted)}) must be greater or equal to the number of "
+            f"expand({type_name(layout.dtype)}{{{list(layout.shape)}}}, size={target}): the number "
+            f"of sizes provided ({len(target)}) must be greater or equal to the number of "
             f"dimensions in the tensor ({layout.ndim})"
         )
-    shape, strides = list(wanted), [0] * len(wanted)
-    for i, n in enumerate(wanted):
+    shape, strides = list(target), [0] * len(target)
+    for i, n in enumerate(target):
         if i < missing:
             if n < 0:
                 raise RuntimeError(
@@ -39,13 +39,13 @@ def expand_to(input: Any, sizes: Sequence[int]) -> Any:
                     f"non-existing dimension {i}"
                 )
             continue
-        own, step = layout.shape[i - missing], layout.strides[i - missing]
-        if n in (-1, own):
-            shape[i], strides[i] = own, step
-        elif own != 1 or n < 0:
+        length, step = layout.shape[i - missing], layout.strides[i - missing]
+        if n in (-1, length):
+            shape[i], strides[i] = length, step
+        elif length != 1 or n < 0:
             raise RuntimeError(
-                f"The expanded size of the tensor ({n}) must match the existing size ({own}) at "
-                f"non-singleton dimension {i}.  Target sizes: {wanted}.  Tensor sizes: "
+                f"The expanded size of the tensor ({n}) must match the existing size ({length}) at "
+                f"non-singleton dimension {i}.  Target sizes: {target}.  Tensor sizes: "
                 f"{list(layout.shape)}"
             )
     return alias(TABLE["expand"], input, tuple(shape), tuple(strides))
@@ -119,12 +119,12 @@ def broadcast_shapes(*shapes: Any) -> Size:
 @public()
 def broadcast_tensors(*tensors: Any) -> tuple[Any, ...]:
     """Expand tensors to their common shape."""
-    given = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], tuple | list) else tensors
-    for i, x in enumerate(given):
+    operands = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], tuple | list) else tensors
+    for i, x in enumerate(operands):
         if not record.is_tensor(x):
             raise TypeError(f"expected Tensor as element {i} in argument 0, but got {kind_of(x)}")
-    shape = broadcast_shape(*(x.shape for x in given))
-    return tuple(expand_to(x, shape) if x.shape != shape else x for x in given)
+    shape = broadcast_shape(*(x.shape for x in operands))
+    return tuple(expand_to(x, shape) if x.shape != shape else x for x in operands)
 
 
 # --------------------------------------------------------------------------- dimensions of length 1

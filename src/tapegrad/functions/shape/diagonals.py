@@ -42,9 +42,9 @@ def triu(input: Any, diagonal: int = 0) -> Any:
 def _triangle_indices(name: str, row: Any, col: Any, offset: Any) -> Any:
     """Indices row by row; only rows that have any take memory."""
     n, m = as_int(name, "row", 1, row), as_int(name, "col", 2, col)
-    for what, length in (("row", n), ("col", m)):
+    for argument, length in (("row", n), ("col", m)):
         if length < 0:
-            raise RuntimeError(f"{what} must be non-negative, got{length}")
+            raise RuntimeError(f"{argument} must be non-negative, got{length}")
     k = min(max(as_int(name, "offset", 3, offset), -n), m)
     lower = name == "tril_indices"
     first, last = (max(-k, 0), n) if lower else (0, min(n, m - k))
@@ -128,16 +128,16 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Any, ...]:
     indexing : str
         ``"ij"`` (the default, with a warning) or ``"xy"``.
     """
-    given = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], tuple | list) else tensors
-    given = tensor_list("meshgrid", tuple(given))
-    if not given:
+    vectors = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], tuple | list) else tensors
+    vectors = tensor_list("meshgrid", tuple(vectors))
+    if not vectors:
         raise RuntimeError("meshgrid expects a non-empty TensorList")
-    for x in given:
+    for x in vectors:
         if x.ndim > 1:
             raise RuntimeError(
                 f"torch.meshgrid: Expected 0D or 1D tensor in the tensor list but got: {x}"
             )
-        if x.dtype is not given[0].dtype:
+        if x.dtype is not vectors[0].dtype:
             raise RuntimeError("meshgrid expects all tensors to have the same dtype")
     if indexing is None:
         warnings.warn(
@@ -150,13 +150,13 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Any, ...]:
         raise RuntimeError(
             'torch.meshgrid: indexing must be one of "xy" or "ij", but received: ' + indexing
         )
-    swapped = indexing == "xy" and len(given) > 1
+    swapped = indexing == "xy" and len(vectors) > 1
     if swapped:
-        given[:2] = given[1::-1]
-    shape = [x.numel() for x in given]
+        vectors[:2] = vectors[1::-1]
+    shape = [x.numel() for x in vectors]
     grids = [
-        expand_to(x.view([-1 if j == i else 1 for j in range(len(given))]), shape)
-        for i, x in enumerate(given)
+        expand_to(x.view([-1 if j == i else 1 for j in range(len(vectors))]), shape)
+        for i, x in enumerate(vectors)
     ]
     if swapped:
         grids[:2] = grids[1::-1]

@@ -64,20 +64,20 @@ def cat(tensors: Any, dim: int = 0, *, axis: int | None = None) -> Any:
     ValueError, RuntimeError
         If there are none, or shapes do not fit.
     """
-    given = tensor_list("cat", tensors)
-    if not given:
+    operands = tensor_list("cat", tensors)
+    if not operands:
         raise ValueError("torch.cat(): expected a non-empty list of Tensors")
-    for i, x in enumerate(given):
+    for i, x in enumerate(operands):
         if not x.shape:
             raise RuntimeError(f"zero-dimensional tensor (at position {i}) cannot be concatenated")
-    given = _promoted(given)
+    operands = _promoted(operands)
     d = as_int("cat", "dim", 2, dim if axis is None else axis)
-    kept = [(i, x) for i, x in enumerate(given) if x.shape != (0,)]
-    if not kept:  # of any dimension, as in PyTorch
-        return record.apply(TABLE["cat"], given, dim=0)
-    first = kept[0][1].shape
+    nonempty = [(i, x) for i, x in enumerate(operands) if x.shape != (0,)]
+    if not nonempty:  # of any dimension, as in PyTorch
+        return record.apply(TABLE["cat"], operands, dim=0)
+    first = nonempty[0][1].shape
     d = wrap_dim(d, len(first))
-    for i, x in kept[1:]:
+    for i, x in nonempty[1:]:
         if len(x.shape) != len(first):
             raise RuntimeError(
                 f"Tensors must have same number of dimensions: got {len(first)} and {len(x.shape)}"
@@ -90,52 +90,52 @@ def cat(tensors: Any, dim: int = 0, *, axis: int | None = None) -> Any:
                 )
     # An empty vector joins with anything, and is part of the graph.
     nothing = (*first[:d], 0, *first[d + 1 :])
-    fitting = [x if x.shape != (0,) else x.reshape(nothing) for x in given]
+    fitting = [x if x.shape != (0,) else x.reshape(nothing) for x in operands]
     return record.apply(TABLE["cat"], fitting, dim=d)
 
 
 @public()
 def stack(tensors: Any, dim: int = 0) -> Any:
     """Join tensors of one shape along a new dimension."""
-    given = tensor_list("stack", tensors)
-    if not given:
+    operands = tensor_list("stack", tensors)
+    if not operands:
         raise RuntimeError("stack expects a non-empty TensorList")
-    given = _promoted(given)
-    first = given[0].shape
+    operands = _promoted(operands)
+    first = operands[0].shape
     d = wrap_dim(as_int("stack", "dim", 2, dim), len(first) + 1)
-    for i, x in enumerate(given):
+    for i, x in enumerate(operands):
         if x.shape != first:
             raise RuntimeError(
                 f"stack expects each tensor to be equal size, but got {list(first)} at entry 0 and "
                 f"{list(x.shape)} at entry {i}"
             )
-    return record.apply(TABLE["stack"], given, dim=d)
+    return record.apply(TABLE["stack"], operands, dim=d)
 
 
-def _raised(name: str, tensors: Any, raise_dims: Any) -> list[Any]:
-    given = tensor_list(name, tensors)
-    if not given:
+def _with_dims(name: str, tensors: Any, raise_dims: Any) -> list[Any]:
+    operands = tensor_list(name, tensors)
+    if not operands:
         raise RuntimeError(f"{name} expects a non-empty TensorList")
-    return [raise_dims(x) for x in given]
+    return [raise_dims(x) for x in operands]
 
 
 @public()
 def hstack(tensors: Any) -> Any:
     """Join along the second dimension (vectors: along the first)."""
-    given = _raised("hstack", tensors, atleast_1d)
-    return cat(given, 0 if given[0].ndim == 1 else 1)
+    operands = _with_dims("hstack", tensors, atleast_1d)
+    return cat(operands, 0 if operands[0].ndim == 1 else 1)
 
 
 @public(aliases=("row_stack",))
 def vstack(tensors: Any) -> Any:
     """Join along the first dimension; vectors are rows."""
-    return cat(_raised("vstack", tensors, atleast_2d), 0)
+    return cat(_with_dims("vstack", tensors, atleast_2d), 0)
 
 
 @public()
 def dstack(tensors: Any) -> Any:
     """Join along the third dimension."""
-    return cat(_raised("dstack", tensors, atleast_3d), 2)
+    return cat(_with_dims("dstack", tensors, atleast_3d), 2)
 
 
 @public()
@@ -145,7 +145,7 @@ def column_stack(tensors: Any) -> Any:
     def column(x: Any) -> Any:
         return x if x.ndim > 1 else x.reshape((x.numel(), 1))
 
-    return cat(_raised("column_stack", tensors, column), 1)
+    return cat(_with_dims("column_stack", tensors, column), 1)
 
 
 # --------------------------------------------------------------------------- repeating
@@ -162,8 +162,8 @@ def _repeat(input: Any, times: tuple[int, ...]) -> Any:
             "Number of dimensions of repeat dims can not be smaller than number of dimensions of "
             "tensor"
         )
-    own = (1,) * (len(times) - len(shape)) + tuple(shape)
-    target = [r * n for r, n in zip(times, own, strict=True)]
+    lengths = (1,) * (len(times) - len(shape)) + tuple(shape)
+    target = [r * n for r, n in zip(times, lengths, strict=True)]
     for r, n in zip(times, target, strict=True):
         if r < 0:
             raise RuntimeError(f"Trying to create tensor with negative dimension {n}: {target}")
@@ -223,8 +223,8 @@ def repeat_interleave(input: Any, repeats: Any = None, dim: int | None = None, *
             f"{counts.shape[0]} and input.size({d}) = {n}"
         )
     x = x if x.shape else x.reshape(1)
-    where = positions(np.repeat(np.arange(n), counts))
-    return record.apply(TABLE["index_select"], (x, where), dims=(d,))
+    places = positions(np.repeat(np.arange(n), counts))
+    return record.apply(TABLE["index_select"], (x, places), dims=(d,))
 
 
 def _check_repeats(repeats: Any, counts: np.ndarray) -> None:

@@ -2,7 +2,7 @@
 
 Nothing here computes. A function checks its arguments as PyTorch does, works out shape, strides and
 offset of the result, and records one statement that aliases its operand's memory; adjoints alias in
-the same way. Only `reshape` (and what is made of it) and `contiguous` copy, where no strides fit.
+the same way. Only `reshape` (and functions made of it) and `contiguous` copy, where no strides fit.
 
 Start reading at `alias`, through which every view is recorded, then at `fitting_strides`, the rule
 that decides whether a reshape is a view. Parts of a tensor (`narrow`, `split` ...) are in
@@ -45,9 +45,9 @@ def alias(
 ) -> Any:
     """Record a view, as `record.view` does, with instructions found by one look-up."""
     key = (entry.code, input._layout_id, shape, strides)
-    made = _KNOWN.get(key)
-    if made is None:
-        made = _KNOWN[key] = view_instruction(entry, layout_of(input), shape, strides)
+    instruction = _KNOWN.get(key)
+    if instruction is None:
+        instruction = _KNOWN[key] = view_instruction(entry, layout_of(input), shape, strides)
     tape = current_tape()
     source = handle.slot_at(tape.pointer, input)
     if source <= 0 or tape.state[nt.S_HANDLE_FREE] < 0:
@@ -56,10 +56,10 @@ def alias(
         words = _VIEW_WORDS(source, offset)
     except SizeLost:
         return record.view(entry, input, shape, strides, offset)
-    slot = handle.append_statement(tape.pointer, made.id, words, 3, 0)
+    slot = handle.append_statement(tape.pointer, instruction.id, words, 3, 0)
     if slot < 0:  # no room, or too much is pending
         return record.view(entry, input, shape, strides, offset)
-    return record.new_tensor(tape, slot, made.out)
+    return record.new_tensor(tape, slot, instruction.out)
 
 
 # --------------------------------------------------------------------------- reshaping
@@ -72,7 +72,7 @@ def contiguous(input: Any, *, memory_format: Any = None) -> Any:
 
 
 def infer_shape(sizes: Sequence[int], count: int) -> tuple[int, ...]:
-    """Replace a -1 in `sizes` by what fits `count` elements.
+    """Replace a -1 in `sizes` by the length that fits `count` elements.
 
     Raises
     ------
@@ -113,24 +113,24 @@ def fitting_strides(layout: Layout, shape: tuple[int, ...]) -> tuple[int, ...] |
         return dense_layout(layout.dtype, shape).strides
     old = [(n, s) for n, s in zip(layout.shape, layout.strides, strict=True) if n != 1]
     strides = [0] * len(shape)
-    at = len(shape) - 1
+    axis = len(shape) - 1
     while old:
         count, step = old.pop()
         extent = step
         while old and old[-1][1] == step * count:  # the run grows by one more dimension
             count *= old.pop()[0]
-        while at >= 0 and (count > 1 or shape[at] == 1):
-            if count % shape[at]:
+        while axis >= 0 and (count > 1 or shape[axis] == 1):
+            if count % shape[axis]:
                 return None
-            strides[at] = extent
-            extent *= shape[at]
-            count //= shape[at]
-            at -= 1
+            strides[axis] = extent
+            extent *= shape[axis]
+            count //= shape[axis]
+            axis -= 1
         if count != 1:
             return None
-    while at >= 0:  # only ones are left
-        strides[at] = layout.dtype.itemsize
-        at -= 1
+    while axis >= 0:  # only ones are left
+        strides[axis] = layout.dtype.itemsize
+        axis -= 1
     return tuple(strides)
 
 

@@ -116,11 +116,11 @@ def unbind(input: Any, dim: int = 0) -> tuple[Any, ...]:
 
 def _pieces(input: Any, d: int, lengths: Sequence[int], name: str) -> tuple[Any, ...]:
     """Return views of successive lengths along a dimension."""
-    made, start = [], 0
+    pieces, start = [], 0
     for n in lengths:
-        made.append(slice_dim(input, d, start, n, name))
+        pieces.append(slice_dim(input, d, start, n, name))
         start += n
-    return tuple(made)
+    return tuple(pieces)
 
 
 def _lengths(n: int, step: int) -> list[int]:
@@ -213,7 +213,9 @@ def unsafe_split(input: Any, split_size: int, dim: int = 0) -> tuple[Any, ...]:
     _check_split("unsafe_split", input)
     step = as_int("unsafe_split", "split_size", 1, split_size)
     pieces = split(input, step, dim)
-    return _pieces(input, wrap_dim(dim, layout_of(input).ndim), _along(pieces, dim), "unsafe_split")
+    return _pieces(
+        input, wrap_dim(dim, layout_of(input).ndim), _lengths_along(pieces, dim), "unsafe_split"
+    )
 
 
 @public(method=True)
@@ -221,7 +223,7 @@ def unsafe_split_with_sizes(input: Any, split_sizes: Any, dim: int = 0) -> tuple
     """Split as `split_with_sizes` does, into views that may be written in place."""
     _check_split("unsafe_split_with_sizes", input)
     d = wrap_dim(dim, layout_of(input).ndim)
-    lengths = _along(split_with_sizes(input, split_sizes, dim), dim)
+    lengths = _lengths_along(split_with_sizes(input, split_sizes, dim), dim)
     return _pieces(input, d, lengths, "unsafe_split_with_sizes")
 
 
@@ -230,10 +232,10 @@ def unsafe_chunk(input: Any, chunks: int, dim: int = 0) -> tuple[Any, ...]:
     """Split as `chunk` does, into views that may be written in place."""
     _check_split("unsafe_chunk", input)
     d = wrap_dim(dim, layout_of(input).ndim)
-    return _pieces(input, d, _along(chunk(input, chunks, dim), dim), "unsafe_split")
+    return _pieces(input, d, _lengths_along(chunk(input, chunks, dim), dim), "unsafe_split")
 
 
-def _along(pieces: Sequence[Any], dim: int) -> list[int]:
+def _lengths_along(pieces: Sequence[Any], dim: int) -> list[int]:
     """Return the lengths of pieces along a dimension."""
     return [int(p.shape[dim]) for p in pieces]
 
@@ -269,16 +271,16 @@ def tensor_split(
     d = wrap_dim(as_int("tensor_split", "dim", 2, dim), len(shape))
     n = shape[d]
     if record.is_tensor(indices_or_sections):
-        given = layout_of(indices_or_sections)
-        if given.dtype is not int64:
+        index_layout = layout_of(indices_or_sections)
+        if index_layout.dtype is not int64:
             raise RuntimeError(
                 "tensor_split expected tensor_indices_or_sections to have dtype of long, but got "
                 f"{scalar_name(indices_or_sections.dtype)}"
             )
-        if given.ndim > 1:
+        if index_layout.ndim > 1:
             raise RuntimeError(
                 "tensor_split expected tensor_indices_or_sections to be a zero-dimensional or "
-                f"one-dimensional tensor, but got a tensor with {given.ndim} dims"
+                f"one-dimensional tensor, but got a tensor with {index_layout.ndim} dims"
             )
         indices_or_sections = indices_or_sections.tolist()
     if isinstance(indices_or_sections, tuple | list):
@@ -332,9 +334,9 @@ def unfold(input: Any, dimension: int, size: int, step: int) -> Any:
         raise RuntimeError(f"maximum size for tensor at dimension {d} is {n} but size is {size}")
     if not layout.ndim:
         return alias(TABLE["unfold"], input, (size,), (layout.dtype.itemsize,))
-    own = layout.strides[d]
+    stride = layout.strides[d]
     shape = (*layout.shape[:d], (n - size) // step + 1, *layout.shape[d + 1 :], size)
-    strides = (*layout.strides[:d], own * step, *layout.strides[d + 1 :], own)
+    strides = (*layout.strides[:d], stride * step, *layout.strides[d + 1 :], stride)
     return alias(TABLE["unfold"], input, shape, strides)
 
 
@@ -372,22 +374,22 @@ def as_strided(input: Any, size: Any, stride: Any, storage_offset: int | None = 
     tape = tape_at(input._state)
     with tape.lock:
         base = int(tape.base[slot_of(tape, input)])
-        first, held = tape.offset_in_memory(base), tape.instruction_of(base).out.span
+        first, memory_size = tape.offset_in_memory(base), tape.instruction_of(base).out.span
     reach = 0 if 0 in shape else sum((n - 1) * s for n, s in zip(shape, steps, strict=True)) + 1
-    if reach and not first <= start * item <= first + held - reach * item:
+    if reach and not first <= start * item <= first + memory_size - reach * item:
         if isinstance(tape, Trace):
             low = first // item
             tape.fail(
                 f"result = tensor.as_strided({list(shape)}, {list(steps)}, {start}) can access memory "
                 f"outside of `tensor`. `result` can access some memory in range [{start}, "
                 f"{start + reach}], but `tensor` can only access some memory in range [{low}, "
-                f"{low + held // item}]. This is not supported inside of vmap, please try to rewrite the "
-                "`as_strided` call as a sequence of PyTorch view operations"
+                f"{low + memory_size // item}]. This is not supported inside of vmap, please try to rewrite "
+                "the `as_strided` call as a sequence of PyTorch view operations"
             )
         raise RuntimeError(
             f"setStorage: sizes {list(shape)}, strides {list(steps)}, storage offset {start}, and "
             f"itemsize {item} requiring a storage size of {(start + reach) * item} are out of "
-            f"bounds for storage of size {held}"
+            f"bounds for storage of size {memory_size}"
         )
     offset = (start - here) * item if reach else 0
     return alias(TABLE["as_strided"], input, shape, tuple(s * item for s in steps), offset)
