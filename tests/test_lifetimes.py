@@ -635,8 +635,9 @@ def test_retained_gradient_after_an_in_place_write(x: Any) -> None:
 
 def test_gradient_of_a_non_leaf_warns(x: Any) -> None:
     y = x * 2
-    with pytest.warns(UserWarning, match="not a leaf Tensor"):
+    with pytest.warns(UserWarning, match="not a leaf Tensor") as caught:
         assert y.grad is None
+    assert [w.filename for w in caught] == [__file__]  # where `grad` was read
 
 
 @needs_proc

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import tapegrad as tg
@@ -93,6 +94,30 @@ def test_fit_lowers_the_loss(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(losses) == 8
     assert losses[-1] < losses[0]
     assert "step    7   loss" in capsys.readouterr().out
+
+
+def test_fit_is_gradient_descent() -> None:
+    """The losses beside those of NumPy, with derivatives by hand, from the same numbers."""
+    losses = tour.fit(steps=8)
+    tg.manual_seed(0)
+    x = np.linspace(-2, 2, 64).reshape(-1, 1)
+    y = np.sin(2 * x) + 0.1 * tg.randn(64, 1).numpy()
+    w1, b1, w2 = (tg.randn(*size).numpy() for size in ((1, 16), (16,), (16, 1)))
+    w2, b2 = 0.25 * w2, np.zeros(1)
+    for loss in losses:
+        hidden = np.tanh(x @ w1 + b1)
+        error = hidden @ w2 + b2 - y
+        assert loss == pytest.approx((error**2).mean(), rel=1e-12)
+        ct = 2 * error / len(x)
+        ct_hidden = (ct @ w2.T) * (1 - hidden**2)
+        grads = x.T @ ct_hidden, ct_hidden.sum(0), hidden.T @ ct, ct.sum(0)
+        w1, b1, w2, b2 = (w - 0.1 * g for w, g in zip((w1, b1, w2, b2), grads, strict=True))
+
+
+def test_times_are_returned_as_they_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    spans = tour.time_gradient(operations=5, runs=3)
+    printed = re.findall(r"^(record|forward|reverse) +([0-9.]+)$", capsys.readouterr().out, re.M)
+    assert printed == [(name, f"{value:.1f}") for name, value in spans.items()]
 
 
 def test_the_check_would_notice_a_wrong_derivative(

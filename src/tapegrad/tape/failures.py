@@ -56,7 +56,7 @@ def _origin(made: Instruction) -> Instruction:
 
 
 def failed(made: Instruction, report: int, within: Instruction | None = None) -> Failed:
-    """Say what a program reported (`BATCH_BITS` of abi.py).
+    """Say what a program reported (`BATCH_BITS` of native/abi.py).
 
     Parameters
     ----------
