@@ -17,8 +17,8 @@ In numba's compiler, in reading order:
 - lowering/block.py, block_pass.py, block_codegen.py: runs of scalar statements recorded as one;
 - lowering/array_pass.py: array expressions as one loop, with a block for each element;
 - numpy/arrays.py, assign.py: arrays of active scalars, and assignment to their parts;
-- numpy/elementwise.py, reductions.py, matmul.py, linalg.py, joining.py, functions.py: NumPy's functions on
-  them;
+- numpy/elementwise.py and the files beside it: elementwise functions, reductions, products, joining, linear
+  algebra and the rest of NumPy on arrays;
 - creation.py: NumPy's functions that make arrays;
 - leaving.py: refusal of whatever would take active values out of a function;
 - compiler.py: numba's pipeline with these passes;
