@@ -13,7 +13,7 @@ import tapegrad as tg
 from tapegrad.njit_compiler.lowering import scalars
 from tapegrad.ops.table import TABLE
 from tapegrad.scalar_tape import opcodes as strip_code
-from tapegrad.scalar_tape.rule_table import rules
+from tapegrad.scalar_tape.opcodes import rules
 
 RANGES = {
     "positive": (0.3, 2.5), "unit": (-0.8, 0.8), "probability": (0.1, 0.9),

@@ -72,7 +72,7 @@ def globals_variable(module: Any) -> Any:
     return variable
 
 
-def _pointer_cast(numba_type: Any, bits: int) -> Any:
+def _pointer_cast(numba_type: Any) -> Any:
     @_intrinsic  # type: ignore[untyped-decorator]
     def cast(context: Any, address: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -83,12 +83,12 @@ def _pointer_cast(numba_type: Any, bits: int) -> Any:
     return cast
 
 
-p8 = _pointer_cast(types.uint8, 8)
-p16 = _pointer_cast(types.int16, 16)
-p32 = _pointer_cast(types.int32, 32)
-p64 = _pointer_cast(types.int64, 64)
-pf32 = _pointer_cast(types.float32, 32)
-pf64 = _pointer_cast(types.float64, 64)
+p8 = _pointer_cast(types.uint8)
+p16 = _pointer_cast(types.int16)
+p32 = _pointer_cast(types.int32)
+p64 = _pointer_cast(types.int64)
+pf32 = _pointer_cast(types.float32)
+pf64 = _pointer_cast(types.float64)
 
 
 @_intrinsic  # type: ignore[untyped-decorator]

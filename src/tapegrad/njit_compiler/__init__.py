@@ -14,13 +14,14 @@ In numba's compiler, in reading order:
 - lowering/emit.py: the code that appends a statement to a recorder;
 - lowering/formulas.py: formulas of elementary functions as LLVM code;
 - lowering/scalars.py: operators and functions on active scalars;
-- lowering/block.py, block_pass.py, block_codegen.py: runs of scalar statements recorded as one;
+- lowering/block.py, lowering/block_pass.py, lowering/block_codegen.py: runs of scalar statements that are
+  recorded as one;
 - lowering/array_pass.py: array expressions as one loop, with a block for each element;
 - numpy/arrays.py, assign.py: arrays of active scalars, and assignment to their parts;
 - numpy/elementwise.py and the files beside it: elementwise functions, reductions, products, joining, linear
   algebra and the rest of NumPy on arrays;
 - creation.py: NumPy's functions that make arrays;
-- leaving.py: refusal of whatever would take active values out of a function;
+- leaving.py: refusal of statements that would take active values out of a function;
 - compiler.py: numba's pipeline with these passes;
 - dispatch.py: functions under `njit` as compiled code sees them; it imports all of the above.
 """

@@ -109,8 +109,8 @@ class Compiled:
                 self._explain(error, records=False)
                 raise
         if not call.tensors:
-            given, named = call.replaced(args), call.replaced(kwargs)
-            return as_tensors(self._run(self.primal, given, named))
+            positional, named = call.replaced(args), call.replaced(kwargs)
+            return as_tensors(self._run(self.primal, positional, named))
         if self._disabled:
             raise UnsupportedError(
                 "tg.njit cannot record a function under NUMBA_DISABLE_JIT, as it has numba compile it; "
@@ -132,9 +132,9 @@ class Compiled:
         try:  # at once: no interrupt comes between the two
             recorder = call.start(self._rooms)
             try:
-                given = [call.replaced(x) for x in args]
+                positional = [call.replaced(x) for x in args]
                 named = call.replaced(kwargs) if kwargs else kwargs
-                results = call.finish(self._run(self.active, given, named))
+                results = call.finish(self._run(self.active, positional, named))
                 sizes = recorder.sizes
                 if sizes != self._sizes:
                     self._sizes, self._rooms = sizes, recorder.rooms
@@ -209,9 +209,9 @@ class _RecordedCall:
         self.size = 0
         self.records = self.tape.grad_mode
 
-    def find(self, given: Sequence[Any]) -> None:
+    def find(self, arguments: Sequence[Any]) -> None:
         """Look for Tensors in the arguments."""
-        for x in given:
+        for x in arguments:
             if isinstance(x, Tensor):
                 self.has_tensors = True
                 if self.records and record.is_active(x) and id(x) not in self.starts:
@@ -246,24 +246,24 @@ class _RecordedCall:
         self.recorder = recorder
         return recorder
 
-    def replaced(self, given: Any) -> Any:
+    def replaced(self, argument: Any) -> Any:
         """An argument with values, and active values, in the place of Tensors."""
-        if isinstance(given, Tensor):
-            start = self.starts.get(id(given))
-            return passive_value(given) if start is None else self.activated(given, start)
-        if isinstance(given, NUMBERS):
-            return given
-        if isinstance(given, dict):
-            return {name: self.replaced(x) for name, x in given.items()}
-        if isinstance(given, list):
-            return self.listed(given)
-        if isinstance(given, tuple):
-            return rebuilt(given, [self.replaced(x) for x in given])
-        return of_numba(given) if isinstance(given, self.kinds.CPUDispatcher) else given
+        if isinstance(argument, Tensor):
+            start = self.starts.get(id(argument))
+            return passive_value(argument) if start is None else self.activated(argument, start)
+        if isinstance(argument, NUMBERS):
+            return argument
+        if isinstance(argument, dict):
+            return {name: self.replaced(x) for name, x in argument.items()}
+        if isinstance(argument, list):
+            return self.listed(argument)
+        if isinstance(argument, tuple):
+            return rebuilt(argument, [self.replaced(x) for x in argument])
+        return of_numba(argument) if isinstance(argument, self.kinds.CPUDispatcher) else argument
 
-    def activated(self, given: Tensor, start: int) -> Any:
+    def activated(self, tensor: Tensor, start: int) -> Any:
         """An active scalar or array, whose numbers begin with `start`."""
-        kinds, layout = self.kinds, layout_of(given)
+        kinds, layout = self.kinds, layout_of(tensor)
         values, pointer = self.values + 8 * start, self.recorder.pointer
         if not layout.ndim:
             return kinds.active_number(c_double.from_address(values).value, start, pointer)
@@ -272,11 +272,11 @@ class _RecordedCall:
         data.setflags(write=False)
         return kinds.Elements(data)
 
-    def listed(self, given: list[Any]) -> Any:
+    def listed(self, argument: list[Any]) -> Any:
         """A list that holds Tensors as a tuple of one type: numba's lists of arguments are on the way out."""
-        if not any(isinstance(x, Tensor) for x in given):
-            return given
-        items = [self.replaced(x) for x in given]
+        if not any(isinstance(x, Tensor) for x in argument):
+            return argument
+        items = [self.replaced(x) for x in argument]
         if any(isinstance(x, self.kinds.Number) for x in items):
             items = [
                 self.kinds.active_number(float(x), -1, 0) if isinstance(x, NUMBERS) else x
@@ -355,7 +355,7 @@ def njit(function: Any = None, **options: Any) -> Any:
     Parameters
     ----------
     function : callable
-        Whatever `numba.njit` takes. It may call functions under `njit` or `numba.njit`.
+        A function that `numba.njit` takes. It may call functions under `njit` or `numba.njit`.
     **options
         Options of `numba.njit`; ``cache=True`` keeps what is compiled on disk. ``error_model`` is
         ``"numpy"``, and the GIL is released.

@@ -1,8 +1,8 @@
-"""Strips in native code: the recorder that grows while a function runs, and what becomes of it.
+"""Strips in native code: the recorder that grows while a function runs, and its way onto the tape.
 
 A *recorder* is a few words (``W_*``) over growing arrays: values, operands (two numbers in a word),
-opcodes and constants. `push` is what an operation in a `@tg.njit` function does. native_transpose.py writes
-the reverse pass of a strip as another one.
+opcodes and constants. An operation in a `@tg.njit` function does what `push` does. native_transpose.py
+writes the reverse pass of a strip as another one.
 """
 
 from __future__ import annotations
@@ -32,12 +32,6 @@ from ..native.runtime.allocator import (
 from ..native.runtime.recording import append, slot_of
 from . import abi as sf
 from .abi import (
-    B_COUNT,
-    B_HEAD,
-    B_REPLAYED,
-    B_RESULT_COUNT,
-    B_RESULTS,
-    B_WIDTH,
     W_ARGS,
     W_CAPACITY,
     W_CODES,
@@ -58,8 +52,14 @@ MOST_JOINED = 64
 
 # --------------------------------------------------------------------------- a recorder
 @helper
+def pack_word(low, high):  # type: ignore[no-untyped-def]
+    """Two numbers as a word of operands."""
+    return low | high << 32
+
+
+@helper
 def pooled(recorder, size):  # type: ignore[no-untyped-def]
-    """A buffer: one that the tape's pool has, where it is large."""
+    """A buffer; a large one comes from the tape's pool."""
     if size > SMALL:
         return allocate_large(p64(recorder)[W_STATE] + 8 * nt.S_POOL, size)
     return it.malloc(size)
@@ -137,7 +137,7 @@ def push_constant(recorder, value):  # type: ignore[no-untyped-def]
 def open_recorder(recorder, state, head, count, room, table_room):  # type: ignore[no-untyped-def]
     """Start a recorder whose first `count` values are at `head`; 0, or -1 without memory.
 
-    Without a head it takes no values, only what would compute them.
+    Without a head it keeps no values, only statements.
     """
     r = p64(recorder)
     for i in range(sf.W_WIDTH):
@@ -145,7 +145,7 @@ def open_recorder(recorder, state, head, count, room, table_room):  # type: igno
     r[W_SELF], r[W_STATE] = recorder, state
     r[W_VALUELESS] = head == 0
     r[W_HEAD] = r[W_COUNT] = count
-    r[W_CAPACITY], r[W_TABLE_CAPACITY], r[W_TABLE_COUNT] = count + room, table_room, B_WIDTH
+    r[W_CAPACITY], r[W_TABLE_CAPACITY], r[W_TABLE_COUNT] = count + room, table_room, sf.B_WIDTH
     if head != 0:
         r[W_VALUES] = pooled(recorder, 8 * (count + room))
         if r[W_VALUES] == 0:
@@ -167,29 +167,29 @@ def open_entry(recorder, state, head, count, room, table_room):  # type: ignore[
     return open_recorder(recorder, state, head, count, room, table_room)
 
 
-def begin_entry(state, recorder, items, count, made, rooms):  # type: ignore[no-untyped-def]
-    """Start a recorder on a tuple of tensors that instruction `made` joins; the slot of the joined vector.
+def begin_entry(state, recorder, items, count, joining, rooms):  # type: ignore[no-untyped-def]
+    """Start a recorder on a tuple of tensors that instruction `joining` joins; the slot of the joined vector.
 
-    One tensor alone needs no statement (`made` is below 0 then). -1 where Python has to look: something is
-    pending, there is no room, or a tensor is another tape's; -2 without memory. `rooms`: statements, and
-    times 2**32 constants.
+    One tensor alone needs no statement (`joining` is below 0 then). -1 where Python has to look: something is
+    pending, there is no room, or a tensor is another tape's; -2 without memory. `rooms`, as `pack_word` gives
+    it: statements and constants.
     """
-    s, tensor = p64(state), p64(globals_address())[nt.G_TENSOR]
+    s, tensor_type = p64(state), p64(globals_address())[nt.G_TENSOR]
     if s[nt.S_DONE] != s[nt.S_COUNT] or count > MOST_JOINED:
         return -1
     args = stack_words(MOST_JOINED)
     a, address = p32(args), p64(s[nt.S_ADDRESS])
     itab, instructions = p64(globals_address())[nt.G_ITAB], p32(s[nt.S_INSTRUCTION])
     for i in range(count):
-        one = p64(items + nt.HEADER + 8 + 8 * i)[0]
-        if p64(one + nt.HEADER - 8)[0] != tensor or p64(one + nt.HEADER)[0] != state:
+        tensor = p64(items + nt.HEADER + 8 + 8 * i)[0]
+        if p64(tensor + nt.HEADER - 8)[0] != tensor_type or p64(tensor + nt.HEADER)[0] != state:
             return -1
-        a[i] = slot_of(state, one)
+        a[i] = slot_of(state, tensor)
         if address[a[i]] == 0:
             return -1
     slot = np.int64(a[0])
-    size = p64(itab + 8 * I_WIDTH * (made if made >= 0 else instructions[slot]))[I_BYTES]
-    if made >= 0:
+    size = p64(itab + 8 * I_WIDTH * (joining if joining >= 0 else instructions[slot]))[I_BYTES]
+    if joining >= 0:
         if (
             s[nt.S_COUNT] + 1 >= s[nt.S_CAPACITY]
             or s[nt.S_ARG_COUNT] + count >= s[nt.S_ARG_CAPACITY]
@@ -198,13 +198,13 @@ def begin_entry(state, recorder, items, count, made, rooms):  # type: ignore[no-
         memory = allocate(state, nt.S_VALUES, max(size, 1))
         if memory == 0:
             return -2
-        at = memory
+        target = memory
         for i in range(count):
             part = p64(itab + 8 * I_WIDTH * instructions[a[i]])[I_BYTES]
-            it.memcpy(at, address[a[i]], part)
-            at += part
+            it.memcpy(target, address[a[i]], part)
+            target += part
         eager = s[nt.S_EAGER]
-        slot = append(state, made, args, count)
+        slot = append(state, joining, args, count)
         if slot < 0:
             if size > SMALL:
                 free_large(state + 8 * nt.S_POOL, memory, size)
@@ -215,10 +215,8 @@ def begin_entry(state, recorder, items, count, made, rooms):  # type: ignore[no-
         address[slot] = memory
         s[nt.S_DONE] = slot + 1
         s[nt.S_PENDING_BYTES] -= size
-    if (
-        open_recorder(recorder, state, address[slot], size >> 3, rooms & 0xFFFFFFFF, rooms >> 32)
-        != 0
-    ):
+    room, table_room = rooms & 0xFFFFFFFF, rooms >> 32
+    if open_recorder(recorder, state, address[slot], size >> 3, room, table_room) != 0:
         return -2
     return slot
 
@@ -265,7 +263,7 @@ def pack_entry(recorder, numbers, values, count, code):  # type: ignore[no-untyp
     return first
 
 
-# What functions under njit call where it is rare: compiled into each of them it took a second.
+# Functions under njit call these, where it is rare: compiled into each of them they took a second.
 def room_entry(recorder, table):  # type: ignore[no-untyped-def]
     """Make room for statements, or for constants; 0, or E_NO_MEMORY."""
     failed = grow_table(recorder) if table else grow(recorder)
@@ -294,12 +292,15 @@ def mixed_entry(recorder, value, a, x, b, y, code):  # type: ignore[no-untyped-d
         return -1
     word = np.int64(0)
     if a >= 0 and b >= 0:
-        word = a | b << 32
+        word = pack_word(a, b)
     else:
         constant = push_constant(recorder, x if a < 0 else y)
         if constant < 0:
             return sf.E_NO_MEMORY
-        word, code = (constant | b << 32, code + 2) if a < 0 else (a | constant << 32, code + 1)
+        if a < 0:
+            word, code = pack_word(constant, b), code + 2
+        else:
+            word, code = pack_word(a, constant), code + 1
     number = push(recorder, value, word, code)
     return number if number >= 0 else sf.E_NO_MEMORY
 
@@ -310,22 +311,24 @@ def block_entry(function, description):  # type: ignore[no-untyped-def]
     if number >= sf.MOST_BLOCKS:
         return sf.E_NO_MEMORY
     row = p64(p64(globals_address())[nt.G_BLOCKS] + 16 * number)
-    row[1] = description
-    row[0] = function
+    row[sf.BLOCK_DESCRIPTION] = description
+    row[sf.BLOCK_CODE] = function
     return number
 
 
 def elements_entry(elements, values, first, count, recorder):  # type: ignore[no-untyped-def]
     """Fill an array with active scalars (njit_compiler/types.py) that have consecutive numbers."""
-    e, v = p64(elements), p64(values)
+    numbers = p64(values)
     for i in range(count):
-        e[3 * i], e[3 * i + 1], e[3 * i + 2] = v[i], ~(first + i), recorder
+        element = p64(elements + 8 * sf.N_WIDTH * i)
+        element[sf.N_VALUE], element[sf.N_MARK] = numbers[i], ~(first + i)
+        element[sf.N_RECORDER] = recorder
     return 0
 
 
 @helper
 def note_results(recorder, results, count):  # type: ignore[no-untyped-def]
-    """Complete the table: where each result begins; 0, or -1 without memory."""
+    """Complete the table by the numbers that results begin with; 0, or -1 without memory."""
     r = p64(recorder)
     place = r[W_TABLE_COUNT]
     for i in range(count):
@@ -334,8 +337,8 @@ def note_results(recorder, results, count):  # type: ignore[no-untyped-def]
             return -1
         p64(r[W_TABLE])[n] = p64(results)[i]
     b = p64(r[W_TABLE])
-    b[B_COUNT], b[B_HEAD], b[B_RESULTS], b[B_RESULT_COUNT] = r[W_COUNT], r[W_HEAD], place, count
-    b[B_REPLAYED] = 0
+    b[sf.B_COUNT], b[sf.B_HEAD], b[sf.B_REPLAYED] = r[W_COUNT], r[W_HEAD], 0
+    b[sf.B_RESULTS], b[sf.B_RESULT_COUNT] = place, count
     return 0
 
 
@@ -348,12 +351,12 @@ def adopt(state, instruction, args, count, memory, used):  # type: ignore[no-unt
     s = p64(state)
     size = p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * instruction)[I_BYTES]
     if size <= SMALL:
-        own = allocate_small(state + 8 * nt.S_VALUES, size)
-        if own == 0:
+        copy = allocate_small(state + 8 * nt.S_VALUES, size)
+        if copy == 0:
             return -1
-        it.memcpy(own, memory, used)
+        it.memcpy(copy, memory, used)
         it.free(memory)
-        memory = own
+        memory = copy
     slot = append(state, instruction, args, count)
     p64(s[nt.S_ADDRESS])[slot] = memory
     s[nt.S_DONE] = slot + 1
@@ -370,75 +373,76 @@ def resized(address, old, new):  # type: ignore[no-untyped-def]
 
 
 @helper
-def adopt_all(state, recorder, what, head_slot):  # type: ignore[no-untyped-def]
+def adopt_all(state, recorder, request, head_slot):  # type: ignore[no-untyped-def]
     """Make statements of a recorder's parts: table, operands, opcodes, strip; the slot of the last."""
-    r, w = p64(recorder), p64(what)
+    r, instructions = p64(recorder), p64(request)
     itab = p64(globals_address())[nt.G_ITAB]
     sizes = p64(stack_words(4))
-    for i in range(4):
-        sizes[i] = p64(itab + 8 * I_WIDTH * w[i])[I_BYTES] if w[i] >= 0 else 0
+    for i in range(sf.A_STRIP + 1):
+        known = instructions[i] >= 0
+        sizes[i] = p64(itab + 8 * I_WIDTH * instructions[i])[I_BYTES] if known else 0
     head = r[W_HEAD]
-    room, own = r[W_CAPACITY] - head, r[W_COUNT] - head
-    table = resized(r[W_TABLE], 8 * r[W_TABLE_CAPACITY], max(sizes[0], 8 * r[W_TABLE_COUNT]))
+    room, recorded = r[W_CAPACITY] - head, r[W_COUNT] - head
+    table_size = max(sizes[sf.A_TABLE], 8 * r[W_TABLE_COUNT])
+    table = resized(r[W_TABLE], 8 * r[W_TABLE_CAPACITY], table_size)
     if table == 0:
         return -2
-    r[W_TABLE], r[W_TABLE_CAPACITY] = table, max(sizes[0] >> 3, r[W_TABLE_COUNT])
-    args = resized(r[W_ARGS] + 8 * head, 8 * room, sizes[1])
+    r[W_TABLE], r[W_TABLE_CAPACITY] = table, max(sizes[sf.A_TABLE] >> 3, r[W_TABLE_COUNT])
+    args = resized(r[W_ARGS] + 8 * head, 8 * room, sizes[sf.A_ARGS])
     if args == 0:
         return -2
     r[W_ARGS] = args - 8 * head
-    codes = resized(r[W_CODES] + 2 * head, 2 * room, sizes[2])
+    codes = resized(r[W_CODES] + 2 * head, 2 * room, sizes[sf.A_CODES])
     if codes == 0:
         return -2
     r[W_CODES] = codes - 2 * head
-    if w[3] >= 0:
-        values = resized(r[W_VALUES], 8 * r[W_CAPACITY], sizes[3])
+    if instructions[sf.A_STRIP] >= 0:
+        values = resized(r[W_VALUES], 8 * r[W_CAPACITY], sizes[sf.A_STRIP])
         if values == 0:
             return -2
         r[W_VALUES] = values
-    r[W_CAPACITY] = head + (sizes[1] >> 3)
+    r[W_CAPACITY] = head + (sizes[sf.A_ARGS] >> 3)
     words = stack_words(2)
     a = p32(words)
-    table_slot = adopt(state, w[0], words, 0, table, 8 * r[W_TABLE_COUNT])
+    table_slot = adopt(state, instructions[sf.A_TABLE], words, 0, table, 8 * r[W_TABLE_COUNT])
     r[W_TABLE] = 0 if table_slot >= 0 else table
-    args_slot = adopt(state, w[1], words, 0, args, 8 * own)
+    args_slot = adopt(state, instructions[sf.A_ARGS], words, 0, args, 8 * recorded)
     r[W_ARGS] = 0 if args_slot >= 0 else r[W_ARGS]
-    slot = adopt(state, w[2], words, 0, codes, 2 * own)
+    slot = adopt(state, instructions[sf.A_CODES], words, 0, codes, 2 * recorded)
     r[W_CODES] = 0 if slot >= 0 else r[W_CODES]
     if table_slot < 0 or args_slot < 0 or slot < 0:
         return -2
-    if w[3] >= 0:
+    if instructions[sf.A_STRIP] >= 0:
         a[0], a[1], a[2], a[3] = head_slot, table_slot, args_slot, slot
-        slot = adopt(state, w[3], words, 4, r[W_VALUES], 8 * r[W_COUNT])
+        slot = adopt(state, instructions[sf.A_STRIP], words, 4, r[W_VALUES], 8 * r[W_COUNT])
         if slot < 0:
             return -2
         r[W_VALUES] = 0  # it is the tape's now
     return slot
 
 
-def adopt_entry(state, recorder, what, places, head):  # type: ignore[no-untyped-def]
+def adopt_entry(state, recorder, request, starts, head):  # type: ignore[no-untyped-def]
     """Hand a recorder's memory over to the tape; the slot of the strip (or of the last part of it).
 
-    `what`: instructions of table, operands and opcodes, then of the strip (or -1), the number of results,
-    and the instructions that copy them out (or -1). `places`: where each result begins. Slots go up from
+    `request` has instructions (`A_*`), `starts` the number that each result begins with. Slots go up from
     table to strip and results. -1 where Python has to make room or to evaluate first, -2 without memory.
     """
-    s, w = p64(state), p64(what)
-    count = w[4]
+    s, instructions = p64(state), p64(request)
+    count = instructions[sf.A_RESULT_COUNT]
     if s[nt.S_DONE] != s[nt.S_COUNT] or s[nt.S_PENDING_BYTES] > s[nt.S_PENDING_LIMIT]:
         return -1
     if s[nt.S_COUNT] + 4 + count >= s[nt.S_CAPACITY]:
         return -1
     if s[nt.S_ARG_COUNT] + 8 + 2 * count >= s[nt.S_ARG_CAPACITY]:
         return -1
-    if note_results(recorder, places, count) != 0:
+    if note_results(recorder, starts, count) != 0:
         return -2
-    slot = adopt_all(state, recorder, what, head)
-    if slot < 0 or w[3] < 0:
+    slot = adopt_all(state, recorder, request, head)
+    if slot < 0 or instructions[sf.A_STRIP] < 0:
         return slot
     words = stack_words(1)
     for i in range(count):
         p32(words)[0], p32(words)[1] = slot, slot - 3
-        if append(state, w[5 + i], words, 2) < 0:
+        if append(state, instructions[sf.A_RESULTS + i], words, 2) < 0:
             return -2
     return slot

@@ -3,7 +3,7 @@
 ``result[r, c]`` is the sum over ``l`` of ``left[r, l] * right[l, c]``, or of ``left[r, l]`` alone. The
 results have consecutive numbers; operands are numbers (or, if passive, constants) in regular steps. The
 last result's opcode is CODE_SUMS, and its word says where the table describes the statement (``S_*``).
-kernels.py of the op table has the sweeps.
+kernels.py has the sweeps.
 """
 
 from __future__ import annotations
@@ -13,41 +13,41 @@ import numpy as np
 from ..native import intrinsics as it
 from ..native.intrinsics import helper, p64, pf64, stack_words
 from . import abi as sf
-from .native_recorder import push, push_constant
+from .native_recorder import pack_word, push, push_constant
 
 __all__ = ["add_part", "transpose_sums"]
 
 
 @helper
 def push_sums(recorder, rows, cols, inner, kinds, left, l_row, l_inner, right, r_inner, r_col):  # type: ignore[no-untyped-def]
-    """Describe a statement in a recorder's table; where, or -1 without memory."""
-    where = p64(recorder)[sf.W_TABLE_COUNT]
+    """Describe a statement in a recorder's table; its place there, or -1 without memory."""
+    start = p64(recorder)[sf.W_TABLE_COUNT]
     for _ in range(sf.S_WIDTH):
         if push_constant(recorder, 0.0) < 0:
             return -1
-    t = p64(p64(recorder)[sf.W_TABLE] + 8 * where)
+    t = p64(p64(recorder)[sf.W_TABLE] + 8 * start)
     t[sf.S_ROWS], t[sf.S_COLS], t[sf.S_INNER], t[sf.S_KINDS] = rows, cols, inner, kinds
     t[sf.S_LEFT], t[sf.S_LEFT_ROW], t[sf.S_LEFT_INNER] = left, l_row, l_inner
     t[sf.S_RIGHT], t[sf.S_RIGHT_INNER], t[sf.S_RIGHT_COL] = right, r_inner, r_col
-    return where
+    return start
 
 
 # --------------------------------------------------------------------------- recording
 @helper
 def recorder_of(matrix, rows, cols):  # type: ignore[no-untyped-def]
-    """The recorder of what is active in a matrix (`M_*`), or 0."""
+    """The recorder of a matrix's active elements (`M_*`), or 0."""
     m = p64(matrix)
     if m[sf.M_ACTIVE]:
         for i in range(rows):
             for j in range(cols):
                 element = p64(m[sf.M_DATA] + i * m[sf.M_ROW] + j * m[sf.M_COL])
-                if element[1] < 0:
-                    return element[2]
+                if element[sf.N_MARK] < 0:
+                    return element[sf.N_RECORDER]
     return np.int64(0)
 
 
 @helper
-def place(matrix, rows, cols, recorder, clone, steps):  # type: ignore[no-untyped-def]
+def locate(matrix, rows, cols, recorder, clone, steps):  # type: ignore[no-untyped-def]
     """The first number (or constant) of a matrix, and the steps along its dimensions: three words.
 
     0, or -1 without memory. Elements whose numbers do not come in regular steps are copied first.
@@ -62,13 +62,13 @@ def place(matrix, rows, cols, recorder, clone, steps):  # type: ignore[no-untype
                 if push_constant(recorder, pf64(data + i * by_row + j * by_col)[0]) < 0:
                     return -1
         return 0
-    start = ~p64(data)[1]
-    row = ~p64(data + by_row)[1] - start if rows > 1 else 0
-    col = ~p64(data + by_col)[1] - start if cols > 1 else 0
+    start = ~p64(data)[sf.N_MARK]
+    row = ~p64(data + by_row)[sf.N_MARK] - start if rows > 1 else 0
+    col = ~p64(data + by_col)[sf.N_MARK] - start if cols > 1 else 0
     regular = start >= 0
     for i in range(rows):
         for j in range(cols):
-            number = ~p64(data + i * by_row + j * by_col)[1]
+            number = ~p64(data + i * by_row + j * by_col)[sf.N_MARK]
             if number < 0 or number != start + i * row + j * col:
                 regular = False
         if not regular:
@@ -80,7 +80,7 @@ def place(matrix, rows, cols, recorder, clone, steps):  # type: ignore[no-untype
     for i in range(rows):
         for j in range(cols):
             element = data + i * by_row + j * by_col
-            value, number, code = pf64(element)[0], ~p64(element)[1], clone
+            value, number, code = pf64(element)[0], ~p64(element)[sf.N_MARK], clone
             if number < 0:
                 number, code = push_constant(recorder, value), np.int64(sf.CODE_CONSTANT)
             if number < 0 or push(recorder, value, number, code) < 0:
@@ -93,10 +93,10 @@ def pack(matrix, rows, cols, out):  # type: ignore[no-untyped-def]
     """Copy a matrix's values to `out`, row by row."""
     m, to = p64(matrix), pf64(out)
     for i in range(rows):
-        at = m[sf.M_DATA] + i * m[sf.M_ROW]
+        element = m[sf.M_DATA] + i * m[sf.M_ROW]
         for j in range(cols):
-            to[i * cols + j] = pf64(at)[0]
-            at += m[sf.M_COL]
+            to[i * cols + j] = pf64(element)[0]
+            element += m[sf.M_COL]
 
 
 @helper
@@ -106,15 +106,15 @@ def multiply(left, right, rows, cols, inner, out):  # type: ignore[no-untyped-de
     if cols == 1 and inner > 0:
         whole = rows - rows % 4
         for r in range(0, whole, 4):  # sums that do not wait for each other
-            at = r * inner
-            s0, s1, s2, s3 = a[at], a[at + inner], a[at + 2 * inner], a[at + 3 * inner]
+            start = r * inner
+            s0, s1, s2, s3 = a[start], a[start + inner], a[start + 2 * inner], a[start + 3 * inner]
             s0, s1, s2, s3 = s0 * b[0], s1 * b[0], s2 * b[0], s3 * b[0]
             for i in range(1, inner):
                 y = b[i]
-                s0 += a[at + i] * y
-                s1 += a[at + inner + i] * y
-                s2 += a[at + 2 * inner + i] * y
-                s3 += a[at + 3 * inner + i] * y
+                s0 += a[start + i] * y
+                s1 += a[start + inner + i] * y
+                s2 += a[start + 2 * inner + i] * y
+                s3 += a[start + 3 * inner + i] * y
             to[r], to[r + 1], to[r + 2], to[r + 3] = s0, s1, s2, s3
         for r in range(whole, rows):
             total = a[r * inner] * b[0]
@@ -142,17 +142,16 @@ def add_up(left, rows, inner, out):  # type: ignore[no-untyped-def]
         to[r] = total
 
 
-def sums_entry(what):  # type: ignore[no-untyped-def]
+def sums_entry(request):  # type: ignore[no-untyped-def]
     """Compute and record sums of products; 0, or E_NO_MEMORY.
 
-    The words of `what`: a matrix to the left and one to the right (`M_*`; the latter at 0 if there is none),
-    rows, columns, the number of products in a sum, where the results go (active scalars, row by row), and
-    the opcode of `clone`. What is passive in an active matrix is a constant.
+    `request` (`R_*`) has a matrix to the left and one to the right (`M_*`; the latter at 0 if there is none);
+    the results are active scalars, row by row. Passive elements of an active matrix are constants.
     """
-    w = p64(what)
-    left, right = what, what + 8 * sf.M_WIDTH
-    rows, cols, inner = w[2 * sf.M_WIDTH], w[2 * sf.M_WIDTH + 1], w[2 * sf.M_WIDTH + 2]
-    out, clone = w[2 * sf.M_WIDTH + 3], w[2 * sf.M_WIDTH + 4]
+    words = p64(request)
+    left, right = request + 8 * sf.R_LEFT, request + 8 * sf.R_RIGHT
+    rows, cols, inner = words[sf.R_ROWS], words[sf.R_COLS], words[sf.R_INNER]
+    out, clone = words[sf.R_OUT], words[sf.R_CLONE]
     binary = p64(right)[sf.M_DATA] != 0
     recorder = recorder_of(left, rows, inner)
     if recorder == 0 and binary:
@@ -161,9 +160,9 @@ def sums_entry(what):  # type: ignore[no-untyped-def]
     if recorder != 0 and rows * cols * inner > 0:
         x, y = stack_words(3), stack_words(3)
         p64(y)[0], p64(y)[1], p64(y)[2] = 0, 0, 0
-        if place(left, rows, inner, recorder, clone, x) != 0:
+        if locate(left, rows, inner, recorder, clone, x) != 0:
             return sf.E_NO_MEMORY
-        if binary and place(right, inner, cols, recorder, clone, y) != 0:
+        if binary and locate(right, inner, cols, recorder, clone, y) != 0:
             return sf.E_NO_MEMORY
         kinds = sf.S_LEFT_ACTIVE if p64(left)[sf.M_ACTIVE] else 0
         if binary:
@@ -194,20 +193,21 @@ def sums_entry(what):  # type: ignore[no-untyped-def]
             if number < 0:
                 answer = sf.E_NO_MEMORY
                 break
-        pf64(out)[0], p64(out)[1], p64(out)[2] = value, ~number, recorder
-        out += 24
+        pf64(out)[sf.N_VALUE], p64(out)[sf.N_MARK] = value, ~number
+        p64(out)[sf.N_RECORDER] = recorder
+        out += 8 * sf.N_WIDTH
     it.free(memory)
     return answer
 
 
 # --------------------------------------------------------------------------- the reverse pass as a strip
 @helper
-def push_results(recorder, rows, cols, where):  # type: ignore[no-untyped-def]
-    """Append the results of a statement that is described at `where`; the first, or -1 without memory."""
+def push_results(recorder, rows, cols, description):  # type: ignore[no-untyped-def]
+    """Append the results of the statement with a description; the first, or -1 without memory."""
     first = p64(recorder)[sf.W_COUNT]
     for i in range(rows * cols):
         code = sf.CODE_SUMS if i == rows * cols - 1 else sf.CODE_EXTRA
-        if push(recorder, 0.0, where, code) < 0:
+        if push(recorder, 0.0, description, code) < 0:
             return -1
     return first
 
@@ -215,16 +215,16 @@ def push_results(recorder, rows, cols, where):  # type: ignore[no-untyped-def]
 @helper
 def add_part(recorder, known, part, add):  # type: ignore[no-untyped-def]
     """The number of a cotangent (below 0: none so far) and a part of it; -1 without memory."""
-    return part if known < 0 else push(recorder, 0.0, known | part << 32, add)
+    return part if known < 0 else push(recorder, 0.0, pack_word(known, part), add)
 
 
 @helper
 def add_to(recorder, adjoint, number, part, add):  # type: ignore[no-untyped-def]
     """Add a part to the cotangent of a number; 0, or -1 without memory."""
-    made = add_part(recorder, adjoint[number], part, add)
-    if made < 0:
+    total = add_part(recorder, adjoint[number], part, add)
+    if total < 0:
         return -1
-    adjoint[number] = made
+    adjoint[number] = total
     return 0
 
 
@@ -241,7 +241,7 @@ def add_matrix(recorder, adjoint, start, rows, row, cols, col, parts, add):  # t
 
 @helper
 def copy_constants(recorder, constants, start, rows, row, cols, col):  # type: ignore[no-untyped-def]
-    """Copy a matrix of constants to a recorder's table, row by row; where, or -1 without memory."""
+    """Copy a matrix of constants to a recorder's table, row by row; its place, or -1 without memory."""
     first = p64(recorder)[sf.W_TABLE_COUNT]
     for i in range(rows):
         for j in range(cols):
@@ -251,15 +251,15 @@ def copy_constants(recorder, constants, start, rows, row, cols, col):  # type: i
 
 
 @helper
-def transpose_whole(t, cts, constants, adjoint, tables, recorder):  # type: ignore[no-untyped-def]
+def transpose_whole(sums, cts, constants, adjoint, tables, recorder):  # type: ignore[no-untyped-def]
     """The rule where all results are reached, whose cotangents are consecutive from `cts` on.
 
     0, or -1 without memory.
     """
-    rows, cols, inner, kinds = t[sf.S_ROWS], t[sf.S_COLS], t[sf.S_INNER], t[sf.S_KINDS]
-    add = p64(tables)[3]
-    left, l_row, l_inner = t[sf.S_LEFT], t[sf.S_LEFT_ROW], t[sf.S_LEFT_INNER]
-    right, r_inner, r_col = t[sf.S_RIGHT], t[sf.S_RIGHT_INNER], t[sf.S_RIGHT_COL]
+    rows, cols, inner, kinds = sums[sf.S_ROWS], sums[sf.S_COLS], sums[sf.S_INNER], sums[sf.S_KINDS]
+    add = p64(tables)[sf.T_ADD]
+    left, l_row, l_inner = sums[sf.S_LEFT], sums[sf.S_LEFT_ROW], sums[sf.S_LEFT_INNER]
+    right, r_inner, r_col = sums[sf.S_RIGHT], sums[sf.S_RIGHT_INNER], sums[sf.S_RIGHT_COL]
     if kinds & sf.S_PRODUCT == 0:
         for r in range(rows):
             for i in range(inner):
@@ -272,10 +272,12 @@ def transpose_whole(t, cts, constants, adjoint, tables, recorder):  # type: igno
         if kinds & sf.S_RIGHT_ACTIVE == 0:
             start = copy_constants(recorder, constants, right, inner, r_inner, cols, r_col)
             row, col = cols, 1
-        what = sf.S_PRODUCT | sf.S_LEFT_ACTIVE | (kinds & sf.S_RIGHT_ACTIVE)
-        where = push_sums(recorder, rows, inner, cols, what, cts, cols, 1, start, col, row)
-        first = push_results(recorder, rows, inner, where)
-        if start < 0 or where < 0 or first < 0:
+        part_kinds = sf.S_PRODUCT | sf.S_LEFT_ACTIVE | (kinds & sf.S_RIGHT_ACTIVE)
+        description = push_sums(
+            recorder, rows, inner, cols, part_kinds, cts, cols, 1, start, col, row
+        )
+        first = push_results(recorder, rows, inner, description)
+        if start < 0 or description < 0 or first < 0:
             return -1
         if add_matrix(recorder, adjoint, left, rows, l_row, inner, l_inner, first, add) != 0:
             return -1
@@ -284,10 +286,12 @@ def transpose_whole(t, cts, constants, adjoint, tables, recorder):  # type: igno
         if kinds & sf.S_LEFT_ACTIVE == 0:
             start = copy_constants(recorder, constants, left, rows, l_row, inner, l_inner)
             row, col = inner, 1
-        what = sf.S_PRODUCT | sf.S_RIGHT_ACTIVE | (kinds & sf.S_LEFT_ACTIVE)
-        where = push_sums(recorder, inner, cols, rows, what, start, col, row, cts, cols, 1)
-        first = push_results(recorder, inner, cols, where)
-        if start < 0 or where < 0 or first < 0:
+        part_kinds = sf.S_PRODUCT | sf.S_RIGHT_ACTIVE | (kinds & sf.S_LEFT_ACTIVE)
+        description = push_sums(
+            recorder, inner, cols, rows, part_kinds, start, col, row, cts, cols, 1
+        )
+        first = push_results(recorder, inner, cols, description)
+        if start < 0 or description < 0 or first < 0:
             return -1
         if add_matrix(recorder, adjoint, right, inner, r_inner, cols, r_col, first, add) != 0:
             return -1
@@ -297,22 +301,22 @@ def transpose_whole(t, cts, constants, adjoint, tables, recorder):  # type: igno
 @helper
 def push_product(recorder, ct, number, active, constants, tables):  # type: ignore[no-untyped-def]
     """Append the product of a cotangent and an operand; its number, or -1 without memory."""
-    mul = p64(tables)[5]
+    mul = p64(tables)[sf.T_MUL]
     if active:
-        return push(recorder, 0.0, ct | number << 32, mul)
+        return push(recorder, 0.0, pack_word(ct, number), mul)
     constant = push_constant(recorder, constants[number])
     if constant < 0:
         return -1
-    return push(recorder, 0.0, ct | constant << 32, mul + 1)
+    return push(recorder, 0.0, pack_word(ct, constant), mul + 1)
 
 
 @helper
-def transpose_one(t, r, c, ct, constants, adjoint, tables, recorder):  # type: ignore[no-untyped-def]
+def transpose_one(sums, r, c, ct, constants, adjoint, tables, recorder):  # type: ignore[no-untyped-def]
     """The rule of one result; 0, or -1 without memory."""
-    kinds, add = t[sf.S_KINDS], p64(tables)[3]
-    for i in range(t[sf.S_INNER]):
-        x = t[sf.S_LEFT] + r * t[sf.S_LEFT_ROW] + i * t[sf.S_LEFT_INNER]
-        y = t[sf.S_RIGHT] + i * t[sf.S_RIGHT_INNER] + c * t[sf.S_RIGHT_COL]
+    kinds, add = sums[sf.S_KINDS], p64(tables)[sf.T_ADD]
+    for i in range(sums[sf.S_INNER]):
+        x = sums[sf.S_LEFT] + r * sums[sf.S_LEFT_ROW] + i * sums[sf.S_LEFT_INNER]
+        y = sums[sf.S_RIGHT] + i * sums[sf.S_RIGHT_INNER] + c * sums[sf.S_RIGHT_COL]
         if kinds & sf.S_LEFT_ACTIVE:
             part = ct
             if kinds & sf.S_PRODUCT:
@@ -329,22 +333,22 @@ def transpose_one(t, r, c, ct, constants, adjoint, tables, recorder):  # type: i
 
 
 @helper
-def transpose_sums(table, where, first, adjoint, tables, recorder):  # type: ignore[no-untyped-def]
+def transpose_sums(table, description, first, adjoint, tables, recorder):  # type: ignore[no-untyped-def]
     """Append the rule of a statement whose results begin at number `first`; 0, or -1 without memory."""
-    t, constants = p64(table + 8 * where), pf64(table)
-    rows, cols = t[sf.S_ROWS], t[sf.S_COLS]
+    sums, constants = p64(table + 8 * description), pf64(table)
+    rows, cols = sums[sf.S_ROWS], sums[sf.S_COLS]
     reached = 0
     for i in range(rows * cols):
         reached += adjoint[first + i] >= 0
     if reached == rows * cols:
         cts = p64(recorder)[sf.W_COUNT]
         for i in range(rows * cols):
-            if push(recorder, 0.0, adjoint[first + i], p64(tables)[4]) < 0:
+            if push(recorder, 0.0, adjoint[first + i], p64(tables)[sf.T_CLONE]) < 0:
                 return -1
-        return transpose_whole(t, cts, constants, adjoint, tables, recorder)
+        return transpose_whole(sums, cts, constants, adjoint, tables, recorder)
     for r in range(rows):
         for c in range(cols):
             ct = adjoint[first + r * cols + c]
-            if ct >= 0 and transpose_one(t, r, c, ct, constants, adjoint, tables, recorder) != 0:
+            if ct >= 0 and transpose_one(sums, r, c, ct, constants, adjoint, tables, recorder) != 0:
                 return -1
     return 0

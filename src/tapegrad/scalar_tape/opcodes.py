@@ -2,12 +2,12 @@
 
 A strip's opcode stands for a row of the op table and for which operands are values of the strip and
 which are constants: ``mul`` has the kinds "ab", "ak" and "ka". `codes` lists them: every row that NumPy
-has a loop for, and what the rows' rules need. From a row come
+has a loop for, and those that the rows' rules need. From a row come
 
 - the text of its primal: ``expr``, or its ufunc, or the body of its chain (`text_of`);
-- the text of its derivative: its rule, traced (`vjp.template`), statement by statement;
-- its template as data (rule_table.py), from which scalar_tape/native_recorder.py writes the reverse pass as
-  another strip.
+- the text of its derivative: its rule, traced (`template` of rules/traced_rule.py), statement by statement
+  (`Rule.lines`);
+- its template as data (`rules`), from which native_transpose.py writes the reverse pass as another strip.
 
 So nothing about an op is said twice. sweeps.py puts the texts together.
 """
@@ -25,7 +25,7 @@ import numpy as np
 
 from ..base.dtypes import bool_, float64
 from ..native import abi as nt
-from ..native.machine_code import has_fma, source_digest
+from ..native.machine_code import has_fma, keep_for_ever, source_digest
 from ..ops.instruction import instruction
 from ..ops.kernels import exp_log as exp_kernels
 from ..ops.kernels import pointwise as pointwise_kernels
@@ -33,17 +33,18 @@ from ..ops.kernels import trig as trig_kernels
 from ..ops.layout import SCALARS
 from ..ops.table import TABLE, Op
 from ..rules.traced_rule import Template, template
+from . import abi as sf
 
 __all__ = [
-    "ELEMENTARY", "KINDS", "SCOPE", "Code", "Rule", "code_of", "codes", "fingerprint",
-    "is_truth", "scope_source", "statement_text", "text_of",
+    "ATTRIBUTES", "ELEMENTARY", "KINDS", "SCOPE", "THIRD_OPERAND", "Code", "Rule", "code_of", "codes",
+    "fingerprint", "is_truth", "rules", "scope_source", "statement_text", "template_words", "text_of",
 ]  # fmt: skip
 
 KINDS = {1: ("a",), 2: ("ab", "ak", "ka"), 3: ("abc",)}
 
 
 class Code(NamedTuple):
-    """An opcode: a row of the op table, and what each operand is (a letter, ``k`` for a constant)."""
+    """An opcode: a row of the op table, and the kind of each operand (a letter, ``k`` for a constant)."""
 
     op: Op
     kinds: str
@@ -58,13 +59,13 @@ _INFIX = {
 _PREFIX = {"negative": "-", "positive": "+", "absolute": "abs"}
 #: functions that are in line, rather than a call of libm
 ELEMENTARY = {**trig_kernels.ELEMENTARY, **exp_kernels.ELEMENTARY} if has_fma() else {}
-#: what the names in texts mean
+#: objects that the names in texts stand for
 SCOPE: dict[str, Any] = {
     "np": np, "math": math, "differentiate_power": pointwise_kernels.differentiate_power,
     "differentiate_sinc": pointwise_kernels.differentiate_sinc,
     **{
         f"{name}_{part}": function
-        for name, own in ELEMENTARY.items() for part, function in own._asdict().items()
+        for name, parts in ELEMENTARY.items() for part, function in parts._asdict().items()
     },
 }  # fmt: skip
 
@@ -84,12 +85,12 @@ def _call(function: np.ufunc, inputs: Sequence[str]) -> str:
 
 @cache
 def scope_source() -> str:
-    """Source of what `SCOPE` brings beside NumPy's and Python's functions."""
+    """Source of the functions of `SCOPE` beside NumPy's and Python's."""
     return "".join(map(inspect.getsource, (pointwise_kernels, trig_kernels, exp_kernels)))
 
 
 class _TextChain:
-    """Stands for a `composed.Chain`, and writes text."""
+    """Stand-in for a `Chain` of ops/chains.py that writes text."""
 
     kind = float64
     attrs: dict[str, Any] = {}  # noqa: RUF012 - rows with attributes are not taken in
@@ -129,18 +130,18 @@ def text_of(entry: Op, inputs: Sequence[str]) -> str:
 
 
 def is_truth(entry: Op) -> bool:
-    """Whether a row's result is a truth value (bits are combined in rules only)."""
+    """Return True if a row's result is a truth value (bits are combined in rules only)."""
     return entry.result in ("bool", "bits")
 
 
 def statement_text(code: Code, inputs: Sequence[str]) -> str:
     """The primal of an opcode, truth values being 0.0 and 1.0."""
-    given = list(inputs)
+    operands = list(inputs)
     if code.op.name == "where":
-        given[0] = f"({given[0]} != 0.0)"
+        operands[0] = f"({operands[0]} != 0.0)"
     if code.op.result == "bits":
-        given = [f"({x} != 0.0)" for x in given]
-    text = text_of(code.op, given)
+        operands = [f"({x} != 0.0)" for x in operands]
+    text = text_of(code.op, operands)
     return f"(1.0 if {text} else 0.0)" if is_truth(code.op) else text
 
 
@@ -192,7 +193,7 @@ def code_of(name: str, kinds: str) -> int:
 
 @cache
 def fingerprint() -> str:
-    """Return a digest of what code that records depends on: opcodes, primals, and native code."""
+    """Return a digest of everything that recording code depends on: opcodes, primals, and native code."""
     parts = [b"" if c is None else f"{c.op.name} {c.kinds} {_primal(c)}".encode() for c in codes()]
     parts += [
         scope_source().encode(),
@@ -207,8 +208,13 @@ def _primal(code: Code) -> str:
 
 
 # --------------------------------------------------------------------------- derivative text
+#: lines that read the statement before, which holds a third operand or attributes
+THIRD_OPERAND = "c = operands[i - head - 1] & MASK"
+ATTRIBUTES = "p, q = operands[i - head - 1] & MASK, operands[i - head - 1] >> 32"
+
+
 class Rule:
-    """The rule of an opcode: what it computes, and the reference of each active operand's part."""
+    """The rule of an opcode: its statements, and the slot of each active operand's part."""
 
     def __init__(self, code: Code) -> None:
         traced = trace(code.op)
@@ -217,33 +223,33 @@ class Rule:
         self.results: dict[int, int] = {}
         if traced is not None:
             for i in active:
-                found = traced.results[i]
-                if found is not None:
-                    self.results[i] = found
+                result = traced.results[i]
+                if result is not None:
+                    self.results[i] = result
         wanted = {} if traced is None else {
-            s.slot: s for found in self.results.values() for s in traced.part(found).statements
+            s.slot: s for result in self.results.values() for s in traced.part(result).statements
         }  # fmt: skip
         self.statements = [wanted[slot] for slot in sorted(wanted)]
-        #: views (`expand` of a zero) stand for what they view
+        #: views (`expand` of a zero) stand for their bases
         self.alias = {
             s.slot: s.args[0] for s in self.statements if s.instruction.op.kind == nt.VIEW
         }
 
-    def own(self, slot: int) -> int:
-        """What a slot stands for."""
+    def resolved(self, slot: int) -> int:
+        """Return the slot whose value a slot has: a view's base, or itself."""
         while slot in self.alias:
             slot = self.alias[slot]
         return slot
 
     def reads(self, known: Collection[int] = ()) -> set[str | int]:
-        """What the rule reads beside the cotangent: "out", and operands by number.
+        """Values that the rule reads beside the cotangent: "out", and operands by number.
 
         `known` are slots that hold their values already.
         """
         if self.traced is None or not self.results:
             return set()
-        used = {self.own(a) for s in self.statements if s.slot not in known for a in s.args}
-        used |= {self.own(r) for r in self.results.values()}
+        used = {self.resolved(a) for s in self.statements if s.slot not in known for a in s.args}
+        used |= {self.resolved(r) for r in self.results.values()}
         return {n for slot, n in self.traced.inputs.items() if slot in used and n != "ct"}
 
     def partials(self) -> tuple[int, int] | None:
@@ -252,26 +258,26 @@ class Rule:
             return None
         names = {slot: name for slot, name in self.traced.inputs.items()}
         by_slot = {s.slot: s for s in self.statements}
-        found = [0, 0]
+        partials = [0, 0]
         for i, result in self.results.items():
             if names.get(result) == "ct":
                 continue
             s = by_slot.get(result)
-            given = [] if s is None else [names.get(a) for a in s.args]
-            if s is not None and s.instruction.op.name == "neg" and given == ["ct"]:
-                found[i] = 1
-            elif s is not None and s.instruction.op.name == "mul" and given[0] == "ct":
-                if not isinstance(given[1], int):
+            operands = [] if s is None else [names.get(a) for a in s.args]
+            if s is not None and s.instruction.op.name == "neg" and operands == ["ct"]:
+                partials[i] = 1
+            elif s is not None and s.instruction.op.name == "mul" and operands[0] == "ct":
+                if not isinstance(operands[1], int):
                     return None
-                found[i] = 2 + given[1]
+                partials[i] = 2 + operands[1]
             else:
                 return None
-        return found[0], found[1]
+        return partials[0], partials[1]
 
     def lines(self, neutral: str = "") -> list[str]:
-        """Return what the sweep does with the cotangent ``ct`` of statement ``i``.
+        """Return the sweep's text for the cotangent ``ct`` of statement ``i``.
 
-        `neutral` is the text of what is added to each part.
+        `neutral` is added to the text of each part.
         """
         if not self.results or self.traced is None:
             return ["pass"]
@@ -282,37 +288,102 @@ class Rule:
             if name in ("ct", "out"):
                 names[slot] = "ct" if name == "ct" else "o"
                 if name == "out":
-                    loads[slot] = "o = v[i]"
+                    loads[slot] = "o = values[i]"
                 continue
             assert isinstance(name, int)
             names[slot] = "xyz"[name]
-            source = "k" if self.code.kinds[name] == "k" else "v"
+            source = "constants" if self.code.kinds[name] == "k" else "values"
             loads[slot] = f"{'xyz'[name]} = {source}[{letters[name]}]"
             if self.code.op.name == "where" and name == 0:
                 loads[slot] += " != 0.0"
         for slot, array in self.traced.constants.items():
             value = float(array)
             names[slot] = "np.nan" if np.isnan(value) else repr(value)
-        own = bool(self.code.op.parameters)
+        # of a row that has attributes: those of its rule's statements are counted from its own
+        relative = bool(self.code.op.parameters)
         body = []
         for s in self.statements:
             if s.slot in self.alias:
                 continue
-            made = s.instruction
-            inputs = [names[self.own(a)] for a in s.args]
-            for letter, name in zip("pq", made.op.parameters, strict=False):
-                value = made.attrs[name]
-                inputs.append(f"{letter} + {value}" if own else str(value))
+            step = s.instruction
+            inputs = [names[self.resolved(a)] for a in s.args]
+            for letter, name in zip("pq", step.op.parameters, strict=False):
+                value = step.attrs[name]
+                inputs.append(f"{letter} + {value}" if relative else str(value))
             names[s.slot] = f"t{s.slot}"
-            body.append(f"t{s.slot} = {text_of(made.op, inputs)}")
-        used = {self.own(a) for s in self.statements for a in s.args}
-        used |= {self.own(r) for r in self.results.values()}
+            body.append(f"t{s.slot} = {text_of(step.op, inputs)}")
+        used = {self.resolved(a) for s in self.statements for a in s.args}
+        used |= {self.resolved(r) for r in self.results.values()}
         lines = []
         if len(self.code.kinds) == 3:
-            lines.append("c = ab[i - m - 1] & MASK")
-        if own:
-            lines += ["p, q = ab[i - m - 1] & MASK, ab[i - m - 1] >> 32"]
+            lines.append(THIRD_OPERAND)
+        if relative:
+            lines.append(ATTRIBUTES)
         lines += [text for slot, text in loads.items() if slot in used] + body
-        for i, found in self.results.items():
-            lines.append(f"w[{letters[i]}] += {names[self.own(found)]}{neutral}")
+        for i, result in self.results.items():
+            lines.append(f"adjoints[{letters[i]}] += {names[self.resolved(result)]}{neutral}")
         return lines
+
+
+# --------------------------------------------------------------------------- rules as data
+def template_words(
+    entry: Op, references: Sequence[int], parameters: int = 0, values: Sequence[int] = ()
+) -> list[int]:
+    """The words of a template's statement (`X_*`)."""
+    numbers = [code_of(entry.name, kinds) for kinds in KINDS[entry.arity]]
+    return [
+        entry.arity, parameters, *[*values, 0, 0][:2], *[*numbers, 0, 0][:3],
+        *[*references, 0, 0][:3],
+    ]  # fmt: skip
+
+
+@cache
+def rules() -> np.ndarray:
+    """The words that native_transpose.py reads (`T_*`): addresses of rules, and opcodes."""
+    rows = np.zeros((len(codes()), sf.RULE_WIDTH), np.int64)
+    rows[:, sf.RULE_RESULT : sf.RULE_RESULT + 3] = -1
+    statements: list[list[int]] = []
+    constants: list[float] = []
+    for number, code in enumerate(codes()):
+        if code is not None:
+            _write_rule(rows[number], code, statements, constants)
+    tables = [rows, np.array(statements, np.int64), np.array(constants)]
+    keep_for_ever(tables)
+    opcodes = code_of("add", "ab"), code_of("clone", "a"), code_of("mul", "ab")
+    return np.array([*(table.ctypes.data for table in tables), *opcodes], np.int64)
+
+
+def _write_rule(
+    row: np.ndarray, code: Code, statements: list[list[int]], constants: list[float]
+) -> None:
+    """Write an opcode's rule (`RULE_*`); its statements and constants are appended to the lists."""
+    rule = Rule(code)
+    relative = bool(code.op.parameters)
+    row[sf.RULE_START] = len(statements)
+    row[sf.RULE_EXTRA] = relative or len(code.kinds) == 3
+    row[sf.RULE_CONSTANTS] = sum(1 << i for i, kind in enumerate(code.kinds) if kind == "k")
+    if rule.traced is None:
+        return
+    traced = rule.traced
+
+    def constant(slot: int) -> int:
+        constants.append(float(traced.constants[slot]))
+        return nt.REF_CONSTANT + len(constants) - 1
+
+    references = traced.bind(
+        traced.leaves, nt.REF_CT, nt.REF_OUT, lambda i: nt.REF_OPERAND + i, constant
+    )
+    count = 0
+    for s in rule.statements:
+        if s.slot in rule.alias:
+            continue
+        step = s.instruction
+        values = [step.attrs[name] for name in step.op.parameters]
+        parameters = (2 if relative else 1) if values else 0
+        operands = [references[rule.resolved(a)] for a in s.args]
+        statements.append(template_words(step.op, operands, parameters, values))
+        references[s.slot] = nt.REF_STATEMENT + count
+        count += 1
+    row[sf.RULE_COUNT] = count
+    for i, result in rule.results.items():
+        row[sf.RULE_RESULT + i] = references[rule.resolved(result)]

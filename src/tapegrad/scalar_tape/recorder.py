@@ -1,7 +1,7 @@
 """Strips on the tape: from a recorder to statements, and their reverse pass as another strip.
 
-scalar_tape/rows.py says what a strip is. `Recorder` owns the memory that native code records into;
-`put_on_tape` hands it over; `transposed` is what replay does with a strip.
+scalar_tape/rows.py explains strips. `Recorder` owns the memory that native code records into;
+`put_on_tape` hands it over; `transposed` is the replay of a strip.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from . import abi as sf
 from . import opcodes as strip_code
 from . import sweeps as strip_sweeps
 from .rows import rounded
-from .rule_table import rules
 
 __all__ = ["Recorder", "fill_elements", "put_on_tape", "strip_sweeps", "transposed"]
 
@@ -47,7 +46,7 @@ class Recorder:
     Parameters
     ----------
     tape : Tape
-        Whose pool memory comes from.
+        The tape whose pool memory comes from.
     count : int
         Numbers of the head.
     head : numpy.ndarray, optional
@@ -81,15 +80,15 @@ class Recorder:
 
         None where it takes more than a copy: other dtypes or layouts, another thread's tensors.
         """
-        joined = _joined(tuple([t._layout_id for t in tensors]))
+        joined = _joining(tuple([t._layout_id for t in tensors]))
         if joined is None:
             return None
         recorder = cls.__new__(cls)
         recorder._prepare(tape)
-        what = id(tensors), len(tensors), joined.number, rooms[0] | rooms[1] << 32
+        arguments = id(tensors), len(tensors), joined.number, rooms[0] | rooms[1] << 32
         with tape.lock:
             tape.evaluate()
-            slot = _begin(tape.pointer, recorder.pointer, *what)
+            slot = _begin(tape.pointer, recorder.pointer, *arguments)
             if slot >= 0:
                 return recorder, slot
             _close(recorder.pointer)
@@ -134,73 +133,76 @@ class Recorder:
 
     @property
     def rooms(self) -> tuple[int, int]:
-        """What `rooms` of the next such recorder should be."""
-        own = self.count - int(self.words[sf.W_HEAD])
-        return max(128, rounded(own)), max(64, rounded(int(self.words[sf.W_TABLE_COUNT])))
+        """Room for the next such recorder: `rooms` of statements and constants."""
+        recorded = self.count - int(self.words[sf.W_HEAD])
+        return max(128, rounded(recorded)), max(64, rounded(int(self.words[sf.W_TABLE_COUNT])))
 
 
-class _Joined(NamedTuple):
-    """How tensors become one vector: the instruction's number, -1 for one alone; and what that needs."""
+class _Joining(NamedTuple):
+    """The joining of tensors to one vector: its instruction's number (-1 for one alone), and references."""
 
     number: int
-    needs: tuple[object, ...]
+    references: tuple[object, ...]
 
 
 @cache
-def _joined(layouts: tuple[int, ...]) -> _Joined | None:
+def _joining(layouts: tuple[int, ...]) -> _Joining | None:
     """The joining of dense float64 tensors, None for others."""
-    found = tuple([LAYOUTS[i] for i in layouts])
-    if not all(x.dtype is float64 and x.is_contiguous for x in found):
+    operand_layouts = tuple([LAYOUTS[i] for i in layouts])
+    if not all(x.dtype is float64 and x.is_contiguous for x in operand_layouts):
         return None
-    if len(found) == 1:
-        return _Joined(-1, found)
-    made = instruction(TABLE["strip_head"], found)
-    return _Joined(made.id, (made,))
+    if len(operand_layouts) == 1:
+        return _Joining(-1, operand_layouts)
+    join = instruction(TABLE["strip_head"], operand_layouts)
+    return _Joining(join.id, (join,))
 
 
-class _Plan(NamedTuple):
-    """How a strip and its results become statements.
+class _Adoption(NamedTuple):
+    """The instructions by which a recorder becomes statements.
 
     Attributes
     ----------
     words : numpy.ndarray
-        What `adopt_entry` reads: numbers of the instructions of parts and results.
+        Numbers of the instructions, as `adopt_entry` reads them (`A_*`).
     address : int
-        Where.
+        Of `words`.
     results : list of Instruction
-    needs : list of Instruction
-        The others.
+        Those that copy results out.
+    parts : list of Instruction
+        Those of the table, the operands, the opcodes and the strip.
     """
 
     words: np.ndarray
     address: int
     results: list[Instruction]
-    needs: list[Instruction]
+    parts: list[Instruction]
 
 
 @lru_cache(1024)
-def _plan(head: Layout | None, table: int, own: int, shapes: tuple[tuple[int, ...], ...]) -> _Plan:
-    """The plan for a head, so many words of table and numbers beside the head, and results."""
-    own = rounded(own)
+def _adoption(
+    head: Layout | None, table: int, recorded: int, shapes: tuple[tuple[int, ...], ...]
+) -> _Adoption:
+    """The instructions for a head, a number of words of the table and of statements, and results."""
+    recorded = rounded(recorded)
     parts = [
         instruction(TABLE["strip_data"], (), words=size)
-        for size in (rounded(table), own, -(-own // 4))
+        for size in (rounded(table), recorded, -(-recorded // 4))
     ]
-    numbers, results = [made.id for made in parts], []
+    numbers, results = [part.id for part in parts], []
     if head is not None:
         layouts = head, *(part.out for part in parts)
-        made = instruction(TABLE["strip"], layouts, recorded=True)
-        numbers.append(made.id)
-        parts.append(made)
-        results = [_result(made.out, parts[0].out, i, shape) for i, shape in enumerate(shapes)]
+        part = instruction(TABLE["strip"], layouts, recorded=True)
+        numbers.append(part.id)
+        parts.append(part)
+        results = [_result(part.out, parts[0].out, i, shape) for i, shape in enumerate(shapes)]
     else:
         numbers.append(-1)
     ids = [x.id for x in results] if results else [-1] * len(shapes)
     words = np.array([*numbers, len(shapes), *ids], np.int64)
-    return _Plan(words, address_of(words), results, parts)
+    return _Adoption(words, address_of(words), results, parts)
 
 
-CACHES.extend((_joined.cache_clear, _plan.cache_clear))
+CACHES.extend((_joining.cache_clear, _adoption.cache_clear))
 
 
 def _result(
@@ -228,26 +230,26 @@ def put_on_tape(
     else:
         many = np.array(starts, np.int64)
         places = address_of(many)
-    own, table = words[sf.W_COUNT] - words[sf.W_HEAD], words[sf.W_TABLE_COUNT] + count
-    plan = _plan(tape.instruction_of(head).out if head else None, table, own, shapes)
-    what = tape.pointer, recorder.pointer, plan.address, places, head
+    recorded, table = words[sf.W_COUNT] - words[sf.W_HEAD], words[sf.W_TABLE_COUNT] + count
+    adoption = _adoption(tape.instruction_of(head).out if head else None, table, recorded, shapes)
+    arguments = tape.pointer, recorder.pointer, adoption.address, places, head
     with tape.lock:
-        while (slot := _adopt(*what)) < 0:
+        while (slot := _adopt(*arguments)) < 0:
             if slot == -2:
                 raise MemoryError(NO_MEMORY)
             tape.evaluate()
             tape.make_room(4 + count, 16 + 2 * count, collect=False)
             tape.state[nt.S_PENDING_BYTES] = 0
-    return slot, plan.results
+    return slot, adoption.results
 
 
 def transposed(tape: Tape, strip: int, ct: int) -> list[tuple[int, int]]:
-    """Append the reverse pass of a strip; what its head was joined from, and the slots of the cotangents.
+    """Append the reverse pass of a strip; the slots that its head was joined from, and of their cotangents.
 
-    It is a strip on the first one's values and their cotangents. Each part of the head has a result of its
-    own: a derivative by one of them says nothing of the others, not even that it is 0.
+    It is a strip on the first one's values and their cotangents. Each part of the head has a separate result:
+    a derivative by one of them says nothing of the others, not even that it is 0.
     """
-    tape.evaluate()  # what is untouched is seen from the cotangents
+    tape.evaluate()  # the values of the cotangents show the untouched ones
     tape.check_value(ct)
     head, *data = tape.args_of(strip)
     values = tape.instruction_of(strip).out
@@ -260,8 +262,8 @@ def transposed(tape: Tape, strip: int, ct: int) -> list[tuple[int, int]]:
     neutral = sf.UNTOUCHED if inner else 0
     with Recorder(tape, 2 * values.size) as recorder:
         first = _transpose(
-            address_of(addresses), int(tape.address[ct]), values.size, address_of(rules()), neutral,
-            recorder.pointer,
+            address_of(addresses), int(tape.address[ct]), values.size,
+            address_of(strip_code.rules()), neutral, recorder.pointer,
         )  # fmt: skip
         if first == -2:
             raise UnsupportedError(
@@ -275,9 +277,12 @@ def transposed(tape: Tape, strip: int, ct: int) -> list[tuple[int, int]]:
     both = tape.append(instruction(TABLE["strip_head"], (values, values)), (strip, ct))
     operands = both, last - 2, last - 1, last
     layouts = tuple(tape.instruction_of(slot).out for slot in operands)
-    made = instruction(TABLE["strip"], layouts, recorded=False)
-    slot = tape.append(made, operands)
-    results = [_result(made.out, layouts[1], i, x.shape, inner=inner) for i, x in enumerate(outs)]
+    strip_instruction = instruction(TABLE["strip"], layouts, recorded=False)
+    slot = tape.append(strip_instruction, operands)
+    results = [
+        _result(strip_instruction.out, layouts[1], i, x.shape, inner=inner)
+        for i, x in enumerate(outs)
+    ]
     return [
         (part, tape.append(result, (slot, last - 2)))
         for part, result in zip(parts, results, strict=True)

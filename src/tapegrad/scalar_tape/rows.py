@@ -1,8 +1,8 @@
 """Strips: one statement of the tape that holds many scalar statements.
 
 A call of a `@tg.njit` function records its scalar operations natively, as a flat Wengert list of its
-own, a *strip*. What was recorded lies in three passive values on the tape (``strip_data``, their memory
-was the recorder's): a *table* of words (``B_*``), constants and places of results; operands, two numbers
+own, a *strip*. Its parts are three passive values on the tape (``strip_data``, in memory that was the
+recorder's): a *table* of words (``B_*``), constants and places of results; operands, two numbers
 in a word; and opcodes, 16 bits each. Statements:
 
 - ``strip_head`` joins the inputs;
@@ -15,10 +15,9 @@ only, which `rounded` makes few. Scalar statement ``j`` has number ``head + j``;
 of values, or of words of the table where the code says so (opcodes.py).
 
 In a strip's vector of adjoints, -0.0 stands for *untouched*: it is neutral in a sum. What is touched never
-is -0.0 there, as 0.0 is added wherever a cotangent enters such a vector: from a result's tensor, or from the
-reverse pass that the vector is a part of the head of. (A result of that pass is such a vector, an ``inner``
-one, as well.)
-So what is reached is told by where cotangents went, whatever they are.
+is -0.0 there, as 0.0 is added wherever a cotangent enters such a vector: from a result's tensor, or from a
+reverse pass in whose head the vector is. (A result of that pass is such a vector, an ``inner`` one, as well.)
+So the numbers that cotangents were added to are those that are reached, whatever the cotangents are.
 """
 
 from __future__ import annotations
@@ -34,20 +33,20 @@ from ..ops.table import Lowered, Op, copy_loop, op, out_operand
 
 __all__ = ["KERNELS", "rounded"]
 
-#: the generated kernels: what loads one and returns its address; opcodes.py puts them here
+#: functions that load a generated kernel and return its address; sweeps.py puts them here
 KERNELS: dict[str, Callable[[], int]] = {}
 
 
 def _reverse(adds: int, recorded: bool) -> tuple[int, int]:
-    """The kernel of the reverse sweep and its data: whether it adds, and tables by opcode (and of blocks)."""
+    """The kernel of the reverse sweep and its data: 1 if it adds, and tables by opcode (and of blocks)."""
     if not recorded:
         return KERNELS["exact"](), POOL.put((adds, KERNELS["simple"]()))
-    words = adds, KERNELS["kinds"](), KERNELS["simple"](), KERNELS["blocks"]()
+    words = adds, KERNELS["active_operands"](), KERNELS["simple"](), KERNELS["blocks"]()
     return KERNELS["reverse"](), POOL.put(words)
 
 
 def rounded(count: int) -> int:
-    """The next size of which there are few: multiples of 8, eight between powers of two."""
+    """The next of a few sizes: multiples of 8, eight between powers of two."""
     if count <= 64:
         return max(-(-count // 8) * 8, 8)
     step = 1 << (count - 1).bit_length() - 4
@@ -107,20 +106,22 @@ def _lower_adjoint(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]
     return Lowered((contiguous(float64, head.shape),), steps, ct.span)
 
 
-def _strip_programs(made: Any, row: Any) -> None:
+def _strip_programs(instruction: Any, row: Any) -> None:
     """The sweep of a strip: in place over its adjoints, then those of the head go to the operand."""
     operands = Operand(CT, 0, ()), *map(_vector, (4, 1, 2, 3)), Operand(ADJOINT, 0, ())
     for column, adds in ((nt.V_ASSIGN, 0), (nt.V_ACCUMULATE, 1)):
-        kernel = _reverse(adds, made.attrs["recorded"])
+        kernel = _reverse(adds, instruction.attrs["recorded"])
         row[column] = packed([Step(kernel, (), operands)])
     row[nt.V_MASK] = 0b11110  # all but the head
 
 
-def _result_programs(made: Any, row: Any) -> None:
+def _result_programs(instruction: Any, row: Any) -> None:
     """The cotangent of a result goes to its place among the strip's adjoints."""
     operands = Operand(CT, 0, ()), _vector(1), Operand(ADJOINT, 0, ())
     for column, clears in ((nt.V_ASSIGN, True), (nt.V_ACCUMULATE, False)):
-        kernel = _spread(made.attrs, made.out.size, made.layouts[0].size, clears)
+        kernel = _spread(
+            instruction.attrs, instruction.out.size, instruction.layouts[0].size, clears
+        )
         row[column] = packed([Step(kernel, (), operands)])
     row[nt.V_MASK] = 0b10
 

@@ -1,6 +1,6 @@
 """The native code that runs strips, forwards and backwards: texts of opcodes.py, put together.
 
-Each kernel is compiled when a program first uses it, or found in the store.
+Each kernel is compiled, or loaded from the store, when a program first uses it.
 """
 
 from __future__ import annotations
@@ -14,42 +14,52 @@ from typing import Any
 import numpy as np
 
 from ..native import abi as nt
-from ..native import intrinsic_stubs as words
-from ..native import machine_code
+from ..native import intrinsic_stubs, machine_code
 from . import abi as sf
-from . import kernels as parts
-from . import rows as strip
-from .opcodes import SCOPE, Code, Rule, codes, scope_source, statement_text
+from . import kernels, rows
+from .opcodes import (
+    ATTRIBUTES,
+    SCOPE,
+    THIRD_OPERAND,
+    Code,
+    Rule,
+    codes,
+    scope_source,
+    statement_text,
+)  # fmt: skip
 
 __all__: list[str] = []
 
 
 def _primal_lines(code: Code) -> list[str]:
     inputs = [
-        f"{'k' if kind == 'k' else 'v'}[{'abc'[i]}]" for i, kind in enumerate(code.kinds)
-    ]  # fmt: skip
+        f"{'constants' if kind == 'k' else 'values'}[{'abc'[i]}]"
+        for i, kind in enumerate(code.kinds)
+    ]
     lines = []
     if len(code.kinds) == 3:
-        lines.append("c = ab[i - m - 1] & MASK")
+        lines.append(THIRD_OPERAND)
     if (count := len(code.op.parameters)) > 0:
-        lines.append("p, q = ab[i - m - 1] & MASK, ab[i - m - 1] >> 32")
+        lines.append(ATTRIBUTES)
         inputs += ["p", "q"][:count]
-    return [*lines, f"v[i] = {statement_text(code, inputs)}"]
+    return [*lines, f"values[i] = {statement_text(code, inputs)}"]
 
 
 _FORWARD = """
 def strip_forward(args, dims, strides, data):
-    pointers = p64(args)
-    k, ab, code = pf64(pointers[1]), p64(pointers[2]), p16(pointers[3])
-    n, m, v = p64(pointers[1])[B_COUNT], p64(pointers[1])[B_HEAD], pf64(pointers[4])
+    addresses = p64(args)
+    table_address, value_address = addresses[1], addresses[4]
+    table, constants, values = p64(table_address), pf64(table_address), pf64(value_address)
+    operands, codes = p64(addresses[2]), p16(addresses[3])
+    count, head = table[B_COUNT], table[B_HEAD]
     coefficients = stack_words(16)
-    memcpy(pointers[4], pointers[0], 8 * m)
-    for i in range(m, n):
-        word = ab[i - m]
+    memcpy(value_address, addresses[0], 8 * head)
+    for i in range(head, count):
+        word = operands[i - head]
         a, b = word & MASK, word >> 32
-        op = code[i - m]
-        if op == CODE_SUMS:
-            compute_sums(pointers[4], pointers[1], word, i)
+        code = codes[i - head]
+        if code == CODE_SUMS:
+            compute_sums(value_address, table_address, word, i)
             continue
         CASES
 """
@@ -57,147 +67,169 @@ def strip_forward(args, dims, strides, data):
 #: by opcode. A processor that cannot foresee such jumps would need twice the time.
 #:
 #: A statement that nothing reaches has a cotangent of 0, which may meet an infinite derivative. So where
-#: a NaN comes out, the sweep is repeated (from the seeds, which were kept) over what is reached.
+#: a NaN comes out, the sweep is repeated (from the seeds, which were kept) over the reached statements.
 _REVERSE = """
 def strip_reverse(args, dims, strides, data):
-    pointers = p64(args)
-    w, v = pf64(pointers[0]), pf64(pointers[1])
-    h, k, ab, code = p64(pointers[2]), pf64(pointers[2]), p64(pointers[3]), p16(pointers[4])
-    n, m = h[B_COUNT], h[B_HEAD]
+    addresses = p64(args)
+    ct_address, value_address, table_address = addresses[0], addresses[1], addresses[2]
+    operand_address, code_address = addresses[3], addresses[4]
+    adjoints, values = pf64(ct_address), pf64(value_address)
+    table, constants = p64(table_address), pf64(table_address)
+    operands, codes = p64(operand_address), p16(code_address)
+    count, head = table[B_COUNT], table[B_HEAD]
     coefficients = stack_words(16)
     partial, nowhere = pf64(stack_words(4)), stack_words(1)
     partial[0], partial[1] = 1.0, -1.0
     pf64(nowhere)[0] = 0.0
-    rows, blocks = p64(data)[2], p64(data)[3]
-    to_table, to_nowhere = pointers[2] - pointers[1], nowhere - pointers[0]
+    adds, active_operands, simple, blocks = p64(data)[0], p64(data)[1], p64(data)[2], p64(data)[3]
+    to_table, to_nowhere = table_address - value_address, nowhere - ct_address
     touched, known, function, slots = 0, np.int64(-1), np.int64(0), np.int64(1)
-    seeds = keep_seeds(pointers[0], pointers[2])
+    seeds = keep_seeds(ct_address, table_address)
     while True:
-        i = n - 1
-        while i >= m:
-            op = code[i - m]
-            if touched == 0 or p8(touched)[i] or op == CODE_BLOCK or op == CODE_SUMS:
-                ct = w[i]
-                word = ab[i - m]
+        i = count - 1
+        while i >= head:
+            code = codes[i - head]
+            if touched == 0 or p8(touched)[i] or code == CODE_BLOCK or code == CODE_SUMS:
+                ct = adjoints[i]
+                word = operands[i - head]
                 a, b = word & MASK, word >> 32
-                row = p64(rows + 64 * op)
-                if op == CODE_BLOCK:
+                row = p64(simple + 8 * P_WIDTH * code)
+                if code == CODE_BLOCK:
                     if b != known:  # in a loop the next one is foreseen
                         block, known = p64(blocks + 16 * b), b
-                        function, slots = block[0], p64(block[1])[D_SLOTS]
+                        function = block[BLOCK_CODE]
+                        slots = p64(block[BLOCK_DESCRIPTION])[D_SLOTS]
                     i -= slots - 1
-                    at = pointers[3] + 8 * (i - m)
-                    call_block(function, pointers[1], pointers[0], pointers[2], at, i, touched)
-                elif op == CODE_SUMS:
-                    t = p64(pointers[2] + 8 * word)
-                    i -= t[S_ROWS] * t[S_COLS] - 1
-                    sweep_sums(pointers[1], pointers[0], pointers[2], word, i, touched)
-                elif row[0]:  # without a jump that depends on the opcode: it would not be foreseen
-                    x, y = row[1], row[2]
-                    partial[2] = pf64(pointers[1] + 8 * a + (to_table & x))[0]
-                    partial[3] = pf64(pointers[1] + 8 * b + (to_table & y))[0]
-                    pf64(pointers[0] + (8 * a & ~x) + (to_nowhere & x))[0] += partial[row[3]] * ct
-                    pf64(pointers[0] + (8 * b & ~y) + (to_nowhere & y))[0] += partial[row[4]] * ct
+                    numbers = operand_address + 8 * (i - head)
+                    call_block(function, value_address, ct_address, table_address, numbers, i, touched)
+                elif code == CODE_SUMS:
+                    sums = p64(table_address + 8 * word)
+                    i -= sums[S_ROWS] * sums[S_COLS] - 1
+                    sweep_sums(value_address, ct_address, table_address, word, i, touched)
+                elif row[P_SIMPLE]:  # without a jump that depends on the opcode: it would not be foreseen
+                    mask_a, mask_b = row[P_MASK_A], row[P_MASK_B]
+                    partial[2] = pf64(value_address + 8 * a + (to_table & mask_a))[0]
+                    partial[3] = pf64(value_address + 8 * b + (to_table & mask_b))[0]
+                    to_a = ct_address + (8 * a & ~mask_a) + (to_nowhere & mask_a)
+                    pf64(to_a)[0] += partial[row[P_A]] * ct
+                    to_b = ct_address + (8 * b & ~mask_b) + (to_nowhere & mask_b)
+                    pf64(to_b)[0] += partial[row[P_B]] * ct
                 else:
                     CASES
             i -= 1
-        if touched != 0 or seeds == 0 or no_nan(pointers[0], m):
+        if touched != 0 or seeds == 0 or no_nan(ct_address, head):
             break
-        touched = reach(pointers[0], pointers[2], pointers[3], pointers[4], seeds, p64(data)[1], blocks)
+        touched = reach(
+            ct_address, table_address, operand_address, code_address, seeds, active_operands, blocks
+        )
         if touched == 0:
             break
     if seeds != 0:
         free(seeds)
     if touched != 0:
         free(touched)
-    x = pf64(pointers[5])
-    if p64(data)[0] == 1:
-        for i in range(m):
-            x[i] += w[i]
+    out = pf64(addresses[5])
+    if adds == 1:
+        for i in range(head):
+            out[i] += adjoints[i]
     else:
-        for i in range(m):
-            x[i] = w[i] + 0.0
+        for i in range(head):
+            out[i] = adjoints[i] + 0.0
 """
-#: Of a strip that is a reverse pass itself. Its head's cotangents say by -0.0 where there is none, so a
-#: statement without one adds nothing, and others add 0.0 to what they do. (That takes less time than to find
-#: out what is reached in a second sweep; of the user's strips, with their blocks, few are ever asked.)
+#: The sweep of a strip that is a reverse pass itself. Cotangents of its head are -0.0 where there is none, so
+#: a statement without one adds nothing, and others add 0.0 to their parts. (That takes less time than another
+#: sweep to find the reached statements, which the user's strips, with their blocks, rarely need.)
 _EXACT = """
 def strip_exact(args, dims, strides, data):
-    pointers = p64(args)
-    w, bits, v = pf64(pointers[0]), p64(pointers[0]), pf64(pointers[1])
-    h, k, ab, code = p64(pointers[2]), pf64(pointers[2]), p64(pointers[3]), p16(pointers[4])
-    n, m = h[B_COUNT], h[B_HEAD]
+    addresses = p64(args)
+    ct_address, value_address, table_address = addresses[0], addresses[1], addresses[2]
+    adjoints, bits, values = pf64(ct_address), p64(ct_address), pf64(value_address)
+    table, constants = p64(table_address), pf64(table_address)
+    operands, codes = p64(addresses[3]), p16(addresses[4])
+    count, head = table[B_COUNT], table[B_HEAD]
     coefficients = stack_words(16)
     partial, nowhere = pf64(stack_words(4)), stack_words(1)
     partial[0], partial[1] = 1.0, -1.0
     pf64(nowhere)[0] = 0.0
-    rows = p64(data)[1]
-    to_table, to_nowhere = pointers[2] - pointers[1], nowhere - pointers[0]
-    i = n - 1
-    while i >= m:
-        op = code[i - m]
-        if bits[i] != UNTOUCHED or op == CODE_SUMS:
-            ct = w[i]
-            word = ab[i - m]
+    adds, simple = p64(data)[0], p64(data)[1]
+    to_table, to_nowhere = table_address - value_address, nowhere - ct_address
+    i = count - 1
+    while i >= head:
+        code = codes[i - head]
+        if bits[i] != UNTOUCHED or code == CODE_SUMS:
+            ct = adjoints[i]
+            word = operands[i - head]
             a, b = word & MASK, word >> 32
-            row = p64(rows + 64 * op)
-            if op == CODE_SUMS:
-                t = p64(pointers[2] + 8 * word)
-                i -= t[S_ROWS] * t[S_COLS] - 1
-                sweep_exact_sums(pointers[1], pointers[0], pointers[2], word, i)
-            elif row[0]:
-                x, y = row[1], row[2]
-                partial[2] = pf64(pointers[1] + 8 * a + (to_table & x))[0]
-                partial[3] = pf64(pointers[1] + 8 * b + (to_table & y))[0]
-                pf64(pointers[0] + (8 * a & ~x) + (to_nowhere & x))[0] += partial[row[3]] * ct + 0.0
-                pf64(pointers[0] + (8 * b & ~y) + (to_nowhere & y))[0] += partial[row[4]] * ct + 0.0
+            row = p64(simple + 8 * P_WIDTH * code)
+            if code == CODE_SUMS:
+                sums = p64(table_address + 8 * word)
+                i -= sums[S_ROWS] * sums[S_COLS] - 1
+                sweep_exact_sums(value_address, ct_address, table_address, word, i)
+            elif row[P_SIMPLE]:
+                mask_a, mask_b = row[P_MASK_A], row[P_MASK_B]
+                partial[2] = pf64(value_address + 8 * a + (to_table & mask_a))[0]
+                partial[3] = pf64(value_address + 8 * b + (to_table & mask_b))[0]
+                to_a = ct_address + (8 * a & ~mask_a) + (to_nowhere & mask_a)
+                pf64(to_a)[0] += partial[row[P_A]] * ct + 0.0
+                to_b = ct_address + (8 * b & ~mask_b) + (to_nowhere & mask_b)
+                pf64(to_b)[0] += partial[row[P_B]] * ct + 0.0
             else:
                 CASES
         i -= 1
-    x = pf64(pointers[5])
-    if p64(data)[0] == 1:
-        for i in range(m):
-            x[i] += w[i]
+    out = pf64(addresses[5])
+    if adds == 1:
+        for i in range(head):
+            out[i] += adjoints[i]
     else:
-        memcpy(pointers[5], pointers[0], 8 * m)
+        memcpy(addresses[5], ct_address, 8 * head)
 """
 _RESULT = """
 def strip_result(args, dims, strides, data):
-    h = p64(p64(args)[1])
-    start = h[h[B_RESULTS] + p64(data)[0]]
-    memcpy(p64(args)[2], p64(args)[0] + 8 * start, 8 * p64(data)[1])
+    values, table, out = p64(args)[0], p64(p64(args)[1]), p64(args)[2]
+    number, size = p64(data)[0], p64(data)[1]
+    start = table[table[B_RESULTS] + number]
+    memcpy(out, values + 8 * start, 8 * size)
 """
 _SPREAD = """
 def strip_spread(args, dims, strides, data):
-    d, h = p64(data), p64(p64(args)[1])
-    start, x, w = h[h[B_RESULTS] + d[0]], pf64(p64(args)[0]), pf64(p64(args)[2])
-    if d[2]:
-        for i in range(d[3]):
-            w[i] = -0.0
-    for i in range(d[1]):
-        w[start + i] += x[i] if d[4] else x[i] + 0.0
+    cts, table, adjoints = pf64(p64(args)[0]), p64(p64(args)[1]), pf64(p64(args)[2])
+    number, size, clears, count = p64(data)[0], p64(data)[1], p64(data)[2], p64(data)[3]
+    inner, start = p64(data)[4], table[table[B_RESULTS] + number]
+    if clears:
+        for i in range(count):
+            adjoints[i] = -0.0
+    for i in range(size):
+        adjoints[start + i] += cts[i] if inner else cts[i] + 0.0
 """
 
 
 def _unique(line: str, number: int) -> str:
-    """Give the temporaries of a case names of their own: numba is slow with many assignments to one."""
+    """Give the temporaries of a case unique names: numba is slow with many assignments to one."""
     return re.sub(r"\b([cpqoxyz]|t\d+)\b", rf"\1_{number}", line)
 
 
 def _cases(indent: int, lines_of: Callable[[Code], list[str]], first: list[str]) -> str:
     """An if-chain over opcodes, which LLVM makes a jump table of."""
     pad = "\n" + " " * indent
-    text = f"if op == {sf.CODE_CONSTANT}:" + "".join(pad + "    " + line for line in first)
+    text = f"if code == {sf.CODE_CONSTANT}:" + "".join(pad + "    " + line for line in first)
     for number, code in enumerate(codes()):
         if code is not None:
-            text += pad + f"elif op == {number}:"
+            text += pad + f"elif code == {number}:"
             text += "".join(pad + "    " + _unique(line, number) for line in lines_of(code))
     return text
 
 
-def _text(name: str) -> str:
+#: names of abi.py in the texts
+_CONSTANTS = (
+    "BLOCK_CODE", "BLOCK_DESCRIPTION", "B_COUNT", "B_HEAD", "B_RESULTS", "CODE_BLOCK", "CODE_SUMS",
+    "D_SLOTS", "P_A", "P_B", "P_MASK_A", "P_MASK_B", "P_SIMPLE", "P_WIDTH", "S_COLS", "S_ROWS",
+    "UNTOUCHED",
+)  # fmt: skip
+
+
+def _kernel_text(name: str) -> str:
     if name == "forward":
-        text = _FORWARD.replace("CASES", _cases(8, _primal_lines, ["v[i] = k[a]"]))
+        text = _FORWARD.replace("CASES", _cases(8, _primal_lines, ["values[i] = constants[a]"]))
     elif name == "reverse":
         text = _REVERSE.replace("CASES", _cases(20, lambda c: Rule(c).lines(), ["pass"]))
     elif name == "exact":
@@ -210,30 +242,30 @@ def _text(name: str) -> str:
 @cache
 def _kernel(name: str) -> int:
     """Address of a kernel, loaded or compiled now."""
-    text = _text(name)
+    text = _kernel_text(name)
 
     def build() -> tuple[dict[str, str], list[bytes]]:
         scope: dict[str, Any] = {
-            **SCOPE, "MASK": 0xFFFFFFFF,
-            "B_COUNT": sf.B_COUNT, "B_HEAD": sf.B_HEAD, "B_RESULTS": sf.B_RESULTS,
-            "CODE_BLOCK": sf.CODE_BLOCK, "CODE_SUMS": sf.CODE_SUMS, "D_SLOTS": sf.D_SLOTS,
-            "UNTOUCHED": sf.UNTOUCHED, "S_ROWS": sf.S_ROWS, "S_COLS": sf.S_COLS,
-            **{name: getattr(parts, name) for name in parts.__all__},
-        }  # fmt: skip
+            **SCOPE,
+            "MASK": 0xFFFFFFFF,
+            **{name: getattr(sf, name) for name in _CONSTANTS},
+            **{name: getattr(kernels, name) for name in kernels.__all__},
+        }
         for word in ("p8", "p16", "p64", "pf64", "memcpy", "free", "stack_words", "call_block"):
-            scope[word] = getattr(words, word)
-        words.resolve(scope)
+            scope[word] = getattr(intrinsic_stubs, word)
+        intrinsic_stubs.resolve(scope)
         exec(compile(text, f"<strip {name}>", "exec"), scope)
         function = scope[f"strip_{name}"]
-        symbol, code = words.compiler().object_code(function, nt.LOOP_SIGNATURE)
+        symbol, code = intrinsic_stubs.compiler().object_code(function, nt.LOOP_SIGNATURE)
         return {"kernel": symbol}, [code]
 
-    source = text + scope_source() + inspect.getsource(parts)
+    source = text + scope_source() + inspect.getsource(kernels)
     return machine_code.load_module(f"strip-{name}", source, ("kernel",), build)["kernel"]
 
 
 @cache
-def _kinds() -> int:
+def _active_operands() -> int:
+    """Address of a byte an opcode: a bit for each operand that is not a constant."""
     masks = np.zeros(len(codes()), np.uint8)
     for number, code in enumerate(codes()):
         if code is not None:
@@ -244,18 +276,18 @@ def _kinds() -> int:
 
 @cache
 def _simple() -> int:
-    """Address of a row an opcode, eight words each.
-
-    Whether its derivatives are simple, masks that say which operand is a constant, and the `partials`.
-    """
-    rows = np.zeros((len(codes()), 8), np.int64)
+    """Address of a row an opcode (`P_*`)."""
+    table = np.zeros((len(codes()), sf.P_WIDTH), np.int64)
     for number, code in enumerate(codes()):
         partials = None if code is None else Rule(code).partials()
         if code is not None and partials is not None:
-            constant = [-int(kind == "k") for kind in code.kinds.ljust(2, "k")]
-            rows[number, :5] = 1, *constant, *partials
-    machine_code.keep_for_ever(rows)
-    return rows.ctypes.data
+            row = table[number]
+            row[sf.P_SIMPLE] = 1
+            kinds = code.kinds.ljust(2, "k")
+            row[sf.P_MASK_A], row[sf.P_MASK_B] = [-int(kind == "k") for kind in kinds]
+            row[sf.P_A], row[sf.P_B] = partials
+    machine_code.keep_for_ever(table)
+    return table.ctypes.data
 
 
 #: blocks of this process, by number
@@ -268,8 +300,8 @@ def _blocks() -> int:
     return _BLOCKS.ctypes.data
 
 
-strip.KERNELS["kinds"] = _kinds
-strip.KERNELS["blocks"] = _blocks
-strip.KERNELS["simple"] = _simple
+rows.KERNELS["active_operands"] = _active_operands
+rows.KERNELS["blocks"] = _blocks
+rows.KERNELS["simple"] = _simple
 for _name in ("forward", "reverse", "exact", "result", "spread"):
-    strip.KERNELS[_name] = partial(_kernel, _name)
+    rows.KERNELS[_name] = partial(_kernel, _name)

@@ -133,7 +133,7 @@ class ScalarBlock:
         operands = {s: self._operand(j, n) for s, n in rule.traced.inputs.items() if n != "ct"}
         shared = {}
         for s in rule.statements:
-            args = [operands[a] for a in map(rule.own, s.args) if a in operands]
+            args = [operands[a] for a in map(rule.resolved, s.args) if a in operands]
             key = BlockStatement(s.instruction.op.name, tuple(args)).key
             if len(args) == len(s.args) and key in place:
                 shared[s.slot] = place[key]

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from llvmlite import ir
 from numba import types
 
+from ...ops.table import TABLE
 from ...scalar_tape import abi as sf
-from ...scalar_tape.opcodes import code_of
+from ...scalar_tape.opcodes import code_of, template_words
 from ..numba_api import cgutils
 from . import emit, scalars
 from .emit import Scalar, active_scalar
@@ -142,7 +143,7 @@ class _Reverse:
         computed = {slot: self.values.statement(k) for slot, k in self.block.shared[j].items()}
 
         def value_of(slot: int) -> Any:
-            slot = rule.own(slot)
+            slot = rule.resolved(slot)
             return computed[slot] if slot in computed else getters[slot]()
 
         for statement in rule.statements:
@@ -173,10 +174,7 @@ def _description(block: ScalarBlock) -> list[int]:
     rows: list[int] = []
     place = {j: i for i, j in enumerate(block.outs)}
     for j, s in enumerate(block.statements):
-        kinds = ("a",) if len(s.operands) == 1 else ("ab", "ak", "ka")
-        codes = [code_of(s.name, kind) for kind in kinds]
-        references = [reference(x) for x in s.operands]
-        rows += [len(s.operands), 0, 0, 0, *[*codes, 0, 0][:3], *[*references, 0, 0][:3]]
+        rows += template_words(TABLE[s.name], [reference(x) for x in s.operands])
         rows += [code_of(s.name, block.code(s).kinds), place.get(j, -1)]
     passive = [0, 0]
     for i, active in enumerate(block.active):
@@ -229,7 +227,7 @@ class BlockLowering:
             recorder = builder.or_(recorder, x.recorder)
             lowest = builder.or_(lowest, x.number)
         first = emit.choose(
-            context, builder, some,
+            builder, some,
             lambda: self._record(context, builder, recorder, ins, lowest, results),
             lambda: _integer(-1),
         )  # fmt: skip
@@ -263,7 +261,7 @@ class BlockLowering:
         numbers += [_integer(0)] * (2 * block.slots - 1 - len(ins))
         numbers.append(self._block_number(context, builder))
         words = [
-            builder.or_(numbers[2 * i], builder.shl(numbers[2 * i + 1], _integer(32)))
+            emit.operand_word(builder, numbers[2 * i], numbers[2 * i + 1])
             for i in range(block.slots)
         ]
         values = results + [_number(0.0)] * (block.slots - len(results))
@@ -294,7 +292,7 @@ class BlockLowering:
             return number
 
         return emit.choose(
-            context, builder, builder.and_(is_known, same),
+            builder, builder.and_(is_known, same),
             lambda: builder.sub(before, _integer(1)), record,
         )  # fmt: skip
 

@@ -22,8 +22,8 @@ from ..numba_api import Flags, cgutils
 from ..types import ACTIVE, ActiveScalar
 
 __all__ = [
-    "Scalar", "active_scalar", "call_entry", "call_native", "choose", "is_on_strip", "record", "record_all",
-    "record_binary", "record_constant", "record_unary",
+    "Scalar", "active_scalar", "call_entry", "call_native", "choose", "is_on_strip",
+    "operand_word", "record", "record_all", "record_binary", "record_constant", "record_unary",
 ]  # fmt: skip
 
 _I64 = ir.IntType(64)
@@ -49,8 +49,8 @@ def call_native(
     return result
 
 
-#: addresses of functions that are compiled once for all (scalar_tape/native_recorder.py, native_sums.py), in
-#: the order of `E_*`
+#: addresses of functions that are compiled once for all (scalar_tape/native_recorder.py,
+#: scalar_tape/native_sums.py), in the order of `E_*`
 _ENTRIES = np.array(
     [
         machine_code.entry(name)
@@ -139,6 +139,11 @@ def _room(context: Any, builder: Any, words: _Words, *, table: bool, size: int =
     return number
 
 
+def operand_word(builder: Any, low: Any, high: Any) -> Any:
+    """Two numbers as a word of operands (`pack_word` of scalar_tape/native_recorder.py)."""
+    return builder.or_(low, builder.shl(high, ir.Constant(_I64, 32)))
+
+
 def record(context: Any, builder: Any, recorder: Any, value: Any, word: Any, code: int) -> Any:
     """Append a statement to a recorder; its number."""
     return record_all(context, builder, recorder, [value], [word], [code])
@@ -155,10 +160,10 @@ def record_all(
     """Append statements at once, fewer than a recorder has room for at first; the first one's number."""
     words, count = _Words(builder, recorder), len(values)
     number = _room(context, builder, words, table=False, size=count)
-    for i, (value, operand_word, code) in enumerate(zip(values, operand_words, codes, strict=True)):
+    for i, (value, word, code) in enumerate(zip(values, operand_words, codes, strict=True)):
         index = builder.add(number, ir.Constant(_I64, i))
         words.put(sf.W_VALUES, _F64, index, value)
-        words.put(sf.W_ARGS, _I64, index, operand_word)
+        words.put(sf.W_ARGS, _I64, index, word)
         words.put(sf.W_CODES, _I16, index, ir.Constant(_I16, code))
     words.set(sf.W_COUNT, builder.add(number, ir.Constant(_I64, count)))
     return number
@@ -198,7 +203,7 @@ def is_on_strip(builder: Any, number: Any) -> Any:
     return builder.icmp_signed(">=", number, ir.Constant(_I64, 0))
 
 
-def choose(context: Any, builder: Any, condition: Any, then: Any, other: Any) -> Any:
+def choose(builder: Any, condition: Any, then: Any, other: Any) -> Any:
     """The result of one of two pieces of code; the first is the likely one."""
     slot = cgutils.alloca_once(builder, _I64)
     with builder.if_else(condition, likely=True) as (yes, no):
@@ -212,7 +217,7 @@ def choose(context: Any, builder: Any, condition: Any, then: Any, other: Any) ->
 def record_unary(context: Any, builder: Any, code: int, value: Any, x: Any) -> Any:
     """Record an op on one operand."""
     number = choose(
-        context, builder, is_on_strip(builder, x.number),
+        builder, is_on_strip(builder, x.number),
         lambda: record(context, builder, x.recorder, value, x.number, code),
         lambda: ir.Constant(_I64, -1),
     )  # fmt: skip
@@ -221,7 +226,6 @@ def record_unary(context: Any, builder: Any, code: int, value: Any, x: Any) -> A
 
 def record_binary(context: Any, builder: Any, code: int, value: Any, x: Any, y: Any) -> Any:
     """Record an op on two operands; `code` is that of kinds "ab", followed by "ak" and "ka"."""
-    thirty_two = ir.Constant(_I64, 32)
     if x.is_active and y.is_active:
         recorder = builder.or_(x.recorder, y.recorder)
         both = builder.icmp_signed(">=", builder.or_(x.number, y.number), ir.Constant(_I64, 0))
@@ -232,25 +236,25 @@ def record_binary(context: Any, builder: Any, code: int, value: Any, x: Any, y: 
             return call_entry(context, builder, sf.E_MIXED, args)
 
         def plain() -> Any:
-            word = builder.or_(x.number, builder.shl(y.number, thirty_two))
+            word = operand_word(builder, x.number, y.number)
             return record(context, builder, recorder, value, word, code)
 
-        number = choose(context, builder, both, plain, mixed)
+        number = choose(builder, both, plain, mixed)
         return active_scalar(context, builder, value, number, recorder)
     active, other = (x, y) if x.is_active else (y, x)
 
     def with_constant() -> Any:
         constant = record_constant(context, builder, active.recorder, other.value)
         if x.is_active:
-            word = builder.or_(active.number, builder.shl(constant, thirty_two))
+            word = operand_word(builder, active.number, constant)
         else:
-            word = builder.or_(constant, builder.shl(active.number, thirty_two))
+            word = operand_word(builder, constant, active.number)
         return record(
             context, builder, active.recorder, value, word, code + (1 if x.is_active else 2)
         )
 
     number = choose(
-        context, builder, is_on_strip(builder, active.number), with_constant,
+        builder, is_on_strip(builder, active.number), with_constant,
         lambda: ir.Constant(_I64, -1),
     )  # fmt: skip
     return active_scalar(context, builder, value, number, active.recorder)

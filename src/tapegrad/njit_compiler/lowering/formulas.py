@@ -168,7 +168,7 @@ class _NumPy:
         return lambda x: x.new(_intrinsic(x.builder, f"llvm.{name}", x.other(x)))
 
 
-#: the names that formulas use: words of intrinsic_stubs.py, and NumPy
+#: the names that formulas use: words of native/intrinsic_stubs.py, and NumPy
 _NAMES = {
     "fma": _fma, "select": _select, "float_bits": _float_bits, "bits_float": _bits_float,
     "np": _NumPy(),

@@ -31,6 +31,7 @@ from .emit import (
     call_native,
     choose,
     is_on_strip,
+    operand_word,
     record,
     record_binary,
     record_unary,
@@ -205,10 +206,10 @@ def _lower_power(context: Any, builder: Any, operands: list[Any]) -> Any:
             value = builder.fmul(x.value, x.value)
             product = strip_code.code_of("mul", "ab")
             number = choose(
-                context, builder, is_on_strip(builder, x.number),
+                builder, is_on_strip(builder, x.number),
                 lambda: record(
                     context, builder, x.recorder, value,
-                    builder.or_(x.number, builder.shl(x.number, ir.Constant(_I64, 32))), product,
+                    operand_word(builder, x.number, x.number), product,
                 ),
                 lambda: ir.Constant(_I64, -1),
             )  # fmt: skip

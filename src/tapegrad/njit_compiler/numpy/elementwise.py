@@ -1,6 +1,6 @@
 """NumPy's elementwise functions, and operators, on arrays of active scalars.
 
-They broadcast, and do each element as the function of scalars would (scalars.py).
+They broadcast, and do each element as the function of scalars would (lowering/scalars.py).
 """
 
 from __future__ import annotations

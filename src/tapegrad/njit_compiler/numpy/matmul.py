@@ -51,7 +51,7 @@ def _recorded(context: Any, builder: Any, left: _Matrix, right: _Matrix | None, 
     else:
         scalar = cgutils.alloca_once(builder, context.get_value_type(ACTIVE))
         place = builder.ptrtoint(scalar, _I64)
-    words = [
+    words = [  # R_* of scalar_tape/abi.py
         *left.words, *([zero] * sf.M_WIDTH if right is None else right.words), left.rows,
         one if right is None else right.cols, left.cols, place, ir.Constant(_I64, _CLONE),
     ]  # fmt: skip
