@@ -42,7 +42,7 @@ from ..ops.program import (
 )
 from ..ops.table import TABLE, Lowered, Op, copy_loop, op
 from ..rules import replay_table as templates
-from ..rules.traced_rule import Tracing, is_elementwise, trace
+from ..rules.traced_rule import Tracing, trace
 from ..tape import recording as record
 from ..tape import versions
 from ..tape.current import current_tape
@@ -184,7 +184,7 @@ class Lifting:
             given = [own[0], self.aligned(args[1], rank)]
             layouts = tuple(map(self.layout, given))
             self._append(slot, instruction(made.op, layouts, **made.attrs), made, given)
-        elif is_elementwise(made):
+        elif made.op.is_elementwise:
             rank = max(x.ndim for x in made.layouts)
             given = [self.aligned(a, rank) for a in args]
             layouts = tuple(map(self.layout, given))
@@ -399,7 +399,7 @@ def lifted_vjp(ct: Any, *values: Any, inner: int, batched: tuple[bool, ...], siz
 def _lifted_vjp(
     tracing: Tracing, ct: Any, values: tuple[Any, ...], batched: tuple[bool, ...], size: int
 ) -> Any:
-    made, traced = tracing.made, trace(tracing)
+    made, traced = tracing.instruction, trace(tracing)
     tape = current_tape()
     lifting = Lifting(tracing.tape, tape, size)
     lifting.slots = traced.bind(

@@ -39,7 +39,7 @@ from ..ops.program import (
 )
 from ..ops.table import copy_loop
 from .fusion import Part, Recipe
-from .traced_rule import Statement, Template, is_elementwise
+from .traced_rule import Statement, Template
 
 __all__ = ["Builder", "Programs"]
 
@@ -62,23 +62,25 @@ def _step(
 class Builder:
     """Turns the part of a template that one operand needs into steps."""
 
-    def __init__(self, made: Instruction, traced: Template, operand: int, result: int) -> None:
-        self.made = made
+    def __init__(
+        self, instruction: Instruction, traced: Template, operand: int, result: int
+    ) -> None:
+        self.instruction = instruction
         self.traced = traced
         self.statements, leaves = traced.part(result)
         self.scratch = 0
         self.recipe: Recipe | None = None
-        count = len(made.layouts)
+        count = len(instruction.layouts)
         #: by slot: reference, offset and layout
         self.places: dict[int, Place] = traced.bind(
-            leaves, (CT, 0, traced.layouts[traced.ct]), (ARGS + count, 0, made.out),
-            lambda i: (ARGS + i, 0, made.layouts[i]), self._constant,
+            leaves, (CT, 0, traced.layouts[traced.ct]), (ARGS + count, 0, instruction.out),
+            lambda i: (ARGS + i, 0, instruction.layouts[i]), self._constant,
         )  # fmt: skip
         #: bits of the operands, and of the result, that are read
         self.mask = 0
         for ref, _, _ in self.places.values():
             self.mask |= 1 << ref - ARGS if ref >= ARGS else 0
-        self.target = made.layouts[operand]
+        self.target = instruction.layouts[operand]
         self.result = result
         #: bytes from one lane of the adjoint to the next, and of scratch memory that a lane takes
         self.adjoint_lane = self.laned_scratch = 0
@@ -93,7 +95,7 @@ class Builder:
     def steps(self) -> Programs:
         """The programs."""
         is_chain = all(
-            s.instruction.op.kind == nt.VIEW or is_elementwise(s.instruction)
+            s.instruction.op.kind == nt.VIEW or s.instruction.op.is_elementwise
             for s in self.statements
         )
         return self.chain(self.statements) if is_chain else self.sequence()
@@ -186,17 +188,17 @@ class Builder:
         return [assign], [accumulate], repeats
 
     def summed(
-        self, nodes: list[Node], own: int, add: tuple[int, int], *, repeats: bool
+        self, nodes: list[Node], target: int, add: tuple[int, int], *, repeats: bool
     ) -> list[Node]:
-        """A chain whose result is added to operand `own`, the adjoint."""
+        """A chain whose result is added to operand `target`, the adjoint."""
         last, dtype = nodes[-1], self.target.dtype
         if last.kernel == ufunc_loop(np.multiply, (dtype,) * 3) and not repeats:
             kernel = native_kernel_address("muladd", dtype), 0
-            return [*nodes[:-1], last._replace(kernel=kernel, inputs=(*last.inputs, own))]
+            return [*nodes[:-1], last._replace(kernel=kernel, inputs=(*last.inputs, target))]
         if last.kernel == ufunc_loop(np.negative, (dtype,) * 2) and not repeats:
             kernel = ufunc_loop(np.subtract, (dtype,) * 3)
-            return [*nodes[:-1], last._replace(kernel=kernel, inputs=(own, *last.inputs))]
-        return [*nodes, Node(add, (own, -len(nodes)), dtype.itemsize)]
+            return [*nodes[:-1], last._replace(kernel=kernel, inputs=(target, *last.inputs))]
+        return [*nodes, Node(add, (target, -len(nodes)), dtype.itemsize)]
 
     def is_plain(self, s: Statement) -> bool:
         """Whether operands and result have the adjoint's dtype, so that one loop can do them all."""

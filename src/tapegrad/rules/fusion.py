@@ -123,9 +123,9 @@ def _text(parts: tuple[Part, ...], chosen: set[int], i: int, names: dict[int, st
     assert expr is not None
     inner = {}
     for letter, reference in zip("abc", parts[i].node.inputs, strict=False):
-        own = -1 - reference
-        if reference < 0 and own in chosen:
-            inner[letter] = _text(parts, chosen, own, names)
+        node = -1 - reference
+        if reference < 0 and node in chosen:
+            inner[letter] = _text(parts, chosen, node, names)
         else:
             inner[letter] = names.setdefault(reference, f"x{len(names)}")
     return "(" + re.sub(r"\b([abc])\b", lambda m: inner[m.group(1)], expr) + ")"
@@ -136,8 +136,8 @@ def fused(recipe: Recipe, *, accumulate: bool) -> Step | None:
     parts = recipe.parts
     if accumulate:
         last = -1 - (len(parts) - 1)
-        own = len(recipe.operands)
-        parts = (*parts, Part(Node(recipe.add, (own, last), recipe.itemsize), "a + b"))
+        node = len(recipe.operands)
+        parts = (*parts, Part(Node(recipe.add, (node, last), recipe.itemsize), "a + b"))
     chosen = _tail(parts)
     if len(chosen) < 1:
         return None
