@@ -122,11 +122,11 @@ def reaches_others(tape: Tape, roots: Sequence[int], leaves: set[Storage | None]
     A leaf of a trace may stand for a slot of the tape around it: then that is asked of.
     """
     others = [slot for slot, s in tape.leaves.copy().items() if s not in leaves]
-    found = _reached(tape, roots, others) if others else []
+    slots = _reached(tape, roots, others) if others else []
     if isinstance(tape, Trace):
-        outer = [tape.stands_for(slot) for slot in found]
+        outer = [tape.stands_for(slot) for slot in slots]
         return any(slot is None or reaches_others(tape.outer, [slot], leaves) for slot in outer)
-    return bool(found)
+    return bool(slots)
 
 
 def _reached(tape: Tape, roots: Sequence[int], leaves: list[int]) -> list[int]:
@@ -145,14 +145,14 @@ def cut_off(tape: Tape, leaves: Sequence[TensorHandle]) -> None:
     Each refers to its value detached, as the graph is of no use to anybody any more.
     """
     storages = {record.storage_of(t) for t in leaves}
-    own = [t for t in leaves if t._state == tape.pointer]
-    if not own:
+    here = [t for t in leaves if t._state == tape.pointer]
+    if not here:
         return
     count = int((tape._handles > 0).sum())
     tape.make_room(count, 4 * count)
     with tape.lock:
         handles = tape._handles
-        first = min(slot_of(tape, t) for t in own)
+        first = min(slot_of(tape, t) for t in here)
         for i in np.flatnonzero(handles > 0).tolist():
             slot = int(handles[i])
             if (
@@ -161,5 +161,5 @@ def cut_off(tape: Tape, leaves: Sequence[TensorHandle]) -> None:
                 and not reaches_others(tape, [slot], storages)
             ):
                 layout = tape.instruction_of(slot).out
-                made = view_instruction(TABLE["detach"], layout, layout.shape, layout.strides)
-                handles[i] = tape.append_view(made, slot, 0)
+                view = view_instruction(TABLE["detach"], layout, layout.shape, layout.strides)
+                handles[i] = tape.append_view(view, slot, 0)

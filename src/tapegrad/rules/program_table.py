@@ -54,14 +54,12 @@ def build(instruction: Instruction, variant: int = 0) -> None:
 
 
 def _build(instruction: Instruction, variant: int) -> None:
-    if (
-        instruction.head is not None
-        and not variant & nt.LANES
-        and _shared(instruction, instruction.head, variant)
-    ):
-        return
-    if instruction.pattern is not None and not variant & nt.LANES and _filled(instruction, variant):
-        return
+    if not variant & nt.LANES:
+        head, pattern = instruction.head, instruction.pattern
+        if head is not None and _shared(instruction, head, variant):
+            return
+        if pattern is not None and _filled(instruction, variant):
+            return
     rows, recipes, shared = _rows(instruction, variant)
     first = VTAB.reserve(len(rows))
     VTAB.write(first, [word for row in rows for word in row])
