@@ -67,7 +67,7 @@ _Step = _Statement | _Constant | _Checked | int
 
 
 class Plan(NamedTuple):
-    """What a lifting appends, and what the results are."""
+    """The statements that a lifting appends, and its results."""
 
     steps: tuple[_Step, ...]
     results: tuple[tuple[int, Layout, bool], ...]
@@ -91,7 +91,7 @@ class Slices(Lifting):
 
     def __init__(self, source: Lifted, target: Any, size: int) -> None:
         super().__init__(source, target, size)
-        #: what was done so far; None where it cannot be done again
+        #: the steps so far; None where they cannot be repeated
         self._steps: list[_Step] | None = []
         self._references: dict[int, int] = {}
         self._words = 0
@@ -225,7 +225,7 @@ class Slices(Lifting):
 
     # ------------------------------------------------------------------ statements of a trace
     def operands(self, slot: int, inner: Instruction) -> list[int]:
-        """What a statement's counterpart is made of."""
+        """The slots that a statement's counterpart is made of."""
         source = self.source
         copied = source.copies.get(slot)
         if copied is not None:

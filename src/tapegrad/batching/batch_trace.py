@@ -35,7 +35,7 @@ from .batch_plan import Lifted, Result, Slices
 
 __all__ = ["NotLifted", "Trace", "private_copy"]
 
-#: where values of a trace seem to be; nobody reads there, but views are known by their offsets
+#: where values of a trace seem to be; nothing reads there, but views are known by their offsets
 NOWHERE = 1 << 40
 _ZERO = np.zeros(2)
 
@@ -64,7 +64,7 @@ class Trace(Lifted):
         Why the function cannot be lifted; empty if it can.
     """
 
-    #: whether nothing records here: before `begin` (which an interrupt may keep from coming), after `end`
+    #: True while nothing records here: before `begin` (which an interrupt may keep from coming), after `end`
     closed = True
 
     def __init__(self, outer: Tape, size: int, randomness: str = "error") -> None:
@@ -77,9 +77,9 @@ class Trace(Lifted):
         self.lifting = Slices(self, outer, size)
         self.copies: dict[int, int] = {}
         self.refused = ""
-        #: what the caller of `vmap` is told in any case
+        #: the refusal that the caller of `vmap` is told in any case
         self.error: Exception | None = None
-        #: what `begin` changed around the trace
+        #: the state around the trace that `begin` changed
         self._before: tuple[int, int, bool] | None = None
         self._known: dict[int, int] = {}
         #: leaf -> what it is a slice of, and along which dimension
@@ -179,7 +179,7 @@ class Trace(Lifted):
         return self.bind(_ZERO, layout, active=active, keep=keep)
 
     def slice_of(self, tensor: TensorHandle, dim: int) -> AnyTensor:
-        """What the function gets for a tensor that is sliced along a dimension."""
+        """The function's argument for a tensor that is sliced along a dimension."""
         outer = self.outer
         slot = record.operand(outer, tensor)
         layout = outer.instruction_of(slot).out
@@ -271,7 +271,7 @@ class Trace(Lifted):
         )
 
     def slices(self, values: Sequence[Any], dims: Sequence[int | None]) -> list[Any]:
-        """What the function gets of tensors on the tape around."""
+        """The function's arguments for values on the tape around."""
         inner_values = []
         for x, d in zip(values, dims, strict=True):
             if not record.is_tensor(x):
@@ -320,7 +320,7 @@ class Trace(Lifted):
             self.refuse("writes into its arguments or its surroundings")
 
     def may_collect(self) -> bool:
-        """Whether slots may be renumbered: they are known by number."""
+        """Return False: slots are known by number here, and may not be renumbered."""
         return False
 
 

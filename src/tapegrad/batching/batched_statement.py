@@ -122,7 +122,7 @@ class Lifting:
         return statements[::-1]
 
     def operands(self, slot: int, inner: Instruction) -> list[int]:
-        """What a statement's counterpart is made of."""
+        """The slots that a statement's counterpart is made of."""
         return self.source.args_of(slot)
 
     def _promoted(self, statements: Sequence[tuple[int, Instruction, list[int]]]) -> set[int]:
@@ -423,7 +423,7 @@ def _lifted_vjp(
             cotangents.append(None)
             continue
         layout = traced.layouts[result]
-        # Inside of a slice nobody sums over broadcast dimensions but here.
+        # Only here are sums taken over broadcast dimensions inside of a slice.
         for step in templates.sums_to(layout, instruction.layouts[i].shape):
             lifting.statement(extra, step.instruction, [result])
             result, extra = extra, extra + 1

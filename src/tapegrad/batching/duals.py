@@ -2,7 +2,7 @@
 
 What has a tangent is recorded like what requires grad, on leaves of a level's own (`tapegrad.func.jvp`,
 `forward_ad.dual_level`). Whether a tensor *is active* is what the tape says; whether it *requires grad*,
-as the user sees it, also asks for somebody who could want its gradient: a leaf that is not forward
+as the user sees it, also asks for something that could want its gradient: a leaf that is not forward
 mode's, or a transform around it that works in reverse mode.
 
 Start reading at `requires_grad`.
@@ -98,7 +98,7 @@ def running() -> bool:
 
 
 def requires_grad(tensor: TensorHandle) -> bool:
-    """Return True if somebody could want the gradient of an active tensor."""
+    """Return True if something could want the gradient of an active tensor."""
     if not LEVELS.levels or readout.depends_on_inputs((tensor,), reverse=True):
         return True
     tape = tape_at(tensor._state)
@@ -135,7 +135,7 @@ def _reached(tape: Tape, roots: Sequence[int], leaves: list[int]) -> list[int]:
         with tape.lock, Request(tape, roots, [], leaves=True) as request:
             request.prepare()
             return np.array(leaves)[request.reached[leaves] != 0].tolist()
-    except RuntimeError:  # it has been freed or written over: whoever differentiates it is told
+    except RuntimeError:  # it has been freed or written over: differentiating it says so
         return leaves
 
 

@@ -99,14 +99,14 @@ class Instruction:
 
     @property
     def holdings(self) -> Holdings:
-        """Its rows in the tables of programs; for whoever holds the lock."""
+        """Its rows in the tables of programs. The caller holds the lock."""
         if self._holdings is None:
             self._holdings = Holdings()
         return self._holdings
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        """What it runs, over the shapes of its own operands."""
+        """Its steps, over the shapes of its operands."""
         if self._steps is None:
             with holding(self.holdings):
                 steps = self.op.lower(self.op, self.layouts, self.attrs).steps

@@ -160,12 +160,12 @@ class Holdings:
     __slots__ = ("constants", "ranges")
 
     def __init__(self) -> None:
-        #: what is in which table: the first row or word, and how many
+        #: table, first row or word, and number of them
         self.ranges: list[tuple[GrowingTable | _Pool, int, int]] = []
         self.constants: dict[tuple[str, bytes], int] | None = None
 
     def give_back(self) -> None:
-        """Let others use the rows and words. The caller holds the lock, and nobody reads them any more."""
+        """Let others use the rows and words. The caller holds the lock, and they are not read any more."""
         while (
             self.ranges
         ):  # what is taken off and not given back, after an interrupt, is lost, no worse
@@ -288,7 +288,7 @@ class GrowingTable:
 
     def __init__(self, width: int, field: int, *, held: bool = True) -> None:
         self.width, self.field = width, field
-        #: whether rows belong to the instruction that is being made
+        #: True if rows belong to the instruction that is being made
         self.held = held
         self.rows = np.zeros((1024, width), np.int64)
         self._bytes = memoryview(self.rows).cast("B")  # type: ignore[arg-type]

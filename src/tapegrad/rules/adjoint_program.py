@@ -138,7 +138,7 @@ class Builder:
             return externals.index(operand)
 
         def reference(s: Statement, operand: Operand) -> int:
-            """What an operand of a statement's step is in the chain."""
+            """The chain's reference to an operand of a statement's step."""
             if operand.ref == ADDRESS:
                 return external(Operand(ADDRESS, operand.offset, (0,) * len(shape)))
             slot = s.args[operand.ref - ARGS]
@@ -201,7 +201,7 @@ class Builder:
         return [*nodes, Node(add, (target, -len(nodes)), dtype.itemsize)]
 
     def is_plain(self, s: Statement) -> bool:
-        """Whether operands and result have the adjoint's dtype, so that one loop can do them all."""
+        """Return True if operands and result have the adjoint's dtype, so that one loop can do them all."""
         kinds = {x.dtype for x in (*s.instruction.layouts, s.instruction.out)}
         return kinds == {self.target.dtype}
 

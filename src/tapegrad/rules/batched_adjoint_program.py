@@ -48,7 +48,7 @@ class LaneBuilder(Builder):
         return laned
 
     def has_lanes(self, slot: int) -> bool:
-        """Whether a slot's value depends on the cotangent."""
+        """Return True if a slot's value depends on the cotangent."""
         return self.traced.bases[slot] in self.laned
 
     def lane_of(self, slot: int) -> int:
@@ -126,7 +126,7 @@ class LaneBuilder(Builder):
         ]
 
     def _goes_with_lanes(self, step: Step, s: Statement, copies: dict[int, bool]) -> bool:
-        """Whether a step's kernel knows only strides that it is given, or is a product."""
+        """Return True if a step's kernel knows only strides that it is given, or is a product."""
         if any(o.ref == SCRATCH and o.offset not in copies for o in step.operands):
             return False
         if step.core:

@@ -321,7 +321,7 @@ class Tracing:
         return self.tape.new_handle(slot, layout)
 
     def cotangents(self, rule: Any) -> tuple[Any, ...]:
-        """What the rule returns, one cotangent an operand."""
+        """Call the rule; its cotangents, one an operand."""
         attrs = {k: v for k, v in self.instruction.attrs.items() if k != "layout"}
         returned = rule(self.ct, *self.operands, self.out, **attrs)
         cotangents = returned if isinstance(returned, tuple) else (returned,)
@@ -331,7 +331,7 @@ class Tracing:
         return cotangents
 
     def template(self, inputs: dict[int, str | int], results: tuple[int | None, ...]) -> Template:
-        """What has been recorded."""
+        """The template that has been recorded."""
         tape = self.tape
         constants = {
             slot: self.sizes.get(slot, getattr(owner, "array", owner))
