@@ -48,7 +48,7 @@ class _Statement(NamedTuple):
     pack: Callable[..., bytes]
 
 
-class _Constant(NamedTuple):
+class _Number(NamedTuple):
     """A number that an instruction of the trace implies."""
 
     value: float
@@ -63,7 +63,7 @@ class _Checked(NamedTuple):
 
 
 #: statements, constants, and leaves of the trace whose counterparts are constants
-_Step = _Statement | _Constant | _Checked | int
+_Step = _Statement | _Number | _Checked | int
 
 
 class Plan(NamedTuple):
@@ -177,7 +177,7 @@ class Slices(Lifting):
                         slot = target.append(instruction, slots, extra)
                     known.append(slot)
                     known.extend(range(slot + 1, slot + 1 + len(instruction.outputs)))
-                elif type(step) is _Constant:
+                elif type(step) is _Number:
                     known.append(target.constant(step.value, step.kind))
                 elif type(step) is _Checked:
                     known.append(super().checked(step.instruction, known[step.reference]))
@@ -206,7 +206,7 @@ class Slices(Lifting):
     def constant(self, value: float, kind: dtype) -> int:
         """Slot of a Python scalar on the target."""
         slot = super().constant(value, kind)
-        self._note(slot, _Constant(value, kind))
+        self._note(slot, _Number(value, kind))
         return slot
 
     def checked(self, inner: Instruction, counterpart: int) -> int:

@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 
-class _Running(threading.local):
+class _DualLevels(threading.local):
     """The levels of forward mode that a thread is inside of, and whether tangents are switched on."""
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class _Running(threading.local):
         self.enabled = True
 
 
-LEVELS = _Running()
+LEVELS = _DualLevels()
 
 
 class Private(Exchange):

@@ -26,8 +26,8 @@ __all__ = [
     "CT",
     "LANED",
     "SCRATCH",
+    "ChainNode",
     "Holdings",
-    "Node",
     "Operand",
     "Step",
     "Transfer",
@@ -70,7 +70,7 @@ class Transfer(NamedTuple):
     items: int
 
 
-class Node(NamedTuple):
+class ChainNode(NamedTuple):
     """One kernel of a chain: inputs are operand numbers (>= 0) or earlier nodes (-1 - number)."""
 
     kernel: tuple[int, int]
@@ -93,7 +93,7 @@ class Step(NamedTuple):
         Core dimensions of a gufunc kernel; they follow the loop length in ``dims``.
     core_strides : tuple of int
         Strides of the core dimensions, operand by operand.
-    nodes : tuple of Node
+    nodes : tuple of ChainNode
         For STEP_TILES: the chain; the last node writes the last operand.
     scratch : int
         For STEP_TILES: offset in scratch memory where its temporaries lie.
@@ -112,7 +112,7 @@ class Step(NamedTuple):
     operands: tuple[Operand, ...]
     core: tuple[int, ...] = ()
     core_strides: tuple[int, ...] = ()
-    nodes: tuple[Node, ...] = ()
+    nodes: tuple[ChainNode, ...] = ()
     scratch: int = 0
     zero: int = 0
     group: tuple[Transfer, ...] = ()
@@ -142,13 +142,13 @@ def padded(size: int) -> int:
 
 
 def chain_step(
-    shape: tuple[int, ...], nodes: Sequence[Node], operands: Sequence[Operand], scratch: int
+    shape: tuple[int, ...], nodes: Sequence[ChainNode], operands: Sequence[Operand], scratch: int
 ) -> Step:
     """An elementwise chain over `shape`; the last operand receives the last node's result."""
     return Step((0, 0), shape, tuple(operands), nodes=tuple(nodes), scratch=scratch)
 
 
-def chain_scratch(nodes: Sequence[Node]) -> int:
+def chain_scratch(nodes: Sequence[ChainNode]) -> int:
     """Bytes of scratch memory that the temporaries of a chain need."""
     return max(len(nodes) - 1, 0) * 8 * nt.TILE
 

@@ -29,7 +29,7 @@ from ..ops.program import (
     ARGS,
     CT,
     SCRATCH,
-    Node,
+    ChainNode,
     Operand,
     Step,
     chain_scratch,
@@ -38,7 +38,7 @@ from ..ops.program import (
     padded,
 )
 from ..ops.table import copy_loop
-from .fusion import Part, Recipe
+from .fusion import FusedNode, Recipe
 from .traced_rule import Statement, Template
 
 __all__ = ["Builder", "Programs"]
@@ -50,7 +50,7 @@ Place: TypeAlias = "tuple[int, int, Layout]"
 
 
 def _step(
-    shape: tuple[int, ...], nodes: Sequence[Node], operands: Sequence[Operand], scratch: int
+    shape: tuple[int, ...], nodes: Sequence[ChainNode], operands: Sequence[Operand], scratch: int
 ) -> Step:
     """A chain, or the one call that it is."""
     if len(nodes) == 1 and all(i >= 0 for i in nodes[0].inputs):
@@ -129,7 +129,7 @@ class Builder:
         add = ufunc_loop(np.add, (dtype,) * 3)
         computed: dict[int, int] = {}  # slot -> the node that gives its value
         externals: list[Operand] = []
-        nodes: list[Node] = []
+        nodes: list[ChainNode] = []
         exprs: list[str | None] = []
 
         def external(operand: Operand) -> int:
@@ -163,7 +163,7 @@ class Builder:
                     exprs.append(None)
             else:
                 inputs = tuple(reference(s, operand) for operand in step.operands[:-1])
-                nodes.append(Node(step.kernel, inputs, s.instruction.out.dtype.itemsize))
+                nodes.append(ChainNode(step.kernel, inputs, s.instruction.out.dtype.itemsize))
                 exprs.append(s.instruction.op.expr if self.is_plain(s) else None)
             computed[s.slot] = len(nodes) - 1
         if len(nodes) > 24:
@@ -177,7 +177,7 @@ class Builder:
                 self.places.pop(s.slot, None)
             return self.sequence()
         self.recipe = Recipe(
-            tuple(Part(node, expr) for node, expr in zip(nodes, exprs, strict=True)),
+            tuple(FusedNode(node, expr) for node, expr in zip(nodes, exprs, strict=True)),
             tuple(externals), adjoint, shape, add, dtype.itemsize,
         )  # fmt: skip
         place = self.scratch
@@ -188,8 +188,8 @@ class Builder:
         return [assign], [accumulate], repeats
 
     def summed(
-        self, nodes: list[Node], target: int, add: tuple[int, int], *, repeats: bool
-    ) -> list[Node]:
+        self, nodes: list[ChainNode], target: int, add: tuple[int, int], *, repeats: bool
+    ) -> list[ChainNode]:
         """A chain whose result is added to operand `target`, the adjoint."""
         last, dtype = nodes[-1], self.target.dtype
         if last.kernel == ufunc_loop(np.multiply, (dtype,) * 3) and not repeats:
@@ -198,7 +198,7 @@ class Builder:
         if last.kernel == ufunc_loop(np.negative, (dtype,) * 2) and not repeats:
             kernel = ufunc_loop(np.subtract, (dtype,) * 3)
             return [*nodes[:-1], last._replace(kernel=kernel, inputs=(target, *last.inputs))]
-        return [*nodes, Node(add, (target, -len(nodes)), dtype.itemsize)]
+        return [*nodes, ChainNode(add, (target, -len(nodes)), dtype.itemsize)]
 
     def is_plain(self, s: Statement) -> bool:
         """Return True if operands and result have the adjoint's dtype, so that one loop can do them all."""

@@ -18,7 +18,7 @@ from ..native import abi as nt
 from ..native.ufunc_loops import is_ufunc_loop, native_kernel_address, ufunc_loop
 from ..ops.instruction import Instruction
 from ..ops.layout import Layout
-from ..ops.program import ARGS, LANED, SCRATCH, Node, Operand, Step, Transfer, padded
+from ..ops.program import ARGS, LANED, SCRATCH, ChainNode, Operand, Step, Transfer, padded
 from .adjoint_program import Builder, Programs
 from .traced_rule import Statement, Template
 
@@ -86,8 +86,8 @@ class LaneBuilder(Builder):
         return step._replace(kind=kind) if kind and (not lanes[0] or not lanes[1]) else step
 
     def summed(
-        self, nodes: list[Node], target: int, add: tuple[int, int], *, repeats: bool
-    ) -> list[Node]:
+        self, nodes: list[ChainNode], target: int, add: tuple[int, int], *, repeats: bool
+    ) -> list[ChainNode]:
         """A chain whose result is added to operand `target`, the adjoint; sums run along the lanes."""
         return super().summed(nodes, target, add, repeats=False)
 
