@@ -18,7 +18,6 @@ Start reading at `Lifting.run`, then `Lifting.statement`.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -38,6 +37,7 @@ from ..ops.program import (
     Step,
     address_operand,
     constant,
+    offset_words,
     padded,
 )
 from ..ops.table import TABLE, Lowered, Op, copy_loop, op
@@ -237,7 +237,7 @@ class Lifting:
 
     def append_view(self, instruction: Instruction, source: int, offset: int) -> int:
         """Append a view to the target."""
-        return self.append(instruction, (source,), struct.unpack("<ii", struct.pack("<q", offset)))
+        return self.append(instruction, (source,), offset_words(offset))
 
     def constant(self, value: float, kind: dtype) -> int:
         """Slot of a Python scalar on the target."""

@@ -37,6 +37,7 @@ __all__ = [
     "constant",
     "emit",
     "holding",
+    "offset_words",
     "packed",
     "padded",
     "zero_step",
@@ -139,6 +140,14 @@ def zero_step(operand: Operand, size: int) -> Step:
 def padded(size: int) -> int:
     """Bytes of scratch memory for `size` bytes, so that what follows is aligned."""
     return (size + 63) & ~63
+
+
+_words_of, _bytes_of = struct.Struct("<ii").unpack, struct.Struct("<q").pack
+
+
+def offset_words(offset: int) -> tuple[int, ...]:
+    """Return the two words behind a view's operand that hold its offset in bytes."""
+    return _words_of(_bytes_of(offset))
 
 
 def chain_step(

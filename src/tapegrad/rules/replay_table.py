@@ -7,7 +7,6 @@ instruction. A template with in-place writes or several results stays with Pytho
 
 from __future__ import annotations
 
-import struct
 from typing import Any, NamedTuple
 
 from ..base.fast_paths import REFUSED
@@ -17,7 +16,7 @@ from ..native import abi as nt
 from ..ops.instruction import ITAB, RTAB, Instruction, instruction, remember, view_instruction
 from ..ops.layout import LAYOUTS, Layout, broadcast_strides, contiguous, intern, is_symbolic
 from ..ops.patterns import Pattern, answered
-from ..ops.program import POOL, holding
+from ..ops.program import POOL, holding, offset_words
 from ..ops.table import TABLE, is_float
 from ..tape.constants import Constants
 from ..tape.tape import Tape
@@ -221,7 +220,7 @@ def place(instruction: Instruction, number: int, drawn: Draft) -> None:
     words: list[int] = []
     args = 0
     for step, inputs, offset in drawn.steps:
-        low, high = (0, 0) if offset is None else struct.unpack("<ii", struct.pack("<q", offset))
+        low, high = (0, 0) if offset is None else offset_words(offset)
         extra = 0 if offset is None else 2
         words.extend((step.id, len(inputs), extra, low, high, *inputs))
         args += len(inputs) + extra
