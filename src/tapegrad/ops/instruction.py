@@ -279,9 +279,8 @@ def _new(
 def add_outputs(instruction: Instruction) -> None:
     """Make the instructions of an instruction's further results."""
     if len(instruction.outs) > 1:
-        source = (instruction.out,)
         instruction.outputs = tuple(
-            _new(OUTPUT, source, {"number": j}, Lowered((out,), ()), Holdings(), None)
+            _new(OUTPUT, instruction.outs[:1], {"number": j}, Lowered((out,), ()), Holdings(), None)
             for j, out in enumerate(instruction.outs[1:], 1)
         )
         instruction.needs = tuple([output.id for output in instruction.outputs])
