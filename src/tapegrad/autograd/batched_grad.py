@@ -111,8 +111,8 @@ def may_lift(tape: Tape, inputs: Sequence[Tensor]) -> bool:
         return False
     if any(s is not None and s.hooks is not None for s in leaves):
         return False
-    numbers = np.unique(tape.instruction[first : tape.count])
-    return not any(INSTRUCTIONS[k].op.lift == "never" for k in numbers)
+    ops = [INSTRUCTIONS[k].op for k in np.unique(tape.instruction[first : tape.count])]
+    return not any(entry.lift == "never" and not entry.python for entry in ops)
 
 
 def _grad_by_lifting(

@@ -41,14 +41,14 @@ class Result(NamedTuple):
 class _Statement(NamedTuple):
     """A statement of a plan; what it refers to is counted: what is bound first, then what was appended."""
 
-    made: Instruction
+    instruction: Instruction
     references: tuple[int, ...]
     extra: tuple[int, ...]
     active: bool
     pack: Callable[..., bytes]
 
 
-class _Constant(NamedTuple):
+class _Number(NamedTuple):
     """A number that an instruction of the trace implies."""
 
     value: float
@@ -58,16 +58,16 @@ class _Constant(NamedTuple):
 class _Checked(NamedTuple):
     """A constant of indices that are checked anew each time."""
 
-    made: Instruction
+    instruction: Instruction
     reference: int
 
 
 #: statements, constants, and leaves of the trace whose counterparts are constants
-_Step = _Statement | _Constant | _Checked | int
+_Step = _Statement | _Number | _Checked | int
 
 
 class Plan(NamedTuple):
-    """What a lifting appends, and what the results are."""
+    """The statements that a lifting appends, and its results."""
 
     steps: tuple[_Step, ...]
     results: tuple[tuple[int, Layout, bool], ...]
@@ -91,23 +91,23 @@ class Slices(Lifting):
 
     def __init__(self, source: Lifted, target: Any, size: int) -> None:
         super().__init__(source, target, size)
-        #: what was done so far; None where it cannot be done again
+        #: the steps so far; None where they cannot be repeated
         self._steps: list[_Step] | None = []
         self._references: dict[int, int] = {}
         self._words = 0
 
-    def bind(self, slot: int, own: int, *, batched: bool) -> None:
+    def bind(self, slot: int, counterpart: int, *, batched: bool) -> None:
         """Say what stands on the target for a slot of the source."""
-        super().bind(slot, own, batched=batched)
-        self._references.setdefault(own, len(self._references))
+        super().bind(slot, counterpart, batched=batched)
+        self._references.setdefault(counterpart, len(self._references))
 
     # ------------------------------------------------------------------ results
-    def results(self, own: Sequence[int], whole: Sequence[bool]) -> list[Result]:
+    def results(self, slots: Sequence[int], whole: Sequence[bool]) -> list[Result]:
         """Record what results need.
 
         Parameters
         ----------
-        own : sequence of int
+        slots : sequence of int
             Slots of the trace.
         whole : sequence of bool
             Whether a result is to have the batch as first dimension even if it does not depend on it.
@@ -117,28 +117,30 @@ class Slices(Lifting):
         bound, count, key = self.slots.copy(), source.count, None
         simple = not (REFUSED or source.contexts or source.versions or source.count > LONGEST_PLAN)
         if simple and self._steps == []:
-            key = self._key(own, whole, bound, count)
+            key = self._key(slots, whole, bound, count)
             plan = _plans.get(key)
             if plan is not None:
                 return self._follow(plan, bound)
-        self.run(own)
-        found = []
-        for slot, is_whole in zip(own, whole, strict=True):
+        self.run(slots)
+        results = []
+        for slot, is_whole in zip(slots, whole, strict=True):
             self.mode(slot)
-            made = self.whole(slot) if is_whole else self.at(slot)
-            found.append(Result(made, self.layout(made), slot in self.batched))
+            counterpart = self.whole(slot) if is_whole else self.at(slot)
+            results.append(Result(counterpart, self.layout(counterpart), slot in self.batched))
         if key is not None and self._steps is not None and source.count == count:
             if len(_plans) >= PLANS_AT_MOST:
                 del _plans[next(iter(_plans))]
-            references = [(self._references[r.slot], r.layout, r.is_batched) for r in found]
+            references = [(self._references[r.slot], r.layout, r.is_batched) for r in results]
             _plans[key] = Plan(tuple(self._steps), tuple(references), self._words)
-        return found
+        return results
 
-    def _key(self, own: Sequence[int], whole: Sequence[bool], bound: dict[int, int], n: int) -> Any:
+    def _key(
+        self, slots: Sequence[int], whole: Sequence[bool], bound: dict[int, int], n: int
+    ) -> Any:
         """All that the lifting of the first `n` statements depends on, with what was `bound` before."""
         source, target = self.source, self.target
         m = int(source.state[nt.S_ARG_COUNT])
-        given = [
+        bound_layouts = [
             (slot, self._references[k], slot in self.batched,
              INSTRUCTIONS[target.instruction[k]].out.id, target.is_active(k))
             for slot, k in bound.items()
@@ -151,7 +153,7 @@ class Slices(Lifting):
         ]  # fmt: skip
         arrays = source.instruction[1:n], source.arg[:m], source.flags[1:n], source.root[1:n]
         return (
-            self.size, tuple(own), tuple(whole), tuple(given), tuple(source.copies.items()),
+            self.size, tuple(slots), tuple(whole), tuple(bound_layouts), tuple(source.copies.items()),
             tuple(numbers), tuple(source.leaves), target.abstract, *[a.tobytes() for a in arrays],
         )  # fmt: skip
 
@@ -164,52 +166,54 @@ class Slices(Lifting):
         with target.lock:
             for step in plan.steps:
                 if type(step) is _Statement:
-                    made, references, extra, active, pack = step
+                    instruction, references, extra, active, pack = step
                     state[nt.S_GRAD_MODE] = active
                     slots = [known[r] for r in references]
                     slot = -1
-                    if not made.outputs:
+                    if not instruction.outputs:
                         words = pack(*slots, *extra)
-                        slot = append(pointer, made.id, words, len(slots) + len(extra), 0)
+                        slot = append(pointer, instruction.id, words, len(slots) + len(extra), 0)
                     if slot < 0:
-                        slot = target.append(made, slots, extra)
+                        slot = target.append(instruction, slots, extra)
                     known.append(slot)
-                    known.extend(range(slot + 1, slot + 1 + len(made.outputs)))
-                elif type(step) is _Constant:
+                    known.extend(range(slot + 1, slot + 1 + len(instruction.outputs)))
+                elif type(step) is _Number:
                     known.append(target.constant(step.value, step.kind))
                 elif type(step) is _Checked:
-                    known.append(super().checked(step.made, known[step.reference]))
+                    known.append(super().checked(step.instruction, known[step.reference]))
                 else:
                     known.append(super().leaf(step))  # type: ignore[arg-type]
         return [Result(known[r], layout, batched) for r, layout, batched in plan.results]
 
     # ------------------------------------------------------------------ what is noted
-    def append(self, made: Instruction, slots: Sequence[int], extra: Sequence[int] = ()) -> int:
+    def append(
+        self, instruction: Instruction, slots: Sequence[int], extra: Sequence[int] = ()
+    ) -> int:
         """Append a statement to the target."""
-        slot = super().append(made, slots, extra)
+        slot = super().append(instruction, slots, extra)
         at = self._references
         count = len(slots) + len(extra)
         if self._steps is not None:
             self._steps.append(_Statement(
-                made, tuple([at[s] for s in slots]), tuple(extra), self.target.grad_mode,
+                instruction, tuple([at[s] for s in slots]), tuple(extra), self.target.grad_mode,
                 struct.Struct(f"<{count}i").pack,
             ))  # fmt: skip
-        self._words += count + len(made.outputs)
-        for j in range(1 + len(made.outputs)):
+        self._words += count + len(instruction.outputs)
+        for j in range(1 + len(instruction.outputs)):
             at[slot + j] = len(at)
         return slot
 
     def constant(self, value: float, kind: dtype) -> int:
         """Slot of a Python scalar on the target."""
         slot = super().constant(value, kind)
-        self._note(slot, _Constant(value, kind))
+        self._note(slot, _Number(value, kind))
         return slot
 
-    def checked(self, made: Instruction, own: int) -> int:
+    def checked(self, inner: Instruction, counterpart: int) -> int:
         """A constant of indices that were checked, and wrapped; without values still a statement."""
-        slot = super().checked(made, own)
+        slot = super().checked(inner, counterpart)
         if not self.target.abstract:
-            self._note(slot, _Checked(made, self._references[own]))
+            self._note(slot, _Checked(inner, self._references[counterpart]))
         return slot
 
     def _note(self, slot: int, step: _Step) -> None:
@@ -220,14 +224,14 @@ class Slices(Lifting):
                 self._steps.append(step)
 
     # ------------------------------------------------------------------ statements of a trace
-    def operands(self, slot: int, made: Instruction) -> list[int]:
-        """What a statement's counterpart is made of."""
+    def operands(self, slot: int, inner: Instruction) -> list[int]:
+        """The slots that a statement's counterpart is made of."""
         source = self.source
         copied = source.copies.get(slot)
         if copied is not None:
             return [copied]
         args = source.args_of(slot)
-        if made.op.name == "function_output":  # its value, which `forward` computed
+        if inner.op.name == "function_output":  # its value, which `forward` computed
             (value,) = args[1:]
             if source.instruction_of(value).op.name == "detach":
                 (value,) = source.args_of(value)
@@ -245,27 +249,29 @@ class Slices(Lifting):
         if copied is None:
             if slot in source.leaves or source.flags[slot] & nt.VISIBLE:
                 source.refuse("makes a tensor that others can see or that requires grad")
-            own = super().leaf(slot)
-            self._note(own, slot)  # unless it is a number
-            return own
+            counterpart = super().leaf(slot)
+            self._note(counterpart, slot)  # unless it is a number
+            return counterpart
         if copied in self.batched:
             self.batched.add(slot)
-        own = self.at(copied)
+        counterpart = self.at(copied)
         if int(source.base[copied]) in source.versions:
-            return self.op("clone", own)
-        if not self.target.is_active(own):
-            return own
-        layout = self.layout(own)
-        made = view_instruction(TABLE["detach"], layout, layout.shape, layout.strides)
-        return self.append_view(made, own, 0)
+            return self.op("clone", counterpart)
+        if not self.target.is_active(counterpart):
+            return counterpart
+        layout = self.layout(counterpart)
+        view = view_instruction(TABLE["detach"], layout, layout.shape, layout.strides)
+        return self.append_view(view, counterpart, 0)
 
-    def statement(self, slot: int, made: Instruction, args: Sequence[int], offset: int = 0) -> None:
+    def statement(
+        self, slot: int, inner: Instruction, args: Sequence[int], offset: int = 0
+    ) -> None:
         """Record the counterpart of a statement."""
-        if made.op.name == "function_output":
+        if inner.op.name == "function_output":
             anchor = self.source.args_of(slot)[0]
             ctx = self.source.contexts[anchor]
             if not ctx._has_rule and any(map(self.target.is_active, self.slots.values())):
                 self.source.refuse("calls a Function whose derivative is wanted")
             self.bind(slot, self.at(args[0]), batched=args[0] in self.batched)
         else:
-            super().statement(slot, made, args, offset)
+            super().statement(slot, inner, args, offset)

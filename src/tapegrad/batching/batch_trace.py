@@ -35,7 +35,7 @@ from .batch_plan import Lifted, Result, Slices
 
 __all__ = ["NotLifted", "Trace", "private_copy"]
 
-#: where values of a trace seem to be; nobody reads there, but views are known by their offsets
+#: where values of a trace seem to be; nothing reads there, but views are known by their offsets
 NOWHERE = 1 << 40
 _ZERO = np.zeros(2)
 
@@ -64,7 +64,7 @@ class Trace(Lifted):
         Why the function cannot be lifted; empty if it can.
     """
 
-    #: whether nothing records here: before `begin` (which an interrupt may keep from coming), after `end`
+    #: True while nothing records here: before `begin` (which an interrupt may keep from coming), after `end`
     closed = True
 
     def __init__(self, outer: Tape, size: int, randomness: str = "error") -> None:
@@ -77,9 +77,9 @@ class Trace(Lifted):
         self.lifting = Slices(self, outer, size)
         self.copies: dict[int, int] = {}
         self.refused = ""
-        #: what the caller of `vmap` is told in any case
+        #: the refusal that the caller of `vmap` is told in any case
         self.error: Exception | None = None
-        #: what `begin` changed around the trace
+        #: the state around the trace that `begin` changed
         self._before: tuple[int, int, bool] | None = None
         self._known: dict[int, int] = {}
         #: leaf -> what it is a slice of, and along which dimension
@@ -179,7 +179,7 @@ class Trace(Lifted):
         return self.bind(_ZERO, layout, active=active, keep=keep)
 
     def slice_of(self, tensor: TensorHandle, dim: int) -> AnyTensor:
-        """What the function gets for a tensor that is sliced along a dimension."""
+        """The function's argument for a tensor that is sliced along a dimension."""
         outer = self.outer
         slot = record.operand(outer, tensor)
         layout = outer.instruction_of(slot).out
@@ -187,15 +187,15 @@ class Trace(Lifted):
         if dim != 0:
             shape.insert(0, shape.pop(dim))
             strides.insert(0, strides.pop(dim))
-            made = view_instruction(TABLE["permute"], layout, tuple(shape), tuple(strides))
-            slot = outer.append_view(made, slot, 0)
+            view = view_instruction(TABLE["permute"], layout, tuple(shape), tuple(strides))
+            slot = outer.append_view(view, slot, 0)
         inner = intern(layout.dtype, tuple(shape[1:]), tuple(strides[1:]))
-        own = self._leaf(inner, active=outer.is_active(slot))
-        self.lifting.bind(own, slot, batched=True)
-        self._sliced[own] = tensor, dim
+        leaf = self._leaf(inner, active=outer.is_active(slot))
+        self.lifting.bind(leaf, slot, batched=True)
+        self._sliced[leaf] = tensor, dim
         # A view of the leaf, as the function does not get a leaf of the user's.
-        made = view_instruction(TABLE["alias"], inner, inner.shape, inner.strides)
-        return record.new_tensor(self, self.append_view(made, own, 0), inner)
+        view = view_instruction(TABLE["alias"], inner, inner.shape, inner.strides)
+        return record.new_tensor(self, self.append_view(view, leaf, 0), inner)
 
     def capture(self, tensor: TensorHandle) -> int:
         """Slot that stands for a tensor of the surroundings."""
@@ -203,14 +203,14 @@ class Trace(Lifted):
 
     def capture_slot(self, slot: int) -> int:
         """Slot that stands for one of the tape around."""
-        outer, own = self.outer, self._known.get(slot)
-        if own is None:
+        outer, leaf = self.outer, self._known.get(slot)
+        if leaf is None:
             layout = outer.instruction_of(slot).out
             active = outer.is_active(slot)
-            own = self._leaf(layout, active=active, keep=outer.leaves.get(slot))
-            self.lifting.bind(own, slot, batched=False)
-            self._known[slot] = own
-        return own
+            leaf = self._leaf(layout, active=active, keep=outer.leaves.get(slot))
+            self.lifting.bind(leaf, slot, batched=False)
+            self._known[slot] = leaf
+        return leaf
 
     def stands_for(self, slot: int) -> int | None:
         """Slot of the tape around that a leaf stands for; None for a leaf that was made here."""
@@ -220,11 +220,11 @@ class Trace(Lifted):
         """A leaf that requires grad and has a tensor's value."""
         slot = record.operand(self, tensor)
         layout = self.instruction_of(slot).out
-        own = self._leaf(layout, active=True)
-        self.copies[own] = slot
-        made = record.new_tensor(self, own, layout)
-        made._meta = self.leaves[own]
-        return made
+        leaf = self._leaf(layout, active=True)
+        self.copies[leaf] = slot
+        copied = record.new_tensor(self, leaf, layout)
+        copied._meta = self.leaves[leaf]
+        return copied
 
     # ------------------------------------------------------------------ Functions with rules
     def batches(self, values: Sequence[Any]) -> tuple[list[Any], list[int | None]]:
@@ -240,17 +240,19 @@ class Trace(Lifted):
             self.lifting.run(slots)
         finally:
             self.outer.state[nt.S_GRAD_MODE] = mode
-        found = list(values)
+        outer_values = list(values)
         dims: list[int | None] = [None] * len(values)
         for i, slot in zip(tensors, slots, strict=True):
             sliced = self._sliced.get(self._aliased(slot))
             if sliced is not None:  # as it was given to `vmap`
-                found[i], dims[i] = sliced
+                outer_values[i], dims[i] = sliced
                 continue
-            own = self.lifting.at(slot)
-            found[i] = record.new_tensor(self.outer, own, self.lifting.layout(own))
+            counterpart = self.lifting.at(slot)
+            outer_values[i] = record.new_tensor(
+                self.outer, counterpart, self.lifting.layout(counterpart)
+            )
             dims[i] = 0 if slot in self.lifting.batched else None
-        return found, dims
+        return outer_values, dims
 
     def _aliased(self, slot: int) -> int:
         """The slot that an alias stands for."""
@@ -269,19 +271,21 @@ class Trace(Lifted):
         )
 
     def slices(self, values: Sequence[Any], dims: Sequence[int | None]) -> list[Any]:
-        """What the function gets of tensors on the tape around."""
-        found = []
+        """The function's arguments for values on the tape around."""
+        inner_values = []
         for x, d in zip(values, dims, strict=True):
             if not record.is_tensor(x):
-                found.append(x)
+                inner_values.append(x)
             elif d is None:
-                own = self.capture(x)
-                layout = self.instruction_of(own).out
-                made = view_instruction(TABLE["alias"], layout, layout.shape, layout.strides)
-                found.append(record.new_tensor(self, self.append_view(made, own, 0), layout))
+                leaf = self.capture(x)
+                layout = self.instruction_of(leaf).out
+                view = view_instruction(TABLE["alias"], layout, layout.shape, layout.strides)
+                inner_values.append(
+                    record.new_tensor(self, self.append_view(view, leaf, 0), layout)
+                )
             else:
-                found.append(self.slice_of(x, d % x.ndim))
-        return found
+                inner_values.append(self.slice_of(x, d % x.ndim))
+        return inner_values
 
     # ------------------------------------------------------------------ results
     def results(self, tensors: Sequence[TensorHandle], whole: Sequence[bool]) -> list[Result]:
@@ -297,15 +301,15 @@ class Trace(Lifted):
             raise NotLifted(self.refused)
         self._check()
         outer = self.outer
-        own = [record.operand(self, t) for t in tensors]
+        slots = [record.operand(self, t) for t in tensors]
         mode = outer.grad_mode
         try:
-            found = self.lifting.results(own, whole)
+            results = self.lifting.results(slots, whole)
         finally:
             outer.state[nt.S_GRAD_MODE] = mode
         if outer.state[nt.S_EAGER] and not outer.abstract:
             outer.evaluate()
-        return found
+        return results
 
     def _check(self) -> None:
         """Raise for what would be lost, or act on the surroundings."""
@@ -316,7 +320,7 @@ class Trace(Lifted):
             self.refuse("writes into its arguments or its surroundings")
 
     def may_collect(self) -> bool:
-        """Whether slots may be renumbered: they are known by number."""
+        """Return False: slots are known by number here, and may not be renumbered."""
         return False
 
 

@@ -18,7 +18,6 @@ Start reading at `Lifting.run`, then `Lifting.statement`.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -38,11 +37,12 @@ from ..ops.program import (
     Step,
     address_operand,
     constant,
+    offset_words,
     padded,
 )
 from ..ops.table import TABLE, Lowered, Op, copy_loop, op
 from ..rules import replay_table as templates
-from ..rules.traced_rule import Tracing, is_elementwise, trace
+from ..rules.traced_rule import Tracing, trace
 from ..tape import recording as record
 from ..tape import versions
 from ..tape.current import current_tape
@@ -69,19 +69,19 @@ class Lifting:
         #: statements whose write is one that residuals may be older than
         self._noted: set[int] = set()
 
-    def bind(self, slot: int, own: int, *, batched: bool) -> None:
+    def bind(self, slot: int, counterpart: int, *, batched: bool) -> None:
         """Say what stands on the target for a slot of the source."""
-        self.slots[slot] = own
+        self.slots[slot] = counterpart
         if batched:
             self.batched.add(slot)
 
     def at(self, slot: int) -> int:
         """The counterpart of a slot; what the target had before stands for itself."""
-        found = self.slots.get(slot)
-        if found is None:
+        counterpart = self.slots.get(slot)
+        if counterpart is None:
             assert slot < self.first, "an operand comes before its use"
             return slot
-        return found
+        return counterpart
 
     # ------------------------------------------------------------------ what there is to do
     def run(self, results: Iterable[int]) -> None:
@@ -92,13 +92,13 @@ class Lifting:
         promoted = self._promoted(statements)
         if any(slot in self.slots for slot in promoted):
             raise UnsupportedError("something batched is written into what is not")
-        for slot, made, args in statements:
+        for slot, inner, args in statements:
             if slot not in self.slots:
                 self.mode(slot)
-                if made.op.kind == nt.LEAF:
+                if inner.op.kind == nt.LEAF:
                     self.slots[slot] = self.leaf(slot)
                 else:
-                    self.statement(slot, made, args, self.source.view_offset(slot))
+                    self.statement(slot, inner, args, self.source.view_offset(slot))
             if slot in promoted and slot not in self.batched:
                 self._spread(slot)
 
@@ -108,21 +108,21 @@ class Lifting:
         base = source.base
         wanted = {r for r in results if r >= self.first}
         bases = {int(base[r]) for r in wanted}
-        found = []
+        statements = []
         for slot in range(source.count - 1, self.first - 1, -1):
-            made = source.instruction_of(slot)
-            kind = made.op.kind
+            inner = source.instruction_of(slot)
+            kind = inner.op.kind
             writes = kind in (nt.WRITE, nt.ACCUMULATE)
             if slot not in wanted and not (writes and int(base[slot]) in bases):
                 continue
-            args = self.operands(slot, made)
-            found.append((slot, made, args))
+            args = self.operands(slot, inner)
+            statements.append((slot, inner, args))
             wanted.update(args)
             bases.update([int(base[a]) for a in args])
-        return found[::-1]
+        return statements[::-1]
 
-    def operands(self, slot: int, made: Instruction) -> list[int]:
-        """What a statement's counterpart is made of."""
+    def operands(self, slot: int, inner: Instruction) -> list[int]:
+        """The slots that a statement's counterpart is made of."""
         return self.source.args_of(slot)
 
     def _promoted(self, statements: Sequence[tuple[int, Instruction, list[int]]]) -> set[int]:
@@ -131,12 +131,12 @@ class Lifting:
         base = self.source.base
         while True:
             batched = self.batched | promoted
-            for slot, made, args in statements:
+            for slot, inner, args in statements:
                 if slot in batched or not any(a in batched for a in args):
                     continue
                 batched.add(slot)
                 owner = int(base[slot])
-                if made.op.kind in (nt.WRITE, nt.ACCUMULATE) and owner not in batched:
+                if inner.op.kind in (nt.WRITE, nt.ACCUMULATE) and owner not in batched:
                     promoted.add(owner)
                     break
             else:
@@ -155,83 +155,89 @@ class Lifting:
         return self.target.bind(array, layout, active=False)
 
     # ------------------------------------------------------------------ one statement
-    def statement(self, slot: int, made: Instruction, args: Sequence[int], offset: int = 0) -> None:
+    def statement(
+        self, slot: int, inner: Instruction, args: Sequence[int], offset: int = 0
+    ) -> None:
         """Record the counterpart of a statement."""
-        kind = made.op.kind
+        kind = inner.op.kind
         if kind == nt.OUTPUT:
             return  # with the statement of the first result
-        own = [self.at(a) for a in args]
-        if made.op.name == "checked_index":
-            self.bind(slot, self.checked(made, own[0]), batched=args[0] in self.batched)
+        operands = [self.at(a) for a in args]
+        if inner.op.name == "checked_index":
+            self.bind(slot, self.checked(inner, operands[0]), batched=args[0] in self.batched)
             return
         if not any(a in self.batched for a in args):
             if kind == nt.VIEW:
-                self.slots[slot] = self.append_view(made, own[0], offset)
+                self.slots[slot] = self.append_view(inner, operands[0], offset)
             else:
-                self._append(slot, made, made, own)
+                self._append(slot, inner, inner, operands)
             return
         self.batched.add(slot)
         if kind == nt.VIEW:
             self.slots[slot] = self.view(
-                own[0], made.op, made.out.shape, made.out.strides, offset, made.out
+                operands[0], inner.op, inner.out.shape, inner.out.strides, offset, inner.out
             )
             return
-        lift = made.op.lift
+        lift = inner.op.lift
         if kind in (nt.WRITE, nt.ACCUMULATE):
             if args[0] not in self.batched:
                 raise UnsupportedError("something batched is written into what is not")
-            rank = made.layouts[0].ndim
-            given = [own[0], self.aligned(args[1], rank)]
-            layouts = tuple(map(self.layout, given))
-            self._append(slot, instruction(made.op, layouts, **made.attrs), made, given)
-        elif is_elementwise(made):
-            rank = max(x.ndim for x in made.layouts)
-            given = [self.aligned(a, rank) for a in args]
-            layouts = tuple(map(self.layout, given))
-            self.slots[slot] = self.append(instruction(made.op, layouts, **made.attrs), given)
+            rank = inner.layouts[0].ndim
+            operands = [operands[0], self.aligned(args[1], rank)]
+            layouts = tuple(map(self.layout, operands))
+            self._append(slot, instruction(inner.op, layouts, **inner.attrs), inner, operands)
+        elif inner.op.is_elementwise:
+            rank = max(x.ndim for x in inner.layouts)
+            operands = [self.aligned(a, rank) for a in args]
+            layouts = tuple(map(self.layout, operands))
+            self.slots[slot] = self.append(instruction(inner.op, layouts, **inner.attrs), operands)
         elif lift == "product":
-            self.slots[slot] = self.product(args[0], args[1], made.out)
+            self.slots[slot] = self.product(args[0], args[1], inner.out)
         elif lift == "added product" and (args[0] in self.batched or args[1] in self.batched):
-            self.slots[slot] = self.added_product(made, args)
+            self.slots[slot] = self.added_product(inner, args)
         else:
             if lift == "never":
-                raise UnsupportedError(f"{made.op.name} is not lifted")
-            row = TABLE[_LIFTED[made.op.vjp is None]]
-            layouts = tuple(map(self.layout, own))
+                raise UnsupportedError(f"{inner.op.name} is not lifted")
+            row = TABLE[_LIFTED[inner.op.vjp is None]]
+            layouts = tuple(map(self.layout, operands))
             flags = tuple([a in self.batched for a in args])
-            new = instruction(row, layouts, inner=made.id, batched=flags, size=self.size)
-            self._append(slot, new, made, own)
+            new = instruction(row, layouts, inner=inner.id, batched=flags, size=self.size)
+            self._append(slot, new, inner, operands)
 
-    def checked(self, made: Instruction, own: int) -> int:
+    def checked(self, inner: Instruction, counterpart: int) -> int:
         """A constant of indices that were checked, and wrapped; without values still a statement."""
-        layout, n = self.layout(own), made.attrs["n"]
+        layout, n = self.layout(counterpart), inner.attrs["n"]
         if self.target.abstract:
-            return self.append(instruction(made.op, (layout,), **made.attrs), (own,))
-        values = self.target.value(own, layout)
-        low = -n if made.attrs["wraps"] else 0
+            return self.append(instruction(inner.op, (layout,), **inner.attrs), (counterpart,))
+        values = self.target.value(counterpart, layout)
+        low = -n if inner.attrs["wraps"] else 0
         if ((values < low) | (values >= n)).any():
             raise IndexError(f"an index is out of bounds for a dimension with size {n}")
         array = np.ascontiguousarray(np.where(values < 0, values + n, values)).reshape(values.shape)
         return self.target.bind(array, contiguous(layout.dtype, layout.shape), active=False)
 
-    def _append(self, slot: int, new: Instruction, made: Instruction, own: Sequence[int]) -> None:
+    def _append(
+        self, slot: int, new: Instruction, inner: Instruction, operands: Sequence[int]
+    ) -> None:
         """Append the counterpart of a statement that may write, or have several results."""
-        first = self.append(new, own)
-        for j in range(len(made.outs)):
+        first = self.append(new, operands)
+        for j in range(len(inner.outs)):
             self.slots[slot + j] = first + j
-            if new is not made:
+            if new is not inner:
                 self.batched.add(slot + j)
-        if made.op.kind in (nt.WRITE, nt.ACCUMULATE) and slot in self._noted:
+        if inner.op.kind in (nt.WRITE, nt.ACCUMULATE) and slot in self._noted:
             versions.note_write(self.target, first)
 
     # ------------------------------------------------------------------ parts
-    def append(self, made: Instruction, slots: Sequence[int], extra: Sequence[int] = ()) -> int:
+    def append(
+        self, instruction: Instruction, slots: Sequence[int], extra: Sequence[int] = ()
+    ) -> int:
         """Append a statement to the target."""
-        return self.target.append(made, slots, extra)
+        return self.target.append(instruction, slots, extra)
 
-    def append_view(self, made: Instruction, source: int, offset: int) -> int:
+    def append_view(self, instruction: Instruction, source: int, offset: int) -> int:
         """Append a view to the target."""
-        return self.append(made, (source,), struct.unpack("<ii", struct.pack("<q", offset)))
+        return self.append(instruction, (source,), offset_words(offset))
 
     def constant(self, value: float, kind: dtype) -> int:
         """Slot of a Python scalar on the target."""
@@ -252,21 +258,21 @@ class Lifting:
     ) -> int:  # fmt: skip
         """Append a view of a batched slot whose slices have this shape, strides and offset."""
         layout = self.layout(slot)
-        made = view_instruction(
+        view = view_instruction(
             entry, layout, (self.size, *shape), (layout.strides[0], *strides), like.dtype
         )
-        return self.append_view(made, slot, offset)
+        return self.append_view(view, slot, offset)
 
     def aligned(self, slot: int, rank: int) -> int:
         """The counterpart of an operand; if it is batched, with slices of at least `rank` dimensions."""
-        own = self.at(slot)
-        layout = self.layout(own)
+        counterpart = self.at(slot)
+        layout = self.layout(counterpart)
         missing = rank + 1 - layout.ndim
         if slot not in self.batched or missing <= 0:
-            return own
+            return counterpart
         shape = (1,) * missing + layout.shape[1:]
         return self.view(
-            own, TABLE["unsqueeze"], shape, (0,) * missing + layout.strides[1:], 0, layout
+            counterpart, TABLE["unsqueeze"], shape, (0,) * missing + layout.strides[1:], 0, layout
         )
 
     def _spread(self, slot: int) -> None:
@@ -277,14 +283,14 @@ class Lifting:
 
     def whole(self, slot: int) -> int:
         """The counterpart of a slot, as many times as there are slices if it does not depend on them."""
-        own = self.at(slot)
+        counterpart = self.at(slot)
         if slot in self.batched:
-            return own
-        layout = self.layout(own)
-        made = view_instruction(
+            return counterpart
+        layout = self.layout(counterpart)
+        view = view_instruction(
             TABLE["expand"], layout, (self.size, *layout.shape), (0, *layout.strides)
         )
-        return self.op("clone", self.append_view(made, own, 0))
+        return self.op("clone", self.append_view(view, counterpart, 0))
 
     # ------------------------------------------------------------------ products
     def product(self, a: int, b: int, out: Layout) -> int:
@@ -306,15 +312,15 @@ class Lifting:
             name = "bmm"
         elif (lx.ndim, ly.ndim) == (2, 3):
             name = "matmul_left"
-        made = self.op(name, x, y)
-        if self.layout(made).ndim == out.ndim + 1:
-            return made
-        return self.view(made, TABLE["squeeze_dims"], out.shape, out.strides, 0, out)
+        product = self.op(name, x, y)
+        if self.layout(product).ndim == out.ndim + 1:
+            return product
+        return self.view(product, TABLE["squeeze_dims"], out.shape, out.strides, 0, out)
 
     def _factor(self, slot: int, rank: int, *, row: bool) -> int:
         """A factor as matrices, batched ones with `rank` dimensions between the batch and the matrix."""
-        own = self.at(slot)
-        layout = self.layout(own)
+        counterpart = self.at(slot)
+        layout = self.layout(counterpart)
         is_batched = slot in self.batched
         shape: tuple[int, ...] = tuple(layout.shape[is_batched:])
         strides: tuple[int, ...] = layout.strides[is_batched:]
@@ -325,25 +331,25 @@ class Lifting:
         shape, strides = (1,) * missing + shape, (0,) * missing + strides
         if is_batched:
             if len(shape) + 1 == layout.ndim:
-                return own
-            return self.view(own, TABLE["unsqueeze"], shape, strides, 0, layout)
+                return counterpart
+            return self.view(counterpart, TABLE["unsqueeze"], shape, strides, 0, layout)
         if len(shape) == layout.ndim:
-            return own
-        made = view_instruction(TABLE["unsqueeze"], layout, shape, strides)
-        return self.append_view(made, own, 0)
+            return counterpart
+        view = view_instruction(TABLE["unsqueeze"], layout, shape, strides)
+        return self.append_view(view, counterpart, 0)
 
-    def added_product(self, made: Instruction, args: Sequence[int]) -> int:
+    def added_product(self, inner: Instruction, args: Sequence[int]) -> int:
         """The counterpart of ``beta * z + alpha * (x @ y)`` for operands (x, y, z)."""
-        kind, alpha, beta = made.out.dtype, made.attrs["alpha"], made.attrs["beta"]
-        found = self.product(args[0], args[1], made.out)
+        kind, alpha, beta = inner.out.dtype, inner.attrs["alpha"], inner.attrs["beta"]
+        product = self.product(args[0], args[1], inner.out)
         if alpha != 1:
-            found = self.op("mul", found, self.constant(alpha, kind))
+            product = self.op("mul", product, self.constant(alpha, kind))
         if beta == 0:  # as in PyTorch, not even NaN of z counts
-            return found
-        added = self.aligned(args[2], made.out.ndim)
+            return product
+        added = self.aligned(args[2], inner.out.ndim)
         if beta != 1:
             added = self.op("mul", added, self.constant(beta, kind))
-        return self.op("add", found, added)
+        return self.op("add", product, added)
 
 
 # --------------------------------------------------------------------------- the generic counterpart
@@ -388,10 +394,10 @@ def _lifted_step(step: Step, size: int, slices: Any) -> Step:
 
 def lifted_vjp(ct: Any, *values: Any, inner: int, batched: tuple[bool, ...], size: int) -> Any:
     """Lift the rule of the slice's instruction."""
-    made = INSTRUCTIONS[inner]
+    instruction = INSTRUCTIONS[inner]
     with (
         TABLE_LOCK,
-        Tracing(made) as tracing,
+        Tracing(instruction) as tracing,
     ):  # lifting wants the tape of a rule as well as its template
         return _lifted_vjp(tracing, ct, values, batched, size)
 
@@ -399,7 +405,7 @@ def lifted_vjp(ct: Any, *values: Any, inner: int, batched: tuple[bool, ...], siz
 def _lifted_vjp(
     tracing: Tracing, ct: Any, values: tuple[Any, ...], batched: tuple[bool, ...], size: int
 ) -> Any:
-    made, traced = tracing.made, trace(tracing)
+    instruction, traced = tracing.instruction, trace(tracing)
     tape = current_tape()
     lifting = Lifting(tracing.tape, tape, size)
     lifting.slots = traced.bind(
@@ -410,24 +416,24 @@ def _lifted_vjp(
         s for s, name in traced.inputs.items() if isinstance(name, str) or batched[name]
     }
     lifting.run([r for r in traced.results if r is not None])
-    found: list[Any] = []
+    cotangents: list[Any] = []
     extra = tracing.tape.count
     for i, result in enumerate(traced.results):
         if result is None:
-            found.append(None)
+            cotangents.append(None)
             continue
         layout = traced.layouts[result]
-        # Inside of a slice nobody sums over broadcast dimensions but here.
-        for step in templates.sums_to(layout, made.layouts[i].shape):
+        # Only here are sums taken over broadcast dimensions inside of a slice.
+        for step in templates.sums_to(layout, instruction.layouts[i].shape):
             lifting.statement(extra, step.instruction, [result])
             result, extra = extra, extra + 1
-        own = lifting.at(result)
-        found.append(record.new_tensor(tape, own, lifting.layout(own)))
-    return tuple(found) if len(found) > 1 else found[0]
+        counterpart = lifting.at(result)
+        cotangents.append(record.new_tensor(tape, counterpart, lifting.layout(counterpart)))
+    return tuple(cotangents) if len(cotangents) > 1 else cotangents[0]
 
 
-def _grad_fn(made: Instruction) -> str:
-    inner: Instruction = INSTRUCTIONS[made.attrs["inner"]]
+def _grad_fn(instruction: Instruction) -> str:
+    inner: Instruction = INSTRUCTIONS[instruction.attrs["inner"]]
     return inner.grad_fn
 
 

@@ -2,7 +2,7 @@
 
 What has a tangent is recorded like what requires grad, on leaves of a level's own (`tapegrad.func.jvp`,
 `forward_ad.dual_level`). Whether a tensor *is active* is what the tape says; whether it *requires grad*,
-as the user sees it, also asks for somebody who could want its gradient: a leaf that is not forward
+as the user sees it, also asks for something that could want its gradient: a leaf that is not forward
 mode's, or a transform around it that works in reverse mode.
 
 Start reading at `requires_grad`.
@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 
-class _Running(threading.local):
+class _DualLevels(threading.local):
     """The levels of forward mode that a thread is inside of, and whether tangents are switched on."""
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class _Running(threading.local):
         self.enabled = True
 
 
-LEVELS = _Running()
+LEVELS = _DualLevels()
 
 
 class Private(Exchange):
@@ -98,7 +98,7 @@ def running() -> bool:
 
 
 def requires_grad(tensor: TensorHandle) -> bool:
-    """Return True if somebody could want the gradient of an active tensor."""
+    """Return True if something could want the gradient of an active tensor."""
     if not LEVELS.levels or readout.depends_on_inputs((tensor,), reverse=True):
         return True
     tape = tape_at(tensor._state)
@@ -122,11 +122,11 @@ def reaches_others(tape: Tape, roots: Sequence[int], leaves: set[Storage | None]
     A leaf of a trace may stand for a slot of the tape around it: then that is asked of.
     """
     others = [slot for slot, s in tape.leaves.copy().items() if s not in leaves]
-    found = _reached(tape, roots, others) if others else []
+    slots = _reached(tape, roots, others) if others else []
     if isinstance(tape, Trace):
-        outer = [tape.stands_for(slot) for slot in found]
+        outer = [tape.stands_for(slot) for slot in slots]
         return any(slot is None or reaches_others(tape.outer, [slot], leaves) for slot in outer)
-    return bool(found)
+    return bool(slots)
 
 
 def _reached(tape: Tape, roots: Sequence[int], leaves: list[int]) -> list[int]:
@@ -135,7 +135,7 @@ def _reached(tape: Tape, roots: Sequence[int], leaves: list[int]) -> list[int]:
         with tape.lock, Request(tape, roots, [], leaves=True) as request:
             request.prepare()
             return np.array(leaves)[request.reached[leaves] != 0].tolist()
-    except RuntimeError:  # it has been freed or written over: whoever differentiates it is told
+    except RuntimeError:  # it has been freed or written over: differentiating it says so
         return leaves
 
 
@@ -145,14 +145,14 @@ def cut_off(tape: Tape, leaves: Sequence[TensorHandle]) -> None:
     Each refers to its value detached, as the graph is of no use to anybody any more.
     """
     storages = {record.storage_of(t) for t in leaves}
-    own = [t for t in leaves if t._state == tape.pointer]
-    if not own:
+    here = [t for t in leaves if t._state == tape.pointer]
+    if not here:
         return
     count = int((tape._handles > 0).sum())
     tape.make_room(count, 4 * count)
     with tape.lock:
         handles = tape._handles
-        first = min(slot_of(tape, t) for t in own)
+        first = min(slot_of(tape, t) for t in here)
         for i in np.flatnonzero(handles > 0).tolist():
             slot = int(handles[i])
             if (
@@ -161,5 +161,5 @@ def cut_off(tape: Tape, leaves: Sequence[TensorHandle]) -> None:
                 and not reaches_others(tape, [slot], storages)
             ):
                 layout = tape.instruction_of(slot).out
-                made = view_instruction(TABLE["detach"], layout, layout.shape, layout.strides)
-                handles[i] = tape.append_view(made, slot, 0)
+                view = view_instruction(TABLE["detach"], layout, layout.shape, layout.strides)
+                handles[i] = tape.append_view(view, slot, 0)

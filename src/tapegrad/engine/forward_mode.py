@@ -58,7 +58,7 @@ def _rules(made: Instruction) -> list[Template | None] | None:
 
 
 def _traced(tracing: Tracing) -> list[Template | None] | None:
-    made, tape = tracing.made, tracing.tape
+    made, tape = tracing.instruction, tracing.tape
     found: list[Template | None] = []
     with recording_on(tape):
         cotangents = tracing.cotangents(made.op.vjp)

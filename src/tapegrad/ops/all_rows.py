@@ -1,21 +1,30 @@
-"""Imports every family of ops, so that the table is complete but for strips (tensor.py adds theirs)."""
+"""Imports every family of ops: the table is complete but for strips (scalar_tape/rows.py adds theirs)."""
 
-from . import cast, elementwise, norms, scan, shape, softmax, sort, view
-from . import custom_function as python
-from . import indexing as index
-from . import matmul as product
-from . import ordering as order
-from . import reduction as reduce
+from . import (
+    cast,
+    custom_function,
+    elementwise,
+    indexing,
+    matmul,
+    norms,
+    ordering,
+    reduction,
+    scan,
+    shape,
+    softmax,
+    sort,
+    view,
+)
 
 __all__ = [
     "cast",
+    "custom_function",
     "elementwise",
-    "index",
+    "indexing",
+    "matmul",
     "norms",
-    "order",
-    "product",
-    "python",
-    "reduce",
+    "ordering",
+    "reduction",
     "scan",
     "shape",
     "softmax",

@@ -252,7 +252,7 @@ composed_op(
         None, ct.where(condition, 0), ct._zero_where(condition),
     ),
 )  # fmt: skip
-#: what masked rules end with (traced_rule.py): x, but 0 where the cotangent is
+#: the last statement of masked rules (traced_rule.py): x, but 0 where the cotangent is
 composed_op(
     "mask_zero", lambda c, ct, x: c.where(c(np.equal, ct, 0.0), 0.0, x), arity=2, torch=None,
     vjp=lambda g, ct, x, out: (None, ct._apply("mask_zero", g)), private=True,

@@ -24,7 +24,7 @@ from .kernels import pointwise as pointwise_kernels
 from .layout import Layout, broadcast_shapes, broadcast_strides, contiguous
 from .program import (
     POOL,
-    Node,
+    ChainNode,
     Operand,
     Step,
     address_operand,
@@ -66,7 +66,7 @@ class Chain:
         self.kind = layouts[-1].dtype
         self.shape = broadcast_shapes(*(x.shape for x in layouts))
         self._operands = [arg(i, broadcast_strides(x, self.shape)) for i, x in enumerate(layouts)]
-        self._nodes: list[Node] = []
+        self._nodes: list[ChainNode] = []
         self._count = len(layouts)
 
     def number(self, value: float) -> Value:
@@ -99,7 +99,7 @@ class Chain:
         else:
             kernel = fastest_loop(function, (*(v.dtype for v in values), result))
         references = tuple(v.reference for v in values)
-        self._nodes.append(Node(kernel, references, result.itemsize))
+        self._nodes.append(ChainNode(kernel, references, result.itemsize))
         return Value(-len(self._nodes), result)
 
     def where(self, condition: Value, x: Value | float, y: Value | float) -> Value:

@@ -22,7 +22,7 @@ __all__ = ["family_of", "sized"]
 def family_of(
     entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any], parts: Sequence[Any]
 ) -> tuple[Any, tuple[int, ...], int] | None:
-    """What an instruction shares programs by, the shape of its loop and its length; None for most ops.
+    """Return the key that a family shares programs by, its loop's shape and length; None for most ops.
 
     `parts` are its attributes as parts of a key (`distinct`).
     """

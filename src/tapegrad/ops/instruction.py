@@ -97,14 +97,14 @@ class Instruction:
 
     @property
     def holdings(self) -> Holdings:
-        """Its rows in the tables of programs; for whoever holds the lock."""
+        """Its rows in the tables of programs. The caller holds the lock."""
         if self._holdings is None:
             self._holdings = Holdings()
         return self._holdings
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        """What it runs, over the shapes of its own operands."""
+        """Its steps, over the shapes of its operands."""
         if self._steps is None:
             with holding(self.holdings):
                 steps = self.op.lower(self.op, self.layouts, self.attrs).steps
@@ -277,9 +277,8 @@ def _new(
 def add_outputs(instruction: Instruction) -> None:
     """Make the instructions of an instruction's further results."""
     if len(instruction.outs) > 1:
-        source = (instruction.out,)
         instruction.outputs = tuple(
-            _new(OUTPUT, source, {"number": j}, Lowered((out,), ()), Holdings(), None)
+            _new(OUTPUT, instruction.outs[:1], {"number": j}, Lowered((out,), ()), Holdings(), None)
             for j, out in enumerate(instruction.outs[1:], 1)
         )
         instruction.needs = tuple([output.id for output in instruction.outputs])

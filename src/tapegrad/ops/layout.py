@@ -51,7 +51,7 @@ def c_strides(shape: Sequence[int], itemsize: int) -> tuple[int, ...]:
 
 
 def _overlap(shape: Sequence[int], strides: Sequence[int], itemsize: int) -> bool:
-    """Whether a dimension steps less than what the faster ones span."""
+    """Return True if a dimension steps less than what the faster ones span."""
     reach = itemsize
     for stride, n in sorted((s, n) for n, s in zip(shape, strides, strict=True) if n > 1):
         if stride < reach:
@@ -134,7 +134,7 @@ _retired: list[np.ndarray] = []  # native code may still read from an outgrown t
 
 
 class ENDING:
-    """Whether what nothing needs is being ended (ending.py); the thread that does so holds the lock."""
+    """The state of ending what nothing needs (ending.py); the thread that does so holds the lock."""
 
     now = False
 
@@ -191,7 +191,7 @@ def intern(kind: dtype, shape: tuple[int, ...], strides: tuple[int, ...]) -> Lay
 
 
 def _number() -> int:
-    """Return a number for a new layout, that nobody else gets. The caller holds the lock."""
+    """Return a number for a new layout, that no other gets. The caller holds the lock."""
     with suppress(IndexError):
         return _free.pop()
     return next(_numbers)

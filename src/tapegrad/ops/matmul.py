@@ -91,7 +91,7 @@ def _merged(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, int]
 
 
 def _takes_blas(layout: Layout) -> bool:
-    """Whether BLAS can read the matrices of a layout: unit stride one way, no overlap the other."""
+    """Return True if BLAS can read the matrices of a layout: unit stride one way, no overlap the other."""
     if layout.ndim == 1:
         return layout.strides[0] >= layout.dtype.itemsize
     item = layout.dtype.itemsize

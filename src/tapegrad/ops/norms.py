@@ -19,7 +19,7 @@ from ..native.ufunc_loops import native_kernel_address, native_kernels, ufunc_lo
 from .layout import Layout, broadcast_shapes, broadcast_strides, contiguous
 from .program import (
     SCRATCH,
-    Node,
+    ChainNode,
     Operand,
     Step,
     address_operand,
@@ -169,8 +169,8 @@ def lower_var(
     place, mean = out_operand(1, out), Operand(SCRATCH, 0, out.strides)
     source = arg(0, x.strides)
     nodes = [
-        Node(ufunc_loop(np.subtract, (kind,) * 3), (0, 1), kind.itemsize),
-        Node(ufunc_loop(np.multiply, (kind,) * 3), (-1, -1), kind.itemsize),
+        ChainNode(ufunc_loop(np.subtract, (kind,) * 3), (0, 1), kind.itemsize),
+        ChainNode(ufunc_loop(np.multiply, (kind,) * 3), (-1, -1), kind.itemsize),
     ]
     temporaries = padded(out.span)
     freedom = max(r.count - attrs["correction"], 0)
@@ -230,8 +230,8 @@ def norm_program(
 ) -> tuple[list[Step], int]:
     """Return steps and scratch bytes of the `p`-norm of an operand, or of a difference."""
 
-    def node(ufunc: np.ufunc, *inputs: int) -> Node:
-        return Node(ufunc_loop(ufunc, (kind,) * (len(inputs) + 1)), inputs, kind.itemsize)
+    def node(ufunc: np.ufunc, *inputs: int) -> ChainNode:
+        return ChainNode(ufunc_loop(ufunc, (kind,) * (len(inputs) + 1)), inputs, kind.itemsize)
 
     nodes, x = [], 0
     sources = list(sources)
@@ -243,8 +243,8 @@ def norm_program(
         nodes.append(node(np.multiply, x, x))
     elif p == 0:
         truth, count = (native_kernel_address("cast", *d) for d in ((kind, bool_), (bool_, kind)))
-        nodes.append(Node((truth, 0), (x,), 1))
-        nodes.append(Node((count, 0), (-len(nodes),), kind.itemsize))
+        nodes.append(ChainNode((truth, 0), (x,), 1))
+        nodes.append(ChainNode((count, 0), (-len(nodes),), kind.itemsize))
     else:
         nodes.append(node(np.absolute, x))
         if math.isinf(p):

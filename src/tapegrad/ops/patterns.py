@@ -159,7 +159,7 @@ class Pattern:
         #: dtype and, for those that are contiguous, no strides
         self._outs = [(x.dtype, x.is_contiguous) for x in instruction.outs]
         self._forward = _Filled(self, image, 0, parts)
-        #: what was asked up to here is asked when the instruction is made
+        #: the questions up to here are asked when an instruction is made
         self._asked = formulas.place
         self._programs: dict[int, _Programs | None] = {}
         self._derived: dict[Any, Any] = {}

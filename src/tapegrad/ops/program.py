@@ -26,8 +26,8 @@ __all__ = [
     "CT",
     "LANED",
     "SCRATCH",
+    "ChainNode",
     "Holdings",
-    "Node",
     "Operand",
     "Step",
     "Transfer",
@@ -37,6 +37,7 @@ __all__ = [
     "constant",
     "emit",
     "holding",
+    "offset_words",
     "packed",
     "padded",
     "zero_step",
@@ -70,7 +71,7 @@ class Transfer(NamedTuple):
     items: int
 
 
-class Node(NamedTuple):
+class ChainNode(NamedTuple):
     """One kernel of a chain: inputs are operand numbers (>= 0) or earlier nodes (-1 - number)."""
 
     kernel: tuple[int, int]
@@ -93,7 +94,7 @@ class Step(NamedTuple):
         Core dimensions of a gufunc kernel; they follow the loop length in ``dims``.
     core_strides : tuple of int
         Strides of the core dimensions, operand by operand.
-    nodes : tuple of Node
+    nodes : tuple of ChainNode
         For STEP_TILES: the chain; the last node writes the last operand.
     scratch : int
         For STEP_TILES: offset in scratch memory where its temporaries lie.
@@ -117,7 +118,7 @@ class Step(NamedTuple):
     operands: tuple[Operand, ...]
     core: tuple[int, ...] = ()
     core_strides: tuple[int, ...] = ()
-    nodes: tuple[Node, ...] = ()
+    nodes: tuple[ChainNode, ...] = ()
     scratch: int = 0
     zero: int = 0
     group: tuple[Transfer, ...] = ()
@@ -148,14 +149,22 @@ def padded(size: int) -> int:
     return (size + 63) & ~63
 
 
+_words_of, _bytes_of = struct.Struct("<ii").unpack, struct.Struct("<q").pack
+
+
+def offset_words(offset: int) -> tuple[int, ...]:
+    """Return the two words behind a view's operand that hold its offset in bytes."""
+    return _words_of(_bytes_of(offset))
+
+
 def chain_step(
-    shape: tuple[int, ...], nodes: Sequence[Node], operands: Sequence[Operand], scratch: int
+    shape: tuple[int, ...], nodes: Sequence[ChainNode], operands: Sequence[Operand], scratch: int
 ) -> Step:
     """An elementwise chain over `shape`; the last operand receives the last node's result."""
     return Step((0, 0), shape, tuple(operands), nodes=tuple(nodes), scratch=scratch)
 
 
-def chain_scratch(nodes: Sequence[Node]) -> int:
+def chain_scratch(nodes: Sequence[ChainNode]) -> int:
     """Bytes of scratch memory that the temporaries of a chain need."""
     return max(len(nodes) - 1, 0) * 8 * nt.TILE
 
@@ -167,12 +176,12 @@ class Holdings:
     __slots__ = ("constants", "ranges")
 
     def __init__(self) -> None:
-        #: what is in which table: the first row or word, and how many
+        #: table, first row or word, and number of them
         self.ranges: list[tuple[GrowingTable | _Pool, int, int]] = []
         self.constants: dict[tuple[str, bytes], int] | None = None
 
     def give_back(self) -> None:
-        """Let others use the rows and words. The caller holds the lock, and nobody reads them any more."""
+        """Let others use the rows and words. The caller holds the lock, and they are not read any more."""
         while (
             self.ranges
         ):  # what is taken off and not given back, after an interrupt, is lost, no worse
@@ -295,7 +304,7 @@ class GrowingTable:
 
     def __init__(self, width: int, field: int, *, held: bool = True) -> None:
         self.width, self.field = width, field
-        #: whether rows belong to the instruction that is being made
+        #: True if rows belong to the instruction that is being made
         self.held = held
         self.rows = np.zeros((1024, width), np.int64)
         self._bytes = memoryview(self.rows).cast("B")  # type: ignore[arg-type]

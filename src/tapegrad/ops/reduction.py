@@ -26,7 +26,7 @@ from ..native.intrinsic_stubs import element, number, p64
 from ..native.ufunc_loops import fastest_loop, native_kernel_address, native_kernels, ufunc_loop
 from .layout import Layout, contiguous
 from .program import (
-    Node,
+    ChainNode,
     Operand,
     Step,
     address_operand,
@@ -106,7 +106,7 @@ class Reduction:
 
     def fold_chain(
         self,
-        nodes: Sequence[Node],
+        nodes: Sequence[ChainNode],
         sources: Sequence[Operand],
         ufunc: np.ufunc,
         place: Operand,
@@ -117,7 +117,7 @@ class Reduction:
         """Reduce what a chain over `sources` computes; its temporaries begin at `scratch`."""
         out = self.spread(place, kind)
         loop = ufunc_loop(ufunc, (kind,) * 3)
-        last = Node(loop, (len(sources), -len(nodes)), kind.itemsize)
+        last = ChainNode(loop, (len(sources), -len(nodes)), kind.itemsize)
         step = chain_step(self.shape, [*nodes, last], [*sources, out, out], scratch)
         return [self.fill(place, kind, identity), step]
 
@@ -250,7 +250,7 @@ def lower_nansum(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) 
     r = Reduction(x.shape, attrs)
     out = r.result(x.dtype)
     kernel = native_kernel_address("nan_to_zero", x.dtype), 0
-    nodes = [Node(kernel, (0,), x.dtype.itemsize)]
+    nodes = [ChainNode(kernel, (0,), x.dtype.itemsize)]
     place = out_operand(1, out)
     steps = r.fold_chain(nodes, [arg(0, x.strides)], np.add, place, x.dtype, 0, 0)
     return Lowered((out,), tuple(steps), chain_scratch([*nodes, nodes[0]]))
@@ -275,13 +275,13 @@ def lower_logic(
     r = Reduction(x.shape, attrs)
     out = r.result(kind)
     place, source = out_operand(1, out), arg(0, x.strides)
-    nodes: list[Node] = []
+    nodes: list[ChainNode] = []
     if x.dtype is not bool_:
         kernel = native_kernel_address("cast", x.dtype, bool_), 0
-        nodes.append(Node(kernel, (0,), 1))
+        nodes.append(ChainNode(kernel, (0,), 1))
     if kind is int64:
         kernel = native_kernel_address("cast", bool_, int64), 0
-        nodes.append(Node(kernel, (-1 if nodes else 0,), 8))
+        nodes.append(ChainNode(kernel, (-1 if nodes else 0,), 8))
     if not nodes:
         return Lowered((out,), tuple(r.fold(ufunc, source, place, kind, identity)))
     steps = r.fold_chain(nodes, [source], ufunc, place, kind, identity, 0)

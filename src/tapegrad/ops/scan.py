@@ -24,7 +24,7 @@ from .table import Lowered, Op, copy_loop, op, out_operand
 __all__: list[str] = []
 
 
-class _Walk:
+class _ScannedAxis:
     """The places of a walk along one dimension, from either end; a number is a walk of length 1."""
 
     def __init__(self, shape: tuple[int, ...], dim: int, reverse: bool) -> None:
@@ -59,7 +59,7 @@ def lower_scan(
 ) -> Lowered:
     """Combine each element with the result before it."""
     (x,) = layouts
-    walk = _Walk(x.shape, attrs["dim"], attrs["reverse"])
+    walk = _ScannedAxis(x.shape, attrs["dim"], attrs["reverse"])
     out = contiguous(x.dtype, x.shape)
     source, place = arg(0, x.strides), out_operand(1, out)
     loop = ufunc_loop(ufunc, (x.dtype,) * 3)
@@ -83,7 +83,7 @@ def recurrence(args, dims, strides, data):  # type: ignore[no-untyped-def]
 def lower_recur(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
     """``s[0] = a[0]``, ``s[i] = a[i] + b[i] s[i-1]``."""
     a, b = layouts
-    walk = _Walk(a.shape, attrs["dim"], attrs["reverse"])
+    walk = _ScannedAxis(a.shape, attrs["dim"], attrs["reverse"])
     out = contiguous(a.dtype, a.shape)
     first, second, place = arg(0, a.strides), arg(1, b.strides), out_operand(2, out)
     kernel = native_kernel_address("recur", a.dtype), 0
@@ -114,7 +114,7 @@ def recur_vjp(ct: Any, a: Any, b: Any, out: Any, dim: int, reverse: bool) -> tup
 def lower_shift(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
     """Move every element one place on; the first place becomes `fill`."""
     (x,) = layouts
-    walk = _Walk(x.shape, attrs["dim"], attrs["reverse"])
+    walk = _ScannedAxis(x.shape, attrs["dim"], attrs["reverse"])
     out = contiguous(x.dtype, x.shape)
     source, place = arg(0, x.strides), out_operand(1, out)
     fill = address_operand(constant(attrs["fill"], x.dtype.np), len(walk.shape))

@@ -15,15 +15,15 @@ from ..base.dtypes import dtype
 from ..native.ufunc_loops import fastest_loop
 from .layout import Layout, contiguous
 from .norms import lowest
-from .program import SCRATCH, Node, Operand, Step, arg, chain_scratch, chain_step, padded
+from .program import SCRATCH, ChainNode, Operand, Step, arg, chain_scratch, chain_step, padded
 from .reduction import Reduction, kept
 from .table import Lowered, Op, op, out_operand
 
 __all__: list[str] = []
 
 
-def _node(ufunc: np.ufunc, kind: dtype, *inputs: int) -> Node:
-    return Node(fastest_loop(ufunc, (kind,) * (len(inputs) + 1)), inputs, kind.itemsize)
+def _node(ufunc: np.ufunc, kind: dtype, *inputs: int) -> ChainNode:
+    return ChainNode(fastest_loop(ufunc, (kind,) * (len(inputs) + 1)), inputs, kind.itemsize)
 
 
 def _step(ufunc: np.ufunc, kind: dtype, shape: tuple[int, ...], *operands: Operand) -> Step:

@@ -1,4 +1,4 @@
-"""What a row of the op table is.
+"""The op table and its rows.
 
 A row says everything about an op in one place: how its result looks and which kernels compute it
 (`lower`), its derivative (`vjp`), PyTorch's name for it, and for which operands it is smooth
@@ -185,7 +185,7 @@ class Op:
 
     @property
     def is_elementwise(self) -> bool:
-        """Whether each element of the result depends on one element of each operand."""
+        """True if each element of the result depends on one element of each operand."""
         return self.loop is not None or self.body is not None
 
 
@@ -253,5 +253,5 @@ def copy_loop(kind: dtype) -> tuple[int, int]:
 
 
 def is_float(layout: Layout) -> bool:
-    """Whether values of this layout can be active."""
+    """Return True if values of this layout can be active."""
     return layout.dtype in (float64, float32)

@@ -29,7 +29,7 @@ from ..ops.program import (
     ARGS,
     CT,
     SCRATCH,
-    Node,
+    ChainNode,
     Operand,
     Step,
     chain_scratch,
@@ -38,8 +38,8 @@ from ..ops.program import (
     padded,
 )
 from ..ops.table import copy_loop
-from .fusion import Part, Recipe
-from .traced_rule import Statement, Template, is_elementwise
+from .fusion import FusedNode, Recipe
+from .traced_rule import Statement, Template
 
 __all__ = ["Builder", "Programs"]
 
@@ -50,7 +50,7 @@ Place: TypeAlias = "tuple[int, int, Layout]"
 
 
 def _step(
-    shape: tuple[int, ...], nodes: Sequence[Node], operands: Sequence[Operand], scratch: int
+    shape: tuple[int, ...], nodes: Sequence[ChainNode], operands: Sequence[Operand], scratch: int
 ) -> Step:
     """A chain, or the one call that it is."""
     if len(nodes) == 1 and all(i >= 0 for i in nodes[0].inputs):
@@ -62,23 +62,25 @@ def _step(
 class Builder:
     """Turns the part of a template that one operand needs into steps."""
 
-    def __init__(self, made: Instruction, traced: Template, operand: int, result: int) -> None:
-        self.made = made
+    def __init__(
+        self, instruction: Instruction, traced: Template, operand: int, result: int
+    ) -> None:
+        self.instruction = instruction
         self.traced = traced
         self.statements, leaves = traced.part(result)
         self.scratch = 0
         self.recipe: Recipe | None = None
-        count = len(made.layouts)
+        count = len(instruction.layouts)
         #: by slot: reference, offset and layout
         self.places: dict[int, Place] = traced.bind(
-            leaves, (CT, 0, traced.layouts[traced.ct]), (ARGS + count, 0, made.out),
-            lambda i: (ARGS + i, 0, made.layouts[i]), self._constant,
+            leaves, (CT, 0, traced.layouts[traced.ct]), (ARGS + count, 0, instruction.out),
+            lambda i: (ARGS + i, 0, instruction.layouts[i]), self._constant,
         )  # fmt: skip
         #: bits of the operands, and of the result, that are read
         self.mask = 0
         for ref, _, _ in self.places.values():
             self.mask |= 1 << ref - ARGS if ref >= ARGS else 0
-        self.target = made.layouts[operand]
+        self.target = instruction.layouts[operand]
         self.result = result
         #: bytes from one lane of the adjoint to the next, and of scratch memory that a lane takes
         self.adjoint_lane = self.laned_scratch = 0
@@ -94,7 +96,7 @@ class Builder:
         """The programs."""
         is_chain = all(
             s.instruction.op.kind == nt.VIEW
-            or (is_elementwise(s.instruction) and s.instruction.op.failure is None)
+            or (s.instruction.op.is_elementwise and s.instruction.op.failure is None)
             for s in self.statements
         )
         return self.chain(self.statements) if is_chain else self.sequence()
@@ -128,7 +130,7 @@ class Builder:
         add = ufunc_loop(np.add, (dtype,) * 3)
         computed: dict[int, int] = {}  # slot -> the node that gives its value
         externals: list[Operand] = []
-        nodes: list[Node] = []
+        nodes: list[ChainNode] = []
         exprs: list[str | None] = []
 
         def external(operand: Operand) -> int:
@@ -137,7 +139,7 @@ class Builder:
             return externals.index(operand)
 
         def reference(s: Statement, operand: Operand) -> int:
-            """What an operand of a statement's step is in the chain."""
+            """The chain's reference to an operand of a statement's step."""
             if operand.ref == ADDRESS:
                 return external(Operand(ADDRESS, operand.offset, (0,) * len(shape)))
             slot = s.args[operand.ref - ARGS]
@@ -162,7 +164,7 @@ class Builder:
                     exprs.append(None)
             else:
                 inputs = tuple(reference(s, operand) for operand in step.operands[:-1])
-                nodes.append(Node(step.kernel, inputs, s.instruction.out.dtype.itemsize))
+                nodes.append(ChainNode(step.kernel, inputs, s.instruction.out.dtype.itemsize))
                 exprs.append(s.instruction.op.expr if self.is_plain(s) else None)
             computed[s.slot] = len(nodes) - 1
         if len(nodes) > 24:
@@ -176,7 +178,7 @@ class Builder:
                 self.places.pop(s.slot, None)
             return self.sequence()
         self.recipe = Recipe(
-            tuple(Part(node, expr) for node, expr in zip(nodes, exprs, strict=True)),
+            tuple(FusedNode(node, expr) for node, expr in zip(nodes, exprs, strict=True)),
             tuple(externals), adjoint, shape, add, dtype.itemsize,
         )  # fmt: skip
         place = self.scratch
@@ -187,20 +189,20 @@ class Builder:
         return [assign], [accumulate], repeats
 
     def summed(
-        self, nodes: list[Node], own: int, add: tuple[int, int], *, repeats: bool
-    ) -> list[Node]:
-        """A chain whose result is added to operand `own`, the adjoint."""
+        self, nodes: list[ChainNode], target: int, add: tuple[int, int], *, repeats: bool
+    ) -> list[ChainNode]:
+        """A chain whose result is added to operand `target`, the adjoint."""
         last, dtype = nodes[-1], self.target.dtype
         if last.kernel == ufunc_loop(np.multiply, (dtype,) * 3) and not repeats:
             kernel = native_kernel_address("muladd", dtype), 0
-            return [*nodes[:-1], last._replace(kernel=kernel, inputs=(*last.inputs, own))]
+            return [*nodes[:-1], last._replace(kernel=kernel, inputs=(*last.inputs, target))]
         if last.kernel == ufunc_loop(np.negative, (dtype,) * 2) and not repeats:
             kernel = ufunc_loop(np.subtract, (dtype,) * 3)
-            return [*nodes[:-1], last._replace(kernel=kernel, inputs=(own, *last.inputs))]
-        return [*nodes, Node(add, (own, -len(nodes)), dtype.itemsize)]
+            return [*nodes[:-1], last._replace(kernel=kernel, inputs=(target, *last.inputs))]
+        return [*nodes, ChainNode(add, (target, -len(nodes)), dtype.itemsize)]
 
     def is_plain(self, s: Statement) -> bool:
-        """Whether operands and result have the adjoint's dtype, so that one loop can do them all."""
+        """Return True if operands and result have the adjoint's dtype, so that one loop can do them all."""
         kinds = {x.dtype for x in (*s.instruction.layouts, s.instruction.out)}
         return kinds == {self.target.dtype}
 

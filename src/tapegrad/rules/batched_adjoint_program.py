@@ -18,9 +18,9 @@ from ..native import abi as nt
 from ..native.ufunc_loops import is_ufunc_loop, native_kernel_address, ufunc_loop
 from ..ops.instruction import Instruction
 from ..ops.layout import Layout
-from ..ops.program import ARGS, LANED, SCRATCH, Node, Operand, Step, Transfer, padded
+from ..ops.program import ARGS, LANED, SCRATCH, ChainNode, Operand, Step, Transfer, padded
 from .adjoint_program import Builder, Programs
-from .traced_rule import Statement, Template, is_elementwise
+from .traced_rule import Statement, Template
 
 __all__ = ["LaneBuilder"]
 
@@ -28,8 +28,10 @@ __all__ = ["LaneBuilder"]
 class LaneBuilder(Builder):
     """Turns the part of a template that one operand needs into steps with lanes."""
 
-    def __init__(self, made: Instruction, traced: Template, operand: int, result: int) -> None:
-        super().__init__(made, traced, operand, result)
+    def __init__(
+        self, instruction: Instruction, traced: Template, operand: int, result: int
+    ) -> None:
+        super().__init__(instruction, traced, operand, result)
         self.adjoint_lane = self.target.dtype.itemsize
         #: slots of the template whose memory has lanes
         self.laned = self._with_lanes()
@@ -46,7 +48,7 @@ class LaneBuilder(Builder):
         return laned
 
     def has_lanes(self, slot: int) -> bool:
-        """Whether a slot's value depends on the cotangent."""
+        """Return True if a slot's value depends on the cotangent."""
         return self.traced.bases[slot] in self.laned
 
     def lane_of(self, slot: int) -> int:
@@ -84,10 +86,10 @@ class LaneBuilder(Builder):
         return step._replace(kind=kind) if kind and (not lanes[0] or not lanes[1]) else step
 
     def summed(
-        self, nodes: list[Node], own: int, add: tuple[int, int], *, repeats: bool
-    ) -> list[Node]:
-        """A chain whose result is added to operand `own`, the adjoint; sums run along the lanes."""
-        return super().summed(nodes, own, add, repeats=False)
+        self, nodes: list[ChainNode], target: int, add: tuple[int, int], *, repeats: bool
+    ) -> list[ChainNode]:
+        """A chain whose result is added to operand `target`, the adjoint; sums run along the lanes."""
+        return super().summed(nodes, target, add, repeats=False)
 
     def sequence(self) -> Programs:
         """The programs one step after another."""
@@ -108,13 +110,13 @@ class LaneBuilder(Builder):
         }  # fmt: skip
         if not all(self._goes_with_lanes(step, s, copies) for step in steps):
             return self._group(s, base)
-        own, item = self.laned_scratch, s.instruction.out.dtype.itemsize
+        start, item = self.laned_scratch, s.instruction.out.dtype.itemsize
         if any(copies.values()):
             self.laned_scratch += padded(s.instruction.scratch)
 
         def moved(given: Operand, operand: Operand) -> Operand:
             if given.ref == SCRATCH and copies[given.offset]:
-                return operand._replace(ref=LANED, offset=given.offset + own, lane=item)
+                return operand._replace(ref=LANED, offset=given.offset + start, lane=item)
             return operand
 
         return [
@@ -124,7 +126,7 @@ class LaneBuilder(Builder):
         ]
 
     def _goes_with_lanes(self, step: Step, s: Statement, copies: dict[int, bool]) -> bool:
-        """Whether a step's kernel knows only strides that it is given, or is a product."""
+        """Return True if a step's kernel knows only strides that it is given, or is a product."""
         if step.checked or any(o.ref == SCRATCH and o.offset not in copies for o in step.operands):
             return False
         if step.core:
@@ -137,7 +139,7 @@ class LaneBuilder(Builder):
             ]
             return sum(laned) == 1
         plain = not step.kernel[0] or is_ufunc_loop(step.kernel)
-        return bool(step.nodes) or plain or is_elementwise(s.instruction)
+        return bool(step.nodes) or plain or s.instruction.op.is_elementwise
 
     def _group(self, s: Statement, base: int) -> list[Step]:
         """The steps of a statement run lane by lane, on copies of what has lanes."""

@@ -26,7 +26,16 @@ from ..native import intrinsic_stubs as words
 from ..native.machine_code import kernel_address
 from ..ops.instruction import VTAB
 from ..ops.layout import loop_geometry
-from ..ops.program import Holdings, Node, Operand, Step, chain_scratch, chain_step, holding, packed
+from ..ops.program import (
+    ChainNode,
+    Holdings,
+    Operand,
+    Step,
+    chain_scratch,
+    chain_step,
+    holding,
+    packed,
+)
 
 __all__ = ["RECIPES", "Recipe", "heat"]
 
@@ -34,17 +43,17 @@ __all__ = ["RECIPES", "Recipe", "heat"]
 HOT = 1 << 23
 
 
-class Part(NamedTuple):
+class FusedNode(NamedTuple):
     """A node of a chain with the text of its arithmetic, None for a function."""
 
-    node: Node
+    node: ChainNode
     expr: str | None
 
 
 class Recipe(NamedTuple):
     """An elementwise VJP program: its chain, its operands, and where its result goes."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[FusedNode, ...]
     operands: tuple[Operand, ...]
     adjoint: Operand
     shape: tuple[int, ...]
@@ -102,7 +111,7 @@ def kernel(expr: str, pattern: str, width: int) -> int:
     return kernel_address(names["fused"], text)
 
 
-def _tail(parts: tuple[Part, ...]) -> set[int]:
+def _tail(parts: tuple[FusedNode, ...]) -> set[int]:
     """The arithmetic at the end of a chain that can be one loop: nodes used by nothing else."""
     users: dict[int, set[int]] = {i: set() for i in range(len(parts))}
     for i, part in enumerate(parts):
@@ -117,15 +126,15 @@ def _tail(parts: tuple[Part, ...]) -> set[int]:
     return chosen
 
 
-def _text(parts: tuple[Part, ...], chosen: set[int], i: int, names: dict[int, str]) -> str:
+def _text(parts: tuple[FusedNode, ...], chosen: set[int], i: int, names: dict[int, str]) -> str:
     """The expression of node `i`, with what is not chosen as operands."""
     expr = parts[i].expr
     assert expr is not None
     inner = {}
     for letter, reference in zip("abc", parts[i].node.inputs, strict=False):
-        own = -1 - reference
-        if reference < 0 and own in chosen:
-            inner[letter] = _text(parts, chosen, own, names)
+        node = -1 - reference
+        if reference < 0 and node in chosen:
+            inner[letter] = _text(parts, chosen, node, names)
         else:
             inner[letter] = names.setdefault(reference, f"x{len(names)}")
     return "(" + re.sub(r"\b([abc])\b", lambda m: inner[m.group(1)], expr) + ")"
@@ -136,8 +145,8 @@ def fused(recipe: Recipe, *, accumulate: bool) -> Step | None:
     parts = recipe.parts
     if accumulate:
         last = -1 - (len(parts) - 1)
-        own = len(recipe.operands)
-        parts = (*parts, Part(Node(recipe.add, (own, last), recipe.itemsize), "a + b"))
+        node = len(recipe.operands)
+        parts = (*parts, FusedNode(ChainNode(recipe.add, (node, last), recipe.itemsize), "a + b"))
     chosen = _tail(parts)
     if len(chosen) < 1:
         return None
@@ -175,7 +184,7 @@ def fused(recipe: Recipe, *, accumulate: bool) -> Step | None:
     nodes = [
         parts[i].node._replace(inputs=tuple(renamed(r) for r in parts[i].node.inputs)) for i in rest
     ]
-    nodes.append(Node((address, 0), tuple(renamed(r) for r in references), recipe.itemsize))
+    nodes.append(ChainNode((address, 0), tuple(renamed(r) for r in references), recipe.itemsize))
     return chain_step(recipe.shape, nodes, [*operands, recipe.adjoint], 0)
 
 

@@ -7,7 +7,6 @@ instruction. A template with in-place writes or several results stays with Pytho
 
 from __future__ import annotations
 
-import struct
 from typing import Any, NamedTuple
 
 from ..base.fast_paths import REFUSED
@@ -17,7 +16,7 @@ from ..native import abi as nt
 from ..ops.instruction import ITAB, RTAB, Instruction, instruction, remember, view_instruction
 from ..ops.layout import LAYOUTS, Layout, broadcast_strides, contiguous, intern, is_symbolic
 from ..ops.patterns import Pattern, answered
-from ..ops.program import POOL, holding
+from ..ops.program import POOL, holding, offset_words
 from ..ops.table import TABLE, is_float
 from ..tape.constants import Constants
 from ..tape.tape import Tape
@@ -46,18 +45,20 @@ class Unary(NamedTuple):
 def sums_to(layout: Layout, shape: tuple[int, ...]) -> list[Unary]:
     """The statements that sum a cotangent over the dimensions along which `shape` was broadcast."""
     steps: list[Unary] = []
-    own = layout.shape
-    if own == shape:
+    whole = layout.shape
+    if whole == shape:
         return steps
 
-    def then(made: Instruction, *, is_view: bool) -> None:
+    def then(step: Instruction, *, is_view: bool) -> None:
         nonlocal layout
-        steps.append(Unary(made, is_view))
-        layout = made.out
+        steps.append(Unary(step, is_view))
+        layout = step.out
 
-    extra = len(own) - len(shape)  # negative where the rule left a smaller cotangent
+    extra = len(whole) - len(shape)  # negative where the rule left a smaller cotangent
     dims = tuple(range(extra)) + tuple(
-        i + extra for i, n in enumerate(shape) if i + extra >= 0 and n == 1 and own[i + extra] != 1
+        i + extra
+        for i, n in enumerate(shape)
+        if i + extra >= 0 and n == 1 and whole[i + extra] != 1
     )
     if dims:
         then(instruction(TABLE["sum"], (layout,), dim=dims, keepdim=True), is_view=False)
@@ -108,27 +109,30 @@ class Draft(NamedTuple):
     layout: Layout
 
 
-def lacking(made: Instruction, variant: int) -> bool:
+def lacking(instruction: Instruction, variant: int) -> bool:
     """Return True if an instruction that native replay may do has no template yet."""
-    if made.op.kind != nt.COMPUTE or ITAB.rows[made.id, nt.I_REPLAY + (variant >> 1)] >= 0:
+    if (
+        instruction.op.kind != nt.COMPUTE
+        or ITAB.rows[instruction.id, nt.I_REPLAY + (variant >> 1)] >= 0
+    ):
         return False
-    return made.op.replay is None and not made.op.python
+    return instruction.op.replay is None and not instruction.op.python
 
 
-def teach(made: Instruction, variant: int, ct: Layout) -> None:
+def teach(replayed: Instruction, variant: int, ct: Layout) -> None:
     """Let native replay know what a statement takes: its templates, sums of cotangents, a copy of `ct`.
 
     Parameters
     ----------
-    made : Instruction
+    replayed : Instruction
     variant : int
     ct : Layout
         Of the statement's cotangent.
     """
     with TABLE_LOCK:
-        build(made, variant)
-        first = ITAB.rows.item(made.id, nt.I_REPLAY + (variant >> 1))
-        for number in set(RTAB.rows[first : first + len(made.layouts), nt.Q_LAYOUT].tolist()):
+        build(replayed, variant)
+        first = ITAB.rows.item(replayed.id, nt.I_REPLAY + (variant >> 1))
+        for number in set(RTAB.rows[first : first + len(replayed.layouts), nt.Q_LAYOUT].tolist()):
             layout = LAYOUTS[number]
             if number and layout.ndim and layout.is_contiguous:
                 remember(instruction(TABLE["add"], (layout, layout)))
@@ -136,46 +140,48 @@ def teach(made: Instruction, variant: int, ct: Layout) -> None:
             remember(instruction(TABLE["clone"], (ct,)))
 
 
-def build(made: Instruction, variant: int = 0) -> None:
+def build(instruction: Instruction, variant: int = 0) -> None:
     """Write the templates of an instruction, plain or masked, unless they are there."""
     column = nt.I_REPLAY + (variant >> 1)
-    if ITAB.rows[made.id, column] >= 0:
+    if ITAB.rows[instruction.id, column] >= 0:
         return
-    with holding(made.holdings):
-        if ITAB.rows[made.id, column] >= 0:
+    with holding(instruction.holdings):
+        if ITAB.rows[instruction.id, column] >= 0:
             return
-        drawings = filled(made, variant) or drafts(made, variant)
+        drawings = filled(instruction, variant) or drafts(instruction, variant)
         nt.GLOBALS[nt.G_ADD], nt.GLOBALS[nt.G_CLONE] = TABLE["add"].code, TABLE["clone"].code
-        count = max(len(made.layouts), 1)
+        count = max(len(instruction.layouts), 1)
         first = RTAB.reserve(count)
         RTAB.rows[first : first + count] = 0
         for i, drawn in drawings.items():
             RTAB.rows[first + i, nt.Q_EXISTS] = 1
             if drawn is not None:
-                place(made, first + i, drawn)
-        RTAB.rows[first : first + count, nt.Q_CT] = contiguous(made.out.dtype, made.out.shape).id
+                place(instruction, first + i, drawn)
+        RTAB.rows[first : first + count, nt.Q_CT] = contiguous(
+            instruction.out.dtype, instruction.out.shape
+        ).id
         # A pass of another thread may look at these rows from now on.
-        ITAB.rows[made.id, column] = first
+        ITAB.rows[instruction.id, column] = first
 
 
-def drafts(made: Instruction, variant: int) -> dict[int, Draft | None]:
+def drafts(instruction: Instruction, variant: int) -> dict[int, Draft | None]:
     """The draft of each operand with a derivative; None for those that native replay cannot do."""
-    traced = template(made, variant)
+    traced = template(instruction, variant)
     return {
-        i: draft(traced, result, made.layouts[i].shape)
+        i: draft(traced, result, instruction.layouts[i].shape)
         for i, result in enumerate(traced.results)
-        if result is not None and is_float(made.layouts[i])
+        if result is not None and is_float(instruction.layouts[i])
     }
 
 
 def write(
-    made: Instruction, number: int, traced: Template, result: int, shape: tuple[int, ...]
+    instruction: Instruction, number: int, traced: Template, result: int, shape: tuple[int, ...]
 ) -> None:
     """Write a template of an instruction into a row: the statements of a result, summed to a shape."""
     RTAB.rows[number, nt.Q_EXISTS] = 1
     drawn = draft(traced, result, shape)
     if drawn is not None:
-        place(made, number, drawn)
+        place(instruction, number, drawn)
 
 
 def draft(traced: Template, result: int, shape: tuple[int, ...]) -> Draft | None:
@@ -209,16 +215,16 @@ def draft(traced: Template, result: int, shape: tuple[int, ...]) -> Draft | None
     return Draft(steps, keys, last, layout)
 
 
-def place(made: Instruction, number: int, drawn: Draft) -> None:
+def place(instruction: Instruction, number: int, drawn: Draft) -> None:
     """Write a draft into a row of the table, for an instruction."""
     words: list[int] = []
     args = 0
     for step, inputs, offset in drawn.steps:
-        low, high = (0, 0) if offset is None else struct.unpack("<ii", struct.pack("<q", offset))
+        low, high = (0, 0) if offset is None else offset_words(offset)
         extra = 0 if offset is None else 2
         words.extend((step.id, len(inputs), extra, low, high, *inputs))
         args += len(inputs) + extra
-    made.needs += tuple([step.id for step, _, _ in drawn.steps])
+    instruction.needs += tuple([step.id for step, _, _ in drawn.steps])
     row = RTAB.rows[number]
     row[nt.Q_STATEMENTS], row[nt.Q_COUNT] = POOL.put(words), len(drawn.steps)
     row[nt.Q_ARGS], row[nt.Q_RESULT], row[nt.Q_LAYOUT] = args, drawn.result, drawn.layout.id
@@ -228,11 +234,11 @@ def place(made: Instruction, number: int, drawn: Draft) -> None:
 
 
 # --------------------------------------------------------------------------- patterns
-def filled(made: Instruction, variant: int) -> dict[int, Draft | None] | None:
+def filled(instruction: Instruction, variant: int) -> dict[int, Draft | None] | None:
     """The drafts of an instruction as its pattern has them; None if its rule has to be traced."""
     key = "templates", variant
     answer: dict[int, Draft | None] | None = answered(
-        made, lambda pattern: pattern.derived(key, lambda p: _Drafts(p, variant))
+        instruction, lambda pattern: pattern.derived(key, lambda p: _Drafts(p, variant))
     )
     return answer
 
@@ -285,7 +291,7 @@ class _Drafts:
                 return layouts.get(value.id, value)
             return tuple(map(of, value)) if type(value) is tuple else value
 
-        made = {
+        filled = {
             number: instruction(
                 x.op, tuple(map(of, x.layouts)), **{k: of(v) for k, v in x.attrs.items()}
             )
@@ -293,7 +299,7 @@ class _Drafts:
         }
         return {
             i: None if drawn is None else Draft(
-                [(made.get(x.id, x), inputs, of(offset)) for x, inputs, offset in drawn.steps],
+                [(filled.get(x.id, x), inputs, of(offset)) for x, inputs, offset in drawn.steps],
                 list(map(of, drawn.constants)), drawn.result, of(drawn.layout),
             )
             for i, drawn in self._drafts.items()

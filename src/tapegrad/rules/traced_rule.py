@@ -29,7 +29,7 @@ from ..tape.constants import Constants
 from ..tape.current import recording_on
 from ..tape.tape import Tape, slot_of
 
-__all__ = ["Statement", "Template", "Tracing", "instruction_at", "is_elementwise", "template"]
+__all__ = ["Statement", "Template", "Tracing", "instruction_at", "template"]
 
 T = TypeVar("T")
 
@@ -185,17 +185,12 @@ def _masked(tape: Tape, ct: int, result: int) -> int:
     return tape.append(instruction(TABLE["mask_zero"], layouts), (ct, result))
 
 
-def is_elementwise(made: Instruction) -> bool:
-    """Whether each element of the result depends on one element of each operand."""
-    return made.op.is_elementwise
-
-
-def template(made: Instruction, variant: int = 0) -> Template:
+def template(instruction: Instruction, variant: int = 0) -> Template:
     """Trace the VJP of an instruction.
 
     Parameters
     ----------
-    made : Instruction
+    instruction : Instruction
     variant : int
         With MASKED, the cotangents that an elementwise op's rule gives are zero where ``ct`` is.
 
@@ -204,17 +199,17 @@ def template(made: Instruction, variant: int = 0) -> Template:
     UnsupportedError
         If the op has no derivative.
     """
-    masked = bool(variant & nt.MASKED) and is_elementwise(made)
-    found: Template | None = made.masked_vjp if masked else made.vjp
-    if found is not None:
-        return found
-    with TABLE_LOCK, Tracing(made) as tracing:
+    masked = bool(variant & nt.MASKED) and instruction.op.is_elementwise
+    known: Template | None = instruction.masked_vjp if masked else instruction.vjp
+    if known is not None:
+        return known
+    with TABLE_LOCK, Tracing(instruction) as tracing:
         traced = trace(tracing, masked=masked)
-        made.needs += tuple({s.number for s in traced.statements})
+        instruction.needs += tuple({s.number for s in traced.statements})
         if masked:
-            made.masked_vjp = traced
+            instruction.masked_vjp = traced
         else:
-            made.vjp = traced
+            instruction.vjp = traced
     return traced
 
 
@@ -226,11 +221,11 @@ def instruction_at(made: Instruction, variant: int, slot: int) -> Instruction:
 
 def trace(tracing: Tracing, *, masked: bool = False) -> Template:
     """Call the rule of an instruction; see `template`."""
-    made = tracing.made
-    rule = made.op.vjp
+    instruction = tracing.instruction
+    rule = instruction.op.vjp
     if rule is None:
         raise UnsupportedError(
-            f"{made.op.name} has no derivative; use .detach() on its result if none is meant"
+            f"{instruction.op.name} has no derivative; use .detach() on its result if none is meant"
         )
     collects = gc.isenabled()
     gc.disable()  # what finalizers record is not the rule's
@@ -240,8 +235,8 @@ def trace(tracing: Tracing, *, masked: bool = False) -> Template:
             cotangents = tracing.cotangents(rule)
             results = tuple(None if c is None else slot_of(tape, c) for c in cotangents)
             if masked:
-                own = slot_of(tape, tracing.ct)
-                results = tuple(r if r in (None, own) else _masked(tape, own, r) for r in results)
+                ct = slot_of(tape, tracing.ct)
+                results = tuple(r if r in (None, ct) else _masked(tape, ct, r) for r in results)
     finally:
         if collects:
             gc.enable()
@@ -296,19 +291,23 @@ class Tracing:
         The leaves; `operands` is a list.
     """
 
-    def __init__(self, made: Instruction, *, active: bool = False) -> None:
-        self.made = made
+    def __init__(self, instruction: Instruction, *, active: bool = False) -> None:
+        self.instruction = instruction
         self.sizes: dict[int, Any] = {}
-        home = home_of([n for x in (*made.layouts, made.out) for n in x.shape + x.strides])
+        home = home_of(
+            [n for x in (*instruction.layouts, instruction.out) for n in x.shape + x.strides]
+        )
         if home is not None:
             self.sizes = home.slots
             self.sizes.clear()
         self.tape = _spare_tape()
         self.names: dict[int, str | int] = {}
         self._leaves: set[int] = set()
-        self.ct = self.leaf(contiguous(made.out.dtype, made.out.shape), "ct", active=active)
-        self.operands = [self.leaf(x, i) for i, x in enumerate(made.layouts)]
-        self.out = self.leaf(made.out, "out")
+        self.ct = self.leaf(
+            contiguous(instruction.out.dtype, instruction.out.shape), "ct", active=active
+        )
+        self.operands = [self.leaf(x, i) for i, x in enumerate(instruction.layouts)]
+        self.out = self.leaf(instruction.out, "out")
 
     def __enter__(self) -> Tracing:
         return self
@@ -328,15 +327,17 @@ class Tracing:
         return self.tape.new_handle(slot, layout)
 
     def cotangents(self, rule: Any) -> tuple[Any, ...]:
-        """What the rule returns, one cotangent an operand."""
-        attrs = {k: v for k, v in self.made.attrs.items() if k != "layout"}
-        given = rule(self.ct, *self.operands, self.out, **attrs)
-        found = given if isinstance(given, tuple) else (given,)
-        assert len(found) == len(self.operands), f"{self.made.op.name}: one cotangent an operand"
-        return found
+        """Call the rule; its cotangents, one an operand."""
+        attrs = {k: v for k, v in self.instruction.attrs.items() if k != "layout"}
+        returned = rule(self.ct, *self.operands, self.out, **attrs)
+        cotangents = returned if isinstance(returned, tuple) else (returned,)
+        assert len(cotangents) == len(self.operands), (
+            f"{self.instruction.op.name}: one cotangent an operand"
+        )
+        return cotangents
 
     def template(self, inputs: dict[int, str | int], results: tuple[int | None, ...]) -> Template:
-        """What has been recorded."""
+        """The template that has been recorded."""
         tape = self.tape
         constants = {
             slot: self.sizes.get(slot, getattr(owner, "array", owner))

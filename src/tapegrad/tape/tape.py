@@ -25,6 +25,7 @@ from ..native import handle_type as handle
 from ..native import machine_code
 from ..ops.instruction import Instruction, leaf
 from ..ops.layout import SCALARS, Layout
+from ..ops.program import offset_words
 from . import collector, hook_cycles
 from .constants import Constants
 from .memory_views import Block, address_of, give_up_reserve, new_block
@@ -234,8 +235,7 @@ class Tape(Values):
 
     def append_view(self, made: Instruction, source: int, offset: int) -> int:
         """Append a view of slot `source`, `offset` bytes into it."""
-        words = struct.unpack("<ii", struct.pack("<q", offset))
-        return self.append(made, (source,), words)
+        return self.append(made, (source,), offset_words(offset))
 
     def bind(self, array: np.ndarray, layout: Layout, *, active: bool, keep: Any = None) -> int:
         """Append a leaf for memory that the tape does not own; return its slot.

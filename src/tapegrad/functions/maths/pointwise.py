@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ...ops import elementwise as _rows  # noqa: F401 - which this module looks up
+from ...ops import elementwise as _rows  # noqa: F401 - rows that this module looks up
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ..operands import check_binary

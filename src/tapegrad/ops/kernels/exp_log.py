@@ -136,7 +136,7 @@ KERNELS = {
 
 
 def _is_vectorised(name: str) -> bool:
-    """Whether NumPy's loop of a function uses AVX-512."""
+    """Return True if NumPy's loop of a function uses AVX-512."""
     loops = opt_func_info(func_name=f"^{name}$", signature="float64").get(name, {})
     current = loops.get("dd", {}).get("current", "")
     return "AVX512" in current or "X86_V4" in current
