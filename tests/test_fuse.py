@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fast_paths import fast_paths
 
 import tapegrad as tg
 from tapegrad.base.dtypes import from_numpy_dtype
@@ -169,6 +170,7 @@ def test_every_elementwise_row(entry: Any) -> None:
     assert bits(grads(lambda *xs: function(*xs) * xs[0] + function(*xs), arrays)) == cold
 
 
+@fast_paths
 def test_programs_become_hot_by_themselves() -> None:
     ending.end_unneeded(recent=False)  # or its programs are those of another length, hot already
     x = tg.tensor(np.linspace(0.1, 0.9, 50_000), requires_grad=True)

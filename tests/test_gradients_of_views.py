@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from fast_paths import fast_paths
 from work import calls
 
 import tapegrad as tg
@@ -392,6 +393,7 @@ def test_a_hook_of_a_strided_view_that_was_written(lib: Any) -> None:
     assert leaf.grad.tolist() == [16.0, 1.0, 31.0]
 
 
+@fast_paths
 # --------------------------------------------------------------------------- cost
 def test_a_pass_does_not_pay_for_writes_it_does_not_come_by() -> None:
     gc.collect()
@@ -412,6 +414,7 @@ def test_a_pass_does_not_pay_for_writes_it_does_not_come_by() -> None:
     assert long_lived.tolist() == [2002.0, 2003.0]
 
 
+@fast_paths
 @pytest.mark.parametrize("create_graph", [False, True])
 def test_a_pass_above_all_writes_is_plain(create_graph: bool) -> None:
     """A step of a descent costs what a pass does where nothing was ever written."""

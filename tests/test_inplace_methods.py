@@ -23,6 +23,8 @@ _U = [[0.5, 1.5], [2.5, 0.3], [1.2, 0.8]]
 
 #: arguments of what takes more than the tensor; ``u`` has its shape and requires grad
 ARGUMENTS: dict[str, Function] = {
+    "add": lambda u: (u,),
+    "sub": lambda u: (u,),
     "addcdiv": lambda u: (u, u + 1),
     "addcmul": lambda u: (u, u),
     "addmm": lambda u: (u[:, :1], u[:1]),

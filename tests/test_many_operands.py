@@ -63,6 +63,7 @@ def _forward(f: Callable[[int], tg.Tensor], n: int) -> float:
     return float(tangent.sum())
 
 
+@fast_paths
 @pytest.mark.parametrize("way", [_backward, _recorded, _forward])
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_work_and_values(name: str, way: Callable[..., float]) -> None:

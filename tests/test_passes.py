@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from alone import alone
+from fast_paths import fast_paths
 from torch_or_not import LIBRARIES
 
 import tapegrad as tg
@@ -289,6 +290,7 @@ def test_a_dead_view_of_a_written_base(lib: Any) -> None:
     assert x.grad.tolist() == [2, 4]
 
 
+@fast_paths
 def test_passes_beside_hooks_are_plain(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hooks elsewhere send no pass to Python: native code finds those that it comes by."""
     results: list[Any] = []

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fast_paths import fast_paths
 from op_samples import cases, public_rows
 
 import tapegrad as tg
@@ -99,6 +100,7 @@ def _broadcast(n: int) -> tuple[Instruction, bytes]:
     return made, x.grad.numpy().tobytes() + y.grad.numpy().tobytes()
 
 
+@fast_paths
 def test_programs_that_were_filled_in_become_hot() -> None:
     for n in range(401, 401 + patterns.LATER + 2):
         made, bits = _broadcast(n)

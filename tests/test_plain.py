@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fast_paths import fast_paths
 
 import tapegrad as tg
 from tapegrad.engine import native_entries as sweep
@@ -47,6 +48,7 @@ PROGRAMS = {
 }  # fmt: skip
 
 
+@fast_paths
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_they_are_what_the_general_way_gives(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = leaf(0.3, 0.6, 0.9), leaf(1.5, 1.2, 0.7)
@@ -87,6 +89,7 @@ def test_what_is_not_plain_is_left_alone() -> None:
         tg.autograd.grad(z, x)
 
 
+@fast_paths
 def test_an_attempt_leaves_no_statement_behind() -> None:
     x = tg.tensor(np.linspace(0.1, 0.9, 37), requires_grad=True)  # a length that nothing else has
     z = (x[3:].tanh() * x[:-3]).sum()
