@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from fast_paths import fast_paths
 from work import calls
 
 import tapegrad as tg
