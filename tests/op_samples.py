@@ -1,7 +1,7 @@
 """Operands for the tests that are generated from the op table.
 
-A row of the table gives its tests either a *domain*, a name of `DOMAINS` (elementwise ops: shapes
-are made here), or a ``sample`` function that lists arguments. `ROWS` adds the elementwise functions
+An elementwise row of the table has a *domain*, a name of `DOMAINS` (shapes are made here); arguments of
+the others are in `SAMPLES` (op_arguments.py). `ROWS` adds the elementwise functions
 with options. `cases` turns all of these into `Case` objects, which run a function of tapegrad or of
 torch on the same operands.
 """
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from op_arguments import SAMPLES
 
 import tapegrad as tg
 from tapegrad.base.dtypes import from_numpy_dtype
@@ -284,7 +285,7 @@ SHAPES: dict[int, list[tuple[tuple[Shape, ...], str]]] = {
 
 def is_elementwise(entry: Op) -> bool:
     """Whether a row computes element by element."""
-    return entry.loop is not None or bool(entry.extras.get("elementwise"))
+    return entry.is_elementwise
 
 
 def function_of(namespace: Any, name: str) -> Callable[..., Any] | None:
@@ -303,7 +304,7 @@ def public_rows() -> list[Op]:
         entry
         for entry in TABLE.values()
         if entry.kind == nt.COMPUTE
-        and (entry.name in ROWS or entry.sample is not None or _is_plain(entry))
+        and (entry.name in ROWS or entry.name in SAMPLES or _is_plain(entry))
     ]
 
 
@@ -314,13 +315,13 @@ def _is_plain(entry: Op) -> bool:
 def cases(entry: Op, torch: Any = None) -> list[Case]:
     """The cases of a row in float64, the same at each call."""
     rng = np.random.default_rng(list(entry.name.encode()))
-    if entry.sample is not None:
+    if entry.name in SAMPLES:
         name = entry.torch or entry.name
         call = function_of(tg, name) or getattr(tg, entry.name)
         other = function_of(torch, name) if torch is not None and entry.torch else None
         return [
             Case(entry.name, str(i), call, other, args, kwargs, deep=i < 3)
-            for i, (args, kwargs) in enumerate(entry.sample(rng, np.float64))
+            for i, (args, kwargs) in enumerate(SAMPLES[entry.name](rng, np.float64))
         ]
     plain = [(entry.torch or entry.name, [entry.domain] * max(entry.arity, 1), {})]
     made = []

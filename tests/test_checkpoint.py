@@ -63,6 +63,7 @@ def test_gradients_are_the_same(reentrant: bool) -> None:
         assert count == 2
 
 
+@pytest.mark.smoke
 def test_higher_orders() -> None:
     def derivative(checkpointed: bool) -> list[Any]:
         x = tg.tensor([0.3, 0.6], requires_grad=True)
@@ -140,6 +141,7 @@ def test_arguments_that_depend_on_each_other_count_once() -> None:
     assert [t.tolist() for t in a] == [t.tolist() for t in b]
 
 
+@pytest.mark.smoke
 def test_nested_arguments_and_results() -> None:
     x, w = leaf(), leaf(2.0, 3.0)
 

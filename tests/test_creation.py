@@ -73,6 +73,7 @@ def test_default_dtype_is_that_of_python_floats() -> None:
         tg.set_default_dtype(tg.float64)
 
 
+@pytest.mark.smoke
 def test_tensor_copies() -> None:
     a = np.ones((2, 3))
     x = tg.tensor(a.T)
@@ -239,6 +240,7 @@ def test_as_tensor_and_asarray() -> None:
 
 
 # --------------------------------------------------------------------------- filled
+@pytest.mark.smoke
 def test_filled_tensors() -> None:
     assert tg.zeros(2, 3).tolist() == tg.zeros((2, 3)).tolist() == [[0.0] * 3] * 2
     assert tg.ones([2], dtype=I64).tolist() == [1, 1]
@@ -563,6 +565,7 @@ def test_questions() -> None:
 
 
 # --------------------------------------------------------------------------- random numbers
+@pytest.mark.smoke
 def test_same_seed_same_numbers() -> None:
     def draw() -> list[Any]:
         return [

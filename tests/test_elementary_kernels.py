@@ -157,7 +157,8 @@ platform.machine = lambda: "x86_64"
 import numpy as np
 
 import tapegrad as tg
-from tapegrad import machine_code, strip_code
+from tapegrad.native import machine_code
+from tapegrad.scalar_tape import opcodes as strip_code
 
 assert not machine_code.has_fma()
 assert not strip_code.ELEMENTARY

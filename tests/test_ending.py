@@ -153,9 +153,11 @@ def few(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_new_shapes_in_bounded_tables(name: str, few: None) -> None:
     run, right = WORKLOADS[name]
     sizes = []
-    for n in range(2, 302):
+    plans = "vmap" in name or "batch" in name  # vmap keeps 256 of them, with what they need
+    # A table that kept one of two shapes' would have 75 rows more after 150 shapes, which is over 60.
+    for n in range(2, 302 if plans else 202):
         assert run(n) == pytest.approx(right(n), rel=1e-12)
-        if n % 100 == 1:
+        if n % 50 == 1:
             tg.current_tape().collect()
             ending.end_unneeded(recent=False)
             sizes.append(
@@ -165,8 +167,7 @@ def test_new_shapes_in_bounded_tables(name: str, few: None) -> None:
             )
             assert len(LAYOUTS) < 3000
     verify_tables()
-    # plans of vmap keep theirs: 256 of them
-    slack = 6000 if "vmap" in name or "batch" in name else 60
+    slack = 6000 if plans else 60
     assert ((sizes[-1] - sizes[0]) <= np.array([1, 2, 2, 2, 20, 1]) * slack).all(), sizes
 
 

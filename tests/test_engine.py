@@ -106,6 +106,7 @@ def test_paths_of_the_engine_agree(name: str) -> None:
     np.testing.assert_allclose(x.grad.numpy(), 2 * np.array(first), rtol=1e-13)
 
 
+@pytest.mark.smoke
 def test_a_gradient_is_linear_in_its_seed(x: Any) -> None:
     y = x * x
     seeds = [tg.tensor([1.0, 0.0, 0.0]), tg.tensor([0.0, 5.0, 0.0]), tg.tensor([2.0, 3.0, 4.0])]
@@ -125,6 +126,7 @@ def test_seeds_of_other_layouts(x: Any) -> None:
     assert tg.autograd.grad(y.T[1:], x, seed[1:], create_graph=True)[0].shape == (3,)
 
 
+@pytest.mark.smoke
 def test_several_roots(x: Any) -> None:
     a, b = x * 2, (x * x).sum()
     tg.autograd.backward([a, b], [tg.ones(3), None])
@@ -133,6 +135,7 @@ def test_several_roots(x: Any) -> None:
     assert g.tolist() == [7, 9, 11]
 
 
+@pytest.mark.smoke
 def test_the_same_root_or_input_twice(x: Any) -> None:
     s = (x * x).sum()
     (g,) = tg.autograd.grad([s, s], x, retain_graph=True)
@@ -195,6 +198,7 @@ def test_only_what_is_asked_for_is_computed(x: Any) -> None:
     assert x.grad is None
 
 
+@pytest.mark.smoke
 def test_unused_inputs(x: Any) -> None:
     other = tg.tensor(1.0, requires_grad=True)
     s = (x * x).sum()
@@ -225,6 +229,7 @@ def test_untouched_is_not_zero() -> None:
     assert dead.tolist() == [-np.inf, 0]
 
 
+@pytest.mark.smoke
 def test_mixed_dtypes() -> None:
     def run(lib: Any) -> Any:
         a = lib.tensor([1.0, 2.0], dtype=lib.float32, requires_grad=True)
@@ -328,6 +333,7 @@ def test_errors_are_torchs(name: str) -> None:
     assert all(f == found[0] for f in found), found
 
 
+@pytest.mark.smoke
 def test_errors_leave_the_graph_as_it_was(x: Any) -> None:
     s = (x * x).sum()
     for call in (

@@ -84,7 +84,7 @@ def test_a_fork_does_not_wait_for_ever_for_a_thread_that_waits_for_it() -> None:
     code = """
         import os, signal, threading
         import tapegrad as tg
-        from tapegrad import locks
+        from tapegrad.base import locks
         locks.PATIENCE = 0.5
         inside, over = threading.Event(), threading.Event()
         def hook(g):

@@ -303,6 +303,7 @@ def test_suffixes(name: str) -> None:
     assert show(array, **facts) == text
 
 
+@pytest.mark.smoke
 def test_dtype_is_shown_unless_it_goes_without_saying() -> None:
     one = np.array([1.5])
     assert show(one) == show(one.astype(np.float32), default=float32) == "tensor([1.5000])"
@@ -323,6 +324,7 @@ def test_strides_and_base_do_not_matter() -> None:
         assert show(view) == show(np.ascontiguousarray(view))
 
 
+@pytest.mark.smoke
 def test_summary_of_many_axes() -> None:
     # Summarising does not depend on the length of what is left out, nor on the number of axes.
     deep = np.zeros((2000,) + (1,) * 40)
@@ -337,6 +339,7 @@ def test_explicit_options_win_over_the_current_ones() -> None:
     assert show(third, options=fmt.PrintOptions(precision=6)) == "tensor(0.333333)"
 
 
+@pytest.mark.smoke
 def test_set_printoptions() -> None:
     default = {
         "precision": 4,

@@ -151,6 +151,7 @@ def test_an_outer_no_grad_does_not_matter() -> None:
     same(case)
 
 
+@pytest.mark.smoke
 def test_a_transform_inside_a_level() -> None:
     with forward_ad.dual_level():
         d = dual(tg, forward_ad)
@@ -176,6 +177,7 @@ def test_threads_have_levels_of_their_own() -> None:
     assert not errors
 
 
+@pytest.mark.smoke
 def test_an_error_leaves_no_level() -> None:
     with pytest.raises(KeyError), forward_ad.dual_level():
         raise KeyError

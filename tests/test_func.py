@@ -278,6 +278,7 @@ def test_results_are_passive_unless_the_caller_differentiates(case: Case) -> Non
     assert not isinstance(found, str), found
 
 
+@pytest.mark.smoke
 def test_no_transform_touches_grad() -> None:
     x, w = tg.tensor([1.0, 2.0], requires_grad=True), tg.tensor([3.0, 4.0], requires_grad=True)
     x.grad = tg.tensor([7.0, 7.0])
@@ -293,6 +294,7 @@ def test_no_transform_touches_grad() -> None:
     assert x.is_leaf
 
 
+@pytest.mark.smoke
 def test_backward_through_a_result_reaches_the_caller_only() -> None:
     w = tg.tensor([3.0, 4.0], requires_grad=True)
     before = len(tg.current_tape().leaves)
@@ -309,6 +311,7 @@ def test_the_caller_may_write_to_his_tensor() -> None:
     assert pull(tg.ones(2))[0].tolist() == [2.0, 4.0]
 
 
+@pytest.mark.smoke
 def test_an_error_leaves_everything_as_it_was() -> None:
     before = len(tg.current_tape().leaves)
 
@@ -390,10 +393,43 @@ VMAP: dict[str, Case] = {
 }  # fmt: skip
 
 
-@named(VMAP)
-def test_vmap(case: Case) -> None:
-    found = same(case)
-    assert not isinstance(found, str) or found == "smooth", found
+#: results of the same calls, found by hand
+MAPPED: dict[str, Any] = {
+    "rows": [3, 12],
+    "columns": [3, 5, 7],
+    "from the end": [[0, 6], [2, 8], [4, 10]],
+    "out dim": [[0, 6], [2, 8], [4, 10]],
+    "out dim from the end": [[0, 6], [2, 8], [4, 10]],
+    "out dims": ([[0, 6], [2, 8], [4, 10]], [3, 12], [[1, 4], [2, 5], [3, 6]]),
+    "whole argument": [[0.3, 0], [0, 0.7]],
+    "nested": {"s": [2, 2], "l": [[[1, 1, 1], [1, 1, 1]]]},
+    "prefix": [[1, 0], [0, 1]],
+    "keyword": [[0.3 * 0.3, 0.3 * 0.7], [0.3 * 0.7, 0.7 * 0.7]],
+    "independent result": [[1, 1], [1, 1], [1, 1]],
+    "not mapped": ([[1, 0, 0], [0, 1, 0], [0, 0, 1]], [1, 1], 3, "a"),
+    "one of a tuple": [[2, 2], [2, 2], [2, 2]],
+    "chunks": [3, 12, 21, 30, 39],
+    "same numbers": True,
+    "other numbers": False,
+    "integers": [2, 3],
+    "in place": [[2, 1], [1, 2]],
+    "wraps": "smooth",
+}
+
+
+def as_lists(found: Any) -> Any:
+    """What was found with lists of numbers for tensors."""
+    if isinstance(found, dict):
+        return {key: as_lists(value) for key, value in found.items()}
+    if isinstance(found, tuple | list):
+        return type(found)(map(as_lists, found))
+    return found.tolist() if isinstance(found, tg.Tensor) else found
+
+
+@pytest.mark.parametrize("name", VMAP)
+def test_vmap(name: str) -> None:
+    assert as_lists(VMAP[name](tg)) == MAPPED[name]
+    same(VMAP[name])
 
 
 def test_vmap_of_nothing_has_the_shapes_of_the_results() -> None:

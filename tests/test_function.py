@@ -317,6 +317,7 @@ def test_a_saved_input_that_was_changed() -> None:
         stale(tg)
 
 
+@pytest.mark.smoke
 def test_once_differentiable() -> None:
     def case(lib: Any) -> Any:
         backward = lib.autograd.function.once_differentiable(lambda ctx, g: g * 2)
@@ -359,6 +360,7 @@ def test_calls_leave_nothing_behind() -> None:
     assert len(tape) < statements + 50
 
 
+@pytest.mark.smoke
 def test_an_exception_leaves_the_tape_intact() -> None:
     x = tg.tensor([1.0, 2.0], requires_grad=True)
 
@@ -690,6 +692,7 @@ def tangent_of(lib: Any, x: Any, t: Any, function: Any) -> Any:
         return ad.unpack_dual(y).tangent
 
 
+@pytest.mark.smoke
 def test_jvp_is_used_in_forward_mode() -> None:
     def case(lib: Any) -> Any:
         f, x, t = with_jvp(lib), lib.tensor([1.0, 2.0]), lib.tensor([1.0, 10.0])
@@ -721,6 +724,7 @@ def test_functions_that_have_a_jvp_only(rule: Any) -> None:
     )
 
 
+@pytest.mark.smoke
 def test_functions_under_vmap() -> None:
     def setup(ctx: Any, inputs: Any, output: Any) -> None:
         ctx.save_for_backward(output)

@@ -18,6 +18,7 @@ def x() -> Any:
     return tg.tensor([1.0, 2.0], requires_grad=True)
 
 
+@pytest.mark.smoke
 def test_no_grad_makes_passive_results(x: Any) -> None:
     with tg.no_grad():
         assert not tg.is_grad_enabled()
@@ -33,6 +34,7 @@ def test_no_grad_makes_passive_results(x: Any) -> None:
     assert (x * y).requires_grad
 
 
+@pytest.mark.smoke
 def test_modes_nest(x: Any) -> None:
     with tg.no_grad():
         with tg.enable_grad():
@@ -44,6 +46,7 @@ def test_modes_nest(x: Any) -> None:
     assert (x * 2).requires_grad
 
 
+@pytest.mark.smoke
 def test_mode_after_an_exception(x: Any) -> None:
     with pytest.raises(KeyError), tg.no_grad():
         raise KeyError
@@ -134,6 +137,7 @@ def test_leaves_made_in_no_grad(x: Any) -> None:
     assert w.grad.tolist() == [2]
 
 
+@pytest.mark.smoke
 def test_backward_inside_no_grad(x: Any) -> None:
     s = (x * x).sum()
     with tg.no_grad():

@@ -133,6 +133,7 @@ def test_checks(case: Case) -> None:
     same(case, up_to="NOTE: If|numerical:")
 
 
+@pytest.mark.smoke
 def test_forward_mode_is_checked() -> None:
     """Not beside torch, whose forward mode compiles decompositions first."""
     f = lambda x, y: (x.sin() * y, x.sum())  # noqa: E731
@@ -241,6 +242,6 @@ def test_differences_are_central() -> None:
     from tapegrad.autograd import finite_differences
 
     x = tg.tensor([2.0, 3.0], requires_grad=True)
-    (found,) = finite_differences.columns(lambda a: a**3, (x,), 0, 1e-3)
+    (found,) = finite_differences.numerical_columns(lambda a: a**3, (x,), 0, 1e-3)
     assert found is not None
     np.testing.assert_allclose(found, np.diag([12.000001, 27.000001]), rtol=1e-9, atol=1e-12)

@@ -265,6 +265,7 @@ def test_next_functions() -> None:
     assert x.grad.tolist() == [3]
 
 
+@pytest.mark.smoke
 def test_hooks_of_nodes() -> None:
     def case(lib: Any) -> Any:
         x, w, log = leaf(lib, 1.0, 2.0), leaf(lib, 3.0, 4.0), []
@@ -359,6 +360,7 @@ def test_node_hooks_that_return_the_wrong_thing(hook: Any) -> None:
         y.sum().backward()
 
 
+@pytest.mark.smoke
 def test_gradient_edges() -> None:
     def case(lib: Any) -> Any:
         graph = lib.autograd.graph

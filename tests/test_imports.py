@@ -67,7 +67,7 @@ CODES = [
     "from NAME.autograd.gradcheck import GradcheckError, gradcheck",
     "from NAME.autograd.graph import saved_tensors_hooks, Node",
     "from NAME.autograd.function import once_differentiable, FunctionCtx",
-    "import NAME.tape.values, NAME.native.runtime, NAME.active.types",
+    "import NAME.tape.values, NAME.native.runtime, NAME.njit_compiler.types",
     "from NAME import tensor, autograd; import NAME.autograd; assert tensor is tapegrad.tensor",
     "import importlib; importlib.import_module('NAME.autograd.functional')",
     # a part of the package that somebody put there by hand
@@ -157,7 +157,7 @@ def test_a_program_for_torch() -> None:
 USE = """
     import sys
     import tapegrad as tg
-    from tapegrad import machine_code, store
+    from tapegrad.native import machine_code
     x = tg.tensor([1.0, 2.0], requires_grad=True)
     ((x * x).sin() * x.tanh()).sum().backward()
     print([round(v, 6) for v in x.grad.tolist()], machine_code.COUNTS["compiled"], "numba" in sys.modules)
@@ -262,7 +262,7 @@ def test_a_store_that_cannot_be_written(
     monkeypatch.setattr(os, "access", lambda p, m: Path(p) != own_store and access(p, m))
     try:
         assert store.folders() == (own_store, tmp_path / f"tapegrad-{os.getuid()}")
-        name = next(own_store.glob("core-forward-*")).name
+        name = next(own_store.glob("core-forward_sweep-*")).name
         assert store.read(name) is not None
         symbols, codes = store.read(name) or ({}, [])
         store.write("new.tgo", symbols, codes)
@@ -344,7 +344,7 @@ def test_settings_of_numba(own_store: Path, setting: str) -> None:
     """Those that change code have files of their own in the store; all give the same gradients."""
     name, value = setting.split("=")
     if name == "DISABLE_JIT":  # compiles, though the user's functions are not to be
-        next(own_store.glob("core-forward-*")).unlink()
+        next(own_store.glob("core-forward_sweep-*")).unlink()
         env = {"TAPEGRAD_CACHE_DIR": str(own_store), "NUMBA_DISABLE_JIT": value}
         assert python(USE, env=env).strip() == f"{GRADIENT} 1 True"
         assert python(USE, env=env).strip() == f"{GRADIENT} 0 False"

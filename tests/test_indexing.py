@@ -143,6 +143,7 @@ def test_index_is_torchs(case: int) -> None:
     np.testing.assert_array_equal(y.detach().numpy(), tg.tensor(values(*SHAPE))[index].numpy())
 
 
+@pytest.mark.smoke
 def test_index_of_tensors() -> None:
     x = tg.tensor(values(*SHAPE))
     a = values(*SHAPE)
@@ -403,6 +404,7 @@ def test_index_put(accumulate: bool, own: tuple[int, ...]) -> None:
         loss = gx.sum() + gv.sum()
 
 
+@pytest.mark.smoke
 def test_index_put_accumulates_duplicates() -> None:
     x, v = (
         tg.tensor(np.zeros(3), requires_grad=True),

@@ -79,6 +79,7 @@ def test_decorator(decorate):
     assert f(y).tolist() == [81.0]
 
 
+@pytest.mark.smoke
 def test_what_is_an_inference_tensor():
     normal = tg.tensor([1.0, 2.0])
     with tg.inference_mode():

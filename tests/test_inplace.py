@@ -365,6 +365,7 @@ def test_version_counters(write: Function, counts: int) -> None:
 
 
 # --------------------------------------------------------------------------- aliases
+@pytest.mark.smoke
 def test_writes_show_in_all_views() -> None:
     def run(lib: Any) -> Any:
         x = lib.tensor([[1.0, 2.0], [3.0, 4.0]])
@@ -399,6 +400,7 @@ def test_overlapping_source_and_target() -> None:
     assert x.tolist() == [0, 0, 0]
 
 
+@pytest.mark.smoke
 def test_gradient_of_overlapping_writes() -> None:
     a = tg.tensor([1.0, 2.0, 3.0, 4.0], requires_grad=True)
     weights = tg.tensor([1.0, 10.0, 100.0, 1000.0])
@@ -614,6 +616,7 @@ def test_detached_in_place() -> None:
     same(run)
 
 
+@pytest.mark.smoke
 def test_optimiser_loop() -> None:
     def run(lib: Any) -> Any:
         w = leaf(lib, [5.0, -3.0])

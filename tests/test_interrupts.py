@@ -22,7 +22,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(SOURCE)}
 EVERY_BYTECODE = """
 import dis, functools, gc, os, sys
 import tapegrad as tg
-from tapegrad import abi as nt
+from tapegrad.native import abi as nt
 from tapegrad.autograd.checkpoint import checkpoint
 ROOT = os.path.dirname(tg.__file__)
 x0 = [1.0, 2.0]
@@ -243,7 +243,7 @@ def test_late_imports_run_where_no_interrupt_comes() -> None:
     code = """
         import signal, sys, threading
         import tapegrad as tg
-        from tapegrad import trees
+        from tapegrad.tensors import pytree as trees
         class Finder:
             def find_spec(self, name, path=None, target=None):
                 if name in ("optree", "numba"):

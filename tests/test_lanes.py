@@ -121,6 +121,7 @@ def test_views_and_products(name: str, count: int, lanes: list[int]) -> None:
 
 
 @pytest.mark.parametrize("count", [2, 40])
+@pytest.mark.smoke
 def test_writes(count: int) -> None:
     x = tg.tensor(rng.normal(size=(3, 4)), requires_grad=True)
     v = tg.tensor(rng.normal(size=4), requires_grad=True)
@@ -188,6 +189,7 @@ def test_targets_that_are_not_leaves(lanes: list[int]) -> None:
     assert set(lanes) == {9}
 
 
+@pytest.mark.smoke
 def test_several_roots(lanes: list[int]) -> None:
     x = tg.tensor(rng.normal(size=(3, 4)), requires_grad=True)
     a, b = x.sin(), (x * x).sum(0)

@@ -472,6 +472,7 @@ def test_a_second_backward_through_freed_residuals_raises(
     assert x.grad.tolist() == pytest.approx([2 * v for v in first])
 
 
+@pytest.mark.smoke
 def test_retain_graph(x: Any) -> None:
     s = (x * x).sum()
     s.backward(retain_graph=True)
@@ -511,6 +512,7 @@ def test_new_statements_on_freed_ones(x: Any) -> None:
         z.sum().backward()
 
 
+@pytest.mark.smoke
 def test_two_losses_on_one_tape(x: Any) -> None:
     y = tg.tensor([4.0, 5.0, 6.0], requires_grad=True)
     shared = x + y
@@ -548,6 +550,7 @@ def test_a_failed_backward_changes_nothing(x: Any) -> None:
 
 
 # --------------------------------------------------------------------------- accumulated gradients
+@pytest.mark.smoke
 def test_gradients_accumulate_in_place(x: Any) -> None:
     (x * x).sum().backward()
     first = x.grad

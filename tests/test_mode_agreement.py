@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from op_arguments import SAMPLES
 from op_samples import ROWS, Case, cases, function_of, is_elementwise, public_rows, tg_leaf
 
 import tapegrad as tg
@@ -28,7 +29,7 @@ Arrays = list[np.ndarray]
 ROWS_WITH_RULES = [e for e in public_rows() if e.vjp is not None]
 ELEMENTWISE = [
     e for e in ROWS_WITH_RULES
-    if is_elementwise(e) and e.sample is None and e.domain != "integer"
+    if is_elementwise(e) and e.name not in SAMPLES and e.domain != "integer"
 ]  # fmt: skip
 OTHERS = [e for e in ROWS_WITH_RULES if not is_elementwise(e)]
 

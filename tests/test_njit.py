@@ -60,6 +60,7 @@ def test_without_tensors_it_is_the_numba_function() -> None:
     assert "cube" in repr(cube)
 
 
+@pytest.mark.smoke
 def test_tensors_in_any_position() -> None:
     for position in range(3):
         values = [2.0, 3.0, 5.0]
@@ -178,6 +179,7 @@ def test_results_may_be_written_in_place() -> None:
     assert x.grad.tolist() == [0.0, 2 * 7.0 * 3.0]
 
 
+@pytest.mark.smoke
 def test_graph_is_freed_as_usual() -> None:
     x = leaf(2.0)
     y = cube(x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -89,6 +90,30 @@ def made(change: Callable[..., None]) -> Callable[..., Any]:
     return run
 
 
+def one_of(begin: str, choices: list[str], **names: Any) -> Any:
+    """A function that does `begin`, and one of many things with it: compiled together they take a third."""
+    lines = ["def run(x, y, which):", f"    out = {begin}"]
+    for number, choice in enumerate(choices):
+        lines += [f"    if which == {number}:", f"        {choice}"]
+    scope: dict[str, Any] = {"np": np, **names}
+    exec("\n".join([*lines, "    return out"]), scope)
+    return tg.njit(scope["run"])
+
+
+@functools.cache
+def compiled(change: Callable[..., None]) -> Any:
+    return tg.njit(change)
+
+
+@functools.cache
+def assigning(begin: str, *ndim: int) -> tuple[Any, list[Callable[..., None]]]:
+    """All that `CASES` does with arrays of these numbers of dimensions, and what is done by which number."""
+    found = [change for change, *shapes in CASES if (*map(len, shapes),) == ndim]
+    changes = list(dict.fromkeys(found))
+    names = {change.__name__: compiled(change) for change in changes}
+    return one_of(begin, [f"{name}(out, y)" for name in names], **names), changes
+
+
 @pytest.mark.parametrize(("change", "shape", "given"), CASES)
 @pytest.mark.parametrize("active", ["both", "x", "y"])
 def test_as_numpy_assigns(
@@ -106,17 +131,10 @@ def test_as_numpy_assigns(
         tg.tensor(v, requires_grad=True) if active in (name, "both") else v
         for name, v in (("x", x), ("y", y))
     ]
-    body = made(change)
-    if active == "y":  # an array that the function makes itself
-        inner = tg.njit(change)
-
-        def body(x, y):
-            out = np.zeros(x.shape)
-            out += x
-            inner(out, y)
-            return out
-
-    out = tg.njit(body)(*leaves)
+    # Where `x` is passive, the active array is one that the function makes itself.
+    begin = "np.zeros(x.shape); out += x" if active == "y" else "x.copy()"
+    function, changes = assigning(begin, x.ndim, y.ndim)
+    out = function(*leaves, changes.index(change))
     np.testing.assert_array_equal(np.asarray(out.detach()), plain(x, y))
     if not out.requires_grad:
         return
@@ -180,25 +198,29 @@ IN_PLACE = {
 }  # fmt: skip
 
 
+@functools.cache
+def in_place(ndim: int) -> Any:
+    return one_of("x.copy(); m = out", IN_PLACE[ndim])
+
+
 @pytest.mark.parametrize(
     ("ndim", "statement"), [(n, text) for n, all_of_n in IN_PLACE.items() for text in all_of_n]
 )
 def test_overlapping_memory_means_what_it_means_to_numba(ndim, statement) -> None:
     """In-place operators write each element before they read the next; an assignment copies first."""
-    scope: dict[str, Any] = {"np": np}
-    exec(f"def run(x):\n    m = x.copy()\n    {statement}\n    return m\n", scope)
-    run = tg.njit(scope["run"])
+    run, which = in_place(ndim), IN_PLACE[ndim].index(statement)
     shape = (6,) if ndim == 1 else (3, 3)
     at = 1.0 + rng.random(shape)
     x = tg.tensor(at, requires_grad=True)
-    out = run(x)
-    np.testing.assert_allclose(out.detach().numpy(), run.primal(at), rtol=1e-14)
+    out = run(x, None, which)
+    np.testing.assert_allclose(out.detach().numpy(), run.primal(at, None, which), rtol=1e-14)
     weights = rng.random(shape)
     (out * tg.tensor(weights)).sum().backward()
     for k in np.ndindex(*shape):
         off = np.zeros(shape)
         off[k] = 1e-6
-        slope = ((run.primal(at + off) - run.primal(at - off)) * weights).sum() / 2e-6
+        above, below = run.primal(at + off, None, which), run.primal(at - off, None, which)
+        slope = ((above - below) * weights).sum() / 2e-6
         assert x.grad.numpy()[k] == pytest.approx(slope, rel=1e-6, abs=1e-7)
 
 

@@ -182,13 +182,13 @@ def test_nothing_active_records_nothing() -> None:
 
 # --------------------------------------------------------------------------- sizes
 def test_more_statements_and_operands_than_a_block_holds() -> None:
-    n = 150
+    n = sf.MOST_INS + 4
     names = [f"x{i}" for i in range(n)]
     lines = [f"    s = s * 0.99 + {a} * {b}" for a, b in zip(names, reversed(names), strict=True)]
-    lines += [f"    t = math.sin(s + {a})\n    s = s + t * 0.1" for a in names]
+    lines += [f"    t = math.sin(s + {a})\n    s = s + t * 0.1" for a in names[::2]]
     text = f"def f({', '.join(names)}):\n    s = 0.0\n" + "\n".join(lines) + "\n    return s\n"
-    assert len(lines) * 3 > sf.MOST_OPS
-    assert n > sf.MOST_INS
+    operations = 3 * n + 4 * (n // 2)
+    assert operations > 2 * sf.MOST_OPS  # three blocks: one in the middle, too
     native, eager = made(text)
     agree(native, eager, list(np.linspace(0.1, 0.9, n)), order=2)
 

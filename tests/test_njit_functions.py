@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -47,10 +48,15 @@ EXPRESSIONS = {
 }  # fmt: skip
 
 
+@tg.njit
+def matrix(x):
+    return np.outer(x, x * x) + np.eye(3) + np.outer(x[::-1], x)
+
+
 def made(text: str):
-    scope = {"np": np, "math": math}
-    body = f"def f(x):\n    m = np.outer(x, x * x) + np.eye(3) + np.outer(x[::-1], x)\n    return {text}\n"
-    exec(body, scope)
+    scope = {"np": np, "math": math, "matrix": matrix}
+    needed = "m = matrix(x)\n    " if re.search(r"\bm\b", text) else ""
+    exec(f"def f(x):\n    {needed}return {text}\n", scope)
     return tg.njit(scope["f"])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 
@@ -32,6 +33,7 @@ def operands(name: str, seed: int) -> list[float]:
     return [float(v) for v in rng.uniform(low, high, entry.arity)]
 
 
+@functools.cache
 def compiled(function, arity):
     if arity == 1:
         return tg.njit(lambda x: function(x))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 
@@ -95,12 +96,14 @@ EXACT = [
 ]  # fmt: skip
 
 
+@functools.cache
+def compiled(function):
+    return tg.njit(lambda x: function(x)) if function.__module__ == "math" else tg.njit(function)
+
+
 @pytest.mark.parametrize(("function", "at", "values"), EXACT)
 def test_exact_derivatives_of_one_variable(function, at, values) -> None:
-    compiled = (
-        tg.njit(lambda x: function(x)) if function.__module__ == "math" else tg.njit(function)
-    )
-    recorded, swept = all_derivatives(compiled, (at,), 5)
+    recorded, swept = all_derivatives(compiled(function), (at,), 5)
     for order, exact in enumerate(values):
         key = (0,) * order
         assert recorded[key] == pytest.approx(exact, rel=1e-12, abs=1e-14)
@@ -108,11 +111,11 @@ def test_exact_derivatives_of_one_variable(function, at, values) -> None:
 
 
 def test_transforms_at_zero() -> None:
-    sine = tg.njit(lambda x: math.sin(x))
+    sine = compiled(math.sin)
     third = tg.grad(tg.grad(tg.grad(sine)))
     assert third(0.0).item() == -1.0
     assert third(-0.0).item() == -1.0
-    fourth = tg.grad(tg.grad(tg.grad(tg.grad(tg.njit(gaussian)))))
+    fourth = tg.grad(tg.grad(tg.grad(tg.grad(compiled(gaussian)))))
     assert fourth(0.0).item() == pytest.approx(12.0, rel=1e-15)
     at = tg.tensor([0.0, 1.0, -0.0])
     rows = tg.vmap(third)(at)
@@ -177,9 +180,9 @@ def test_all_derivatives_where_adjoints_vanish(function, name) -> None:
     arity = TABLE[name].arity
     reference = EAGER.get(name) or getattr(tg, name)
     for own, same in zip(forms(function, arity), forms(reference, arity), strict=True):
-        compiled, count = tg.njit(own), own.__code__.co_argcount
+        native, count = tg.njit(own), own.__code__.co_argcount
         for points in itertools.product((0.0, -0.0, 1.0), repeat=count):
-            recorded, swept = all_derivatives(compiled, points, 4 if count == 1 else 3)
+            recorded, swept = all_derivatives(native, points, 4 if count == 1 else 3)
             expected, by_sweep = all_derivatives(same, points, 4 if count == 1 else 3)
             assert_same(recorded, expected)
             assert_same(swept, by_sweep)

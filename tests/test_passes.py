@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from alone import alone
 from torch_or_not import LIBRARIES
 
 import tapegrad as tg
@@ -247,6 +248,7 @@ def nest(lib: Any, kind: str, depth: int) -> Any:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@alone  # the tables of a tape do not shrink again, and are verified after each sweep of other tests
 def test_passes_go_two_thousand_deep(kind: str) -> None:
     limit = sys.getrecursionlimit()
     assert nest(tg, kind, 2000).tolist() == [8]

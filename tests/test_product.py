@@ -226,6 +226,7 @@ def test_derivatives_are_torchs(name: str) -> None:
             np.testing.assert_allclose(x, y, rtol=1e-9, atol=1e-11 * scale, err_msg=f"{order}")
 
 
+@pytest.mark.smoke
 def test_tutorial_gradient_of_matmul() -> None:
     x = tg.tensor([[1.0, 2, 3], [4, 5, 6], [7, 8, 9]], requires_grad=True)
     w = tg.tensor([[1.0, 2, 3], [4, 5, 6]], requires_grad=True)
@@ -244,6 +245,7 @@ def test_beta_zero_ignores_the_added_operand() -> None:
     assert out.tolist() == [[5, 5], [5, 5]]
 
 
+@pytest.mark.smoke
 def test_linear() -> None:
     x, w, b = numbers(4, 5, 3), numbers(2, 3), numbers(2)
     want = x @ w.T + b

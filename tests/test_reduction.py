@@ -135,6 +135,7 @@ def test_sort_sizes(size):
     equal(tg.tensor(x).argsort(), np.argsort(x, kind="stable"))
 
 
+@pytest.mark.smoke
 def test_sort_order_of_special_values():
     x = tg.tensor([NAN, 1.0, -INF, INF, -0.0, 0.0, NAN, -2.0])
     assert x.argsort().tolist() == [2, 7, 4, 5, 1, 3, 0, 6]
@@ -152,6 +153,7 @@ def test_median_is_the_lower_one(n):
     assert tg.tensor([NAN, 1.0, NAN]).median(0).indices.item() == 0
 
 
+@pytest.mark.smoke
 def test_dtypes_of_results():
     whole = tg.tensor([[1, 2], [3, 4]])
     truth = tg.tensor([True, False, True])
@@ -191,6 +193,7 @@ def test_empty():
     assert tuple(x.grad.shape) == (0, 3)
 
 
+@pytest.mark.smoke
 def test_nan_wins():
     x = tg.tensor([[1.0, NAN], [2.0, 0.0]])
     assert math.isnan(x.max().item())

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import stress
+from alone import alone
 
 import tapegrad as tg
 from tapegrad.native import abi as nt
@@ -47,6 +48,7 @@ def program() -> list[float]:
 
 
 @pytest.mark.parametrize("name", ["collect", "record", "grow", "backward"])
+@alone
 def test_native_recording_is_right_whatever_runs_at_an_allocation(name: str) -> None:
     want, count = program(), 0
 
@@ -121,6 +123,7 @@ def test_slots_are_read_after_the_allocation(call: Callable[[Any, Any], Any]) ->
     verify(tg.current_tape())
 
 
+@alone  # the table stays large, and verifying it takes long: 40 ms after every sweep of all other tests
 def test_a_finalizer_may_use_up_the_handle_ids() -> None:
     x, kept = tg.tensor([1.0, 2.0, 3.0]), []
     tape = tg.current_tape()

@@ -70,6 +70,7 @@ def test_hessian_of_a_quadratic_form() -> None:
     np.testing.assert_allclose(found, a + a.T, rtol=1e-14)
 
 
+@pytest.mark.smoke
 def test_hessian_of_rosenbrock_in_three_ways() -> None:
     at = np.array([0.3, -0.5, 1.2, 0.8])
 
@@ -143,6 +144,7 @@ def test_hessian_vector_products_in_both_ways() -> None:
     np.testing.assert_allclose(reverse.numpy(), forward.numpy(), rtol=1e-12)
 
 
+@pytest.mark.smoke
 def test_gradient_with_respect_to_the_seed() -> None:
     x = tg.tensor([1.0, 2.0], requires_grad=True)
     u = tg.tensor([3.0, 4.0], requires_grad=True)
@@ -271,6 +273,7 @@ def test_float32_stays_float32() -> None:
     assert h.tolist() == [6, 12]
 
 
+@pytest.mark.smoke
 def test_zero_derivatives() -> None:
     x = tg.tensor([1.0, 2.0], requires_grad=True)
     (g,) = tg.autograd.grad((x * 3).sum(), x, create_graph=True)

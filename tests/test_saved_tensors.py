@@ -495,6 +495,7 @@ def test_inside_transforms_and_checkpoint() -> None:
 
 
 @alone
+@pytest.mark.smoke
 def test_hooks_that_use_tensors_while_the_tape_is_full() -> None:
     """Whoever packs knows slots by number: nothing may renumber them meanwhile."""
     x = tg.tensor([1.0, 2.0], requires_grad=True)

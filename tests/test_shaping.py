@@ -212,6 +212,7 @@ def test_sizes() -> None:
     assert x[1].mT[2:].storage_offset() == 14
 
 
+@pytest.mark.smoke
 def test_identities() -> None:
     x = tg.tensor(values((2, 3)))
     assert x.contiguous() is x
@@ -220,6 +221,7 @@ def test_identities() -> None:
     assert x.expand(2, 3) is not x
 
 
+@pytest.mark.smoke
 def test_writes_reach_the_base() -> None:
     x = tg.tensor(np.zeros((2, 3)))
     view = x.transpose(0, 1)[1:].reshape(2, 2)

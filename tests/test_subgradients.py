@@ -57,7 +57,7 @@ def test_examples_of_the_page() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["transforms", "func.gradients", "func.jacobians", "func.vmap", "autograd.functional",
+    ["func.jax_style", "func.gradients", "func.jacobians", "func.vectorized_map", "autograd.functional",
      "autograd.gradcheck", "autograd.forward_ad", "autograd.checkpoint"],
 )  # fmt: skip
 def test_examples_of_docstrings(name: str) -> None:

@@ -43,14 +43,10 @@ def test_tangents_are_the_transposed_reverse_pass(entry: Op) -> None:
         wanted = zeros_for_none(Pushforward(outputs, inputs)(directions), outputs)
         for _ in range(2):  # by Python, then (most of them) by native code
             pushed = tangents.push(outputs, inputs, directions, create_graph=True)
-            if pushed is None:
-                break
+            assert pushed is not None, case
             for x, y in zip(zeros_for_none(pushed, outputs), wanted, strict=True):
                 scale = 1 + np.abs(y).max(initial=0)
                 np.testing.assert_allclose(x, y, rtol=1e-12, atol=1e-13 * scale, err_msg=str(case))
-        if pushed is None:
-            assert entry.extras.get("python") or "replay" in entry.extras or len(outputs) > 1, case
-            continue
         second(case, inputs, outputs, directions, pushed)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from alone import alone
 
 import tapegrad as tg
 from tapegrad.base.errors import TapeError
@@ -33,6 +34,7 @@ def tape() -> Tape:
 
 
 # --------------------------------------------------------------------------- recording
+@pytest.mark.smoke
 def test_recording_is_lazy(tape: Tape) -> None:
     x = tg.tensor([1.0, 2.0])
     before = tape.done
@@ -47,6 +49,7 @@ def test_recording_is_lazy(tape: Tape) -> None:
     assert tape.done == tape.count
 
 
+@pytest.mark.smoke
 def test_arrays_of_a_statement(tape: Tape) -> None:
     x = tg.tensor([1.0, 2.0], requires_grad=True)
     y = tg.tensor([3.0, 4.0])
@@ -73,6 +76,7 @@ def test_shapes_and_instructions_are_interned(tape: Tape) -> None:
     assert len(INSTRUCTIONS) == count
 
 
+@pytest.mark.smoke
 def test_views_alias_their_base(tape: Tape) -> None:
     x = tg.tensor(np.arange(12.0).reshape(3, 4), requires_grad=True)
     y = x * 1
@@ -125,6 +129,7 @@ def test_many_numbers() -> None:
 
 
 @pytest.mark.parametrize("n", [10, 4094, 4095, 4096, 4097, 20000])
+@alone
 def test_capacity_grows(n: int) -> None:
     x = tg.tensor(1.5, requires_grad=True)
     kept = [x]
@@ -169,6 +174,7 @@ def test_bytes_a_statement(tape: Tape) -> None:
 
 
 # --------------------------------------------------------------------------- printing
+@pytest.mark.smoke
 def test_printed_tape(tape: Tape) -> None:
     gc.collect()  # what other tests left in cycles would make the text so long that it is cut
     tape.collect()
@@ -384,6 +390,7 @@ def test_collecting_passive_values_drops_their_operands(tape: Tape) -> None:
     assert len(tape) <= before + 2
 
 
+@pytest.mark.smoke
 def test_collecting_keeps_a_graph_without_its_tensors(tape: Tape) -> None:
     x = tg.tensor([1.0, 2.0, 3.0], requires_grad=True)
 
@@ -407,6 +414,7 @@ def test_collecting_keeps_a_graph_without_its_tensors(tape: Tape) -> None:
     assert x.grad.tolist() == first
 
 
+@pytest.mark.smoke
 def test_freed_residuals_go(tape: Tape) -> None:
     x = tg.tensor(np.ones(100_000), requires_grad=True)
     y = x.exp().exp().exp().sum()

@@ -51,6 +51,7 @@ def work(seed: int, n: int = 60) -> list[float]:
     return [*g.tolist(), *h.tolist(), *x.grad.tolist()]
 
 
+@pytest.mark.smoke
 def test_each_thread_has_its_tape() -> None:
     other = in_thread(tg.current_tape)
     assert other is not tg.current_tape()
@@ -110,6 +111,7 @@ def test_first_use_of_ops_in_many_threads() -> None:
 
 
 # --------------------------------------------------------------------------- tensors that cross
+@pytest.mark.smoke
 def test_leaves_of_another_thread() -> None:
     w = tg.tensor([1.0, 2.0], requires_grad=True)
 

@@ -146,6 +146,7 @@ def test_what_functions_may_return() -> None:
 
 
 # --------------------------------------------------------------------------- each of them
+@pytest.mark.smoke
 def test_value_and_grad() -> None:
     value, gradient = tg.value_and_grad(lambda x, y: x * y * y, argnums=(1, 0))(2.0, 3.0)
     assert (value.item(), numbers(gradient)) == (18.0, (12.0, 9.0))
@@ -177,6 +178,7 @@ def test_jacobian_is_output_by_input() -> None:
     ]
 
 
+@pytest.mark.smoke
 def test_hessian_is_input_by_input() -> None:
     found = tg.hessian(lambda p, q: p["a"] ** 2 * q + q**3, argnums=(0, 1))({"a": 2.0}, 3.0)
     assert numbers(found) == ({"a": ({"a": 6.0}, 4.0)}, ({"a": 4.0}, 18.0))
@@ -196,6 +198,7 @@ def test_hvp() -> None:
     assert tg.hvp(lambda a: a.sum(), np.ones(2), np.ones(2)).tolist() == [0.0, 0.0]
 
 
+@pytest.mark.smoke
 def test_vjp_and_jvp() -> None:
     value, pull = tg.vjp(lambda x, y: {"p": x * y, "s": x + y}, 2.0, 3.0)
     assert numbers(value) == {"p": 6.0, "s": 5.0}
@@ -228,6 +231,7 @@ def test_they_nest_with_each_other_and_with_func() -> None:
     assert batch.tolist() == pytest.approx([math.sin(0.4) + 0.4 * math.cos(0.4)] * 2)
 
 
+@pytest.mark.smoke
 def test_a_model_is_fitted() -> None:
     stream = np.random.default_rng(0)
     x = stream.standard_normal((50, 3))

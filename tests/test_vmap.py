@@ -452,6 +452,7 @@ def test_writes_to_the_surroundings_happen_once_a_slice(runs: list[int]) -> None
     agree([y], [2 * tg.tensor(X)])
 
 
+@pytest.mark.smoke
 def test_values_that_are_the_same_for_all_slices_may_be_read(at_once: None) -> None:
     w = tg.tensor([1.0, 2.0, 3.0])
     found = func.vmap(lambda x: x * (w * 2).sum().item() if w.sum() > 0 else x)(tg.tensor(X))
@@ -502,6 +503,7 @@ def test_tensors_do_not_leave_the_function() -> None:
     failed.clear()
 
 
+@pytest.mark.smoke
 def test_traces_are_dropped() -> None:
     def traces() -> int:
         gc.collect()
@@ -618,6 +620,7 @@ def test_functions_with_a_rule(kind: str) -> None:
     same(case)
 
 
+@pytest.mark.smoke
 def test_functions_with_a_rule_run_at_once(at_once: None) -> None:
     for kind in ("ops", "itself"):
         f, y = ruled(tg, kind), tg.tensor(X, requires_grad=True)
@@ -802,7 +805,7 @@ def test_as_strided_stays_in_the_slice(size: Any, stride: Any, offset: int | Non
 
 def test_as_strided_with_an_offset_where_slices_run_one_by_one() -> None:
     x = tg.arange(12.0).reshape(2, 2, 3)
-    with pytest.raises(tg.errors.UnsupportedError, match="leave the offset out"):
+    with pytest.raises(tg.UnsupportedError, match="leave the offset out"):
         func.vmap(lambda t: t.as_strided((2,), (1,), 0) * float(t[0, 0]))(x)
     found = func.vmap(lambda t: t.as_strided((2,), (1,)) * float(t[0, 0]))(x)
     assert found.tolist() == [[0.0, 0.0], [36.0, 42.0]]

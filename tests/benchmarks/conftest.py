@@ -25,6 +25,12 @@ from racing import Aim, Lane, Race, line_up, require, run_race
 numba.set_num_threads(1)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Time in one process, though the suite runs in several: nothing else is to run beside a race."""
+    config.option.numprocesses = 0
+
+
 def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
     """Write into the JSON what the performance page prints about the environment."""
     versions = {"python": sys.version.split()[0]}

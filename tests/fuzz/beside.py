@@ -10,8 +10,8 @@ from contextlib import contextmanager
 import torch
 
 import tapegrad as tg
-from tapegrad import derivatives, functions, statements
 
+from . import derivatives, functions, statements
 from .program import Program
 from .script import Outcome, Script, outcome
 from .verdict import Verdict, judge, shrunk

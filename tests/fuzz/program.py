@@ -55,12 +55,11 @@ def _elementwise(arity: int) -> list[Op]:
             e
             for e in TABLE.values()
             if e.kind == nt.COMPUTE
-            and (e.loop is not None or e.extras.get("elementwise"))
+            and e.is_elementwise
             and e.arity == arity
             and e.vjp is not None
             and e.torch
             and e.result != "bool"
-            and e.sample is None
             and (e.domain in DOMAINS or e.domain == "power")
             and e.name not in SKIPPED
             and "." not in e.torch

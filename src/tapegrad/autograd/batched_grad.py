@@ -69,7 +69,7 @@ def grad_batched(
     tape.evaluate()
     roots = [record.operand(tape, t) for t in outputs]
     targets = [engine.target_of(tape, t) for t in inputs]
-    found: list[np.ndarray | None] = [None] * len(targets)
+    gradients: list[np.ndarray | None] = [None] * len(targets)
     with (
         nested(tape),
         tape.lock,
@@ -79,23 +79,25 @@ def grad_batched(
         if not allow_unused:
             engine.check_used(request, targets)
         if at_once:
-            found = request.sweep_all(count, seeds)
+            gradients = request.sweep_all(count, seeds)
         for b in range(0 if at_once else count):
             request.sweep([seed[b : b + 1].reshape(seed.shape[1:]) for seed in seeds], Swept)
             engine.call_leaf_hooks(request)
             request.clear()
             for i, target in enumerate(targets):
                 if target.array is not None:
-                    into = found[i]
+                    into = gradients[i]
                     if into is None:
-                        into = found[i] = np.zeros((count, *target.array.shape), target.array.dtype)
+                        into = gradients[i] = np.zeros(
+                            (count, *target.array.shape), target.array.dtype
+                        )
                     into[b] = target.array
         request.release(free=not retain)
-    return [None if g is None else record.leaf_tensor(g, dtype_of(g)) for g in found]
+    return [None if g is None else record.leaf_tensor(g, dtype_of(g)) for g in gradients]
 
 
 def may_lift(tape: Tape, inputs: Sequence[Tensor]) -> bool:
-    """Whether a pass can be recorded from cotangents other than those that count.
+    """Return True if a pass can be recorded from cotangents other than those that count.
 
     It cannot where Python looks at them (hooks, Functions), nor through strips, which are not lifted.
     """
@@ -103,14 +105,14 @@ def may_lift(tape: Tape, inputs: Sequence[Tensor]) -> bool:
     if tape.saving is not None or anomaly.checks_nan():
         return False
     # A pass comes by nothing that was recorded before its inputs.
-    own = all(t._state == tape.pointer for t in inputs)
-    first = min([int(tape.root[slot_of(tape, t)]) for t in inputs], default=1) if own else 1
+    is_on_tape = all(t._state == tape.pointer for t in inputs)
+    first = min([int(tape.root[slot_of(tape, t)]) for t in inputs], default=1) if is_on_tape else 1
     if any(slot >= first for slot in (*tape.hooks.copy(), *tape.contexts.copy())):
         return False
     if any(s is not None and s.hooks is not None for s in leaves):
         return False
     numbers = np.unique(tape.instruction[first : tape.count])
-    return not any(INSTRUCTIONS[k].op.name.startswith("strip") for k in numbers)
+    return not any(INSTRUCTIONS[k].op.lift == "never" for k in numbers)
 
 
 def _lifted(
@@ -141,12 +143,14 @@ def _lifted(
         with no_grad_on(tape, True):
             lifting.run([slot for slot in slots if slot is not None])
             whole = [None if slot is None else lifting.whole(slot) for slot in slots]
-        made = [None if k is None else record.new_tensor(tape, k, lifting.layout(k)) for k in whole]
+        gradients = [
+            None if k is None else record.new_tensor(tape, k, lifting.layout(k)) for k in whole
+        ]
     finally:
         tape.counted -= 1
     if tape.state[nt.S_EAGER] and not tape.abstract:
         tape.evaluate()
-    return made if create_graph else [None if g is None else g.detach() for g in made]
+    return gradients if create_graph else [None if g is None else g.detach() for g in gradients]
 
 
 def jacobian(output: Tensor, inputs: Sequence[Tensor]) -> list[Tensor | None] | None:
@@ -161,9 +165,9 @@ def jacobian(output: Tensor, inputs: Sequence[Tensor]) -> list[Tensor | None] | 
     with tape.lock, Lanes(tape, roots, targets, leaves=False, raw=True) as request:
         if not request.prepare_for(count):
             return None
-        found = request.sweep_all(count, None)
+        blocks = request.sweep_all(count, None)
         request.release(free=False)
-    return [None if g is None else record.leaf_tensor(g, dtype_of(g)) for g in found]
+    return [None if g is None else record.leaf_tensor(g, dtype_of(g)) for g in blocks]
 
 
 def _batch_size(outputs: Sequence[Tensor], grad_outputs: Sequence[Tensor | None]) -> int:

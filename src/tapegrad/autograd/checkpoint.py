@@ -34,12 +34,12 @@ from ..tensors import pytree as trees
 from ..tensors.tensor import Tensor
 from .function import Function
 from .grad_mode import is_grad_enabled, no_grad, recording
-from .jacobian_products import forget, private_leaf, pull
+from .jacobian_products import forget, private_leaf, pull, zeros_for_none
 
 __all__ = ["NOT_PASSED", "CheckpointError", "checkpoint", "noop_context_fn"]
 
 #: the function to be run again: flat tensors in, flat tensors out
-Run: TypeAlias = "Callable[[Sequence[Tensor]], list[Tensor]]"
+TensorFunction: TypeAlias = "Callable[[Sequence[Tensor]], list[Tensor]]"
 
 
 class CheckpointError(RuntimeError):
@@ -95,8 +95,8 @@ def _without_hooks(leaves: Sequence[Any]) -> Iterator[None]:
             s.hooks = None
         yield
     finally:
-        for s, own in zip(storages, hooks, strict=True):
-            s.hooks = own
+        for s, leaf_hooks in zip(storages, hooks, strict=True):
+            s.hooks = leaf_hooks
 
 
 def _check_reentrant(kwargs: dict[str, Any], contexts: bool) -> None:
@@ -149,7 +149,7 @@ def checkpoint(
     Returns
     -------
     object
-        What `function` returned.
+        The result of `function`.
 
     Raises
     ------
@@ -186,24 +186,24 @@ def checkpoint(
     if not is_grad_enabled():
         with first:
             return call_user(function, *args, **kwargs)
-    found, spec = trees.flatten((args, kwargs))
-    active = {i: x for i, x in enumerate(found) if record.is_tensor(x) and record.is_active(x)}
+    arguments, spec = trees.flatten((args, kwargs))
+    active = {i: x for i, x in enumerate(arguments) if record.is_tensor(x) and record.is_active(x)}
     if use_reentrant and not active:
         warnings.warn(
             "None of the inputs have requires_grad=True. Gradients will be None", stacklevel=2
         )
         with no_grad():
             return call_user(function, *args)
-    constants = [None if i in active else x for i, x in enumerate(found)]
+    constants = [None if i in active else x for i, x in enumerate(arguments)]
     state = default_generator.numpy.bit_generator.state
     result: Any = None
     runs = 0
 
     def run(tensors: Sequence[Tensor]) -> list[Tensor]:
         nonlocal result, runs
-        own = iter(tensors)
-        given = [next(own) if i in active else x for i, x in enumerate(constants)]
-        call_args, call_kwargs = trees.unflatten(spec, given)
+        rest = iter(tensors)
+        call_leaves = [next(rest) if i in active else x for i, x in enumerate(constants)]
+        call_args, call_kwargs = trees.unflatten(spec, call_leaves)
         runs += 1
         with (
             first if runs == 1 else again,
@@ -241,60 +241,60 @@ def _random_from(state: Any) -> Iterator[None]:
 
 
 def _checkpointed(
-    run: Run, tensors: Sequence[Any], check: bool, reentrant: bool = False
+    run: TensorFunction, tensors: Sequence[Any], check: bool, reentrant: bool = False
 ) -> list[Tensor]:
     """Run on copies of `tensors`, and keep one statement of it."""
     tape = current_tape()
-    with _copies(tensors) as own:
+    with _leaf_copies(tensors) as copies:
         marker = record.scalar_tensor(0.0)  # of the slot where the run begins
-        with suspended():  # what is recorded now is dropped, and saves nothing
-            outputs = run(own)
-        captured = _captured(tape, slot_of(tape, marker), {slot_of(tape, t) for t in own})
+        with suspended():  # statements recorded now are dropped, and save nothing
+            outputs = run(copies)
+        captured = _captured(tape, slot_of(tape, marker), {slot_of(tape, t) for t in copies})
     active = [j for j, y in enumerate(outputs) if record.is_active(y)]
-    made = [y.detach() for y in outputs]
+    results = [y.detach() for y in outputs]
     if not active:
-        return made
+        return results
     shapes = [(y.shape, y.dtype) for y in outputs] if check else None
-    results = CheckpointFunction.apply(
+    recorded = CheckpointFunction.apply(
         _Rerun(run, len(tensors), active, shapes, reentrant),
-        [made[j] for j in active],
+        [results[j] for j in active],
         *tensors,
         *captured,
     )
-    for j, y in zip(active, results, strict=True):
-        made[j] = y
-    return made
+    for j, y in zip(active, recorded, strict=True):
+        results[j] = y
+    return results
 
 
-class _copies(Exchange):
+class _leaf_copies(Exchange):
     """Context manager: leaves of one's own with the values of tensors, while grad mode is on."""
 
     def __init__(self, tensors: Sequence[Any]) -> None:
         super().__init__()
         self._tensors, self._differentiated = tensors, Differentiated()
-        self._own: list[Tensor] = []
+        self._leaves: list[Tensor] = []
 
     def changes(self) -> tuple[tuple[Change, ...], Any]:
         """Return the changes of both, and the leaves, which stand for what they are copies of."""
         with recording():
-            self._own = own = [private_leaf(t._array(), t) for t in self._tensors]
-            for t, copy in zip(self._tensors, own, strict=True):
+            self._leaves = copies = [private_leaf(t._array(), t) for t in self._tensors]
+            for t, leaf in zip(self._tensors, copies, strict=True):
                 if depends_on_inputs((t,)):
-                    self._differentiated.tensors.append(copy)
+                    self._differentiated.tensors.append(leaf)
         self._tensors = ()
-        return (*recording().changes()[0], *self._differentiated.changes()[0]), own
+        return (*recording().changes()[0], *self._differentiated.changes()[0]), copies
 
     def ending(self) -> None:
         """Let the leaves go."""
-        own, self._own = self._own, []
-        forget(own)
+        leaves, self._leaves = self._leaves, []
+        forget(leaves)
 
 
 class _Rerun:
-    """What it takes to run again."""
+    """A checkpointed function with its notes of the first run, to be run again."""
 
     def __init__(
-        self, run: Run, count: int, active: list[int], shapes: list[tuple[Any, Any]] | None,
+        self, run: TensorFunction, count: int, active: list[int], shapes: list[tuple[Any, Any]] | None,
         reentrant: bool,
     ) -> None:  # fmt: skip
         self.run, self.count, self.active, self.shapes = run, count, active, shapes
@@ -302,14 +302,14 @@ class _Rerun:
 
     def outputs(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """The outputs that can be differentiated, computed again."""
-        found = self.run(tensors)
-        if self.shapes is not None and [(y.shape, y.dtype) for y in found] != self.shapes:
+        values = self.run(tensors)
+        if self.shapes is not None and [(y.shape, y.dtype) for y in values] != self.shapes:
             raise CheckpointError(
                 "torch.utils.checkpoint: Recomputed values for the following tensors have different "
                 f"metadata than during the forward pass.\nfirst: {self.shapes}\n"
-                f"again: {[(y.shape, y.dtype) for y in found]}."
+                f"again: {[(y.shape, y.dtype) for y in values]}."
             )
-        return [found[j] for j in self.active]
+        return [values[j] for j in self.active]
 
 
 class CheckpointFunction(Function):
@@ -337,35 +337,33 @@ class CheckpointFunction(Function):
         recorded = is_grad_enabled()
 
         def gradients(tensors: Sequence[Tensor]) -> list[Tensor]:
-            own, seeds = tensors[: again.count], tensors[again.count :]
-            outputs = again.outputs(own)
-            wanted: list[Any] = [*own, *captured]
+            primals, seeds = tensors[: again.count], tensors[again.count :]
+            outputs = again.outputs(primals)
+            wanted: list[Any] = [*primals, *captured]
             with _pass_within(current_tape()), _without_hooks(captured):
-                found = pull([outputs[j] for j in seeded], wanted, seeds, create_graph=recorded)
-            return [
-                x.new_zeros(x.shape) if g is None else g for g, x in zip(found, wanted, strict=True)
-            ]
+                grads = pull([outputs[j] for j in seeded], wanted, seeds, create_graph=recorded)
+            return zeros_for_none(grads, wanted)
 
         tape = current_tape()
         limit = tape.state[nt.S_COLLECT_AT]
-        given = [*args, *(cts[j] for j in seeded)]
+        primals_and_seeds = [*args, *(cts[j] for j in seeded)]
         if recorded:
-            return None, None, *_checkpointed(gradients, given, check=True)
-        with _copies(given) as own:
-            found = gradients(own)
-        del own
+            return None, None, *_checkpointed(gradients, primals_and_seeds, check=True)
+        with _leaf_copies(primals_and_seeds) as copies:
+            results = gradients(copies)
+        del copies
         if tape.state[nt.S_OWNED_BYTES] > limit:
-            # What was computed again; the pass goes on, and one around it may be a replay.
+            # Free what was computed again; the pass goes on, and one around it may be a replay.
             if tape.passes == 1:
                 collector.trim(tape)
             else:
                 tape.collect()
         tape.state[nt.S_COLLECT_AT] = limit
-        return None, None, *found
+        return None, None, *results
 
 
-def _captured(tape: Tape, marker: int, own: set[int]) -> list[Tensor]:
-    """The active leaves that statements behind `marker` have as operands, without `own`.
+def _captured(tape: Tape, marker: int, excluded: set[int]) -> list[Tensor]:
+    """The active leaves that statements behind `marker` have as operands, without those `excluded`.
 
     Raises
     ------
@@ -385,16 +383,16 @@ def _captured(tape: Tape, marker: int, own: set[int]) -> list[Tensor]:
         operands = tape.arg[positions[within < np.repeat(widths, np.diff(starts))]]
         slots = np.unique(operands)
         slots = slots[(tape.flags[tape.root[slots]] & nt.ACTIVE) != 0]
-        leaves = []
+        leaf_slots = []
         for slot in slots.tolist():
-            made = tape.instruction_of(slot)
-            if made.op.kind == nt.LEAF:
-                if slot not in own and slot in tape.leaves:
-                    leaves.append(slot)
+            instruction = tape.instruction_of(slot)
+            if instruction.op.kind == nt.LEAF:
+                if slot not in excluded and slot in tape.leaves:
+                    leaf_slots.append(slot)
             elif slot < first:
                 raise UnsupportedError(
                     "a checkpointed function captures a tensor that requires grad and is not a leaf "
-                    f"(a result of {made.op.name}, of shape {list(made.out.shape)}); pass it as an "
-                    "argument"
+                    f"(a result of {instruction.op.name}, of shape {list(instruction.out.shape)}); "
+                    "pass it as an argument"
                 )
-    return [record.tensor_at(tape, slot) for slot in leaves]
+    return [record.tensor_at(tape, slot) for slot in leaf_slots]

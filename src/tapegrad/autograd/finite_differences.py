@@ -15,7 +15,7 @@ import numpy as np
 from ..tape.recording import is_tensor
 from ..tape.user_code import call_user
 
-__all__ = ["along", "as_tuple", "columns"]
+__all__ = ["as_tuple", "numerical_columns", "numerical_product"]
 
 
 def as_tuple(values: Any) -> tuple[Any, ...]:
@@ -23,9 +23,9 @@ def as_tuple(values: Any) -> tuple[Any, ...]:
     return tuple(values) if isinstance(values, tuple | list) else (values,)
 
 
-def along(
+def numerical_product(
     func: Callable[..., Any], inputs: Sequence[Any], index: int, direction: np.ndarray, eps: float,
-    where: tuple[int, ...] | None = None,
+    element: tuple[int, ...] | None = None,
 ) -> list[np.ndarray | None]:  # fmt: skip
     """Derivatives of the outputs as input `index` moves along `direction`.
 
@@ -35,11 +35,11 @@ def along(
     inputs : sequence
     index : int
     direction : numpy.ndarray
-        Of the input's shape, or of the shape of the element `where`.
+        Of the input's shape, or of the shape of the `element`.
     eps : float
         The input moves by this times `direction`, both ways.
-    where : tuple of int, optional
-        The element that moves; all of them if None.
+    element : tuple of int, optional
+        Index of the element that moves; all of them if None.
 
     Returns
     -------
@@ -52,40 +52,44 @@ def along(
         If shapes or dtypes change with the input; PyTorch's texts.
     """
     x = inputs[index]
-    with _moved(x, -eps * direction, where):
-        before = _values(func, inputs)
-    with _moved(x, eps * direction, where):
-        after = _values(func, inputs)
-    found: list[np.ndarray | None] = []
+    with _moved(x, -eps * direction, element):
+        before = _outputs_now(func, inputs)
+    with _moved(x, eps * direction, element):
+        after = _outputs_now(func, inputs)
+    derivatives: list[np.ndarray | None] = []
     for a, b in zip(before, after, strict=True):
         if a is None or b is None:
-            found.append(None)
+            derivatives.append(None)
             continue
-        at = "" if where is None else f"on index {where} "
-        for what in ("shape", "dtype"):
-            if getattr(a, what) != getattr(b, what):
+        place = "" if element is None else f"on index {element} "
+        for attribute in ("shape", "dtype"):
+            first, second = getattr(a, attribute), getattr(b, attribute)
+            if first != second:
                 raise AssertionError(
-                    f"Expected `func` to return outputs with the same {what} when inputs are perturbed "
-                    f"{at}by {eps}, but got: {what}s {getattr(a, what)} and {getattr(b, what)}."
+                    f"Expected `func` to return outputs with the same {attribute} when inputs are "
+                    f"perturbed {place}by {eps}, but got: {attribute}s {first} and {second}."
                 )
         with np.errstate(all="ignore"):
-            found.append(((b.array - a.array) / (2 * eps)).ravel())
-    return found
+            derivatives.append(((b.array - a.array) / (2 * eps)).ravel())
+    return derivatives
 
 
-def columns(
+def numerical_columns(
     func: Callable[..., Any], inputs: Sequence[Any], index: int, eps: float
 ) -> list[np.ndarray | None]:
     """Transposed Jacobians, (elements of the input, elements of the output), one an output."""
     x = inputs[index]
     one = np.ones((), x.dtype.np)
-    found = [along(func, inputs, index, one, eps, where) for where in np.ndindex(*x.shape)]
-    if not found:
-        outputs = _values(func, inputs)
+    derivatives = [
+        numerical_product(func, inputs, index, one, eps, element)
+        for element in np.ndindex(*x.shape)
+    ]
+    if not derivatives:
+        outputs = _outputs_now(func, inputs)
         return [None if y is None else np.zeros((0, y.array.size)) for y in outputs]
     return [
         None if parts[0] is None else np.stack([p for p in parts if p is not None])
-        for parts in zip(*found, strict=True)
+        for parts in zip(*derivatives, strict=True)
     ]
 
 
@@ -96,7 +100,7 @@ class _Value:
         self.shape, self.dtype, self.array = y.shape, y.dtype, y._array()
 
 
-def _values(func: Callable[..., Any], inputs: Sequence[Any]) -> list[_Value | None]:
+def _outputs_now(func: Callable[..., Any], inputs: Sequence[Any]) -> list[_Value | None]:
     return [
         _Value(y) if is_tensor(y) and y.dtype.is_floating_point else None
         for y in as_tuple(call_user(func, *inputs))
@@ -104,10 +108,10 @@ def _values(func: Callable[..., Any], inputs: Sequence[Any]) -> list[_Value | No
 
 
 @contextmanager
-def _moved(x: Any, step: np.ndarray, where: tuple[int, ...] | None) -> Iterator[None]:
+def _moved(x: Any, step: np.ndarray, element: tuple[int, ...] | None) -> Iterator[None]:
     """Let a tensor's memory be another for a while, behind the back of its version."""
     alias = x.data
-    part: Any = ... if where is None else where
+    part: Any = ... if element is None else element
     old = alias[part].clone()
     try:
         alias[part] = old + x.new_tensor(step)

@@ -48,12 +48,12 @@ __all__ = [
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: duals that are not looked through for what nobody needs any more
+#: number of duals up to which none is dropped
 _FEW = 32
 
 
 class UnpackedDualTensor(NamedTuple):
-    """What `unpack_dual` returns."""
+    """Result of `unpack_dual`."""
 
     primal: Tensor
     tangent: Tensor | None
@@ -68,7 +68,7 @@ class _Duals:
         self.tangents: list[Tensor] = []
         #: the duals that were handed out
         self._handed: list[weakref.ref[Tensor]] = []
-        #: how many duals there may be before those are looked for that nobody needs
+        #: number of duals at which those are dropped that no tensor depends on
         self._limit = _FEW
 
     def add(self, tensor: Tensor, tangent: Tensor) -> Tensor:
@@ -117,10 +117,12 @@ def _needed(tape: Tape, tensors: Sequence[Tensor]) -> list[bool]:
         operands = tape.arg[: starts[-1]].tolist()
         numbers = tape.instruction[:count].tolist()
         for k in range(count - 1, min(places, default=count), -1):
-            made = INSTRUCTIONS[numbers[k]]
-            if needed[k] or made.op.kind in (nt.WRITE, nt.ACCUMULATE):
-                needed[k - 1] |= made.op.kind == nt.OUTPUT  # a further result of that statement
-                for slot in operands[starts[k] : starts[k + 1]][: len(made.layouts)]:
+            instruction = INSTRUCTIONS[numbers[k]]
+            if needed[k] or instruction.op.kind in (nt.WRITE, nt.ACCUMULATE):
+                needed[k - 1] |= (
+                    instruction.op.kind == nt.OUTPUT
+                )  # a further result of that statement
+                for slot in operands[starts[k] : starts[k + 1]][: len(instruction.layouts)]:
                     needed[slot] = True
         return [needed[slot] for slot in places]
 
@@ -233,9 +235,9 @@ def make_dual(tensor: Tensor, tangent: Tensor, *, level: int | None = None) -> T
 
 def check_dual(primal: Any, tangent: Any) -> None:
     """Raise PyTorch's errors unless a tensor can have this tangent."""
-    for what, t in (("primal", primal), ("tangent", tangent)):
+    for role, t in (("primal", primal), ("tangent", tangent)):
         if not t.dtype.is_floating_point:
-            raise ValueError(f"Expected {what} to be floating point or complex, but got: {t.dtype}")
+            raise ValueError(f"Expected {role} to be floating point or complex, but got: {t.dtype}")
     if primal.shape != tangent.shape:
         raise RuntimeError(
             "Trying to set a forward gradient that has a different size than that of the original "
@@ -280,15 +282,17 @@ def unpack_dual(tensor: Tensor, *, level: int | None = None) -> UnpackedDualTens
 
 def _tangent(duals: _Duals, tensor: Tensor) -> Tensor | None:
     """The tangent of any tensor."""
-    known = duals.tangent_of(tensor)
-    if known is not None or not duals.primals or not record.is_active(tensor):
-        return known
+    tangent = duals.tangent_of(tensor)
+    if tangent is not None or not duals.primals or not record.is_active(tensor):
+        return tangent
     level = duals.level
     tracked = level.outside([tensor, *duals.tangents])
-    (found,) = push([tensor], duals.primals, duals.tangents, create_graph=tracked, gaps=level.gaps)
-    if found is None and not level.gaps:  # zeros, if a dual was written over
+    (product,) = push(
+        [tensor], duals.primals, duals.tangents, create_graph=tracked, gaps=level.gaps
+    )
+    if product is None and not level.gaps:  # zeros, if a dual was written over
         return tensor.new_zeros(tensor.shape) if level.depends([tensor]) else None
-    return None if found is None else level.release(found)
+    return None if product is None else level.release(product)
 
 
 def _is_fwd_grad_enabled() -> bool:
@@ -299,7 +303,7 @@ def _is_fwd_grad_enabled() -> bool:
 class _set_fwd_grad_enabled:
     """Switch tangents on or off, for the rest of the thread or, as a context manager, of a block.
 
-    What is computed while they are off has none; what it is computed from keeps its own.
+    Results computed while they are off have none; the tensors they are computed from keep theirs.
     """
 
     def __init__(self, mode: bool) -> None:

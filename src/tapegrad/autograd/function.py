@@ -123,12 +123,12 @@ class Function:
 
     @classmethod
     def has_jvp(cls) -> bool:
-        """Whether `jvp` is overridden."""
+        """Return True if `jvp` is overridden."""
         return cls.jvp is not Function.jvp
 
     @classmethod
     def transposed(
-        cls, ctx: FunctionCtx, tape: Tape, anchor: int, given: dict[int, Tensor]
+        cls, ctx: FunctionCtx, tape: Tape, anchor: int, cts: dict[int, Tensor]
     ) -> list[Tensor | None]:
         """Gradients of the tensors among the arguments that are zero, and whose transpose is `jvp`.
 
@@ -139,7 +139,7 @@ class Function:
             (tuple(x.shape), x.dtype)
             for x in (tape.instruction_of(s).out for s in tape.args_of(anchor))
         ]
-        return list(_Transposed.apply(cls, ctx, place, like, tuple(given), *given.values()))
+        return list(_Transposed.apply(cls, ctx, place, like, tuple(cts), *cts.values()))
 
     @classmethod
     def apply(cls, *args: Any, **kwargs: Any) -> Any:
@@ -171,7 +171,7 @@ class Function:
 
 
 class VmapInfo(NamedTuple):
-    """What a Function's ``vmap`` is told."""
+    """The first argument of a Function's ``vmap``."""
 
     batch_size: int
     randomness: str
@@ -181,9 +181,9 @@ _MORE = "For more details, please see https://pytorch.org/docs/main/notes/extend
 
 
 def _has_rule(function: type[Function], trace: Trace) -> bool:
-    """Whether a Function under vmap has its own rule; raises PyTorch's errors if it is not to be lifted."""
-    name, given = function.__name__, function.vmap is not Function.vmap
-    if given and function.generate_vmap_rule:
+    """Return True if a Function has a rule for vmap; raise PyTorch's errors if it cannot be lifted."""
+    name, is_overridden = function.__name__, function.vmap is not Function.vmap
+    if is_overridden and function.generate_vmap_rule:
         text = (
             f"You tried to vmap over {name}, but it has both generate_vmap_rule=True and an overridden "
             "vmap staticmethod. Please set generate_vmap_rule=False or delete the overridden vmap "
@@ -196,7 +196,7 @@ def _has_rule(function: type[Function], trace: Trace) -> bool:
             "In order to use an autograd.Function with functorch transforms (vmap, grad, jvp, jacrev, "
             f"...), it must override the setup_context staticmethod. {_MORE}"
         )
-    elif given:
+    elif is_overridden:
         return True
     else:
         text = (
@@ -207,21 +207,21 @@ def _has_rule(function: type[Function], trace: Trace) -> bool:
 
 
 def _by_rule(function: type[Function], trace: Trace, args: tuple[Any, ...]) -> Any:
-    """Run the ``vmap`` of a Function on the batches of its arguments; what a slice gets of its outputs.
+    """Run the ``vmap`` of a Function on the batches of its arguments; return a slice's part of its outputs.
 
     Its outputs have the graph that it recorded around the trace; on the trace, the function stands for it.
     """
-    given, spec = trees.flatten(args)
-    found, dims = trace.batches(given)
+    arguments, spec = trees.flatten(args)
+    batches, dims = trace.batches(arguments)
     with trace.around(), unwatched():  # the rule is told the mode
         try:
-            own = trees.unflatten(spec, found)
+            batched = trees.unflatten(spec, batches)
             if any(d is not None for d in dims):
                 info = VmapInfo(trace.size, trace.randomness)
-                made = call_user(function.vmap, info, trees.unflatten(spec, dims), *own)
-                output, places = _checked_rule(made)
+                returned = call_user(function.vmap, info, trees.unflatten(spec, dims), *batched)
+                output, places = _checked_rule(returned)
             else:
-                output = function.apply(*own)
+                output = function.apply(*batched)
                 places = [None] * len(trees.leaves(output))
         except NotLifted:
             raise
@@ -242,21 +242,21 @@ def _by_rule(function: type[Function], trace: Trace, args: tuple[Any, ...]) -> A
     return tuple(outputs) if isinstance(output, tuple) else outputs[0]
 
 
-def _checked_rule(made: Any) -> tuple[Any, list[int | None]]:
-    """What ``vmap`` returned: the output, and the dimension of each of its leaves.
+def _checked_rule(returned: Any) -> tuple[Any, list[int | None]]:
+    """The two parts of what ``vmap`` returned: the output, and the dimension of each of its leaves.
 
     Raises
     ------
     RuntimeError
         PyTorch's errors, with its texts.
     """
-    if not (isinstance(made, tuple) and len(made) == 2):
-        got = f"{len(made)} returns" if isinstance(made, tuple) else f"a {type(made)}"
+    if not (isinstance(returned, tuple) and len(returned) == 2):
+        got = f"{len(returned)} returns" if isinstance(returned, tuple) else f"a {type(returned)}"
         raise RuntimeError(
             "Expected the vmap staticmethod to have two returns, an output and out_dims with pytree "
             f"structure compatible with the output. Got {got} instead"
         )
-    output, out_dims = made
+    output, out_dims = returned
     places = trees.broadcast(out_dims, output)
     if places is None:
         raise RuntimeError(
@@ -281,7 +281,7 @@ def _record(
         check_dirty(ctx._dirty, args, outputs)
     _settle_vjp(function)
     passive = set(map(id, ctx._passive))
-    last = {id(y): j for j, y in enumerate(outputs)}  # what is returned twice is one output
+    last = {id(y): j for j, y in enumerate(outputs)}  # a tensor returned twice is one output
     active = [
         j for j, y in enumerate(outputs)
         if record.is_tensor(y) and y.dtype.is_floating_point and id(y) not in passive
@@ -297,28 +297,28 @@ def _record(
     inputs = [record.operand(tape, t) for t in tensors]
     slots = [record.operand(tape, v) for v in values]
     layouts = tuple([record.layout_of(t) for t in tensors])
-    made = instruction(TABLE["function"], layouts, name=name)
-    anchor = tape.append(made, inputs)
+    call = instruction(TABLE["function"], layouts, name=name)
+    anchor = tape.append(call, inputs)
     numbers: dict[int, int] = {}
     results = list(outputs)
-    given = set(map(id, args))
-    dirty = given.intersection(map(id, ctx._dirty))
+    arg_ids = set(map(id, args))
+    dirty = arg_ids.intersection(map(id, ctx._dirty))
     bases = {tape.base[s] for s in inputs}
     reason = views.MULTIPLE if len(active) > 1 else views.FUNCTION
     saved = {id(t) for t in (*ctx._saved, *ctx._saved_forward)}
     for place, (j, slot, value) in enumerate(zip(active, slots, values, strict=True)):
         is_view = tape.base[slot] in bases and id(outputs[j]) not in dirty
-        step = instruction(
-            TABLE["function_output"], (made.out, record.layout_of(value)), name=name, number=j,
+        output = instruction(
+            TABLE["function_output"], (call.out, record.layout_of(value)), name=name, number=j,
             **({"aliases": reason} if is_view else {}),
             **({"saved": True} if id(outputs[j]) in saved else {}),
         )  # fmt: skip
-        results[j] = record.new_tensor(tape, tape.append(step, (anchor, slot)), step.out)
+        results[j] = record.new_tensor(tape, tape.append(output, (anchor, slot)), output.out)
         numbers[id(outputs[j])] = place
     ctx._shapes = [(tuple(y.shape), y.dtype) if record.is_tensor(y) else None for y in outputs]
     ctx.count, ctx.differentiable = len(outputs), tuple(active)
     tape.contexts[anchor] = ctx
-    numbers = {k: v for k, v in numbers.items() if k not in given or k in dirty}
+    numbers = {k: v for k, v in numbers.items() if k not in arg_ids or k in dirty}
     tape.counted += 1  # `place` is a number, and hooks may pack what is saved
     try:
         ctx.place = (tape, anchor)
@@ -371,22 +371,22 @@ class _Transposed(Function):
     def backward(ctx: Any, *tangents: Any) -> Any:
         function, context, place, numbers = ctx.held
         tape = current_tape()
-        given: list[Any] = [None] * len(context.needs_input_grad)
+        tangents_of_args: list[Any] = [None] * len(context.needs_input_grad)
         for i, t in zip(context._arguments, tangents, strict=True):
-            given[i] = t
+            tangents_of_args[i] = t
         context.place = (tape, record.operand(tape, place))
         context._in_jvp = True
         try:
-            found = call_user(function.jvp, context, *given)
+            returned = call_user(function.jvp, context, *tangents_of_args)
         finally:
             context.place, context._in_jvp = None, False
-        found = found if isinstance(found, tuple) else (found,)
-        if len(found) != context.count:
+        images = returned if isinstance(returned, tuple) else (returned,)
+        if len(images) != context.count:
             raise RuntimeError(
                 "Function's jvp returned an invalid number of forward gradients (expected "
-                f"{context.count} but got {len(found)})"
+                f"{context.count} but got {len(images)})"
             )
-        for j, tangent in enumerate(found):
+        for j, tangent in enumerate(images):
             if tangent is not None and j not in context.differentiable:
                 raise RuntimeError(
                     f"Function's jvp returned a gradient at position {j}, but the corresponding "
@@ -394,7 +394,7 @@ class _Transposed(Function):
                     "position instead."
                 )
         return None, None, None, None, None, *(
-            checked_tangent(context, j, found[j]) for j in numbers
+            checked_tangent(context, j, images[j]) for j in numbers
         )  # fmt: skip
 
 
@@ -437,10 +437,10 @@ def once_differentiable(function: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(ctx: FunctionCtx, *cts: Any) -> Any:
         recorded = current_tape().grad_mode
         with no_grad():
-            found = call_user(function, ctx, *cts)
+            returned = call_user(function, ctx, *cts)
         if not recorded or not any(record.is_tensor(c) and record.is_active(c) for c in cts):
-            return found
-        outputs = found if isinstance(found, tuple) else (found,)
+            return returned
+        outputs = returned if isinstance(returned, tuple) else (returned,)
         tensors = [g for g in outputs if record.is_tensor(g)]
         results = iter(Error.apply(*[marked(g) for g in tensors]))
         return tuple(next(results) if record.is_tensor(g) else g for g in outputs)

@@ -29,7 +29,7 @@ __all__ = [
 
 
 def savable(name: str, tensors: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The tensors, if they are tensors."""
+    """Return the tensors; raise PyTorch's error if one is none."""
     for i, t in enumerate(tensors):
         if t is not None and not record.is_tensor(t):
             raise TypeError(
@@ -39,28 +39,28 @@ def savable(name: str, tensors: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def checked_gradient(
-    found: Any, i: int, name: str, tape: Tape, slot: int, needed: bool
+    gradient: Any, i: int, name: str, tape: Tape, slot: int, needed: bool
 ) -> Tensor | None:  # fmt: skip
     """One gradient that ``backward`` returned, fitted to its argument; None if that needs none."""
-    if found is None:
+    if gradient is None:
         return None
-    if not record.is_tensor(found):
-        raise RuntimeError(f"expected Variable or None (got {type(found).__name__})")
+    if not record.is_tensor(gradient):
+        raise RuntimeError(f"expected Variable or None (got {type(gradient).__name__})")
     if not needed:
         return None
     layout = tape.instruction_of(slot).out
     if not layout.dtype.is_floating_point:
         return None
-    if found.shape != layout.shape:
+    if gradient.shape != layout.shape:
         message = (
             f"Function {name} returned an invalid gradient at index {i} - got "
-            f"{list(found.shape)} but expected shape compatible with {list(layout.shape)}"
+            f"{list(gradient.shape)} but expected shape compatible with {list(layout.shape)}"
         )
         try:
-            found = found.sum_to_size(layout.shape)
+            gradient = gradient.sum_to_size(layout.shape)
         except RuntimeError:
             raise RuntimeError(message) from None
-    return record.cast(found, layout.dtype)
+    return record.cast(gradient, layout.dtype)
 
 
 def count_write(tensor: Any) -> None:
@@ -74,7 +74,7 @@ def count_write(tensor: Any) -> None:
 def check_dirty(dirty: Sequence[Any], args: Sequence[Any], outputs: list[Any]) -> None:
     """Raise PyTorch's errors for inputs that cannot be written, or were not returned.
 
-    What is no input is warned about.
+    A tensor that is no input is warned about.
     """
     for t in dirty:
         if all(t is not a for a in args):
@@ -128,15 +128,15 @@ def in_order(
         bound = signature.bind(*args, **named)
         bound.apply_defaults()
         return bound.args
-    rest, found = dict(named), list(args)
+    rest, positional = dict(named), list(args)
     for p in list(signature.parameters.values())[1 + len(args) :]:
         unknown = p.name not in rest and p.default is p.empty
         if not rest or p.kind is not p.POSITIONAL_OR_KEYWORD or unknown:
             break
-        found.append(rest.pop(p.name, p.default))
+        positional.append(rest.pop(p.name, p.default))
     if rest:
         raise TypeError(f"forward() got an unexpected keyword argument {next(iter(rest))!r}")
-    return tuple(found)
+    return tuple(positional)
 
 
 def checked_tangent(context: Any, number: int, tangent: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a call of an `autograd.Function` leaves on the tape (``tape.contexts``) for the reverse pass."""
+"""Contexts of `autograd.Function`: a call leaves one on the tape (``tape.contexts``) for the reverse pass."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from .function_checks import checked_gradient, savable
 __all__ = ["FunctionCtx", "context_type", "forward_mode", "marked"]
 
 
-class _Mode(threading.local):
-    """Whether a thread's reverse pass is recorded to be transposed: as forward mode."""
+class _PassMode(threading.local):
+    """Mode of a thread's reverse pass: recorded to be transposed, as forward mode, or not."""
 
     forward = False
 
 
-_mode = _Mode()
+_mode = _PassMode()
 
 
 def forward_mode() -> Exchange:
@@ -43,12 +43,12 @@ def forward_mode() -> Exchange:
 
 @cache
 def context_type(name: str) -> type[FunctionCtx]:
-    """The class of a Function's contexts, under PyTorch's name of its nodes."""
+    """Class of a Function's contexts, under PyTorch's name of its nodes."""
     return type(name, (FunctionCtx,), {"__module__": "tapegrad"})
 
 
 class FunctionCtx:
-    """What ``forward`` leaves for ``backward``.
+    """Notes that ``forward`` leaves for ``backward``.
 
     Any attribute may be set. Tensors go through `save_for_backward`, so that values that were
     written in place since are noticed.
@@ -58,7 +58,7 @@ class FunctionCtx:
     needs_input_grad : tuple of bool
         Whether the gradient of each argument of ``forward`` is wanted.
     saved_tensors : tuple of Tensor
-        What `save_for_backward` was given (in ``jvp``, `save_for_forward` if that was called).
+        The arguments of `save_for_backward` (in ``jvp``, of `save_for_forward` if that was called).
     """
 
     def __init__(self, function: type[Any], needs_input_grad: tuple[bool, ...]) -> None:
@@ -68,7 +68,7 @@ class FunctionCtx:
         self._metadata: dict[Any, Any] = {}
         self._saved: tuple[Any, ...] = ()
         self._saved_forward: tuple[Any, ...] = ()
-        #: whether the Function's ``vmap`` made the outputs, which so have a graph of their own
+        #: True if the Function's ``vmap`` computed the outputs, which then have a graph of their own
         self._has_rule = False
         self._in_jvp = self._freed = self._accessed = False
         self._dirty: tuple[Any, ...] = ()
@@ -80,7 +80,7 @@ class FunctionCtx:
         self.differentiable: tuple[int, ...] = ()
         #: those of the node
         self.hooks: Hooks | None = None
-        #: the tape and the `function` statement, while somebody looks at the context
+        #: the tape and the `function` statement, while the context is in use
         self.place: tuple[Tape, int] | None = None
 
     @property
@@ -130,13 +130,13 @@ class FunctionCtx:
 
     def set_materialize_grads(self, value: bool) -> None:
         """Say whether ``backward`` gets zeros (the default) or None for outputs that were not used."""
-        messages.check_bool("set_materialize_grads", "'value' (position 1)", value)
+        messages.check_bool("set_materialize_grads", "value", 1, value)
         self.materialize_grads = value
 
     # ------------------------------------------------------------------ for backward
     @property
     def saved_tensors(self) -> tuple[Any, ...]:
-        """What `save_for_backward` was given.
+        """Tensors that `save_for_backward` was given.
 
         Raises
         ------
@@ -155,14 +155,14 @@ class FunctionCtx:
         tape = current_tape()
         tape.counted += 1  # `place` is a number
         try:
-            found = tuple(
+            tensors = tuple(
                 [self._unpacked(x) for x in (self._saved_forward if in_jvp else self._saved)]
             )
         finally:
             tape.counted -= 1
         if self._function.clear_saved_tensors_on_access and self.place is not None and not in_jvp:
             self._saved, self._accessed = (), True
-        return found
+        return tensors
 
     @property
     def saved_variables(self) -> tuple[Any, ...]:
@@ -190,48 +190,48 @@ class FunctionCtx:
 
     def saved_state(self, number: int) -> tuple[bool, bool]:
         """Return whether something is saved under a number, and whether it passed through hooks."""
-        entry = self._saved[: self.saved_count()][number]
-        is_packed = isinstance(entry, tuple) and isinstance(entry[1], Packed)
-        return entry is not None, is_packed
+        saved = self._saved[: self.saved_count()][number]
+        is_packed = isinstance(saved, tuple) and isinstance(saved[1], Packed)
+        return saved is not None, is_packed
 
     def pack_again(self, number: int, hooks: Any) -> None:
         """Pass one of the saved tensors through hooks."""
         tensor = self._unpacked(self._saved[number])
-        kept, _ = self._saved[number]
+        origin, _ = self._saved[number]
         assert self.place is not None
         tape, anchor = self.place
         slot, place = record.operand(tape, tensor), None
-        if isinstance(kept, int):
-            place = kept
+        if isinstance(origin, int):
+            place = origin
         elif slot in (slots := tape.args_of(anchor)):
             place = -1 - slots.index(slot)
         packed = place, hooks.pack(record.tensor_at(tape, slot))
         self._saved = (*self._saved[:number], packed, *self._saved[number + 1 :])
 
-    def _unpacked(self, entry: Any) -> Any:
-        if entry is None or record.is_tensor(entry):
-            return entry
-        what, version = entry
+    def _unpacked(self, saved: Any) -> Any:
+        if saved is None or record.is_tensor(saved):
+            return saved
+        origin, version = saved
         if isinstance(version, Packed):
-            if what is None:
+            if origin is None:
                 return version.unpack()
             assert self.place is not None
-            tape, slot, anchor = current_tape(), self._slot(what), self.place[1]
-            if what >= 0:
+            tape, slot, anchor = current_tape(), self._slot(origin), self.place[1]
+            if origin >= 0:
                 return version.value_of(tape, slot, tape.instruction_of(slot).out, slot)
             layouts = tape.instruction_of(anchor).layouts
-            return version.value_of(tape, slot, layouts[-1 - what], anchor)
-        if isinstance(what, int):
-            slot = self._slot(what)
+            return version.value_of(tape, slot, layouts[-1 - origin], anchor)
+        if isinstance(origin, int):
+            slot = self._slot(origin)
             tape = current_tape()
-            found = record.new_tensor(tape, slot, tape.instruction_of(slot).out)
-            if found._version != version:
-                raise RuntimeError(_stale(found, version, self.name()))
-            return found
-        if what._version != version:
-            made = what.grad_fn
-            raise RuntimeError(_stale(what, version, "" if made is None else made.name()))
-        return what
+            tensor = record.new_tensor(tape, slot, tape.instruction_of(slot).out)
+            if tensor._version != version:
+                raise RuntimeError(_stale(tensor, version, self.name()))
+            return tensor
+        if origin._version != version:
+            node = origin.grad_fn
+            raise RuntimeError(_stale(origin, version, "" if node is None else node.name()))
+        return origin
 
     def _slot(self, number: int) -> int:
         """The slot of an output, or for -1 - i of the i-th tensor among the arguments.
@@ -282,12 +282,12 @@ class FunctionCtx:
     def _packed(
         self, hooks: Any, tensor: Tensor, place: int | None, numbers: dict[int, int]
     ) -> tuple[int | None, Packed]:
-        packed = hooks.pack(self._own(tensor, numbers))
+        packed = hooks.pack(self._handle(tensor, numbers))
         if place is not None and place < 0:  # an argument
             hooks.keep_origin(current_tape(), self._slot(place), packed)
         return place, packed
 
-    def _own(self, tensor: Tensor, numbers: dict[int, int]) -> Tensor:
+    def _handle(self, tensor: Tensor, numbers: dict[int, int]) -> Tensor:
         """Another handle of a tensor that is saved, which hooks may change."""
         tape = current_tape()
         place = numbers.get(id(tensor))
@@ -301,7 +301,7 @@ class FunctionCtx:
         self._saved_forward = ()
 
     def run(
-        self, tape: Tape, anchor: int, given: dict[int, Tensor], is_replayed: bool
+        self, tape: Tape, anchor: int, cotangents: dict[int, Tensor], is_replayed: bool
     ) -> list[Tensor | None]:
         """Call ``backward``; the gradients of the tensors among the arguments.
 
@@ -313,13 +313,13 @@ class FunctionCtx:
         function, name = self._function, self._function.node_name()
         cts: list[Any] = []
         for j, like in enumerate(self._shapes):
-            ct = given.get(j)
+            ct = cotangents.get(j)
             wanted = self._materialize_non_diff_grads or j in self.differentiable
             if ct is None and like is not None and self.materialize_grads and wanted:
                 ct = FUNCTIONS["zeros"](like[0], dtype=like[1])
             cts.append(ct)
         if _mode.forward and is_replayed and function.has_jvp():
-            return function.transposed(self, tape, anchor, given)
+            return function.transposed(self, tape, anchor, cotangents)
         before, self.place = self.place, (tape, anchor)  # a pass inside this one may call it, too
         try:
             state = tape.state
@@ -327,23 +327,25 @@ class FunctionCtx:
                 (state, nt.S_GRAD_MODE, state[nt.S_GRAD_MODE], is_replayed),
                 (vars(_mode), "forward", _mode.forward, False),
             ):
-                found = call_user(function.backward, self, *cts)
+                returned = call_user(function.backward, self, *cts)
         finally:
             self.place = before
-        if not isinstance(found, tuple):
-            found = (found,)
+        if not isinstance(returned, tuple):
+            returned = (returned,)
         expected = len(self.needs_input_grad)
-        extra = found[expected:]
-        if len(found) < expected or any([g is not None for g in extra]):
+        extra = returned[expected:]
+        if len(returned) < expected or any([g is not None for g in extra]):
             raise RuntimeError(
                 f"function {name} returned an incorrect number of gradients (expected {expected}, "
-                f"got {len(found)})"
+                f"got {len(returned)})"
             )
         slots, gradients = tape.args_of(anchor), []
         for slot, argument in zip(slots, self._arguments, strict=True):
             needed = self.needs_input_grad[argument]  # the slot may be gone, if it is not
-            gradients.append(checked_gradient(found[argument], argument, name, tape, slot, needed))
-        for i, g in enumerate(found[:expected]):
+            gradients.append(
+                checked_gradient(returned[argument], argument, name, tape, slot, needed)
+            )
+        for i, g in enumerate(returned[:expected]):
             if g is not None and i not in self._arguments:
                 raise RuntimeError(
                     f"function {name} returned a gradient different than None at position {i + 1}, "
@@ -366,6 +368,6 @@ def _stale(tensor: Tensor, version: int, name: str) -> str:
 
 def marked(g: Any) -> Any:
     """A tensor's value as a leaf that requires grad, also inside of transforms."""
-    made = g.detach()
-    made._become_leaf(active=True)
-    return made
+    leaf = g.detach()
+    leaf._become_leaf(active=True)
+    return leaf

@@ -13,16 +13,15 @@ from ..tape.recording import is_active
 from ..tape.user_code import call_user
 from ..tensors.tensor import Tensor
 from .functional_arguments import (
-    Inputs,
+    FunctionInputs,
     check_active,
-    check_scalar,
-    handed_out,
+    check_one_element,
+    checked_product,
+    detached_unless,
     tensors,
     unwrapped,
     vector,
-    zeros_for_none,
 )
-from .grad_mode import recording
 from .jacobian_products import Pushforward, columns, pull, rows, units
 from .transform_level import Level
 
@@ -53,7 +52,7 @@ def vjp(
     Returns
     -------
     outputs : Tensor or tuple of Tensor
-        What `func` returned.
+        The result of `func`.
     vjp : Tensor or tuple of Tensor
         Of the shapes of the inputs.
 
@@ -68,16 +67,16 @@ def vjp(
     >>> tg.autograd.functional.vjp(lambda x: x * x, tg.tensor([1.0, 2.0]), tg.tensor([1.0, 1.0]))
     (tensor([1., 4.]), tensor([2., 4.]))
     """
-    with recording(), Inputs(inputs, "vjp", create_graph) as given:
-        is_tuple, outputs = given.run(func, strict=strict)
+    with FunctionInputs(inputs, "vjp", create_graph) as arguments:
+        is_tuple, outputs = arguments.run(func, strict=strict)
         seeds = vector(v, outputs, is_tuple, "vjp", _NO_OUTPUT, create_graph)
-        found = pull(outputs, given.tensors, seeds, create_graph=create_graph)
-        product = zeros_for_none(
-            found, given.tensors, "back", strict=strict, create_graph=create_graph
+        gradient = pull(outputs, arguments.tensors, seeds, create_graph=create_graph)
+        product = checked_product(
+            gradient, arguments.tensors, "back", strict=strict, create_graph=create_graph
         )
         return (
-            unwrapped(handed_out(outputs, create_graph), is_tuple),
-            unwrapped(handed_out(product, create_graph), given.is_tuple),
+            unwrapped(detached_unless(outputs, create_graph), is_tuple),
+            unwrapped(detached_unless(product, create_graph), arguments.is_tuple),
         )
 
 
@@ -97,7 +96,7 @@ def jvp(
     Returns
     -------
     outputs : Tensor or tuple of Tensor
-        What `func` returned.
+        The result of `func`.
     jvp : Tensor or tuple of Tensor
         Of the shapes of the outputs.
 
@@ -107,18 +106,18 @@ def jvp(
     >>> tg.autograd.functional.jvp(lambda x: x * x, tg.tensor([1.0, 2.0]), tg.tensor([1.0, 1.0]))
     (tensor([1., 4.]), tensor([2., 4.]))
     """
-    with recording(), Inputs(inputs, "jvp", create_graph) as given:
-        tangents = vector(v, given.tensors, given.is_tuple, "jvp", _NO_INPUT, create_graph)
-        is_tuple, outputs = given.run(func, strict=strict)
-        push = Pushforward(outputs, given.tensors)
+    with FunctionInputs(inputs, "jvp", create_graph) as arguments:
+        tangents = vector(v, arguments.tensors, arguments.is_tuple, "jvp", _NO_INPUT, create_graph)
+        is_tuple, outputs = arguments.run(func, strict=strict)
+        push = Pushforward(outputs, arguments.tensors)
         check_active(push.images, "grad_inputs", strict=strict)
-        found = push(_ones(tangents, given.tensors), create_graph=create_graph)
-        product = zeros_for_none(
-            found, outputs, "back_trick", strict=strict, create_graph=create_graph
+        tangents_out = push(_ones(tangents, arguments.tensors), create_graph=create_graph)
+        product = checked_product(
+            tangents_out, outputs, "back_trick", strict=strict, create_graph=create_graph
         )
         return (
-            unwrapped(handed_out(outputs, create_graph), is_tuple),
-            unwrapped(handed_out(product, create_graph), is_tuple),
+            unwrapped(detached_unless(outputs, create_graph), is_tuple),
+            unwrapped(detached_unless(product, create_graph), is_tuple),
         )
 
 
@@ -169,16 +168,18 @@ def jacobian(
         )
     if strategy == "forward-mode":
         return _forward_jacobian(func, inputs, create_graph, strict, vectorize)
-    with recording(), Inputs(inputs, "jacobian", create_graph) as given:
-        is_tuple, outputs = given.run(func, strict=strict)
+    with FunctionInputs(inputs, "jacobian", create_graph) as arguments:
+        is_tuple, outputs = arguments.run(func, strict=strict)
         if vectorize and strict:
             raise RuntimeError(
                 "torch.autograd.functional.jacobian: `strict=True` and `vectorized=True` are not "
                 "supported together. Please either set `strict=False` or `vectorize=False`."
             )
         compute = _strict_rows if strict else rows
-        blocks = compute(outputs, given.tensors, create_graph=create_graph)
-        return _nested([handed_out(r, create_graph) for r in blocks], is_tuple, given.is_tuple)
+        blocks = compute(outputs, arguments.tensors, create_graph=create_graph)
+        return _nested(
+            [detached_unless(r, create_graph) for r in blocks], is_tuple, arguments.is_tuple
+        )
 
 
 def _nested(blocks: Sequence[Sequence[Tensor]], by_output: bool, by_input: bool) -> Any:
@@ -189,9 +190,9 @@ def _strict_rows(
     outputs: Sequence[Any], inputs: Sequence[Any], *, create_graph: bool
 ) -> list[list[Tensor]]:
     """`rows`, each of which is looked at: none may be independent of an input."""
-    made: list[list[Tensor]] = []
+    blocks: list[list[Tensor]] = []
     for i, y in enumerate(outputs):
-        found: list[list[Tensor]] = []
+        rows_of_output: list[list[Tensor]] = []
         for seed in (seed for batch in units(y) for seed in batch):
             row = pull([y], inputs, [seed], create_graph=create_graph, retain_graph=True)
             for k, g in enumerate(row):
@@ -205,35 +206,35 @@ def _strict_rows(
                         f"The jacobian of the user-provided function is independent of input {i}. This "
                         "is not allowed in strict mode when create_graph=True."
                     )
-            found.append([g for g in row if g is not None])
-        made.append(
+            rows_of_output.append([g for g in row if g is not None])
+        blocks.append(
             [
-                stack([r[k] for r in found]).reshape((*y.shape, *x.shape))
+                stack([r[k] for r in rows_of_output]).reshape((*y.shape, *x.shape))
                 for k, x in enumerate(inputs)
             ]
         )
-    return made
+    return blocks
 
 
 def _forward_jacobian(
     func: Callable[..., Any], inputs: Any, create_graph: bool, strict: bool, vectorize: bool
 ) -> Any:
     name = "torch.autograd.functional.jacobian: "
-    for wrong, what in ((create_graph, "create_graph"), (strict, "strict")):
+    for wrong, option in ((create_graph, "create_graph"), (strict, "strict")):
         if wrong:
-            error = NotImplementedError if what == "create_graph" else RuntimeError
+            error = NotImplementedError if option == "create_graph" else RuntimeError
             raise error(
-                f'{name}`{what}=True` and `strategy="forward-mode"` are not supported together (yet). '
-                f'Please either set `{what}=False` or `strategy="reverse-mode"`.'
+                f'{name}`{option}=True` and `strategy="forward-mode"` are not supported together (yet). '
+                f'Please either set `{option}=False` or `strategy="reverse-mode"`.'
             )
-    by_input, given = tensors(inputs, "inputs", "jacobian")
+    by_input, primals = tensors(inputs, "inputs", "jacobian")
     if not vectorize:
         raise NotImplementedError(
             "Computing Jacobian using forward-AD or forward-over-reverse Hessian isonly implemented for "
             "`vectorize=True`."
         )
     with Level(forward=True) as level:
-        lifted = [level.lift(x) for x in given]
+        lifted = [level.lift(x) for x in primals]
         handed = [level.handed(x) for x in lifted]
         by_output, outputs = tensors(call_user(func, *handed), "outputs", "jacobian")
         blocks = columns(outputs, lifted, create_graph=level.outside(outputs))
@@ -275,13 +276,13 @@ def hessian(
         returned = call_user(func, *args)
         by_tuple, outputs = tensors(returned, "outputs of the user-provided function", "hessian")
         check_active(outputs, "outputs", strict=strict)
-        check_scalar(by_tuple, outputs, "hessian")
+        check_one_element(by_tuple, outputs, "hessian")
         return outputs[0].squeeze()
 
     def gradient(*args: Tensor) -> Any:
-        found = jacobian(scalar, args, create_graph=True)
-        check_active(found, "jacobian", strict=strict)
-        return found
+        blocks = jacobian(scalar, args, create_graph=True)
+        check_active(blocks, "jacobian", strict=strict)
+        return blocks
 
     blocks = jacobian(
         gradient, inputs, create_graph=create_graph, strict=strict, vectorize=vectorize,
@@ -308,7 +309,7 @@ def vhp(
     Returns
     -------
     output : Tensor
-        What `func` returned.
+        The result of `func`.
     vhp : Tensor or tuple of Tensor
         Of the shapes of the inputs.
 
@@ -337,7 +338,7 @@ def hvp(
     Returns
     -------
     output : Tensor
-        What `func` returned.
+        The result of `func`.
     hvp : Tensor or tuple of Tensor
         Of the shapes of the inputs.
 
@@ -353,32 +354,27 @@ def hvp(
 def _hessian_product(
     func: Callable[..., Any], inputs: Any, v: Any, create_graph: bool, strict: bool, name: str
 ) -> tuple[Any, Any]:
-    with recording(), Inputs(inputs, name, create_graph) as given:
-        at = given.tensors
-        vectors = vector(v, at, given.is_tuple, name, _NO_INPUT, create_graph)
-        is_tuple, outputs = given.run(func, strict=strict)
-        check_scalar(is_tuple, outputs, name)
-        gradient = pull(outputs, at, create_graph=True)
+    with FunctionInputs(inputs, name, create_graph) as arguments:
+        primals = arguments.tensors
+        vectors = vector(v, primals, arguments.is_tuple, name, _NO_INPUT, create_graph)
+        is_tuple, outputs = arguments.run(func, strict=strict)
+        check_one_element(is_tuple, outputs, name)
+        gradient = pull(outputs, primals, create_graph=True)
         check_active(gradient, "jacobian", strict=strict)
-        reached = [
-            (g, x, u) for g, x, u in zip(gradient, at, vectors, strict=True) if g is not None
-        ]
-        found: list[Tensor | None]
+        reached = [g for g in gradient if g is not None]
+        products: list[Tensor | None]
         if name == "vhp":
-            found = pull(
-                [g for g, _, _ in reached], at, [u for _, _, u in reached],
-                create_graph=create_graph,
-            )  # fmt: skip
+            weights = [u for g, u in zip(gradient, vectors, strict=True) if g is not None]
+            products = pull(reached, primals, weights, create_graph=create_graph)
         else:
-            push = iter(
-                Pushforward([g for g, _, _ in reached], at)(
-                    _ones(vectors, at), create_graph=create_graph
-                )
-            )
-            found = [None if g is None else next(push) for g in gradient]
+            push = Pushforward(reached, primals)
+            rest = iter(push(_ones(vectors, primals), create_graph=create_graph))
+            products = [None if g is None else next(rest) for g in gradient]
         stage = "double_back" if name == "vhp" else "double_back_trick"
-        product = zeros_for_none(found, at, stage, strict=strict, create_graph=create_graph)
+        product = checked_product(
+            products, primals, stage, strict=strict, create_graph=create_graph
+        )
         return (
-            unwrapped(handed_out(outputs, create_graph), False),
-            unwrapped(handed_out(product, create_graph), given.is_tuple),
+            unwrapped(detached_unless(outputs, create_graph), False),
+            unwrapped(detached_unless(product, create_graph), arguments.is_tuple),
         )

@@ -1,4 +1,4 @@
-"""What the functions of functional.py take and give: tuples, copies on or off the graph, strict mode.
+"""Arguments and results of the functions of functional.py: tuples, copies on a level, strict mode.
 
 All errors are PyTorch's, with its texts.
 """
@@ -8,23 +8,24 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..batching.batch_trace import private_copy
-from ..tape.readout import GUARDED, Differentiated, depends_on_inputs
+from ..tape.readout import GUARDED, depends_on_inputs
 from ..tape.recording import is_active, is_tensor
 from ..tape.user_code import call_user
 from ..tensors.tensor import Tensor
-from .jacobian_products import forget
+from .grad_mode import recording
+from .jacobian_products import zeros_for_none
+from .transform_level import Level
 
 __all__ = [
-    "Inputs", "check_active", "check_scalar", "handed_out", "tensors", "unwrapped", "vector",
-    "zeros_for_none",
+    "FunctionInputs", "check_active", "check_one_element", "checked_product", "detached_unless",
+    "tensors", "unwrapped", "vector",
 ]  # fmt: skip
 
 OUTPUTS = "outputs of the user-provided function"
 
 
-def tensors(values: Any, what: str, function: str) -> tuple[bool, tuple[Tensor, ...]]:
-    """Whether the user gave a tuple, and the tuple.
+def tensors(values: Any, role: str, function: str) -> tuple[bool, tuple[Tensor, ...]]:
+    """Return True if the user gave a tuple, and the tuple.
 
     Raises
     ------
@@ -32,66 +33,44 @@ def tensors(values: Any, what: str, function: str) -> tuple[bool, tuple[Tensor, 
         If it is not made of tensors.
     """
     is_tuple = isinstance(values, tuple)
-    found = values if is_tuple else (values,)
-    for i, x in enumerate(found):
+    entries = values if is_tuple else (values,)
+    for i, x in enumerate(entries):
         if not is_tensor(x):
-            which = f"value at index {i}" if is_tuple else f"given {what}"
+            which = f"value at index {i}" if is_tuple else f"given {role}"
             raise TypeError(
-                f"The {what} given to {function} must be either a Tensor or a tuple of Tensors but the "
+                f"The {role} given to {function} must be either a Tensor or a tuple of Tensors but the "
                 f"{which} has type {type(x)}."
             )
-    return is_tuple, found
+    return is_tuple, entries
 
 
 def unwrapped(values: Sequence[Any], is_tuple: bool) -> Any:
-    """What `tensors` made a tuple of, as the user gave it."""
+    """Undo `tensors`: a single value for a single tensor."""
     return tuple(values) if is_tuple else values[0]
 
 
-def handed_out(values: Sequence[Tensor], create_graph: bool) -> tuple[Tensor, ...]:
+def detached_unless(values: Sequence[Tensor], create_graph: bool) -> tuple[Tensor, ...]:
     """Results for the user: passive, unless a graph was asked for."""
     return tuple(values) if create_graph else tuple([t.detach() for t in values])
 
 
-class Inputs:
-    """The arguments of a user's function, made fresh so that captured tensors are not taken for them.
+class FunctionInputs(Level):
+    """A level, and the arguments of a user's function on it.
 
-    With `create_graph` an active tensor is replaced by a copy on its graph, all others by leaves of
-    their own. A context manager: afterwards ``backward`` does not know of those leaves.
+    With `create_graph` an active tensor is lifted to a copy on its graph, all others to leaves.
     """
 
     def __init__(self, inputs: Any, function: str, create_graph: bool) -> None:
-        self.is_tuple, given = tensors(inputs, "inputs", function)
-        if not create_graph and depends_on_inputs(given):
+        super().__init__(guards=False, tracked=create_graph)
+        self.is_tuple, arguments = tensors(inputs, "inputs", function)
+        if not create_graph and depends_on_inputs(arguments):
             raise RuntimeError(GUARDED["requires_grad_"])  # the results would count as constants
-        self._leaves: list[Tensor] = []
-        self._differentiated = Differentiated()
-        self.tensors = tuple([self._fresh(x, create_graph) for x in given])
-        self._create_graph = create_graph
+        with recording():
+            self.tensors = tuple([self.lift(x) for x in arguments])
         self._function = function
 
-    def __enter__(self) -> Inputs:
-        self._differentiated.__enter__()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._differentiated.__exit__()
-        forget(self._leaves)
-
-    def _fresh(self, x: Any, create_graph: bool) -> Tensor:
-        if create_graph and is_active(x):
-            made = x.clone()
-            self._differentiated.tensors.append(made)
-            return made
-        if not x.dtype.is_floating_point:
-            raise RuntimeError("only Tensors of floating point dtype can require gradients")
-        made = private_copy(x)
-        self._leaves.append(made)
-        self._differentiated.tensors.append(made)
-        return made
-
     def run(self, func: Callable[..., Any], *, strict: bool) -> tuple[bool, tuple[Tensor, ...]]:
-        """Call a function; whether it returned a tuple, and the tuple."""
+        """Call a function; return True if it returned a tuple, and the tuple."""
         is_tuple, outputs = tensors(call_user(func, *self.tensors), OUTPUTS, self._function)
         check_active(outputs, "outputs", strict=strict)
         return is_tuple, outputs
@@ -111,30 +90,30 @@ def vector(
         Whether those are a tuple for the user.
     function : str
     missing : str
-        What is said if there is no vector and more than one element.
+        Said in the error if there is no vector and more than one element.
     create_graph : bool
     """
     if v is None:
         if len(like) != 1 or like[0].numel() != 1:
             raise RuntimeError(f"The vector v can only be None if {missing}.")
         return [None]
-    _, found = tensors(v, "v", function)
-    if len(found) != len(like):
+    _, vectors = tensors(v, "v", function)
+    if len(vectors) != len(like):
         raise RuntimeError(
-            f"v is a tuple of invalid length: should be {len(like)} but got {len(found)}."
+            f"v is a tuple of invalid length: should be {len(like)} but got {len(vectors)}."
             if is_tuple
             else "The given v should contain a single Tensor."
         )
-    for i, (own, other) in enumerate(zip(found, like, strict=True)):
-        if own.shape != other.shape:
-            entry = f"Entry {i} in " if is_tuple else ""
+    for i, (entry, other) in enumerate(zip(vectors, like, strict=True)):
+        if entry.shape != other.shape:
+            prefix = f"Entry {i} in " if is_tuple else ""
             raise RuntimeError(
-                f"{entry}v has invalid size: should be {other.shape} but got {own.shape}."
+                f"{prefix}v has invalid size: should be {other.shape} but got {entry.shape}."
             )
-    return [t if create_graph else t.detach() for t in found]
+    return [t if create_graph else t.detach() for t in vectors]
 
 
-def check_scalar(is_tuple: bool, outputs: Sequence[Any], function: str) -> None:
+def check_one_element(is_tuple: bool, outputs: Sequence[Any], function: str) -> None:
     """Raise unless a function returned one tensor with one element."""
     if is_tuple:
         raise RuntimeError(f"The function given to {function} should return a single Tensor")
@@ -184,7 +163,7 @@ _MISSING = {
 }
 
 
-def check_active(values: Sequence[Tensor | None], what: str, *, strict: bool) -> None:
+def check_active(values: Sequence[Tensor | None], stage: str, *, strict: bool) -> None:
     """In strict mode, raise unless all values can be differentiated."""
     if not strict:
         return
@@ -192,23 +171,21 @@ def check_active(values: Sequence[Tensor | None], what: str, *, strict: bool) ->
         if t is None:
             raise RuntimeError(INDEPENDENT.format(i=i))
         if not is_active(t):
-            raise RuntimeError(_PASSIVE[what].format(i=i))
+            raise RuntimeError(_PASSIVE[stage].format(i=i))
 
 
-def zeros_for_none(
+def checked_product(
     values: Sequence[Tensor | None], like: Sequence[Any], stage: str, *, strict: bool,
     create_graph: bool,
 ) -> list[Tensor]:  # fmt: skip
     """Zeros of the shapes of `like` in the place of None; in strict mode that is an error."""
-    made: list[Tensor] = []
-    for i, (t, x) in enumerate(zip(values, like, strict=True)):
-        if strict and t is None:
+    for i, t in enumerate(values if strict else ()):
+        if t is None:
             raise RuntimeError(_MISSING[stage].format(i=i))
-        if strict and create_graph and t is not None and not is_active(t):
+        if create_graph and not is_active(t):
             which = "hessian" if "double" in stage else "jacobian"
             raise RuntimeError(
                 f"The {which} of the user-provided function is independent of input {i}. This is not "
                 "allowed in strict mode when create_graph=True."
             )
-        made.append(x.new_zeros(x.shape) if t is None else t)
-    return made
+    return zeros_for_none(values, like)

@@ -41,10 +41,10 @@ def is_inference_mode_enabled() -> bool:
     return current_tape().inference_start >= 0
 
 
-class _Mode(Exchange):
+class _TapeMode(Exchange):
     """Sets a mode of the tape on entry, puts it back on exit; decorates functions and generators."""
 
-    #: where the tape's state has it
+    #: index of the mode in the tape's state
     FIELD = nt.S_GRAD_MODE
 
     def __init__(self, mode: bool) -> None:
@@ -56,9 +56,9 @@ class _Mode(Exchange):
         state = current_tape().state
         return ((state, self.FIELD, state[self.FIELD], self.mode),), None
 
-    def again(self) -> _Mode:
+    def again(self) -> _TapeMode:
         """The same mode, for one more block."""
-        other = _Mode(self.mode)
+        other = _TapeMode(self.mode)
         other.FIELD = self.FIELD
         return other
 
@@ -76,7 +76,7 @@ class _Mode(Exchange):
         return decorated  # type: ignore[return-value]
 
 
-def _generator(function: Callable[..., Any], mode: _Mode) -> Callable[..., Any]:
+def _generator(function: Callable[..., Any], mode: _TapeMode) -> Callable[..., Any]:
     """A generator function whose body runs in a mode, and whose caller does not."""
 
     @functools.wraps(function)
@@ -110,7 +110,7 @@ def _generator(function: Callable[..., Any], mode: _Mode) -> Callable[..., Any]:
     return decorated
 
 
-class _GradMode(_Mode):
+class _GradMode(_TapeMode):
     """Sets the grad mode as a user asks for it: in inference mode it is noted, and nothing is active."""
 
     def changes(self) -> tuple[tuple[Change, ...], Any]:
@@ -121,7 +121,7 @@ class _GradMode(_Mode):
             return ((state, nt.S_GRAD_MODE, state[nt.S_GRAD_MODE], self.mode),), None
         return ((vars(tape), "_asked_mode", tape._asked_mode, self.mode),), None
 
-    def again(self) -> _Mode:
+    def again(self) -> _TapeMode:
         """The same mode, for one more block."""
         return _GradMode(self.mode)
 
@@ -136,20 +136,20 @@ class _FixedMode(_GradMode):
     @overload
     def __new__(cls) -> _FixedMode: ...
     def __new__(cls, function: Any = None) -> Any:
-        made = object.__new__(cls)
+        mode = object.__new__(cls)
         if function is None:
-            return made
-        made.__init__()  # type: ignore[misc]
-        return made(function)
+            return mode
+        mode.__init__()  # type: ignore[misc]
+        return mode(function)
 
     def __init__(self) -> None:
-        # What the constructors of the bases do, in one call: training loops make one a step.
+        # The constructors of the bases, in one call: training loops make one a step.
         self._notes = []
         self.mode = self.MODE
 
 
 class no_grad(_FixedMode):
-    """Context manager or decorator: results are passive, whatever they are made of."""
+    """Context manager or decorator: results are passive, also those of active operands."""
 
     MODE = False
 
@@ -160,20 +160,20 @@ class enable_grad(_FixedMode):
     MODE = True
 
 
-class recording(_Mode):
+class recording(_TapeMode):
     """The package's own `enable_grad`: results of active operands are active in inference mode, too."""
 
     def __init__(self) -> None:
         super().__init__(True)
 
 
-class _SetMode(_Mode):
+class _SetMode(_TapeMode):
     """A mode that is set at once, not first on entry."""
 
     NAME = ""
 
     def __init__(self, mode: bool) -> None:
-        messages.check_bool(self.NAME, "'enabled' (position 1)", mode)
+        messages.check_bool(self.NAME, "enabled", 1, mode)
         super().__init__(mode)
         self._done: tuple[Change, ...] | None = super().changes()[0]
         for container, key, _, meanwhile in self._done:
@@ -204,7 +204,7 @@ class set_grad_enabled(_SetMode, _GradMode):
     NAME = "set_grad_enabled"
 
 
-class _Multithreading(_Mode):
+class _Multithreading(_TapeMode):
     """Sets PyTorch's switch for threads in backward."""
 
     def changes(self) -> tuple[tuple[Change, ...], Any]:
@@ -212,7 +212,7 @@ class _Multithreading(_Mode):
         tape = current_tape()
         return ((vars(tape), "multithreading", tape.multithreading, self.mode),), None
 
-    def again(self) -> _Mode:
+    def again(self) -> _TapeMode:
         """The same switch, for one more block."""
         return _Multithreading(self.mode)
 
@@ -235,7 +235,7 @@ def is_multithreading_enabled() -> bool:
     return current_tape().multithreading
 
 
-class inference_mode(_Mode):
+class inference_mode(_TapeMode):
     """Context manager or decorator: results are passive, as with `no_grad`, and stay so.
 
     Tensors that are created or computed inside are *inference tensors*: outside they are not written in
@@ -259,14 +259,14 @@ class inference_mode(_Mode):
 
     def __new__(cls, mode: Any = True) -> Any:
         """Make a mode, or decorate a function with it."""
-        mode_itself = super().__new__(cls)
+        new_mode = super().__new__(cls)
         if callable(mode):
-            mode_itself.__init__()  # type: ignore[misc]
-            return mode_itself(mode)
-        return mode_itself
+            new_mode.__init__()  # type: ignore[misc]
+            return new_mode(mode)
+        return new_mode
 
     def __init__(self, mode: bool = True) -> None:
-        messages.check_bool("inference_mode", "'mode' (position 1)", mode)
+        messages.check_bool("inference_mode", "mode", 1, mode)
         super().__init__(mode)
         self._was_on: list[tuple[Tape, bool]] = []
 
@@ -295,7 +295,7 @@ class inference_mode(_Mode):
         return inference_mode(self.mode)
 
 
-class mask_zero_cotangents(_Mode):
+class mask_zero_cotangents(_TapeMode):
     """Context manager or decorator: in reverse passes, zero cotangents give zeros.
 
     A branch that `where` does not take gets a cotangent of zero, and zero times the infinite derivative

@@ -164,24 +164,24 @@ def gradgradcheck(
     ):  # fmt: skip
         if wrong and not check_rev_over_rev:
             raise AssertionError(f"Setting {name}=True requires check_rev_over_rev to be True")
-    at = as_tuple(inputs)
+    arguments = as_tuple(inputs)
     if grad_outputs is None:
-        outputs = [y for y in as_tuple(call_user(func, *at)) if y.requires_grad]
+        outputs = [y for y in as_tuple(call_user(func, *arguments)) if y.requires_grad]
         seeds = tuple([_random_leaf(y, gen_non_contig_grad_outputs) for y in outputs])
     else:
         seeds = as_tuple(grad_outputs)
-    wanted = {i for i, x in enumerate((*at, *seeds)) if is_tensor(x) and x.requires_grad}
+    wanted = {i for i, x in enumerate((*arguments, *seeds)) if is_tensor(x) and x.requires_grad}
 
     def backward_pass(*args: Any) -> tuple[Any, ...]:
-        given = [x.requires_grad_() if i in wanted else x for i, x in enumerate(args)]
-        primals, cotangents = given[: len(at)], given[len(at) :]
+        leaves = [x.requires_grad_() if i in wanted else x for i, x in enumerate(args)]
+        primals, cotangents = leaves[: len(arguments)], leaves[len(arguments) :]
         outputs = [y for y in as_tuple(call_user(func, *primals)) if y.requires_grad]
         active = [x for i, x in enumerate(primals) if i in wanted]
-        found = grad(outputs, active, cotangents, create_graph=True, allow_unused=True)
-        return tuple([g for g in found if g is not None])
+        gradients = grad(outputs, active, cotangents, create_graph=True, allow_unused=True)
+        return tuple([g for g in gradients if g is not None])
 
     return gradcheck(
-        backward_pass, (*at, *seeds), eps=eps, atol=atol, rtol=rtol,
+        backward_pass, (*arguments, *seeds), eps=eps, atol=atol, rtol=rtol,
         raise_exception=raise_exception, nondet_tol=nondet_tol,
         check_undefined_grad=check_undefined_grad, check_grad_dtypes=check_grad_dtypes,
         check_batched_grad=check_batched_grad, fast_mode=fast_mode,
@@ -192,7 +192,7 @@ def gradgradcheck(
 def _random_leaf(like: Any, scattered: bool) -> Tensor:
     """Random numbers from -1 to 1 of a tensor's shape, that require grad."""
     shape = (*like.shape, 2) if scattered and like.ndim else tuple(like.shape)
-    made = like.new_tensor(np.random.default_rng(1).uniform(-1, 1, shape))
+    leaf = like.new_tensor(np.random.default_rng(1).uniform(-1, 1, shape))
     if shape != tuple(like.shape):
-        made = made[..., 0]
-    return made.detach().requires_grad_()
+        leaf = leaf[..., 0]
+    return leaf.detach().requires_grad_()

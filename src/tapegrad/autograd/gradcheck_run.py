@@ -39,8 +39,8 @@ class Check:
     ) -> None:  # fmt: skip
         self.func, self.inputs = func, inputs
         self.eps, self.atol, self.rtol, self.nondet_tol = eps, atol, rtol, nondet_tol
-        self.where = [i for i, x in enumerate(inputs) if is_tensor(x) and x.requires_grad]
-        self.wanted: list[Any] = [inputs[i] for i in self.where]
+        self.positions = [i for i, x in enumerate(inputs) if is_tensor(x) and x.requires_grad]
+        self.wanted: list[Any] = [inputs[i] for i in self.positions]
         self._check_inputs()
         self.returned = as_tuple(call_user(func, *inputs))
         #: positions of the outputs that can be differentiated, among all
@@ -48,7 +48,7 @@ class Check:
         self.outputs: list[Any] = [self.returned[i] for i in self.differentiable]
 
     def _check_inputs(self) -> None:
-        for i, x in zip(self.where, self.wanted, strict=True):
+        for i, x in zip(self.positions, self.wanted, strict=True):
             if x.dtype is not float64:
                 warnings.warn(
                     f"Input #{i} requires gradient and is not a double precision floating point or "
@@ -73,7 +73,8 @@ class Check:
     def compare_jacobians(self, *, forward: bool, check_dtypes: bool) -> None:
         """Compare every element of the Jacobians."""
         numerical = [
-            finite_differences.columns(self.func, self.inputs, i, self.eps) for i in self.where
+            finite_differences.numerical_columns(self.func, self.inputs, i, self.eps)
+            for i in self.positions
         ]
         if not self.outputs:
             for known in (n for by_output in numerical for n in by_output if n is not None):
@@ -81,10 +82,10 @@ class Check:
                     raise GradcheckError("Numerical gradient for function expected to be zero")
             return
         analytical = self._columns() if forward else None
-        for i, at in enumerate(self.differentiable):
-            found = self._rows(i, check_dtypes) if analytical is None else analytical[i]
-            for j, a in enumerate(found):
-                n = numerical[j][at]
+        for i, position in enumerate(self.differentiable):
+            blocks = self._rows(i, check_dtypes) if analytical is None else analytical[i]
+            for j, a in enumerate(blocks):
+                n = numerical[j][position]
                 assert n is not None
                 if not np.allclose(a, n, self.rtol, self.atol):
                     raise GradcheckError(_mismatch(i, j, tensor(n), tensor(a), forward))
@@ -130,22 +131,24 @@ class Check:
         """
         with Level(guards=False) as level:  # gradgradcheck's function runs backward
             lifted = list(self.inputs)
-            for i in self.where:
+            for i in self.positions:
                 lifted[i] = level.lift(self.inputs[i])
             outputs = as_tuple(call_user(self.func, *lifted))
             push = Pushforward(
-                [outputs[i] for i in self.differentiable], [lifted[i] for i in self.where]
+                [outputs[i] for i in self.differentiable], [lifted[i] for i in self.positions]
             )
-        return push([tangent if k == j else None for k in range(len(self.where))], batched=batched)
+        return push(
+            [tangent if k == j else None for k in range(len(self.positions))], batched=batched
+        )
 
     def _columns(self) -> list[list[np.ndarray]]:
         """Transposed Jacobians by forward mode, for each output and input."""
-        found: list[list[np.ndarray]] = [[] for _ in self.outputs]
+        blocks: list[list[np.ndarray]] = [[] for _ in self.outputs]
         for j, x in enumerate(self.wanted):
             columns = [self._push(j, unit) for batch in units(x) for unit in batch]
             for i, y in enumerate(self.outputs):
-                found[i].append(_stacked([c[i] for c in columns], y.numel()))
-        return found
+                blocks[i].append(_stacked([c[i] for c in columns], y.numel()))
+        return blocks
 
     # ------------------------------------------------------------------ products with random vectors
     def compare_products(self, *, forward: bool, check_dtypes: bool) -> None:
@@ -153,15 +156,17 @@ class Check:
         stream = np.random.default_rng(0)
         u = [_random(stream, x) for x in self.wanted]
         v = [_random(stream, y) for y in self.outputs]
-        for j, (i, x) in enumerate(zip(self.where, self.wanted, strict=True)):
-            numerical = finite_differences.along(self.func, self.inputs, i, u[j], self.eps)
+        for j, (i, x) in enumerate(zip(self.positions, self.wanted, strict=True)):
+            numerical = finite_differences.numerical_product(
+                self.func, self.inputs, i, u[j], self.eps
+            )
             if not self.outputs:
                 if any(n is not None and np.any(np.abs(n) > self.nondet_tol) for n in numerical):
                     raise GradcheckError("Numerical gradient for function expected to be zero")
                 continue
             tangents = self._push(j, x.new_tensor(u[j])) if forward else None
-            for k, at in enumerate(self.differentiable):
-                y, n = self.outputs[k], numerical[at]
+            for k, position in enumerate(self.differentiable):
+                y, n = self.outputs[k], numerical[position]
                 assert n is not None
                 if tangents is None:
                     a = self._product(y, x.new_tensor(v[k]), j, check_dtypes) @ u[j].ravel()
@@ -183,10 +188,10 @@ class Check:
         return first
 
     def _in_slow_mode(self, i: int, j: int, forward: bool) -> str:
-        """What the whole Jacobians say, for an error."""
-        n = finite_differences.columns(self.func, self.inputs, self.where[j], self.eps)[
-            self.differentiable[i]
-        ]
+        """Text for an error: a comparison of the whole Jacobians."""
+        n = finite_differences.numerical_columns(
+            self.func, self.inputs, self.positions[j], self.eps
+        )[self.differentiable[i]]
         assert n is not None
         a = self._columns()[i][j] if forward else self._rows(i, False)[j]
         text = (
@@ -217,8 +222,8 @@ class Check:
     def undefined_cotangents(self) -> None:
         """With the cotangent of an output undefined, and zeros for the others, gradients are zero."""
         for left_out in range(len(self.outputs) if len(self.outputs) > 1 else 0):
-            found = [y for y in as_tuple(call_user(self.func, *self.inputs)) if y.requires_grad]
-            others = [y for k, y in enumerate(found) if k != left_out]
+            outputs = [y for y in as_tuple(call_user(self.func, *self.inputs)) if y.requires_grad]
+            others = [y for k, y in enumerate(outputs) if k != left_out]
             try:
                 gradients = grad(
                     others, self.wanted, [y.new_zeros(y.shape) for y in others], allow_unused=True
@@ -241,8 +246,8 @@ class Check:
         for i, y in enumerate(self.outputs):
             seeds = y.new_tensor(stream.standard_normal((2, *y.shape)))
             expected = [self._pull(y, seeds[k]) for k in range(2)]
-            found = pull([y], self.wanted, [seeds], retain_graph=True, batched=True)
-            self._check_batch(i, found, expected)
+            batch = pull([y], self.wanted, [seeds], retain_graph=True, batched=True)
+            self._check_batch(i, batch, expected)
 
     def batched_tangents(self) -> None:
         """Two tangents at once must give what they give one after the other."""
@@ -250,27 +255,27 @@ class Check:
         for j, x in enumerate(self.wanted):
             tangents = x.new_tensor(stream.standard_normal((2, *x.shape)))
             expected = [self._push(j, tangents[k]) for k in range(2)]
-            found = self._push(j, tangents, batched=True)
-            self._check_batch(j, found, expected)
+            batch = self._push(j, tangents, batched=True)
+            self._check_batch(j, batch, expected)
 
     def _check_batch(
-        self, own: int, found: Sequence[Any], expected: Sequence[Sequence[Any]]
+        self, number: int, batch: Sequence[Any], expected: Sequence[Sequence[Any]]
     ) -> None:
-        for other, whole in enumerate(found):
+        for other, whole in enumerate(batch):
             parts = [e[other] for e in expected]
             if whole is None and all(p is None for p in parts):
                 continue
             if not np.allclose(whole._array(), np.stack([p._array() for p in parts])):
                 raise GradcheckError(
-                    f"For output {own} and input {other}:\n\ngradcheck or gradgradcheck failed while "
+                    f"For output {number} and input {other}:\n\ngradcheck or gradgradcheck failed while "
                     f"testing batched gradient computation.\n\nGot:\n{whole}\n\nExpected:\n{parts}"
                 )
 
 
 def _random(stream: np.random.Generator, like: Any) -> np.ndarray:
     """A vector of length one with positive elements, of a tensor's shape."""
-    made = np.asarray(stream.random(like.shape))
-    return made / max(float(np.linalg.norm(made)), 1e-300)
+    vector = np.asarray(stream.random(like.shape))
+    return vector / max(float(np.linalg.norm(vector)), 1e-300)
 
 
 def _flat(t: Any, size: int) -> np.ndarray:

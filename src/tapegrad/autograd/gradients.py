@@ -24,10 +24,10 @@ def _matching(values: Any, count: int, name: str) -> tuple[Any, ...]:
     """Cotangents for `count` tensors; None stands for none given."""
     if values is None:
         return (None,) * count
-    given = (values,) if record.is_tensor(values) else tuple(values)
-    if len(given) < count:
-        raise RuntimeError(f"got {count} tensors and {len(given)} gradients")
-    return given[:count]
+    cotangents = (values,) if record.is_tensor(values) else tuple(values)
+    if len(cotangents) < count:
+        raise RuntimeError(f"got {count} tensors and {len(cotangents)} gradients")
+    return cotangents[:count]
 
 
 def backward(
@@ -132,7 +132,7 @@ def grad(
     moved = current_tape().has_earlier  # leaves in a graph were given other data
     usual = usual and not (duals.running() or moved)
     if usual and grad_outputs is None and record.is_tensor(outputs) and record.is_tensor(inputs):
-        # What most calls are, without the many small steps of the others.
+        # Most calls, without the many small steps of the others.
         alone = engine.grad(
             (outputs,), (inputs,), (None,), retain_graph=retain_graph, create_graph=create_graph
         )
@@ -157,8 +157,8 @@ def grad(
         inputs = tuple(inputs.values())
     roots = as_roots(outputs)
     duals.check_roots(roots)
-    given = sequence_of(inputs)
-    wanted = as_inputs(given)
+    targets = sequence_of(inputs)
+    wanted = as_inputs(targets)
     if not wanted:
         raise RuntimeError("`inputs` argument to `grad()` cannot be empty.")
     cotangents = _matching(grad_outputs, len(roots), "grad_outputs")
@@ -167,29 +167,30 @@ def grad(
         raise RuntimeError(engine.unused(0))
     every, counts = with_earlier(wanted) if moved else (wanted, [])
     moved = len(every) > len(wanted)
-    found: list[Any] = [None] * len(every) if not roots else derive(
+    gradients: list[Any] = [None] * len(every) if not roots else derive(
         roots, every, cotangents, retain_graph=retain_graph, create_graph=create_graph,
         allow_unused=True if moved else allow_unused,
     )  # fmt: skip
     if moved:
-        found = summed(found, counts)
-        for i, g in enumerate(found):
+        gradients = summed(gradients, counts)
+        for i, g in enumerate(gradients):
             if g is None and not allow_unused:
                 raise RuntimeError(engine.unused(i))
     if materialize_grads:
         if any(
-            g is None and isinstance(x, GradientEdge) for x, g in zip(given, found, strict=True)
+            g is None and isinstance(x, GradientEdge)
+            for x, g in zip(targets, gradients, strict=True)
         ):
             raise RuntimeError(
                 "materialize_grads cannot be used when the given input is a GradientEdge"
             )
-        found = [
+        gradients = [
             _zeros(x, cotangents, is_grads_batched, create_graph) if g is None else g
-            for x, g in zip(wanted, found, strict=True)
+            for x, g in zip(wanted, gradients, strict=True)
         ]
     if keys is not None:
-        return dict(zip(keys, found, strict=True))
-    return tuple(found)
+        return dict(zip(keys, gradients, strict=True))
+    return tuple(gradients)
 
 
 def _zeros(x: Tensor, cotangents: tuple[Any, ...], is_batched: bool, active: bool) -> Any:

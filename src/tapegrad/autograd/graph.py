@@ -162,10 +162,10 @@ class _HookMode(Exchange):
 class saved_tensors_hooks(_HookMode):
     """Context manager: hooks pack what is saved for backward, and unpack it there.
 
-    What an operation saves (operands and results that its derivative needs) is passed to `pack_hook`
-    when it is recorded. A backward pass calls `unpack_hook` with what that returned, whenever it needs
-    the value. What `autograd.Function.save_for_backward` is given goes through the hooks, too. The hooks
-    are this thread's; those of the innermost context are used.
+    A tensor that an operation saves (an operand or result that its derivative needs) is passed to
+    `pack_hook` when the operation is recorded. A backward pass calls `unpack_hook` with what that
+    returned, whenever it needs the value. Tensors for `autograd.Function.save_for_backward` go through
+    the hooks, too. The hooks are this thread's; those of the innermost context are used.
 
     Parameters
     ----------
@@ -257,16 +257,16 @@ class disable_saved_tensors_hooks(_HookMode):
         return saved.disabled(self.error_message)
 
 
-class _Copies(saved.Hooks):
+class _SavedCopies(saved.Hooks):
     """Copies of what statements save, which keep the graph of that moment."""
 
     def __init__(self) -> None:
         super().__init__(lambda t: t.detach().clone(), lambda t: t)
 
-    def places(self, tape: Tape, made: Instruction, k: int) -> list[int]:
+    def places(self, tape: Tape, instruction: Instruction, k: int) -> list[int]:
         """Add the operands where the result is saved: its derivatives are made of theirs."""
-        places = super().places(tape, made, k)
-        count = len(made.layouts)
+        places = super().places(tape, instruction, k)
+        count = len(instruction.layouts)
         return [*range(count), count] if count in places else places
 
     def keep_origin(self, tape: Tape, slot: int, packed: saved.Packed) -> None:
@@ -302,13 +302,13 @@ class allow_mutation_on_saved_tensors(_HookMode):
     """
 
     def __enter__(self) -> allow_mutation_on_saved_tensors:
-        if isinstance(current_tape().saving, _Copies):
+        if isinstance(current_tape().saving, _SavedCopies):
             raise RuntimeError("allow_mutation_on_saved_tensors contexts cannot be nested")
         super().__enter__()
         return self
 
     def _make(self) -> Exchange:
-        return saved.pushed(_Copies())
+        return saved.pushed(_SavedCopies())
 
     def clear(self) -> None:
         """Do nothing: copies go with the statements that they were made for."""

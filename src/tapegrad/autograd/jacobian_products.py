@@ -39,6 +39,7 @@ __all__ = [
     "push",
     "rows",
     "units",
+    "zeros_for_none",
 ]
 
 #: for each output and each input a tensor of both shapes, joined
@@ -54,7 +55,7 @@ def forget(leaves: Sequence[Tensor]) -> None:
     """Let ``backward`` leave private leaves alone from now on.
 
     Results may depend on them still, but they do not count as anything that the caller may want a
-    gradient of (`levels.Level.outside`).
+    gradient of (`transform_level.Level.outside`).
     """
     tape = current_tape()
     for t in leaves:
@@ -90,6 +91,16 @@ def pull(
         roots, inputs, seeds, retain_graph=retain_graph, create_graph=create_graph,
         allow_unused=True,
     )  # fmt: skip
+
+
+def zeros_for_none(
+    values: Sequence[Tensor | None], like: Sequence[Any], leading: tuple[int, ...] = ()
+) -> list[Tensor]:
+    """The values, with zeros of the shapes of `like` (behind `leading` lengths) in the place of None."""
+    return [
+        x.new_zeros((*leading, *x.shape)) if t is None else t
+        for t, x in zip(values, like, strict=True)
+    ]
 
 
 #: numbers without any relation to each other
@@ -145,8 +156,8 @@ class Pushforward:
             images, self._live, seeds, create_graph=create_graph, retain_graph=True,
             batched=batched,
         )  # fmt: skip
-        found = iter(pulled)
-        return [None if u is None else next(found) for u in self.seeds]
+        rest = iter(pulled)
+        return [None if u is None else next(rest) for u in self.seeds]
 
 
 def push(
@@ -170,8 +181,8 @@ def push(
     if pushed is None:
         check_gaps(gaps)
         return Pushforward(outputs, inputs)(directions, create_graph=create_graph)
-    found = iter(pushed)
-    return [next(found) if record.is_active(y) else None for y in outputs]
+    images = iter(pushed)
+    return [next(images) if record.is_active(y) else None for y in outputs]
 
 
 def check_gaps(gaps: Sequence[object]) -> None:
@@ -187,7 +198,7 @@ def rows(
     outputs: Sequence[Tensor], inputs: Sequence[Tensor], *, create_graph: bool = False
 ) -> Blocks:
     """The Jacobian by reverse sweeps, one for each element of the outputs."""
-    made: Blocks = []
+    blocks: Blocks = []
     for y in outputs:
         parts: list[list[Tensor | None]] | None = None
         if y.numel() == 1:
@@ -200,10 +211,10 @@ def rows(
                 pull([y], inputs, [ct], create_graph=create_graph, retain_graph=True, batched=True)
                 for ct in units(y)
             ]
-        made.append(
+        blocks.append(
             [_joined([p[k] for p in parts], (*y.shape, *x.shape), x) for k, x in enumerate(inputs)]
         )
-    return made
+    return blocks
 
 
 def columns(
@@ -211,17 +222,17 @@ def columns(
 ) -> Blocks:
     """The Jacobian by one recorded reverse pass and one sweep for each element of the inputs."""
     push = Pushforward(outputs, inputs)
-    made: Blocks = [[] for _ in outputs]
+    blocks: Blocks = [[] for _ in outputs]
     for k, x in enumerate(inputs):
         others: list[Tensor | None] = [None] * len(inputs)
         parts = [
             push([*others[:k], v, *others[k + 1 :]], create_graph=create_graph, batched=True)
             for v in units(x)
         ]
-        for i, (y, row) in enumerate(zip(outputs, made, strict=True)):
+        for i, (y, row) in enumerate(zip(outputs, blocks, strict=True)):
             by_column = _joined([p[i] for p in parts], (x.numel(), *y.shape), y)
             row.append(by_column.movedim(0, -1).reshape((*y.shape, *x.shape)))
-    return made
+    return blocks
 
 
 def units(like: Any) -> Iterator[Tensor]:

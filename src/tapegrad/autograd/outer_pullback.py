@@ -25,19 +25,19 @@ from .batched_grad import may_lift
 __all__ = ["is_outside", "pull_outside"]
 
 
-class _Copies(Lifting):
+class _CopiesOnTrace(Lifting):
     """Statements of the tape around a trace, recorded again on the trace."""
 
     target: Trace
 
     def at(self, slot: int) -> int:
-        """What stands on the trace for a slot."""
-        found = self.slots.get(slot)
-        return self.target.capture_slot(slot) if found is None else found
+        """The counterpart of a slot on the trace."""
+        copy = self.slots.get(slot)
+        return self.target.capture_slot(slot) if copy is None else copy
 
 
 def is_outside(outputs: Sequence[Tensor]) -> bool:
-    """Whether a pass from active outputs is one for `pull_outside`."""
+    """Return True if a pass from active outputs is one for `pull_outside`."""
     tape = current_tape()
     return isinstance(tape, Trace) and any(t._state != tape.pointer for t in outputs)
 
@@ -52,7 +52,7 @@ def pull_outside(
     outer = trace.outer
     if any(t._state == trace.pointer for t in (*outputs, *inputs)):
         trace.refuse("differentiates what was computed partly outside of it")
-    given: list[Any] = [
+    cts: list[Any] = [
         record.leaf_tensor(np.ones(y.shape, y.dtype.np), y.dtype) if ct is None
         else record.unary(TABLE["clone"], record.cast(ct, y.dtype))
         for y, ct in zip(outputs, cotangents, strict=True)
@@ -66,13 +66,13 @@ def pull_outside(
             outputs, inputs, seeds, retain_graph=True, create_graph=True, allow_unused=True
         )
         slots = [None if g is None else record.operand(outer, g) for g in rows]
-    copies = _Copies(outer, trace, trace.size, first)
-    for seed, ct in zip(seeds, given, strict=True):
+    copies = _CopiesOnTrace(outer, trace, trace.size, first)
+    for seed, ct in zip(seeds, cts, strict=True):
         copies.bind(slot_of(outer, seed), record.operand(trace, ct), batched=False)
     copies.run([slot for slot in slots if slot is not None])
-    made = [
+    gradients = [
         None if slot is None
         else record.new_tensor(trace, copies.at(slot), copies.layout(copies.at(slot)))
         for slot in slots
     ]  # fmt: skip
-    return made if create_graph else [None if g is None else g.detach() for g in made]
+    return gradients if create_graph else [None if g is None else g.detach() for g in gradients]

@@ -1,4 +1,4 @@
-"""Levels: what keeps transforms of functions apart from each other and from the caller's graph.
+"""Levels, which keep transforms of functions apart from each other and from the caller's graph.
 
 A transform (`tapegrad.func.grad` and so on) lifts its arguments, runs the function on what it lifted,
 and differentiates with respect to that. A passive argument is lifted to a leaf of the level's own. An
@@ -6,9 +6,9 @@ active one is lifted to a copy on its graph, so that the result can be different
 transform around this one, or by the caller. Each level has copies of its own, so transforms nest to any
 depth without a number for each.
 
-What leaves the level (`Level.release`) must not require grad on account of the level's own leaves
-alone. Whether it does is read from the graph: it is released as it is if it reaches an active leaf that
-is not the level's, and detached otherwise.
+A tensor that leaves the level (`Level.release`) must not require grad on account of the level's own
+leaves alone. The graph tells: the tensor is released as it is if it reaches an active leaf that is not
+the level's, and detached otherwise.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ class Level(Exchange):
         Whether the function is kept from what PyTorch forbids inside of its ``torch.func``.
     lasts : bool
         Whether products are taken after the level has ended, by a caller who may record where it did not.
+    tracked : bool, optional
+        Whether results may be part of the caller's graph; by default if grad mode is on.
     """
 
     def __init__(
@@ -53,17 +55,17 @@ class Level(Exchange):
         hands_out: bool = False,
         guards: bool = True,
         lasts: bool = False,
+        tracked: bool | None = None,
     ) -> None:
         super().__init__()
         self.forward, self.hands_out, self.lasts = forward, hands_out, lasts
-        #: whether results may be part of the caller's graph
-        self.tracked = current_tape().grad_mode
+        self.tracked = current_tape().grad_mode if tracked is None else tracked
         self._leaves: list[Tensor] = []
-        self._own: set[Storage | None] = set()
+        self._storages: set[Storage | None] = set()
         self._differentiated = Differentiated(
             "forward" if forward else "reverse", guards=guards and not hands_out
         )
-        self._private = Private(self._own, enabled=not hands_out) if forward else None
+        self._private = Private(self._storages, enabled=not hands_out) if forward else None
 
     def changes(self) -> tuple[tuple[Change, ...], Any]:
         """Return the changes: results are active, and the inputs are known to be differentiated."""
@@ -86,7 +88,7 @@ class Level(Exchange):
         return [] if self._private is None else self._private.gaps
 
     def lift(self, x: Any) -> Tensor:
-        """What stands for an argument that is differentiated; see also `handed`.
+        """Return the counterpart of an argument that is differentiated; see also `handed`.
 
         Raises
         ------
@@ -96,47 +98,47 @@ class Level(Exchange):
         if not x.dtype.is_floating_point:
             raise RuntimeError("only Tensors of floating point dtype can require gradients")
         if (self.tracked or self.lasts) and record.is_active(x):
-            made = x.clone()
-            self._differentiated.tensors.append(made)
-            return made
+            lifted = x.clone()
+            self._differentiated.tensors.append(lifted)
+            return lifted
         # A copy, so that the caller may write to his tensor.
-        made = private_copy(x)
-        self._leaves.append(made)
-        self._own.add(record.storage_of(made))
-        self._differentiated.tensors.append(made)
-        return made
+        lifted = private_copy(x)
+        self._leaves.append(lifted)
+        self._storages.add(record.storage_of(lifted))
+        self._differentiated.tensors.append(lifted)
+        return lifted
 
     def let_go(self, lifted: Sequence[Tensor]) -> None:
         """Forget tensors that `lift` returned and that nothing depends on any more."""
         gone = {id(t) for t in lifted}
         forget([t for t in self._leaves if id(t) in gone])
         self._leaves = [t for t in self._leaves if id(t) not in gone]
-        self._own.difference_update([record.storage_of(t) for t in lifted])
+        self._storages.difference_update([record.storage_of(t) for t in lifted])
         inputs = self._differentiated
         inputs.tensors = [t for t in inputs.tensors if id(t) not in gone]
 
     def handed(self, x: Any) -> Tensor:
-        """What the function gets for what was lifted."""
+        """Return the argument of the function for a tensor that was lifted."""
         return x.clone() if self.forward else x
 
     def depends(self, tensors: Sequence[Tensor]) -> bool:
-        """Whether one of the tensors depends on what was lifted."""
+        """Return True if one of the tensors depends on a lifted one."""
         return depends_on(tensors, [self._differentiated])
 
     def outside(self, tensors: Sequence[Tensor]) -> bool:
-        """Whether one of the tensors depends on something active that is not the level's."""
+        """Return True if one of the tensors depends on something active that is not the level's."""
         if not self.tracked:
             return False
         tape = current_tape()
-        if all(s in self._own for s in tuple(tape.leaves.values())):
+        if all(s in self._storages for s in tuple(tape.leaves.values())):
             return False
         active = [t for t in tensors if record.is_active(t)]
         if not active:
             return False
-        return reaches_others(tape, [record.operand(tape, t) for t in active], self._own)
+        return reaches_others(tape, [record.operand(tape, t) for t in active], self._storages)
 
     def release(self, t: Any) -> Tensor:
-        """What the caller gets for a result."""
+        """Return a result as the caller gets it: detached if it requires grad by the level alone."""
         if record.is_active(t) and not self.outside([t]):
             return t.detach()
         return t
@@ -146,8 +148,8 @@ class Level(Exchange):
         cotangents: Sequence[Tensor | None] | None = None,
     ) -> list[Tensor | None]:  # fmt: skip
         """Gradients for the caller; None where there are none."""
-        made = pull(
+        gradients = pull(
             outputs, inputs, cotangents, retain_graph=True,
             create_graph=self.outside([*outputs, *(ct for ct in cotangents or () if ct is not None)]),
         )  # fmt: skip
-        return [None if g is None else self.release(g) for g in made]
+        return [None if g is None else self.release(g) for g in gradients]

@@ -64,7 +64,7 @@ class Variable(metaclass=_VariableType):
                 UserWarning,
                 stacklevel=2,
             )
-        made = data.detach()
+        leaf = data.detach()
         if requires_grad:
-            made.requires_grad_()
-        return made
+            leaf.requires_grad_()
+        return leaf

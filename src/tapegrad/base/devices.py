@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from .errors import UnsupportedError
+from .errors import UnsupportedError, must_be
 
 __all__ = [
     "CPU", "check_device", "contiguous_format", "device", "layout", "memory_format",
@@ -98,9 +98,7 @@ def check_device(name: str, value: Any) -> None:
     if value is None or value is CPU:
         return
     if not isinstance(value, str | device):
-        raise TypeError(
-            f"{name}(): argument 'device' must be torch.device, not {type(value).__name__}"
-        )
+        raise must_be(name, "device", 0, "torch.device", value)
     requested = device(value)
     if requested.type != "cpu":
         raise UnsupportedError(

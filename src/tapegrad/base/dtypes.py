@@ -27,6 +27,7 @@ __all__ = [
     "Size",
     "as_dtype",
     "bool_",
+    "c_name",
     "double",
     "dtype",
     "dtype_of",
@@ -38,8 +39,10 @@ __all__ = [
     "get_default_dtype",
     "iinfo",
     "int64",
+    "legacy_name",
     "long",
     "result_type",
+    "scalar_name",
     "set_default_dtype",
     "type_name",
 ]
@@ -234,16 +237,32 @@ def set_default_dtype(d: dtype, /) -> None:
     _default_dtype = d
 
 
-_TYPE_NAMES = ("torch.DoubleTensor", "torch.FloatTensor", "torch.LongTensor", "torch.BoolTensor")
+_SCALAR_NAMES = "Double", "Float", "Long", "Bool"
+_C_NAMES = "double", "float", "long int", "bool"
+
+
+def scalar_name(d: dtype) -> str:
+    """Return PyTorch's other name of `d`, which most of its error messages show: ``Double``."""
+    return _SCALAR_NAMES[d.code]
+
+
+def c_name(d: dtype) -> str:
+    """Return the C++ type of `d`, which some of PyTorch's error messages show: ``double``."""
+    return _C_NAMES[d.code]
+
+
+def legacy_name(d: dtype) -> str:
+    """Return the legacy type of tensors of `d`: ``torch.DoubleTensor``."""
+    return f"torch.{scalar_name(d)}Tensor"
 
 
 def type_name(d: dtype) -> str:
-    """Return the legacy type name of `d` that PyTorch's error messages show.
+    """Return the legacy type of tensors of `d` as PyTorch's error messages show it.
 
     The default dtype is called ``torch.FloatTensor``, be it float64 or float32: it stands where PyTorch's
     default, ``torch.float32``, stands in those messages.
     """
-    return "torch.FloatTensor" if d is _default_dtype else _TYPE_NAMES[d.code]
+    return "torch.FloatTensor" if d is _default_dtype else legacy_name(d)
 
 
 class Size(tuple[int, ...]):

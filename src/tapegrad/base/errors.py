@@ -6,7 +6,14 @@ situations that PyTorch does not have.
 
 from __future__ import annotations
 
-__all__ = ["TapeError", "UnsupportedError", "kind_of"]
+__all__ = ["TapeError", "UnsupportedError", "kind_of", "must_be"]
+
+
+_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement
+_TORCH_NAMES = {
+    **{name: f"torch.{name}" for name in ("Size", "device", "dtype", "layout", "memory_format")},
+    "Generator": "torch._C.Generator",
+}
 
 
 class TapeError(RuntimeError):
@@ -17,14 +24,35 @@ class UnsupportedError(NotImplementedError):
     """Error for a request that tapegrad does not fulfil; the text says what to do instead."""
 
 
+def _type_name(kind: type) -> str:
+    """Return the name that CPython has for a type; PyTorch's, for a type that PyTorch has, too."""
+    name, module = kind.__name__, kind.__module__
+    if module.startswith("tapegrad."):
+        return _TORCH_NAMES.get(name, name)
+    if module == "builtins" or kind.__flags__ & _HEAP_TYPE:
+        return name
+    return f"{module}.{name}"  # types of extension modules are called so
+
+
 def kind_of(value: object) -> str:
     """Return the name of an argument's type for an error's text, and that its protocol is not called."""
-    name = type(value).__name__
+    name = _type_name(type(value))
     if not hasattr(type(value), "__torch_function__"):
         return name
     return (
         f"{name} ({name} has a __torch_function__, which tapegrad does not call: pass the Tensor "
         f"inside of it, or call a method of {name})"
+    )
+
+
+def must_be(name: str, argument: str, position: int, expected: str, value: object) -> TypeError:
+    """Return PyTorch's error for an argument of another type than `expected`.
+
+    A `position` of 0 stands for an argument that was given by keyword, or by keyword only.
+    """
+    place = f" (position {position})" if position else ""
+    return TypeError(
+        f"{name}(): argument '{argument}'{place} must be {expected}, not {kind_of(value)}"
     )
 
 

@@ -6,6 +6,8 @@ import operator
 import warnings
 from typing import Any
 
+from .errors import must_be
+
 __all__ = [
     "FREED", "NO_GRAD_FN", "OVERLAP", "as_flag", "check_bool", "check_grad_assignment", "warn_non_leaf_grad",
 ]  # fmt: skip
@@ -37,14 +39,10 @@ LEAF_VIEW_IN_PLACE = (
 )
 
 
-def check_bool(name: str, argument: str, value: object) -> None:
-    """Raise PyTorch's TypeError for a switch that is no bool; `argument` has name and position."""
+def check_bool(name: str, argument: str, position: int, value: object) -> None:
+    """Raise PyTorch's TypeError unless an option is a bool."""
     if not isinstance(value, bool):
-        kind = type(value)
-        shown = kind.__name__
-        if kind.__module__ == "numpy":
-            shown = f"numpy.{shown}"
-        raise TypeError(f"{name}(): argument {argument} must be bool, not {shown}")
+        raise must_be(name, argument, position, "bool", value)
 
 
 def as_flag(value: Any) -> bool:

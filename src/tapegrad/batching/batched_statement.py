@@ -30,7 +30,16 @@ from ..base.locks import TABLE_LOCK
 from ..native import abi as nt
 from ..ops.instruction import INSTRUCTIONS, Instruction, instruction, view_instruction
 from ..ops.layout import Layout, contiguous
-from ..ops.program import ADDRESS, ARGS, SCRATCH, Operand, Step, address_operand, constant
+from ..ops.program import (
+    ADDRESS,
+    ARGS,
+    SCRATCH,
+    Operand,
+    Step,
+    address_operand,
+    constant,
+    padded,
+)
 from ..ops.table import TABLE, Lowered, Op, copy_loop, op
 from ..rules import replay_table as templates
 from ..rules.traced_rule import Tracing, is_elementwise, trace
@@ -40,10 +49,6 @@ from ..tape.current import current_tape
 from ..tape.tape import Tape, slot_of
 
 __all__ = ["Lifting"]
-
-#: products of two operands, and those that are added to a third
-PRODUCTS = frozenset(["dot", "vdot", "mv", "vecmat", "mm", "bmm", "matmul", "matmul_left"])
-ADDED_PRODUCTS = frozenset(["addmm", "addmv", "baddbmm"])
 
 
 class Lifting:
@@ -171,7 +176,7 @@ class Lifting:
                 own[0], made.op, made.out.shape, made.out.strides, offset, made.out
             )
             return
-        name = made.op.name
+        lift = made.op.lift
         if kind in (nt.WRITE, nt.ACCUMULATE):
             if args[0] not in self.batched:
                 raise UnsupportedError("something batched is written into what is not")
@@ -184,12 +189,12 @@ class Lifting:
             given = [self.aligned(a, rank) for a in args]
             layouts = tuple(map(self.layout, given))
             self.slots[slot] = self.append(instruction(made.op, layouts, **made.attrs), given)
-        elif name in PRODUCTS:
+        elif lift == "product":
             self.slots[slot] = self.product(args[0], args[1], made.out)
-        elif name in ADDED_PRODUCTS and (args[0] in self.batched or args[1] in self.batched):
+        elif lift == "added product" and (args[0] in self.batched or args[1] in self.batched):
             self.slots[slot] = self.added_product(made, args)
         else:
-            if made.op.extras.get("private") and name not in _LIFTED.values():
+            if lift == "never":
                 raise UnsupportedError(f"{made.op.name} is not lifted")
             row = TABLE[_LIFTED[made.op.vjp is None]]
             layouts = tuple(map(self.layout, own))
@@ -355,7 +360,7 @@ def lower_lifted(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) 
     between = [x.strides[0] if b else 0 for x, b in zip(layouts, attrs["batched"], strict=True)]
     between += [x.size * x.dtype.itemsize for x in inner.outs]
     shared = any(o.ref == SCRATCH for step in inner.steps for o in step.operands)
-    scratch = (inner.scratch + 63) & ~63
+    scratch = padded(inner.scratch)
 
     def slices(operand: Operand) -> int:
         if operand.ref == SCRATCH:
@@ -397,14 +402,13 @@ def _lifted_vjp(
     made, traced = tracing.made, trace(tracing)
     tape = current_tape()
     lifting = Lifting(tracing.tape, tape, size)
-    for slot, name in traced.inputs.items():
-        if name == "ct":
-            lifting.bind(slot, slot_of(tape, ct), batched=True)
-        elif name == "out":
-            lifting.bind(slot, slot_of(tape, values[-1]), batched=True)
-        else:
-            assert isinstance(name, int)
-            lifting.bind(slot, slot_of(tape, values[name]), batched=batched[name])
+    lifting.slots = traced.bind(
+        traced.inputs, slot_of(tape, ct), slot_of(tape, values[-1]),
+        lambda i: slot_of(tape, values[i]),
+    )  # fmt: skip
+    lifting.batched = {
+        s for s, name in traced.inputs.items() if isinstance(name, str) or batched[name]
+    }
     lifting.run([r for r in traced.results if r is not None])
     found: list[Any] = []
     extra = tracing.tape.count
@@ -432,5 +436,5 @@ _LIFTED = {False: "lifted", True: "lifted_passive"}
 for _passive, _name in _LIFTED.items():
     op(
         _name, arity=0, lower=lower_lifted, torch=None, grad_fn=_grad_fn,
-        vjp=None if _passive else lifted_vjp, extras={"private": True, "lifted": True},
+        vjp=None if _passive else lifted_vjp, private=True, lifted=True,
     )  # fmt: skip

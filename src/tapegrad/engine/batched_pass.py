@@ -89,7 +89,7 @@ class Lanes(Request):
             own = self._await(lanes)
             self._seed(start, lanes, seeds)
             if sweep.reverse(self.tape.pointer, self.pointer) != 0:
-                self.no_memory()
+                self.stopped()
             for i, row in zip(list(own), self._captures, strict=False):
                 if row[0] != -1:  # the sweep never came by
                     del own[i]

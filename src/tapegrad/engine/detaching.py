@@ -52,7 +52,7 @@ def _needing(tape: Tape, slot: int) -> list[int]:
     found = []
     for k in set((np.searchsorted(starts, places, side="right") - 1).tolist()):
         made = tape.instruction_of(k)
-        if made.op.kind != nt.COMPUTE or made.op.extras.get("python") or tape.flags[k] & nt.FREED:
+        if made.op.kind != nt.COMPUTE or made.op.python or tape.flags[k] & nt.FREED:
             continue
         if tape.is_active(k):
             args = tape.args_of(k)

@@ -11,9 +11,6 @@ from ..tape.tape import Tape
 
 __all__ = ["GradientEdge", "as_inputs", "as_roots", "edge_places", "sequence_of"]
 
-#: ops in which PyTorch makes a tensor, and so an edge, of a Python number; behind the other operand
-_NUMBER_LAST = ("add", "sub", "mul", "div")
-
 
 class GradientEdge(NamedTuple):
     """An output of a node: what `backward` and `grad` take in the place of a tensor.
@@ -48,7 +45,7 @@ def edge_places(tape: Tape, k: int) -> list[int]:
     Indices and conditions have none; a Python number has one where PyTorch makes a tensor of it.
     """
     made, args = tape.instruction_of(k), tape.args_of(k)
-    if made.op.kind != nt.COMPUTE or made.op.extras.get("python"):
+    if made.op.kind != nt.COMPUTE or made.op.python:
         return list(range(len(args)))
     places, last = [], []
     numbers = tape.constants.slots.values()
@@ -57,7 +54,7 @@ def edge_places(tape: Tape, k: int) -> list[int]:
             continue
         if args[i] not in numbers or made.op.name == "where":
             places.append(i)
-        elif made.op.name in _NUMBER_LAST and (i or made.op.name != "sub"):  # ``1 - x`` is `rsub`
+        elif i in made.op.number_edges:  # behind the other operand
             last.append(i)
     return places + last
 

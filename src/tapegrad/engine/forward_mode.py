@@ -41,9 +41,7 @@ def _rules(made: Instruction) -> list[Template | None] | None:
     """Templates of an instruction's tangents, one an operand; None if it has none of this kind."""
     if made.pushes is not None:
         return made.pushes or None
-    python = made.op.extras.get("python") or not made.op.extras.keys().isdisjoint(
-        ("replay", "linear")
-    )
+    python = made.op.python or made.op.linear or made.op.replay is not None
     plain = made.op.kind == nt.COMPUTE and len(made.outs) == 1 and made.op.vjp is not None
     if not plain or python or not is_float(made.out):
         return None
@@ -80,7 +78,7 @@ def _traced(tracing: Tracing) -> list[Template | None] | None:
             result = slot_of(tape, moved)
             traced = tracing.template(inputs, (result,))
             known = {*inputs, *traced.constants, *(s.slot for s in traced.statements)}
-            if not all(a in known for s in traced.needed(result) for a in s.args):
+            if not all(a in known for s in traced.part(result).statements for a in s.args):
                 return None  # not linear in the cotangent
             found.append(traced)
     return found
@@ -156,7 +154,7 @@ class _Pushing(Pass):
         """Append the tangent of one statement."""
         tape = self.tape
         made = tape.instruction_of(k)
-        if "linear" in made.op.extras:  # in all operands at once: the tangents' own result
+        if made.op.linear:  # in all operands at once: the tangents' own result
             args = tape.args_of(k)
             parts = [int(slots[a]) or self.with_layout(self.zeros(self.layout(a)), a) for a in args]
             slots[k] = tape.append(made, parts)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..base.errors import must_be
 from ..native import abi as nt
 from ..native.handle_type import TensorHandle
 from ..ops.instruction import ITAB, Instruction
@@ -65,9 +66,7 @@ def _is_of_inference(tape: Tape, slot: int) -> bool:
 def is_inference(tensor: TensorHandle) -> bool:
     """Return True if a tensor's memory was made in inference mode."""
     if not hasattr(tensor, "_state"):
-        raise TypeError(
-            f"is_inference(): argument 'input' (position 1) must be Tensor, not {type(tensor).__name__}"
-        )
+        raise must_be("is_inference", "input", 1, "Tensor", tensor)
     tape = tape_at(tensor._state)
     with tape.lock:
         return _is_of_inference(tape, slot_of(tape, tensor))
@@ -104,7 +103,7 @@ def check_write(tape: Tape, slot: int) -> None:
 
 def _is_python(made: Instruction) -> bool:
     """Return True for the statements of a Function, whose context says what it saves."""
-    return bool(made.op.extras.get("python"))
+    return made.op.python
 
 
 def _guard(tape: Tape, made: Instruction, slots: Sequence[int]) -> None:

@@ -18,14 +18,14 @@ def name_of(tape: Tape, tensor: TensorHandle, user: int | None = None) -> str:
     slot = slot_of(tape, tensor)
     made = tape.instruction_of(slot)
     name = made.grad_fn
-    numbers = made.op.extras.get("number_names")
+    numbers = made.op.number_names
     if numbers:  # PyTorch has names of their own for ops with a Python number
         constants = set(tape.constants.slots.values())
         for i, arg in enumerate(tape.args_of(slot)):
             if arg in constants and i in numbers:
                 name = numbers[i]
     end = None if user is None else user - 1
-    plain = made.op.name == "copy_slices" or not (made.op.kind == nt.VIEW or name == AS_STRIDED)
+    plain = made.op.rewritten or not (made.op.kind == nt.VIEW or name == AS_STRIDED)
     if versions.last_write(tape, slot, end) > slot:
         # it, or a view of it, was written after it was made
         name = "CopySlices" if plain else AS_STRIDED

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..base.dtypes import dtype, int64
+from ..base.dtypes import dtype, int64, legacy_name
 from ..native import abi as nt
 from ..native.abi import R_ERROR_ARG, R_HIGH
 from ..native.exchange import Change, Exchange
@@ -48,12 +48,6 @@ __all__ = [
 
 
 # --------------------------------------------------------------------------- calling hooks
-_TYPES = {
-    "float64": "torch.DoubleTensor", "float32": "torch.FloatTensor", "int64": "torch.LongTensor",
-    "bool": "torch.BoolTensor",
-}  # fmt: skip
-
-
 def _hook_name(hook: Callable[..., Any]) -> str:
     return getattr(hook, "__name__", type(hook).__name__)
 
@@ -73,8 +67,8 @@ def _check_kind(hook: Callable[..., Any], kind: dtype, shape: Any, new: TensorHa
     """Raise PyTorch's errors for a gradient that has another dtype or shape after a hook than before."""
     if new.dtype is not kind:
         raise RuntimeError(
-            f"hook '{_hook_name(hook)}' has changed the type of value (was {_TYPES[kind.name]} got "
-            f"{_TYPES[new.dtype.name]})"
+            f"hook '{_hook_name(hook)}' has changed the type of value (was {legacy_name(kind)} got "
+            f"{legacy_name(new.dtype)})"
         )
     if new.shape != shape:
         raise RuntimeError(f"hook '{_hook_name(hook)}' has changed the size of value")
@@ -280,13 +274,13 @@ class Swept(_Taken):
         Raises
         ------
         MemoryError
-            If there is none for adjoints, where `here` is below 0.
+            If there is none for adjoints, where `here` is below 0; or what a kernel's failure raises.
         """
         request, tape = self.request, self.tape
         with no_grad_on(tape):
             while here != 0:
                 if here < 0:
-                    request.no_memory()
+                    request.stopped()
                 tape.state[nt.S_GRAD_MODE] = False  # whatever mode a hook has left behind
                 if here < nt.TAKE_OVER:
                     self._look(here)
@@ -378,8 +372,8 @@ class Replayed(_Taken):
     def takes_over(self, k: int) -> bool:
         """Whether the cotangents of statement `k`'s operands are Python's to compute."""
         hooks = self.tape.hooks.get(k)
-        python = self.tape.instruction_of(k).op.extras.get("python") or k in self.tape.contexts
-        seen = bool(python) or anomaly.checks_nan() or (hooks is not None and hooks.takes_over())
+        python = self.tape.instruction_of(k).op.python or k in self.tape.contexts
+        seen = python or anomaly.checks_nan() or (hooks is not None and hooks.takes_over())
         return seen and self.runs(k)
 
     def look_leaf(self, slot: int, ct: int) -> int:

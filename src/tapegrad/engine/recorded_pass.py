@@ -188,20 +188,14 @@ class Pass:
 
         `values` has slots that stand in for operands (and, behind them, for the result).
         """
-        slots: dict[int, int] = {}
-        statements = traced.needed(result)
-        start = int(self.tape.arg_start[k])
-        for slot in {a for s in statements for a in s.args} | {result}:
-            name = traced.inputs.get(slot)
-            if slot in traced.constants:
-                number, layout = traced.constants[slot].item(), traced.layouts[slot]
-                slots[slot] = self.tape.constant(number, layout.dtype)
-            elif name == "ct":
-                slots[slot] = ct
-            elif name == "out":
-                slots[slot] = values.get(len(self.tape.instruction_of(k).layouts), k)
-            elif isinstance(name, int):
-                slots[slot] = values.get(name, int(self.tape.arg[start + name]))
+        statements, leaves = traced.part(result)
+        tape = self.tape
+        start, count = int(tape.arg_start[k]), len(tape.instruction_of(k).layouts)
+        slots = traced.bind(
+            leaves, ct, values.get(count, k),
+            lambda i: values[i] if i in values else int(tape.arg[start + i]),
+            lambda c: tape.constant(traced.constants[c].item(), traced.layouts[c].dtype),
+        )  # fmt: skip
         for s in statements:
             own = [slots[a] for a in s.args]
             kind = s.instruction.op.kind
@@ -218,7 +212,7 @@ class Pass:
     def rule(self, k: int, operand: int, ct: int, values: dict[int, int] | None = None) -> int:
         """Append the rule of one operand of statement `k`; the slot of the operand's cotangent."""
         made = self.tape.instruction_of(k)
-        own = made.op.extras.get("replay")
+        own = made.op.replay
         if own is not None:
             parts = [slot for _, slot in own(self.tape, k, self.dense(ct))]
             joint = instruction(TABLE["strip_head"], tuple(map(self.layout, parts)))
@@ -253,7 +247,7 @@ class Pass:
                 self.take_over(k)
                 return
             ct = self.dense(self.take(k))
-            own = made.op.extras.get("replay")
+            own = made.op.replay
             if own is not None:  # it goes to what the operand is joined from
                 for slot, new in own(tape, k, ct):
                     if wanted(slot):
@@ -267,7 +261,7 @@ class Pass:
                     continue
                 self.add(slot, self.rule(k, i, ct))
         elif kind == nt.VIEW:
-            if root == k and not made.op.extras.get("detach") and wanted(args[0]):
+            if root == k and not made.op.detaches and wanted(args[0]):
                 self.add_view(k, args[0])
         elif kind in (nt.WRITE, nt.ACCUMULATE):
             self.make_buffer(root)

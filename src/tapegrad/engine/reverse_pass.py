@@ -37,7 +37,9 @@ from ..ops.instruction import INSTRUCTIONS, Instruction
 from ..ops.layout import Layout
 from ..rules import fusion as fuse
 from ..rules.program_table import build, copy_of
+from ..rules.traced_rule import instruction_at
 from ..tape import anomaly, collector, versions, views
+from ..tape.failures import failed
 from ..tape.memory_views import Buffer, address_of, array_at
 from ..tape.tape import Tape
 from ..tape.watching import is_part
@@ -176,6 +178,7 @@ class Request:
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if kind is not None:  # whatever happened: adjoints go back, nothing counts as freed
+            self.words[nt.R_HIGH] = self.high  # callbacks moved it
             self.release(free=False)
         try:
             for call in () if kind is not None else self.ends:
@@ -238,6 +241,7 @@ class Request:
                 continue
             slot = self.words[R_ERROR_SLOT]
             if answer == IS_FREED:
+                tape.check_value(slot)
                 anomaly.explain(tape, slot)
                 raise RuntimeError(messages.FREED)
             if answer == IS_STALE:
@@ -348,6 +352,17 @@ class Request:
         made = copy_of(layout, int(self.words[nt.R_VARIANT]))
         self._copies.append(made)
         return made.id
+
+    def stopped(self) -> None:
+        """Raise why a sweep has failed: a kernel has, or there was no memory."""
+        tape, report = self.tape, self.words[nt.R_FAILURE]
+        if not report:
+            self.no_memory()
+        slot = self.words[R_ERROR_SLOT]
+        made = tape.instruction_of(slot)
+        own = instruction_at(made, int(self.words[nt.R_VARIANT]), report >> nt.BATCH_BITS)
+        anomaly.explain(tape, slot)
+        raise failed(own, report, made).error()
 
     def no_memory(self) -> None:
         """Raise for adjoints that do not fit."""

@@ -63,7 +63,7 @@ class Hooks:
     def __call__(self, tape: Tape, k: int) -> None:
         """Pack what a statement just appended saves; without a trace of it, should a hook raise."""
         made = tape.instruction_of(k)
-        if made.op.kind != nt.COMPUTE or made.op.extras.get("python") or not tape.is_active(k):
+        if made.op.kind != nt.COMPUTE or made.op.python or not tape.is_active(k):
             return
         end = tape.count
         tape.counted += 1  # slots are known by number here, too: they stay
@@ -304,9 +304,6 @@ def handed_over(made: Instruction) -> Instruction:
 
 CACHES.append(handed_over.cache_clear)
 
-#: PyTorch's names of the second operand, where it is not `other`
-_SECOND = {"pow": "exponent", "mm": "mat2", "mv": "vec", "dot": "tensor"}
-
 
 def kept(tape: Tape, k: int) -> dict[str, Callable[[], Any]]:
     """How to get what a statement of one or two operands may save, by PyTorch's names."""
@@ -319,9 +316,9 @@ def saved_names(tape: Tape, k: int) -> dict[str, int]:
     """Numbers of the operands, and of the result, that such a statement may save, by PyTorch's names."""
     made = tape.instruction_of(k)
     count = len(made.layouts)
-    if made.op.kind != nt.COMPUTE or made.op.extras.get("python") or not 1 <= count <= 2:
+    if made.op.kind != nt.COMPUTE or made.op.python or not 1 <= count <= 2:
         return {}
-    names = ["self", _SECOND.get(made.op.name, "other"), "result"]
+    names = ["self", made.op.second_name, "result"]
     names = [*names[:count], "result"]
     original = instruction(made.op, made.layouts, **made.attrs)
     build(original)

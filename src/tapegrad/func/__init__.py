@@ -1,8 +1,9 @@
 """PyTorch's ``torch.func``: transforms of functions, which nest to any order.
 
-`gradients.py` has what takes one product with a Jacobian, `jacobians.py` what makes whole ones,
-`vectorized_map.py` has `vmap`; `arguments.py` is what they share, and `autograd/transform_level.py` says how
-nested transforms are kept apart. No transform touches ``grad`` of the caller's tensors.
+`gradients.py` has the transforms that take one product with a Jacobian, `jacobians.py` those that make
+whole ones, `vectorized_map.py` has `vmap`, `jax_style.py` the same in JAX's call style; `arguments.py` is
+what they share, and `autograd/transform_level.py` says how nested transforms are kept apart. No transform
+touches ``grad`` of the caller's tensors.
 """
 
 from __future__ import annotations

@@ -1,44 +1,59 @@
 """Arguments of transforms: which are differentiated, and what the function may return.
 
-`Run` runs the function of a transform once, on a level; the other modules of this package say what
-is done with what it recorded. Errors are PyTorch's, with its texts.
+`TransformRun` runs the function of a transform once, on a level; the other modules of this package
+differentiate what it recorded. `FlatFunction` stands between JAX's call style (jax_style.py) and
+those transforms: a function over nested arguments, arrays and floats as a function of a flat tuple of
+tensors. Errors are PyTorch's, with its texts, but for those of JAX's call style.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from ..autograd.transform_level import Level
+from ..functions.creation.creation import tensor
 from ..tape.readout import note_arguments
 from ..tape.recording import is_tensor
 from ..tape.user_code import call_user
 from ..tensors import pytree as trees
 from ..tensors.tensor import Tensor
 
-__all__ = ["Argnums", "Run", "filled", "positions"]
+__all__ = [
+    "Argnums",
+    "FlatFunction",
+    "TransformRun",
+    "positions",
+    "replaced",
+    "to_tensor",
+]
 
 Argnums = int | tuple[int, ...]
 
 
+# --------------------------------------------------------------------------- positions
 def positions(argnums: Any, count: int) -> tuple[int, ...]:
-    """`argnums` as positions among `count` arguments.
+    """`argnums` as positions among `count` arguments; all of them for None.
 
     Raises
     ------
     RuntimeError
         PyTorch's errors: not an int or a tuple of ints, out of range, empty, or not unique.
     """
+    if argnums is None:
+        return tuple(range(count))
     if not isinstance(argnums, int | tuple):
         raise RuntimeError(f"argnums must be int or Tuple[int, ...], got: {type(argnums)}")
-    found = tuple(
+    numbers = tuple(
         [_position(n, count) for n in (argnums if isinstance(argnums, tuple) else (argnums,))]
     )
-    if not found:
+    if not numbers:
         raise RuntimeError("argnums must be non-empty")
-    if len(set(found)) != len(found):
-        raise RuntimeError(f"argnums elements must be unique, got {found}")
-    return found
+    if len(set(numbers)) != len(numbers):
+        raise RuntimeError(f"argnums elements must be unique, got {numbers}")
+    return numbers
 
 
 def _position(argnum: Any, count: int) -> int:
@@ -49,7 +64,27 @@ def _position(argnum: Any, count: int) -> int:
     return argnum % count
 
 
-class Run:
+def replaced(args: Sequence[Any], places: Sequence[int], values: Iterable[Any]) -> list[Any]:
+    """The arguments, with values in some places."""
+    arguments = list(args)
+    for i, value in zip(places, values, strict=True):
+        arguments[i] = value
+    return arguments
+
+
+def _call(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any],
+    places: Sequence[int], values: Iterable[Any],
+) -> Any:  # fmt: skip
+    """Call a function with values in the places that are differentiated; the rest it may write."""
+    arguments = replaced(args, places, values)
+    if kwargs or len(args) > len(places):
+        note_arguments(trees.leaves((args, kwargs)))
+    return call_user(function, *arguments, **kwargs)
+
+
+# --------------------------------------------------------------------------- PyTorch's transforms
+class TransformRun:
     """One run of a function on a level, with some of its arguments lifted.
 
     Parameters
@@ -71,7 +106,7 @@ class Run:
     Attributes
     ----------
     output : object
-        What the function returned, without `aux`.
+        The function's result, without `aux`.
     aux : object
         Released, for the caller.
     inputs : list of Tensor
@@ -85,30 +120,24 @@ class Run:
         argnums: Argnums | None = None, *, has_aux: bool = False,
         kwargs: Mapping[str, Any] | None = None, floating: bool = False,
     ) -> None:  # fmt: skip
-        where = tuple(range(len(args))) if argnums is None else positions(argnums, len(args))
-        primals: Any = tuple([args[i] for i in where])
-        if isinstance(argnums, int):
-            primals = primals[0]
-        found, self.spec = trees.flatten(primals)
+        places = positions(argnums, len(args))
+        is_alone = isinstance(argnums, int)
+        primals = args[places[0]] if is_alone else tuple([args[i] for i in places])
+        leaves, self.spec = trees.flatten(primals)
         if floating:
-            for x in found:
+            for x in leaves:
                 if hasattr(x, "dtype") and not x.dtype.is_floating_point:
                     raise ValueError(
                         f"Expected primal to be floating point or complex, but got: {x.dtype}"
                     )
-        for x in found:
+        for x in leaves:
             if not is_tensor(x):
                 raise ValueError(f"Thing passed to transform API must be Tensor, got {type(x)}")
         self.level = level
         self.name = name
-        self.inputs = [level.lift(x) for x in found]
+        self.inputs = [level.lift(x) for x in leaves]
         lifted = trees.unflatten(self.spec, [level.handed(x) for x in self.inputs])
-        given = list(args)
-        for i, value in zip(where, (lifted,) if isinstance(argnums, int) else lifted, strict=True):
-            given[i] = value
-        if kwargs or len(args) > len(where):
-            note_arguments(trees.leaves((args, kwargs)))
-        self.output = call_user(function, *given, **(kwargs or {}))
+        self.output = _call(function, args, kwargs or {}, places, (lifted,) if is_alone else lifted)
         self.aux: Any = None
         if has_aux:
             if not (isinstance(self.output, tuple) and len(self.output) == 2):
@@ -126,19 +155,19 @@ class Run:
         RuntimeError
             PyTorch's errors, if there is none, or something else than tensors.
         """
-        found, spec = trees.flatten(self.output)
-        if not found or (len(found) == 1 and found[0] is None):
+        outputs, spec = trees.flatten(self.output)
+        if not outputs or (len(outputs) == 1 and outputs[0] is None):
             raise RuntimeError(
                 f"{self.name}: Expected f to be a function that has non-empty output "
-                f"(got output = {found})"
+                f"(got output = {outputs})"
             )
-        for y in found:
+        for y in outputs:
             if not is_tensor(y):
                 raise RuntimeError(
                     f"{self.name}: expected f(*primals) to return only tensors, got unsupported type "
                     f"{type(y)}"
                 )
-        return found, spec
+        return outputs, spec
 
     def _release(self, value: Any) -> Any:
         if not is_tensor(value):
@@ -146,6 +175,115 @@ class Run:
         return self.level.release(value)
 
 
-def filled(found: Sequence[Tensor | None], like: Sequence[Any]) -> list[Tensor]:
-    """Zeros for None, of the shapes of `like`."""
-    return [x.new_zeros(x.shape) if g is None else g for g, x in zip(found, like, strict=True)]
+# --------------------------------------------------------------------------- JAX's call style
+def to_tensor(value: Any, role: str = "an argument that is differentiated") -> Any:
+    """A tensor, an array or a number as a tensor.
+
+    Raises
+    ------
+    TypeError
+        For other values; it names their `role`.
+    """
+    if is_tensor(value):
+        return value
+    if isinstance(value, np.ndarray | np.generic):
+        return tensor(np.asarray(value))
+    if isinstance(value, float | int):
+        return tensor(value)
+    raise TypeError(
+        f"{role} must be made of Tensors, NumPy arrays and numbers, not {type(value).__name__}; close "
+        "over other values, or declare a dataclass's field with metadata={'static': True}"
+    )
+
+
+def _with_tensors(value: Any) -> Any:
+    """An argument that is not differentiated, with its arrays as tensors."""
+    leaves, spec = trees.flatten(value)
+    if not any(isinstance(x, np.ndarray) for x in leaves):
+        return value
+    return trees.unflatten(spec, [tensor(x) if isinstance(x, np.ndarray) else x for x in leaves])
+
+
+class FlatFunction:
+    """A function over nested arguments as a function of a flat tuple of tensors.
+
+    Parameters
+    ----------
+    function : callable
+    args : tuple
+    argnums : int or sequence of int, optional
+        Which arguments are differentiated; all if None.
+    has_aux : bool
+        Whether the function returns a pair.
+    kwargs : dict, optional
+
+    Attributes
+    ----------
+    leaves : list of Tensor
+        The arguments to call it with.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], args: tuple[Any, ...],
+        argnums: int | Sequence[int] | None = None, *, has_aux: bool = False,
+        kwargs: dict[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        self._function, self._has_aux = function, has_aux
+        self._alone = isinstance(argnums, int)
+        if not (argnums is None or isinstance(argnums, int)):
+            argnums = tuple(argnums)
+        self._places = positions(argnums, len(args))
+        leaves, self._spec = trees.flatten([args[i] for i in self._places], none_is_leaf=False)
+        if not leaves:
+            raise TypeError(
+                "there is nothing to differentiate with respect to: no tensor in the arguments"
+            )
+        self.leaves = [to_tensor(x) for x in leaves]
+        if not all(x.dtype.is_floating_point for x in self.leaves):
+            raise RuntimeError("only Tensors of floating point dtype can require gradients")
+        self._args = [x if i in self._places else _with_tensors(x) for i, x in enumerate(args)]
+        self._kwargs = {name: _with_tensors(x) for name, x in (kwargs or {}).items()}
+
+    def __call__(self, *leaves: Any) -> Any:
+        """Return the outputs as a flat tuple of tensors; with aux, as a list, behind it."""
+        values = trees.unflatten(self._spec, leaves)
+        output = _call(self._function, self._args, self._kwargs, self._places, values)
+        aux: list[Any] = []
+        if self._has_aux:
+            if not (isinstance(output, tuple) and len(output) == 2):
+                raise TypeError("with has_aux=True the function must return a pair: (output, aux)")
+            output, aux_tree = output
+            self._aux, self._aux_spec = trees.flatten(aux_tree)
+            aux = [x for x in self._aux if is_tensor(x)]
+        results, self._out_spec = trees.flatten(output, none_is_leaf=False)
+        role = "the result of a function that is differentiated"
+        outputs = tuple([to_tensor(y, role) for y in results])
+        return (outputs, aux) if self._has_aux else outputs
+
+    def scalar(self, *leaves: Any) -> Any:
+        """As a call, of a function that returns one tensor."""
+        result = self(*leaves)
+        outputs, aux = result if self._has_aux else (result, [])
+        output = trees.unflatten(self._out_spec, outputs)
+        return (output, aux) if self._has_aux else output
+
+    def arguments(self, values: Iterable[Any]) -> Any:
+        """Values, one for each leaf, in the structure of the arguments that are differentiated."""
+        arguments = trees.unflatten(self._spec, values)
+        return arguments[0] if self._alone else tuple(arguments)
+
+    def outputs(self, values: Iterable[Any]) -> Any:
+        """Values, one for each output, in the structure of what the function returned."""
+        return trees.unflatten(self._out_spec, values)
+
+    def aux(self, tensors: Sequence[Any]) -> Any:
+        """Return `aux` of the last call, with these tensors in the place of its own."""
+        rest = iter(tensors)
+        return trees.unflatten(
+            self._aux_spec, [next(rest) if is_tensor(x) else x for x in self._aux]
+        )
+
+    @property
+    def everything(self) -> tuple[int, ...]:
+        """`argnums` for all leaves."""
+        return tuple(range(len(self.leaves)))

@@ -8,12 +8,18 @@ from typing import Any
 
 from ..autograd.forward_ad import check_dual
 from ..autograd.grad_mode import is_grad_enabled
-from ..autograd.jacobian_products import Pushforward, check_gaps, pull, push
+from ..autograd.jacobian_products import (
+    Pushforward,
+    check_gaps,
+    pull,
+    push,
+    zeros_for_none,
+)
 from ..autograd.transform_level import Level
 from ..tape.recording import is_tensor
 from ..tensors import pytree as trees
 from ..tensors.tensor import Tensor
-from .arguments import Argnums, Run, filled
+from .arguments import Argnums, TransformRun
 
 __all__ = ["VJP", "floating_output", "grad", "grad_and_value", "jvp", "linearize", "vjp"]
 
@@ -59,10 +65,10 @@ def grad_and_value(
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         name = "grad_and_value(f)(*args)"
         with Level() as level:
-            run = Run(level, name, func, args, argnums, has_aux=has_aux, kwargs=kwargs)
+            run = TransformRun(level, name, func, args, argnums, has_aux=has_aux, kwargs=kwargs)
             value = run.output
             check_scalar(name, value)
-            gradient = filled(level.pull([value], run.inputs), run.inputs)
+            gradient = zeros_for_none(level.pull([value], run.inputs), run.inputs)
             value = level.release(value)
         gradient = trees.unflatten(run.spec, gradient)
         return (gradient, (value, run.aux)) if has_aux else (gradient, value)
@@ -113,7 +119,7 @@ def grad(
 
 
 def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
-    """Run `func` and return its output with a function that multiplies cotangents with its Jacobian.
+    """TransformRun `func` and return its output with a function that multiplies cotangents with its Jacobian.
 
     Parameters
     ----------
@@ -141,47 +147,46 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple
     (tensor([1., 0.]),)
     """
     with Level(lasts=True) as level:
-        run = Run(level, VJP, func, primals, has_aux=has_aux)
+        run = TransformRun(level, VJP, func, primals, has_aux=has_aux)
         outputs, spec = floating_output(run)
         output = trees.unflatten(spec, [level.release(y) for y in outputs])
 
     def vjp_fn(cotangents: Any, retain_graph: bool = True, create_graph: bool | None = None) -> Any:
         """Multiply cotangents, which have the output's structure, with the Jacobian."""
-        seeds, given = trees.flatten(cotangents)
-        if given != spec:
+        seeds, cotangent_spec = trees.flatten(cotangents)
+        if cotangent_spec != spec:
             raise RuntimeError(
                 "Expected pytree structure of cotangents to be the same as pytree structure of outputs "
-                f"to the function. cotangents: {trees.text(given)}, primal output: {trees.text(spec)}"
+                f"to the function. cotangents: {trees.text(cotangent_spec)}, "
+                f"primal output: {trees.text(spec)}"
             )
         if create_graph is None:
             create_graph = is_grad_enabled()
         tensors = [t for t in (*outputs, *seeds) if is_tensor(t)]
-        found = pull(
+        gradients = pull(
             outputs, run.inputs, seeds, retain_graph=retain_graph,
             create_graph=create_graph and level.outside(tensors),
         )  # fmt: skip
-        return trees.unflatten(run.spec, [level.release(g) for g in filled(found, run.inputs)])
+        return trees.unflatten(
+            run.spec, [level.release(g) for g in zeros_for_none(gradients, run.inputs)]
+        )
 
     def many(cotangents: Any) -> Any:
         """`vjp_fn` for batches of cotangents, in one pass; None where it takes one for each."""
-        seeds, given = trees.flatten(cotangents)
-        if given != spec or level.outside([t for t in (*outputs, *seeds) if is_tensor(t)]):
+        seeds, cotangent_spec = trees.flatten(cotangents)
+        if cotangent_spec != spec or level.outside([t for t in (*outputs, *seeds) if is_tensor(t)]):
             return None
         for y, ct in zip(outputs, seeds, strict=True):
             if ct.shape[1:] != y.shape or ct.dtype is not y.dtype:
                 return None
-        found = pull(outputs, run.inputs, seeds, retain_graph=True, batched=True)
-        count = seeds[0].shape[0]
-        return trees.unflatten(run.spec, [
-            x.new_zeros((count, *x.shape)) if g is None else g
-            for g, x in zip(found, run.inputs, strict=True)
-        ])  # fmt: skip
+        gradients = pull(outputs, run.inputs, seeds, retain_graph=True, batched=True)
+        return trees.unflatten(run.spec, zeros_for_none(gradients, run.inputs, seeds[0].shape[:1]))
 
     vjp_fn.many = many  # type: ignore[attr-defined]
     return (output, vjp_fn, run.aux) if has_aux else (output, vjp_fn)
 
 
-def floating_output(run: Run) -> tuple[list[Tensor], trees.Spec]:
+def floating_output(run: TransformRun) -> tuple[list[Tensor], trees.Spec]:
     """A run's flat output, which must be of floating dtypes."""
     outputs, spec = run.flat_output()
     for y in outputs:
@@ -197,11 +202,11 @@ def jvp(
     func: Callable[..., Any], primals: Any, tangents: Any, *, strict: bool = False,
     has_aux: bool = False,
 ) -> tuple[Any, ...]:  # fmt: skip
-    """Run `func` and return its output with the product of its Jacobian and tangents.
+    """TransformRun `func` and return its output with the product of its Jacobian and tangents.
 
     Tangents are recorded beside what `func` records, statement by statement, so the whole costs some two
-    to three times what `func` costs, for any number of inputs and outputs. What `func` does under `no_grad`
-    has no tangent; PyTorch's forward mode looks through it.
+    to three times what `func` costs, for any number of inputs and outputs. Results that `func` computes
+    under `no_grad` have no tangent; PyTorch's forward mode looks through it.
 
     Parameters
     ----------
@@ -233,45 +238,47 @@ def jvp(
         raise RuntimeError(
             f"{JVP}: Expected primals to be a tuple. E.g. it should be valid to call f(*primals)."
         )
-    at, spec = trees.flatten(primals)
-    directions, given = trees.flatten(tangents)
-    if spec != given:
+    primal_leaves, spec = trees.flatten(primals)
+    directions, tangent_spec = trees.flatten(tangents)
+    if spec != tangent_spec:
         raise RuntimeError(
             f"{JVP}: Expected primals and tangents to have the same python structure. For example, if "
             "primals is a tuple of 3 tensors, tangents also must be. Got primals with structure "
-            f"{trees.text(spec)} and tangents with structure {trees.text(given)}"
+            f"{trees.text(spec)} and tangents with structure {trees.text(tangent_spec)}"
         )
-    _check_tensors(at, "primals")
+    _check_tensors(primal_leaves, "primals")
     _check_tensors(directions, "tangents")
-    for x, v in zip(at, directions, strict=True):
+    for x, v in zip(primal_leaves, directions, strict=True):
         check_dual(x, v)
     with Level(forward=True) as level:
-        run = Run(level, JVP, func, primals, has_aux=has_aux)
+        run = TransformRun(level, JVP, func, primals, has_aux=has_aux)
         outputs, out_spec = run.flat_output()
         tracked = level.outside([*outputs, *directions])
-        found = push(
+        pushed = push(
             outputs, run.inputs, directions, create_graph=tracked, gaps=level.gaps
         )  # fmt: skip
-        if strict and any(t is None for t in found):
+        if strict and any(t is None for t in pushed):
             raise RuntimeError(
                 "jvp(f, primals, tangents, strict=True): The output of f is independent of the inputs. "
                 "This is not allowed with strict=True."
             )
         output = trees.unflatten(out_spec, [level.release(y) for y in outputs])
-        tangent = trees.unflatten(out_spec, [level.release(t) for t in filled(found, outputs)])
+        tangent = trees.unflatten(
+            out_spec, [level.release(t) for t in zeros_for_none(pushed, outputs)]
+        )
     return (output, tangent, run.aux) if has_aux else (output, tangent)
 
 
-def _check_tensors(found: list[Any], what: str) -> None:
-    if not found:
-        raise RuntimeError(f"{JVP}: Expected {what} to contain at least one Tensor.")
-    for x in found:
+def _check_tensors(leaves: list[Any], role: str) -> None:
+    if not leaves:
+        raise RuntimeError(f"{JVP}: Expected {role} to contain at least one Tensor.")
+    for x in leaves:
         if not is_tensor(x):
-            raise RuntimeError(f"{JVP}: Expected {what} to only contain Tensors, got {type(x)}")
+            raise RuntimeError(f"{JVP}: Expected {role} to only contain Tensors, got {type(x)}")
 
 
 def linearize(func: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
-    """Run `func` and return its output with a function that multiplies its Jacobian with tangents.
+    """TransformRun `func` and return its output with a function that multiplies its Jacobian with tangents.
 
     `func` and the reverse pass are recorded once, so that each product afterwards costs one sweep.
 
@@ -296,7 +303,7 @@ def linearize(func: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..
     (tensor(2.), tensor(3.))
     """
     with Level(forward=True, lasts=True) as level:
-        run = Run(level, "linearize(f, *primals)", func, primals)
+        run = TransformRun(level, "linearize(f, *primals)", func, primals)
         outputs, out_spec = run.flat_output()
         check_gaps(level.gaps)
         pushed = Pushforward(outputs, run.inputs)
@@ -304,21 +311,22 @@ def linearize(func: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..
 
     def jvp_fn(*tangents: Any) -> Any:
         """Multiply the Jacobian with tangents, one for each argument of the function."""
-        directions, given = trees.flatten(tangents)
-        if given != run.spec:
+        directions, tangent_spec = trees.flatten(tangents)
+        if tangent_spec != run.spec:
             raise RuntimeError(
-                f"Expected the tangents {trees.text(given)} to have the same argspec as the primals "
-                f"{trees.text(run.spec)}"
+                f"Expected the tangents {trees.text(tangent_spec)} to have the same argspec as the "
+                f"primals {trees.text(run.spec)}"
             )
         for i, (v, x) in enumerate(zip(directions, run.inputs, strict=True)):
-            for what in ("shape", "dtype"):
-                if getattr(v, what) != getattr(x, what):
+            for attribute in ("shape", "dtype"):
+                first, second = getattr(v, attribute), getattr(x, attribute)
+                if first != second:
                     raise RuntimeError(
-                        f"tangent:{i} with {what} {getattr(v, what)} in flattened pytree doesn't match "
-                        f"the {what} {getattr(x, what)} of the corresponding primal."
+                        f"tangent:{i} with {attribute} {first} in flattened pytree doesn't match "
+                        f"the {attribute} {second} of the corresponding primal."
                     )
         tracked = is_grad_enabled() and level.outside([*outputs, *directions])
-        found = filled(pushed(directions, create_graph=tracked), outputs)
-        return trees.unflatten(out_spec, [level.release(t) for t in found])
+        images = zeros_for_none(pushed(directions, create_graph=tracked), outputs)
+        return trees.unflatten(out_spec, [level.release(t) for t in images])
 
     return output, jvp_fn

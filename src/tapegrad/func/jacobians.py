@@ -11,7 +11,7 @@ from ..autograd.transform_level import Level
 from ..functions.shape.joining import stack
 from ..tensors import pytree as trees
 from ..tensors.tensor import Tensor
-from .arguments import Argnums, Run, positions
+from .arguments import Argnums, TransformRun, positions, replaced
 from .gradients import JVP, VJP, floating_output, jvp
 from .vectorized_map import check_randomness, guard
 
@@ -56,7 +56,7 @@ def jacrev(
     @functools.wraps(func)
     def wrapper(*args: Any) -> Any:
         with Level() as level:
-            run = Run(level, VJP, func, args, argnums, has_aux=has_aux)
+            run = TransformRun(level, VJP, func, args, argnums, has_aux=has_aux)
             outputs, spec = floating_output(run)
             blocks = rows(outputs, run.inputs, create_graph=level.outside(outputs))
             return _result(run, blocks, spec, has_aux)
@@ -105,7 +105,7 @@ def jacfwd(
             return _one_by_one(func, args, argnums, has_aux)
         with Level(forward=True) as level:
             with guard(randomness):
-                run = Run(level, JVP, func, args, argnums, has_aux=has_aux, floating=True)
+                run = TransformRun(level, JVP, func, args, argnums, has_aux=has_aux, floating=True)
             outputs, spec = run.flat_output()
             check_gaps(level.gaps)
             blocks = columns(outputs, run.inputs, create_graph=level.outside(outputs))
@@ -118,35 +118,35 @@ def _one_by_one(
     func: Callable[..., Any], args: tuple[Any, ...], argnums: Argnums | None, has_aux: bool
 ) -> Any:
     """The Jacobian from one run of a function for each column; what is beside it from the first run."""
-    where = tuple(range(len(args))) if argnums is None else positions(argnums, len(args))
-    primals: Any = tuple([args[i] for i in where])
+    places = positions(argnums, len(args))
+    primals: Any = tuple([args[i] for i in places])
 
     def of_primals(*values: Any) -> Any:
-        given = list(args)
-        for i, value in zip(where, values, strict=True):
-            given[i] = value
-        return func(*given)
+        return func(*replaced(args, places, values))
 
     leaves, spec = trees.flatten(primals)
     blocks: list[list[Any]] = []
     aux: Any = None
     for k, x in enumerate(leaves):
         zeros = [y.new_zeros(y.shape) for y in leaves]
-        found = []
+        columns_at_x = []
         for unit in (u for batch in units(x) for u in batch):
             tangents = trees.unflatten(spec, [*zeros[:k], unit, *zeros[k + 1 :]])
             run = jvp(of_primals, primals, tangents, has_aux=has_aux)
-            found.append(trees.leaves(run[1]))
-            if not blocks and len(found) == 1:
+            columns_at_x.append(trees.leaves(run[1]))
+            if not blocks and len(columns_at_x) == 1:
                 output, aux = run[0], run[2] if has_aux else None
         blocks.append(
-            [stack(ys, -1).reshape((*ys[0].shape, *x.shape)) for ys in zip(*found, strict=True)]
+            [
+                stack(ys, -1).reshape((*ys[0].shape, *x.shape))
+                for ys in zip(*columns_at_x, strict=True)
+            ]
         )
-    own = trees.flatten(args[argnums])[1] if isinstance(argnums, int) else spec
+    block_spec = trees.flatten(args[argnums])[1] if isinstance(argnums, int) else spec
     outputs, out_spec = trees.flatten(output)
     jacobian = trees.unflatten(
         out_spec,
-        [trees.unflatten(own, [b[i] for b in blocks]) for i in range(len(outputs))],
+        [trees.unflatten(block_spec, [b[i] for b in blocks]) for i in range(len(outputs))],
     )
     return (jacobian, aux) if has_aux else jacobian
 
@@ -159,12 +159,12 @@ def _by_the_fewer(
     return (columns if many else rows)(outputs, inputs, create_graph=create_graph)
 
 
-def _result(run: Run, blocks: list[list[Tensor]], spec: trees.Spec, has_aux: bool) -> Any:
+def _result(run: TransformRun, blocks: list[list[Tensor]], spec: trees.Spec, has_aux: bool) -> Any:
     """The blocks in the structure of the output, and in each place that of the arguments."""
-    made = trees.unflatten(
+    jacobian = trees.unflatten(
         spec, [trees.unflatten(run.spec, map(run.level.release, row)) for row in blocks]
     )
-    return (made, run.aux) if has_aux else made
+    return (jacobian, run.aux) if has_aux else jacobian
 
 
 def hessian(func: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
@@ -204,7 +204,7 @@ def second_derivatives(func: Callable[..., Any], args: Sequence[Any], argnums: A
     """Return what ``hessian(func, argnums)(*args)`` does."""
     with Level() as level:
         with guard("error"):
-            run = Run(level, VJP, func, args, argnums, floating=True)
+            run = TransformRun(level, VJP, func, args, argnums, floating=True)
         outputs, spec = floating_output(run)
         first = rows(outputs, run.inputs, create_graph=True)
         gradients = [g for row in first for g in row]

@@ -1,6 +1,6 @@
 """JAX's call style at the top level: ``tg.grad(f)`` and its relatives, over nested arguments.
 
-Each makes of a function of anything a function of a flat tuple of tensors (`func.flat.Flat`), hands
+Each turns a function of anything into a function of a flat tuple of tensors (`FlatFunction`), hands
 that to the transform of `tapegrad.func`, and puts the results together in the structure of the
 arguments. So they nest with each other and with those transforms.
 
@@ -16,11 +16,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import func
-from ..autograd.jacobian_products import pull
+from ..autograd.jacobian_products import pull, zeros_for_none
 from ..autograd.transform_level import Level
 from ..tensors import pytree as trees
-from .arguments import filled
-from .flat_function import Flat, as_tensor
+from .arguments import FlatFunction, TransformRun, to_tensor
 from .gradients import check_scalar
 from .jacobians import second_derivatives
 
@@ -64,7 +63,7 @@ def value_and_grad(
 
     @functools.wraps(fun)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        flat = Flat(fun, args, argnums, has_aux=has_aux, kwargs=kwargs)
+        flat = FlatFunction(fun, args, argnums, has_aux=has_aux, kwargs=kwargs)
         both = func.grad_and_value(flat.scalar, flat.everything, has_aux)
         gradient, value = both(*flat.leaves)
         if has_aux:
@@ -134,11 +133,11 @@ def jacobian(
 
     @functools.wraps(fun)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        flat = Flat(fun, args, argnums, has_aux=has_aux, kwargs=kwargs)
-        found = func.jacrev(flat, flat.everything, has_aux=has_aux)(*flat.leaves)
-        blocks = found[0] if has_aux else found
-        made = flat.outputs([flat.arguments(row) for row in blocks])
-        return (made, flat.aux(found[1])) if has_aux else made
+        flat = FlatFunction(fun, args, argnums, has_aux=has_aux, kwargs=kwargs)
+        result = func.jacrev(flat, flat.everything, has_aux=has_aux)(*flat.leaves)
+        blocks = result[0] if has_aux else result
+        nested_blocks = flat.outputs([flat.arguments(row) for row in blocks])
+        return (nested_blocks, flat.aux(result[1])) if has_aux else nested_blocks
 
     return wrapper
 
@@ -168,7 +167,7 @@ def hessian(fun: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]
 
     @functools.wraps(fun)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        flat = Flat(fun, args, argnums, kwargs=kwargs)
+        flat = FlatFunction(fun, args, argnums, kwargs=kwargs)
         blocks = second_derivatives(flat, flat.leaves, flat.everything)
         return flat.outputs(
             [flat.arguments([flat.arguments(row) for row in rows]) for rows in blocks]
@@ -178,22 +177,23 @@ def hessian(fun: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]
 
 
 def _together(primals: Any, tangents: Any) -> tuple[bool, tuple[Any, ...], list[Any]]:
-    """Whether the primals are a tuple; the tuple, and the tangents' leaves as tensors.
+    """Return True if there is one primal and no tuple; the tuple; the tangents' leaves as tensors.
 
     Raises
     ------
     TypeError
         If their structures differ.
     """
-    found, spec = trees.flatten(tangents, none_is_leaf=False)
-    own = trees.flatten(primals, none_is_leaf=False)[1]
-    if spec != own:
+    directions, spec = trees.flatten(tangents, none_is_leaf=False)
+    primal_spec = trees.flatten(primals, none_is_leaf=False)[1]
+    if spec != primal_spec:
         raise TypeError(
             "primals and tangents must have the same structure, got "
-            f"{trees.text(own)} and {trees.text(spec)}"
+            f"{trees.text(primal_spec)} and {trees.text(spec)}"
         )
-    alone = not isinstance(primals, tuple)
-    return alone, (primals,) if alone else primals, [as_tensor(t, "tangents") for t in found]
+    is_alone = not isinstance(primals, tuple)
+    args = (primals,) if is_alone else primals
+    return is_alone, args, [to_tensor(t, "tangents") for t in directions]
 
 
 def hvp(fun: Callable[..., Any], primals: Any, tangents: Any) -> Any:
@@ -219,17 +219,17 @@ def hvp(fun: Callable[..., Any], primals: Any, tangents: Any) -> Any:
     >>> tg.hvp(lambda x: (x**3).sum(), tg.tensor([1.0, 2.0]), tg.tensor([1.0, 0.0]))
     tensor([6., 0.])
     """
-    alone, args, directions = _together(primals, tangents)
-    flat = Flat(fun, args)
+    is_alone, args, directions = _together(primals, tangents)
+    flat = FlatFunction(fun, args)
     with Level() as level:
-        lifted = [level.lift(x) for x in flat.leaves]
-        value = flat.scalar(*lifted)
-        check_scalar("hvp(f, primals, tangents)", value)
-        gradient = pull([value], lifted, create_graph=True)
-        pairs = [(g, v) for g, v in zip(gradient, directions, strict=True) if g is not None]
-        found = level.pull([g for g, _ in pairs], lifted, [v for _, v in pairs])
-    made = flat.arguments(filled(found, lifted))
-    return made[0] if alone else made
+        run = TransformRun(level, "hvp(f, primals, tangents)", flat.scalar, flat.leaves)
+        check_scalar(run.name, run.output)
+        gradient = pull([run.output], run.inputs, create_graph=True)
+        reached = [g for g in gradient if g is not None]
+        weights = [v for g, v in zip(gradient, directions, strict=True) if g is not None]
+        products = level.pull(reached, run.inputs, weights)
+    product = flat.arguments(zeros_for_none(products, run.inputs))
+    return product[0] if is_alone else product
 
 
 def jvp(
@@ -265,10 +265,10 @@ def jvp(
             f"{type(primals).__name__} and {type(tangents).__name__}"
         )
     _, args, directions = _together(tuple(primals), tuple(tangents))
-    flat = Flat(fun, args, has_aux=has_aux)
+    flat = FlatFunction(fun, args, has_aux=has_aux)
     output, tangent, *aux = func.jvp(flat, tuple(flat.leaves), tuple(directions), has_aux=has_aux)
-    made = (flat.outputs(output), flat.outputs(tangent))
-    return (*made, flat.aux(aux[0])) if has_aux else made
+    results = (flat.outputs(output), flat.outputs(tangent))
+    return (*results, flat.aux(aux[0])) if has_aux else results
 
 
 def vjp(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
@@ -299,22 +299,22 @@ def vjp(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[
     >>> pull(1.0)
     (tensor(3.), tensor(2.))
     """
-    flat = Flat(fun, primals, has_aux=has_aux)
+    flat = FlatFunction(fun, primals, has_aux=has_aux)
     output, pull, *aux = func.vjp(flat, *flat.leaves, has_aux=has_aux)
     out_spec = trees.flatten(flat.outputs(output), none_is_leaf=False)[1]
 
     def vjp_fun(cotangents: Any) -> tuple[Any, ...]:
         """Multiply cotangents, which have the output's structure, with the Jacobian."""
-        found, spec = trees.flatten(cotangents, none_is_leaf=False)
+        seeds, spec = trees.flatten(cotangents, none_is_leaf=False)
         if spec != out_spec:
             raise TypeError(
                 "cotangents must have the structure of the output, got "
                 f"{trees.text(spec)} and {trees.text(out_spec)}"
             )
-        made: tuple[Any, ...] = flat.arguments(
-            pull(tuple([as_tensor(t, "cotangents") for t in found]))
+        gradients: tuple[Any, ...] = flat.arguments(
+            pull(tuple([to_tensor(t, "cotangents") for t in seeds]))
         )
-        return made
+        return gradients
 
-    made = (flat.outputs(output), vjp_fun)
-    return (*made, flat.aux(aux[0])) if has_aux else made
+    results = (flat.outputs(output), vjp_fun)
+    return (*results, flat.aux(aux[0])) if has_aux else results

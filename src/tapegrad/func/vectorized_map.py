@@ -58,7 +58,7 @@ def vmap(
         Where the new dimension goes in each result; None for a result that does not depend on the slice
         (the values must agree).
     randomness : {"error", "different", "same"}
-        What random functions do: raise, or give each slice other numbers, or the same.
+        The mode of random functions: they raise, or give each slice other numbers, or the same.
     chunk_size : int, optional
         The most slices that are computed at once, where memory is short.
 
@@ -86,19 +86,19 @@ def vmap(
     @functools.wraps(func)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         _check_out_dims(name, out_dims)
-        given, spec, dims, size = _batched_inputs(name, in_dims, args)
+        inputs, spec, dims, size = _batched_inputs(name, in_dims, args)
         with Differentiated("slices") as differentiated:
-            differentiated.tensors = [x for x in given if is_tensor(x) and record.is_active(x)]
-            return run(given, spec, dims, size, kwargs)
+            differentiated.tensors = [x for x in inputs if is_tensor(x) and record.is_active(x)]
+            return run(inputs, spec, dims, size, kwargs)
 
     def run(
-        given: list[Any],
+        inputs: list[Any],
         spec: trees.Spec,
         dims: list[int | None],
         size: int,
         kwargs: dict[str, Any],
     ) -> Any:
-        at_once = _at_once(func, given, spec, dims, out_dims) if size and not kwargs else None
+        at_once = _at_once(func, inputs, spec, dims, out_dims) if size and not kwargs else None
         if at_once is not None:
             return at_once
         outputs = _Outputs(name, out_dims)
@@ -111,11 +111,11 @@ def vmap(
                 return call_user(func, *trees.unflatten(spec, sliced), **kwargs)
 
         parts: list[_Result] = []
-        for part, n in _chunks(given, dims, size, chunk_size or max(size, 1)):
-            found = _lifted(call, outputs, part, dims, n, randomness)
-            if found is None or (randomness == "different" and draws.rewind()):
+        for part, n in _chunks(inputs, dims, size, chunk_size or max(size, 1)):
+            result = _lifted(call, outputs, part, dims, n, randomness)
+            if result is None or (randomness == "different" and draws.rewind()):
                 break
-            parts.append(found)
+            parts.append(result)
         else:
             if size:
                 return _joined(parts)
@@ -123,7 +123,7 @@ def vmap(
         for i in range(max(size, 1)):  # without slices it still takes a run to know the shapes
             sliced = [
                 x if d is None else x.select(d, i) if size else _without(x, d)
-                for x, d in zip(given, dims, strict=True)
+                for x, d in zip(inputs, dims, strict=True)
             ]
             outputs.first = current_tape().count
             outputs.add(call(sliced))
@@ -133,32 +133,31 @@ def vmap(
 
 
 def _at_once(
-    func: Any, given: list[Any], spec: trees.Spec, dims: list[int | None], out_dims: Any
+    func: Any, inputs: list[Any], spec: trees.Spec, dims: list[int | None], out_dims: Any
 ) -> Any:
-    """What a pullback (of `tapegrad.func.vjp`) gives for all slices in one pass; None for other functions."""
+    """Results of a pullback (of `tapegrad.func.vjp`) for all slices in one pass; None for other functions."""
     many = getattr(func, "many", None)
     if many is None or None in dims:
         return None
-    moved = [x.movedim(d, 0) for x, d in zip(given, dims, strict=True)]
+    moved = [x.movedim(d, 0) for x, d in zip(inputs, dims, strict=True)]
     args = trees.unflatten(spec, moved)
-    found = many(*args) if len(args) == 1 else None
-    if found is None:
+    result = many(*args) if len(args) == 1 else None
+    if result is None:
         return None
-    places = trees.broadcast(out_dims, found)
+    places = trees.broadcast(out_dims, result)
     if places is None or None in places:
         return None
-    leaves, made = trees.flatten(found)
-    return trees.unflatten(made, [x.movedim(0, d) for x, d in zip(leaves, places, strict=True)])
+    leaves, spec_out = trees.flatten(result)
+    return trees.unflatten(spec_out, [x.movedim(0, d) for x, d in zip(leaves, places, strict=True)])
 
 
 def _lifted(
-    call: Callable[[list[Any]], Any], outputs: _Outputs, given: list[Any], dims: list[int | None],
+    call: Callable[[list[Any]], Any], outputs: _Outputs, inputs: list[Any], dims: list[int | None],
     size: int, randomness: str,
 ) -> _Result | None:  # fmt: skip
-    """What the function gives for slices from one run; None if it has to run for each.
+    """Results of the function for all slices from one run; None if it has to run for each.
 
-    Whatever goes wrong in the run may be on account of its having no values: then the runs on slices say
-    what the error is.
+    An error in the run may come from its having no values: then the runs on slices show the error.
     """
     outer = current_tape()
     if outer.saving is not None or anomaly.is_on():
@@ -167,23 +166,23 @@ def _lifted(
     try:
         trace.begin()
         output = call(
-            [x if d is None else trace.slice_of(x, d) for x, d in zip(given, dims, strict=True)]
+            [x if d is None else trace.slice_of(x, d) for x, d in zip(inputs, dims, strict=True)]
         )
         places, spec = outputs.places(output)
         leaves = trees.leaves(output)
-        # What is handed through as it was given stays the same object.
-        own = [
+        # A leaf that the function hands through as it came stays the same object.
+        recorded = [
             is_tensor(y) and (d is not None or y._state == trace.pointer)
             for y, d in zip(leaves, places, strict=True)
         ]
         results = trace.results(
-            [y for y, is_own in zip(leaves, own, strict=True) if is_own],
-            [d is not None for d, is_own in zip(places, own, strict=True) if is_own],
+            [y for y, is_recorded in zip(leaves, recorded, strict=True) if is_recorded],
+            [d is not None for d, is_recorded in zip(places, recorded, strict=True) if is_recorded],
         )
-        found = iter(results)
-        for i, is_own in enumerate(own):
-            if is_own:
-                slot, layout, is_batched = next(found)
+        rest = iter(results)
+        for i, is_recorded in enumerate(recorded):
+            if is_recorded:
+                slot, layout, is_batched = next(rest)
                 if is_batched and places[i] is None:
                     raise _Refused(outputs.batched_anyhow)
                 leaves[i] = record.new_tensor(outer, slot, layout)
@@ -208,7 +207,7 @@ class _Refused(Exception):
 
 
 class _Result(NamedTuple):
-    """What a function gave for some slices: the leaves, their dimension of slices, the structure."""
+    """Results of a function for some slices: the leaves, their dimension of slices, the structure."""
 
     leaves: list[Any]
     dims: list[int | None]
@@ -216,16 +215,16 @@ class _Result(NamedTuple):
 
 
 def _chunks(
-    given: list[Any], dims: list[int | None], size: int, step: int
+    inputs: list[Any], dims: list[int | None], size: int, step: int
 ) -> Iterator[tuple[list[Any], int]]:
     """The arguments with `step` slices at a time, and their number."""
     for start in range(0, size, step):
         n = min(step, size - start)
         yield (
-            given
+            inputs
             if n == size
             else [
-                x if d is None else x.narrow(d, start, n) for x, d in zip(given, dims, strict=True)
+                x if d is None else x.narrow(d, start, n) for x, d in zip(inputs, dims, strict=True)
             ],
             n,
         )
@@ -234,11 +233,11 @@ def _chunks(
 def _joined(parts: list[_Result]) -> Any:
     """The results for some slices each, one behind the other."""
     first = parts[0]
-    made = first.leaves if len(parts) == 1 else [
+    leaves = first.leaves if len(parts) == 1 else [
         ys[0] if d is None else cat(ys, d)
         for d, ys in zip(first.dims, zip(*(p.leaves for p in parts), strict=True), strict=True)
     ]  # fmt: skip
-    return trees.unflatten(first.spec, made)
+    return trees.unflatten(first.spec, leaves)
 
 
 def check_randomness(randomness: str) -> None:
@@ -251,7 +250,7 @@ def check_randomness(randomness: str) -> None:
 
 
 def guard(randomness: str) -> Draws:
-    """What a function runs in: with "error", PyTorch's error for one that draws random numbers."""
+    """Return a context for the function: with "error", drawing random numbers raises PyTorch's error."""
     return Unused(RANDOM) if randomness == "error" else Draws()
 
 
@@ -271,15 +270,15 @@ def _batched_inputs(
             f"vmap({name})(<inputs>): got no inputs. Maybe you forgot to add inputs, or you are trying "
             "to vmap over a function with no inputs. The latter is unsupported."
         )
-    given, spec = trees.flatten(args)
+    inputs, spec = trees.flatten(args)
     dims = trees.broadcast(in_dims, args)
     if dims is None:
         raise ValueError(
             f"{call}: in_dims is not compatible with the structure of `inputs`. in_dims has structure "
             f"{trees.text(trees.flatten(in_dims)[1])} but inputs has structure {trees.text(spec)}."
         )
-    dims = [_in_dim(call, x, d) for x, d in zip(given, dims, strict=True)]
-    sizes = [x.shape[d] for x, d in zip(given, dims, strict=True) if d is not None]
+    dims = [_in_dim(call, x, d) for x, d in zip(inputs, dims, strict=True)]
+    sizes = [x.shape[d] for x, d in zip(inputs, dims, strict=True) if d is not None]
     if not sizes:
         raise ValueError("vmap: Expected at least one Tensor to vmap over")
     if len(set(sizes)) > 1:
@@ -287,7 +286,7 @@ def _batched_inputs(
             "vmap: Expected all tensors to have the same size in the mapped dimension, got sizes "
             f"{sizes} for the mapped dimension"
         )
-    return given, spec, dims, sizes[0]
+    return inputs, spec, dims, sizes[0]
 
 
 def _in_dim(call: str, x: Any, dim: Any) -> int | None:
@@ -335,7 +334,7 @@ class _Outputs:
         self.spec: trees.Spec | None = None
         self.dims: list[int | None] = []
         self.parts: list[list[Any]] = []
-        #: what is older than this slot may be written by the slices that follow
+        #: tensors older than this slot may be written by the slices that follow
         self.first = 0
 
     @property
@@ -344,10 +343,10 @@ class _Outputs:
         return f"vmap({self.name}, ...): `{self.name}` can not return a BatchedTensor when out_dim is None"
 
     def places(self, output: Any) -> tuple[list[int | None], trees.Spec]:
-        """Where the new dimension goes in each leaf of a result, and the structure of that."""
-        found, spec = trees.flatten(output)
+        """Place of the new dimension in each leaf of a result, and the result's structure."""
+        leaves, spec = trees.flatten(output)
         dims = self._dims(output, spec)
-        for value, dim in zip(found, dims, strict=True):
+        for value, dim in zip(leaves, dims, strict=True):
             if dim is not None and not is_tensor(value):
                 raise ValueError(
                     f"vmap({self.name}, ...): `{self.name}` must only return Tensors, got type "
@@ -357,17 +356,17 @@ class _Outputs:
 
     def add(self, output: Any) -> None:
         """Add the result for a slice."""
-        found = trees.leaves(output)
+        leaves = trees.leaves(output)
         dims, spec = self.places(output)
         if self.spec is None:
             self.spec, self.dims = spec, dims
-            self.parts = [[] for _ in found]
+            self.parts = [[] for _ in leaves]
         if spec != self.spec:
             raise ValueError(
                 f"vmap({self.name}, ...): `{self.name}` must return the same structure for every slice, "
                 f"got {trees.text(self.spec)} and {trees.text(spec)}"
             )
-        for value, dim, parts in zip(found, self.dims, self.parts, strict=True):
+        for value, dim, parts in zip(leaves, self.dims, self.parts, strict=True):
             if dim is None and parts and not _same(value, parts[0]):
                 raise ValueError(self.batched_anyhow)
             parts.append(value if dim is None else self._as_it_is(value))
@@ -383,23 +382,23 @@ class _Outputs:
         dims = self.out_dims
         if is_tensor(output) and isinstance(dims, tuple) and len(dims) == 1:
             dims = dims[0]
-        found = trees.broadcast(dims, output)
-        if found is None:
+        leaf_dims = trees.broadcast(dims, output)
+        if leaf_dims is None:
             raise ValueError(
                 f"vmap({self.name}, ..., out_dims={self.out_dims})(<inputs>): out_dims is not "
                 "compatible with the structure of `outputs`. out_dims has structure "
                 f"{trees.text(trees.flatten(dims)[1])} but outputs has structure {trees.text(spec)}."
             )
-        return found
+        return leaf_dims
 
     def stacked(self, size: int) -> Any:
-        """What the transformed function returns for `size` slices."""
+        """Results of the transformed function for `size` slices."""
         assert self.spec is not None
-        made = [
+        leaves = [
             parts[0] if dim is None else _stacked(parts, dim, size)
             for parts, dim in zip(self.parts, self.dims, strict=True)
         ]
-        return trees.unflatten(self.spec, made)
+        return trees.unflatten(self.spec, leaves)
 
 
 def _stacked(parts: list[Any], dim: int, size: int) -> Any:

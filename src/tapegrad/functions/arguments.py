@@ -6,9 +6,10 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
-from ..base.dtypes import int64
-from ..base.errors import kind_of
+from ..base.dtypes import int64, scalar_name
+from ..base.errors import must_be
 from ..base.symbolic import Symbolic, home_of
+from ..base.torch_messages import check_bool
 from ..tape import readout
 from ..tape import recording as record
 from ..tape.current import current_tape
@@ -16,7 +17,7 @@ from ..tape.recording import layout_of
 
 __all__ = [
     "as_int", "as_ints", "check_bool", "check_cast", "check_named", "constant_like", "distinct", "float_of",
-    "scalar_name", "varargs", "wrap_dim",
+    "varargs", "wrap_dim",
 ]  # fmt: skip
 
 _LIMIT = 2**63
@@ -57,28 +58,15 @@ def as_int(name: str, argument: str, position: int, value: Any) -> Any:
         except TypeError:
             if type(value) is Symbolic:  # while a rule is traced (patterns.py)
                 return value
-    raise _must_be(name, argument, position, "int", value)
+    raise must_be(name, argument, position, "int", value)
 
 
 def float_of(name: str, argument: str, position: int, value: Any, what: str = "Number") -> float:
     """`value`, a number or a tensor of one, as a float; PyTorch's TypeError otherwise."""
     value = readout.option(value, f"{name}({argument}=...)")
     if not record.is_number(value):
-        raise _must_be(name, argument, position, what, value)
+        raise must_be(name, argument, position, what, value)
     return float(value)
-
-
-def check_bool(name: str, argument: str, position: int, value: Any) -> None:
-    """Raise PyTorch's TypeError unless an option is a bool."""
-    if not isinstance(value, bool):
-        raise _must_be(name, argument, position, "bool", value)
-
-
-def _must_be(name: str, argument: str, position: int, what: str, value: Any) -> TypeError:
-    return TypeError(
-        f"{name}(): argument '{argument}' (position {position}) must be {what}, "
-        f"not {kind_of(value)}"
-    )
 
 
 def as_ints(name: str, argument: str, values: Any, position: int = 1) -> tuple[int, ...]:
@@ -132,11 +120,11 @@ def distinct(dims: Sequence[int], ndim: int) -> tuple[int, ...]:
     return tuple(seen)
 
 
-def check_named(name: str, *tensors: tuple[str, Any], first: int = 1) -> None:
-    """Raise PyTorch's TypeError unless all arguments (name, value) are Tensors."""
-    for i, (argument, value) in enumerate(tensors):
+def check_named(name: str, /, first: int = 1, **tensors: Any) -> None:
+    """Raise PyTorch's TypeError unless all arguments are Tensors; `first` is the first one's position."""
+    for i, (argument, value) in enumerate(tensors.items()):
         if not record.is_tensor(value):
-            raise _must_be(name, argument, first + i, "Tensor", value)
+            raise must_be(name, argument, first + i, "Tensor", value)
 
 
 def constant_like(like: Any, value: Any) -> Any:
@@ -147,18 +135,10 @@ def constant_like(like: Any, value: Any) -> Any:
     return record.new_tensor(tape, slot, tape.instruction_of(slot).out)
 
 
-_SCALAR_NAMES = ("Double", "Float", "Long", "Bool")
-
-
-def scalar_name(tensor: Any) -> str:
-    """Return PyTorch's name of a tensor's element type in error texts."""
-    return _SCALAR_NAMES[layout_of(tensor).dtype.code]
-
-
 def check_cast(result: Any, target: Any) -> None:
     """Raise PyTorch's error unless a result may be written into a tensor of another dtype."""
     if record.category(result.dtype) > record.category(target.dtype):
         raise RuntimeError(
-            f"result type {scalar_name(result)} can't be cast to the desired output type "
-            f"{scalar_name(target)}"
+            f"result type {scalar_name(result.dtype)} can't be cast to the desired output type "
+            f"{scalar_name(target.dtype)}"
         )

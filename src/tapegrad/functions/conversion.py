@@ -14,9 +14,10 @@ import numpy as np
 from ..base import devices
 from ..base.devices import CPU, check_device, device, layout, strided
 from ..base.dtypes import bool_, dtype, float32, float64, int64
-from ..base.errors import UnsupportedError
+from ..base.errors import UnsupportedError, must_be
 from ..ops.table import TABLE
 from ..tape import recording as record
+from .arguments import check_named
 from .options import read_dtype
 from .registry import FUNCTIONS, METHODS, public
 
@@ -130,10 +131,7 @@ for _name, _instead in (
 @public(method=True, function=False)
 def type_as(input: Any, other: Any) -> Any:
     """Return the tensor in the dtype of another."""
-    if not record.is_tensor(other):
-        raise TypeError(
-            f"type_as(): argument 'other' (position 1) must be Tensor, not {type(other).__name__}"
-        )
+    check_named("type_as", other=other)
     return record.cast(input, other.dtype)
 
 
@@ -155,10 +153,7 @@ def clone(input: Any, *, memory_format: Any = None) -> Any:
     """
     record.check_tensors("clone", (input,))
     if memory_format is not None and not isinstance(memory_format, devices.memory_format):
-        raise TypeError(
-            "clone(): argument 'memory_format' must be torch.memory_format, not "
-            f"{type(memory_format).__name__}"
-        )
+        raise must_be("clone", "memory_format", 0, "torch.memory_format", memory_format)
     return record.unary(TABLE["clone"], input)
 
 

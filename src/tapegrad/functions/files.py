@@ -6,7 +6,7 @@ import os
 import pickle
 from typing import Any, BinaryIO
 
-from ..base.errors import UnsupportedError
+from ..base.errors import UnsupportedError, must_be
 from .registry import public
 
 __all__ = ["load", "save"]
@@ -62,7 +62,7 @@ def save(obj: Any, f: str | os.PathLike[str] | BinaryIO) -> None:
             save(obj, file)
         return
     if not hasattr(f, "write"):
-        raise TypeError(f"save(): argument 'f' must be a path or a file, not {type(f).__name__}")
+        raise must_be("save", "f", 0, "a path or a file", f)
     f.write(_HEAD)
     pickle.dump(obj, f, protocol=5)
 
@@ -89,7 +89,7 @@ def load(f: str | os.PathLike[str] | BinaryIO, *, weights_only: bool = True) -> 
         with open(f, "rb") as file:
             return load(file, weights_only=weights_only)
     if not hasattr(f, "read"):
-        raise TypeError(f"load(): argument 'f' must be a path or a file, not {type(f).__name__}")
+        raise must_be("load", "f", 0, "a path or a file", f)
     head = f.read(len(_HEAD))
     if head != _HEAD:
         kind = "a file of PyTorch" if head.startswith(b"PK") else "no file of tapegrad.save"

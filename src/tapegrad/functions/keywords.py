@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..base.errors import must_be
 from ..tape import recording as record
 from ..tape.current import current_tape
 from .arguments import check_cast
@@ -146,7 +147,7 @@ def _written(
     targets = tuple(out) if isinstance(out, tuple | list) else (out,)
     for target in targets:
         if not record.is_tensor(target):
-            raise TypeError(f"{name}(): argument 'out' must be Tensor, not {type(target).__name__}")
+            raise must_be(name, "out", 0, "Tensor", target)
     operands = _tensors_in((*args, *options.values()))
     if current_tape().grad_mode and any(t.requires_grad for t in (*operands, *targets)):
         raise RuntimeError(

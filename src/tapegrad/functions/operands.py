@@ -4,27 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..base.dtypes import dtype
-from ..base.errors import kind_of
+from ..base.dtypes import dtype, scalar_name
+from ..base.errors import must_be
 from ..ops.table import Op
 from ..tape import recording as record
 
 __all__ = [
-    "TITLES", "check", "check_binary", "check_divisor", "integer_binary", "is_integral", "not_for",
+    "check", "check_binary", "check_divisor", "integer_binary", "is_integral", "not_for",
     "promoted",
 ]  # fmt: skip
-
-#: the dtypes' names in PyTorch's errors
-TITLES = {"float64": "Double", "float32": "Float", "int64": "Long", "bool": "Bool"}
 
 
 def check(name: str, value: Any, position: int, argument: str, *, number: bool = True) -> None:
     """Raise PyTorch's TypeError unless `value` is a Tensor (or a number)."""
     if not record.is_tensor(value) and not (number and record.is_number(value)):
-        raise TypeError(
-            f"{name}(): argument '{argument}' (position {position}) must be Tensor, "
-            f"not {kind_of(value)}"
-        )
+        raise must_be(name, argument, position, "Tensor", value)
 
 
 def check_binary(name: str, a: Any, b: Any) -> None:
@@ -41,7 +35,7 @@ def promoted(values: tuple[Any, ...]) -> tuple[list[Any], dtype]:
 
 def not_for(name: str, kind: dtype) -> NotImplementedError:
     """Return PyTorch's error of a function that has no kernel for a dtype."""
-    return NotImplementedError(f"\"{name}_cpu\" not implemented for '{TITLES[kind.name]}'")
+    return NotImplementedError(f"\"{name}_cpu\" not implemented for '{scalar_name(kind)}'")
 
 
 def integer_binary(entry: Op, a: Any, b: Any) -> Any:

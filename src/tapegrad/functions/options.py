@@ -16,6 +16,7 @@ import numpy as np
 from ..base import dtypes
 from ..base.devices import check_device, layout
 from ..base.dtypes import as_dtype, get_default_dtype
+from ..base.errors import must_be
 from ..base.torch_messages import check_bool
 from ..tape import readout
 from ..tape import recording as record
@@ -138,14 +139,14 @@ def read_dtype(name: str, value: Any) -> dtypes.dtype:
         return value
     if isinstance(value, type | np.dtype):
         return as_dtype(value)
-    raise TypeError(f"{name}(): argument 'dtype' must be torch.dtype, not {type(value).__name__}")
+    raise must_be(name, "dtype", 0, "torch.dtype", value)
 
 
 def check_requires_grad(name: str, value: Any, kind: dtypes.dtype) -> bool:
     """Return a requires_grad argument, or raise PyTorch's error for a dtype that cannot be active."""
     if value is None and name not in ("tensor", "new_tensor"):
         return False
-    check_bool(name, "'requires_grad'", value)
+    check_bool(name, "requires_grad", 0, value)
     if value and not kind.is_floating_point:
         raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
     return bool(value)
@@ -183,9 +184,7 @@ class Options(NamedTuple):
 def check_layout(name: str, value: Any) -> None:
     """Raise unless a layout argument is None or a layout."""
     if value is not None and not isinstance(value, layout):
-        raise TypeError(
-            f"{name}(): argument 'layout' must be torch.layout, not {type(value).__name__}"
-        )
+        raise must_be(name, "layout", 0, "torch.layout", value)
 
 
 def number_of(name: str, label: str, position: int, value: Any) -> float | int | bool:
@@ -200,10 +199,7 @@ def number_of(name: str, label: str, position: int, value: Any) -> float | int |
     if isinstance(value, np.generic):
         value = value.item()
     if not isinstance(value, int | float):
-        raise TypeError(
-            f"{name}(): argument '{label}' (position {position}) must be Number, "
-            f"not {type(value).__name__}"
-        )
+        raise must_be(name, label, position, "Number", value)
     if isinstance(value, int) and not -_LIMIT <= value < _LIMIT:
         raise RuntimeError("value cannot be converted to type int64_t without overflow")
     return value

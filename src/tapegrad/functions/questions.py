@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 from ..base import dtypes
 from ..base.dtypes import dtype
+from ..base.errors import must_be
 from ..tape import recording as record
 from ..tape.recording import layout_of
 from .maths.reduction import no_overload
@@ -44,10 +45,7 @@ def result_type(tensor: Any, other: Any) -> dtype:
 def _check_dtypes(name: str, **named: Any) -> None:
     for position, (argument, value) in enumerate(named.items(), 1):
         if not isinstance(value, dtype):
-            raise TypeError(
-                f"{name}(): argument '{argument}' (position {position}) must be torch.dtype, not "
-                f"{type(value).__name__}"
-            )
+            raise must_be(name, argument, position, "torch.dtype", value)
 
 
 @public()

@@ -13,6 +13,8 @@ import numpy as np
 GLOBALS = np.zeros(64, np.int64)
 
 LOOP_SIGNATURE = "void(int64, int64, int64, int64)"
+#: that of kernels which may fail: 0, or one more than the place in the loop where they did
+STATUS_SIGNATURE = "int64(int64, int64, int64, int64)"
 
 # --------------------------------------------------------------------------- fields of GLOBALS
 G_TENSOR = 0  # the Tensor type
@@ -67,7 +69,9 @@ S_EAGER = 25  # a statement touched memory that is visible outside: evaluate now
 S_VALUES = 26  # an arena (A_WIDTH words)
 S_ADJOINTS = 32  # an arena
 S_POOL = 38  # bytes in it, limit, then CLASSES lists of free buffers
-S_FAILED = 112  # slot whose evaluation failed, or 0
+S_FAILED = (
+    112  # first slot that is poisoned and in no book of failures yet, or 0 (tape/failures.py)
+)
 S_COLLECT_AT = 113  # bytes of large buffers after which recording asks for a collection
 # why recording goes through Python: a byte for each of these, so that each is set alone
 S_BUSY = 114
@@ -76,6 +80,7 @@ S_BUSY = 114
 BUSY_SWEEP, BUSY_TRACED, BUSY_SAVING, BUSY_LIFTED, BUSY_REFUSED = range(5)
 S_BOUND = 115  # bytes of leaves bound, and of values seen by arrays, since the last collection
 S_MASKS_ZEROS = 116  # passes mask cotangents that are zero
+S_FAILURE = 117  # why the forward sweep stopped: what a kernel reported, or 0 for no memory
 S_WIDTH = 256
 # behind the pool's first word: its number of buffers a list, and the least there were since a collection
 POOL_COUNTS = 128 - S_POOL
@@ -101,7 +106,7 @@ WATCHED = 8  # it has hooks, or its gradient is kept: Python looks at its adjoin
 VISIBLE = 16  # its memory is visible outside
 SILENT = 32  # writes through it do not count as a new version (`Tensor.data`)
 STUB = 64  # a value whose operands were dropped
-POISON = 128  # its evaluation failed
+POISON = 128  # its evaluation failed; FREED as well, so that no pass comes by
 
 # kinds of instruction
 LEAF, COMPUTE, VIEW, WRITE, ACCUMULATE, OUTPUT = range(6)
@@ -150,10 +155,15 @@ P_REF = 4  # 8 operand references; -1 means that the offset is an address
 P_OFFSET = 12  # 8 byte offsets
 P_DIMS, P_STRIDES, P_ONDIM, P_ODIMS, P_OSTRIDES, P_COUNT = range(20, 26)
 P_LANES = 26  # address of each operand's stride from lane to lane; 0 for a step without lanes
+P_STATEMENT = 27  # of a VJP's template whose step it is
 P_WIDTH = 28
 #: in the place of a step's number of outer loops: its one loop is as long as the instruction says
 SIZED = -1
 STEP_LOOP, STEP_TILES, STEP_ZERO, STEP_PRODUCT, STEP_GROUP, STEP_MUL, STEP_MULADD = range(7)
+STEP_CHECKED = 7  # its kernel may fail; it has an outer loop at least
+#: a program answers 0, or one more than the element of the batch at which a kernel failed and, behind so
+#: many bits, P_STATEMENT of the step
+BATCH_BITS = 40
 MAX_OPERANDS = 8
 TILE = 1024
 
@@ -196,7 +206,8 @@ R_WATCHED = 21  # out: statements that `prepare` came by where Python has someth
 R_SEPARABLE = 22  # out: operands that are watched views, and lie in their root's adjoint
 R_SEEN = 23  # where Python looked at the adjoint last; negative: and computes the derivatives, too
 R_ENDS = 24  # number of statements that are marked so (`ENDS`)
-R_WIDTH = 25
+R_FAILURE = 25  # out: what the kernel reported that stopped the sweep; 0 where there was no memory
+R_WIDTH = 26
 MISSING = 512  # instructions without programs that `prepare` reports at once
 TARGET = 8  # mark of a statement in `R_NEEDED` (a bit beside that of an adjoint that is wanted)
 ENDS = 16  # mark of a statement beside TARGET: what it writes to is not wanted any more below it

@@ -104,6 +104,17 @@ def call_loop(context: Any, function: Any, args: Any, dims: Any, strides: Any, d
 
 
 @_intrinsic  # type: ignore[untyped-decorator]
+def call_checked(context: Any, function: Any, args: Any, dims: Any, strides: Any, data: Any) -> Any:
+    """Call a kernel that returns 0, or one more than the place in its loop where it failed, by address."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        kind = ir.FunctionType(_I64, [_I64, _I64, _I64, _I64])
+        return builder.call(builder.inttoptr(values[0], kind.as_pointer()), values[1:])
+
+    return i64(i64, i64, i64, i64, i64), codegen
+
+
+@_intrinsic  # type: ignore[untyped-decorator]
 def call_void(context: Any, function: Any, argument: Any) -> Any:
     """Call ``void (void *)`` by address."""
 

@@ -244,7 +244,9 @@ def source_of(function: Callable[..., Any]) -> str:
     return inspect.getsource(module if module is not None else function)
 
 
-def kernel_address(function: Callable[..., Any], source: str | None = None) -> int:
+def kernel_address(
+    function: Callable[..., Any], source: str | None = None, signature: str = LOOP_SIGNATURE
+) -> int:
     """Address of a kernel (args, dims, strides, data) written as a Python function over addresses.
 
     Parameters
@@ -253,12 +255,14 @@ def kernel_address(function: Callable[..., Any], source: str | None = None) -> i
         Uses the words of intrinsic_stubs.py.
     source : str, optional
         Its text and that of what it calls; by default that of its module.
+    signature : str, optional
+        STATUS_SIGNATURE for a kernel that may fail.
     """
-    text = f"{function.__name__}\n{source or source_of(function)}"
+    text = f"{function.__name__}\n{signature}\n{source or source_of(function)}"
 
     def build() -> tuple[dict[str, str], list[bytes]]:
         resolve(function.__globals__)
-        symbol, code = compiler().object_code(function, LOOP_SIGNATURE)
+        symbol, code = compiler().object_code(function, signature)
         return {"kernel": symbol}, [code]
 
     return load_module(f"kernel-{function.__name__}", text, ("kernel",), build)["kernel"]

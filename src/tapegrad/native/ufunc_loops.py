@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..base.dtypes import bool_, dtype, float32, float64, int64
+from .abi import LOOP_SIGNATURE, STATUS_SIGNATURE
 from .intrinsic_stubs import KINDS, helper
 from .machine_code import kernel_address, source_of
 
@@ -96,7 +97,13 @@ NATIVE: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {}
 _SHORT = {float64: "f64", float32: "f32", int64: "i64", bool_: "bool"}
 
 
-def native_kernel(function: Callable[..., Any], name: str | None = None, **own: Any) -> str:
+#: names of those that may fail
+CHECKED: set[str] = set()
+
+
+def native_kernel(
+    function: Callable[..., Any], name: str | None = None, *, checked: bool = False, **own: Any
+) -> str:
     """Register a kernel over raw addresses; it is compiled when a program first uses it.
 
     Parameters
@@ -106,6 +113,8 @@ def native_kernel(function: Callable[..., Any], name: str | None = None, **own: 
         signature; ``dims[0]`` is the length of the loop.
     name : str, optional
         By default the function's.
+    checked : bool
+        Whether it may fail: it returns 0, or one more than the place in its loop where it did.
     **own
         What stands for names that the function leaves open.
 
@@ -117,11 +126,13 @@ def native_kernel(function: Callable[..., Any], name: str | None = None, **own: 
     name = name or function.__name__
     assert name not in NATIVE, name
     NATIVE[name] = function, own
+    if checked:
+        CHECKED.add(name)
     return name
 
 
 def native_kernels(
-    *kinds: str, name: str | None = None
+    *kinds: str, name: str | None = None, checked: bool = False
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a kernel for several dtypes: ``name_f64``, ``name_f32`` and so on.
 
@@ -130,7 +141,8 @@ def native_kernels(
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
         for kind in kinds:
-            native_kernel(function, f"{name or function.__name__}_{kind}", **KINDS[kind])
+            full = f"{name or function.__name__}_{kind}"
+            native_kernel(function, full, checked=checked, **KINDS[kind])
         return function
 
     return register
@@ -148,9 +160,11 @@ def native_kernel_address(name: str, *dtypes: dtype) -> int:
     """
     name = "_".join((name, *(_SHORT[d] for d in dtypes)))
     function, own = NATIVE[name]
+    signature = STATUS_SIGNATURE if name in CHECKED else LOOP_SIGNATURE
     if not own:
-        return kernel_address(function)
+        return kernel_address(function, signature=signature)
     version = FunctionType(function.__code__, {**function.__globals__, **own}, name)
     words = ", ".join(f"{k}={getattr(v, 'name', v)}" for k, v in own.items())
     helpers = {source_of(v.function) for v in own.values() if isinstance(v, helper)}
-    return kernel_address(version, "\n".join((words, source_of(function), *sorted(helpers))))
+    text = "\n".join((words, source_of(function), *sorted(helpers)))
+    return kernel_address(version, text, signature)

@@ -1,10 +1,27 @@
-"""Active scalars and arrays: what the arguments of a `@tg.njit` function become when it is recorded.
+"""`@tg.njit`: functions that numba compiles and that record natively, on active scalars and arrays.
 
-- compiled.py: `njit`, and what a call does (start here);
-- checkpointed_loop.py: `checkpointed_loop`;
-- types.py: the numba types, how they lie in memory, and how they cross from Python and back;
-- lowering/scalars.py: operators and functions on active scalars, which append to a recorder;
-- numpy/arrays.py: NumPy functions and operators on arrays of them.
+From Python, without numba until a function is decorated:
 
-The last three import numba, and nothing imports them before a function is decorated.
+- compiled.py: `njit`, and the steps of a call (start here);
+- containers.py: results as Tensors, in the containers that hold them;
+- checkpointed_loop.py: `checkpointed_loop`, a long loop in bounded memory;
+- failures.py: error texts for functions that numba cannot compile.
+
+In numba's compiler, in reading order:
+
+- numba_api.py: all names of numba that are not documented for extensions;
+- types.py: the numba types of active values, their memory, and how they cross from Python and back;
+- lowering/emit.py: the code that appends a statement to a recorder;
+- lowering/formulas.py: formulas of elementary functions as LLVM code;
+- lowering/scalars.py: operators and functions on active scalars;
+- lowering/block.py, lowering/block_pass.py, lowering/block_codegen.py: runs of scalar statements recorded as
+  one;
+- lowering/array_pass.py: array expressions as one loop, with a block for each element;
+- numpy/arrays.py, numpy/assign.py: arrays of active scalars, and assignment to their parts;
+- numpy/elementwise.py, numpy/reductions.py, numpy/matmul.py, numpy/linalg.py, numpy/joining.py,
+  numpy/functions.py: NumPy's functions on them;
+- creation.py: NumPy's functions that make arrays;
+- leaving.py: refusal of whatever would take active values out of a function;
+- compiler.py: numba's pipeline with these passes;
+- dispatch.py: functions under `njit` as compiled code sees them; it imports all of the above.
 """

@@ -1,11 +1,11 @@
 """`checkpointed_loop`: a long loop of a compiled body, differentiated in bounded memory.
 
 The steps are taken in *chunks*. Forwards, no step is recorded; states at the beginning of some chunks
-are kept (snapshots). Backwards, a chunk is recorded as one strip and swept, the last first; what lies
-between it and the snapshot before is computed again. Which states to keep follows the binomial schedule
+are kept (snapshots). Backwards, a chunk is recorded as one strip and swept, the last first; the steps
+between it and the snapshot before are computed again. Which states to keep follows the binomial schedule
 of Griewank and Walther (revolve, ACM TOMS 26, 2000), which computes the fewest steps again that can be.
 
-The reverse pass runs on a tape of its own, so that what it drops goes at once.
+The reverse pass runs on a separate tape, so that memory which it drops is free at once.
 """
 
 from __future__ import annotations
@@ -34,28 +34,28 @@ from .containers import rebuilt
 __all__ = ["checkpointed_loop", "split"]
 
 #: bytes that a recorded statement takes with its adjoint, at most
-STATEMENT = 48
+STATEMENT_BYTES = 48
 #: bytes of a chunk's statements that the caches still hold, mostly
-CHUNK = 1 << 22
+CHUNK_BYTES = 1 << 22
 #: bytes of a snapshot beside its numbers
-SNAPSHOT = 256
+SNAPSHOT_BYTES = 256
 
 
-def _most(snapshots: int, repeats: int) -> int:
+def _reversible(snapshots: int, repeats: int) -> int:
     """Chunks that can be reversed from so many states, none computed more often than that."""
     return math.comb(snapshots + repeats, snapshots) if repeats >= 0 else 0
 
 
 def split(chunks: int, snapshots: int) -> int:
-    """How many of `chunks` to go before the next snapshot is taken.
+    """Return how many of `chunks` to go before the next snapshot is taken.
 
     There is the state at their beginning, and room for `snapshots` (at least 1) more.
     """
     repeats = 1
-    while _most(snapshots + 1, repeats) < chunks:
+    while _reversible(snapshots + 1, repeats) < chunks:
         repeats += 1
-    # What is left must not be more than the other snapshots can do; of such choices it is the least.
-    return max(1, chunks - _most(snapshots, repeats), _most(snapshots + 1, repeats - 2))
+    # The least step after which the other snapshots can do the rest.
+    return max(1, chunks - _reversible(snapshots, repeats), _reversible(snapshots + 1, repeats - 2))
 
 
 @functools.cache
@@ -67,14 +67,14 @@ def _advance(body: Compiled) -> Compiled:
             state = body(state, *args)
         return state
 
-    made: Compiled = njit(advance)
-    return made
+    loop: Compiled = njit(advance)
+    return loop
 
 
 _local = threading.local()
 
 
-def _own_tape() -> Tape:
+def _reverse_tape() -> Tape:
     """The tape of this thread's reverse passes over loops."""
     tape: Tape | None = getattr(_local, "tape", None)
     if tape is None:
@@ -82,8 +82,8 @@ def _own_tape() -> Tape:
     return tape
 
 
-class _Plan:
-    """One call: its loop, how states look, and what memory there is."""
+class _Schedule:
+    """One call: its loop, the structure of its states, and the chunks and snapshots that memory allows."""
 
     def __init__(self, body: Compiled, state: Any, n: int, args: Any, memory: int) -> None:
         self.loop, self.n, self.memory = _advance(body), n, memory
@@ -115,14 +115,14 @@ class _Plan:
 
     def measure(self, items: Sequence[Any], args: Any) -> None:
         """Choose the length of chunks and the number of snapshots."""
-        with recording_on(_own_tape()), recording():
+        with recording_on(_reverse_tape()), recording():
             leaves = [_leaf(x) for x in items]
             before = self.loop.recorded
             self.loop(self.state(leaves), 1, tuple(map(_leaf, args)))
             statements = max(self.loop.recorded - before, 1)
-        size = SNAPSHOT + sum(np.asarray(x).nbytes for x in items)
+        size = SNAPSHOT_BYTES + sum(np.asarray(x).nbytes for x in items)
         budget = max(self.memory - 2 * size, 0)
-        self.steps = max(1, min(budget // 2, CHUNK) // (STATEMENT * statements))
+        self.steps = max(1, min(budget // 2, CHUNK_BYTES) // (STATEMENT_BYTES * statements))
         self.snapshots = max(1, min(self.chunks, budget // 2 // size))
 
 
@@ -137,7 +137,7 @@ def _leaf(x: Any) -> Any:
     return leaf_tensor(np.array(x, np.float64), float64, requires_grad=True)
 
 
-def _plain(x: Any) -> Any:
+def _primal_of(x: Any) -> Any:
     """The value of a Tensor: a number or an array."""
     if not isinstance(x, Tensor):
         return x
@@ -201,13 +201,13 @@ def checkpointed_loop(
                 "checkpointed_loop: state and arguments are tensors, numbers and arrays, or (the state) "
                 f"a tuple of those; got a nested {type(x).__name__}"
             )
-    plan = _Plan(compiled, state, int(n), args, int(memory))
+    schedule = _Schedule(compiled, state, int(n), args, int(memory))
     if n == 0:
         return state
-    found = _Loop.apply(plan, len(items), *items, *args)
-    done = iter(found if isinstance(found, tuple) else (found,))
-    results = [next(done) if _is_float(x) else x for x in plan.last]
-    return plan.state(results)
+    outputs = _Loop.apply(schedule, len(items), *items, *args)
+    remaining = iter(outputs if isinstance(outputs, tuple) else (outputs,))
+    results = [next(remaining) if _is_float(x) else x for x in schedule.last]
+    return schedule.state(results)
 
 
 class _Loop(Function):
@@ -216,49 +216,49 @@ class _Loop(Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(ctx: Any, plan: _Plan, count: int, *given: Any) -> Any:
+    def forward(ctx: Any, schedule: _Schedule, count: int, *inputs: Any) -> Any:
         """Run to the end, and keep the states that the schedule begins with."""
-        values = [_plain(x) for x in given]
+        values = [_primal_of(x) for x in inputs]
         values = [float(x) if isinstance(x, np.floating) else x for x in values]
         items, args = values[:count], tuple(values[count:])
         # The first step shows the types that the state comes to.
-        stepped = plan.items(plan.loop.primal(plan.state(items), 1, args))
+        stepped = schedule.items(schedule.loop.primal(schedule.state(items), 1, args))
         items = [
             float(x) if isinstance(x, int) and _is_float(y) else x
             for x, y in zip(items, stepped, strict=True)
         ]
-        plan.measure(items, args)
-        ctx.plan, ctx.args, ctx.kept = plan, args, [(0, items)]
-        low, free = 0, plan.snapshots - 1
-        while free > 0 and plan.chunks - low > 1:
-            middle = low + split(plan.chunks - low, free)
-            items = plan.run(items, low, middle, args)
+        schedule.measure(items, args)
+        ctx.schedule, ctx.args, ctx.kept = schedule, args, [(0, items)]
+        low, free = 0, schedule.snapshots - 1
+        while free > 0 and schedule.chunks - low > 1:
+            middle = low + split(schedule.chunks - low, free)
+            items = schedule.run(items, low, middle, args)
             ctx.kept.append((middle, items))
             low, free = middle, free - 1
-        plan.last = plan.run(items, low, plan.chunks, args)
-        return tuple(FUNCTIONS["tensor"](x, dtype=float64) for x in plan.last if _is_float(x))
+        schedule.last = schedule.run(items, low, schedule.chunks, args)
+        return tuple(FUNCTIONS["tensor"](x, dtype=float64) for x in schedule.last if _is_float(x))
 
     @staticmethod
     def backward(ctx: Any, *cts: Any) -> Any:
         """Go through the chunks, the last first."""
-        plan: _Plan = ctx.plan
+        schedule: _Schedule = ctx.schedule
         if is_grad_enabled():
             raise UnsupportedError(
                 "checkpointed_loop has no second derivatives; call a function under tg.njit that has "
                 "the loop inside, whose derivatives are recorded to any order"
             )
-        adjoints = [np.array(_plain(ct), np.float64) for ct in cts]
+        adjoints = [np.array(_primal_of(ct), np.float64) for ct in cts]
         sums: list[Any] = [0.0] * len(ctx.args)
-        with recording_on(_own_tape()), recording():
-            high, used = plan.chunks, len(ctx.kept)
+        with recording_on(_reverse_tape()), recording():
+            high, used = schedule.chunks, len(ctx.kept)
             for low, items in reversed(ctx.kept):
                 used -= 1
-                free = plan.snapshots - 1 - used
-                adjoints = _reverse(plan, low, high, items, free, adjoints, ctx.args, sums)
+                free = schedule.snapshots - 1 - used
+                adjoints = _reverse(schedule, low, high, items, free, adjoints, ctx.args, sums)
                 high = low
-        found = iter(adjoints)
+        remaining = iter(adjoints)
         first = ctx.kept[0][1]
-        gradients = [next(found) if _is_float(x) else None for x in first] + [
+        gradients = [next(remaining) if _is_float(x) else None for x in first] + [
             s if _is_float(x) else None for s, x in zip(sums, ctx.args, strict=True)
         ]
         needed = ctx.needs_input_grad[2:]
@@ -269,45 +269,53 @@ class _Loop(Function):
 
 
 def _reverse(
-    plan: _Plan, low: int, high: int, items: list[Any], free: int, adjoints: list[Any], args: Any,
+    schedule: _Schedule, low: int, high: int, items: list[Any], free: int, adjoints: list[Any], args: Any,
     sums: list[Any],
 ) -> list[Any]:  # fmt: skip
     """Adjoints at chunk `low` of those at `high`, from the state at `low` and `free` snapshots."""
     while high - low > 1:
         if free == 0:
-            last = plan.run(items, low, high - 1, args)
-            adjoints = _chunk(plan, high - 1, last, adjoints, args, sums)
+            last = schedule.run(items, low, high - 1, args)
+            adjoints = _reverse_chunk(schedule, high - 1, last, adjoints, args, sums)
             high -= 1
             continue
         middle = low + split(high - low, free)
-        reached = plan.run(items, low, middle, args)
-        adjoints = _reverse(plan, middle, high, reached, free - 1, adjoints, args, sums)
+        reached = schedule.run(items, low, middle, args)
+        adjoints = _reverse(schedule, middle, high, reached, free - 1, adjoints, args, sums)
         high = middle
-    return _chunk(plan, low, items, adjoints, args, sums)
+    return _reverse_chunk(schedule, low, items, adjoints, args, sums)
 
 
-def _chunk(
-    plan: _Plan, number: int, items: list[Any], adjoints: list[Any], args: Any, sums: list[Any]
+def _reverse_chunk(
+    schedule: _Schedule,
+    number: int,
+    items: list[Any],
+    adjoints: list[Any],
+    args: Any,
+    sums: list[Any],
 ) -> list[Any]:
     """Record a chunk and sweep it."""
-    count = min((number + 1) * plan.steps, plan.n) - number * plan.steps
-    leaves, own = [_leaf(x) for x in items], tuple(map(_leaf, args))
-    results = plan.items(plan.loop(plan.state(leaves), count, own))
+    count = min((number + 1) * schedule.steps, schedule.n) - number * schedule.steps
+    leaves, arg_leaves = [_leaf(x) for x in items], tuple(map(_leaf, args))
+    results = schedule.items(schedule.loop(schedule.state(leaves), count, arg_leaves))
     outputs, seeds = [], []
-    done = iter(adjoints)
+    remaining = iter(adjoints)
     for x in results:
         if isinstance(x, Tensor) and x.dtype is float64:
-            seed = next(done)
+            seed = next(remaining)
             if x.requires_grad:
                 outputs.append(x)
                 seeds.append(FUNCTIONS["tensor"](seed))
-    inputs = [x for x in (*leaves, *own) if isinstance(x, Tensor)]
-    found = grad(outputs, inputs, seeds, allow_unused=True)
+    inputs = [x for x in (*leaves, *arg_leaves) if isinstance(x, Tensor)]
+    cotangents = grad(outputs, inputs, seeds, allow_unused=True)
     gradients = iter(
-        [np.zeros(x.shape) if g is None else g.numpy() for g, x in zip(found, inputs, strict=True)]
+        [
+            np.zeros(x.shape) if g is None else g.numpy()
+            for g, x in zip(cotangents, inputs, strict=True)
+        ]
     )
-    new = [next(gradients) for x in leaves if isinstance(x, Tensor)]
-    for i, x in enumerate(own):
+    state_adjoints = [next(gradients) for x in leaves if isinstance(x, Tensor)]
+    for i, x in enumerate(arg_leaves):
         if isinstance(x, Tensor):
             sums[i] = sums[i] + next(gradients)
-    return new
+    return state_adjoints

@@ -4,10 +4,11 @@ A call with Tensors (`Compiled.__call__`) takes these steps:
 
 1. the active arguments are joined into one vector, the head of a strip;
 2. numba's dispatcher is called with active scalars and arrays in their place: the function runs, without
-   the GIL, and appends what it does to a recorder (scalars.py);
-3. the recorder goes onto the tape as one statement, and each result is a statement behind it (recorder.py).
+   the GIL, and appends its operations to a recorder (lowering/scalars.py);
+3. the recorder goes onto the tape as one statement, and each result is a statement behind it
+   (scalar_tape/recorder.py).
 
-If the function raises, the recorder is dropped and the tape is what it was.
+If the function raises, the recorder is dropped and the tape is as before.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from ..tape.current import current_tape
 from ..tape.leaf_storage import layout_of
 from ..tape.memory_views import address_of
 from ..tensors.tensor import Tensor
-from .containers import CONTAINERS, NUMBERS, RESULTS, as_tensors, passive, rebuilt
+from .containers import CONTAINERS, NUMBERS, RESULTS, as_tensors, passive_value, rebuilt
 from .failures import came_from_compiler, explanation
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ _OPTIONS = {
     "nogil", "parallel",
 }  # fmt: skip
 _SIGNATURES = (str, list, tuple)
-#: attribute of numba's dispatchers where `of_numba` keeps what it made
-_OWN = "_tapegrad_compiled"
+#: attribute of numba's dispatchers where `of_numba` keeps the function under `njit`
+_COMPILED = "_tapegrad_compiled"
 #: bytes of large buffers after which a strip is preceded by a collection, unless more are in use
 STRIPS_AT = 1 << 22
 
@@ -65,29 +66,31 @@ class Compiled:
 
     def __init__(self, function: FunctionType, options: dict[str, Any], primal: Any = None) -> None:
         numba = imported("numba")
-        pipeline = imported("tapegrad.njit_compiler.dispatch")
-        #: imported now: who decorates no function waits for neither of the two
+        dispatch = imported("tapegrad.njit_compiler.dispatch")
+        # imported now: a program that decorates no function waits for none of them
         self._strips = imported("tapegrad.scalar_tape.recorder")
         self._kinds = imported("tapegrad.njit_compiler.types")
-        self._failure = imported("numba.core.errors").NumbaError
+        self._numba_api = imported("tapegrad.njit_compiler.numba_api")
         functools.update_wrapper(self, function)
         self.py_func = function
         options = {"error_model": "numpy", "nogil": True, **options}
         self.options = options
         self.primal = numba.njit(**options)(function) if primal is None else primal
         self._disabled = bool(numba.config.DISABLE_JIT)
-        # Another name, so that what numba keeps on disk of the two does not mix.
-        own = FunctionType(
+        # Another name, so that the two do not share a file of numba's cache.
+        active_function = FunctionType(
             function.__code__, function.__globals__, function.__name__, function.__defaults__,
             function.__closure__,
         )  # fmt: skip
-        own.__kwdefaults__ = function.__kwdefaults__
-        own.__module__, own.__doc__ = function.__module__, function.__doc__
-        own.__qualname__ = f"{function.__qualname__}.active"
+        active_function.__kwdefaults__ = function.__kwdefaults__
+        active_function.__module__, active_function.__doc__ = function.__module__, function.__doc__
+        active_function.__qualname__ = f"{function.__qualname__}.active"
         # One recorder is one thread's, so ``prange`` is ``range`` there.
-        own_options = {**options, "boundscheck": True, "parallel": False}
-        self.active = numba.njit(pipeline_class=pipeline.ActiveCompiler, **own_options)(own)
-        #: how much the last call recorded, and the room that the next one begins with
+        active_options = {**options, "boundscheck": True, "parallel": False}
+        self.active = numba.njit(pipeline_class=dispatch.ActiveCompiler, **active_options)(
+            active_function
+        )
+        #: sizes of the last call's recorder, and the room that the next one begins with
         self._sizes, self._rooms = (0, 0), (128, 64)
         self._yields = inspect.isgeneratorfunction(function)
         #: statements recorded so far
@@ -95,11 +98,11 @@ class Compiled:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the numba function, and record where an argument is a Tensor."""
-        call = _Call(self._kinds, self._strips)
+        call = _RecordedCall(self._kinds, self._strips)
         call.find(args)
         if kwargs:
             call.find(tuple(kwargs.values()))
-        if not call.found:
+        if not call.has_tensors:
             try:
                 return self.primal(*args, **kwargs)
             except Exception as error:
@@ -120,8 +123,8 @@ class Compiled:
             )
         return self._record(call, args, kwargs)
 
-    def _record(self, call: _Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run it on active values; if it raises, the tape is what it was."""
+    def _record(self, call: _RecordedCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run it on active values; if it raises, the tape is as before."""
         tape = call.tape
         call.make_room()
         count, failed = tape.state[nt.S_COUNT], True
@@ -153,8 +156,11 @@ class Compiled:
             raise
 
     def _explain(self, error: Exception, *, records: bool) -> None:
-        """Raise what says in few lines why numba could not compile the function, if that is the error."""
-        if isinstance(error, self._failure) or came_from_compiler(error):
+        """Raise an error that says in few lines why numba could not compile the function, if it could not."""
+        numba_api = self._numba_api
+        if isinstance(error, numba_api.NumbaError) or came_from_compiler(
+            error, numba_api.COMPILING_FRAME
+        ):
             raise UnsupportedError(explanation(self.py_func, error, records=records)) from None
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
@@ -170,10 +176,10 @@ class Compiled:
     def __reduce__(self) -> Any:
         """By name where another process can look for it; else as numba does, with all that it closes over."""
         module, name = self.py_func.__module__, self.py_func.__qualname__
-        found: Any = sys.modules.get(module)
+        importable: Any = sys.modules.get(module)
         for part in name.split("."):
-            found = getattr(found, part, None)
-        if found is self and module not in ("__main__", "__mp_main__"):
+            importable = getattr(importable, part, None)
+        if importable is self and module not in ("__main__", "__mp_main__"):
             return name
         return _of_primal, (self.primal, self.options)
 
@@ -186,19 +192,19 @@ def _of_primal(primal: Any, options: dict[str, Any]) -> Compiled:
     return Compiled(primal.py_func, options, primal=primal)
 
 
-class _Call:
+class _RecordedCall:
     """One call with Tensors among its arguments."""
 
-    def __init__(self, kinds: Any, put: Any) -> None:
-        self.tape, self.kinds, self.put = current_tape(), kinds, put
+    def __init__(self, kinds: Any, strips: Any) -> None:
+        self.tape, self.kinds, self.strips = current_tape(), kinds, strips
         #: numbers and shapes of the active results
-        self.places: list[int] = []
-        self.shapes: list[tuple[int, ...]] = []
-        #: whether there is a Tensor among the arguments
-        self.found = False
+        self.result_numbers: list[int] = []
+        self.result_shapes: list[tuple[int, ...]] = []
+        #: True if there is a Tensor among the arguments
+        self.has_tensors = False
         #: the active ones
         self.tensors: list[Tensor] = []
-        #: where each begins in the head, by id
+        #: first number of each in the head, by id
         self.starts: dict[int, int] = {}
         self.size = 0
         self.records = self.tape.grad_mode
@@ -207,7 +213,7 @@ class _Call:
         """Look for Tensors in the arguments."""
         for x in given:
             if isinstance(x, Tensor):
-                self.found = True
+                self.has_tensors = True
                 if self.records and record.is_active(x) and id(x) not in self.starts:
                     self.starts[id(x)] = self.size
                     self.size += layout_of(x).size
@@ -227,15 +233,15 @@ class _Call:
         """Record the head, all active tensors in one vector, and open a recorder on it."""
         tape = self.tape
         recorder: strips.Recorder
-        found = self.put.Recorder.on(tape, tuple(self.tensors), rooms)
-        if found is None:
+        opened = self.strips.Recorder.on(tape, tuple(self.tensors), rooms)
+        if opened is None:
             parts = [t if t.dtype is float64 else record.cast(t, float64) for t in self.tensors]
             joined = record.apply(TABLE["strip_head"], parts)
             self.head = record.operand(tape, joined)
             values = tape.value(self.head, layout_of(joined))
-            recorder = self.put.Recorder(tape, self.size, values, rooms)
+            recorder = self.strips.Recorder(tape, self.size, values, rooms)
         else:
-            recorder, self.head = found
+            recorder, self.head = opened
         self.values = int(tape.address[self.head])
         self.recorder = recorder
         return recorder
@@ -244,7 +250,7 @@ class _Call:
         """An argument with values, and active values, in the place of Tensors."""
         if isinstance(given, Tensor):
             start = self.starts.get(id(given))
-            return passive(given) if start is None else self.activated(given, start)
+            return passive_value(given) if start is None else self.activated(given, start)
         if isinstance(given, NUMBERS):
             return given
         if isinstance(given, dict):
@@ -262,7 +268,7 @@ class _Call:
         if not layout.ndim:
             return kinds.active_number(c_double.from_address(values).value, start, pointer)
         data = np.empty(layout.shape, kinds.ELEMENT)
-        self.put.fill_elements(address_of(data), values, start, layout.size, pointer)
+        self.strips.fill_elements(address_of(data), values, start, layout.size, pointer)
         data.setflags(write=False)
         return kinds.Elements(data)
 
@@ -270,23 +276,27 @@ class _Call:
         """A list that holds Tensors as a tuple of one type: numba's lists of arguments are on the way out."""
         if not any(isinstance(x, Tensor) for x in given):
             return given
-        made = [self.replaced(x) for x in given]
-        if any(isinstance(x, self.kinds.Number) for x in made):
-            made = [
+        items = [self.replaced(x) for x in given]
+        if any(isinstance(x, self.kinds.Number) for x in items):
+            items = [
                 self.kinds.active_number(float(x), -1, 0) if isinstance(x, NUMBERS) else x
-                for x in made
+                for x in items
             ]
-        return tuple(made)
+        return tuple(items)
 
     # ------------------------------------------------------------------ results
-    def finish(self, found: Any) -> Any:
+    def finish(self, results: Any) -> Any:
         """Put the recorder on the tape; the results as Tensors."""
-        placed = self.placed(found)
-        if not self.places:
+        placed = self.placed(results)
+        if not self.result_numbers:
             return as_tensors(placed)
-        tape, shapes = self.tape, tuple(self.shapes)
-        strip, made = self.put.put_on_tape(tape, self.recorder, self.places, shapes, self.head)
-        self.results = [record.finish(tape, x, slot) for slot, x in enumerate(made, strip + 1)]
+        tape, shapes = self.tape, tuple(self.result_shapes)
+        strip, instructions = self.strips.put_on_tape(
+            tape, self.recorder, self.result_numbers, shapes, self.head
+        )
+        self.results = [
+            record.finish(tape, x, slot) for slot, x in enumerate(instructions, strip + 1)
+        ]
         return self.as_tensors(placed)
 
     def placed(self, x: Any) -> Any:
@@ -306,15 +316,15 @@ class _Call:
             "that requires grad; return numbers, arrays, tuples and lists of them"
         )
 
-    def place(self, number: int, shape: tuple[int, ...]) -> _Place:
+    def place(self, number: int, shape: tuple[int, ...]) -> _PendingResult:
         """Note a result that begins at a number."""
-        self.places.append(number)
-        self.shapes.append(shape)
-        return _Place(len(self.places) - 1)
+        self.result_numbers.append(number)
+        self.result_shapes.append(shape)
+        return _PendingResult(len(self.result_numbers) - 1)
 
     def as_tensors(self, x: Any) -> Any:
         """Results, those that have a place as Tensors."""
-        if isinstance(x, _Place):
+        if isinstance(x, _PendingResult):
             return self.results[x.index]
         if isinstance(x, CONTAINERS):
             return rebuilt(x, [self.as_tensors(y) for y in x])
@@ -328,7 +338,7 @@ class _Call:
         return self.recorder.pack(numbers, elements["value"].ravel())
 
 
-class _Place:
+class _PendingResult:
     """A result on the strip, before it is a Tensor."""
 
     def __init__(self, index: int) -> None:
@@ -395,17 +405,21 @@ def njit(function: Any = None, **options: Any) -> Any:
 
 
 def of_numba(dispatcher: Any) -> Compiled:
-    """What takes active values in the place of a function under ``numba.njit`` (a dispatcher).
+    """A function under `njit` for a dispatcher of ``numba.njit``, so that it takes active values.
 
-    Options that would change what it computes are kept.
+    Options that would change its results are kept.
     """
-    found = getattr(dispatcher, _OWN, None)
-    if found is None:
-        given = dispatcher.targetoptions
-        options = {name: given[name] for name in ("error_model", "fastmath") if given.get(name)}
-        found = Compiled(dispatcher.py_func, options, primal=dispatcher)
-        setattr(dispatcher, _OWN, found)
-    return found
+    compiled = getattr(dispatcher, _COMPILED, None)
+    if compiled is None:
+        numba_options = dispatcher.targetoptions
+        options = {
+            name: numba_options[name]
+            for name in ("error_model", "fastmath")
+            if numba_options.get(name)
+        }
+        compiled = Compiled(dispatcher.py_func, options, primal=dispatcher)
+        setattr(dispatcher, _COMPILED, compiled)
+    return compiled
 
 
 def value(x: Any) -> Any:

@@ -1,17 +1,10 @@
-"""How numba compiles a function for active arguments: its own pipeline, with passes of ours."""
+"""numba's pipeline for functions with active arguments: that of nopython mode, with passes of ours."""
 
 from __future__ import annotations
 
 from collections import Counter
 from types import ModuleType
 from typing import Any
-
-from numba.core import ir
-from numba.core.compiler import CompilerBase, DefaultPassBuilder
-from numba.core.compiler_machinery import FunctionPass, register_pass
-from numba.core.ir_utils import build_definitions, get_definition, guard
-from numba.core.typed_passes import NopythonRewrites
-from numba.core.untyped_passes import MakeFunctionToJitFunction
 
 from . import creation
 from .compiled import of_numba
@@ -20,14 +13,29 @@ from .leaving import RefuseLeaving
 from .lowering import scalars
 from .lowering.array_pass import FuseArrays
 from .lowering.block_pass import FuseBlocks
-from .types import CPUDispatcher, has_active
+from .numba_api import (
+    LOWERING_FRAME,
+    CompilerBase,
+    CPUDispatcher,
+    DefaultPassBuilder,
+    FunctionPass,
+    MakeFunctionToJitFunction,
+    NopythonRewrites,
+    definitions,
+    get_definition,
+    guard,
+    ir,
+    note_definitions,
+    register_pass,
+)
+from .types import has_active
 
 __all__ = ["ActiveCompiler"]
 
 
 @register_pass(mutates_CFG=False, analysis_only=False)
 class _ActiveNames(FunctionPass):  # type: ignore[misc]
-    """Put what takes active values in the place of what a function names, where an argument is active.
+    """Replace functions that a function names by those for active values, if an argument is active.
 
     ``np.zeros`` and its like make arrays that hold active values, functions under ``numba.njit`` are
     compiled by `ActiveCompiler`, and in-place operators are ours.
@@ -51,35 +59,36 @@ class _ActiveNames(FunctionPass):  # type: ignore[misc]
                 if isinstance(value, ir.Expr) and value.op == "inplace_binop":
                     value.fn = scalars.IN_PLACE.get(value.fn, value.fn)
                     changed = True
-                found = _active_one(_named(state.func_ir, value))
-                if found is not None:
-                    statement.value = ir.Global("active_one", found, statement.loc)
+                counterpart = _active_counterpart(_named(state.func_ir, value))
+                if counterpart is not None:
+                    statement.value = ir.Global("active_one", counterpart, statement.loc)
                     changed = True
         changed |= _rows_as_tuples(state.func_ir)
         if changed:
-            state.func_ir._definitions = build_definitions(state.func_ir.blocks)
+            note_definitions(state.func_ir)
         return changed
 
 
 def _rows_as_tuples(func_ir: Any) -> bool:
     """Let nested lists that only make an array be tuples: lists in a list would have to be of one type."""
     statements = [s for block in func_ir.blocks.values() for s in block.body]
-    func_ir._definitions = build_definitions(func_ir.blocks)
+    note_definitions(func_ir)
     uses = Counter(v.name for s in statements if not isinstance(s, ir.Del) for v in s.list_vars())
 
-    def made_once(variable: Any) -> Any:
-        """What makes a value that is used here only."""
-        if uses[variable.name] != 2 or len(func_ir._definitions[variable.name]) != 1:
+    def sole_definition(variable: Any) -> Any:
+        """Return the expression that computes a value, if it is used here only."""
+        expressions = definitions(func_ir, variable.name)
+        if uses[variable.name] != 2 or len(expressions) != 1:
             return None
-        made = func_ir._definitions[variable.name][0]
-        return made_once(made) if isinstance(made, ir.Var) else made
+        definition = expressions[0]
+        return sole_definition(definition) if isinstance(definition, ir.Var) else definition
 
-    def is_list(made: Any) -> bool:
-        return isinstance(made, ir.Expr) and made.op == "build_list"
+    def is_list(definition: Any) -> bool:
+        return isinstance(definition, ir.Expr) and definition.op == "build_list"
 
-    def convert(made: Any) -> None:
-        made.op = "build_tuple"
-        for item in map(made_once, made.items):
+    def convert(row_list: Any) -> None:
+        row_list.op = "build_tuple"
+        for item in map(sole_definition, row_list.items):
             if is_list(item):
                 convert(item)
 
@@ -90,15 +99,15 @@ def _rows_as_tuples(func_ir: Any) -> bool:
             continue
         if _named(func_ir, guard(get_definition, func_ir, call.func)) not in creation.OF_LISTS:
             continue
-        rows = made_once(call.args[0])
-        if is_list(rows) and rows.items and all(map(is_list, _definitions(func_ir, rows.items))):
+        rows = sole_definition(call.args[0])
+        if is_list(rows) and rows.items and all(map(is_list, _items(func_ir, rows))):
             convert(rows)
             changed = True
     return changed
 
 
-def _definitions(func_ir: Any, variables: Any) -> list[Any]:
-    return [guard(get_definition, func_ir, v) for v in variables]
+def _items(func_ir: Any, row_list: Any) -> list[Any]:
+    return [guard(get_definition, func_ir, v) for v in row_list.items]
 
 
 def _named(func_ir: Any, value: Any) -> Any:
@@ -112,21 +121,21 @@ def _named(func_ir: Any, value: Any) -> Any:
     return None
 
 
-def _active_one(value: Any) -> Any:
-    """What takes active values in the place of a function; None for all others."""
+def _active_counterpart(value: Any) -> Any:
+    """Return the function for active values that takes another's place; None if there is none."""
     if isinstance(value, CPUDispatcher):
         return of_numba(value)
     return creation.CREATION.get(id(value)) if callable(value) else None
 
 
 class ActiveCompiler(CompilerBase):  # type: ignore[misc]
-    """numba's pipeline for nopython mode, with `_ActiveNames` and what looks at the typed IR."""
+    """numba's pipeline for nopython mode, with `_ActiveNames` and the passes over typed IR."""
 
     def _compile_core(self) -> Any:
         try:
             return super()._compile_core()
         except Exception as error:
-            note_place(error)  # numba takes the frames off later
+            note_place(error, LOWERING_FRAME)  # numba takes the frames off later
             raise
 
     def define_pipelines(self) -> list[Any]:

@@ -1,6 +1,6 @@
 """NumPy's functions that make arrays: of active values, where a function is compiled for active arguments.
 
-`CREATION` is what compiler.py puts in the place of ``np.zeros`` and its like.
+compiler.py puts the functions of `CREATION` in the place of ``np.zeros`` and its like.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba.core import types
-from numba.np.unsafe.ndarray import empty_inferred
+from numba import types
 
+from .numba_api import empty_inferred
 from .numpy.arrays import empty, filled, inferred, is_plain, overload
 from .types import ActiveArray, ActiveScalar, is_given
 
@@ -91,7 +91,7 @@ def _ol_full(shape: Any, fill_value: Any, dtype: Any = None) -> Any:
 
 
 def _keeps(a: Any, dtype: Any) -> bool:
-    """Whether what is like `a` is an array of integers or truth values."""
+    """Return True if an array like `a` holds integers or truth values."""
     if not is_given(dtype):
         return isinstance(getattr(a, "dtype", None), types.Integer | types.Boolean)
     return is_plain(dtype)
@@ -141,7 +141,7 @@ def _ol_identity(n: Any, dtype: Any = None) -> Any:
 
 
 def _parts(kind: Any) -> list[Any] | None:
-    """The types of what a tuple or list holds, one for each item that is known; None for what is neither."""
+    """The types of a tuple's or list's items, one for each that is known; None for other types."""
     if isinstance(kind, types.List | types.ListType):
         return [kind.dtype]
     if isinstance(kind, types.BaseTuple | types.LiteralList):
@@ -164,8 +164,8 @@ def _nested(kind: Any) -> int:
         parts = _parts(kind)
         return not isinstance(kind, types.Integer) if parts is None else any(map(floats, parts))
 
-    found = depth(kind)
-    return found if found and floats(kind) else 0
+    levels = depth(kind)
+    return levels if levels and floats(kind) else 0
 
 
 def _filling(kind: Any) -> list[str]:
@@ -185,9 +185,9 @@ def _filling(kind: Any) -> list[str]:
             lines.append(f"{indent}if len({text}) != out.shape[{len(indices)}]:")
             lines.append(f"{indent}    raise ValueError('np.array: rows of different lengths')")
         if isinstance(kind, types.List | types.ListType | types.UniTuple):  # items of one type
-            own = f"i{len(indices)}"
-            lines.append(f"{indent}for {own} in range(len({text})):")
-            fill(parts[0], f"{text}[{own}]", [*indices, own], indent + "    ")
+            index = f"i{len(indices)}"
+            lines.append(f"{indent}for {index} in range(len({text})):")
+            fill(parts[0], f"{text}[{index}]", [*indices, index], indent + "    ")
             return
         for i, part in enumerate(parts):
             fill(part, f"{text}[{i}]", [*indices, str(i)], indent)
@@ -213,8 +213,8 @@ def _ol_array(a: Any, dtype: Any = None) -> Any:
 
         return copied
     scope = {"empty": empty}
-    exec("\n".join(["def made(a, dtype=None):", *_filling(a)]), scope)
-    return scope["made"]
+    exec("\n".join(["def array(a, dtype=None):", *_filling(a)]), scope)
+    return scope["array"]
 
 
 def _holds_floats(kind: Any) -> bool:
@@ -229,7 +229,7 @@ def _ol_asarray(a: Any) -> Any:
     return (lambda a: active_array(a)) if _nested(a) else (lambda a: np.asarray(a))
 
 
-#: what takes the place of NumPy's functions in a function that is compiled for active arguments, by id
+#: functions that replace NumPy's in a function that is compiled for active arguments, by id of NumPy's
 CREATION: dict[int, Any] = {
     id(np.zeros): active_zeros, id(np.empty): active_zeros, id(np.ones): active_ones,
     id(np.full): active_full, id(np.zeros_like): active_zeros_like,

@@ -1,15 +1,15 @@
-"""Functions under `njit` as numba sees them, in compiled code; and all that active values can do."""
+"""Functions under `njit` as numba sees them in compiled code; imports all that active values can do."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from numba.core import types
-from numba.core.registry import cpu_target
+from numba import types
 from numba.extending import models, register_model, typeof_impl
 
 from .compiled import Compiled
 from .compiler import ActiveCompiler
+from .numba_api import functions_in_typing
 from .numpy import assign as assigning
 from .numpy import elementwise, functions, joining, linalg, reductions
 from .types import has_active
@@ -51,10 +51,10 @@ register_model(_CompiledType)(models.OpaqueModel)
 
 @typeof_impl.register(Compiled)
 def _typeof(value: Any, context: Any) -> Any:
-    # In its own primal, where recursion is found by the dispatcher, it is that one.
-    for frame in cpu_target.typing_context.callstack:
-        if frame.func_id.func is value.primal.py_func:
+    # Inside its primal it is the primal's dispatcher, which recognises recursion.
+    for function in functions_in_typing():
+        if function is value.primal.py_func:
             return types.Dispatcher(value.primal)
-        if frame.func_id.func is value.active.py_func:
+        if function is value.active.py_func:
             break
     return _CompiledType(value)

@@ -18,21 +18,21 @@ import numpy as np
 
 __all__ = ["came_from_compiler", "explanation", "instead", "name_of", "note_place"]
 
-#: where no line of the user's is
+#: folder of this package, in which no line is the user's
 _PACKAGES = str(Path(__file__).parents[1].resolve()) + os.sep
 _DOCS = "docs/njit.md lists what is"
 
 
 class _Explained(NamedTuple):
-    """What went wrong, and what to do."""
+    """Cause and remedy of a failure."""
 
     cause: str
     help: str
 
 
-# --------------------------------------------------------------------------- where
-class _Place(NamedTuple):
-    """A line of the user's, and the name of what it calls, where that is known."""
+# --------------------------------------------------------------------------- lines
+class _SourceLine(NamedTuple):
+    """A line of the user's, and the name of the function that it calls, where that is known."""
 
     file: str
     line: int
@@ -52,13 +52,13 @@ def _is_users(file: str) -> bool:
 _LINES = (r'File "([^"\n]+)", line (\d+):', r"(?:at|from) (\S+) \((\d+)\)")
 
 
-def _place(error: BaseException, text: str) -> _Place | None:
+def _place(error: BaseException, text: str) -> _SourceLine | None:
     """The line that could not be compiled: as the text says, or as the compiler's frames do."""
     for pattern in _LINES:
-        found = [(file, int(line)) for file, line in re.findall(pattern, text) if _is_users(file)]
-        if found:
-            return _Place(os.path.abspath(found[0][0]), found[0][1])  # the outermost
-    place: _Place | None = getattr(error, _PLACE, None)
+        lines = [(file, int(line)) for file, line in re.findall(pattern, text) if _is_users(file)]
+        if lines:
+            return _SourceLine(os.path.abspath(lines[0][0]), lines[0][1])  # the outermost
+    place: _SourceLine | None = getattr(error, _PLACE, None)
     return place
 
 
@@ -66,14 +66,17 @@ def _place(error: BaseException, text: str) -> _Place | None:
 _PLACE = "_tapegrad_place"
 
 
-def note_place(error: BaseException) -> None:
-    """Keep, with an error, the line of the user's that was lowered to machine code."""
+def note_place(error: BaseException, lowering_frame: str) -> None:
+    """Keep, with an error, the line of the user's that was lowered to machine code.
+
+    `lowering_frame` is the name of numba's function that does so (numba_api.py).
+    """
     for frame in _frames(error):
         lowering, statement = frame.f_locals.get("self"), frame.f_locals.get("inst")
         loc = getattr(statement, "loc", None)
-        if frame.f_code.co_name == "lower_inst" and loc is not None and _is_users(loc.filename):
+        if frame.f_code.co_name == lowering_frame and loc is not None and _is_users(loc.filename):
             called = _called(lowering, getattr(statement, "value", None))
-            setattr(error, _PLACE, _Place(os.path.abspath(loc.filename), loc.line, called))
+            setattr(error, _PLACE, _SourceLine(os.path.abspath(loc.filename), loc.line, called))
             return
 
 
@@ -99,11 +102,14 @@ def name_of(function: Any) -> str:
     return f"{module}.{name}" if module == "math" else name
 
 
-def came_from_compiler(error: BaseException) -> bool:
-    """Return True if an error was raised while numba compiled: it may be of any type."""
+def came_from_compiler(error: BaseException, compiling_frame: str) -> bool:
+    """Return True if an error was raised while numba compiled: it may be of any type.
+
+    `compiling_frame` is the name of numba's function that compiles (numba_api.py).
+    """
     if isinstance(error, MemoryError):
         return False
-    return any(frame.f_code.co_name == "_compile_for_args" for frame in _frames(error))
+    return any(frame.f_code.co_name == compiling_frame for frame in _frames(error))
 
 
 # --------------------------------------------------------------------------- numba's types in words
@@ -125,7 +131,7 @@ _SYMBOLS = {
     "add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**",
     "matmul": "@", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!=", "contains": "in",
 }  # fmt: skip
-#: what stands for functions that are not recorded
+#: substitutes for functions that are not recorded
 _INSTEAD = {
     "np.tile": "np.concatenate, or a loop",
     "np.argsort": "np.argsort(tg.value(x)), whose result is an index",
@@ -142,8 +148,8 @@ _INSTEAD = {
 }  # fmt: skip
 
 
-# --------------------------------------------------------------------------- what went wrong
-def _read_only(found: Any, place: _Place | None) -> _Explained:
+# --------------------------------------------------------------------------- causes
+def _read_only(match: Any, place: _SourceLine | None) -> _Explained:
     name = re.match(r"(\w+)\s*(?:\[|\.|[-+*/%]*=)", place.source if place else "")
     x = name[1] if name else "x"
     return _Explained(
@@ -151,20 +157,20 @@ def _read_only(found: Any, place: _Place | None) -> _Explained:
     )
 
 
-def _put_into_numbers(found: Any, place: _Place | None) -> _Explained:
-    integers = re.match(r"u?int|bool", found[1])
-    what = "integers" if integers else "plain numbers"
-    how = (
+def _put_into_numbers(match: Any, place: _SourceLine | None) -> _Explained:
+    integers = re.match(r"u?int|bool", match[1])
+    contents = "integers" if integers else "plain numbers"
+    remedy = (
         "Make it without a dtype, so that it holds floats."
         if integers
         else "Make it with np.zeros, np.ones, np.full, np.eye or np.array, which hold active numbers: "
         "np.array(b) is such a copy of b."
     )
-    return _Explained(f"an active number is put into an array of {what}", how)
+    return _Explained(f"an active number is put into an array of {contents}", remedy)
 
 
-def _global(found: Any, place: _Place | None) -> _Explained:
-    name, kind = found[1], found[2]
+def _global(match: Any, place: _SourceLine | None) -> _Explained:
+    name, kind = match[1], match[2]
     if kind == "function":
         return _Explained(
             f"{name} is a plain Python function",
@@ -176,69 +182,70 @@ def _global(found: Any, place: _Place | None) -> _Explained:
     )
 
 
-def _unified(found: Any, place: _Place | None) -> _Explained:
-    one, other, name = _in_words(found[1]), _in_words(found[2]), found[3].split(".")[0]
-    what = "the result" if name.startswith("$") else name
+def _unified(match: Any, place: _SourceLine | None) -> _Explained:
+    one, other, name = _in_words(match[1]), _in_words(match[2]), match[3].split(".")[0]
+    subject = "the result" if name.startswith("$") else name
     return _Explained(
-        f"{what} is {one} in one place and {other} in another",
+        f"{subject} is {one} in one place and {other} in another",
         "A variable has one type: floats (1.0 and not an array), or arrays of the same dimensions.",
     )
 
 
-def _module_attribute(found: Any, place: _Place | None) -> _Explained:
-    name = f"{found[2].replace('numpy', 'np', 1)}.{found[1]}"
+def _module_attribute(match: Any, place: _SourceLine | None) -> _Explained:
+    name = f"{match[2].replace('numpy', 'np', 1)}.{match[1]}"
     return _Explained(f"numba does not know {name}", instead(name))
 
 
-def _attribute(found: Any, place: _Place | None) -> _Explained:
-    owner = _in_words(found[2])
+def _attribute(match: Any, place: _SourceLine | None) -> _Explained:
+    owner = _in_words(match[2])
     return _Explained(
-        f"{owner} has no attribute {found[1]!r} here",
+        f"{owner} has no attribute {match[1]!r} here",
         f"{_DOCS} recorded of arrays; tg.value(x) is a plain array, without derivatives.",
     )
 
 
-def _bytecode(found: Any, place: _Place | None) -> _Explained:
-    return _Explained(found[1].rstrip("."), "Write it without; numba does not compile this.")
+def _bytecode(match: Any, place: _SourceLine | None) -> _Explained:
+    return _Explained(match[1].rstrip("."), "Write it without; numba does not compile this.")
 
 
-def _raised(found: Any, place: _Place | None) -> _Explained:
-    cause, _, rest = _in_words(found[1]).partition("; ")
+def _raised(match: Any, place: _SourceLine | None) -> _Explained:
+    cause, _, rest = _in_words(match[1]).partition("; ")
     return _Explained(cause, rest[:1].upper() + rest[1:] + ("" if rest.endswith(".") else "."))
 
 
-def _call(found: Any, place: _Place | None) -> _Explained:
-    own, given = found[1], _in_words(found[2])
-    written = re.findall(rf"((?:\w+\.)*{re.escape(own)})\(", place.source if place else "")
-    name = max(written, key=len, default=f"np.{own}" if hasattr(np, own) else own)
-    if own == "getitem":
+def _call(match: Any, place: _SourceLine | None) -> _Explained:
+    function, arguments = match[1], _in_words(match[2])
+    written = re.findall(rf"((?:\w+\.)*{re.escape(function)})\(", place.source if place else "")
+    name = max(written, key=len, default=f"np.{function}" if hasattr(np, function) else function)
+    if function == "getitem":
         return _Explained(
-            f"an index is not an integer: {given}", "int(i) reads the value of an active number."
+            f"an index is not an integer: {arguments}",
+            "int(i) reads the value of an active number.",
         )
-    if own == "range" and "active" in given:
+    if function == "range" and "active" in arguments:
         return _Explained("range() takes integers", "int(n) reads the value of an active number.")
-    if own in _SYMBOLS:
+    if function in _SYMBOLS:
         return _Explained(
-            f"there is no {_SYMBOLS[own]} of ({given})",
+            f"there is no {_SYMBOLS[function]} of ({arguments})",
             f"{_DOCS} recorded; text, complex numbers and lists of active numbers have no arithmetic.",
         )
-    if "active" not in given:
-        return _Explained(f"numba has no {name}({given})", f"{_DOCS} compiled and recorded.")
-    return _Explained(f"{name}({given}) is not recorded", instead(name))
+    if "active" not in arguments:
+        return _Explained(f"numba has no {name}({arguments})", f"{_DOCS} compiled and recorded.")
+    return _Explained(f"{name}({arguments}) is not recorded", instead(name))
 
 
 def instead(name: str) -> str:
-    """Return what to do instead of calling a function that is not recorded."""
-    instead = _INSTEAD.get(name.replace("numpy.", "np."))
-    if instead:
-        return f"{name} is not recorded; use {instead}."
+    """Return a remedy for the call of a function that is not recorded."""
+    substitute = _INSTEAD.get(name.replace("numpy.", "np."))
+    if substitute:
+        return f"{name} is not recorded; use {substitute}."
     return (
         f"{name} is not recorded; use loops and what docs/njit.md lists, or tg.value(x) where no "
         "derivative is wanted."
     )
 
 
-def _pyobject(found: Any, place: _Place | None) -> _Explained:
+def _pyobject(match: Any, place: _SourceLine | None) -> _Explained:
     return _Explained(
         "an argument is of a type that numba does not take",
         "Pass numbers, arrays, Tensors, and tuples or named tuples of them.",
@@ -246,19 +253,19 @@ def _pyobject(found: Any, place: _Place | None) -> _Explained:
 
 
 #: by the first pattern that numba's text has
-_PATTERNS: list[tuple[str, Callable[[Any, _Place | None], _Explained]]] = [
+_PATTERNS: list[tuple[str, Callable[[Any, _SourceLine | None], _Explained]]] = [
     (r"(?:NumbaTypeError|TypingError): ([^\n]+; [^\n]+)\n *raised from \S*tapegrad", _raised),
     (r"^tg\.njit: ([^\n]+; [^\n]+)", _raised),
     (r"Cannot modify readonly array", _read_only),
     (r">>> (?:setitem|in_place_\w+)\((?:readonly )?array\((\w+), .*?active", _put_into_numbers),
     (r"non-precise type pyobject", _pyobject),
     (r"Untyped global name '(\w+)':? ?Cannot determine Numba type of <class '(?:\w+\.)*(\w+)'>", _global),
-    (r"NameError: (name '\w+' is not defined)", lambda found, place: _Explained(
-        found[1], "Define it before the function is called.")),
+    (r"NameError: (name '\w+' is not defined)", lambda match, place: _Explained(
+        match[1], "Define it before the function is called.")),
     (r"Cannot unify (.+?) and (.+?) for '(.+?)'", _unified),
     (r"Unknown attribute '(\w+)' of type Module\(<module '([\w.]+)'", _module_attribute),
-    (r"Use of unsupported NumPy function 'numpy\.([\w.]+)'()", lambda found, place: _Explained(
-        f"numba does not know np.{found[1]}", instead(f"np.{found[1]}"))),
+    (r"Use of unsupported NumPy function 'numpy\.([\w.]+)'()", lambda match, place: _Explained(
+        f"numba does not know np.{match[1]}", instead(f"np.{match[1]}"))),
     (r"Unknown attribute '(\w+)' of type ([^\n]+)", _attribute),
     (r"^(.+?)\.? Raised from \S+ \(\d+\)", _bytecode),
     (r"No implementation of function .*?>>> (\w+)\(([^\n]*)\)\n", _call),
@@ -266,24 +273,29 @@ _PATTERNS: list[tuple[str, Callable[[Any, _Place | None], _Explained]]] = [
 
 
 def _argument(function: Any, text: str) -> _Explained | None:
-    """An argument of a type that numba has no idea of."""
+    """Explain an argument of a type that numba does not know."""
     pattern = r"- argument (\d+): [Cc]annot determine Numba type of <class '([\w.]+)'>"
-    found = re.findall(pattern, text)
-    if not found:
+    matches = re.findall(pattern, text)
+    if not matches:
         return None
     names = list(inspect.signature(function).parameters)
-    number, kind = int(found[-1][0]), found[-1][1].split(".")[-1]  # numba keeps errors, and appends
+    number, kind = (
+        int(matches[-1][0]),
+        matches[-1][1].split(".")[-1],
+    )  # numba keeps errors, and appends
     name = names[number] if number < len(names) else f"number {number}"
-    how = "Pass numbers, arrays, Tensors, and tuples or named tuples of them."
+    remedy = "Pass numbers, arrays, Tensors, and tuples or named tuples of them."
     if kind == "dict":
-        how = f"Pass its values as arguments ({function.__name__}(**{name})), or as a named tuple."
+        remedy = (
+            f"Pass its values as arguments ({function.__name__}(**{name})), or as a named tuple."
+        )
     elif kind == "function":
-        how = "Put @tg.njit on that function."
-    return _Explained(f"the argument {name} is of type {kind}, which numba does not take", how)
+        remedy = "Put @tg.njit on that function."
+    return _Explained(f"the argument {name} is of type {kind}, which numba does not take", remedy)
 
 
 def _first_lines(text: str) -> str:
-    """Return what numba says first, without the names of its passes."""
+    """Return the first lines of numba's text, without the names of its passes."""
     text = re.split(r"^(?:During|File|There are)", text, maxsplit=1, flags=re.MULTILINE)[0]
     lines = [_in_words(line.strip()) for line in text.splitlines() if line.strip()]
     return " ".join([line for line in lines if not line.startswith("Failed in")][:2])
@@ -302,26 +314,28 @@ def explanation(function: Any, error: BaseException, *, records: bool) -> str:
         Whether it was compiled to record, with Tensors among the arguments.
     """
     text, name = str(error), function.__name__
-    told = _argument(function, text)
-    place = None if told else _place(error, text)
+    explained = _argument(function, text)
+    place = None if explained else _place(error, text)
     for pattern, explain in _PATTERNS:
-        found = (
+        match = (
             None
-            if told
+            if explained
             else re.search(pattern, text, re.DOTALL if ">>>" in pattern else re.MULTILINE)
         )
-        if found:
-            told = explain(found, place)
-    if told is None and place is not None and place.called:
-        told = _Explained(f"{place.called} is not recorded", instead(place.called))
-    if told is None:
-        told = _Explained(
+        if match:
+            explained = explain(match, place)
+    if explained is None and place is not None and place.called:
+        explained = _Explained(f"{place.called} is not recorded", instead(place.called))
+    if explained is None:
+        explained = _Explained(
             _first_lines(text) or f"numba's compiler failed with {type(error).__name__}",
             f"{_DOCS} recorded; {name}.primal(...) computes without derivatives.",
         )
-    where: list[str] = []
+    location: list[str] = []
     if place is not None:
-        where = [f'  File "{place.file}", line {place.line}, in {name}()']
-        where += [f"    {place.source}"] if place.source else []
+        location = [f'  File "{place.file}", line {place.line}, in {name}()']
+        location += [f"    {place.source}"] if place.source else []
     verb = "record" if records else "compile"
-    return "\n".join([f"tg.njit cannot {verb} {name}(): {told.cause}", *where, told.help])
+    return "\n".join(
+        [f"tg.njit cannot {verb} {name}(): {explained.cause}", *location, explained.help]
+    )

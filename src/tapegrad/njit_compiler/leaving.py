@@ -1,21 +1,19 @@
 """Active values on their way out of compiled code, other than as results: printed, as text, into object mode.
 
-`print` shows values. Text and object mode would get them without their derivatives, or as something that is
-no number at all, so both are refused.
+`print` shows values. Text and object mode would get them without their derivatives, or as no number at all,
+so both are refused.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from numba.core import ir, types
-from numba.core.compiler_machinery import FunctionPass, register_pass
-from numba.core.errors import NumbaTypeError
-from numba.core.typing.templates import signature
+from numba import types
 from numba.extending import lower_builtin
 
 from . import failures
 from .compiled import value
+from .numba_api import FunctionPass, NumbaTypeError, ir, register_pass, signature
 from .types import ActiveArray, ActiveScalar, has_active, is_active
 
 __all__ = ["RefuseLeaving"]
@@ -29,7 +27,7 @@ _PARTS = "tg.njit: print() is given arrays in a tuple or list; print them one by
 
 @register_pass(mutates_CFG=False, analysis_only=True)
 class RefuseLeaving(FunctionPass):  # type: ignore[misc]
-    """Refuse what would take active values out of the function without their derivatives."""
+    """Refuse statements that would take active values out of the function without their derivatives."""
 
     _name = "tapegrad_refuse_leaving"
 
@@ -67,7 +65,7 @@ def _message(statement: Any, kinds: Any) -> str | None:
 
 
 def _is_foreign(kind: Any) -> bool:
-    """Return True for an array of active numbers that a function of numba made as any other."""
+    """Return True for an array of active numbers that one of numba's functions returned."""
     active = isinstance(kind, types.Array) and isinstance(kind.dtype, ActiveScalar)
     return active and not isinstance(kind, ActiveArray)
 

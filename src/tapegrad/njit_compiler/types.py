@@ -6,8 +6,8 @@ array of them is numba's own array with active scalars as elements, so that inde
 assignment and iteration are numba's; `ActiveArray` only says how it crosses from Python and back. In
 Python such an array is a structured ndarray (`ELEMENT`).
 
-The types carry a fingerprint of the opcodes and of this package: what numba keeps on disk for others does
-not fit.
+The types carry a fingerprint of the opcodes and of this package, so that code which numba keeps on disk for
+others does not fit.
 """
 
 from __future__ import annotations
@@ -19,14 +19,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 from llvmlite import ir
-from numba.core import cgutils, targetconfig, types
-from numba.core.boxing import unbox_array
-from numba.core.errors import NumbaTypeError
-from numba.core.registry import CPUDispatcher
-from numba.core.typeconv import Conversion
+from numba import types
 from numba.extending import NativeValue, box, lower_cast, models, register_model, unbox
 
 from ..scalar_tape import opcodes as strip_code
+from .numba_api import (
+    ConfigStack,
+    Conversion,
+    CPUDispatcher,
+    NumbaTypeError,
+    cgutils,
+    unbox_array,
+)
 
 __all__ = [
     "ACTIVE",
@@ -51,7 +55,7 @@ ELEMENT = np.dtype([("value", "f8"), ("mark", "i8"), ("recorder", "i8")])
 
 
 def _fingerprint() -> str:
-    """Return a digest of all that the code of a function with active values depends on."""
+    """Return a digest of everything that the code of a function with active values depends on."""
     parts = [strip_code.fingerprint().encode()]
     parts += [file.read_bytes() for file in sorted(Path(__file__).parent.rglob("*.py"))]
     return hashlib.sha256(b"\n".join(parts)).hexdigest()[:12]
@@ -123,37 +127,37 @@ class InferredArray(types.Array):  # type: ignore[misc]
         return ActiveArray(*shape) if dtype == ACTIVE else types.Array(dtype, *shape)
 
     def unify(self, typingctx: Any, other: Any) -> Any:
-        """What is known later is the type."""
+        """Take the type that is known later."""
         return other if isinstance(other, types.Array) and other.ndim == self.ndim else None
 
 
-#: what a scalar argument may be
+#: types of a scalar argument
 NUMBERS = types.Number, types.Boolean, ActiveScalar
 
 
 def is_active(kind: Any) -> bool:
-    """Whether a numba type is an active scalar or an array of them."""
+    """Return True for an active scalar or an array of them."""
     return isinstance(kind, ActiveScalar | ActiveArray)
 
 
 def is_given(argument: Any) -> bool:
-    """Whether an optional argument of a function is there."""
+    """Return True if an optional argument of a function is there."""
     return not (argument is None or isinstance(argument, types.NoneType | types.Omitted))
 
 
 def arrays_of(*kinds: Any, ndim: tuple[int, ...]) -> bool:
-    """Whether all are arrays of such dimensions, and one of them is active."""
+    """Return True if all are arrays of such dimensions, and one of them is active."""
     fit = all(isinstance(k, types.Array) and k.ndim in ndim for k in kinds)
     return fit and any(map(is_active, kinds))
 
 
 def numbers_of(*kinds: Any) -> bool:
-    """Whether all are numbers or active scalars, and one of them is active."""
+    """Return True if all are numbers or active scalars, and one of them is active."""
     return all(isinstance(k, NUMBERS) for k in kinds) and any(map(is_active, kinds))
 
 
 def has_active(kind: Any) -> bool:
-    """Whether a numba type is active or contains what is."""
+    """Return True if a numba type is active or contains one that is."""
     if is_active(kind):
         return True
     if isinstance(kind, types.BaseTuple):
@@ -168,7 +172,7 @@ def refuse_threads() -> None:
 
     One recorder is one thread's.
     """
-    flags = targetconfig.ConfigStack.top_or_none()
+    flags = ConfigStack.top_or_none()
     if flags is not None and getattr(flags, "auto_parallel", None) and flags.auto_parallel.enabled:
         raise NumbaTypeError(
             "a function compiled with parallel=True cannot take active values; compile it without, or "
@@ -187,20 +191,20 @@ register_model(ActiveArray)(models.ArrayModel)
 
 
 # --------------------------------------------------------------------------- numbers become active
-def passive(context: Any, builder: Any, value: Any) -> Any:
+def passive_scalar(context: Any, builder: Any, value: Any) -> Any:
     """An active scalar that is not on a strip."""
-    made = cgutils.create_struct_proxy(ACTIVE)(context, builder)
-    made.value = value
-    made.mark = ir.Constant(ir.IntType(64), 0)
-    made.recorder = ir.Constant(ir.IntType(64), 0)
-    return made._getvalue()
+    scalar = cgutils.create_struct_proxy(ACTIVE)(context, builder)
+    scalar.value = value
+    scalar.mark = ir.Constant(ir.IntType(64), 0)
+    scalar.recorder = ir.Constant(ir.IntType(64), 0)
+    return scalar._getvalue()
 
 
 @lower_cast(types.Float, ActiveScalar)
 @lower_cast(types.Integer, ActiveScalar)
 @lower_cast(types.Boolean, ActiveScalar)
 def _from_number(context: Any, builder: Any, source: Any, target: Any, value: Any) -> Any:
-    return passive(context, builder, context.cast(builder, value, source, types.float64))
+    return passive_scalar(context, builder, context.cast(builder, value, source, types.float64))
 
 
 @lower_cast(ActiveArray, ActiveArray)
@@ -228,9 +232,9 @@ class Number:
 
 def active_number(value: float, number: int, recorder: int) -> Number:
     """An active scalar with its number on a strip."""
-    made = Number()
-    made.value, made.number, made.recorder = value, number, recorder
-    return made
+    scalar = Number()
+    scalar.value, scalar.number, scalar.recorder = value, number, recorder
+    return scalar
 
 
 class Elements:
@@ -253,7 +257,7 @@ def _argument_type(ndim: int) -> Any:
 
 
 # An interrupt, and a lack of memory, show as NULL wherever a function of the C API is called, and most of
-# those must not be called with it. Constants come from the environment of the compiled function, not from
+# those must not be called then. Constants come from the environment of the compiled function, not from
 # numba's `unserialize`, which runs Python code, and so signal handlers, each time.
 def _constant(c: Any, value: Any) -> Any:
     """A borrowed reference to a Python object that the compiled function keeps."""
@@ -278,10 +282,12 @@ def _unbox_scalar(typ: Any, obj: Any, c: Any) -> Any:
         part = cgutils.alloca_once(c.builder, c.context.get_value_type(kind))
         part_failed = cgutils.alloca_once_value(c.builder, cgutils.true_bit)
 
-        def use(attribute: Any, kind: Any = kind, part: Any = part, at: Any = part_failed) -> None:
+        def use(
+            attribute: Any, kind: Any = kind, part: Any = part, error_flag: Any = part_failed
+        ) -> None:
             native = c.unbox(kind, attribute)
             c.builder.store(native.value, part)
-            c.builder.store(native.is_error, at)
+            c.builder.store(native.is_error, error_flag)
 
         _attribute(c, obj, name, use)
         setattr(scalar, member, c.builder.load(part))
@@ -345,8 +351,8 @@ def _box_elements(typ: Any, value: Any, c: Any) -> Any:
         ir.FunctionType(c.pyapi.pyobj, [c.pyapi.voidptr, c.pyapi.pyobj, word, word, c.pyapi.pyobj]),
         "NRT_adapt_ndarray_to_python_acqref",
     )
-    where = c.builder.bitcast(array, c.pyapi.voidptr)
-    what = where, kind, word(typ.ndim), word(int(typ.mutable)), dtype
-    result = c.builder.call(function, what)
+    pointer = c.builder.bitcast(array, c.pyapi.voidptr)
+    arguments = pointer, kind, word(typ.ndim), word(int(typ.mutable)), dtype
+    result = c.builder.call(function, arguments)
     c.context.nrt.decref(c.builder, typ, value)
     return result

@@ -23,12 +23,12 @@ composed_op(
 # Slopes that depend on x for the tape, as PyTorch's do: the second derivative is 0, not missing.
 composed_op(
     "threshold_backward", lambda c, t, x: c.where(c(np.less_equal, x, 0.0), 0.0, t), arity=2,
-    torch=None, extras={"private": True},
+    torch=None, private=True,
     vjp=lambda ct, t, x, out: (ct._apply("threshold_backward", x), x._apply("flat")),
 )  # fmt: skip
 composed_op(
     "flat", lambda c, x: c.where(c(np.isnan, x), 0.0, 0.0), torch=None,
-    vjp=lambda ct, x, out: x._apply("flat"), extras={"private": True},
+    vjp=lambda ct, x, out: x._apply("flat"), private=True,
 )  # fmt: skip
 composed_op(
     "leaky_relu",
@@ -45,7 +45,7 @@ composed_op(
     lambda c, t, x: c.where(
         c(np.greater, x, 0.0), t, c(np.multiply, t, c.attrs["negative_slope"])
     ),
-    arity=2, torch=None, extras={"private": True},
+    arity=2, torch=None, private=True,
     vjp=lambda ct, t, x, out, negative_slope: (
         ct._apply("leaky_relu_backward", x, negative_slope=negative_slope), ct._zero(),
     ),
@@ -103,7 +103,12 @@ def _softplus_vjp(ct: Any, x: Any, out: Any, beta: float, threshold: float) -> A
 
 
 composed_op(
-    "softplus", _softplus, result="float", torch="nn.functional.softplus", vjp=_softplus_vjp
+    "softplus",
+    _softplus,
+    result="float",
+    torch="nn.functional.softplus",
+    in_place=True,
+    vjp=_softplus_vjp,
 )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..base.errors import UnsupportedError
-from .chains import ELEMENTWISE, Chain, Value, composed, composed_op
+from .chains import Chain, Value, composed_op
 from .kernels.pointwise import MAX_EXPONENT_DERIVATIVES
 from .table import op
 
@@ -23,27 +23,30 @@ def no_slope(ct: Any, *operands: Any) -> Any:
 
 def _names(number: str, tensor: str) -> Any:
     """Name of a node whose bounds are Python numbers, or tensors."""
-    return lambda made: number if made.attrs.get("number") else tensor
+    return lambda instruction: number if instruction.attrs.get("number") else tensor
 
 
 # --------------------------------------------------------------------------- the four operations
-op("add", loop=np.add, arity=2, expr="a + b", vjp=lambda ct, x, y, out: (ct, ct))
+op("add", loop=np.add, arity=2, expr="a + b", number_edges=(0, 1), cheap=True,
+   vjp=lambda ct, x, y, out: (ct, ct))  # fmt: skip
 op(
     "sub", loop=np.subtract, arity=2, expr="a - b", vjp=lambda ct, x, y, out: (ct, -ct),
-    extras={"number_names": {0: "RsubBackward1"}},
+    number_names={0: "RsubBackward1"},
+    number_edges=(1,), cheap=True,  # ``1 - x`` is `rsub`
 )  # fmt: skip
 composed_op(
-    "rsub", lambda c, x, y: c(np.subtract, y, x), arity=2, expr="b - a",
-    vjp=lambda ct, x, y, out: (-ct, ct), extras={"number_names": {1: "RsubBackward1"}},
+    "rsub", lambda c, x, y: c(np.subtract, y, x), arity=2, expr="b - a", in_place=False,
+    vjp=lambda ct, x, y, out: (-ct, ct), number_names={1: "RsubBackward1"},
 )  # fmt: skip
-op("mul", loop=np.multiply, arity=2, expr="a * b", vjp=lambda ct, x, y, out: (ct * y, ct * x))
+op("mul", loop=np.multiply, arity=2, expr="a * b", aliases=("multiply",), number_edges=(0, 1), cheap=True,
+   vjp=lambda ct, x, y, out: (ct * y, ct * x))  # fmt: skip
 op(
     "div", loop=np.true_divide, arity=2, result="float", expr="a / b", domain="nonzero",
     vjp=lambda ct, x, y, out: (ct / y, -ct * (out / y)),
     # PyTorch's `number / x` is ``x.reciprocal() * number``
-    extras={"number_names": {0: "MulBackward0"}},
+    number_names={0: "MulBackward0"}, number_edges=(0, 1), cheap=True,
 )  # fmt: skip
-op("neg", loop=np.negative, expr="-a", vjp=lambda ct, x, out: -ct)
+op("neg", loop=np.negative, expr="-a", cheap=True, vjp=lambda ct, x, out: -ct)
 
 
 def _truncated(c: Chain, x: Value, y: Value) -> Value:
@@ -55,21 +58,21 @@ def _truncated(c: Chain, x: Value, y: Value) -> Value:
 op("floor_divide", loop=np.floor_divide, arity=2, domain="nonzero", vjp=no_slope)
 composed_op(
     "div_floor", lambda c, x, y: c(np.floor_divide, x, y), arity=2, domain="nonzero",
-    grad_fn="DivBackward2", torch=None, vjp=no_slope, extras={"private": True},
+    grad_fn="DivBackward2", torch=None, vjp=no_slope, private=True,
 )  # fmt: skip
 composed_op(
     "div_trunc", _truncated, arity=2, domain="nonzero", grad_fn="DivBackward2", torch=None,
-    vjp=no_slope, extras={"private": True},
+    vjp=no_slope, private=True,
 )  # fmt: skip
 op(
     "remainder", loop=np.remainder, arity=2, domain="nonzero", grad_fn="RemainderBackward1",
     vjp=lambda ct, x, y, out: (ct, -ct * x.floor_divide(y)),
-    extras={"number_names": {1: "RemainderBackward0"}},
+    number_names={1: "RemainderBackward0"},
 )  # fmt: skip
 op(
     "fmod", loop=np.fmod, arity=2, domain="nonzero", grad_fn="FmodBackward1",
     vjp=lambda ct, x, y, out: (ct, -ct * x._apply("div_trunc", y)),
-    extras={"number_names": {1: "FmodBackward0"}},
+    number_names={1: "FmodBackward0"},
 )  # fmt: skip
 composed_op(
     "lerp",
@@ -93,15 +96,15 @@ composed_op(
 
 # --------------------------------------------------------------------------- powers
 # Its slope and the slope's depend on x for the tape, as PyTorch's do: the third derivative is 0.
-op("square", loop=np.square, expr="a * a", grad_fn="PowBackward0",
+op("square", loop=np.square, expr="a * a", grad_fn="PowBackward0", cheap=True,
    vjp=lambda ct, x, out: ct * x._apply("twice"))  # fmt: skip
 composed_op(
     "twice", lambda c, x: c(np.multiply, x, 2.0), torch=None, grad_fn="MulBackward0",
-    vjp=lambda ct, x, out: ct._apply("twice_along", x), extras={"private": True},
+    vjp=lambda ct, x, out: ct._apply("twice_along", x), private=True, cheap=True,
 )  # fmt: skip
 composed_op(
     "twice_along", lambda c, t, x: c(np.multiply, t, 2.0), arity=2, torch=None,
-    grad_fn="MulBackward0", extras={"private": True},
+    grad_fn="MulBackward0", private=True, cheap=True,
     vjp=lambda ct, t, x, out: (ct._apply("twice_along", x), ct._zero()),
 )  # fmt: skip
 op("sqrt", loop=np.sqrt, result="float", domain="positive", vjp=lambda ct, x, out: ct / (2 * out))
@@ -113,20 +116,16 @@ op("reciprocal", loop=np.reciprocal, result="float", expr="1 / a", domain="nonze
    vjp=lambda ct, x, out: -ct * (out * out))  # fmt: skip
 # For floats: integers go to pow_int, since NumPy's integer loop raises for a negative exponent.
 op(
-    "pow", loop=np.power, arity=2, domain="power",
+    "pow", loop=np.power, arity=2, domain="power", second_name="exponent",
     # An exponent without dimensions is a number nearly always.
-    grad_fn=lambda made: "PowBackward0" if made.layouts[1].ndim == 0 else "PowBackward1",
+    grad_fn=lambda instruction: f"PowBackward{min(instruction.layouts[1].ndim, 1)}",
     vjp=lambda ct, x, y, out: (
         ct * x._pow_derivative(y, dx=1, dy=0), ct * x._pow_derivative(y, dx=0, dy=1),
     ),
-    extras={
-        "number_names": {0: "PowBackward2", 1: "PowBackward0"},
-        "kernels": {"float64": "power_f64", "float32": "power_f32"},
-    },
+    number_names={0: "PowBackward2", 1: "PowBackward0"},
+    kernels={"float64": "power_f64", "float32": "power_f32"},
 )  # fmt: skip
-composed_op(
-    "pow_int", lambda c, x, y: c("power", x, y), arity=2, torch=None, extras={"private": True}
-)
+composed_op("pow_int", lambda c, x, y: c("power", x, y), arity=2, torch=None, private=True)
 
 
 def _power_derivative(c: Chain, x: Value, y: Value) -> Value:
@@ -141,7 +140,7 @@ def _power_derivative(c: Chain, x: Value, y: Value) -> Value:
 
 composed_op(
     "pow_derivative", _power_derivative, arity=2, domain="power", torch=None,
-    grad_fn="MulBackward0", extras={"private": True},
+    grad_fn="MulBackward0", private=True, parameters=("dx", "dy"),
     vjp=lambda ct, x, y, out, dx, dy: (
         ct * x._pow_derivative(y, dx=dx + 1, dy=dy), ct * x._pow_derivative(y, dx=dx, dy=dy + 1),
     ),
@@ -156,11 +155,11 @@ def _sign(c: Chain, x: Value) -> Value:
     return c.where(c(np.greater, x, 0.0), 1.0, c.where(c(np.less, x, 0.0), -1.0, 0.0))
 
 
-op("abs", loop=np.absolute, domain="nonzero", vjp=lambda ct, x, out: ct * x.sign())
-composed_op("sign", _sign, domain="nonzero", vjp=no_slope)
+op("abs", loop=np.absolute, domain="nonzero", cheap=True, vjp=lambda ct, x, out: ct * x.sign())
+composed_op("sign", _sign, domain="nonzero", vjp=no_slope, cheap=True)
 composed_op("sgn", _sign, domain="nonzero", vjp=no_slope)
 op("numpy_sign", loop=np.sign, torch=None, grad_fn="SignBackward0", vjp=no_slope,
-   extras={"private": True})  # fmt: skip
+   private=True, cheap=True)  # fmt: skip
 op("floor", loop=np.floor, domain="fraction", vjp=no_slope)
 op("ceil", loop=np.ceil, domain="fraction", vjp=no_slope)
 op("round", loop=np.rint, domain="fraction", vjp=no_slope)
@@ -172,11 +171,11 @@ composed_op(
 op(
     "copysign", loop=np.copysign, arity=2, result="float", domain="nonzero",
     vjp=lambda ct, x, y, out: (ct * x._apply("copysign_slope", y), ct._zero()),
-    extras={"number_names": {1: "CopysignBackward1"}},
+    number_names={1: "CopysignBackward1"},
 )  # fmt: skip
 composed_op(
     "copysign_slope", lambda c, x, y: c(np.multiply, c(np.sign, x), c(np.copysign, 1.0, y)),
-    arity=2, torch=None, vjp=no_slope, extras={"private": True},
+    arity=2, torch=None, vjp=no_slope, private=True,
 )  # fmt: skip
 composed_op(
     "heaviside",  # of NaN 0, as in PyTorch; NumPy's is NaN
@@ -197,13 +196,13 @@ def _first_wins(ct: Any, wins: Any) -> tuple[Any, Any]:
     return ct.where(wins, 0), ct._zero_where(wins)
 
 
-op("maximum", loop=np.maximum, arity=2, domain="apart",
+op("maximum", loop=np.maximum, arity=2, domain="apart", in_place=False, cheap=True,
    vjp=lambda ct, x, y, out: (_share(ct, x, y), _share(ct, y, x)))  # fmt: skip
-op("minimum", loop=np.minimum, arity=2, domain="apart",
+op("minimum", loop=np.minimum, arity=2, domain="apart", in_place=False, cheap=True,
    vjp=lambda ct, x, y, out: (_share(ct, -x, -y), _share(ct, -y, -x)))  # fmt: skip
-op("fmax", loop=np.fmax, arity=2, domain="apart",
+op("fmax", loop=np.fmax, arity=2, domain="apart", in_place=False,
    vjp=lambda ct, x, y, out: _first_wins(ct, (x >= y) | y.isnan()))  # fmt: skip
-op("fmin", loop=np.fmin, arity=2, domain="apart",
+op("fmin", loop=np.fmin, arity=2, domain="apart", in_place=False,
    vjp=lambda ct, x, y, out: _first_wins(ct, (x <= y) | y.isnan()))  # fmt: skip
 
 
@@ -239,23 +238,22 @@ composed_op(
 # `clamp` with one bound only
 composed_op(
     "clamp_below", lambda c, x, low: c(np.maximum, x, low), arity=2, domain="apart", torch=None,
-    grad_fn=_names("ClampBackward1", "ClampBackward0"), vjp=_clamp_min_vjp, extras={"private": True},
+    grad_fn=_names("ClampBackward1", "ClampBackward0"), vjp=_clamp_min_vjp, private=True,
 )  # fmt: skip
 composed_op(
     "clamp_above", lambda c, x, high: c(np.minimum, x, high), arity=2, domain="apart", torch=None,
-    grad_fn=_names("ClampBackward1", "ClampBackward0"), vjp=_clamp_max_vjp, extras={"private": True},
+    grad_fn=_names("ClampBackward1", "ClampBackward0"), vjp=_clamp_max_vjp, private=True,
 )  # fmt: skip
 
 # --------------------------------------------------------------------------- selection
-op(
-    "where", lower=composed(lambda c, condition, x, y: c.where(condition, x, y)), arity=3,
+composed_op(
+    "where", lambda c, condition, x, y: c.where(condition, x, y), arity=3, in_place=False, scalar=True,
     vjp=lambda ct, condition, x, y, out: (
         None, ct.where(condition, 0), ct._zero_where(condition),
     ),
-    extras=ELEMENTWISE,
 )  # fmt: skip
 #: what masked rules end with (traced_rule.py): x, but 0 where the cotangent is
 composed_op(
     "mask_zero", lambda c, ct, x: c.where(c(np.equal, ct, 0.0), 0.0, x), arity=2, torch=None,
-    vjp=lambda g, ct, x, out: (None, ct._apply("mask_zero", g)), extras={"private": True},
+    vjp=lambda g, ct, x, out: (None, ct._apply("mask_zero", g)), private=True,
 )  # fmt: skip

@@ -8,7 +8,7 @@ The body runs once for given layouts; the chain that it builds runs tile by tile
 staying in the first-level cache. A body may name a kernel of kernels/pointwise.py instead
 of a ufunc.
 
-Rows made here carry ``extras["elementwise"]``: their one step may become part of a longer chain.
+Rows made here have a `body`: their one step may become part of a longer chain.
 """
 
 from __future__ import annotations
@@ -35,10 +35,7 @@ from .program import (
 )  # fmt: skip
 from .table import Lowered, Lowering, Op, op, out_operand
 
-__all__ = ["ELEMENTWISE", "Chain", "Value", "composed", "composed_op"]
-
-#: what says that a row's step is elementwise, so that chains can take it in
-ELEMENTWISE: dict[str, Any] = {"elementwise": True}
+__all__ = ["Chain", "Value", "composed", "composed_op"]
 
 _TRUTHS = {
     np.less, np.less_equal, np.equal, np.not_equal, np.greater, np.greater_equal, np.isnan,
@@ -141,9 +138,7 @@ def composed(body: Callable[..., Value]) -> Lowering:
 
 def composed_op(name: str, body: Callable[..., Value], **row: Any) -> Op:
     """Add a row that `composed` lowers."""
-    # opcodes.py calls the body for its text
-    row["extras"] = {**ELEMENTWISE, "body": body, **row.get("extras", {})}
-    return op(name, lower=composed(body), **row)
+    return op(name, lower=composed(body), body=body, **row)
 
 
 __all__ += ["pointwise_kernels"]

@@ -9,24 +9,24 @@ from .table import op
 __all__: list[str] = []
 
 # Native rich comparison counts on this order (tensor.py asserts it).
-op("lt", loop=np.less, arity=2, result="bool")
-op("le", loop=np.less_equal, arity=2, result="bool")
+op("lt", loop=np.less, arity=2, result="bool", aliases=("less",))
+op("le", loop=np.less_equal, arity=2, result="bool", aliases=("less_equal",))
 op("eq", loop=np.equal, arity=2, result="bool")
-op("ne", loop=np.not_equal, arity=2, result="bool")
-op("gt", loop=np.greater, arity=2, result="bool")
-op("ge", loop=np.greater_equal, arity=2, result="bool")
+op("ne", loop=np.not_equal, arity=2, result="bool", aliases=("not_equal",))
+op("gt", loop=np.greater, arity=2, result="bool", aliases=("greater",))
+op("ge", loop=np.greater_equal, arity=2, result="bool", aliases=("greater_equal",))
 
-op("isnan", loop=np.isnan, result="bool")
-op("isinf", loop=np.isinf, result="bool")
-op("isfinite", loop=np.isfinite, result="bool")
-op("has_sign", loop=np.signbit, result="bool", torch=None, extras={"private": True})
+op("isnan", loop=np.isnan, result="bool", in_place=False)
+op("isinf", loop=np.isinf, result="bool", in_place=False)
+op("isfinite", loop=np.isfinite, result="bool", in_place=False)
+op("has_sign", loop=np.signbit, result="bool", torch=None, private=True)
 
 op("logical_and", loop=np.logical_and, arity=2, result="bool")
 op("logical_or", loop=np.logical_or, arity=2, result="bool")
 op("logical_xor", loop=np.logical_xor, arity=2, result="bool")
 op("logical_not", loop=np.logical_not, result="bool")
 
-op("bitwise_and", loop=np.bitwise_and, arity=2, domain="integer")
-op("bitwise_or", loop=np.bitwise_or, arity=2, domain="integer")
-op("bitwise_xor", loop=np.bitwise_xor, arity=2, domain="integer")
-op("bitwise_not", loop=np.invert, domain="integer")
+op("bitwise_and", loop=np.bitwise_and, arity=2, result="bits", domain="integer")
+op("bitwise_or", loop=np.bitwise_or, arity=2, result="bits", domain="integer")
+op("bitwise_xor", loop=np.bitwise_xor, arity=2, result="bits", domain="integer")
+op("bitwise_not", loop=np.invert, result="bits", domain="integer")

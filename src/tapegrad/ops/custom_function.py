@@ -33,17 +33,15 @@ def _lower_output(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any])
     return Lowered((out,), (Step(copy_loop(value.dtype), value.shape, operands),))
 
 
-_PYTHON = {"python": True, "private": True}
-
 op(
-    "function", lower=_lower_function, arity=0, torch=None, extras=_PYTHON,
-    grad_fn=lambda made: made.attrs["name"],
+    "function", lower=_lower_function, arity=0, torch=None, python=True, private=True, lift="never",
+    grad_fn=lambda instruction: instruction.attrs["name"],
 )  # fmt: skip
 op(
-    "function_output", lower=_lower_output, arity=0, torch=None, extras=_PYTHON,
-    grad_fn=lambda made: made.attrs["name"],
+    "function_output", lower=_lower_output, arity=0, torch=None, python=True, private=True, lift="never",
+    grad_fn=lambda instruction: instruction.attrs["name"],
 )  # fmt: skip
 op(
-    "unpacked", lower=_lower_output, arity=2, torch=None, extras={"private": True},
+    "unpacked", lower=_lower_output, arity=2, torch=None, private=True, lift="never",
     vjp=lambda ct, original, value, out: (ct, None), grad_fn="UnpackedBackward",
 )  # fmt: skip

@@ -10,7 +10,7 @@ and the derivative in terms of other rows. Subgradients at kinks and ties are Py
 methods of Tensor, among them private ones that functions/maths/pointwise.py registers.
 
 PyTorch names some nodes otherwise where an operand is a Python number; such rows have
-``extras["number_names"]``: number of that operand -> name.
+`number_names`: number of that operand -> name.
 """
 
 from . import activation, arithmetic, transcendental

@@ -14,7 +14,7 @@ from typing import Any
 from ..native import abi as nt
 from .layout import Layout, is_symbolic, loop_geometry
 from .program import ADDRESS, SCRATCH, Step
-from .table import Op, elementwise
+from .table import Op
 
 __all__ = ["family_of", "sized"]
 
@@ -32,9 +32,7 @@ def family_of(
             return None
         leaf = entry.code, layout.dtype.code, layout.ndim, attrs["requires_grad"]
         return (leaf, layout.shape, 0) if layout.ndim and layout.is_contiguous else None
-    if entry.kind != nt.COMPUTE or not (
-        entry.lower is elementwise or "elementwise" in entry.extras or "sized" in entry.extras
-    ):
+    if entry.kind != nt.COMPUTE or not (entry.is_elementwise or entry.sized):
         return None
     shape: tuple[int, ...] | None = None
     size = 0
@@ -54,16 +52,16 @@ def family_of(
 
 def sized(steps: Sequence[Step], size: int) -> list[Step] | None:
     """Steps whose loop over `size` elements is as long as the instruction says; None if some have others."""
-    found = []
+    sized_steps = []
     for step in steps:
         if not step.kernel[0] and not step.nodes:
             if step.steps or step.zero > 8:  # only what sums to one number is cleared
                 return None
-            found.append(step)
+            sized_steps.append(step)
             continue
         count, _, outer, _ = loop_geometry(step.shape, [o.strides for o in step.operands])
         moved = any(o.ref == SCRATCH or (o.offset and o.ref != ADDRESS) for o in step.operands)
-        if count != size or outer or step.core or moved:
+        if count != size or outer or step.core or moved or step.checked:
             return None
-        found.append(step._replace(sized=True))
-    return found
+        sized_steps.append(step._replace(sized=True))
+    return sized_steps

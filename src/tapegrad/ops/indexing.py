@@ -13,9 +13,8 @@ Start reading at `indexed_shape` and `lower_index`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
-
-import numpy as np
 
 from ..base.dtypes import dtype
 from ..native.ufunc_loops import native_kernel_address
@@ -85,25 +84,25 @@ def index_step(
     """
     shape, at = indexed_shape(layout.shape, dims, index.shape)
     rest = [s for i, s in enumerate(layout.strides) if i not in dims]
-    own = [*rest[:at], *(0,) * index.ndim, *rest[at:]]
+    strides = [*rest[:at], *(0,) * index.ndim, *rest[at:]]
     where = [*(0,) * at, *index.strides, *(0,) * (len(rest) - at)]
     other = list(plain.strides)
     outer = list(shape)
     run, run_own, run_other = 1, 0, 0
     while len(outer) > at + index.ndim:  # a run: last dimensions that merge in both
-        n, s, o = outer[-1], own[-1], other[-1]
+        n, s, o = outer[-1], strides[-1], other[-1]
         if run > 1 and n != 1 and (s != run * run_own or o != run * run_other):
             break
         if run == 1 and n != 1:
             run_own, run_other = s, o
         run *= n
-        for stack in (outer, own, where, other):
+        for stack in (outer, strides, where, other):
             stack.pop()
     return Step(
         (kernel_of(layout.dtype, add=add), places(layout, dims, direction)),
         tuple(outer),
         (
-            indexed._replace(strides=tuple(own)),
+            indexed._replace(strides=tuple(strides)),
             positions._replace(strides=tuple(where)),
             plain._replace(strides=tuple(other)),
         ),
@@ -178,7 +177,7 @@ def along_step(
     *, direction: int, add: bool = False,
 ) -> Step:  # fmt: skip
     """Return the step of gather and scatter: positions along `dim`, over the index's shape."""
-    own = tuple(0 if i == dim else s for i, s in enumerate(layout.strides))
+    strides = tuple(0 if i == dim else s for i, s in enumerate(layout.strides))
     data = places(layout, (dim,) if layout.ndim else (), direction)
     if not layout.ndim:
         data = POOL.put((direction, 1, 1, 0))
@@ -186,7 +185,7 @@ def along_step(
         (kernel_of(layout.dtype, add=add), data),
         index.shape,
         (
-            indexed._replace(strides=own[: index.ndim] if layout.ndim else (0,) * index.ndim),
+            indexed._replace(strides=strides[: index.ndim] if layout.ndim else (0,) * index.ndim),
             positions._replace(strides=index.strides),
             plain,
         ),
@@ -216,7 +215,9 @@ def lower_gather_backward(entry: Op, layouts: tuple[Layout, ...], attrs: dict[st
     return Lowered((out,), (zero_step(target, out.span), step))
 
 
-def lower_scatter(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
+def lower_scatter(
+    entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any], *, add: bool = False
+) -> Lowered:
     """Operands (x, index, source): x with the source written or added at the index along a dim."""
     x, index, source = layouts
     out = contiguous(x.dtype, x.shape)
@@ -224,9 +225,8 @@ def lower_scatter(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any])
     copy = Step(copy_loop(x.dtype), x.shape, (arg(0, x.strides), target))
     plain = arg(2, broadcast_strides(source, index.shape))
     step = along_step(
-        out, target, attrs["dim"], index, arg(1, ()), plain, direction=_WRITE,
-        add=entry.name == "scatter_add",
-    )  # fmt: skip
+        out, target, attrs["dim"], index, arg(1, ()), plain, direction=_WRITE, add=add
+    )
     return Lowered((out,), (copy, step))
 
 
@@ -264,69 +264,27 @@ def masked_fill_vjp(ct: Any, x: Any, mask: Any, value: Any, out: Any) -> tuple[A
 
 
 # --------------------------------------------------------------------------- rows
-def _samples(*cases: tuple[tuple[int, ...], tuple[Any, ...]]) -> Any:
-    """Make samples ``f(x, *given)``; a list stands for an array of that shape."""
-
-    def sample(rng: Any, dtype: Any) -> list[Any]:
-        def draw(value: Any) -> Any:
-            if isinstance(value, list):
-                return rng.standard_normal(value).astype(dtype)
-            return value.copy() if isinstance(value, np.ndarray) else value
-
-        return [((draw([*shape]), *map(draw, given)), {}) for shape, given in cases]
-
-    return sample
-
-
-_I = np.array
-_PICK = _I([[0, 1, 0], [1, 1, 0]])
-
 #: only on tapes without values: what stands for it on others is a constant (batched_statement.py)
-op("checked_index", lower=lower_checked_index, torch=None, extras={"private": True})
+op("checked_index", lower=lower_checked_index, torch=None, private=True)
 op("index", arity=2, lower=lower_index, vjp=index_vjp, torch=None)
 op("index_backward", arity=2, lower=lower_index_backward, torch=None, vjp=(
     lambda ct, x, index, out, shape, dims: (ct._apply("index", index, dims=dims), None)
 ))  # fmt: skip
-op("index_put", arity=3, lower=lower_index_put, vjp=index_put_vjp, torch=None)
-for _name, _cases in {
-    "index_select": _samples(
-        ((3, 2), (0, _I([2, 0, 2]))), ((2, 3), (-1, _I([1]))), ((2, 3), (1, np.zeros(0, np.int64)))
-    ),
-    "take": _samples(((3, 2), (_I([[5, -1], [0, 0]]),)), ((3,), (_I(1),))),
-    "masked_select": _samples(
-        ((2, 3), (_I([[True, False, True], [False, True, True]]),)),
-        ((3,), (_I([[True, False, True]]),)),
-    ),
-}.items():
-    op(_name, arity=2, lower=lower_index, vjp=index_vjp, sample=_cases)
-for _name, _cases in {
-    "index_add": _samples(((3, 2), (0, _I([1, 1]), [2, 2])), ((2, 3), (1, _I([0]), [2, 1]))),
-    "index_copy": _samples(((3, 2), (0, _I([2, 0]), [2, 2]))),
-}.items():
-    op(_name, arity=3, lower=lower_index_put, vjp=index_put_vjp, sample=_cases)
-op("index_fill", arity=3, lower=lower_index_put, vjp=index_put_vjp, sample=_samples(
-    ((3, 2), (0, _I([1, 1]), 2.5)), ((2, 3), (1, np.zeros(0, np.int64), 1.0))
-))  # fmt: skip
-op("gather", arity=2, lower=lower_gather, vjp=gather_vjp, sample=_samples(
-    ((2, 3), (1, _PICK)), ((3, 3), (0, _PICK)), ((3,), (0, _I([2, 2, 0, 1]))), ((), (0, _I(0)))
-))  # fmt: skip
+op("index_put", arity=3, lower=lower_index_put, vjp=index_put_vjp, torch=None, in_place=True)
+for _name in ("index_select", "take", "masked_select"):
+    op(_name, arity=2, lower=lower_index, vjp=index_vjp)
+for _name in ("index_add", "index_copy", "index_fill"):
+    op(_name, arity=3, lower=lower_index_put, vjp=index_put_vjp, in_place=True)
+op("gather", arity=2, lower=lower_gather, vjp=gather_vjp)
 op("gather_backward", arity=2, lower=lower_gather_backward, torch=None, vjp=(
     lambda ct, x, index, out, shape, dim: (ct._apply("gather", index, dim=dim), None)
 ))  # fmt: skip
-op("scatter", arity=3, lower=lower_scatter, vjp=scatter_vjp, sample=_samples(
-    ((3, 3), (1, _I([[0, 2], [1, 0]]), [2, 2])), ((3, 2), (0, _I([[2, 0]]), [1, 2]))
-))  # fmt: skip
+op("scatter", arity=3, lower=lower_scatter, vjp=scatter_vjp, in_place=True)
 op("scatter_value", arity=3, lower=lower_scatter, vjp=scatter_vjp, torch="scatter",
-   grad_fn="ScatterBackward1", sample=_samples(((3, 3), (1, _I([[0, 2], [1, 0]]), 1.5)))
+   grad_fn="ScatterBackward1")  # fmt: skip
+op("scatter_add", arity=3, lower=partial(lower_scatter, add=True), in_place=True,
+   vjp=lambda ct, x, index, source, out, dim: (ct, None, ct._apply("gather", index, dim=dim))
 )  # fmt: skip
-op("scatter_add", arity=3, lower=lower_scatter, sample=_samples(
-    ((3, 3), (1, _PICK, [2, 3])), ((2, 3), (0, _I([[1, 0, 1]]), [1, 3]))
-), vjp=lambda ct, x, index, source, out, dim: (ct, None, ct._apply("gather", index, dim=dim))
-)  # fmt: skip
-op("masked_fill", arity=3, lower=lower_masked_fill, vjp=masked_fill_vjp, sample=_samples(
-    ((2, 3), (_I([True, False, True]), 2.0)), ((3,), (_I([[True, False, True]] * 2), -1.0)),
-    ((), (_I(True), 1.0)),
-))  # fmt: skip
+op("masked_fill", arity=3, lower=lower_masked_fill, vjp=masked_fill_vjp, in_place=True)
 op("masked_fill_tensor", arity=3, lower=lower_masked_fill, vjp=masked_fill_vjp, torch="masked_fill",
-   grad_fn="MaskedFillBackward1", sample=_samples(((2, 3), (_I([True, False, True]), [])))
-)  # fmt: skip
+   grad_fn="MaskedFillBackward1")  # fmt: skip

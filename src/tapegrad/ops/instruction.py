@@ -4,8 +4,6 @@ Everything about a statement but its slots is here, once for all statements alik
 geometry, the layout of the result. So a statement is an instruction's number and its operands'
 slots. `instruction` finds or makes one; `remember` tells native recording about it, so that the
 next time the same op meets the same layouts Python is not asked.
-
-The programs that run its VJP, one an operand, are built by `build` of rules/program_table.py.
 """
 
 from __future__ import annotations
@@ -61,7 +59,7 @@ class Instruction:
     pushes : object or None
         Templates of tangents; set by forward_mode.py.
     key : object
-        What it is found by.
+        The key of `interned`.
     needs : tuple of int
         Numbers of the instructions that its templates and programs refer to.
     outputs : tuple of Instruction
@@ -171,9 +169,9 @@ def instruction(entry: Op, layouts: tuple[Layout, ...], **attrs: Any) -> Instruc
     """
     parts = distinct(attrs)
     key = (entry.code, *[x.id for x in layouts], *parts)
-    found = interned.get(key)
-    if found is not None:
-        return found
+    result = interned.get(key)
+    if result is not None:
+        return result
     with TABLE_LOCK:
         if ITAB.size >= ROUNDS.limit:
             ROUNDS.end()
@@ -183,12 +181,12 @@ def instruction(entry: Op, layouts: tuple[Layout, ...], **attrs: Any) -> Instruc
         family = None if is_symbolic(layouts) else family_of(entry, layouts, attrs, parts)
         head = _heads.get(family[0]) if family else None
         if family and head is not None:
-            found = _sibling(head, layouts, attrs, family, key)
+            result = _sibling(head, layouts, attrs, family, key)
         else:
             known = None if family else PATTERNS.fill(entry, layouts, attrs, parts, key)
-            found = known or lowered(entry, layouts, attrs, family, key)
-        interned[key] = found
-    return found
+            result = known or lowered(entry, layouts, attrs, family, key)
+        interned[key] = result
+    return result
 
 
 def lowered(
@@ -218,9 +216,9 @@ def _sibling(
     out = head.out
     if out.ndim:
         out = contiguous(out.dtype, family[1])
-    made = Instruction(head.op, layouts, attrs, (out,), head.scratch, key)
-    made.family, made.head = head.family, head
-    number = new_number(made)
+    instruction = Instruction(head.op, layouts, attrs, (out,), head.scratch, key)
+    instruction.family, instruction.head = head.family, head
+    number = new_number(instruction)
     row: list[int] = ITAB.rows[head.id].tolist()
     row[nt.I_SIZE] = family[2]
     row[nt.I_LAYOUT] = out.id
@@ -229,88 +227,89 @@ def _sibling(
         if not head.shares >> (column - nt.I_VJP) & 1:
             row[column] = -1
     ITAB.write(number, row)
-    return made
+    return instruction
 
 
-def new_number(made: Instruction) -> int:
+def new_number(instruction: Instruction) -> int:
     """Take a row of the table for an instruction. The caller holds the lock."""
-    made.id = number = ITAB.reserve(1)
+    instruction.id = number = ITAB.reserve(1)
     while number >= len(INSTRUCTIONS):
         INSTRUCTIONS.append(GONE)
-    INSTRUCTIONS[number] = made
+    INSTRUCTIONS[number] = instruction
     return number
 
 
-def give_back(made: Instruction) -> None:
+def give_back(instruction: Instruction) -> None:
     """End an instruction, which nothing refers to. The caller holds the lock."""
-    if made._holdings is not None:
-        made._holdings.give_back()
-    INSTRUCTIONS[made.id] = GONE
-    ITAB.release(made.id, 1)
+    if instruction._holdings is not None:
+        instruction._holdings.give_back()
+    INSTRUCTIONS[instruction.id] = GONE
+    ITAB.release(instruction.id, 1)
 
 
 def _new(
     entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any], lowered: Lowered,
     holdings: Holdings, key: Any, family: tuple[Any, tuple[int, ...], int] | None = None,
 ) -> Instruction:  # fmt: skip
-    made = Instruction(entry, layouts, attrs, lowered.outs, lowered.scratch, key)
-    made._holdings = holdings
+    instruction = Instruction(entry, layouts, attrs, lowered.outs, lowered.scratch, key)
+    instruction._holdings = holdings
     symbolic = is_symbolic((*layouts, *lowered.outs))
-    made._steps = None if symbolic else lowered.steps
+    instruction._steps = None if symbolic else lowered.steps
     out = lowered.outs[0]
     size, steps = 0, None
     if family and (not out.ndim or out is contiguous(out.dtype, family[1])):
         size, steps = family[2], sized(lowered.steps, family[2])
-    add_outputs(made)
-    if "lifted" in entry.extras:
-        made.needs += (attrs["inner"],)
-    row = row_of(made)
+    add_outputs(instruction)
+    if entry.lifted:
+        instruction.needs += (attrs["inner"],)
+    row = row_of(instruction)
     if not symbolic:
         row[nt.I_STEP_LO : nt.I_STEP_HI + 1] = emit(lowered.steps if steps is None else steps)
-    number = new_number(made)
+    number = new_number(instruction)
     if family and steps is not None:
-        made.family = family[0]
-        _heads[made.family] = made
+        instruction.family = family[0]
+        _heads[instruction.family] = instruction
     row[nt.I_SIZE] = size
     ITAB.write(number, [hint(word) for word in row] if symbolic else row)
-    return made
+    return instruction
 
 
-def add_outputs(made: Instruction) -> None:
+def add_outputs(instruction: Instruction) -> None:
     """Make the instructions of an instruction's further results."""
-    if len(made.outs) > 1:
-        made.outputs = tuple(
-            _new(OUTPUT, (made.out,), {"number": j}, Lowered((made.outs[j],), ()), Holdings(), None)
-            for j in range(1, len(made.outs))
+    if len(instruction.outs) > 1:
+        source = (instruction.out,)
+        instruction.outputs = tuple(
+            _new(OUTPUT, source, {"number": j}, Lowered((out,), ()), Holdings(), None)
+            for j, out in enumerate(instruction.outs[1:], 1)
         )
-        made.needs = tuple([output.id for output in made.outputs])
+        instruction.needs = tuple([output.id for output in instruction.outputs])
 
 
-def row_of(made: Instruction) -> list[Any]:
+def row_of(instruction: Instruction) -> list[Any]:
     """Return the row of an instruction in the table, without its steps."""
-    entry, attrs, out = made.op, made.attrs, made.out
-    smooth = entry.vjp is not None or entry.kind != nt.COMPUTE or entry.extras.get("python")
+    entry, attrs, out = instruction.op, instruction.attrs, instruction.out
+    smooth = entry.vjp is not None or entry.kind != nt.COMPUTE or entry.python
     row: list[Any] = [0] * nt.I_WIDTH
     row[nt.I_KIND] = entry.kind
-    row[nt.I_NARGS] = len(made.layouts)
-    row[nt.I_DIFF] = bool(smooth) and is_float(out) and entry.kind != nt.OUTPUT
-    row[nt.I_NOUT] = len(made.outs)
+    row[nt.I_NARGS] = len(instruction.layouts)
+    row[nt.I_DIFF] = smooth and is_float(out) and entry.kind != nt.OUTPUT
+    row[nt.I_NOUT] = len(instruction.outs)
     # 2 for what a Function has saved of its outputs: the collector keeps the value
-    row[nt.I_PYTHON] = bool(entry.extras.get("python")) + bool(attrs.get("saved"))
+    row[nt.I_PYTHON] = entry.python + bool(attrs.get("saved"))
     row[nt.I_VJP : nt.I_PUSH + 1] = [-1] * (nt.I_PUSH + 1 - nt.I_VJP)
-    row[nt.I_DETACH] = entry.extras.get("detach", 0)
+    row[nt.I_DETACH] = entry.detaches + entry.silent
     if entry.kind == nt.LEAF:
         row[nt.I_EXTRA] = attrs["requires_grad"]
-    if entry.extras.get("rewritten"):
+    if entry.rewritten:
         row[nt.I_EXTRA] = nt.REWRITTEN
-    measure(made, row)
+    measure(instruction, row)
     return row
 
 
-def measure(made: Instruction, row: list[Any]) -> None:
+def measure(instruction: Instruction, row: list[Any]) -> None:
     """Write what depends on lengths into a row."""
-    entry, out = made.op, made.out
-    row[nt.I_SCRATCH] = made.scratch
+    entry, out = instruction.op, instruction.out
+    row[nt.I_SCRATCH] = instruction.scratch
     row[nt.I_LAYOUT] = out.id
     row[nt.I_FULL] = -1 if out.overlaps else out.size * out.dtype.itemsize
     if entry.kind in (nt.WRITE, nt.ACCUMULATE):
@@ -318,10 +317,10 @@ def measure(made: Instruction, row: list[Any]) -> None:
     else:
         row[nt.I_BYTES] = out.span
     if (
-        entry.name == "select" and made.layouts[0].ndim
+        entry.name == "select" and instruction.layouts[0].ndim
     ):  # what native integer indexing needs to know
-        row[nt.I_EXTRA] = made.layouts[0].shape[0]
-        row[nt.I_EXTRA + 1] = made.layouts[0].strides[0]
+        row[nt.I_EXTRA] = instruction.layouts[0].shape[0]
+        row[nt.I_EXTRA + 1] = instruction.layouts[0].strides[0]
 
 
 def _no_steps(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
@@ -346,11 +345,11 @@ def leaf(layout: Layout, requires_grad: bool = False) -> Instruction:
     becomes active when something active is written into it.
     """
     key = (layout.id, requires_grad)
-    found = _leaves.get(key)
-    if found is None:
-        found = instruction(LEAF, (), layout=layout, requires_grad=bool(requires_grad))
-        _leaves[key] = found
-    return found
+    known = _leaves.get(key)
+    if known is None:
+        known = instruction(LEAF, (), layout=layout, requires_grad=bool(requires_grad))
+        _leaves[key] = known
+    return known
 
 
 def view_instruction(
@@ -438,13 +437,13 @@ def remember_pair(code: int, a: int, b: int, number: int, other: int) -> None:
         PAIRS.add(code, a, b, number, other)
 
 
-def remember(made: Instruction, called: Op | None = None) -> None:
+def remember(instruction: Instruction, called: Op | None = None) -> None:
     """Let native recording use an instruction for its op (or that which was `called`) and layouts."""
-    code = (called or made.op).code
-    out = made.out
-    if is_symbolic((*made.layouts, out)):  # native code would see numbers
+    code = (called or instruction.op).code
+    out = instruction.out
+    if is_symbolic((*instruction.layouts, out)):  # native code would see numbers
         return
-    if len(made.outs) == 1 and out.span < LARGE and len(made.layouts) <= 2:
-        second = made.layouts[1].id if len(made.layouts) == 2 else 0
+    if len(instruction.outs) == 1 and out.span < LARGE and len(instruction.layouts) <= 2:
+        second = instruction.layouts[1].id if len(instruction.layouts) == 2 else 0
         with TABLE_LOCK:
-            PAIRS.add(code, made.layouts[0].id, second, made.id, out.id)
+            PAIRS.add(code, instruction.layouts[0].id, second, instruction.id, out.id)

@@ -356,11 +356,11 @@ def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
 def broadcast_strides(layout: Layout, shape: Sequence[int]) -> tuple[int, ...]:
     """Strides with which `layout` runs over the larger `shape`: 0 along broadcast dimensions."""
     missing = len(shape) - layout.ndim
-    own = tuple(
+    strides = tuple(
         0 if n == 1 and m != 1 else s
         for n, s, m in zip(layout.shape, layout.strides, shape[missing:], strict=True)
     )
-    return (0,) * missing + own
+    return (0,) * missing + strides
 
 
 def loop_geometry(
@@ -406,12 +406,12 @@ def loop_geometry(
 
 def byte_offsets(layout: Layout) -> np.ndarray:
     """For each element, in order, its offset in bytes from the first."""
-    found = np.zeros(layout.shape, np.int64)
+    offsets = np.zeros(layout.shape, np.int64)
     for axis, (n, stride) in enumerate(zip(layout.shape, layout.strides, strict=True)):
-        found += (np.arange(n) * stride).reshape(
+        offsets += (np.arange(n) * stride).reshape(
             [-1 if d == axis else 1 for d in range(layout.ndim)]
         )
-    return found.reshape(-1)
+    return offsets.reshape(-1)
 
 
 def mapped_strides(layout: Layout, whole: Layout) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..native.ufunc_loops import ufunc_loop
 from .layout import Layout, broadcast_shapes, broadcast_strides, c_strides, contiguous
-from .program import SCRATCH, Operand, Step, address_operand, arg, constant
+from .program import SCRATCH, Operand, Step, address_operand, arg, constant, padded
 from .table import Lowered, Op, copy_loop, is_float, op, out_operand
 
 __all__: list[str] = []
@@ -70,8 +70,8 @@ def geometry(x: Layout, y: Layout) -> Geometry:
 
 def _batch_strides(layout: Layout, batch: tuple[int, ...]) -> tuple[int, ...]:
     """Strides over the broadcast batch dimensions."""
-    own = layout.ndim - 2
-    missing = (0,) * (len(batch) - max(own, 0))
+    count = layout.ndim - 2
+    missing = (0,) * (len(batch) - max(count, 0))
     pairs = zip(layout.shape[:-2], layout.strides[:-2], strict=True)
     return missing + tuple(0 if n == 1 else s for n, s in pairs)
 
@@ -121,7 +121,7 @@ def product_steps(x: Layout, y: Layout) -> tuple[Layout, list[Step], int]:
         source = arg(i, broadcast_strides(layout, shape))
         target = Operand(SCRATCH, scratch, copied.strides)
         steps.append(Step(copy_loop(x.dtype), shape, (source, target)))
-        scratch += (copied.span + 63) & ~63
+        scratch += padded(copied.span)
     g = geometry(*layouts)
     m, k, p = g.core
     item = x.dtype.itemsize
@@ -170,7 +170,7 @@ def lower_add_product(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, A
         scaled = Operand(SCRATCH, scratch, product.strides)
         steps.append(Step(multiply, shape, (added, number(beta), scaled)))
         added = scaled
-        scratch += (product.span + 63) & ~63
+        scratch += padded(product.span)
     steps.append(Step(add, shape, (out, added, out)))
     return Lowered((product,), tuple(steps), scratch)
 
@@ -221,80 +221,26 @@ def _add_vjp(product_vjp: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple
 
 
 # --------------------------------------------------------------------------- rows
-def _pairs(*shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> Callable[..., Any]:
-    """Make samples of operands of these shapes."""
-
-    def sample(rng: np.random.Generator, dtype: Any) -> list[Any]:
-        return [(tuple(rng.standard_normal(s).astype(dtype) for s in pair), {}) for pair in shapes]
-
-    return sample
+def _product(name: str, vjp: Callable[..., Any], **row: Any) -> None:
+    op(name, lower=lower_product, arity=2, vjp=vjp, lift="product", **row)
 
 
-def _triples(*shapes: tuple[tuple[int, ...], ...]) -> Callable[..., Any]:
-    """Make samples ``(z, x, y)`` with and without factors."""
-    plain = _pairs(*shapes)  # type: ignore[arg-type]
-
-    def sample(rng: np.random.Generator, dtype: Any) -> list[Any]:
-        factors = {"beta": 0.5, "alpha": -2}
-        return [*plain(rng, dtype), *((args, factors) for args, _ in plain(rng, dtype))]
-
-    return sample
+def _added_product(name: str, vjp: Callable[..., Any]) -> None:
+    """Add a row with operands (x, y, z), for ``beta * z + alpha * (x @ y)``; the functions take z first."""
+    row = {"vjp": _add_vjp(vjp), "lift": "added product", "in_place": True}
+    op(name, lower=lower_add_product, arity=3, **row)
 
 
-op(
-    "dot", lower=lower_product, arity=2, vjp=lambda ct, x, y, out: (ct * y, ct * x),
-    sample=_pairs(((3,), (3,)), ((1,), (1,)), ((0,), (0,))),
-)  # fmt: skip
-op(
-    "vdot", lower=lower_product, arity=2, vjp=lambda ct, x, y, out: (ct * y, ct * x),
-    sample=_pairs(((3,), (3,)), ((0,), (0,))),
-)  # fmt: skip
-op(
-    "mv", lower=lower_product, arity=2, vjp=_matrix_vector_vjp,
-    sample=_pairs(((2, 3), (3,)), ((1, 1), (1,)), ((2, 0), (0,)), ((0, 3), (3,))),
-)  # fmt: skip
-op(
-    "vecmat", lower=lower_product, arity=2, vjp=_vector_matrix_vjp, grad_fn="SqueezeBackward4",
-    torch="matmul", sample=_pairs(((3,), (3, 2)), ((0,), (0, 2)), ((1,), (1, 0))),
-)  # fmt: skip
-op(
-    "mm", lower=lower_product, arity=2, vjp=_matrix_vjp,
-    sample=_pairs(
-        ((2, 3), (3, 4)), ((1, 1), (1, 1)), ((2, 0), (0, 3)), ((0, 2), (2, 3)), ((2, 1), (1, 2))
-    ),
-)  # fmt: skip
-op(
-    "bmm", lower=lower_product, arity=2, vjp=_matrix_vjp,
-    sample=_pairs(
-        ((2, 2, 3), (2, 3, 4)), ((1, 2, 2), (1, 2, 2)), ((0, 2, 3), (0, 3, 2)),
-        ((2, 2, 0), (2, 0, 3)),
-    ),
-)  # fmt: skip
+_product("dot", lambda ct, x, y, out: (ct * y, ct * x), second_name="tensor")
+_product("vdot", lambda ct, x, y, out: (ct * y, ct * x))
+_product("mv", _matrix_vector_vjp, second_name="vec")
+_product("vecmat", _vector_matrix_vjp, grad_fn="SqueezeBackward4", torch="matmul")
+_product("mm", _matrix_vjp, second_name="mat2")
+_product("bmm", _matrix_vjp)
 #: with a batch of matrices on one side at least
-op(
-    "matmul", lower=lower_product, arity=2, vjp=_batched_vjp, grad_fn="UnsafeViewBackward0",
-    extras={"function": "matmul"},
-    sample=_pairs(
-        ((2, 2, 3), (3, 4)), ((2, 2, 3), (3,)), ((3,), (2, 3, 2)), ((2, 2, 3), (2, 3, 2)),
-        ((2, 1, 2, 3), (3, 3, 2)), ((1, 2, 3), (2, 3, 2)), ((0, 2, 3), (3, 2)),
-        ((0, 2, 3), (3,)), ((2, 2, 0), (0, 3)), ((3,), (0, 3, 2)),
-    ),
-)  # fmt: skip
+_product("matmul", _batched_vjp, grad_fn="UnsafeViewBackward0", function="matmul")
 #: a matrix on the left, a batch on the right; PyTorch ends it with a clone
-op(
-    "matmul_left", lower=lower_product, arity=2, vjp=_batched_vjp, grad_fn="CloneBackward0",
-    torch="matmul", sample=_pairs(((2, 3), (2, 3, 4)), ((1, 2, 3), (2, 3, 2))),
-)  # fmt: skip
-# Operands are (x, y, z) for beta * z + alpha * (x @ y); the functions take z first.
-op(
-    "addmm", lower=lower_add_product, arity=3, vjp=_add_vjp(_matrix_vjp),
-    sample=_triples(((2, 2), (2, 3), (3, 2)), ((2,), (3, 0), (0, 2)), ((), (1, 2), (2, 3))),
-)  # fmt: skip
-op(
-    "addmv", lower=lower_add_product, arity=3, vjp=_add_vjp(_matrix_vector_vjp),
-    sample=_triples(((2,), (2, 3), (3,)), ((), (2, 3), (3,))),
-)  # fmt: skip
-op(
-    "baddbmm", lower=lower_add_product, arity=3, vjp=_add_vjp(_matrix_vjp),
-    sample=_triples(((2, 2, 2), (2, 2, 3), (2, 3, 2)), ((2,), (2, 1, 3), (2, 3, 2))),
-)  # fmt: skip
+_product("matmul_left", _batched_vjp, grad_fn="CloneBackward0", torch="matmul")
+_added_product("addmm", _matrix_vjp)
+_added_product("addmv", _matrix_vector_vjp)
+_added_product("baddbmm", _matrix_vjp)

@@ -8,6 +8,7 @@ Two elementwise ops serve these derivatives: `tied` (1 where two values are equa
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,19 @@ import numpy as np
 from ..base.dtypes import bool_, dtype
 from ..native.intrinsic_stubs import element, number, p64
 from ..native.ufunc_loops import native_kernel_address, native_kernels, ufunc_loop
-from . import reduction_samples as samples
 from .layout import Layout, broadcast_shapes, broadcast_strides, contiguous
-from .program import SCRATCH, Node, Operand, Step, address_operand, arg, chain_scratch, constant
-from .reduction import Reduction, kept, lower_sum, mean_vjp, padded
+from .program import (
+    SCRATCH,
+    Node,
+    Operand,
+    Step,
+    address_operand,
+    arg,
+    chain_scratch,
+    constant,
+    padded,
+)
+from .reduction import Reduction, kept, lower_mean, mean_vjp
 from .table import Lowered, Op, op, out_operand
 
 __all__ = ["highest", "lowest"]
@@ -39,12 +49,13 @@ def highest(kind: dtype) -> float:
     return 1 if kind is bool_ else 2**63 - 1
 
 
-def lower_extreme(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
+def lower_extreme(
+    entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any], *, largest: bool
+) -> Lowered:
     """Maximum or minimum; NaN wins."""
     (x,) = layouts
     r = Reduction(x.shape, attrs)
     out = r.result(x.dtype)
-    largest = entry.extras["largest"]
     identity = lowest(x.dtype) if largest else highest(x.dtype)
     ufunc = np.maximum if largest else np.minimum
     steps = r.fold(ufunc, arg(0, x.strides), out_operand(1, out), x.dtype, identity)
@@ -68,12 +79,10 @@ def even_vjp(ct: Any, x: Any, out: Any) -> Any:
 for _largest, _name, _title in ((True, "max", "Max"), (False, "min", "Min")):
     op(
         f"{_name}_all",
-        lower=lower_extreme,
+        lower=partial(lower_extreme, largest=_largest),
         grad_fn=f"{_title}Backward1",
         torch=_name,
-        sample=samples.full,
         vjp=even_vjp,
-        extras={"largest": _largest},
     )
     for _row, _grad_fn, _torch in (
         (f"a{_name}", f"A{_name}Backward0", f"a{_name}"),
@@ -81,12 +90,10 @@ for _largest, _name, _title in ((True, "max", "Max"), (False, "min", "Min")):
     ):
         op(
             _row,
-            lower=lower_extreme,
+            lower=partial(lower_extreme, largest=_largest),
             grad_fn=_grad_fn,
             torch=_torch,
-            sample=samples.along if _torch else None,
             vjp=extreme_vjp,
-            extras={"largest": _largest},
         )
 
 
@@ -151,7 +158,9 @@ op(
 )
 
 
-def lower_var(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
+def lower_var(
+    entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any], *, root: bool
+) -> Lowered:
     """Lower a variance or deviation in two passes: the mean, then the squared differences."""
     (x,) = layouts
     kind = x.dtype
@@ -173,7 +182,7 @@ def lower_var(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> 
         ),
         r.update(np.true_divide, place, kind, freedom),
     ]  # fmt: skip
-    if entry.extras["root"]:
+    if root:
         steps.append(r.update(np.sqrt, place, kind))
     return Lowered((out,), tuple(steps), temporaries + chain_scratch([*nodes, nodes[0]]))
 
@@ -197,27 +206,22 @@ def std_vjp(
 for _name, _root in (("var", False), ("std", True)):
     op(
         _name,
-        lower=lower_var,
-        sample=samples.variance,
+        lower=partial(lower_var, root=_root),
         vjp=std_vjp if _root else var_vjp,
-        extras={"root": _root},
     )
     # PyTorch makes both results of var_mean in one node; here they are two of its name.
     op(
         f"{_name}_mean",
-        lower=lower_var,
+        lower=partial(lower_var, root=_root),
         grad_fn=f"{_name.title()}MeanBackward0",
-        sample=samples.variance,
         vjp=std_vjp if _root else var_vjp,
-        extras={"root": _root},
     )
     op(
         f"{_name}_mean_mean",
-        lower=lower_sum,
+        lower=lower_mean,
         grad_fn=f"{_name.title()}MeanBackward0",
         torch=None,
         vjp=mean_vjp,
-        extras={"mean": True},
     )
 
 
@@ -304,5 +308,5 @@ def dist_vjp(ct: Any, x: Any, y: Any, out: Any, p: float) -> tuple[Any, Any]:
     return slope, -slope
 
 
-op("norm", lower=lower_norm, grad_fn="LinalgVectorNormBackward0", sample=samples.norm, vjp=norm_vjp)
-op("dist", lower=lower_dist, arity=2, sample=samples.dist, vjp=dist_vjp)
+op("norm", lower=lower_norm, grad_fn="LinalgVectorNormBackward0", vjp=norm_vjp)
+op("dist", lower=lower_dist, arity=2, vjp=dist_vjp)

@@ -8,6 +8,7 @@ cotangents there (`place`). So indices are computed once, and derivatives of any
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,18 +16,17 @@ import numpy as np
 from ..base.dtypes import int64
 from ..native.intrinsic_stubs import SIZE, element, p64
 from ..native.ufunc_loops import native_kernel_address, native_kernels
-from . import reduction_samples as samples
 from .layout import Layout, contiguous
 from .norms import highest, lowest
-from .program import POOL, SCRATCH, Operand, Step, arg, zero_step
-from .reduction import Reduction, padded
+from .program import POOL, SCRATCH, Operand, Step, arg, padded, zero_step
+from .reduction import Reduction
 from .table import Lowered, Op, copy_loop, op, out_operand
 
 __all__: list[str] = []
 
 
 # --------------------------------------------------------------------------- positions of extremes
-# `found` holds -1 - (elements seen) until the value is met, then its position. Elements come in
+# `position` holds -1 - (elements seen) until the value is met, then its position. Elements come in
 # order.
 # Along the inner loop blocks of 64 are searched; across it, whole rows are compared at once.
 
@@ -37,8 +37,8 @@ def find(args, dims, strides, data):  # type: ignore[no-untyped-def]
     a, b, c, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(strides)
     n = p64(dims)[0]
     if s[2] == 0 and s[0] == SIZE:
-        x, y, found = element(a), element(b)[0], p64(c)
-        seen = found[0]
+        x, y, position = element(a), element(b)[0], p64(c)
+        seen = position[0]
         i = n if seen >= 0 else 0
         while i < n:
             hits = 0
@@ -47,28 +47,30 @@ def find(args, dims, strides, data):  # type: ignore[no-untyped-def]
             if hits:
                 while not ((x[i] == y) | ((x[i] != x[i]) & (y != y))):
                     i += 1
-                found[0] = i - 1 - seen
+                position[0] = i - 1 - seen
                 break
             i += 64
         if i >= n and seen < 0:
-            found[0] = seen - n
+            position[0] = seen - n
     elif s[0] == SIZE and s[1] == SIZE and s[2] == 8:
-        x, y, found = element(a), element(b), p64(c)
+        x, y, position = element(a), element(b), p64(c)
         for i in range(n):
-            seen = found[i]
+            seen = position[i]
             met = (x[i] == y[i]) | ((x[i] != x[i]) & (y[i] != y[i]))
             other = -1 - seen if met else seen - 1
-            found[i] = other if seen < 0 else seen
+            position[i] = other if seen < 0 else seen
     else:
         for i in range(n):
             here, value = element(a + i * s[0])[0], element(b + i * s[1])[0]
-            found = p64(c + i * s[2])
-            if found[0] < 0:
+            position = p64(c + i * s[2])
+            if position[0] < 0:
                 met = (here == value) | ((here != here) & (value != value))
-                found[0] = -1 - found[0] if met else found[0] - 1
+                position[0] = -1 - position[0] if met else position[0] - 1
 
 
-def lower_arg(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
+def lower_arg(
+    entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any], *, largest: bool
+) -> Lowered:
     """Position of the first extreme along a dimension, or of the flattened operand."""
     (x,) = layouts
     source, scratch, steps = arg(0, x.strides), 0, []
@@ -81,7 +83,6 @@ def lower_arg(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> 
     r = Reduction(x.shape, attrs)
     out = r.result(int64)
     place, extreme = out_operand(1, out), Operand(SCRATCH, scratch, ())
-    largest = entry.extras["largest"]
     ufunc = np.maximum if largest else np.minimum
     identity = lowest(x.dtype) if largest else highest(x.dtype)
     kernel = native_kernel_address("find", x.dtype), 0
@@ -94,8 +95,8 @@ def lower_arg(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> 
     return Lowered((out,), tuple(steps), scratch + r.size * x.dtype.itemsize)
 
 
-op("argmax", lower=lower_arg, sample=samples.ordered, extras={"largest": True})
-op("argmin", lower=lower_arg, sample=samples.ordered, extras={"largest": False})
+op("argmax", lower=partial(lower_arg, largest=True))
+op("argmin", lower=partial(lower_arg, largest=False))
 
 
 # --------------------------------------------------------------------------- take and put
@@ -155,25 +156,17 @@ def take_vjp(ct: Any, x: Any, index: Any, out: Any, dim: int, keepdim: bool) -> 
     return ct._apply("place", index, shape=tuple(x.shape), dim=dim, keepdim=keepdim), None
 
 
-for _name, _grad_fn, _torch, _sample in (
-    ("pick_max", "MaxBackward0", "max", samples.ordered),
-    ("pick_min", "MinBackward0", "min", samples.ordered),
-    ("pick_median", "MedianBackward1", "median", samples.ordered),
-    ("pick_nanmedian", "NanmedianBackward1", None, None),
-    ("pick_sort", "SortBackward0", "sort", samples.ordered),
-    ("pick_stable_sort", "SortBackward1", None, None),
-    ("pick_topk", "TopkBackward0", "topk", samples.top),
-    ("pick", "GatherBackward0", None, None),
+for _name, _grad_fn, _torch in (
+    ("pick_max", "MaxBackward0", "max"),
+    ("pick_min", "MinBackward0", "min"),
+    ("pick_median", "MedianBackward1", "median"),
+    ("pick_nanmedian", "NanmedianBackward1", None),
+    ("pick_sort", "SortBackward0", "sort"),
+    ("pick_stable_sort", "SortBackward1", None),
+    ("pick_topk", "TopkBackward0", "topk"),
+    ("pick", "GatherBackward0", None),
 ):
-    op(
-        _name,
-        lower=lower_take,
-        grad_fn=_grad_fn,
-        arity=2,
-        torch=_torch,
-        sample=_sample,
-        vjp=take_vjp,
-    )
+    op(_name, lower=lower_take, grad_fn=_grad_fn, arity=2, torch=_torch, vjp=take_vjp)
 op(
     "place",
     lower=lower_put,

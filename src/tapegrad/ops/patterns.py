@@ -148,16 +148,16 @@ class Pattern:
         symbolic = tuple([letters.layout(x) for x in layouts])
         chosen = {k: letters.layout(v) if isinstance(v, Layout) else v for k, v in attrs.items()}
         with imaging(self._image()):
-            self.prototype = made = lowered(entry, symbolic, chosen, None, None)
+            self.prototype = instruction = lowered(entry, symbolic, chosen, None, None)
         with imaging(self._image()) as image:
-            with holding(made.holdings):
-                low, high = emit(made.steps)
-            parts = [[low, high, made.scratch]]
-            for out in made.outs:
+            with holding(instruction.holdings):
+                low, high = emit(instruction.steps)
+            parts = [[low, high, instruction.scratch]]
+            for out in instruction.outs:
                 parts.append([*out.shape])
                 parts.append([*out.strides])
         #: dtype and, for those that are contiguous, no strides
-        self._outs = [(x.dtype, x.is_contiguous) for x in made.outs]
+        self._outs = [(x.dtype, x.is_contiguous) for x in instruction.outs]
         self._forward = _Filled(self, image, 0, parts)
         #: what was asked up to here is asked when the instruction is made
         self._asked = formulas.place
@@ -187,20 +187,22 @@ class Pattern:
                     for i, (kind, dense) in zip(range(1, len(parts), 2), self._outs, strict=True)
                 ]
                 low, high, scratch = parts[0]
-                made = Instruction(self.prototype.op, layouts, attrs, tuple(outs), scratch, key)
-                made._holdings = holdings
-                made.pattern, made.sizes = self, sizes
-                add_outputs(made)
+                instruction = Instruction(
+                    self.prototype.op, layouts, attrs, tuple(outs), scratch, key
+                )
+                instruction._holdings = holdings
+                instruction.pattern, instruction.sizes = self, sizes
+                add_outputs(instruction)
                 if self._row is None:
-                    self._row = row_of(made)
+                    self._row = row_of(instruction)
                 row = self._row.copy()
-                measure(made, row)
+                measure(instruction, row)
                 row[nt.I_STEP_LO], row[nt.I_STEP_HI] = low, high
-                ITAB.write(new_number(made), row)
+                ITAB.write(new_number(instruction), row)
             except BaseException:
                 holdings.give_back()
                 raise
-        return made
+        return instruction
 
     def fits(self, sizes: tuple[int, ...]) -> bool:
         """Return True if what was asked for the prototype has the same answers for some lengths."""
@@ -319,7 +321,7 @@ def may_have_pattern(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, An
     """Return False for what has no programs of its own, and for what is symbolic itself."""
     if len(layouts) > MOST_OPERANDS:
         return False
-    if entry.kind == nt.LEAF or "python" in entry.extras or "lifted" in entry.extras:
+    if entry.kind == nt.LEAF or entry.python or entry.lifted:
         return False
     return not is_symbolic(layouts) and not isinstance(attrs.get("layout"), SymbolicLayout)
 
@@ -333,19 +335,19 @@ def fill(
         return None
     branches, sizes = known
     for pattern in branches.patterns:
-        made = pattern.instruction(layouts, attrs, sizes, key)
-        if made is not None:
-            return made
+        instruction = pattern.instruction(layouts, attrs, sizes, key)
+        if instruction is not None:
+            return instruction
     new = branches.another(entry, layouts, attrs, sizes)
     return None if new is None else new.instruction(layouts, attrs, sizes, key)
 
 
-def answered(made: Instruction, image_of: Callable[[Pattern], Any]) -> Any:
+def answered(instruction: Instruction, image_of: Callable[[Pattern], Any]) -> Any:
     """Return what an image of an instruction's pattern gives for its lengths.
 
     Parameters
     ----------
-    made : Instruction
+    instruction : Instruction
         The caller holds the lock.
     image_of : callable
         Called with a pattern: its image, with a method `fill` of lengths; None if it has none.
@@ -355,13 +357,13 @@ def answered(made: Instruction, image_of: Callable[[Pattern], Any]) -> Any:
     object
         None if there is no image, or something that it asked about lengths has another answer.
     """
-    entry, layouts, attrs = made.op, made.layouts, made.attrs
-    pattern: Pattern | None = made.pattern
+    entry, layouts, attrs = instruction.op, instruction.layouts, instruction.attrs
+    pattern: Pattern | None = instruction.pattern
     if pattern is not None:
-        sizes, branches = made.sizes, pattern.branches
+        sizes, branches = instruction.sizes, pattern.branches
     else:
         # One without a family was counted when it was made.
-        known = _known(entry, layouts, attrs, distinct(attrs)) if made.family else None
+        known = _known(entry, layouts, attrs, distinct(attrs)) if instruction.family else None
         if known is None:
             return None
         branches, sizes = known
@@ -414,14 +416,14 @@ def make_pattern(
 
 
 def fill_programs(
-    made: Instruction, variant: int,
+    instruction: Instruction, variant: int,
     build: Callable[[Instruction, int], tuple[list[list[Any]], dict[int, Any], bool]],
 ) -> tuple[int, int, frozenset[int]] | None:  # fmt: skip
     """Write the VJP programs of an instruction from an image.
 
     Parameters
     ----------
-    made : Instruction
+    instruction : Instruction
         One with a pattern, whose rows are being written (`holding`).
     variant : int
     build : callable
@@ -433,7 +435,7 @@ def fill_programs(
         The first row, bytes of scratch memory, and rows with a recipe. None if they have to be built.
     """
     # With another answer, words and rows stay with the instruction, unused.
-    answer = answered(made, lambda pattern: pattern.programs(variant, build))
+    answer = answered(instruction, lambda pattern: pattern.programs(variant, build))
     if answer is None:
         return None
     words, recipes = answer

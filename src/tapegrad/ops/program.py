@@ -38,12 +38,13 @@ __all__ = [
     "emit",
     "holding",
     "packed",
+    "padded",
     "zero_step",
 ]  # fmt: skip
 
 # References. Those of operands and results are counted from ARGS; -1 says "the offset is an
 # address", -2 is scratch memory with lanes.
-SCRATCH, CT, ADJOINT, _, ARGS = range(5)
+SCRATCH, CT, ADJOINT, ARGS = nt.T_SCRATCH, nt.T_CT, nt.T_ADJOINT, nt.T_ARGS
 ADDRESS = -1
 LANED = nt.LANED_SCRATCH
 
@@ -104,6 +105,11 @@ class Step(NamedTuple):
         STEP_MUL or STEP_MULADD, for a step with lanes that is such a product; else 0.
     sized : bool
         Whether its one loop is as long as the instruction that runs it says.
+    checked : bool
+        Whether its kernel may fail, and returns 0 or one more than the element of its loop where it did. The
+        loops are those of `shape`, so that the number of the element is that in the batch.
+    statement : int
+        For a step of a VJP: the statement of the template that it belongs to (slots count from 1).
     """
 
     kernel: tuple[int, int]
@@ -118,6 +124,8 @@ class Step(NamedTuple):
     steps: int = 0
     kind: int = 0
     sized: bool = False
+    checked: bool = False
+    statement: int = 0
 
 
 def arg(number: int, strides: Sequence[int], offset: int = 0) -> Operand:
@@ -133,6 +141,11 @@ def address_operand(address: int, ndim: int) -> Operand:
 def zero_step(operand: Operand, size: int) -> Step:
     """Clear `size` bytes."""
     return Step((0, 0), (), (operand._replace(strides=()),), zero=max(size, 0))
+
+
+def padded(size: int) -> int:
+    """Bytes of scratch memory for `size` bytes, so that what follows is aligned."""
+    return (size + 63) & ~63
 
 
 def chain_step(
@@ -380,9 +393,13 @@ def _row(step: Step) -> list[int]:
         row[nt.P_KIND] = nt.STEP_ZERO
         row[nt.P_COUNT] = step.zero
         return row
-    count, inner, outer, outer_strides = loop_geometry(step.shape, [o.strides for o in operands])
+    geometry = _loops_in_order if step.checked else loop_geometry
+    count, inner, outer, outer_strides = geometry(step.shape, [o.strides for o in operands])
     row[nt.P_KERNEL], row[nt.P_DATA] = step.kernel
     row[nt.P_KIND] = nt.STEP_PRODUCT if step.core and row[nt.P_LANES] else step.kind
+    if step.checked:
+        assert not any(o.lane for o in operands), "a kernel that may fail has no lanes"
+        row[nt.P_KIND], row[nt.P_STATEMENT] = nt.STEP_CHECKED, step.statement
     row[nt.P_COUNT] = count
     if step.nodes:
         row[nt.P_KIND] = nt.STEP_TILES
@@ -395,6 +412,19 @@ def _row(step: Step) -> list[int]:
     row[nt.P_ODIMS] = place = place + 8 * len(strides)
     row[nt.P_OSTRIDES] = place + 8 * len(outer)
     return row
+
+
+def _loops_in_order(
+    shape: Sequence[int], strides: Sequence[Sequence[int]]
+) -> tuple[int, tuple[int, ...], tuple[int, ...], tuple[tuple[int, ...], ...]]:
+    """Return what `loop_geometry` does, with all dimensions as they are: an outer one at least."""
+    missing = max(2 - len(shape), 0)
+    *outer, count = (1,) * missing + tuple(shape)
+    steps = [(0,) * missing + tuple(s) for s in strides]
+    *outer_strides, inner = zip(*steps, strict=True)
+    if 0 in outer:
+        count, outer = 0, [1] * len(outer)
+    return count, inner, tuple(outer), tuple(outer_strides)
 
 
 def _chain_data(step: Step) -> int:

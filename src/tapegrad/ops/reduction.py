@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,6 @@ import numpy as np
 from ..base.dtypes import bool_, dtype, int64
 from ..native.intrinsic_stubs import element, number, p64
 from ..native.ufunc_loops import fastest_loop, native_kernel_address, native_kernels, ufunc_loop
-from . import reduction_samples as samples
 from .layout import Layout, contiguous
 from .program import (
     Node,
@@ -38,7 +38,7 @@ from .program import (
 )
 from .table import Lowered, Op, copy_loop, op, out_operand
 
-__all__ = ["Reduction", "kept", "padded", "reduced_shape"]
+__all__ = ["Reduction", "kept", "reduced_shape"]
 
 
 # --------------------------------------------------------------------------- shapes
@@ -54,11 +54,6 @@ def kept(value: Any, shape: Sequence[int], dim: Sequence[int], keepdim: bool) ->
     if keepdim or not shape:
         return value
     return value.reshape(reduced_shape(shape, dim, True))
-
-
-def padded(size: int) -> int:
-    """Bytes of scratch memory for `size` bytes, so that what follows is aligned."""
-    return (size + 63) & ~63
 
 
 class Reduction:
@@ -146,16 +141,21 @@ class Reduction:
 
 
 # --------------------------------------------------------------------------- sums, means, products
-def lower_sum(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
+def lower_sum(
+    entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any], *, mean: bool = False
+) -> Lowered:
     """Sum, or mean."""
     (x,) = layouts
     r = Reduction(x.shape, attrs)
     out = r.result(x.dtype)
     place = out_operand(1, out)
     steps = r.fold(np.add, arg(0, x.strides), place, x.dtype, 0)
-    if entry.extras.get("mean"):
+    if mean:
         steps.append(r.update(np.true_divide, place, x.dtype, r.count))
     return Lowered((out,), tuple(steps))
+
+
+lower_mean = partial(lower_sum, mean=True)
 
 
 def mean_vjp(ct: Any, x: Any, out: Any, **attrs: Any) -> Any:
@@ -169,33 +169,29 @@ op(
     lower=lower_sum,
     grad_fn="SumBackward0",
     torch="sum",
-    extras={"function": "sum", "sized": True},
-    sample=samples.full,
+    function="sum",
+    sized=True,
     vjp=lambda ct, x, out: kept(ct, x.shape, range(len(x.shape)), False),
 )
 op(
     "sum",
     lower=lower_sum,
     grad_fn="SumBackward1",
-    sample=samples.along,
     vjp=lambda ct, x, out, dim, keepdim: kept(ct, x.shape, dim, keepdim),
 )
 op(
     "mean_all",
-    lower=lower_sum,
+    lower=lower_mean,
     grad_fn="MeanBackward0",
     torch="mean",
-    sample=samples.full,
     vjp=mean_vjp,
-    extras={"mean": True, "function": "mean"},
+    function="mean",
 )
 op(
     "mean",
-    lower=lower_sum,
+    lower=lower_mean,
     grad_fn="MeanBackward1",
-    sample=samples.along,
     vjp=mean_vjp,
-    extras={"mean": True},
 )
 
 
@@ -234,10 +230,9 @@ op(
     lower=lower_prod,
     grad_fn="ProdBackward0",
     torch="prod",
-    sample=samples.full,
     vjp=prod_all_vjp,
 )
-op("prod", lower=lower_prod, grad_fn="ProdBackward1", sample=samples.one_dim, vjp=prod_vjp)
+op("prod", lower=lower_prod, grad_fn="ProdBackward1", vjp=prod_vjp)
 
 
 @native_kernels("f64", "f32")
@@ -264,7 +259,6 @@ def lower_nansum(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) 
 op(
     "nansum",
     lower=lower_nansum,
-    sample=samples.along,
     vjp=lambda ct, x, out, dim, keepdim: (
         kept(ct, x.shape, dim, keepdim) * x._apply("tied", x, nan=False)
     ),
@@ -272,14 +266,15 @@ op(
 
 
 # --------------------------------------------------------------------------- logic, counting, trace
-def lower_logic(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
-    """Whether all, or any, elements are not zero; or how many."""
+def lower_logic(
+    entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any], *, ufunc: np.ufunc,
+    identity: int, kind: dtype = bool_,
+) -> Lowered:  # fmt: skip
+    """Fold truth values, as `kind`: whether all, or any, elements are not zero; or how many."""
     (x,) = layouts
     r = Reduction(x.shape, attrs)
-    kind = entry.extras.get("dtype", bool_)
     out = r.result(kind)
     place, source = out_operand(1, out), arg(0, x.strides)
-    ufunc, identity = entry.extras["ufunc"], entry.extras["identity"]
     nodes: list[Node] = []
     if x.dtype is not bool_:
         kernel = native_kernel_address("cast", x.dtype, bool_), 0
@@ -293,18 +288,11 @@ def lower_logic(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -
     return Lowered((out,), tuple(steps), chain_scratch([*nodes, nodes[0]]))
 
 
-op(
-    "all",
-    lower=lower_logic,
-    sample=samples.along,
-    extras={"ufunc": np.logical_and, "identity": 1},
-)
-op("any", lower=lower_logic, sample=samples.along, extras={"ufunc": np.logical_or, "identity": 0})
+op("all", lower=partial(lower_logic, ufunc=np.logical_and, identity=1))
+op("any", lower=partial(lower_logic, ufunc=np.logical_or, identity=0))
 op(
     "count_nonzero",
-    lower=lower_logic,
-    sample=samples.dims_only,
-    extras={"ufunc": np.add, "identity": 0, "dtype": int64},
+    lower=partial(lower_logic, ufunc=np.add, identity=0, kind=int64),
 )
 
 
@@ -323,4 +311,4 @@ def trace_vjp(ct: Any, x: Any, out: Any) -> Any:
     return diagonal._apply("diag_embed", shape=tuple(x.shape), offset=0, dim1=0, dim2=1)
 
 
-op("trace", lower=lower_trace, sample=samples.matrix, vjp=trace_vjp)
+op("trace", lower=lower_trace, vjp=trace_vjp)

@@ -10,13 +10,13 @@ zeros, to every order.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..native.intrinsic_stubs import element, p64
 from ..native.ufunc_loops import native_kernel_address, native_kernels, ufunc_loop
-from . import reduction_samples as samples
 from .layout import Layout, contiguous
 from .program import Operand, Step, address_operand, arg, constant
 from .table import Lowered, Op, copy_loop, op, out_operand
@@ -54,13 +54,15 @@ class _Walk:
         return self._from(whole, 1)
 
 
-def lower_scan(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
+def lower_scan(
+    entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any], *, ufunc: np.ufunc
+) -> Lowered:
     """Combine each element with the result before it."""
     (x,) = layouts
     walk = _Walk(x.shape, attrs["dim"], attrs["reverse"])
     out = contiguous(x.dtype, x.shape)
     source, place = arg(0, x.strides), out_operand(1, out)
-    loop = ufunc_loop(entry.extras["ufunc"], (x.dtype,) * 3)
+    loop = ufunc_loop(ufunc, (x.dtype,) * 3)
     operands = (walk.first(place), walk.rest(source), walk.rest(place))
     steps = (
         Step(copy_loop(x.dtype), walk.first_shape, (walk.first(source), walk.first(place))),
@@ -133,9 +135,8 @@ op(
 )
 op(
     "cumsum",
-    lower=lower_scan,
-    sample=samples.scan,
-    extras={"ufunc": np.add},
+    lower=partial(lower_scan, ufunc=np.add),
+    in_place=True,
     vjp=lambda ct, x, out, dim, reverse: ct._apply("cumsum", dim=dim, reverse=not reverse),
 )
 
@@ -154,15 +155,12 @@ def logcumsumexp_vjp(ct: Any, x: Any, out: Any, dim: int, reverse: bool) -> Any:
 
 op(
     "cumprod",
-    lower=lower_scan,
-    sample=samples.scan,
-    extras={"ufunc": np.multiply},
+    lower=partial(lower_scan, ufunc=np.multiply),
+    in_place=True,
     vjp=cumprod_vjp,
 )
 op(
     "logcumsumexp",
-    lower=lower_scan,
-    sample=samples.scan,
-    extras={"ufunc": np.logaddexp},
+    lower=partial(lower_scan, ufunc=np.logaddexp),
     vjp=logcumsumexp_vjp,
 )

@@ -8,31 +8,28 @@ has for more of them here.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import product
 from typing import Any
 
-from ..native import abi as nt
 from ..native.intrinsic_stubs import memset, p64
 from ..native.ufunc_loops import native_kernel, native_kernel_address
 from .layout import Layout, contiguous
 from .program import POOL, SCRATCH, Operand, Step, arg, zero_step
 from .table import Lowered, Op, copy_loop, op, out_operand
-from .view import view
+from .view import view_op
 
 __all__ = ["padded_shape"]
 
-for _name, _grad_fn, _multiple in (
-    ("t", "TBackward0", False),
-    ("squeeze_dims", "SqueezeBackward2", False),
-    ("split_with_sizes", "SplitWithSizesBackward0", True),
-    ("unsafe_split", "UnsafeSplitBackward0", False),  # views that may be written
-    ("unsafe_split_with_sizes", "UnsafeSplitWithSizesBackward0", False),
-    ("select_scatter", "SelectScatterBackward0", False),  # the whole of a copy that was written
-    ("slice_scatter", "SliceScatterBackward0", False),
-    ("diagonal_scatter", "DiagonalScatterBackward0", False),
-    ("as_strided_scatter", "AsStridedScatterBackward0", False),
-):
-    op(_name, kind=nt.VIEW, lower=view, grad_fn=_grad_fn, torch=None, multiple_views=_multiple)
+view_op("t", "TBackward0")
+view_op("squeeze_dims", "SqueezeBackward2")
+view_op("split_with_sizes", "SplitWithSizesBackward0", multiple_views=True)
+view_op("unsafe_split", "UnsafeSplitBackward0")  # views that may be written
+view_op("unsafe_split_with_sizes", "UnsafeSplitWithSizesBackward0")
+view_op("select_scatter", "SelectScatterBackward0")  # the whole of a copy that was written
+view_op("slice_scatter", "SliceScatterBackward0")
+view_op("diagonal_scatter", "DiagonalScatterBackward0")
+view_op("as_strided_scatter", "AsStridedScatterBackward0")
 
 
 def part(operand: Operand, starts: Sequence[int], strides: Sequence[int]) -> Operand:
@@ -89,12 +86,12 @@ def lower_repeat(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) 
     (x,) = layouts
     repeats = attrs["repeats"]
     missing = len(repeats) - x.ndim
-    own, steps = (1,) * missing + tuple(x.shape), (0,) * missing + x.strides
-    out = contiguous(x.dtype, tuple(r * n for r, n in zip(repeats, own, strict=True)))
+    lengths, steps = (1,) * missing + tuple(x.shape), (0,) * missing + x.strides
+    out = contiguous(x.dtype, tuple(r * n for r, n in zip(repeats, lengths, strict=True)))
     shape: list[int] = []
     source: list[int] = []
     target: list[int] = []
-    for r, n, s, o in zip(repeats, own, steps, out.strides, strict=True):
+    for r, n, s, o in zip(repeats, lengths, steps, out.strides, strict=True):
         shape += [r, n]
         source += [0, s]
         target += [o * n, o]
@@ -104,9 +101,9 @@ def lower_repeat(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) 
 def repeat_vjp(ct: Any, x: Any, out: Any, repeats: tuple[int, ...]) -> Any:
     """Return the copies as leading dimensions, which the sweep sums over."""
     missing = len(repeats) - x.ndim
-    own = (1,) * missing + tuple(x.shape)
-    split = ct.view([n for pair in zip(repeats, own, strict=True) for n in pair])
-    order = [*range(0, 2 * len(own), 2), *range(1, 2 * len(own), 2)]
+    lengths = (1,) * missing + tuple(x.shape)
+    split = ct.view([n for pair in zip(repeats, lengths, strict=True) for n in pair])
+    order = [*range(0, 2 * len(lengths), 2), *range(1, 2 * len(lengths), 2)]
     return split.permute(order)
 
 
@@ -209,13 +206,15 @@ def clear_triangle(args, dims, strides, data):  # type: ignore[no-untyped-def]
         matrix += p64(strides)[0]
 
 
-def lower_triangle(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
+def lower_triangle(
+    entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any], *, upper: bool
+) -> Lowered:
     """Copy, and clear above (tril) or below (triu) the diagonal ``attrs["diagonal"]``."""
     (x,) = layouts
     out = contiguous(x.dtype, x.shape)
     rows, columns = x.shape[-2:]
     k = max(min(attrs["diagonal"], columns), -rows)
-    data = POOL.put((x.dtype.itemsize, k, int(entry.name == "triu")))
+    data = POOL.put((x.dtype.itemsize, k, int(upper)))
     target = out_operand(1, out)
     copy = copy_step(x.dtype, x.shape, arg(0, x.strides), target)
     clear = Step(
@@ -267,81 +266,32 @@ def _diagonal_vjp(ct: Any, x: Any, out: Any, **place: int) -> Any:
 
 
 # --------------------------------------------------------------------------- rows
-def _draw(rng: Any, dtype: Any, *shapes: tuple[int, ...]) -> list[Any]:
-    return [rng.standard_normal(shape).astype(dtype) for shape in shapes]
-
-
-def _cat_samples(rng: Any, dtype: Any) -> list[Any]:
-    return [
-        ((_draw(rng, dtype, (2, 3), (1, 3), (0, 3)),), {}),
-        ((_draw(rng, dtype, (2, 3), (2, 1)), 1), {}),
-        ((_draw(rng, dtype, (2, 3, 2), (2, 3, 2)), -1), {}),
-        ((_draw(rng, dtype, (4,)),), {}),
-    ]
-
-
-def _stack_samples(rng: Any, dtype: Any) -> list[Any]:
-    return [
-        ((_draw(rng, dtype, (2, 3), (2, 3)),), {}),
-        ((_draw(rng, dtype, (2, 3), (2, 3), (2, 3)), -1), {}),
-        ((_draw(rng, dtype, (), ()),), {"dim": 0}),
-        ((_draw(rng, dtype, (0, 2), (0, 2)), 1), {}),
-    ]
-
-
-def _unary_samples(*cases: tuple[tuple[int, ...], tuple[Any, ...]]) -> Any:
-    """Make samples of a function of one array and plain arguments."""
-
-    def sample(rng: Any, dtype: Any) -> list[Any]:
-        return [((*_draw(rng, dtype, shape), *given), {}) for shape, given in cases]
-
-    return sample
-
-
-op("cat", arity=0, lower=lower_cat, vjp=cat_vjp, sample=_cat_samples, extras={"linear": True})
+op("cat", arity=0, lower=lower_cat, vjp=cat_vjp, linear=True)
 op(
-    "stack", arity=0, lower=lower_stack, sample=_stack_samples, extras={"linear": True},
+    "stack", arity=0, lower=lower_stack, linear=True,
     vjp=lambda ct, *operands, dim: tuple(ct.select(dim, i) for i in range(len(operands) - 1)),
 )  # fmt: skip
-op(
-    "repeat", lower=lower_repeat, vjp=repeat_vjp, torch="tile",
-    sample=_unary_samples(((2, 3), ((2, 2),)), ((3,), ((2, 1, 2),)), ((), ((3,),)),
-                          ((2,), ((0,),))),
-)  # fmt: skip
-op(
-    "flip", lower=lower_flip, vjp=lambda ct, x, out, dims: ct._apply("flip", dims=dims),
-    sample=_unary_samples(((2, 3), ((1,),)), ((2, 3, 2), ((0, 2),)), ((0, 2), ((0,),)),
-                          ((), ((),))),
-)  # fmt: skip
+op("repeat", lower=lower_repeat, vjp=repeat_vjp, torch="tile")
+op("flip", lower=lower_flip, vjp=lambda ct, x, out, dims: ct._apply("flip", dims=dims))
 op(
     "roll", lower=lower_roll,
     vjp=lambda ct, x, out, shifts: ct._apply("roll", shifts=tuple(-n for n in shifts)),
-    sample=_unary_samples(((5,), (2,)), ((2, 3), (-1, 1)), ((2, 3, 2), ((1, 3), (0, 1))),
-                          ((0,), (1,))),
 )  # fmt: skip
 op(
     "roll_flat", lower=lower_roll_flat, grad_fn="RollBackward0", torch="roll",
     vjp=lambda ct, x, out, shift: ct._apply("roll_flat", shift=-shift),
-    sample=_unary_samples(((5,), (2,)), ((2, 3), (-4,)), ((), (1,)), ((0, 2), (1,))),
 )  # fmt: skip
-op(
-    "constant_pad_nd", arity=2, lower=lower_pad, vjp=pad_vjp,
-    sample=_unary_samples(((2, 3), ((1, 2),)), ((2, 3), ((-1, 1, 0, 2), 1.5)), ((0,), ((1, 1),))),
-)  # fmt: skip
+op("constant_pad_nd", arity=2, lower=lower_pad, vjp=pad_vjp)
 for _name in ("tril", "triu"):
     op(
         _name,
-        lower=lower_triangle,
+        lower=partial(lower_triangle, upper=_name == "triu"),
+        in_place=True,
         vjp=lambda ct, x, out, diagonal, name=_name: ct._apply(name, diagonal=diagonal),
-        sample=_unary_samples(((3, 3), ()), ((2, 2, 4), (1,)), ((4, 2), (-1,)), ((0, 2), ())),
     )
-op(
-    "diag", lower=lower_diagonal_copy, vjp=_diagonal_vjp, grad_fn="DiagonalBackward0_copy",
-    sample=_unary_samples(((3, 4), ()), ((3, 4), (-1,)), ((3,), (1,)), ((2, 2), (2,))),
-)  # fmt: skip
+op("diag", lower=lower_diagonal_copy, vjp=_diagonal_vjp, grad_fn="DiagonalBackward0_copy")
 op(
     "diag_embed",
     lower=lower_diag_embed,
     vjp=lambda ct, x, out, shape, offset, dim1, dim2: ct.diagonal(offset, dim1, dim2),
-    sample=_unary_samples(((3,), ()), ((2, 3), (1,)), ((2, 3), (-1, 0, 2)), ((2, 0), ())),
 )

@@ -6,17 +6,17 @@ the two softmaxes, which PyTorch has as ops of their own too.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..base.dtypes import dtype
 from ..native.ufunc_loops import fastest_loop
-from . import reduction_samples as samples
 from .layout import Layout, contiguous
 from .norms import lowest
-from .program import SCRATCH, Node, Operand, Step, arg, chain_scratch, chain_step
-from .reduction import Reduction, kept, padded
+from .program import SCRATCH, Node, Operand, Step, arg, chain_scratch, chain_step, padded
+from .reduction import Reduction, kept
 from .table import Lowered, Op, op, out_operand
 
 __all__: list[str] = []
@@ -55,7 +55,9 @@ def lower_logsumexp(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any
     return Lowered((out,), tuple(steps), temporaries + chain_scratch([*nodes, nodes[0]]))
 
 
-def lower_softmax(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
+def lower_softmax(
+    entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any], *, log: bool
+) -> Lowered:
     """``exp(x - max) / sum``, or its logarithm ``x - max - log(sum)``."""
     (x,) = layouts
     kind, shape = x.dtype, x.shape
@@ -66,7 +68,7 @@ def lower_softmax(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any])
     largest, total = Operand(SCRATCH, 0, ()), Operand(SCRATCH, size, ())
     wide_largest, wide_total = r.spread(largest, kind), r.spread(total, kind)
     steps = r.fold(np.maximum, source, largest, kind, lowest(kind))
-    if entry.extras["log"]:
+    if log:
         nodes = [_node(np.exp, kind, 0)]
         steps += [
             _step(np.subtract, kind, shape, source, wide_largest, place),
@@ -84,7 +86,9 @@ def lower_softmax(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any])
     return Lowered((out,), tuple(steps), 2 * size + chain_scratch([*nodes, nodes[0]]))
 
 
-def lower_backward(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
+def lower_backward(
+    entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any], *, log: bool
+) -> Lowered:
     """Lower ``y (ct - sum(ct y))`` for the softmax `y`, ``ct - exp(y) sum(ct)`` for the log one."""
     ct, y = layouts
     kind, shape = ct.dtype, ct.shape
@@ -94,7 +98,7 @@ def lower_backward(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]
     first, second = arg(0, ct.strides), arg(1, y.strides)
     total, place = Operand(SCRATCH, 0, ()), out_operand(2, out)
     wide = r.spread(total, kind)
-    if entry.extras["log"]:
+    if log:
         steps = r.fold(np.add, first, total, kind, 0)
         nodes = [
             _node(np.exp, kind, 1),
@@ -112,23 +116,18 @@ def lower_backward(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]
 op(
     "logsumexp",
     lower=lower_logsumexp,
-    sample=samples.along,
     vjp=lambda ct, x, out, dim, keepdim: (
         kept(ct, x.shape, dim, keepdim) * (x - kept(out, x.shape, dim, keepdim)).exp()
     ),
 )
 op(
     "softmax",
-    lower=lower_softmax,
-    sample=samples.softmax,
-    extras={"log": False},
+    lower=partial(lower_softmax, log=False),
     vjp=lambda ct, x, out, dim: ct._apply("softmax_backward", out, dim=dim),
 )
 op(
     "log_softmax",
-    lower=lower_softmax,
-    sample=samples.softmax,
-    extras={"log": True},
+    lower=partial(lower_softmax, log=True),
     vjp=lambda ct, x, out, dim: ct._apply("log_softmax_backward", out, dim=dim),
 )
 
@@ -149,19 +148,17 @@ def log_softmax_backward_vjp(u: Any, ct: Any, y: Any, out: Any, dim: int) -> tup
 
 op(
     "softmax_backward",
-    lower=lower_backward,
+    lower=partial(lower_backward, log=False),
     grad_fn="SoftmaxBackwardDataBackward0",
     arity=2,
     torch=None,
-    extras={"log": False},
     vjp=softmax_backward_vjp,
 )
 op(
     "log_softmax_backward",
-    lower=lower_backward,
+    lower=partial(lower_backward, log=True),
     grad_fn="LogSoftmaxBackwardDataBackward0",
     arity=2,
     torch=None,
-    extras={"log": True},
     vjp=log_softmax_backward_vjp,
 )

@@ -14,11 +14,10 @@ import numpy as np
 from ..base.dtypes import int64
 from ..native.intrinsic_stubs import SIZE, bits, element, p64
 from ..native.ufunc_loops import native_kernel, native_kernel_address, native_kernels
-from . import reduction_samples as samples
 from .layout import Layout, contiguous
 from .norms import even_vjp
-from .program import POOL, SCRATCH, Operand, Step, arg
-from .reduction import padded, reduced_shape
+from .program import POOL, SCRATCH, Operand, Step, arg, padded
+from .reduction import reduced_shape
 from .table import Lowered, Op, copy_loop, op, out_operand
 
 __all__: list[str] = []
@@ -152,10 +151,12 @@ def lower_argsort(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any])
     k = attrs.get("k", sorting.n)
     shape = (*x.shape[:dim], k, *x.shape[dim + 1 :]) if x.shape else ()
     out = contiguous(int64, shape)
-    own = out.strides or (0,)
-    target = out_operand(1, out)._replace(strides=(*own[:dim], *own[dim + 1 :], own[dim]))
-    found = sorting.positions._replace(strides=(*sorting.positions.strides, 8))
-    copy = Step(copy_loop(int64), (*sorting.rest, k), (found, target))
+    strides = out.strides or (0,)
+    target = out_operand(1, out)._replace(
+        strides=(*strides[:dim], *strides[dim + 1 :], strides[dim])
+    )
+    positions = sorting.positions._replace(strides=(*sorting.positions.strides, 8))
+    copy = Step(copy_loop(int64), (*sorting.rest, k), (positions, target))
     return Lowered((out,), (*sorting.steps, copy), sorting.scratch)
 
 
@@ -178,7 +179,7 @@ def lower_median(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) 
     return Lowered((out,), (*sorting.steps, pick) if sorting.n else (), sorting.scratch)
 
 
-op("argsort", lower=lower_argsort, sample=samples.ordered)
+op("argsort", lower=lower_argsort)
 op("argtopk", lower=lower_argsort, torch=None)
 op("argmedian", lower=lower_median, torch=None)
 
@@ -199,8 +200,8 @@ def lower_median_all(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, An
     return Lowered((out,), tuple(steps), scratch)
 
 
-for _name, _grad_fn, _sample in (
-    ("median_all", "MedianBackward0", samples.full),
+for _name, _grad_fn, _torch in (
+    ("median_all", "MedianBackward0", "median"),
     ("nanmedian_all", "NanmedianBackward0", None),
 ):
     op(
@@ -208,7 +209,6 @@ for _name, _grad_fn, _sample in (
         lower=lower_median_all,
         grad_fn=_grad_fn,
         arity=2,
-        torch=_name.removesuffix("_all") if _sample else None,
-        sample=_sample,
+        torch=_torch,
         vjp=lambda ct, x, index, out: (even_vjp(ct, x, out), None),
     )

@@ -1,7 +1,7 @@
 """What a row of the op table is.
 
 A row says everything about an op in one place: how its result looks and which kernels compute it
-(`lower`), its derivative (`vjp`), PyTorch's name for it, and from where its tests draw operands
+(`lower`), its derivative (`vjp`), PyTorch's name for it, and for which operands it is smooth
 (`domain`). Rows are made with `op` by the files of this folder, one a family, and found in `TABLE`.
 
 A VJP is written once, in terms of ops, as ``vjp(ct, *operands, out, **attrs)``; it returns one
@@ -11,20 +11,32 @@ not sum over broadcast dimensions: the sweep does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from ..base.dtypes import bool_, dtype, float32, float64, int64
+from ..base.dtypes import bool_, dtype, float32, float64
 from ..native import abi as nt
-from ..native.abi import SELECT_CODE
 from ..native.ufunc_loops import fastest_loop, native_kernel_address, ufunc_loop
 from .layout import Layout, broadcast_shapes, broadcast_strides, contiguous
 from .program import ARGS, POOL, Operand, Step, arg
 
-__all__ = ["TABLE", "Lowered", "Op", "distinct", "elementwise", "op", "out_operand"]
+__all__ = [
+    "BY_CODE",
+    "TABLE",
+    "Failure",
+    "Lowered",
+    "Lowering",
+    "Op",
+    "copy_loop",
+    "distinct",
+    "elementwise",
+    "is_float",
+    "op",
+    "out_operand",
+]
 
 
 class Lowered(NamedTuple):
@@ -33,6 +45,13 @@ class Lowered(NamedTuple):
     outs: tuple[Layout, ...]
     steps: tuple[Step, ...]
     scratch: int = 0
+
+
+class Failure(NamedTuple):
+    """What is raised where a kernel of an op fails (steps that are `checked`): its words and its class."""
+
+    text: str
+    error: type[Exception] = RuntimeError
 
 
 Lowering = Callable[["Op", tuple[Layout, ...], dict[str, Any]], Lowered]
@@ -58,17 +77,69 @@ class Op:
     kind : int
         COMPUTE, VIEW, ... (see native/abi.py).
     result : str
-        For elementwise ops: ``"same"``, ``"bool"`` or ``"float"``, the dtype of the result.
+        For elementwise ops, the dtype of the result: ``"same"``, ``"float"``, ``"bool"``, or ``"bits"``
+        for what has the same of integers and bools only.
     expr : str or None
         The op as a numba expression over a, b, c, for fused kernels.
     domain : str
-        Where the tests draw operands from: ``"real"``, ``"positive"``, ``"unit"`` ...
+        For elementwise ops: operands for which it is defined and smooth, ``"real"``, ``"positive"`` ...
+        The tests draw theirs from there.
     arity : int
         Number of tensor operands, 0 if it varies.
     torch : str or None
         Name of PyTorch's function for the tests, None if it has none.
+    aliases : tuple of str
+        PyTorch's other names of its function.
+    in_place : bool
+        Whether PyTorch has a method that writes the result over the first operand. The default is that it has
+        one for an elementwise op of its own name.
+    second_name : str
+        PyTorch's name of the second operand among a node's saved tensors.
+    private : bool
+        Whether rules and other functions record it only: native recording gives it no function.
+    function : str or None
+        The function that native recording gives it, if that has another name, or the row is not elementwise.
+    body : callable or None
+        For elementwise ops that are no ufunc's: what appends the chain of loops (chains.py).
+    kernels : dict
+        Name of a dtype -> the native kernel that runs in the place of the ufunc's loop.
+    sized : bool
+        Whether the one loop of an op that is not elementwise is as long as a dense operand (families.py).
+    number_names : dict
+        Number of an operand -> PyTorch's name of the node where that operand is a Python number.
+    number_edges : tuple of int
+        Operands for which a node has an edge even where they are Python numbers.
+    linear : bool
+        Whether it is linear in all operands together: its tangent is the op itself, on tangents.
+    programs : callable or None
+        Writes the programs of the reverse sweep into a row, in the place of those of the rule.
+    replay : callable or None
+        Records the reverse pass of a statement, in the place of the rule's statements.
+    python : bool
+        Whether its derivative is Python code.
+    lift : str
+        What vmap records for it (batched_statement.py): ``"product"``, ``"added product"``, ``"never"``
+        for what it refuses, ``"any"`` for what needs nothing of its own.
+    lifted : bool
+        Whether it is another instruction, for a batch (batched_statement.py).
+    scalar : bool
+        For chains: whether the scalar tape has an opcode for it, as it has for each ufunc.
+    parameters : tuple of str
+        Attributes that are whole numbers, for which a statement of the scalar tape has room.
+    cheap : bool
+        Whether a block of scalar statements computes it again rather than keep its result.
+    companion : str or None
+        The op that a block computes with it, as its rule reads that, too.
     multiple_views : bool
         For views: whether it is one of several that one call returns.
+    rewritten : bool
+        For views: whether it is the whole of what was written, rather than a view.
+    detaches : bool
+        For views: whether no cotangent passes.
+    silent : bool
+        For views that detach: whether writes through them count as no new version (`Tensor.data`).
+    failure : Failure or None
+        For an op whose kernels may fail: what is raised then.
     """
 
     name: str
@@ -83,13 +154,39 @@ class Op:
     domain: str = "real"
     arity: int = 1
     torch: str | None = None
+    aliases: tuple[str, ...] = ()
+    in_place: bool = False
+    second_name: str = "other"
+    private: bool = False
+    function: str | None = None
+    body: Callable[..., Any] | None = None
+    kernels: dict[str, str] = field(default_factory=dict)
+    sized: bool = False
+    number_names: dict[int, str] = field(default_factory=dict)
+    number_edges: tuple[int, ...] = ()
+    linear: bool = False
+    programs: Callable[[Any, list[Any]], None] | None = None
+    replay: Callable[[Any, int, int], list[tuple[int, int]]] | None = None
+    python: bool = False
+    lift: Literal["any", "product", "added product", "never"] = "any"
+    lifted: bool = False
+    scalar: bool = False
+    parameters: tuple[str, ...] = ()
+    cheap: bool = False
+    companion: str | None = None
     multiple_views: bool = False
-    sample: Callable[..., Any] | None = None
-    doc: str = ""
-    extras: dict[str, Any] = field(default_factory=dict)
+    rewritten: bool = False
+    detaches: bool = False
+    silent: bool = False
+    failure: Failure | None = None
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
+
+    @property
+    def is_elementwise(self) -> bool:
+        """Whether each element of the result depends on one element of each operand."""
+        return self.loop is not None or self.body is not None
 
 
 TABLE: dict[str, Op] = {}
@@ -104,6 +201,8 @@ def op(name: str, **row: Any) -> Op:
     row.setdefault("torch", name)
     code = row.pop("code", len(BY_CODE))
     entry = Op(name=name, code=code, **row)
+    if "in_place" not in row:
+        entry.in_place = entry.is_elementwise and entry.torch == name and not entry.private
     TABLE[name] = entry
     if code < len(BY_CODE):
         BY_CODE[code] = entry
@@ -119,7 +218,7 @@ def out_operand(nargs: int, layout: Layout, number: int = 0, offset: int = 0) ->
 
 def loop_dtypes(entry: Op, kind: dtype) -> tuple[dtype, ...]:
     """Dtypes of operands and result of an elementwise op on operands of dtype `kind`."""
-    result = {"same": kind, "bool": bool_, "float": kind}[entry.result]
+    result = {"same": kind, "bits": kind, "bool": bool_, "float": kind}[entry.result]
     return (kind,) * entry.arity + (result,)
 
 
@@ -131,18 +230,18 @@ def distinct(attrs: dict[str, Any]) -> list[Any]:
 def elementwise(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
     """Lower an op that NumPy's loop of a ufunc computes element by element, or a faster one.
 
-    Where ``extras["kernels"]`` names a native kernel for the dtype, that one is used instead.
+    Where the row's `kernels` name a native kernel for the dtype, that one is used instead.
     """
     assert entry.loop is not None
     kind = layouts[-1].dtype
     types = loop_dtypes(entry, kind)
     shape = broadcast_shapes(*(x.shape for x in layouts))
     out = contiguous(types[-1], shape)
-    own = entry.extras.get("kernels", {}).get(kind.name)
-    if own is None:
+    native = entry.kernels.get(kind.name)
+    if native is None:
         kernel = fastest_loop(entry.loop, types)
     else:  # NumPy's is there for what the kernel does not do
-        kernel = native_kernel_address(own), POOL.put(ufunc_loop(entry.loop, types))
+        kernel = native_kernel_address(native), POOL.put(ufunc_loop(entry.loop, types))
     operands = [arg(i, broadcast_strides(x, shape)) for i, x in enumerate(layouts)]
     operands.append(out_operand(len(layouts), out))
     return Lowered((out,), (Step(kernel, shape, tuple(operands)),))
@@ -156,21 +255,3 @@ def copy_loop(kind: dtype) -> tuple[int, int]:
 def is_float(layout: Layout) -> bool:
     """Whether values of this layout can be active."""
     return layout.dtype in (float64, float32)
-
-
-def sizes(layouts: Sequence[Layout]) -> str:
-    """Shapes of operands, for error texts."""
-    return ", ".join(str(list(x.shape)) for x in layouts)
-
-
-__all__ += [
-    "BY_CODE",
-    "SELECT_CODE",
-    "bool_",
-    "copy_loop",
-    "float32",
-    "float64",
-    "int64",
-    "is_float",
-    "sizes",
-]

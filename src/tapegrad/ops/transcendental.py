@@ -28,10 +28,10 @@ op("log10", loop=np.log10, result="float", domain="positive",
 op("log1p", loop=np.log1p, result="float", domain="above_minus_one",
    vjp=lambda ct, x, out: ct / (x + 1))  # fmt: skip
 # Through sigmoid nothing overflows, at any order.
-op("logaddexp", loop=np.logaddexp, arity=2, result="float",
+op("logaddexp", loop=np.logaddexp, arity=2, result="float", in_place=False,
    vjp=lambda ct, x, y, out: (ct * (x - y).sigmoid(), ct * (y - x).sigmoid()))  # fmt: skip
 op(
-    "logaddexp2", loop=np.logaddexp2, arity=2, result="float",
+    "logaddexp2", loop=np.logaddexp2, arity=2, result="float", in_place=False,
     vjp=lambda ct, x, y, out: (
         ct * (_LN2 * (x - y)).sigmoid(), ct * (_LN2 * (y - x)).sigmoid(),
     ),
@@ -46,7 +46,7 @@ composed_op(
         # The logarithm is masked in its operand: what is 0 here is 0 along y and transposed, too.
         ct * y.where((x != 0) | (y > 0) | y.isnan(), 1).log(), ct * (x / y),
     ),
-    extras={"number_names": {0: "XlogyBackward1", 1: "XlogyBackward2"}},
+    number_names={0: "XlogyBackward1", 1: "XlogyBackward2"},
 )  # fmt: skip
 
 
@@ -72,26 +72,28 @@ def _atan2_vjp(ct: Any, y: Any, x: Any, out: Any) -> tuple[Any, Any]:
     return ct * (x.where(away, 0) / square), -ct * (y.where(away, 0) / square)
 
 
-op("sin", loop=np.sin, result="float", vjp=lambda ct, x, out: ct * x.cos())
-op("cos", loop=np.cos, result="float", vjp=lambda ct, x, out: -ct * x.sin())
+op("sin", loop=np.sin, result="float", companion="cos", vjp=lambda ct, x, out: ct * x.cos())
+op("cos", loop=np.cos, result="float", companion="sin", vjp=lambda ct, x, out: -ct * x.sin())
 op("tan", loop=np.tan, result="float", domain="unit", vjp=lambda ct, x, out: ct * (1 + out * out))
-op("asin", loop=np.arcsin, result="float", domain="unit",
+op("asin", loop=np.arcsin, result="float", domain="unit", aliases=("arcsin",),
    vjp=lambda ct, x, out: ct / (1 - x * x).sqrt())  # fmt: skip
-op("acos", loop=np.arccos, result="float", domain="unit",
+op("acos", loop=np.arccos, result="float", domain="unit", aliases=("arccos",),
    vjp=lambda ct, x, out: -ct / (1 - x * x).sqrt())  # fmt: skip
-op("atan", loop=np.arctan, result="float", vjp=lambda ct, x, out: ct / (1 + x * x))
-op("atan2", loop=np.arctan2, arity=2, result="float", domain="nonzero", vjp=_atan2_vjp)
+op("atan", loop=np.arctan, result="float", aliases=("arctan",),
+   vjp=lambda ct, x, out: ct / (1 + x * x))  # fmt: skip
+op("atan2", loop=np.arctan2, arity=2, result="float", domain="nonzero", aliases=("arctan2",),
+   vjp=_atan2_vjp)  # fmt: skip
 op("deg2rad", loop=np.deg2rad, result="float", grad_fn="Deg2RadBackward0",
    vjp=lambda ct, x, out: ct * _RADIAN)  # fmt: skip
 op("rad2deg", loop=np.rad2deg, result="float", grad_fn="Rad2DegBackward0",
    vjp=lambda ct, x, out: ct * (1 / _RADIAN))  # fmt: skip
 composed_op(
-    "sinc", lambda c, x: c("sinc_derivative", x, data=(0,)), result="float",
+    "sinc", lambda c, x: c("sinc_derivative", x, data=(0,)), result="float", scalar=True,
     vjp=lambda ct, x, out: ct * x._sinc_derivative(order=1),
 )  # fmt: skip
 composed_op(
     "sinc_derivative", lambda c, x: c("sinc_derivative", x, data=(c.attrs["order"],)),
-    torch=None, grad_fn="MulBackward0", extras={"private": True},
+    torch=None, grad_fn="MulBackward0", private=True, parameters=("order",),
     vjp=lambda ct, x, out, order: ct * x._sinc_derivative(order=order + 1),
 )  # fmt: skip
 
@@ -100,19 +102,20 @@ op("sinh", loop=np.sinh, result="float", vjp=lambda ct, x, out: ct * x.cosh())
 op("cosh", loop=np.cosh, result="float", vjp=lambda ct, x, out: ct * x.sinh())
 op("tanh", loop=np.tanh, result="float", domain="small",
    vjp=lambda ct, x, out: ct * (1 - out * out))  # fmt: skip
-op("asinh", loop=np.arcsinh, result="float", vjp=lambda ct, x, out: ct / (x * x + 1).sqrt())
-op("acosh", loop=np.arccosh, result="float", domain="above_one",
+op("asinh", loop=np.arcsinh, result="float", aliases=("arcsinh",),
+   vjp=lambda ct, x, out: ct / (x * x + 1).sqrt())  # fmt: skip
+op("acosh", loop=np.arccosh, result="float", domain="above_one", aliases=("arccosh",),
    vjp=lambda ct, x, out: ct / (x * x - 1).sqrt())  # fmt: skip
-op("atanh", loop=np.arctanh, result="float", domain="unit",
+op("atanh", loop=np.arctanh, result="float", domain="unit", aliases=("arctanh",),
    vjp=lambda ct, x, out: ct / (1 - x * x))  # fmt: skip
 
 # --------------------------------------------------------------------------- error functions
 _ERF_SLOPE = 2 / math.sqrt(math.pi)
 composed_op(
-    "erf", lambda c, x: c("erf", x), result="float",
+    "erf", lambda c, x: c("erf", x), result="float", scalar=True,
     vjp=lambda ct, x, out: ct * (_ERF_SLOPE * (-x * x).exp()),
 )  # fmt: skip
 composed_op(
-    "erfc", lambda c, x: c("erfc", x), result="float",
+    "erfc", lambda c, x: c("erfc", x), result="float", scalar=True,
     vjp=lambda ct, x, out: ct * (-_ERF_SLOPE * (-x * x).exp()),
 )  # fmt: skip

@@ -2,8 +2,8 @@
 
 They run no kernel: the sweeps give their slots an address inside the operand's buffer, and their
 adjoints lie in the operand's adjoint buffer in the same way. So these rows have no VJP; replay
-writes into views of adjoints (recorded_pass.py). `WRITE` (``copy_``) and `ACCUMULATE` (``add_``) are the
-two in-place ops; every other in-place method is made of them.
+writes into views of adjoints (recorded_pass.py). ``copy_`` and ``accumulate_`` are the two in-place
+ops; every other in-place method is made of them.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from ..native import abi as nt
+from ..native.abi import SELECT_CODE
 from ..native.ufunc_loops import ufunc_loop
 from .layout import Layout, broadcast_strides
 from .program import Step, arg
-from .table import SELECT_CODE, Lowered, Op, copy_loop, op
+from .table import Lowered, Op, copy_loop, op
 
-__all__: list[str] = []
+__all__ = ["view_op"]
 
 
 def view(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
@@ -26,34 +27,30 @@ def view(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lower
     return Lowered((attrs["layout"],), ())
 
 
-def _row(name: str, grad_fn: str, *, multiple_views: bool = False, **extras: Any) -> Op:
-    return op(
-        name, kind=nt.VIEW, lower=view, grad_fn=grad_fn, torch=None, multiple_views=multiple_views,
-        extras=extras,
-    )  # fmt: skip
+def view_op(name: str, grad_fn: str, **row: Any) -> None:
+    """Add the row of a view."""
+    op(name, kind=nt.VIEW, lower=view, grad_fn=grad_fn, torch=None, **row)
 
 
-SELECT = op(
-    "select", code=SELECT_CODE, kind=nt.VIEW, lower=view, grad_fn="SelectBackward0", torch=None
-)
-SLICE = _row("slice", "SliceBackward0")
-PERMUTE = _row("permute", "PermuteBackward0")
-TRANSPOSE = _row("transpose", "TransposeBackward0")
-VIEW = _row("view", "ViewBackward0")
-UNSAFE_VIEW = _row("unsafe_view", "UnsafeViewBackward0")
-EXPAND = _row("expand", "ExpandBackward0")
-SQUEEZE = _row("squeeze", "SqueezeBackward0")
-SQUEEZE_DIM = _row("squeeze_dim", "SqueezeBackward1")
-UNSQUEEZE = _row("unsqueeze", "UnsqueezeBackward0")
-DIAGONAL = _row("diagonal", "DiagonalBackward0")
-UNFOLD = _row("unfold", "UnfoldBackward0")
-AS_STRIDED = _row("as_strided", "AsStridedBackward0")
-SPLIT = _row("split", "SplitBackward0", multiple_views=True)
-UNBIND = _row("unbind", "UnbindBackward0", multiple_views=True)
-ALIAS = _row("alias", "AliasBackward0")
-COPY_SLICES = _row("copy_slices", "CopySlices", rewritten=True)
-DETACH = _row("detach", "", detach=1)
-DATA = _row("data", "", detach=2)
+view_op("select", "SelectBackward0", code=SELECT_CODE)
+view_op("slice", "SliceBackward0")
+view_op("permute", "PermuteBackward0")
+view_op("transpose", "TransposeBackward0")
+view_op("view", "ViewBackward0")
+view_op("unsafe_view", "UnsafeViewBackward0")
+view_op("expand", "ExpandBackward0")
+view_op("squeeze", "SqueezeBackward0")
+view_op("squeeze_dim", "SqueezeBackward1")
+view_op("unsqueeze", "UnsqueezeBackward0")
+view_op("diagonal", "DiagonalBackward0")
+view_op("unfold", "UnfoldBackward0")
+view_op("as_strided", "AsStridedBackward0")
+view_op("split", "SplitBackward0", multiple_views=True)
+view_op("unbind", "UnbindBackward0", multiple_views=True)
+view_op("alias", "AliasBackward0")
+view_op("copy_slices", "CopySlices", rewritten=True)
+view_op("detach", "", detaches=True)
+view_op("data", "", detaches=True, silent=True)
 
 
 def write(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
@@ -78,12 +75,10 @@ def copy_operands(source: Layout, target: Layout) -> tuple[tuple[int, int], tupl
     return copy_loop(target.dtype), (arg(1, strides), arg(0, target.strides))
 
 
-def _named(made: Any) -> str:
+def _named(instruction: Any) -> str:
     """A write is called after the op whose result it writes."""
-    return str(made.attrs.get("named", "CopyBackwards"))
+    return str(instruction.attrs.get("named", "CopyBackwards"))
 
 
-WRITE = op("copy_", kind=nt.WRITE, lower=write, grad_fn=_named, arity=2, torch=None)
-ACCUMULATE = op(
-    "accumulate_", kind=nt.ACCUMULATE, lower=accumulate, grad_fn=_named, arity=2, torch=None
-)
+op("copy_", kind=nt.WRITE, lower=write, grad_fn=_named, arity=2, torch=None)
+op("accumulate_", kind=nt.ACCUMULATE, lower=accumulate, grad_fn=_named, arity=2, torch=None)

@@ -4,8 +4,9 @@
 chain that runs tile by tile and accumulates in place, others a sequence of steps with temporaries in
 scratch memory. batched_adjoint_program.py does the same for many cotangents at once.
 
-Un-broadcasting happens here, once for all rules: the adjoint is an operand whose strides along
-broadcast dimensions are 0, and NumPy's ``add`` loop with an output stride of 0 is its pairwise sum.
+Un-broadcasting happens here, once for all rules (and in replay_table.py for recorded passes): the adjoint
+is an operand whose strides along broadcast dimensions are 0, and NumPy's ``add`` loop with an output stride
+of 0 is its pairwise sum.
 
 Start reading at `Builder.steps`; program_table.py says when programs are made.
 """
@@ -34,6 +35,7 @@ from ..ops.program import (
     chain_scratch,
     chain_step,
     constant,
+    padded,
 )
 from ..ops.table import copy_loop
 from .fusion import Part, Recipe
@@ -44,6 +46,7 @@ __all__ = ["Builder", "Programs"]
 #: steps that assign, steps that accumulate, and whether elements are visited repeatedly, so that
 #: assigning is impossible
 Programs: TypeAlias = "tuple[list[Step], list[Step], bool]"
+Place: TypeAlias = "tuple[int, int, Layout]"
 
 
 def _step(
@@ -62,37 +65,36 @@ class Builder:
     def __init__(self, made: Instruction, traced: Template, operand: int, result: int) -> None:
         self.made = made
         self.traced = traced
-        self.statements = traced.needed(result)
-        self.mask = 0
+        self.statements, leaves = traced.part(result)
         self.scratch = 0
         self.recipe: Recipe | None = None
-        self.places: dict[int, tuple[int, int, Layout]] = {}
         count = len(made.layouts)
-        used = {a for s in self.statements for a in s.args} | {result}
-        for slot in used:
-            layout, name = traced.layouts[slot], traced.inputs.get(slot)
-            if slot in traced.constants:
-                number: Any = traced.constants[slot]
-                symbolic = type(number) is Symbolic
-                address = constant(number, layout.dtype.np) if symbolic else number.ctypes.data
-                self.places[slot] = (ADDRESS, address, layout)
-            elif name == "ct":
-                self.places[slot] = (CT, 0, layout)
-            elif name == "out":
-                self.places[slot] = (ARGS + count, 0, made.out)
-                self.mask |= 1 << count
-            elif isinstance(name, int):
-                self.places[slot] = (ARGS + name, 0, layout)
-                self.mask |= 1 << name
+        #: by slot: reference, offset and layout
+        self.places: dict[int, Place] = traced.bind(
+            leaves, (CT, 0, traced.layouts[traced.ct]), (ARGS + count, 0, made.out),
+            lambda i: (ARGS + i, 0, made.layouts[i]), self._constant,
+        )  # fmt: skip
+        #: bits of the operands, and of the result, that are read
+        self.mask = 0
+        for ref, _, _ in self.places.values():
+            self.mask |= 1 << ref - ARGS if ref >= ARGS else 0
         self.target = made.layouts[operand]
         self.result = result
         #: bytes from one lane of the adjoint to the next, and of scratch memory that a lane takes
         self.adjoint_lane = self.laned_scratch = 0
 
+    def _constant(self, slot: int) -> Place:
+        number: Any = self.traced.constants[slot]
+        layout = self.traced.layouts[slot]
+        symbolic = type(number) is Symbolic
+        address = constant(number, layout.dtype.np) if symbolic else number.ctypes.data
+        return ADDRESS, address, layout
+
     def steps(self) -> Programs:
         """The programs."""
         is_chain = all(
-            s.instruction.op.kind == nt.VIEW or is_elementwise(s.instruction)
+            s.instruction.op.kind == nt.VIEW
+            or (is_elementwise(s.instruction) and s.instruction.op.failure is None)
             for s in self.statements
         )
         return self.chain(self.statements) if is_chain else self.sequence()
@@ -256,7 +258,7 @@ class Builder:
     def place(self, slot: int, layout: Layout) -> None:
         """Find a place in scratch memory for a value."""
         self.places[slot] = (SCRATCH, self.scratch, layout)
-        self.scratch += (layout.span + 63) & ~63
+        self.scratch += padded(layout.span)
 
     def steps_of(self, s: Statement, base: int) -> list[Step]:
         """The steps of a statement; its own scratch memory begins at `base`."""
@@ -279,4 +281,6 @@ class Builder:
             operands.append(
                 Operand(ref, operand.offset + offset, operand.strides, self.lane_of(slot))
             )
-        return step._replace(operands=tuple(operands), scratch=step.scratch + base)
+        return step._replace(
+            operands=tuple(operands), scratch=step.scratch + base, statement=s.slot
+        )

@@ -18,7 +18,7 @@ from ..native import abi as nt
 from ..native.ufunc_loops import is_ufunc_loop, native_kernel_address, ufunc_loop
 from ..ops.instruction import Instruction
 from ..ops.layout import Layout
-from ..ops.program import ARGS, LANED, SCRATCH, Node, Operand, Step, Transfer
+from ..ops.program import ARGS, LANED, SCRATCH, Node, Operand, Step, Transfer, padded
 from .adjoint_program import Builder, Programs
 from .traced_rule import Statement, Template, is_elementwise
 
@@ -36,7 +36,7 @@ class LaneBuilder(Builder):
 
     def _with_lanes(self) -> set[int]:
         base = self.traced.bases
-        laned = {next(slot for slot, name in self.traced.inputs.items() if name == "ct")}
+        laned = {self.traced.ct}
         before = 0
         while len(laned) != before:  # a buffer may get lanes by what is written later
             before = len(laned)
@@ -59,7 +59,7 @@ class LaneBuilder(Builder):
             super().place(slot, layout)
             return
         self.places[slot] = (LANED, self.laned_scratch, layout)
-        self.laned_scratch += (layout.span + 63) & ~63
+        self.laned_scratch += padded(layout.span)
 
     def chain(self, statements: Sequence[Statement]) -> Programs:
         """The programs as one chain, behind the steps of what has no lanes."""
@@ -110,7 +110,7 @@ class LaneBuilder(Builder):
             return self._group(s, base)
         own, item = self.laned_scratch, s.instruction.out.dtype.itemsize
         if any(copies.values()):
-            self.laned_scratch += (s.instruction.scratch + 63) & ~63
+            self.laned_scratch += padded(s.instruction.scratch)
 
         def moved(given: Operand, operand: Operand) -> Operand:
             if given.ref == SCRATCH and copies[given.offset]:
@@ -125,7 +125,7 @@ class LaneBuilder(Builder):
 
     def _goes_with_lanes(self, step: Step, s: Statement, copies: dict[int, bool]) -> bool:
         """Whether a step's kernel knows only strides that it is given, or is a product."""
-        if any(o.ref == SCRATCH and o.offset not in copies for o in step.operands):
+        if step.checked or any(o.ref == SCRATCH and o.offset not in copies for o in step.operands):
             return False
         if step.core:
             kind = s.instruction.out.dtype
@@ -153,7 +153,7 @@ class LaneBuilder(Builder):
                 Operand(ref, offset, (), item), self.scratch, layout.span // item
             )
             self.places[slot] = (SCRATCH, self.scratch, layout)
-            self.scratch += (layout.span + 63) & ~63
+            self.scratch += padded(layout.span)
         steps = [
             step._replace(operands=tuple(o._replace(lane=0) for o in step.operands))
             for step in super().steps_of(s, base)

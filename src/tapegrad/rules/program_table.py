@@ -18,7 +18,17 @@ from ..ops.families import sized
 from ..ops.instruction import CACHES, INSTRUCTIONS, ITAB, VTAB, Instruction, instruction
 from ..ops.layout import Layout, broadcast_shapes, broadcast_strides, contiguous, intern
 from ..ops.patterns import fill_programs
-from ..ops.program import ADJOINT, CT, Operand, Step, address_operand, constant, holding, packed
+from ..ops.program import (
+    ADJOINT,
+    CT,
+    Operand,
+    Step,
+    address_operand,
+    constant,
+    holding,
+    packed,
+    padded,
+)
 from ..ops.table import TABLE, copy_loop, is_float
 from .adjoint_program import Builder, Programs
 from .batched_adjoint_program import LaneBuilder
@@ -96,10 +106,10 @@ def _rows(made: Instruction, variant: int) -> tuple[Rows, dict[int, Recipe], boo
         )
         if is_float(source):
             _identity(rows[1], source, target, laned=laned)
-    elif "programs" in made.op.extras and not laned:
-        made.op.extras["programs"](made, rows[0])
+    elif made.op.programs is not None and not laned:
+        made.op.programs(made, rows[0])
         rows[0][nt.V_EXISTS] = 1
-    elif kind == nt.COMPUTE and not made.op.extras.get("python"):
+    elif kind == nt.COMPUTE and not made.op.python:
         recipes, shared = _build_rules(made, variant, rows)
     if copies:  # one more program, by which a pass copies adjoints out
         out = contiguous(made.out.dtype, made.out.shape)
@@ -162,16 +172,15 @@ def _build_rules(made: Instruction, variant: int, rows: Rows) -> tuple[dict[int,
         if one_loop is not None:
             assign, accumulate = one_loop[i]
         v[nt.V_ASSIGN], v[nt.V_ACCUMULATE] = packed(assign), packed(accumulate)
-        v[nt.V_SCRATCH] = (builder.scratch + 127) & ~63
+        v[nt.V_SCRATCH] = padded(builder.scratch + 64)
         v[nt.V_LANED] = builder.laned_scratch
         v[nt.V_MASK] = builder.mask
         v[nt.V_REDUCES] = repeats or made.layouts[i].overlaps
         v[nt.V_EXISTS] = 1
         if builder.recipe is not None:
             recipes[i] = builder.recipe._replace(sized=one_loop is not None)
-        ct_slot = next(k for k, name in traced.inputs.items() if name == "ct")
         v[nt.V_IDENTITY] = (
-            result == ct_slot and made.layouts[i] is made.out and made.out.is_contiguous
+            result == traced.ct and made.layouts[i] is made.out and made.out.is_contiguous
         )
     return recipes, one_loop is not None
 

@@ -15,7 +15,7 @@ from ..base.locks import TABLE_LOCK
 from ..base.symbolic import Symbolic
 from ..native import abi as nt
 from ..ops.instruction import ITAB, RTAB, Instruction, instruction, remember, view_instruction
-from ..ops.layout import LAYOUTS, Layout, contiguous, intern, is_symbolic
+from ..ops.layout import LAYOUTS, Layout, broadcast_strides, contiguous, intern, is_symbolic
 from ..ops.patterns import Pattern, answered
 from ..ops.program import POOL, holding
 from ..ops.table import TABLE, is_float
@@ -72,11 +72,7 @@ def sums_to(layout: Layout, shape: tuple[int, ...]) -> list[Unary]:
         strides = contiguous(layout.dtype, shape).strides
         then(view_instruction(TABLE["as_strided"], layout, shape, strides), is_view=True)
     else:  # the rule left a smaller cotangent, meant for every element
-        missing = len(shape) - layout.ndim
-        strides = (0,) * missing + tuple(
-            0 if n == 1 and m != 1 else s
-            for n, s, m in zip(layout.shape, layout.strides, shape[missing:], strict=True)
-        )
+        strides = broadcast_strides(layout, shape)
         then(view_instruction(TABLE["expand"], layout, shape, strides), is_view=True)
     return steps
 
@@ -116,7 +112,7 @@ def lacking(made: Instruction, variant: int) -> bool:
     """Return True if an instruction that native replay may do has no template yet."""
     if made.op.kind != nt.COMPUTE or ITAB.rows[made.id, nt.I_REPLAY + (variant >> 1)] >= 0:
         return False
-    return "replay" not in made.op.extras and not made.op.extras.get("python")
+    return made.op.replay is None and not made.op.python
 
 
 def teach(made: Instruction, variant: int, ct: Layout) -> None:
@@ -184,22 +180,15 @@ def write(
 
 def draft(traced: Template, result: int, shape: tuple[int, ...]) -> Draft | None:
     """Lay out the statements of a result, summed to a shape; None if native replay cannot do them."""
-    statements = traced.needed(result)
-    references: dict[int, int] = {}
+    statements, leaves = traced.part(result)
     keys: list[Any] = []
-    last_operand = 0
-    for slot in {a for s in statements for a in s.args} | {result}:
-        name = traced.inputs.get(slot)
-        if slot in traced.constants:
-            references[slot] = nt.REF_CONSTANT + len(keys) // 2
-            keys += Constants.key(traced.constants[slot], traced.layouts[slot].dtype)
-        elif name == "ct":
-            references[slot] = nt.REF_CT
-        elif name == "out":
-            references[slot] = nt.REF_OUT
-        elif isinstance(name, int):
-            references[slot] = nt.REF_OPERAND + name
-            last_operand = max(last_operand, name)
+
+    def constant(slot: int) -> int:
+        nonlocal keys
+        keys += Constants.key(traced.constants[slot], traced.layouts[slot].dtype)
+        return nt.REF_CONSTANT + len(keys) // 2 - 1
+
+    references = traced.bind(leaves, nt.REF_CT, nt.REF_OUT, lambda i: nt.REF_OPERAND + i, constant)
     steps: list[tuple[Instruction, list[int], Any]] = []
     for s in statements:
         kind = s.instruction.op.kind
@@ -213,6 +202,7 @@ def draft(traced: Template, result: int, shape: tuple[int, ...]) -> Draft | None
     for step in sums_to(layout, shape):
         steps.append((step.instruction, [last], 0 if step.is_view else None))
         last, layout = nt.REF_STATEMENT + len(steps) - 1, step.instruction.out
+    last_operand = max(traced.reads(leaves), default=0)
     too_many_operands = last_operand >= nt.REF_STATEMENT - nt.REF_OPERAND
     if len(steps) > nt.MAX_TEMPLATE or len(keys) > 2 * nt.MAX_CONSTANTS or too_many_operands:
         return None

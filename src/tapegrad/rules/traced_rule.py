@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import gc
 import threading
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -22,13 +23,15 @@ from ..base.symbolic import home_of
 from ..native import abi as nt
 from ..ops.instruction import INSTRUCTIONS, Instruction, instruction
 from ..ops.layout import Layout, contiguous
-from ..ops.table import TABLE, elementwise
+from ..ops.table import TABLE
 from ..tape import collector
 from ..tape.constants import Constants
 from ..tape.current import recording_on
 from ..tape.tape import Tape, slot_of
 
-__all__ = ["Statement", "Template", "Tracing", "is_elementwise", "template"]
+__all__ = ["Statement", "Template", "Tracing", "instruction_at", "is_elementwise", "template"]
+
+T = TypeVar("T")
 
 
 class Statement(NamedTuple):
@@ -49,8 +52,23 @@ class Statement(NamedTuple):
         return INSTRUCTIONS[self.number]
 
 
+class Part(NamedTuple):
+    """The part of a template that one result depends on.
+
+    Attributes
+    ----------
+    statements : tuple of Statement
+        In order.
+    leaves : tuple of int
+        Slots of the inputs and constants that it reads.
+    """
+
+    statements: tuple[Statement, ...]
+    leaves: tuple[int, ...]
+
+
 class Template(NamedTuple):
-    """What a VJP records.
+    """A VJP as data; `bind` says what its leaves stand for, which is all that its readers have in common.
 
     Attributes
     ----------
@@ -69,6 +87,8 @@ class Template(NamedTuple):
         Slot -> the number of its statement.
     writes : bool
         Whether a statement writes in place.
+    parts : dict
+        Slot -> `Part`, for those that have been asked for.
     """
 
     inputs: dict[int, str | int]
@@ -79,9 +99,65 @@ class Template(NamedTuple):
     bases: tuple[int, ...]
     places: dict[int, int]
     writes: bool
+    parts: dict[int, Part]
 
-    def needed(self, result: int) -> list[Statement]:
-        """The statements that `result` depends on, in order."""
+    @property
+    def ct(self) -> int:
+        """The slot of the cotangent."""
+        return next(slot for slot, name in self.inputs.items() if name == "ct")
+
+    @property
+    def leaves(self) -> tuple[int, ...]:
+        """Slots of all inputs and constants."""
+        return (*self.inputs, *self.constants)
+
+    def bind(
+        self, leaves: Iterable[int], ct: T, out: T, operand: Callable[[int], T],
+        constant: Callable[[int], T] | None = None,
+    ) -> dict[int, T]:  # fmt: skip
+        """By slot what leaves stand for.
+
+        Parameters
+        ----------
+        leaves : iterable of int
+        ct, out : object
+            The cotangent, and the result of the statement that is differentiated.
+        operand, constant : callable
+            From the number of an operand, or from the slot of a constant.
+        """
+        bound: dict[int, T] = {}
+        inputs = self.inputs
+        for slot in leaves:
+            name = inputs.get(slot)
+            if name is None:
+                assert constant is not None
+                bound[slot] = constant(slot)
+            elif name == "ct":
+                bound[slot] = ct
+            elif name == "out":
+                bound[slot] = out
+            else:
+                bound[slot] = operand(name)  # type: ignore[arg-type]
+        return bound
+
+    def part(self, result: int) -> Part:
+        """The part that `result` depends on."""
+        part = self.parts.get(result)
+        if part is None:
+            statements = tuple(self._needed(result))
+            used = {a for s in statements for a in s.args} | {result}
+            leaves = [
+                slot for slot in sorted(used) if slot in self.inputs or slot in self.constants
+            ]
+            part = self.parts[result] = Part(statements, tuple(leaves))
+        return part
+
+    def reads(self, leaves: Iterable[int]) -> list[int]:
+        """Numbers of the operands among leaves."""
+        names = [self.inputs.get(slot) for slot in leaves]
+        return [name for name in names if isinstance(name, int)]
+
+    def _needed(self, result: int) -> list[Statement]:
         if not self.writes:  # in a time that goes with their number, whatever that of all is
             pending, places = [result], set()
             while pending:
@@ -111,7 +187,7 @@ def _masked(tape: Tape, ct: int, result: int) -> int:
 
 def is_elementwise(made: Instruction) -> bool:
     """Whether each element of the result depends on one element of each operand."""
-    return made.op.lower is elementwise or bool(made.op.extras.get("elementwise"))
+    return made.op.is_elementwise
 
 
 def template(made: Instruction, variant: int = 0) -> Template:
@@ -140,6 +216,12 @@ def template(made: Instruction, variant: int = 0) -> Template:
         else:
             made.vjp = traced
     return traced
+
+
+def instruction_at(made: Instruction, variant: int, slot: int) -> Instruction:
+    """Return the instruction of a statement of an instruction's template: what P_STATEMENT says."""
+    traced = template(made, variant)
+    return traced.statements[traced.places[slot]].instruction
 
 
 def trace(tracing: Tracing, *, masked: bool = False) -> Template:
@@ -277,7 +359,7 @@ class Tracing:
         kinds = {INSTRUCTIONS[number].op.kind for number in {s.number for s in statements}}
         return Template(
             inputs, constants, statements, results, layouts, tuple(tape.base[:n].tolist()), places,
-            not kinds.isdisjoint((nt.WRITE, nt.ACCUMULATE)),
+            not kinds.isdisjoint((nt.WRITE, nt.ACCUMULATE)), {},
         )  # fmt: skip
 
     def place_views(self) -> None:

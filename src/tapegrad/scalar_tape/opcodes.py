@@ -31,20 +31,14 @@ from ..ops.kernels import exp_log as exp_kernels
 from ..ops.kernels import pointwise as pointwise_kernels
 from ..ops.kernels import trig as trig_kernels
 from ..ops.layout import SCALARS
-from ..ops.table import TABLE, Op, elementwise
+from ..ops.table import TABLE, Op
 from ..rules.traced_rule import Template, template
 
 __all__ = [
-    "ELEMENTARY", "KINDS", "PARAMETERS", "SCOPE", "Code", "Rule", "code_of", "codes", "fingerprint",
+    "ELEMENTARY", "KINDS", "SCOPE", "Code", "Rule", "code_of", "codes", "fingerprint",
     "is_truth", "scope_source", "statement_text", "text_of",
 ]  # fmt: skip
 
-#: rows whose attributes are numbers; a statement (`CODE_EXTRA`) holds them
-PARAMETERS = {"pow_derivative": ("dx", "dy"), "sinc_derivative": ("order",)}
-#: chains that are worth an opcode although they are not a ufunc's loop
-_CHAINS = ("erf", "erfc", "sinc", "clone", "where")
-#: ufuncs that numba does not have
-_LACKING = ("heaviside",)
 KINDS = {1: ("a",), 2: ("ab", "ak", "ka"), 3: ("abc",)}
 
 
@@ -113,7 +107,7 @@ class _TextChain:
 def text_of(entry: Op, inputs: Sequence[str]) -> str:
     """The primal of a row as a numba expression; comparisons give a bool, `where` takes one.
 
-    `inputs` of a row in `PARAMETERS` end with its attributes.
+    `inputs` of a row with `parameters` end with those.
     """
     if entry.name == "pow_derivative":
         return f"differentiate_power({', '.join(inputs)}, coefficients)"
@@ -130,12 +124,13 @@ def text_of(entry: Op, inputs: Sequence[str]) -> str:
         return "(" + "".join(names.get(c, c) for c in entry.expr) + ")"
     if entry.loop is not None:
         return _call(entry.loop, inputs)
-    return str(entry.extras["body"](_TextChain(), *inputs))
+    assert entry.body is not None
+    return str(entry.body(_TextChain(), *inputs))
 
 
 def is_truth(entry: Op) -> bool:
     """Whether a row's result is a truth value (bits are combined in rules only)."""
-    return entry.result == "bool" or entry.name.startswith("bitwise_")
+    return entry.result in ("bool", "bits")
 
 
 def statement_text(code: Code, inputs: Sequence[str]) -> str:
@@ -143,7 +138,7 @@ def statement_text(code: Code, inputs: Sequence[str]) -> str:
     given = list(inputs)
     if code.op.name == "where":
         given[0] = f"({given[0]} != 0.0)"
-    if code.op.name.startswith("bitwise_"):
+    if code.op.result == "bits":
         given = [f"({x} != 0.0)" for x in given]
     text = text_of(code.op, given)
     return f"(1.0 if {text} else 0.0)" if is_truth(code.op) else text
@@ -158,7 +153,7 @@ def trace(entry: Op) -> Template | None:
         layouts = SCALARS[:1] * entry.arity
     if entry.vjp is None:
         return None
-    return template(instruction(entry, layouts, **dict.fromkeys(PARAMETERS.get(entry.name, ()), 0)))
+    return template(instruction(entry, layouts, **dict.fromkeys(entry.parameters, 0)))
 
 
 @cache
@@ -166,8 +161,7 @@ def codes() -> tuple[Code | None, ...]:
     """All opcodes; the first four are no row's."""
     rows = [
         entry for entry in TABLE.values()
-        if (entry.lower is elementwise and entry.kind == nt.COMPUTE
-            and not entry.name.startswith("bitwise_") and entry.name not in _LACKING) or entry.name in _CHAINS
+        if (entry.loop is not None and entry.result != "bits") or entry.scalar
     ]  # fmt: skip
     known = {entry.name for entry in rows}
     for entry in rows:  # grows
@@ -208,7 +202,7 @@ def fingerprint() -> str:
 
 
 def _primal(code: Code) -> str:
-    attributes = ["p", "q"][: len(PARAMETERS.get(code.op.name, ()))]
+    attributes = ["p", "q"][: len(code.op.parameters)]
     return statement_text(code, [*"xyz"[: code.op.arity], *attributes])
 
 
@@ -227,7 +221,7 @@ class Rule:
                 if found is not None:
                     self.results[i] = found
         wanted = {} if traced is None else {
-            s.slot: s for found in self.results.values() for s in traced.needed(found)
+            s.slot: s for found in self.results.values() for s in traced.part(found).statements
         }  # fmt: skip
         self.statements = [wanted[slot] for slot in sorted(wanted)]
         #: views (`expand` of a zero) stand for what they view
@@ -299,14 +293,14 @@ class Rule:
         for slot, array in self.traced.constants.items():
             value = float(array)
             names[slot] = "np.nan" if np.isnan(value) else repr(value)
-        own = bool(PARAMETERS.get(self.code.op.name))
+        own = bool(self.code.op.parameters)
         body = []
         for s in self.statements:
             if s.slot in self.alias:
                 continue
             made = s.instruction
             inputs = [names[self.own(a)] for a in s.args]
-            for letter, name in zip("pq", PARAMETERS.get(made.op.name, ()), strict=False):
+            for letter, name in zip("pq", made.op.parameters, strict=False):
                 value = made.attrs[name]
                 inputs.append(f"{letter} + {value}" if own else str(value))
             names[s.slot] = f"t{s.slot}"

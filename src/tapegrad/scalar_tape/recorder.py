@@ -284,4 +284,4 @@ def transposed(tape: Tape, strip: int, ct: int) -> list[tuple[int, int]]:
     ]
 
 
-TABLE["strip"].extras["replay"] = transposed
+TABLE["strip"].replay = transposed

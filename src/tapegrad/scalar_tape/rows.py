@@ -146,27 +146,27 @@ def _head_vjp(ct: Any, *operands: Any) -> tuple[Any, ...]:
 
 
 op("strip_head", lower=_lower_head, arity=0, torch=None, vjp=_head_vjp, grad_fn="NjitBackward",
-   extras={"private": True})  # fmt: skip
-op("strip_data", lower=_lower_data, arity=0, torch=None, extras={"private": True})
-op("strip_adjoint", lower=_lower_adjoint, arity=0, torch=None, extras={"private": True})
+   private=True, lift="never")  # fmt: skip
+op("strip_data", lower=_lower_data, arity=0, torch=None, private=True, lift="never")
+op("strip_adjoint", lower=_lower_adjoint, arity=0, torch=None, private=True, lift="never")
 op(
     "strip", lower=_lower_strip, arity=0, torch=None, grad_fn="NjitBackward",
     vjp=lambda ct, head, table, args, codes, out, recorded: (
         ct._strip_adjoint(head, table, args, codes, out, recorded=recorded), None, None, None,
     ),
-    extras={"private": True, "programs": _strip_programs},
+    private=True, lift="never", programs=_strip_programs,
 )  # fmt: skip
 op(
     "strip_result", lower=_lower_result, arity=0, torch=None, grad_fn="NjitBackward",
     vjp=lambda ct, values, table, out, number, shape, inner: (
         ct._strip_spread(values, table, number, inner), None,
     ),
-    extras={"private": True, "programs": _result_programs},
+    private=True, lift="never", programs=_result_programs,
 )  # fmt: skip
 op(
     "strip_spread", lower=_lower_spread, arity=0, torch=None, grad_fn="NjitBackward",
     vjp=lambda ct, part, values, table, out, number, inner: (
         ct._strip_result(table, number, part.shape, inner), None, None,
     ),
-    extras={"private": True},
+    private=True, lift="never",
 )  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 from ..native import abi as nt
 from ..native import machine_code
 from . import abi as sf
-from .opcodes import KINDS, PARAMETERS, Code, Rule, code_of, codes
+from .opcodes import KINDS, Code, Rule, code_of, codes
 
 __all__ = ["rules"]
 
@@ -36,25 +36,27 @@ def _write_rule(
     row: np.ndarray, code: Code, statements: list[list[int]], constants: list[float]
 ) -> None:
     rule = Rule(code)
-    own = bool(PARAMETERS.get(code.op.name))
+    own = bool(code.op.parameters)
     row[sf.RULE_START] = len(statements)
     row[sf.RULE_EXTRA] = own or len(code.kinds) == 3
     row[sf.RULE_CONSTANTS] = sum(1 << i for i, kind in enumerate(code.kinds) if kind == "k")
     if rule.traced is None:
         return
-    places: dict[int, int] = {}
-    for slot, name in rule.traced.inputs.items():
-        known = {"ct": nt.REF_CT, "out": nt.REF_OUT}
-        places[slot] = known[name] if isinstance(name, str) else nt.REF_OPERAND + name
-    for slot, array in rule.traced.constants.items():
-        places[slot] = nt.REF_CONSTANT + len(constants)
-        constants.append(float(array))
+    traced = rule.traced
+
+    def constant(slot: int) -> int:
+        constants.append(float(traced.constants[slot]))
+        return nt.REF_CONSTANT + len(constants) - 1
+
+    places = traced.bind(
+        traced.leaves, nt.REF_CT, nt.REF_OUT, lambda i: nt.REF_OPERAND + i, constant
+    )
     count = 0
     for s in rule.statements:
         if s.slot in rule.alias:
             continue
         made = s.instruction
-        names = PARAMETERS.get(made.op.name, ())
+        names = made.op.parameters
         values = [made.attrs[name] for name in names]
         kinds = KINDS[made.op.arity]
         numbers = [code_of(made.op.name, k) for k in kinds]

@@ -19,7 +19,7 @@ from ..native import machine_code
 from . import abi as sf
 from . import kernels as parts
 from . import rows as strip
-from .opcodes import PARAMETERS, SCOPE, Code, Rule, codes, scope_source, statement_text
+from .opcodes import SCOPE, Code, Rule, codes, scope_source, statement_text
 
 __all__: list[str] = []
 
@@ -31,7 +31,7 @@ def _primal_lines(code: Code) -> list[str]:
     lines = []
     if len(code.kinds) == 3:
         lines.append("c = ab[i - m - 1] & MASK")
-    if (count := len(PARAMETERS.get(code.op.name, ()))) > 0:
+    if (count := len(code.op.parameters)) > 0:
         lines.append("p, q = ab[i - m - 1] & MASK, ab[i - m - 1] >> 32")
         inputs += ["p", "q"][:count]
     return [*lines, f"v[i] = {statement_text(code, inputs)}"]

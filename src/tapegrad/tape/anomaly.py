@@ -21,6 +21,7 @@ from ..native import abi as nt
 from ..native.exchange import Exchanged
 from ..native.handle_type import TensorHandle
 from .tape import TAPES, Tape
+from .values import Values
 
 __all__ = ["check", "explain", "inducing", "is_on", "set_mode", "trace"]
 
@@ -64,11 +65,11 @@ def set_mode(on: bool, check_nan: bool = True) -> tuple[bool, bool]:
     TypeError
         PyTorch's, for what is no bool.
     """
-    messages.check_bool("set_anomaly_enabled", "'enabled' (position 1)", on)
-    messages.check_bool("set_anomaly_enabled", "'check_nan' (position 2)", check_nan)
+    messages.check_bool("set_anomaly_enabled", "enabled", 1, on)
+    messages.check_bool("set_anomaly_enabled", "check_nan", 2, check_nan)
     previous = _state["on"], _state["check_nan"]
     _state["on"], _state["check_nan"] = on, check_nan
-    Tape.trace = trace if on else None
+    Tape.trace, Values.explain = (trace, explain) if on else (None, None)
     for tape in TAPES.copy().values():
         tape.busy[nt.BUSY_TRACED] = on
     return previous

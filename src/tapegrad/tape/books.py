@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .constants import Constants
+from .failures import Failed
 from .hooks import Hooks
 from .memory_views import Block
 
@@ -77,6 +78,8 @@ class Books:
         self.saving: Callable[[Any, int], None] | None = None
         #: stacks of the calls that recorded, while anomaly detection is on
         self.traces: dict[int, Any] = {}
+        #: why evaluation failed, for poisoned slots: as far as a kernel did (failures.py)
+        self.failures: dict[int, Failed] = {}
         #: reverse passes under way, by request; an interrupt can keep `Request.__exit__` from coming,
         #: and then a pass ends with its request
         self.requests: list[weakref.ref[Any]] = []

@@ -19,6 +19,7 @@ from . import versions
 from .arrays import Arrays
 from .books import commit
 from .constants import Constants
+from .failures import note_failures
 from .memory_views import address_of, give_up_reserve, keep_reserve
 
 __all__ = [
@@ -35,7 +36,7 @@ destroy = native_call("destroy_entry")
 #: attributes of a tape that are dictionaries by slot
 BOOKS = (
     "owned", "leaves", "retained", "versions", "shared", "hooks", "contexts", "traces", "inference",
-    "nodes", "watched_bases", "detached",
+    "nodes", "watched_bases", "detached", "failures",
 )  # fmt: skip
 #: marks of a slot (runtime/mark_compact.py): its value is needed, its derivative may be wanted
 VALUE, GRAPH = 1, 2
@@ -61,6 +62,7 @@ def collect(tape: Arrays) -> bool:
 def _collect(tape: Arrays) -> bool:
     if _interrupted():
         return False  # the tape grows instead
+    note_failures(tape)  # as long as what is poisoned has operands
     note_inference(tape)
     tape.inference_unseen = tape.inference_unseen or tape.inference_start >= 0
     n = tape.count

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..base.dtypes import bool_, dtype, get_default_dtype, int64, result_type
-from ..base.errors import kind_of
+from ..base.errors import must_be
 from ..base.symbolic import Symbolic
 from ..native import abi as nt
 from ..native.handle_type import AnyTensor, TensorHandle, new_handle_object, status_of
@@ -197,9 +197,7 @@ def check_tensors(name: str, tensors: Sequence[Any]) -> None:
     for i, t in enumerate(tensors):
         if not isinstance(t, _types[0]):
             what = "input" if i == 0 else "other"
-            raise TypeError(
-                f"{name}(): argument '{what}' (position {i + 1}) must be Tensor, not {kind_of(t)}"
-            )
+            raise must_be(name, what, i + 1, "Tensor", t)
 
 
 def finish(tape: Tape, made: Instruction, slot: int) -> AnyTensor:
@@ -208,7 +206,7 @@ def finish(tape: Tape, made: Instruction, slot: int) -> AnyTensor:
         try:
             tape.evaluate()
             tape.check_value(slot)
-        except MemoryError:
+        except Exception:  # memory that there is not, a kernel that failed
             tape.undo(slot)
             raise
     return new_tensor(tape, slot, made.out)

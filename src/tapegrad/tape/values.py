@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from ..base.errors import TapeError
 from ..native import abi as nt
 from ..native.builtin_calls import native_call
 from ..ops.layout import Layout
+from . import failures
 from .arrays import Arrays
 from .memory_views import array_at, bytes_at, free_with
 
@@ -34,6 +35,8 @@ class Values(Arrays):
     busy: memoryview
     lock: Any
     owned: dict[int, Any]
+    #: warns where a statement was recorded, while anomaly detection is on
+    explain: ClassVar[Callable[[Any, int], None] | None] = None
 
     def checked(self) -> None:
         """Run the verifier, where it was asked for."""
@@ -46,6 +49,8 @@ class Values(Arrays):
         ------
         MemoryError
             If a result does not fit in memory; it names the op and the shape.
+        Exception
+            What the row of an op says of its kernels (`Op.failure`), if one fails.
         """
         s = self.state
         if self.abstract:
@@ -58,13 +63,37 @@ class Values(Arrays):
                 # (Stores, not calls: no interrupt comes between them and the sweep.)
                 self.busy[nt.BUSY_SWEEP] = True
                 try:
-                    failed = _forward(self.pointer)
+                    stopped = _forward(self.pointer)
+                    if stopped:
+                        self._go_on(stopped)
                 finally:
                     self.busy[nt.BUSY_SWEEP] = False
                 s[nt.S_EAGER] = 0
                 self.checked()
-                if failed:
-                    raise MemoryError(self._out_of_memory(failed))
+                if stopped:
+                    self._raise_failure(stopped)
+
+    def _go_on(self, slot: int) -> None:
+        """Poison what could not be evaluated, and evaluate the rest."""
+        s = self.state
+        while slot:
+            made, report = self.instruction_of(slot), s[nt.S_FAILURE]
+            if report:
+                self.failures[slot] = failures.failed(made, report)
+            s[nt.S_FAILED] = s[nt.S_FAILED] or slot
+            self.flags[slot : slot + len(made.outs)] |= nt.POISON | nt.FREED
+            slot = _forward(self.pointer)
+        failures.note_failures(self)
+
+    def _raise_failure(self, slot: int) -> NoReturn:
+        """Raise why a slot was not evaluated."""
+        failures.note_failures(self)
+        found = self.failures.get(slot)
+        if found is None:
+            raise failures.out_of_memory(self.instruction_of(slot))
+        if Values.explain is not None:
+            Values.explain(self, slot)
+        raise found.error()
 
     def settle_target(self, slots: Sequence[int]) -> None:
         """Compute a passive result over which something active is to be written: its operands go then."""
@@ -93,18 +122,10 @@ class Values(Arrays):
         """Raise that something cannot be done on a tape without values."""
         raise TapeError(f"a derivative rule {why}: it is traced without any")
 
-    def _out_of_memory(self, slot: int) -> str:
-        made = self.instruction_of(slot)
-        return (
-            f"{made.op.name}: no memory for a result of shape {list(made.out.shape)} "
-            f"({made.out.span} bytes) of operands "
-            f"{', '.join(str(list(x.shape)) for x in made.layouts)}"
-        )
-
     def check_value(self, slot: int) -> None:
         """Raise if a slot's evaluation failed."""
         if self.flags[slot] & nt.POISON:
-            raise MemoryError(self._out_of_memory(slot))
+            self._raise_failure(slot)
 
     def memory(self, slot: int, layout: Layout) -> np.ndarray:
         """A slot's value as an array over the tape's own memory: read it before the tape moves it.

@@ -116,7 +116,7 @@ def _walk(tape: Tape, slot: int, known: Any = None) -> tuple[View, int]:
                 op.kind == nt.LEAF and hasattr(tape.owned.get(slot), "of_view")
             )  # fmt: skip
             return View(slot, reason or aliases, is_view), -1
-        if op.extras.get("detach"):
+        if op.detaches:
             return View(slot, reason, is_view), -1
         start = int(tape.arg_start[slot])
         parent = int(tape.arg[start]) if tape.arg_start[slot + 1] != start else 0
@@ -138,7 +138,7 @@ def _walk(tape: Tape, slot: int, known: Any = None) -> tuple[View, int]:
 
 def is_whole(made: Instruction) -> bool:
     """Return True for a view statement of what was written, or reshaped in place: it is no view."""
-    return made.op.name == "copy_slices" or "in_place" in made.attrs
+    return made.op.rewritten or "in_place" in made.attrs
 
 
 def goes_on_after(tape: Tape, write: int) -> bool:
@@ -146,7 +146,7 @@ def goes_on_after(tape: Tape, write: int) -> bool:
     after = write + 1
     if after >= tape.count or tape.root[after] != tape.root[write]:
         return False
-    return bool(tape.instruction_of(after).op.extras.get("rewritten"))
+    return tape.instruction_of(after).op.rewritten
 
 
 def check_write(tape: Tape, slot: int, *, active: bool) -> None:

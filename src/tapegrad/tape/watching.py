@@ -68,7 +68,7 @@ def is_part(tape: Tape, slot: int) -> bool:
     made = tape.instruction_of(slot)
     if made.out is not tape.instruction_of(root).out:
         return True
-    if made.op.kind == nt.VIEW and not made.op.extras.get("rewritten"):
+    if made.op.kind == nt.VIEW and not made.op.rewritten:
         return True
     return views.state_of(tape, slot).is_view  # written: the base itself, or a view of all of it
 

@@ -65,7 +65,7 @@ class AutogradMethods:
         RuntimeError
             For a tensor that is not a leaf, or not of a floating dtype.
         """
-        messages.check_bool("requires_grad_", "'requires_grad' (position 1)", requires_grad)
+        messages.check_bool("requires_grad_", "requires_grad", 1, requires_grad)
         readout.guard("requires_grad_")
         if self.requires_grad != requires_grad:
             self._require_grad(requires_grad)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..base.errors import kind_of
+from ..base.errors import must_be
 from ..functions import keywords, registry
 from ..native import handle_type as handle
 from ..ops.table import TABLE, Op
@@ -46,9 +46,7 @@ def _slow_call(entry: Op) -> Callable[..., Any]:
             if not (record.is_number(input) and record.is_tensor(other)):
                 record.check_tensors(name, (input,))
         elif not record.is_tensor(other) and not record.is_number(other):
-            raise TypeError(
-                f"{name}(): argument 'other' (position 2) must be Tensor, not {kind_of(other)}"
-            )
+            raise must_be(name, "other", 2, "Tensor", other)
         return record.binary(entry, input, other)
 
     call: Any = call_unary if entry.arity == 1 else call_binary
@@ -90,14 +88,9 @@ def make_base() -> type:
     assert [TABLE[name].code - first for name in _COMPARISONS] == list(range(6))
     compare = thunks.add_compare(first)
     rows = {
-        entry.extras.get("function", entry.name): entry
+        entry.function or entry.name: entry
         for entry in TABLE.values()
-        if entry.extras.get("function")
-        or (
-            (entry.loop is not None or entry.extras.get("elementwise"))
-            and entry.arity in (1, 2)
-            and not entry.extras.get("private")
-        )
+        if entry.function or (entry.is_elementwise and entry.arity in (1, 2) and not entry.private)
     }
     calls = {
         name: thunks.add("fastcall", 4, entry.code, used=3, drop_first=True)
@@ -120,4 +113,4 @@ def _doc(entry: Op, call: Callable[..., Any]) -> str:
     if call.__doc__:
         return call.__doc__
     operands = "input" if entry.arity == 1 else "input, other"
-    return f"{entry.name}({operands})\n--\n\n" + (entry.doc or f"The op {entry.name}, elementwise.")
+    return f"{entry.name}({operands})\n--\n\n" + f"The op {entry.name}, elementwise."

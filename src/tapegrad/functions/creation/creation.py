@@ -18,7 +18,8 @@ import numpy as np
 
 from ...base import dtypes
 from ...base.devices import check_device
-from ...base.dtypes import bool_, from_numpy_dtype, get_default_dtype, int64
+from ...base.dtypes import bool_, from_numpy_dtype, get_default_dtype, int64, scalar_name
+from ...base.errors import must_be
 from ...tape import recording as record
 from ..options import (
     Options,
@@ -173,7 +174,7 @@ def asarray(
     check_requires_grad("asarray", requires_grad, kind)
     if kind is not source_kind and copy is False:
         raise ValueError(
-            f"can't alias tensor with dtype '{_SCALAR[source_kind]}' into dtype '{_SCALAR[kind]}'."
+            f"can't alias tensor with dtype '{scalar_name(source_kind)}' into dtype '{scalar_name(kind)}'."
         )
     if not is_tensor:
         result = from_numpy(obj) if kind is source_kind and not copy else _from_data(
@@ -188,11 +189,6 @@ def asarray(
         obj = obj.detach()
         obj.requires_grad_(requires_grad)
     return obj
-
-
-_SCALAR = {
-    dtypes.float64: "Double", dtypes.float32: "Float", int64: "Long", bool_: "Bool"
-}  # fmt: skip
 
 
 @public()
@@ -307,10 +303,7 @@ def _full(
     position: int = 2,
 ) -> Any:  # fmt: skip
     if not isinstance(size, tuple | list):
-        raise TypeError(
-            f"{name}(): argument 'size' (position 1) must be tuple of ints, "
-            f"not {type(size).__name__}"
-        )
+        raise must_be(name, "size", 1, "tuple of ints", size)
     shape = size_of(name, (tuple(size),))
     value = number_of(name, "fill_value", position, fill_value)
     if not isinstance(options, Options):
@@ -398,10 +391,7 @@ def eye(
     sizes = []
     for i, (label, count) in enumerate((("n", n), ("m", n if m is None else m))):
         if isinstance(count, bool) or not hasattr(type(count), "__index__"):
-            raise TypeError(
-                f"eye(): argument '{label}' (position {i + 1}) must be int, "
-                f"not {type(count).__name__}"
-            )
+            raise must_be("eye", label, i + 1, "int", count)
         size = operator.index(count)
         if size < 0:
             raise RuntimeError(f"{label} must be greater or equal to 0, got {size}")

@@ -12,6 +12,7 @@ import numpy as np
 
 from ...base.devices import CPU, check_device
 from ...base.dtypes import int64
+from ...base.errors import must_be
 from ...base.locks import new_lock
 from ...native.exchange import Change, Exchange, Exchanged
 from ...tape import recording as record
@@ -184,10 +185,7 @@ def stream_of(name: str, generator: Any) -> Generator:
     if generator is None:
         return default_generator
     if not isinstance(generator, Generator):
-        raise TypeError(
-            f"{name}(): argument 'generator' must be torch.Generator, "
-            f"not {type(generator).__name__}"
-        )
+        raise must_be(name, "generator", 0, "torch.Generator", generator)
     return generator
 
 

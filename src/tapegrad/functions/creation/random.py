@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 from ...base import dtypes
-from ...base.dtypes import int64
+from ...base.dtypes import int64, scalar_name
 from ...ops.layout import broadcast_shapes
 from ...tape import recording as record
 from ...tape.current import current_tape
 from ..arguments import as_int, check_bool, float_of
-from ..maths.reduction import title
 from ..options import Options, allocate, checked, size_of
 from ..registry import FUNCTIONS, public
 from .generator import Generator, stream_of
@@ -29,8 +28,7 @@ _NORMAL = "normal_kernel_cpu"
 
 def _check_floating(kernel: str, kind: dtypes.dtype) -> None:
     if not kind.is_floating_point:
-        name = "Long" if kind is int64 else "Bool"
-        raise NotImplementedError(f"\"{kernel}\" not implemented for '{name}'")
+        raise NotImplementedError(f"\"{kernel}\" not implemented for '{scalar_name(kind)}'")
 
 
 def _random_array(
@@ -248,7 +246,7 @@ def bernoulli(input: Any, p: Any = None, *, generator: Any = None) -> Any:
     stream = stream_of("bernoulli", generator)
     if p is None:
         if not input.dtype.is_floating_point:
-            name = "Long" if input.dtype is int64 else "Bool"
+            name = scalar_name(input.dtype)
             raise NotImplementedError(f"\"bernoulli_tensor_cpu_p_\" not implemented for '{name}'")
         chance = input._array()
         if not ((chance >= 0) & (chance <= 1)).all():
@@ -290,7 +288,7 @@ def multinomial(
     if not 1 <= input.ndim <= 2:
         raise RuntimeError("prob_dist must be 1 or 2 dim")
     if not input.dtype.is_floating_point:
-        name = "Long" if input.dtype is int64 else "Bool"
+        name = scalar_name(input.dtype)
         raise RuntimeError(
             f"multinomial only supports floating-point dtypes for input, got: {name}"
         )
@@ -349,12 +347,14 @@ def binomial(count: Any, prob: Any, generator: Any = None) -> Any:
     record.check_tensors("binomial", (count, prob))
     for name, x in (("count", count), ("prob", prob)):
         if not x.dtype.is_floating_point:
-            kind = "Long" if x.dtype is int64 else "Bool"
+            kind = scalar_name(x.dtype)
             raise ValueError(
                 f"binomial only supports floating-point dtypes for {name}, got: {kind}"
             )
     if count.dtype is not prob.dtype:
-        raise RuntimeError(f"Found dtype {title(prob.dtype)} but expected {title(count.dtype)}")
+        raise RuntimeError(
+            f"Found dtype {scalar_name(prob.dtype)} but expected {scalar_name(count.dtype)}"
+        )
     if current_tape().grad_mode and (record.is_active(count) or record.is_active(prob)):
         raise RuntimeError(
             "the derivative for 'binomial' is not implemented; draw from count.detach() and prob.detach()"

@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from ...base.dtypes import bool_, int64
-from ...base.errors import kind_of
+from ...base.dtypes import bool_, int64, scalar_name
 from ...ops.layout import broadcast_shapes
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.recording import layout_of
-from ..arguments import as_int, check_named, constant_like, scalar_name, wrap_dim
+from ..arguments import as_int, check_named, constant_like, wrap_dim
 from ..registry import FUNCTIONS, public
 from ..shape.broadcast import expand_to
 from ..shape.slicing import slice_dim
@@ -73,11 +72,8 @@ def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False) -> An
     RuntimeError
         If shapes do not fit or an index is out of range.
     """
-    check_named("gather", ("input", input))
-    if not record.is_tensor(index):
-        raise TypeError(
-            f"gather(): argument 'index' (position 2) must be Tensor, not {kind_of(index)}"
-        )
+    check_named("gather", input=input)
+    check_named("gather", index=index, first=2)
     d, values = _dim_and_values("gather", input, dim, index)
     shape, index_shape = _dims(tuple(input.shape)), _dims(values.shape)
     if values.size:
@@ -147,11 +143,8 @@ def scatter(input: Any, dim: int, index: Any, src: Any = None, *, value: Any = N
     reduce : str, optional
         ``"add"``, as `scatter_add`, or ``"multiply"``, as `scatter_reduce` with ``"prod"``.
     """
-    check_named("scatter", ("input", input))
-    if not record.is_tensor(index):
-        raise TypeError(
-            f"scatter(): argument 'index' (position 2) must be Tensor, not {kind_of(index)}"
-        )
+    check_named("scatter", input=input)
+    check_named("scatter", index=index, first=2)
     source_value = value if src is None else src
     if reduce is not None:
         source = (
@@ -181,24 +174,19 @@ def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Any:
         int64; values for an index that occurs twice add up.
     src : Tensor
     """
-    check_named("scatter_add", ("input", input))
-    for number, (argument, v) in enumerate((("index", index), ("src", src))):
-        if not record.is_tensor(v):
-            raise TypeError(
-                f"scatter_add(): argument '{argument}' (position {number + 2}) must be Tensor, "
-                f"not {kind_of(v)}"
-            )
+    check_named("scatter_add", input=input)
+    check_named("scatter_add", index=index, src=src, first=2)
     return _scatter("scatter_add", "scatter_add", input, dim, index, src)
 
 
 @public(method=True)
 def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Any:
     """Gather along a dimension, broadcasting the others; without `dim`, from the raveled tensor."""
-    check_named("take_along_dim", ("input", input), ("indices", indices))
+    check_named("take_along_dim", input=input, indices=indices)
     if indices.dtype is not int64:
         raise RuntimeError(
             "torch.take_along_dim(): dtype of indices should be Long but got "
-            f"{scalar_name(indices)}"
+            f"{scalar_name(indices.dtype)}"
         )
     if dim is None:
         return take_along_dim(input.reshape(-1), indices.reshape(-1), 0)
@@ -234,11 +222,8 @@ def _index_vector(name: str, index: Any) -> Any:
 @public(method=True)
 def index_select(input: Any, dim: int, index: Any) -> Any:
     """Return the slices of a dimension at the indices of a vector."""
-    check_named("index_select", ("input", input))
-    if not record.is_tensor(index):
-        raise TypeError(
-            f"index_select(): argument 'index' (position 2) must be Tensor, not {kind_of(index)}"
-        )
+    check_named("index_select", input=input)
+    check_named("index_select", index=index, first=2)
     if index.dtype is not int64:
         raise RuntimeError("index_select(): Expected dtype int32 or int64 for index")
     if layout_of(index).ndim > 1:
@@ -264,20 +249,20 @@ def _index_slices(
     name: str, row: str, input: Any, dim: int, index: Any, source: Any, *, accumulate: bool
 ) -> Any:
     """Write or add slices along a dimension, after PyTorch's checks."""
-    check_named(name, ("index", index), ("source", source), first=3)
+    check_named(name, index=index, source=source, first=3)
     if index.dtype is not int64:
         raise RuntimeError(
-            f"{name}_(): Expected dtype int32/int64 for index but got: {scalar_name(index)}"
+            f"{name}_(): Expected dtype int32/int64 for index but got: {scalar_name(index.dtype)}"
         )
     if layout_of(index).ndim > 1:
         raise IndexError(
             f"{name}_(): Index is supposed to be a vector, but got dim: {layout_of(index).ndim} "
-            f"with type: {scalar_name(index)} and size: {list(index.shape)}"
+            f"with type: {scalar_name(index.dtype)} and size: {list(index.shape)}"
         )
     if source.dtype is not input.dtype:
         raise RuntimeError(
-            f"{name}_(): self ({scalar_name(input)}) and source ({scalar_name(source)}) must have "
-            "the same scalar type"
+            f"{name}_(): self ({scalar_name(input.dtype)}) and source ({scalar_name(source.dtype)}) "
+            "must have the same scalar type"
         )
     shape = _dims(tuple(input.shape))
     d = wrap_dim(as_int(name, "dim", 1, dim), len(shape))
@@ -319,7 +304,7 @@ def _slice_positions(name: str, values: Any, n: int) -> Any:
 @public(method=True)
 def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: Any = 1) -> Any:
     """Return a copy to whose slices at `index` those of `source`, times alpha, are added."""
-    check_named("index_add", ("input", input))
+    check_named("index_add", input=input)
     if alpha != 1:
         source = source * alpha
     return _index_slices("index_add", "index_add", input, dim, index, source, accumulate=True)
@@ -328,14 +313,14 @@ def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: Any = 1) 
 @public(method=True)
 def index_copy(input: Any, dim: int, index: Any, source: Any) -> Any:
     """Return a copy whose slices at `index` are those of `source`."""
-    check_named("index_copy", ("input", input))
+    check_named("index_copy", input=input)
     return _index_slices("index_copy", "index_copy", input, dim, index, source, accumulate=False)
 
 
 @public(method=True)
 def index_fill(input: Any, dim: int, index: Any, value: Any) -> Any:
     """Return a copy whose slices at `index` are filled with a number or a 0-d tensor."""
-    check_named("index_fill", ("input", input))
+    check_named("index_fill", input=input)
     if not record.is_tensor(value):
         value = constant_like(input, value)
     elif layout_of(value).ndim:
@@ -350,10 +335,10 @@ def index_fill(input: Any, dim: int, index: Any, value: Any) -> Any:
 @public(method=True)
 def take(input: Any, index: Any) -> Any:
     """Return the elements at positions in the raveled tensor."""
-    check_named("take", ("input", input), ("index", index))
+    check_named("take", input=input, index=index)
     if index.dtype is not int64:
         raise RuntimeError(
-            f"take(): Expected a long tensor for index, but got {scalar_name(index)}"
+            f"take(): Expected a long tensor for index, but got {scalar_name(index.dtype)}"
         )
     values, n = index_values(index), layout_of(input).size
     if n == 0 and values.size:

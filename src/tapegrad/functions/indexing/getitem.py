@@ -16,13 +16,15 @@ from typing import Any
 
 import numpy as np
 
+from ...base.dtypes import scalar_name
+from ...base.errors import must_be
 from ...native import abi as nt
 from ...ops.instruction import remember_pair, view_instruction
 from ...ops.layout import LAYOUTS, Layout
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.recording import layout_of
-from ..arguments import constant_like, scalar_name
+from ..arguments import check_named, constant_like
 from ..registry import public
 from ..shape.reshape import alias
 from ..shape.slicing import remember_select, select_dim
@@ -379,24 +381,17 @@ def index_put(input: Any, indices: Any, values: Any, accumulate: bool = False) -
         Add instead of overwriting.
     """
     if not isinstance(indices, tuple | list):
-        raise TypeError(
-            "index_put(): argument 'indices' (position 1) must be tuple of Tensors, "
-            f"not {type(indices).__name__}"
-        )
+        raise must_be("index_put", "indices", 1, "tuple of Tensors", indices)
     for i, one in enumerate(indices):
         if not record.is_tensor(one):
             raise TypeError(
                 f"expected Tensor as element {i} in argument 0, but got {type(one).__name__}"
             )
-    if not record.is_tensor(values):
-        raise TypeError(
-            "index_put(): argument 'values' (position 2) must be Tensor, "
-            f"not {type(values).__name__}"
-        )
+    check_named("index_put", values=values, first=2)
     if values.dtype is not input.dtype:
         raise RuntimeError(
             "Index put requires the source and destination dtypes match, got "
-            f"{scalar_name(input)} for the destination and {scalar_name(values)} for the source."
+            f"{scalar_name(input.dtype)} for the destination and {scalar_name(values.dtype)} for the source."
         )
     arrays = [index_array(one) for one in indices]
     count = sum(a.ndim if a.dtype == np.bool_ else 1 for a in arrays)

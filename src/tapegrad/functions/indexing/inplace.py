@@ -15,6 +15,7 @@ import numpy as np
 
 from ...base import torch_messages as messages
 from ...base.dtypes import from_numpy_dtype
+from ...base.errors import must_be
 from ...batching import duals
 from ...engine import detaching
 from ...engine import saved_tensors as saved
@@ -254,9 +255,7 @@ def fill_(input: Any, value: Any) -> Any:
         check_target(input, active=record.is_active(value), uniform=not record.is_active(value))
         return _write_checked(input, record.cast(value, input.dtype), node_name="FillBackward0")
     if not record.is_number(value):
-        raise TypeError(
-            f"fill_(): argument 'value' (position 1) must be Number, not {type(value).__name__}"
-        )
+        raise must_be("fill_", "value", 1, "Number", value)
     check_target(input, uniform=True)
     return _write_checked(input, record.as_operand(value, input.dtype), node_name="FillBackward0")
 

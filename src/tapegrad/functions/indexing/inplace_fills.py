@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from ...base.dtypes import bool_, dtype, int64
+from ...base.dtypes import bool_, dtype, int64, scalar_name
 from ...ops.layout import broadcast_shapes
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.recording import layout_of
-from ..arguments import as_int, check_named, float_of, scalar_name
+from ..arguments import as_int, check_named, float_of
 from ..creation.generator import Generator, stream_of
 from ..registry import public
 from ..shape.broadcast import expand_to
@@ -48,7 +48,7 @@ def _node_name(name: str) -> str:
 
 def _check_floating_tensor(name: str, input: Any) -> None:
     if not input.dtype.is_floating_point:
-        raise NotImplementedError(f"\"{name}\" not implemented for '{scalar_name(input)}'")
+        raise NotImplementedError(f"\"{name}\" not implemented for '{scalar_name(input.dtype)}'")
 
 
 @public(method=True, function=False)
@@ -244,16 +244,16 @@ def masked_scatter(input: Any, mask: Any, source: Any) -> Any:
     >>> tg.masked_scatter(tg.zeros(3), mask, tg.tensor([1.0, 2.0]))
     tensor([1., 0., 2.])
     """
-    check_named("masked_scatter", ("input", input), ("mask", mask), ("source", source))
+    check_named("masked_scatter", input=input, mask=mask, source=source)
     if source.dtype is not input.dtype:
         raise RuntimeError(
             "masked_scatter: expected self and source to have same dtypes but got "
-            f"{scalar_name(input)} and {scalar_name(source)}"
+            f"{scalar_name(input.dtype)} and {scalar_name(source.dtype)}"
         )
     if mask.dtype is not bool_:
         raise RuntimeError(
             "masked_scatter_ only supports boolean masks, but got mask with dtype "
-            f"{scalar_name(mask)}"
+            f"{scalar_name(mask.dtype)}"
         )
     shape = broadcast_shapes(mask.shape, input.shape)
     place = np.flatnonzero(np.broadcast_to(mask._array(), shape))
@@ -302,15 +302,15 @@ def put(input: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
     tensor([[1., 0.],
             [0., 2.]])
     """
-    check_named("put", ("input", input), ("index", index), ("source", source))
+    check_named("put", input=input, index=index, source=source)
     if index.dtype is not int64:
         raise RuntimeError(
-            f"put_(): Expected a long tensor for index, but got {scalar_name(index)}"
+            f"put_(): Expected a long tensor for index, but got {scalar_name(index.dtype)}"
         )
     if source.dtype is not input.dtype:
         raise RuntimeError(
             "put_(): self and source expected to have the same dtype, but got self.dtype = "
-            f"{scalar_name(input)} and source.dtype = {scalar_name(source)}"
+            f"{scalar_name(input.dtype)} and source.dtype = {scalar_name(source.dtype)}"
         )
     if layout_of(index).size != layout_of(source).size:
         raise RuntimeError(

@@ -15,6 +15,7 @@ from ...engine import inference
 from ...native import abi as nt
 from ...ops.instruction import instruction
 from ...ops.layout import broadcast_shapes
+from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape import versions, watching
 from ...tape.current import current_tape
@@ -27,23 +28,15 @@ from .inplace import check_target, in_place, overwrite
 
 __all__ = ["become", "drop_missing"]
 
-#: functions with an in-place method in PyTorch; those that there are not here get none (`drop_missing`)
+#: functions with an in-place method in PyTorch, those of rows (`Op.in_place`) and others; functions that are
+#: missing here get none (`drop_missing`)
 NAMES = (
-    "abs", "absolute", "acos", "acosh", "addbmm", "addcdiv", "addcmul", "addmm", "addmv", "addr",
-    "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "asin", "asinh",
-    "atan", "atan2", "atanh", "baddbmm", "bitwise_and", "bitwise_left_shift", "bitwise_not",
-    "bitwise_or", "bitwise_right_shift", "bitwise_xor", "ceil", "clamp", "clamp_max", "clamp_min",
-    "clip", "conj_physical", "copysign", "cos", "cosh", "cumprod", "cumsum", "deg2rad", "digamma",
-    "div", "divide", "eq", "erf", "erfc", "erfinv", "exp", "exp2", "expm1", "fix", "float_power",
-    "floor", "floor_divide", "fmod", "frac", "gcd", "ge", "greater", "greater_equal", "gt",
-    "heaviside", "hypot", "i0", "igamma", "igammac", "index_add", "index_copy", "index_fill",
-    "index_put", "index_reduce", "lcm", "ldexp", "le", "lerp", "less", "less_equal", "lgamma",
-    "log", "log10", "log1p", "log2", "logical_and", "logical_not", "logical_or", "logical_xor",
-    "logit", "lt", "masked_fill", "masked_scatter", "mul", "multiply", "mvlgamma", "nan_to_num",
-    "ne", "neg", "negative", "nextafter", "not_equal", "polygamma", "pow", "put", "rad2deg",
-    "reciprocal", "relu", "remainder", "renorm", "round", "rsqrt", "scatter", "scatter_add",
-    "scatter_reduce", "sgn", "sigmoid", "sign", "sin", "sinc", "sinh", "softplus", "sqrt", "square",
-    "tan", "tanh", "tril", "triu", "true_divide", "trunc", "xlogy",
+    *[name for row in TABLE.values() if row.in_place for name in (row.name, *row.aliases)],
+    "absolute", "addbmm", "addr", "bitwise_left_shift", "bitwise_right_shift", "clip",
+    "conj_physical", "digamma", "divide", "erfinv", "fix", "float_power", "gcd", "i0", "igamma",
+    "igammac", "index_reduce", "lcm", "ldexp", "lgamma", "masked_scatter", "mvlgamma",
+    "nan_to_num", "negative", "nextafter", "polygamma", "put", "renorm", "scatter_reduce",
+    "true_divide",
 )  # fmt: skip
 #: functions whose in-place form only changes the shape
 RESHAPING = ("as_strided", "squeeze", "swapaxes", "swapdims", "t", "transpose", "unsqueeze")
@@ -92,7 +85,7 @@ def _as_function(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(method)
     def function(input: Any, *args: Any, **options: Any) -> Any:
-        check_named(name, ("input", input))
+        check_named(name, input=input)
         return method(input, *args, **options)
 
     function.__name__ = function.__qualname__ = name
@@ -174,10 +167,10 @@ def drop_missing(kind: type) -> list[str]:
     return missing
 
 
-METHODS["add_"] = METHODS["__iadd__"] = _sum_in_place("add", 1)
-METHODS["sub_"] = METHODS["__isub__"] = METHODS["subtract_"] = _sum_in_place("sub", -1)
 for _name in NAMES:
     METHODS[_name + "_"] = in_place(_name)
+METHODS["add_"] = METHODS["__iadd__"] = _sum_in_place("add", 1)
+METHODS["sub_"] = METHODS["__isub__"] = METHODS["subtract_"] = _sum_in_place("sub", -1)
 for _name in RESHAPING:
     METHODS[_name + "_"] = _reshaping(_name)
 for _operator, _name in (

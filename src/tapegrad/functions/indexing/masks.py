@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...base.dtypes import bool_, int64
+from ...base.dtypes import bool_, c_name, int64
 from ...ops.layout import broadcast_shapes
 from ...ops.table import TABLE
 from ...tape import recording as record
@@ -24,7 +24,7 @@ __all__ = ["masked_fill", "masked_select", "nonzero"]
 @public(method=True)
 def masked_select(input: Any, mask: Any) -> Any:
     """Return the elements where a bool mask (broadcast with the tensor) is set, as a vector."""
-    check_named("masked_select", ("input", input), ("mask", mask))
+    check_named("masked_select", input=input, mask=mask)
     if mask.dtype is not bool_:
         raise RuntimeError("masked_select: expected BoolTensor for mask")
     shape = broadcast_shapes(mask.shape, input.shape)
@@ -40,11 +40,11 @@ def masked_select(input: Any, mask: Any) -> Any:
 @public(method=True)
 def masked_fill(input: Any, mask: Any, value: Any) -> Any:
     """Return a copy with `value`, a number or a 0-d tensor, where a bool mask is set."""
-    check_named("masked_fill", ("input", input), ("mask", mask))
+    check_named("masked_fill", input=input, mask=mask)
     if mask.dtype is not bool_:
         raise RuntimeError(
             "masked_fill_ only supports boolean masks, but got mask with dtype "
-            f"{_C_NAMES[layout_of(mask).dtype.code]}"
+            f"{c_name(layout_of(mask).dtype)}"
         )
     row = "masked_fill_tensor" if record.is_tensor(value) else "masked_fill"
     if record.is_tensor(value):
@@ -69,16 +69,13 @@ def masked_fill(input: Any, mask: Any, value: Any) -> Any:
     return record.apply(TABLE[row], (input, mask, value))
 
 
-_C_NAMES = ("double", "float", "long int", "bool")
-
-
 @public(method=True)
 def nonzero(input: Any, *, as_tuple: bool = False) -> Any:
     """Return the indices of elements that are not zero: a matrix with a row an element, or a tuple.
 
     The value is read when this is called.
     """
-    check_named("nonzero", ("input", input))
+    check_named("nonzero", input=input)
     array = input._array()
     if as_tuple:
         return tuple(record.leaf_tensor(a.astype(np.int64), int64)
@@ -95,7 +92,7 @@ def argwhere(input: Any) -> Any:
 @public()
 def one_hot(tensor: Any, num_classes: int = -1) -> Any:
     """Return int64 vectors with a 1 at each class index, along a new last dimension."""
-    check_named("one_hot", ("tensor", tensor))
+    check_named("one_hot", tensor=tensor)
     if tensor.dtype is not int64:
         raise RuntimeError("one_hot is only applicable to index tensor of type LongTensor.")
     num_classes = as_int("one_hot", "num_classes", 2, num_classes)

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from ...base.dtypes import bool_, int64
+from ...base.errors import must_be
 from ...tape import recording as record
 from ...tape.recording import layout_of
 from ..arguments import as_int, check_bool, check_named, wrap_dim
@@ -56,13 +57,10 @@ def scatter_reduce(
     >>> tg.ones(2).scatter_reduce(0, index, tg.tensor([2.0, 3.0, 4.0]), "sum")
     tensor([7., 4.])
     """
-    check_named("scatter_reduce", ("input", input))
-    check_named("scatter_reduce", ("index", index), ("src", src), first=2)
+    check_named("scatter_reduce", input=input)
+    check_named("scatter_reduce", index=index, src=src, first=2)
     if not isinstance(reduce, str):
-        raise TypeError(
-            "scatter_reduce(): argument 'reduce' (position 4) must be str, not "
-            f"{type(reduce).__name__}"
-        )
+        raise must_be("scatter_reduce", "reduce", 4, "str", reduce)
     check_bool("scatter_reduce", "include_self", 5, include_self)
     if reduce not in _REDUCTIONS:
         raise RuntimeError(
@@ -132,8 +130,8 @@ def index_reduce(
     >>> tg.ones(2).index_reduce(0, index, tg.tensor([2.0, 3.0, 4.0]), "prod")
     tensor([8., 3.])
     """
-    check_named("index_reduce", ("input", input))
-    check_named("index_reduce", ("index", index), ("source", source), first=3)
+    check_named("index_reduce", input=input)
+    check_named("index_reduce", index=index, source=source, first=3)
     if reduce not in _REDUCTIONS[1:]:
         raise RuntimeError(
             f"index_reduce(): Expected reduce to be one of prod, mean, amax or amin but got {reduce}."

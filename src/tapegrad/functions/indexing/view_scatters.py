@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ...base.dtypes import c_name
 from ...base.errors import UnsupportedError
 from ...ops.instruction import instruction
 from ...ops.layout import contiguous
@@ -30,7 +31,7 @@ __all__: list[str] = []
 # --------------------------------------------------------------------------- parts of a copy
 def _scattered(name: str, input: Any, src: Any, part: Callable[[Any], Any]) -> Any:
     """Return a copy of a tensor with `src` in the place of a view of it."""
-    check_named(name, ("input", input), ("src", src))
+    check_named(name, input=input, src=src)
     result = input.clone()
     view = part(result)
     if view.shape != src.shape:
@@ -194,7 +195,7 @@ def resize_(input: Any, *size: Any, memory_format: Any = None) -> Any:
 @public(method=True)
 def resize_as_(input: Any, the_template: Any, *, memory_format: Any = None) -> Any:
     """Give the tensor the shape of another; see `resize_`."""
-    check_named("resize_as_", ("input", input), ("the_template", the_template))
+    check_named("resize_as_", input=input, the_template=the_template)
     return _resized(input, tuple(the_template.shape))
 
 
@@ -263,7 +264,7 @@ def set_(
         source = record.leaf_tensor(np.zeros(0, input.dtype.np), input.dtype)
     record.check_tensors("set_", (input, source))
     if source.dtype is not input.dtype:
-        names = [_C_NAMES[layout_of(t).dtype.code] for t in (source, input)]
+        names = [c_name(layout_of(t).dtype) for t in (source, input)]
         raise RuntimeError("Could not set tensor of type {} to a tensor of type {}".format(*names))
     check_target(input, uniform=True)
     if input.requires_grad or source.requires_grad:
@@ -278,6 +279,3 @@ def set_(
         source = source.as_strided(size, stride, storage_offset)
     become(input, source.detach(), shared=True)
     return input
-
-
-_C_NAMES = ("double", "float", "long int", "bool")

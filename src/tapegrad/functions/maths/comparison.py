@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...base.dtypes import scalar_name
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.recording import layout_of
 from ..arguments import check_bool, check_named, float_of
-from ..operands import TITLES
 from ..registry import public
 from .reduction import no_overload
 
@@ -18,7 +18,7 @@ __all__ = ["allclose", "equal", "isclose", "isin", "signbit"]
 def _check_same_dtype(input: Any, other: Any) -> None:
     a, b = layout_of(input).dtype, layout_of(other).dtype
     if a is not b:
-        raise RuntimeError(f"{TITLES[a.name]} did not match {TITLES[b.name]}")
+        raise RuntimeError(f"{scalar_name(a)} did not match {scalar_name(b)}")
 
 
 @public(method=True)
@@ -52,7 +52,7 @@ def isclose(
     >>> tg.isclose(tg.tensor([1.0, 2.0]), tg.tensor([1.0, 2.1]))
     tensor([ True, False])
     """
-    check_named("isclose", ("input", input), ("other", other))
+    check_named("isclose", input=input, other=other)
     check_bool("isclose", "equal_nan", 5, equal_nan)
     _check_same_dtype(input, other)
     rtol = float_of("isclose", "rtol", 3, rtol, "float")
@@ -88,7 +88,7 @@ def allclose(
     >>> tg.allclose(tg.tensor([1.0, 2.0]), tg.tensor([1.0, 2.0 + 1e-9]))
     True
     """
-    check_named("allclose", ("input", input), ("other", other))
+    check_named("allclose", input=input, other=other)
     return bool(isclose(input, other, rtol, atol, equal_nan).all())
 
 
@@ -102,7 +102,7 @@ def equal(input: Any, other: Any) -> bool:
     >>> tg.equal(tg.tensor([1.0, 2.0]), tg.tensor([1.0, 2.0]))
     True
     """
-    check_named("equal", ("input", input), ("other", other))
+    check_named("equal", input=input, other=other)
     if input.shape != other.shape:
         return False
     return bool((input.detach() == other.detach()).all())
@@ -127,7 +127,7 @@ def signbit(input: Any) -> Any:
     >>> tg.signbit(tg.tensor([-0.0, 0.0, -2.0]))
     tensor([ True, False,  True])
     """
-    check_named("signbit", ("input", input))
+    check_named("signbit", input=input)
     if not input.dtype.is_floating_point:
         return input < 0
     return record.unary(TABLE["has_sign"], input)

@@ -5,19 +5,18 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ...base.dtypes import dtype, type_name
+from ...base.dtypes import dtype, scalar_name, type_name
+from ...base.errors import must_be
 from ...ops.layout import contiguous
 from ...ops.table import TABLE
 from ...tape import readout
 from ...tape import recording as record
 from ...tape.recording import layout_of
-from ..arguments import as_int, as_ints, wrap_dim
+from ..arguments import as_int, as_ints, check_named, wrap_dim
 from ..registry import FUNCTIONS, public
 from .matmul import (
-    SCALAR,
     check_bmm,
     check_matrices,
-    check_operands,
     check_same_scalar,
     matmul,
     mm,
@@ -32,9 +31,7 @@ def _factor(name: str, argument: str, kind: dtype, value: Any) -> float | int:
     """``alpha`` or ``beta`` as a number of the result's kind."""
     value = readout.option(value, f"{name}({argument}=...)")
     if not record.is_number(value):
-        raise TypeError(
-            f"{name}(): argument '{argument}' must be Number, not {type(value).__name__}"
-        )
+        raise must_be(name, argument, 0, "Number", value)
     return float(value) if kind.is_floating_point else int(value)
 
 
@@ -69,7 +66,7 @@ def addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) ->
     beta, alpha : number
         Factors; with ``beta=0`` nothing of `input` counts, not even NaN.
     """
-    check_operands("addmm", input=input, mat1=mat1, mat2=mat2)
+    check_named("addmm", input=input, mat1=mat1, mat2=mat2)
     for name, value in (("mat1", mat1), ("mat2", mat2)):
         if value.ndim != 2:
             raise RuntimeError(f"{name} must be a matrix, got {value.ndim}-D tensor")
@@ -79,8 +76,8 @@ def addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) ->
     for name, value in (("self", input), ("mat1", mat1)):
         if value.dtype is not mat2.dtype:
             raise RuntimeError(
-                f"{name} and mat2 must have the same dtype, but got {SCALAR[value.dtype]} and "
-                f"{SCALAR[mat2.dtype]}"
+                f"{name} and mat2 must have the same dtype, but got {scalar_name(value.dtype)} and "
+                f"{scalar_name(mat2.dtype)}"
             )
     no_bool(mat1.dtype, "addmm_impl_cpu_")
     return _add_product("addmm", mat1, mat2, input, beta, alpha)
@@ -89,7 +86,7 @@ def addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) ->
 @public(method=True)
 def addmv(input: Any, mat: Any, vec: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
     """Return ``beta * input + alpha * (mat @ vec)``; the arguments are as those of `addmm`."""
-    check_operands("addmv", input=input, mat=mat, vec=vec)
+    check_named("addmv", input=input, mat=mat, vec=vec)
     if (mat.ndim, vec.ndim) != (2, 1) or input.ndim > 1:
         raise RuntimeError(
             f"vector + matrix @ vector expected, got {input.ndim}, {mat.ndim}, {vec.ndim}"
@@ -101,7 +98,7 @@ def addmv(input: Any, mat: Any, vec: Any, *, beta: Any = 1, alpha: Any = 1) -> A
     if not input.dtype is mat.dtype is vec.dtype:
         raise RuntimeError(
             "addmv input tensors must have the same dtype, but got "
-            f"{SCALAR[input.dtype]}, {SCALAR[mat.dtype]}, and {SCALAR[vec.dtype]}"
+            f"{scalar_name(input.dtype)}, {scalar_name(mat.dtype)}, and {scalar_name(vec.dtype)}"
         )
     no_bool(mat.dtype, "addmv_impl_cpu")
     return _add_product("addmv", mat, vec, input, beta, alpha)
@@ -110,7 +107,7 @@ def addmv(input: Any, mat: Any, vec: Any, *, beta: Any = 1, alpha: Any = 1) -> A
 @public(method=True)
 def baddbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
     """Return ``beta * input + alpha * bmm(batch1, batch2)``; arguments are as those of `addmm`."""
-    check_operands("baddbmm", input=input, batch1=batch1, batch2=batch2)
+    check_named("baddbmm", input=input, batch1=batch1, batch2=batch2)
     check_bmm(batch1, batch2)
     _check_added(input, (*batch1.shape[:2], batch2.shape[2]))
     check_same_scalar(batch1, input)
@@ -139,7 +136,7 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     bias : Tensor, optional
         Of shape (p,), or ().
     """
-    check_operands("linear", input=input, weight=weight)
+    check_named("linear", input=input, weight=weight)
     turned = weight.transpose(0, 1) if weight.ndim == 2 else weight
     if bias is None:
         return matmul(input, turned)
@@ -152,7 +149,7 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
 @public(method=True)
 def inner(input: Any, other: Any) -> Any:
     """Sum of products over the last dimension of both, for each pair of the other indices."""
-    check_operands("inner", input=input, other=other)
+    check_named("inner", input=input, other=other)
     if input.ndim == 0 or other.ndim == 0:
         return record.binary(TABLE["mul"], input, other)
     if input.shape[-1] != other.shape[-1]:
@@ -186,7 +183,7 @@ def tensordot(a: Any, b: Any, dims: Any = 2) -> Any:
     Tensor
         Its dimensions are the remaining ones of `a`, then those of `b`.
     """
-    check_operands("tensordot", a=a, b=b)
+    check_named("tensordot", a=a, b=b)
     if isinstance(dims, list | tuple) or record.is_tensor(dims):
         pair = dims.tolist() if record.is_tensor(dims) else dims
         if not isinstance(pair, list | tuple) or len(pair) != 2:
@@ -229,7 +226,7 @@ def tensordot(a: Any, b: Any, dims: Any = 2) -> Any:
 @public(method=True)
 def kron(input: Any, other: Any) -> Any:
     """Kronecker product: every element of one tensor times the whole of the other."""
-    check_operands("kron", input=input, other=other)
+    check_named("kron", input=input, other=other)
     ndim = max(input.ndim, other.ndim)
     left = (1,) * (ndim - input.ndim) + input.shape
     right = (1,) * (ndim - other.ndim) + other.shape
@@ -260,7 +257,7 @@ def matrix_power(input: Any, n: int) -> Any:
     NotImplementedError
         For a negative power.
     """
-    check_operands("matrix_power", input=input)
+    check_named("matrix_power", input=input)
     if input.ndim < 2:
         raise RuntimeError(
             "linalg.matrix_power: The input tensor A must have at least 2 dimensions."

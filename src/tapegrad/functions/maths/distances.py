@@ -5,13 +5,13 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+from ...base.dtypes import scalar_name
 from ...ops.layout import broadcast_shapes
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ..arguments import as_int, float_of, wrap_dim
 from ..registry import public
 from ..shape.diagonals import triu_indices
-from .reduction import title
 
 __all__ = ["cdist", "cross", "pdist"]
 
@@ -25,7 +25,9 @@ _MODES = (
 def _check_same(a: Any, b: Any) -> None:
     """Raise PyTorch's error unless two tensors are of one dtype."""
     if a.dtype is not b.dtype:
-        raise RuntimeError(f"expected scalar type {title(a.dtype)} but found {title(b.dtype)}")
+        raise RuntimeError(
+            f"expected scalar type {scalar_name(a.dtype)} but found {scalar_name(b.dtype)}"
+        )
 
 
 def _norm_order(name: str, p: Any, position: int) -> float:
@@ -89,7 +91,7 @@ def cdist(
     for name, x in (("X1", x1), ("X2", x2)):
         if not x.dtype.is_floating_point:
             raise RuntimeError(
-                f"cdist only supports floating-point dtypes, {name} got: {title(x.dtype)}"
+                f"cdist only supports floating-point dtypes, {name} got: {scalar_name(x.dtype)}"
             )
         if x.ndim < 2:
             raise RuntimeError(f"cdist only supports at least 2D tensors, {name} got: {x.ndim}D")
@@ -176,6 +178,6 @@ def cross(input: Any, other: Any, dim: int | None = None) -> Any:
         sizes = " and ".join(str(x.shape[d]) if x.ndim else "1" for x in (input, other))
         raise RuntimeError(f"linalg.cross: inputs dimension {dim} must have length 3. Got {sizes}")
     _check_same(input, other)
-    if title(input.dtype) == "Bool":
+    if scalar_name(input.dtype) == "Bool":
         raise NotImplementedError("\"cross\" not implemented for 'Bool'")
     return input.roll(-1, d) * other.roll(-2, d) - input.roll(-2, d) * other.roll(-1, d)

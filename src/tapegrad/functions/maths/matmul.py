@@ -11,36 +11,22 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ...base.dtypes import bool_, dtype, float32, float64, int64
-from ...base.errors import kind_of
+from ...base.dtypes import bool_, c_name, dtype, scalar_name
 from ...ops.instruction import instruction, remember
 from ...ops.layout import broadcast_shapes
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.recording import layout_of
+from ..arguments import check_named
 from ..registry import public
 
 __all__ = [
-    "SCALAR", "check_bmm", "check_matrices", "check_operands", "check_same_scalar", "matmul", "mm",
+    "check_bmm", "check_matrices", "check_same_scalar", "matmul", "mm",
     "no_bool",
 ]  # fmt: skip
 
-#: the dtypes' names in C++, which PyTorch's messages use, in two forms
-SCALAR = {float64: "Double", float32: "Float", int64: "Long", bool_: "Bool"}
-_TYPE = {float64: "double", float32: "float", int64: "long int", bool_: "bool"}
-
 
 # --------------------------------------------------------------------------- checks
-def check_operands(name: str, **operands: Any) -> None:
-    """Raise PyTorch's TypeError unless all are Tensors."""
-    for i, (label, value) in enumerate(operands.items()):
-        if not record.is_tensor(value):
-            raise TypeError(
-                f"{name}(): argument '{label}' (position {i + 1}) must be Tensor, "
-                f"not {kind_of(value)}"
-            )
-
-
 def no_bool(kind: dtype, kernel: str) -> None:
     """Raise PyTorch's error for a product of bools."""
     if kind is bool_:
@@ -57,8 +43,8 @@ def check_matrices(x: Any, y: Any, rows: int | None = None) -> None:
         )
     if x.dtype is not y.dtype:
         raise RuntimeError(
-            f"expected m1 and m2 to have the same dtype, but got: {_TYPE[x.dtype]} != "
-            f"{_TYPE[y.dtype]}"
+            f"expected m1 and m2 to have the same dtype, but got: {c_name(x.dtype)} != "
+            f"{c_name(y.dtype)}"
         )
     no_bool(x.dtype, "addmm_impl_cpu_")
 
@@ -78,7 +64,9 @@ def _check_batches(x: Any, y: Any) -> None:
 def check_same_scalar(x: Any, y: Any) -> None:
     """Raise unless two operands have one dtype."""
     if x.dtype is not y.dtype:
-        raise RuntimeError(f"expected scalar type {SCALAR[x.dtype]} but found {SCALAR[y.dtype]}")
+        raise RuntimeError(
+            f"expected scalar type {scalar_name(x.dtype)} but found {scalar_name(y.dtype)}"
+        )
 
 
 def _check_vector(x: Any, y: Any, rows: int) -> None:
@@ -90,8 +78,8 @@ def _check_vector(x: Any, y: Any, rows: int) -> None:
         )
     if x.dtype is not y.dtype:
         raise RuntimeError(
-            f"addmv input tensors must have the same dtype, but got {SCALAR[y.dtype]}, "
-            f"{SCALAR[x.dtype]}, and {SCALAR[y.dtype]}"
+            f"addmv input tensors must have the same dtype, but got {scalar_name(y.dtype)}, "
+            f"{scalar_name(x.dtype)}, and {scalar_name(y.dtype)}"
         )
     no_bool(x.dtype, "addmv_impl_cpu")
 
@@ -118,7 +106,7 @@ def mm(input: Any, mat2: Any) -> Any:
     RuntimeError
         If they are not matrices of one dtype, or do not fit.
     """
-    check_operands("mm", input=input, mat2=mat2)
+    check_named("mm", input=input, mat2=mat2)
     if input.ndim != 2:
         raise RuntimeError("self must be a matrix")
     if mat2.ndim != 2:
@@ -143,7 +131,7 @@ def bmm(input: Any, mat2: Any) -> Any:
     Tensor
         Of shape (b, m, p).
     """
-    check_operands("bmm", input=input, mat2=mat2)
+    check_named("bmm", input=input, mat2=mat2)
     check_bmm(input, mat2)
     return record.apply(TABLE["bmm"], (input, mat2))
 
@@ -166,7 +154,7 @@ def check_bmm(batch1: Any, batch2: Any) -> None:
 @public(method=True)
 def mv(input: Any, vec: Any) -> Any:
     """Multiply a matrix of shape (m, k) by a vector of length k."""
-    check_operands("mv", input=input, vec=vec)
+    check_named("mv", input=input, vec=vec)
     if (input.ndim, vec.ndim) != (2, 1):
         raise RuntimeError(f"vector + matrix @ vector expected, got 1, {input.ndim}, {vec.ndim}")
     _check_vector(input, vec, input.shape[0])
@@ -178,8 +166,8 @@ def _check_dot(name: str, x: Any, y: Any) -> None:
         raise RuntimeError(f"1D tensors expected, but got {x.ndim}D and {y.ndim}D tensors")
     if x.dtype is not y.dtype:
         raise RuntimeError(
-            f"{name} : expected both vectors to have same dtype, but found {SCALAR[x.dtype]} and "
-            f"{SCALAR[y.dtype]}"
+            f"{name} : expected both vectors to have same dtype, but found {scalar_name(x.dtype)} and "
+            f"{scalar_name(y.dtype)}"
         )
     n, m = x.shape[0], y.shape[0]
     if n != m:
@@ -204,7 +192,7 @@ def dot(input: Any, tensor: Any) -> Any:
     Tensor
         0-d.
     """
-    check_operands("dot", input=input, tensor=tensor)
+    check_named("dot", input=input, tensor=tensor)
     _check_dot("dot", input, tensor)
     return record.apply(TABLE["dot"], (input, tensor))
 
@@ -212,7 +200,7 @@ def dot(input: Any, tensor: Any) -> Any:
 @public(method=True)
 def vdot(input: Any, other: Any) -> Any:
     """Sum of the products of two vectors' elements; as `dot`, since no dtype is complex."""
-    check_operands("vdot", input=input, other=other)
+    check_named("vdot", input=input, other=other)
     _check_dot("dot", input, other)
     return record.apply(TABLE["vdot"], (input, other))
 
@@ -233,7 +221,7 @@ def outer(input: Any, vec2: Any) -> Any:
     Tensor
         Of shape (n, m).
     """
-    check_operands("outer", input=input, vec2=vec2)
+    check_named("outer", input=input, vec2=vec2)
     for name, value in (("self", input), ("vec2", vec2)):
         if value.ndim != 1:
             raise RuntimeError(f"outer: Expected 1-D argument {name}, but got {value.ndim}-D")
@@ -260,7 +248,7 @@ def matmul(input: Any, other: Any) -> Any:
     RuntimeError
         If the operands do not fit.
     """
-    check_operands("matmul", input=input, other=other)
+    check_named("matmul", input=input, other=other)
     n, m = input.ndim, other.ndim
     if n == 0 or m == 0:
         raise RuntimeError(

@@ -6,14 +6,14 @@ import math
 import warnings
 from typing import Any
 
-from ...base.dtypes import as_dtype, bool_, get_default_dtype
+from ...base.dtypes import as_dtype, bool_, get_default_dtype, scalar_name
 from ...ops.layout import Layout, broadcast_shapes
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.recording import layout_of
 from ..arguments import check_bool, float_of
 from ..registry import public
-from .reduction import dims_of, no_overload, title
+from .reduction import dims_of, no_overload
 
 __all__ = ["cov", "dist", "norm", "std", "std_mean", "var", "var_mean"]
 
@@ -119,7 +119,7 @@ def _check_norm(x: Layout, p: float, dims: tuple[int, ...], *, full: bool) -> No
     if not x.dtype.is_floating_point:
         raise RuntimeError(
             "linalg.vector_norm: Expected a floating point or complex tensor as input. Got "
-            f"{title(x.dtype)}"
+            f"{scalar_name(x.dtype)}"
         )
     if p < 0 or math.isinf(p):
         empty = [d for d in dims if x.shape[d] == 0]
@@ -177,7 +177,7 @@ def dist(input: Any, other: Any, p: float = 2) -> Any:
     if not kind.is_floating_point:
         raise RuntimeError(
             "norm(): input dtype should be either floating point or complex. "
-            f"Got {title(kind)} instead."
+            f"Got {scalar_name(kind)} instead."
         )
     broadcast_shapes(input.shape, other.shape)  # raises where they do not
     return record.apply(
@@ -240,7 +240,7 @@ def cov(input: Any, *, correction: int = 1, fweights: Any = None, aweights: Any 
         if w.dtype.is_floating_point == integral or w.dtype is bool_:
             kind = "integral" if integral else "floating point"
             raise RuntimeError(f"cov(): expected {word} to have {kind} dtype but got {word} with "
-                               f"{title(w.dtype)} dtype")  # fmt: skip
+                               f"{scalar_name(w.dtype)} dtype")  # fmt: skip
         if w.numel() != count:
             raise RuntimeError(
                 f"cov(): expected {word} to have the same numel as there are observations in the "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...base.dtypes import bool_, int64
+from ...base.dtypes import bool_, int64, scalar_name
 from ...ops.layout import Layout
 from ...ops.table import TABLE
 from ...tape import recording as record
@@ -13,7 +13,7 @@ from ..arguments import as_int, check_bool, wrap_dim
 from ..operands import check_binary
 from ..registry import public
 from . import return_types
-from .reduction import UNSET, dims_of, no_overload, one_dim, title
+from .reduction import UNSET, dims_of, no_overload, one_dim
 
 __all__ = [
     "amax",
@@ -286,7 +286,7 @@ def median(input: Any, dim: Any = UNSET, keepdim: bool = False) -> Any:
     record.check_tensors("median", (input,))
     layout = layout_of(input)
     if layout.dtype is bool_:
-        raise NotImplementedError(f"\"median_cpu\" not implemented for '{title(bool_)}'")
+        raise NotImplementedError(f"\"median_cpu\" not implemented for '{scalar_name(bool_)}'")
     if dim is UNSET:
         if keepdim is not False:
             raise TypeError('median() missing 1 required positional arguments: "dim"')

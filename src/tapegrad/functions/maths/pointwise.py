@@ -37,21 +37,16 @@ def _row_function(name: str) -> Callable[..., Any]:
 
     function: Callable[..., Any] = unary if entry.arity == 1 else binary
     function.__name__ = function.__qualname__ = name
-    function.__doc__ = entry.doc or f"Return the elementwise {name}."
+    function.__doc__ = f"Return the elementwise {name}."
     return function
 
 
 for _name in ("rsqrt", "sigmoid", "silu", "logsigmoid", "erf", "erfc", "sinc", "xlogy"):
     FUNCTIONS[_name] = METHODS[_name] = _row_function(_name)
 
-#: PyTorch's second names of rows whose functions are recorded natively
-ALIASES = {
-    "multiply": "mul", "arcsin": "asin", "arccos": "acos", "arctan": "atan", "arctan2": "atan2",
-    "arcsinh": "asinh", "arccosh": "acosh", "arctanh": "atanh", "less": "lt", "less_equal": "le",
-    "not_equal": "ne", "greater": "gt", "greater_equal": "ge",
-}  # fmt: skip
-for _name, _row in ALIASES.items():
-    FUNCTIONS[_name] = METHODS[_name] = _row_function(_row)
+for _entry in TABLE.values():  # their second names in PyTorch
+    for _name in _entry.aliases:
+        FUNCTIONS[_name] = METHODS[_name] = _row_function(_entry.name)
 
 
 # --------------------------------------------------------------------------- methods for VJPs

@@ -10,7 +10,8 @@ from __future__ import annotations
 import operator
 from typing import Any
 
-from ...base.dtypes import as_dtype, bool_, dtype, get_default_dtype, int64
+from ...base.dtypes import as_dtype, bool_, get_default_dtype, int64, scalar_name
+from ...base.errors import must_be
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.recording import layout_of
@@ -19,18 +20,10 @@ from ..registry import public
 
 __all__ = [
     "UNSET", "as_float", "as_summand", "dims_of", "no_overload",
-    "title",
 ]  # fmt: skip
 
 #: an argument that was not given, where None says something else
 UNSET: Any = type("_Unset", (), {"__repr__": lambda self: "unset"})()
-
-_TITLES = ("Double", "Float", "Long", "Bool")
-
-
-def title(kind: dtype) -> str:
-    """PyTorch's other name of a dtype."""
-    return _TITLES[kind.code]
 
 
 # --------------------------------------------------------------------------- arguments
@@ -61,9 +54,7 @@ def dims_of(name: str, dim: Any, ndim: int, forms: tuple[str, ...] = ()) -> tupl
     except TypeError:
         if forms:
             raise no_overload(name, forms, dim) from None
-        raise TypeError(
-            f"{name}(): argument 'dim' (position 1) must be tuple of ints, not {type(dim).__name__}"
-        ) from None
+        raise must_be(name, "dim", 1, "tuple of ints", dim) from None
     if not dims:
         return tuple(range(ndim))
     chosen = distinct(dims, ndim)
@@ -77,9 +68,7 @@ def one_dim(name: str, dim: Any, ndim: int, forms: tuple[str, ...] = ()) -> int:
             raise no_overload(name, forms, dim)
         if dim is UNSET:
             raise TypeError(f'{name}() missing 1 required positional arguments: "dim"')
-        raise TypeError(
-            f"{name}(): argument 'dim' (position 1) must be int, not {type(dim).__name__}"
-        )
+        raise must_be(name, "dim", 1, "int", dim)
     return wrap_dim(operator.index(dim), ndim)
 
 
@@ -91,7 +80,7 @@ def as_summand(name: str, input: Any, kind: Any) -> Any:
         return record.cast(input, int64) if own is bool_ else input
     kind = as_dtype(kind)
     if not kind.is_floating_point and input.requires_grad:
-        raise RuntimeError(f"Autograd not support dtype: {title(kind)}")
+        raise RuntimeError(f"Autograd not support dtype: {scalar_name(kind)}")
     return record.cast(input, kind)
 
 
@@ -193,7 +182,7 @@ def _mean_operand(name: str, input: Any, kind: Any) -> Any:
     if not found.is_floating_point:
         raise RuntimeError(
             f"{name}(): could not infer output dtype. {what} dtype must be either a floating point "
-            f"or complex dtype. Got: {title(found)}"
+            f"or complex dtype. Got: {scalar_name(found)}"
         )
     return record.cast(input, found)
 
@@ -218,7 +207,7 @@ def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
     if not kind.is_floating_point:
         raise RuntimeError(
             "nanmean(): expected input to have floating point or complex dtype but got "
-            f"{title(kind)}"
+            f"{scalar_name(kind)}"
         )
     count = (input == input).sum(dim, keepdim)
     return nansum(input, dim, keepdim, dtype=dtype) / count

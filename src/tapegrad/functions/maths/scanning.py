@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...base.dtypes import as_dtype
+from ...base.dtypes import as_dtype, scalar_name
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.recording import layout_of
 from ..arguments import check_bool
 from ..registry import public
-from .reduction import UNSET, as_float, as_summand, dims_of, one_dim, title
+from .reduction import UNSET, as_float, as_summand, dims_of, one_dim
 
 __all__ = ["cumprod", "cumsum", "log_softmax", "logcumsumexp", "logsumexp", "softmax"]
 
@@ -50,7 +50,9 @@ def logcumsumexp(input: Any, dim: Any = UNSET) -> Any:
     record.check_tensors("logcumsumexp", (input,))
     kind = layout_of(input).dtype
     if not kind.is_floating_point:
-        raise NotImplementedError(f"\"logcumsumexp_out_cpu\" not implemented for '{title(kind)}'")
+        raise NotImplementedError(
+            f"\"logcumsumexp_out_cpu\" not implemented for '{scalar_name(kind)}'"
+        )
     return _scan("logcumsumexp", input, dim)
 
 
@@ -88,7 +90,7 @@ def _softmax(name: str, input: Any, dim: Any, dtype: Any) -> Any:
     d = one_dim(name, dim, layout.ndim)
     if not layout.dtype.is_floating_point:
         raise NotImplementedError(
-            f"\"{name}_lastdim_kernel_impl\" not implemented for '{title(layout.dtype)}'"
+            f"\"{name}_lastdim_kernel_impl\" not implemented for '{scalar_name(layout.dtype)}'"
         )
     return record.apply(TABLE[name], (input,), dim=d)
 

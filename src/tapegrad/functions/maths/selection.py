@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ...base.dtypes import bool_, dtype, get_default_dtype
+from ...base.dtypes import bool_, c_name, dtype, get_default_dtype, scalar_name
 from ...base.errors import UnsupportedError
 from ...ops import arithmetic as _rows  # noqa: F401 - which this module looks up
 from ...ops import comparison as _logic  # noqa: F401
 from ...ops.table import TABLE
 from ...tape import recording as record
-from ..operands import TITLES, check, check_binary, is_integral, not_for, promoted
+from ..operands import check, check_binary, is_integral, not_for, promoted
 from ..registry import FUNCTIONS, public
 
 __all__ = ["clamp", "where"]
@@ -45,7 +45,7 @@ def where(condition: Any, input: Any = None, other: Any = None) -> Any:
     if condition.dtype is not bool_:
         raise RuntimeError(
             "where expected condition to be a boolean tensor, but got a tensor with dtype "
-            f"{TITLES[condition.dtype.name]}"
+            f"{scalar_name(condition.dtype)}"
         )
     (x, y), _ = promoted((input, other))
     return record.apply(TABLE["where"], (condition, x, y))
@@ -109,11 +109,9 @@ def clamp_max(input: Any, max: Any) -> Any:
 
 # --------------------------------------------------------------------------- three operands
 def _same_dtype(kind: dtype, value: Any, argument: str) -> None:
-    names = {"float64": "double", "float32": "float", "int64": "long int", "bool": "bool"}
     if value.dtype is not kind:
         raise RuntimeError(
-            f"expected dtype {names[kind.name]} for `{argument}` but got dtype "
-            f"{names[value.dtype.name]}"
+            f"expected dtype {c_name(kind)} for `{argument}` but got dtype {c_name(value.dtype)}"
         )
 
 
@@ -135,8 +133,9 @@ def lerp(input: Any, end: Any, weight: Any) -> Any:
     if record.is_tensor(weight):
         _same_dtype(kind, weight, "weight")
     if is_integral(kind):
-        title = TITLES[kind.name]
-        raise NotImplementedError(f"\"lerp_kernel_scalar\" not implemented for '{title}'")
+        raise NotImplementedError(
+            f"\"lerp_kernel_scalar\" not implemented for '{scalar_name(kind)}'"
+        )
     number = not record.is_tensor(weight)
     return record.apply(TABLE["lerp"], (input, end, record.as_operand(weight, kind)), number=number)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...base.dtypes import Size, type_name
-from ...base.errors import kind_of
+from ...base.errors import kind_of, must_be
 from ...ops.layout import broadcast_shapes as broadcast_shape
 from ...ops.table import TABLE
 from ...tape import recording as record
@@ -72,7 +72,7 @@ def expand(input: Any, *size: Any, implicit: bool = False, **named: Any) -> Any:
 @public(method=True, function=False)
 def expand_as(input: Any, other: Any) -> Any:
     """Expand to the shape of another tensor."""
-    check_named("expand_as", ("other", other))
+    check_named("expand_as", other=other)
     return expand_to(input, other.shape)
 
 
@@ -81,10 +81,7 @@ def broadcast_to(input: Any, size: Any) -> Any:
     """Expand to a shape."""
     record.check_tensors("broadcast_to", (input,))
     if not isinstance(size, tuple | list):
-        raise TypeError(
-            "broadcast_to(): argument 'size' (position 2) must be tuple of ints, "
-            f"not {type(size).__name__}"
-        )
+        raise must_be("broadcast_to", "size", 2, "tuple of ints", size)
     return expand_to(input, as_ints("broadcast_to", "size", (size,), 2))
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ...base.dtypes import int64
-from ...base.errors import UnsupportedError, kind_of
+from ...base.dtypes import int64, scalar_name
+from ...base.errors import UnsupportedError, kind_of, must_be
 from ...ops.shape import padded_shape
 from ...ops.table import TABLE
 from ...tape import recording as record
@@ -23,7 +23,6 @@ from ..arguments import (
     constant_like,
     distinct,
     float_of,
-    scalar_name,
     varargs,
     wrap_dim,
 )  # fmt: skip
@@ -38,10 +37,7 @@ __all__ = ["cat", "pad", "stack", "tensor_list"]
 def tensor_list(name: str, tensors: Any) -> list[Any]:
     """Return the operands of a joining function, checked to be Tensors."""
     if not isinstance(tensors, tuple | list):
-        raise TypeError(
-            f"{name}(): argument 'tensors' (position 1) must be tuple of Tensors, "
-            f"not {type(tensors).__name__}"
-        )
+        raise must_be(name, "tensors", 1, "tuple of Tensors", tensors)
     for i, x in enumerate(tensors):
         if not record.is_tensor(x):
             raise TypeError(f"expected Tensor as element {i} in argument 0, but got {kind_of(x)}")
@@ -234,7 +230,7 @@ def repeat_interleave(input: Any, repeats: Any = None, dim: int | None = None, *
 def _check_repeats(repeats: Any, counts: np.ndarray) -> None:
     if repeats.dtype is not int64:
         raise NotImplementedError(
-            f"\"repeat_interleave_cpu\" not implemented for '{scalar_name(repeats)}'"
+            f"\"repeat_interleave_cpu\" not implemented for '{scalar_name(repeats.dtype)}'"
         )
     if counts.ndim > 1:
         raise RuntimeError("repeat_interleave only accept 1D vector as repeat")

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...base.dtypes import dtype
-from ...base.errors import UnsupportedError
+from ...base.errors import UnsupportedError, must_be
 from ...base.symbolic import SizeLost
 from ...native import abi as nt
 from ...native import handle_type as handle
@@ -216,14 +216,14 @@ public(method=True, function=False, name="reshape")(_reshape_method)
 @public(method=True, function=False)
 def view_as(input: Any, other: Any) -> Any:
     """Return a view with the shape of another tensor."""
-    check_named("view_as", ("other", other))
+    check_named("view_as", other=other)
     return view(input, other.shape)
 
 
 @public(method=True, function=False)
 def reshape_as(input: Any, other: Any) -> Any:
     """Reshape to the shape of another tensor."""
-    check_named("reshape_as", ("other", other))
+    check_named("reshape_as", other=other)
     return _reshape(input, other.shape)
 
 
@@ -255,10 +255,7 @@ def ravel(input: Any) -> Any:
 def unflatten(input: Any, dim: int, sizes: Any) -> Any:
     """Split one dimension into several."""
     if not isinstance(sizes, tuple | list):
-        raise TypeError(
-            "unflatten(): argument 'sizes' (position 2) must be tuple of ints, "
-            f"not {type(sizes).__name__}"
-        )
+        raise must_be("unflatten", "sizes", 2, "tuple of ints", sizes)
     shape = layout_of(input).shape
     axis = wrap_dim(as_int("unflatten", "dim", 1, dim), len(shape))
     sizes = as_ints("unflatten", "sizes", (sizes,), 2)

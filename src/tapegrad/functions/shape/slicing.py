@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...base.dtypes import int64
+from ...base.dtypes import int64, scalar_name
+from ...base.errors import must_be
 from ...batching.batch_trace import Trace
 from ...ops.instruction import remember, view_instruction
 from ...ops.layout import LAYOUTS
@@ -18,7 +19,7 @@ from ...tape import readout
 from ...tape import recording as record
 from ...tape.recording import layout_of
 from ...tape.tape import slot_of, tape_at
-from ..arguments import as_int, as_ints, scalar_name, wrap_dim
+from ..arguments import as_int, as_ints, wrap_dim
 from ..registry import public
 from ..sizes import storage_offset
 from .reshape import alias
@@ -152,10 +153,7 @@ def split(input: Any, split_size: Any, dim: int = 0) -> tuple[Any, ...]:
     if isinstance(split_size, tuple | list):
         return split_with_sizes(input, split_size, dim)
     if isinstance(split_size, float | str):
-        raise TypeError(
-            "split_with_sizes(): argument 'split_sizes' (position 2) must be tuple of ints, "
-            f"not {type(split_size).__name__}"
-        )
+        raise must_be("split_with_sizes", "split_sizes", 2, "tuple of ints", split_size)
     step = as_int("split", "split_size", 1, split_size)
     shape = layout_of(input).shape
     d = wrap_dim(as_int("split", "dim", 2, dim), len(shape))
@@ -277,7 +275,7 @@ def tensor_split(
         if index_layout.dtype is not int64:
             raise RuntimeError(
                 "tensor_split expected tensor_indices_or_sections to have dtype of long, but got "
-                f"{scalar_name(indices_or_sections)}"
+                f"{scalar_name(indices_or_sections.dtype)}"
             )
         if index_layout.ndim > 1:
             raise RuntimeError(

@@ -52,20 +52,27 @@ def place(reference, offset, lane, table, lanes, scratch):  # type: ignore[no-un
 
 @helper
 def run_lanes(steps, table, lanes, scratch):  # type: ignore[no-untyped-def]
-    """Run a program given as one word; `scratch` is where temporaries with lanes lie."""
+    """Run a program given as one word; `scratch` is where temporaries with lanes lie.
+
+    Answers as `run_program` does; a kernel that may fail is never run in all lanes at once.
+    """
     low, high = steps & 0xFFFFFFFF, steps >> 32
     first = p64(globals_address())[nt.G_STEPS]
     i = low
     while i < high:
         step = p64(first + 8 * P_WIDTH * i)
         if step[P_KIND] == STEP_GROUP:
-            run_group(step, i, table, lanes, scratch)
+            failed = run_group(step, i, table, lanes, scratch)
             i += step[P_COUNT]
         elif step[P_LANES] == 0:
-            run_program(i, i + 1, table)
+            failed = run_program(i, i + 1, table)
         else:
+            failed = np.int64(0)
             run_step(step, table, lanes, scratch)
+        if failed != 0:
+            return failed
         i += 1
+    return np.int64(0)
 
 
 @helper
@@ -197,13 +204,16 @@ def run_group(step, number, table, lanes, scratch):  # type: ignore[no-untyped-d
     """Run the steps behind `number` lane by lane, on copies: kernels that walk memory by themselves.
 
     Rows of P_DATA: reference, offset, bytes from lane to lane, place of the copy in scratch, elements.
+    Answers as `run_program` does.
     """
     data = step[P_DATA]
     count = p64(data)[0]
     for b in range(lanes):
         for back in range(2):
             if back:
-                run_program(number + 1, number + 1 + step[P_COUNT], table)
+                failed = run_program(number + 1, number + 1 + step[P_COUNT], table)
+                if failed != 0:
+                    return failed
             for j in range(count):
                 row = p64(data + 8 + 40 * j)
                 size = row[2]
@@ -213,3 +223,4 @@ def run_group(step, number, table, lanes, scratch):  # type: ignore[no-untyped-d
                     move(here, there, row[4], size, size, size * lanes)
                 else:
                     move(there, here, row[4], size, size * lanes, size)
+    return np.int64(0)

@@ -13,6 +13,7 @@ import numpy as np
 from .. import abi as nt
 from ..abi import (
     COMPUTE,
+    FREED,
     I_BYTES,
     I_KIND,
     I_NARGS,
@@ -28,14 +29,64 @@ from ..abi import (
     STUB,
     VIEW,
 )  # fmt: skip
-from ..intrinsics import globals_address, helper, p8, p32, p64
-from .allocator import allocate, trim_scratch
+from ..intrinsics import globals_address, helper, inlined, p8, p32, p64
+from .allocator import allocate, free_large, trim_scratch
 from .interpreter import pointer_table, run_program
 
 
 @helper
+def free_results(state, row, k):  # type: ignore[no-untyped-def]
+    """Give the memory of results back that a statement has not computed."""
+    s = p64(state)
+    address, instructions = p64(s[nt.S_ADDRESS]), p32(s[nt.S_INSTRUCTION])
+    itab = p64(globals_address())[nt.G_ITAB]
+    for i in range(row[I_NOUT] if row[I_KIND] == COMPUTE else 0):
+        size = p64(itab + 8 * I_WIDTH * instructions[k + i])[I_BYTES]
+        if address[k + i] != 0 and size > SMALL:
+            free_large(state + 8 * nt.S_POOL, address[k + i], size)
+            s[nt.S_OWNED_BYTES] -= size
+        address[k + i] = 0
+
+
+@inlined
+def allocate_results(state, row, k):  # type: ignore[no-untyped-def]
+    """Find memory for the results of a statement; 0, or -1 without."""
+    s = p64(state)
+    address, instructions = p64(s[nt.S_ADDRESS]), p32(s[nt.S_INSTRUCTION])
+    itab = p64(globals_address())[nt.G_ITAB]
+    for i in range(row[I_NOUT]):
+        size = p64(itab + 8 * I_WIDTH * instructions[k + i])[I_BYTES]
+        address[k + i] = allocate(state, nt.S_VALUES, size)
+        if address[k + i] == 0:
+            for j in range(i + 1, row[I_NOUT]):
+                address[k + j] = 0
+            return -1
+        if size > SMALL:
+            s[nt.S_OWNED_BYTES] += size
+    return 0
+
+
+@inlined
+def compute(state, row, k):  # type: ignore[no-untyped-def]
+    """Run the program of a statement; 0, or -1 if that failed (`forward` says why)."""
+    table = pointer_table(state, row, k, row[I_SCRATCH])
+    if table == 0:
+        return -1
+    failure = run_program(row[I_STEP_LO], row[I_STEP_HI], table)
+    if failure != 0:
+        p64(state)[nt.S_FAILURE] = failure
+        return -1
+    return 0
+
+
+@helper
 def forward(state):  # type: ignore[no-untyped-def]
-    """Evaluate the pending statements; the first slot that could not be evaluated, or 0."""
+    """Evaluate the pending statements; 0, or the first that could not be, where it stops.
+
+    What a kernel reported of it (`run_program`) is in S_FAILURE, or 0 if there was no memory. Before it all
+    is done; it stays pending itself, without memory, until Python marks it as poisoned (tape/failures.py),
+    and then the next call goes on behind it. What depends on something poisoned is poisoned as well.
+    """
     s = p64(state)
     instructions = p32(s[nt.S_INSTRUCTION])
     address = p64(s[nt.S_ADDRESS])
@@ -45,17 +96,20 @@ def forward(state):  # type: ignore[no-untyped-def]
     itab = p64(globals_address())[nt.G_ITAB]
     failed = 0
     count = s[nt.S_COUNT]
+    s[nt.S_FAILURE] = 0
     for k in range(s[nt.S_DONE], count):
         row = p64(itab + 8 * I_WIDTH * instructions[k])
         kind = row[I_KIND]
-        if kind == LEAF or flags[k] & STUB:
+        if kind == LEAF or flags[k] & (STUB | POISON):
             continue
         first = args[arg_start[k]] if row[I_NARGS] > 0 else 0
         poisoned = 0
         for i in range(row[I_NARGS]):
             poisoned |= flags[args[arg_start[k] + i]] & POISON
         if poisoned:
-            flags[k] |= POISON
+            flags[k] |= POISON | FREED
+            if s[nt.S_FAILED] == 0:
+                s[nt.S_FAILED] = k
             continue
         if kind == VIEW:
             low = np.int64(np.uint32(args[arg_start[k] + 1]))
@@ -64,36 +118,20 @@ def forward(state):  # type: ignore[no-untyped-def]
             continue
         if kind == OUTPUT:
             continue
-        if kind == COMPUTE:
-            for i in range(row[I_NOUT]):
-                out = p64(itab + 8 * I_WIDTH * instructions[k + i])
-                memory = allocate(state, nt.S_VALUES, out[I_BYTES])
-                if memory == 0:
-                    flags[k] |= POISON
-                    if failed == 0:
-                        failed = k
-                    break
-                address[k + i] = memory
-                if out[I_BYTES] > SMALL:
-                    s[nt.S_OWNED_BYTES] += out[I_BYTES]
-            if flags[k] & POISON:
-                continue
-        else:
+        if kind != COMPUTE:
             address[k] = address[first]
-        table = pointer_table(state, row, k, row[I_SCRATCH])
-        if table == 0:
-            flags[k] |= POISON
-            if failed == 0:
-                failed = k
-            continue
-        run_program(row[I_STEP_LO], row[I_STEP_HI], table)
-    s[nt.S_DONE] = count
+        if (kind == COMPUTE and allocate_results(state, row, k) != 0) or compute(
+            state, row, k
+        ) != 0:
+            free_results(state, row, k)
+            failed = k
+            break
+    s[nt.S_DONE] = failed if failed != 0 else count
     # Recording stops at the limit and lets Python collect.
     full = s[nt.S_OWNED_BYTES] + s[nt.S_BOUND] > s[nt.S_COLLECT_AT]
     # Where there is no limit (replay, which appends in native code), nobody may be asked to collect.
     full = full and s[nt.S_PENDING_LIMIT] < 1 << 62
     s[nt.S_PENDING_BYTES] = s[nt.S_PENDING_LIMIT] + 1 if full else 0
-    s[nt.S_FAILED] = failed
     trim_scratch(state)
     return failed
 

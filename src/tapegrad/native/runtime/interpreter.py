@@ -9,9 +9,12 @@ Sized steps serve instructions that differ in the length of their one loop only 
 
 from __future__ import annotations
 
+import numpy as np
+
 from .. import abi as nt
 from .. import intrinsics as it
 from ..abi import (
+    BATCH_BITS,
     I_NARGS,
     I_NOUT,
     I_SIZE,
@@ -26,9 +29,11 @@ from ..abi import (
     P_ONDIM,
     P_OSTRIDES,
     P_REF,
+    P_STATEMENT,
     P_STRIDES,
     P_WIDTH,
     SIZED,
+    STEP_CHECKED,
     STEP_MUL,
     STEP_MULADD,
     STEP_TILES,
@@ -38,7 +43,17 @@ from ..abi import (
     T_SIZE,
     TILE,
 )  # fmt: skip
-from ..intrinsics import call_loop, globals_address, helper, p32, p64, pf32, pf64, stack_words
+from ..intrinsics import (
+    call_checked,
+    call_loop,
+    globals_address,
+    helper,
+    p32,
+    p64,
+    pf32,
+    pf64,
+    stack_words,
+)  # fmt: skip
 from .allocator import reserve_scratch
 
 
@@ -113,6 +128,7 @@ def run_nest(step, kind, args, count, inner_dims, inner, ndim, dims, strides, sc
     """Run a step's kernel in `ndim` outer loops; `args` are the operands' addresses, and are moved.
 
     `strides` has a row of `count` words for each outer loop; `inner_dims` and `inner` are the kernel's.
+    0, or one more than the number of the element at which it failed, in the order of the loops.
     """
     a, d, t = p64(args), p64(dims), p64(strides)
     position = stack_words(33)
@@ -123,6 +139,15 @@ def run_nest(step, kind, args, count, inner_dims, inner, ndim, dims, strides, sc
     while True:
         if kind == STEP_TILES:
             run_tiles(step[P_DATA], args, p64(inner_dims)[0], inner, scratch)
+        elif kind == STEP_CHECKED:
+            for j in range(count):
+                o[j] = a[j]
+            failed = call_checked(step[P_KERNEL], own, inner_dims, inner, step[P_DATA])
+            if failed != 0:
+                element = np.int64(0)
+                for i in range(ndim):
+                    element = element * d[i] + at[i]
+                return element * p64(inner_dims)[0] + failed
         elif kind >= STEP_MUL:
             multiply_lanes(args, inner_dims, inner, kind == STEP_MULADD)
         else:
@@ -141,12 +166,15 @@ def run_nest(step, kind, args, count, inner_dims, inner, ndim, dims, strides, sc
             at[i] = 0
             i -= 1
         if i < 0:
-            break
+            return np.int64(0)
 
 
 @helper
 def run_program(low, high, table):  # type: ignore[no-untyped-def]
-    """Run the steps [low, high) on the operands of a pointer table."""
+    """Run the steps [low, high) on the operands of a pointer table.
+
+    0, or where a kernel failed (`BATCH_BITS`); the steps behind that one have not run.
+    """
     steps = p64(globals_address())[nt.G_STEPS]
     pointers = p64(table)
     args = stack_words(8)
@@ -176,16 +204,19 @@ def run_program(low, high, table):  # type: ignore[no-untyped-def]
             else:
                 call_loop(step[P_KERNEL], args, table + 8 * T_SIZE, step[P_STRIDES], step[P_DATA])
             continue
-        run_nest(
+        failed = run_nest(
             step, kind, args, count, step[P_DIMS], step[P_STRIDES], ndim, step[P_ODIMS],
             step[P_OSTRIDES], pointers[T_SCRATCH],
         )  # fmt: skip
+        if failed != 0:
+            return step[P_STATEMENT] << BATCH_BITS | failed
+    return np.int64(0)
 
 
 @helper
 def run_range(steps, table):  # type: ignore[no-untyped-def]
     """Run a program given as one word (program.py's `packed`)."""
-    run_program(steps & 0xFFFFFFFF, steps >> 32, table)
+    return run_program(steps & 0xFFFFFFFF, steps >> 32, table)
 
 
 @helper

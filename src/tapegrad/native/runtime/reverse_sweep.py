@@ -2,14 +2,13 @@
 
 `reverse_entry` walks backwards over the statements that `prepare_entry` (reverse_marking.py) marked; for
 each operand that needs a derivative it runs the VJP program of (instruction, operand), which
-assigns to an *untouched* adjoint and accumulates into any other. Adjoints are found by root slot: a
-view's adjoint lies inside its root's, at the offset that its primal has in the root's memory, so a
-view costs nothing here.
+assigns to an *untouched* adjoint and accumulates into any other (adjoints.py). A view's adjoint lies inside
+its root's, so a view costs nothing here.
+
+Start reading at `sweep_back`.
 """
 
 from __future__ import annotations
-
-import numpy as np
 
 from .. import abi as nt
 from .. import intrinsics as it
@@ -17,22 +16,18 @@ from ..abi import (
     ACCUMULATE,
     COMPUTE,
     ENDS,
-    FLOAT32,
     FREED,
     I_BYTES,
     I_DETACH,
-    I_FULL,
     I_KIND,
     I_NARGS,
     I_PYTHON,
-    I_VJP,
-    I_VSCRATCH,
     I_WIDTH,
     LEAF,
     R_ADJOINT,
     R_CAPTURE_COUNT,
     R_CAPTURES,
-    R_ERROR_ARG,
+    R_ERROR_SLOT,
     R_EVERY,
     R_HIGH,
     R_LANES,
@@ -47,159 +42,34 @@ from ..abi import (
     STUB,
     T_ADJOINT,
     T_CT,
-    T_SCRATCH,
     TAKE_OVER,
     TARGET,
     V_ACCUMULATE,
     V_ASSIGN,
-    V_EXISTS,
     V_IDENTITY,
-    V_LANED,
-    V_REDUCES,
-    V_SCRATCH,
-    V_WORK,
     VIEW,
     WATCHED,
     WRITE,
 )  # fmt: skip
-from ..intrinsics import globals_address, helper, p8, p32, p64, pf32, pf64
-from .allocator import allocate, free_large, reset_arena, trim_scratch
+from ..intrinsics import globals_address, helper, inlined, p8, p32, p64
+from .adjoints import (
+    adjoint_bytes,
+    adjoint_of,
+    run_rule,
+    run_vjp,
+    scratch_bytes,
+    seed,
+    units,
+    within,
+)
+from .allocator import free_large, reset_arena, trim_scratch
 from .appending import append_leaf
-from .batched_interpreter import run_lanes
-from .interpreter import pointer_table, run_range
-from .recording import layout_at
+from .interpreter import pointer_table
 from .reverse_marking import KEEPS_RESIDUALS, looked_at, vjp_row
-from .wanting import extent, is_late, leave, runs
+from .wanting import is_late, leave, runs
 
 
-@helper
-def root_bytes(state, slot):  # type: ignore[no-untyped-def]
-    """Bytes of a root's adjoint buffer: the span of its primal."""
-    row = p32(p64(state)[nt.S_INSTRUCTION])[slot]
-    return extent(p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * row))
-
-
-@helper
-def adjoint_bytes(state, r, slot):  # type: ignore[no-untyped-def]
-    """Bytes of a root's adjoint buffer, all lanes."""
-    return root_bytes(state, slot) * r[R_LANES]
-
-
-@helper
-def within(state, r, slot):  # type: ignore[no-untyped-def]
-    """Where a slot's adjoint lies in its root's."""
-    address = p64(p64(state)[nt.S_ADDRESS])
-    return (address[slot] - address[p32(r[R_ROOT])[slot]]) * r[R_LANES]
-
-
-@helper
-def scratch_bytes(r, row):  # type: ignore[no-untyped-def]
-    """Bytes of scratch memory that the VJP programs of an instruction need."""
-    size = np.int64(0)
-    if row[I_VJP + r[R_VARIANT]] < 0:  # none of its operands is wanted
-        return size
-    if r[R_LANES] == 1:
-        return row[I_VSCRATCH]
-    for i in range(max(row[I_NARGS], 1)):
-        v = vjp_row(row, r[R_VARIANT], i)
-        size = max(size, v[V_SCRATCH] + v[V_LANED] * r[R_LANES])
-    return size
-
-
-@helper
-def run_rule(r, v, program, table):  # type: ignore[no-untyped-def]
-    """Run a VJP program, with as many lanes as the pass has."""
-    if r[R_LANES] == 1:
-        run_range(program, table)
-    else:
-        run_lanes(program, table, r[R_LANES], p64(table)[T_SCRATCH] + v[V_SCRATCH])
-
-
-@helper
-def adjoint_of(state, r, slot, whole):  # type: ignore[no-untyped-def]
-    """Address of a slot's adjoint, made if untouched: zeroed unless `whole`ly assigned next."""
-    owner = p32(r[R_ROOT])[slot]
-    adjoint = p64(r[R_ADJOINT])
-    if adjoint[owner] == 0:
-        size = adjoint_bytes(state, r, owner)
-        memory = allocate(state, nt.S_ADJOINTS, max(size, 1))
-        if memory == 0:
-            return 0
-        if not whole:
-            it.memset(memory, 0, size)
-        adjoint[owner] = memory
-    return adjoint[owner] + within(state, r, slot)
-
-
-@helper
-def covers(state, r, slot):  # type: ignore[no-untyped-def]
-    """Whether a slot's elements are all of its root's, each once."""
-    s = p64(state)
-    owner = p32(r[R_ROOT])[slot]
-    itab = p64(globals_address())[nt.G_ITAB]
-    own = p64(itab + 8 * I_WIDTH * p32(s[nt.S_INSTRUCTION])[slot])
-    return own[I_FULL] >= 0 and own[I_FULL] == root_bytes(state, owner)
-
-
-@helper
-def run_vjp(state, r, row, table, operand, slot, ct):  # type: ignore[no-untyped-def]
-    """Add the derivative for one operand of a statement to the adjoint of `slot`."""
-    v = vjp_row(row, r[R_VARIANT], operand)
-    if v[V_EXISTS] == 0:
-        return 0
-    owner = p32(r[R_ROOT])[slot]
-    untouched = p64(r[R_ADJOINT])[owner] == 0
-    assign = untouched and v[V_REDUCES] == 0 and covers(state, r, slot)
-    target = adjoint_of(state, r, slot, assign)
-    if target == 0:
-        return -1
-    t = p64(table)
-    t[T_CT] = ct
-    t[T_ADJOINT] = target
-    work = row[I_BYTES] + 64
-    v[V_WORK] += work
-    p64(globals_address())[nt.G_WORK] += work
-    run_rule(r, v, v[V_ASSIGN] if assign else v[V_ACCUMULATE], table)
-    return 0
-
-
-@helper
-def seed(state, request, slot, ct):  # type: ignore[no-untyped-def]
-    """Accumulate a contiguous cotangent (its lanes innermost) into a slot's adjoint.
-
-    The clone instruction of the slot's layout, whose VJP is the identity, is in R_ERROR_ARG.
-    """
-    r = p64(request)
-    row = p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * r[R_ERROR_ARG])
-    table = pointer_table(state, row, slot, scratch_bytes(r, row))
-    if table == 0:
-        return -1
-    return run_vjp(state, r, row, table, 0, slot, ct)
-
-
-@helper
-def units(state, request, slot, start):  # type: ignore[no-untyped-def]
-    """Seed a dense slot with unit vectors, a lane each, from element `start` on; -1 without memory."""
-    r = p64(request)
-    target = adjoint_of(state, r, slot, False)
-    if target == 0:
-        return -1
-    lanes = r[R_LANES]
-    layout = layout_at(state, slot)
-    single = p8(p64(globals_address())[nt.G_LAYOUT_DTYPE])[layout] == FLOAT32
-    for i in range(lanes):
-        at = (start + i) * lanes + i
-        if single:
-            pf32(target)[at] = np.float32(1)
-        else:
-            pf64(target)[at] = 1.0
-    return 0
-
-
-def units_entry(state, request, slot, start):  # type: ignore[no-untyped-def]
-    return units(state, request, slot, start)
-
-
+# --------------------------------------------------------------------------- adjoints that are copied out
 @helper
 def copy_targets(state, r, k):  # type: ignore[no-untyped-def]
     """Copy the adjoints out that are taken at statement `k`; 0, or -1 without memory."""
@@ -259,120 +129,162 @@ def take_late(state, r, k):  # type: ignore[no-untyped-def]
     return 0
 
 
+@inlined
+def take_captures(state, r, row, k):  # type: ignore[no-untyped-def]
+    """Copy out what is taken at `k`, before Python looks at the adjoint there, or behind that.
+
+    `k` where Python is to look now, 0 where there is nothing more, or -1 without memory.
+    """
+    flags, seen = p8(p64(state)[nt.S_FLAGS]), r[R_SEEN]
+    looks = looked_at(flags, row, k, p32(r[R_ROOT])[k]) and seen != k and seen != -k
+    goes_on = r[R_RAW] != 0 and row[I_KIND] != LEAF and runs(state, r, row, k)
+    if (goes_on or not looks) and copy_targets(state, r, k) != 0:
+        return -1
+    if not looks:
+        return 0
+    r[R_SEEN] = r[R_HIGH] = k
+    return k
+
+
+# --------------------------------------------------------------------------- the kinds of statements
+@inlined
+def operands(state, k):  # type: ignore[no-untyped-def]
+    """Slots of the operands of statement `k`."""
+    s = p64(state)
+    return p32(s[nt.S_ARG] + 4 * p32(s[nt.S_ARG_START])[k])
+
+
+@inlined
+def give_back(state, r, row, k):  # type: ignore[no-untyped-def]
+    """Give the memory of an adjoint back that is used up."""
+    size, adjoint = row[I_BYTES] * r[R_LANES], p64(r[R_ADJOINT])
+    if size > SMALL:
+        free_large(state + 8 * nt.S_POOL, adjoint[k], size)
+    adjoint[k] = 0
+
+
+@inlined
+def may_inherit(r, row, operand, slot):  # type: ignore[no-untyped-def]
+    """Return True if an operand's adjoint can be the cotangent's own buffer, worth more than its copy."""
+    if row[I_BYTES] * r[R_LANES] <= SMALL or p32(r[R_ROOT])[slot] != slot:
+        return False
+    return p64(r[R_ADJOINT])[slot] == 0 and vjp_row(row, r[R_VARIANT], operand)[V_IDENTITY] != 0
+
+
+@inlined
+def sweep_compute(state, r, row, k):  # type: ignore[no-untyped-def]
+    """Run the VJPs of a statement; its adjoint is used up then."""
+    root, needed, adjoint = p32(r[R_ROOT]), p8(r[R_NEEDED]), p64(r[R_ADJOINT])
+    args = operands(state, k)
+    table = pointer_table(state, row, k, scratch_bytes(r, row))
+    if table == 0:
+        return -1
+    heir = -1
+    for i in range(row[I_NARGS]):
+        slot = args[i]
+        if needed[root[slot]] == 0:
+            continue
+        if heir < 0 and may_inherit(r, row, i, slot):
+            heir = i  # it may get the cotangent's buffer itself, once the others are done
+        elif run_vjp(state, r, row, table, i, slot, adjoint[k]) != 0:
+            return -1
+    if heir >= 0:
+        slot = args[heir]
+        if adjoint[slot] == 0:
+            adjoint[slot], adjoint[k] = adjoint[k], 0
+            return 0
+        if run_vjp(state, r, row, table, heir, slot, adjoint[k]) != 0:
+            return -1
+    give_back(state, r, row, k)
+    return 0
+
+
+@inlined
+def sweep_view(state, r, row, k):  # type: ignore[no-untyped-def]
+    """Add the adjoint of a view that has one of its own to that of its root, if that is wanted.
+
+    A captured view has one. What is behind it may not be wanted; then `prepare` asked for no program either.
+    """
+    address, root, adjoint = p64(p64(state)[nt.S_ADDRESS]), p32(r[R_ROOT]), p64(r[R_ADJOINT])
+    first = operands(state, k)[0]
+    owner = root[first]
+    if root[k] != k or row[I_DETACH] != 0 or p8(r[R_NEEDED])[owner] == 0:
+        return 0
+    if adjoint_of(state, r, first, False) == 0:
+        return -1
+    table = pointer_table(state, row, k, scratch_bytes(r, row))
+    if table == 0:
+        return -1
+    v = vjp_row(row, r[R_VARIANT], 0)
+    p64(table)[T_CT] = adjoint[k]
+    p64(table)[T_ADJOINT] = adjoint[owner] + r[R_LANES] * (address[k] - address[owner])
+    run_rule(r, v, v[V_ACCUMULATE], table)
+    give_back(state, r, row, k)
+    return 0
+
+
+@inlined
+def sweep_write(state, r, row, k):  # type: ignore[no-untyped-def]
+    """Pass the adjoint of what was written, or added in place, on to its source."""
+    root, needed = p32(r[R_ROOT]), p8(r[R_NEEDED])
+    source = operands(state, k)[1]
+    if needed[k] & ENDS and needed[root[source]] == 0:  # `prepare` asked for no programs
+        return 0
+    table = pointer_table(state, row, k, scratch_bytes(r, row))
+    if table == 0:
+        return -1
+    ct = p64(r[R_ADJOINT])[root[k]] + within(state, r, k)
+    if needed[root[source]] and run_vjp(state, r, row, table, 1, source, ct) != 0:
+        return -1
+    if row[I_KIND] == WRITE:  # what was there before is overwritten: its adjoint is zero
+        v = vjp_row(row, r[R_VARIANT], 0)
+        p64(table)[T_CT] = ct
+        p64(table)[T_ADJOINT] = ct
+        run_rule(r, v, v[V_ASSIGN], table)
+    return 0
+
+
+# --------------------------------------------------------------------------- the sweep
 @helper
 def sweep_back(state, request):  # type: ignore[no-untyped-def]
-    """Sweep backwards over what `prepare` marked; 0, or -1 without memory.
+    """Sweep backwards over what `prepare` marked; 0, or -1 if a statement failed.
 
-    Or the statement where Python has something to do (python_steps.py); the next call goes on there.
+    That one is in R_ERROR_SLOT, and in R_FAILURE what a kernel reported, or 0 if there was no memory. Or the
+    answer is where Python has something to do (python_steps.py); the next call goes on there.
     """
-    s = p64(state)
-    r = p64(request)
-    root = p32(r[R_ROOT])
-    needed = p8(r[R_NEEDED])
-    adjoint = p64(r[R_ADJOINT])
-    flags = p8(s[nt.S_FLAGS])
-    instructions = p32(s[nt.S_INSTRUCTION])
-    address = p64(s[nt.S_ADDRESS])
-    arg_start = p32(s[nt.S_ARG_START])
-    args = p32(s[nt.S_ARG])
+    s, r = p64(state), p64(request)
+    root, needed, adjoint = p32(r[R_ROOT]), p8(r[R_NEEDED]), p64(r[R_ADJOINT])
+    flags, instructions = p8(s[nt.S_FLAGS]), p32(s[nt.S_INSTRUCTION])
     itab = p64(globals_address())[nt.G_ITAB]
-    pool = state + 8 * nt.S_POOL
-    lanes, variant = r[R_LANES], r[R_VARIANT]
-    k = r[R_HIGH]
-    while k > r[R_STOP]:
+    for k in range(r[R_HIGH], r[R_STOP], -1):
         leave(r, k + 1)
         if needed[k] & TARGET and take_late(state, r, k) != 0:
             return -1
-        own = root[k]
-        if adjoint[own] == 0 or needed[own] == 0:
-            k -= 1
+        if adjoint[root[k]] == 0 or needed[root[k]] == 0:
             continue
         row = p64(itab + 8 * I_WIDTH * instructions[k])
-        kind = row[I_KIND]
-        taken_over = r[R_EVERY]
+        kind, taken_over, answer = row[I_KIND], r[R_EVERY], 0
         if flags[k] & WATCHED or needed[k] & TARGET:
-            seen = r[R_SEEN]
-            looks = looked_at(flags, row, k, own) and seen != k and seen != -k
-            goes_on = r[R_RAW] != 0 and kind != LEAF and runs(state, r, row, k)
-            if (goes_on or not looks) and copy_targets(state, r, k) != 0:
-                return -1
-            if looks:
-                r[R_SEEN] = k
-                r[R_HIGH] = k
-                return k
-            if seen == -k:
-                taken_over = 1
+            answer = take_captures(state, r, row, k)
+            if answer != 0:
+                return answer
+            taken_over |= r[R_SEEN] == -k
         if kind == LEAF or flags[k] & STUB:
-            k -= 1
             continue
-        first = args[arg_start[k]]
         if kind == COMPUTE and (row[I_PYTHON] or taken_over):
             if r[R_RAW] != 0 and not runs(state, r, row, k):
-                k -= 1
                 continue
             r[R_HIGH] = k
             return k + TAKE_OVER
         if kind == COMPUTE:
-            moved, heir = 0, -1
-            table = pointer_table(state, row, k, scratch_bytes(r, row))
-            if table == 0:
-                return -1
-            for i in range(row[I_NARGS]):
-                slot = args[arg_start[k] + i]
-                owner = root[slot]
-                if needed[owner] == 0:
-                    continue
-                large = heir < 0 and owner == slot and row[I_BYTES] * lanes > SMALL
-                if large and adjoint[owner] == 0 and vjp_row(row, variant, i)[V_IDENTITY]:
-                    heir = i  # it may get the cotangent's buffer itself, once the others are done
-                    continue
-                if run_vjp(state, r, row, table, i, slot, adjoint[k]) != 0:
-                    return -1
-            if heir >= 0:
-                slot = args[arg_start[k] + heir]
-                if adjoint[slot] == 0:
-                    adjoint[slot] = adjoint[k]
-                    moved = 1
-                elif run_vjp(state, r, row, table, heir, slot, adjoint[k]) != 0:
-                    return -1
-            if row[I_BYTES] * lanes > SMALL and moved == 0:
-                free_large(pool, adjoint[k], row[I_BYTES] * lanes)
-            adjoint[k] = 0
+            answer = sweep_compute(state, r, row, k)
         elif kind == VIEW:
-            owner = root[first]
-            # A captured view has an adjoint of its own. What is behind it may not be wanted; then
-            # `prepare` asked for no program either.
-            if own == k and row[I_DETACH] == 0 and needed[owner]:
-                if adjoint_of(state, r, first, False) == 0:
-                    return -1
-                table = pointer_table(state, row, k, scratch_bytes(r, row))
-                if table == 0:
-                    return -1
-                v = vjp_row(row, variant, 0)
-                p64(table)[T_CT] = adjoint[k]
-                p64(table)[T_ADJOINT] = adjoint[owner] + lanes * (address[k] - address[owner])
-                run_rule(r, v, v[V_ACCUMULATE], table)
-                if row[I_BYTES] * lanes > SMALL:
-                    free_large(pool, adjoint[k], row[I_BYTES] * lanes)
-                adjoint[k] = 0
+            answer = sweep_view(state, r, row, k)
         elif kind == WRITE or kind == ACCUMULATE:
-            source = args[arg_start[k] + 1]
-            if needed[k] & ENDS and needed[root[source]] == 0:  # `prepare` asked for no programs
-                k -= 1
-                continue
-            table = pointer_table(state, row, k, scratch_bytes(r, row))
-            if table == 0:
-                return -1
-            ct = adjoint[own] + within(state, r, k)
-            if needed[root[source]]:
-                if run_vjp(state, r, row, table, 1, source, ct) != 0:
-                    return -1
-            if kind == WRITE:  # what was there before is overwritten: its adjoint is zero
-                v = vjp_row(row, variant, 0)
-                p64(table)[T_CT] = ct
-                p64(table)[T_ADJOINT] = ct
-                run_rule(r, v, v[V_ASSIGN], table)
-        k -= 1
+            answer = sweep_write(state, r, row, k)
+        if answer != 0:
+            r[R_ERROR_SLOT] = k
+            return answer
     return 0
 
 
@@ -410,6 +322,10 @@ def release(state, request, what):  # type: ignore[no-untyped-def]
 
 def seed_entry(state, request, slot, ct):  # type: ignore[no-untyped-def]
     return seed(state, request, slot, ct)
+
+
+def units_entry(state, request, slot, start):  # type: ignore[no-untyped-def]
+    return units(state, request, slot, start)
 
 
 def reverse_entry(state, request):  # type: ignore[no-untyped-def]

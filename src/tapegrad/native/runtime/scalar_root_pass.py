@@ -25,12 +25,13 @@ from ..abi import (
     R_WATCHED,
 )  # fmt: skip
 from ..intrinsics import globals_address, helper, p8, p32, p64, stack_words
+from .adjoints import seed
 from .forward_sweep import forward
 from .hash_tables import find_pair
 from .recording import append, has_room, layout_at
 from .reverse_marking import prepare, start
 from .reverse_recording import replay
-from .reverse_sweep import seed, sweep_back
+from .reverse_sweep import sweep_back
 
 
 @helper

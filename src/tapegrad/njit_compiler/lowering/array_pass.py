@@ -1,4 +1,4 @@
-"""Array expressions: operations on whole arrays that are put together, with a block for each element.
+"""Array expressions: operations on whole arrays become one loop, with a block for each element.
 
 ``np.tanh(a * b + 0.5)`` is three operations with an array each. `FuseArrays` finds, in numba's typed IR,
 those whose results only the next one uses, and puts one loop in their place, which records a block
@@ -11,16 +11,14 @@ from collections.abc import Hashable
 from types import SimpleNamespace
 from typing import Any
 
-from numba.core import ir, types
-from numba.core.compiler_machinery import register_pass
-from numba.core.typing.templates import signature
-from numba.np import npyimpl
+from numba import types
 
 from ...ops.table import TABLE
+from ..numba_api import UfuncKernel, ir, numpy_ufunc_kernel, register_pass, signature
 from ..types import ACTIVE, ActiveArray, ActiveScalar
 from . import scalars
-from .block import Block, Operand, fits, squared
-from .block_codegen import Lowering
+from .block import BlockOperand, ScalarBlock, fits, squared
+from .block_codegen import BlockLowering
 from .block_pass import NUMBERS, FuseBlocks, Group
 
 __all__ = ["FuseArrays"]
@@ -38,11 +36,11 @@ _PURE = (
 )
 
 
-class Elementwise:
-    """What numba calls to generate the code of an array expression: loops, with a block an element."""
+class LoopLowering:
+    """Generator of an array expression's code, which numba calls: loops, with a block an element."""
 
-    def __init__(self, block: Block) -> None:
-        self.scalar = Lowering(block)
+    def __init__(self, block: ScalarBlock) -> None:
+        self.scalar = BlockLowering(block)
 
     def __call__(self, context: Any, builder: Any, sig: Any, args: Any) -> Any:
         """Generate the loops over all elements, with broadcasting."""
@@ -50,29 +48,29 @@ class Elementwise:
         inner, scalar = signature(types.UniTuple(ACTIVE, 1), *kinds), self.scalar
         over = [i for i, k in enumerate(sig.args) if isinstance(k, types.Array)]
 
-        class Kernel(npyimpl._Kernel):  # type: ignore[misc]
+        class Kernel(UfuncKernel):  # type: ignore[misc]
             def generate(self, *elements: Any) -> Any:
                 values = list(args)  # scalars are the same for all elements
                 for i, element in zip(over, elements, strict=True):
                     values[i] = element
-                found = scalar(self.context, self.builder, inner, values)
-                return self.builder.extract_value(found, 0)
+                results = scalar(self.context, self.builder, inner, values)
+                return self.builder.extract_value(results, 0)
 
         count = len(over)
         shape = SimpleNamespace(nin=count, nout=1, nargs=count + 1, __name__="active_expression")
         outer = signature(sig.return_type, *(sig.args[i] for i in over))
         arrays = [args[i] for i in over]
-        return npyimpl.numpy_ufunc_kernel(context, builder, outer, arrays, shape, Kernel)
+        return numpy_ufunc_kernel(context, builder, outer, arrays, shape, Kernel)
 
 
-class Single:
-    """What numba calls to generate one operation, by the operation's own code."""
+class CallLowering:
+    """Generator of one operation's code, which numba calls: the code that the operation has alone."""
 
     def __init__(self, function: Any) -> None:
         self.function = function
 
     def __call__(self, context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        """Generate it."""
+        """Generate the operation."""
         return context.get_function(self.function, sig)(builder, args)
 
 
@@ -104,16 +102,20 @@ class FuseArrays(FuseBlocks):
         return super()._operation(value)
 
     def _waits(self, statement: Any) -> bool:
-        """Whether a statement is an operation on arrays whose result nobody has a name for."""
+        """Return True for an operation on arrays whose result has no name in the user's code."""
         if not isinstance(statement, ir.Assign) or not statement.target.is_temp:
             return False
         if not isinstance(self.types[statement.target.name], ActiveArray):
             return False
-        found = self._operation(statement.value)
-        return found is not None and isinstance(found[0], Hashable) and found[0] in scalars.ROWS
+        operation = self._operation(statement.value)
+        return (
+            operation is not None
+            and isinstance(operation[0], Hashable)
+            and operation[0] in scalars.ROWS
+        )
 
     def _is_pure(self, statement: Any) -> bool:
-        """Whether a statement changes nothing and needs no operation that waits."""
+        """Return True if a statement changes nothing and needs no operation that waits."""
         if not isinstance(statement, ir.Assign) or not statement.target.is_temp:
             return False
         if any(v.name in self.waiting for v in statement.list_vars()):
@@ -121,12 +123,12 @@ class FuseArrays(FuseBlocks):
         value = statement.value
         return not isinstance(value, ir.Expr) or value.op in _PURE
 
-    # ------------------------------------------------------------------ what takes their place
+    # ------------------------------------------------------------------ loops in their place
     def _flushed(self, scope: Any) -> list[Any]:
         waiting, self.waiting = self.waiting, {}
         inner = {
             v.name for s in waiting.values() for v in s.value.list_vars()
-            if v.name in waiting and self.uses[v.name] == 2  # made once, read once
+            if v.name in waiting and self.uses[v.name] == 2  # written once, read once
         }  # fmt: skip
         body: list[Any] = []
         for name, statement in waiting.items():
@@ -137,16 +139,16 @@ class FuseArrays(FuseBlocks):
     def _loop(
         self, statement: Any, waiting: dict[str, Any], inner: set[str], scope: Any
     ) -> list[Any]:
-        """What computes an operation together with those that it alone needs."""
-        group, own = Group(), [statement]
+        """The IR that computes an operation together with those that it alone needs."""
+        group, merged = Group(), [statement]
 
-        def operand(tree: Any) -> Operand | None:
+        def operand(tree: Any) -> BlockOperand | None:
             if isinstance(tree, ir.Var) and tree.name in inner:
-                own.append(waiting[tree.name])
+                merged.append(waiting[tree.name])
                 tree = self._operation(waiting[tree.name].value)
             return operation(tree) if isinstance(tree, tuple) else self._leaf(group, tree)
 
-        def operation(tree: Any) -> Operand | None:
+        def operation(tree: Any) -> BlockOperand | None:
             function, args = tree
             name = scalars.ROWS.get(function) if isinstance(function, Hashable) else None
             operands = [operand(x) for x in args]
@@ -158,15 +160,18 @@ class FuseArrays(FuseBlocks):
             name, known = squared(name, known, lambda x: x.value if x.kind == "number" else None)
             return group.add(name, known) if fits(name) else None
 
-        made = operation(self._operation(statement.value))
-        if made is not None and len(group.statements) > 1:
-            block, ins = self._block(group, list(range(len(group.statements))), [made.value])
+        root = operation(self._operation(statement.value))
+        if root is not None and len(group.statements) > 1:
+            block, ins = self._block(group, list(range(len(group.statements))), [root.value])
             if block.fits:
                 result, loc = self.types[statement.target.name], statement.loc
-                found, call = self._called(Elementwise(block), ins, result, scope, loc)
-                return [*found, ir.Assign(call, statement.target, loc)]
+                definition, call = self._called(LoopLowering(block), ins, result, scope, loc)
+                return [*definition, ir.Assign(call, statement.target, loc)]
         return [
-            s for w in waiting.values() if any(w is x for x in own) for s in self._apart(w, scope)
+            s
+            for w in waiting.values()
+            if any(w is x for x in merged)
+            for s in self._apart(w, scope)
         ]
 
     def _apart(self, statement: Any, scope: Any) -> list[Any]:
@@ -181,35 +186,37 @@ class FuseArrays(FuseBlocks):
         def variable(tree: Any) -> Any:
             if isinstance(tree, ir.Const):
                 kind = self.state.typingctx.resolve_value_type(tree.value)
-                made = self._variable("$active_number", kind, scope, statement.loc)
-                body.append(ir.Assign(tree, made, statement.loc))
-                return made
+                constant = self._variable("$active_number", kind, scope, statement.loc)
+                body.append(ir.Assign(tree, constant, statement.loc))
+                return constant
             return called(tree) if isinstance(tree, tuple) else tree
 
         def called(tree: Any, target: Any = None) -> Any:
             function, args = tree
             ins = [variable(x) for x in args]
-            given = tuple(self.types[v.name] for v in ins)
-            result = self.state.typingctx.resolve_function_type(function, given, {}).return_type
-            found, call = self._called(Single(function), ins, result, scope, statement.loc)
+            kinds = tuple(self.types[v.name] for v in ins)
+            result = self.state.typingctx.resolve_function_type(function, kinds, {}).return_type
+            definition, call = self._called(
+                CallLowering(function), ins, result, scope, statement.loc
+            )
             target = target or self._variable("$active_part", result, scope, statement.loc)
-            body.extend([*found, ir.Assign(call, target, statement.loc)])
+            body.extend([*definition, ir.Assign(call, target, statement.loc)])
             return target
 
         called(value.expr, statement.target)
         return body
 
-    def _leaf(self, group: Group, leaf: Any) -> Operand | None:
+    def _leaf(self, group: Group, leaf: Any) -> BlockOperand | None:
         """A number, scalar or array that an expression begins with."""
         if isinstance(leaf, ir.Const):
             plain = isinstance(leaf.value, bool | int | float) and abs(leaf.value) < 2.0**53
-            return Operand("number", float(leaf.value)) if plain else None
+            return BlockOperand("number", float(leaf.value)) if plain else None
         kind = self.types[leaf.name]
         element = kind.dtype if isinstance(kind, types.Array) else kind
         if not isinstance(element, (ActiveScalar, *NUMBERS)):
             return None
         number = self._number(leaf)
         if number is not None:
-            return Operand("number", number)
+            return BlockOperand("number", number)
         group.ins.setdefault(leaf.name, leaf)
-        return Operand("in", leaf.name)
+        return BlockOperand("in", leaf.name)

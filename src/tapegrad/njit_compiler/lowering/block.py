@@ -2,10 +2,10 @@
 
 A Lorenz step is 71 scalar operations, three numbers in and three out. Recorded one by one, each costs a
 statement of the strip: 34 bytes to write and to read again, and a jump by its opcode in the sweep. As a
-block they cost three. `Block` says what is computed; block_codegen.py generates the code that records one,
-and its reverse pass, from the rows' rules; block_pass.py finds them in numba's typed IR.
+block they cost three. `ScalarBlock` holds the statements; block_codegen.py generates the code that records
+a block, and its reverse pass, from the rows' rules; block_pass.py finds blocks in numba's typed IR.
 
-A block keeps what leaves it, and those results that its reverse pass needs and that cost more than a few
+A block keeps the results that leave it, and those that its reverse pass needs and that cost more than a few
 products to compute again (`kept`). Everything else is computed again from its operands. Sine and cosine take
 less time together than one after the other, so a block with one has the other, for the derivative.
 """
@@ -18,60 +18,56 @@ from typing import Any, NamedTuple
 
 from ...ops.table import TABLE
 from ...scalar_tape import abi as sf
-from ...scalar_tape.opcodes import PARAMETERS, Code, Rule, is_truth
+from ...scalar_tape.opcodes import Code, Rule, is_truth
 
-__all__ = ["Block", "Operand", "Statement", "fits", "squared"]
+__all__ = ["BlockOperand", "BlockStatement", "ScalarBlock", "fits", "squared"]
 
-#: rows that are computed again rather than kept
-_CHEAP = {
-    "add", "sub", "mul", "div", "neg", "abs", "clone", "square", "twice", "twice_along", "maximum",
-    "minimum", "sign", "numpy_sign",
-}  # fmt: skip
-#: rows that are computed with another, which their rules read
-_COMPANIONS = {"sin": "cos", "cos": "sin"}
 _MOST = sf.MOST_OPS, sf.MOST_INS, sf.MOST_OUTS
 
 
-class Operand(NamedTuple):
+class BlockOperand(NamedTuple):
     """An operand of the block, a statement of it, or a number."""
 
     kind: str  # "in", "statement" or "number"
     value: Any
 
 
-class Statement(NamedTuple):
+class BlockStatement(NamedTuple):
     """A scalar statement of a block: a row of the op table and its operands."""
 
     name: str
-    operands: tuple[Operand, ...]
+    operands: tuple[BlockOperand, ...]
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What is the same for statements that compute the same."""
+        """A key that is equal for statements that compute the same."""
         return self.name, *[(x.kind, repr(x.value)) for x in self.operands]  # 0.0 is not -0.0
 
 
-class Block:
-    """What a block computes.
+class ScalarBlock:
+    """The statements of a block, and which of their results are on the strip.
 
     Attributes
     ----------
     active : tuple of bool
-        For each operand whether its type is active.
+        For each operand, True if its type is active.
     statements : tuple of Statement
-        Those given, and companions (`_COMPANIONS`).
+        Those given, and companions (`Op.companion`).
     moves : list of bool
-        For each statement whether an operand of it is active.
+        For each statement, True if an operand of it is active.
     live : tuple of int
         The statements whose results leave the block.
     shared : list of dict
-        For each statement, by slots of its rule, statements that have computed what stands there.
+        For each statement, by slots of its rule, statements that have computed the slot's value.
     kept : tuple of int
         Others whose results the reverse pass needs.
     """
 
     def __init__(
-        self, active: tuple[bool, ...], statements: tuple[Statement, ...], live: tuple[int, ...]
+        self,
+        active: tuple[bool, ...],
+        statements: tuple[BlockStatement, ...],
+        live: tuple[int, ...],
     ) -> None:
         self.active, self.live = active, live
         self.moves: list[bool] = []
@@ -80,8 +76,9 @@ class Block:
         place = {s.key: j for j, s in enumerate(statements)}
         self.statements = statements
         for s in (s for s, moves in zip(statements, self.moves, strict=True) if moves):
-            if s.name in _COMPANIONS:
-                other = s._replace(name=_COMPANIONS[s.name])
+            companion = TABLE[s.name].companion
+            if companion is not None:
+                other = s._replace(name=companion)
                 if other.key not in place:
                     place[other.key] = len(self.statements)
                     self.statements += (other,)
@@ -102,28 +99,30 @@ class Block:
 
     @property
     def fits(self) -> bool:
-        """Whether native code has room for it."""
+        """True if native code has room for it."""
         sizes = len(self.statements), len(self.active), len(self.outs)
         return all(n <= most for n, most in zip(sizes, _MOST, strict=True))
 
-    def is_active(self, x: Operand) -> bool:
-        """Whether an operand takes part in differentiation."""
+    def is_active(self, x: BlockOperand) -> bool:
+        """Return True if an operand takes part in differentiation."""
         if x.kind == "number":
             return False
         known = self.moves if x.kind == "statement" else self.active
         return bool(known[x.value])
 
-    def code(self, s: Statement) -> Code:
+    def code(self, s: BlockStatement) -> Code:
         """The opcode of a statement."""
         if len(s.operands) == 1:
             return Code(TABLE[s.name], "a")
         x, y = map(self.is_active, s.operands)
         return Code(TABLE[s.name], "ab" if x == y else "ak" if x else "ka")
 
-    def _operand(self, j: int, name: int | str) -> Operand:
+    def _operand(self, j: int, name: int | str) -> BlockOperand:
         """An operand of a statement by number, or ("out") its result."""
         return (
-            self.statements[j].operands[name] if isinstance(name, int) else Operand("statement", j)
+            self.statements[j].operands[name]
+            if isinstance(name, int)
+            else BlockOperand("statement", j)
         )
 
     def _shared(self, j: int, place: dict[tuple[Any, ...], int]) -> dict[int, int]:
@@ -131,17 +130,17 @@ class Block:
         rule = self.rules[j]
         if rule.traced is None:
             return {}
-        given = {s: self._operand(j, n) for s, n in rule.traced.inputs.items() if n != "ct"}
-        found = {}
+        operands = {s: self._operand(j, n) for s, n in rule.traced.inputs.items() if n != "ct"}
+        shared = {}
         for s in rule.statements:
-            args = [given[a] for a in map(rule.own, s.args) if a in given]
-            key = Statement(s.instruction.op.name, tuple(args)).key
+            args = [operands[a] for a in map(rule.own, s.args) if a in operands]
+            key = BlockStatement(s.instruction.op.name, tuple(args)).key
             if len(args) == len(s.args) and key in place:
-                found[s.slot] = place[key]
-        return found
+                shared[s.slot] = place[key]
+        return shared
 
     def _kept(self) -> tuple[int, ...]:
-        """What the rules read that is not cheap to compute."""
+        """The results that rules read and that are not cheap to compute."""
         wanted: set[int] = set()
         for j, rule in enumerate(self.rules):
             if not self.moves[j]:
@@ -152,7 +151,7 @@ class Block:
         for j in reversed(range(len(self.statements))):
             if j not in wanted or j in self.live:
                 continue
-            if self.statements[j].name not in _CHEAP:
+            if not TABLE[self.statements[j].name].cheap:
                 kept.append(j)
                 continue
             wanted |= {x.value for x in self.statements[j].operands if x.kind == "statement"}
@@ -161,12 +160,12 @@ class Block:
 
 @cache
 def fits(name: str) -> bool:
-    """Whether a block can hold a row: numbers in, a number out, and rules without attributes."""
+    """Return True if a block can hold a row: numbers in, a number out, and rules without attributes."""
     entry = TABLE[name]
-    if is_truth(entry) or entry.arity > 2 or name in PARAMETERS:
+    if is_truth(entry) or entry.arity > 2 or entry.parameters:
         return False
     statements = Rule(Code(entry, {1: "a", 2: "ab"}[entry.arity])).statements
-    return not any(s.instruction.op.name in PARAMETERS for s in statements)
+    return not any(s.instruction.op.parameters for s in statements)
 
 
 def squared(

@@ -1,8 +1,8 @@
-"""The code of a block: what records it, and its reverse pass (block.py says what a block is).
+"""The code that records a block, and the block's reverse pass (block.py defines blocks).
 
 Both are generated from the rows of the op table, statement by statement, as LLVM code. The reverse pass is
-a function of its own in the same module. Its address, and that of a table which says what the block is made
-of (scalar_tape/abi.py), are entered into the table of this process's blocks when it first records,
+a separate function in the same module. Its address, and that of a table which describes the block
+(`D_*` of scalar_tape/abi.py), are entered into the table of this process's blocks when it first records,
 so that no address is in code that numba keeps on disk.
 """
 
@@ -13,17 +13,18 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba import types
 
 from ...scalar_tape import abi as sf
 from ...scalar_tape.opcodes import code_of
+from ..numba_api import cgutils
 from . import emit, scalars
-from .emit import Scalar, made
+from .emit import Scalar, active_scalar
 
 if TYPE_CHECKING:
-    from .block import Block, Operand
+    from .block import BlockOperand, ScalarBlock
 
-__all__ = ["Lowering"]
+__all__ = ["BlockLowering"]
 
 _I8, _I32, _I64 = map(ir.IntType, (8, 32, 64))
 _F64 = ir.DoubleType()
@@ -39,14 +40,14 @@ def _number(value: float) -> Any:
 
 
 # --------------------------------------------------------------------------- values
-class _Values:
+class _BlockValues:
     """Values of a block's statements, computed where they are first needed."""
 
-    def __init__(self, context: Any, builder: Any, block: Block, ins: list[Any]) -> None:
+    def __init__(self, context: Any, builder: Any, block: ScalarBlock, ins: list[Any]) -> None:
         self.context, self.builder, self.block, self.ins = context, builder, block, ins
         self.known: dict[int, Any] = {}
 
-    def of(self, x: Operand) -> Any:
+    def of(self, x: BlockOperand) -> Any:
         """The value of an operand."""
         if x.kind == "number":
             return _number(x.value)
@@ -63,7 +64,7 @@ class _Values:
 
 # --------------------------------------------------------------------------- the reverse pass
 class _Adjoint:
-    """A cotangent so far, and (where it matters) a bit that says whether it is touched."""
+    """A cotangent so far, and (where it matters) a bit that is 1 if it is touched."""
 
     def __init__(self) -> None:
         self.value: Any = None
@@ -71,14 +72,14 @@ class _Adjoint:
 
 
 class _Reverse:
-    """Generates a block's reverse pass.
+    """Generator of a block's reverse pass.
 
-    With `careful`, what is not reached from the seeds adds nothing, whatever its derivative (see
-    sweeps.py on NaN).
+    With `careful`, statements that are not reached from the seeds add nothing, whatever their derivatives
+    (see scalar_tape/sweeps.py on NaN).
     """
 
     def __init__(
-        self, context: Any, builder: Any, block: Block, args: list[Any], *, careful: bool
+        self, context: Any, builder: Any, block: ScalarBlock, args: list[Any], *, careful: bool
     ) -> None:
         self.context, self.builder, self.block, self.careful = context, builder, block, careful
         values, cts, constants, words, first, touched = args
@@ -93,16 +94,16 @@ class _Reverse:
             builder.load(builder.gep(primal if active else table, [number]))
             for active, number in zip(block.active, self.numbers, strict=True)
         ]
-        self.values = _Values(context, builder, block, ins)
+        self.values = _BlockValues(context, builder, block, ins)
         self.adjoints = [_Adjoint() for _ in block.statements]
         self.operands = [_Adjoint() for _ in block.active]
         for i, j in enumerate(block.outs):
-            at = builder.add(first, _integer(i))
-            self.values.known[j] = builder.load(builder.gep(primal, [at]))
-            # What is kept has a cotangent, too, where the reverse pass is differentiated.
-            ct, mark = builder.load(builder.gep(self.cts, [at])), None
+            number = builder.add(first, _integer(i))
+            self.values.known[j] = builder.load(builder.gep(primal, [number]))
+            # A kept result has a cotangent, too, where the reverse pass is differentiated.
+            ct, mark = builder.load(builder.gep(self.cts, [number])), None
             if careful:
-                byte = builder.load(builder.gep(marks, [at]))
+                byte = builder.load(builder.gep(marks, [number]))
                 mark = builder.icmp_unsigned("!=", byte, ir.Constant(_I8, 0))
             self._add(self.adjoints[j], ct, mark)
 
@@ -129,45 +130,39 @@ class _Reverse:
                 builder.store(builder.fadd(builder.load(place), adjoint.value), place)
 
     def _statement(self, j: int) -> None:
-        rule, s, own = self.block.rules[j], self.block.statements[j], self.adjoints[j]
+        rule, s, adjoint = self.block.rules[j], self.block.statements[j], self.adjoints[j]
         traced = rule.traced
         if traced is None or not rule.results:
             return
-        given: dict[int, Any] = {}
-        for slot, name in traced.inputs.items():
-            if name == "ct":
-                given[slot] = lambda: own.value
-            elif name == "out":
-                given[slot] = lambda: self.values.statement(j)
-            else:
-                assert isinstance(name, int)
-                given[slot] = lambda x=s.operands[name]: self.values.of(x)
-        for slot, array in traced.constants.items():
-            given[slot] = lambda value=float(array): _number(value)
-        made = {slot: self.values.statement(k) for slot, k in self.block.shared[j].items()}
+        getters: dict[int, Any] = traced.bind(  # code is generated where a value is needed
+            traced.leaves, lambda: adjoint.value, lambda: self.values.statement(j),
+            lambda i: lambda: self.values.of(s.operands[i]),
+            lambda c: lambda: _number(float(traced.constants[c])),
+        )  # fmt: skip
+        computed = {slot: self.values.statement(k) for slot, k in self.block.shared[j].items()}
 
         def value_of(slot: int) -> Any:
             slot = rule.own(slot)
-            return made[slot] if slot in made else given[slot]()
+            return computed[slot] if slot in computed else getters[slot]()
 
         for statement in rule.statements:
-            if statement.slot not in rule.alias and statement.slot not in made:
+            if statement.slot not in rule.alias and statement.slot not in computed:
                 values = [value_of(a) for a in statement.args]
                 name = statement.instruction.op.name
-                made[statement.slot] = scalars.apply(self.context, self.builder, name, values)
-        for i, found in rule.results.items():
+                computed[statement.slot] = scalars.apply(self.context, self.builder, name, values)
+        for i, result in rule.results.items():
             x = s.operands[i]
             if self.block.is_active(x):
                 group = self.adjoints if x.kind == "statement" else self.operands
-                self._add(group[x.value], value_of(found), own.touched)
+                self._add(group[x.value], value_of(result), adjoint.touched)
 
 
-# --------------------------------------------------------------------------- what a block is made of
-def _description(block: Block) -> list[int]:
+# --------------------------------------------------------------------------- description
+def _description(block: ScalarBlock) -> list[int]:
     """The words of the table (``D_*``)."""
     numbers: list[float] = []
 
-    def reference(x: Operand) -> int:
+    def reference(x: BlockOperand) -> int:
         if x.kind == "in":
             return int(x.value)
         if x.kind == "statement":
@@ -196,7 +191,7 @@ def _signed(word: int) -> int:
     return word - (1 << 64) if word >= 1 << 63 else word
 
 
-def _dependent(block: Block) -> list[int]:
+def _dependent(block: ScalarBlock) -> list[int]:
     """For each operand, as bits, the results that have a derivative by it."""
     masks = [0] * len(block.statements)
     for i, j in enumerate(block.outs):
@@ -213,17 +208,17 @@ def _dependent(block: Block) -> list[int]:
 
 
 # --------------------------------------------------------------------------- recording
-class Lowering:
-    """What numba calls to generate a block's code."""
+class BlockLowering:
+    """Generator of a block's code, which numba calls."""
 
-    def __init__(self, block: Block) -> None:
+    def __init__(self, block: ScalarBlock) -> None:
         self.block = block
 
     def __call__(self, context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        """Generate what computes and records the block."""
+        """Generate the code that computes and records the block."""
         block = self.block
         ins = [Scalar(context, builder, k, v) for k, v in zip(sig.args, args, strict=True)]
-        values = _Values(context, builder, block, [x.value for x in ins])
+        values = _BlockValues(context, builder, block, [x.value for x in ins])
         results = [values.statement(j) for j in block.outs]
         active = [x for x in ins if x.is_active]
         recorder, some, lowest = active[0].recorder, None, active[0].number
@@ -239,11 +234,11 @@ class Lowering:
             lambda: _integer(-1),
         )  # fmt: skip
         passive = builder.icmp_signed("<", first, _integer(0))
-        made_parts = []
+        parts = []
         for i in range(len(block.live)):
             number = builder.select(passive, first, builder.add(first, _integer(i)))
-            made_parts.append(made(context, builder, results[i], number, recorder))
-        return context.make_tuple(builder, sig.return_type, made_parts)
+            parts.append(active_scalar(context, builder, results[i], number, recorder))
+        return context.make_tuple(builder, sig.return_type, parts)
 
     def _record(
         self, context: Any, builder: Any, recorder: Any, ins: list[Any], lowest: Any,
@@ -266,7 +261,7 @@ class Lowering:
             else:
                 numbers.append(self._constant(context, builder, recorder, x.value))
         numbers += [_integer(0)] * (2 * block.slots - 1 - len(ins))
-        numbers.append(self._own_number(context, builder))
+        numbers.append(self._block_number(context, builder))
         words = [
             builder.or_(numbers[2 * i], builder.shl(numbers[2 * i + 1], _integer(32)))
             for i in range(block.slots)
@@ -289,7 +284,7 @@ class Lowering:
         last = cgutils.alloca_once(builder, _I64)
         bits = builder.bitcast(value, _I64)
         before = builder.load(known)
-        given = builder.icmp_signed("!=", before, _integer(0))
+        is_known = builder.icmp_signed("!=", before, _integer(0))
         same = builder.icmp_signed("==", bits, builder.load(last))
 
         def record() -> Any:
@@ -299,12 +294,12 @@ class Lowering:
             return number
 
         return emit.choose(
-            context, builder, builder.and_(given, same),
+            context, builder, builder.and_(is_known, same),
             lambda: builder.sub(before, _integer(1)), record,
         )  # fmt: skip
 
-    # ------------------------------------------------------------------ what the sweep needs
-    def _own_number(self, context: Any, builder: Any) -> Any:
+    # ------------------------------------------------------------------ for the sweep
+    def _block_number(self, context: Any, builder: Any) -> Any:
         """The block's number in this process, which the module keeps once it is known."""
         module = builder.module
         words = _description(self.block)
@@ -325,8 +320,8 @@ class Lowering:
         builder.store(builder.load(place), slot)
         unknown = builder.icmp_signed("<", builder.load(slot), _integer(0))
         with builder.if_then(unknown, likely=False):
-            given = [builder.ptrtoint(function, _I64), builder.ptrtoint(description, _I64)]
-            number = emit.call_entry(context, builder, sf.E_BLOCK, given, _TOO_MANY)
+            addresses = [builder.ptrtoint(function, _I64), builder.ptrtoint(description, _I64)]
+            number = emit.call_entry(context, builder, sf.E_BLOCK, addresses, _TOO_MANY)
             builder.store(number, place)
             builder.store(number, slot)
         return builder.load(slot)

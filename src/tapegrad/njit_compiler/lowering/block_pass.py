@@ -1,7 +1,7 @@
-"""Finds blocks in numba's typed IR: scalar statements that follow each other become one call.
+"""Search for blocks in numba's typed IR: scalar statements that follow each other become one call.
 
 Passive arithmetic on the way (``0.5 * h``) is part of a block as well, so that its operands are few; the
-statement that computes it stays where it was, too, for whoever else reads it.
+statement that computes it stays where it was, too, for other readers.
 """
 
 from __future__ import annotations
@@ -12,17 +12,23 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 import numpy as np
-from numba.core import ir, types
-from numba.core.compiler_machinery import FunctionPass, register_pass
-from numba.core.ir_utils import build_definitions, mk_unique_var
-from numba.core.typing.templates import AbstractTemplate, signature
+from numba import types
 
 from ...ops.table import TABLE
 from ...scalar_tape import abi as sf
+from ..numba_api import (
+    AbstractTemplate,
+    FunctionPass,
+    definitions,
+    ir,
+    mk_unique_var,
+    note_definitions,
+    register_pass,
+    signature,
+)
 from ..types import ACTIVE, ActiveScalar, is_active
-from . import block_codegen as fused
-from . import scalars
-from .block import Block, Operand, Statement, fits, squared
+from . import block_codegen, scalars
+from .block import BlockOperand, BlockStatement, ScalarBlock, fits, squared
 
 __all__ = ["NUMBERS", "FuseBlocks", "Group"]
 
@@ -36,20 +42,20 @@ class Group:
     def __init__(self) -> None:
         self.taken: list[Any] = []
         #: the block's operand or statement that a variable holds
-        self.held: dict[str, Operand] = {}
+        self.held: dict[str, BlockOperand] = {}
         self.ins: dict[str, Any] = {}
         #: passive results that it computes itself
-        self.passive: dict[str, Operand] = {}
-        self.statements: list[Statement] = []
+        self.passive: dict[str, BlockOperand] = {}
+        self.statements: list[BlockStatement] = []
         self._numbers: dict[tuple[Any, ...], int] = {}
 
-    def add(self, name: str, operands: list[Operand]) -> Operand:
+    def add(self, name: str, operands: list[BlockOperand]) -> BlockOperand:
         """Add a statement, unless it is there."""
-        statement = Statement(name, tuple(operands))
+        statement = BlockStatement(name, tuple(operands))
         number = self._numbers.setdefault(statement.key, len(self.statements))
         if number == len(self.statements):
             self.statements.append(statement)
-        return Operand("statement", number)
+        return BlockOperand("statement", number)
 
 
 @register_pass(mutates_CFG=False, analysis_only=False)
@@ -72,14 +78,14 @@ class FuseBlocks(FunctionPass):  # type: ignore[misc]
         )
         for block in blocks.values():
             block.body = self._fused(block)
-        state.func_ir._definitions = build_definitions(blocks)
+        note_definitions(state.func_ir)
         return True
 
     # ------------------------------------------------------------------ statements
     def _fused(self, block: Any) -> list[Any]:
         body: list[Any] = []
         group = Group()
-        #: passive sums and products of this block so far, while their operands are what they were
+        #: passive sums and products of this block so far whose operands have not changed since
         self.passive: dict[str, tuple[str, list[Any]]] = {}
         for statement in block.body:
             if self._take(group, statement):
@@ -97,7 +103,7 @@ class FuseBlocks(FunctionPass):  # type: ignore[misc]
         return body
 
     def _note(self, statement: Any) -> None:
-        """Note what a passive statement computes, and that what it writes is no longer what it was."""
+        """Note the operation of a passive statement, and forget operations on the variable that it writes."""
         if not isinstance(statement, ir.Assign):
             return
         target = statement.target.name
@@ -116,7 +122,7 @@ class FuseBlocks(FunctionPass):  # type: ignore[misc]
                 self.passive[target] = scalars.ROWS[value.fn], variables
 
     def _touches(self, group: Group, statement: Any) -> bool:
-        """Whether a statement needs what the group computes, or changes what it needs."""
+        """Return True if a statement reads the group's results, or changes its operands."""
         if statement.is_terminator:
             return True
         names = {v.name for v in statement.list_vars()}
@@ -125,26 +131,26 @@ class FuseBlocks(FunctionPass):  # type: ignore[misc]
         return changed or not names.isdisjoint(group.held)
 
     def _take(self, group: Group, statement: Any) -> bool:
-        """Add a statement to the group; False if it is none of a block's."""
+        """Add a statement to the group; False if no block can hold it."""
         if not isinstance(statement, ir.Assign) or self.types[statement.target.name] != ACTIVE:
             return False
         value, target = statement.value, statement.target.name
         if isinstance(value, ir.Var):
             if value.name not in group.held:
                 return False
-            made = group.held[value.name]
+            operand = group.held[value.name]
         elif isinstance(value, ir.Expr):
-            found = self._row(value)
-            if found is None:
+            operation = self._row(value)
+            if operation is None:
                 return False
-            name, variables = found
+            name, variables = operation
             name, variables = squared(name, variables, self._number)
             if not fits(name):
                 return False
-            made = group.add(name, [self._operand(group, v) for v in variables])
+            operand = group.add(name, [self._operand(group, v) for v in variables])
         else:
             return False
-        group.held[target] = made
+        group.held[target] = operand
         group.taken.append(statement)
         return True
 
@@ -162,10 +168,10 @@ class FuseBlocks(FunctionPass):  # type: ignore[misc]
 
     def _row(self, value: Any) -> tuple[str, list[Any]] | None:
         """The row that an expression stands for, and its operands."""
-        found = self._operation(value)
-        if found is None:
+        operation = self._operation(value)
+        if operation is None:
             return None
-        function, variables = found
+        function, variables = operation
         name = scalars.ROWS.get(function) if isinstance(function, Hashable) else None
         kinds = [self.types[v.name] for v in variables]
         plain = all(isinstance(k, (ActiveScalar, *NUMBERS)) for k in kinds)
@@ -173,29 +179,33 @@ class FuseBlocks(FunctionPass):  # type: ignore[misc]
             return None
         return name, variables
 
-    def _operand(self, group: Group, variable: Any) -> Operand:
+    def _operand(self, group: Group, variable: Any) -> BlockOperand:
         if variable.name in group.held:
             return group.held[variable.name]
         if self.types[variable.name] != ACTIVE:
             number = self._number(variable)
             if number is not None:
-                return Operand("number", number)
-            found = self.passive.get(variable.name)
-            if found is not None:
+                return BlockOperand("number", number)
+            passive = self.passive.get(variable.name)
+            if passive is not None:
                 if variable.name not in group.passive:
-                    row, variables = found
+                    row, variables = passive
                     operands = [self._operand(group, v) for v in variables]
                     group.passive[variable.name] = group.add(row, operands)
                 return group.passive[variable.name]
         group.ins.setdefault(variable.name, variable)
-        return Operand("in", variable.name)
+        return BlockOperand("in", variable.name)
 
     def _number(self, variable: Any, depth: int = 0) -> float | None:
         """The value of a variable that is known when the function is compiled."""
-        found = self.state.func_ir._definitions.get(variable.name, ())
-        if len(found) != 1 or depth > 20 or not isinstance(self.types[variable.name], NUMBERS):
+        expressions = definitions(self.state.func_ir, variable.name)
+        if (
+            len(expressions) != 1
+            or depth > 20
+            or not isinstance(self.types[variable.name], NUMBERS)
+        ):
             return None
-        value = found[0]
+        value = expressions[0]
         if isinstance(value, ir.Const | ir.Global | ir.FreeVar):
             known = value.value
             plain = isinstance(known, bool | int | float | np.floating | np.integer)
@@ -215,8 +225,8 @@ class FuseBlocks(FunctionPass):  # type: ignore[misc]
     # ------------------------------------------------------------------ a block
     def _closed(self, group: Group, scope: Any) -> list[Any]:
         """The statements that take a group's place."""
-        own = Counter(v.name for s in group.taken for v in s.list_vars())
-        leaving = [name for name in group.held if self.uses[name] > own[name]]
+        uses_inside = Counter(v.name for s in group.taken for v in s.list_vars())
+        leaving = [name for name in group.held if self.uses[name] > uses_inside[name]]
         live = sorted({group.held[name].value for name in leaving})
         needed = set(live)
         for j in reversed(range(len(group.statements))):
@@ -229,25 +239,27 @@ class FuseBlocks(FunctionPass):  # type: ignore[misc]
             return group.taken
         return self._call(block, ins, scope, group, leaving)
 
-    def _block(self, group: Group, needed: list[int], live: list[int]) -> tuple[Block, list[Any]]:
+    def _block(
+        self, group: Group, needed: list[int], live: list[int]
+    ) -> tuple[ScalarBlock, list[Any]]:
         """The block of the statements that are needed, and the variables of its operands."""
         names: dict[str, int] = {}
         place = {j: i for i, j in enumerate(needed)}
 
-        def renamed(x: Operand) -> Operand:
+        def renamed(x: BlockOperand) -> BlockOperand:
             if x.kind == "statement":
-                return Operand("statement", place[x.value])
+                return BlockOperand("statement", place[x.value])
             if x.kind == "in":
-                return Operand("in", names.setdefault(x.value, len(names)))
+                return BlockOperand("in", names.setdefault(x.value, len(names)))
             return x
 
         statements = tuple(
-            Statement(s.name, tuple(map(renamed, s.operands)))
+            BlockStatement(s.name, tuple(map(renamed, s.operands)))
             for s in (group.statements[j] for j in needed)
         )
         active = tuple(is_active(self.types[name]) for name in names)
-        made = Block(active, statements, tuple(place[j] for j in live))
-        return made, [group.ins[name] for name in names]
+        block = ScalarBlock(active, statements, tuple(place[j] for j in live))
+        return block, [group.ins[name] for name in names]
 
     def _called(
         self, key: Callable[..., Any], ins: list[Any], result: Any, scope: Any, loc: Any
@@ -267,24 +279,24 @@ class FuseBlocks(FunctionPass):  # type: ignore[misc]
         return [ir.Assign(ir.Global("active_block", key, loc), function, loc)], call
 
     def _variable(self, name: str, kind: Any, scope: Any, loc: Any) -> Any:
-        made = ir.Var(scope, mk_unique_var(name), loc)
-        self.types[made.name] = kind
-        return made
+        variable = ir.Var(scope, mk_unique_var(name), loc)
+        self.types[variable.name] = kind
+        return variable
 
     def _call(
-        self, block: Block, ins: list[Any], scope: Any, group: Group, leaving: list[str]
+        self, block: ScalarBlock, ins: list[Any], scope: Any, group: Group, leaving: list[str]
     ) -> list[Any]:
         """The IR that calls a block's function and takes its results apart."""
         loc = group.taken[0].loc
         result = types.UniTuple(ACTIVE, len(block.live))
-        made, call = self._called(fused.Lowering(block), ins, result, scope, loc)
+        body, call = self._called(block_codegen.BlockLowering(block), ins, result, scope, loc)
         results = self._variable("$active_results", result, scope, loc)
-        made.append(ir.Assign(call, results, loc))
+        body.append(ir.Assign(call, results, loc))
         place = {j: i for i, j in enumerate(sorted({group.held[name].value for name in leaving}))}
         targets = {s.target.name: s.target for s in group.taken}
         for name in leaving:
             index = place[group.held[name].value]
             part = ir.Expr.static_getitem(results, index, None, loc)
             self.calls[part] = self.state.typingctx.resolve_static_getitem(result, index)
-            made.append(ir.Assign(part, targets[name], loc))
-        return made
+            body.append(ir.Assign(part, targets[name], loc))
+        return body

@@ -1,7 +1,7 @@
-"""What an operation on active scalars compiles to: a statement appended to a recorder.
+"""The code of an operation on active scalars: it appends a statement to a recorder.
 
-`record` is the code of one append, `record_unary` and `record_binary` choose what to append: an operand
-may be passive when the code runs, even if its type is active.
+`record` is the code of one append; `record_unary` and `record_binary` choose the statement: an operand may be
+passive when the code runs, even if its type is active.
 """
 
 from __future__ import annotations
@@ -11,17 +11,18 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba.core import cgutils, compiler, types
+from numba import types
 
 from ...native import abi as nt
 from ...native import machine_code
 from ...native.intrinsics import globals_variable
 from ...scalar_tape import abi as sf
 from ...scalar_tape.recorder import NO_MEMORY
+from ..numba_api import Flags, cgutils
 from ..types import ACTIVE, ActiveScalar
 
 __all__ = [
-    "Scalar", "call_entry", "call_native", "choose", "is_on_strip", "made", "record", "record_all",
+    "Scalar", "active_scalar", "call_entry", "call_native", "choose", "is_on_strip", "record", "record_all",
     "record_binary", "record_constant", "record_unary",
 ]  # fmt: skip
 
@@ -35,7 +36,7 @@ def call_native(
     context: Any, builder: Any, function: Callable[..., Any], sig: Any, args: Any
 ) -> Any:
     """Call a function that numba compiles into the caller: IEEE division, nothing baked in."""
-    flags = compiler.Flags()
+    flags = Flags()
     flags.nrt = True
     flags.error_model = "numpy"
     compiled = context.compile_subroutine(builder, function, sig, flags=flags)
@@ -48,8 +49,8 @@ def call_native(
     return result
 
 
-#: addresses of entries that are compiled once for all (native_recorder.py, native_sums.py), in the order
-#: of ``E_*`` of scalar_tape/abi.py
+#: addresses of functions that are compiled once for all (scalar_tape/native_recorder.py, native_sums.py), in
+#: the order of `E_*`
 _ENTRIES = np.array(
     [
         machine_code.entry(name)
@@ -81,8 +82,8 @@ class _Words:
     """A recorder's words and arrays, as LLVM sees them.
 
     LLVM is told that counts, other words and arrays are in different places, and that growing changes no
-    count. So counts stay in registers from one statement to the next; through memory, the time it takes
-    to load what was just stored would be that of a statement.
+    count. So counts stay in registers from one statement to the next; a load just behind a store would take
+    as long as a statement.
     """
 
     def __init__(self, builder: Any, recorder: Any) -> None:
@@ -92,10 +93,10 @@ class _Words:
         names = ("tapegrad words", "tapegrad arrays", "tapegrad counts")
         self.scopes = [module.add_metadata([name, domain]) for name in names]
 
-    def _marked(self, instruction: Any, own: int) -> Any:
-        others = [scope for i, scope in enumerate(self.scopes) if i != own]
+    def _marked(self, instruction: Any, scope_number: int) -> Any:
+        others = [scope for i, scope in enumerate(self.scopes) if i != scope_number]
         module = self.builder.module
-        instruction.set_metadata("alias.scope", module.add_metadata([self.scopes[own]]))
+        instruction.set_metadata("alias.scope", module.add_metadata([self.scopes[scope_number]]))
         instruction.set_metadata("noalias", module.add_metadata(others))
         return instruction
 
@@ -104,18 +105,18 @@ class _Words:
 
     def get(self, index: int) -> Any:
         """Load a word."""
-        own = 2 if index in _COUNTS else 0
-        return self._marked(self.builder.load(self._word(index)), own)
+        scope_number = 2 if index in _COUNTS else 0
+        return self._marked(self.builder.load(self._word(index)), scope_number)
 
     def set(self, index: int, value: Any) -> None:
         """Store a word."""
-        own = 2 if index in _COUNTS else 0
-        self._marked(self.builder.store(value, self._word(index)), own)
+        scope_number = 2 if index in _COUNTS else 0
+        self._marked(self.builder.store(value, self._word(index)), scope_number)
 
-    def put(self, array: int, kind: Any, at: Any, value: Any) -> None:
+    def put(self, array: int, kind: Any, index: Any, value: Any) -> None:
         """Store an element of the array whose address is in a word."""
         pointer = self.builder.inttoptr(self.get(array), kind.as_pointer())
-        self._marked(self.builder.store(value, self.builder.gep(pointer, [at])), 1)
+        self._marked(self.builder.store(value, self.builder.gep(pointer, [index])), 1)
 
     def keeps_counts(self, call: Any) -> None:
         """Say that a call changes no count."""
@@ -133,8 +134,8 @@ def _room(context: Any, builder: Any, words: _Words, *, table: bool, size: int =
         ">", last, words.get(sf.W_TABLE_CAPACITY if table else sf.W_CAPACITY)
     )
     with builder.if_then(full, likely=False):
-        given = [builder.ptrtoint(words.words, _I64), ir.Constant(_I64, int(table))]
-        words.keeps_counts(call_entry(context, builder, sf.E_ROOM, given))
+        args = [builder.ptrtoint(words.words, _I64), ir.Constant(_I64, int(table))]
+        words.keeps_counts(call_entry(context, builder, sf.E_ROOM, args))
     return number
 
 
@@ -144,16 +145,21 @@ def record(context: Any, builder: Any, recorder: Any, value: Any, word: Any, cod
 
 
 def record_all(
-    context: Any, builder: Any, recorder: Any, values: list[Any], lines: list[Any], codes: list[int]
+    context: Any,
+    builder: Any,
+    recorder: Any,
+    values: list[Any],
+    operand_words: list[Any],
+    codes: list[int],
 ) -> Any:
     """Append statements at once, fewer than a recorder has room for at first; the first one's number."""
     words, count = _Words(builder, recorder), len(values)
     number = _room(context, builder, words, table=False, size=count)
-    for i, (value, line, code) in enumerate(zip(values, lines, codes, strict=True)):
-        at = builder.add(number, ir.Constant(_I64, i))
-        words.put(sf.W_VALUES, _F64, at, value)
-        words.put(sf.W_ARGS, _I64, at, line)
-        words.put(sf.W_CODES, _I16, at, ir.Constant(_I16, code))
+    for i, (value, operand_word, code) in enumerate(zip(values, operand_words, codes, strict=True)):
+        index = builder.add(number, ir.Constant(_I64, i))
+        words.put(sf.W_VALUES, _F64, index, value)
+        words.put(sf.W_ARGS, _I64, index, operand_word)
+        words.put(sf.W_CODES, _I16, index, ir.Constant(_I16, code))
     words.set(sf.W_COUNT, builder.add(number, ir.Constant(_I64, count)))
     return number
 
@@ -180,7 +186,7 @@ class Scalar:
             self.value = context.cast(builder, value, kind, types.float64)
 
 
-def made(context: Any, builder: Any, value: Any, number: Any, recorder: Any) -> Any:
+def active_scalar(context: Any, builder: Any, value: Any, number: Any, recorder: Any) -> Any:
     """An active scalar of its parts."""
     scalar = cgutils.create_struct_proxy(ACTIVE)(context, builder)
     scalar.value, scalar.mark, scalar.recorder = value, builder.not_(number), recorder
@@ -188,7 +194,7 @@ def made(context: Any, builder: Any, value: Any, number: Any, recorder: Any) -> 
 
 
 def is_on_strip(builder: Any, number: Any) -> Any:
-    """Whether a number is one, and not that of a passive value."""
+    """A bit that is 1 for the number of a statement, and 0 for that of a passive value."""
     return builder.icmp_signed(">=", number, ir.Constant(_I64, 0))
 
 
@@ -210,7 +216,7 @@ def record_unary(context: Any, builder: Any, code: int, value: Any, x: Any) -> A
         lambda: record(context, builder, x.recorder, value, x.number, code),
         lambda: ir.Constant(_I64, -1),
     )  # fmt: skip
-    return made(context, builder, value, number, x.recorder)
+    return active_scalar(context, builder, value, number, x.recorder)
 
 
 def record_binary(context: Any, builder: Any, code: int, value: Any, x: Any, y: Any) -> Any:
@@ -222,27 +228,29 @@ def record_binary(context: Any, builder: Any, code: int, value: Any, x: Any, y: 
 
         def mixed() -> Any:
             code_word = ir.Constant(_I64, code)
-            given = [recorder, value, x.number, x.value, y.number, y.value, code_word]
-            return call_entry(context, builder, sf.E_MIXED, given)
+            args = [recorder, value, x.number, x.value, y.number, y.value, code_word]
+            return call_entry(context, builder, sf.E_MIXED, args)
 
         def plain() -> Any:
             word = builder.or_(x.number, builder.shl(y.number, thirty_two))
             return record(context, builder, recorder, value, word, code)
 
         number = choose(context, builder, both, plain, mixed)
-        return made(context, builder, value, number, recorder)
-    own, other = (x, y) if x.is_active else (y, x)
+        return active_scalar(context, builder, value, number, recorder)
+    active, other = (x, y) if x.is_active else (y, x)
 
     def with_constant() -> Any:
-        constant = record_constant(context, builder, own.recorder, other.value)
+        constant = record_constant(context, builder, active.recorder, other.value)
         if x.is_active:
-            word = builder.or_(own.number, builder.shl(constant, thirty_two))
+            word = builder.or_(active.number, builder.shl(constant, thirty_two))
         else:
-            word = builder.or_(constant, builder.shl(own.number, thirty_two))
-        return record(context, builder, own.recorder, value, word, code + (1 if x.is_active else 2))
+            word = builder.or_(constant, builder.shl(active.number, thirty_two))
+        return record(
+            context, builder, active.recorder, value, word, code + (1 if x.is_active else 2)
+        )
 
     number = choose(
-        context, builder, is_on_strip(builder, own.number), with_constant,
+        context, builder, is_on_strip(builder, active.number), with_constant,
         lambda: ir.Constant(_I64, -1),
     )  # fmt: skip
-    return made(context, builder, value, number, own.recorder)
+    return active_scalar(context, builder, value, number, active.recorder)

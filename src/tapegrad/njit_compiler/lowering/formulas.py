@@ -1,8 +1,8 @@
-"""Formulas as LLVM code, without numba: a Python function runs on values that write down what it does.
+"""Formulas as LLVM code, without numba: a Python function runs on values that write LLVM instructions.
 
 numba takes 40 ms for each function that it compiles, be it one operation, and there are several in an
-elementary function's formula. Running it takes one. What cannot be traced so (a branch, a function that is
-not known here) is left to numba (`Untraceable`).
+elementary function's formula. Running it takes one. Formulas that cannot be traced so (with a branch, or a
+function that is not known here) are left to numba (`Untraceable`).
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from types import FunctionType
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils
 
 from ...ops.kernels.vectorised import Elementary
+from ..numba_api import cgutils
 
 __all__ = ["Untraceable", "call_elementary", "evaluate"]
 
@@ -22,14 +22,14 @@ _F64, _I64, _I1 = ir.DoubleType(), ir.IntType(64), ir.IntType(1)
 
 
 class Untraceable(Exception):
-    """A formula needs numba."""
+    """Raised for a formula that needs numba."""
 
 
 class Traced:
     """A float64, int64 or truth value in LLVM code.
 
-    With `exact`, operations stay as they are written under ``fastmath``, too, which would take what carries
-    rounding errors for nothing: numba gives its flags to instructions that have none. So these get one that
+    With `exact`, operations stay as they are written under ``fastmath``, too, which would remove terms that
+    carry rounding errors: numba gives its flags to instructions that have none. So these get a flag that
     means nothing there.
     """
 
@@ -52,7 +52,7 @@ class Traced:
             raise Untraceable
         return ir.Constant(self.value.type, float(x) if self.value.type == _F64 else x)
 
-    def _made(self, floating: str | None, whole: str | None, *values: Any) -> Traced:
+    def _instruction(self, floating: str | None, whole: str | None, *values: Any) -> Traced:
         name = floating if self.value.type == _F64 else whole
         if name is None or self.value.type == _I1:
             raise Untraceable
@@ -62,43 +62,43 @@ class Traced:
         return self.new(getattr(self.builder, name)(*values))
 
     def __add__(self, x: Any) -> Traced:
-        return self._made("fadd", "add", self.value, self.other(x))
+        return self._instruction("fadd", "add", self.value, self.other(x))
 
     def __radd__(self, x: Any) -> Traced:
-        return self._made("fadd", "add", self.other(x), self.value)
+        return self._instruction("fadd", "add", self.other(x), self.value)
 
     def __sub__(self, x: Any) -> Traced:
-        return self._made("fsub", "sub", self.value, self.other(x))
+        return self._instruction("fsub", "sub", self.value, self.other(x))
 
     def __rsub__(self, x: Any) -> Traced:
-        return self._made("fsub", "sub", self.other(x), self.value)
+        return self._instruction("fsub", "sub", self.other(x), self.value)
 
     def __mul__(self, x: Any) -> Traced:
-        return self._made("fmul", "mul", self.value, self.other(x))
+        return self._instruction("fmul", "mul", self.value, self.other(x))
 
     def __rmul__(self, x: Any) -> Traced:
-        return self._made("fmul", "mul", self.other(x), self.value)
+        return self._instruction("fmul", "mul", self.other(x), self.value)
 
     def __truediv__(self, x: Any) -> Traced:
-        return self._made("fdiv", None, self.value, self.other(x))
+        return self._instruction("fdiv", None, self.value, self.other(x))
 
     def __rtruediv__(self, x: Any) -> Traced:
-        return self._made("fdiv", None, self.other(x), self.value)
+        return self._instruction("fdiv", None, self.other(x), self.value)
 
     def __and__(self, x: Any) -> Traced:
-        return self._made(None, "and_", self.value, self.other(x))
+        return self._instruction(None, "and_", self.value, self.other(x))
 
     def __or__(self, x: Any) -> Traced:
-        return self._made(None, "or_", self.value, self.other(x))
+        return self._instruction(None, "or_", self.value, self.other(x))
 
     def __xor__(self, x: Any) -> Traced:
-        return self._made(None, "xor", self.value, self.other(x))
+        return self._instruction(None, "xor", self.value, self.other(x))
 
     def __lshift__(self, x: Any) -> Traced:
-        return self._made(None, "shl", self.value, self.other(x))
+        return self._instruction(None, "shl", self.value, self.other(x))
 
     def __neg__(self) -> Traced:
-        return self._made("fneg", "neg", self.value)
+        return self._instruction("fneg", "neg", self.value)
 
     def __abs__(self) -> Traced:
         if self.value.type != _F64:
@@ -160,7 +160,7 @@ def _bits_float(x: Traced) -> Traced:
 
 
 class _NumPy:
-    """What formulas call of NumPy, and LLVM has."""
+    """NumPy's functions in formulas that LLVM has, too."""
 
     def __getattr__(self, name: str) -> Any:
         if name not in ("sqrt", "log"):
@@ -182,41 +182,41 @@ def _traced(function: Callable[..., Any]) -> Callable[..., Any]:
         if name in function.__globals__ and name not in scope:
             value = function.__globals__[name]
             # another formula, which numba has compiled for a kernel, or not yet
-            own = getattr(value, "py_func", None) or getattr(value, "function", None)
-            scope[name] = value if own is None else _traced(own)
+            formula = getattr(value, "py_func", None) or getattr(value, "function", None)
+            scope[name] = value if formula is None else _traced(formula)
     return FunctionType(function.__code__, scope)
 
 
 def evaluate(builder: Any, function: Callable[..., Any], *values: Any, exact: bool = False) -> Any:
-    """What a function makes of LLVM values; see `Traced` for `exact`.
+    """Result of a function of LLVM values; see `Traced` for `exact`.
 
     Raises
     ------
     Untraceable
-        If it does what values here do not know; nothing of what it has written by then is used.
+        If it uses an operation that `Traced` does not have; the code written until then is not used.
     """
     try:
-        found = _traced(function)(*[Traced(builder, x, exact=exact) for x in values])
+        result = _traced(function)(*[Traced(builder, x, exact=exact) for x in values])
     except TypeError:  # an operation that there is none for, or a function of Python's
         raise Untraceable from None
-    if not isinstance(found, Traced):
+    if not isinstance(result, Traced):
         raise Untraceable
-    return found.value
+    return result.value
 
 
-def call_elementary(builder: Any, own: Elementary, x: Any) -> Any:
+def call_elementary(builder: Any, elementary: Elementary, x: Any) -> Any:
     """An elementary function's value.
 
-    The formula stands before the branch, so that LLVM computes once what two functions of a number share.
-    libm's is an external function: that of LLVM it would take for cheap, and call it always.
+    The formula stands before the branch: so LLVM computes the part that two functions of a number share once.
+    libm's is an external function: LLVM would take its intrinsic for cheap, and call it always.
     """
-    value = evaluate(builder, own.formula.function, x, exact=True)
+    value = evaluate(builder, elementary.formula.function, x, exact=True)
     place = cgutils.alloca_once_value(builder, value)
-    inside = evaluate(builder, own.reaches.function, x, exact=True)
+    inside = evaluate(builder, elementary.reaches.function, x, exact=True)
     with builder.if_then(builder.not_(inside), likely=False):
         kind = ir.FunctionType(_F64, [_F64])
         function = cgutils.get_or_insert_function(
-            builder.module, kind, own.libm.name.removeprefix("libm_")
+            builder.module, kind, elementary.libm.name.removeprefix("libm_")
         )
         builder.store(builder.call(function, [x]), place)
     return builder.load(place)

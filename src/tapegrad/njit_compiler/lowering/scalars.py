@@ -16,21 +16,21 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba import types
 from numba.extending import lower_builtin, lower_cast
 
 from ...native.intrinsic_stubs import resolve
 from ...ops.table import TABLE, Op
 from ...scalar_tape import opcodes as strip_code
+from ..numba_api import AbstractTemplate, cgutils, infer_global, signature
 from ..types import ACTIVE, ActiveScalar, refuse_threads
-from . import formulas as tracing
+from . import formulas
 from .emit import (
     Scalar,
+    active_scalar,
     call_native,
     choose,
     is_on_strip,
-    made,
     record,
     record_binary,
     record_unary,
@@ -59,9 +59,9 @@ def primal(name: str) -> Callable[..., Any]:
 def apply(context: Any, builder: Any, name: str, values: list[Any]) -> Any:
     """A row's primal on values; truth values are bits."""
     if name in strip_code.ELEMENTARY:
-        return tracing.call_elementary(builder, strip_code.ELEMENTARY[name], *values)
-    with suppress(tracing.Untraceable):
-        return tracing.evaluate(builder, primal(name), *values)
+        return formulas.call_elementary(builder, strip_code.ELEMENTARY[name], *values)
+    with suppress(formulas.Untraceable):
+        return formulas.evaluate(builder, primal(name), *values)
     truth = strip_code.is_truth(TABLE[name])
     kinds = [types.boolean if v.type == ir.IntType(1) else types.float64 for v in values]
     sig = signature(types.boolean if truth else types.float64, *kinds)
@@ -76,15 +76,15 @@ def _value(context: Any, builder: Any, name: str, operands: list[Any]) -> Any:
 def _in_place(name: str) -> Any:
     """Make a function that stands for an in-place operator; see `IN_PLACE`."""
 
-    def stands_for(x, y):  # type: ignore[no-untyped-def]
+    def stand_in(x, y):  # type: ignore[no-untyped-def]
         raise TypeError(name)
 
-    stands_for.__name__ = stands_for.__qualname__ = f"in_place_{name}"
-    globals()[stands_for.__name__] = stands_for  # numba looks for it there
-    return stands_for
+    stand_in.__name__ = stand_in.__qualname__ = f"in_place_{name}"
+    globals()[stand_in.__name__] = stand_in  # numba looks for it there
+    return stand_in
 
 
-#: what stands for in-place operators in functions that are compiled for active arguments: numba's own
+#: functions that stand for in-place operators where arguments are active: numba's own
 #: rules for ``x += y`` fail on arrays that they do not know, before any other is asked
 IN_PLACE: dict[Any, Any] = {
     f: _in_place(f.__name__)
@@ -114,25 +114,25 @@ def _has_codes(entry: Op) -> bool:
         strip_code.code_of(entry.name, kinds or "")
     except KeyError:
         return False
-    return not entry.name.startswith("bitwise_")
+    return entry.result != "bits"
 
 
 def _functions() -> dict[str, list[Any]]:
     """NumPy's and `math`'s functions, by row."""
-    found: dict[str, list[Any]] = {}
+    functions: dict[str, list[Any]] = {}
     for entry in TABLE.values():
         if not _has_codes(entry):
             continue
-        own = found.setdefault(entry.name, [])
+        row_functions = functions.setdefault(entry.name, [])
         if entry.loop is not None and all(entry.loop is not f for f in NUMPY_FUNCTIONS):
-            own.append(entry.loop)
+            row_functions.append(entry.loop)
             NUMPY_FUNCTIONS[entry.loop] = entry.name
         name = next((m for m, row in _MATH.items() if row == entry.name), entry.name)
         if hasattr(math, name) and name not in _NOT_MATH:
-            own.append(getattr(math, name))
-    found["sinc"].append(np.sinc)
+            row_functions.append(getattr(math, name))
+    functions["sinc"].append(np.sinc)
     NUMPY_FUNCTIONS[np.sinc] = "sinc"
-    return found
+    return functions
 
 
 #: NumPy's function -> row
@@ -212,7 +212,7 @@ def _lower_power(context: Any, builder: Any, operands: list[Any]) -> Any:
                 ),
                 lambda: ir.Constant(_I64, -1),
             )  # fmt: skip
-            builder.store(made(context, builder, value, number, x.recorder), slot)
+            builder.store(active_scalar(context, builder, value, number, x.recorder), slot)
         with no:
             value = _value(context, builder, "pow", operands)
             builder.store(record_binary(context, builder, code, value, x, y), slot)
@@ -227,7 +227,7 @@ for _name, _list in _functions().items():
         _define(_name, _key)
 
 
-# --------------------------------------------------------------------------- what reads the value
+# --------------------------------------------------------------------------- functions with passive results
 def _type_of_one(function: Any, result: Any) -> None:
     """The type of a function of an active scalar, which no number is taken for."""
 
@@ -290,7 +290,7 @@ def _as_boolean(context: Any, builder: Any, source: Any, target: Any, value: Any
     return builder.fcmp_unordered("!=", x.value, ir.Constant(_F64, 0.0))
 
 
-# --------------------------------------------------------------------------- what gives it back
+# --------------------------------------------------------------------------- identities
 def _same(function: Any) -> None:
     _type_of_one(function, ACTIVE)
 

@@ -1,4 +1,4 @@
-"""Arrays of active scalars: how they are made, copied and broadcast, and `value` in compiled code.
+"""Arrays of active scalars: allocation, copies and broadcasting, and `value` in compiled code.
 
 njit_compiler/creation.py has NumPy's functions that make them; elementwise.py, reductions.py and others
 have the rest.
@@ -10,14 +10,22 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba.core import cgutils, types
-from numba.core.typing.templates import signature
+from numba import types
 from numba.extending import intrinsic, overload_classmethod
 from numba.extending import overload as numba_overload
 from numba.extending import overload_method as numba_overload_method
-from numba.np import arrayobj
 
 from ..compiled import value
+from ..numba_api import (
+    cgutils,
+    empty_array,
+    impl_ret_borrowed,
+    intrin_alloc,
+    make_array,
+    populate_array,
+    signature,
+    store_item,
+)
 from ..types import ACTIVE, NUMBERS, ActiveArray, ActiveScalar, InferredArray, is_given
 
 __all__ = [
@@ -58,7 +66,7 @@ def _allocated(context: Any, builder: Any, kind: Any, shape: Any, value: Any) ->
     kinds = shape if isinstance(shape, types.BaseTuple) else (shape,)
     sizes = [value] if kinds is not shape else cgutils.unpack_tuple(builder, value, len(shape))
     sizes = [context.cast(builder, n, k, types.intp) for n, k in zip(sizes, kinds, strict=True)]
-    return arrayobj._empty_nd_impl(context, builder, kind, sizes)
+    return empty_array(context, builder, kind, sizes)
 
 
 def _array_of(shape: Any) -> Any:
@@ -85,12 +93,12 @@ def filled(typingctx: Any, shape: Any, number: Any) -> Any:
     kind = _array_of(shape)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        made = _allocated(context, builder, kind, shape, args[0])
+        array = _allocated(context, builder, kind, shape, args[0])
         value = context.cast(builder, args[1], sig.args[1], ACTIVE)
-        with cgutils.for_range(builder, made.nitems) as loop:
-            place = builder.gep(made.data, [loop.index])
-            arrayobj.store_item(context, builder, kind, value, place)
-        return made._getvalue()
+        with cgutils.for_range(builder, array.nitems) as loop:
+            place = builder.gep(array.data, [loop.index])
+            store_item(context, builder, kind, value, place)
+        return array._getvalue()
 
     fits = kind is not None and isinstance(number, NUMBERS)
     return (signature(kind, shape, number), codegen) if fits else None
@@ -98,17 +106,17 @@ def filled(typingctx: Any, shape: Any, number: Any) -> Any:
 
 @intrinsic
 def inferred(typingctx: Any, shape: Any) -> Any:
-    """An array of any contents, for what a list comprehension gives; its type is known later."""
+    """An array of any contents, for the result of a list comprehension; its type is known later."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         sizes = cgutils.unpack_tuple(builder, args[0], len(shape))
-        return arrayobj._empty_nd_impl(context, builder, sig.return_type, sizes)._getvalue()
+        return empty_array(context, builder, sig.return_type, sizes)._getvalue()
 
     return signature(InferredArray(len(shape)), shape), codegen
 
 
 def _allocate(cls: Any, size: Any, align: Any) -> Any:
-    return lambda cls, size, align: arrayobj.intrin_alloc(size, align)
+    return lambda cls, size, align: intrin_alloc(size, align)
 
 
 # numba asks the class of an array type for memory
@@ -117,7 +125,7 @@ overload_classmethod(ActiveArray, "_allocate")(_allocate)
 
 
 def is_plain(dtype: Any) -> bool:
-    """Whether a dtype (argument) is one whose arrays can not be active: integers, truth values."""
+    """Return True for a dtype (argument) whose arrays cannot be active: integers, truth values."""
     if not is_given(dtype):
         return False
     kind = getattr(dtype, "dtype", dtype)
@@ -171,8 +179,8 @@ def common_shape(typingctx: Any, a: Any, b: Any) -> Any:
         one = context.get_constant(types.intp, 1)
         shapes = []
         for kind, shape in zip((a, b), args, strict=True):
-            own = cgutils.unpack_tuple(builder, shape, len(kind))
-            shapes.append([one] * (ndim - len(kind)) + list(own))
+            lengths = cgutils.unpack_tuple(builder, shape, len(kind))
+            shapes.append([one] * (ndim - len(kind)) + list(lengths))
         sizes = []
         for m, n in zip(*shapes, strict=True):
             single = builder.icmp_signed("==", m, one)
@@ -198,25 +206,25 @@ def broadcast(typingctx: Any, array: Any, shape: Any) -> Any:
     kind = array.copy(ndim=ndim, layout="A", readonly=True)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        source = arrayobj.make_array(array)(context, builder, args[0])
-        made = arrayobj.make_array(kind)(context, builder)
+        source = make_array(array)(context, builder, args[0])
+        view = make_array(kind)(context, builder)
         sizes = cgutils.unpack_tuple(builder, args[1], ndim)
-        own = cgutils.unpack_tuple(builder, source.shape, array.ndim)
+        lengths = cgutils.unpack_tuple(builder, source.shape, array.ndim)
         steps = cgutils.unpack_tuple(builder, source.strides, array.ndim)
         zero, one = context.get_constant(types.intp, 0), context.get_constant(types.intp, 1)
         strides = [zero] * (ndim - array.ndim)
-        for size, step in zip(own, steps, strict=True):
+        for size, step in zip(lengths, steps, strict=True):
             single = builder.icmp_signed("==", size, one)
             strides.append(builder.select(single, zero, step))
         total = one
         for n in sizes:
             total = builder.mul(total, n)
-        arrayobj.populate_array(
-            made, data=source.data, shape=cgutils.pack_array(builder, sizes),
+        populate_array(
+            view, data=source.data, shape=cgutils.pack_array(builder, sizes),
             strides=cgutils.pack_array(builder, strides), itemsize=source.itemsize,
             meminfo=source.meminfo, parent=source.parent,
         )  # fmt: skip
-        return arrayobj.impl_ret_borrowed(context, builder, kind, made._getvalue())
+        return impl_ret_borrowed(context, builder, kind, view._getvalue())
 
     return signature(kind, array, shape), codegen
 

@@ -9,13 +9,13 @@ import operator
 from typing import Any
 
 import numpy as np
-from numba.core import types
-from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba import types
 from numba.extending import lower_builtin, register_jitable
 
 from ...ops.table import TABLE
 from ...scalar_tape import opcodes as strip_code
 from ..lowering import scalars
+from ..numba_api import AbstractTemplate, infer_global, signature
 from ..types import NUMBERS, ActiveArray, ActiveScalar, is_active, numbers_of, refuse_threads
 from .arrays import broadcast, common_shape, empty, overload
 
@@ -24,10 +24,6 @@ __all__: list[str] = []
 
 def _is_array(kind: Any) -> bool:
     return isinstance(kind, types.Array)
-
-
-def _truth_of(name: str) -> bool:
-    return strip_code.is_truth(TABLE[name])
 
 
 def _shape_of(kinds: Any) -> int:
@@ -130,17 +126,17 @@ _PAIRS = [
 ]
 
 
-def _define_in_place(function: Any, stands_for: Any) -> None:
-    """Let ``x += y`` write into active arrays, and do what it does to all else.
+def _define_in_place(function: Any, stand_in: Any) -> None:
+    """Let ``x += y`` write into active arrays, and leave its meaning for other operands.
 
-    Like numba's own, it writes each element before it reads the next: where the two share memory, this is not
-    what NumPy does.
+    Like numba's own, it writes each element before it reads the next: where the two share memory, the
+    result differs from NumPy's.
     """
     plain = getattr(operator, {"itruediv": "truediv", "ifloordiv": "floordiv"}.get(
         function.__name__, function.__name__[1:]
     ))  # fmt: skip
 
-    @overload(stands_for)
+    @overload(stand_in)
     def in_place(x: Any, y: Any) -> Any:
         if isinstance(x, ActiveArray) and _is_array(y) and y.ndim <= x.ndim:
 

@@ -1,4 +1,4 @@
-"""More of NumPy and `math` on active values, written with what the other modules have.
+"""More of NumPy and `math` on active values, written with the functions of the other modules.
 
 Each of these is plain code that is compiled for active arguments like a user's, so its derivative is that of
 its operations.
@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numba.core import types
+from numba import types
 from numba.extending import register_jitable
 
 from ..compiled import value
@@ -141,10 +141,10 @@ def _quantile(a, q):  # type: ignore[no-untyped-def]
     if not 0.0 <= q <= 1.0:
         raise ValueError("Quantiles must be in the range [0, 1]")
     line = np.sort(a.reshape(a.size))
-    at = q * (line.size - 1)
-    low = math.floor(at)
+    position = q * (line.size - 1)
+    low = math.floor(position)
     high = min(low + 1, line.size - 1)
-    return line[low] + (line[high] - line[low]) * (at - low)
+    return line[low] + (line[high] - line[low]) * (position - low)
 
 
 @overload(np.quantile)
@@ -393,7 +393,7 @@ for _function, _factor in (
     overload(_function)(_scaled(_factor))
 
 
-# --------------------------------------------------------------------------- what reads the value
+# --------------------------------------------------------------------------- functions of the value
 @overload(round)
 def _ol_builtin_round(number: Any, ndigits: Any = None) -> Any:
     if not isinstance(number, ActiveScalar):

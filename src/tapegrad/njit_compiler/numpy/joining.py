@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba.core import types
+from numba import types
 
 from ..types import arrays_of, is_active
 from .arrays import empty
@@ -14,7 +14,7 @@ from .functions import overload
 __all__: list[str] = []
 
 
-def _joined(arrays: Any, axis: int | None, vector: str = "") -> str | None:
+def _joining_text(arrays: Any, axis: int | None, vector: str = "") -> str | None:
     """The text that joins a tuple of arrays along an axis (None: as ``axis`` says), element by element.
 
     Vectors count as a "row" or "column" where `vector` says so; else all are vectors, or all matrices.
@@ -31,8 +31,8 @@ def _joined(arrays: Any, axis: int | None, vector: str = "") -> str | None:
             lines += [f"for i in range(len(arrays[{p}])):", f"    out[start + i] = arrays[{p}][i]"]
             lines.append(f"start += len(arrays[{p}])")
         return _indented(lines)
-    own = "axis" if axis is None else str(axis)
-    lines = [f"down = {own} == 0 or {own} == -2"]
+    axis_text = "axis" if axis is None else str(axis)
+    lines = [f"down = {axis_text} == 0 or {axis_text} == -2"]
     if axis is None:
         lines += ["if axis < -2 or axis > 1:", "    raise ValueError('axis is out of bounds')"]
     elements = []
@@ -61,25 +61,25 @@ def _indented(lines: list[str]) -> str:
     return "".join(f"    {line}\n" for line in lines)
 
 
-def _made(arguments: str, body: str | None) -> Any:
+def _function_of(arguments: str, body: str | None) -> Any:
     """A function of a text; None without one."""
     scope: dict[str, Any] = {"empty": empty}
     if body is None:
         return None
-    exec(f"def made({arguments}):\n{body}    return out\n", scope)
-    return scope["made"]
+    exec(f"def joined({arguments}):\n{body}    return out\n", scope)
+    return scope["joined"]
 
 
 @overload(np.concatenate)
 def _ol_concatenate(arrays: Any, axis: Any = 0) -> Any:
-    return _made("arrays, axis=0", _joined(arrays, None))
+    return _function_of("arrays, axis=0", _joining_text(arrays, None))
 
 
 @overload(np.stack)
 def _ol_stack(arrays: Any, axis: Any = 0) -> Any:
     if not isinstance(arrays, types.BaseTuple) or not arrays_of(*arrays, ndim=(1,)):
         return None
-    rows, columns = _joined(arrays, 0, "row"), _joined(arrays, 1, "column")
+    rows, columns = _joining_text(arrays, 0, "row"), _joining_text(arrays, 1, "column")
     if isinstance(axis, types.Integer) and not isinstance(axis, types.IntegerLiteral):
         return None
     number = (
@@ -88,7 +88,7 @@ def _ol_stack(arrays: Any, axis: Any = 0) -> Any:
         else getattr(axis, "literal_value", getattr(axis, "value", None))
     )
     chosen = rows if number in (0, -2) else columns if number in (1, -1) else None
-    return _made("arrays, axis=0", chosen)
+    return _function_of("arrays, axis=0", chosen)
 
 
 for _function, _axis, _vector in (
@@ -97,8 +97,8 @@ for _function, _axis, _vector in (
 
     def _joining(axis: int, vector: str) -> Any:
         def implementation(tup: Any) -> Any:
-            text = _joined(tup, axis, vector)
-            return _made("tup", None if text is None else f"    arrays = tup\n{text}")
+            text = _joining_text(tup, axis, vector)
+            return _function_of("tup", None if text is None else f"    arrays = tup\n{text}")
 
         return implementation
 

@@ -102,7 +102,7 @@ def _ol_inv(a: Any) -> Any:
 
 @jitable
 def _rest_of_det(lu, first):  # type: ignore[no-untyped-def]
-    """The determinant of what is left from row and column `first` on, without a division.
+    """The determinant of the rest from row and column `first` on, without a division.
 
     It is a polynomial, which has its derivatives where the matrix is 0 (R. Bird, A simple division-free
     algorithm for computing determinants, 2011).
@@ -111,12 +111,12 @@ def _rest_of_det(lu, first):  # type: ignore[no-untyped-def]
     block = lu[first:, first:]
     power = block.copy()
     for _ in range(n - 1):
-        # The upper triangle; on the diagonal, minus the sum of what stands behind.
+        # The upper triangle; on the diagonal, minus the sum of the elements behind.
         total = 0.0
         for i in range(n - 1, -1, -1):
-            own = power[i, i]
+            diagonal = power[i, i]
             power[i, i] = -total
-            total = total + own
+            total = total + diagonal
             for j in range(i):
                 power[i, j] = 0.0
         power = power @ block

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.core.typing.templates import signature
+from numba import types
 from numba.extending import intrinsic
-from numba.np import arrayobj
 
 from ...scalar_tape import abi as sf
 from ...scalar_tape import opcodes as strip_code
 from ..lowering.emit import call_entry
+from ..numba_api import cgutils, empty_array, make_array, signature
 from ..types import ACTIVE, ActiveArray
 
 __all__ = ["outer", "product", "total"]
@@ -25,7 +24,7 @@ class _Matrix:
     """An array of one or two dimensions, as native code sees it."""
 
     def __init__(self, context: Any, builder: Any, kind: Any, value: Any, *, column: bool) -> None:
-        array = arrayobj.make_array(kind)(context, builder, value)
+        array = make_array(kind)(context, builder, value)
         sizes = cgutils.unpack_tuple(builder, array.shape, kind.ndim)
         steps = cgutils.unpack_tuple(builder, array.strides, kind.ndim)
         if kind.ndim == 1:
@@ -47,7 +46,7 @@ def _recorded(context: Any, builder: Any, left: _Matrix, right: _Matrix | None, 
             context.call_conv.return_user_exc(builder, ValueError, (text,))
     if shape:
         kind = ActiveArray(len(shape), "C")
-        out = arrayobj._empty_nd_impl(context, builder, kind, shape)
+        out = empty_array(context, builder, kind, shape)
         place, result = builder.ptrtoint(out.data, _I64), out._getvalue()
     else:
         scalar = cgutils.alloca_once(builder, context.get_value_type(ACTIVE))
@@ -56,10 +55,10 @@ def _recorded(context: Any, builder: Any, left: _Matrix, right: _Matrix | None, 
         *left.words, *([zero] * sf.M_WIDTH if right is None else right.words), left.rows,
         one if right is None else right.cols, left.cols, place, ir.Constant(_I64, _CLONE),
     ]  # fmt: skip
-    what = cgutils.alloca_once(builder, _I64, size=len(words))
+    request = cgutils.alloca_once(builder, _I64, size=len(words))
     for i, word in enumerate(words):
-        builder.store(word, builder.gep(what, [ir.Constant(_I64, i)]))
-    call_entry(context, builder, sf.E_SUMS, [builder.ptrtoint(what, _I64)])
+        builder.store(word, builder.gep(request, [ir.Constant(_I64, i)]))
+    call_entry(context, builder, sf.E_SUMS, [builder.ptrtoint(request, _I64)])
     return result if shape else builder.load(scalar)
 
 

@@ -10,7 +10,7 @@ import operator
 from typing import Any
 
 import numpy as np
-from numba.core import types
+from numba import types
 from numba.extending import lower_builtin, register_jitable
 
 from ..types import ActiveArray, is_active, is_given
@@ -57,7 +57,7 @@ def _ol_sum(a: Any, axis: Any = None) -> Any:
 
 @lower_builtin(np.sum, ActiveArray)
 def _lower_sum(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    """For numba's own rule of this call, which some versions ask first."""
+    """Lower a sum that numba typed itself: some versions ask their rule first."""
     return context.compile_internal(builder, lambda a: _summed(a), sig, args)
 
 

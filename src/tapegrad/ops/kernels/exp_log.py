@@ -137,8 +137,8 @@ KERNELS = {
 
 def _is_vectorised(name: str) -> bool:
     """Whether NumPy's loop of a function uses AVX-512."""
-    found = opt_func_info(func_name=f"^{name}$", signature="float64").get(name, {})
-    current = found.get("dd", {}).get("current", "")
+    loops = opt_func_info(func_name=f"^{name}$", signature="float64").get(name, {})
+    current = loops.get("dd", {}).get("current", "")
     return "AVX512" in current or "X86_V4" in current
 
 

@@ -1,0 +1,101 @@
+"""Why statements could not be evaluated.
+
+A kernel may fail (a singular matrix): it is that of a *checked* step, and reports the element of the batch.
+The forward sweep stops there, before it has marked anything. `Values.evaluate` marks the statement as
+poisoned, writes into ``tape.failures`` what it raises, and lets the sweep go on; native code poisons what
+depends on it, and `note_failures` copies the reason to that. So reading it raises the same again, and the
+tape is as usable as before. What is poisoned and not in the book did not fit in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from ..native import abi as nt
+from ..ops.instruction import INSTRUCTIONS, Instruction
+from ..ops.layout import Layout
+
+__all__ = ["Failed", "failed", "note_failures", "out_of_memory"]
+
+
+class Failed(NamedTuple):
+    """The error that a failure raises, each time anew."""
+
+    kind: type[Exception]
+    text: str
+
+    def error(self) -> Exception:
+        """Return an error to raise."""
+        return self.kind(self.text)
+
+
+class _Slots(Protocol):
+    """What `note_failures` needs of a tape."""
+
+    failures: dict[int, Failed]
+    flags: np.ndarray
+    state: memoryview
+
+    def args_of(self, slot: int) -> list[int]:
+        """Operand slots of a statement."""
+        ...
+
+
+def _shapes(layouts: Sequence[Layout]) -> str:
+    return ", ".join(str(list(x.shape)) for x in layouts)
+
+
+def _origin(made: Instruction) -> Instruction:
+    """Return the instruction for one slice, where `made` is that for a batch of them (vmap)."""
+    while made.op.lifted:
+        made = INSTRUCTIONS[made.attrs["inner"]]
+    return made
+
+
+def failed(made: Instruction, report: int, within: Instruction | None = None) -> Failed:
+    """Say what a program reported (`BATCH_BITS` of native/abi.py).
+
+    Parameters
+    ----------
+    made : Instruction
+        That whose kernel failed.
+    report : int
+    within : Instruction, optional
+        That whose derivative it is a part of.
+    """
+    entry = _origin(made).op
+    failure = entry.failure
+    assert failure is not None, f"{entry.name} has a checked step and says nothing of failures"
+    text = f"{entry.name}: "
+    if any(step.checked and step.shape for step in made.steps):
+        text += f"(Batch element {(report & (1 << nt.BATCH_BITS) - 1) - 1}): "
+    text += f"{failure.text} (operands of shape {_shapes(made.layouts)}"
+    if within is not None and within is not made:
+        shapes = _shapes(within.layouts)
+        text += f"; in the derivative of {_origin(within).op.name}, operands of shape {shapes}"
+    return Failed(failure.error, text + ")")
+
+
+def out_of_memory(made: Instruction) -> MemoryError:
+    """Return the error for a result that does not fit."""
+    return MemoryError(
+        f"{made.op.name}: no memory for a result of shape {list(made.out.shape)} "
+        f"({made.out.span} bytes) of operands {_shapes(made.layouts)}"
+    )
+
+
+def note_failures(tape: _Slots) -> None:
+    """Write into the book of failures why what native code has poisoned failed."""
+    state, book = tape.state, tape.failures
+    first = state[nt.S_FAILED]
+    if not first:
+        return
+    flags = tape.flags[first : state[nt.S_COUNT]]
+    for slot in (first + np.flatnonzero(flags & nt.POISON)).tolist():
+        reasons = [book[a] for a in tape.args_of(slot) if a in book]
+        if reasons:
+            book.setdefault(slot, reasons[0])
+    state[nt.S_FAILED] = 0
