@@ -48,7 +48,7 @@ class Lowered(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """What is raised where a kernel of an op fails (steps that are `checked`): its words and its class."""
+    """Words and class of the error for a kernel that fails (that of a step which is `checked`)."""
 
     text: str
     error: type[Exception] = RuntimeError

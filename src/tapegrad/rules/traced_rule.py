@@ -213,9 +213,9 @@ def template(instruction: Instruction, variant: int = 0) -> Template:
     return traced
 
 
-def instruction_at(made: Instruction, variant: int, slot: int) -> Instruction:
-    """Return the instruction of a statement of an instruction's template: what P_STATEMENT says."""
-    traced = template(made, variant)
+def instruction_at(user: Instruction, variant: int, slot: int) -> Instruction:
+    """Return the instruction of a statement of `user`'s template, as ``P_STATEMENT`` refers to it."""
+    traced = template(user, variant)
     return traced.statements[traced.places[slot]].instruction
 
 
