@@ -135,12 +135,7 @@ class Lanes(Request):
         for i, t in enumerate(self.targets):
             if not t.is_leaf:
                 adjoints[i] = np.zeros((t.layout.size, lanes), t.layout.dtype.np)
-                rows[len(adjoints) - 1] = (
-                    t.position,
-                    t.slot,
-                    address_of(adjoints[i]),
-                    self.copy_of(t.layout) | t.is_late << 32,
-                )
+                rows[len(adjoints) - 1] = self.capture_of(t, adjoints[i])
         self.words[nt.R_CAPTURE_COUNT] = len(adjoints)
         self.want_written()
         return adjoints

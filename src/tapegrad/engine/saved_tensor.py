@@ -28,9 +28,9 @@ def _same(tensor: Any) -> Any:
 
 
 class SavedTensor:
-    """What ``node._raw_saved_self`` and the like return; it is made by nodes only."""
+    """A saved tensor, as ``node._raw_saved_self`` and the like return it; only nodes make them."""
 
-    #: passes the tensor through hooks
+    #: function that passes the tensor through hooks
     _pack: Callable[[saved.Hooks], None]
 
     def __init__(self, *_: object) -> None:
@@ -54,7 +54,7 @@ class SavedTensor:
         Raises
         ------
         RuntimeError
-            If what a Function saved was freed.
+            If the tensors that a Function saved were freed.
         """
         context = node._context()
         if context is not None:
@@ -109,7 +109,7 @@ def _check_new(is_known: bool, has_hooks: bool) -> None:
 
 
 def _pack_of_function(node: SavingNode, number: int, hooks: saved.Hooks) -> None:
-    """Pass what a Function saved through hooks."""
+    """Pass a tensor that a Function saved through hooks."""
     _settled(node)
     context = node._context()
     assert context is not None
@@ -124,7 +124,7 @@ def _pack_of_function(node: SavingNode, number: int, hooks: saved.Hooks) -> None
 
 
 def _pack_of_statement(node: SavingNode, name: str, hooks: saved.Hooks) -> None:
-    """Pass what a statement saved through hooks."""
+    """Pass a tensor that a statement saved through hooks."""
     _settled(node)
     tape, k = node._place()
     with tape.lock:
@@ -148,7 +148,7 @@ def _pack_of_statement(node: SavingNode, name: str, hooks: saved.Hooks) -> None:
 
 
 def _kept_as_it_is(tape: Tape, k: int) -> saved.Saved:
-    """What a statement saves, packed as it is."""
+    """Pack the residuals of a statement as they are."""
     known, args = saved.Saved(), tape.args_of(k)
     numbers = tape.constants.slots.values()
     for place in saved.residuals(tape, tape.instruction_of(k), k):
