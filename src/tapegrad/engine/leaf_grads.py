@@ -176,7 +176,7 @@ def add_recorded(storage: Storage, new: TensorHandle) -> None:
     while True:
         grad = storage.grad
         if grad is None:
-            copy: Any = new.clone()  # others may have it, and what comes next is added in place
+            copy: Any = new.clone()  # others may have it, and the next one is added in place
             with _accumulating:
                 if storage.grad is None:
                     storage.grad = copy

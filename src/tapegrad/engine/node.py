@@ -53,7 +53,7 @@ class Node(metaclass=ABCMeta):  # noqa: B024 - contexts of Functions are registe
         storage = storage_of(tensor)
         if storage is not None and storage.leaf and tensor.is_leaf:  # its `grad` is this one's
             self._tensor._meta = storage
-        else:  # an edge of it leads to the value of this moment, whatever is written later
+        else:  # an edge of it leads to the value of this moment, also after writes
             moment = self._tensor._meta = Storage(None, leaf=False)
             slot = slot_of(tape, self._tensor)
             last = versions.last_write(tape, slot)

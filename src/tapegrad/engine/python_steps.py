@@ -269,19 +269,19 @@ class Swept(_Taken):
         self._rules: Pass | None = None
 
     def run(self, here: int) -> None:
-        """Do what the sweep stopped for, let it go on, and so forth until it is through.
+        """Do the work that the sweep stopped for, let it go on, and so forth until it is through.
 
         Raises
         ------
         MemoryError
-            If there is none for adjoints, where `here` is below 0; or what a kernel's failure raises.
+            If there is none for adjoints, where `here` is below 0; or the error of a kernel that failed.
         """
         request, tape = self.request, self.tape
         with no_grad_on(tape):
             while here != 0:
                 if here < 0:
                     request.stopped()
-                tape.state[nt.S_GRAD_MODE] = False  # whatever mode a hook has left behind
+                tape.state[nt.S_GRAD_MODE] = False  # a hook may have left another behind
                 if here < nt.TAKE_OVER:
                     self._look(here)
                 else:
@@ -299,7 +299,7 @@ class Swept(_Taken):
         return array_at(address, tape.instruction_of(slot).out)
 
     def _look(self, k: int) -> None:
-        """Call a tensor's hooks, keep its gradient, and see whether its node has hooks as well."""
+        """Call a tensor's hooks, keep its gradient, and note if its node has hooks as well."""
         tape = self.tape
         # A view that has no adjoint of its own is one that the pass does not come by.
         if self.request.is_separable(k) or not watches(tape, k):

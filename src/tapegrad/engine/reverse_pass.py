@@ -1,4 +1,4 @@
-"""One reverse pass over a tape: what is seeded, what is wanted, and the arrays for the sweep.
+"""One reverse pass over a tape: its roots, its targets, and the arrays for the sweep.
 
 A `Request` fills the structure that the native sweeps read (fields ``R_*`` of native/abi.py), and
 calls them in order: `Request.prepare` marks what will be visited and raises errors that would stop it,
@@ -55,7 +55,7 @@ COPIED = 1 << 16
 
 
 class Request:
-    """One reverse pass over a tape: what is seeded, what is wanted, and the arrays for the sweep.
+    """One reverse pass over a tape: its roots, its targets, and the arrays for the sweep.
 
     The marks of a pass are in its own arrays, so passes may run inside each other. The tape's flag
     `WATCHED` says only where hooks are; a pass asks for those that it comes by.
@@ -177,7 +177,7 @@ class Request:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if kind is not None:  # whatever happened: adjoints go back, nothing counts as freed
+        if kind is not None:  # after an error adjoints go back, and nothing counts as freed
             self.words[nt.R_HIGH] = self.high  # callbacks moved it
             self.release(free=False)
         try:
@@ -386,7 +386,7 @@ class Request:
         sweep.release(self.tape.pointer, self.pointer, 2 * (self.tape.passes <= 1))
 
     def release(self, *, free: bool) -> None:
-        """Give adjoints back; with `free`, residuals of what was swept count as freed."""
+        """Give adjoints back; with `free`, residuals of swept statements count as freed."""
         sweep.release(self.tape.pointer, self.pointer, free | 2 * (self.tape.passes <= 1))
         if free:
             for context in self.contexts:

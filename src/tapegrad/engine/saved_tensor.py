@@ -31,7 +31,7 @@ class SavedTensor:
     """A saved tensor, as ``node._raw_saved_self`` and the like return it; only nodes make them."""
 
     #: function that passes the tensor through hooks
-    _pack: Callable[[saved.Hooks], None]
+    _pack: Callable[[saved.PackingHooks], None]
 
     def __init__(self, *_: object) -> None:
         raise RuntimeError(
@@ -40,7 +40,7 @@ class SavedTensor:
         )
 
     @classmethod
-    def _of(cls, pack: Callable[[saved.Hooks], None]) -> SavedTensor:
+    def _of(cls, pack: Callable[[saved.PackingHooks], None]) -> SavedTensor:
         tensor: SavedTensor = object.__new__(cls)
         tensor._pack = pack
         return tensor
@@ -88,11 +88,11 @@ class SavedTensor:
             raise TypeError(
                 "register_hooks(): incompatible function arguments: two callables are needed"
             )
-        self._pack(saved.Hooks(pack_hook, unpack_hook[0]))
+        self._pack(saved.PackingHooks(pack_hook, unpack_hook[0]))
 
 
 def _settled(node: SavingNode) -> None:
-    """Make room and evaluate what is pending, as hooks may record."""
+    """Make room and evaluate pending statements, as hooks may record."""
     tape, _ = node._place()
     tape.make_room()
     tape.settle()
@@ -108,7 +108,7 @@ def _check_new(is_known: bool, has_hooks: bool) -> None:
         )
 
 
-def _pack_of_function(node: SavingNode, number: int, hooks: saved.Hooks) -> None:
+def _pack_of_function(node: SavingNode, number: int, hooks: saved.PackingHooks) -> None:
     """Pass a tensor that a Function saved through hooks."""
     _settled(node)
     context = node._context()
@@ -123,7 +123,7 @@ def _pack_of_function(node: SavingNode, number: int, hooks: saved.Hooks) -> None
             tape.counted -= 1
 
 
-def _pack_of_statement(node: SavingNode, name: str, hooks: saved.Hooks) -> None:
+def _pack_of_statement(node: SavingNode, name: str, hooks: saved.PackingHooks) -> None:
     """Pass a tensor that a statement saved through hooks."""
     _settled(node)
     tape, k = node._place()

@@ -1,11 +1,11 @@
 """Residuals, which statements save for backward, passed through a user's hooks (``saved_tensors_hooks``).
 
-While such hooks are active, recording goes through Python (``tape.saving``), and `Hooks.pack` looks at
+While such hooks are active, recording goes through Python (``tape.saving``), and `PackingHooks.pack` looks at
 each new statement. The residuals that its VJP programs read (`residuals`) are given to the pack hook,
 and its result is kept in the tape's books (``tape.contexts``, as for a Function) in the place of
 the values: the statement gets another instruction (`handed_over`), one without programs, which keeps
-nothing and which a reverse pass hands to Python. There python_steps.py evaluates the op's rule on what the
-unpack hook returns.
+nothing and which a reverse pass hands to Python. There python_steps.py evaluates the op's rule on the
+results of the unpack hook.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from ..tape.current import current_tape
 from ..tape.tape import Tape
 from ..tape.user_code import call_user
 
-__all__ = ["Hooks", "Packed", "Saved", "disabled", "pushed", "suspended"]
+__all__ = ["Packed", "PackingHooks", "Saved", "disabled", "pushed", "suspended"]
 
 
 _WRITTEN = (
@@ -55,8 +55,8 @@ _disabled = _Disabled()
 
 
 # --------------------------------------------------------------------------- hooks
-class Hooks:
-    """A pair of hooks."""
+class PackingHooks:
+    """A pair of a user's hooks: one packs what is saved, one unpacks it."""
 
     def __init__(self, pack: Callable[[Any], Any], unpack: Callable[[Any], Any]) -> None:
         self.pack_hook, self.unpack_hook = pack, unpack
@@ -130,7 +130,7 @@ class Hooks:
                 )
             if record.is_active(tensor) and not tensor.is_leaf:
                 # Should the hook keep the tensor, it must keep the value only: its graph would keep
-                # the statement that keeps what the hook returned.
+                # the statement that keeps the hook's result.
                 alias = tensor.detach()
                 record.bind_to(tensor, tape, record.operand(tape, alias), record.layout_of(alias))
         finally:
@@ -262,7 +262,7 @@ class Saved:
 def residuals(tape: Tape, instruction: Instruction, k: int, base: int = -1) -> list[int]:
     """Numbers of the operands (and, behind them, the result) that a statement keeps for its VJPs.
 
-    Operands in the memory of slot `base` count as active: what is written there may make them so.
+    Operands in the memory of slot `base` count as active: a write there may make them so.
     """
     return residual_places(tape, instruction, tape.args_of(k), base)
 
@@ -307,7 +307,7 @@ CACHES.append(handed_over.cache_clear)
 
 
 def kept(tape: Tape, k: int) -> dict[str, Callable[[], Any]]:
-    """Functions that return what a statement of one or two operands may save, by PyTorch's names."""
+    """Functions that return the saved tensors of a statement of one or two operands, by PyTorch's names."""
     instruction = tape.instruction_of(k)
     original = instruction_for(instruction.op, instruction.layouts, **instruction.attrs)
     return {name: partial(_kept, tape, k, original, i) for name, i in saved_names(tape, k).items()}
@@ -388,7 +388,7 @@ def pack_from(tape: Tape, count: int) -> None:
 
 
 # --------------------------------------------------------------------------- a thread's hooks
-def _use(hooks: Hooks | None) -> Exchange:
+def _use(hooks: PackingHooks | None) -> Exchange:
     """Return a context manager: this thread's tape uses hooks, in the place of those around."""
     tape, saving = current_tape(), nt.BUSY_SAVING
     return Exchanged(
@@ -397,7 +397,7 @@ def _use(hooks: Hooks | None) -> Exchange:
     )
 
 
-def pushed(hooks: Hooks) -> Exchange:
+def pushed(hooks: PackingHooks) -> Exchange:
     """Return a context manager: hooks are used, in the place of those around.
 
     Raises

@@ -36,7 +36,7 @@ MOST_TARGETS = 64
 
 
 class _Seed(NamedTuple):
-    """A one as a 0-d array, and the instruction that copies such a layout, with what native code sees."""
+    """A one as a 0-d array, and the instruction that copies such a layout; their address and number."""
 
     array: np.ndarray
     copy: Instruction
@@ -140,7 +140,7 @@ def _build_missing(tape: Tape, words: memoryview, statements: int) -> bool:
 
 
 def finish(tape: Tape, block: Block, *, free: bool) -> None:
-    """Give a sweep's memory back; with `free`, residuals of what was swept count as freed."""
+    """Give a sweep's memory back; with `free`, residuals of swept statements count as freed."""
     sweep.release(tape.pointer, block.address, free | 2 * (tape.passes <= 1))
     tape.give_block(block)
     tape.checked()
