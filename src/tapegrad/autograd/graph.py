@@ -212,7 +212,7 @@ class saved_tensors_hooks(_HookMode):
                 raise TypeError(
                     f"saved_tensors_hooks(): hooks must be callable, not {type(hook).__name__}"
                 )
-        return saved.pushed(saved.Hooks(self.pack_hook, self.unpack_hook))
+        return saved.pushed(saved.PackingHooks(self.pack_hook, self.unpack_hook))
 
 
 class save_on_cpu(_HookMode):
@@ -257,7 +257,7 @@ class disable_saved_tensors_hooks(_HookMode):
         return saved.disabled(self.error_message)
 
 
-class _SavedCopies(saved.Hooks):
+class _SavedCopies(saved.PackingHooks):
     """Copies of what statements save, which keep the graph of that moment."""
 
     def __init__(self) -> None:

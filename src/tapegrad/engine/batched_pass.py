@@ -53,7 +53,7 @@ class Lanes(Request):
         return True
 
     def _choose_lanes(self, count: int) -> int:
-        """How many cotangents to sweep for at once: few enough for the caches, many enough to pay."""
+        """Number of cotangents to sweep for at once: few enough for the caches, many enough to pay."""
         words, tape = self.words, self.tape
         largest: int = sweep.largest(tape.pointer, words[nt.R_STOP] + 1, words[nt.R_HIGH] + 1)
         largest = max([8, largest, *[t.layout.span for t in self.targets]])
@@ -78,7 +78,7 @@ class Lanes(Request):
         list
             None for a target that no sweep came to.
         """
-        found: list[np.ndarray | None] = [None] * len(self.targets)
+        gradients: list[np.ndarray | None] = [None] * len(self.targets)
         self.lanes = self._choose_lanes(count)
         root = None if self.root is self.tape.root else self.root.copy()
         for start in range(0, count, self.lanes):
@@ -86,28 +86,28 @@ class Lanes(Request):
             self._set_lanes(lanes)
             if root is not None:  # a sweep lets late targets lie in their bases' adjoints
                 self.root[:] = root
-            own = self._await(lanes)
+            adjoints = self._await(lanes)
             self._seed(start, lanes, seeds)
             if sweep.reverse(self.tape.pointer, self.pointer) != 0:
                 self.stopped()
-            for i, row in zip(list(own), self._captures, strict=False):
+            for i, row in zip(list(adjoints), self._captures, strict=False):
                 if row[0] != -1:  # the sweep never came by
-                    del own[i]
+                    del adjoints[i]
             for i, t in enumerate(self.targets):
-                part = self._adjoint_of(t, lanes) if t.is_leaf else own.get(i)
+                part = self._adjoint_of(t, lanes) if t.is_leaf else adjoints.get(i)
                 if part is None:
                     continue
-                into = found[i]
-                if into is None:
-                    make = np.empty if lanes == count else np.zeros
-                    into = found[i] = make((count, t.layout.size), t.layout.dtype.np)
-                into[start : start + lanes] = part.T
+                rows = gradients[i]
+                if rows is None:
+                    new = np.empty if lanes == count else np.zeros
+                    rows = gradients[i] = new((count, t.layout.size), t.layout.dtype.np)
+                rows[start : start + lanes] = part.T
                 if t.is_leaf and (size := t.layout.span * lanes) > nt.SMALL:
                     collector.give_back(self.tape.pointer, address_of(part), size)
             self.clear()
         return [
             None if g is None else g.reshape(count, *t.layout.shape)
-            for g, t in zip(found, self.targets, strict=True)
+            for g, t in zip(gradients, self.targets, strict=True)
         ]
 
     def _seed(self, start: int, lanes: int, seeds: Sequence[np.ndarray] | None) -> None:
@@ -130,23 +130,18 @@ class Lanes(Request):
 
     def _await(self, lanes: int) -> dict[int, np.ndarray]:
         """Memory for the adjoints of targets that are not leaves, which the sweep copies out."""
-        made: dict[int, np.ndarray] = {}
+        adjoints: dict[int, np.ndarray] = {}
         rows = self._captures
         for i, t in enumerate(self.targets):
             if not t.is_leaf:
-                made[i] = np.zeros((t.layout.size, lanes), t.layout.dtype.np)
-                rows[len(made) - 1] = (
-                    t.position,
-                    t.slot,
-                    address_of(made[i]),
-                    self.copy_of(t.layout) | t.is_late << 32,
-                )
-        self.words[nt.R_CAPTURE_COUNT] = len(made)
+                adjoints[i] = np.zeros((t.layout.size, lanes), t.layout.dtype.np)
+                rows[len(adjoints) - 1] = self.capture_of(t, adjoints[i])
+        self.words[nt.R_CAPTURE_COUNT] = len(adjoints)
         self.want_written()
-        return made
+        return adjoints
 
     def _adjoint_of(self, t: Target, lanes: int) -> np.ndarray | None:
-        """The adjoint of a leaf, no longer the sweep's."""
+        """Take the adjoint of a leaf out of the sweep's memory."""
         address = int(self.adjoint[t.slot])
         self.adjoint[t.slot] = 0
         return lanes_at(address, t.layout, lanes) if address else None

@@ -29,7 +29,7 @@ def note(tape: Tape, slot: int) -> None:
 
 
 def check(request: Any) -> None:
-    """Raise if a pass needs the value of what was detached in place, as an operand.
+    """Raise if a pass needs the value of an operand that was detached in place.
 
     Raises
     ------
@@ -49,13 +49,13 @@ def _needing(tape: Tape, slot: int) -> list[int]:
     """Statements that keep the value of an operand for their derivatives."""
     places = np.flatnonzero(tape.arg[: tape.state[nt.S_ARG_COUNT]] == slot)
     starts = tape.arg_start[: tape.count + 1]
-    found = []
+    users = []
     for k in set((np.searchsorted(starts, places, side="right") - 1).tolist()):
-        made = tape.instruction_of(k)
-        if made.op.kind != nt.COMPUTE or made.op.python or tape.flags[k] & nt.FREED:
+        instruction = tape.instruction_of(k)
+        if instruction.op.kind != nt.COMPUTE or instruction.op.python or tape.flags[k] & nt.FREED:
             continue
         if tape.is_active(k):
             args = tape.args_of(k)
-            if any(p < len(args) and args[p] == slot for p in residuals(tape, made, k)):
-                found.append(k)
-    return found
+            if any(p < len(args) and args[p] == slot for p in residuals(tape, instruction, k)):
+                users.append(k)
+    return users

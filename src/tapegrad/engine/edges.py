@@ -13,14 +13,14 @@ __all__ = ["GradientEdge", "as_inputs", "as_roots", "edge_places", "sequence_of"
 
 
 class GradientEdge(NamedTuple):
-    """An output of a node: what `backward` and `grad` take in the place of a tensor.
+    """An output of a node, which `backward` and `grad` take in the place of a tensor.
 
     Attributes
     ----------
     node : Node
     output_nr : int
     ownership_token : object
-        What keeps the node alive in PyTorch; here the node keeps itself alive.
+        Keeps the node alive in PyTorch; here the node keeps itself alive.
     """
 
     node: Any
@@ -44,23 +44,23 @@ def edge_places(tape: Tape, k: int) -> list[int]:
 
     Indices and conditions have none; a Python number has one where PyTorch makes a tensor of it.
     """
-    made, args = tape.instruction_of(k), tape.args_of(k)
-    if made.op.kind != nt.COMPUTE or made.op.python:
+    instruction, args = tape.instruction_of(k), tape.args_of(k)
+    if instruction.op.kind != nt.COMPUTE or instruction.op.python:
         return list(range(len(args)))
     places, last = [], []
     numbers = tape.constants.slots.values()
-    for i, layout in enumerate(made.layouts):
+    for i, layout in enumerate(instruction.layouts):
         if not layout.dtype.is_floating_point:
             continue
-        if args[i] not in numbers or made.op.name == "where":
+        if args[i] not in numbers or instruction.op.name == "where":
             places.append(i)
-        elif i in made.op.number_edges:  # behind the other operand
+        elif i in instruction.op.number_edges:  # behind the other operand
             last.append(i)
     return places + last
 
 
 def sequence_of(values: Any) -> tuple[Any, ...]:
-    """What was given as one tensor or edge, or as several."""
+    """Return a tuple of one tensor or edge, or of several."""
     one = isinstance(values, GradientEdge) or hasattr(values, "requires_grad")
     return (values,) if one else tuple(values)
 
@@ -103,12 +103,12 @@ def as_roots(values: Any) -> tuple[Any, ...]:
     Raises
     ------
     AssertionError
-        PyTorch's, for what is neither a tensor nor an edge.
+        PyTorch's, for a value that is neither a tensor nor an edge.
     """
-    found = tuple([_check_root(v) for v in sequence_of(values)])
-    for v in found:
+    tensors = tuple([_check_root(v) for v in sequence_of(values)])
+    for v in tensors:
         assert hasattr(v, "requires_grad"), "Expected output to be a torch.Tensor"
-    return found
+    return tensors
 
 
 def as_inputs(values: Sequence[Any]) -> tuple[Any, ...]:
@@ -117,12 +117,12 @@ def as_inputs(values: Sequence[Any]) -> tuple[Any, ...]:
     Raises
     ------
     RuntimeError
-        PyTorch's, for what is neither a tensor nor an edge.
+        PyTorch's, for a value that is neither a tensor nor an edge.
     """
-    found = _tensors(values)
-    for v in found:
+    tensors = _tensors(values)
+    for v in tensors:
         if not hasattr(v, "requires_grad"):
             raise RuntimeError(
                 f"all inputs have to be Tensors or GradientEdges, but got {type(v).__name__}"
             )
-    return found
+    return tensors

@@ -1,7 +1,7 @@
 """Functions that a user queued for the end of a reverse pass (``queue_callback``).
 
-A pass keeps what was queued in it; when it has ended without an error, and its gradients are where they
-belong, `finish` calls that. What is queued then is called, too.
+A pass keeps the functions that were queued in it; when it has ended without an error, and its gradients
+are where they belong, `finish` calls them, and those that they queue.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["finish"]
 
 
 def finish(tape: Tape) -> None:
-    """Call what waits for the end of a pass that has just ended."""
+    """Call the functions that wait for the end of a pass, which has just ended."""
     if not tape.finals:
         return
     before, tape.finishing = tape.finishing, True

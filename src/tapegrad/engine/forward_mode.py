@@ -1,8 +1,8 @@
-"""Forward mode: the tangents of what has been recorded, recorded as well.
+"""Forward mode: the tangents of recorded statements, recorded as well.
 
 Each op's derivative along a direction follows from its VJP, which is linear in the cotangent: `_rules`
-records the VJP once on abstract operands, and differentiates it with respect to the cotangent. What that
-takes is a template like those of replay, with the tangent of an operand in the place of the cotangent.
+records the VJP once on abstract operands, and differentiates it with respect to the cotangent. The
+result is a template like those of replay, with the tangent of an operand in the place of the cotangent.
 `push` walks up from the inputs and appends the templates (runtime/tangent_recording.py does it where it can).
 Tangents are ordinary statements, so they have derivatives themselves.
 """
@@ -37,34 +37,35 @@ from .reverse_pass import Request
 __all__ = ["push"]
 
 
-def _rules(made: Instruction) -> list[Template | None] | None:
+def _rules(instruction: Instruction) -> list[Template | None] | None:
     """Templates of an instruction's tangents, one an operand; None if it has none of this kind."""
-    if made.pushes is not None:
-        return made.pushes or None
-    python = made.op.python or made.op.linear or made.op.replay is not None
-    plain = made.op.kind == nt.COMPUTE and len(made.outs) == 1 and made.op.vjp is not None
-    if not plain or python or not is_float(made.out):
+    if instruction.pushes is not None:
+        return instruction.pushes or None
+    op = instruction.op
+    python = op.python or op.linear or op.replay is not None
+    has_rule = op.kind == nt.COMPUTE and len(instruction.outs) == 1 and op.vjp is not None
+    if not has_rule or python or not is_float(instruction.out):
         return None
     with TABLE_LOCK:
-        with Tracing(made, active=True) as tracing:
-            found = _traced(tracing)
-            made.needs += tuple(
-                {s.number for t in found or () if t is not None for s in t.statements}
+        with Tracing(instruction, active=True) as tracing:
+            rules = _traced(instruction, tracing)
+            instruction.needs += tuple(
+                {s.number for t in rules or () if t is not None for s in t.statements}
             )
-            made.pushes = found or []
-        if found:
-            _build(made, found)
-    return found
+            instruction.pushes = rules or []
+        if rules:
+            _build(instruction, rules)
+    return rules
 
 
-def _traced(tracing: Tracing) -> list[Template | None] | None:
-    made, tape = tracing.instruction, tracing.tape
-    found: list[Template | None] = []
+def _traced(instruction: Instruction, tracing: Tracing) -> list[Template | None] | None:
+    tape = tracing.tape
+    rules: list[Template | None] = []
     with recording_on(tape):
-        cotangents = tracing.cotangents(made.op.vjp)
-        for layout, ct in zip(made.layouts, cotangents, strict=True):
+        cotangents = tracing.cotangents(instruction.op.vjp)
+        for layout, ct in zip(instruction.layouts, cotangents, strict=True):
             if ct is None or not ct.requires_grad:
-                found.append(None)
+                rules.append(None)
                 continue
             tangent = tracing.leaf(layout, None)
             root = templates.append_sums(tape, slot_of(tape, ct), layout.shape)
@@ -80,25 +81,25 @@ def _traced(tracing: Tracing) -> list[Template | None] | None:
             known = {*inputs, *traced.constants, *(s.slot for s in traced.statements)}
             if not all(a in known for s in traced.part(result).statements for a in s.args):
                 return None  # not linear in the cotangent
-            found.append(traced)
-    return found
+            rules.append(traced)
+    return rules
 
 
-def _build(made: Instruction, found: list[Template | None]) -> None:
+def _build(instruction: Instruction, rules: list[Template | None]) -> None:
     """Write the templates for native code."""
-    with holding(made.holdings):
-        if ITAB.rows[made.id, nt.I_PUSH] >= 0:
+    with holding(instruction.holdings):
+        if ITAB.rows[instruction.id, nt.I_PUSH] >= 0:
             return
         nt.GLOBALS[nt.G_ADD], nt.GLOBALS[nt.G_CLONE] = TABLE["add"].code, TABLE["clone"].code
-        first = RTAB.reserve(len(found))
-        RTAB.rows[first : first + len(found)] = 0
-        for i, traced in enumerate(found):
+        first = RTAB.reserve(len(rules))
+        RTAB.rows[first : first + len(rules)] = 0
+        for i, traced in enumerate(rules):
             if traced is not None:
                 (result,) = traced.results
                 assert result is not None
-                templates.write(made, first + i, traced, result, made.out.shape)
+                templates.write(instruction, first + i, traced, result, instruction.out.shape)
         # A pass of another thread may look at these rows from now on.
-        ITAB.rows[made.id, nt.I_PUSH] = first
+        ITAB.rows[instruction.id, nt.I_PUSH] = first
 
 
 class _Unsupported(Exception):
@@ -114,9 +115,9 @@ class _Pushing(Pass):
         slots = np.zeros(self.tape.count, np.int32)
         for slot, tangent in tangents.items():
             slots[slot] = self.with_layout(tangent, slot)
-        at = address_of(slots)
+        address = address_of(slots)
         k = first
-        while (k := sweep.push(self.tape.pointer, request.pointer, at, k)) >= 0:
+        while (k := sweep.push(self.tape.pointer, request.pointer, address, k)) >= 0:
             self.tape.make_room(64, 256, collect=False)
             self.push(k, slots)
             k += 1
@@ -124,8 +125,8 @@ class _Pushing(Pass):
 
     def with_layout(self, tangent: int, slot: int) -> int:
         """A tangent in the layout of the slot that it belongs to."""
-        own, layout = self.layout(tangent), self.layout(slot)
-        if own is layout:
+        source, layout = self.layout(tangent), self.layout(slot)
+        if source is layout:
             return tangent
         if layout.is_contiguous:
             return self.op("clone", tangent)
@@ -133,35 +134,36 @@ class _Pushing(Pass):
         dense = contiguous(layout.dtype, tuple(layout.shape[i] for i in order))
         if dense.strides != tuple(layout.strides[i] for i in order):
             raise _Unsupported  # there are gaps, or elements that repeat
-        permuted = self.view(tangent, dense.shape, tuple(own.strides[i] for i in order), 0)
+        permuted = self.view(tangent, dense.shape, tuple(source.strides[i] for i in order), 0)
         return self.view(self.op("clone", permuted), layout.shape, layout.strides, 0)
 
     def owned(self, slots: list[int], others: list[int]) -> list[int]:
         """The slots, copied where they share memory with each other or with others' slots."""
         base = self.tape.base
         taken = {int(base[slot]) for slot in others}
-        found = []
+        unshared = []
         for slot in slots:
             if slot == 0:
-                found.append(0)
+                unshared.append(0)
                 continue
-            own = self.op("clone", slot) if int(base[slot]) in taken else slot
-            taken.add(int(self.tape.base[own]))
-            found.append(own)
-        return found
+            kept = self.op("clone", slot) if int(base[slot]) in taken else slot
+            taken.add(int(self.tape.base[kept]))
+            unshared.append(kept)
+        return unshared
 
     def push(self, k: int, slots: np.ndarray) -> None:
         """Append the tangent of one statement."""
         tape = self.tape
-        made = tape.instruction_of(k)
-        if made.op.linear:  # in all operands at once: the tangents' own result
+        instruction = tape.instruction_of(k)
+        if instruction.op.linear:  # in all operands at once: the tangents' own result
             args = tape.args_of(k)
             parts = [int(slots[a]) or self.with_layout(self.zeros(self.layout(a)), a) for a in args]
-            slots[k] = tape.append(made, parts)
+            slots[k] = tape.append(instruction, parts)
             return
-        rules = _rules(made)
-        if made.op.kind == nt.VIEW:
-            slots[k] = tape.append_view(made, int(slots[tape.args_of(k)[0]]), tape.view_offset(k))
+        rules = _rules(instruction)
+        if instruction.op.kind == nt.VIEW:
+            tangent = int(slots[tape.args_of(k)[0]])
+            slots[k] = tape.append_view(instruction, tangent, tape.view_offset(k))
             return
         if rules is None:
             raise _Unsupported
@@ -173,7 +175,7 @@ class _Pushing(Pass):
             (result,) = traced.results
             assert result is not None
             part = self.instantiate(traced, result, k, tangent, {})
-            part = self.sum_to(part, made.out.shape)
+            part = self.sum_to(part, instruction.out.shape)
             total = self.op("add", total, part) if total else part
         if total:
             slots[k] = self.with_layout(total, k)
@@ -194,7 +196,7 @@ def push(
     create_graph : bool
         Whether the results can be differentiated.
     gaps : sequence of pairs of Tensor
-        What was recorded between the two, or since the first, has no tangents.
+        Statements between the two, or since the first, have no tangents.
 
     Returns
     -------
@@ -221,7 +223,7 @@ def push(
             passed_over = [
                 slice(slot_of(tape, a), None if b is None else slot_of(tape, b)) for a, b in gaps
             ]
-            found = _pushed(tape, roots, targets, seeds, create_graph, passed_over)
+            results = _pushed(tape, roots, targets, seeds, create_graph, passed_over)
         except _Unsupported:
             tape.undo(count)
             return None
@@ -230,7 +232,7 @@ def push(
             raise
         if tape.state[nt.S_EAGER] and not tape.abstract:
             tape.evaluate()
-        return [record.result_tensor(tape, slot) if slot else None for slot in found]
+        return [record.result_tensor(tape, slot) if slot else None for slot in results]
 
 
 def _pushed(
@@ -252,7 +254,7 @@ def _pushed(
                 first = min(t.slot for t in targets) + 1
                 pushing = _Pushing(request)
                 slots = pushing.run(first, along)
-                found = pushing.owned([int(slots[k]) for k in roots], seeds)
+                results = pushing.owned([int(slots[k]) for k in roots], seeds)
         finally:
             tape.state[nt.S_PENDING_LIMIT] = limit
-    return found
+    return results

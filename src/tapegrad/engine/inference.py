@@ -1,4 +1,4 @@
-"""Inference tensors: what is computed or created in `inference_mode`, and what it may not be used for.
+"""Inference tensors: results of `inference_mode`, and the uses of them that raise.
 
 Memory is of inference mode or not, by its base: a view that was taken there of a normal tensor is
 normal, and so is a normal tensor that was written there. While the mode is on, that is all memory from
@@ -101,12 +101,12 @@ def check_write(tape: Tape, slot: int) -> None:
         raise RuntimeError(_WRITTEN)
 
 
-def _is_python(made: Instruction) -> bool:
-    """Return True for the statements of a Function, whose context says what it saves."""
-    return made.op.python
+def _may_save(instruction: Instruction) -> bool:
+    """Return True if statements may keep values; the context of a Function names those that it keeps."""
+    return bool(ITAB.rows[instruction.id, nt.I_DIFF]) and not instruction.op.python
 
 
-def _guard(tape: Tape, made: Instruction, slots: Sequence[int]) -> None:
+def _guard(tape: Tape, instruction: Instruction, slots: Sequence[int]) -> None:
     """Raise for a statement, about to be appended, that must not be.
 
     Raises
@@ -117,12 +117,12 @@ def _guard(tape: Tape, made: Instruction, slots: Sequence[int]) -> None:
     book, base = tape.inference, tape.base
     if not any(int(base[slot]) in book for slot in slots):
         return
-    kind = made.op.kind
+    kind = instruction.op.kind
     if kind in (nt.WRITE, nt.ACCUMULATE) and int(base[slots[0]]) in book:
         raise RuntimeError(_WRITTEN)
     recorded = tape.grad_mode and any(tape.is_active(slot) for slot in slots)
-    if kind == nt.COMPUTE and recorded and ITAB.rows[made.id, nt.I_DIFF] and not _is_python(made):
-        kept = residual_places(tape, made, slots)
+    if kind == nt.COMPUTE and recorded and _may_save(instruction):
+        kept = residual_places(tape, instruction, slots)
         if any(place < len(slots) and int(base[slots[place]]) in book for place in kept):
             raise RuntimeError(_SAVED)
 
@@ -131,7 +131,7 @@ Tape.guard = staticmethod(_guard)
 
 
 def check_saved(tensors: Sequence[Any]) -> None:
-    """Raise if an inference tensor is among what a Function saves for backward.
+    """Raise if an inference tensor is among the tensors that a Function saves for backward.
 
     Raises
     ------

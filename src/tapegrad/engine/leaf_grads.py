@@ -1,4 +1,4 @@
-"""Gradients of leaves: made, or added to what is there, with the hooks that see them."""
+"""Gradients of leaves: set, or added to those that are there, with the hooks that see them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _accumulating = new_lock()
 
 
 def leaf_gradients(request: Request) -> list[tuple[Storage, np.ndarray]]:
-    """Make the gradients of leaves that have none; the others, which are to be added."""
+    """Make the gradients of leaves that have none; return the others, which are to be added."""
     tape = request.tape
     rest: list[tuple[int, Storage]] = []
     leaves, high = list(tape.leaves), request.high
@@ -53,14 +53,14 @@ def leaf_gradients(request: Request) -> list[tuple[Storage, np.ndarray]]:
             if (storage := tape.leaves.get(slot)) is not None:
                 address = request.address_of(slot)
                 layout = tape.instruction_of(slot).out
-                if storage.hooks is not None or not _made(tape, storage, address, layout):
+                if storage.hooks is not None or not _copy_adjoint(tape, storage, address, layout):
                     rest.append((slot, storage))
-    found: list[tuple[Storage, np.ndarray]] = []
+    gradients: list[tuple[Storage, np.ndarray]] = []
     for slot, storage in in_order(tape, rest):
         array = request.leaf_adjoint(slot, tape.instruction_of(slot).out)
         assert array is not None
-        found.append((storage, hooked(storage, array, node=True)))
-    return found
+        gradients.append((storage, hooked(storage, array, node=True)))
+    return gradients
 
 
 def reached_leaves(request: Request) -> list[tuple[Target, Storage]]:
@@ -68,12 +68,12 @@ def reached_leaves(request: Request) -> list[tuple[Target, Storage]]:
     tape = request.tape
     slots = (request.reached[: request.high + 1] != 0).nonzero()[0].tolist()
     leaves = [(slot, storage) for slot in slots if (storage := tape.leaves.get(slot)) is not None]
-    found = []
+    targets = []
     for slot, storage in in_order(tape, leaves):
         target = Target(slot, slot, tape.instruction_of(slot).out)
         target.is_leaf = True
-        found.append((target, storage))
-    return found
+        targets.append((target, storage))
+    return targets
 
 
 def call_leaf_hooks(request: Request) -> None:
@@ -84,7 +84,7 @@ def call_leaf_hooks(request: Request) -> None:
             target.array = hooked(storage, target.array, node=False)
 
 
-def _made(tape: Tape, storage: Storage, address: int, layout: Layout) -> bool:
+def _copy_adjoint(tape: Tape, storage: Storage, address: int, layout: Layout) -> bool:
     """Make the gradient of a leaf a copy of its (small, dense) adjoint; False if it is not so simple."""
     if storage.grad is not None or layout.span > nt.SMALL or not layout.is_contiguous:
         return False
@@ -107,7 +107,7 @@ def accumulate_plainly(tape: Tape, root: TensorHandle, *, free: bool) -> bool:
                 for storage, slot, address in leaves:
                     if address:
                         layout = tape.instruction_of(slot).out
-                        if not _made(tape, storage, address, layout):
+                        if not _copy_adjoint(tape, storage, address, layout):
                             rest.append((storage, taken(tape, address, layout)))
             plain.finish(tape, block, free=free)
         finally:
@@ -176,7 +176,7 @@ def add_recorded(storage: Storage, new: TensorHandle) -> None:
     while True:
         grad = storage.grad
         if grad is None:
-            copy: Any = new.clone()  # others may have it, and what comes next is added in place
+            copy: Any = new.clone()  # others may have it, and the next one is added in place
             with _accumulating:
                 if storage.grad is None:
                     storage.grad = copy
@@ -208,17 +208,17 @@ def add_to_grad(storage: Storage, array: np.ndarray) -> None:
         if layout_of(grad).overlaps:
             raise RuntimeError(messages.OVERLAP)
         home = tape_at(grad._state)  # another thread may have made it
-        own = storage_of(grad)
+        memory = storage_of(grad)
         with home.lock, _accumulating:
             if storage.grad is not grad or grad._state != home.pointer:
                 continue
             slot = slot_of(home, grad)
-            in_memory = own is not None and own.leaf and own.array is not None
+            in_memory = memory is not None and memory.leaf and memory.array is not None
             if in_memory and not home.is_active(slot):
                 home.evaluate()
                 # Noted first: an interrupt may come in between.
                 versions.note_write_from_python(home, slot)
-                np.add(own.array, array, out=own.array)  # type: ignore[union-attr,arg-type]
+                np.add(memory.array, array, out=memory.array)  # type: ignore[union-attr,arg-type]
                 return
         record.adopt(grad)  # before any lock: see cross_thread.py
         with no_grad_on(tape):

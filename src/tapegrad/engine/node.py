@@ -1,4 +1,4 @@
-"""Nodes: what ``tensor.grad_fn`` shows of a statement."""
+"""Nodes: statements as ``tensor.grad_fn`` shows them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = [
 class Node(metaclass=ABCMeta):  # noqa: B024 - contexts of Functions are registered as nodes
     """A statement of the tape, under PyTorch's name for it (``AddBackward0`` ...).
 
-    It keeps the statement, and what its gradient needs, like the tensor itself. That of an
+    It keeps the statement, and the values that its gradient needs, like the tensor itself. That of an
     `autograd.Function` also has the attributes of its context.
 
     A statement has one node, which lives as long as a tensor it was asked for of (`kept_node`), or a
@@ -53,7 +53,7 @@ class Node(metaclass=ABCMeta):  # noqa: B024 - contexts of Functions are registe
         storage = storage_of(tensor)
         if storage is not None and storage.leaf and tensor.is_leaf:  # its `grad` is this one's
             self._tensor._meta = storage
-        else:  # an edge of it leads to the value of this moment, whatever is written later
+        else:  # an edge of it leads to the value of this moment, also after writes
             moment = self._tensor._meta = Storage(None, leaf=False)
             slot = slot_of(tape, self._tensor)
             last = versions.last_write(tape, slot)
@@ -84,10 +84,10 @@ class Node(metaclass=ABCMeta):  # noqa: B024 - contexts of Functions are registe
         """
         tape, slot = self._place()
         with tape.lock:
-            made = tape.instruction_of(slot)
-            if made.op.multiple_views or number == views.output_number(tape, slot):
+            op = tape.instruction_of(slot).op
+            if op.multiple_views or number == views.output_number(tape, slot):
                 return self._tensor
-            anchor = tape.args_of(slot)[0] if made.op.name == "function_output" else tape.count
+            anchor = tape.args_of(slot)[0] if op.name == "function_output" else tape.count
             for k in range(anchor + 1, tape.count):
                 other = tape.instruction_of(k)
                 if other.op.name != "function_output" or tape.args_of(k)[:1] != [anchor]:
@@ -127,10 +127,8 @@ class Node(metaclass=ABCMeta):  # noqa: B024 - contexts of Functions are registe
     def _find_next(self) -> tuple[tuple[Node | None, int], ...]:
         tape, slot = self._place()
         with tape.lock:
-            made = tape.instruction_of(slot)
-            if made.op.name == "function_output":
+            if tape.instruction_of(slot).op.name == "function_output":
                 slot = tape.args_of(slot)[0]
-                made = tape.instruction_of(slot)
             args = tape.args_of(slot)
             return tuple(
                 (
@@ -144,8 +142,9 @@ class Node(metaclass=ABCMeta):  # noqa: B024 - contexts of Functions are registe
     def _node_at(tape: Tape, slot: int, user: int) -> Node | None:
         if not tape.is_active(slot):
             return None
-        made = tape.instruction_of(slot)
-        if made.op.kind == nt.COMPUTE and made.layouts and not any(tape.args_of(slot)):
+        instruction = tape.instruction_of(slot)
+        computed = instruction.op.kind == nt.COMPUTE and instruction.layouts
+        if computed and not any(tape.args_of(slot)):
             return None  # it was passive, and something active has been written over it since
         tensor = record.tensor_at(tape, slot)
         return leaf_node(tensor) if tensor.is_leaf else node_of(tensor, user)
@@ -168,7 +167,7 @@ class Node(metaclass=ABCMeta):  # noqa: B024 - contexts of Functions are registe
         TypeError
             For another number of gradients.
         RuntimeError
-            If what the derivative needs was freed, or written in place.
+            If a value that the derivative needs was freed, or written in place.
         UnsupportedError
             For the nodes of in-place operations.
         """
@@ -179,8 +178,8 @@ class Node(metaclass=ABCMeta):  # noqa: B024 - contexts of Functions are registe
         expected = 1 if context is None else context.count
         if (count := len(grads)) != expected:
             raise TypeError(f"{self.name()}: expected {expected} arguments, got {count} instead")
-        found = self._gradients(context, grads)
-        return found[0] if len(found) == 1 else found
+        gradients = self._gradients(context, grads)
+        return gradients[0] if len(gradients) == 1 else gradients
 
     def _gradients(
         self, context: Any, grads: tuple[TensorHandle | None, ...]
@@ -199,37 +198,37 @@ class Node(metaclass=ABCMeta):  # noqa: B024 - contexts of Functions are registe
         if context is not None:
             tape.counted += 1  # `k` is known by number
             try:
-                given = {j: g for j, g in enumerate(grads) if g is not None}
-                return tuple(context.run(tape, tape.args_of(k)[0], given, False))
+                incoming = {j: g for j, g in enumerate(grads) if g is not None}
+                return tuple(context.run(tape, tape.args_of(k)[0], incoming, False))
             finally:
                 tape.counted -= 1
         assert grads[0] is not None
         if kind == nt.VIEW:
             return (scattered(tape, k, grads[0]),)
-        args, made = tape.args_of(k), tape.instruction_of(k)
+        args, instruction = tape.args_of(k), tape.instruction_of(k)
         targets = [
-            Target(args[i], args[i], made.layouts[i])
+            Target(args[i], args[i], instruction.layouts[i])
             for i in edge_places(tape, k) if tape.is_active(args[i])
         ]  # fmt: skip
         with tape.lock, Request(tape, [k], targets, leaves=False, raw=True) as request:
             request.prepare()
             with no_grad_on(tape):
-                found = Swept(request).derivatives(k, grads[0])
+                derivatives = Swept(request).derivatives(k, grads[0])
                 tape.evaluate()
             request.release(free=False)
-        return tuple([found[i] for i in edge_places(tape, k)])
+        return tuple([derivatives[i] for i in edge_places(tape, k)])
 
     def register_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call ``hook(grad_inputs, grad_outputs)`` when the node's derivatives were computed.
 
-        What it returns, if not None, takes the place of the gradients of the inputs.
+        Its result, if not None, takes the place of the gradients of the inputs.
         """
         return self._hooks().add("after", hook)
 
     def register_prehook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Call ``hook(grad_outputs)`` before the node's derivatives are computed.
 
-        What it returns, if not None, takes the place of the gradients of the outputs.
+        Its result, if not None, takes the place of the gradients of the outputs.
         """
         return self._hooks().add("before", hook)
 
@@ -267,9 +266,9 @@ class Node(metaclass=ABCMeta):  # noqa: B024 - contexts of Functions are registe
         if name.startswith("_saved_"):
             tape, slot = self._place()
             with tape.lock:
-                found = saved.kept(tape, slot)
-            if name[7:] in found:
-                return found[name[7:]]()
+                getters = saved.kept(tape, slot)
+            if name[7:] in getters:
+                return getters[name[7:]]()
         if name.startswith("_raw_saved_"):
             raw = SavedTensor.named(self, name[11:])
             if raw is not None:
@@ -422,16 +421,16 @@ def _source(tape: Tape, tensor: TensorHandle, user: int | None) -> AnyTensor | N
         raise RuntimeError(text)
     if tensor.is_leaf:
         return None
-    made = tape.instruction_of(slot)
-    if made.op.name == "unpacked":  # another value for a tensor of the graph, whose node it keeps
+    instruction = tape.instruction_of(slot)
+    if instruction.op.name == "unpacked":  # another value for a tensor, whose node it keeps
         kept = record.tensor_at(tape, tape.args_of(slot)[0])
         return tensor if kept.is_leaf else _source(tape, kept, slot)
-    args = tape.args_of(slot) if made.op.kind == nt.WRITE else []
+    args = tape.args_of(slot) if instruction.op.kind == nt.WRITE else []
     if args and args[1]:  # 0: it was passive, and is collected
-        # What was computed and then written over the whole tensor has its own statement.
-        source = record.new_tensor(tape, args[1], made.layouts[1])
-        same = made.layouts[0].shape == made.layouts[1].shape
-        named = made.attrs["named"]
+        # A result that was then written over the whole tensor has its own statement.
+        source = record.new_tensor(tape, args[1], instruction.layouts[1])
+        same = instruction.layouts[0].shape == instruction.layouts[1].shape
+        named = instruction.attrs["named"]
         if same and name_of(tape, source, user) == named == name_of(tape, tensor, user):
             return source
     return tensor

@@ -16,20 +16,20 @@ AS_STRIDED = "AsStridedBackward0"
 def name_of(tape: Tape, tensor: TensorHandle, user: int | None = None) -> str:
     """Return PyTorch's name of an active tensor's node, as it was when `user` was recorded."""
     slot = slot_of(tape, tensor)
-    made = tape.instruction_of(slot)
-    name = made.grad_fn
-    numbers = made.op.number_names
+    instruction = tape.instruction_of(slot)
+    op, name = instruction.op, instruction.grad_fn
+    numbers = op.number_names
     if numbers:  # PyTorch has names of their own for ops with a Python number
         constants = set(tape.constants.slots.values())
         for i, arg in enumerate(tape.args_of(slot)):
             if arg in constants and i in numbers:
                 name = numbers[i]
     end = None if user is None else user - 1
-    plain = made.op.rewritten or not (made.op.kind == nt.VIEW or name == AS_STRIDED)
+    is_value = op.rewritten or not (op.kind == nt.VIEW or name == AS_STRIDED)
     if versions.last_write(tape, slot, end) > slot:
         # it, or a view of it, was written after it was made
-        name = "CopySlices" if plain else AS_STRIDED
-    elif not plain and not views.is_whole(made) and versions.is_behind(tape, slot, end):
+        name = "CopySlices" if is_value else AS_STRIDED
+    elif not is_value and not views.is_whole(instruction) and versions.is_behind(tape, slot, end):
         name = AS_STRIDED  # a write without gradients gives a view another node, too
     if name == "CopySlices" and views.state_of(tape, slot).is_view:
         name = AS_STRIDED

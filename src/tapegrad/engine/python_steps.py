@@ -1,9 +1,9 @@
-"""What a reverse pass does in Python: hooks, Functions, anomaly checks.
+"""Python's part of a reverse pass: hooks, Functions, anomaly checks.
 
 The sweep (runtime/reverse_sweep.py) and replay stop at statements that have something of the kind.
 `look` calls a tensor's hooks with its cotangent. `take_over` computes the cotangents of a statement's
 operands in Python: by the ``backward`` of a Function, or by the op's rule where a hook of the node, or
-anomaly detection, wants to see them, or where what the rule needs was packed (saved_tensors.py).
+anomaly detection, wants to see them, or where the rule's residuals were packed (saved_tensors.py).
 
 Both work on a `Pass`: where cotangents come from and go to, in a sweep (`Swept`) or in replay, where
 they are recorded (`Replayed`).
@@ -53,7 +53,7 @@ def _hook_name(hook: Callable[..., Any]) -> str:
 
 
 def _check_value(hook: Callable[..., Any], old: Any, new: Any) -> None:
-    """Raise PyTorch's errors for what a hook returned in the place of a gradient."""
+    """Raise PyTorch's errors for a value that a hook returned in the place of a gradient."""
     if new is None:
         return
     if not record.is_tensor(new):
@@ -75,7 +75,7 @@ def _check_kind(hook: Callable[..., Any], kind: dtype, shape: Any, new: TensorHa
 
 
 def called(hook: Callable[..., Any], *values: Any) -> Any:
-    """Call a hook of a tensor (with its gradient) or a node (with tuples); what it returns.
+    """Call a hook of a tensor (with its gradient) or a node (with tuples), and return its result.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def called(hook: Callable[..., Any], *values: Any) -> Any:
 
 
 def call_hooks(hooks: dict[int, Callable[..., Any]], ct: TensorHandle) -> AnyTensor:
-    """A tensor's hooks on its gradient; what they make of it."""
+    """Call a tensor's hooks with its gradient; return the gradient that they leave."""
     for hook in list(hooks.values()):
         new = called(hook, ct)
         if new is not None:
@@ -101,7 +101,7 @@ def call_hooks(hooks: dict[int, Callable[..., Any]], ct: TensorHandle) -> AnyTen
 
 
 def replaced(hook: Callable[..., Any], old: tuple[Any, ...], new: Any) -> tuple[Any, ...]:
-    """What a node's hook returned, checked, in the place of `old`; None for a gradient takes it away."""
+    """Check the gradients by which a node's hook replaces `old`; None in one's place takes it away."""
     if new is None:
         return old
     if len(old) == 1 and record.is_tensor(new):
@@ -123,13 +123,13 @@ def prehooked(hooks: Hooks, ct: TensorHandle) -> AnyTensor:
     cts: tuple[Any, ...] = (ct,)
     for hook in list(hooks.before.values()):
         cts = replaced(hook, cts, called(hook, cts))
-    found: TensorHandle = ct.new_zeros(ct.shape) if cts[0] is None else cts[0]
-    return found
+    gradient: TensorHandle = ct.new_zeros(ct.shape) if cts[0] is None else cts[0]
+    return gradient
 
 
 # --------------------------------------------------------------------------- a pass
 class _Taken:
-    """What sweep and replay have in common when Python takes a statement over."""
+    """The common part of sweep and replay where Python takes a statement over."""
 
     tape: Tape
     request: Request
@@ -145,7 +145,7 @@ class _Taken:
         return bool(self.request.needed[self.request.root[slot]])
 
     def kept(self, k: int) -> Storage | None:
-        """Where the gradient of slot `k` is kept (`retain_grad`), if somebody can ask for it.
+        """Storage that keeps the gradient of slot `k` (`retain_grad`), if it is still referred to.
 
         Of a view whose memory was written, that since the write, if the pass comes by.
         """
@@ -157,7 +157,7 @@ class _Taken:
         return storage
 
     def runs(self, k: int) -> bool:
-        """Whether the node of statement `k` is run, and its hooks with it."""
+        """Return True if the node of statement `k` is run, and its hooks with it."""
         return not self.request.raw or any(self.wanted(slot) for slot in self.tape.args_of(k))
 
     def rule(self, k: int, i: int, ct: TensorHandle, values: dict[int, int] | None) -> int:
@@ -173,15 +173,15 @@ class _Taken:
             packed.place = (tape, k)
             self.request.contexts.append(packed)
             values = packed.values(tape, k)
-        found: list[TensorHandle | None] = []
+        cotangents: list[TensorHandle | None] = []
         results = template(tape.instruction_of(k)).results
         for i, slot in enumerate(tape.args_of(k)):
             if results[i] is None or not self.wanted(slot):
-                found.append(None)
+                cotangents.append(None)
                 continue
             new = self.rule(k, i, ct, values)
-            found.append(record.result_tensor(tape, new))
-        return found
+            cotangents.append(record.result_tensor(tape, new))
+        return cotangents
 
     def derive(self, k: int, ct: TensorHandle) -> list[AnyTensor | None]:
         """The cotangents of the operands of statement `k`, its hooks included."""
@@ -192,41 +192,41 @@ class _Taken:
 
     def _derive(self, k: int, ct: TensorHandle) -> list[AnyTensor | None]:
         tape = self.tape
-        made = tape.instruction_of(k)
+        instruction = tape.instruction_of(k)
         hooks = tape.hooks.get(k)
         cts: tuple[Any, ...] = (ct,)
-        if made.op.name == "function_output":
+        if instruction.op.name == "function_output":
             anchor = tape.args_of(k)[0]
-            self.cotangents.setdefault(anchor, {})[made.attrs["number"]] = ct
-            return [record.as_operand(0.0, made.layouts[0].dtype), None]
-        context = tape.contexts[k] if made.op.name == "function" else None
+            self.cotangents.setdefault(anchor, {})[instruction.attrs["number"]] = ct
+            return [record.as_operand(0.0, instruction.layouts[0].dtype), None]
+        context = tape.contexts[k] if instruction.op.name == "function" else None
         if context is not None:
             hooks = context.hooks
-            given = self.cotangents.pop(k, {})
-            cts = tuple(given.get(j) for j in range(context.count))
+            incoming = self.cotangents.pop(k, {})
+            cts = tuple(incoming.get(j) for j in range(context.count))
         for hook in () if hooks is None else list(hooks.before.values()):
             cts = replaced(hook, cts, called(hook, cts))
         if context is None:
             undefined: list[TensorHandle | None] = [None] * len(tape.args_of(k))
-            found = undefined if cts[0] is None else self.derivatives(k, cts[0])
+            cotangents = undefined if cts[0] is None else self.derivatives(k, cts[0])
         else:
             self.request.contexts.append(context)
-            given = {j: g for j, g in enumerate(cts) if g is not None}
-            found = context.run(tape, k, given, self.is_replayed)
+            incoming = {j: g for j, g in enumerate(cts) if g is not None}
+            cotangents = context.run(tape, k, incoming, self.is_replayed)
         if hooks is not None and hooks.after:
             places = edge_places(tape, k)
-            inputs = tuple([found[i] for i in places])
+            inputs = tuple([cotangents[i] for i in places])
             for hook in list(hooks.after.values()):
                 inputs = replaced(hook, inputs, called(hook, inputs, cts))
             for i, new in zip(places, inputs, strict=True):
-                found[i] = new
-        anomaly.check(tape, k, found)
-        return found
+                cotangents[i] = new
+        anomaly.check(tape, k, cotangents)
+        return cotangents
 
     is_replayed = False
 
     def of_view(self, k: int, ct: TensorHandle) -> tuple[AnyTensor, AnyTensor | None]:
-        """The hooks of a view's node: the view's gradient, or another one for what it is a view of."""
+        """Call the hooks of a view's node: the view's gradient, or another one for its operand."""
         hooks = self.tape.hooks.get(k)
         is_view = self.tape.instruction_of(k).op.kind == nt.VIEW
         if hooks is None or not is_view or not self.runs(k):
@@ -249,16 +249,16 @@ def keep_gradient(storage: Storage, ct: TensorHandle) -> None:
 
 
 def scattered(tape: Tape, k: int, ct: TensorHandle) -> AnyTensor:
-    """The gradient of what `k` is a view of, from that of the view."""
+    """The gradient of the operand of a view `k`, from that of the view."""
     parent = tape.args_of(k)[0]
     whole, part = tape.instruction_of(parent).out, tape.instruction_of(k).out
     places = byte_offsets(whole)
     order = np.argsort(places, kind="stable")
-    own = byte_offsets(part) + int(tape.address[k] - tape.address[parent])
-    index = order[np.searchsorted(places[order], own)]
+    offsets = byte_offsets(part) + int(tape.address[k] - tape.address[parent])
+    index = order[np.searchsorted(places[order], offsets)]
     zeros: Any = record.leaf_tensor(np.zeros(whole.size, whole.dtype.np), whole.dtype)
-    found = zeros.index_add(0, record.leaf_tensor(index, int64), ct.reshape(-1))
-    return found.reshape(whole.shape)
+    gradient = zeros.index_add(0, record.leaf_tensor(index, int64), ct.reshape(-1))
+    return gradient.reshape(whole.shape)
 
 
 class Swept(_Taken):
@@ -269,19 +269,19 @@ class Swept(_Taken):
         self._rules: Pass | None = None
 
     def run(self, here: int) -> None:
-        """Do what the sweep stopped for, let it go on, and so forth until it is through.
+        """Do the work that the sweep stopped for, let it go on, and so forth until it is through.
 
         Raises
         ------
         MemoryError
-            If there is none for adjoints, where `here` is below 0; or what a kernel's failure raises.
+            If there is none for adjoints, where `here` is below 0; or the error of a kernel that failed.
         """
         request, tape = self.request, self.tape
         with no_grad_on(tape):
             while here != 0:
                 if here < 0:
                     request.stopped()
-                tape.state[nt.S_GRAD_MODE] = False  # whatever mode a hook has left behind
+                tape.state[nt.S_GRAD_MODE] = False  # a hook may have left another behind
                 if here < nt.TAKE_OVER:
                     self._look(here)
                 else:
@@ -299,7 +299,7 @@ class Swept(_Taken):
         return array_at(address, tape.instruction_of(slot).out)
 
     def _look(self, k: int) -> None:
-        """Call a tensor's hooks, keep its gradient, and see whether its node has hooks as well."""
+        """Call a tensor's hooks, keep its gradient, and note if its node has hooks as well."""
         tape = self.tape
         # A view that has no adjoint of its own is one that the pass does not come by.
         if self.request.is_separable(k) or not watches(tape, k):
@@ -365,19 +365,19 @@ class Replayed(_Taken):
         return record.result_tensor(self.tape, slot)
 
     def looks(self, k: int) -> bool:
-        """Whether somebody waits for the adjoint of slot `k`."""
+        """Return True if hooks or `retain_grad` wait for the adjoint of slot `k`."""
         watched = bool(self.tape.flags[k] & nt.WATCHED)
         return watched and not self.request.is_separable(k) and watches(self.tape, k)
 
     def takes_over(self, k: int) -> bool:
-        """Whether the cotangents of statement `k`'s operands are Python's to compute."""
+        """Return True if Python is to compute the cotangents of statement `k`'s operands."""
         hooks = self.tape.hooks.get(k)
         python = self.tape.instruction_of(k).op.python or k in self.tape.contexts
         seen = python or anomaly.checks_nan() or (hooks is not None and hooks.takes_over())
         return seen and self.runs(k)
 
     def look_leaf(self, slot: int, ct: int) -> int:
-        """A leaf's hooks."""
+        """Call a leaf's hooks; return the slot of the cotangent that they leave."""
         storage = self.tape.leaves.get(slot)
         hooks = None if storage is None else storage.hooks
         if hooks is None or not (hooks.tensor or hooks.before):
@@ -386,7 +386,7 @@ class Replayed(_Taken):
         return record.operand(self.tape, new if self.request.raw else prehooked(hooks, new))
 
     def look(self, k: int, ct: int) -> int:
-        """A tensor's hooks; the slot of the cotangent that they leave."""
+        """Call a tensor's hooks; return the slot of the cotangent that they leave."""
         hooks, storage = self.tape.hooks.get(k), self.kept(k)
         new = self._tensor(ct)
         if hooks is not None:
@@ -401,9 +401,9 @@ class Replayed(_Taken):
 
     def take_over(self, k: int, ct: int) -> list[int | None]:
         """Slots of the cotangents of the operands of statement `k`."""
-        found = self.derive(k, self._tensor(ct))
+        cotangents = self.derive(k, self._tensor(ct))
         slots: list[int | None] = []
-        for slot, new in zip(self.tape.args_of(k), found, strict=True):
+        for slot, new in zip(self.tape.args_of(k), cotangents, strict=True):
             if new is None or not self.wanted(slot):
                 slots.append(None)
                 continue

@@ -17,14 +17,8 @@ from typing import Any
 import numpy as np
 
 from ..native import abi as nt
-from ..ops.instruction import (
-    CACHES,
-    Instruction,
-    instruction,
-    remember,
-    remember_pair,
-    view_instruction,
-)
+from ..ops.instruction import CACHES, Instruction, remember, remember_pair, view_instruction
+from ..ops.instruction import instruction as instruction_for
 from ..ops.layout import Layout, contiguous, mapped_offset, mapped_strides
 from ..ops.table import TABLE, is_float
 from ..rules import replay_table as templates
@@ -53,7 +47,7 @@ class Pass:
         self.callbacks: Any = None
         #: for each root the slot of its adjoint so far, or 0
         self.adjoint = np.zeros(self.tape.count, np.int32)
-        #: whether a root's adjoint is a buffer that may be written in place
+        #: for each root 1 if its adjoint is a buffer that may be written in place
         self.buffer = np.zeros(self.tape.count, np.uint8)
 
     # ------------------------------------------------------------------ statements
@@ -61,13 +55,13 @@ class Pass:
         """Append an op on slots."""
         layouts = tuple([self.layout(s) for s in slots])
         key = name, layouts
-        made = None if attrs else _KNOWN.get(key)
-        if made is None:
-            made = instruction(TABLE[name], layouts, **attrs)
+        instruction = None if attrs else _KNOWN.get(key)
+        if instruction is None:
+            instruction = instruction_for(TABLE[name], layouts, **attrs)
             if not attrs:
-                remember(made)  # native replay does the next one itself
-                _KNOWN[key] = made
-        return self.tape.append(made, slots)
+                remember(instruction)  # native replay does the next one itself
+                _KNOWN[key] = instruction
+        return self.tape.append(instruction, slots)
 
     def layout(self, slot: int) -> Layout:
         """The layout of a slot."""
@@ -77,20 +71,20 @@ class Pass:
         """A contiguous slot of zeros with the shape of `layout`, that may be written in place."""
         zero = self.tape.constant(0, layout.dtype)
         dense = contiguous(layout.dtype, layout.shape)
-        made = view_instruction(
+        expand = view_instruction(
             TABLE["expand"], self.layout(zero), layout.shape, (0,) * layout.ndim
         )
         if dense.size == 1 and not dense.ndim:
             return self.op("clone", zero)
         if layout.is_contiguous:
-            copy = instruction(TABLE["clone"], (made.out,))
-            remember_pair(nt.OP_ZEROS, layout.id, 0, made.id, copy.id)
-        return self.op("clone", self.tape.append_view(made, zero, 0))
+            copy = instruction_for(TABLE["clone"], (expand.out,))
+            remember_pair(nt.OP_ZEROS, layout.id, 0, expand.id, copy.id)
+        return self.op("clone", self.tape.append_view(expand, zero, 0))
 
     def view(self, slot: int, shape: tuple[int, ...], strides: tuple[int, ...], offset: int) -> int:
         """Append a view of a slot."""
-        made = view_instruction(TABLE["as_strided"], self.layout(slot), shape, strides)
-        return self.tape.append_view(made, slot, offset)
+        instruction = view_instruction(TABLE["as_strided"], self.layout(slot), shape, strides)
+        return self.tape.append_view(instruction, slot, offset)
 
     def dense(self, slot: int) -> int:
         """The slot, or a contiguous copy of it."""
@@ -135,7 +129,7 @@ class Pass:
         self.tape_accumulate(region, self.sum_to(ct, self.layout(region).shape))
 
     def covers(self, slot: int, root: int) -> bool:
-        """Whether a view shows all of a dense root in its order: templates then need no buffer."""
+        """Return True if a view is all of a dense root in its order: templates then need no buffer."""
         layout, whole = self.layout(slot), self.layout(root)
         shape = self.dense_shape(layout)
         strides = contiguous(layout.dtype, shape).strides
@@ -164,21 +158,21 @@ class Pass:
         shape = tuple(1 if s == 0 else n for n, s in zip(layout.shape, strides, strict=True))
         buffer = int(self.adjoint[root])
         if whole.is_contiguous and shape == layout.shape:
-            made = view_instruction(TABLE["as_strided"], self.layout(buffer), shape, strides)
-            remember_pair(nt.OP_REGION, whole.id, layout.id, made.id, made.out.id)
+            instruction = view_instruction(TABLE["as_strided"], self.layout(buffer), shape, strides)
+            remember_pair(nt.OP_REGION, whole.id, layout.id, instruction.id, instruction.out.id)
         return self.view(buffer, shape, strides, offset)
 
     def tape_accumulate(self, target: int, source: int) -> None:
-        """Append an in-place sum; nobody needs to know of it, see `replay_entry` and `settled`."""
+        """Append an in-place sum, which is not noted as a write: see `replay_entry` and `settled`."""
         layouts = self.layout(target), self.layout(source)
-        made = instruction(TABLE["accumulate_"], layouts)
-        remember_pair(nt.OP_ACCUMULATE, layouts[0].id, layouts[1].id, made.id, 0)
-        self.tape.append(made, (target, source))
+        instruction = instruction_for(TABLE["accumulate_"], layouts)
+        remember_pair(nt.OP_ACCUMULATE, layouts[0].id, layouts[1].id, instruction.id, 0)
+        self.tape.append(instruction, (target, source))
 
     def tape_write(self, target: int, source: int) -> None:
         """Append an in-place write."""
-        made = instruction(TABLE["copy_"], (self.layout(target), self.layout(source)))
-        self.tape.append(made, (target, source))
+        instruction = instruction_for(TABLE["copy_"], (self.layout(target), self.layout(source)))
+        self.tape.append(instruction, (target, source))
 
     # ------------------------------------------------------------------ rules
     def instantiate(
@@ -197,12 +191,12 @@ class Pass:
             lambda c: tape.constant(traced.constants[c].item(), traced.layouts[c].dtype),
         )  # fmt: skip
         for s in statements:
-            own = [slots[a] for a in s.args]
+            operands = [slots[a] for a in s.args]
             kind = s.instruction.op.kind
             if kind == nt.VIEW:
-                slots[s.slot] = self.tape.append_view(s.instruction, own[0], s.offset)
+                slots[s.slot] = self.tape.append_view(s.instruction, operands[0], s.offset)
             else:
-                first = self.tape.append(s.instruction, own)
+                first = self.tape.append(s.instruction, operands)
                 for j in range(len(s.instruction.outs)):
                     slots[s.slot + j] = first + j
                 if kind in (nt.WRITE, nt.ACCUMULATE):
@@ -211,19 +205,18 @@ class Pass:
 
     def rule(self, k: int, operand: int, ct: int, values: dict[int, int] | None = None) -> int:
         """Append the rule of one operand of statement `k`; the slot of the operand's cotangent."""
-        made = self.tape.instruction_of(k)
-        own = made.op.replay
-        if own is not None:
-            parts = [slot for _, slot in own(self.tape, k, self.dense(ct))]
-            joint = instruction(TABLE["strip_head"], tuple(map(self.layout, parts)))
+        instruction = self.tape.instruction_of(k)
+        replay_op = instruction.op.replay
+        if replay_op is not None:
+            parts = [slot for _, slot in replay_op(self.tape, k, self.dense(ct))]
+            joint = instruction_for(TABLE["strip_head"], tuple(map(self.layout, parts)))
             return self.tape.append(joint, parts) if len(parts) > 1 else parts[0]
-        traced = template(
-            made if values is None else saved.dense(made, values), self.request.variant
-        )
+        source = instruction if values is None else saved.dense(instruction, values)
+        traced = template(source, self.request.variant)
         result = traced.results[operand]
         assert result is not None
         new = self.instantiate(traced, result, k, self.dense(ct), values or {})
-        return self.sum_to(new, made.layouts[operand].shape)
+        return self.sum_to(new, instruction.layouts[operand].shape)
 
     def take(self, root: int) -> int:
         """The adjoint of a root, which needs it no more."""
@@ -234,8 +227,8 @@ class Pass:
     def step(self, k: int, first: int = 0) -> None:
         """Replay the VJP of one statement, from operand `first` on."""
         tape, request = self.tape, self.request
-        made = tape.instruction_of(k)
-        kind = made.op.kind
+        instruction = tape.instruction_of(k)
+        kind = instruction.op.kind
         root = int(self.root[k])
         args = tape.args_of(k)
 
@@ -247,21 +240,21 @@ class Pass:
                 self.take_over(k)
                 return
             ct = self.dense(self.take(k))
-            own = made.op.replay
-            if own is not None:  # it goes to what the operand is joined from
-                for slot, new in own(tape, k, ct):
+            replay_op = instruction.op.replay
+            if replay_op is not None:  # it goes to the slots that the operand is joined from
+                for slot, new in replay_op(tape, k, ct):
                     if wanted(slot):
                         self.add(slot, new)
                 return
-            traced = template(made, request.variant)
-            templates.build(made, request.variant)
+            traced = template(instruction, request.variant)
+            templates.build(instruction, request.variant)
             for i, slot in enumerate(args[first:], first):
                 result = traced.results[i]
-                if result is None or not wanted(slot) or not is_float(made.layouts[i]):
+                if result is None or not wanted(slot) or not is_float(instruction.layouts[i]):
                     continue
                 self.add(slot, self.rule(k, i, ct))
         elif kind == nt.VIEW:
-            if root == k and not made.op.detaches and wanted(args[0]):
+            if root == k and not instruction.op.detaches and wanted(args[0]):
                 self.add_view(k, args[0])
         elif kind in (nt.WRITE, nt.ACCUMULATE):
             self.make_buffer(root)
@@ -269,13 +262,13 @@ class Pass:
             source = args[1]
             if wanted(source):
                 ct = self.op("clone", region)
-                self.add(source, self.sum_to(ct, made.layouts[1].shape))
+                self.add(source, self.sum_to(ct, instruction.layouts[1].shape))
             if kind == nt.WRITE:
-                zero = tape.constant(0, made.out.dtype)
+                zero = tape.constant(0, instruction.out.dtype)
                 self.tape_write(region, zero)
 
     def runs(self, k: int) -> bool:
-        """Whether the pass goes on behind statement `k`."""
+        """Return True if the pass goes on behind statement `k`."""
         needed, root = self.request.needed, self.root
         owners = {int(root[a]) for a in self.tape.args_of(k)}
         if needed[k] & nt.ENDS:
@@ -283,14 +276,14 @@ class Pass:
         return any([needed[owner] & nt.ACTIVE for owner in owners])
 
     def leave(self, k: int) -> None:
-        """Go on below statement `k`, where what it wrote to may not be wanted any more."""
+        """Go on below statement `k`, where the root that it wrote to may not be wanted any more."""
         if self.request.needed[k] & nt.ENDS:
             self.request.needed[self.root[k]] &= ~nt.ACTIVE & 0xFF
 
     def settled(self, slot: int) -> int:
-        """A cotangent for somebody outside: a copy of one that was written in place.
+        """A cotangent for use outside the pass: a copy of one that was written in place.
 
-        A pass from it would begin at its slot, which is before what wrote it.
+        A pass from it would begin at its slot, which is before its writes.
         """
         tape = self.tape
         is_copy = tape.instruction_of(slot).op.name == "clone"
@@ -300,8 +293,8 @@ class Pass:
 
     def take_over(self, k: int) -> None:
         """Let Python compute the cotangents of a statement's operands."""
-        found = self.callbacks.take_over(k, self.settled(self.take(k)))
-        for slot, new in zip(self.tape.args_of(k), found, strict=True):
+        cotangents = self.callbacks.take_over(k, self.settled(self.take(k)))
+        for slot, new in zip(self.tape.args_of(k), cotangents, strict=True):
             if new is not None:
                 self.add(slot, new)
 
@@ -370,7 +363,7 @@ def replay(
     seeds : list of int
         Slots of the roots' cotangents.
     callbacks : callable
-        Makes of the pass what calls hooks and Functions (`Replayed` of python_steps.py).
+        Makes of the pass the object that calls hooks and Functions (`Replayed` of python_steps.py).
     stepwise : bool
         Whether Python sees every statement.
 
@@ -386,7 +379,7 @@ def replay(
     for i, t in enumerate(request.targets):
         if not t.is_leaf:
             positions.setdefault(t.position, []).append(i)
-    found: list[int | None] = [None] * len(request.targets)
+    cotangents: list[int | None] = [None] * len(request.targets)
     for slot, seed in zip(request.roots, seeds, strict=True):
         p.add(slot, seed)
     limit = tape.state[nt.S_PENDING_LIMIT]
@@ -395,7 +388,7 @@ def replay(
         for k, operand in _stops(p, stepwise):
             for i in positions.get(k, ()):
                 if request.targets[i].is_late:
-                    found[i] = p.target_late(request.targets[i])
+                    cotangents[i] = p.target_late(request.targets[i])
             p.join_late(request.targets[i] for i in positions.get(k, ()))
             root = int(p.root[k])
             if not (p.adjoint[root] and request.needed[root]):
@@ -405,7 +398,7 @@ def replay(
                 p.look(k, root)
             for i in positions.get(k, ()):
                 if not request.targets[i].is_late:
-                    found[i] = p.target(request.targets[i], root)
+                    cotangents[i] = p.target(request.targets[i], root)
             if request.raw and goes_on:
                 p.look(k, root)
             if goes_on:
@@ -414,8 +407,8 @@ def replay(
         tape.state[nt.S_PENDING_LIMIT] = limit
     for i, t in enumerate(request.targets):
         if t.is_leaf and p.adjoint[t.slot]:
-            found[i] = p.callbacks.look_leaf(t.slot, p.target(t, t.slot))
-    return found
+            cotangents[i] = p.callbacks.look_leaf(t.slot, p.target(t, t.slot))
+    return cotangents
 
 
 def _stops(p: Pass, stepwise: bool) -> Iterator[tuple[int, int]]:
@@ -435,9 +428,9 @@ def _stops(p: Pass, stepwise: bool) -> Iterator[tuple[int, int]]:
         if here < low:
             return
         k = here & 0xFFFFFFFF
-        made = tape.instruction_of(k)
-        if templates.lacking(made, request.variant) and not p.callbacks.takes_over(k):
-            templates.teach(made, request.variant, p.layout(int(p.adjoint[k])))
+        instruction = tape.instruction_of(k)
+        if templates.lacking(instruction, request.variant) and not p.callbacks.takes_over(k):
+            templates.teach(instruction, request.variant, p.layout(int(p.adjoint[k])))
             continue
         yield k, here >> 32
         p.leave(k)

@@ -1,8 +1,7 @@
 """The reverse pass from Python: arguments in, gradients out.
 
 `backward` and `grad` check their arguments as PyTorch does, then either sweep (reverse_pass.py) or, for
-``create_graph=True``, replay (recorded_pass.py). Everything that can be wrong is found before anything
-changes.
+``create_graph=True``, replay (recorded_pass.py). Errors are raised before anything changes.
 """
 
 from __future__ import annotations
@@ -86,15 +85,15 @@ def check_roots(tensors: Sequence[Any]) -> Tape:
     return tape
 
 
-def _cotangents(tensors: Sequence[Any], given: Sequence[Any]) -> list[Any]:
+def _cotangents(tensors: Sequence[Any], gradients: Sequence[Any]) -> list[Any]:
     """Check the cotangents; None stands for one."""
-    made: list[Any] = []
-    for i, (t, ct) in enumerate(zip(tensors, given, strict=True)):
+    cotangents: list[Any] = []
+    for i, (t, ct) in enumerate(zip(tensors, gradients, strict=True)):
         layout = LAYOUTS[t._layout_id]
         if ct is None:
             if layout.size != 1 and record.is_active(t):
                 raise RuntimeError("grad can be implicitly created only for scalar outputs")
-            made.append(None)
+            cotangents.append(None)
             continue
         if not record.is_tensor(ct):
             raise TypeError(f"gradients can be either Tensors or None, but got {type(ct).__name__}")
@@ -103,8 +102,8 @@ def _cotangents(tensors: Sequence[Any], given: Sequence[Any]) -> list[Any]:
                 f"Mismatch in shape: grad_output[{i}] has a shape of {ct.shape} and output[{i}] has "
                 f"a shape of {layout.shape}."
             )
-        made.append(record.cast(ct, layout.dtype))
-    return made
+        cotangents.append(record.cast(ct, layout.dtype))
+    return cotangents
 
 
 def _seed_array(t: Any, ct: Any) -> np.ndarray:
@@ -132,12 +131,12 @@ def located(
     tape = _ready()
     both, n = (*outputs, *inputs), len(outputs)
     block = tape.take_block(2 * len(both))
-    plain = look_at(tape.pointer, both, len(both), block.address) == 0
-    found = block.words[: 2 * len(both)].tolist()
+    is_plain = look_at(tape.pointer, both, len(both), block.address) == 0
+    places = block.words[: 2 * len(both)].tolist()
     tape.give_block(block)
-    if plain:
-        roots = found[: 2 * n : 2]
-        slots = zip(found[2 * n :: 2], found[2 * n + 1 :: 2], strict=True)
+    if is_plain:
+        roots = places[: 2 * n : 2]
+        slots = zip(places[2 * n :: 2], places[2 * n + 1 :: 2], strict=True)
         if tape.writes:
             return tape, roots, [target_of(tape, t) for t in inputs]
         return tape, roots, [Target(slot, slot, LAYOUTS[layout]) for slot, layout in slots]
@@ -151,7 +150,7 @@ def located(
 
 
 def target_of(tape: Tape, tensor: TensorHandle) -> Target:
-    """What a pass needs to know to give a tensor's gradient."""
+    """Target of a pass for a tensor's gradient."""
     slot = record.operand(tape, tensor)
     storage = storage_of(tensor)
     moment = None if storage is None or storage.leaf else storage.moment
@@ -160,7 +159,7 @@ def target_of(tape: Tape, tensor: TensorHandle) -> Target:
 
 
 def _slot_target(tape: Tape, slot: int, layout: Layout, end: int | None = None) -> Target:
-    """What gives the gradient of a slot's value, as it is now or was at statement `end`."""
+    """Target for the gradient of a slot's value, as it is now or was at statement `end`."""
     if not tape.writes:
         return Target(slot, slot, layout)
     position = versions.last_write(tape, slot, end)
@@ -168,7 +167,7 @@ def _slot_target(tape: Tape, slot: int, layout: Layout, end: int | None = None) 
         # A write without gradients does not change the base's node, but a view gets a new one.
         position = max(position, versions.last_mark(tape, slot) >> 1)
         if position > slot and views.goes_on_after(tape, position):
-            position += 1  # where what was written is itself a target, this is part of its gradient
+            position += 1  # where the written slot is itself a target, this is part of its gradient
     return Target(slot, position, layout)
 
 
@@ -194,8 +193,8 @@ def backward(
             return
     wanted: tuple[TensorHandle, ...] | None = None
     if inputs is not None:
-        given = tuple(inputs.values()) if isinstance(inputs, dict) else sequence_of(inputs)
-        wanted = as_inputs(given)
+        values = tuple(inputs.values()) if isinstance(inputs, dict) else sequence_of(inputs)
+        wanted = as_inputs(values)
         if not wanted:
             raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
     cotangents = _cotangents(tensors, gradients)
@@ -235,13 +234,13 @@ def _accumulate(
     with tape.lock, Request(tape, roots, targets, leaves=leaves) as request:
         request.prepare()
         request.sweep(seeds, Swept)
-        found = leaf_gradients(request) if leaves else []
+        gradients = leaf_gradients(request) if leaves else []
         for target in targets:
             storage = tape.leaves.get(target.slot) if target.is_leaf else None
             if storage is not None and target.array is not None:
-                found.append((storage, hooked(storage, target.array, node=True)))
+                gradients.append((storage, hooked(storage, target.array, node=True)))
         request.release(free=not retain)
-    for storage, array in found:
+    for storage, array in gradients:
         add_to_grad(storage, array)
         accumulated(storage, array, recorded=False)
     finish(tape)
@@ -310,7 +309,7 @@ def replayed(
                 if prepared is not None:
                     prepared(request)
                 with no_grad_on(tape, True):
-                    found = replay.replay(request, seeds, Replayed, stepwise=anomaly.checks_nan())
+                    slots = replay.replay(request, seeds, Replayed, stepwise=anomaly.checks_nan())
                 if not retain:
                     request.release(free=True)
         except BaseException:
@@ -318,9 +317,9 @@ def replayed(
             raise
         if tape.state[nt.S_EAGER]:
             tape.evaluate()
-        made = [None if slot is None else record.result_tensor(tape, slot) for slot in found]
+        results = [None if slot is None else record.result_tensor(tape, slot) for slot in slots]
         saved.pack_from(tape, count)
-        return made
+        return results
 
 
 def _seed_slot(tape: Tape, tensor: TensorHandle, ct: TensorHandle | None) -> int:

@@ -1,7 +1,7 @@
-"""One reverse pass over a tape: what is seeded, what is wanted, and the arrays for the sweep.
+"""One reverse pass over a tape: its roots, its targets, and the arrays for the sweep.
 
 A `Request` fills the structure that the native sweeps read (fields ``R_*`` of native/abi.py), and
-calls them in order: `Request.prepare` marks what will be visited and raises what would stop it,
+calls them in order: `Request.prepare` marks what will be visited and raises errors that would stop it,
 `Request.sweep` runs, `Request.release` gives memory back. It is a context manager that holds the
 tape's lock.
 """
@@ -55,9 +55,9 @@ COPIED = 1 << 16
 
 
 class Request:
-    """One reverse pass over a tape: what is seeded, what is wanted, and the arrays for the sweep.
+    """One reverse pass over a tape: its roots, its targets, and the arrays for the sweep.
 
-    Whatever the pass marks is in its own arrays, so passes may run inside each other. The tape's flag
+    The marks of a pass are in its own arrays, so passes may run inside each other. The tape's flag
     `WATCHED` says only where hooks are; a pass asks for those that it comes by.
     """
 
@@ -88,13 +88,13 @@ class Request:
         self._copies: list[Instruction] = []
         #: late targets that a sweep has kept apart from their bases, once one has run
         self._late: list[int] | None = None
-        #: whether a sweep has run
+        #: True once a sweep has run
         self._swept = False
-        #: what is called when the pass ends without an error
+        #: functions called when the pass ends without an error
         self.ends: list[Callable[[], None]] = []
-        #: what is called after that, when gradients have been accumulated (final_callbacks.py)
+        #: functions called after them, when gradients have been accumulated (final_callbacks.py)
         self.finals: list[Callable[[], None]] = []
-        #: what hooks over several tensors keep as long as the pass lasts
+        #: notes of hooks over several tensors, kept as long as the pass lasts
         self.notes: dict[Any, Any] = {}
         #: expanded views that are wanted, which raise where the pass comes by
         self.expanded: list[Target] = []
@@ -117,10 +117,10 @@ class Request:
     def _lay_out(self) -> None:
         """Lay out the request's arrays for the views that have an adjoint of their own by now."""
         tape, words, targets, roots = self.tape, self.words, self.targets, self.roots
-        at = R_WIDTH
+        word = R_WIDTH
         for t in targets:
-            words[at], words[at + 1], words[at + 3] = t.position, t.slot, t.is_late << 32
-            at += 4
+            words[word], words[word + 1], words[word + 3] = t.position, t.slot, t.is_late << 32
+            word += 4
         count = len(self._writes)
         root = 0 if self.root is tape.root else address_of(self.root)
         single = roots[0] if len(roots) == 1 else 0
@@ -147,12 +147,12 @@ class Request:
 
     @property
     def needed(self) -> np.ndarray:
-        """Whether a root's adjoint is wanted."""
+        """Marks by slot; not 0 for roots whose adjoint is wanted."""
         return self._block.array[self._marks :].view(np.uint8)[: self._count]
 
     @property
     def reached(self) -> np.ndarray:
-        """Whether the sweep comes by a root."""
+        """Marks by slot; not 0 for roots that the sweep comes by."""
         return self._block.array[self._marks :].view(np.uint8)[self._count : 2 * self._count]
 
     @property
@@ -177,7 +177,7 @@ class Request:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if kind is not None:  # whatever happened: adjoints go back, nothing counts as freed
+        if kind is not None:  # after an error adjoints go back, and nothing counts as freed
             self.words[nt.R_HIGH] = self.high  # callbacks moved it
             self.release(free=False)
         try:
@@ -230,7 +230,7 @@ class Request:
 
     # ------------------------------------------------------------------ before the sweep
     def prepare(self) -> None:
-        """Find what the sweep will visit, and raise what would stop it."""
+        """Mark the roots that the sweep will visit, and raise errors that would stop it."""
         tape = self.tape
         while True:
             answer = sweep.prepare(tape.pointer, self.pointer)
@@ -266,40 +266,40 @@ class Request:
 
     @property
     def is_watched(self) -> bool:
-        """Whether Python has something to do in the pass (after `prepare`): hooks, Functions."""
+        """Return True if Python has something to do in the pass (after `prepare`): hooks, Functions."""
         return self.words[nt.R_WATCHED] != 0 or anomaly.checks_nan()
 
     def _missing(self) -> np.ndarray:
         """The instructions that `prepare` wants programs of."""
         start = self._adjoint + self._count
-        found = self._block.array[start : start + nt.MISSING // 2].view(np.int32)
-        return found[: self.words[R_MISSING_COUNT]]
+        numbers = self._block.array[start : start + nt.MISSING // 2].view(np.int32)
+        return numbers[: self.words[R_MISSING_COUNT]]
 
     def _stale(self, slot: int, residual: int) -> str:
         tape = self.tape
         base = int(tape.base[residual])
         version = tape.versions.get(base, 0)
         later = versions.writes_behind(tape, base, slot)
-        made = tape.instruction_of(residual)
+        instruction = tape.instruction_of(residual)
         current = tape.instruction_of(versions.last_write(tape, residual))
         origin = ""
         if tape.is_active(residual) and not tape.wants_grad(residual):
-            # A result is called after its own op, an operand after what wrote it last.
-            named = made if residual == slot or current.op.kind == nt.LEAF else current
+            # A result is called after its own op, an operand after its last write.
+            named = instruction if residual == slot or current.op.kind == nt.LEAF else current
             name = named.grad_fn.removesuffix("Backward0")
             if name in ("CopySlices", "CopyBackwards", "AsStrided"):
                 name = "torch::autograd::CopySlices"
             origin = f", which is output 0 of {name},"
-        shape = str(list(made.out.shape))
+        shape = str(list(instruction.out.shape))
         return messages.stale(anomaly.is_on()).format(
-            kind=type_name(made.out.dtype), shape=shape, origin=origin, version=version,
+            kind=type_name(instruction.out.dtype), shape=shape, origin=origin, version=version,
             expected=version - later,
         )  # fmt: skip
 
     def sweep(self, seeds: Sequence[np.ndarray], callbacks: Callable[[Request], Any]) -> None:
         """Run the reverse sweep from `seeds`, one contiguous array a root.
 
-        `callbacks` makes of the request what does the Python part (`Swept` of python_steps.py).
+        `callbacks` makes of the request the object that does Python's part (`Swept` of python_steps.py).
         """
         tape = self.tape
         captured = [t for t in self.targets if not t.is_leaf]
@@ -309,12 +309,7 @@ class Request:
             self.root[slot] = slot
         for i, t in enumerate(captured):
             t.array = np.empty(t.layout.shape, t.layout.dtype.np)
-            self._captures[i] = (
-                t.position,
-                t.slot,
-                address_of(t.array),
-                (self.copy_of(t.layout) | t.is_late << 32),
-            )
+            self._captures[i] = self.capture_of(t, t.array)
         self.words[R_CAPTURE_COUNT] = len(captured)
         self.want_written()
         self.words[nt.R_SEEN] = 0
@@ -334,12 +329,16 @@ class Request:
             if t.is_leaf:
                 if t.slot not in leaves:
                     leaves[t.slot] = self.leaf_adjoint(t.slot, t.layout)
-                found = leaves[t.slot]
-                again = found is not None and any(u.array is found for u in self.targets)
-                t.array = found.copy() if again and found is not None else found
+                adjoint = leaves[t.slot]
+                again = adjoint is not None and any(u.array is adjoint for u in self.targets)
+                t.array = adjoint.copy() if again and adjoint is not None else adjoint
+
+    def capture_of(self, t: Target, array: np.ndarray) -> tuple[int, int, int, int]:
+        """Row of `_captures` by which the sweep copies the adjoint of a target to an array."""
+        return t.position, t.slot, address_of(array), self.copy_of(t.layout) | t.is_late << 32
 
     def want_written(self) -> None:
-        """Let all that is written be wanted from its write on, where a sweep before has gone below it."""
+        """Let all written slots be wanted from their write on, where a sweep before has gone below it."""
         swept, self._swept = self._swept, True  # `prepare` leaves it so for the first
         if swept and self.words[nt.R_ENDS]:
             needed = self.needed
@@ -349,9 +348,9 @@ class Request:
 
     def copy_of(self, layout: Layout) -> int:
         """Number of the instruction that copies a layout; it stays as long as the request does."""
-        made = copy_of(layout, int(self.words[nt.R_VARIANT]))
-        self._copies.append(made)
-        return made.id
+        instruction = copy_of(layout, int(self.words[nt.R_VARIANT]))
+        self._copies.append(instruction)
+        return instruction.id
 
     def stopped(self) -> None:
         """Raise why a sweep has failed: a kernel has, or there was no memory."""
@@ -359,10 +358,11 @@ class Request:
         if not report:
             self.no_memory()
         slot = self.words[R_ERROR_SLOT]
-        made = tape.instruction_of(slot)
-        own = instruction_at(made, int(self.words[nt.R_VARIANT]), report >> nt.BATCH_BITS)
+        instruction = tape.instruction_of(slot)
+        variant = int(self.words[nt.R_VARIANT])
+        failing = instruction_at(instruction, variant, report >> nt.BATCH_BITS)
         anomaly.explain(tape, slot)
-        raise failed(own, report, made).error()
+        raise failed(failing, report, instruction).error()
 
     def no_memory(self) -> None:
         """Raise for adjoints that do not fit."""
@@ -386,7 +386,7 @@ class Request:
         sweep.release(self.tape.pointer, self.pointer, 2 * (self.tape.passes <= 1))
 
     def release(self, *, free: bool) -> None:
-        """Give adjoints back; with `free`, residuals of what was swept count as freed."""
+        """Give adjoints back; with `free`, residuals of swept statements count as freed."""
         sweep.release(self.tape.pointer, self.pointer, free | 2 * (self.tape.passes <= 1))
         if free:
             for context in self.contexts:
@@ -402,7 +402,7 @@ def innermost(tape: Tape) -> Request:
 
 
 def watches(tape: Tape, slot: int) -> bool:
-    """Return True if somebody waits for a slot's adjoint; what nobody waits for is noted no longer."""
+    """Return True if hooks or a tensor wait for a slot's adjoint; a slot without them loses its notes."""
     hooks, kept = tape.hooks.get(slot), tape.retained.get(slot)
     if hooks or (kept is not None and kept() is not None):
         return True

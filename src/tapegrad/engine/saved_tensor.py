@@ -28,10 +28,10 @@ def _same(tensor: Any) -> Any:
 
 
 class SavedTensor:
-    """What ``node._raw_saved_self`` and the like return; it is made by nodes only."""
+    """A saved tensor, as ``node._raw_saved_self`` and the like return it; only nodes make them."""
 
-    #: passes the tensor through hooks
-    _pack: Callable[[saved.Hooks], None]
+    #: function that passes the tensor through hooks
+    _pack: Callable[[saved.PackingHooks], None]
 
     def __init__(self, *_: object) -> None:
         raise RuntimeError(
@@ -40,7 +40,7 @@ class SavedTensor:
         )
 
     @classmethod
-    def _of(cls, pack: Callable[[saved.Hooks], None]) -> SavedTensor:
+    def _of(cls, pack: Callable[[saved.PackingHooks], None]) -> SavedTensor:
         tensor: SavedTensor = object.__new__(cls)
         tensor._pack = pack
         return tensor
@@ -54,7 +54,7 @@ class SavedTensor:
         Raises
         ------
         RuntimeError
-            If what a Function saved was freed.
+            If the tensors that a Function saved were freed.
         """
         context = node._context()
         if context is not None:
@@ -88,11 +88,11 @@ class SavedTensor:
             raise TypeError(
                 "register_hooks(): incompatible function arguments: two callables are needed"
             )
-        self._pack(saved.Hooks(pack_hook, unpack_hook[0]))
+        self._pack(saved.PackingHooks(pack_hook, unpack_hook[0]))
 
 
 def _settled(node: SavingNode) -> None:
-    """Make room and evaluate what is pending, as hooks may record."""
+    """Make room and evaluate pending statements, as hooks may record."""
     tape, _ = node._place()
     tape.make_room()
     tape.settle()
@@ -108,8 +108,8 @@ def _check_new(is_known: bool, has_hooks: bool) -> None:
         )
 
 
-def _pack_of_function(node: SavingNode, number: int, hooks: saved.Hooks) -> None:
-    """Pass what a Function saved through hooks."""
+def _pack_of_function(node: SavingNode, number: int, hooks: saved.PackingHooks) -> None:
+    """Pass a tensor that a Function saved through hooks."""
     _settled(node)
     context = node._context()
     assert context is not None
@@ -123,8 +123,8 @@ def _pack_of_function(node: SavingNode, number: int, hooks: saved.Hooks) -> None
             tape.counted -= 1
 
 
-def _pack_of_statement(node: SavingNode, name: str, hooks: saved.Hooks) -> None:
-    """Pass what a statement saved through hooks."""
+def _pack_of_statement(node: SavingNode, name: str, hooks: saved.PackingHooks) -> None:
+    """Pass a tensor that a statement saved through hooks."""
     _settled(node)
     tape, k = node._place()
     with tape.lock:
@@ -148,7 +148,7 @@ def _pack_of_statement(node: SavingNode, name: str, hooks: saved.Hooks) -> None:
 
 
 def _kept_as_it_is(tape: Tape, k: int) -> saved.Saved:
-    """What a statement saves, packed as it is."""
+    """Pack the residuals of a statement as they are."""
     known, args = saved.Saved(), tape.args_of(k)
     numbers = tape.constants.slots.values()
     for place in saved.residuals(tape, tape.instruction_of(k), k):

@@ -1,11 +1,11 @@
-"""What statements save for backward, passed through a user's hooks (``saved_tensors_hooks``).
+"""Residuals, which statements save for backward, passed through a user's hooks (``saved_tensors_hooks``).
 
-While such hooks are active, recording goes through Python (``tape.saving``), and `Hooks.pack` looks at
+While such hooks are active, recording goes through Python (``tape.saving``), and `PackingHooks.pack` looks at
 each new statement. The residuals that its VJP programs read (`residuals`) are given to the pack hook,
-and what that returns is kept in the tape's books (``tape.contexts``, as for a Function) in the place of
+and its result is kept in the tape's books (``tape.contexts``, as for a Function) in the place of
 the values: the statement gets another instruction (`handed_over`), one without programs, which keeps
-nothing and which a reverse pass hands to Python. There python_steps.py evaluates the op's rule on what the
-unpack hook returns.
+nothing and which a reverse pass hands to Python. There python_steps.py evaluates the op's rule on the
+results of the unpack hook.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from ..base.locks import TABLE_LOCK
 from ..native import abi as nt
 from ..native.exchange import Exchange, Exchanged
 from ..native.handle_type import AnyTensor, TensorHandle
-from ..ops.instruction import CACHES, ITAB, VTAB, Instruction, instruction, new_number
+from ..ops.instruction import CACHES, ITAB, VTAB, Instruction, new_number
+from ..ops.instruction import instruction as instruction_for
 from ..ops.layout import Layout, contiguous
 from ..ops.program import holding
 from ..ops.table import TABLE
@@ -35,7 +36,7 @@ from ..tape.current import current_tape
 from ..tape.tape import Tape
 from ..tape.user_code import call_user
 
-__all__ = ["Hooks", "Packed", "Saved", "disabled", "pushed", "suspended"]
+__all__ = ["Packed", "PackingHooks", "Saved", "disabled", "pushed", "suspended"]
 
 
 _WRITTEN = (
@@ -45,7 +46,7 @@ _WRITTEN = (
 
 
 class _Disabled(threading.local):
-    """What a thread says where hooks are disabled."""
+    """The message of a thread in which hooks are disabled."""
 
     message: str | None = None
 
@@ -54,47 +55,46 @@ _disabled = _Disabled()
 
 
 # --------------------------------------------------------------------------- hooks
-class Hooks:
-    """A pair of hooks."""
+class PackingHooks:
+    """A pair of a user's hooks: one packs what is saved, one unpacks it."""
 
     def __init__(self, pack: Callable[[Any], Any], unpack: Callable[[Any], Any]) -> None:
         self.pack_hook, self.unpack_hook = pack, unpack
 
     def __call__(self, tape: Tape, k: int) -> None:
-        """Pack what a statement just appended saves; without a trace of it, should a hook raise."""
-        made = tape.instruction_of(k)
-        if made.op.kind != nt.COMPUTE or made.op.python or not tape.is_active(k):
+        """Pack the residuals of a statement just appended; undo the statement, should a hook raise."""
+        instruction = tape.instruction_of(k)
+        if instruction.op.kind != nt.COMPUTE or instruction.op.python or not tape.is_active(k):
             return
         end = tape.count
         tape.counted += 1  # slots are known by number here, too: they stay
         try:
-            found = Saved()
+            saved = Saved()
             constants = tape.constants.slots.values()
             args = tape.args_of(k)
-            for place in self.places(tape, made, k):
+            for place in self.places(tape, instruction, k):
                 slot = args[place] if place < len(args) else k
                 layout = tape.instruction_of(slot).out
                 if slot in constants:  # a number in the program: PyTorch saves no tensor either
                     number = tape.value(slot, layout).item()
-                    found.numbers[place] = number
+                    saved.numbers[place] = number
                 else:
-                    found.packed[place] = self.pack_slot(tape, slot, place < len(args))
+                    saved.packed[place] = self.pack_slot(tape, slot, place < len(args))
         except BaseException:
-            if (
-                tape.count == end
-            ):  # what the hook recorded may have written to older slots: it stays
+            # Statements of the hook may have written to older slots: they stay.
+            if tape.count == end:
                 tape.undo(k)
             raise
         finally:
             tape.counted -= 1
-        if found.packed:
-            tape.contexts[k] = found
-            new = handed_over(made)
+        if saved.packed:
+            tape.contexts[k] = saved
+            new = handed_over(instruction)
             tape.instruction[k] = new.id
 
-    def places(self, tape: Tape, made: Instruction, k: int) -> list[int]:
+    def places(self, tape: Tape, instruction: Instruction, k: int) -> list[int]:
         """Numbers of the operands, and of the result, that are packed of a statement."""
-        return residuals(tape, made, k)
+        return residuals(tape, instruction, k)
 
     def pack_slot(self, tape: Tape, slot: int, is_operand: bool) -> Packed:
         """Give the pack hook the value of a slot."""
@@ -104,7 +104,7 @@ class Hooks:
         return packed
 
     def keep_origin(self, tape: Tape, slot: int, packed: Packed) -> None:
-        """Note what derivatives of an operand are to be taken of, if not of its slot."""
+        """Note the tensor that an operand's derivatives are to be taken of, if not of its slot."""
 
     def pack(self, tensor: TensorHandle) -> Packed:
         """Give the pack hook a tensor made for it.
@@ -119,7 +119,7 @@ class Hooks:
         before, mode = versions.version_of(tape, slot), tape.grad_mode
         tape.state[nt.S_GRAD_MODE] = False
         try:
-            what = call_user(self.pack_hook, tensor)
+            value = call_user(self.pack_hook, tensor)
             slot = record.operand(tape, tensor)
             if versions.version_of(tape, slot) != before:
                 raise RuntimeError(
@@ -130,47 +130,47 @@ class Hooks:
                 )
             if record.is_active(tensor) and not tensor.is_leaf:
                 # Should the hook keep the tensor, it must keep the value only: its graph would keep
-                # the statement that keeps what the hook returned.
+                # the statement that keeps the hook's result.
                 alias = tensor.detach()
                 record.bind_to(tensor, tape, record.operand(tape, alias), record.layout_of(alias))
         finally:
             tape.state[nt.S_GRAD_MODE] = mode
-        return Packed(what, self.unpack_hook)
+        return Packed(value, self.unpack_hook)
 
 
 class Packed:
-    """What a pack hook returned.
+    """A value that a pack hook returned, with the hook that unpacks it.
 
     Attributes
     ----------
-    what : object
+    value : object
     unpack_hook : callable
     origin : Tensor or None
         A copy, of the moment, with the graph: for derivatives, should the slot be written later.
     """
 
-    __slots__ = ("origin", "unpack_hook", "what")
+    __slots__ = ("origin", "unpack_hook", "value")
 
     def __init__(
-        self, what: Any, unpack_hook: Callable[[Any], Any], origin: TensorHandle | None = None
+        self, value: Any, unpack_hook: Callable[[Any], Any], origin: TensorHandle | None = None
     ) -> None:
-        self.what, self.unpack_hook, self.origin = what, unpack_hook, origin
+        self.value, self.unpack_hook, self.origin = value, unpack_hook, origin
 
     def unpack(self) -> AnyTensor:
-        """What the unpack hook makes of it.
+        """Return the tensor that the unpack hook makes of the value.
 
         Raises
         ------
         TypeError
             If that is not a Tensor.
         """
-        found = call_user(self.unpack_hook, self.what)
-        if not record.is_tensor(found):
+        tensor = call_user(self.unpack_hook, self.value)
+        if not record.is_tensor(tensor):
             raise TypeError(
                 "Output of saved tensor unpack_hook expected to be a Tensor but got result of type "
-                f"{type(found).__name__}"
+                f"{type(tensor).__name__}"
             )
-        return found
+        return tensor
 
     def value_of(self, tape: Tape, slot: int, layout: Layout, user: int | None = None) -> AnyTensor:
         """The unpacked tensor in the place of a slot: its value, and the slot's derivatives.
@@ -190,21 +190,21 @@ class Packed:
                 if user is not None and versions.last_write(tape, slot) > user:
                     raise RuntimeError(_WRITTEN)
                 original = record.new_tensor(tape, slot, layout)
-        found = record.cast(self.unpack(), layout.dtype)
-        if found.shape != layout.shape:
+        tensor = record.cast(self.unpack(), layout.dtype)
+        if tensor.shape != layout.shape:
             raise RuntimeError(
-                f"a saved tensor unpack hook returned a tensor of shape {list(found.shape)} in the "
+                f"a saved tensor unpack hook returned a tensor of shape {list(tensor.shape)} in the "
                 f"place of one of shape {list(layout.shape)}"
             )
-        if not record.layout_of(found).is_contiguous:
-            found = record.apply(TABLE["clone"], (found,))
+        if not record.layout_of(tensor).is_contiguous:
+            tensor = record.apply(TABLE["clone"], (tensor,))
         if original is None:
-            return found
-        return record.apply(TABLE["unpacked"], (original, found.detach()))
+            return tensor
+        return record.apply(TABLE["unpacked"], (original, tensor.detach()))
 
 
 class Saved:
-    """What a statement saved, in ``tape.contexts``.
+    """The packed residuals of a statement, in ``tape.contexts``.
 
     Attributes
     ----------
@@ -225,21 +225,22 @@ class Saved:
 
     def values(self, tape: Tape, k: int) -> dict[int, int]:
         """Slots with the unpacked values."""
-        made, args = tape.instruction_of(k), tape.args_of(k)
+        instruction, args = tape.instruction_of(k), tape.args_of(k)
         slots: dict[int, int] = {}
-        found = []  # keeps the tensors until their slots have been used for more
+        layouts = instruction.layouts
+        tensors = []  # keeps the tensors until their slots have been used for more
         for place, packed in self.packed.items():
             is_operand = place < len(args)
-            layout = made.layouts[place] if is_operand else made.out
+            layout = layouts[place] if is_operand else instruction.out
             if not is_operand and self._is_to_be_rebuilt(tape, k):
-                again = [record.new_tensor(tape, slots[i], made.layouts[i]) for i in range(place)]
-                found.append(record.apply(made.op, again, **made.attrs))
+                again = [record.new_tensor(tape, slots[i], layouts[i]) for i in range(place)]
+                tensors.append(record.apply(instruction.op, again, **instruction.attrs))
             else:
                 slot = args[place] if is_operand else k
-                found.append(packed.value_of(tape, slot, layout, k))
-            slots[place] = record.operand(tape, found[-1])
+                tensors.append(packed.value_of(tape, slot, layout, k))
+            slots[place] = record.operand(tape, tensors[-1])
         for place, number in self.numbers.items():
-            slots[place] = tape.constant(number, made.layouts[place].dtype)
+            slots[place] = tape.constant(number, layouts[place].dtype)
         return slots
 
     def _is_to_be_rebuilt(self, tape: Tape, k: int) -> bool:
@@ -258,44 +259,44 @@ class Saved:
 
 
 # --------------------------------------------------------------------------- statements
-def residuals(tape: Tape, made: Instruction, k: int, base: int = -1) -> list[int]:
+def residuals(tape: Tape, instruction: Instruction, k: int, base: int = -1) -> list[int]:
     """Numbers of the operands (and, behind them, the result) that a statement keeps for its VJPs.
 
-    Operands in the memory of slot `base` count as active: what is written there may make them so.
+    Operands in the memory of slot `base` count as active: a write there may make them so.
     """
-    return residual_places(tape, made, tape.args_of(k), base)
+    return residual_places(tape, instruction, tape.args_of(k), base)
 
 
 def residual_places(
-    tape: Tape, made: Instruction, slots: Sequence[int], base: int = -1
+    tape: Tape, instruction: Instruction, slots: Sequence[int], base: int = -1
 ) -> list[int]:
-    """The same of an instruction on operands, which need not have been appended."""
-    build(made)
-    first = int(ITAB.rows[made.id, nt.I_VJP])
+    """Numbers of the residuals of an instruction on operands, which need not have been appended."""
+    build(instruction)
+    first = int(ITAB.rows[instruction.id, nt.I_VJP])
     mask = 0
     for i, slot in enumerate(slots):
         row = VTAB.rows[first + i]
         if row[nt.V_EXISTS] and (tape.is_active(slot) or tape.base[slot] == base):
             mask |= int(row[nt.V_MASK])
-    count = len(made.layouts)
+    count = len(instruction.layouts)
     order = [1, 0, 2] if count == 2 else range(count + 1)  # PyTorch's: `other` before `self`
     return [i for i in order if mask >> i & 1]
 
 
 @cache
-def handed_over(made: Instruction) -> Instruction:
+def handed_over(instruction: Instruction) -> Instruction:
     """An instruction that computes the same and leaves its derivatives to Python."""
     with TABLE_LOCK:
-        new = copy(made)
+        new = copy(instruction)
         # It runs the steps of the other, which stays as long as it does.
-        new.key, new._holdings, new.needs = None, None, (made.id,)
+        new.key, new._holdings, new.needs = None, None, (instruction.id,)
         new.vjp = new.masked_vjp = new.pushes = new.head = new.family = None
         new_number(new)
         with holding(new.holdings):
-            first = VTAB.reserve(max(len(made.layouts), 1))
-        VTAB.rows[first : first + len(made.layouts)] = 0
+            first = VTAB.reserve(max(len(instruction.layouts), 1))
+        VTAB.rows[first : first + len(instruction.layouts)] = 0
         row = ITAB.rows[new.id]
-        row[:] = ITAB.rows[made.id]
+        row[:] = ITAB.rows[instruction.id]
         row[nt.I_PYTHON], row[nt.I_VSCRATCH] = 1, 0
         row[nt.I_VJP : nt.I_VJP + nt.VARIANTS] = first
         row[nt.I_REPLAY : nt.I_REPLAY + 2] = -1
@@ -306,28 +307,28 @@ CACHES.append(handed_over.cache_clear)
 
 
 def kept(tape: Tape, k: int) -> dict[str, Callable[[], Any]]:
-    """How to get what a statement of one or two operands may save, by PyTorch's names."""
-    made = tape.instruction_of(k)
-    original = instruction(made.op, made.layouts, **made.attrs)
+    """Functions that return the saved tensors of a statement of one or two operands, by PyTorch's names."""
+    instruction = tape.instruction_of(k)
+    original = instruction_for(instruction.op, instruction.layouts, **instruction.attrs)
     return {name: partial(_kept, tape, k, original, i) for name, i in saved_names(tape, k).items()}
 
 
 def saved_names(tape: Tape, k: int) -> dict[str, int]:
     """Numbers of the operands, and of the result, that such a statement may save, by PyTorch's names."""
-    made = tape.instruction_of(k)
-    count = len(made.layouts)
-    if made.op.kind != nt.COMPUTE or made.op.python or not 1 <= count <= 2:
+    instruction = tape.instruction_of(k)
+    count = len(instruction.layouts)
+    if instruction.op.kind != nt.COMPUTE or instruction.op.python or not 1 <= count <= 2:
         return {}
-    names = ["self", made.op.second_name, "result"]
+    names = ["self", instruction.op.second_name, "result"]
     names = [*names[:count], "result"]
-    original = instruction(made.op, made.layouts, **made.attrs)
+    original = instruction_for(instruction.op, instruction.layouts, **instruction.attrs)
     build(original)
     rows = VTAB.rows[int(ITAB.rows[original.id, nt.I_VJP]) :][:count]
     ever = int(np.bitwise_or.reduce(rows[:, nt.V_MASK]))
     return {name: i for i, name in enumerate(names) if ever >> i & 1}
 
 
-def _kept(tape: Tape, k: int, made: Instruction, place: int) -> Any:
+def _kept(tape: Tape, k: int, instruction: Instruction, place: int) -> Any:
     """One saved tensor (or exponent), or None if the statement did not need it.
 
     Raises
@@ -337,17 +338,17 @@ def _kept(tape: Tape, k: int, made: Instruction, place: int) -> Any:
     """
     if tape.flags[k] & nt.FREED:
         raise RuntimeError(messages.FREED)
-    if place not in residuals(tape, made, k):
+    if place not in residuals(tape, instruction, k):
         return None
     args = tape.args_of(k)
     slot = args[place] if place < len(args) else k
     packed = tape.contexts.get(k)
     if isinstance(packed, Saved) and place in packed.packed:
         return packed.packed[place].value_of(
-            tape, slot, made.layouts[place] if place < len(args) else made.out
+            tape, slot, instruction.layouts[place] if place < len(args) else instruction.out
         )
     layout = tape.instruction_of(slot).out
-    if made.op.name == "pow" and place == 1 and slot in tape.constants.slots.values():
+    if instruction.op.name == "pow" and place == 1 and slot in tape.constants.slots.values():
         return tape.value(slot, layout).item()
     base, version = int(tape.base[slot]), versions.version_of(tape, slot)
     later = versions.writes_behind(tape, base, k)
@@ -361,16 +362,17 @@ def _kept(tape: Tape, k: int, made: Instruction, place: int) -> Any:
     return record.tensor_at(tape, slot)
 
 
-def dense(made: Instruction, values: dict[int, int]) -> Instruction:
+def dense(instruction: Instruction, values: dict[int, int]) -> Instruction:
     """The instruction whose rule takes the unpacked values: contiguous ones."""
     layouts = [
-        contiguous(x.dtype, x.shape) if i in values else x for i, x in enumerate(made.layouts)
+        contiguous(x.dtype, x.shape) if i in values else x
+        for i, x in enumerate(instruction.layouts)
     ]
-    return instruction(made.op, tuple(layouts), **made.attrs)
+    return instruction_for(instruction.op, tuple(layouts), **instruction.attrs)
 
 
 def pack_from(tape: Tape, count: int) -> None:
-    """Pack what the statements from slot `count` on save that native code has recorded."""
+    """Pack the residuals of the statements from slot `count` on, which native code has recorded."""
     hooks = tape.saving
     if hooks is None:
         return
@@ -386,7 +388,7 @@ def pack_from(tape: Tape, count: int) -> None:
 
 
 # --------------------------------------------------------------------------- a thread's hooks
-def _use(hooks: Hooks | None) -> Exchange:
+def _use(hooks: PackingHooks | None) -> Exchange:
     """Return a context manager: this thread's tape uses hooks, in the place of those around."""
     tape, saving = current_tape(), nt.BUSY_SAVING
     return Exchanged(
@@ -395,7 +397,7 @@ def _use(hooks: Hooks | None) -> Exchange:
     )
 
 
-def pushed(hooks: Hooks) -> Exchange:
+def pushed(hooks: PackingHooks) -> Exchange:
     """Return a context manager: hooks are used, in the place of those around.
 
     Raises

@@ -1,8 +1,8 @@
 """Plain gradients: from one 0-d root to leaves, with nothing for Python to do, in one native call.
 
-Most calls of ``grad`` are plain, and most of their time was spent between native calls. What is not (hooks,
-Functions, in-place writes, another thread's tensors, templates not built yet, and every error)
-is left to reverse.py, which does it step by step.
+Most calls of ``grad`` are plain, and most of their time was spent between native calls. The others
+(hooks, Functions, in-place writes, another thread's tensors, templates not built yet, and every error)
+are left to reverse.py, which goes step by step.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MOST_TARGETS = 64
 
 
 class _Seed(NamedTuple):
-    """A one as a 0-d array, and the instruction that copies such a layout, with what native code sees."""
+    """A one as a 0-d array, and the instruction that copies such a layout; their address and number."""
 
     array: np.ndarray
     copy: Instruction
@@ -54,7 +54,7 @@ CACHES.append(_one.cache_clear)
 
 
 def needs_python(tape: Tape) -> bool:
-    """Whether passes on the tape, wherever they come by, are more than native code does alone."""
+    """Return True if passes on the tape, wherever they come by, are more than native code does alone."""
     more = tape.shared or tape.detached or tape.state[nt.S_MASKS_ZEROS] or tape.saving is not None
     return bool(more) or anomaly.checks_nan()
 
@@ -62,16 +62,16 @@ def needs_python(tape: Tape) -> bool:
 def copied(tape: Tape, address: int, layout: Layout) -> AnyTensor:
     """A leaf with a copy of a dense adjoint, which stays where it is."""
     array = np.empty(layout.shape, layout.dtype.np)
-    own = Storage(array, leaf=True)
-    tape.owned[tape.state[nt.S_COUNT]] = own  # first, as in `Tape.bind`
+    storage = Storage(array, leaf=True)
+    tape.owned[tape.state[nt.S_COUNT]] = storage  # first, as in `Tape.bind`
     span = layout.span
-    made = leaf(layout)
-    what = tape.pointer, address, span, made.id, address_of(array)
-    while (slot := sweep.gradient(*what)) < 0:
+    instruction = leaf(layout)
+    arguments = tape.pointer, address, span, instruction.id, address_of(array)
+    while (slot := sweep.gradient(*arguments)) < 0:
         tape.make_room(collect=False)
-    tape.owned[slot] = own
+    tape.owned[slot] = storage
     tensor: TensorHandle = tape.new_handle(slot, layout)
-    tensor._meta = own
+    tensor._meta = storage
     return tensor
 
 
@@ -80,10 +80,10 @@ def _gradient(tape: Tape, address: int, layout: Layout) -> AnyTensor:
     if not layout.is_contiguous or layout.span > COPIED:
         array = taken(tape, address, layout)
         return record.leaf_tensor(array, layout.dtype)
-    made = copied(tape, address, layout)
+    gradient = copied(tape, address, layout)
     if layout.span > nt.SMALL:
         collector.give_back(tape.pointer, address, layout.span)
-    return made
+    return gradient
 
 
 def swept(tape: Tape, root: TensorHandle) -> tuple[Block, list[tuple[Storage, int, int]]] | None:
@@ -97,14 +97,14 @@ def swept(tape: Tape, root: TensorHandle) -> tuple[Block, list[tuple[Storage, in
     if REFUSED or layout.ndim or tape.abstract or needs_python(tape):
         return None
     one = (root,)
-    block, at = _block(tape, room)
+    block, place = _block(tape, room)
     words, request = block.words, block.address
     statements = words[0]
-    if look_at(tape.pointer, one, 1, request + 8 * at) == 0:
+    if look_at(tape.pointer, one, 1, request + 8 * place) == 0:
         words[nt.R_MISSING_COUNT] = 0
-        count = sweep.leaves(tape.pointer, request, words[at], room)
+        count = sweep.leaves(tape.pointer, request, words[place], room)
         if count < 0 and _build_missing(tape, words, statements):
-            count = sweep.leaves(tape.pointer, request, words[at], room)
+            count = sweep.leaves(tape.pointer, request, words[place], room)
         end = nt.R_WIDTH + 4 * count
         slots = words[nt.R_WIDTH + 1 : end : 4].tolist() if count > 0 else []
         storages: list[Any] = []
@@ -140,7 +140,7 @@ def _build_missing(tape: Tape, words: memoryview, statements: int) -> bool:
 
 
 def finish(tape: Tape, block: Block, *, free: bool) -> None:
-    """Give a sweep's memory back; with `free`, residuals of what was swept count as freed."""
+    """Give a sweep's memory back; with `free`, residuals of swept statements count as freed."""
     sweep.release(tape.pointer, block.address, free | 2 * (tape.passes <= 1))
     tape.give_block(block)
     tape.checked()
@@ -170,39 +170,39 @@ def gradients(
     both = (root, *inputs)
     constant = tape.constant(1.0, layout.dtype) if create_graph else 0
     with tape.lock:
-        n, (block, at) = tape.state[nt.S_COUNT], _block(tape, count)
-        words, where, statements = block.words, block.address + 8 * at, block.words[0]
+        n, (block, place) = tape.state[nt.S_COUNT], _block(tape, count)
+        words, address, statements = block.words, block.address + 8 * place, block.words[0]
         tape.counted += 1
         try:
-            if look_at(tape.pointer, both, count + 1, where) != 0:
+            if look_at(tape.pointer, both, count + 1, address) != 0:
                 return None
-            places = words[at + 2 : at + 2 * count + 2].tolist()
+            places = words[place + 2 : place + 2 * count + 2].tolist()
             leaves = tape.leaves
             for slot in places[::2]:
                 storage = leaves.get(slot)
                 if storage is not None and storage.hooks is not None:
                     return None
-            what = tape.pointer, block.address, where, count, allow_unused
+            arguments = tape.pointer, block.address, address, count, allow_unused
             if create_graph:
-                if sweep.record(*what, constant) != 0:
+                if sweep.record(*arguments, constant) != 0:
                     tape.undo(n)
                     return None
             else:
                 seed = _one(layout)
                 words[nt.R_MISSING_COUNT] = 0
-                answer = sweep.plain(*what, seed.address, seed.number)
+                answer = sweep.plain(*arguments, seed.address, seed.number)
                 if answer == 1 and _build_missing(tape, words, statements):
-                    answer = sweep.plain(*what, seed.address, seed.number)
+                    answer = sweep.plain(*arguments, seed.address, seed.number)
                 if answer == 2:  # there was no memory
                     sweep.release(tape.pointer, block.address, 2 * (tape.passes <= 1))
                 if answer != 0:
                     return None
             cotangents = words[nt.R_WIDTH + 2 : nt.R_WIDTH + 4 * count : 4].tolist()
-            found: list[Any]
+            results: list[Any]
             if create_graph:
-                found = [record.result_tensor(tape, c) if c else None for c in cotangents]
+                results = [record.result_tensor(tape, c) if c else None for c in cotangents]
             else:
-                found = [
+                results = [
                     _gradient(tape, c, LAYOUTS[number]) if c else None
                     for c, number in zip(cotangents, places[1::2], strict=True)
                 ]
@@ -214,7 +214,7 @@ def gradients(
     if create_graph:
         if tape.state[nt.S_EAGER]:
             tape.evaluate()
-        return found
+        return results
     tape.checked()
     fuse.heat()
-    return found
+    return results

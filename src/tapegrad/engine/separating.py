@@ -2,7 +2,7 @@
 
 The adjoint of a view lies in its root's. A view that is wanted gets one of its own (reverse_pass.py), which
 is added to the root's where the sweep comes to the statement of the view or, where its memory was written
-since, to the last write: what was computed from it before is not of the view as it is.
+since, to the last write: results computed from it before are not of the view as it is.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Target:
 
 
 class MarkedPass(Protocol):
-    """A reverse pass (`Request` of reverse_pass.py) that has marked what it comes by."""
+    """A reverse pass (`Request` of reverse_pass.py) that has marked the roots that it comes by."""
 
     tape: Tape
     #: slots that are seeded, and the first statement that is visited
