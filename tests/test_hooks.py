@@ -204,6 +204,23 @@ def test_hooks_of_tensors(case: Case) -> None:
     assert not (isinstance(same(case), tuple) and "Error" in str(same(case)[0])), same(case)
 
 
+@pytest.mark.parametrize("lib", LIBS)
+@pytest.mark.parametrize("on_leaf", [False, True])
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_a_hook_of_a_view_sees_views_of_it_that_are_older(
+    lib: Any, on_leaf: bool, depth: int
+) -> None:
+    x, log = leaf(lib, 1.0, 2.0, 3.0, 4.0), []
+    first = inner = (x if on_leaf else x * 1)[:]
+    for _ in range(depth):
+        inner = inner[1:]
+    first.register_hook(lambda g: log.append(g.tolist()))
+    (inner * inner).sum().backward()
+    want = [2.0 * (i + 1) if i >= depth else 0.0 for i in range(4)]
+    assert log == [want]
+    assert x.grad.tolist() == want
+
+
 @pytest.mark.parametrize(
     "hook",
     [lambda g: 3, lambda g: (g,), lambda g: g[:1], lambda g: g.float(), lambda g: "a"],
