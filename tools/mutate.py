@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import ast
 import copy
+import itertools
 import os
 import random
 import re
@@ -56,6 +57,7 @@ TESTS = {
     "njit_errors checkpointed_loop njit",
     "": "main gradcheck keywords attributes imports",
 }  # fmt: skip
+TIMES = itertools.count(1)
 SWAPS = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Lt: ast.LtE,
     ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
@@ -154,12 +156,12 @@ def likely_tests(path: str) -> list[str]:
     return [f"tests/test_{each}.py" for each in names.split()]
 
 
-def run(tree: Path, command: list[str], limit: float, **settings: str) -> tuple[int | None, str]:
+def run(tree: Path, command: list[str], limit: float) -> tuple[int | None, str]:
     """Return the exit code, None beyond the time limit, and the output of a command in the copy."""
     paths = os.pathsep.join(str(tree / part) for part in ("src", "tests"))
     environment = {**os.environ, "PYTHONPATH": paths, "TAPEGRAD_CACHE_DIR": str(CACHE)}
     with subprocess.Popen(
-        [sys.executable, *command], cwd=tree, env={**environment, **settings}, text=True,
+        [sys.executable, *command], cwd=tree, env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
     ) as process:  # fmt: skip
         try:
@@ -177,8 +179,9 @@ def verdict(tree: Path, mutation: Mutation, tests: list[str], limit: float) -> s
     target, original = tree / mutation.path, ROOT / mutation.path
     target.write_text(mutation.applied(original.read_text()))
     command = ["-m", "pytest", "-x", "-q", "-p", "no:benchmark", "-p", "no:cacheprovider"]
-    # No bytecode is kept of a changed file: its size and second may be those of the next one.
-    code, output = run(tree, [*command, *tests], limit, PYTHONDONTWRITEBYTECODE="1")
+    # Bytecode goes by a file's size and time, so this change needs a time that no other one has.
+    os.utime(target, (0, next(TIMES)))
+    code, output = run(tree, [*command, *tests], limit)
     shutil.copy2(original, target)
     if code in (0, None):
         return "SURVIVED" if code == 0 else f"KILLED by the time limit of {limit:.0f} s"
