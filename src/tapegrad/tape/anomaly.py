@@ -141,12 +141,12 @@ def explain(tape: Tape, slot: int, writer: int | None = None) -> None:
         _say(text)
 
 
-def check(tape: Tape, slot: int, found: list[TensorHandle | None]) -> None:
+def check(tape: Tape, slot: int, gradients: list[TensorHandle | None]) -> None:
     """Raise PyTorch's error if a statement's derivative has a NaN."""
     if not checks_nan():
         return
-    for i, new in enumerate(found):
-        if new is not None and np.isnan(new._array()).any():
+    for i, gradient in enumerate(gradients):
+        if gradient is not None and np.isnan(gradient._array()).any():
             explain(tape, slot)
             name = tape.instruction_of(slot).grad_fn
             raise RuntimeError(f"Function '{name}' returned nan values in its {i}th output.")

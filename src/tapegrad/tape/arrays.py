@@ -81,8 +81,8 @@ class Arrays(Books):
 
     def instruction_of(self, slot: int) -> Instruction:
         """The instruction of a statement."""
-        made: Instruction = INSTRUCTIONS[self.instruction[slot]]
-        return made
+        instruction: Instruction = INSTRUCTIONS[self.instruction[slot]]
+        return instruction
 
     def args_of(self, slot: int) -> list[int]:
         """Operand slots of a statement; none where they were dropped."""
@@ -113,7 +113,7 @@ class Arrays(Books):
         n = self.count
         outs = [INSTRUCTIONS[i] for i in self.instruction[1:n]]
         roots = self.root[1:n] == np.arange(1, n)
-        own = [
+        root_bytes = [
             max(8, -(-i.out.span // 8) * 8)
             for i, is_root in zip(outs, roots, strict=True)
             if is_root
@@ -124,7 +124,7 @@ class Arrays(Books):
             "pending": n - self.done,
             "handles": int(self.state[nt.S_HANDLE_COUNT]),
             "capacity": int(self.state[nt.S_CAPACITY]),
-            "value_bytes": sum(own),
-            "bytes": arrays + 2 * sum(own) + 8 * n,
+            "value_bytes": sum(root_bytes),
+            "bytes": arrays + 2 * sum(root_bytes) + 8 * n,
             "collections": self.collections,
         }

@@ -62,9 +62,9 @@ def _drop_orphans() -> None:
 
 def _forget_threads() -> None:
     """In the child of a fork: no other thread is there to record, or to end a sweep or a pass."""
-    own = threading.current_thread()
+    thread = threading.current_thread()
     for tape in TAPES.copy().values():
-        if tape.owner is not own:
+        if tape.owner is not thread:
             tape.state[nt.S_OWNER] = 0
             tape.busy[nt.BUSY_SWEEP] = False
             tape.requests.clear()

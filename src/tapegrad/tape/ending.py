@@ -78,17 +78,27 @@ def _end_unneeded(recent: bool) -> int:
     _add(marks, np.flatnonzero(marks).tolist())
     _add(marks, _referenced(INSTRUCTIONS, marks))
     known = marks.tobytes()
-    unneeded = [made for made in INSTRUCTIONS if made is not GONE and not known[made.id]]
+    unneeded = [
+        instruction
+        for instruction in INSTRUCTIONS
+        if instruction is not GONE and not known[instruction.id]
+    ]
     # None of them can be found from here on. Should something interrupt this, there will be two alike.
-    for key in [made.key for made in unneeded]:
+    for key in [instruction.key for instruction in unneeded]:
         interned.pop(key, None)
     PAIRS.keep(marks, np.ones(len(LAYOUTS), np.uint8))
     # Another thread may have got one before.
     again = _on_tapes()
     _add(marks, range(len(marks)) if again is None else np.flatnonzero(again).tolist())
     _add(marks, _referenced(unneeded, marks))
-    ended = [made for made in unneeded if not marks[made.id]]
-    interned.update({made.key: made for made in unneeded if marks[made.id] and made.key})
+    ended = [instruction for instruction in unneeded if not marks[instruction.id]]
+    interned.update(
+        {
+            instruction.key: instruction
+            for instruction in unneeded
+            if marks[instruction.id] and instruction.key
+        }
+    )
     count = len(ended)
     while ended:
         give_back(ended.pop())
@@ -116,7 +126,9 @@ _trim = _trimming()
 
 
 def _forget_layouts(layouts: np.ndarray) -> None:
-    PAIRS.keep(np.array([made is not GONE for made in INSTRUCTIONS], np.uint8), layouts)
+    PAIRS.keep(
+        np.array([instruction is not GONE for instruction in INSTRUCTIONS], np.uint8), layouts
+    )
 
 
 def _on_tapes() -> np.ndarray | None:
@@ -132,11 +144,13 @@ def _on_tapes() -> np.ndarray | None:
     return marks
 
 
-def _is_held(made: Instruction) -> bool:
+def _is_held(instruction: Instruction) -> bool:
     """Return True if something but the instruction refers to one of its templates."""
-    if made.vjp is None and made.masked_vjp is None and made.pushes is None:
+    if instruction.vjp is None and instruction.masked_vjp is None and instruction.pushes is None:
         return False  # as most are whose programs were filled in
-    kept: list[Any] = [t for t in (made.vjp, made.masked_vjp, made.pushes) if t is not None]
+    kept: list[Any] = [
+        t for t in (instruction.vjp, instruction.masked_vjp, instruction.pushes) if t is not None
+    ]
     return any(count > 1 for count in reference_counts(kept))
 
 
@@ -146,17 +160,17 @@ def _referenced(some: list[Instruction], marks: np.ndarray) -> list[int]:
     known = marks.tobytes()
     others = some is not INSTRUCTIONS  # then it is in that list, too
     return [
-        made.id
-        for made, count in zip(some, counts, strict=True)
-        if made is not GONE
-        and not known[made.id]
-        and (count > others + _links(made) or _is_held(made))
+        instruction.id
+        for instruction, count in zip(some, counts, strict=True)
+        if instruction is not GONE
+        and not known[instruction.id]
+        and (count > others + _links(instruction) or _is_held(instruction))
     ]
 
 
-def _links(made: Instruction) -> int:
+def _links(instruction: Instruction) -> int:
     """References to an instruction from the tables, and from the one whose further result it is of."""
-    return (interned.get(made.key) is made) + (made.op is OUTPUT)
+    return (interned.get(instruction.key) is instruction) + (instruction.op is OUTPUT)
 
 
 def _add(marks: np.ndarray, numbers: Iterable[int]) -> None:

@@ -109,14 +109,14 @@ class _References:
 
     def _look(self, i: int) -> list[int]:
         """Note what an object refers to; the places of that."""
-        found = []
+        places = []
         for other in _referents(self.objects[i]):
             place = self.places.get(id(other))
             if place is None:
                 place = self.places[id(other)] = len(self.objects)
                 self.objects.append(other)
-            found.append(place)
-        return found
+            places.append(place)
+        return places
 
     def reach(self, places: list[int]) -> None:
         """Count objects, and what they refer to, as referred to from elsewhere."""
@@ -130,21 +130,21 @@ class _References:
 
 def _referents(value: Any) -> list[Any]:
     """The objects that may be part of a circle and that an object refers to."""
-    found = gc.get_referents(value)
+    referents = gc.get_referents(value)
     if isinstance(value, FunctionType):  # what a module has does not go
         around = [id(v) for v in _AROUND(value)]
-        found = [v for v in found if id(v) not in around]
-    found += [book[id(value)] for book in KEPT_WITH if id(value) in book]
-    return [v for v in found if gc.is_tracked(v) and not isinstance(v, _PASSED_OVER)]
+        referents = [v for v in referents if id(v) not in around]
+    referents += [book[id(value)] for book in KEPT_WITH if id(value) in book]
+    return [v for v in referents if gc.is_tracked(v) and not isinstance(v, _PASSED_OVER)]
 
 
 def _unreachable(tape: Arrays, owners: list[tuple[int, Any]], graph: _References) -> list[int]:
     """The hooked slots that no tensor's graph contains, but for tensors inside of their own hooks."""
     n = tape.count
     table = tape._handles.copy()
-    own = {i: handle for i, handle in graph.handles.items() if not graph.outside[i]}
-    slots = {i: int(table[handle]) for i, handle in own.items()}
-    table[list(own.values())] = 0
+    hook_handles = {i: handle for i, handle in graph.handles.items() if not graph.outside[i]}
+    slots = {i: int(table[handle]) for i, handle in hook_handles.items()}
+    table[list(hook_handles.values())] = 0
     words = np.frombuffer(tape.state, np.int64).copy()
     words[nt.S_HANDLES] = address_of(table)
     waiting = dict(enumerate(owners))
@@ -156,6 +156,6 @@ def _unreachable(tape: Arrays, owners: list[tuple[int, Any]], graph: _References
         if not alive:
             break
         graph.reach([graph.places[id(waiting.pop(i)[1])] for i in alive])
-        for i in [i for i in own if graph.outside[i]]:
-            table[own.pop(i)] = slots[i]
+        for i in [i for i in hook_handles if graph.outside[i]]:
+            table[hook_handles.pop(i)] = slots[i]
     return [slot for slot, _ in waiting.values()]

@@ -130,10 +130,10 @@ class Differentiated(Exchange):
         return {int(tape.root[slot_of(tape, t)]) for t in self.tensors if t._state == tape.pointer}
 
 
-def guard(what: str) -> None:
+def guard(action: str) -> None:
     """Raise PyTorch's error for what acts on a graph of the user's own, inside of a transform."""
     if RUNNING.inputs and any(inputs.guards for inputs in _inputs(reverse=False)):
-        raise RuntimeError(GUARDED[what])
+        raise RuntimeError(GUARDED[action])
 
 
 def is_running() -> bool:
@@ -237,8 +237,8 @@ def _dependent_roots(tape: Tape, count: int, differentiated: list[Differentiated
     for k in range(first, count):
         if not active[k]:
             continue
-        made = INSTRUCTIONS[numbers[k]]
-        n, start = len(made.layouts), starts[k]
+        instruction = INSTRUCTIONS[numbers[k]]
+        n, start = len(instruction.layouts), starts[k]
         # Without its operands a statement may depend on anything: the graph was freed.
         if n and (
             starts[k + 1] == start or any(roots[a] in reached for a in operands[start : start + n])
@@ -249,7 +249,7 @@ def _dependent_roots(tape: Tape, count: int, differentiated: list[Differentiated
 
 def _captured(trace: Any) -> list[tuple[int, int]]:
     """The slots of a trace that stand for slots of the tape around it, with those."""
-    return [(own, slot) for own, slot in trace.lifting.slots.items() if own not in trace.copies]
+    return [(leaf, slot) for leaf, slot in trace.lifting.slots.items() if leaf not in trace.copies]
 
 
 def check(tensor: TensorHandle, how: str, *, warns: bool = True) -> None:

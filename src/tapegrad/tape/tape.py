@@ -187,30 +187,32 @@ class Tape(Values):
         active = np.count_nonzero(self.flags[self.root[done:n]] & nt.ACTIVE)
         return bool(2 * active < n - done)
 
-    def append(self, made: Instruction, slots: Sequence[int], extra: Sequence[int] = ()) -> int:
+    def append(
+        self, instruction: Instruction, slots: Sequence[int], extra: Sequence[int] = ()
+    ) -> int:
         """Append a statement (and those of its further results); return its slot.
 
         Never collects, so slot numbers stay what they are. `make_room` comes first where it may.
         """
         if self.inference and self.inference_start < 0:
-            Tape.guard(self, made, slots)
+            Tape.guard(self, instruction, slots)
         with self.lock:
-            slot = self._append(made, slots, extra)
+            slot = self._append(instruction, slots, extra)
         if self.saving is not None:
             self.saving(self, slot)
         return slot
 
-    def _append(self, made: Instruction, slots: Sequence[int], extra: Sequence[int]) -> int:
-        if made.op.kind == nt.WRITE or made.op.kind == nt.ACCUMULATE:
+    def _append(self, instruction: Instruction, slots: Sequence[int], extra: Sequence[int]) -> int:
+        if instruction.op.kind == nt.WRITE or instruction.op.kind == nt.ACCUMULATE:
             self.settle_target(slots)
         # All results in one native call: what a finalizer records must not come between them.
-        further = [output.id for output in made.outputs]
+        further = [output.id for output in instruction.outputs]
         count, more = len(slots) + len(extra), len(further)
         words = struct.pack(f"<{count + more}i", *slots, *extra, *further)
-        slot = handle.append_statement(self.pointer, made.id, words, count, 2 * more)
+        slot = handle.append_statement(self.pointer, instruction.id, words, count, 2 * more)
         while slot < 0:
             self._make_room(1 + more, count + more, False)
-            slot = handle.append_statement(self.pointer, made.id, words, count, 2 * more + 1)
+            slot = handle.append_statement(self.pointer, instruction.id, words, count, 2 * more + 1)
         if Tape.trace is not None:
             Tape.trace(self, slot)
         return int(slot)
@@ -232,10 +234,10 @@ class Tape(Values):
         """Keep the memory of a reverse pass for the next one."""
         self._block = block
 
-    def append_view(self, made: Instruction, source: int, offset: int) -> int:
+    def append_view(self, instruction: Instruction, source: int, offset: int) -> int:
         """Append a view of slot `source`, `offset` bytes into it."""
         words = struct.unpack("<ii", struct.pack("<q", offset))
-        return self.append(made, (source,), words)
+        return self.append(instruction, (source,), words)
 
     def bind(self, array: np.ndarray, layout: Layout, *, active: bool, keep: Any = None) -> int:
         """Append a leaf for memory that the tape does not own; return its slot.
@@ -250,12 +252,14 @@ class Tape(Values):
             What the tape keeps alive with the slot, `array` if not given.
         """
         address = address_of(array)
-        made = leaf(layout, active)
+        instruction = leaf(layout, active)
         with self.lock:
             # The owner is noted first: an interrupt must not leave memory without one.
             owner = array if keep is None else keep
             self.owned[self.state[nt.S_COUNT]] = owner
-            while (slot := handle.append_leaf(self.pointer, made.id, address, int(active))) < 0:
+            while (
+                slot := handle.append_leaf(self.pointer, instruction.id, address, int(active))
+            ) < 0:
                 self._make_room(1, 0, False)
             self.owned[slot] = owner
         if active:
@@ -330,8 +334,8 @@ class Tape(Values):
 
     def may_collect(self) -> bool:
         """Return True if this thread may renumber slots: the owner and passes rely on their numbers."""
-        own = threading.current_thread() is self.owner or not self.owner.is_alive()
-        return own and self.passes <= self.waiting
+        in_charge = threading.current_thread() is self.owner or not self.owner.is_alive()
+        return in_charge and self.passes <= self.waiting
 
     def __repr__(self) -> str:
         return f"<tapegrad.Tape of {len(self)} statements, {self.count - self.done} pending>"

@@ -77,23 +77,23 @@ class Values(Arrays):
         """Poison what could not be evaluated, and evaluate the rest."""
         s = self.state
         while slot:
-            made, report = self.instruction_of(slot), s[nt.S_FAILURE]
+            instruction, report = self.instruction_of(slot), s[nt.S_FAILURE]
             if report:
-                self.failures[slot] = failures.failed(made, report)
+                self.failures[slot] = failures.failed(instruction, report)
             s[nt.S_FAILED] = s[nt.S_FAILED] or slot
-            self.flags[slot : slot + len(made.outs)] |= nt.POISON | nt.FREED
+            self.flags[slot : slot + len(instruction.outs)] |= nt.POISON | nt.FREED
             slot = _forward(self.pointer)
         failures.note_failures(self)
 
     def _raise_failure(self, slot: int) -> NoReturn:
         """Raise why a slot was not evaluated."""
         failures.note_failures(self)
-        found = self.failures.get(slot)
-        if found is None:
+        failure = self.failures.get(slot)
+        if failure is None:
             raise failures.out_of_memory(self.instruction_of(slot))
         if Values.explain is not None:
             Values.explain(self, slot)
-        raise found.error()
+        raise failure.error()
 
     def settle_target(self, slots: Sequence[int]) -> None:
         """Compute a passive result over which something active is to be written: its operands go then."""
@@ -140,8 +140,9 @@ class Values(Arrays):
         """The first element of a slot's value as a Python number."""
         self.evaluate()
         self.check_value(slot)
-        found = _NUMBERS[kind.np.char].from_address(int(self.address[slot])).value
-        return found
+        element = _NUMBERS[kind.np.char].from_address(int(self.address[slot]))
+        number: float | int | bool = element.value
+        return number
 
     def value(self, slot: int, layout: Layout) -> np.ndarray:
         """A copy of a slot's value."""
@@ -162,8 +163,8 @@ class Values(Arrays):
         self.check_value(slot)
         base = int(self.base[slot])
         if not self.flags[base] & nt.EXTERNAL:
-            made = self.instruction_of(base)
-            span = made.out.span
+            instruction = self.instruction_of(base)
+            span = instruction.out.span
             old = int(self.address[base])
             if span > nt.SMALL:  # a buffer of its own, which changes hands
                 block = bytes_at(old, span)

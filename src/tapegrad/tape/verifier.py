@@ -74,18 +74,20 @@ def verify_tables() -> None:
         Naming what has.
     """
     with TABLE_LOCK:
-        for number, made in enumerate(INSTRUCTIONS):
-            if made is GONE:
+        for number, instruction in enumerate(INSTRUCTIONS):
+            if instruction is GONE:
                 continue
-            if made.id != number:
-                raise TapeError(f"instruction {number} has the number {made.id}")
-            for layout in (*made.layouts, *made.outs):
+            if instruction.id != number:
+                raise TapeError(f"instruction {number} has the number {instruction.id}")
+            for layout in (*instruction.layouts, *instruction.outs):
                 if LAYOUTS[layout.id] is not layout:
-                    raise TapeError(f"{made!r}: layout {layout.id} has ended")
-            for other in made.needs:
+                    raise TapeError(f"{instruction!r}: layout {layout.id} has ended")
+            for other in instruction.needs:
                 if INSTRUCTIONS[other] is GONE:
-                    raise TapeError(f"{made!r}: instruction {other}, which it needs, has ended")
-        everything = np.array([made is not GONE for made in INSTRUCTIONS], np.uint8)
+                    raise TapeError(
+                        f"{instruction!r}: instruction {other}, which it needs, has ended"
+                    )
+        everything = np.array([instruction is not GONE for instruction in INSTRUCTIONS], np.uint8)
         known = np.array([not k or x is not LAYOUTS[0] for k, x in enumerate(LAYOUTS)], np.uint8)
         before = dict(PAIRS.entries)
         PAIRS.keep(everything, known)
@@ -96,9 +98,9 @@ def verify_tables() -> None:
             )
 
 
-def _must(condition: bool, slot: int, what: str) -> None:
+def _must(condition: bool, slot: int, invariant: str) -> None:
     if not condition:
-        raise TapeError(f"tape verifier: slot {slot}: {what}")
+        raise TapeError(f"tape verifier: slot {slot}: {invariant}")
 
 
 def _handles(tape: Tape) -> None:
@@ -131,45 +133,53 @@ def _blocks(tape: Tape) -> list[tuple[int, int]]:
 
 
 def _statement(tape: Tape, slot: int) -> None:
-    made = INSTRUCTIONS[tape.instruction[slot]]
-    kind = made.op.kind
+    instruction = INSTRUCTIONS[tape.instruction[slot]]
+    kind = instruction.op.kind
     start, stop = int(tape.arg_start[slot]), int(tape.arg_start[slot + 1])
     flags = int(tape.flags[slot])
     if flags & nt.STUB:
         _must(stop == start, slot, "a stub has no operands")
         return
-    nargs = 1 if kind == nt.OUTPUT else len(made.layouts)
+    nargs = 1 if kind == nt.OUTPUT else len(instruction.layouts)
     _must(stop - start == nargs + (2 if kind == nt.VIEW else 0), slot, "number of operands")
     args = tape.arg[start : start + nargs]
     _must(bool(((args >= 0) & (args < slot)).all()), slot, "an operand comes before its use")
     for i, a in enumerate(args.tolist()):
         if a:
             out = INSTRUCTIONS[tape.instruction[a]].out
-            _must(out is made.layouts[i], slot, f"layout of operand {i}: {out}, {made.layouts[i]}")
+            _must(
+                out is instruction.layouts[i],
+                slot,
+                f"layout of operand {i}: {out}, {instruction.layouts[i]}",
+            )
     root, base = int(tape.root[slot]), int(tape.base[slot])
     if kind in (nt.COMPUTE, nt.OUTPUT):
         _must(root == slot and base == slot, slot, "a computed value is its own root and base")
     if kind == nt.VIEW and args[0]:
         _must(base == tape.base[args[0]], slot, "a view lies in its operand's base")
     if flags & nt.ACTIVE:
-        _must(made.out.dtype.is_floating_point, slot, "only floating values are active")
+        _must(instruction.out.dtype.is_floating_point, slot, "only floating values are active")
 
 
 def _memory(tape: Tape, slot: int, blocks: list[tuple[int, int]]) -> None:
-    made = INSTRUCTIONS[tape.instruction[slot]]
+    instruction = INSTRUCTIONS[tape.instruction[slot]]
     address, base = int(tape.address[slot]), int(tape.base[slot])
-    if made.out.span == 0 or address == 0:
+    if instruction.out.span == 0 or address == 0:
         return
     owner = INSTRUCTIONS[tape.instruction[base]].out
     first = int(tape.address[base])
     if base != slot:
         _must(first != 0, slot, "the base of a view has memory")
         if first <= address and base not in tape.owned:
-            _must(address + made.out.span <= first + owner.span, slot, "a view within its base")
+            _must(
+                address + instruction.out.span <= first + owner.span, slot, "a view within its base"
+            )
         return
     if tape.flags[slot] & nt.EXTERNAL:
         _must(slot in tape.owned, slot, "somebody keeps external memory alive")
         return
-    if made.out.span <= nt.SMALL:
-        inside = any(low <= address and address + made.out.span <= high for low, high in blocks)
+    if instruction.out.span <= nt.SMALL:
+        inside = any(
+            low <= address and address + instruction.out.span <= high for low, high in blocks
+        )
         _must(inside, slot, "a small value lies in the arena")

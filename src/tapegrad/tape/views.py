@@ -108,10 +108,10 @@ def _walk(tape: Tape, slot: int, known: Any = None) -> tuple[View, int]:
     reason, is_view = "", False
     first = slot
     while True:
-        made = tape.instruction_of(slot)
-        op = made.op
+        instruction = tape.instruction_of(slot)
+        op = instruction.op
         if op.kind in (nt.LEAF, nt.COMPUTE, nt.OUTPUT):
-            aliases = made.attrs.get("aliases", "")  # a Function returned a view of an input
+            aliases = instruction.attrs.get("aliases", "")  # a Function returned a view of an input
             is_view = is_view or bool(aliases) or (
                 op.kind == nt.LEAF and hasattr(tape.owned.get(slot), "of_view")
             )  # fmt: skip
@@ -122,7 +122,7 @@ def _walk(tape: Tape, slot: int, known: Any = None) -> tuple[View, int]:
         parent = int(tape.arg[start]) if tape.arg_start[slot + 1] != start else 0
         if not parent:  # dropped by the collector
             return View(slot, reason, is_view), -1
-        written = op.kind != nt.VIEW or is_whole(made)
+        written = op.kind != nt.VIEW or is_whole(instruction)
         if written:
             if known is None or (slot != first and slot in known):
                 return View(slot, reason, is_view), slot
@@ -136,9 +136,9 @@ def _walk(tape: Tape, slot: int, known: Any = None) -> tuple[View, int]:
         slot = parent
 
 
-def is_whole(made: Instruction) -> bool:
+def is_whole(instruction: Instruction) -> bool:
     """Return True for a view statement of what was written, or reshaped in place: it is no view."""
-    return made.op.rewritten or "in_place" in made.attrs
+    return instruction.op.rewritten or "in_place" in instruction.attrs
 
 
 def goes_on_after(tape: Tape, write: int) -> bool:
@@ -203,13 +203,13 @@ def invalid(tape: Tape, slot: int, end: int | None = None) -> str:
 
 def output_number(tape: Tape, slot: int) -> int:
     """Which of its operation's outputs a slot is."""
-    made = tape.instruction_of(slot)
-    if not made.op.multiple_views:
-        return int(made.attrs.get("number", 0))
+    instruction = tape.instruction_of(slot)
+    if not instruction.op.multiple_views:
+        return int(instruction.attrs.get("number", 0))
     number, parent, offset = 0, tape.args_of(slot)[:1], tape.view_offset(slot)
     while slot > 1:  # the pieces were recorded one behind the other
         slot -= 1
-        same = tape.instruction_of(slot).op is made.op and tape.args_of(slot)[:1] == parent
+        same = tape.instruction_of(slot).op is instruction.op and tape.args_of(slot)[:1] == parent
         if not same or tape.view_offset(slot) > offset:
             break
         number, offset = number + 1, tape.view_offset(slot)
@@ -218,14 +218,14 @@ def output_number(tape: Tape, slot: int) -> int:
 
 def _forbidden(tape: Tape, slot: int, reason: str, *, indirect: bool) -> str:
     """PyTorch's text for a view that was written, itself or (indirectly) its base."""
-    what = "its base or another view of its base has been" if indirect else "is being"
+    clause = "its base or another view of its base has been" if indirect else "is being"
     if tape.is_active(slot) and reason not in (INFERENCE, NO_GRAD):
         name = tape.instruction_of(slot).grad_fn.rstrip("0123456789").removesuffix("Backward")
         head = (
-            f"Output {output_number(tape, slot)} of {name} is a view and {what} modified inplace."
+            f"Output {output_number(tape, slot)} of {name} is a view and {clause} modified inplace."
         )
     elif reason == INFERENCE or slot in tape.inference:
-        head = f"A view was created in inference mode and {what} modified inplace in normal mode."
+        head = f"A view was created in inference mode and {clause} modified inplace in normal mode."
     else:
-        head = f"A view was created in no_grad mode and {what} modified inplace with grad mode enabled."
+        head = f"A view was created in no_grad mode and {clause} modified inplace with grad mode enabled."
     return head + reason

@@ -65,10 +65,10 @@ def is_part(tape: Tape, slot: int) -> bool:
     root = int(tape.root[slot])
     if root == slot:
         return False
-    made = tape.instruction_of(slot)
-    if made.out is not tape.instruction_of(root).out:
+    instruction = tape.instruction_of(slot)
+    if instruction.out is not tape.instruction_of(root).out:
         return True
-    if made.op.kind == nt.VIEW and not made.op.rewritten:
+    if instruction.op.kind == nt.VIEW and not instruction.op.rewritten:
         return True
     return views.state_of(tape, slot).is_view  # written: the base itself, or a view of all of it
 
@@ -102,12 +102,12 @@ def _alias(tape: Tape, slot: int, name: str) -> int:
     """Append a view of a slot's root that shows what the slot does."""
     tape.evaluate()  # memory has no address before
     root, layout = int(tape.root[slot]), tape.instruction_of(slot).out
-    made = view_instruction(
+    instruction = view_instruction(
         TABLE[name], tape.instruction_of(root).out, layout.shape, layout.strides
     )
     mode, tape.state[nt.S_GRAD_MODE] = tape.grad_mode, True
     try:
-        return tape.append_view(made, root, int(tape.address[slot] - tape.address[root]))
+        return tape.append_view(instruction, root, int(tape.address[slot] - tape.address[root]))
     finally:
         tape.state[nt.S_GRAD_MODE] = mode
 
@@ -184,8 +184,10 @@ def users(tape: Tape, slot: int) -> np.ndarray:
     """The statements that a slot is an operand of."""
     start, end = tape.arg_start[slot + 1], tape.arg_start[tape.count]
     places = start + np.flatnonzero(tape.arg[start:end] == slot)
-    found: np.ndarray = np.searchsorted(tape.arg_start[: tape.count + 1], places, side="right") - 1
-    return found
+    statements: np.ndarray = (
+        np.searchsorted(tape.arg_start[: tape.count + 1], places, side="right") - 1
+    )
+    return statements
 
 
 def _is_used(tape: Tape, slot: int) -> bool:
