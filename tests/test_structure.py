@@ -226,7 +226,7 @@ def test_no_leftovers_in_the_source() -> None:
 #: packages and files whose docstrings may still begin with What, Whether or Who, and whose names may
 #: still be among VAGUE
 PENDING = {
-    "native", "ops", "tape", "rules", "engine", "scalar_tape", "batching", "autograd", "func",
+    "native", "ops", "rules", "engine", "scalar_tape", "batching", "autograd", "func",
     "njit_compiler", "functions/maths/moments.py", "functions/maths/ordering.py",
     "functions/maths/reduction.py", "functions/maths/scanning.py",
     "functions/maths/return_types.py", "functions/arguments.py", "functions/keywords.py",

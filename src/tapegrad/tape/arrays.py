@@ -90,18 +90,18 @@ class Arrays(Books):
         return [int(a) for a in self.arg[start:stop][: len(self.instruction_of(slot).layouts)]]
 
     def view_offset(self, slot: int) -> int:
-        """Bytes from the first element of a view's operand to its own; 0 for what is no view."""
+        """Bytes from the first element of a view's operand to the view's; 0 if the slot is no view."""
         if self.instruction_of(slot).op.kind != nt.VIEW:
             return 0
         start = int(self.arg_start[slot])
         return int(self.arg[start + 1 : start + 3].copy().view(np.int64)[0])
 
     def is_active(self, slot: int) -> bool:
-        """Whether a slot takes part in differentiation."""
+        """Return True if a slot takes part in differentiation."""
         return bool(self.flags[self.root[slot]] & nt.ACTIVE)
 
     def wants_grad(self, slot: int) -> bool:
-        """Whether a slot is a leaf that requires grad."""
+        """Return True if a slot is a leaf that requires grad."""
         return bool(self.instruction_of(slot).attrs.get("requires_grad"))
 
     def stats(self) -> dict[str, int]:

@@ -2,16 +2,16 @@
 
 Every new shape brings some layouts and instructions, with programs and templates. An instruction is needed
 
-- by a statement on a tape, whoever's it is (natively recorded statements are numbers in arrays),
+- by a statement on any thread's tape (natively recorded statements are numbers in arrays),
 - by another instruction, whose templates and programs refer to it (`Instruction.needs`),
 - by a Python object: a local variable of some function of tapegrad, a plan. References count that.
 
-Whoever stores the number of an instruction or of a layout where none of these sees it holds the object
-beside it, or empties what it stores when told (`CACHES`). So a number never outlives what it stands for.
+Code that stores the number of an instruction or of a layout where none of these sees it holds the object
+beside it, or empties its store when told (`CACHES`). So a number never outlives its instruction or layout.
 
 When there are many (`LIMIT`), those that are not needed and that no statement was recorded of since the last
-time end: they are taken out of everything by which one could be found, looked at once more, and then their
-rows are given back. Layouts follow, by their references alone.
+time end: they are taken out of all tables that lead to them, looked at once more, and then their rows are
+given back. Layouts follow, by their references alone.
 
 Start reading at `end_unneeded`.
 """
@@ -50,7 +50,7 @@ _mark_used = native_call("used_entry")
 
 
 def end_unneeded(*, recent: bool = True) -> int:
-    """Let the instructions and layouts end that nothing needs; how many instructions.
+    """Let instructions and layouts end that nothing needs; return the number of those instructions.
 
     Parameters
     ----------
@@ -78,27 +78,17 @@ def _end_unneeded(recent: bool) -> int:
     _add(marks, np.flatnonzero(marks).tolist())
     _add(marks, _referenced(INSTRUCTIONS, marks))
     known = marks.tobytes()
-    unneeded = [
-        instruction
-        for instruction in INSTRUCTIONS
-        if instruction is not GONE and not known[instruction.id]
-    ]
-    # None of them can be found from here on. Should something interrupt this, there will be two alike.
-    for key in [instruction.key for instruction in unneeded]:
+    unneeded = [each for each in INSTRUCTIONS if each is not GONE and not known[each.id]]
+    # No table leads to them from here on. Should something interrupt this, there will be two alike.
+    for key in [each.key for each in unneeded]:
         interned.pop(key, None)
     PAIRS.keep(marks, np.ones(len(LAYOUTS), np.uint8))
     # Another thread may have got one before.
     again = _on_tapes()
     _add(marks, range(len(marks)) if again is None else np.flatnonzero(again).tolist())
     _add(marks, _referenced(unneeded, marks))
-    ended = [instruction for instruction in unneeded if not marks[instruction.id]]
-    interned.update(
-        {
-            instruction.key: instruction
-            for instruction in unneeded
-            if marks[instruction.id] and instruction.key
-        }
-    )
+    ended = [each for each in unneeded if not marks[each.id]]
+    interned.update({each.key: each for each in unneeded if marks[each.id] and each.key})
     count = len(ended)
     while ended:
         give_back(ended.pop())
@@ -107,14 +97,14 @@ def _end_unneeded(recent: bool) -> int:
     end_layouts(_forget_layouts)
     ROUNDS.limit = max(LIMIT, ITAB.size + max(LIMIT, ITAB.size) // 2)
     ROUNDS.count += 1
-    _trim(0)  # one or two milliseconds, a hundredth of what so many new shapes took
+    _trim(0)  # one or two milliseconds, a hundredth of the time for so many new shapes
     return count
 
 
 def _trimming() -> Callable[[int], object]:
     """Glibc's function that gives pages without a live allocation back to the system, if it is there.
 
-    New shapes come with buffers of new sizes, and what lies between two live ones stays with the process.
+    New shapes come with buffers of new sizes, and pages between two live ones stay with the process.
     """
     try:
         return ctypes.CDLL(None).malloc_trim
@@ -126,9 +116,7 @@ _trim = _trimming()
 
 
 def _forget_layouts(layouts: np.ndarray) -> None:
-    PAIRS.keep(
-        np.array([instruction is not GONE for instruction in INSTRUCTIONS], np.uint8), layouts
-    )
+    PAIRS.keep(np.array([each is not GONE for each in INSTRUCTIONS], np.uint8), layouts)
 
 
 def _on_tapes() -> np.ndarray | None:
@@ -160,11 +148,11 @@ def _referenced(some: list[Instruction], marks: np.ndarray) -> list[int]:
     known = marks.tobytes()
     others = some is not INSTRUCTIONS  # then it is in that list, too
     return [
-        instruction.id
-        for instruction, count in zip(some, counts, strict=True)
-        if instruction is not GONE
-        and not known[instruction.id]
-        and (count > others + _links(instruction) or _is_held(instruction))
+        each.id
+        for each, count in zip(some, counts, strict=True)
+        if each is not GONE
+        and not known[each.id]
+        and (count > others + _links(each) or _is_held(each))
     ]
 
 

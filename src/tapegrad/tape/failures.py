@@ -1,10 +1,10 @@
-"""Why statements could not be evaluated.
+"""Failures: the reasons for which statements could not be evaluated.
 
 A kernel may fail (a singular matrix): it is that of a *checked* step, and reports the element of the batch.
 The forward sweep stops there, before it has marked anything. `Values.evaluate` marks the statement as
-poisoned, writes into ``tape.failures`` what it raises, and lets the sweep go on; native code poisons what
-depends on it, and `note_failures` copies the reason to that. So reading it raises the same again, and the
-tape is as usable as before. What is poisoned and not in the book did not fit in memory.
+poisoned, writes its error into ``tape.failures``, and lets the sweep go on; native code poisons statements
+that depend on it, and `note_failures` copies the reason to them. So reading it raises the same again, and
+the tape is as usable as before. Poisoned slots that are not in the book did not fit in memory.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Failed(NamedTuple):
 
 
 class _Slots(Protocol):
-    """What `note_failures` needs of a tape."""
+    """The part of a tape that `note_failures` needs."""
 
     failures: dict[int, Failed]
     flags: np.ndarray
@@ -56,7 +56,7 @@ def _origin(instruction: Instruction) -> Instruction:
 
 
 def failed(instruction: Instruction, report: int, within: Instruction | None = None) -> Failed:
-    """Say what a program reported (`BATCH_BITS` of native/abi.py).
+    """Return the error for a program's report (`BATCH_BITS` of native/abi.py).
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def out_of_memory(instruction: Instruction) -> MemoryError:
 
 
 def note_failures(tape: _Slots) -> None:
-    """Write into the book of failures why what native code has poisoned failed."""
+    """Copy the reasons of failures to the statements that native code has poisoned for them."""
     state, book = tape.state, tape.failures
     first = state[nt.S_FAILED]
     if not first:

@@ -1,10 +1,10 @@
-"""Hooks that refer to the tensor that they are on: what Python's collector cannot see through a tape.
+"""Hooks that refer to the tensor that they are on: circles that Python's collector cannot see.
 
 ``x.register_hook(lambda g: g * x.detach())`` is a circle: the tape keeps the hook as long as a pass may come
 by `x`, the hook keeps `x`, and `x` keeps its statement. So is a hook on a Function's node that keeps it.
-Before the tape is collected, `drop_unreachable` looks at what hooks refer to. A tensor to which nothing else
-refers keeps no statement on that account; the hooks of statements that no other tensor's graph contains then
-go, and Python does the rest.
+Before the tape is collected, `drop_unreachable` looks at the objects that hooks refer to. A tensor to which
+nothing else refers keeps no statement on that account; the hooks of statements that no other tensor's graph
+contains then go, and Python does the rest.
 
 How often it looks depends on how many hooks there are: each is looked at a few times in its life.
 """
@@ -33,13 +33,13 @@ __all__ = ["KEPT_WITH", "drop_unreachable"]
 LEAST = 32
 #: objects, for each hooked slot, that hooks may refer to before it takes too long to look at them
 MOST_OBJECTS = 200
-#: what lives as long as an object does, without its knowing: tables by the objects' ids
+#: objects that live as long as another does, without its knowing: tables by the others' ids
 KEPT_WITH: list[dict[int, Any]] = []
-#: what is no part of a circle; what tapes refer to is counted apart
+#: types that are no part of a circle; references from tapes are counted apart
 _PASSED_OVER = (type, ModuleType, weakref.ref, Arrays)
 #: references that counting makes itself: of the list of objects, and of the argument
 _OWN = 2
-#: what functions of a module share
+#: attributes that functions of a module share
 _AROUND = operator.attrgetter("__globals__", "__builtins__")
 
 
@@ -95,7 +95,7 @@ class _References:
             if place >= 0:
                 inside[place] += of_tape[number] + 2  # and lists of this module
         del holders
-        #: whether an object is referred to from elsewhere
+        #: True for objects that are referred to from elsewhere
         self.outside = np.zeros(len(self.objects), bool)
         for i in range(roots, len(self.objects)):
             if sys.getrefcount(self.objects[i]) > inside[i] + _OWN:
@@ -108,7 +108,7 @@ class _References:
         }
 
     def _look(self, i: int) -> list[int]:
-        """Note what an object refers to; the places of that."""
+        """Note the objects that an object refers to; return their places."""
         places = []
         for other in _referents(self.objects[i]):
             place = self.places.get(id(other))
@@ -131,7 +131,7 @@ class _References:
 def _referents(value: Any) -> list[Any]:
     """The objects that may be part of a circle and that an object refers to."""
     referents = gc.get_referents(value)
-    if isinstance(value, FunctionType):  # what a module has does not go
+    if isinstance(value, FunctionType):  # a module keeps its names
         around = [id(v) for v in _AROUND(value)]
         referents = [v for v in referents if id(v) not in around]
     referents += [book[id(value)] for book in KEPT_WITH if id(value) in book]

@@ -3,7 +3,7 @@
 Native recording (handle_type.py) takes the common cases; everything else passes through here. `apply`
 records any op of the table on tensors; `binary` and `unary` add PyTorch's promotion and Python scalars;
 `view` records a view; `write` and `accumulate` are the two in-place statements that all in-place
-methods are made of.
+methods consist of.
 
 Every function makes room first (`Tape.make_room`, which may collect and so renumber slots) and reads
 slots after that.
@@ -59,7 +59,7 @@ _types: list[Any] = []  # the Tensor type; tensor.py puts it here
 
 
 def set_tensor_type(kind: Any) -> None:
-    """Called once by tensor.py, which imports this module."""
+    """Set the Tensor type; tensor.py, which imports this module, calls it once."""
     _types.append(kind)
 
 
@@ -72,16 +72,15 @@ def is_active(tensor: TensorHandle) -> bool:
 
 
 def is_tensor(value: object) -> bool:
-    """Whether a value is a Tensor."""
+    """Return True if a value is a Tensor."""
     return isinstance(value, _types[0])
 
 
 # --------------------------------------------------------------------------- making tensors
 def new_tensor(tape: Tape, slot: int, layout: Layout) -> AnyTensor:
     """A handle of a slot."""
-    tensor = new_handle_object(
-        tape.pointer, slot, layout.id
-    )  # without a call more, where there is room
+    # Without a call more, where there is room.
+    tensor = new_handle_object(tape.pointer, slot, layout.id)
     return tape.new_handle(slot, layout) if tensor is None else tensor
 
 
@@ -110,7 +109,7 @@ def tensor_at(tape: Tape, slot: int) -> AnyTensor:
 
 
 def is_copy(tensor: TensorHandle, source: TensorHandle) -> bool:
-    """Return True if a tensor is what ``source.clone()`` gave."""
+    """Return True if a tensor is the result of ``source.clone()``."""
     tape = tape_at(tensor._state)
     slot = slot_of(tape, tensor)
     return (
@@ -133,7 +132,7 @@ def leaf_tensor(
     kind : dtype
     requires_grad : bool
     source : object
-        What the memory belongs to, if not to the array.
+        Owner of the memory, if it is not the array.
     visible : bool
         Whether others see the memory (`from_numpy`).
     """
@@ -206,7 +205,7 @@ def finish(tape: Tape, instruction: Instruction, slot: int) -> AnyTensor:
         try:
             tape.evaluate()
             tape.check_value(slot)
-        except Exception:  # memory that there is not, a kernel that failed
+        except Exception:  # no memory, a kernel that failed
             tape.undo(slot)
             raise
     return new_tensor(tape, slot, instruction.out)
@@ -230,7 +229,7 @@ def apply(entry: Op, tensors: Sequence[TensorHandle], **attrs: Any) -> AnyTensor
     Raises
     ------
     RuntimeError, TypeError, IndexError, ValueError
-        What the op says of operands that do not fit; nothing is recorded then.
+        The op's error for operands that do not fit; nothing is recorded then.
     """
     call = instruction(entry, tuple([layout_of(t) for t in tensors]), **attrs)
     tape = current_tape()
@@ -318,7 +317,7 @@ def cast(tensor: TensorHandle, kind: dtype) -> AnyTensor:
 
 
 def is_number(value: object) -> bool:
-    """Whether a value is a Python or NumPy number."""
+    """Return True if a value is a Python or NumPy number."""
     number = isinstance(value, int | float | np.number | np.bool_ | Symbolic)
     return number and not isinstance(value, complex)
 

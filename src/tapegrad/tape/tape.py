@@ -1,10 +1,10 @@
 """The tape: flat arrays of statements and slots, and the memory of their values.
 
-Statements up to `done` have been evaluated; the rest are pending until somebody asks for a value
-(`evaluate`). Small values are bump-allocated from an arena, large ones have buffers of their own.
+Statements up to `done` have been evaluated; the rest are pending until a value is asked for
+(`evaluate`). Small values are bump-allocated from an arena, large ones have a buffer each.
 Handles refer to slots through ``handles``, so that the collector (collector.py) can renumber slots.
 
-Start reading at `Tape.append`, then `evaluate` in values.py; current.py says which tape is whose.
+Start reading at `Tape.append`, then `evaluate` in values.py; current.py knows the tape of each thread.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Tape(Values):
         #: the words that native code reads and writes; a memoryview gives Python ints, quickly
         _, self.state, self.pointer = new_block(nt.S_WIDTH)
         self.owner = threading.current_thread()
-        #: held by whoever changes the arrays or runs a sweep over them
+        #: held while the arrays change or a sweep runs over them
         self.lock = threading.RLock()
         super().__init__()
         self.collect_at = capacity
@@ -92,9 +92,8 @@ class Tape(Values):
 
     def __del__(self) -> None:
         if nt is not None and hasattr(self, "arg_start"):
-            self.state[nt.S_OWNER] = (
-                0  # from here on nothing is given to its pool (memory_views.py)
-            )
+            # From here on nothing is given to its pool (memory_views.py).
+            self.state[nt.S_OWNER] = 0
             collector.destroy(self.pointer)
             EXISTING.pop(self.pointer, None)
 
@@ -114,7 +113,7 @@ class Tape(Values):
 
     @property
     def grad_mode(self) -> bool:
-        """Whether results of active operands are active.
+        """True if results of active operands are active.
 
         It is set in ``state``: a store, before or in the middle of which no interrupt comes.
         """
@@ -127,7 +126,7 @@ class Tape(Values):
 
     @property
     def masks_zeros(self) -> bool:
-        """Whether passes mask cotangents that are zero (autograd.mask_zero_cotangents)."""
+        """True if passes mask cotangents that are zero (autograd.mask_zero_cotangents)."""
         return bool(self.state[nt.S_MASKS_ZEROS])
 
     # ------------------------------------------------------------------ recording
@@ -192,7 +191,7 @@ class Tape(Values):
     ) -> int:
         """Append a statement (and those of its further results); return its slot.
 
-        Never collects, so slot numbers stay what they are. `make_room` comes first where it may.
+        Never collects, so slots keep their numbers. `make_room` comes first where it may.
         """
         if self.inference and self.inference_start < 0:
             Tape.guard(self, instruction, slots)
@@ -205,7 +204,7 @@ class Tape(Values):
     def _append(self, instruction: Instruction, slots: Sequence[int], extra: Sequence[int]) -> int:
         if instruction.op.kind == nt.WRITE or instruction.op.kind == nt.ACCUMULATE:
             self.settle_target(slots)
-        # All results in one native call: what a finalizer records must not come between them.
+        # All results in one native call: statements of a finalizer must not come between them.
         further = [output.id for output in instruction.outputs]
         count, more = len(slots) + len(extra), len(further)
         words = struct.pack(f"<{count + more}i", *slots, *extra, *further)
@@ -245,11 +244,11 @@ class Tape(Values):
         Parameters
         ----------
         array : numpy.ndarray
-            Whose memory it is; its layout must be `layout`.
+            Over the memory; its layout must be `layout`.
         active : bool
             Whether the leaf requires grad.
         keep : object, optional
-            What the tape keeps alive with the slot, `array` if not given.
+            Object that the tape keeps alive with the slot, `array` if not given.
         """
         address = address_of(array)
         instruction = leaf(layout, active)
@@ -267,7 +266,7 @@ class Tape(Values):
         return int(slot)
 
     def new_handle(self, slot: int, layout: Layout) -> Any:
-        """Return a Tensor of a slot."""
+        """Return a new Tensor of a slot."""
         while (tensor := handle.new_handle_object(self.pointer, slot, layout.id)) is None:
             self._grow_handles(2 * int(self.state[nt.S_HANDLE_CAPACITY]))
         return tensor
@@ -296,7 +295,7 @@ class Tape(Values):
         return slot
 
     def undo(self, count: int) -> None:
-        """Drop the statements from slot `count` on, unless somebody has a tensor of them by now."""
+        """Drop the statements from slot `count` on, unless there is a tensor of them by now."""
         s = self.state
         with self.lock:
             while s[nt.S_COUNT] > count and not (self._handles >= count).any():
@@ -304,7 +303,7 @@ class Tape(Values):
 
     # ------------------------------------------------------------------ collection
     def collect(self) -> None:
-        """Drop what no handle needs; slots from the floor on get other numbers."""
+        """Drop statements that no handle needs; slots from the floor on get other numbers."""
         with self.lock:
             self.collection_due = True
             if not self.may_collect():
@@ -328,7 +327,7 @@ class Tape(Values):
 
     @property
     def is_full(self) -> bool:
-        """Whether there is so much in large buffers and new leaves that a collection is due."""
+        """True if there is so much in large buffers and new leaves that a collection is due."""
         s = self.state
         return bool(s[nt.S_OWNED_BYTES] + s[nt.S_BOUND] > s[nt.S_COLLECT_AT])
 
@@ -343,7 +342,7 @@ class Tape(Values):
     def __str__(self) -> str:
         return repr(self) if Tape.formatter is None else Tape.formatter(self)
 
-    #: what ``print(tape)`` shows (tape/printer.py)
+    #: text that ``print(tape)`` shows (tape/printer.py)
     formatter: ClassVar[Callable[[Tape], str] | None] = None
     #: told of every statement, while anomaly detection is on (anomaly.py)
     trace: ClassVar[Callable[[Tape, int], None] | None] = None

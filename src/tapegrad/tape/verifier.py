@@ -1,6 +1,6 @@
 """The tape's verifier: every invariant of the arrays, checked one by one.
 
-Pointers make crashes possible, so what the sweeps rely on is written down here as assertions.
+Pointers make crashes possible, so the sweeps' assumptions are written down here as assertions.
 `verify` raises `TapeError` with the first that does not hold. The test suite runs it after every
 collection, every forward and every reverse sweep, and at the end of every test (`Tape.check`).
 """
@@ -31,7 +31,7 @@ def verify(tape: Tape) -> None:
     Raises
     ------
     TapeError
-        Naming the slot and what is wrong with it.
+        Naming the slot and the invariant that does not hold.
     """
     s = tape.state
     count, done = tape.count, tape.done
@@ -66,12 +66,12 @@ def verify(tape: Tape) -> None:
 
 
 def verify_tables() -> None:
-    """Check that what instructions and the table of native recording refer to has not ended.
+    """Check that nothing has ended that instructions or the table of native recording refer to.
 
     Raises
     ------
     TapeError
-        Naming what has.
+        Naming the first that has.
     """
     with TABLE_LOCK:
         for number, instruction in enumerate(INSTRUCTIONS):
@@ -125,10 +125,10 @@ def _handles(tape: Tape) -> None:
 def _blocks(tape: Tape) -> list[tuple[int, int]]:
     """Address ranges of the arena of small values."""
     s = tape.state
-    count, at = int(s[nt.S_VALUES + nt.A_BLOCK_COUNT]), int(s[nt.S_VALUES + nt.A_BLOCKS])
+    count, address = int(s[nt.S_VALUES + nt.A_BLOCK_COUNT]), int(s[nt.S_VALUES + nt.A_BLOCKS])
     if not count:
         return []
-    words = (ctypes.c_int64 * count).from_address(at)
+    words = (ctypes.c_int64 * count).from_address(address)
     return [(b, b + nt.BLOCK) for b in words]
 
 
@@ -147,11 +147,8 @@ def _statement(tape: Tape, slot: int) -> None:
     for i, a in enumerate(args.tolist()):
         if a:
             out = INSTRUCTIONS[tape.instruction[a]].out
-            _must(
-                out is instruction.layouts[i],
-                slot,
-                f"layout of operand {i}: {out}, {instruction.layouts[i]}",
-            )
+            expected = instruction.layouts[i]
+            _must(out is expected, slot, f"layout of operand {i}: {out}, {expected}")
     root, base = int(tape.root[slot]), int(tape.base[slot])
     if kind in (nt.COMPUTE, nt.OUTPUT):
         _must(root == slot and base == slot, slot, "a computed value is its own root and base")
@@ -166,20 +163,17 @@ def _memory(tape: Tape, slot: int, blocks: list[tuple[int, int]]) -> None:
     address, base = int(tape.address[slot]), int(tape.base[slot])
     if instruction.out.span == 0 or address == 0:
         return
+    end = address + instruction.out.span
     owner = INSTRUCTIONS[tape.instruction[base]].out
     first = int(tape.address[base])
     if base != slot:
         _must(first != 0, slot, "the base of a view has memory")
         if first <= address and base not in tape.owned:
-            _must(
-                address + instruction.out.span <= first + owner.span, slot, "a view within its base"
-            )
+            _must(end <= first + owner.span, slot, "a view within its base")
         return
     if tape.flags[slot] & nt.EXTERNAL:
         _must(slot in tape.owned, slot, "somebody keeps external memory alive")
         return
     if instruction.out.span <= nt.SMALL:
-        inside = any(
-            low <= address and address + instruction.out.span <= high for low, high in blocks
-        )
+        inside = any(low <= address and end <= high for low, high in blocks)
         _must(inside, slot, "a small value lies in the arena")

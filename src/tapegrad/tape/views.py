@@ -1,7 +1,7 @@
-"""Views seen from a handle: of what, made how, and whether they may be written in place.
+"""Views seen from a handle: their base, their kind, and the permission to write them in place.
 
-A statement of kind VIEW is a view of its operand; what was written in place goes by the statement that
-it was before. PyTorch forbids to write, in grad mode, into a view that was made under `no_grad`, that is
+A statement of kind VIEW is a view of its operand; a tensor that was written in place goes by its statement
+before the write. PyTorch forbids to write, in grad mode, into a view that was made under `no_grad`, that is
 one of several outputs (``split``, ``unbind``), or that a custom Function returned; the reasons are read
 off the tape here (`state_of`), not kept with every handle.
 """
@@ -28,7 +28,7 @@ __all__ = [
     "state_of",
 ]
 
-#: why PyTorch does not let a view be written in grad mode; the rest of the error's text
+#: reasons for which PyTorch does not let a view be written in grad mode; the rest of the error's text
 NO_GRAD = (
     " Given that this use case is ambiguous and error-prone, it is forbidden. You can clarify your "
     "code by moving both the view and the inplace either both inside the no_grad block (if you don't "
@@ -49,14 +49,14 @@ FUNCTION = (
 
 
 class View(NamedTuple):
-    """What a slot is a view of.
+    """The base of a slot that may be a view, and its kind.
 
     Attributes
     ----------
     base : int
-        Slot of what it is a view of; of the tensor itself, as it was first, if it is no view.
+        Slot that it is a view of; that of the tensor itself, as it was first, if it is no view.
     reason : str
-        Why it must not be written in grad mode: NO_GRAD, INFERENCE, MULTIPLE, FUNCTION, or nothing.
+        Text against writing it in grad mode: NO_GRAD, INFERENCE, MULTIPLE, FUNCTION, or nothing.
     is_view : bool
     """
 
@@ -66,11 +66,11 @@ class View(NamedTuple):
 
 
 def state_of(tape: Tape, slot: int) -> View:
-    """Find what a slot is a view of.
+    """Find the base of a slot.
 
     ``detach()`` and ``data`` share memory and are no views, as in PyTorch.
     """
-    # What was written in a loop is a long chain of writes: its end is noted.
+    # A tensor written in a loop is a long chain of writes: its end is noted.
     known = tape.written_views
     view: View | None = known.get(slot)
     if view is not None:
@@ -137,7 +137,7 @@ def _walk(tape: Tape, slot: int, known: Any = None) -> tuple[View, int]:
 
 
 def is_whole(instruction: Instruction) -> bool:
-    """Return True for a view statement of what was written, or reshaped in place: it is no view."""
+    """Return True for a view statement that is no view: a tensor written or reshaped in place."""
     return instruction.op.rewritten or "in_place" in instruction.attrs
 
 
@@ -157,7 +157,7 @@ def check_write(tape: Tape, slot: int, *, active: bool) -> None:
     tape : Tape
     slot : int
     active : bool
-        Whether something active takes part in what is written.
+        Whether something active takes part in the written value.
 
     Raises
     ------
@@ -177,7 +177,7 @@ def check_write(tape: Tape, slot: int, *, active: bool) -> None:
 
 
 def invalid(tape: Tape, slot: int, end: int | None = None) -> str:
-    """Say why a view has no node: its base was written, and how that changes the view is ambiguous.
+    """Return the reason for which a view has no node: its base was written, with ambiguous effect on it.
 
     Parameters
     ----------
@@ -202,7 +202,7 @@ def invalid(tape: Tape, slot: int, end: int | None = None) -> str:
 
 
 def output_number(tape: Tape, slot: int) -> int:
-    """Which of its operation's outputs a slot is."""
+    """Number of a slot among its operation's outputs."""
     instruction = tape.instruction_of(slot)
     if not instruction.op.multiple_views:
         return int(instruction.attrs.get("number", 0))
