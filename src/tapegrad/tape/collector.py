@@ -187,9 +187,7 @@ def _interrupted() -> bool:
         elif module.startswith("tapegrad."):
             if not at_work:
                 return True
-        elif (
-            module != "contextlib"
-        ):  # its frames belong to the owners of the generators that they run
+        elif module != "contextlib":  # its frames belong to the generators that they run
             at_work = False
         frame = frame.f_back
     return False

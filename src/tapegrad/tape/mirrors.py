@@ -2,7 +2,7 @@
 
 Adjoints lie like primals, so elements that share memory would share their gradient. Such a leaf gets a
 copy, in which every element has its place: a mirror, which is brought up to date when the memory that it
-was copied from is written. Neither the mirror nor a leaf over shared elements is written itself.
+was copied from is written. Neither the mirror nor the view that it mirrors is written itself.
 """
 
 from __future__ import annotations
