@@ -352,7 +352,7 @@ def test_every_check_of_the_verifier_is_tripped() -> None:
     patterns = [text for _, text in CORRUPTIONS.values()]
     filled = [t.replace("{name}", "root").replace("{i}", "0") for t in texts]
     missing = [t for t in filled if not any(re.search(p, t) for p in patterns)]
-    assert missing == ["tape verifier: slot {slot}: {what}"], missing
+    assert missing == ["tape verifier: slot {slot}: {invariant}"], missing
 
 
 # --------------------------------------------------------------------------- the collector

@@ -1,4 +1,4 @@
-"""Machine code: compiled once, kept on disk, loaded by every process; and what Python and it agree on.
+"""Machine code: compiled once, kept on disk, loaded by every process; structures shared with Python.
 
 Start reading at `abi.py` (the structures that both sides share, field by field), then `machine_code.py`
 (`entry` gives the address of an entry point, `kernel_address` that of a kernel). `runtime/` is the code.

@@ -53,7 +53,7 @@ ADDRESSED = {
     "append_entry": 2, "bind_entry": 0, "data_entry": 0, "look_entry": 1, "slot_entry": 1,
     "status_entry": 0,
 }  # fmt: skip
-#: how LLVM spells a pointer; from version 17 on there is one kind
+#: LLVM's spelling of a pointer; from version 17 on there is one kind
 _POINTER = "ptr" if llvm.llvm_version_info[0] >= 17 else "i64*"
 _C_API = {
     "PyLong_AsLongLong": ("i64", "i64"), "PyLong_FromLongLong": ("i64", "i64"), "PyErr_Occurred": ("i64", ""),

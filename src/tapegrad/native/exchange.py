@@ -1,6 +1,6 @@
 """Context managers whose entry and exit no interrupt can split.
 
-KeyboardInterrupt (and whatever else a signal handler raises) comes between two bytecodes, also between those
+KeyboardInterrupt (and any exception of a signal handler) comes between two bytecodes, also between those
 of ``__enter__`` and ``__exit__``: a mode that is put back there may then stay changed for good. The two
 methods of an `Exchange` are native (runtime/exchanging.py).
 """
@@ -27,17 +27,17 @@ class Exchange:
     __slots__ = ("_notes",)
 
     def __init__(self) -> None:
-        #: changes that were made by entries without an exit so far
+        #: changes of entries without an exit so far
         self._notes: list[tuple[Change, ...]] = []
 
     def changes(self) -> tuple[tuple[Change, ...], Any]:
-        """Return what changes, and what ``with ... as`` gets; nothing may change here.
+        """Return the changes, and the object that ``with ... as`` gets; nothing may change here.
 
         Containers must be such that reading and storing an item runs no Python code.
         """
         raise NotImplementedError
 
-    #: what is to be done before the changes are taken back, if anything; they are even if that is interrupted
+    #: called before the changes are taken back, if set; they are even if that is interrupted
     ending: Callable[[], None] | None = None
 
     if TYPE_CHECKING:

@@ -7,8 +7,8 @@ so that the tape knows at once when a handle dies.
 
 ``a * b`` arrives there straight from the interpreter: `binary` allocates the result's handle, looks up the
 instruction for the two layouts in a hash table and appends the statement to the tape's arrays, in about
-40 ns. Whatever is not that simple (another thread, a new combination of layouts, a
-Python object, a full tape) goes to the Python function registered for the op in `G_SLOW`.
+40 ns. Every other case (another thread, a new combination of layouts, a Python
+object, a full tape) goes to the Python function registered for the op in `G_SLOW`.
 
 Start reading in runtime/recording.py, at `append` (the meaning of recording a statement) and `binary`; then
 `make_handle_type` here.
@@ -55,7 +55,7 @@ class TensorHandle(Protocol):
     _handle: int
     #: number of its layout
     _layout_id: int
-    #: the memory of a leaf, and what belongs to it (tape/leaf_storage.py)
+    #: `Storage` of a leaf: its memory and gradient (tape/leaf_storage.py)
     _meta: Any
 
     def __getattr__(self, name: str) -> Any:
@@ -72,8 +72,7 @@ _STATE, _ID, _LAYOUT, _DICT = HEADER, HEADER + 8, HEADER + 12, HEADER + 16
 NUMBER_PROTOCOL = nt.NUMBER_PROTOCOL
 
 
-# --------------------------------------------------------------------------- entry points a type
-# needs
+# --------------------------------------------------------------------------- entry points of the type
 class _Slot(ctypes.Structure):
     _fields_ = (("slot", ctypes.c_int), ("function", ctypes.c_void_p))
 
@@ -110,8 +109,8 @@ SLOTS = {
 class Thunks:
     """Tiny functions with an opcode baked in, assembled together.
 
-    A C function slot takes no closure, so each op has a thunk of its own that passes the opcode on
-    to an entry point of runtime/recording.py.
+    A C function slot takes no closure, so each op has a thunk that passes the opcode on to an
+    entry point of runtime/recording.py.
     """
 
     def __init__(self) -> None:
@@ -146,7 +145,7 @@ class Thunks:
         return self._add("binary", ["i64 %a", "i64 %b", "i32 %c"], ["%a", "%b", "%o"], body)
 
     def compile(self) -> dict[str, int]:
-        """Load or assemble them all; their addresses by name."""
+        """Load or assemble them all; return their addresses by name."""
         for target in self._targets:
             llvm.add_symbol(f"tapegrad_{target}", machine_code.entry(target))
         text = "\n".join(self._text)
@@ -162,7 +161,7 @@ def make_handle_type(slots: dict[int, int]) -> type:
         _Member(b"_state", 17, _STATE, 1, b"address of the state of the tape, 0 if unbound"),
         _Member(b"_handle", 1, _ID, 1, b"handle id"),
         _Member(b"_layout_id", 1, _LAYOUT, 1, b"layout id"),
-        # What users set on a tensor; PyTorch's tensors have attributes, too. Made when the first is set.
+        # Attributes that users set, as on PyTorch's tensors. The dict comes when the first is set.
         _Member(b"__dictoffset__", 19, _DICT, 1, None),
         _Member(None, 0, 0, 0, None),
     )
@@ -213,7 +212,7 @@ GLOBALS[nt.G_ALLOC] = ctypes.cast(ctypes.pythonapi.PyType_GenericAlloc, ctypes.c
 
 
 def register_slow(op: int, function: Any) -> None:
-    """Say which Python callable takes over where the fast path of an op does not apply."""
+    """Register the Python callable that takes over where the fast path of an op does not apply."""
     _slow_callables.append(function)
     _slow_table[op] = id(function)
 

@@ -2,7 +2,7 @@
 
 A kernel is a Python function over addresses: ``p64(address)[i]`` is the i-th int64 at an address. The
 words here are stand-ins, so that modules with kernels can be imported without numba; `resolve` puts
-those of native/intrinsics.py in their place when a kernel has to be compiled.
+those of native/intrinsics.py in their place when a kernel is to be compiled.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ libm_sin, libm_cos = Word("libm_sin"), Word("libm_cos")
 libm_exp, libm_tanh = Word("libm_exp"), Word("libm_tanh")
 stack_words = Word("stack_words")
 
-#: what kernels with a version a dtype are written in (`native_kernels`): a pointer to elements, one to
-#: their bits, the type of a number, and its bytes
+#: words of kernels with a version a dtype (`native_kernels`): a pointer to elements, one to their bits,
+#: the type of a number, and its bytes
 element: Any = None
 bits: Any = None
 number: Any = None

@@ -1,4 +1,4 @@
-"""Machine code: how it is compiled, found and loaded.
+"""Machine code: compiled, looked up in the store, and loaded.
 
 Native functions of tapegrad are numba *cfuncs* over machine integers: addresses and counts go in, a
 count or an address comes out. They bake in no address (the globals are reached through a symbol
@@ -45,13 +45,13 @@ SETTINGS = tuple(
     )
 )  # fmt: skip
 
-#: numbers of what this process did, for ``python -m tapegrad info``
+#: counts of modules that this process loaded and compiled, for ``python -m tapegrad info``
 COUNTS = {"loaded": 0, "compiled": 0}
 
 
 @cache
 def _machine() -> str:
-    """What object code depends on beside its source: CPU, Python, llvmlite, the words it is written in."""
+    """Text that object code depends on beside its source: CPU, Python, llvmlite, the words of kernels."""
     features = "".join(f"{k}{int(v)}" for k, v in sorted(llvm.get_host_cpu_features().items()))
     settings = [f"{name}={os.environ[name]}" for name in SETTINGS if name in os.environ]
     parts = (
@@ -63,7 +63,7 @@ def _machine() -> str:
 
 @cache
 def has_fma() -> bool:
-    """Whether the processor multiplies and adds in one instruction, rounded once."""
+    """Return True if the processor multiplies and adds in one instruction, rounded once."""
     arm = platform.machine().lower() in ("arm64", "aarch64")
     return arm or bool(llvm.get_host_cpu_features().get("fma"))
 
@@ -98,10 +98,10 @@ class _Engine:
         self.kept.append((item, code))
 
     def address(self, symbol: str) -> int:
-        found: int = self.engine.get_function_address(symbol)
-        if not found:
+        address: int = self.engine.get_function_address(symbol)
+        if not address:
             raise LookupError(f"native code has no {symbol}")
-        return found
+        return address
 
 
 def keep_for_ever(value: object) -> None:
@@ -142,12 +142,12 @@ def load_module(
         Address by name.
     """
     file = store.name_of(label, f"{_machine()}\n{source}")
-    found = store.read(file)
-    if found is not None and set(names) <= set(found[0]):
+    stored = store.read(file)
+    if stored is not None and set(names) <= set(stored[0]):
         try:
-            addresses = _loaded(*found)
-        except (LookupError, RuntimeError):  # it is not what its head says: as if it were not there
-            pass
+            addresses = _loaded(*stored)
+        except (LookupError, RuntimeError):
+            pass  # other code than its head says: as if the file were not there
         else:
             COUNTS["loaded"] += 1
             return addresses
@@ -214,7 +214,7 @@ def source_digest(*modules: str) -> str:
 @cache
 def _entries() -> dict[str, int]:
     """Addresses of all entry points; each module has a file of the store, as compiling all takes long."""
-    found: dict[str, int] = {}
+    addresses: dict[str, int] = {}
     for module, entries in ENTRIES.items():
 
         def build(
@@ -229,8 +229,8 @@ def _entries() -> dict[str, int]:
 
         label = f"core-{module.rpartition('.')[2]}"
         text = f"{source_digest(module)}\n{entries!r}"
-        found.update(load_module(label, text, entries, build))
-    return found
+        addresses.update(load_module(label, text, entries, build))
+    return addresses
 
 
 def entry(name: str) -> int:
@@ -254,7 +254,7 @@ def kernel_address(
     function : callable
         Uses the words of intrinsic_stubs.py.
     source : str, optional
-        Its text and that of what it calls; by default that of its module.
+        Its text and that of its callees; by default that of its module.
     signature : str, optional
         STATUS_SIGNATURE for a kernel that may fail.
     """

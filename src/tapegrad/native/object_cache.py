@@ -2,8 +2,8 @@
 
 A file (``*.tgo``) has a line of JSON (names and symbols, sizes, a digest), then object code. Its name
 holds a hash of all that the code depends on, and the digest is one of the name, the line and the code: a
-file is right, or it is as if it were not there. Files are written whole or not at all, and nobody deletes
-one. machine_code.py says what goes in, and loads what comes out.
+file is right, or it is as if it were not there. Files are written whole or not at all, and never
+deleted. machine_code.py compiles their content and loads it.
 """
 
 from __future__ import annotations
@@ -57,17 +57,17 @@ def _temporary() -> Path:
 @cache
 def folders() -> tuple[Path, ...]:
     """Folders where code is looked for: the chosen one, and one to write to if that cannot be written."""
-    found: list[Path] = []
+    places: list[Path] = []
     for folder_of in (_chosen, _temporary):
         try:
             folder = folder_of()
             folder.mkdir(parents=True, exist_ok=True)
-            found.append(folder)
+            places.append(folder)
             if os.access(folder, os.W_OK | os.X_OK):
                 break
         except (OSError, RuntimeError, ValueError):
             continue  # no home, a read-only disk, a path that is none
-    return tuple(found)
+    return tuple(places)
 
 
 def cache_folder() -> Path:
@@ -89,9 +89,9 @@ def _digest(name: str, symbols: Mapping[str, str], sizes: Sequence[int], body: b
 def read(name: str) -> tuple[dict[str, str], list[bytes]] | None:
     """Symbols by name and object code; None where the file is missing or damaged."""
     for folder in folders():
-        found = _read(folder / name)
-        if found is not None:
-            return found
+        content = _read(folder / name)
+        if content is not None:
+            return content
     return None
 
 
@@ -131,12 +131,12 @@ def write(name: str, symbols: Mapping[str, str], codes: Sequence[bytes]) -> None
     head = {
         "symbols": dict(symbols), "sizes": sizes, "sha256": _digest(name, symbols, sizes, body),
     }  # fmt: skip
-    path, whole = cache_folder() / name, ""
+    path, temporary = cache_folder() / name, ""
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            whole = file.name
+            temporary = file.name
             file.write(json.dumps(head).encode() + b"\n" + body)
-        os.replace(whole, path)  # whole or not at all: other processes may be reading
+        os.replace(temporary, path)  # whole or not at all: other processes may be reading
     except OSError:  # a full or read-only disk costs time, nothing else
-        if whole:
-            Path(whole).unlink(missing_ok=True)
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)

@@ -49,7 +49,7 @@ _LOOPS: set[tuple[int, int]] = set()
 
 
 def is_ufunc_loop(kernel: tuple[int, int]) -> bool:
-    """Whether a kernel is NumPy's loop of a ufunc, so that it knows its operands' strides only."""
+    """Return True if a kernel is NumPy's loop of a ufunc, so that it knows its operands' strides only."""
     return kernel in _LOOPS
 
 
@@ -86,12 +86,12 @@ PREFERRED: dict[tuple[np.ufunc, str], str] = {}
 
 
 def fastest_loop(ufunc: np.ufunc, dtypes: tuple[dtype, ...]) -> tuple[int, int]:
-    """As `ufunc_loop`, or a native kernel that is preferred to it."""
-    own = PREFERRED.get((ufunc, dtypes[0].name))
-    return ufunc_loop(ufunc, dtypes) if own is None else (native_kernel_address(own), 0)
+    """Address and data of `ufunc_loop`, or of a native kernel that is preferred to it."""
+    kernel = PREFERRED.get((ufunc, dtypes[0].name))
+    return ufunc_loop(ufunc, dtypes) if kernel is None else (native_kernel_address(kernel), 0)
 
 
-#: functions of `native_kernel` by name, each with the words that are its own
+#: functions of `native_kernel` by name, each with the words that it leaves open
 NATIVE: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {}
 #: dtypes in the names of native kernels
 _SHORT = {float64: "f64", float32: "f32", int64: "i64", bool_: "bool"}
@@ -102,7 +102,7 @@ CHECKED: set[str] = set()
 
 
 def native_kernel(
-    function: Callable[..., Any], name: str | None = None, *, checked: bool = False, **own: Any
+    function: Callable[..., Any], name: str | None = None, *, checked: bool = False, **words: Any
 ) -> str:
     """Register a kernel over raw addresses; it is compiled when a program first uses it.
 
@@ -115,8 +115,8 @@ def native_kernel(
         By default the function's.
     checked : bool
         Whether it may fail: it returns 0, or one more than the place in its loop where it did.
-    **own
-        What stands for names that the function leaves open.
+    **words
+        Values of names that the function leaves open.
 
     Returns
     -------
@@ -125,7 +125,7 @@ def native_kernel(
     """
     name = name or function.__name__
     assert name not in NATIVE, name
-    NATIVE[name] = function, own
+    NATIVE[name] = function, words
     if checked:
         CHECKED.add(name)
     return name
@@ -159,12 +159,12 @@ def native_kernel_address(name: str, *dtypes: dtype) -> int:
         Which version: their short names follow that of the kernel.
     """
     name = "_".join((name, *(_SHORT[d] for d in dtypes)))
-    function, own = NATIVE[name]
+    function, words = NATIVE[name]
     signature = STATUS_SIGNATURE if name in CHECKED else LOOP_SIGNATURE
-    if not own:
+    if not words:
         return kernel_address(function, signature=signature)
-    version = FunctionType(function.__code__, {**function.__globals__, **own}, name)
-    words = ", ".join(f"{k}={getattr(v, 'name', v)}" for k, v in own.items())
-    helpers = {source_of(v.function) for v in own.values() if isinstance(v, helper)}
-    text = "\n".join((words, source_of(function), *sorted(helpers)))
+    version = FunctionType(function.__code__, {**function.__globals__, **words}, name)
+    assignments = ", ".join(f"{k}={getattr(v, 'name', v)}" for k, v in words.items())
+    helpers = {source_of(v.function) for v in words.values() if isinstance(v, helper)}
+    text = "\n".join((assignments, source_of(function), *sorted(helpers)))
     return kernel_address(version, text, signature)

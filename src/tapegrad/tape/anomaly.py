@@ -2,7 +2,7 @@
 
 While it is on, statements are recorded by way of Python, and each keeps the stack of its call
 (``tape.traces``); a reverse pass goes through Python statement by statement and looks at the results.
-Statements that record a derivative keep what is known of the one that they are the derivative of, too.
+Statements that record a derivative keep the call of the one that they are the derivative of, too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["check", "explain", "inducing", "is_on", "set_mode", "trace"]
 
 
 class _Call(NamedTuple):
-    """How a statement came to be recorded."""
+    """The call that recorded a statement."""
 
     #: the user's frames; None where detection was off
     stack: traceback.StackSummary | None
@@ -48,22 +48,22 @@ _state = {"on": False, "check_nan": True}
 
 
 def is_on() -> bool:
-    """Whether statements keep the stack of their call."""
+    """Return True if statements keep the stack of their call."""
     return _state["on"]
 
 
 def checks_nan() -> bool:
-    """Whether a NaN in a backward pass raises."""
+    """Return True if a NaN in a backward pass raises."""
     return _state["on"] and _state["check_nan"]
 
 
 def set_mode(on: bool, check_nan: bool = True) -> tuple[bool, bool]:
-    """Switch it for all threads; return what it was.
+    """Switch it for all threads; return the mode before.
 
     Raises
     ------
     TypeError
-        PyTorch's, for what is no bool.
+        PyTorch's, for a mode that is no bool.
     """
     messages.check_bool("set_anomaly_enabled", "enabled", 1, on)
     messages.check_bool("set_anomaly_enabled", "check_nan", 2, check_nan)
@@ -90,7 +90,7 @@ def _is_ours(frame: FrameType) -> bool:
 
 
 def inducing(tape: Tape, slot: int) -> Exchanged:
-    """Return a context manager: what is recorded is the derivative of a statement."""
+    """Return a context manager in which the derivative of a statement is recorded."""
     inducer = tape.instruction_of(slot).grad_fn, tape.traces.get(slot, _UNKNOWN)
     return Exchanged((vars(_inducing), "inducer", _inducing.inducer, inducer))
 
@@ -141,12 +141,12 @@ def explain(tape: Tape, slot: int, writer: int | None = None) -> None:
         _say(text)
 
 
-def check(tape: Tape, slot: int, found: list[TensorHandle | None]) -> None:
+def check(tape: Tape, slot: int, gradients: list[TensorHandle | None]) -> None:
     """Raise PyTorch's error if a statement's derivative has a NaN."""
     if not checks_nan():
         return
-    for i, new in enumerate(found):
-        if new is not None and np.isnan(new._array()).any():
+    for i, gradient in enumerate(gradients):
+        if gradient is not None and np.isnan(gradient._array()).any():
             explain(tape, slot)
             name = tape.instruction_of(slot).grad_fn
             raise RuntimeError(f"Function '{name}' returned nan values in its {i}th output.")

@@ -81,8 +81,8 @@ class Arrays(Books):
 
     def instruction_of(self, slot: int) -> Instruction:
         """The instruction of a statement."""
-        made: Instruction = INSTRUCTIONS[self.instruction[slot]]
-        return made
+        instruction: Instruction = INSTRUCTIONS[self.instruction[slot]]
+        return instruction
 
     def args_of(self, slot: int) -> list[int]:
         """Operand slots of a statement; none where they were dropped."""
@@ -90,18 +90,18 @@ class Arrays(Books):
         return [int(a) for a in self.arg[start:stop][: len(self.instruction_of(slot).layouts)]]
 
     def view_offset(self, slot: int) -> int:
-        """Bytes from the first element of a view's operand to its own; 0 for what is no view."""
+        """Bytes from the first element of a view's operand to the view's; 0 if the slot is no view."""
         if self.instruction_of(slot).op.kind != nt.VIEW:
             return 0
         start = int(self.arg_start[slot])
         return int(self.arg[start + 1 : start + 3].copy().view(np.int64)[0])
 
     def is_active(self, slot: int) -> bool:
-        """Whether a slot takes part in differentiation."""
+        """Return True if a slot takes part in differentiation."""
         return bool(self.flags[self.root[slot]] & nt.ACTIVE)
 
     def wants_grad(self, slot: int) -> bool:
-        """Whether a slot is a leaf that requires grad."""
+        """Return True if a slot is a leaf that requires grad."""
         return bool(self.instruction_of(slot).attrs.get("requires_grad"))
 
     def stats(self) -> dict[str, int]:
@@ -113,7 +113,7 @@ class Arrays(Books):
         n = self.count
         outs = [INSTRUCTIONS[i] for i in self.instruction[1:n]]
         roots = self.root[1:n] == np.arange(1, n)
-        own = [
+        root_bytes = [
             max(8, -(-i.out.span // 8) * 8)
             for i, is_root in zip(outs, roots, strict=True)
             if is_root
@@ -124,7 +124,7 @@ class Arrays(Books):
             "pending": n - self.done,
             "handles": int(self.state[nt.S_HANDLE_COUNT]),
             "capacity": int(self.state[nt.S_CAPACITY]),
-            "value_bytes": sum(own),
-            "bytes": arrays + 2 * sum(own) + 8 * n,
+            "value_bytes": sum(root_bytes),
+            "bytes": arrays + 2 * sum(root_bytes) + 8 * n,
             "collections": self.collections,
         }

@@ -1,6 +1,6 @@
-"""What Python knows of a tape's slots beside the arrays, and how both change in one step.
+"""The books: Python's objects for a tape's slots, and their change in one step with the arrays.
 
-Native code appends and moves statements; what they own, refer to and are hooked to are Python objects, in
+Native code appends and moves statements; memory, hooks and contexts of theirs are Python objects, in
 dictionaries by slot (`Books`). `commit` changes them with the arrays, or not at all.
 """
 
@@ -41,7 +41,7 @@ class Books:
     _handles: np.ndarray
 
     def __init__(self) -> None:
-        #: what statements refer to and the tape does not own: slot -> ndarray or leaf storage
+        #: memory that statements refer to and the tape does not own: slot -> ndarray or leaf storage
         self.owned: dict[int, Any] = {}
         #: the leaves among them that require grad: slot -> storage
         self.leaves: dict[int, Any] = {}
@@ -57,16 +57,16 @@ class Books:
         #: version of each base that was written in place
         self.versions: dict[int, int] = {}
         self.prune_at = 64
-        #: whether a leaf in a graph was ever given other data (`Storage.earlier`)
+        #: True once a leaf in a graph was given other data (`Storage.earlier`)
         self.has_earlier = False
         #: leaves that are copies of memory that elements share (mirrors.py)
         self.mirrors: list[weakref.ref[Any]] = []
         #: results whose tensors were detached in place (detaching.py)
         self.detached: dict[int, bool] = {}
-        #: slots that were written in place -> what they are views of (views.py), until slots move
+        #: slots that were written in place -> their `View` (views.py), until slots move
         self.written_views: dict[int, Any] = {}
         #: statements from which on the next call that may collect does so. A reverse pass, which may
-        #: not, gets more room meanwhile, and the tape does not stay as long as that made it.
+        #: not, gets more room meanwhile, and the tape shrinks again after it.
         self.collect_at = 0
         #: memory that other tapes see too: base -> (its count of writes, the count known here)
         self.shared: dict[int, tuple[Shared, int]] = {}
@@ -74,23 +74,23 @@ class Books:
         self.hooks: dict[int, Hooks] = {}
         #: contexts of `autograd.Function` calls by their `function` statement, packed residuals
         self.contexts: dict[int, Any] = {}
-        #: hooks on what new statements save (saved_tensors.py)
+        #: packs the residuals of new statements (saved_tensors.py)
         self.saving: Callable[[Any, int], None] | None = None
         #: stacks of the calls that recorded, while anomaly detection is on
         self.traces: dict[int, Any] = {}
-        #: why evaluation failed, for poisoned slots: as far as a kernel did (failures.py)
+        #: errors of poisoned slots, as far as a kernel failed (failures.py)
         self.failures: dict[int, Failed] = {}
         #: reverse passes under way, by request; an interrupt can keep `Request.__exit__` from coming,
         #: and then a pass ends with its request
         self.requests: list[weakref.ref[Any]] = []
-        #: what is to be called, for passes that have ended; whether that happens now
+        #: functions to be called for passes that have ended; True while they are
         self.finals: list[Callable[[], None]] = []
         self.finishing = False
-        #: other code that knows slots by number; whether one kept a collection from going over all
+        #: other code that knows slots by number; True if some of it kept a collection from going over all
         self.counted, self.collection_due = 0, False
         #: passes inside each other that Python has to do with (nesting.py)
         self.depth = 0
-        self.hooks_at = 32  # hooked slots from which on hook_cycles.py looks at what they refer to
+        self.hooks_at = 32  # hooked slots from which on hook_cycles.py looks at their referents
         #: how many of all those wait for a user's function, which may collect (user_code.py), and the
         #: slot below which numbers stay meanwhile
         self.waiting, self.floor = 0, 1
@@ -101,7 +101,7 @@ class Books:
         self.inference: dict[int, bool] = {}
         #: slot from which on memory is that of the inference mode that is on; -1 where it is off
         self.inference_start = -1
-        self.inference_unseen = False  # whether the book has bases that are not VISIBLE yet
+        self.inference_unseen = False  # True if the book has bases that are not VISIBLE yet
         self.multithreading = True  # PyTorch's switch, of no effect
         self._asked_mode = True  # the grad mode that was asked for in inference mode
         #: leaves of other threads' tapes that are bound here: storage -> slot
@@ -115,8 +115,8 @@ def commit(tape: Books, attributes: dict[str, Any], native: Any, *args: int) -> 
     """Call native code that returns 0, and set attributes of the tape with it, or neither.
 
     All of it happens inside one call of the interpreter, so no signal handler, finalizer or
-    KeyboardInterrupt finds the one done and the other not. What is replaced lives until then: finalizers of
-    what it kept are Python, and a signal handler may come with them.
+    KeyboardInterrupt finds the one done and the other not. The replaced objects live until then:
+    finalizers of theirs are Python, and a signal handler may come with them.
     """
     replaced = vars(tape).copy()
     chosen = map((attributes, {}).__getitem__, map(native, *((a,) for a in args)))

@@ -1,6 +1,6 @@
-"""The tape's collector: what no handle needs goes, and slots get other numbers.
+"""The tape's collector: statements that no handle needs go, and slots get other numbers.
 
-runtime/mark_compact.py marks and moves; here the tape's books (what slots own, constants, writes)
+runtime/mark_compact.py marks and moves; here the tape's books (memory of slots, constants, writes)
 follow it, in one step with it (`commit` of books.py).
 """
 
@@ -45,9 +45,10 @@ COLLECT_BYTES = 1 << 24
 
 
 def collect(tape: Arrays) -> bool:
-    """Drop what no handle needs; whether it could be done. The caller holds the tape's lock.
+    """Drop statements that no handle needs; return True if it could be done.
 
-    Slots below the floor stay what they are (user_code.py). The reserve serves where memory is used up.
+    The caller holds the tape's lock. Slots below the floor keep their numbers (user_code.py). The reserve
+    serves where memory is used up.
     """
     try:
         return _collect(tape)
@@ -62,7 +63,7 @@ def collect(tape: Arrays) -> bool:
 def _collect(tape: Arrays) -> bool:
     if _interrupted():
         return False  # the tape grows instead
-    note_failures(tape)  # as long as what is poisoned has operands
+    note_failures(tape)  # as long as poisoned statements have operands
     note_inference(tape)
     tape.inference_unseen = tape.inference_unseen or tape.inference_start >= 0
     n = tape.count
@@ -88,7 +89,7 @@ def _collect(tape: Arrays) -> bool:
         if (book := getattr(tape, name)) else {}
         for name in BOOKS
     }  # fmt: skip
-    # No pass comes by statements without the mark: what their contexts keep must not keep them.
+    # No pass comes by statements without the mark: objects in their contexts must not keep them.
     books["contexts"] = {
         number[k]: v for k, v in tape.contexts.copy().items() if k < n and marks[k] & GRAPH
     }
@@ -106,7 +107,7 @@ def _collect(tape: Arrays) -> bool:
     )  # fmt: skip
     s = tape.state
     owned = s[nt.S_OWNED_BYTES]
-    # Above a floor little can be given back at a time, but what is below goes when it may.
+    # Above a floor little can be given back at a time; statements below it go when they may.
     more = owned if tape.floor == 1 else COLLECT_BYTES >> 2
     s[nt.S_COLLECT_AT] = max(COLLECT_BYTES, owned + more)
     s[nt.S_PENDING_BYTES] = 0 if s[nt.S_DONE] == s[nt.S_COUNT] else s[nt.S_PENDING_BYTES]
@@ -154,7 +155,7 @@ def note_inference(tape: Arrays) -> list[int]:
 
 
 def trim(tape: Arrays) -> None:
-    """Give back the large values that nobody needs, and leave the slots where they are.
+    """Give back the large values that nothing needs, and leave the slots where they are.
 
     For the inside of a reverse sweep, which knows slots by number and holds the tensors that it started
     from. Inside a replay there are slots that no tensor holds.
@@ -173,9 +174,9 @@ def call_out(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[s
 def _interrupted() -> bool:
     """Return True if a signal handler or finalizer runs in the middle of code of this package.
 
-    That code may hold slot numbers without a word about it, since it calls nobody: slots must keep them.
-    Where the package calls a user's function it has said what it holds (`call_out`). The stack is looked
-    at only when a collection is due.
+    That code may hold slot numbers without a word about it, since it calls no other: slots must keep them.
+    Where the package calls a user's function it has said which numbers it holds (`call_out`). The stack is
+    looked at only when a collection is due.
     """
     frame: FrameType | None = sys._getframe(1)
     at_work = True  # the code of this package that asks for the collection knows of it
@@ -186,7 +187,7 @@ def _interrupted() -> bool:
         elif module.startswith("tapegrad."):
             if not at_work:
                 return True
-        elif module != "contextlib":  # its frames are theirs whose generators they run
+        elif module != "contextlib":  # its frames belong to the generators that they run
             at_work = False
         frame = frame.f_back
     return False

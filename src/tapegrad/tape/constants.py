@@ -41,7 +41,7 @@ class Constants:
 
     @staticmethod
     def key(array: Any, kind: dtype) -> tuple[int, int]:
-        """What a 0-d array of dtype `kind` is found by."""
+        """Return the key of a 0-d array of dtype `kind`: its bits and the dtype's code."""
         if type(array) is Symbolic:
             bits: Any = array.home.bits(array, 8) if kind.is_floating_point else array
             return bits, kind.code
@@ -49,7 +49,7 @@ class Constants:
         return int(np.asarray(array, wide).view(np.int64)), kind.code
 
     def add(self, key: tuple[int, int], slot: int) -> Constants:
-        """Note a scalar; the object that has it, a larger one where this is full."""
+        """Note a scalar; return the object that has it, a larger one where this is full."""
         self.slots[key] = slot
         if 2 * len(self.slots) + 2 > len(self.table):
             return Constants(self.slots)
@@ -61,7 +61,7 @@ class Constants:
         product = ((bits ^ code) * nt.HASH) & 0xFFFFFFFFFFFFFFFF
         if product >= 1 << 63:
             product -= 1 << 64
-        at = (product >> 40 ^ product >> 20) & (len(self.table) - 1)
-        while self.table[at, 2] != 0:
-            at = (at + 1) & (len(self.table) - 1)
-        self.table[at] = bits, code, slot
+        row = (product >> 40 ^ product >> 20) & (len(self.table) - 1)
+        while self.table[row, 2] != 0:
+            row = (row + 1) & (len(self.table) - 1)
+        self.table[row] = bits, code, slot

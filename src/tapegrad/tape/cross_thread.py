@@ -1,15 +1,17 @@
 """Tensors that cross from one thread's tape to another's.
 
 A thread never records on another's tape. A leaf, or any passive tensor, of another thread is bound
-on the own tape as a leaf over the same memory (`guest`); what writes to it or changes it takes the
-handle over first (`adopt`). Active results stay where their graph is: using them raises TapeError.
+on the current tape as a leaf over the same memory (`guest`); a method that writes to it or changes it
+takes the handle over first (`adopt`). Active results stay where their graph is: using them raises TapeError.
 
 Memory that two tapes see is VISIBLE on both, so statements that read it are evaluated as they are
 recorded, and has one count of in-place writes (versions.py). Another tape is only ever touched under
-its lock, and never while the own tape's lock is held: two threads would wait for each other.
+its lock, and never while the current tape's lock is held: two threads would wait for each other.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from ..base.errors import TapeError
 from ..native import abi as nt
@@ -33,7 +35,7 @@ def guest(tape: Tape, tensor: TensorHandle) -> int:
     """
     if tape.abstract:
         return tape.capture(tensor)
-    storage, active, shared, version = _shared(tensor)
+    storage, active, shared, version = _lend(tensor)
     layout = layout_of(tensor)
     known = tape.guests.get(storage)
     if known is None:  # another thread may have taken over a leaf of this tape
@@ -64,7 +66,7 @@ def adopt(tensor: TensorHandle) -> None:
     TapeError
         If its graph is on the other tape.
     TypeError
-        For what is no Tensor, as methods get it that are called through the class.
+        For an object that is no Tensor, as methods get it that are called through the class.
     """
     tape = current_tape()
     try:
@@ -79,11 +81,18 @@ def adopt(tensor: TensorHandle) -> None:
         tape.bind_handle(tensor, slot, tensor._layout_id)
 
 
-def _shared(tensor: TensorHandle) -> tuple[Storage, bool, Shared, int]:
-    """Make a tensor's memory ready to be seen by another tape than its own.
+class _Loan(NamedTuple):
+    """A tensor's memory, as another tape than the tensor's sees it."""
 
-    Its storage, whether it requires grad, the count of writes, and its version.
-    """
+    storage: Storage
+    requires_grad: bool
+    #: the count of writes that the tapes share
+    shared: Shared
+    version: int
+
+
+def _lend(tensor: TensorHandle) -> _Loan:
+    """Make a tensor's memory ready to be seen by another tape than the tensor's."""
     other = tape_at(tensor._state)
     with other.lock:
         slot = slot_of(other, tensor)
@@ -101,5 +110,6 @@ def _shared(tensor: TensorHandle) -> tuple[Storage, bool, Shared, int]:
                 storage = tensor._meta = Storage(array, leaf=True)
             storage.array, storage.leaf = array, True
         else:
-            other.evaluate()  # what reads the memory must not wait: the other tape may write it
-        return storage, active, versions.share(other, slot), versions.version_of(other, slot)
+            other.evaluate()  # readers of the memory must not wait: the other tape may write it
+        shared, version = versions.share(other, slot), versions.version_of(other, slot)
+        return _Loan(storage, active, shared, version)

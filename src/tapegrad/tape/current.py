@@ -1,4 +1,4 @@
-"""One tape a thread: which one is current, and what becomes of it when its thread ends."""
+"""One tape a thread: the current one, and the tapes of threads that have ended."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def current_tape() -> Tape:
 
 
 class _End:
-    """Lives as long as its thread; then nobody records natively on its tape any more.
+    """Lives as long as its thread; then no thread records natively on its tape any more.
 
     Threads' numbers are used again, and native recording knows the owner by number.
     """
@@ -50,7 +50,7 @@ def _drop_orphans() -> None:
         # Leaves hold gradients, which are tensors too: they go when the leaves are collected.
         while (handles := tape.state[nt.S_HANDLE_COUNT]) not in (0, tape.handles_left):
             if not tape.lock.acquire(blocking=False):
-                break  # somebody reads it: next time
+                break  # another thread reads it: next time
             try:
                 tape.handles_left = handles
                 tape.collect()
@@ -62,9 +62,9 @@ def _drop_orphans() -> None:
 
 def _forget_threads() -> None:
     """In the child of a fork: no other thread is there to record, or to end a sweep or a pass."""
-    own = threading.current_thread()
+    thread = threading.current_thread()
     for tape in TAPES.copy().values():
-        if tape.owner is not own:
+        if tape.owner is not thread:
             tape.state[nt.S_OWNER] = 0
             tape.busy[nt.BUSY_SWEEP] = False
             tape.requests.clear()

@@ -2,16 +2,16 @@
 
 Every new shape brings some layouts and instructions, with programs and templates. An instruction is needed
 
-- by a statement on a tape, whoever's it is (natively recorded statements are numbers in arrays),
+- by a statement on any thread's tape (natively recorded statements are numbers in arrays),
 - by another instruction, whose templates and programs refer to it (`Instruction.needs`),
 - by a Python object: a local variable of some function of tapegrad, a plan. References count that.
 
-Whoever stores the number of an instruction or of a layout where none of these sees it holds the object
-beside it, or empties what it stores when told (`CACHES`). So a number never outlives what it stands for.
+Code that stores the number of an instruction or of a layout where none of these sees it holds the object
+beside it, or empties its store when told (`CACHES`). So a number never outlives its instruction or layout.
 
 When there are many (`LIMIT`), those that are not needed and that no statement was recorded of since the last
-time end: they are taken out of everything by which one could be found, looked at once more, and then their
-rows are given back. Layouts follow, by their references alone.
+time end: they are taken out of all tables that lead to them, looked at once more, and then their rows are
+given back. Layouts follow, by their references alone.
 
 Start reading at `end_unneeded`.
 """
@@ -50,7 +50,7 @@ _mark_used = native_call("used_entry")
 
 
 def end_unneeded(*, recent: bool = True) -> int:
-    """Let the instructions and layouts end that nothing needs; how many instructions.
+    """Let instructions and layouts end that nothing needs; return the number of those instructions.
 
     Parameters
     ----------
@@ -78,17 +78,17 @@ def _end_unneeded(recent: bool) -> int:
     _add(marks, np.flatnonzero(marks).tolist())
     _add(marks, _referenced(INSTRUCTIONS, marks))
     known = marks.tobytes()
-    unneeded = [made for made in INSTRUCTIONS if made is not GONE and not known[made.id]]
-    # None of them can be found from here on. Should something interrupt this, there will be two alike.
-    for key in [made.key for made in unneeded]:
+    unneeded = [each for each in INSTRUCTIONS if each is not GONE and not known[each.id]]
+    # No table leads to them from here on. Should something interrupt this, there will be two alike.
+    for key in [each.key for each in unneeded]:
         interned.pop(key, None)
     PAIRS.keep(marks, np.ones(len(LAYOUTS), np.uint8))
     # Another thread may have got one before.
     again = _on_tapes()
     _add(marks, range(len(marks)) if again is None else np.flatnonzero(again).tolist())
     _add(marks, _referenced(unneeded, marks))
-    ended = [made for made in unneeded if not marks[made.id]]
-    interned.update({made.key: made for made in unneeded if marks[made.id] and made.key})
+    ended = [each for each in unneeded if not marks[each.id]]
+    interned.update({each.key: each for each in unneeded if marks[each.id] and each.key})
     count = len(ended)
     while ended:
         give_back(ended.pop())
@@ -97,14 +97,14 @@ def _end_unneeded(recent: bool) -> int:
     end_layouts(_forget_layouts)
     ROUNDS.limit = max(LIMIT, ITAB.size + max(LIMIT, ITAB.size) // 2)
     ROUNDS.count += 1
-    _trim(0)  # one or two milliseconds, a hundredth of what so many new shapes took
+    _trim(0)  # one or two milliseconds, a hundredth of the time for so many new shapes
     return count
 
 
 def _trimming() -> Callable[[int], object]:
     """Glibc's function that gives pages without a live allocation back to the system, if it is there.
 
-    New shapes come with buffers of new sizes, and what lies between two live ones stays with the process.
+    New shapes come with buffers of new sizes, and pages between two live ones stay with the process.
     """
     try:
         return ctypes.CDLL(None).malloc_trim
@@ -116,7 +116,7 @@ _trim = _trimming()
 
 
 def _forget_layouts(layouts: np.ndarray) -> None:
-    PAIRS.keep(np.array([made is not GONE for made in INSTRUCTIONS], np.uint8), layouts)
+    PAIRS.keep(np.array([each is not GONE for each in INSTRUCTIONS], np.uint8), layouts)
 
 
 def _on_tapes() -> np.ndarray | None:
@@ -132,11 +132,13 @@ def _on_tapes() -> np.ndarray | None:
     return marks
 
 
-def _is_held(made: Instruction) -> bool:
+def _is_held(instruction: Instruction) -> bool:
     """Return True if something but the instruction refers to one of its templates."""
-    if made.vjp is None and made.masked_vjp is None and made.pushes is None:
+    if instruction.vjp is None and instruction.masked_vjp is None and instruction.pushes is None:
         return False  # as most are whose programs were filled in
-    kept: list[Any] = [t for t in (made.vjp, made.masked_vjp, made.pushes) if t is not None]
+    kept: list[Any] = [
+        t for t in (instruction.vjp, instruction.masked_vjp, instruction.pushes) if t is not None
+    ]
     return any(count > 1 for count in reference_counts(kept))
 
 
@@ -146,17 +148,17 @@ def _referenced(some: list[Instruction], marks: np.ndarray) -> list[int]:
     known = marks.tobytes()
     others = some is not INSTRUCTIONS  # then it is in that list, too
     return [
-        made.id
-        for made, count in zip(some, counts, strict=True)
-        if made is not GONE
-        and not known[made.id]
-        and (count > others + _links(made) or _is_held(made))
+        each.id
+        for each, count in zip(some, counts, strict=True)
+        if each is not GONE
+        and not known[each.id]
+        and (count > others + _links(each) or _is_held(each))
     ]
 
 
-def _links(made: Instruction) -> int:
+def _links(instruction: Instruction) -> int:
     """References to an instruction from the tables, and from the one whose further result it is of."""
-    return (interned.get(made.key) is made) + (made.op is OUTPUT)
+    return (interned.get(instruction.key) is instruction) + (instruction.op is OUTPUT)
 
 
 def _add(marks: np.ndarray, numbers: Iterable[int]) -> None:

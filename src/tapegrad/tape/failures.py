@@ -1,10 +1,10 @@
-"""Why statements could not be evaluated.
+"""Failures: the reasons for which statements could not be evaluated.
 
 A kernel may fail (a singular matrix): it is that of a *checked* step, and reports the element of the batch.
 The forward sweep stops there, before it has marked anything. `Values.evaluate` marks the statement as
-poisoned, writes into ``tape.failures`` what it raises, and lets the sweep go on; native code poisons what
-depends on it, and `note_failures` copies the reason to that. So reading it raises the same again, and the
-tape is as usable as before. What is poisoned and not in the book did not fit in memory.
+poisoned, writes its error into ``tape.failures``, and lets the sweep go on; native code poisons statements
+that depend on it, and `note_failures` copies the reason to them. So reading it raises the same again, and
+the tape is as usable as before. Poisoned slots that are not in the book did not fit in memory.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Failed(NamedTuple):
 
 
 class _Slots(Protocol):
-    """What `note_failures` needs of a tape."""
+    """The part of a tape that `note_failures` needs."""
 
     failures: dict[int, Failed]
     flags: np.ndarray
@@ -48,47 +48,47 @@ def _shapes(layouts: Sequence[Layout]) -> str:
     return ", ".join(str(list(x.shape)) for x in layouts)
 
 
-def _origin(made: Instruction) -> Instruction:
-    """Return the instruction for one slice, where `made` is that for a batch of them (vmap)."""
-    while made.op.lifted:
-        made = INSTRUCTIONS[made.attrs["inner"]]
-    return made
+def _origin(instruction: Instruction) -> Instruction:
+    """Return the instruction for one slice, where `instruction` is that for a batch of them (vmap)."""
+    while instruction.op.lifted:
+        instruction = INSTRUCTIONS[instruction.attrs["inner"]]
+    return instruction
 
 
-def failed(made: Instruction, report: int, within: Instruction | None = None) -> Failed:
-    """Say what a program reported (`BATCH_BITS` of native/abi.py).
+def failed(instruction: Instruction, report: int, within: Instruction | None = None) -> Failed:
+    """Return the error for a program's report (`BATCH_BITS` of native/abi.py).
 
     Parameters
     ----------
-    made : Instruction
+    instruction : Instruction
         That whose kernel failed.
     report : int
     within : Instruction, optional
         That whose derivative it is a part of.
     """
-    entry = _origin(made).op
+    entry = _origin(instruction).op
     failure = entry.failure
     assert failure is not None, f"{entry.name} has a checked step and says nothing of failures"
     text = f"{entry.name}: "
-    if any(step.checked and step.shape for step in made.steps):
+    if any(step.checked and step.shape for step in instruction.steps):
         text += f"(Batch element {(report & (1 << nt.BATCH_BITS) - 1) - 1}): "
-    text += f"{failure.text} (operands of shape {_shapes(made.layouts)}"
-    if within is not None and within is not made:
+    text += f"{failure.text} (operands of shape {_shapes(instruction.layouts)}"
+    if within is not None and within is not instruction:
         shapes = _shapes(within.layouts)
         text += f"; in the derivative of {_origin(within).op.name}, operands of shape {shapes}"
     return Failed(failure.error, text + ")")
 
 
-def out_of_memory(made: Instruction) -> MemoryError:
+def out_of_memory(instruction: Instruction) -> MemoryError:
     """Return the error for a result that does not fit."""
     return MemoryError(
-        f"{made.op.name}: no memory for a result of shape {list(made.out.shape)} "
-        f"({made.out.span} bytes) of operands {_shapes(made.layouts)}"
+        f"{instruction.op.name}: no memory for a result of shape {list(instruction.out.shape)} "
+        f"({instruction.out.span} bytes) of operands {_shapes(instruction.layouts)}"
     )
 
 
 def note_failures(tape: _Slots) -> None:
-    """Write into the book of failures why what native code has poisoned failed."""
+    """Copy the reasons of failures to the statements that native code has poisoned for them."""
     state, book = tape.state, tape.failures
     first = state[nt.S_FAILED]
     if not first:

@@ -1,10 +1,10 @@
-"""Hooks that refer to the tensor that they are on: what Python's collector cannot see through a tape.
+"""Hooks that refer to the tensor that they are on: circles that Python's collector cannot see.
 
 ``x.register_hook(lambda g: g * x.detach())`` is a circle: the tape keeps the hook as long as a pass may come
 by `x`, the hook keeps `x`, and `x` keeps its statement. So is a hook on a Function's node that keeps it.
-Before the tape is collected, `drop_unreachable` looks at what hooks refer to. A tensor to which nothing else
-refers keeps no statement on that account; the hooks of statements that no other tensor's graph contains then
-go, and Python does the rest.
+Before the tape is collected, `drop_unreachable` looks at the objects that hooks refer to. A tensor to which
+nothing else refers keeps no statement on that account; the hooks of statements that no other tensor's graph
+contains then go, and Python does the rest.
 
 How often it looks depends on how many hooks there are: each is looked at a few times in its life.
 """
@@ -33,13 +33,13 @@ __all__ = ["KEPT_WITH", "drop_unreachable"]
 LEAST = 32
 #: objects, for each hooked slot, that hooks may refer to before it takes too long to look at them
 MOST_OBJECTS = 200
-#: what lives as long as an object does, without its knowing: tables by the objects' ids
+#: objects that live as long as another does, without its knowing: tables by the others' ids
 KEPT_WITH: list[dict[int, Any]] = []
-#: what is no part of a circle; what tapes refer to is counted apart
+#: types that are no part of a circle; references from tapes are counted apart
 _PASSED_OVER = (type, ModuleType, weakref.ref, Arrays)
 #: references that counting makes itself: of the list of objects, and of the argument
 _OWN = 2
-#: what functions of a module share
+#: attributes that functions of a module share
 _AROUND = operator.attrgetter("__globals__", "__builtins__")
 
 
@@ -95,7 +95,7 @@ class _References:
             if place >= 0:
                 inside[place] += of_tape[number] + 2  # and lists of this module
         del holders
-        #: whether an object is referred to from elsewhere
+        #: True for objects that are referred to from elsewhere
         self.outside = np.zeros(len(self.objects), bool)
         for i in range(roots, len(self.objects)):
             if sys.getrefcount(self.objects[i]) > inside[i] + _OWN:
@@ -108,15 +108,15 @@ class _References:
         }
 
     def _look(self, i: int) -> list[int]:
-        """Note what an object refers to; the places of that."""
-        found = []
+        """Note the objects that an object refers to; return their places."""
+        places = []
         for other in _referents(self.objects[i]):
             place = self.places.get(id(other))
             if place is None:
                 place = self.places[id(other)] = len(self.objects)
                 self.objects.append(other)
-            found.append(place)
-        return found
+            places.append(place)
+        return places
 
     def reach(self, places: list[int]) -> None:
         """Count objects, and what they refer to, as referred to from elsewhere."""
@@ -130,21 +130,21 @@ class _References:
 
 def _referents(value: Any) -> list[Any]:
     """The objects that may be part of a circle and that an object refers to."""
-    found = gc.get_referents(value)
-    if isinstance(value, FunctionType):  # what a module has does not go
+    referents = gc.get_referents(value)
+    if isinstance(value, FunctionType):  # a module keeps its names
         around = [id(v) for v in _AROUND(value)]
-        found = [v for v in found if id(v) not in around]
-    found += [book[id(value)] for book in KEPT_WITH if id(value) in book]
-    return [v for v in found if gc.is_tracked(v) and not isinstance(v, _PASSED_OVER)]
+        referents = [v for v in referents if id(v) not in around]
+    referents += [book[id(value)] for book in KEPT_WITH if id(value) in book]
+    return [v for v in referents if gc.is_tracked(v) and not isinstance(v, _PASSED_OVER)]
 
 
 def _unreachable(tape: Arrays, owners: list[tuple[int, Any]], graph: _References) -> list[int]:
     """The hooked slots that no tensor's graph contains, but for tensors inside of their own hooks."""
     n = tape.count
     table = tape._handles.copy()
-    own = {i: handle for i, handle in graph.handles.items() if not graph.outside[i]}
-    slots = {i: int(table[handle]) for i, handle in own.items()}
-    table[list(own.values())] = 0
+    hook_handles = {i: handle for i, handle in graph.handles.items() if not graph.outside[i]}
+    slots = {i: int(table[handle]) for i, handle in hook_handles.items()}
+    table[list(hook_handles.values())] = 0
     words = np.frombuffer(tape.state, np.int64).copy()
     words[nt.S_HANDLES] = address_of(table)
     waiting = dict(enumerate(owners))
@@ -156,6 +156,6 @@ def _unreachable(tape: Arrays, owners: list[tuple[int, Any]], graph: _References
         if not alive:
             break
         graph.reach([graph.places[id(waiting.pop(i)[1])] for i in alive])
-        for i in [i for i in own if graph.outside[i]]:
-            table[own.pop(i)] = slots[i]
+        for i in [i for i in hook_handles if graph.outside[i]]:
+            table[hook_handles.pop(i)] = slots[i]
     return [slot for slot, _ in waiting.values()]

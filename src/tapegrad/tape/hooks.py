@@ -23,7 +23,7 @@ class Table(dict[int, Any]):
 
 
 class RemovableHandle:
-    """What registering a hook returns; `remove` takes the hook away again.
+    """Handle of a registered hook; `remove` takes the hook away again.
 
     A context manager, too: the hook goes at its end.
 
@@ -34,7 +34,7 @@ class RemovableHandle:
 
     def __init__(self, hooks: Table) -> None:
         self.id = next(_ids)
-        self._hooks = weakref.ref(hooks)  # who keeps a handle does not keep the hook
+        self._hooks = weakref.ref(hooks)  # a handle does not keep its hook
 
     def remove(self) -> None:
         """Take the hook away; does nothing if it is gone."""
@@ -82,7 +82,7 @@ class Hooks:
         return handle
 
     def takes_over(self) -> bool:
-        """Whether the node's derivatives must be seen one by one."""
+        """Return True if the node's derivatives must be seen one by one."""
         return bool(self.before or self.after)
 
     def __bool__(self) -> bool:

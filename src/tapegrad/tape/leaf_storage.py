@@ -1,4 +1,4 @@
-"""What a leaf owns beside its slot: its memory and its gradient."""
+"""Storage of leaves: the memory and the gradient that a leaf has beside its slot."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = [
 
 
 class Storage:
-    """What a leaf (or a tensor whose gradient is retained) owns beside its slot.
+    """Memory, gradient and hooks of a leaf (or of a tensor whose gradient is retained).
 
     Attributes
     ----------
@@ -45,9 +45,9 @@ class Storage:
     node : weakref.ref or None
         To the node of a leaf.
     earlier : list of Tensor
-        Set where a leaf in a graph was given other data: what it was there.
+        Set where a leaf in a graph was given other data: its tensors there.
     source : object
-        Keeps alive what the array's memory belongs to.
+        Owner of the array's memory, which stays alive with it.
     """
 
     __slots__ = (
@@ -91,7 +91,7 @@ def storage_of(tensor: TensorHandle) -> Storage | None:
 
 
 def with_earlier(leaves: Sequence[TensorHandle]) -> tuple[list[AnyTensor], list[int]]:
-    """Leaves, each with what it was in graphs before it was given other data; and how many each is."""
+    """Leaves, each with its tensors in graphs before it was given other data; and their numbers."""
     groups = [[x, *getattr(storage_of(x), "earlier", ())] for x in leaves]
     return [x for group in groups for x in group], [len(group) for group in groups]
 
@@ -102,18 +102,18 @@ def summed(
     """The sum of the gradients of each group of `with_earlier`."""
     parts, sums = iter(gradients), []
     for count in counts:
-        there: list[Any] = [g for g in islice(parts, count) if g is not None]
-        sums.append(functools.reduce(operator.add, there) if there else None)
+        present: list[Any] = [g for g in islice(parts, count) if g is not None]
+        sums.append(functools.reduce(operator.add, present) if present else None)
     return sums
 
 
 def layout_of(tensor: TensorHandle) -> Layout:
-    """Return how a tensor lies in memory.
+    """Return the layout of a tensor in memory.
 
     Raises
     ------
     TypeError
-        For what is no Tensor, as methods get it that are called through the class.
+        For an object that is no Tensor, as methods get it that are called through the class.
     """
     try:
         return LAYOUTS[tensor._layout_id]

@@ -36,7 +36,7 @@ _give_back = native_call("give_back_entry")
 
 
 class Block(NamedTuple):
-    """Words of memory: as an array, as Python integers, and where they are."""
+    """Words of memory: as an array, as Python integers, and by their address."""
 
     array: np.ndarray
     words: memoryview
@@ -77,7 +77,7 @@ def free_with(owner: object, address: int, span: int, tape: Any) -> None:
 
 def _let_go(address: int, span: int, reference: Callable[[], Any]) -> None:
     tape = reference()
-    # The pool is the tape's own thread's, but for one that evaluates what it wants to read.
+    # The pool belongs to the tape's thread, but for another that evaluates before it reads.
     safe = (
         tape is not None and tape.state[nt.S_OWNER] == get_ident() and not tape.busy[nt.BUSY_SWEEP]
     )
@@ -114,7 +114,7 @@ _free.argtypes, _free.restype = [ctypes.c_void_p], None
 
 
 # --------------------------------------------------------------------------- when memory is used up
-#: address space that is given up when memory is used up: what gives memory back needs some itself
+#: address space that is given up when memory is used up: code that gives memory back needs some itself
 RESERVE = 64 << 20
 _reserve: list[np.ndarray] = []
 

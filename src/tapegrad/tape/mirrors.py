@@ -1,8 +1,8 @@
 """Leaves whose elements would share memory: ``x.expand(3).requires_grad_()``.
 
 Adjoints lie like primals, so elements that share memory would share their gradient. Such a leaf gets a
-copy of its own, in which every element has its place: a mirror, which is brought up to date when the
-memory it was made from is written. It is not written itself, as little as what it mirrors.
+copy, in which every element has its place: a mirror, which is brought up to date when the memory that it
+was copied from is written. Neither the mirror nor the view that it mirrors is written itself.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ __all__ = ["is_mirror", "mirror", "refresh"]
 
 
 def mirror(tape: Tape, source: TensorHandle, active: bool) -> tuple[int, Layout, Storage]:
-    """Bind a leaf with a copy of what shares memory; its slot, layout and storage.
+    """Bind a leaf with a copy of elements that share memory; return its slot, layout and storage.
 
     Parameters
     ----------
     tape : Tape
         Of the source; there is room on it.
     source : Tensor
-        A handle of the shared memory, which nobody else has.
+        A handle of the shared memory, which no user has.
     active : bool
         Whether the leaf requires grad.
     """

@@ -1,7 +1,7 @@
-"""Passes inside passes: how deep they may go.
+"""Passes inside passes, and their depth.
 
 A hook that differentiates runs a pass inside the one that called it, which takes some fifteen frames of
-Python beside the user's own. PyTorch goes on in another thread, whose frames count anew; here the limit
+Python beside the user's. PyTorch goes on in another thread, whose frames count anew; here the limit
 rises with each pass, so that one inside others has as many frames as the first.
 """
 
@@ -50,6 +50,6 @@ class nested:
 
 
 def _raise_limit(frames: int) -> None:
-    """Change the limit that all threads share; what others did to it stays."""
+    """Change the limit that all threads share; changes by others stay."""
     with _lock:
         sys.setrecursionlimit(sys.getrecursionlimit() + frames)

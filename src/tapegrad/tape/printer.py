@@ -56,19 +56,19 @@ def _join(row: tuple[str, ...], widths: list[int]) -> str:
 
 
 def _row(tape: Tape, slot: int) -> tuple[str, ...]:
-    made = INSTRUCTIONS[tape.instruction[slot]]
-    out = made.out
+    instruction = INSTRUCTIONS[tape.instruction[slot]]
+    out = instruction.out
     flags = int(tape.flags[slot])
     mark = "*" if tape.flags[tape.root[slot]] & ACTIVE else " "
-    if slot >= tape.done and made.op.kind != LEAF:
+    if slot >= tape.done and instruction.op.kind != LEAF:
         mark += "?"
     elif flags & FREED:
         mark += "-"
-    name = made.op.name
-    if made.op.kind == LEAF and slot in tape.constants.slots.values():
+    name = instruction.op.name
+    if instruction.op.kind == LEAF and slot in tape.constants.slots.values():
         name = "constant"
     operands = ", ".join(f"%{a}" for a in tape.args_of(slot)) if not flags & STUB else "(dropped)"
-    if made.op.kind == VIEW and not flags & STUB and slot < tape.done:
+    if instruction.op.kind == VIEW and not flags & STUB and slot < tape.done:
         offset = int(tape.address[slot] - tape.address[tape.args_of(slot)[0]])
         operands += f" + {offset}"
     value = ""

@@ -1,12 +1,13 @@
 """Values read out of the tape without a word: ``float(x)``, ``math.exp(x)``, ``array[i] = x``.
 
-What Python or NumPy makes of a tensor by itself is a constant, of which no derivative is known. While
+A number that Python or NumPy takes out of a tensor is a constant, of which no derivative is known. While
 a transform of functions runs (`tapegrad.grad`, `tapegrad.func.vjp` and so on), that is an error for a
-tensor that depends on what the transform differentiates: its result would be wrong, silently.
+tensor that depends on the inputs of the transform: its result would be wrong, silently.
 ``x.item()``, ``x.detach()`` and ``if x > 0`` say what they do, and are free. Outside of transforms
 PyTorch's warning is given, once.
 
-Transforms say what they differentiate with respect to (`Differentiated`). Start reading at `check`.
+Transforms name the inputs that they differentiate with respect to (`Differentiated`). Start
+reading at `check`.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ _UNSUPPORTED = (
     "attempt to use the functorch transforms (e.g. grad, vjp, jacrev, jacfwd, hessian) or call {} outside "
     "of a function being transformed instead."
 )
-#: what transforms keep a function from -> PyTorch's text
+#: actions that transforms keep a function from -> PyTorch's text
 GUARDED = {
     "requires_grad_": _UNSUPPORTED.format(
         "You are attempting to call Tensor.requires_grad_() (or perhaps using "
@@ -85,10 +86,10 @@ GUARDED = {
 
 
 class _Running(threading.local):
-    """What the transforms that a thread is inside of differentiate with respect to."""
+    """Inputs that the transforms of a thread differentiate with respect to."""
 
     def __init__(self) -> None:
-        # Weakly, so that what an interrupt kept from leaving goes with its transform.
+        # Weakly, so that inputs whose exit an interrupt prevented go with their transform.
         self.inputs: list[weakref.ref[Differentiated]] = []
 
 
@@ -98,7 +99,7 @@ _warned = False
 
 
 class Differentiated(Exchange):
-    """What a transform differentiates with respect to, while it runs: a context manager.
+    """Inputs that a transform differentiates with respect to, while it runs: a context manager.
 
     Attributes
     ----------
@@ -106,7 +107,7 @@ class Differentiated(Exchange):
     guards : bool
         Whether the function is kept from what PyTorch forbids inside of its ``torch.func`` (`guard`).
     tensors : list of Tensor
-        What is written to them afterwards counts as depending on them.
+        The inputs. Values written to them afterwards count as depending on them.
     arguments : list of Tensor
         The function's other arguments, which it may write.
     """
@@ -121,7 +122,7 @@ class Differentiated(Exchange):
         self.arguments: list[TensorHandle] = []
 
     def changes(self) -> tuple[tuple[Change, ...], Any]:
-        """Return the change of what this thread's transforms differentiate with respect to."""
+        """Return the change of the inputs of this thread's transforms."""
         before = RUNNING.inputs
         return ((vars(RUNNING), "inputs", before, [*before, weakref.ref(self)]),), self
 
@@ -130,10 +131,10 @@ class Differentiated(Exchange):
         return {int(tape.root[slot_of(tape, t)]) for t in self.tensors if t._state == tape.pointer}
 
 
-def guard(what: str) -> None:
-    """Raise PyTorch's error for what acts on a graph of the user's own, inside of a transform."""
+def guard(action: str) -> None:
+    """Raise PyTorch's error for an action on a graph of the user's, inside of a transform."""
     if RUNNING.inputs and any(inputs.guards for inputs in _inputs(reverse=False)):
-        raise RuntimeError(GUARDED[what])
+        raise RuntimeError(GUARDED[action])
 
 
 def is_running() -> bool:
@@ -144,7 +145,7 @@ def is_running() -> bool:
 def check_write(tape: Tape, slot: int) -> None:
     """Raise PyTorch's errors for memory that the function of a transform must not write.
 
-    It has captured it, or it is what a transform in reverse mode differentiates by.
+    The function has captured it, or it is an input of a transform in reverse mode.
     """
     if is_captured(tape, slot):
         raise RuntimeError(GUARDED["write"])
@@ -160,7 +161,7 @@ def note_arguments(values: Iterable[Any]) -> None:
 
 
 def is_captured(tape: Tape, slot: int) -> bool:
-    """Return True for memory that is older than what the innermost transform differentiates by."""
+    """Return True for memory that is older than the inputs of the innermost transform."""
     for inputs in reversed(_inputs(reverse=False)):
         if inputs.guards:
             roots, base = inputs.roots(tape), int(tape.base[slot])
@@ -186,7 +187,7 @@ def check_offset() -> None:
 
 
 def _inputs(*, reverse: bool) -> list[Differentiated]:
-    """What runs; with `reverse`, in reverse mode."""
+    """Inputs of the transforms that run; with `reverse`, in reverse mode."""
     alive = [inputs for r in RUNNING.inputs if (inputs := r()) is not None]
     return [inputs for inputs in alive if inputs.mode == "reverse"] if reverse else alive
 
@@ -212,13 +213,13 @@ def _depends(tensor: TensorHandle, inputs: list[Differentiated]) -> bool:
 
 
 def is_input(tape: Tape, slot: int) -> bool:
-    """Return True for a slot in the memory of what a transform in reverse mode differentiates by."""
+    """Return True for a slot in the memory of an input of a transform in reverse mode."""
     root = int(tape.root[slot])
     return any(root in inputs.roots(tape) for inputs in _inputs(reverse=True))
 
 
 def _dependent_roots(tape: Tape, count: int, differentiated: list[Differentiated]) -> set[int]:
-    """Roots of the first `count` statements whose values depend on what is differentiated by."""
+    """Roots of the first `count` statements whose values depend on inputs of transforms."""
     reached: set[int] = set()
     for inputs in differentiated:
         reached |= inputs.roots(tape)
@@ -237,8 +238,8 @@ def _dependent_roots(tape: Tape, count: int, differentiated: list[Differentiated
     for k in range(first, count):
         if not active[k]:
             continue
-        made = INSTRUCTIONS[numbers[k]]
-        n, start = len(made.layouts), starts[k]
+        instruction = INSTRUCTIONS[numbers[k]]
+        n, start = len(instruction.layouts), starts[k]
         # Without its operands a statement may depend on anything: the graph was freed.
         if n and (
             starts[k + 1] == start or any(roots[a] in reached for a in operands[start : start + n])
@@ -249,7 +250,7 @@ def _dependent_roots(tape: Tape, count: int, differentiated: list[Differentiated
 
 def _captured(trace: Any) -> list[tuple[int, int]]:
     """The slots of a trace that stand for slots of the tape around it, with those."""
-    return [(own, slot) for own, slot in trace.lifting.slots.items() if own not in trace.copies]
+    return [(leaf, slot) for leaf, slot in trace.lifting.slots.items() if leaf not in trace.copies]
 
 
 def check(tensor: TensorHandle, how: str, *, warns: bool = True) -> None:
@@ -259,14 +260,14 @@ def check(tensor: TensorHandle, how: str, *, warns: bool = True) -> None:
     ----------
     tensor : Tensor
     how : str
-        What is done with the tensor: ``"float()"``.
+        The call that takes the number: ``"float()"``.
     warns : bool
         Whether PyTorch warns of this outside of transforms.
 
     Raises
     ------
     UnsupportedError
-        If it depends on what a transform differentiates with respect to.
+        If it depends on an input that a transform differentiates with respect to.
     """
     global _warned
     status = status_of(tensor)

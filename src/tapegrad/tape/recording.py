@@ -3,7 +3,7 @@
 Native recording (handle_type.py) takes the common cases; everything else passes through here. `apply`
 records any op of the table on tensors; `binary` and `unary` add PyTorch's promotion and Python scalars;
 `view` records a view; `write` and `accumulate` are the two in-place statements that all in-place
-methods are made of.
+methods consist of.
 
 Every function makes room first (`Tape.make_room`, which may collect and so renumber slots) and reads
 slots after that.
@@ -59,7 +59,7 @@ _types: list[Any] = []  # the Tensor type; tensor.py puts it here
 
 
 def set_tensor_type(kind: Any) -> None:
-    """Called once by tensor.py, which imports this module."""
+    """Set the Tensor type; tensor.py, which imports this module, calls it once."""
     _types.append(kind)
 
 
@@ -72,16 +72,15 @@ def is_active(tensor: TensorHandle) -> bool:
 
 
 def is_tensor(value: object) -> bool:
-    """Whether a value is a Tensor."""
+    """Return True if a value is a Tensor."""
     return isinstance(value, _types[0])
 
 
 # --------------------------------------------------------------------------- making tensors
 def new_tensor(tape: Tape, slot: int, layout: Layout) -> AnyTensor:
     """A handle of a slot."""
-    tensor = new_handle_object(
-        tape.pointer, slot, layout.id
-    )  # without a call more, where there is room
+    # Without a call more, where there is room.
+    tensor = new_handle_object(tape.pointer, slot, layout.id)
     return tape.new_handle(slot, layout) if tensor is None else tensor
 
 
@@ -93,9 +92,9 @@ def result_tensor(tape: Tape, slot: int) -> AnyTensor:
     layout = tape.instruction_of(slot).out
     base = tape.base[slot]
     if tape.flags[base] & nt.EXTERNAL and int(base) in tape.constants.slots.values():
-        made = instruction(TABLE["clone"], (layout,))
+        clone = instruction(TABLE["clone"], (layout,))
         tape.make_room(collect=False)
-        slot, layout = tape.append(made, (slot,)), made.out
+        slot, layout = tape.append(clone, (slot,)), clone.out
     return new_tensor(tape, slot, layout)
 
 
@@ -110,7 +109,7 @@ def tensor_at(tape: Tape, slot: int) -> AnyTensor:
 
 
 def is_copy(tensor: TensorHandle, source: TensorHandle) -> bool:
-    """Return True if a tensor is what ``source.clone()`` gave."""
+    """Return True if a tensor is the result of ``source.clone()``."""
     tape = tape_at(tensor._state)
     slot = slot_of(tape, tensor)
     return (
@@ -133,7 +132,7 @@ def leaf_tensor(
     kind : dtype
     requires_grad : bool
     source : object
-        What the memory belongs to, if not to the array.
+        Owner of the memory, if it is not the array.
     visible : bool
         Whether others see the memory (`from_numpy`).
     """
@@ -196,20 +195,20 @@ def check_tensors(name: str, tensors: Sequence[Any]) -> None:
     """Raise PyTorch's TypeError unless all are Tensors."""
     for i, t in enumerate(tensors):
         if not isinstance(t, _types[0]):
-            what = "input" if i == 0 else "other"
-            raise must_be(name, what, i + 1, "Tensor", t)
+            parameter = "input" if i == 0 else "other"
+            raise must_be(name, parameter, i + 1, "Tensor", t)
 
 
-def finish(tape: Tape, made: Instruction, slot: int) -> AnyTensor:
+def finish(tape: Tape, instruction: Instruction, slot: int) -> AnyTensor:
     """The handle of a statement just appended; evaluates first where that cannot wait."""
-    if not tape.abstract and (tape.state[nt.S_EAGER] or made.out.span >= LARGE):
+    if not tape.abstract and (tape.state[nt.S_EAGER] or instruction.out.span >= LARGE):
         try:
             tape.evaluate()
             tape.check_value(slot)
-        except Exception:  # memory that there is not, a kernel that failed
+        except Exception:  # no memory, a kernel that failed
             tape.undo(slot)
             raise
-    return new_tensor(tape, slot, made.out)
+    return new_tensor(tape, slot, instruction.out)
 
 
 def apply(entry: Op, tensors: Sequence[TensorHandle], **attrs: Any) -> AnyTensor:
@@ -230,13 +229,13 @@ def apply(entry: Op, tensors: Sequence[TensorHandle], **attrs: Any) -> AnyTensor
     Raises
     ------
     RuntimeError, TypeError, IndexError, ValueError
-        What the op says of operands that do not fit; nothing is recorded then.
+        The op's error for operands that do not fit; nothing is recorded then.
     """
-    made = instruction(entry, tuple([layout_of(t) for t in tensors]), **attrs)
+    call = instruction(entry, tuple([layout_of(t) for t in tensors]), **attrs)
     tape = current_tape()
     tape.make_room(1, len(tensors) + 8)
-    slot = tape.append(made, [operand(tape, t) for t in tensors])
-    return finish(tape, made, slot)
+    slot = tape.append(call, [operand(tape, t) for t in tensors])
+    return finish(tape, call, slot)
 
 
 def apply_as(called: str, entry: Op, tensors: Sequence[TensorHandle]) -> AnyTensor:
@@ -261,10 +260,10 @@ def apply_multiple(
 ) -> tuple[AnyTensor, ...]:
     """Record an op with several results."""
     first = apply(entry, tensors, **attrs)
-    made = instruction(entry, tuple([layout_of(t) for t in tensors]), **attrs)
+    call = instruction(entry, tuple([layout_of(t) for t in tensors]), **attrs)
     tape = current_tape()
     slot = slot_of(tape, first)
-    rest = [new_tensor(tape, slot + j, made.outs[j]) for j in range(1, len(made.outs))]
+    rest = [new_tensor(tape, slot + j, call.outs[j]) for j in range(1, len(call.outs))]
     return (first, *rest)
 
 
@@ -318,7 +317,7 @@ def cast(tensor: TensorHandle, kind: dtype) -> AnyTensor:
 
 
 def is_number(value: object) -> bool:
-    """Whether a value is a Python or NumPy number."""
+    """Return True if a value is a Python or NumPy number."""
     number = isinstance(value, int | float | np.number | np.bool_ | Symbolic)
     return number and not isinstance(value, complex)
 
@@ -351,12 +350,12 @@ def binary(entry: Op, a: Any, b: Any) -> AnyTensor:
         kind = get_default_dtype()
     a, b = as_operand(a, kind), as_operand(b, kind)
     shapes = layout_of(a), layout_of(b)
-    made = instruction(entry, shapes)
-    remember(made)
+    call = instruction(entry, shapes)
+    remember(call)
     tape = current_tape()
     tape.make_room()
-    slot = tape.append(made, (operand(tape, a), operand(tape, b)))
-    return finish(tape, made, slot)
+    slot = tape.append(call, (operand(tape, a), operand(tape, b)))
+    return finish(tape, call, slot)
 
 
 def unary(entry: Op, a: TensorHandle) -> AnyTensor:
@@ -364,12 +363,12 @@ def unary(entry: Op, a: TensorHandle) -> AnyTensor:
     kind = layout_of(a).dtype
     if entry.result == "float" and not kind.is_floating_point:
         a = cast(a, get_default_dtype())
-    made = instruction(entry, (layout_of(a),))
-    remember(made)
+    call = instruction(entry, (layout_of(a),))
+    remember(call)
     tape = current_tape()
     tape.make_room()
-    slot = tape.append(made, (operand(tape, a),))
-    return finish(tape, made, slot)
+    slot = tape.append(call, (operand(tape, a),))
+    return finish(tape, call, slot)
 
 
 # --------------------------------------------------------------------------- views and in-place writes
@@ -388,25 +387,25 @@ def view(
     offset : int
         Bytes from the tensor's first element to the result's.
     """
-    made = view_instruction(entry, layout_of(tensor), tuple(shape), tuple(strides))
+    call = view_instruction(entry, layout_of(tensor), tuple(shape), tuple(strides))
     tape = current_tape()
     tape.make_room()
     if type(offset) is Symbolic:  # on the tape of a rule (patterns.py)
-        slot = tape.append_view(made, operand(tape, tensor), 0)
+        slot = tape.append_view(call, operand(tape, tensor), 0)
         offset.home.slots[slot] = offset
     else:
-        slot = tape.append_view(made, operand(tape, tensor), offset)
-    return new_tensor(tape, slot, made.out)
+        slot = tape.append_view(call, operand(tape, tensor), offset)
+    return new_tensor(tape, slot, call.out)
 
 
 def in_place(entry: Op, target: TensorHandle, source: TensorHandle, named: str) -> int:
     """Append an in-place statement; return its slot."""
-    made = instruction(entry, (layout_of(target), layout_of(source)), named=named)
+    call = instruction(entry, (layout_of(target), layout_of(source)), named=named)
     tape = current_tape()
     tape.make_room()
     slots, first = (operand(tape, target), operand(tape, source)), tape.count
     try:
-        slot = tape.append(made, slots)
+        slot = tape.append(call, slots)
         versions.note_write(tape, slot)
     except BaseException:  # a write that is recorded and not noted would go unseen
         versions.note_missing(tape, first)

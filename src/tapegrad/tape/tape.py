@@ -1,10 +1,10 @@
 """The tape: flat arrays of statements and slots, and the memory of their values.
 
-Statements up to `done` have been evaluated; the rest are pending until somebody asks for a value
-(`evaluate`). Small values are bump-allocated from an arena, large ones have buffers of their own.
+Statements up to `done` have been evaluated; the rest are pending until a value is asked for
+(`evaluate`). Small values are bump-allocated from an arena, large ones have a buffer each.
 Handles refer to slots through ``handles``, so that the collector (collector.py) can renumber slots.
 
-Start reading at `Tape.append`, then `evaluate` in values.py; current.py says which tape is whose.
+Start reading at `Tape.append`, then `evaluate` in values.py; current.py knows the tape of each thread.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Tape(Values):
         #: the words that native code reads and writes; a memoryview gives Python ints, quickly
         _, self.state, self.pointer = new_block(nt.S_WIDTH)
         self.owner = threading.current_thread()
-        #: held by whoever changes the arrays or runs a sweep over them
+        #: held while the arrays change or a sweep runs over them
         self.lock = threading.RLock()
         super().__init__()
         self.collect_at = capacity
@@ -93,9 +93,8 @@ class Tape(Values):
 
     def __del__(self) -> None:
         if nt is not None and hasattr(self, "arg_start"):
-            self.state[nt.S_OWNER] = (
-                0  # from here on nothing is given to its pool (memory_views.py)
-            )
+            # From here on nothing is given to its pool (memory_views.py).
+            self.state[nt.S_OWNER] = 0
             collector.destroy(self.pointer)
             EXISTING.pop(self.pointer, None)
 
@@ -115,7 +114,7 @@ class Tape(Values):
 
     @property
     def grad_mode(self) -> bool:
-        """Whether results of active operands are active.
+        """True if results of active operands are active.
 
         It is set in ``state``: a store, before or in the middle of which no interrupt comes.
         """
@@ -128,7 +127,7 @@ class Tape(Values):
 
     @property
     def masks_zeros(self) -> bool:
-        """Whether passes mask cotangents that are zero (autograd.mask_zero_cotangents)."""
+        """True if passes mask cotangents that are zero (autograd.mask_zero_cotangents)."""
         return bool(self.state[nt.S_MASKS_ZEROS])
 
     # ------------------------------------------------------------------ recording
@@ -188,30 +187,32 @@ class Tape(Values):
         active = np.count_nonzero(self.flags[self.root[done:n]] & nt.ACTIVE)
         return bool(2 * active < n - done)
 
-    def append(self, made: Instruction, slots: Sequence[int], extra: Sequence[int] = ()) -> int:
+    def append(
+        self, instruction: Instruction, slots: Sequence[int], extra: Sequence[int] = ()
+    ) -> int:
         """Append a statement (and those of its further results); return its slot.
 
-        Never collects, so slot numbers stay what they are. `make_room` comes first where it may.
+        Never collects, so slots keep their numbers. `make_room` comes first where it may.
         """
         if self.inference and self.inference_start < 0:
-            Tape.guard(self, made, slots)
+            Tape.guard(self, instruction, slots)
         with self.lock:
-            slot = self._append(made, slots, extra)
+            slot = self._append(instruction, slots, extra)
         if self.saving is not None:
             self.saving(self, slot)
         return slot
 
-    def _append(self, made: Instruction, slots: Sequence[int], extra: Sequence[int]) -> int:
-        if made.op.kind == nt.WRITE or made.op.kind == nt.ACCUMULATE:
+    def _append(self, instruction: Instruction, slots: Sequence[int], extra: Sequence[int]) -> int:
+        if instruction.op.kind == nt.WRITE or instruction.op.kind == nt.ACCUMULATE:
             self.settle_target(slots)
-        # All results in one native call: what a finalizer records must not come between them.
-        further = [output.id for output in made.outputs]
+        # All results in one native call: statements of a finalizer must not come between them.
+        further = [output.id for output in instruction.outputs]
         count, more = len(slots) + len(extra), len(further)
         words = struct.pack(f"<{count + more}i", *slots, *extra, *further)
-        slot = handle.append_statement(self.pointer, made.id, words, count, 2 * more)
+        slot = handle.append_statement(self.pointer, instruction.id, words, count, 2 * more)
         while slot < 0:
             self._make_room(1 + more, count + more, False)
-            slot = handle.append_statement(self.pointer, made.id, words, count, 2 * more + 1)
+            slot = handle.append_statement(self.pointer, instruction.id, words, count, 2 * more + 1)
         if Tape.trace is not None:
             Tape.trace(self, slot)
         return int(slot)
@@ -233,9 +234,9 @@ class Tape(Values):
         """Keep the memory of a reverse pass for the next one."""
         self._block = block
 
-    def append_view(self, made: Instruction, source: int, offset: int) -> int:
+    def append_view(self, instruction: Instruction, source: int, offset: int) -> int:
         """Append a view of slot `source`, `offset` bytes into it."""
-        return self.append(made, (source,), offset_words(offset))
+        return self.append(instruction, (source,), offset_words(offset))
 
     def bind(self, array: np.ndarray, layout: Layout, *, active: bool, keep: Any = None) -> int:
         """Append a leaf for memory that the tape does not own; return its slot.
@@ -243,19 +244,21 @@ class Tape(Values):
         Parameters
         ----------
         array : numpy.ndarray
-            Whose memory it is; its layout must be `layout`.
+            Over the memory; its layout must be `layout`.
         active : bool
             Whether the leaf requires grad.
         keep : object, optional
-            What the tape keeps alive with the slot, `array` if not given.
+            Object that the tape keeps alive with the slot, `array` if not given.
         """
         address = address_of(array)
-        made = leaf(layout, active)
+        instruction = leaf(layout, active)
         with self.lock:
             # The owner is noted first: an interrupt must not leave memory without one.
             owner = array if keep is None else keep
             self.owned[self.state[nt.S_COUNT]] = owner
-            while (slot := handle.append_leaf(self.pointer, made.id, address, int(active))) < 0:
+            while (
+                slot := handle.append_leaf(self.pointer, instruction.id, address, int(active))
+            ) < 0:
                 self._make_room(1, 0, False)
             self.owned[slot] = owner
         if active:
@@ -263,7 +266,7 @@ class Tape(Values):
         return int(slot)
 
     def new_handle(self, slot: int, layout: Layout) -> Any:
-        """Return a Tensor of a slot."""
+        """Return a new Tensor of a slot."""
         while (tensor := handle.new_handle_object(self.pointer, slot, layout.id)) is None:
             self._grow_handles(2 * int(self.state[nt.S_HANDLE_CAPACITY]))
         return tensor
@@ -292,7 +295,7 @@ class Tape(Values):
         return slot
 
     def undo(self, count: int) -> None:
-        """Drop the statements from slot `count` on, unless somebody has a tensor of them by now."""
+        """Drop the statements from slot `count` on, unless there is a tensor of them by now."""
         s = self.state
         with self.lock:
             while s[nt.S_COUNT] > count and not (self._handles >= count).any():
@@ -300,7 +303,7 @@ class Tape(Values):
 
     # ------------------------------------------------------------------ collection
     def collect(self) -> None:
-        """Drop what no handle needs; slots from the floor on get other numbers."""
+        """Drop statements that no handle needs; slots from the floor on get other numbers."""
         with self.lock:
             self.collection_due = True
             if not self.may_collect():
@@ -324,14 +327,14 @@ class Tape(Values):
 
     @property
     def is_full(self) -> bool:
-        """Whether there is so much in large buffers and new leaves that a collection is due."""
+        """True if there is so much in large buffers and new leaves that a collection is due."""
         s = self.state
         return bool(s[nt.S_OWNED_BYTES] + s[nt.S_BOUND] > s[nt.S_COLLECT_AT])
 
     def may_collect(self) -> bool:
         """Return True if this thread may renumber slots: the owner and passes rely on their numbers."""
-        own = threading.current_thread() is self.owner or not self.owner.is_alive()
-        return own and self.passes <= self.waiting
+        in_charge = threading.current_thread() is self.owner or not self.owner.is_alive()
+        return in_charge and self.passes <= self.waiting
 
     def __repr__(self) -> str:
         return f"<tapegrad.Tape of {len(self)} statements, {self.count - self.done} pending>"
@@ -339,7 +342,7 @@ class Tape(Values):
     def __str__(self) -> str:
         return repr(self) if Tape.formatter is None else Tape.formatter(self)
 
-    #: what ``print(tape)`` shows (tape/printer.py)
+    #: text that ``print(tape)`` shows (tape/printer.py)
     formatter: ClassVar[Callable[[Tape], str] | None] = None
     #: told of every statement, while anomaly detection is on (anomaly.py)
     trace: ClassVar[Callable[[Tape, int], None] | None] = None

@@ -1,9 +1,9 @@
-"""Calls of functions that are not this package's: hooks, Functions, what is decorated or transformed.
+"""Calls of functions that are not this package's: hooks, Functions, decorated and transformed ones.
 
 Such a function may record for as long as it likes, and the tape is collected meanwhile. Code of this
 package that waits for it therefore holds tensors, which find their slots whatever these are called by then.
 Code that has to know slots by number says so (``tape.passes``). All slots that there are when the function
-is called then keep their numbers until it returns (``tape.floor``), and only what it records itself is
+is called then keep their numbers until it returns (``tape.floor``), and only its statements are
 collected.
 """
 
@@ -26,12 +26,12 @@ def call_user(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any
     ----------
     function : callable
     *args, **kwargs
-        What it is called with.
+        Its arguments.
 
     Returns
     -------
     object
-        What it returned.
+        Its result.
     """
     tape = current_tape()
     passes = tape.passes

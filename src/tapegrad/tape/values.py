@@ -1,4 +1,4 @@
-"""Values of a tape: evaluated when somebody asks, read in place, copied, or shared with an ndarray."""
+"""Values of a tape: evaluated when asked for, read in place, copied, or shared with an ndarray."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Values"]
 
 _forward = native_call("forward_entry")  # without the GIL
 
-#: how ctypes reads a number of each dtype
+#: types by which ctypes reads a number of each dtype
 _NUMBERS: dict[str, Any] = {
     "d": ctypes.c_double, "f": ctypes.c_float, "l": ctypes.c_int64, "q": ctypes.c_int64,
     "?": ctypes.c_bool,
@@ -29,7 +29,7 @@ _NUMBERS: dict[str, Any] = {
 
 
 class Values(Arrays):
-    """What a tape does with the values of its slots."""
+    """The part of a tape that evaluates, reads and shares the values of its slots."""
 
     abstract: bool
     busy: memoryview
@@ -50,7 +50,7 @@ class Values(Arrays):
         MemoryError
             If a result does not fit in memory; it names the op and the shape.
         Exception
-            What the row of an op says of its kernels (`Op.failure`), if one fails.
+            That of an op's row (`Op.failure`), if its kernel fails.
         """
         s = self.state
         if self.abstract:
@@ -74,26 +74,26 @@ class Values(Arrays):
                     self._raise_failure(stopped)
 
     def _go_on(self, slot: int) -> None:
-        """Poison what could not be evaluated, and evaluate the rest."""
+        """Poison statements that could not be evaluated, and evaluate the rest."""
         s = self.state
         while slot:
-            made, report = self.instruction_of(slot), s[nt.S_FAILURE]
+            instruction, report = self.instruction_of(slot), s[nt.S_FAILURE]
             if report:
-                self.failures[slot] = failures.failed(made, report)
+                self.failures[slot] = failures.failed(instruction, report)
             s[nt.S_FAILED] = s[nt.S_FAILED] or slot
-            self.flags[slot : slot + len(made.outs)] |= nt.POISON | nt.FREED
+            self.flags[slot : slot + len(instruction.outs)] |= nt.POISON | nt.FREED
             slot = _forward(self.pointer)
         failures.note_failures(self)
 
     def _raise_failure(self, slot: int) -> NoReturn:
-        """Raise why a slot was not evaluated."""
+        """Raise the error for which a slot was not evaluated."""
         failures.note_failures(self)
-        found = self.failures.get(slot)
-        if found is None:
+        failure = self.failures.get(slot)
+        if failure is None:
             raise failures.out_of_memory(self.instruction_of(slot))
         if Values.explain is not None:
             Values.explain(self, slot)
-        raise found.error()
+        raise failure.error()
 
     def settle_target(self, slots: Sequence[int]) -> None:
         """Compute a passive result over which something active is to be written: its operands go then."""
@@ -114,12 +114,12 @@ class Values(Arrays):
         self.evaluate()
 
     def offset_in_memory(self, slot: int) -> int:
-        """Return how many bytes the memory of a slot's base begins before the slot's first element."""
+        """Return the bytes from the first element of a slot's base to that of the slot."""
         self.settle()
         return int(self.address[slot]) - int(self.address[self.base[slot]])
 
     def refuse(self, why: str) -> NoReturn:
-        """Raise that something cannot be done on a tape without values."""
+        """Raise the error for something that cannot be done on a tape without values."""
         raise TapeError(f"a derivative rule {why}: it is traced without any")
 
     def check_value(self, slot: int) -> None:
@@ -128,7 +128,7 @@ class Values(Arrays):
             self._raise_failure(slot)
 
     def memory(self, slot: int, layout: Layout) -> np.ndarray:
-        """A slot's value as an array over the tape's own memory: read it before the tape moves it.
+        """A slot's value as an array over the tape's memory: read it before the tape moves it.
 
         Pending statements are evaluated first.
         """
@@ -140,8 +140,9 @@ class Values(Arrays):
         """The first element of a slot's value as a Python number."""
         self.evaluate()
         self.check_value(slot)
-        found = _NUMBERS[kind.np.char].from_address(int(self.address[slot])).value
-        return found
+        element = _NUMBERS[kind.np.char].from_address(int(self.address[slot]))
+        number: float | int | bool = element.value
+        return number
 
     def value(self, slot: int, layout: Layout) -> np.ndarray:
         """A copy of a slot's value."""
@@ -151,7 +152,7 @@ class Values(Arrays):
     def expose(self, slot: int, layout: Layout) -> np.ndarray:
         """An array that shares a slot's memory for as long as either lives.
 
-        What the tape owns moves into an ndarray first. From then on the memory is VISIBLE:
+        The tape's memory moves into an ndarray first. From then on the memory is VISIBLE:
         statements that use it are evaluated when they are recorded.
         """
         with self.lock:
@@ -162,10 +163,10 @@ class Values(Arrays):
         self.check_value(slot)
         base = int(self.base[slot])
         if not self.flags[base] & nt.EXTERNAL:
-            made = self.instruction_of(base)
-            span = made.out.span
+            instruction = self.instruction_of(base)
+            span = instruction.out.span
             old = int(self.address[base])
-            if span > nt.SMALL:  # a buffer of its own, which changes hands
+            if span > nt.SMALL:  # a separate buffer, which changes hands
                 block = bytes_at(old, span)
             else:
                 block = np.empty(max(span, 1), np.uint8)

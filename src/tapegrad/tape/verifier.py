@@ -1,6 +1,6 @@
 """The tape's verifier: every invariant of the arrays, checked one by one.
 
-Pointers make crashes possible, so what the sweeps rely on is written down here as assertions.
+Pointers make crashes possible, so the sweeps' assumptions are written down here as assertions.
 `verify` raises `TapeError` with the first that does not hold. The test suite runs it after every
 collection, every forward and every reverse sweep, and at the end of every test (`Tape.check`).
 """
@@ -31,7 +31,7 @@ def verify(tape: Tape) -> None:
     Raises
     ------
     TapeError
-        Naming the slot and what is wrong with it.
+        Naming the slot and the invariant that does not hold.
     """
     s = tape.state
     count, done = tape.count, tape.done
@@ -66,26 +66,28 @@ def verify(tape: Tape) -> None:
 
 
 def verify_tables() -> None:
-    """Check that what instructions and the table of native recording refer to has not ended.
+    """Check that nothing has ended that instructions or the table of native recording refer to.
 
     Raises
     ------
     TapeError
-        Naming what has.
+        Naming the first that has.
     """
     with TABLE_LOCK:
-        for number, made in enumerate(INSTRUCTIONS):
-            if made is GONE:
+        for number, instruction in enumerate(INSTRUCTIONS):
+            if instruction is GONE:
                 continue
-            if made.id != number:
-                raise TapeError(f"instruction {number} has the number {made.id}")
-            for layout in (*made.layouts, *made.outs):
+            if instruction.id != number:
+                raise TapeError(f"instruction {number} has the number {instruction.id}")
+            for layout in (*instruction.layouts, *instruction.outs):
                 if LAYOUTS[layout.id] is not layout:
-                    raise TapeError(f"{made!r}: layout {layout.id} has ended")
-            for other in made.needs:
+                    raise TapeError(f"{instruction!r}: layout {layout.id} has ended")
+            for other in instruction.needs:
                 if INSTRUCTIONS[other] is GONE:
-                    raise TapeError(f"{made!r}: instruction {other}, which it needs, has ended")
-        everything = np.array([made is not GONE for made in INSTRUCTIONS], np.uint8)
+                    raise TapeError(
+                        f"{instruction!r}: instruction {other}, which it needs, has ended"
+                    )
+        everything = np.array([instruction is not GONE for instruction in INSTRUCTIONS], np.uint8)
         known = np.array([not k or x is not LAYOUTS[0] for k, x in enumerate(LAYOUTS)], np.uint8)
         before = dict(PAIRS.entries)
         PAIRS.keep(everything, known)
@@ -96,9 +98,9 @@ def verify_tables() -> None:
             )
 
 
-def _must(condition: bool, slot: int, what: str) -> None:
+def _must(condition: bool, slot: int, invariant: str) -> None:
     if not condition:
-        raise TapeError(f"tape verifier: slot {slot}: {what}")
+        raise TapeError(f"tape verifier: slot {slot}: {invariant}")
 
 
 def _handles(tape: Tape) -> None:
@@ -123,53 +125,55 @@ def _handles(tape: Tape) -> None:
 def _blocks(tape: Tape) -> list[tuple[int, int]]:
     """Address ranges of the arena of small values."""
     s = tape.state
-    count, at = int(s[nt.S_VALUES + nt.A_BLOCK_COUNT]), int(s[nt.S_VALUES + nt.A_BLOCKS])
+    count, address = int(s[nt.S_VALUES + nt.A_BLOCK_COUNT]), int(s[nt.S_VALUES + nt.A_BLOCKS])
     if not count:
         return []
-    words = (ctypes.c_int64 * count).from_address(at)
+    words = (ctypes.c_int64 * count).from_address(address)
     return [(b, b + nt.BLOCK) for b in words]
 
 
 def _statement(tape: Tape, slot: int) -> None:
-    made = INSTRUCTIONS[tape.instruction[slot]]
-    kind = made.op.kind
+    instruction = INSTRUCTIONS[tape.instruction[slot]]
+    kind = instruction.op.kind
     start, stop = int(tape.arg_start[slot]), int(tape.arg_start[slot + 1])
     flags = int(tape.flags[slot])
     if flags & nt.STUB:
         _must(stop == start, slot, "a stub has no operands")
         return
-    nargs = 1 if kind == nt.OUTPUT else len(made.layouts)
+    nargs = 1 if kind == nt.OUTPUT else len(instruction.layouts)
     _must(stop - start == nargs + (2 if kind == nt.VIEW else 0), slot, "number of operands")
     args = tape.arg[start : start + nargs]
     _must(bool(((args >= 0) & (args < slot)).all()), slot, "an operand comes before its use")
     for i, a in enumerate(args.tolist()):
         if a:
             out = INSTRUCTIONS[tape.instruction[a]].out
-            _must(out is made.layouts[i], slot, f"layout of operand {i}: {out}, {made.layouts[i]}")
+            expected = instruction.layouts[i]
+            _must(out is expected, slot, f"layout of operand {i}: {out}, {expected}")
     root, base = int(tape.root[slot]), int(tape.base[slot])
     if kind in (nt.COMPUTE, nt.OUTPUT):
         _must(root == slot and base == slot, slot, "a computed value is its own root and base")
     if kind == nt.VIEW and args[0]:
         _must(base == tape.base[args[0]], slot, "a view lies in its operand's base")
     if flags & nt.ACTIVE:
-        _must(made.out.dtype.is_floating_point, slot, "only floating values are active")
+        _must(instruction.out.dtype.is_floating_point, slot, "only floating values are active")
 
 
 def _memory(tape: Tape, slot: int, blocks: list[tuple[int, int]]) -> None:
-    made = INSTRUCTIONS[tape.instruction[slot]]
+    instruction = INSTRUCTIONS[tape.instruction[slot]]
     address, base = int(tape.address[slot]), int(tape.base[slot])
-    if made.out.span == 0 or address == 0:
+    if instruction.out.span == 0 or address == 0:
         return
+    end = address + instruction.out.span
     owner = INSTRUCTIONS[tape.instruction[base]].out
     first = int(tape.address[base])
     if base != slot:
         _must(first != 0, slot, "the base of a view has memory")
         if first <= address and base not in tape.owned:
-            _must(address + made.out.span <= first + owner.span, slot, "a view within its base")
+            _must(end <= first + owner.span, slot, "a view within its base")
         return
     if tape.flags[slot] & nt.EXTERNAL:
         _must(slot in tape.owned, slot, "somebody keeps external memory alive")
         return
-    if made.out.span <= nt.SMALL:
-        inside = any(low <= address and address + made.out.span <= high for low, high in blocks)
+    if instruction.out.span <= nt.SMALL:
+        inside = any(low <= address and end <= high for low, high in blocks)
         _must(inside, slot, "a small value lies in the arena")

@@ -34,7 +34,7 @@ __all__ = [
 
 
 def version_of(tape: Arrays, slot: int) -> int:
-    """How often the memory of a slot was written in place."""
+    """Number of times that the memory of a slot was written in place."""
     return tape.versions.get(int(tape.base[slot]), 0)
 
 
@@ -99,7 +99,7 @@ def add_write(tape: Arrays, base: int, mark: int) -> None:
 
 
 def writes_behind(tape: Arrays, base: int, slot: int) -> int:
-    """How often a base's memory was written behind statement `slot`."""
+    """Number of writes to a base's memory behind statement `slot`."""
     marks = tape.writes.get(base, [])
     return len(marks) - bisect_right(marks, 2 * slot)
 
@@ -127,13 +127,13 @@ def last_write(tape: Arrays, slot: int, end: int | None = None) -> int:
 
 
 def last_mark(tape: Arrays, slot: int) -> int:
-    """Mark of the last write, by whatever, to a slot's memory; 0 if there is none."""
+    """Mark of the last write, by any code, to a slot's memory; 0 if there is none."""
     marks = tape.writes.get(int(tape.base[slot]))
     return marks[-1] if marks else 0
 
 
 def is_behind(tape: Arrays, slot: int, end: int | None = None) -> bool:
-    """Return True if a slot's memory was written, by whatever, since its statement (up to `end`)."""
+    """Return True if a slot's memory was written, by any code, since its statement (up to `end`)."""
     stop = 2 * (tape.count if end is None else end) + 1
     marks = tape.writes.get(int(tape.base[slot]), ())
     return any(2 * slot < mark <= stop for mark in marks)
@@ -152,7 +152,7 @@ def share(tape: Arrays, slot: int, shared: Shared | None = None) -> Shared:
 
 
 def catch_up(tape: Arrays) -> None:
-    """Note what other threads wrote to shared memory since this was called last."""
+    """Note the writes of other threads to shared memory since this was called last."""
     for base, (shared, seen) in tape.shared.copy().items():
         now = shared.version
         if now != seen:

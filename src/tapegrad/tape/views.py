@@ -1,7 +1,7 @@
-"""Views seen from a handle: of what, made how, and whether they may be written in place.
+"""Views seen from a handle: their base, their kind, and the permission to write them in place.
 
-A statement of kind VIEW is a view of its operand; what was written in place goes by the statement that
-it was before. PyTorch forbids to write, in grad mode, into a view that was made under `no_grad`, that is
+A statement of kind VIEW is a view of its operand; a tensor that was written in place goes by its statement
+before the write. PyTorch forbids to write, in grad mode, into a view that was made under `no_grad`, that is
 one of several outputs (``split``, ``unbind``), or that a custom Function returned; the reasons are read
 off the tape here (`state_of`), not kept with every handle.
 """
@@ -28,7 +28,7 @@ __all__ = [
     "state_of",
 ]
 
-#: why PyTorch does not let a view be written in grad mode; the rest of the error's text
+#: reasons for which PyTorch does not let a view be written in grad mode; the rest of the error's text
 NO_GRAD = (
     " Given that this use case is ambiguous and error-prone, it is forbidden. You can clarify your "
     "code by moving both the view and the inplace either both inside the no_grad block (if you don't "
@@ -49,14 +49,14 @@ FUNCTION = (
 
 
 class View(NamedTuple):
-    """What a slot is a view of.
+    """The base of a slot that may be a view, and its kind.
 
     Attributes
     ----------
     base : int
-        Slot of what it is a view of; of the tensor itself, as it was first, if it is no view.
+        Slot that it is a view of; that of the tensor itself, as it was first, if it is no view.
     reason : str
-        Why it must not be written in grad mode: NO_GRAD, INFERENCE, MULTIPLE, FUNCTION, or nothing.
+        Text against writing it in grad mode: NO_GRAD, INFERENCE, MULTIPLE, FUNCTION, or nothing.
     is_view : bool
     """
 
@@ -66,11 +66,11 @@ class View(NamedTuple):
 
 
 def state_of(tape: Tape, slot: int) -> View:
-    """Find what a slot is a view of.
+    """Find the base of a slot.
 
     ``detach()`` and ``data`` share memory and are no views, as in PyTorch.
     """
-    # What was written in a loop is a long chain of writes: its end is noted.
+    # A tensor written in a loop is a long chain of writes: its end is noted.
     known = tape.written_views
     view: View | None = known.get(slot)
     if view is not None:
@@ -108,10 +108,10 @@ def _walk(tape: Tape, slot: int, known: Any = None) -> tuple[View, int]:
     reason, is_view = "", False
     first = slot
     while True:
-        made = tape.instruction_of(slot)
-        op = made.op
+        instruction = tape.instruction_of(slot)
+        op = instruction.op
         if op.kind in (nt.LEAF, nt.COMPUTE, nt.OUTPUT):
-            aliases = made.attrs.get("aliases", "")  # a Function returned a view of an input
+            aliases = instruction.attrs.get("aliases", "")  # a Function returned a view of an input
             is_view = is_view or bool(aliases) or (
                 op.kind == nt.LEAF and hasattr(tape.owned.get(slot), "of_view")
             )  # fmt: skip
@@ -122,7 +122,7 @@ def _walk(tape: Tape, slot: int, known: Any = None) -> tuple[View, int]:
         parent = int(tape.arg[start]) if tape.arg_start[slot + 1] != start else 0
         if not parent:  # dropped by the collector
             return View(slot, reason, is_view), -1
-        written = op.kind != nt.VIEW or is_whole(made)
+        written = op.kind != nt.VIEW or is_whole(instruction)
         if written:
             if known is None or (slot != first and slot in known):
                 return View(slot, reason, is_view), slot
@@ -136,9 +136,9 @@ def _walk(tape: Tape, slot: int, known: Any = None) -> tuple[View, int]:
         slot = parent
 
 
-def is_whole(made: Instruction) -> bool:
-    """Return True for a view statement of what was written, or reshaped in place: it is no view."""
-    return made.op.rewritten or "in_place" in made.attrs
+def is_whole(instruction: Instruction) -> bool:
+    """Return True for a view statement that is no view: a tensor written or reshaped in place."""
+    return instruction.op.rewritten or "in_place" in instruction.attrs
 
 
 def goes_on_after(tape: Tape, write: int) -> bool:
@@ -157,7 +157,7 @@ def check_write(tape: Tape, slot: int, *, active: bool) -> None:
     tape : Tape
     slot : int
     active : bool
-        Whether something active takes part in what is written.
+        Whether something active takes part in the written value.
 
     Raises
     ------
@@ -177,7 +177,7 @@ def check_write(tape: Tape, slot: int, *, active: bool) -> None:
 
 
 def invalid(tape: Tape, slot: int, end: int | None = None) -> str:
-    """Say why a view has no node: its base was written, and how that changes the view is ambiguous.
+    """Return the reason for which a view has no node: its base was written, with ambiguous effect on it.
 
     Parameters
     ----------
@@ -202,14 +202,14 @@ def invalid(tape: Tape, slot: int, end: int | None = None) -> str:
 
 
 def output_number(tape: Tape, slot: int) -> int:
-    """Which of its operation's outputs a slot is."""
-    made = tape.instruction_of(slot)
-    if not made.op.multiple_views:
-        return int(made.attrs.get("number", 0))
+    """Number of a slot among its operation's outputs."""
+    instruction = tape.instruction_of(slot)
+    if not instruction.op.multiple_views:
+        return int(instruction.attrs.get("number", 0))
     number, parent, offset = 0, tape.args_of(slot)[:1], tape.view_offset(slot)
     while slot > 1:  # the pieces were recorded one behind the other
         slot -= 1
-        same = tape.instruction_of(slot).op is made.op and tape.args_of(slot)[:1] == parent
+        same = tape.instruction_of(slot).op is instruction.op and tape.args_of(slot)[:1] == parent
         if not same or tape.view_offset(slot) > offset:
             break
         number, offset = number + 1, tape.view_offset(slot)
@@ -218,14 +218,14 @@ def output_number(tape: Tape, slot: int) -> int:
 
 def _forbidden(tape: Tape, slot: int, reason: str, *, indirect: bool) -> str:
     """PyTorch's text for a view that was written, itself or (indirectly) its base."""
-    what = "its base or another view of its base has been" if indirect else "is being"
+    clause = "its base or another view of its base has been" if indirect else "is being"
     if tape.is_active(slot) and reason not in (INFERENCE, NO_GRAD):
         name = tape.instruction_of(slot).grad_fn.rstrip("0123456789").removesuffix("Backward")
         head = (
-            f"Output {output_number(tape, slot)} of {name} is a view and {what} modified inplace."
+            f"Output {output_number(tape, slot)} of {name} is a view and {clause} modified inplace."
         )
     elif reason == INFERENCE or slot in tape.inference:
-        head = f"A view was created in inference mode and {what} modified inplace in normal mode."
+        head = f"A view was created in inference mode and {clause} modified inplace in normal mode."
     else:
-        head = f"A view was created in no_grad mode and {what} modified inplace with grad mode enabled."
+        head = f"A view was created in no_grad mode and {clause} modified inplace with grad mode enabled."
     return head + reason

@@ -1,9 +1,8 @@
 """Tensors with hooks, or whose gradient is kept, on the tape: which slots a pass looks at.
 
 A slot that Python looks at has the flag `WATCHED`, so that a pass finds it where it comes by. A view with
-a hook has an adjoint of its own in such a pass, apart from its root's (reverse_pass.py). That of a view
-which is written over, or whose base is, sees what was computed from it before: the tensor goes on as another
-view.
+a hook has a separate adjoint in such a pass, beside its root's (reverse_pass.py). That of a view which is
+written over, or whose base is, sees values computed from it before: the tensor goes on as another view.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ __all__ = ["arrive", "is_part", "leave", "rebind", "unwatched", "users", "watch"
 
 
 def rebind(tensor: TensorHandle, tape: Tape, slot: int, *, part: bool = False) -> None:
-    """Let a handle refer to another slot of the same layout; it is still that whose gradient is kept.
+    """Let a handle refer to another slot of the same layout; its gradient is still kept.
 
     With `part`, only a part of the tensor was written: a view goes on as in `_move`.
     """
@@ -41,7 +40,7 @@ def rebind(tensor: TensorHandle, tape: Tape, slot: int, *, part: bool = False) -
 
 # --------------------------------------------------------------------------- tensors with hooks
 def watch(tape: Tape, tensor: TensorHandle) -> int:
-    """Let passes that come by a result look at its adjoint; its slot.
+    """Let passes that come by a result look at its adjoint; return its slot.
 
     Raises
     ------
@@ -65,10 +64,10 @@ def is_part(tape: Tape, slot: int) -> bool:
     root = int(tape.root[slot])
     if root == slot:
         return False
-    made = tape.instruction_of(slot)
-    if made.out is not tape.instruction_of(root).out:
+    instruction = tape.instruction_of(slot)
+    if instruction.out is not tape.instruction_of(root).out:
         return True
-    if made.op.kind == nt.VIEW and not made.op.rewritten:
+    if instruction.op.kind == nt.VIEW and not instruction.op.rewritten:
         return True
     return views.state_of(tape, slot).is_view  # written: the base itself, or a view of all of it
 
@@ -85,7 +84,7 @@ def _behind_writes(tape: Tape, tensor: TensorHandle) -> int:
     if part:  # a write without gradients gives a view another node, too
         last = max(last, versions.last_mark(tape, slot) >> 1)
     elif last > slot:
-        return last  # the base of what was written: its adjoint is complete there
+        return last  # the base of the written view: its adjoint is complete there
     if last <= slot and not (part and kind != nt.VIEW):
         return slot
     if part and any(slot in tape.args_of(k) for k in range(last + 1, tape.count)):
@@ -99,15 +98,15 @@ def _behind_writes(tape: Tape, tensor: TensorHandle) -> int:
 
 
 def _alias(tape: Tape, slot: int, name: str) -> int:
-    """Append a view of a slot's root that shows what the slot does."""
+    """Append a view of a slot's root with the same elements as the slot."""
     tape.evaluate()  # memory has no address before
     root, layout = int(tape.root[slot]), tape.instruction_of(slot).out
-    made = view_instruction(
+    instruction = view_instruction(
         TABLE[name], tape.instruction_of(root).out, layout.shape, layout.strides
     )
     mode, tape.state[nt.S_GRAD_MODE] = tape.grad_mode, True
     try:
-        return tape.append_view(made, root, int(tape.address[slot] - tape.address[root]))
+        return tape.append_view(instruction, root, int(tape.address[slot] - tape.address[root]))
     finally:
         tape.state[nt.S_GRAD_MODE] = mode
 
@@ -115,7 +114,7 @@ def _alias(tape: Tape, slot: int, name: str) -> int:
 def leave(tape: Tape, slot: int) -> None:
     """Before memory is written through a view with hooks: let its tensors be another view, without.
 
-    A hook sees what was computed from the view as it was when it was registered.
+    A hook sees values computed from the view as it was when it was registered.
     """
     if _is_hooked(tape, slot):
         _move(tape, slot)
@@ -137,7 +136,7 @@ def _is_hooked(tape: Tape, slot: int) -> bool:
 def arrive(tape: Tape, base: int) -> None:
     """After memory was written: go on from views with hooks to such without.
 
-    What keeps its gradient keeps it as it is from now on.
+    A tensor that keeps its gradient keeps that of its value from now on.
     """
     if base not in tape.watched_bases or tape.abstract:
         return
@@ -163,19 +162,18 @@ def _is_view(tape: Tape, slot: int) -> bool:
 
 
 def _move(tape: Tape, slot: int) -> int:
-    """Bind the handles of a view to another of the same; its slot."""
+    """Bind the handles of a view to another of the same; return its slot."""
     handles = tape._handles
-    mine = np.flatnonzero(handles == slot)
-    if not len(mine):
+    rows = np.flatnonzero(handles == slot)
+    if not len(rows):
         return slot
     fresh = _alias(tape, slot, "as_strided")
-    handles[mine] = fresh
+    handles[rows] = fresh
     kept = tape.retained.get(slot)
     if kept is not None:
         tape.retained[fresh] = kept
-        if not _is_used(
-            tape, slot
-        ):  # else a pass that does not come by the new one keeps this one's
+        # If it is used, a pass that does not come by the new one keeps this one's.
+        if not _is_used(tape, slot):
             tape.retained.pop(slot)
     return fresh
 
@@ -184,8 +182,9 @@ def users(tape: Tape, slot: int) -> np.ndarray:
     """The statements that a slot is an operand of."""
     start, end = tape.arg_start[slot + 1], tape.arg_start[tape.count]
     places = start + np.flatnonzero(tape.arg[start:end] == slot)
-    found: np.ndarray = np.searchsorted(tape.arg_start[: tape.count + 1], places, side="right") - 1
-    return found
+    starts = tape.arg_start[: tape.count + 1]
+    statements: np.ndarray = np.searchsorted(starts, places, side="right") - 1
+    return statements
 
 
 def _is_used(tape: Tape, slot: int) -> bool:
