@@ -500,7 +500,11 @@ ERRORS = [
         " * (tuple of ints dim, bool keepdim = False, *, torch.dtype dtype = None)\n",
     ),
     (lambda: X.sum(dtype=tg.int64), RuntimeError, "Autograd not support dtype: Long"),
-    (lambda: tg.sum(X, foo=1), TypeError, "sum() got an unexpected keyword argument 'foo'"),
+    (
+        lambda: tg.cumsum(X, 0, foo=1),
+        TypeError,
+        "cumsum() got an unexpected keyword argument 'foo'",
+    ),
     (
         lambda: tg.sum([1]),
         TypeError,

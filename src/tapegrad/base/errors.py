@@ -6,7 +6,7 @@ situations that PyTorch does not have.
 
 from __future__ import annotations
 
-__all__ = ["TapeError", "UnsupportedError", "kind_of", "must_be"]
+__all__ = ["TapeError", "UnsupportedError", "kind_of", "must_be", "type_name_of"]
 
 
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement
@@ -24,8 +24,9 @@ class UnsupportedError(NotImplementedError):
     """Error for a request that tapegrad does not fulfil; the text says what to do instead."""
 
 
-def _type_name(kind: type) -> str:
-    """Return the name that CPython has for a type; PyTorch's, for what PyTorch has, too."""
+def type_name_of(value: object) -> str:
+    """Return the name that CPython has for a value's type; PyTorch's, for what PyTorch has, too."""
+    kind = type(value)
     name, module = kind.__name__, kind.__module__
     if module.startswith("tapegrad."):
         return _TORCH_NAMES.get(name, name)
@@ -36,7 +37,7 @@ def _type_name(kind: type) -> str:
 
 def kind_of(value: object) -> str:
     """Return the name of an argument's type for an error's text, and that its protocol is not called."""
-    name = _type_name(type(value))
+    name = type_name_of(value)
     if not hasattr(type(value), "__torch_function__"):
         return name
     return (

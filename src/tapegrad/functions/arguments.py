@@ -31,6 +31,8 @@ def wrap_dim(dim: Any, ndim: int) -> int:
     IndexError
         If there is no such dimension.
     """
+    if type(dim) is int and -ndim <= dim < ndim:
+        return dim if dim >= 0 else dim + ndim
     try:
         d = operator.index(dim)
     except TypeError:

@@ -14,9 +14,13 @@ from ..base.errors import must_be
 from ..tape import recording as record
 from ..tape.current import current_tape
 from .arguments import check_cast
+from .registry import FORMS
+from .signature import Signature
 
 __all__ = ["WITHOUT_OUT", "accept"]
 
+#: so many combinations of types are remembered for a function
+_KNOWN_TYPES = 256
 #: NumPy's name of an argument -> PyTorch's
 NUMPY_NAMES = {
     "axis0": "dim0", "axis1": "dim1",
@@ -89,7 +93,9 @@ WITHOUT_OUT = frozenset(
 )
 
 
-def accept(name: str, function: Callable[..., Any], *, out: bool) -> Callable[..., Any]:
+def accept(
+    name: str, function: Callable[..., Any], *, out: bool, method: bool = False
+) -> Callable[..., Any]:
     """Return a function that also takes NumPy's names of its arguments, and with `out` that keyword.
 
     Parameters
@@ -105,6 +111,8 @@ def accept(name: str, function: Callable[..., Any], *, out: bool) -> Callable[..
     RuntimeError
         By ``out=``, if something that it is called with requires grad, or results cannot be cast.
     """
+    if function in FORMS:
+        return checked(name, function, method=method, out=out)
     code = getattr(function, "__code__", None)
     if code is None:
         return function
@@ -126,6 +134,60 @@ def accept(name: str, function: Callable[..., Any], *, out: bool) -> Callable[..
                 if target is not None:
                     return _written(name, function, args, options, target)
         return function(*args, **options)
+
+    return call
+
+
+def checked(
+    name: str, function: Callable[..., Any], *, method: bool, out: bool
+) -> Callable[..., Any]:
+    """Return a declared function that checks what it is called with.
+
+    Types that its signature took before are passed on at once; the function need not look at them. A
+    sequence counts by its type: a function that stumbles over an element raises any TypeError, and the
+    signature words it.
+
+    Parameters
+    ----------
+    name : str
+        For error texts.
+    function : callable
+    method : bool
+        It is called as a method.
+    out : bool
+        Results may be written into tensors that exist, as in `accept`.
+    """
+    signature = Signature(name, function, method=method, out=out)
+    known: dict[tuple[Any, ...], dict[str, str]] = {}
+
+    @functools.wraps(function)
+    def call(*args: Any, **options: Any) -> Any:
+        try:
+            if not options:
+                if tuple(map(type, args)) in known:
+                    return function(*args)
+                names = match(args, options)
+            else:
+                kinds = (*map(type, args), *options, *map(type, options.values()))
+                found = known.get(kinds)
+                names = match(args, options) if found is None else found
+            if not names:
+                return function(*args, **options)
+            named = {names.get(key, key): value for key, value in options.items()}
+            target = named.pop("out", None)
+            if target is None:
+                return function(*args, **named)
+            return _written(name, function, args, named, target)
+        except TypeError:
+            signature.reword(args, options)
+            raise
+
+    def match(args: tuple[Any, ...], options: dict[str, Any]) -> dict[str, str]:
+        """Ask the signature, and remember what holds for all arguments of these types."""
+        names, settled = signature.check(args, options)
+        if settled and len(known) < _KNOWN_TYPES:
+            known[(*map(type, args), *options, *map(type, options.values()))] = names
+        return names
 
     return call
 

@@ -175,6 +175,9 @@ SELECT_CODE = 1  # opcode of integer indexing
 ENTER_CODE, LEAVE_CODE = 1022, 1023
 HASH = -7046029254386353131  # factor of hash tables, 2**64 / golden ratio (Fibonacci hashing)
 NUMBER_PROTOCOL = 512  # G_SLOW has operators, which may return NotImplemented, so far behind calls
+METHOD_CALL = (
+    1024  # and methods, whose errors do not count the tensor that they are called on, so far
+)
 
 # entries of the pointer table that programs address their operands through
 T_SCRATCH, T_CT, T_ADJOINT, T_SIZE, T_ARGS = range(5)

@@ -202,7 +202,7 @@ def as_method(function: Any) -> Any:
 
 
 _slow_callables: list[Any] = []
-_slow_table = np.zeros(1024, np.int64)
+_slow_table = np.zeros(nt.METHOD_CALL + 512, np.int64)
 GLOBALS[nt.G_SLOW] = _slow_table.ctypes.data
 GLOBALS[nt.G_FLOAT] = id(float)
 GLOBALS[nt.G_LONG] = id(int)

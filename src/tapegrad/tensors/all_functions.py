@@ -70,4 +70,4 @@ for _name, _function in registry.FUNCTIONS.items():
             _name, _function, out=_name not in keywords.WITHOUT_OUT
         )
 for _name, _function in registry.METHODS.items():
-    registry.METHODS[_name] = keywords.accept(_name, _function, out=False)
+    registry.METHODS[_name] = keywords.accept(_name, _function, out=False, method=True)

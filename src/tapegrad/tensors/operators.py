@@ -12,11 +12,13 @@ import numpy as np
 
 from ..base.errors import must_be
 from ..functions import keywords, registry
+from ..functions.signature import Operand, Tensor
+from ..native import abi as nt
 from ..native import handle_type as handle
 from ..ops.table import TABLE, Op
 from ..tape import recording as record
 
-__all__ = ["FUNCTIONS", "make_base"]
+__all__ = ["FUNCTIONS", "METHODS", "make_base"]
 
 _OPERATORS = {
     "add": "add", "subtract": "sub", "multiply": "mul", "true_divide": "div",
@@ -28,30 +30,24 @@ _COMPARISONS = ("lt", "le", "eq", "ne", "gt", "ge")  # in CPython's order
 
 #: functions of the op table, by name
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
+#: and methods of Tensor, which differ from them in errors' texts only
+METHODS: dict[str, Callable[..., Any]] = {}
 
 
 def _slow_call(entry: Op) -> Callable[..., Any]:
     """Return the function for calls ``tg.add(x, y)`` or ``x.add(y)`` that native recording does not take."""
-    special = registry.FUNCTIONS.get(entry.name)
-    if special is not None:
-        return special
-    name = entry.name
 
-    def call_unary(input: Any) -> Any:
-        record.check_tensors(name, (input,))
+    def call_unary(input: Tensor) -> Tensor:
         return record.unary(entry, input)
 
-    def call_binary(input: Any, other: Any) -> Any:
-        if not record.is_tensor(input):
-            if not (record.is_number(input) and record.is_tensor(other)):
-                record.check_tensors(name, (input,))
-        elif not record.is_tensor(other) and not record.is_number(other):
-            raise must_be(name, "other", 2, "Tensor", other)
+    def call_binary(input: Operand, other: Operand) -> Tensor:
+        if not (record.is_tensor(input) or record.is_tensor(other)):
+            raise must_be(entry.name, "input", 1, "Tensor", input)
         return record.binary(entry, input, other)
 
     call: Any = call_unary if entry.arity == 1 else call_binary
-    call.__name__ = call.__qualname__ = name
-    return keywords.accept(name, call, out=True)
+    call.__name__ = call.__qualname__ = entry.name
+    return registry.declared(function=False, method=False)(call)
 
 
 def _slow_operator(entry: Op, call: Callable[..., Any]) -> Callable[..., Any]:
@@ -92,17 +88,28 @@ def make_base() -> type:
         for entry in TABLE.values()
         if entry.function or (entry.is_elementwise and entry.arity in (1, 2) and not entry.private)
     }
-    calls = {
-        name: thunks.add("fastcall", 4, entry.code, used=3, drop_first=True)
-        for name, entry in rows.items()
-    }
+    functions, methods = (
+        {
+            name: thunks.add("fastcall", 4, entry.code + behind, used=3, drop_first=True)
+            for name, entry in rows.items()
+        }
+        for behind in (0, nt.METHOD_CALL)
+    )
     address = thunks.compile()
-    for name, thunk in calls.items():
-        entry = rows[name]
-        call = registry.FUNCTIONS.get(name) or _slow_call(entry)
+    for name, entry in rows.items():
+        if name in registry.FUNCTIONS:
+            call = registry.FUNCTIONS[name]
+            method = registry.METHODS.get(name, call)
+        else:
+            slow = _slow_call(entry)
+            call = keywords.accept(name, slow, out=True)
+            method = keywords.accept(name, slow, out=False, method=True)
         handle.register_slow(entry.code, call)
+        handle.register_slow(entry.code + nt.METHOD_CALL, method)
         handle.register_slow(entry.code + handle.NUMBER_PROTOCOL, _slow_operator(entry, call))
-        FUNCTIONS[name] = handle.builtin(name, address[thunk], _doc(entry, call))
+        doc = _doc(entry, call)
+        FUNCTIONS[name] = handle.builtin(name, address[functions[name]], doc)
+        METHODS[name] = handle.as_method(handle.builtin(name, address[methods[name]], doc))
     handle.register_slow(TABLE["select"].code, registry.METHODS["__getitem__"])
     numbers = {handle.SLOTS[protocol]: address[thunk] for protocol, thunk in slots.items()}
     numbers[handle.TP_RICHCOMPARE] = address[compare]

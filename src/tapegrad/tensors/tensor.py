@@ -19,7 +19,6 @@ from ..functions import registry
 from ..functions.creation import legacy
 from ..functions.indexing import inplace_methods
 from ..native import abi as nt
-from ..native import handle_type as handle
 from ..native.handle_type import status_of
 from ..ops.layout import LAYOUTS
 from ..scalar_tape import rows as strip_rows
@@ -30,7 +29,7 @@ from ..tape.printer import format_tape
 from ..tape.tape import Tape, slot_of, tape_at
 from . import all_functions, printing
 from .autograd_methods import AutogradMethods
-from .operators import FUNCTIONS, make_base
+from .operators import FUNCTIONS, METHODS, make_base
 
 __all__ = ["FUNCTIONS", "Tensor"]
 
@@ -237,10 +236,10 @@ def _rebuild(array: np.ndarray, requires_grad: bool) -> Tensor:
 
 def _attach() -> None:
     """Put the op table's functions and the registered methods on the class."""
-    for name, function in FUNCTIONS.items():
-        setattr(Tensor, name, handle.as_method(function))
+    for name, method in METHODS.items():
+        setattr(Tensor, name, method)
     for name, method in registry.METHODS.items():
-        if name not in FUNCTIONS and name != "__getitem__":  # that one starts in native code
+        if name not in METHODS and name != "__getitem__":  # that one starts in native code
             setattr(Tensor, name, method)
     for name in inplace_methods.drop_missing(Tensor):
         delattr(Tensor, name)

@@ -9,20 +9,28 @@ from typing import Any
 from ...base.dtypes import as_dtype, bool_, get_default_dtype, scalar_name
 from ...ops.layout import Layout, broadcast_shapes
 from ...ops.table import TABLE
+from ...tape import readout
 from ...tape import recording as record
 from ...tape.recording import layout_of
-from ..arguments import check_bool, float_of
-from ..registry import public
-from .reduction import dims_of, no_overload
+from ..arguments import float_of
+from ..keywords import checked
+from ..registry import declared, public
+from ..signature import Dims, Number, Tensor
+from .reduction import dims_of
 
 __all__ = ["cov", "dist", "norm", "std", "std_mean", "var", "var_mean"]
 
 
 # --------------------------------------------------------------------------- variances
+_VAR_MEAN_FORMS = (
+    "(Dims? dim, bool unbiased=True, bool keepdim=False)",
+    "(Dims? dim=None, *, Number? correction=None, bool keepdim=False)",
+    "(bool unbiased=True)",
+)
 _VAR_FORMS = (
-    "(tuple of ints dim, bool unbiased = True, bool keepdim = False)",
-    "(tuple of ints dim = None, *, Number correction = None, bool keepdim = False)",
-    "(bool unbiased = True)",
+    "(Dims? dim, bool unbiased=True, bool keepdim=False, *, Tensor? out=None)",
+    "(Dims? dim=None, *, Number? correction=None, bool keepdim=False, Tensor? out=None)",
+    "(bool unbiased=True)",
 )
 
 
@@ -31,23 +39,18 @@ def _deviation(
 ) -> tuple[Any, dict[str, Any]]:
     """Record the variance or deviation of a row; return it and its dimensions."""
     name = row.split("_")[0]
-    record.check_tensors(row, (input,))
     x = layout_of(input)
     if not x.dtype.is_floating_point:
         subject = "std and var" if row == name else row
         raise RuntimeError(f"{subject} only support floating point and complex dtypes")
-    if isinstance(dim, bool) and unbiased is None:
+    if isinstance(dim, bool):
         dim, unbiased = None, dim
-    if not isinstance(unbiased, bool | None):
-        raise no_overload(row, _VAR_FORMS, dim, unbiased)
-    if correction is None:
-        correction = 1 if unbiased is None or unbiased else 0
-    elif unbiased is not None:
-        raise no_overload(row, _VAR_FORMS, correction=correction, unbiased=unbiased)
-    elif not isinstance(correction, int | float):
-        raise no_overload(row, _VAR_FORMS, correction=correction)
-    check_bool(row, "keepdim", 3, keepdim)
-    dims = dims_of(row, dim, x.ndim, _VAR_FORMS)
+    correction = (
+        int(unbiased)
+        if correction is None
+        else readout.option(correction, f"{row}(correction=...)")
+    )
+    dims = dims_of(dim, x.ndim)
     results = math.prod(n for i, n in enumerate(x.shape) if i not in dims)
     if results and math.prod(x.shape[i] for i in dims) - correction <= 0:
         warnings.warn(
@@ -59,11 +62,11 @@ def _deviation(
     return value, {"dim": dims, "keepdim": keepdim}
 
 
-@public(method=True)
+@declared(*_VAR_FORMS)
 def var(
-    input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *,
-    correction: Any = None,
-) -> Any:  # fmt: skip
+    input: Tensor, dim: Dims | None = None, unbiased: bool = True, keepdim: bool = False, *,
+    correction: Number | None = None,
+) -> Tensor:  # fmt: skip
     """Variance over dimensions.
 
     Parameters
@@ -85,30 +88,30 @@ def var(
     return _deviation("var", input, dim, unbiased, keepdim, correction)[0]
 
 
-@public(method=True)
+@declared(*_VAR_FORMS)
 def std(
-    input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *,
-    correction: Any = None,
-) -> Any:  # fmt: skip
+    input: Tensor, dim: Dims | None = None, unbiased: bool = True, keepdim: bool = False, *,
+    correction: Number | None = None,
+) -> Tensor:  # fmt: skip
     """Take the standard deviation over dimensions; arguments as for `var`."""
     return _deviation("std", input, dim, unbiased, keepdim, correction)[0]
 
 
-@public()
+@declared(*_VAR_MEAN_FORMS, method=False)
 def var_mean(
-    input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *,
-    correction: Any = None,
-) -> tuple[Any, Any]:  # fmt: skip
+    input: Tensor, dim: Dims | None = None, unbiased: bool = True, keepdim: bool = False, *,
+    correction: Number | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Variance and mean; arguments as for `var`."""
     value, attrs = _deviation("var_mean", input, dim, unbiased, keepdim, correction)
     return value, record.apply(TABLE["var_mean_mean"], (input,), **attrs)
 
 
-@public()
+@declared(*_VAR_MEAN_FORMS, method=False)
 def std_mean(
-    input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *,
-    correction: Any = None,
-) -> tuple[Any, Any]:  # fmt: skip
+    input: Tensor, dim: Dims | None = None, unbiased: bool = True, keepdim: bool = False, *,
+    correction: Number | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Take standard deviation and mean; arguments as for `var`."""
     value, attrs = _deviation("std_mean", input, dim, unbiased, keepdim, correction)
     return value, record.apply(TABLE["std_mean_mean"], (input,), **attrs)
@@ -159,19 +162,24 @@ def norm(
         if p != "fro":
             raise RuntimeError(f"linalg.matrix_norm: Order {p} not supported.")
         p = 2
-    order = float_of("linalg_vector_norm", "ord", 2, 2 if p is None else p)
-    check_bool("linalg_vector_norm", "keepdim", 4, keepdim)
     x = input if dtype is None else record.cast(input, as_dtype(dtype))
-    layout = layout_of(x)
-    dims = dims_of("linalg_vector_norm", dim, layout.ndim)
+    return _vector_norm(x, 2 if p is None else p, dim, keepdim)
+
+
+@declared(function=False, method=False)
+def _norm(input: Tensor, ord: Number, dim: Dims | None, keepdim: bool) -> Tensor:
+    layout, order = layout_of(input), float_of("linalg_vector_norm", "ord", 2, ord)
+    dims = dims_of(dim, layout.ndim)
     _check_norm(layout, order, dims, full=dim is None)
-    return record.apply(TABLE["norm"], (x,), p=order, dim=dims, keepdim=keepdim)
+    return record.apply(TABLE["norm"], (input,), p=order, dim=dims, keepdim=keepdim)
 
 
-@public(method=True)
-def dist(input: Any, other: Any, p: float = 2) -> Any:
+_vector_norm = checked("linalg_vector_norm", _norm, method=False, out=False)
+
+
+@declared()
+def dist(input: Tensor, other: Tensor, p: Number = 2) -> Tensor:
     """Take the `p`-norm of the difference of two tensors, which broadcast."""
-    record.check_tensors("dist", (input, other))
     order = float_of("dist", "p", 3, p)
     kind = record.result_dtype((input, other))
     if not kind.is_floating_point:
@@ -186,8 +194,14 @@ def dist(input: Any, other: Any, p: float = 2) -> Any:
 
 
 # --------------------------------------------------------------------------- covariance
-@public(method=True)
-def cov(input: Any, *, correction: int = 1, fweights: Any = None, aweights: Any = None) -> Any:
+@declared()
+def cov(
+    input: Tensor,
+    *,
+    correction: int = 1,
+    fweights: Tensor | None = None,
+    aweights: Tensor | None = None,
+) -> Tensor:
     """Covariance matrix of variables, which are rows, from observations, which are columns.
 
     Parameters
@@ -217,7 +231,6 @@ def cov(input: Any, *, correction: int = 1, fweights: Any = None, aweights: Any 
     tensor([[ 1., -1.],
             [-1.,  1.]])
     """
-    record.check_tensors("cov", (input,))
     if input.ndim > 2:
         raise RuntimeError(
             "cov(): expected input to have two or fewer dimensions but got an input with "

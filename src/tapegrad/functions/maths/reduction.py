@@ -1,29 +1,23 @@
 """Reductions with PyTorch's arguments: sums, means, products, logic, counting.
 
 Variances and norms are in moments.py, extremes, sorting and the median in ordering.py, scans and
-the softmax family in scanning.py. Arguments are checked and normalised here, for all of them: see
-`dims_of` and `as_summand`.
+the softmax family in scanning.py. Arguments are normalised here, for all of them: see `dims_of` and
+`as_summand`; signatures have checked their types.
 """
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 from ...base.dtypes import as_dtype, bool_, get_default_dtype, int64, scalar_name
-from ...base.errors import must_be
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.recording import layout_of
-from ..arguments import check_bool, distinct, varargs, wrap_dim
-from ..registry import public
+from ..arguments import distinct, varargs, wrap_dim
+from ..registry import declared, public
+from ..signature import UNSET, Dims, Dtype, Tensor
 
-__all__ = [
-    "UNSET", "as_float", "as_summand", "dims_of", "no_overload",
-]  # fmt: skip
-
-#: an argument that was not given, where None says something else
-UNSET: Any = type("_Unset", (), {"__repr__": lambda self: "unset"})()
+__all__ = ["as_float", "as_summand", "dims_of", "no_overload"]
 
 
 # --------------------------------------------------------------------------- arguments
@@ -40,41 +34,21 @@ def no_overload(name: str, forms: tuple[str, ...], *args: Any, **named: Any) -> 
     )
 
 
-def dims_of(name: str, dim: Any, ndim: int, forms: tuple[str, ...] = ()) -> tuple[int, ...]:
+def dims_of(dim: Dims | None, ndim: int) -> tuple[int, ...]:
     """Dimensions to reduce, ascending and counted from the front; all if `dim` is None or empty."""
+    if type(dim) is int and -ndim <= dim < ndim:
+        return (dim if dim >= 0 else dim + ndim,)
     if dim is None:
         return tuple(range(ndim))
-    if type(dim) is int and ndim:
-        return (wrap_dim(dim, ndim),)
-    many = isinstance(dim, tuple | list)
-    try:
-        if isinstance(dim, bool):
-            raise TypeError
-        dims = [operator.index(d) for d in dim] if many else [operator.index(dim)]
-    except TypeError:
-        if forms:
-            raise no_overload(name, forms, dim) from None
-        raise must_be(name, "dim", 1, "tuple of ints", dim) from None
-    if not dims:
+    if not isinstance(dim, tuple | list):
+        return (wrap_dim(dim, ndim),)[:ndim]
+    if not dim:
         return tuple(range(ndim))
-    chosen = distinct(dims, ndim)
-    return tuple(sorted(chosen)) if ndim else ()
+    return tuple(sorted(distinct(dim, ndim)))[:ndim]
 
 
-def one_dim(name: str, dim: Any, ndim: int, forms: tuple[str, ...] = ()) -> int:
-    """Check the dimension of a function that takes one."""
-    if isinstance(dim, bool) or not hasattr(dim, "__index__"):
-        if forms:
-            raise no_overload(name, forms, dim)
-        if dim is UNSET:
-            raise TypeError(f'{name}() missing 1 required positional arguments: "dim"')
-        raise must_be(name, "dim", 1, "int", dim)
-    return wrap_dim(operator.index(dim), ndim)
-
-
-def as_summand(name: str, input: Any, kind: Any) -> Any:
+def as_summand(input: Any, kind: Any) -> Any:
     """Convert what is summed to the dtype asked for, or integers to int64."""
-    record.check_tensors(name, (input,))
     own = layout_of(input).dtype
     if kind is None:
         return record.cast(input, int64) if own is bool_ else input
@@ -93,25 +67,23 @@ def as_float(input: Any) -> Any:
 
 # --------------------------------------------------------------------------- sums, means, products
 _SUM_FORMS = (
-    "(*, torch.dtype dtype = None)",
-    "(tuple of ints dim, bool keepdim = False, *, torch.dtype dtype = None)",
+    "(*, Dtype? dtype=None)",
+    "(Dims? dim, bool keepdim=False, *, Dtype? dtype=None, Tensor? out=None)",
 )
-_PROD_FORMS = (_SUM_FORMS[0], "(int dim, bool keepdim = False, *, torch.dtype dtype = None)")
 
 
 def _total(name: str, x: Any, dim: Any, keepdim: Any) -> Any:
     """Sum or mean of everything (a row of its own, as in PyTorch), or over dimensions."""
     if dim is UNSET:
-        if keepdim is not False:
-            raise no_overload(name, _SUM_FORMS, keepdim=keepdim)
         return record.apply_as(f"{name}_all", TABLE[f"{name}_all"], (x,))
-    check_bool(name, "keepdim", 2, keepdim)
-    dims = dims_of(name, dim, layout_of(x).ndim, _SUM_FORMS)
+    dims = dims_of(dim, layout_of(x).ndim)
     return record.apply(TABLE[name], (x,), dim=dims, keepdim=keepdim)
 
 
-@public(method=True)
-def sum(input: Any, dim: Any = UNSET, keepdim: bool = False, *, dtype: Any = None) -> Any:
+@declared(*_SUM_FORMS)
+def sum(
+    input: Tensor, dim: Dims | None = UNSET, keepdim: bool = False, *, dtype: Dtype | None = None
+) -> Tensor:
     """Sum over dimensions.
 
     Parameters
@@ -128,7 +100,7 @@ def sum(input: Any, dim: Any = UNSET, keepdim: bool = False, *, dtype: Any = Non
     -------
     Tensor
     """
-    return _total("sum", as_summand("sum", input, dtype), dim, keepdim)
+    return _total("sum", as_summand(input, dtype), dim, keepdim)
 
 
 @public(method=True, function=False)
@@ -164,18 +136,18 @@ def sum_to_size(input: Any, *size: Any) -> Any:
     return total.reshape(wanted) if more else total
 
 
-@public(method=True)
-def nansum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
+@declared()
+def nansum(
+    input: Tensor, dim: Dims | None = None, keepdim: bool = False, *, dtype: Dtype | None = None
+) -> Tensor:
     """Sum over dimensions, NaN counting as 0; arguments as for `sum`."""
-    x = as_summand("nansum", input, dtype)
-    check_bool("nansum", "keepdim", 2, keepdim)
-    dims = dims_of("nansum", dim, layout_of(x).ndim)
+    x = as_summand(input, dtype)
+    dims = dims_of(dim, layout_of(x).ndim)
     row = "nansum" if layout_of(x).dtype.is_floating_point else "sum"
     return record.apply(TABLE[row], (x,), dim=dims, keepdim=keepdim)
 
 
 def _mean_operand(name: str, input: Any, kind: Any) -> Any:
-    record.check_tensors(name, (input,))
     what, found = "Input", layout_of(input).dtype
     if kind is not None:
         what, found = "Optional", as_dtype(kind)
@@ -187,8 +159,10 @@ def _mean_operand(name: str, input: Any, kind: Any) -> Any:
     return record.cast(input, found)
 
 
-@public(method=True)
-def mean(input: Any, dim: Any = UNSET, keepdim: bool = False, *, dtype: Any = None) -> Any:
+@declared("(*, Dtype? dtype=None, Tensor? out=None)", _SUM_FORMS[1])
+def mean(
+    input: Tensor, dim: Dims | None = UNSET, keepdim: bool = False, *, dtype: Dtype | None = None
+) -> Tensor:
     """Mean over dimensions; arguments as for `sum`.
 
     Raises
@@ -199,10 +173,11 @@ def mean(input: Any, dim: Any = UNSET, keepdim: bool = False, *, dtype: Any = No
     return _total("mean", _mean_operand("mean", input, dtype), dim, keepdim)
 
 
-@public(method=True)
-def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Any:
+@declared()
+def nanmean(
+    input: Tensor, dim: Dims | None = None, keepdim: bool = False, *, dtype: Dtype | None = None
+) -> Tensor:
     """Mean of what is not NaN; arguments as for `sum`."""
-    record.check_tensors("nanmean", (input,))
     kind = layout_of(input).dtype
     if not kind.is_floating_point:
         raise RuntimeError(
@@ -213,61 +188,57 @@ def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
     return nansum(input, dim, keepdim, dtype=dtype) / count
 
 
-@public(method=True)
-def prod(input: Any, dim: Any = UNSET, keepdim: bool = False, *, dtype: Any = None) -> Any:
+@declared(
+    _SUM_FORMS[0],
+    "(int dim, bool keepdim=False, *, Dtype? dtype=None, Tensor? out=None)",
+)
+def prod(
+    input: Tensor, dim: int = UNSET, keepdim: bool = False, *, dtype: Dtype | None = None
+) -> Tensor:
     """Product of all elements, or along one dimension; arguments as for `sum`."""
-    x = as_summand("prod", input, dtype)
+    x = as_summand(input, dtype)
     if dim is UNSET:
-        if keepdim is not False:
-            raise no_overload("prod", _PROD_FORMS, keepdim=keepdim)
         return record.apply(TABLE["prod_all"], (x,))
-    check_bool("prod", "keepdim", 2, keepdim)
-    ndim = layout_of(x).ndim
-    d = one_dim("prod", dim, ndim, _PROD_FORMS)
-    return record.apply(TABLE["prod"], (x,), dim=(d,) if ndim else (), keepdim=keepdim)
+    return record.apply(TABLE["prod"], (x,), dim=dims_of(dim, layout_of(x).ndim), keepdim=keepdim)
 
 
 # --------------------------------------------------------------------------- logic, counting, trace
 _ALL_FORMS = (
-    "()",
-    "(tuple of ints dim = None, bool keepdim = False)",
-    "(int dim, bool keepdim = False)",
+    "(*, Tensor? out=None)",
+    "(Dims? dim=None, bool keepdim=False, *, Tensor? out=None)",
+    "(int dim, bool keepdim=False, *, Tensor? out=None)",
 )
 
 
 def _logic(name: str, input: Any, dim: Any, keepdim: Any) -> Any:
-    record.check_tensors(name, (input,))
-    check_bool(name, "keepdim", 2, keepdim)
     none = isinstance(dim, tuple) and not dim  # which stands for no dimension here, as in PyTorch
-    dims = () if none else dims_of(name, dim, layout_of(input).ndim, _ALL_FORMS)
+    dims = () if none else dims_of(dim, layout_of(input).ndim)
     return record.apply(TABLE[name], (input,), dim=dims, keepdim=keepdim)
 
 
-@public(method=True)
-def all(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
+@declared(*_ALL_FORMS)
+def all(input: Tensor, dim: Dims | None = None, keepdim: bool = False) -> Tensor:
     """Whether all elements are nonzero, over everything or over dimensions."""
     return _logic("all", input, dim, keepdim)
 
 
-@public(method=True)
-def any(input: Any, dim: Any = None, keepdim: bool = False) -> Any:
+@declared(*_ALL_FORMS)
+def any(input: Tensor, dim: Dims | None = None, keepdim: bool = False) -> Tensor:
     """Whether any element is nonzero, over everything or over dimensions."""
     return _logic("any", input, dim, keepdim)
 
 
-@public(method=True)
-def count_nonzero(input: Any, dim: Any = None) -> Any:
+@declared("(int? dim=None)", "(Dims dim)")
+def count_nonzero(input: Tensor, dim: Dims | None = None) -> Tensor:
     """How many elements are nonzero, over everything or over dimensions."""
-    record.check_tensors("count_nonzero", (input,))
-    dims = dims_of("count_nonzero", dim, layout_of(input).ndim)
+    dims = dims_of(dim, layout_of(input).ndim)
     return record.apply(TABLE["count_nonzero"], (input,), dim=dims, keepdim=False)
 
 
-@public(method=True)
-def trace(input: Any) -> Any:
+@declared()
+def trace(input: Tensor) -> Tensor:
     """Sum of a matrix's diagonal."""
-    record.check_tensors("trace", (input,))
     layout = layout_of(input)
     if layout.ndim != 2:
         raise RuntimeError(f"trace: expected a matrix, but got tensor with dim {layout.ndim}")
-    return record.apply(TABLE["trace"], (as_summand("trace", input, None),))
+    return record.apply(TABLE["trace"], (as_summand(input, None),))

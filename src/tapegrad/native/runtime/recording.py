@@ -47,6 +47,7 @@ _STATE, _ID, _LAYOUT, _DICT = nt.HEADER, nt.HEADER + 8, nt.HEADER + 12, nt.HEADE
 _NEED_PYTHON = -1
 _SELECT = nt.SELECT_CODE
 NUMBER_PROTOCOL = nt.NUMBER_PROTOCOL
+METHOD_CALL = nt.METHOD_CALL
 NO_NUMBER = -(1 << 63)
 
 
@@ -374,13 +375,13 @@ def unary(a, op):  # type: ignore[no-untyped-def]
 
 
 def fastcall(args, count, names, op):  # type: ignore[no-untyped-def]
-    """A function or method call of an op: ``tg.sin(x)``, ``x.add(y)``."""
-    result = np.int64(0)
+    """A call of an op as a function, ``tg.sin(x)``, or, with `METHOD_CALL` in `op`, as a method."""
+    result, code = np.int64(0), op & (METHOD_CALL - 1)
     if names == 0:
         if count == 2:
-            result = try_binary(p64(args)[0], p64(args)[1], op)
+            result = try_binary(p64(args)[0], p64(args)[1], code)
         elif count == 1:
-            result = try_unary(p64(args)[0], op)
+            result = try_unary(p64(args)[0], code)
     if result == 0 and it.error_occurred() == 0:
         return slow(op, args, count, names)
     return result
