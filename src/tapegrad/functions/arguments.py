@@ -63,11 +63,11 @@ def as_int(name: str, argument: str, position: int, value: Any) -> Any:
     raise must_be(name, argument, position, "int", value)
 
 
-def float_of(name: str, argument: str, position: int, value: Any, what: str = "Number") -> float:
+def float_of(name: str, argument: str, position: int, value: Any, kind: str = "Number") -> float:
     """`value`, a number or a tensor of one, as a float; PyTorch's TypeError otherwise."""
     value = readout.option(value, f"{name}({argument}=...)")
     if not record.is_number(value):
-        raise must_be(name, argument, position, what, value)
+        raise must_be(name, argument, position, kind, value)
     return float(value)
 
 
@@ -91,9 +91,9 @@ def as_ints(name: str, argument: str, values: Any, position: int = 1) -> tuple[i
         return ints
     at = next((i for i, v in enumerate(values) if not isinstance(v, int)), 0)
     wrong = type(values[at]).__name__
-    what = f"but found element of type {wrong} at pos {at}" if sequence else f"not {wrong}"
+    reason = f"but found element of type {wrong} at pos {at}" if sequence else f"not {wrong}"
     raise TypeError(
-        f"{name}(): argument '{argument}' (position {position}) must be tuple of ints, {what}"
+        f"{name}(): argument '{argument}' (position {position}) must be tuple of ints, {reason}"
     )
 
 

@@ -169,8 +169,8 @@ def checked(
                 names = match(args, options)
             else:
                 kinds = (*map(type, args), *options, *map(type, options.values()))
-                found = known.get(kinds)
-                names = match(args, options) if found is None else found
+                names_known = known.get(kinds)
+                names = match(args, options) if names_known is None else names_known
             if not names:
                 return function(*args, **options)
             named = {names.get(key, key): value for key, value in options.items()}
@@ -193,13 +193,13 @@ def checked(
 
 
 def _tensors_in(values: Sequence[Any]) -> list[Any]:
-    found: list[Any] = []
+    tensors: list[Any] = []
     for value in values:
         if record.is_tensor(value):
-            found.append(value)
+            tensors.append(value)
         elif isinstance(value, tuple | list):
-            found += _tensors_in(value)
-    return found
+            tensors += _tensors_in(value)
+    return tensors
 
 
 def _written(

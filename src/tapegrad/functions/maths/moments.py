@@ -128,9 +128,9 @@ def _check_norm(x: Layout, p: float, dims: tuple[int, ...], *, full: bool) -> No
         empty = [d for d in dims if x.shape[d] == 0]
         if empty:
             where = "an empty tensor " if full else f"the dimension {empty[0]}"
-            what = "the" if full else "this dimension is empty and the"
+            subject = "the" if full else "this dimension is empty and the"
             raise RuntimeError(
-                f"linalg.vector_norm cannot compute the {p:g} norm on {where}because {what} "
+                f"linalg.vector_norm cannot compute the {p:g} norm on {where}because {subject} "
                 "operation does not have an identity"
             )
 

@@ -49,9 +49,9 @@ def dims_of(dim: Dims | None, ndim: int) -> tuple[int, ...]:
 
 def as_summand(input: Any, kind: Any) -> Any:
     """Convert what is summed to the dtype asked for, or integers to int64."""
-    own = layout_of(input).dtype
+    input_kind = layout_of(input).dtype
     if kind is None:
-        return record.cast(input, int64) if own is bool_ else input
+        return record.cast(input, int64) if input_kind is bool_ else input
     kind = as_dtype(kind)
     if not kind.is_floating_point and input.requires_grad:
         raise RuntimeError(f"Autograd not support dtype: {scalar_name(kind)}")
@@ -125,11 +125,11 @@ def sum_to_size(input: Any, *size: Any) -> Any:
     tensor([[12.],
             [12.]])
     """
-    wanted, own = varargs("sum_to_size", "size", size, {}), tuple(input.shape)
-    more = len(own) - len(wanted)
-    pairs = list(zip(wanted, own[more:], strict=True)) if more >= 0 else []
+    wanted, shape = varargs("sum_to_size", "size", size, {}), tuple(input.shape)
+    more = len(shape) - len(wanted)
+    pairs = list(zip(wanted, shape[more:], strict=True)) if more >= 0 else []
     if more < 0 or [n for n, m in pairs if n not in (1, m)]:
-        raise RuntimeError(f"size {{{list(wanted)}}} is not expandable to size {{{list(own)}}}.")
+        raise RuntimeError(f"size {{{list(wanted)}}} is not expandable to size {{{list(shape)}}}.")
     repeated = tuple(more + i for i, (n, m) in enumerate(pairs) if n != m)
     dims = (*range(more), *repeated)
     total = sum(input, dims, True) if dims else input
@@ -148,15 +148,15 @@ def nansum(
 
 
 def _mean_operand(name: str, input: Any, kind: Any) -> Any:
-    what, found = "Input", layout_of(input).dtype
+    source, result_kind = "Input", layout_of(input).dtype
     if kind is not None:
-        what, found = "Optional", as_dtype(kind)
-    if not found.is_floating_point:
+        source, result_kind = "Optional", as_dtype(kind)
+    if not result_kind.is_floating_point:
         raise RuntimeError(
-            f"{name}(): could not infer output dtype. {what} dtype must be either a floating point "
-            f"or complex dtype. Got: {scalar_name(found)}"
+            f"{name}(): could not infer output dtype. {source} dtype must be either a floating point "
+            f"or complex dtype. Got: {scalar_name(result_kind)}"
         )
-    return record.cast(input, found)
+    return record.cast(input, result_kind)
 
 
 @declared("(*, Dtype? dtype=None, Tensor? out=None)", _SUM_FORMS[1])
@@ -218,13 +218,13 @@ def _logic(name: str, input: Any, dim: Any, keepdim: Any) -> Any:
 
 @declared(*_ALL_FORMS)
 def all(input: Tensor, dim: Dims | None = None, keepdim: bool = False) -> Tensor:
-    """Whether all elements are nonzero, over everything or over dimensions."""
+    """Return True where all elements are nonzero, over everything or over dimensions."""
     return _logic("all", input, dim, keepdim)
 
 
 @declared(*_ALL_FORMS)
 def any(input: Tensor, dim: Dims | None = None, keepdim: bool = False) -> Tensor:
-    """Whether any element is nonzero, over everything or over dimensions."""
+    """Return True where any element is nonzero, over everything or over dimensions."""
     return _logic("any", input, dim, keepdim)
 
 
