@@ -66,19 +66,6 @@ def allocate_results(state, row, k):  # type: ignore[no-untyped-def]
     return 0
 
 
-@inlined
-def compute(state, row, k):  # type: ignore[no-untyped-def]
-    """Run the program of a statement; 0, or -1 if that failed (`forward` says why)."""
-    table = pointer_table(state, row, k, row[I_SCRATCH])
-    if table == 0:
-        return -1
-    failure = run_program(row[I_STEP_LO], row[I_STEP_HI], table)
-    if failure != 0:
-        p64(state)[nt.S_FAILURE] = failure
-        return -1
-    return 0
-
-
 @helper
 def forward(state):  # type: ignore[no-untyped-def]
     """Evaluate the pending statements; 0, or the first that could not be, where it stops.
@@ -120,12 +107,19 @@ def forward(state):  # type: ignore[no-untyped-def]
             continue
         if kind != COMPUTE:
             address[k] = address[first]
-        if (kind == COMPUTE and allocate_results(state, row, k) != 0) or compute(
-            state, row, k
-        ) != 0:
-            free_results(state, row, k)
-            failed = k
+        failed = k
+        if kind == COMPUTE and allocate_results(state, row, k) != 0:
             break
+        table = pointer_table(state, row, k, row[I_SCRATCH])
+        if table == 0:
+            break
+        failure = run_program(row[I_STEP_LO], row[I_STEP_HI], table)
+        if failure != 0:
+            s[nt.S_FAILURE] = failure
+            break
+        failed = 0
+    if failed != 0:
+        free_results(state, p64(itab + 8 * I_WIDTH * instructions[failed]), failed)
     s[nt.S_DONE] = failed if failed != 0 else count
     # Recording stops at the limit and lets Python collect.
     full = s[nt.S_OWNED_BYTES] + s[nt.S_BOUND] > s[nt.S_COLLECT_AT]

@@ -128,7 +128,6 @@ def run_nest(step, kind, args, count, inner_dims, inner, ndim, dims, strides, sc
     """Run a step's kernel in `ndim` outer loops; `args` are the operands' addresses, and are moved.
 
     `strides` has a row of `count` words for each outer loop; `inner_dims` and `inner` are the kernel's.
-    0, or one more than the number of the element at which it failed, in the order of the loops.
     """
     a, d, t = p64(args), p64(dims), p64(strides)
     position = stack_words(33)
@@ -139,15 +138,6 @@ def run_nest(step, kind, args, count, inner_dims, inner, ndim, dims, strides, sc
     while True:
         if kind == STEP_TILES:
             run_tiles(step[P_DATA], args, p64(inner_dims)[0], inner, scratch)
-        elif kind == STEP_CHECKED:
-            for j in range(count):
-                o[j] = a[j]
-            failed = call_checked(step[P_KERNEL], own, inner_dims, inner, step[P_DATA])
-            if failed != 0:
-                element = np.int64(0)
-                for i in range(ndim):
-                    element = element * d[i] + at[i]
-                return element * p64(inner_dims)[0] + failed
         elif kind >= STEP_MUL:
             multiply_lanes(args, inner_dims, inner, kind == STEP_MULADD)
         else:
@@ -166,7 +156,34 @@ def run_nest(step, kind, args, count, inner_dims, inner, ndim, dims, strides, sc
             at[i] = 0
             i -= 1
         if i < 0:
-            return np.int64(0)
+            break
+
+
+@helper
+def run_checked(step, args):  # type: ignore[no-untyped-def]
+    """Run a kernel that may fail; 0, or one more than the number of the element at which it did.
+
+    Elements count in the order of the loops, which is that of the batch. What is behind that one has not run.
+    """
+    a, d, t = p64(args), p64(step[P_ODIMS]), p64(step[P_OSTRIDES])
+    count, ndim = step[P_NOPS], step[P_ONDIM]
+    own = stack_words(8)
+    o = p64(own)
+    outer = 1
+    for i in range(ndim):
+        outer *= d[i]
+    for k in range(outer):
+        for j in range(count):
+            o[j] = a[j]
+        rest = k
+        for i in range(ndim - 1, -1, -1):
+            for j in range(count):
+                o[j] += rest % d[i] * t[i * count + j]
+            rest //= d[i]
+        failed = call_checked(step[P_KERNEL], own, step[P_DIMS], step[P_STRIDES], step[P_DATA])
+        if failed != 0:
+            return k * p64(step[P_DIMS])[0] + failed
+    return np.int64(0)
 
 
 @helper
@@ -204,12 +221,15 @@ def run_program(low, high, table):  # type: ignore[no-untyped-def]
             else:
                 call_loop(step[P_KERNEL], args, table + 8 * T_SIZE, step[P_STRIDES], step[P_DATA])
             continue
-        failed = run_nest(
+        if kind == STEP_CHECKED:
+            failed = run_checked(step, args)
+            if failed != 0:
+                return step[P_STATEMENT] << BATCH_BITS | failed
+            continue
+        run_nest(
             step, kind, args, count, step[P_DIMS], step[P_STRIDES], ndim, step[P_ODIMS],
             step[P_OSTRIDES], pointers[T_SCRATCH],
         )  # fmt: skip
-        if failed != 0:
-            return step[P_STATEMENT] << BATCH_BITS | failed
     return np.int64(0)
 
 
