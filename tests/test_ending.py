@@ -14,6 +14,7 @@ import pytest
 
 import tapegrad as tg
 from tapegrad.base.errors import TapeError
+from tapegrad.batching import batch_plan
 from tapegrad.ops.instruction import GONE, INSTRUCTIONS, ITAB, PAIRS, RTAB, VTAB, instruction
 from tapegrad.ops.layout import LAYOUTS, SCALARS, contiguous, intern
 from tapegrad.ops.program import POOL, STEPS
@@ -140,7 +141,12 @@ WORKLOADS: dict[str, tuple[Callable[[int], float], Callable[[int], float]]] = {
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What nothing needs ends when there are 100 instructions more."""
+    """What nothing needs ends when there are 100 instructions more; plans of vmap begin anew.
+
+    Those of another test would keep instructions of the same shapes, which get programs here.
+    """
+    batch_plan._plans.clear()
+    gc.collect()
     tg.current_tape().collect()
     ending.end_unneeded(recent=False)
     monkeypatch.setattr(ending, "LIMIT", ITAB.size + 100)
@@ -154,10 +160,11 @@ def test_new_shapes_in_bounded_tables(name: str, few: None) -> None:
     run, right = WORKLOADS[name]
     sizes = []
     plans = "vmap" in name or "batch" in name  # vmap keeps 256 of them, with what they need
-    # A table that kept one of two shapes' would have 75 rows more after 150 shapes, which is over 60.
-    for n in range(2, 302 if plans else 202):
+    # A table that kept one of two shapes' would have 200 rows more after 400 shapes. What other tests have
+    # left alive makes rounds rarer, and the tables larger by up to 110 meanwhile.
+    for n in range(2, 502):
         assert run(n) == pytest.approx(right(n), rel=1e-12)
-        if n % 50 == 1:
+        if n % 100 == 1:
             tg.current_tape().collect()
             ending.end_unneeded(recent=False)
             sizes.append(
@@ -167,7 +174,7 @@ def test_new_shapes_in_bounded_tables(name: str, few: None) -> None:
             )
             assert len(LAYOUTS) < 3000
     verify_tables()
-    slack = 6000 if plans else 60
+    slack = 6000 if plans else 150
     assert ((sizes[-1] - sizes[0]) <= np.array([1, 2, 2, 2, 20, 1]) * slack).all(), sizes
 
 
