@@ -39,7 +39,7 @@ from ..rules import fusion as fuse
 from ..rules.program_table import build, copy_of
 from ..rules.traced_rule import instruction_at
 from ..tape import anomaly, collector, versions, views
-from ..tape.failures import failed
+from ..tape.failures import failed, failing_statement
 from ..tape.memory_views import Buffer, address_of, array_at
 from ..tape.tape import Tape
 from ..tape.watching import is_part
@@ -360,7 +360,7 @@ class Request:
         slot = self.words[R_ERROR_SLOT]
         instruction = tape.instruction_of(slot)
         variant = int(self.words[nt.R_VARIANT])
-        failing = instruction_at(instruction, variant, report >> nt.BATCH_BITS)
+        failing = instruction_at(instruction, variant, failing_statement(report))
         anomaly.explain(tape, slot)
         raise failed(failing, report, instruction).error()
 

@@ -16,11 +16,13 @@ from ..tape.current import current_tape
 from ..tape.recording import layout_of
 
 __all__ = [
-    "as_int", "as_ints", "check_bool", "check_cast", "check_named", "constant_like", "distinct", "float_of",
-    "varargs", "wrap_dim",
+    "OVERFLOW", "as_int", "as_ints", "check_bool", "check_cast", "check_named", "constant_like",
+    "distinct", "float_of", "unpack_error", "varargs", "wrap_dim",
 ]  # fmt: skip
 
 _LIMIT = 2**63
+#: PyTorch's words for an integer beyond 64 bits
+OVERFLOW = "Overflow when unpacking long long"
 
 
 def wrap_dim(dim: Any, ndim: int) -> int:
@@ -48,7 +50,7 @@ def wrap_dim(dim: Any, ndim: int) -> int:
 
 def _check_int64(value: int) -> int:
     if not -_LIMIT <= value < _LIMIT:
-        raise ValueError("Overflow when unpacking long long")
+        raise ValueError(OVERFLOW)
     return value
 
 
@@ -71,6 +73,14 @@ def float_of(name: str, argument: str, position: int, value: Any, kind: str = "N
     return float(value)
 
 
+def unpack_error(name: str, argument: str, index: int, reason: str) -> TypeError:
+    """Return PyTorch's error for an element of a sequence of integers."""
+    return TypeError(
+        f"{name}(): argument '{argument}' failed to unpack the object at pos {index + 1} "
+        f'with error "{reason}"'
+    )
+
+
 def as_ints(name: str, argument: str, values: Any, position: int = 1) -> tuple[int, ...]:
     """Varargs ``(2, 3)`` or one sequence ``((2, 3),)`` as a tuple of ints; PyTorch's TypeErrors."""
     sequence = len(values) == 1 and isinstance(values[0], tuple | list)
@@ -84,10 +94,7 @@ def as_ints(name: str, argument: str, values: Any, position: int = 1) -> tuple[i
     else:
         for i, n in enumerate(ints):
             if not -_LIMIT <= n < _LIMIT:
-                raise TypeError(
-                    f"{name}(): argument '{argument}' failed to unpack the object at pos {i + 1} "
-                    'with error "Overflow when unpacking long long"'
-                )
+                raise unpack_error(name, argument, i, OVERFLOW)
         return ints
     at = next((i for i, v in enumerate(values) if not isinstance(v, int)), 0)
     wrong = type(values[at]).__name__

@@ -15,17 +15,12 @@ from ..tape import recording as record
 from ..tape.current import current_tape
 from .arguments import check_cast
 from .registry import FORMS
-from .signature import Signature
+from .signature import NUMPY_NAMES, Signature
 
 __all__ = ["WITHOUT_OUT", "accept"]
 
 #: so many combinations of types are remembered for a function
 _KNOWN_TYPES = 256
-#: NumPy's name of an argument -> PyTorch's
-NUMPY_NAMES = {
-    "axis0": "dim0", "axis1": "dim1",
-    "axis": "dim", "keepdims": "keepdim", "x": "input", "a": "input", "x1": "input", "x2": "other",
-}  # fmt: skip
 #: functions that make no new tensor of numbers, or take their data from elsewhere
 WITHOUT_OUT = frozenset(
     [
@@ -169,8 +164,8 @@ def checked(
                 names = match(args, options)
             else:
                 kinds = (*map(type, args), *options, *map(type, options.values()))
-                names_known = known.get(kinds)
-                names = match(args, options) if names_known is None else names_known
+                before = known.get(kinds)
+                names = match(args, options) if before is None else before
             if not names:
                 return function(*args, **options)
             named = {names.get(key, key): value for key, value in options.items()}

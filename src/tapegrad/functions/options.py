@@ -20,6 +20,7 @@ from ..base.errors import must_be
 from ..base.torch_messages import check_bool
 from ..tape import readout
 from ..tape import recording as record
+from .arguments import OVERFLOW, unpack_error
 
 __all__ = ["Options", "allocate", "check_requires_grad", "number_of", "read_dtype", "size_of"]
 
@@ -78,16 +79,11 @@ def size_of(
     shape = []
     for i, n in enumerate(size):
         if not _is_integer(n):
-            raise TypeError(
-                f'{prefix} failed to unpack the object at pos {i + 1} with error "type must be '
-                f'tuple of ints,but got {type(n).__name__}"'
-            )
+            reason = f"type must be tuple of ints,but got {type(n).__name__}"
+            raise unpack_error(name, label, i, reason)
         length = operator.index(n)
         if not -_LIMIT <= length < _LIMIT:
-            raise TypeError(
-                f'{prefix} failed to unpack the object at pos {i + 1} with error "Overflow when '
-                'unpacking long long"'
-            )
+            raise unpack_error(name, label, i, OVERFLOW)
         shape.append(length)
     return checked(name, tuple(shape))
 

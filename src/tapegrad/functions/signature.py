@@ -26,9 +26,10 @@ from ..base.errors import kind_of, must_be, type_name_of
 from ..base.symbolic import Symbolic
 from ..tape import recording as record
 from ..tape.recording import layout_of
+from .arguments import OVERFLOW, unpack_error
 from .registry import FORMS
 
-__all__ = ["UNSET", "Dims", "Dtype", "Number", "Operand", "Signature", "Tensor"]
+__all__ = ["NUMPY_NAMES", "UNSET", "Dims", "Dtype", "Number", "Operand", "Signature", "Tensor"]
 
 #: an argument that was not given, where None says something else
 UNSET: Any = type("_Unset", (), {"__repr__": lambda self: "unset"})()
@@ -40,8 +41,11 @@ Operand: TypeAlias = Any
 Dims: TypeAlias = int | Sequence[int]
 Dtype: TypeAlias = dtypes.dtype | type | np.dtype[Any]
 
-#: NumPy's names of arguments
-_ALIASES = {"dim": ("axis",), "keepdim": ("keepdims",), "input": ("x", "a", "x1"), "other": ("x2",)}
+#: NumPy's name of an argument -> PyTorch's
+NUMPY_NAMES = {
+    "axis0": "dim0", "axis1": "dim1",
+    "axis": "dim", "keepdims": "keepdim", "x": "input", "a": "input", "x1": "input", "x2": "other",
+}  # fmt: skip
 _LIMIT = 2**63
 
 
@@ -215,7 +219,8 @@ class Signature:
             if i < len(args):
                 value, place = args[i], i + 1
             else:
-                keys = [key for key in (p.name, *_ALIASES.get(p.name, ())) if key in options]
+                aliases = [alias for alias, name in NUMPY_NAMES.items() if name == p.name]
+                keys = [key for key in (p.name, *aliases) if key in options]
                 if not keys:
                     if p.default is None:
                         raise self._missing(form[i:])
@@ -259,12 +264,12 @@ class Signature:
             return _NoMatch(f"{str(error).rpartition(',')[0]}, {element}")
         return _NoMatch(*error.args)
 
-    def _extra(self, form: _Form, given: int, options: dict[str, Any]) -> _NoMatch:
+    def _extra(self, form: _Form, count: int, options: dict[str, Any]) -> _NoMatch:
         names = [p.name for p in form]
         for key in options:
             if key not in names:
                 return self._error(f"got an unexpected keyword argument '{key}'")
-            if key in names[:given]:
+            if key in names[:count]:
                 return self._error(f"got multiple values for argument '{key}'")
         raise AssertionError
 
@@ -275,13 +280,10 @@ class Signature:
             try:
                 if -_LIMIT <= operator.index(value) < _LIMIT:
                     continue
-                reason = "Overflow when unpacking long long"
+                reason = OVERFLOW
             except TypeError:
                 reason = f"type must be tuple of ints,but got {type_name_of(value)}"
-            raise TypeError(
-                f"{self.name}(): argument '{argument}' failed to unpack the object at pos {i + 1} "
-                f'with error "{reason}"'
-            )
+            raise unpack_error(self.name, argument, i, reason)
 
 
 class _NoMatch(TypeError):
@@ -293,9 +295,9 @@ def _no_form(
 ) -> TypeError:
     """Return PyTorch's error for arguments that match none of several forms."""
     options = dict(reversed(options.items()))  # the order in which its hash table has them
-    given = [kind_of(value) for value in args]
+    positional = [kind_of(value) for value in args]
     named = [f"{key}={kind_of(value)}" for key, value in options.items()]
-    got = ", ".join(given + named) + (", " if named and not given else "")
+    got = ", ".join(positional + named) + (", " if named and not positional else "")
     listed = "".join(f" * {form}\n{_hint(str(form), args, options)}" for form in forms)
     return TypeError(
         f"{name}() received an invalid combination of arguments - got ({got}), but expected one of:\n"

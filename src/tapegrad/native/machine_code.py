@@ -184,15 +184,18 @@ def _path_of(module: str) -> Path:
 
 
 @cache
-def _text_and_imports(module: str) -> tuple[bytes, frozenset[str]]:
-    """Return a module's text, and the modules of this package that it imports."""
+def _digest_and_imports(module: str) -> tuple[bytes, frozenset[str]]:
+    """Return a digest of a module's text, and the modules of this package that it imports."""
     text = _path_of(module).read_bytes()
     imports = set()
     for dots, name, names in _IMPORT.findall(text):
         base = module.split(".")[: -len(dots)] + [part for part in name.decode().split(".") if part]
-        inside = [".".join([*base, each]) for each in re.findall(r"\w+", names.decode())]
-        imports |= {each for each in [".".join(base), *inside] if each and _path_of(each).exists()}
-    return text, frozenset(imports)
+        if base and _path_of(".".join(base)).exists():
+            imports.add(".".join(base))
+        else:  # a package, of which modules are imported
+            inside = [".".join([*base, each]) for each in re.findall(r"\w+", names.decode())]
+            imports |= {each for each in inside if _path_of(each).exists()}
+    return hashlib.sha256(text).digest(), frozenset(imports)
 
 
 def source_digest(*modules: str) -> str:
@@ -203,12 +206,13 @@ def source_digest(*modules: str) -> str:
     *modules : str
         Names inside of the package, as in `entries.ENTRIES`.
     """
-    names, digest = [*modules], hashlib.sha256(Path(__file__).read_bytes())
+    names = [*modules]
+    parts = [_digest_and_imports(__name__.partition(".")[2])[0]]  # this file's imports make no code
     for name in names:  # grows on the way
-        text, imports = _text_and_imports(name)
-        digest.update(text)
+        digest, imports = _digest_and_imports(name)
+        parts.append(digest)
         names += sorted(imports - set(names))
-    return digest.hexdigest()
+    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 @cache

@@ -18,7 +18,7 @@ from ..native import abi as nt
 from ..ops.instruction import INSTRUCTIONS, Instruction
 from ..ops.layout import Layout
 
-__all__ = ["Failed", "failed", "note_failures", "out_of_memory"]
+__all__ = ["Failed", "failed", "failing_statement", "note_failures", "out_of_memory"]
 
 
 class Failed(NamedTuple):
@@ -55,6 +55,16 @@ def _origin(instruction: Instruction) -> Instruction:
     return instruction
 
 
+def failing_statement(report: int) -> int:
+    """Return the statement of a template whose kernel failed, from a program's report."""
+    return report >> nt.BATCH_BITS
+
+
+def failing_element(report: int) -> int:
+    """Return the element of the batch at which a kernel failed, from a program's report."""
+    return (report & (1 << nt.BATCH_BITS) - 1) - 1
+
+
 def failed(instruction: Instruction, report: int, within: Instruction | None = None) -> Failed:
     """Return the error for a program's report (`BATCH_BITS` of native/abi.py).
 
@@ -71,7 +81,7 @@ def failed(instruction: Instruction, report: int, within: Instruction | None = N
     assert failure is not None, f"{entry.name} has a checked step and says nothing of failures"
     text = f"{entry.name}: "
     if any(step.checked and step.shape for step in instruction.steps):
-        text += f"(Batch element {(report & (1 << nt.BATCH_BITS) - 1) - 1}): "
+        text += f"(Batch element {failing_element(report)}): "
     text += f"{failure.text} (operands of shape {_shapes(instruction.layouts)}"
     if within is not None and within is not instruction:
         shapes = _shapes(within.layouts)

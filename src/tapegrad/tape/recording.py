@@ -51,10 +51,6 @@ __all__ = [
 ]  # fmt: skip
 
 
-def _tensor_type() -> Any:
-    return _types[0]
-
-
 _types: list[Any] = []  # the Tensor type; tensor.py puts it here
 
 
@@ -253,18 +249,6 @@ def apply_as(called: str, entry: Op, tensors: Sequence[TensorHandle]) -> AnyTens
     result = apply(entry, tensors)
     remember(instruction(entry, tuple([layout_of(t) for t in tensors])), TABLE[called])
     return result
-
-
-def apply_multiple(
-    entry: Op, tensors: Sequence[TensorHandle], **attrs: Any
-) -> tuple[AnyTensor, ...]:
-    """Record an op with several results."""
-    first = apply(entry, tensors, **attrs)
-    call = instruction(entry, tuple([layout_of(t) for t in tensors]), **attrs)
-    tape = current_tape()
-    slot = slot_of(tape, first)
-    rest = [new_tensor(tape, slot + j, call.outs[j]) for j in range(1, len(call.outs))]
-    return (first, *rest)
 
 
 # --------------------------------------------------------------------------- promotion

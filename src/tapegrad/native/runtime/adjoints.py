@@ -105,12 +105,12 @@ def adjoint_of(state, r, slot, whole):  # type: ignore[no-untyped-def]
 
 @helper
 def covers(state, r, slot):  # type: ignore[no-untyped-def]
-    """Whether a slot's elements are all of its root's, each once."""
+    """Return True if a slot's elements are all of its root's, each once."""
     s = p64(state)
     owner = p32(r[R_ROOT])[slot]
     itab = p64(globals_address())[nt.G_ITAB]
-    own = p64(itab + 8 * I_WIDTH * p32(s[nt.S_INSTRUCTION])[slot])
-    return own[I_FULL] >= 0 and own[I_FULL] == root_bytes(state, owner)
+    row = p64(itab + 8 * I_WIDTH * p32(s[nt.S_INSTRUCTION])[slot])
+    return row[I_FULL] >= 0 and row[I_FULL] == root_bytes(state, owner)
 
 
 @helper

@@ -42,12 +42,12 @@ from .interpreter import run_nest, run_program
 @helper
 def place(reference, offset, lane, table, lanes, scratch):  # type: ignore[no-untyped-def]
     """Address of an operand's first element in lane 0."""
-    own = offset * lanes if lane != 0 else offset
+    displacement = offset * lanes if lane != 0 else offset
     if reference == LANED_SCRATCH:
-        return scratch + own
+        return scratch + displacement
     if reference < 0:
-        return own
-    return p64(table)[reference] + own
+        return displacement
+    return p64(table)[reference] + displacement
 
 
 @helper

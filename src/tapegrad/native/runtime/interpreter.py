@@ -100,10 +100,10 @@ def multiply_lanes(args, dims, strides, adds):  # type: ignore[no-untyped-def]
     """
     a, s = p64(args), p64(strides)
     n, lanes = p64(dims)[0], p64(dims)[1]
-    own = 3 if adds else 2  # the result; behind its stride come the lanes'
-    size, first = s[2 * own + 1], s[own + 1] != 0
-    x, f, o = (a[0], a[1], a[own]) if first else (a[1], a[0], a[own])
-    sx, sf, so = (s[0], s[1], s[own]) if first else (s[1], s[0], s[own])
+    result = 3 if adds else 2  # the result; behind its stride come the lanes'
+    size, first = s[2 * result + 1], s[result + 1] != 0
+    x, f, o = (a[0], a[1], a[result]) if first else (a[1], a[0], a[result])
+    sx, sf, so = (s[0], s[1], s[result]) if first else (s[1], s[0], s[result])
     for i in range(n):
         if size == 8:
             p, q, c = pf64(x + i * sx), pf64(o + i * so), pf64(f + i * sf)[0]
@@ -131,8 +131,8 @@ def run_nest(step, kind, args, count, inner_dims, inner, ndim, dims, strides, sc
     """
     a, d, t = p64(args), p64(dims), p64(strides)
     position = stack_words(33)
-    own = stack_words(8)
-    at, o = p64(position), p64(own)
+    pointers = stack_words(8)
+    at, o = p64(position), p64(pointers)
     for i in range(ndim):
         at[i] = 0
     while True:
@@ -143,7 +143,7 @@ def run_nest(step, kind, args, count, inner_dims, inner, ndim, dims, strides, sc
         else:
             for j in range(count):  # gufunc loops advance the pointers that they are given
                 o[j] = a[j]
-            call_loop(step[P_KERNEL], own, inner_dims, inner, step[P_DATA])
+            call_loop(step[P_KERNEL], pointers, inner_dims, inner, step[P_DATA])
         i = ndim - 1
         while i >= 0:
             at[i] += 1
@@ -167,8 +167,8 @@ def run_checked(step, args):  # type: ignore[no-untyped-def]
     """
     a, d, t = p64(args), p64(step[P_ODIMS]), p64(step[P_OSTRIDES])
     count, ndim = step[P_NOPS], step[P_ONDIM]
-    own = stack_words(8)
-    o = p64(own)
+    pointers = stack_words(8)
+    o = p64(pointers)
     outer = 1
     for i in range(ndim):
         outer *= d[i]
@@ -180,7 +180,7 @@ def run_checked(step, args):  # type: ignore[no-untyped-def]
             for j in range(count):
                 o[j] += rest % d[i] * t[i * count + j]
             rest //= d[i]
-        failed = call_checked(step[P_KERNEL], own, step[P_DIMS], step[P_STRIDES], step[P_DATA])
+        failed = call_checked(step[P_KERNEL], pointers, step[P_DIMS], step[P_STRIDES], step[P_DATA])
         if failed != 0:
             return k * p64(step[P_DIMS])[0] + failed
     return np.int64(0)
