@@ -158,10 +158,10 @@ import numpy as np
 
 import tapegrad as tg
 from tapegrad.native import machine_code
-from tapegrad.scalar_tape import opcodes as strip_code
+from tapegrad.ops.emitter import ELEMENTARY
 
 assert not machine_code.has_fma()
-assert not strip_code.ELEMENTARY
+assert not ELEMENTARY
 
 
 @tg.njit

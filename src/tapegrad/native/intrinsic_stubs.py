@@ -18,6 +18,7 @@ from ..base.importing import imported
 __all__ = [
     "KINDS",
     "SIZE",
+    "Emitted",
     "Word",
     "bits",
     "bits_float",
@@ -29,8 +30,10 @@ __all__ = [
     "fma",
     "free",
     "helper",
-    "libm_cos", "libm_exp",
-    "libm_sin", "libm_tanh",
+    "libm_cos",
+    "libm_exp",
+    "libm_sin",
+    "libm_tanh",
     "malloc",
     "memcpy",
     "memset",
@@ -69,6 +72,22 @@ class Word:
     def __call__(self, *_: Any) -> Any:
         """Raise: Python cannot call it."""
         raise TypeError(f"{self.name} is a word of native code; it is not called from Python")
+
+
+class Emitted(Word):
+    """A word whose LLVM code a function writes when a kernel that uses it is compiled.
+
+    Parameters
+    ----------
+    write : callable
+        ``write(builder, call, *values)``, where ``call(function, values)`` calls a `helper`.
+    kinds : str
+        A letter for each value: ``i`` for an int64, ``d`` for a float64.
+    """
+
+    def __init__(self, write: Callable[..., None], kinds: str) -> None:
+        super().__init__("emitted")
+        self.write, self.kinds = write, kinds
 
 
 memcpy, memset = Word("memcpy"), Word("memset")
@@ -110,7 +129,9 @@ def resolve(names: dict[str, Any]) -> None:
     """Put numba's words and helpers in the place of their stand-ins."""
     real = compiler()
     for name, value in list(names.items()):
-        if isinstance(value, Word):
+        if isinstance(value, Emitted):
+            names[name] = real.emitted(value.write, value.kinds)
+        elif isinstance(value, Word):
             names[name] = getattr(real, value.name)
         elif isinstance(value, helper):
             names[name] = real.helper(value.function)

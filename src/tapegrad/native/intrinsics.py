@@ -15,6 +15,8 @@ from llvmlite import ir
 from numba import cfunc, config, njit, types
 from numba.extending import intrinsic
 
+from .intrinsic_stubs import resolve
+
 # numba's types are no help to a type checker here: these are called by native code only
 _intrinsic: Any = intrinsic
 _config: Any = config
@@ -220,6 +222,34 @@ def select(context: Any, condition: Any, x: Any, y: Any) -> Any:
         return builder.select(*values)
 
     return types.float64(types.boolean, types.float64, types.float64), codegen
+
+
+def numba_kind(value: Any) -> Any:
+    """Numba's type of a value in LLVM code."""
+    if value.type == ir.DoubleType():
+        return types.float64
+    return i64 if value.type == _I64 else types.boolean
+
+
+def emitted(write: Callable[..., None], kinds: str) -> Any:
+    """Make a word of a function that writes its code (`Emitted` of intrinsic_stubs.py)."""
+    tuple_of: Any = types.BaseTuple.from_types
+    wanted = types.void(tuple_of([types.float64 if k == "d" else i64 for k in kinds]))
+
+    @_intrinsic  # type: ignore[untyped-decorator]
+    def word(context: Any, *values: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            def call(function: Any, values: Any) -> Any:
+                resolve(function.function.__globals__)
+                kind = types.float64(*map(numba_kind, values))
+                return context.compile_internal(builder, function.function, kind, values)
+
+            write(builder, call, *[builder.extract_value(args[0], i) for i in range(len(kinds))])
+            return context.get_dummy_value()
+
+        return wanted, codegen
+
+    return word
 
 
 _external: Any = types.ExternalFunction

@@ -32,7 +32,7 @@ from .entries import ENTRIES
 from .intrinsic_stubs import compiler, resolve
 
 __all__ = [
-    "assemble", "entry", "has_fma", "kernel_address", "load_module", "source_of",
+    "assemble", "compiled", "entry", "has_fma", "kernel_address", "load_module", "source_of",
 ]  # fmt: skip
 
 llvm.add_symbol("tapegrad_globals", GLOBALS.ctypes.data)
@@ -169,6 +169,19 @@ def assemble(text: str) -> bytes:
     """Object code of a module of LLVM assembly."""
     module = llvm.parse_assembly(text)
     code: bytes = _engine().machine.emit_object(module)
+    return code
+
+
+def compiled(module: Any) -> bytes:
+    """Object code of a module of llvmlite's ``ir``, optimised, its loops vectorised."""
+    machine = _engine().machine
+    module.triple, module.data_layout = machine.triple, str(machine.target_data)
+    parsed = llvm.parse_assembly(str(module))
+    options = llvm.create_pipeline_tuning_options(speed_level=3)
+    options.loop_vectorization = True
+    passes = llvm.create_pass_builder(machine, options)
+    passes.getModulePassManager().run(parsed, passes)
+    code: bytes = machine.emit_object(parsed)
     return code
 
 

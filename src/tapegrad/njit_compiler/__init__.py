@@ -12,7 +12,6 @@ In numba's compiler, in reading order:
 - numba_api.py: all names of numba that are not documented for extensions;
 - types.py: the numba types of active values, their memory, and how they cross from Python and back;
 - lowering/emit.py: the code that appends a statement to a recorder;
-- lowering/formulas.py: formulas of elementary functions as LLVM code;
 - lowering/scalars.py: operators and functions on active scalars;
 - lowering/block.py, lowering/block_pass.py, lowering/block_codegen.py: runs of scalar statements that are
   recorded as one;

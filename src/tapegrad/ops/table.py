@@ -79,8 +79,6 @@ class Op:
     result : str
         For elementwise ops, the dtype of the result: ``"same"``, ``"float"``, ``"bool"``, or ``"bits"``
         for what has the same of integers and bools only.
-    expr : str or None
-        The op as a numba expression over a, b, c, for fused kernels.
     domain : str
         For elementwise ops: operands for which it is defined and smooth, ``"real"``, ``"positive"`` ...
         The tests draw theirs from there.
@@ -150,7 +148,6 @@ class Op:
     loop: np.ufunc | None = None
     kind: int = nt.COMPUTE
     result: str = "same"
-    expr: str | None = None
     domain: str = "real"
     arity: int = 1
     torch: str | None = None

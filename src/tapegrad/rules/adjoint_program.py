@@ -38,7 +38,7 @@ from ..ops.program import (
     padded,
 )
 from ..ops.table import copy_loop
-from .fusion import FusedNode, Recipe
+from .fusion import Recipe
 from .traced_rule import Statement, Template
 
 __all__ = ["Builder", "Programs"]
@@ -131,7 +131,6 @@ class Builder:
         computed: dict[int, int] = {}  # slot -> the node that gives its value
         externals: list[Operand] = []
         nodes: list[ChainNode] = []
-        exprs: list[str | None] = []
 
         def external(operand: Operand) -> int:
             if operand not in externals:
@@ -161,11 +160,9 @@ class Builder:
                         reference(s, step.operands[i]) if i >= 0 else i - base for i in node.inputs
                     )
                     nodes.append(node._replace(inputs=inputs))
-                    exprs.append(None)
             else:
                 inputs = tuple(reference(s, operand) for operand in step.operands[:-1])
                 nodes.append(ChainNode(step.kernel, inputs, s.instruction.out.dtype.itemsize))
-                exprs.append(s.instruction.op.expr if self.is_plain(s) else None)
             computed[s.slot] = len(nodes) - 1
         if len(nodes) > 24:
             return self.sequence()
@@ -177,10 +174,7 @@ class Builder:
             for s in statements:  # too many for one step
                 self.places.pop(s.slot, None)
             return self.sequence()
-        self.recipe = Recipe(
-            tuple(FusedNode(node, expr) for node, expr in zip(nodes, exprs, strict=True)),
-            tuple(externals), adjoint, shape, add, dtype.itemsize,
-        )  # fmt: skip
+        self.recipe = Recipe(tuple(nodes), tuple(externals), adjoint, shape, dtype)
         place = self.scratch
         self.scratch += chain_scratch([*nodes, nodes[0]])
         assign = _step(shape, nodes, [*externals, adjoint], place)
@@ -200,11 +194,6 @@ class Builder:
             kernel = ufunc_loop(np.subtract, (dtype,) * 3)
             return [*nodes[:-1], last._replace(kernel=kernel, inputs=(target, *last.inputs))]
         return [*nodes, ChainNode(add, (target, -len(nodes)), dtype.itemsize)]
-
-    def is_plain(self, s: Statement) -> bool:
-        """Return True if operands and result have the adjoint's dtype, so that one loop can do them all."""
-        kinds = {x.dtype for x in (*s.instruction.layouts, s.instruction.out)}
-        return kinds == {self.target.dtype}
 
     def layout_of(self, slot: int) -> Layout:
         """The layout of a slot of the template."""

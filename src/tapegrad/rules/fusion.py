@@ -1,29 +1,32 @@
-"""Adjoint kernels generated from VJPs.
+"""Adjoint kernels emitted from VJPs.
 
 A VJP program starts as a chain of NumPy's loops, tile by tile, so the first sweep waits for no
-compiler. Once a program has done enough work to be worth it, its arithmetic is compiled into one
-numba loop that reads each operand once and accumulates in place; functions (``exp``, ``cos`` ...)
-stay NumPy's vectorised loops and feed it through tiles. The generated code does the same operations
-in the same order, so results do not change by a bit.
+compiler. Once a program has done enough work to be worth it, its arithmetic becomes one loop of machine
+code (ops/emitter.py, a few milliseconds) that reads each operand once and accumulates in place; functions
+(``exp``, ``cos`` ...) stay NumPy's vectorised loops and feed it through tiles. The loop does the same
+operations in the same order, so results do not change by a bit.
 
-`Recipe` is what traced_rule.py leaves for each fusable program, `kernel` the text of a loop, and `heat`
+`Recipe` is what adjoint_program.py leaves for each elementwise program, `kernel` emits a loop, and `heat`
 looks for programs that have become hot.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from llvmlite import ir
 
+from ..base.dtypes import dtype, float32, float64
 from ..base.fast_paths import REFUSED
 from ..base.locks import TABLE_LOCK
 from ..native import abi as nt
-from ..native import intrinsic_stubs as words
-from ..native.machine_code import kernel_address
+from ..native.machine_code import compiled, load_module
+from ..native.ufunc_loops import ufunc_loop
+from ..ops.emitter import UFUNCS
 from ..ops.instruction import VTAB
 from ..ops.layout import loop_geometry
 from ..ops.program import (
@@ -36,29 +39,29 @@ from ..ops.program import (
     holding,
     packed,
 )
+from ..ops.scalar_code import Scalar
 
 __all__ = ["RECIPES", "Recipe", "heat"]
 
 #: bytes written (and 64 a run) after which a program is compiled
 HOT = 1 << 23
+#: ufuncs that are worth a place in a loop; all others are functions
+_ARITHMETIC = (
+    np.add, np.subtract, np.multiply, np.true_divide, np.negative, np.square, np.reciprocal,
+)  # fmt: skip
 
-
-class FusedNode(NamedTuple):
-    """A node of a chain with the text of its arithmetic, None for a function."""
-
-    node: ChainNode
-    expr: str | None
+#: a loop's arithmetic: for each node the name of its ufunc, and its inputs as in a `ChainNode`
+Body: TypeAlias = "tuple[tuple[str, tuple[int, ...]], ...]"
 
 
 class Recipe(NamedTuple):
     """An elementwise VJP program: its chain, its operands, and where its result goes."""
 
-    parts: tuple[FusedNode, ...]
+    nodes: tuple[ChainNode, ...]
     operands: tuple[Operand, ...]
     adjoint: Operand
     shape: tuple[int, ...]
-    add: tuple[int, int]
-    itemsize: int
+    kind: dtype
     sized: bool = False
 
 
@@ -75,117 +78,151 @@ VTAB.forget = _forget
 
 
 @cache
-def kernel(expr: str, pattern: str, width: int) -> int:
-    """Address of a loop over ``out[i] = expr``.
+def _arithmetic(kind: dtype) -> dict[tuple[int, int], np.ufunc]:
+    """The ufuncs of `_ARITHMETIC`, by their loops for a dtype."""
+    return {ufunc_loop(f, (kind,) * f.nargs): f for f in _ARITHMETIC}
+
+
+# --------------------------------------------------------------------------- code
+@cache
+def kernel(body: Body, pattern: str, kind: dtype) -> int:
+    """Address of a loop over ``out[i] = body``.
 
     Parameters
     ----------
-    expr : str
-        Over ``x0, x1, ...``; the last is the result, and may be read as well.
+    body : tuple
+        The last node's value is the result.
     pattern : str
-        A letter an operand: ``v`` contiguous, ``0`` one value for all, ``s`` strided.
-    width : int
-        8 for float64, 4 for float32.
+        A letter an operand, the last of which is the result, which may be read as well: ``v`` contiguous,
+        ``0`` one value for all, ``s`` strided.
+    kind : dtype
+        Of all values.
     """
-    pointer = "pf64" if width == 8 else "pf32"
-    lines = [
-        "def fused(args, dims, strides, data):",
-        "    a, s, n = p64(args), p64(strides), p64(dims)[0]",
+    text = f"{body!r} {pattern} {kind.name}"
+    symbol = f"tapegrad_loop_{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+
+    def build() -> tuple[dict[str, str], list[bytes]]:
+        return {"kernel": symbol}, [compiled(_loop(symbol, body, pattern, kind))]
+
+    return load_module("loop", text, ("kernel",), build)["kernel"]
+
+
+def _loop(symbol: str, body: Body, pattern: str, kind: dtype) -> ir.Module:
+    """The code of `kernel`, with the signature of NumPy's loops."""
+    word = ir.IntType(64)
+    number = {float64: ir.DoubleType(), float32: ir.FloatType()}[kind]
+    module = ir.Module(symbol)
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [word] * 4), symbol)
+    start, loop, end = map(function.append_basic_block, ("start", "loop", "end"))
+    builder = ir.IRBuilder(start)
+    args, dims, strides = (builder.inttoptr(x, word.as_pointer()) for x in function.args[:3])
+
+    def entry(table: Any, i: int) -> Any:
+        return builder.load(builder.gep(table, [ir.Constant(word, i)]))
+
+    def pointer(address: Any) -> Any:
+        return builder.inttoptr(address, number.as_pointer())
+
+    addresses = [entry(args, i) for i in range(len(pattern))]
+    steps = [entry(strides, i) if letter == "s" else None for i, letter in enumerate(pattern)]
+    bases = [
+        pointer(x) if letter != "s" else None for x, letter in zip(addresses, pattern, strict=True)
     ]
-    values = {}
-    for i, letter in enumerate(pattern):
-        values[i] = {"v": f"q{i}[i]", "0": f"c{i}", "s": f"{pointer}(r{i} + i * t{i})[0]"}[letter]
-        lines.append(
-            {
-                "v": f"    q{i} = {pointer}(a[{i}])",
-                "0": f"    c{i} = {pointer}(a[{i}])[0]",
-                "s": f"    r{i}, t{i} = a[{i}], s[{i}]",
-            }[letter]
-        )
-    body = re.sub(r"\bx(\d+)\b", lambda m: values[int(m.group(1))], expr)
-    lines.append("    for i in range(n):")
-    lines.append(f"        {values[len(pattern) - 1]} = {body}")
-    text = "\n".join(lines) + "\n"
-    names: dict[str, Any] = {"p64": words.p64, "pf64": words.pf64, "pf32": words.pf32}
-    exec(compile(text, "<fused>", "exec"), names)
-    return kernel_address(names["fused"], text)
+    fixed = [builder.load(bases[i]) if letter == "0" else None for i, letter in enumerate(pattern)]
+    count = entry(dims, 0)
+    builder.cbranch(builder.icmp_signed(">", count, ir.Constant(word, 0)), loop, end)
+    builder.position_at_end(loop)
+    index = builder.phi(word)
+    index.add_incoming(ir.Constant(word, 0), start)
+
+    def place(i: int) -> Any:
+        """Address of an operand's element."""
+        if pattern[i] == "v":
+            return builder.gep(bases[i], [index])
+        if pattern[i] == "0":
+            return bases[i]
+        return pointer(builder.add(addresses[i], builder.mul(index, steps[i])))
+
+    known: dict[int, Scalar] = {}
+
+    def value(reference: int) -> Scalar:
+        """The value of an operand or a node."""
+        if reference not in known:  # an operand: nodes come in order
+            element = fixed[reference]
+            known[reference] = Scalar(builder, element or builder.load(place(reference)))
+        return known[reference]
+
+    for j, (name, inputs) in enumerate(body):
+        known[-1 - j] = UFUNCS[getattr(np, name)](*map(value, inputs))
+    builder.store(known[-len(body)].value, place(len(pattern) - 1))
+    following = builder.add(index, ir.Constant(word, 1))
+    index.add_incoming(following, loop)
+    builder.cbranch(builder.icmp_signed("<", following, count), loop, end)
+    builder.position_at_end(end)
+    builder.ret_void()
+    return module
 
 
-def _tail(parts: tuple[FusedNode, ...]) -> set[int]:
+# --------------------------------------------------------------------------- programs
+def _tail(nodes: tuple[ChainNode, ...], kind: dtype) -> dict[int, np.ufunc]:
     """The arithmetic at the end of a chain that can be one loop: nodes used by nothing else."""
-    users: dict[int, set[int]] = {i: set() for i in range(len(parts))}
-    for i, part in enumerate(parts):
-        for reference in part.node.inputs:
+    users: dict[int, set[int]] = {i: set() for i in range(len(nodes))}
+    for i, node in enumerate(nodes):
+        for reference in node.inputs:
             if reference < 0:
                 users[-1 - reference].add(i)
-    chosen: set[int] = set()
-    for i in range(len(parts) - 1, -1, -1):
-        last = i == len(parts) - 1
-        if parts[i].expr is not None and (last or (users[i] and users[i] <= chosen)):
-            chosen.add(i)
-    return chosen
-
-
-def _text(parts: tuple[FusedNode, ...], chosen: set[int], i: int, names: dict[int, str]) -> str:
-    """The expression of node `i`, with what is not chosen as operands."""
-    expr = parts[i].expr
-    assert expr is not None
-    inner = {}
-    for letter, reference in zip("abc", parts[i].node.inputs, strict=False):
-        node = -1 - reference
-        if reference < 0 and node in chosen:
-            inner[letter] = _text(parts, chosen, node, names)
-        else:
-            inner[letter] = names.setdefault(reference, f"x{len(names)}")
-    return "(" + re.sub(r"\b([abc])\b", lambda m: inner[m.group(1)], expr) + ")"
+    chosen: dict[int, np.ufunc] = {}
+    for i in range(len(nodes) - 1, -1, -1):
+        ufunc = _arithmetic(kind).get(nodes[i].kernel)
+        is_last = i == len(nodes) - 1
+        if ufunc is not None and (is_last or (users[i] and users[i] <= chosen.keys())):
+            chosen[i] = ufunc
+    return dict(reversed(chosen.items()))
 
 
 def fused(recipe: Recipe, *, accumulate: bool) -> Step | None:
-    """The program of a recipe with its arithmetic as one generated loop; None where that gains nothing."""
-    parts = recipe.parts
+    """The program of a recipe with its arithmetic as one loop; None where that gains nothing."""
+    nodes, kind, itemsize = recipe.nodes, recipe.kind, recipe.kind.itemsize
+    adjoint, operands = len(recipe.operands), recipe.operands
     if accumulate:
-        last = -1 - (len(parts) - 1)
-        node = len(recipe.operands)
-        parts = (*parts, FusedNode(ChainNode(recipe.add, (node, last), recipe.itemsize), "a + b"))
-    chosen = _tail(parts)
-    if len(chosen) < 1:
+        add = ChainNode(ufunc_loop(np.add, (kind,) * 3), (adjoint, -len(nodes)), itemsize)
+        nodes, operands = (*nodes, add), (*operands, recipe.adjoint)
+    chosen = _tail(nodes, kind)
+    if not chosen:
         return None
-    operands = (*recipe.operands, recipe.adjoint) if accumulate else recipe.operands
-    names: dict[int, str] = {}
-    expr = _text(parts, chosen, len(parts) - 1, names)
-    references = list(names)
-    rest = [i for i in range(len(parts)) if i not in chosen]
-    if len(references) > (4 if rest else nt.MAX_OPERANDS - 1):
+    place = {-1 - old: -1 - new for new, old in enumerate(chosen)}
+    outside = dict.fromkeys(r for i in chosen for r in nodes[i].inputs if r not in place)
+    rest = [i for i in range(len(nodes)) if i not in chosen]
+    if len(outside) > (4 if rest else nt.MAX_OPERANDS - 1):
         return None
     # The pattern holds for the loop that these operands get, in this order.
-    emitted = [*operands, recipe.adjoint] if rest else [operands[r] for r in references]
+    emitted = [*operands, recipe.adjoint] if rest else [operands[r] for r in outside]
     if not rest:
         emitted.append(recipe.adjoint)
     count, inner, _, _ = loop_geometry(recipe.shape, [o.strides for o in emitted])
     if inner[-1] == 0 and count > 1:
         return None  # a sum over a broadcast dimension: NumPy's pairwise loop does that better
-    letters = [_letter(stride, count, recipe.itemsize) for stride in inner]
+    letters = [_letter(stride, count, itemsize) for stride in inner]
     if rest:
-        pattern = "".join("v" if r < 0 else letters[r] for r in references) + letters[-1]
+        pattern = "".join("v" if r < 0 else letters[r] for r in outside) + letters[-1]
     else:
         pattern = "".join(letters)
-    adjoint = len(recipe.operands)
-    if accumulate and adjoint in references:
+    place |= {r: i for i, r in enumerate(outside)}
+    if accumulate and adjoint in outside:
         # the adjoint is read and written through one pointer, or the loop would not vectorise
-        expr = re.sub(rf"\bx{references.index(adjoint)}\b", f"x{len(references)}", expr)
-    address = kernel(expr, pattern, recipe.itemsize)
+        place[adjoint] = len(outside)
+    body = tuple((f.__name__, tuple(place[r] for r in nodes[i].inputs)) for i, f in chosen.items())
+    address = kernel(body, pattern, kind)
     if not rest:
         return Step((address, 0), recipe.shape, tuple(emitted))
-    moved = {old: new for new, old in enumerate(rest)}
+    moved = {-1 - old: -1 - new for new, old in enumerate(rest)}
 
-    def renamed(reference: int) -> int:
-        return reference if reference >= 0 else -1 - moved[-1 - reference]
+    def renamed(references: Iterable[int]) -> tuple[int, ...]:
+        return tuple(moved.get(r, r) for r in references)
 
-    nodes = [
-        parts[i].node._replace(inputs=tuple(renamed(r) for r in parts[i].node.inputs)) for i in rest
-    ]
-    nodes.append(ChainNode((address, 0), tuple(renamed(r) for r in references), recipe.itemsize))
-    return chain_step(recipe.shape, nodes, [*operands, recipe.adjoint], 0)
+    kept = [nodes[i]._replace(inputs=renamed(nodes[i].inputs)) for i in rest]
+    kept.append(ChainNode((address, 0), renamed(outside), itemsize))
+    return chain_step(recipe.shape, kept, [*operands, recipe.adjoint], 0)
 
 
 def _letter(stride: int, count: int, itemsize: int) -> str:
@@ -211,11 +248,7 @@ def heat(*, force: bool = False) -> int:
     hot = np.flatnonzero((rows[:, nt.V_WORK] > HOT) & (rows[:, nt.V_HOT] == 0))
     try:
         return sum(_compile(number) for number in hot.tolist())
-    except (
-        MemoryError,
-        ImportError,
-        OSError,
-    ):  # without room for the compiler, all runs on as it is
+    except (MemoryError, OSError):  # without room for code, all runs on as it is
         return 0
 
 

@@ -1,43 +1,37 @@
-"""The opcodes of strips, and the native code that runs them, generated from the op table.
+"""The opcodes of strips, from the op table.
 
 A strip's opcode stands for a row of the op table and for which operands are values of the strip and
 which are constants: ``mul`` has the kinds "ab", "ak" and "ka". `codes` lists them: every row that NumPy
 has a loop for, and those that the rows' rules need. From a row come
 
-- the text of its primal: ``expr``, or its ufunc, or the body of its chain (`text_of`);
-- the text of its derivative: its rule, traced (`template` of rules/traced_rule.py), statement by statement
-  (`Rule.lines`);
+- its primal, which ops/emitter.py writes;
+- its derivative: its rule, traced (`template` of rules/traced_rule.py), statement by statement
+  (`Rule.cotangents`);
 - its template as data (`rules`), from which native_transpose.py writes the reverse pass as another strip.
 
-So nothing about an op is said twice. sweeps.py puts the texts together.
+So nothing about an op is said twice. cases.py makes a switch of them.
 """
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..base.dtypes import bool_, float64
+from ..base.dtypes import bool_
 from ..native import abi as nt
-from ..native.machine_code import has_fma, keep_for_ever, source_digest
+from ..native.machine_code import keep_for_ever, source_digest
 from ..ops.instruction import instruction
-from ..ops.kernels import exp_log as exp_kernels
-from ..ops.kernels import pointwise as pointwise_kernels
-from ..ops.kernels import trig as trig_kernels
 from ..ops.layout import SCALARS
 from ..ops.table import TABLE, Op
 from ..rules.traced_rule import Template, template
 from . import abi as sf
 
 __all__ = [
-    "ATTRIBUTES", "ELEMENTARY", "KINDS", "SCOPE", "THIRD_OPERAND", "Code", "Rule", "code_of", "codes",
-    "fingerprint", "is_truth", "rules", "scope_source", "statement_text", "template_words", "text_of",
+    "KINDS", "Code", "Rule", "code_of", "codes", "fingerprint", "is_truth", "rules",
+    "template_words",
 ]  # fmt: skip
 
 KINDS = {1: ("a",), 2: ("ab", "ak", "ka"), 3: ("abc",)}
@@ -50,99 +44,9 @@ class Code(NamedTuple):
     kinds: str
 
 
-# --------------------------------------------------------------------------- primal text
-_INFIX = {
-    "add": "+", "subtract": "-", "multiply": "*", "divide": "/", "true_divide": "/", "power": "**",
-    "less": "<", "less_equal": "<=", "equal": "==", "not_equal": "!=", "greater": ">",
-    "greater_equal": ">=", "bitwise_and": "&", "bitwise_or": "|",
-}  # fmt: skip
-_PREFIX = {"negative": "-", "positive": "+", "absolute": "abs"}
-#: functions that are in line, rather than a call of libm
-ELEMENTARY = {**trig_kernels.ELEMENTARY, **exp_kernels.ELEMENTARY} if has_fma() else {}
-#: objects that the names in texts stand for
-SCOPE: dict[str, Any] = {
-    "np": np, "math": math, "differentiate_power": pointwise_kernels.differentiate_power,
-    "differentiate_sinc": pointwise_kernels.differentiate_sinc,
-    **{
-        f"{name}_{part}": function
-        for name, parts in ELEMENTARY.items() for part, function in parts._asdict().items()
-    },
-}  # fmt: skip
-
-
-def _call(function: np.ufunc, inputs: Sequence[str]) -> str:
-    """A ufunc on scalars as numba text."""
-    name = function.__name__
-    if name in _INFIX:
-        return f"({inputs[0]} {_INFIX[name]} {inputs[1]})"
-    if name in _PREFIX:
-        return f"({_PREFIX[name]}({inputs[0]}))"
-    if name in ELEMENTARY:
-        x = inputs[0]
-        return f"({name}_formula({x}) if {name}_reaches({x}) else {name}_libm({x}))"
-    return f"np.{name}({', '.join(inputs)})"
-
-
-@cache
-def scope_source() -> str:
-    """Source of the functions of `SCOPE` beside NumPy's and Python's."""
-    return "".join(map(inspect.getsource, (pointwise_kernels, trig_kernels, exp_kernels)))
-
-
-class _TextChain:
-    """Stand-in for a `Chain` of ops/chains.py that writes text."""
-
-    kind = float64
-    attrs: dict[str, Any] = {}  # noqa: RUF012 - rows with attributes are not taken in
-
-    def __call__(self, function: np.ufunc | str, *inputs: Any, data: Any = ()) -> str:
-        values = [x if isinstance(x, str) else repr(float(x)) for x in inputs]
-        if not isinstance(function, str):
-            return _call(function, values)
-        return f"math.{function}({', '.join(values)})"
-
-    def where(self, condition: str, x: Any, y: Any) -> str:
-        return f"({x} if {condition} else {y})"
-
-
-def text_of(entry: Op, inputs: Sequence[str]) -> str:
-    """The primal of a row as a numba expression; comparisons give a bool, `where` takes one.
-
-    `inputs` of a row with `parameters` end with those.
-    """
-    if entry.name == "pow_derivative":
-        return f"differentiate_power({', '.join(inputs)}, coefficients)"
-    if entry.name == "sinc_derivative":
-        return f"differentiate_sinc({', '.join(inputs)})"
-    if entry.name == "sinc":
-        return f"differentiate_sinc({inputs[0]}, 0)"
-    if entry.name == "where":
-        return _TextChain().where(*inputs)
-    if entry.name == "clone":
-        return inputs[0]
-    if entry.expr is not None:
-        names = dict(zip("abc", inputs, strict=False))
-        return "(" + "".join(names.get(c, c) for c in entry.expr) + ")"
-    if entry.loop is not None:
-        return _call(entry.loop, inputs)
-    assert entry.body is not None
-    return str(entry.body(_TextChain(), *inputs))
-
-
 def is_truth(entry: Op) -> bool:
     """Return True if a row's result is a truth value (bits are combined in rules only)."""
     return entry.result in ("bool", "bits")
-
-
-def statement_text(code: Code, inputs: Sequence[str]) -> str:
-    """The primal of an opcode, truth values being 0.0 and 1.0."""
-    operands = list(inputs)
-    if code.op.name == "where":
-        operands[0] = f"({operands[0]} != 0.0)"
-    if code.op.result == "bits":
-        operands = [f"({x} != 0.0)" for x in operands]
-    text = text_of(code.op, operands)
-    return f"(1.0 if {text} else 0.0)" if is_truth(code.op) else text
 
 
 # --------------------------------------------------------------------------- opcodes
@@ -193,26 +97,11 @@ def code_of(name: str, kinds: str) -> int:
 
 @cache
 def fingerprint() -> str:
-    """Return a digest of everything that recording code depends on: opcodes, primals, and native code."""
-    parts = [b"" if c is None else f"{c.op.name} {c.kinds} {_primal(c)}".encode() for c in codes()]
-    parts += [
-        scope_source().encode(),
-        source_digest("scalar_tape.native_recorder", "scalar_tape.native_sums").encode(),
-    ]
-    return hashlib.sha256(b"\n".join(parts)).hexdigest()[:12]
+    """Return a digest of all that recording code depends on: opcodes, primals, rules, native code."""
+    return source_digest("ops.all_rows", "scalar_tape.cases", "scalar_tape.native_recorder")[:12]
 
 
-def _primal(code: Code) -> str:
-    attributes = ["p", "q"][: len(code.op.parameters)]
-    return statement_text(code, [*"xyz"[: code.op.arity], *attributes])
-
-
-# --------------------------------------------------------------------------- derivative text
-#: lines that read the statement before, which holds a third operand or attributes
-THIRD_OPERAND = "c = operands[i - head - 1] & MASK"
-ATTRIBUTES = "p, q = operands[i - head - 1] & MASK, operands[i - head - 1] >> 32"
-
-
+# --------------------------------------------------------------------------- derivatives
 class Rule:
     """The rule of an opcode: its statements, and the slot of each active operand's part."""
 
@@ -274,55 +163,50 @@ class Rule:
                 return None
         return partials[0], partials[1]
 
-    def lines(self, neutral: str = "") -> list[str]:
-        """Return the sweep's text for the cotangent ``ct`` of statement ``i``.
+    def cotangents(
+        self, write: Callable[..., Any], ct: Any, out: Callable[[], Any],
+        operand: Callable[[int], Any], constant: Callable[[float], Any],
+        computed: Mapping[int, Any] | None = None,
+        attributes: Sequence[Callable[[int], Any]] = (),
+    ) -> dict[int, Any]:  # fmt: skip
+        """Return the parts of the operands' cotangents, by operand.
 
-        `neutral` is added to the text of each part.
+        Parameters
+        ----------
+        write : callable
+            ``write(row, values, attributes)`` gives the value of a statement of the rule.
+        ct : Any
+            Cotangent of the result.
+        out, operand, constant : callable
+            Give the result, an operand by number, and a number as values; called where they are needed.
+        computed : mapping, optional
+            Slots that have values already.
+        attributes : sequence of callable
+            For each of the row's parameters, the sum of its value and a number.
         """
-        if not self.results or self.traced is None:
-            return ["pass"]
-        names: dict[int, str] = {}
-        loads: dict[int, str] = {}
-        letters = ("a", "b", "c")
-        for slot, name in self.traced.inputs.items():
-            if name in ("ct", "out"):
-                names[slot] = "ct" if name == "ct" else "o"
-                if name == "out":
-                    loads[slot] = "o = values[i]"
-                continue
-            assert isinstance(name, int)
-            names[slot] = "xyz"[name]
-            source = "constants" if self.code.kinds[name] == "k" else "values"
-            loads[slot] = f"{'xyz'[name]} = {source}[{letters[name]}]"
-            if self.code.op.name == "where" and name == 0:
-                loads[slot] += " != 0.0"
-        for slot, array in self.traced.constants.items():
-            value = float(array)
-            names[slot] = "np.nan" if np.isnan(value) else repr(value)
-        # of a row that has attributes: those of its rule's statements are counted from its own
-        relative = bool(self.code.op.parameters)
-        body = []
+        if self.traced is None:
+            return {}
+        values = dict(computed or {})
+        constants = self.traced.constants
+        getters: dict[int, Callable[[], Any]] = self.traced.bind(
+            self.traced.leaves, lambda: ct, out, lambda i: lambda: operand(i),
+            lambda slot: lambda: constant(float(constants[slot])),
+        )  # fmt: skip
+
+        def value_of(slot: int) -> Any:
+            slot = self.resolved(slot)
+            if slot not in values:
+                values[slot] = getters[slot]()
+            return values[slot]
+
         for s in self.statements:
-            if s.slot in self.alias:
-                continue
-            step = s.instruction
-            inputs = [names[self.resolved(a)] for a in s.args]
-            for letter, name in zip("pq", step.op.parameters, strict=False):
-                value = step.attrs[name]
-                inputs.append(f"{letter} + {value}" if relative else str(value))
-            names[s.slot] = f"t{s.slot}"
-            body.append(f"t{s.slot} = {text_of(step.op, inputs)}")
-        used = {self.resolved(a) for s in self.statements for a in s.args}
-        used |= {self.resolved(r) for r in self.results.values()}
-        lines = []
-        if len(self.code.kinds) == 3:
-            lines.append(THIRD_OPERAND)
-        if relative:
-            lines.append(ATTRIBUTES)
-        lines += [text for slot, text in loads.items() if slot in used] + body
-        for i, result in self.results.items():
-            lines.append(f"adjoints[{letters[i]}] += {names[self.resolved(result)]}{neutral}")
-        return lines
+            if s.slot not in self.alias and s.slot not in values:
+                step = s.instruction
+                orders = [step.attrs[name] for name in step.op.parameters]
+                if attributes and orders:  # they are counted from those of the row itself
+                    orders = [add(n) for add, n in zip(attributes, orders, strict=True)]
+                values[s.slot] = write(step.op, [value_of(a) for a in s.args], orders)
+        return {i: value_of(result) for i, result in self.results.items()}
 
 
 # --------------------------------------------------------------------------- rules as data

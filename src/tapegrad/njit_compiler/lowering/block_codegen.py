@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from llvmlite import ir
@@ -59,7 +60,7 @@ class _BlockValues:
         if j not in self.known:
             s = self.block.statements[j]
             values = [self.of(x) for x in s.operands]
-            self.known[j] = scalars.apply(self.context, self.builder, s.name, values)
+            self.known[j] = scalars.apply(self.context, self.builder, TABLE[s.name], values)
         return self.known[j]
 
 
@@ -132,30 +133,16 @@ class _Reverse:
 
     def _statement(self, j: int) -> None:
         rule, s, adjoint = self.block.rules[j], self.block.statements[j], self.adjoints[j]
-        traced = rule.traced
-        if traced is None or not rule.results:
-            return
-        getters: dict[int, Any] = traced.bind(  # code is generated where a value is needed
-            traced.leaves, lambda: adjoint.value, lambda: self.values.statement(j),
-            lambda i: lambda: self.values.of(s.operands[i]),
-            lambda c: lambda: _number(float(traced.constants[c])),
+        parts = rule.cotangents(  # code is generated where a value is needed
+            partial(scalars.apply, self.context, self.builder), adjoint.value,
+            lambda: self.values.statement(j), lambda i: self.values.of(s.operands[i]), _number,
+            {slot: self.values.statement(k) for slot, k in self.block.shared[j].items()},
         )  # fmt: skip
-        computed = {slot: self.values.statement(k) for slot, k in self.block.shared[j].items()}
-
-        def value_of(slot: int) -> Any:
-            slot = rule.resolved(slot)
-            return computed[slot] if slot in computed else getters[slot]()
-
-        for statement in rule.statements:
-            if statement.slot not in rule.alias and statement.slot not in computed:
-                values = [value_of(a) for a in statement.args]
-                name = statement.instruction.op.name
-                computed[statement.slot] = scalars.apply(self.context, self.builder, name, values)
-        for i, result in rule.results.items():
+        for i, part in parts.items():
             x = s.operands[i]
             if self.block.is_active(x):
                 group = self.adjoints if x.kind == "statement" else self.operands
-                self._add(group[x.value], value_of(result), adjoint.touched)
+                self._add(group[x.value], part, adjoint.touched)
 
 
 # --------------------------------------------------------------------------- description

@@ -1,7 +1,7 @@
 """Operators and functions on active scalars.
 
 Each row of the op table that has an operator or a function of NumPy or `math` gets a typing rule and a
-lowering here: it computes the row's primal (`strip_code.text_of`) and appends a statement to the recorder
+lowering here: it computes the row's primal (`emit` of ops/emitter.py) and appends a statement to the recorder
 (`record`). Comparisons read values.
 """
 
@@ -10,8 +10,6 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
-from contextlib import suppress
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,12 +17,13 @@ from llvmlite import ir
 from numba import types
 from numba.extending import lower_builtin, lower_cast
 
+from ...native import intrinsics
 from ...native.intrinsic_stubs import resolve
+from ...ops.emitter import emit
 from ...ops.table import TABLE, Op
 from ...scalar_tape import opcodes as strip_code
 from ..numba_api import AbstractTemplate, cgutils, infer_global, signature
 from ..types import ACTIVE, ActiveScalar, refuse_threads
-from . import formulas
 from .emit import (
     Scalar,
     active_scalar,
@@ -45,32 +44,19 @@ _SCALARS = (types.Integer, types.Float, types.Boolean)
 
 
 # --------------------------------------------------------------------------- primals
-@cache
-def primal(name: str) -> Callable[..., Any]:
-    """A row's primal as a Python function of numbers that numba can compile."""
-    entry = TABLE[name]
-    inputs = list("xyz")[: entry.arity]
-    scope = dict(strip_code.SCOPE)
-    resolve(scope)
-    text = f"def primal({', '.join(inputs)}):\n    return {strip_code.text_of(entry, inputs)}\n"
-    exec(compile(text, f"<primal of {name}>", "exec"), scope)
-    return scope["primal"]  # type: ignore[no-any-return]
+def apply(context: Any, builder: Any, entry: Op, values: list[Any], attributes: Any = ()) -> Any:
+    """Write a row's primal on values; truth values are bits."""
 
+    def call(function: Any, values: Any) -> Any:
+        resolve(function.function.__globals__)
+        kinds = signature(types.float64, *map(intrinsics.numba_kind, values))
+        return call_native(context, builder, function.function, kinds, values)
 
-def apply(context: Any, builder: Any, name: str, values: list[Any]) -> Any:
-    """A row's primal on values; truth values are bits."""
-    if name in strip_code.ELEMENTARY:
-        return formulas.call_elementary(builder, strip_code.ELEMENTARY[name], *values)
-    with suppress(formulas.Untraceable):
-        return formulas.evaluate(builder, primal(name), *values)
-    truth = strip_code.is_truth(TABLE[name])
-    kinds = [types.boolean if v.type == ir.IntType(1) else types.float64 for v in values]
-    sig = signature(types.boolean if truth else types.float64, *kinds)
-    return call_native(context, builder, primal(name), sig, values)
+    return emit(builder, entry, values, attributes, call)
 
 
 def _value(context: Any, builder: Any, name: str, operands: list[Any]) -> Any:
-    return apply(context, builder, name, [x.value for x in operands])
+    return apply(context, builder, TABLE[name], [x.value for x in operands])
 
 
 # --------------------------------------------------------------------------- rows and their names

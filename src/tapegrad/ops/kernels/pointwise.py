@@ -32,7 +32,7 @@ from ...native.intrinsic_stubs import (
 )
 from ...native.ufunc_loops import native_kernel, native_kernels
 
-__all__ = ["MAX_EXPONENT_DERIVATIVES"]
+__all__ = ["FUNCTIONS", "MAX_EXPONENT_DERIVATIVES"]
 
 #: order of derivatives with respect to an exponent that power_derivative has room for
 MAX_EXPONENT_DERIVATIVES = 15
@@ -110,14 +110,16 @@ def power_i64(args, dims, strides, data):  # type: ignore[no-untyped-def]
 
 
 @helper
-def differentiate_power(x, y, dx, dy, coefficients):  # type: ignore[no-untyped-def]
+def differentiate_power(x, y, dx, dy):  # type: ignore[no-untyped-def]
     """One mixed derivative of ``x ** y``: `dx` times by x, `dy` times by y.
 
     It is the sum over j of ``binomial(dy, j) f_j(y) x**(y - dx) log(x)**(dy - j)``, where ``f_j``
     is the j-th derivative of ``f_0(y) = y (y - 1) ... (y - dx + 1)``. A term whose coefficient is 0
     counts as 0 whatever the rest is, and so does a power of 0 times its logarithm, as in PyTorch.
     """
-    c = pf64(coefficients)
+    if dy > MAX_EXPONENT_DERIVATIVES:
+        return np.nan  # recording says so before
+    c = pf64(stack_words(16))
     c[0] = 1.0
     for j in range(1, dy + 1):
         c[j] = 0.0
@@ -163,7 +165,6 @@ def power_derivative(args, dims, strides, data):  # type: ignore[no-untyped-def]
     """Differentiate ``x ** y``; the orders are in `data`."""
     a, b, o, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(strides)
     dx, dy, n = p64(data)[0], p64(data)[1], p64(dims)[0]
-    coefficients = stack_words(16)
     y = np.float64(element(b)[0])
     smooth = y == dx or y == dx + 1 or y == dx + 2
     if s[1] == 0 and dy == 0 and s[0] == SIZE and s[2] == SIZE and smooth:
@@ -183,7 +184,7 @@ def power_derivative(args, dims, strides, data):  # type: ignore[no-untyped-def]
         return
     for i in range(n):
         x, y = np.float64(element(a + i * s[0])[0]), np.float64(element(b + i * s[1])[0])
-        element(o + i * s[2])[0] = number(differentiate_power(x, y, dx, dy, coefficients))
+        element(o + i * s[2])[0] = number(differentiate_power(x, y, dx, dy))
 
 
 # --------------------------------------------------------------------------- sinc
@@ -246,3 +247,7 @@ def erfc(args, dims, strides, data):  # type: ignore[no-untyped-def]
     a, o, s = p64(args)[0], p64(args)[1], p64(strides)
     for i in range(p64(dims)[0]):
         element(o + i * s[1])[0] = number(math.erfc(np.float64(element(a + i * s[0])[0])))
+
+
+#: functions of a number, by kernels of ours that apply them to each element
+FUNCTIONS = {"power_derivative": differentiate_power, "sinc_derivative": differentiate_sinc}

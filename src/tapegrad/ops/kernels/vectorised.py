@@ -2,7 +2,7 @@
 
 A function is a formula without a branch, which LLVM vectorises, and where that holds. A block of numbers one
 of which is outside goes to libm. Compiled functions have the same formulas in line
-(njit_compiler/lowering/formulas.py).
+(ops/emitter.py).
 """
 
 from __future__ import annotations

@@ -1,0 +1,242 @@
+"""LLVM code of scalar arithmetic: the one emitter of elementwise code.
+
+Hot programs (rules/fusion.py), the opcodes of strips (scalar_tape/cases.py), and blocks and array
+expressions under `@tg.njit` (njit_compiler/lowering) are emitted from rows of the op table: a row's loop, or
+its body, runs on values that write LLVM instructions (`Scalar` of scalar_code.py). No numba takes part: it
+takes 40 ms for each function that it compiles, be it one operation; running a row here takes some 20 us.
+
+Start reading at `emit`, then `UFUNCS`.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from llvmlite import ir
+
+from ..base.dtypes import float64
+from ..native.intrinsic_stubs import helper
+from ..native.machine_code import has_fma
+from .kernels import exp_log, trig
+from .kernels.pointwise import FUNCTIONS
+from .kernels.vectorised import Elementary
+from .scalar_code import (
+    F64,
+    I1,
+    I64,
+    Scalar,
+    Untraceable,
+    evaluate,
+    external,
+    float_bits,
+    intrinsic,
+    select,
+)  # fmt: skip
+from .table import Op
+
+__all__ = ["ELEMENTARY", "UFUNCS", "Call", "emit"]
+
+#: calls a function of ops/kernels/pointwise.py, which numba compiles, on LLVM values
+Call: TypeAlias = "Callable[[helper, Sequence[Any]], Any]"
+
+#: functions that are in line, rather than a call of libm
+ELEMENTARY: dict[str, Elementary] = {**trig.ELEMENTARY, **exp_log.ELEMENTARY} if has_fma() else {}
+
+
+# --------------------------------------------------------------------------- NumPy's functions
+def _elementary(name: str) -> Callable[[Scalar], Scalar]:
+    """An elementary function: its formula, or libm's where that does not hold.
+
+    The formula stands before the branch: so LLVM computes the part that two functions of a number share once.
+    libm's is not pure here: LLVM would take it for cheap, and call it always.
+    """
+
+    def write(x: Scalar) -> Scalar:
+        elementary = ELEMENTARY[name]
+        builder, exact = x.builder, Scalar(x.builder, x.value, exact=True)
+        value = evaluate(elementary.formula.function, exact)
+        inside = evaluate(elementary.reaches.function, exact)
+        before = builder.block
+        with builder.if_then(builder.not_(inside.value), likely=False):
+            slow = external(elementary.libm.name.removeprefix("libm_"), x, pure=False)
+            after = builder.block
+        result = builder.phi(x.value.type)
+        result.add_incoming(value.value, before)
+        result.add_incoming(slow.value, after)
+        return x.new(result)
+
+    if name in ELEMENTARY:
+        return write
+    return lambda x: external(name, x)
+
+
+def _of_libm(name: str) -> Callable[..., Scalar]:
+    return lambda *operands: external(name, *operands)
+
+
+def _of_llvm(name: str) -> Callable[..., Scalar]:
+    return lambda *operands: intrinsic(f"llvm.{name}", *operands)
+
+
+def _larger(x: Scalar, y: Scalar, wins: Callable[[Any, Any], Any], *, nan: bool) -> Scalar:
+    """The operand that wins; with `nan` NaN does, else the other one."""
+    kept = select(x != x, x, y) if nan else select(y != y, x, y)
+    either_nan = x.new(x.builder.fcmp_unordered("uno", x.value, x.other(y)))
+    return select(either_nan, kept, select(wins(x, y), x, y))
+
+
+def _remainder(x: Scalar, y: Scalar) -> tuple[Scalar, Scalar]:
+    """Quotient and remainder with the sign of `y`, as NumPy has them (``npy_divmod``)."""
+    rest = x.new(x.builder.frem(x.value, x.other(y)))
+    quotient = (x - rest) / y
+    differs = (y < 0.0) ^ (rest < 0.0)
+    is_exact = rest == 0.0
+    fixes = differs & ~is_exact
+    rest = select(fixes, rest + y, rest)
+    quotient = select(fixes, quotient - 1.0, quotient)
+    rest = select(is_exact, intrinsic("llvm.copysign", _zero(x), y), rest)
+    whole = intrinsic("llvm.floor", quotient)
+    whole = select(quotient - whole > 0.5, whole + 1.0, whole)
+    zero = intrinsic("llvm.copysign", _zero(x), x / y)
+    whole = select(quotient == 0.0, zero, whole)
+    return select(y == 0.0, x / y, whole), rest
+
+
+def _zero(x: Scalar) -> Scalar:
+    return x.new(ir.Constant(x.value.type, 0.0))
+
+
+def _floor_divide(x: Scalar, y: Scalar) -> Scalar:
+    return _remainder(x, y)[0]
+
+
+def _sign(x: Scalar) -> Scalar:
+    """NumPy's sign: NaN of NaN."""
+    one = x.new(ir.Constant(x.value.type, 1.0))
+    return select(x > 0.0, one, select(x < 0.0, -one, select(x == 0.0, _zero(x), x)))
+
+
+def _log_add(exp: str, scale: float, same: float) -> Callable[[Scalar, Scalar], Scalar]:
+    """``log(exp(x) + exp(y))`` to a base, as NumPy computes it."""
+
+    def write(x: Scalar, y: Scalar) -> Scalar:
+        gap = x - y
+        part = external("log1p", external(exp, -abs(gap)))
+        part = part if scale == 1.0 else part * scale
+        return select(x == y, x + same, select(gap > 0.0, x, y) + part)
+
+    return write
+
+
+def _has_sign(x: Scalar) -> Scalar:
+    return float_bits(x) < 0
+
+
+def _truth(x: Scalar) -> Scalar:
+    return x if x.value.type == I1 else x != 0.0
+
+
+#: NumPy's functions on values
+UFUNCS: dict[np.ufunc, Callable[..., Scalar]] = {
+    np.add: operator.add, np.subtract: operator.sub, np.multiply: operator.mul,
+    np.true_divide: operator.truediv, np.negative: operator.neg, np.positive: lambda x: x,
+    np.square: lambda x: x * x, np.reciprocal: lambda x: 1.0 / x, np.absolute: abs,
+    np.power: _of_llvm("pow"), np.hypot: _of_libm("hypot"), np.sqrt: _of_llvm("sqrt"),
+    np.floor_divide: _floor_divide, np.remainder: lambda x, y: _remainder(x, y)[1],
+    np.fmod: lambda x, y: x.new(x.builder.frem(x.value, x.other(y))),
+    np.less: operator.lt, np.less_equal: operator.le, np.equal: operator.eq,
+    np.not_equal: operator.ne, np.greater: operator.gt, np.greater_equal: operator.ge,
+    np.bitwise_and: operator.and_, np.bitwise_or: operator.or_, np.bitwise_xor: operator.xor,
+    np.logical_and: lambda x, y: _truth(x) & _truth(y),
+    np.logical_or: lambda x, y: _truth(x) | _truth(y),
+    np.logical_xor: lambda x, y: _truth(x) ^ _truth(y), np.logical_not: lambda x: ~_truth(x),
+    np.isnan: lambda x: x != x, np.isinf: lambda x: abs(x) == math.inf,
+    np.isfinite: lambda x: abs(x) < math.inf, np.signbit: _has_sign, np.sign: _sign,
+    np.maximum: lambda x, y: _larger(x, y, operator.ge, nan=True),
+    np.minimum: lambda x, y: _larger(x, y, operator.le, nan=True),
+    np.fmax: lambda x, y: _larger(x, y, operator.ge, nan=False),
+    np.fmin: lambda x, y: _larger(x, y, operator.le, nan=False),
+    np.floor: _of_llvm("floor"), np.ceil: _of_llvm("ceil"), np.rint: _of_llvm("rint"),
+    np.trunc: _of_llvm("trunc"), np.copysign: _of_llvm("copysign"),
+    np.deg2rad: lambda x: x * (math.pi / 180.0), np.rad2deg: lambda x: x * (180.0 / math.pi),
+    np.sin: _elementary("sin"), np.cos: _elementary("cos"), np.exp: _elementary("exp"),
+    np.tanh: _elementary("tanh"), np.exp2: _of_libm("exp2"), np.expm1: _of_libm("expm1"),
+    np.log: _of_llvm("log"), np.log2: _of_libm("log2"), np.log10: _of_libm("log10"),
+    np.log1p: _of_libm("log1p"), np.logaddexp: _log_add("exp", 1.0, math.log(2.0)),
+    np.logaddexp2: _log_add("exp2", math.log2(math.e), 1.0), np.tan: _of_libm("tan"),
+    np.arcsin: _of_libm("asin"), np.arccos: _of_libm("acos"), np.arctan: _of_libm("atan"),
+    np.arctan2: _of_libm("atan2"), np.sinh: _of_libm("sinh"), np.cosh: _of_libm("cosh"),
+    np.arcsinh: _of_libm("asinh"), np.arccosh: _of_libm("acosh"), np.arctanh: _of_libm("atanh"),
+}  # fmt: skip
+_OF_LIBM = ("erf", "erfc")
+
+
+# --------------------------------------------------------------------------- rows
+class _Chain:
+    """Stand-in for a `Chain` of ops/chains.py that writes LLVM code of its nodes."""
+
+    kind = float64
+
+    def __init__(self, builder: Any, attrs: dict[str, Any], call: Call | None) -> None:
+        self.builder, self.attrs, self.call = builder, attrs, call
+
+    def _scalar(self, x: Any) -> Scalar:
+        return x if isinstance(x, Scalar) else Scalar(self.builder, ir.Constant(F64, float(x)))
+
+    def __call__(self, function: np.ufunc | str, *inputs: Any, data: Sequence[Any] = ()) -> Scalar:
+        values = [self._scalar(x) for x in inputs]
+        if function in _OF_LIBM:
+            return external(function, *values)
+        if not isinstance(function, str):
+            return UFUNCS[function](*values)
+        if self.call is None:
+            raise Untraceable
+        whole = [x if isinstance(x, ir.Value) else ir.Constant(I64, x) for x in data]
+        return Scalar(
+            self.builder, self.call(FUNCTIONS[function], [*(v.value for v in values), *whole])
+        )
+
+    def where(self, condition: Scalar, x: Any, y: Any) -> Scalar:
+        return select(condition, x, y)
+
+
+def emit(
+    builder: Any, entry: Op, values: Sequence[Any], attributes: Sequence[Any] = (),
+    call: Call | None = None,
+) -> Any:  # fmt: skip
+    """Write the primal of a row.
+
+    Parameters
+    ----------
+    builder : llvmlite.ir.IRBuilder
+    entry : Op
+        An elementwise row.
+    values : sequence of llvmlite.ir.Value
+        Operands; those that are truth values are bits.
+    attributes : sequence of llvmlite.ir.Value
+        Words for its `parameters`.
+    call : callable, optional
+        Calls a function of ops/kernels/pointwise.py that numba compiles.
+
+    Returns
+    -------
+    llvmlite.ir.Value
+
+    Raises
+    ------
+    Untraceable
+        For a row that needs `call` where there is none.
+    """
+    operands = [Scalar(builder, x) for x in values]
+    if entry.loop is not None:
+        write = UFUNCS.get(entry.loop)
+        if write is None:
+            raise Untraceable
+        return write(*operands).value
+    assert entry.body is not None
+    attrs = dict(zip(entry.parameters, attributes, strict=True))
+    return entry.body(_Chain(builder, attrs, call), *operands).value

@@ -1,0 +1,227 @@
+"""The native code that runs strips, forwards and backwards, around the switches of cases.py.
+
+Start reading at `strip_forward`, then `strip_reverse`.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from ..native.intrinsic_stubs import (
+    Emitted,
+    call_block,
+    free,
+    memcpy,
+    p8,
+    p16,
+    p64,
+    pf64,
+    stack_words,
+)
+from . import cases
+from .abi import (
+    B_COUNT,
+    B_HEAD,
+    B_RESULTS,
+    BLOCK_CODE,
+    BLOCK_DESCRIPTION,
+    CODE_BLOCK,
+    CODE_SUMS,
+    D_SLOTS,
+    P_A,
+    P_B,
+    P_MASK_A,
+    P_MASK_B,
+    P_SIMPLE,
+    P_WIDTH,
+    S_COLS,
+    S_ROWS,
+    UNTOUCHED,
+)
+from .kernels import (
+    compute_sums,
+    keep_seeds,
+    no_nan,
+    reach,
+    sweep_exact_sums,
+    sweep_sums,
+)
+
+__all__ = ["strip_exact", "strip_forward", "strip_result", "strip_reverse", "strip_spread"]
+
+MASK = 0xFFFFFFFF
+#: opcode, address of operands, number of the statement, addresses of values and table
+run_primal = Emitted(cases.write_primals, "iiiii")
+#: and the statement's cotangent, and the address of all
+run_rule = Emitted(partial(cases.write_cotangents, exact=False), "iiiiidi")
+run_exact_rule = Emitted(partial(cases.write_cotangents, exact=True), "iiiiidi")
+
+
+def strip_forward(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Compute a strip: a jump by its opcode for each statement."""
+    addresses = p64(args)
+    table_address, value_address = addresses[1], addresses[4]
+    table = p64(table_address)
+    operand_address = addresses[2]
+    operands, codes = p64(operand_address), p16(addresses[3])
+    count, head = table[B_COUNT], table[B_HEAD]
+    memcpy(value_address, addresses[0], 8 * head)
+    for i in range(head, count):
+        code = codes[i - head]
+        if code == CODE_SUMS:
+            compute_sums(value_address, table_address, operands[i - head], i)
+            continue
+        run_primal(code, operand_address + 8 * (i - head), i, value_address, table_address)
+
+
+def strip_reverse(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Sweep a strip backwards.
+
+    Most statements are sums and products, whose derivatives are 1, -1 or an operand: those take no jump
+    by opcode. A processor that cannot foresee such jumps would need twice the time.
+
+    A statement that nothing reaches has a cotangent of 0, which may meet an infinite derivative. So where
+    a NaN comes out, the sweep is repeated (from the seeds, which were kept) over the reached statements.
+    """
+    addresses = p64(args)
+    ct_address, value_address, table_address = addresses[0], addresses[1], addresses[2]
+    operand_address, code_address = addresses[3], addresses[4]
+    adjoints = pf64(ct_address)
+    table = p64(table_address)
+    operands, codes = p64(operand_address), p16(code_address)
+    count, head = table[B_COUNT], table[B_HEAD]
+    partial, nowhere = pf64(stack_words(4)), stack_words(1)
+    partial[0], partial[1] = 1.0, -1.0
+    pf64(nowhere)[0] = 0.0
+    adds, active_operands, simple, blocks = p64(data)[0], p64(data)[1], p64(data)[2], p64(data)[3]
+    to_table, to_nowhere = table_address - value_address, nowhere - ct_address
+    touched, known, function, slots = 0, np.int64(-1), np.int64(0), np.int64(1)
+    seeds = keep_seeds(ct_address, table_address)
+    while True:
+        i = count - 1
+        while i >= head:
+            code = codes[i - head]
+            if touched == 0 or p8(touched)[i] or code == CODE_BLOCK or code == CODE_SUMS:
+                ct = adjoints[i]
+                word = operands[i - head]
+                a, b = word & MASK, word >> 32
+                row = p64(simple + 8 * P_WIDTH * code)
+                if code == CODE_BLOCK:
+                    if b != known:  # in a loop the next one is foreseen
+                        block, known = p64(blocks + 16 * b), b
+                        function = block[BLOCK_CODE]
+                        slots = p64(block[BLOCK_DESCRIPTION])[D_SLOTS]
+                    i -= slots - 1
+                    numbers = operand_address + 8 * (i - head)
+                    call_block(
+                        function, value_address, ct_address, table_address, numbers, i, touched
+                    )
+                elif code == CODE_SUMS:
+                    sums = p64(table_address + 8 * word)
+                    i -= sums[S_ROWS] * sums[S_COLS] - 1
+                    sweep_sums(value_address, ct_address, table_address, word, i, touched)
+                elif row[
+                    P_SIMPLE
+                ]:  # without a jump that depends on the opcode: it would not be foreseen
+                    mask_a, mask_b = row[P_MASK_A], row[P_MASK_B]
+                    partial[2] = pf64(value_address + 8 * a + (to_table & mask_a))[0]
+                    partial[3] = pf64(value_address + 8 * b + (to_table & mask_b))[0]
+                    to_a = ct_address + (8 * a & ~mask_a) + (to_nowhere & mask_a)
+                    pf64(to_a)[0] += partial[row[P_A]] * ct
+                    to_b = ct_address + (8 * b & ~mask_b) + (to_nowhere & mask_b)
+                    pf64(to_b)[0] += partial[row[P_B]] * ct
+                else:
+                    word_address = operand_address + 8 * (i - head)
+                    run_rule(code, word_address, i, value_address, table_address, ct, ct_address)
+            i -= 1
+        if touched != 0 or seeds == 0 or no_nan(ct_address, head):
+            break
+        touched = reach(
+            ct_address, table_address, operand_address, code_address, seeds, active_operands, blocks
+        )
+        if touched == 0:
+            break
+    if seeds != 0:
+        free(seeds)
+    if touched != 0:
+        free(touched)
+    out = pf64(addresses[5])
+    if adds == 1:
+        for i in range(head):
+            out[i] += adjoints[i]
+    else:
+        for i in range(head):
+            out[i] = adjoints[i] + 0.0
+
+
+def strip_exact(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Sweep a strip backwards that is a reverse pass itself.
+
+    Cotangents of its head are -0.0 where there is none, so a statement without one adds nothing, and others
+    add 0.0 to their parts. (That takes less time than another sweep to find the reached statements, which the
+    user's strips, with their blocks, rarely need.)
+    """
+    addresses = p64(args)
+    ct_address, value_address, table_address = addresses[0], addresses[1], addresses[2]
+    operand_address = addresses[3]
+    adjoints, bits = pf64(ct_address), p64(ct_address)
+    table = p64(table_address)
+    operands, codes = p64(operand_address), p16(addresses[4])
+    count, head = table[B_COUNT], table[B_HEAD]
+    partial, nowhere = pf64(stack_words(4)), stack_words(1)
+    partial[0], partial[1] = 1.0, -1.0
+    pf64(nowhere)[0] = 0.0
+    adds, simple = p64(data)[0], p64(data)[1]
+    to_table, to_nowhere = table_address - value_address, nowhere - ct_address
+    i = count - 1
+    while i >= head:
+        code = codes[i - head]
+        if bits[i] != UNTOUCHED or code == CODE_SUMS:
+            ct = adjoints[i]
+            word = operands[i - head]
+            a, b = word & MASK, word >> 32
+            row = p64(simple + 8 * P_WIDTH * code)
+            if code == CODE_SUMS:
+                sums = p64(table_address + 8 * word)
+                i -= sums[S_ROWS] * sums[S_COLS] - 1
+                sweep_exact_sums(value_address, ct_address, table_address, word, i)
+            elif row[P_SIMPLE]:
+                mask_a, mask_b = row[P_MASK_A], row[P_MASK_B]
+                partial[2] = pf64(value_address + 8 * a + (to_table & mask_a))[0]
+                partial[3] = pf64(value_address + 8 * b + (to_table & mask_b))[0]
+                to_a = ct_address + (8 * a & ~mask_a) + (to_nowhere & mask_a)
+                pf64(to_a)[0] += partial[row[P_A]] * ct + 0.0
+                to_b = ct_address + (8 * b & ~mask_b) + (to_nowhere & mask_b)
+                pf64(to_b)[0] += partial[row[P_B]] * ct + 0.0
+            else:
+                word_address = operand_address + 8 * (i - head)
+                run_exact_rule(code, word_address, i, value_address, table_address, ct, ct_address)
+        i -= 1
+    out = pf64(addresses[5])
+    if adds == 1:
+        for i in range(head):
+            out[i] += adjoints[i]
+    else:
+        memcpy(addresses[5], ct_address, 8 * head)
+
+
+def strip_result(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Copy a result of a strip out."""
+    values, table, out = p64(args)[0], p64(p64(args)[1]), p64(args)[2]
+    number, size = p64(data)[0], p64(data)[1]
+    start = table[table[B_RESULTS] + number]
+    memcpy(out, values + 8 * start, 8 * size)
+
+
+def strip_spread(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Add the cotangents of a result to those of the strip."""
+    cts, table, adjoints = pf64(p64(args)[0]), p64(p64(args)[1]), pf64(p64(args)[2])
+    number, size, clears, count = p64(data)[0], p64(data)[1], p64(data)[2], p64(data)[3]
+    inner, start = p64(data)[4], table[table[B_RESULTS] + number]
+    if clears:
+        for i in range(count):
+            adjoints[i] = -0.0
+    for i in range(size):
+        adjoints[start + i] += cts[i] if inner else cts[i] + 0.0
