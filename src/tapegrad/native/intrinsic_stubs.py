@@ -80,7 +80,7 @@ class Emitted(Word):
     Parameters
     ----------
     write : callable
-        ``write(builder, call, *values)``, where ``call(function, values)`` calls a `helper`.
+        ``write(builder, call, *values)``, where ``call(function, values)`` calls a `helper` or a ufunc.
     kinds : str
         A letter for each value: ``i`` for an int64, ``d`` for a float64.
     """

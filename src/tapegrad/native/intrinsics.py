@@ -15,7 +15,7 @@ from llvmlite import ir
 from numba import cfunc, config, njit, types
 from numba.extending import intrinsic
 
-from .intrinsic_stubs import resolve
+from . import intrinsic_stubs
 
 # numba's types are no help to a type checker here: these are called by native code only
 _intrinsic: Any = intrinsic
@@ -224,11 +224,16 @@ def select(context: Any, condition: Any, x: Any, y: Any) -> Any:
     return types.float64(types.boolean, types.float64, types.float64), codegen
 
 
-def numba_kind(value: Any) -> Any:
-    """Numba's type of a value in LLVM code."""
-    if value.type == ir.DoubleType():
-        return types.float64
-    return i64 if value.type == _I64 else types.boolean
+def called(function: Any, values: list[Any]) -> tuple[Callable[..., Any], Any]:
+    """Function that numba can compile for a `helper` or ufunc of LLVM values, and its signature."""
+    result: Any = types.float64
+    kind = result(*[types.float64 if v.type == ir.DoubleType() else i64 for v in values])
+    if isinstance(function, intrinsic_stubs.helper):
+        intrinsic_stubs.resolve(function.function.__globals__)
+        return function.function, kind
+    if len(values) == 1:
+        return lambda x: function(x), kind
+    return lambda x, y: function(x, y), kind
 
 
 def emitted(write: Callable[..., None], kinds: str) -> Any:
@@ -240,9 +245,7 @@ def emitted(write: Callable[..., None], kinds: str) -> Any:
     def word(context: Any, *values: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             def call(function: Any, values: Any) -> Any:
-                resolve(function.function.__globals__)
-                kind = types.float64(*map(numba_kind, values))
-                return context.compile_internal(builder, function.function, kind, values)
+                return context.compile_internal(builder, *called(function, values), values)
 
             write(builder, call, *[builder.extract_value(args[0], i) for i in range(len(kinds))])
             return context.get_dummy_value()

@@ -40,8 +40,8 @@ from .table import Op
 
 __all__ = ["ELEMENTARY", "UFUNCS", "Call", "emit"]
 
-#: calls a function of ops/kernels/pointwise.py, which numba compiles, on LLVM values
-Call: TypeAlias = "Callable[[helper, Sequence[Any]], Any]"
+#: calls a function that numba compiles, of ops/kernels/pointwise.py or NumPy, on LLVM values
+Call: TypeAlias = "Callable[[helper | np.ufunc, Sequence[Any]], Any]"
 
 #: functions that are in line, rather than a call of libm
 ELEMENTARY: dict[str, Elementary] = {**trig.ELEMENTARY, **exp_log.ELEMENTARY} if has_fma() else {}
@@ -220,7 +220,7 @@ def emit(
     attributes : sequence of llvmlite.ir.Value
         Words for its `parameters`.
     call : callable, optional
-        Calls a function of ops/kernels/pointwise.py that numba compiles.
+        Calls a function that numba compiles, for what is not written here.
 
     Returns
     -------
@@ -234,9 +234,11 @@ def emit(
     operands = [Scalar(builder, x) for x in values]
     if entry.loop is not None:
         write = UFUNCS.get(entry.loop)
-        if write is None:
+        if write is not None:
+            return write(*operands).value
+        if call is None or entry.result in ("bool", "bits"):
             raise Untraceable
-        return write(*operands).value
+        return call(entry.loop, values)
     assert entry.body is not None
     attrs = dict(zip(entry.parameters, attributes, strict=True))
     return entry.body(_Chain(builder, attrs, call), *operands).value

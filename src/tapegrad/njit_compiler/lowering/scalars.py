@@ -18,7 +18,6 @@ from numba import types
 from numba.extending import lower_builtin, lower_cast
 
 from ...native import intrinsics
-from ...native.intrinsic_stubs import resolve
 from ...ops.emitter import emit
 from ...ops.table import TABLE, Op
 from ...scalar_tape import opcodes as strip_code
@@ -48,9 +47,7 @@ def apply(context: Any, builder: Any, entry: Op, values: list[Any], attributes: 
     """Write a row's primal on values; truth values are bits."""
 
     def call(function: Any, values: Any) -> Any:
-        resolve(function.function.__globals__)
-        kinds = signature(types.float64, *map(intrinsics.numba_kind, values))
-        return call_native(context, builder, function.function, kinds, values)
+        return call_native(context, builder, *intrinsics.called(function, values), values)
 
     return emit(builder, entry, values, attributes, call)
 
