@@ -110,16 +110,16 @@ def buffer_bytes(size):  # type: ignore[no-untyped-def]
 def empty_pool(pool):  # type: ignore[no-untyped-def]
     """Give all buffers of a pool back to the system; whether there were any."""
     p = p64(pool)
-    found = False
+    freed = False
     for i in range(CLASSES):
         while p[2 + i] != 0:
             memory = p[2 + i]
             p[2 + i] = p64(memory)[0]
             it.free(memory)
-            found = True
+            freed = True
         p[nt.POOL_COUNTS + i] = p[nt.POOL_LEAST + i] = 0
     p[0] = 0
-    return found
+    return freed
 
 
 @helper

@@ -19,10 +19,10 @@ def find_pair(op, layout_a, layout_b):  # type: ignore[no-untyped-def]
     at = (key * nt.HASH) >> 20 & mask
     while True:
         row = g[nt.G_PAIRS] + 24 * at
-        found = p64(row)[0]
-        if found == key:
+        entry = p64(row)[0]
+        if entry == key:
             return row
-        if found == -1:
+        if entry == -1:
             return 0
         at = (at + 1) & mask
 
