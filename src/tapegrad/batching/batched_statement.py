@@ -87,7 +87,12 @@ class Lifting:
     def run(self, results: Iterable[int]) -> None:
         """Record what results need, in order; `at` knows their counterparts then."""
         writes = self.source.writes.copy().values()
-        self._noted = {mark >> 1 for marks in writes for mark in marks if not mark & 1}
+        self._noted = {
+            versions.statement_of(mark)
+            for marks in writes
+            for mark in marks
+            if versions.is_statement(mark)
+        }
         statements = self._needed(results)
         promoted = self._promoted(statements)
         if any(slot in self.slots for slot in promoted):

@@ -165,7 +165,7 @@ def _slot_target(tape: Tape, slot: int, layout: Layout, end: int | None = None) 
     position = versions.last_write(tape, slot, end)
     if end is None and tape.root[slot] != slot and views.state_of(tape, slot).is_view:
         # A write without gradients does not change the base's node, but a view gets a new one.
-        position = max(position, versions.last_mark(tape, slot) >> 1)
+        position = max(position, versions.statement_of(versions.last_mark(tape, slot)))
         if position > slot and views.goes_on_after(tape, position):
             position += 1  # where the written slot is itself a target, this is part of its gradient
     return Target(slot, position, layout)

@@ -15,7 +15,7 @@ import numpy as np
 from ..base.errors import UnsupportedError
 from ..native import abi as nt
 from ..ops.layout import Layout
-from ..tape import views
+from ..tape import versions, views
 from ..tape.tape import Tape
 from ..tape.watching import is_part
 
@@ -89,9 +89,11 @@ def first_write(tape: Tape, slot: int) -> int:
     """First statement that wrote to a view's root after the view was made, or 0."""
     base, root = int(tape.base[slot]), int(tape.root[slot])
     later = [
-        mark >> 1
+        versions.statement_of(mark)
         for mark in tape.writes.get(base, ())
-        if mark > 2 * slot and not mark & 1 and tape.root[mark >> 1] == root
+        if mark > versions.mark_of(slot)
+        and versions.is_statement(mark)
+        and tape.root[versions.statement_of(mark)] == root
     ]
     return min(later, default=0)
 

@@ -38,6 +38,9 @@ G_BLOCK_COUNT = 17
 G_NJIT = 18  # addresses of entries that functions under njit call (E_* of scalar_tape/abi.py)
 G_ALLOC = 19  # what allocates handles: PyType_GenericAlloc, or what tests put in its place
 
+#: places of opcode and first layout in a key of the table of pairs; the second is in the lowest bits
+PAIR_CODE, PAIR_LAYOUT = 48, 24
+
 # --------------------------------------------------------------------------- fields of a tape's
 # state
 S_OWNER = 0  # thread that records

@@ -363,6 +363,12 @@ def view_instruction(
 
 # --------------------------------------------------------------------------- native recording's
 # table
+def pair_of(key: Any) -> tuple[Any, Any, Any]:
+    """Opcode and the two layouts of a key, or of an array of keys, of the table of pairs."""
+    lowest = (1 << nt.PAIR_LAYOUT) - 1
+    return key >> nt.PAIR_CODE, key >> nt.PAIR_LAYOUT & lowest, key & lowest
+
+
 class _Pairs:
     """Hash table (op, layout, layout) -> (instruction, layout) in the form native code probes."""
 
@@ -385,7 +391,7 @@ class _Pairs:
             return
         keys = np.fromiter(self.entries, np.int64, len(self.entries))
         values = np.array(list(self.entries.values()), np.int64)
-        code, a, b = keys >> 48, keys >> 24 & 0xFFFFFF, keys & 0xFFFFFF
+        code, a, b = pair_of(keys)
         number, other = values.T
         kept = layouts[a] != 0
         # What the words behind the opcode are: see `remember_pair`.
@@ -411,7 +417,7 @@ class _Pairs:
         words[3 * at] = key
 
     def add(self, code: int, a: int, b: int, number: int, layout: int) -> None:
-        key = (code << 48) | (a << 24) | b
+        key = code << nt.PAIR_CODE | a << nt.PAIR_LAYOUT | b
         if key in self.entries:
             return
         self.entries[key] = (number, layout)

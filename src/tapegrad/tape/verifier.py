@@ -14,7 +14,7 @@ import numpy as np
 from ..base.errors import TapeError
 from ..base.locks import TABLE_LOCK
 from ..native import abi as nt
-from ..ops.instruction import GONE, INSTRUCTIONS, PAIRS
+from ..ops.instruction import GONE, INSTRUCTIONS, PAIRS, pair_of
 from ..ops.layout import LAYOUTS
 from .tape import Tape
 
@@ -94,7 +94,7 @@ def verify_tables() -> None:
         if PAIRS.entries != before:
             key = next(iter(before.keys() - PAIRS.entries.keys()))
             raise TapeError(
-                f"native recording knows {before[key]} of op {key >> 48}, which has ended"
+                f"native recording knows {before[key]} of op {pair_of(key)[0]}, which has ended"
             )
 
 

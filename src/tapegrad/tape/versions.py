@@ -1,7 +1,7 @@
 """In-place writes: versions of memory, and the list by which a sweep finds stale residuals.
 
 A tape keeps for each base, oldest first, the marks of the writes that a residual may be older than: twice
-the statement that wrote, or an odd number behind a statement that was dropped. Memory that
+the statement that wrote (`mark_of`), or an odd number behind a statement that was dropped (`mark_behind`). Memory that
 several threads' tapes see (cross_thread.py) has one `Shared` count of writes for all of them; a tape
 learns of the others' writes in `catch_up`.
 """
@@ -22,15 +22,38 @@ __all__ = [
     "catch_up",
     "count",
     "is_behind",
+    "is_statement",
     "last_mark",
     "last_write",
+    "mark_of",
     "note_missing",
     "note_write",
     "renumbered",
     "share",
+    "statement_of",
     "version_of",
     "writes_behind",
 ]
+
+
+def mark_of(slot: int) -> int:
+    """The mark of a write by statement `slot`."""
+    return 2 * slot
+
+
+def mark_behind(slot: int) -> int:
+    """The mark of a write behind statement `slot`, by what is no statement of the tape."""
+    return 2 * slot + 1
+
+
+def statement_of(mark: int) -> int:
+    """The statement of a mark, or that before it."""
+    return mark >> 1
+
+
+def is_statement(mark: int) -> bool:
+    """Return True for the mark of a write by a statement of the tape."""
+    return not mark & 1
 
 
 def version_of(tape: Arrays, slot: int) -> int:
@@ -41,20 +64,20 @@ def version_of(tape: Arrays, slot: int) -> int:
 def note_write(tape: Arrays, slot: int) -> None:
     """Count an in-place write that statement `slot` does."""
     if not tape.flags[slot] & nt.SILENT:
-        _count(tape, int(tape.base[slot]), 2 * slot)
+        _count(tape, int(tape.base[slot]), mark_of(slot))
 
 
 def note_missing(tape: Arrays, first: int) -> None:
     """Note the writes of statements from slot `first` on that an interrupt has kept from being noted."""
     for slot in range(first, tape.count):
         written = tape.instruction_of(slot).op.kind in (nt.WRITE, nt.ACCUMULATE)
-        if written and 2 * slot not in tape.writes.get(int(tape.base[slot]), ()):
+        if written and mark_of(slot) not in tape.writes.get(int(tape.base[slot]), ()):
             note_write(tape, slot)
 
 
 def note_write_from_python(tape: Arrays, slot: int) -> None:
     """Count a write to a slot's memory behind all statements so far."""
-    _count(tape, int(tape.base[slot]), 2 * tape.count - 1)
+    _count(tape, int(tape.base[slot]), mark_behind(tape.count - 1))
 
 
 def count(tape: Arrays, slot: int) -> None:
@@ -76,7 +99,9 @@ def _count(tape: Arrays, base: int, mark: int) -> None:
 
 def add_write(tape: Arrays, base: int, mark: int) -> None:
     """Note a write, and now and then forget those that no residual is older than."""
-    tape.last_write = max(tape.last_write, mark >> 1)  # first: an interrupt may come in between
+    tape.last_write = max(
+        tape.last_write, statement_of(mark)
+    )  # first: an interrupt may come in between
     fresh = [mark]
     marks = tape.writes.setdefault(base, fresh)  # never empty, whatever interrupts this
     if marks is not fresh:
@@ -89,7 +114,7 @@ def add_write(tape: Arrays, base: int, mark: int) -> None:
         count, oldest = tape.write_count, _oldest_graph(tape)
         writes = {
             b: kept for b, marks in tape.writes.copy().items()
-            if (kept := [m for m in marks if m > 2 * oldest or _is_active(tape, m)])
+            if (kept := [m for m in marks if m > mark_of(oldest) or _is_active(tape, m)])
         }  # fmt: skip
         if tape.write_count != count:  # a signal handler or finalizer has just written
             return
@@ -101,7 +126,7 @@ def add_write(tape: Arrays, base: int, mark: int) -> None:
 def writes_behind(tape: Arrays, base: int, slot: int) -> int:
     """Number of writes to a base's memory behind statement `slot`."""
     marks = tape.writes.get(base, [])
-    return len(marks) - bisect_right(marks, 2 * slot)
+    return len(marks) - bisect_right(marks, mark_of(slot))
 
 
 def last_write(tape: Arrays, slot: int, end: int | None = None) -> int:
@@ -117,12 +142,12 @@ def last_write(tape: Arrays, slot: int, end: int | None = None) -> int:
     base, root = int(tape.base[slot]), int(tape.root[slot])
     if base not in tape.versions:
         return slot
-    marks, stop = tape.writes.get(base, ()), 2 * (tape.count if end is None else end)
+    marks, stop = tape.writes.get(base, ()), mark_of(tape.count if end is None else end)
     for mark in reversed(marks):
-        if mark <= 2 * slot:
+        if mark <= mark_of(slot):
             break
-        if mark <= stop and not mark & 1 and tape.root[mark >> 1] == root:
-            return mark >> 1
+        if mark <= stop and is_statement(mark) and tape.root[statement_of(mark)] == root:
+            return statement_of(mark)
     return slot
 
 
@@ -134,9 +159,9 @@ def last_mark(tape: Arrays, slot: int) -> int:
 
 def is_behind(tape: Arrays, slot: int, end: int | None = None) -> bool:
     """Return True if a slot's memory was written, by any code, since its statement (up to `end`)."""
-    stop = 2 * (tape.count if end is None else end) + 1
+    stop = mark_behind(tape.count if end is None else end)
     marks = tape.writes.get(int(tape.base[slot]), ())
-    return any(2 * slot < mark <= stop for mark in marks)
+    return any(mark_of(slot) < mark <= stop for mark in marks)
 
 
 def share(tape: Arrays, slot: int, shared: Shared | None = None) -> Shared:
@@ -158,7 +183,7 @@ def catch_up(tape: Arrays) -> None:
         if now != seen:
             tape.shared[base] = shared, now
             tape.versions[base] = tape.versions.get(base, 0) + now - seen
-            add_write(tape, base, 2 * tape.count - 1)
+            add_write(tape, base, mark_behind(tape.count - 1))
 
 
 def _oldest_graph(tape: Arrays) -> int:
@@ -172,7 +197,7 @@ def _oldest_graph(tape: Arrays) -> int:
 
 
 def _is_active(tape: Arrays, mark: int) -> bool:
-    return not mark & 1 and tape.is_active(mark >> 1)
+    return is_statement(mark) and tape.is_active(statement_of(mark))
 
 
 def renumbered(tape: Arrays, new: np.ndarray) -> dict[str, Any]:
@@ -186,10 +211,12 @@ def renumbered(tape: Arrays, new: np.ndarray) -> dict[str, Any]:
     for base, marks in tape.writes.copy().items():
         moved = []
         for mark in marks if base < n and new[base] >= 0 else ():
-            old = mark >> 1
-            if old < n and (mark > 2 * oldest or _is_active(tape, mark)):
-                dropped = mark & 1 or new[old] < 0
-                moved.append(2 * int(kept[old]) + 1 if dropped else 2 * int(new[old]))
+            old = statement_of(mark)
+            if old < n and (mark > mark_of(oldest) or _is_active(tape, mark)):
+                if is_statement(mark) and new[old] >= 0:
+                    moved.append(mark_of(int(new[old])))
+                else:
+                    moved.append(mark_behind(int(kept[old])))
         if moved:
             writes[int(new[base])] = moved
     count = sum(map(len, writes.values()))
@@ -201,4 +228,4 @@ def renumbered(tape: Arrays, new: np.ndarray) -> dict[str, Any]:
 
 def _last(writes: dict[int, list[int]]) -> int:
     """The statement of the last of some writes, or that before it."""
-    return max((marks[-1] >> 1 for marks in writes.values()), default=0)
+    return max((statement_of(marks[-1]) for marks in writes.values()), default=0)

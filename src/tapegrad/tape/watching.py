@@ -82,7 +82,7 @@ def _behind_writes(tape: Tape, tensor: TensorHandle) -> int:
     part = is_part(tape, slot)
     kind = tape.instruction_of(slot).op.kind
     if part:  # a write without gradients gives a view another node, too
-        last = max(last, versions.last_mark(tape, slot) >> 1)
+        last = max(last, versions.statement_of(versions.last_mark(tape, slot)))
     elif last > slot:
         return last  # the base of the written view: its adjoint is complete there
     if last <= slot and not (part and kind != nt.VIEW):

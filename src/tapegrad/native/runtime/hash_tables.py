@@ -14,7 +14,7 @@ from ..intrinsics import globals_address, inlined, p64
 def find_pair(op, layout_a, layout_b):  # type: ignore[no-untyped-def]
     """Address of the hash row (key, instruction, layout) of an op on two layouts, or 0."""
     g = p64(globals_address())
-    key = (op << 48) | (layout_a << 24) | layout_b
+    key = op << nt.PAIR_CODE | layout_a << nt.PAIR_LAYOUT | layout_b
     mask = g[nt.G_PAIRS_MASK]
     at = (key * nt.HASH) >> 20 & mask
     while True:
