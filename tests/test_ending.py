@@ -15,8 +15,9 @@ import pytest
 import tapegrad as tg
 from tapegrad.base.errors import TapeError
 from tapegrad.batching import batch_plan
-from tapegrad.ops.instruction import GONE, INSTRUCTIONS, ITAB, PAIRS, RTAB, VTAB, instruction
+from tapegrad.ops.instruction import GONE, INSTRUCTIONS, ITAB, RTAB, VTAB, instruction
 from tapegrad.ops.layout import LAYOUTS, SCALARS, contiguous, intern
+from tapegrad.ops.pairs import PAIRS
 from tapegrad.ops.program import POOL, STEPS
 from tapegrad.ops.table import TABLE
 from tapegrad.tape import ending

@@ -188,8 +188,8 @@ def test_long_rows_and_strided_operands() -> None:
 
 
 def test_integer_indices_of_the_first_axis_are_recorded_natively() -> None:
-    from tapegrad.ops.instruction import PAIRS
     from tapegrad.ops.layout import contiguous
+    from tapegrad.ops.pairs import PAIRS
 
     layout = contiguous(tg.float64, (7, 11))
     key = TABLE["select"].code << 48 | layout.id << 24

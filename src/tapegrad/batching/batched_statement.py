@@ -19,6 +19,7 @@ Start reading at `Lifting.run`, then `Lifting.statement`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -87,12 +88,8 @@ class Lifting:
     def run(self, results: Iterable[int]) -> None:
         """Record what results need, in order; `at` knows their counterparts then."""
         writes = self.source.writes.copy().values()
-        self._noted = {
-            versions.statement_of(mark)
-            for marks in writes
-            for mark in marks
-            if versions.is_statement(mark)
-        }
+        marks = filter(versions.is_statement, chain.from_iterable(writes))
+        self._noted = set(map(versions.statement_of, marks))
         statements = self._needed(results)
         promoted = self._promoted(statements)
         if any(slot in self.slots for slot in promoted):

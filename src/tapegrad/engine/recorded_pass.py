@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from ..native import abi as nt
-from ..ops.instruction import CACHES, Instruction, remember, remember_pair, view_instruction
+from ..ops.instruction import CACHES, Instruction, remember, view_instruction
 from ..ops.instruction import instruction as instruction_for
 from ..ops.layout import Layout, contiguous, mapped_offset, mapped_strides
+from ..ops.pairs import remember_pair
 from ..ops.table import TABLE, is_float
 from ..rules import replay_table as templates
 from ..rules.traced_rule import Template, template

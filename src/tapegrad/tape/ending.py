@@ -34,13 +34,13 @@ from ..ops.instruction import (
     ITAB,
     LIMIT,
     OUTPUT,
-    PAIRS,
     ROUNDS,
     Instruction,
     give_back,
     interned,
 )
 from ..ops.layout import ENDING, LAYOUTS, end_layouts, reference_counts
+from ..ops.pairs import PAIRS
 from .memory_views import address_of
 from .tape import EXISTING
 

@@ -14,8 +14,9 @@ import numpy as np
 from ..base.errors import TapeError
 from ..base.locks import TABLE_LOCK
 from ..native import abi as nt
-from ..ops.instruction import GONE, INSTRUCTIONS, PAIRS, pair_of
+from ..ops.instruction import GONE, INSTRUCTIONS
 from ..ops.layout import LAYOUTS
+from ..ops.pairs import PAIRS, pair_of
 from .tape import Tape
 
 __all__ = ["verify", "verify_tables"]

@@ -1,9 +1,9 @@
 """In-place writes: versions of memory, and the list by which a sweep finds stale residuals.
 
 A tape keeps for each base, oldest first, the marks of the writes that a residual may be older than: twice
-the statement that wrote (`mark_of`), or an odd number behind a statement that was dropped (`mark_behind`). Memory that
-several threads' tapes see (cross_thread.py) has one `Shared` count of writes for all of them; a tape
-learns of the others' writes in `catch_up`.
+the statement that wrote (`mark_of`; where each write comes by, a call is too many), or an odd number
+behind a statement that was dropped (`mark_behind`). Memory that several threads' tapes see (cross_thread.py)
+has one `Shared` count of writes for all of them; a tape learns of the others' writes in `catch_up`.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def version_of(tape: Arrays, slot: int) -> int:
 def note_write(tape: Arrays, slot: int) -> None:
     """Count an in-place write that statement `slot` does."""
     if not tape.flags[slot] & nt.SILENT:
-        _count(tape, int(tape.base[slot]), mark_of(slot))
+        _count(tape, int(tape.base[slot]), 2 * slot)
 
 
 def note_missing(tape: Arrays, first: int) -> None:
@@ -99,9 +99,7 @@ def _count(tape: Arrays, base: int, mark: int) -> None:
 
 def add_write(tape: Arrays, base: int, mark: int) -> None:
     """Note a write, and now and then forget those that no residual is older than."""
-    tape.last_write = max(
-        tape.last_write, statement_of(mark)
-    )  # first: an interrupt may come in between
+    tape.last_write = max(tape.last_write, mark >> 1)  # first: an interrupt may come in between
     fresh = [mark]
     marks = tape.writes.setdefault(base, fresh)  # never empty, whatever interrupts this
     if marks is not fresh:
@@ -111,10 +109,10 @@ def add_write(tape: Arrays, base: int, mark: int) -> None:
             insort(marks, mark)
     tape.write_count += 1
     if tape.write_count > tape.prune_at:
-        count, oldest = tape.write_count, _oldest_graph(tape)
+        count, oldest = tape.write_count, mark_of(_oldest_graph(tape))
         writes = {
             b: kept for b, marks in tape.writes.copy().items()
-            if (kept := [m for m in marks if m > mark_of(oldest) or _is_active(tape, m)])
+            if (kept := [m for m in marks if m > oldest or _is_active(tape, m)])
         }  # fmt: skip
         if tape.write_count != count:  # a signal handler or finalizer has just written
             return
@@ -126,7 +124,7 @@ def add_write(tape: Arrays, base: int, mark: int) -> None:
 def writes_behind(tape: Arrays, base: int, slot: int) -> int:
     """Number of writes to a base's memory behind statement `slot`."""
     marks = tape.writes.get(base, [])
-    return len(marks) - bisect_right(marks, mark_of(slot))
+    return len(marks) - bisect_right(marks, 2 * slot)
 
 
 def last_write(tape: Arrays, slot: int, end: int | None = None) -> int:
@@ -142,12 +140,12 @@ def last_write(tape: Arrays, slot: int, end: int | None = None) -> int:
     base, root = int(tape.base[slot]), int(tape.root[slot])
     if base not in tape.versions:
         return slot
-    marks, stop = tape.writes.get(base, ()), mark_of(tape.count if end is None else end)
+    marks, stop = tape.writes.get(base, ()), 2 * (tape.count if end is None else end)
     for mark in reversed(marks):
-        if mark <= mark_of(slot):
+        if mark <= 2 * slot:
             break
-        if mark <= stop and is_statement(mark) and tape.root[statement_of(mark)] == root:
-            return statement_of(mark)
+        if mark <= stop and not mark & 1 and tape.root[mark >> 1] == root:
+            return mark >> 1
     return slot
 
 
@@ -161,7 +159,8 @@ def is_behind(tape: Arrays, slot: int, end: int | None = None) -> bool:
     """Return True if a slot's memory was written, by any code, since its statement (up to `end`)."""
     stop = mark_behind(tape.count if end is None else end)
     marks = tape.writes.get(int(tape.base[slot]), ())
-    return any(mark_of(slot) < mark <= stop for mark in marks)
+    start = mark_of(slot)
+    return any(start < mark <= stop for mark in marks)
 
 
 def share(tape: Arrays, slot: int, shared: Shared | None = None) -> Shared:
@@ -197,7 +196,7 @@ def _oldest_graph(tape: Arrays) -> int:
 
 
 def _is_active(tape: Arrays, mark: int) -> bool:
-    return is_statement(mark) and tape.is_active(statement_of(mark))
+    return not mark & 1 and tape.is_active(mark >> 1)
 
 
 def renumbered(tape: Arrays, new: np.ndarray) -> dict[str, Any]:
@@ -206,17 +205,15 @@ def renumbered(tape: Arrays, new: np.ndarray) -> dict[str, Any]:
         return {"writes": {}, "write_count": 0, "last_write": 0, "prune_at": 64}
     n = len(new)
     kept = np.cumsum(new >= 0) - 1  # last kept slot at or before each old one, renumbered
-    oldest = _oldest_graph(tape)
+    oldest = mark_of(_oldest_graph(tape))
     writes = {}
     for base, marks in tape.writes.copy().items():
         moved = []
         for mark in marks if base < n and new[base] >= 0 else ():
-            old = statement_of(mark)
-            if old < n and (mark > mark_of(oldest) or _is_active(tape, mark)):
-                if is_statement(mark) and new[old] >= 0:
-                    moved.append(mark_of(int(new[old])))
-                else:
-                    moved.append(mark_behind(int(kept[old])))
+            old = mark >> 1
+            if old < n and (mark > oldest or _is_active(tape, mark)):
+                dropped = mark & 1 or new[old] < 0
+                moved.append(2 * int(kept[old]) + 1 if dropped else 2 * int(new[old]))
         if moved:
             writes[int(new[base])] = moved
     count = sum(map(len, writes.values()))

@@ -19,8 +19,9 @@ import numpy as np
 from ...base.dtypes import scalar_name
 from ...base.errors import must_be
 from ...native import abi as nt
-from ...ops.instruction import remember_pair, view_instruction
+from ...ops.instruction import view_instruction
 from ...ops.layout import LAYOUTS, Layout
+from ...ops.pairs import remember_pair
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.recording import layout_of
