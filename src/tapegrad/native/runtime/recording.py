@@ -44,6 +44,8 @@ from .hash_tables import find_constant, find_pair
 
 _TYPE = nt.HEADER - 8  # where the header keeps the type
 _STATE, _ID, _LAYOUT, _DICT = nt.HEADER, nt.HEADER + 8, nt.HEADER + 12, nt.HEADER + 16
+#: where the characters of a bytes object are, behind its length and its hash
+CHARACTERS = nt.HEADER + 16
 _NEED_PYTHON = -1
 _SELECT = nt.SELECT_CODE
 NUMBER_PROTOCOL = nt.NUMBER_PROTOCOL

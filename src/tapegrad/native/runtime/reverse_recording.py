@@ -1,8 +1,8 @@
 """Replay in native code: the reverse pass, recorded as statements.
 
-Each statement's VJP is a template (recorded_pass.py writes it into the table ``G_REPLAY``), which is appended
-with the statement's slots in the place of its leaves. What is not that simple goes to Python, statement
-by statement: in-place writes, hooks, a pair of layouts that was never added before.
+Each statement's VJP is a segment for each operand (replay_table.py writes them into the table ``G_REPLAY``),
+which is appended with the statement's slots in the place of its inputs. What is not that simple goes to
+Python, statement by statement: in-place writes, hooks, a pair of layouts that was never added before.
 """
 
 from __future__ import annotations
@@ -17,29 +17,19 @@ from ..abi import (
     I_REPLAY,
     I_WIDTH,
     LEAF,
-    MAX_CONSTANTS,
-    MAX_TEMPLATE,
     OP_ACCUMULATE,
     OP_REGION,
     OP_ZEROS,
     OUTPUT,
-    Q_ARGS,
-    Q_CONSTANT_COUNT,
-    Q_CONSTANTS,
-    Q_COUNT,
     Q_CT,
     Q_EXISTS,
     Q_LAYOUT,
-    Q_NATIVE,
     Q_RESULT,
-    Q_STATEMENTS,
+    Q_SEGMENT,
     Q_WIDTH,
     R_NEEDED,
     R_ROOT,
     R_VARIANT,
-    REF_CONSTANT,
-    REF_OPERAND,
-    REF_STATEMENT,
     STUB,
     TARGET,
     VIEW,
@@ -48,52 +38,10 @@ from ..abi import (
 from ..intrinsics import globals_address, helper, p8, p32, p64, stack_words
 from .hash_tables import find_constant, find_pair
 from .recording import append, has_room, layout_at
+from .segments import append_rule, fits
 
 #: what adding a cotangent to an adjoint comes to
 SET, SUM, INTO_BUFFER, INTO_REGION = range(4)
-
-
-@helper
-def resolve(reference, k, ct, operands, made, constants):  # type: ignore[no-untyped-def]
-    """Slot that a reference of a template stands for."""
-    if reference == nt.REF_CT:
-        return ct
-    if reference == nt.REF_OUT:
-        return k
-    if reference < REF_STATEMENT:
-        return np.int64(operands[reference - REF_OPERAND])
-    if reference < REF_CONSTANT:
-        return made[reference - REF_STATEMENT]
-    return constants[reference - REF_CONSTANT]
-
-
-@helper
-def find_constants(state, rule, slots):  # type: ignore[no-untyped-def]
-    """Slots of a template's constants; whether all are on the tape."""
-    keys = p64(rule[Q_CONSTANTS])
-    for i in range(rule[Q_CONSTANT_COUNT]):
-        slot = find_constant(state, keys[2 * i], keys[2 * i + 1])
-        if slot == 0:
-            return False
-        slots[i] = slot
-    return True
-
-
-@helper
-def emit(state, rule, k, ct, operands, made, constants, args):  # type: ignore[no-untyped-def]
-    """Append the statements of a template; the slot of its result."""
-    words = p64(rule[Q_STATEMENTS])
-    a = p32(args)
-    at = 0
-    for j in range(rule[Q_COUNT]):
-        count, extra = words[at + 1], words[at + 2]
-        for i in range(count):
-            a[i] = resolve(words[at + 5 + i], k, ct, operands, made, constants)
-        for i in range(extra):
-            a[count + i] = words[at + 3 + i]
-        made[j] = append(state, words[at], args, count + extra)
-        at += 5 + count
-    return resolve(rule[Q_RESULT], k, ct, operands, made, constants)
 
 
 @helper
@@ -191,7 +139,6 @@ def replay(state, request, adjoints, buffers, k, low):  # type: ignore[no-untype
     instructions, arg_start = p32(s[nt.S_INSTRUCTION]), p32(s[nt.S_ARG_START])
     g = p64(globals_address())
     itab = g[nt.G_ITAB]
-    made, constants = p64(stack_words(MAX_TEMPLATE)), p64(stack_words(MAX_CONSTANTS))
     args, plan = stack_words(8), p64(stack_words(8))
     which = I_REPLAY + (r[R_VARIANT] >> 1)
     while k >= low:
@@ -229,15 +176,14 @@ def replay(state, request, adjoints, buffers, k, low):  # type: ignore[no-untype
             if rule[Q_EXISTS] == 0 or needed[owner] == 0:
                 continue
             here = k + (i << 32)
-            if rule[Q_NATIVE] == 0:
-                return here
-            if not has_room(state, rule[Q_COUNT] + 6, rule[Q_ARGS] + 16):
+            segment = rule[Q_SEGMENT]
+            if segment == 0 or not fits(state, segment, 6, 16):
                 return here
             if plan_sum(state, root, adjoint, buffer, slot, rule[Q_LAYOUT], plan) == 0:
                 return here
-            if not find_constants(state, rule, constants):
+            result = append_rule(state, segment, rule[Q_RESULT], k, ct, operands)
+            if result == 0:
                 return here
-            result = emit(state, rule, k, ct, operands, made, constants, args)
             follow(state, root, adjoint, buffer, slot, result, plan, args)
         adjoint[k] = 0
         k -= 1
