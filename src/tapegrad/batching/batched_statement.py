@@ -230,14 +230,15 @@ class Lifting:
 
     # ------------------------------------------------------------------ parts
     def append(
-        self, instruction: Instruction, slots: Sequence[int], extra: Sequence[int] = ()
+        self, instruction: Instruction, slots: Sequence[int], offset: int | None = None
     ) -> int:
-        """Append a statement to the target."""
+        """Append a statement, or a view at an offset, to the target."""
+        extra = () if offset is None else offset_words(offset)
         return self.target.append(instruction, slots, extra)
 
     def append_view(self, instruction: Instruction, source: int, offset: int) -> int:
         """Append a view to the target."""
-        return self.append(instruction, (source,), offset_words(offset))
+        return self.append(instruction, (source,), offset)
 
     def constant(self, value: float, kind: dtype) -> int:
         """Slot of a Python scalar on the target."""
