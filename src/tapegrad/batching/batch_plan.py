@@ -10,7 +10,7 @@ Start reading at `Slices.results`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,117 +41,63 @@ class Result(NamedTuple):
 
 
 class _Checked(NamedTuple):
-    """A constant of indices that are checked anew each time: its name, and that of the indices."""
+    """A constant of indices that are checked anew each time."""
 
-    name: int
+    slot: int
     instruction: Instruction
     indices: int
 
 
 class _Constant(NamedTuple):
-    """A constant of the trace: its name, and the leaf there."""
+    """A constant over the memory of a leaf of the trace."""
 
-    name: int
     slot: int
+    leaf: int
 
 
 class _Run(NamedTuple):
-    """Statements that follow each other.
-
-    Attributes
-    ----------
-    segment : Segment
-    instructions : tuple of Instruction
-        Which the segment needs.
-    names : tuple of int
-        Those of its results.
-    """
+    """Statements that follow each other, and the slots of their results."""
 
     segment: Segment
+    slots: tuple[int, ...]
     instructions: tuple[Instruction, ...]
-    names: tuple[int, ...]
 
 
 class Plan(NamedTuple):
-    """What a lifting appends, and its results.
+    """Steps of a lifting, and its results. All slots are those that the first such lifting had.
 
-    Slots have names here: what is bound has the first numbers, then what is appended, in order.
+    Attributes
+    ----------
+    bound : tuple of int
+        Slots of what was bound.
+    steps : tuple
+    results : tuple of Result
     """
 
+    bound: tuple[int, ...]
     steps: tuple[_Run | _Checked | _Constant, ...]
-    results: tuple[tuple[int, Layout, bool], ...]
+    results: tuple[Result, ...]
 
 
-class _Notes:
-    """What a lifting does, to become a plan."""
-
-    def __init__(self) -> None:
-        #: name of each slot
-        self.names: dict[int, int] = {}
-        self._steps: list[tuple[Draft, dict[int, int]] | _Checked | _Constant] = []
-        self._draft: Draft | None = None
-        #: reference of each name in the run that is being noted
-        self._references: dict[int, int] = {}
-
-    def __len__(self) -> int:
-        return len(self._steps)
-
-    def name(self, slot: int) -> int:
-        """The name of a slot, a new one unless it has one."""
-        return self.names.setdefault(slot, len(self.names))
-
-    def _reference(self, name: int) -> int:
-        if name not in self._references:
-            assert self._draft is not None
-            self._references[name] = self._draft.leaf(nt.SEG_INPUT, name)
-        return self._references[name]
-
-    def _run(self) -> Draft:
-        if self._draft is None:
-            self._draft, self._references = Draft(), {}
-            self._steps.append((self._draft, self._references))
-        return self._draft
-
-    def statement(
-        self, slot: int, instruction: Instruction, slots: Sequence[int], offset: int | None, mode: bool
-    ) -> None:  # fmt: skip
-        """Note that a statement was appended at `slot`."""
-        draft = self._run()
-        references = [self._reference(self.names[s]) for s in slots]
-        first = draft.append(instruction, references, offset, int(mode))
-        for j in range(len(instruction.outs)):
-            self._references[self.name(slot + j)] = first + j
-
-    def number(self, slot: int, value: float, kind: dtype) -> None:
-        """Note a number, whose slot is the same each time that it is asked for."""
-        if slot not in self.names:
-            key = Constants.key(np.asarray(value, kind.np), kind)
-            self._references[self.name(slot)] = self._run().leaf(*key[::-1])
-
-    def step(self, slot: int, step: type[_Checked | _Constant], *parts: Any) -> None:
-        """Note a constant that is made anew each time; runs end there."""
-        if slot not in self.names:
-            self._draft = None
-            self._steps.append(step(self.name(slot), *parts))
-
-    def plan(self, results: Sequence[Result]) -> Plan:
-        """The plan, now that all has been noted."""
-        steps: list[_Run | _Checked | _Constant] = []
-        wanted = {self.names[r.slot] for r in results}
-        for step in reversed(self._steps):
-            if isinstance(step, tuple) and isinstance(step[0], Draft):
-                draft, references = step
-                inputs = {x.value for x in draft.leaves if x.code == nt.SEG_INPUT}
-                names = tuple(sorted(wanted & references.keys() - inputs))
-                segment = draft.segment([references[name] for name in names])
-                steps.append(_Run(segment, tuple(draft.instructions), names))
-                wanted |= inputs
-            else:
-                steps.append(step)
-                if isinstance(step, _Checked):
-                    wanted.add(step.indices)
-        places = tuple([(self.names[r.slot], r.layout, r.is_batched) for r in results])
-        return Plan(tuple(steps[::-1]), places)
+def _plan(
+    bound: Sequence[int], notes: Sequence[Draft | _Checked | _Constant], results: Sequence[Result]
+) -> Plan | None:  # fmt: skip
+    """Make a plan of what a lifting did; None where a number is at a slot that was bound."""
+    steps: list[_Run | _Checked | _Constant] = []
+    wanted = {r.slot for r in results}
+    for note in reversed(notes):
+        if isinstance(note, Draft):
+            inputs = {leaf.value for leaf in note.leaves if leaf.code == nt.SEG_INPUT}
+            if any(note.references.get(slot, 0) < 0 and slot not in inputs for slot in bound):
+                return None
+            slots = tuple(sorted(wanted & note.references.keys() - inputs))
+            steps.append(_Run(note.segment(slots), slots, tuple(note.instructions)))
+            wanted |= inputs
+        else:
+            steps.append(note)
+            if isinstance(note, _Checked):
+                wanted.add(note.indices)
+    return Plan(tuple(bound), tuple(steps[::-1]), tuple(results))
 
 
 _plans: dict[Any, Plan] = {}
@@ -172,13 +118,18 @@ class Slices(Lifting):
     def __init__(self, source: Lifted, target: Any, size: int) -> None:
         super().__init__(source, target, size)
         #: what has been done so far; None where it cannot be repeated
-        self._notes: _Notes | None = _Notes()
+        self._notes: list[Draft | _Checked | _Constant] | None = []
+        self._is_running = False
 
-    def bind(self, slot: int, counterpart: int, *, batched: bool) -> None:
-        """Say what stands on the target for a slot of the source."""
-        super().bind(slot, counterpart, batched=batched)
-        if self._notes is not None:
-            self._notes.name(counterpart)
+    def run(self, results: Iterable[int]) -> None:
+        """Record what results need; no plan is made of a run inside of which a signal handler has run."""
+        if self._is_running:
+            self._notes = None
+        self._is_running = True
+        try:
+            super().run(results)
+        finally:
+            self._is_running = False
 
     # ------------------------------------------------------------------ results
     def results(self, slots: Sequence[int], whole: Sequence[bool]) -> list[Result]:
@@ -193,36 +144,42 @@ class Slices(Lifting):
         """
         source = self.source
         # As it is now: a signal handler that reads a value records on the trace, and has that lifted.
-        bound, count, key = self.slots.copy(), source.count, None
-        notes = self._notes
-        if REFUSED or source.contexts or source.versions or source.count > LONGEST_PLAN or notes:
-            notes = self._notes = None
-        if notes is not None:
-            key = self._key(slots, whole, bound, count)
+        bound, count = self.slots.copy(), source.count
+        # A value that is bound twice counts once.
+        distinct = list(dict.fromkeys(bound.values()))
+        simple = not (REFUSED or source.contexts or source.versions or source.count > LONGEST_PLAN)
+        if not simple or self._notes:
+            self._notes = None
+        if self._notes is not None:
+            key = self._key(slots, whole, bound, distinct, count)
             plan = _plans.get(key)
             if plan is not None:
-                return self._follow(plan, notes)
+                return self._follow(plan, distinct)
         self.run(slots)
         results = []
         for slot, is_whole in zip(slots, whole, strict=True):
             self.mode(slot)
             counterpart = self.whole(slot) if is_whole else self.at(slot)
             results.append(Result(counterpart, self.layout(counterpart), slot in self.batched))
+        notes = self._notes
         if notes is not None and source.count == count:
-            if len(_plans) >= PLANS_AT_MOST:
-                del _plans[next(iter(_plans))]
-            _plans[key] = notes.plan(results)
+            plan = _plan(distinct, notes, results)
+            if plan is not None:
+                if len(_plans) >= PLANS_AT_MOST:
+                    del _plans[next(iter(_plans))]
+                _plans[key] = plan
         return results
 
     def _key(
-        self, slots: Sequence[int], whole: Sequence[bool], bound: dict[int, int], n: int
-    ) -> Any:
+        self, slots: Sequence[int], whole: Sequence[bool], bound: dict[int, int], distinct: list[int],
+        n: int,
+    ) -> Any:  # fmt: skip
         """All that the lifting of the first `n` statements depends on, with what was `bound` before."""
-        assert self._notes is not None
-        source, target, names = self.source, self.target, self._notes.names
+        source, target = self.source, self.target
+        places = {k: i for i, k in enumerate(distinct)}
         m = int(source.state[nt.S_ARG_COUNT])
         bound_layouts = [
-            (slot, names[k], slot in self.batched,
+            (slot, places[k], slot in self.batched,
              INSTRUCTIONS[target.instruction[k]].out.id, target.is_active(k))
             for slot, k in bound.items()
         ]  # fmt: skip
@@ -238,43 +195,52 @@ class Slices(Lifting):
             tuple(numbers), tuple(source.leaves), target.abstract, *[a.tobytes() for a in arrays],
         )  # fmt: skip
 
-    def _follow(self, plan: Plan, notes: _Notes) -> list[Result]:
+    def _follow(self, plan: Plan, bound: Sequence[int]) -> list[Result]:
         """Append what was appended before."""
         target, self._notes = self.target, None
-        slots = {name: slot for slot, name in notes.names.items()}
+        now = dict(zip(plan.bound, bound, strict=True))
         with target.lock:
             for step in plan.steps:
                 if type(step) is _Run:
-                    inputs = [slots[name] for name in step.segment.inputs]
-                    slots |= zip(step.names, append(target, step.segment, inputs), strict=True)
+                    inputs = [now[slot] for slot in step.segment.inputs]
+                    now |= zip(step.slots, append(target, step.segment, inputs), strict=True)
                 elif type(step) is _Checked:
-                    slots[step.name] = super().checked(step.instruction, slots[step.indices])
+                    now[step.slot] = super().checked(step.instruction, now[step.indices])
                 else:
-                    slots[step.name] = super().leaf(step.slot)  # type: ignore[union-attr]
-        return [Result(slots[name], layout, batched) for name, layout, batched in plan.results]
+                    now[step.slot] = super().leaf(step.leaf)  # type: ignore[union-attr]
+        return [Result(now[slot], layout, batched) for slot, layout, batched in plan.results]
 
     # ------------------------------------------------------------------ what is noted
+    def _draft(self, notes: list[Draft | _Checked | _Constant]) -> Draft:
+        if not notes or not isinstance(notes[-1], Draft):
+            notes.append(Draft())
+        return notes[-1]  # type: ignore[return-value]
+
     def append(
         self, instruction: Instruction, slots: Sequence[int], offset: int | None = None
     ) -> int:
         """Append a statement to the target."""
-        slot = super().append(instruction, slots, offset)
-        if self._notes is not None:
-            self._notes.statement(slot, instruction, slots, offset, self.target.grad_mode)
+        slot, notes = super().append(instruction, slots, offset), self._notes
+        if notes is not None:
+            mode = int(self.target.grad_mode)
+            self._draft(notes).append(slot, instruction, slots, offset, mode)
         return slot
 
     def constant(self, value: float, kind: dtype) -> int:
         """Slot of a Python scalar on the target."""
-        slot = super().constant(value, kind)
-        if self._notes is not None:
-            self._notes.number(slot, value, kind)
+        slot, notes = super().constant(value, kind), self._notes
+        if notes is not None:
+            draft = self._draft(notes)
+            if slot not in draft.references:
+                bits, code = Constants.key(np.asarray(value, kind.np), kind)
+                draft.leaf(slot, code, bits)
         return slot
 
     def checked(self, inner: Instruction, counterpart: int) -> int:
         """A constant of indices that were checked, and wrapped; without values still a statement."""
-        slot = super().checked(inner, counterpart)
-        if self._notes is not None and not self.target.abstract:
-            self._notes.step(slot, _Checked, inner, self._notes.names[counterpart])
+        slot, notes = super().checked(inner, counterpart), self._notes
+        if notes is not None and not self.target.abstract:
+            notes.append(_Checked(slot, inner, counterpart))
         return slot
 
     # ------------------------------------------------------------------ statements of a trace
@@ -303,9 +269,9 @@ class Slices(Lifting):
         if copied is None:
             if slot in source.leaves or source.flags[slot] & nt.VISIBLE:
                 source.refuse("makes a tensor that others can see or that requires grad")
-            counterpart = super().leaf(slot)
-            if self._notes is not None:  # and it is no number
-                self._notes.step(counterpart, _Constant, slot)
+            counterpart, notes = super().leaf(slot), self._notes
+            if notes is not None and source.instruction_of(slot).out.ndim:
+                notes.append(_Constant(counterpart, slot))
             return counterpart
         if copied in self.batched:
             self.batched.add(slot)

@@ -39,9 +39,6 @@ __all__ = [
     "teach",
 ]
 
-#: in the place of an input's name: that of a number
-_NUMBER = -3
-
 
 class Unary(NamedTuple):
     """A statement on one operand: a view at offset 0, or an op."""
@@ -165,28 +162,25 @@ def rule(user: Instruction, traced: Template, result: int, shape: tuple[int, ...
     """Make a rule of a template of `user`: the statements of a result, summed to a shape."""
     statements, leaves = traced.part(result)
     draft = Draft()
-    names = traced.bind(leaves, nt.RULE_CT, nt.RULE_OUT, int, lambda _: _NUMBER)
-    references = {
-        slot: draft.leaf(nt.SEG_INPUT, name) if name != _NUMBER
-        else draft.leaf(*Constants.key(traced.constants[slot], traced.layouts[slot].dtype)[::-1])
-        for slot, name in names.items()
-    }  # fmt: skip
-    noted = []
+    names: dict[int, int | None] = traced.bind(leaves, nt.RULE_CT, nt.RULE_OUT, int, lambda _: None)
+    for slot, name in names.items():
+        if name is None:
+            bits, code = Constants.key(traced.constants[slot], traced.layouts[slot].dtype)
+            draft.leaf(slot, code, bits)
+        else:
+            draft.leaf(slot, nt.SEG_INPUT, name)
     for s in statements:
-        kind = s.instruction.op.kind
-        if kind == nt.OUTPUT:
-            continue  # with the statement of the first result
-        offset = s.offset if kind == nt.VIEW else None
-        first = draft.append(s.instruction, [references[a] for a in s.args], offset)
-        references |= {s.slot + j: first + j for j in range(len(s.instruction.outs))}
-        if kind in (nt.WRITE, nt.ACCUMULATE):
-            noted.append(first)
-    last, layout = references[result], traced.layouts[result]
+        if s.instruction.op.kind != nt.OUTPUT:  # such are with the statement of the first result
+            offset = s.offset if s.instruction.op.kind == nt.VIEW else None
+            draft.append(s.slot, s.instruction, s.args, offset)
+    layout, slot = traced.layouts[result], len(traced.layouts)
     for step in sums_to(layout, shape):
-        last = draft.append(step.instruction, (last,), 0 if step.is_view else None)
-        layout = step.instruction.out
+        draft.append(slot, step.instruction, (result,), 0 if step.is_view else None)
+        layout, result, slot = step.instruction.out, slot, slot + 1
+    writes = (nt.WRITE, nt.ACCUMULATE)
+    noted = [s.slot for s in statements if s.instruction.op.kind in writes]
     user.needs += tuple({step.number for step in draft.steps})
-    return Rule(draft.segment([last], noted), layout)
+    return Rule(draft.segment([result], noted), layout)
 
 
 def enter(instruction: Instruction, column: int, rules: dict[int, Rule]) -> None:

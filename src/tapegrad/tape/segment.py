@@ -32,7 +32,7 @@ from . import versions
 from .memory_views import address_of
 from .tape import Tape
 
-__all__ = ["AS_IT_IS", "Draft", "Segment", "Step", "append"]
+__all__ = ["AS_IT_IS", "Draft", "Segment", "Step", "append", "cut", "needed"]
 
 _append_natively = native_call("segment_entry")
 #: grad mode of a statement that is recorded in that which there is
@@ -155,32 +155,98 @@ class Segment:
 
 
 class Draft:
-    """A segment that is being put together; it holds the instructions meanwhile."""
+    """A segment that is being put together of statements of a tape, which are known by their slots there.
+
+    It holds the instructions meanwhile; who keeps the segment keeps them.
+    """
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
-        self.instructions: list[Instruction] = []
         self.leaves: list[Leaf] = []
+        self.instructions: list[Instruction] = []
+        #: by slot
+        self.references: dict[int, int] = {}
 
-    def leaf(self, code: int, value: Any) -> int:
-        """Add a leaf; reference to it."""
+    def leaf(self, slot: int, code: int, value: Any) -> int:
+        """Let a leaf stand for a slot; reference to it."""
         self.leaves.append(Leaf(code, value))
+        self.references[slot] = -len(self.leaves)
         return -len(self.leaves)
 
     def append(
-        self, instruction: Instruction, references: Iterable[int], offset: Any = None,
+        self, slot: int, instruction: Instruction, operands: Iterable[int], offset: Any = None,
         mode: int = AS_IT_IS,
-    ) -> int:  # fmt: skip
-        """Add a statement, and those of its further results; reference to the first result."""
+    ) -> None:  # fmt: skip
+        """Add the statement at a slot, with its further results.
+
+        An operand that is not here becomes an input, which has its slot for a name.
+        """
+        known = self.references
+        references = tuple(
+            [known[s] if s in known else self.leaf(s, nt.SEG_INPUT, s) for s in operands]
+        )
         first = len(self.steps)
         self.instructions.append(instruction)
-        self.steps.append(Step(instruction.id, tuple(references), offset, mode))
+        self.steps.append(Step(instruction.id, references, offset, mode))
         self.steps += [Step(output.id, (first,)) for output in instruction.outputs]
-        return first
+        known |= {slot + j: first + j for j in range(len(instruction.outs))}
 
     def segment(self, results: Iterable[int], noted: Iterable[int] = ()) -> Segment:
-        """The segment; who keeps it keeps `instructions`."""
-        return Segment(tuple(self.steps), tuple(self.leaves), tuple(results), tuple(noted))
+        """The segment with the results at some slots, where some statements' writes are noted."""
+        at = self.references
+        return Segment(
+            tuple(self.steps), tuple(self.leaves), tuple([at[s] for s in results]),
+            tuple([at[s] for s in noted]),
+        )  # fmt: skip
+
+
+def needed(
+    tape: Tape, results: Iterable[int], first: int,
+    operands_of: Callable[[int, Instruction], list[int]] | None = None,
+) -> list[tuple[int, Instruction, list[int]]]:  # fmt: skip
+    """Find the statements from slot `first` on that results need: slot, instruction, operands.
+
+    Those are what they depend on, and what writes into the memory of that.
+    """
+    base = tape.base
+    wanted = {r for r in results if r >= first}
+    bases = {int(base[r]) for r in wanted}
+    statements = []
+    for slot in range(tape.count - 1, first - 1, -1):
+        instruction = tape.instruction_of(slot)
+        writes = instruction.op.kind in (nt.WRITE, nt.ACCUMULATE)
+        if slot not in wanted and not (writes and int(base[slot]) in bases):
+            continue
+        operands = operands_of(slot, instruction) if operands_of else tape.args_of(slot)
+        statements.append((slot, instruction, operands))
+        wanted.update(operands)
+        bases.update([int(base[a]) for a in operands])
+    return statements[::-1]
+
+
+def cut(tape: Tape, results: Sequence[int], first: int) -> Segment:
+    """Make a segment of the statements from slot `first` on that results need.
+
+    Its inputs, leaves and what was before `first`, have their slots for names.
+    """
+    draft, noted = Draft(), []
+    keys = {slot: key for key, slot in tape.constants.slots.items()}
+    for slot, instruction, operands in needed(tape, results, first):
+        kind = instruction.op.kind
+        if kind in (nt.LEAF, nt.OUTPUT):  # an output is with the statement of the first result
+            continue
+        for operand in operands:
+            if operand in keys and operand not in draft.references:
+                draft.leaf(operand, *keys[operand][::-1])
+        offset = tape.view_offset(slot) if kind == nt.VIEW else None
+        draft.append(slot, instruction, operands, offset)
+        writes = tape.writes.get(int(tape.base[slot]), ())
+        if kind in (nt.WRITE, nt.ACCUMULATE) and 2 * slot in writes:
+            noted.append(slot)
+    for slot in results:
+        if slot not in draft.references:
+            draft.leaf(slot, nt.SEG_INPUT, slot)
+    return draft.segment(results, noted)
 
 
 def append(tape: Tape, segment: Segment, inputs: Sequence[int]) -> list[int]:
