@@ -89,10 +89,10 @@ def push(state, request, tangents, k):  # type: ignore[no-untyped-def]
     a = p32(args)
     high = r[R_HIGH]
     while k <= high:
-        own = root[k]
+        owner = root[k]
         row = p64(itab + 8 * I_WIDTH * instructions[k])
         kind = row[I_KIND]
-        passive = reached[own] == 0 or flags[own] & ACTIVE == 0 or flags[k] & STUB != 0
+        passive = reached[owner] == 0 or flags[owner] & ACTIVE == 0 or flags[k] & STUB != 0
         if passive or kind == LEAF or row[I_DETACH] != 0 or tangent[k] != 0:
             k += 1
             continue
