@@ -179,6 +179,7 @@ def rule(user: Instruction, traced: Template, result: int, shape: tuple[int, ...
         layout, result, slot = step.instruction.out, slot, slot + 1
     writes = (nt.WRITE, nt.ACCUMULATE)
     noted = [s.slot for s in statements if s.instruction.op.kind in writes]
+    assert len(draft.leaves) == len(names), "every operand is one of the template"
     user.needs += tuple({step.number for step in draft.steps})
     return Rule(draft.segment([result], noted), layout)
 

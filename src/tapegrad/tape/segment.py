@@ -270,12 +270,17 @@ def append(tape: Tape, segment: Segment, inputs: Sequence[int]) -> list[int]:
         segment.verify()
     if REFUSED or tape.saving is not None or Tape.trace is not None or tape.inference:
         return _append_singly(tape, segment, inputs)
-    words = segment.pack(*inputs)
+    words, before = segment.pack(*inputs), tape.count
     with tape.lock:
-        while (first := _append_natively(tape.pointer, segment.address, words)) < 0:
-            _make_way(tape, segment)
-        if segment.noted:
-            _note(tape, segment.noted, first)
+        try:
+            while (first := _append_natively(tape.pointer, segment.address, words)) < 0:
+                _make_way(tape, segment)
+            for place in segment.noted:
+                versions.note_write(tape, first + place)
+        except BaseException:
+            if segment.noted:  # a write that is recorded and not noted would go unseen
+                versions.note_missing(tape, before)
+            raise
     return [
         first + reference if reference >= 0 else _leaf_slot(tape, segment, ~reference, inputs)
         for reference in segment.results
@@ -289,16 +294,6 @@ def _make_way(tape: Tape, segment: Segment) -> None:
         if leaf.code != nt.SEG_INPUT:
             tape.constant_of(leaf.value, leaf.code)
     tape._make_room(len(segment.steps), args + leaves, False)
-
-
-def _note(tape: Tape, noted: tuple[int, ...], first: int) -> None:
-    """Note the writes of a segment that begins at a slot."""
-    try:
-        for place in noted:
-            versions.note_write(tape, first + place)
-    except BaseException:  # a write that is recorded and not noted would go unseen
-        versions.note_missing(tape, first)
-        raise
 
 
 def _leaf_slot(tape: Tape, segment: Segment, number: int, inputs: Sequence[int]) -> int:
