@@ -162,7 +162,7 @@ def test_other_answers_have_images_of_their_own(monkeypatch: pytest.MonkeyPatch)
 
     count(instructions, "lowered", lambda entry, *_: entry.name)
     count(vjp_programs, "_rows", lambda made, _: made.op.name)
-    count(templates, "drafts", lambda made, _: made.op.name)
+    count(templates, "drafted", lambda made, _: made.op.name)
     tg.current_tape().collect()
     ending.end_unneeded(recent=False)
     for n in range(2, 60):
@@ -328,7 +328,7 @@ def check(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> int:
                 )
             if entry.kind == nt.COMPUTE:
                 drawn = templates.filled(filled, variant)
-                right = templates.drafts(slow, variant)
+                right = templates.drafted(slow, variant)
                 asked = drawn is None and change is not CHANGES[0][0]
                 assert drawn == right or asked, (entry, others, attrs)
         assert ITAB.rows[filled.id, nt.I_VSCRATCH] == ITAB.rows[slow.id, nt.I_VSCRATCH]

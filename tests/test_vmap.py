@@ -570,6 +570,16 @@ def test_plans_check_indices_each_time() -> None:
             run(x, tg.tensor([0, 3, 0, 0, 0]))
 
 
+def test_plans_tell_numbers_from_captured_tensors() -> None:
+    x = tg.tensor(X)
+    for c in (2.0, 3.0, 2.0):
+        number = tg.tensor(c)
+        agree([func.vmap(lambda r, t=number: r * 2.0 + t)(x)], [x * 2.0 + c])
+        doubled = number * 1.0
+        agree([func.vmap(lambda r, t=doubled: tg.where(r > 0, t, 2.0) * 2.0)(x)],
+              [tg.where(x > 0, c, 2.0) * 2.0])  # fmt: skip
+
+
 # --------------------------------------------------------------------------- Functions
 def square(lib: Any, **more: Any) -> Any:
     def setup(ctx: Any, inputs: Any, output: Any) -> None:

@@ -13,27 +13,16 @@ from typing import Any
 import numpy as np
 
 from ..batching.batch_trace import Trace
-from ..batching.batched_statement import Lifting
 from ..engine import reverse as engine
 from ..ops.table import TABLE
 from ..tape import recording as record
 from ..tape.current import current_tape
+from ..tape.segment import append, cut
 from ..tape.tape import slot_of
 from ..tensors.tensor import Tensor
 from .batched_grad import may_lift
 
 __all__ = ["is_outside", "pull_outside"]
-
-
-class _CopiesOnTrace(Lifting):
-    """Statements of the tape around a trace, recorded again on the trace."""
-
-    target: Trace
-
-    def at(self, slot: int) -> int:
-        """The counterpart of a slot on the trace."""
-        copy = self.slots.get(slot)
-        return self.target.capture_slot(slot) if copy is None else copy
 
 
 def is_outside(outputs: Sequence[Tensor]) -> bool:
@@ -66,13 +55,16 @@ def pull_outside(
             outputs, inputs, seeds, retain_graph=True, create_graph=True, allow_unused=True
         )
         slots = [None if g is None else record.operand(outer, g) for g in rows]
-    copies = _CopiesOnTrace(outer, trace, trace.size, first)
-    for seed, ct in zip(seeds, cts, strict=True):
-        copies.bind(slot_of(outer, seed), record.operand(trace, ct), batched=False)
-    copies.run([slot for slot in slots if slot is not None])
-    gradients = [
-        None if slot is None
-        else record.new_tensor(trace, copies.at(slot), copies.layout(copies.at(slot)))
-        for slot in slots
-    ]  # fmt: skip
+        segment = cut(outer, [slot for slot in slots if slot is not None], first)
+    known = {
+        slot_of(outer, seed): record.operand(trace, ct)
+        for seed, ct in zip(seeds, cts, strict=True)
+    }  # fmt: skip
+    operands = [known[s] if s in known else trace.capture_slot(s) for s in segment.inputs]
+    copies = iter(append(trace, segment, operands))
+    gradients: list[Tensor | None] = []
+    for slot in slots:
+        copy = 0 if slot is None else next(copies)
+        layout = trace.instruction_of(copy).out
+        gradients.append(None if slot is None else record.new_tensor(trace, copy, layout))
     return gradients if create_graph else [None if g is None else g.detach() for g in gradients]

@@ -2,25 +2,27 @@
 
 A function under `vmap` mostly records the same at each call. What its lifting appends depends on the
 statements of the trace and on the layouts of what is bound, and on nothing else. So it is noted as a `Plan`,
-and the next trace that looks the same is lifted by appending the same statements, at about a microsecond
-each, without looking at them.
+and the next trace that looks the same is lifted by appending the same segment, in one call, without looking
+at its statements.
 
 Start reading at `Slices.results`.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from ..base.dtypes import dtype
 from ..base.fast_paths import REFUSED
 from ..native import abi as nt
-from ..native import handle_type as handle
 from ..ops.instruction import INSTRUCTIONS, Instruction, view_instruction
 from ..ops.layout import Layout
 from ..ops.table import TABLE
+from ..tape.constants import Constants
+from ..tape.segment import Draft, Segment, append
 from ..tape.tape import Tape
 from .batched_statement import Lifting
 
@@ -38,40 +40,64 @@ class Result(NamedTuple):
     is_batched: bool
 
 
-class _Statement(NamedTuple):
-    """A statement of a plan; what it refers to is counted: what is bound first, then what was appended."""
-
-    instruction: Instruction
-    references: tuple[int, ...]
-    extra: tuple[int, ...]
-    active: bool
-    pack: Callable[..., bytes]
-
-
-class _Number(NamedTuple):
-    """A number that an instruction of the trace implies."""
-
-    value: float
-    kind: dtype
-
-
 class _Checked(NamedTuple):
     """A constant of indices that are checked anew each time."""
 
+    slot: int
     instruction: Instruction
-    reference: int
+    indices: int
 
 
-#: statements, constants, and leaves of the trace whose counterparts are constants
-_Step = _Statement | _Number | _Checked | int
+class _Constant(NamedTuple):
+    """A constant over the memory of a leaf of the trace."""
+
+    slot: int
+    leaf: int
+
+
+class _Run(NamedTuple):
+    """Statements that follow each other, and the slots of their results."""
+
+    segment: Segment
+    slots: tuple[int, ...]
+    instructions: tuple[Instruction, ...]
 
 
 class Plan(NamedTuple):
-    """The statements that a lifting appends, and its results."""
+    """Steps of a lifting, and its results. All slots are those that the first such lifting had.
 
-    steps: tuple[_Step, ...]
-    results: tuple[tuple[int, Layout, bool], ...]
-    words: int
+    Attributes
+    ----------
+    bound : tuple of int
+        Slots of what was bound.
+    steps : tuple
+    results : tuple of Result
+    """
+
+    bound: tuple[int, ...]
+    steps: tuple[_Run | _Checked | _Constant, ...]
+    results: tuple[Result, ...]
+
+
+def _plan(
+    bound: Sequence[int], notes: Sequence[Draft | _Checked | _Constant], results: Sequence[Result]
+) -> Plan | None:  # fmt: skip
+    """Make a plan of what a lifting did; None where a number is at a slot that was bound."""
+    steps: list[_Run | _Checked | _Constant] = []
+    wanted = {r.slot for r in results}
+    for note in reversed(notes):
+        if isinstance(note, Draft):
+            inputs = {leaf.value for leaf in note.leaves if leaf.code == nt.SEG_INPUT}
+            if any(note.references.get(slot, 0) < 0 and slot not in inputs for slot in bound):
+                return None
+            slots = tuple(sorted(wanted & note.references.keys() - inputs))
+            steps.append(_Run(note.segment(slots), slots, tuple(note.instructions)))
+            wanted |= inputs
+        else:
+            steps.append(note)
+            if isinstance(note, _Checked):
+                wanted.add(note.indices)
+    return Plan(tuple(bound), tuple(steps[::-1]), tuple(results))
 
 
 _plans: dict[Any, Plan] = {}
@@ -91,15 +117,19 @@ class Slices(Lifting):
 
     def __init__(self, source: Lifted, target: Any, size: int) -> None:
         super().__init__(source, target, size)
-        #: the steps so far; None where they cannot be repeated
-        self._steps: list[_Step] | None = []
-        self._references: dict[int, int] = {}
-        self._words = 0
+        #: what has been done so far; None where it cannot be repeated
+        self._notes: list[Draft | _Checked | _Constant] | None = []
+        self._is_running = False
 
-    def bind(self, slot: int, counterpart: int, *, batched: bool) -> None:
-        """Say what stands on the target for a slot of the source."""
-        super().bind(slot, counterpart, batched=batched)
-        self._references.setdefault(counterpart, len(self._references))
+    def run(self, results: Iterable[int]) -> None:
+        """Record what results need; no plan is made of a run inside of which a signal handler has run."""
+        if self._is_running:
+            self._notes = None
+        self._is_running = True
+        try:
+            super().run(results)
+        finally:
+            self._is_running = False
 
     # ------------------------------------------------------------------ results
     def results(self, slots: Sequence[int], whole: Sequence[bool]) -> list[Result]:
@@ -114,34 +144,42 @@ class Slices(Lifting):
         """
         source = self.source
         # As it is now: a signal handler that reads a value records on the trace, and has that lifted.
-        bound, count, key = self.slots.copy(), source.count, None
+        bound, count = self.slots.copy(), source.count
+        # A value that is bound twice counts once.
+        distinct = list(dict.fromkeys(bound.values()))
         simple = not (REFUSED or source.contexts or source.versions or source.count > LONGEST_PLAN)
-        if simple and self._steps == []:
-            key = self._key(slots, whole, bound, count)
+        if not simple or self._notes:
+            self._notes = None
+        if self._notes is not None:
+            key = self._key(slots, whole, bound, distinct, count)
             plan = _plans.get(key)
             if plan is not None:
-                return self._follow(plan, bound)
+                return self._follow(plan, distinct)
         self.run(slots)
         results = []
         for slot, is_whole in zip(slots, whole, strict=True):
             self.mode(slot)
             counterpart = self.whole(slot) if is_whole else self.at(slot)
             results.append(Result(counterpart, self.layout(counterpart), slot in self.batched))
-        if key is not None and self._steps is not None and source.count == count:
-            if len(_plans) >= PLANS_AT_MOST:
-                del _plans[next(iter(_plans))]
-            references = [(self._references[r.slot], r.layout, r.is_batched) for r in results]
-            _plans[key] = Plan(tuple(self._steps), tuple(references), self._words)
+        notes = self._notes
+        if notes is not None and source.count == count:
+            plan = _plan(distinct, notes, results)
+            if plan is not None:
+                if len(_plans) >= PLANS_AT_MOST:
+                    del _plans[next(iter(_plans))]
+                _plans[key] = plan
         return results
 
     def _key(
-        self, slots: Sequence[int], whole: Sequence[bool], bound: dict[int, int], n: int
-    ) -> Any:
+        self, slots: Sequence[int], whole: Sequence[bool], bound: dict[int, int], distinct: list[int],
+        n: int,
+    ) -> Any:  # fmt: skip
         """All that the lifting of the first `n` statements depends on, with what was `bound` before."""
         source, target = self.source, self.target
+        places = {k: i for i, k in enumerate(distinct)}
         m = int(source.state[nt.S_ARG_COUNT])
         bound_layouts = [
-            (slot, self._references[k], slot in self.batched,
+            (slot, places[k], slot in self.batched,
              INSTRUCTIONS[target.instruction[k]].out.id, target.is_active(k))
             for slot, k in bound.items()
         ]  # fmt: skip
@@ -157,71 +195,53 @@ class Slices(Lifting):
             tuple(numbers), tuple(source.leaves), target.abstract, *[a.tobytes() for a in arrays],
         )  # fmt: skip
 
-    def _follow(self, plan: Plan, bound: dict[int, int]) -> list[Result]:
+    def _follow(self, plan: Plan, bound: Sequence[int]) -> list[Result]:
         """Append what was appended before."""
-        target, self._steps = self.target, None
-        known = list(dict.fromkeys(bound.values()))
-        target.make_room(2 * len(plan.steps) + 64, plan.words + 64, collect=False)
-        append, pointer, state = handle.append_statement, target.pointer, target.state
+        target, self._notes = self.target, None
+        now = dict(zip(plan.bound, bound, strict=True))
         with target.lock:
             for step in plan.steps:
-                if type(step) is _Statement:
-                    instruction, references, extra, active, pack = step
-                    state[nt.S_GRAD_MODE] = active
-                    slots = [known[r] for r in references]
-                    slot = -1
-                    if not instruction.outputs:
-                        words = pack(*slots, *extra)
-                        slot = append(pointer, instruction.id, words, len(slots) + len(extra), 0)
-                    if slot < 0:
-                        slot = target.append(instruction, slots, extra)
-                    known.append(slot)
-                    known.extend(range(slot + 1, slot + 1 + len(instruction.outputs)))
-                elif type(step) is _Number:
-                    known.append(target.constant(step.value, step.kind))
+                if type(step) is _Run:
+                    inputs = [now[slot] for slot in step.segment.inputs]
+                    now |= zip(step.slots, append(target, step.segment, inputs), strict=True)
                 elif type(step) is _Checked:
-                    known.append(super().checked(step.instruction, known[step.reference]))
+                    now[step.slot] = super().checked(step.instruction, now[step.indices])
                 else:
-                    known.append(super().leaf(step))  # type: ignore[arg-type]
-        return [Result(known[r], layout, batched) for r, layout, batched in plan.results]
+                    now[step.slot] = super().leaf(step.leaf)  # type: ignore[union-attr]
+        return [Result(now[slot], layout, batched) for slot, layout, batched in plan.results]
 
     # ------------------------------------------------------------------ what is noted
+    def _draft(self, notes: list[Draft | _Checked | _Constant]) -> Draft:
+        if not notes or not isinstance(notes[-1], Draft):
+            notes.append(Draft())
+        return notes[-1]  # type: ignore[return-value]
+
     def append(
-        self, instruction: Instruction, slots: Sequence[int], extra: Sequence[int] = ()
+        self, instruction: Instruction, slots: Sequence[int], offset: int | None = None
     ) -> int:
         """Append a statement to the target."""
-        slot = super().append(instruction, slots, extra)
-        at = self._references
-        count = len(slots) + len(extra)
-        if self._steps is not None:
-            self._steps.append(_Statement(
-                instruction, tuple([at[s] for s in slots]), tuple(extra), self.target.grad_mode,
-                struct.Struct(f"<{count}i").pack,
-            ))  # fmt: skip
-        self._words += count + len(instruction.outputs)
-        for j in range(1 + len(instruction.outputs)):
-            at[slot + j] = len(at)
+        slot, notes = super().append(instruction, slots, offset), self._notes
+        if notes is not None:
+            mode = int(self.target.grad_mode)
+            self._draft(notes).append(slot, instruction, slots, offset, mode)
         return slot
 
     def constant(self, value: float, kind: dtype) -> int:
         """Slot of a Python scalar on the target."""
-        slot = super().constant(value, kind)
-        self._note(slot, _Number(value, kind))
+        slot, notes = super().constant(value, kind), self._notes
+        if notes is not None:
+            draft = self._draft(notes)
+            if slot not in draft.references:
+                bits, code = Constants.key(np.asarray(value, kind.np), kind)
+                draft.leaf(slot, code, bits)
         return slot
 
     def checked(self, inner: Instruction, counterpart: int) -> int:
         """A constant of indices that were checked, and wrapped; without values still a statement."""
-        slot = super().checked(inner, counterpart)
-        if not self.target.abstract:
-            self._note(slot, _Checked(inner, self._references[counterpart]))
+        slot, notes = super().checked(inner, counterpart), self._notes
+        if notes is not None and not self.target.abstract:
+            notes.append(_Checked(slot, inner, counterpart))
         return slot
-
-    def _note(self, slot: int, step: _Step) -> None:
-        """Note where a constant stands; the same number has the same slot."""
-        if slot not in self._references:
-            self._references[slot] = len(self._references)
-            if self._steps is not None:
-                self._steps.append(step)
 
     # ------------------------------------------------------------------ statements of a trace
     def operands(self, slot: int, inner: Instruction) -> list[int]:
@@ -249,8 +269,9 @@ class Slices(Lifting):
         if copied is None:
             if slot in source.leaves or source.flags[slot] & nt.VISIBLE:
                 source.refuse("makes a tensor that others can see or that requires grad")
-            counterpart = super().leaf(slot)
-            self._note(counterpart, slot)  # unless it is a number
+            counterpart, notes = super().leaf(slot), self._notes
+            if notes is not None and source.instruction_of(slot).out.ndim:
+                notes.append(_Constant(counterpart, slot))
             return counterpart
         if copied in self.batched:
             self.batched.add(slot)

@@ -47,6 +47,7 @@ from ..rules.traced_rule import Tracing, trace
 from ..tape import recording as record
 from ..tape import versions
 from ..tape.current import current_tape
+from ..tape.segment import needed
 from ..tape.tape import Tape, slot_of
 
 __all__ = ["Lifting"]
@@ -90,7 +91,7 @@ class Lifting:
         writes = self.source.writes.copy().values()
         marks = filter(versions.is_statement, chain.from_iterable(writes))
         self._noted = set(map(versions.statement_of, marks))
-        statements = self._needed(results)
+        statements = needed(self.source, results, self.first, self.operands)
         promoted = self._promoted(statements)
         if any(slot in self.slots for slot in promoted):
             raise UnsupportedError("something batched is written into what is not")
@@ -103,25 +104,6 @@ class Lifting:
                     self.statement(slot, inner, args, self.source.view_offset(slot))
             if slot in promoted and slot not in self.batched:
                 self._spread(slot)
-
-    def _needed(self, results: Iterable[int]) -> list[tuple[int, Instruction, list[int]]]:
-        """The statements that results depend on, and what writes into the memory of those."""
-        source = self.source
-        base = source.base
-        wanted = {r for r in results if r >= self.first}
-        bases = {int(base[r]) for r in wanted}
-        statements = []
-        for slot in range(source.count - 1, self.first - 1, -1):
-            inner = source.instruction_of(slot)
-            kind = inner.op.kind
-            writes = kind in (nt.WRITE, nt.ACCUMULATE)
-            if slot not in wanted and not (writes and int(base[slot]) in bases):
-                continue
-            args = self.operands(slot, inner)
-            statements.append((slot, inner, args))
-            wanted.update(args)
-            bases.update([int(base[a]) for a in args])
-        return statements[::-1]
 
     def operands(self, slot: int, inner: Instruction) -> list[int]:
         """The slots that a statement's counterpart is made of."""
@@ -232,14 +214,15 @@ class Lifting:
 
     # ------------------------------------------------------------------ parts
     def append(
-        self, instruction: Instruction, slots: Sequence[int], extra: Sequence[int] = ()
+        self, instruction: Instruction, slots: Sequence[int], offset: int | None = None
     ) -> int:
-        """Append a statement to the target."""
+        """Append a statement, or a view at an offset, to the target."""
+        extra = () if offset is None else offset_words(offset)
         return self.target.append(instruction, slots, extra)
 
     def append_view(self, instruction: Instruction, source: int, offset: int) -> int:
         """Append a view to the target."""
-        return self.append(instruction, (source,), offset_words(offset))
+        return self.append(instruction, (source,), offset)
 
     def constant(self, value: float, kind: dtype) -> int:
         """Slot of a Python scalar on the target."""

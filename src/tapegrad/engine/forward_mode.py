@@ -2,8 +2,8 @@
 
 Each op's derivative along a direction follows from its VJP, which is linear in the cotangent: `_rules`
 records the VJP once on abstract operands, and differentiates it with respect to the cotangent. The
-result is a template like those of replay, with the tangent of an operand in the place of the cotangent.
-`push` walks up from the inputs and appends the templates (runtime/tangent_recording.py does it where it can).
+result is a segment like those of replay, with the tangent of an operand in the place of the cotangent.
+`push` walks up from the inputs and appends the segments (runtime/tangent_recording.py does it where it can).
 Tangents are ordinary statements, so they have derivatives themselves.
 """
 
@@ -17,12 +17,12 @@ import numpy as np
 from ..base.locks import TABLE_LOCK
 from ..native import abi as nt
 from ..native.handle_type import AnyTensor, TensorHandle
-from ..ops.instruction import ITAB, RTAB, Instruction
+from ..ops.instruction import Instruction
 from ..ops.layout import contiguous
 from ..ops.program import holding
-from ..ops.table import TABLE, is_float
+from ..ops.table import is_float
 from ..rules import replay_table as templates
-from ..rules.traced_rule import Template, Tracing
+from ..rules.traced_rule import Tracing
 from ..tape import recording as record
 from ..tape.current import recording_on
 from ..tape.memory_views import address_of
@@ -37,10 +37,11 @@ from .reverse_pass import Request
 __all__ = ["push"]
 
 
-def _rules(instruction: Instruction) -> list[Template | None] | None:
-    """Templates of an instruction's tangents, one an operand; None if it has none of this kind."""
-    if instruction.pushes is not None:
-        return instruction.pushes or None
+def _rules(instruction: Instruction) -> dict[int, templates.Rule] | None:
+    """The rules of an instruction's tangents, by operand; None if it has none of this kind."""
+    if nt.I_PUSH in instruction.rules:
+        known: dict[int, templates.Rule] | None = instruction.rules[nt.I_PUSH]
+        return known
     op = instruction.op
     python = op.python or op.linear or op.replay is not None
     has_rule = op.kind == nt.COMPUTE and len(instruction.outs) == 1 and op.vjp is not None
@@ -49,23 +50,21 @@ def _rules(instruction: Instruction) -> list[Template | None] | None:
     with TABLE_LOCK:
         with Tracing(instruction, active=True) as tracing:
             rules = _traced(instruction, tracing)
-            instruction.needs += tuple(
-                {s.number for t in rules or () if t is not None for s in t.statements}
-            )
-            instruction.pushes = rules or []
-        if rules:
-            _build(instruction, rules)
+        if rules is None:
+            instruction.rules[nt.I_PUSH] = None
+        else:
+            with holding(instruction.holdings):
+                templates.enter(instruction, nt.I_PUSH, rules)
     return rules
 
 
-def _traced(instruction: Instruction, tracing: Tracing) -> list[Template | None] | None:
+def _traced(instruction: Instruction, tracing: Tracing) -> dict[int, templates.Rule] | None:
     tape = tracing.tape
-    rules: list[Template | None] = []
+    rules: dict[int, templates.Rule] = {}
     with recording_on(tape):
         cotangents = tracing.cotangents(instruction.op.vjp)
-        for layout, ct in zip(instruction.layouts, cotangents, strict=True):
+        for i, (layout, ct) in enumerate(zip(instruction.layouts, cotangents, strict=True)):
             if ct is None or not ct.requires_grad:
-                rules.append(None)
                 continue
             tangent = tracing.leaf(layout, None)
             root = templates.append_sums(tape, slot_of(tape, ct), layout.shape)
@@ -81,25 +80,8 @@ def _traced(instruction: Instruction, tracing: Tracing) -> list[Template | None]
             known = {*inputs, *traced.constants, *(s.slot for s in traced.statements)}
             if not all(a in known for s in traced.part(result).statements for a in s.args):
                 return None  # not linear in the cotangent
-            rules.append(traced)
+            rules[i] = templates.rule(instruction, traced, result, instruction.out.shape)
     return rules
-
-
-def _build(instruction: Instruction, rules: list[Template | None]) -> None:
-    """Write the templates for native code."""
-    with holding(instruction.holdings):
-        if ITAB.rows[instruction.id, nt.I_PUSH] >= 0:
-            return
-        nt.GLOBALS[nt.G_ADD], nt.GLOBALS[nt.G_CLONE] = TABLE["add"].code, TABLE["clone"].code
-        first = RTAB.reserve(len(rules))
-        RTAB.rows[first : first + len(rules)] = 0
-        for i, traced in enumerate(rules):
-            if traced is not None:
-                (result,) = traced.results
-                assert result is not None
-                templates.write(instruction, first + i, traced, result, instruction.out.shape)
-        # A pass of another thread may look at these rows from now on.
-        ITAB.rows[instruction.id, nt.I_PUSH] = first
 
 
 class _Unsupported(Exception):
@@ -168,15 +150,11 @@ class _Pushing(Pass):
         if rules is None:
             raise _Unsupported
         total = 0
-        for slot, traced in zip(tape.args_of(k), rules, strict=True):
+        for i, slot in enumerate(tape.args_of(k)):
             tangent = int(slots[slot])
-            if traced is None or tangent == 0:
-                continue
-            (result,) = traced.results
-            assert result is not None
-            part = self.instantiate(traced, result, k, tangent, {})
-            part = self.sum_to(part, instruction.out.shape)
-            total = self.op("add", total, part) if total else part
+            if i in rules and tangent:
+                part = self.append_rule(rules[i], k, tangent)
+                total = self.op("add", total, part) if total else part
         if total:
             slots[k] = self.with_layout(total, k)
 

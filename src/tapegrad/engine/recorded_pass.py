@@ -1,7 +1,7 @@
 """Replay: the backward pass recorded as ordinary statements.
 
-Where the reverse sweep runs the VJP programs of a statement, replay appends the statements of its
-template (traced_rule.py) to the tape, with the statement's slots in the place of the template's leaves. The
+Where the reverse sweep runs the VJP programs of a statement, replay appends its rules (replay_table.py) to
+the tape, with the statement's slots in the place of their inputs. The
 result is a part of the tape like any other: it can be evaluated, swept and replayed again, to any order.
 
 Adjoints are slots here. The adjoint of a root is a sum of cotangents as long as each covers it;
@@ -21,10 +21,9 @@ from ..ops.instruction import CACHES, Instruction, remember, view_instruction
 from ..ops.instruction import instruction as instruction_for
 from ..ops.layout import Layout, contiguous, mapped_offset, mapped_strides
 from ..ops.pairs import remember_pair
-from ..ops.table import TABLE, is_float
+from ..ops.table import TABLE
 from ..rules import replay_table as templates
-from ..rules.traced_rule import Template, template
-from ..tape import versions
+from ..tape import segment
 from ..tape.memory_views import address_of
 from ..tape.tape import Tape
 from . import native_entries as sweep
@@ -176,33 +175,21 @@ class Pass:
         self.tape.append(instruction, (target, source))
 
     # ------------------------------------------------------------------ rules
-    def instantiate(
-        self, traced: Template, result: int, k: int, ct: int, values: dict[int, int]
+    def append_rule(
+        self, rule: templates.Rule, k: int, ct: int, values: dict[int, int] | None = None
     ) -> int:
-        """Append the statements of a template that `result` needs; the slot of the result.
+        """Append a rule for statement `k`, with `ct` in the place of its cotangent; the slot of its result.
 
         `values` has slots that stand in for operands (and, behind them, for the result).
         """
-        statements, leaves = traced.part(result)
-        tape = self.tape
-        start, count = int(tape.arg_start[k]), len(tape.instruction_of(k).layouts)
-        slots = traced.bind(
-            leaves, ct, values.get(count, k),
-            lambda i: values[i] if i in values else int(tape.arg[start + i]),
-            lambda c: tape.constant(traced.constants[c].item(), traced.layouts[c].dtype),
-        )  # fmt: skip
-        for s in statements:
-            operands = [slots[a] for a in s.args]
-            kind = s.instruction.op.kind
-            if kind == nt.VIEW:
-                slots[s.slot] = self.tape.append_view(s.instruction, operands[0], s.offset)
-            else:
-                first = self.tape.append(s.instruction, operands)
-                for j in range(len(s.instruction.outs)):
-                    slots[s.slot + j] = first + j
-                if kind in (nt.WRITE, nt.ACCUMULATE):
-                    versions.note_write(self.tape, first)
-        return slots[result]
+        operands = self.tape.args_of(k)
+        if values:
+            operands = [values.get(i, slot) for i, slot in enumerate(operands)]
+        out = values.get(len(operands), k) if values else k
+        slots = {nt.RULE_CT: ct, nt.RULE_OUT: out}
+        inputs = [operands[i] if i >= 0 else slots[i] for i in rule.segment.inputs]
+        (result,) = segment.append(self.tape, rule.segment, inputs)
+        return result
 
     def rule(self, k: int, operand: int, ct: int, values: dict[int, int] | None = None) -> int:
         """Append the rule of one operand of statement `k`; the slot of the operand's cotangent."""
@@ -213,11 +200,8 @@ class Pass:
             joint = instruction_for(TABLE["strip_head"], tuple(map(self.layout, parts)))
             return self.tape.append(joint, parts) if len(parts) > 1 else parts[0]
         source = instruction if values is None else saved.dense(instruction, values)
-        traced = template(source, self.request.variant)
-        result = traced.results[operand]
-        assert result is not None
-        new = self.instantiate(traced, result, k, self.dense(ct), values or {})
-        return self.sum_to(new, instruction.layouts[operand].shape)
+        rule = templates.rules(source, self.request.variant)[operand]
+        return self.append_rule(rule, k, self.dense(ct), values)
 
     def take(self, root: int) -> int:
         """The adjoint of a root, which needs it no more."""
@@ -247,13 +231,10 @@ class Pass:
                     if wanted(slot):
                         self.add(slot, new)
                 return
-            traced = template(instruction, request.variant)
-            templates.build(instruction, request.variant)
+            rules = templates.rules(instruction, request.variant)
             for i, slot in enumerate(args[first:], first):
-                result = traced.results[i]
-                if result is None or not wanted(slot) or not is_float(instruction.layouts[i]):
-                    continue
-                self.add(slot, self.rule(k, i, ct))
+                if i in rules and wanted(slot):
+                    self.add(slot, self.append_rule(rules[i], k, ct))
         elif kind == nt.VIEW:
             if root == k and not instruction.op.detaches and wanted(args[0]):
                 self.add_view(k, args[0])

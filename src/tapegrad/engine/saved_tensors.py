@@ -290,7 +290,8 @@ def handed_over(instruction: Instruction) -> Instruction:
         new = copy(instruction)
         # It runs the steps of the other, which stays as long as it does.
         new.key, new._holdings, new.needs = None, None, (instruction.id,)
-        new.vjp = new.masked_vjp = new.pushes = new.head = new.family = None
+        new.vjp = new.masked_vjp = new.head = new.family = None
+        new.rules = {}
         new_number(new)
         with holding(new.holdings):
             first = VTAB.reserve(max(len(instruction.layouts), 1))
@@ -299,7 +300,7 @@ def handed_over(instruction: Instruction) -> Instruction:
         row[:] = ITAB.rows[instruction.id]
         row[nt.I_PYTHON], row[nt.I_VSCRATCH] = 1, 0
         row[nt.I_VJP : nt.I_VJP + nt.VARIANTS] = first
-        row[nt.I_REPLAY : nt.I_REPLAY + 2] = -1
+        row[nt.I_REPLAY : nt.I_PUSH + 1] = -1
     return new
 
 

@@ -1,8 +1,8 @@
 """The ABI of native code: the structures that it shares with Python, and their fields.
 
 Start reading at `GLOBALS`, the process-wide structure (fields ``G_*``), then the state of one tape
-(``S_*``), instructions (``I_*``), VJP programs (``V_*``) and their steps (``P_*``), templates
-(``Q_*``), and the request of a reverse sweep (``R_*``).
+(``S_*``), instructions (``I_*``), VJP programs (``V_*``) and their steps (``P_*``), rules as segments
+(``Q_*``, ``SEG_*``), and the request of a reverse sweep (``R_*``).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ G_VTAB = 7  # VJP programs: rows of V_WIDTH words
 G_STEPS = 8  # steps of programs: rows of P_WIDTH words
 G_LAYOUT_DTYPE = 9  # one byte a layout: its dtype's code
 G_NONE = 10  # None
-G_REPLAY = 11  # templates of VJPs: rows of Q_WIDTH words, one an operand
+G_REPLAY = 11  # rules that are appended: rows of Q_WIDTH words, one an operand
 G_ADD = 12  # opcodes of `add` and `clone`
 G_CLONE = 13
 G_SLICE = 14  # the type slice
@@ -121,7 +121,7 @@ I_NOUT, I_FULL, I_DETACH, I_VSCRATCH = range(8, 12)
 I_PYTHON = 12  # its derivative is Python code (autograd.Function)
 I_EXTRA = 13  # two words
 I_VJP = 15  # its rows in the table of VJP programs, or -1: a word for each variant
-I_REPLAY = 19  # its rows in the table of templates, or -1: plain, masked
+I_REPLAY = 19  # its rows in the table of rules, or -1: plain, masked
 I_PUSH = 21  # and those of its derivatives along a direction
 I_USED = 22  # whether a statement was recorded since instructions ended last
 I_SIZE = 23  # length of the loops of sized steps
@@ -138,14 +138,21 @@ V_ASSIGN, V_ACCUMULATE, V_SCRATCH, V_MASK, V_REDUCES, V_IDENTITY, V_EXISTS, V_WO
 V_LANED = 9  # bytes of scratch memory a lane
 V_WIDTH = 12
 
-# columns of a template (an instruction and an operand)
-Q_EXISTS, Q_NATIVE, Q_STATEMENTS, Q_COUNT, Q_ARGS, Q_RESULT, Q_LAYOUT, Q_CT = range(8)
-Q_CONSTANTS, Q_CONSTANT_COUNT = 8, 9
-Q_WIDTH = 10
-# references in a template: cotangent (or tangent), result, then operands, statements and constants
+# columns of a rule (an instruction and an operand): whether there is one, its segment (0 where Python appends
+# it), the reference to its result, the layout of that, and of the cotangent
+Q_EXISTS, Q_SEGMENT, Q_RESULT, Q_LAYOUT, Q_CT = range(5)
+Q_WIDTH = 8
+# names of a rule's inputs: the cotangent (or tangent), the statement's result; from 0 on its operands
+RULE_CT, RULE_OUT = -1, -2
+
+# header of a segment (tape/segment.py): numbers of statements, of words of operands, of leaves. Behind it two
+# words a leaf, the code of a number's dtype and its bits, or SEG_INPUT and a name; then the statements:
+# instruction, grad mode (or -1), number of references, of words behind them, and those
+SEG_STATEMENTS, SEG_ARGS, SEG_LEAVES, SEG_HEADER = range(4)
+SEG_INPUT = -1
+# references in the template of a strip's opcode: cotangent, result, then operands, statements and constants
 REF_CT, REF_OUT, REF_OPERAND = 0, 1, 2
 REF_STATEMENT, REF_CONSTANT = 64, 1024
-MAX_TEMPLATE, MAX_CONSTANTS, MAX_OPERANDS_OF_TEMPLATE = 128, 16, 12
 
 # in the place of an opcode in the table of pairs: what replay makes of two layouts
 OP_ZEROS, OP_REGION, OP_ACCUMULATE = 20000, 20001, 20002

@@ -42,7 +42,7 @@ CALLS = {
     "grow_entry": False, "grow_handles_entry": False, "destroy_entry": False,
     "append_entry": False, "leaf_entry": False, "handle_entry": False, "bind_entry": False,
     "status_entry": False, "slot_entry": False, "room_left_entry": False, "data_entry": False,
-    "look_entry": False,
+    "look_entry": False, "segment_entry": False,
     "open_entry": False, "begin_entry": False, "close_entry": False, "pack_entry": True,
     "adopt_entry": False, "elements_entry": False, "transpose_entry": True,
 }  # fmt: skip
@@ -50,8 +50,8 @@ CALLS = {
 OBJECTS = {"handle_entry"}
 #: entry points that are told where an argument lies in memory, which is any Python object: its place
 ADDRESSED = {
-    "append_entry": 2, "bind_entry": 0, "data_entry": 0, "look_entry": 1, "slot_entry": 1,
-    "status_entry": 0,
+    "append_entry": 2, "bind_entry": 0, "data_entry": 0, "look_entry": 1, "segment_entry": 2,
+    "slot_entry": 1, "status_entry": 0,
 }  # fmt: skip
 #: LLVM's spelling of a pointer; from version 17 on there is one kind
 _POINTER = "ptr" if llvm.llvm_version_info[0] >= 17 else "i64*"

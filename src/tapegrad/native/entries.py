@@ -27,6 +27,7 @@ ENTRIES: dict[str, dict[str, str]] = {
         "handle_entry": "int64(int64, int64, int64)",
         "bind_entry": "int64(int64, int64, int64, int64)",
     },
+    "native.runtime.segments": {"segment_entry": "int64(int64, int64, int64)"},
     "native.runtime.indexing": {"subscript": "int64(int64, int64)"},
     "native.runtime.exchanging": {
         "enter": "int64(int64, int64, int64, int64)",

@@ -55,8 +55,8 @@ class Instruction:
         What its programs are filled in from, and the lengths that it has (patterns.py).
     vjp, masked_vjp : object or None
         Templates; set by traced_rule.py when a reverse pass first needs them.
-    pushes : object or None
-        Templates of tangents; set by forward_mode.py.
+    rules : dict
+        Derivatives as segments, by the column that has their rows (rules/replay_table.py).
     key : object
         The key of `interned`.
     needs : tuple of int
@@ -67,7 +67,7 @@ class Instruction:
 
     __slots__ = (
         "_holdings", "_steps", "attrs", "family", "head", "id", "key", "layouts", "masked_vjp", "needs", "op",
-        "outputs", "outs", "pattern", "pushes", "scratch", "shares", "sizes", "vjp",
+        "outputs", "outs", "pattern", "rules", "scratch", "shares", "sizes", "vjp",
     )  # fmt: skip
 
     def __init__(
@@ -91,7 +91,7 @@ class Instruction:
         self.sizes: tuple[int, ...] = ()
         self.vjp: Any = None
         self.masked_vjp: Any = None
-        self.pushes: Any = None
+        self.rules: dict[int, Any] = {}
         self.outputs: tuple[Instruction, ...] = ()
 
     @property

@@ -1,12 +1,14 @@
-"""Templates of VJPs in the form that native replay reads.
+"""Rules as segments: the statements that the cotangent of an operand takes.
 
-`build` writes, for each operand of an instruction, the statements that its cotangent takes (those of
-the traced rule, then the sums over broadcast dimensions) into the table ``G_REPLAY``, once an
-instruction. A template with in-place writes or several results stays with Python (recorded_pass.py).
+`rules` makes of an instruction's traced rule a segment for each operand (the statements of the template, then
+the sums over broadcast dimensions), once an instruction, and writes them into the table ``G_REPLAY``, where
+native replay finds them. Segments with in-place writes are for Python alone (recorded_pass.py), which notes
+the writes.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ..base.fast_paths import REFUSED
@@ -14,24 +16,27 @@ from ..base.locks import TABLE_LOCK
 from ..base.symbolic import Symbolic
 from ..native import abi as nt
 from ..ops.instruction import ITAB, RTAB, Instruction, instruction, remember, view_instruction
-from ..ops.layout import LAYOUTS, Layout, broadcast_strides, contiguous, intern, is_symbolic
+from ..ops.layout import Layout, broadcast_strides, contiguous, intern, is_symbolic
 from ..ops.patterns import Pattern, answered
-from ..ops.program import POOL, holding, offset_words
+from ..ops.program import holding
 from ..ops.table import TABLE, is_float
 from ..tape.constants import Constants
+from ..tape.segment import Draft, Segment
 from ..tape.tape import Tape
 from .traced_rule import Template, template
 
 __all__ = [
+    "Rule",
     "Unary",
     "append_sums",
-    "build",
-    "drafts",
+    "drafted",
+    "enter",
     "filled",
     "lacking",
+    "rule",
+    "rules",
     "sums_to",
     "teach",
-    "write",
 ]
 
 
@@ -88,29 +93,23 @@ def append_sums(tape: Tape, slot: int, shape: tuple[int, ...]) -> int:
     return slot
 
 
-class Draft(NamedTuple):
-    """The statements that the cotangent of one operand takes, as they will be written.
+class Rule(NamedTuple):
+    """The derivative of an instruction in one operand, to be appended.
 
     Attributes
     ----------
-    steps : list
-        Instruction, references to its inputs, and the offset of a view (None for what is none).
-    constants : list of int
-        Bits and dtype of each, one behind the other.
-    result : int
-        Reference to the result.
+    segment : Segment
+        Its inputs have the names `abi.RULE_CT` and `abi.RULE_OUT`, and numbers of operands.
     layout : Layout
-        That of the result.
+        That of its one result.
     """
 
-    steps: list[tuple[Instruction, list[int], Any]]
-    constants: list[Any]
-    result: int
+    segment: Segment
     layout: Layout
 
 
 def lacking(instruction: Instruction, variant: int) -> bool:
-    """Return True if an instruction that native replay may do has no template yet."""
+    """Return True if native replay may do an instruction whose rules are not in the table yet."""
     if (
         instruction.op.kind != nt.COMPUTE
         or ITAB.rows[instruction.id, nt.I_REPLAY + (variant >> 1)] >= 0
@@ -120,7 +119,7 @@ def lacking(instruction: Instruction, variant: int) -> bool:
 
 
 def teach(replayed: Instruction, variant: int, ct: Layout) -> None:
-    """Let native replay know what a statement takes: its templates, sums of cotangents, a copy of `ct`.
+    """Let native replay know what a statement takes: its rules, sums of cotangents, a copy of `ct`.
 
     Parameters
     ----------
@@ -130,134 +129,107 @@ def teach(replayed: Instruction, variant: int, ct: Layout) -> None:
         Of the statement's cotangent.
     """
     with TABLE_LOCK:
-        build(replayed, variant)
-        first = ITAB.rows.item(replayed.id, nt.I_REPLAY + (variant >> 1))
-        for number in set(RTAB.rows[first : first + len(replayed.layouts), nt.Q_LAYOUT].tolist()):
-            layout = LAYOUTS[number]
-            if number and layout.ndim and layout.is_contiguous:
+        for layout in {rule.layout for rule in rules(replayed, variant).values()}:
+            if layout.ndim and layout.is_contiguous:
                 remember(instruction(TABLE["add"], (layout, layout)))
         if not ct.is_contiguous:
             remember(instruction(TABLE["clone"], (ct,)))
 
 
-def build(instruction: Instruction, variant: int = 0) -> None:
-    """Write the templates of an instruction, plain or masked, unless they are there."""
+def rules(instruction: Instruction, variant: int = 0) -> dict[int, Rule]:
+    """The rules of the operands that have a derivative, plain or masked; in the table from now on."""
     column = nt.I_REPLAY + (variant >> 1)
-    if ITAB.rows[instruction.id, column] >= 0:
-        return
-    with holding(instruction.holdings):
-        if ITAB.rows[instruction.id, column] >= 0:
-            return
-        drawings = filled(instruction, variant) or drafts(instruction, variant)
-        nt.GLOBALS[nt.G_ADD], nt.GLOBALS[nt.G_CLONE] = TABLE["add"].code, TABLE["clone"].code
-        count = max(len(instruction.layouts), 1)
-        first = RTAB.reserve(count)
-        RTAB.rows[first : first + count] = 0
-        for i, drawn in drawings.items():
-            RTAB.rows[first + i, nt.Q_EXISTS] = 1
-            if drawn is not None:
-                place(instruction, first + i, drawn)
-        RTAB.rows[first : first + count, nt.Q_CT] = contiguous(
-            instruction.out.dtype, instruction.out.shape
-        ).id
-        # A pass of another thread may look at these rows from now on.
-        ITAB.rows[instruction.id, column] = first
+    if column not in instruction.rules:
+        with holding(instruction.holdings):
+            if column not in instruction.rules:
+                known = filled(instruction, variant) or drafted(instruction, variant)
+                enter(instruction, column, known)
+    entered: dict[int, Rule] = instruction.rules[column]
+    return entered
 
 
-def drafts(instruction: Instruction, variant: int) -> dict[int, Draft | None]:
-    """The draft of each operand with a derivative; None for those that native replay cannot do."""
+def drafted(instruction: Instruction, variant: int) -> dict[int, Rule]:
+    """The rules of an instruction, from its template."""
     traced = template(instruction, variant)
     return {
-        i: draft(traced, result, instruction.layouts[i].shape)
+        i: rule(instruction, traced, result, instruction.layouts[i].shape)
         for i, result in enumerate(traced.results)
         if result is not None and is_float(instruction.layouts[i])
     }
 
 
-def write(
-    instruction: Instruction, number: int, traced: Template, result: int, shape: tuple[int, ...]
-) -> None:
-    """Write a template of an instruction into a row: the statements of a result, summed to a shape."""
-    RTAB.rows[number, nt.Q_EXISTS] = 1
-    drawn = draft(traced, result, shape)
-    if drawn is not None:
-        place(instruction, number, drawn)
-
-
-def draft(traced: Template, result: int, shape: tuple[int, ...]) -> Draft | None:
-    """Lay out the statements of a result, summed to a shape; None if native replay cannot do them."""
+def rule(user: Instruction, traced: Template, result: int, shape: tuple[int, ...]) -> Rule:
+    """Make a rule of a template of `user`: the statements of a result, summed to a shape."""
     statements, leaves = traced.part(result)
-    keys: list[Any] = []
-
-    def constant(slot: int) -> int:
-        nonlocal keys
-        keys += Constants.key(traced.constants[slot], traced.layouts[slot].dtype)
-        return nt.REF_CONSTANT + len(keys) // 2 - 1
-
-    references = traced.bind(leaves, nt.REF_CT, nt.REF_OUT, lambda i: nt.REF_OPERAND + i, constant)
-    steps: list[tuple[Instruction, list[int], Any]] = []
+    draft = Draft()
+    names: dict[int, int | None] = traced.bind(leaves, nt.RULE_CT, nt.RULE_OUT, int, lambda _: None)
+    for slot, name in names.items():
+        if name is None:
+            bits, code = Constants.key(traced.constants[slot], traced.layouts[slot].dtype)
+            draft.leaf(slot, code, bits)
+        else:
+            draft.leaf(slot, nt.SEG_INPUT, name)
     for s in statements:
-        kind = s.instruction.op.kind
-        plain = kind == nt.VIEW or (kind == nt.COMPUTE and len(s.instruction.outs) == 1)
-        if not plain or len(s.args) > nt.MAX_OPERANDS_OF_TEMPLATE:
-            return None
-        inputs = [references[a] for a in s.args]
-        references[s.slot] = nt.REF_STATEMENT + len(steps)
-        steps.append((s.instruction, inputs, s.offset if kind == nt.VIEW else None))
-    last, layout = references[result], traced.layouts[result]
+        if s.instruction.op.kind != nt.OUTPUT:  # such are with the statement of the first result
+            offset = s.offset if s.instruction.op.kind == nt.VIEW else None
+            draft.append(s.slot, s.instruction, s.args, offset)
+    layout, slot = traced.layouts[result], len(traced.layouts)
     for step in sums_to(layout, shape):
-        steps.append((step.instruction, [last], 0 if step.is_view else None))
-        last, layout = nt.REF_STATEMENT + len(steps) - 1, step.instruction.out
-    last_operand = max(traced.reads(leaves), default=0)
-    too_many_operands = last_operand >= nt.REF_STATEMENT - nt.REF_OPERAND
-    if len(steps) > nt.MAX_TEMPLATE or len(keys) > 2 * nt.MAX_CONSTANTS or too_many_operands:
-        return None
-    return Draft(steps, keys, last, layout)
+        draft.append(slot, step.instruction, (result,), 0 if step.is_view else None)
+        layout, result, slot = step.instruction.out, slot, slot + 1
+    writes = (nt.WRITE, nt.ACCUMULATE)
+    noted = [s.slot for s in statements if s.instruction.op.kind in writes]
+    assert len(draft.leaves) == len(names), "every operand is one of the template"
+    user.needs += tuple({step.number for step in draft.steps})
+    return Rule(draft.segment([result], noted), layout)
 
 
-def place(instruction: Instruction, number: int, drawn: Draft) -> None:
-    """Write a draft into a row of the table, for an instruction."""
-    words: list[int] = []
-    args = 0
-    for step, inputs, offset in drawn.steps:
-        low, high = (0, 0) if offset is None else offset_words(offset)
-        extra = 0 if offset is None else 2
-        words.extend((step.id, len(inputs), extra, low, high, *inputs))
-        args += len(inputs) + extra
-    instruction.needs += tuple([step.id for step, _, _ in drawn.steps])
-    row = RTAB.rows[number]
-    row[nt.Q_STATEMENTS], row[nt.Q_COUNT] = POOL.put(words), len(drawn.steps)
-    row[nt.Q_ARGS], row[nt.Q_RESULT], row[nt.Q_LAYOUT] = args, drawn.result, drawn.layout.id
-    row[nt.Q_CONSTANTS] = POOL.put(drawn.constants)
-    row[nt.Q_CONSTANT_COUNT] = len(drawn.constants) // 2
-    row[nt.Q_NATIVE] = not REFUSED
+def enter(instruction: Instruction, column: int, rules: dict[int, Rule]) -> None:
+    """Write rules of an instruction into the table. The caller holds the lock, for its holdings."""
+    nt.GLOBALS[nt.G_ADD], nt.GLOBALS[nt.G_CLONE] = TABLE["add"].code, TABLE["clone"].code
+    count = max(len(instruction.layouts), 1)
+    first = RTAB.reserve(count)
+    RTAB.rows[first : first + count] = 0
+    for i, (segment, layout) in rules.items():
+        row = RTAB.rows[first + i]
+        row[nt.Q_EXISTS] = 1
+        row[nt.Q_SEGMENT] = 0 if REFUSED or segment.noted else segment.address
+        row[nt.Q_RESULT], row[nt.Q_LAYOUT] = segment.results[0], layout.id
+    ct = contiguous(instruction.out.dtype, instruction.out.shape)
+    RTAB.rows[first : first + count, nt.Q_CT] = ct.id
+    instruction.rules[column] = rules
+    # A pass of another thread may look at these rows from now on.
+    ITAB.rows[instruction.id, column] = first
 
 
 # --------------------------------------------------------------------------- patterns
-def filled(instruction: Instruction, variant: int) -> dict[int, Draft | None] | None:
-    """The drafts of an instruction as its pattern has them; None if its rule has to be traced."""
-    key = "templates", variant
-    answer: dict[int, Draft | None] | None = answered(
-        instruction, lambda pattern: pattern.derived(key, lambda p: _Drafts(p, variant))
+def filled(instruction: Instruction, variant: int) -> dict[int, Rule] | None:
+    """The rules of an instruction as its pattern has them; None if its rule has to be traced."""
+    key = "rules", variant
+    answer: tuple[dict[int, Rule], list[Instruction]] | None = answered(
+        instruction, lambda pattern: pattern.derived(key, lambda p: _Image(p, variant))
     )
-    return answer
+    if answer is None:
+        return None
+    rules, instructions = answer
+    instruction.needs += tuple([each.id for each in instructions])
+    return rules
 
 
-class _Drafts:
-    """Drafts of a prototype: what depends on the lengths as a function of them."""
+class _Image:
+    """Rules of a prototype: what depends on the lengths as a function of them."""
 
     def __init__(self, pattern: Pattern, variant: int) -> None:
-        self._drafts = drafts(pattern.prototype, variant)
+        self._rules = drafted(pattern.prototype, variant)
         self._instructions: dict[int, Instruction] = {}
         self._layouts: dict[int, Layout] = {}
         numbers: dict[str, Symbolic] = {}
-        for drawn in filter(None, self._drafts.values()):
-            self._note(drawn.layout, numbers)
-            for step, _, offset in drawn.steps:
-                self._note((offset, step.layouts, tuple(step.attrs.values())), numbers)
-                if is_symbolic((*step.layouts, *step.outs)):
-                    self._instructions[step.id] = step
-            self._note(tuple(drawn.constants), numbers)
+        for segment, layout in self._rules.values():
+            self._note(layout, numbers)
+            self._note(segment.leaves, numbers)
+            for step, each in zip(segment.steps, segment.instructions, strict=True):
+                self._note((step.offset, each.layouts, tuple(each.attrs.values())), numbers)
+                self._instructions[each.id] = each
         self._numbers = tuple(numbers)
         parts = [(*x.shape, *x.strides) for x in self._layouts.values()]
         self._call = pattern.function([list(numbers.values()), *parts])
@@ -272,8 +244,8 @@ class _Drafts:
             for item in value:
                 self._note(item, numbers)
 
-    def fill(self, sizes: tuple[int, ...]) -> dict[int, Draft | None] | None:
-        """The drafts for some lengths; None if something asked about them has another answer."""
+    def fill(self, sizes: tuple[int, ...]) -> tuple[dict[int, Rule], list[Instruction]] | None:
+        """The rules for some lengths, and their instructions; None if a question has another answer."""
         answer = self._call(*sizes)
         if answer is None:
             return None
@@ -291,16 +263,22 @@ class _Drafts:
                 return layouts.get(value.id, value)
             return tuple(map(of, value)) if type(value) is tuple else value
 
-        filled = {
-            number: instruction(
-                x.op, tuple(map(of, x.layouts)), **{k: of(v) for k, v in x.attrs.items()}
-            )
-            for number, x in self._instructions.items()
-        }
-        return {
-            i: None if drawn is None else Draft(
-                [(filled.get(x.id, x), inputs, of(offset)) for x, inputs, offset in drawn.steps],
-                list(map(of, drawn.constants)), drawn.result, of(drawn.layout),
-            )
-            for i, drawn in self._drafts.items()
-        }  # fmt: skip
+        instructions: dict[int, Instruction] = {}
+        for each in self._instructions.values():
+            new = each
+            if each.op.kind == nt.OUTPUT:
+                continue
+            if is_symbolic((*each.layouts, *each.outs)):
+                attrs = {k: of(v) for k, v in each.attrs.items()}
+                new = instruction(each.op, tuple(map(of, each.layouts)), **attrs)
+            known = zip((each, *each.outputs), (new, *new.outputs), strict=True)
+            instructions |= {old.id: other for old, other in known}
+        rules = {}
+        for i, (segment, layout) in self._rules.items():
+            steps = tuple([
+                step._replace(number=instructions[step.number].id, offset=of(step.offset))
+                for step in segment.steps
+            ])  # fmt: skip
+            leaves = tuple([leaf._replace(value=of(leaf.value)) for leaf in segment.leaves])
+            rules[i] = Rule(replace(segment, steps=steps, leaves=leaves), of(layout))
+        return rules, list(instructions.values())

@@ -13,6 +13,7 @@ import numpy as np
 from ..base.dtypes import dtype
 from ..base.symbolic import Symbolic
 from ..native import abi as nt
+from ..ops.layout import SCALARS
 
 __all__ = ["Constants"]
 
@@ -47,6 +48,13 @@ class Constants:
             return bits, kind.code
         wide = np.float64 if kind.is_floating_point else np.int64
         return int(np.asarray(array, wide).view(np.int64)), kind.code
+
+    @staticmethod
+    def array(bits: int, code: int) -> np.ndarray:
+        """Return the 0-d array that has a key."""
+        layout = SCALARS[code]
+        wide = np.float64 if layout.dtype.is_floating_point else np.int64
+        return np.array(bits, np.int64).view(wide).astype(layout.dtype.np)
 
     def add(self, key: tuple[int, int], slot: int) -> Constants:
         """Note a scalar; return the object that has it, a larger one where this is full."""

@@ -133,12 +133,11 @@ def _on_tapes() -> np.ndarray | None:
 
 
 def _is_held(instruction: Instruction) -> bool:
-    """Return True if something but the instruction refers to one of its templates."""
-    if instruction.vjp is None and instruction.masked_vjp is None and instruction.pushes is None:
+    """Return True if something but the instruction refers to one of its templates, or to its rules."""
+    kept: list[Any] = [t for t in (instruction.vjp, instruction.masked_vjp) if t is not None]
+    kept += [rules for rules in instruction.rules.values() if rules is not None]
+    if not kept:
         return False  # as most are whose programs were filled in
-    kept: list[Any] = [
-        t for t in (instruction.vjp, instruction.masked_vjp, instruction.pushes) if t is not None
-    ]
     return any(count > 1 for count in reference_counts(kept))
 
 

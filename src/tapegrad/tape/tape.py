@@ -285,10 +285,14 @@ class Tape(Values):
                 return slot
         with np.errstate(over="ignore"):  # 1e308 is inf in float32
             array = np.asarray(value, kind.np)
-        key = Constants.key(array, kind)
+        return self.constant_of(*Constants.key(array, kind))
+
+    def constant_of(self, bits: int, code: int) -> int:
+        """Slot of the scalar with a key of `Constants`."""
+        key = bits, code
         slot = self.constants.slots.get(key)
         if slot is None:
-            slot = self.bind(array, SCALARS[kind.code], active=False)
+            slot = self.bind(Constants.array(bits, code), SCALARS[code], active=False)
             constants = self.constants.add(key, slot)
             if constants is not self.constants:
                 self._use_constants(constants)

@@ -17,6 +17,7 @@ from .recording import (
     _NEED_PYTHON,
     _STATE,
     _TYPE,
+    CHARACTERS,
     bind,
     blank_handle,
     has_room,
@@ -27,8 +28,6 @@ from .recording import (
 
 #: where a type keeps the type that it lays its objects out by (tp_base)
 _BASE = nt.HEADER + 240
-#: where the characters of a bytes object are, behind its length and its hash
-_CHARACTERS = nt.HEADER + 16
 
 
 def append_entry(state, instruction, packed, count, more):  # type: ignore[no-untyped-def]
@@ -39,7 +38,7 @@ def append_entry(state, instruction, packed, count, more):  # type: ignore[no-un
     anew for each call: a finalizer may make calls of its own between any two bytecodes.
     """
     s, further = p64(state), more >> 1
-    args = packed + _CHARACTERS
+    args = packed + CHARACTERS
     if not has_room(state, 1 + further, count + further):
         return _NEED_PYTHON
     if more & 1 == 0 and s[nt.S_PENDING_BYTES] > s[nt.S_PENDING_LIMIT]:

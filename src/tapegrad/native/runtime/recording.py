@@ -1,7 +1,7 @@
-"""Recording in native code; see handle_type.py for what a handle is.
+"""Recording in native code; handle_type.py says what a handle is.
 
-Start reading at `append` (what recording a statement means), then `binary`. What Python calls as it records
-is in appending.py.
+Start reading at `append` (the meaning of recording a statement), then `binary`. Entries that Python calls as
+it records are in appending.py, runs of statements in segments.py.
 
 **What runs Python code here, and when.** The allocation of a handle may run the garbage collector, and so
 finalizers, which record, free, collect slots, grow tables, rebind operands, or run a backward pass of
@@ -44,6 +44,8 @@ from .hash_tables import find_constant, find_pair
 
 _TYPE = nt.HEADER - 8  # where the header keeps the type
 _STATE, _ID, _LAYOUT, _DICT = nt.HEADER, nt.HEADER + 8, nt.HEADER + 12, nt.HEADER + 16
+#: where the characters of a bytes object are, behind its length and its hash
+CHARACTERS = nt.HEADER + 16
 _NEED_PYTHON = -1
 _SELECT = nt.SELECT_CODE
 NUMBER_PROTOCOL = nt.NUMBER_PROTOCOL
@@ -146,8 +148,8 @@ def put(state, instruction, args, count, refused):  # type: ignore[no-untyped-de
 @helper
 def layout_at(state, slot):  # type: ignore[no-untyped-def]
     """Layout id of a slot."""
-    made = p32(p64(state)[nt.S_INSTRUCTION])[slot]
-    return p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * made)[I_LAYOUT]
+    instruction = p32(p64(state)[nt.S_INSTRUCTION])[slot]
+    return p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * instruction)[I_LAYOUT]
 
 
 @inlined

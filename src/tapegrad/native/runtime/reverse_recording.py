@@ -1,8 +1,8 @@
 """Replay in native code: the reverse pass, recorded as statements.
 
-Each statement's VJP is a template (recorded_pass.py writes it into the table ``G_REPLAY``), which is appended
-with the statement's slots in the place of its leaves. What is not that simple goes to Python, statement
-by statement: in-place writes, hooks, a pair of layouts that was never added before.
+Each statement's VJP is a segment for each operand (replay_table.py writes them into the table ``G_REPLAY``),
+which is appended with the statement's slots in the place of its inputs. What is not that simple goes to
+Python, statement by statement: in-place writes, hooks, a pair of layouts that was never added before.
 """
 
 from __future__ import annotations
@@ -17,29 +17,19 @@ from ..abi import (
     I_REPLAY,
     I_WIDTH,
     LEAF,
-    MAX_CONSTANTS,
-    MAX_TEMPLATE,
     OP_ACCUMULATE,
     OP_REGION,
     OP_ZEROS,
     OUTPUT,
-    Q_ARGS,
-    Q_CONSTANT_COUNT,
-    Q_CONSTANTS,
-    Q_COUNT,
     Q_CT,
     Q_EXISTS,
     Q_LAYOUT,
-    Q_NATIVE,
     Q_RESULT,
-    Q_STATEMENTS,
+    Q_SEGMENT,
     Q_WIDTH,
     R_NEEDED,
     R_ROOT,
     R_VARIANT,
-    REF_CONSTANT,
-    REF_OPERAND,
-    REF_STATEMENT,
     STUB,
     TARGET,
     VIEW,
@@ -48,77 +38,35 @@ from ..abi import (
 from ..intrinsics import globals_address, helper, p8, p32, p64, stack_words
 from .hash_tables import find_constant, find_pair
 from .recording import append, has_room, layout_at
+from .segments import append_rule, fits
 
-#: what adding a cotangent to an adjoint comes to
+#: ways to add a cotangent to an adjoint
 SET, SUM, INTO_BUFFER, INTO_REGION = range(4)
 
 
 @helper
-def resolve(reference, k, ct, operands, made, constants):  # type: ignore[no-untyped-def]
-    """Slot that a reference of a template stands for."""
-    if reference == nt.REF_CT:
-        return ct
-    if reference == nt.REF_OUT:
-        return k
-    if reference < REF_STATEMENT:
-        return np.int64(operands[reference - REF_OPERAND])
-    if reference < REF_CONSTANT:
-        return made[reference - REF_STATEMENT]
-    return constants[reference - REF_CONSTANT]
-
-
-@helper
-def find_constants(state, rule, slots):  # type: ignore[no-untyped-def]
-    """Slots of a template's constants; whether all are on the tape."""
-    keys = p64(rule[Q_CONSTANTS])
-    for i in range(rule[Q_CONSTANT_COUNT]):
-        slot = find_constant(state, keys[2 * i], keys[2 * i + 1])
-        if slot == 0:
-            return False
-        slots[i] = slot
-    return True
-
-
-@helper
-def emit(state, rule, k, ct, operands, made, constants, args):  # type: ignore[no-untyped-def]
-    """Append the statements of a template; the slot of its result."""
-    words = p64(rule[Q_STATEMENTS])
-    a = p32(args)
-    at = 0
-    for j in range(rule[Q_COUNT]):
-        count, extra = words[at + 1], words[at + 2]
-        for i in range(count):
-            a[i] = resolve(words[at + 5 + i], k, ct, operands, made, constants)
-        for i in range(extra):
-            a[count + i] = words[at + 3 + i]
-        made[j] = append(state, words[at], args, count + extra)
-        at += 5 + count
-    return resolve(rule[Q_RESULT], k, ct, operands, made, constants)
-
-
-@helper
 def plan_sum(state, root, adjoint, buffer, slot, result, plan):  # type: ignore[no-untyped-def]
-    """Find what adding a cotangent of layout `result` to the adjoint of `slot` takes; 0 if unknown.
+    """Plan how to add a cotangent of layout `result` to the adjoint of `slot`; 0 if a pair is unknown.
 
-    `plan`: what to do, then instructions (and a slot) for it.
+    `plan`: the way, then instructions (and a slot) for it.
     """
     g = p64(globals_address())
     owner = root[slot]
-    known = adjoint[owner]
-    whole, own = layout_at(state, owner), layout_at(state, slot)
+    sum_slot = adjoint[owner]
+    whole, part = layout_at(state, owner), layout_at(state, slot)
     address = p64(p64(state)[nt.S_ADDRESS])
-    if owner == slot or (whole == own and address[owner] == address[slot]):
-        if known == 0:
+    if owner == slot or (whole == part and address[owner] == address[slot]):
+        if sum_slot == 0:
             plan[0] = SET
             return 1
         op = OP_ACCUMULATE if buffer[owner] else g[nt.G_ADD]
-        pair = find_pair(op, layout_at(state, known), result)
+        pair = find_pair(op, layout_at(state, sum_slot), result)
         if pair == 0:
             return 0
         plan[0] = INTO_BUFFER if buffer[owner] else SUM
         plan[1] = p64(pair)[1]
         return 1
-    region = find_pair(OP_REGION, whole, own)
+    region = find_pair(OP_REGION, whole, part)
     if region == 0:
         return 0
     into = find_pair(OP_ACCUMULATE, p64(region)[2], result)
@@ -131,8 +79,8 @@ def plan_sum(state, root, adjoint, buffer, slot, result, plan):  # type: ignore[
         if zeros == 0 or zero == 0:
             return 0
         plan[3], plan[4], plan[5], plan[6] = p64(zeros)[1], p64(zeros)[2], zero, 0
-        if known != 0:
-            before = find_pair(OP_ACCUMULATE, whole, layout_at(state, known))
+        if sum_slot != 0:
+            before = find_pair(OP_ACCUMULATE, whole, layout_at(state, sum_slot))
             if before == 0:
                 return 0
             plan[6] = p64(before)[1]
@@ -178,7 +126,7 @@ def follow(state, root, adjoint, buffer, slot, ct, plan, args):  # type: ignore[
 
 @helper
 def replay(state, request, adjoints, buffers, k, low):  # type: ignore[no-untyped-def]
-    """Replay from statement `k` down to `low`; what is below `low` when done.
+    """Replay from statement `k` down to `low`; return a number below `low` when done.
 
     Else the statement, and times 2**32 its operand, where Python has to go on. `adjoints` is an int32 a
     root: the slot of its cotangent so far; `buffers` a uint8: it may be written in place. Such writes need
@@ -191,14 +139,13 @@ def replay(state, request, adjoints, buffers, k, low):  # type: ignore[no-untype
     instructions, arg_start = p32(s[nt.S_INSTRUCTION]), p32(s[nt.S_ARG_START])
     g = p64(globals_address())
     itab = g[nt.G_ITAB]
-    made, constants = p64(stack_words(MAX_TEMPLATE)), p64(stack_words(MAX_CONSTANTS))
     args, plan = stack_words(8), p64(stack_words(8))
-    which = I_REPLAY + (r[R_VARIANT] >> 1)
+    column = I_REPLAY + (r[R_VARIANT] >> 1)
     while k >= low:
         if needed[k] & TARGET:
             return k
-        own = root[k]
-        if adjoint[own] == 0 or needed[own] == 0:
+        owner = root[k]
+        if adjoint[owner] == 0 or needed[owner] == 0:
             k -= 1
             continue
         row = p64(itab + 8 * I_WIDTH * instructions[k])
@@ -206,13 +153,13 @@ def replay(state, request, adjoints, buffers, k, low):  # type: ignore[no-untype
         if flags[k] & WATCHED:
             return k
         skipped = kind == LEAF or kind == OUTPUT or flags[k] & STUB
-        if skipped or (kind == VIEW and own != k):
+        if skipped or (kind == VIEW and owner != k):
             k -= 1
             continue
-        if kind != COMPUTE or row[which] < 0:
+        if kind != COMPUTE or row[column] < 0:
             return k
         ct = np.int64(adjoint[k])
-        rules = g[nt.G_REPLAY] + 8 * Q_WIDTH * row[which]
+        rules = g[nt.G_REPLAY] + 8 * Q_WIDTH * row[column]
         layout = layout_at(state, ct)
         if layout != p64(rules)[Q_CT]:
             pair = find_pair(g[nt.G_CLONE], layout, 0)
@@ -224,20 +171,18 @@ def replay(state, request, adjoints, buffers, k, low):  # type: ignore[no-untype
         operands = p32(s[nt.S_ARG] + 4 * arg_start[k])
         for i in range(row[I_NARGS]):
             slot = operands[i]
-            owner = root[slot]
             rule = p64(rules + 8 * Q_WIDTH * i)
-            if rule[Q_EXISTS] == 0 or needed[owner] == 0:
+            if rule[Q_EXISTS] == 0 or needed[root[slot]] == 0:
                 continue
-            here = k + (i << 32)
-            if rule[Q_NATIVE] == 0:
-                return here
-            if not has_room(state, rule[Q_COUNT] + 6, rule[Q_ARGS] + 16):
-                return here
+            stop = k + (i << 32)
+            segment = rule[Q_SEGMENT]
+            if segment == 0 or not fits(state, segment, 6, 16):
+                return stop
             if plan_sum(state, root, adjoint, buffer, slot, rule[Q_LAYOUT], plan) == 0:
-                return here
-            if not find_constants(state, rule, constants):
-                return here
-            result = emit(state, rule, k, ct, operands, made, constants, args)
+                return stop
+            result = append_rule(state, segment, rule[Q_RESULT], k, ct, operands)
+            if result == 0:
+                return stop
             follow(state, root, adjoint, buffer, slot, result, plan, args)
         adjoint[k] = 0
         k -= 1

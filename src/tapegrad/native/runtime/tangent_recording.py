@@ -1,8 +1,8 @@
 """Forward mode in native code: the tangents of a stretch of the tape, recorded as statements.
 
-From the inputs up, each statement's tangent is the sum of what the templates of its operands
-(forward_mode.py writes them, in the form that replay reads) make of the operands' tangents; a view's is the
-same view of its operand's tangent. A tangent has the layout of its statement's result.
+From the inputs up, each statement's tangent is the sum of what the segments of its operands
+(forward_mode.py writes them, into the table that replay reads) make of the operands' tangents; a view's
+is the same view of its operand's tangent. A tangent has the layout of its statement's result.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from ..abi import (
     I_PYTHON,
     I_WIDTH,
     LEAF,
-    MAX_CONSTANTS,
-    MAX_TEMPLATE,
-    Q_ARGS,
-    Q_COUNT,
     Q_EXISTS,
     Q_LAYOUT,
-    Q_NATIVE,
+    Q_RESULT,
+    Q_SEGMENT,
     Q_WIDTH,
     R_HIGH,
     R_REACHED,
+    SEG_ARGS,
+    SEG_LEAVES,
+    SEG_STATEMENTS,
     STUB,
     VIEW,
 )  # fmt: skip
 from ..intrinsics import globals_address, helper, p8, p32, p64, stack_words
 from .hash_tables import find_pair
 from .recording import append, has_room
-from .reverse_recording import emit, find_constants
+from .segments import append_rule, bind_rule, fits
 
 
 @helper
-def can_push(state, row, rules, operands, tangent, constants):  # type: ignore[no-untyped-def]
-    """Whether native code can append a statement's tangent: templates, sums and constants are known."""
+def can_push(state, row, rules, k, operands, tangent):  # type: ignore[no-untyped-def]
+    """Return True if native code can append a statement's tangent: segments, numbers, sums, and room."""
     g = p64(globals_address())
     layout = np.int64(-1)
     statements, args = 2, 8
@@ -51,10 +51,14 @@ def can_push(state, row, rules, operands, tangent, constants):  # type: ignore[n
         rule = p64(rules + 8 * Q_WIDTH * i)
         if tangent[operands[i]] == 0 or rule[Q_EXISTS] == 0:
             continue
-        if rule[Q_NATIVE] == 0 or not find_constants(state, rule, constants):
+        segment = rule[Q_SEGMENT]
+        if segment == 0 or not fits(state, segment, 0, 0):
             return False
-        statements += rule[Q_COUNT] + 1
-        args += rule[Q_ARGS] + 2
+        if not bind_rule(state, segment, k, np.int64(tangent[operands[i]]), operands):
+            return False
+        header = p64(segment)
+        statements += header[SEG_STATEMENTS] + 1
+        args += header[SEG_ARGS] + header[SEG_LEAVES] + 2
         if layout == -1:
             layout = rule[Q_LAYOUT]
             continue
@@ -81,15 +85,14 @@ def push(state, request, tangents, k):  # type: ignore[no-untyped-def]
     instructions, arg_start = p32(s[nt.S_INSTRUCTION]), p32(s[nt.S_ARG_START])
     g = p64(globals_address())
     itab = g[nt.G_ITAB]
-    made, constants = p64(stack_words(MAX_TEMPLATE)), p64(stack_words(MAX_CONSTANTS))
     args = stack_words(8)
     a = p32(args)
     high = r[R_HIGH]
     while k <= high:
-        own = root[k]
+        owner = root[k]
         row = p64(itab + 8 * I_WIDTH * instructions[k])
         kind = row[I_KIND]
-        passive = reached[own] == 0 or flags[own] & ACTIVE == 0 or flags[k] & STUB != 0
+        passive = reached[owner] == 0 or flags[owner] & ACTIVE == 0 or flags[k] & STUB != 0
         if passive or kind == LEAF or row[I_DETACH] != 0 or tangent[k] != 0:
             k += 1
             continue
@@ -113,7 +116,7 @@ def push(state, request, tangents, k):  # type: ignore[no-untyped-def]
         if row[I_PUSH] < 0:
             return k
         rules = g[nt.G_REPLAY] + 8 * Q_WIDTH * row[I_PUSH]
-        if not can_push(state, row, rules, operands, tangent, constants):
+        if not can_push(state, row, rules, k, operands, tangent):
             return k
         total, layout = np.int64(0), np.int64(0)
         for i in range(row[I_NARGS]):
@@ -121,8 +124,7 @@ def push(state, request, tangents, k):  # type: ignore[no-untyped-def]
             along = np.int64(tangent[operands[i]])
             if along == 0 or rule[Q_EXISTS] == 0:
                 continue
-            find_constants(state, rule, constants)
-            part = emit(state, rule, k, along, operands, made, constants, args)
+            part = append_rule(state, rule[Q_SEGMENT], rule[Q_RESULT], k, along, operands)
             if total == 0:
                 total, layout = part, rule[Q_LAYOUT]
                 continue
