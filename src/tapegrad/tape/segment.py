@@ -241,7 +241,7 @@ def cut(tape: Tape, results: Sequence[int], first: int) -> Segment:
         offset = tape.view_offset(slot) if kind == nt.VIEW else None
         draft.append(slot, instruction, operands, offset)
         writes = tape.writes.get(int(tape.base[slot]), ())
-        if kind in (nt.WRITE, nt.ACCUMULATE) and 2 * slot in writes:
+        if kind in (nt.WRITE, nt.ACCUMULATE) and versions.mark_of(slot) in writes:
             noted.append(slot)
     for slot in results:
         if slot not in draft.references:
