@@ -17,75 +17,10 @@ from .arguments import check_cast
 from .registry import FORMS
 from .signature import NUMPY_NAMES, Signature
 
-__all__ = ["WITHOUT_OUT", "accept"]
+__all__ = ["accept"]
 
 #: so many combinations of types are remembered for a function
 _KNOWN_TYPES = 256
-#: functions that make no new tensor of numbers, or take their data from elsewhere
-WITHOUT_OUT = frozenset(
-    [
-        "allclose",
-        "as_strided",
-        "as_tensor",
-        "asarray",
-        "atleast_1d",
-        "atleast_2d",
-        "atleast_3d",
-        "broadcast_shapes",
-        "broadcast_tensors",
-        "broadcast_to",
-        "chunk",
-        "clone",
-        "detach",
-        "diagonal",
-        "einsum",
-        "equal",
-        "flatten",
-        "from_numpy",
-        "get_default_device",
-        "get_num_threads",
-        "get_rng_state",
-        "initial_seed",
-        "is_complex",
-        "is_floating_point",
-        "is_same_size",
-        "is_signed",
-        "is_tensor",
-        "isclose",
-        "load",
-        "manual_seed",
-        "meshgrid",
-        "moveaxis",
-        "movedim",
-        "narrow",
-        "nelement",
-        "numel",
-        "permute",
-        "ravel",
-        "reshape",
-        "result_type",
-        "save",
-        "scalar_tensor",
-        "seed",
-        "select",
-        "set_num_threads",
-        "set_rng_state",
-        "split",
-        "split_with_sizes",
-        "squeeze",
-        "swapaxes",
-        "swapdims",
-        "t",
-        "tensor",
-        "tensor_split",
-        "transpose",
-        "unbind",
-        "unflatten",
-        "unsafe_chunk",
-        "unsafe_split",
-        "unsqueeze",
-    ]
-)
 
 
 def accept(

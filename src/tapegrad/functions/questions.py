@@ -1,4 +1,4 @@
-"""Questions about tensors and dtypes; functions for complex numbers, which leave real ones as they are."""
+"""Questions about tensors, dtypes and devices; functions for complex numbers, which leave real ones be."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from ..base import dtypes
+from ..base.devices import CPU, device, strided
 from ..base.dtypes import dtype
 from ..base.errors import must_be
 from ..tape import recording as record
@@ -17,7 +18,7 @@ __all__ = ["can_cast", "is_nonzero", "is_same_size", "promote_types", "result_ty
 
 
 # --------------------------------------------------------------------------- dtypes
-@public()
+@public(out=False)
 def result_type(tensor: Any, other: Any) -> dtype:
     """Return the dtype that two tensors or numbers promote to.
 
@@ -77,7 +78,13 @@ def can_cast(from_: Any, to: Any) -> bool:
 
 
 # --------------------------------------------------------------------------- tensors
-@public(method=True)
+@public(out=False)
+def get_default_device() -> device:
+    """Return the device of new tensors: ``device(type='cpu')``."""
+    return CPU
+
+
+@public(method=True, out=False)
 def is_same_size(input: Any, other: Any) -> bool:
     """Return True if two tensors have the same shape."""
     record.check_tensors("is_same_size", (input, other))
@@ -97,67 +104,56 @@ def is_nonzero(input: Any) -> bool:
     return bool(input)
 
 
-@public(prop=True)
-def is_cpu(input: Any) -> bool:
-    """True: all tensors are on the CPU."""
-    return True
+# --------------------------------------------------------------------------- answers in one line
+def _question(
+    name: str, doc: str, answer: Callable[[Any], Any], method: bool = True, function: bool = True,
+    prop: bool = False,
+) -> None:  # fmt: skip
+    """Add a function, method or property of a tensor that is no more than its answer."""
 
-
-@public(prop=True)
-def itemsize(input: Any) -> int:
-    """Bytes of one element."""
-    return layout_of(input).dtype.itemsize
-
-
-@public(prop=True)
-def nbytes(input: Any) -> int:
-    """Bytes of all elements."""
-    return layout_of(input).size * layout_of(input).dtype.itemsize
-
-
-# --------------------------------------------------------------------------- real numbers
-def _itself(name: str) -> None:
-    """Add a function and method that returns a real tensor as it is."""
-
-    def same(input: Any) -> Any:
+    @public(method=method, function=function, prop=prop, name=name, out=False, doc=doc)
+    def ask(input: Any) -> Any:
         record.check_tensors(name, (input,))
-        return input
-
-    same.__name__ = same.__qualname__ = name
-    same.__doc__ = "Return the tensor: it is real."
-    public(method=name != "real")(same)
+        return answer(input)
 
 
-for _name in ("real", "conj", "resolve_conj", "resolve_neg"):
-    _itself(_name)
-
-
-@public(prop=True, name="real")
-def _real_part(input: Any) -> Any:
-    """The tensor: it is real."""
-    return input
-
-
-def _imag(input: Any) -> NoReturn:
-    """Raise PyTorch's error: there are no complex numbers."""
+def _no_imaginary_part(input: Any) -> NoReturn:
     raise RuntimeError("imag is not implemented for tensors with non-complex dtypes.")
 
 
-public(name="imag")(_imag)
-public(prop=True, name="imag")(_imag)
+_IMAG = "Raise PyTorch's error: there are no complex numbers."
 
-
-def _no(name: str) -> Callable[[Any], bool]:
-    def answer(input: Any) -> bool:
-        record.check_tensors(name, (input,))
-        return False
-
-    answer.__name__ = answer.__qualname__ = name
-    answer.__doc__ = "Return False: no tensor is."
-    return answer
-
-
-for _name in ("is_conj", "is_neg"):
-    public(method=True)(_no(_name))
-for _name in ("is_distributed", "is_pinned", "is_shared"):
-    public(method=True, function=_name == "is_distributed")(_no(_name))
+_question(
+    "is_floating_point", "Return True if the dtype is a floating one.",
+    lambda x: x.dtype.is_floating_point,
+)  # fmt: skip
+_question(
+    "is_signed", "Return True if the dtype has negative numbers.", lambda x: x.dtype.is_signed
+)
+_question("is_complex", "Return False: no dtype is complex.", lambda x: False)
+for _name in ("is_conj", "is_neg", "is_distributed"):
+    _question(_name, "Return False: no tensor is.", lambda x: False)
+for _name in ("is_pinned", "is_shared"):
+    _question(_name, "Return False: no tensor is.", lambda x: False, function=False)
+for _name in ("conj", "resolve_conj", "resolve_neg"):
+    _question(_name, "Return the tensor: it is real.", lambda x: x)
+_question("real", "Return the tensor: it is real.", lambda x: x, method=False)
+_question("real", "The tensor: it is real.", lambda x: x, prop=True)
+_question("imag", _IMAG, _no_imaginary_part, method=False)
+_question("imag", _IMAG, _no_imaginary_part, prop=True)
+_question("get_device", "Return -1, which stands for the CPU.", lambda x: -1, function=False)
+_question("device", "Device of the tensor: ``device(type='cpu')``.", lambda x: CPU, prop=True)
+_question(
+    "layout", "Form in which its elements are stored: ``torch.strided``.", lambda x: strided,
+    prop=True,
+)  # fmt: skip
+_question("itemsize", "Bytes of one element.", lambda x: x.dtype.itemsize, prop=True)
+_question(
+    "nbytes", "Bytes of all elements.", lambda x: layout_of(x).size * x.dtype.itemsize, prop=True
+)
+_question("is_cpu", "True: all tensors are on the CPU.", lambda x: True, prop=True)
+for _name in (
+    "is_cuda", "is_sparse", "is_sparse_csr", "is_nested", "is_quantized", "is_mkldnn", "is_meta", "is_mps",
+    "is_xpu", "is_vulkan", "is_ipu", "is_xla", "is_maia",
+):  # fmt: skip
+    _question(_name, "False: tensors are dense, on the CPU.", lambda x: False, prop=True)

@@ -30,7 +30,7 @@ def dim(input: Any) -> int:
     return layout_of(input).ndim
 
 
-@public(method=True, aliases=("nelement",))
+@public(method=True, aliases=("nelement",), out=False)
 def numel(input: Any) -> int:
     """Return the number of elements."""
     record.check_tensors("numel", (input,))

@@ -67,7 +67,7 @@ __all__ = [
 for _name, _function in registry.FUNCTIONS.items():
     if not _name.startswith("_"):
         registry.FUNCTIONS[_name] = keywords.accept(
-            _name, _function, out=_name not in keywords.WITHOUT_OUT
+            _name, _function, out=_name not in registry.WITHOUT_OUT
         )
 for _name, _function in registry.METHODS.items():
     registry.METHODS[_name] = keywords.accept(_name, _function, out=False, method=True)

@@ -38,7 +38,7 @@ __all__ = ["as_tensor", "asarray", "from_numpy", "legacy_tensor", "sized", "tens
 
 
 # --------------------------------------------------------------------------- from data
-@public()
+@public(out=False)
 def tensor(
     data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
     pin_memory: bool = False,
@@ -93,7 +93,7 @@ def _warn_copy(name: str) -> None:
     )
 
 
-@public()
+@public(out=False)
 def from_numpy(ndarray: np.ndarray) -> Any:
     """Return a tensor that shares an ndarray's memory.
 
@@ -125,7 +125,7 @@ def _full_name(value: object) -> str:
     return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
 
 
-@public()
+@public(out=False)
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
     """Make a tensor of data, without a copy where that can be.
 
@@ -145,7 +145,7 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
     return _from_data("as_tensor", data, kind, None, False)
 
 
-@public()
+@public(out=False)
 def asarray(
     obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None,
     requires_grad: bool = False,
@@ -191,7 +191,7 @@ def asarray(
     return obj
 
 
-@public()
+@public(out=False)
 def scalar_tensor(
     s: Any, *, dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
     requires_grad: bool = False,

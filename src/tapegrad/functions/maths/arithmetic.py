@@ -269,6 +269,7 @@ def abs(input: Any) -> Any:
 def _rounding(name: str, title: str) -> Callable[..., Any]:
     entry = TABLE[name]
 
+    @public(method=True, name=name, doc=f"Return the elementwise {name}.")
     def rounding(input: Any) -> Any:
         record.check_tensors(name, (input,))
         if input.dtype is bool_ and name not in ("sign", "sgn"):
@@ -277,9 +278,7 @@ def _rounding(name: str, title: str) -> Callable[..., Any]:
             return input.clone()
         return record.unary(entry, input)
 
-    rounding.__name__ = rounding.__qualname__ = name
-    rounding.__doc__ = f"Return the elementwise {name}."
-    return public(method=True)(rounding)
+    return rounding
 
 
 for _name in ("floor", "ceil", "trunc"):

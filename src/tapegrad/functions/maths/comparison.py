@@ -21,7 +21,7 @@ def _check_same_dtype(input: Any, other: Any) -> None:
         raise RuntimeError(f"{scalar_name(a)} did not match {scalar_name(b)}")
 
 
-@public(method=True)
+@public(method=True, out=False)
 def isclose(
     input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
 ) -> Any:
@@ -76,7 +76,7 @@ def isclose(
     return close | (distance.isfinite() & (distance <= allowed))
 
 
-@public(method=True)
+@public(method=True, out=False)
 def allclose(
     input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
 ) -> bool:
@@ -92,7 +92,7 @@ def allclose(
     return bool(isclose(input, other, rtol, atol, equal_nan).all())
 
 
-@public(method=True)
+@public(method=True, out=False)
 def equal(input: Any, other: Any) -> bool:
     """Return True if two tensors have the same shape and the same elements (NaN equals nothing).
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from ...base.dtypes import bool_, c_name, dtype, get_default_dtype, scalar_name
@@ -189,20 +188,16 @@ def heaviside(input: Any, values: Any) -> Any:
 
 
 # --------------------------------------------------------------------------- logic on bits
-def _bitwise(name: str) -> Callable[..., Any]:
-    entry = TABLE[name]
+def _bitwise(name: str) -> None:
+    entry, word = TABLE[name], name.removeprefix("bitwise_")
 
+    @public(method=True, name=name, doc=f"Return the {word} of bools, or bit by bit of integers.")
     def bitwise(input: Any, other: Any) -> Any:
         check_binary(name, input, other)
         kind = record.result_dtype((input, other))
         if kind.is_floating_point:
             raise not_for(name, kind)
         return record.binary(entry, input, other)
-
-    bitwise.__name__ = bitwise.__qualname__ = name
-    word = name.removeprefix("bitwise_")
-    bitwise.__doc__ = f"Return the {word} of bools, or bit by bit of integers."
-    return public(method=True)(bitwise)
 
 
 for _name in ("bitwise_and", "bitwise_or", "bitwise_xor"):

@@ -76,7 +76,7 @@ def expand_as(input: Any, other: Any) -> Any:
     return expand_to(input, other.shape)
 
 
-@public()
+@public(out=False)
 def broadcast_to(input: Any, size: Any) -> Any:
     """Expand to a shape."""
     record.check_tensors("broadcast_to", (input,))
@@ -91,7 +91,7 @@ def _broadcast_to_method(input: Any, *size: Any) -> Any:
     return expand_to(input, varargs("broadcast_to", "size", size, {}))
 
 
-@public()
+@public(out=False)
 def broadcast_shapes(*shapes: Any) -> Size:
     """Return the shape that shapes broadcast to."""
     result: tuple[int, ...] = ()
@@ -116,7 +116,7 @@ def broadcast_shapes(*shapes: Any) -> Size:
     return Size(result)
 
 
-@public()
+@public(out=False)
 def broadcast_tensors(*tensors: Any) -> tuple[Any, ...]:
     """Expand tensors to their common shape."""
     operands = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], tuple | list) else tensors
@@ -128,7 +128,7 @@ def broadcast_tensors(*tensors: Any) -> tuple[Any, ...]:
 
 
 # --------------------------------------------------------------------------- dimensions of length 1
-@public(method=True)
+@public(method=True, out=False)
 def squeeze(input: Any, dim: Any = None) -> Any:
     """Remove dimensions of length 1: all, one, or those in a tuple."""
     record.check_tensors("squeeze", (input,))
@@ -144,7 +144,7 @@ def squeeze(input: Any, dim: Any = None) -> Any:
     return alias(TABLE[name], input, shape, tuple(layout.strides[i] for i in kept))
 
 
-@public(method=True)
+@public(method=True, out=False)
 def unsqueeze(input: Any, dim: int) -> Any:
     """Insert a dimension of length 1 at `dim`."""
     record.check_tensors("unsqueeze", (input,))
@@ -172,19 +172,19 @@ def _atleast(n: int, tensors: tuple[Any, ...]) -> Any:
     return unsqueeze(unsqueeze(x, 0) if ndim == 1 else x, -1)
 
 
-@public()
+@public(out=False)
 def atleast_1d(*tensors: Any) -> Any:
     """View scalars as one-dimensional tensors; several tensors give a tuple."""
     return _atleast(1, tensors)
 
 
-@public()
+@public(out=False)
 def atleast_2d(*tensors: Any) -> Any:
     """View tensors with fewer than two dimensions as matrices."""
     return _atleast(2, tensors)
 
 
-@public()
+@public(out=False)
 def atleast_3d(*tensors: Any) -> Any:
     """View tensors with fewer than three dimensions as three-dimensional."""
     return _atleast(3, tensors)

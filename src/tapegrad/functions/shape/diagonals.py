@@ -117,7 +117,7 @@ def diagflat(input: Any, offset: int = 0) -> Any:
     return diag_embed(input.reshape(-1), offset)
 
 
-@public()
+@public(out=False)
 def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Any, ...]:
     """Return the coordinates of a grid as expanded views.
 

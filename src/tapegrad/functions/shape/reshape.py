@@ -195,7 +195,7 @@ def _reshape_method(input: Any, *shape: Any, **named: Any) -> Any:
     return _reshape(input, varargs("reshape", "shape", shape, named))
 
 
-@public(function=True)
+@public(function=True, out=False)
 def reshape(input: Any, shape: Any) -> Any:
     """Return a view with another shape where strides allow it, otherwise a copy.
 
@@ -227,7 +227,7 @@ def reshape_as(input: Any, other: Any) -> Any:
     return _reshape(input, other.shape)
 
 
-@public(method=True)
+@public(method=True, out=False)
 def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
     """Merge the dimensions from `start_dim` to `end_dim` into one."""
     record.check_tensors("flatten", (input,))
@@ -244,14 +244,14 @@ def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
     return _reshape(input, (*shape[:first], merged, *shape[last + 1 :]))
 
 
-@public(method=True)
+@public(method=True, out=False)
 def ravel(input: Any) -> Any:
     """Return the elements in C order in one dimension."""
     record.check_tensors("ravel", (input,))
     return view(contiguous(input), -1)
 
 
-@public(method=True)
+@public(method=True, out=False)
 def unflatten(input: Any, dim: int, sizes: Any) -> Any:
     """Split one dimension into several."""
     if not isinstance(sizes, tuple | list):
@@ -298,7 +298,7 @@ def _permute_method(input: Any, *dims: Any, **named: Any) -> Any:
     return _permute(input, varargs("permute", "dims", dims, named))
 
 
-@public()
+@public(out=False)
 def permute(input: Any, dims: Any) -> Any:
     """Return a view with the dimensions in the order `dims`."""
     record.check_tensors("permute", (input,))
@@ -309,7 +309,7 @@ _permute_method.__doc__ = permute.__doc__
 public(method=True, function=False, name="permute")(_permute_method)
 
 
-@public(method=True, aliases=("swapaxes", "swapdims"))
+@public(method=True, aliases=("swapaxes", "swapdims"), out=False)
 def transpose(input: Any, dim0: int, dim1: int) -> Any:
     """Return a view with two dimensions exchanged."""
     record.check_tensors("transpose", (input,))
@@ -322,7 +322,7 @@ def transpose(input: Any, dim0: int, dim1: int) -> Any:
     return _permuted(TABLE["transpose"], input, order)
 
 
-@public(method=True)
+@public(method=True, out=False)
 def t(input: Any) -> Any:
     """Return the transpose of a matrix (vectors and scalars as they are), as a view."""
     record.check_tensors("t", (input,))
@@ -373,7 +373,7 @@ def matrix_transpose(input: Any) -> Any:
     return transpose(input, -2, -1)
 
 
-@public(method=True, aliases=("moveaxis",))
+@public(method=True, aliases=("moveaxis",), out=False)
 def movedim(input: Any, source: Any, destination: Any) -> Any:
     """Return a view in which dimensions `source` stand at the positions `destination`."""
     record.check_tensors("movedim", (input,))

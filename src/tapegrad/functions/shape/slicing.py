@@ -37,7 +37,7 @@ def slice_dim(input: Any, dim: int, start: int, length: int, name: str = "slice"
     return alias(TABLE[name], input, shape, layout.strides, start * layout.strides[dim])
 
 
-@public(method=True)
+@public(method=True, out=False)
 def narrow(input: Any, dim: int, start: Any, length: int) -> Any:
     """Return a view of `length` elements from `start` on along `dim`.
 
@@ -65,7 +65,7 @@ def narrow(input: Any, dim: int, start: Any, length: int) -> Any:
     return slice_dim(input, d, start, length)
 
 
-@public(method=True)
+@public(method=True, out=False)
 def select(input: Any, dim: int, index: Any) -> Any:
     """Return the view at one index of a dimension.
 
@@ -103,7 +103,7 @@ def remember_select(input: Any) -> None:
     remember(view_instruction(TABLE["select"], layout, shape, layout.strides[1:]))
 
 
-@public(method=True)
+@public(method=True, out=False)
 def unbind(input: Any, dim: int = 0) -> tuple[Any, ...]:
     """Return the views at every index of a dimension."""
     record.check_tensors("unbind", (input,))
@@ -166,13 +166,13 @@ def split(input: Any, split_size: Any, dim: int = 0) -> tuple[Any, ...]:
     return _pieces(input, d, _lengths(shape[d], step), "split")
 
 
-@public(name="split")
+@public(name="split", out=False)
 def _split_function(tensor: Any, split_size_or_sections: Any, dim: int = 0) -> tuple[Any, ...]:
     """Split into views of equal or given lengths along a dimension."""
     return split(tensor, split_size_or_sections, dim)
 
 
-@public(method=True)
+@public(method=True, out=False)
 def split_with_sizes(input: Any, split_sizes: Any, dim: int = 0) -> tuple[Any, ...]:
     """Split into views of given lengths along a dimension."""
     _check_split("split_with_sizes", input)
@@ -192,7 +192,7 @@ def split_with_sizes(input: Any, split_sizes: Any, dim: int = 0) -> tuple[Any, .
     return _pieces(input, d, lengths, "split_with_sizes")
 
 
-@public(method=True)
+@public(method=True, out=False)
 def chunk(input: Any, chunks: int, dim: int = 0) -> tuple[Any, ...]:
     """Split into at most `chunks` views of equal length (the last may be shorter)."""
     _check_split("chunk", input)
@@ -207,7 +207,7 @@ def chunk(input: Any, chunks: int, dim: int = 0) -> tuple[Any, ...]:
     return _pieces(input, d, _lengths(shape[d], -(-shape[d] // chunks)), "split")
 
 
-@public(method=True)
+@public(method=True, out=False)
 def unsafe_split(input: Any, split_size: int, dim: int = 0) -> tuple[Any, ...]:
     """Split as `split` does, into views that may be written in place."""
     _check_split("unsafe_split", input)
@@ -227,7 +227,7 @@ def unsafe_split_with_sizes(input: Any, split_sizes: Any, dim: int = 0) -> tuple
     return _pieces(input, d, lengths, "unsafe_split_with_sizes")
 
 
-@public(method=True)
+@public(method=True, out=False)
 def unsafe_chunk(input: Any, chunks: int, dim: int = 0) -> tuple[Any, ...]:
     """Split as `chunk` does, into views that may be written in place."""
     _check_split("unsafe_chunk", input)
@@ -240,7 +240,7 @@ def _lengths_along(pieces: Sequence[Any], dim: int) -> list[int]:
     return [int(p.shape[dim]) for p in pieces]
 
 
-@public(method=True)
+@public(method=True, out=False)
 def tensor_split(
     input: Any, indices_or_sections: Any = None, dim: int = 0, **named: Any
 ) -> tuple[Any, ...]:
@@ -300,7 +300,7 @@ _SPLIT_NAMES = ("sections", "indices", "tensor_indices_or_sections")
 
 
 # --------------------------------------------------------------------------- other geometry
-@public(method=True)
+@public(method=True, out=False)
 def diagonal(input: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
     """Return a view of the diagonals of the matrices in `dim1` and `dim2`, as last dimension."""
     record.check_tensors("diagonal", (input,))
@@ -340,7 +340,7 @@ def unfold(input: Any, dimension: int, size: int, step: int) -> Any:
     return alias(TABLE["unfold"], input, shape, strides)
 
 
-@public(method=True)
+@public(method=True, out=False)
 def as_strided(input: Any, size: Any, stride: Any, storage_offset: int | None = None) -> Any:
     """Return a view of the base's memory with any shape, strides and offset (in elements).
 
