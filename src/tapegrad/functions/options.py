@@ -1,14 +1,16 @@
 """Arguments that creation functions share: sizes, dtype, device, layout, requires_grad; and memory.
 
-`size_of` reads a size the way PyTorch does, `Options` checks the keyword arguments, `allocate`
+`size_of` reads a size the way PyTorch does, `factory` checks the keyword arguments, `allocate`
 makes an array or raises PyTorch's error for a size that no memory holds.
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,8 +23,12 @@ from ..base.torch_messages import check_bool
 from ..tape import readout
 from ..tape import recording as record
 from .arguments import OVERFLOW, unpack_error
+from .registry import public
 
-__all__ = ["Options", "allocate", "check_requires_grad", "number_of", "read_dtype", "size_of"]
+__all__ = [
+    "Options", "allocate", "check_place", "check_requires_grad", "factory", "number_of",
+    "read_dtype", "size_of",
+]  # fmt: skip
 
 _LIMIT = 2**63
 
@@ -39,8 +45,9 @@ def _is_integer(value: Any) -> bool:
 
 
 def size_of(
-    name: str, size: Sequence[Any], label: str = "size", position: int = 1
-) -> tuple[int, ...]:
+    name: str, size: Sequence[Any], label: str = "size", position: int = 1,
+    named: dict[str, Any] | None = None,
+) -> tuple[int, ...]:  # fmt: skip
     """Read lengths of dimensions, given one by one or as one sequence.
 
     Parameters
@@ -53,6 +60,8 @@ def size_of(
         PyTorch's name of the argument.
     position : int
         Its position.
+    named : dict, optional
+        The rest of its keywords: the size may be one.
 
     Raises
     ------
@@ -61,6 +70,11 @@ def size_of(
     RuntimeError
         If one is negative.
     """
+    for key in named or ():
+        if key != label or size:
+            raise TypeError(f"{name}() got an unexpected keyword argument '{key}'")
+    if named:
+        size = (tuple(named[label]),)
     if len(size) == 0:
         raise TypeError(f'{name}() missing 1 required positional arguments: "{label}"')
     first = size[0]
@@ -138,12 +152,12 @@ def read_dtype(name: str, value: Any) -> dtypes.dtype:
     raise must_be(name, "dtype", 0, "torch.dtype", value)
 
 
-def check_requires_grad(name: str, value: Any, kind: dtypes.dtype) -> bool:
+def check_requires_grad(name: str, value: Any, kind: dtypes.dtype | None) -> bool:
     """Return a requires_grad argument, or raise PyTorch's error for a dtype that cannot be active."""
     if value is None and name not in ("tensor", "new_tensor"):
         return False
     check_bool(name, "requires_grad", 0, value)
-    if value and not kind.is_floating_point:
+    if value and kind is not None and not kind.is_floating_point:
         raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
     return bool(value)
 
@@ -151,36 +165,84 @@ def check_requires_grad(name: str, value: Any, kind: dtypes.dtype) -> bool:
 class Options(NamedTuple):
     """Checked keyword arguments of a creation function."""
 
-    kind: dtypes.dtype
+    #: None until `or_kind`, where the dtype depends on other arguments
+    kind: Any
     requires_grad: bool
 
-    @classmethod
-    def of(
-        cls, name: str, dtype: Any, layout_: Any, device: Any, pin_memory: Any, requires_grad: Any,
-        default: dtypes.dtype | None = None,
-    ) -> Options:  # fmt: skip
-        """Check the arguments; `default` is the dtype where none is given."""
-        check_layout(name, layout_)
-        check_device(name, device)
-        if pin_memory:
-            raise RuntimeError(
-                "Cannot access accelerator device when none is available: leave pin_memory out"
-            )
-        if dtype is not None:
-            kind = read_dtype(name, dtype)
-        else:
-            kind = get_default_dtype() if default is None else default
-        return cls(kind, check_requires_grad(name, requires_grad, kind))
+    def or_kind(self, default: dtypes.dtype) -> Options:
+        """Return the options, with a default dtype where none was given."""
+        if self.kind is not None:
+            return self
+        return Options(default, check_requires_grad("", self.requires_grad, default))
 
     def leaf(self, array: np.ndarray) -> Any:
         """Make a leaf over an array of this dtype."""
         return record.leaf_tensor(array, self.kind, requires_grad=self.requires_grad)
 
 
-def check_layout(name: str, value: Any) -> None:
-    """Raise unless a layout argument is None or a layout."""
-    if value is not None and not isinstance(value, layout):
-        raise must_be(name, "layout", 0, "torch.layout", value)
+def factory(
+    *, default: dtypes.dtype | None = None, late: bool = False, like: bool = False, **where: Any
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register a function that makes tensors, by `public`, with the keywords that all of them take.
+
+    These are dtype, layout, device, pin_memory and requires_grad; the function gets them as `options`.
+
+    Parameters
+    ----------
+    default : dtype, optional
+        The dtype where none is given: the default dtype if left out.
+    late : bool
+        Whether the function finds a default itself (`Options.or_kind`).
+    like : bool
+        Whether the first argument is a tensor, whose dtype is the default.
+    **where
+        Arguments of `public`.
+    """
+
+    def register(f: Callable[..., Any]) -> Callable[..., Any]:
+        name = f.__name__ = f.__qualname__ = where.get("name") or f.__name__
+
+        @functools.wraps(f)
+        def call(
+            *args: Any, dtype: Any = None, layout: Any = None, device: Any = None,
+            pin_memory: Any = False, requires_grad: Any = False, **named: Any,
+        ) -> Any:  # fmt: skip
+            if layout is not None or device is not None or pin_memory:
+                check_place(name, layout, device, pin_memory)
+            kind: dtypes.dtype | None = None
+            if dtype is not None:
+                kind = read_dtype(name, dtype)
+            elif like:
+                if not (args or "input" in named):
+                    raise TypeError(f'{name}() missing 1 required positional arguments: "input"')
+                source = args[0] if args else named["input"]
+                record.check_tensors(name, (source,))
+                kind = source.dtype
+            elif not late:
+                kind = default or get_default_dtype()
+            if requires_grad is not False:
+                requires_grad = check_requires_grad(name, requires_grad, kind)
+            return f(*args, options=Options(kind, requires_grad), **named)
+
+        shown = inspect.signature(f)
+        keywords = list(inspect.signature(call, follow_wrapped=False).parameters.values())[1:-1]
+        parameters = [p for p in shown.parameters.values() if p.name != "options"]
+        rest = [parameters.pop()] if parameters[-1].kind is inspect.Parameter.VAR_KEYWORD else []
+        call.__signature__ = shown.replace(parameters=[*parameters, *keywords, *rest])  # type: ignore[attr-defined]
+        return public(**where)(call)
+
+    return register
+
+
+def check_place(name: str, layout_: Any, device: Any, pin_memory: Any) -> None:
+    """Raise unless a tensor can have this layout and be in this memory."""
+    if layout_ is not None and not isinstance(layout_, layout):
+        raise must_be(name, "layout", 0, "torch.layout", layout_)
+    check_device(name, device)
+    if pin_memory:
+        raise RuntimeError(
+            "Cannot access accelerator device when none is available: leave pin_memory out"
+        )
 
 
 def number_of(name: str, label: str, position: int, value: Any) -> float | int | bool:

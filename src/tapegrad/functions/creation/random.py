@@ -15,8 +15,8 @@ from ...ops.layout import broadcast_shapes
 from ...tape import recording as record
 from ...tape.current import current_tape
 from ..arguments import as_int, check_bool, float_of
-from ..options import Options, allocate, checked, size_of
-from ..registry import FUNCTIONS, public
+from ..options import Options, allocate, checked, factory, size_of
+from ..registry import public
 from .generator import Generator, stream_of
 
 __all__ = ["binomial", "poisson", "randint", "randperm"]
@@ -43,54 +43,36 @@ def _random_array(
     return array
 
 
+_KEYWORDS = (
+    "\n\nKeywords: generator, and dtype, layout, device, pin_memory, requires_grad, as in `tensor`."
+)
+
+
 def _random_pair(name: str, kernel: str, contents: str) -> None:
     """Add ``name(*size)`` and ``name_like(input)``."""
+    contents, label = f"Make a tensor of {contents}, of", f"{name}_like"
 
-    def plain(
-        *size: Any, generator: Any = None, dtype: Any = None, layout: Any = None,
-        device: Any = None, pin_memory: bool = False, requires_grad: bool = False, **named: Any,
-    ) -> Any:  # fmt: skip
-        for key in named:
-            if key != "size" or size:
-                raise TypeError(f"{name}() got an unexpected keyword argument '{key}'")
-        shape = size_of(name, (tuple(named["size"]),) if named else size)
-        options = Options.of(name, dtype, layout, device, pin_memory, requires_grad)
-        return options.leaf(_random_array(kernel, shape, options.kind, stream_of(name, generator)))
+    @factory(name=name, doc=f"{contents} the given lengths of dimensions.{_KEYWORDS}")
+    def plain(*size: Any, options: Options, generator: Any = None, **named: Any) -> Any:
+        shape, stream = size_of(name, size, named=named), stream_of(name, generator)
+        return options.leaf(_random_array(kernel, shape, options.kind, stream))
 
+    @factory(like=True, name=label, doc=f"{contents} the shape and dtype of `input`.{_KEYWORDS}")
     def like(
-        input: Any, *, generator: Any = None, dtype: Any = None, layout: Any = None,
-        device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
-        memory_format: Any = None,
-    ) -> Any:  # fmt: skip
-        label = name + "_like"
-        record.check_tensors(label, (input,))
-        options = Options.of(
-            label, dtype, layout, device, pin_memory, requires_grad, default=input.dtype
-        )
+        input: Any, *, options: Options, generator: Any = None, memory_format: Any = None
+    ) -> Any:
         stream = stream_of(label, generator)
         return options.leaf(_random_array(kernel, tuple(input.shape), options.kind, stream))
-
-    for function, label, of in (
-        (plain, name, "of the given lengths of dimensions"),
-        (like, name + "_like", "of the shape and dtype of `input`"),
-    ):
-        function.__name__ = function.__qualname__ = label
-        function.__doc__ = (
-            f"Make a tensor of {contents}, {of}.\n\nKeywords: generator, and dtype, layout, device, "
-            "pin_memory, requires_grad, as in `tensor`."
-        )
-        FUNCTIONS[label] = function
 
 
 _random_pair("rand", _UNIFORM, "random numbers that are uniform in [0, 1)")
 _random_pair("randn", _NORMAL, "random numbers of the standard normal distribution")
 
 
-@public()
+@factory()
 def normal(
-    mean: Any, std: Any = 1.0, size: Any = None, *, generator: Any = None, dtype: Any = None,
-    layout: Any = None, device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
-) -> Any:  # fmt: skip
+    mean: Any, std: Any = 1.0, size: Any = None, *, options: Options, generator: Any = None
+) -> Any:
     """Make a tensor of normal random numbers.
 
     Parameters
@@ -120,7 +102,6 @@ def normal(
     if not tensors:
         if size is None:
             raise TypeError("normal(): two numbers need a size")
-        options = Options.of("normal", dtype, layout, device, pin_memory, requires_grad)
         array = _random_array(_NORMAL, size_of("normal", (tuple(size),)), options.kind, stream)
         return options.leaf(array * options.kind.np.type(std) + options.kind.np.type(mean))
     kind = tensors[0].dtype
@@ -147,11 +128,10 @@ def _integers(
     return options.leaf(np.asarray(drawn).astype(options.kind.np))
 
 
-@public()
+@factory(default=int64)
 def randint(
-    *bounds: Any, low: Any = None, high: Any = None, size: Any = None, generator: Any = None,
-    dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
-    requires_grad: bool = False,
+    *bounds: Any, options: Options, low: Any = None, high: Any = None, size: Any = None,
+    generator: Any = None,
 ) -> Any:  # fmt: skip
     """Make a tensor of random integers: ``randint(high, size)`` or ``randint(low, high, size)``.
 
@@ -189,18 +169,15 @@ def randint(
     first = 0 if low is None else as_int("randint", "low", 1, low)
     last = as_int("randint", "high", 1 if low is None else 2, high)
     shape = size_of("randint", (tuple(size),), position=2 if low is None else 3)
-    options = Options.of("randint", dtype, layout, device, pin_memory, requires_grad, default=int64)
     return _integers(first, last, shape, options, stream_of("randint", generator))
 
 
-@public()
+@factory(like=True)
 def randint_like(
-    input: Any, *bounds: Any, low: Any = None, high: Any = None, generator: Any = None,
-    dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
-    requires_grad: bool = False, memory_format: Any = None,
+    input: Any, *bounds: Any, options: Options, low: Any = None, high: Any = None,
+    generator: Any = None, memory_format: Any = None,
 ) -> Any:  # fmt: skip
     """Make a tensor of random integers, of the shape and dtype of `input`; else as `randint`."""
-    record.check_tensors("randint_like", (input,))
     positional = list(bounds)
     if positional and high is None:
         high = positional.pop()
@@ -210,20 +187,13 @@ def randint_like(
         raise TypeError("randint_like() takes (input, high) or (input, low, high)")
     first = 0 if low is None else as_int("randint_like", "low", 2, low)
     last = as_int("randint_like", "high", 2 if low is None else 3, high)
-    options = Options.of(
-        "randint_like", dtype, layout, device, pin_memory, requires_grad, default=input.dtype
-    )
     return _integers(first, last, tuple(input.shape), options, stream_of("randint_like", generator))
 
 
-@public()
-def randperm(
-    n: Any, *, generator: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
-    pin_memory: bool = False, requires_grad: bool = False,
-) -> Any:  # fmt: skip
+@factory(default=int64)
+def randperm(n: Any, *, options: Options, generator: Any = None) -> Any:
     """Make a tensor of the integers below `n` in random order."""
     shape = checked("randperm", (as_int("randperm", "n", 1, n),))
-    options = Options.of("randperm", dtype, layout, device, pin_memory, requires_grad, int64)
     allocate(shape, int64)
     stream = stream_of("randperm", generator)
     with stream.lock:

@@ -12,8 +12,7 @@ from ...base.dtypes import bool_, dtype, float64, get_default_dtype, int64
 from ...tape import readout
 from ...tape import recording as record
 from ..arguments import as_int
-from ..options import Options, allocate, number_of
-from ..registry import public
+from ..options import Options, allocate, factory, number_of
 
 __all__ = ["arange", "linspace", "logspace", "range_"]
 
@@ -39,11 +38,8 @@ def _check_bounds(start: float, end: float, step: float) -> None:
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
 
 
-@public()
-def arange(
-    *bounds: Any, dtype: Any = None, layout: Any = None, device: Any = None,
-    pin_memory: bool = False, requires_grad: bool = False, **named: Any,
-) -> Any:  # fmt: skip
+@factory(late=True)
+def arange(*bounds: Any, options: Options, **named: Any) -> Any:
     """Make the numbers from `start` up to, but without, `end`.
 
     It is called as ``arange(end)``, ``arange(start, end)`` or ``arange(start, end, step)``.
@@ -76,10 +72,7 @@ def arange(
     end = number_of("arange", "end", labels.index("end") + 1, arguments["end"])
     step = number_of("arange", "step", 3, arguments.get("step", 1))
     whole = all(isinstance(v, int) for v in (start, end, step))
-    options = Options.of(
-        "arange", dtype, layout, device, pin_memory, requires_grad,
-        default=int64 if whole else get_default_dtype(),
-    )  # fmt: skip
+    options = options.or_kind(int64 if whole else get_default_dtype())
     _check_kind("arange", options.kind)
     _check_bounds(start, end, step)
     if options.kind is int64:
@@ -105,11 +98,8 @@ def _progression(count: int, start: float, step: float, kind: dtype) -> np.ndarr
 
 
 # Its name would hide the builtin in this file.
-@public(name="range")
-def range_(
-    start: Any, end: Any, step: Any = 1, *, dtype: Any = None, layout: Any = None,
-    device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
-) -> Any:  # fmt: skip
+@factory(name="range")
+def range_(start: Any, end: Any, step: Any = 1, *, options: Options) -> Any:
     """Make the numbers from `start` to `end`, both included; deprecated in favour of `arange`.
 
     Parameters
@@ -128,16 +118,12 @@ def range_(
         "inconsistent with Python's range builtin. Instead, use torch.arange, which produces "
         "values in [start, end).",
         UserWarning,
-        stacklevel=3,
+        stacklevel=4,
     )
-    options = Options.of("range", dtype, layout, device, pin_memory, requires_grad)
     _check_kind("range", options.kind)
     _check_bounds(first, last, by)
     count = int((last - first) / by + 1)
     return options.leaf(_progression(count, first, by, options.kind))
-
-
-range_.__name__ = range_.__qualname__ = "range"
 
 
 def _steps(name: str, start: Any, end: Any, steps: Any) -> np.ndarray:
@@ -163,11 +149,8 @@ def _steps(name: str, start: Any, end: Any, steps: Any) -> np.ndarray:
     return array
 
 
-@public()
-def linspace(
-    start: Any, end: Any, steps: Any, *, dtype: Any = None, layout: Any = None, device: Any = None,
-    pin_memory: bool = False, requires_grad: bool = False,
-) -> Any:  # fmt: skip
+@factory()
+def linspace(start: Any, end: Any, steps: Any, *, options: Options) -> Any:
     """Make `steps` numbers from `start` to `end`, both included, at equal distances.
 
     Parameters
@@ -177,18 +160,13 @@ def linspace(
     dtype, layout, device, pin_memory, requires_grad
         As in `tensor`.
     """
-    options = Options.of("linspace", dtype, layout, device, pin_memory, requires_grad)
     values = _steps("linspace", start, end, steps)
     return options.leaf(values.astype(options.kind.np))
 
 
-@public()
-def logspace(
-    start: Any, end: Any, steps: Any, base: float = 10.0, *, dtype: Any = None, layout: Any = None,
-    device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
-) -> Any:  # fmt: skip
+@factory()
+def logspace(start: Any, end: Any, steps: Any, base: float = 10.0, *, options: Options) -> Any:
     """Make `steps` powers of `base`, with exponents from `start` to `end`; else as `linspace`."""
-    options = Options.of("logspace", dtype, layout, device, pin_memory, requires_grad)
     values = _steps("logspace", start, end, steps)
     with np.errstate(all="ignore"):
         return options.leaf(np.power(float(base), values).astype(options.kind.np))
