@@ -14,6 +14,7 @@ from ...base.errors import must_be
 from ...batching.batch_trace import Trace
 from ...ops.instruction import remember, view_instruction
 from ...ops.layout import LAYOUTS
+from ...ops.shape import diagonal_part
 from ...ops.table import TABLE
 from ...tape import readout
 from ...tape import recording as record
@@ -310,13 +311,7 @@ def diagonal(input: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
     b = wrap_dim(as_int("diagonal", "dim2", 3, dim2), layout.ndim)
     if a == b:
         raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
-    n, m, sa, sb = layout.shape[a], layout.shape[b], layout.strides[a], layout.strides[b]
-    count = max(min(n, m - offset) if offset >= 0 else min(n + offset, m), 0)
-    start = (sb * offset if offset >= 0 else -sa * offset) if count else 0
-    rest = [i for i in range(layout.ndim) if i not in (a, b)]
-    shape = (*[layout.shape[i] for i in rest], count)
-    strides = (*[layout.strides[i] for i in rest], sa + sb)
-    return alias(TABLE["diagonal"], input, shape, strides, start)
+    return alias(TABLE["diagonal"], input, *diagonal_part(layout, offset, a, b))
 
 
 @public(method=True, function=False)
