@@ -16,9 +16,9 @@ from ..base.dtypes import bool_, dtype, float32, float64, int64
 from ..base.errors import UnsupportedError, must_be
 from ..ops.table import TABLE
 from ..tape import recording as record
-from .arguments import check_named
 from .options import read_dtype
-from .registry import FUNCTIONS, public
+from .registry import FUNCTIONS, declared, public
+from .signature import Tensor
 
 __all__ = ["to"]
 
@@ -127,10 +127,9 @@ for _name, _instead in (
     _missing_method(_name, _instead)
 
 
-@public(method=True, function=False)
-def type_as(input: Any, other: Any) -> Any:
+@declared(function=False)
+def type_as(input: Tensor, other: Tensor) -> Any:
     """Return the tensor in the dtype of another."""
-    check_named("type_as", other=other)
     return record.cast(input, other.dtype)
 
 

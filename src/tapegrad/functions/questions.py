@@ -12,7 +12,8 @@ from ..base.errors import must_be
 from ..tape import recording as record
 from ..tape.recording import layout_of
 from .maths.reduction import no_overload
-from .registry import public
+from .registry import declared, public
+from .signature import Tensor
 
 __all__ = ["can_cast", "is_nonzero", "is_same_size", "promote_types", "result_type"]
 
@@ -84,10 +85,9 @@ def get_default_device() -> device:
     return CPU
 
 
-@public(method=True, out=False)
-def is_same_size(input: Any, other: Any) -> bool:
+@declared(out=False)
+def is_same_size(input: Tensor, other: Tensor) -> bool:
     """Return True if two tensors have the same shape."""
-    record.check_tensors("is_same_size", (input, other))
     return bool(input.shape == other.shape)
 
 

@@ -78,7 +78,9 @@ KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "Tensors": ("tuple of Tensors", lambda value: isinstance(value, tuple | list)),
     "Any": ("object", lambda value: True),
     "bool": ("bool", lambda value: isinstance(value, bool)),
+    "float": ("float", _is_number),
     "int": ("int", _is_int),
+    "str": ("str", lambda value: isinstance(value, str)),
 }
 
 

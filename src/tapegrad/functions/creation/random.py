@@ -16,7 +16,8 @@ from ...tape import recording as record
 from ...tape.current import current_tape
 from ..arguments import as_int, check_bool, float_of
 from ..options import Options, allocate, checked, factory, size_of
-from ..registry import public
+from ..registry import declared
+from ..signature import Tensor
 from .generator import Generator, stream_of
 
 __all__ = ["binomial", "poisson", "randint", "randperm"]
@@ -201,8 +202,8 @@ def randperm(n: Any, *, options: Options, generator: Any = None) -> Any:
 
 
 # --------------------------------------------------------------------------- from probabilities
-@public(method=True)
-def bernoulli(input: Any, p: Any = None, *, generator: Any = None) -> Any:
+@declared()
+def bernoulli(input: Tensor, p: Any = None, *, generator: Any = None) -> Any:
     """Make a tensor of zeros and ones, one with the probability that `input` (or `p`) says.
 
     Parameters
@@ -212,7 +213,6 @@ def bernoulli(input: Any, p: Any = None, *, generator: Any = None) -> Any:
     p : float, optional
     generator : Generator, optional
     """
-    record.check_tensors("bernoulli", (input,))
     stream = stream_of("bernoulli", generator)
     if p is None:
         if not input.dtype.is_floating_point:
@@ -230,9 +230,9 @@ def bernoulli(input: Any, p: Any = None, *, generator: Any = None) -> Any:
     return record.leaf_tensor(np.asarray(drawn, input.dtype.np), input.dtype)
 
 
-@public(method=True)
+@declared()
 def multinomial(
-    input: Any, num_samples: Any, replacement: bool = False, *, generator: Any = None
+    input: Tensor, num_samples: Any, replacement: bool = False, *, generator: Any = None
 ) -> Any:
     """Draw indices with the probabilities in each row.
 
@@ -251,7 +251,6 @@ def multinomial(
     Tensor
         int64, of shape (num_samples,) or (m, num_samples).
     """
-    record.check_tensors("multinomial", (input,))
     stream = stream_of("multinomial", generator)
     count = as_int("multinomial", "num_samples", 2, num_samples)
     check_bool("multinomial", "replacement", 3, replacement)
@@ -292,8 +291,8 @@ def multinomial(
 
 
 # --------------------------------------------------------------------------- counts
-@public()
-def binomial(count: Any, prob: Any, generator: Any = None) -> Any:
+@declared(method=False)
+def binomial(count: Tensor, prob: Tensor, generator: Any = None) -> Any:
     """Make a tensor of how many of `count` attempts succeed, each with probability `prob`.
 
     Parameters
@@ -314,7 +313,6 @@ def binomial(count: Any, prob: Any, generator: Any = None) -> Any:
     >>> tg.binomial(tg.tensor([5.0, 7.0]), tg.tensor([0.0, 1.0]))
     tensor([0., 7.])
     """
-    record.check_tensors("binomial", (count, prob))
     for name, x in (("count", count), ("prob", prob)):
         if not x.dtype.is_floating_point:
             kind = scalar_name(x.dtype)
@@ -344,8 +342,8 @@ def binomial(count: Any, prob: Any, generator: Any = None) -> Any:
     )
 
 
-@public()
-def poisson(input: Any, generator: Any = None) -> Any:
+@declared(method=False)
+def poisson(input: Tensor, generator: Any = None) -> Any:
     """Make a tensor of counts of events that come with the rates that `input` says.
 
     Parameters
@@ -364,7 +362,6 @@ def poisson(input: Any, generator: Any = None) -> Any:
     >>> tg.poisson(tg.zeros(2))
     tensor([0., 0.])
     """
-    record.check_tensors("poisson", (input,))
     _check_floating("poisson_cpu", input.dtype)
     stream = stream_of("poisson", generator)
     rates = input._array()

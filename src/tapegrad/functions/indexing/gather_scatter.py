@@ -16,9 +16,10 @@ from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.recording import layout_of
 from ..arguments import as_int, check_named, constant_like, wrap_dim
-from ..registry import FUNCTIONS, public
+from ..registry import FUNCTIONS, declared
 from ..shape.broadcast import expand_to
 from ..shape.slicing import slice_dim
+from ..signature import Number, Tensor
 from .index_arrays import Later, index_values, normalise, positions
 
 __all__ = ["gather", "scatter"]
@@ -56,8 +57,8 @@ def _dims(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape or (1,)
 
 
-@public(method=True)
-def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False) -> Any:
+@declared()
+def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Any:
     """Return ``out[i, j] = input[index[i, j], j]`` (for ``dim=0``; likewise for others).
 
     Parameters
@@ -72,8 +73,6 @@ def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False) -> An
     RuntimeError
         If shapes do not fit or an index is out of range.
     """
-    check_named("gather", input=input)
-    check_named("gather", index=index, first=2)
     d, values = _dim_and_values("gather", input, dim, index)
     shape, index_shape = _dims(tuple(input.shape)), _dims(values.shape)
     if values.size:
@@ -126,8 +125,8 @@ def _scatter(name: str, row: str, input: Any, dim: int, index: Any, source: Any)
     return record.apply(TABLE[row], (input, places, source), dim=d)
 
 
-@public(method=True)
-def scatter(input: Any, dim: int, index: Any, src: Any = None, *, value: Any = None,
+@declared()
+def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None,
             reduce: str | None = None) -> Any:  # fmt: skip
     """Return a copy with ``out[index[i, j], j] = src[i, j]`` (for ``dim=0``).
 
@@ -143,8 +142,6 @@ def scatter(input: Any, dim: int, index: Any, src: Any = None, *, value: Any = N
     reduce : str, optional
         ``"add"``, as `scatter_add`, or ``"multiply"``, as `scatter_reduce` with ``"prod"``.
     """
-    check_named("scatter", input=input)
-    check_named("scatter", index=index, first=2)
     source_value = value if src is None else src
     if reduce is not None:
         source = (
@@ -162,8 +159,8 @@ def scatter(input: Any, dim: int, index: Any, src: Any = None, *, value: Any = N
     return _scatter("scatter", row, input, dim, index, source_value)
 
 
-@public(method=True)
-def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Any:
+@declared()
+def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Any:
     """Return a copy with ``out[index[i, j], j] += src[i, j]`` (for ``dim=0``).
 
     Parameters
@@ -174,15 +171,12 @@ def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Any:
         int64; values for an index that occurs twice add up.
     src : Tensor
     """
-    check_named("scatter_add", input=input)
-    check_named("scatter_add", index=index, src=src, first=2)
     return _scatter("scatter_add", "scatter_add", input, dim, index, src)
 
 
-@public(method=True)
-def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Any:
+@declared()
+def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Any:
     """Gather along a dimension, broadcasting the others; without `dim`, from the raveled tensor."""
-    check_named("take_along_dim", input=input, indices=indices)
     if indices.dtype is not int64:
         raise RuntimeError(
             "torch.take_along_dim(): dtype of indices should be Long but got "
@@ -196,7 +190,7 @@ def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Any:
             f"but got {layout_of(input).ndim} dimensions for input, and {layout_of(indices).ndim} "
             "dimensions for indices"
         )
-    d = wrap_dim(as_int("take_along_dim", "dim", 3, dim), layout_of(input).ndim)
+    d = wrap_dim(dim, layout_of(input).ndim)
     input_shape, index_shape = list(input.shape), list(indices.shape)
     n = input_shape[d] if input_shape else 1
     values = index_values(indices)
@@ -219,17 +213,15 @@ def _index_vector(name: str, index: Any) -> Any:
     return values.reshape(1) if values.ndim == 0 else values
 
 
-@public(method=True)
-def index_select(input: Any, dim: int, index: Any) -> Any:
+@declared()
+def index_select(input: Tensor, dim: int, index: Tensor) -> Any:
     """Return the slices of a dimension at the indices of a vector."""
-    check_named("index_select", input=input)
-    check_named("index_select", index=index, first=2)
     if index.dtype is not int64:
         raise RuntimeError("index_select(): Expected dtype int32 or int64 for index")
     if layout_of(index).ndim > 1:
         raise IndexError("index_select(): Index is supposed to be a vector")
     shape = tuple(input.shape)
-    d = wrap_dim(as_int("index_select", "dim", 1, dim), len(shape))
+    d = wrap_dim(dim, len(shape))
     values = _index_vector("index_select", index)
     n = shape[d] if shape else 1
     later = isinstance(values, Later)
@@ -301,26 +293,23 @@ def _slice_positions(name: str, values: Any, n: int) -> Any:
     return positions(values)
 
 
-@public(method=True)
-def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: Any = 1) -> Any:
+@declared()
+def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Number = 1) -> Any:
     """Return a copy to whose slices at `index` those of `source`, times alpha, are added."""
-    check_named("index_add", input=input)
     if alpha != 1:
         source = source * alpha
     return _index_slices("index_add", "index_add", input, dim, index, source, accumulate=True)
 
 
-@public(method=True)
-def index_copy(input: Any, dim: int, index: Any, source: Any) -> Any:
+@declared()
+def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Any:
     """Return a copy whose slices at `index` are those of `source`."""
-    check_named("index_copy", input=input)
     return _index_slices("index_copy", "index_copy", input, dim, index, source, accumulate=False)
 
 
-@public(method=True)
-def index_fill(input: Any, dim: int, index: Any, value: Any) -> Any:
+@declared()
+def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Any:
     """Return a copy whose slices at `index` are filled with a number or a 0-d tensor."""
-    check_named("index_fill", input=input)
     if not record.is_tensor(value):
         value = constant_like(input, value)
     elif layout_of(value).ndim:
@@ -332,10 +321,9 @@ def index_fill(input: Any, dim: int, index: Any, value: Any) -> Any:
     return _index_slices("index_fill", "index_fill", input, dim, index, value, accumulate=False)
 
 
-@public(method=True)
-def take(input: Any, index: Any) -> Any:
+@declared()
+def take(input: Tensor, index: Tensor) -> Any:
     """Return the elements at positions in the raveled tensor."""
-    check_named("take", input=input, index=index)
     if index.dtype is not int64:
         raise RuntimeError(
             f"take(): Expected a long tensor for index, but got {scalar_name(index.dtype)}"

@@ -15,10 +15,11 @@ from ...ops.layout import broadcast_shapes
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.recording import layout_of
-from ..arguments import as_int, check_named, float_of
+from ..arguments import as_int, float_of
 from ..creation.generator import Generator, stream_of
-from ..registry import public
+from ..registry import declared, public
 from ..shape.broadcast import expand_to
+from ..signature import Tensor
 from .index_arrays import Later, index_values, positions
 from .inplace import check_target, overwrite
 
@@ -221,8 +222,8 @@ def fill_diagonal_(input: Any, fill_value: Any, wrap: bool = False) -> Any:
     return overwrite(input, filled, node_name="FillDiagonalBackward0")
 
 
-@public(method=True)
-def masked_scatter(input: Any, mask: Any, source: Any) -> Any:
+@declared()
+def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Any:
     """Return a copy with elements of `source`, in order, where a bool mask is set.
 
     Parameters
@@ -244,7 +245,6 @@ def masked_scatter(input: Any, mask: Any, source: Any) -> Any:
     >>> tg.masked_scatter(tg.zeros(3), mask, tg.tensor([1.0, 2.0]))
     tensor([1., 0., 2.])
     """
-    check_named("masked_scatter", input=input, mask=mask, source=source)
     if source.dtype is not input.dtype:
         raise RuntimeError(
             "masked_scatter: expected self and source to have same dtypes but got "
@@ -277,8 +277,8 @@ def _put(input: Any, place: Any, values: Any, *, accumulate: bool) -> Any:
     return result.reshape(input.shape)
 
 
-@public(method=True)
-def put(input: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
+@declared()
+def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Any:
     """Return a copy with elements of `source` at positions in the flattened tensor.
 
     Parameters
@@ -302,7 +302,6 @@ def put(input: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
     tensor([[1., 0.],
             [0., 2.]])
     """
-    check_named("put", input=input, index=index, source=source)
     if index.dtype is not int64:
         raise RuntimeError(
             f"put_(): Expected a long tensor for index, but got {scalar_name(index.dtype)}"

@@ -9,9 +9,10 @@ from ...base.dtypes import bool_, int64
 from ...base.errors import must_be
 from ...tape import recording as record
 from ...tape.recording import layout_of
-from ..arguments import as_int, check_bool, check_named, wrap_dim
-from ..registry import METHODS, public
+from ..arguments import check_bool, wrap_dim
+from ..registry import METHODS, declared
 from ..shape.joining import cat
+from ..signature import Tensor
 from .index_arrays import index_values
 
 __all__ = ["index_reduce", "scatter_reduce"]
@@ -19,9 +20,9 @@ __all__ = ["index_reduce", "scatter_reduce"]
 _REDUCTIONS = ("sum", "prod", "mean", "amax", "amin")
 
 
-@public(method=True)
+@declared()
 def scatter_reduce(
-    input: Any, dim: int, index: Any, src: Any, reduce: str, *, include_self: bool = True
+    input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True
 ) -> Any:
     """Reduce the elements of `src` that go to the same place of a copy of `input`.
 
@@ -57,8 +58,6 @@ def scatter_reduce(
     >>> tg.ones(2).scatter_reduce(0, index, tg.tensor([2.0, 3.0, 4.0]), "sum")
     tensor([7., 4.])
     """
-    check_named("scatter_reduce", input=input)
-    check_named("scatter_reduce", index=index, src=src, first=2)
     if not isinstance(reduce, str):
         raise must_be("scatter_reduce", "reduce", 4, "str", reduce)
     check_bool("scatter_reduce", "include_self", 5, include_self)
@@ -70,7 +69,7 @@ def scatter_reduce(
         raise RuntimeError("scatter_reduce(): Expected dtype int64 for index")
     if src.dtype is not input.dtype:
         raise RuntimeError("scatter(): Expected self.dtype to be equal to src.dtype")
-    d = wrap_dim(as_int("scatter_reduce", "dim", 1, dim), layout_of(input).ndim)
+    d = wrap_dim(dim, layout_of(input).ndim)
     if not layout_of(index).size:
         return input.clone()
     if not input.ndim or not index.ndim or not src.ndim:
@@ -93,9 +92,15 @@ def scatter_reduce(
     return result
 
 
-@public(method=True)
+@declared()
 def index_reduce(
-    input: Any, dim: int, index: Any, source: Any, reduce: str, *, include_self: bool = True
+    input: Tensor,
+    dim: int,
+    index: Tensor,
+    source: Tensor,
+    reduce: str,
+    *,
+    include_self: bool = True,
 ) -> Any:
     """Reduce the slices of `source` that go to the same place of a copy of `input`.
 
@@ -130,8 +135,6 @@ def index_reduce(
     >>> tg.ones(2).index_reduce(0, index, tg.tensor([2.0, 3.0, 4.0]), "prod")
     tensor([8., 3.])
     """
-    check_named("index_reduce", input=input)
-    check_named("index_reduce", index=index, source=source, first=3)
     if reduce not in _REDUCTIONS[1:]:
         raise RuntimeError(
             f"index_reduce(): Expected reduce to be one of prod, mean, amax or amin but got {reduce}."
@@ -140,7 +143,7 @@ def index_reduce(
         raise IndexError(
             f"index_reduce_(): Index is supposed to be a vector, but got dim: {index.ndim}"
         )
-    d = wrap_dim(as_int("index_reduce", "dim", 2, dim), layout_of(input).ndim)
+    d = wrap_dim(dim, layout_of(input).ndim)
     if not input.ndim or not source.ndim:
         whole = [t if t.ndim else t.reshape(1) for t in (input, source)]
         reduced = index_reduce(whole[0], d, index, whole[1], reduce, include_self=include_self)

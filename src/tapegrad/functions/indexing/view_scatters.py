@@ -21,7 +21,8 @@ from ...tape.current import current_tape
 from ...tape.recording import layout_of
 from ...tape.tape import slot_of, tape_at
 from ..arguments import as_int, as_ints, check_named, wrap_dim
-from ..registry import public
+from ..registry import declared, public
+from ..signature import Tensor
 from .inplace import check_target, overwrite
 from .inplace_methods import become
 
@@ -74,9 +75,9 @@ def select_scatter(input: Any, src: Any, dim: int, index: int) -> Any:
     return _scattered("select_scatter", input, src, lambda x: x.select(dim, index))
 
 
-@public(method=True)
+@declared()
 def slice_scatter(
-    input: Any, src: Any, dim: int = 0, start: int | None = None, end: int | None = None,
+    input: Tensor, src: Tensor, dim: int = 0, start: int | None = None, end: int | None = None,
     step: int = 1,
 ) -> Any:  # fmt: skip
     """Return a copy with `src` at a slice of a dimension.
@@ -101,8 +102,7 @@ def slice_scatter(
     """
     if as_int("slice_scatter", "step", 6, step) <= 0:
         raise RuntimeError("slice step must be positive")
-    record.check_tensors("slice_scatter", (input,))
-    d = wrap_dim(as_int("slice_scatter", "dim", 3, dim), layout_of(input).ndim)
+    d = wrap_dim(dim, layout_of(input).ndim)
     index = (slice(None),) * d + (slice(start, end, step),)
     return _scattered("slice_scatter", input, src, lambda x: x[index])
 
@@ -192,10 +192,9 @@ def resize_(input: Any, *size: Any, memory_format: Any = None) -> Any:
     return _resized(input, as_ints("resize_", "size", size))
 
 
-@public(method=True)
-def resize_as_(input: Any, the_template: Any, *, memory_format: Any = None) -> Any:
+@declared()
+def resize_as_(input: Tensor, the_template: Tensor, *, memory_format: Any = None) -> Any:
     """Give the tensor the shape of another; see `resize_`."""
-    check_named("resize_as_", input=input, the_template=the_template)
     return _resized(input, tuple(the_template.shape))
 
 

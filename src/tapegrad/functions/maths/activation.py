@@ -10,16 +10,16 @@ from ...ops.table import TABLE
 from ...tape import recording as record
 from ..arguments import float_of
 from ..operands import is_integral
-from ..registry import public
+from ..registry import declared, public
+from ..signature import Tensor
 from .selection import clamp
 
 __all__: list[str] = []
 
 
-@public(method=True)
-def relu(input: Any) -> Any:
+@declared()
+def relu(input: Tensor) -> Any:
     """Return ``max(input, 0)``."""
-    record.check_tensors("relu", (input,))
     if input.dtype is bool_:
         raise RuntimeError("Boolean inputs not supported for relu")
     return record.unary(TABLE["relu"], input)
@@ -79,8 +79,8 @@ def gelu(input: Any, *, approximate: str = "none") -> Any:
     return _activation("gelu", input, approximate=approximate)
 
 
-@public(method=True)
-def logit(input: Any, eps: float | None = None) -> Any:
+@declared()
+def logit(input: Tensor, eps: float | None = None) -> Any:
     """Return ``log(input / (1 - input))``.
 
     Parameters
@@ -89,7 +89,6 @@ def logit(input: Any, eps: float | None = None) -> Any:
     eps : float, optional
         Clamp the input to ``[eps, 1 - eps]`` first; without it, numbers outside [0, 1] give NaN.
     """
-    record.check_tensors("logit", (input,))
     if eps is not None:
         eps = float_of("logit", "eps", 1, eps, "float")
         if is_integral(input.dtype):

@@ -16,7 +16,8 @@ from ...ops.table import TABLE
 from ...tape import readout
 from ...tape import recording as record
 from ..operands import check, check_binary, check_divisor, integer_binary, is_integral, not_for
-from ..registry import FUNCTIONS, METHODS, public
+from ..registry import FUNCTIONS, METHODS, declared, public
+from ..signature import Tensor
 
 __all__: list[str] = []
 
@@ -109,10 +110,9 @@ def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
     return _combined("rsub", input, other, alpha)
 
 
-@public(method=True, aliases=("negative",))
-def neg(input: Any) -> Any:
+@declared(aliases=("negative",))
+def neg(input: Tensor) -> Any:
     """Return ``-input``."""
-    record.check_tensors("neg", (input,))
     if input.dtype is bool_:
         raise RuntimeError(
             "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to "
@@ -247,20 +247,18 @@ def float_power(input: Any, exponent: Any) -> Any:
     return record.binary(TABLE["pow"], a, b)
 
 
-@public(method=True)
-def square(input: Any) -> Any:
+@declared()
+def square(input: Tensor) -> Any:
     """Return ``input * input``."""
-    record.check_tensors("square", (input,))
     if input.dtype is bool_:
         input = record.cast(input, int64)
     return record.unary(TABLE["square"], input)
 
 
 # --------------------------------------------------------------------------- signs and rounding
-@public(method=True, aliases=("absolute",))
-def abs(input: Any) -> Any:
+@declared(aliases=("absolute",))
+def abs(input: Tensor) -> Any:
     """Return the absolute value."""
-    record.check_tensors("abs", (input,))
     if input.dtype is bool_:
         raise not_for("abs", bool_)
     return record.unary(TABLE["abs"], input)
@@ -289,8 +287,8 @@ _plain_round = _rounding("round", "round_vml")
 FUNCTIONS["fix"] = METHODS["fix"] = FUNCTIONS["trunc"]
 
 
-@public(method=True)
-def round(input: Any, *, decimals: int = 0) -> Any:
+@declared()
+def round(input: Tensor, *, decimals: int = 0) -> Any:
     """Round to the nearest integer, half to even.
 
     Parameters
@@ -301,7 +299,6 @@ def round(input: Any, *, decimals: int = 0) -> Any:
     """
     if decimals == 0:
         return _plain_round(input)
-    record.check_tensors("round", (input,))
     if is_integral(input.dtype):
         raise NotImplementedError("round_cpu not implemented for 'Long'")
     scale = 10.0 ** (decimals if decimals > 0 else -decimals)
@@ -310,10 +307,9 @@ def round(input: Any, *, decimals: int = 0) -> Any:
     return _plain_round(input / scale) * scale
 
 
-@public(method=True)
-def frac(input: Any) -> Any:
+@declared()
+def frac(input: Tensor) -> Any:
     """Return the fractional part, with the sign of `input`."""
-    record.check_tensors("frac", (input,))
     if is_integral(input.dtype):
         raise not_for("frac", input.dtype)
     return record.unary(TABLE["frac"], input)

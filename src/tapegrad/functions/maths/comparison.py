@@ -8,8 +8,9 @@ from ...base.dtypes import scalar_name
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.recording import layout_of
-from ..arguments import check_bool, check_named, float_of
-from ..registry import public
+from ..arguments import check_bool, float_of
+from ..registry import declared, public
+from ..signature import Tensor
 from .reduction import no_overload
 
 __all__ = ["allclose", "equal", "isclose", "isin", "signbit"]
@@ -21,9 +22,9 @@ def _check_same_dtype(input: Any, other: Any) -> None:
         raise RuntimeError(f"{scalar_name(a)} did not match {scalar_name(b)}")
 
 
-@public(method=True, out=False)
+@declared(out=False)
 def isclose(
-    input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
+    input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
 ) -> Any:
     """Compare elementwise up to ``atol + rtol * abs(other)``.
 
@@ -52,7 +53,6 @@ def isclose(
     >>> tg.isclose(tg.tensor([1.0, 2.0]), tg.tensor([1.0, 2.1]))
     tensor([ True, False])
     """
-    check_named("isclose", input=input, other=other)
     check_bool("isclose", "equal_nan", 5, equal_nan)
     _check_same_dtype(input, other)
     rtol = float_of("isclose", "rtol", 3, rtol, "float")
@@ -76,9 +76,9 @@ def isclose(
     return close | (distance.isfinite() & (distance <= allowed))
 
 
-@public(method=True, out=False)
+@declared(out=False)
 def allclose(
-    input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
+    input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
 ) -> bool:
     """Return True if all elements are close; arguments as for `isclose`.
 
@@ -88,12 +88,11 @@ def allclose(
     >>> tg.allclose(tg.tensor([1.0, 2.0]), tg.tensor([1.0, 2.0 + 1e-9]))
     True
     """
-    check_named("allclose", input=input, other=other)
     return bool(isclose(input, other, rtol, atol, equal_nan).all())
 
 
-@public(method=True, out=False)
-def equal(input: Any, other: Any) -> bool:
+@declared(out=False)
+def equal(input: Tensor, other: Tensor) -> bool:
     """Return True if two tensors have the same shape and the same elements (NaN equals nothing).
 
     Examples
@@ -102,14 +101,13 @@ def equal(input: Any, other: Any) -> bool:
     >>> tg.equal(tg.tensor([1.0, 2.0]), tg.tensor([1.0, 2.0]))
     True
     """
-    check_named("equal", input=input, other=other)
     if input.shape != other.shape:
         return False
     return bool((input.detach() == other.detach()).all())
 
 
-@public(method=True)
-def signbit(input: Any) -> Any:
+@declared()
+def signbit(input: Tensor) -> Any:
     """Tell for each element if its sign is a minus, also that of -0.0.
 
     Parameters
@@ -127,7 +125,6 @@ def signbit(input: Any) -> Any:
     >>> tg.signbit(tg.tensor([-0.0, 0.0, -2.0]))
     tensor([ True, False,  True])
     """
-    check_named("signbit", input=input)
     if not input.dtype.is_floating_point:
         return input < 0
     return record.unary(TABLE["has_sign"], input)

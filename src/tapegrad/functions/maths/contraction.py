@@ -13,7 +13,8 @@ from ...tape import readout
 from ...tape import recording as record
 from ...tape.recording import layout_of
 from ..arguments import as_int, as_ints, check_named, wrap_dim
-from ..registry import FUNCTIONS, public
+from ..registry import FUNCTIONS, declared, public
+from ..signature import Number, Tensor
 from .matmul import (
     check_bmm,
     check_matrices,
@@ -53,8 +54,8 @@ def _check_added(z: Any, shape: tuple[int, ...]) -> None:
             )
 
 
-@public(method=True)
-def addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
+@declared()
+def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Number = 1, alpha: Number = 1) -> Any:
     """Return ``beta * input + alpha * (mat1 @ mat2)``.
 
     Parameters
@@ -66,7 +67,6 @@ def addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) ->
     beta, alpha : number
         Factors; with ``beta=0`` nothing of `input` counts, not even NaN.
     """
-    check_named("addmm", input=input, mat1=mat1, mat2=mat2)
     for name, value in (("mat1", mat1), ("mat2", mat2)):
         if value.ndim != 2:
             raise RuntimeError(f"{name} must be a matrix, got {value.ndim}-D tensor")
@@ -83,10 +83,9 @@ def addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) ->
     return _add_product("addmm", mat1, mat2, input, beta, alpha)
 
 
-@public(method=True)
-def addmv(input: Any, mat: Any, vec: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
+@declared()
+def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Number = 1, alpha: Number = 1) -> Any:
     """Return ``beta * input + alpha * (mat @ vec)``; the arguments are as those of `addmm`."""
-    check_named("addmv", input=input, mat=mat, vec=vec)
     if (mat.ndim, vec.ndim) != (2, 1) or input.ndim > 1:
         raise RuntimeError(
             f"vector + matrix @ vector expected, got {input.ndim}, {mat.ndim}, {vec.ndim}"
@@ -104,10 +103,11 @@ def addmv(input: Any, mat: Any, vec: Any, *, beta: Any = 1, alpha: Any = 1) -> A
     return _add_product("addmv", mat, vec, input, beta, alpha)
 
 
-@public(method=True)
-def baddbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
+@declared()
+def baddbmm(
+    input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Number = 1, alpha: Number = 1
+) -> Any:
     """Return ``beta * input + alpha * bmm(batch1, batch2)``; arguments are as those of `addmm`."""
-    check_named("baddbmm", input=input, batch1=batch1, batch2=batch2)
     check_bmm(batch1, batch2)
     _check_added(input, (*batch1.shape[:2], batch2.shape[2]))
     check_same_scalar(batch1, input)
@@ -146,10 +146,9 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
 
 
 # --------------------------------------------------------------------------- over dimensions
-@public(method=True)
-def inner(input: Any, other: Any) -> Any:
+@declared()
+def inner(input: Tensor, other: Tensor) -> Any:
     """Sum of products over the last dimension of both, for each pair of the other indices."""
-    check_named("inner", input=input, other=other)
     if input.ndim == 0 or other.ndim == 0:
         return record.binary(TABLE["mul"], input, other)
     if input.shape[-1] != other.shape[-1]:
@@ -223,10 +222,9 @@ def tensordot(a: Any, b: Any, dims: Any = 2) -> Any:
     return mm(left, right).view((*shape_a, *shape_b))
 
 
-@public(method=True)
-def kron(input: Any, other: Any) -> Any:
+@declared()
+def kron(input: Tensor, other: Tensor) -> Any:
     """Kronecker product: every element of one tensor times the whole of the other."""
-    check_named("kron", input=input, other=other)
     ndim = max(input.ndim, other.ndim)
     left = (1,) * (ndim - input.ndim) + input.shape
     right = (1,) * (ndim - other.ndim) + other.shape
@@ -239,8 +237,8 @@ def kron(input: Any, other: Any) -> Any:
     return record.view(TABLE["unsafe_view"], product, shape, strides)
 
 
-@public(method=True)
-def matrix_power(input: Any, n: int) -> Any:
+@declared()
+def matrix_power(input: Tensor, n: int) -> Any:
     """Product of a square matrix (or each of a batch) with itself, `n` times.
 
     Parameters
@@ -257,7 +255,6 @@ def matrix_power(input: Any, n: int) -> Any:
     NotImplementedError
         For a negative power.
     """
-    check_named("matrix_power", input=input)
     if input.ndim < 2:
         raise RuntimeError(
             "linalg.matrix_power: The input tensor A must have at least 2 dimensions."

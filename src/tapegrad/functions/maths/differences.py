@@ -15,9 +15,10 @@ from ...base.dtypes import bool_, get_default_dtype
 from ...tape import readout
 from ...tape import recording as record
 from ..arguments import as_int, distinct, float_of, wrap_dim
-from ..registry import public
+from ..registry import declared, public
 from ..shape.joining import cat
 from ..shape.slicing import slice_dim
+from ..signature import Tensor
 from .reduction import no_overload
 
 __all__ = ["cumulative_trapezoid", "diff", "gradient", "trapezoid"]
@@ -30,8 +31,14 @@ def _part(x: Any, dim: int, start: int, end: int) -> Any:
 
 
 # --------------------------------------------------------------------------- differences
-@public(method=True)
-def diff(input: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None) -> Any:
+@declared()
+def diff(
+    input: Tensor,
+    n: int = 1,
+    dim: int = -1,
+    prepend: Tensor | None = None,
+    append: Tensor | None = None,
+) -> Any:
     """Differences of neighbours along a dimension.
 
     Parameters
@@ -60,19 +67,17 @@ def diff(input: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any
     tensor([3., 5.])
     """
     others = [t for t in (prepend, append) if t is not None]
-    record.check_tensors("diff", (input, *others))
-    order, dim = as_int("diff", "n", 2, n), as_int("diff", "dim", 3, dim)
     if not input.ndim:
         raise RuntimeError("diff expects input to be at least one-dimensional")
-    d = wrap_dim(dim, input.ndim)
+    order, d = as_int("diff", "n", 2, n), wrap_dim(dim, input.ndim)
     if order < 0:
         raise RuntimeError(f"order must be non-negative but got {order}")
     for t in others:
         _check_joined(input, t, d)
-    if others:
-        input = cat([t for t in (prepend, input, append) if t is not None], d)
     if not order:
         return input.clone()
+    if others:
+        input = cat([t for t in (prepend, input, append) if t is not None], d)
     for _ in range(min(order, input.shape[d])):
         later, earlier = _part(input, d, 1, 0), _part(input, d, 0, -1)
         input = later.logical_xor(earlier) if input.dtype is bool_ else later - earlier

@@ -10,8 +10,9 @@ from ...ops.layout import broadcast_shapes
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ..arguments import as_int, float_of, wrap_dim
-from ..registry import public
+from ..registry import declared, public
 from ..shape.diagonals import triu_indices
+from ..signature import Tensor
 
 __all__ = ["cdist", "cross", "pdist"]
 
@@ -105,8 +106,8 @@ def cdist(
     return _norm(x1.unsqueeze(-2) - x2.unsqueeze(-3), order)
 
 
-@public()
-def pdist(input: Any, p: float = 2.0) -> Any:
+@declared(method=False)
+def pdist(input: Tensor, p: float = 2.0) -> Any:
     """Distances of each row of a matrix from the rows behind it.
 
     Parameters
@@ -127,7 +128,6 @@ def pdist(input: Any, p: float = 2.0) -> Any:
     >>> tg.pdist(tg.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0]]))
     tensor([5.0000, 1.0000, 4.2426])
     """
-    record.check_tensors("pdist", (input,))
     if input.ndim != 2:
         raise RuntimeError(f"pdist only supports 2D tensors, got: {input.ndim}D")
     if not input.dtype.is_floating_point:
@@ -137,8 +137,8 @@ def pdist(input: Any, p: float = 2.0) -> Any:
     return _norm(input.index_select(0, rows) - input.index_select(0, others), order)
 
 
-@public(method=True)
-def cross(input: Any, other: Any, dim: int | None = None) -> Any:
+@declared()
+def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Any:
     """Cross product of vectors of three elements, which lie along a dimension.
 
     Parameters
@@ -159,7 +159,6 @@ def cross(input: Any, other: Any, dim: int | None = None) -> Any:
     >>> tg.cross(tg.tensor([1.0, 0.0, 0.0]), tg.tensor([0.0, 1.0, 0.0]), dim=0)
     tensor([0., 0., 1.])
     """
-    record.check_tensors("cross", (input, other))
     if dim is None:
         warnings.warn(
             "Using torch.cross without specifying the dim arg is deprecated.\nPlease either pass the dim "

@@ -11,7 +11,8 @@ from ...ops import comparison as _logic  # noqa: F401
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ..operands import check, check_binary, is_integral, not_for, promoted
-from ..registry import FUNCTIONS, public
+from ..registry import FUNCTIONS, declared, public
+from ..signature import Operand, Tensor
 
 __all__ = ["clamp", "where"]
 
@@ -62,8 +63,8 @@ def _bounded(name: str, input: Any, bounds: tuple[Any, ...]) -> Any:
     return record.apply(TABLE[name], values, number=number)
 
 
-@public(method=True, aliases=("clip",))
-def clamp(input: Any, min: Any = None, max: Any = None) -> Any:
+@declared(aliases=("clip",))
+def clamp(input: Tensor, min: Any = None, max: Any = None) -> Any:
     """Bring values into the range from `min` to `max`.
 
     Parameters
@@ -77,7 +78,6 @@ def clamp(input: Any, min: Any = None, max: Any = None) -> Any:
     RuntimeError
         Without bounds.
     """
-    record.check_tensors("clamp", (input,))
     for position, (argument, bound) in enumerate((("min", min), ("max", max)), 2):
         if bound is not None:
             check("clamp", bound, position, argument)
@@ -90,18 +90,16 @@ def clamp(input: Any, min: Any = None, max: Any = None) -> Any:
     return _bounded("clamp", input, (min, max))
 
 
-@public(method=True)
-def clamp_min(input: Any, min: Any) -> Any:
+@declared()
+def clamp_min(input: Tensor, min: Any) -> Any:
     """Raise values below `min` to it."""
-    record.check_tensors("clamp_min", (input,))
     check("clamp_min", min, 2, "min")
     return _bounded("clamp_min", input, (min,))
 
 
-@public(method=True)
-def clamp_max(input: Any, max: Any) -> Any:
+@declared()
+def clamp_max(input: Tensor, max: Any) -> Any:
     """Lower values above `max` to it."""
-    record.check_tensors("clamp_max", (input,))
     check("clamp_max", max, 2, "max")
     return _bounded("clamp_max", input, (max,))
 
@@ -114,8 +112,8 @@ def _same_dtype(kind: dtype, value: Any, argument: str) -> None:
         )
 
 
-@public(method=True)
-def lerp(input: Any, end: Any, weight: Any) -> Any:
+@declared()
+def lerp(input: Tensor, end: Tensor, weight: Operand) -> Any:
     """Return ``input + weight * (end - input)``.
 
     Parameters
@@ -124,7 +122,6 @@ def lerp(input: Any, end: Any, weight: Any) -> Any:
         Of one dtype.
     weight : Tensor or number
     """
-    record.check_tensors("lerp", (input,))
     check("lerp", end, 2, "end", number=False)
     check("lerp", weight, 3, "weight")
     kind = input.dtype
@@ -170,10 +167,9 @@ def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: float = 1) -> Any:
     return _plus_product("addcdiv", input, tensor1, tensor2, value)
 
 
-@public(method=True)
-def heaviside(input: Any, values: Any) -> Any:
+@declared()
+def heaviside(input: Tensor, values: Tensor) -> Any:
     """Return 0 where `input` is negative, 1 where it is positive, `values` where it is 0."""
-    record.check_tensors("heaviside", (input,))
     check("heaviside", values, 2, "values", number=False)
     if input.dtype is not values.dtype:
         raise RuntimeError("heaviside is not yet implemented for tensors with different dtypes.")
@@ -204,10 +200,9 @@ for _name in ("bitwise_and", "bitwise_or", "bitwise_xor"):
     _bitwise(_name)
 
 
-@public(method=True)
-def bitwise_not(input: Any) -> Any:
+@declared()
+def bitwise_not(input: Tensor) -> Any:
     """Return the inverse of bools, or bit by bit of integers."""
-    record.check_tensors("bitwise_not", (input,))
     if input.dtype.is_floating_point:
         raise TypeError(
             "~ (operator.invert) is only implemented on integer and Boolean-type tensors"

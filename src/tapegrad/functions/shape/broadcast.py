@@ -11,8 +11,9 @@ from ...ops.layout import broadcast_shapes as broadcast_shape
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.recording import layout_of
-from ..arguments import as_int, as_ints, check_named, distinct, varargs, wrap_dim
-from ..registry import public
+from ..arguments import as_int, as_ints, distinct, varargs, wrap_dim
+from ..registry import declared, public
+from ..signature import Tensor
 from .reshape import alias
 
 __all__ = ["atleast_1d", "atleast_2d", "atleast_3d", "expand_to"]
@@ -69,10 +70,9 @@ def expand(input: Any, *size: Any, implicit: bool = False, **named: Any) -> Any:
     return expand_to(input, varargs("expand", "size", size, named))
 
 
-@public(method=True, function=False)
-def expand_as(input: Any, other: Any) -> Any:
+@declared(function=False)
+def expand_as(input: Tensor, other: Tensor) -> Any:
     """Expand to the shape of another tensor."""
-    check_named("expand_as", other=other)
     return expand_to(input, other.shape)
 
 
@@ -128,10 +128,9 @@ def broadcast_tensors(*tensors: Any) -> tuple[Any, ...]:
 
 
 # --------------------------------------------------------------------------- dimensions of length 1
-@public(method=True, out=False)
-def squeeze(input: Any, dim: Any = None) -> Any:
+@declared(out=False)
+def squeeze(input: Tensor, dim: Any = None) -> Any:
     """Remove dimensions of length 1: all, one, or those in a tuple."""
-    record.check_tensors("squeeze", (input,))
     layout = layout_of(input)
     if dim is None:
         name, dims = "squeeze", tuple(range(layout.ndim))
@@ -144,12 +143,11 @@ def squeeze(input: Any, dim: Any = None) -> Any:
     return alias(TABLE[name], input, shape, tuple(layout.strides[i] for i in kept))
 
 
-@public(method=True, out=False)
-def unsqueeze(input: Any, dim: int) -> Any:
+@declared(out=False)
+def unsqueeze(input: Tensor, dim: int) -> Any:
     """Insert a dimension of length 1 at `dim`."""
-    record.check_tensors("unsqueeze", (input,))
     layout = layout_of(input)
-    d = wrap_dim(as_int("unsqueeze", "dim", 1, dim), layout.ndim + 1)
+    d = wrap_dim(dim, layout.ndim + 1)
     step = layout.strides[d] * layout.shape[d] if d < layout.ndim else layout.dtype.itemsize
     shape = (*layout.shape[:d], 1, *layout.shape[d:])
     return alias(TABLE["unsqueeze"], input, shape, (*layout.strides[:d], step, *layout.strides[d:]))

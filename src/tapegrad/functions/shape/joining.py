@@ -27,7 +27,8 @@ from ..arguments import (
     wrap_dim,
 )  # fmt: skip
 from ..indexing.index_arrays import positions
-from ..registry import public
+from ..registry import declared, public
+from ..signature import Dims, Tensor
 from .broadcast import atleast_1d, atleast_2d, atleast_3d, expand_to
 
 __all__ = ["cat", "pad", "stack", "tensor_list"]
@@ -184,8 +185,8 @@ def _tile_method(input: Any, *dims: Any, **named: Any) -> Any:
     return tile(input, varargs("tile", "dims", dims, named))
 
 
-@public(method=True)
-def repeat_interleave(input: Any, repeats: Any = None, dim: int | None = None, *,
+@declared()
+def repeat_interleave(input: Tensor, repeats: Any = None, dim: int | None = None, *,
                       output_size: int | None = None) -> Any:  # fmt: skip
     """Repeat each element of a dimension (of the raveled tensor without `dim`).
 
@@ -196,7 +197,6 @@ def repeat_interleave(input: Any, repeats: Any = None, dim: int | None = None, *
         How often; a tensor has one number an element.
     dim : int, optional
     """
-    record.check_tensors("repeat_interleave", (input,))
     if repeats is None:
         counts = input._array()
         _check_repeats(input, counts)
@@ -257,31 +257,28 @@ def flip(input: Any, dims: Any) -> Any:
     return _flip(input, as_ints("flip", "dims", (dims,), 2))
 
 
-@public(method=True)
-def fliplr(input: Any) -> Any:
+@declared()
+def fliplr(input: Tensor) -> Any:
     """Reverse the second dimension."""
-    record.check_tensors("fliplr", (input,))
     if input.ndim < 2:
         raise RuntimeError("Input must be >= 2-d.")
     return _flip(input, (1,))
 
 
-@public(method=True)
-def flipud(input: Any) -> Any:
+@declared()
+def flipud(input: Tensor) -> Any:
     """Reverse the first dimension."""
-    record.check_tensors("flipud", (input,))
     if input.ndim < 1:
         raise RuntimeError("Input must be >= 1-d.")
     return _flip(input, (0,))
 
 
-@public(method=True)
-def roll(input: Any, shifts: Any, dims: Any = None) -> Any:
+@declared()
+def roll(input: Tensor, shifts: Dims, dims: Dims | None = ()) -> Any:
     """Shift elements along dimensions, the last ones coming in at the front.
 
     Without `dims` the raveled tensor is shifted.
     """
-    record.check_tensors("roll", (input,))
     by = as_ints("roll", "shifts", (shifts,), 2)
     along = () if dims is None else as_ints("roll", "dims", (dims,), 3)
     if not by:
@@ -302,8 +299,8 @@ def roll(input: Any, shifts: Any, dims: Any = None) -> Any:
 
 
 # --------------------------------------------------------------------------- padding
-@public()
-def pad(input: Any, pad: Any, mode: str = "constant", value: float | None = None) -> Any:
+@declared(method=False)
+def pad(input: Tensor, pad: Any, mode: str = "constant", value: float | None = None) -> Any:
     """Pad with a constant (PyTorch has this as ``torch.nn.functional.pad``).
 
     Parameters
@@ -317,7 +314,6 @@ def pad(input: Any, pad: Any, mode: str = "constant", value: float | None = None
     value : float, optional
         0 if not given.
     """
-    record.check_tensors("pad", (input,))
     sides = as_ints("pad", "pad", (pad,), 2)
     if mode != "constant":
         if mode in ("reflect", "replicate", "circular"):
@@ -343,8 +339,8 @@ def pad(input: Any, pad: Any, mode: str = "constant", value: float | None = None
     return record.apply(TABLE["constant_pad_nd"], (input, fill), pad=sides)
 
 
-@public()
-def constant_pad_nd(input: Any, pad: Any, value: float = 0) -> Any:
+@declared(method=False)
+def constant_pad_nd(input: Tensor, pad: Any, value: float = 0) -> Any:
     """Pad with a constant: `pad` under the name of PyTorch's op."""
     return _pad(input, pad, value=value)
 

@@ -30,7 +30,8 @@ from ...tape import recording as record
 from ...tape.current import current_tape
 from ...tape.recording import layout_of
 from ..arguments import as_int, as_ints, check_named, distinct, varargs, wrap_dim
-from ..registry import public
+from ..registry import declared, public
+from ..signature import Tensor
 
 __all__ = ["alias", "as_int", "contiguous", "distinct", "view", "wrap_dim"]
 
@@ -227,13 +228,12 @@ def reshape_as(input: Any, other: Any) -> Any:
     return _reshape(input, other.shape)
 
 
-@public(method=True, out=False)
-def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
+@declared(out=False)
+def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Any:
     """Merge the dimensions from `start_dim` to `end_dim` into one."""
-    record.check_tensors("flatten", (input,))
     shape = layout_of(input).shape
-    first = wrap_dim(as_int("flatten", "start_dim", 1, start_dim), len(shape))
-    last = wrap_dim(as_int("flatten", "end_dim", 2, end_dim), len(shape))
+    first = wrap_dim(start_dim, len(shape))
+    last = wrap_dim(end_dim, len(shape))
     if first > last:
         raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
     if not shape:
@@ -244,10 +244,9 @@ def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
     return _reshape(input, (*shape[:first], merged, *shape[last + 1 :]))
 
 
-@public(method=True, out=False)
-def ravel(input: Any) -> Any:
+@declared(out=False)
+def ravel(input: Tensor) -> Any:
     """Return the elements in C order in one dimension."""
-    record.check_tensors("ravel", (input,))
     return view(contiguous(input), -1)
 
 
@@ -309,13 +308,12 @@ _permute_method.__doc__ = permute.__doc__
 public(method=True, function=False, name="permute")(_permute_method)
 
 
-@public(method=True, aliases=("swapaxes", "swapdims"), out=False)
-def transpose(input: Any, dim0: int, dim1: int) -> Any:
+@declared(aliases=("swapaxes", "swapdims"), out=False)
+def transpose(input: Tensor, dim0: int, dim1: int) -> Any:
     """Return a view with two dimensions exchanged."""
-    record.check_tensors("transpose", (input,))
     ndim = layout_of(input).ndim
-    a = wrap_dim(as_int("transpose", "dim0", 1, dim0), ndim)
-    b = wrap_dim(as_int("transpose", "dim1", 2, dim1), ndim)
+    a = wrap_dim(dim0, ndim)
+    b = wrap_dim(dim1, ndim)
     order = list(range(ndim))
     if ndim:
         order[a], order[b] = b, a
@@ -373,10 +371,9 @@ def matrix_transpose(input: Any) -> Any:
     return transpose(input, -2, -1)
 
 
-@public(method=True, aliases=("moveaxis",), out=False)
-def movedim(input: Any, source: Any, destination: Any) -> Any:
+@declared(aliases=("moveaxis",), out=False)
+def movedim(input: Tensor, source: Any, destination: Any) -> Any:
     """Return a view in which dimensions `source` stand at the positions `destination`."""
-    record.check_tensors("movedim", (input,))
     ndim = layout_of(input).ndim
     src = as_ints("movedim", "source", (source,))
     dst = as_ints("movedim", "destination", (destination,), 2)

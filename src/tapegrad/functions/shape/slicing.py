@@ -21,7 +21,8 @@ from ...tape import recording as record
 from ...tape.recording import layout_of
 from ...tape.tape import slot_of, tape_at
 from ..arguments import as_int, as_ints, wrap_dim
-from ..registry import public
+from ..registry import declared, public
+from ..signature import Tensor
 from ..sizes import storage_offset
 from .reshape import alias
 
@@ -38,8 +39,8 @@ def slice_dim(input: Any, dim: int, start: int, length: int, name: str = "slice"
     return alias(TABLE[name], input, shape, layout.strides, start * layout.strides[dim])
 
 
-@public(method=True, out=False)
-def narrow(input: Any, dim: int, start: Any, length: int) -> Any:
+@declared(out=False)
+def narrow(input: Tensor, dim: int, start: Any, length: int) -> Any:
     """Return a view of `length` elements from `start` on along `dim`.
 
     Raises
@@ -47,14 +48,13 @@ def narrow(input: Any, dim: int, start: Any, length: int) -> Any:
     IndexError, RuntimeError
         If they are not in the tensor.
     """
-    record.check_tensors("narrow", (input,))
     layout = layout_of(input)
     if not layout.ndim:
         raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
     start, length = as_int("narrow", "start", 2, start), as_int("narrow", "length", 3, length)
     if length < 0:
         raise RuntimeError("narrow(): length must be non-negative.")
-    d = wrap_dim(as_int("narrow", "dim", 1, dim), layout.ndim)
+    d = wrap_dim(dim, layout.ndim)
     n = layout.shape[d]
     if not -n <= start <= n:
         raise IndexError(
@@ -66,8 +66,8 @@ def narrow(input: Any, dim: int, start: Any, length: int) -> Any:
     return slice_dim(input, d, start, length)
 
 
-@public(method=True, out=False)
-def select(input: Any, dim: int, index: Any) -> Any:
+@declared(out=False)
+def select(input: Tensor, dim: int, index: int) -> Any:
     """Return the view at one index of a dimension.
 
     Raises
@@ -75,11 +75,10 @@ def select(input: Any, dim: int, index: Any) -> Any:
     IndexError
         If the index is out of range.
     """
-    record.check_tensors("select", (input,))
     layout = layout_of(input)
     if not layout.ndim:
         raise IndexError("select() cannot be applied to a 0-dim tensor.")
-    d = wrap_dim(as_int("select", "dim", 1, dim), layout.ndim)
+    d = wrap_dim(dim, layout.ndim)
     n, i = layout.shape[d], as_int("select", "index", 2, index)
     if not -n <= i < n:
         raise IndexError(
@@ -104,14 +103,13 @@ def remember_select(input: Any) -> None:
     remember(view_instruction(TABLE["select"], layout, shape, layout.strides[1:]))
 
 
-@public(method=True, out=False)
-def unbind(input: Any, dim: int = 0) -> tuple[Any, ...]:
+@declared(out=False)
+def unbind(input: Tensor, dim: int = 0) -> tuple[Any, ...]:
     """Return the views at every index of a dimension."""
-    record.check_tensors("unbind", (input,))
     layout = layout_of(input)
     if not layout.ndim:
         raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
-    d = wrap_dim(as_int("unbind", "dim", 1, dim), layout.ndim)
+    d = wrap_dim(dim, layout.ndim)
     return tuple(select_dim(input, d, i, "unbind") for i in range(layout.shape[d]))
 
 
@@ -301,14 +299,13 @@ _SPLIT_NAMES = ("sections", "indices", "tensor_indices_or_sections")
 
 
 # --------------------------------------------------------------------------- other geometry
-@public(method=True, out=False)
-def diagonal(input: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
+@declared(out=False)
+def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
     """Return a view of the diagonals of the matrices in `dim1` and `dim2`, as last dimension."""
-    record.check_tensors("diagonal", (input,))
     layout = layout_of(input)
     offset = as_int("diagonal", "offset", 1, offset)
-    a = wrap_dim(as_int("diagonal", "dim1", 2, dim1), layout.ndim)
-    b = wrap_dim(as_int("diagonal", "dim2", 3, dim2), layout.ndim)
+    a = wrap_dim(dim1, layout.ndim)
+    b = wrap_dim(dim2, layout.ndim)
     if a == b:
         raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
     return alias(TABLE["diagonal"], input, *diagonal_part(layout, offset, a, b))
@@ -335,8 +332,8 @@ def unfold(input: Any, dimension: int, size: int, step: int) -> Any:
     return alias(TABLE["unfold"], input, shape, strides)
 
 
-@public(method=True, out=False)
-def as_strided(input: Any, size: Any, stride: Any, storage_offset: int | None = None) -> Any:
+@declared(out=False)
+def as_strided(input: Tensor, size: Any, stride: Any, storage_offset: int | None = None) -> Any:
     """Return a view of the base's memory with any shape, strides and offset (in elements).
 
     Raises
@@ -344,7 +341,6 @@ def as_strided(input: Any, size: Any, stride: Any, storage_offset: int | None = 
     RuntimeError
         If elements would lie outside that memory; under `vmap`, outside of the slice.
     """
-    record.check_tensors("as_strided", (input,))
     shape = as_ints("as_strided", "size", (size,), 2)
     steps = as_ints("as_strided", "stride", (stride,), 3)
     if len(shape) != len(steps):
