@@ -17,7 +17,7 @@ from ..tape.recording import layout_of
 
 __all__ = [
     "OVERFLOW", "as_int", "as_ints", "check_bool", "check_cast", "check_named", "constant_like",
-    "distinct", "float_of", "unpack_error", "varargs", "wrap_dim",
+    "distinct", "float_of", "unpack_error", "wrap_dim",
 ]  # fmt: skip
 
 _LIMIT = 2**63
@@ -81,41 +81,26 @@ def unpack_error(name: str, argument: str, index: int, reason: str) -> TypeError
     )
 
 
-def as_ints(name: str, argument: str, values: Any, position: int = 1) -> tuple[int, ...]:
-    """Varargs ``(2, 3)`` or one sequence ``((2, 3),)`` as a tuple of ints; PyTorch's TypeErrors."""
-    sequence = len(values) == 1 and isinstance(values[0], tuple | list)
-    if sequence:
-        values = values[0]
+def as_ints(values: Any) -> tuple[int, ...]:
+    """Return an integer, or a sequence of them, as a tuple of ints.
+
+    Raises
+    ------
+    TypeError
+        If they are none: the signature of the function (signature.py) words it.
+    """
+    whole = type(values) is tuple or isinstance(values, tuple | list)
+    sequence = values if whole else (values,)
     try:
-        ints = tuple([operator.index(v) for v in values])
+        ints = tuple(map(operator.index, sequence))
     except TypeError:
-        if home_of(values) is not None:  # while a rule is traced (patterns.py)
-            return tuple(values)
-    else:
-        for i, n in enumerate(ints):
-            if not -_LIMIT <= n < _LIMIT:
-                raise unpack_error(name, argument, i, OVERFLOW)
-        return ints
-    at = next((i for i, v in enumerate(values) if not isinstance(v, int)), 0)
-    wrong = type(values[at]).__name__
-    reason = f"but found element of type {wrong} at pos {at}" if sequence else f"not {wrong}"
-    raise TypeError(
-        f"{name}(): argument '{argument}' (position {position}) must be tuple of ints, {reason}"
-    )
-
-
-def varargs(
-    name: str, argument: str, given: tuple[Any, ...], named: dict[str, Any]
-) -> tuple[int, ...]:
-    """Sizes or dimensions given one by one, as a sequence, or by keyword."""
-    for key in named:
-        if key != argument or given:
-            raise TypeError(f"{name}() got an unexpected keyword argument '{key}'")
-    if named:
-        return as_ints(name, argument, (named[argument],))
-    if not given:
-        raise TypeError(f'{name}() missing 1 required positional arguments: "{argument}"')
-    return as_ints(name, argument, given)
+        if home_of(sequence) is not None:  # while a rule is traced (patterns.py)
+            return tuple(sequence)
+        raise
+    for n in ints:
+        if not -_LIMIT <= n < _LIMIT:
+            raise TypeError(OVERFLOW)
+    return ints
 
 
 def distinct(dims: Sequence[int], ndim: int) -> tuple[int, ...]:

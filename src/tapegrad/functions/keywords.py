@@ -15,7 +15,7 @@ from ..tape import recording as record
 from ..tape.current import current_tape
 from .arguments import check_cast
 from .registry import FORMS
-from .signature import NUMPY_NAMES, Signature
+from .signature import NUMPY_NAMES, Signature, is_int
 
 __all__ = ["accept"]
 
@@ -88,11 +88,21 @@ def checked(
         Results may be written into tensors that exist, as in `accept`.
     """
     signature = Signature(name, function, method=method, out=out)
+    #: a method takes integers one by one, too, where they are its only positional argument
+    gathers = method and function.__code__.co_argcount == 2 and (
+        list(function.__annotations__.values())[1].startswith("Ints")
+    )  # fmt: skip
     known: dict[tuple[Any, ...], dict[str, str]] = {}
 
     @functools.wraps(function)
     def call(*args: Any, **options: Any) -> Any:
         try:
+            if gathers and len(args) > 1:
+                kind = type(args[1])
+                if kind is int and not options:
+                    return function(args[0], args[1:])
+                if kind is int or (kind is not tuple and is_int(args[1])):
+                    args = (args[0], args[1:])
             if not options:
                 if tuple(map(type, args)) in known:
                     return function(*args)
@@ -109,6 +119,8 @@ def checked(
                 return function(*args, **named)
             return _written(name, function, args, named, target)
         except TypeError:
+            if gathers and len(args) > 1 and is_int(args[1]):
+                args = (args[0], args[1:])
             signature.reword(args, options)
             raise
 

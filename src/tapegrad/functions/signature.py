@@ -29,7 +29,17 @@ from ..tape.recording import layout_of
 from .arguments import OVERFLOW, unpack_error
 from .registry import FORMS
 
-__all__ = ["NUMPY_NAMES", "UNSET", "Dims", "Dtype", "Number", "Operand", "Signature", "Tensor"]
+__all__ = [
+    "NUMPY_NAMES",
+    "UNSET",
+    "Dims",
+    "Dtype",
+    "Ints",
+    "Number",
+    "Operand",
+    "Signature",
+    "Tensor",
+]
 
 #: an argument that was not given, where None says something else
 UNSET: Any = type("_Unset", (), {"__repr__": lambda self: "unset"})()
@@ -39,6 +49,7 @@ Tensor: TypeAlias = Any
 Number: TypeAlias = Any
 Operand: TypeAlias = Any
 Dims: TypeAlias = int | Sequence[int]
+Ints: TypeAlias = Sequence[int]
 Dtype: TypeAlias = dtypes.dtype | type | np.dtype[Any]
 
 #: NumPy's name of an argument -> PyTorch's
@@ -50,7 +61,8 @@ _LIMIT = 2**63
 
 
 # --------------------------------------------------------------------------- kinds of arguments
-def _is_int(value: Any) -> bool:
+def is_int(value: Any) -> bool:
+    """Return True for what PyTorch takes for an int."""
     if record.is_tensor(value):
         return layout_of(value).dtype is dtypes.int64 and not layout_of(value).ndim
     return hasattr(type(value), "__index__") and not isinstance(value, bool | np.bool_ | np.ndarray)
@@ -64,7 +76,7 @@ def _is_number(value: Any) -> bool:
 
 def _are_ints(value: Any) -> bool:
     if not isinstance(value, tuple | list):
-        return _is_int(value)
+        return is_int(value)
     return not value or hasattr(type(value[0]), "__index__")
 
 
@@ -74,12 +86,13 @@ KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "Dtype": ("torch.dtype", lambda value: isinstance(value, dtypes.dtype | type | np.dtype)),
     "Number": ("Number", _is_number),
     "Operand": ("Tensor", lambda value: record.is_tensor(value) or record.is_number(value)),
+    "Ints": ("tuple of ints", lambda value: isinstance(value, tuple | list) and _are_ints(value)),
     "Tensor": ("Tensor", lambda value: record.is_tensor(value)),
     "Tensors": ("tuple of Tensors", lambda value: isinstance(value, tuple | list)),
     "Any": ("object", lambda value: True),
     "bool": ("bool", lambda value: isinstance(value, bool)),
     "float": ("float", _is_number),
-    "int": ("int", _is_int),
+    "int": ("int", is_int),
     "str": ("str", lambda value: isinstance(value, str)),
 }
 
@@ -231,7 +244,7 @@ class Signature:
             word, fits = KINDS[p.kind]
             if not ((value is None and p.nullable) or fits(value)):
                 raise self._misfit(p, place, word, value)
-            if isinstance(value, tuple | list) and p.kind == "Dims":
+            if isinstance(value, tuple | list) and p.kind in ("Dims", "Ints"):
                 self._check_elements(p.name, value)
             settled = settled and not (
                 p.kind in ("Dims", "Number", "int") and record.is_tensor(value)
@@ -261,7 +274,7 @@ class Signature:
 
     def _misfit(self, p: _Parameter, place: int, word: str, value: Any) -> _NoMatch:
         error = must_be(self.name, p.name, place, word, value)
-        if place and p.kind == "Dims" and isinstance(value, tuple | list):
+        if place and p.kind in ("Dims", "Ints") and isinstance(value, tuple | list):
             element = f"but found element of type {type_name_of(value[0])} at pos 0"
             return _NoMatch(f"{str(error).rpartition(',')[0]}, {element}")
         return _NoMatch(*error.args)

@@ -22,7 +22,7 @@ from ...tape.recording import layout_of
 from ...tape.tape import slot_of, tape_at
 from ..arguments import as_int, as_ints, check_named, wrap_dim
 from ..registry import declared, public
-from ..signature import Tensor
+from ..signature import Ints, Tensor
 from .inplace import check_target, overwrite
 from .inplace_methods import become
 
@@ -163,14 +163,15 @@ def as_strided_scatter(
 
 
 # --------------------------------------------------------------------------- other memory
-@public(method=True, function=False)
-def resize_(input: Any, *size: Any, memory_format: Any = None) -> Any:
+@declared(function=False)
+def resize_(input: Tensor, size: Ints, *, memory_format: Any = None) -> Any:
     """Give the tensor another shape; elements that are new have no particular value.
 
     Parameters
     ----------
     input : Tensor
-    *size : int or sequence of int
+    size : sequence of int
+        They may also come as several arguments.
 
     Returns
     -------
@@ -189,7 +190,7 @@ def resize_(input: Any, *size: Any, memory_format: Any = None) -> Any:
     tensor([[0., 1.],
             [2., 3.]])
     """
-    return _resized(input, as_ints("resize_", "size", size))
+    return _resized(input, as_ints(size))
 
 
 @declared()

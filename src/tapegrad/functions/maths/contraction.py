@@ -13,8 +13,9 @@ from ...tape import readout
 from ...tape import recording as record
 from ...tape.recording import layout_of
 from ..arguments import as_int, as_ints, check_named, wrap_dim
+from ..keywords import checked
 from ..registry import FUNCTIONS, declared, public
-from ..signature import Number, Tensor
+from ..signature import Dims, Number, Tensor
 from .matmul import (
     check_bmm,
     check_matrices,
@@ -123,8 +124,8 @@ def _add_product(name: str, x: Any, y: Any, z: Any, beta: Any, alpha: Any) -> An
     return record.apply(TABLE[name], (x, y, z), **factors)
 
 
-@public()
-def linear(input: Any, weight: Any, bias: Any = None) -> Any:
+@declared(method=False)
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
     """Return ``input @ weight.T + bias``.
 
     Parameters
@@ -136,7 +137,6 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     bias : Tensor, optional
         Of shape (p,), or ().
     """
-    check_named("linear", input=input, weight=weight)
     turned = weight.transpose(0, 1) if weight.ndim == 2 else weight
     if bias is None:
         return matmul(input, turned)
@@ -187,10 +187,7 @@ def tensordot(a: Any, b: Any, dims: Any = 2) -> Any:
         pair = dims.tolist() if record.is_tensor(dims) else dims
         if not isinstance(pair, list | tuple) or len(pair) != 2:
             raise RuntimeError(_DIMS.format(dims))
-        of_a, of_b = (
-            list(as_ints("tensordot", name, (d,), position))
-            for position, name, d in zip((3, 4), ("dims_self", "dims_other"), pair, strict=True)
-        )
+        of_a, of_b = pair
     else:
         if not hasattr(type(dims), "__index__"):
             raise RuntimeError(_DIMS.format(dims))
@@ -199,10 +196,17 @@ def tensordot(a: Any, b: Any, dims: Any = 2) -> Any:
             raise RuntimeError(f"tensordot expects dims >= 0, but got dims={dims}")
         if count > min(a.ndim, b.ndim):
             raise RuntimeError(f"tensordot expects dims < ndim_a or ndim_b, but got dims={dims}")
-        of_a, of_b = list(range(-count, 0)), list(range(count))
+        of_a, of_b = tuple(range(-count, 0)), tuple(range(count))
+    return _tensordot(a, b, of_a, of_b)
+
+
+@declared(function=False, method=False)
+def _contracted(a: Tensor, b: Tensor, dims_self: Dims, dims_other: Dims) -> Any:
+    of_a, of_b = as_ints(dims_self), as_ints(dims_other)
     if len(of_a) != len(of_b):
         raise RuntimeError("both dimension lists should have same length")
-    of_a, of_b = [wrap_dim(d, a.ndim) for d in of_a], [wrap_dim(d, b.ndim) for d in of_b]
+    of_a = tuple([wrap_dim(d, a.ndim) for d in of_a])
+    of_b = tuple([wrap_dim(d, b.ndim) for d in of_b])
     for i, j in zip(of_a, of_b, strict=True):
         n, m = a.shape[i], b.shape[j]
         if n != m and 1 not in (n, m):
@@ -220,6 +224,9 @@ def tensordot(a: Any, b: Any, dims: Any = 2) -> Any:
     left = a.permute((*rest_a, *of_a)).reshape(math.prod(shape_a), size)
     right = b.permute((*of_b, *rest_b)).reshape(size, math.prod(shape_b))
     return mm(left, right).view((*shape_a, *shape_b))
+
+
+_tensordot = checked("tensordot", _contracted, method=False, out=False)
 
 
 @declared()

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...base.dtypes import Size, type_name
-from ...base.errors import kind_of, must_be
+from ...base.errors import kind_of
 from ...ops.layout import broadcast_shapes as broadcast_shape
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.recording import layout_of
-from ..arguments import as_int, as_ints, distinct, varargs, wrap_dim
+from ..arguments import as_ints, distinct, wrap_dim
 from ..registry import declared, public
-from ..signature import Tensor
+from ..signature import Dims, Ints, Tensor
 from .reshape import alias
 
 __all__ = ["atleast_1d", "atleast_2d", "atleast_3d", "expand_to"]
@@ -52,22 +52,22 @@ def expand_to(input: Any, sizes: Sequence[int]) -> Any:
     return alias(TABLE["expand"], input, tuple(shape), tuple(strides))
 
 
-@public(method=True, function=False)
-def expand(input: Any, *size: Any, implicit: bool = False, **named: Any) -> Any:
+@declared(function=False)
+def expand(input: Tensor, size: Ints, *, implicit: bool = False) -> Any:
     """Return a view in which dimensions of length 1 are repeated, without a copy.
 
     Parameters
     ----------
     input : Tensor
-    *size : int or sequence of int
-        The shape; -1 keeps a length.
+    size : sequence of int
+        The shape, which may also come as several arguments; -1 keeps a length.
 
     Raises
     ------
     RuntimeError
         If the shapes do not fit.
     """
-    return expand_to(input, varargs("expand", "size", size, named))
+    return expand_to(input, as_ints(size))
 
 
 @declared(function=False)
@@ -76,19 +76,10 @@ def expand_as(input: Tensor, other: Tensor) -> Any:
     return expand_to(input, other.shape)
 
 
-@public(out=False)
-def broadcast_to(input: Any, size: Any) -> Any:
+@declared(out=False)
+def broadcast_to(input: Tensor, size: Ints) -> Any:
     """Expand to a shape."""
-    record.check_tensors("broadcast_to", (input,))
-    if not isinstance(size, tuple | list):
-        raise must_be("broadcast_to", "size", 2, "tuple of ints", size)
-    return expand_to(input, as_ints("broadcast_to", "size", (size,), 2))
-
-
-@public(method=True, function=False, name="broadcast_to")
-def _broadcast_to_method(input: Any, *size: Any) -> Any:
-    """Expand to a shape."""
-    return expand_to(input, varargs("broadcast_to", "size", size, {}))
+    return expand_to(input, as_ints(size))
 
 
 @public(out=False)
@@ -128,16 +119,16 @@ def broadcast_tensors(*tensors: Any) -> tuple[Any, ...]:
 
 
 # --------------------------------------------------------------------------- dimensions of length 1
-@declared(out=False)
-def squeeze(input: Tensor, dim: Any = None) -> Any:
+@declared("()", "(int? dim)", "(Dims dim)", out=False)
+def squeeze(input: Tensor, dim: Dims | None = None) -> Any:
     """Remove dimensions of length 1: all, one, or those in a tuple."""
     layout = layout_of(input)
     if dim is None:
         name, dims = "squeeze", tuple(range(layout.ndim))
     elif isinstance(dim, tuple | list):
-        name, dims = "squeeze_dims", distinct(as_ints("squeeze", "dim", (dim,)), layout.ndim)
+        name, dims = "squeeze_dims", distinct(as_ints(dim), layout.ndim)
     else:
-        name, dims = "squeeze_dim", (wrap_dim(as_int("squeeze", "dim", 1, dim), layout.ndim),)
+        name, dims = "squeeze_dim", (wrap_dim(dim, layout.ndim),)
     kept = [i for i, n in enumerate(layout.shape) if n != 1 or i not in dims]
     shape = tuple(layout.shape[i] for i in kept)
     return alias(TABLE[name], input, shape, tuple(layout.strides[i] for i in kept))

@@ -6,7 +6,6 @@ arguments and PyTorch's errors.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,12 +22,11 @@ from ..arguments import (
     constant_like,
     distinct,
     float_of,
-    varargs,
     wrap_dim,
 )  # fmt: skip
 from ..indexing.index_arrays import positions
 from ..registry import declared, public
-from ..signature import Dims, Tensor
+from ..signature import Dims, Ints, Tensor
 from .broadcast import atleast_1d, atleast_2d, atleast_3d, expand_to
 
 __all__ = ["cat", "pad", "stack", "tensor_list"]
@@ -150,14 +148,10 @@ def column_stack(tensors: Any) -> Any:
 
 
 # --------------------------------------------------------------------------- repeating
-@public(method=True, function=False)
-def repeat(input: Any, *repeats: Any, **named: Any) -> Any:
+@declared(function=False)
+def repeat(input: Tensor, repeats: Ints) -> Any:
     """Repeat the tensor along each dimension; leading numbers are for new dimensions."""
-    return _repeat(input, varargs("repeat", "repeats", repeats, named))
-
-
-def _repeat(input: Any, times: tuple[int, ...]) -> Any:
-    shape = layout_of(input).shape
+    times, shape = as_ints(repeats), layout_of(input).shape
     if len(times) < len(shape):
         raise RuntimeError(
             "Number of dimensions of repeat dims can not be smaller than number of dimensions of "
@@ -171,18 +165,11 @@ def _repeat(input: Any, times: tuple[int, ...]) -> Any:
     return record.apply(TABLE["repeat"], (input,), repeats=times)
 
 
-@public()
-def tile(input: Any, dims: Any) -> Any:
+@declared()
+def tile(input: Tensor, dims: Ints) -> Any:
     """Repeat the tensor along its last dimensions, as ``numpy.tile``."""
-    record.check_tensors("tile", (input,))
-    times = as_ints("tile", "dims", (dims,), 2)
-    return _repeat(input, (1,) * (layout_of(input).ndim - len(times)) + times)
-
-
-@public(method=True, function=False, name="tile")
-def _tile_method(input: Any, *dims: Any, **named: Any) -> Any:
-    """Repeat the tensor along its last dimensions."""
-    return tile(input, varargs("tile", "dims", dims, named))
+    times = as_ints(dims)
+    return repeat(input, (1,) * (layout_of(input).ndim - len(times)) + times)
 
 
 @declared()
@@ -239,22 +226,11 @@ def _check_repeats(repeats: Any, counts: np.ndarray) -> None:
 
 
 # --------------------------------------------------------------------------- reordering
-def _flip(input: Any, dims: Sequence[int]) -> Any:
-    order = distinct(dims, layout_of(input).ndim)
+@declared()
+def flip(input: Tensor, dims: Ints) -> Any:
+    """Reverse the order of elements along dimensions."""
+    order = distinct(as_ints(dims), layout_of(input).ndim)
     return record.apply(TABLE["flip"], (input,), dims=order if input.shape else ())
-
-
-@public(method=True, function=False, name="flip")
-def _flip_method(input: Any, *dims: Any, **named: Any) -> Any:
-    """Reverse the order of elements along dimensions."""
-    return _flip(input, varargs("flip", "dims", dims, named))
-
-
-@public()
-def flip(input: Any, dims: Any) -> Any:
-    """Reverse the order of elements along dimensions."""
-    record.check_tensors("flip", (input,))
-    return _flip(input, as_ints("flip", "dims", (dims,), 2))
 
 
 @declared()
@@ -262,7 +238,7 @@ def fliplr(input: Tensor) -> Any:
     """Reverse the second dimension."""
     if input.ndim < 2:
         raise RuntimeError("Input must be >= 2-d.")
-    return _flip(input, (1,))
+    return flip(input, (1,))
 
 
 @declared()
@@ -270,7 +246,7 @@ def flipud(input: Tensor) -> Any:
     """Reverse the first dimension."""
     if input.ndim < 1:
         raise RuntimeError("Input must be >= 1-d.")
-    return _flip(input, (0,))
+    return flip(input, (0,))
 
 
 @declared()
@@ -279,8 +255,8 @@ def roll(input: Tensor, shifts: Dims, dims: Dims | None = ()) -> Any:
 
     Without `dims` the raveled tensor is shifted.
     """
-    by = as_ints("roll", "shifts", (shifts,), 2)
-    along = () if dims is None else as_ints("roll", "dims", (dims,), 3)
+    by = as_ints(shifts)
+    along = () if dims is None else as_ints(dims)
     if not by:
         raise RuntimeError("`shifts` required")
     shape = layout_of(input).shape
@@ -300,7 +276,7 @@ def roll(input: Tensor, shifts: Dims, dims: Dims | None = ()) -> Any:
 
 # --------------------------------------------------------------------------- padding
 @declared(method=False)
-def pad(input: Tensor, pad: Any, mode: str = "constant", value: float | None = None) -> Any:
+def pad(input: Tensor, pad: Ints, mode: str = "constant", value: float | None = None) -> Any:
     """Pad with a constant (PyTorch has this as ``torch.nn.functional.pad``).
 
     Parameters
@@ -314,7 +290,7 @@ def pad(input: Tensor, pad: Any, mode: str = "constant", value: float | None = N
     value : float, optional
         0 if not given.
     """
-    sides = as_ints("pad", "pad", (pad,), 2)
+    sides = as_ints(pad)
     if mode != "constant":
         if mode in ("reflect", "replicate", "circular"):
             raise UnsupportedError(
@@ -340,7 +316,7 @@ def pad(input: Tensor, pad: Any, mode: str = "constant", value: float | None = N
 
 
 @declared(method=False)
-def constant_pad_nd(input: Tensor, pad: Any, value: float = 0) -> Any:
+def constant_pad_nd(input: Tensor, pad: Ints, value: float = 0) -> Any:
     """Pad with a constant: `pad` under the name of PyTorch's op."""
     return _pad(input, pad, value=value)
 

@@ -21,8 +21,8 @@ from ...tape import recording as record
 from ...tape.recording import layout_of
 from ...tape.tape import slot_of, tape_at
 from ..arguments import as_int, as_ints, wrap_dim
-from ..registry import declared, public
-from ..signature import Tensor
+from ..registry import FUNCTIONS, declared, public
+from ..signature import Ints, Tensor
 from ..sizes import storage_offset
 from .reshape import alias
 
@@ -150,7 +150,7 @@ def split(input: Any, split_size: Any, dim: int = 0) -> tuple[Any, ...]:
     """
     _check_split("split", input)
     if isinstance(split_size, tuple | list):
-        return split_with_sizes(input, split_size, dim)
+        return FUNCTIONS["split_with_sizes"](input, split_size, dim)
     if isinstance(split_size, float | str):
         raise must_be("split_with_sizes", "split_sizes", 2, "tuple of ints", split_size)
     step = as_int("split", "split_size", 1, split_size)
@@ -171,13 +171,12 @@ def _split_function(tensor: Any, split_size_or_sections: Any, dim: int = 0) -> t
     return split(tensor, split_size_or_sections, dim)
 
 
-@public(method=True, out=False)
-def split_with_sizes(input: Any, split_sizes: Any, dim: int = 0) -> tuple[Any, ...]:
+@declared(out=False)
+def split_with_sizes(input: Tensor, split_sizes: Ints, dim: int = 0) -> tuple[Any, ...]:
     """Split into views of given lengths along a dimension."""
     _check_split("split_with_sizes", input)
     shape = layout_of(input).shape
-    d = wrap_dim(as_int("split_with_sizes", "dim", 2, dim), len(shape))
-    lengths = as_ints("split_with_sizes", "split_sizes", (split_sizes,), 2)
+    d, lengths = wrap_dim(dim, len(shape)), as_ints(split_sizes)
     if min(lengths, default=0) < 0:
         raise RuntimeError(
             "split_with_sizes expects split_sizes have only non-negative entries, but got "
@@ -191,23 +190,23 @@ def split_with_sizes(input: Any, split_sizes: Any, dim: int = 0) -> tuple[Any, .
     return _pieces(input, d, lengths, "split_with_sizes")
 
 
-@public(method=True, out=False)
-def chunk(input: Any, chunks: int, dim: int = 0) -> tuple[Any, ...]:
+@declared(out=False)
+def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Any, ...]:
     """Split into at most `chunks` views of equal length (the last may be shorter)."""
     _check_split("chunk", input)
     chunks = as_int("chunk", "chunks", 1, chunks)
     if chunks <= 0:
         raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
     shape = layout_of(input).shape
-    d = wrap_dim(as_int("chunk", "dim", 2, dim), len(shape))
+    d = wrap_dim(dim, len(shape))
     if shape[d] == 0:
         _check_pieces(chunks, 0)
         return _pieces(input, d, [0] * chunks, "split_with_sizes")
     return _pieces(input, d, _lengths(shape[d], -(-shape[d] // chunks)), "split")
 
 
-@public(method=True, out=False)
-def unsafe_split(input: Any, split_size: int, dim: int = 0) -> tuple[Any, ...]:
+@declared(out=False)
+def unsafe_split(input: Tensor, split_size: int, dim: int = 0) -> tuple[Any, ...]:
     """Split as `split` does, into views that may be written in place."""
     _check_split("unsafe_split", input)
     step = as_int("unsafe_split", "split_size", 1, split_size)
@@ -217,8 +216,8 @@ def unsafe_split(input: Any, split_size: int, dim: int = 0) -> tuple[Any, ...]:
     )
 
 
-@public(method=True)
-def unsafe_split_with_sizes(input: Any, split_sizes: Any, dim: int = 0) -> tuple[Any, ...]:
+@declared()
+def unsafe_split_with_sizes(input: Tensor, split_sizes: Ints, dim: int = 0) -> tuple[Any, ...]:
     """Split as `split_with_sizes` does, into views that may be written in place."""
     _check_split("unsafe_split_with_sizes", input)
     d = wrap_dim(dim, layout_of(input).ndim)
@@ -226,8 +225,8 @@ def unsafe_split_with_sizes(input: Any, split_sizes: Any, dim: int = 0) -> tuple
     return _pieces(input, d, lengths, "unsafe_split_with_sizes")
 
 
-@public(method=True, out=False)
-def unsafe_chunk(input: Any, chunks: int, dim: int = 0) -> tuple[Any, ...]:
+@declared(out=False)
+def unsafe_chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Any, ...]:
     """Split as `chunk` does, into views that may be written in place."""
     _check_split("unsafe_chunk", input)
     d = wrap_dim(dim, layout_of(input).ndim)
@@ -239,9 +238,12 @@ def _lengths_along(pieces: Sequence[Any], dim: int) -> list[int]:
     return [int(p.shape[dim]) for p in pieces]
 
 
-@public(method=True, out=False)
+@declared(
+    "(Tensor tensor_indices_or_sections, int dim=0)", "(int sections, int dim=0)",
+    "(Ints indices, int dim=0)", out=False,
+)  # fmt: skip
 def tensor_split(
-    input: Any, indices_or_sections: Any = None, dim: int = 0, **named: Any
+    input: Tensor, indices_or_sections: Any = None, dim: int = 0, **named: Any
 ) -> tuple[Any, ...]:
     """Split into `n` nearly equal views, or before the given indices, as ``numpy.array_split``.
 
@@ -257,17 +259,14 @@ def tensor_split(
     RuntimeError
         If there are no sections, or more than memory holds.
     """
-    record.check_tensors("tensor_split", (input,))
-    for key in named:
-        if key not in _SPLIT_NAMES or len(named) > 1 or indices_or_sections is not None:
-            raise TypeError(f"tensor_split() got an unexpected keyword argument '{key}'")
-        indices_or_sections = named[key]
+    for value in named.values():
+        indices_or_sections = value
     shape = layout_of(input).shape
     if not shape:
         raise RuntimeError(
             "tensor_split expected at least a 1-dimensional tensor, but got a tensor with 0 dims"
         )
-    d = wrap_dim(as_int("tensor_split", "dim", 2, dim), len(shape))
+    d = wrap_dim(dim, len(shape))
     n = shape[d]
     if record.is_tensor(indices_or_sections):
         index_layout = layout_of(indices_or_sections)
@@ -283,7 +282,7 @@ def tensor_split(
             )
         indices_or_sections = indices_or_sections.tolist()
     if isinstance(indices_or_sections, tuple | list):
-        cuts = as_ints("tensor_split", "indices", (indices_or_sections,))
+        cuts = as_ints(indices_or_sections)
     else:
         parts = as_int("tensor_split", "sections", 1, indices_or_sections)
         if parts <= 0:
@@ -293,9 +292,6 @@ def tensor_split(
         cuts = tuple(each * i + min(i, more) for i in range(1, parts))
     edges = [slice(a, b).indices(n) for a, b in zip((0, *cuts), (*cuts, n), strict=True)]
     return tuple(slice_dim(input, d, a, max(b - a, 0)) for a, b, _ in edges)
-
-
-_SPLIT_NAMES = ("sections", "indices", "tensor_indices_or_sections")
 
 
 # --------------------------------------------------------------------------- other geometry
@@ -311,11 +307,11 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> An
     return alias(TABLE["diagonal"], input, *diagonal_part(layout, offset, a, b))
 
 
-@public(method=True, function=False)
-def unfold(input: Any, dimension: int, size: int, step: int) -> Any:
+@declared(function=False)
+def unfold(input: Tensor, dimension: int, size: int, step: int) -> Any:
     """Return a view of all windows of `size` elements, `step` apart, along a dimension."""
     layout = layout_of(input)
-    d = wrap_dim(as_int("unfold", "dimension", 1, dimension), layout.ndim)
+    d = wrap_dim(dimension, layout.ndim)
     size, step = as_int("unfold", "size", 2, size), as_int("unfold", "step", 3, step)
     n = layout.shape[d] if layout.ndim else 1
     if step <= 0:
@@ -333,7 +329,7 @@ def unfold(input: Any, dimension: int, size: int, step: int) -> Any:
 
 
 @declared(out=False)
-def as_strided(input: Tensor, size: Any, stride: Any, storage_offset: int | None = None) -> Any:
+def as_strided(input: Tensor, size: Ints, stride: Ints, storage_offset: int | None = None) -> Any:
     """Return a view of the base's memory with any shape, strides and offset (in elements).
 
     Raises
@@ -341,8 +337,7 @@ def as_strided(input: Tensor, size: Any, stride: Any, storage_offset: int | None
     RuntimeError
         If elements would lie outside that memory; under `vmap`, outside of the slice.
     """
-    shape = as_ints("as_strided", "size", (size,), 2)
-    steps = as_ints("as_strided", "stride", (stride,), 3)
+    shape, steps = as_ints(size), as_ints(stride)
     if len(shape) != len(steps):
         raise RuntimeError("mismatch in length of strides and shape")
     if min(steps, default=0) < 0:
