@@ -15,7 +15,7 @@ from ..tape import recording as record
 from ..tape.current import current_tape
 from .arguments import check_cast
 from .registry import FORMS
-from .signature import NUMPY_NAMES, Signature, is_int
+from .signature import Signature, is_int
 
 __all__ = ["accept"]
 
@@ -26,7 +26,7 @@ _KNOWN_TYPES = 256
 def accept(
     name: str, function: Callable[..., Any], *, out: bool, method: bool = False
 ) -> Callable[..., Any]:
-    """Return a function that also takes NumPy's names of its arguments, and with `out` that keyword.
+    """Return a function whose arguments are checked, if it is declared, and with `out` that keyword.
 
     Parameters
     ----------
@@ -43,27 +43,14 @@ def accept(
     """
     if function in FORMS:
         return checked(name, function, method=method, out=out)
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return function
-    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-    aliases = {a: b for a, b in NUMPY_NAMES.items() if b in names and a not in names}
-    out = out and "out" not in names and not name.endswith("_")
-    if not out and not {"axis", "axis0", "keepdims"} & aliases.keys():
+    if not (out and hasattr(function, "__code__")) or name.endswith("_"):
         return function
 
     @functools.wraps(function)
-    def call(*args: Any, **options: Any) -> Any:
-        if options:
-            for alias in aliases.keys() & options.keys():
-                if aliases[alias] in options:
-                    raise TypeError(f"{name}() got both '{aliases[alias]}' and '{alias}'")
-                options[aliases[alias]] = options.pop(alias)
-            if out and "out" in options:
-                target = options.pop("out")
-                if target is not None:
-                    return _written(name, function, args, options, target)
-        return function(*args, **options)
+    def call(*args: Any, out: Any = None, **options: Any) -> Any:
+        if out is None:
+            return function(*args, **options)
+        return _written(name, function, args, options, out)
 
     return call
 

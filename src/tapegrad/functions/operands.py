@@ -10,21 +10,15 @@ from ..ops.table import Op
 from ..tape import recording as record
 
 __all__ = [
-    "check", "check_binary", "check_divisor", "integer_binary", "is_integral", "not_for",
+    "check_binary", "check_divisor", "integer_binary", "is_integral", "not_for",
     "promoted",
 ]  # fmt: skip
 
 
-def check(name: str, value: Any, position: int, argument: str, *, number: bool = True) -> None:
-    """Raise PyTorch's TypeError unless `value` is a Tensor (or a number)."""
-    if not record.is_tensor(value) and not (number and record.is_number(value)):
-        raise must_be(name, argument, position, "Tensor", value)
-
-
 def check_binary(name: str, a: Any, b: Any) -> None:
-    """Raise unless the operands are tensors or numbers, one of them a tensor."""
-    check(name, a, 1, "input", number=record.is_tensor(b))
-    check(name, b, 2, "other")
+    """Raise PyTorch's TypeError unless one of two operands is a tensor."""
+    if not (record.is_tensor(a) or record.is_tensor(b)):
+        raise must_be(name, "input", 1, "Tensor", a)
 
 
 def promoted(values: tuple[Any, ...]) -> tuple[list[Any], dtype]:

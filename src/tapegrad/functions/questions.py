@@ -8,19 +8,20 @@ from typing import Any, NoReturn
 from ..base import dtypes
 from ..base.devices import CPU, device, strided
 from ..base.dtypes import dtype
-from ..base.errors import must_be
 from ..tape import recording as record
 from ..tape.recording import layout_of
-from .maths.reduction import no_overload
 from .registry import declared, public
-from .signature import Tensor
+from .signature import Dtype, Operand, Tensor
 
 __all__ = ["can_cast", "is_nonzero", "is_same_size", "promote_types", "result_type"]
 
 
 # --------------------------------------------------------------------------- dtypes
-@public(out=False)
-def result_type(tensor: Any, other: Any) -> dtype:
+@declared(
+    "(Tensor tensor, Tensor other)", "(Number scalar, Tensor tensor)",
+    "(Tensor tensor, Number other)", "(Number scalar1, Number scalar2)", method=False, out=False,
+)  # fmt: skip
+def result_type(tensor: Operand, other: Operand) -> dtype:
     """Return the dtype that two tensors or numbers promote to.
 
     Parameters
@@ -34,24 +35,11 @@ def result_type(tensor: Any, other: Any) -> dtype:
     >>> tg.result_type(tg.tensor([1, 2]), 1.0)
     torch.float64
     """
-    for value in (tensor, other):
-        if not record.is_tensor(value) and not record.is_number(value):
-            forms = (
-                "(Tensor tensor, Tensor other)", "(Number scalar, Tensor tensor)",
-                "(Tensor tensor, Number other)", "(Number scalar1, Number scalar2)",
-            )  # fmt: skip
-            raise no_overload("result_type", forms, tensor, other)
     return record.result_dtype((tensor, other))
 
 
-def _check_dtypes(name: str, **named: Any) -> None:
-    for position, (argument, value) in enumerate(named.items(), 1):
-        if not isinstance(value, dtype):
-            raise must_be(name, argument, position, "torch.dtype", value)
-
-
-@public()
-def promote_types(type1: Any, type2: Any) -> dtype:
+@declared(method=False, out=False)
+def promote_types(type1: Dtype, type2: Dtype) -> dtype:
     """Return the smallest dtype that holds the values of two.
 
     Examples
@@ -60,12 +48,11 @@ def promote_types(type1: Any, type2: Any) -> dtype:
     >>> tg.promote_types(tg.int64, tg.float32)
     torch.float32
     """
-    _check_dtypes("promote_types", type1=type1, type2=type2)
-    return dtypes.result_type(type1, type2)
+    return dtypes.result_type(dtypes.as_dtype(type1), dtypes.as_dtype(type2))
 
 
-@public()
-def can_cast(from_: Any, to: Any) -> bool:
+@declared(method=False, out=False)
+def can_cast(from_: Dtype, to: Dtype) -> bool:
     """Return True if numbers of one dtype may be written into a tensor of the other.
 
     Examples
@@ -74,8 +61,7 @@ def can_cast(from_: Any, to: Any) -> bool:
     >>> tg.can_cast(tg.float64, tg.float32), tg.can_cast(tg.float64, tg.int64)
     (True, False)
     """
-    _check_dtypes("can_cast", from_=from_, to=to)
-    return record.category(from_) <= record.category(to)
+    return record.category(dtypes.as_dtype(from_)) <= record.category(dtypes.as_dtype(to))
 
 
 # --------------------------------------------------------------------------- tensors

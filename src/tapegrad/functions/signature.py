@@ -1,7 +1,8 @@
 """Signatures of public functions: they bind arguments, check their types and word PyTorch's errors.
 
 A function is declared by its ``def``, whose annotations are names of `KINDS`, with ``| None`` where
-None is taken. One that PyTorch overloads has PyTorch's list of forms, too::
+None is taken. One that PyTorch overloads has PyTorch's list of forms, too, without the first argument
+(unless it is not a tensor in all of them)::
 
     @declared("(*, Dtype? dtype=None)", "(Dims? dim, bool keepdim=False, *, Dtype? dtype=None)")
     def sum(input: Tensor, dim: Dims | None = UNSET, keepdim: bool = False, ...
@@ -39,6 +40,7 @@ __all__ = [
     "Operand",
     "Signature",
     "Tensor",
+    "Tensors",
 ]
 
 #: an argument that was not given, where None says something else
@@ -46,6 +48,7 @@ UNSET: Any = type("_Unset", (), {"__repr__": lambda self: "unset"})()
 
 # Annotations of declared functions. The class Tensor is above this package.
 Tensor: TypeAlias = Any
+Tensors: TypeAlias = Any
 Number: TypeAlias = Any
 Operand: TypeAlias = Any
 Dims: TypeAlias = int | Sequence[int]
@@ -80,6 +83,10 @@ def _are_ints(value: Any) -> bool:
     return not value or hasattr(type(value[0]), "__index__")
 
 
+def _are_numbers(value: Any) -> bool:
+    return isinstance(value, tuple | list) and (not value or _is_number(value[0]))
+
+
 #: name of a kind -> PyTorch's word for it, and the check; of a sequence, it is that of the first element
 KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "Dims": ("tuple of ints", _are_ints),
@@ -87,6 +94,7 @@ KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "Number": ("Number", _is_number),
     "Operand": ("Tensor", lambda value: record.is_tensor(value) or record.is_number(value)),
     "Ints": ("tuple of ints", lambda value: isinstance(value, tuple | list) and _are_ints(value)),
+    "Scalars": ("tuple of Scalars", _are_numbers),
     "Tensor": ("Tensor", lambda value: record.is_tensor(value)),
     "Tensors": ("tuple of Tensors", lambda value: isinstance(value, tuple | list)),
     "Any": ("object", lambda value: True),
@@ -172,6 +180,10 @@ class Signature:
         forms = [list(_parse(text)) for text in FORMS[self.function]]
         if not forms:
             forms = [[*rest, _Parameter("Any", "out", "None", True, True)] if self.out else rest]
+        if any(p.name == first.name for form in forms for p in form):  # whole
+            if not self.method:
+                return [_Form(form) for form in forms]
+            forms = [form[1:] for form in forms if form[0].kind == "Tensor"]
         if self.method:
             return [_Form(p for p in form if p.name != "out") for form in forms]
         return [_Form((first, *form)) for form in forms]

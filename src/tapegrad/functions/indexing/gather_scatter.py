@@ -19,7 +19,7 @@ from ..arguments import as_int, check_named, constant_like, wrap_dim
 from ..registry import FUNCTIONS, declared
 from ..shape.broadcast import expand_to
 from ..shape.slicing import slice_dim
-from ..signature import Number, Tensor
+from ..signature import Number, Operand, Tensor
 from .index_arrays import Later, index_values, normalise, positions
 
 __all__ = ["gather", "scatter"]
@@ -307,8 +307,8 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Any:
     return _index_slices("index_copy", "index_copy", input, dim, index, source, accumulate=False)
 
 
-@declared()
-def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Any:
+@declared("(int dim, Tensor index, Tensor value)", "(int dim, Tensor index, Number value)")
+def index_fill(input: Tensor, dim: int, index: Tensor, value: Operand) -> Any:
     """Return a copy whose slices at `index` are filled with a number or a 0-d tensor."""
     if not record.is_tensor(value):
         value = constant_like(input, value)

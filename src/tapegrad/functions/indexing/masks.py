@@ -16,7 +16,7 @@ from ..arguments import as_int, constant_like
 from ..options import allocate
 from ..registry import declared
 from ..shape.broadcast import expand_to
-from ..signature import Tensor
+from ..signature import Operand, Tensor
 from .index_arrays import positions
 
 __all__ = ["masked_fill", "masked_select", "nonzero"]
@@ -37,8 +37,8 @@ def masked_select(input: Tensor, mask: Tensor) -> Any:
     return record.apply(TABLE["masked_select"], (x, positions(places)), dims=tuple(range(x.ndim)))
 
 
-@declared()
-def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Any:
+@declared("(Tensor mask, Tensor value)", "(Tensor mask, Number value)")
+def masked_fill(input: Tensor, mask: Tensor, value: Operand) -> Any:
     """Return a copy with `value`, a number or a 0-d tensor, where a bool mask is set."""
     if mask.dtype is not bool_:
         raise RuntimeError(
@@ -53,17 +53,8 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Any:
                 f"{layout_of(value).ndim} dimension(s)."
             )
         value = record.cast(value, input.dtype)
-    elif record.is_number(value):
-        value = constant_like(input, value)
     else:
-        raise TypeError(
-            "masked_fill() received an invalid combination of arguments - got (Tensor, "
-            f"{type(value).__name__}), but expected one of:\n * (Tensor mask, Tensor value)\n"
-            "      didn't match because some of the arguments have invalid types: (Tensor, "
-            f"!{type(value).__name__}!)\n * (Tensor mask, Number value)\n      didn't match "
-            "because "
-            f"some of the arguments have invalid types: (Tensor, !{type(value).__name__}!)\n"
-        )
+        value = constant_like(input, value)
     broadcast_shapes(mask.shape, input.shape)
     return record.apply(TABLE[row], (input, mask, value))
 

@@ -20,7 +20,7 @@ from ...tape import recording as record
 from ...tape.current import current_tape
 from ...tape.recording import layout_of
 from ...tape.tape import slot_of, tape_at
-from ..arguments import as_int, as_ints, check_named, wrap_dim
+from ..arguments import as_int, as_ints, wrap_dim
 from ..registry import declared, public
 from ..signature import Ints, Tensor
 from .inplace import check_target, overwrite
@@ -32,7 +32,6 @@ __all__: list[str] = []
 # --------------------------------------------------------------------------- parts of a copy
 def _scattered(name: str, input: Any, src: Any, part: Callable[[Any], Any]) -> Any:
     """Return a copy of a tensor with `src` in the place of a view of it."""
-    check_named(name, input=input, src=src)
     result = input.clone()
     view = part(result)
     if view.shape != src.shape:
@@ -50,8 +49,8 @@ def _scattered(name: str, input: Any, src: Any, part: Callable[[Any], Any]) -> A
     return record.new_tensor(tape, slot, layout)
 
 
-@public(method=True)
-def select_scatter(input: Any, src: Any, dim: int, index: int) -> Any:
+@declared()
+def select_scatter(input: Tensor, src: Tensor, dim: int, index: int) -> Any:
     """Return a copy with `src` at one index of a dimension.
 
     Parameters
@@ -107,8 +106,10 @@ def slice_scatter(
     return _scattered("slice_scatter", input, src, lambda x: x[index])
 
 
-@public(method=True)
-def diagonal_scatter(input: Any, src: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
+@declared()
+def diagonal_scatter(
+    input: Tensor, src: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1
+) -> Any:
     """Return a copy with `src` on a diagonal.
 
     Parameters
@@ -134,9 +135,9 @@ def diagonal_scatter(input: Any, src: Any, offset: int = 0, dim1: int = 0, dim2:
     )  # fmt: skip
 
 
-@public(method=True)
+@declared()
 def as_strided_scatter(
-    input: Any, src: Any, size: Any, stride: Any, storage_offset: int | None = None
+    input: Tensor, src: Tensor, size: Ints, stride: Ints, storage_offset: int | None = None
 ) -> Any:
     """Return a copy with `src` in the place of the elements that `as_strided` selects.
 

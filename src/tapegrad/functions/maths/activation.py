@@ -10,7 +10,7 @@ from ...ops.table import TABLE
 from ...tape import recording as record
 from ..arguments import float_of
 from ..operands import is_integral
-from ..registry import declared, public
+from ..registry import declared
 from ..signature import Tensor
 from .selection import clamp
 
@@ -26,14 +26,13 @@ def relu(input: Tensor) -> Any:
 
 
 def _activation(name: str, input: Any, **attrs: Any) -> Any:
-    record.check_tensors(name, (input,))
     if is_integral(input.dtype):
         input = record.cast(input, get_default_dtype())
     return record.apply(TABLE[name], (input,), **attrs)
 
 
-@public(method=True)
-def leaky_relu(input: Any, negative_slope: float = 0.01) -> Any:
+@declared()
+def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Any:
     """Return the input where it is positive, else `negative_slope` times it."""
     return _activation(
         "leaky_relu",
@@ -42,14 +41,14 @@ def leaky_relu(input: Any, negative_slope: float = 0.01) -> Any:
     )
 
 
-@public(method=True)
-def elu(input: Any, alpha: float = 1.0) -> Any:
+@declared()
+def elu(input: Tensor, alpha: float = 1.0) -> Any:
     """Return the input where it is positive, else ``alpha * (exp(input) - 1)``."""
     return _activation("elu", input, alpha=float_of("elu", "alpha", 2, alpha))
 
 
-@public(method=True)
-def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
+@declared()
+def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Any:
     """Return ``log(1 + exp(beta * input)) / beta``.
 
     Parameters
@@ -64,8 +63,8 @@ def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
     return _activation("softplus", input, beta=beta, threshold=threshold)
 
 
-@public(method=True)
-def gelu(input: Any, *, approximate: str = "none") -> Any:
+@declared()
+def gelu(input: Tensor, *, approximate: str = "none") -> Any:
     """Return ``input * Phi(input)``, Phi being the standard normal distribution function.
 
     Parameters

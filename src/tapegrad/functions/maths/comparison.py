@@ -8,10 +8,9 @@ from ...base.dtypes import scalar_name
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.recording import layout_of
-from ..arguments import check_bool, float_of
-from ..registry import declared, public
-from ..signature import Tensor
-from .reduction import no_overload
+from ..arguments import float_of
+from ..registry import declared
+from ..signature import Operand, Tensor
 
 __all__ = ["allclose", "equal", "isclose", "isin", "signbit"]
 
@@ -53,7 +52,6 @@ def isclose(
     >>> tg.isclose(tg.tensor([1.0, 2.0]), tg.tensor([1.0, 2.1]))
     tensor([ True, False])
     """
-    check_bool("isclose", "equal_nan", 5, equal_nan)
     _check_same_dtype(input, other)
     rtol = float_of("isclose", "rtol", 3, rtol, "float")
     atol = float_of("isclose", "atol", 4, atol, "float")
@@ -130,16 +128,16 @@ def signbit(input: Tensor) -> Any:
     return record.unary(TABLE["has_sign"], input)
 
 
-_ISIN_FORMS = (
-    "(Tensor elements, Tensor test_elements, *, bool assume_unique = False, bool invert = False)",
-    "(Number element, Tensor test_elements, *, bool assume_unique = False, bool invert = False)",
-    "(Tensor elements, Number test_element, *, bool assume_unique = False, bool invert = False)",
-)
+_ISIN_OPTIONS = "*, bool assume_unique=False, bool invert=False, Tensor? out=None)"
 
 
-@public()
+@declared(
+    f"(Tensor elements, Tensor test_elements, {_ISIN_OPTIONS}",
+    f"(Number element, Tensor test_elements, {_ISIN_OPTIONS}",
+    f"(Tensor elements, Number test_element, {_ISIN_OPTIONS}", method=False,
+)  # fmt: skip
 def isin(
-    elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False
+    elements: Operand, test_elements: Operand, *, assume_unique: bool = False, invert: bool = False
 ) -> Any:
     """Tell for each element if it is among others.
 
@@ -164,12 +162,6 @@ def isin(
     tensor([ True, False,  True])
     """
     values = (elements, test_elements)
-    if not any(map(record.is_tensor, values)) or not all(
-        record.is_tensor(v) or record.is_number(v) for v in values
-    ):
-        raise no_overload("isin", _ISIN_FORMS, *values)
-    check_bool("isin", "assume_unique", 3, assume_unique)
-    check_bool("isin", "invert", 4, invert)
     kind = record.result_dtype(values)
     a, b = (record.as_operand(v, kind).detach() for v in values)
     among = (a.unsqueeze(-1) == b.reshape(-1)).any(-1)

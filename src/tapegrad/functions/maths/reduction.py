@@ -17,23 +17,10 @@ from ..arguments import as_ints, distinct, wrap_dim
 from ..registry import declared
 from ..signature import UNSET, Dims, Dtype, Ints, Tensor
 
-__all__ = ["as_float", "as_summand", "dims_of", "no_overload"]
+__all__ = ["as_float", "as_summand", "dims_of"]
 
 
 # --------------------------------------------------------------------------- arguments
-def no_overload(name: str, forms: tuple[str, ...], *args: Any, **named: Any) -> TypeError:
-    """PyTorch's error for arguments that fit none of a method's forms."""
-    given = ", ".join(type(a).__name__ for a in args)
-    if named:
-        words = [f"{key}={type(v).__name__}" for key, v in named.items()]
-        given = ", ".join([given, *words] if given else words) + ", "
-    listed = "".join(f" * {form}\n" for form in forms)
-    return TypeError(
-        f"{name}() received an invalid combination of arguments - got ({given}), "
-        f"but expected one of:\n{listed}"
-    )
-
-
 def dims_of(dim: Dims | None, ndim: int) -> tuple[int, ...]:
     """Dimensions to reduce, ascending and counted from the front; all if `dim` is None or empty."""
     if type(dim) is int and -ndim <= dim < ndim:

@@ -5,21 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from ...base.dtypes import bool_, c_name, dtype, get_default_dtype, scalar_name
-from ...base.errors import UnsupportedError
 from ...ops import arithmetic as _rows  # noqa: F401 - which this module looks up
 from ...ops import comparison as _logic  # noqa: F401
 from ...ops.table import TABLE
 from ...tape import recording as record
-from ..operands import check, check_binary, is_integral, not_for, promoted
-from ..registry import FUNCTIONS, declared, public
-from ..signature import Operand, Tensor
+from ..operands import check_binary, is_integral, not_for, promoted
+from ..registry import FUNCTIONS, declared
+from ..signature import UNSET, Number, Operand, Tensor
 
 __all__ = ["clamp", "where"]
 
 
 # --------------------------------------------------------------------------- selection and bounds
-@public(method=False)
-def where(condition: Any, input: Any = None, other: Any = None) -> Any:
+@declared(
+    "()", "(Operand input, Operand other, *, Tensor? out=None)", "(Number self, Tensor other)",
+    "(Tensor input, Number other)", "(Number self, Number other)", method=False,
+)  # fmt: skip
+def where(condition: Tensor, input: Operand = UNSET, other: Operand = UNSET) -> Any:
     """Take elements of `input` where the condition holds, else of `other`.
 
     Parameters
@@ -34,14 +36,8 @@ def where(condition: Any, input: Any = None, other: Any = None) -> Any:
     RuntimeError
         If the condition is not a bool tensor.
     """
-    check("where", condition, 1, "condition", number=False)
-    if input is None and other is None:
-        nonzero = FUNCTIONS.get("nonzero")
-        if nonzero is None:
-            raise UnsupportedError("where(condition) alone: give the two values to choose from")
-        return nonzero(condition, as_tuple=True)
-    check("where", input, 2, "input")
-    check("where", other, 3, "other")
+    if input is UNSET:
+        return FUNCTIONS["nonzero"](condition, as_tuple=True)
     if condition.dtype is not bool_:
         raise RuntimeError(
             "where expected condition to be a boolean tensor, but got a tensor with dtype "
@@ -51,8 +47,8 @@ def where(condition: Any, input: Any = None, other: Any = None) -> Any:
     return record.apply(TABLE["where"], (condition, x, y))
 
 
-@public(method=True, function=False, name="where")
-def _where_method(input: Any, condition: Any, other: Any) -> Any:
+@declared(function=False, name="where")
+def _where_method(input: Tensor, condition: Tensor, other: Operand) -> Any:
     """Keep elements where the condition holds, take `other` elsewhere."""
     return where(condition, input, other)
 
@@ -64,7 +60,7 @@ def _bounded(name: str, input: Any, bounds: tuple[Any, ...]) -> Any:
 
 
 @declared(aliases=("clip",))
-def clamp(input: Tensor, min: Any = None, max: Any = None) -> Any:
+def clamp(input: Tensor, min: Operand | None = None, max: Operand | None = None) -> Any:
     """Bring values into the range from `min` to `max`.
 
     Parameters
@@ -78,9 +74,6 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Any:
     RuntimeError
         Without bounds.
     """
-    for position, (argument, bound) in enumerate((("min", min), ("max", max)), 2):
-        if bound is not None:
-            check("clamp", bound, position, argument)
     if min is None and max is None:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
     if max is None:
@@ -91,16 +84,14 @@ def clamp(input: Tensor, min: Any = None, max: Any = None) -> Any:
 
 
 @declared()
-def clamp_min(input: Tensor, min: Any) -> Any:
+def clamp_min(input: Tensor, min: Operand) -> Any:
     """Raise values below `min` to it."""
-    check("clamp_min", min, 2, "min")
     return _bounded("clamp_min", input, (min,))
 
 
 @declared()
-def clamp_max(input: Tensor, max: Any) -> Any:
+def clamp_max(input: Tensor, max: Operand) -> Any:
     """Lower values above `max` to it."""
-    check("clamp_max", max, 2, "max")
     return _bounded("clamp_max", input, (max,))
 
 
@@ -112,7 +103,10 @@ def _same_dtype(kind: dtype, value: Any, argument: str) -> None:
         )
 
 
-@declared()
+@declared(
+    "(Tensor end, Tensor weight, *, Tensor? out=None)",
+    "(Tensor end, Number weight, *, Tensor? out=None)",
+)
 def lerp(input: Tensor, end: Tensor, weight: Operand) -> Any:
     """Return ``input + weight * (end - input)``.
 
@@ -122,8 +116,6 @@ def lerp(input: Tensor, end: Tensor, weight: Operand) -> Any:
         Of one dtype.
     weight : Tensor or number
     """
-    check("lerp", end, 2, "end", number=False)
-    check("lerp", weight, 3, "weight")
     kind = input.dtype
     _same_dtype(kind, end, "end")
     if record.is_tensor(weight):
@@ -137,9 +129,6 @@ def lerp(input: Tensor, end: Tensor, weight: Operand) -> Any:
 
 
 def _plus_product(name: str, input: Any, a: Any, b: Any, value: Any) -> Any:
-    operands = (("input", input), ("tensor1", a), ("tensor2", b))
-    for position, (argument, tensor) in enumerate(operands, 1):
-        check(name, tensor, position, argument, number=False)
     values, kind = promoted((input, a, b))
     if is_integral(kind) and name == "addcdiv":
         raise RuntimeError(
@@ -155,14 +144,14 @@ def _plus_product(name: str, input: Any, a: Any, b: Any, value: Any) -> Any:
     return record.apply(TABLE[name], values)
 
 
-@public(method=True)
-def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: float = 1) -> Any:
+@declared()
+def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 1) -> Any:
     """Return ``input + value * tensor1 * tensor2``."""
     return _plus_product("addcmul", input, tensor1, tensor2, value)
 
 
-@public(method=True)
-def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: float = 1) -> Any:
+@declared()
+def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 1) -> Any:
     """Return ``input + value * tensor1 / tensor2``."""
     return _plus_product("addcdiv", input, tensor1, tensor2, value)
 
@@ -170,7 +159,6 @@ def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: float = 1) -> Any:
 @declared()
 def heaviside(input: Tensor, values: Tensor) -> Any:
     """Return 0 where `input` is negative, 1 where it is positive, `values` where it is 0."""
-    check("heaviside", values, 2, "values", number=False)
     if input.dtype is not values.dtype:
         raise RuntimeError("heaviside is not yet implemented for tensors with different dtypes.")
     if is_integral(input.dtype):
@@ -187,8 +175,8 @@ def heaviside(input: Tensor, values: Tensor) -> Any:
 def _bitwise(name: str) -> None:
     entry, word = TABLE[name], name.removeprefix("bitwise_")
 
-    @public(method=True, name=name, doc=f"Return the {word} of bools, or bit by bit of integers.")
-    def bitwise(input: Any, other: Any) -> Any:
+    @declared(name=name, doc=f"Return the {word} of bools, or bit by bit of integers.")
+    def bitwise(input: Operand, other: Operand) -> Any:
         check_binary(name, input, other)
         kind = record.result_dtype((input, other))
         if kind.is_floating_point:

@@ -22,20 +22,19 @@ __all__ = ["diag_embed", "meshgrid"]
 
 
 def _triangle(name: str, input: Any, diagonal: int) -> Any:
-    record.check_tensors(name, (input,))
     if layout_of(input).ndim < 2:
         raise RuntimeError(f"{name}: input tensor must have at least 2 dimensions")
     return record.apply(TABLE[name], (input,), diagonal=as_int(name, "diagonal", 1, diagonal))
 
 
-@public(method=True)
-def tril(input: Any, diagonal: int = 0) -> Any:
+@declared()
+def tril(input: Tensor, diagonal: int = 0) -> Any:
     """Return the lower triangles of matrices, zeros above the given diagonal."""
     return _triangle("tril", input, diagonal)
 
 
-@public(method=True)
-def triu(input: Any, diagonal: int = 0) -> Any:
+@declared()
+def triu(input: Tensor, diagonal: int = 0) -> Any:
     """Return the upper triangles of matrices, zeros below the given diagonal."""
     return _triangle("triu", input, diagonal)
 
@@ -127,7 +126,7 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Any, ...]:
         ``"ij"`` (the default, with a warning) or ``"xy"``.
     """
     vectors = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], tuple | list) else tensors
-    vectors = tensor_list("meshgrid", tuple(vectors))
+    vectors = tensor_list(vectors)
     if not vectors:
         raise RuntimeError("meshgrid expects a non-empty TensorList")
     for x in vectors:

@@ -6,12 +6,13 @@ arguments and PyTorch's errors.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ...base.dtypes import int64, scalar_name
-from ...base.errors import UnsupportedError, kind_of, must_be
+from ...base.errors import UnsupportedError, kind_of
 from ...ops.shape import padded_shape
 from ...ops.table import TABLE
 from ...tape import recording as record
@@ -25,18 +26,16 @@ from ..arguments import (
     wrap_dim,
 )  # fmt: skip
 from ..indexing.index_arrays import positions
-from ..registry import declared, public
-from ..signature import Dims, Ints, Tensor
+from ..registry import declared
+from ..signature import Dims, Ints, Tensor, Tensors
 from .broadcast import atleast_1d, atleast_2d, atleast_3d, expand_to
 
 __all__ = ["cat", "pad", "stack", "tensor_list"]
 
 
 # --------------------------------------------------------------------------- joining
-def tensor_list(name: str, tensors: Any) -> list[Any]:
+def tensor_list(tensors: Sequence[Any]) -> list[Any]:
     """Return the operands of a joining function, checked to be Tensors."""
-    if not isinstance(tensors, tuple | list):
-        raise must_be(name, "tensors", 1, "tuple of Tensors", tensors)
     for i, x in enumerate(tensors):
         if not record.is_tensor(x):
             raise TypeError(f"expected Tensor as element {i} in argument 0, but got {kind_of(x)}")
@@ -48,8 +47,8 @@ def _promoted(tensors: list[Any]) -> list[Any]:
     return [record.cast(x, kind) for x in tensors]
 
 
-@public(aliases=("concat", "concatenate"))
-def cat(tensors: Any, dim: int = 0, *, axis: int | None = None) -> Any:
+@declared(method=False, aliases=("concat", "concatenate"))
+def cat(tensors: Tensors, dim: int = 0) -> Any:
     """Join tensors along a dimension.
 
     Parameters
@@ -63,19 +62,18 @@ def cat(tensors: Any, dim: int = 0, *, axis: int | None = None) -> Any:
     ValueError, RuntimeError
         If there are none, or shapes do not fit.
     """
-    operands = tensor_list("cat", tensors)
+    operands = tensor_list(tensors)
     if not operands:
         raise ValueError("torch.cat(): expected a non-empty list of Tensors")
     for i, x in enumerate(operands):
         if not x.shape:
             raise RuntimeError(f"zero-dimensional tensor (at position {i}) cannot be concatenated")
     operands = _promoted(operands)
-    d = as_int("cat", "dim", 2, dim if axis is None else axis)
     nonempty = [(i, x) for i, x in enumerate(operands) if x.shape != (0,)]
     if not nonempty:  # of any dimension, as in PyTorch
         return record.apply(TABLE["cat"], operands, dim=0)
     first = nonempty[0][1].shape
-    d = wrap_dim(d, len(first))
+    d = wrap_dim(dim, len(first))
     for i, x in nonempty[1:]:
         if len(x.shape) != len(first):
             raise RuntimeError(
@@ -93,15 +91,15 @@ def cat(tensors: Any, dim: int = 0, *, axis: int | None = None) -> Any:
     return record.apply(TABLE["cat"], fitting, dim=d)
 
 
-@public()
-def stack(tensors: Any, dim: int = 0) -> Any:
+@declared(method=False)
+def stack(tensors: Tensors, dim: int = 0) -> Any:
     """Join tensors of one shape along a new dimension."""
-    operands = tensor_list("stack", tensors)
+    operands = tensor_list(tensors)
     if not operands:
         raise RuntimeError("stack expects a non-empty TensorList")
     operands = _promoted(operands)
     first = operands[0].shape
-    d = wrap_dim(as_int("stack", "dim", 2, dim), len(first) + 1)
+    d = wrap_dim(dim, len(first) + 1)
     for i, x in enumerate(operands):
         if x.shape != first:
             raise RuntimeError(
@@ -112,33 +110,33 @@ def stack(tensors: Any, dim: int = 0) -> Any:
 
 
 def _with_dims(name: str, tensors: Any, raise_dims: Any) -> list[Any]:
-    operands = tensor_list(name, tensors)
+    operands = tensor_list(tensors)
     if not operands:
         raise RuntimeError(f"{name} expects a non-empty TensorList")
     return [raise_dims(x) for x in operands]
 
 
-@public()
-def hstack(tensors: Any) -> Any:
+@declared(method=False)
+def hstack(tensors: Tensors) -> Any:
     """Join along the second dimension (vectors: along the first)."""
     operands = _with_dims("hstack", tensors, atleast_1d)
     return cat(operands, 0 if operands[0].ndim == 1 else 1)
 
 
-@public(aliases=("row_stack",))
-def vstack(tensors: Any) -> Any:
+@declared(method=False, aliases=("row_stack",))
+def vstack(tensors: Tensors) -> Any:
     """Join along the first dimension; vectors are rows."""
     return cat(_with_dims("vstack", tensors, atleast_2d), 0)
 
 
-@public()
-def dstack(tensors: Any) -> Any:
+@declared(method=False)
+def dstack(tensors: Tensors) -> Any:
     """Join along the third dimension."""
     return cat(_with_dims("dstack", tensors, atleast_3d), 2)
 
 
-@public()
-def column_stack(tensors: Any) -> Any:
+@declared(method=False)
+def column_stack(tensors: Tensors) -> Any:
     """Join along the second dimension; vectors are columns."""
 
     def column(x: Any) -> Any:

@@ -21,7 +21,7 @@ from ...tape import recording as record
 from ...tape.recording import layout_of
 from ...tape.tape import slot_of, tape_at
 from ..arguments import as_int, as_ints, wrap_dim
-from ..registry import FUNCTIONS, declared, public
+from ..registry import FUNCTIONS, declared
 from ..signature import Ints, Tensor
 from ..sizes import storage_offset
 from .reshape import alias
@@ -134,13 +134,12 @@ def _check_pieces(count: int, n: int) -> None:
 
 
 def _check_split(name: str, input: Any) -> None:
-    record.check_tensors(name, (input,))
     if not layout_of(input).ndim:
         raise RuntimeError(f"{name} expects at least a 1-dimensional tensor")
 
 
-@public(method=True, function=False)
-def split(input: Any, split_size: Any, dim: int = 0) -> tuple[Any, ...]:
+@declared(function=False)
+def split(input: Tensor, split_size: Any, dim: int = 0) -> tuple[Any, ...]:
     """Split into views of `split_size` elements along a dimension, or of a list of lengths.
 
     Raises
@@ -155,7 +154,7 @@ def split(input: Any, split_size: Any, dim: int = 0) -> tuple[Any, ...]:
         raise must_be("split_with_sizes", "split_sizes", 2, "tuple of ints", split_size)
     step = as_int("split", "split_size", 1, split_size)
     shape = layout_of(input).shape
-    d = wrap_dim(as_int("split", "dim", 2, dim), len(shape))
+    d = wrap_dim(dim, len(shape))
     if step < 0:
         raise RuntimeError(f"split expects split_size be non-negative, but got split_size={step}")
     if step == 0 and shape[d]:
@@ -165,8 +164,8 @@ def split(input: Any, split_size: Any, dim: int = 0) -> tuple[Any, ...]:
     return _pieces(input, d, _lengths(shape[d], step), "split")
 
 
-@public(name="split", out=False)
-def _split_function(tensor: Any, split_size_or_sections: Any, dim: int = 0) -> tuple[Any, ...]:
+@declared(method=False, name="split", out=False)
+def _split_function(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Any, ...]:
     """Split into views of equal or given lengths along a dimension."""
     return split(tensor, split_size_or_sections, dim)
 
