@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..base.dtypes import int64, scalar_name
-from ..base.errors import must_be
+from ..base.errors import kind_of, must_be
 from ..base.symbolic import Symbolic, home_of
 from ..base.torch_messages import check_bool
 from ..tape import readout
@@ -16,8 +16,8 @@ from ..tape.current import current_tape
 from ..tape.recording import layout_of
 
 __all__ = [
-    "OVERFLOW", "as_int", "as_ints", "check_bool", "check_cast", "check_named", "constant_like",
-    "distinct", "float_of", "unpack_error", "wrap_dim",
+    "OVERFLOW", "as_int", "as_ints", "check_bool", "check_cast", "constant_like",
+    "distinct", "float_of", "tensor_list", "unpack_error", "wrap_dim",
 ]  # fmt: skip
 
 _LIMIT = 2**63
@@ -114,11 +114,13 @@ def distinct(dims: Sequence[int], ndim: int) -> tuple[int, ...]:
     return tuple(seen)
 
 
-def check_named(name: str, /, first: int = 1, **tensors: Any) -> None:
-    """Raise PyTorch's TypeError unless all arguments are Tensors; `first` is the first one's position."""
-    for i, (argument, value) in enumerate(tensors.items()):
-        if not record.is_tensor(value):
-            raise must_be(name, argument, first + i, "Tensor", value)
+def tensor_list(tensors: Iterable[Any]) -> list[Any]:
+    """Return a sequence of Tensors, or raise PyTorch's TypeError for one that is none."""
+    operands = list(tensors)
+    for i, x in enumerate(operands):
+        if not record.is_tensor(x):
+            raise TypeError(f"expected Tensor as element {i} in argument 0, but got {kind_of(x)}")
+    return operands
 
 
 def constant_like(like: Any, value: Any) -> Any:

@@ -7,22 +7,22 @@ from typing import Any
 from ..tape import recording as record
 from ..tape.recording import layout_of
 from ..tape.tape import slot_of, tape_at
-from .arguments import wrap_dim
-from .registry import declared, public
-from .signature import Tensor
+from .arguments import as_int, wrap_dim
+from .registry import public
 
 __all__ = ["storage_offset"]
 
 
-@declared(function=False)
-def size(input: Tensor, dim: int | None = None) -> Any:
+@public(method=True, function=False)
+def size(input: Any, dim: int | None = None, *, axis: int | None = None) -> Any:
     """Return the shape, or the length of one dimension."""
     shape = layout_of(input).shape
+    dim = axis if dim is None else dim
     if dim is None:
         return shape
     if not shape:
         raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
-    return shape[wrap_dim(dim, len(shape))]
+    return shape[wrap_dim(as_int("size", "dim", 1, dim), len(shape))]
 
 
 @public(method=True, function=False)
@@ -44,14 +44,15 @@ def element_size(input: Any) -> int:
     return layout_of(input).dtype.itemsize
 
 
-@declared(function=False)
-def stride(input: Tensor, dim: int | None = None) -> Any:
+@public(method=True, function=False)
+def stride(input: Any, dim: int | None = None, *, axis: int | None = None) -> Any:
     """Return the steps, in elements, from one element to the next along all dimensions or one."""
     layout = layout_of(input)
     strides = tuple(s // layout.dtype.itemsize for s in layout.strides)
+    dim = axis if dim is None else dim
     if dim is None:
         return strides
-    return strides[wrap_dim(dim, layout.ndim)]
+    return strides[wrap_dim(as_int("stride", "dim", 1, dim), layout.ndim)]
 
 
 @public(method=True, function=False)

@@ -14,7 +14,7 @@ from ...base.dtypes import int64, scalar_name
 from ...ops.layout import broadcast_shapes
 from ...tape import recording as record
 from ...tape.current import current_tape
-from ..arguments import as_int, check_bool, float_of
+from ..arguments import as_int, float_of
 from ..options import Options, allocate, checked, factory, size_of
 from ..registry import declared
 from ..signature import Tensor
@@ -253,7 +253,6 @@ def multinomial(
     """
     stream = stream_of("multinomial", generator)
     count = as_int("multinomial", "num_samples", 2, num_samples)
-    check_bool("multinomial", "replacement", 3, replacement)
     if not 1 <= input.ndim <= 2:
         raise RuntimeError("prob_dist must be 1 or 2 dim")
     if not input.dtype.is_floating_point:

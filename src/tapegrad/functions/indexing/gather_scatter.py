@@ -15,7 +15,7 @@ from ...ops.layout import broadcast_shapes
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.recording import layout_of
-from ..arguments import as_int, check_named, constant_like, wrap_dim
+from ..arguments import as_int, constant_like, wrap_dim
 from ..registry import FUNCTIONS, declared
 from ..shape.broadcast import expand_to
 from ..shape.slicing import slice_dim
@@ -241,7 +241,6 @@ def _index_slices(
     name: str, row: str, input: Any, dim: int, index: Any, source: Any, *, accumulate: bool
 ) -> Any:
     """Write or add slices along a dimension, after PyTorch's checks."""
-    check_named(name, index=index, source=source, first=3)
     if index.dtype is not int64:
         raise RuntimeError(
             f"{name}_(): Expected dtype int32/int64 for index but got: {scalar_name(index.dtype)}"

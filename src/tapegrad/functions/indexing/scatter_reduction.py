@@ -6,10 +6,9 @@ import math
 from typing import Any
 
 from ...base.dtypes import bool_, int64
-from ...base.errors import must_be
 from ...tape import recording as record
 from ...tape.recording import layout_of
-from ..arguments import check_bool, wrap_dim
+from ..arguments import wrap_dim
 from ..registry import METHODS, declared
 from ..shape.joining import cat
 from ..signature import Tensor
@@ -58,9 +57,6 @@ def scatter_reduce(
     >>> tg.ones(2).scatter_reduce(0, index, tg.tensor([2.0, 3.0, 4.0]), "sum")
     tensor([7., 4.])
     """
-    if not isinstance(reduce, str):
-        raise must_be("scatter_reduce", "reduce", 4, "str", reduce)
-    check_bool("scatter_reduce", "include_self", 5, include_self)
     if reduce not in _REDUCTIONS:
         raise RuntimeError(
             f"reduce argument must be either sum, prod, mean, amax or amin, got {reduce}"

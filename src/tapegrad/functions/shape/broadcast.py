@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...base.dtypes import Size, type_name
-from ...base.errors import kind_of
 from ...ops.layout import broadcast_shapes as broadcast_shape
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.recording import layout_of
-from ..arguments import as_ints, distinct, wrap_dim
+from ..arguments import as_ints, distinct, tensor_list, wrap_dim
 from ..registry import declared, public
 from ..signature import Dims, Ints, Tensor
 from .reshape import alias
@@ -110,10 +109,8 @@ def broadcast_shapes(*shapes: Any) -> Size:
 @public(out=False)
 def broadcast_tensors(*tensors: Any) -> tuple[Any, ...]:
     """Expand tensors to their common shape."""
-    operands = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], tuple | list) else tensors
-    for i, x in enumerate(operands):
-        if not record.is_tensor(x):
-            raise TypeError(f"expected Tensor as element {i} in argument 0, but got {kind_of(x)}")
+    alone = len(tensors) == 1 and isinstance(tensors[0], tuple | list)
+    operands = tensor_list(tensors[0] if alone else tensors)
     shape = broadcast_shape(*(x.shape for x in operands))
     return tuple(expand_to(x, shape) if x.shape != shape else x for x in operands)
 

@@ -11,12 +11,11 @@ from ...base.dtypes import int64
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.recording import layout_of
-from ..arguments import as_int, wrap_dim
+from ..arguments import as_int, tensor_list, wrap_dim
 from ..options import allocate
 from ..registry import declared, public
 from ..signature import Tensor
 from .broadcast import expand_to
-from .joining import tensor_list
 
 __all__ = ["diag_embed", "meshgrid"]
 

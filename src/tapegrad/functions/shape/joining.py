@@ -6,13 +6,12 @@ arguments and PyTorch's errors.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ...base.dtypes import int64, scalar_name
-from ...base.errors import UnsupportedError, kind_of
+from ...base.errors import UnsupportedError
 from ...ops.shape import padded_shape
 from ...ops.table import TABLE
 from ...tape import recording as record
@@ -23,6 +22,7 @@ from ..arguments import (
     constant_like,
     distinct,
     float_of,
+    tensor_list,
     wrap_dim,
 )  # fmt: skip
 from ..indexing.index_arrays import positions
@@ -30,18 +30,10 @@ from ..registry import declared
 from ..signature import Dims, Ints, Tensor, Tensors
 from .broadcast import atleast_1d, atleast_2d, atleast_3d, expand_to
 
-__all__ = ["cat", "pad", "stack", "tensor_list"]
+__all__ = ["cat", "pad", "stack"]
 
 
 # --------------------------------------------------------------------------- joining
-def tensor_list(tensors: Sequence[Any]) -> list[Any]:
-    """Return the operands of a joining function, checked to be Tensors."""
-    for i, x in enumerate(tensors):
-        if not record.is_tensor(x):
-            raise TypeError(f"expected Tensor as element {i} in argument 0, but got {kind_of(x)}")
-    return list(tensors)
-
-
 def _promoted(tensors: list[Any]) -> list[Any]:
     kind = record.result_dtype(tensors)
     return [record.cast(x, kind) for x in tensors]
