@@ -15,6 +15,7 @@ from ...ops.layout import broadcast_shapes
 from ...tape import recording as record
 from ...tape.current import current_tape
 from ..arguments import as_int, float_of
+from ..operands import check_floating
 from ..options import Options, allocate, checked, factory, size_of
 from ..registry import declared
 from ..signature import Tensor
@@ -27,16 +28,11 @@ _UNIFORM = "check_uniform_bounds"
 _NORMAL = "normal_kernel_cpu"
 
 
-def _check_floating(kernel: str, kind: dtypes.dtype) -> None:
-    if not kind.is_floating_point:
-        raise NotImplementedError(f"\"{kernel}\" not implemented for '{scalar_name(kind)}'")
-
-
 def _random_array(
     kernel: str, shape: tuple[int, ...], kind: dtypes.dtype, stream: Generator
 ) -> np.ndarray:
     """Uniform or standard normal numbers."""
-    _check_floating(kernel, kind)
+    check_floating(kernel, kind)
     array = allocate(shape, kind)
     with stream.lock:
         fill = stream.numpy.random if kernel is _UNIFORM else stream.numpy.standard_normal
@@ -106,7 +102,7 @@ def normal(
         array = _random_array(_NORMAL, size_of("normal", (tuple(size),)), options.kind, stream)
         return options.leaf(array * options.kind.np.type(std) + options.kind.np.type(mean))
     kind = tensors[0].dtype
-    _check_floating(_NORMAL, kind)
+    check_floating(_NORMAL, kind)
     shape = tuple((mean * 0 + std * 0).shape)  # raises PyTorch's error unless they broadcast
     means, scales = (v._array() if record.is_tensor(v) else kind.np.type(v) for v in (mean, std))
     if record.is_tensor(std) and (scales < 0).any():
@@ -215,9 +211,7 @@ def bernoulli(input: Tensor, p: Any = None, *, generator: Any = None) -> Any:
     """
     stream = stream_of("bernoulli", generator)
     if p is None:
-        if not input.dtype.is_floating_point:
-            name = scalar_name(input.dtype)
-            raise NotImplementedError(f"\"bernoulli_tensor_cpu_p_\" not implemented for '{name}'")
+        check_floating("bernoulli_tensor_cpu_p_", input.dtype)
         chance = input._array()
         if not ((chance >= 0) & (chance <= 1)).all():
             raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true, but got false.")
@@ -361,7 +355,7 @@ def poisson(input: Tensor, generator: Any = None) -> Any:
     >>> tg.poisson(tg.zeros(2))
     tensor([0., 0.])
     """
-    _check_floating("poisson_cpu", input.dtype)
+    check_floating("poisson_cpu", input.dtype)
     stream = stream_of("poisson", generator)
     rates = input._array()
     if not (rates >= 0).all():

@@ -12,6 +12,7 @@ from ...base.dtypes import bool_, dtype, float64, get_default_dtype, int64
 from ...tape import readout
 from ...tape import recording as record
 from ..arguments import as_int
+from ..operands import no_kernel
 from ..options import Options, allocate, factory, number_of
 
 __all__ = ["arange", "linspace", "logspace", "range_"]
@@ -87,7 +88,7 @@ def arange(*bounds: Any, options: Options, **named: Any) -> Any:
 
 def _check_kind(name: str, kind: dtype) -> None:
     if kind is bool_:
-        raise NotImplementedError(f"\"{name}_cpu\" not implemented for 'Bool'")
+        raise no_kernel(f"{name}_cpu", bool_)
 
 
 def _progression(count: int, start: float, step: float, kind: dtype) -> np.ndarray:

@@ -20,9 +20,9 @@ from ..registry import FUNCTIONS, declared
 from ..shape.broadcast import expand_to
 from ..shape.slicing import slice_dim
 from ..signature import Number, Operand, Tensor
-from .index_arrays import Later, index_values, normalise, positions
+from .index_arrays import Later, checked_positions, index_values, normalise, positions
 
-__all__ = ["gather", "scatter"]
+__all__ = ["flat_positions", "gather", "in_range", "scatter"]
 
 
 # --------------------------------------------------------------------------- gather and scatter
@@ -33,24 +33,20 @@ def _dim_and_values(name: str, input: Any, dim: int, index: Any) -> tuple[int, A
     return wrap_dim(as_int(name, "dim", 1, dim), layout_of(input).ndim), index_values(index)
 
 
-def _in_range(values: Any, n: int, dim: int, *, wraps: bool = False) -> Any:
-    """Index values as a constant tensor.
+def in_range(values: Any, n: int, dim: int, *, wraps: bool = False) -> Any:
+    """Index values as a constant tensor; they do not count from the end, unless they may `wrap`."""
 
-    Raises
-    ------
-    RuntimeError
-        If one is out of range; gather and scatter do not count from the end, unless the index `wraps`.
-    """
-    if isinstance(values, Later):
-        return values.checked(n, wraps=wraps)
-    if wraps:
-        values = np.where(values < 0, values + n, values)
-    wrong = (values < 0) | (values >= n)
-    if wrong.any():
-        raise RuntimeError(
-            f"index {values[wrong][0]} is out of bounds for dimension {dim} with size {n}"
-        )
-    return positions(values)
+    def failure(i: int) -> RuntimeError:
+        shown = i + n if wraps and i < 0 else i
+        return RuntimeError(f"index {shown} is out of bounds for dimension {dim} with size {n}")
+
+    return checked_positions(values, n, failure, wraps=wraps)
+
+
+def flat_positions(values: Any, n: int) -> Any:
+    """Positions in a raveled tensor of `n` elements as a constant tensor; they count from the end, too."""
+    text = "out of range: tried to access index {} on a tensor of {} elements."
+    return checked_positions(values, n, lambda i: IndexError(text.format(i, n)), wraps=True)
 
 
 def _dims(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -88,7 +84,7 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
                 )
     elif len(shape) != len(index_shape):  # nothing to read: any shape does
         return record.apply(TABLE["index"], (input.reshape(-1), positions(values)), dims=(0,))
-    return record.apply(TABLE["gather"], (input, _in_range(values, shape[d], d)), dim=d)
+    return record.apply(TABLE["gather"], (input, in_range(values, shape[d], d)), dim=d)
 
 
 def _scatter(name: str, row: str, input: Any, dim: int, index: Any, source: Any) -> Any:
@@ -115,7 +111,7 @@ def _scatter(name: str, row: str, input: Any, dim: int, index: Any, source: Any)
         if not scalar:
             text += f" and to be no larger size than src {list(source.shape)}"
         raise RuntimeError(text)
-    places = _in_range(values, shape[d], d)
+    places = in_range(values, shape[d], d)
     if scalar:
         source = constant_like(input, source)
     else:
@@ -203,7 +199,7 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> An
         values = values.expand(common) if later else np.broadcast_to(values, common)
         common[d] = n
         input = expand_to(input, common)
-    return record.apply(TABLE["gather"], (input, _in_range(values, n, d, wraps=True)), dim=d)
+    return record.apply(TABLE["gather"], (input, in_range(values, n, d, wraps=True)), dim=d)
 
 
 # --------------------------------------------------------------------------- whole slices
@@ -224,16 +220,13 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Any:
     d = wrap_dim(dim, len(shape))
     values = _index_vector("index_select", index)
     n = shape[d] if shape else 1
-    later = isinstance(values, Later)
-    if not later and ((values < 0) | (values >= n)).any():
-        raise IndexError("index out of range in self")
     if not shape:
         if values.size != 1:
             raise RuntimeError(
                 f"index_select(): Index to scalar can have only 1 value, got {values.size} value(s)"
             )
         input, values = input.reshape(1), values.reshape(())
-    places = values.checked(n, wraps=False) if later else positions(values)
+    places = checked_positions(values, n, lambda _: IndexError("index out of range in self"))
     return record.apply(TABLE["index_select"], (input, places), dims=(d,))
 
 
@@ -279,17 +272,13 @@ def _index_slices(
 
 def _slice_positions(name: str, values: Any, n: int) -> Any:
     """Index values as a constant tensor, after `name`'s range check."""
-    if isinstance(values, Later):
-        return values.checked(n, wraps=name == "index_fill")
     if name == "index_fill":
+        if isinstance(values, Later):
+            return values.checked(n, wraps=True)
         return positions(normalise([values], [n]))
-    wrong = (values < 0) | (values >= n)
-    if wrong.any():
-        text = f"index {values[wrong][0]} is out of bounds for dimension 0 with size {n}"
-        if name == "index_copy":
-            raise IndexError(f"index_copy_(): {text}")
-        raise RuntimeError(text)
-    return positions(values)
+    error, prefix = (IndexError, "index_copy_(): ") if name == "index_copy" else (RuntimeError, "")
+    text = f"{prefix}index {{}} is out of bounds for dimension 0 with size {n}"
+    return checked_positions(values, n, lambda i: error(text.format(i)))
 
 
 @declared()
@@ -330,14 +319,7 @@ def take(input: Tensor, index: Tensor) -> Any:
     values, n = index_values(index), layout_of(input).size
     if n == 0 and values.size:
         raise IndexError("take(): tried to take from an empty tensor")
-    if isinstance(values, Later):
-        places = values.checked(n, wraps=True)
-    else:
-        wrong = (values < -n) | (values >= n)
-        if wrong.any():
-            raise IndexError(
-                f"out of range: tried to access index {values[wrong][0]} on a tensor of {n} elements."
-            )
-        places = positions(np.where(values < 0, values + n, values))
     x = input if input.shape else input.reshape(1)
-    return record.apply(TABLE["take"], (x, places), dims=tuple(range(layout_of(x).ndim)))
+    return record.apply(
+        TABLE["take"], (x, flat_positions(values, n)), dims=tuple(range(layout_of(x).ndim))
+    )

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-from ...base.dtypes import bool_, int64
+from ...base.dtypes import int64
+from ...ops.norms import highest, lowest
 from ...tape import recording as record
 from ...tape.recording import layout_of
 from ..arguments import wrap_dim
 from ..registry import METHODS, declared
 from ..shape.joining import cat
 from ..signature import Tensor
+from .gather_scatter import in_range
 from .index_arrays import index_values
 
 __all__ = ["index_reduce", "scatter_reduce"]
@@ -194,11 +195,7 @@ def _gathered(region: Any, index: Any, src: Any, dim: int, reduce: str, include_
     """Reduce along a further dimension, along which each place has all elements that may go there."""
     values = index_values(index)
     n = region.shape[dim]
-    if hasattr(values, "checked"):
-        index = values.checked(n)
-    elif ((values < 0) | (values >= n)).any():
-        wrong = values[(values < 0) | (values >= n)][0]
-        raise RuntimeError(f"index {wrong} is out of bounds for dimension {dim} with size {n}")
+    index = in_range(values, n, dim)
     into, places, source = (t.movedim(dim, -1) for t in (region, index, src))
     from_here = places.unsqueeze(-2) == METHODS["new_tensor"](index, list(range(n))).unsqueeze(-1)
     neutral = _neutral(region, reduce)
@@ -213,12 +210,5 @@ def _gathered(region: Any, index: Any, src: Any, dim: int, reduce: str, include_
 
 def _neutral(like: Any, reduce: str) -> Any:
     kind = layout_of(like).dtype
-    if reduce == "prod":
-        value: Any = 1
-    elif kind.is_floating_point:
-        value = -math.inf if reduce == "amax" else math.inf
-    elif kind is bool_:
-        value = reduce == "amin"
-    else:
-        value = -(2**63) if reduce == "amax" else 2**63 - 1
-    return record.as_operand(value, kind)
+    extreme = lowest(kind) if reduce == "amax" else highest(kind)
+    return record.as_operand(1 if reduce == "prod" else extreme, kind)

@@ -15,7 +15,7 @@ from ...ops import arithmetic as _rows  # noqa: F401 - which this module looks u
 from ...ops.table import TABLE
 from ...tape import readout
 from ...tape import recording as record
-from ..operands import check_binary, check_divisor, integer_binary, is_integral, not_for
+from ..operands import check_binary, check_divisor, integer_binary, is_integral, no_kernel
 from ..registry import FUNCTIONS, METHODS, declared
 from ..signature import Number, Operand, Tensor
 
@@ -164,7 +164,7 @@ def true_divide(input: Operand, other: Operand) -> Any:
 def _quotient(name: str, a: Any, b: Any) -> Any:
     kind = record.result_dtype((a, b))
     if kind is bool_:
-        raise not_for(name, kind)
+        raise no_kernel(f"{name}_cpu", kind)
     if is_integral(kind):
         check_divisor(b)
         return integer_binary(TABLE[name], a, b)
@@ -176,7 +176,7 @@ def floor_divide(input: Operand, other: Operand) -> Any:
     """Return ``input // other``, rounded down."""
     check_binary("floor_divide", input, other)
     if record.result_dtype((input, other)) is bool_:
-        raise not_for("div_floor", bool_)
+        raise no_kernel("div_floor_cpu", bool_)
     return _quotient("floor_divide", input, other)
 
 
@@ -223,7 +223,7 @@ def pow(input: Operand, exponent: Operand) -> Any:
             return input.clone()
         if exponent is False:
             return input.logical_or(True)
-        raise NotImplementedError("\"pow\" not implemented for 'Bool'")
+        raise no_kernel("pow", bool_)
     if is_integral(kind):
         if not record.is_tensor(exponent) and exponent < 0:
             raise RuntimeError("Integers to negative integer powers are not allowed.")
@@ -251,7 +251,7 @@ def square(input: Tensor) -> Any:
 def abs(input: Tensor) -> Any:
     """Return the absolute value."""
     if input.dtype is bool_:
-        raise not_for("abs", bool_)
+        raise no_kernel("abs_cpu", bool_)
     return record.unary(TABLE["abs"], input)
 
 
@@ -261,7 +261,7 @@ def _rounding(name: str, title: str) -> Callable[..., Any]:
     @declared(name=name, doc=f"Return the elementwise {name}.")
     def rounding(input: Tensor) -> Any:
         if input.dtype is bool_ and name not in ("sign", "sgn"):
-            raise not_for(title, bool_)
+            raise no_kernel(f"{title}_cpu", bool_)
         if is_integral(input.dtype) and (name == "round" or input.dtype is bool_):
             return input.clone()
         return record.unary(entry, input)
@@ -301,5 +301,5 @@ def round(input: Tensor, *, decimals: int = 0) -> Any:
 def frac(input: Tensor) -> Any:
     """Return the fractional part, with the sign of `input`."""
     if is_integral(input.dtype):
-        raise not_for("frac", input.dtype)
+        raise no_kernel("frac_cpu", input.dtype)
     return record.unary(TABLE["frac"], input)

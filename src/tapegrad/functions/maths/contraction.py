@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ...base.dtypes import dtype, scalar_name, type_name
+from ...base.dtypes import dtype, scalar_name
 from ...base.errors import must_be
 from ...ops.layout import contiguous
 from ...ops.table import TABLE
@@ -15,6 +15,7 @@ from ...tape.recording import layout_of
 from ..arguments import as_int, as_ints, wrap_dim
 from ..keywords import checked
 from ..registry import FUNCTIONS, declared, public
+from ..shape.broadcast import expanded
 from ..signature import Dims, Number, Tensor
 from .matmul import (
     check_bmm,
@@ -37,24 +38,6 @@ def _factor(name: str, argument: str, kind: dtype, value: Any) -> float | int:
     return float(value) if kind.is_floating_point else int(value)
 
 
-def _check_added(z: Any, shape: tuple[int, ...]) -> None:
-    """Raise PyTorch's error unless `z` expands to `shape`."""
-    missing = len(shape) - z.ndim
-    if missing < 0:
-        raise RuntimeError(
-            f"expand({type_name(z.dtype)}{{{list(z.shape)}}}, size={list(shape)}): the "
-            f"number of sizes provided ({len(shape)}) must be greater or equal to the number of "
-            f"dimensions in the tensor ({z.ndim})"
-        )
-    for i in range(len(shape) - 1, missing - 1, -1):
-        if z.shape[i - missing] not in (1, shape[i]):
-            raise RuntimeError(
-                f"The expanded size of the tensor ({shape[i]}) must match the existing size "
-                f"({z.shape[i - missing]}) at non-singleton dimension {i}.  Target sizes: "
-                f"{list(shape)}.  Tensor sizes: {list(z.shape)}"
-            )
-
-
 @declared()
 def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Number = 1, alpha: Number = 1) -> Any:
     """Return ``beta * input + alpha * (mat1 @ mat2)``.
@@ -73,7 +56,7 @@ def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Number = 1, alpha:
             raise RuntimeError(f"{name} must be a matrix, got {value.ndim}-D tensor")
     if mat1.shape[1] != mat2.shape[0]:
         check_matrices(mat1, mat2)
-    _check_added(input, (mat1.shape[0], mat2.shape[1]))
+    expanded(layout_of(input), (mat1.shape[0], mat2.shape[1]))  # raises where it does not fit
     for name, value in (("self", input), ("mat1", mat1)):
         if value.dtype is not mat2.dtype:
             raise RuntimeError(
@@ -110,7 +93,7 @@ def baddbmm(
 ) -> Any:
     """Return ``beta * input + alpha * bmm(batch1, batch2)``; arguments are as those of `addmm`."""
     check_bmm(batch1, batch2)
-    _check_added(input, (*batch1.shape[:2], batch2.shape[2]))
+    expanded(layout_of(input), (*batch1.shape[:2], batch2.shape[2]))  # raises where it does not fit
     check_same_scalar(batch1, input)
     return _add_product("baddbmm", batch1, batch2, input, beta, alpha)
 

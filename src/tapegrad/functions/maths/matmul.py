@@ -17,6 +17,7 @@ from ...ops.layout import broadcast_shapes
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.recording import layout_of
+from ..operands import no_kernel
 from ..registry import declared
 from ..signature import Tensor
 
@@ -30,7 +31,7 @@ __all__ = [
 def no_bool(kind: dtype, kernel: str) -> None:
     """Raise PyTorch's error for a product of bools."""
     if kind is bool_:
-        raise NotImplementedError(f"\"{kernel}\" not implemented for 'Bool'")
+        raise no_kernel(kernel, bool_)
 
 
 def check_matrices(x: Any, y: Any, rows: int | None = None) -> None:

@@ -9,7 +9,7 @@ from ...ops import arithmetic as _rows  # noqa: F401 - which this module looks u
 from ...ops import comparison as _logic  # noqa: F401
 from ...ops.table import TABLE
 from ...tape import recording as record
-from ..operands import check_binary, is_integral, not_for, promoted
+from ..operands import check_binary, is_integral, no_kernel, promoted
 from ..registry import FUNCTIONS, declared
 from ..signature import UNSET, Number, Operand, Tensor
 
@@ -121,9 +121,7 @@ def lerp(input: Tensor, end: Tensor, weight: Operand) -> Any:
     if record.is_tensor(weight):
         _same_dtype(kind, weight, "weight")
     if is_integral(kind):
-        raise NotImplementedError(
-            f"\"lerp_kernel_scalar\" not implemented for '{scalar_name(kind)}'"
-        )
+        raise no_kernel("lerp_kernel_scalar", kind)
     number = not record.is_tensor(weight)
     return record.apply(TABLE["lerp"], (input, end, record.as_operand(weight, kind)), number=number)
 
@@ -180,7 +178,7 @@ def _bitwise(name: str) -> None:
         check_binary(name, input, other)
         kind = record.result_dtype((input, other))
         if kind.is_floating_point:
-            raise not_for(name, kind)
+            raise no_kernel(f"{name}_cpu", kind)
         return record.binary(entry, input, other)
 
 

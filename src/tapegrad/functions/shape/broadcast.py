@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...base.dtypes import Size, type_name
+from ...ops.layout import Layout
 from ...ops.layout import broadcast_shapes as broadcast_shape
 from ...ops.table import TABLE
 from ...tape import recording as record
@@ -15,13 +16,18 @@ from ..registry import declared, public
 from ..signature import Dims, Ints, Tensor
 from .reshape import alias
 
-__all__ = ["atleast_1d", "atleast_2d", "atleast_3d", "expand_to"]
+__all__ = ["atleast_1d", "atleast_2d", "atleast_3d", "expand_to", "expanded"]
 
 
 # --------------------------------------------------------------------------- expanding
-def expand_to(input: Any, sizes: Sequence[int]) -> Any:
-    """Expand to `sizes`; -1 keeps a length."""
-    layout = layout_of(input)
+def expanded(layout: Layout, sizes: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return shape and strides of a layout that is expanded to `sizes`, of which -1 keeps a length.
+
+    Raises
+    ------
+    RuntimeError
+        PyTorch's, if it does not fit.
+    """
     target = list(sizes)
     missing = len(target) - layout.ndim
     if missing < 0:
@@ -31,7 +37,8 @@ def expand_to(input: Any, sizes: Sequence[int]) -> Any:
             f"dimensions in the tensor ({layout.ndim})"
         )
     shape, strides = list(target), [0] * len(target)
-    for i, n in enumerate(target):
+    for i in range(len(target) - 1, -1, -1):
+        n = target[i]
         if i < missing:
             if n < 0:
                 raise RuntimeError(
@@ -48,7 +55,12 @@ def expand_to(input: Any, sizes: Sequence[int]) -> Any:
                 f"non-singleton dimension {i}.  Target sizes: {target}.  Tensor sizes: "
                 f"{list(layout.shape)}"
             )
-    return alias(TABLE["expand"], input, tuple(shape), tuple(strides))
+    return tuple(shape), tuple(strides)
+
+
+def expand_to(input: Any, sizes: Sequence[int]) -> Any:
+    """Expand to `sizes`; -1 keeps a length."""
+    return alias(TABLE["expand"], input, *expanded(layout_of(input), sizes))
 
 
 @declared(function=False)

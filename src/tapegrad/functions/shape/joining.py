@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...base.dtypes import int64, scalar_name
+from ...base.dtypes import int64
 from ...base.errors import UnsupportedError
 from ...ops.shape import padded_shape
 from ...ops.table import TABLE
@@ -26,6 +26,7 @@ from ..arguments import (
     wrap_dim,
 )  # fmt: skip
 from ..indexing.index_arrays import positions
+from ..operands import no_kernel
 from ..registry import declared
 from ..signature import Dims, Ints, Tensor, Tensors
 from .broadcast import atleast_1d, atleast_2d, atleast_3d, expand_to
@@ -206,9 +207,7 @@ def repeat_interleave(input: Tensor, repeats: Any = None, dim: int | None = None
 
 def _check_repeats(repeats: Any, counts: np.ndarray) -> None:
     if repeats.dtype is not int64:
-        raise NotImplementedError(
-            f"\"repeat_interleave_cpu\" not implemented for '{scalar_name(repeats.dtype)}'"
-        )
+        raise no_kernel("repeat_interleave_cpu", repeats.dtype)
     if counts.ndim > 1:
         raise RuntimeError("repeat_interleave only accept 1D vector as repeat")
     if counts.size and counts.min() < 0:
