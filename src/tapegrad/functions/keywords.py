@@ -75,21 +75,18 @@ def checked(
         Results may be written into tensors that exist, as in `accept`.
     """
     signature = Signature(name, function, method=method, out=out)
-    #: a method takes integers one by one, too, where they are its only positional argument
-    gathers = method and function.__code__.co_argcount == 2 and (
-        list(function.__annotations__.values())[1].startswith("Ints")
-    )  # fmt: skip
+    at = signature.gathered
     known: dict[tuple[Any, ...], dict[str, str]] = {}
 
     @functools.wraps(function)
     def call(*args: Any, **options: Any) -> Any:
         try:
-            if gathers and len(args) > 1:
-                kind = type(args[1])
+            if at and len(args) >= at:
+                kind = type(args[at - 1])
                 if kind is int and not options:
-                    return function(args[0], args[1:])
-                if kind is int or (kind is not tuple and is_int(args[1])):
-                    args = (args[0], args[1:])
+                    return function(*args[: at - 1], args[at - 1 :])
+                if kind is int or (kind is not tuple and is_int(args[at - 1])):
+                    args = (*args[: at - 1], args[at - 1 :])
             if not options:
                 if tuple(map(type, args)) in known:
                     return function(*args)
@@ -106,8 +103,8 @@ def checked(
                 return function(*args, **named)
             return _written(name, function, args, named, target)
         except TypeError:
-            if gathers and len(args) > 1 and is_int(args[1]):
-                args = (args[0], args[1:])
+            if at and len(args) >= at and is_int(args[at - 1]):
+                args = (*args[: at - 1], args[at - 1 :])
             signature.reword(args, options)
             raise
 

@@ -1,6 +1,6 @@
 """Arguments that creation functions share: sizes, dtype, device, layout, requires_grad; and memory.
 
-`size_of` reads a size the way PyTorch does, `factory` checks the keyword arguments, `allocate`
+`factory` checks the keyword arguments, `allocate`
 makes an array or raises PyTorch's error for a size that no memory holds.
 """
 
@@ -9,8 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,11 +21,11 @@ from ..base.errors import must_be
 from ..base.torch_messages import check_bool
 from ..tape import readout
 from ..tape import recording as record
-from .arguments import OVERFLOW, unpack_error
-from .registry import public
+from .arguments import as_ints
+from .registry import declared
 
 __all__ = [
-    "Options", "allocate", "check_place", "check_requires_grad", "factory", "number_of",
+    "OPTIONS", "Options", "allocate", "check_place", "check_requires_grad", "factory", "number_of",
     "read_dtype", "size_of",
 ]  # fmt: skip
 
@@ -34,72 +33,9 @@ _LIMIT = 2**63
 
 
 # --------------------------------------------------------------------------- sizes
-def _is_integer(value: Any) -> bool:
-    if isinstance(value, bool | np.bool_):
-        return False
-    if record.is_tensor(value):
-        return value.ndim == 0 and value.dtype is dtypes.int64
-    if isinstance(value, np.ndarray):
-        return value.ndim == 0 and value.dtype.kind in "iu"
-    return isinstance(value, int | np.integer)
-
-
-def size_of(
-    name: str, size: Sequence[Any], label: str = "size", position: int = 1,
-    named: dict[str, Any] | None = None,
-) -> tuple[int, ...]:  # fmt: skip
-    """Read lengths of dimensions, given one by one or as one sequence.
-
-    Parameters
-    ----------
-    name : str
-        The function that was called.
-    size : sequence
-        Its positional arguments.
-    label : str
-        PyTorch's name of the argument.
-    position : int
-        Its position.
-    named : dict, optional
-        The rest of its keywords: the size may be one.
-
-    Raises
-    ------
-    TypeError
-        If they are not integers.
-    RuntimeError
-        If one is negative.
-    """
-    for key in named or ():
-        if key != label or size:
-            raise TypeError(f"{name}() got an unexpected keyword argument '{key}'")
-    if named:
-        size = (tuple(named[label]),)
-    if len(size) == 0:
-        raise TypeError(f'{name}() missing 1 required positional arguments: "{label}"')
-    first = size[0]
-    prefix = f"{name}(): argument '{label}'"
-    if len(size) == 1 and isinstance(first, tuple | list):
-        size = first
-        if size and not _is_integer(size[0]):
-            raise TypeError(
-                f"{prefix} (position {position}) must be tuple of ints, but found element of type "
-                f"{type(size[0]).__name__} at pos 0"
-            )
-    elif not _is_integer(first):
-        raise TypeError(
-            f"{prefix} (position {position}) must be tuple of ints, not {type(first).__name__}"
-        )
-    shape = []
-    for i, n in enumerate(size):
-        if not _is_integer(n):
-            reason = f"type must be tuple of ints,but got {type(n).__name__}"
-            raise unpack_error(name, label, i, reason)
-        length = operator.index(n)
-        if not -_LIMIT <= length < _LIMIT:
-            raise unpack_error(name, label, i, OVERFLOW)
-        shape.append(length)
-    return checked(name, tuple(shape))
+def size_of(name: str, size: Any) -> tuple[int, ...]:
+    """Return lengths of dimensions, which the function's signature has checked, as ints."""
+    return checked(name, as_ints(size))
 
 
 def checked(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -180,15 +116,33 @@ class Options(NamedTuple):
         return record.leaf_tensor(array, self.kind, requires_grad=self.requires_grad)
 
 
+#: the keywords that all of them take, as `declared` reads parameters, and as PyTorch lists them in forms
+_KEYWORDS = [
+    inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+    for name, default, kind in (
+        ("dtype", None, "Dtype | None"), ("layout", None, "Layout | None"),
+        ("device", None, "Device | None"), ("pin_memory", False, "bool | None"),
+        ("requires_grad", False, "bool | None"),
+    )
+]  # fmt: skip
+OPTIONS = ", ".join(f"{p.annotation.partition(' ')[0]}? {p.name}={p.default}" for p in _KEYWORDS)
+
+
 def factory(
-    *, default: dtypes.dtype | None = None, late: bool = False, like: bool = False, **where: Any
+    *forms: str,
+    default: dtypes.dtype | None = None,
+    late: bool = False,
+    like: bool = False,
+    **where: Any,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register a function that makes tensors, by `public`, with the keywords that all of them take.
+    """Register a function that makes tensors, by `declared`, with the keywords that all of them take.
 
     These are dtype, layout, device, pin_memory and requires_grad; the function gets them as `options`.
 
     Parameters
     ----------
+    *forms : str
+        Those of `declared`, with `OPTIONS` for these keywords.
     default : dtype, optional
         The dtype where none is given: the default dtype if left out.
     late : bool
@@ -213,11 +167,7 @@ def factory(
             if dtype is not None:
                 kind = read_dtype(name, dtype)
             elif like:
-                if not (args or "input" in named):
-                    raise TypeError(f'{name}() missing 1 required positional arguments: "input"')
-                source = args[0] if args else named["input"]
-                record.check_tensors(name, (source,))
-                kind = source.dtype
+                kind = (args[0] if args else named["input"]).dtype
             elif not late:
                 kind = default or get_default_dtype()
             if requires_grad is not False:
@@ -225,11 +175,9 @@ def factory(
             return f(*args, options=Options(kind, requires_grad), **named)
 
         shown = inspect.signature(f)
-        keywords = list(inspect.signature(call, follow_wrapped=False).parameters.values())[1:-1]
         parameters = [p for p in shown.parameters.values() if p.name != "options"]
-        rest = [parameters.pop()] if parameters[-1].kind is inspect.Parameter.VAR_KEYWORD else []
-        call.__signature__ = shown.replace(parameters=[*parameters, *keywords, *rest])  # type: ignore[attr-defined]
-        return public(**where)(call)
+        call.__signature__ = shown.replace(parameters=[*parameters, *_KEYWORDS])  # type: ignore[attr-defined]
+        return declared(*forms, **{"method": False, **where})(call)
 
     return register
 

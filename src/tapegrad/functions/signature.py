@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ..base import dtypes
+from ..base import devices, dtypes
 from ..base.errors import kind_of, must_be, type_name_of
 from ..base.symbolic import Symbolic
 from ..tape import recording as record
@@ -90,7 +90,11 @@ def _are_numbers(value: Any) -> bool:
 #: name of a kind -> PyTorch's word for it, and the check; of a sequence, it is that of the first element
 KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "Dims": ("tuple of ints", _are_ints),
+    "Device": ("torch.device", lambda value: isinstance(value, str | devices.device)),
     "Dtype": ("torch.dtype", lambda value: isinstance(value, dtypes.dtype | type | np.dtype)),
+    "Generator": ("torch.Generator", lambda value: True),  # `stream_of` looks at it
+    "Layout": ("torch.layout", lambda value: isinstance(value, devices.layout)),
+    "MemoryFormat": ("torch.memory_format", lambda value: isinstance(value, devices.memory_format)),
     "Number": ("Number", _is_number),
     "Operand": ("Tensor", lambda value: record.is_tensor(value) or record.is_number(value)),
     "Ints": ("tuple of ints", lambda value: isinstance(value, tuple | list) and _are_ints(value)),
@@ -172,6 +176,14 @@ class Signature:
 
     def __init__(self, name: str, function: Callable[..., Any], *, method: bool, out: bool) -> None:
         self.name, self.function, self.method, self.out = name, function, method, out
+
+    @property
+    def gathered(self) -> int:
+        """Position of the integers that may also come one by one, as all positional arguments; or 0."""
+        inner: Any = inspect.unwrap(self.function)
+        kinds = list(inner.__annotations__.values())[: inner.__code__.co_argcount]
+        alone = len(kinds) == 1 + self.method and kinds[-1].startswith("Ints")
+        return len(kinds) if alone else 0
 
     @functools.cached_property
     def forms(self) -> list[_Form]:

@@ -19,9 +19,9 @@ import numpy as np
 from ...base import dtypes
 from ...base.devices import check_device
 from ...base.dtypes import bool_, from_numpy_dtype, get_default_dtype, int64, scalar_name
-from ...base.errors import must_be
 from ...tape import recording as record
 from ..options import (
+    OPTIONS,
     Options,
     allocate,
     check_place,
@@ -33,6 +33,7 @@ from ..options import (
     size_of,
 )
 from ..registry import public
+from ..signature import Ints, Number, Tensor
 from .from_data import array_of, check_array
 from .legacy import legacy_tensor
 
@@ -194,7 +195,7 @@ def asarray(
 
 
 @factory(out=False)
-def scalar_tensor(s: Any, *, options: Options) -> Any:
+def scalar_tensor(s: Number, *, options: Options) -> Any:
     """Make a 0-d tensor of a number, of the default dtype if none is given."""
     return options.leaf(_filled_array((), options.kind, number_of("scalar_tensor", "s", 1, s)))
 
@@ -236,21 +237,21 @@ def sized(name: str, make: Maker, contents: str) -> None:
     contents, new_name = f"Make a tensor of {contents}, of", f"new_{name}"
 
     @factory(name=name, doc=f"{contents} the given lengths of dimensions.{_KEYWORDS}")
-    def plain(*size: Any, options: Options, **named: Any) -> Any:
-        return options.leaf(make(size_of(name, size, named=named), options.kind))
+    def plain(size: Ints, *, options: Options) -> Any:
+        return options.leaf(make(size_of(name, size), options.kind))
 
     @factory(
         like=True, name=f"{name}_like", doc=f"{contents} the shape and dtype of `input`.{_KEYWORDS}"
     )
-    def like(input: Any, *, options: Options, memory_format: Any = None) -> Any:
+    def like(input: Tensor, *, options: Options, memory_format: Any = None) -> Any:
         return options.leaf(make(tuple(input.shape), options.kind))
 
     @factory(
         like=True, method=True, function=False, name=new_name,
         doc=f"{contents} this tensor's dtype.{_KEYWORDS}",
     )  # fmt: skip
-    def new(self: Any, *size: Any, options: Options, **named: Any) -> Any:
-        return options.leaf(make(size_of(new_name, size, named=named), options.kind))
+    def new(self: Tensor, size: Ints, *, options: Options) -> Any:
+        return options.leaf(make(size_of(new_name, size), options.kind))
 
 
 sized("zeros", lambda shape, kind: allocate(shape, kind, zero=True), "zeros")
@@ -259,9 +260,7 @@ sized("empty", lambda shape, kind: allocate(shape, kind), "uninitialised numbers
 
 
 def _full(name: str, size: Any, fill_value: Any, options: Options) -> Any:
-    if not isinstance(size, tuple | list):
-        raise must_be(name, "size", 1, "tuple of ints", size)
-    shape = size_of(name, (tuple(size),))
+    shape = size_of(name, size)
     value = number_of(name, "fill_value", 2, fill_value)
     whole = bool_ if isinstance(value, bool) else int64 if isinstance(value, int) else None
     options = options.or_kind(whole or get_default_dtype())
@@ -269,7 +268,7 @@ def _full(name: str, size: Any, fill_value: Any, options: Options) -> Any:
 
 
 @factory(late=True)
-def full(size: Any, fill_value: Any, *, options: Options) -> Any:
+def full(size: Ints, fill_value: Number, *, options: Options) -> Any:
     """Make a tensor of one number; its dtype is the number's if none is given.
 
     Parameters
@@ -283,13 +282,15 @@ def full(size: Any, fill_value: Any, *, options: Options) -> Any:
 
 
 @factory(like=True)
-def full_like(input: Any, fill_value: Any, *, options: Options, memory_format: Any = None) -> Any:
+def full_like(
+    input: Tensor, fill_value: Number, *, options: Options, memory_format: Any = None
+) -> Any:
     """Make a tensor of one number, of the shape and dtype of `input`."""
     return _full("full_like", tuple(input.shape), fill_value, options)
 
 
 @factory(like=True, method=True, function=False)
-def new_full(input: Any, size: Any, fill_value: Any, *, options: Options) -> Any:
+def new_full(input: Tensor, size: Ints, fill_value: Number, *, options: Options) -> Any:
     """Make a tensor of one number, of this tensor's dtype."""
     return _full("new_full", size, fill_value, options)
 
@@ -307,8 +308,10 @@ def new_tensor(
     )
 
 
-@factory()
-def eye(n: Any, m: Any = None, *, options: Options) -> Any:
+@factory(
+    f"(int n, *, Tensor? out=None, {OPTIONS})", f"(int n, int m, *, Tensor? out=None, {OPTIONS})"
+)
+def eye(n: int, m: int | None = None, *, options: Options) -> Any:
     """Make a matrix with ones on the diagonal and zeros elsewhere.
 
     Parameters
@@ -321,9 +324,7 @@ def eye(n: Any, m: Any = None, *, options: Options) -> Any:
         As in `tensor`.
     """
     sizes = []
-    for i, (label, count) in enumerate((("n", n), ("m", n if m is None else m))):
-        if isinstance(count, bool) or not hasattr(type(count), "__index__"):
-            raise must_be("eye", label, i + 1, "int", count)
+    for label, count in (("n", n), ("m", n if m is None else m)):
         size = operator.index(count)
         if size < 0:
             raise RuntimeError(f"{label} must be greater or equal to 0, got {size}")

@@ -16,9 +16,9 @@ from ...tape import recording as record
 from ...tape.current import current_tape
 from ..arguments import as_int, float_of
 from ..operands import check_floating
-from ..options import Options, allocate, checked, factory, size_of
+from ..options import OPTIONS, Options, allocate, checked, factory, size_of
 from ..registry import declared
-from ..signature import Tensor
+from ..signature import UNSET, Ints, Tensor
 from .generator import Generator, stream_of
 
 __all__ = ["binomial", "poisson", "randint", "randperm"]
@@ -50,13 +50,13 @@ def _random_pair(name: str, kernel: str, contents: str) -> None:
     contents, label = f"Make a tensor of {contents}, of", f"{name}_like"
 
     @factory(name=name, doc=f"{contents} the given lengths of dimensions.{_KEYWORDS}")
-    def plain(*size: Any, options: Options, generator: Any = None, **named: Any) -> Any:
-        shape, stream = size_of(name, size, named=named), stream_of(name, generator)
+    def plain(size: Ints, *, options: Options, generator: Any = None) -> Any:
+        shape, stream = size_of(name, size), stream_of(name, generator)
         return options.leaf(_random_array(kernel, shape, options.kind, stream))
 
     @factory(like=True, name=label, doc=f"{contents} the shape and dtype of `input`.{_KEYWORDS}")
     def like(
-        input: Any, *, options: Options, generator: Any = None, memory_format: Any = None
+        input: Tensor, *, options: Options, generator: Any = None, memory_format: Any = None
     ) -> Any:
         stream = stream_of(label, generator)
         return options.leaf(_random_array(kernel, tuple(input.shape), options.kind, stream))
@@ -68,7 +68,7 @@ _random_pair("randn", _NORMAL, "random numbers of the standard normal distributi
 
 @factory()
 def normal(
-    mean: Any, std: Any = 1.0, size: Any = None, *, options: Options, generator: Any = None
+    mean: Any, std: Any = 1.0, size: Ints | None = None, *, options: Options, generator: Any = None
 ) -> Any:
     """Make a tensor of normal random numbers.
 
@@ -99,7 +99,7 @@ def normal(
     if not tensors:
         if size is None:
             raise TypeError("normal(): two numbers need a size")
-        array = _random_array(_NORMAL, size_of("normal", (tuple(size),)), options.kind, stream)
+        array = _random_array(_NORMAL, size_of("normal", size), options.kind, stream)
         return options.leaf(array * options.kind.np.type(std) + options.kind.np.type(mean))
     kind = tensors[0].dtype
     check_floating(_NORMAL, kind)
@@ -125,9 +125,16 @@ def _integers(
     return options.leaf(np.asarray(drawn).astype(options.kind.np))
 
 
-@factory(default=int64)
+@factory(
+    *(
+        f"({bounds}, Ints size, *, {generator}Tensor? out=None, {OPTIONS})"
+        for bounds in ("int high", "int low, int high")
+        for generator in ("Generator generator, ", "")
+    ),
+    default=int64,
+)
 def randint(
-    *bounds: Any, options: Options, low: Any = None, high: Any = None, size: Any = None,
+    low: int = UNSET, high: int | Ints = UNSET, size: Any = UNSET, *, options: Options,
     generator: Any = None,
 ) -> Any:  # fmt: skip
     """Make a tensor of random integers: ``randint(high, size)`` or ``randint(low, high, size)``.
@@ -145,50 +152,39 @@ def randint(
     layout, device, pin_memory, requires_grad
         As in `tensor`.
     """
-    positional = list(bounds)
-    if positional and size is None and isinstance(positional[-1], tuple | list):
-        size = positional.pop()
-    if positional and high is None:
-        high = positional.pop()
-        if size is None and positional:  # an integer where the size belongs
-            raise TypeError(
-                f"randint(): argument 'size' (position {len(bounds)}) must be tuple of ints, "
-                f"not {type(high).__name__}"
-            )
-    if positional and low is None:
-        low = positional.pop()
-    if positional or high is None or size is None:
-        got = ", ".join(type(b).__name__ for b in bounds)
-        raise TypeError(
-            f"randint() received an invalid combination of arguments - got ({got}), but expected "
-            "(int high, tuple of ints size) or (int low, int high, tuple of ints size)"
-        )
-    first = 0 if low is None else as_int("randint", "low", 1, low)
-    last = as_int("randint", "high", 1 if low is None else 2, high)
-    shape = size_of("randint", (tuple(size),), position=2 if low is None else 3)
-    return _integers(first, last, shape, options, stream_of("randint", generator))
+    if size is UNSET:  # the second of two
+        high, size = UNSET, high
+    bounds = _bounds("randint", low, high)
+    return _integers(*bounds, size_of("randint", size), options, stream_of("randint", generator))
 
 
-@factory(like=True)
+def _bounds(name: str, low: Any, high: Any) -> tuple[int, int]:
+    """Return the bounds of random integers, of which the lower one is 0 if left out."""
+    if high is UNSET:
+        low, high = UNSET, low
+    first = 0 if low is UNSET else as_int(name, "low", 1, low)
+    return first, as_int(name, "high", 1 if low is UNSET else 2, high)
+
+
+@factory(
+    *(
+        f"({bounds}, *, {generator}MemoryFormat? memory_format=None, {OPTIONS})"
+        for bounds in ("int low, int high", "Tensor high", "int high")
+        for generator in ("Generator generator, ", "")
+    ),
+    like=True,
+)
 def randint_like(
-    input: Any, *bounds: Any, options: Options, low: Any = None, high: Any = None,
-    generator: Any = None, memory_format: Any = None,
+    input: Tensor, low: int = UNSET, high: int = UNSET, *, options: Options, generator: Any = None,
+    memory_format: Any = None,
 ) -> Any:  # fmt: skip
     """Make a tensor of random integers, of the shape and dtype of `input`; else as `randint`."""
-    positional = list(bounds)
-    if positional and high is None:
-        high = positional.pop()
-    if positional and low is None:
-        low = positional.pop()
-    if positional or high is None:
-        raise TypeError("randint_like() takes (input, high) or (input, low, high)")
-    first = 0 if low is None else as_int("randint_like", "low", 2, low)
-    last = as_int("randint_like", "high", 2 if low is None else 3, high)
-    return _integers(first, last, tuple(input.shape), options, stream_of("randint_like", generator))
+    bounds = _bounds("randint_like", low, high)
+    return _integers(*bounds, tuple(input.shape), options, stream_of("randint_like", generator))
 
 
 @factory(default=int64)
-def randperm(n: Any, *, options: Options, generator: Any = None) -> Any:
+def randperm(n: int, *, options: Options, generator: Any = None) -> Any:
     """Make a tensor of the integers below `n` in random order."""
     shape = checked("randperm", (as_int("randperm", "n", 1, n),))
     allocate(shape, int64)

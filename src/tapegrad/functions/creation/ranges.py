@@ -13,20 +13,10 @@ from ...tape import readout
 from ...tape import recording as record
 from ..arguments import as_int
 from ..operands import no_kernel
-from ..options import Options, allocate, factory, number_of
+from ..options import OPTIONS, Options, allocate, factory, number_of
+from ..signature import UNSET, Number
 
 __all__ = ["arange", "linspace", "logspace", "range_"]
-
-_ARANGE = (
-    "arange() received an invalid combination of arguments - got ({}), but expected one of:\n"
-    " * (Number end, *, Tensor out = None, torch.dtype dtype = None, torch.layout layout = None, "
-    "torch.device device = None, bool pin_memory = False, bool requires_grad = False)\n"
-    " * (Number start, Number end, *, torch.dtype dtype = None, torch.layout layout = None, "
-    "torch.device device = None, bool pin_memory = False, bool requires_grad = False)\n"
-    " * (Number start, Number end, Number step = 1, *, Tensor out = None, torch.dtype dtype = "
-    "None, torch.layout layout = None, torch.device device = None, bool pin_memory = False, bool "
-    "requires_grad = False)\n"
-)
 
 
 def _check_bounds(start: float, end: float, step: float) -> None:
@@ -39,8 +29,13 @@ def _check_bounds(start: float, end: float, step: float) -> None:
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
 
 
-@factory(late=True)
-def arange(*bounds: Any, options: Options, **named: Any) -> Any:
+@factory(
+    f"(Number end, *, Tensor? out=None, {OPTIONS})", f"(Number start, Number end, *, {OPTIONS})",
+    f"(Number start, Number end, Number step=1, *, Tensor? out=None, {OPTIONS})", late=True,
+)  # fmt: skip
+def arange(
+    start: Number = UNSET, end: Number = UNSET, step: Number = 1, *, options: Options
+) -> Any:
     """Make the numbers from `start` up to, but without, `end`.
 
     It is called as ``arange(end)``, ``arange(start, end)`` or ``arange(start, end, step)``.
@@ -57,21 +52,10 @@ def arange(*bounds: Any, options: Options, **named: Any) -> Any:
     layout, device, pin_memory, requires_grad
         As in `tensor`.
     """
-    for key in named:
-        if key not in ("start", "end", "step"):
-            raise TypeError(f"arange() got an unexpected keyword argument '{key}'")
-    labels = ("end",) if len(bounds) == 1 and "end" not in named else ("start", "end", "step")
-    got = ", ".join([type(b).__name__ for b in bounds])
-    if len(bounds) > 3 or set(labels[: len(bounds)]) & set(named) or not (bounds or named):
-        raise TypeError(_ARANGE.format(got))
-    arguments = {**dict(zip(labels, bounds, strict=False)), **named}
-    if "end" not in arguments:
-        raise TypeError('arange() missing 1 required positional arguments: "end"')
-    if len(bounds) > 1 and any(isinstance(b, str) or b is None for b in bounds):
-        raise TypeError(_ARANGE.format(got))
-    start = number_of("arange", "start", 1, arguments.get("start", 0))
-    end = number_of("arange", "end", labels.index("end") + 1, arguments["end"])
-    step = number_of("arange", "step", 3, arguments.get("step", 1))
+    if end is UNSET:
+        start, end = 0, start
+    start = number_of("arange", "start", 1, 0 if start is UNSET else start)
+    end, step = number_of("arange", "end", 2, end), number_of("arange", "step", 3, step)
     whole = all(isinstance(v, int) for v in (start, end, step))
     options = options.or_kind(int64 if whole else get_default_dtype())
     _check_kind("arange", options.kind)
@@ -100,7 +84,7 @@ def _progression(count: int, start: float, step: float, kind: dtype) -> np.ndarr
 
 # Its name would hide the builtin in this file.
 @factory(name="range")
-def range_(start: Any, end: Any, step: Any = 1, *, options: Options) -> Any:
+def range_(start: Number, end: Number, step: Number = 1, *, options: Options) -> Any:
     """Make the numbers from `start` to `end`, both included; deprecated in favour of `arange`.
 
     Parameters
@@ -151,7 +135,7 @@ def _steps(name: str, start: Any, end: Any, steps: Any) -> np.ndarray:
 
 
 @factory()
-def linspace(start: Any, end: Any, steps: Any, *, options: Options) -> Any:
+def linspace(start: Number, end: Number, steps: int, *, options: Options) -> Any:
     """Make `steps` numbers from `start` to `end`, both included, at equal distances.
 
     Parameters
@@ -166,7 +150,9 @@ def linspace(start: Any, end: Any, steps: Any, *, options: Options) -> Any:
 
 
 @factory()
-def logspace(start: Any, end: Any, steps: Any, base: float = 10.0, *, options: Options) -> Any:
+def logspace(
+    start: Number, end: Number, steps: int, base: float = 10.0, *, options: Options
+) -> Any:
     """Make `steps` powers of `base`, with exponents from `start` to `end`; else as `linspace`."""
     values = _steps("logspace", start, end, steps)
     with np.errstate(all="ignore"):
