@@ -24,6 +24,7 @@ def test_differences() -> None:
     assert tg.diff(y).tolist() == [1.0, 2.0, 3.0, 5.0]
     assert y.diff(2).tolist() == [1.0, 1.0, 2.0]
     assert tg.diff(y, 0).tolist() == Y
+    assert tg.diff(y, 0, prepend=y, append=y).tolist() == Y
     assert tg.diff(y, 9).tolist() == []
     m = tg.tensor(M)
     assert m.diff(dim=0).tolist() == np.diff(M, axis=0).tolist()

@@ -16,6 +16,16 @@ NAMES = [
     "sum", "mean", "prod", "nansum", "nanmean", "all", "any", "var", "std", "var_mean", "std_mean", "amax",
     "amin", "aminmax", "max", "min", "argmax", "argmin", "sort", "argsort", "topk", "median", "nanmedian",
     "cumsum", "cumprod", "logcumsumexp", "logsumexp", "softmax", "log_softmax", "exp",
+    "is_same_size", "diag", "diag_embed", "diagflat", "fliplr", "flipud", "flatten", "ravel",
+    "transpose", "select", "unbind", "diagonal", "unsqueeze", "tril", "triu", "neg", "abs", "square",
+    "frac", "lerp", "diff", "pdist", "cross", "relu", "logit", "isclose", "allclose", "equal",
+    "signbit", "mv", "dot", "vdot", "outer", "matmul", "inner", "kron", "select_scatter",
+    "slice_scatter", "diagonal_scatter", "masked_select", "masked_fill", "argwhere", "scatter_reduce",
+    "index_reduce", "masked_scatter", "put", "gather", "scatter_add", "index_add", "index_copy",
+    "index_fill", "take", "split_with_sizes", "positive", "dist", "unsafe_split", "unsafe_chunk",
+    "unsafe_split_with_sizes", "cat", "stack", "hstack", "trapezoid", "cumulative_trapezoid",
+    "gradient", "promote_types", "can_cast", "vstack", "floor", "sign", "zeros", "full", "arange",
+    "eye", "zeros_like", "randint", "ones", "range", "scalar_tensor",
 ]  # fmt: skip
 ODD = [
     "'a'", "1.5", "None", "True", "['a']", "[0, 'a']", "x", "lib.ones(())", "lib.float64", "2**70",

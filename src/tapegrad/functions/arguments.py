@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..base.dtypes import int64, scalar_name
-from ..base.errors import must_be
+from ..base.errors import kind_of, must_be
 from ..base.symbolic import Symbolic, home_of
 from ..base.torch_messages import check_bool
 from ..tape import readout
@@ -16,8 +16,8 @@ from ..tape.current import current_tape
 from ..tape.recording import layout_of
 
 __all__ = [
-    "OVERFLOW", "as_int", "as_ints", "check_bool", "check_cast", "check_named", "constant_like",
-    "distinct", "float_of", "unpack_error", "varargs", "wrap_dim",
+    "OVERFLOW", "as_int", "as_ints", "check_bool", "check_cast", "constant_like",
+    "distinct", "float_of", "tensor_list", "unpack_error", "wrap_dim",
 ]  # fmt: skip
 
 _LIMIT = 2**63
@@ -81,41 +81,26 @@ def unpack_error(name: str, argument: str, index: int, reason: str) -> TypeError
     )
 
 
-def as_ints(name: str, argument: str, values: Any, position: int = 1) -> tuple[int, ...]:
-    """Varargs ``(2, 3)`` or one sequence ``((2, 3),)`` as a tuple of ints; PyTorch's TypeErrors."""
-    sequence = len(values) == 1 and isinstance(values[0], tuple | list)
-    if sequence:
-        values = values[0]
+def as_ints(values: Any) -> tuple[int, ...]:
+    """Return an integer, or a sequence of them, as a tuple of ints.
+
+    Raises
+    ------
+    TypeError
+        If they are none: the signature of the function (signature.py) words it.
+    """
+    whole = type(values) is tuple or isinstance(values, tuple | list)
+    sequence = values if whole else (values,)
     try:
-        ints = tuple([operator.index(v) for v in values])
+        ints = tuple(map(operator.index, sequence))
     except TypeError:
-        if home_of(values) is not None:  # while a rule is traced (patterns.py)
-            return tuple(values)
-    else:
-        for i, n in enumerate(ints):
-            if not -_LIMIT <= n < _LIMIT:
-                raise unpack_error(name, argument, i, OVERFLOW)
-        return ints
-    at = next((i for i, v in enumerate(values) if not isinstance(v, int)), 0)
-    wrong = type(values[at]).__name__
-    reason = f"but found element of type {wrong} at pos {at}" if sequence else f"not {wrong}"
-    raise TypeError(
-        f"{name}(): argument '{argument}' (position {position}) must be tuple of ints, {reason}"
-    )
-
-
-def varargs(
-    name: str, argument: str, given: tuple[Any, ...], named: dict[str, Any]
-) -> tuple[int, ...]:
-    """Sizes or dimensions given one by one, as a sequence, or by keyword."""
-    for key in named:
-        if key != argument or given:
-            raise TypeError(f"{name}() got an unexpected keyword argument '{key}'")
-    if named:
-        return as_ints(name, argument, (named[argument],))
-    if not given:
-        raise TypeError(f'{name}() missing 1 required positional arguments: "{argument}"')
-    return as_ints(name, argument, given)
+        if home_of(sequence) is not None:  # while a rule is traced (patterns.py)
+            return tuple(sequence)
+        raise
+    for n in ints:
+        if not -_LIMIT <= n < _LIMIT:
+            raise TypeError(OVERFLOW)
+    return ints
 
 
 def distinct(dims: Sequence[int], ndim: int) -> tuple[int, ...]:
@@ -129,11 +114,13 @@ def distinct(dims: Sequence[int], ndim: int) -> tuple[int, ...]:
     return tuple(seen)
 
 
-def check_named(name: str, /, first: int = 1, **tensors: Any) -> None:
-    """Raise PyTorch's TypeError unless all arguments are Tensors; `first` is the first one's position."""
-    for i, (argument, value) in enumerate(tensors.items()):
-        if not record.is_tensor(value):
-            raise must_be(name, argument, first + i, "Tensor", value)
+def tensor_list(tensors: Iterable[Any]) -> list[Any]:
+    """Return a sequence of Tensors, or raise PyTorch's TypeError for one that is none."""
+    operands = list(tensors)
+    for i, x in enumerate(operands):
+        if not record.is_tensor(x):
+            raise TypeError(f"expected Tensor as element {i} in argument 0, but got {kind_of(x)}")
+    return operands
 
 
 def constant_like(like: Any, value: Any) -> Any:

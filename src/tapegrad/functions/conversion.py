@@ -1,4 +1,4 @@
-"""Changing a tensor's dtype; questions about its dtype and device.
+"""Changing a tensor's dtype or device.
 
 tapegrad has four dtypes and one device, so much of this returns the tensor itself, or names the
 substitute to use.
@@ -6,20 +6,19 @@ substitute to use.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ..base import devices
-from ..base.devices import CPU, check_device, device, layout, strided
+from ..base.devices import check_device, device, layout, strided
 from ..base.dtypes import bool_, dtype, float32, float64, int64
 from ..base.errors import UnsupportedError, must_be
 from ..ops.table import TABLE
 from ..tape import recording as record
-from .arguments import check_named
 from .options import read_dtype
-from .registry import FUNCTIONS, METHODS, public
+from .registry import FUNCTIONS, declared, public
+from .signature import Tensor
 
 __all__ = ["to"]
 
@@ -99,24 +98,24 @@ def to(input: Any, *target: Any, **named: Any) -> Any:
 
 
 def _cast_method(name: str, kind: dtype) -> None:
+    @public(
+        method=True, function=False, name=name,
+        doc=f"Return the tensor in dtype {kind.name}, itself if it is that already.",
+    )  # fmt: skip
     def convert(input: Any, *, memory_format: Any = None) -> Any:
         return record.cast(input, kind)
 
-    convert.__name__ = convert.__qualname__ = name
-    convert.__doc__ = f"Return the tensor in dtype {kind.name}, itself if it is that already."
-    METHODS[name] = convert
-
 
 def _missing_method(name: str, instead: str) -> None:
+    @public(
+        method=True, function=False, name=name,
+        doc=f"Raise: tapegrad has no such dtype; use ``{instead}``.",
+    )  # fmt: skip
     def refuse(input: Any, *, memory_format: Any = None) -> Any:
         raise UnsupportedError(
             f"{name}(): tapegrad has no such dtype; its dtypes are float64, float32, int64 and "
             f"bool: use .{instead}()"
         )
-
-    refuse.__name__ = refuse.__qualname__ = name
-    refuse.__doc__ = f"Raise: tapegrad has no such dtype; use ``{instead}``."
-    METHODS[name] = refuse
 
 
 for _name, _kind in (("double", float64), ("float", float32), ("long", int64), ("bool", bool_)):
@@ -128,14 +127,13 @@ for _name, _instead in (
     _missing_method(_name, _instead)
 
 
-@public(method=True, function=False)
-def type_as(input: Any, other: Any) -> Any:
+@declared(function=False)
+def type_as(input: Tensor, other: Tensor) -> Any:
     """Return the tensor in the dtype of another."""
-    check_named("type_as", other=other)
     return record.cast(input, other.dtype)
 
 
-@public(method=True)
+@public(method=True, out=False)
 def clone(input: Any, *, memory_format: Any = None) -> Any:
     """Copy a tensor; the gradient of the copy goes to the tensor.
 
@@ -167,65 +165,3 @@ def cpu(input: Any, *, memory_format: Any = None) -> Any:
 def cuda(input: Any, device: Any = None, non_blocking: bool = False, **_: Any) -> Any:
     """Raise: tensors are on the CPU only."""
     check_device("cuda", "cuda")
-
-
-# --------------------------------------------------------------------------- questions
-def _question(name: str, answer: Callable[[dtype], bool], doc: str) -> None:
-    def ask(input: Any) -> bool:
-        record.check_tensors(name, (input,))
-        return answer(input.dtype)
-
-    ask.__name__ = ask.__qualname__ = name
-    ask.__doc__ = doc
-    FUNCTIONS[name] = METHODS[name] = ask
-
-
-_question(
-    "is_floating_point",
-    lambda kind: kind.is_floating_point,
-    "Return True if the dtype is a floating one.",
-)
-_question("is_complex", lambda kind: False, "Return False: no dtype is complex.")
-_question(
-    "is_signed", lambda kind: kind.is_signed, "Return True if the dtype has negative numbers."
-)
-
-
-@public(method=True, function=False)
-def get_device(input: Any) -> int:
-    """Return -1, which stands for the CPU."""
-    return -1
-
-
-@public()
-def get_default_device() -> device:
-    """Return the device of new tensors: ``device(type='cpu')``."""
-    return CPU
-
-
-@public(prop=True, name="device")
-def _device(input: Any) -> device:
-    """Device of the tensor: ``device(type='cpu')``."""
-    return CPU
-
-
-@public(prop=True, name="layout")
-def _layout(input: Any) -> layout:
-    """Form in which its elements are stored: ``torch.strided``."""
-    return strided
-
-
-def _never(name: str) -> None:
-    def answer(input: Any) -> bool:
-        return False
-
-    answer.__name__ = answer.__qualname__ = name
-    answer.__doc__ = "False: tensors are dense, on the CPU."
-    public(prop=True)(answer)
-
-
-for _name in (
-    "is_cuda", "is_sparse", "is_sparse_csr", "is_nested", "is_quantized", "is_mkldnn", "is_meta", "is_mps",
-    "is_xpu", "is_vulkan", "is_ipu", "is_xla", "is_maia",
-):  # fmt: skip
-    _never(_name)

@@ -35,7 +35,7 @@ class _Restricted(pickle.Unpickler):
         )
 
 
-@public()
+@public(out=False)
 def save(obj: Any, f: str | os.PathLike[str] | BinaryIO) -> None:
     """Write tensors, or a nested container of tensors and numbers, to a file.
 
@@ -67,7 +67,7 @@ def save(obj: Any, f: str | os.PathLike[str] | BinaryIO) -> None:
     pickle.dump(obj, f, protocol=5)
 
 
-@public()
+@public(out=False)
 def load(f: str | os.PathLike[str] | BinaryIO, *, weights_only: bool = True) -> Any:
     """Read a file of `save`.
 

@@ -15,83 +15,18 @@ from ..tape import recording as record
 from ..tape.current import current_tape
 from .arguments import check_cast
 from .registry import FORMS
-from .signature import NUMPY_NAMES, Signature
+from .signature import Signature, is_int
 
-__all__ = ["WITHOUT_OUT", "accept"]
+__all__ = ["accept"]
 
 #: so many combinations of types are remembered for a function
 _KNOWN_TYPES = 256
-#: functions that make no new tensor of numbers, or take their data from elsewhere
-WITHOUT_OUT = frozenset(
-    [
-        "allclose",
-        "as_strided",
-        "as_tensor",
-        "asarray",
-        "atleast_1d",
-        "atleast_2d",
-        "atleast_3d",
-        "broadcast_shapes",
-        "broadcast_tensors",
-        "broadcast_to",
-        "chunk",
-        "clone",
-        "detach",
-        "diagonal",
-        "einsum",
-        "equal",
-        "flatten",
-        "from_numpy",
-        "get_default_device",
-        "get_num_threads",
-        "get_rng_state",
-        "initial_seed",
-        "is_complex",
-        "is_floating_point",
-        "is_same_size",
-        "is_signed",
-        "is_tensor",
-        "isclose",
-        "load",
-        "manual_seed",
-        "meshgrid",
-        "moveaxis",
-        "movedim",
-        "narrow",
-        "nelement",
-        "numel",
-        "permute",
-        "ravel",
-        "reshape",
-        "result_type",
-        "save",
-        "scalar_tensor",
-        "seed",
-        "select",
-        "set_num_threads",
-        "set_rng_state",
-        "split",
-        "split_with_sizes",
-        "squeeze",
-        "swapaxes",
-        "swapdims",
-        "t",
-        "tensor",
-        "tensor_split",
-        "transpose",
-        "unbind",
-        "unflatten",
-        "unsafe_chunk",
-        "unsafe_split",
-        "unsqueeze",
-    ]
-)
 
 
 def accept(
     name: str, function: Callable[..., Any], *, out: bool, method: bool = False
 ) -> Callable[..., Any]:
-    """Return a function that also takes NumPy's names of its arguments, and with `out` that keyword.
+    """Return a function whose arguments are checked, if it is declared, and with `out` that keyword.
 
     Parameters
     ----------
@@ -108,27 +43,14 @@ def accept(
     """
     if function in FORMS:
         return checked(name, function, method=method, out=out)
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return function
-    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-    aliases = {a: b for a, b in NUMPY_NAMES.items() if b in names and a not in names}
-    out = out and "out" not in names and not name.endswith("_")
-    if not out and not {"axis", "axis0", "keepdims"} & aliases.keys():
+    if not (out and hasattr(function, "__code__")) or name.endswith("_"):
         return function
 
     @functools.wraps(function)
-    def call(*args: Any, **options: Any) -> Any:
-        if options:
-            for alias in aliases.keys() & options.keys():
-                if aliases[alias] in options:
-                    raise TypeError(f"{name}() got both '{aliases[alias]}' and '{alias}'")
-                options[aliases[alias]] = options.pop(alias)
-            if out and "out" in options:
-                target = options.pop("out")
-                if target is not None:
-                    return _written(name, function, args, options, target)
-        return function(*args, **options)
+    def call(*args: Any, out: Any = None, **options: Any) -> Any:
+        if out is None:
+            return function(*args, **options)
+        return _written(name, function, args, options, out)
 
     return call
 
@@ -153,11 +75,18 @@ def checked(
         Results may be written into tensors that exist, as in `accept`.
     """
     signature = Signature(name, function, method=method, out=out)
+    at = signature.gathered
     known: dict[tuple[Any, ...], dict[str, str]] = {}
 
     @functools.wraps(function)
     def call(*args: Any, **options: Any) -> Any:
         try:
+            if at and len(args) >= at:
+                kind = type(args[at - 1])
+                if kind is int and not options:
+                    return function(*args[: at - 1], args[at - 1 :])
+                if kind is int or (kind is not tuple and is_int(args[at - 1])):
+                    args = (*args[: at - 1], args[at - 1 :])
             if not options:
                 if tuple(map(type, args)) in known:
                     return function(*args)
@@ -174,6 +103,8 @@ def checked(
                 return function(*args, **named)
             return _written(name, function, args, named, target)
         except TypeError:
+            if at and len(args) >= at and is_int(args[at - 1]):
+                args = (*args[: at - 1], args[at - 1 :])
             signature.reword(args, options)
             raise
 

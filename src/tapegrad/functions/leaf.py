@@ -22,7 +22,7 @@ __all__ = ["detach", "numpy"]
 _DETACH = TABLE["detach"]
 
 
-@public(method=True)
+@public(method=True, out=False)
 def detach(input: Any) -> Any:
     """Return a passive tensor that shares the memory.
 

@@ -10,21 +10,15 @@ from ..ops.table import Op
 from ..tape import recording as record
 
 __all__ = [
-    "check", "check_binary", "check_divisor", "integer_binary", "is_integral", "not_for",
+    "check_binary", "check_divisor", "check_floating", "integer_binary", "is_integral", "no_kernel",
     "promoted",
 ]  # fmt: skip
 
 
-def check(name: str, value: Any, position: int, argument: str, *, number: bool = True) -> None:
-    """Raise PyTorch's TypeError unless `value` is a Tensor (or a number)."""
-    if not record.is_tensor(value) and not (number and record.is_number(value)):
-        raise must_be(name, argument, position, "Tensor", value)
-
-
 def check_binary(name: str, a: Any, b: Any) -> None:
-    """Raise unless the operands are tensors or numbers, one of them a tensor."""
-    check(name, a, 1, "input", number=record.is_tensor(b))
-    check(name, b, 2, "other")
+    """Raise PyTorch's TypeError unless one of two operands is a tensor."""
+    if not (record.is_tensor(a) or record.is_tensor(b)):
+        raise must_be(name, "input", 1, "Tensor", a)
 
 
 def promoted(values: tuple[Any, ...]) -> tuple[list[Any], dtype]:
@@ -33,9 +27,15 @@ def promoted(values: tuple[Any, ...]) -> tuple[list[Any], dtype]:
     return [record.as_operand(v, kind) for v in values], kind
 
 
-def not_for(name: str, kind: dtype) -> NotImplementedError:
-    """Return PyTorch's error of a function that has no kernel for a dtype."""
-    return NotImplementedError(f"\"{name}_cpu\" not implemented for '{scalar_name(kind)}'")
+def no_kernel(name: str, kind: dtype) -> NotImplementedError:
+    """Return PyTorch's error of a function that has no kernel for a dtype; it names the kernel."""
+    return NotImplementedError(f"\"{name}\" not implemented for '{scalar_name(kind)}'")
+
+
+def check_floating(kernel: str, kind: dtype) -> None:
+    """Raise PyTorch's error of a kernel for floating dtypes unless it is one."""
+    if not kind.is_floating_point:
+        raise no_kernel(kernel, kind)
 
 
 def integer_binary(entry: Op, a: Any, b: Any) -> Any:

@@ -1,14 +1,15 @@
 """Arguments that creation functions share: sizes, dtype, device, layout, requires_grad; and memory.
 
-`size_of` reads a size the way PyTorch does, `Options` checks the keyword arguments, `allocate`
+`factory` checks the keyword arguments, `allocate`
 makes an array or raises PyTorch's error for a size that no memory holds.
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
-import operator
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,72 +21,21 @@ from ..base.errors import must_be
 from ..base.torch_messages import check_bool
 from ..tape import readout
 from ..tape import recording as record
-from .arguments import OVERFLOW, unpack_error
+from .arguments import as_ints
+from .registry import declared
 
-__all__ = ["Options", "allocate", "check_requires_grad", "number_of", "read_dtype", "size_of"]
+__all__ = [
+    "OPTIONS", "Options", "allocate", "check_place", "check_requires_grad", "factory", "number_of",
+    "read_dtype", "size_of",
+]  # fmt: skip
 
 _LIMIT = 2**63
 
 
 # --------------------------------------------------------------------------- sizes
-def _is_integer(value: Any) -> bool:
-    if isinstance(value, bool | np.bool_):
-        return False
-    if record.is_tensor(value):
-        return value.ndim == 0 and value.dtype is dtypes.int64
-    if isinstance(value, np.ndarray):
-        return value.ndim == 0 and value.dtype.kind in "iu"
-    return isinstance(value, int | np.integer)
-
-
-def size_of(
-    name: str, size: Sequence[Any], label: str = "size", position: int = 1
-) -> tuple[int, ...]:
-    """Read lengths of dimensions, given one by one or as one sequence.
-
-    Parameters
-    ----------
-    name : str
-        The function that was called.
-    size : sequence
-        Its positional arguments.
-    label : str
-        PyTorch's name of the argument.
-    position : int
-        Its position.
-
-    Raises
-    ------
-    TypeError
-        If they are not integers.
-    RuntimeError
-        If one is negative.
-    """
-    if len(size) == 0:
-        raise TypeError(f'{name}() missing 1 required positional arguments: "{label}"')
-    first = size[0]
-    prefix = f"{name}(): argument '{label}'"
-    if len(size) == 1 and isinstance(first, tuple | list):
-        size = first
-        if size and not _is_integer(size[0]):
-            raise TypeError(
-                f"{prefix} (position {position}) must be tuple of ints, but found element of type "
-                f"{type(size[0]).__name__} at pos 0"
-            )
-    elif not _is_integer(first):
-        raise TypeError(
-            f"{prefix} (position {position}) must be tuple of ints, not {type(first).__name__}"
-        )
-    shape = []
-    for i, n in enumerate(size):
-        if not _is_integer(n):
-            reason = f"type must be tuple of ints,but got {type(n).__name__}"
-            raise unpack_error(name, label, i, reason)
-        length = operator.index(n)
-        if not -_LIMIT <= length < _LIMIT:
-            raise unpack_error(name, label, i, OVERFLOW)
-        shape.append(length)
-    return checked(name, tuple(shape))
+def size_of(name: str, size: Any) -> tuple[int, ...]:
+    """Return lengths of dimensions, which the function's signature has checked, as ints."""
+    return checked(name, as_ints(size))
 
 
 def checked(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -138,12 +88,12 @@ def read_dtype(name: str, value: Any) -> dtypes.dtype:
     raise must_be(name, "dtype", 0, "torch.dtype", value)
 
 
-def check_requires_grad(name: str, value: Any, kind: dtypes.dtype) -> bool:
+def check_requires_grad(name: str, value: Any, kind: dtypes.dtype | None) -> bool:
     """Return a requires_grad argument, or raise PyTorch's error for a dtype that cannot be active."""
     if value is None and name not in ("tensor", "new_tensor"):
         return False
     check_bool(name, "requires_grad", 0, value)
-    if value and not kind.is_floating_point:
+    if value and kind is not None and not kind.is_floating_point:
         raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
     return bool(value)
 
@@ -151,36 +101,96 @@ def check_requires_grad(name: str, value: Any, kind: dtypes.dtype) -> bool:
 class Options(NamedTuple):
     """Checked keyword arguments of a creation function."""
 
-    kind: dtypes.dtype
+    #: None until `or_kind`, where the dtype depends on other arguments
+    kind: Any
     requires_grad: bool
 
-    @classmethod
-    def of(
-        cls, name: str, dtype: Any, layout_: Any, device: Any, pin_memory: Any, requires_grad: Any,
-        default: dtypes.dtype | None = None,
-    ) -> Options:  # fmt: skip
-        """Check the arguments; `default` is the dtype where none is given."""
-        check_layout(name, layout_)
-        check_device(name, device)
-        if pin_memory:
-            raise RuntimeError(
-                "Cannot access accelerator device when none is available: leave pin_memory out"
-            )
-        if dtype is not None:
-            kind = read_dtype(name, dtype)
-        else:
-            kind = get_default_dtype() if default is None else default
-        return cls(kind, check_requires_grad(name, requires_grad, kind))
+    def or_kind(self, default: dtypes.dtype) -> Options:
+        """Return the options, with a default dtype where none was given."""
+        if self.kind is not None:
+            return self
+        return Options(default, check_requires_grad("", self.requires_grad, default))
 
     def leaf(self, array: np.ndarray) -> Any:
         """Make a leaf over an array of this dtype."""
         return record.leaf_tensor(array, self.kind, requires_grad=self.requires_grad)
 
 
-def check_layout(name: str, value: Any) -> None:
-    """Raise unless a layout argument is None or a layout."""
-    if value is not None and not isinstance(value, layout):
-        raise must_be(name, "layout", 0, "torch.layout", value)
+#: the keywords that all of them take, as `declared` reads parameters, and as PyTorch lists them in forms
+_KEYWORDS = [
+    inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+    for name, default, kind in (
+        ("dtype", None, "Dtype | None"), ("layout", None, "Layout | None"),
+        ("device", None, "Device | None"), ("pin_memory", False, "bool | None"),
+        ("requires_grad", False, "bool | None"),
+    )
+]  # fmt: skip
+OPTIONS = ", ".join(f"{p.annotation.partition(' ')[0]}? {p.name}={p.default}" for p in _KEYWORDS)
+
+
+def factory(
+    *forms: str,
+    default: dtypes.dtype | None = None,
+    late: bool = False,
+    like: bool = False,
+    **where: Any,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register a function that makes tensors, by `declared`, with the keywords that all of them take.
+
+    These are dtype, layout, device, pin_memory and requires_grad; the function gets them as `options`.
+
+    Parameters
+    ----------
+    *forms : str
+        Those of `declared`, with `OPTIONS` for these keywords.
+    default : dtype, optional
+        The dtype where none is given: the default dtype if left out.
+    late : bool
+        Whether the function finds a default itself (`Options.or_kind`).
+    like : bool
+        Whether the first argument is a tensor, whose dtype is the default.
+    **where
+        Arguments of `public`.
+    """
+
+    def register(f: Callable[..., Any]) -> Callable[..., Any]:
+        name = f.__name__ = f.__qualname__ = where.get("name") or f.__name__
+
+        @functools.wraps(f)
+        def call(
+            *args: Any, dtype: Any = None, layout: Any = None, device: Any = None,
+            pin_memory: Any = False, requires_grad: Any = False, **named: Any,
+        ) -> Any:  # fmt: skip
+            if layout is not None or device is not None or pin_memory:
+                check_place(name, layout, device, pin_memory)
+            kind: dtypes.dtype | None = None
+            if dtype is not None:
+                kind = read_dtype(name, dtype)
+            elif like:
+                kind = (args[0] if args else named["input"]).dtype
+            elif not late:
+                kind = default or get_default_dtype()
+            if requires_grad is not False:
+                requires_grad = check_requires_grad(name, requires_grad, kind)
+            return f(*args, options=Options(kind, requires_grad), **named)
+
+        shown = inspect.signature(f)
+        parameters = [p for p in shown.parameters.values() if p.name != "options"]
+        call.__signature__ = shown.replace(parameters=[*parameters, *_KEYWORDS])  # type: ignore[attr-defined]
+        return declared(*forms, **{"method": False, **where})(call)
+
+    return register
+
+
+def check_place(name: str, layout_: Any, device: Any, pin_memory: Any) -> None:
+    """Raise unless a tensor can have this layout and be in this memory."""
+    if layout_ is not None and not isinstance(layout_, layout):
+        raise must_be(name, "layout", 0, "torch.layout", layout_)
+    check_device(name, device)
+    if pin_memory:
+        raise RuntimeError(
+            "Cannot access accelerator device when none is available: leave pin_memory out"
+        )
 
 
 def number_of(name: str, label: str, position: int, value: Any) -> float | int | bool:

@@ -35,7 +35,7 @@ def _thread_functions() -> tuple[Callable[[], int], Callable[[int], object]] | N
     return None
 
 
-@public()
+@public(out=False)
 def get_num_threads() -> int:
     """Return the number of threads that products of matrices run on; all else runs on one.
 
@@ -49,7 +49,7 @@ def get_num_threads() -> int:
     return 1 if entries is None else int(entries[0]())
 
 
-@public()
+@public(out=False)
 def set_num_threads(number: Any) -> None:
     """Set the number of threads that products of matrices run on, for the whole process.
 

@@ -1,4 +1,4 @@
-"""Questions about tensors and dtypes; functions for complex numbers, which leave real ones as they are."""
+"""Questions about tensors, dtypes and devices; functions for complex numbers, which leave real ones be."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from ..base import dtypes
+from ..base.devices import CPU, device, strided
 from ..base.dtypes import dtype
-from ..base.errors import must_be
 from ..tape import recording as record
 from ..tape.recording import layout_of
-from .maths.reduction import no_overload
-from .registry import public
+from .registry import declared, public
+from .signature import Dtype, Operand, Tensor
 
 __all__ = ["can_cast", "is_nonzero", "is_same_size", "promote_types", "result_type"]
 
 
 # --------------------------------------------------------------------------- dtypes
-@public()
-def result_type(tensor: Any, other: Any) -> dtype:
+@declared(
+    "(Tensor tensor, Tensor other)", "(Number scalar, Tensor tensor)",
+    "(Tensor tensor, Number other)", "(Number scalar1, Number scalar2)", method=False, out=False,
+)  # fmt: skip
+def result_type(tensor: Operand, other: Operand) -> dtype:
     """Return the dtype that two tensors or numbers promote to.
 
     Parameters
@@ -32,24 +35,11 @@ def result_type(tensor: Any, other: Any) -> dtype:
     >>> tg.result_type(tg.tensor([1, 2]), 1.0)
     torch.float64
     """
-    for value in (tensor, other):
-        if not record.is_tensor(value) and not record.is_number(value):
-            forms = (
-                "(Tensor tensor, Tensor other)", "(Number scalar, Tensor tensor)",
-                "(Tensor tensor, Number other)", "(Number scalar1, Number scalar2)",
-            )  # fmt: skip
-            raise no_overload("result_type", forms, tensor, other)
     return record.result_dtype((tensor, other))
 
 
-def _check_dtypes(name: str, **named: Any) -> None:
-    for position, (argument, value) in enumerate(named.items(), 1):
-        if not isinstance(value, dtype):
-            raise must_be(name, argument, position, "torch.dtype", value)
-
-
-@public()
-def promote_types(type1: Any, type2: Any) -> dtype:
+@declared(method=False, out=False)
+def promote_types(type1: Dtype, type2: Dtype) -> dtype:
     """Return the smallest dtype that holds the values of two.
 
     Examples
@@ -58,12 +48,11 @@ def promote_types(type1: Any, type2: Any) -> dtype:
     >>> tg.promote_types(tg.int64, tg.float32)
     torch.float32
     """
-    _check_dtypes("promote_types", type1=type1, type2=type2)
-    return dtypes.result_type(type1, type2)
+    return dtypes.result_type(dtypes.as_dtype(type1), dtypes.as_dtype(type2))
 
 
-@public()
-def can_cast(from_: Any, to: Any) -> bool:
+@declared(method=False, out=False)
+def can_cast(from_: Dtype, to: Dtype) -> bool:
     """Return True if numbers of one dtype may be written into a tensor of the other.
 
     Examples
@@ -72,15 +61,19 @@ def can_cast(from_: Any, to: Any) -> bool:
     >>> tg.can_cast(tg.float64, tg.float32), tg.can_cast(tg.float64, tg.int64)
     (True, False)
     """
-    _check_dtypes("can_cast", from_=from_, to=to)
-    return record.category(from_) <= record.category(to)
+    return record.category(dtypes.as_dtype(from_)) <= record.category(dtypes.as_dtype(to))
 
 
 # --------------------------------------------------------------------------- tensors
-@public(method=True)
-def is_same_size(input: Any, other: Any) -> bool:
+@public(out=False)
+def get_default_device() -> device:
+    """Return the device of new tensors: ``device(type='cpu')``."""
+    return CPU
+
+
+@declared(out=False)
+def is_same_size(input: Tensor, other: Tensor) -> bool:
     """Return True if two tensors have the same shape."""
-    record.check_tensors("is_same_size", (input, other))
     return bool(input.shape == other.shape)
 
 
@@ -97,67 +90,56 @@ def is_nonzero(input: Any) -> bool:
     return bool(input)
 
 
-@public(prop=True)
-def is_cpu(input: Any) -> bool:
-    """True: all tensors are on the CPU."""
-    return True
+# --------------------------------------------------------------------------- answers in one line
+def _question(
+    name: str, doc: str, answer: Callable[[Any], Any], method: bool = True, function: bool = True,
+    prop: bool = False,
+) -> None:  # fmt: skip
+    """Add a function, method or property of a tensor that is no more than its answer."""
 
-
-@public(prop=True)
-def itemsize(input: Any) -> int:
-    """Bytes of one element."""
-    return layout_of(input).dtype.itemsize
-
-
-@public(prop=True)
-def nbytes(input: Any) -> int:
-    """Bytes of all elements."""
-    return layout_of(input).size * layout_of(input).dtype.itemsize
-
-
-# --------------------------------------------------------------------------- real numbers
-def _itself(name: str) -> None:
-    """Add a function and method that returns a real tensor as it is."""
-
-    def same(input: Any) -> Any:
+    @public(method=method, function=function, prop=prop, name=name, out=False, doc=doc)
+    def ask(input: Any) -> Any:
         record.check_tensors(name, (input,))
-        return input
-
-    same.__name__ = same.__qualname__ = name
-    same.__doc__ = "Return the tensor: it is real."
-    public(method=name != "real")(same)
+        return answer(input)
 
 
-for _name in ("real", "conj", "resolve_conj", "resolve_neg"):
-    _itself(_name)
-
-
-@public(prop=True, name="real")
-def _real_part(input: Any) -> Any:
-    """The tensor: it is real."""
-    return input
-
-
-def _imag(input: Any) -> NoReturn:
-    """Raise PyTorch's error: there are no complex numbers."""
+def _no_imaginary_part(input: Any) -> NoReturn:
     raise RuntimeError("imag is not implemented for tensors with non-complex dtypes.")
 
 
-public(name="imag")(_imag)
-public(prop=True, name="imag")(_imag)
+_IMAG = "Raise PyTorch's error: there are no complex numbers."
 
-
-def _no(name: str) -> Callable[[Any], bool]:
-    def answer(input: Any) -> bool:
-        record.check_tensors(name, (input,))
-        return False
-
-    answer.__name__ = answer.__qualname__ = name
-    answer.__doc__ = "Return False: no tensor is."
-    return answer
-
-
-for _name in ("is_conj", "is_neg"):
-    public(method=True)(_no(_name))
-for _name in ("is_distributed", "is_pinned", "is_shared"):
-    public(method=True, function=_name == "is_distributed")(_no(_name))
+_question(
+    "is_floating_point", "Return True if the dtype is a floating one.",
+    lambda x: x.dtype.is_floating_point,
+)  # fmt: skip
+_question(
+    "is_signed", "Return True if the dtype has negative numbers.", lambda x: x.dtype.is_signed
+)
+_question("is_complex", "Return False: no dtype is complex.", lambda x: False)
+for _name in ("is_conj", "is_neg", "is_distributed"):
+    _question(_name, "Return False: no tensor is.", lambda x: False)
+for _name in ("is_pinned", "is_shared"):
+    _question(_name, "Return False: no tensor is.", lambda x: False, function=False)
+for _name in ("conj", "resolve_conj", "resolve_neg"):
+    _question(_name, "Return the tensor: it is real.", lambda x: x)
+_question("real", "Return the tensor: it is real.", lambda x: x, method=False)
+_question("real", "The tensor: it is real.", lambda x: x, prop=True)
+_question("imag", _IMAG, _no_imaginary_part, method=False)
+_question("imag", _IMAG, _no_imaginary_part, prop=True)
+_question("get_device", "Return -1, which stands for the CPU.", lambda x: -1, function=False)
+_question("device", "Device of the tensor: ``device(type='cpu')``.", lambda x: CPU, prop=True)
+_question(
+    "layout", "Form in which its elements are stored: ``torch.strided``.", lambda x: strided,
+    prop=True,
+)  # fmt: skip
+_question("itemsize", "Bytes of one element.", lambda x: x.dtype.itemsize, prop=True)
+_question(
+    "nbytes", "Bytes of all elements.", lambda x: layout_of(x).size * x.dtype.itemsize, prop=True
+)
+_question("is_cpu", "True: all tensors are on the CPU.", lambda x: True, prop=True)
+for _name in (
+    "is_cuda", "is_sparse", "is_sparse_csr", "is_nested", "is_quantized", "is_mkldnn", "is_meta", "is_mps",
+    "is_xpu", "is_vulkan", "is_ipu", "is_xla", "is_maia",
+):  # fmt: skip
+    _question(_name, "False: tensors are dense, on the CPU.", lambda x: False, prop=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-__all__ = ["FORMS", "FUNCTIONS", "METHODS", "PROPERTIES", "declared", "public"]
+__all__ = ["FORMS", "FUNCTIONS", "METHODS", "PROPERTIES", "WITHOUT_OUT", "declared", "public"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -14,21 +14,41 @@ METHODS: dict[str, Callable[..., Any]] = {}
 PROPERTIES: dict[str, Callable[..., Any]] = {}
 #: declared functions, each with the forms that PyTorch overloads it by
 FORMS: dict[Callable[..., Any], tuple[str, ...]] = {}
+#: functions that have no keyword ``out``
+WITHOUT_OUT: set[str] = set()
 
 
 def public(
     *, method: bool = False, function: bool = True, name: str | None = None,
-    aliases: tuple[str, ...] = (), prop: bool = False,
+    aliases: tuple[str, ...] = (), prop: bool = False, out: bool = True, doc: str | None = None,
 ) -> Callable[[F], F]:  # fmt: skip
-    """Register a function at the top level, as a method of Tensor, as a property, or several."""
+    """Register a function at the top level, as a method of Tensor, as a property, or several.
+
+    Parameters
+    ----------
+    method, function, prop : bool
+    name : str, optional
+        Its public name, which it is given; by default its own.
+    aliases : tuple of str
+        Further names.
+    out : bool
+        Whether it makes new tensors of numbers, which the keyword ``out`` may write elsewhere.
+    doc : str, optional
+        The docstring of a function that is made for many names.
+    """
 
     def register(f: F) -> F:
-        for label in (name or f.__name__, *aliases):
+        if name is not None:
+            f.__name__ = f.__qualname__ = name
+        f.__doc__ = doc or f.__doc__
+        for label in (f.__name__, *aliases):
             if prop:
                 PROPERTIES[label] = f
                 continue
             if function:
                 FUNCTIONS[label] = f
+                if not out:
+                    WITHOUT_OUT.add(label)
             if method:
                 METHODS[label] = f
         return f

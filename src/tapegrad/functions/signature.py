@@ -1,7 +1,8 @@
 """Signatures of public functions: they bind arguments, check their types and word PyTorch's errors.
 
 A function is declared by its ``def``, whose annotations are names of `KINDS`, with ``| None`` where
-None is taken. One that PyTorch overloads has PyTorch's list of forms, too::
+None is taken. One that PyTorch overloads has PyTorch's list of forms, too, without the first argument
+(unless it is not a tensor in all of them)::
 
     @declared("(*, Dtype? dtype=None)", "(Dims? dim, bool keepdim=False, *, Dtype? dtype=None)")
     def sum(input: Tensor, dim: Dims | None = UNSET, keepdim: bool = False, ...
@@ -21,7 +22,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ..base import dtypes
+from ..base import devices, dtypes
 from ..base.errors import kind_of, must_be, type_name_of
 from ..base.symbolic import Symbolic
 from ..tape import recording as record
@@ -29,16 +30,29 @@ from ..tape.recording import layout_of
 from .arguments import OVERFLOW, unpack_error
 from .registry import FORMS
 
-__all__ = ["NUMPY_NAMES", "UNSET", "Dims", "Dtype", "Number", "Operand", "Signature", "Tensor"]
+__all__ = [
+    "NUMPY_NAMES",
+    "UNSET",
+    "Dims",
+    "Dtype",
+    "Ints",
+    "Number",
+    "Operand",
+    "Signature",
+    "Tensor",
+    "Tensors",
+]
 
 #: an argument that was not given, where None says something else
 UNSET: Any = type("_Unset", (), {"__repr__": lambda self: "unset"})()
 
 # Annotations of declared functions. The class Tensor is above this package.
 Tensor: TypeAlias = Any
+Tensors: TypeAlias = Any
 Number: TypeAlias = Any
 Operand: TypeAlias = Any
 Dims: TypeAlias = int | Sequence[int]
+Ints: TypeAlias = Sequence[int]
 Dtype: TypeAlias = dtypes.dtype | type | np.dtype[Any]
 
 #: NumPy's name of an argument -> PyTorch's
@@ -50,7 +64,8 @@ _LIMIT = 2**63
 
 
 # --------------------------------------------------------------------------- kinds of arguments
-def _is_int(value: Any) -> bool:
+def is_int(value: Any) -> bool:
+    """Return True for what PyTorch takes for an int."""
     if record.is_tensor(value):
         return layout_of(value).dtype is dtypes.int64 and not layout_of(value).ndim
     return hasattr(type(value), "__index__") and not isinstance(value, bool | np.bool_ | np.ndarray)
@@ -64,21 +79,33 @@ def _is_number(value: Any) -> bool:
 
 def _are_ints(value: Any) -> bool:
     if not isinstance(value, tuple | list):
-        return _is_int(value)
+        return is_int(value)
     return not value or hasattr(type(value[0]), "__index__")
+
+
+def _are_numbers(value: Any) -> bool:
+    return isinstance(value, tuple | list) and (not value or _is_number(value[0]))
 
 
 #: name of a kind -> PyTorch's word for it, and the check; of a sequence, it is that of the first element
 KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "Dims": ("tuple of ints", _are_ints),
+    "Device": ("torch.device", lambda value: isinstance(value, str | devices.device)),
     "Dtype": ("torch.dtype", lambda value: isinstance(value, dtypes.dtype | type | np.dtype)),
+    "Generator": ("torch.Generator", lambda value: True),  # `stream_of` looks at it
+    "Layout": ("torch.layout", lambda value: isinstance(value, devices.layout)),
+    "MemoryFormat": ("torch.memory_format", lambda value: isinstance(value, devices.memory_format)),
     "Number": ("Number", _is_number),
     "Operand": ("Tensor", lambda value: record.is_tensor(value) or record.is_number(value)),
+    "Ints": ("tuple of ints", lambda value: isinstance(value, tuple | list) and _are_ints(value)),
+    "Scalars": ("tuple of Scalars", _are_numbers),
     "Tensor": ("Tensor", lambda value: record.is_tensor(value)),
     "Tensors": ("tuple of Tensors", lambda value: isinstance(value, tuple | list)),
     "Any": ("object", lambda value: True),
     "bool": ("bool", lambda value: isinstance(value, bool)),
-    "int": ("int", _is_int),
+    "float": ("float", _is_number),
+    "int": ("int", is_int),
+    "str": ("str", lambda value: isinstance(value, str)),
 }
 
 
@@ -150,6 +177,14 @@ class Signature:
     def __init__(self, name: str, function: Callable[..., Any], *, method: bool, out: bool) -> None:
         self.name, self.function, self.method, self.out = name, function, method, out
 
+    @property
+    def gathered(self) -> int:
+        """Position of the integers that may also come one by one, as all positional arguments; or 0."""
+        inner: Any = inspect.unwrap(self.function)
+        kinds = list(inner.__annotations__.values())[: inner.__code__.co_argcount]
+        alone = len(kinds) == 1 + self.method and kinds[-1].startswith("Ints")
+        return len(kinds) if alone else 0
+
     @functools.cached_property
     def forms(self) -> list[_Form]:
         """The forms, read when something has to be checked for the first time."""
@@ -157,6 +192,10 @@ class Signature:
         forms = [list(_parse(text)) for text in FORMS[self.function]]
         if not forms:
             forms = [[*rest, _Parameter("Any", "out", "None", True, True)] if self.out else rest]
+        if any(p.name == first.name for form in forms for p in form):  # whole
+            if not self.method:
+                return [_Form(form) for form in forms]
+            forms = [form[1:] for form in forms if form[0].kind == "Tensor"]
         if self.method:
             return [_Form(p for p in form if p.name != "out") for form in forms]
         return [_Form((first, *form)) for form in forms]
@@ -229,7 +268,7 @@ class Signature:
             word, fits = KINDS[p.kind]
             if not ((value is None and p.nullable) or fits(value)):
                 raise self._misfit(p, place, word, value)
-            if isinstance(value, tuple | list) and p.kind == "Dims":
+            if isinstance(value, tuple | list) and p.kind in ("Dims", "Ints"):
                 self._check_elements(p.name, value)
             settled = settled and not (
                 p.kind in ("Dims", "Number", "int") and record.is_tensor(value)
@@ -259,7 +298,7 @@ class Signature:
 
     def _misfit(self, p: _Parameter, place: int, word: str, value: Any) -> _NoMatch:
         error = must_be(self.name, p.name, place, word, value)
-        if place and p.kind == "Dims" and isinstance(value, tuple | list):
+        if place and p.kind in ("Dims", "Ints") and isinstance(value, tuple | list):
             element = f"but found element of type {type_name_of(value[0])} at pos 0"
             return _NoMatch(f"{str(error).rpartition(',')[0]}, {element}")
         return _NoMatch(*error.args)

@@ -14,9 +14,10 @@ __all__ = ["storage_offset"]
 
 
 @public(method=True, function=False)
-def size(input: Any, dim: int | None = None) -> Any:
+def size(input: Any, dim: int | None = None, *, axis: int | None = None) -> Any:
     """Return the shape, or the length of one dimension."""
     shape = layout_of(input).shape
+    dim = axis if dim is None else dim
     if dim is None:
         return shape
     if not shape:
@@ -30,7 +31,7 @@ def dim(input: Any) -> int:
     return layout_of(input).ndim
 
 
-@public(method=True, aliases=("nelement",))
+@public(method=True, aliases=("nelement",), out=False)
 def numel(input: Any) -> int:
     """Return the number of elements."""
     record.check_tensors("numel", (input,))
@@ -44,10 +45,11 @@ def element_size(input: Any) -> int:
 
 
 @public(method=True, function=False)
-def stride(input: Any, dim: int | None = None) -> Any:
+def stride(input: Any, dim: int | None = None, *, axis: int | None = None) -> Any:
     """Return the steps, in elements, from one element to the next along all dimensions or one."""
     layout = layout_of(input)
     strides = tuple(s // layout.dtype.itemsize for s in layout.strides)
+    dim = axis if dim is None else dim
     if dim is None:
         return strides
     return strides[wrap_dim(as_int("stride", "dim", 1, dim), layout.ndim)]

@@ -28,7 +28,7 @@ from .program import (
     constant,
     padded,
 )
-from .reduction import Reduction, kept, lower_mean, mean_vjp
+from .reduction import Reduction, kept, lower_fold, lower_mean, mean_vjp
 from .table import Lowered, Op, op, out_operand
 
 __all__ = ["highest", "lowest"]
@@ -49,19 +49,6 @@ def highest(kind: dtype) -> float:
     return 1 if kind is bool_ else 2**63 - 1
 
 
-def lower_extreme(
-    entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any], *, largest: bool
-) -> Lowered:
-    """Maximum or minimum; NaN wins."""
-    (x,) = layouts
-    r = Reduction(x.shape, attrs)
-    out = r.result(x.dtype)
-    identity = lowest(x.dtype) if largest else highest(x.dtype)
-    ufunc = np.maximum if largest else np.minimum
-    steps = r.fold(ufunc, arg(0, x.strides), out_operand(1, out), x.dtype, identity)
-    return Lowered((out,), tuple(steps))
-
-
 def extreme_vjp(ct: Any, x: Any, out: Any, dim: tuple[int, ...], keepdim: bool) -> Any:
     """Elements that tie have equal shares."""
     mask = x._apply("tied", kept(out, x.shape, dim, keepdim), nan=False)
@@ -76,25 +63,14 @@ def even_vjp(ct: Any, x: Any, out: Any) -> Any:
     return quotient(share, mask)  # 0 elsewhere, even where the share is infinite
 
 
-for _largest, _name, _title in ((True, "max", "Max"), (False, "min", "Min")):
-    op(
-        f"{_name}_all",
-        lower=partial(lower_extreme, largest=_largest),
-        grad_fn=f"{_title}Backward1",
-        torch=_name,
-        vjp=even_vjp,
-    )
-    for _row, _grad_fn, _torch in (
-        (f"a{_name}", f"A{_name}Backward0", f"a{_name}"),
-        (f"aminmax_{_name}", "AminmaxBackward0", None),
-    ):
-        op(
-            _row,
-            lower=partial(lower_extreme, largest=_largest),
-            grad_fn=_grad_fn,
-            torch=_torch,
-            vjp=extreme_vjp,
-        )
+# NaN wins.
+for _name, _lower in (
+    ("max", partial(lower_fold, ufunc=np.maximum, identity=lowest)),
+    ("min", partial(lower_fold, ufunc=np.minimum, identity=highest)),
+):
+    op(f"{_name}_all", lower=_lower, grad_fn=f"{_name.title()}Backward1", torch=_name, vjp=even_vjp)
+    op(f"a{_name}", lower=_lower, grad_fn=f"A{_name}Backward0", vjp=extreme_vjp)
+    op(f"aminmax_{_name}", lower=_lower, grad_fn="AminmaxBackward0", torch=None, vjp=extreme_vjp)
 
 
 @native_kernels("f64", "f32")
@@ -204,25 +180,12 @@ def std_vjp(
 
 
 for _name, _root in (("var", False), ("std", True)):
-    op(
-        _name,
-        lower=partial(lower_var, root=_root),
-        vjp=std_vjp if _root else var_vjp,
-    )
+    _lower, _vjp = partial(lower_var, root=_root), std_vjp if _root else var_vjp
+    op(_name, lower=_lower, vjp=_vjp)
     # PyTorch makes both results of var_mean in one node; here they are two of its name.
-    op(
-        f"{_name}_mean",
-        lower=partial(lower_var, root=_root),
-        grad_fn=f"{_name.title()}MeanBackward0",
-        vjp=std_vjp if _root else var_vjp,
-    )
-    op(
-        f"{_name}_mean_mean",
-        lower=lower_mean,
-        grad_fn=f"{_name.title()}MeanBackward0",
-        torch=None,
-        vjp=mean_vjp,
-    )
+    _node = f"{_name.title()}MeanBackward0"
+    op(f"{_name}_mean", lower=_lower, grad_fn=_node, vjp=_vjp)
+    op(f"{_name}_mean_mean", lower=lower_mean, grad_fn=_node, torch=None, vjp=mean_vjp)
 
 
 def norm_program(

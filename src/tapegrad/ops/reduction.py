@@ -15,7 +15,7 @@ Start reading at `Reduction`, then at the rows below it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -141,21 +141,25 @@ class Reduction:
 
 
 # --------------------------------------------------------------------------- sums, means, products
-def lower_sum(
-    entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any], *, mean: bool = False
-) -> Lowered:
-    """Sum, or mean."""
+def lower_fold(
+    entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any], *, ufunc: np.ufunc,
+    identity: float | Callable[[dtype], float], mean: bool = False,
+) -> Lowered:  # fmt: skip
+    """Fold all elements with a ufunc; divide by their number for a `mean`."""
     (x,) = layouts
     r = Reduction(x.shape, attrs)
     out = r.result(x.dtype)
     place = out_operand(1, out)
-    steps = r.fold(np.add, arg(0, x.strides), place, x.dtype, 0)
+    start = identity(x.dtype) if callable(identity) else identity
+    steps = r.fold(ufunc, arg(0, x.strides), place, x.dtype, start)
     if mean:
         steps.append(r.update(np.true_divide, place, x.dtype, r.count))
     return Lowered((out,), tuple(steps))
 
 
-lower_mean = partial(lower_sum, mean=True)
+lower_sum = partial(lower_fold, ufunc=np.add, identity=0)
+lower_mean = partial(lower_fold, ufunc=np.add, identity=0, mean=True)
+lower_prod = partial(lower_fold, ufunc=np.multiply, identity=1)
 
 
 def mean_vjp(ct: Any, x: Any, out: Any, **attrs: Any) -> Any:
@@ -193,15 +197,6 @@ op(
     grad_fn="MeanBackward1",
     vjp=mean_vjp,
 )
-
-
-def lower_prod(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
-    """Product."""
-    (x,) = layouts
-    r = Reduction(x.shape, attrs)
-    out = r.result(x.dtype)
-    steps = r.fold(np.multiply, arg(0, x.strides), out_operand(1, out), x.dtype, 1)
-    return Lowered((out,), tuple(steps))
 
 
 def prod_vjp(ct: Any, x: Any, out: Any, dim: tuple[int, ...], keepdim: bool) -> Any:

@@ -19,7 +19,7 @@ from .program import POOL, SCRATCH, Operand, Step, arg, zero_step
 from .table import Lowered, Op, copy_loop, op, out_operand
 from .view import view_op
 
-__all__ = ["padded_shape"]
+__all__ = ["diagonal_part", "padded_shape"]
 
 view_op("t", "TBackward0")
 view_op("squeeze_dims", "SqueezeBackward2")

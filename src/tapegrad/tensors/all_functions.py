@@ -1,73 +1,38 @@
 """Imports every file of functions, so that all are registered, and gives them the common keywords."""
 
-from ..functions import conversion, files, keywords, leaf, processors, questions, registry
-from ..functions.creation import creation, random, ranges
-from ..functions.indexing import gather_scatter as gathering
-from ..functions.indexing import getitem as indexing
-from ..functions.indexing import (
+from ..functions import conversion, files, keywords, leaf, processors, questions, registry  # noqa: F401
+from ..functions.creation import creation, random, ranges  # noqa: F401
+from ..functions.indexing import (  # noqa: F401
+    gather_scatter,
+    getitem,
     inplace,
     inplace_fills,
     inplace_methods,
+    masks,
     scatter_reduction,
     view_scatters,
 )
-from ..functions.indexing import masks as masking
-from ..functions.maths import (
+from ..functions.maths import (  # noqa: F401
     comparison,
     contraction,
     differences,
     distances,
     einsum,
+    matmul,
     moments,
     ordering,
     pointwise,
     reduction,
     scanning,
 )
-from ..functions.maths import matmul as product
-from ..functions.shape import diagonals as matrices
-from ..functions.shape import joining, slicing
-from ..functions.shape import reshape as shaping
+from ..functions.shape import diagonals, joining, reshape, slicing  # noqa: F401
 
-__all__ = [
-    "comparison",
-    "contraction",
-    "conversion",
-    "creation",
-    "differences",
-    "distances",
-    "einsum",
-    "files",
-    "gathering",
-    "indexing",
-    "inplace",
-    "inplace_fills",
-    "inplace_methods",
-    "joining",
-    "keywords",
-    "leaf",
-    "masking",
-    "matrices",
-    "moments",
-    "ordering",
-    "pointwise",
-    "processors",
-    "product",
-    "questions",
-    "random",
-    "ranges",
-    "reduction",
-    "scanning",
-    "scatter_reduction",
-    "shaping",
-    "slicing",
-    "view_scatters",
-]
+__all__: list[str] = []
 
 for _name, _function in registry.FUNCTIONS.items():
     if not _name.startswith("_"):
         registry.FUNCTIONS[_name] = keywords.accept(
-            _name, _function, out=_name not in keywords.WITHOUT_OUT
+            _name, _function, out=_name not in registry.WITHOUT_OUT
         )
 for _name, _function in registry.METHODS.items():
     registry.METHODS[_name] = keywords.accept(_name, _function, out=False, method=True)

@@ -110,6 +110,8 @@ def make_base() -> type:
         doc = _doc(entry, call)
         FUNCTIONS[name] = handle.builtin(name, address[functions[name]], doc)
         METHODS[name] = handle.as_method(handle.builtin(name, address[methods[name]], doc))
+        FUNCTIONS.update(dict.fromkeys(entry.aliases, FUNCTIONS[name]))
+        METHODS.update(dict.fromkeys(entry.aliases, METHODS[name]))
     handle.register_slow(TABLE["select"].code, registry.METHODS["__getitem__"])
     numbers = {handle.SLOTS[protocol]: address[thunk] for protocol, thunk in slots.items()}
     numbers[handle.TP_RICHCOMPARE] = address[compare]

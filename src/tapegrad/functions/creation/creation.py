@@ -19,18 +19,21 @@ import numpy as np
 from ...base import dtypes
 from ...base.devices import check_device
 from ...base.dtypes import bool_, from_numpy_dtype, get_default_dtype, int64, scalar_name
-from ...base.errors import must_be
 from ...tape import recording as record
 from ..options import (
+    OPTIONS,
     Options,
     allocate,
+    check_place,
     check_requires_grad,
     checked,
+    factory,
     number_of,
     read_dtype,
     size_of,
 )
-from ..registry import FUNCTIONS, METHODS, public
+from ..registry import public
+from ..signature import Ints, Number, Tensor
 from .from_data import array_of, check_array
 from .legacy import legacy_tensor
 
@@ -38,7 +41,7 @@ __all__ = ["as_tensor", "asarray", "from_numpy", "legacy_tensor", "sized", "tens
 
 
 # --------------------------------------------------------------------------- from data
-@public()
+@public(out=False)
 def tensor(
     data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
     pin_memory: bool = False,
@@ -79,7 +82,7 @@ def _from_data(
     name: str, data: Any, dtype: Any, device: Any, requires_grad: Any, pin_memory: Any = False,
     default: dtypes.dtype | None = None,
 ) -> Any:  # fmt: skip
-    Options.of(name, dtype, None, device, pin_memory, False)
+    check_place(name, None, device, pin_memory)
     array, kind = array_of(data, default if dtype is None else read_dtype(name, dtype))
     return Options(kind, check_requires_grad(name, requires_grad, kind)).leaf(array)
 
@@ -93,7 +96,7 @@ def _warn_copy(name: str) -> None:
     )
 
 
-@public()
+@public(out=False)
 def from_numpy(ndarray: np.ndarray) -> Any:
     """Return a tensor that shares an ndarray's memory.
 
@@ -125,7 +128,7 @@ def _full_name(value: object) -> str:
     return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
 
 
-@public()
+@public(out=False)
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
     """Make a tensor of data, without a copy where that can be.
 
@@ -145,7 +148,7 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
     return _from_data("as_tensor", data, kind, None, False)
 
 
-@public()
+@public(out=False)
 def asarray(
     obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None,
     requires_grad: bool = False,
@@ -191,13 +194,9 @@ def asarray(
     return obj
 
 
-@public()
-def scalar_tensor(
-    s: Any, *, dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
-    requires_grad: bool = False,
-) -> Any:  # fmt: skip
+@factory(out=False)
+def scalar_tensor(s: Number, *, options: Options) -> Any:
     """Make a 0-d tensor of a number, of the default dtype if none is given."""
-    options = Options.of("scalar_tensor", dtype, layout, device, pin_memory, requires_grad)
     return options.leaf(_filled_array((), options.kind, number_of("scalar_tensor", "s", 1, s)))
 
 
@@ -221,11 +220,7 @@ def _converted(value: Any, kind: dtypes.dtype) -> Any:
 Maker = Callable[[tuple[int, ...], dtypes.dtype], np.ndarray]
 
 
-def _with_name(f: Callable[..., Any], name: str, doc: str) -> Callable[..., Any]:
-    """Name a function that was made in a loop."""
-    f.__name__ = f.__qualname__ = name
-    f.__doc__ = doc
-    return f
+_KEYWORDS = "\n\nKeywords: dtype, layout, device, pin_memory, requires_grad, as in `tensor`."
 
 
 def sized(name: str, make: Maker, contents: str) -> None:
@@ -239,58 +234,24 @@ def sized(name: str, make: Maker, contents: str) -> None:
     contents : str
         Description of the elements, for the docstrings.
     """
+    contents, new_name = f"Make a tensor of {contents}, of", f"new_{name}"
 
-    def plain(
-        *size: Any, dtype: Any = None, layout: Any = None, device: Any = None,
-        pin_memory: bool = False, requires_grad: bool = False, **named: Any,
-    ) -> Any:  # fmt: skip
-        shape = _shape(name, size, named)
-        options = Options.of(name, dtype, layout, device, pin_memory, requires_grad)
-        return options.leaf(make(shape, options.kind))
+    @factory(name=name, doc=f"{contents} the given lengths of dimensions.{_KEYWORDS}")
+    def plain(size: Ints, *, options: Options) -> Any:
+        return options.leaf(make(size_of(name, size), options.kind))
 
-    def like(
-        input: Any, *, dtype: Any = None, layout: Any = None, device: Any = None,
-        pin_memory: bool = False, requires_grad: bool = False, memory_format: Any = None,
-    ) -> Any:  # fmt: skip
-        label = name + "_like"
-        record.check_tensors(label, (input,))
-        options = Options.of(
-            label, dtype, layout, device, pin_memory, requires_grad, default=input.dtype
-        )
+    @factory(
+        like=True, name=f"{name}_like", doc=f"{contents} the shape and dtype of `input`.{_KEYWORDS}"
+    )
+    def like(input: Tensor, *, options: Options, memory_format: Any = None) -> Any:
         return options.leaf(make(tuple(input.shape), options.kind))
 
-    def new(
-        self: Any, *size: Any, dtype: Any = None, layout: Any = None, device: Any = None,
-        pin_memory: bool = False, requires_grad: bool = False, **named: Any,
-    ) -> Any:  # fmt: skip
-        label = "new_" + name
-        shape = _shape(label, size, named)
-        options = Options.of(
-            label, dtype, layout, device, pin_memory, requires_grad, default=self.dtype
-        )
-        return options.leaf(make(shape, options.kind))
-
-    keywords = "\n\nKeywords: dtype, layout, device, pin_memory, requires_grad, as in `tensor`."
-    FUNCTIONS[name] = _with_name(
-        plain, name, f"Make a tensor of {contents}, of the given lengths of dimensions.{keywords}"
-    )
-    FUNCTIONS[name + "_like"] = _with_name(
-        like,
-        name + "_like",
-        f"Make a tensor of {contents}, of the shape and dtype of `input`.{keywords}",
-    )
-    if name in ("zeros", "ones", "empty"):
-        METHODS["new_" + name] = _with_name(
-            new, "new_" + name, f"Make a tensor of {contents}, of this tensor's dtype.{keywords}"
-        )
-
-
-def _shape(name: str, size: tuple[Any, ...], named: dict[str, Any]) -> tuple[int, ...]:
-    """Read the shape, which may also come as ``size=``."""
-    for key in named:
-        if key != "size" or size:
-            raise TypeError(f"{name}() got an unexpected keyword argument '{key}'")
-    return size_of(name, (tuple(named["size"]),) if named else size)
+    @factory(
+        like=True, method=True, function=False, name=new_name,
+        doc=f"{contents} this tensor's dtype.{_KEYWORDS}",
+    )  # fmt: skip
+    def new(self: Tensor, size: Ints, *, options: Options) -> Any:
+        return options.leaf(make(size_of(new_name, size), options.kind))
 
 
 sized("zeros", lambda shape, kind: allocate(shape, kind, zero=True), "zeros")
@@ -298,27 +259,16 @@ sized("ones", lambda shape, kind: _filled_array(shape, kind, 1), "ones")
 sized("empty", lambda shape, kind: allocate(shape, kind), "uninitialised numbers")
 
 
-def _full(
-    name: str, size: Any, fill_value: Any, options: Callable[[dtypes.dtype], Options] | Options,
-    position: int = 2,
-) -> Any:  # fmt: skip
-    if not isinstance(size, tuple | list):
-        raise must_be(name, "size", 1, "tuple of ints", size)
-    shape = size_of(name, (tuple(size),))
-    value = number_of(name, "fill_value", position, fill_value)
-    if not isinstance(options, Options):
-        number_kind = (
-            bool_ if isinstance(value, bool) else int64 if isinstance(value, int) else None
-        )
-        options = options(number_kind or get_default_dtype())
+def _full(name: str, size: Any, fill_value: Any, options: Options) -> Any:
+    shape = size_of(name, size)
+    value = number_of(name, "fill_value", 2, fill_value)
+    whole = bool_ if isinstance(value, bool) else int64 if isinstance(value, int) else None
+    options = options.or_kind(whole or get_default_dtype())
     return options.leaf(_filled_array(shape, options.kind, value))
 
 
-@public()
-def full(
-    size: Any, fill_value: Any, *, dtype: Any = None, layout: Any = None, device: Any = None,
-    pin_memory: bool = False, requires_grad: bool = False,
-) -> Any:  # fmt: skip
+@factory(late=True)
+def full(size: Ints, fill_value: Number, *, options: Options) -> Any:
     """Make a tensor of one number; its dtype is the number's if none is given.
 
     Parameters
@@ -328,34 +278,20 @@ def full(
     dtype, layout, device, pin_memory, requires_grad
         As in `tensor`.
     """
-    return _full(
-        "full", size, fill_value,
-        lambda number_kind: Options.of("full", dtype, layout, device, pin_memory, requires_grad, number_kind),
-    )  # fmt: skip
+    return _full("full", size, fill_value, options)
 
 
-@public()
+@factory(like=True)
 def full_like(
-    input: Any, fill_value: Any, *, dtype: Any = None, layout: Any = None, device: Any = None,
-    pin_memory: bool = False, requires_grad: bool = False, memory_format: Any = None,
-) -> Any:  # fmt: skip
+    input: Tensor, fill_value: Number, *, options: Options, memory_format: Any = None
+) -> Any:
     """Make a tensor of one number, of the shape and dtype of `input`."""
-    record.check_tensors("full_like", (input,))
-    options = Options.of(
-        "full_like", dtype, layout, device, pin_memory, requires_grad, default=input.dtype
-    )
     return _full("full_like", tuple(input.shape), fill_value, options)
 
 
-@public(method=True, function=False)
-def new_full(
-    input: Any, size: Any, fill_value: Any, *, dtype: Any = None, layout: Any = None,
-    device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
-) -> Any:  # fmt: skip
+@factory(like=True, method=True, function=False)
+def new_full(input: Tensor, size: Ints, fill_value: Number, *, options: Options) -> Any:
     """Make a tensor of one number, of this tensor's dtype."""
-    options = Options.of(
-        "new_full", dtype, layout, device, pin_memory, requires_grad, default=input.dtype
-    )
     return _full("new_full", size, fill_value, options)
 
 
@@ -372,11 +308,10 @@ def new_tensor(
     )
 
 
-@public()
-def eye(
-    n: Any, m: Any = None, *, dtype: Any = None, layout: Any = None, device: Any = None,
-    pin_memory: bool = False, requires_grad: bool = False,
-) -> Any:  # fmt: skip
+@factory(
+    f"(int n, *, Tensor? out=None, {OPTIONS})", f"(int n, int m, *, Tensor? out=None, {OPTIONS})"
+)
+def eye(n: int, m: int | None = None, *, options: Options) -> Any:
     """Make a matrix with ones on the diagonal and zeros elsewhere.
 
     Parameters
@@ -389,14 +324,11 @@ def eye(
         As in `tensor`.
     """
     sizes = []
-    for i, (label, count) in enumerate((("n", n), ("m", n if m is None else m))):
-        if isinstance(count, bool) or not hasattr(type(count), "__index__"):
-            raise must_be("eye", label, i + 1, "int", count)
+    for label, count in (("n", n), ("m", n if m is None else m)):
         size = operator.index(count)
         if size < 0:
             raise RuntimeError(f"{label} must be greater or equal to 0, got {size}")
         sizes.append(size)
-    options = Options.of("eye", dtype, layout, device, pin_memory, requires_grad)
     if math.prod(sizes) >= 2**63:
         raise RuntimeError("numel: integer multiplication overflow")
     array = allocate(checked("eye", tuple(sizes)), options.kind, zero=True)

@@ -189,31 +189,31 @@ def stream_of(name: str, generator: Any) -> Generator:
     return generator
 
 
-@public()
+@public(out=False)
 def manual_seed(seed: Any) -> Generator:
     """Seed the generator that random functions use, and return it."""
     return default_generator.manual_seed(seed)
 
 
-@public()
+@public(out=False)
 def seed() -> int:
     """Seed the generator that random functions use with a random number, and return that."""
     return default_generator.seed()
 
 
-@public()
+@public(out=False)
 def initial_seed() -> int:
     """Return the seed of the generator that random functions use."""
     return default_generator.initial_seed()
 
 
-@public()
+@public(out=False)
 def get_rng_state() -> Any:
     """Return the state of the generator that random functions use."""
     return default_generator.get_state()
 
 
-@public()
+@public(out=False)
 def set_rng_state(new_state: Any) -> None:
     """Set the state of the generator that random functions use."""
     default_generator.set_state(new_state)

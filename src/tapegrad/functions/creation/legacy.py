@@ -15,8 +15,10 @@ from ...base.dtypes import bool_, dtype, float64, get_default_dtype, int64, type
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.recording import layout_of
+from ..keywords import checked
 from ..options import allocate, size_of
-from ..registry import FUNCTIONS, public
+from ..registry import FUNCTIONS, declared, public
+from ..signature import Ints
 from .from_data import array_of
 
 __all__ = ["TensorType", "legacy_tensor", "type_named"]
@@ -75,7 +77,7 @@ def _construct(data: tuple[Any, ...], options: dict[str, Any], kind: dtype | Non
                 )
             return record.view(TABLE["detach"], first, first.shape, layout_of(first).strides)
         if type(first).__name__ == "Size" or _is_length(first):
-            return record.leaf_tensor(allocate(size_of("new", (first,)), tensor_kind), tensor_kind)
+            return _uninitialised(first, kind=tensor_kind)
         if isinstance(first, str | bytes):
             raise TypeError(f"new(): invalid data type '{type(first).__name__}'")
         if not hasattr(type(first), "__getitem__") or isinstance(first, dict | np.generic):
@@ -84,7 +86,15 @@ def _construct(data: tuple[Any, ...], options: dict[str, Any], kind: dtype | Non
             raise TypeError(f"new(): data must be a sequence (got {shown})")
         array, _ = array_of(first, tensor_kind)
         return record.leaf_tensor(array, tensor_kind)
-    return record.leaf_tensor(allocate(size_of("new", data), tensor_kind), tensor_kind)
+    return _uninitialised(*data, kind=tensor_kind)
+
+
+@declared(function=False, method=False)
+def _new(size: Ints, *, kind: Any) -> Any:
+    return record.leaf_tensor(allocate(size_of("new", size), kind), kind)
+
+
+_uninitialised = checked("new", _new, method=False, out=False)
 
 
 def _type_text(value: Any) -> str:

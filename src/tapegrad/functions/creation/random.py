@@ -14,9 +14,11 @@ from ...base.dtypes import int64, scalar_name
 from ...ops.layout import broadcast_shapes
 from ...tape import recording as record
 from ...tape.current import current_tape
-from ..arguments import as_int, check_bool, float_of
-from ..options import Options, allocate, checked, size_of
-from ..registry import FUNCTIONS, public
+from ..arguments import as_int, float_of
+from ..operands import check_floating
+from ..options import OPTIONS, Options, allocate, checked, factory, size_of
+from ..registry import declared
+from ..signature import UNSET, Ints, Tensor
 from .generator import Generator, stream_of
 
 __all__ = ["binomial", "poisson", "randint", "randperm"]
@@ -26,16 +28,11 @@ _UNIFORM = "check_uniform_bounds"
 _NORMAL = "normal_kernel_cpu"
 
 
-def _check_floating(kernel: str, kind: dtypes.dtype) -> None:
-    if not kind.is_floating_point:
-        raise NotImplementedError(f"\"{kernel}\" not implemented for '{scalar_name(kind)}'")
-
-
 def _random_array(
     kernel: str, shape: tuple[int, ...], kind: dtypes.dtype, stream: Generator
 ) -> np.ndarray:
     """Uniform or standard normal numbers."""
-    _check_floating(kernel, kind)
+    check_floating(kernel, kind)
     array = allocate(shape, kind)
     with stream.lock:
         fill = stream.numpy.random if kernel is _UNIFORM else stream.numpy.standard_normal
@@ -43,54 +40,36 @@ def _random_array(
     return array
 
 
+_KEYWORDS = (
+    "\n\nKeywords: generator, and dtype, layout, device, pin_memory, requires_grad, as in `tensor`."
+)
+
+
 def _random_pair(name: str, kernel: str, contents: str) -> None:
     """Add ``name(*size)`` and ``name_like(input)``."""
+    contents, label = f"Make a tensor of {contents}, of", f"{name}_like"
 
-    def plain(
-        *size: Any, generator: Any = None, dtype: Any = None, layout: Any = None,
-        device: Any = None, pin_memory: bool = False, requires_grad: bool = False, **named: Any,
-    ) -> Any:  # fmt: skip
-        for key in named:
-            if key != "size" or size:
-                raise TypeError(f"{name}() got an unexpected keyword argument '{key}'")
-        shape = size_of(name, (tuple(named["size"]),) if named else size)
-        options = Options.of(name, dtype, layout, device, pin_memory, requires_grad)
-        return options.leaf(_random_array(kernel, shape, options.kind, stream_of(name, generator)))
+    @factory(name=name, doc=f"{contents} the given lengths of dimensions.{_KEYWORDS}")
+    def plain(size: Ints, *, options: Options, generator: Any = None) -> Any:
+        shape, stream = size_of(name, size), stream_of(name, generator)
+        return options.leaf(_random_array(kernel, shape, options.kind, stream))
 
+    @factory(like=True, name=label, doc=f"{contents} the shape and dtype of `input`.{_KEYWORDS}")
     def like(
-        input: Any, *, generator: Any = None, dtype: Any = None, layout: Any = None,
-        device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
-        memory_format: Any = None,
-    ) -> Any:  # fmt: skip
-        label = name + "_like"
-        record.check_tensors(label, (input,))
-        options = Options.of(
-            label, dtype, layout, device, pin_memory, requires_grad, default=input.dtype
-        )
+        input: Tensor, *, options: Options, generator: Any = None, memory_format: Any = None
+    ) -> Any:
         stream = stream_of(label, generator)
         return options.leaf(_random_array(kernel, tuple(input.shape), options.kind, stream))
-
-    for function, label, of in (
-        (plain, name, "of the given lengths of dimensions"),
-        (like, name + "_like", "of the shape and dtype of `input`"),
-    ):
-        function.__name__ = function.__qualname__ = label
-        function.__doc__ = (
-            f"Make a tensor of {contents}, {of}.\n\nKeywords: generator, and dtype, layout, device, "
-            "pin_memory, requires_grad, as in `tensor`."
-        )
-        FUNCTIONS[label] = function
 
 
 _random_pair("rand", _UNIFORM, "random numbers that are uniform in [0, 1)")
 _random_pair("randn", _NORMAL, "random numbers of the standard normal distribution")
 
 
-@public()
+@factory()
 def normal(
-    mean: Any, std: Any = 1.0, size: Any = None, *, generator: Any = None, dtype: Any = None,
-    layout: Any = None, device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
-) -> Any:  # fmt: skip
+    mean: Any, std: Any = 1.0, size: Ints | None = None, *, options: Options, generator: Any = None
+) -> Any:
     """Make a tensor of normal random numbers.
 
     Parameters
@@ -120,11 +99,10 @@ def normal(
     if not tensors:
         if size is None:
             raise TypeError("normal(): two numbers need a size")
-        options = Options.of("normal", dtype, layout, device, pin_memory, requires_grad)
-        array = _random_array(_NORMAL, size_of("normal", (tuple(size),)), options.kind, stream)
+        array = _random_array(_NORMAL, size_of("normal", size), options.kind, stream)
         return options.leaf(array * options.kind.np.type(std) + options.kind.np.type(mean))
     kind = tensors[0].dtype
-    _check_floating(_NORMAL, kind)
+    check_floating(_NORMAL, kind)
     shape = tuple((mean * 0 + std * 0).shape)  # raises PyTorch's error unless they broadcast
     means, scales = (v._array() if record.is_tensor(v) else kind.np.type(v) for v in (mean, std))
     if record.is_tensor(std) and (scales < 0).any():
@@ -147,11 +125,17 @@ def _integers(
     return options.leaf(np.asarray(drawn).astype(options.kind.np))
 
 
-@public()
+@factory(
+    *(
+        f"({bounds}, Ints size, *, {generator}Tensor? out=None, {OPTIONS})"
+        for bounds in ("int high", "int low, int high")
+        for generator in ("Generator generator, ", "")
+    ),
+    default=int64,
+)
 def randint(
-    *bounds: Any, low: Any = None, high: Any = None, size: Any = None, generator: Any = None,
-    dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
-    requires_grad: bool = False,
+    low: int = UNSET, high: int | Ints = UNSET, size: Any = UNSET, *, options: Options,
+    generator: Any = None,
 ) -> Any:  # fmt: skip
     """Make a tensor of random integers: ``randint(high, size)`` or ``randint(low, high, size)``.
 
@@ -168,62 +152,41 @@ def randint(
     layout, device, pin_memory, requires_grad
         As in `tensor`.
     """
-    positional = list(bounds)
-    if positional and size is None and isinstance(positional[-1], tuple | list):
-        size = positional.pop()
-    if positional and high is None:
-        high = positional.pop()
-        if size is None and positional:  # an integer where the size belongs
-            raise TypeError(
-                f"randint(): argument 'size' (position {len(bounds)}) must be tuple of ints, "
-                f"not {type(high).__name__}"
-            )
-    if positional and low is None:
-        low = positional.pop()
-    if positional or high is None or size is None:
-        got = ", ".join(type(b).__name__ for b in bounds)
-        raise TypeError(
-            f"randint() received an invalid combination of arguments - got ({got}), but expected "
-            "(int high, tuple of ints size) or (int low, int high, tuple of ints size)"
-        )
-    first = 0 if low is None else as_int("randint", "low", 1, low)
-    last = as_int("randint", "high", 1 if low is None else 2, high)
-    shape = size_of("randint", (tuple(size),), position=2 if low is None else 3)
-    options = Options.of("randint", dtype, layout, device, pin_memory, requires_grad, default=int64)
-    return _integers(first, last, shape, options, stream_of("randint", generator))
+    if size is UNSET:  # the second of two
+        high, size = UNSET, high
+    bounds = _bounds("randint", low, high)
+    return _integers(*bounds, size_of("randint", size), options, stream_of("randint", generator))
 
 
-@public()
+def _bounds(name: str, low: Any, high: Any) -> tuple[int, int]:
+    """Return the bounds of random integers, of which the lower one is 0 if left out."""
+    if high is UNSET:
+        low, high = UNSET, low
+    first = 0 if low is UNSET else as_int(name, "low", 1, low)
+    return first, as_int(name, "high", 1 if low is UNSET else 2, high)
+
+
+@factory(
+    *(
+        f"({bounds}, *, {generator}MemoryFormat? memory_format=None, {OPTIONS})"
+        for bounds in ("int low, int high", "Tensor high", "int high")
+        for generator in ("Generator generator, ", "")
+    ),
+    like=True,
+)
 def randint_like(
-    input: Any, *bounds: Any, low: Any = None, high: Any = None, generator: Any = None,
-    dtype: Any = None, layout: Any = None, device: Any = None, pin_memory: bool = False,
-    requires_grad: bool = False, memory_format: Any = None,
+    input: Tensor, low: int = UNSET, high: int = UNSET, *, options: Options, generator: Any = None,
+    memory_format: Any = None,
 ) -> Any:  # fmt: skip
     """Make a tensor of random integers, of the shape and dtype of `input`; else as `randint`."""
-    record.check_tensors("randint_like", (input,))
-    positional = list(bounds)
-    if positional and high is None:
-        high = positional.pop()
-    if positional and low is None:
-        low = positional.pop()
-    if positional or high is None:
-        raise TypeError("randint_like() takes (input, high) or (input, low, high)")
-    first = 0 if low is None else as_int("randint_like", "low", 2, low)
-    last = as_int("randint_like", "high", 2 if low is None else 3, high)
-    options = Options.of(
-        "randint_like", dtype, layout, device, pin_memory, requires_grad, default=input.dtype
-    )
-    return _integers(first, last, tuple(input.shape), options, stream_of("randint_like", generator))
+    bounds = _bounds("randint_like", low, high)
+    return _integers(*bounds, tuple(input.shape), options, stream_of("randint_like", generator))
 
 
-@public()
-def randperm(
-    n: Any, *, generator: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
-    pin_memory: bool = False, requires_grad: bool = False,
-) -> Any:  # fmt: skip
+@factory(default=int64)
+def randperm(n: int, *, options: Options, generator: Any = None) -> Any:
     """Make a tensor of the integers below `n` in random order."""
     shape = checked("randperm", (as_int("randperm", "n", 1, n),))
-    options = Options.of("randperm", dtype, layout, device, pin_memory, requires_grad, int64)
     allocate(shape, int64)
     stream = stream_of("randperm", generator)
     with stream.lock:
@@ -231,8 +194,8 @@ def randperm(
 
 
 # --------------------------------------------------------------------------- from probabilities
-@public(method=True)
-def bernoulli(input: Any, p: Any = None, *, generator: Any = None) -> Any:
+@declared()
+def bernoulli(input: Tensor, p: Any = None, *, generator: Any = None) -> Any:
     """Make a tensor of zeros and ones, one with the probability that `input` (or `p`) says.
 
     Parameters
@@ -242,12 +205,9 @@ def bernoulli(input: Any, p: Any = None, *, generator: Any = None) -> Any:
     p : float, optional
     generator : Generator, optional
     """
-    record.check_tensors("bernoulli", (input,))
     stream = stream_of("bernoulli", generator)
     if p is None:
-        if not input.dtype.is_floating_point:
-            name = scalar_name(input.dtype)
-            raise NotImplementedError(f"\"bernoulli_tensor_cpu_p_\" not implemented for '{name}'")
+        check_floating("bernoulli_tensor_cpu_p_", input.dtype)
         chance = input._array()
         if not ((chance >= 0) & (chance <= 1)).all():
             raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true, but got false.")
@@ -260,9 +220,9 @@ def bernoulli(input: Any, p: Any = None, *, generator: Any = None) -> Any:
     return record.leaf_tensor(np.asarray(drawn, input.dtype.np), input.dtype)
 
 
-@public(method=True)
+@declared()
 def multinomial(
-    input: Any, num_samples: Any, replacement: bool = False, *, generator: Any = None
+    input: Tensor, num_samples: Any, replacement: bool = False, *, generator: Any = None
 ) -> Any:
     """Draw indices with the probabilities in each row.
 
@@ -281,10 +241,8 @@ def multinomial(
     Tensor
         int64, of shape (num_samples,) or (m, num_samples).
     """
-    record.check_tensors("multinomial", (input,))
     stream = stream_of("multinomial", generator)
     count = as_int("multinomial", "num_samples", 2, num_samples)
-    check_bool("multinomial", "replacement", 3, replacement)
     if not 1 <= input.ndim <= 2:
         raise RuntimeError("prob_dist must be 1 or 2 dim")
     if not input.dtype.is_floating_point:
@@ -322,8 +280,8 @@ def multinomial(
 
 
 # --------------------------------------------------------------------------- counts
-@public()
-def binomial(count: Any, prob: Any, generator: Any = None) -> Any:
+@declared(method=False)
+def binomial(count: Tensor, prob: Tensor, generator: Any = None) -> Any:
     """Make a tensor of how many of `count` attempts succeed, each with probability `prob`.
 
     Parameters
@@ -344,7 +302,6 @@ def binomial(count: Any, prob: Any, generator: Any = None) -> Any:
     >>> tg.binomial(tg.tensor([5.0, 7.0]), tg.tensor([0.0, 1.0]))
     tensor([0., 7.])
     """
-    record.check_tensors("binomial", (count, prob))
     for name, x in (("count", count), ("prob", prob)):
         if not x.dtype.is_floating_point:
             kind = scalar_name(x.dtype)
@@ -374,8 +331,8 @@ def binomial(count: Any, prob: Any, generator: Any = None) -> Any:
     )
 
 
-@public()
-def poisson(input: Any, generator: Any = None) -> Any:
+@declared(method=False)
+def poisson(input: Tensor, generator: Any = None) -> Any:
     """Make a tensor of counts of events that come with the rates that `input` says.
 
     Parameters
@@ -394,8 +351,7 @@ def poisson(input: Any, generator: Any = None) -> Any:
     >>> tg.poisson(tg.zeros(2))
     tensor([0., 0.])
     """
-    record.check_tensors("poisson", (input,))
-    _check_floating("poisson_cpu", input.dtype)
+    check_floating("poisson_cpu", input.dtype)
     stream = stream_of("poisson", generator)
     rates = input._array()
     if not (rates >= 0).all():

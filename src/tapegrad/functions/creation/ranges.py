@@ -12,21 +12,11 @@ from ...base.dtypes import bool_, dtype, float64, get_default_dtype, int64
 from ...tape import readout
 from ...tape import recording as record
 from ..arguments import as_int
-from ..options import Options, allocate, number_of
-from ..registry import public
+from ..operands import no_kernel
+from ..options import OPTIONS, Options, allocate, factory, number_of
+from ..signature import UNSET, Number
 
 __all__ = ["arange", "linspace", "logspace", "range_"]
-
-_ARANGE = (
-    "arange() received an invalid combination of arguments - got ({}), but expected one of:\n"
-    " * (Number end, *, Tensor out = None, torch.dtype dtype = None, torch.layout layout = None, "
-    "torch.device device = None, bool pin_memory = False, bool requires_grad = False)\n"
-    " * (Number start, Number end, *, torch.dtype dtype = None, torch.layout layout = None, "
-    "torch.device device = None, bool pin_memory = False, bool requires_grad = False)\n"
-    " * (Number start, Number end, Number step = 1, *, Tensor out = None, torch.dtype dtype = "
-    "None, torch.layout layout = None, torch.device device = None, bool pin_memory = False, bool "
-    "requires_grad = False)\n"
-)
 
 
 def _check_bounds(start: float, end: float, step: float) -> None:
@@ -39,11 +29,13 @@ def _check_bounds(start: float, end: float, step: float) -> None:
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
 
 
-@public()
+@factory(
+    f"(Number end, *, Tensor? out=None, {OPTIONS})", f"(Number start, Number end, *, {OPTIONS})",
+    f"(Number start, Number end, Number step=1, *, Tensor? out=None, {OPTIONS})", late=True,
+)  # fmt: skip
 def arange(
-    *bounds: Any, dtype: Any = None, layout: Any = None, device: Any = None,
-    pin_memory: bool = False, requires_grad: bool = False, **named: Any,
-) -> Any:  # fmt: skip
+    start: Number = UNSET, end: Number = UNSET, step: Number = 1, *, options: Options
+) -> Any:
     """Make the numbers from `start` up to, but without, `end`.
 
     It is called as ``arange(end)``, ``arange(start, end)`` or ``arange(start, end, step)``.
@@ -60,26 +52,12 @@ def arange(
     layout, device, pin_memory, requires_grad
         As in `tensor`.
     """
-    for key in named:
-        if key not in ("start", "end", "step"):
-            raise TypeError(f"arange() got an unexpected keyword argument '{key}'")
-    labels = ("end",) if len(bounds) == 1 and "end" not in named else ("start", "end", "step")
-    got = ", ".join([type(b).__name__ for b in bounds])
-    if len(bounds) > 3 or set(labels[: len(bounds)]) & set(named) or not (bounds or named):
-        raise TypeError(_ARANGE.format(got))
-    arguments = {**dict(zip(labels, bounds, strict=False)), **named}
-    if "end" not in arguments:
-        raise TypeError('arange() missing 1 required positional arguments: "end"')
-    if len(bounds) > 1 and any(isinstance(b, str) or b is None for b in bounds):
-        raise TypeError(_ARANGE.format(got))
-    start = number_of("arange", "start", 1, arguments.get("start", 0))
-    end = number_of("arange", "end", labels.index("end") + 1, arguments["end"])
-    step = number_of("arange", "step", 3, arguments.get("step", 1))
+    if end is UNSET:
+        start, end = 0, start
+    start = number_of("arange", "start", 1, 0 if start is UNSET else start)
+    end, step = number_of("arange", "end", 2, end), number_of("arange", "step", 3, step)
     whole = all(isinstance(v, int) for v in (start, end, step))
-    options = Options.of(
-        "arange", dtype, layout, device, pin_memory, requires_grad,
-        default=int64 if whole else get_default_dtype(),
-    )  # fmt: skip
+    options = options.or_kind(int64 if whole else get_default_dtype())
     _check_kind("arange", options.kind)
     _check_bounds(start, end, step)
     if options.kind is int64:
@@ -94,7 +72,7 @@ def arange(
 
 def _check_kind(name: str, kind: dtype) -> None:
     if kind is bool_:
-        raise NotImplementedError(f"\"{name}_cpu\" not implemented for 'Bool'")
+        raise no_kernel(f"{name}_cpu", bool_)
 
 
 def _progression(count: int, start: float, step: float, kind: dtype) -> np.ndarray:
@@ -105,11 +83,8 @@ def _progression(count: int, start: float, step: float, kind: dtype) -> np.ndarr
 
 
 # Its name would hide the builtin in this file.
-@public(name="range")
-def range_(
-    start: Any, end: Any, step: Any = 1, *, dtype: Any = None, layout: Any = None,
-    device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
-) -> Any:  # fmt: skip
+@factory(name="range")
+def range_(start: Number, end: Number, step: Number = 1, *, options: Options) -> Any:
     """Make the numbers from `start` to `end`, both included; deprecated in favour of `arange`.
 
     Parameters
@@ -128,16 +103,12 @@ def range_(
         "inconsistent with Python's range builtin. Instead, use torch.arange, which produces "
         "values in [start, end).",
         UserWarning,
-        stacklevel=3,
+        stacklevel=4,
     )
-    options = Options.of("range", dtype, layout, device, pin_memory, requires_grad)
     _check_kind("range", options.kind)
     _check_bounds(first, last, by)
     count = int((last - first) / by + 1)
     return options.leaf(_progression(count, first, by, options.kind))
-
-
-range_.__name__ = range_.__qualname__ = "range"
 
 
 def _steps(name: str, start: Any, end: Any, steps: Any) -> np.ndarray:
@@ -163,11 +134,8 @@ def _steps(name: str, start: Any, end: Any, steps: Any) -> np.ndarray:
     return array
 
 
-@public()
-def linspace(
-    start: Any, end: Any, steps: Any, *, dtype: Any = None, layout: Any = None, device: Any = None,
-    pin_memory: bool = False, requires_grad: bool = False,
-) -> Any:  # fmt: skip
+@factory()
+def linspace(start: Number, end: Number, steps: int, *, options: Options) -> Any:
     """Make `steps` numbers from `start` to `end`, both included, at equal distances.
 
     Parameters
@@ -177,18 +145,15 @@ def linspace(
     dtype, layout, device, pin_memory, requires_grad
         As in `tensor`.
     """
-    options = Options.of("linspace", dtype, layout, device, pin_memory, requires_grad)
     values = _steps("linspace", start, end, steps)
     return options.leaf(values.astype(options.kind.np))
 
 
-@public()
+@factory()
 def logspace(
-    start: Any, end: Any, steps: Any, base: float = 10.0, *, dtype: Any = None, layout: Any = None,
-    device: Any = None, pin_memory: bool = False, requires_grad: bool = False,
-) -> Any:  # fmt: skip
+    start: Number, end: Number, steps: int, base: float = 10.0, *, options: Options
+) -> Any:
     """Make `steps` powers of `base`, with exponents from `start` to `end`; else as `linspace`."""
-    options = Options.of("logspace", dtype, layout, device, pin_memory, requires_grad)
     values = _steps("logspace", start, end, steps)
     with np.errstate(all="ignore"):
         return options.leaf(np.power(float(base), values).astype(options.kind.np))

@@ -15,13 +15,14 @@ from ...ops.layout import broadcast_shapes
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.recording import layout_of
-from ..arguments import as_int, check_named, constant_like, wrap_dim
-from ..registry import FUNCTIONS, public
+from ..arguments import as_int, constant_like, wrap_dim
+from ..registry import FUNCTIONS, declared
 from ..shape.broadcast import expand_to
 from ..shape.slicing import slice_dim
-from .index_arrays import Later, index_values, normalise, positions
+from ..signature import Number, Operand, Tensor
+from .index_arrays import Later, checked_positions, index_values, normalise, positions
 
-__all__ = ["gather", "scatter"]
+__all__ = ["flat_positions", "gather", "in_range", "scatter"]
 
 
 # --------------------------------------------------------------------------- gather and scatter
@@ -32,32 +33,28 @@ def _dim_and_values(name: str, input: Any, dim: int, index: Any) -> tuple[int, A
     return wrap_dim(as_int(name, "dim", 1, dim), layout_of(input).ndim), index_values(index)
 
 
-def _in_range(values: Any, n: int, dim: int, *, wraps: bool = False) -> Any:
-    """Index values as a constant tensor.
+def in_range(values: Any, n: int, dim: int, *, wraps: bool = False) -> Any:
+    """Index values as a constant tensor; they do not count from the end, unless they may `wrap`."""
 
-    Raises
-    ------
-    RuntimeError
-        If one is out of range; gather and scatter do not count from the end, unless the index `wraps`.
-    """
-    if isinstance(values, Later):
-        return values.checked(n, wraps=wraps)
-    if wraps:
-        values = np.where(values < 0, values + n, values)
-    wrong = (values < 0) | (values >= n)
-    if wrong.any():
-        raise RuntimeError(
-            f"index {values[wrong][0]} is out of bounds for dimension {dim} with size {n}"
-        )
-    return positions(values)
+    def failure(i: int) -> RuntimeError:
+        shown = i + n if wraps and i < 0 else i
+        return RuntimeError(f"index {shown} is out of bounds for dimension {dim} with size {n}")
+
+    return checked_positions(values, n, failure, wraps=wraps)
+
+
+def flat_positions(values: Any, n: int) -> Any:
+    """Positions in a raveled tensor of `n` elements as a constant tensor; they count from the end, too."""
+    text = "out of range: tried to access index {} on a tensor of {} elements."
+    return checked_positions(values, n, lambda i: IndexError(text.format(i, n)), wraps=True)
 
 
 def _dims(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape or (1,)
 
 
-@public(method=True)
-def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False) -> Any:
+@declared()
+def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Any:
     """Return ``out[i, j] = input[index[i, j], j]`` (for ``dim=0``; likewise for others).
 
     Parameters
@@ -72,8 +69,6 @@ def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False) -> An
     RuntimeError
         If shapes do not fit or an index is out of range.
     """
-    check_named("gather", input=input)
-    check_named("gather", index=index, first=2)
     d, values = _dim_and_values("gather", input, dim, index)
     shape, index_shape = _dims(tuple(input.shape)), _dims(values.shape)
     if values.size:
@@ -89,7 +84,7 @@ def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False) -> An
                 )
     elif len(shape) != len(index_shape):  # nothing to read: any shape does
         return record.apply(TABLE["index"], (input.reshape(-1), positions(values)), dims=(0,))
-    return record.apply(TABLE["gather"], (input, _in_range(values, shape[d], d)), dim=d)
+    return record.apply(TABLE["gather"], (input, in_range(values, shape[d], d)), dim=d)
 
 
 def _scatter(name: str, row: str, input: Any, dim: int, index: Any, source: Any) -> Any:
@@ -116,7 +111,7 @@ def _scatter(name: str, row: str, input: Any, dim: int, index: Any, source: Any)
         if not scalar:
             text += f" and to be no larger size than src {list(source.shape)}"
         raise RuntimeError(text)
-    places = _in_range(values, shape[d], d)
+    places = in_range(values, shape[d], d)
     if scalar:
         source = constant_like(input, source)
     else:
@@ -126,8 +121,8 @@ def _scatter(name: str, row: str, input: Any, dim: int, index: Any, source: Any)
     return record.apply(TABLE[row], (input, places, source), dim=d)
 
 
-@public(method=True)
-def scatter(input: Any, dim: int, index: Any, src: Any = None, *, value: Any = None,
+@declared()
+def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None,
             reduce: str | None = None) -> Any:  # fmt: skip
     """Return a copy with ``out[index[i, j], j] = src[i, j]`` (for ``dim=0``).
 
@@ -143,8 +138,6 @@ def scatter(input: Any, dim: int, index: Any, src: Any = None, *, value: Any = N
     reduce : str, optional
         ``"add"``, as `scatter_add`, or ``"multiply"``, as `scatter_reduce` with ``"prod"``.
     """
-    check_named("scatter", input=input)
-    check_named("scatter", index=index, first=2)
     source_value = value if src is None else src
     if reduce is not None:
         source = (
@@ -162,8 +155,8 @@ def scatter(input: Any, dim: int, index: Any, src: Any = None, *, value: Any = N
     return _scatter("scatter", row, input, dim, index, source_value)
 
 
-@public(method=True)
-def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Any:
+@declared()
+def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Any:
     """Return a copy with ``out[index[i, j], j] += src[i, j]`` (for ``dim=0``).
 
     Parameters
@@ -174,15 +167,12 @@ def scatter_add(input: Any, dim: int, index: Any, src: Any) -> Any:
         int64; values for an index that occurs twice add up.
     src : Tensor
     """
-    check_named("scatter_add", input=input)
-    check_named("scatter_add", index=index, src=src, first=2)
     return _scatter("scatter_add", "scatter_add", input, dim, index, src)
 
 
-@public(method=True)
-def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Any:
+@declared()
+def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Any:
     """Gather along a dimension, broadcasting the others; without `dim`, from the raveled tensor."""
-    check_named("take_along_dim", input=input, indices=indices)
     if indices.dtype is not int64:
         raise RuntimeError(
             "torch.take_along_dim(): dtype of indices should be Long but got "
@@ -196,7 +186,7 @@ def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Any:
             f"but got {layout_of(input).ndim} dimensions for input, and {layout_of(indices).ndim} "
             "dimensions for indices"
         )
-    d = wrap_dim(as_int("take_along_dim", "dim", 3, dim), layout_of(input).ndim)
+    d = wrap_dim(dim, layout_of(input).ndim)
     input_shape, index_shape = list(input.shape), list(indices.shape)
     n = input_shape[d] if input_shape else 1
     values = index_values(indices)
@@ -209,7 +199,7 @@ def take_along_dim(input: Any, indices: Any, dim: int | None = None) -> Any:
         values = values.expand(common) if later else np.broadcast_to(values, common)
         common[d] = n
         input = expand_to(input, common)
-    return record.apply(TABLE["gather"], (input, _in_range(values, n, d, wraps=True)), dim=d)
+    return record.apply(TABLE["gather"], (input, in_range(values, n, d, wraps=True)), dim=d)
 
 
 # --------------------------------------------------------------------------- whole slices
@@ -219,29 +209,24 @@ def _index_vector(name: str, index: Any) -> Any:
     return values.reshape(1) if values.ndim == 0 else values
 
 
-@public(method=True)
-def index_select(input: Any, dim: int, index: Any) -> Any:
+@declared()
+def index_select(input: Tensor, dim: int, index: Tensor) -> Any:
     """Return the slices of a dimension at the indices of a vector."""
-    check_named("index_select", input=input)
-    check_named("index_select", index=index, first=2)
     if index.dtype is not int64:
         raise RuntimeError("index_select(): Expected dtype int32 or int64 for index")
     if layout_of(index).ndim > 1:
         raise IndexError("index_select(): Index is supposed to be a vector")
     shape = tuple(input.shape)
-    d = wrap_dim(as_int("index_select", "dim", 1, dim), len(shape))
+    d = wrap_dim(dim, len(shape))
     values = _index_vector("index_select", index)
     n = shape[d] if shape else 1
-    later = isinstance(values, Later)
-    if not later and ((values < 0) | (values >= n)).any():
-        raise IndexError("index out of range in self")
     if not shape:
         if values.size != 1:
             raise RuntimeError(
                 f"index_select(): Index to scalar can have only 1 value, got {values.size} value(s)"
             )
         input, values = input.reshape(1), values.reshape(())
-    places = values.checked(n, wraps=False) if later else positions(values)
+    places = checked_positions(values, n, lambda _: IndexError("index out of range in self"))
     return record.apply(TABLE["index_select"], (input, places), dims=(d,))
 
 
@@ -249,7 +234,6 @@ def _index_slices(
     name: str, row: str, input: Any, dim: int, index: Any, source: Any, *, accumulate: bool
 ) -> Any:
     """Write or add slices along a dimension, after PyTorch's checks."""
-    check_named(name, index=index, source=source, first=3)
     if index.dtype is not int64:
         raise RuntimeError(
             f"{name}_(): Expected dtype int32/int64 for index but got: {scalar_name(index.dtype)}"
@@ -288,39 +272,32 @@ def _index_slices(
 
 def _slice_positions(name: str, values: Any, n: int) -> Any:
     """Index values as a constant tensor, after `name`'s range check."""
-    if isinstance(values, Later):
-        return values.checked(n, wraps=name == "index_fill")
     if name == "index_fill":
+        if isinstance(values, Later):
+            return values.checked(n, wraps=True)
         return positions(normalise([values], [n]))
-    wrong = (values < 0) | (values >= n)
-    if wrong.any():
-        text = f"index {values[wrong][0]} is out of bounds for dimension 0 with size {n}"
-        if name == "index_copy":
-            raise IndexError(f"index_copy_(): {text}")
-        raise RuntimeError(text)
-    return positions(values)
+    error, prefix = (IndexError, "index_copy_(): ") if name == "index_copy" else (RuntimeError, "")
+    text = f"{prefix}index {{}} is out of bounds for dimension 0 with size {n}"
+    return checked_positions(values, n, lambda i: error(text.format(i)))
 
 
-@public(method=True)
-def index_add(input: Any, dim: int, index: Any, source: Any, *, alpha: Any = 1) -> Any:
+@declared()
+def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Number = 1) -> Any:
     """Return a copy to whose slices at `index` those of `source`, times alpha, are added."""
-    check_named("index_add", input=input)
     if alpha != 1:
         source = source * alpha
     return _index_slices("index_add", "index_add", input, dim, index, source, accumulate=True)
 
 
-@public(method=True)
-def index_copy(input: Any, dim: int, index: Any, source: Any) -> Any:
+@declared()
+def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Any:
     """Return a copy whose slices at `index` are those of `source`."""
-    check_named("index_copy", input=input)
     return _index_slices("index_copy", "index_copy", input, dim, index, source, accumulate=False)
 
 
-@public(method=True)
-def index_fill(input: Any, dim: int, index: Any, value: Any) -> Any:
+@declared("(int dim, Tensor index, Tensor value)", "(int dim, Tensor index, Number value)")
+def index_fill(input: Tensor, dim: int, index: Tensor, value: Operand) -> Any:
     """Return a copy whose slices at `index` are filled with a number or a 0-d tensor."""
-    check_named("index_fill", input=input)
     if not record.is_tensor(value):
         value = constant_like(input, value)
     elif layout_of(value).ndim:
@@ -332,10 +309,9 @@ def index_fill(input: Any, dim: int, index: Any, value: Any) -> Any:
     return _index_slices("index_fill", "index_fill", input, dim, index, value, accumulate=False)
 
 
-@public(method=True)
-def take(input: Any, index: Any) -> Any:
+@declared()
+def take(input: Tensor, index: Tensor) -> Any:
     """Return the elements at positions in the raveled tensor."""
-    check_named("take", input=input, index=index)
     if index.dtype is not int64:
         raise RuntimeError(
             f"take(): Expected a long tensor for index, but got {scalar_name(index.dtype)}"
@@ -343,14 +319,7 @@ def take(input: Any, index: Any) -> Any:
     values, n = index_values(index), layout_of(input).size
     if n == 0 and values.size:
         raise IndexError("take(): tried to take from an empty tensor")
-    if isinstance(values, Later):
-        places = values.checked(n, wraps=True)
-    else:
-        wrong = (values < -n) | (values >= n)
-        if wrong.any():
-            raise IndexError(
-                f"out of range: tried to access index {values[wrong][0]} on a tensor of {n} elements."
-            )
-        places = positions(np.where(values < 0, values + n, values))
     x = input if input.shape else input.reshape(1)
-    return record.apply(TABLE["take"], (x, places), dims=tuple(range(layout_of(x).ndim)))
+    return record.apply(
+        TABLE["take"], (x, flat_positions(values, n)), dims=tuple(range(layout_of(x).ndim))
+    )

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from ...base.dtypes import scalar_name
-from ...base.errors import must_be
 from ...native import abi as nt
 from ...ops.instruction import view_instruction
 from ...ops.layout import LAYOUTS, Layout
@@ -25,10 +24,11 @@ from ...ops.pairs import remember_pair
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.recording import layout_of
-from ..arguments import check_named, constant_like
-from ..registry import public
+from ..arguments import constant_like, tensor_list
+from ..registry import declared, public
 from ..shape.reshape import alias
 from ..shape.slicing import remember_select, select_dim
+from ..signature import Tensor, Tensors
 from .index_arrays import NOT_AN_INDEX, Advanced, Later, advanced_index, index_array
 
 __all__ = ["index_at", "put_at", "resolve_index"]
@@ -368,8 +368,8 @@ def getitem(input: Any, index: Any) -> Any:
     return view if advanced is None else index_at(view, advanced)
 
 
-@public(method=True)
-def index_put(input: Any, indices: Any, values: Any, accumulate: bool = False) -> Any:
+@declared()
+def index_put(input: Tensor, indices: Tensors, values: Tensor, accumulate: bool = False) -> Any:
     """Return a copy with values at index tensors.
 
     Parameters
@@ -381,20 +381,12 @@ def index_put(input: Any, indices: Any, values: Any, accumulate: bool = False) -
     accumulate : bool
         Add instead of overwriting.
     """
-    if not isinstance(indices, tuple | list):
-        raise must_be("index_put", "indices", 1, "tuple of Tensors", indices)
-    for i, one in enumerate(indices):
-        if not record.is_tensor(one):
-            raise TypeError(
-                f"expected Tensor as element {i} in argument 0, but got {type(one).__name__}"
-            )
-    check_named("index_put", values=values, first=2)
     if values.dtype is not input.dtype:
         raise RuntimeError(
             "Index put requires the source and destination dtypes match, got "
             f"{scalar_name(input.dtype)} for the destination and {scalar_name(values.dtype)} for the source."
         )
-    arrays = [index_array(one) for one in indices]
+    arrays = [index_array(one) for one in tensor_list(indices)]
     count = sum(a.ndim if a.dtype == np.bool_ else 1 for a in arrays)
     shape = layout_of(input).shape
     if count > len(shape):

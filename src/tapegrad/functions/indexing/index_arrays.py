@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +26,8 @@ from ...tape import recording as record
 from ...tape.tape import tape_at
 
 __all__ = [
-    "Advanced", "Later", "advanced_index", "index_array", "index_values", "normalise", "positions",
+    "Advanced", "Later", "advanced_index", "checked_positions", "index_array", "index_values",
+    "normalise", "positions",
 ]  # fmt: skip
 
 
@@ -85,6 +86,28 @@ def index_values(index: Any) -> Any:
 def positions(array: np.ndarray) -> Any:
     """Make a passive tensor over checked positions; nothing else may hold the array."""
     return record.leaf_tensor(np.ascontiguousarray(array, np.int64).reshape(array.shape), int64)
+
+
+def checked_positions(
+    values: Any, n: int, failure: Callable[[int], Exception], *, wraps: bool = False
+) -> Any:
+    """Index values as a constant tensor; `failure` makes the error for one that is out of range.
+
+    Parameters
+    ----------
+    values : numpy.ndarray or Later
+    n : int
+        The first that is too large.
+    failure : callable
+    wraps : bool
+        Whether negative ones count from the end.
+    """
+    if isinstance(values, Later):
+        return values.checked(n, wraps=wraps)
+    wrong = (values < (-n if wraps else 0)) | (values >= n)
+    if wrong.any():
+        raise failure(values[wrong][0])
+    return positions(np.where(values < 0, values + n, values) if wraps else values)
 
 
 def normalise(arrays: Sequence[np.ndarray], lengths: Sequence[int], rest: int = 1) -> np.ndarray:

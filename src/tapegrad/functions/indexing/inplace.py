@@ -31,6 +31,7 @@ from ...tape.recording import layout_of, storage_of
 from ...tape.tape import Tape, slot_of
 from ..arguments import check_cast
 from ..registry import public
+from ..shape.broadcast import expanded
 from .getitem import put_at, resolve_index
 
 __all__ = ["check_target", "in_place", "overwrite"]
@@ -288,24 +289,6 @@ def detach_(input: Any) -> Any:
     return input
 
 
-def _does_not_fit(value_shape: tuple[int, ...], item_shape: tuple[int, ...]) -> str:
-    """PyTorch's words for a value that does not broadcast to the items it is assigned to."""
-    if len(value_shape) > len(item_shape):
-        return (
-            f"expand(torch.FloatTensor{list(value_shape)}, size={list(item_shape)}): the number of sizes "
-            f"provided ({len(item_shape)}) must be greater or equal to the number of dimensions in the "
-            f"tensor ({len(value_shape)})"
-        )
-    axis = max(
-        i for i in range(1, len(value_shape) + 1) if value_shape[-i] not in (1, item_shape[-i])
-    )  # fmt: skip
-    return (
-        f"The expanded size of the tensor ({item_shape[-axis]}) must match the existing size "
-        f"({value_shape[-axis]}) at non-singleton dimension {len(item_shape) - axis}.  Target sizes: "
-        f"{list(item_shape)}.  Tensor sizes: {list(value_shape)}"
-    )
-
-
 def _check_item_target(input: Any, view: Any, *, active: bool) -> None:
     """`check_target`, in the words that PyTorch has for items of a leaf."""
     if current_tape().grad_mode and input.requires_grad and input.is_leaf:
@@ -336,12 +319,7 @@ def setitem(input: Any, index: Any, value: Any) -> None:
     if value.ndim:
         while value.ndim > view.ndim and value.shape[0] == 1:
             value = value.reshape(value.shape[1:])
-        try:
-            fits = np.broadcast_shapes(view.shape, value.shape) == tuple(view.shape)
-        except ValueError:
-            fits = False
-        if not fits:
-            raise RuntimeError(_does_not_fit(tuple(value.shape), tuple(view.shape)))
+        expanded(layout_of(value), view.shape)  # raises where it does not fit
     _check_item_target(input, view, active=record.is_active(value))
     _write_checked(view, value, node_name=node_name, arrives=False)
     tape = current_tape()

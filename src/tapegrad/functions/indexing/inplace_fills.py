@@ -15,11 +15,14 @@ from ...ops.layout import broadcast_shapes
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.recording import layout_of
-from ..arguments import as_int, check_named, float_of
+from ..arguments import as_int, float_of
 from ..creation.generator import Generator, stream_of
-from ..registry import public
+from ..operands import check_floating, no_kernel
+from ..registry import declared, public
 from ..shape.broadcast import expand_to
-from .index_arrays import Later, index_values, positions
+from ..signature import Tensor
+from .gather_scatter import flat_positions
+from .index_arrays import index_values, positions
 from .inplace import check_target, overwrite
 
 __all__: list[str] = []
@@ -46,11 +49,6 @@ def _node_name(name: str) -> str:
     return name.rstrip("_").title().replace("_", "") + "Backward0"
 
 
-def _check_floating_tensor(name: str, input: Any) -> None:
-    if not input.dtype.is_floating_point:
-        raise NotImplementedError(f"\"{name}\" not implemented for '{scalar_name(input.dtype)}'")
-
-
 @public(method=True, function=False)
 def uniform_(
     input: Any, from_: Any = 0.0, to: Any = 1.0, *, generator: Any = None, **named: Any
@@ -59,7 +57,7 @@ def uniform_(
     low = float_of("uniform_", "from", 1, named.pop("from", from_), "float")
     high = float_of("uniform_", "to", 2, to, "float")
     _no_more("uniform_", named)
-    _check_floating_tensor("check_uniform_bounds", input)
+    check_floating("check_uniform_bounds", input.dtype)
     if low > high:
         raise RuntimeError(
             f"uniform_ expects to return a [from, to) range, but found from={low:g} > to={high:g}"
@@ -81,7 +79,7 @@ def normal_(input: Any, mean: Any = 0.0, std: Any = 1.0, *, generator: Any = Non
     scale = float_of("normal_", "std", 2, std, "float")
     if not scale >= 0:
         raise RuntimeError(f"normal expects std >= 0.0, but found std {scale:g}")
-    _check_floating_tensor("normal_kernel_cpu", input)
+    check_floating("normal_kernel_cpu", input.dtype)
     return _drawn(
         input, "normal_", generator, lambda g, shape: middle + scale * g.standard_normal(shape)
     )
@@ -94,7 +92,7 @@ def log_normal_(input: Any, mean: Any = 1.0, std: Any = 2.0, *, generator: Any =
     scale = float_of("log_normal_", "std", 2, std, "float")
     if not scale > 0:
         raise RuntimeError(f"log_normal_ expects std > 0.0, but found std={scale:g}")
-    _check_floating_tensor("log_normal_cpu", input)
+    check_floating("log_normal_cpu", input.dtype)
     return _drawn(
         input, "log_normal_", generator,
         lambda g, shape: np.exp(middle + scale * g.standard_normal(shape)),
@@ -107,7 +105,7 @@ def exponential_(input: Any, lambd: Any = 1.0, *, generator: Any = None) -> Any:
     rate = float_of("exponential_", "lambd", 1, lambd, "float")
     if not rate > 0:
         raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={rate:g}")
-    _check_floating_tensor("exponential_cpu", input)
+    check_floating("exponential_cpu", input.dtype)
     return _drawn(
         input, "exponential_", generator, lambda g, shape: g.standard_exponential(shape) / rate
     )
@@ -120,7 +118,7 @@ def cauchy_(input: Any, median: Any = 0.0, sigma: Any = 1.0, *, generator: Any =
     scale = float_of("cauchy_", "sigma", 2, sigma, "float")
     if not scale > 0:
         raise RuntimeError(f"cauchy_ expects sigma > 0.0, but found sigma={scale:g}")
-    _check_floating_tensor("cauchy_cpu", input)
+    check_floating("cauchy_cpu", input.dtype)
     return _drawn(
         input, "cauchy_", generator, lambda g, shape: middle + scale * g.standard_cauchy(shape)
     )
@@ -133,7 +131,7 @@ def geometric_(input: Any, p: Any, *, generator: Any = None) -> Any:
     if not 0 < chance < 1:
         raise RuntimeError(f"geometric_ expects p to be in (0, 1), but got p={chance:g}")
     if input.dtype is bool_:
-        raise NotImplementedError("\"geometric_cpu\" not implemented for 'Bool'")
+        raise no_kernel("geometric_cpu", bool_)
     return _drawn(input, "geometric_", generator, lambda g, shape: g.geometric(chance, shape))
 
 
@@ -169,7 +167,7 @@ _LIMITS = {"float64": 2**53 + 1, "float32": 2**24 + 1, "int64": 2**63, "bool": 2
 def bernoulli_(input: Any, p: Any = 0.5, *, generator: Any = None) -> Any:
     """Fill with zeros and ones, one with probability `p`, a number or a tensor; return the tensor."""
     if record.is_tensor(p):
-        _check_floating_tensor("bernoulli_tensor_cpu_p_", p)
+        check_floating("bernoulli_tensor_cpu_p_", p.dtype)
         chance = p._array()
         if not ((chance >= 0) & (chance <= 1)).all():
             raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true, but got false.")
@@ -221,8 +219,8 @@ def fill_diagonal_(input: Any, fill_value: Any, wrap: bool = False) -> Any:
     return overwrite(input, filled, node_name="FillDiagonalBackward0")
 
 
-@public(method=True)
-def masked_scatter(input: Any, mask: Any, source: Any) -> Any:
+@declared()
+def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Any:
     """Return a copy with elements of `source`, in order, where a bool mask is set.
 
     Parameters
@@ -244,7 +242,6 @@ def masked_scatter(input: Any, mask: Any, source: Any) -> Any:
     >>> tg.masked_scatter(tg.zeros(3), mask, tg.tensor([1.0, 2.0]))
     tensor([1., 0., 2.])
     """
-    check_named("masked_scatter", input=input, mask=mask, source=source)
     if source.dtype is not input.dtype:
         raise RuntimeError(
             "masked_scatter: expected self and source to have same dtypes but got "
@@ -277,8 +274,8 @@ def _put(input: Any, place: Any, values: Any, *, accumulate: bool) -> Any:
     return result.reshape(input.shape)
 
 
-@public(method=True)
-def put(input: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
+@declared()
+def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Any:
     """Return a copy with elements of `source` at positions in the flattened tensor.
 
     Parameters
@@ -302,7 +299,6 @@ def put(input: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
     tensor([[1., 0.],
             [0., 2.]])
     """
-    check_named("put", input=input, index=index, source=source)
     if index.dtype is not int64:
         raise RuntimeError(
             f"put_(): Expected a long tensor for index, but got {scalar_name(index.dtype)}"
@@ -319,16 +315,7 @@ def put(input: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
         )
     count = layout_of(input).size
     values = index_values(index).reshape(-1)
-    if isinstance(values, Later):
-        place = values.checked(count, wraps=True)
-    else:
-        wrong = (values < -count) | (values >= count)
-        if wrong.any():
-            raise IndexError(
-                f"out of range: tried to access index {values[wrong][0]} on a tensor of {count} "
-                "elements."
-            )
-        place = positions(np.where(values < 0, values + count, values))
+    place = flat_positions(values, count)
     return _put(input, place, source.reshape(-1), accumulate=bool(accumulate))
 
 

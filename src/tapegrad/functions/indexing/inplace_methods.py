@@ -22,7 +22,6 @@ from ...tape.current import current_tape
 from ...tape.leaf_storage import Storage, storage_of
 from ...tape.recording import layout_of
 from ...tape.tape import slot_of
-from ..arguments import check_named
 from ..registry import FUNCTIONS, METHODS
 from .inplace import check_target, in_place, overwrite
 
@@ -85,7 +84,7 @@ def _as_function(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(method)
     def function(input: Any, *args: Any, **options: Any) -> Any:
-        check_named(name, input=input)
+        record.check_tensors(name, (input,))
         return method(input, *args, **options)
 
     function.__name__ = function.__qualname__ = name

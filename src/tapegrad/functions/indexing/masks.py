@@ -12,19 +12,19 @@ from ...ops.layout import broadcast_shapes
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.recording import layout_of
-from ..arguments import as_int, check_named, constant_like
+from ..arguments import as_int, constant_like
 from ..options import allocate
-from ..registry import public
+from ..registry import declared
 from ..shape.broadcast import expand_to
+from ..signature import Operand, Tensor
 from .index_arrays import positions
 
 __all__ = ["masked_fill", "masked_select", "nonzero"]
 
 
-@public(method=True)
-def masked_select(input: Any, mask: Any) -> Any:
+@declared()
+def masked_select(input: Tensor, mask: Tensor) -> Any:
     """Return the elements where a bool mask (broadcast with the tensor) is set, as a vector."""
-    check_named("masked_select", input=input, mask=mask)
     if mask.dtype is not bool_:
         raise RuntimeError("masked_select: expected BoolTensor for mask")
     shape = broadcast_shapes(mask.shape, input.shape)
@@ -37,10 +37,9 @@ def masked_select(input: Any, mask: Any) -> Any:
     return record.apply(TABLE["masked_select"], (x, positions(places)), dims=tuple(range(x.ndim)))
 
 
-@public(method=True)
-def masked_fill(input: Any, mask: Any, value: Any) -> Any:
+@declared("(Tensor mask, Tensor value)", "(Tensor mask, Number value)")
+def masked_fill(input: Tensor, mask: Tensor, value: Operand) -> Any:
     """Return a copy with `value`, a number or a 0-d tensor, where a bool mask is set."""
-    check_named("masked_fill", input=input, mask=mask)
     if mask.dtype is not bool_:
         raise RuntimeError(
             "masked_fill_ only supports boolean masks, but got mask with dtype "
@@ -54,28 +53,18 @@ def masked_fill(input: Any, mask: Any, value: Any) -> Any:
                 f"{layout_of(value).ndim} dimension(s)."
             )
         value = record.cast(value, input.dtype)
-    elif record.is_number(value):
-        value = constant_like(input, value)
     else:
-        raise TypeError(
-            "masked_fill() received an invalid combination of arguments - got (Tensor, "
-            f"{type(value).__name__}), but expected one of:\n * (Tensor mask, Tensor value)\n"
-            "      didn't match because some of the arguments have invalid types: (Tensor, "
-            f"!{type(value).__name__}!)\n * (Tensor mask, Number value)\n      didn't match "
-            "because "
-            f"some of the arguments have invalid types: (Tensor, !{type(value).__name__}!)\n"
-        )
+        value = constant_like(input, value)
     broadcast_shapes(mask.shape, input.shape)
     return record.apply(TABLE[row], (input, mask, value))
 
 
-@public(method=True)
-def nonzero(input: Any, *, as_tuple: bool = False) -> Any:
+@declared()
+def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     """Return the indices of elements that are not zero: a matrix with a row an element, or a tuple.
 
     The value is read when this is called.
     """
-    check_named("nonzero", input=input)
     array = input._array()
     if as_tuple:
         return tuple(record.leaf_tensor(a.astype(np.int64), int64)
@@ -83,16 +72,15 @@ def nonzero(input: Any, *, as_tuple: bool = False) -> Any:
     return record.leaf_tensor(np.argwhere(array).astype(np.int64), int64)
 
 
-@public(method=True)
-def argwhere(input: Any) -> Any:
+@declared()
+def argwhere(input: Tensor) -> Any:
     """Return the indices of elements that are not zero, a row an element."""
     return nonzero(input)
 
 
-@public()
-def one_hot(tensor: Any, num_classes: int = -1) -> Any:
+@declared(method=False)
+def one_hot(tensor: Tensor, num_classes: int = -1) -> Any:
     """Return int64 vectors with a 1 at each class index, along a new last dimension."""
-    check_named("one_hot", tensor=tensor)
     if tensor.dtype is not int64:
         raise RuntimeError("one_hot is only applicable to index tensor of type LongTensor.")
     num_classes = as_int("one_hot", "num_classes", 2, num_classes)

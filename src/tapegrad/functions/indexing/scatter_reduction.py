@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-from ...base.dtypes import bool_, int64
-from ...base.errors import must_be
+from ...base.dtypes import int64
+from ...ops.norms import highest, lowest
 from ...tape import recording as record
 from ...tape.recording import layout_of
-from ..arguments import as_int, check_bool, check_named, wrap_dim
-from ..registry import METHODS, public
+from ..arguments import wrap_dim
+from ..registry import METHODS, declared
 from ..shape.joining import cat
+from ..signature import Tensor
+from .gather_scatter import in_range
 from .index_arrays import index_values
 
 __all__ = ["index_reduce", "scatter_reduce"]
@@ -19,9 +20,9 @@ __all__ = ["index_reduce", "scatter_reduce"]
 _REDUCTIONS = ("sum", "prod", "mean", "amax", "amin")
 
 
-@public(method=True)
+@declared()
 def scatter_reduce(
-    input: Any, dim: int, index: Any, src: Any, reduce: str, *, include_self: bool = True
+    input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True
 ) -> Any:
     """Reduce the elements of `src` that go to the same place of a copy of `input`.
 
@@ -57,11 +58,6 @@ def scatter_reduce(
     >>> tg.ones(2).scatter_reduce(0, index, tg.tensor([2.0, 3.0, 4.0]), "sum")
     tensor([7., 4.])
     """
-    check_named("scatter_reduce", input=input)
-    check_named("scatter_reduce", index=index, src=src, first=2)
-    if not isinstance(reduce, str):
-        raise must_be("scatter_reduce", "reduce", 4, "str", reduce)
-    check_bool("scatter_reduce", "include_self", 5, include_self)
     if reduce not in _REDUCTIONS:
         raise RuntimeError(
             f"reduce argument must be either sum, prod, mean, amax or amin, got {reduce}"
@@ -70,7 +66,7 @@ def scatter_reduce(
         raise RuntimeError("scatter_reduce(): Expected dtype int64 for index")
     if src.dtype is not input.dtype:
         raise RuntimeError("scatter(): Expected self.dtype to be equal to src.dtype")
-    d = wrap_dim(as_int("scatter_reduce", "dim", 1, dim), layout_of(input).ndim)
+    d = wrap_dim(dim, layout_of(input).ndim)
     if not layout_of(index).size:
         return input.clone()
     if not input.ndim or not index.ndim or not src.ndim:
@@ -93,9 +89,15 @@ def scatter_reduce(
     return result
 
 
-@public(method=True)
+@declared()
 def index_reduce(
-    input: Any, dim: int, index: Any, source: Any, reduce: str, *, include_self: bool = True
+    input: Tensor,
+    dim: int,
+    index: Tensor,
+    source: Tensor,
+    reduce: str,
+    *,
+    include_self: bool = True,
 ) -> Any:
     """Reduce the slices of `source` that go to the same place of a copy of `input`.
 
@@ -130,8 +132,6 @@ def index_reduce(
     >>> tg.ones(2).index_reduce(0, index, tg.tensor([2.0, 3.0, 4.0]), "prod")
     tensor([8., 3.])
     """
-    check_named("index_reduce", input=input)
-    check_named("index_reduce", index=index, source=source, first=3)
     if reduce not in _REDUCTIONS[1:]:
         raise RuntimeError(
             f"index_reduce(): Expected reduce to be one of prod, mean, amax or amin but got {reduce}."
@@ -140,7 +140,7 @@ def index_reduce(
         raise IndexError(
             f"index_reduce_(): Index is supposed to be a vector, but got dim: {index.ndim}"
         )
-    d = wrap_dim(as_int("index_reduce", "dim", 2, dim), layout_of(input).ndim)
+    d = wrap_dim(dim, layout_of(input).ndim)
     if not input.ndim or not source.ndim:
         whole = [t if t.ndim else t.reshape(1) for t in (input, source)]
         reduced = index_reduce(whole[0], d, index, whole[1], reduce, include_self=include_self)
@@ -195,11 +195,7 @@ def _gathered(region: Any, index: Any, src: Any, dim: int, reduce: str, include_
     """Reduce along a further dimension, along which each place has all elements that may go there."""
     values = index_values(index)
     n = region.shape[dim]
-    if hasattr(values, "checked"):
-        index = values.checked(n)
-    elif ((values < 0) | (values >= n)).any():
-        wrong = values[(values < 0) | (values >= n)][0]
-        raise RuntimeError(f"index {wrong} is out of bounds for dimension {dim} with size {n}")
+    index = in_range(values, n, dim)
     into, places, source = (t.movedim(dim, -1) for t in (region, index, src))
     from_here = places.unsqueeze(-2) == METHODS["new_tensor"](index, list(range(n))).unsqueeze(-1)
     neutral = _neutral(region, reduce)
@@ -214,12 +210,5 @@ def _gathered(region: Any, index: Any, src: Any, dim: int, reduce: str, include_
 
 def _neutral(like: Any, reduce: str) -> Any:
     kind = layout_of(like).dtype
-    if reduce == "prod":
-        value: Any = 1
-    elif kind.is_floating_point:
-        value = -math.inf if reduce == "amax" else math.inf
-    elif kind is bool_:
-        value = reduce == "amin"
-    else:
-        value = -(2**63) if reduce == "amax" else 2**63 - 1
-    return record.as_operand(value, kind)
+    extreme = lowest(kind) if reduce == "amax" else highest(kind)
+    return record.as_operand(1 if reduce == "prod" else extreme, kind)

@@ -20,8 +20,9 @@ from ...tape import recording as record
 from ...tape.current import current_tape
 from ...tape.recording import layout_of
 from ...tape.tape import slot_of, tape_at
-from ..arguments import as_int, as_ints, check_named, wrap_dim
-from ..registry import public
+from ..arguments import as_int, as_ints, wrap_dim
+from ..registry import declared, public
+from ..signature import Ints, Tensor
 from .inplace import check_target, overwrite
 from .inplace_methods import become
 
@@ -31,7 +32,6 @@ __all__: list[str] = []
 # --------------------------------------------------------------------------- parts of a copy
 def _scattered(name: str, input: Any, src: Any, part: Callable[[Any], Any]) -> Any:
     """Return a copy of a tensor with `src` in the place of a view of it."""
-    check_named(name, input=input, src=src)
     result = input.clone()
     view = part(result)
     if view.shape != src.shape:
@@ -49,8 +49,8 @@ def _scattered(name: str, input: Any, src: Any, part: Callable[[Any], Any]) -> A
     return record.new_tensor(tape, slot, layout)
 
 
-@public(method=True)
-def select_scatter(input: Any, src: Any, dim: int, index: int) -> Any:
+@declared()
+def select_scatter(input: Tensor, src: Tensor, dim: int, index: int) -> Any:
     """Return a copy with `src` at one index of a dimension.
 
     Parameters
@@ -74,9 +74,9 @@ def select_scatter(input: Any, src: Any, dim: int, index: int) -> Any:
     return _scattered("select_scatter", input, src, lambda x: x.select(dim, index))
 
 
-@public(method=True)
+@declared()
 def slice_scatter(
-    input: Any, src: Any, dim: int = 0, start: int | None = None, end: int | None = None,
+    input: Tensor, src: Tensor, dim: int = 0, start: int | None = None, end: int | None = None,
     step: int = 1,
 ) -> Any:  # fmt: skip
     """Return a copy with `src` at a slice of a dimension.
@@ -101,14 +101,15 @@ def slice_scatter(
     """
     if as_int("slice_scatter", "step", 6, step) <= 0:
         raise RuntimeError("slice step must be positive")
-    record.check_tensors("slice_scatter", (input,))
-    d = wrap_dim(as_int("slice_scatter", "dim", 3, dim), layout_of(input).ndim)
+    d = wrap_dim(dim, layout_of(input).ndim)
     index = (slice(None),) * d + (slice(start, end, step),)
     return _scattered("slice_scatter", input, src, lambda x: x[index])
 
 
-@public(method=True)
-def diagonal_scatter(input: Any, src: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
+@declared()
+def diagonal_scatter(
+    input: Tensor, src: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1
+) -> Any:
     """Return a copy with `src` on a diagonal.
 
     Parameters
@@ -134,9 +135,9 @@ def diagonal_scatter(input: Any, src: Any, offset: int = 0, dim1: int = 0, dim2:
     )  # fmt: skip
 
 
-@public(method=True)
+@declared()
 def as_strided_scatter(
-    input: Any, src: Any, size: Any, stride: Any, storage_offset: int | None = None
+    input: Tensor, src: Tensor, size: Ints, stride: Ints, storage_offset: int | None = None
 ) -> Any:
     """Return a copy with `src` in the place of the elements that `as_strided` selects.
 
@@ -163,14 +164,15 @@ def as_strided_scatter(
 
 
 # --------------------------------------------------------------------------- other memory
-@public(method=True, function=False)
-def resize_(input: Any, *size: Any, memory_format: Any = None) -> Any:
+@declared(function=False)
+def resize_(input: Tensor, size: Ints, *, memory_format: Any = None) -> Any:
     """Give the tensor another shape; elements that are new have no particular value.
 
     Parameters
     ----------
     input : Tensor
-    *size : int or sequence of int
+    size : sequence of int
+        They may also come as several arguments.
 
     Returns
     -------
@@ -189,13 +191,12 @@ def resize_(input: Any, *size: Any, memory_format: Any = None) -> Any:
     tensor([[0., 1.],
             [2., 3.]])
     """
-    return _resized(input, as_ints("resize_", "size", size))
+    return _resized(input, as_ints(size))
 
 
-@public(method=True)
-def resize_as_(input: Any, the_template: Any, *, memory_format: Any = None) -> Any:
+@declared()
+def resize_as_(input: Tensor, the_template: Tensor, *, memory_format: Any = None) -> Any:
     """Give the tensor the shape of another; see `resize_`."""
-    check_named("resize_as_", input=input, the_template=the_template)
     return _resized(input, tuple(the_template.shape))
 
 

@@ -10,30 +10,29 @@ from ...ops.table import TABLE
 from ...tape import recording as record
 from ..arguments import float_of
 from ..operands import is_integral
-from ..registry import public
+from ..registry import declared
+from ..signature import Tensor
 from .selection import clamp
 
 __all__: list[str] = []
 
 
-@public(method=True)
-def relu(input: Any) -> Any:
+@declared()
+def relu(input: Tensor) -> Any:
     """Return ``max(input, 0)``."""
-    record.check_tensors("relu", (input,))
     if input.dtype is bool_:
         raise RuntimeError("Boolean inputs not supported for relu")
     return record.unary(TABLE["relu"], input)
 
 
 def _activation(name: str, input: Any, **attrs: Any) -> Any:
-    record.check_tensors(name, (input,))
     if is_integral(input.dtype):
         input = record.cast(input, get_default_dtype())
     return record.apply(TABLE[name], (input,), **attrs)
 
 
-@public(method=True)
-def leaky_relu(input: Any, negative_slope: float = 0.01) -> Any:
+@declared()
+def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Any:
     """Return the input where it is positive, else `negative_slope` times it."""
     return _activation(
         "leaky_relu",
@@ -42,14 +41,14 @@ def leaky_relu(input: Any, negative_slope: float = 0.01) -> Any:
     )
 
 
-@public(method=True)
-def elu(input: Any, alpha: float = 1.0) -> Any:
+@declared()
+def elu(input: Tensor, alpha: float = 1.0) -> Any:
     """Return the input where it is positive, else ``alpha * (exp(input) - 1)``."""
     return _activation("elu", input, alpha=float_of("elu", "alpha", 2, alpha))
 
 
-@public(method=True)
-def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
+@declared()
+def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Any:
     """Return ``log(1 + exp(beta * input)) / beta``.
 
     Parameters
@@ -64,8 +63,8 @@ def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
     return _activation("softplus", input, beta=beta, threshold=threshold)
 
 
-@public(method=True)
-def gelu(input: Any, *, approximate: str = "none") -> Any:
+@declared()
+def gelu(input: Tensor, *, approximate: str = "none") -> Any:
     """Return ``input * Phi(input)``, Phi being the standard normal distribution function.
 
     Parameters
@@ -79,8 +78,8 @@ def gelu(input: Any, *, approximate: str = "none") -> Any:
     return _activation("gelu", input, approximate=approximate)
 
 
-@public(method=True)
-def logit(input: Any, eps: float | None = None) -> Any:
+@declared()
+def logit(input: Tensor, eps: float | None = None) -> Any:
     """Return ``log(input / (1 - input))``.
 
     Parameters
@@ -89,7 +88,6 @@ def logit(input: Any, eps: float | None = None) -> Any:
     eps : float, optional
         Clamp the input to ``[eps, 1 - eps]`` first; without it, numbers outside [0, 1] give NaN.
     """
-    record.check_tensors("logit", (input,))
     if eps is not None:
         eps = float_of("logit", "eps", 1, eps, "float")
         if is_integral(input.dtype):

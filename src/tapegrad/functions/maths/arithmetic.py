@@ -15,8 +15,9 @@ from ...ops import arithmetic as _rows  # noqa: F401 - which this module looks u
 from ...ops.table import TABLE
 from ...tape import readout
 from ...tape import recording as record
-from ..operands import check, check_binary, check_divisor, integer_binary, is_integral, not_for
-from ..registry import FUNCTIONS, METHODS, public
+from ..operands import check_binary, check_divisor, integer_binary, is_integral, no_kernel
+from ..registry import FUNCTIONS, METHODS, declared
+from ..signature import Number, Operand, Tensor
 
 __all__: list[str] = []
 
@@ -70,8 +71,8 @@ def _combined(name: str, input: Any, other: Any, alpha: Any) -> Any:
     return record.binary(TABLE[name], input, other)
 
 
-@public(method=True)
-def add(input: Any, other: Any, *, alpha: Any = 1) -> Any:
+@declared()
+def add(input: Operand, other: Operand, *, alpha: Number = 1) -> Any:
     """Return ``input + alpha * other``.
 
     Parameters
@@ -83,8 +84,8 @@ def add(input: Any, other: Any, *, alpha: Any = 1) -> Any:
     return _combined("add", input, other, alpha)
 
 
-@public(method=True, aliases=("subtract",))
-def sub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
+@declared(aliases=("subtract",))
+def sub(input: Operand, other: Operand, *, alpha: Number = 1) -> Any:
     """Return ``input - alpha * other``.
 
     Parameters
@@ -96,8 +97,8 @@ def sub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
     return _combined("sub", input, other, alpha)
 
 
-@public(method=True)
-def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
+@declared()
+def rsub(input: Operand, other: Operand, *, alpha: Number = 1) -> Any:
     """Return ``other - alpha * input``.
 
     Parameters
@@ -109,10 +110,9 @@ def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
     return _combined("rsub", input, other, alpha)
 
 
-@public(method=True, aliases=("negative",))
-def neg(input: Any) -> Any:
+@declared(aliases=("negative",))
+def neg(input: Tensor) -> Any:
     """Return ``-input``."""
-    record.check_tensors("neg", (input,))
     if input.dtype is bool_:
         raise RuntimeError(
             "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to "
@@ -121,10 +121,9 @@ def neg(input: Any) -> Any:
     return record.unary(TABLE["neg"], input)
 
 
-@public(method=True)
-def positive(input: Any) -> Any:
+@declared()
+def positive(input: Tensor) -> Any:
     """Return the tensor itself."""
-    record.check_tensors("positive", (input,))
     if input.dtype is bool_:
         raise RuntimeError("The `+` operator, on a bool tensor is not supported.")
     return input
@@ -134,8 +133,8 @@ METHODS["__pos__"] = positive
 
 
 # --------------------------------------------------------------------------- quotients
-@public(method=True, aliases=("divide",))
-def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
+@declared(aliases=("divide",))
+def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> Any:
     """Return ``input / other``, rounded if asked for.
 
     Parameters
@@ -156,8 +155,8 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
     return _quotient(f"div_{rounding_mode}", input, other)
 
 
-@public(method=True)
-def true_divide(input: Any, other: Any) -> Any:
+@declared()
+def true_divide(input: Operand, other: Operand) -> Any:
     """Return ``input / other``; an alias of `div`."""
     return div(input, other)
 
@@ -165,52 +164,46 @@ def true_divide(input: Any, other: Any) -> Any:
 def _quotient(name: str, a: Any, b: Any) -> Any:
     kind = record.result_dtype((a, b))
     if kind is bool_:
-        raise not_for(name, kind)
+        raise no_kernel(f"{name}_cpu", kind)
     if is_integral(kind):
         check_divisor(b)
         return integer_binary(TABLE[name], a, b)
     return record.binary(TABLE[name], a, b)
 
 
-@public(method=True)
-def floor_divide(input: Any, other: Any) -> Any:
+@declared()
+def floor_divide(input: Operand, other: Operand) -> Any:
     """Return ``input // other``, rounded down."""
     check_binary("floor_divide", input, other)
     if record.result_dtype((input, other)) is bool_:
-        raise not_for("div_floor", bool_)
+        raise no_kernel("div_floor_cpu", bool_)
     return _quotient("floor_divide", input, other)
 
 
-@public(method=True)
-def remainder(input: Any, other: Any) -> Any:
+@declared()
+def remainder(input: Operand, other: Operand) -> Any:
     """Return the remainder of ``input // other``, with the sign of `other`."""
     check_binary("remainder", input, other)
     return _quotient("remainder", input, other)
 
 
-@public(method=True)
-def fmod(input: Any, other: Any) -> Any:
+@declared()
+def fmod(input: Operand, other: Operand) -> Any:
     """Return the remainder of the division rounded towards zero, with the sign of `input`."""
     check_binary("fmod", input, other)
     return _quotient("fmod", input, other)
 
 
 # --------------------------------------------------------------------------- powers
-def _check_power(name: str, input: Any, exponent: Any) -> None:
-    """Raise unless base and exponent are tensors or numbers, one of them a tensor."""
-    if not record.is_tensor(input) and not record.is_tensor(exponent):
-        kinds = f"{type(input).__name__}, {type(exponent).__name__}"
-        raise TypeError(
-            f"{name}() received an invalid combination of arguments - got ({kinds}), but expected "
-            "one of:\n * (Tensor input, Tensor exponent)\n * (Number self, Tensor exponent)\n"
-            " * (Tensor input, Number exponent)"
-        )
-    check(name, input, 1, "input")
-    check(name, exponent, 2, "exponent")
+_POWER_FORMS = (
+    "(Tensor input, Tensor exponent, *, Tensor? out=None)",
+    "(Number self, Tensor exponent, *, Tensor? out=None)",
+    "(Tensor input, Number exponent, *, Tensor? out=None)",
+)
 
 
-@public(method=True)
-def pow(input: Any, exponent: Any) -> Any:
+@declared(*_POWER_FORMS)
+def pow(input: Operand, exponent: Operand) -> Any:
     """Return ``input ** exponent``.
 
     Parameters
@@ -224,14 +217,13 @@ def pow(input: Any, exponent: Any) -> Any:
     RuntimeError
         For integers with a negative Python number as exponent.
     """
-    _check_power("pow", input, exponent)
     kind = record.result_dtype((input, exponent))
     if kind is bool_:
         if exponent is True:
             return input.clone()
         if exponent is False:
             return input.logical_or(True)
-        raise NotImplementedError("\"pow\" not implemented for 'Bool'")
+        raise no_kernel("pow", bool_)
     if is_integral(kind):
         if not record.is_tensor(exponent) and exponent < 0:
             raise RuntimeError("Integers to negative integer powers are not allowed.")
@@ -239,47 +231,42 @@ def pow(input: Any, exponent: Any) -> Any:
     return record.binary(TABLE["pow"], input, exponent)
 
 
-@public(method=True)
-def float_power(input: Any, exponent: Any) -> Any:
+@declared(*_POWER_FORMS)
+def float_power(input: Operand, exponent: Operand) -> Any:
     """Return ``input ** exponent`` in float64."""
-    _check_power("float_power", input, exponent)
     a, b = (record.cast(v, float64) if record.is_tensor(v) else float(v) for v in (input, exponent))
     return record.binary(TABLE["pow"], a, b)
 
 
-@public(method=True)
-def square(input: Any) -> Any:
+@declared()
+def square(input: Tensor) -> Any:
     """Return ``input * input``."""
-    record.check_tensors("square", (input,))
     if input.dtype is bool_:
         input = record.cast(input, int64)
     return record.unary(TABLE["square"], input)
 
 
 # --------------------------------------------------------------------------- signs and rounding
-@public(method=True, aliases=("absolute",))
-def abs(input: Any) -> Any:
+@declared(aliases=("absolute",))
+def abs(input: Tensor) -> Any:
     """Return the absolute value."""
-    record.check_tensors("abs", (input,))
     if input.dtype is bool_:
-        raise not_for("abs", bool_)
+        raise no_kernel("abs_cpu", bool_)
     return record.unary(TABLE["abs"], input)
 
 
 def _rounding(name: str, title: str) -> Callable[..., Any]:
     entry = TABLE[name]
 
-    def rounding(input: Any) -> Any:
-        record.check_tensors(name, (input,))
+    @declared(name=name, doc=f"Return the elementwise {name}.")
+    def rounding(input: Tensor) -> Any:
         if input.dtype is bool_ and name not in ("sign", "sgn"):
-            raise not_for(title, bool_)
+            raise no_kernel(f"{title}_cpu", bool_)
         if is_integral(input.dtype) and (name == "round" or input.dtype is bool_):
             return input.clone()
         return record.unary(entry, input)
 
-    rounding.__name__ = rounding.__qualname__ = name
-    rounding.__doc__ = f"Return the elementwise {name}."
-    return public(method=True)(rounding)
+    return rounding
 
 
 for _name in ("floor", "ceil", "trunc"):
@@ -290,8 +277,8 @@ _plain_round = _rounding("round", "round_vml")
 FUNCTIONS["fix"] = METHODS["fix"] = FUNCTIONS["trunc"]
 
 
-@public(method=True)
-def round(input: Any, *, decimals: int = 0) -> Any:
+@declared()
+def round(input: Tensor, *, decimals: int = 0) -> Any:
     """Round to the nearest integer, half to even.
 
     Parameters
@@ -302,7 +289,6 @@ def round(input: Any, *, decimals: int = 0) -> Any:
     """
     if decimals == 0:
         return _plain_round(input)
-    record.check_tensors("round", (input,))
     if is_integral(input.dtype):
         raise NotImplementedError("round_cpu not implemented for 'Long'")
     scale = 10.0 ** (decimals if decimals > 0 else -decimals)
@@ -311,10 +297,9 @@ def round(input: Any, *, decimals: int = 0) -> Any:
     return _plain_round(input / scale) * scale
 
 
-@public(method=True)
-def frac(input: Any) -> Any:
+@declared()
+def frac(input: Tensor) -> Any:
     """Return the fractional part, with the sign of `input`."""
-    record.check_tensors("frac", (input,))
     if is_integral(input.dtype):
-        raise not_for("frac", input.dtype)
+        raise no_kernel("frac_cpu", input.dtype)
     return record.unary(TABLE["frac"], input)

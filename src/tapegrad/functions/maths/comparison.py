@@ -8,9 +8,9 @@ from ...base.dtypes import scalar_name
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.recording import layout_of
-from ..arguments import check_bool, check_named, float_of
-from ..registry import public
-from .reduction import no_overload
+from ..arguments import float_of
+from ..registry import declared
+from ..signature import Operand, Tensor
 
 __all__ = ["allclose", "equal", "isclose", "isin", "signbit"]
 
@@ -21,9 +21,9 @@ def _check_same_dtype(input: Any, other: Any) -> None:
         raise RuntimeError(f"{scalar_name(a)} did not match {scalar_name(b)}")
 
 
-@public(method=True)
+@declared(out=False)
 def isclose(
-    input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
+    input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
 ) -> Any:
     """Compare elementwise up to ``atol + rtol * abs(other)``.
 
@@ -52,8 +52,6 @@ def isclose(
     >>> tg.isclose(tg.tensor([1.0, 2.0]), tg.tensor([1.0, 2.1]))
     tensor([ True, False])
     """
-    check_named("isclose", input=input, other=other)
-    check_bool("isclose", "equal_nan", 5, equal_nan)
     _check_same_dtype(input, other)
     rtol = float_of("isclose", "rtol", 3, rtol, "float")
     atol = float_of("isclose", "atol", 4, atol, "float")
@@ -76,9 +74,9 @@ def isclose(
     return close | (distance.isfinite() & (distance <= allowed))
 
 
-@public(method=True)
+@declared(out=False)
 def allclose(
-    input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
+    input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
 ) -> bool:
     """Return True if all elements are close; arguments as for `isclose`.
 
@@ -88,12 +86,11 @@ def allclose(
     >>> tg.allclose(tg.tensor([1.0, 2.0]), tg.tensor([1.0, 2.0 + 1e-9]))
     True
     """
-    check_named("allclose", input=input, other=other)
     return bool(isclose(input, other, rtol, atol, equal_nan).all())
 
 
-@public(method=True)
-def equal(input: Any, other: Any) -> bool:
+@declared(out=False)
+def equal(input: Tensor, other: Tensor) -> bool:
     """Return True if two tensors have the same shape and the same elements (NaN equals nothing).
 
     Examples
@@ -102,14 +99,13 @@ def equal(input: Any, other: Any) -> bool:
     >>> tg.equal(tg.tensor([1.0, 2.0]), tg.tensor([1.0, 2.0]))
     True
     """
-    check_named("equal", input=input, other=other)
     if input.shape != other.shape:
         return False
     return bool((input.detach() == other.detach()).all())
 
 
-@public(method=True)
-def signbit(input: Any) -> Any:
+@declared()
+def signbit(input: Tensor) -> Any:
     """Tell for each element if its sign is a minus, also that of -0.0.
 
     Parameters
@@ -127,22 +123,21 @@ def signbit(input: Any) -> Any:
     >>> tg.signbit(tg.tensor([-0.0, 0.0, -2.0]))
     tensor([ True, False,  True])
     """
-    check_named("signbit", input=input)
     if not input.dtype.is_floating_point:
         return input < 0
     return record.unary(TABLE["has_sign"], input)
 
 
-_ISIN_FORMS = (
-    "(Tensor elements, Tensor test_elements, *, bool assume_unique = False, bool invert = False)",
-    "(Number element, Tensor test_elements, *, bool assume_unique = False, bool invert = False)",
-    "(Tensor elements, Number test_element, *, bool assume_unique = False, bool invert = False)",
-)
+_ISIN_OPTIONS = "*, bool assume_unique=False, bool invert=False, Tensor? out=None)"
 
 
-@public()
+@declared(
+    f"(Tensor elements, Tensor test_elements, {_ISIN_OPTIONS}",
+    f"(Number element, Tensor test_elements, {_ISIN_OPTIONS}",
+    f"(Tensor elements, Number test_element, {_ISIN_OPTIONS}", method=False,
+)  # fmt: skip
 def isin(
-    elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False
+    elements: Operand, test_elements: Operand, *, assume_unique: bool = False, invert: bool = False
 ) -> Any:
     """Tell for each element if it is among others.
 
@@ -167,12 +162,6 @@ def isin(
     tensor([ True, False,  True])
     """
     values = (elements, test_elements)
-    if not any(map(record.is_tensor, values)) or not all(
-        record.is_tensor(v) or record.is_number(v) for v in values
-    ):
-        raise no_overload("isin", _ISIN_FORMS, *values)
-    check_bool("isin", "assume_unique", 3, assume_unique)
-    check_bool("isin", "invert", 4, invert)
     kind = record.result_dtype(values)
     a, b = (record.as_operand(v, kind).detach() for v in values)
     among = (a.unsqueeze(-1) == b.reshape(-1)).any(-1)

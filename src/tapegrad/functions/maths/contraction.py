@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ...base.dtypes import dtype, scalar_name, type_name
+from ...base.dtypes import dtype, scalar_name
 from ...base.errors import must_be
 from ...ops.layout import contiguous
 from ...ops.table import TABLE
 from ...tape import readout
 from ...tape import recording as record
 from ...tape.recording import layout_of
-from ..arguments import as_int, as_ints, check_named, wrap_dim
-from ..registry import FUNCTIONS, public
+from ..arguments import as_int, as_ints, wrap_dim
+from ..keywords import checked
+from ..registry import FUNCTIONS, declared, public
+from ..shape.broadcast import expanded
+from ..signature import Dims, Number, Tensor
 from .matmul import (
     check_bmm,
     check_matrices,
@@ -35,26 +38,8 @@ def _factor(name: str, argument: str, kind: dtype, value: Any) -> float | int:
     return float(value) if kind.is_floating_point else int(value)
 
 
-def _check_added(z: Any, shape: tuple[int, ...]) -> None:
-    """Raise PyTorch's error unless `z` expands to `shape`."""
-    missing = len(shape) - z.ndim
-    if missing < 0:
-        raise RuntimeError(
-            f"expand({type_name(z.dtype)}{{{list(z.shape)}}}, size={list(shape)}): the "
-            f"number of sizes provided ({len(shape)}) must be greater or equal to the number of "
-            f"dimensions in the tensor ({z.ndim})"
-        )
-    for i in range(len(shape) - 1, missing - 1, -1):
-        if z.shape[i - missing] not in (1, shape[i]):
-            raise RuntimeError(
-                f"The expanded size of the tensor ({shape[i]}) must match the existing size "
-                f"({z.shape[i - missing]}) at non-singleton dimension {i}.  Target sizes: "
-                f"{list(shape)}.  Tensor sizes: {list(z.shape)}"
-            )
-
-
-@public(method=True)
-def addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
+@declared()
+def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Number = 1, alpha: Number = 1) -> Any:
     """Return ``beta * input + alpha * (mat1 @ mat2)``.
 
     Parameters
@@ -66,13 +51,12 @@ def addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) ->
     beta, alpha : number
         Factors; with ``beta=0`` nothing of `input` counts, not even NaN.
     """
-    check_named("addmm", input=input, mat1=mat1, mat2=mat2)
     for name, value in (("mat1", mat1), ("mat2", mat2)):
         if value.ndim != 2:
             raise RuntimeError(f"{name} must be a matrix, got {value.ndim}-D tensor")
     if mat1.shape[1] != mat2.shape[0]:
         check_matrices(mat1, mat2)
-    _check_added(input, (mat1.shape[0], mat2.shape[1]))
+    expanded(layout_of(input), (mat1.shape[0], mat2.shape[1]))  # raises where it does not fit
     for name, value in (("self", input), ("mat1", mat1)):
         if value.dtype is not mat2.dtype:
             raise RuntimeError(
@@ -83,10 +67,9 @@ def addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1) ->
     return _add_product("addmm", mat1, mat2, input, beta, alpha)
 
 
-@public(method=True)
-def addmv(input: Any, mat: Any, vec: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
+@declared()
+def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Number = 1, alpha: Number = 1) -> Any:
     """Return ``beta * input + alpha * (mat @ vec)``; the arguments are as those of `addmm`."""
-    check_named("addmv", input=input, mat=mat, vec=vec)
     if (mat.ndim, vec.ndim) != (2, 1) or input.ndim > 1:
         raise RuntimeError(
             f"vector + matrix @ vector expected, got {input.ndim}, {mat.ndim}, {vec.ndim}"
@@ -104,12 +87,13 @@ def addmv(input: Any, mat: Any, vec: Any, *, beta: Any = 1, alpha: Any = 1) -> A
     return _add_product("addmv", mat, vec, input, beta, alpha)
 
 
-@public(method=True)
-def baddbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 1) -> Any:
+@declared()
+def baddbmm(
+    input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Number = 1, alpha: Number = 1
+) -> Any:
     """Return ``beta * input + alpha * bmm(batch1, batch2)``; arguments are as those of `addmm`."""
-    check_named("baddbmm", input=input, batch1=batch1, batch2=batch2)
     check_bmm(batch1, batch2)
-    _check_added(input, (*batch1.shape[:2], batch2.shape[2]))
+    expanded(layout_of(input), (*batch1.shape[:2], batch2.shape[2]))  # raises where it does not fit
     check_same_scalar(batch1, input)
     return _add_product("baddbmm", batch1, batch2, input, beta, alpha)
 
@@ -123,8 +107,8 @@ def _add_product(name: str, x: Any, y: Any, z: Any, beta: Any, alpha: Any) -> An
     return record.apply(TABLE[name], (x, y, z), **factors)
 
 
-@public()
-def linear(input: Any, weight: Any, bias: Any = None) -> Any:
+@declared(method=False)
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
     """Return ``input @ weight.T + bias``.
 
     Parameters
@@ -136,7 +120,6 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     bias : Tensor, optional
         Of shape (p,), or ().
     """
-    check_named("linear", input=input, weight=weight)
     turned = weight.transpose(0, 1) if weight.ndim == 2 else weight
     if bias is None:
         return matmul(input, turned)
@@ -146,10 +129,9 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
 
 
 # --------------------------------------------------------------------------- over dimensions
-@public(method=True)
-def inner(input: Any, other: Any) -> Any:
+@declared()
+def inner(input: Tensor, other: Tensor) -> Any:
     """Sum of products over the last dimension of both, for each pair of the other indices."""
-    check_named("inner", input=input, other=other)
     if input.ndim == 0 or other.ndim == 0:
         return record.binary(TABLE["mul"], input, other)
     if input.shape[-1] != other.shape[-1]:
@@ -183,15 +165,12 @@ def tensordot(a: Any, b: Any, dims: Any = 2) -> Any:
     Tensor
         Its dimensions are the remaining ones of `a`, then those of `b`.
     """
-    check_named("tensordot", a=a, b=b)
+    record.check_tensors("tensordot", (a, b))
     if isinstance(dims, list | tuple) or record.is_tensor(dims):
         pair = dims.tolist() if record.is_tensor(dims) else dims
         if not isinstance(pair, list | tuple) or len(pair) != 2:
             raise RuntimeError(_DIMS.format(dims))
-        of_a, of_b = (
-            list(as_ints("tensordot", name, (d,), position))
-            for position, name, d in zip((3, 4), ("dims_self", "dims_other"), pair, strict=True)
-        )
+        of_a, of_b = pair
     else:
         if not hasattr(type(dims), "__index__"):
             raise RuntimeError(_DIMS.format(dims))
@@ -200,10 +179,17 @@ def tensordot(a: Any, b: Any, dims: Any = 2) -> Any:
             raise RuntimeError(f"tensordot expects dims >= 0, but got dims={dims}")
         if count > min(a.ndim, b.ndim):
             raise RuntimeError(f"tensordot expects dims < ndim_a or ndim_b, but got dims={dims}")
-        of_a, of_b = list(range(-count, 0)), list(range(count))
+        of_a, of_b = tuple(range(-count, 0)), tuple(range(count))
+    return _tensordot(a, b, of_a, of_b)
+
+
+@declared(function=False, method=False)
+def _contracted(a: Tensor, b: Tensor, dims_self: Dims, dims_other: Dims) -> Any:
+    of_a, of_b = as_ints(dims_self), as_ints(dims_other)
     if len(of_a) != len(of_b):
         raise RuntimeError("both dimension lists should have same length")
-    of_a, of_b = [wrap_dim(d, a.ndim) for d in of_a], [wrap_dim(d, b.ndim) for d in of_b]
+    of_a = tuple([wrap_dim(d, a.ndim) for d in of_a])
+    of_b = tuple([wrap_dim(d, b.ndim) for d in of_b])
     for i, j in zip(of_a, of_b, strict=True):
         n, m = a.shape[i], b.shape[j]
         if n != m and 1 not in (n, m):
@@ -223,10 +209,12 @@ def tensordot(a: Any, b: Any, dims: Any = 2) -> Any:
     return mm(left, right).view((*shape_a, *shape_b))
 
 
-@public(method=True)
-def kron(input: Any, other: Any) -> Any:
+_tensordot = checked("tensordot", _contracted, method=False, out=False)
+
+
+@declared()
+def kron(input: Tensor, other: Tensor) -> Any:
     """Kronecker product: every element of one tensor times the whole of the other."""
-    check_named("kron", input=input, other=other)
     ndim = max(input.ndim, other.ndim)
     left = (1,) * (ndim - input.ndim) + input.shape
     right = (1,) * (ndim - other.ndim) + other.shape
@@ -239,8 +227,8 @@ def kron(input: Any, other: Any) -> Any:
     return record.view(TABLE["unsafe_view"], product, shape, strides)
 
 
-@public(method=True)
-def matrix_power(input: Any, n: int) -> Any:
+@declared()
+def matrix_power(input: Tensor, n: int) -> Any:
     """Product of a square matrix (or each of a batch) with itself, `n` times.
 
     Parameters
@@ -257,7 +245,6 @@ def matrix_power(input: Any, n: int) -> Any:
     NotImplementedError
         For a negative power.
     """
-    check_named("matrix_power", input=input)
     if input.ndim < 2:
         raise RuntimeError(
             "linalg.matrix_power: The input tensor A must have at least 2 dimensions."

@@ -9,16 +9,14 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from ...base.dtypes import bool_, get_default_dtype
 from ...tape import readout
 from ...tape import recording as record
 from ..arguments import as_int, distinct, float_of, wrap_dim
-from ..registry import public
+from ..registry import declared
 from ..shape.joining import cat
 from ..shape.slicing import slice_dim
-from .reduction import no_overload
+from ..signature import Tensor
 
 __all__ = ["cumulative_trapezoid", "diff", "gradient", "trapezoid"]
 
@@ -30,8 +28,14 @@ def _part(x: Any, dim: int, start: int, end: int) -> Any:
 
 
 # --------------------------------------------------------------------------- differences
-@public(method=True)
-def diff(input: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None) -> Any:
+@declared()
+def diff(
+    input: Tensor,
+    n: int = 1,
+    dim: int = -1,
+    prepend: Tensor | None = None,
+    append: Tensor | None = None,
+) -> Any:
     """Differences of neighbours along a dimension.
 
     Parameters
@@ -60,19 +64,17 @@ def diff(input: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any
     tensor([3., 5.])
     """
     others = [t for t in (prepend, append) if t is not None]
-    record.check_tensors("diff", (input, *others))
-    order, dim = as_int("diff", "n", 2, n), as_int("diff", "dim", 3, dim)
     if not input.ndim:
         raise RuntimeError("diff expects input to be at least one-dimensional")
-    d = wrap_dim(dim, input.ndim)
+    order, d = as_int("diff", "n", 2, n), wrap_dim(dim, input.ndim)
     if order < 0:
         raise RuntimeError(f"order must be non-negative but got {order}")
     for t in others:
         _check_joined(input, t, d)
-    if others:
-        input = cat([t for t in (prepend, input, append) if t is not None], d)
     if not order:
         return input.clone()
+    if others:
+        input = cat([t for t in (prepend, input, append) if t is not None], d)
     for _ in range(min(order, input.shape[d])):
         later, earlier = _part(input, d, 1, 0), _part(input, d, 0, -1)
         input = later.logical_xor(earlier) if input.dtype is bool_ else later - earlier
@@ -91,20 +93,16 @@ def _check_joined(input: Any, other: Any, dim: int) -> None:
 
 
 # --------------------------------------------------------------------------- gradients of samples
-_GRADIENT_FORMS = (
-    "(Tensor input, *, tuple of ints dim, int edge_order = 1)",
-    "(Tensor input, *, Number spacing, tuple of ints dim, int edge_order = 1)",
-    "(Tensor input, *, Number spacing, int dim = None, int edge_order = 1)",
-    "(Tensor input, *, tuple of Scalars spacing, int dim = None, int edge_order = 1)",
-    "(Tensor input, *, tuple of Scalars spacing, tuple of ints dim, int edge_order = 1)",
-    "(Tensor input, *, tuple of Tensors spacing, tuple of ints dim, int edge_order = 1)",
-    "(Tensor input, *, tuple of Tensors spacing, int dim = None, int edge_order = 1)",
-)
-
-
-@public()
+@declared(
+    "(*, Dims dim, int edge_order=1)", "(*, Number spacing, Dims dim, int edge_order=1)",
+    "(*, Number? spacing=None, int? dim=None, int edge_order=1)",
+    "(*, Scalars spacing, int? dim=None, int edge_order=1)",
+    "(*, Scalars spacing, Dims dim, int edge_order=1)",
+    "(*, Tensors spacing, int? dim=None, int edge_order=1)",
+    "(*, Tensors spacing, Dims dim, int edge_order=1)", method=False,
+)  # fmt: skip
 def gradient(
-    input: Any, *, spacing: Any = 1, dim: Any = None, edge_order: int = 1
+    input: Tensor, *, spacing: Any = 1, dim: Any = None, edge_order: int = 1
 ) -> tuple[Any, ...]:
     """Estimate the gradient of a function from its values on a grid, by central differences.
 
@@ -136,16 +134,9 @@ def gradient(
     >>> tg.gradient(tg.tensor([0.0, 1.0, 4.0, 9.0]))
     (tensor([1., 2., 4., 5.]),)
     """
-    record.check_tensors("gradient", (input,))
     many = isinstance(spacing, tuple | list)
-    if record.is_tensor(spacing) and spacing.ndim:
-        raise no_overload("gradient", _GRADIENT_FORMS, input, spacing=spacing)
-    try:
-        steps = [_spacing(s) for s in spacing] if many else _spacing(spacing)
-        dims = _gradient_dims(dim, input.ndim)
-        edge = operator.index(edge_order)
-    except TypeError:
-        raise no_overload("gradient", _GRADIENT_FORMS, input, spacing=spacing) from None
+    steps = [_spacing(s) for s in spacing] if many else _spacing(spacing)
+    dims, edge = _gradient_dims(dim, input.ndim), operator.index(edge_order)
     if edge not in (1, 2):
         raise RuntimeError("torch.gradient only supports edge_order=1 and edge_order=2.")
     if not isinstance(steps, list):
@@ -178,10 +169,7 @@ def _spacing(value: Any) -> Any:
 def _gradient_dims(dim: Any, ndim: int) -> tuple[int, ...]:
     if dim is None:
         return tuple(range(ndim))
-    many = isinstance(dim, tuple | list)
-    if any(isinstance(d, bool) for d in (dim if many else (dim,))):
-        raise TypeError
-    return distinct(dim, ndim) if many else (wrap_dim(dim, ndim),)
+    return distinct(dim, ndim) if isinstance(dim, tuple | list) else (wrap_dim(dim, ndim),)
 
 
 def _wrong_count(dim: Any, ndim: int, expected: int, length: int) -> str:
@@ -241,19 +229,11 @@ def _edge(values: Sequence[Any], near: Any, far: Any) -> Any:
 
 
 # --------------------------------------------------------------------------- integrals of samples
-_TRAPEZOID_FORMS = (
-    "(Tensor y, Tensor x, *, int dim = -1)",
-    "(Tensor y, *, Number dx = 1, int dim = -1)",
-)
+_TRAPEZOID_FORMS = ("(Tensor x, *, int dim=-1)", "(*, Number dx=1, int dim=-1)")
 
 
 def _panels(name: str, y: Any, x: Any, dx: Any, dim: Any) -> tuple[Any, int]:
     """The areas between neighbours, and the dimension that they lie along."""
-    record.check_tensors(name, (y,) if x is None else (y, x))
-    if x is not None and dx is not None:
-        raise no_overload(name, _TRAPEZOID_FORMS, y, dx=dx, x=x)
-    if isinstance(dim, bool) or not isinstance(dim, int | np.integer):
-        raise no_overload(name, _TRAPEZOID_FORMS, y, dim=dim)
     if y.dtype is bool_ or (x is not None and x.dtype is bool_):
         which = "y" if y.dtype is bool_ else "x"
         raise RuntimeError(
@@ -267,8 +247,6 @@ def _panels(name: str, y: Any, x: Any, dx: Any, dim: Any) -> tuple[Any, int]:
         step = readout.option(1.0 if dx is None else dx, f"{name}(dx=...)")
         if isinstance(step, bool):
             raise RuntimeError(f"{name}: Currently, we only support dx as a real number.")
-        if not record.is_number(step):
-            raise no_overload(name, _TRAPEZOID_FORMS, y, dx=dx)
         return pairs * (step / 2), d
     if x.ndim > y.ndim:
         raise RuntimeError(f"{name}: `x` has more dimensions than `y`")
@@ -281,8 +259,8 @@ def _panels(name: str, y: Any, x: Any, dx: Any, dim: Any) -> tuple[Any, int]:
     return pairs * widths / 2, d
 
 
-@public()
-def trapezoid(y: Any, x: Any = None, *, dx: Any = None, dim: int = -1) -> Any:
+@declared(*_TRAPEZOID_FORMS, method=False, aliases=("trapz",))
+def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: Any = None, dim: int = -1) -> Any:
     """Integrate along a dimension by the trapezoidal rule.
 
     Parameters
@@ -310,14 +288,10 @@ def trapezoid(y: Any, x: Any = None, *, dx: Any = None, dim: int = -1) -> Any:
     return panels.sum(d - y.ndim)
 
 
-@public()
-def trapz(y: Any, x: Any = None, *, dx: Any = None, dim: int = -1) -> Any:
-    """Integrate along a dimension; see `trapezoid`."""
-    return trapezoid(y, x, dx=dx, dim=dim)
-
-
-@public()
-def cumulative_trapezoid(y: Any, x: Any = None, *, dx: Any = None, dim: int = -1) -> Any:
+@declared(*_TRAPEZOID_FORMS, method=False)
+def cumulative_trapezoid(
+    y: Tensor, x: Tensor | None = None, *, dx: Any = None, dim: int = -1
+) -> Any:
     """Integrate along a dimension up to each place but the first; arguments as for `trapezoid`.
 
     Examples

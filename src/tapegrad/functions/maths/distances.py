@@ -5,13 +5,16 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from ...base.dtypes import scalar_name
+from ...base.dtypes import bool_, scalar_name
 from ...ops.layout import broadcast_shapes
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ..arguments import as_int, float_of, wrap_dim
-from ..registry import public
+from ..operands import no_kernel
+from ..registry import declared, public
 from ..shape.diagonals import triu_indices
+from ..signature import Tensor
+from .matmul import check_same_scalar
 
 __all__ = ["cdist", "cross", "pdist"]
 
@@ -20,14 +23,6 @@ _MODES = (
     "use_mm_for_euclid_dist",
     "donot_use_mm_for_euclid_dist",
 )
-
-
-def _check_same(a: Any, b: Any) -> None:
-    """Raise PyTorch's error unless two tensors are of one dtype."""
-    if a.dtype is not b.dtype:
-        raise RuntimeError(
-            f"expected scalar type {scalar_name(a.dtype)} but found {scalar_name(b.dtype)}"
-        )
 
 
 def _norm_order(name: str, p: Any, position: int) -> float:
@@ -100,13 +95,13 @@ def cdist(
             f"X1 and X2 must have the same number of columns. X1: {x1.shape[-1]} X2: {x2.shape[-1]}"
         )
     order = _norm_order("cdist", p, 3)
-    _check_same(x1, x2)
+    check_same_scalar(x1, x2)
     broadcast_shapes(x1.shape[:-2], x2.shape[:-2])  # raises where they do not
     return _norm(x1.unsqueeze(-2) - x2.unsqueeze(-3), order)
 
 
-@public()
-def pdist(input: Any, p: float = 2.0) -> Any:
+@declared(method=False)
+def pdist(input: Tensor, p: float = 2.0) -> Any:
     """Distances of each row of a matrix from the rows behind it.
 
     Parameters
@@ -127,7 +122,6 @@ def pdist(input: Any, p: float = 2.0) -> Any:
     >>> tg.pdist(tg.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0]]))
     tensor([5.0000, 1.0000, 4.2426])
     """
-    record.check_tensors("pdist", (input,))
     if input.ndim != 2:
         raise RuntimeError(f"pdist only supports 2D tensors, got: {input.ndim}D")
     if not input.dtype.is_floating_point:
@@ -137,8 +131,8 @@ def pdist(input: Any, p: float = 2.0) -> Any:
     return _norm(input.index_select(0, rows) - input.index_select(0, others), order)
 
 
-@public(method=True)
-def cross(input: Any, other: Any, dim: int | None = None) -> Any:
+@declared()
+def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Any:
     """Cross product of vectors of three elements, which lie along a dimension.
 
     Parameters
@@ -159,7 +153,6 @@ def cross(input: Any, other: Any, dim: int | None = None) -> Any:
     >>> tg.cross(tg.tensor([1.0, 0.0, 0.0]), tg.tensor([0.0, 1.0, 0.0]), dim=0)
     tensor([0., 0., 1.])
     """
-    record.check_tensors("cross", (input, other))
     if dim is None:
         warnings.warn(
             "Using torch.cross without specifying the dim arg is deprecated.\nPlease either pass the dim "
@@ -177,7 +170,7 @@ def cross(input: Any, other: Any, dim: int | None = None) -> Any:
     if not input.ndim or input.shape[d] != 3 or other.shape[d] != 3:
         sizes = " and ".join(str(x.shape[d]) if x.ndim else "1" for x in (input, other))
         raise RuntimeError(f"linalg.cross: inputs dimension {dim} must have length 3. Got {sizes}")
-    _check_same(input, other)
-    if scalar_name(input.dtype) == "Bool":
-        raise NotImplementedError("\"cross\" not implemented for 'Bool'")
+    check_same_scalar(input, other)
+    if input.dtype is bool_:
+        raise no_kernel("cross", bool_)
     return input.roll(-1, d) * other.roll(-2, d) - input.roll(-2, d) * other.roll(-1, d)

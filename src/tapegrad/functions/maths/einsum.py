@@ -29,7 +29,7 @@ _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _ELLIPSIS = len(_LETTERS)  # stands for the ellipsis until its dimensions are counted
 
 
-@public()
+@public(out=False)
 def einsum(*args: Any) -> Any:
     """Sum products of elements over indices that the equation names.
 

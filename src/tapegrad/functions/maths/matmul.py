@@ -17,8 +17,9 @@ from ...ops.layout import broadcast_shapes
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.recording import layout_of
-from ..arguments import check_named
-from ..registry import public
+from ..operands import no_kernel
+from ..registry import declared
+from ..signature import Tensor
 
 __all__ = [
     "check_bmm", "check_matrices", "check_same_scalar", "matmul", "mm",
@@ -30,7 +31,7 @@ __all__ = [
 def no_bool(kind: dtype, kernel: str) -> None:
     """Raise PyTorch's error for a product of bools."""
     if kind is bool_:
-        raise NotImplementedError(f"\"{kernel}\" not implemented for 'Bool'")
+        raise no_kernel(kernel, bool_)
 
 
 def check_matrices(x: Any, y: Any, rows: int | None = None) -> None:
@@ -85,8 +86,8 @@ def _check_vector(x: Any, y: Any, rows: int) -> None:
 
 
 # --------------------------------------------------------------------------- products
-@public(method=True)
-def mm(input: Any, mat2: Any) -> Any:
+@declared()
+def mm(input: Tensor, mat2: Tensor) -> Any:
     """Multiply two matrices.
 
     Parameters
@@ -106,7 +107,6 @@ def mm(input: Any, mat2: Any) -> Any:
     RuntimeError
         If they are not matrices of one dtype, or do not fit.
     """
-    check_named("mm", input=input, mat2=mat2)
     if input.ndim != 2:
         raise RuntimeError("self must be a matrix")
     if mat2.ndim != 2:
@@ -115,8 +115,8 @@ def mm(input: Any, mat2: Any) -> Any:
     return record.apply(TABLE["mm"], (input, mat2))
 
 
-@public(method=True)
-def bmm(input: Any, mat2: Any) -> Any:
+@declared()
+def bmm(input: Tensor, mat2: Tensor) -> Any:
     """Multiply matrices pairwise.
 
     Parameters
@@ -131,7 +131,6 @@ def bmm(input: Any, mat2: Any) -> Any:
     Tensor
         Of shape (b, m, p).
     """
-    check_named("bmm", input=input, mat2=mat2)
     check_bmm(input, mat2)
     return record.apply(TABLE["bmm"], (input, mat2))
 
@@ -151,10 +150,9 @@ def check_bmm(batch1: Any, batch2: Any) -> None:
     no_bool(batch1.dtype, "bmm")
 
 
-@public(method=True)
-def mv(input: Any, vec: Any) -> Any:
+@declared()
+def mv(input: Tensor, vec: Tensor) -> Any:
     """Multiply a matrix of shape (m, k) by a vector of length k."""
-    check_named("mv", input=input, vec=vec)
     if (input.ndim, vec.ndim) != (2, 1):
         raise RuntimeError(f"vector + matrix @ vector expected, got 1, {input.ndim}, {vec.ndim}")
     _check_vector(input, vec, input.shape[0])
@@ -178,8 +176,8 @@ def _check_dot(name: str, x: Any, y: Any) -> None:
     no_bool(x.dtype, "dot")
 
 
-@public(method=True)
-def dot(input: Any, tensor: Any) -> Any:
+@declared()
+def dot(input: Tensor, tensor: Tensor) -> Any:
     """Sum of the products of two vectors' elements.
 
     Parameters
@@ -192,21 +190,19 @@ def dot(input: Any, tensor: Any) -> Any:
     Tensor
         0-d.
     """
-    check_named("dot", input=input, tensor=tensor)
     _check_dot("dot", input, tensor)
     return record.apply(TABLE["dot"], (input, tensor))
 
 
-@public(method=True)
-def vdot(input: Any, other: Any) -> Any:
+@declared()
+def vdot(input: Tensor, other: Tensor) -> Any:
     """Sum of the products of two vectors' elements; as `dot`, since no dtype is complex."""
-    check_named("vdot", input=input, other=other)
     _check_dot("dot", input, other)
     return record.apply(TABLE["vdot"], (input, other))
 
 
-@public(method=True, aliases=("ger",))
-def outer(input: Any, vec2: Any) -> Any:
+@declared(aliases=("ger",))
+def outer(input: Tensor, vec2: Tensor) -> Any:
     """Product of each element of one vector with each of another.
 
     Parameters
@@ -221,15 +217,14 @@ def outer(input: Any, vec2: Any) -> Any:
     Tensor
         Of shape (n, m).
     """
-    check_named("outer", input=input, vec2=vec2)
     for name, value in (("self", input), ("vec2", vec2)):
         if value.ndim != 1:
             raise RuntimeError(f"outer: Expected 1-D argument {name}, but got {value.ndim}-D")
     return record.binary(TABLE["mul"], input.unsqueeze(-1), vec2)
 
 
-@public(method=True)
-def matmul(input: Any, other: Any) -> Any:
+@declared()
+def matmul(input: Tensor, other: Tensor) -> Any:
     """Multiply matrices, vectors, and batches of matrices; the operator ``@``.
 
     Parameters
@@ -248,7 +243,6 @@ def matmul(input: Any, other: Any) -> Any:
     RuntimeError
         If the operands do not fit.
     """
-    check_named("matmul", input=input, other=other)
     n, m = input.ndim, other.ndim
     if n == 0 or m == 0:
         raise RuntimeError(

@@ -14,7 +14,7 @@ from ...tape import recording as record
 from ...tape.recording import layout_of
 from ..arguments import float_of
 from ..keywords import checked
-from ..registry import declared, public
+from ..registry import declared
 from ..signature import Dims, Number, Tensor
 from .reduction import dims_of
 
@@ -135,9 +135,9 @@ def _check_norm(x: Layout, p: float, dims: tuple[int, ...], *, full: bool) -> No
             )
 
 
-@public(method=True)
+@declared()
 def norm(
-    input: Any, p: Any = "fro", dim: Any = None, keepdim: bool = False, *, dtype: Any = None
+    input: Tensor, p: Any = "fro", dim: Any = None, keepdim: Any = False, *, dtype: Any = None
 ) -> Any:
     """Vector norm of all elements along dimensions; 2 by default.
 
@@ -157,7 +157,6 @@ def norm(
     -------
     Tensor
     """
-    record.check_tensors("norm", (input,))
     if isinstance(p, str):
         if p != "fro":
             raise RuntimeError(f"linalg.matrix_norm: Order {p} not supported.")

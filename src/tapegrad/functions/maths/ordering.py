@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...base.dtypes import bool_, int64, scalar_name
+from ...base.dtypes import bool_, int64
 from ...ops.layout import Layout
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.recording import layout_of
 from ..arguments import as_int, wrap_dim
+from ..operands import no_kernel
 from ..registry import declared
 from ..signature import UNSET, Dims, Tensor
 from . import return_types
@@ -267,7 +268,7 @@ def median(input: Tensor, dim: int = UNSET, keepdim: bool = False) -> Any:
     """
     layout = layout_of(input)
     if layout.dtype is bool_:
-        raise NotImplementedError(f"\"median_cpu\" not implemented for '{scalar_name(bool_)}'")
+        raise no_kernel("median_cpu", bool_)
     if dim is UNSET:
         if not layout.size:
             return input.mean()

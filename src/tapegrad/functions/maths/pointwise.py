@@ -1,7 +1,7 @@
 """Elementwise functions that need more than native recording gives.
 
-Those with options are in arithmetic.py, selection.py and activation.py; here are the rows without
-options that native recording does not take, PyTorch's second names, and methods for VJPs.
+Those with options are in arithmetic.py, selection.py and activation.py; here are methods for VJPs. Rows
+without options become functions in operators.py.
 
 Where a name is also a row that is recorded natively, native recording falls back to its function
 (for keyword arguments, new layouts, other dtypes), so it handles the plain case too.
@@ -9,44 +9,15 @@ Where a name is also a row that is recorded natively, native recording falls bac
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from ...ops import elementwise as _rows  # noqa: F401 - rows that this module looks up
 from ...ops.table import TABLE
 from ...tape import recording as record
-from ..operands import check_binary
-from ..registry import FUNCTIONS, METHODS, public
+from ..registry import public
 from . import activation, arithmetic, selection
 
 __all__ = ["activation", "arithmetic", "selection"]
-
-
-# --------------------------------------------------------------------------- rows without options
-def _row_function(name: str) -> Callable[..., Any]:
-    """Make the function of a row with one or two operands."""
-    entry = TABLE[name]
-
-    def unary(input: Any) -> Any:
-        record.check_tensors(name, (input,))
-        return record.unary(entry, input)
-
-    def binary(input: Any, other: Any) -> Any:
-        check_binary(name, input, other)
-        return record.binary(entry, input, other)
-
-    function: Callable[..., Any] = unary if entry.arity == 1 else binary
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"Return the elementwise {name}."
-    return function
-
-
-for _name in ("rsqrt", "sigmoid", "silu", "logsigmoid", "erf", "erfc", "sinc", "xlogy"):
-    FUNCTIONS[_name] = METHODS[_name] = _row_function(_name)
-
-for _row in TABLE.values():  # their second names in PyTorch
-    for _name in _row.aliases:
-        FUNCTIONS[_name] = METHODS[_name] = _row_function(_row.name)
 
 
 # --------------------------------------------------------------------------- methods for VJPs

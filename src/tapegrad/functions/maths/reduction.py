@@ -13,27 +13,14 @@ from ...base.dtypes import as_dtype, bool_, get_default_dtype, int64, scalar_nam
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.recording import layout_of
-from ..arguments import distinct, varargs, wrap_dim
-from ..registry import declared, public
-from ..signature import UNSET, Dims, Dtype, Tensor
+from ..arguments import as_ints, distinct, wrap_dim
+from ..registry import declared
+from ..signature import UNSET, Dims, Dtype, Ints, Tensor
 
-__all__ = ["as_float", "as_summand", "dims_of", "no_overload"]
+__all__ = ["as_float", "as_summand", "dims_of"]
 
 
 # --------------------------------------------------------------------------- arguments
-def no_overload(name: str, forms: tuple[str, ...], *args: Any, **named: Any) -> TypeError:
-    """PyTorch's error for arguments that fit none of a method's forms."""
-    given = ", ".join(type(a).__name__ for a in args)
-    if named:
-        words = [f"{key}={type(v).__name__}" for key, v in named.items()]
-        given = ", ".join([given, *words] if given else words) + ", "
-    listed = "".join(f" * {form}\n" for form in forms)
-    return TypeError(
-        f"{name}() received an invalid combination of arguments - got ({given}), "
-        f"but expected one of:\n{listed}"
-    )
-
-
 def dims_of(dim: Dims | None, ndim: int) -> tuple[int, ...]:
     """Dimensions to reduce, ascending and counted from the front; all if `dim` is None or empty."""
     if type(dim) is int and -ndim <= dim < ndim:
@@ -103,15 +90,15 @@ def sum(
     return _total("sum", as_summand(input, dtype), dim, keepdim)
 
 
-@public(method=True, function=False)
-def sum_to_size(input: Any, *size: Any) -> Any:
+@declared(function=False)
+def sum_to_size(input: Tensor, size: Ints) -> Any:
     """Sum over the dimensions along which a shape was broadcast to the tensor's.
 
     Parameters
     ----------
     input : Tensor
-    *size : int or sequence of int
-        The shape.
+    size : sequence of int
+        The shape, which may also come as several arguments.
 
     Raises
     ------
@@ -125,7 +112,7 @@ def sum_to_size(input: Any, *size: Any) -> Any:
     tensor([[12.],
             [12.]])
     """
-    wanted, shape = varargs("sum_to_size", "size", size, {}), tuple(input.shape)
+    wanted, shape = as_ints(size), tuple(input.shape)
     more = len(shape) - len(wanted)
     pairs = list(zip(wanted, shape[more:], strict=True)) if more >= 0 else []
     if more < 0 or [n for n, m in pairs if n not in (1, m)]:

@@ -12,64 +12,48 @@ def _show(result: Any) -> str:
     return f"torch.return_types.{type(result).__name__}(\n{fields})"
 
 
-class max(NamedTuple):
+class _ValuesAndIndices(NamedTuple):
+    values: Any
+    indices: Any
+
+    def __repr__(self) -> str:
+        return _show(self)
+
+
+class max(_ValuesAndIndices):
     """Result of `max`."""
 
-    values: Any
-    indices: Any
-
-    def __repr__(self) -> str:
-        return _show(self)
+    __slots__ = ()
 
 
-class min(NamedTuple):
+class min(_ValuesAndIndices):
     """Result of `min`."""
 
-    values: Any
-    indices: Any
-
-    def __repr__(self) -> str:
-        return _show(self)
+    __slots__ = ()
 
 
-class median(NamedTuple):
+class median(_ValuesAndIndices):
     """Result of `median`."""
 
-    values: Any
-    indices: Any
-
-    def __repr__(self) -> str:
-        return _show(self)
+    __slots__ = ()
 
 
-class nanmedian(NamedTuple):
+class nanmedian(_ValuesAndIndices):
     """Result of `nanmedian`."""
 
-    values: Any
-    indices: Any
-
-    def __repr__(self) -> str:
-        return _show(self)
+    __slots__ = ()
 
 
-class sort(NamedTuple):
+class sort(_ValuesAndIndices):
     """Result of `sort`."""
 
-    values: Any
-    indices: Any
-
-    def __repr__(self) -> str:
-        return _show(self)
+    __slots__ = ()
 
 
-class topk(NamedTuple):
+class topk(_ValuesAndIndices):
     """Result of `topk`."""
 
-    values: Any
-    indices: Any
-
-    def __repr__(self) -> str:
-        return _show(self)
+    __slots__ = ()
 
 
 class aminmax(NamedTuple):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...base.dtypes import as_dtype, scalar_name
+from ...base.dtypes import as_dtype
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.recording import layout_of
 from ..arguments import wrap_dim
+from ..operands import check_floating
 from ..registry import declared
 from ..signature import Dims, Dtype, Tensor
 from .reduction import as_float, as_summand, dims_of
@@ -47,11 +48,7 @@ def cumprod(input: Tensor, dim: int, *, dtype: Dtype | None = None) -> Tensor:
 @declared()
 def logcumsumexp(input: Tensor, dim: int) -> Tensor:
     """Logarithm of the cumulative sum of exponentials along a dimension."""
-    kind = layout_of(input).dtype
-    if not kind.is_floating_point:
-        raise NotImplementedError(
-            f"\"logcumsumexp_out_cpu\" not implemented for '{scalar_name(kind)}'"
-        )
+    check_floating("logcumsumexp_out_cpu", layout_of(input).dtype)
     return _scan("logcumsumexp", input, dim)
 
 
@@ -80,10 +77,7 @@ def _softmax(name: str, input: Any, dim: Any, dtype: Any) -> Any:
         input = record.cast(input, as_dtype(dtype))
     layout = layout_of(input)
     d = wrap_dim(dim, layout.ndim)
-    if not layout.dtype.is_floating_point:
-        raise NotImplementedError(
-            f"\"{name}_lastdim_kernel_impl\" not implemented for '{scalar_name(layout.dtype)}'"
-        )
+    check_floating(f"{name}_lastdim_kernel_impl", layout.dtype)
     return record.apply(TABLE[name], (input,), dim=d)
 
 

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from ...base.dtypes import bool_, c_name, dtype, get_default_dtype, scalar_name
-from ...base.errors import UnsupportedError
 from ...ops import arithmetic as _rows  # noqa: F401 - which this module looks up
 from ...ops import comparison as _logic  # noqa: F401
 from ...ops.table import TABLE
 from ...tape import recording as record
-from ..operands import check, check_binary, is_integral, not_for, promoted
-from ..registry import FUNCTIONS, public
+from ..operands import check_binary, is_integral, no_kernel, promoted
+from ..registry import FUNCTIONS, declared
+from ..signature import UNSET, Number, Operand, Tensor
 
 __all__ = ["clamp", "where"]
 
 
 # --------------------------------------------------------------------------- selection and bounds
-@public(method=False)
-def where(condition: Any, input: Any = None, other: Any = None) -> Any:
+@declared(
+    "()", "(Operand input, Operand other, *, Tensor? out=None)", "(Number self, Tensor other)",
+    "(Tensor input, Number other)", "(Number self, Number other)", method=False,
+)  # fmt: skip
+def where(condition: Tensor, input: Operand = UNSET, other: Operand = UNSET) -> Any:
     """Take elements of `input` where the condition holds, else of `other`.
 
     Parameters
@@ -34,14 +36,8 @@ def where(condition: Any, input: Any = None, other: Any = None) -> Any:
     RuntimeError
         If the condition is not a bool tensor.
     """
-    check("where", condition, 1, "condition", number=False)
-    if input is None and other is None:
-        nonzero = FUNCTIONS.get("nonzero")
-        if nonzero is None:
-            raise UnsupportedError("where(condition) alone: give the two values to choose from")
-        return nonzero(condition, as_tuple=True)
-    check("where", input, 2, "input")
-    check("where", other, 3, "other")
+    if input is UNSET:
+        return FUNCTIONS["nonzero"](condition, as_tuple=True)
     if condition.dtype is not bool_:
         raise RuntimeError(
             "where expected condition to be a boolean tensor, but got a tensor with dtype "
@@ -51,8 +47,8 @@ def where(condition: Any, input: Any = None, other: Any = None) -> Any:
     return record.apply(TABLE["where"], (condition, x, y))
 
 
-@public(method=True, function=False, name="where")
-def _where_method(input: Any, condition: Any, other: Any) -> Any:
+@declared(function=False, name="where")
+def _where_method(input: Tensor, condition: Tensor, other: Operand) -> Any:
     """Keep elements where the condition holds, take `other` elsewhere."""
     return where(condition, input, other)
 
@@ -63,8 +59,8 @@ def _bounded(name: str, input: Any, bounds: tuple[Any, ...]) -> Any:
     return record.apply(TABLE[name], values, number=number)
 
 
-@public(method=True, aliases=("clip",))
-def clamp(input: Any, min: Any = None, max: Any = None) -> Any:
+@declared(aliases=("clip",))
+def clamp(input: Tensor, min: Operand | None = None, max: Operand | None = None) -> Any:
     """Bring values into the range from `min` to `max`.
 
     Parameters
@@ -78,10 +74,6 @@ def clamp(input: Any, min: Any = None, max: Any = None) -> Any:
     RuntimeError
         Without bounds.
     """
-    record.check_tensors("clamp", (input,))
-    for position, (argument, bound) in enumerate((("min", min), ("max", max)), 2):
-        if bound is not None:
-            check("clamp", bound, position, argument)
     if min is None and max is None:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
     if max is None:
@@ -91,19 +83,15 @@ def clamp(input: Any, min: Any = None, max: Any = None) -> Any:
     return _bounded("clamp", input, (min, max))
 
 
-@public(method=True)
-def clamp_min(input: Any, min: Any) -> Any:
+@declared()
+def clamp_min(input: Tensor, min: Operand) -> Any:
     """Raise values below `min` to it."""
-    record.check_tensors("clamp_min", (input,))
-    check("clamp_min", min, 2, "min")
     return _bounded("clamp_min", input, (min,))
 
 
-@public(method=True)
-def clamp_max(input: Any, max: Any) -> Any:
+@declared()
+def clamp_max(input: Tensor, max: Operand) -> Any:
     """Lower values above `max` to it."""
-    record.check_tensors("clamp_max", (input,))
-    check("clamp_max", max, 2, "max")
     return _bounded("clamp_max", input, (max,))
 
 
@@ -115,8 +103,11 @@ def _same_dtype(kind: dtype, value: Any, argument: str) -> None:
         )
 
 
-@public(method=True)
-def lerp(input: Any, end: Any, weight: Any) -> Any:
+@declared(
+    "(Tensor end, Tensor weight, *, Tensor? out=None)",
+    "(Tensor end, Number weight, *, Tensor? out=None)",
+)
+def lerp(input: Tensor, end: Tensor, weight: Operand) -> Any:
     """Return ``input + weight * (end - input)``.
 
     Parameters
@@ -125,25 +116,17 @@ def lerp(input: Any, end: Any, weight: Any) -> Any:
         Of one dtype.
     weight : Tensor or number
     """
-    record.check_tensors("lerp", (input,))
-    check("lerp", end, 2, "end", number=False)
-    check("lerp", weight, 3, "weight")
     kind = input.dtype
     _same_dtype(kind, end, "end")
     if record.is_tensor(weight):
         _same_dtype(kind, weight, "weight")
     if is_integral(kind):
-        raise NotImplementedError(
-            f"\"lerp_kernel_scalar\" not implemented for '{scalar_name(kind)}'"
-        )
+        raise no_kernel("lerp_kernel_scalar", kind)
     number = not record.is_tensor(weight)
     return record.apply(TABLE["lerp"], (input, end, record.as_operand(weight, kind)), number=number)
 
 
 def _plus_product(name: str, input: Any, a: Any, b: Any, value: Any) -> Any:
-    operands = (("input", input), ("tensor1", a), ("tensor2", b))
-    for position, (argument, tensor) in enumerate(operands, 1):
-        check(name, tensor, position, argument, number=False)
     values, kind = promoted((input, a, b))
     if is_integral(kind) and name == "addcdiv":
         raise RuntimeError(
@@ -159,23 +142,21 @@ def _plus_product(name: str, input: Any, a: Any, b: Any, value: Any) -> Any:
     return record.apply(TABLE[name], values)
 
 
-@public(method=True)
-def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: float = 1) -> Any:
+@declared()
+def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 1) -> Any:
     """Return ``input + value * tensor1 * tensor2``."""
     return _plus_product("addcmul", input, tensor1, tensor2, value)
 
 
-@public(method=True)
-def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: float = 1) -> Any:
+@declared()
+def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 1) -> Any:
     """Return ``input + value * tensor1 / tensor2``."""
     return _plus_product("addcdiv", input, tensor1, tensor2, value)
 
 
-@public(method=True)
-def heaviside(input: Any, values: Any) -> Any:
+@declared()
+def heaviside(input: Tensor, values: Tensor) -> Any:
     """Return 0 where `input` is negative, 1 where it is positive, `values` where it is 0."""
-    record.check_tensors("heaviside", (input,))
-    check("heaviside", values, 2, "values", number=False)
     if input.dtype is not values.dtype:
         raise RuntimeError("heaviside is not yet implemented for tensors with different dtypes.")
     if is_integral(input.dtype):
@@ -189,30 +170,25 @@ def heaviside(input: Any, values: Any) -> Any:
 
 
 # --------------------------------------------------------------------------- logic on bits
-def _bitwise(name: str) -> Callable[..., Any]:
-    entry = TABLE[name]
+def _bitwise(name: str) -> None:
+    entry, word = TABLE[name], name.removeprefix("bitwise_")
 
-    def bitwise(input: Any, other: Any) -> Any:
+    @declared(name=name, doc=f"Return the {word} of bools, or bit by bit of integers.")
+    def bitwise(input: Operand, other: Operand) -> Any:
         check_binary(name, input, other)
         kind = record.result_dtype((input, other))
         if kind.is_floating_point:
-            raise not_for(name, kind)
+            raise no_kernel(f"{name}_cpu", kind)
         return record.binary(entry, input, other)
-
-    bitwise.__name__ = bitwise.__qualname__ = name
-    word = name.removeprefix("bitwise_")
-    bitwise.__doc__ = f"Return the {word} of bools, or bit by bit of integers."
-    return public(method=True)(bitwise)
 
 
 for _name in ("bitwise_and", "bitwise_or", "bitwise_xor"):
     _bitwise(_name)
 
 
-@public(method=True)
-def bitwise_not(input: Any) -> Any:
+@declared()
+def bitwise_not(input: Tensor) -> Any:
     """Return the inverse of bools, or bit by bit of integers."""
-    record.check_tensors("bitwise_not", (input,))
     if input.dtype.is_floating_point:
         raise TypeError(
             "~ (operator.invert) is only implemented on integer and Boolean-type tensors"

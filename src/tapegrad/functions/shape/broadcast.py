@@ -6,22 +6,28 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...base.dtypes import Size, type_name
-from ...base.errors import kind_of, must_be
+from ...ops.layout import Layout
 from ...ops.layout import broadcast_shapes as broadcast_shape
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.recording import layout_of
-from ..arguments import as_int, as_ints, check_named, distinct, varargs, wrap_dim
-from ..registry import public
+from ..arguments import as_ints, distinct, tensor_list, wrap_dim
+from ..registry import declared, public
+from ..signature import Dims, Ints, Tensor
 from .reshape import alias
 
-__all__ = ["atleast_1d", "atleast_2d", "atleast_3d", "expand_to"]
+__all__ = ["atleast_1d", "atleast_2d", "atleast_3d", "expand_to", "expanded"]
 
 
 # --------------------------------------------------------------------------- expanding
-def expand_to(input: Any, sizes: Sequence[int]) -> Any:
-    """Expand to `sizes`; -1 keeps a length."""
-    layout = layout_of(input)
+def expanded(layout: Layout, sizes: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return shape and strides of a layout that is expanded to `sizes`, of which -1 keeps a length.
+
+    Raises
+    ------
+    RuntimeError
+        PyTorch's, if it does not fit.
+    """
     target = list(sizes)
     missing = len(target) - layout.ndim
     if missing < 0:
@@ -31,7 +37,8 @@ def expand_to(input: Any, sizes: Sequence[int]) -> Any:
             f"dimensions in the tensor ({layout.ndim})"
         )
     shape, strides = list(target), [0] * len(target)
-    for i, n in enumerate(target):
+    for i in range(len(target) - 1, -1, -1):
+        n = target[i]
         if i < missing:
             if n < 0:
                 raise RuntimeError(
@@ -48,50 +55,45 @@ def expand_to(input: Any, sizes: Sequence[int]) -> Any:
                 f"non-singleton dimension {i}.  Target sizes: {target}.  Tensor sizes: "
                 f"{list(layout.shape)}"
             )
-    return alias(TABLE["expand"], input, tuple(shape), tuple(strides))
+    return tuple(shape), tuple(strides)
 
 
-@public(method=True, function=False)
-def expand(input: Any, *size: Any, implicit: bool = False, **named: Any) -> Any:
+def expand_to(input: Any, sizes: Sequence[int]) -> Any:
+    """Expand to `sizes`; -1 keeps a length."""
+    return alias(TABLE["expand"], input, *expanded(layout_of(input), sizes))
+
+
+@declared(function=False)
+def expand(input: Tensor, size: Ints, *, implicit: bool = False) -> Any:
     """Return a view in which dimensions of length 1 are repeated, without a copy.
 
     Parameters
     ----------
     input : Tensor
-    *size : int or sequence of int
-        The shape; -1 keeps a length.
+    size : sequence of int
+        The shape, which may also come as several arguments; -1 keeps a length.
 
     Raises
     ------
     RuntimeError
         If the shapes do not fit.
     """
-    return expand_to(input, varargs("expand", "size", size, named))
+    return expand_to(input, as_ints(size))
 
 
-@public(method=True, function=False)
-def expand_as(input: Any, other: Any) -> Any:
+@declared(function=False)
+def expand_as(input: Tensor, other: Tensor) -> Any:
     """Expand to the shape of another tensor."""
-    check_named("expand_as", other=other)
     return expand_to(input, other.shape)
 
 
-@public()
-def broadcast_to(input: Any, size: Any) -> Any:
+@declared(out=False)
+def broadcast_to(input: Tensor, size: Ints) -> Any:
     """Expand to a shape."""
-    record.check_tensors("broadcast_to", (input,))
-    if not isinstance(size, tuple | list):
-        raise must_be("broadcast_to", "size", 2, "tuple of ints", size)
-    return expand_to(input, as_ints("broadcast_to", "size", (size,), 2))
+    return expand_to(input, as_ints(size))
 
 
-@public(method=True, function=False, name="broadcast_to")
-def _broadcast_to_method(input: Any, *size: Any) -> Any:
-    """Expand to a shape."""
-    return expand_to(input, varargs("broadcast_to", "size", size, {}))
-
-
-@public()
+@public(out=False)
 def broadcast_shapes(*shapes: Any) -> Size:
     """Return the shape that shapes broadcast to."""
     result: tuple[int, ...] = ()
@@ -116,40 +118,36 @@ def broadcast_shapes(*shapes: Any) -> Size:
     return Size(result)
 
 
-@public()
+@public(out=False)
 def broadcast_tensors(*tensors: Any) -> tuple[Any, ...]:
     """Expand tensors to their common shape."""
-    operands = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], tuple | list) else tensors
-    for i, x in enumerate(operands):
-        if not record.is_tensor(x):
-            raise TypeError(f"expected Tensor as element {i} in argument 0, but got {kind_of(x)}")
+    alone = len(tensors) == 1 and isinstance(tensors[0], tuple | list)
+    operands = tensor_list(tensors[0] if alone else tensors)
     shape = broadcast_shape(*(x.shape for x in operands))
     return tuple(expand_to(x, shape) if x.shape != shape else x for x in operands)
 
 
 # --------------------------------------------------------------------------- dimensions of length 1
-@public(method=True)
-def squeeze(input: Any, dim: Any = None) -> Any:
+@declared("()", "(int? dim)", "(Dims dim)", out=False)
+def squeeze(input: Tensor, dim: Dims | None = None) -> Any:
     """Remove dimensions of length 1: all, one, or those in a tuple."""
-    record.check_tensors("squeeze", (input,))
     layout = layout_of(input)
     if dim is None:
         name, dims = "squeeze", tuple(range(layout.ndim))
     elif isinstance(dim, tuple | list):
-        name, dims = "squeeze_dims", distinct(as_ints("squeeze", "dim", (dim,)), layout.ndim)
+        name, dims = "squeeze_dims", distinct(as_ints(dim), layout.ndim)
     else:
-        name, dims = "squeeze_dim", (wrap_dim(as_int("squeeze", "dim", 1, dim), layout.ndim),)
+        name, dims = "squeeze_dim", (wrap_dim(dim, layout.ndim),)
     kept = [i for i, n in enumerate(layout.shape) if n != 1 or i not in dims]
     shape = tuple(layout.shape[i] for i in kept)
     return alias(TABLE[name], input, shape, tuple(layout.strides[i] for i in kept))
 
 
-@public(method=True)
-def unsqueeze(input: Any, dim: int) -> Any:
+@declared(out=False)
+def unsqueeze(input: Tensor, dim: int) -> Any:
     """Insert a dimension of length 1 at `dim`."""
-    record.check_tensors("unsqueeze", (input,))
     layout = layout_of(input)
-    d = wrap_dim(as_int("unsqueeze", "dim", 1, dim), layout.ndim + 1)
+    d = wrap_dim(dim, layout.ndim + 1)
     step = layout.strides[d] * layout.shape[d] if d < layout.ndim else layout.dtype.itemsize
     shape = (*layout.shape[:d], 1, *layout.shape[d:])
     return alias(TABLE["unsqueeze"], input, shape, (*layout.strides[:d], step, *layout.strides[d:]))
@@ -172,19 +170,19 @@ def _atleast(n: int, tensors: tuple[Any, ...]) -> Any:
     return unsqueeze(unsqueeze(x, 0) if ndim == 1 else x, -1)
 
 
-@public()
+@public(out=False)
 def atleast_1d(*tensors: Any) -> Any:
     """View scalars as one-dimensional tensors; several tensors give a tuple."""
     return _atleast(1, tensors)
 
 
-@public()
+@public(out=False)
 def atleast_2d(*tensors: Any) -> Any:
     """View tensors with fewer than two dimensions as matrices."""
     return _atleast(2, tensors)
 
 
-@public()
+@public(out=False)
 def atleast_3d(*tensors: Any) -> Any:
     """View tensors with fewer than three dimensions as three-dimensional."""
     return _atleast(3, tensors)

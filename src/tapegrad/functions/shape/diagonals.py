@@ -11,30 +11,29 @@ from ...base.dtypes import int64
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.recording import layout_of
-from ..arguments import as_int, wrap_dim
+from ..arguments import as_int, tensor_list, wrap_dim
 from ..options import allocate
-from ..registry import public
+from ..registry import declared, public
+from ..signature import Tensor
 from .broadcast import expand_to
-from .joining import tensor_list
 
 __all__ = ["diag_embed", "meshgrid"]
 
 
 def _triangle(name: str, input: Any, diagonal: int) -> Any:
-    record.check_tensors(name, (input,))
     if layout_of(input).ndim < 2:
         raise RuntimeError(f"{name}: input tensor must have at least 2 dimensions")
     return record.apply(TABLE[name], (input,), diagonal=as_int(name, "diagonal", 1, diagonal))
 
 
-@public(method=True)
-def tril(input: Any, diagonal: int = 0) -> Any:
+@declared()
+def tril(input: Tensor, diagonal: int = 0) -> Any:
     """Return the lower triangles of matrices, zeros above the given diagonal."""
     return _triangle("tril", input, diagonal)
 
 
-@public(method=True)
-def triu(input: Any, diagonal: int = 0) -> Any:
+@declared()
+def triu(input: Tensor, diagonal: int = 0) -> Any:
     """Return the upper triangles of matrices, zeros below the given diagonal."""
     return _triangle("triu", input, diagonal)
 
@@ -78,10 +77,9 @@ def triu_indices(row: int, col: int, offset: int = 0) -> Any:
     return _triangle_indices("triu_indices", row, col, offset)
 
 
-@public(method=True)
-def diag(input: Any, diagonal: int = 0) -> Any:
+@declared()
+def diag(input: Tensor, diagonal: int = 0) -> Any:
     """Return a diagonal of a matrix, or a matrix with a vector on a diagonal."""
-    record.check_tensors("diag", (input,))
     diagonal = as_int("diag", "diagonal", 1, diagonal)
     ndim = layout_of(input).ndim
     if ndim == 1:
@@ -91,14 +89,13 @@ def diag(input: Any, diagonal: int = 0) -> Any:
     return record.apply(TABLE["diag"], (input,), offset=diagonal, dim1=0, dim2=1)
 
 
-@public(method=True)
-def diag_embed(input: Any, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Any:
+@declared()
+def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Any:
     """Return matrices (in dimensions `dim1`, `dim2`) with the last dimension on a diagonal."""
-    record.check_tensors("diag_embed", (input,))
     shape = list(layout_of(input).shape)
     offset = as_int("diag_embed", "offset", 1, offset)
-    a = wrap_dim(as_int("diag_embed", "dim1", 2, dim1), len(shape) + 1)
-    b = wrap_dim(as_int("diag_embed", "dim2", 3, dim2), len(shape) + 1)
+    a = wrap_dim(dim1, len(shape) + 1)
+    b = wrap_dim(dim2, len(shape) + 1)
     if a == b:
         raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
     n = shape.pop() + abs(offset)
@@ -110,14 +107,13 @@ def diag_embed(input: Any, offset: int = 0, dim1: int = -2, dim2: int = -1) -> A
     )
 
 
-@public(method=True)
-def diagflat(input: Any, offset: int = 0) -> Any:
+@declared()
+def diagflat(input: Tensor, offset: int = 0) -> Any:
     """Return a matrix with the raveled tensor on a diagonal."""
-    record.check_tensors("diagflat", (input,))
     return diag_embed(input.reshape(-1), offset)
 
 
-@public()
+@public(out=False)
 def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Any, ...]:
     """Return the coordinates of a grid as expanded views.
 
@@ -129,7 +125,7 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Any, ...]:
         ``"ij"`` (the default, with a warning) or ``"xy"``.
     """
     vectors = tensors[0] if len(tensors) == 1 and isinstance(tensors[0], tuple | list) else tensors
-    vectors = tensor_list("meshgrid", tuple(vectors))
+    vectors = tensor_list(vectors)
     if not vectors:
         raise RuntimeError("meshgrid expects a non-empty TensorList")
     for x in vectors:

@@ -6,13 +6,12 @@ arguments and PyTorch's errors.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ...base.dtypes import int64, scalar_name
-from ...base.errors import UnsupportedError, kind_of, must_be
+from ...base.dtypes import int64
+from ...base.errors import UnsupportedError
 from ...ops.shape import padded_shape
 from ...ops.table import TABLE
 from ...tape import recording as record
@@ -23,34 +22,26 @@ from ..arguments import (
     constant_like,
     distinct,
     float_of,
-    varargs,
+    tensor_list,
     wrap_dim,
 )  # fmt: skip
 from ..indexing.index_arrays import positions
-from ..registry import public
+from ..operands import no_kernel
+from ..registry import declared
+from ..signature import Dims, Ints, Tensor, Tensors
 from .broadcast import atleast_1d, atleast_2d, atleast_3d, expand_to
 
-__all__ = ["cat", "pad", "stack", "tensor_list"]
+__all__ = ["cat", "pad", "stack"]
 
 
 # --------------------------------------------------------------------------- joining
-def tensor_list(name: str, tensors: Any) -> list[Any]:
-    """Return the operands of a joining function, checked to be Tensors."""
-    if not isinstance(tensors, tuple | list):
-        raise must_be(name, "tensors", 1, "tuple of Tensors", tensors)
-    for i, x in enumerate(tensors):
-        if not record.is_tensor(x):
-            raise TypeError(f"expected Tensor as element {i} in argument 0, but got {kind_of(x)}")
-    return list(tensors)
-
-
 def _promoted(tensors: list[Any]) -> list[Any]:
     kind = record.result_dtype(tensors)
     return [record.cast(x, kind) for x in tensors]
 
 
-@public(aliases=("concat", "concatenate"))
-def cat(tensors: Any, dim: int = 0, *, axis: int | None = None) -> Any:
+@declared(method=False, aliases=("concat", "concatenate"))
+def cat(tensors: Tensors, dim: int = 0) -> Any:
     """Join tensors along a dimension.
 
     Parameters
@@ -64,19 +55,18 @@ def cat(tensors: Any, dim: int = 0, *, axis: int | None = None) -> Any:
     ValueError, RuntimeError
         If there are none, or shapes do not fit.
     """
-    operands = tensor_list("cat", tensors)
+    operands = tensor_list(tensors)
     if not operands:
         raise ValueError("torch.cat(): expected a non-empty list of Tensors")
     for i, x in enumerate(operands):
         if not x.shape:
             raise RuntimeError(f"zero-dimensional tensor (at position {i}) cannot be concatenated")
     operands = _promoted(operands)
-    d = as_int("cat", "dim", 2, dim if axis is None else axis)
     nonempty = [(i, x) for i, x in enumerate(operands) if x.shape != (0,)]
     if not nonempty:  # of any dimension, as in PyTorch
         return record.apply(TABLE["cat"], operands, dim=0)
     first = nonempty[0][1].shape
-    d = wrap_dim(d, len(first))
+    d = wrap_dim(dim, len(first))
     for i, x in nonempty[1:]:
         if len(x.shape) != len(first):
             raise RuntimeError(
@@ -94,15 +84,15 @@ def cat(tensors: Any, dim: int = 0, *, axis: int | None = None) -> Any:
     return record.apply(TABLE["cat"], fitting, dim=d)
 
 
-@public()
-def stack(tensors: Any, dim: int = 0) -> Any:
+@declared(method=False)
+def stack(tensors: Tensors, dim: int = 0) -> Any:
     """Join tensors of one shape along a new dimension."""
-    operands = tensor_list("stack", tensors)
+    operands = tensor_list(tensors)
     if not operands:
         raise RuntimeError("stack expects a non-empty TensorList")
     operands = _promoted(operands)
     first = operands[0].shape
-    d = wrap_dim(as_int("stack", "dim", 2, dim), len(first) + 1)
+    d = wrap_dim(dim, len(first) + 1)
     for i, x in enumerate(operands):
         if x.shape != first:
             raise RuntimeError(
@@ -113,33 +103,33 @@ def stack(tensors: Any, dim: int = 0) -> Any:
 
 
 def _with_dims(name: str, tensors: Any, raise_dims: Any) -> list[Any]:
-    operands = tensor_list(name, tensors)
+    operands = tensor_list(tensors)
     if not operands:
         raise RuntimeError(f"{name} expects a non-empty TensorList")
     return [raise_dims(x) for x in operands]
 
 
-@public()
-def hstack(tensors: Any) -> Any:
+@declared(method=False)
+def hstack(tensors: Tensors) -> Any:
     """Join along the second dimension (vectors: along the first)."""
     operands = _with_dims("hstack", tensors, atleast_1d)
     return cat(operands, 0 if operands[0].ndim == 1 else 1)
 
 
-@public(aliases=("row_stack",))
-def vstack(tensors: Any) -> Any:
+@declared(method=False, aliases=("row_stack",))
+def vstack(tensors: Tensors) -> Any:
     """Join along the first dimension; vectors are rows."""
     return cat(_with_dims("vstack", tensors, atleast_2d), 0)
 
 
-@public()
-def dstack(tensors: Any) -> Any:
+@declared(method=False)
+def dstack(tensors: Tensors) -> Any:
     """Join along the third dimension."""
     return cat(_with_dims("dstack", tensors, atleast_3d), 2)
 
 
-@public()
-def column_stack(tensors: Any) -> Any:
+@declared(method=False)
+def column_stack(tensors: Tensors) -> Any:
     """Join along the second dimension; vectors are columns."""
 
     def column(x: Any) -> Any:
@@ -149,14 +139,10 @@ def column_stack(tensors: Any) -> Any:
 
 
 # --------------------------------------------------------------------------- repeating
-@public(method=True, function=False)
-def repeat(input: Any, *repeats: Any, **named: Any) -> Any:
+@declared(function=False)
+def repeat(input: Tensor, repeats: Ints) -> Any:
     """Repeat the tensor along each dimension; leading numbers are for new dimensions."""
-    return _repeat(input, varargs("repeat", "repeats", repeats, named))
-
-
-def _repeat(input: Any, times: tuple[int, ...]) -> Any:
-    shape = layout_of(input).shape
+    times, shape = as_ints(repeats), layout_of(input).shape
     if len(times) < len(shape):
         raise RuntimeError(
             "Number of dimensions of repeat dims can not be smaller than number of dimensions of "
@@ -170,22 +156,15 @@ def _repeat(input: Any, times: tuple[int, ...]) -> Any:
     return record.apply(TABLE["repeat"], (input,), repeats=times)
 
 
-@public()
-def tile(input: Any, dims: Any) -> Any:
+@declared()
+def tile(input: Tensor, dims: Ints) -> Any:
     """Repeat the tensor along its last dimensions, as ``numpy.tile``."""
-    record.check_tensors("tile", (input,))
-    times = as_ints("tile", "dims", (dims,), 2)
-    return _repeat(input, (1,) * (layout_of(input).ndim - len(times)) + times)
+    times = as_ints(dims)
+    return repeat(input, (1,) * (layout_of(input).ndim - len(times)) + times)
 
 
-@public(method=True, function=False, name="tile")
-def _tile_method(input: Any, *dims: Any, **named: Any) -> Any:
-    """Repeat the tensor along its last dimensions."""
-    return tile(input, varargs("tile", "dims", dims, named))
-
-
-@public(method=True)
-def repeat_interleave(input: Any, repeats: Any = None, dim: int | None = None, *,
+@declared()
+def repeat_interleave(input: Tensor, repeats: Any = None, dim: int | None = None, *,
                       output_size: int | None = None) -> Any:  # fmt: skip
     """Repeat each element of a dimension (of the raveled tensor without `dim`).
 
@@ -196,7 +175,6 @@ def repeat_interleave(input: Any, repeats: Any = None, dim: int | None = None, *
         How often; a tensor has one number an element.
     dim : int, optional
     """
-    record.check_tensors("repeat_interleave", (input,))
     if repeats is None:
         counts = input._array()
         _check_repeats(input, counts)
@@ -229,9 +207,7 @@ def repeat_interleave(input: Any, repeats: Any = None, dim: int | None = None, *
 
 def _check_repeats(repeats: Any, counts: np.ndarray) -> None:
     if repeats.dtype is not int64:
-        raise NotImplementedError(
-            f"\"repeat_interleave_cpu\" not implemented for '{scalar_name(repeats.dtype)}'"
-        )
+        raise no_kernel("repeat_interleave_cpu", repeats.dtype)
     if counts.ndim > 1:
         raise RuntimeError("repeat_interleave only accept 1D vector as repeat")
     if counts.size and counts.min() < 0:
@@ -239,51 +215,37 @@ def _check_repeats(repeats: Any, counts: np.ndarray) -> None:
 
 
 # --------------------------------------------------------------------------- reordering
-def _flip(input: Any, dims: Sequence[int]) -> Any:
-    order = distinct(dims, layout_of(input).ndim)
+@declared()
+def flip(input: Tensor, dims: Ints) -> Any:
+    """Reverse the order of elements along dimensions."""
+    order = distinct(as_ints(dims), layout_of(input).ndim)
     return record.apply(TABLE["flip"], (input,), dims=order if input.shape else ())
 
 
-@public(method=True, function=False, name="flip")
-def _flip_method(input: Any, *dims: Any, **named: Any) -> Any:
-    """Reverse the order of elements along dimensions."""
-    return _flip(input, varargs("flip", "dims", dims, named))
-
-
-@public()
-def flip(input: Any, dims: Any) -> Any:
-    """Reverse the order of elements along dimensions."""
-    record.check_tensors("flip", (input,))
-    return _flip(input, as_ints("flip", "dims", (dims,), 2))
-
-
-@public(method=True)
-def fliplr(input: Any) -> Any:
+@declared()
+def fliplr(input: Tensor) -> Any:
     """Reverse the second dimension."""
-    record.check_tensors("fliplr", (input,))
     if input.ndim < 2:
         raise RuntimeError("Input must be >= 2-d.")
-    return _flip(input, (1,))
+    return flip(input, (1,))
 
 
-@public(method=True)
-def flipud(input: Any) -> Any:
+@declared()
+def flipud(input: Tensor) -> Any:
     """Reverse the first dimension."""
-    record.check_tensors("flipud", (input,))
     if input.ndim < 1:
         raise RuntimeError("Input must be >= 1-d.")
-    return _flip(input, (0,))
+    return flip(input, (0,))
 
 
-@public(method=True)
-def roll(input: Any, shifts: Any, dims: Any = None) -> Any:
+@declared()
+def roll(input: Tensor, shifts: Dims, dims: Dims | None = ()) -> Any:
     """Shift elements along dimensions, the last ones coming in at the front.
 
     Without `dims` the raveled tensor is shifted.
     """
-    record.check_tensors("roll", (input,))
-    by = as_ints("roll", "shifts", (shifts,), 2)
-    along = () if dims is None else as_ints("roll", "dims", (dims,), 3)
+    by = as_ints(shifts)
+    along = () if dims is None else as_ints(dims)
     if not by:
         raise RuntimeError("`shifts` required")
     shape = layout_of(input).shape
@@ -302,8 +264,8 @@ def roll(input: Any, shifts: Any, dims: Any = None) -> Any:
 
 
 # --------------------------------------------------------------------------- padding
-@public()
-def pad(input: Any, pad: Any, mode: str = "constant", value: float | None = None) -> Any:
+@declared(method=False)
+def pad(input: Tensor, pad: Ints, mode: str = "constant", value: float | None = None) -> Any:
     """Pad with a constant (PyTorch has this as ``torch.nn.functional.pad``).
 
     Parameters
@@ -317,8 +279,7 @@ def pad(input: Any, pad: Any, mode: str = "constant", value: float | None = None
     value : float, optional
         0 if not given.
     """
-    record.check_tensors("pad", (input,))
-    sides = as_ints("pad", "pad", (pad,), 2)
+    sides = as_ints(pad)
     if mode != "constant":
         if mode in ("reflect", "replicate", "circular"):
             raise UnsupportedError(
@@ -343,8 +304,8 @@ def pad(input: Any, pad: Any, mode: str = "constant", value: float | None = None
     return record.apply(TABLE["constant_pad_nd"], (input, fill), pad=sides)
 
 
-@public()
-def constant_pad_nd(input: Any, pad: Any, value: float = 0) -> Any:
+@declared(method=False)
+def constant_pad_nd(input: Tensor, pad: Ints, value: float = 0) -> Any:
     """Pad with a constant: `pad` under the name of PyTorch's op."""
     return _pad(input, pad, value=value)
 

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...base.dtypes import dtype
-from ...base.errors import UnsupportedError, must_be
+from ...base.errors import UnsupportedError
 from ...base.symbolic import SizeLost
 from ...native import abi as nt
 from ...native import handle_type as handle
@@ -29,8 +29,9 @@ from ...ops.table import TABLE, Op
 from ...tape import recording as record
 from ...tape.current import current_tape
 from ...tape.recording import layout_of
-from ..arguments import as_int, as_ints, check_named, distinct, varargs, wrap_dim
-from ..registry import public
+from ..arguments import as_int, as_ints, distinct, wrap_dim
+from ..registry import declared, public
+from ..signature import Dims, Ints, Tensor
 
 __all__ = ["alias", "as_int", "contiguous", "distinct", "view", "wrap_dim"]
 
@@ -134,37 +135,27 @@ def fitting_strides(layout: Layout, shape: tuple[int, ...]) -> tuple[int, ...] |
     return tuple(strides)
 
 
-@public(method=True, function=False)
-def view(input: Any, *size: Any, **named: Any) -> Any:
+@declared("(Dtype dtype)", "(Ints size)", function=False)
+def view(input: Tensor, size: Ints | dtype) -> Any:
     """Return the tensor's memory under another shape.
 
     Parameters
     ----------
     input : Tensor
-    *size : int or sequence of int
-        The shape; one length may be -1.
+    size : sequence of int
+        The shape, which may also come as several arguments; one length may be -1.
 
     Raises
     ------
     RuntimeError
         If the shape does not fit, or would need a copy (use `reshape`).
     """
-    if not size and not named:
-        raise TypeError(_VIEW_ARGUMENTS.format("()", "", ""))
-    if len(size) == 1 and isinstance(size[0], dtype):
-        if size[0] is layout_of(input).dtype:
-            return alias(TABLE["view"], input, input.shape, layout_of(input).strides)
-        raise UnsupportedError("view(dtype) does not reinterpret memory; convert with .to(dtype)")
-    try:
-        sizes = varargs("view", "size", size, named)
-    except TypeError as error:
-        if named or "unpack" in str(error):
-            raise
-        kinds = [type(v).__name__ for v in size]
-        why = _INVALID_TYPES.format(kinds[0]) if len(kinds) == 1 else ""
-        raise TypeError(_VIEW_ARGUMENTS.format(f"({', '.join(kinds)})", why, why)) from None
     layout = layout_of(input)
-    shape = infer_shape(sizes, layout.size)
+    if isinstance(size, dtype):
+        if size is layout.dtype:
+            return alias(TABLE["view"], input, input.shape, layout.strides)
+        raise UnsupportedError("view(dtype) does not reinterpret memory; convert with .to(dtype)")
+    shape = infer_shape(as_ints(size), layout.size)
     strides = fitting_strides(layout, shape)
     if strides is None:
         raise RuntimeError(
@@ -174,91 +165,65 @@ def view(input: Any, *size: Any, **named: Any) -> Any:
     return alias(TABLE["view"], input, shape, strides)
 
 
-_VIEW_ARGUMENTS = (
-    "view() received an invalid combination of arguments - got {}, but expected one of:\n"
-    " * (torch.dtype dtype)\n{} * (tuple of ints size)\n{}"
-)
-_INVALID_TYPES = "      didn't match because some of the arguments have invalid types: (!{}!)\n"
-
-
-def _reshape(input: Any, sizes: tuple[int, ...]) -> Any:
-    layout = layout_of(input)
-    shape = infer_shape(sizes, layout.size)
-    strides = fitting_strides(layout, shape)
-    if strides is not None:
-        return alias(TABLE["view"], input, shape, strides)
-    copied = record.unary(TABLE["clone"], input)
-    return alias(TABLE["unsafe_view"], copied, shape, dense_layout(layout.dtype, shape).strides)
-
-
-def _reshape_method(input: Any, *shape: Any, **named: Any) -> Any:
-    return _reshape(input, varargs("reshape", "shape", shape, named))
-
-
-@public(function=True)
-def reshape(input: Any, shape: Any) -> Any:
+@declared(out=False)
+def reshape(input: Tensor, shape: Ints) -> Any:
     """Return a view with another shape where strides allow it, otherwise a copy.
 
     Parameters
     ----------
     input : Tensor
     shape : sequence of int
-        One length may be -1.
+        One length may be -1. The method takes them as several arguments, too.
     """
-    record.check_tensors("reshape", (input,))
-    return _reshape(input, as_ints("reshape", "shape", (shape,), 2))
+    layout = layout_of(input)
+    lengths = infer_shape(as_ints(shape), layout.size)
+    strides = fitting_strides(layout, lengths)
+    if strides is not None:
+        return alias(TABLE["view"], input, lengths, strides)
+    copied = record.unary(TABLE["clone"], input)
+    return alias(TABLE["unsafe_view"], copied, lengths, dense_layout(layout.dtype, lengths).strides)
 
 
-_reshape_method.__doc__ = reshape.__doc__
-public(method=True, function=False, name="reshape")(_reshape_method)
-
-
-@public(method=True, function=False)
-def view_as(input: Any, other: Any) -> Any:
+@declared(function=False)
+def view_as(input: Tensor, other: Tensor) -> Any:
     """Return a view with the shape of another tensor."""
-    check_named("view_as", other=other)
     return view(input, other.shape)
 
 
-@public(method=True, function=False)
-def reshape_as(input: Any, other: Any) -> Any:
+@declared(function=False)
+def reshape_as(input: Tensor, other: Tensor) -> Any:
     """Reshape to the shape of another tensor."""
-    check_named("reshape_as", other=other)
-    return _reshape(input, other.shape)
+    return reshape(input, other.shape)
 
 
-@public(method=True)
-def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
+@declared(out=False)
+def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Any:
     """Merge the dimensions from `start_dim` to `end_dim` into one."""
-    record.check_tensors("flatten", (input,))
     shape = layout_of(input).shape
-    first = wrap_dim(as_int("flatten", "start_dim", 1, start_dim), len(shape))
-    last = wrap_dim(as_int("flatten", "end_dim", 2, end_dim), len(shape))
+    first = wrap_dim(start_dim, len(shape))
+    last = wrap_dim(end_dim, len(shape))
     if first > last:
         raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
     if not shape:
-        return _reshape(input, (1,))
+        return reshape(input, (1,))
     if first == last:
         return input
     merged = math.prod(shape[first : last + 1])
-    return _reshape(input, (*shape[:first], merged, *shape[last + 1 :]))
+    return reshape(input, (*shape[:first], merged, *shape[last + 1 :]))
 
 
-@public(method=True)
-def ravel(input: Any) -> Any:
+@declared(out=False)
+def ravel(input: Tensor) -> Any:
     """Return the elements in C order in one dimension."""
-    record.check_tensors("ravel", (input,))
-    return view(contiguous(input), -1)
+    return view(contiguous(input), (-1,))
 
 
-@public(method=True)
-def unflatten(input: Any, dim: int, sizes: Any) -> Any:
+@declared(out=False)
+def unflatten(input: Tensor, dim: int, sizes: Ints) -> Any:
     """Split one dimension into several."""
-    if not isinstance(sizes, tuple | list):
-        raise must_be("unflatten", "sizes", 2, "tuple of ints", sizes)
     shape = layout_of(input).shape
-    axis = wrap_dim(as_int("unflatten", "dim", 1, dim), len(shape))
-    sizes = as_ints("unflatten", "sizes", (sizes,), 2)
+    axis = wrap_dim(dim, len(shape))
+    sizes = as_ints(sizes)
     if not sizes:
         raise RuntimeError("unflatten: sizes must be non-empty")
     try:
@@ -280,8 +245,10 @@ def _permuted(entry: Op, input: Any, order: Sequence[int]) -> Any:
     return alias(entry, input, tuple([shape[d] for d in order]), tuple([strides[d] for d in order]))
 
 
-def _permute(input: Any, dims: tuple[int, ...]) -> Any:
-    ndim = layout_of(input).ndim
+@declared(out=False)
+def permute(input: Tensor, dims: Ints) -> Any:
+    """Return a view with the dimensions in the order `dims`."""
+    dims, ndim = as_ints(dims), layout_of(input).ndim
     if len(dims) != ndim:
         raise RuntimeError(
             "permute(sparse_coo): number of dimensions in the tensor input does not match the "
@@ -294,35 +261,19 @@ def _permute(input: Any, dims: tuple[int, ...]) -> Any:
     return _permuted(TABLE["permute"], input, order)
 
 
-def _permute_method(input: Any, *dims: Any, **named: Any) -> Any:
-    return _permute(input, varargs("permute", "dims", dims, named))
-
-
-@public()
-def permute(input: Any, dims: Any) -> Any:
-    """Return a view with the dimensions in the order `dims`."""
-    record.check_tensors("permute", (input,))
-    return _permute(input, as_ints("permute", "dims", (dims,), 2))
-
-
-_permute_method.__doc__ = permute.__doc__
-public(method=True, function=False, name="permute")(_permute_method)
-
-
-@public(method=True, aliases=("swapaxes", "swapdims"))
-def transpose(input: Any, dim0: int, dim1: int) -> Any:
+@declared(aliases=("swapaxes", "swapdims"), out=False)
+def transpose(input: Tensor, dim0: int, dim1: int) -> Any:
     """Return a view with two dimensions exchanged."""
-    record.check_tensors("transpose", (input,))
     ndim = layout_of(input).ndim
-    a = wrap_dim(as_int("transpose", "dim0", 1, dim0), ndim)
-    b = wrap_dim(as_int("transpose", "dim1", 2, dim1), ndim)
+    a = wrap_dim(dim0, ndim)
+    b = wrap_dim(dim1, ndim)
     order = list(range(ndim))
     if ndim:
         order[a], order[b] = b, a
     return _permuted(TABLE["transpose"], input, order)
 
 
-@public(method=True)
+@public(method=True, out=False)
 def t(input: Any) -> Any:
     """Return the transpose of a matrix (vectors and scalars as they are), as a view."""
     record.check_tensors("t", (input,))
@@ -373,13 +324,14 @@ def matrix_transpose(input: Any) -> Any:
     return transpose(input, -2, -1)
 
 
-@public(method=True, aliases=("moveaxis",))
-def movedim(input: Any, source: Any, destination: Any) -> Any:
+@declared(
+    "(int source, int destination)", "(Dims source, Dims destination)", aliases=("moveaxis",),
+    out=False,
+)  # fmt: skip
+def movedim(input: Tensor, source: Dims, destination: Dims) -> Any:
     """Return a view in which dimensions `source` stand at the positions `destination`."""
-    record.check_tensors("movedim", (input,))
     ndim = layout_of(input).ndim
-    src = as_ints("movedim", "source", (source,))
-    dst = as_ints("movedim", "destination", (destination,), 2)
+    src, dst = as_ints(source), as_ints(destination)
     if len(src) != len(dst):
         raise RuntimeError(
             f"movedim: Invalid source or destination dims: source ({list(src)} dims) should "

@@ -14,13 +14,15 @@ from ...base.errors import must_be
 from ...batching.batch_trace import Trace
 from ...ops.instruction import remember, view_instruction
 from ...ops.layout import LAYOUTS
+from ...ops.shape import diagonal_part
 from ...ops.table import TABLE
 from ...tape import readout
 from ...tape import recording as record
 from ...tape.recording import layout_of
 from ...tape.tape import slot_of, tape_at
 from ..arguments import as_int, as_ints, wrap_dim
-from ..registry import public
+from ..registry import FUNCTIONS, declared
+from ..signature import Ints, Tensor
 from ..sizes import storage_offset
 from .reshape import alias
 
@@ -37,8 +39,8 @@ def slice_dim(input: Any, dim: int, start: int, length: int, name: str = "slice"
     return alias(TABLE[name], input, shape, layout.strides, start * layout.strides[dim])
 
 
-@public(method=True)
-def narrow(input: Any, dim: int, start: Any, length: int) -> Any:
+@declared(out=False)
+def narrow(input: Tensor, dim: int, start: Any, length: int) -> Any:
     """Return a view of `length` elements from `start` on along `dim`.
 
     Raises
@@ -46,14 +48,13 @@ def narrow(input: Any, dim: int, start: Any, length: int) -> Any:
     IndexError, RuntimeError
         If they are not in the tensor.
     """
-    record.check_tensors("narrow", (input,))
     layout = layout_of(input)
     if not layout.ndim:
         raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
     start, length = as_int("narrow", "start", 2, start), as_int("narrow", "length", 3, length)
     if length < 0:
         raise RuntimeError("narrow(): length must be non-negative.")
-    d = wrap_dim(as_int("narrow", "dim", 1, dim), layout.ndim)
+    d = wrap_dim(dim, layout.ndim)
     n = layout.shape[d]
     if not -n <= start <= n:
         raise IndexError(
@@ -65,8 +66,8 @@ def narrow(input: Any, dim: int, start: Any, length: int) -> Any:
     return slice_dim(input, d, start, length)
 
 
-@public(method=True)
-def select(input: Any, dim: int, index: Any) -> Any:
+@declared(out=False)
+def select(input: Tensor, dim: int, index: int) -> Any:
     """Return the view at one index of a dimension.
 
     Raises
@@ -74,11 +75,10 @@ def select(input: Any, dim: int, index: Any) -> Any:
     IndexError
         If the index is out of range.
     """
-    record.check_tensors("select", (input,))
     layout = layout_of(input)
     if not layout.ndim:
         raise IndexError("select() cannot be applied to a 0-dim tensor.")
-    d = wrap_dim(as_int("select", "dim", 1, dim), layout.ndim)
+    d = wrap_dim(dim, layout.ndim)
     n, i = layout.shape[d], as_int("select", "index", 2, index)
     if not -n <= i < n:
         raise IndexError(
@@ -103,14 +103,13 @@ def remember_select(input: Any) -> None:
     remember(view_instruction(TABLE["select"], layout, shape, layout.strides[1:]))
 
 
-@public(method=True)
-def unbind(input: Any, dim: int = 0) -> tuple[Any, ...]:
+@declared(out=False)
+def unbind(input: Tensor, dim: int = 0) -> tuple[Any, ...]:
     """Return the views at every index of a dimension."""
-    record.check_tensors("unbind", (input,))
     layout = layout_of(input)
     if not layout.ndim:
         raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
-    d = wrap_dim(as_int("unbind", "dim", 1, dim), layout.ndim)
+    d = wrap_dim(dim, layout.ndim)
     return tuple(select_dim(input, d, i, "unbind") for i in range(layout.shape[d]))
 
 
@@ -135,13 +134,12 @@ def _check_pieces(count: int, n: int) -> None:
 
 
 def _check_split(name: str, input: Any) -> None:
-    record.check_tensors(name, (input,))
     if not layout_of(input).ndim:
         raise RuntimeError(f"{name} expects at least a 1-dimensional tensor")
 
 
-@public(method=True, function=False)
-def split(input: Any, split_size: Any, dim: int = 0) -> tuple[Any, ...]:
+@declared(function=False)
+def split(input: Tensor, split_size: Any, dim: int = 0) -> tuple[Any, ...]:
     """Split into views of `split_size` elements along a dimension, or of a list of lengths.
 
     Raises
@@ -151,12 +149,12 @@ def split(input: Any, split_size: Any, dim: int = 0) -> tuple[Any, ...]:
     """
     _check_split("split", input)
     if isinstance(split_size, tuple | list):
-        return split_with_sizes(input, split_size, dim)
+        return FUNCTIONS["split_with_sizes"](input, split_size, dim)
     if isinstance(split_size, float | str):
         raise must_be("split_with_sizes", "split_sizes", 2, "tuple of ints", split_size)
     step = as_int("split", "split_size", 1, split_size)
     shape = layout_of(input).shape
-    d = wrap_dim(as_int("split", "dim", 2, dim), len(shape))
+    d = wrap_dim(dim, len(shape))
     if step < 0:
         raise RuntimeError(f"split expects split_size be non-negative, but got split_size={step}")
     if step == 0 and shape[d]:
@@ -166,19 +164,18 @@ def split(input: Any, split_size: Any, dim: int = 0) -> tuple[Any, ...]:
     return _pieces(input, d, _lengths(shape[d], step), "split")
 
 
-@public(name="split")
-def _split_function(tensor: Any, split_size_or_sections: Any, dim: int = 0) -> tuple[Any, ...]:
+@declared(method=False, name="split", out=False)
+def _split_function(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Any, ...]:
     """Split into views of equal or given lengths along a dimension."""
     return split(tensor, split_size_or_sections, dim)
 
 
-@public(method=True)
-def split_with_sizes(input: Any, split_sizes: Any, dim: int = 0) -> tuple[Any, ...]:
+@declared(out=False)
+def split_with_sizes(input: Tensor, split_sizes: Ints, dim: int = 0) -> tuple[Any, ...]:
     """Split into views of given lengths along a dimension."""
     _check_split("split_with_sizes", input)
     shape = layout_of(input).shape
-    d = wrap_dim(as_int("split_with_sizes", "dim", 2, dim), len(shape))
-    lengths = as_ints("split_with_sizes", "split_sizes", (split_sizes,), 2)
+    d, lengths = wrap_dim(dim, len(shape)), as_ints(split_sizes)
     if min(lengths, default=0) < 0:
         raise RuntimeError(
             "split_with_sizes expects split_sizes have only non-negative entries, but got "
@@ -192,23 +189,23 @@ def split_with_sizes(input: Any, split_sizes: Any, dim: int = 0) -> tuple[Any, .
     return _pieces(input, d, lengths, "split_with_sizes")
 
 
-@public(method=True)
-def chunk(input: Any, chunks: int, dim: int = 0) -> tuple[Any, ...]:
+@declared(out=False)
+def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Any, ...]:
     """Split into at most `chunks` views of equal length (the last may be shorter)."""
     _check_split("chunk", input)
     chunks = as_int("chunk", "chunks", 1, chunks)
     if chunks <= 0:
         raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
     shape = layout_of(input).shape
-    d = wrap_dim(as_int("chunk", "dim", 2, dim), len(shape))
+    d = wrap_dim(dim, len(shape))
     if shape[d] == 0:
         _check_pieces(chunks, 0)
         return _pieces(input, d, [0] * chunks, "split_with_sizes")
     return _pieces(input, d, _lengths(shape[d], -(-shape[d] // chunks)), "split")
 
 
-@public(method=True)
-def unsafe_split(input: Any, split_size: int, dim: int = 0) -> tuple[Any, ...]:
+@declared(out=False)
+def unsafe_split(input: Tensor, split_size: int, dim: int = 0) -> tuple[Any, ...]:
     """Split as `split` does, into views that may be written in place."""
     _check_split("unsafe_split", input)
     step = as_int("unsafe_split", "split_size", 1, split_size)
@@ -218,8 +215,8 @@ def unsafe_split(input: Any, split_size: int, dim: int = 0) -> tuple[Any, ...]:
     )
 
 
-@public(method=True)
-def unsafe_split_with_sizes(input: Any, split_sizes: Any, dim: int = 0) -> tuple[Any, ...]:
+@declared()
+def unsafe_split_with_sizes(input: Tensor, split_sizes: Ints, dim: int = 0) -> tuple[Any, ...]:
     """Split as `split_with_sizes` does, into views that may be written in place."""
     _check_split("unsafe_split_with_sizes", input)
     d = wrap_dim(dim, layout_of(input).ndim)
@@ -227,8 +224,8 @@ def unsafe_split_with_sizes(input: Any, split_sizes: Any, dim: int = 0) -> tuple
     return _pieces(input, d, lengths, "unsafe_split_with_sizes")
 
 
-@public(method=True)
-def unsafe_chunk(input: Any, chunks: int, dim: int = 0) -> tuple[Any, ...]:
+@declared(out=False)
+def unsafe_chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Any, ...]:
     """Split as `chunk` does, into views that may be written in place."""
     _check_split("unsafe_chunk", input)
     d = wrap_dim(dim, layout_of(input).ndim)
@@ -240,9 +237,12 @@ def _lengths_along(pieces: Sequence[Any], dim: int) -> list[int]:
     return [int(p.shape[dim]) for p in pieces]
 
 
-@public(method=True)
+@declared(
+    "(Tensor tensor_indices_or_sections, int dim=0)", "(int sections, int dim=0)",
+    "(Ints indices, int dim=0)", out=False,
+)  # fmt: skip
 def tensor_split(
-    input: Any, indices_or_sections: Any = None, dim: int = 0, **named: Any
+    input: Tensor, indices_or_sections: Any = None, dim: int = 0, **named: Any
 ) -> tuple[Any, ...]:
     """Split into `n` nearly equal views, or before the given indices, as ``numpy.array_split``.
 
@@ -258,17 +258,14 @@ def tensor_split(
     RuntimeError
         If there are no sections, or more than memory holds.
     """
-    record.check_tensors("tensor_split", (input,))
-    for key in named:
-        if key not in _SPLIT_NAMES or len(named) > 1 or indices_or_sections is not None:
-            raise TypeError(f"tensor_split() got an unexpected keyword argument '{key}'")
-        indices_or_sections = named[key]
+    for value in named.values():
+        indices_or_sections = value
     shape = layout_of(input).shape
     if not shape:
         raise RuntimeError(
             "tensor_split expected at least a 1-dimensional tensor, but got a tensor with 0 dims"
         )
-    d = wrap_dim(as_int("tensor_split", "dim", 2, dim), len(shape))
+    d = wrap_dim(dim, len(shape))
     n = shape[d]
     if record.is_tensor(indices_or_sections):
         index_layout = layout_of(indices_or_sections)
@@ -284,7 +281,7 @@ def tensor_split(
             )
         indices_or_sections = indices_or_sections.tolist()
     if isinstance(indices_or_sections, tuple | list):
-        cuts = as_ints("tensor_split", "indices", (indices_or_sections,))
+        cuts = as_ints(indices_or_sections)
     else:
         parts = as_int("tensor_split", "sections", 1, indices_or_sections)
         if parts <= 0:
@@ -296,34 +293,24 @@ def tensor_split(
     return tuple(slice_dim(input, d, a, max(b - a, 0)) for a, b, _ in edges)
 
 
-_SPLIT_NAMES = ("sections", "indices", "tensor_indices_or_sections")
-
-
 # --------------------------------------------------------------------------- other geometry
-@public(method=True)
-def diagonal(input: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
+@declared(out=False)
+def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
     """Return a view of the diagonals of the matrices in `dim1` and `dim2`, as last dimension."""
-    record.check_tensors("diagonal", (input,))
     layout = layout_of(input)
     offset = as_int("diagonal", "offset", 1, offset)
-    a = wrap_dim(as_int("diagonal", "dim1", 2, dim1), layout.ndim)
-    b = wrap_dim(as_int("diagonal", "dim2", 3, dim2), layout.ndim)
+    a = wrap_dim(dim1, layout.ndim)
+    b = wrap_dim(dim2, layout.ndim)
     if a == b:
         raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
-    n, m, sa, sb = layout.shape[a], layout.shape[b], layout.strides[a], layout.strides[b]
-    count = max(min(n, m - offset) if offset >= 0 else min(n + offset, m), 0)
-    start = (sb * offset if offset >= 0 else -sa * offset) if count else 0
-    rest = [i for i in range(layout.ndim) if i not in (a, b)]
-    shape = (*[layout.shape[i] for i in rest], count)
-    strides = (*[layout.strides[i] for i in rest], sa + sb)
-    return alias(TABLE["diagonal"], input, shape, strides, start)
+    return alias(TABLE["diagonal"], input, *diagonal_part(layout, offset, a, b))
 
 
-@public(method=True, function=False)
-def unfold(input: Any, dimension: int, size: int, step: int) -> Any:
+@declared(function=False)
+def unfold(input: Tensor, dimension: int, size: int, step: int) -> Any:
     """Return a view of all windows of `size` elements, `step` apart, along a dimension."""
     layout = layout_of(input)
-    d = wrap_dim(as_int("unfold", "dimension", 1, dimension), layout.ndim)
+    d = wrap_dim(dimension, layout.ndim)
     size, step = as_int("unfold", "size", 2, size), as_int("unfold", "step", 3, step)
     n = layout.shape[d] if layout.ndim else 1
     if step <= 0:
@@ -340,8 +327,8 @@ def unfold(input: Any, dimension: int, size: int, step: int) -> Any:
     return alias(TABLE["unfold"], input, shape, strides)
 
 
-@public(method=True)
-def as_strided(input: Any, size: Any, stride: Any, storage_offset: int | None = None) -> Any:
+@declared(out=False)
+def as_strided(input: Tensor, size: Ints, stride: Ints, storage_offset: int | None = None) -> Any:
     """Return a view of the base's memory with any shape, strides and offset (in elements).
 
     Raises
@@ -349,9 +336,7 @@ def as_strided(input: Any, size: Any, stride: Any, storage_offset: int | None = 
     RuntimeError
         If elements would lie outside that memory; under `vmap`, outside of the slice.
     """
-    record.check_tensors("as_strided", (input,))
-    shape = as_ints("as_strided", "size", (size,), 2)
-    steps = as_ints("as_strided", "stride", (stride,), 3)
+    shape, steps = as_ints(size), as_ints(stride)
     if len(shape) != len(steps):
         raise RuntimeError("mismatch in length of strides and shape")
     if min(steps, default=0) < 0:
