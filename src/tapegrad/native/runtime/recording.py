@@ -89,10 +89,20 @@ def put(state, instruction, args, count, refused):  # type: ignore[no-untyped-de
     -1, and nothing done, if the memory of an operand has one of the `refused` flags.
     """
     s = p64(state)
+    source, target = p32(args), p32(s[nt.S_ARG] + 4 * s[nt.S_ARG_COUNT])
+    for i in range(count):
+        target[i] = source[i]
+    return put_in_place(state, instruction, args, count, refused)
+
+
+@inlined
+def put_in_place(state, instruction, args, count, refused):  # type: ignore[no-untyped-def]
+    """Append a statement whose operands stand where they will be; see `put`."""
+    s = p64(state)
     n = s[nt.S_COUNT]
     start = s[nt.S_ARG_COUNT]
     row = p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * instruction)
-    source, target = p32(args), p32(s[nt.S_ARG] + 4 * start)
+    source = p32(args)
     root, base, flags = p32(s[nt.S_ROOT]), p32(s[nt.S_BASE]), p8(s[nt.S_FLAGS])
     active = 0
     visible = 0
@@ -107,8 +117,6 @@ def put(state, instruction, args, count, refused):  # type: ignore[no-untyped-de
         return _NEED_PYTHON
     if visible & VISIBLE:
         s[nt.S_EAGER] = 1
-    for i in range(count):
-        target[i] = source[i]
     kind = row[I_KIND]
     own_root, own_base, own_flags = n, n, active
     if kind == VIEW or kind >= WRITE:

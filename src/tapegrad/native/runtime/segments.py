@@ -12,7 +12,7 @@ from .. import abi as nt
 from ..abi import S_ARG, S_ARG_COUNT, SEG_ARGS, SEG_HEADER, SEG_INPUT, SEG_LEAVES, SEG_STATEMENTS
 from ..intrinsics import helper, inlined, p32, p64
 from .hash_tables import find_constant
-from .recording import CHARACTERS, has_room, put
+from .recording import CHARACTERS, has_room, put_in_place
 
 
 @inlined
@@ -74,7 +74,7 @@ def append_segment(state, segment):  # type: ignore[no-untyped-def]
             args[i] = step[4 + i]
         if step[1] >= 0:
             s[nt.S_GRAD_MODE] = step[1]
-        put(state, step[0], address, references + extra, 0)
+        put_in_place(state, step[0], address, references + extra, 0)
         place += 8 * (4 + references + extra)
     s[nt.S_GRAD_MODE] = mode
     return first
