@@ -20,7 +20,7 @@ from .batched_grad import grad_batched
 __all__ = ["backward", "grad"]
 
 
-def _matching(values: Any, count: int, name: str) -> tuple[Any, ...]:
+def _matching(values: Any, count: int) -> tuple[Any, ...]:
     """Cotangents for `count` tensors; None stands for none given."""
     if values is None:
         return (None,) * count
@@ -75,7 +75,7 @@ def backward(
     readout.guard("backward")
     roots = as_roots(tensors)
     duals.check_roots(roots)
-    cotangents = _matching(grad_tensors, len(roots), "grad_tensors")
+    cotangents = _matching(grad_tensors, len(roots))
     if not roots:
         return
     engine.backward(
@@ -161,7 +161,7 @@ def grad(
     wanted = as_inputs(targets)
     if not wanted:
         raise RuntimeError("`inputs` argument to `grad()` cannot be empty.")
-    cotangents = _matching(grad_outputs, len(roots), "grad_outputs")
+    cotangents = _matching(grad_outputs, len(roots))
     derive = grad_batched if is_grads_batched else engine.grad
     if not roots and not allow_unused:
         raise RuntimeError(engine.unused(0))

@@ -9,14 +9,13 @@ from typing import Any
 from ..base.dtypes import int64, scalar_name
 from ..base.errors import kind_of, must_be
 from ..base.symbolic import Symbolic, home_of
-from ..base.torch_messages import check_bool
 from ..tape import readout
 from ..tape import recording as record
 from ..tape.current import current_tape
 from ..tape.recording import layout_of
 
 __all__ = [
-    "OVERFLOW", "as_int", "as_ints", "check_bool", "check_cast", "constant_like",
+    "OVERFLOW", "as_int", "as_ints", "check_cast", "constant_like",
     "distinct", "float_of", "tensor_list", "unpack_error", "wrap_dim",
 ]  # fmt: skip
 

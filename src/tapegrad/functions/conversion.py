@@ -12,25 +12,14 @@ import numpy as np
 
 from ..base import devices
 from ..base.devices import check_device, device, layout, strided
-from ..base.dtypes import bool_, dtype, float32, float64, int64
+from ..base.dtypes import as_dtype, bool_, dtype, float32, float64, int64
 from ..base.errors import UnsupportedError, must_be
 from ..ops.table import TABLE
 from ..tape import recording as record
-from .options import read_dtype
 from .registry import FUNCTIONS, declared, public
 from .signature import Tensor
 
 __all__ = ["to"]
-
-_TO = (
-    "to() received an invalid combination of arguments - got ({}), but expected one of:\n"
-    " * (torch.device device = None, torch.dtype dtype = None, bool non_blocking = False, bool "
-    "copy = False, *, torch.memory_format memory_format = None)\n"
-    " * (torch.dtype dtype, bool non_blocking = False, bool copy = False, *, torch.memory_format "
-    "memory_format = None)\n"
-    " * (Tensor tensor, bool non_blocking = False, bool copy = False, *, torch.memory_format "
-    "memory_format = None)\n"
-)
 
 _EXPORTED: dict[str, Any] = {
     "device": device,
@@ -43,12 +32,14 @@ _EXPORTED: dict[str, Any] = {
 FUNCTIONS.update(_EXPORTED)
 
 
-def _type_name(value: Any) -> str:
-    return "torch.dtype" if isinstance(value, dtype) else type(value).__name__
+_TO = "bool non_blocking=False, bool copy=False, *, MemoryFormat? memory_format=None)"
 
 
-@public(method=True, function=False)
-def to(input: Any, *target: Any, **named: Any) -> Any:
+@declared(
+    f"(Device? device=None, Dtype? dtype=None, {_TO}", f"(Dtype dtype, {_TO}",
+    f"(Tensor tensor, {_TO}", function=False,
+)  # fmt: skip
+def to(input: Tensor, *target: Any, **named: Any) -> Any:
     """Return the tensor in another dtype: ``x.to(dtype)``, ``x.to(device)``, ``x.to(other)``.
 
     Parameters
@@ -65,33 +56,22 @@ def to(input: Any, *target: Any, **named: Any) -> Any:
     memory_format
         Has no effect.
     """
-    positional = list(target)
-    kind: dtype | None = None
-    known = {"device", "dtype", "non_blocking", "copy", "memory_format", "tensor"}
-    fits = set(named) <= known
-    if positional and record.is_tensor(positional[0]):
-        kind = positional.pop(0).dtype
-    elif positional and isinstance(positional[0], dtype | type | np.dtype):
-        kind = read_dtype("to", positional.pop(0))
-    elif positional:
-        check_device("to", positional.pop(0))
-        if positional and not isinstance(positional[0], bool):
-            kind = None if positional[0] is None else read_dtype("to", positional[0])
-            positional.pop(0)
-    fits = fits and len(positional) <= 2 and all(isinstance(g, bool) for g in positional)
-    if "tensor" in named and fits:
-        fits = record.is_tensor(named["tensor"]) and not target
-        kind = named["tensor"].dtype if fits else None
-    if not fits:
-        got = ", ".join(_type_name(t) for t in target)
-        keywords = "".join(
-            f"{k}={_type_name(v).removeprefix('torch.')}, " for k, v in named.items()
-        )
-        raise TypeError(_TO.format(", ".join(filter(None, (got, keywords)))))
+    positional, kind = list(target), named.get("dtype")
+    if "tensor" in named:
+        kind = named["tensor"].dtype
+    if positional:
+        first = positional.pop(0)
+        if record.is_tensor(first):
+            kind = first.dtype
+        elif isinstance(first, dtype | type | np.dtype):
+            kind = first
+        else:
+            check_device("to", first)
+            if positional and not isinstance(positional[0], bool):
+                kind = positional.pop(0)
     check_device("to", named.get("device"))
-    if named.get("dtype") is not None:
-        kind = read_dtype("to", named["dtype"])
     copy = named.get("copy", positional[1] if len(positional) == 2 else False)
+    kind = None if kind is None else as_dtype(kind)
     if kind is None or kind is input.dtype:
         return input.clone() if copy else input
     return record.cast(input, kind)

@@ -15,7 +15,7 @@ from ..tape import recording as record
 from ..tape.current import current_tape
 from .arguments import check_cast
 from .registry import FORMS
-from .signature import Signature, is_int
+from .signature import Signature, is_length
 
 __all__ = ["accept"]
 
@@ -85,7 +85,7 @@ def checked(
                 kind = type(args[at - 1])
                 if kind is int and not options:
                     return function(*args[: at - 1], args[at - 1 :])
-                if kind is int or (kind is not tuple and is_int(args[at - 1])):
+                if kind is int or (kind is not tuple and is_length(args[at - 1])):
                     args = (*args[: at - 1], args[at - 1 :])
             if not options:
                 if tuple(map(type, args)) in known:
@@ -103,7 +103,7 @@ def checked(
                 return function(*args, **named)
             return _written(name, function, args, named, target)
         except TypeError:
-            if at and len(args) >= at and is_int(args[at - 1]):
+            if at and len(args) >= at and is_length(args[at - 1]):
                 args = (*args[: at - 1], args[at - 1 :])
             signature.reword(args, options)
             raise

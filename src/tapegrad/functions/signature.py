@@ -77,9 +77,18 @@ def _is_number(value: Any) -> bool:
     return record.is_number(value)
 
 
+def is_length(value: Any) -> bool:
+    """Return True for what PyTorch takes for an int in a list of them: arrays of one integer, too."""
+    if isinstance(value, np.ndarray):
+        return not value.ndim and value.dtype.kind in "iu"
+    return is_int(value)
+
+
 def _are_ints(value: Any) -> bool:
     if not isinstance(value, tuple | list):
         return is_int(value)
+    if value and isinstance(value[0], np.ndarray):
+        return is_length(value[0])
     return not value or hasattr(type(value[0]), "__index__")
 
 

@@ -87,7 +87,7 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
     return record.apply(TABLE["gather"], (input, in_range(values, shape[d], d)), dim=d)
 
 
-def _scatter(name: str, row: str, input: Any, dim: int, index: Any, source: Any) -> Any:
+def _scatter(row: str, input: Any, dim: int, index: Any, source: Any) -> Any:
     d, values = _dim_and_values("scatter", input, dim, index)
     shape, index_shape = _dims(tuple(input.shape)), _dims(values.shape)
     scalar = not record.is_tensor(source)
@@ -146,13 +146,13 @@ def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: A
             else expand_to(constant_like(input, source_value), index.shape)
         )
         if reduce == "add":
-            return _scatter("scatter", "scatter_add", input, dim, index, source)
+            return _scatter("scatter_add", input, dim, index, source)
         if reduce != "multiply":
             raise RuntimeError("reduce argument must be either add or multiply.")
         product = "amin" if input.dtype is bool_ else "prod"
         return FUNCTIONS["scatter_reduce"](input, dim, index, source, product)
     row = "scatter" if record.is_tensor(source_value) else "scatter_value"
-    return _scatter("scatter", row, input, dim, index, source_value)
+    return _scatter(row, input, dim, index, source_value)
 
 
 @declared()
@@ -167,7 +167,7 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Any:
         int64; values for an index that occurs twice add up.
     src : Tensor
     """
-    return _scatter("scatter_add", "scatter_add", input, dim, index, src)
+    return _scatter("scatter_add", input, dim, index, src)
 
 
 @declared()
@@ -203,7 +203,7 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> An
 
 
 # --------------------------------------------------------------------------- whole slices
-def _index_vector(name: str, index: Any) -> Any:
+def _index_vector(index: Any) -> Any:
     """Index values as a vector; a 0-d index counts as one."""
     values = index_values(index)
     return values.reshape(1) if values.ndim == 0 else values
@@ -218,7 +218,7 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Any:
         raise IndexError("index_select(): Index is supposed to be a vector")
     shape = tuple(input.shape)
     d = wrap_dim(dim, len(shape))
-    values = _index_vector("index_select", index)
+    values = _index_vector(index)
     n = shape[d] if shape else 1
     if not shape:
         if values.size != 1:
@@ -231,7 +231,7 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Any:
 
 
 def _index_slices(
-    name: str, row: str, input: Any, dim: int, index: Any, source: Any, *, accumulate: bool
+    name: str, input: Any, dim: int, index: Any, source: Any, *, accumulate: bool
 ) -> Any:
     """Write or add slices along a dimension, after PyTorch's checks."""
     if index.dtype is not int64:
@@ -250,7 +250,7 @@ def _index_slices(
         )
     shape = _dims(tuple(input.shape))
     d = wrap_dim(as_int(name, "dim", 1, dim), len(shape))
-    values = _index_vector(name, index)
+    values = _index_vector(index)
     if layout_of(source).ndim:
         source_shape = _dims(tuple(source.shape))
         if d >= len(source_shape) or source_shape[d] != values.size:
@@ -266,7 +266,7 @@ def _index_slices(
             )
     places = _slice_positions(name, values, shape[d])
     target = input if input.shape else input.reshape(1)
-    result = record.apply(TABLE[row], (target, source, places), dims=(d,), accumulate=accumulate)
+    result = record.apply(TABLE[name], (target, source, places), dims=(d,), accumulate=accumulate)
     return result if input.shape else result.reshape(())
 
 
@@ -286,13 +286,13 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
     """Return a copy to whose slices at `index` those of `source`, times alpha, are added."""
     if alpha != 1:
         source = source * alpha
-    return _index_slices("index_add", "index_add", input, dim, index, source, accumulate=True)
+    return _index_slices("index_add", input, dim, index, source, accumulate=True)
 
 
 @declared()
 def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Any:
     """Return a copy whose slices at `index` are those of `source`."""
-    return _index_slices("index_copy", "index_copy", input, dim, index, source, accumulate=False)
+    return _index_slices("index_copy", input, dim, index, source, accumulate=False)
 
 
 @declared("(int dim, Tensor index, Tensor value)", "(int dim, Tensor index, Number value)")
@@ -306,7 +306,7 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Operand) -> Any:
             f"{layout_of(value).ndim} dimension(s)."
         )
     value = record.cast(value, input.dtype)
-    return _index_slices("index_fill", "index_fill", input, dim, index, value, accumulate=False)
+    return _index_slices("index_fill", input, dim, index, value, accumulate=False)
 
 
 @declared()

@@ -20,7 +20,7 @@ from ..creation.generator import Generator, stream_of
 from ..operands import check_floating, no_kernel
 from ..registry import declared, public
 from ..shape.broadcast import expand_to
-from ..signature import Tensor
+from ..signature import Number, Tensor
 from .gather_scatter import flat_positions
 from .index_arrays import index_values, positions
 from .inplace import check_target, overwrite
@@ -49,14 +49,13 @@ def _node_name(name: str) -> str:
     return name.rstrip("_").title().replace("_", "") + "Backward0"
 
 
-@public(method=True, function=False)
+@declared("(float from=0, float to=1, *, Generator? generator=None)", function=False)
 def uniform_(
-    input: Any, from_: Any = 0.0, to: Any = 1.0, *, generator: Any = None, **named: Any
+    input: Tensor, from_: float = 0.0, to: float = 1.0, *, generator: Any = None, **named: Any
 ) -> Any:
     """Fill with numbers uniform in ``[from, to)``; return the tensor."""
-    low = float_of("uniform_", "from", 1, named.pop("from", from_), "float")
+    low = float_of("uniform_", "from", 1, named.get("from", from_), "float")
     high = float_of("uniform_", "to", 2, to, "float")
-    _no_more("uniform_", named)
     check_floating("check_uniform_bounds", input.dtype)
     if low > high:
         raise RuntimeError(
@@ -67,13 +66,8 @@ def uniform_(
     )
 
 
-def _no_more(name: str, named: dict[str, Any]) -> None:
-    for key in named:
-        raise TypeError(f"{name}() got an unexpected keyword argument '{key}'")
-
-
-@public(method=True, function=False)
-def normal_(input: Any, mean: Any = 0.0, std: Any = 1.0, *, generator: Any = None) -> Any:
+@declared(function=False)
+def normal_(input: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Any = None) -> Any:
     """Fill with normal numbers; return the tensor."""
     middle = float_of("normal_", "mean", 1, mean, "float")
     scale = float_of("normal_", "std", 2, std, "float")
@@ -85,8 +79,10 @@ def normal_(input: Any, mean: Any = 0.0, std: Any = 1.0, *, generator: Any = Non
     )
 
 
-@public(method=True, function=False)
-def log_normal_(input: Any, mean: Any = 1.0, std: Any = 2.0, *, generator: Any = None) -> Any:
+@declared(function=False)
+def log_normal_(
+    input: Tensor, mean: float = 1.0, std: float = 2.0, *, generator: Any = None
+) -> Any:
     """Fill with exponentials of normal numbers of the given mean and deviation; return the tensor."""
     middle = float_of("log_normal_", "mean", 1, mean, "float")
     scale = float_of("log_normal_", "std", 2, std, "float")
@@ -99,8 +95,8 @@ def log_normal_(input: Any, mean: Any = 1.0, std: Any = 2.0, *, generator: Any =
     )  # fmt: skip
 
 
-@public(method=True, function=False)
-def exponential_(input: Any, lambd: Any = 1.0, *, generator: Any = None) -> Any:
+@declared(function=False)
+def exponential_(input: Tensor, lambd: float = 1.0, *, generator: Any = None) -> Any:
     """Fill with exponentially distributed numbers of rate `lambd`; return the tensor."""
     rate = float_of("exponential_", "lambd", 1, lambd, "float")
     if not rate > 0:
@@ -111,8 +107,10 @@ def exponential_(input: Any, lambd: Any = 1.0, *, generator: Any = None) -> Any:
     )
 
 
-@public(method=True, function=False)
-def cauchy_(input: Any, median: Any = 0.0, sigma: Any = 1.0, *, generator: Any = None) -> Any:
+@declared(function=False)
+def cauchy_(
+    input: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator: Any = None
+) -> Any:
     """Fill with numbers of the Cauchy distribution; return the tensor."""
     middle = float_of("cauchy_", "median", 1, median, "float")
     scale = float_of("cauchy_", "sigma", 2, sigma, "float")
@@ -124,8 +122,8 @@ def cauchy_(input: Any, median: Any = 0.0, sigma: Any = 1.0, *, generator: Any =
     )
 
 
-@public(method=True, function=False)
-def geometric_(input: Any, p: Any, *, generator: Any = None) -> Any:
+@declared(function=False)
+def geometric_(input: Tensor, p: float, *, generator: Any = None) -> Any:
     """Fill with the number of trials up to the first success, each of probability `p`."""
     chance = float_of("geometric_", "p", 1, p, "float")
     if not 0 < chance < 1:
@@ -135,13 +133,15 @@ def geometric_(input: Any, p: Any, *, generator: Any = None) -> Any:
     return _drawn(input, "geometric_", generator, lambda g, shape: g.geometric(chance, shape))
 
 
-@public(method=True, function=False)
+@declared(
+    "(*, Generator? generator=None)", "(int from, int to, *, Generator? generator=None)",
+    "(int to, *, Generator? generator=None)", function=False,
+)  # fmt: skip
 def random_(
-    input: Any, from_: Any = None, to: Any = None, *, generator: Any = None, **named: Any
+    input: Tensor, from_: Any = None, to: Any = None, *, generator: Any = None, **named: Any
 ) -> Any:
     """Fill with integers of ``[from, to)``, of ``[0, from)``, or of all that the dtype holds exactly."""
-    from_ = named.pop("from", from_)
-    _no_more("random_", named)
+    from_ = named.get("from", from_)
     if to is None and from_ is not None:
         from_, to = 0, from_
     low = 0 if from_ is None else as_int("random_", "from", 1, from_)
@@ -163,8 +163,12 @@ def random_(
 _LIMITS = {"float64": 2**53 + 1, "float32": 2**24 + 1, "int64": 2**63, "bool": 2}
 
 
-@public(method=True, function=False)
-def bernoulli_(input: Any, p: Any = 0.5, *, generator: Any = None) -> Any:
+@declared(
+    "(Tensor p, *, Generator? generator=None)",
+    "(float p=0.5, *, Generator? generator=None)",
+    function=False,
+)
+def bernoulli_(input: Tensor, p: Any = 0.5, *, generator: Any = None) -> Any:
     """Fill with zeros and ones, one with probability `p`, a number or a tensor; return the tensor."""
     if record.is_tensor(p):
         check_floating("bernoulli_tensor_cpu_p_", p.dtype)
@@ -179,8 +183,8 @@ def bernoulli_(input: Any, p: Any = 0.5, *, generator: Any = None) -> Any:
 
 
 # --------------------------------------------------------------------------- by position
-@public(method=True, function=False)
-def fill_diagonal_(input: Any, fill_value: Any, wrap: bool = False) -> Any:
+@declared(function=False)
+def fill_diagonal_(input: Tensor, fill_value: Number, wrap: bool = False) -> Any:
     """Overwrite the main diagonal with a number.
 
     Parameters

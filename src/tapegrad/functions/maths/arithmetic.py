@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 from ...base.dtypes import bool_, float64, int64
-from ...base.errors import must_be
 from ...ops import arithmetic as _rows  # noqa: F401 - which this module looks up
 from ...ops.table import TABLE
 from ...tape import readout
@@ -26,8 +25,6 @@ __all__: list[str] = []
 def _scaled(name: str, a: Any, b: Any, alpha: Any) -> Any:
     """``alpha * b``, as `add` and `sub` take it."""
     alpha = readout.option(alpha, f"{name}(alpha=...)")
-    if not record.is_number(alpha):
-        raise must_be(name, "alpha", 0, "Number", alpha)
     kind = record.result_dtype((a, b))
     if isinstance(alpha, bool):
         if kind is not bool_:

@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 from ...base.dtypes import dtype, scalar_name
-from ...base.errors import must_be
 from ...ops.layout import contiguous
 from ...ops.table import TABLE
 from ...tape import readout
@@ -33,8 +32,6 @@ __all__ = ["tensordot"]
 def _factor(name: str, argument: str, kind: dtype, value: Any) -> float | int:
     """``alpha`` or ``beta`` as a number of the result's kind."""
     value = readout.option(value, f"{name}({argument}=...)")
-    if not record.is_number(value):
-        raise must_be(name, argument, 0, "Number", value)
     return float(value) if kind.is_floating_point else int(value)
 
 
