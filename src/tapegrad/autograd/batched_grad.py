@@ -75,8 +75,7 @@ def grad_batched(
                 gradients = request.sweep_all(count, seeds)
             for b in range(0 if at_once else count):
                 row = [seed[b : b + 1].reshape(seed.shape[1:]) for seed in seeds]
-                request.seed(seeds_of(row, [layout_of(t) for t in outputs], request.variant))
-                request.rewind()
+                request.rewind(seeds_of(row, [layout_of(t) for t in outputs], request.variant))
                 request.run(Swept)
                 for i, g in enumerate(target_gradients(request)):
                     if g is None:

@@ -86,8 +86,7 @@ class Lanes(Request):
         for start in range(0, count, self.lanes):
             lanes = min(self.lanes, count - start)
             self._set_lanes(lanes)
-            self.seed(self._seeds_from(start, lanes, seeds))
-            self.rewind()
+            self.rewind(self._seeds_from(start, lanes, seeds))
             self.advance(sweep.run)
             captured, addresses = self.captured(), self.target_rows()[2::4]
             for i, (t, address) in enumerate(zip(self.targets, addresses, strict=True)):
@@ -120,8 +119,10 @@ class Lanes(Request):
         units.reshape(-1)[start * lanes :: lanes + 1][:lanes] = 1
         return seeds_of([units], layouts, self.words[nt.R_VARIANT])
 
-    def rewind(self) -> None:
-        """Make ready for a sweep from other seeds, after `clear`."""
+    def rewind(self, seeds: Seeds) -> None:
+        """Make ready for a sweep from these seeds, after `clear`."""
+        self._seeds = seeds
+        self.words[nt.R_SEEDS] = seeds.address
         self.fill_rows()
         words = self.words
         if words[nt.R_STAGE] == nt.SWEPT and words[nt.R_ENDS]:

@@ -65,11 +65,11 @@ def backward(
         if not wanted:
             raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
     cotangents = check_cotangents(tensors, gradients)
-    if wanted or tape.abstract:
-        check_roots(tensors)
     if tape.abstract:
+        check_roots(tensors)
         tape.refuse("accumulates gradients")
     if wanted:
+        check_roots(tensors)
         wanted = tuple(with_earlier(wanted)[0]) if tape.has_earlier else wanted
         for t in wanted:
             if not record.is_active(t):
@@ -84,8 +84,7 @@ def backward(
         if create_graph:
             recorded = _record_for_leaves(request, tensors, wanted, cotangents, bool(retain_graph))
         else:
-            request.find(tensors, wanted)
-            request.seed(seeds_for(tensors, cotangents, request.variant))
+            request.find(tensors, wanted, seeds_for(tape, tensors, cotangents))
             with tape.lock:
                 request.run(Swept)
                 arrays = leaf_gradients(request)
@@ -98,7 +97,8 @@ def backward(
         for storage, array in arrays:
             add_to_grad(storage, array)
             accumulated(storage, array, recorded=False)
-    finish(tape)
+    if tape.finals:
+        finish(tape)
     s = tape.state
     if s[nt.S_OWNED_BYTES] + s[nt.S_BOUND] > s[nt.S_COLLECT_AT]:  # as `is_full`, in place
         tape.collect()
@@ -210,8 +210,7 @@ def grad(
             retain = bool(retain_graph or tape.abstract)
             results = record_pass(request, outputs, inputs, cotangents, retain)
         else:
-            request.find(outputs, inputs)
-            request.seed(seeds_for(outputs, cotangents, request.variant))
+            request.find(outputs, inputs, seeds_for(tape, outputs, cotangents))
             with tape.lock:
                 request.run(Swept)
                 results = target_gradients(request)

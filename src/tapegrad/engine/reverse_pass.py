@@ -137,10 +137,18 @@ class Request:
                 finish(tape)
 
     # ------------------------------------------------------------------ outputs and targets
-    def find(self, outputs: Sequence[TensorHandle], inputs: Sequence[TensorHandle]) -> None:
-        """Find the slots of tensors; comes before the lock (see cross_thread.py)."""
+    def find(
+        self,
+        outputs: Sequence[TensorHandle],
+        inputs: Sequence[TensorHandle],
+        seeds: Seeds | None = None,
+    ) -> None:
+        """Find the slots of tensors; comes before the lock (see cross_thread.py).
+
+        With `seeds`, the pass sweeps from these cotangents of the outputs.
+        """
         tape, both = self.tape, (*outputs, *inputs)
-        self._inputs = inputs
+        self._inputs, self._seeds = inputs, seeds
         if self._begin(both, len(outputs), len(inputs)) != 0:
             check_roots(outputs)
             check_inputs(inputs)
@@ -165,7 +173,7 @@ class Request:
             options |= nt.INSPECTED
         if tape.abstract:
             options |= nt.ABSTRACT
-        if anomaly.checks_nan():
+        if Tape.trace is not None and anomaly.checks_nan():
             options |= nt.EVERY
         self._block = block = tape.take_block(nt.R_WIDTH + 2 * (outputs + targets))
         _, words, self.pointer = block
@@ -174,7 +182,7 @@ class Request:
         leaves = len(tape.leaves) + 1 if self.leaves else 0
         answer: int = sweep.find(
             tape.pointer, self.pointer, tensors, len(words), options, outputs, targets, leaves, count,
-            tape.last_write, address_of(root),
+            tape.last_write, address_of(root), 0 if self._seeds is None else self._seeds.address,
         )  # fmt: skip
         return answer
 
@@ -211,11 +219,6 @@ class Request:
     def high(self) -> int:
         """First statement that the pass visits."""
         return self.words[nt.R_HIGH]
-
-    def seed(self, seeds: Seeds) -> None:
-        """Let the pass sweep from these cotangents of the outputs."""
-        self._seeds = seeds
-        self.words[nt.R_SEEDS] = seeds.address
 
     def detail(self) -> None:
         """Work out what native code does not find by itself: in-place writes, targets that are no leaves."""

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..native import abi as nt
 from ..native.handle_type import TensorHandle
 from ..ops.instruction import CACHES, Instruction
 from ..ops.layout import LAYOUTS, Layout
@@ -87,8 +88,9 @@ def _array(layout: Layout, ct: Any) -> np.ndarray:
     return np.ascontiguousarray(ct._array(), layout.dtype.np).reshape(ct.shape)
 
 
-def seeds_for(tensors: Sequence[TensorHandle], cotangents: Sequence[Any], variant: int) -> Seeds:
+def seeds_for(tape: Tape, tensors: Sequence[TensorHandle], cotangents: Sequence[Any]) -> Seeds:
     """Seeds of a sweep from checked cotangents."""
+    variant = nt.MASKED if tape.state[nt.S_MASKS_ZEROS] else 0
     if cotangents is ONE:
         return _ones(LAYOUTS[tensors[0]._layout_id], variant)
     layouts = [layout_of(t) for t in tensors]

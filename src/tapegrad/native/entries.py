@@ -34,7 +34,7 @@ ENTRIES: dict[str, dict[str, str]] = {
     "native.runtime.forward_sweep": {"forward_entry": "int64(int64)"},
     "native.runtime.reverse_marking": {"largest_entry": "int64(int64, int64, int64)"},
     "native.runtime.reverse_pass": {
-        "find_entry": "int64(int64, int64, int64, int64, int64, int64, int64, int64, int64, int64, int64)",
+        "find_entry": f"int64({', '.join(12 * ['int64'])})",
         "run_entry": "int64(int64, int64)",
         "record_entry": "int64(int64, int64)",
         "release_entry": "int64(int64, int64, int64)",

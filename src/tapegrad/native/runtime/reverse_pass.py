@@ -101,7 +101,7 @@ def kind_of(state, slot):  # type: ignore[no-untyped-def]
 
 # --------------------------------------------------------------------------- layout
 def find_entry(  # type: ignore[no-untyped-def]
-    state, request, tensors, size, options, outputs, targets, leaves, count, written, root
+    state, request, tensors, size, options, outputs, targets, leaves, count, written, root, seeds
 ):
     """Begin a request, and find the places of a tuple of tensors; 0 if all are active and on this tape.
 
@@ -112,6 +112,7 @@ def find_entry(  # type: ignore[no-untyped-def]
     r[R_VARIANT], r[R_LANES] = MASKED if s[nt.S_MASKS_ZEROS] else 0, 1
     r[R_OUTPUTS], r[R_TARGETS], r[R_LEAVES] = outputs, targets, leaves
     r[R_COUNT], r[R_WRITTEN], r[R_ROOT], r[R_RECORDED] = count, written, root, 0
+    r[R_SEEDS] = seeds
     kind, places = p64(globals_address())[nt.G_TENSOR], p64(request + 8 * R_PLACES)
     for i in range(p64(tensors + nt.HEADER)[0]):
         tensor = p64(tensors + nt.HEADER + 8 + 8 * i)[0]
