@@ -225,7 +225,11 @@ def test_no_leftovers_in_the_source() -> None:
 # --------------------------------------------------------------------------- prose
 #: packages and files whose docstrings may still begin with What, Whether or Who, and whose names may
 #: still be among VAGUE
-PENDING = {"native/intrinsics.py", "native/runtime"}
+PENDING = {
+    "native/intrinsics.py", "native/runtime/allocator.py", "native/runtime/hash_tables.py",
+    "native/runtime/recording.py", "native/runtime/reverse_recording.py",
+    "native/runtime/tangent_recording.py",
+}  # fmt: skip
 DONE = [name for name in NAMES if not {name, *map(str, Path(name).parents)} & PENDING]
 VAGUE = {"made", "found", "own", "what"}
 SCOPES = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
