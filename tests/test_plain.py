@@ -1,5 +1,5 @@
-"""Plain gradients (scalar_root_pass.py): what the general way gives, and left to that where they are not
-plain."""
+"""Plain passes: native code goes through them in one call, to the same effect as where Python works details
+out (reverse_pass.py)."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from fast_paths import fast_paths
 
 import tapegrad as tg
 from tapegrad.engine import native_entries as sweep
-from tapegrad.engine import scalar_root_pass as plain
+from tapegrad.engine.reverse_pass import Request
+from tapegrad.native.abi import DONE, NEEDS_DETAILS, NEEDS_RECORDING
 
 answers: list[int] = []
 
 
 @pytest.fixture(autouse=True)
 def _watched(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Note what the native calls answer: 0 for a plain pass."""
+    """Note what the native calls answer: DONE alone for a plain pass."""
     answers.clear()
-    for name in ("plain", "record"):
+    for name in ("run", "record"):
         own = getattr(sweep, name)
 
         def call(*args: int, own: Any = own) -> int:
@@ -31,7 +32,14 @@ def _watched(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def general(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plain, "gradients", lambda *args, **options: None)
+    """Let Python work out the details of all passes."""
+    find = Request.find
+
+    def found(self: Request, *tensors: Any) -> None:
+        find(self, *tensors)
+        self.detail()
+
+    monkeypatch.setattr(Request, "find", found)
 
 
 def leaf(*values: float) -> Any:
@@ -62,7 +70,7 @@ def test_they_are_what_the_general_way_gives(name: str, monkeypatch: pytest.Monk
     run()  # programs and templates are built
     answers.clear()
     found = run()
-    assert answers == [0, 0]
+    assert answers == [DONE, DONE]
     general(monkeypatch)
     assert run() == found
 
@@ -75,7 +83,7 @@ def test_what_is_not_plain_is_left_alone() -> None:
     for _ in range(2):
         answers.clear()
         assert tg.autograd.grad(z, h, **options)[0].tolist() == [0.6, 2.4]
-        assert answers in ([1], [])
+        assert answers[-2:] == [NEEDS_DETAILS, DONE]
     assert tg.autograd.grad(z, [x, x], **options)[1].tolist() == [0.6, 4.8]
     with pytest.raises(RuntimeError, match="appears to not have been used"):
         tg.autograd.grad(z, [x, leaf(1.0)], **options)
@@ -100,8 +108,8 @@ def test_an_attempt_leaves_no_statement_behind() -> None:
         before = len(tape)
         (g,) = tg.autograd.grad(z, x, create_graph=True, retain_graph=True)
         grown.append(len(tape) - before)
-    assert answers[0] == 1
-    assert answers[-1] == 0
+    assert NEEDS_RECORDING in answers
+    assert answers[-1] == DONE
     assert grown[0] <= grown[1] + 2  # constants come with the first
     assert grown[1] == grown[2]
     assert np.isfinite(g.tolist()).all()

@@ -225,19 +225,7 @@ def test_no_leftovers_in_the_source() -> None:
 
 
 # --------------------------------------------------------------------------- prose
-#: packages and files whose docstrings may still begin with What, Whether or Who, and whose names may
-#: still be among VAGUE
-PENDING = {
-    f"native/runtime/{name}.py"
-    for name in (
-        "reverse_marking",
-        "reverse_sweep",
-        "scalar_root_pass",
-        "wanting",
-        "adjoints",
-    )
-}
-DONE = [name for name in NAMES if not {name, *map(str, Path(name).parents)} & PENDING]
+#: names that say nothing
 VAGUE = {"made", "found", "own", "what"}
 SCOPES = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -309,19 +297,15 @@ def test_docstrings_point_to_what_is_there(path: Path) -> None:
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("name", DONE)
+@pytest.mark.parametrize("name", NAMES)
 def test_docstrings_begin_with_a_verb_or_a_noun(name: str) -> None:
     for line, text in docstrings(SOURCE / name):
         assert not re.match(r"\W*(What|Whether|Who)", text), f"{line}: {text.splitlines()[0]}"
 
 
-@pytest.mark.parametrize("name", DONE)
+@pytest.mark.parametrize("name", NAMES)
 def test_names_are_nouns(name: str) -> None:
     """A name says what a thing is: an instruction, a slot, a shape; not how it came about."""
     nodes = ast.walk(ast.parse((SOURCE / name).read_text()))
     bound = definitions(SOURCE / name) | {n.arg for n in nodes if isinstance(n, ast.arg)}
     assert not VAGUE & bound
-
-
-def test_pending_names_packages_and_files() -> None:
-    assert all((SOURCE / name).exists() for name in PENDING)

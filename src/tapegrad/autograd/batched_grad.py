@@ -12,7 +12,10 @@ from ..base.torch_messages import as_flag
 from ..batching.batched_statement import Lifting
 from ..engine import reverse as engine
 from ..engine.batched_pass import Lanes
+from ..engine.leaf_grads import target_gradients
 from ..engine.python_steps import Swept, no_grad_on
+from ..engine.seeds import seeds_of
+from ..engine.targets import check_inputs, check_roots
 from ..functions.registry import FUNCTIONS
 from ..native import abi as nt
 from ..ops.instruction import INSTRUCTIONS
@@ -20,7 +23,6 @@ from ..ops.table import TABLE
 from ..tape import anomaly
 from ..tape import recording as record
 from ..tape.current import current_tape
-from ..tape.nesting import nested
 from ..tape.recording import layout_of, storage_of
 from ..tape.tape import Tape, slot_of
 from ..tensors.tensor import Tensor
@@ -57,42 +59,33 @@ def grad_batched(
             for b in range(count)
         ]  # fmt: skip
         return [_stacked_rows([row[i] for row in rows]) for i in range(len(inputs))]
-    tape = engine.check_roots(outputs)
-    for t in inputs:
-        if not record.is_active(t):
-            raise RuntimeError("One of the differentiated Tensors does not require grad")
+    check_roots(outputs)
+    check_inputs(inputs)
     seeds = [
         np.ascontiguousarray(ct._array(), layout_of(t).dtype.np)  # type: ignore[union-attr]
         for t, ct in zip(outputs, grad_outputs, strict=True)
     ]
     tape.make_room(64, 256)
-    tape.evaluate()
-    roots = [record.operand(tape, t) for t in outputs]
-    targets = [engine.target_of(tape, t) for t in inputs]
-    gradients: list[np.ndarray | None] = [None] * len(targets)
-    with (
-        nested(tape),
-        tape.lock,
-        Lanes(tape, roots, targets, leaves=False, raw=True) as request,
-    ):
-        at_once = request.prepare_for(count)
-        if not allow_unused:
-            engine.check_used(request, targets)
-        if at_once:
-            gradients = request.sweep_all(count, seeds)
-        for b in range(0 if at_once else count):
-            request.sweep([seed[b : b + 1].reshape(seed.shape[1:]) for seed in seeds], Swept)
-            engine.call_leaf_hooks(request)
-            request.clear()
-            for i, target in enumerate(targets):
-                if target.array is not None:
-                    into = gradients[i]
-                    if into is None:
-                        into = gradients[i] = np.zeros(
-                            (count, *target.array.shape), target.array.dtype
-                        )
-                    into[b] = target.array
-        request.release(free=not retain)
+    gradients: list[np.ndarray | None] = [None] * len(inputs)
+    with Lanes(tape, raw=True, may_be_unused=allow_unused) as request:
+        request.find(outputs, inputs)
+        with tape.lock:
+            at_once = request.prepare_for(count)
+            if at_once:
+                gradients = request.sweep_all(count, seeds)
+            for b in range(0 if at_once else count):
+                row = [seed[b : b + 1].reshape(seed.shape[1:]) for seed in seeds]
+                request.rewind(seeds_of(row, [layout_of(t) for t in outputs], request.variant))
+                request.run(Swept)
+                for i, g in enumerate(target_gradients(request)):
+                    if g is None:
+                        continue
+                    shape = layout_of(inputs[i]).shape  # that of `g` has a lane
+                    if (into := gradients[i]) is None:
+                        into = gradients[i] = np.zeros((count, *shape), g.dtype.np)
+                    into[b] = g._array().reshape(shape)
+                request.clear()
+            request.release(free=not retain)
     return [None if g is None else record.leaf_tensor(g, dtype_of(g)) for g in gradients]
 
 
@@ -160,13 +153,16 @@ def jacobian_by_lanes(output: Tensor, inputs: Sequence[Tensor]) -> list[Tensor |
     """
     if current_tape().abstract:
         return None
-    tape, roots, targets = engine.located([output], inputs)
-    count = layout_of(output).size
-    with tape.lock, Lanes(tape, roots, targets, leaves=False, raw=True) as request:
-        if not request.prepare_for(count):
-            return None
-        blocks = request.sweep_all(count, None)
-        request.release(free=False)
+    tape = current_tape()
+    tape.make_room(64, 256)
+    with Lanes(tape, raw=True) as request:
+        request.find([output], inputs)
+        with tape.lock:
+            count = layout_of(output).size
+            if not request.prepare_for(count):
+                return None
+            blocks = request.sweep_all(count, None)
+            request.release(free=False)
     return [None if g is None else record.leaf_tensor(g, dtype_of(g)) for g in blocks]
 
 

@@ -102,13 +102,13 @@ class _Arrived:
 
     def seen(self, i: int, grad: Tensor) -> None:
         """Note a gradient, and call the function when it is time."""
-        request = innermost(current_tape())
-        noted: dict[int, Tensor] | None = request.notes.get(self)
+        attached = innermost(current_tape()).attached
+        noted: dict[int, Tensor] | None = attached.notes.get(self)
         grads = {} if noted is None else noted
         first = noted is None or i in grads
         if noted is None:
-            request.notes[self] = grads
-            request.ends.append(lambda: self._ended(grads))
+            attached.notes[self] = grads
+            attached.ends.append(lambda: self._ended(grads))
         elif first:  # another sweep of the same pass
             grads.clear()
         grads[i] = grad

@@ -28,7 +28,7 @@ class _ExecutionEngine:
         """
         tape = current_tape()
         if tape.requests and tape.requests[-1]() is not None:
-            innermost(tape).finals.append(callback)
+            innermost(tape).attached.finals.append(callback)
         elif tape.finishing:
             tape.finals.append(callback)
         else:

@@ -132,7 +132,8 @@ def reaches_others(tape: Tape, roots: Sequence[int], leaves: set[Storage | None]
 def _reached(tape: Tape, roots: Sequence[int], leaves: list[int]) -> list[int]:
     """The leaves that a reverse sweep from active slots would come by."""
     try:
-        with tape.lock, Request(tape, roots, [], leaves=True) as request:
+        with tape.lock, Request(tape, leaves=True) as request:
+            request.place(roots, [])
             request.prepare()
             return np.array(leaves)[request.reached[leaves] != 0].tolist()
     except RuntimeError:  # it has been freed or written over: differentiating it says so

@@ -11,10 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..native import abi as nt
-from ..tape import anomaly, collector
-from ..tape.memory_views import address_of, lanes_at
+from ..tape import anomaly
+from ..tape.memory_views import lanes_at
 from . import native_entries as sweep
-from .reverse_pass import Request, Target
+from .reverse_pass import Request
+from .seeds import Seeds, seeds_of, unit_seeds
+from .targets import Target
 
 __all__ = ["Lanes"]
 
@@ -35,6 +37,7 @@ class Lanes(Request):
 
         It cannot where Python has something to do (hooks, Functions), and for a leaf that is not dense.
         """
+        self.detail()
         leaves = [t for t in self.targets if t.is_leaf]
         storages = [self.tape.leaves.get(t.slot) for t in leaves]
         apart = len({t.slot for t in self.targets}) == len(self.targets)
@@ -47,7 +50,7 @@ class Lanes(Request):
         self.prepare()
         if self.is_watched:
             self._set_lanes(1)
-            self.forget_reached()
+            self.words[nt.R_STAGE] = nt.MARKING
             self.prepare()
             return False
         return True
@@ -80,21 +83,16 @@ class Lanes(Request):
         """
         gradients: list[np.ndarray | None] = [None] * len(self.targets)
         self.lanes = self._choose_lanes(count)
-        root = None if self.root is self.tape.root else self.root.copy()
         for start in range(0, count, self.lanes):
             lanes = min(self.lanes, count - start)
             self._set_lanes(lanes)
-            if root is not None:  # a sweep lets late targets lie in their bases' adjoints
-                self.root[:] = root
-            adjoints = self._await(lanes)
-            self._seed(start, lanes, seeds)
-            if sweep.reverse(self.tape.pointer, self.pointer) != 0:
-                self.stopped()
-            for i, row in zip(list(adjoints), self._captures, strict=False):
-                if row[0] != -1:  # the sweep never came by
-                    del adjoints[i]
-            for i, t in enumerate(self.targets):
-                part = self._adjoint_of(t, lanes) if t.is_leaf else adjoints.get(i)
+            self.rewind(self._seeds_from(start, lanes, seeds))
+            self.advance(sweep.run)
+            captured, addresses = self.captured(), self.target_rows()[2::4]
+            for i, (t, address) in enumerate(zip(self.targets, addresses, strict=True)):
+                part = captured.get(i)
+                if t.is_leaf and address:
+                    part = lanes_at(address, t.layout, lanes)
                 if part is None:
                     continue
                 rows = gradients[i]
@@ -102,46 +100,46 @@ class Lanes(Request):
                     new = np.empty if lanes == count else np.zeros
                     rows = gradients[i] = new((count, t.layout.size), t.layout.dtype.np)
                 rows[start : start + lanes] = part.T
-                if t.is_leaf and (size := t.layout.span * lanes) > nt.SMALL:
-                    collector.give_back(self.tape.pointer, address_of(part), size)
             self.clear()
         return [
             None if g is None else g.reshape(count, *t.layout.shape)
             for g, t in zip(gradients, self.targets, strict=True)
         ]
 
-    def _seed(self, start: int, lanes: int, seeds: Sequence[np.ndarray] | None) -> None:
-        """Seed the roots with the cotangents from `start` on."""
-        tape = self.tape
-        for i, slot in enumerate(self.roots):
-            layout = tape.instruction_of(slot).out
-            if seeds is None and layout.is_contiguous:
-                if sweep.units(tape.pointer, self.pointer, slot, start) != 0:
-                    self.no_memory()
-                continue
-            self.words[nt.R_ERROR_ARG] = self.copy_of(layout)
-            if seeds is None:
-                laid = np.zeros((layout.size, lanes), layout.dtype.np)
-                laid.reshape(-1)[start * lanes :: lanes + 1][:lanes] = 1
-            else:
-                laid = np.ascontiguousarray(np.moveaxis(seeds[i][start : start + lanes], 0, -1))
-            if sweep.seed(tape.pointer, self.pointer, slot, address_of(laid)) != 0:
-                self.no_memory()
+    def _seeds_from(self, start: int, lanes: int, seeds: Sequence[np.ndarray] | None) -> Seeds:
+        """Seeds with lanes, for the cotangents from `start` on."""
+        layouts = [self.tape.instruction_of(slot).out for slot in self.roots]
+        if seeds is not None:
+            parts = [np.moveaxis(seed[start : start + lanes], 0, -1) for seed in seeds]
+            arrays = [np.ascontiguousarray(part) for part in parts]
+            return seeds_of(arrays, layouts, self.words[nt.R_VARIANT])
+        if layouts[0].is_contiguous:
+            return unit_seeds(start)
+        units = np.zeros((layouts[0].size, lanes), layouts[0].dtype.np)
+        units.reshape(-1)[start * lanes :: lanes + 1][:lanes] = 1
+        return seeds_of([units], layouts, self.words[nt.R_VARIANT])
 
-    def _await(self, lanes: int) -> dict[int, np.ndarray]:
-        """Memory for the adjoints of targets that are not leaves, which the sweep copies out."""
-        adjoints: dict[int, np.ndarray] = {}
-        rows = self._captures
-        for i, t in enumerate(self.targets):
-            if not t.is_leaf:
-                adjoints[i] = np.zeros((t.layout.size, lanes), t.layout.dtype.np)
-                rows[len(adjoints) - 1] = self.capture_of(t, adjoints[i])
-        self.words[nt.R_CAPTURE_COUNT] = len(adjoints)
-        self.want_written()
-        return adjoints
+    def rewind(self, seeds: Seeds) -> None:
+        """Make ready for a sweep from these seeds, after `clear`."""
+        self._seeds = seeds
+        self.words[nt.R_SEEDS] = seeds.address
+        self.fill_rows()
+        words = self.words
+        if words[nt.R_STAGE] == nt.SWEPT and words[nt.R_ENDS]:
+            # All written slots are wanted from their write on, where a sweep before has gone below it.
+            needed = self.needed
+            slots = np.flatnonzero(needed & nt.ENDS)
+            roots = self.root[slots]  # a late target lies in its base there
+            needed[np.where(roots == slots, self.tape.root[slots], roots)] |= nt.ACTIVE
+        for t in self.targets:
+            if t.is_late:  # a sweep has joined it to its base
+                self.root[t.slot] = t.slot
+        words[nt.R_STAGE] = nt.SEEDING
 
-    def _adjoint_of(self, t: Target, lanes: int) -> np.ndarray | None:
-        """Take the adjoint of a leaf out of the sweep's memory."""
-        address = int(self.adjoint[t.slot])
-        self.adjoint[t.slot] = 0
-        return lanes_at(address, t.layout, lanes) if address else None
+    def clear(self) -> None:
+        """Forget the adjoints of a sweep, so that another one can run from other seeds."""
+        self.release(free=False)
+
+    def new_adjoint(self, t: Target) -> np.ndarray:
+        """Memory for the adjoint of a target that is no leaf, all lanes, which the sweep copies out."""
+        return np.zeros((t.layout.size, self.words[nt.R_LANES]), t.layout.dtype.np)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from ..base.errors import UnsupportedError
 from ..native import abi as nt
+from ..tape import recording as record
 from ..tape.tape import Tape
 
 __all__ = ["GradientEdge", "as_inputs", "as_roots", "edge_places", "sequence_of"]
@@ -61,6 +62,8 @@ def edge_places(tape: Tape, k: int) -> list[int]:
 
 def sequence_of(values: Any) -> tuple[Any, ...]:
     """Return a tuple of one tensor or edge, or of several."""
+    if type(values) in (tuple, list):  # but no edge, which is a tuple, too
+        return tuple(values)
     one = isinstance(values, GradientEdge) or hasattr(values, "requires_grad")
     return (values,) if one else tuple(values)
 
@@ -107,7 +110,8 @@ def as_roots(values: Any) -> tuple[Any, ...]:
     """
     tensors = tuple([_check_root(v) for v in sequence_of(values)])
     for v in tensors:
-        assert hasattr(v, "requires_grad"), "Expected output to be a torch.Tensor"
+        is_tensor = record.is_tensor(v) or hasattr(v, "requires_grad")
+        assert is_tensor, "Expected output to be a torch.Tensor"
     return tensors
 
 
@@ -121,7 +125,7 @@ def as_inputs(values: Sequence[Any]) -> tuple[Any, ...]:
     """
     tensors = _tensors(values)
     for v in tensors:
-        if not hasattr(v, "requires_grad"):
+        if not (record.is_tensor(v) or hasattr(v, "requires_grad")):
             raise RuntimeError(
                 f"all inputs have to be Tensors or GradientEdges, but got {type(v).__name__}"
             )

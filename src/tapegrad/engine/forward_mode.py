@@ -10,7 +10,6 @@ Tangents are ordinary statements, so they have derivatives themselves.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -24,15 +23,15 @@ from ..ops.table import is_float
 from ..rules import replay_table as templates
 from ..rules.traced_rule import Tracing
 from ..tape import recording as record
-from ..tape.current import recording_on
+from ..tape.current import current_tape, recording_on
 from ..tape.memory_views import address_of
-from ..tape.tape import Tape, slot_of
+from ..tape.tape import slot_of
 from . import native_entries as sweep
 from . import reverse as engine
-from . import scalar_root_pass as plain
 from .python_steps import no_grad_on
 from .recorded_pass import Pass
 from .reverse_pass import Request
+from .targets import target_of
 
 __all__ = ["push"]
 
@@ -70,8 +69,8 @@ def _traced(instruction: Instruction, tracing: Tracing) -> dict[int, templates.R
             root = templates.append_sums(tape, slot_of(tape, ct), layout.shape)
             tracing.place_views()
             fitted = record.new_tensor(tape, root, layout)
-            target = engine.target_of(tape, tracing.ct)
-            (moved,) = engine.replayed(tape, [fitted], [root], [tangent], [target], True, raw=True)
+            with Request(tape, raw=True) as request:
+                (moved,) = engine.record_pass(request, [fitted], [tracing.ct], [tangent], True)
             assert moved is not None
             inputs: dict[int, str | int] = {k: v for k, v in tracing.names.items() if v != "ct"}
             inputs[slot_of(tape, tangent)] = "ct"
@@ -187,52 +186,55 @@ def push(
     RuntimeError
         If the graph has been freed or changed in place.
     """
-    tape, roots, targets = engine.located(outputs, inputs)
-    if plain.needs_python(tape):
+    tape = current_tape()
+    if tape.shared or tape.detached or tape.masks_zeros or tape.saving is not None:
         return None
-    if any(t.slot != tape.root[t.slot] or t.slot != t.position for t in targets):
-        return None
-    if any(t is not None and t._state != tape.pointer for gap in gaps for t in gap):
-        return None  # a function that vmap runs switched tangents off
-    count = tape.count
-    seeds = [record.operand(tape, t) for t in tangents]  # before the lock: see cross_thread.py
-    with tape.lock:
-        try:
-            passed_over = [
-                slice(slot_of(tape, a), None if b is None else slot_of(tape, b)) for a, b in gaps
-            ]
-            results = _pushed(tape, roots, targets, seeds, create_graph, passed_over)
-        except _Unsupported:
-            tape.undo(count)
+    tape.make_room(64, 256)
+    tape.settle()
+    with Request(tape) as request:
+        request.find(outputs, inputs)
+        targets = [target_of(tape, t) for t in inputs]
+        if any(t.slot != tape.root[t.slot] or t.slot != t.position for t in targets):
             return None
-        except BaseException:
-            tape.undo(count)
-            raise
-        if tape.state[nt.S_EAGER] and not tape.abstract:
-            tape.evaluate()
-        return [record.result_tensor(tape, slot) if slot else None for slot in results]
+        if any(t is not None and t._state != tape.pointer for gap in gaps for t in gap):
+            return None  # a function that vmap runs switched tangents off
+        count = tape.count
+        seeds = [record.operand(tape, t) for t in tangents]  # before the lock: see cross_thread.py
+        with tape.lock:
+            try:
+                passed_over = [
+                    slice(slot_of(tape, a), None if b is None else slot_of(tape, b))
+                    for a, b in gaps
+                ]
+                results = _pushed(request, seeds, create_graph, passed_over)
+            except _Unsupported:
+                tape.undo(count)
+                return None
+            except BaseException:
+                tape.undo(count)
+                raise
+            if tape.state[nt.S_EAGER] and not tape.abstract:
+                tape.evaluate()
+            return [record.result_tensor(tape, slot) if slot else None for slot in results]
 
 
 def _pushed(
-    tape: Tape, roots: list[int], targets: list[Any], seeds: list[int], create_graph: bool,
-    passed_over: list[slice],
-) -> list[int]:  # fmt: skip
+    request: Request, seeds: list[int], create_graph: bool, passed_over: list[slice]
+) -> list[int]:
     """Slots of the outputs' tangents."""
+    tape, slots = request.tape, request.target_slots()
     limit = tape.state[nt.S_PENDING_LIMIT]
-    with Request(tape, roots, targets, leaves=False) as request:
-        request.prepare()
-        if request.is_watched:
-            raise _Unsupported
-        for stretch in passed_over:
-            request.reached[stretch] = 0
-        tape.state[nt.S_PENDING_LIMIT] = 1 << 62
-        try:
-            with no_grad_on(tape, create_graph):
-                along = {t.slot: seed for t, seed in zip(targets, seeds, strict=True)}
-                first = min(t.slot for t in targets) + 1
-                pushing = _Pushing(request)
-                slots = pushing.run(first, along)
-                results = pushing.owned([int(slots[k]) for k in roots], seeds)
-        finally:
-            tape.state[nt.S_PENDING_LIMIT] = limit
-    return results
+    request.prepare()
+    if request.is_watched:
+        raise _Unsupported
+    for stretch in passed_over:
+        request.reached[stretch] = 0
+    tape.state[nt.S_PENDING_LIMIT] = 1 << 62
+    try:
+        with no_grad_on(tape, create_graph):
+            along = dict(zip(slots, seeds, strict=True))
+            pushing = _Pushing(request)
+            pushed = pushing.run(min(slots) + 1, along)
+            return pushing.owned([int(pushed[k]) for k in request.roots], seeds)
+    finally:
+        tape.state[nt.S_PENDING_LIMIT] = limit

@@ -10,56 +10,100 @@ from ..base import torch_messages as messages
 from ..base.dtypes import dtype_of
 from ..base.locks import new_lock
 from ..native import abi as nt
-from ..native.handle_type import TensorHandle
-from ..ops.layout import Layout
+from ..native.handle_type import AnyTensor, TensorHandle
+from ..ops.instruction import leaf
+from ..ops.layout import LAYOUTS, Layout
 from ..tape import recording as record
 from ..tape import versions
 from ..tape.current import current_tape
 from ..tape.leaf_storage import Storage, layout_of
+from ..tape.memory_views import Buffer, address_of, array_at
+from ..tape.nesting import nested
 from ..tape.recording import storage_of
 from ..tape.tape import Tape, slot_of, tape_at
 from ..tape.user_code import call_user
-from . import scalar_root_pass as plain
+from . import native_entries as sweep
 from .python_steps import call_hooks, called, no_grad_on, prehooked, replaced
-from .reverse_pass import Request, Target, taken
+from .reverse_pass import Request
+from .targets import Target
 
 __all__ = [
-    "accumulate_plainly",
     "accumulated",
     "add_recorded",
     "add_to_grad",
-    "call_leaf_hooks",
-    "hooked",
-    "in_order",
     "leaf_gradients",
     "reached_leaves",
+    "target_gradients",
 ]
 
+#: bytes of a gradient up to which it is copied out of the sweep's memory, which stays with the pool
+COPIED = 1 << 16
 #: threads that share a leaf add to its gradient one after the other
 _accumulating = new_lock()
 
 
+def _copied(tape: Tape, address: int, layout: Layout) -> AnyTensor:
+    """A leaf with a copy of a dense adjoint, which stays where it is."""
+    array = np.empty(layout.shape, layout.dtype.np)
+    storage = Storage(array, leaf=True)
+    tape.owned[tape.state[nt.S_COUNT]] = storage  # first, as in `Tape.bind`
+    arguments = tape.pointer, address, layout.span, leaf(layout).id, address_of(array)
+    while (slot := sweep.gradient(*arguments)) < 0:
+        tape.make_room(collect=False)
+    tape.owned[slot] = storage
+    tensor: TensorHandle = tape.new_handle(slot, layout)
+    tensor._meta = storage
+    return tensor
+
+
+def _array_of(request: Request, slot: int, address: int, layout: Layout) -> np.ndarray:
+    """The adjoint of a leaf as an array; it takes over large memory, and copies other."""
+    taken_over = layout.is_contiguous and layout.span > COPIED and request.yields(slot)
+    if not taken_over:  # or the leaf is a target twice
+        return array_at(address, layout).copy()
+    return array_at(address, layout, Buffer(address, layout.span, request.tape))
+
+
+def target_gradients(request: Request) -> list[AnyTensor | None]:
+    """Gradients of targets after a sweep, and after the hooks of leaves; None where it did not come."""
+    tape, leaves = request.tape, request.tape.leaves
+    rows, captured = request.target_rows(), request.captured()
+    gradients: list[AnyTensor | None] = []
+    for i in range(0, len(rows), 4):
+        slot, address = rows[i + 1], rows[i + 2]
+        array: np.ndarray | None = None
+        if captured and i >> 2 in captured:
+            array = captured[i >> 2]
+        elif address:
+            layout, storage = LAYOUTS[rows[i + 3]], leaves.get(slot)
+            is_hooked = storage is not None and storage.hooks is not None
+            if layout.is_contiguous and layout.span <= COPIED and not is_hooked:
+                gradients.append(_copied(tape, address, layout))
+                continue
+            array = _array_of(request, slot, address, layout)
+            array = _hooked(storage, array, node=False) if is_hooked else array
+        gradients.append(None if array is None else record.leaf_tensor(array, dtype_of(array)))
+    return gradients
+
+
 def leaf_gradients(request: Request) -> list[tuple[Storage, np.ndarray]]:
     """Make the gradients of leaves that have none; return the others, which are to be added."""
-    tape = request.tape
+    tape, leaves, rows = request.tape, request.tape.leaves, request.leaf_rows()
     rest: list[tuple[int, Storage]] = []
-    leaves, high = list(tape.leaves), request.high
-    if 32 * len(leaves) < high:  # few on a long tape: they are asked for, one by one
-        reached = sorted([s for s in leaves if s <= high and request.address_of(s)])
-    else:
-        reached = (request.adjoint[: high + 1] != 0).nonzero()[0].tolist()
+    addresses: dict[int, int] = {}
     with _accumulating:
-        for slot in reached:
-            if (storage := tape.leaves.get(slot)) is not None:
-                address = request.address_of(slot)
-                layout = tape.instruction_of(slot).out
-                if storage.hooks is not None or not _copy_adjoint(tape, storage, address, layout):
-                    rest.append((slot, storage))
+        for i in range(0, len(rows), 2):
+            slot, address = rows[i], rows[i + 1]
+            storage = leaves.get(slot)
+            if storage is None or not address:
+                continue
+            if not _copy_adjoint(tape, storage, slot, address):
+                rest.append((slot, storage))
+                addresses[slot] = address
     gradients: list[tuple[Storage, np.ndarray]] = []
-    for slot, storage in in_order(tape, rest):
-        array = request.leaf_adjoint(slot, tape.instruction_of(slot).out)
-        assert array is not None
-        gradients.append((storage, hooked(storage, array, node=True)))
+    for slot, storage in _in_order(tape, rest):
+        array = _array_of(request, slot, addresses[slot], tape.instruction_of(slot).out)
+        gradients.append((storage, _hooked(storage, array, node=True)))
     return gradients
 
 
@@ -69,55 +113,24 @@ def reached_leaves(request: Request) -> list[tuple[Target, Storage]]:
     slots = (request.reached[: request.high + 1] != 0).nonzero()[0].tolist()
     leaves = [(slot, storage) for slot in slots if (storage := tape.leaves.get(slot)) is not None]
     targets = []
-    for slot, storage in in_order(tape, leaves):
-        target = Target(slot, slot, tape.instruction_of(slot).out)
-        target.is_leaf = True
+    for slot, storage in _in_order(tape, leaves):
+        target = Target(slot, slot, tape.instruction_of(slot).out, is_leaf=True)
         targets.append((target, storage))
     return targets
 
 
-def call_leaf_hooks(request: Request) -> None:
-    """Let the hooks of leaves that are inputs see, and change, their gradients."""
-    for target in request.targets:
-        storage = request.tape.leaves.get(target.slot) if target.is_leaf else None
-        if storage is not None and target.array is not None:
-            target.array = hooked(storage, target.array, node=False)
-
-
-def _copy_adjoint(tape: Tape, storage: Storage, address: int, layout: Layout) -> bool:
+def _copy_adjoint(tape: Tape, storage: Storage, slot: int, address: int) -> bool:
     """Make the gradient of a leaf a copy of its (small, dense) adjoint; False if it is not so simple."""
-    if storage.grad is not None or layout.span > nt.SMALL or not layout.is_contiguous:
+    layout = tape.instruction_of(slot).out
+    if storage.grad is not None or storage.hooks is not None:
         return False
-    storage.grad = plain.copied(tape, address, layout)
+    if layout.span > nt.SMALL or not layout.is_contiguous:
+        return False
+    storage.grad = _copied(tape, address, layout)
     return True
 
 
-def accumulate_plainly(tape: Tape, root: TensorHandle, *, free: bool) -> bool:
-    """``backward`` from one 0-d root, without hooks and the like; False, with nothing done, otherwise."""
-    tape.make_room(len(tape.leaves) + 2)  # for gradients, while the request points into the arrays
-    rest: list[tuple[Storage, np.ndarray]] = []
-    with tape.lock:
-        tape.counted += 1
-        try:  # an interrupt comes with the first call of Python code after a native one
-            swept = plain.swept(tape, root)
-            if swept is None:
-                return False
-            block, leaves = swept
-            with _accumulating:
-                for storage, slot, address in leaves:
-                    if address:
-                        layout = tape.instruction_of(slot).out
-                        if not _copy_adjoint(tape, storage, address, layout):
-                            rest.append((storage, taken(tape, address, layout)))
-            plain.finish(tape, block, free=free)
-        finally:
-            tape.counted -= 1
-    for storage, array in rest:
-        add_to_grad(storage, array)
-    return True
-
-
-def in_order(tape: Tape, leaves: list[tuple[int, Storage]]) -> list[tuple[int, Storage]]:
+def _in_order(tape: Tape, leaves: list[tuple[int, Storage]]) -> list[tuple[int, Storage]]:
     """Leaves in the order in which their gradients are complete, where hooks see it."""
     if len(leaves) > 1 and any(storage.hooks is not None for _, storage in leaves):
         return sorted(leaves, key=lambda item: _first_use(tape, item[0]), reverse=True)
@@ -132,12 +145,13 @@ def _first_use(tape: Tape, slot: int) -> int:
     return int(np.searchsorted(tape.arg_start[: tape.count + 1], places[0], side="right")) - 1
 
 
-def hooked(storage: Storage, array: np.ndarray, *, node: bool) -> np.ndarray:
+def _hooked(storage: Any, array: np.ndarray, *, node: bool) -> np.ndarray:
     """The gradient of a leaf after its hooks, with `node` also after those before its node."""
     hooks = storage.hooks
     if hooks is None or not (hooks.tensor or (node and hooks.before)):
         return array
-    with no_grad_on(current_tape()):
+    tape = current_tape()
+    with nested(tape), no_grad_on(tape):
         ct = call_hooks(hooks.tensor, record.leaf_tensor(array, dtype_of(array)))
         ct = prehooked(hooks, ct) if node else ct
     return ct._array()
@@ -154,7 +168,8 @@ def accumulated(storage: Storage, ct: np.ndarray | TensorHandle, *, recorded: bo
     hooks = storage.hooks
     if hooks is None or not (hooks.accumulated or hooks.after):
         return
-    with no_grad_on(current_tape(), recorded):
+    tape = current_tape()
+    with nested(tape), no_grad_on(tape, recorded):
         for owner, hook in list(hooks.accumulated.values()):
             leaf = owner()
             if leaf is not None and not _is_nothing(call_user(hook, leaf), leaf):

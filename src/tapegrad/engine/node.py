@@ -24,8 +24,9 @@ from .edges import edge_places
 from .leaf_grads import add_to_grad
 from .node_names import AS_STRIDED, name_of
 from .python_steps import Swept, no_grad_on, scattered
-from .reverse_pass import Request, Target
+from .reverse_pass import Request
 from .saved_tensor import SavedTensor
+from .targets import Target
 
 __all__ = [
     "AccumulateGrad", "Node", "edge_of", "hooks_of", "kept_node", "leaf_node", "node_of", "watched",
@@ -206,11 +207,10 @@ class Node(metaclass=ABCMeta):  # noqa: B024 - contexts of Functions are registe
         if kind == nt.VIEW:
             return (scattered(tape, k, grads[0]),)
         args, instruction = tape.args_of(k), tape.instruction_of(k)
-        targets = [
-            Target(args[i], args[i], instruction.layouts[i])
-            for i in edge_places(tape, k) if tape.is_active(args[i])
-        ]  # fmt: skip
-        with tape.lock, Request(tape, [k], targets, leaves=False, raw=True) as request:
+        places = [i for i in edge_places(tape, k) if tape.is_active(args[i])]
+        targets = [Target(args[i], args[i], instruction.layouts[i]) for i in places]
+        with tape.lock, Request(tape, raw=True) as request:
+            request.place([k], targets)
             request.prepare()
             with no_grad_on(tape):
                 derivatives = Swept(request).derivatives(k, grads[0])

@@ -18,7 +18,6 @@ import numpy as np
 
 from ..base.dtypes import dtype, int64, legacy_name
 from ..native import abi as nt
-from ..native.abi import R_ERROR_ARG, R_HIGH
 from ..native.exchange import Change, Exchange
 from ..native.handle_type import AnyTensor, TensorHandle
 from ..ops.layout import byte_offsets
@@ -28,13 +27,17 @@ from ..tape import recording as record
 from ..tape.hooks import Hooks
 from ..tape.leaf_storage import Storage
 from ..tape.memory_views import address_of, array_at
+from ..tape.nesting import nested
 from ..tape.tape import Tape, slot_of
 from ..tape.user_code import call_user
+from ..tape.watching import watches
 from . import native_entries as sweep
 from .edges import edge_places
+from .pass_errors import no_memory
 from .recorded_pass import Pass
-from .reverse_pass import Request, watches
+from .reverse_pass import Request
 from .saved_tensors import Saved
+from .separating import is_separable
 
 __all__ = [
     "Replayed",
@@ -171,7 +174,7 @@ class _Taken:
         packed = tape.contexts.get(k)
         if isinstance(packed, Saved):
             packed.place = (tape, k)
-            self.request.contexts.append(packed)
+            self.request.attached.contexts.append(packed)
             values = packed.values(tape, k)
         cotangents: list[TensorHandle | None] = []
         results = template(tape.instruction_of(k)).results
@@ -210,7 +213,7 @@ class _Taken:
             undefined: list[TensorHandle | None] = [None] * len(tape.args_of(k))
             cotangents = undefined if cts[0] is None else self.derivatives(k, cts[0])
         else:
-            self.request.contexts.append(context)
+            self.request.attached.contexts.append(context)
             incoming = {j: g for j, g in enumerate(cts) if g is not None}
             cotangents = context.run(tape, k, incoming, self.is_replayed)
         if hooks is not None and hooks.after:
@@ -268,25 +271,18 @@ class Swept(_Taken):
         super().__init__(request)
         self._rules: Pass | None = None
 
-    def run(self, here: int) -> None:
-        """Do the work that the sweep stopped for, let it go on, and so forth until it is through.
-
-        Raises
-        ------
-        MemoryError
-            If there is none for adjoints, where `here` is below 0; or the error of a kernel that failed.
-        """
+    def run(self, reason: int) -> None:
+        """Do the work that the sweep stopped for, let it go on, and so forth until it is through."""
         request, tape = self.request, self.tape
-        with no_grad_on(tape):
-            while here != 0:
-                if here < 0:
-                    request.stopped()
+        with nested(tape), no_grad_on(tape):
+            while reason != nt.DONE:
                 tape.state[nt.S_GRAD_MODE] = False  # a hook may have left another behind
-                if here < nt.TAKE_OVER:
-                    self._look(here)
+                statement = request.words[nt.R_NEXT]
+                if reason == nt.NEEDS_HOOKS:
+                    self._look(statement)
                 else:
-                    self._take_over(here - nt.TAKE_OVER)
-                here = sweep.reverse(tape.pointer, request.pointer)
+                    self._take_over(statement)
+                reason = request.advance(sweep.run)
 
     def _memory(self, slot: int) -> np.ndarray:
         """The adjoint of a slot, in place."""
@@ -302,7 +298,7 @@ class Swept(_Taken):
         """Call a tensor's hooks, keep its gradient, and note if its node has hooks as well."""
         tape = self.tape
         # A view that has no adjoint of its own is one that the pass does not come by.
-        if self.request.is_separable(k) or not watches(tape, k):
+        if is_separable(self.request, k) or not watches(tape, k):
             return
         kind = tape.instruction_of(k).out.dtype
         hooks, storage = tape.hooks.get(k), self.kept(k)
@@ -332,7 +328,7 @@ class Swept(_Taken):
         if layout.span > nt.SMALL:
             collector.give_back(tape.pointer, int(adjoint[k]), layout.span)
         adjoint[k] = 0
-        self.request.words[R_HIGH] = k - 1
+        self.request.words[nt.R_NEXT] = k - 1
 
     def _seed(self, slot: int, ct: TensorHandle) -> None:
         """Add a cotangent to a slot's adjoint."""
@@ -341,9 +337,9 @@ class Swept(_Taken):
         if array.shape != layout.shape:
             array = np.broadcast_to(array, layout.shape)
         array = np.ascontiguousarray(array, layout.dtype.np)
-        self.request.words[R_ERROR_ARG] = self.request.copy_of(layout)
-        if sweep.seed(self.tape.pointer, self.request.pointer, slot, address_of(array)) != 0:
-            self.request.no_memory()
+        arguments = slot, address_of(array), self.request.copy_of(layout)
+        if sweep.seed(self.tape.pointer, self.request.pointer, *arguments) != 0:
+            no_memory()
 
     def rule(self, k: int, i: int, ct: TensorHandle, values: dict[int, int] | None) -> int:
         """Record the op's rule for one operand; the slot of the cotangent."""
@@ -367,7 +363,7 @@ class Replayed(_Taken):
     def looks(self, k: int) -> bool:
         """Return True if hooks or `retain_grad` wait for the adjoint of slot `k`."""
         watched = bool(self.tape.flags[k] & nt.WATCHED)
-        return watched and not self.request.is_separable(k) and watches(self.tape, k)
+        return watched and not is_separable(self.request, k) and watches(self.tape, k)
 
     def takes_over(self, k: int) -> bool:
         """Return True if Python is to compute the cotangents of statement `k`'s operands."""

@@ -28,7 +28,8 @@ from ..tape.memory_views import address_of
 from ..tape.tape import Tape
 from . import native_entries as sweep
 from . import saved_tensors as saved
-from .reverse_pass import Request, Target
+from .reverse_pass import Request
+from .targets import Target
 
 __all__ = ["Pass", "replay"]
 

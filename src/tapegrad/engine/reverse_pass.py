@@ -1,175 +1,114 @@
-"""One reverse pass over a tape: its roots, its targets, and the arrays for the sweep.
+"""One reverse pass over a tape: its outputs, its targets, and its way through native code.
 
-A `Request` fills the structure that the native sweeps read (fields ``R_*`` of native/abi.py), and
-calls them in order: `Request.prepare` marks what will be visited and raises errors that would stop it,
-`Request.sweep` runs, `Request.release` gives memory back. It is a context manager that holds the
-tape's lock.
+A `Request` is the structure that native code reads (fields ``R_*`` of native/abi.py), with all arrays of the
+pass behind it. `Request.find` says of which tensors it is, `Request.run` lets native code go through it
+(runtime/reverse_pass.py) and does what it stops for, `Request.release` gives memory back. It is a context
+manager; slots keep their numbers in it.
 """
 
 from __future__ import annotations
 
+import ctypes
 import weakref
 from collections.abc import Callable, Sequence
-from ctypes import memmove
 from itertools import chain
 from operator import itemgetter
 from typing import Any, Self
 
 import numpy as np
 
-from ..base import torch_messages as messages
-from ..base.dtypes import type_name
-from ..base.errors import UnsupportedError
 from ..native import abi as nt
-from ..native.abi import (
-    IS_FREED,
-    IS_MISSING,
-    IS_STALE,
-    R_CAPTURE_COUNT,
-    R_ERROR_ARG,
-    R_ERROR_SLOT,
-    R_EVERY,
-    R_MISSING_COUNT,
-    R_ROOT_COUNT,
-    R_WIDTH,
-)  # fmt: skip
+from ..native.handle_type import TensorHandle
 from ..ops.instruction import INSTRUCTIONS, Instruction
-from ..ops.layout import Layout
+from ..ops.layout import LAYOUTS, Layout
 from ..rules import fusion as fuse
 from ..rules.program_table import build, copy_of
-from ..rules.traced_rule import instruction_at
-from ..tape import anomaly, collector, versions, views
-from ..tape.failures import failed, failing_statement
-from ..tape.memory_views import Buffer, address_of, array_at
+from ..tape import anomaly, versions, views
+from ..tape import recording as record
+from ..tape.memory_views import Block, address_of, new_block
 from ..tape.tape import Tape
-from ..tape.watching import is_part
-from . import detaching, separating
+from . import detaching, pass_errors, separating
 from . import native_entries as sweep
 from .final_callbacks import finish
-from .separating import Target
+from .seeds import Seeds
+from .targets import Target, check_inputs, check_roots, target_of
 
-__all__ = ["Request", "Target", "innermost", "taken", "watches"]
-
-#: bytes of a gradient up to which it is copied out of the sweep's memory, which stays with the pool
-COPIED = 1 << 16
+__all__ = ["Request", "innermost"]
 
 
-class Request:
-    """One reverse pass over a tape: its roots, its targets, and the arrays for the sweep.
+class Attachments:
+    """Objects that last as long as a pass, which few passes have."""
 
-    The marks of a pass are in its own arrays, so passes may run inside each other. The tape's flag
-    `WATCHED` says only where hooks are; a pass asks for those that it comes by.
-    """
-
-    def __init__(
-        self, tape: Tape, roots: Sequence[int], targets: Sequence[Target], *, leaves: bool,
-        raw: bool = False,
-    ) -> None:  # fmt: skip
-        self.tape = tape
-        self.roots = roots
-        self.targets = targets
-        self.leaves = leaves
-        #: targets are taken before their hooks, as PyTorch does for inputs that are not leaves
-        self.raw = raw
-        if tape.shared:
-            versions.catch_up(tape)
-        self._count = tape.count
-        #: the slots' roots: the tape's, or a copy in which some views have an adjoint of their own
-        self.root = tape.root
-        high = roots[0] if len(roots) == 1 else max(roots)
-        if tape.writes:
-            writes = [versions.last_write(tape, s) for s in roots]
-            high = max(high, *(k + views.goes_on_after(tape, k) for k in writes))
-            # A root that is wanted may have been written without gradients.
-            high = max(high, *(t.position for t in targets if t.slot in roots), 0)
-        self.high = high
+    def __init__(self) -> None:
         #: contexts of the Functions that the pass called
         self.contexts: list[Any] = []
-        self._copies: list[Instruction] = []
-        #: late targets that a sweep has kept apart from their bases, once one has run
-        self._late: list[int] | None = None
-        #: True once a sweep has run
-        self._swept = False
+        #: instructions that copy adjoints
+        self.copies: list[Instruction] = []
         #: functions called when the pass ends without an error
         self.ends: list[Callable[[], None]] = []
         #: functions called after them, when gradients have been accumulated (final_callbacks.py)
         self.finals: list[Callable[[], None]] = []
-        #: notes of hooks over several tensors, kept as long as the pass lasts
+        #: notes of hooks over several tensors
         self.notes: dict[Any, Any] = {}
-        #: expanded views that are wanted, which raise where the pass comes by
-        self.expanded: list[Target] = []
-        for t in targets:
-            # The adjoint of a leaf stays to the end, so the sweep need not come to the leaf.
-            t.is_leaf = t.position == t.slot and tape.instruction_of(t.slot).op.kind == nt.LEAF
-            if not t.is_leaf:
-                separating.separate_target(self, t)
-        # One block for all arrays of the request; making small arrays costs a microsecond each.
-        notes = tape.writes.copy()  # a finalizer may record more
-        self._adjoint = R_WIDTH + 4 * len(targets) + 2 * len(notes)
-        last = self._adjoint + self._count + nt.MISSING // 2
-        self._marks = last + ((self._count + 1) // 2 if notes else 0)
-        self._block = tape.take_block(self._marks + (2 * self._count + 7) // 8)
-        self.pointer, self.words = self._block.address, self._block.words
-        # Loops write to many tensors between two collections, so no Python for each.
-        self._writes = list(zip(notes, map(itemgetter(-1), notes.values()), strict=True))
-        self._lay_out()
 
-    def _lay_out(self) -> None:
-        """Lay out the request's arrays for the views that have an adjoint of their own by now."""
-        tape, words, targets, roots = self.tape, self.words, self.targets, self.roots
-        word = R_WIDTH
-        for t in targets:
-            words[word], words[word + 1], words[word + 3] = t.position, t.slot, t.is_late << 32
-            word += 4
-        count = len(self._writes)
-        root = 0 if self.root is tape.root else address_of(self.root)
-        single = roots[0] if len(roots) == 1 else 0
-        sweep.start(
-            tape.pointer, self.pointer, len(targets) | count << 32, len(targets) | self._count << 32,
-            self.leaves | single << 1, self.high, root,
-        )  # fmt: skip
-        if count:
-            self._block.array[self._adjoint - 2 * count : self._adjoint] = np.fromiter(
-                chain.from_iterable(self._writes), np.int64, 2 * count
-            )
-        self.variant = words[nt.R_VARIANT] = nt.MASKED if tape.masks_zeros else 0
-        if anomaly.checks_nan():
-            words[R_EVERY] = 1
-        if self.raw:
-            words[nt.R_RAW] = 1
-        if not single:
-            self._mark_roots()
 
-    @property
-    def adjoint(self) -> np.ndarray:
-        """Addresses of adjoints, by root slot; 0 where untouched."""
-        return self._block.array[self._adjoint : self._adjoint + self._count]
+class Request:
+    """One reverse pass over a tape: its outputs, its targets, and the arrays for the sweep.
+
+    The marks of a pass are in its own arrays, so passes may run inside each other. The tape's flag
+    `WATCHED` says only where hooks are; a pass asks for those that it comes by.
+
+    Parameters
+    ----------
+    tape : Tape
+    leaves : bool
+        Whether the adjoints of all leaves are wanted.
+    raw : bool
+        Whether targets are taken before their hooks, as PyTorch does for inputs that are not leaves.
+    may_be_unused : bool
+        Whether the pass need not come to its targets.
+    """
+
+    words: memoryview
+    pointer: int
+    _block: Block | None = None
+    #: the slots' roots: the tape's, or a copy in which some views have an adjoint of their own
+    root: np.ndarray
+    #: tensors that get a gradient, and their targets once they are asked for
+    _inputs: Sequence[TensorHandle] = ()
+    _targets: list[Target] | None = None
+    #: rows of targets (`R_CAPTURES`) and of writes, where native code does not find them by itself
+    _rows: Block | None = None
+    _writes: np.ndarray | None = None
+    #: cotangents, if the pass sweeps
+    _seeds: Seeds | None = None
+    #: expanded views that are wanted, which raise where the pass comes by
+    expanded: Sequence[Target] = ()
+    _attached: Attachments | None = None
+
+    def __init__(
+        self, tape: Tape, *, leaves: bool = False, raw: bool = False, may_be_unused: bool = True
+    ) -> None:
+        self.tape = tape
+        self.leaves = leaves
+        self.options = (nt.RAW if raw else 0) | (nt.MAY_BE_UNUSED if may_be_unused else 0)
 
     @property
-    def needed(self) -> np.ndarray:
-        """Marks by slot; not 0 for roots whose adjoint is wanted."""
-        return self._block.array[self._marks :].view(np.uint8)[: self._count]
+    def raw(self) -> bool:
+        """Return True if targets are taken before their hooks."""
+        return self.options & nt.RAW != 0
 
     @property
-    def reached(self) -> np.ndarray:
-        """Marks by slot; not 0 for roots that the sweep comes by."""
-        return self._block.array[self._marks :].view(np.uint8)[self._count : 2 * self._count]
+    def variant(self) -> int:
+        """Variant of VJP programs."""
+        return self.words[nt.R_VARIANT]
 
     @property
-    def _captures(self) -> np.ndarray:
-        """Rows (statement, slot, address, instruction) of targets that the sweep copies out."""
-        rows = len(self.targets)
-        return self._block.array[R_WIDTH : R_WIDTH + 4 * rows].reshape(-1, 4)
-
-    def _mark_roots(self) -> None:
-        distinct = {int(self.root[slot]) for slot in self.roots}
-        marks = self._block.array.view(np.uint8)
-        start = 8 * self._marks + self._count
-        for root in distinct:
-            marks[start + root] = (
-                2  # the sweep has to come to it (`reach` in runtime/reverse_marking.py)
-            )
-        self.words[R_ROOT_COUNT] = len(distinct)
+    def attached(self) -> Attachments:
+        """Objects that last as long as the pass."""
+        if self._attached is None:
+            self._attached = Attachments()
+        return self._attached
 
     def __enter__(self) -> Self:
         self._reference: weakref.ref[Request] = weakref.ref(self)
@@ -177,251 +116,334 @@ class Request:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if kind is not None:  # after an error adjoints go back, and nothing counts as freed
-            self.words[nt.R_HIGH] = self.high  # callbacks moved it
-            self.release(free=False)
+        tape, block, attached = self.tape, self._block, self._attached
+        self._inputs = ()  # what Python's part leaves behind may be a cycle
         try:
-            for call in () if kind is not None else self.ends:
-                call()
+            if (
+                kind is not None and block is not None
+            ):  # adjoints go back, and nothing counts as freed
+                with tape.lock:
+                    self.release(free=False)
+            elif attached is not None:
+                for call in attached.ends:
+                    call()
         finally:
-            self.tape.requests.remove(self._reference)
-            self.tape.give_block(self._block)
-        if kind is None and self.finals:
-            self.tape.finals.extend(self.finals)
+            tape.requests.remove(self._reference)
+            if block is not None:
+                tape.give_block(block)
+        if kind is None and attached is not None:
+            tape.finals.extend(attached.finals)
             if self.raw:  # nothing is accumulated
-                finish(self.tape)
+                finish(tape)
+
+    # ------------------------------------------------------------------ outputs and targets
+    def find(
+        self,
+        outputs: Sequence[TensorHandle],
+        inputs: Sequence[TensorHandle],
+        seeds: Seeds | None = None,
+    ) -> None:
+        """Find the slots of tensors; comes before the lock (see cross_thread.py).
+
+        With `seeds`, the pass sweeps from these cotangents of the outputs.
+        """
+        tape, both = self.tape, (*outputs, *inputs)
+        self._inputs, self._seeds = inputs, seeds
+        if self._begin(both, len(outputs), len(inputs)) != 0:
+            check_roots(outputs)
+            check_inputs(inputs)
+            tape.make_room(64, 256)
+            self._set_places([(record.operand(tape, t), t._layout_id) for t in both])
+
+    def place(self, roots: Sequence[int], targets: list[Target]) -> None:
+        """Take slots for outputs, and targets, that are known."""
+        self._begin((), len(roots), len(targets))
+        places = [(slot, self.tape.instruction_of(slot).out.id) for slot in roots]
+        self._set_places([*places, *[(t.slot, t.layout.id) for t in targets]])
+        self._targets = targets
+
+    def _begin(self, tensors: tuple[TensorHandle, ...], outputs: int, targets: int) -> int:
+        """Take memory, and let native code begin; not 0 if it does not find the tensors."""
+        tape = self.tape
+        if tape.shared:
+            versions.catch_up(tape)
+        count = tape.state[nt.S_COUNT]  # before `last_write` is read
+        options = self.options
+        if tape.detached:
+            options |= nt.INSPECTED
+        if tape.abstract:
+            options |= nt.ABSTRACT
+        if Tape.trace is not None and anomaly.checks_nan():
+            options |= nt.EVERY
+        self._block = block = tape.take_block(nt.R_WIDTH + 2 * (outputs + targets))
+        _, words, self.pointer = block
+        self.words = words
+        self.root = root = tape.root
+        leaves = len(tape.leaves) + 1 if self.leaves else 0
+        answer: int = sweep.find(
+            tape.pointer, self.pointer, tensors, len(words), options, outputs, targets, leaves, count,
+            tape.last_write, address_of(root), 0 if self._seeds is None else self._seeds.address,
+        )  # fmt: skip
+        return answer
+
+    def _set_places(self, places: Sequence[tuple[int, int]]) -> None:
+        for i, word in enumerate(chain.from_iterable(places), nt.R_PLACES):
+            self.words[i] = word
+
+    def _places(self) -> list[int]:
+        """Slots and layouts of outputs, then targets."""
+        count = self.words[nt.R_OUTPUTS] + self.words[nt.R_TARGETS]
+        return self.words[nt.R_PLACES : nt.R_PLACES + 2 * count].tolist()
+
+    @property
+    def roots(self) -> list[int]:
+        """Slots of the outputs."""
+        return self._places()[: 2 * self.words[nt.R_OUTPUTS] : 2]
+
+    def target_slots(self) -> list[int]:
+        """Slots of the targets."""
+        return self._places()[2 * self.words[nt.R_OUTPUTS] :: 2]
+
+    @property
+    def targets(self) -> list[Target]:
+        """Targets of the pass."""
+        if self._targets is None:
+            places = self._places()[2 * self.words[nt.R_OUTPUTS] :]
+            self._targets = [
+                Target(slot, slot, LAYOUTS[layout], is_leaf=True)
+                for slot, layout in zip(places[::2], places[1::2], strict=True)
+            ]
+        return self._targets
+
+    @property
+    def high(self) -> int:
+        """First statement that the pass visits."""
+        return self.words[nt.R_HIGH]
+
+    def detail(self) -> None:
+        """Work out what native code does not find by itself: in-place writes, targets that are no leaves."""
+        tape, words, roots = self.tape, self.words, self.roots
+        if self._targets is None:
+            self._targets = [target_of(tape, t) for t in self._inputs]
+        words[nt.R_COUNT], self.root = tape.count, tape.root
+        words[nt.R_ROOT] = address_of(self.root)
+        words[nt.R_OPTIONS] &= ~nt.SEPARATED
+        high = max(roots)
+        if tape.writes:
+            writes = [versions.last_write(tape, s) for s in roots]
+            high = max(high, *(k + views.goes_on_after(tape, k) for k in writes))
+            # A root that is wanted may have been written without gradients.
+            high = max(high, *(t.position for t in self._targets if t.slot in roots), 0)
+        words[nt.R_HIGH] = high
+        for t in self._targets:
+            # The adjoint of a leaf stays to the end, so the sweep need not come to the leaf.
+            t.is_leaf = t.position == t.slot and tape.instruction_of(t.slot).op.kind == nt.LEAF
+            if not t.is_leaf:
+                separating.separate_target(self, t)
+        notes = tape.writes.copy()  # a finalizer may record more
+        words[nt.R_WRITE_COUNT] = len(notes)
+        if notes:  # loops write to many tensors between two collections, so no Python for each
+            pairs = zip(notes, map(itemgetter(-1), notes.values()), strict=True)
+            self._writes = np.fromiter(chain.from_iterable(pairs), np.int64, 2 * len(notes))
+            words[nt.R_WRITES] = address_of(self._writes)
+        words[nt.R_OPTIONS] |= nt.DETAILED
+        if self.expanded:
+            words[nt.R_OPTIONS] |= nt.INSPECTED
+        self.fill_rows()
+        words[nt.R_STAGE] = nt.LAYOUT
+
+    def fill_rows(self) -> None:
+        """Write the rows of targets, with memory for those that the sweep copies out."""
+        if self._rows is None:
+            self._rows = new_block(4 * max(1, len(self.targets)))
+            self.words[nt.R_CAPTURES] = self._rows.address
+        rows = self._rows.words
+        for i, t in enumerate(self.targets):
+            address, last = 0, t.layout.id
+            if self._seeds is not None and not t.is_leaf:
+                t.array = self.new_adjoint(t)
+                address, last = address_of(t.array), self.copy_of(t.layout)
+            rows[4 * i], rows[4 * i + 1] = t.position, t.slot
+            rows[4 * i + 2], rows[4 * i + 3] = address, last | t.is_late << 32
+
+    def new_adjoint(self, t: Target) -> np.ndarray:
+        """Memory for the adjoint of a target that the sweep copies out."""
+        return np.empty(t.layout.shape, t.layout.dtype.np)
+
+    # ------------------------------------------------------------------ arrays
+    def _bytes(self, field: int, width: int) -> np.ndarray:
+        """The bytes of an array with a place of so many bytes for each statement."""
+        assert self._block is not None
+        start = self.words[field] - self.pointer
+        return self._block.array.view(np.uint8)[start : start + width * self.words[nt.R_COUNT]]
+
+    @property
+    def adjoint(self) -> np.ndarray:
+        """Addresses of adjoints, by root slot; 0 where untouched."""
+        return self._bytes(nt.R_ADJOINT, 8).view(np.int64)
+
+    @property
+    def needed(self) -> np.ndarray:
+        """Marks by slot; not 0 for roots whose adjoint is wanted."""
+        return self._bytes(nt.R_NEEDED, 1)
+
+    @property
+    def reached(self) -> np.ndarray:
+        """Marks by slot; not 0 for roots that the sweep comes by."""
+        return self._bytes(nt.R_REACHED, 1)
 
     # ------------------------------------------------------------------ views with their own adjoint
-    def is_separable(self, slot: int) -> bool:
-        """Return True for a view whose adjoint lies in its root's, but for the root itself as written."""
-        is_view = self.tape.instruction_of(slot).op.kind == nt.VIEW
-        return is_view and int(self.root[slot]) != slot and is_part(self.tape, slot)
-
     def separate(self, slot: int) -> None:
         """Give a view an adjoint of its own, apart from its root's."""
-        if self.root is self.tape.root:
-            self.root = self.tape.root.copy()
+        if not self.words[nt.R_OPTIONS] & nt.SEPARATED:
+            self.root = self.root.copy()
+            self.words[nt.R_ROOT] = address_of(self.root)
+            self.words[nt.R_OPTIONS] |= nt.SEPARATED
         self.root[slot] = slot
 
-    def _separate_watched(self) -> bool:
-        """Separate the views with hooks that the pass may come by; False if there are none."""
-        tape, root, reached = self.tape, self.root, self.reached
-        slots = np.flatnonzero(tape.flags[: self.high + 1] & nt.WATCHED)
-        separated = False
-        for slot in slots[reached[root[slots]] != 0].tolist():
-            if not self.is_separable(slot):
-                continue
-            if not watches(tape, slot):  # but it may lie in a view that is watched
-                parent = tape.args_of(slot)[0]
-                if tape.flags[parent] & nt.WATCHED and is_part(tape, parent):
-                    tape.flags[slot] |= nt.WATCHED
-                continue
-            if tape.instruction_of(slot).out.overlaps:
-                if separating.comes_by(self, slot):
-                    raise UnsupportedError(separating.EXPANDED)
-                continue
-            if (first := separating.first_write(tape, slot)) and separating.comes_by(
-                self, slot, first
-            ):
-                raise UnsupportedError(separating.WRITTEN)
-            self.separate(slot)
-            separated = True
-        return separated
+    # ------------------------------------------------------------------ the pass
+    def advance(self, entry: Callable[[int, int], int]) -> int:
+        """Let native code go on, by `sweep.run` or `sweep.record`, until it is done or hooks are due.
 
-    # ------------------------------------------------------------------ before the sweep
+        Returns
+        -------
+        int
+            DONE, NEEDS_HOOKS, NEEDS_RULE or NEEDS_RECORDING.
+
+        Raises
+        ------
+        RuntimeError
+            Whatever stops the pass; before the sweep, nothing has changed.
+        """
+        while (reason := entry(self.tape.pointer, self.pointer)) in _REMEDIES:
+            _REMEDIES[reason](self)
+        return reason
+
     def prepare(self) -> None:
-        """Mark the roots that the sweep will visit, and raise errors that would stop it."""
-        tape = self.tape
-        while True:
-            answer = sweep.prepare(tape.pointer, self.pointer)
-            if answer == IS_MISSING:
-                for number in set(self._missing().tolist()):
-                    build(INSTRUCTIONS[number], int(self.words[nt.R_VARIANT]))
-                self.forget_reached()
-                continue
-            slot = self.words[R_ERROR_SLOT]
-            if answer == IS_FREED:
-                tape.check_value(slot)
-                anomaly.explain(tape, slot)
-                raise RuntimeError(messages.FREED)
-            if answer == IS_STALE:
-                residual = int(self.words[R_ERROR_ARG])
-                anomaly.explain(tape, slot, versions.last_write(tape, residual))
-                raise RuntimeError(self._stale(slot, residual))
-            flags = tape.flags
-            watched = self.words[nt.R_SEPARABLE] or any([flags[s] & nt.WATCHED for s in self.roots])
-            separated = bool(watched) and self._separate_watched()
-            if not separated and not separating.leave_out_expanded(self):
-                if tape.detached:
-                    detaching.check(self)
-                return
-            variant, lanes = self.words[nt.R_VARIANT], self.words[nt.R_LANES]
-            self._lay_out()
-            self.words[nt.R_VARIANT], self.words[nt.R_LANES] = variant, lanes
+        """Mark the roots that the pass will visit, and raise errors that would stop it."""
+        self.advance(sweep.record)  # which leaves the rest to Python
 
-    def forget_reached(self) -> None:
-        """Take back what `prepare` marked, so that it can run again."""
-        self.reached.fill(0)
-        self._mark_roots()
+    def run(self, steps: Callable[[Request], Any]) -> None:
+        """Sweep from the outputs' seeds.
+
+        `steps` makes of the request the object that does Python's part (`Swept` of python_steps.py).
+        """
+        if (reason := self.advance(sweep.run)) != nt.DONE:
+            steps(self).run(reason)
+
+    def _grow(self) -> None:
+        """Take a larger block."""
+        assert self._block is not None
+        inputs = nt.R_PLACES + 2 * (self.words[nt.R_OUTPUTS] + self.words[nt.R_TARGETS])
+        block = self.tape.take_block(self.words[nt.R_SIZE])
+        block.array[:inputs] = self._block.array[:inputs]
+        self._block, self.words, self.pointer = block, block.words, block.address
+        self.words[nt.R_SIZE] = len(self.words)
+
+    def _build(self) -> None:
+        """Build the programs that are missing."""
+        words = self.words
+        numbers = (ctypes.c_int32 * words[nt.R_MISSING_COUNT]).from_address(words[nt.R_MISSING])
+        for number in set(numbers):
+            build(INSTRUCTIONS[number], words[nt.R_VARIANT])
+
+    def _inspect(self) -> None:
+        """Look at the marks; lay them out anew where views with hooks get an adjoint of their own."""
+        tape, words, flags = self.tape, self.words, self.tape.flags
+        watched = words[nt.R_SEPARABLE] or any([flags[s] & nt.WATCHED for s in self.roots])
+        separated = bool(watched) and separating.separate_watched(self)
+        if separated or separating.leave_out_expanded(self):
+            if self._rows is not None:
+                self.fill_rows()
+            words[nt.R_STAGE] = nt.LAYOUT
+        elif tape.detached:
+            detaching.check(self)
 
     @property
     def is_watched(self) -> bool:
         """Return True if Python has something to do in the pass (after `prepare`): hooks, Functions."""
         return self.words[nt.R_WATCHED] != 0 or anomaly.checks_nan()
 
-    def _missing(self) -> np.ndarray:
-        """The instructions that `prepare` wants programs of."""
-        start = self._adjoint + self._count
-        numbers = self._block.array[start : start + nt.MISSING // 2].view(np.int32)
-        return numbers[: self.words[R_MISSING_COUNT]]
-
-    def _stale(self, slot: int, residual: int) -> str:
-        tape = self.tape
-        base = int(tape.base[residual])
-        version = tape.versions.get(base, 0)
-        later = versions.writes_behind(tape, base, slot)
-        instruction = tape.instruction_of(residual)
-        current = tape.instruction_of(versions.last_write(tape, residual))
-        origin = ""
-        if tape.is_active(residual) and not tape.wants_grad(residual):
-            # A result is called after its own op, an operand after its last write.
-            named = instruction if residual == slot or current.op.kind == nt.LEAF else current
-            name = named.grad_fn.removesuffix("Backward0")
-            if name in ("CopySlices", "CopyBackwards", "AsStrided"):
-                name = "torch::autograd::CopySlices"
-            origin = f", which is output 0 of {name},"
-        shape = str(list(instruction.out.shape))
-        return messages.stale(anomaly.is_on()).format(
-            kind=type_name(instruction.out.dtype), shape=shape, origin=origin, version=version,
-            expected=version - later,
-        )  # fmt: skip
-
-    def sweep(self, seeds: Sequence[np.ndarray], callbacks: Callable[[Request], Any]) -> None:
-        """Run the reverse sweep from `seeds`, one contiguous array a root.
-
-        `callbacks` makes of the request the object that does Python's part (`Swept` of python_steps.py).
-        """
-        tape = self.tape
-        captured = [t for t in self.targets if not t.is_leaf]
-        if self._late is None:
-            self._late = [t.slot for t in captured if t.is_late and self.root[t.slot] == t.slot]
-        for slot in self._late:  # a sweep before this one has joined them to their bases
-            self.root[slot] = slot
-        for i, t in enumerate(captured):
-            t.array = np.empty(t.layout.shape, t.layout.dtype.np)
-            self._captures[i] = self.capture_of(t, t.array)
-        self.words[R_CAPTURE_COUNT] = len(captured)
-        self.want_written()
-        self.words[nt.R_SEEN] = 0
-        for slot, seed in zip(self.roots, seeds, strict=True):
-            self.words[R_ERROR_ARG] = self.copy_of(tape.instruction_of(slot).out)
-            if sweep.seed(tape.pointer, self.pointer, slot, address_of(seed)) != 0:
-                self.no_memory()
-        here = sweep.reverse(tape.pointer, self.pointer)
-        if here != 0:
-            callbacks(self).run(here)
-            self.words[nt.R_HIGH] = self.high  # callbacks moved it
-        for i, t in enumerate(captured):
-            if self._captures[i, 0] != -1:
-                t.array = None  # the sweep never came by
-        leaves: dict[int, np.ndarray | None] = {}
-        for t in self.targets:
-            if t.is_leaf:
-                if t.slot not in leaves:
-                    leaves[t.slot] = self.leaf_adjoint(t.slot, t.layout)
-                adjoint = leaves[t.slot]
-                again = adjoint is not None and any(u.array is adjoint for u in self.targets)
-                t.array = adjoint.copy() if again and adjoint is not None else adjoint
-
-    def capture_of(self, t: Target, array: np.ndarray) -> tuple[int, int, int, int]:
-        """Row of `_captures` by which the sweep copies the adjoint of a target to an array."""
-        return t.position, t.slot, address_of(array), self.copy_of(t.layout) | t.is_late << 32
-
-    def want_written(self) -> None:
-        """Let all written slots be wanted from their write on, where a sweep before has gone below it."""
-        swept, self._swept = self._swept, True  # `prepare` leaves it so for the first
-        if swept and self.words[nt.R_ENDS]:
-            needed = self.needed
-            slots = np.flatnonzero(needed & nt.ENDS)
-            roots = self.root[slots]  # a late target lies in its base there
-            needed[np.where(roots == slots, self.tape.root[slots], roots)] |= nt.ACTIVE
-
     def copy_of(self, layout: Layout) -> int:
         """Number of the instruction that copies a layout; it stays as long as the request does."""
-        instruction = copy_of(layout, int(self.words[nt.R_VARIANT]))
-        self._copies.append(instruction)
+        instruction = copy_of(layout, self.words[nt.R_VARIANT])
+        self.attached.copies.append(instruction)
         return instruction.id
 
-    def stopped(self) -> None:
-        """Raise why a sweep has failed: a kernel has, or there was no memory."""
-        tape, report = self.tape, self.words[nt.R_FAILURE]
-        if not report:
-            self.no_memory()
-        slot = self.words[R_ERROR_SLOT]
-        instruction = tape.instruction_of(slot)
-        variant = int(self.words[nt.R_VARIANT])
-        failing = instruction_at(instruction, variant, failing_statement(report))
-        anomaly.explain(tape, slot)
-        raise failed(failing, report, instruction).error()
+    # ------------------------------------------------------------------ after the sweep
+    def _list(self, field: int, count: int) -> list[int]:
+        """Words of an array in the block."""
+        start = (self.words[field] - self.pointer) >> 3
+        return self.words[start : start + count].tolist()
 
-    def no_memory(self) -> None:
-        """Raise for adjoints that do not fit."""
-        raise MemoryError("backward: no memory for adjoints; use smaller tensors or fewer at once")
+    def yields(self, slot: int) -> bool:
+        """Let the caller have the memory of a leaf's adjoint; False if it is given away already."""
+        word = ((self.words[nt.R_ADJOINT] - self.pointer) >> 3) + slot
+        is_there = self.words[word] != 0
+        self.words[word] = 0
+        return is_there
 
-    def address_of(self, slot: int) -> int:
-        """Where a slot's adjoint is, 0 if it is untouched."""
-        return self._block.words[self._adjoint + slot]
+    def target_rows(self) -> list[int]:
+        """Words of the rows of targets (`R_CAPTURES`)."""
+        count = 4 * self.words[nt.R_TARGETS]
+        if self._rows is not None:
+            return self._rows.words[:count].tolist()
+        return self._list(nt.R_CAPTURES, count)
 
-    def leaf_adjoint(self, slot: int, layout: Layout) -> np.ndarray | None:
-        """The adjoint of a leaf after the sweep."""
-        words, place = self._block.words, self._adjoint + slot
-        address = words[place]
-        if address == 0:
-            return None
-        words[place] = 0
-        return taken(self.tape, address, layout)
+    def captured(self) -> dict[int, np.ndarray | None]:
+        """Adjoints of targets that are no leaves, by their numbers; None where the sweep never came by."""
+        if self._rows is None:
+            return {}
+        places = self._rows.words[::4]
+        return {
+            i: t.array if places[i] == -1 else None
+            for i, t in enumerate(self.targets)
+            if not t.is_leaf
+        }
 
-    def clear(self) -> None:
-        """Forget the adjoints of a sweep, so that another one can run from other seeds."""
-        sweep.release(self.tape.pointer, self.pointer, 2 * (self.tape.passes <= 1))
+    def leaf_rows(self) -> list[int]:
+        """Slots and addresses of the adjoints of leaves: of all, or of those that are targets."""
+        if self.leaves:
+            return self._list(nt.R_LEAF_ROWS, 2 * self.words[nt.R_LEAF_COUNT])
+        rows, captured = self.target_rows(), self.captured()
+        leaves = {
+            rows[4 * i + 1]: rows[4 * i + 2] for i in range(len(rows) // 4) if i not in captured
+        }
+        return list(chain.from_iterable(leaves.items()))
+
+    def recorded(self) -> list[int | None]:
+        """Slots of the targets' cotangents, where native code has recorded the pass."""
+        rows = self.target_rows()
+        return [rows[i] or None for i in range(2, len(rows), 4)]
 
     def release(self, *, free: bool) -> None:
         """Give adjoints back; with `free`, residuals of swept statements count as freed."""
-        sweep.release(self.tape.pointer, self.pointer, free | 2 * (self.tape.passes <= 1))
-        if free:
-            for context in self.contexts:
+        tape = self.tape
+        duties = nt.FREES_RESIDUALS if free else 0
+        if tape.counted + len(tape.requests) <= 1 or tape.passes <= 1:
+            duties |= nt.EMPTIES_ARENA
+        sweep.release(tape.pointer, self.pointer, duties)
+        if free and self._attached is not None:
+            for context in self._attached.contexts:
                 context.release()
-        self.tape.checked()
+        tape.checked()
         fuse.heat()
+
+
+_REMEDIES: dict[int, Callable[[Request], None]] = {
+    nt.NEEDS_ROOM: Request._grow,
+    nt.NEEDS_VALUES: lambda request: request.tape.evaluate(),
+    nt.NEEDS_PROGRAMS: Request._build,
+    nt.NEEDS_DETAILS: Request.detail,
+    nt.NEEDS_INSPECTION: Request._inspect,
+    nt.IS_FREED: pass_errors.raise_freed,
+    nt.IS_STALE: pass_errors.raise_stale,
+    nt.IS_UNUSED: pass_errors.raise_unused,
+    nt.HAS_FAILED: pass_errors.raise_failure,
+}
 
 
 def innermost(tape: Tape) -> Request:
     """Return the pass of a tape that is under way, and of several the last that began."""
     alive = (request for reference in reversed(tape.requests) if (request := reference()))
     return next(alive)
-
-
-def watches(tape: Tape, slot: int) -> bool:
-    """Return True if hooks or a tensor wait for a slot's adjoint; a slot without them loses its notes."""
-    hooks, kept = tape.hooks.get(slot), tape.retained.get(slot)
-    if hooks or (kept is not None and kept() is not None):
-        return True
-    tape.hooks.pop(slot, None)
-    tape.retained.pop(slot, None)
-    tape.flags[slot] &= ~nt.WATCHED & 0xFF
-    return False
-
-
-def taken(tape: Tape, address: int, layout: Layout) -> np.ndarray:
-    """The array of an adjoint that the sweep needs no more; large ones are not copied."""
-    span = layout.span
-    if layout.is_contiguous and span <= COPIED:
-        array = np.empty(layout.shape, layout.dtype.np)
-        memmove(address_of(array), address, span)
-    elif layout.is_contiguous:
-        return array_at(address, layout, Buffer(address, span, tape))
-    else:
-        array = array_at(address, layout).copy()
-    if span > nt.SMALL:
-        collector.give_back(tape.pointer, address, span)
-    return array

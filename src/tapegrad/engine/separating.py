@@ -14,19 +14,16 @@ import numpy as np
 
 from ..base.errors import UnsupportedError
 from ..native import abi as nt
-from ..ops.layout import Layout
 from ..tape import versions, views
 from ..tape.tape import Tape
-from ..tape.watching import is_part
+from ..tape.watching import is_part, watches
+from .targets import Target
 
 __all__ = [
-    "EXPANDED",
-    "WRITTEN",
-    "Target",
-    "comes_by",
-    "first_write",
+    "is_separable",
     "leave_out_expanded",
     "separate_target",
+    "separate_watched",
 ]
 
 EXPANDED = (
@@ -47,35 +44,28 @@ _MOMENTS = (
 )
 
 
-class Target:
-    """A slot whose adjoint is wanted as a value: taken when the sweep comes to `position`.
-
-    A late one is a view with an adjoint of its own from the last write to its memory, `position`, on.
-    """
-
-    __slots__ = ("array", "is_late", "is_leaf", "layout", "position", "result", "slot")
-
-    def __init__(self, slot: int, position: int, layout: Layout) -> None:
-        self.slot = slot
-        self.position = position
-        self.layout = layout
-        self.is_leaf = self.is_late = False
-        self.array: np.ndarray | None = None
-        self.result: int | None = None  # slot of the cotangent, where the pass is replayed
-
-
 class MarkedPass(Protocol):
     """A reverse pass (`Request` of reverse_pass.py) that has marked the roots that it comes by."""
 
     tape: Tape
-    #: slots that are seeded, and the first statement that is visited
-    roots: Sequence[int]
-    high: int
-    #: the root of each slot in this pass
-    root: np.ndarray
-    targets: Sequence[Target]
     #: targets that are expanded views
-    expanded: list[Target]
+    expanded: Sequence[Target]
+
+    @property
+    def roots(self) -> Sequence[int]:
+        """Slots that are seeded."""
+
+    @property
+    def high(self) -> int:
+        """First statement that is visited."""
+
+    @property
+    def root(self) -> np.ndarray:
+        """Root of each slot in this pass."""
+
+    @property
+    def targets(self) -> Sequence[Target]:
+        """Targets of the pass."""
 
     @property
     def reached(self) -> np.ndarray:
@@ -83,6 +73,37 @@ class MarkedPass(Protocol):
 
     def separate(self, slot: int) -> None:
         """Give a view an adjoint of its own."""
+
+
+def is_separable(request: MarkedPass, slot: int) -> bool:
+    """Return True for a view whose adjoint lies in its root's, but for the root itself as written."""
+    tape = request.tape
+    is_view = tape.instruction_of(slot).op.kind == nt.VIEW
+    return is_view and int(request.root[slot]) != slot and is_part(tape, slot)
+
+
+def separate_watched(request: MarkedPass) -> bool:
+    """Separate the views with hooks that the pass may come by; False if there are none."""
+    tape, root, reached = request.tape, request.root, request.reached
+    slots = np.flatnonzero(tape.flags[: request.high + 1] & nt.WATCHED)
+    separated = False
+    for slot in slots[reached[root[slots]] != 0].tolist():
+        if not is_separable(request, slot):
+            continue
+        if not watches(tape, slot):  # but it may lie in a view that is watched
+            parent = tape.args_of(slot)[0]
+            if tape.flags[parent] & nt.WATCHED and is_part(tape, parent):
+                tape.flags[slot] |= nt.WATCHED
+            continue
+        if tape.instruction_of(slot).out.overlaps:
+            if comes_by(request, slot):
+                raise UnsupportedError(EXPANDED)
+            continue
+        if (first := first_write(tape, slot)) and comes_by(request, slot, first):
+            raise UnsupportedError(WRITTEN)
+        request.separate(slot)
+        separated = True
+    return separated
 
 
 def first_write(tape: Tape, slot: int) -> int:
@@ -107,7 +128,7 @@ def separate_target(request: MarkedPass, target: Target) -> None:
     if not is_view and not views.state_of(tape, slot).is_view:
         return  # a base that was transposed in place
     if target.layout.overlaps:
-        request.expanded.append(target)
+        request.expanded = [*request.expanded, target]
         return
     target.is_late = target.position != slot or not is_view
     if any(t.slot == slot and t.position != target.position for t in request.targets):
@@ -129,7 +150,7 @@ def leave_out_expanded(request: MarkedPass) -> bool:
         if comes_by(request, target.slot):
             raise UnsupportedError(EXPANDED)
         target.position = NEVER
-    request.expanded.clear()
+    request.expanded = ()
     return True
 
 

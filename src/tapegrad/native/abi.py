@@ -193,40 +193,82 @@ METHOD_CALL = (
 T_SCRATCH, T_CT, T_ADJOINT, T_SIZE, T_ARGS = range(5)
 LANED_SCRATCH = -2  # in the place of an entry: scratch memory with lanes
 
-# fields of a reverse sweep's request
-R_ADJOINT = 0  # int64 a statement: address of its adjoint (roots only), 0 = untouched
-R_NEEDED = 1  # uint8 a statement (roots): its adjoint is wanted; TARGET: it is copied out there
-R_REACHED = 2  # uint8 a statement (roots): the sweep will come by
-R_HIGH = 3  # first statement visited
-R_ROOT = 4  # roots of this sweep: S_ROOT, or a copy where captured views have adjoints of their own
-R_CAPTURES = 5  # rows (statement that takes it, slot, address of a contiguous copy, instruction)
-R_CAPTURE_COUNT = 6
-R_WRITES = 7  # rows (base, statement) of in-place writes, ascending
-R_WRITE_COUNT = 8
-R_MISSING = 9  # out: instructions whose VJP programs are not built
-R_MISSING_COUNT = 10
-R_ERROR_SLOT = 11  # out: statement at fault
-R_ERROR_ARG = 12  # out: its operand
-R_LAST_WRITE = 13  # int32 a statement (bases): last statement that wrote it
-R_LOW = 14
-R_ROOT_COUNT = 15  # distinct roots that are seeded
-R_STOP = 16  # out: the sweep ends above this slot
-R_EVERY = 17  # whether Python is to see every statement (anomaly detection)
-R_RAW = 18  # whether a target's adjoint is taken before its hooks, where the sweep goes on there
-R_LANES = 19  # cotangents in one sweep: each element of an adjoint is that many numbers
-R_VARIANT = 20  # of VJP programs
-R_WATCHED = 21  # out: statements that `prepare` came by where Python has something to do
-R_SEPARABLE = 22  # out: operands that are watched views, and lie in their root's adjoint
-R_SEEN = 23  # where Python looked at the adjoint last; negative: and computes the derivatives, too
-R_ENDS = 24  # number of statements that are marked so (`ENDS`)
-R_FAILURE = 25  # out: what the kernel reported that stopped the sweep; 0 where there was no memory
-R_WIDTH = 26
+# --------------------------------------------------------------------------- fields of a pass's
+# request: first what Python says of it
+R_STAGE = 0  # where `run_pass` is to go on
+LAYOUT, MARKING, CHECKING, SEEDING, SWEEPING, SWEPT = range(6)
+R_SIZE = 1  # words of the block that the request lies in; out: words that it takes
+R_OPTIONS = 2  # sum of options
+#: Python has told `R_HIGH`, rows of targets, and writes; native code finds none of them out
+DETAILED = 1
+RAW = 2  # a target's adjoint is taken before its hooks, where the sweep goes on there
+EVERY = 4  # Python is to see every statement (anomaly detection)
+MAY_BE_UNUSED = 8  # targets need not be reached
+INSPECTED = 16  # Python is to look at the marks before the sweep
+ABSTRACT = 32  # the tape has no values
+SEPARATED = 64  # some views have an adjoint of their own
+R_VARIANT = 3  # of VJP programs
+R_LANES = 4  # cotangents in one sweep: each element of an adjoint is that many numbers
+R_OUTPUTS = (
+    5  # tensors that are differentiated; their places come first behind the fields (`R_PLACES`)
+)
+R_TARGETS = 6  # targets; their places are behind those of the outputs
+R_LEAVES = 7  # 1 more than the tape has leaves, if the adjoints of all of them are wanted
+R_COUNT = 8  # statements of the tape when Python looked at it
+R_WRITTEN = 9  # last statement that wrote in place
+R_ROOT = 10  # int32 a statement: its root, the tape's or, with SEPARATED, of a copy
+R_RECORDED = 11  # slot of the output's cotangent, if native code is to record the pass
+R_INPUTS = 12  # number of these fields
+# with seeds, rows, one an output: address of a contiguous cotangent and the instruction that copies it; or 0
+# and the element from which on there are unit vectors, a lane each
+R_SEEDS = 12
+# with DETAILED
+R_CAPTURES = 13  # rows of targets: statement that takes it, slot, address of a copy, instruction
+R_WRITES = 14  # rows (base, statement) of in-place writes, ascending
+R_WRITE_COUNT = 15
+R_HIGH = 16  # first statement visited
+R_OUTPUT = 17  # first field of these:
+# then what native code says of it
+R_ADJOINT = 17  # int64 a statement: address of its adjoint (roots only), 0 = untouched
+R_NEEDED = 18  # uint8 a statement (roots): its adjoint is wanted; TARGET: it is copied out there
+R_REACHED = 19  # uint8 a statement (roots): the sweep will come by
+R_MISSING = 20  # instructions whose VJP programs are not built
+R_MISSING_COUNT = 21
+R_LAST_WRITE = 22  # int32 a statement (bases): last statement that wrote it
+R_LEAF_ROWS = 23  # rows (slot, address of its adjoint) of leaves that a sweep came to
+R_LEAF_COUNT = 24
+R_RECORDING = 25  # int32 a statement, then uint8: see `replay`
+R_LOW = 26  # lowest target
+R_ROOT_COUNT = 27  # distinct roots that are seeded
+R_STOP = 28  # the sweep ends above this slot
+R_NEXT = 29  # statement at which the sweep goes on
+R_WATCHED = 30  # statements that `prepare` came by where Python has something to do
+R_SEPARABLE = 31  # operands that are watched views, and lie in their root's adjoint
+R_SEEN = 32  # where Python looked at the adjoint last; negative: and computes the derivatives, too
+R_ENDS = 33  # number of statements that are marked so (`ENDS`)
+R_ERROR_SLOT = 34  # statement at fault
+R_ERROR_ARG = 35  # its operand, or a target that is not reached
+R_FAILURE = 36  # what the kernel reported that stopped the sweep; 0 where there was no memory
+R_WIDTH = 37
+R_PLACES = R_WIDTH  # rows (slot, layout) of outputs, then targets
 MISSING = 512  # instructions without programs that `prepare` reports at once
 TARGET = 8  # mark of a statement in `R_NEEDED` (a bit beside that of an adjoint that is wanted)
 ENDS = 16  # mark of a statement beside TARGET: what it writes to is not wanted any more below it
-#: `reverse` answers a statement where Python is to look at the adjoint; plus this, where Python is to
-#: compute the derivatives
-TAKE_OVER = 1 << 40
 
-# what `prepare` answers
-OK, IS_FREED, IS_STALE, IS_MISSING, NO_MEMORY = range(5)
+# why `run_pass` stops: it is done, or needs something before it can go on, or cannot
+DONE = 0
+NEEDS_ROOM = 1  # a block of `R_SIZE` words
+NEEDS_VALUES = 2  # statements evaluated, and errors of that raised
+NEEDS_PROGRAMS = 3  # programs of the instructions in `R_MISSING`
+NEEDS_DETAILS = 4  # see DETAILED: in-place writes, targets that are no leaves
+NEEDS_INSPECTION = 5  # a look at the marks
+NEEDS_HOOKS = 6  # hooks called with the adjoint of statement `R_NEXT`
+NEEDS_RULE = 7  # derivatives of statement `R_NEXT`, computed by Python
+NEEDS_RECORDING = 8  # the pass recorded by Python
+IS_FREED = 9  # residuals of `R_ERROR_SLOT` were released
+IS_STALE = 10  # or changed in place
+IS_UNUSED = 11  # target `R_ERROR_ARG` is not reached
+HAS_FAILED = 12  # a kernel failed, or there was no memory
+# bits of what `release` does
+FREES_RESIDUALS = 1  # of statements that the sweep visited
+EMPTIES_ARENA = 2  # no other pass of the tape is under way

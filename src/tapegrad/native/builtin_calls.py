@@ -33,16 +33,15 @@ class MethodDef(ctypes.Structure):
 
 #: entry point -> whether other threads run meanwhile
 CALLS = {
-    "forward_entry": True, "start_entry": False, "prepare_entry": True, "seed_entry": True,
-    "reverse_entry": True, "replay_entry": False, "push_entry": False,
-    "largest_entry": False, "units_entry": False, "gradient_entry": False,
-    "plain_entry": True, "record_entry": False, "leaves_entry": True, "back_entry": True,
+    "forward_entry": True, "find_entry": False, "run_entry": True, "record_entry": False, "seed_entry": True,
+    "replay_entry": False, "push_entry": False,
+    "largest_entry": False, "gradient_entry": False,
     "release_entry": False, "give_back_entry": False, "mark_entry": False, "trim_entry": False,
     "compact_entry": False, "used_entry": False, "drop_entry": False,
     "grow_entry": False, "grow_handles_entry": False, "destroy_entry": False,
     "append_entry": False, "leaf_entry": False, "handle_entry": False, "bind_entry": False,
     "status_entry": False, "slot_entry": False, "room_left_entry": False, "data_entry": False,
-    "look_entry": False, "segment_entry": False,
+    "segment_entry": False,
     "open_entry": False, "begin_entry": False, "close_entry": False, "pack_entry": True,
     "adopt_entry": False, "elements_entry": False, "transpose_entry": True,
 }  # fmt: skip
@@ -50,7 +49,7 @@ CALLS = {
 OBJECTS = {"handle_entry"}
 #: entry points that are told where an argument lies in memory, which is any Python object: its place
 ADDRESSED = {
-    "append_entry": 2, "bind_entry": 0, "data_entry": 0, "look_entry": 1, "segment_entry": 2,
+    "append_entry": 2, "bind_entry": 0, "data_entry": 0, "find_entry": 2, "segment_entry": 2,
     "slot_entry": 1, "status_entry": 0,
 }  # fmt: skip
 #: LLVM's spelling of a pointer; from version 17 on there is one kind

@@ -21,7 +21,6 @@ ENTRIES: dict[str, dict[str, str]] = {
         "slot_entry": "int64(int64, int64)",
         "room_left_entry": "int64(int64, int64, int64, int64)",
         "data_entry": "int64(int64)",
-        "look_entry": "int64(int64, int64, int64, int64)",
         "append_entry": "int64(int64, int64, int64, int64, int64)",
         "leaf_entry": "int64(int64, int64, int64, int64)",
         "handle_entry": "int64(int64, int64, int64)",
@@ -34,28 +33,21 @@ ENTRIES: dict[str, dict[str, str]] = {
         "leave": "int64(int64, int64, int64, int64)",
     },
     "native.runtime.forward_sweep": {"forward_entry": "int64(int64)"},
-    "native.runtime.reverse_marking": {
-        "start_entry": "int64(int64, int64, int64, int64, int64, int64, int64)",
-        "prepare_entry": "int64(int64, int64)",
-        "largest_entry": "int64(int64, int64, int64)",
+    "native.runtime.reverse_marking": {"largest_entry": "int64(int64, int64, int64)"},
+    "native.runtime.reverse_pass": {
+        "find_entry": f"int64({', '.join(12 * ['int64'])})",
+        "run_entry": "int64(int64, int64)",
+        "record_entry": "int64(int64, int64)",
+        "release_entry": "int64(int64, int64, int64)",
     },
     "native.runtime.reverse_sweep": {
-        "seed_entry": "int64(int64, int64, int64, int64)",
-        "units_entry": "int64(int64, int64, int64, int64)",
-        "reverse_entry": "int64(int64, int64)",
+        "seed_entry": "int64(int64, int64, int64, int64, int64)",
         "gradient_entry": "int64(int64, int64, int64, int64, int64)",
-        "release_entry": "int64(int64, int64, int64)",
     },
     "native.runtime.reverse_recording": {
         "replay_entry": "int64(int64, int64, int64, int64, int64, int64)"
     },
     "native.runtime.tangent_recording": {"push_entry": "int64(int64, int64, int64, int64)"},
-    "native.runtime.scalar_root_pass": {
-        "plain_entry": "int64(int64, int64, int64, int64, int64, int64, int64)",
-        "record_entry": "int64(int64, int64, int64, int64, int64, int64)",
-        "leaves_entry": "int64(int64, int64, int64, int64)",
-        "back_entry": "int64(int64, int64, int64, int64, int64)",
-    },
     "scalar_tape.native_recorder": {
         "open_entry": "int64(int64, int64, int64, int64, int64, int64)",
         "begin_entry": "int64(int64, int64, int64, int64, int64, int64)",

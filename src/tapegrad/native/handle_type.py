@@ -36,7 +36,6 @@ __all__ = [
     "as_method",
     "bind_handle",
     "builtin",
-    "look_at",
     "make_handle_type",
     "new_handle_object",
     "register_slow",
@@ -222,6 +221,5 @@ append_statement = native_call("append_entry")
 new_handle_object = native_call("handle_entry")
 status_of = native_call("status_entry")
 bind_handle = native_call("bind_entry")
-look_at = native_call("look_entry")
 slot_at = native_call("slot_entry")
 room_left = native_call("room_left_entry")

@@ -1,7 +1,7 @@
 """Tensors with hooks, or whose gradient is kept, on the tape: which slots a pass looks at.
 
 A slot that Python looks at has the flag `WATCHED`, so that a pass finds it where it comes by. A view with
-a hook has a separate adjoint in such a pass, beside its root's (reverse_pass.py). That of a view which is
+a hook has a separate adjoint in such a pass, beside its root's (separating.py). That of a view which is
 written over, or whose base is, sees values computed from it before: the tensor goes on as another view.
 """
 
@@ -19,7 +19,18 @@ from .current import current_tape
 from .recording import storage_of, tensor_at
 from .tape import Tape, slot_of
 
-__all__ = ["arrive", "is_part", "leave", "rebind", "unwatched", "users", "watch"]
+__all__ = ["arrive", "is_part", "leave", "rebind", "unwatched", "users", "watch", "watches"]
+
+
+def watches(tape: Tape, slot: int) -> bool:
+    """Return True if hooks or a tensor wait for a slot's adjoint; a slot without them loses its notes."""
+    hooks, kept = tape.hooks.get(slot), tape.retained.get(slot)
+    if hooks or (kept is not None and kept() is not None):
+        return True
+    tape.hooks.pop(slot, None)
+    tape.retained.pop(slot, None)
+    tape.flags[slot] &= ~nt.WATCHED & 0xFF
+    return False
 
 
 def rebind(tensor: TensorHandle, tape: Tape, slot: int, *, part: bool = False) -> None:

@@ -20,7 +20,6 @@ from ..abi import (
     I_VSCRATCH,
     I_WIDTH,
     R_ADJOINT,
-    R_ERROR_ARG,
     R_FAILURE,
     R_LANES,
     R_ROOT,
@@ -142,13 +141,13 @@ def run_vjp(state, r, row, table, operand, slot, ct):  # type: ignore[no-untyped
 
 
 @helper
-def seed(state, request, slot, ct):  # type: ignore[no-untyped-def]
+def seed(state, request, slot, ct, copy):  # type: ignore[no-untyped-def]
     """Accumulate a contiguous cotangent (its lanes innermost) into a slot's adjoint.
 
-    The clone instruction of the slot's layout, whose VJP is the identity, is in R_ERROR_ARG.
+    `copy` is the instruction that copies the slot's layout, whose VJP is the identity.
     """
     r = p64(request)
-    row = p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * r[R_ERROR_ARG])
+    row = p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * copy)
     table = pointer_table(state, row, slot, scratch_bytes(r, row))
     if table == 0:
         return -1

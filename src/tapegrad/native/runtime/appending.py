@@ -13,7 +13,6 @@ from .. import intrinsics as it
 from ..abi import ACTIVE, I_BYTES, I_KIND, I_WIDTH
 from ..intrinsics import globals_address, helper, p8, p32, p64, stack_words
 from .recording import (
-    _LAYOUT,
     _NEED_PYTHON,
     _STATE,
     _TYPE,
@@ -111,25 +110,6 @@ def room_left_entry(state, statements, args, most):  # type: ignore[no-untyped-d
     if s[nt.S_COUNT] + statements > most or not has_room(state, statements, args):
         return 0
     return 1 if s[nt.S_PENDING_BYTES] <= s[nt.S_PENDING_LIMIT] and s[nt.S_HANDLE_FREE] >= 0 else 0
-
-
-def look_entry(state, items, count, places):  # type: ignore[no-untyped-def]
-    """Find the slots of a tuple of tensors; 0 if all are active and on this tape, else 1.
-
-    `places` has room for a slot and a layout of each.
-    """
-    tensor = p64(globals_address())[nt.G_TENSOR]
-    s, out = p64(state), p64(places)
-    for i in range(count):
-        one = p64(items + nt.HEADER + 8 + 8 * i)[0]
-        if p64(one + _TYPE)[0] != tensor or p64(one + _STATE)[0] != state:
-            return 1
-        slot = slot_of(state, one)
-        if p8(s[nt.S_FLAGS])[p32(s[nt.S_ROOT])[slot]] & ACTIVE == 0:
-            return 1
-        out[2 * i] = slot
-        out[2 * i + 1] = np.int64(p32(one + _LAYOUT)[0])
-    return 0
 
 
 def data_entry(array):  # type: ignore[no-untyped-def]

@@ -1,8 +1,7 @@
-"""What a reverse sweep will visit, and what could stop it.
+"""Marks of what a reverse pass will visit.
 
-`start` lays out the arrays of one pass (reverse_pass.py says what a request is). `prepare` marks what the
-sweep will visit and finds everything that could stop it (freed residuals, values changed in place,
-programs not built yet), before anything changes: an error leaves no trace.
+`prepare` marks what the sweep will visit and finds everything that could stop it (freed residuals, values
+changed in place, programs not built yet), before anything changes: an error leaves no trace.
 """
 
 from __future__ import annotations
@@ -10,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from .. import abi as nt
-from .. import intrinsics as it
 from ..abi import (
     ACTIVE,
     COMPUTE,
+    DONE,
     FREED,
     I_DETACH,
     I_EXTRA,
@@ -24,13 +23,10 @@ from ..abi import (
     I_VJP,
     I_WIDTH,
     IS_FREED,
-    IS_MISSING,
     IS_STALE,
     LEAF,
-    OK,
+    NEEDS_PROGRAMS,
     OUTPUT,
-    R_ADJOINT,
-    R_CAPTURE_COUNT,
     R_CAPTURES,
     R_ERROR_ARG,
     R_ERROR_SLOT,
@@ -45,6 +41,7 @@ from ..abi import (
     R_ROOT_COUNT,
     R_SEPARABLE,
     R_STOP,
+    R_TARGETS,
     R_VARIANT,
     R_WATCHED,
     R_WRITE_COUNT,
@@ -59,15 +56,7 @@ from ..abi import (
     WATCHED,
 )  # fmt: skip
 from ..intrinsics import globals_address, helper, inlined, p8, p32, p64
-from .wanting import (
-    find_needed,
-    follow_separated,
-    is_late,
-    leave,
-    runs,
-    separate_late,
-    want_written,
-)  # fmt: skip
+from .wanting import find_needed, is_late, leave, runs, separate_late, want_written
 
 #: mark of a statement that the sweep frees (a bit beside those of `reach`)
 KEEPS_RESIDUALS = 4
@@ -81,7 +70,7 @@ def vjp_row(row, variant, operand):  # type: ignore[no-untyped-def]
 
 @inlined
 def is_built(row, variant):  # type: ignore[no-untyped-def]
-    """Whether an instruction's VJP programs are there: the plain ones, which tell residuals, as well."""
+    """Return True if an instruction has its VJP programs: the plain ones, which tell residuals, as well."""
     return row[I_VJP] >= 0 and row[I_VJP + variant] >= 0
 
 
@@ -101,14 +90,14 @@ def kept_residuals(state, row, k):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def looked_at(flags, row, k, own):  # type: ignore[no-untyped-def]
-    """Whether Python looks at the adjoint of statement `k`, which lies in that of `own`.
+def looked_at(flags, row, k, holder):  # type: ignore[no-untyped-def]
+    """Return True if Python looks at the adjoint of statement `k`, which lies in that of `holder`.
 
     It does not look at a view within another's adjoint, but for the tensor itself after a write.
     """
     if flags[k] & WATCHED == 0:
         return False
-    return own == k or row[I_KIND] != VIEW or row[I_EXTRA] == REWRITTEN
+    return holder == k or row[I_KIND] != VIEW or row[I_EXTRA] == REWRITTEN
 
 
 @inlined
@@ -137,75 +126,8 @@ def reach(state, r, operand):  # type: ignore[no-untyped-def]
 
 
 @helper
-def start(state, request, counts, targets, what, high, roots):  # type: ignore[no-untyped-def]
-    """Lay out a request's arrays behind its fields (as reverse_pass.py counts them) and clear them.
-
-    `counts` is the number of rows for targets and stops and, in the high half, of in-place writes;
-    `targets` the number of targets, whose rows are there (position, slot, and 2**32 in the last word of a
-    late one: see `is_late`), and, in the high half, of slots. `what` is whether all leaves' adjoints are
-    wanted and, times two, the root where there is just one. The sweep begins at statement `high`. `roots` is
-    0, or where a copy of the tape's roots is in which views with an adjoint of their own are their own roots.
-    """
-    s = p64(state)
-    n, targets = targets >> 32, targets & 0xFFFFFFFF
-    rows, writes = counts & 0xFFFFFFFF, counts >> 32
-    captures = nt.R_WIDTH + 4 * rows
-    adjoint = captures + 2 * writes
-    last = adjoint + n + nt.MISSING // 2
-    marks = last + ((n + 1) // 2 if writes > 0 else 0)
-    it.memset(request, 0, 8 * nt.R_WIDTH)
-    it.memset(request + 8 * adjoint, 0, 8 * (marks - adjoint) + 2 * n)
-    r = p64(request)
-    r[R_CAPTURES] = request + 8 * nt.R_WIDTH
-    r[R_WRITES] = request + 8 * captures
-    r[R_WRITE_COUNT] = writes
-    r[R_ADJOINT] = request + 8 * adjoint
-    r[R_MISSING] = request + 8 * (adjoint + n)
-    r[R_LAST_WRITE] = request + 8 * last
-    r[R_NEEDED] = request + 8 * marks
-    r[R_REACHED] = request + 8 * marks + n
-    r[R_ROOT] = roots if roots != 0 else s[nt.S_ROOT]
-    r[R_HIGH], r[R_LOW] = high, high + 1
-    r[nt.R_LANES] = 1
-    r[R_CAPTURE_COUNT] = targets
-    root, flags, shared = p32(r[R_ROOT]), p8(s[nt.S_FLAGS]), p32(s[nt.S_ROOT])
-    needed, reached = p8(r[R_NEEDED]), p8(r[R_REACHED])
-    if roots != 0:
-        separate_late(r)
-        follow_separated(state, r, root, n)
-    instructions, itab = p32(s[nt.S_INSTRUCTION]), p64(globals_address())[nt.G_ITAB]
-    if what > 1:
-        reached[root[what >> 1]] = 2
-        r[R_ROOT_COUNT] = 1
-    if what & 1:
-        for k in range(n):
-            needed[k] = flags[k] & ACTIVE
-        for k in range(n if roots != 0 else 0):
-            if root[k] == k:
-                needed[k] = flags[shared[k]] & ACTIVE
-    for i in range(targets):
-        row = p64(r[R_CAPTURES] + 32 * i)
-        position, slot = row[0], row[1]
-        if (
-            flags[shared[slot]] & ACTIVE == 0 or position > high
-        ):  # the pass begins before its last write
-            continue
-        needed[root[slot]] |= ACTIVE
-        if what & 1 == 0:
-            r[R_LOW] = min(r[R_LOW], slot)
-        made = p64(itab + 8 * I_WIDTH * instructions[slot])
-        if position != slot or made[I_KIND] != LEAF:
-            needed[position] |= TARGET
-    return 0
-
-
-def start_entry(state, request, counts, targets, what, high, roots):  # type: ignore[no-untyped-def]
-    return start(state, request, counts, targets, what, high, roots)
-
-
-@helper
 def prepare(state, request):  # type: ignore[no-untyped-def]
-    """Mark needed and reached roots and look for what would stop the sweep; one of OK, IS_..."""
+    """Mark needed and reached roots from the outputs on; DONE, or what would stop the sweep."""
     s = p64(state)
     r = p64(request)
     root = p32(r[R_ROOT])
@@ -239,25 +161,25 @@ def prepare(state, request):  # type: ignore[no-untyped-def]
                 break
     while k > 0 and waiting > 0:
         leave(r, k + 1)
-        for i in range(r[R_CAPTURE_COUNT] if needed[k] & TARGET else 0):
+        for i in range(r[R_TARGETS] if needed[k] & TARGET else 0):
             late = rows[4 * i + 1]
             if is_late(rows, i, k) and root[late] == late:
                 root[late] = shared[late]
                 waiting -= reached[late] == 2
                 if reached[late]:
                     waiting += reach(state, r, late)
-        own = root[k]
-        if reached[own] == 0:
+        holder = root[k]
+        if reached[holder] == 0:
             k -= 1
             continue
-        if own == k and reached[k] == 2:
+        if holder == k and reached[k] == 2:
             waiting -= 1
-        if needed[own] == 0:
+        if needed[holder] == 0:
             k -= 1
             continue
         row = p64(itab + 8 * I_WIDTH * instructions[k])
         kind = row[I_KIND]
-        if row[I_PYTHON] or looked_at(flags, row, k, own):
+        if row[I_PYTHON] or looked_at(flags, row, k, holder):
             r[R_WATCHED] += 1
         if kind == LEAF:
             k -= 1
@@ -303,11 +225,7 @@ def prepare(state, request):  # type: ignore[no-untyped-def]
     want_written(state, r, k)
     r[R_MISSING_COUNT] = missing_count
     r[R_STOP] = k
-    return IS_MISSING if missing_count > 0 else OK
-
-
-def prepare_entry(state, request):  # type: ignore[no-untyped-def]
-    return prepare(state, request)
+    return NEEDS_PROGRAMS if missing_count > 0 else DONE
 
 
 def largest_entry(state, low, high):  # type: ignore[no-untyped-def]

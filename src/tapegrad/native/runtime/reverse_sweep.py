@@ -1,9 +1,9 @@
 """The reverse sweep.
 
-`reverse_entry` walks backwards over the statements that `prepare_entry` (reverse_marking.py) marked; for
-each operand that needs a derivative it runs the VJP program of (instruction, operand), which
-assigns to an *untouched* adjoint and accumulates into any other (adjoints.py). A view's adjoint lies inside
-its root's, so a view costs nothing here.
+`sweep_back` walks backwards over the statements that `prepare` (reverse_marking.py) marked; for each operand
+that needs a derivative it runs the VJP program of (instruction, operand), which assigns to an *untouched*
+adjoint and accumulates into any other (adjoints.py). A view's adjoint lies inside its root's, so a view costs
+nothing here.
 
 Start reading at `sweep_back`.
 """
@@ -15,8 +15,10 @@ from .. import intrinsics as it
 from ..abi import (
     ACCUMULATE,
     COMPUTE,
+    DONE,
     ENDS,
-    FREED,
+    EVERY,
+    HAS_FAILED,
     I_BYTES,
     I_DETACH,
     I_KIND,
@@ -24,25 +26,25 @@ from ..abi import (
     I_PYTHON,
     I_WIDTH,
     LEAF,
+    NEEDS_HOOKS,
+    NEEDS_RULE,
     R_ADJOINT,
-    R_CAPTURE_COUNT,
     R_CAPTURES,
     R_ERROR_SLOT,
-    R_EVERY,
-    R_HIGH,
     R_LANES,
     R_NEEDED,
-    R_RAW,
-    R_REACHED,
+    R_NEXT,
+    R_OPTIONS,
     R_ROOT,
     R_SEEN,
     R_STOP,
+    R_TARGETS,
     R_VARIANT,
+    RAW,
     SMALL,
     STUB,
     T_ADJOINT,
     T_CT,
-    TAKE_OVER,
     TARGET,
     V_ACCUMULATE,
     V_ASSIGN,
@@ -59,13 +61,12 @@ from .adjoints import (
     run_vjp,
     scratch_bytes,
     seed,
-    units,
     within,
 )
-from .allocator import free_large, reset_arena, trim_scratch
+from .allocator import free_large
 from .appending import append_leaf
 from .interpreter import pointer_table
-from .reverse_marking import KEEPS_RESIDUALS, looked_at, vjp_row
+from .reverse_marking import looked_at, vjp_row
 from .wanting import is_late, leave, runs
 
 
@@ -75,14 +76,14 @@ def copy_targets(state, r, k):  # type: ignore[no-untyped-def]
     """Copy the adjoints out that are taken at statement `k`; 0, or -1 without memory."""
     itab = p64(globals_address())[nt.G_ITAB]
     captures, owner = p64(r[R_CAPTURES]), p32(r[R_ROOT])[k]
-    for i in range(r[R_CAPTURE_COUNT]):
-        if captures[4 * i] == k:
+    for i in range(r[R_TARGETS]):
+        if captures[4 * i] == k and captures[4 * i + 2] != 0:
             slot = captures[4 * i + 1]
             copy = p64(itab + 8 * I_WIDTH * captures[4 * i + 3])
             table = pointer_table(state, copy, slot, scratch_bytes(r, copy))
             if table == 0:
                 return -1
-            v = vjp_row(copy, r[R_VARIANT], 1)  # `copy_of` in reverse_pass.py has it
+            v = vjp_row(copy, r[R_VARIANT], 1)  # `copy_of` in program_table.py has it
             p64(table)[T_CT] = p64(r[R_ADJOINT])[owner] + within(state, r, slot)
             p64(table)[T_ADJOINT] = captures[4 * i + 2]
             run_rule(r, v, v[V_ASSIGN], table)
@@ -99,7 +100,7 @@ def take_late(state, r, k):  # type: ignore[no-untyped-def]
     s = p64(state)
     itab, shared = p64(globals_address())[nt.G_ITAB], p32(s[nt.S_ROOT])
     captures, root, adjoint = p64(r[R_CAPTURES]), p32(r[R_ROOT]), p64(r[R_ADJOINT])
-    for i in range(r[R_CAPTURE_COUNT]):
+    for i in range(r[R_TARGETS]):
         if is_late(captures, i, k):
             slot = captures[4 * i + 1]
             captures[4 * i] = -2
@@ -112,7 +113,7 @@ def take_late(state, r, k):  # type: ignore[no-untyped-def]
                 p64(table)[T_CT], p64(table)[T_ADJOINT] = adjoint[slot], captures[4 * i + 2]
                 run_rule(r, v, v[V_ASSIGN], table)
                 captures[4 * i] = -1  # taken
-    for i in range(r[R_CAPTURE_COUNT]):
+    for i in range(r[R_TARGETS]):
         slot = captures[4 * i + 1]
         if captures[4 * i] >= 0 or captures[4 * i + 3] >> 32 == 0 or root[slot] != slot:
             continue
@@ -131,19 +132,19 @@ def take_late(state, r, k):  # type: ignore[no-untyped-def]
 
 @inlined
 def take_captures(state, r, row, k):  # type: ignore[no-untyped-def]
-    """Copy out what is taken at `k`, before Python looks at the adjoint there, or behind that.
+    """Copy the adjoints out that are taken at `k`, before Python looks at the adjoint there, or behind that.
 
-    `k` where Python is to look now, 0 where there is nothing more, or -1 without memory.
+    NEEDS_HOOKS where Python is to look now, DONE where there is nothing more, or HAS_FAILED.
     """
     flags, seen = p8(p64(state)[nt.S_FLAGS]), r[R_SEEN]
     looks = looked_at(flags, row, k, p32(r[R_ROOT])[k]) and seen != k and seen != -k
-    goes_on = r[R_RAW] != 0 and row[I_KIND] != LEAF and runs(state, r, row, k)
+    goes_on = r[R_OPTIONS] & RAW and row[I_KIND] != LEAF and runs(state, r, row, k)
     if (goes_on or not looks) and copy_targets(state, r, k) != 0:
-        return -1
+        return HAS_FAILED
     if not looks:
-        return 0
-    r[R_SEEN] = r[R_HIGH] = k
-    return k
+        return DONE
+    r[R_SEEN] = r[R_NEXT] = k
+    return NEEDS_HOOKS
 
 
 # --------------------------------------------------------------------------- the kinds of statements
@@ -247,35 +248,35 @@ def sweep_write(state, r, row, k):  # type: ignore[no-untyped-def]
 # --------------------------------------------------------------------------- the sweep
 @helper
 def sweep_back(state, request):  # type: ignore[no-untyped-def]
-    """Sweep backwards over what `prepare` marked; 0, or -1 if a statement failed.
+    """Sweep backwards over what `prepare` marked; DONE, or a reason to stop, after which it goes on there.
 
-    That one is in R_ERROR_SLOT, and in R_FAILURE what a kernel reported, or 0 if there was no memory. Or the
-    answer is where Python has something to do (python_steps.py); the next call goes on there.
+    HAS_FAILED: the statement is in R_ERROR_SLOT, and in R_FAILURE the report of its kernel, or 0 if there was
+    no memory. NEEDS_HOOKS, NEEDS_RULE: Python has something to do (python_steps.py) at statement R_NEXT.
     """
     s, r = p64(state), p64(request)
     root, needed, adjoint = p32(r[R_ROOT]), p8(r[R_NEEDED]), p64(r[R_ADJOINT])
     flags, instructions = p8(s[nt.S_FLAGS]), p32(s[nt.S_INSTRUCTION])
-    itab = p64(globals_address())[nt.G_ITAB]
-    for k in range(r[R_HIGH], r[R_STOP], -1):
+    itab, options = p64(globals_address())[nt.G_ITAB], r[R_OPTIONS]
+    for k in range(r[R_NEXT], r[R_STOP], -1):
         leave(r, k + 1)
         if needed[k] & TARGET and take_late(state, r, k) != 0:
-            return -1
+            return HAS_FAILED
         if adjoint[root[k]] == 0 or needed[root[k]] == 0:
             continue
         row = p64(itab + 8 * I_WIDTH * instructions[k])
-        kind, taken_over, answer = row[I_KIND], r[R_EVERY], 0
+        kind, taken_over, answer = row[I_KIND], options & EVERY != 0, 0
         if flags[k] & WATCHED or needed[k] & TARGET:
             answer = take_captures(state, r, row, k)
-            if answer != 0:
+            if answer != DONE:
                 return answer
             taken_over |= r[R_SEEN] == -k
         if kind == LEAF or flags[k] & STUB:
             continue
         if kind == COMPUTE and (row[I_PYTHON] or taken_over):
-            if r[R_RAW] != 0 and not runs(state, r, row, k):
+            if options & RAW and not runs(state, r, row, k):
                 continue
-            r[R_HIGH] = k
-            return k + TAKE_OVER
+            r[R_NEXT] = k
+            return NEEDS_RULE
         if kind == COMPUTE:
             answer = sweep_compute(state, r, row, k)
         elif kind == VIEW:
@@ -284,8 +285,8 @@ def sweep_back(state, request):  # type: ignore[no-untyped-def]
             answer = sweep_write(state, r, row, k)
         if answer != 0:
             r[R_ERROR_SLOT] = k
-            return answer
-    return 0
+            return HAS_FAILED
+    return DONE
 
 
 def gradient_entry(state, adjoint, size, instruction, address):  # type: ignore[no-untyped-def]
@@ -294,43 +295,5 @@ def gradient_entry(state, adjoint, size, instruction, address):  # type: ignore[
     return append_leaf(state, instruction, address, 0)
 
 
-@helper
-def release(state, request, what):  # type: ignore[no-untyped-def]
-    """After a sweep: mark the residuals of what it visited as freed, give adjoints back.
-
-    `what`: 1 to mark, plus 2 where no other sweep of this tape is under way.
-    """
-    s = p64(state)
-    r = p64(request)
-    reached, adjoint = p8(r[R_REACHED]), p64(r[R_ADJOINT])
-    flags = p8(s[nt.S_FLAGS])
-    k = r[R_HIGH]
-    while k > r[R_STOP]:
-        if adjoint[k] != 0:
-            size = adjoint_bytes(state, r, k)
-            if size > SMALL:
-                free_large(state + 8 * nt.S_POOL, adjoint[k], size)
-            adjoint[k] = 0
-        if what & 1 and reached[k] & KEEPS_RESIDUALS:
-            flags[k] |= FREED
-        k -= 1
-    if what & 2:
-        reset_arena(state + 8 * nt.S_ADJOINTS)
-        trim_scratch(state)
-    return 0
-
-
-def seed_entry(state, request, slot, ct):  # type: ignore[no-untyped-def]
-    return seed(state, request, slot, ct)
-
-
-def units_entry(state, request, slot, start):  # type: ignore[no-untyped-def]
-    return units(state, request, slot, start)
-
-
-def reverse_entry(state, request):  # type: ignore[no-untyped-def]
-    return sweep_back(state, request)
-
-
-def release_entry(state, request, what):  # type: ignore[no-untyped-def]
-    return release(state, request, what)
+def seed_entry(state, request, slot, ct, copy):  # type: ignore[no-untyped-def]
+    return seed(state, request, slot, ct, copy)

@@ -1,4 +1,4 @@
-"""Which adjoints a reverse pass wants: from its targets up to what it is seeded with.
+"""The adjoints that a reverse pass wants: from its targets up to its outputs.
 
 `find_needed` marks the roots through which the pass reaches a target. A view that is a target, or that has
 hooks, may have an adjoint of its own down to the last write to its memory (`is_late`), and a tensor that was
@@ -21,7 +21,6 @@ from ..abi import (
     LEAF,
     OUTPUT,
     R_ADJOINT,
-    R_CAPTURE_COUNT,
     R_CAPTURES,
     R_ENDS,
     R_HIGH,
@@ -30,6 +29,7 @@ from ..abi import (
     R_REACHED,
     R_ROOT,
     R_ROOT_COUNT,
+    R_TARGETS,
     STUB,
     TARGET,
     VIEW,
@@ -90,7 +90,7 @@ def want_targets(state, r, k):  # type: ignore[no-untyped-def]
     s = p64(state)
     rows, needed, root = p64(r[R_CAPTURES]), p8(r[R_NEEDED]), p32(r[R_ROOT])
     flags, shared = p8(s[nt.S_FLAGS]), p32(s[nt.S_ROOT])
-    for i in range(r[R_CAPTURE_COUNT]):
+    for i in range(r[R_TARGETS]):
         slot = rows[4 * i + 1]
         if rows[4 * i] != k or is_own(r, i) or flags[shared[slot]] & ACTIVE == 0:
             continue
@@ -113,7 +113,7 @@ def is_late(rows, i, k):  # type: ignore[no-untyped-def]
 def separate_late(r):  # type: ignore[no-untyped-def]
     """Let all late targets have an adjoint of their own, as where a pass begins."""
     rows, root = p64(r[R_CAPTURES]), p32(r[R_ROOT])
-    for i in range(r[R_CAPTURE_COUNT]):
+    for i in range(r[R_TARGETS]):
         if rows[4 * i + 3] >> 32:
             root[rows[4 * i + 1]] = rows[4 * i + 1]
 
@@ -122,7 +122,7 @@ def separate_late(r):  # type: ignore[no-untyped-def]
 def is_older(r, owner, k):  # type: ignore[no-untyped-def]
     """Return True if statement `k` is older than the write from which on `owner` is a view."""
     rows = p64(r[R_CAPTURES])
-    for i in range(r[R_CAPTURE_COUNT]):
+    for i in range(r[R_TARGETS]):
         if rows[4 * i + 1] == owner and rows[4 * i + 3] >> 32 and k <= rows[4 * i]:
             return True
     return False
@@ -179,18 +179,18 @@ def find_needed(state, r):  # type: ignore[no-untyped-def]
                 break
     k = high
     while k > 0 and waiting > 0:
-        for i in range(r[R_CAPTURE_COUNT] if needed[k] & TARGET else 0):
+        for i in range(r[R_TARGETS] if needed[k] & TARGET else 0):
             late = rows[4 * i + 1]
             if is_late(rows, i, k) and root[late] == late:
                 root[late] = shared[late]
                 if marks[late]:
                     waiting -= 1 - (marks[shared[late]] == 0)
                     marks[shared[late]] = 1
-        own = root[k]
-        if marks[own] == 0:
+        holder = root[k]
+        if marks[holder] == 0:
             k -= 1
             continue
-        if own == k:
+        if holder == k:
             waiting -= 1
         row = p64(itab + 8 * I_WIDTH * instructions[k])
         ends = row[I_KIND] == LEAF or row[I_DETACH] != 0 or flags[k] & STUB
@@ -206,10 +206,10 @@ def find_needed(state, r):  # type: ignore[no-untyped-def]
         k -= 1
     stop = k
     r[R_ENDS] = 0
-    for i in range(r[R_CAPTURE_COUNT]):
+    for i in range(r[R_TARGETS]):
         if not is_own(r, i):
             needed[root[rows[4 * i + 1]]] &= ~ACTIVE
-    for i in range(r[R_CAPTURE_COUNT]):
+    for i in range(r[R_TARGETS]):
         slot = rows[4 * i + 1]
         if rows[4 * i] > high or flags[shared[slot]] & ACTIVE == 0:
             continue
@@ -221,25 +221,25 @@ def find_needed(state, r):  # type: ignore[no-untyped-def]
         needed[k] &= ~ENDS
         if needed[k] & TARGET:
             want_targets(state, r, k)
-        for i in range(r[R_CAPTURE_COUNT] if needed[k - 1] & TARGET else 0):
+        for i in range(r[R_TARGETS] if needed[k - 1] & TARGET else 0):
             if is_late(rows, i, k - 1):
                 late = rows[4 * i + 1]
                 root[late] = late
                 needed[late] |= needed[shared[late]] & ACTIVE
-        own = root[k]
-        if marks[own] == 0 or flags[k] & STUB:
+        holder = root[k]
+        if marks[holder] == 0 or flags[k] & STUB:
             continue
         row = p64(itab + 8 * I_WIDTH * instructions[k])
         if row[I_KIND] == LEAF or row[I_DETACH] != 0:
             continue
         for i in range(row[I_NARGS]):
             if needed[root[args[arg_start[k] + i]]] & ACTIVE:
-                if needed[own] & ACTIVE == 0 and WRITE <= row[I_KIND] < OUTPUT:
+                if needed[holder] & ACTIVE == 0 and WRITE <= row[I_KIND] < OUTPUT:
                     needed[k] |= ENDS
                     r[R_ENDS] += 1
-                needed[own] |= ACTIVE
+                needed[holder] |= ACTIVE
                 break
-    for i in range(r[R_CAPTURE_COUNT] if needed[high] & TARGET else 0):
+    for i in range(r[R_TARGETS] if needed[high] & TARGET else 0):
         if is_late(rows, i, high):
             needed[rows[4 * i + 1]] |= needed[shared[rows[4 * i + 1]]] & ACTIVE
     it.memset(r[R_ADJOINT] + 8 * (stop + 1), 0, 8 * (high - stop))
