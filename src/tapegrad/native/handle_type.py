@@ -24,7 +24,6 @@ import numpy as np
 
 from . import abi as nt
 from . import machine_code
-from .abi import GLOBALS, HEADER
 from .builtin_calls import MethodDef, keep, native_call
 
 __all__ = [
@@ -67,7 +66,7 @@ class TensorHandle(Protocol):
 AnyTensor = Any
 
 
-_STATE, _ID, _LAYOUT, _DICT = HEADER, HEADER + 8, HEADER + 12, HEADER + 16
+_STATE, _ID, _LAYOUT, _DICT = nt.HEADER, nt.HEADER + 8, nt.HEADER + 12, nt.HEADER + 16
 NUMBER_PROTOCOL = nt.NUMBER_PROTOCOL
 
 
@@ -173,7 +172,7 @@ def make_handle_type(slots: dict[int, int]) -> type:
     ]
     array = (_Slot * len(table))(*table)
     spec = _Spec(
-        b"tapegrad.native.handle_type.Handle", HEADER + 24, 0, (1 << 10) | (1 << 18), array
+        b"tapegrad.native.handle_type.Handle", nt.HEADER + 24, 0, (1 << 10) | (1 << 18), array
     )
     make = ctypes.pythonapi.PyType_FromSpec
     make.restype, make.argtypes = ctypes.py_object, [ctypes.POINTER(_Spec)]
@@ -202,12 +201,14 @@ def as_method(function: Any) -> Any:
 
 _slow_callables: list[Any] = []
 _slow_table = np.zeros(nt.METHOD_CALL + 512, np.int64)
-GLOBALS[nt.G_SLOW] = _slow_table.ctypes.data
-GLOBALS[nt.G_FLOAT] = id(float)
-GLOBALS[nt.G_LONG] = id(int)
-GLOBALS[nt.G_SLICE] = id(slice)
-GLOBALS[nt.G_NONE] = id(None)
-GLOBALS[nt.G_ALLOC] = ctypes.cast(ctypes.pythonapi.PyType_GenericAlloc, ctypes.c_void_p).value or 0
+nt.GLOBALS[nt.G_SLOW] = _slow_table.ctypes.data
+nt.GLOBALS[nt.G_FLOAT] = id(float)
+nt.GLOBALS[nt.G_LONG] = id(int)
+nt.GLOBALS[nt.G_SLICE] = id(slice)
+nt.GLOBALS[nt.G_NONE] = id(None)
+nt.GLOBALS[nt.G_ALLOC] = (
+    ctypes.cast(ctypes.pythonapi.PyType_GenericAlloc, ctypes.c_void_p).value or 0
+)
 
 
 def register_slow(op: int, function: Any) -> None:

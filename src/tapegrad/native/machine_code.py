@@ -26,8 +26,8 @@ from typing import Any
 import llvmlite
 import llvmlite.binding as llvm
 
+from . import abi as nt
 from . import object_cache as store
-from .abi import GLOBALS, LOOP_SIGNATURE
 from .entries import ENTRIES
 from .intrinsic_stubs import compiler, resolve
 
@@ -35,7 +35,7 @@ __all__ = [
     "assemble", "compiled", "entry", "has_fma", "kernel_address", "load_module", "source_of",
 ]  # fmt: skip
 
-llvm.add_symbol("tapegrad_globals", GLOBALS.ctypes.data)
+llvm.add_symbol("tapegrad_globals", nt.GLOBALS.ctypes.data)
 
 #: settings of numba that change the code it makes
 SETTINGS = tuple(
@@ -262,7 +262,7 @@ def source_of(function: Callable[..., Any]) -> str:
 
 
 def kernel_address(
-    function: Callable[..., Any], source: str | None = None, signature: str = LOOP_SIGNATURE
+    function: Callable[..., Any], source: str | None = None, signature: str = nt.LOOP_SIGNATURE
 ) -> int:
     """Address of a kernel (args, dims, strides, data) written as a Python function over addresses.
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..base.dtypes import bool_, dtype, float32, float64, int64
-from .abi import LOOP_SIGNATURE, STATUS_SIGNATURE
+from . import abi as nt
 from .intrinsic_stubs import KINDS, helper
 from .machine_code import kernel_address, source_of
 
@@ -160,7 +160,7 @@ def native_kernel_address(name: str, *dtypes: dtype) -> int:
     """
     name = "_".join((name, *(_SHORT[d] for d in dtypes)))
     function, words = NATIVE[name]
-    signature = STATUS_SIGNATURE if name in CHECKED else LOOP_SIGNATURE
+    signature = nt.STATUS_SIGNATURE if name in CHECKED else nt.LOOP_SIGNATURE
     if not words:
         return kernel_address(function, signature=signature)
     version = FunctionType(function.__code__, {**function.__globals__, **words}, name)

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from ..native import abi as nt
-from ..native.abi import SELECT_CODE
 from ..native.ufunc_loops import ufunc_loop
 from .layout import Layout, broadcast_strides
 from .program import Step, arg
@@ -32,7 +31,7 @@ def view_op(name: str, grad_fn: str, **row: Any) -> None:
     op(name, kind=nt.VIEW, lower=view, grad_fn=grad_fn, torch=None, **row)
 
 
-view_op("select", "SelectBackward0", code=SELECT_CODE)
+view_op("select", "SelectBackward0", code=nt.SELECT_CODE)
 view_op("slice", "SliceBackward0")
 view_op("permute", "PermuteBackward0")
 view_op("transpose", "TransposeBackward0")

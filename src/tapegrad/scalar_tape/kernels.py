@@ -6,34 +6,7 @@ When a NaN comes out of the reverse sweep, it finds the statements that the seed
 from __future__ import annotations
 
 from ..native.intrinsic_stubs import helper, malloc, memset, p8, p16, p32, p64, pf64
-from .abi import (
-    B_COUNT,
-    B_HEAD,
-    B_REPLAYED,
-    B_RESULT_COUNT,
-    B_RESULTS,
-    BLOCK_DESCRIPTION,
-    CODE_BLOCK,
-    CODE_SUMS,
-    D_INS,
-    D_OUTS,
-    D_SLOTS,
-    D_WIDTH,
-    S_COLS,
-    S_INNER,
-    S_KINDS,
-    S_LEFT,
-    S_LEFT_ACTIVE,
-    S_LEFT_INNER,
-    S_LEFT_ROW,
-    S_PRODUCT,
-    S_RIGHT,
-    S_RIGHT_ACTIVE,
-    S_RIGHT_COL,
-    S_RIGHT_INNER,
-    S_ROWS,
-    UNTOUCHED,
-)  # fmt: skip
+from . import abi as sf
 
 __all__ = ["compute_sums", "keep_seeds", "no_nan", "reach", "sweep_exact_sums", "sweep_sums"]
 
@@ -42,19 +15,22 @@ __all__ = ["compute_sums", "keep_seeds", "no_nan", "reach", "sweep_exact_sums", 
 def compute_sums(values, table, place, last):  # type: ignore[no-untyped-def]
     """Compute sums of products whose last result is number `last` (native_sums.py)."""
     sums, numbers, constants = p64(table + 8 * place), pf64(values), pf64(table)
-    rows, cols, kinds = sums[S_ROWS], sums[S_COLS], sums[S_KINDS]
+    rows, cols, kinds = sums[sf.S_ROWS], sums[sf.S_COLS], sums[sf.S_KINDS]
     first = last - rows * cols + 1
     for r in range(rows):
         for c in range(cols):
-            a, b = sums[S_LEFT] + r * sums[S_LEFT_ROW], sums[S_RIGHT] + c * sums[S_RIGHT_COL]
+            a, b = (
+                sums[sf.S_LEFT] + r * sums[sf.S_LEFT_ROW],
+                sums[sf.S_RIGHT] + c * sums[sf.S_RIGHT_COL],
+            )
             total = 0.0
-            for i in range(sums[S_INNER]):
-                x = numbers[a] if kinds & S_LEFT_ACTIVE else constants[a]
-                if kinds & S_PRODUCT:
-                    x *= numbers[b] if kinds & S_RIGHT_ACTIVE else constants[b]
+            for i in range(sums[sf.S_INNER]):
+                x = numbers[a] if kinds & sf.S_LEFT_ACTIVE else constants[a]
+                if kinds & sf.S_PRODUCT:
+                    x *= numbers[b] if kinds & sf.S_RIGHT_ACTIVE else constants[b]
                 total = x if i == 0 else total + x
-                a += sums[S_LEFT_INNER]
-                b += sums[S_RIGHT_INNER]
+                a += sums[sf.S_LEFT_INNER]
+                b += sums[sf.S_RIGHT_INNER]
             numbers[first + r * cols + c] = total
 
 
@@ -74,45 +50,51 @@ def add_multiple(to, to_step, factor, source, step, count):  # type: ignore[no-u
 def sweep_exact_sums(values, cts, table, place, first):  # type: ignore[no-untyped-def]
     """Add the cotangents of those sums of products that have one to those of the operands; none is -0.0."""
     sums, adjoints, bits = p64(table + 8 * place), pf64(cts), p64(cts)
-    cols, inner, kinds = sums[S_COLS], sums[S_INNER], sums[S_KINDS]
-    x = pf64(values) if kinds & S_LEFT_ACTIVE else pf64(table)
-    y = pf64(values) if kinds & S_RIGHT_ACTIVE else pf64(table)
-    for r in range(sums[S_ROWS]):
+    cols, inner, kinds = sums[sf.S_COLS], sums[sf.S_INNER], sums[sf.S_KINDS]
+    x = pf64(values) if kinds & sf.S_LEFT_ACTIVE else pf64(table)
+    y = pf64(values) if kinds & sf.S_RIGHT_ACTIVE else pf64(table)
+    for r in range(sums[sf.S_ROWS]):
         for c in range(cols):
             result = first + r * cols + c
-            if bits[result] == UNTOUCHED:
+            if bits[result] == sf.UNTOUCHED:
                 continue
-            a, b = sums[S_LEFT] + r * sums[S_LEFT_ROW], sums[S_RIGHT] + c * sums[S_RIGHT_COL]
+            a, b = (
+                sums[sf.S_LEFT] + r * sums[sf.S_LEFT_ROW],
+                sums[sf.S_RIGHT] + c * sums[sf.S_RIGHT_COL],
+            )
             for _ in range(inner):
-                if kinds & S_LEFT_ACTIVE:
+                if kinds & sf.S_LEFT_ACTIVE:
                     adjoints[a] += (
-                        adjoints[result] * y[b] if kinds & S_PRODUCT else adjoints[result]
+                        adjoints[result] * y[b] if kinds & sf.S_PRODUCT else adjoints[result]
                     ) + 0.0
-                if kinds & S_RIGHT_ACTIVE:
+                if kinds & sf.S_RIGHT_ACTIVE:
                     adjoints[b] += adjoints[result] * x[a] + 0.0
-                a += sums[S_LEFT_INNER]
-                b += sums[S_RIGHT_INNER]
+                a += sums[sf.S_LEFT_INNER]
+                b += sums[sf.S_RIGHT_INNER]
 
 
 @helper
 def sweep_sums(values, cts, table, place, first, touched):  # type: ignore[no-untyped-def]
     """Add the cotangents of sums of products to those of the operands."""
     sums, adjoints = p64(table + 8 * place), pf64(cts)
-    rows, cols, inner, kinds = sums[S_ROWS], sums[S_COLS], sums[S_INNER], sums[S_KINDS]
-    step, other = sums[S_LEFT_INNER], sums[S_RIGHT_INNER]
-    xs = values if kinds & S_LEFT_ACTIVE else table
-    ys = values if kinds & S_RIGHT_ACTIVE else table
+    rows, cols, inner, kinds = sums[sf.S_ROWS], sums[sf.S_COLS], sums[sf.S_INNER], sums[sf.S_KINDS]
+    step, other = sums[sf.S_LEFT_INNER], sums[sf.S_RIGHT_INNER]
+    xs = values if kinds & sf.S_LEFT_ACTIVE else table
+    ys = values if kinds & sf.S_RIGHT_ACTIVE else table
     x, y = pf64(xs), pf64(ys)
-    if kinds & S_PRODUCT and cols > 1 and touched == 0:  # matrices are read row by row
-        column = sums[S_RIGHT_COL]
+    if kinds & sf.S_PRODUCT and cols > 1 and touched == 0:  # matrices are read row by row
+        column = sums[sf.S_RIGHT_COL]
         for r in range(rows):
             result = first + r * cols
             for i in range(inner):
-                a, b = sums[S_LEFT] + r * sums[S_LEFT_ROW] + i * step, sums[S_RIGHT] + i * other
-                if kinds & S_RIGHT_ACTIVE:
+                a, b = (
+                    sums[sf.S_LEFT] + r * sums[sf.S_LEFT_ROW] + i * step,
+                    sums[sf.S_RIGHT] + i * other,
+                )
+                if kinds & sf.S_RIGHT_ACTIVE:
                     for c in range(cols):
                         adjoints[b + c * column] += adjoints[result + c] * x[a]
-                if kinds & S_LEFT_ACTIVE:
+                if kinds & sf.S_LEFT_ACTIVE:
                     total = adjoints[a]
                     for c in range(cols):
                         total += adjoints[result + c] * y[b + c * column]
@@ -123,14 +105,17 @@ def sweep_sums(values, cts, table, place, first, touched):  # type: ignore[no-un
             if touched != 0 and p8(touched)[first + r * cols + c] == 0:
                 continue
             ct = adjoints[first + r * cols + c]
-            a, b = sums[S_LEFT] + r * sums[S_LEFT_ROW], sums[S_RIGHT] + c * sums[S_RIGHT_COL]
-            if kinds & S_PRODUCT == 0:
+            a, b = (
+                sums[sf.S_LEFT] + r * sums[sf.S_LEFT_ROW],
+                sums[sf.S_RIGHT] + c * sums[sf.S_RIGHT_COL],
+            )
+            if kinds & sf.S_PRODUCT == 0:
                 for i in range(inner):
                     adjoints[a + i * step] += ct
                 continue
-            if kinds & S_LEFT_ACTIVE:
+            if kinds & sf.S_LEFT_ACTIVE:
                 add_multiple(cts + 8 * a, step, ct, ys + 8 * b, other, inner)
-            if kinds & S_RIGHT_ACTIVE:
+            if kinds & sf.S_RIGHT_ACTIVE:
                 add_multiple(cts + 8 * b, other, ct, xs + 8 * a, step, inner)
 
 
@@ -138,15 +123,17 @@ def sweep_sums(values, cts, table, place, first, touched):  # type: ignore[no-un
 def reach_sums(touched, table, place, first):  # type: ignore[no-untyped-def]
     """Mark the operands of sums whose results, from `first` on, are reached."""
     sums, marks = p64(table + 8 * place), p8(touched)
-    for r in range(sums[S_ROWS]):
-        for c in range(sums[S_COLS]):
-            if marks[first + r * sums[S_COLS] + c] == 0:
+    for r in range(sums[sf.S_ROWS]):
+        for c in range(sums[sf.S_COLS]):
+            if marks[first + r * sums[sf.S_COLS] + c] == 0:
                 continue
-            for i in range(sums[S_INNER]):
-                if sums[S_KINDS] & S_LEFT_ACTIVE:
-                    marks[sums[S_LEFT] + r * sums[S_LEFT_ROW] + i * sums[S_LEFT_INNER]] = 1
-                if sums[S_KINDS] & S_RIGHT_ACTIVE:
-                    marks[sums[S_RIGHT] + i * sums[S_RIGHT_INNER] + c * sums[S_RIGHT_COL]] = 1
+            for i in range(sums[sf.S_INNER]):
+                if sums[sf.S_KINDS] & sf.S_LEFT_ACTIVE:
+                    marks[sums[sf.S_LEFT] + r * sums[sf.S_LEFT_ROW] + i * sums[sf.S_LEFT_INNER]] = 1
+                if sums[sf.S_KINDS] & sf.S_RIGHT_ACTIVE:
+                    marks[
+                        sums[sf.S_RIGHT] + i * sums[sf.S_RIGHT_INNER] + c * sums[sf.S_RIGHT_COL]
+                    ] = 1
 
 
 @helper
@@ -157,15 +144,15 @@ def keep_seeds(cts, table):  # type: ignore[no-untyped-def]
     last, then cotangents.
     """
     words, bits = p64(table), p64(cts)
-    count, first, last = words[B_COUNT], words[B_COUNT], 0
-    if words[B_REPLAYED]:
+    count, first, last = words[sf.B_COUNT], words[sf.B_COUNT], 0
+    if words[sf.B_REPLAYED]:
         first, last = 0, count
-    for i in range(words[B_RESULT_COUNT]):
-        j = words[words[B_RESULTS] + i]
+    for i in range(words[sf.B_RESULT_COUNT]):
+        j = words[words[sf.B_RESULTS] + i]
         if first <= j and j < last:
             continue
         first = min(first, j)
-        while j < count and bits[j] != UNTOUCHED:  # all of a result that is touched
+        while j < count and bits[j] != sf.UNTOUCHED:  # all of a result that is touched
             j += 1
         last = max(last, j)
     last = max(first, last)
@@ -193,11 +180,11 @@ def reach_block(touched, number, words, block):  # type: ignore[no-untyped-def]
     """Mark the operands of a block whose results, from `number` on, are reached."""
     marks, description, operands = p8(touched), p64(block), p32(words)
     reached = 0
-    for j in range(description[D_OUTS]):
+    for j in range(description[sf.D_OUTS]):
         if marks[number + j]:
             reached |= 1 << j
-    for j in range(description[D_INS]):
-        if description[D_WIDTH + j] & reached:  # a passive operand has no bits
+    for j in range(description[sf.D_INS]):
+        if description[sf.D_WIDTH + j] & reached:  # a passive operand has no bits
             marks[operands[j]] = 1
 
 
@@ -205,7 +192,7 @@ def reach_block(touched, number, words, block):  # type: ignore[no-untyped-def]
 def reach(cts, table, args, codes, seeds, kinds, blocks):  # type: ignore[no-untyped-def]
     """Restore the cotangents; a byte a number, 1 if it is reached from them; 0 without memory."""
     words, bits, seed_words = p64(table), p64(cts), p64(seeds)
-    count, head = words[B_COUNT], words[B_HEAD]
+    count, head = words[sf.B_COUNT], words[sf.B_HEAD]
     memory = malloc(count + 1)
     if memory == 0:
         return 0
@@ -215,18 +202,18 @@ def reach(cts, table, args, codes, seeds, kinds, blocks):  # type: ignore[no-unt
         bits[i] = (
             seed_words[2 + i - seed_words[0]]
             if seed_words[0] <= i and i < seed_words[1]
-            else UNTOUCHED
+            else sf.UNTOUCHED
         )
-        touched[i] = bits[i] != UNTOUCHED
+        touched[i] = bits[i] != sf.UNTOUCHED
     for j in range(count - head):
         i = count - 1 - j
-        if opcodes[i - head] == CODE_BLOCK:
-            block = p64(blocks + 16 * (operands[i - head] >> 32))[BLOCK_DESCRIPTION]
-            first = i - p64(block)[D_SLOTS] + 1
+        if opcodes[i - head] == sf.CODE_BLOCK:
+            block = p64(blocks + 16 * (operands[i - head] >> 32))[sf.BLOCK_DESCRIPTION]
+            first = i - p64(block)[sf.D_SLOTS] + 1
             reach_block(memory, first, args + 8 * (first - head), block)
-        elif opcodes[i - head] == CODE_SUMS:
+        elif opcodes[i - head] == sf.CODE_SUMS:
             sums = p64(table + 8 * operands[i - head])
-            reach_sums(memory, table, operands[i - head], i + 1 - sums[S_ROWS] * sums[S_COLS])
+            reach_sums(memory, table, operands[i - head], i + 1 - sums[sf.S_ROWS] * sums[sf.S_COLS])
         elif touched[i]:
             word, active = operands[i - head], active_masks[opcodes[i - head]]
             if active & 1:

@@ -11,7 +11,6 @@ import numpy as np
 
 from ..native import abi as nt
 from ..native import intrinsics as it
-from ..native.abi import I_BYTES, I_WIDTH, SMALL
 from ..native.intrinsics import (
     add_atomically,
     globals_address,
@@ -31,20 +30,6 @@ from ..native.runtime.allocator import (
 )
 from ..native.runtime.recording import append, slot_of
 from . import abi as sf
-from .abi import (
-    W_ARGS,
-    W_CAPACITY,
-    W_CODES,
-    W_COUNT,
-    W_HEAD,
-    W_SELF,
-    W_STATE,
-    W_TABLE,
-    W_TABLE_CAPACITY,
-    W_TABLE_COUNT,
-    W_VALUELESS,
-    W_VALUES,
-)  # fmt: skip
 
 _MOST = (1 << 31) - 1
 MOST_JOINED = 64
@@ -60,8 +45,8 @@ def pack_word(low, high):  # type: ignore[no-untyped-def]
 @helper
 def pooled(recorder, size):  # type: ignore[no-untyped-def]
     """A buffer; a large one comes from the tape's pool."""
-    if size > SMALL:
-        return allocate_large(p64(recorder)[W_STATE] + 8 * nt.S_POOL, size)
+    if size > nt.SMALL:
+        return allocate_large(p64(recorder)[sf.W_STATE] + 8 * nt.S_POOL, size)
     return it.malloc(size)
 
 
@@ -69,26 +54,26 @@ def pooled(recorder, size):  # type: ignore[no-untyped-def]
 def grow(recorder):  # type: ignore[no-untyped-def]
     """Make room for more statements; 0, or -1 without memory (or numbers)."""
     r = p64(recorder)
-    head = r[W_HEAD]
-    old = r[W_CAPACITY] - head
+    head = r[sf.W_HEAD]
+    old = r[sf.W_CAPACITY] - head
     room = min(2 * old, _MOST - head)
     if room <= old:
         return -1
-    if r[W_VALUELESS] == 0:
-        values = it.realloc(r[W_VALUES], buffer_bytes(8 * (head + room)))
+    if r[sf.W_VALUELESS] == 0:
+        values = it.realloc(r[sf.W_VALUES], buffer_bytes(8 * (head + room)))
         if values == 0:
             return -1
-        r[W_VALUES] = values
+        r[sf.W_VALUES] = values
     # Operands and opcodes have none for the head: their addresses are those of number 0.
-    args = it.realloc(r[W_ARGS] + 8 * head, buffer_bytes(8 * room))
+    args = it.realloc(r[sf.W_ARGS] + 8 * head, buffer_bytes(8 * room))
     if args == 0:
         return -1
-    r[W_ARGS] = args - 8 * head
-    codes = it.realloc(r[W_CODES] + 2 * head, buffer_bytes(2 * room))
+    r[sf.W_ARGS] = args - 8 * head
+    codes = it.realloc(r[sf.W_CODES] + 2 * head, buffer_bytes(2 * room))
     if codes == 0:
         return -1
-    r[W_CODES] = codes - 2 * head
-    r[W_CAPACITY] = head + room
+    r[sf.W_CODES] = codes - 2 * head
+    r[sf.W_CAPACITY] = head + room
     return 0
 
 
@@ -96,11 +81,11 @@ def grow(recorder):  # type: ignore[no-untyped-def]
 def grow_table(recorder):  # type: ignore[no-untyped-def]
     """Make room for more constants; 0, or -1 without memory."""
     r = p64(recorder)
-    memory = it.realloc(r[W_TABLE], buffer_bytes(16 * r[W_TABLE_CAPACITY]))
+    memory = it.realloc(r[sf.W_TABLE], buffer_bytes(16 * r[sf.W_TABLE_CAPACITY]))
     if memory == 0:
         return -1
-    r[W_TABLE] = memory
-    r[W_TABLE_CAPACITY] *= 2
+    r[sf.W_TABLE] = memory
+    r[sf.W_TABLE_CAPACITY] *= 2
     return 0
 
 
@@ -108,15 +93,15 @@ def grow_table(recorder):  # type: ignore[no-untyped-def]
 def push(recorder, value, word, code):  # type: ignore[no-untyped-def]
     """Append a scalar statement; its number, or -1 without memory."""
     r = p64(recorder)
-    n = r[W_COUNT]
-    if n >= r[W_CAPACITY]:
+    n = r[sf.W_COUNT]
+    if n >= r[sf.W_CAPACITY]:
         if grow(recorder) != 0:
             return -1
-    if r[W_VALUELESS] == 0:
-        pf64(r[W_VALUES])[n] = value
-    p64(r[W_ARGS])[n] = word
-    p16(r[W_CODES])[n] = code
-    r[W_COUNT] = n + 1
+    if r[sf.W_VALUELESS] == 0:
+        pf64(r[sf.W_VALUES])[n] = value
+    p64(r[sf.W_ARGS])[n] = word
+    p16(r[sf.W_CODES])[n] = code
+    r[sf.W_COUNT] = n + 1
     return n
 
 
@@ -124,12 +109,12 @@ def push(recorder, value, word, code):  # type: ignore[no-untyped-def]
 def push_constant(recorder, value):  # type: ignore[no-untyped-def]
     """Append a constant; its number, or -1 without memory."""
     r = p64(recorder)
-    n = r[W_TABLE_COUNT]
-    if n >= r[W_TABLE_CAPACITY]:
+    n = r[sf.W_TABLE_COUNT]
+    if n >= r[sf.W_TABLE_CAPACITY]:
         if grow_table(recorder) != 0:
             return -1
-    pf64(r[W_TABLE])[n] = value
-    r[W_TABLE_COUNT] = n + 1
+    pf64(r[sf.W_TABLE])[n] = value
+    r[sf.W_TABLE_COUNT] = n + 1
     return n
 
 
@@ -142,25 +127,29 @@ def open_recorder(recorder, state, head, count, room, table_room):  # type: igno
     r = p64(recorder)
     for i in range(sf.W_WIDTH):
         r[i] = 0
-    r[W_SELF], r[W_STATE] = recorder, state
-    r[W_VALUELESS] = head == 0
-    r[W_HEAD] = r[W_COUNT] = count
-    r[W_CAPACITY], r[W_TABLE_CAPACITY], r[W_TABLE_COUNT] = count + room, table_room, sf.B_WIDTH
+    r[sf.W_SELF], r[sf.W_STATE] = recorder, state
+    r[sf.W_VALUELESS] = head == 0
+    r[sf.W_HEAD] = r[sf.W_COUNT] = count
+    r[sf.W_CAPACITY], r[sf.W_TABLE_CAPACITY], r[sf.W_TABLE_COUNT] = (
+        count + room,
+        table_room,
+        sf.B_WIDTH,
+    )
     if head != 0:
-        r[W_VALUES] = pooled(recorder, 8 * (count + room))
-        if r[W_VALUES] == 0:
+        r[sf.W_VALUES] = pooled(recorder, 8 * (count + room))
+        if r[sf.W_VALUES] == 0:
             return -1
-        it.memcpy(r[W_VALUES], head, 8 * count)
+        it.memcpy(r[sf.W_VALUES], head, 8 * count)
     args = pooled(recorder, 8 * room)
     if args == 0:
         return -1
-    r[W_ARGS] = args - 8 * count
+    r[sf.W_ARGS] = args - 8 * count
     codes = pooled(recorder, 2 * room)
     if codes == 0:
         return -1
-    r[W_CODES] = codes - 2 * count
-    r[W_TABLE] = pooled(recorder, 8 * table_room)
-    return 0 if r[W_TABLE] != 0 else -1
+    r[sf.W_CODES] = codes - 2 * count
+    r[sf.W_TABLE] = pooled(recorder, 8 * table_room)
+    return 0 if r[sf.W_TABLE] != 0 else -1
 
 
 def open_entry(recorder, state, head, count, room, table_room):  # type: ignore[no-untyped-def]
@@ -188,7 +177,9 @@ def begin_entry(state, recorder, items, count, joining, rooms):  # type: ignore[
         if address[a[i]] == 0:
             return -1
     slot = np.int64(a[0])
-    size = p64(itab + 8 * I_WIDTH * (joining if joining >= 0 else instructions[slot]))[I_BYTES]
+    size = p64(itab + 8 * nt.I_WIDTH * (joining if joining >= 0 else instructions[slot]))[
+        nt.I_BYTES
+    ]
     if joining >= 0:
         if (
             s[nt.S_COUNT] + 1 >= s[nt.S_CAPACITY]
@@ -200,17 +191,17 @@ def begin_entry(state, recorder, items, count, joining, rooms):  # type: ignore[
             return -2
         target = memory
         for i in range(count):
-            part = p64(itab + 8 * I_WIDTH * instructions[a[i]])[I_BYTES]
+            part = p64(itab + 8 * nt.I_WIDTH * instructions[a[i]])[nt.I_BYTES]
             it.memcpy(target, address[a[i]], part)
             target += part
         eager = s[nt.S_EAGER]
         slot = append(state, joining, args, count)
         if slot < 0:
-            if size > SMALL:
+            if size > nt.SMALL:
                 free_large(state + 8 * nt.S_POOL, memory, size)
             return -1
         s[nt.S_EAGER] = eager  # its value is there
-        if size > SMALL:
+        if size > nt.SMALL:
             s[nt.S_OWNED_BYTES] += size
         address[slot] = memory
         s[nt.S_DONE] = slot + 1
@@ -225,8 +216,8 @@ def begin_entry(state, recorder, items, count, joining, rooms):  # type: ignore[
 def give_back(recorder, address, size):  # type: ignore[no-untyped-def]
     """Free a recorder's buffer of `size` bytes."""
     if address != 0:
-        if size > SMALL:
-            free_large(p64(recorder)[W_STATE] + 8 * nt.S_POOL, address, size)
+        if size > nt.SMALL:
+            free_large(p64(recorder)[sf.W_STATE] + 8 * nt.S_POOL, address, size)
         else:
             it.free(address)
 
@@ -234,13 +225,13 @@ def give_back(recorder, address, size):  # type: ignore[no-untyped-def]
 def close_entry(recorder):  # type: ignore[no-untyped-def]
     """Give a recorder's memory back."""
     r = p64(recorder)
-    room = r[W_CAPACITY] - r[W_HEAD]
-    give_back(recorder, r[W_VALUES], 8 * r[W_CAPACITY])
-    if r[W_ARGS] != 0:
-        give_back(recorder, r[W_ARGS] + 8 * r[W_HEAD], 8 * room)
-    if r[W_CODES] != 0:
-        give_back(recorder, r[W_CODES] + 2 * r[W_HEAD], 2 * room)
-    give_back(recorder, r[W_TABLE], 8 * r[W_TABLE_CAPACITY])
+    room = r[sf.W_CAPACITY] - r[sf.W_HEAD]
+    give_back(recorder, r[sf.W_VALUES], 8 * r[sf.W_CAPACITY])
+    if r[sf.W_ARGS] != 0:
+        give_back(recorder, r[sf.W_ARGS] + 8 * r[sf.W_HEAD], 8 * room)
+    if r[sf.W_CODES] != 0:
+        give_back(recorder, r[sf.W_CODES] + 2 * r[sf.W_HEAD], 2 * room)
+    give_back(recorder, r[sf.W_TABLE], 8 * r[sf.W_TABLE_CAPACITY])
     for i in range(sf.W_WIDTH):
         r[i] = 0
     return 0
@@ -252,7 +243,7 @@ def pack_entry(recorder, numbers, values, count, code):  # type: ignore[no-untyp
     `code` is the opcode of `clone`; a number below 0 stands for a constant.
     """
     n, v = p64(numbers), pf64(values)
-    first = p64(recorder)[W_COUNT]
+    first = p64(recorder)[sf.W_COUNT]
     for i in range(count):
         if n[i] >= 0:
             number = push(recorder, v[i], n[i], code)
@@ -330,14 +321,14 @@ def elements_entry(elements, values, first, count, recorder):  # type: ignore[no
 def note_results(recorder, results, count):  # type: ignore[no-untyped-def]
     """Complete the table by the numbers that results begin with; 0, or -1 without memory."""
     r = p64(recorder)
-    place = r[W_TABLE_COUNT]
+    place = r[sf.W_TABLE_COUNT]
     for i in range(count):
         n = push_constant(recorder, 0.0)
         if n < 0:
             return -1
-        p64(r[W_TABLE])[n] = p64(results)[i]
-    b = p64(r[W_TABLE])
-    b[sf.B_COUNT], b[sf.B_HEAD], b[sf.B_REPLAYED] = r[W_COUNT], r[W_HEAD], 0
+        p64(r[sf.W_TABLE])[n] = p64(results)[i]
+    b = p64(r[sf.W_TABLE])
+    b[sf.B_COUNT], b[sf.B_HEAD], b[sf.B_REPLAYED] = r[sf.W_COUNT], r[sf.W_HEAD], 0
     b[sf.B_RESULTS], b[sf.B_RESULT_COUNT] = place, count
     return 0
 
@@ -349,8 +340,8 @@ def adopt(state, instruction, args, count, memory, used):  # type: ignore[no-unt
     There must be room, and nothing pending. Its slot, or -1 without memory.
     """
     s = p64(state)
-    size = p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * instruction)[I_BYTES]
-    if size <= SMALL:
+    size = p64(p64(globals_address())[nt.G_ITAB] + 8 * nt.I_WIDTH * instruction)[nt.I_BYTES]
+    if size <= nt.SMALL:
         copy = allocate_small(state + 8 * nt.S_VALUES, size)
         if copy == 0:
             return -1
@@ -361,7 +352,7 @@ def adopt(state, instruction, args, count, memory, used):  # type: ignore[no-unt
     p64(s[nt.S_ADDRESS])[slot] = memory
     s[nt.S_DONE] = slot + 1
     s[nt.S_PENDING_BYTES] -= size
-    if size > SMALL:
+    if size > nt.SMALL:
         s[nt.S_OWNED_BYTES] += size
     return slot
 
@@ -380,44 +371,44 @@ def adopt_all(state, recorder, request, head_slot):  # type: ignore[no-untyped-d
     sizes = p64(stack_words(4))
     for i in range(sf.A_STRIP + 1):
         known = instructions[i] >= 0
-        sizes[i] = p64(itab + 8 * I_WIDTH * instructions[i])[I_BYTES] if known else 0
-    head = r[W_HEAD]
-    room, recorded = r[W_CAPACITY] - head, r[W_COUNT] - head
-    table_size = max(sizes[sf.A_TABLE], 8 * r[W_TABLE_COUNT])
-    table = resized(r[W_TABLE], 8 * r[W_TABLE_CAPACITY], table_size)
+        sizes[i] = p64(itab + 8 * nt.I_WIDTH * instructions[i])[nt.I_BYTES] if known else 0
+    head = r[sf.W_HEAD]
+    room, recorded = r[sf.W_CAPACITY] - head, r[sf.W_COUNT] - head
+    table_size = max(sizes[sf.A_TABLE], 8 * r[sf.W_TABLE_COUNT])
+    table = resized(r[sf.W_TABLE], 8 * r[sf.W_TABLE_CAPACITY], table_size)
     if table == 0:
         return -2
-    r[W_TABLE], r[W_TABLE_CAPACITY] = table, max(sizes[sf.A_TABLE] >> 3, r[W_TABLE_COUNT])
-    args = resized(r[W_ARGS] + 8 * head, 8 * room, sizes[sf.A_ARGS])
+    r[sf.W_TABLE], r[sf.W_TABLE_CAPACITY] = table, max(sizes[sf.A_TABLE] >> 3, r[sf.W_TABLE_COUNT])
+    args = resized(r[sf.W_ARGS] + 8 * head, 8 * room, sizes[sf.A_ARGS])
     if args == 0:
         return -2
-    r[W_ARGS] = args - 8 * head
-    codes = resized(r[W_CODES] + 2 * head, 2 * room, sizes[sf.A_CODES])
+    r[sf.W_ARGS] = args - 8 * head
+    codes = resized(r[sf.W_CODES] + 2 * head, 2 * room, sizes[sf.A_CODES])
     if codes == 0:
         return -2
-    r[W_CODES] = codes - 2 * head
+    r[sf.W_CODES] = codes - 2 * head
     if instructions[sf.A_STRIP] >= 0:
-        values = resized(r[W_VALUES], 8 * r[W_CAPACITY], sizes[sf.A_STRIP])
+        values = resized(r[sf.W_VALUES], 8 * r[sf.W_CAPACITY], sizes[sf.A_STRIP])
         if values == 0:
             return -2
-        r[W_VALUES] = values
-    r[W_CAPACITY] = head + (sizes[sf.A_ARGS] >> 3)
+        r[sf.W_VALUES] = values
+    r[sf.W_CAPACITY] = head + (sizes[sf.A_ARGS] >> 3)
     words = stack_words(2)
     a = p32(words)
-    table_slot = adopt(state, instructions[sf.A_TABLE], words, 0, table, 8 * r[W_TABLE_COUNT])
-    r[W_TABLE] = 0 if table_slot >= 0 else table
+    table_slot = adopt(state, instructions[sf.A_TABLE], words, 0, table, 8 * r[sf.W_TABLE_COUNT])
+    r[sf.W_TABLE] = 0 if table_slot >= 0 else table
     args_slot = adopt(state, instructions[sf.A_ARGS], words, 0, args, 8 * recorded)
-    r[W_ARGS] = 0 if args_slot >= 0 else r[W_ARGS]
+    r[sf.W_ARGS] = 0 if args_slot >= 0 else r[sf.W_ARGS]
     slot = adopt(state, instructions[sf.A_CODES], words, 0, codes, 2 * recorded)
-    r[W_CODES] = 0 if slot >= 0 else r[W_CODES]
+    r[sf.W_CODES] = 0 if slot >= 0 else r[sf.W_CODES]
     if table_slot < 0 or args_slot < 0 or slot < 0:
         return -2
     if instructions[sf.A_STRIP] >= 0:
         a[0], a[1], a[2], a[3] = head_slot, table_slot, args_slot, slot
-        slot = adopt(state, instructions[sf.A_STRIP], words, 4, r[W_VALUES], 8 * r[W_COUNT])
+        slot = adopt(state, instructions[sf.A_STRIP], words, 4, r[sf.W_VALUES], 8 * r[sf.W_COUNT])
         if slot < 0:
             return -2
-        r[W_VALUES] = 0  # it is the tape's now
+        r[sf.W_VALUES] = 0  # it is the tape's now
     return slot
 
 

@@ -20,26 +20,8 @@ from ..native.intrinsic_stubs import (
     pf64,
     stack_words,
 )
+from . import abi as sf
 from . import cases
-from .abi import (
-    B_COUNT,
-    B_HEAD,
-    B_RESULTS,
-    BLOCK_CODE,
-    BLOCK_DESCRIPTION,
-    CODE_BLOCK,
-    CODE_SUMS,
-    D_SLOTS,
-    P_A,
-    P_B,
-    P_MASK_A,
-    P_MASK_B,
-    P_SIMPLE,
-    P_WIDTH,
-    S_COLS,
-    S_ROWS,
-    UNTOUCHED,
-)
 from .kernels import (
     compute_sums,
     keep_seeds,
@@ -66,11 +48,11 @@ def strip_forward(args, dims, strides, data):  # type: ignore[no-untyped-def]
     table = p64(table_address)
     operand_address = addresses[2]
     operands, codes = p64(operand_address), p16(addresses[3])
-    count, head = table[B_COUNT], table[B_HEAD]
+    count, head = table[sf.B_COUNT], table[sf.B_HEAD]
     memcpy(value_address, addresses[0], 8 * head)
     for i in range(head, count):
         code = codes[i - head]
-        if code == CODE_SUMS:
+        if code == sf.CODE_SUMS:
             compute_sums(value_address, table_address, operands[i - head], i)
             continue
         run_primal(code, operand_address + 8 * (i - head), i, value_address, table_address)
@@ -91,7 +73,7 @@ def strip_reverse(args, dims, strides, data):  # type: ignore[no-untyped-def]
     adjoints = pf64(ct_address)
     table = p64(table_address)
     operands, codes = p64(operand_address), p16(code_address)
-    count, head = table[B_COUNT], table[B_HEAD]
+    count, head = table[sf.B_COUNT], table[sf.B_HEAD]
     partial, nowhere = pf64(stack_words(4)), stack_words(1)
     partial[0], partial[1] = 1.0, -1.0
     pf64(nowhere)[0] = 0.0
@@ -103,35 +85,35 @@ def strip_reverse(args, dims, strides, data):  # type: ignore[no-untyped-def]
         i = count - 1
         while i >= head:
             code = codes[i - head]
-            if touched == 0 or p8(touched)[i] or code == CODE_BLOCK or code == CODE_SUMS:
+            if touched == 0 or p8(touched)[i] or code == sf.CODE_BLOCK or code == sf.CODE_SUMS:
                 ct = adjoints[i]
                 word = operands[i - head]
                 a, b = word & MASK, word >> 32
-                row = p64(simple + 8 * P_WIDTH * code)
-                if code == CODE_BLOCK:
+                row = p64(simple + 8 * sf.P_WIDTH * code)
+                if code == sf.CODE_BLOCK:
                     if b != known:  # in a loop the next one is foreseen
                         block, known = p64(blocks + 16 * b), b
-                        function = block[BLOCK_CODE]
-                        slots = p64(block[BLOCK_DESCRIPTION])[D_SLOTS]
+                        function = block[sf.BLOCK_CODE]
+                        slots = p64(block[sf.BLOCK_DESCRIPTION])[sf.D_SLOTS]
                     i -= slots - 1
                     numbers = operand_address + 8 * (i - head)
                     call_block(
                         function, value_address, ct_address, table_address, numbers, i, touched
                     )
-                elif code == CODE_SUMS:
+                elif code == sf.CODE_SUMS:
                     sums = p64(table_address + 8 * word)
-                    i -= sums[S_ROWS] * sums[S_COLS] - 1
+                    i -= sums[sf.S_ROWS] * sums[sf.S_COLS] - 1
                     sweep_sums(value_address, ct_address, table_address, word, i, touched)
                 elif row[
-                    P_SIMPLE
+                    sf.P_SIMPLE
                 ]:  # without a jump that depends on the opcode: it would not be foreseen
-                    mask_a, mask_b = row[P_MASK_A], row[P_MASK_B]
+                    mask_a, mask_b = row[sf.P_MASK_A], row[sf.P_MASK_B]
                     partial[2] = pf64(value_address + 8 * a + (to_table & mask_a))[0]
                     partial[3] = pf64(value_address + 8 * b + (to_table & mask_b))[0]
                     to_a = ct_address + (8 * a & ~mask_a) + (to_nowhere & mask_a)
-                    pf64(to_a)[0] += partial[row[P_A]] * ct
+                    pf64(to_a)[0] += partial[row[sf.P_A]] * ct
                     to_b = ct_address + (8 * b & ~mask_b) + (to_nowhere & mask_b)
-                    pf64(to_b)[0] += partial[row[P_B]] * ct
+                    pf64(to_b)[0] += partial[row[sf.P_B]] * ct
                 else:
                     word_address = operand_address + 8 * (i - head)
                     run_rule(code, word_address, i, value_address, table_address, ct, ct_address)
@@ -169,7 +151,7 @@ def strip_exact(args, dims, strides, data):  # type: ignore[no-untyped-def]
     adjoints, bits = pf64(ct_address), p64(ct_address)
     table = p64(table_address)
     operands, codes = p64(operand_address), p16(addresses[4])
-    count, head = table[B_COUNT], table[B_HEAD]
+    count, head = table[sf.B_COUNT], table[sf.B_HEAD]
     partial, nowhere = pf64(stack_words(4)), stack_words(1)
     partial[0], partial[1] = 1.0, -1.0
     pf64(nowhere)[0] = 0.0
@@ -178,23 +160,23 @@ def strip_exact(args, dims, strides, data):  # type: ignore[no-untyped-def]
     i = count - 1
     while i >= head:
         code = codes[i - head]
-        if bits[i] != UNTOUCHED or code == CODE_SUMS:
+        if bits[i] != sf.UNTOUCHED or code == sf.CODE_SUMS:
             ct = adjoints[i]
             word = operands[i - head]
             a, b = word & MASK, word >> 32
-            row = p64(simple + 8 * P_WIDTH * code)
-            if code == CODE_SUMS:
+            row = p64(simple + 8 * sf.P_WIDTH * code)
+            if code == sf.CODE_SUMS:
                 sums = p64(table_address + 8 * word)
-                i -= sums[S_ROWS] * sums[S_COLS] - 1
+                i -= sums[sf.S_ROWS] * sums[sf.S_COLS] - 1
                 sweep_exact_sums(value_address, ct_address, table_address, word, i)
-            elif row[P_SIMPLE]:
-                mask_a, mask_b = row[P_MASK_A], row[P_MASK_B]
+            elif row[sf.P_SIMPLE]:
+                mask_a, mask_b = row[sf.P_MASK_A], row[sf.P_MASK_B]
                 partial[2] = pf64(value_address + 8 * a + (to_table & mask_a))[0]
                 partial[3] = pf64(value_address + 8 * b + (to_table & mask_b))[0]
                 to_a = ct_address + (8 * a & ~mask_a) + (to_nowhere & mask_a)
-                pf64(to_a)[0] += partial[row[P_A]] * ct + 0.0
+                pf64(to_a)[0] += partial[row[sf.P_A]] * ct + 0.0
                 to_b = ct_address + (8 * b & ~mask_b) + (to_nowhere & mask_b)
-                pf64(to_b)[0] += partial[row[P_B]] * ct + 0.0
+                pf64(to_b)[0] += partial[row[sf.P_B]] * ct + 0.0
             else:
                 word_address = operand_address + 8 * (i - head)
                 run_exact_rule(code, word_address, i, value_address, table_address, ct, ct_address)
@@ -211,7 +193,7 @@ def strip_result(args, dims, strides, data):  # type: ignore[no-untyped-def]
     """Copy a result of a strip out."""
     values, table, out = p64(args)[0], p64(p64(args)[1]), p64(args)[2]
     number, size = p64(data)[0], p64(data)[1]
-    start = table[table[B_RESULTS] + number]
+    start = table[table[sf.B_RESULTS] + number]
     memcpy(out, values + 8 * start, 8 * size)
 
 
@@ -219,7 +201,7 @@ def strip_spread(args, dims, strides, data):  # type: ignore[no-untyped-def]
     """Add the cotangents of a result to those of the strip."""
     cts, table, adjoints = pf64(p64(args)[0]), p64(p64(args)[1]), pf64(p64(args)[2])
     number, size, clears, count = p64(data)[0], p64(data)[1], p64(data)[2], p64(data)[3]
-    inner, start = p64(data)[4], table[table[B_RESULTS] + number]
+    inner, start = p64(data)[4], table[table[sf.B_RESULTS] + number]
     if clears:
         for i in range(count):
             adjoints[i] = -0.0

@@ -16,7 +16,7 @@ from ..native import abi as nt
 from ..native import intrinsics as it
 from ..native.intrinsics import globals_address, helper, p16, p32, p64, pf64, stack_words
 from . import abi as sf
-from .abi import B_COUNT, B_HEAD, MOST_OPS, W_COUNT
+from .abi import MOST_OPS
 from .native_recorder import pack_word, push, push_constant
 from .native_sums import add_part, transpose_sums
 
@@ -228,7 +228,7 @@ def transpose_entry(parts, cts, width, tables, neutral, recorder):  # type: igno
     table, operand_words, codes = p64(parts)[0], p64(parts)[1], p16(p64(parts)[2])
     words, bits = p64(table), p64(cts)
     words[sf.B_REPLAYED] = 1
-    count, head = words[B_COUNT], words[B_HEAD]
+    count, head = words[sf.B_COUNT], words[sf.B_HEAD]
     constants, operands = pf64(table), p64(operand_words)
     rules, add = p64(tables)[sf.T_RULES], p64(tables)[sf.T_ADD]
     blocks = p64(globals_address())[nt.G_BLOCKS]
@@ -284,7 +284,7 @@ def transpose_entry(parts, cts, width, tables, neutral, recorder):  # type: igno
                 if part < 0:
                     answer = -1
         i -= 1
-    first = p64(recorder)[W_COUNT]
+    first = p64(recorder)[sf.W_COUNT]
     if answer == 0:
         answer = push_head(recorder, adjoint, head, neutral, add)
     it.free(memory)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..native.abi import ACTIVE, FREED, LEAF, POISON, STUB, VIEW
+from ..native import abi as nt
 from ..ops.instruction import INSTRUCTIONS
 from .memory_views import array_at
 from .tape import Tape
@@ -59,20 +59,22 @@ def _row(tape: Tape, slot: int) -> tuple[str, ...]:
     instruction = INSTRUCTIONS[tape.instruction[slot]]
     out = instruction.out
     flags = int(tape.flags[slot])
-    mark = "*" if tape.flags[tape.root[slot]] & ACTIVE else " "
-    if slot >= tape.done and instruction.op.kind != LEAF:
+    mark = "*" if tape.flags[tape.root[slot]] & nt.ACTIVE else " "
+    if slot >= tape.done and instruction.op.kind != nt.LEAF:
         mark += "?"
-    elif flags & FREED:
+    elif flags & nt.FREED:
         mark += "-"
     name = instruction.op.name
-    if instruction.op.kind == LEAF and slot in tape.constants.slots.values():
+    if instruction.op.kind == nt.LEAF and slot in tape.constants.slots.values():
         name = "constant"
-    operands = ", ".join(f"%{a}" for a in tape.args_of(slot)) if not flags & STUB else "(dropped)"
-    if instruction.op.kind == VIEW and not flags & STUB and slot < tape.done:
+    operands = (
+        ", ".join(f"%{a}" for a in tape.args_of(slot)) if not flags & nt.STUB else "(dropped)"
+    )
+    if instruction.op.kind == nt.VIEW and not flags & nt.STUB and slot < tape.done:
         offset = int(tape.address[slot] - tape.address[tape.args_of(slot)[0]])
         operands += f" + {offset}"
     value = ""
-    if out.size == 1 and slot < tape.done and tape.address[slot] and not flags & POISON:
+    if out.size == 1 and slot < tape.done and tape.address[slot] and not flags & nt.POISON:
         value = f"{array_at(int(tape.address[slot]), out).item():.6g}"
     shape = "x".join(map(str, out.shape)) or "()"
     owns = tape.base[slot] == slot

@@ -11,30 +11,6 @@ import numpy as np
 
 from .. import abi as nt
 from .. import intrinsics as it
-from ..abi import (
-    FLOAT32,
-    I_BYTES,
-    I_FULL,
-    I_NARGS,
-    I_VJP,
-    I_VSCRATCH,
-    I_WIDTH,
-    R_ADJOINT,
-    R_FAILURE,
-    R_LANES,
-    R_ROOT,
-    R_VARIANT,
-    T_ADJOINT,
-    T_CT,
-    T_SCRATCH,
-    V_ACCUMULATE,
-    V_ASSIGN,
-    V_EXISTS,
-    V_LANED,
-    V_REDUCES,
-    V_SCRATCH,
-    V_WORK,
-)  # fmt: skip
 from ..intrinsics import globals_address, helper, p8, p32, p64, pf32, pf64
 from .allocator import allocate
 from .batched_interpreter import run_lanes
@@ -48,49 +24,49 @@ from .wanting import extent
 def root_bytes(state, slot):  # type: ignore[no-untyped-def]
     """Bytes of a root's adjoint buffer: the span of its primal."""
     row = p32(p64(state)[nt.S_INSTRUCTION])[slot]
-    return extent(p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * row))
+    return extent(p64(p64(globals_address())[nt.G_ITAB] + 8 * nt.I_WIDTH * row))
 
 
 @helper
 def adjoint_bytes(state, r, slot):  # type: ignore[no-untyped-def]
     """Bytes of a root's adjoint buffer, all lanes."""
-    return root_bytes(state, slot) * r[R_LANES]
+    return root_bytes(state, slot) * r[nt.R_LANES]
 
 
 @helper
 def within(state, r, slot):  # type: ignore[no-untyped-def]
     """Where a slot's adjoint lies in its root's."""
     address = p64(p64(state)[nt.S_ADDRESS])
-    return (address[slot] - address[p32(r[R_ROOT])[slot]]) * r[R_LANES]
+    return (address[slot] - address[p32(r[nt.R_ROOT])[slot]]) * r[nt.R_LANES]
 
 
 @helper
 def scratch_bytes(r, row):  # type: ignore[no-untyped-def]
     """Bytes of scratch memory that the VJP programs of an instruction need."""
     size = np.int64(0)
-    if row[I_VJP + r[R_VARIANT]] < 0:  # none of its operands is wanted
+    if row[nt.I_VJP + r[nt.R_VARIANT]] < 0:  # none of its operands is wanted
         return size
-    if r[R_LANES] == 1:
-        return row[I_VSCRATCH]
-    for i in range(max(row[I_NARGS], 1)):
-        v = vjp_row(row, r[R_VARIANT], i)
-        size = max(size, v[V_SCRATCH] + v[V_LANED] * r[R_LANES])
+    if r[nt.R_LANES] == 1:
+        return row[nt.I_VSCRATCH]
+    for i in range(max(row[nt.I_NARGS], 1)):
+        v = vjp_row(row, r[nt.R_VARIANT], i)
+        size = max(size, v[nt.V_SCRATCH] + v[nt.V_LANED] * r[nt.R_LANES])
     return size
 
 
 @helper
 def run_rule(r, v, program, table):  # type: ignore[no-untyped-def]
     """Run a VJP program, with as many lanes as the pass has; answers as `run_program` does."""
-    if r[R_LANES] == 1:
+    if r[nt.R_LANES] == 1:
         return run_range(program, table)
-    return run_lanes(program, table, r[R_LANES], p64(table)[T_SCRATCH] + v[V_SCRATCH])
+    return run_lanes(program, table, r[nt.R_LANES], p64(table)[nt.T_SCRATCH] + v[nt.V_SCRATCH])
 
 
 @helper
 def adjoint_of(state, r, slot, whole):  # type: ignore[no-untyped-def]
     """Address of a slot's adjoint, made if untouched: zeroed unless `whole`ly assigned next."""
-    owner = p32(r[R_ROOT])[slot]
-    adjoint = p64(r[R_ADJOINT])
+    owner = p32(r[nt.R_ROOT])[slot]
+    adjoint = p64(r[nt.R_ADJOINT])
     if adjoint[owner] == 0:
         size = adjoint_bytes(state, r, owner)
         memory = allocate(state, nt.S_ADJOINTS, max(size, 1))
@@ -106,10 +82,10 @@ def adjoint_of(state, r, slot, whole):  # type: ignore[no-untyped-def]
 def covers(state, r, slot):  # type: ignore[no-untyped-def]
     """Return True if a slot's elements are all of its root's, each once."""
     s = p64(state)
-    owner = p32(r[R_ROOT])[slot]
+    owner = p32(r[nt.R_ROOT])[slot]
     itab = p64(globals_address())[nt.G_ITAB]
-    row = p64(itab + 8 * I_WIDTH * p32(s[nt.S_INSTRUCTION])[slot])
-    return row[I_FULL] >= 0 and row[I_FULL] == root_bytes(state, owner)
+    row = p64(itab + 8 * nt.I_WIDTH * p32(s[nt.S_INSTRUCTION])[slot])
+    return row[nt.I_FULL] >= 0 and row[nt.I_FULL] == root_bytes(state, owner)
 
 
 @helper
@@ -118,24 +94,24 @@ def run_vjp(state, r, row, table, operand, slot, ct):  # type: ignore[no-untyped
 
     What a kernel reported is then in R_FAILURE, or 0 if there was no memory.
     """
-    v = vjp_row(row, r[R_VARIANT], operand)
-    if v[V_EXISTS] == 0:
+    v = vjp_row(row, r[nt.R_VARIANT], operand)
+    if v[nt.V_EXISTS] == 0:
         return 0
-    owner = p32(r[R_ROOT])[slot]
-    untouched = p64(r[R_ADJOINT])[owner] == 0
-    assign = untouched and v[V_REDUCES] == 0 and covers(state, r, slot)
+    owner = p32(r[nt.R_ROOT])[slot]
+    untouched = p64(r[nt.R_ADJOINT])[owner] == 0
+    assign = untouched and v[nt.V_REDUCES] == 0 and covers(state, r, slot)
     target = adjoint_of(state, r, slot, assign)
     if target == 0:
         return -1
     t = p64(table)
-    t[T_CT] = ct
-    t[T_ADJOINT] = target
-    work = row[I_BYTES] + 64
-    v[V_WORK] += work
+    t[nt.T_CT] = ct
+    t[nt.T_ADJOINT] = target
+    work = row[nt.I_BYTES] + 64
+    v[nt.V_WORK] += work
     p64(globals_address())[nt.G_WORK] += work
-    failure = run_rule(r, v, v[V_ASSIGN] if assign else v[V_ACCUMULATE], table)
+    failure = run_rule(r, v, v[nt.V_ASSIGN] if assign else v[nt.V_ACCUMULATE], table)
     if failure != 0:
-        r[R_FAILURE] = failure
+        r[nt.R_FAILURE] = failure
         return -1
     return 0
 
@@ -147,7 +123,7 @@ def seed(state, request, slot, ct, copy):  # type: ignore[no-untyped-def]
     `copy` is the instruction that copies the slot's layout, whose VJP is the identity.
     """
     r = p64(request)
-    row = p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * copy)
+    row = p64(p64(globals_address())[nt.G_ITAB] + 8 * nt.I_WIDTH * copy)
     table = pointer_table(state, row, slot, scratch_bytes(r, row))
     if table == 0:
         return -1
@@ -161,9 +137,9 @@ def units(state, request, slot, start):  # type: ignore[no-untyped-def]
     target = adjoint_of(state, r, slot, False)
     if target == 0:
         return -1
-    lanes = r[R_LANES]
+    lanes = r[nt.R_LANES]
     layout = layout_at(state, slot)
-    single = p8(p64(globals_address())[nt.G_LAYOUT_DTYPE])[layout] == FLOAT32
+    single = p8(p64(globals_address())[nt.G_LAYOUT_DTYPE])[layout] == nt.FLOAT32
     for i in range(lanes):
         at = (start + i) * lanes + i
         if single:

@@ -11,18 +11,6 @@ import numpy as np
 
 from .. import abi as nt
 from .. import intrinsics as it
-from ..abi import (
-    A_BLOCK_CAPACITY,
-    A_BLOCK_COUNT,
-    A_BLOCKS,
-    A_END,
-    A_NEXT,
-    A_USED,
-    BLOCK,
-    CLASSES,
-    LARGEST,
-    SMALL,
-)  # fmt: skip
 from ..intrinsics import helper, p64
 
 
@@ -30,29 +18,29 @@ from ..intrinsics import helper, p64
 def new_block(arena, size):  # type: ignore[no-untyped-def]
     """Go to the next block of an arena (kept or new); 0, or -1 without memory."""
     a = p64(arena)
-    blocks = p64(a[A_BLOCKS])
-    if size <= BLOCK and a[A_USED] < a[A_BLOCK_COUNT]:
-        address = blocks[a[A_USED]]
+    blocks = p64(a[nt.A_BLOCKS])
+    if size <= nt.BLOCK and a[nt.A_USED] < a[nt.A_BLOCK_COUNT]:
+        address = blocks[a[nt.A_USED]]
     else:
-        if a[A_BLOCK_COUNT] == a[A_BLOCK_CAPACITY]:
-            capacity = 2 * a[A_BLOCK_CAPACITY] + 16
+        if a[nt.A_BLOCK_COUNT] == a[nt.A_BLOCK_CAPACITY]:
+            capacity = 2 * a[nt.A_BLOCK_CAPACITY] + 16
             larger = it.malloc(8 * capacity)
             if larger == 0:
                 return -1
-            if a[A_BLOCK_COUNT] > 0:
-                it.memcpy(larger, a[A_BLOCKS], 8 * a[A_BLOCK_COUNT])
-                it.free(a[A_BLOCKS])
-            a[A_BLOCKS] = larger
-            a[A_BLOCK_CAPACITY] = capacity
+            if a[nt.A_BLOCK_COUNT] > 0:
+                it.memcpy(larger, a[nt.A_BLOCKS], 8 * a[nt.A_BLOCK_COUNT])
+                it.free(a[nt.A_BLOCKS])
+            a[nt.A_BLOCKS] = larger
+            a[nt.A_BLOCK_CAPACITY] = capacity
             blocks = p64(larger)
-        address = it.malloc(BLOCK)
+        address = it.malloc(nt.BLOCK)
         if address == 0:
             return -1
-        blocks[a[A_BLOCK_COUNT]] = address
-        a[A_BLOCK_COUNT] += 1
-    a[A_USED] += 1
-    a[A_NEXT] = address
-    a[A_END] = address + BLOCK
+        blocks[a[nt.A_BLOCK_COUNT]] = address
+        a[nt.A_BLOCK_COUNT] += 1
+    a[nt.A_USED] += 1
+    a[nt.A_NEXT] = address
+    a[nt.A_END] = address + nt.BLOCK
     return 0
 
 
@@ -61,10 +49,10 @@ def allocate_small(arena, size):  # type: ignore[no-untyped-def]
     """`size` (at most SMALL) bytes of an arena, or 0."""
     a = p64(arena)
     size = max((size + 7) & ~7, 8)  # also an empty value has an address
-    if a[A_NEXT] + size > a[A_END] and new_block(arena, size) != 0:
+    if a[nt.A_NEXT] + size > a[nt.A_END] and new_block(arena, size) != 0:
         return 0
-    address = a[A_NEXT]
-    a[A_NEXT] = address + size
+    address = a[nt.A_NEXT]
+    a[nt.A_NEXT] = address + size
     return address
 
 
@@ -72,19 +60,19 @@ def allocate_small(arena, size):  # type: ignore[no-untyped-def]
 def reset_arena(arena):  # type: ignore[no-untyped-def]
     """Forget every buffer of an arena; keep one block, give the others back."""
     a = p64(arena)
-    blocks = p64(a[A_BLOCKS])
-    while a[A_BLOCK_COUNT] > 4:
-        a[A_BLOCK_COUNT] -= 1
-        it.free(blocks[a[A_BLOCK_COUNT]])
-    a[A_USED] = 0
-    a[A_NEXT] = 0
-    a[A_END] = 0
+    blocks = p64(a[nt.A_BLOCKS])
+    while a[nt.A_BLOCK_COUNT] > 4:
+        a[nt.A_BLOCK_COUNT] -= 1
+        it.free(blocks[a[nt.A_BLOCK_COUNT]])
+    a[nt.A_USED] = 0
+    a[nt.A_NEXT] = 0
+    a[nt.A_END] = 0
 
 
 @helper
 def size_class(size):  # type: ignore[no-untyped-def]
     """Number of the pool's list for buffers of `size` bytes, four between powers of two; -1 for none."""
-    if size > LARGEST:
+    if size > nt.LARGEST:
         return -1
     power = 11
     while (size - 1) >> (power + 1) != 0:
@@ -102,7 +90,7 @@ def class_bytes(number):  # type: ignore[no-untyped-def]
 @helper
 def buffer_bytes(size):  # type: ignore[no-untyped-def]
     """Bytes of memory that a buffer of `size` has at least, if the pool is to take it."""
-    number = size_class(size) if size > SMALL else np.int64(-1)
+    number = size_class(size) if size > nt.SMALL else np.int64(-1)
     return class_bytes(number) if number >= 0 else size
 
 
@@ -111,7 +99,7 @@ def empty_pool(pool):  # type: ignore[no-untyped-def]
     """Give all buffers of a pool back to the system; whether there were any."""
     p = p64(pool)
     freed = False
-    for i in range(CLASSES):
+    for i in range(nt.CLASSES):
         while p[2 + i] != 0:
             memory = p[2 + i]
             p[2 + i] = p64(memory)[0]
@@ -126,7 +114,7 @@ def empty_pool(pool):  # type: ignore[no-untyped-def]
 def shrink_pool(pool):  # type: ignore[no-untyped-def]
     """Give back to the system what was not needed since `restart_pool`."""
     p = p64(pool)
-    for i in range(CLASSES):
+    for i in range(nt.CLASSES):
         for _ in range(p[nt.POOL_LEAST + i]):
             memory = p[2 + i]
             p[2 + i] = p64(memory)[0]
@@ -139,7 +127,7 @@ def shrink_pool(pool):  # type: ignore[no-untyped-def]
 def restart_pool(pool):  # type: ignore[no-untyped-def]
     """Count anew what is needed of a pool."""
     p = p64(pool)
-    for i in range(CLASSES):
+    for i in range(nt.CLASSES):
         p[nt.POOL_LEAST + i] = p[nt.POOL_COUNTS + i]
 
 
@@ -180,7 +168,7 @@ def free_large(pool, address, size):  # type: ignore[no-untyped-def]
 
 @helper
 def allocate(state, arena, size):  # type: ignore[no-untyped-def]
-    if size <= SMALL:
+    if size <= nt.SMALL:
         return allocate_small(state + 8 * arena, size)
     return allocate_large(state + 8 * nt.S_POOL, size)
 

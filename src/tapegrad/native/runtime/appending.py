@@ -10,7 +10,6 @@ import numpy as np
 
 from .. import abi as nt
 from .. import intrinsics as it
-from ..abi import ACTIVE, I_BYTES, I_KIND, I_WIDTH
 from ..intrinsics import globals_address, helper, p8, p32, p64, stack_words
 from .recording import (
     _NEED_PYTHON,
@@ -59,8 +58,10 @@ def append_leaf(state, instruction, address, active):  # type: ignore[no-untyped
     done = s[nt.S_DONE] == s[nt.S_COUNT]
     slot = put(state, instruction, state, 0, 0)
     p64(s[nt.S_ADDRESS])[slot] = address
-    p8(s[nt.S_FLAGS])[slot] = nt.EXTERNAL | (ACTIVE if active else 0)
-    s[nt.S_BOUND] += p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * instruction)[I_BYTES]
+    p8(s[nt.S_FLAGS])[slot] = nt.EXTERNAL | (nt.ACTIVE if active else 0)
+    s[nt.S_BOUND] += p64(p64(globals_address())[nt.G_ITAB] + 8 * nt.I_WIDTH * instruction)[
+        nt.I_BYTES
+    ]
     if done:
         s[nt.S_DONE] = slot + 1
     return slot
@@ -94,9 +95,9 @@ def status_entry(tensor):  # type: ignore[no-untyped-def]
         return -1
     s = p64(state)
     slot = slot_of(state, tensor)
-    row = p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * p32(s[nt.S_INSTRUCTION])[slot])
-    active = p8(s[nt.S_FLAGS])[p32(s[nt.S_ROOT])[slot]] & ACTIVE
-    return active + (2 if row[I_KIND] == nt.LEAF else 0)
+    row = p64(p64(globals_address())[nt.G_ITAB] + 8 * nt.I_WIDTH * p32(s[nt.S_INSTRUCTION])[slot])
+    active = p8(s[nt.S_FLAGS])[p32(s[nt.S_ROOT])[slot]] & nt.ACTIVE
+    return active + (2 if row[nt.I_KIND] == nt.LEAF else 0)
 
 
 def slot_entry(state, tensor):  # type: ignore[no-untyped-def]

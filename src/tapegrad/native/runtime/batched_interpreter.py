@@ -13,28 +13,6 @@ import numpy as np
 
 from .. import abi as nt
 from .. import intrinsics as it
-from ..abi import (
-    LANED_SCRATCH,
-    P_COUNT,
-    P_DATA,
-    P_DIMS,
-    P_KIND,
-    P_LANES,
-    P_NOPS,
-    P_ODIMS,
-    P_OFFSET,
-    P_ONDIM,
-    P_OSTRIDES,
-    P_REF,
-    P_STRIDES,
-    P_WIDTH,
-    STEP_GROUP,
-    STEP_LOOP,
-    STEP_MUL,
-    STEP_PRODUCT,
-    STEP_ZERO,
-    T_SCRATCH,
-)  # fmt: skip
 from ..intrinsics import globals_address, helper, p8, p32, p64, stack_words
 from .interpreter import run_nest, run_program
 
@@ -43,7 +21,7 @@ from .interpreter import run_nest, run_program
 def place(reference, offset, lane, table, lanes, scratch):  # type: ignore[no-untyped-def]
     """Address of an operand's first element in lane 0."""
     displacement = offset * lanes if lane != 0 else offset
-    if reference == LANED_SCRATCH:
+    if reference == nt.LANED_SCRATCH:
         return scratch + displacement
     if reference < 0:
         return displacement
@@ -60,11 +38,11 @@ def run_lanes(steps, table, lanes, scratch):  # type: ignore[no-untyped-def]
     first = p64(globals_address())[nt.G_STEPS]
     i = low
     while i < high:
-        step = p64(first + 8 * P_WIDTH * i)
-        if step[P_KIND] == STEP_GROUP:
+        step = p64(first + 8 * nt.P_WIDTH * i)
+        if step[nt.P_KIND] == nt.STEP_GROUP:
             failed = run_group(step, i, table, lanes, scratch)
-            i += step[P_COUNT]
-        elif step[P_LANES] == 0:
+            i += step[nt.P_COUNT]
+        elif step[nt.P_LANES] == 0:
             failed = run_program(i, i + 1, table)
         else:
             failed = np.int64(0)
@@ -78,28 +56,28 @@ def run_lanes(steps, table, lanes, scratch):  # type: ignore[no-untyped-def]
 @helper
 def run_step(step, table, lanes, scratch):  # type: ignore[no-untyped-def]
     """Run one step in all lanes."""
-    count = step[P_NOPS]
-    lane, given = p64(step[P_LANES]), p64(step[P_STRIDES])
+    count = step[nt.P_NOPS]
+    lane, given = p64(step[nt.P_LANES]), p64(step[nt.P_STRIDES])
     args, own_inner, own_dims = stack_words(8), stack_words(16), stack_words(2)
     own_odims, own_ostrides = stack_words(33), stack_words(264)
     a, inner = p64(args), p64(own_inner)
     for j in range(count):
-        a[j] = place(step[P_REF + j], step[P_OFFSET + j], lane[j], table, lanes, scratch)
-    kind = step[P_KIND]
-    if kind == STEP_ZERO:
-        it.memset(a[0], 0, step[P_COUNT] * lanes)
+        a[j] = place(step[nt.P_REF + j], step[nt.P_OFFSET + j], lane[j], table, lanes, scratch)
+    kind = step[nt.P_KIND]
+    if kind == nt.STEP_ZERO:
+        it.memset(a[0], 0, step[nt.P_COUNT] * lanes)
         return
-    ndim = step[P_ONDIM]
+    ndim = step[nt.P_ONDIM]
     odims, ostrides = p64(own_odims), p64(own_ostrides)
     for d in range(ndim):
-        odims[d] = p64(step[P_ODIMS])[d]
+        odims[d] = p64(step[nt.P_ODIMS])[d]
         for j in range(count):
-            stride = p64(step[P_OSTRIDES])[d * count + j]
+            stride = p64(step[nt.P_OSTRIDES])[d * count + j]
             ostrides[d * count + j] = stride * lanes if lane[j] != 0 else stride
-    if kind == STEP_PRODUCT:
+    if kind == nt.STEP_PRODUCT:
         run_product(step, args, lanes, ndim, own_odims, own_ostrides)
         return
-    n = step[P_COUNT]
+    n = step[nt.P_COUNT]
     if n == 0:
         return
     merges = True
@@ -107,21 +85,21 @@ def run_step(step, table, lanes, scratch):  # type: ignore[no-untyped-def]
         inner[j] = given[j] * lanes if lane[j] != 0 else given[j]
         merges = merges and inner[j] == lane[j] * lanes
     length = p64(own_dims)
-    if kind >= STEP_MUL and lanes >= 8:
+    if kind >= nt.STEP_MUL and lanes >= 8:
         length[0], length[1] = n, lanes
         for j in range(count):
             inner[count + j] = lane[j]
         inner_at = own_inner
     elif merges or n == 1:
         length[0] = n * lanes
-        inner_at = step[P_LANES]
+        inner_at = step[nt.P_LANES]
     elif lanes >= n:
         length[0] = lanes
         odims[ndim] = n
         for j in range(count):
             ostrides[ndim * count + j] = inner[j]
         ndim += 1
-        inner_at = step[P_LANES]
+        inner_at = step[nt.P_LANES]
     else:
         length[0] = n
         odims[ndim] = lanes
@@ -129,11 +107,11 @@ def run_step(step, table, lanes, scratch):  # type: ignore[no-untyped-def]
             ostrides[ndim * count + j] = lane[j]
         ndim += 1
         inner_at = own_inner
-    if kind >= STEP_MUL and lanes < 8:
-        kind = np.int64(STEP_LOOP)
+    if kind >= nt.STEP_MUL and lanes < 8:
+        kind = np.int64(nt.STEP_LOOP)
     run_nest(
         step, kind, args, count, own_dims, inner_at, ndim, own_odims, own_ostrides,
-        p64(table)[T_SCRATCH],
+        p64(table)[nt.T_SCRATCH],
     )  # fmt: skip
 
 
@@ -145,7 +123,7 @@ def run_product(step, args, lanes, ndim, odims, ostrides):  # type: ignore[no-un
     they lie in a row, else there is a product for each column. Or it sums ``x[i, k, lane] y[k, j]``: a
     product for each row of x.
     """
-    lane, core, given = p64(step[P_LANES]), p64(step[P_DIMS]), p64(step[P_STRIDES])
+    lane, core, given = p64(step[nt.P_LANES]), p64(step[nt.P_DIMS]), p64(step[nt.P_STRIDES])
     n, m, k, p = core[0], core[1], core[2], core[3]
     x_m, x_k, y_k, y_p = given[3], given[4], given[5], given[6]
     o_m, o_p = given[7] * lanes, given[8] * lanes
@@ -184,7 +162,7 @@ def run_product(step, args, lanes, ndim, odims, ostrides):  # type: ignore[no-un
         t[3], t[4], t[5], t[6], t[7], t[8] = y_p, y_k, x_k * lanes, item, o_p, item
     if d[0] == 0 or d[3] == 0 or nd[outer - 1] == 0:
         return
-    run_nest(step, STEP_PRODUCT, moved, 3, dims, strides, outer, nest_dims, nest_strides, 0)
+    run_nest(step, nt.STEP_PRODUCT, moved, 3, dims, strides, outer, nest_dims, nest_strides, 0)
 
 
 @helper
@@ -206,19 +184,19 @@ def run_group(step, number, table, lanes, scratch):  # type: ignore[no-untyped-d
     Rows of P_DATA: reference, offset, bytes from lane to lane, place of the copy in scratch, elements.
     Answers as `run_program` does.
     """
-    data = step[P_DATA]
+    data = step[nt.P_DATA]
     count = p64(data)[0]
     for b in range(lanes):
         for back in range(2):
             if back:
-                failed = run_program(number + 1, number + 1 + step[P_COUNT], table)
+                failed = run_program(number + 1, number + 1 + step[nt.P_COUNT], table)
                 if failed != 0:
                     return failed
             for j in range(count):
                 row = p64(data + 8 + 40 * j)
                 size = row[2]
                 there = place(row[0], row[1], size, table, lanes, scratch) + b * size
-                here = p64(table)[T_SCRATCH] + row[3]
+                here = p64(table)[nt.T_SCRATCH] + row[3]
                 if back:
                     move(here, there, row[4], size, size, size * lanes)
                 else:

@@ -11,24 +11,6 @@ from __future__ import annotations
 import numpy as np
 
 from .. import abi as nt
-from ..abi import (
-    COMPUTE,
-    FREED,
-    I_BYTES,
-    I_KIND,
-    I_NARGS,
-    I_NOUT,
-    I_SCRATCH,
-    I_STEP_HI,
-    I_STEP_LO,
-    I_WIDTH,
-    LEAF,
-    OUTPUT,
-    POISON,
-    SMALL,
-    STUB,
-    VIEW,
-)  # fmt: skip
 from ..intrinsics import globals_address, helper, inlined, p8, p32, p64
 from .allocator import allocate, free_large, trim_scratch
 from .interpreter import pointer_table, run_program
@@ -40,9 +22,9 @@ def free_results(state, row, k):  # type: ignore[no-untyped-def]
     s = p64(state)
     address, instructions = p64(s[nt.S_ADDRESS]), p32(s[nt.S_INSTRUCTION])
     itab = p64(globals_address())[nt.G_ITAB]
-    for i in range(row[I_NOUT] if row[I_KIND] == COMPUTE else 0):
-        size = p64(itab + 8 * I_WIDTH * instructions[k + i])[I_BYTES]
-        if address[k + i] != 0 and size > SMALL:
+    for i in range(row[nt.I_NOUT] if row[nt.I_KIND] == nt.COMPUTE else 0):
+        size = p64(itab + 8 * nt.I_WIDTH * instructions[k + i])[nt.I_BYTES]
+        if address[k + i] != 0 and size > nt.SMALL:
             free_large(state + 8 * nt.S_POOL, address[k + i], size)
             s[nt.S_OWNED_BYTES] -= size
         address[k + i] = 0
@@ -54,14 +36,14 @@ def allocate_results(state, row, k):  # type: ignore[no-untyped-def]
     s = p64(state)
     address, instructions = p64(s[nt.S_ADDRESS]), p32(s[nt.S_INSTRUCTION])
     itab = p64(globals_address())[nt.G_ITAB]
-    for i in range(row[I_NOUT]):
-        size = p64(itab + 8 * I_WIDTH * instructions[k + i])[I_BYTES]
+    for i in range(row[nt.I_NOUT]):
+        size = p64(itab + 8 * nt.I_WIDTH * instructions[k + i])[nt.I_BYTES]
         address[k + i] = allocate(state, nt.S_VALUES, size)
         if address[k + i] == 0:
-            for j in range(i + 1, row[I_NOUT]):
+            for j in range(i + 1, row[nt.I_NOUT]):
                 address[k + j] = 0
             return -1
-        if size > SMALL:
+        if size > nt.SMALL:
             s[nt.S_OWNED_BYTES] += size
     return 0
 
@@ -85,41 +67,41 @@ def forward(state):  # type: ignore[no-untyped-def]
     count = s[nt.S_COUNT]
     s[nt.S_FAILURE] = 0
     for k in range(s[nt.S_DONE], count):
-        row = p64(itab + 8 * I_WIDTH * instructions[k])
-        kind = row[I_KIND]
-        if kind == LEAF or flags[k] & (STUB | POISON):
+        row = p64(itab + 8 * nt.I_WIDTH * instructions[k])
+        kind = row[nt.I_KIND]
+        if kind == nt.LEAF or flags[k] & (nt.STUB | nt.POISON):
             continue
-        first = args[arg_start[k]] if row[I_NARGS] > 0 else 0
+        first = args[arg_start[k]] if row[nt.I_NARGS] > 0 else 0
         poisoned = 0
-        for i in range(row[I_NARGS]):
-            poisoned |= flags[args[arg_start[k] + i]] & POISON
+        for i in range(row[nt.I_NARGS]):
+            poisoned |= flags[args[arg_start[k] + i]] & nt.POISON
         if poisoned:
-            flags[k] |= POISON | FREED
+            flags[k] |= nt.POISON | nt.FREED
             if s[nt.S_FAILED] == 0:
                 s[nt.S_FAILED] = k
             continue
-        if kind == VIEW:
+        if kind == nt.VIEW:
             low = np.int64(np.uint32(args[arg_start[k] + 1]))
             high = np.int64(args[arg_start[k] + 2])
             address[k] = address[first] + ((high << 32) | low)
             continue
-        if kind == OUTPUT:
+        if kind == nt.OUTPUT:
             continue
-        if kind != COMPUTE:
+        if kind != nt.COMPUTE:
             address[k] = address[first]
         failed = k
-        if kind == COMPUTE and allocate_results(state, row, k) != 0:
+        if kind == nt.COMPUTE and allocate_results(state, row, k) != 0:
             break
-        table = pointer_table(state, row, k, row[I_SCRATCH])
+        table = pointer_table(state, row, k, row[nt.I_SCRATCH])
         if table == 0:
             break
-        failure = run_program(row[I_STEP_LO], row[I_STEP_HI], table)
+        failure = run_program(row[nt.I_STEP_LO], row[nt.I_STEP_HI], table)
         if failure != 0:
             s[nt.S_FAILURE] = failure
             break
         failed = 0
     if failed != 0:
-        free_results(state, p64(itab + 8 * I_WIDTH * instructions[failed]), failed)
+        free_results(state, p64(itab + 8 * nt.I_WIDTH * instructions[failed]), failed)
     s[nt.S_DONE] = failed if failed != 0 else count
     # Recording stops at the limit and lets Python collect.
     full = s[nt.S_OWNED_BYTES] + s[nt.S_BOUND] > s[nt.S_COLLECT_AT]

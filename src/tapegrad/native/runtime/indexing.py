@@ -10,7 +10,6 @@ import numpy as np
 
 from .. import abi as nt
 from .. import intrinsics as it
-from ..abi import I_EXTRA, I_WIDTH
 from ..intrinsics import globals_address, helper, p32, p64, stack_words
 from .hash_tables import find_pair
 from .recording import (
@@ -37,7 +36,7 @@ def find_select(state, tensor, key, args):  # type: ignore[no-untyped-def]
     if row == 0:
         return 0
     itab = p64(globals_address())[nt.G_ITAB]
-    extra = p64(itab + 8 * (I_WIDTH * p64(row)[1] + I_EXTRA))
+    extra = p64(itab + 8 * (nt.I_WIDTH * p64(row)[1] + nt.I_EXTRA))
     index = whole_number(key)
     if index < 0 and index != NO_NUMBER:
         index += extra[0]

@@ -13,36 +13,6 @@ import numpy as np
 
 from .. import abi as nt
 from .. import intrinsics as it
-from ..abi import (
-    BATCH_BITS,
-    I_NARGS,
-    I_NOUT,
-    I_SIZE,
-    P_COUNT,
-    P_DATA,
-    P_DIMS,
-    P_KERNEL,
-    P_KIND,
-    P_NOPS,
-    P_ODIMS,
-    P_OFFSET,
-    P_ONDIM,
-    P_OSTRIDES,
-    P_REF,
-    P_STATEMENT,
-    P_STRIDES,
-    P_WIDTH,
-    SIZED,
-    STEP_CHECKED,
-    STEP_MUL,
-    STEP_MULADD,
-    STEP_TILES,
-    STEP_ZERO,
-    T_ARGS,
-    T_SCRATCH,
-    T_SIZE,
-    TILE,
-)  # fmt: skip
 from ..intrinsics import (
     call_checked,
     call_loop,
@@ -74,7 +44,7 @@ def run_tiles(data, args, count, strides, scratch):  # type: ignore[no-untyped-d
     a, t = p64(node_args), p64(node_strides)
     start = 0
     while start < count:
-        length = min(TILE, count - start)
+        length = min(nt.TILE, count - start)
         p64(dims)[0] = length
         for i in range(d[0]):
             row = p64(data + 8 * (2 + 10 * i))
@@ -86,7 +56,7 @@ def run_tiles(data, args, count, strides, scratch):  # type: ignore[no-untyped-d
                     a[j] = outer_args[reference] + start * t[j]
                 else:
                     t[j] = p64(data + 8 * (2 + 10 * d[0]))[-1 - reference]
-                    a[j] = temporaries + (-1 - reference) * (8 * TILE)
+                    a[j] = temporaries + (-1 - reference) * (8 * nt.TILE)
             call_loop(row[0], node_args, dims, node_strides, row[1])
         start += length
 
@@ -136,14 +106,14 @@ def run_nest(step, kind, args, count, inner_dims, inner, ndim, dims, strides, sc
     for i in range(ndim):
         at[i] = 0
     while True:
-        if kind == STEP_TILES:
-            run_tiles(step[P_DATA], args, p64(inner_dims)[0], inner, scratch)
-        elif kind >= STEP_MUL:
-            multiply_lanes(args, inner_dims, inner, kind == STEP_MULADD)
+        if kind == nt.STEP_TILES:
+            run_tiles(step[nt.P_DATA], args, p64(inner_dims)[0], inner, scratch)
+        elif kind >= nt.STEP_MUL:
+            multiply_lanes(args, inner_dims, inner, kind == nt.STEP_MULADD)
         else:
             for j in range(count):  # gufunc loops advance the pointers that they are given
                 o[j] = a[j]
-            call_loop(step[P_KERNEL], pointers, inner_dims, inner, step[P_DATA])
+            call_loop(step[nt.P_KERNEL], pointers, inner_dims, inner, step[nt.P_DATA])
         i = ndim - 1
         while i >= 0:
             at[i] += 1
@@ -165,8 +135,8 @@ def run_checked(step, args):  # type: ignore[no-untyped-def]
 
     Elements count in the order of the loops, which is that of the batch. What is behind that one has not run.
     """
-    a, d, t = p64(args), p64(step[P_ODIMS]), p64(step[P_OSTRIDES])
-    count, ndim = step[P_NOPS], step[P_ONDIM]
+    a, d, t = p64(args), p64(step[nt.P_ODIMS]), p64(step[nt.P_OSTRIDES])
+    count, ndim = step[nt.P_NOPS], step[nt.P_ONDIM]
     pointers = stack_words(8)
     o = p64(pointers)
     outer = 1
@@ -180,9 +150,11 @@ def run_checked(step, args):  # type: ignore[no-untyped-def]
             for j in range(count):
                 o[j] += rest % d[i] * t[i * count + j]
             rest //= d[i]
-        failed = call_checked(step[P_KERNEL], pointers, step[P_DIMS], step[P_STRIDES], step[P_DATA])
+        failed = call_checked(
+            step[nt.P_KERNEL], pointers, step[nt.P_DIMS], step[nt.P_STRIDES], step[nt.P_DATA]
+        )
         if failed != 0:
-            return k * p64(step[P_DIMS])[0] + failed
+            return k * p64(step[nt.P_DIMS])[0] + failed
     return np.int64(0)
 
 
@@ -197,38 +169,52 @@ def run_program(low, high, table):  # type: ignore[no-untyped-def]
     args = stack_words(8)
     a = p64(args)
     for i in range(low, high):
-        step = p64(steps + 8 * P_WIDTH * i)
-        count = step[P_NOPS]
+        step = p64(steps + 8 * nt.P_WIDTH * i)
+        count = step[nt.P_NOPS]
         for j in range(count):
-            reference = step[P_REF + j]
-            offset = step[P_OFFSET + j]
+            reference = step[nt.P_REF + j]
+            offset = step[nt.P_OFFSET + j]
             a[j] = offset if reference < 0 else pointers[reference] + offset
-        kind = step[P_KIND]
-        if kind == STEP_ZERO:
-            it.memset(a[0], 0, step[P_COUNT])
+        kind = step[nt.P_KIND]
+        if kind == nt.STEP_ZERO:
+            it.memset(a[0], 0, step[nt.P_COUNT])
             continue
-        ndim = step[P_ONDIM]
+        ndim = step[nt.P_ONDIM]
         if ndim == 0:
-            if kind == STEP_TILES:
-                run_tiles(step[P_DATA], args, step[P_COUNT], step[P_STRIDES], pointers[T_SCRATCH])
+            if kind == nt.STEP_TILES:
+                run_tiles(
+                    step[nt.P_DATA],
+                    args,
+                    step[nt.P_COUNT],
+                    step[nt.P_STRIDES],
+                    pointers[nt.T_SCRATCH],
+                )
             else:
-                call_loop(step[P_KERNEL], args, step[P_DIMS], step[P_STRIDES], step[P_DATA])
+                call_loop(
+                    step[nt.P_KERNEL], args, step[nt.P_DIMS], step[nt.P_STRIDES], step[nt.P_DATA]
+                )
             continue
-        if ndim == SIZED:
-            size = pointers[T_SIZE]
-            if kind == STEP_TILES:
-                run_tiles(step[P_DATA], args, size, step[P_STRIDES], pointers[T_SCRATCH])
+        if ndim == nt.SIZED:
+            size = pointers[nt.T_SIZE]
+            if kind == nt.STEP_TILES:
+                run_tiles(step[nt.P_DATA], args, size, step[nt.P_STRIDES], pointers[nt.T_SCRATCH])
             else:
-                call_loop(step[P_KERNEL], args, table + 8 * T_SIZE, step[P_STRIDES], step[P_DATA])
+                call_loop(
+                    step[nt.P_KERNEL],
+                    args,
+                    table + 8 * nt.T_SIZE,
+                    step[nt.P_STRIDES],
+                    step[nt.P_DATA],
+                )
             continue
-        if kind == STEP_CHECKED:
+        if kind == nt.STEP_CHECKED:
             failed = run_checked(step, args)
             if failed != 0:
-                return step[P_STATEMENT] << BATCH_BITS | failed
+                return step[nt.P_STATEMENT] << nt.BATCH_BITS | failed
             continue
         run_nest(
-            step, kind, args, count, step[P_DIMS], step[P_STRIDES], ndim, step[P_ODIMS],
-            step[P_OSTRIDES], pointers[T_SCRATCH],
+            step, kind, args, count, step[nt.P_DIMS], step[nt.P_STRIDES], ndim, step[nt.P_ODIMS],
+            step[nt.P_OSTRIDES], pointers[nt.T_SCRATCH],
         )  # fmt: skip
     return np.int64(0)
 
@@ -243,19 +229,19 @@ def run_range(steps, table):  # type: ignore[no-untyped-def]
 def pointer_table(state, row, k, scratch_bytes):  # type: ignore[no-untyped-def]
     """Fill the pointer table of statement `k`; its address, or 0 without memory."""
     s = p64(state)
-    nargs, nout = row[I_NARGS], row[I_NOUT]
-    words = T_ARGS + nargs + nout
+    nargs, nout = row[nt.I_NARGS], row[nt.I_NOUT]
+    words = nt.T_ARGS + nargs + nout
     if reserve_scratch(state, 8 * words + scratch_bytes + 64) != 0:
         return 0
     table = s[nt.S_SCRATCH]
     t = p64(table)
-    t[T_SCRATCH] = (table + 8 * words + 63) & ~63
-    t[T_SIZE] = row[I_SIZE]
+    t[nt.T_SCRATCH] = (table + 8 * words + 63) & ~63
+    t[nt.T_SIZE] = row[nt.I_SIZE]
     address = p64(s[nt.S_ADDRESS])
     args = p32(s[nt.S_ARG] + 4 * p32(s[nt.S_ARG_START])[k])
     if p32(s[nt.S_ARG_START])[k + 1] - p32(s[nt.S_ARG_START])[k] >= nargs:
         for i in range(nargs):
-            t[T_ARGS + i] = address[args[i]]
+            t[nt.T_ARGS + i] = address[args[i]]
     for i in range(nout):
-        t[T_ARGS + nargs + i] = address[k + i]
+        t[nt.T_ARGS + nargs + i] = address[k + i]
     return table

@@ -16,27 +16,6 @@ from __future__ import annotations
 
 from .. import abi as nt
 from .. import intrinsics as it
-from ..abi import (
-    A_BLOCK_COUNT,
-    A_BLOCKS,
-    ACTIVE,
-    COMPUTE,
-    EXTERNAL,
-    FREED,
-    I_BYTES,
-    I_KIND,
-    I_NARGS,
-    I_NOUT,
-    I_PYTHON,
-    I_VJP,
-    I_WIDTH,
-    LEAF,
-    OUTPUT,
-    POISON,
-    SMALL,
-    STUB,
-    VIEW,
-)  # fmt: skip
 from ..intrinsics import globals_address, helper, p8, p32, p64, stack_words
 from .allocator import allocate_small, empty_pool, free_large, restart_pool, shrink_pool
 from .reverse_marking import kept_residuals
@@ -71,44 +50,44 @@ def mark(state, marks_at, live_base_at, low):  # type: ignore[no-untyped-def]
             keep(marks, live_base, root, base, slot, VALUE | GRAPH)
     k = s[nt.S_COUNT] - 1
     while k > low:
-        row = p64(itab + 8 * I_WIDTH * instructions[k])
-        kind = row[I_KIND]
-        pending = k >= s[nt.S_DONE] and flags[k] & POISON == 0
-        active = flags[root[k]] & ACTIVE
-        if kind >= nt.WRITE and kind < OUTPUT and live_base[base[k]] and (pending or active):
+        row = p64(itab + 8 * nt.I_WIDTH * instructions[k])
+        kind = row[nt.I_KIND]
+        pending = k >= s[nt.S_DONE] and flags[k] & nt.POISON == 0
+        active = flags[root[k]] & nt.ACTIVE
+        if kind >= nt.WRITE and kind < nt.OUTPUT and live_base[base[k]] and (pending or active):
             marks[k] |= VALUE | GRAPH
-        if marks[k] == 0 or kind == LEAF or flags[k] & STUB:
+        if marks[k] == 0 or kind == nt.LEAF or flags[k] & nt.STUB:
             k -= 1
             continue
         first = arg_start[k]
-        if kind == COMPUTE:
+        if kind == nt.COMPUTE:
             graph = marks[k] & GRAPH and active
             residuals = -1
-            if flags[k] & FREED:
+            if flags[k] & nt.FREED:
                 residuals = 0
-            elif graph and row[I_VJP] >= 0:
+            elif graph and row[nt.I_VJP] >= 0:
                 residuals = kept_residuals(state, row, k)
-            if graph and row[I_PYTHON] == 2:  # a Function has saved its output
-                residuals |= 1 << row[I_NARGS]
-            for i in range(row[I_NARGS]):
+            if graph and row[nt.I_PYTHON] == 2:  # a Function has saved its output
+                residuals |= 1 << row[nt.I_NARGS]
+            for i in range(row[nt.I_NARGS]):
                 slot = args[first + i]
                 bits = 0
                 if pending or (graph and residuals >> i & 1):
                     bits |= VALUE
-                if graph and flags[root[slot]] & ACTIVE:
+                if graph and flags[root[slot]] & nt.ACTIVE:
                     bits |= GRAPH
                 if bits and slot != 0:  # 0 where it was dropped (`forget_operands`)
                     keep(marks, live_base, root, base, slot, bits)
-            if graph and residuals >> row[I_NARGS] & 1:
+            if graph and residuals >> row[nt.I_NARGS] & 1:
                 marks[k] |= VALUE
             if pending:
-                for i in range(1, row[I_NOUT]):
+                for i in range(1, row[nt.I_NOUT]):
                     marks[k + i] |= VALUE
-        elif kind == VIEW:
+        elif kind == nt.VIEW:
             # A passive view (`detach`) needs its operand's value, and not how that was computed.
             bits = marks[k] | VALUE if active else VALUE
             keep(marks, live_base, root, base, args[first], bits)
-        elif kind == OUTPUT:
+        elif kind == nt.OUTPUT:
             if pending:
                 keep(marks, live_base, root, base, args[first], VALUE)
         else:
@@ -116,7 +95,7 @@ def mark(state, marks_at, live_base_at, low):  # type: ignore[no-untyped-def]
             source = args[first + 1]
             if pending:
                 keep(marks, live_base, root, base, source, VALUE)
-            if flags[root[source]] & ACTIVE:
+            if flags[root[source]] & nt.ACTIVE:
                 keep(marks, live_base, root, base, source, GRAPH)
         k -= 1
     return 0
@@ -148,10 +127,14 @@ def trim_entry(state, low, marks_at, expected):  # type: ignore[no-untyped-def]
             if marks[base[k]] & _GONE:  # nobody needs the views of such a value either
                 address[k] = 0
             continue
-        row = p64(itab + 8 * I_WIDTH * instructions[k])
-        kind, size = row[I_KIND], row[I_BYTES]
-        owns = (kind == COMPUTE or kind == OUTPUT) and flags[k] & EXTERNAL == 0 and address[k] != 0
-        if owns and size > SMALL and marks[k] & VALUE == 0:
+        row = p64(itab + 8 * nt.I_WIDTH * instructions[k])
+        kind, size = row[nt.I_KIND], row[nt.I_BYTES]
+        owns = (
+            (kind == nt.COMPUTE or kind == nt.OUTPUT)
+            and flags[k] & nt.EXTERNAL == 0
+            and address[k] != 0
+        )
+        if owns and size > nt.SMALL and marks[k] & VALUE == 0:
             free_large(state + 8 * nt.S_POOL, address[k], size)
             s[nt.S_OWNED_BYTES] -= size
             address[k] = 0
@@ -191,14 +174,18 @@ def compact_entry(  # type: ignore[no-untyped-def]
     new[0] = 0
     old_address[0] = 0
     for k in range(1, s[nt.S_COUNT]):
-        row = p64(itab + 8 * I_WIDTH * instructions[k])
-        kind = row[I_KIND]
-        size = row[I_BYTES]
+        row = p64(itab + 8 * nt.I_WIDTH * instructions[k])
+        kind = row[nt.I_KIND]
+        size = row[nt.I_BYTES]
         memory = address[k]
         old_address[k] = memory
-        owns = (kind == COMPUTE or kind == OUTPUT) and flags[k] & EXTERNAL == 0 and memory != 0
+        owns = (
+            (kind == nt.COMPUTE or kind == nt.OUTPUT)
+            and flags[k] & nt.EXTERNAL == 0
+            and memory != 0
+        )
         if owns and marks[k] & VALUE == 0:
-            if size > SMALL:
+            if size > nt.SMALL:
                 free_large(state + 8 * nt.S_POOL, memory, size)
                 s[nt.S_OWNED_BYTES] -= size
             memory = 0
@@ -207,7 +194,7 @@ def compact_entry(  # type: ignore[no-untyped-def]
             new[k] = -1
             continue
         pending = k >= s[nt.S_DONE]
-        if owns and size <= SMALL:
+        if owns and size <= nt.SMALL:
             moved = allocate_small(arena, max(size, 1))
             if moved == 0:
                 leak = 1  # out of memory: values stay where they are, and so do their blocks
@@ -215,12 +202,12 @@ def compact_entry(  # type: ignore[no-untyped-def]
                 it.memcpy(moved, memory, size)
                 memory = moved
         start, stop = arg_start[k], arg_start[k + 1]
-        stub = flags[k] & STUB
+        stub = flags[k] & nt.STUB
         own_root = new[root[k]] if root[k] != k else k
-        active = flags[own_root] & ACTIVE if own_root >= 0 else 0
-        if not pending and kind != VIEW and kind != LEAF:
+        active = flags[own_root] & nt.ACTIVE if own_root >= 0 else 0
+        if not pending and kind != nt.VIEW and kind != nt.LEAF:
             if not active or marks[k] & GRAPH == 0:
-                stub = STUB
+                stub = nt.STUB
         if not pending and base[k] != k and memory != 0:  # an alias follows its base
             owner = base[k]
             memory = memory - old_address[owner] + address[new[owner]]
@@ -228,7 +215,7 @@ def compact_entry(  # type: ignore[no-untyped-def]
         target = arg_count
         if not stub:
             for i in range(start, stop):
-                if i - start < row[I_NARGS]:
+                if i - start < row[nt.I_NARGS]:
                     slot = new[args[i]]
                     args[target] = slot if slot > 0 else 0
                 else:
@@ -246,12 +233,12 @@ def compact_entry(  # type: ignore[no-untyped-def]
             done = count
     arg_start[count] = arg_count
     values = p64(state + 8 * nt.S_VALUES)
-    blocks = p64(values[A_BLOCKS])
+    blocks = p64(values[nt.A_BLOCKS])
     if not leak:
-        for i in range(values[A_BLOCK_COUNT]):
+        for i in range(values[nt.A_BLOCK_COUNT]):
             it.free(blocks[i])
-    if values[A_BLOCKS] != 0:
-        it.free(values[A_BLOCKS])
+    if values[nt.A_BLOCKS] != 0:
+        it.free(values[nt.A_BLOCKS])
     for i in range(6):
         values[i] = p64(arena)[i]
     handles = p32(s[nt.S_HANDLES])
@@ -340,18 +327,18 @@ def destroy_entry(state):  # type: ignore[no-untyped-def]
     instructions, address = p32(s[nt.S_INSTRUCTION]), p64(s[nt.S_ADDRESS])
     itab = p64(globals_address())[nt.G_ITAB]
     for k in range(1, s[nt.S_COUNT]):
-        row = p64(itab + 8 * I_WIDTH * instructions[k])
-        kind = row[I_KIND]
-        if (kind == COMPUTE or kind == OUTPUT) and flags[k] & EXTERNAL == 0:
-            if address[k] != 0 and row[I_BYTES] > SMALL:
+        row = p64(itab + 8 * nt.I_WIDTH * instructions[k])
+        kind = row[nt.I_KIND]
+        if (kind == nt.COMPUTE or kind == nt.OUTPUT) and flags[k] & nt.EXTERNAL == 0:
+            if address[k] != 0 and row[nt.I_BYTES] > nt.SMALL:
                 it.free(address[k])
     for which in range(2):
         a = p64(state + 8 * (nt.S_VALUES if which == 0 else nt.S_ADJOINTS))
-        blocks = p64(a[A_BLOCKS])
-        for i in range(a[A_BLOCK_COUNT]):
+        blocks = p64(a[nt.A_BLOCKS])
+        for i in range(a[nt.A_BLOCK_COUNT]):
             it.free(blocks[i])
-        if a[A_BLOCKS] != 0:
-            it.free(a[A_BLOCKS])
+        if a[nt.A_BLOCKS] != 0:
+            it.free(a[nt.A_BLOCKS])
     empty_pool(state + 8 * nt.S_POOL)
     if s[nt.S_SCRATCH] != 0:
         it.free(s[nt.S_SCRATCH])

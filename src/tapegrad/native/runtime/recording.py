@@ -23,22 +23,6 @@ import numpy as np
 
 from .. import abi as nt
 from .. import intrinsics as it
-from ..abi import (
-    ACTIVE,
-    I_BYTES,
-    I_DETACH,
-    I_DIFF,
-    I_KIND,
-    I_LAYOUT,
-    I_NARGS,
-    I_USED,
-    I_WIDTH,
-    SILENT,
-    VIEW,
-    VISIBLE,
-    WATCHED,
-    WRITE,
-)  # fmt: skip
 from ..intrinsics import float_bits, globals_address, helper, inlined, p8, p32, p64, stack_words
 from .hash_tables import find_constant, find_pair
 
@@ -75,8 +59,8 @@ def append(state, instruction, args, count):  # type: ignore[no-untyped-def]
 @helper
 def forget_operands(s, k):  # type: ignore[no-untyped-def]
     """Let a passive result that becomes active be like a leaf, from which no pass goes on."""
-    row = p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * p32(s[nt.S_INSTRUCTION])[k])
-    if row[I_KIND] == nt.COMPUTE and k < s[nt.S_DONE]:
+    row = p64(p64(globals_address())[nt.G_ITAB] + 8 * nt.I_WIDTH * p32(s[nt.S_INSTRUCTION])[k])
+    if row[nt.I_KIND] == nt.COMPUTE and k < s[nt.S_DONE]:
         args, arg_start = p32(s[nt.S_ARG]), p32(s[nt.S_ARG_START])
         for i in range(arg_start[k], arg_start[k + 1]):  # none, where they were dropped before
             args[i] = 0
@@ -101,44 +85,46 @@ def put_in_place(state, instruction, args, count, refused):  # type: ignore[no-u
     s = p64(state)
     n = s[nt.S_COUNT]
     start = s[nt.S_ARG_COUNT]
-    row = p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * instruction)
+    row = p64(p64(globals_address())[nt.G_ITAB] + 8 * nt.I_WIDTH * instruction)
     source = p32(args)
     root, base, flags = p32(s[nt.S_ROOT]), p32(s[nt.S_BASE]), p8(s[nt.S_FLAGS])
     active = 0
     visible = 0
-    for i in range(row[I_NARGS]):
+    for i in range(row[nt.I_NARGS]):
         slot = source[i]
         active |= flags[root[slot]]
         visible |= flags[base[slot]]
-    active &= ACTIVE
-    if s[nt.S_GRAD_MODE] == 0 or row[I_DIFF] == 0:
+    active &= nt.ACTIVE
+    if s[nt.S_GRAD_MODE] == 0 or row[nt.I_DIFF] == 0:
         active = 0
     if visible & refused:
         return _NEED_PYTHON
-    if visible & VISIBLE:
+    if visible & nt.VISIBLE:
         s[nt.S_EAGER] = 1
-    kind = row[I_KIND]
+    kind = row[nt.I_KIND]
     own_root, own_base, own_flags = n, n, active
-    if kind == VIEW or kind >= WRITE:
+    if kind == nt.VIEW or kind >= nt.WRITE:
         parent = source[0]
         if kind < nt.OUTPUT:
             own_base = base[parent]
-            own_flags |= flags[parent] & SILENT
-            if kind == VIEW and root[parent] != parent:
-                own_flags |= flags[parent] & WATCHED
+            own_flags |= flags[parent] & nt.SILENT
+            if kind == nt.VIEW and root[parent] != parent:
+                own_flags |= flags[parent] & nt.WATCHED
             # A view that is made under no_grad has a root of its own, which tells that (views.py).
-            aliases = s[nt.S_GRAD_MODE] != 0 or (kind != VIEW and flags[root[parent]] & ACTIVE == 0)
-            if row[I_DETACH] == 0 and aliases:
+            aliases = s[nt.S_GRAD_MODE] != 0 or (
+                kind != nt.VIEW and flags[root[parent]] & nt.ACTIVE == 0
+            )
+            if row[nt.I_DETACH] == 0 and aliases:
                 own_root = root[parent]
-                own_flags &= ~ACTIVE
-                if kind != VIEW and active:
-                    if flags[own_root] & ACTIVE == 0:
+                own_flags &= ~nt.ACTIVE
+                if kind != nt.VIEW and active:
+                    if flags[own_root] & nt.ACTIVE == 0:
                         forget_operands(s, own_root)
-                    flags[own_root] |= ACTIVE
+                    flags[own_root] |= nt.ACTIVE
             else:
-                own_flags &= ~ACTIVE
-            if row[I_DETACH] == 2:
-                own_flags |= SILENT
+                own_flags &= ~nt.ACTIVE
+            if row[nt.I_DETACH] == 2:
+                own_flags |= nt.SILENT
     p32(s[nt.S_INSTRUCTION])[n] = instruction
     p32(s[nt.S_ARG_START])[n + 1] = start + count
     p64(s[nt.S_ADDRESS])[n] = 0
@@ -147,9 +133,9 @@ def put_in_place(state, instruction, args, count, refused):  # type: ignore[no-u
     flags[n] = own_flags
     s[nt.S_ARG_COUNT] = start + count
     if kind == nt.COMPUTE:
-        s[nt.S_PENDING_BYTES] += row[I_BYTES]
+        s[nt.S_PENDING_BYTES] += row[nt.I_BYTES]
     s[nt.S_COUNT] = n + 1
-    row[I_USED] = 1
+    row[nt.I_USED] = 1
     return n
 
 
@@ -157,7 +143,7 @@ def put_in_place(state, instruction, args, count, refused):  # type: ignore[no-u
 def layout_at(state, slot):  # type: ignore[no-untyped-def]
     """Layout id of a slot."""
     instruction = p32(p64(state)[nt.S_INSTRUCTION])[slot]
-    return p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * instruction)[I_LAYOUT]
+    return p64(p64(globals_address())[nt.G_ITAB] + 8 * nt.I_WIDTH * instruction)[nt.I_LAYOUT]
 
 
 @inlined
@@ -257,7 +243,7 @@ def finish(handle, state, instruction, args, count, layout):  # type: ignore[no-
         and has_room(state, 1, count)
         and s[nt.S_PENDING_BYTES] <= s[nt.S_PENDING_LIMIT]
     ):
-        slot = put(state, instruction, args, count, VISIBLE)  # such have to be evaluated at once
+        slot = put(state, instruction, args, count, nt.VISIBLE)  # such have to be evaluated at once
         if slot >= 0:
             bind(handle, state, slot, layout)
             return handle

@@ -9,52 +9,6 @@ from __future__ import annotations
 import numpy as np
 
 from .. import abi as nt
-from ..abi import (
-    ACTIVE,
-    COMPUTE,
-    DONE,
-    FREED,
-    I_DETACH,
-    I_EXTRA,
-    I_KIND,
-    I_NARGS,
-    I_NOUT,
-    I_PYTHON,
-    I_VJP,
-    I_WIDTH,
-    IS_FREED,
-    IS_STALE,
-    LEAF,
-    NEEDS_PROGRAMS,
-    OUTPUT,
-    R_CAPTURES,
-    R_ERROR_ARG,
-    R_ERROR_SLOT,
-    R_HIGH,
-    R_LAST_WRITE,
-    R_LOW,
-    R_MISSING,
-    R_MISSING_COUNT,
-    R_NEEDED,
-    R_REACHED,
-    R_ROOT,
-    R_ROOT_COUNT,
-    R_SEPARABLE,
-    R_STOP,
-    R_TARGETS,
-    R_VARIANT,
-    R_WATCHED,
-    R_WRITE_COUNT,
-    R_WRITES,
-    REWRITTEN,
-    STUB,
-    TARGET,
-    V_EXISTS,
-    V_MASK,
-    V_WIDTH,
-    VIEW,
-    WATCHED,
-)  # fmt: skip
 from ..intrinsics import globals_address, helper, inlined, p8, p32, p64
 from .wanting import find_needed, is_late, leave, runs, separate_late, want_written
 
@@ -65,13 +19,15 @@ KEEPS_RESIDUALS = 4
 @inlined
 def vjp_row(row, variant, operand):  # type: ignore[no-untyped-def]
     """VJP program of an instruction for an operand, in a variant (LANES, MASKED)."""
-    return p64(p64(globals_address())[nt.G_VTAB] + 8 * V_WIDTH * (row[I_VJP + variant] + operand))
+    return p64(
+        p64(globals_address())[nt.G_VTAB] + 8 * nt.V_WIDTH * (row[nt.I_VJP + variant] + operand)
+    )
 
 
 @inlined
 def is_built(row, variant):  # type: ignore[no-untyped-def]
     """Return True if an instruction has its VJP programs: the plain ones, which tell residuals, as well."""
-    return row[I_VJP] >= 0 and row[I_VJP + variant] >= 0
+    return row[nt.I_VJP] >= 0 and row[nt.I_VJP + variant] >= 0
 
 
 @inlined
@@ -81,11 +37,11 @@ def kept_residuals(state, row, k):  # type: ignore[no-untyped-def]
     args = p32(s[nt.S_ARG] + 4 * p32(s[nt.S_ARG_START])[k])
     flags, root = p8(s[nt.S_FLAGS]), p32(s[nt.S_ROOT])
     mask = 0
-    for i in range(row[I_NARGS]):
-        if flags[root[args[i]]] & ACTIVE:
+    for i in range(row[nt.I_NARGS]):
+        if flags[root[args[i]]] & nt.ACTIVE:
             v = vjp_row(row, 0, i)
-            if v[V_EXISTS]:
-                mask |= v[V_MASK]
+            if v[nt.V_EXISTS]:
+                mask |= v[nt.V_MASK]
     return mask
 
 
@@ -95,9 +51,9 @@ def looked_at(flags, row, k, holder):  # type: ignore[no-untyped-def]
 
     It does not look at a view within another's adjoint, but for the tensor itself after a write.
     """
-    if flags[k] & WATCHED == 0:
+    if flags[k] & nt.WATCHED == 0:
         return False
-    return holder == k or row[I_KIND] != VIEW or row[I_EXTRA] == REWRITTEN
+    return holder == k or row[nt.I_KIND] != nt.VIEW or row[nt.I_EXTRA] == nt.REWRITTEN
 
 
 @inlined
@@ -107,18 +63,18 @@ def reach(state, r, operand):  # type: ignore[no-untyped-def]
     It need not come to what is passive or not wanted, or to a leaf that requires grad: nothing happens
     there. A loop's sweep then ends where the loop's statements begin, not at the tape's start.
     """
-    reached = p8(r[R_REACHED])
+    reached = p8(r[nt.R_REACHED])
     s = p64(state)
-    slot = p32(r[R_ROOT])[operand]
-    if p8(r[R_NEEDED])[slot] == 0:
+    slot = p32(r[nt.R_ROOT])[operand]
+    if p8(r[nt.R_NEEDED])[slot] == 0:
         return 0
-    if slot != operand and p8(s[nt.S_FLAGS])[operand] & WATCHED:
-        r[R_WATCHED] += 1
-        r[R_SEPARABLE] += 1
+    if slot != operand and p8(s[nt.S_FLAGS])[operand] & nt.WATCHED:
+        r[nt.R_WATCHED] += 1
+        r[nt.R_SEPARABLE] += 1
     if reached[slot]:
         return 0
-    row = p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * p32(s[nt.S_INSTRUCTION])[slot])
-    if row[I_KIND] == LEAF and row[I_EXTRA]:
+    row = p64(p64(globals_address())[nt.G_ITAB] + 8 * nt.I_WIDTH * p32(s[nt.S_INSTRUCTION])[slot])
+    if row[nt.I_KIND] == nt.LEAF and row[nt.I_EXTRA]:
         reached[slot] = 1
         return 0
     reached[slot] = 2
@@ -130,38 +86,38 @@ def prepare(state, request):  # type: ignore[no-untyped-def]
     """Mark needed and reached roots from the outputs on; DONE, or what would stop the sweep."""
     s = p64(state)
     r = p64(request)
-    root = p32(r[R_ROOT])
-    needed, reached = p8(r[R_NEEDED]), p8(r[R_REACHED])
+    root = p32(r[nt.R_ROOT])
+    needed, reached = p8(r[nt.R_NEEDED]), p8(r[nt.R_REACHED])
     flags = p8(s[nt.S_FLAGS])
     instructions = p32(s[nt.S_INSTRUCTION])
     arg_start = p32(s[nt.S_ARG_START])
     args = p32(s[nt.S_ARG])
     base = p32(s[nt.S_BASE])
     itab = p64(globals_address())[nt.G_ITAB]
-    high, variant = r[R_HIGH], r[R_VARIANT]
-    r[R_WATCHED], r[R_SEPARABLE] = 0, 0
-    rows, shared = p64(r[R_CAPTURES]), p32(s[nt.S_ROOT])
+    high, variant = r[nt.R_HIGH], r[nt.R_VARIANT]
+    r[nt.R_WATCHED], r[nt.R_SEPARABLE] = 0, 0
+    rows, shared = p64(r[nt.R_CAPTURES]), p32(s[nt.S_ROOT])
     separate_late(r)
     want_written(state, r, 0)
-    if r[R_LOW] <= high:
+    if r[nt.R_LOW] <= high:
         find_needed(state, r)
         separate_late(r)
-    last_write = p32(r[R_LAST_WRITE])
-    writes = p64(r[R_WRITES])
-    for i in range(r[R_WRITE_COUNT]):
+    last_write = p32(r[nt.R_LAST_WRITE])
+    writes = p64(r[nt.R_WRITES])
+    for i in range(r[nt.R_WRITE_COUNT]):
         last_write[writes[2 * i]] = writes[2 * i + 1]
-    missing = p32(r[R_MISSING])
+    missing = p32(r[nt.R_MISSING])
     missing_count = 0
     k = high
     waiting = 0  # roots that are reached and that the pass has not come to
     for i in range(high, 0, -1):
         if reached[i]:
             waiting += 1
-            if waiting == r[R_ROOT_COUNT]:
+            if waiting == r[nt.R_ROOT_COUNT]:
                 break
     while k > 0 and waiting > 0:
         leave(r, k + 1)
-        for i in range(r[R_TARGETS] if needed[k] & TARGET else 0):
+        for i in range(r[nt.R_TARGETS] if needed[k] & nt.TARGET else 0):
             late = rows[4 * i + 1]
             if is_late(rows, i, k) and root[late] == late:
                 root[late] = shared[late]
@@ -177,25 +133,29 @@ def prepare(state, request):  # type: ignore[no-untyped-def]
         if needed[holder] == 0:
             k -= 1
             continue
-        row = p64(itab + 8 * I_WIDTH * instructions[k])
-        kind = row[I_KIND]
-        if row[I_PYTHON] or looked_at(flags, row, k, holder):
-            r[R_WATCHED] += 1
-        if kind == LEAF:
+        row = p64(itab + 8 * nt.I_WIDTH * instructions[k])
+        kind = row[nt.I_KIND]
+        if row[nt.I_PYTHON] or looked_at(flags, row, k, holder):
+            r[nt.R_WATCHED] += 1
+        if kind == nt.LEAF:
             k -= 1
             continue
-        if flags[k] & STUB or not runs(state, r, row, k):
+        if flags[k] & nt.STUB or not runs(state, r, row, k):
             k -= 1
             continue
-        if flags[k] & FREED:
-            r[R_ERROR_SLOT] = k
-            return IS_FREED
-        if kind != COMPUTE:
+        if flags[k] & nt.FREED:
+            r[nt.R_ERROR_SLOT] = k
+            return nt.IS_FREED
+        if kind != nt.COMPUTE:
             for i in range(
-                row[I_NARGS] if row[I_DETACH] == 0 else 0
+                row[nt.I_NARGS] if row[nt.I_DETACH] == 0 else 0
             ):  # nothing goes through `detach`
                 waiting += reach(state, r, args[arg_start[k] + i])
-            if kind != OUTPUT and not is_built(row, variant) and (kind != VIEW or root[k] == k):
+            if (
+                kind != nt.OUTPUT
+                and not is_built(row, variant)
+                and (kind != nt.VIEW or root[k] == k)
+            ):
                 missing[missing_count] = instructions[k]
                 missing_count += 1
             k -= 1
@@ -211,21 +171,23 @@ def prepare(state, request):  # type: ignore[no-untyped-def]
             mask = kept_residuals(state, row, k)
             if mask != 0:
                 reached[k] |= KEEPS_RESIDUALS
-            for i in range(row[I_NARGS] + row[I_NOUT]):
+            for i in range(row[nt.I_NARGS] + row[nt.I_NOUT]):
                 if mask >> i & 1:
-                    slot = args[arg_start[k] + i] if i < row[I_NARGS] else k + i - row[I_NARGS]
-                    if r[R_WRITE_COUNT] > 0 and last_write[base[slot]] > 2 * k:
-                        r[R_ERROR_SLOT] = k
-                        r[R_ERROR_ARG] = slot
-                        return IS_STALE
-        for i in range(row[I_NARGS]):
+                    slot = (
+                        args[arg_start[k] + i] if i < row[nt.I_NARGS] else k + i - row[nt.I_NARGS]
+                    )
+                    if r[nt.R_WRITE_COUNT] > 0 and last_write[base[slot]] > 2 * k:
+                        r[nt.R_ERROR_SLOT] = k
+                        r[nt.R_ERROR_ARG] = slot
+                        return nt.IS_STALE
+        for i in range(row[nt.I_NARGS]):
             waiting += reach(state, r, args[arg_start[k] + i])
         k -= 1
     separate_late(r)
     want_written(state, r, k)
-    r[R_MISSING_COUNT] = missing_count
-    r[R_STOP] = k
-    return NEEDS_PROGRAMS if missing_count > 0 else DONE
+    r[nt.R_MISSING_COUNT] = missing_count
+    r[nt.R_STOP] = k
+    return nt.NEEDS_PROGRAMS if missing_count > 0 else nt.DONE
 
 
 def largest_entry(state, low, high):  # type: ignore[no-untyped-def]
@@ -233,5 +195,5 @@ def largest_entry(state, low, high):  # type: ignore[no-untyped-def]
     itab, instructions = p64(globals_address())[nt.G_ITAB], p32(p64(state)[nt.S_INSTRUCTION])
     largest = np.int64(0)
     for k in range(low, high):
-        largest = max(largest, p64(itab + 8 * I_WIDTH * instructions[k])[nt.I_BYTES])
+        largest = max(largest, p64(itab + 8 * nt.I_WIDTH * instructions[k])[nt.I_BYTES])
     return largest

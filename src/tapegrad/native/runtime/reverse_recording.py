@@ -10,31 +10,6 @@ from __future__ import annotations
 import numpy as np
 
 from .. import abi as nt
-from ..abi import (
-    COMPUTE,
-    I_KIND,
-    I_NARGS,
-    I_REPLAY,
-    I_WIDTH,
-    LEAF,
-    OP_ACCUMULATE,
-    OP_REGION,
-    OP_ZEROS,
-    OUTPUT,
-    Q_CT,
-    Q_EXISTS,
-    Q_LAYOUT,
-    Q_RESULT,
-    Q_SEGMENT,
-    Q_WIDTH,
-    R_NEEDED,
-    R_ROOT,
-    R_VARIANT,
-    STUB,
-    TARGET,
-    VIEW,
-    WATCHED,
-)  # fmt: skip
 from ..intrinsics import globals_address, helper, p8, p32, p64, stack_words
 from .hash_tables import find_constant, find_pair
 from .recording import append, has_room, layout_at
@@ -59,28 +34,28 @@ def plan_sum(state, root, adjoint, buffer, slot, result, plan):  # type: ignore[
         if sum_slot == 0:
             plan[0] = SET
             return 1
-        op = OP_ACCUMULATE if buffer[owner] else g[nt.G_ADD]
+        op = nt.OP_ACCUMULATE if buffer[owner] else g[nt.G_ADD]
         pair = find_pair(op, layout_at(state, sum_slot), result)
         if pair == 0:
             return 0
         plan[0] = INTO_BUFFER if buffer[owner] else SUM
         plan[1] = p64(pair)[1]
         return 1
-    region = find_pair(OP_REGION, whole, part)
+    region = find_pair(nt.OP_REGION, whole, part)
     if region == 0:
         return 0
-    into = find_pair(OP_ACCUMULATE, p64(region)[2], result)
+    into = find_pair(nt.OP_ACCUMULATE, p64(region)[2], result)
     if into == 0:
         return 0
     plan[0], plan[1], plan[2] = INTO_REGION, p64(region)[1], p64(into)[1]
     if buffer[owner] == 0:
-        zeros = find_pair(OP_ZEROS, whole, 0)
+        zeros = find_pair(nt.OP_ZEROS, whole, 0)
         zero = find_constant(state, 0, np.int64(p8(g[nt.G_LAYOUT_DTYPE])[whole]))
         if zeros == 0 or zero == 0:
             return 0
         plan[3], plan[4], plan[5], plan[6] = p64(zeros)[1], p64(zeros)[2], zero, 0
         if sum_slot != 0:
-            before = find_pair(OP_ACCUMULATE, whole, layout_at(state, sum_slot))
+            before = find_pair(nt.OP_ACCUMULATE, whole, layout_at(state, sum_slot))
             if before == 0:
                 return 0
             plan[6] = p64(before)[1]
@@ -133,35 +108,35 @@ def replay(state, request, adjoints, buffers, k, low):  # type: ignore[no-untype
     no note: nobody keeps a part of a buffer as a residual before it is complete.
     """
     s, r = p64(state), p64(request)
-    root, needed = p32(r[R_ROOT]), p8(r[R_NEEDED])
+    root, needed = p32(r[nt.R_ROOT]), p8(r[nt.R_NEEDED])
     adjoint, buffer = p32(adjoints), p8(buffers)
     flags = p8(s[nt.S_FLAGS])
     instructions, arg_start = p32(s[nt.S_INSTRUCTION]), p32(s[nt.S_ARG_START])
     g = p64(globals_address())
     itab = g[nt.G_ITAB]
     args, plan = stack_words(8), p64(stack_words(8))
-    column = I_REPLAY + (r[R_VARIANT] >> 1)
+    column = nt.I_REPLAY + (r[nt.R_VARIANT] >> 1)
     while k >= low:
-        if needed[k] & TARGET:
+        if needed[k] & nt.TARGET:
             return k
         owner = root[k]
         if adjoint[owner] == 0 or needed[owner] == 0:
             k -= 1
             continue
-        row = p64(itab + 8 * I_WIDTH * instructions[k])
-        kind = row[I_KIND]
-        if flags[k] & WATCHED:
+        row = p64(itab + 8 * nt.I_WIDTH * instructions[k])
+        kind = row[nt.I_KIND]
+        if flags[k] & nt.WATCHED:
             return k
-        skipped = kind == LEAF or kind == OUTPUT or flags[k] & STUB
-        if skipped or (kind == VIEW and owner != k):
+        skipped = kind == nt.LEAF or kind == nt.OUTPUT or flags[k] & nt.STUB
+        if skipped or (kind == nt.VIEW and owner != k):
             k -= 1
             continue
-        if kind != COMPUTE or row[column] < 0:
+        if kind != nt.COMPUTE or row[column] < 0:
             return k
         ct = np.int64(adjoint[k])
-        rules = g[nt.G_REPLAY] + 8 * Q_WIDTH * row[column]
+        rules = g[nt.G_REPLAY] + 8 * nt.Q_WIDTH * row[column]
         layout = layout_at(state, ct)
-        if layout != p64(rules)[Q_CT]:
+        if layout != p64(rules)[nt.Q_CT]:
             pair = find_pair(g[nt.G_CLONE], layout, 0)
             if pair == 0 or not has_room(state, 1, 1):
                 return k
@@ -169,18 +144,18 @@ def replay(state, request, adjoints, buffers, k, low):  # type: ignore[no-untype
             ct = append(state, p64(pair)[1], args, 1)
             adjoint[k] = ct
         operands = p32(s[nt.S_ARG] + 4 * arg_start[k])
-        for i in range(row[I_NARGS]):
+        for i in range(row[nt.I_NARGS]):
             slot = operands[i]
-            rule = p64(rules + 8 * Q_WIDTH * i)
-            if rule[Q_EXISTS] == 0 or needed[root[slot]] == 0:
+            rule = p64(rules + 8 * nt.Q_WIDTH * i)
+            if rule[nt.Q_EXISTS] == 0 or needed[root[slot]] == 0:
                 continue
             stop = k + (i << 32)
-            segment = rule[Q_SEGMENT]
+            segment = rule[nt.Q_SEGMENT]
             if segment == 0 or not fits(state, segment, 6, 16):
                 return stop
-            if plan_sum(state, root, adjoint, buffer, slot, rule[Q_LAYOUT], plan) == 0:
+            if plan_sum(state, root, adjoint, buffer, slot, rule[nt.Q_LAYOUT], plan) == 0:
                 return stop
-            result = append_rule(state, segment, rule[Q_RESULT], k, ct, operands)
+            result = append_rule(state, segment, rule[nt.Q_RESULT], k, ct, operands)
             if result == 0:
                 return stop
             follow(state, root, adjoint, buffer, slot, result, plan, args)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 
 from .. import abi as nt
-from ..abi import S_ARG, S_ARG_COUNT, SEG_ARGS, SEG_HEADER, SEG_INPUT, SEG_LEAVES, SEG_STATEMENTS
 from ..intrinsics import helper, inlined, p32, p64
 from .hash_tables import find_constant
 from .recording import CHARACTERS, has_room, put_in_place
@@ -19,15 +18,15 @@ from .recording import CHARACTERS, has_room, put_in_place
 def fits(state, segment, statements, args):  # type: ignore[no-untyped-def]
     """Return True if there is room for a segment, and for more statements and operands."""
     h = p64(segment)
-    args += h[SEG_ARGS] + h[SEG_LEAVES]
-    return has_room(state, h[SEG_STATEMENTS] + statements, args)
+    args += h[nt.SEG_ARGS] + h[nt.SEG_LEAVES]
+    return has_room(state, h[nt.SEG_STATEMENTS] + statements, args)
 
 
 @inlined
 def leaf_slots(state, segment):  # type: ignore[no-untyped-def]
     """Address of the slots of a segment's leaves; there is room."""
     s = p64(state)
-    return s[S_ARG] + 4 * (s[S_ARG_COUNT] + p64(segment)[SEG_ARGS])
+    return s[nt.S_ARG] + 4 * (s[nt.S_ARG_COUNT] + p64(segment)[nt.SEG_ARGS])
 
 
 @helper
@@ -37,10 +36,10 @@ def bind_rule(state, segment, k, ct, operands):  # type: ignore[no-untyped-def]
     False if a number is not on the tape.
     """
     leaves = p32(leaf_slots(state, segment))
-    leaf = p64(segment + 8 * SEG_HEADER)
-    for i in range(p64(segment)[SEG_LEAVES]):
+    leaf = p64(segment + 8 * nt.SEG_HEADER)
+    for i in range(p64(segment)[nt.SEG_LEAVES]):
         code, value = leaf[2 * i], leaf[2 * i + 1]
-        if code == SEG_INPUT:
+        if code == nt.SEG_INPUT:
             if value == nt.RULE_CT:
                 leaves[i] = ct
             elif value == nt.RULE_OUT:
@@ -61,11 +60,11 @@ def append_segment(state, segment):  # type: ignore[no-untyped-def]
     s, h = p64(state), p64(segment)
     first, mode = s[nt.S_COUNT], s[nt.S_GRAD_MODE]
     leaves = p32(leaf_slots(state, segment))
-    place = segment + 8 * (SEG_HEADER + 2 * h[SEG_LEAVES])
-    for _ in range(h[SEG_STATEMENTS]):
+    place = segment + 8 * (nt.SEG_HEADER + 2 * h[nt.SEG_LEAVES])
+    for _ in range(h[nt.SEG_STATEMENTS]):
         step = p64(place)
         references, extra = step[2], step[3]
-        address = s[S_ARG] + 4 * s[S_ARG_COUNT]
+        address = s[nt.S_ARG] + 4 * s[nt.S_ARG_COUNT]
         args = p32(address)
         for i in range(references):
             reference = step[4 + i]
@@ -98,10 +97,10 @@ def segment_entry(state, segment, inputs):  # type: ignore[no-untyped-def]
     if not fits(state, segment, 0, 0):
         return -1
     given, leaves = p32(inputs + CHARACTERS), p32(leaf_slots(state, segment))
-    leaf, number = p64(segment + 8 * SEG_HEADER), 0
-    for i in range(p64(segment)[SEG_LEAVES]):
+    leaf, number = p64(segment + 8 * nt.SEG_HEADER), 0
+    for i in range(p64(segment)[nt.SEG_LEAVES]):
         code = leaf[2 * i]
-        if code == SEG_INPUT:
+        if code == nt.SEG_INPUT:
             leaves[i] = given[number]
             number += 1
         else:

@@ -10,31 +10,6 @@ from __future__ import annotations
 import numpy as np
 
 from .. import abi as nt
-from ..abi import (
-    ACTIVE,
-    COMPUTE,
-    I_DETACH,
-    I_KIND,
-    I_LAYOUT,
-    I_NARGS,
-    I_NOUT,
-    I_PUSH,
-    I_PYTHON,
-    I_WIDTH,
-    LEAF,
-    Q_EXISTS,
-    Q_LAYOUT,
-    Q_RESULT,
-    Q_SEGMENT,
-    Q_WIDTH,
-    R_HIGH,
-    R_REACHED,
-    SEG_ARGS,
-    SEG_LEAVES,
-    SEG_STATEMENTS,
-    STUB,
-    VIEW,
-)  # fmt: skip
 from ..intrinsics import globals_address, helper, p8, p32, p64, stack_words
 from .hash_tables import find_pair
 from .recording import append, has_room
@@ -47,28 +22,28 @@ def can_push(state, row, rules, k, operands, tangent):  # type: ignore[no-untype
     g = p64(globals_address())
     layout = np.int64(-1)
     statements, args = 2, 8
-    for i in range(row[I_NARGS]):
-        rule = p64(rules + 8 * Q_WIDTH * i)
-        if tangent[operands[i]] == 0 or rule[Q_EXISTS] == 0:
+    for i in range(row[nt.I_NARGS]):
+        rule = p64(rules + 8 * nt.Q_WIDTH * i)
+        if tangent[operands[i]] == 0 or rule[nt.Q_EXISTS] == 0:
             continue
-        segment = rule[Q_SEGMENT]
+        segment = rule[nt.Q_SEGMENT]
         if segment == 0 or not fits(state, segment, 0, 0):
             return False
         if not bind_rule(state, segment, k, np.int64(tangent[operands[i]]), operands):
             return False
         header = p64(segment)
-        statements += header[SEG_STATEMENTS] + 1
-        args += header[SEG_ARGS] + header[SEG_LEAVES] + 2
+        statements += header[nt.SEG_STATEMENTS] + 1
+        args += header[nt.SEG_ARGS] + header[nt.SEG_LEAVES] + 2
         if layout == -1:
-            layout = rule[Q_LAYOUT]
+            layout = rule[nt.Q_LAYOUT]
             continue
-        pair = find_pair(g[nt.G_ADD], layout, rule[Q_LAYOUT])
+        pair = find_pair(g[nt.G_ADD], layout, rule[nt.Q_LAYOUT])
         if pair == 0:
             return False
         layout = p64(pair)[2]
-    if layout not in (-1, row[I_LAYOUT]):
+    if layout not in (-1, row[nt.I_LAYOUT]):
         pair = find_pair(g[nt.G_CLONE], layout, 0)
-        if pair == 0 or p64(pair)[2] != row[I_LAYOUT]:
+        if pair == 0 or p64(pair)[2] != row[nt.I_LAYOUT]:
             return False
     return has_room(state, statements, args)
 
@@ -80,24 +55,24 @@ def push(state, request, tangents, k):  # type: ignore[no-untyped-def]
     `tangents` is an int32 a statement: the slot of its tangent, or 0.
     """
     s, r = p64(state), p64(request)
-    tangent, reached = p32(tangents), p8(r[R_REACHED])
+    tangent, reached = p32(tangents), p8(r[nt.R_REACHED])
     flags, root = p8(s[nt.S_FLAGS]), p32(s[nt.S_ROOT])
     instructions, arg_start = p32(s[nt.S_INSTRUCTION]), p32(s[nt.S_ARG_START])
     g = p64(globals_address())
     itab = g[nt.G_ITAB]
     args = stack_words(8)
     a = p32(args)
-    high = r[R_HIGH]
+    high = r[nt.R_HIGH]
     while k <= high:
         owner = root[k]
-        row = p64(itab + 8 * I_WIDTH * instructions[k])
-        kind = row[I_KIND]
-        passive = reached[owner] == 0 or flags[owner] & ACTIVE == 0 or flags[k] & STUB != 0
-        if passive or kind == LEAF or row[I_DETACH] != 0 or tangent[k] != 0:
+        row = p64(itab + 8 * nt.I_WIDTH * instructions[k])
+        kind = row[nt.I_KIND]
+        passive = reached[owner] == 0 or flags[owner] & nt.ACTIVE == 0 or flags[k] & nt.STUB != 0
+        if passive or kind == nt.LEAF or row[nt.I_DETACH] != 0 or tangent[k] != 0:
             k += 1
             continue
         operands = p32(s[nt.S_ARG] + 4 * arg_start[k])
-        if kind == VIEW:
+        if kind == nt.VIEW:
             if tangent[operands[0]] != 0:
                 if not has_room(state, 1, 3):
                     return k
@@ -105,33 +80,33 @@ def push(state, request, tangents, k):  # type: ignore[no-untyped-def]
                 tangent[k] = append(state, np.int64(instructions[k]), args, 3)
             k += 1
             continue
-        if kind != COMPUTE or row[I_NOUT] != 1 or row[I_PYTHON] != 0:
+        if kind != nt.COMPUTE or row[nt.I_NOUT] != 1 or row[nt.I_PYTHON] != 0:
             return k
         moves = False
-        for i in range(row[I_NARGS]):
+        for i in range(row[nt.I_NARGS]):
             moves |= tangent[operands[i]] != 0
         if not moves:
             k += 1
             continue
-        if row[I_PUSH] < 0:
+        if row[nt.I_PUSH] < 0:
             return k
-        rules = g[nt.G_REPLAY] + 8 * Q_WIDTH * row[I_PUSH]
+        rules = g[nt.G_REPLAY] + 8 * nt.Q_WIDTH * row[nt.I_PUSH]
         if not can_push(state, row, rules, k, operands, tangent):
             return k
         total, layout = np.int64(0), np.int64(0)
-        for i in range(row[I_NARGS]):
-            rule = p64(rules + 8 * Q_WIDTH * i)
+        for i in range(row[nt.I_NARGS]):
+            rule = p64(rules + 8 * nt.Q_WIDTH * i)
             along = np.int64(tangent[operands[i]])
-            if along == 0 or rule[Q_EXISTS] == 0:
+            if along == 0 or rule[nt.Q_EXISTS] == 0:
                 continue
-            part = append_rule(state, rule[Q_SEGMENT], rule[Q_RESULT], k, along, operands)
+            part = append_rule(state, rule[nt.Q_SEGMENT], rule[nt.Q_RESULT], k, along, operands)
             if total == 0:
-                total, layout = part, rule[Q_LAYOUT]
+                total, layout = part, rule[nt.Q_LAYOUT]
                 continue
-            pair = p64(find_pair(g[nt.G_ADD], layout, rule[Q_LAYOUT]))
+            pair = p64(find_pair(g[nt.G_ADD], layout, rule[nt.Q_LAYOUT]))
             a[0], a[1] = total, part
             total, layout = append(state, pair[1], args, 2), pair[2]
-        if total != 0 and layout != row[I_LAYOUT]:
+        if total != 0 and layout != row[nt.I_LAYOUT]:
             a[0] = total
             total = append(state, p64(find_pair(g[nt.G_CLONE], layout, 0))[1], args, 1)
         tangent[k] = total

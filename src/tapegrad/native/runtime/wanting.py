@@ -9,32 +9,6 @@ from __future__ import annotations
 
 from .. import abi as nt
 from .. import intrinsics as it
-from ..abi import (
-    ACTIVE,
-    ENDS,
-    I_BYTES,
-    I_DETACH,
-    I_EXTRA,
-    I_KIND,
-    I_NARGS,
-    I_WIDTH,
-    LEAF,
-    OUTPUT,
-    R_ADJOINT,
-    R_CAPTURES,
-    R_ENDS,
-    R_HIGH,
-    R_LOW,
-    R_NEEDED,
-    R_REACHED,
-    R_ROOT,
-    R_ROOT_COUNT,
-    R_TARGETS,
-    STUB,
-    TARGET,
-    VIEW,
-    WRITE,
-)  # fmt: skip
 from ..intrinsics import globals_address, helper, inlined, p8, p32, p64
 
 
@@ -42,15 +16,15 @@ from ..intrinsics import globals_address, helper, inlined, p8, p32, p64
 def runs(state, r, row, k):  # type: ignore[no-untyped-def]
     """Return True if a reached statement has an operand whose adjoint is wanted."""
     s = p64(state)
-    root, needed = p32(r[R_ROOT]), p8(r[R_NEEDED])
+    root, needed = p32(r[nt.R_ROOT]), p8(r[nt.R_NEEDED])
     args = p32(s[nt.S_ARG] + 4 * p32(s[nt.S_ARG_START])[k])
-    written = root[k] if needed[k] & ENDS else 0
+    written = root[k] if needed[k] & nt.ENDS else 0
     wanted = 0
-    for i in range(row[I_NARGS]):
+    for i in range(row[nt.I_NARGS]):
         owner = root[args[i]]
         if owner != written:
             wanted |= needed[owner]
-    return wanted & ACTIVE != 0
+    return wanted & nt.ACTIVE != 0
 
 
 @inlined
@@ -59,26 +33,26 @@ def leave(r, k):  # type: ignore[no-untyped-def]
 
     Behind the marks of the last statement are those of `R_REACHED`, whose first is always 0.
     """
-    needed = p8(r[R_NEEDED])
-    if needed[k] & ENDS:
-        needed[p32(r[R_ROOT])[k]] &= ~ACTIVE
+    needed = p8(r[nt.R_NEEDED])
+    if needed[k] & nt.ENDS:
+        needed[p32(r[nt.R_ROOT])[k]] &= ~nt.ACTIVE
 
 
 @helper
 def want_written(state, r, low):  # type: ignore[no-untyped-def]
     """Let all that is written be wanted from its write on, as where a pass begins (`ENDS`)."""
-    needed, root, shared = p8(r[R_NEEDED]), p32(r[R_ROOT]), p32(p64(state)[nt.S_ROOT])
-    for k in range(low + 1, r[R_HIGH] + 1 if r[R_ENDS] > 0 else 0):
-        if needed[k] & ENDS:  # a late target lies in its base there
-            needed[shared[k] if root[k] == k else root[k]] |= ACTIVE
+    needed, root, shared = p8(r[nt.R_NEEDED]), p32(r[nt.R_ROOT]), p32(p64(state)[nt.S_ROOT])
+    for k in range(low + 1, r[nt.R_HIGH] + 1 if r[nt.R_ENDS] > 0 else 0):
+        if needed[k] & nt.ENDS:  # a late target lies in its base there
+            needed[shared[k] if root[k] == k else root[k]] |= nt.ACTIVE
 
 
 @helper
 def is_own(r, i):  # type: ignore[no-untyped-def]
     """Return True if target `i` has an adjoint of its own that nothing was written to."""
-    slot = p64(r[R_CAPTURES])[4 * i + 1]
-    is_result = p64(r[R_CAPTURES])[4 * i] == slot and p32(r[R_ROOT])[slot] == slot
-    return is_result or p64(r[R_CAPTURES])[4 * i + 3] >> 32 != 0
+    slot = p64(r[nt.R_CAPTURES])[4 * i + 1]
+    is_result = p64(r[nt.R_CAPTURES])[4 * i] == slot and p32(r[nt.R_ROOT])[slot] == slot
+    return is_result or p64(r[nt.R_CAPTURES])[4 * i + 3] >> 32 != 0
 
 
 @helper
@@ -88,16 +62,16 @@ def want_targets(state, r, k):  # type: ignore[no-untyped-def]
     Note where it is not wanted below (`ENDS`), so that the pass has nothing to do there.
     """
     s = p64(state)
-    rows, needed, root = p64(r[R_CAPTURES]), p8(r[R_NEEDED]), p32(r[R_ROOT])
+    rows, needed, root = p64(r[nt.R_CAPTURES]), p8(r[nt.R_NEEDED]), p32(r[nt.R_ROOT])
     flags, shared = p8(s[nt.S_FLAGS]), p32(s[nt.S_ROOT])
-    for i in range(r[R_TARGETS]):
+    for i in range(r[nt.R_TARGETS]):
         slot = rows[4 * i + 1]
-        if rows[4 * i] != k or is_own(r, i) or flags[shared[slot]] & ACTIVE == 0:
+        if rows[4 * i] != k or is_own(r, i) or flags[shared[slot]] & nt.ACTIVE == 0:
             continue
-        if needed[root[slot]] & ACTIVE == 0:
-            needed[k] |= ENDS
-            r[R_ENDS] += 1
-        needed[root[slot]] |= ACTIVE
+        if needed[root[slot]] & nt.ACTIVE == 0:
+            needed[k] |= nt.ENDS
+            r[nt.R_ENDS] += 1
+        needed[root[slot]] |= nt.ACTIVE
 
 
 @inlined
@@ -112,8 +86,8 @@ def is_late(rows, i, k):  # type: ignore[no-untyped-def]
 @helper
 def separate_late(r):  # type: ignore[no-untyped-def]
     """Let all late targets have an adjoint of their own, as where a pass begins."""
-    rows, root = p64(r[R_CAPTURES]), p32(r[R_ROOT])
-    for i in range(r[R_TARGETS]):
+    rows, root = p64(r[nt.R_CAPTURES]), p32(r[nt.R_ROOT])
+    for i in range(r[nt.R_TARGETS]):
         if rows[4 * i + 3] >> 32:
             root[rows[4 * i + 1]] = rows[4 * i + 1]
 
@@ -121,8 +95,8 @@ def separate_late(r):  # type: ignore[no-untyped-def]
 @helper
 def is_older(r, owner, k):  # type: ignore[no-untyped-def]
     """Return True if statement `k` is older than the write from which on `owner` is a view."""
-    rows = p64(r[R_CAPTURES])
-    for i in range(r[R_TARGETS]):
+    rows = p64(r[nt.R_CAPTURES])
+    for i in range(r[nt.R_TARGETS]):
         if rows[4 * i + 1] == owner and rows[4 * i + 3] >> 32 and k <= rows[4 * i]:
             return True
     return False
@@ -131,7 +105,7 @@ def is_older(r, owner, k):  # type: ignore[no-untyped-def]
 @inlined
 def extent(row):  # type: ignore[no-untyped-def]
     """Bytes that the adjoint of an instruction's result takes; a write has no memory of its own."""
-    return row[I_EXTRA] if WRITE <= row[I_KIND] < OUTPUT else row[I_BYTES]
+    return row[nt.I_EXTRA] if nt.WRITE <= row[nt.I_KIND] < nt.OUTPUT else row[nt.I_BYTES]
 
 
 @helper
@@ -144,15 +118,15 @@ def follow_separated(state, r, root, n):  # type: ignore[no-untyped-def]
     for k in range(1, n):
         if shared[k] == k or root[k] == k:
             continue
-        row = p64(itab + 8 * I_WIDTH * instructions[k])
-        if row[I_KIND] != VIEW:
+        row = p64(itab + 8 * nt.I_WIDTH * instructions[k])
+        if row[nt.I_KIND] != nt.VIEW:
             continue
         owner = root[args[arg_start[k]]]
         if owner == shared[k] or is_older(r, owner, k):
             continue
-        size = extent(p64(itab + 8 * I_WIDTH * instructions[owner]))
+        size = extent(p64(itab + 8 * nt.I_WIDTH * instructions[owner]))
         offset = address[k] - address[owner]
-        if offset >= 0 and offset + row[I_BYTES] <= size:  # `as_strided` may look beyond it
+        if offset >= 0 and offset + row[nt.I_BYTES] <= size:  # `as_strided` may look beyond it
             root[k] = owner
 
 
@@ -164,22 +138,22 @@ def find_needed(state, r):  # type: ignore[no-untyped-def]
     free to serve as marks.
     """
     s = p64(state)
-    root, needed, reached = p32(r[R_ROOT]), p8(r[R_NEEDED]), p8(r[R_REACHED])
+    root, needed, reached = p32(r[nt.R_ROOT]), p8(r[nt.R_NEEDED]), p8(r[nt.R_REACHED])
     flags, instructions, shared = p8(s[nt.S_FLAGS]), p32(s[nt.S_INSTRUCTION]), p32(s[nt.S_ROOT])
     arg_start, args = p32(s[nt.S_ARG_START]), p32(s[nt.S_ARG])
     itab = p64(globals_address())[nt.G_ITAB]
-    marks, rows = p64(r[R_ADJOINT]), p64(r[R_CAPTURES])
-    high = r[R_HIGH]
+    marks, rows = p64(r[nt.R_ADJOINT]), p64(r[nt.R_CAPTURES])
+    high = r[nt.R_HIGH]
     waiting = 0
     for i in range(high, 0, -1):
         if reached[i]:
             marks[i] = 1
             waiting += 1
-            if waiting == r[R_ROOT_COUNT]:
+            if waiting == r[nt.R_ROOT_COUNT]:
                 break
     k = high
     while k > 0 and waiting > 0:
-        for i in range(r[R_TARGETS] if needed[k] & TARGET else 0):
+        for i in range(r[nt.R_TARGETS] if needed[k] & nt.TARGET else 0):
             late = rows[4 * i + 1]
             if is_late(rows, i, k) and root[late] == late:
                 root[late] = shared[late]
@@ -192,54 +166,54 @@ def find_needed(state, r):  # type: ignore[no-untyped-def]
             continue
         if holder == k:
             waiting -= 1
-        row = p64(itab + 8 * I_WIDTH * instructions[k])
-        ends = row[I_KIND] == LEAF or row[I_DETACH] != 0 or flags[k] & STUB
+        row = p64(itab + 8 * nt.I_WIDTH * instructions[k])
+        ends = row[nt.I_KIND] == nt.LEAF or row[nt.I_DETACH] != 0 or flags[k] & nt.STUB
         if ends == 0:
-            for i in range(row[I_NARGS]):
+            for i in range(row[nt.I_NARGS]):
                 slot = args[arg_start[k] + i]
                 owner = root[slot]
-                if marks[owner] == 0 and flags[shared[slot]] & ACTIVE:
-                    other = p64(itab + 8 * I_WIDTH * instructions[owner])
-                    if other[I_KIND] != LEAF or other[I_EXTRA] == 0:
+                if marks[owner] == 0 and flags[shared[slot]] & nt.ACTIVE:
+                    other = p64(itab + 8 * nt.I_WIDTH * instructions[owner])
+                    if other[nt.I_KIND] != nt.LEAF or other[nt.I_EXTRA] == 0:
                         marks[owner] = 1
                         waiting += 1
         k -= 1
     stop = k
-    r[R_ENDS] = 0
-    for i in range(r[R_TARGETS]):
+    r[nt.R_ENDS] = 0
+    for i in range(r[nt.R_TARGETS]):
         if not is_own(r, i):
-            needed[root[rows[4 * i + 1]]] &= ~ACTIVE
-    for i in range(r[R_TARGETS]):
+            needed[root[rows[4 * i + 1]]] &= ~nt.ACTIVE
+    for i in range(r[nt.R_TARGETS]):
         slot = rows[4 * i + 1]
-        if rows[4 * i] > high or flags[shared[slot]] & ACTIVE == 0:
+        if rows[4 * i] > high or flags[shared[slot]] & nt.ACTIVE == 0:
             continue
         if is_own(r, i):
-            needed[slot] |= ACTIVE
+            needed[slot] |= nt.ACTIVE
         elif rows[4 * i] <= stop:  # a view of a leaf: the way down has ended above it
-            needed[root[slot]] |= ACTIVE
-    for k in range(max(stop + 1, r[R_LOW]), high + 1):
-        needed[k] &= ~ENDS
-        if needed[k] & TARGET:
+            needed[root[slot]] |= nt.ACTIVE
+    for k in range(max(stop + 1, r[nt.R_LOW]), high + 1):
+        needed[k] &= ~nt.ENDS
+        if needed[k] & nt.TARGET:
             want_targets(state, r, k)
-        for i in range(r[R_TARGETS] if needed[k - 1] & TARGET else 0):
+        for i in range(r[nt.R_TARGETS] if needed[k - 1] & nt.TARGET else 0):
             if is_late(rows, i, k - 1):
                 late = rows[4 * i + 1]
                 root[late] = late
-                needed[late] |= needed[shared[late]] & ACTIVE
+                needed[late] |= needed[shared[late]] & nt.ACTIVE
         holder = root[k]
-        if marks[holder] == 0 or flags[k] & STUB:
+        if marks[holder] == 0 or flags[k] & nt.STUB:
             continue
-        row = p64(itab + 8 * I_WIDTH * instructions[k])
-        if row[I_KIND] == LEAF or row[I_DETACH] != 0:
+        row = p64(itab + 8 * nt.I_WIDTH * instructions[k])
+        if row[nt.I_KIND] == nt.LEAF or row[nt.I_DETACH] != 0:
             continue
-        for i in range(row[I_NARGS]):
-            if needed[root[args[arg_start[k] + i]]] & ACTIVE:
-                if needed[holder] & ACTIVE == 0 and WRITE <= row[I_KIND] < OUTPUT:
-                    needed[k] |= ENDS
-                    r[R_ENDS] += 1
-                needed[holder] |= ACTIVE
+        for i in range(row[nt.I_NARGS]):
+            if needed[root[args[arg_start[k] + i]]] & nt.ACTIVE:
+                if needed[holder] & nt.ACTIVE == 0 and nt.WRITE <= row[nt.I_KIND] < nt.OUTPUT:
+                    needed[k] |= nt.ENDS
+                    r[nt.R_ENDS] += 1
+                needed[holder] |= nt.ACTIVE
                 break
-    for i in range(r[R_TARGETS] if needed[high] & TARGET else 0):
+    for i in range(r[nt.R_TARGETS] if needed[high] & nt.TARGET else 0):
         if is_late(rows, i, high):
-            needed[rows[4 * i + 1]] |= needed[shared[rows[4 * i + 1]]] & ACTIVE
-    it.memset(r[R_ADJOINT] + 8 * (stop + 1), 0, 8 * (high - stop))
+            needed[rows[4 * i + 1]] |= needed[shared[rows[4 * i + 1]]] & nt.ACTIVE
+    it.memset(r[nt.R_ADJOINT] + 8 * (stop + 1), 0, 8 * (high - stop))
