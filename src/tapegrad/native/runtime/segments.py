@@ -29,7 +29,7 @@ def leaf_slots(state, segment):  # type: ignore[no-untyped-def]
     return s[nt.S_ARG] + 4 * (s[nt.S_ARG_COUNT] + p64(segment)[nt.SEG_ARGS])
 
 
-@helper
+@inlined
 def bind_rule(state, segment, k, ct, operands):  # type: ignore[no-untyped-def]
     """Find the leaves of a rule's segment for statement `k` and its cotangent or tangent.
 
@@ -54,7 +54,7 @@ def bind_rule(state, segment, k, ct, operands):  # type: ignore[no-untyped-def]
     return True
 
 
-@helper
+@inlined
 def append_segment(state, segment):  # type: ignore[no-untyped-def]
     """Append the statements of a segment that `fits`, with its leaves at `leaf_slots`; the first slot."""
     s, h = p64(state), p64(segment)
