@@ -10,11 +10,11 @@ from ..native.builtin_calls import native_call
 __all__ = ["find", "gradient", "largest", "push", "record", "release", "replay", "run", "seed"]
 
 find = native_call("find_entry")
-run = native_call("run_entry")
+run = native_call("run_pass")
 record = native_call("record_entry")
-seed = native_call("seed_entry")
+seed = native_call("seed")
 largest = native_call("largest_entry")
 gradient = native_call("gradient_entry")
-replay = native_call("replay_entry")
-push = native_call("push_entry")
+replay = native_call("replay")
+push = native_call("push")
 release = native_call("release_entry")

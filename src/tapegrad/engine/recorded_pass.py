@@ -164,7 +164,7 @@ class Pass:
         return self.view(buffer, shape, strides, offset)
 
     def tape_accumulate(self, target: int, source: int) -> None:
-        """Append an in-place sum, which is not noted as a write: see `replay_entry` and `settled`."""
+        """Append an in-place sum, which is not noted as a write: see `replay` and `settled`."""
         layouts = self.layout(target), self.layout(source)
         instruction = instruction_for(TABLE["accumulate_"], layouts)
         remember_pair(nt.OP_ACCUMULATE, layouts[0].id, layouts[1].id, instruction.id, 0)

@@ -15,7 +15,7 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from . import machine_code
-from .entries import ENTRIES
+from .entries import ENTRIES, OBJECT, RELEASED, Entry
 
 __all__ = ["MethodDef", "keep", "native_call"]
 
@@ -31,27 +31,6 @@ class MethodDef(ctypes.Structure):
     )
 
 
-#: entry point -> whether other threads run meanwhile
-CALLS = {
-    "forward_entry": True, "find_entry": False, "run_entry": True, "record_entry": False, "seed_entry": True,
-    "replay_entry": False, "push_entry": False,
-    "largest_entry": False, "gradient_entry": False,
-    "release_entry": False, "give_back_entry": False, "mark_entry": False, "trim_entry": False,
-    "compact_entry": False, "used_entry": False, "drop_entry": False,
-    "grow_entry": False, "grow_handles_entry": False, "destroy_entry": False,
-    "append_entry": False, "leaf_entry": False, "handle_entry": False, "bind_entry": False,
-    "status_entry": False, "slot_entry": False, "room_left_entry": False, "data_entry": False,
-    "segment_entry": False,
-    "open_entry": False, "begin_entry": False, "close_entry": False, "pack_entry": True,
-    "adopt_entry": False, "elements_entry": False, "transpose_entry": True,
-}  # fmt: skip
-#: entry points whose result is a Python object
-OBJECTS = {"handle_entry"}
-#: entry points that are told where an argument lies in memory, which is any Python object: its place
-ADDRESSED = {
-    "append_entry": 2, "bind_entry": 0, "data_entry": 0, "find_entry": 2, "segment_entry": 2,
-    "slot_entry": 1, "status_entry": 0,
-}  # fmt: skip
 #: LLVM's spelling of a pointer; from version 17 on there is one kind
 _POINTER = "ptr" if llvm.llvm_version_info[0] >= 17 else "i64*"
 _C_API = {
@@ -67,7 +46,8 @@ def keep(*values: Any) -> None:
     _keep.extend(values)
 
 
-def _wrapper(name: str, count: int, *, release_gil: bool) -> str:
+def _wrapper(name: str, entry: Entry) -> str:
+    count = len(entry.kinds)
     lines = [
         f"define i64 @tapegrad_call_{name}(i64 %self, {_POINTER} %args, i64 %count) {{",
         f"  %complete = icmp eq i64 %count, {count}",
@@ -79,21 +59,21 @@ def _wrapper(name: str, count: int, *, release_gil: bool) -> str:
             f"  %p{i} = getelementptr i64, {_POINTER} %args, i64 {i}",
             f"  %o{i} = load i64, {_POINTER} %p{i}",
         ]
-        if ADDRESSED.get(name) != i:
+        if entry.address != i:
             lines.append(f"  %v{i} = call i64 @PyLong_AsLongLong(i64 %o{i})")
-    values = ", ".join(f"i64 %{'o' if ADDRESSED.get(name) == i else 'v'}{i}" for i in range(count))
+    values = ", ".join(f"i64 %{'o' if entry.address == i else 'v'}{i}" for i in range(count))
     lines += [
         "  %error = call i64 @PyErr_Occurred()",
         "  %fine = icmp eq i64 %error, 0",
         "  br i1 %fine, label %run, label %fail",
         "run:",
     ]
-    if release_gil:
+    if entry.call == RELEASED:
         lines.append("  %thread = call i64 @PyEval_SaveThread()")
     lines.append(f"  %r = call i64 @tapegrad_{name}({values})")
-    if release_gil:
+    if entry.call == RELEASED:
         lines.append("  call void @PyEval_RestoreThread(i64 %thread)")
-    if name in OBJECTS:
+    if entry.result == OBJECT:
         lines.append("  ret i64 %r")
     else:
         lines += ["  %result = call i64 @PyLong_FromLongLong(i64 %r)", "  ret i64 %result"]
@@ -103,21 +83,19 @@ def _wrapper(name: str, count: int, *, release_gil: bool) -> str:
 @cache
 def _wrappers() -> dict[str, int]:
     """Addresses of the wrappers, by entry point."""
-    counts = {
-        name: signature.count("int64") - (not signature.startswith("void"))
-        for entries in ENTRIES.values()
-        for name, signature in entries.items()
+    called = {
+        name: entry for entries in ENTRIES.values() for name, entry in entries.items() if entry.call
     }
     text = [f"declare {result} @{name}({words})" for name, (result, words) in _C_API.items()]
     for name in _C_API:
         llvm.add_symbol(name, ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value)
-    for name, release_gil in CALLS.items():
-        words = ", ".join(["i64"] * counts[name])
+    for name, entry in called.items():
+        words = ", ".join(["i64"] * len(entry.kinds))
         text.append(f"declare i64 @tapegrad_{name}({words})")
         llvm.add_symbol(f"tapegrad_{name}", machine_code.entry(name))
-        text.append(_wrapper(name, counts[name], release_gil=release_gil))
+        text.append(_wrapper(name, entry))
     whole = "\n".join(text)
-    symbols = {name: f"tapegrad_call_{name}" for name in CALLS}
+    symbols = {name: f"tapegrad_call_{name}" for name in called}
     return machine_code.load_module(
         "calls", whole, symbols, lambda: (symbols, [machine_code.assemble(whole)])
     )

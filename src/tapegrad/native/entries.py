@@ -1,78 +1,129 @@
-"""The entry points of native code, and their C signatures.
+"""The entry points of native code: the one table of them.
 
 machine_code.py compiles them, or loads them from the store, and gives their addresses (`machine_code.entry`).
+Those that Python calls are builtin functions (builtin_calls.py).
 """
 
 from __future__ import annotations
 
-__all__ = ["ENTRIES"]
+from typing import NamedTuple
 
-#: entry points of native code: module, as it is called inside of the package -> name -> C signature
-ENTRIES: dict[str, dict[str, str]] = {
+__all__ = ["ENTRIES", "HELD", "OBJECT", "RELEASED", "Entry"]
+
+#: how Python calls an entry point: with the GIL, or without, so that other threads run meanwhile
+HELD, RELEASED = "held", "released"
+#: result that is a Python object
+OBJECT = "object"
+_WORDS = {"i": "int64", "d": "float64"}
+
+
+class Entry(NamedTuple):
+    """An entry point: a function of runtime/ or of strips.
+
+    Attributes
+    ----------
+    kinds : str
+        A letter an argument: ``i`` for an int64, ``d`` for a float64.
+    call : str or None
+        HELD or RELEASED where Python calls it.
+    address : int or None
+        Number of an argument of Python's that may be any object, of which the entry gets the address.
+    result : str
+        ``"int64"``, ``"void"``, or OBJECT.
+    """
+
+    kinds: str
+    call: str | None = None
+    address: int | None = None
+    result: str = "int64"
+
+    @property
+    def signature(self) -> str:
+        """Signature in C."""
+        result = "int64" if self.result == OBJECT else self.result
+        return f"{result}({', '.join(_WORDS[kind] for kind in self.kinds)})"
+
+
+#: module, as it is called inside of the package -> name of the function
+ENTRIES: dict[str, dict[str, Entry]] = {
     "native.runtime.recording": {
-        "binary": "int64(int64, int64, int64)",
-        "power": "int64(int64, int64, int64, int64)",
-        "unary": "int64(int64, int64)",
-        "fastcall": "int64(int64, int64, int64, int64)",
-        "dealloc": "void(int64)",
+        "binary": Entry("iii"),
+        "power": Entry("iiii"),
+        "unary": Entry("ii"),
+        "fastcall": Entry("iiii"),
+        "dealloc": Entry("i", result="void"),
     },
     "native.runtime.appending": {
-        "status_entry": "int64(int64)",
-        "slot_entry": "int64(int64, int64)",
-        "room_left_entry": "int64(int64, int64, int64, int64)",
-        "data_entry": "int64(int64)",
-        "append_entry": "int64(int64, int64, int64, int64, int64)",
-        "leaf_entry": "int64(int64, int64, int64, int64)",
-        "handle_entry": "int64(int64, int64, int64)",
-        "bind_entry": "int64(int64, int64, int64, int64)",
+        "status_entry": Entry("i", call=HELD, address=0),
+        "slot_entry": Entry("ii", call=HELD, address=1),
+        "room_left_entry": Entry("iiii", call=HELD),
+        "data_entry": Entry("i", call=HELD, address=0),
+        "append_entry": Entry("iiiii", call=HELD, address=2),
+        "append_leaf": Entry("iiii", call=HELD),
+        "handle_entry": Entry("iii", call=HELD, result=OBJECT),
+        "bind_entry": Entry("iiii", call=HELD, address=0),
     },
-    "native.runtime.segments": {"segment_entry": "int64(int64, int64, int64)"},
-    "native.runtime.indexing": {"subscript": "int64(int64, int64)"},
+    "native.runtime.segments": {
+        "segment_entry": Entry("iii", call=HELD, address=2),
+    },
+    "native.runtime.indexing": {
+        "subscript": Entry("ii"),
+    },
     "native.runtime.exchanging": {
-        "enter": "int64(int64, int64, int64, int64)",
-        "leave": "int64(int64, int64, int64, int64)",
+        "enter": Entry("iiii"),
+        "leave": Entry("iiii"),
     },
-    "native.runtime.forward_sweep": {"forward_entry": "int64(int64)"},
-    "native.runtime.reverse_marking": {"largest_entry": "int64(int64, int64, int64)"},
+    "native.runtime.forward_sweep": {
+        "forward": Entry("i", call=RELEASED),
+    },
+    "native.runtime.reverse_marking": {
+        "largest_entry": Entry("iii", call=HELD),
+    },
     "native.runtime.reverse_pass": {
-        "find_entry": f"int64({', '.join(12 * ['int64'])})",
-        "run_entry": "int64(int64, int64)",
-        "record_entry": "int64(int64, int64)",
-        "release_entry": "int64(int64, int64, int64)",
+        "find_entry": Entry(12 * "i", call=HELD, address=2),
+        "run_pass": Entry("ii", call=RELEASED),
+        "record_entry": Entry("ii", call=HELD),
+        "release_entry": Entry("iii", call=HELD),
+    },
+    "native.runtime.adjoints": {
+        "seed": Entry("iiiii", call=RELEASED),
     },
     "native.runtime.reverse_sweep": {
-        "seed_entry": "int64(int64, int64, int64, int64, int64)",
-        "gradient_entry": "int64(int64, int64, int64, int64, int64)",
+        "gradient_entry": Entry("iiiii", call=HELD),
     },
     "native.runtime.reverse_recording": {
-        "replay_entry": "int64(int64, int64, int64, int64, int64, int64)"
+        "replay": Entry("iiiiii", call=HELD),
     },
-    "native.runtime.tangent_recording": {"push_entry": "int64(int64, int64, int64, int64)"},
+    "native.runtime.tangent_recording": {
+        "push": Entry("iiii", call=HELD),
+    },
     "scalar_tape.native_recorder": {
-        "open_entry": "int64(int64, int64, int64, int64, int64, int64)",
-        "begin_entry": "int64(int64, int64, int64, int64, int64, int64)",
-        "close_entry": "int64(int64)",
-        "pack_entry": "int64(int64, int64, int64, int64, int64)",
-        "adopt_entry": "int64(int64, int64, int64, int64, int64)",
-        "elements_entry": "int64(int64, int64, int64, int64, int64)",
-        "room_entry": "int64(int64, int64)",
-        "passive_entry": "int64(int64, float64)",
-        "mixed_entry": "int64(int64, float64, int64, float64, int64, float64, int64)",
-        "block_entry": "int64(int64, int64)",
+        "open_recorder": Entry("iiiiii", call=HELD),
+        "begin_entry": Entry("iiiiii", call=HELD),
+        "close_entry": Entry("i", call=HELD),
+        "pack_entry": Entry("iiiii", call=RELEASED),
+        "adopt_entry": Entry("iiiii", call=HELD),
+        "elements_entry": Entry("iiiii", call=HELD),
+        "room_entry": Entry("ii"),
+        "push_passive": Entry("id"),
+        "mixed_entry": Entry("idididi"),
+        "block_entry": Entry("ii"),
     },
-    "scalar_tape.native_sums": {"sums_entry": "int64(int64)"},
+    "scalar_tape.native_sums": {
+        "sums_entry": Entry("i"),
+    },
     "scalar_tape.native_transpose": {
-        "transpose_entry": "int64(int64, int64, int64, int64, int64, int64)"
+        "transpose_entry": Entry("iiiiii", call=RELEASED),
     },
     "native.runtime.mark_compact": {
-        "mark_entry": "int64(int64, int64, int64, int64)",
-        "trim_entry": "int64(int64, int64, int64, int64)",
-        "drop_entry": "int64(int64, int64, int64, int64, int64)",
-        "used_entry": "int64(int64, int64)",
-        "compact_entry": "int64(int64, int64, int64, int64, int64, int64)",
-        "grow_entry": "int64(int64, int64, int64, int64)",
-        "grow_handles_entry": "int64(int64, int64, int64)",
-        "destroy_entry": "int64(int64)",
-        "give_back_entry": "int64(int64, int64, int64)",
+        "mark_entry": Entry("iiii", call=HELD),
+        "trim_entry": Entry("iiii", call=HELD),
+        "drop_entry": Entry("iiiii", call=HELD),
+        "used_entry": Entry("ii", call=HELD),
+        "compact_entry": Entry("iiiiii", call=HELD),
+        "grow_entry": Entry("iiii", call=HELD),
+        "grow_handles_entry": Entry("iii", call=HELD),
+        "destroy_entry": Entry("i", call=HELD),
+        "give_back_entry": Entry("iii", call=HELD),
     },
 }

@@ -217,7 +217,7 @@ def register_slow(op: int, function: Any) -> None:
     _slow_table[op] = id(function)
 
 
-append_leaf = native_call("leaf_entry")
+append_leaf = native_call("append_leaf")
 append_statement = native_call("append_entry")
 new_handle_object = native_call("handle_entry")
 status_of = native_call("status_entry")

@@ -48,7 +48,8 @@ def inlined(function: Callable[..., Any]) -> Any:
 
 
 def object_code(function: Callable[..., Any], signature: str) -> tuple[str, bytes]:
-    """Compile a Python function to a C function; its symbol and object code."""
+    """Compile a Python function, or a `helper`, to a C function; its symbol and object code."""
+    function = getattr(function, "py_func", function)
     with _enabled():
         compiled: Any = cfunc(signature, error_model="numpy")(function)
     library = compiled._library

@@ -28,7 +28,7 @@ import llvmlite.binding as llvm
 
 from . import abi as nt
 from . import object_cache as store
-from .entries import ENTRIES
+from .entries import ENTRIES, Entry
 from .intrinsic_stubs import compiler, resolve
 
 __all__ = [
@@ -235,12 +235,12 @@ def _entries() -> dict[str, int]:
     for module, entries in ENTRIES.items():
 
         def build(
-            module: str = module, entries: dict[str, str] = entries
+            module: str = module, entries: dict[str, Entry] = entries
         ) -> tuple[dict[str, str], list[bytes]]:
             loaded = importlib.import_module(f"{_PACKAGE}.{module}")
             symbols, codes = {}, []
-            for name, signature in entries.items():
-                symbols[name], code = compiler().object_code(getattr(loaded, name), signature)
+            for name, entry in entries.items():
+                symbols[name], code = compiler().object_code(getattr(loaded, name), entry.signature)
                 codes.append(code)
             return symbols, codes
 

@@ -152,10 +152,6 @@ def open_recorder(recorder, state, head, count, room, table_room):  # type: igno
     return 0 if r[sf.W_TABLE] != 0 else -1
 
 
-def open_entry(recorder, state, head, count, room, table_room):  # type: ignore[no-untyped-def]
-    return open_recorder(recorder, state, head, count, room, table_room)
-
-
 def begin_entry(state, recorder, items, count, joining, rooms):  # type: ignore[no-untyped-def]
     """Start a recorder on a tuple of tensors that instruction `joining` joins; the slot of the joined vector.
 
@@ -267,11 +263,6 @@ def push_passive(recorder, value):  # type: ignore[no-untyped-def]
     constant = push_constant(recorder, value)
     number = push(recorder, value, constant, sf.CODE_CONSTANT) if constant >= 0 else constant
     return number if number >= 0 else sf.E_NO_MEMORY
-
-
-def passive_entry(recorder, value):  # type: ignore[no-untyped-def]
-    """Append a passive value as a statement, so that it has a number; that, or E_NO_MEMORY."""
-    return push_passive(recorder, value)
 
 
 def mixed_entry(recorder, value, a, x, b, y, code):  # type: ignore[no-untyped-def]

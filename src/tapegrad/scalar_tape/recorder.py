@@ -28,7 +28,7 @@ from .rows import rounded
 
 __all__ = ["Recorder", "fill_elements", "put_on_tape", "strip_sweeps", "transposed"]
 
-_open, _close = native_call("open_entry"), native_call("close_entry")
+_open, _close = native_call("open_recorder"), native_call("close_entry")
 _begin = native_call("begin_entry")
 _pack, _adopt = native_call("pack_entry"), native_call("adopt_entry")
 _transpose = native_call("transpose_entry")

@@ -19,7 +19,7 @@ from .memory_views import array_at, bytes_at, free_with
 
 __all__ = ["Values"]
 
-_forward = native_call("forward_entry")  # without the GIL
+_forward = native_call("forward")  # without the GIL
 
 #: types by which ctypes reads a number of each dtype
 _NUMBERS: dict[str, Any] = {

@@ -67,10 +67,6 @@ def append_leaf(state, instruction, address, active):  # type: ignore[no-untyped
     return slot
 
 
-def leaf_entry(state, instruction, address, active):  # type: ignore[no-untyped-def]
-    return append_leaf(state, instruction, address, active)
-
-
 @helper
 def state_of(value):  # type: ignore[no-untyped-def]
     """State of the tape that a tensor is on; 0 for an unbound handle, and for others.

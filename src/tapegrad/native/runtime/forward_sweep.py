@@ -110,7 +110,3 @@ def forward(state):  # type: ignore[no-untyped-def]
     s[nt.S_PENDING_BYTES] = s[nt.S_PENDING_LIMIT] + 1 if full else 0
     trim_scratch(state)
     return failed
-
-
-def forward_entry(state):  # type: ignore[no-untyped-def]
-    return forward(state)

@@ -335,10 +335,6 @@ def run_pass(state, request):  # type: ignore[no-untyped-def]
     return answer
 
 
-def run_entry(state, request):  # type: ignore[no-untyped-def]
-    return run_pass(state, request)
-
-
 @helper
 def give_back(state, r, slot):  # type: ignore[no-untyped-def]
     """Give the memory of an adjoint back, if there is one."""

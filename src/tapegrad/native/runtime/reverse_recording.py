@@ -162,7 +162,3 @@ def replay(state, request, adjoints, buffers, k, low):  # type: ignore[no-untype
         adjoint[k] = 0
         k -= 1
     return low - 1
-
-
-def replay_entry(state, request, adjoints, buffers, k, low):  # type: ignore[no-untyped-def]
-    return replay(state, request, adjoints, buffers, k, low)

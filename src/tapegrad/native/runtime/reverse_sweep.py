@@ -19,7 +19,6 @@ from .adjoints import (
     run_rule,
     run_vjp,
     scratch_bytes,
-    seed,
     within,
 )
 from .allocator import free_large
@@ -255,7 +254,3 @@ def gradient_entry(state, adjoint, size, instruction, address):  # type: ignore[
     """Copy an adjoint to `address` and append a leaf there; its slot, or -1."""
     it.memcpy(address, adjoint, size)
     return append_leaf(state, instruction, address, 0)
-
-
-def seed_entry(state, request, slot, ct, copy):  # type: ignore[no-untyped-def]
-    return seed(state, request, slot, ct, copy)

@@ -112,7 +112,3 @@ def push(state, request, tangents, k):  # type: ignore[no-untyped-def]
         tangent[k] = total
         k += 1
     return -1
-
-
-def push_entry(state, request, tangents, k):  # type: ignore[no-untyped-def]
-    return push(state, request, tangents, k)

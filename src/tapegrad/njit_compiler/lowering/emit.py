@@ -54,7 +54,7 @@ def call_native(
 _ENTRIES = np.array(
     [
         machine_code.entry(name)
-        for name in ("sums_entry", "room_entry", "passive_entry", "mixed_entry", "block_entry")
+        for name in ("sums_entry", "room_entry", "push_passive", "mixed_entry", "block_entry")
     ],
     np.int64,
 )
