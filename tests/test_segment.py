@@ -61,6 +61,7 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "written": written,
     "numbers": lambda x: sum([x * (0.1 * i) for i in range(60)]),
     "long": lambda x: [x := tg.sin(x) * 0.99 for _ in range(400)][-1],
+    "recorded pass": lambda x: tg.autograd.grad(x[0] * x[1] * x[2:].sum(), x, create_graph=True)[0],
     "no statements": lambda x: x,
 }
 

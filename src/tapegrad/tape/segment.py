@@ -7,7 +7,8 @@ results; there is no limit on their number. The rules that replay and forward mo
 (rules/replay_table.py), and so is what a lifting appends (batching/batch_plan.py).
 
 `append` appends one: by native code (runtime/segments.py reads `Segment.words`), or statement by statement
-where each has to be looked at (hooks for saved tensors, anomaly detection, inference tensors).
+where each has to be looked at (hooks for saved tensors, anomaly detection, inference tensors; writes that
+count as new versions, unlike those into a buffer that a recorded pass has made for itself).
 
 Who keeps a segment keeps its instructions as well: by `Instruction.needs`, or as `Segment.instructions`.
 """
@@ -227,7 +228,8 @@ def needed(
 def cut(tape: Tape, results: Sequence[int], first: int) -> Segment:
     """Make a segment of the statements from slot `first` on that results need.
 
-    Its inputs, leaves and what was before `first`, have their slots for names.
+    Its inputs, leaves and what was before `first`, have their slots for names. All is recorded in the grad
+    mode that there is when it is appended: a tape does not tell for every statement in which it was.
     """
     draft, noted = Draft(), []
     keys = {slot: key for key, slot in tape.constants.slots.items()}
@@ -268,19 +270,13 @@ def append(tape: Tape, segment: Segment, inputs: Sequence[int]) -> list[int]:
     """
     if Tape.check is not None:
         segment.verify()
-    if REFUSED or tape.saving is not None or Tape.trace is not None or tape.inference:
+    watched = tape.saving is not None or Tape.trace is not None or tape.inference
+    if REFUSED or watched or segment.noted:  # before such writes, targets may have to be settled
         return _append_singly(tape, segment, inputs)
-    words, before = segment.pack(*inputs), tape.count
+    words = segment.pack(*inputs)
     with tape.lock:
-        try:
-            while (first := _append_natively(tape.pointer, segment.address, words)) < 0:
-                _make_way(tape, segment)
-            for place in segment.noted:
-                versions.note_write(tape, first + place)
-        except BaseException:
-            if segment.noted:  # a write that is recorded and not noted would go unseen
-                versions.note_missing(tape, before)
-            raise
+        while (first := _append_natively(tape.pointer, segment.address, words)) < 0:
+            _make_way(tape, segment)
     return [
         first + reference if reference >= 0 else _leaf_slot(tape, segment, ~reference, inputs)
         for reference in segment.results
@@ -321,6 +317,8 @@ def _append_singly(tape: Tape, segment: Segment, inputs: Sequence[int]) -> list[
             if place in segment.noted:
                 versions.note_write(tape, slots[-1])
     except BaseException:
+        if segment.noted:  # a write that is recorded and not noted would go unseen
+            versions.note_missing(tape, before)
         tape.undo(before)
         raise
     finally:
