@@ -145,6 +145,8 @@ def record_pass(
     With `prepared`, Python records; that is called when the marks are there.
     """
     tape = request.tape
+    if tape.state[nt.S_PENDING_BYTES] > WITHOUT_GIL and not tape.abstract:
+        tape.evaluate()
     count = tape.count
     try:
         # Before the lock (see cross_thread.py), and without a collection: slots are known by number.
@@ -203,7 +205,7 @@ def grad(
     cotangents = check_cotangents(outputs, grad_outputs)
     tape.make_room(64, 256)
     records = create_graph or tape.abstract  # without values a pass can be recorded only
-    if tape.abstract or (create_graph and tape.state[nt.S_PENDING_BYTES] > WITHOUT_GIL):
+    if tape.abstract:
         tape.settle()
     with Request(tape, raw=True, may_be_unused=allow_unused) as request:
         if records:

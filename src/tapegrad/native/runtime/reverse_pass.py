@@ -14,72 +14,6 @@ import numpy as np
 
 from .. import abi as nt
 from .. import intrinsics as it
-from ..abi import (
-    ABSTRACT,
-    ACCUMULATE,
-    ACTIVE,
-    CHECKING,
-    DETAILED,
-    DONE,
-    EMPTIES_ARENA,
-    EVERY,
-    FREED,
-    FREES_RESIDUALS,
-    HAS_FAILED,
-    I_KIND,
-    I_WIDTH,
-    INSPECTED,
-    IS_UNUSED,
-    LAYOUT,
-    LEAF,
-    MARKING,
-    MASKED,
-    MAY_BE_UNUSED,
-    NEEDS_DETAILS,
-    NEEDS_INSPECTION,
-    NEEDS_PROGRAMS,
-    NEEDS_RECORDING,
-    NEEDS_ROOM,
-    NEEDS_VALUES,
-    R_ADJOINT,
-    R_CAPTURES,
-    R_COUNT,
-    R_ERROR_ARG,
-    R_HIGH,
-    R_LANES,
-    R_LEAF_COUNT,
-    R_LEAF_ROWS,
-    R_LEAVES,
-    R_LOW,
-    R_NEEDED,
-    R_NEXT,
-    R_OPTIONS,
-    R_OUTPUTS,
-    R_PLACES,
-    R_REACHED,
-    R_RECORDED,
-    R_RECORDING,
-    R_ROOT,
-    R_ROOT_COUNT,
-    R_SEEDS,
-    R_SEEN,
-    R_SEPARABLE,
-    R_SIZE,
-    R_STAGE,
-    R_STOP,
-    R_TARGETS,
-    R_VARIANT,
-    R_WATCHED,
-    R_WRITE_COUNT,
-    R_WRITTEN,
-    SEEDING,
-    SEPARATED,
-    SMALL,
-    SWEEPING,
-    SWEPT,
-    TARGET,
-    WATCHED,
-)  # fmt: skip
 from ..intrinsics import globals_address, helper, p8, p32, p64, stack_words
 from .adjoints import adjoint_bytes, seed, units
 from .allocator import free_large, reset_arena, trim_scratch
@@ -96,7 +30,7 @@ from .wanting import follow_separated, separate_late
 def kind_of(state, slot):  # type: ignore[no-untyped-def]
     """Kind of the statement that defines a slot."""
     row = p32(p64(state)[nt.S_INSTRUCTION])[slot]
-    return p64(p64(globals_address())[nt.G_ITAB] + 8 * I_WIDTH * row)[I_KIND]
+    return p64(p64(globals_address())[nt.G_ITAB] + 8 * nt.I_WIDTH * row)[nt.I_KIND]
 
 
 # --------------------------------------------------------------------------- layout
@@ -108,18 +42,18 @@ def find_entry(  # type: ignore[no-untyped-def]
     See the fields that are written here for what the other arguments are.
     """
     s, r = p64(state), p64(request)
-    r[R_STAGE], r[R_SIZE], r[R_OPTIONS] = LAYOUT, size, options
-    r[R_VARIANT], r[R_LANES] = MASKED if s[nt.S_MASKS_ZEROS] else 0, 1
-    r[R_OUTPUTS], r[R_TARGETS], r[R_LEAVES] = outputs, targets, leaves
-    r[R_COUNT], r[R_WRITTEN], r[R_ROOT], r[R_RECORDED] = count, written, root, 0
-    r[R_SEEDS] = seeds
-    kind, places = p64(globals_address())[nt.G_TENSOR], p64(request + 8 * R_PLACES)
+    r[nt.R_STAGE], r[nt.R_SIZE], r[nt.R_OPTIONS] = nt.LAYOUT, size, options
+    r[nt.R_VARIANT], r[nt.R_LANES] = nt.MASKED if s[nt.S_MASKS_ZEROS] else 0, 1
+    r[nt.R_OUTPUTS], r[nt.R_TARGETS], r[nt.R_LEAVES] = outputs, targets, leaves
+    r[nt.R_COUNT], r[nt.R_WRITTEN], r[nt.R_ROOT], r[nt.R_RECORDED] = count, written, root, 0
+    r[nt.R_SEEDS] = seeds
+    kind, places = p64(globals_address())[nt.G_TENSOR], p64(request + 8 * nt.R_PLACES)
     for i in range(p64(tensors + nt.HEADER)[0]):
         tensor = p64(tensors + nt.HEADER + 8 + 8 * i)[0]
         if p64(tensor + _TYPE)[0] != kind or p64(tensor + _STATE)[0] != state:
             return 1
         slot = slot_of(state, tensor)
-        if p8(s[nt.S_FLAGS])[p32(s[nt.S_ROOT])[slot]] & ACTIVE == 0:
+        if p8(s[nt.S_FLAGS])[p32(s[nt.S_ROOT])[slot]] & nt.ACTIVE == 0:
             return 1
         places[2 * i], places[2 * i + 1] = slot, np.int64(p32(tensor + _LAYOUT)[0])
     return 0
@@ -127,37 +61,37 @@ def find_entry(  # type: ignore[no-untyped-def]
 
 @helper
 def lay_out(state, request):  # type: ignore[no-untyped-def]
-    """Lay out the arrays of a request for the statements that there are now; DONE, or why it cannot."""
+    """Lay out the arrays of a request for the statements that Python knows of; DONE, or why it cannot."""
     s, r = p64(state), p64(request)
-    n, outputs, targets = r[R_COUNT], r[R_OUTPUTS], r[R_TARGETS]
-    detailed, records = r[R_OPTIONS] & DETAILED, r[R_RECORDED] != 0
+    n, outputs, targets = r[nt.R_COUNT], r[nt.R_OUTPUTS], r[nt.R_TARGETS]
+    detailed, records = r[nt.R_OPTIONS] & nt.DETAILED, r[nt.R_RECORDED] != 0
     if s[nt.S_COUNT] > n and detailed == 0:  # a signal handler or finalizer has recorded
-        return NEEDS_DETAILS
-    captures = R_PLACES + 2 * (outputs + targets)
+        return nt.NEEDS_DETAILS
+    captures = nt.R_PLACES + 2 * (outputs + targets)
     leaves = captures + (0 if detailed else 4 * targets)
-    adjoint = leaves + 2 * r[R_LEAVES]
+    adjoint = leaves + 2 * r[nt.R_LEAVES]
     missing = adjoint + n
     last_write = missing + nt.MISSING // 2
-    marks = last_write + ((n + 1) // 2 if detailed and r[R_WRITE_COUNT] > 0 else 0)
+    marks = last_write + ((n + 1) // 2 if detailed and r[nt.R_WRITE_COUNT] > 0 else 0)
     recording = marks + (2 * n + 7) // 8
     end = recording + ((5 * n + 7) // 8 if records else 0)
-    if end > r[R_SIZE]:
-        r[R_SIZE] = end
-        return NEEDS_ROOM
+    if end > r[nt.R_SIZE]:
+        r[nt.R_SIZE] = end
+        return nt.NEEDS_ROOM
     it.memset(request + 8 * nt.R_OUTPUT, 0, 8 * (nt.R_WIDTH - nt.R_OUTPUT))
     it.memset(request + 8 * adjoint, 0, 8 * n)
     it.memset(request + 8 * last_write, 0, 8 * (recording - last_write))
-    r[R_LEAF_ROWS] = request + 8 * leaves
-    r[R_ADJOINT] = request + 8 * adjoint
+    r[nt.R_LEAF_ROWS] = request + 8 * leaves
+    r[nt.R_ADJOINT] = request + 8 * adjoint
     r[nt.R_MISSING] = request + 8 * missing
     r[nt.R_LAST_WRITE] = request + 8 * last_write
-    r[R_NEEDED] = request + 8 * marks
-    r[R_REACHED] = request + 8 * marks + n
-    r[R_RECORDING] = request + 8 * recording
+    r[nt.R_NEEDED] = request + 8 * marks
+    r[nt.R_REACHED] = request + 8 * marks + n
+    r[nt.R_RECORDING] = request + 8 * recording
     if detailed == 0:
-        r[R_CAPTURES] = request + 8 * captures
+        r[nt.R_CAPTURES] = request + 8 * captures
         return find_rows(state, request)
-    return DONE
+    return nt.DONE
 
 
 @helper
@@ -167,47 +101,47 @@ def find_rows(state, request):  # type: ignore[no-untyped-def]
     What is visited must not have been written in place.
     """
     r = p64(request)
-    places, rows, outputs = p64(request + 8 * R_PLACES), p64(r[R_CAPTURES]), r[R_OUTPUTS]
+    places, rows, outputs = p64(request + 8 * nt.R_PLACES), p64(r[nt.R_CAPTURES]), r[nt.R_OUTPUTS]
     high = np.int64(0)
     for i in range(outputs):
         high = max(high, places[2 * i])
-    if high <= r[R_WRITTEN]:
-        return NEEDS_DETAILS
-    for i in range(r[R_TARGETS]):
+    if high <= r[nt.R_WRITTEN]:
+        return nt.NEEDS_DETAILS
+    for i in range(r[nt.R_TARGETS]):
         slot, layout = places[2 * (outputs + i)], places[2 * (outputs + i) + 1]
-        if kind_of(state, slot) != LEAF:
-            return NEEDS_DETAILS
+        if kind_of(state, slot) != nt.LEAF:
+            return nt.NEEDS_DETAILS
         rows[4 * i], rows[4 * i + 1], rows[4 * i + 2], rows[4 * i + 3] = slot, slot, 0, layout
-    r[R_HIGH], r[R_WRITE_COUNT] = high, 0
-    return DONE
+    r[nt.R_HIGH], r[nt.R_WRITE_COUNT] = high, 0
+    return nt.DONE
 
 
 @helper
 def want(state, request):  # type: ignore[no-untyped-def]
     """Mark the roots whose adjoints are wanted: the targets', or those of all active slots."""
     s, r = p64(state), p64(request)
-    root, flags, shared = p32(r[R_ROOT]), p8(s[nt.S_FLAGS]), p32(s[nt.S_ROOT])
-    needed, rows, n = p8(r[R_NEEDED]), p64(r[R_CAPTURES]), r[R_COUNT]
-    r[R_LOW] = r[R_HIGH] + 1
-    separated = r[R_OPTIONS] & SEPARATED
+    root, flags, shared = p32(r[nt.R_ROOT]), p8(s[nt.S_FLAGS]), p32(s[nt.S_ROOT])
+    needed, rows, n = p8(r[nt.R_NEEDED]), p64(r[nt.R_CAPTURES]), r[nt.R_COUNT]
+    r[nt.R_LOW] = r[nt.R_HIGH] + 1
+    separated = r[nt.R_OPTIONS] & nt.SEPARATED
     if separated:
         separate_late(r)
         follow_separated(state, r, root, n)
-    if r[R_LEAVES] > 0:
+    if r[nt.R_LEAVES] > 0:
         for k in range(n):
-            needed[k] = flags[k] & ACTIVE
+            needed[k] = flags[k] & nt.ACTIVE
         for k in range(n if separated else 0):
             if root[k] == k:
-                needed[k] = flags[shared[k]] & ACTIVE
-    for i in range(r[R_TARGETS]):
+                needed[k] = flags[shared[k]] & nt.ACTIVE
+    for i in range(r[nt.R_TARGETS]):
         position, slot = rows[4 * i], rows[4 * i + 1]
-        if position > r[R_HIGH] or flags[shared[slot]] & ACTIVE == 0:
+        if position > r[nt.R_HIGH] or flags[shared[slot]] & nt.ACTIVE == 0:
             continue  # the pass begins before its last write
-        needed[root[slot]] |= ACTIVE
-        if r[R_LEAVES] == 0:
-            r[R_LOW] = min(r[R_LOW], slot)
-        if position != slot or kind_of(state, slot) != LEAF:
-            needed[position] |= TARGET
+        needed[root[slot]] |= nt.ACTIVE
+        if r[nt.R_LEAVES] == 0:
+            r[nt.R_LOW] = min(r[nt.R_LOW], slot)
+        if position != slot or kind_of(state, slot) != nt.LEAF:
+            needed[position] |= nt.TARGET
 
 
 # --------------------------------------------------------------------------- marks
@@ -215,17 +149,21 @@ def want(state, request):  # type: ignore[no-untyped-def]
 def mark(state, request):  # type: ignore[no-untyped-def]
     """Mark what the pass visits, from its outputs on; DONE, or what would stop it."""
     r = p64(request)
-    reached, root, places = p8(r[R_REACHED]), p32(r[R_ROOT]), p64(request + 8 * R_PLACES)
-    it.memset(r[R_REACHED], 0, r[R_COUNT])
-    r[R_ROOT_COUNT] = 0
-    for i in range(r[R_OUTPUTS]):
+    reached, root, places = p8(r[nt.R_REACHED]), p32(r[nt.R_ROOT]), p64(request + 8 * nt.R_PLACES)
+    it.memset(r[nt.R_REACHED], 0, r[nt.R_COUNT])
+    r[nt.R_ROOT_COUNT] = 0
+    for i in range(r[nt.R_OUTPUTS]):
         owner = root[places[2 * i]]
-        r[R_ROOT_COUNT] += reached[owner] == 0
+        r[nt.R_ROOT_COUNT] += reached[owner] == 0
         reached[owner] = 2  # the sweep has to come to it (see `reach`)
     answer = prepare(state, request)
-    written = r[R_WRITTEN] if r[R_OPTIONS] & DETAILED == 0 else 0
-    if answer != NEEDS_PROGRAMS and written > 0 and (answer != DONE or r[R_STOP] < written):
-        return NEEDS_DETAILS
+    written = r[nt.R_WRITTEN] if r[nt.R_OPTIONS] & nt.DETAILED == 0 else 0
+    if (
+        answer != nt.NEEDS_PROGRAMS
+        and written > 0
+        and (answer != nt.DONE or r[nt.R_STOP] < written)
+    ):
+        return nt.NEEDS_DETAILS
     return answer
 
 
@@ -233,12 +171,12 @@ def mark(state, request):  # type: ignore[no-untyped-def]
 def is_inspected(state, request):  # type: ignore[no-untyped-def]
     """Return True if Python is to look at the marks: for views with hooks, or if it has asked to."""
     s, r = p64(state), p64(request)
-    if r[R_OPTIONS] & INSPECTED or r[R_SEPARABLE] > 0:
+    if r[nt.R_OPTIONS] & nt.INSPECTED or r[nt.R_SEPARABLE] > 0:
         return True
-    flags, places = p8(s[nt.S_FLAGS]), p64(request + 8 * R_PLACES)
+    flags, places = p8(s[nt.S_FLAGS]), p64(request + 8 * nt.R_PLACES)
     watched = 0
-    for i in range(r[R_OUTPUTS]):
-        watched |= flags[places[2 * i]] & WATCHED
+    for i in range(r[nt.R_OUTPUTS]):
+        watched |= flags[places[2 * i]] & nt.WATCHED
     return watched != 0
 
 
@@ -246,12 +184,12 @@ def is_inspected(state, request):  # type: ignore[no-untyped-def]
 def check_use(request):  # type: ignore[no-untyped-def]
     """Return IS_UNUSED if a target is not reached, else DONE."""
     r = p64(request)
-    reached, root, rows = p8(r[R_REACHED]), p32(r[R_ROOT]), p64(r[R_CAPTURES])
-    for i in range(r[R_TARGETS] if r[R_OPTIONS] & MAY_BE_UNUSED == 0 else 0):
-        if rows[4 * i] > r[R_HIGH] or reached[root[rows[4 * i + 1]]] == 0:
-            r[R_ERROR_ARG] = i
-            return IS_UNUSED
-    return DONE
+    reached, root, rows = p8(r[nt.R_REACHED]), p32(r[nt.R_ROOT]), p64(r[nt.R_CAPTURES])
+    for i in range(r[nt.R_TARGETS] if r[nt.R_OPTIONS] & nt.MAY_BE_UNUSED == 0 else 0):
+        if rows[4 * i] > r[nt.R_HIGH] or reached[root[rows[4 * i + 1]]] == 0:
+            r[nt.R_ERROR_ARG] = i
+            return nt.IS_UNUSED
+    return nt.DONE
 
 
 # --------------------------------------------------------------------------- recording
@@ -261,7 +199,7 @@ def settle(state, ct, buffer):  # type: ignore[no-untyped-def]
     s = p64(state)
     base, copied = p32(s[nt.S_BASE]), buffer
     for k in range(ct + 1, s[nt.S_COUNT]):
-        if base[k] == ct and kind_of(state, k) == ACCUMULATE:
+        if base[k] == ct and kind_of(state, k) == nt.ACCUMULATE:
             copied = True
             break
     if not copied:
@@ -281,28 +219,28 @@ def record(state, request):  # type: ignore[no-untyped-def]
     It may have appended statements then.
     """
     s, r = p64(state), p64(request)
-    start = p64(request + 8 * R_PLACES)[0]
-    special = r[R_WATCHED] > 0 or r[R_OPTIONS] & (DETAILED | EVERY) != 0
-    if r[R_RECORDED] == 0 or special or p32(r[R_ROOT])[start] != start:
-        return NEEDS_RECORDING
-    n, adjoints = r[R_COUNT], r[R_RECORDING]
+    start = p64(request + 8 * nt.R_PLACES)[0]
+    special = r[nt.R_WATCHED] > 0 or r[nt.R_OPTIONS] & (nt.DETAILED | nt.EVERY) != 0
+    if r[nt.R_RECORDED] == 0 or special or p32(r[nt.R_ROOT])[start] != start:
+        return nt.NEEDS_RECORDING
+    n, adjoints = r[nt.R_COUNT], r[nt.R_RECORDING]
     buffers = adjoints + 4 * n
     it.memset(adjoints, 0, 5 * n)
     adjoint, buffer = p32(adjoints), p8(buffers)
-    adjoint[start] = r[R_RECORDED]
-    low, answer = r[R_STOP] + 1, DONE
+    adjoint[start] = r[nt.R_RECORDED]
+    low, answer = r[nt.R_STOP] + 1, nt.DONE
     mode, limit = s[nt.S_GRAD_MODE], s[nt.S_PENDING_LIMIT]
     s[nt.S_GRAD_MODE], s[nt.S_PENDING_LIMIT] = 1, 1 << 62
-    if replay(state, request, adjoints, buffers, r[R_HIGH], low) >= low:
-        answer = NEEDS_RECORDING
-    for i in range(r[R_TARGETS] if answer == DONE else 0):
-        row = p64(r[R_CAPTURES] + 32 * i)
+    if replay(state, request, adjoints, buffers, r[nt.R_HIGH], low) >= low:
+        answer = nt.NEEDS_RECORDING
+    for i in range(r[nt.R_TARGETS] if answer == nt.DONE else 0):
+        row = p64(r[nt.R_CAPTURES] + 32 * i)
         leaf = row[1]
         row[2] = 0
         if adjoint[leaf] != 0:
             row[2] = settle(state, np.int64(adjoint[leaf]), buffer[leaf] != 0)
             if row[2] == 0:
-                answer = NEEDS_RECORDING
+                answer = nt.NEEDS_RECORDING
     s[nt.S_GRAD_MODE], s[nt.S_PENDING_LIMIT] = mode, limit
     return answer
 
@@ -310,7 +248,7 @@ def record(state, request):  # type: ignore[no-untyped-def]
 def record_entry(state, request):  # type: ignore[no-untyped-def]
     """Run a pass that is recorded, as `run_pass` does."""
     answer = check_pass(state, request)
-    return record(state, request) if answer == DONE else answer
+    return record(state, request) if answer == nt.DONE else answer
 
 
 # --------------------------------------------------------------------------- the pass
@@ -318,37 +256,37 @@ def record_entry(state, request):  # type: ignore[no-untyped-def]
 def check_pass(state, request):  # type: ignore[no-untyped-def]
     """Go through the stages before anything changes; DONE, or a reason to stop."""
     s, r = p64(state), p64(request)
-    if r[R_STAGE] == LAYOUT:
-        if s[nt.S_DONE] != s[nt.S_COUNT] and r[R_OPTIONS] & ABSTRACT == 0:
+    if r[nt.R_STAGE] == nt.LAYOUT:
+        if s[nt.S_DONE] != s[nt.S_COUNT] and r[nt.R_OPTIONS] & nt.UNEVALUATED == 0:
             if forward(state) != 0:  # Python finds the failure again, and raises it
-                return NEEDS_VALUES
+                return nt.NEEDS_VALUES
             s[nt.S_EAGER] = 0
         answer = lay_out(state, request)
-        if answer != DONE:
+        if answer != nt.DONE:
             return answer
         want(state, request)
-        r[R_STAGE] = MARKING
-    if r[R_STAGE] == MARKING:
+        r[nt.R_STAGE] = nt.MARKING
+    if r[nt.R_STAGE] == nt.MARKING:
         answer = mark(state, request)
-        if answer != DONE:
+        if answer != nt.DONE:
             return answer
-        r[R_STAGE] = CHECKING
+        r[nt.R_STAGE] = nt.CHECKING
         if is_inspected(state, request):
-            return NEEDS_INSPECTION
-    if r[R_STAGE] == CHECKING:
+            return nt.NEEDS_INSPECTION
+    if r[nt.R_STAGE] == nt.CHECKING:
         answer = check_use(request)
-        if answer != DONE:
+        if answer != nt.DONE:
             return answer
-        r[R_STAGE] = SEEDING
-    return DONE
+        r[nt.R_STAGE] = nt.SEEDING
+    return nt.DONE
 
 
 @helper
 def seed_outputs(state, request):  # type: ignore[no-untyped-def]
     """Seed the outputs with their cotangents; 0, or -1 without memory."""
     r = p64(request)
-    places, seeds = p64(request + 8 * R_PLACES), p64(r[R_SEEDS])
-    for i in range(r[R_OUTPUTS]):
+    places, seeds = p64(request + 8 * nt.R_PLACES), p64(r[nt.R_SEEDS])
+    for i in range(r[nt.R_OUTPUTS]):
         if seeds[2 * i] == 0:
             failed = units(state, request, places[2 * i], seeds[2 * i + 1])
         else:
@@ -362,16 +300,16 @@ def seed_outputs(state, request):  # type: ignore[no-untyped-def]
 def find_adjoints(state, request):  # type: ignore[no-untyped-def]
     """Write the adjoints' addresses of leaves that are targets, and of all that are wanted, to their rows."""
     r = p64(request)
-    adjoint, rows, leaves = p64(r[R_ADJOINT]), p64(r[R_CAPTURES]), p64(r[R_LEAF_ROWS])
-    for i in range(r[R_TARGETS]):
+    adjoint, rows, leaves = p64(r[nt.R_ADJOINT]), p64(r[nt.R_CAPTURES]), p64(r[nt.R_LEAF_ROWS])
+    for i in range(r[nt.R_TARGETS]):
         if rows[4 * i + 2] == 0:
             rows[4 * i + 2] = adjoint[rows[4 * i + 1]]
     count = 0
-    for k in range(1, r[R_HIGH] + 1 if r[R_LEAVES] > 0 else 0):
-        if adjoint[k] != 0 and count < r[R_LEAVES] and kind_of(state, k) == LEAF:
+    for k in range(1, r[nt.R_HIGH] + 1 if r[nt.R_LEAVES] > 0 else 0):
+        if adjoint[k] != 0 and count < r[nt.R_LEAVES] and kind_of(state, k) == nt.LEAF:
             leaves[2 * count], leaves[2 * count + 1] = k, adjoint[k]
             count += 1
-    r[R_LEAF_COUNT] = count
+    r[nt.R_LEAF_COUNT] = count
 
 
 @helper
@@ -381,19 +319,19 @@ def run_pass(state, request):  # type: ignore[no-untyped-def]
     When it is done, the rows of targets and of leaves say where adjoints are.
     """
     r = p64(request)
-    if r[R_STAGE] < SEEDING:
+    if r[nt.R_STAGE] < nt.SEEDING:
         answer = check_pass(state, request)
-        if answer != DONE:
+        if answer != nt.DONE:
             return answer
-    if r[R_STAGE] == SEEDING:
-        r[R_SEEN], r[R_NEXT] = 0, r[R_HIGH]
-        r[R_STAGE] = SWEEPING
+    if r[nt.R_STAGE] == nt.SEEDING:
+        r[nt.R_SEEN], r[nt.R_NEXT] = 0, r[nt.R_HIGH]
+        r[nt.R_STAGE] = nt.SWEEPING
         if seed_outputs(state, request) != 0:
-            return HAS_FAILED
+            return nt.HAS_FAILED
     answer = sweep_back(state, request)
-    if answer == DONE:
+    if answer == nt.DONE:
         find_adjoints(state, request)
-        r[R_STAGE] = SWEPT
+        r[nt.R_STAGE] = nt.SWEPT
     return answer
 
 
@@ -404,10 +342,10 @@ def run_entry(state, request):  # type: ignore[no-untyped-def]
 @helper
 def give_back(state, r, slot):  # type: ignore[no-untyped-def]
     """Give the memory of an adjoint back, if there is one."""
-    adjoint = p64(r[R_ADJOINT])
+    adjoint = p64(r[nt.R_ADJOINT])
     if adjoint[slot] != 0:
         size = adjoint_bytes(state, r, slot)
-        if size > SMALL:
+        if size > nt.SMALL:
             free_large(state + 8 * nt.S_POOL, adjoint[slot], size)
         adjoint[slot] = 0
 
@@ -415,21 +353,21 @@ def give_back(state, r, slot):  # type: ignore[no-untyped-def]
 def release_entry(state, request, duties):  # type: ignore[no-untyped-def]
     """Give adjoints back after a sweep and, of `duties`, do FREES_RESIDUALS and EMPTIES_ARENA."""
     s, r = p64(state), p64(request)
-    if r[R_STAGE] < CHECKING:
+    if r[nt.R_STAGE] < nt.CHECKING:
         return 0
-    if r[R_STAGE] == SWEEPING:  # an error has ended it
+    if r[nt.R_STAGE] == nt.SWEEPING:  # an error has ended it
         find_adjoints(state, request)
-    reached, flags = p8(r[R_REACHED]), p8(s[nt.S_FLAGS])
-    for k in range(r[R_HIGH], r[R_STOP], -1):
+    reached, flags = p8(r[nt.R_REACHED]), p8(s[nt.S_FLAGS])
+    for k in range(r[nt.R_HIGH], r[nt.R_STOP], -1):
         give_back(state, r, k)
-        if duties & FREES_RESIDUALS and reached[k] & KEEPS_RESIDUALS:
-            flags[k] |= FREED
-    rows, leaves = p64(r[R_CAPTURES]), p64(r[R_LEAF_ROWS])  # of leaves, which may lie below
-    for i in range(r[R_TARGETS]):
+        if duties & nt.FREES_RESIDUALS and reached[k] & KEEPS_RESIDUALS:
+            flags[k] |= nt.FREED
+    rows, leaves = p64(r[nt.R_CAPTURES]), p64(r[nt.R_LEAF_ROWS])  # of leaves, which may lie below
+    for i in range(r[nt.R_TARGETS]):
         give_back(state, r, rows[4 * i + 1])
-    for i in range(r[R_LEAF_COUNT]):
+    for i in range(r[nt.R_LEAF_COUNT]):
         give_back(state, r, leaves[2 * i])
-    if duties & EMPTIES_ARENA:
+    if duties & nt.EMPTIES_ARENA:
         reset_arena(state + 8 * nt.S_ADJOINTS)
         trim_scratch(state)
     return 0
