@@ -412,8 +412,7 @@ class Request:
 
     def recorded(self) -> list[int | None]:
         """Slots of the targets' cotangents, where native code has recorded the pass."""
-        rows = self.target_rows()
-        return [rows[i] or None for i in range(2, len(rows), 4)]
+        return [slot or None for slot in self.target_rows()[2::4]]
 
     def release(self, *, free: bool) -> None:
         """Give adjoints back; with `free`, residuals of swept statements count as freed."""
