@@ -37,6 +37,7 @@ class Lanes(Request):
 
         It cannot where Python has something to do (hooks, Functions), and for a leaf that is not dense.
         """
+        self.tape.settle()
         self.detail()
         leaves = [t for t in self.targets if t.is_leaf]
         storages = [self.tape.leaves.get(t.slot) for t in leaves]

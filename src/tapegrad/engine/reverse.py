@@ -145,13 +145,16 @@ def record_pass(
     With `prepared`, Python records; that is called when the marks are there.
     """
     tape = request.tape
-    count = tape.count
+    state = tape.state
+    if state[nt.S_PENDING_BYTES] > WITHOUT_GIL and not tape.abstract:
+        tape.evaluate()
+    count = state[nt.S_COUNT]
     try:
         # Before the lock (see cross_thread.py), and without a collection: slots are known by number.
         seeds = seed_slots(tape, outputs, cotangents)
         request.find(outputs, inputs)
         with tape.lock:
-            first = tape.count
+            first = state[nt.S_COUNT]
             if prepared is None and len(seeds) == 1 and _is_plain(tape, inputs):
                 request.words[nt.R_RECORDED] = seeds[0]
             if request.advance(sweep.record) == nt.DONE:
@@ -164,7 +167,7 @@ def record_pass(
                     slots = replay.replay(request, seeds, Replayed, stepwise=anomaly.checks_nan())
             if not retain:
                 request.release(free=True)
-            if tape.state[nt.S_EAGER]:
+            if state[nt.S_EAGER]:
                 tape.evaluate()
             results = [None if slot is None else record.result_tensor(tape, slot) for slot in slots]
     except BaseException:
@@ -203,7 +206,7 @@ def grad(
     cotangents = check_cotangents(outputs, grad_outputs)
     tape.make_room(64, 256)
     records = create_graph or tape.abstract  # without values a pass can be recorded only
-    if tape.abstract or (create_graph and tape.state[nt.S_PENDING_BYTES] > WITHOUT_GIL):
+    if tape.abstract:
         tape.settle()
     with Request(tape, raw=True, may_be_unused=allow_unused) as request:
         if records:

@@ -119,14 +119,12 @@ class Request:
         tape, block, attached = self.tape, self._block, self._attached
         self._inputs = ()  # what Python's part leaves behind may be a cycle
         try:
-            if (
-                kind is not None and block is not None
-            ):  # adjoints go back, and nothing counts as freed
+            if kind is None:
+                for call in attached.ends if attached is not None else ():
+                    call()
+            elif block is not None:  # adjoints go back, and nothing counts as freed
                 with tape.lock:
                     self.release(free=False)
-            elif attached is not None:
-                for call in attached.ends:
-                    call()
         finally:
             tape.requests.remove(self._reference)
             if block is not None:
@@ -156,7 +154,8 @@ class Request:
             self._set_places([(record.operand(tape, t), t._layout_id) for t in both])
 
     def place(self, roots: Sequence[int], targets: list[Target]) -> None:
-        """Take slots for outputs, and targets, that are known."""
+        """Take slots for outputs, and targets, that are known; the pass is for its marks alone."""
+        self.options |= nt.UNEVALUATED
         self._begin((), len(roots), len(targets))
         places = [(slot, self.tape.instruction_of(slot).out.id) for slot in roots]
         self._set_places([*places, *[(t.slot, t.layout.id) for t in targets]])
@@ -172,7 +171,7 @@ class Request:
         if tape.detached:
             options |= nt.INSPECTED
         if tape.abstract:
-            options |= nt.ABSTRACT
+            options |= nt.UNEVALUATED
         if Tape.trace is not None and anomaly.checks_nan():
             options |= nt.EVERY
         self._block = block = tape.take_block(nt.R_WIDTH + 2 * (outputs + targets))
@@ -413,8 +412,7 @@ class Request:
 
     def recorded(self) -> list[int | None]:
         """Slots of the targets' cotangents, where native code has recorded the pass."""
-        rows = self.target_rows()
-        return [rows[i] or None for i in range(2, len(rows), 4)]
+        return [slot or None for slot in self.target_rows()[2::4]]
 
     def release(self, *, free: bool) -> None:
         """Give adjoints back; with `free`, residuals of swept statements count as freed."""

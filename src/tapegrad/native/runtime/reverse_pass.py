@@ -61,7 +61,7 @@ def find_entry(  # type: ignore[no-untyped-def]
 
 @helper
 def lay_out(state, request):  # type: ignore[no-untyped-def]
-    """Lay out the arrays of a request for the statements that there are now; DONE, or why it cannot."""
+    """Lay out the arrays of a request for the statements that Python knows of; DONE, or why it cannot."""
     s, r = p64(state), p64(request)
     n, outputs, targets = r[nt.R_COUNT], r[nt.R_OUTPUTS], r[nt.R_TARGETS]
     detailed, records = r[nt.R_OPTIONS] & nt.DETAILED, r[nt.R_RECORDED] != 0
@@ -257,7 +257,7 @@ def check_pass(state, request):  # type: ignore[no-untyped-def]
     """Go through the stages before anything changes; DONE, or a reason to stop."""
     s, r = p64(state), p64(request)
     if r[nt.R_STAGE] == nt.LAYOUT:
-        if s[nt.S_DONE] != s[nt.S_COUNT] and r[nt.R_OPTIONS] & nt.ABSTRACT == 0:
+        if s[nt.S_DONE] != s[nt.S_COUNT] and r[nt.R_OPTIONS] & nt.UNEVALUATED == 0:
             if forward(state) != 0:  # Python finds the failure again, and raises it
                 return nt.NEEDS_VALUES
             s[nt.S_EAGER] = 0
