@@ -25,6 +25,7 @@ import numpy as np
 from ..base import devices, dtypes
 from ..base.errors import kind_of, must_be, type_name_of
 from ..base.symbolic import Symbolic
+from ..tape import readout
 from ..tape import recording as record
 from ..tape.recording import layout_of
 from .arguments import OVERFLOW, unpack_error
@@ -230,21 +231,23 @@ class Signature:
             if not record.is_tensor(args[0]):
                 raise must_be(self.name, "input", 1, "Tensor", args[0])
             args = args[1:]
-        likely = self.forms
-        if len(likely) > 1:
-            for form in self.forms:
-                try:
-                    return self._match(form, args, options)
-                except _NoMatch:
-                    pass
-            count = len(args) + len(options)
-            likely = [form for form in self.forms if form.least <= count <= len(form)]
+        failures: list[_NoMatch] = []
+        for form in self.forms:
+            try:
+                return self._match(form, args, options)
+            except _NoMatch as error:
+                failures.append(error)
+        for failure in failures:  # a number read out of what is differentiated: that says so
+            readout.option(failure.number, f"{self.name}({failure.argument}=...)")
+        count = len(args) + len(options)
+        likely = [
+            failure
+            for form, failure in zip(self.forms, failures, strict=True)
+            if len(failures) == 1 or form.least <= count <= len(form)
+        ]
         if len(likely) != 1:
             raise _no_form(self.name, self.forms, args, options)
-        try:
-            return self._match(likely[0], args, options)
-        except _NoMatch as error:
-            raise TypeError(*error.args) from None
+        raise TypeError(*likely[0].args) from None
 
     def reword(self, args: Sequence[Any], options: dict[str, Any]) -> None:
         """Raise PyTorch's TypeError for arguments that a function stumbled over, if they are wrong."""
@@ -310,7 +313,10 @@ class Signature:
         if place and p.kind in ("Dims", "Ints") and isinstance(value, tuple | list):
             element = f"but found element of type {type_name_of(value[0])} at pos 0"
             return _NoMatch(f"{str(error).rpartition(',')[0]}, {element}")
-        return _NoMatch(*error.args)
+        mismatch = _NoMatch(*error.args)
+        if p.kind in ("Number", "float"):
+            mismatch.number, mismatch.argument = value, p.name
+        return mismatch
 
     def _extra(self, form: _Form, count: int, options: dict[str, Any]) -> _NoMatch:
         names = [p.name for p in form]
@@ -335,7 +341,10 @@ class Signature:
 
 
 class _NoMatch(TypeError):
-    """Arguments do not match a form."""
+    """Arguments do not match a form; `number` is what came where a number belongs."""
+
+    number: Any = None
+    argument = ""
 
 
 def _no_form(

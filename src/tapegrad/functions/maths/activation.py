@@ -11,7 +11,7 @@ from ...tape import recording as record
 from ..arguments import float_of
 from ..operands import is_integral
 from ..registry import declared
-from ..signature import Tensor
+from ..signature import Number, Tensor
 from .selection import clamp
 
 __all__: list[str] = []
@@ -32,7 +32,7 @@ def _activation(name: str, input: Any, **attrs: Any) -> Any:
 
 
 @declared()
-def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Any:
+def leaky_relu(input: Tensor, negative_slope: Number = 0.01) -> Any:
     """Return the input where it is positive, else `negative_slope` times it."""
     return _activation(
         "leaky_relu",
@@ -42,13 +42,13 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Any:
 
 
 @declared()
-def elu(input: Tensor, alpha: float = 1.0) -> Any:
+def elu(input: Tensor, alpha: Number = 1.0) -> Any:
     """Return the input where it is positive, else ``alpha * (exp(input) - 1)``."""
     return _activation("elu", input, alpha=float_of("elu", "alpha", 2, alpha))
 
 
 @declared()
-def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Any:
+def softplus(input: Tensor, beta: Number = 1.0, threshold: Number = 20.0) -> Any:
     """Return ``log(1 + exp(beta * input)) / beta``.
 
     Parameters
