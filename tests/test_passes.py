@@ -16,6 +16,7 @@ from torch_or_not import LIBRARIES
 
 import tapegrad as tg
 from tapegrad.engine import native_entries as sweep
+from tapegrad.engine.reverse_pass import Request
 from tapegrad.native import abi as nt
 from tapegrad.native.abi import DONE
 from tapegrad.tape import nesting
@@ -612,3 +613,26 @@ def test_a_recorded_pass_to_a_functions_result(build: Any) -> None:
     g, h = tg.autograd.grad((z * w * w).sum(), (z, w), create_graph=True)
     assert g.tolist() == (w * w).tolist()
     assert tg.autograd.grad(g.sum(), w)[0].tolist() == (2 * w).tolist()
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_a_pass_that_an_interrupt_ends_is_gone_at_once(
+    create_graph: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What keeps a request keeps all statements, so no cycle may hold it until Python's collector runs."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    y = tg.cat([x.sort().values[1:], x * x]).sum()
+    gc.collect()
+    gc.disable()
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(Request, "__exit__", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                tg.autograd.grad(y, x, create_graph=create_graph)
+        assert tg.current_tape().passes == 0
+    finally:
+        gc.enable()

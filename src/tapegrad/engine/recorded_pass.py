@@ -11,6 +11,7 @@ that a loop over ``x[i]`` stays linear at every order.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -356,7 +357,9 @@ def replay(
         For each target the slot of its cotangent, None where the pass does not reach it.
     """
     p = Pass(request)
-    p.callbacks = callbacks(p)
+    steps = callbacks(p)
+    # A cycle would keep the request of a pass that an interrupt ends, and with it the tape's statements.
+    p.callbacks = weakref.proxy(steps)
     tape = request.tape
     positions: dict[int, list[int]] = {}
     for i, t in enumerate(request.targets):
