@@ -304,9 +304,11 @@ def find_adjoints(state, request):  # type: ignore[no-untyped-def]
     for i in range(r[nt.R_TARGETS]):
         if rows[4 * i + 2] == 0:
             rows[4 * i + 2] = adjoint[rows[4 * i + 1]]
-    count = 0
+    reached, count = p8(r[nt.R_REACHED]), 0  # marks are bytes: faster to look over
     for k in range(1, r[nt.R_HIGH] + 1 if r[nt.R_LEAVES] > 0 else 0):
-        if adjoint[k] != 0 and count < r[nt.R_LEAVES] and kind_of(state, k) == nt.LEAF:
+        if reached[k] == 0 or adjoint[k] == 0 or count >= r[nt.R_LEAVES]:
+            continue
+        if kind_of(state, k) == nt.LEAF:
             leaves[2 * count], leaves[2 * count + 1] = k, adjoint[k]
             count += 1
     r[nt.R_LEAF_COUNT] = count
