@@ -2,7 +2,7 @@
 
 import importlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,19 @@ AIM = Aim("at most half of torch's time", 1 / 2, to="torch")
 
 def loss(xp: Any, x: Any) -> Any:
     return ((x * x).sin() * x).sum()
+
+
+#: leaves whose gradients refer to them
+_KEPT: list[Any] = []
+
+
+@pytest.fixture(autouse=True)
+def _let_go() -> Iterator[None]:
+    """What a race keeps for ever makes the tape long: not for the races behind it."""
+    yield
+    for x in _KEPT:
+        x.grad = None
+    _KEPT.clear()
 
 
 def steady(step: Callable[[Any, Any], Any]) -> Callable[[str], Callable[[], Runner]]:
@@ -55,6 +68,7 @@ def checkpointed(xp: Any, x: Any) -> Any:
 def created_graph(xp: Any, x: Any) -> Any:
     """Keeps leaf and graph for ever, in PyTorch as well: the gradient refers to the leaf."""
     loss(xp, x).backward(create_graph=True)
+    _KEPT.append(x)
     return x.grad
 
 
