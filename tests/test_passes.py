@@ -619,7 +619,7 @@ def test_a_recorded_pass_to_a_functions_result(build: Any) -> None:
 def test_a_pass_that_an_interrupt_ends_is_gone_at_once(
     create_graph: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What keeps a request keeps all statements, so no cycle may hold it until Python's collector runs."""
+    """A request keeps all statements, so no cycle may hold it until Python's collector runs."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt

@@ -26,7 +26,7 @@ _KEPT: list[Any] = []
 
 @pytest.fixture(autouse=True)
 def _let_go() -> Iterator[None]:
-    """What a race keeps for ever makes the tape long: not for the races behind it."""
+    """Let go of a race's tensors: they make the tape long for the races behind it."""
     yield
     for x in _KEPT:
         x.grad = None

@@ -152,11 +152,6 @@ class Template(NamedTuple):
             part = self.parts[result] = Part(statements, tuple(leaves))
         return part
 
-    def reads(self, leaves: Iterable[int]) -> list[int]:
-        """Numbers of the operands among leaves."""
-        names = [self.inputs.get(slot) for slot in leaves]
-        return [name for name in names if isinstance(name, int)]
-
     def _needed(self, result: int) -> list[Statement]:
         if not self.writes:  # in a time that goes with their number, whatever that of all is
             pending, places = [result], set()

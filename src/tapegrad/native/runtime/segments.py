@@ -96,12 +96,12 @@ def segment_entry(state, segment, inputs):  # type: ignore[no-untyped-def]
     """
     if not fits(state, segment, 0, 0):
         return -1
-    given, leaves = p32(inputs + CHARACTERS), p32(leaf_slots(state, segment))
+    slots, leaves = p32(inputs + CHARACTERS), p32(leaf_slots(state, segment))
     leaf, number = p64(segment + 8 * nt.SEG_HEADER), 0
     for i in range(p64(segment)[nt.SEG_LEAVES]):
         code = leaf[2 * i]
         if code == nt.SEG_INPUT:
-            leaves[i] = given[number]
+            leaves[i] = slots[number]
             number += 1
         else:
             slot = find_constant(state, leaf[2 * i + 1], code)
