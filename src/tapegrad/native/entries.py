@@ -62,6 +62,7 @@ ENTRIES: dict[str, dict[str, Entry]] = {
         "append_leaf": Entry("iiii", call=HELD),
         "handle_entry": Entry("iii", call=HELD, result=OBJECT),
         "bind_entry": Entry("iiii", call=HELD, address=0),
+        "memory_entry": Entry("ii", call=HELD, result=OBJECT),
     },
     "native.runtime.segments": {
         "segment_entry": Entry("iii", call=HELD, address=2),

@@ -276,6 +276,7 @@ long_as_longlong_and_overflow = _external("PyLong_AsLongLongAndOverflow", i64(i6
 error_occurred = _external("PyErr_Occurred", i64())
 error_fetch = _external("PyErr_Fetch", types.void(i64, i64, i64))
 error_restore = _external("PyErr_Restore", types.void(i64, i64, i64))
+memory_view = _external("PyMemoryView_FromMemory", i64(i64, i64, types.int32))
 tuple_size = _external("PyTuple_Size", i64(i64))
 tuple_get = _external("PyTuple_GetItem", i64(i64, i64))
 list_size = _external("PyList_Size", i64(i64))

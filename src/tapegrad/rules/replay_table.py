@@ -8,7 +8,6 @@ the writes.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ..base.fast_paths import REFUSED
@@ -21,7 +20,7 @@ from ..ops.patterns import Pattern, answered
 from ..ops.program import holding
 from ..ops.table import TABLE, is_float
 from ..tape.constants import Constants
-from ..tape.segment import Draft, Segment
+from ..tape.segment import Draft, Leaf, Segment, Step
 from ..tape.tape import Tape
 from .traced_rule import Template, template
 
@@ -276,9 +275,11 @@ class _Image:
         rules = {}
         for i, (segment, layout) in self._rules.items():
             steps = tuple([
-                step._replace(number=instructions[step.number].id, offset=of(step.offset))
-                for step in segment.steps
+                Step(instructions[number].id, references, of(offset), mode)
+                for number, references, offset, mode in segment.steps
             ])  # fmt: skip
-            leaves = tuple([leaf._replace(value=of(leaf.value)) for leaf in segment.leaves])
-            rules[i] = Rule(replace(segment, steps=steps, leaves=leaves), of(layout))
+            leaves = segment.leaves
+            if any([type(value) is Symbolic for _, value in leaves]):
+                leaves = tuple([Leaf(code, of(value)) for code, value in leaves])
+            rules[i] = Rule(Segment(steps, leaves, segment.results, segment.noted), of(layout))
         return rules, list(instructions.values())

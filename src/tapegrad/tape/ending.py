@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import numpy as np
 
@@ -134,10 +133,10 @@ def _on_tapes() -> np.ndarray | None:
 
 def _is_held(instruction: Instruction) -> bool:
     """Return True if something but the instruction refers to one of its templates, or to its rules."""
-    kept: list[Any] = [t for t in (instruction.vjp, instruction.masked_vjp) if t is not None]
-    kept += [rules for rules in instruction.rules.values() if rules is not None]
-    if not kept:
+    if not instruction.rules and instruction.vjp is None and instruction.masked_vjp is None:
         return False  # as most are whose programs were filled in
+    kept = [t for t in (instruction.vjp, instruction.masked_vjp) if t is not None]
+    kept += [rules for rules in instruction.rules.values() if rules is not None]
     return any(count > 1 for count in reference_counts(kept))
 
 

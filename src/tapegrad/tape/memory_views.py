@@ -33,6 +33,13 @@ __all__ = [
 #: address of an array's first element, in a tenth of the time of ``array.ctypes.data``
 address_of: Callable[[np.ndarray], int] = native_call("data_entry")
 _give_back = native_call("give_back_entry")
+_bytes_at: Callable[[int, int], Any] = native_call("memory_entry")
+
+
+class _Kept(np.ndarray):
+    """Bytes with what has to live as long as they do."""
+
+    keep: object
 
 
 class Block(NamedTuple):
@@ -53,16 +60,16 @@ def array_at(address: int, layout: Layout, keep: object = None) -> np.ndarray:
     """An array over memory at `address`; `keep` stays alive with it."""
     if layout.size == 0:
         return np.empty(layout.shape, layout.dtype.np)
-    raw: Any = (ctypes.c_char * layout.span).from_address(address)
+    raw = _bytes_at(address, layout.span)
     if keep is not None:
-        raw._keep = keep
+        raw = _Kept((layout.span,), np.uint8, raw)
+        raw.keep = keep
     return np.ndarray(layout.shape, layout.dtype.np, raw, 0, layout.strides)
 
 
 def bytes_at(address: int, span: int) -> np.ndarray:
     """The bytes at `address`."""
-    raw: Any = (ctypes.c_char * span).from_address(address)
-    return np.ndarray((span,), np.uint8, raw)
+    return np.ndarray((span,), np.uint8, _bytes_at(address, span))
 
 
 #: bytes in a tape's pool up to which it takes memory that arrays have seen: many sizes are in it then, and
@@ -91,7 +98,7 @@ def lanes_at(address: int, layout: Layout, count: int) -> np.ndarray:
     """An array over memory in which each element of a contiguous layout is a row of `count` numbers."""
     if layout.size == 0:
         return np.empty((0, count), layout.dtype.np)
-    raw: Any = (ctypes.c_char * (layout.span * count)).from_address(address)
+    raw = _bytes_at(address, layout.span * count)
     return np.ndarray((layout.size, count), layout.dtype.np, raw)
 
 

@@ -33,7 +33,7 @@ from . import versions
 from .memory_views import address_of
 from .tape import Tape
 
-__all__ = ["AS_IT_IS", "Draft", "Segment", "Step", "append", "cut", "needed"]
+__all__ = ["AS_IT_IS", "Draft", "Leaf", "Segment", "Step", "append", "cut", "needed"]
 
 _append_natively = native_call("segment_entry")
 #: grad mode of a statement that is recorded in that which there is

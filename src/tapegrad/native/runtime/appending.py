@@ -1,7 +1,8 @@
 """Statements, leaves and handles by number, as Python appends them (tape/tape.py, tape/recording.py).
 
 These get addresses and slots, and call nothing that runs Python code; but for `handle_entry`, which
-allocates a handle first (runtime/recording.py says why) and then looks whether an id is free.
+allocates a handle first (runtime/recording.py says why) and then looks whether an id is free, and
+`memory_entry`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from .recording import (
     unbind,
 )  # fmt: skip
 
+#: PyBUF_WRITE of CPython
+_WRITABLE = 0x200
 #: where a type keeps the type that it lays its objects out by (tp_base)
 _BASE = nt.HEADER + 240
 
@@ -126,6 +129,11 @@ def handle_entry(state, slot, layout):  # type: ignore[no-untyped-def]
         return none
     bind(tensor, state, slot, layout)
     return tensor
+
+
+def memory_entry(address, span):  # type: ignore[no-untyped-def]
+    """A writable memoryview of the bytes at an address, in a fifth of ctypes' time for a new size."""
+    return it.memory_view(address, span, _WRITABLE)
 
 
 def bind_entry(tensor, state, slot, layout):  # type: ignore[no-untyped-def]
