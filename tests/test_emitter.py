@@ -13,10 +13,11 @@ import pytest
 from llvmlite import ir
 
 from tapegrad.base.dtypes import float32, float64
-from tapegrad.native.intrinsic_stubs import Emitted, p64, pf64
 from tapegrad.native.machine_code import kernel_address
+from tapegrad.native.words import Emitted, p64, pf64
 from tapegrad.ops.emitter import emit
 from tapegrad.ops.scalar_code import Scalar, Untraceable, evaluate
+from tapegrad.ops.table import TABLE
 from tapegrad.rules import fusion
 
 LOOP = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)
@@ -60,23 +61,23 @@ def test_a_branch_cannot_be_traced() -> None:
     assert isinstance(evaluate(lambda v: abs(v) + 1, x), Scalar)
 
 
-def test_functions_that_are_not_written_here_are_left_to_numba() -> None:
-    row: Any = SimpleNamespace(loop=np.cbrt, result="float", parameters=())
+def test_rows_with_functions_of_native_code() -> None:
+    row, unknown = TABLE["sinc"], SimpleNamespace(loop=np.cbrt, parameters=())
 
-    def write(builder: Any, call: Any, x: Any, place: Any) -> None:
-        result = emit(builder, row, [x], (), call)
+    def write(builder: Any, x: Any, place: Any) -> None:
+        result = emit(builder, row, [x])
         builder.store(result, builder.inttoptr(place, ir.DoubleType().as_pointer()))
         with pytest.raises(Untraceable):
-            emit(builder, row, [x])
+            emit(builder, unknown, [x])  # type: ignore[arg-type]
 
-    globals()["cube_root"] = Emitted(write, "di")
+    globals()["sinc"] = Emitted(write, "di")
 
     def kernel(args, dims, strides, data):  # type: ignore[no-untyped-def]
-        cube_root(pf64(p64(args)[0])[0], p64(args)[1])  # noqa: F821
+        sinc(pf64(p64(args)[0])[0], p64(args)[1])  # noqa: F821
 
-    x, out = np.array([27.0]), np.zeros(1)
+    x, out = np.array([0.3]), np.zeros(1)
     run(kernel_address(kernel, "test of words that are written"), [x, out], 1)
-    assert out[0] == pytest.approx(3.0, rel=1e-15)
+    assert out[0] == pytest.approx(np.sinc(0.3), rel=1e-15)
 
 
 def test_loops_are_compiled_without_numba() -> None:

@@ -16,8 +16,8 @@ import pytest
 
 import tapegrad as tg
 from tapegrad.native import abi as nt
-from tapegrad.native.intrinsic_stubs import p64, pf64
 from tapegrad.native.ufunc_loops import native_kernel, native_kernel_address
+from tapegrad.native.words import p64, pf64
 from tapegrad.ops.instruction import VTAB
 from tapegrad.ops.layout import Layout, broadcast_shapes, broadcast_strides, contiguous
 from tapegrad.ops.program import STEPS, Step, arg

@@ -70,8 +70,9 @@ def _forward(f: Callable[[int], tg.Tensor], n: int) -> float:
 def test_work_and_values(name: str, way: Callable[..., float]) -> None:
     f, n = FUNCTIONS[name], 1500
     result: list[float] = []
-    count = calls(lambda: result.append(way(f, n)))
-    assert result == [n * (n - 1) / 2]
+    # The first call may make instructions, and so let others end.
+    count = min(calls(lambda: result.append(way(f, n))) for _ in range(2))
+    assert result == [n * (n - 1) / 2] * 2
     assert count < 600 * n, "calls of Python or C functions: some hundreds an operand"
 
 

@@ -33,7 +33,7 @@ SOURCE = Path("src/tapegrad")
 CACHE = Path(tempfile.gettempdir()) / "tapegrad-mutated"
 #: what numba compiles ahead of time, or all compiled code depends on
 NATIVE = re.compile(
-    r"native/(runtime/|abi|machine_code|intrinsics)|scalar_tape/(native_|abi)|ops/kernels/"
+    r"native/(runtime/|abi|machine_code|words|expressions|translator)|scalar_tape/(native_|abi)|ops/kernels/"
 )
 #: test files likely to see a change, by the start of a file's name; the first match holds
 TESTS = {

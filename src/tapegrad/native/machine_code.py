@@ -25,11 +25,12 @@ from typing import Any
 
 import llvmlite
 import llvmlite.binding as llvm
+from llvmlite import ir
 
 from . import abi as nt
 from . import object_cache as store
 from .entries import ENTRIES, Entry
-from .intrinsic_stubs import compiler, resolve
+from .translator import Translator
 
 __all__ = [
     "assemble", "compiled", "entry", "has_fma", "kernel_address", "load_module", "source_of",
@@ -56,7 +57,7 @@ def _machine() -> str:
     settings = [f"{name}={os.environ[name]}" for name in SETTINGS if name in os.environ]
     parts = (
         platform.machine(), llvm.get_host_cpu_name(), features, sys.version, llvmlite.__version__,
-        str(object.__basicsize__), source_digest("native.intrinsics"), *settings,
+        str(object.__basicsize__), source_digest("native.translator"), *settings,
     )  # fmt: skip
     return "\n".join(parts)
 
@@ -82,15 +83,6 @@ class _Engine:
         self.machine = machine
         self.engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
         self.kept: list[Any] = []
-        # numba's code refers to its run-time library where it could raise. Ours never does, and so
-        # does not need numba to be there; a call would be a bug, and stops the process.
-        stop = ctypes.cast(ctypes.pythonapi.Py_FatalError, ctypes.c_void_p).value
-        for name in (
-            "NRT_Free", "numba_do_raise", "numba_gil_ensure", "numba_gil_release",
-            "numba_runtime_build_excinfo_struct", "numba_unpickle",
-        ):  # fmt: skip
-            if not llvm.address_of_symbol(name):
-                llvm.add_symbol(name, stop)
 
     def add(self, code: bytes) -> None:
         item = llvm.ObjectFileRef.from_data(code)
@@ -178,7 +170,7 @@ def compiled(module: Any) -> bytes:
     module.triple, module.data_layout = machine.triple, str(machine.target_data)
     parsed = llvm.parse_assembly(str(module))
     options = llvm.create_pipeline_tuning_options(speed_level=3)
-    options.loop_vectorization = True
+    options.loop_vectorization, options.loop_unrolling = True, False
     passes = llvm.create_pass_builder(machine, options)
     passes.getModulePassManager().run(parsed, passes)
     code: bytes = machine.emit_object(parsed)
@@ -238,11 +230,12 @@ def _entries() -> dict[str, int]:
             module: str = module, entries: dict[str, Entry] = entries
         ) -> tuple[dict[str, str], list[bytes]]:
             loaded = importlib.import_module(f"{_PACKAGE}.{module}")
-            symbols, codes = {}, []
+            code = ir.Module(module)
+            translator, symbols = Translator(code), {}
             for name, entry in entries.items():
-                symbols[name], code = compiler().object_code(getattr(loaded, name), entry.signature)
-                codes.append(code)
-            return symbols, codes
+                symbols[name] = f"{module}.{name}"
+                translator.entry(getattr(loaded, name), entry.signature, symbols[name])
+            return symbols, [compiled(code)]
 
         label = f"core-{module.rpartition('.')[2]}"
         text = f"{source_digest(module)}\n{entries!r}"
@@ -269,7 +262,7 @@ def kernel_address(
     Parameters
     ----------
     function : callable
-        Uses the words of intrinsic_stubs.py.
+        Uses the words of words.py.
     source : str, optional
         Its text and that of its callees; by default that of its module.
     signature : str, optional
@@ -278,8 +271,9 @@ def kernel_address(
     text = f"{function.__name__}\n{signature}\n{source or source_of(function)}"
 
     def build() -> tuple[dict[str, str], list[bytes]]:
-        resolve(function.__globals__)
-        symbol, code = compiler().object_code(function, signature)
-        return {"kernel": symbol}, [code]
+        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+        module, symbol = ir.Module(function.__name__), f"kernel.{function.__name__}.{digest}"
+        Translator(module).entry(function, signature, symbol)
+        return {"kernel": symbol}, [compiled(module)]
 
     return load_module(f"kernel-{function.__name__}", text, ("kernel",), build)["kernel"]

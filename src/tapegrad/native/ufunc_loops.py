@@ -19,8 +19,8 @@ import numpy as np
 
 from ..base.dtypes import bool_, dtype, float32, float64, int64
 from . import abi as nt
-from .intrinsic_stubs import KINDS, helper
 from .machine_code import kernel_address, source_of
+from .words import KINDS, helper
 
 __all__ = [
     "NATIVE", "PREFERRED", "fastest_loop", "is_ufunc_loop", "native_kernel", "native_kernel_address",
@@ -136,7 +136,7 @@ def native_kernels(
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a kernel for several dtypes: ``name_f64``, ``name_f32`` and so on.
 
-    The function uses the open words of intrinsic_stubs.py (`element` ...); `kinds` are keys of `KINDS`.
+    The function uses the open words of words.py (`element` ...); `kinds` are keys of `KINDS`.
     """
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:

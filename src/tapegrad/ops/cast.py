@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..native.intrinsic_stubs import KINDS, number, p64
 from ..native.ufunc_loops import native_kernel, native_kernel_address
+from ..native.words import KINDS, number, p64
 from .layout import Layout, contiguous
 from .program import Step, arg
 from .table import Lowered, Op, op, out_operand

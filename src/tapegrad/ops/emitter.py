@@ -13,14 +13,14 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
 
 from ..base.dtypes import float64
-from ..native.intrinsic_stubs import helper
 from ..native.machine_code import has_fma
+from ..native.translator import called
 from .kernels import exp_log, trig
 from .kernels.pointwise import FUNCTIONS
 from .kernels.vectorised import Elementary
@@ -38,10 +38,7 @@ from .scalar_code import (
 )  # fmt: skip
 from .table import Op
 
-__all__ = ["ELEMENTARY", "UFUNCS", "Call", "emit"]
-
-#: calls a function that numba compiles, of ops/kernels/pointwise.py or NumPy, on LLVM values
-Call: TypeAlias = "Callable[[helper | np.ufunc, Sequence[Any]], Any]"
+__all__ = ["ELEMENTARY", "UFUNCS", "emit"]
 
 #: functions that are in line, rather than a call of libm
 ELEMENTARY: dict[str, Elementary] = {**trig.ELEMENTARY, **exp_log.ELEMENTARY} if has_fma() else {}
@@ -181,8 +178,8 @@ class _Chain:
 
     kind = float64
 
-    def __init__(self, builder: Any, attrs: dict[str, Any], call: Call | None) -> None:
-        self.builder, self.attrs, self.call = builder, attrs, call
+    def __init__(self, builder: Any, attrs: dict[str, Any]) -> None:
+        self.builder, self.attrs = builder, attrs
 
     def _scalar(self, x: Any) -> Scalar:
         return x if isinstance(x, Scalar) else Scalar(self.builder, ir.Constant(F64, float(x)))
@@ -193,21 +190,15 @@ class _Chain:
             return external(function, *values)
         if not isinstance(function, str):
             return UFUNCS[function](*values)
-        if self.call is None:
-            raise Untraceable
         whole = [x if isinstance(x, ir.Value) else ir.Constant(I64, x) for x in data]
-        return Scalar(
-            self.builder, self.call(FUNCTIONS[function], [*(v.value for v in values), *whole])
-        )
+        operands = [*(v.value for v in values), *whole]
+        return Scalar(self.builder, called(self.builder, FUNCTIONS[function], operands))
 
     def where(self, condition: Scalar, x: Any, y: Any) -> Scalar:
         return select(condition, x, y)
 
 
-def emit(
-    builder: Any, entry: Op, values: Sequence[Any], attributes: Sequence[Any] = (),
-    call: Call | None = None,
-) -> Any:  # fmt: skip
+def emit(builder: Any, entry: Op, values: Sequence[Any], attributes: Sequence[Any] = ()) -> Any:
     """Write the primal of a row.
 
     Parameters
@@ -219,8 +210,6 @@ def emit(
         Operands; those that are truth values are bits.
     attributes : sequence of llvmlite.ir.Value
         Words for its `parameters`.
-    call : callable, optional
-        Calls a function that numba compiles, for what is not written here.
 
     Returns
     -------
@@ -229,16 +218,14 @@ def emit(
     Raises
     ------
     Untraceable
-        For a row that needs `call` where there is none.
+        For a row that has no code here.
     """
     operands = [Scalar(builder, x) for x in values]
     if entry.loop is not None:
         write = UFUNCS.get(entry.loop)
-        if write is not None:
-            return write(*operands).value
-        if call is None or entry.result in ("bool", "bits"):
+        if write is None:
             raise Untraceable
-        return call(entry.loop, values)
+        return write(*operands).value
     assert entry.body is not None
     attrs = dict(zip(entry.parameters, attributes, strict=True))
-    return entry.body(_Chain(builder, attrs, call), *operands).value
+    return entry.body(_Chain(builder, attrs), *operands).value

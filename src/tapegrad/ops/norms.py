@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from ..base.dtypes import bool_, dtype
-from ..native.intrinsic_stubs import element, number, p64
 from ..native.ufunc_loops import native_kernel_address, native_kernels, ufunc_loop
+from ..native.words import element, number, p64
 from .layout import Layout, broadcast_shapes, broadcast_strides, contiguous
 from .program import (
     SCRATCH,

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from ..base.dtypes import int64
-from ..native.intrinsic_stubs import SIZE, element, p64
 from ..native.ufunc_loops import native_kernel_address, native_kernels
+from ..native.words import SIZE, element, p64
 from .layout import Layout, contiguous
 from .norms import highest, lowest
 from .program import POOL, SCRATCH, Operand, Step, arg, padded, zero_step
@@ -37,15 +37,15 @@ def find(args, dims, strides, data):  # type: ignore[no-untyped-def]
     a, b, c, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(strides)
     n = p64(dims)[0]
     if s[2] == 0 and s[0] == SIZE:
-        x, y, position = element(a), element(b)[0], p64(c)
+        x, value, position = element(a), element(b)[0], p64(c)
         seen = position[0]
         i = n if seen >= 0 else 0
         while i < n:
             hits = 0
             for j in range(i, min(i + 64, n)):
-                hits |= (x[j] == y) | ((x[j] != x[j]) & (y != y))
+                hits |= (x[j] == value) | ((x[j] != x[j]) & (value != value))
             if hits:
-                while not ((x[i] == y) | ((x[i] != x[i]) & (y != y))):
+                while not ((x[i] == value) | ((x[i] != x[i]) & (value != value))):
                     i += 1
                 position[0] = i - 1 - seen
                 break

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from ..base.dtypes import bool_, dtype, int64
-from ..native.intrinsic_stubs import element, number, p64
 from ..native.ufunc_loops import fastest_loop, native_kernel_address, native_kernels, ufunc_loop
+from ..native.words import element, number, p64
 from .layout import Layout, contiguous
 from .program import (
     ChainNode,

@@ -207,7 +207,7 @@ class _NumPy:
         return lambda x: intrinsic(f"llvm.{name}", x)
 
 
-#: the names that formulas use: words of native/intrinsic_stubs.py, and NumPy
+#: the names that formulas use: words of native/words.py, and NumPy
 _WORDS = {
     "fma": fma, "select": select, "float_bits": float_bits, "bits_float": bits_float,
     "np": _NumPy(),

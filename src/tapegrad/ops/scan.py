@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from ..native.intrinsic_stubs import element, p64
 from ..native.ufunc_loops import native_kernel_address, native_kernels, ufunc_loop
+from ..native.words import element, p64
 from .layout import Layout, contiguous
 from .program import Operand, Step, address_operand, arg, constant
 from .table import Lowered, Op, copy_loop, op, out_operand

@@ -12,8 +12,8 @@ from functools import partial
 from itertools import product
 from typing import Any
 
-from ..native.intrinsic_stubs import memset, p64
 from ..native.ufunc_loops import native_kernel, native_kernel_address
+from ..native.words import memset, p64
 from .layout import Layout, contiguous
 from .program import POOL, SCRATCH, Operand, Step, arg, zero_step
 from .table import Lowered, Op, copy_loop, op, out_operand

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from ..base.dtypes import int64
-from ..native.intrinsic_stubs import SIZE, bits, element, p64
 from ..native.ufunc_loops import native_kernel, native_kernel_address, native_kernels
+from ..native.words import SIZE, bits, element, p64
 from .layout import Layout, contiguous
 from .norms import even_vjp
 from .program import POOL, SCRATCH, Operand, Step, arg, padded

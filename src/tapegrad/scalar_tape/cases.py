@@ -11,7 +11,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from ..ops.emitter import Call, emit
+from ..ops.emitter import emit
 from ..ops.table import Op
 from . import abi as sf
 from .opcodes import Code, Rule, codes, is_truth
@@ -27,8 +27,6 @@ class _Statement:
     Parameters
     ----------
     builder : llvmlite.ir.IRBuilder
-    call : callable
-        As in `emit`.
     words : llvmlite.ir.Value
         Address of the word of its operands; the word before has a third operand, or attributes.
     number : llvmlite.ir.Value
@@ -37,9 +35,9 @@ class _Statement:
         Addresses of the strip's values and constants.
     """
 
-    def __init__(self, builder: Any, call: Call, *places: Any) -> None:
+    def __init__(self, builder: Any, *places: Any) -> None:
         words, number, values, table = places
-        self.builder, self.number, self.call = builder, number, call
+        self.builder, self.number = builder, number
         self._words = builder.inttoptr(words, _I64.as_pointer())
         self._values, self._table = self.pointer(values), self.pointer(table)
         self._halves = self._halves_of(0)
@@ -94,7 +92,7 @@ class _Statement:
 
     def emit(self, entry: Op, values: list[Any], attributes: Any = ()) -> Any:
         """Write the primal of a row."""
-        return emit(self.builder, entry, values, attributes, self.call)
+        return emit(self.builder, entry, values, attributes)
 
 
 def _switch(builder: Any, code: Any, cases: dict[int, Callable[[], None]]) -> None:
@@ -117,18 +115,16 @@ def _cases(write: Callable[[Code], None]) -> dict[int, Callable[[], None]]:
     return {number: case(code) for number, code in enumerate(codes()) if code is not None}
 
 
-def write_primals(builder: Any, call: Call, *args: Any) -> None:
+def write_primals(builder: Any, *args: Any) -> None:
     """Write the switch of the forward sweep.
 
     Parameters
     ----------
     builder : llvmlite.ir.IRBuilder
-    call : callable
-        As in `emit`.
     *args : llvmlite.ir.Value
         Opcode, then what `_Statement` takes.
     """
-    statement = _Statement(builder, call, *args[1:])
+    statement = _Statement(builder, *args[1:])
 
     def write(code: Code) -> None:
         numbers = statement.numbers(code)
@@ -141,21 +137,19 @@ def write_primals(builder: Any, call: Call, *args: Any) -> None:
     _switch(builder, args[0], cases)
 
 
-def write_cotangents(builder: Any, call: Call, *args: Any, exact: bool) -> None:
+def write_cotangents(builder: Any, *args: Any, exact: bool) -> None:
     """Write the switch of a reverse sweep.
 
     Parameters
     ----------
     builder : llvmlite.ir.IRBuilder
-    call : callable
-        As in `emit`.
     *args : llvmlite.ir.Value
         Opcode, what `_Statement` takes, the statement's cotangent, and the address of all of them.
     exact : bool
         True to add 0.0 to each part, which so is never -0.0.
     """
     code_number, *places, ct, adjoints = args
-    statement = _Statement(builder, call, *places)
+    statement = _Statement(builder, *places)
     adjoints = statement.pointer(adjoints)
 
     def write(code: Code) -> None:

@@ -5,7 +5,7 @@ When a NaN comes out of the reverse sweep, it finds the statements that the seed
 
 from __future__ import annotations
 
-from ..native.intrinsic_stubs import helper, malloc, memset, p8, p16, p32, p64, pf64
+from ..native.words import helper, malloc, memset, p8, p16, p32, p64, pf64
 from . import abi as sf
 
 __all__ = ["compute_sums", "keep_seeds", "no_nan", "reach", "sweep_exact_sums", "sweep_sums"]

@@ -10,8 +10,16 @@ from __future__ import annotations
 import numpy as np
 
 from ..native import abi as nt
-from ..native import intrinsics as it
-from ..native.intrinsics import (
+from ..native import words as it
+from ..native.runtime.allocator import (
+    allocate,
+    allocate_large,
+    allocate_small,
+    buffer_bytes,
+    free_large,
+)
+from ..native.runtime.recording import append, slot_of
+from ..native.words import (
     add_atomically,
     globals_address,
     helper,
@@ -21,14 +29,6 @@ from ..native.intrinsics import (
     pf64,
     stack_words,
 )
-from ..native.runtime.allocator import (
-    allocate,
-    allocate_large,
-    allocate_small,
-    buffer_bytes,
-    free_large,
-)
-from ..native.runtime.recording import append, slot_of
 from . import abi as sf
 
 _MOST = (1 << 31) - 1

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..native import intrinsics as it
-from ..native.intrinsics import helper, p64, pf64, stack_words
+from ..native import words as it
+from ..native.words import helper, p64, pf64, stack_words
 from . import abi as sf
 from .native_recorder import pack_word, push, push_constant
 

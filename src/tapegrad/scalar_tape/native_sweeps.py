@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from ..native.intrinsic_stubs import (
+from ..native.words import (
     Emitted,
     call_block,
     free,

@@ -13,8 +13,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..native import abi as nt
-from ..native import intrinsics as it
-from ..native.intrinsics import globals_address, helper, p16, p32, p64, pf64, stack_words
+from ..native import words as it
+from ..native.words import globals_address, helper, p16, p32, p64, pf64, stack_words
 from . import abi as sf
 from .abi import MOST_OPS
 from .native_recorder import pack_word, push, push_constant

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from .. import abi as nt
-from .. import intrinsics as it
-from ..intrinsics import globals_address, helper, p8, p32, p64, pf32, pf64
+from .. import words as it
+from ..words import globals_address, helper, p8, p32, p64, pf32, pf64
 from .allocator import allocate
 from .batched_interpreter import run_lanes
 from .interpreter import pointer_table, run_range

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from .. import abi as nt
-from .. import intrinsics as it
-from ..intrinsics import helper, p64
+from .. import words as it
+from ..words import helper, p64
 
 
 @helper

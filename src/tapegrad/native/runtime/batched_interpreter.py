@@ -12,8 +12,8 @@ from __future__ import annotations
 import numpy as np
 
 from .. import abi as nt
-from .. import intrinsics as it
-from ..intrinsics import globals_address, helper, p8, p32, p64, stack_words
+from .. import words as it
+from ..words import globals_address, helper, p8, p32, p64, stack_words
 from .interpreter import run_nest, run_program
 
 

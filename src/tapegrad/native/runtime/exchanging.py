@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from .. import abi as nt
-from .. import intrinsics as it
-from ..intrinsics import globals_address, helper, p64, stack_words
+from .. import words as it
+from ..words import globals_address, helper, p64, stack_words
 from .recording import slow
 
 #: places in a change: a container, a key of it, the value before, the value meanwhile

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import abi as nt
-from ..intrinsics import globals_address, helper, inlined, p8, p32, p64
+from ..words import globals_address, helper, inlined, p8, p32, p64
 from .allocator import allocate, free_large, trim_scratch
 from .interpreter import pointer_table, run_program
 

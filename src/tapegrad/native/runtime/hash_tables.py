@@ -7,7 +7,7 @@ the tables (`remember` in instruction.py, the constants of a tape).
 from __future__ import annotations
 
 from .. import abi as nt
-from ..intrinsics import globals_address, inlined, p64
+from ..words import globals_address, inlined, p64
 
 
 @inlined

@@ -12,8 +12,8 @@ from __future__ import annotations
 import numpy as np
 
 from .. import abi as nt
-from .. import intrinsics as it
-from ..intrinsics import (
+from .. import words as it
+from ..words import (
     call_checked,
     call_loop,
     globals_address,

@@ -15,8 +15,8 @@ the memory it wrote to is (`live_base`).
 from __future__ import annotations
 
 from .. import abi as nt
-from .. import intrinsics as it
-from ..intrinsics import globals_address, helper, p8, p32, p64, stack_words
+from .. import words as it
+from ..words import globals_address, helper, p8, p32, p64, stack_words
 from .allocator import allocate_small, empty_pool, free_large, restart_pool, shrink_pool
 from .reverse_marking import kept_residuals
 

@@ -22,8 +22,8 @@ from __future__ import annotations
 import numpy as np
 
 from .. import abi as nt
-from .. import intrinsics as it
-from ..intrinsics import float_bits, globals_address, helper, inlined, p8, p32, p64, stack_words
+from .. import words as it
+from ..words import float_bits, globals_address, helper, inlined, p8, p32, p64, stack_words
 from .hash_tables import find_constant, find_pair
 
 _TYPE = nt.HEADER - 8  # where the header keeps the type

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import abi as nt
-from ..intrinsics import globals_address, helper, inlined, p8, p32, p64
+from ..words import globals_address, helper, inlined, p8, p32, p64
 from .wanting import find_needed, is_late, leave, runs, separate_late, want_written
 
 #: mark of a statement that the sweep frees (a bit beside those of `reach`)

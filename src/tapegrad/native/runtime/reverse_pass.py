@@ -13,8 +13,8 @@ from __future__ import annotations
 import numpy as np
 
 from .. import abi as nt
-from .. import intrinsics as it
-from ..intrinsics import globals_address, helper, p8, p32, p64, stack_words
+from .. import words as it
+from ..words import globals_address, helper, p8, p32, p64, stack_words
 from .adjoints import adjoint_bytes, seed, units
 from .allocator import free_large, reset_arena, trim_scratch
 from .forward_sweep import forward

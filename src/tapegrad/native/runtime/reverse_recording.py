@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import abi as nt
-from ..intrinsics import globals_address, helper, p8, p32, p64, stack_words
+from ..words import globals_address, helper, p8, p32, p64, stack_words
 from .hash_tables import find_constant, find_pair
 from .recording import append, has_room, layout_at
 from .segments import append_rule, fits

@@ -11,8 +11,8 @@ Start reading at `sweep_back`.
 from __future__ import annotations
 
 from .. import abi as nt
-from .. import intrinsics as it
-from ..intrinsics import globals_address, helper, inlined, p8, p32, p64
+from .. import words as it
+from ..words import globals_address, helper, inlined, p8, p32, p64
 from .adjoints import (
     adjoint_bytes,
     adjoint_of,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import abi as nt
-from ..intrinsics import helper, inlined, p32, p64
+from ..words import helper, inlined, p32, p64
 from .hash_tables import find_constant
 from .recording import CHARACTERS, has_room, put_in_place
 

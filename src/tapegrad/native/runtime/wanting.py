@@ -8,8 +8,8 @@ written in place may be wanted only from its last write on (`ENDS`).
 from __future__ import annotations
 
 from .. import abi as nt
-from .. import intrinsics as it
-from ..intrinsics import globals_address, helper, inlined, p8, p32, p64
+from .. import words as it
+from ..words import globals_address, helper, inlined, p8, p32, p64
 
 
 @inlined

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 from llvmlite import ir
 from numba import types
 
+from ...ops import emitter
 from ...ops.table import TABLE
 from ...scalar_tape import abi as sf
 from ...scalar_tape.opcodes import code_of, template_words
 from ..numba_api import cgutils
-from . import emit, scalars
+from . import emit
 from .emit import Scalar, active_scalar
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class _BlockValues:
         if j not in self.known:
             s = self.block.statements[j]
             values = [self.of(x) for x in s.operands]
-            self.known[j] = scalars.apply(self.context, self.builder, TABLE[s.name], values)
+            self.known[j] = emitter.emit(self.builder, TABLE[s.name], values)
         return self.known[j]
 
 
@@ -134,7 +135,7 @@ class _Reverse:
     def _statement(self, j: int) -> None:
         rule, s, adjoint = self.block.rules[j], self.block.statements[j], self.adjoints[j]
         parts = rule.cotangents(  # code is generated where a value is needed
-            partial(scalars.apply, self.context, self.builder), adjoint.value,
+            partial(emitter.emit, self.builder), adjoint.value,
             lambda: self.values.statement(j), lambda i: self.values.of(s.operands[i]), _number,
             {slot: self.values.statement(k) for slot, k in self.block.shared[j].items()},
         )  # fmt: skip

@@ -15,7 +15,7 @@ from numba import types
 
 from ...native import abi as nt
 from ...native import machine_code
-from ...native.intrinsics import globals_variable
+from ...native.words import globals_variable
 from ...scalar_tape import abi as sf
 from ...scalar_tape.recorder import NO_MEMORY
 from ..numba_api import Flags, cgutils

@@ -17,7 +17,6 @@ from llvmlite import ir
 from numba import types
 from numba.extending import lower_builtin, lower_cast
 
-from ...native import intrinsics
 from ...ops.emitter import emit
 from ...ops.table import TABLE, Op
 from ...scalar_tape import opcodes as strip_code
@@ -35,25 +34,16 @@ from .emit import (
     record_unary,
 )
 
-__all__ = ["IN_PLACE", "NUMPY_FUNCTIONS", "OPERATORS", "ROWS", "apply"]
+__all__ = ["IN_PLACE", "NUMPY_FUNCTIONS", "OPERATORS", "ROWS"]
 
 _I64 = ir.IntType(64)
 _F64 = ir.DoubleType()
 _SCALARS = (types.Integer, types.Float, types.Boolean)
 
 
-# --------------------------------------------------------------------------- primals
-def apply(context: Any, builder: Any, entry: Op, values: list[Any], attributes: Any = ()) -> Any:
-    """Write a row's primal on values; truth values are bits."""
-
-    def call(function: Any, values: Any) -> Any:
-        return call_native(context, builder, *intrinsics.called(function, values), values)
-
-    return emit(builder, entry, values, attributes, call)
-
-
-def _value(context: Any, builder: Any, name: str, operands: list[Any]) -> Any:
-    return apply(context, builder, TABLE[name], [x.value for x in operands])
+def _value(builder: Any, name: str, operands: list[Any]) -> Any:
+    """The primal of a row on scalars."""
+    return emit(builder, TABLE[name], [x.value for x in operands])
 
 
 # --------------------------------------------------------------------------- rows and their names
@@ -156,7 +146,7 @@ def _define(name: str, function: Any) -> None:
         operands = [Scalar(context, builder, k, v) for k, v in zip(sig.args, args, strict=True)]
         if name == "pow":
             return _lower_power(context, builder, operands)
-        value = _value(context, builder, name, operands)
+        value = _value(builder, name, operands)
         if truth:
             return value
         if entry.arity == 1:
@@ -179,9 +169,7 @@ def _lower_power(context: Any, builder: Any, operands: list[Any]) -> Any:
     x, y = operands
     code = strip_code.code_of("pow", "ab")
     if y.is_active:
-        return record_binary(
-            context, builder, code, _value(context, builder, "pow", operands), x, y
-        )
+        return record_binary(context, builder, code, _value(builder, "pow", operands), x, y)
     slot = cgutils.alloca_once(builder, context.get_value_type(ACTIVE))
     square = builder.fcmp_ordered("==", y.value, ir.Constant(_F64, 2.0))
     with builder.if_else(square) as (yes, no):
@@ -198,7 +186,7 @@ def _lower_power(context: Any, builder: Any, operands: list[Any]) -> Any:
             )  # fmt: skip
             builder.store(active_scalar(context, builder, value, number, x.recorder), slot)
         with no:
-            value = _value(context, builder, "pow", operands)
+            value = _value(builder, "pow", operands)
             builder.store(record_binary(context, builder, code, value, x, y), slot)
     return builder.load(slot)
 

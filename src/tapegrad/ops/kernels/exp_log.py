@@ -17,7 +17,9 @@ import math
 import numpy as np
 from numpy.lib.introspect import opt_func_info
 
-from ...native.intrinsic_stubs import (
+from ...native.machine_code import has_fma
+from ...native.ufunc_loops import PREFERRED
+from ...native.words import (
     bits_float,
     float_bits,
     fma,
@@ -26,8 +28,6 @@ from ...native.intrinsic_stubs import (
     libm_tanh,
     select,
 )
-from ...native.machine_code import has_fma
-from ...native.ufunc_loops import PREFERRED
 from .vectorised import Elementary, vectorised
 
 __all__ = ["ELEMENTARY", "KERNELS"]

@@ -9,8 +9,8 @@ who checks them.
 
 from __future__ import annotations
 
-from ...native.intrinsic_stubs import SIZE, element, helper, memcpy, p8, p64
 from ...native.ufunc_loops import native_kernels
+from ...native.words import SIZE, element, helper, memcpy, p8, p64
 
 __all__: list[str] = []
 

@@ -18,7 +18,8 @@ import math
 
 import numpy as np
 
-from ...native.intrinsic_stubs import (
+from ...native.ufunc_loops import native_kernel, native_kernels
+from ...native.words import (
     SIZE,
     bits,
     call_loop,
@@ -30,7 +31,6 @@ from ...native.intrinsic_stubs import (
     pf64,
     stack_words,
 )
-from ...native.ufunc_loops import native_kernel, native_kernels
 
 __all__ = ["FUNCTIONS", "MAX_EXPONENT_DERIVATIVES"]
 

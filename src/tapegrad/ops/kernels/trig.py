@@ -15,7 +15,9 @@ import math
 
 import numpy as np
 
-from ...native.intrinsic_stubs import (
+from ...native.machine_code import has_fma
+from ...native.ufunc_loops import PREFERRED
+from ...native.words import (
     bits_float,
     float_bits,
     fma,
@@ -24,8 +26,6 @@ from ...native.intrinsic_stubs import (
     libm_sin,
     select,
 )
-from ...native.machine_code import has_fma
-from ...native.ufunc_loops import PREFERRED
 from .vectorised import Elementary, vectorised
 
 __all__ = ["ELEMENTARY"]

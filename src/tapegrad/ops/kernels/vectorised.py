@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...native.intrinsic_stubs import Word, helper, p64, pf64
 from ...native.ufunc_loops import native_kernel
+from ...native.words import Word, helper, p64, pf64
 
 __all__ = ["Elementary", "vectorised"]
 
