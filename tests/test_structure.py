@@ -26,7 +26,7 @@ SOURCE = Path(tapegrad.__file__).parent
 ORDER = [
     ("base",), ("native",), ("ops",), ("tape",), ("rules",), ("engine", "scalar_tape"), ("batching",),
     ("functions",), ("tensors",), ("autograd",), ("func", "utils", "njit_compiler"), ("testing", "cuda"),
-    ("other_names",), ("__init__",), ("tour",), ("__main__",),
+    ("other_names",), ("__init__",), ("tour", "warming"), ("__main__",),
 ]  # fmt: skip
 LIMIT = 450
 FILES = sorted(SOURCE.rglob("*.py"))

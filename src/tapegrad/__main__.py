@@ -1,7 +1,9 @@
-"""``python -m tapegrad``: a short tour; ``python -m tapegrad info``: versions, the CPU, and compiled code.
+"""``python -m tapegrad``: a short tour, versions and the machine, and the store of compiled code.
 
-`tour` is in tour.py. `info` prints versions, the CPU and its SIMD features, and the state of the
-store of compiled code; it imports numba no more than the rest of tapegrad does.
+- ``tour`` (the default) is in tour.py.
+- ``info`` prints versions, the CPU and its SIMD features, and where compiled code came from.
+- ``warm`` compiles everything that is not in the store yet.
+- ``cache``, ``cache list``, ``check``, ``prune`` and ``clear`` are about the store.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import argparse
 import os
 import platform
 import sys
+import time
 from collections.abc import Sequence
 from importlib import import_module, metadata
 from pathlib import Path
@@ -19,9 +22,11 @@ import llvmlite.binding as llvm
 from . import __version__
 from .native import machine_code
 from .native import object_cache as store
+from .native.targets import target
 from .tour import tour
+from .warming import warm
 
-__all__ = ["info", "main"]
+__all__ = ["cache", "info", "main"]
 
 
 def _version(package: str) -> str:
@@ -55,7 +60,7 @@ def _simd() -> str:
 def info() -> None:
     """Print versions, the CPU, and the store of compiled code."""
     folder = store.cache_folder()
-    sizes = [path.stat().st_size for path in folder.glob("*.tgo")]
+    sizes = [status.st_size for _, status in store.files(folder)] if folder else []
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     rows = {
         "tapegrad": __version__,
@@ -66,14 +71,52 @@ def info() -> None:
         "platform": platform.platform(),
         "CPU": f"{_cpu()} ({llvm.get_host_cpu_name()}), {threads} threads",
         "SIMD features": _simd(),
-        "cache folder": str(folder),
+        "code for": target().name,
+        "cache folder": str(folder or "none that can be written"),
         "compiled kernels": f"{len(sizes)} files, {sum(sizes) / 1024:.0f} KiB",
         "in this process": "{loaded} loaded, {compiled} compiled".format(**machine_code.COUNTS),
+        "came from": "; ".join(f"{place} ({n})" for place, n in machine_code.ORIGINS.items()),
         "numba imported": "yes" if "numba" in sys.modules else "no",
     }
     width = max(map(len, rows))
     for name, text in rows.items():
         print(f"{name:<{width}}  {text}")
+
+
+def cache(action: str) -> None:
+    """List, check, prune or clear the store, in the folder that this user writes to.
+
+    Parameters
+    ----------
+    action : str
+        ``"list"`` prints each file, those last that were used last; ``"check"`` removes damaged ones;
+        ``"prune"`` removes those that nobody used for longest, until 256 MB are left
+        (``TAPEGRAD_CACHE_LIMIT`` in megabytes); ``"clear"`` removes all.
+    """
+    folder = store.cache_folder()
+    if folder is None:
+        print("no folder can be written: nothing is kept")
+        return
+    if action == "list":
+        for path, status in store.files(folder):
+            used = time.strftime("%Y-%m-%d %H:%M", time.localtime(status.st_mtime))
+            print(f"{used}  {status.st_size / 1024:8.1f} KiB  {path.name}")
+    elif action == "check":
+        print(f"{len(store.check(folder))} damaged files removed")
+    else:
+        count = store.prune(folder) if action == "prune" else store.clear(folder)
+        print(f"{count} files removed")
+    known = store.files(folder)
+    size = sum(status.st_size for _, status in known) / 2**20
+    print(f"{folder}: {len(known)} files, {size:.1f} of at most {store.limit() / 2**20:.0f} MB")
+    for place in store.folders():
+        if place != folder and place.is_dir():
+            print(f"{place}: read only, {len(store.files(place))} files")
+
+
+def _warm() -> None:
+    count = warm()
+    print(f"{count} units compiled, {machine_code.COUNTS['loaded']} were there")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -95,11 +138,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--version", action="version", version=f"tapegrad {__version__}")
     parser.add_argument(
-        "what", nargs="?", choices=("tour", "info"), default="tour",
-        help="tour (the default), or info: versions, CPU, compiled code",
+        "what", nargs="?", choices=("tour", "info", "warm", "cache"), default="tour",
+        help="tour (the default); info: versions, CPU, compiled code; warm: compile everything; "
+        "cache: the store of compiled code",
+    )  # fmt: skip
+    parser.add_argument(
+        "action", nargs="?", choices=("list", "check", "prune", "clear"),
+        help="what to do with the cache (by default list)",
     )  # fmt: skip
     chosen = parser.parse_args(arguments)
-    {"tour": tour, "info": info}[chosen.what]()
+    if chosen.what == "cache":
+        cache(chosen.action or "list")
+        return
+    if chosen.action is not None:
+        parser.error(f"{chosen.what} takes no {chosen.action}")
+    {"tour": tour, "info": info, "warm": _warm}[chosen.what]()
 
 
 if __name__ == "__main__":

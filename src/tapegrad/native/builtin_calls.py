@@ -49,7 +49,7 @@ def keep(*values: Any) -> None:
 def _wrapper(name: str, entry: Entry) -> str:
     count = len(entry.kinds)
     lines = [
-        f"define i64 @tapegrad_call_{name}(i64 %self, {_POINTER} %args, i64 %count) {{",
+        f"define i64 @call_{name}(i64 %self, {_POINTER} %args, i64 %count) {{",
         f"  %complete = icmp eq i64 %count, {count}",
         "  br i1 %complete, label %read, label %fail",
         "read:",
@@ -94,11 +94,10 @@ def _wrappers() -> dict[str, int]:
         text.append(f"declare i64 @tapegrad_{name}({words})")
         llvm.add_symbol(f"tapegrad_{name}", machine_code.entry(name))
         text.append(_wrapper(name, entry))
-    whole = "\n".join(text)
-    symbols = {name: f"tapegrad_call_{name}" for name in called}
-    return machine_code.load_module(
-        "calls", whole, symbols, lambda: (symbols, [machine_code.assemble(whole)])
-    )
+    names = [f"call_{name}" for name in called]
+    unit = machine_code.assembly_unit("calls", "\n".join(text), names)
+    machine_code.UNITS.append(unit)
+    return {name.removeprefix("call_"): place for name, place in machine_code.load(unit).items()}
 
 
 def native_call(name: str) -> Callable[..., Any]:

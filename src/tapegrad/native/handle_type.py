@@ -147,10 +147,9 @@ class Thunks:
         for target in self._targets:
             llvm.add_symbol(f"tapegrad_{target}", machine_code.entry(target))
         text = "\n".join(self._text)
-        symbols = {name: name for name in self._names}
-        return machine_code.load_module(
-            "thunks", text, symbols, lambda: (symbols, [machine_code.assemble(text)])
-        )
+        unit = machine_code.assembly_unit("thunks", text, self._names)
+        machine_code.UNITS.append(unit)
+        return machine_code.load(unit)
 
 
 def make_handle_type(slots: dict[int, int]) -> type:

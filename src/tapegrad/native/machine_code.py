@@ -1,11 +1,11 @@
 """Machine code: compiled, looked up in the store, and loaded.
 
-Native functions of tapegrad are numba *cfuncs* over machine integers: addresses and counts go in, a
-count or an address comes out. They bake in no address (the globals are reached through a symbol
+Native functions of tapegrad are written in Python over machine integers (translator.py): addresses and counts
+go in, a count or an address comes out. They bake in no address (the globals are reached through a symbol
 that every process defines anew), so their object code is kept on disk (object_cache.py) and loaded by
-llvmlite in milliseconds. numba itself is imported only when something has to be compiled.
+llvmlite in milliseconds.
 
-Start reading at `entry` (the address of an entry point of `runtime/`), then `kernel_address`.
+Start reading at `entry` (the address of an entry point of `runtime/`), then `kernel_address`, `load`.
 """
 
 from __future__ import annotations
@@ -14,74 +14,106 @@ import ctypes
 import hashlib
 import importlib
 import inspect
-import os
-import platform
 import re
 import sys
+import time
 from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import llvmlite
 import llvmlite.binding as llvm
 from llvmlite import ir
 
 from . import abi as nt
 from . import object_cache as store
 from .entries import ENTRIES, Entry
-from .translator import Translator
+from .progress import Progress
+from .targets import Target, has_fma, machine_of, target
 
 __all__ = [
-    "assemble", "compiled", "entry", "has_fma", "kernel_address", "load_module", "source_of",
+    "COUNTS",
+    "ORIGINS",
+    "UNITS",
+    "Unit",
+    "assemble",
+    "assembly_unit",
+    "compiled",
+    "entry",
+    "has_fma",
+    "keep_for_ever",
+    "kernel_address",
+    "kernel_unit",
+    "load",
+    "load_all",
+    "name_of",
+    "source_digest",
+    "source_of",
+    "symbols_of",
 ]  # fmt: skip
 
 llvm.add_symbol("tapegrad_globals", nt.GLOBALS.ctypes.data)
 
-#: settings of numba that change the code it makes
-SETTINGS = tuple(
-    f"NUMBA_{name}" for name in (
-        "BOUNDSCHECK", "CPU_FEATURES", "CPU_NAME", "DEBUGINFO_DEFAULT", "DEBUG_NRT", "ENABLE_AVX",
-        "ENABLE_PROFILING", "LOOP_VECTORIZE", "OPT", "SLP_VECTORIZE", "USE_LLVMLITE_VECTORIZER",
-    )
-)  # fmt: skip
-
-#: counts of modules that this process loaded and compiled, for ``python -m tapegrad info``
+#: counts of units that this process loaded and compiled, for ``python -m tapegrad info``
 COUNTS = {"loaded": 0, "compiled": 0}
+#: seconds of compilation, and folders that code came from with the number of units
+SECONDS = [0.0]
+ORIGINS: dict[str, int] = {}
 
 
-@cache
-def _machine() -> str:
-    """Text that object code depends on beside its source: CPU, Python, llvmlite, the words of kernels."""
-    features = "".join(f"{k}{int(v)}" for k, v in sorted(llvm.get_host_cpu_features().items()))
-    settings = [f"{name}={os.environ[name]}" for name in SETTINGS if name in os.environ]
-    parts = (
-        platform.machine(), llvm.get_host_cpu_name(), features, sys.version, llvmlite.__version__,
-        str(object.__basicsize__), source_digest("native.translator"), *settings,
-    )  # fmt: skip
-    return "\n".join(parts)
+class Unit(NamedTuple):
+    """Functions that are compiled together.
+
+    Attributes
+    ----------
+    label : str
+        First part of the file's name.
+    source : str
+        Text that the code depends on.
+    names : tuple of str
+        The functions' names.
+    build : callable
+        ``build(symbols)`` gets a symbol for each name, and returns object code for `target`.
+    """
+
+    label: str
+    source: str
+    names: tuple[str, ...]
+    build: Callable[[Mapping[str, str]], bytes]
 
 
-@cache
-def has_fma() -> bool:
-    """Return True if the processor multiplies and adds in one instruction, rounded once."""
-    arm = platform.machine().lower() in ("arm64", "aarch64")
-    return arm or bool(llvm.get_host_cpu_features().get("fma"))
+#: the units of this process that are there whatever a program does, in the order of their use
+UNITS: list[Unit] = []
+
+
+def _machine(level: Target) -> str:
+    """Text that object code depends on beside its source: target, Python, the translator of native code."""
+    implementation = (
+        sys.implementation.name,
+        sys.version_info[:2],
+        sys.platform,
+        object.__basicsize__,
+    )
+    return f"{level}\n{implementation}\n{source_digest('native.translator')}"
+
+
+def name_of(unit: Unit) -> str:
+    """Name of a unit's file, for the target that code is made for now."""
+    return store.name_of(unit.label, f"{_machine(target())}\n{unit.source}")
+
+
+def symbols_of(unit: Unit, name: str) -> dict[str, str]:
+    """Symbols of a unit's functions, which are those of its file only."""
+    digest = name.rpartition("-")[2][:16]
+    return {each: f"tapegrad.{digest}.{each}" for each in unit.names}
 
 
 class _Engine:
     """The LLVM engine that all object code is loaded into; made at the first use."""
 
     def __init__(self) -> None:
-        llvm.initialize_native_target()
-        llvm.initialize_native_asmprinter()
-        machine = llvm.Target.from_default_triple().create_target_machine(
-            cpu=llvm.get_host_cpu_name(),
-            features=llvm.get_host_cpu_features().flatten(),
-            opt=3,
-        )
-        self.machine = machine
-        self.engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+        self.machine = machine_of(target())
+        self.engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), self.machine)
         self.kept: list[Any] = []
 
     def add(self, code: bytes) -> None:
@@ -111,62 +143,77 @@ def _engine() -> _Engine:
     return engine
 
 
-def load_module(
-    label: str, source: str, names: Collection[str],
-    build: Callable[[], tuple[Mapping[str, str], list[bytes]]],
-) -> dict[str, int]:  # fmt: skip
-    """Addresses of functions, from the store or by `build`.
+def load(unit: Unit) -> dict[str, int]:
+    """Addresses of a unit's functions by name, from the store, or compiled now."""
+    (addresses,) = load_all([unit])
+    return addresses
 
-    Parameters
-    ----------
-    label : str
-        First part of the file's name.
-    source : str
-        Text that the code depends on.
-    names : collection of str
-        The functions' names.
-    build : callable
-        Returns symbols by name, and object code.
 
-    Returns
-    -------
-    dict
-        Address by name.
+def load_all(units: Collection[Unit], work: str = "compiling") -> list[dict[str, int]]:
+    """Addresses of the functions of units; those that are not in the store are compiled, and kept there.
+
+    What other processes compile meanwhile is waited for, so that each is compiled once.
     """
-    file = store.name_of(label, f"{_machine()}\n{source}")
-    stored = store.read(file)
-    if stored is not None and set(names) <= set(stored[0]):
-        try:
-            addresses = _loaded(*stored)
-        except (LookupError, RuntimeError):
-            pass  # other code than its head says: as if the file were not there
-        else:
+    stored = {}
+    missing = []
+    for unit in units:
+        name = name_of(unit)
+        symbols = symbols_of(unit, name)
+        stored[name] = symbols, store.read(name, [*symbols.values()])
+        if stored[name][1] is None:
+            missing.append((name, unit))
+    if missing:
+        folder = store.cache_folder()
+        note = f" (once; it is kept in {folder})" if folder else ""
+        with Progress(work, len(missing), note) as progress:
+            for name, unit in missing:
+                stored[name] = stored[name][0], _compiled(name, unit, stored[name][0])
+                progress.step()
+    engine, addresses = _engine(), []
+    for symbols, item in stored.values():
+        assert item is not None
+        origin = str(item.path.parent)
+        ORIGINS[origin] = ORIGINS.get(origin, 0) + 1
+        engine.add(item.code)
+        addresses.append({name: engine.address(symbol) for name, symbol in symbols.items()})
+    COUNTS["loaded"] += len(stored) - len(missing)
+    return addresses
+
+
+def _compiled(name: str, unit: Unit, symbols: dict[str, str]) -> store.Stored:
+    """Compile a unit, or take what another process compiled meanwhile."""
+    with store.claim(name):
+        item = store.read(name, [*symbols.values()])
+        if item is not None:
             COUNTS["loaded"] += 1
-            return addresses
-    symbols, codes = build()
-    store.write(file, symbols, codes)
-    COUNTS["compiled"] += 1
-    return _loaded(symbols, codes)
-
-
-def _loaded(symbols: Mapping[str, str], codes: list[bytes]) -> dict[str, int]:
-    """Addresses of functions in object code."""
-    engine = _engine()
-    for code in codes:
-        engine.add(code)
-    return {name: engine.address(symbol) for name, symbol in symbols.items()}
+            return item
+        start = time.perf_counter()
+        code = unit.build(symbols)
+        SECONDS[0] += time.perf_counter() - start
+        COUNTS["compiled"] += 1
+        store.write(name, code)
+    return store.Stored(Path("compiled by this process") / name, code)
 
 
 def assemble(text: str) -> bytes:
     """Object code of a module of LLVM assembly."""
-    module = llvm.parse_assembly(text)
-    code: bytes = _engine().machine.emit_object(module)
+    code: bytes = machine_of(target()).emit_object(llvm.parse_assembly(text))
     return code
+
+
+def assembly_unit(label: str, text: str, names: Collection[str]) -> Unit:
+    """Make the unit of a module of LLVM assembly that defines functions."""
+
+    def build(symbols: Mapping[str, str]) -> bytes:
+        names_of_file = re.sub(r"@(\w+)", lambda m: f"@{symbols.get(m[1], m[1])}", text)
+        return assemble(names_of_file)
+
+    return Unit(label, text, tuple(names), build)
 
 
 def compiled(module: Any) -> bytes:
     """Object code of a module of llvmlite's ``ir``, optimised, its loops vectorised."""
-    machine = _engine().machine
+    machine = machine_of(target())
     module.triple, module.data_layout = machine.triple, str(machine.target_data)
     parsed = llvm.parse_assembly(str(module))
     options = llvm.create_pipeline_tuning_options(speed_level=3)
@@ -220,27 +267,30 @@ def source_digest(*modules: str) -> str:
     return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
+def _unit_of(module: str, entries: dict[str, Entry]) -> Unit:
+    """The entry points of a module; each module has a file, as compiling all takes long."""
+
+    def build(symbols: Mapping[str, str]) -> bytes:
+        from .translator import Translator
+
+        loaded = importlib.import_module(f"{_PACKAGE}.{module}")
+        code = ir.Module(module)
+        translator = Translator(code)
+        for name, entry in entries.items():
+            translator.entry(getattr(loaded, name), entry.signature, symbols[name])
+        return compiled(code)
+
+    source = f"{source_digest(module)}\n{entries!r}"
+    return Unit(f"core-{module.rpartition('.')[2]}", source, tuple(entries), build)
+
+
 @cache
 def _entries() -> dict[str, int]:
-    """Addresses of all entry points; each module has a file of the store, as compiling all takes long."""
-    addresses: dict[str, int] = {}
-    for module, entries in ENTRIES.items():
-
-        def build(
-            module: str = module, entries: dict[str, Entry] = entries
-        ) -> tuple[dict[str, str], list[bytes]]:
-            loaded = importlib.import_module(f"{_PACKAGE}.{module}")
-            code = ir.Module(module)
-            translator, symbols = Translator(code), {}
-            for name, entry in entries.items():
-                symbols[name] = f"{module}.{name}"
-                translator.entry(getattr(loaded, name), entry.signature, symbols[name])
-            return symbols, [compiled(code)]
-
-        label = f"core-{module.rpartition('.')[2]}"
-        text = f"{source_digest(module)}\n{entries!r}"
-        addresses.update(load_module(label, text, entries, build))
-    return addresses
+    """Addresses of all entry points."""
+    units = [_unit_of(*item) for item in ENTRIES.items()]
+    UNITS.extend(units)
+    addresses = load_all(units, "compiling native code")
+    return {name: address for part in addresses for name, address in part.items()}
 
 
 def entry(name: str) -> int:
@@ -254,10 +304,10 @@ def source_of(function: Callable[..., Any]) -> str:
     return inspect.getsource(module if module is not None else function)
 
 
-def kernel_address(
+def kernel_unit(
     function: Callable[..., Any], source: str | None = None, signature: str = nt.LOOP_SIGNATURE
-) -> int:
-    """Address of a kernel (args, dims, strides, data) written as a Python function over addresses.
+) -> Unit:
+    """Make the unit of a kernel (args, dims, strides, data) written as a Python function over addresses.
 
     Parameters
     ----------
@@ -268,12 +318,20 @@ def kernel_address(
     signature : str, optional
         STATUS_SIGNATURE for a kernel that may fail.
     """
+
+    def build(symbols: Mapping[str, str]) -> bytes:
+        from .translator import Translator
+
+        module = ir.Module(function.__name__)
+        Translator(module).entry(function, signature, symbols["kernel"])
+        return compiled(module)
+
     text = f"{function.__name__}\n{signature}\n{source or source_of(function)}"
+    return Unit(f"kernel-{function.__name__}", text, ("kernel",), build)
 
-    def build() -> tuple[dict[str, str], list[bytes]]:
-        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-        module, symbol = ir.Module(function.__name__), f"kernel.{function.__name__}.{digest}"
-        Translator(module).entry(function, signature, symbol)
-        return {"kernel": symbol}, [compiled(module)]
 
-    return load_module(f"kernel-{function.__name__}", text, ("kernel",), build)["kernel"]
+def kernel_address(
+    function: Callable[..., Any], source: str | None = None, signature: str = nt.LOOP_SIGNATURE
+) -> int:
+    """Address of a kernel; parameters as in `kernel_unit`."""
+    return load(kernel_unit(function, source, signature))["kernel"]

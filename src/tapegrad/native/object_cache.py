@@ -1,9 +1,12 @@
-"""The store of compiled code: a folder of files that processes share.
+"""The store of compiled code: folders of files that processes share.
 
-A file (``*.tgo``) has a line of JSON (names and symbols, sizes, a digest), then object code. Its name
-holds a hash of all that the code depends on, and the digest is one of the name, the line and the code: a
-file is right, or it is as if it were not there. Files are written whole or not at all, and never
-deleted. machine_code.py compiles their content and loads it.
+A file (``*.tgo``) has a line of JSON (size, digest), then an object file. Its name holds a hash of all that
+the code depends on, its functions' names hold that hash, too, and the digest is one of the name and the code:
+a file is right, or it is as if it were not there. Files are written whole or not at all. What others could
+have written is not loaded.
+
+One folder is written to; others are only read: those in ``TAPEGRAD_CACHE_PATH``, what came with the package,
+and the system's. machine_code.py compiles their content and loads it.
 """
 
 from __future__ import annotations
@@ -12,16 +15,52 @@ import hashlib
 import json
 import os
 import stat
-import struct
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
-__all__ = ["cache_folder", "folders", "name_of", "read", "write"]
+from . import object_files
+from .targets import SHIPPED, target
+
+try:
+    import fcntl
+except ImportError:  # Windows: processes may compile the same twice
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = [
+    "Stored", "cache_folder", "check", "claim", "clear", "files", "folders", "limit", "name_of", "prune",
+    "read", "write",
+]  # fmt: skip
+
+#: megabytes of code that are kept; beyond it those that nobody has used for longest go
+LIMIT = 256
+#: seconds to wait for a process that is compiling the same
+PATIENCE = 60.0
+_DAY = 86400.0
+_SUFFIX = ".tgo"
 
 
+class Stored(NamedTuple):
+    """Code from the store.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+    code : bytes
+        An object file.
+    """
+
+    path: Path
+    code: bytes
+
+
+# --------------------------------------------------------------------------- folders
 def _chosen() -> Path:
     """``TAPEGRAD_CACHE_DIR``, or ``tapegrad`` in the user's cache folder.
 
@@ -41,102 +80,260 @@ def _chosen() -> Path:
 
 
 def _temporary() -> Path:
-    """A folder among the temporary files that only this user can write: code is loaded from it."""
-    user = getattr(os, "getuid", lambda: None)()
-    folder = Path(tempfile.gettempdir()) / f"tapegrad-{'user' if user is None else user}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    status = folder.lstat()
-    others = stat.S_IWGRP | stat.S_IWOTH
-    if not stat.S_ISDIR(status.st_mode) or (
-        user is not None and (status.st_uid != user or status.st_mode & others)
-    ):
-        return Path(tempfile.mkdtemp(prefix="tapegrad-"))
-    return folder
+    """A folder among the temporary files."""
+    user = getattr(os, "getuid", lambda: "user")()
+    return Path(tempfile.gettempdir()) / f"tapegrad-{user}"
 
 
-@cache
-def folders() -> tuple[Path, ...]:
-    """Folders where code is looked for: the chosen one, and one to write to if that cannot be written."""
-    places: list[Path] = []
-    for folder_of in (_chosen, _temporary):
-        try:
-            folder = folder_of()
-            folder.mkdir(parents=True, exist_ok=True)
-            places.append(folder)
-            if os.access(folder, os.W_OK | os.X_OK):
-                break
-        except (OSError, RuntimeError, ValueError):
-            continue  # no home, a read-only disk, a path that is none
-    return tuple(places)
-
-
-def cache_folder() -> Path:
-    """Folder that compiled code is written to; one that does not exist where nothing can be written."""
-    return folders()[-1] if folders() else Path(os.devnull) / "tapegrad"
-
-
-def name_of(label: str, text: str) -> str:
-    """Name of the file that code is kept in that has a label and depends on `text`."""
-    digest = hashlib.sha256(text.encode()).hexdigest()[:32]
-    return f"{label}-{digest}.tgo"
-
-
-def _digest(name: str, symbols: Mapping[str, str], sizes: Sequence[int], body: bytes) -> str:
-    head = json.dumps([name, sorted(symbols.items()), list(sizes)])
-    return hashlib.sha256(head.encode() + b"\n" + body).hexdigest()
-
-
-def read(name: str) -> tuple[dict[str, str], list[bytes]] | None:
-    """Symbols by name and object code; None where the file is missing or damaged."""
-    for folder in folders():
-        content = _read(folder / name)
-        if content is not None:
-            return content
+def _fault(status: os.stat_result) -> str | None:
+    """Return why code that has this status is not to be trusted; None if it is the user's or root's own."""
+    if not hasattr(os, "getuid"):
+        return None
+    user = os.getuid()
+    if status.st_uid not in (user, 0):
+        return f"belongs to user {status.st_uid}"
+    if status.st_mode & stat.S_IWOTH:
+        return "can be written by others"
+    own_group = status.st_gid == os.getgid() == user  # a group of one user
+    if status.st_mode & stat.S_IWGRP and not own_group and status.st_gid != 0:
+        return "can be written by a group"
     return None
 
 
-def _read(path: Path) -> tuple[dict[str, str], list[bytes]] | None:
-    try:
-        line, _, body = path.read_bytes().partition(b"\n")
-        head = json.loads(line)
-        symbols, sizes = head["symbols"], head["sizes"]
-        if _digest(path.name, symbols, sizes, body) != head["sha256"] or sum(sizes) != len(body):
-            return None
-        codes, start = [], 0
-        for size in sizes:
-            codes.append(body[start : start + size])
-            start += size
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-    whole = all(map(_is_object, codes)) and all(
-        any(symbol.encode() in code for code in codes) for symbol in symbols.values()
+@cache
+def _warn(place: str, reason: str) -> None:
+    """Warn once of each place."""
+    warnings.warn(
+        f"compiled code in {place} is not used, as it {reason}; remove it, or set TAPEGRAD_CACHE_DIR",
+        RuntimeWarning,
+        stacklevel=2,
     )
-    return (symbols, codes) if whole else None
 
 
-def _is_object(code: bytes) -> bool:
-    """Return True unless LLVM could not read this as object code, which ends the process."""
-    if sys.platform in ("darwin", "win32"):
-        return len(code) > 64
-    if len(code) < 64 or code[:4] != b"\x7fELF":
-        return False
-    (table,) = struct.unpack_from("=Q", code, 0x28)
-    size, count = struct.unpack_from("=HH", code, 0x3A)
-    return bool(table + size * count <= len(code))  # the table of sections is the last part
+@cache
+def _writable() -> tuple[Path | None, tuple[Path, ...]]:
+    """The folder that is written to, or None, and those before it that can only be read."""
+    readable: list[Path] = []
+    for folder_of in (_chosen, _temporary):
+        try:
+            folder = folder_of()
+            with suppress(FileExistsError):
+                folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+            status = os.lstat(folder) if folder_of is _temporary else os.stat(folder)
+            if not stat.S_ISDIR(status.st_mode):
+                continue
+            reason = _fault(status)
+            if reason is not None:
+                _warn(str(folder), reason)
+                continue
+            if os.access(folder, os.W_OK | os.X_OK):
+                return folder, tuple(readable)
+            readable.append(folder)
+        except (OSError, RuntimeError, ValueError):
+            continue  # no home, a read-only disk, a path that is none
+    return None, tuple(readable)
 
 
-def write(name: str, symbols: Mapping[str, str], codes: Sequence[bytes]) -> None:
-    """Write a file, if the disk lets us."""
-    body, sizes = b"".join(codes), [len(c) for c in codes]
-    head = {
-        "symbols": dict(symbols), "sizes": sizes, "sha256": _digest(name, symbols, sizes, body),
-    }  # fmt: skip
-    path, temporary = cache_folder() / name, ""
+@cache
+def _others() -> tuple[Path, ...]:
+    """Folders that are only read, but for what came with the package."""
+    places = [p for p in os.environ.get("TAPEGRAD_CACHE_PATH", "").split(os.pathsep) if p]
+    trusted: list[Path] = []
+    for place in [*places, os.path.join(sys.prefix, "share", "tapegrad")]:
+        try:
+            status = os.stat(place)
+        except (OSError, ValueError):
+            continue
+        reason = _fault(status)
+        if reason is not None:
+            _warn(str(place), reason)
+        elif stat.S_ISDIR(status.st_mode):
+            trusted.append(Path(place))
+    return tuple(trusted)
+
+
+def folders() -> tuple[Path, ...]:
+    """Folders where code is looked for, in this order."""
+    writable, readable = _writable()
+    first = () if writable is None else (writable,)
+    return (SHIPPED / target().name, *first, *readable, *_others())
+
+
+def cache_folder() -> Path | None:
+    """Folder that compiled code is written to; None where nothing can be written."""
+    return _writable()[0]
+
+
+# --------------------------------------------------------------------------- files
+def name_of(label: str, text: str) -> str:
+    """Name of the file that code is kept in that has a label and depends on `text`."""
+    digest = hashlib.sha256(text.encode()).hexdigest()[:32]
+    return f"{label}-{digest}{_SUFFIX}"
+
+
+def _digest(name: str, code: bytes) -> str:
+    return hashlib.sha256(name.encode() + b"\n" + code).hexdigest()
+
+
+def read(name: str, symbols: list[str]) -> Stored | None:
+    """Code that has functions of some names; None where it is missing, damaged, or of others."""
+    for folder in folders():
+        path = folder / name
+        code = _read(path, symbols, trusted=folder.parent == SHIPPED)
+        if code is not None:
+            return Stored(path, code)
+    return None
+
+
+def _read(path: Path, symbols: list[str], *, trusted: bool) -> bytes | None:
+    """The code of a file; the package's own is as right as its Python code."""
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        number = os.open(
+            path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+        )
+    except (OSError, ValueError):
+        return None
+    try:
+        with open(number, "rb") as file:
+            status = os.fstat(number)
+            if not stat.S_ISREG(status.st_mode):
+                return None
+            reason = None if trusted else _fault(status)
+            if reason is not None:
+                _warn(str(path), reason)
+                return None
+            line, code = file.readline(1000), file.read()
+        head = json.loads(line)
+        if head["size"] != len(code) or head["sha256"] != _digest(path.name, code):
+            return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if not object_files.defines(code, symbols):
+        return None
+    if not trusted and time.time() - status.st_mtime > _DAY:
+        with suppress(OSError):
+            os.utime(path)  # `prune` takes those that nobody uses
+    return code
+
+
+def write(name: str, code: bytes, folder: Path | None = None) -> None:
+    """Write a file, if the disk lets us."""
+    folder, temporary = folder or cache_folder(), ""
+    if folder is None:
+        return
+    head = {"size": len(code), "sha256": _digest(name, code)}
+    try:
+        _prune_now_and_then(folder)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix="part-", delete=False) as file:
             temporary = file.name
-            file.write(json.dumps(head).encode() + b"\n" + body)
-        os.replace(temporary, path)  # whole or not at all: other processes may be reading
+            file.write(json.dumps(head).encode() + b"\n" + code)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, folder / name)  # whole or not at all: other processes may be reading
     except OSError:  # a full or read-only disk costs time, nothing else
         if temporary:
             Path(temporary).unlink(missing_ok=True)
+
+
+# --------------------------------------------------------------------------- one process compiles
+@cache
+def _lock_file() -> int | None:
+    folder = cache_folder()
+    if fcntl is None or folder is None:
+        return None
+    try:
+        return os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError:
+        return None
+
+
+@contextmanager
+def claim(name: str, patience: float = PATIENCE) -> Iterator[bool]:
+    """Context manager: the right to compile a file; False if another process has it for too long.
+
+    A byte of one file is locked for each name, so that nothing is left when a process dies.
+    """
+    number, place = _lock_file(), int(name.rpartition("-")[2][:8], 16)
+    if number is None:
+        yield True
+        return
+    until, held = time.monotonic() + patience, False
+    while not held:
+        try:
+            fcntl.lockf(number, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+            held = True
+        except (BlockingIOError, PermissionError):
+            if time.monotonic() >= until:
+                break
+            time.sleep(0.02)
+        except OSError:  # a file system without locks
+            break
+    try:
+        yield held
+    finally:
+        if held:
+            with suppress(OSError):
+                fcntl.lockf(number, fcntl.LOCK_UN, 1, place)
+
+
+# --------------------------------------------------------------------------- housekeeping
+def files(folder: Path) -> list[tuple[Path, os.stat_result]]:
+    """The files of a folder, those last that were used last."""
+    known = []
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(_SUFFIX) or entry.name.startswith("part-"):
+                with suppress(OSError):
+                    known.append((Path(entry.path), entry.stat(follow_symlinks=False)))
+    return sorted(known, key=lambda item: item[1].st_mtime)
+
+
+def limit() -> int:
+    """Bytes that are kept: ``TAPEGRAD_CACHE_LIMIT`` in megabytes, or `LIMIT`."""
+    try:
+        return int(float(os.environ.get("TAPEGRAD_CACHE_LIMIT", LIMIT)) * 2**20)
+    except ValueError:
+        return LIMIT * 2**20
+
+
+def prune(folder: Path, size: int | None = None) -> int:
+    """Remove files that nobody used for longest until `size` bytes are left; how many went.
+
+    What processes that died were writing goes as well.
+    """
+    size = limit() if size is None else size
+    known = files(folder)
+    total, count, now = sum(status.st_size for _, status in known), 0, time.time()
+    for path, status in known:
+        stale = path.name.startswith("part-") and now - status.st_mtime > _DAY / 24
+        if total > size or stale:
+            with suppress(OSError):
+                path.unlink()
+                total -= status.st_size
+                count += 1
+    return count
+
+
+def check(folder: Path) -> list[Path]:
+    """Remove files that are damaged; which they were."""
+    bad = []
+    for path, _ in files(folder):
+        if path.suffix == _SUFFIX and _read(path, [], trusted=True) is None:
+            with suppress(OSError):
+                path.unlink()
+                bad.append(path)
+    return bad
+
+
+def clear(folder: Path) -> int:
+    """Remove all files of a folder; how many went."""
+    return prune(folder, -1)
+
+
+_pruned: list[Any] = []
+
+
+def _prune_now_and_then(folder: Path) -> None:
+    """Prune a folder at the first file that a process writes."""
+    if not _pruned:
+        _pruned.append(folder)
+        prune(folder)

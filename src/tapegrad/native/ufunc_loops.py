@@ -19,7 +19,7 @@ import numpy as np
 
 from ..base.dtypes import bool_, dtype, float32, float64, int64
 from . import abi as nt
-from .machine_code import kernel_address, source_of
+from .machine_code import Unit, kernel_unit, load, source_of
 from .words import KINDS, helper
 
 __all__ = [
@@ -158,13 +158,22 @@ def native_kernel_address(name: str, *dtypes: dtype) -> int:
     *dtypes : dtype
         Which version: their short names follow that of the kernel.
     """
-    name = "_".join((name, *(_SHORT[d] for d in dtypes)))
+    return load(_unit("_".join((name, *(_SHORT[d] for d in dtypes)))))["kernel"]
+
+
+def native_units() -> list[Unit]:
+    """Return the units of all registered kernels."""
+    return list(map(_unit, NATIVE))
+
+
+def _unit(name: str) -> Unit:
+    """Make the unit of a registered kernel."""
     function, words = NATIVE[name]
     signature = nt.STATUS_SIGNATURE if name in CHECKED else nt.LOOP_SIGNATURE
     if not words:
-        return kernel_address(function, signature=signature)
+        return kernel_unit(function, signature=signature)
     version = FunctionType(function.__code__, {**function.__globals__, **words}, name)
     assignments = ", ".join(f"{k}={getattr(v, 'name', v)}" for k, v in words.items())
     helpers = {source_of(v.function) for v in words.values() if isinstance(v, helper)}
     text = "\n".join((assignments, source_of(function), *sorted(helpers)))
-    return kernel_address(version, text, signature)
+    return kernel_unit(version, text, signature)

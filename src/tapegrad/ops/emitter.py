@@ -40,8 +40,8 @@ from .table import Op
 
 __all__ = ["ELEMENTARY", "UFUNCS", "emit"]
 
-#: functions that are in line, rather than a call of libm
-ELEMENTARY: dict[str, Elementary] = {**trig.ELEMENTARY, **exp_log.ELEMENTARY} if has_fma() else {}
+#: functions that are in line, rather than a call of libm, where the processor has fused multiply-adds
+ELEMENTARY: dict[str, Elementary] = {**trig.ELEMENTARY, **exp_log.ELEMENTARY}
 
 
 # --------------------------------------------------------------------------- NumPy's functions
@@ -53,6 +53,8 @@ def _elementary(name: str) -> Callable[[Scalar], Scalar]:
     """
 
     def write(x: Scalar) -> Scalar:
+        if not has_fma():
+            return external(name, x)
         elementary = ELEMENTARY[name]
         builder, exact = x.builder, Scalar(x.builder, x.value, exact=True)
         value = evaluate(elementary.formula.function, exact)
@@ -66,9 +68,7 @@ def _elementary(name: str) -> Callable[[Scalar], Scalar]:
         result.add_incoming(slow.value, after)
         return x.new(result)
 
-    if name in ELEMENTARY:
-        return write
-    return lambda x: external(name, x)
+    return write
 
 
 def _of_libm(name: str) -> Callable[..., Scalar]:

@@ -12,8 +12,7 @@ looks for programs that have become hot.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any, NamedTuple, TypeAlias
 
@@ -24,7 +23,7 @@ from ..base.dtypes import dtype, float32, float64
 from ..base.fast_paths import REFUSED
 from ..base.locks import TABLE_LOCK
 from ..native import abi as nt
-from ..native.machine_code import compiled, load_module
+from ..native.machine_code import Unit, compiled, load
 from ..native.ufunc_loops import ufunc_loop
 from ..ops.emitter import UFUNCS
 from ..ops.instruction import VTAB
@@ -99,12 +98,11 @@ def kernel(body: Body, pattern: str, kind: dtype) -> int:
         Of all values.
     """
     text = f"{body!r} {pattern} {kind.name}"
-    symbol = f"tapegrad_loop_{hashlib.sha256(text.encode()).hexdigest()[:24]}"
 
-    def build() -> tuple[dict[str, str], list[bytes]]:
-        return {"kernel": symbol}, [compiled(_loop(symbol, body, pattern, kind))]
+    def build(symbols: Mapping[str, str]) -> bytes:
+        return compiled(_loop(symbols["kernel"], body, pattern, kind))
 
-    return load_module("loop", text, ("kernel",), build)["kernel"]
+    return load(Unit("loop", text, ("kernel",), build))["kernel"]
 
 
 def _loop(symbol: str, body: Body, pattern: str, kind: dtype) -> ir.Module:

@@ -18,12 +18,21 @@ from .opcodes import Rule, codes
 __all__: list[str] = []
 
 
+def native_units() -> list[machine_code.Unit]:
+    """Return the units of all kernels."""
+    return [_unit(name.removeprefix("strip_")) for name in native_sweeps.__all__]
+
+
+def _unit(name: str) -> machine_code.Unit:
+    function = getattr(native_sweeps, f"strip_{name}")
+    source = machine_code.source_digest("scalar_tape.native_sweeps", "ops.all_rows")
+    return machine_code.kernel_unit(function, source)
+
+
 @cache
 def _kernel(name: str) -> int:
     """Address of a kernel, loaded or compiled now."""
-    function = getattr(native_sweeps, f"strip_{name}")
-    source = machine_code.source_digest("scalar_tape.native_sweeps", "ops.all_rows")
-    return machine_code.kernel_address(function, source)
+    return machine_code.load(_unit(name))["kernel"]
 
 
 @cache

@@ -1,0 +1,101 @@
+"""Messages of work that takes long: on stderr in a terminal or notebook, else through ``logging``."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+import threading
+from typing import Any
+
+__all__ = ["Progress"]
+
+#: seconds after which work is mentioned
+_SILENCE = 1.0
+
+
+class Progress:
+    """Context manager around work in steps, which is mentioned once it has taken a second.
+
+    In a terminal or a notebook a line on stderr says what is done and how much of it (a bar of tqdm where
+    that is installed); elsewhere ``logging.getLogger("tapegrad")`` gets a message at the start and the end.
+
+    Parameters
+    ----------
+    work : str
+        ``"compiling native code"``.
+    total : int
+        Number of steps.
+    note : str
+        Said once, behind it.
+    """
+
+    def __init__(self, work: str, total: int, note: str = "") -> None:
+        self.work, self.total, self.note = work, total, note
+        self._done, self._bar, self._shown = 0, None, False
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Progress:
+        self._timer = threading.Timer(_SILENCE, self._show)
+        self._timer.daemon = True
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        with self._lock:
+            if self._bar is not None:
+                self._bar.close()
+            elif self._shown and _is_seen():
+                _write("\n")
+            elif self._shown:
+                logging.getLogger("tapegrad").info("%s: done", self.work)
+
+    def step(self) -> None:
+        """One more step is done."""
+        with self._lock:
+            self._done += 1
+            if self._bar is not None:
+                self._bar.update()
+            elif self._shown and _is_seen():
+                _write(f"\r{self._line()}")
+
+    def _line(self) -> str:
+        return f"tapegrad: {self.work}, {self._done} of {self.total}{self.note}"
+
+    def _show(self) -> None:
+        with self._lock:
+            self._shown = True
+            if not _is_seen():
+                message = "%s: %d steps%s"
+                logging.getLogger("tapegrad").info(message, self.work, self.total, self.note)
+                return
+            self._bar = _bar(f"tapegrad: {self.work}{self.note}", self.total, self._done)
+            if self._bar is None:
+                _write(self._line())
+
+
+def _is_seen() -> bool:
+    """Return True in a terminal or a notebook."""
+    if "ipykernel" in sys.modules:
+        return True
+    try:
+        return bool(sys.stderr.isatty())
+    except (AttributeError, ValueError):  # no stderr, or a closed one
+        return False
+
+
+def _write(text: str) -> None:
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except (AttributeError, OSError, ValueError):
+        pass
+
+
+def _bar(text: str, total: int, done: int) -> Any:
+    """Make a bar of tqdm; None where it is not installed."""
+    try:
+        return importlib.import_module("tqdm.auto").tqdm(total=total, initial=done, desc=text)
+    except Exception:  # tqdm is the user's: whatever is wrong with it, it is only a bar
+        return None

@@ -1,0 +1,78 @@
+"""All machine code of the package, compiled at once: for this machine, or to be shipped.
+
+``python -m tapegrad warm`` fills the store. ``python -m tapegrad.warming FOLDER [LEVEL ...]`` writes the code
+for levels of processors (by default that of this machine) to a folder, a folder a level; the build of a
+wheel calls it.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from .native import machine_code
+from .native import object_cache as store
+from .native.machine_code import Unit
+from .native.progress import Progress
+from .native.targets import LEVELS, Target, target, targeting
+from .native.ufunc_loops import native_units
+from .scalar_tape import sweeps
+
+__all__ = ["ship", "units", "warm"]
+
+
+def units() -> list[Unit]:
+    """Return the units of all native code: entry points, kernels, and the sweeps of strips.
+
+    Loops over hot programs are compiled when there are such programs.
+    """
+    return [*machine_code.UNITS, *native_units(), *sweeps.native_units()]
+
+
+def warm() -> int:
+    """Compile what is not in the store yet; how many units that were.
+
+    Examples
+    --------
+    >>> from tapegrad.warming import warm
+    >>> warm() >= 0
+    True
+    """
+    before = machine_code.COUNTS["compiled"]
+    machine_code.load_all(units(), "compiling native code")
+    return machine_code.COUNTS["compiled"] - before
+
+
+def ship(folder: Path, levels: list[Target]) -> None:
+    """Write the code for levels of processors.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Gets a folder a level.
+    levels : list of Target
+    """
+    everything = units()
+    for level in levels:
+        place = folder / level.name
+        place.mkdir(parents=True, exist_ok=True)
+        known = level == target()
+        with targeting(level), Progress(f"compiling for {level.name}", len(everything)) as progress:
+            for unit in everything:
+                name = machine_code.name_of(unit)
+                symbols = machine_code.symbols_of(unit, name)
+                stored = store.read(name, [*symbols.values()]) if known else None
+                store.write(name, unit.build(symbols) if stored is None else stored.code, place)
+                progress.step()
+        size = sum(status.st_size for _, status in store.files(place))
+        print(f"tapegrad: {len(everything)} units for {level.name}, {size / 1024:.0f} KiB")
+
+
+def main(arguments: list[str]) -> None:
+    """Run the command line."""
+    folder, *names = arguments
+    ship(Path(folder), [LEVELS[name] for name in names] or [target()])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

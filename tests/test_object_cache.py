@@ -1,0 +1,531 @@
+"""The store of compiled code: what is there is enough, what is damaged or of others is not loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import tapegrad
+from tapegrad import warming
+from tapegrad.__main__ import main
+from tapegrad.native import machine_code, object_files, targets
+from tapegrad.native import object_cache as store
+from tapegrad.native.progress import Progress
+
+posix = pytest.mark.skipif(not hasattr(os, "getuid"), reason="owners and modes are POSIX's")
+
+USE = """
+    import sys
+    import tapegrad as tg
+    from tapegrad.native import machine_code
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    ((x * x).sin() * x.tanh()).sum().backward()
+    print([round(v, 6) for v in x.grad.tolist()], machine_code.COUNTS["compiled"], "numba" in sys.modules)
+"""
+GRADIENT = str([
+    round(2 * x * math.cos(x * x) * math.tanh(x) + math.sin(x * x) / math.cosh(x) ** 2, 6)
+    for x in (1.0, 2.0)
+])  # fmt: skip
+
+
+# --------------------------------------------------------------------------- processes of their own
+@pytest.fixture(scope="session")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the package without compiled code."""
+    folder = tmp_path_factory.mktemp("bare")
+    skip = shutil.ignore_patterns("objects", "__pycache__")
+    shutil.copytree(Path(tapegrad.__file__).parent, folder / "tapegrad", ignore=skip)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def python(bare: Path) -> Callable[..., str]:
+    """Function that returns what a program prints in a process of its own."""
+
+    def run(code: str, *options: str, **env: str | Path) -> str:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("NUMBA_", "TAPEGRAD_"))}
+        kept |= {"PYTHONPATH": str(bare)} | {k: str(v) for k, v in env.items()}
+        done = subprocess.run(
+            [sys.executable, *options, "-c", textwrap.dedent(code)],
+            capture_output=True, text=True, timeout=600, check=False,
+            env={k: v for k, v in kept.items() if v != "unset"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout + (done.stderr if "errors" in options else "")
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def stored(python: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with all that `USE` needs."""
+    folder = tmp_path_factory.mktemp("store")
+    out = python(USE, TAPEGRAD_CACHE_DIR=folder)
+    assert out.startswith(GRADIENT)
+    assert int(out.split()[-2]) >= 18
+    return folder
+
+
+@pytest.fixture
+def own_store(stored: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "store"
+    shutil.copytree(stored, folder)
+    return folder
+
+
+def test_the_store_is_enough(stored: Path, python: Callable[..., str]) -> None:
+    assert python(USE, TAPEGRAD_CACHE_DIR=stored).strip() == f"{GRADIENT} 0 False"
+
+
+@pytest.mark.parametrize("setting", ["DISABLE_JIT=1", "CPU_NAME=generic", "OPT=0", "BOUNDSCHECK=1"])
+def test_settings_of_numba_change_nothing(
+    stored: Path, python: Callable[..., str], setting: str
+) -> None:
+    name, value = setting.split("=")
+    env = {f"NUMBA_{name}": value, "TAPEGRAD_CACHE_DIR": stored}
+    assert python(USE, **env).strip() == f"{GRADIENT} 0 False"
+
+
+def test_read_only_folders_are_searched(
+    stored: Path, python: Callable[..., str], tmp_path: Path
+) -> None:
+    env = {"TAPEGRAD_CACHE_DIR": tmp_path / "empty"}
+    env["TAPEGRAD_CACHE_PATH"] = os.pathsep.join([str(tmp_path / "nowhere"), str(stored)])
+    assert python(USE, **env).strip() == f"{GRADIENT} 0 False"
+
+
+def test_code_that_came_with_the_package(stored: Path, bare: Path, tmp_path: Path) -> None:
+    """It is found, without a home, a folder that can be written or an entry in passwd."""
+    folder = tmp_path / "packages"
+    shutil.copytree(bare, folder)
+    place = folder / "tapegrad" / "native" / "objects" / targets.host_levels()[0].name
+    place.mkdir(parents=True)
+    for file in stored.glob("*.tgo"):
+        shutil.copy(file, place)
+    code = """
+        import os, pwd, tempfile
+        def nobody(*_):
+            raise KeyError
+        pwd.getpwuid = nobody
+        tempfile.tempdir = "/proc/nowhere"
+    """
+    text = textwrap.dedent(code) + textwrap.dedent(USE)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", text], capture_output=True, text=True, check=False,
+        env={"PYTHONPATH": str(folder), "NUMBA_DISABLE_JIT": "1"},
+    )  # fmt: skip
+    assert done.stdout.strip() == f"{GRADIENT} 0 False", done.stderr
+
+
+def test_without_home_and_passwd_entry(
+    stored: Path, python: Callable[..., str], tmp_path: Path
+) -> None:
+    """The store is then a folder among the temporary files, the same for the next process."""
+    code = """
+        import os, pwd
+        def nobody(*_):
+            raise KeyError
+        pwd.getpwuid = nobody
+    """
+    shutil.copytree(stored, tmp_path / f"tapegrad-{os.getuid()}")
+    env = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "TAPEGRAD_CACHE_DIR"), "unset")
+    out = python(textwrap.dedent(code) + textwrap.dedent(USE), **env, TMPDIR=tmp_path)
+    assert out.strip() == f"{GRADIENT} 0 False"
+
+
+def test_processes_compile_each_file_once(python: Callable[..., str], tmp_path: Path) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        outs = list(pool.map(lambda _: python(USE, TAPEGRAD_CACHE_DIR=tmp_path), range(3)))
+    assert all(out.startswith(GRADIENT) for out in outs)
+    counts = [int(out.split()[-2]) for out in outs]
+    assert sum(counts) == len(list(tmp_path.glob("*.tgo")))
+
+
+def test_what_takes_long_says_so(python: Callable[..., str], tmp_path: Path) -> None:
+    code = """
+        import logging, sys
+        logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(name)s: %(message)s")
+        import tapegrad
+    """
+    out = python(code, TAPEGRAD_CACHE_DIR=tmp_path).splitlines()
+    assert re.match(r"tapegrad: compiling native code: \d+ steps \(once; it is kept in ", out[0])
+    assert out[-1] == "tapegrad: compiling native code: done"
+    assert python(code, TAPEGRAD_CACHE_DIR=tmp_path) == ""
+
+
+# --------------------------------------------------------------------------- damaged files
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "another_file",
+        "code_of_another",
+        "garbage",
+        "cut",
+        "cut_body",
+        "head",
+        "bit",
+        "empty",
+        "folder",
+    ],
+)
+def test_files_that_are_not_what_they_say(
+    own_store: Path, python: Callable[..., str], damage: str
+) -> None:
+    """A file whose parts do not belong together, its digest right or not, is compiled again."""
+    file, other = (next(own_store.glob(f"{name}-*")) for name in ("thunks", "calls"))
+    whole = file.read_bytes()
+    code, other_code = (f.read_bytes().partition(b"\n")[2] for f in (file, other))
+    if damage == "another_file":
+        file.write_bytes(other.read_bytes())
+    elif damage == "code_of_another":  # the digest is right
+        file.write_bytes(_whole(file.name, other_code))
+    elif damage == "garbage":
+        file.write_bytes(_whole(file.name, b"garbage" * 100))
+    elif damage == "cut":
+        file.write_bytes(whole[: len(whole) // 2])
+    elif damage == "cut_body":
+        file.write_bytes(_whole(file.name, code[: len(code) // 2]))
+    elif damage == "head":
+        file.write_bytes(b'{"size": [], "sha256": {}}\n' + code)
+    elif damage == "bit":
+        place = len(whole) - len(code) // 3
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+    elif damage == "empty":
+        file.write_bytes(b"")
+    else:
+        file.unlink()
+        file.mkdir()
+    out = python(USE, TAPEGRAD_CACHE_DIR=own_store)
+    assert out.strip() == f"{GRADIENT} 1 False"
+    if damage != "folder":
+        assert file.read_bytes() == whole, "compiled again, and kept"
+
+
+def _whole(name: str, code: bytes) -> bytes:
+    """A file with a right digest."""
+    head = {"size": len(code), "sha256": hashlib.sha256(name.encode() + b"\n" + code).hexdigest()}
+    return json.dumps(head).encode() + b"\n" + code
+
+
+def test_object_files_with_a_changed_table(stored: Path) -> None:
+    """No change of an object file's tables is an error in the look at them; most are noticed."""
+    code = next(stored.glob("core-recording-*")).read_bytes().partition(b"\n")[2]
+    names = object_files._functions(code)
+    assert names
+    assert object_files.defines(code, names)
+    assert not object_files.defines(code, [*names, "another"])
+    assert not object_files.defines(code[:-100], names)
+    start = int.from_bytes(code[0x28:0x30], "little")
+    for place in [*range(64), *range(start, len(code), 3)]:
+        changed = code[:place] + bytes([code[place] ^ 0xFF]) + code[place + 1 :]
+        object_files.defines(changed, names)
+    for place in (0, 4, 5, 0x28, 0x3A, start + 64 + 24 + 3):
+        changed = code[:place] + bytes([code[place] ^ 0xFF]) + code[place + 1 :]
+        assert not object_files.defines(changed, names), place
+
+
+# --------------------------------------------------------------------------- folders
+@pytest.fixture
+def chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., None]]:
+    """Function that chooses folders by environment variables; temporary files are in ``tmp``."""
+    caches = store._writable, store._others, store._warn, store._lock_file
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(store.tempfile, "tempdir", str(tmp_path / "tmp"))
+
+    def choose(**env: Path) -> None:
+        for name, value in env.items():
+            monkeypatch.setenv(f"TAPEGRAD_CACHE_{name}", str(value))
+        for cached in caches:
+            cached.cache_clear()
+
+    choose()
+    yield choose
+    for cached in caches:
+        cached.cache_clear()
+
+
+def test_folders(chosen: Callable[..., None], tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("no folder")
+    own = tmp_path / "tmp" / f"tapegrad-{os.getuid()}"
+    for place in (blocked, blocked / "below", Path("/proc/nowhere")):
+        chosen(DIR=place)
+        assert store.cache_folder() == own, place
+    assert own.stat().st_mode & 0o777 == 0o755
+    here = tmp_path / "here" / "and" / "below"
+    chosen(DIR=here)
+    assert store.cache_folder() == here
+    assert here in store.folders()
+
+
+@posix
+@pytest.mark.parametrize("who", ["others", "group", "user"])
+def test_folders_of_others_are_refused(
+    chosen: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, who: str
+) -> None:
+    folder = tmp_path / "store"
+    folder.mkdir()
+    mark(folder, who, monkeypatch)
+    chosen(DIR=folder)
+    with pytest.warns(RuntimeWarning, match=r"is not used, as it (belongs|can be written)"):
+        assert store.cache_folder() == tmp_path / "tmp" / f"tapegrad-{os.getuid()}"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert folder not in store.folders()  # said once
+
+
+@posix
+@pytest.mark.parametrize("who", ["others", "group", "user", "link"])
+def test_files_of_others_are_not_loaded(
+    stored: Path,
+    chosen: Callable[..., None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    who: str,
+) -> None:
+    folder = tmp_path / "store"
+    folder.mkdir()
+    file = shutil.copy(next(stored.glob("calls-*")), folder)
+    chosen(DIR=folder)
+    name = Path(file).name
+    assert store.read(name, []) is not None
+    if who == "link":
+        Path(file).rename(folder / "other")
+        Path(file).symlink_to(folder / "other")
+        assert store.read(name, []) is None
+        return
+    mark(Path(file), who, monkeypatch)
+    with pytest.warns(RuntimeWarning, match="is not used"):
+        assert store.read(name, []) is None
+
+
+def mark(path: Path, who: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a file be one of others."""
+    if who == "user":
+        user = os.getuid()
+        if user == 0:
+            os.chown(path, 12345, 12345)
+        else:
+            monkeypatch.setattr(os, "getuid", lambda: user + 1)
+        return
+    if os.getuid() == 0:
+        os.chown(path, 0, 54321)
+    path.chmod(path.stat().st_mode | (0o020 if who == "group" else 0o002))
+    if who == "group" and os.getuid() != 0:
+        monkeypatch.setattr(os, "getgid", lambda: 54321)
+
+
+# --------------------------------------------------------------------------- writing
+@pytest.fixture
+def folder(chosen: Callable[..., None], tmp_path: Path, stored: Path) -> Path:
+    """A store with a file ``new-...``."""
+    place = tmp_path / "store"
+    chosen(DIR=place)
+    code = next(stored.glob("calls-*")).read_bytes().partition(b"\n")[2]
+    store.write(NAME, code)
+    return place
+
+
+NAME = store.name_of("new", "text")
+
+
+def test_files_are_for_all_to_read(folder: Path) -> None:
+    assert (folder / NAME).stat().st_mode & 0o777 == 0o644
+    assert [path.name for path, _ in store.files(folder)] == [NAME]
+
+
+@pytest.mark.parametrize("call", ["chmod", "replace"])
+def test_an_error_while_writing_leaves_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    stored = store.read(NAME, [])
+    assert stored is not None
+    monkeypatch.setattr(os, call, full)
+    store.write(store.name_of("more", ""), stored.code)
+    assert [path.name for path, _ in store.files(folder)] == [NAME]
+
+
+def test_what_nobody_uses_goes(folder: Path) -> None:
+    stored = store.read(NAME, [])
+    assert stored is not None
+    names = [store.name_of("more", str(i)) for i in range(4)]
+    now = time.time()
+    for i, name in enumerate(names):
+        store.write(name, stored.code)
+        os.utime(folder / name, (now - 1e6 + i, now - 1e6 + i))
+    assert store.read(names[0], []) is not None  # used: it is the youngest now
+    (folder / "part-of-a-dead-process").write_bytes(b"12345")
+    os.utime(folder / "part-of-a-dead-process", (now - 1e5, now - 1e5))
+    size = (folder / NAME).stat().st_size
+    assert store.prune(folder, 3 * size + 10) == 3
+    left = {path.name for path, _ in store.files(folder)}
+    assert left == {NAME, names[0], names[3]}
+    assert store.clear(folder) == 3
+    assert store.files(folder) == []
+
+
+def test_one_at_a_time(folder: Path) -> None:
+    """Locks are between processes; each name has its own, and goes with its process."""
+    code = f"""
+        import sys, time
+        sys.path.insert(0, {str(Path(tapegrad.__file__).parents[1])!r})
+        from tapegrad.native import object_cache as store
+        with store.claim({NAME!r}) as held:
+            print(held, flush=True)
+            time.sleep(60)
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "TAPEGRAD_CACHE_DIR": str(folder)},
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "True\n"
+        with store.claim(NAME, patience=0.05) as held:
+            assert not held
+        with store.claim(store.name_of("another", ""), patience=0.05) as held:
+            assert held
+    finally:
+        process.kill()
+        process.communicate()
+    with store.claim(NAME, patience=5.0) as held:
+        assert held
+
+
+# --------------------------------------------------------------------------- levels
+def test_levels_are_those_of_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = dict.fromkeys(" ".join(targets._FEATURES.values()).split(), True)
+    monkeypatch.setattr(targets.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(targets.llvm, "get_host_cpu_features", lambda: features)
+    assert [level.name for level in targets.host_levels()] == [*targets._FEATURES]
+    features["avx512bw"] = False
+    assert [level.name for level in targets.host_levels()] == ["x86-64-v3", "x86-64-v2"]
+    features["fma"] = False
+    assert [level.fma for level in targets.host_levels()] == [False]
+    monkeypatch.setattr(targets.platform, "machine", lambda: "arm64")
+    assert [level.name for level in targets.host_levels()] == ["arm64"]
+
+
+def test_the_best_level_that_is_shipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    levels = [targets.LEVELS[name] for name in ("x86-64-v4", "x86-64-v3", "x86-64-v2")]
+    monkeypatch.setattr(targets, "host_levels", lambda: levels)
+    monkeypatch.setattr(targets, "SHIPPED", tmp_path)
+    monkeypatch.delenv("TAPEGRAD_TARGET", raising=False)
+    assert targets._host.__wrapped__() == levels[0]
+    (tmp_path / "x86-64-v3").mkdir()
+    assert targets._host.__wrapped__() == levels[1]
+    monkeypatch.setenv("TAPEGRAD_TARGET", "x86-64-v2")
+    assert targets._host.__wrapped__() == levels[2]
+    monkeypatch.setenv("TAPEGRAD_TARGET", "arm64")
+    with pytest.raises(
+        ValueError, match=r"TAPEGRAD_TARGET=arm64: this processor runs code for x86-64-v4,"
+    ):
+        targets._host.__wrapped__()
+
+
+@pytest.mark.parametrize("level", [level.name for level in targets.host_levels()][1:])
+def test_code_of_a_lower_level(python: Callable[..., str], tmp_path: Path, level: str) -> None:
+    out = python(USE, TAPEGRAD_CACHE_DIR=tmp_path, TAPEGRAD_TARGET=level)
+    assert out.startswith(GRADIENT)
+
+
+@pytest.mark.parametrize(
+    ("level", "triple"),
+    [
+        ("x86-64-v2", ""), ("arm64", "aarch64-unknown-linux-gnu"), ("arm64", "arm64-apple-macosx"),
+        ("x86-64-v3", "x86_64-pc-windows-msvc"),
+    ],
+)  # fmt: skip
+def test_code_for_other_machines(level: str, triple: str) -> None:
+    other = targets.LEVELS[level]._replace(triple=triple)
+    unit = next(unit for unit in machine_code.UNITS if unit.label == "core-appending")
+    with targets.targeting(other):
+        code = unit.build({name: f"name_of_{name}" for name in unit.names})
+    assert b"name_of_append_entry" in code
+    kind = {"": 62, "aarch64-unknown-linux-gnu": 183}.get(triple)
+    if kind is not None:
+        assert int.from_bytes(code[18:20], "little") == kind
+    assert targets.target() != other
+
+
+def test_shipping(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All units, for this machine's level: names and content as the store has them."""
+    warming.warm()
+    warming.ship(tmp_path, [targets.target()])
+    shipped = list((tmp_path / targets.target().name).glob("*.tgo"))
+    assert len(shipped) == len({machine_code.name_of(unit) for unit in warming.units()})
+    assert f"{len(warming.units())} units" in capsys.readouterr().out
+    unit = machine_code.UNITS[0]
+    name = machine_code.name_of(unit)
+    symbols = [*machine_code.symbols_of(unit, name).values()]
+    found = store.read(name, symbols)
+    assert found is not None
+    assert (tmp_path / targets.target().name / name).read_bytes().endswith(found.code)
+
+
+# --------------------------------------------------------------------------- commands and progress
+def test_the_commands(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def said(*words: str) -> str:
+        main(["cache", *words])
+        return capsys.readouterr().out
+
+    assert NAME in said()
+    assert "1 files, 0.0 of at most 256 MB" in said("list")
+    assert "0 damaged files" in said("check")
+    (folder / NAME).write_bytes(b"{}")
+    assert "1 damaged files" in said("check")
+    assert "0 files removed" in said("prune")
+    assert "0 files removed" in said("clear")
+    assert str(folder) in said("clear")
+
+
+def test_where_nothing_can_be_written(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(store, "_writable", lambda: (None, ()))
+    main(["cache", "clear"])
+    assert "nothing is kept" in capsys.readouterr().out
+    store.write(NAME, b"")
+    main(["info"])
+    assert "none that can be written" in capsys.readouterr().out
+
+
+def test_progress_in_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tapegrad.native.progress._SILENCE", 0.0)
+    monkeypatch.setattr("tapegrad.native.progress._is_seen", lambda: True)
+    monkeypatch.setattr("tapegrad.native.progress._bar", lambda *_: None)
+    with Progress("working", 2, " (a note)") as progress:
+        progress._timer.join()
+        progress.step()
+        progress.step()
+    lines = capsys.readouterr().err.replace("\r", "\n").split("\n")
+    assert lines == [f"tapegrad: working, {i} of 2 (a note)" for i in range(3)] + [""]
+
+
+def test_short_work_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    before = threading.active_count()
+    with Progress("working", 1) as progress:
+        progress.step()
+    progress._timer.join()
+    assert capsys.readouterr().err == ""
+    assert threading.active_count() <= before
