@@ -20,7 +20,6 @@ from llvmlite import ir
 
 from ..base.dtypes import float64
 from ..native.machine_code import has_fma
-from ..native.translator import called
 from .kernels import exp_log, trig
 from .kernels.pointwise import FUNCTIONS
 from .kernels.vectorised import Elementary
@@ -190,6 +189,8 @@ class _Chain:
             return external(function, *values)
         if not isinstance(function, str):
             return UFUNCS[function](*values)
+        from ..native.translator import called  # 4 ms of imports that loaded code does not need
+
         whole = [x if isinstance(x, ir.Value) else ir.Constant(I64, x) for x in data]
         operands = [*(v.value for v in values), *whole]
         return Scalar(self.builder, called(self.builder, FUNCTIONS[function], operands))
