@@ -529,3 +529,35 @@ def test_short_work_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     progress._timer.join()
     assert capsys.readouterr().err == ""
     assert threading.active_count() <= before
+
+
+def test_parts_of_work_say_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tapegrad.native.progress._SILENCE", 0.0)
+    monkeypatch.setattr("tapegrad.native.progress._is_seen", lambda: True)
+    with Progress("working", 1) as progress:
+        progress._timer.join()
+        with Progress("a part", 1) as part:
+            part.step()
+    assert capsys.readouterr().err == "tapegrad: working\n"
+
+
+@pytest.mark.skipif(
+    not (targets.SHIPPED / targets.target().name).is_dir(),
+    reason="no code came with the package: it is not installed from a wheel",
+)
+def test_an_installed_package_compiles_nothing(tmp_path: Path) -> None:
+    """Neither for gradients nor for the kernels of strips, without any folder that can be written."""
+    code = USE + textwrap.dedent(
+        """
+        from tapegrad.warming import warm
+        print(warm())
+        """
+    ).replace("\n", "\n    ")
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False,
+        env={"TAPEGRAD_CACHE_DIR": "/proc/nowhere", "TMPDIR": "/proc/nowhere"},
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == [f"{GRADIENT} 0 False", "0"], done.stderr

@@ -12,6 +12,8 @@ __all__ = ["Progress"]
 
 #: seconds after which work is mentioned
 _SILENCE = 1.0
+#: whether this thread is at work already, of which other work is a part that says nothing
+_THREAD = threading.local()
 
 
 class Progress:
@@ -36,12 +38,17 @@ class Progress:
         self._lock = threading.Lock()
 
     def __enter__(self) -> Progress:
+        self._is_part = getattr(_THREAD, "works", False)
         self._timer = threading.Timer(_SILENCE, self._show)
-        self._timer.daemon = True
-        self._timer.start()
+        if not self._is_part:
+            _THREAD.works = self._timer.daemon = True
+            self._timer.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._is_part:
+            return
+        _THREAD.works = False
         self._timer.cancel()
         with self._lock:
             if self._bar is not None:
@@ -57,11 +64,12 @@ class Progress:
             self._done += 1
             if self._bar is not None:
                 self._bar.update()
-            elif self._shown and _is_seen():
+            elif self._shown and _is_seen() and self.total > 1:
                 _write(f"\r{self._line()}")
 
     def _line(self) -> str:
-        return f"tapegrad: {self.work}, {self._done} of {self.total}{self.note}"
+        steps = f", {self._done} of {self.total}" if self.total > 1 else ""
+        return f"tapegrad: {self.work}{steps}{self.note}"
 
     def _show(self) -> None:
         with self._lock:
@@ -70,7 +78,8 @@ class Progress:
                 message = "%s: %d steps%s"
                 logging.getLogger("tapegrad").info(message, self.work, self.total, self.note)
                 return
-            self._bar = _bar(f"tapegrad: {self.work}{self.note}", self.total, self._done)
+            if self.total > 1:
+                self._bar = _bar(f"tapegrad: {self.work}{self.note}", self.total, self._done)
             if self._bar is None:
                 _write(self._line())
 

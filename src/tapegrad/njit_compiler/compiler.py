@@ -6,6 +6,7 @@ from collections import Counter
 from types import ModuleType
 from typing import Any
 
+from ..native.progress import Progress
 from . import creation
 from .compiled import of_numba
 from .failures import note_place
@@ -133,7 +134,8 @@ class ActiveCompiler(CompilerBase):  # type: ignore[misc]
 
     def _compile_core(self) -> Any:
         try:
-            return super()._compile_core()
+            with Progress(f"compiling {self.state.func_id.func_qualname}", 1):
+                return super()._compile_core()
         except Exception as error:
             note_place(error, LOWERING_FRAME)  # numba takes the frames off later
             raise
