@@ -39,7 +39,7 @@ def warm() -> int:
     True
     """
     before = machine_code.COUNTS["compiled"]
-    machine_code.load_all(units(), "compiling native code")
+    machine_code.load_all(units(), "compiling native code", f"{__name__}; {__name__}.warm()")
     return machine_code.COUNTS["compiled"] - before
 
 

@@ -14,10 +14,11 @@ import ctypes
 import hashlib
 import importlib
 import inspect
+import os
 import re
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +29,7 @@ from llvmlite import ir
 from . import abi as nt
 from . import object_cache as store
 from .entries import ENTRIES, Entry
+from .helpers import IS_HELPER, assisted
 from .progress import Progress
 from .targets import Target, has_fma, machine_of, target
 
@@ -53,6 +55,8 @@ __all__ = [
 ]  # fmt: skip
 
 llvm.add_symbol("tapegrad_globals", nt.GLOBALS.ctypes.data)
+
+_PACKAGE = __name__.partition(".")[0]
 
 #: counts of units that this process loaded and compiled, for ``python -m tapegrad info``
 COUNTS = {"loaded": 0, "compiled": 0}
@@ -149,10 +153,13 @@ def load(unit: Unit) -> dict[str, int]:
     return addresses
 
 
-def load_all(units: Collection[Unit], work: str = "compiling") -> list[dict[str, int]]:
+def load_all(
+    units: Collection[Unit], work: str = "compiling", module: str = _PACKAGE
+) -> list[dict[str, int]]:
     """Addresses of the functions of units; those that are not in the store are compiled, and kept there.
 
-    What other processes compile meanwhile is waited for, so that each is compiled once.
+    What other processes compile meanwhile is waited for, so that each is compiled once. Where it is much,
+    other cores help: they import `module`, which loads the same units.
     """
     stored = {}
     missing = []
@@ -165,9 +172,9 @@ def load_all(units: Collection[Unit], work: str = "compiling") -> list[dict[str,
     if missing:
         folder = store.cache_folder()
         note = f" (once; it is kept in {folder})" if folder else ""
-        with Progress(work, len(missing), note) as progress:
-            for name, unit in missing:
-                stored[name] = stored[name][0], _compiled(name, unit, stored[name][0])
+        with Progress(work, len(missing), note) as progress, assisted(len(missing), module):
+            for name, compiled_now in _compiled(missing):
+                stored[name] = stored[name][0], compiled_now
                 progress.step()
     engine, addresses = _engine(), []
     for symbols, item in stored.values():
@@ -180,18 +187,34 @@ def load_all(units: Collection[Unit], work: str = "compiling") -> list[dict[str,
     return addresses
 
 
-def _compiled(name: str, unit: Unit, symbols: dict[str, str]) -> store.Stored:
+def _compiled(missing: list[tuple[str, Unit]]) -> Iterator[tuple[str, store.Stored]]:
+    """Compile units, but for those that other processes are compiling: these are waited for at the end."""
+    pending = missing[::-1] if IS_HELPER else missing
+    for patience in (0.0, store.PATIENCE):
+        left = []
+        for name, unit in pending:
+            with store.claim(name, patience) as held:
+                if held or patience:
+                    yield name, _compiled_now(name, unit)
+                else:
+                    left.append((name, unit))
+        if IS_HELPER:
+            os._exit(0)
+        pending = left
+
+
+def _compiled_now(name: str, unit: Unit) -> store.Stored:
     """Compile a unit, or take what another process compiled meanwhile."""
-    with store.claim(name):
-        item = store.read(name, [*symbols.values()])
-        if item is not None:
-            COUNTS["loaded"] += 1
-            return item
-        start = time.perf_counter()
-        code = unit.build(symbols)
-        SECONDS[0] += time.perf_counter() - start
-        COUNTS["compiled"] += 1
-        store.write(name, code)
+    symbols = symbols_of(unit, name)
+    item = store.read(name, [*symbols.values()])
+    if item is not None:
+        COUNTS["loaded"] += 1
+        return item
+    start = time.perf_counter()
+    code = unit.build(symbols)
+    SECONDS[0] += time.perf_counter() - start
+    COUNTS["compiled"] += 1
+    store.write(name, code)
     return store.Stored(Path("compiled by this process") / name, code)
 
 
@@ -225,7 +248,6 @@ def compiled(module: Any) -> bytes:
 
 
 # --------------------------------------------------------------------------- entry points
-_PACKAGE = __name__.partition(".")[0]
 _FOLDER = Path(__file__).parents[__name__.count(".") - 1]
 _IMPORT = re.compile(rb"^from (\.+)([\w.]*) import (\([^)]*\)|[^\n]*)", re.MULTILINE)
 

@@ -34,8 +34,8 @@ except ImportError:  # Windows: processes may compile the same twice
     fcntl = None  # type: ignore[assignment]
 
 __all__ = [
-    "Stored", "cache_folder", "check", "claim", "clear", "files", "folders", "limit", "name_of", "prune",
-    "read", "write",
+    "Stored", "cache_folder", "can_lock", "check", "claim", "clear", "files", "folders", "limit", "name_of",
+    "prune", "read", "write",
 ]  # fmt: skip
 
 #: megabytes of code that are kept; beyond it those that nobody has used for longest go
@@ -244,6 +244,11 @@ def _lock_file() -> int | None:
         return os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError:
         return None
+
+
+def can_lock() -> bool:
+    """Return True if processes can share the work."""
+    return _lock_file() is not None
 
 
 @contextmanager
