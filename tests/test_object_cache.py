@@ -272,9 +272,14 @@ def test_folders(chosen: Callable[..., None], tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("no folder")
     own = tmp_path / "tmp" / f"tapegrad-{os.getuid()}"
-    for place in (blocked, blocked / "below", Path("/proc/nowhere")):
+    chosen(DIR=blocked)
+    with pytest.warns(RuntimeWarning, match="is no folder"):
+        assert store.cache_folder() == own
+    for place in (blocked / "below", Path("/proc/nowhere")):
         chosen(DIR=place)
         assert store.cache_folder() == own, place
+    assert not own.exists()
+    store.write(NAME, b"")
     assert own.stat().st_mode & 0o777 == 0o755
     here = tmp_path / "here" / "and" / "below"
     chosen(DIR=here)

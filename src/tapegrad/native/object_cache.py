@@ -110,28 +110,54 @@ def _warn(place: str, reason: str) -> None:
     )
 
 
+def _refusal(folder: Path) -> str | None:
+    """Return why a folder is not used; None if it can be.
+
+    Raises
+    ------
+    OSError
+        If there is no such folder.
+    """
+    status = os.lstat(folder) if folder == _temporary() else os.stat(folder)
+    return _fault(status) if stat.S_ISDIR(status.st_mode) else "is no folder"
+
+
 @cache
 def _writable() -> tuple[Path | None, tuple[Path, ...]]:
-    """The folder that is written to, or None, and those before it that can only be read."""
+    """The folder that is written to, or None, and those before it that can only be read.
+
+    It is created when the first file is written.
+    """
     readable: list[Path] = []
     for folder_of in (_chosen, _temporary):
-        try:
+        with suppress(OSError, RuntimeError, ValueError):  # no home, a path that is none
             folder = folder_of()
-            with suppress(FileExistsError):
-                folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-            status = os.lstat(folder) if folder_of is _temporary else os.stat(folder)
-            if not stat.S_ISDIR(status.st_mode):
-                continue
-            reason = _fault(status)
-            if reason is not None:
-                _warn(str(folder), reason)
-                continue
-            if os.access(folder, os.W_OK | os.X_OK):
+            existing = folder
+            while not os.path.lexists(existing) and existing != existing.parent:
+                existing = existing.parent
+            if existing == folder:
+                reason = _refusal(folder)
+                if reason is not None:
+                    _warn(str(folder), reason)
+                    continue
+            if existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
                 return folder, tuple(readable)
-            readable.append(folder)
-        except (OSError, RuntimeError, ValueError):
-            continue  # no home, a read-only disk, a path that is none
+            if existing == folder:
+                readable.append(folder)
     return None, tuple(readable)
+
+
+def _create(folder: Path) -> None:
+    """Create a folder, unless it is there.
+
+    Raises
+    ------
+    OSError
+        If it cannot be, or somebody else was faster.
+    """
+    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    if _refusal(folder) is not None:
+        raise PermissionError(folder)
 
 
 @cache
@@ -223,6 +249,7 @@ def write(name: str, code: bytes, folder: Path | None = None) -> None:
         return
     head = {"size": len(code), "sha256": _digest(name, code)}
     try:
+        _create(folder)
         _prune_now_and_then(folder)
         with tempfile.NamedTemporaryFile(dir=folder, prefix="part-", delete=False) as file:
             temporary = file.name
@@ -241,6 +268,7 @@ def _lock_file() -> int | None:
     if fcntl is None or folder is None:
         return None
     try:
+        _create(folder)
         return os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError:
         return None
