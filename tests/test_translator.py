@@ -322,9 +322,22 @@ def _elements_of_a_number(a, d, i, x):  # type: ignore[no-untyped-def]
     p64(i)[0] = p64(a)[0][0]
 
 
+def _statement_of_python(a, d, i, x):  # type: ignore[no-untyped-def]
+    with p64(a):
+        pass
+
+
+def _loop_with_else(a, d, i, x):  # type: ignore[no-untyped-def]
+    for k in range(3):
+        p64(i)[0] = k
+    else:
+        p64(i)[0] = 5
+
+
 @pytest.mark.parametrize(
     ("function", "reason"),
     [
+        (_statement_of_python, "no such With"), (_loop_with_else, "no such For"),
         (_unknown_name, "undefined_here"), (_text, "str"), (_list, "List"),
         (_function_of_python, "sorted"), (_float_as_integer, "float64 where int is wanted"),
         (_float_in_an_integer, "n is an integer, and a float elsewhere"),

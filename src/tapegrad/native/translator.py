@@ -179,7 +179,10 @@ class _Body(Expressions):
             if self.builder.block.is_terminated:
                 return
             try:
-                getattr(self, f"_write_{type(node).__name__.lower()}")(node)
+                write = getattr(self, f"_write_{type(node).__name__.lower()}", None)
+                if write is None or (isinstance(node, ast.For | ast.While) and node.orelse):
+                    raise MismatchError(f"native code has no such {type(node).__name__}")
+                write(node)
             except (MismatchError, TypeError, AttributeError, ValueError) as error:
                 code = self._function.__code__
                 line = code.co_firstlineno + node.lineno - 1
