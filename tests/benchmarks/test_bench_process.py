@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import subprocess
 import sys
 import time
@@ -21,11 +22,13 @@ LINUX = Path("/proc/self/statm").exists()
 needs_statm = pytest.mark.skipif(not LINUX, reason="resident memory is read from /proc/self/statm")
 
 
-def probe(*arguments: object) -> dict[str, Any]:
+def probe(*arguments: object, **env: str) -> dict[str, Any]:
     """Run a probe in a fresh process; its answer gains `seconds`, from start to gradient."""
     command = [sys.executable, str(Path(__file__).with_name("probes.py")), *map(str, arguments)]
     begin = time.time()
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, **env}
+    )
     answer = json.loads(done.stdout)
     if "finished" in answer:
         answer["seconds"] = answer["finished"] - begin
@@ -88,6 +91,23 @@ def test_compilation(compilations, report_samples, name):
     report_samples(
         "start-up: fresh process to first gradient of a loop that it compiles", name, samples
     )
+
+
+@pytest.mark.parametrize(
+    ("which", "group", "limit"),
+    [
+        ("start", "start-up: first gradient, no code compiled yet", 15.0),
+        ("loop", "start-up: first gradient of a compiled loop, no code compiled yet", 18.0),
+    ],
+)
+def test_start_on_an_empty_store(request, report_samples, tmp_path, which, group, limit):
+    """All cores compile, unless the package was installed with code."""
+    rounds = 1 if request.config.getoption("benchmark_disable") else 3
+    samples = []
+    for i in range(rounds):
+        answer = probe(which, "tapegrad", TAPEGRAD_CACHE_DIR=str(tmp_path / str(i)))
+        samples.append(answer["seconds"])
+    report_samples(group, "tapegrad", samples, aims=[Aim(f"at most {limit:.0f} s", limit)])
 
 
 @needs_statm
