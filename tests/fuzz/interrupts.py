@@ -20,6 +20,7 @@ import numpy as np
 
 import tapegrad as tg
 from tapegrad.autograd.checkpoint import checkpoint
+from tapegrad.base.fast_paths import REFUSED
 from tapegrad.native import abi as nt
 from tapegrad.tape.verifier import verify
 
@@ -174,7 +175,7 @@ def _disorder() -> str:
         return "grad mode is off"
     if tg.is_inference_mode_enabled():
         return "inference mode is on"
-    if tape.state[nt.S_BUSY]:
+    if tape.state[nt.S_BUSY] != int(REFUSED) << 8 * nt.BUSY_REFUSED:
         return "recording goes through Python"
     if tape.saving is not None:
         return "hooks on what is saved are in use"
