@@ -25,6 +25,7 @@ from .numba_api import (
     get_definition,
     guard,
     ir,
+    jit_enabled,
     note_definitions,
     register_pass,
 )
@@ -133,7 +134,8 @@ class ActiveCompiler(CompilerBase):  # type: ignore[misc]
 
     def _compile_core(self) -> Any:
         try:
-            return super()._compile_core()
+            with jit_enabled():
+                return super()._compile_core()
         except Exception as error:
             note_place(error, LOWERING_FRAME)  # numba takes the frames off later
             raise
