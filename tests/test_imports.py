@@ -143,3 +143,29 @@ def test_a_program_for_torch() -> None:
         """
     )
     assert out.splitlines() == ["[2.0, 4.0] [[1.0]]", "[3.0, 12.0]"]
+
+
+NJIT = """
+    import numpy as np
+    import tapegrad as tg
+    @tg.njit
+    def square(x):
+        return x * x
+    @tg.njit
+    def f(x):  # numba's functions on arrays are compiled with it
+        s = np.median(x) + square(np.sort(x)[0])
+        for i in range(len(x)):
+            s += np.exp(x[i])
+        return s
+    print(f(np.array([1.0, 2.0, 3.0])), f.primal(np.array([1.0, 2.0, 3.0])))
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    f(x).backward()
+    print(x.grad, f.recorded > 0, len(f.primal.signatures), len(f.active.signatures))
+"""
+
+
+def test_functions_compile_under_numbas_switch() -> None:
+    """``NUMBA_DISABLE_JIT`` is meant for functions under ``numba.njit``."""
+    env = {"NUMBA_DISABLE_JIT": "1"}
+    imported_before = python("import numba\n" + textwrap.dedent(NJIT), env=env)
+    assert python(NJIT, env=env) == imported_before == python(NJIT)

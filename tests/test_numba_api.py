@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import ctypes
 import inspect
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import numba
 import pytest
+from llvmlite import ir
 from numba.core import base, dispatcher, lowering
 from numba.core.callconv import CPUCallConv
 from numba.core.compiler_machinery import PassManager
@@ -47,6 +50,7 @@ METHODS: dict[Any, dict[str, str]] = {
         "get_overload": "self sig",
     },
     api.AbstractTemplate: {},
+    api.Compiler: {"_compile_core": "self"},
     api.CompilerBase: {"_compile_core": "self", "define_pipelines": "self"},
     api.ConfigStack: {"top_or_none": ""},
     api.DefaultPassBuilder: {"define_nopython_pipeline": "state"},
@@ -184,6 +188,7 @@ def test_passes_see_the_definitions_that_they_note() -> None:
                         seen.append((s.value in held, state.typemap[s.target.name]))
             assert api.definitions(state.func_ir, "no such variable") == []
             assert state.calltypes is not None
+            assert state.args == (numba.types.float64,)
             assert state.typingctx is not None
             assert state.targetctx is not None
             assert not state.func_ir.is_generator
@@ -193,6 +198,82 @@ def test_passes_see_the_definitions_that_they_note() -> None:
     assert function(2.0) == 3.0
     assert all(known for known, _ in seen)
     assert numba.types.float64 in {kind for _, kind in seen}
+
+
+#: numba's calling convention: a status, and addresses of the result and of an error before the arguments
+CONVENTION = ctypes.CFUNCTYPE(
+    ctypes.c_int32, ctypes.POINTER(ctypes.c_int64), ctypes.POINTER(ctypes.c_void_p),
+    ctypes.c_int64, ctypes.c_int64,
+)  # fmt: skip
+
+
+def test_native_code_can_call_a_compiled_function() -> None:
+    """Sweeps call the reverse passes of blocks, which numba compiles, by their addresses."""
+
+    def divide(a: int, b: int) -> int:
+        if b == 0:
+            raise ValueError("zero")
+        return a // b
+
+    signature = numba.types.int64(numba.types.int64, numba.types.int64)
+    overload = numba.njit(signature)(divide).overloads[signature.args]
+    address = overload.library.get_pointer_to_function(overload.fndesc.llvm_func_name)
+    function, result, error = CONVENTION(address), ctypes.c_int64(), ctypes.c_void_p()
+    assert function(ctypes.byref(result), ctypes.byref(error), 42, 6) == 0
+    assert (result.value, error.value) == (7, None)
+    assert function(ctypes.byref(result), ctypes.byref(error), 42, 0) > 0
+    assert error.value
+
+
+def test_the_type_of_a_compiled_function() -> None:
+    context = api.cpu_target.target_context
+    kind = context.call_conv.get_function_type(numba.types.int64, (numba.types.int64,) * 6)
+    assert kind.return_type == ir.IntType(32)
+    result, error, *arguments = kind.args
+    assert result.pointee == ir.IntType(64)
+    assert error.is_pointer
+    assert error.pointee.is_pointer
+    assert arguments == [ir.IntType(64)] * 6
+
+
+def test_structures_have_values() -> None:
+    """`create_struct_proxy` makes classes, whose objects give their LLVM value."""
+    context = api.cpu_target.target_context
+    proxy = api.cgutils.create_struct_proxy(numba.types.complex128)
+    assert arguments(proxy.__init__).startswith("self context builder value")
+    assert arguments(proxy._getvalue) == "self"
+    assert context.get_value_type(numba.types.int64) == ir.IntType(64)
+
+
+def test_the_setting_is_there() -> None:
+    """``NUMBA_DISABLE_JIT`` turns `numba.njit` off, and `numba_api.njit` does not mind."""
+    before = numba.config.DISABLE_JIT
+    numba.config.DISABLE_JIT = 1
+    try:
+        assert numba.njit(abs_of) is abs_of
+        function = api.njit(abs_of)
+        assert function(-2.0) == 2.0
+        assert len(function.signatures) == 1
+        assert numba.config.DISABLE_JIT == 1
+    finally:
+        numba.config.DISABLE_JIT = before
+
+
+def abs_of(x: float) -> float:
+    return abs(x)
+
+
+def test_the_bounds_in_pyproject() -> None:
+    """Any release of numba may change what this file asserts; `.ci/run` tries the newest."""
+    text = (Path(__file__).parent.parent / "pyproject.toml").read_text()
+    bounds = {
+        name: bound
+        for name, _, bound in (
+            d.partition(">=") for d in tomllib.loads(text)["project"]["dependencies"]
+        )
+    }
+    assert bounds.keys() == {"llvmlite", "numba", "numpy", "optree"}
+    assert "," in bounds["numba"]
 
 
 def test_only_one_file_imports_private_names() -> None:

@@ -12,6 +12,10 @@ functions with options stand in `tapegrad.functions`.
 
 import math as _math
 
+from .base.platform_check import check_platform
+
+check_platform()  # before anything else is loaded
+
 from . import autograd, cuda, func, other_names, testing, utils
 from .autograd import (
     enable_grad,
@@ -123,4 +127,4 @@ def __dir__() -> list[str]:
 other_names.install()
 # PyTorch's names for two dtypes are Python's own names: nothing below here may mean those.
 float, bool = float_, bool_
-del _public, FUNCTIONS, registry, float_, bool_
+del _public, FUNCTIONS, check_platform, registry, float_, bool_

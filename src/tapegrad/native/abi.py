@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..base import object_layout
+
 #: process-wide structure of native code, reached by symbol so that no address is compiled in
 GLOBALS = np.zeros(64, np.int64)
 
@@ -179,7 +181,7 @@ TILE = 1024
 
 # what the two sides must agree on beside that
 FLOAT32 = 1  # code of a dtype
-HEADER = object.__basicsize__  # of a PyObject: two words, more in free-threaded builds
+HEADER, TUPLE_ITEMS = object_layout.HEADER, object_layout.TUPLE_ITEMS
 SELECT_CODE = 1  # opcode of integer indexing
 # in the place of opcodes in G_SLOW: what entry and exit of an `Exchange` ask Python for
 ENTER_CODE, LEAVE_CODE = 1022, 1023

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..base.dtypes import bool_, dtype, float32, float64, int64
+from ..base.object_layout import UFunc
 from . import abi as nt
 from .machine_code import Unit, kernel_unit, load, source_of
 from .words import KINDS, helper
@@ -26,23 +27,6 @@ __all__ = [
     "NATIVE", "PREFERRED", "fastest_loop", "is_ufunc_loop", "native_kernel", "native_kernel_address",
     "native_kernels", "ufunc_loop",
 ]  # fmt: skip
-
-
-class _UFunc(ctypes.Structure):
-    """The head of PyUFuncObject, behind PyObject_HEAD."""
-
-    _fields_ = (
-        ("nin", ctypes.c_int),
-        ("nout", ctypes.c_int),
-        ("nargs", ctypes.c_int),
-        ("identity", ctypes.c_int),
-        ("functions", ctypes.POINTER(ctypes.c_void_p)),
-        ("data", ctypes.POINTER(ctypes.c_void_p)),
-        ("ntypes", ctypes.c_int),
-        ("reserved1", ctypes.c_int),
-        ("name", ctypes.c_char_p),
-        ("types", ctypes.POINTER(ctypes.c_char)),
-    )
 
 
 _LOOPS: set[tuple[int, int]] = set()
@@ -62,7 +46,7 @@ def ufunc_loop(ufunc: np.ufunc, dtypes: tuple[dtype, ...]) -> tuple[int, int]:
     TypeError
         If the ufunc has no such loop.
     """
-    head = _UFunc.from_address(id(ufunc) + object.__basicsize__)
+    head = UFunc.of(ufunc)
     numbers = [d.np.num for d in dtypes]
     if ufunc is np.positive and numbers[0] == np.dtype(np.bool_).num:
         numbers = [np.dtype(np.int8).num] * 2  # bools are bytes, and `positive` takes no bools

@@ -65,7 +65,6 @@ class Compiled:
     """
 
     def __init__(self, function: FunctionType, options: dict[str, Any], primal: Any = None) -> None:
-        numba = imported("numba")
         dispatch = imported("tapegrad.njit_compiler.dispatch")
         # imported now: a program that decorates no function waits for none of them
         self._strips = imported("tapegrad.scalar_tape.recorder")
@@ -75,8 +74,8 @@ class Compiled:
         self.py_func = function
         options = {"error_model": "numpy", "nogil": True, **options}
         self.options = options
-        self.primal = numba.njit(**options)(function) if primal is None else primal
-        self._disabled = bool(numba.config.DISABLE_JIT)
+        njit = self._numba_api.njit
+        self.primal = njit(function, **options) if primal is None else primal
         # Another name, so that the two do not share a file of numba's cache.
         active_function = FunctionType(
             function.__code__, function.__globals__, function.__name__, function.__defaults__,
@@ -87,8 +86,8 @@ class Compiled:
         active_function.__qualname__ = f"{function.__qualname__}.active"
         # One recorder is one thread's, so ``prange`` is ``range`` there.
         active_options = {**options, "boundscheck": True, "parallel": False}
-        self.active = numba.njit(pipeline_class=dispatch.ActiveCompiler, **active_options)(
-            active_function
+        self.active = njit(
+            active_function, pipeline_class=dispatch.ActiveCompiler, **active_options
         )
         #: sizes of the last call's recorder, and the room that the next one begins with
         self._sizes, self._rooms = (0, 0), (128, 64)
@@ -111,11 +110,6 @@ class Compiled:
         if not call.tensors:
             positional, named = call.replaced(args), call.replaced(kwargs)
             return as_tensors(self._run(self.primal, positional, named))
-        if self._disabled:
-            raise UnsupportedError(
-                "tg.njit cannot record a function under NUMBA_DISABLE_JIT, as it has numba compile it; "
-                f"without that setting, or with numbers and arrays, {self.py_func.__name__}() can be called"
-            )
         if self._yields:
             raise UnsupportedError(
                 f"tg.njit cannot record the generator {self.py_func.__name__}(); call it in a function "

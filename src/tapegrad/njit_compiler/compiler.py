@@ -26,6 +26,7 @@ from .numba_api import (
     get_definition,
     guard,
     ir,
+    jit_enabled,
     note_definitions,
     register_pass,
 )
@@ -134,7 +135,7 @@ class ActiveCompiler(CompilerBase):  # type: ignore[misc]
 
     def _compile_core(self) -> Any:
         try:
-            with Progress(f"compiling {self.state.func_id.func_qualname}", 1):
+            with Progress(f"compiling {self.state.func_id.func_qualname}", 1), jit_enabled():
                 return super()._compile_core()
         except Exception as error:
             note_place(error, LOWERING_FRAME)  # numba takes the frames off later

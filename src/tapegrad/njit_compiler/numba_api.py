@@ -7,8 +7,9 @@ signature that is relied on, and so are the methods of objects that numba hands 
 - **IR**: `ir` has the statements and expressions of a function that is being compiled; `get_definition`
   and `guard` look up the expression that a variable holds, `definitions` all of them; `note_definitions` is
   called after a change; `mk_unique_var` names a new variable.
-- **Pipeline**: `CompilerBase` and `DefaultPassBuilder` make a pipeline, `FunctionPass` and `register_pass`
-  a pass; passes are put behind `MakeFunctionToJitFunction` and `NopythonRewrites`.
+- **Setting**: `jit_enabled` and `njit` compile under ``NUMBA_DISABLE_JIT``, too.
+- **Pipeline**: `CompilerBase` and `DefaultPassBuilder` make a pipeline (`Compiler` is numba's own),
+  `FunctionPass` and `register_pass` a pass, behind `MakeFunctionToJitFunction` or `NopythonRewrites`.
 - **Typing**: `AbstractTemplate`, `infer_global` and `signature` give a function a type for its arguments,
   `Conversion` says how types convert, `get_array_index_type` what an index selects. `functions_in_typing`
   are the functions that are being typed now, `ConfigStack` has the flags of the innermost. `CPUDispatcher`
@@ -24,11 +25,14 @@ signature that is relied on, and so are the methods of objects that numba hands 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import numba
 from numba.core import cgutils, ir
 from numba.core.boxing import unbox_array
-from numba.core.compiler import CompilerBase, DefaultPassBuilder, Flags
+from numba.core.compiler import Compiler, CompilerBase, DefaultPassBuilder, Flags
 from numba.core.compiler_machinery import FunctionPass, register_pass
 from numba.core.errors import NumbaError, NumbaTypeError
 from numba.core.imputils import impl_ret_borrowed
@@ -59,18 +63,45 @@ __all__ = [
     "AbstractTemplate", "CPUDispatcher", "CompilerBase", "ConfigStack", "Conversion",
     "DefaultPassBuilder", "Flags", "FunctionPass", "MakeFunctionToJitFunction", "NopythonRewrites",
     "NumbaError", "NumbaTypeError", "UfuncKernel",
-    "cgutils", "definitions", "empty_array", "empty_inferred", "extents_may_overlap",
+    "cgutils", "cpu_target", "definitions", "empty_array", "empty_inferred", "extents_may_overlap",
     "functions_in_typing", "get_array_index_type", "get_array_memory_extents", "get_definition",
-    "guard", "impl_ret_borrowed", "infer_global", "intrin_alloc", "ir", "load_item", "make_array",
-    "mk_unique_var", "note_definitions", "numpy_ufunc_kernel", "populate_array", "register_pass",
-    "setitem_array", "signature", "store_item", "unbox_array",
+    "guard", "impl_ret_borrowed", "infer_global", "intrin_alloc", "ir", "jit_enabled", "load_item",
+    "make_array", "mk_unique_var", "njit", "note_definitions", "numpy_ufunc_kernel",
+    "populate_array", "register_pass", "setitem_array", "signature", "store_item", "unbox_array",
 ]  # fmt: skip
 
 COMPILING_FRAME = "_compile_for_args"
 LOWERING_FRAME = "lower_inst"
 
+config: Any = numba.config
 empty_array: Any = _empty_nd_impl
 UfuncKernel: Any = _Kernel
+
+
+@contextmanager
+def jit_enabled() -> Iterator[None]:
+    """Let numba compile: ``NUMBA_DISABLE_JIT`` is meant for functions under ``numba.njit`` itself."""
+    before, config.DISABLE_JIT = config.DISABLE_JIT, 0
+    try:
+        yield
+    finally:
+        config.DISABLE_JIT = before
+
+
+class _EnabledCompiler(Compiler):
+    """numba's pipeline, under ``NUMBA_DISABLE_JIT`` as without it."""
+
+    def _compile_core(self) -> Any:
+        with jit_enabled():
+            return super()._compile_core()  # type: ignore[no-untyped-call]
+
+
+def njit(function: Callable[..., Any], **options: Any) -> Any:
+    """Return a function under ``numba.njit``, which compiles whatever ``NUMBA_DISABLE_JIT`` says."""
+    if config.DISABLE_JIT:
+        options.setdefault("pipeline_class", _EnabledCompiler)
+    with jit_enabled():
+        return numba.njit(**options)(function)
 
 
 def definitions(func_ir: Any, name: str) -> list[Any]:

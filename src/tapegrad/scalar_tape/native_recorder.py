@@ -166,7 +166,7 @@ def begin_entry(state, recorder, items, count, joining, rooms):  # type: ignore[
     a, address = p32(args), p64(s[nt.S_ADDRESS])
     itab, instructions = p64(globals_address())[nt.G_ITAB], p32(s[nt.S_INSTRUCTION])
     for i in range(count):
-        tensor = p64(items + nt.HEADER + 8 + 8 * i)[0]
+        tensor = p64(items + nt.TUPLE_ITEMS + 8 * i)[0]
         if p64(tensor + nt.HEADER - 8)[0] != tensor_type or p64(tensor + nt.HEADER)[0] != state:
             return -1
         a[i] = slot_of(state, tensor)
