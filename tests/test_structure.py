@@ -25,8 +25,9 @@ SOURCE = Path(tapegrad.__file__).parent
 #: floors of packages, and the modules beside them: a file may import its own package and what is below
 ORDER = [
     ("base",), ("native",), ("ops",), ("tape",), ("rules",), ("engine", "scalar_tape"), ("batching",),
-    ("functions",), ("tensors",), ("autograd",), ("func", "utils", "njit_compiler"), ("testing", "cuda"),
-    ("other_names",), ("__init__",), ("tour", "warming"), ("__main__",),
+    ("functions",), ("tensors",), ("autograd",), ("func", "utils", "njit_compiler"),
+    ("testing", "cuda", "notebook_errors"), ("other_names",), ("__init__",), ("tour", "warming"),
+    ("__main__",),
 ]  # fmt: skip
 LIMIT = 450
 FILES = sorted(SOURCE.rglob("*.py"))

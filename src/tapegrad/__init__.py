@@ -16,7 +16,7 @@ from .base.platform_check import check_platform
 
 check_platform()  # before anything else is loaded
 
-from . import autograd, cuda, func, other_names, testing, utils
+from . import autograd, cuda, func, notebook_errors, other_names, testing, utils
 from .autograd import (
     enable_grad,
     inference_mode,
@@ -43,13 +43,14 @@ from .base.dtypes import (
     set_default_dtype,
 )
 from .base.errors import TapeError, UnsupportedError
+from .base.missing_names import getattr_of
 from .engine.inference import is_inference
 from .func import vmap
 from .func.jax_style import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from .functions import registry
 from .njit_compiler.checkpointed_loop import checkpointed_loop
 from .njit_compiler.compiled import njit, value
-from .tape.current import current_tape
+from .tape.current import current_tape, synchronize
 from .tape.recording import is_tensor
 from .tape.tape import Tape
 from .tensors.printing import set_printoptions
@@ -105,6 +106,7 @@ __all__ = [
     "set_default_dtype",
     "set_grad_enabled",
     "set_printoptions",
+    "synchronize",
     "testing",
     "utils",
     "value",
@@ -124,7 +126,9 @@ def __dir__() -> list[str]:
     return sorted([*__all__, "__doc__", "__version__"])
 
 
+__getattr__ = getattr_of(__name__)
 other_names.install()
+notebook_errors.install()
 # PyTorch's names for two dtypes are Python's own names: nothing below here may mean those.
 float, bool = float_, bool_
-del _public, FUNCTIONS, check_platform, registry, float_, bool_
+del _public, FUNCTIONS, check_platform, getattr_of, registry, float_, bool_

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from .base.errors import UnsupportedError
+from .base.missing_names import getattr_of
 
 __all__ = ["current_device", "device_count", "is_available", "is_initialized", "manual_seed_all"]
 
@@ -49,9 +48,6 @@ def current_device() -> int:
     raise UnsupportedError("cuda.current_device(): tapegrad computes on the CPU only")
 
 
-def __getattr__(name: str) -> Any:
-    if name.startswith("__"):
-        raise AttributeError(name)
-    raise AttributeError(
-        f"tapegrad.cuda has no {name}: tapegrad computes on the CPU only; ask cuda.is_available() first"
-    )
+__getattr__ = getattr_of(
+    __name__, "tapegrad computes on the CPU only; ask cuda.is_available() first"
+)

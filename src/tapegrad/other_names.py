@@ -3,7 +3,7 @@
 ``import torch.autograd`` finds ``torch`` in `sys.modules` and looks for the submodule where that one's files
 are. Without more it would run them a second time, as modules of another name, with tensors, tapes and
 tables of their own. `OtherNames` stands before the finder that would do so, and answers with the module
-that is there.
+that is there. It also says what there is in the place of a part of PyTorch that is missing.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+
+from .base.missing_names import instead_of
 
 __all__ = ["OtherNames"]
 
@@ -30,6 +32,11 @@ class OtherNames(MetaPathFinder):
         """Return the spec of `fullname`, if that is a submodule of this package under another name."""
         parent, _, child = fullname.rpartition(".")
         name = getattr(sys.modules.get(parent), "__name__", "")
+        text = instead_of(f"{name}.{child}")
+        if (
+            text is not None
+        ):  # with the module's name, `from ... import` would have words of its own
+            raise ModuleNotFoundError(text)
         if name == parent or name.partition(".")[0] != PACKAGE:
             return None
         if importlib.util.find_spec(f"{name}.{child}") is None:

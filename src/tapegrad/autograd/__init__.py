@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..base.missing_names import getattr_of
 from ..engine.saved_tensor import SavedTensor
 from . import anomaly_mode, checkpoint, forward_ad, function, functional, grad_mode, graph, variable
 from .anomaly_mode import (
@@ -61,3 +62,6 @@ __all__ = [
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+__getattr__ = getattr_of(__name__)

@@ -8,6 +8,7 @@ touches ``grad`` of the caller's tensors.
 
 from __future__ import annotations
 
+from ..base.missing_names import getattr_of
 from .gradients import grad, grad_and_value, jvp, linearize, vjp
 from .jacobians import hessian, jacfwd, jacrev
 from .modules import functional_call, functionalize, stack_module_state
@@ -31,3 +32,6 @@ __all__ = [
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+__getattr__ = getattr_of(__name__)

@@ -11,7 +11,7 @@ from ..native import abi as nt
 from ..native.exchange import Change, Exchange
 from .tape import TAPES, Tape
 
-__all__ = ["current_tape", "record_on", "recording_on"]
+__all__ = ["current_tape", "record_on", "recording_on", "synchronize"]
 
 _local = threading.local()
 
@@ -25,6 +25,33 @@ def current_tape() -> Tape:
         _local.end = _End(tape)  # first: an interrupt must not leave a tape without it
         _local.tape = tape
     return tape
+
+
+def synchronize() -> None:
+    """Compute all that this thread has recorded and that nobody has asked for yet.
+
+    Operations are recorded at once and computed when a value is needed, so a clock around them measures
+    the recording; `synchronize` before the clock is read makes it measure the computation, too.
+
+    Raises
+    ------
+    MemoryError
+        If a result does not fit in memory.
+
+    Examples
+    --------
+    >>> import time
+    >>> import tapegrad as tg
+    >>> x = tg.rand(100, 100)
+    >>> start = time.perf_counter()
+    >>> y = x @ x
+    >>> tg.synchronize()
+    >>> seconds = time.perf_counter() - start
+    """
+    thread = threading.current_thread()
+    for tape in TAPES.copy().values():
+        if tape.owner is thread and not tape.abstract:
+            tape.evaluate()
 
 
 class _End:

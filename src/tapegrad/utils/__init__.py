@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..base.missing_names import getattr_of
 from . import checkpoint
 
 __all__ = ["checkpoint"]
@@ -9,3 +10,6 @@ __all__ = ["checkpoint"]
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+__getattr__ = getattr_of(__name__)

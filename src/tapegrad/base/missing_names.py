@@ -1,0 +1,139 @@
+"""Errors for names that a module does not have: what stands in the place of a part of PyTorch, near misses.
+
+Start reading at `INSTEAD`. `getattr_of` makes a module's ``__getattr__``, which runs for missing names only;
+`instead_of` answers for imports of missing submodules (other_names.py).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+__all__ = ["INSTEAD", "getattr_of", "instead_of"]
+
+_COMPILED = (
+    "@tg.njit compiles functions with loops (docs/njit.md), and operations that run often are fused and "
+    "compiled by themselves"
+)
+_DTYPES = "dtypes are float64 (the default), float32, int64 and bool; docs/pytorch_differences.md has more"
+_LINALG = (
+    "there are matmul, einsum, matrix_power, norm, trace and their like; functions under @tg.njit may call "
+    "numpy.linalg's solve, inv and det, and autograd.Function wraps any other"
+)
+_LAYERS = (
+    "a layer is a function of its parameters, which are tensors that require grad, in any nested container: "
+    "tg.linear, tg.relu, tg.softmax, tg.log_softmax and their like; tg.value_and_grad differentiates with "
+    "respect to such a container"
+)
+_CPU = "tapegrad computes on the CPU only; leave the device out"
+_ONE = (
+    "tapegrad computes in one process: use Python's multiprocessing, in which tensors are pickled"
+)
+_STATISTICS = (
+    "tg.rand, randn, normal, bernoulli, multinomial and poisson draw; densities are written out"
+)
+
+#: a part of PyTorch's, by module -> the words for what there is instead
+INSTEAD: dict[str, dict[str, str]] = {
+    "tapegrad": {
+        "nn": _LAYERS,
+        "optim": "a step is written out, `with tg.no_grad(): w -= rate * w.grad`; or give scipy.optimize a "
+        "function of tg.value_and_grad",
+        **dict.fromkeys(
+            ["jit", "compile", "compiler", "fx", "export", "cond", "while_loop"], _COMPILED
+        ),
+        **dict.fromkeys(
+            [
+                "bfloat16",
+                "float16",
+                "half",
+                "int",
+                "int8",
+                "int16",
+                "int32",
+                "short",
+                "uint8",
+                "qint8",
+            ],
+            _DTYPES,
+        ),
+        **dict.fromkeys(["cdouble", "cfloat", "complex", "complex64", "complex128"], _DTYPES),
+        **dict.fromkeys(
+            [
+                "linalg",
+                "cholesky",
+                "cholesky_solve",
+                "det",
+                "eig",
+                "inverse",
+                "logdet",
+                "lstsq",
+                "lu",
+            ],
+            _LINALG,
+        ),
+        **dict.fromkeys(
+            ["matrix_exp", "pinverse", "qr", "slogdet", "svd", "triangular_solve"], _LINALG
+        ),
+        **dict.fromkeys(
+            ["accelerator", "amp", "autocast", "backends", "cpu", "mps", "mtia", "xpu"], _CPU
+        ),
+        "set_default_device": _CPU,
+        **dict.fromkeys(["distributed", "futures", "multiprocessing"], _ONE),
+        "distributions": _STATISTICS,
+        "dropout": "multiply by `tg.bernoulli(tg.full_like(x, 1 - p)) / (1 - p)`",
+        "fft": "numpy.fft computes; an autograd.Function around it has the derivative",
+        "special": "tg.erf, erfc, logit, sigmoid, xlogy, sinc, logsumexp and their like are functions of "
+        "tapegrad itself",
+        "sparse": "tensors are dense",
+        "profiler": "print(tg.current_tape()) shows what was recorded, tg.current_tape().stats() counts, and "
+        "docs/timing.md says how to time",
+        "from_dlpack": "tg.from_numpy(numpy.from_dlpack(x)) shares the memory",
+        "set_default_tensor_type": "tg.set_default_dtype sets the dtype of new tensors",
+    },
+    "tapegrad.utils": {
+        "data": "loop over NumPy arrays, or over tensors: `for i in tg.randperm(n).split(size): x[i]`",
+    },
+}
+
+
+def instead_of(name: str) -> str | None:
+    """Return the words for a missing module or attribute (its whole name), or None where there are none."""
+    module, _, child = name.rpartition(".")
+    text = INSTEAD.get(module, {}).get(child)
+    return None if text is None else f"{module} has no {child}: {text}"
+
+
+def getattr_of(module: str, otherwise: str | None = None) -> Callable[[str], Any]:
+    """Return ``__getattr__`` of a module: it raises the error for a missing name.
+
+    Parameters
+    ----------
+    module : str
+        Its name.
+    otherwise : str, optional
+        Words for all names that `INSTEAD` does not have.
+    """
+
+    def missing(name: str) -> NoReturn:
+        text = None if name.startswith("__") else instead_of(f"{module}.{name}")
+        if text is None:
+            text = f"module {module!r} has no attribute {name!r}"
+            if not name.startswith("_"):
+                text = (
+                    f"{module} has no {name}: {otherwise}"
+                    if otherwise
+                    else text + _hint(module, name)
+                )
+        # Without a name and an object of the error's, Python would look for near misses once more.
+        raise AttributeError(text, name=name, obj=None)
+
+    return missing
+
+
+def _hint(module: str, name: str) -> str:
+    import difflib  # for an error only
+
+    near = difflib.get_close_matches(name, dir(sys.modules[module]), n=3, cutoff=0.7)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
