@@ -99,8 +99,11 @@ class Function:
         raise NotImplementedError("setup_context is not implemented.")
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Any) -> Any:
-        """Return the gradients of the arguments; to be overridden."""
+    def backward(ctx: Any, *grad_outputs: Any, **_: Any) -> Any:
+        """Return the gradients of the arguments; to be overridden.
+
+        (Type checkers let a method with ``**_`` be overridden with any further parameters.)
+        """
         raise NotImplementedError(
             "You must implement either the backward or vjp method for your custom autograd.Function "
             "to use it with backward mode AD."
@@ -109,7 +112,7 @@ class Function:
     vjp = backward
 
     @staticmethod
-    def jvp(ctx: Any, *grad_inputs: Any) -> Any:
+    def jvp(ctx: Any, *grad_inputs: Any, **_: Any) -> Any:
         """Return the tangents of the outputs; to be overridden for a forward mode of one's own."""
         raise NotImplementedError(
             "You must implement the jvp function for custom autograd.Function to use it with forward "
@@ -117,7 +120,7 @@ class Function:
         )
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> Any:
+    def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any, **_: Any) -> Any:
         """Compute the outputs for a batch; to be overridden, or ``generate_vmap_rule`` to be set."""
         raise NotImplementedError(
             "To use autograd.Function with vmap, you must either override the vmap staticmethod or set "
@@ -354,7 +357,7 @@ class _Transposed(Function):
         numbers: Any,
         *cts: Any,
     ) -> Any:
-        ctx.call = _JvpCall(function, context, place, numbers)  # type: ignore[attr-defined]
+        ctx.call = _JvpCall(function, context, place, numbers)
         return tuple(FUNCTIONS["zeros"](shape, dtype=kind) for shape, kind in like)
 
     @staticmethod

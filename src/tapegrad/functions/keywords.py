@@ -14,7 +14,7 @@ from ..base.errors import must_be
 from ..tape import recording as record
 from ..tape.current import current_tape
 from .arguments import check_cast
-from .registry import FORMS
+from .registry import FORMS, ShownSignature
 from .signature import Signature, is_length
 
 __all__ = ["accept"]
@@ -52,6 +52,7 @@ def accept(
             return function(*args, **options)
         return _written(name, function, args, options, out)
 
+    call.__wrapped__ = ShownSignature(lambda: function, out=True)  # type: ignore[assignment]
     return call
 
 
@@ -115,6 +116,7 @@ def checked(
             known[(*map(type, args), *options, *map(type, options.values()))] = names
         return names
 
+    call.__wrapped__ = ShownSignature(lambda: function, out=out)  # type: ignore[assignment]
     return call
 
 

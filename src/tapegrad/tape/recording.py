@@ -59,6 +59,11 @@ def set_tensor_type(kind: Any) -> None:
     _types.append(kind)
 
 
+def tensor_type() -> Any:
+    """Return the Tensor type."""
+    return _types[0]
+
+
 def is_active(tensor: TensorHandle) -> bool:
     """Return True if operations on a tensor are differentiated, be it in forward mode only."""
     status = status_of(tensor)

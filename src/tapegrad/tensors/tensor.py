@@ -29,14 +29,13 @@ from ..tape.printer import format_tape
 from ..tape.tape import Tape, slot_of, tape_at
 from . import all_functions, printing
 from .autograd_methods import AutogradMethods
-from .operators import FUNCTIONS, METHODS, make_base
+from .base import Base
+from .operators import FUNCTIONS, METHODS
 
 __all__ = ["FUNCTIONS", "Tensor"]
 
-_Base: Any = make_base()
 
-
-class Tensor(_Base, AutogradMethods):  # type: ignore[misc]
+class Tensor(Base, AutogradMethods):
     """A value on a tape, under PyTorch's interface.
 
     ``Tensor(data)`` makes a tensor of the default dtype from nested sequences, and ``Tensor(2, 3)``
