@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import os
+import re
 import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import tapegrad
+from tapegrad.functions.help_texts import HELP
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = Path(__file__).parent / "typed_program.py"
@@ -57,3 +61,26 @@ def test_a_program_passes_pyright(tmp_path: Path) -> None:
 
 def test_the_program_runs() -> None:
     runpy.run_path(str(PROGRAM))
+
+
+def test_results_of_examples_are_of_the_types_in_the_stubs() -> None:
+    """The type of each result is among those that the stub has for the function."""
+    tool = runpy.run_path(str(ROOT / "tools" / "make_help.py"))
+    texts, seen = stubs(), 0
+    for key in HELP:
+        name = key.removeprefix("op ").removeprefix("Tensor.")
+        is_method = "Tensor." in key
+        text = texts["tensors/base.pyi" if is_method else "__init__.pyi"]
+        results = re.findall(rf"^ *def {name}\(.*\) -> (.*?): \.\.\.", text, re.MULTILINE)
+        *before, last = tool["statements"](name, method=is_method)
+        call = ast.parse(last, mode="single").body[0]
+        called = isinstance(call, ast.Expr) and isinstance(call.value, ast.Call) and call.value.func
+        if not (results and isinstance(called, ast.Attribute) and called.attr == name):
+            continue
+        scope: dict[str, Any] = {}
+        exec("\n".join(before), scope)
+        value = eval(last, scope)
+        shown = "None" if value is None else type(value).__name__
+        assert any(result == "Any" or shown in result for result in results), (key, shown, results)
+        seen += 1
+    assert seen > 500

@@ -59,6 +59,24 @@ class FunctionCtx:
         Whether the gradient of each argument of ``forward`` is wanted.
     saved_tensors : tuple of Tensor
         The arguments of `save_for_backward` (in ``jvp``, of `save_for_forward` if that was called).
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> class Square(tg.autograd.Function):
+    ...     @staticmethod
+    ...     def forward(ctx, x):
+    ...         ctx.save_for_backward(x)
+    ...         return x * x
+    ...
+    ...     @staticmethod
+    ...     def backward(ctx, grad):
+    ...         (x,) = ctx.saved_tensors
+    ...         return 2 * grad * x
+    >>> a = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> Square.apply(a).sum().backward()
+    >>> a.grad
+    tensor([2., 4.])
     """
 
     def __init__(self, function: type[Any], needs_input_grad: tuple[bool, ...]) -> None:

@@ -32,12 +32,26 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def is_grad_enabled() -> bool:
-    """Return whether results of active operands are active in this thread."""
+    """Return whether results of active operands are active in this thread.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.is_grad_enabled()
+    True
+    """
     return current_tape().asked_grad_mode
 
 
 def is_inference_mode_enabled() -> bool:
-    """Return True inside `inference_mode`."""
+    """Return True inside `inference_mode`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.is_inference_mode_enabled()
+    False
+    """
     return current_tape().inference_start >= 0
 
 
@@ -156,19 +170,49 @@ class _FixedMode(_NamedMode):
 
 
 class no_grad(_FixedMode):
-    """Context manager or decorator: results are passive, also those of active operands."""
+    """Context manager or decorator: results are passive, also those of active operands.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> a = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> with tg.no_grad():
+    ...     y = a * a
+    >>> y.requires_grad
+    False
+    """
 
     MODE = False
 
 
 class enable_grad(_FixedMode):
-    """Context manager or decorator: results of active operands are active again."""
+    """Context manager or decorator: results of active operands are active again.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> a = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> with tg.no_grad(), tg.enable_grad():
+    ...     y = a * a
+    >>> y.requires_grad
+    True
+    """
 
     MODE = True
 
 
 class recording(_TapeMode):
-    """The package's own `enable_grad`: results of active operands are active in inference mode, too."""
+    """The package's own `enable_grad`: results of active operands are active in inference mode, too.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> a = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> with tg.no_grad(), tg.autograd.grad_mode.recording():
+    ...     y = a * a
+    >>> y.requires_grad
+    True
+    """
 
     def __init__(self) -> None:
         super().__init__(True)
@@ -206,6 +250,15 @@ class set_grad_enabled(_SetMode, _GradMode):
     ----------
     mode : bool
         Whether results of active operands are active.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> a = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> with tg.set_grad_enabled(False):
+    ...     y = a * a
+    >>> y.requires_grad
+    False
     """
 
     NAME = "set_grad_enabled"
@@ -232,13 +285,27 @@ class set_multithreading_enabled(_SetMode, _Multithreading):
     Parameters
     ----------
     mode : bool
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> with tg.autograd.set_multithreading_enabled(False):
+    ...     print(tg.autograd.is_multithreading_enabled())
+    False
     """
 
     NAME = "set_multithreading_enabled"
 
 
 def is_multithreading_enabled() -> bool:
-    """Return what `set_multithreading_enabled` set in this thread."""
+    """Return what `set_multithreading_enabled` set in this thread.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.autograd.is_multithreading_enabled()
+    True
+    """
     return current_tape().multithreading
 
 

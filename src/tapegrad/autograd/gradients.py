@@ -63,6 +63,14 @@ def backward(
     ------
     RuntimeError
         PyTorch's errors, with its texts.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> a = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> tg.autograd.backward((a * a).sum())
+    >>> a.grad
+    tensor([2., 4.])
     """
     if grad_variables is not None:
         warnings.warn(
@@ -142,6 +150,13 @@ def grad(
     ------
     RuntimeError
         PyTorch's errors, with its texts.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> a = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> tg.autograd.grad((a * a).sum(), a)
+    (tensor([2., 4.]),)
     """
     must_be_used = allow_unused is None or allow_unused is False
     usual = only_inputs and must_be_used and not (is_grads_batched or materialize_grads)

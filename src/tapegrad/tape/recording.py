@@ -73,7 +73,14 @@ def is_active(tensor: TensorHandle) -> bool:
 
 
 def is_tensor(value: object) -> bool:
-    """Return True if a value is a Tensor."""
+    """Return True if a value is a Tensor.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.is_tensor(tg.ones(2)), tg.is_tensor(1.0)
+    (True, False)
+    """
     return isinstance(value, _types[0])
 
 

@@ -114,6 +114,12 @@ class TensorType:
     name : str
     kind : dtype or None
         None for the default dtype.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.LongTensor([1, 2])
+    tensor([1, 2])
     """
 
     def __init__(self, name: str, kind: dtype | None) -> None:
