@@ -193,7 +193,12 @@ def derivatives(entry: Op) -> tuple[str, ...]:
         return ()
     operands = [Formula(name) for name in ("input", "other")[: entry.arity]]
     out = Formula(f"{entry.name}({', '.join(x.text for x in operands)})")
-    returned = entry.vjp(Formula("1"), *operands, out)
+    try:
+        returned = entry.vjp(Formula("1"), *operands, out)
+    except (AttributeError, TypeError) as error:
+        raise KeyError(
+            f"DERIVATIVES needs a line for {entry.name}, whose rule has cases"
+        ) from error
     cotangents = returned if isinstance(returned, tuple) else (returned,)
     return tuple("0" if c is None else as_formula(c).text for c in cotangents)
 
@@ -307,33 +312,24 @@ def signature_line(name: str, entry: Op, *, method: bool) -> str:
 def op_text(name: str, entry: Op, *, method: bool) -> str:
     """Return the help text of an op's function."""
     declared = registry.FUNCTIONS.get(name)
-    doc = inspect.cleandoc(declared.__doc__ or "") if declared is not None else ""
-    doc = doc.partition("\n\nExamples\n---")[0]
-    formula = FORMULAS[entry.name]
-    lines = (
-        []
-        if doc
-        else [
-            f"Return ``{formula}`` of each element."
-            if "input" in formula.split()[0] or not formula.startswith(("the ", "a "))
-            else f"Return {formula}."
-        ]
-    )
-    lines = [doc] if doc else lines
-    lines += ["", "Notes", "-----"]
-    if doc:
-        lines += [f"Formula: {formula}.", ""]
+    shown = inspect.signature(declared).parameters if declared is not None else ("input", "other")
+    operands = list(shown)[: entry.arity]
+    formula = FORMULAS.get(entry.name, f"{entry.name}({', '.join(operands)})")
+    if declared is not None:
+        doc = inspect.cleandoc(declared.__doc__ or "").partition("\n\nExamples\n---")[0]
+        lines = [doc, "", "Notes", "-----", f"Formula: {formula}.", ""]
+    elif formula.startswith(("the ", "a ")):
+        lines = [f"Return {formula}.", "", "Notes", "-----"]
+    else:
+        lines = [f"Return ``{formula}`` of each element.", "", "Notes", "-----"]
     slopes = derivatives(entry)
-    operands = (
-        list(inspect.signature(declared).parameters) if declared is not None else ["input", "other"]
-    )
-    if not any(s not in ("none", "0") for s in slopes):
-        lines += ["Derivative: none flows through it." if not slopes else "Derivative: 0."]
-    elif len(slopes) == 1:
+    if not slopes or set(slopes) == {"none"}:
+        lines += ["Derivative: none flows through it."]
+    elif set(slopes) == {"0"} or len(slopes) == 1:
         lines += [f"Derivative: {slopes[0]}."]
     else:
         lines += [
-            f"Derivative with respect to {p}: {s}." for p, s in zip(operands, slopes, strict=False)
+            f"Derivative with respect to {p}: {s}." for p, s in zip(operands, slopes, strict=True)
         ]
     words = WORDS.get(entry.name, DOMAINS.get(entry.domain, ("", ""))[0])
     lines += ["", f"Domain: {words or 'all numbers'}.", "", f"Dtypes: {dtypes_of(name)}."]

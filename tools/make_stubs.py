@@ -24,6 +24,7 @@ import tapegrad as tg
 from tapegrad.functions import registry
 from tapegrad.functions.maths import return_types
 from tapegrad.functions.signature import UNSET, Signature
+from tapegrad.ops.table import TABLE
 from tapegrad.tensors import operators
 from tapegrad.tensors.autograd_methods import AutogradMethods
 
@@ -161,12 +162,10 @@ def parameters(function: Callable[..., Any], *, method: bool) -> list[str]:
 
 def row_parameters(name: str, *, method: bool) -> list[str]:
     """Parameters of an op's function, which is a builtin."""
-    binary = (
-        len([p for p in inspect.signature(operators.FUNCTIONS[name]).parameters if p != "out"]) == 2
-    )
+    entry = next(e for e in TABLE.values() if name in (e.function or e.name, *e.aliases))
     if method:
-        return ["self", "other: _Operand"] if binary else ["self"]
-    operands = ["input: _Operand", "other: _Operand"] if binary else ["input: Tensor"]
+        return ["self"] if entry.arity == 1 else ["self", "other: _Operand"]
+    operands = ["input: Tensor"] if entry.arity == 1 else ["input: _Operand", "other: _Operand"]
     return [*operands, "*", "out: Tensor | None = None"]
 
 
