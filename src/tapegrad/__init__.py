@@ -32,17 +32,16 @@ from .base.dtypes import (
     bool_,
     double,
     dtype,
-    finfo,
     float32,
     float64,
     float_,
     get_default_dtype,
-    iinfo,
     int64,
     long,
     set_default_dtype,
 )
 from .base.errors import TapeError, UnsupportedError
+from .base.limits import finfo, iinfo
 from .base.missing_names import getattr_of
 from .engine.inference import is_inference
 from .func import vmap

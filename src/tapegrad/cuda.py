@@ -25,17 +25,37 @@ def is_available() -> bool:
 
 
 def device_count() -> int:
-    """Return 0."""
+    """Return 0.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.cuda.device_count()
+    0
+    """
     return 0
 
 
 def is_initialized() -> bool:
-    """Return False."""
+    """Return False.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.cuda.is_initialized()
+    False
+    """
     return False
 
 
 def manual_seed_all(seed: int) -> None:
-    """Do nothing, as PyTorch does where there is no graphics card."""
+    """Do nothing, as PyTorch does where there is no graphics card.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.cuda.manual_seed_all(0)
+    """
 
 
 def current_device() -> int:
@@ -44,6 +64,12 @@ def current_device() -> int:
     Raises
     ------
     UnsupportedError
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.cuda.current_device() if tg.cuda.is_available() else "cpu"
+    'cpu'
     """
     raise UnsupportedError("cuda.current_device(): tapegrad computes on the CPU only")
 

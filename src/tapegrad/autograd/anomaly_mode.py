@@ -22,6 +22,15 @@ class set_detect_anomaly:
     mode : bool
     check_nan : bool
         Whether a NaN is an error.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> with tg.autograd.set_detect_anomaly(True):
+    ...     tg.is_anomaly_enabled()
+    True
+    >>> tg.is_anomaly_enabled()
+    False
     """
 
     def __init__(self, mode: bool, check_nan: bool = True) -> None:
@@ -41,6 +50,16 @@ class detect_anomaly:
     ----------
     check_nan : bool
         Whether a NaN in a backward pass is an error.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> import warnings
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore")  # it warns that it is slow
+    ...     with tg.autograd.detect_anomaly():
+    ...         tg.is_anomaly_enabled()
+    True
     """
 
     def __init__(self, check_nan: bool = True) -> None:
@@ -59,10 +78,25 @@ class detect_anomaly:
 
 
 def is_anomaly_enabled() -> bool:
-    """Return whether anomaly detection is on."""
+    """Return whether anomaly detection is on.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.is_anomaly_enabled()
+    False
+    """
     return anomaly.is_on()
 
 
 def is_anomaly_check_nan_enabled() -> bool:
-    """Return whether a NaN in a backward pass would be an error."""
+    """Return whether a NaN in a backward pass would be an error.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> with tg.autograd.set_detect_anomaly(True, check_nan=False):
+    ...     tg.is_anomaly_check_nan_enabled()
+    False
+    """
     return anomaly.checks_nan()

@@ -43,11 +43,27 @@ TensorFunction: TypeAlias = "Callable[[Sequence[Tensor]], list[Tensor]]"
 
 
 class CheckpointError(RuntimeError):
-    """A checkpointed function did something else when it ran again."""
+    """A checkpointed function did something else when it ran again.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> issubclass(tg.utils.checkpoint.CheckpointError, RuntimeError)
+    True
+    """
 
 
 def noop_context_fn() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
-    """Return two context managers that do nothing."""
+    """Return two context managers that do nothing.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> first, again = tg.utils.checkpoint.noop_context_fn()
+    >>> with first:
+    ...     print("nothing happens")
+    nothing happens
+    """
     return nullcontext(), nullcontext()
 
 

@@ -53,7 +53,17 @@ _FEW = 32
 
 
 class UnpackedDualTensor(NamedTuple):
-    """Result of `unpack_dual`."""
+    """Result of `unpack_dual`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> import tapegrad.autograd.forward_ad as fwAD
+    >>> with fwAD.dual_level():
+    ...     dual = fwAD.make_dual(tg.tensor(3.0), tg.tensor(1.0))
+    ...     print(fwAD.unpack_dual(dual * dual).tangent)
+    tensor(6.)
+    """
 
     primal: Tensor
     tangent: Tensor | None
@@ -143,6 +153,14 @@ def enter_dual_level() -> int:
     ------
     RuntimeError
         Inside another level: PyTorch has just one.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> import tapegrad.autograd.forward_ad as fwAD
+    >>> fwAD.enter_dual_level()
+    0
+    >>> fwAD.exit_dual_level()
     """
     if _current.duals is not None:
         raise RuntimeError("Nested forward mode AD is not supported at the moment")
@@ -166,6 +184,13 @@ def exit_dual_level(*, level: int | None = None) -> None:
     ------
     RuntimeError
         If that is not the current level, or there is none.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> import tapegrad.autograd.forward_ad as fwAD
+    >>> level = fwAD.enter_dual_level()
+    >>> fwAD.exit_dual_level(level=level)
     """
     duals = _current.duals
     if level is not None and level != _level_number():
@@ -210,6 +235,15 @@ def make_dual(tensor: Tensor, tangent: Tensor, *, level: int | None = None) -> T
     ------
     RuntimeError, ValueError
         PyTorch's errors, with its texts.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> import tapegrad.autograd.forward_ad as fwAD
+    >>> with fwAD.dual_level():
+    ...     dual = fwAD.make_dual(tg.tensor(3.0), tg.tensor(1.0))
+    ...     print(fwAD.unpack_dual(dual**2).tangent)
+    tensor(6.)
     """
     duals = _current.duals
     if duals is None or (level is not None and level < 0):
@@ -234,7 +268,14 @@ def make_dual(tensor: Tensor, tangent: Tensor, *, level: int | None = None) -> T
 
 
 def check_dual(primal: Any, tangent: Any) -> None:
-    """Raise PyTorch's errors unless a tensor can have this tangent."""
+    """Raise PyTorch's errors unless a tensor can have this tangent.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> import tapegrad.autograd.forward_ad as fwAD
+    >>> fwAD.check_dual(tg.ones(2), tg.ones(2))
+    """
     for role, t in (("primal", primal), ("tangent", tangent)):
         if not t.dtype.is_floating_point:
             raise ValueError(f"Expected {role} to be floating point or complex, but got: {t.dtype}")
@@ -270,6 +311,15 @@ def unpack_dual(tensor: Tensor, *, level: int | None = None) -> UnpackedDualTens
     ------
     TypeError
         For an argument that is no tensor, inside of a level.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> import tapegrad.autograd.forward_ad as fwAD
+    >>> with fwAD.dual_level():
+    ...     primal, tangent = fwAD.unpack_dual(fwAD.make_dual(tg.tensor(3.0), tg.tensor(1.0)).sin())
+    >>> primal, tangent
+    (tensor(0.1411), tensor(-0.9900))
     """
     duals = _current.duals
     if duals is None or (level is not None and level < 0):
@@ -324,6 +374,14 @@ class dual_level:
     ------
     RuntimeError
         Inside another level.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> import tapegrad.autograd.forward_ad as fwAD
+    >>> with fwAD.dual_level():
+    ...     print(fwAD.unpack_dual(tg.tensor(3.0)).tangent)
+    None
     """
 
     def __enter__(self) -> int:

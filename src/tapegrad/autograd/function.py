@@ -14,13 +14,8 @@ from typing import Any, NamedTuple
 
 from ..batching.batch_trace import NotLifted, Trace
 from ..functions.creation.generator import unwatched
-from ..functions.indexing.inplace import overwrite
 from ..functions.registry import FUNCTIONS
-from ..native import abi as nt
-from ..ops.instruction import instruction
-from ..ops.table import TABLE
 from ..tape import recording as record
-from ..tape import views
 from ..tape.current import current_tape
 from ..tape.tape import Tape
 from ..tape.user_code import call_user
@@ -29,13 +24,13 @@ from ..tensors.tensor import Tensor
 from .function_checks import (
     MORE,
     apart,
-    check_dirty,
     checked_rule,
     checked_tangent,
     count_write,
     in_parameter_order,
 )
 from .function_context import FunctionCtx, context_type, marked
+from .function_recording import record_call
 from .grad_mode import no_grad
 
 __all__ = ["Function", "FunctionCtx", "InplaceFunction", "once_differentiable"]
@@ -58,6 +53,24 @@ class Function:
     clear_saved_tensors_on_access : bool
         Whether ``backward`` may look at ``ctx.saved_tensors`` only once, which then drops them.
     generate_vmap_rule : bool
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> class Cube(tg.autograd.Function):
+    ...     @staticmethod
+    ...     def forward(ctx, x):
+    ...         ctx.save_for_backward(x)
+    ...         return x**3
+    ...
+    ...     @staticmethod
+    ...     def backward(ctx, grad):
+    ...         (x,) = ctx.saved_tensors
+    ...         return grad * 3 * x**2
+    >>> a = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> Cube.apply(a).sum().backward()
+    >>> a.grad
+    tensor([ 3., 12.])
     """
 
     clear_saved_tensors_on_access = False
@@ -99,8 +112,11 @@ class Function:
         raise NotImplementedError("setup_context is not implemented.")
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Any) -> Any:
-        """Return the gradients of the arguments; to be overridden."""
+    def backward(ctx: Any, *grad_outputs: Any, **_: Any) -> Any:
+        """Return the gradients of the arguments; to be overridden.
+
+        (Type checkers let a method with ``**_`` be overridden with any further parameters.)
+        """
         raise NotImplementedError(
             "You must implement either the backward or vjp method for your custom autograd.Function "
             "to use it with backward mode AD."
@@ -109,7 +125,7 @@ class Function:
     vjp = backward
 
     @staticmethod
-    def jvp(ctx: Any, *grad_inputs: Any) -> Any:
+    def jvp(ctx: Any, *grad_inputs: Any, **_: Any) -> Any:
         """Return the tangents of the outputs; to be overridden for a forward mode of one's own."""
         raise NotImplementedError(
             "You must implement the jvp function for custom autograd.Function to use it with forward "
@@ -117,7 +133,7 @@ class Function:
         )
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> Any:
+    def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any, **_: Any) -> Any:
         """Compute the outputs for a batch; to be overridden, or ``generate_vmap_rule`` to be set."""
         raise NotImplementedError(
             "To use autograd.Function with vmap, you must either override the vmap staticmethod or set "
@@ -171,7 +187,8 @@ class Function:
             ctx.check_returned(args, outputs)
         outputs = apart(ctx, args, outputs)
         if True in needs and tape.grad_mode:
-            outputs = _record(cls, ctx, args, outputs)
+            _settle_vjp(cls)
+            outputs = record_call(cls, ctx, args, outputs)
         else:
             for t in ctx._dirty:
                 count_write(t)
@@ -243,76 +260,9 @@ def _by_rule(function: type[Function], trace: Trace, args: tuple[Any, ...]) -> A
     with no_grad():
         call_user(function.setup_context, ctx, args, output)
     outputs = list(output) if isinstance(output, tuple) else [output]
-    outputs = _record(function, ctx, args, outputs)
-    return tuple(outputs) if isinstance(output, tuple) else outputs[0]
-
-
-def _record(
-    function: type[Function], ctx: FunctionCtx, args: tuple[Any, ...], outputs: list[Any]
-) -> list[Any]:
-    """Append the statements of a call; its results.
-
-    An input that was written in place is an output, too: its new value goes into a statement as that of
-    any other, and from there, by a recorded write, over the input.
-    """
-    tape = current_tape()
-    if ctx._dirty:
-        check_dirty(ctx._dirty, args, outputs)
     _settle_vjp(function)
-    passive = set(map(id, ctx._passive))
-    last = {id(y): j for j, y in enumerate(outputs)}  # a tensor returned twice is one output
-    active = [
-        j for j, y in enumerate(outputs)
-        if record.is_tensor(y) and y.dtype.is_floating_point and id(y) not in passive
-        and last[id(y)] == j
-    ]  # fmt: skip
-    if not active:
-        return [y.detach() if record.is_tensor(y) and record.is_active(y) else y for y in outputs]
-    ctx._arguments = [i for i, a in enumerate(args) if record.is_tensor(a)]
-    tensors = [args[i] for i in ctx._arguments]
-    values = [outputs[j].detach() for j in active]
-    name = function.node_name()
-    tape.make_room(2 * len(active) + 1, 4 * len(active) + len(tensors))
-    inputs = [record.operand(tape, t) for t in tensors]
-    slots = [record.operand(tape, v) for v in values]
-    layouts = tuple([record.layout_of(t) for t in tensors])
-    call = instruction(TABLE["function"], layouts, name=name)
-    anchor = tape.append(call, inputs)
-    numbers: dict[int, int] = {}
-    results = list(outputs)
-    arg_ids = set(map(id, args))
-    dirty = arg_ids.intersection(map(id, ctx._dirty))
-    bases = {tape.base[s] for s in inputs}
-    reason = views.MULTIPLE if len(active) > 1 else views.FUNCTION
-    saved = {id(t) for t in (*ctx._saved, *ctx._saved_forward)}
-    for place, (j, slot, value) in enumerate(zip(active, slots, values, strict=True)):
-        is_view = tape.base[slot] in bases and id(outputs[j]) not in dirty
-        output = instruction(
-            TABLE["function_output"], (call.out, record.layout_of(value)), name=name, number=j,
-            **({"aliases": reason} if is_view else {}),
-            **({"saved": True} if id(outputs[j]) in saved else {}),
-        )  # fmt: skip
-        results[j] = record.new_tensor(tape, tape.append(output, (anchor, slot)), output.out)
-        numbers[id(outputs[j])] = place
-    ctx._shapes = [(tuple(y.shape), y.dtype) if record.is_tensor(y) else None for y in outputs]
-    ctx.count, ctx.differentiable = len(outputs), tuple(active)
-    tape.contexts[anchor] = ctx
-    numbers = {k: v for k, v in numbers.items() if k not in arg_ids or k in dirty}
-    tape.counted += 1  # `place` is a number, and hooks may pack saved tensors
-    try:
-        ctx.place = (tape, anchor)
-        ctx.seal(tape, args, numbers)
-    finally:
-        ctx.place = None
-        tape.counted -= 1
-    ctx._dirty = ctx._passive = ()
-    for j in active:
-        if id(outputs[j]) in dirty:
-            results[j] = overwrite(outputs[j], results[j], node_name=ctx.name())
-    results = [results[last[id(y)]] for y in outputs]
-    if tape.state[nt.S_EAGER]:
-        tape.evaluate()
-    return results
+    outputs = record_call(function, ctx, args, outputs)
+    return tuple(outputs) if isinstance(output, tuple) else outputs[0]
 
 
 def _settle_vjp(function: type[Function]) -> None:
@@ -354,7 +304,7 @@ class _Transposed(Function):
         numbers: Any,
         *cts: Any,
     ) -> Any:
-        ctx.call = _JvpCall(function, context, place, numbers)  # type: ignore[attr-defined]
+        ctx.call = _JvpCall(function, context, place, numbers)
         return tuple(FUNCTIONS["zeros"](shape, dtype=kind) for shape, kind in like)
 
     @staticmethod
@@ -389,7 +339,14 @@ class _Transposed(Function):
 
 
 class InplaceFunction(Function):
-    """PyTorch's old base of Functions that write to their inputs; `Function` does all that it does."""
+    """PyTorch's old base of Functions that write to their inputs; `Function` does all that it does.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> issubclass(tg.autograd.function.InplaceFunction, tg.autograd.Function)
+    True
+    """
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()
@@ -421,6 +378,23 @@ def once_differentiable(function: Callable[..., Any]) -> Callable[..., Any]:
     """Mark a ``backward`` that is not made of differentiable operations.
 
     It runs without recording; differentiating its results raises RuntimeError.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> class Double(tg.autograd.Function):
+    ...     @staticmethod
+    ...     def forward(ctx, x):
+    ...         return 2 * x
+    ...
+    ...     @staticmethod
+    ...     @tg.autograd.function.once_differentiable
+    ...     def backward(ctx, grad):
+    ...         return 2 * grad
+    >>> a = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> Double.apply(a).sum().backward()
+    >>> a.grad
+    tensor([2., 2.])
     """
 
     @functools.wraps(function)

@@ -6,7 +6,7 @@ import threading
 import warnings
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..base import torch_messages as messages
 from ..base.dtypes import type_name
@@ -59,6 +59,24 @@ class FunctionCtx:
         Whether the gradient of each argument of ``forward`` is wanted.
     saved_tensors : tuple of Tensor
         The arguments of `save_for_backward` (in ``jvp``, of `save_for_forward` if that was called).
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> class Square(tg.autograd.Function):
+    ...     @staticmethod
+    ...     def forward(ctx, x):
+    ...         ctx.save_for_backward(x)
+    ...         return x * x
+    ...
+    ...     @staticmethod
+    ...     def backward(ctx, grad):
+    ...         (x,) = ctx.saved_tensors
+    ...         return 2 * grad * x
+    >>> a = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> Square.apply(a).sum().backward()
+    >>> a.grad
+    tensor([2., 4.])
     """
 
     def __init__(self, function: type[Any], needs_input_grad: tuple[bool, ...]) -> None:
@@ -83,6 +101,11 @@ class FunctionCtx:
         #: the tape and the `function` statement, while the context is in use
         self.place: tuple[Tape, int] | None = None
 
+    if TYPE_CHECKING:  # or a type checker would refuse the user's attributes
+
+        def __getattr__(self, name: str) -> Any: ...
+        def __setattr__(self, name: str, value: Any) -> None: ...
+
     @property
     def metadata(self) -> dict[Any, Any]:
         """For the user's own notes: the node's, where there is one."""
@@ -94,7 +117,7 @@ class FunctionCtx:
         return self._metadata if node is None else node._metadata
 
     # ------------------------------------------------------------------ for forward
-    def save_for_backward(self, *tensors: Any) -> None:
+    def save_for_backward(self, *tensors: Tensor | None) -> None:
         """Keep tensors for ``backward``: inputs, outputs, or values in between.
 
         Raises
@@ -104,7 +127,7 @@ class FunctionCtx:
         """
         self._saved = savable("save_for_backward", tensors)
 
-    def save_for_forward(self, *tensors: Any) -> None:
+    def save_for_forward(self, *tensors: Tensor | None) -> None:
         """Keep tensors for ``jvp``."""
         self._saved_forward = savable("save_for_forward", tensors)
 
@@ -135,7 +158,7 @@ class FunctionCtx:
 
     # ------------------------------------------------------------------ for backward
     @property
-    def saved_tensors(self) -> tuple[Any, ...]:
+    def saved_tensors(self) -> tuple[Tensor, ...]:
         """Tensors that `save_for_backward` was given.
 
         Raises

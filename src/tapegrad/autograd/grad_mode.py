@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
 
 from ..base import torch_messages as messages
 from ..engine import inference
@@ -32,12 +32,26 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def is_grad_enabled() -> bool:
-    """Return whether results of active operands are active in this thread."""
+    """Return whether results of active operands are active in this thread.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.is_grad_enabled()
+    True
+    """
     return current_tape().asked_grad_mode
 
 
 def is_inference_mode_enabled() -> bool:
-    """Return True inside `inference_mode`."""
+    """Return True inside `inference_mode`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.is_inference_mode_enabled()
+    False
+    """
     return current_tape().inference_start >= 0
 
 
@@ -126,15 +140,27 @@ class _GradMode(_TapeMode):
         return _GradMode(self.mode)
 
 
-class _FixedMode(_GradMode):
-    """A mode that its name says; ``@no_grad`` works with and without parentheses."""
+class _NamedMode(_GradMode):
+    """A mode that its name says."""
 
     MODE = False
+
+    def __init__(self, *_: Any) -> None:
+        # The constructors of the bases, in one call: training loops make one a step.
+        self._notes = []
+        self.mode = self.MODE
+
+
+class _FixedMode(_NamedMode):
+    """The same, where ``@no_grad`` works with and without parentheses.
+
+    Type checkers go by the constructor of the last class that has one, which is ``__new__`` here.
+    """
 
     @overload
     def __new__(cls, function: F) -> F: ...  # type: ignore[misc]
     @overload
-    def __new__(cls) -> _FixedMode: ...
+    def __new__(cls) -> Self: ...
     def __new__(cls, function: Any = None) -> Any:
         mode = object.__new__(cls)
         if function is None:
@@ -142,26 +168,51 @@ class _FixedMode(_GradMode):
         mode.__init__()  # type: ignore[misc]
         return mode(function)
 
-    def __init__(self) -> None:
-        # The constructors of the bases, in one call: training loops make one a step.
-        self._notes = []
-        self.mode = self.MODE
-
 
 class no_grad(_FixedMode):
-    """Context manager or decorator: results are passive, also those of active operands."""
+    """Context manager or decorator: results are passive, also those of active operands.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> a = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> with tg.no_grad():
+    ...     y = a * a
+    >>> y.requires_grad
+    False
+    """
 
     MODE = False
 
 
 class enable_grad(_FixedMode):
-    """Context manager or decorator: results of active operands are active again."""
+    """Context manager or decorator: results of active operands are active again.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> a = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> with tg.no_grad(), tg.enable_grad():
+    ...     y = a * a
+    >>> y.requires_grad
+    True
+    """
 
     MODE = True
 
 
 class recording(_TapeMode):
-    """The package's own `enable_grad`: results of active operands are active in inference mode, too."""
+    """The package's own `enable_grad`: results of active operands are active in inference mode, too.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> a = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> with tg.no_grad(), tg.autograd.grad_mode.recording():
+    ...     y = a * a
+    >>> y.requires_grad
+    True
+    """
 
     def __init__(self) -> None:
         super().__init__(True)
@@ -199,6 +250,15 @@ class set_grad_enabled(_SetMode, _GradMode):
     ----------
     mode : bool
         Whether results of active operands are active.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> a = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> with tg.set_grad_enabled(False):
+    ...     y = a * a
+    >>> y.requires_grad
+    False
     """
 
     NAME = "set_grad_enabled"
@@ -225,45 +285,32 @@ class set_multithreading_enabled(_SetMode, _Multithreading):
     Parameters
     ----------
     mode : bool
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> with tg.autograd.set_multithreading_enabled(False):
+    ...     print(tg.autograd.is_multithreading_enabled())
+    False
     """
 
     NAME = "set_multithreading_enabled"
 
 
 def is_multithreading_enabled() -> bool:
-    """Return what `set_multithreading_enabled` set in this thread."""
-    return current_tape().multithreading
-
-
-class inference_mode(_TapeMode):
-    """Context manager or decorator: results are passive, as with `no_grad`, and stay so.
-
-    Tensors that are created or computed inside are *inference tensors*: outside they are not written in
-    place, do not come to require grad, and are not saved for backward, each of which raises a
-    RuntimeError. `clone` makes a normal tensor of one. Views of normal tensors, and normal tensors that
-    were written inside, are normal ones.
-
-    Parameters
-    ----------
-    mode : bool
-        Whether inference mode is on; ``mode=False`` switches recording on again.
+    """Return what `set_multithreading_enabled` set in this thread.
 
     Examples
     --------
     >>> import tapegrad as tg
-    >>> with tg.inference_mode():
-    ...     x = tg.ones(2)
-    >>> x.is_inference(), x.clone().is_inference()
-    (True, False)
+    >>> tg.autograd.is_multithreading_enabled()
+    True
     """
+    return current_tape().multithreading
 
-    def __new__(cls, mode: Any = True) -> Any:
-        """Make a mode, or decorate a function with it."""
-        new_mode = super().__new__(cls)
-        if callable(mode):
-            new_mode.__init__()  # type: ignore[misc]
-            return new_mode(mode)
-        return new_mode
+
+class _InferenceMode(_TapeMode):
+    """The mode of `inference_mode`, which decorates functions without parentheses, too."""
 
     def __init__(self, mode: bool = True) -> None:
         messages.check_bool("inference_mode", "mode", 1, mode)
@@ -290,9 +337,44 @@ class inference_mode(_TapeMode):
         """Note what is an inference tensor, and be where the block began."""
         inference.switch(*self._was_on.pop())
 
-    def again(self) -> inference_mode:
+    def again(self) -> _InferenceMode:
         """The same mode, for one more block."""
         return inference_mode(self.mode)
+
+
+class inference_mode(_InferenceMode):
+    """Context manager or decorator: results are passive, as with `no_grad`, and stay so.
+
+    Tensors that are created or computed inside are *inference tensors*: outside they are not written in
+    place, do not come to require grad, and are not saved for backward, each of which raises a
+    RuntimeError. `clone` makes a normal tensor of one. Views of normal tensors, and normal tensors that
+    were written inside, are normal ones.
+
+    Parameters
+    ----------
+    mode : bool
+        Whether inference mode is on; ``mode=False`` switches recording on again.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> with tg.inference_mode():
+    ...     x = tg.ones(2)
+    >>> x.is_inference(), x.clone().is_inference()
+    (True, False)
+    """
+
+    @overload
+    def __new__(cls, mode: F) -> F: ...  # type: ignore[misc]
+    @overload
+    def __new__(cls, mode: bool = True) -> Self: ...
+    def __new__(cls, mode: Any = True) -> Any:
+        """Make a mode, or decorate a function with it."""
+        new_mode = super().__new__(cls)
+        if callable(mode):
+            new_mode.__init__()  # type: ignore[misc]
+            return new_mode(mode)
+        return new_mode
 
 
 class mask_zero_cotangents(_TapeMode):

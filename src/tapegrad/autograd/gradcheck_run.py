@@ -27,7 +27,19 @@ __all__ = ["Check", "GradcheckError"]
 
 
 class GradcheckError(RuntimeError):
-    """`gradcheck` found a derivative that is wrong."""
+    """`gradcheck` found a derivative that is wrong.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> x = tg.ones(2, requires_grad=True)
+    >>> wrong = lambda x: x * x.detach()
+    >>> try:
+    ...     tg.autograd.gradcheck(wrong, (x,))
+    ... except tg.autograd.GradcheckError as error:
+    ...     print(str(error).splitlines()[0])
+    Jacobian mismatch for output 0 with respect to input 0,
+    """
 
 
 class Check:

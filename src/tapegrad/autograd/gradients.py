@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias, overload
 
 from ..batching import duals
 from ..engine import reverse as engine
@@ -19,6 +19,10 @@ from .batched_grad import grad_batched
 
 __all__ = ["backward", "grad"]
 
+#: roots or targets of a pass, and cotangents of roots
+Places: TypeAlias = Tensor | GradientEdge | Sequence[Tensor | GradientEdge]
+Cotangents: TypeAlias = Tensor | Sequence[Tensor | None] | None
+
 
 def _matching(values: Any, count: int) -> tuple[Any, ...]:
     """Cotangents for `count` tensors; None stands for none given."""
@@ -31,12 +35,12 @@ def _matching(values: Any, count: int) -> tuple[Any, ...]:
 
 
 def backward(
-    tensors: Any,
-    grad_tensors: Any = None,
+    tensors: Places,
+    grad_tensors: Cotangents = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
-    grad_variables: Any = None,
-    inputs: Any = None,
+    grad_variables: Cotangents = None,
+    inputs: Places | dict[Any, Any] | None = None,
 ) -> None:
     """Add the gradients of the sum of `tensors` to the ``grad`` of the graph's leaves.
 
@@ -59,6 +63,14 @@ def backward(
     ------
     RuntimeError
         PyTorch's errors, with its texts.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> a = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> tg.autograd.backward((a * a).sum())
+    >>> a.grad
+    tensor([2., 4.])
     """
     if grad_variables is not None:
         warnings.warn(
@@ -83,6 +95,18 @@ def backward(
     )
 
 
+@overload
+def grad(
+    outputs: Places, inputs: Places, grad_outputs: Cotangents = None,
+    retain_graph: bool | None = None, create_graph: bool = False, only_inputs: bool = True,
+    allow_unused: bool | None = None, is_grads_batched: bool = False, materialize_grads: bool = False,
+) -> tuple[Tensor, ...]: ...  # fmt: skip
+@overload
+def grad(
+    outputs: Places, inputs: dict[Any, Any], grad_outputs: Cotangents = None,
+    retain_graph: bool | None = None, create_graph: bool = False, only_inputs: bool = True,
+    allow_unused: bool | None = None, is_grads_batched: bool = False, materialize_grads: bool = False,
+) -> dict[Any, Tensor]: ...  # fmt: skip
 def grad(
     outputs: Any,
     inputs: Any,
@@ -126,6 +150,13 @@ def grad(
     ------
     RuntimeError
         PyTorch's errors, with its texts.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> a = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> tg.autograd.grad((a * a).sum(), a)
+    (tensor([2., 4.]),)
     """
     must_be_used = allow_unused is None or allow_unused is False
     usual = only_inputs and must_be_used and not (is_grads_batched or materialize_grads)

@@ -34,6 +34,14 @@ def get_gradient_edge(tensor: Tensor) -> GradientEdge:
     ------
     RuntimeError
         If the tensor does not require grad.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> a = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> y = a * a
+    >>> tg.autograd.grad(y.sum(), tg.autograd.graph.get_gradient_edge(y))
+    (tensor([1., 1.]),)
     """
     if not tensor.requires_grad:
         raise RuntimeError(
@@ -81,6 +89,15 @@ def register_multi_grad_hook(
     -----
     In mode "all" the call comes when the last of `tensors`, in the order of the graph, got its gradient,
     or at the end of the pass if it does not reach all of them.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> a = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> b = tg.tensor([3.0], requires_grad=True)
+    >>> handle = tg.autograd.graph.register_multi_grad_hook((a, b), print)
+    >>> (a * b).sum().backward()
+    [tensor([3., 3.]), tensor([3.])]
     """
     if mode not in ("all", "any"):
         raise ValueError(f"Expects mode to be one of ('all', 'any') but got {mode}")
@@ -133,6 +150,14 @@ def increment_version(tensor: Any) -> None:
     ------
     RuntimeError
         PyTorch's, for anything else.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> x = tg.ones(2)
+    >>> tg.autograd.graph.increment_version(x)
+    >>> x._version
+    1
     """
     tensors = (tensor,) if isinstance(tensor, Tensor) else tensor
     if not isinstance(tensors, Iterable):
@@ -222,6 +247,14 @@ class save_on_cpu(_HookMode):
     ----------
     pin_memory : bool
     device_type : str
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> a = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> with tg.autograd.graph.save_on_cpu():
+    ...     y = (a * a).sum()
+    >>> y.backward()
     """
 
     def __init__(self, pin_memory: bool = False, device_type: str = "cuda") -> None:
@@ -244,6 +277,15 @@ class disable_saved_tensors_hooks(_HookMode):
     ------
     RuntimeError
         With that text, if such hooks are active on entry.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> a = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> with tg.autograd.graph.disable_saved_tensors_hooks("no hooks here"):
+    ...     y = (a * a).sum()
+    >>> y
+    tensor(5., grad_fn=<SumBackward0>)
     """
 
     def __init__(self, error_message: str) -> None:

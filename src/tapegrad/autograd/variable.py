@@ -46,7 +46,14 @@ class _VariableType(type):
 
 
 class Variable(metaclass=_VariableType):
-    """PyTorch's old name: ``Variable(tensor)`` returns a Tensor that shares the memory."""
+    """PyTorch's old name: ``Variable(tensor)`` returns a Tensor that shares the memory.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.autograd.Variable(tg.ones(2), requires_grad=True)
+    tensor([1., 1.], requires_grad=True)
+    """
 
     _execution_engine = _ExecutionEngine()
 

@@ -36,6 +36,12 @@ class device:
     ----------
     type : str
     index : int or None
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.device("cpu")
+    device(type='cpu')
     """
 
     __slots__ = ("index", "type")
@@ -123,13 +129,27 @@ class _NamedConstant:
 
 
 class layout(_NamedConstant):
-    """Form in which a tensor's elements are stored: always `strided`."""
+    """Form in which a tensor's elements are stored: always `strided`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.ones(2).layout
+    torch.strided
+    """
 
     __slots__ = ()
 
 
 class memory_format(_NamedConstant):
-    """Order in which they are stored: always C order."""
+    """Order in which they are stored: always C order.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.ones(2).is_contiguous(memory_format=tg.contiguous_format)
+    True
+    """
 
     __slots__ = ()
 

@@ -31,13 +31,11 @@ __all__ = [
     "double",
     "dtype",
     "dtype_of",
-    "finfo",
     "float32",
     "float64",
     "float_",
     "from_numpy_dtype",
     "get_default_dtype",
-    "iinfo",
     "int64",
     "legacy_name",
     "long",
@@ -66,6 +64,14 @@ class dtype:
         Bytes an element.
     is_floating_point, is_signed, is_complex : bool
         As in PyTorch. Only floating-point tensors are ever active; none is complex.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.float32.itemsize, tg.float32.is_floating_point
+    (4, True)
+    >>> tg.ones(2, dtype=tg.int64).dtype
+    torch.int64
     """
 
     name: str
@@ -211,7 +217,14 @@ _default_dtype = float64
 
 
 def get_default_dtype() -> dtype:
-    """Return the dtype of tensors made from Python floats: float64, unless it was changed."""
+    """Return the dtype of tensors made from Python floats: float64, unless it was changed.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.get_default_dtype()
+    torch.float64
+    """
     return _default_dtype
 
 
@@ -227,6 +240,14 @@ def set_default_dtype(d: dtype, /) -> None:
     ------
     TypeError
         If `d` is not a floating-point dtype.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.set_default_dtype(tg.float32)
+    >>> tg.ones(2).dtype
+    torch.float32
+    >>> tg.set_default_dtype(tg.float64)
     """
     global _default_dtype
     message = "only floating-point types are supported as the default type"
@@ -338,105 +359,3 @@ class Size(tuple[int, ...]):
         return tuple.__new__(Size, tuple.__mul__(self, times))
 
     __rmul__ = __mul__
-
-
-class _Limits:
-    """Common part of `finfo` and `iinfo`."""
-
-    __slots__ = ("bits", "dtype")
-    bits: int
-    dtype: str
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Limits) and self.dtype == other.dtype
-
-    def __hash__(self) -> int:
-        return hash(self.dtype)
-
-
-class finfo(_Limits):
-    """Limits of a floating-point dtype, with PyTorch's attributes as Python numbers.
-
-    Parameters
-    ----------
-    type : dtype, optional
-        A floating-point dtype; the default dtype if left out.
-
-    Attributes
-    ----------
-    bits : int
-        Bits an element.
-    eps : float
-        Distance from 1.0 to the next number.
-    max, min : float
-        Largest and most negative finite number.
-    tiny, smallest_normal : float
-        Smallest positive normal number, under both its names.
-    resolution : float
-        ``10**-digits`` for the decimal digits that are always exact.
-    dtype : str
-        The dtype's name.
-    """
-
-    __slots__ = ("eps", "max", "min", "resolution", "smallest_normal", "tiny")
-
-    def __init__(self, type: object = None) -> None:
-        d = get_default_dtype() if type is None else as_dtype(type)
-        if not d.is_floating_point:
-            raise TypeError(
-                "torch.finfo() requires a floating point input type. "
-                "Use torch.iinfo to handle 'torch.finfo'"
-            )
-        limits = numpy.finfo(d.np)
-        self.dtype = d.name
-        self.bits = int(limits.bits)
-        self.eps = float(limits.eps)
-        self.max = float(limits.max)
-        self.min = float(limits.min)
-        self.tiny = self.smallest_normal = float(limits.tiny)
-        # NumPy's own is rounded to the dtype, PyTorch's is not.
-        self.resolution = float(f"1e-{limits.precision}")
-
-    def __repr__(self) -> str:
-        names = ("resolution", "min", "max", "eps", "smallest_normal", "tiny")
-        limits = ", ".join(f"{name}={getattr(self, name):.6g}" for name in names)
-        return f"finfo({limits}, dtype={self.dtype})"
-
-
-class iinfo(_Limits):
-    """Limits of the integer dtype, with PyTorch's attributes as Python numbers.
-
-    Parameters
-    ----------
-    type : dtype
-        `int64`, or ``int``.
-
-    Attributes
-    ----------
-    bits : int
-        Bits an element.
-    max, min : int
-        Largest and most negative number.
-    dtype : str
-        The dtype's name.
-    """
-
-    __slots__ = ("max", "min")
-
-    def __init__(self, type: object) -> None:
-        d = as_dtype(type)
-        if d.is_floating_point:
-            raise TypeError(
-                "torch.iinfo() requires an integer input type. "
-                "Use torch.finfo to handle 'torch.iinfo'"
-            )
-        if d is bool_:
-            raise TypeError("torch.bool is not supported by torch.iinfo")
-        limits = numpy.iinfo(d.np)
-        self.dtype = d.name
-        self.bits = int(limits.bits)
-        self.max = int(limits.max)
-        self.min = int(limits.min)
-
-    def __repr__(self) -> str:
-        return f"iinfo(min={self.min:.6g}, max={self.max:.6g}, dtype={self.dtype})"

@@ -17,11 +17,28 @@ _TORCH_NAMES = {
 
 
 class TapeError(RuntimeError):
-    """Error for arrays of a tape that break its rules, and for a tensor on the wrong tape."""
+    """Error for arrays of a tape that break its rules, and for a tensor on the wrong tape.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> issubclass(tg.TapeError, RuntimeError)
+    True
+    """
 
 
 class UnsupportedError(NotImplementedError):
-    """Error for a request that tapegrad does not fulfil; the text says what to do instead."""
+    """Error for a request that tapegrad does not fulfil; the text says what to do instead.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> try:
+    ...     tg.cuda.current_device()
+    ... except tg.UnsupportedError as error:
+    ...     print(error)
+    cuda.current_device(): tapegrad computes on the CPU only
+    """
 
 
 def type_name_of(value: object) -> str:

@@ -22,6 +22,14 @@ class GradientEdge(NamedTuple):
     output_nr : int
     ownership_token : object
         Keeps the node alive in PyTorch; here the node keeps itself alive.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> a = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> edge = tg.autograd.graph.get_gradient_edge(a * a)
+    >>> edge.node.name(), edge.output_nr
+    ('MulBackward0', 0)
     """
 
     node: Any

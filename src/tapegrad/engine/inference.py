@@ -64,7 +64,16 @@ def _is_of_inference(tape: Tape, slot: int) -> bool:
 
 
 def is_inference(tensor: TensorHandle) -> bool:
-    """Return True if a tensor's memory was made in inference mode."""
+    """Return True if a tensor's memory was made in inference mode.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> with tg.inference_mode():
+    ...     x = tg.ones(2)
+    >>> tg.is_inference(x)
+    True
+    """
     if not hasattr(tensor, "_state"):
         raise must_be("is_inference", "input", 1, "Tensor", tensor)
     tape = tape_at(tensor._state)

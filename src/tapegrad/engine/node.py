@@ -36,11 +36,13 @@ __all__ = [
 class Node(metaclass=ABCMeta):  # noqa: B024 - contexts of Functions are registered as nodes
     """A statement of the tape, under PyTorch's name for it (``AddBackward0`` ...).
 
-    It keeps the statement, and the values that its gradient needs, like the tensor itself. That of an
-    `autograd.Function` also has the attributes of its context.
+    It keeps the statement and the values that its gradient needs, like the tensor; that of an
+    `autograd.Function` has the attributes of its context, too. A statement has one node, which lives as
+    long as a tensor it was asked for of (`kept_node`), or a node whose `next_functions` were looked at.
 
-    A statement has one node, which lives as long as a tensor it was asked for of (`kept_node`), or a
-    node whose `next_functions` were looked at.
+    >>> import tapegrad as tg
+    >>> tg.ones(2, requires_grad=True).exp().grad_fn.name()
+    'ExpBackward0'
     """
 
     __slots__ = ("__weakref__", "_metadata", "_next", "_tensor")
@@ -416,8 +418,7 @@ def _source(tape: Tape, tensor: TensorHandle, user: int | None) -> AnyTensor | N
         If there is no such node: PyTorch's error for a view that was made stale.
     """
     slot = slot_of(tape, tensor)
-    text = views.invalid(tape, slot) if user is None and tape.writes else ""
-    if text:
+    if user is None and tape.writes and (text := views.invalid(tape, slot)):
         raise RuntimeError(text)
     if tensor.is_leaf:
         return None

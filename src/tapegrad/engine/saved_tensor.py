@@ -28,7 +28,16 @@ def _same(tensor: Any) -> Any:
 
 
 class SavedTensor:
-    """A saved tensor, as ``node._raw_saved_self`` and the like return it; only nodes make them."""
+    """A saved tensor, as ``node._raw_saved_self`` and the like return it; only nodes make them.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> a = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> saved = a.exp().grad_fn._raw_saved_result
+    >>> type(saved).__name__
+    'SavedTensor'
+    """
 
     #: function that passes the tensor through hooks
     _pack: Callable[[saved.PackingHooks], None]

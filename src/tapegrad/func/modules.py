@@ -19,6 +19,13 @@ def functional_call(
     ------
     UnsupportedError
         Always.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> model = lambda parameters, x: x * parameters["w"]  # takes no functional_call
+    >>> tg.func.grad(model)({"w": tg.tensor(2.0)}, tg.tensor(3.0))
+    {'w': tensor(3.)}
     """
     raise UnsupportedError(
         "functional_call() is for modules, which tapegrad does not have; write the model as a function "
@@ -33,6 +40,13 @@ def stack_module_state(models: Any) -> NoReturn:
     ------
     UnsupportedError
         Always.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> models = [{"w": tg.tensor(1.0)}, {"w": tg.tensor(2.0)}]
+    >>> {"w": tg.stack([m["w"] for m in models])}
+    {'w': tensor([1., 2.])}
     """
     raise UnsupportedError(
         "stack_module_state() is for modules, which tapegrad does not have; stack the tensors of the "
@@ -47,6 +61,12 @@ def functionalize(func: Any, *, remove: str = "mutations") -> NoReturn:
     ------
     UnsupportedError
         Always.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.func.grad(lambda x: x.clone().mul_(x))(tg.tensor(3.0))  # needs no functionalize
+    tensor(6.)
     """
     raise UnsupportedError(
         "functionalize() is not supported; in-place writes and views are differentiated as they are"

@@ -6,7 +6,7 @@ substitute to use.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -39,7 +39,7 @@ _TO = "bool non_blocking=False, bool copy=False, *, MemoryFormat? memory_format=
     f"(Device? device=None, Dtype? dtype=None, {_TO}", f"(Dtype dtype, {_TO}",
     f"(Tensor tensor, {_TO}", function=False,
 )  # fmt: skip
-def to(input: Tensor, *target: Any, **named: Any) -> Any:
+def to(input: Tensor, *target: Any, **named: Any) -> Tensor:
     """Return the tensor in another dtype: ``x.to(dtype)``, ``x.to(device)``, ``x.to(other)``.
 
     Parameters
@@ -82,7 +82,7 @@ def _cast_method(name: str, kind: dtype) -> None:
         method=True, function=False, name=name,
         doc=f"Return the tensor in dtype {kind.name}, itself if it is that already.",
     )  # fmt: skip
-    def convert(input: Any, *, memory_format: Any = None) -> Any:
+    def convert(input: Any, *, memory_format: Any = None) -> Tensor:
         return record.cast(input, kind)
 
 
@@ -91,7 +91,7 @@ def _missing_method(name: str, instead: str) -> None:
         method=True, function=False, name=name,
         doc=f"Raise: tapegrad has no such dtype; use ``{instead}``.",
     )  # fmt: skip
-    def refuse(input: Any, *, memory_format: Any = None) -> Any:
+    def refuse(input: Any, *, memory_format: Any = None) -> NoReturn:
         raise UnsupportedError(
             f"{name}(): tapegrad has no such dtype; its dtypes are float64, float32, int64 and "
             f"bool: use .{instead}()"
@@ -108,13 +108,13 @@ for _name, _instead in (
 
 
 @declared(function=False)
-def type_as(input: Tensor, other: Tensor) -> Any:
+def type_as(input: Tensor, other: Tensor) -> Tensor:
     """Return the tensor in the dtype of another."""
     return record.cast(input, other.dtype)
 
 
 @public(method=True, out=False)
-def clone(input: Any, *, memory_format: Any = None) -> Any:
+def clone(input: Any, *, memory_format: Any = None) -> Tensor:
     """Copy a tensor; the gradient of the copy goes to the tensor.
 
     Parameters
@@ -136,12 +136,12 @@ def clone(input: Any, *, memory_format: Any = None) -> Any:
 
 
 @public(method=True, function=False)
-def cpu(input: Any, *, memory_format: Any = None) -> Any:
+def cpu(input: Any, *, memory_format: Any = None) -> Tensor:
     """Return the tensor: it is on the CPU."""
     return input
 
 
 @public(method=True, function=False)
-def cuda(input: Any, device: Any = None, non_blocking: bool = False, **_: Any) -> Any:
+def cuda(input: Any, device: Any = None, non_blocking: bool = False, **_: Any) -> Tensor:
     """Raise: tensors are on the CPU only."""
     check_device("cuda", "cuda")

@@ -14,7 +14,8 @@ from ..base.errors import must_be
 from ..tape import recording as record
 from ..tape.current import current_tape
 from .arguments import check_cast
-from .registry import FORMS
+from .help_texts import with_example
+from .registry import FORMS, ShownSignature
 from .signature import Signature, is_length
 
 __all__ = ["accept"]
@@ -41,6 +42,15 @@ def accept(
     RuntimeError
         By ``out=``, if something that it is called with requires grad, or results cannot be cast.
     """
+    layer = _layer(name, function, out=out, method=method)
+    if hasattr(layer, "__code__") and not method:  # tensor.py looks at those of methods
+        layer.__doc__ = with_example(layer.__doc__, name)
+    return layer
+
+
+def _layer(
+    name: str, function: Callable[..., Any], *, out: bool, method: bool
+) -> Callable[..., Any]:
     if function in FORMS:
         return checked(name, function, method=method, out=out)
     if not (out and hasattr(function, "__code__")) or name.endswith("_"):
@@ -52,6 +62,7 @@ def accept(
             return function(*args, **options)
         return _written(name, function, args, options, out)
 
+    call.__wrapped__ = ShownSignature(lambda: function, out=True)  # type: ignore[assignment]
     return call
 
 
@@ -115,6 +126,7 @@ def checked(
             known[(*map(type, args), *options, *map(type, options.values()))] = names
         return names
 
+    call.__wrapped__ = ShownSignature(lambda: function, out=out)  # type: ignore[assignment]
     return call
 
 

@@ -16,6 +16,7 @@ from ..tape.leaf_storage import layout_of, storage_of
 from ..tape.tape import slot_of, tape_at
 from .registry import public
 from .shape.reshape import alias
+from .signature import Tensor
 
 __all__ = ["detach", "numpy"]
 
@@ -23,7 +24,7 @@ _DETACH = TABLE["detach"]
 
 
 @public(method=True, out=False)
-def detach(input: Any) -> Any:
+def detach(input: Any) -> Tensor:
     """Return a passive tensor that shares the memory.
 
     Parameters

@@ -93,14 +93,16 @@ def is_nonzero(input: Any) -> bool:
 # --------------------------------------------------------------------------- answers in one line
 def _question(
     name: str, doc: str, answer: Callable[[Any], Any], method: bool = True, function: bool = True,
-    prop: bool = False,
+    prop: bool = False, result: str = "bool",
 ) -> None:  # fmt: skip
-    """Add a function, method or property of a tensor that is no more than its answer."""
+    """Add a function, method or property of a tensor that is no more than its answer, of type `result`."""
 
     @public(method=method, function=function, prop=prop, name=name, out=False, doc=doc)
     def ask(input: Any) -> Any:
         record.check_tensors(name, (input,))
         return answer(input)
+
+    ask.__annotations__["return"] = result
 
 
 def _no_imaginary_part(input: Any) -> NoReturn:
@@ -122,20 +124,32 @@ for _name in ("is_conj", "is_neg", "is_distributed"):
 for _name in ("is_pinned", "is_shared"):
     _question(_name, "Return False: no tensor is.", lambda x: False, function=False)
 for _name in ("conj", "resolve_conj", "resolve_neg"):
-    _question(_name, "Return the tensor: it is real.", lambda x: x)
-_question("real", "Return the tensor: it is real.", lambda x: x, method=False)
-_question("real", "The tensor: it is real.", lambda x: x, prop=True)
-_question("imag", _IMAG, _no_imaginary_part, method=False)
-_question("imag", _IMAG, _no_imaginary_part, prop=True)
-_question("get_device", "Return -1, which stands for the CPU.", lambda x: -1, function=False)
-_question("device", "Device of the tensor: ``device(type='cpu')``.", lambda x: CPU, prop=True)
+    _question(_name, "Return the tensor: it is real.", lambda x: x, result="Tensor")
+_question("real", "Return the tensor: it is real.", lambda x: x, method=False, result="Tensor")
+_question("real", "The tensor: it is real.", lambda x: x, prop=True, result="Tensor")
+_question("imag", _IMAG, _no_imaginary_part, method=False, result="NoReturn")
+_question("imag", _IMAG, _no_imaginary_part, prop=True, result="NoReturn")
+_question(
+    "get_device", "Return -1, which stands for the CPU.", lambda x: -1, function=False, result="int"
+)
+_question(
+    "device",
+    "Device of the tensor: ``device(type='cpu')``.",
+    lambda x: CPU,
+    prop=True,
+    result="device",
+)
 _question(
     "layout", "Form in which its elements are stored: ``torch.strided``.", lambda x: strided,
-    prop=True,
+    prop=True, result="layout",
 )  # fmt: skip
-_question("itemsize", "Bytes of one element.", lambda x: x.dtype.itemsize, prop=True)
+_question("itemsize", "Bytes of one element.", lambda x: x.dtype.itemsize, prop=True, result="int")
 _question(
-    "nbytes", "Bytes of all elements.", lambda x: layout_of(x).size * x.dtype.itemsize, prop=True
+    "nbytes",
+    "Bytes of all elements.",
+    lambda x: layout_of(x).size * x.dtype.itemsize,
+    prop=True,
+    result="int",
 )
 _question("is_cpu", "True: all tensors are on the CPU.", lambda x: True, prop=True)
 for _name in (

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-__all__ = ["FORMS", "FUNCTIONS", "METHODS", "PROPERTIES", "WITHOUT_OUT", "declared", "public"]
+__all__ = [
+    "FORMS",
+    "FUNCTIONS",
+    "METHODS",
+    "PROPERTIES",
+    "WITHOUT_OUT",
+    "ShownSignature",
+    "declared",
+    "public",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -64,3 +74,37 @@ def declared(*forms: str, method: bool = True, **where: Any) -> Callable[[F], F]
         return public(method=method, **where)(f)
 
     return register
+
+
+class ShownSignature:
+    """The signature that `inspect.signature` shows for a layer around a function; made when it is asked for.
+
+    It stands between the two, as the layer's ``__wrapped__``.
+
+    Parameters
+    ----------
+    find : callable
+        Returns the function that the layer is called like.
+    out : bool
+        Whether the layer takes the keyword ``out`` as well.
+    """
+
+    __slots__ = ("_find", "_out")
+
+    def __init__(self, find: Callable[[], Callable[..., Any]], *, out: bool = False) -> None:
+        self._find, self._out = find, out
+
+    @property
+    def __wrapped__(self) -> Callable[..., Any]:
+        return self._find()
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        shown = inspect.signature(self._find())
+        if not self._out or "out" in shown.parameters:
+            return shown
+        kind = "Tensor" if shown.return_annotation == "Tensor" else "Tensors"
+        out = inspect.Parameter(
+            "out", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=f"{kind} | None"
+        )
+        return shown.replace(parameters=[*shown.parameters.values(), out])

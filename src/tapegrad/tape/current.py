@@ -17,7 +17,14 @@ _local = threading.local()
 
 
 def current_tape() -> Tape:
-    """The tape on which this thread records."""
+    """The tape on which this thread records.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.current_tape() is tg.current_tape()
+    True
+    """
     tape: Tape | None = getattr(_local, "tape", None)
     if tape is None:
         _drop_orphans()

@@ -59,6 +59,11 @@ def set_tensor_type(kind: Any) -> None:
     _types.append(kind)
 
 
+def tensor_type() -> Any:
+    """Return the Tensor type."""
+    return _types[0]
+
+
 def is_active(tensor: TensorHandle) -> bool:
     """Return True if operations on a tensor are differentiated, be it in forward mode only."""
     status = status_of(tensor)
@@ -68,7 +73,14 @@ def is_active(tensor: TensorHandle) -> bool:
 
 
 def is_tensor(value: object) -> bool:
-    """Return True if a value is a Tensor."""
+    """Return True if a value is a Tensor.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.is_tensor(tg.ones(2)), tg.is_tensor(1.0)
+    (True, False)
+    """
     return isinstance(value, _types[0])
 
 

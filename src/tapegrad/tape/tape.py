@@ -60,6 +60,13 @@ class Tape(Values):
         Statements to make room for at first.
     abstract : bool
         Whether it only records: the tapes on which VJPs are traced have no values.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tape = tg.current_tape()
+    >>> isinstance(tape, tg.Tape), tape.stats()["statements"] >= 0
+    (True, True)
     """
 
     def __init__(self, capacity: int = LEAST_ROOM, *, abstract: bool = False) -> None:

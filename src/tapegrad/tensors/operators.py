@@ -12,6 +12,7 @@ import numpy as np
 
 from ..base.errors import must_be
 from ..functions import keywords, registry
+from ..functions.help_texts import HELP
 from ..functions.signature import Operand, Tensor
 from ..native import abi as nt
 from ..native import handle_type as handle
@@ -107,19 +108,12 @@ def make_base() -> type:
         handle.register_slow(entry.code, call)
         handle.register_slow(entry.code + nt.METHOD_CALL, method)
         handle.register_slow(entry.code + handle.NUMBER_PROTOCOL, _slow_operator(entry, call))
-        doc = _doc(entry, call)
-        FUNCTIONS[name] = handle.builtin(name, address[functions[name]], doc)
-        METHODS[name] = handle.as_method(handle.builtin(name, address[methods[name]], doc))
+        text, method_text = HELP.get(f"op {name}", ""), HELP.get(f"op Tensor.{name}", "")
+        FUNCTIONS[name] = handle.builtin(name, address[functions[name]], text)
+        METHODS[name] = handle.as_method(handle.builtin(name, address[methods[name]], method_text))
         FUNCTIONS.update(dict.fromkeys(entry.aliases, FUNCTIONS[name]))
         METHODS.update(dict.fromkeys(entry.aliases, METHODS[name]))
     handle.register_slow(TABLE["select"].code, registry.METHODS["__getitem__"])
     numbers = {handle.SLOTS[protocol]: address[thunk] for protocol, thunk in slots.items()}
     numbers[handle.TP_RICHCOMPARE] = address[compare]
     return handle.make_handle_type(numbers)
-
-
-def _doc(entry: Op, call: Callable[..., Any]) -> str:
-    if call.__doc__:
-        return call.__doc__
-    operands = "input" if entry.arity == 1 else "input, other"
-    return f"{entry.name}({operands})\n--\n\n" + f"The op {entry.name}, elementwise."

@@ -105,6 +105,14 @@ def set_printoptions(
     ------
     TypeError, ValueError
         If an option is not of its kind. No option has changed then.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.set_printoptions(precision=2)
+    >>> tg.tensor([1.2345])
+    tensor([1.23])
+    >>> tg.set_printoptions(profile="default")
     """
     global _current
     options = _current

@@ -9,6 +9,7 @@ attributes and the ways to read its value.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from ..base.dtypes import Size, dtype, from_numpy_dtype, get_default_dtype
 from ..base.errors import UnsupportedError
 from ..functions import registry
 from ..functions.creation import legacy
+from ..functions.help_texts import HELP, with_example
 from ..functions.indexing import inplace_methods
 from ..native import abi as nt
 from ..native.handle_type import status_of
@@ -29,14 +31,13 @@ from ..tape.printer import format_tape
 from ..tape.tape import Tape, slot_of, tape_at
 from . import all_functions, printing
 from .autograd_methods import AutogradMethods
-from .operators import FUNCTIONS, METHODS, make_base
+from .base import Base
+from .operators import FUNCTIONS, METHODS
 
 __all__ = ["FUNCTIONS", "Tensor"]
 
-_Base: Any = make_base()
 
-
-class Tensor(_Base, AutogradMethods):  # type: ignore[misc]
+class Tensor(Base, AutogradMethods):
     """A value on a tape, under PyTorch's interface.
 
     ``Tensor(data)`` makes a tensor of the default dtype from nested sequences, and ``Tensor(2, 3)``
@@ -54,6 +55,14 @@ class Tensor(_Base, AutogradMethods):  # type: ignore[misc]
         Accumulated gradient of a leaf, or of a tensor that was told to `retain_grad`.
     grad_fn : Node or None
         The statement that computed it, under PyTorch's name.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> x = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> x.grad
+    tensor([2., 4.])
     """
 
     __slots__ = ("__weakref__", "_meta")
@@ -245,6 +254,13 @@ def _attach() -> None:
         delattr(Tensor, name)
     for name, getter in registry.PROPERTIES.items():
         setattr(Tensor, name, property(getter))
+    for kind in (Tensor, AutogradMethods):
+        for name, member in list(vars(kind).items()):
+            if isinstance(member, property) and f"Tensor.{name}" in HELP:
+                doc = with_example(member.__doc__, f"Tensor.{name}")
+                setattr(kind, name, property(member.fget, member.fset, member.fdel, doc))
+            elif isinstance(member, FunctionType):
+                member.__doc__ = with_example(member.__doc__, f"Tensor.{name}")
 
 
 _attach()

@@ -88,6 +88,15 @@ def set_checkpoint_early_stop(enable: bool) -> Iterator[None]:
     """Accept PyTorch's switch: here a function always runs to its end in backward.
 
     PyTorch can stop it when all that backward needs has been computed. Gradients are the same.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> a = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> with tg.utils.checkpoint.set_checkpoint_early_stop(False):
+    ...     y = tg.utils.checkpoint.checkpoint(tg.exp, a, use_reentrant=False)
+    >>> y
+    tensor([2.7183, 7.3891], grad_fn=<CheckpointFunctionBackward>)
     """
     yield
 
@@ -100,6 +109,15 @@ def set_checkpoint_debug_enabled(enabled: bool | None) -> Iterator[None]:
     ------
     UnsupportedError
         If `enabled` is True.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> a = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> with tg.utils.checkpoint.set_checkpoint_debug_enabled(False):
+    ...     y = tg.utils.checkpoint.checkpoint(tg.exp, a, use_reentrant=False)
+    >>> y.requires_grad
+    True
     """
     if enabled:
         raise UnsupportedError(
@@ -110,7 +128,14 @@ def set_checkpoint_debug_enabled(enabled: bool | None) -> Iterator[None]:
 
 
 class CheckpointPolicy(enum.Enum):
-    """PyTorch's answers of a policy for selective checkpoints."""
+    """PyTorch's answers of a policy for selective checkpoints.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.utils.checkpoint.CheckpointPolicy.MUST_SAVE.name
+    'MUST_SAVE'
+    """
 
     MUST_SAVE = 0
     PREFER_SAVE = 1
@@ -131,6 +156,14 @@ def create_selective_checkpoint_contexts(
         Always; it says what to do instead.
     TypeError
         PyTorch's, for anything that is no policy.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> a = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> kept = a.exp()  # not in a checkpoint: saved
+    >>> tg.utils.checkpoint.checkpoint(tg.sin, kept, use_reentrant=False)
+    tensor([0.4108, 0.8939], grad_fn=<CheckpointFunctionBackward>)
     """
     if not callable(policy_fn_or_list) and not isinstance(policy_fn_or_list, list):
         raise TypeError("policy_fn_or_list must be either a function or a list of ops.")

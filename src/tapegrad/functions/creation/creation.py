@@ -45,7 +45,7 @@ __all__ = ["as_tensor", "asarray", "from_numpy", "legacy_tensor", "sized", "tens
 def tensor(
     data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
     pin_memory: bool = False,
-) -> Any:  # fmt: skip
+) -> Tensor:  # fmt: skip
     """Make a leaf of a copy of data.
 
     Parameters
@@ -97,7 +97,7 @@ def _warn_copy(name: str) -> None:
 
 
 @public(out=False)
-def from_numpy(ndarray: np.ndarray) -> Any:
+def from_numpy(ndarray: np.ndarray) -> Tensor:
     """Return a tensor that shares an ndarray's memory.
 
     Writes to either are seen by both. An ndarray that must not be written is copied instead.
@@ -129,7 +129,7 @@ def _full_name(value: object) -> str:
 
 
 @public(out=False)
-def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
+def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """Make a tensor of data, without a copy where that can be.
 
     Parameters
@@ -152,7 +152,7 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
 def asarray(
     obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None,
     requires_grad: bool = False,
-) -> Any:  # fmt: skip
+) -> Tensor:  # fmt: skip
     """Make a tensor of an object, sharing memory if possible, or as `copy` says.
 
     Parameters
@@ -195,7 +195,7 @@ def asarray(
 
 
 @factory(out=False)
-def scalar_tensor(s: Number, *, options: Options) -> Any:
+def scalar_tensor(s: Number, *, options: Options) -> Tensor:
     """Make a 0-d tensor of a number, of the default dtype if none is given."""
     return options.leaf(_filled_array((), options.kind, number_of("scalar_tensor", "s", 1, s)))
 
@@ -237,20 +237,20 @@ def sized(name: str, make: Maker, contents: str) -> None:
     contents, new_name = f"Make a tensor of {contents}, of", f"new_{name}"
 
     @factory(name=name, doc=f"{contents} the given lengths of dimensions.{_KEYWORDS}")
-    def plain(size: Ints, *, options: Options) -> Any:
+    def plain(size: Ints, *, options: Options) -> Tensor:
         return options.leaf(make(size_of(name, size), options.kind))
 
     @factory(
         like=True, name=f"{name}_like", doc=f"{contents} the shape and dtype of `input`.{_KEYWORDS}"
     )
-    def like(input: Tensor, *, options: Options, memory_format: Any = None) -> Any:
+    def like(input: Tensor, *, options: Options, memory_format: Any = None) -> Tensor:
         return options.leaf(make(tuple(input.shape), options.kind))
 
     @factory(
         like=True, method=True, function=False, name=new_name,
         doc=f"{contents} this tensor's dtype.{_KEYWORDS}",
     )  # fmt: skip
-    def new(self: Tensor, size: Ints, *, options: Options) -> Any:
+    def new(self: Tensor, size: Ints, *, options: Options) -> Tensor:
         return options.leaf(make(size_of(new_name, size), options.kind))
 
 
@@ -268,7 +268,7 @@ def _full(name: str, size: Any, fill_value: Any, options: Options) -> Any:
 
 
 @factory(late=True)
-def full(size: Ints, fill_value: Number, *, options: Options) -> Any:
+def full(size: Ints, fill_value: Number, *, options: Options) -> Tensor:
     """Make a tensor of one number; its dtype is the number's if none is given.
 
     Parameters
@@ -284,13 +284,13 @@ def full(size: Ints, fill_value: Number, *, options: Options) -> Any:
 @factory(like=True)
 def full_like(
     input: Tensor, fill_value: Number, *, options: Options, memory_format: Any = None
-) -> Any:
+) -> Tensor:
     """Make a tensor of one number, of the shape and dtype of `input`."""
     return _full("full_like", tuple(input.shape), fill_value, options)
 
 
 @factory(like=True, method=True, function=False)
-def new_full(input: Tensor, size: Ints, fill_value: Number, *, options: Options) -> Any:
+def new_full(input: Tensor, size: Ints, fill_value: Number, *, options: Options) -> Tensor:
     """Make a tensor of one number, of this tensor's dtype."""
     return _full("new_full", size, fill_value, options)
 
@@ -299,7 +299,7 @@ def new_full(input: Tensor, size: Ints, fill_value: Number, *, options: Options)
 def new_tensor(
     input: Any, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
     layout: Any = None, pin_memory: bool = False,
-) -> Any:  # fmt: skip
+) -> Tensor:  # fmt: skip
     """Make a leaf of a copy of data, of this tensor's dtype if none is given."""
     if record.is_tensor(data):
         _warn_copy("tensor.new_tensor")
@@ -311,7 +311,7 @@ def new_tensor(
 @factory(
     f"(int n, *, Tensor? out=None, {OPTIONS})", f"(int n, int m, *, Tensor? out=None, {OPTIONS})"
 )
-def eye(n: int, m: int | None = None, *, options: Options) -> Any:
+def eye(n: int, m: int | None = None, *, options: Options) -> Tensor:
     """Make a matrix with ones on the diagonal and zeros elsewhere.
 
     Parameters

@@ -17,6 +17,7 @@ from ...base.locks import new_lock
 from ...native.exchange import Change, Exchange, Exchanged
 from ...tape import recording as record
 from ..registry import FUNCTIONS, public
+from ..signature import Tensor
 
 __all__ = [
     "Draws",
@@ -208,7 +209,7 @@ def initial_seed() -> int:
 
 
 @public(out=False)
-def get_rng_state() -> Any:
+def get_rng_state() -> Tensor:
     """Return the state of the generator that random functions use."""
     return default_generator.get_state()
 

@@ -18,7 +18,7 @@ from ...tape.recording import layout_of
 from ..keywords import checked
 from ..options import allocate, size_of
 from ..registry import FUNCTIONS, declared, public
-from ..signature import Ints
+from ..signature import Ints, Tensor
 from .from_data import array_of
 
 __all__ = ["TensorType", "legacy_tensor", "type_named"]
@@ -114,6 +114,12 @@ class TensorType:
     name : str
     kind : dtype or None
         None for the default dtype.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.LongTensor([1, 2])
+    tensor([1, 2])
     """
 
     def __init__(self, name: str, kind: dtype | None) -> None:
@@ -161,7 +167,7 @@ def type_named(name: str) -> dtype:
 
 
 @public(method=True, function=False)
-def new(input: Any, *data: Any, **options: Any) -> Any:
+def new(input: Any, *data: Any, **options: Any) -> Tensor:
     """Make a tensor of this tensor's dtype, as ``Tensor(...)`` does."""
     return _construct(data, options, input.dtype)
 

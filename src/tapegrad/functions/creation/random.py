@@ -50,14 +50,14 @@ def _random_pair(name: str, kernel: str, contents: str) -> None:
     contents, label = f"Make a tensor of {contents}, of", f"{name}_like"
 
     @factory(name=name, doc=f"{contents} the given lengths of dimensions.{_KEYWORDS}")
-    def plain(size: Ints, *, options: Options, generator: Any = None) -> Any:
+    def plain(size: Ints, *, options: Options, generator: Any = None) -> Tensor:
         shape, stream = size_of(name, size), stream_of(name, generator)
         return options.leaf(_random_array(kernel, shape, options.kind, stream))
 
     @factory(like=True, name=label, doc=f"{contents} the shape and dtype of `input`.{_KEYWORDS}")
     def like(
         input: Tensor, *, options: Options, generator: Any = None, memory_format: Any = None
-    ) -> Any:
+    ) -> Tensor:
         stream = stream_of(label, generator)
         return options.leaf(_random_array(kernel, tuple(input.shape), options.kind, stream))
 
@@ -69,7 +69,7 @@ _random_pair("randn", _NORMAL, "random numbers of the standard normal distributi
 @factory()
 def normal(
     mean: Any, std: Any = 1.0, size: Ints | None = None, *, options: Options, generator: Any = None
-) -> Any:
+) -> Tensor:
     """Make a tensor of normal random numbers.
 
     Parameters
@@ -136,7 +136,7 @@ def _integers(
 def randint(
     low: int = UNSET, high: int | Ints = UNSET, size: Any = UNSET, *, options: Options,
     generator: Any = None,
-) -> Any:  # fmt: skip
+) -> Tensor:  # fmt: skip
     """Make a tensor of random integers: ``randint(high, size)`` or ``randint(low, high, size)``.
 
     Parameters
@@ -177,14 +177,14 @@ def _bounds(name: str, low: Any, high: Any) -> tuple[int, int]:
 def randint_like(
     input: Tensor, low: int = UNSET, high: int = UNSET, *, options: Options, generator: Any = None,
     memory_format: Any = None,
-) -> Any:  # fmt: skip
+) -> Tensor:  # fmt: skip
     """Make a tensor of random integers, of the shape and dtype of `input`; else as `randint`."""
     bounds = _bounds("randint_like", low, high)
     return _integers(*bounds, tuple(input.shape), options, stream_of("randint_like", generator))
 
 
 @factory(default=int64)
-def randperm(n: int, *, options: Options, generator: Any = None) -> Any:
+def randperm(n: int, *, options: Options, generator: Any = None) -> Tensor:
     """Make a tensor of the integers below `n` in random order."""
     shape = checked("randperm", (as_int("randperm", "n", 1, n),))
     allocate(shape, int64)
@@ -195,7 +195,7 @@ def randperm(n: int, *, options: Options, generator: Any = None) -> Any:
 
 # --------------------------------------------------------------------------- from probabilities
 @declared()
-def bernoulli(input: Tensor, p: Any = None, *, generator: Any = None) -> Any:
+def bernoulli(input: Tensor, p: Any = None, *, generator: Any = None) -> Tensor:
     """Make a tensor of zeros and ones, one with the probability that `input` (or `p`) says.
 
     Parameters
@@ -223,7 +223,7 @@ def bernoulli(input: Tensor, p: Any = None, *, generator: Any = None) -> Any:
 @declared()
 def multinomial(
     input: Tensor, num_samples: Any, replacement: bool = False, *, generator: Any = None
-) -> Any:
+) -> Tensor:
     """Draw indices with the probabilities in each row.
 
     Parameters
@@ -281,7 +281,7 @@ def multinomial(
 
 # --------------------------------------------------------------------------- counts
 @declared(method=False)
-def binomial(count: Tensor, prob: Tensor, generator: Any = None) -> Any:
+def binomial(count: Tensor, prob: Tensor, generator: Any = None) -> Tensor:
     """Make a tensor of how many of `count` attempts succeed, each with probability `prob`.
 
     Parameters
@@ -332,7 +332,7 @@ def binomial(count: Tensor, prob: Tensor, generator: Any = None) -> Any:
 
 
 @declared(method=False)
-def poisson(input: Tensor, generator: Any = None) -> Any:
+def poisson(input: Tensor, generator: Any = None) -> Tensor:
     """Make a tensor of counts of events that come with the rates that `input` says.
 
     Parameters

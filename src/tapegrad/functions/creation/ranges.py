@@ -14,7 +14,7 @@ from ...tape import recording as record
 from ..arguments import as_int
 from ..operands import no_kernel
 from ..options import OPTIONS, Options, allocate, factory, number_of
-from ..signature import UNSET, Number
+from ..signature import UNSET, Number, Tensor
 
 __all__ = ["arange", "linspace", "logspace", "range_"]
 
@@ -35,7 +35,7 @@ def _check_bounds(start: float, end: float, step: float) -> None:
 )  # fmt: skip
 def arange(
     start: Number = UNSET, end: Number = UNSET, step: Number = 1, *, options: Options
-) -> Any:
+) -> Tensor:
     """Make the numbers from `start` up to, but without, `end`.
 
     It is called as ``arange(end)``, ``arange(start, end)`` or ``arange(start, end, step)``.
@@ -84,7 +84,7 @@ def _progression(count: int, start: float, step: float, kind: dtype) -> np.ndarr
 
 # Its name would hide the builtin in this file.
 @factory(name="range")
-def range_(start: Number, end: Number, step: Number = 1, *, options: Options) -> Any:
+def range_(start: Number, end: Number, step: Number = 1, *, options: Options) -> Tensor:
     """Make the numbers from `start` to `end`, both included; deprecated in favour of `arange`.
 
     Parameters
@@ -135,7 +135,7 @@ def _steps(name: str, start: Any, end: Any, steps: Any) -> np.ndarray:
 
 
 @factory()
-def linspace(start: Number, end: Number, steps: int, *, options: Options) -> Any:
+def linspace(start: Number, end: Number, steps: int, *, options: Options) -> Tensor:
     """Make `steps` numbers from `start` to `end`, both included, at equal distances.
 
     Parameters
@@ -152,7 +152,7 @@ def linspace(start: Number, end: Number, steps: int, *, options: Options) -> Any
 @factory()
 def logspace(
     start: Number, end: Number, steps: int, base: float = 10.0, *, options: Options
-) -> Any:
+) -> Tensor:
     """Make `steps` powers of `base`, with exponents from `start` to `end`; else as `linspace`."""
     values = _steps("logspace", start, end, steps)
     with np.errstate(all="ignore"):

@@ -54,7 +54,7 @@ def _dims(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 @declared()
-def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Any:
+def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
     """Return ``out[i, j] = input[index[i, j], j]`` (for ``dim=0``; likewise for others).
 
     Parameters
@@ -123,7 +123,7 @@ def _scatter(row: str, input: Any, dim: int, index: Any, source: Any) -> Any:
 
 @declared()
 def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None,
-            reduce: str | None = None) -> Any:  # fmt: skip
+            reduce: str | None = None) -> Tensor:  # fmt: skip
     """Return a copy with ``out[index[i, j], j] = src[i, j]`` (for ``dim=0``).
 
     Parameters
@@ -156,7 +156,7 @@ def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: A
 
 
 @declared()
-def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Any:
+def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """Return a copy with ``out[index[i, j], j] += src[i, j]`` (for ``dim=0``).
 
     Parameters
@@ -171,7 +171,7 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Any:
 
 
 @declared()
-def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Any:
+def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
     """Gather along a dimension, broadcasting the others; without `dim`, from the raveled tensor."""
     if indices.dtype is not int64:
         raise RuntimeError(
@@ -210,7 +210,7 @@ def _index_vector(index: Any) -> Any:
 
 
 @declared()
-def index_select(input: Tensor, dim: int, index: Tensor) -> Any:
+def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     """Return the slices of a dimension at the indices of a vector."""
     if index.dtype is not int64:
         raise RuntimeError("index_select(): Expected dtype int32 or int64 for index")
@@ -282,7 +282,9 @@ def _slice_positions(name: str, values: Any, n: int) -> Any:
 
 
 @declared()
-def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Number = 1) -> Any:
+def index_add(
+    input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: Number = 1
+) -> Tensor:
     """Return a copy to whose slices at `index` those of `source`, times alpha, are added."""
     if alpha != 1:
         source = source * alpha
@@ -290,13 +292,13 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
 
 
 @declared()
-def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Any:
+def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     """Return a copy whose slices at `index` are those of `source`."""
     return _index_slices("index_copy", input, dim, index, source, accumulate=False)
 
 
 @declared("(int dim, Tensor index, Tensor value)", "(int dim, Tensor index, Number value)")
-def index_fill(input: Tensor, dim: int, index: Tensor, value: Operand) -> Any:
+def index_fill(input: Tensor, dim: int, index: Tensor, value: Operand) -> Tensor:
     """Return a copy whose slices at `index` are filled with a number or a 0-d tensor."""
     if not record.is_tensor(value):
         value = constant_like(input, value)
@@ -310,7 +312,7 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Operand) -> Any:
 
 
 @declared()
-def take(input: Tensor, index: Tensor) -> Any:
+def take(input: Tensor, index: Tensor) -> Tensor:
     """Return the elements at positions in the raveled tensor."""
     if index.dtype is not int64:
         raise RuntimeError(

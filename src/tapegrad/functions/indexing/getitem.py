@@ -35,7 +35,7 @@ __all__ = ["index_at", "put_at", "resolve_index"]
 
 
 @public(method=True, function=False, name="_apply")
-def apply_by_name(input: Any, name: str, *others: Any, **attrs: Any) -> Any:
+def apply_by_name(input: Any, name: str, *others: Any, **attrs: Any) -> Tensor:
     """Record a row of the op table; numbers become constants of the tensor's dtype (for VJPs)."""
     tensors = [x if record.is_tensor(x) else constant_like(input, x) for x in (input, *others)]
     return record.apply(TABLE[name], tensors, **attrs)
@@ -324,7 +324,7 @@ def _plain_view(layout: Layout, items: tuple[Any, ...]) -> Any:
 
 
 @public(method=True, function=False, name="__getitem__")
-def getitem(input: Any, index: Any) -> Any:
+def getitem(input: Any, index: Any) -> Tensor:
     """Return the elements at an index.
 
     Parameters
@@ -369,7 +369,7 @@ def getitem(input: Any, index: Any) -> Any:
 
 
 @declared()
-def index_put(input: Tensor, indices: Tensors, values: Tensor, accumulate: bool = False) -> Any:
+def index_put(input: Tensor, indices: Tensors, values: Tensor, accumulate: bool = False) -> Tensor:
     """Return a copy with values at index tensors.
 
     Parameters

@@ -30,11 +30,12 @@ from ...tape.current import current_tape
 from ...tape.recording import layout_of, storage_of
 from ...tape.tape import Tape, slot_of
 from ..arguments import check_cast
-from ..registry import public
+from ..registry import METHODS, ShownSignature, public
 from ..shape.broadcast import expanded
+from ..signature import Tensor
 from .getitem import put_at, resolve_index
 
-__all__ = ["check_target", "in_place", "overwrite"]
+__all__ = ["check_target", "in_place", "overwrite", "signature_of_method"]
 
 
 def check_target(target: Any, *, active: bool = False, uniform: bool = False) -> None:
@@ -224,7 +225,7 @@ def _replace(target: Any, result: Any) -> Any:
 def in_place(name: str) -> Callable[..., Any]:
     """Make the in-place method of a function: compute out of place, then write."""
 
-    def method(self: Any, *args: Any, **options: Any) -> Any:
+    def method(self: Any, *args: Any, **options: Any) -> Tensor:
         if "out" in options:
             raise TypeError(f"{name}_() got an unexpected keyword argument 'out'")
         check_target(self, active=_requires_grad((*args, *options.values())))
@@ -232,11 +233,17 @@ def in_place(name: str) -> Callable[..., Any]:
 
     method.__name__ = method.__qualname__ = name + "_"
     method.__doc__ = f"In-place version of `{name}`."
+    method.__wrapped__ = signature_of_method(name)  # type: ignore[attr-defined]
     return method
 
 
+def signature_of_method(name: str) -> ShownSignature:
+    """Return the signature of the method of which an in-place method is made."""
+    return ShownSignature(lambda: METHODS.get(name) or getattr(record.tensor_type(), name))
+
+
 @public(method=True, function=False)
-def copy_(input: Any, src: Any, non_blocking: bool = False) -> Any:
+def copy_(input: Any, src: Any, non_blocking: bool = False) -> Tensor:
     """Overwrite with the values of `src`, broadcast and cast; return the tensor."""
     if record.is_number(src):
         return fill_(input, src)
@@ -245,7 +252,7 @@ def copy_(input: Any, src: Any, non_blocking: bool = False) -> Any:
 
 
 @public(method=True, function=False)
-def fill_(input: Any, value: Any) -> Any:
+def fill_(input: Any, value: Any) -> Tensor:
     """Overwrite every element with a number (or 0-d tensor); return the tensor."""
     if record.is_tensor(value):
         if value.ndim:
@@ -262,14 +269,14 @@ def fill_(input: Any, value: Any) -> Any:
 
 
 @public(method=True, function=False)
-def zero_(input: Any) -> Any:
+def zero_(input: Any) -> Tensor:
     """Overwrite every element with zero; return the tensor."""
     check_target(input, uniform=True)
     return _write_checked(input, record.as_operand(0, input.dtype), node_name="ZeroBackward0")
 
 
 @public(method=True, function=False)
-def detach_(input: Any) -> Any:
+def detach_(input: Any) -> Tensor:
     """Cut the tensor off its graph in place; return it."""
     record.adopt(input)
     tape = current_tape()

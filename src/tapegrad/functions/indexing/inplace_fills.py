@@ -52,7 +52,7 @@ def _node_name(name: str) -> str:
 @declared("(float from=0, float to=1, *, Generator? generator=None)", function=False)
 def uniform_(
     input: Tensor, from_: float = 0.0, to: float = 1.0, *, generator: Any = None, **named: Any
-) -> Any:
+) -> Tensor:
     """Fill with numbers uniform in ``[from, to)``; return the tensor."""
     low = float_of("uniform_", "from", 1, named.get("from", from_), "float")
     high = float_of("uniform_", "to", 2, to, "float")
@@ -67,7 +67,7 @@ def uniform_(
 
 
 @declared(function=False)
-def normal_(input: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Any = None) -> Any:
+def normal_(input: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Any = None) -> Tensor:
     """Fill with normal numbers; return the tensor."""
     middle = float_of("normal_", "mean", 1, mean, "float")
     scale = float_of("normal_", "std", 2, std, "float")
@@ -82,7 +82,7 @@ def normal_(input: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: An
 @declared(function=False)
 def log_normal_(
     input: Tensor, mean: float = 1.0, std: float = 2.0, *, generator: Any = None
-) -> Any:
+) -> Tensor:
     """Fill with exponentials of normal numbers of the given mean and deviation; return the tensor."""
     middle = float_of("log_normal_", "mean", 1, mean, "float")
     scale = float_of("log_normal_", "std", 2, std, "float")
@@ -96,7 +96,7 @@ def log_normal_(
 
 
 @declared(function=False)
-def exponential_(input: Tensor, lambd: float = 1.0, *, generator: Any = None) -> Any:
+def exponential_(input: Tensor, lambd: float = 1.0, *, generator: Any = None) -> Tensor:
     """Fill with exponentially distributed numbers of rate `lambd`; return the tensor."""
     rate = float_of("exponential_", "lambd", 1, lambd, "float")
     if not rate > 0:
@@ -110,7 +110,7 @@ def exponential_(input: Tensor, lambd: float = 1.0, *, generator: Any = None) ->
 @declared(function=False)
 def cauchy_(
     input: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator: Any = None
-) -> Any:
+) -> Tensor:
     """Fill with numbers of the Cauchy distribution; return the tensor."""
     middle = float_of("cauchy_", "median", 1, median, "float")
     scale = float_of("cauchy_", "sigma", 2, sigma, "float")
@@ -123,7 +123,7 @@ def cauchy_(
 
 
 @declared(function=False)
-def geometric_(input: Tensor, p: float, *, generator: Any = None) -> Any:
+def geometric_(input: Tensor, p: float, *, generator: Any = None) -> Tensor:
     """Fill with the number of trials up to the first success, each of probability `p`."""
     chance = float_of("geometric_", "p", 1, p, "float")
     if not 0 < chance < 1:
@@ -139,7 +139,7 @@ def geometric_(input: Tensor, p: float, *, generator: Any = None) -> Any:
 )  # fmt: skip
 def random_(
     input: Tensor, from_: Any = None, to: Any = None, *, generator: Any = None, **named: Any
-) -> Any:
+) -> Tensor:
     """Fill with integers of ``[from, to)``, of ``[0, from)``, or of all that the dtype holds exactly."""
     from_ = named.get("from", from_)
     if to is None and from_ is not None:
@@ -168,7 +168,7 @@ _LIMITS = {"float64": 2**53 + 1, "float32": 2**24 + 1, "int64": 2**63, "bool": 2
     "(float p=0.5, *, Generator? generator=None)",
     function=False,
 )
-def bernoulli_(input: Tensor, p: Any = 0.5, *, generator: Any = None) -> Any:
+def bernoulli_(input: Tensor, p: Any = 0.5, *, generator: Any = None) -> Tensor:
     """Fill with zeros and ones, one with probability `p`, a number or a tensor; return the tensor."""
     if record.is_tensor(p):
         check_floating("bernoulli_tensor_cpu_p_", p.dtype)
@@ -184,7 +184,7 @@ def bernoulli_(input: Tensor, p: Any = 0.5, *, generator: Any = None) -> Any:
 
 # --------------------------------------------------------------------------- by position
 @declared(function=False)
-def fill_diagonal_(input: Tensor, fill_value: Number, wrap: bool = False) -> Any:
+def fill_diagonal_(input: Tensor, fill_value: Number, wrap: bool = False) -> Tensor:
     """Overwrite the main diagonal with a number.
 
     Parameters
@@ -224,7 +224,7 @@ def fill_diagonal_(input: Tensor, fill_value: Number, wrap: bool = False) -> Any
 
 
 @declared()
-def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Any:
+def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     """Return a copy with elements of `source`, in order, where a bool mask is set.
 
     Parameters
@@ -279,7 +279,7 @@ def _put(input: Any, place: Any, values: Any, *, accumulate: bool) -> Any:
 
 
 @declared()
-def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Any:
+def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) -> Tensor:
     """Return a copy with elements of `source` at positions in the flattened tensor.
 
     Parameters
@@ -324,7 +324,7 @@ def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) 
 
 
 @public(method=True, function=False)
-def apply_(input: Any, callable: Callable[[Any], Any]) -> Any:
+def apply_(input: Any, callable: Callable[[Any], Any]) -> Tensor:
     """Replace every element by a Python function of it; return the tensor.
 
     Raises

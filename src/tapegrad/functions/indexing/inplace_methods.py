@@ -23,7 +23,8 @@ from ...tape.leaf_storage import Storage, storage_of
 from ...tape.recording import layout_of
 from ...tape.tape import slot_of
 from ..registry import FUNCTIONS, METHODS
-from .inplace import check_target, in_place, overwrite
+from ..signature import Tensor
+from .inplace import check_target, in_place, overwrite, signature_of_method
 
 __all__ = ["become", "drop_missing"]
 
@@ -55,7 +56,7 @@ def _sum_in_place(name: str, sign: int) -> Callable[..., Any]:
     """Make `add_` or `sub_`, which accumulate where dtypes and shapes allow."""
     general, node_name = in_place(name), name.title() + "Backward0"
 
-    def method(self: Any, other: Any, *, alpha: Any = 1) -> Any:
+    def method(self: Any, other: Any, *, alpha: Any = 1) -> Tensor:
         plain = alpha == 1 and self.dtype.is_floating_point
         if plain and record.is_number(other):
             other = record.as_operand(sign * other, self.dtype)
@@ -94,7 +95,7 @@ def _as_function(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
 def _reshaping(name: str) -> Callable[..., Any]:
     """Make the in-place form of a function that only changes the shape."""
 
-    def method(self: Any, *args: Any, **options: Any) -> Any:
+    def method(self: Any, *args: Any, **options: Any) -> Tensor:
         check_target(self)
         view = getattr(type(self), name)(self, *args, **options)
         tape = current_tape()
@@ -104,6 +105,7 @@ def _reshaping(name: str) -> Callable[..., Any]:
 
     method.__name__ = method.__qualname__ = name + "_"
     method.__doc__ = f"In-place version of `{name}`: the tensor itself takes the other shape."
+    method.__wrapped__ = signature_of_method(name)  # type: ignore[attr-defined]
     return method
 
 

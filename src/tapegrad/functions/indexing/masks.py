@@ -23,7 +23,7 @@ __all__ = ["masked_fill", "masked_select", "nonzero"]
 
 
 @declared()
-def masked_select(input: Tensor, mask: Tensor) -> Any:
+def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     """Return the elements where a bool mask (broadcast with the tensor) is set, as a vector."""
     if mask.dtype is not bool_:
         raise RuntimeError("masked_select: expected BoolTensor for mask")
@@ -38,7 +38,7 @@ def masked_select(input: Tensor, mask: Tensor) -> Any:
 
 
 @declared("(Tensor mask, Tensor value)", "(Tensor mask, Number value)")
-def masked_fill(input: Tensor, mask: Tensor, value: Operand) -> Any:
+def masked_fill(input: Tensor, mask: Tensor, value: Operand) -> Tensor:
     """Return a copy with `value`, a number or a 0-d tensor, where a bool mask is set."""
     if mask.dtype is not bool_:
         raise RuntimeError(
@@ -73,13 +73,13 @@ def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
 
 
 @declared()
-def argwhere(input: Tensor) -> Any:
+def argwhere(input: Tensor) -> Tensor:
     """Return the indices of elements that are not zero, a row an element."""
     return nonzero(input)
 
 
 @declared(method=False)
-def one_hot(tensor: Tensor, num_classes: int = -1) -> Any:
+def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     """Return int64 vectors with a 1 at each class index, along a new last dimension."""
     if tensor.dtype is not int64:
         raise RuntimeError("one_hot is only applicable to index tensor of type LongTensor.")

@@ -23,7 +23,7 @@ _REDUCTIONS = ("sum", "prod", "mean", "amax", "amin")
 @declared()
 def scatter_reduce(
     input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True
-) -> Any:
+) -> Tensor:
     """Reduce the elements of `src` that go to the same place of a copy of `input`.
 
     Parameters
@@ -98,7 +98,7 @@ def index_reduce(
     reduce: str,
     *,
     include_self: bool = True,
-) -> Any:
+) -> Tensor:
     """Reduce the slices of `source` that go to the same place of a copy of `input`.
 
     Parameters

@@ -50,7 +50,7 @@ def _scattered(name: str, input: Any, src: Any, part: Callable[[Any], Any]) -> A
 
 
 @declared()
-def select_scatter(input: Tensor, src: Tensor, dim: int, index: int) -> Any:
+def select_scatter(input: Tensor, src: Tensor, dim: int, index: int) -> Tensor:
     """Return a copy with `src` at one index of a dimension.
 
     Parameters
@@ -78,7 +78,7 @@ def select_scatter(input: Tensor, src: Tensor, dim: int, index: int) -> Any:
 def slice_scatter(
     input: Tensor, src: Tensor, dim: int = 0, start: int | None = None, end: int | None = None,
     step: int = 1,
-) -> Any:  # fmt: skip
+) -> Tensor:  # fmt: skip
     """Return a copy with `src` at a slice of a dimension.
 
     Parameters
@@ -109,7 +109,7 @@ def slice_scatter(
 @declared()
 def diagonal_scatter(
     input: Tensor, src: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1
-) -> Any:
+) -> Tensor:
     """Return a copy with `src` on a diagonal.
 
     Parameters
@@ -138,7 +138,7 @@ def diagonal_scatter(
 @declared()
 def as_strided_scatter(
     input: Tensor, src: Tensor, size: Ints, stride: Ints, storage_offset: int | None = None
-) -> Any:
+) -> Tensor:
     """Return a copy with `src` in the place of the elements that `as_strided` selects.
 
     Parameters
@@ -165,7 +165,7 @@ def as_strided_scatter(
 
 # --------------------------------------------------------------------------- other memory
 @declared(function=False)
-def resize_(input: Tensor, size: Ints, *, memory_format: Any = None) -> Any:
+def resize_(input: Tensor, size: Ints, *, memory_format: Any = None) -> Tensor:
     """Give the tensor another shape; elements that are new have no particular value.
 
     Parameters
@@ -195,7 +195,7 @@ def resize_(input: Tensor, size: Ints, *, memory_format: Any = None) -> Any:
 
 
 @declared()
-def resize_as_(input: Tensor, the_template: Tensor, *, memory_format: Any = None) -> Any:
+def resize_as_(input: Tensor, the_template: Tensor, *, memory_format: Any = None) -> Tensor:
     """Give the tensor the shape of another; see `resize_`."""
     return _resized(input, tuple(the_template.shape))
 
@@ -232,7 +232,7 @@ def _resized(input: Any, shape: Sequence[int]) -> Any:
 @public(method=True, function=False)
 def set_(
     input: Any, source: Any = None, storage_offset: int = 0, size: Any = None, stride: Any = None
-) -> Any:
+) -> Tensor:
     """Let the tensor share the memory of another, with its shape, or with a given one.
 
     Parameters

@@ -18,7 +18,7 @@ __all__: list[str] = []
 
 
 @declared()
-def relu(input: Tensor) -> Any:
+def relu(input: Tensor) -> Tensor:
     """Return ``max(input, 0)``."""
     if input.dtype is bool_:
         raise RuntimeError("Boolean inputs not supported for relu")
@@ -32,7 +32,7 @@ def _activation(name: str, input: Any, **attrs: Any) -> Any:
 
 
 @declared()
-def leaky_relu(input: Tensor, negative_slope: Number = 0.01) -> Any:
+def leaky_relu(input: Tensor, negative_slope: Number = 0.01) -> Tensor:
     """Return the input where it is positive, else `negative_slope` times it."""
     return _activation(
         "leaky_relu",
@@ -42,13 +42,13 @@ def leaky_relu(input: Tensor, negative_slope: Number = 0.01) -> Any:
 
 
 @declared()
-def elu(input: Tensor, alpha: Number = 1.0) -> Any:
+def elu(input: Tensor, alpha: Number = 1.0) -> Tensor:
     """Return the input where it is positive, else ``alpha * (exp(input) - 1)``."""
     return _activation("elu", input, alpha=float_of("elu", "alpha", 2, alpha))
 
 
 @declared()
-def softplus(input: Tensor, beta: Number = 1.0, threshold: Number = 20.0) -> Any:
+def softplus(input: Tensor, beta: Number = 1.0, threshold: Number = 20.0) -> Tensor:
     """Return ``log(1 + exp(beta * input)) / beta``.
 
     Parameters
@@ -64,7 +64,7 @@ def softplus(input: Tensor, beta: Number = 1.0, threshold: Number = 20.0) -> Any
 
 
 @declared()
-def gelu(input: Tensor, *, approximate: str = "none") -> Any:
+def gelu(input: Tensor, *, approximate: str = "none") -> Tensor:
     """Return ``input * Phi(input)``, Phi being the standard normal distribution function.
 
     Parameters
@@ -79,7 +79,7 @@ def gelu(input: Tensor, *, approximate: str = "none") -> Any:
 
 
 @declared()
-def logit(input: Tensor, eps: float | None = None) -> Any:
+def logit(input: Tensor, eps: float | None = None) -> Tensor:
     """Return ``log(input / (1 - input))``.
 
     Parameters

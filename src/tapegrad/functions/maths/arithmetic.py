@@ -69,7 +69,7 @@ def _combined(name: str, input: Any, other: Any, alpha: Any) -> Any:
 
 
 @declared()
-def add(input: Operand, other: Operand, *, alpha: Number = 1) -> Any:
+def add(input: Operand, other: Operand, *, alpha: Number = 1) -> Tensor:
     """Return ``input + alpha * other``.
 
     Parameters
@@ -82,7 +82,7 @@ def add(input: Operand, other: Operand, *, alpha: Number = 1) -> Any:
 
 
 @declared(aliases=("subtract",))
-def sub(input: Operand, other: Operand, *, alpha: Number = 1) -> Any:
+def sub(input: Operand, other: Operand, *, alpha: Number = 1) -> Tensor:
     """Return ``input - alpha * other``.
 
     Parameters
@@ -95,7 +95,7 @@ def sub(input: Operand, other: Operand, *, alpha: Number = 1) -> Any:
 
 
 @declared()
-def rsub(input: Operand, other: Operand, *, alpha: Number = 1) -> Any:
+def rsub(input: Operand, other: Operand, *, alpha: Number = 1) -> Tensor:
     """Return ``other - alpha * input``.
 
     Parameters
@@ -108,7 +108,7 @@ def rsub(input: Operand, other: Operand, *, alpha: Number = 1) -> Any:
 
 
 @declared(aliases=("negative",))
-def neg(input: Tensor) -> Any:
+def neg(input: Tensor) -> Tensor:
     """Return ``-input``."""
     if input.dtype is bool_:
         raise RuntimeError(
@@ -119,7 +119,7 @@ def neg(input: Tensor) -> Any:
 
 
 @declared()
-def positive(input: Tensor) -> Any:
+def positive(input: Tensor) -> Tensor:
     """Return the tensor itself."""
     if input.dtype is bool_:
         raise RuntimeError("The `+` operator, on a bool tensor is not supported.")
@@ -131,7 +131,7 @@ METHODS["__pos__"] = positive
 
 # --------------------------------------------------------------------------- quotients
 @declared(aliases=("divide",))
-def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> Any:
+def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> Tensor:
     """Return ``input / other``, rounded if asked for.
 
     Parameters
@@ -153,7 +153,7 @@ def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> 
 
 
 @declared()
-def true_divide(input: Operand, other: Operand) -> Any:
+def true_divide(input: Operand, other: Operand) -> Tensor:
     """Return ``input / other``; an alias of `div`."""
     return div(input, other)
 
@@ -169,7 +169,7 @@ def _quotient(name: str, a: Any, b: Any) -> Any:
 
 
 @declared()
-def floor_divide(input: Operand, other: Operand) -> Any:
+def floor_divide(input: Operand, other: Operand) -> Tensor:
     """Return ``input // other``, rounded down."""
     check_binary("floor_divide", input, other)
     if record.result_dtype((input, other)) is bool_:
@@ -178,14 +178,14 @@ def floor_divide(input: Operand, other: Operand) -> Any:
 
 
 @declared()
-def remainder(input: Operand, other: Operand) -> Any:
+def remainder(input: Operand, other: Operand) -> Tensor:
     """Return the remainder of ``input // other``, with the sign of `other`."""
     check_binary("remainder", input, other)
     return _quotient("remainder", input, other)
 
 
 @declared()
-def fmod(input: Operand, other: Operand) -> Any:
+def fmod(input: Operand, other: Operand) -> Tensor:
     """Return the remainder of the division rounded towards zero, with the sign of `input`."""
     check_binary("fmod", input, other)
     return _quotient("fmod", input, other)
@@ -200,7 +200,7 @@ _POWER_FORMS = (
 
 
 @declared(*_POWER_FORMS)
-def pow(input: Operand, exponent: Operand) -> Any:
+def pow(input: Operand, exponent: Operand) -> Tensor:
     """Return ``input ** exponent``.
 
     Parameters
@@ -229,14 +229,14 @@ def pow(input: Operand, exponent: Operand) -> Any:
 
 
 @declared(*_POWER_FORMS)
-def float_power(input: Operand, exponent: Operand) -> Any:
+def float_power(input: Operand, exponent: Operand) -> Tensor:
     """Return ``input ** exponent`` in float64."""
     a, b = (record.cast(v, float64) if record.is_tensor(v) else float(v) for v in (input, exponent))
     return record.binary(TABLE["pow"], a, b)
 
 
 @declared()
-def square(input: Tensor) -> Any:
+def square(input: Tensor) -> Tensor:
     """Return ``input * input``."""
     if input.dtype is bool_:
         input = record.cast(input, int64)
@@ -245,7 +245,7 @@ def square(input: Tensor) -> Any:
 
 # --------------------------------------------------------------------------- signs and rounding
 @declared(aliases=("absolute",))
-def abs(input: Tensor) -> Any:
+def abs(input: Tensor) -> Tensor:
     """Return the absolute value."""
     if input.dtype is bool_:
         raise no_kernel("abs_cpu", bool_)
@@ -256,7 +256,7 @@ def _rounding(name: str, title: str) -> Callable[..., Any]:
     entry = TABLE[name]
 
     @declared(name=name, doc=f"Return the elementwise {name}.")
-    def rounding(input: Tensor) -> Any:
+    def rounding(input: Tensor) -> Tensor:
         if input.dtype is bool_ and name not in ("sign", "sgn"):
             raise no_kernel(f"{title}_cpu", bool_)
         if is_integral(input.dtype) and (name == "round" or input.dtype is bool_):
@@ -275,7 +275,7 @@ FUNCTIONS["fix"] = METHODS["fix"] = FUNCTIONS["trunc"]
 
 
 @declared()
-def round(input: Tensor, *, decimals: int = 0) -> Any:
+def round(input: Tensor, *, decimals: int = 0) -> Tensor:
     """Round to the nearest integer, half to even.
 
     Parameters
@@ -295,7 +295,7 @@ def round(input: Tensor, *, decimals: int = 0) -> Any:
 
 
 @declared()
-def frac(input: Tensor) -> Any:
+def frac(input: Tensor) -> Tensor:
     """Return the fractional part, with the sign of `input`."""
     if is_integral(input.dtype):
         raise no_kernel("frac_cpu", input.dtype)

@@ -24,7 +24,7 @@ def _check_same_dtype(input: Any, other: Any) -> None:
 @declared(out=False)
 def isclose(
     input: Tensor, other: Tensor, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
-) -> Any:
+) -> Tensor:
     """Compare elementwise up to ``atol + rtol * abs(other)``.
 
     Parameters
@@ -105,7 +105,7 @@ def equal(input: Tensor, other: Tensor) -> bool:
 
 
 @declared()
-def signbit(input: Tensor) -> Any:
+def signbit(input: Tensor) -> Tensor:
     """Tell for each element if its sign is a minus, also that of -0.0.
 
     Parameters
@@ -138,7 +138,7 @@ _ISIN_OPTIONS = "*, bool assume_unique=False, bool invert=False, Tensor? out=Non
 )  # fmt: skip
 def isin(
     elements: Operand, test_elements: Operand, *, assume_unique: bool = False, invert: bool = False
-) -> Any:
+) -> Tensor:
     """Tell for each element if it is among others.
 
     Parameters

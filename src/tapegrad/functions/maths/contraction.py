@@ -36,7 +36,9 @@ def _factor(name: str, argument: str, kind: dtype, value: Any) -> float | int:
 
 
 @declared()
-def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Number = 1, alpha: Number = 1) -> Any:
+def addmm(
+    input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Number = 1, alpha: Number = 1
+) -> Tensor:
     """Return ``beta * input + alpha * (mat1 @ mat2)``.
 
     Parameters
@@ -65,7 +67,9 @@ def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Number = 1, alpha:
 
 
 @declared()
-def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Number = 1, alpha: Number = 1) -> Any:
+def addmv(
+    input: Tensor, mat: Tensor, vec: Tensor, *, beta: Number = 1, alpha: Number = 1
+) -> Tensor:
     """Return ``beta * input + alpha * (mat @ vec)``; the arguments are as those of `addmm`."""
     if (mat.ndim, vec.ndim) != (2, 1) or input.ndim > 1:
         raise RuntimeError(
@@ -87,7 +91,7 @@ def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Number = 1, alpha: N
 @declared()
 def baddbmm(
     input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Number = 1, alpha: Number = 1
-) -> Any:
+) -> Tensor:
     """Return ``beta * input + alpha * bmm(batch1, batch2)``; arguments are as those of `addmm`."""
     check_bmm(batch1, batch2)
     expanded(layout_of(input), (*batch1.shape[:2], batch2.shape[2]))  # raises where it does not fit
@@ -105,7 +109,7 @@ def _add_product(name: str, x: Any, y: Any, z: Any, beta: Any, alpha: Any) -> An
 
 
 @declared(method=False)
-def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return ``input @ weight.T + bias``.
 
     Parameters
@@ -127,7 +131,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
 
 # --------------------------------------------------------------------------- over dimensions
 @declared()
-def inner(input: Tensor, other: Tensor) -> Any:
+def inner(input: Tensor, other: Tensor) -> Tensor:
     """Sum of products over the last dimension of both, for each pair of the other indices."""
     if input.ndim == 0 or other.ndim == 0:
         return record.binary(TABLE["mul"], input, other)
@@ -148,7 +152,7 @@ _DIMS = (
 
 
 @public()
-def tensordot(a: Any, b: Any, dims: Any = 2) -> Any:
+def tensordot(a: Any, b: Any, dims: Any = 2) -> Tensor:
     """Sum of products over pairs of dimensions.
 
     Parameters
@@ -210,7 +214,7 @@ _tensordot = checked("tensordot", _contracted, method=False, out=False)
 
 
 @declared()
-def kron(input: Tensor, other: Tensor) -> Any:
+def kron(input: Tensor, other: Tensor) -> Tensor:
     """Kronecker product: every element of one tensor times the whole of the other."""
     ndim = max(input.ndim, other.ndim)
     left = (1,) * (ndim - input.ndim) + input.shape
@@ -225,7 +229,7 @@ def kron(input: Tensor, other: Tensor) -> Any:
 
 
 @declared()
-def matrix_power(input: Tensor, n: int) -> Any:
+def matrix_power(input: Tensor, n: int) -> Tensor:
     """Product of a square matrix (or each of a batch) with itself, `n` times.
 
     Parameters

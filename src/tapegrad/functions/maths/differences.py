@@ -35,7 +35,7 @@ def diff(
     dim: int = -1,
     prepend: Tensor | None = None,
     append: Tensor | None = None,
-) -> Any:
+) -> Tensor:
     """Differences of neighbours along a dimension.
 
     Parameters
@@ -103,7 +103,7 @@ def _check_joined(input: Any, other: Any, dim: int) -> None:
 )  # fmt: skip
 def gradient(
     input: Tensor, *, spacing: Any = 1, dim: Any = None, edge_order: int = 1
-) -> tuple[Any, ...]:
+) -> tuple[Tensor, ...]:
     """Estimate the gradient of a function from its values on a grid, by central differences.
 
     Parameters
@@ -260,7 +260,7 @@ def _panels(name: str, y: Any, x: Any, dx: Any, dim: Any) -> tuple[Any, int]:
 
 
 @declared(*_TRAPEZOID_FORMS, method=False, aliases=("trapz",))
-def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: Any = None, dim: int = -1) -> Any:
+def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: Any = None, dim: int = -1) -> Tensor:
     """Integrate along a dimension by the trapezoidal rule.
 
     Parameters
@@ -291,7 +291,7 @@ def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: Any = None, dim: int = 
 @declared(*_TRAPEZOID_FORMS, method=False)
 def cumulative_trapezoid(
     y: Tensor, x: Tensor | None = None, *, dx: Any = None, dim: int = -1
-) -> Any:
+) -> Tensor:
     """Integrate along a dimension up to each place but the first; arguments as for `trapezoid`.
 
     Examples

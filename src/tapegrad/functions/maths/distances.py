@@ -47,7 +47,7 @@ def cdist(
     x2: Any,
     p: float = 2.0,
     compute_mode: str = "use_mm_for_euclid_dist_if_necessary",
-) -> Any:
+) -> Tensor:
     """Distances of all rows of a matrix from all rows of another one, or of batches of matrices.
 
     Parameters
@@ -101,7 +101,7 @@ def cdist(
 
 
 @declared(method=False)
-def pdist(input: Tensor, p: float = 2.0) -> Any:
+def pdist(input: Tensor, p: float = 2.0) -> Tensor:
     """Distances of each row of a matrix from the rows behind it.
 
     Parameters
@@ -132,7 +132,7 @@ def pdist(input: Tensor, p: float = 2.0) -> Any:
 
 
 @declared()
-def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Any:
+def cross(input: Tensor, other: Tensor, dim: int | None = None) -> Tensor:
     """Cross product of vectors of three elements, which lie along a dimension.
 
     Parameters

@@ -87,7 +87,7 @@ def _check_vector(x: Any, y: Any, rows: int) -> None:
 
 # --------------------------------------------------------------------------- products
 @declared()
-def mm(input: Tensor, mat2: Tensor) -> Any:
+def mm(input: Tensor, mat2: Tensor) -> Tensor:
     """Multiply two matrices.
 
     Parameters
@@ -116,7 +116,7 @@ def mm(input: Tensor, mat2: Tensor) -> Any:
 
 
 @declared()
-def bmm(input: Tensor, mat2: Tensor) -> Any:
+def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     """Multiply matrices pairwise.
 
     Parameters
@@ -151,7 +151,7 @@ def check_bmm(batch1: Any, batch2: Any) -> None:
 
 
 @declared()
-def mv(input: Tensor, vec: Tensor) -> Any:
+def mv(input: Tensor, vec: Tensor) -> Tensor:
     """Multiply a matrix of shape (m, k) by a vector of length k."""
     if (input.ndim, vec.ndim) != (2, 1):
         raise RuntimeError(f"vector + matrix @ vector expected, got 1, {input.ndim}, {vec.ndim}")
@@ -177,7 +177,7 @@ def _check_dot(name: str, x: Any, y: Any) -> None:
 
 
 @declared()
-def dot(input: Tensor, tensor: Tensor) -> Any:
+def dot(input: Tensor, tensor: Tensor) -> Tensor:
     """Sum of the products of two vectors' elements.
 
     Parameters
@@ -195,14 +195,14 @@ def dot(input: Tensor, tensor: Tensor) -> Any:
 
 
 @declared()
-def vdot(input: Tensor, other: Tensor) -> Any:
+def vdot(input: Tensor, other: Tensor) -> Tensor:
     """Sum of the products of two vectors' elements; as `dot`, since no dtype is complex."""
     _check_dot("dot", input, other)
     return record.apply(TABLE["vdot"], (input, other))
 
 
 @declared(aliases=("ger",))
-def outer(input: Tensor, vec2: Tensor) -> Any:
+def outer(input: Tensor, vec2: Tensor) -> Tensor:
     """Product of each element of one vector with each of another.
 
     Parameters
@@ -224,7 +224,7 @@ def outer(input: Tensor, vec2: Tensor) -> Any:
 
 
 @declared()
-def matmul(input: Tensor, other: Tensor) -> Any:
+def matmul(input: Tensor, other: Tensor) -> Tensor:
     """Multiply matrices, vectors, and batches of matrices; the operator ``@``.
 
     Parameters

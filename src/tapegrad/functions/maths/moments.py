@@ -138,7 +138,7 @@ def _check_norm(x: Layout, p: float, dims: tuple[int, ...], *, full: bool) -> No
 @declared()
 def norm(
     input: Tensor, p: Any = "fro", dim: Any = None, keepdim: Any = False, *, dtype: Any = None
-) -> Any:
+) -> Tensor:
     """Vector norm of all elements along dimensions; 2 by default.
 
     Parameters

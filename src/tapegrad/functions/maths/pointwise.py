@@ -15,6 +15,7 @@ from ...ops import elementwise as _rows  # noqa: F401 - rows that this module lo
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ..registry import public
+from ..signature import Tensor
 from . import activation, arithmetic, selection
 
 __all__ = ["activation", "arithmetic", "selection"]
@@ -22,25 +23,25 @@ __all__ = ["activation", "arithmetic", "selection"]
 
 # --------------------------------------------------------------------------- methods for VJPs
 @public(method=True, function=False, name="_zero")
-def _zero(ct: Any) -> Any:
+def _zero(ct: Any) -> Tensor:
     """Zeros like the cotangent, all in one memory location."""
     return record.view(TABLE["expand"], record.as_operand(0, ct.dtype), ct.shape, (0,) * ct.ndim)
 
 
 @public(method=True, function=False, name="_zero_where")
-def _zero_where(ct: Any, condition: Any) -> Any:
+def _zero_where(ct: Any, condition: Any) -> Tensor:
     """Return the cotangent, but 0 (and not 0 times it) where the condition holds."""
     return record.apply(TABLE["where"], (condition, record.as_operand(0, ct.dtype), ct))
 
 
 @public(method=True, function=False, name="_pow_derivative")
-def _pow_derivative(x: Any, y: Any, dx: int, dy: int) -> Any:
+def _pow_derivative(x: Any, y: Any, dx: int, dy: int) -> Tensor:
     """Differentiate ``x ** y`` `dx` times with respect to x and `dy` times to y."""
     return record.apply(TABLE["pow_derivative"], (x, y), dx=dx, dy=dy)
 
 
 @public(method=True, function=False, name="_sinc_derivative")
-def _sinc_derivative(x: Any, order: int) -> Any:
+def _sinc_derivative(x: Any, order: int) -> Tensor:
     """Differentiate sinc `order` times."""
     return record.apply(TABLE["sinc_derivative"], (x,), order=order)
 

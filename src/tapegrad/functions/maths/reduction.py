@@ -91,7 +91,7 @@ def sum(
 
 
 @declared(function=False)
-def sum_to_size(input: Tensor, size: Ints) -> Any:
+def sum_to_size(input: Tensor, size: Ints) -> Tensor:
     """Sum over the dimensions along which a shape was broadcast to the tensor's.
 
     Parameters

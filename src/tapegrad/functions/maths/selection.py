@@ -21,7 +21,7 @@ __all__ = ["clamp", "where"]
     "()", "(Operand input, Operand other, *, Tensor? out=None)", "(Number self, Tensor other)",
     "(Tensor input, Number other)", "(Number self, Number other)", method=False,
 )  # fmt: skip
-def where(condition: Tensor, input: Operand = UNSET, other: Operand = UNSET) -> Any:
+def where(condition: Tensor, input: Operand = UNSET, other: Operand = UNSET) -> Tensor:
     """Take elements of `input` where the condition holds, else of `other`.
 
     Parameters
@@ -48,7 +48,7 @@ def where(condition: Tensor, input: Operand = UNSET, other: Operand = UNSET) -> 
 
 
 @declared(function=False, name="where")
-def _where_method(input: Tensor, condition: Tensor, other: Operand) -> Any:
+def _where_method(input: Tensor, condition: Tensor, other: Operand) -> Tensor:
     """Keep elements where the condition holds, take `other` elsewhere."""
     return where(condition, input, other)
 
@@ -60,7 +60,7 @@ def _bounded(name: str, input: Any, bounds: tuple[Any, ...]) -> Any:
 
 
 @declared(aliases=("clip",))
-def clamp(input: Tensor, min: Operand | None = None, max: Operand | None = None) -> Any:
+def clamp(input: Tensor, min: Operand | None = None, max: Operand | None = None) -> Tensor:
     """Bring values into the range from `min` to `max`.
 
     Parameters
@@ -84,13 +84,13 @@ def clamp(input: Tensor, min: Operand | None = None, max: Operand | None = None)
 
 
 @declared()
-def clamp_min(input: Tensor, min: Operand) -> Any:
+def clamp_min(input: Tensor, min: Operand) -> Tensor:
     """Raise values below `min` to it."""
     return _bounded("clamp_min", input, (min,))
 
 
 @declared()
-def clamp_max(input: Tensor, max: Operand) -> Any:
+def clamp_max(input: Tensor, max: Operand) -> Tensor:
     """Lower values above `max` to it."""
     return _bounded("clamp_max", input, (max,))
 
@@ -107,7 +107,7 @@ def _same_dtype(kind: dtype, value: Any, argument: str) -> None:
     "(Tensor end, Tensor weight, *, Tensor? out=None)",
     "(Tensor end, Number weight, *, Tensor? out=None)",
 )
-def lerp(input: Tensor, end: Tensor, weight: Operand) -> Any:
+def lerp(input: Tensor, end: Tensor, weight: Operand) -> Tensor:
     """Return ``input + weight * (end - input)``.
 
     Parameters
@@ -143,19 +143,19 @@ def _plus_product(name: str, input: Any, a: Any, b: Any, value: Any) -> Any:
 
 
 @declared()
-def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 1) -> Any:
+def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 1) -> Tensor:
     """Return ``input + value * tensor1 * tensor2``."""
     return _plus_product("addcmul", input, tensor1, tensor2, value)
 
 
 @declared()
-def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 1) -> Any:
+def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Number = 1) -> Tensor:
     """Return ``input + value * tensor1 / tensor2``."""
     return _plus_product("addcdiv", input, tensor1, tensor2, value)
 
 
 @declared()
-def heaviside(input: Tensor, values: Tensor) -> Any:
+def heaviside(input: Tensor, values: Tensor) -> Tensor:
     """Return 0 where `input` is negative, 1 where it is positive, `values` where it is 0."""
     if input.dtype is not values.dtype:
         raise RuntimeError("heaviside is not yet implemented for tensors with different dtypes.")
@@ -174,7 +174,7 @@ def _bitwise(name: str) -> None:
     entry, word = TABLE[name], name.removeprefix("bitwise_")
 
     @declared(name=name, doc=f"Return the {word} of bools, or bit by bit of integers.")
-    def bitwise(input: Operand, other: Operand) -> Any:
+    def bitwise(input: Operand, other: Operand) -> Tensor:
         check_binary(name, input, other)
         kind = record.result_dtype((input, other))
         if kind.is_floating_point:
@@ -187,7 +187,7 @@ for _name in ("bitwise_and", "bitwise_or", "bitwise_xor"):
 
 
 @declared()
-def bitwise_not(input: Tensor) -> Any:
+def bitwise_not(input: Tensor) -> Tensor:
     """Return the inverse of bools, or bit by bit of integers."""
     if input.dtype.is_floating_point:
         raise TypeError(

@@ -64,7 +64,7 @@ def expand_to(input: Any, sizes: Sequence[int]) -> Any:
 
 
 @declared(function=False)
-def expand(input: Tensor, size: Ints, *, implicit: bool = False) -> Any:
+def expand(input: Tensor, size: Ints, *, implicit: bool = False) -> Tensor:
     """Return a view in which dimensions of length 1 are repeated, without a copy.
 
     Parameters
@@ -82,13 +82,13 @@ def expand(input: Tensor, size: Ints, *, implicit: bool = False) -> Any:
 
 
 @declared(function=False)
-def expand_as(input: Tensor, other: Tensor) -> Any:
+def expand_as(input: Tensor, other: Tensor) -> Tensor:
     """Expand to the shape of another tensor."""
     return expand_to(input, other.shape)
 
 
 @declared(out=False)
-def broadcast_to(input: Tensor, size: Ints) -> Any:
+def broadcast_to(input: Tensor, size: Ints) -> Tensor:
     """Expand to a shape."""
     return expand_to(input, as_ints(size))
 
@@ -119,7 +119,7 @@ def broadcast_shapes(*shapes: Any) -> Size:
 
 
 @public(out=False)
-def broadcast_tensors(*tensors: Any) -> tuple[Any, ...]:
+def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
     """Expand tensors to their common shape."""
     alone = len(tensors) == 1 and isinstance(tensors[0], tuple | list)
     operands = tensor_list(tensors[0] if alone else tensors)
@@ -129,7 +129,7 @@ def broadcast_tensors(*tensors: Any) -> tuple[Any, ...]:
 
 # --------------------------------------------------------------------------- dimensions of length 1
 @declared("()", "(int? dim)", "(Dims dim)", out=False)
-def squeeze(input: Tensor, dim: Dims | None = None) -> Any:
+def squeeze(input: Tensor, dim: Dims | None = None) -> Tensor:
     """Remove dimensions of length 1: all, one, or those in a tuple."""
     layout = layout_of(input)
     if dim is None:
@@ -144,7 +144,7 @@ def squeeze(input: Tensor, dim: Dims | None = None) -> Any:
 
 
 @declared(out=False)
-def unsqueeze(input: Tensor, dim: int) -> Any:
+def unsqueeze(input: Tensor, dim: int) -> Tensor:
     """Insert a dimension of length 1 at `dim`."""
     layout = layout_of(input)
     d = wrap_dim(dim, layout.ndim + 1)
@@ -177,12 +177,12 @@ def atleast_1d(*tensors: Any) -> Any:
 
 
 @public(out=False)
-def atleast_2d(*tensors: Any) -> Any:
+def atleast_2d(*tensors: Any) -> Tensor:
     """View tensors with fewer than two dimensions as matrices."""
     return _atleast(2, tensors)
 
 
 @public(out=False)
-def atleast_3d(*tensors: Any) -> Any:
+def atleast_3d(*tensors: Any) -> Tensor:
     """View tensors with fewer than three dimensions as three-dimensional."""
     return _atleast(3, tensors)

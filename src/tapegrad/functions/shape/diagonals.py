@@ -27,13 +27,13 @@ def _triangle(name: str, input: Any, diagonal: int) -> Any:
 
 
 @declared()
-def tril(input: Tensor, diagonal: int = 0) -> Any:
+def tril(input: Tensor, diagonal: int = 0) -> Tensor:
     """Return the lower triangles of matrices, zeros above the given diagonal."""
     return _triangle("tril", input, diagonal)
 
 
 @declared()
-def triu(input: Tensor, diagonal: int = 0) -> Any:
+def triu(input: Tensor, diagonal: int = 0) -> Tensor:
     """Return the upper triangles of matrices, zeros below the given diagonal."""
     return _triangle("triu", input, diagonal)
 
@@ -66,19 +66,19 @@ def _triangle_indices(name: str, row: Any, col: Any, offset: Any) -> Any:
 
 
 @public()
-def tril_indices(row: int, col: int, offset: int = 0) -> Any:
+def tril_indices(row: int, col: int, offset: int = 0) -> Tensor:
     """Return row and column indices of a lower triangle."""
     return _triangle_indices("tril_indices", row, col, offset)
 
 
 @public()
-def triu_indices(row: int, col: int, offset: int = 0) -> Any:
+def triu_indices(row: int, col: int, offset: int = 0) -> Tensor:
     """Return row and column indices of an upper triangle."""
     return _triangle_indices("triu_indices", row, col, offset)
 
 
 @declared()
-def diag(input: Tensor, diagonal: int = 0) -> Any:
+def diag(input: Tensor, diagonal: int = 0) -> Tensor:
     """Return a diagonal of a matrix, or a matrix with a vector on a diagonal."""
     diagonal = as_int("diag", "diagonal", 1, diagonal)
     ndim = layout_of(input).ndim
@@ -90,7 +90,7 @@ def diag(input: Tensor, diagonal: int = 0) -> Any:
 
 
 @declared()
-def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Any:
+def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
     """Return matrices (in dimensions `dim1`, `dim2`) with the last dimension on a diagonal."""
     shape = list(layout_of(input).shape)
     offset = as_int("diag_embed", "offset", 1, offset)
@@ -108,13 +108,13 @@ def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -
 
 
 @declared()
-def diagflat(input: Tensor, offset: int = 0) -> Any:
+def diagflat(input: Tensor, offset: int = 0) -> Tensor:
     """Return a matrix with the raveled tensor on a diagonal."""
     return diag_embed(input.reshape(-1), offset)
 
 
 @public(out=False)
-def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Any, ...]:
+def meshgrid(*tensors: Tensor, indexing: str | None = None) -> tuple[Tensor, ...]:
     """Return the coordinates of a grid as expanded views.
 
     Parameters

@@ -41,7 +41,7 @@ def _promoted(tensors: list[Any]) -> list[Any]:
 
 
 @declared(method=False, aliases=("concat", "concatenate"))
-def cat(tensors: Tensors, dim: int = 0) -> Any:
+def cat(tensors: Tensors, dim: int = 0) -> Tensor:
     """Join tensors along a dimension.
 
     Parameters
@@ -85,7 +85,7 @@ def cat(tensors: Tensors, dim: int = 0) -> Any:
 
 
 @declared(method=False)
-def stack(tensors: Tensors, dim: int = 0) -> Any:
+def stack(tensors: Tensors, dim: int = 0) -> Tensor:
     """Join tensors of one shape along a new dimension."""
     operands = tensor_list(tensors)
     if not operands:
@@ -110,26 +110,26 @@ def _with_dims(name: str, tensors: Any, raise_dims: Any) -> list[Any]:
 
 
 @declared(method=False)
-def hstack(tensors: Tensors) -> Any:
+def hstack(tensors: Tensors) -> Tensor:
     """Join along the second dimension (vectors: along the first)."""
     operands = _with_dims("hstack", tensors, atleast_1d)
     return cat(operands, 0 if operands[0].ndim == 1 else 1)
 
 
 @declared(method=False, aliases=("row_stack",))
-def vstack(tensors: Tensors) -> Any:
+def vstack(tensors: Tensors) -> Tensor:
     """Join along the first dimension; vectors are rows."""
     return cat(_with_dims("vstack", tensors, atleast_2d), 0)
 
 
 @declared(method=False)
-def dstack(tensors: Tensors) -> Any:
+def dstack(tensors: Tensors) -> Tensor:
     """Join along the third dimension."""
     return cat(_with_dims("dstack", tensors, atleast_3d), 2)
 
 
 @declared(method=False)
-def column_stack(tensors: Tensors) -> Any:
+def column_stack(tensors: Tensors) -> Tensor:
     """Join along the second dimension; vectors are columns."""
 
     def column(x: Any) -> Any:
@@ -140,7 +140,7 @@ def column_stack(tensors: Tensors) -> Any:
 
 # --------------------------------------------------------------------------- repeating
 @declared(function=False)
-def repeat(input: Tensor, repeats: Ints) -> Any:
+def repeat(input: Tensor, repeats: Ints) -> Tensor:
     """Repeat the tensor along each dimension; leading numbers are for new dimensions."""
     times, shape = as_ints(repeats), layout_of(input).shape
     if len(times) < len(shape):
@@ -157,7 +157,7 @@ def repeat(input: Tensor, repeats: Ints) -> Any:
 
 
 @declared()
-def tile(input: Tensor, dims: Ints) -> Any:
+def tile(input: Tensor, dims: Ints) -> Tensor:
     """Repeat the tensor along its last dimensions, as ``numpy.tile``."""
     times = as_ints(dims)
     return repeat(input, (1,) * (layout_of(input).ndim - len(times)) + times)
@@ -165,7 +165,7 @@ def tile(input: Tensor, dims: Ints) -> Any:
 
 @declared()
 def repeat_interleave(input: Tensor, repeats: Any = None, dim: int | None = None, *,
-                      output_size: int | None = None) -> Any:  # fmt: skip
+                      output_size: int | None = None) -> Tensor:  # fmt: skip
     """Repeat each element of a dimension (of the raveled tensor without `dim`).
 
     Parameters
@@ -216,14 +216,14 @@ def _check_repeats(repeats: Any, counts: np.ndarray) -> None:
 
 # --------------------------------------------------------------------------- reordering
 @declared()
-def flip(input: Tensor, dims: Ints) -> Any:
+def flip(input: Tensor, dims: Ints) -> Tensor:
     """Reverse the order of elements along dimensions."""
     order = distinct(as_ints(dims), layout_of(input).ndim)
     return record.apply(TABLE["flip"], (input,), dims=order if input.shape else ())
 
 
 @declared()
-def fliplr(input: Tensor) -> Any:
+def fliplr(input: Tensor) -> Tensor:
     """Reverse the second dimension."""
     if input.ndim < 2:
         raise RuntimeError("Input must be >= 2-d.")
@@ -231,7 +231,7 @@ def fliplr(input: Tensor) -> Any:
 
 
 @declared()
-def flipud(input: Tensor) -> Any:
+def flipud(input: Tensor) -> Tensor:
     """Reverse the first dimension."""
     if input.ndim < 1:
         raise RuntimeError("Input must be >= 1-d.")
@@ -239,7 +239,7 @@ def flipud(input: Tensor) -> Any:
 
 
 @declared()
-def roll(input: Tensor, shifts: Dims, dims: Dims | None = ()) -> Any:
+def roll(input: Tensor, shifts: Dims, dims: Dims | None = ()) -> Tensor:
     """Shift elements along dimensions, the last ones coming in at the front.
 
     Without `dims` the raveled tensor is shifted.
@@ -265,7 +265,7 @@ def roll(input: Tensor, shifts: Dims, dims: Dims | None = ()) -> Any:
 
 # --------------------------------------------------------------------------- padding
 @declared(method=False)
-def pad(input: Tensor, pad: Ints, mode: str = "constant", value: float | None = None) -> Any:
+def pad(input: Tensor, pad: Ints, mode: str = "constant", value: float | None = None) -> Tensor:
     """Pad with a constant (PyTorch has this as ``torch.nn.functional.pad``).
 
     Parameters
@@ -305,7 +305,7 @@ def pad(input: Tensor, pad: Ints, mode: str = "constant", value: float | None = 
 
 
 @declared(method=False)
-def constant_pad_nd(input: Tensor, pad: Ints, value: float = 0) -> Any:
+def constant_pad_nd(input: Tensor, pad: Ints, value: float = 0) -> Tensor:
     """Pad with a constant: `pad` under the name of PyTorch's op."""
     return _pad(input, pad, value=value)
 

@@ -65,7 +65,7 @@ def alias(
 
 # --------------------------------------------------------------------------- reshaping
 @public(method=True, function=False)
-def contiguous(input: Any, *, memory_format: Any = None) -> Any:
+def contiguous(input: Any, *, memory_format: Any = None) -> Tensor:
     """Return the tensor itself if its elements lie in C order, otherwise a copy that does so."""
     if layout_of(input).is_contiguous:
         return input
@@ -136,7 +136,7 @@ def fitting_strides(layout: Layout, shape: tuple[int, ...]) -> tuple[int, ...] |
 
 
 @declared("(Dtype dtype)", "(Ints size)", function=False)
-def view(input: Tensor, size: Ints | dtype) -> Any:
+def view(input: Tensor, size: Ints | dtype) -> Tensor:
     """Return the tensor's memory under another shape.
 
     Parameters
@@ -166,7 +166,7 @@ def view(input: Tensor, size: Ints | dtype) -> Any:
 
 
 @declared(out=False)
-def reshape(input: Tensor, shape: Ints) -> Any:
+def reshape(input: Tensor, shape: Ints) -> Tensor:
     """Return a view with another shape where strides allow it, otherwise a copy.
 
     Parameters
@@ -185,19 +185,19 @@ def reshape(input: Tensor, shape: Ints) -> Any:
 
 
 @declared(function=False)
-def view_as(input: Tensor, other: Tensor) -> Any:
+def view_as(input: Tensor, other: Tensor) -> Tensor:
     """Return a view with the shape of another tensor."""
     return view(input, other.shape)
 
 
 @declared(function=False)
-def reshape_as(input: Tensor, other: Tensor) -> Any:
+def reshape_as(input: Tensor, other: Tensor) -> Tensor:
     """Reshape to the shape of another tensor."""
     return reshape(input, other.shape)
 
 
 @declared(out=False)
-def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Any:
+def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Merge the dimensions from `start_dim` to `end_dim` into one."""
     shape = layout_of(input).shape
     first = wrap_dim(start_dim, len(shape))
@@ -213,13 +213,13 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Any:
 
 
 @declared(out=False)
-def ravel(input: Tensor) -> Any:
+def ravel(input: Tensor) -> Tensor:
     """Return the elements in C order in one dimension."""
     return view(contiguous(input), (-1,))
 
 
 @declared(out=False)
-def unflatten(input: Tensor, dim: int, sizes: Ints) -> Any:
+def unflatten(input: Tensor, dim: int, sizes: Ints) -> Tensor:
     """Split one dimension into several."""
     shape = layout_of(input).shape
     axis = wrap_dim(dim, len(shape))
@@ -246,7 +246,7 @@ def _permuted(entry: Op, input: Any, order: Sequence[int]) -> Any:
 
 
 @declared(out=False)
-def permute(input: Tensor, dims: Ints) -> Any:
+def permute(input: Tensor, dims: Ints) -> Tensor:
     """Return a view with the dimensions in the order `dims`."""
     dims, ndim = as_ints(dims), layout_of(input).ndim
     if len(dims) != ndim:
@@ -262,7 +262,7 @@ def permute(input: Tensor, dims: Ints) -> Any:
 
 
 @declared(aliases=("swapaxes", "swapdims"), out=False)
-def transpose(input: Tensor, dim0: int, dim1: int) -> Any:
+def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """Return a view with two dimensions exchanged."""
     ndim = layout_of(input).ndim
     a = wrap_dim(dim0, ndim)
@@ -274,7 +274,7 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Any:
 
 
 @public(method=True, out=False)
-def t(input: Any) -> Any:
+def t(input: Any) -> Tensor:
     """Return the transpose of a matrix (vectors and scalars as they are), as a view."""
     record.check_tensors("t", (input,))
     ndim = layout_of(input).ndim
@@ -284,7 +284,7 @@ def t(input: Any) -> Any:
 
 
 @public(prop=True, name="T")
-def reversed_dims(input: Any) -> Any:
+def reversed_dims(input: Any) -> Tensor:
     """View with the dimensions in reverse order."""
     ndim = layout_of(input).ndim
     if ndim > 2:
@@ -307,7 +307,7 @@ def reversed_dims(input: Any) -> Any:
 
 
 @public(prop=True, name="mT")
-def matrix_transpose(input: Any) -> Any:
+def matrix_transpose(input: Any) -> Tensor:
     """View with the last two dimensions exchanged."""
     ndim = layout_of(input).ndim
     if ndim == 0:
@@ -328,7 +328,7 @@ def matrix_transpose(input: Any) -> Any:
     "(int source, int destination)", "(Dims source, Dims destination)", aliases=("moveaxis",),
     out=False,
 )  # fmt: skip
-def movedim(input: Tensor, source: Dims, destination: Dims) -> Any:
+def movedim(input: Tensor, source: Dims, destination: Dims) -> Tensor:
     """Return a view in which dimensions `source` stand at the positions `destination`."""
     ndim = layout_of(input).ndim
     src, dst = as_ints(source), as_ints(destination)

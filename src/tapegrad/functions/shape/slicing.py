@@ -40,7 +40,7 @@ def slice_dim(input: Any, dim: int, start: int, length: int, name: str = "slice"
 
 
 @declared(out=False)
-def narrow(input: Tensor, dim: int, start: Any, length: int) -> Any:
+def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
     """Return a view of `length` elements from `start` on along `dim`.
 
     Raises
@@ -67,7 +67,7 @@ def narrow(input: Tensor, dim: int, start: Any, length: int) -> Any:
 
 
 @declared(out=False)
-def select(input: Tensor, dim: int, index: int) -> Any:
+def select(input: Tensor, dim: int, index: int) -> Tensor:
     """Return the view at one index of a dimension.
 
     Raises
@@ -104,7 +104,7 @@ def remember_select(input: Any) -> None:
 
 
 @declared(out=False)
-def unbind(input: Tensor, dim: int = 0) -> tuple[Any, ...]:
+def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """Return the views at every index of a dimension."""
     layout = layout_of(input)
     if not layout.ndim:
@@ -139,7 +139,7 @@ def _check_split(name: str, input: Any) -> None:
 
 
 @declared(function=False)
-def split(input: Tensor, split_size: Any, dim: int = 0) -> tuple[Any, ...]:
+def split(input: Tensor, split_size: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """Split into views of `split_size` elements along a dimension, or of a list of lengths.
 
     Raises
@@ -165,13 +165,15 @@ def split(input: Tensor, split_size: Any, dim: int = 0) -> tuple[Any, ...]:
 
 
 @declared(method=False, name="split", out=False)
-def _split_function(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Any, ...]:
+def _split_function(
+    tensor: Tensor, split_size_or_sections: Any, dim: int = 0
+) -> tuple[Tensor, ...]:
     """Split into views of equal or given lengths along a dimension."""
     return split(tensor, split_size_or_sections, dim)
 
 
 @declared(out=False)
-def split_with_sizes(input: Tensor, split_sizes: Ints, dim: int = 0) -> tuple[Any, ...]:
+def split_with_sizes(input: Tensor, split_sizes: Ints, dim: int = 0) -> tuple[Tensor, ...]:
     """Split into views of given lengths along a dimension."""
     _check_split("split_with_sizes", input)
     shape = layout_of(input).shape
@@ -190,7 +192,7 @@ def split_with_sizes(input: Tensor, split_sizes: Ints, dim: int = 0) -> tuple[An
 
 
 @declared(out=False)
-def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Any, ...]:
+def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """Split into at most `chunks` views of equal length (the last may be shorter)."""
     _check_split("chunk", input)
     chunks = as_int("chunk", "chunks", 1, chunks)
@@ -205,7 +207,7 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Any, ...]:
 
 
 @declared(out=False)
-def unsafe_split(input: Tensor, split_size: int, dim: int = 0) -> tuple[Any, ...]:
+def unsafe_split(input: Tensor, split_size: int, dim: int = 0) -> tuple[Tensor, ...]:
     """Split as `split` does, into views that may be written in place."""
     _check_split("unsafe_split", input)
     step = as_int("unsafe_split", "split_size", 1, split_size)
@@ -216,7 +218,7 @@ def unsafe_split(input: Tensor, split_size: int, dim: int = 0) -> tuple[Any, ...
 
 
 @declared()
-def unsafe_split_with_sizes(input: Tensor, split_sizes: Ints, dim: int = 0) -> tuple[Any, ...]:
+def unsafe_split_with_sizes(input: Tensor, split_sizes: Ints, dim: int = 0) -> tuple[Tensor, ...]:
     """Split as `split_with_sizes` does, into views that may be written in place."""
     _check_split("unsafe_split_with_sizes", input)
     d = wrap_dim(dim, layout_of(input).ndim)
@@ -225,7 +227,7 @@ def unsafe_split_with_sizes(input: Tensor, split_sizes: Ints, dim: int = 0) -> t
 
 
 @declared(out=False)
-def unsafe_chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Any, ...]:
+def unsafe_chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """Split as `chunk` does, into views that may be written in place."""
     _check_split("unsafe_chunk", input)
     d = wrap_dim(dim, layout_of(input).ndim)
@@ -243,7 +245,7 @@ def _lengths_along(pieces: Sequence[Any], dim: int) -> list[int]:
 )  # fmt: skip
 def tensor_split(
     input: Tensor, indices_or_sections: Any = None, dim: int = 0, **named: Any
-) -> tuple[Any, ...]:
+) -> tuple[Tensor, ...]:
     """Split into `n` nearly equal views, or before the given indices, as ``numpy.array_split``.
 
     Parameters
@@ -295,7 +297,7 @@ def tensor_split(
 
 # --------------------------------------------------------------------------- other geometry
 @declared(out=False)
-def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
+def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
     """Return a view of the diagonals of the matrices in `dim1` and `dim2`, as last dimension."""
     layout = layout_of(input)
     offset = as_int("diagonal", "offset", 1, offset)
@@ -307,7 +309,7 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> An
 
 
 @declared(function=False)
-def unfold(input: Tensor, dimension: int, size: int, step: int) -> Any:
+def unfold(input: Tensor, dimension: int, size: int, step: int) -> Tensor:
     """Return a view of all windows of `size` elements, `step` apart, along a dimension."""
     layout = layout_of(input)
     d = wrap_dim(dimension, layout.ndim)
@@ -328,7 +330,9 @@ def unfold(input: Tensor, dimension: int, size: int, step: int) -> Any:
 
 
 @declared(out=False)
-def as_strided(input: Tensor, size: Ints, stride: Ints, storage_offset: int | None = None) -> Any:
+def as_strided(
+    input: Tensor, size: Ints, stride: Ints, storage_offset: int | None = None
+) -> Tensor:
     """Return a view of the base's memory with any shape, strides and offset (in elements).
 
     Raises

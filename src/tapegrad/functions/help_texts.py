@@ -1,0 +1,27 @@
+"""Help texts that `tools/make_help.py` writes into help.txt: whole ones of ops, examples of other functions.
+
+Their examples' output is computed, so they are data; they are attached when a function is made public,
+as `help` reads ``__doc__`` only.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["HELP", "SEPARATOR", "with_example"]
+
+SEPARATOR = "\N{SECTION SIGN} "
+#: name of a function, or ``Tensor.`` and that of a method -> its example; after ``op ``, the whole text
+HELP: dict[str, str] = {}
+
+
+def with_example(doc: str | None, name: str) -> str | None:
+    """Return a docstring with the example of a function, unless it has one of its own."""
+    if name not in HELP or (doc is not None and ">>>" in doc):
+        return doc
+    return (doc or "").rstrip() + HELP[name]
+
+
+for _part in Path(__file__).with_name("help.txt").read_text("utf-8").split(SEPARATOR)[1:]:
+    _name, _, _text = _part.partition("\n")
+    HELP[_name] = _text[:-1]
