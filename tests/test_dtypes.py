@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tapegrad.base import dtypes as dt
+from tapegrad.base import limits
 
 ALL = [dt.float64, dt.float32, dt.int64, dt.bool_]
 
@@ -188,32 +189,32 @@ def test_size_of_wrong_things() -> None:
 
 
 def test_finfo() -> None:
-    assert repr(dt.finfo(dt.float32)) == (
+    assert repr(limits.finfo(dt.float32)) == (
         "finfo(resolution=1e-06, min=-3.40282e+38, max=3.40282e+38, eps=1.19209e-07, "
         "smallest_normal=1.17549e-38, tiny=1.17549e-38, dtype=float32)"
     )
-    info = dt.finfo()
-    assert info == dt.finfo(float) == dt.finfo(dt.float64)
-    assert hash(info) == hash(dt.finfo(float))
-    assert info != dt.finfo(dt.float32)
+    info = limits.finfo()
+    assert info == limits.finfo(float) == limits.finfo(dt.float64)
+    assert hash(info) == hash(limits.finfo(float))
+    assert info != limits.finfo(dt.float32)
     assert (info.eps, info.tiny, info.max) == (2.0**-52, 2.0**-1022, np.finfo(np.float64).max)
     assert (info.bits, info.dtype, info.resolution) == (64, "float64", 1e-15)
     assert type(info.max) is float
     for wrong in (dt.int64, dt.bool_):
         with pytest.raises(TypeError, match=r"requires a floating point input type. Use torch.iin"):
-            dt.finfo(wrong)
+            limits.finfo(wrong)
 
 
 def test_iinfo() -> None:
-    info = dt.iinfo(dt.int64)
+    info = limits.iinfo(dt.int64)
     assert repr(info) == "iinfo(min=-9.22337e+18, max=9.22337e+18, dtype=int64)"
-    assert info == dt.iinfo(int)
-    assert hash(info) == hash(dt.iinfo(int))
+    assert info == limits.iinfo(int)
+    assert hash(info) == hash(limits.iinfo(int))
     assert (info.min, info.max, info.bits, info.dtype) == (-(2**63), 2**63 - 1, 64, "int64")
     with pytest.raises(TypeError, match=r"requires an integer input type. Use torch.finfo"):
-        dt.iinfo(dt.float64)
+        limits.iinfo(dt.float64)
     with pytest.raises(TypeError, match=r"torch.bool is not supported by torch.iinfo"):
-        dt.iinfo(dt.bool_)
+        limits.iinfo(dt.bool_)
 
 
 def test_against_torch() -> None:
@@ -227,9 +228,9 @@ def test_against_torch() -> None:
             promoted = torch.promote_types(theirs, getattr(torch, b.name))
             assert repr(dt.result_type(a, b)) == repr(promoted)
     for name in ("float64", "float32"):
-        ours, theirs = dt.finfo(getattr(dt, name)), torch.finfo(getattr(torch, name))
+        ours, theirs = limits.finfo(getattr(dt, name)), torch.finfo(getattr(torch, name))
         assert repr(ours) == repr(theirs)
-        for limit in ("bits", "dtype", *dt.finfo.__slots__):
+        for limit in ("bits", "dtype", *limits.finfo.__slots__):
             assert getattr(ours, limit) == getattr(theirs, limit)
             assert type(getattr(ours, limit)) is type(getattr(theirs, limit))
-    assert repr(dt.iinfo(dt.int64)) == repr(torch.iinfo(torch.int64))
+    assert repr(limits.iinfo(dt.int64)) == repr(torch.iinfo(torch.int64))

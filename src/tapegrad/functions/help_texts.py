@@ -1,7 +1,7 @@
-"""Help texts that `tools/make_help.py` writes into help.txt: whole ones of ops, examples of other functions.
+"""Help texts that the tool make_help writes into help.txt: whole ones of ops, examples of other functions.
 
 Their examples' output is computed, so they are data; they are attached when a function is made public,
-as `help` reads ``__doc__`` only.
+as ``help()`` reads ``__doc__`` only.
 """
 
 from __future__ import annotations
