@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import threading
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,3 +56,11 @@ def test_it_may_be_called_anywhere() -> None:
     y.register_hook(lambda ct: tg.synchronize())
     y.sum().backward()
     assert x.grad.tolist() == [2.0, 2.0]
+
+
+def test_the_example_in_the_docs() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "timing.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert names["seconds"] > 0
