@@ -305,26 +305,18 @@ def test_folders_of_others_are_refused(
 @posix
 @pytest.mark.parametrize("who", ["others", "group", "user", "link"])
 def test_files_of_others_are_not_loaded(
-    stored: Path,
-    chosen: Callable[..., None],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    who: str,
+    folder: Path, monkeypatch: pytest.MonkeyPatch, who: str
 ) -> None:
-    folder = tmp_path / "store"
-    folder.mkdir()
-    file = shutil.copy(next(stored.glob("calls-*")), folder)
-    chosen(DIR=folder)
-    name = Path(file).name
-    assert store.read(name, []) is not None
+    file = folder / NAME
+    assert store.read(NAME, []) is not None
     if who == "link":
-        Path(file).rename(folder / "other")
-        Path(file).symlink_to(folder / "other")
-        assert store.read(name, []) is None
+        file.rename(folder / "other")
+        file.symlink_to(folder / "other")
+        assert store.read(NAME, []) is None
         return
-    mark(Path(file), who, monkeypatch)
+    mark(file, who, monkeypatch)
     with pytest.warns(RuntimeWarning, match="is not used"):
-        assert store.read(name, []) is None
+        assert store.read(NAME, []) is None
 
 
 def mark(path: Path, who: str, monkeypatch: pytest.MonkeyPatch) -> None:
