@@ -3,8 +3,9 @@
 IPython leaves out frames with a local variable ``__tracebackhide__``, all but the innermost, and says how
 many. `install` has its formatter call `folded`, which marks the frames of this package. Those at the end go
 altogether where the error was raised by a ``raise`` in here; any other is a bug, or something unforeseen, and
-shows where it happened. Nothing happens while there is no error, and a debugger finds all frames. With
-``TAPEGRAD_FULL_TRACEBACK=1`` in the environment all are shown.
+shows where it happened. A misspelt attribute has near ones beside it, as Python has it outside of a notebook.
+Nothing happens while there is no error, and a debugger finds all frames. With ``TAPEGRAD_FULL_TRACEBACK=1``
+in the environment all are shown.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ import functools
 import os
 import sys
 from opcode import opmap
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any
+
+from .base.missing_names import near_names
 
 __all__ = ["folded", "install"]
 
@@ -27,6 +30,12 @@ _RAISES = {opmap["RAISE_VARARGS"], opmap["RERAISE"]}
 def folded(error: BaseException, trace: TracebackType | None) -> TracebackType | None:
     """Return the part of an error's traceback that is shown, with frames marked, also of errors behind it."""
     shown = _marked(error, trace)
+    if isinstance(error, AttributeError) and error.name and not hasattr(error, "__notes__"):
+        kind = error.obj if isinstance(error.obj, ModuleType) else type(error.obj)
+        ours = f"{getattr(kind, '__module__', kind.__name__)}.".startswith(f"{PACKAGE}.")
+        near = near_names(error.obj, error.name) if ours else []
+        if near:
+            error.add_note(f"Did you mean {' or '.join(near)}?")
     seen, behind = {id(error)}, error.__cause__ or error.__context__
     while behind is not None and id(behind) not in seen:
         seen.add(id(behind))

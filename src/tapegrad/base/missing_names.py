@@ -1,7 +1,8 @@
-"""Errors for names that a module does not have: what stands in the place of a part of PyTorch, near misses.
+"""Errors for names that a module does not have: what stands in the place of a part of PyTorch.
 
 Start reading at `INSTEAD`. `getattr_of` makes a module's ``__getattr__``, which runs for missing names only;
-`instead_of` answers for imports of missing submodules (other_names.py).
+`instead_of` answers for imports of missing submodules (other_names.py). Where a name is misspelt, Python
+itself says which is near; notebooks do not, and have `near_names` (notebook_errors.py).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-__all__ = ["INSTEAD", "getattr_of", "instead_of"]
+__all__ = ["INSTEAD", "getattr_of", "instead_of", "near_names"]
 
 _COMPILED = (
     "@tg.njit compiles functions with loops (docs/njit.md), and operations that run often are fused and "
@@ -118,22 +119,18 @@ def getattr_of(module: str, otherwise: str | None = None) -> Callable[[str], Any
 
     def missing(name: str) -> NoReturn:
         text = None if name.startswith("__") else instead_of(f"{module}.{name}")
-        if text is None:
-            text = f"module {module!r} has no attribute {name!r}"
-            if not name.startswith("_"):
-                text = (
-                    f"{module} has no {name}: {otherwise}"
-                    if otherwise
-                    else text + _hint(module, name)
-                )
-        # Without a name and an object of the error's, Python would look for near misses once more.
-        raise AttributeError(text, name=name, obj=None)
+        if text is None and otherwise and not name.startswith("_"):
+            text = f"{module} has no {name}: {otherwise}"
+        if text is not None:  # an object of the error's would have Python look for near misses
+            raise AttributeError(text, name=name, obj=None)
+        text = f"module {module!r} has no attribute {name!r}"
+        raise AttributeError(text, name=name, obj=sys.modules[module])
 
     return missing
 
 
-def _hint(module: str, name: str) -> str:
+def near_names(owner: object, name: str) -> list[str]:
+    """Return the attributes of an object that are like a misspelt one."""
     import difflib  # for an error only
 
-    near = difflib.get_close_matches(name, dir(sys.modules[module]), n=3, cutoff=0.7)
-    return f"; did you mean {' or '.join(near)}?" if near else ""
+    return difflib.get_close_matches(name, dir(owner), n=3, cutoff=0.7)
