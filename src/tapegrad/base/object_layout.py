@@ -15,8 +15,8 @@ __all__ = ["FIELDS", "HEADER", "TUPLE_ITEMS", "Field", "UFunc", "wrong_layout"]
 
 #: bytes of a PyObject: two words, more in free-threaded builds; the last is the type
 HEADER = object.__basicsize__
-#: where a tuple's items begin; CPython 3.14 has its hash before them (`tuple.__basicsize__`)
-TUPLE_ITEMS = HEADER + 8
+#: where a tuple's items begin; CPython 3.14 has its hash before them
+TUPLE_ITEMS = tuple.__basicsize__
 
 
 class UFunc(ctypes.Structure):

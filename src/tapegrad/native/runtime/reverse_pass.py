@@ -49,7 +49,7 @@ def find_entry(  # type: ignore[no-untyped-def]
     r[nt.R_SEEDS] = seeds
     kind, places = p64(globals_address())[nt.G_TENSOR], p64(request + 8 * nt.R_PLACES)
     for i in range(p64(tensors + nt.HEADER)[0]):
-        tensor = p64(tensors + nt.HEADER + 8 + 8 * i)[0]
+        tensor = p64(tensors + nt.TUPLE_ITEMS + 8 * i)[0]
         if p64(tensor + _TYPE)[0] != kind or p64(tensor + _STATE)[0] != state:
             return 1
         slot = slot_of(state, tensor)
