@@ -85,14 +85,18 @@ class ShownSignature:
     ----------
     find : callable
         Returns the function that the layer is called like.
-    out : bool
-        Whether the layer takes the keyword ``out`` as well.
+    change : callable, optional
+        Returns the layer's signature for that of the function, where they differ.
     """
 
-    __slots__ = ("_find", "_out")
+    __slots__ = ("_change", "_find")
 
-    def __init__(self, find: Callable[[], Callable[..., Any]], *, out: bool = False) -> None:
-        self._find, self._out = find, out
+    def __init__(
+        self,
+        find: Callable[[], Callable[..., Any]],
+        change: Callable[[inspect.Signature], inspect.Signature] | None = None,
+    ) -> None:
+        self._find, self._change = find, change
 
     @property
     def __wrapped__(self) -> Callable[..., Any]:
@@ -101,10 +105,4 @@ class ShownSignature:
     @property
     def __signature__(self) -> inspect.Signature:
         shown = inspect.signature(self._find())
-        if not self._out or "out" in shown.parameters:
-            return shown
-        kind = "Tensor" if shown.return_annotation == "Tensor" else "Tensors"
-        out = inspect.Parameter(
-            "out", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=f"{kind} | None"
-        )
-        return shown.replace(parameters=[*shown.parameters.values(), out])
+        return shown if self._change is None else self._change(shown)
