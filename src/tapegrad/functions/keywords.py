@@ -63,7 +63,7 @@ def _layer(
             return function(*args, **options)
         return _written(name, function, args, options, out)
 
-    call.__wrapped__ = ShownSignature(lambda: function, _with_out)  # type: ignore[assignment]
+    call.__wrapped__ = ShownSignature(function, _with_out)  # type: ignore[assignment]
     return call
 
 
@@ -128,7 +128,7 @@ def checked(
         return names
 
     change = _with_out if out else None
-    call.__wrapped__ = ShownSignature(lambda: function, change)  # type: ignore[assignment]
+    call.__wrapped__ = ShownSignature(function, change)  # type: ignore[assignment]
     return call
 
 

@@ -174,7 +174,7 @@ def factory(
                 requires_grad = check_requires_grad(name, requires_grad, kind)
             return f(*args, options=Options(kind, requires_grad), **named)
 
-        call.__wrapped__ = ShownSignature(lambda: f, _with_keywords)  # type: ignore[assignment]
+        call.__wrapped__ = ShownSignature(f, _with_keywords)  # type: ignore[assignment]
         return declared(*forms, **{"method": False, **where})(call)
 
     return register

@@ -83,26 +83,22 @@ class ShownSignature:
 
     Parameters
     ----------
-    find : callable
-        Returns the function that the layer is called like.
+    function : callable
+        What the layer is called like.
     change : callable, optional
         Returns the layer's signature for that of the function, where they differ.
     """
 
-    __slots__ = ("_change", "_find")
+    __slots__ = ("__wrapped__", "_change")
 
     def __init__(
         self,
-        find: Callable[[], Callable[..., Any]],
+        function: Callable[..., Any],
         change: Callable[[inspect.Signature], inspect.Signature] | None = None,
     ) -> None:
-        self._find, self._change = find, change
-
-    @property
-    def __wrapped__(self) -> Callable[..., Any]:
-        return self._find()
+        self.__wrapped__, self._change = function, change
 
     @property
     def __signature__(self) -> inspect.Signature:
-        shown = inspect.signature(self._find())
+        shown = inspect.signature(self.__wrapped__)
         return shown if self._change is None else self._change(shown)
