@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -62,7 +63,7 @@ def _layer(
             return function(*args, **options)
         return _written(name, function, args, options, out)
 
-    call.__wrapped__ = ShownSignature(lambda: function, out=True)  # type: ignore[assignment]
+    call.__wrapped__ = ShownSignature(function, _with_out)  # type: ignore[assignment]
     return call
 
 
@@ -126,8 +127,20 @@ def checked(
             known[(*map(type, args), *options, *map(type, options.values()))] = names
         return names
 
-    call.__wrapped__ = ShownSignature(lambda: function, out=out)  # type: ignore[assignment]
+    change = _with_out if out else None
+    call.__wrapped__ = ShownSignature(function, change)  # type: ignore[assignment]
     return call
+
+
+def _with_out(shown: inspect.Signature) -> inspect.Signature:
+    """Add the keyword ``out`` to a signature."""
+    if "out" in shown.parameters:
+        return shown
+    kind = "Tensor" if shown.return_annotation == "Tensor" else "Tensors"
+    out = inspect.Parameter(
+        "out", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=f"{kind} | None"
+    )
+    return shown.replace(parameters=[*shown.parameters.values(), out])
 
 
 def _tensors_in(values: Sequence[Any]) -> list[Any]:

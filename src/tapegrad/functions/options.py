@@ -22,7 +22,7 @@ from ..base.torch_messages import check_bool
 from ..tape import readout
 from ..tape import recording as record
 from .arguments import as_ints
-from .registry import declared
+from .registry import ShownSignature, declared
 
 __all__ = [
     "OPTIONS", "Options", "allocate", "check_place", "check_requires_grad", "factory", "number_of",
@@ -174,12 +174,16 @@ def factory(
                 requires_grad = check_requires_grad(name, requires_grad, kind)
             return f(*args, options=Options(kind, requires_grad), **named)
 
-        shown = inspect.signature(f)
-        parameters = [p for p in shown.parameters.values() if p.name != "options"]
-        call.__signature__ = shown.replace(parameters=[*parameters, *_KEYWORDS])  # type: ignore[attr-defined]
+        call.__wrapped__ = ShownSignature(f, _with_keywords)  # type: ignore[assignment]
         return declared(*forms, **{"method": False, **where})(call)
 
     return register
+
+
+def _with_keywords(shown: inspect.Signature) -> inspect.Signature:
+    """Put the common keywords into a signature, in the place of `options`."""
+    parameters = [p for p in shown.parameters.values() if p.name != "options"]
+    return shown.replace(parameters=[*parameters, *_KEYWORDS])
 
 
 def check_place(name: str, layout_: Any, device: Any, pin_memory: Any) -> None:

@@ -83,28 +83,22 @@ class ShownSignature:
 
     Parameters
     ----------
-    find : callable
-        Returns the function that the layer is called like.
-    out : bool
-        Whether the layer takes the keyword ``out`` as well.
+    function : callable
+        What the layer is called like.
+    change : callable, optional
+        Returns the layer's signature for that of the function, where they differ.
     """
 
-    __slots__ = ("_find", "_out")
+    __slots__ = ("__wrapped__", "_change")
 
-    def __init__(self, find: Callable[[], Callable[..., Any]], *, out: bool = False) -> None:
-        self._find, self._out = find, out
-
-    @property
-    def __wrapped__(self) -> Callable[..., Any]:
-        return self._find()
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        change: Callable[[inspect.Signature], inspect.Signature] | None = None,
+    ) -> None:
+        self.__wrapped__, self._change = function, change
 
     @property
     def __signature__(self) -> inspect.Signature:
-        shown = inspect.signature(self._find())
-        if not self._out or "out" in shown.parameters:
-            return shown
-        kind = "Tensor" if shown.return_annotation == "Tensor" else "Tensors"
-        out = inspect.Parameter(
-            "out", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=f"{kind} | None"
-        )
-        return shown.replace(parameters=[*shown.parameters.values(), out])
+        shown = inspect.signature(self.__wrapped__)
+        return shown if self._change is None else self._change(shown)

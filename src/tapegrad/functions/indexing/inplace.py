@@ -8,6 +8,7 @@ value that a derivative still needs, and the move of the handle to the new state
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -30,12 +31,12 @@ from ...tape.current import current_tape
 from ...tape.recording import layout_of, storage_of
 from ...tape.tape import Tape, slot_of
 from ..arguments import check_cast
-from ..registry import METHODS, ShownSignature, public
+from ..registry import METHODS, public
 from ..shape.broadcast import expanded
 from ..signature import Tensor
 from .getitem import put_at, resolve_index
 
-__all__ = ["check_target", "in_place", "overwrite", "signature_of_method"]
+__all__ = ["MethodSignature", "check_target", "in_place", "overwrite"]
 
 
 def check_target(target: Any, *, active: bool = False, uniform: bool = False) -> None:
@@ -233,13 +234,25 @@ def in_place(name: str) -> Callable[..., Any]:
 
     method.__name__ = method.__qualname__ = name + "_"
     method.__doc__ = f"In-place version of `{name}`."
-    method.__wrapped__ = signature_of_method(name)  # type: ignore[attr-defined]
+    method.__wrapped__ = MethodSignature(name)  # type: ignore[attr-defined]
     return method
 
 
-def signature_of_method(name: str) -> ShownSignature:
-    """Return the signature of the method of which an in-place method is made."""
-    return ShownSignature(lambda: METHODS.get(name) or getattr(record.tensor_type(), name))
+class MethodSignature:
+    """The signature that is shown for an in-place method: that of the method of which it is made."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    @property
+    def __wrapped__(self) -> Any:
+        return METHODS.get(self._name) or getattr(record.tensor_type(), self._name)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(self.__wrapped__)
 
 
 @public(method=True, function=False)

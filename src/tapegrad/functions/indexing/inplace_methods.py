@@ -24,7 +24,7 @@ from ...tape.recording import layout_of
 from ...tape.tape import slot_of
 from ..registry import FUNCTIONS, METHODS
 from ..signature import Tensor
-from .inplace import check_target, in_place, overwrite, signature_of_method
+from .inplace import MethodSignature, check_target, in_place, overwrite
 
 __all__ = ["become", "drop_missing"]
 
@@ -105,7 +105,7 @@ def _reshaping(name: str) -> Callable[..., Any]:
 
     method.__name__ = method.__qualname__ = name + "_"
     method.__doc__ = f"In-place version of `{name}`: the tensor itself takes the other shape."
-    method.__wrapped__ = signature_of_method(name)  # type: ignore[attr-defined]
+    method.__wrapped__ = MethodSignature(name)  # type: ignore[attr-defined]
     return method
 
 
