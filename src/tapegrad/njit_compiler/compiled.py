@@ -429,6 +429,14 @@ def value(x: Any) -> Any:
     -------
     float or numpy.ndarray
         A Tensor without dimensions gives a number, other tensors a copy of their values.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.value(tg.tensor([1.0, 2.0], requires_grad=True) * 2)
+    array([2., 4.])
+    >>> tg.value(tg.tensor(3.0))
+    3.0
     """
     if isinstance(x, Tensor):
         return x.item() if not x.ndim else x.detach().numpy().copy()
