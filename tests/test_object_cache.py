@@ -362,6 +362,49 @@ def test_files_are_for_all_to_read(folder: Path) -> None:
     assert [path.name for path, _ in store.files(folder)] == [NAME]
 
 
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [("2", 2 * 2**20), ("nonsense", 2**28), ("nan", 2**28), ("inf", sys.maxsize)],
+)
+def test_limits(monkeypatch: pytest.MonkeyPatch, text: str, wanted: int) -> None:
+    monkeypatch.setenv("TAPEGRAD_CACHE_LIMIT", text)
+    assert store.limit() == wanted
+
+
+def test_the_folder_stays_where_a_program_goes_to_another(
+    chosen: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    chosen(DIR="store")
+    folder = store.cache_folder()
+    monkeypatch.chdir("/")
+    assert folder == tmp_path / "store"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX's")
+def test_a_pipe_is_no_code(folder: Path) -> None:
+    os.mkfifo(folder / store.name_of("pipe", ""))
+    assert store.read(store.name_of("pipe", ""), []) is None
+
+
+def test_code_of_the_package_may_be_links(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Some installers link files; in the user's folder a link is not followed."""
+    name, level = store.name_of("linked", ""), targets.target().name
+    stored = store.read(NAME, [])
+    assert stored is not None
+    (tmp_path / "elsewhere").mkdir()
+    store.write(name, stored.code, tmp_path / "elsewhere")
+    (folder / name).symlink_to(tmp_path / "elsewhere" / name)
+    assert store.read(name, []) is None
+    monkeypatch.setattr(store, "SHIPPED", tmp_path / "objects")
+    (tmp_path / "objects" / level).mkdir(parents=True)
+    (tmp_path / "objects" / level / name).symlink_to(tmp_path / "elsewhere" / name)
+    assert store.read(name, []) is not None
+    assert store.check(folder) == [folder / name]
+
+
 @pytest.mark.parametrize("call", ["chmod", "replace"])
 def test_an_error_while_writing_leaves_nothing(
     folder: Path, monkeypatch: pytest.MonkeyPatch, call: str
@@ -385,14 +428,17 @@ def test_what_nobody_uses_goes(folder: Path) -> None:
         store.write(name, stored.code)
         os.utime(folder / name, (now - 1e6 + i, now - 1e6 + i))
     assert store.read(names[0], []) is not None  # used: it is the youngest now
-    (folder / "part-of-a-dead-process").write_bytes(b"12345")
-    os.utime(folder / "part-of-a-dead-process", (now - 1e5, now - 1e5))
+    dead, other = folder / f"{store._PART}of-a-dead-process", folder / "part-00000.parquet"
+    for path in (dead, other):
+        path.write_bytes(b"12345")
+        os.utime(path, (now - 1e5, now - 1e5))
     size = (folder / NAME).stat().st_size
     assert store.prune(folder, 3 * size + 10) == 3
     left = {path.name for path, _ in store.files(folder)}
     assert left == {NAME, names[0], names[3]}
     assert store.clear(folder) == 3
     assert store.files(folder) == []
+    assert other.exists()  # not ours, whatever else is in the folder
 
 
 def test_one_at_a_time(folder: Path) -> None:
@@ -574,3 +620,13 @@ def test_an_installed_package_compiles_nothing(tmp_path: Path) -> None:
         cwd=tmp_path,
     )  # fmt: skip
     assert done.stdout.splitlines() == [f"{GRADIENT} 0 False", "0"], done.stderr
+
+
+# --------------------------------------------------------------------------- messages
+def test_work_goes_on_without_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_more(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_more)
+    with Progress("compiling", 2) as progress:
+        progress.step()

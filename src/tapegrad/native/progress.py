@@ -6,6 +6,7 @@ import importlib
 import logging
 import sys
 import threading
+from contextlib import suppress
 from typing import Any
 
 __all__ = ["Progress"]
@@ -42,7 +43,10 @@ class Progress:
         self._timer = threading.Timer(_SILENCE, self._show)
         if not self._is_part:
             _THREAD.works = self._timer.daemon = True
-            self._timer.start()
+            with suppress(
+                RuntimeError
+            ):  # no more threads, or the interpreter ends: nothing is said
+                self._timer.start()
         return self
 
     def __exit__(self, *_: object) -> None:
