@@ -381,6 +381,11 @@ def test_the_folder_stays_where_a_program_goes_to_another(
     assert folder == tmp_path / "store"
 
 
+def test_a_first_line_of_brackets(folder: Path) -> None:
+    (folder / NAME).write_bytes(b"[" * 999 + b"\n")
+    assert store.read(NAME, []) is None
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX's")
 def test_a_pipe_is_no_code(folder: Path) -> None:
     os.mkfifo(folder / store.name_of("pipe", ""))
@@ -532,6 +537,10 @@ def test_shipping(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shipped = list((tmp_path / targets.target().name).glob("*.tgo"))
     assert len(shipped) == len({machine_code.name_of(unit) for unit in warming.units()})
     assert f"{len(warming.units())} units" in capsys.readouterr().out
+    others = [targets.LEVELS["x86-64-v3" if targets.target().name == "arm64" else "arm64"]]
+    with pytest.raises(ValueError, match="no level of this machine's family"):
+        warming.ship(tmp_path, others)
+
     unit = machine_code.UNITS[0]
     name = machine_code.name_of(unit)
     symbols = [*machine_code.symbols_of(unit, name).values()]
@@ -622,6 +631,23 @@ def test_an_installed_package_compiles_nothing(tmp_path: Path) -> None:
     assert done.stdout.splitlines() == [f"{GRADIENT} 0 False", "0"], done.stderr
 
 
+@posix
+def test_shipping_does_not_leave_out_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warming, "units", lambda: machine_code.UNITS[:1])
+    before = os.umask(0)
+    try:
+        warming.ship(tmp_path, [targets.target()])
+    finally:
+        os.umask(before)
+    place = tmp_path / targets.target().name
+    assert len(list(place.glob("*.tgo"))) == 1
+    shutil.rmtree(place)
+    place.mkdir()
+    place.chmod(0o777)
+    with pytest.raises(OSError, match="by others, too"):
+        warming.ship(tmp_path, [targets.target()])
+
+
 # --------------------------------------------------------------------------- messages
 def test_work_goes_on_without_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_more(_: object) -> None:
@@ -630,3 +656,10 @@ def test_work_goes_on_without_another_thread(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(threading.Thread, "start", no_more)
     with Progress("compiling", 2) as progress:
         progress.step()
+
+
+def test_a_package_without_its_text_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a zip file, or with ``.pyc`` files only."""
+    monkeypatch.setattr(machine_code, "_FOLDER", Path("/nowhere/packages.zip/tapegrad"))
+    with pytest.raises(ImportError, match=r"made of its text: .* cannot be read"):
+        machine_code._digest_and_imports.__wrapped__("native.words")

@@ -235,7 +235,7 @@ def _read(path: Path, symbols: list[str], *, trusted: bool) -> bytes | None:
         head = json.loads(line)
         if head["size"] != len(code) or head["sha256"] != _digest(path.name, code):
             return None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     if not object_files.defines(code, symbols):
         return None
