@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import os
 import re
@@ -656,6 +657,35 @@ def test_work_goes_on_without_another_thread(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(threading.Thread, "start", no_more)
     with Progress("compiling", 2) as progress:
         progress.step()
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_work_goes_on_where_messages_fail(monkeypatch: pytest.MonkeyPatch, seen: bool) -> None:
+    """A bar on a terminal that is gone, or a handler of messages that raises."""
+
+    class Broken(logging.Handler):
+        def update(self) -> None:
+            raise OSError(5, "Input/output error")
+
+        def emit(self, record: logging.LogRecord) -> None:
+            self.update()
+
+        close = update
+
+    monkeypatch.setattr("tapegrad.native.progress._SILENCE", 0.0)
+    monkeypatch.setattr("tapegrad.native.progress._is_seen", lambda: seen)
+    broken, logger = Broken(), logging.getLogger("tapegrad")
+    monkeypatch.setattr("tapegrad.native.progress._bar", lambda *_: broken)
+    monkeypatch.setattr(logger, "handlers", [broken])
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    try:
+        with Progress("working", 2) as progress:
+            progress._timer.join()
+            progress.step()
+    finally:
+        logger.setLevel(level)
+    assert progress._done == 1
 
 
 def test_a_package_without_its_text_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

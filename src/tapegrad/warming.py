@@ -61,7 +61,7 @@ def ship(folder: Path, levels: list[Target]) -> None:
     """
     everything = units()
     for level in levels:
-        if (level.name in LEVELS) and (level.name == "arm64") != (target().name == "arm64"):
+        if level.name in LEVELS and (level.name == "arm64") != (target().name == "arm64"):
             raise ValueError(
                 f"{level.name} is no level of this machine's family: {target().name} is"
             )
