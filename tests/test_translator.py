@@ -376,6 +376,17 @@ def _operand_by_name(a, d, i, x):  # type: ignore[no-untyped-def]
     p64(i)[0] = by_name(1)
 
 
+def _assigned_below(a, d, i, x):  # type: ignore[no-untyped-def]
+    for k in range(2):
+        if k == 1:
+            p64(i)[0] = _SIZE  # noqa: F823
+        else:
+            _SIZE = 9
+
+
+_SIZE = 5
+
+
 @helper
 def by_name(n, *, step=2):  # type: ignore[no-untyped-def]
     return n + step
@@ -387,6 +398,7 @@ def by_name(n, *, step=2):  # type: ignore[no-untyped-def]
         (_falls_through, "returns nothing at the end"),
         (_compared_with_a_huge_number, "9223372036854775808 is no integer of 64 bits"),
         (_divided_by_zero, "by zero"), (_operand_by_name, "by_name takes other operands"),
+        (_assigned_below, "_SIZE is read above its first assignment"),
     ],
 )  # fmt: skip
 def test_what_would_be_another_number_is_refused(function: Callable[..., Any], reason: str) -> None:

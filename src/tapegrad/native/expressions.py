@@ -93,6 +93,7 @@ class Expressions:
             dict(inspect.getclosurevars(function).nonlocals), function.__globals__
         )
         self.variables: dict[str, Any] = {}
+        self._locals = frozenset(function.__code__.co_varnames)
 
     # ------------------------------------------------------------------ values
     def value(self, x: Any) -> Value:
@@ -146,6 +147,8 @@ class Expressions:
         if name in self.variables:
             variable = self.variables[name]
             return Value(variable.kind, self.builder.load(variable.place))
+        if name in self._locals:  # which hides what a module has of this name
+            raise MismatchError(f"{name} is read above its first assignment")
         if name in self._scope:
             return self._scope[name]
         return getattr(builtins, name)
