@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import os
 import re
@@ -354,6 +355,54 @@ def test_files_are_for_all_to_read(folder: Path) -> None:
     assert [path.name for path, _ in store.files(folder)] == [NAME]
 
 
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [("2", 2 * 2**20), ("nonsense", 2**28), ("nan", 2**28), ("inf", sys.maxsize)],
+)
+def test_limits(monkeypatch: pytest.MonkeyPatch, text: str, wanted: int) -> None:
+    monkeypatch.setenv("TAPEGRAD_CACHE_LIMIT", text)
+    assert store.limit() == wanted
+
+
+def test_the_folder_stays_where_a_program_goes_to_another(
+    chosen: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    chosen(DIR="store")
+    folder = store.cache_folder()
+    monkeypatch.chdir("/")
+    assert folder == tmp_path / "store"
+
+
+def test_a_first_line_of_brackets(folder: Path) -> None:
+    (folder / NAME).write_bytes(b"[" * 999 + b"\n")
+    assert store.read(NAME, []) is None
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX's")
+def test_a_pipe_is_no_code(folder: Path) -> None:
+    os.mkfifo(folder / store.name_of("pipe", ""))
+    assert store.read(store.name_of("pipe", ""), []) is None
+
+
+def test_code_of_the_package_may_be_links(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Some installers link files; in the user's folder a link is not followed."""
+    name, level = store.name_of("linked", ""), targets.target().name
+    stored = store.read(NAME, [])
+    assert stored is not None
+    (tmp_path / "elsewhere").mkdir()
+    store.write(name, stored.code, tmp_path / "elsewhere")
+    (folder / name).symlink_to(tmp_path / "elsewhere" / name)
+    assert store.read(name, []) is None
+    monkeypatch.setattr(store, "SHIPPED", tmp_path / "objects")
+    (tmp_path / "objects" / level).mkdir(parents=True)
+    (tmp_path / "objects" / level / name).symlink_to(tmp_path / "elsewhere" / name)
+    assert store.read(name, []) is not None
+    assert store.check(folder) == [folder / name]
+
+
 @pytest.mark.parametrize("call", ["chmod", "replace"])
 def test_an_error_while_writing_leaves_nothing(
     folder: Path, monkeypatch: pytest.MonkeyPatch, call: str
@@ -377,14 +426,17 @@ def test_what_nobody_uses_goes(folder: Path) -> None:
         store.write(name, stored.code)
         os.utime(folder / name, (now - 1e6 + i, now - 1e6 + i))
     assert store.read(names[0], []) is not None  # used: it is the youngest now
-    (folder / "part-of-a-dead-process").write_bytes(b"12345")
-    os.utime(folder / "part-of-a-dead-process", (now - 1e5, now - 1e5))
+    dead, other = folder / f"{store._PART}of-a-dead-process", folder / "part-00000.parquet"
+    for path in (dead, other):
+        path.write_bytes(b"12345")
+        os.utime(path, (now - 1e5, now - 1e5))
     size = (folder / NAME).stat().st_size
     assert store.prune(folder, 3 * size + 10) == 3
     left = {path.name for path, _ in store.files(folder)}
     assert left == {NAME, names[0], names[3]}
     assert store.clear(folder) == 3
     assert store.files(folder) == []
+    assert other.exists()  # not ours, whatever else is in the folder
 
 
 def test_one_at_a_time(folder: Path) -> None:
@@ -478,6 +530,10 @@ def test_shipping(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shipped = list((tmp_path / targets.target().name).glob("*.tgo"))
     assert len(shipped) == len({machine_code.name_of(unit) for unit in warming.units()})
     assert f"{len(warming.units())} units" in capsys.readouterr().out
+    others = [targets.LEVELS["x86-64-v3" if targets.target().name == "arm64" else "arm64"]]
+    with pytest.raises(ValueError, match="no level of this machine's family"):
+        warming.ship(tmp_path, others)
+
     unit = machine_code.UNITS[0]
     name = machine_code.name_of(unit)
     symbols = [*machine_code.symbols_of(unit, name).values()]
@@ -566,3 +622,66 @@ def test_an_installed_package_compiles_nothing(tmp_path: Path) -> None:
         cwd=tmp_path,
     )  # fmt: skip
     assert done.stdout.splitlines() == [f"{GRADIENT} 0 False", "0"], done.stderr
+
+
+@posix
+def test_shipping_does_not_leave_out_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warming, "units", lambda: machine_code.UNITS[:1])
+    before = os.umask(0)
+    try:
+        warming.ship(tmp_path, [targets.target()])
+    finally:
+        os.umask(before)
+    place = tmp_path / targets.target().name
+    assert len(list(place.glob("*.tgo"))) == 1
+    shutil.rmtree(place)
+    place.mkdir()
+    place.chmod(0o777)
+    with pytest.raises(OSError, match="by others, too"):
+        warming.ship(tmp_path, [targets.target()])
+
+
+# --------------------------------------------------------------------------- messages
+def test_work_goes_on_without_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_more(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_more)
+    with Progress("compiling", 2) as progress:
+        progress.step()
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_work_goes_on_where_messages_fail(monkeypatch: pytest.MonkeyPatch, seen: bool) -> None:
+    """A bar on a terminal that is gone, or a handler of messages that raises."""
+
+    class Broken(logging.Handler):
+        def update(self) -> None:
+            raise OSError(5, "Input/output error")
+
+        def emit(self, record: logging.LogRecord) -> None:
+            self.update()
+
+        close = update
+
+    monkeypatch.setattr("tapegrad.native.progress._SILENCE", 0.0)
+    monkeypatch.setattr("tapegrad.native.progress._is_seen", lambda: seen)
+    broken, logger = Broken(), logging.getLogger("tapegrad")
+    monkeypatch.setattr("tapegrad.native.progress._bar", lambda *_: broken)
+    monkeypatch.setattr(logger, "handlers", [broken])
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    try:
+        with Progress("working", 2) as progress:
+            progress._timer.join()
+            progress.step()
+    finally:
+        logger.setLevel(level)
+    assert progress._done == 1
+
+
+def test_a_package_without_its_text_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a zip file, or with ``.pyc`` files only."""
+    monkeypatch.setattr(machine_code, "_FOLDER", Path("/nowhere/packages.zip/tapegrad"))
+    with pytest.raises(ImportError, match=r"made of its text: .* cannot be read"):
+        machine_code._digest_and_imports.__wrapped__("native.words")

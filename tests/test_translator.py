@@ -352,3 +352,96 @@ def test_errors_name_the_line(function: Callable[..., Any], reason: str) -> None
     named = int(str(caught.value).split(":")[1])
     assert str(caught.value).startswith(__file__)
     assert line < named <= line + 3
+
+
+def _falls_through(a, d, i, x):  # type: ignore[no-untyped-def]
+    p64(i)[0] = sometimes(p64(a)[0])
+
+
+@helper
+def sometimes(n):  # type: ignore[no-untyped-def]
+    if n > 3:
+        return 7
+
+
+def _compared_with_a_huge_number(a, d, i, x):  # type: ignore[no-untyped-def]
+    p64(i)[0] = p64(a)[0] < 2**63
+
+
+def _divided_by_zero(a, d, i, x):  # type: ignore[no-untyped-def]
+    p64(i)[0] = 1 // 0
+
+
+def _operand_by_name(a, d, i, x):  # type: ignore[no-untyped-def]
+    p64(i)[0] = by_name(1)
+
+
+def _assigned_below(a, d, i, x):  # type: ignore[no-untyped-def]
+    for k in range(2):
+        if k == 1:
+            p64(i)[0] = _SIZE  # noqa: F823
+        else:
+            _SIZE = 9
+
+
+_SIZE = 5
+
+
+@helper
+def by_name(n, *, step=2):  # type: ignore[no-untyped-def]
+    return n + step
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        (_falls_through, "returns nothing at the end"),
+        (_compared_with_a_huge_number, "9223372036854775808 is no integer of 64 bits"),
+        (_divided_by_zero, "by zero"), (_operand_by_name, "by_name takes other operands"),
+        (_assigned_below, "_SIZE is read above its first assignment"),
+    ],
+)  # fmt: skip
+def test_what_would_be_another_number_is_refused(function: Callable[..., Any], reason: str) -> None:
+    with pytest.raises(TranslationError, match=reason):
+        compiled(function)
+
+
+# --------------------------------------------------------------------------- kinds found out late
+@helper
+def summed(n):  # type: ignore[no-untyped-def]
+    if n > 0:
+        rest = summed(n - 1)
+        return rest + 1.0
+    return 0.5
+
+
+@helper
+def even(n):  # type: ignore[no-untyped-def]
+    if n > 0:
+        return odd(n - 1) * 2
+    return 0.75
+
+
+@helper
+def odd(n):  # type: ignore[no-untyped-def]
+    if n > 0:
+        return even(n - 1) + 1
+    return 3
+
+
+def test_functions_that_call_each_other_return_floats() -> None:
+    def function(a, d, i, x):  # type: ignore[no-untyped-def]
+        pf64(x)[0] = summed(p64(a)[0]) * 1000 + even(p64(a)[0])
+
+    run = compiled(function)
+    assert run(4)[1] == 4500 + ((0.75 + 1) * 2 + 1) * 2
+    assert run(5)[1] == 5500 + ((3 * 2 + 1) * 2 + 1) * 2
+
+
+def test_known_integers_beside_floats_have_any_size() -> None:
+    def function(a, d, i, x):  # type: ignore[no-untyped-def]
+        y = pf64(d)[0]
+        pf64(x)[0] = y * 2**63 + max(y, 2**70) + p64(a)[0] ** 2.0
+        p64(i)[0] = (y < 2**64) + abs(y > 0)
+
+    assert native(function, 2**40, 1.0) == (2, 2.0**63 + 2.0**70 + 2.0**80)

@@ -51,11 +51,22 @@ def ship(folder: Path, levels: list[Target]) -> None:
     folder : pathlib.Path
         Gets a folder a level.
     levels : list of Target
+
+    Raises
+    ------
+    ValueError
+        If a level is of another family of processors.
+    OSError
+        If not all files could be written.
     """
     everything = units()
     for level in levels:
+        if level.name in LEVELS and (level.name == "arm64") != (target().name == "arm64"):
+            raise ValueError(
+                f"{level.name} is no level of this machine's family: {target().name} is"
+            )
         place = folder / level.name
-        place.mkdir(parents=True, exist_ok=True)
+        place.mkdir(mode=0o755, parents=True, exist_ok=True)  # whatever the umask: `write` looks
         known = level == target()
         with targeting(level), Progress(f"compiling for {level.name}", len(everything)) as progress:
             for unit in everything:
@@ -63,6 +74,8 @@ def ship(folder: Path, levels: list[Target]) -> None:
                 symbols = machine_code.symbols_of(unit, name)
                 stored = store.read(name, [*symbols.values()]) if known else None
                 store.write(name, unit.build(symbols) if stored is None else stored.code, place)
+                if not (place / name).exists():
+                    raise OSError(f"{place} cannot be written, or by others, too")
                 progress.step()
         size = sum(status.st_size for _, status in store.files(place))
         print(f"tapegrad: {len(everything)} units for {level.name}, {size / 1024:.0f} KiB")

@@ -93,6 +93,7 @@ class Expressions:
             dict(inspect.getclosurevars(function).nonlocals), function.__globals__
         )
         self.variables: dict[str, Any] = {}
+        self._locals = frozenset(function.__code__.co_varnames)
 
     # ------------------------------------------------------------------ values
     def value(self, x: Any) -> Value:
@@ -110,6 +111,8 @@ class Expressions:
 
     def converted(self, x: Any, kind: Kind) -> Any:
         """LLVM value of a kind."""
+        if kind in (F64, F32) and isinstance(x, int):
+            return ir.Constant(kind.type, float(x))
         x = self.value(x)
         if kind.parts and len(x.kind.parts) == len(kind.parts):
             return self.value(tuple(
@@ -144,6 +147,8 @@ class Expressions:
         if name in self.variables:
             variable = self.variables[name]
             return Value(variable.kind, self.builder.load(variable.place))
+        if name in self._locals:  # which hides what a module has of this name
+            raise MismatchError(f"{name} is read above its first assignment")
         if name in self._scope:
             return self._scope[name]
         return getattr(builtins, name)
@@ -164,10 +169,10 @@ class Expressions:
         """An operation of two operands."""
         if not isinstance(a, Value) and not isinstance(b, Value):
             return _KNOWN[kind](a, b)
-        x, y = self.value(a), self.value(b)
+        x, y = self._pair(a, b)
         result = common([x.kind, y.kind])
         if kind is ast.Pow:
-            if b == 2:
+            if b == 2 and (isinstance(b, int) or x.kind in (F64, F32)):
                 return self.operation(ast.Mult, x, x)
             return words.libm_pow.write(self.builder, [x, y])
         if kind is ast.Div and result in (INT, BIT):
@@ -184,6 +189,12 @@ class Expressions:
         if kind in (ast.FloorDiv, ast.Mod):
             return Value(result, self._divided(kind, left, right))
         return Value(result, getattr(self.builder, _WHOLE[kind])(left, right))
+
+    def _pair(self, a: Any, b: Any) -> tuple[Value, Value]:
+        """Two operands as values; beside a float an integer that is known becomes one, whatever its size."""
+        if any(isinstance(x, Value) and x.kind in (F64, F32) for x in (a, b)):
+            a, b = (float(x) if isinstance(x, int) else x for x in (a, b))
+        return self.value(a), self.value(b)
 
     def _divided(self, kind: type, x: Any, y: Any) -> Any:
         """Quotient or remainder as Python's: rounded down, the remainder has the sign of `y`."""
@@ -232,7 +243,7 @@ class Expressions:
             return first if kind is ast.In else self._negated(first)
         if not isinstance(a, Value) and not isinstance(b, Value):
             return _KNOWN[kind](a, b)
-        x, y = self.value(a), self.value(b)
+        x, y = self._pair(a, b)
         both = common([x.kind, y.kind])
         both = INT if both == BIT else both
         left, right = self.converted(x, both), self.converted(y, both)
@@ -375,12 +386,13 @@ class Expressions:
             module = self.builder.module
             function = module.declare_intrinsic("llvm.fabs", [x.kind.type], signature)
             return Value(x.kind, self.builder.call(function, [x.value]))
-        negative = self.builder.icmp_signed("<", x.value, ir.Constant(INT.type, 0))
-        return Value(INT, self.builder.select(negative, self.builder.neg(x.value), x.value))
+        whole = self.converted(x, INT)
+        negative = self.builder.icmp_signed("<", whole, ir.Constant(INT.type, 0))
+        return Value(INT, self.builder.select(negative, self.builder.neg(whole), whole))
 
     def _extreme(self, kind: type, a: Any, b: Any) -> Any:
         """``min(a, b)`` or ``max(a, b)``: the first, unless the second is less or greater."""
-        x, y = self.value(a), self.value(b)
+        x, y = self._pair(a, b)
         result = common([x.kind, y.kind])
         x, y = (Value(result, self.converted(v, result)) for v in (x, y))
         other = self._compared(kind, y, x)

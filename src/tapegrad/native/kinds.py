@@ -90,7 +90,9 @@ def constant(number: Any) -> Value:
     if isinstance(number, bool):
         return Value(BIT, ir.Constant(_I1, int(number)))
     if isinstance(number, int):
-        return Value(INT, ir.Constant(_I64, (number + (1 << 63)) % (1 << 64) - (1 << 63)))
+        if not -(1 << 63) <= number < 1 << 63:
+            raise MismatchError(f"{number} is no integer of 64 bits")
+        return Value(INT, ir.Constant(_I64, number))
     if isinstance(number, float):
         return Value(F64, ir.Constant(F64.type, number))
     raise MismatchError(f"native code has no {type(number).__name__}")

@@ -260,7 +260,12 @@ def _path_of(module: str) -> Path:
 @cache
 def _digest_and_imports(module: str) -> tuple[bytes, frozenset[str]]:
     """Return a digest of a module's text, and the modules of this package that it imports."""
-    text = _path_of(module).read_bytes()
+    path = _path_of(module)
+    try:
+        text = path.read_bytes()
+    except OSError as error:  # a zip file, or compiled files alone
+        reason = f"native code of {_PACKAGE} is made of its text: {path} cannot be read"
+        raise ImportError(reason) from error
     imports = set()
     for dots, name, names in _IMPORT.findall(text):
         base = module.split(".")[: -len(dots)] + [part for part in name.decode().split(".") if part]

@@ -44,6 +44,8 @@ LIMIT = 256
 PATIENCE = 60.0
 _DAY = 86400.0
 _SUFFIX = ".tgo"
+#: first part of the names of files that are being written
+_PART = ".tapegrad-"
 
 
 class Stored(NamedTuple):
@@ -71,12 +73,13 @@ def _chosen() -> Path:
     """
     chosen = os.environ.get("TAPEGRAD_CACHE_DIR")
     if chosen:
-        return Path(chosen)
+        return Path(os.path.abspath(chosen))  # programs go to other folders
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA", tempfile.gettempdir())) / "tapegrad" / "cache"
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "tapegrad"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tapegrad"
+    chosen = os.environ.get("XDG_CACHE_HOME")
+    return Path(os.path.abspath(chosen) if chosen else Path.home() / ".cache") / "tapegrad"
 
 
 def _temporary() -> Path:
@@ -167,12 +170,13 @@ def _others() -> tuple[Path, ...]:
     trusted: list[Path] = []
     for place in [*places, os.path.join(sys.prefix, "share", "tapegrad")]:
         try:
+            place = os.path.abspath(place)
             status = os.stat(place)
         except (OSError, ValueError):
             continue
         reason = _fault(status)
         if reason is not None:
-            _warn(str(place), reason)
+            _warn(place, reason)
         elif stat.S_ISDIR(status.st_mode):
             trusted.append(Path(place))
     return tuple(trusted)
@@ -212,11 +216,10 @@ def read(name: str, symbols: list[str]) -> Stored | None:
 
 
 def _read(path: Path, symbols: list[str], *, trusted: bool) -> bytes | None:
-    """The code of a file; the package's own is as right as its Python code."""
+    """The code of a file; the package's own is as right as its Python code, and may be a link as that."""
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe
     try:
-        number = os.open(
-            path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-        )
+        number = os.open(path, flags | (0 if trusted else getattr(os, "O_NOFOLLOW", 0)))
     except (OSError, ValueError):
         return None
     try:
@@ -232,7 +235,7 @@ def _read(path: Path, symbols: list[str], *, trusted: bool) -> bytes | None:
         head = json.loads(line)
         if head["size"] != len(code) or head["sha256"] != _digest(path.name, code):
             return None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     if not object_files.defines(code, symbols):
         return None
@@ -251,14 +254,15 @@ def write(name: str, code: bytes, folder: Path | None = None) -> None:
     try:
         _create(folder)
         _prune_now_and_then(folder)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix="part-", delete=False) as file:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=_PART, delete=False) as file:
             temporary = file.name
             file.write(json.dumps(head).encode() + b"\n" + code)
         os.chmod(temporary, 0o644)
         os.replace(temporary, folder / name)  # whole or not at all: other processes may be reading
     except OSError:  # a full or read-only disk costs time, nothing else
         if temporary:
-            Path(temporary).unlink(missing_ok=True)
+            with suppress(OSError):
+                os.unlink(temporary)
 
 
 # --------------------------------------------------------------------------- one process compiles
@@ -314,7 +318,7 @@ def files(folder: Path) -> list[tuple[Path, os.stat_result]]:
     known = []
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.endswith(_SUFFIX) or entry.name.startswith("part-"):
+            if entry.name.endswith(_SUFFIX) or entry.name.startswith(_PART):
                 with suppress(OSError):
                     known.append((Path(entry.path), entry.stat(follow_symlinks=False)))
     return sorted(known, key=lambda item: item[1].st_mtime)
@@ -326,6 +330,8 @@ def limit() -> int:
         return int(float(os.environ.get("TAPEGRAD_CACHE_LIMIT", LIMIT)) * 2**20)
     except ValueError:
         return LIMIT * 2**20
+    except OverflowError:  # infinity
+        return sys.maxsize
 
 
 def prune(folder: Path, size: int | None = None) -> int:
@@ -337,7 +343,7 @@ def prune(folder: Path, size: int | None = None) -> int:
     known = files(folder)
     total, count, now = sum(status.st_size for _, status in known), 0, time.time()
     for path, status in known:
-        stale = path.name.startswith("part-") and now - status.st_mtime > _DAY / 24
+        stale = path.name.startswith(_PART) and now - status.st_mtime > _DAY / 24
         if total > size or stale:
             with suppress(OSError):
                 path.unlink()
@@ -350,7 +356,7 @@ def check(folder: Path) -> list[Path]:
     """Remove files that are damaged; which they were."""
     bad = []
     for path, _ in files(folder):
-        if path.suffix == _SUFFIX and _read(path, [], trusted=True) is None:
+        if path.suffix == _SUFFIX and (path.is_symlink() or _read(path, [], trusted=True) is None):
             with suppress(OSError):
                 path.unlink()
                 bad.append(path)

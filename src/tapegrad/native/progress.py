@@ -6,6 +6,7 @@ import importlib
 import logging
 import sys
 import threading
+from contextlib import suppress
 from typing import Any
 
 __all__ = ["Progress"]
@@ -21,6 +22,7 @@ class Progress:
 
     In a terminal or a notebook a line on stderr says what is done and how much of it (a bar of tqdm where
     that is installed); elsewhere ``logging.getLogger("tapegrad")`` gets a message at the start and the end.
+    Whatever is wrong with a terminal, a bar or a handler of messages, the work goes on.
 
     Parameters
     ----------
@@ -42,7 +44,8 @@ class Progress:
         self._timer = threading.Timer(_SILENCE, self._show)
         if not self._is_part:
             _THREAD.works = self._timer.daemon = True
-            self._timer.start()
+            with suppress(RuntimeError):  # no more threads, or the interpreter ends
+                self._timer.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -50,7 +53,7 @@ class Progress:
             return
         _THREAD.works = False
         self._timer.cancel()
-        with self._lock:
+        with self._lock, suppress(Exception):
             if self._bar is not None:
                 self._bar.close()
             elif self._shown and _is_seen():
@@ -60,7 +63,7 @@ class Progress:
 
     def step(self) -> None:
         """One more step is done."""
-        with self._lock:
+        with self._lock, suppress(Exception):
             self._done += 1
             if self._bar is not None:
                 self._bar.update()
@@ -72,7 +75,7 @@ class Progress:
         return f"tapegrad: {self.work}{steps}{self.note}"
 
     def _show(self) -> None:
-        with self._lock:
+        with self._lock, suppress(Exception):
             self._shown = True
             if not _is_seen():
                 message = "%s: %d steps%s"

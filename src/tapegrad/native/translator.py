@@ -25,6 +25,8 @@ from .words import helper
 
 __all__ = ["TranslationError", "Translator", "called"]
 
+#: what text that is no native code raises
+_ERRORS = MismatchError, TypeError, AttributeError, ValueError, LookupError, ArithmeticError
 _KINDS = {"int64": INT, "float64": F64, "void": NOTHING}
 
 
@@ -109,6 +111,7 @@ class Translator:
         returns = any(isinstance(n, ast.Return) and n.value is not None for n in ast.walk(tree))
         result, guessed = INT if returns else NOTHING, returns
         while True:
+            before = {*self._functions}
             name = self.module.get_unique_name(f"{function.function.__module__}.{function.name}")
             kind = ir.FunctionType(result.type, [k.type for k in kinds])
             value = ir.Function(self.module, kind, name)
@@ -122,8 +125,11 @@ class Translator:
                 body.write(kinds)
                 return known
             except _Again:
+                if body.result != result:  # what was made of the guess is wrong, too
+                    kept = _Kept({}, set())
                 result, guessed = body.result, body.guessed
-                del self.module.globals[name]
+                for other in {*self._functions} - before | {key}:  # some of which call this one
+                    del self.module.globals[self._functions.pop(other).value.name]
 
 
 #: translators of modules that other code is written into, too
@@ -171,6 +177,8 @@ class _Body(Expressions):
         if not self.builder.block.is_terminated:
             if self.result == NOTHING:
                 self.builder.ret_void()
+            elif _is_reached(self._target.value, self.builder.block):
+                raise self._error(tree.end_lineno, "returns nothing at the end, a number elsewhere")
             else:
                 self.builder.unreachable()
 
@@ -183,10 +191,12 @@ class _Body(Expressions):
                 if write is None or (isinstance(node, ast.For | ast.While) and node.orelse):
                     raise MismatchError(f"native code has no such {type(node).__name__}")
                 write(node)
-            except (MismatchError, TypeError, AttributeError, ValueError) as error:
-                code = self._function.__code__
-                line = code.co_firstlineno + node.lineno - 1
-                raise TranslationError(f"{code.co_filename}:{line}: {error}") from error
+            except _ERRORS as error:
+                raise self._error(node.lineno, error) from error
+
+    def _error(self, line: int, reason: object) -> TranslationError:
+        code = self._function.__code__
+        return TranslationError(f"{code.co_filename}:{code.co_firstlineno + line - 1}: {reason}")
 
     # ------------------------------------------------------------------ assignments
     def _write_expr(self, node: ast.Expr) -> None:
@@ -215,7 +225,8 @@ class _Body(Expressions):
                 base.kind, place, self.operation(type(node.op), x, self.expression(node.value))
             )
             return
-        assert isinstance(target, ast.Name)
+        if not isinstance(target, ast.Name):
+            raise MismatchError(f"nothing is assigned to {type(target).__name__}")
         x = self.expression(ast.Name(target.id, ast.Load()))
         self._assign_name(target.id, self.operation(type(node.op), x, self.expression(node.value)))
 
@@ -348,12 +359,36 @@ class _Body(Expressions):
         builder.position_at_end(end)
 
 
+def _is_reached(function: Any, block: Any) -> bool:
+    """Return True if there is a way from the start of a function to a block."""
+    reached = [function.entry_basic_block]
+    for each in reached:  # grows on the way
+        if each.terminator is not None:
+            blocks = [x for x in each.terminator.operands if isinstance(x, ir.Block)]
+            reached += [x for x in dict.fromkeys(blocks) if x not in reached]
+    return block in reached
+
+
 _trees: dict[Any, ast.Module] = {}
 
 
 def _parsed(function: Callable[..., Any]) -> ast.Module:
-    """The text of a function."""
+    """The text of a function.
+
+    Raises
+    ------
+    TranslationError
+        If that is no ``def``, or takes operands other than by position.
+    """
     code = function.__code__
     if code not in _trees:
-        _trees[code] = ast.parse(textwrap.dedent(inspect.getsource(function)))
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+        written, place = tree.body[0], f"{code.co_filename}:{code.co_firstlineno}"
+        if not isinstance(written, ast.FunctionDef):
+            raise TranslationError(f"{place}: native code is written with def")
+        names = tuple(x.arg for x in written.args.args)
+        known = code.co_name, code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        if (written.name, names) != known or written.args.vararg or written.args.kwarg:
+            raise TranslationError(f"{place}: {code.co_name} takes other operands than by position")
+        _trees[code] = tree
     return _trees[code]
