@@ -7,7 +7,6 @@ compiling (object_cache.claim), and ends.
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +34,8 @@ def assisted(units: int, module: str) -> Iterator[None]:
     module : str
         A helper imports it, and ends where this process is.
     """
+    import subprocess  # 3 ms that an import which compiles nothing does without
+
     processes: list[subprocess.Popen[bytes]] = []
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import logging
 import sys
 import threading
 from contextlib import suppress
@@ -59,7 +58,7 @@ class Progress:
             elif self._shown and _is_seen():
                 _write("\n")
             elif self._shown:
-                logging.getLogger("tapegrad").info("%s: done", self.work)
+                _logger().info("%s: done", self.work)
 
     def step(self) -> None:
         """One more step is done."""
@@ -79,12 +78,18 @@ class Progress:
             self._shown = True
             if not _is_seen():
                 message = "%s: %d steps%s"
-                logging.getLogger("tapegrad").info(message, self.work, self.total, self.note)
+                _logger().info(message, self.work, self.total, self.note)
                 return
             if self.total > 1:
                 self._bar = _bar(f"tapegrad: {self.work}{self.note}", self.total, self._done)
             if self._bar is None:
                 _write(self._line())
+
+
+def _logger() -> Any:
+    import logging  # 2 ms that an import which compiles nothing does without
+
+    return logging.getLogger("tapegrad")
 
 
 def _is_seen() -> bool:
