@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alone import alone
 
 import tapegrad as tg
 
 
 @pytest.mark.smoke
+@alone  # on a tape that other tests filled, a collection may come first
 def test_it_computes_what_is_pending() -> None:
     x = tg.ones(3, requires_grad=True)
     y = (x * 2).sum()
@@ -25,6 +27,7 @@ def test_it_computes_what_is_pending() -> None:
     assert x.grad.tolist() == [2.0, 2.0, 2.0]
 
 
+@alone
 def test_it_is_about_this_threads_tapes() -> None:
     x = tg.ones(3) * 3
     tape = tg.current_tape()
