@@ -34,14 +34,14 @@ def assisted(units: int, module: str) -> Iterator[None]:
     module : str
         A helper imports it, and ends where this process is.
     """
-    import subprocess  # 3 ms that an import which compiles nothing does without
-
     processes: list[subprocess.Popen[bytes]] = []
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
     able = sys.executable and not getattr(sys, "frozen", False) and store.can_lock()
     if able and not IS_HELPER and units > _FEW:
+        import subprocess  # 3 ms that a process which compiles little does without
+
         code = _CODE.format(path=sys.path, module=module)
         for _ in range(min(cores - 1, units // _FEW)):
             try:

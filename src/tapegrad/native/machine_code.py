@@ -17,7 +17,6 @@ import inspect
 import os
 import re
 import sys
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -60,8 +59,7 @@ _PACKAGE = __name__.partition(".")[0]
 
 #: counts of units that this process loaded and compiled, for ``python -m tapegrad info``
 COUNTS = {"loaded": 0, "compiled": 0}
-#: seconds of compilation, and folders that code came from with the number of units
-SECONDS = [0.0]
+#: folders that code came from, with the number of units
 ORIGINS: dict[str, int] = {}
 
 
@@ -90,6 +88,7 @@ class Unit(NamedTuple):
 UNITS: list[Unit] = []
 
 
+@cache
 def _machine(level: Target) -> str:
     """Text that object code depends on beside its source: target, Python, the translator of native code."""
     implementation = (
@@ -210,9 +209,7 @@ def _compiled_now(name: str, unit: Unit) -> store.Stored:
     if item is not None:
         COUNTS["loaded"] += 1
         return item
-    start = time.perf_counter()
     code = unit.build(symbols)
-    SECONDS[0] += time.perf_counter() - start
     COUNTS["compiled"] += 1
     store.write(name, code)
     return store.Stored(Path("compiled by this process") / name, code)
