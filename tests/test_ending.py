@@ -14,7 +14,6 @@ import pytest
 
 import tapegrad as tg
 from tapegrad.base.errors import TapeError
-from tapegrad.batching import batch_plan
 from tapegrad.ops.instruction import GONE, INSTRUCTIONS, ITAB, RTAB, VTAB, instruction
 from tapegrad.ops.layout import LAYOUTS, SCALARS, contiguous, intern
 from tapegrad.ops.pairs import PAIRS
@@ -22,6 +21,7 @@ from tapegrad.ops.program import POOL, STEPS
 from tapegrad.ops.table import TABLE
 from tapegrad.tape import ending
 from tapegrad.tape.verifier import verify_tables
+from tapegrad.transforms import batch_plan
 
 ONE = tg.ones(1)
 

@@ -24,7 +24,7 @@ from tapegrad.ops.table import BY_CODE, TABLE, op
 SOURCE = Path(tapegrad.__file__).parent
 #: floors of packages, and the modules beside them: a file may import its own package and what is below
 ORDER = [
-    ("base",), ("native",), ("ops",), ("tape",), ("rules",), ("engine", "scalar_tape"), ("batching",),
+    ("base",), ("native",), ("ops",), ("tape",), ("rules",), ("engine", "scalar_tape"), ("transforms",),
     ("functions",), ("tensors",), ("autograd",), ("func", "utils", "njit_compiler"),
     ("testing", "cuda", "notebook_errors"), ("other_names",), ("__init__",), ("tour", "warming"),
     ("__main__",),

@@ -22,11 +22,11 @@ from test_random_programs import PLAIN
 import tapegrad as tg
 from tapegrad import func
 from tapegrad.autograd.checkpoint import checkpoint
-from tapegrad.batching import batch_plan as slices
-from tapegrad.batching.batch_trace import Trace
 from tapegrad.func import vectorized_map as batching
 from tapegrad.ops.table import Op
 from tapegrad.tape.tape import TAPES
+from tapegrad.transforms import batch_plan as slices
+from tapegrad.transforms.batch_trace import Trace
 
 #: rows whose results have a shape that depends on values
 READS = {"masked_select"}

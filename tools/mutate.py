@@ -44,7 +44,7 @@ TESTS = {
     "rules": "patterns fuse replay passes lanes ops_special tangents",
     "engine": "engine passes plain lanes hooks saved_tensors inference_mode replay tangents",
     "scalar_tape": "njit_expressions njit_sums njit_orders njit_ops njit",
-    "batching": "batched_views vmap_writes lanes transforms grids checkpointed_loop vmap",
+    "transforms": "batched_views vmap_writes lanes transforms grids checkpointed_loop vmap",
     "functions/shape": "shaping view_scatters ops_special keywords",
     "functions/creation": "creation keywords arguments vmap_randomness",
     "functions/indexing": "indexing inplace inplace_methods gathering scatter_reduce view_scatters masked",

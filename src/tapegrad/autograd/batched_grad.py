@@ -9,7 +9,6 @@ import numpy as np
 
 from ..base.dtypes import dtype_of
 from ..base.torch_messages import as_flag
-from ..batching.batched_statement import Lifting
 from ..engine import reverse as engine
 from ..engine.batched_pass import Lanes
 from ..engine.leaf_grads import target_gradients
@@ -26,6 +25,7 @@ from ..tape.current import current_tape
 from ..tape.recording import layout_of, storage_of
 from ..tape.tape import Tape, slot_of
 from ..tensors.tensor import Tensor
+from ..transforms.batched_statement import Lifting
 
 __all__ = ["grad_batched", "jacobian_by_lanes", "may_lift"]
 

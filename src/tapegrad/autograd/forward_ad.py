@@ -24,7 +24,6 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from ..batching.duals import LEVELS, switch
 from ..native import abi as nt
 from ..ops.instruction import INSTRUCTIONS
 from ..tape import recording as record
@@ -32,6 +31,7 @@ from ..tape.current import current_tape
 from ..tape.tape import Tape, slot_of
 from ..tape.user_code import call_user
 from ..tensors.tensor import Tensor
+from ..transforms.duals import LEVELS, switch
 from .grad_mode import enable_grad
 from .jacobian_products import push
 from .transform_level import Level

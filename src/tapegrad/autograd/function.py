@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..batching.batch_trace import NotLifted, Trace
 from ..functions.creation.generator import unwatched
 from ..functions.registry import FUNCTIONS
 from ..tape import recording as record
@@ -21,6 +20,7 @@ from ..tape.tape import Tape
 from ..tape.user_code import call_user
 from ..tensors import pytree as trees
 from ..tensors.tensor import Tensor
+from ..transforms.batch_trace import NotLifted, Trace
 from .function_checks import (
     MORE,
     apart,

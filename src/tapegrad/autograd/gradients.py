@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, TypeAlias, overload
 
-from ..batching import duals
 from ..engine import reverse as engine
 from ..engine.edges import GradientEdge, as_inputs, as_roots, sequence_of
 from ..functions.registry import FUNCTIONS
@@ -15,6 +14,7 @@ from ..tape import recording as record
 from ..tape.current import current_tape
 from ..tape.leaf_storage import summed, with_earlier
 from ..tensors.tensor import Tensor
+from ..transforms import duals
 from .batched_grad import grad_batched
 
 __all__ = ["backward", "grad"]

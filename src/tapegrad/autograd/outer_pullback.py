@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from ..batching.batch_trace import Trace
 from ..engine import reverse as engine
 from ..ops.table import TABLE
 from ..tape import recording as record
@@ -20,6 +19,7 @@ from ..tape.current import current_tape
 from ..tape.segment import append, cut
 from ..tape.tape import slot_of
 from ..tensors.tensor import Tensor
+from ..transforms.batch_trace import Trace
 from .batched_grad import may_lift
 
 __all__ = ["is_outside", "pull_outside"]

@@ -16,8 +16,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..batching.batch_trace import private_copy
-from ..batching.duals import Private, cut_off, reaches_others
 from ..native import abi as nt
 from ..native.exchange import Change, Exchange
 from ..tape import recording as record
@@ -25,6 +23,8 @@ from ..tape.current import current_tape
 from ..tape.leaf_storage import Storage
 from ..tape.readout import Differentiated, depends_on
 from ..tensors.tensor import Tensor
+from ..transforms.batch_trace import private_copy
+from ..transforms.duals import Private, cut_off, reaches_others
 from .jacobian_products import forget_leaves, pull
 
 __all__ = ["Level"]
@@ -84,7 +84,7 @@ class Level(Exchange):
 
     @property
     def gaps(self) -> list[tuple[Tensor, Tensor | None]]:
-        """Stretches of the tape without tangents (`tapegrad.batching.duals.switch`)."""
+        """Stretches of the tape without tangents (`tapegrad.transforms.duals.switch`)."""
         return [] if self._private is None else self._private.gaps
 
     def lift(self, x: Any) -> Tensor:

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..batching.batch_trace import Trace
 from ..functions.creation.generator import Draws, Unused
 from ..functions.shape.joining import cat, stack
 from ..tape import anomaly
@@ -26,6 +25,7 @@ from ..tape.recording import is_tensor
 from ..tape.tape import slot_of
 from ..tape.user_code import call_user
 from ..tensors import pytree as trees
+from ..transforms.batch_trace import Trace
 
 __all__ = ["check_randomness", "random_guard", "vmap"]
 

@@ -4,7 +4,7 @@ A segment is a value: numbers of instructions and relative references, and nothi
 to is one of its own statements (0, 1, ...) or one of its *leaves* (-1, -2, ...). A leaf is a number, or an
 input, for which whoever appends the segment gives a slot. Statements may write in place and have several
 results; there is no limit on their number. The rules that replay and forward mode append are segments
-(rules/replay_table.py), and so is what a lifting appends (batching/batch_plan.py).
+(rules/replay_table.py), and so is what a lifting appends (transforms/batch_plan.py).
 
 `append` appends one: by native code (runtime/segments.py reads `Segment.words`), or statement by statement
 where each has to be looked at (hooks for saved tensors, anomaly detection, inference tensors; writes that

@@ -12,7 +12,6 @@ from typing import Any
 
 from ..base import torch_messages as messages
 from ..base.errors import UnsupportedError
-from ..batching import duals
 from ..engine import inference, node
 from ..engine import reverse as engine
 from ..native import abi as nt
@@ -25,6 +24,7 @@ from ..tape.current import current_tape
 from ..tape.hooks import RemovableHandle
 from ..tape.leaf_storage import Storage, layout_of, own_leaf, storage_of
 from ..tape.tape import Tape, slot_of, tape_at
+from ..transforms import duals
 
 __all__ = ["AutogradMethods"]
 

@@ -17,7 +17,6 @@ import numpy as np
 from ...base import torch_messages as messages
 from ...base.dtypes import from_numpy_dtype
 from ...base.errors import must_be
-from ...batching import duals
 from ...engine import detaching
 from ...engine import saved_tensors as saved
 from ...engine.node_names import AS_STRIDED, name_of
@@ -30,6 +29,7 @@ from ...tape import recording as record
 from ...tape.current import current_tape
 from ...tape.recording import layout_of, storage_of
 from ...tape.tape import Tape, slot_of
+from ...transforms import duals
 from ..arguments import check_cast
 from ..registry import METHODS, public
 from ..shape.broadcast import expanded

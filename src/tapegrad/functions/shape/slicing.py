@@ -11,7 +11,6 @@ from typing import Any
 
 from ...base.dtypes import int64, scalar_name
 from ...base.errors import must_be
-from ...batching.batch_trace import Trace
 from ...ops.instruction import remember, view_instruction
 from ...ops.layout import LAYOUTS
 from ...ops.shape import diagonal_part
@@ -20,6 +19,7 @@ from ...tape import readout
 from ...tape import recording as record
 from ...tape.recording import layout_of
 from ...tape.tape import slot_of, tape_at
+from ...transforms.batch_trace import Trace
 from ..arguments import as_int, as_ints, wrap_dim
 from ..registry import FUNCTIONS, declared
 from ..signature import Ints, Tensor
