@@ -244,7 +244,7 @@ def test_late_imports_run_where_no_interrupt_comes() -> None:
     code = """
         import signal, sys, threading
         import tapegrad as tg
-        from tapegrad.tensors import pytree as trees
+        from tapegrad.tape import pytree as trees
         class Finder:
             def find_spec(self, name, path=None, target=None):
                 if name in ("optree", "numba"):

@@ -13,7 +13,7 @@ import pytest
 
 import tapegrad as tg
 from tapegrad.func import jax_style as transforms
-from tapegrad.tensors import pytree as trees
+from tapegrad.tape import pytree as trees
 
 
 def numbers(tree: Any) -> Any:

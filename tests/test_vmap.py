@@ -26,7 +26,7 @@ from tapegrad.func import vectorized_map as batching
 from tapegrad.ops.table import Op
 from tapegrad.tape.tape import TAPES
 from tapegrad.transforms import batch_plan as slices
-from tapegrad.transforms.batch_trace import Trace
+from tapegrad.transforms.trace import Trace
 
 #: rows whose results have a shape that depends on values
 READS = {"masked_select"}

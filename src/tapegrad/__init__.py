@@ -47,6 +47,7 @@ from .engine.inference import is_inference
 from .func import vmap
 from .func.jax_style import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from .functions import registry
+from .jit_compiler import tracing
 from .njit_compiler.checkpointed_loop import checkpointed_loop
 from .njit_compiler.compiled import njit, value
 from .tape.current import current_tape, synchronize
@@ -130,4 +131,4 @@ other_names.install()
 notebook_errors.install()
 # PyTorch's names for two dtypes are Python's own names: nothing below here may mean those.
 float, bool = float_, bool_
-del _public, FUNCTIONS, check_platform, getattr_of, registry, float_, bool_
+del _public, FUNCTIONS, tracing, check_platform, getattr_of, registry, float_, bool_

@@ -24,13 +24,13 @@ from ..native import abi as nt
 from ..native.exchange import Change, Exchange, Exchanged
 from ..ops.instruction import INSTRUCTIONS
 from ..tape import collector
+from ..tape import pytree as trees
 from ..tape import recording as record
 from ..tape.current import current_tape
 from ..tape.leaf_storage import storage_of
 from ..tape.readout import Differentiated, depends_on_inputs
 from ..tape.tape import Tape, slot_of
 from ..tape.user_code import call_user
-from ..tensors import pytree as trees
 from ..tensors.tensor import Tensor
 from .function import Function
 from .grad_mode import is_grad_enabled, no_grad, recording

@@ -14,13 +14,14 @@ from typing import Any, NamedTuple
 
 from ..functions.creation.generator import unwatched
 from ..functions.registry import FUNCTIONS
+from ..tape import pytree as trees
 from ..tape import recording as record
 from ..tape.current import current_tape
 from ..tape.tape import Tape
 from ..tape.user_code import call_user
-from ..tensors import pytree as trees
 from ..tensors.tensor import Tensor
-from ..transforms.batch_trace import NotLifted, Trace
+from ..transforms.batch_trace import BatchTrace
+from ..transforms.trace import NotLifted
 from .function_checks import (
     MORE,
     apart,
@@ -172,7 +173,7 @@ class Function:
         if separate or kwargs:
             args = in_parameter_order(cls.forward, args, kwargs, takes_ctx=not separate)
         tape = current_tape()
-        if isinstance(tape, Trace) and _has_rule(cls, tape):
+        if isinstance(tape, BatchTrace) and _has_rule(cls, tape):
             return _by_rule(cls, tape, args)
         needs = tuple([record.is_tensor(a) and record.is_active(a) for a in args])
         ctx = context_type(cls.node_name())(cls, needs)
@@ -202,7 +203,7 @@ class VmapInfo(NamedTuple):
     randomness: str
 
 
-def _has_rule(function: type[Function], trace: Trace) -> bool:
+def _has_rule(function: type[Function], trace: BatchTrace) -> bool:
     """Return True if a Function has a rule for vmap; raise PyTorch's errors if it cannot be lifted."""
     name, is_overridden = function.__name__, function.vmap is not Function.vmap
     if is_overridden and function.generate_vmap_rule:
@@ -228,7 +229,7 @@ def _has_rule(function: type[Function], trace: Trace) -> bool:
     trace.fail(text)
 
 
-def _by_rule(function: type[Function], trace: Trace, args: tuple[Any, ...]) -> Any:
+def _by_rule(function: type[Function], trace: BatchTrace, args: tuple[Any, ...]) -> Any:
     """Run the ``vmap`` of a Function on the batches of its arguments; return a slice's part of its outputs.
 
     Its outputs have the graph that it recorded around the trace; on the trace, the function stands for it.

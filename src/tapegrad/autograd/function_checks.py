@@ -7,11 +7,11 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..tape import pytree as trees
 from ..tape import readout, versions
 from ..tape import recording as record
 from ..tape.current import current_tape
 from ..tape.tape import Tape
-from ..tensors import pytree as trees
 from ..tensors.tensor import Tensor
 from .grad_mode import no_grad
 

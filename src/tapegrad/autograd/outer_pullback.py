@@ -19,7 +19,7 @@ from ..tape.current import current_tape
 from ..tape.segment import append, cut
 from ..tape.tape import slot_of
 from ..tensors.tensor import Tensor
-from ..transforms.batch_trace import Trace
+from ..transforms.trace import Trace
 from .batched_grad import may_lift
 
 __all__ = ["is_outside", "pull_outside"]

@@ -23,8 +23,8 @@ from ..tape.current import current_tape
 from ..tape.leaf_storage import Storage
 from ..tape.readout import Differentiated, depends_on
 from ..tensors.tensor import Tensor
-from ..transforms.batch_trace import private_copy
 from ..transforms.duals import Private, cut_off, reaches_others
+from ..transforms.trace import private_copy
 from .jacobian_products import forget_leaves, pull
 
 __all__ = ["Level"]

@@ -15,10 +15,10 @@ import numpy as np
 
 from ..autograd.transform_level import Level
 from ..functions.creation.creation import tensor
+from ..tape import pytree as trees
 from ..tape.readout import note_arguments
 from ..tape.recording import is_tensor
 from ..tape.user_code import call_user
-from ..tensors import pytree as trees
 from ..tensors.tensor import Tensor
 
 __all__ = [

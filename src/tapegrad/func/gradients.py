@@ -16,8 +16,8 @@ from ..autograd.jacobian_products import (
     zeros_for_none,
 )
 from ..autograd.transform_level import Level
+from ..tape import pytree as trees
 from ..tape.recording import is_tensor
-from ..tensors import pytree as trees
 from ..tensors.tensor import Tensor
 from .arguments import Argnums, TransformRun
 

@@ -9,7 +9,7 @@ from typing import Any
 from ..autograd.jacobian_products import check_gaps, columns, rows, unit_batches
 from ..autograd.transform_level import Level
 from ..functions.shape.joining import stack
-from ..tensors import pytree as trees
+from ..tape import pytree as trees
 from ..tensors.tensor import Tensor
 from .arguments import Argnums, TransformRun, argument_positions, replaced
 from .gradients import JVP, VJP, floating_output, jvp

@@ -18,7 +18,7 @@ from typing import Any
 from .. import func
 from ..autograd.jacobian_products import pull, zeros_for_none
 from ..autograd.transform_level import Level
-from ..tensors import pytree as trees
+from ..tape import pytree as trees
 from .arguments import FlatFunction, TransformRun, to_tensor
 from .gradients import check_scalar
 from .jacobians import second_derivatives

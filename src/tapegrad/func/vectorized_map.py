@@ -18,14 +18,14 @@ import numpy as np
 from ..functions.creation.generator import Draws, Unused
 from ..functions.shape.joining import cat, stack
 from ..tape import anomaly
+from ..tape import pytree as trees
 from ..tape import recording as record
 from ..tape.current import current_tape
 from ..tape.readout import Differentiated
 from ..tape.recording import is_tensor
 from ..tape.tape import slot_of
 from ..tape.user_code import call_user
-from ..tensors import pytree as trees
-from ..transforms.batch_trace import Trace
+from ..transforms.batch_trace import BatchTrace
 
 __all__ = ["check_randomness", "random_guard", "vmap"]
 
@@ -157,7 +157,7 @@ def _by_lifting(
     outer = current_tape()
     if outer.saving is not None or anomaly.is_on():
         return None
-    trace = Trace(outer, size, randomness)
+    trace = BatchTrace(outer, size, randomness)
     try:
         trace.begin()
         output = call(

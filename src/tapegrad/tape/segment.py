@@ -225,11 +225,12 @@ def needed(
     return statements[::-1]
 
 
-def cut(tape: Tape, results: Sequence[int], first: int) -> Segment:
+def cut(tape: Tape, results: Sequence[int], first: int, *, with_modes: bool = False) -> Segment:
     """Make a segment of the statements from slot `first` on that results need.
 
     Its inputs, leaves and what was before `first`, have their slots for names. All is recorded in the grad
-    mode that there is when it is appended: a tape does not tell for every statement in which it was.
+    mode that there is when it is appended; `with_modes`, what is passive though it has active operands is
+    recorded without gradients.
     """
     draft, noted = Draft(), []
     keys = {slot: key for key, slot in tape.constants.slots.items()}
@@ -241,7 +242,10 @@ def cut(tape: Tape, results: Sequence[int], first: int) -> Segment:
             if operand in keys and operand not in draft.references:
                 draft.leaf(operand, *keys[operand][::-1])
         offset = tape.view_offset(slot) if kind == nt.VIEW else None
-        draft.append(slot, instruction, operands, offset)
+        mode = AS_IT_IS
+        if with_modes and any(map(tape.is_active, operands)) and not tape.is_active(slot):
+            mode = 0
+        draft.append(slot, instruction, operands, offset, mode)
         writes = tape.writes.get(int(tape.base[slot]), ())
         if kind in (nt.WRITE, nt.ACCUMULATE) and versions.mark_of(slot) in writes:
             noted.append(slot)

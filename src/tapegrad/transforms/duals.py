@@ -26,7 +26,7 @@ from ..tape import readout
 from ..tape import recording as record
 from ..tape.leaf_storage import Storage
 from ..tape.tape import Tape, slot_of, tape_at
-from .batch_trace import Trace
+from .trace import Trace
 
 __all__ = [
     "LEVELS",

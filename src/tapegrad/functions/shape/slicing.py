@@ -19,7 +19,7 @@ from ...tape import readout
 from ...tape import recording as record
 from ...tape.recording import layout_of
 from ...tape.tape import slot_of, tape_at
-from ...transforms.batch_trace import Trace
+from ...transforms.trace import Trace
 from ..arguments import as_int, as_ints, wrap_dim
 from ..registry import FUNCTIONS, declared
 from ..signature import Ints, Tensor

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..base.importing import imported
 from ..base.locks import new_lock
-from ..tape.recording import is_tensor
+from .recording import is_tensor
 
 if TYPE_CHECKING:
     import optree

@@ -1,0 +1,241 @@
+"""Closed tapes: a computation as a value, with inputs and outputs.
+
+A `ClosedTape` is a segment (tape/segment.py) that depends on nothing of the tape on which it was recorded:
+what it needs are its inputs, and arrays that belong to it. It can be run, printed, kept, and given to
+transforms, each of which makes another one (a file each in this package).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..base.dtypes import from_numpy_dtype
+from ..native import abi as nt
+from ..ops.instruction import INSTRUCTIONS, Instruction
+from ..ops.layout import SCALARS, Layout
+from ..ops.table import TABLE
+from ..tape import pytree as trees
+from ..tape import recording as record
+from ..tape.constants import Constants
+from ..tape.current import current_tape
+from ..tape.memory_views import array_layout
+from ..tape.segment import Segment, append
+
+__all__ = ["TRANSFORMS", "ClosedTape"]
+
+#: what makes another tape of one, by the name of the method; the files of this package put them here
+TRANSFORMS: dict[str, Callable[..., ClosedTape]] = {}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ClosedTape:
+    """A recorded computation with inputs and outputs; a value, which no run changes.
+
+    Attributes
+    ----------
+    segment : Segment
+        Its inputs are named by their numbers; arrays come behind the inputs.
+    inputs : tuple of Layout
+        All are contiguous.
+    active : tuple of bool
+        Inputs with respect to which the statements can be differentiated.
+    arrays : tuple of numpy.ndarray
+        Constants that are no numbers.
+    in_spec, out_spec : Spec
+        The structure of arguments and results.
+    """
+
+    segment: Segment
+    inputs: tuple[Layout, ...]
+    active: tuple[bool, ...]
+    arrays: tuple[np.ndarray, ...]
+    in_spec: Any
+    out_spec: Any
+    lines: tuple[str, ...] = ()
+    instructions: tuple[Instruction, ...] = field(default=(), compare=False)
+
+    def __post_init__(self) -> None:
+        # Who keeps a segment keeps its instructions.
+        object.__setattr__(self, "instructions", self.segment.instructions)
+
+    def __len__(self) -> int:
+        """Return the number of statements."""
+        return len(self.segment.steps)
+
+    @cached_property
+    def layouts(self) -> tuple[Layout, ...]:
+        """Layouts of inputs and arrays."""
+        arrays = [array_layout(a, from_numpy_dtype(a.dtype)) for a in self.arrays]
+        return (*self.inputs, *arrays)
+
+    def layout_of(self, reference: int) -> Layout:
+        """Layout of what a reference of the segment refers to."""
+        if reference >= 0:
+            return INSTRUCTIONS[self.segment.steps[reference].number].out
+        leaf = self.segment.leaves[~reference]
+        if leaf.code == nt.SEG_INPUT:
+            return self.layouts[leaf.value]
+        return SCALARS[leaf.code]
+
+    @property
+    def outputs(self) -> tuple[Layout, ...]:
+        """Layouts of the results."""
+        return tuple([self.layout_of(r) for r in self.segment.results])
+
+    # ------------------------------------------------------------------ running
+    def __call__(self, *args: Any) -> Any:
+        """Run the tape: its statements are recorded on the tape of this thread, and differentiable there.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the arguments are not of the structure, shapes and dtypes with which it was recorded.
+        """
+        leaves, spec = trees.flatten(args)
+        if spec != self.in_spec:
+            raise TypeError(
+                f"the tape takes arguments of structure {trees.text(self.in_spec)}, not {trees.text(spec)}"
+            )
+        tensors = [self.checked(i, x) for i, x in enumerate(leaves)]
+        return trees.unflatten(self.out_spec, self.run(tensors))
+
+    def checked(self, number: int, value: Any) -> Any:
+        """Return an input as a tensor in the layout in which it was recorded."""
+        layout = self.inputs[number]
+        if not record.is_tensor(value):
+            array = np.asarray(value)
+            if array.dtype != layout.dtype.np and not isinstance(value, int | float):
+                raise ValueError(
+                    f"input {number} of the tape is {layout.dtype.name}, not {array.dtype.name}"
+                )
+            array = np.array(array, layout.dtype.np, order="C")
+            value = record.leaf_tensor(array, layout.dtype)
+        given = record.layout_of(value)
+        if given.dtype is not layout.dtype or given.shape != layout.shape:
+            raise ValueError(
+                f"input {number} of the tape is {layout.dtype.name} of shape {list(layout.shape)}, not "
+                f"{given.dtype.name} of shape {list(given.shape)}"
+            )
+        return value if given is layout else record.apply(TABLE["clone"], (value,))
+
+    def run(self, tensors: Sequence[Any]) -> list[Any]:
+        """Append the statements for inputs in their layouts; results as tensors."""
+        tape = current_tape()
+        tape.make_room(len(self.segment.steps) + len(self.arrays), 64)
+        given = [record.operand(tape, t) for t in tensors]
+        given += [
+            tape.bind(a, layout, active=False)
+            for a, layout in zip(self.arrays, self.layouts[len(self.inputs) :], strict=True)
+        ]
+        slots = append(tape, self.segment, [given[i] for i in self.segment.inputs])
+        return [record.new_tensor(tape, slot, tape.instruction_of(slot).out) for slot in slots]
+
+    # ------------------------------------------------------------------ tapes that are made of it
+    def gradient(self) -> ClosedTape:
+        """Return a tape of value and gradients: the reverse pass, recorded behind the statements.
+
+        It returns ``(value, gradients)``; gradients have the structure of the one argument, or of the tuple
+        of arguments. Of several results, or of one with dimensions, the sum is differentiated.
+
+        Raises
+        ------
+        TapeError
+            If the tape was recorded for inputs that do not require grad.
+        """
+        return TRANSFORMS["gradient"](self)
+
+    def pullback(self) -> ClosedTape:
+        """Return a tape that takes the arguments, and cotangents of the results behind them.
+
+        It returns ``(value, gradients)``, as that of `gradient`.
+
+        Raises
+        ------
+        TapeError
+            If the tape was recorded for inputs that do not require grad.
+        """
+        return TRANSFORMS["pullback"](self)
+
+    # ------------------------------------------------------------------ looking at it
+    def numbers(self) -> dict[int, Any]:
+        """Constants that are numbers, by reference."""
+        return {
+            ~i: Constants.array(leaf.value, leaf.code).item()
+            for i, leaf in enumerate(self.segment.leaves)
+            if leaf.code != nt.SEG_INPUT
+        }
+
+    def name_of(self, reference: int) -> str:
+        """Name of what a reference refers to, as it is printed."""
+        if reference >= 0:
+            return f"%{reference}"
+        leaf = self.segment.leaves[~reference]
+        if leaf.code != nt.SEG_INPUT:
+            return f"{Constants.array(leaf.value, leaf.code).item():.6g}"
+        count = len(self.inputs)
+        return f"in{leaf.value}" if leaf.value < count else f"array{leaf.value - count}"
+
+    def __repr__(self) -> str:
+        return self.text()
+
+    def text(self, limit: int = 60) -> str:
+        """Return the tape as text, a line a statement; the middle of a longer one is left out.
+
+        Parameters
+        ----------
+        limit : int
+            Statements to show at most.
+        """
+        steps = self.segment.steps
+        names = [f"in{i}: {_shown(x)}" for i, x in enumerate(self.inputs)]
+        names += [f"array{i}: {_shown(x)}" for i, x in enumerate(self.layouts[len(self.inputs) :])]
+        shown: Iterable[int] = range(len(steps))
+        if len(steps) > limit:
+            shown = [*range(limit // 2), *range(len(steps) - limit + limit // 2, len(steps))]
+        lines, before = [f"closed tape ({', '.join(names)}): {len(steps)} statements"], -1
+        for k in shown:
+            if k != before + 1:
+                lines.append(f"  ... {k - before - 1} more")
+            lines.append(self._line(k))
+            before = k
+        lines.append(f"  return {', '.join(map(self.name_of, self.segment.results))}")
+        return "\n".join(lines)
+
+    def _line(self, k: int) -> str:
+        step = self.segment.steps[k]
+        instruction = INSTRUCTIONS[step.number]
+        operands = ", ".join(map(self.name_of, step.references))
+        attrs = ", ".join(
+            f"{name}={value}"
+            for name, value in instruction.attrs.items()
+            if name not in ("layout", "named")
+        )
+        extra = f" [{attrs}]" if attrs else ""
+        offset = f" + {step.offset}" if step.offset else ""
+        line = f"    # {self.lines[k]}" if self.lines and self.lines[k] else ""
+        out = _shown(instruction.out)
+        return f"  %{k}: {out} = {instruction.op.name}({operands}{offset}){extra}{line}"
+
+    def verify(self) -> None:
+        """Check the segment, and that inputs have the layouts that statements expect."""
+        self.segment.verify()
+        for leaf in self.segment.leaves:
+            assert leaf.code != nt.SEG_INPUT or 0 <= leaf.value < len(self.layouts), "an input"
+        for step in self.segment.steps:
+            instruction = INSTRUCTIONS[step.number]
+            if instruction.op is TABLE["output"]:
+                continue
+            for reference, layout in zip(step.references, instruction.layouts, strict=True):
+                assert self.layout_of(reference) is layout, "an operand has the expected layout"
+        assert len(self.active) == len(self.inputs) == self.in_spec.num_leaves, "a leaf an input"
+        assert len(self.segment.results) == self.out_spec.num_leaves, "a leaf a result"
+
+
+def _shown(layout: Layout) -> str:
+    shape = "x".join(map(str, layout.shape))
+    return f"{layout.dtype.name}[{shape}]" if shape else layout.dtype.name

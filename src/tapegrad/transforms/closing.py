@@ -1,0 +1,193 @@
+"""Recording a function's run as a closed tape.
+
+`ClosedTrace` records the run, and `ClosedTrace.close` makes a closed tape of what the results need: the
+statements go to a tape that has nothing but the inputs, and are cut out of it as a segment.
+
+A value that the function reads is computed on the tape around, if the inputs have values there, and noted in
+`ClosedTrace.reads`: the closed tape is that of a run with just these values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..base.dtypes import dtype
+from ..native import abi as nt
+from ..native.handle_type import AnyTensor, TensorHandle
+from ..ops.instruction import view_instruction
+from ..ops.layout import Layout
+from ..ops.table import TABLE
+from ..tape import recording as record
+from ..tape.current import current_tape
+from ..tape.leaf_storage import Storage
+from ..tape.segment import Segment, cut
+from ..tape.tape import Tape
+from .batch_plan import Slices
+from .closed_tape import ClosedTape
+from .trace import Trace
+
+__all__ = ["ClosedTrace", "Read", "recorded"]
+
+
+class Read(NamedTuple):
+    """A value that a function read: its slot on the trace, and what it was."""
+
+    slot: int
+    value: np.ndarray
+
+
+class ClosedTrace(Trace):
+    """A trace of a function's run on its arguments, which becomes a closed tape.
+
+    Parameters
+    ----------
+    outer : Tape
+        The tape around it.
+    recorder, remedy : str
+        What records, for errors, and what the user may do where it cannot.
+    may_read : bool
+        Whether values may be read, and noted.
+    """
+
+    def __init__(self, outer: Tape, recorder: str, remedy: str, *, may_read: bool = False) -> None:
+        super().__init__(outer)
+        self.recorder, self.remedy, self.may_read = recorder, remedy, may_read
+        self.inputs: list[int] = []
+        self.reads: list[Read] = []
+        #: tensors of the surroundings, with the leaves that stand for them
+        self.captured: dict[int, TensorHandle] = {}
+
+    # ------------------------------------------------------------------ what the function is given
+    def input(self, layout: Layout, *, active: bool, outer: int | None = None) -> AnyTensor:
+        """Add an input; return the function's argument for it.
+
+        Parameters
+        ----------
+        layout : Layout
+        active : bool
+            Whether results can be differentiated with respect to it.
+        outer : int, optional
+            Slot on the tape around that has its value.
+        """
+        leaf = self._leaf(layout, active=active)
+        if active:
+            self.leaves.pop(leaf, None)  # no gradient is accumulated there
+        self.inputs.append(leaf)
+        if outer is not None:
+            self.lifting.bind(leaf, outer, batched=False)
+        # A view of the leaf, as the function does not get a leaf of the user's.
+        view = view_instruction(TABLE["alias"], layout, layout.shape, layout.strides)
+        return record.new_tensor(self, self.append_view(view, leaf, 0), layout)
+
+    def capture(self, tensor: TensorHandle) -> int:
+        """Slot that stands for a tensor of the surroundings."""
+        leaf = super().capture(tensor)
+        self.captured.setdefault(leaf, tensor)
+        return leaf
+
+    # ------------------------------------------------------------------ values
+    def number(self, slot: int, kind: dtype) -> float | int | bool:
+        """The first element of a slot's value, which is noted."""
+        layout = self.instruction_of(slot).out
+        return self.value(slot, layout).reshape(-1)[0].item()
+
+    def value(self, slot: int, layout: Layout) -> np.ndarray:
+        """A copy of a slot's value, which is noted."""
+        if not self.may_read or self.closed:
+            self.refuse("reads a value")
+        value = self.outer.value(self._outside(slot), layout)
+        self.reads.append(Read(slot, np.array(value)))
+        return value
+
+    # ------------------------------------------------------------------ results
+    def close(
+        self, tensors: Sequence[TensorHandle], in_spec: Any, out_spec: Any, more: Iterable[int] = ()
+    ) -> ClosedTape:
+        """Make a closed tape of the statements that results need.
+
+        Parameters
+        ----------
+        tensors : sequence of Tensor
+            The results.
+        in_spec, out_spec : Spec
+            Structure of the arguments and of the results.
+        more : iterable of int
+            Slots that are wanted behind the results.
+        """
+        if self.refused:
+            self.refuse(self.refused)
+        self._check()
+        results = [*(record.operand(self, t) for t in tensors), *more]
+        target = Tape(256, abstract=True)
+        target.state[nt.S_PENDING_LIMIT] = 1 << 62
+        lifting = Slices(self, target, 0)
+        names = [*self.inputs, *self.captured]
+        inputs = [
+            target.bind(
+                np.zeros(1), self.instruction_of(leaf).out, active=self.is_active(leaf),
+                keep=Storage(np.zeros(1), leaf=True),
+            )
+            for leaf in names
+        ]  # fmt: skip
+        for leaf, slot in zip(names, inputs, strict=True):
+            lifting.bind(leaf, slot, batched=False)
+        lifting.run(results)
+        segment = cut(target, [lifting.at(slot) for slot in results], 1, with_modes=True)
+        numbers = {slot: i for i, slot in enumerate(inputs)}
+        arrays: list[np.ndarray] = []
+        for slot in segment.inputs:
+            if slot not in numbers:
+                numbers[slot] = len(inputs) + len(arrays)
+                owner = target.owned[slot]
+                arrays.append(np.ascontiguousarray(getattr(owner, "array", owner)))
+        return ClosedTape(
+            renamed(segment, numbers), tuple([self.instruction_of(k).out for k in names]),
+            tuple(map(self.is_active, names)), tuple(arrays), in_spec, out_spec,
+        )  # fmt: skip
+
+
+def renamed(segment: Segment, numbers: dict[int, int]) -> Segment:
+    """The segment with other names of its inputs."""
+    leaves = [
+        leaf._replace(value=numbers[leaf.value]) if leaf.code == nt.SEG_INPUT else leaf
+        for leaf in segment.leaves
+    ]
+    return Segment(segment.steps, tuple(leaves), segment.results, segment.noted)
+
+
+@contextmanager
+def recording(trace: ClosedTrace) -> Iterator[None]:
+    """Record on a trace."""
+    try:
+        trace.begin()
+        yield
+    finally:
+        try:
+            trace.end()
+        finally:  # an interrupt may have come in between
+            trace.end()
+
+
+def recorded(
+    function: Callable[[list[Any]], Sequence[Any]], inputs: Sequence[Layout], active: Sequence[bool],
+    in_spec: Any, out_spec: Any,
+) -> ClosedTape:  # fmt: skip
+    """Record a function of flat inputs, without values.
+
+    Parameters
+    ----------
+    function : callable
+        Takes a list of tensors, and returns a sequence of them.
+    inputs : sequence of Layout
+    active : sequence of bool
+    in_spec, out_spec : Spec
+        The structure that the tape's arguments and results have.
+    """
+    trace = ClosedTrace(current_tape(), "a transform of a tape", "which a tape cannot")
+    with recording(trace):
+        results = function([trace.input(x, active=a) for x, a in zip(inputs, active, strict=True)])
+        return trace.close(results, in_spec, out_spec)
