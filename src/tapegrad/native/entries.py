@@ -77,6 +77,10 @@ ENTRIES: dict[str, dict[str, Entry]] = {
     "native.runtime.forward_sweep": {
         "forward": Entry("i", call=RELEASED),
     },
+    "native.runtime.compiled_tapes": {
+        "run_steps": Entry("ii"),
+        "run_tape": Entry("ii", call=RELEASED),
+    },
     "native.runtime.reverse_marking": {
         "largest_entry": Entry("iii", call=HELD),
     },

@@ -149,6 +149,8 @@ def _indirect(name: str, result: Kind, count: int) -> Word:
 call_loop = _indirect("call_loop", NOTHING, 4)
 #: a kernel that returns 0, or one more than the place in its loop where it failed
 call_checked = _indirect("call_checked", INT, 4)
+#: ``int64 (int64 *table)``: a compiled tape
+call_code = _indirect("call_code", INT, 1)
 #: ``void (void *)``
 call_void = _indirect("call_void", NOTHING, 1)
 #: ``PyObject *(PyTypeObject *, Py_ssize_t)``

@@ -1,0 +1,245 @@
+"""LLVM code of loops.
+
+Each node at the top is a function of the buffers that it uses, which LLVM is told not to overlap; numbers that pass
+between loops of one function are variables on the stack, of which LLVM makes registers. `run(table)` calls them in
+order. The table has the addresses of the buffers and of what is called, so the code has none in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from llvmlite import ir
+
+from ..base.dtypes import bool_, dtype
+from ..native import abi as nt
+from ..native.machine_code import compiled
+from .loops import TEMPORARY, Access, Buffer, Call, Compute, Loop, Node, Number, accesses, computes
+from .lowering import F32, F64, I1, I8, I64, value_type, write
+
+__all__ = ["TABLE_HEAD", "Layout", "object_code"]
+
+#: words of the table in front of the buffers: address of `run_steps`, of the memory for temporaries
+TABLE_HEAD = 2
+P8 = I8.as_pointer()
+
+
+class Layout:
+    """Where buffers and words are: what plan.py has worked out.
+
+    Attributes
+    ----------
+    words : dict
+        Buffer -> number of its address in the table.
+    offsets : dict
+        Temporary -> offset in the memory for temporaries.
+    calls : dict
+        `Call` -> number of its words in the table: the range of its steps, scratch memory's offset is constant.
+    """
+
+    def __init__(self) -> None:
+        self.words: dict[int, int] = {}
+        self.offsets: dict[int, int] = {}
+        self.calls: dict[int, int] = {}
+        self.scratch: dict[int, int] = {}
+
+
+def grouped(nodes: Sequence[Node]) -> list[list[Node]]:
+    """The nodes of each function: a loop or a call, or computes that follow each other."""
+    groups: list[list[Node]] = []
+    for node in nodes:
+        if isinstance(node, Compute) and groups and isinstance(groups[-1][-1], Compute):
+            groups[-1].append(node)
+        else:
+            groups.append([node])
+    return groups
+
+
+def local_temporaries(groups: Sequence[Sequence[Node]]) -> set[int]:
+    """Temporaries of one number that one function uses alone, always at the same place."""
+    owner: dict[int, int] = {}
+    shared: set[int] = set()
+    for i, group in enumerate(groups):
+        for node in group:
+            for use in accesses(node):
+                buffer, key = use.access.buffer, id(use.access.buffer)
+                simple = not use.access.strides and use.access.offset == 0
+                if buffer.role != TEMPORARY or not simple or owner.setdefault(key, i) != i:
+                    shared.add(key)
+            for part in computes(node):
+                if isinstance(part, Call):
+                    shared.update(id(a.buffer) for a in (*part.operands, *part.results))
+    return owner.keys() - shared
+
+
+class _Function:
+    """The code of one function."""
+
+    def __init__(self, module: Any, name: str, nodes: Sequence[Node], layout: Layout, local: set[int]) -> None:
+        self.module, self.layout, self.local = module, layout, local
+        buffers: dict[int, Buffer] = {}
+        for node in nodes:
+            for use in accesses(node):
+                if id(use.access.buffer) not in local:
+                    buffers[id(use.access.buffer)] = use.access.buffer
+        self.buffers = list(buffers.values())
+        calls = any(isinstance(c, Call) for node in nodes for c in computes(node))
+        kinds = [P8] * len(self.buffers) + [I64.as_pointer()]
+        self.function = ir.Function(module, ir.FunctionType(I64, kinds), name)
+        self.function.linkage = "internal"
+        self.function.attributes.add("nounwind")
+        self.function.attributes.add("noinline")
+        if not calls:
+            for argument in self.function.args[:-1]:
+                argument.add_attribute("noalias")
+        self.pointers = {id(b): a for b, a in zip(self.buffers, self.function.args, strict=False)}
+        self.table = self.function.args[-1]
+        self.start = self.function.append_basic_block("start")
+        self.variables: dict[int, Any] = {}
+        self.indices: dict[int, Any] = {}
+        self.builder = ir.IRBuilder(self.function.append_basic_block("code"))
+        first = self.builder.block
+        for node in nodes:
+            self.node(node, ())
+        self.builder.ret(ir.Constant(I64, 0))
+        ir.IRBuilder(self.start).branch(first)
+
+    def variable(self, buffer: Buffer) -> Any:
+        """The variable of a local temporary."""
+        known = self.variables.get(id(buffer))
+        if known is None:
+            known = ir.IRBuilder(self.start).alloca(value_type(buffer.kind))
+            self.variables[id(buffer)] = known
+        return known
+
+    # ------------------------------------------------------------------ places
+    def address(self, access: Access) -> Any:
+        """Pointer to the bytes of a place."""
+        b = self.builder
+        pointer = self.pointers[id(access.buffer)]
+        offset: Any = None
+        for number, stride in access.strides:
+            part = self.indices[number]
+            if stride != 1:
+                part = b.mul(part, ir.Constant(I64, stride), flags=("nsw",))
+            offset = part if offset is None else b.add(offset, part, flags=("nsw",))
+        if access.offset:
+            constant = ir.Constant(I64, access.offset)
+            offset = constant if offset is None else b.add(offset, constant, flags=("nsw",))
+        return pointer if offset is None else b.gep(pointer, [offset], inbounds=True)
+
+    def load(self, operand: Any, kind: dtype) -> Any:
+        """The value of an operand."""
+        b = self.builder
+        if isinstance(operand, Number):
+            target = value_type(kind)
+            if target in (F64, F32):
+                return ir.Constant(target, float(operand.value))
+            return ir.Constant(target, int(operand.value))
+        if id(operand.buffer) in self.local:
+            return b.load(self.variable(operand.buffer))
+        memory = I8 if kind is bool_ else value_type(kind)
+        value = b.load(b.bitcast(self.address(operand), memory.as_pointer()), align=kind.itemsize)
+        return b.trunc(value, I1) if kind is bool_ else value
+
+    def store(self, value: Any, access: Access, kind: dtype) -> None:
+        """Write a value to a place."""
+        b = self.builder
+        if id(access.buffer) in self.local:
+            b.store(value, self.variable(access.buffer))
+            return
+        if kind is bool_:
+            value = b.zext(value, I8)
+        b.store(value, b.bitcast(self.address(access), value.type.as_pointer()), align=kind.itemsize)
+
+    # ------------------------------------------------------------------ nodes
+    def node(self, node: Node, around: tuple[Loop, ...]) -> None:
+        """Write the code of a node."""
+        if isinstance(node, Loop):
+            self.loop(node, around)
+        elif isinstance(node, Compute):
+            self.compute(node, around)
+        else:
+            self.call(node)
+
+    def loop(self, node: Loop, around: tuple[Loop, ...]) -> None:
+        """Write a loop."""
+        b = self.builder
+        before = b.block
+        body = self.function.append_basic_block("loop")
+        after = self.function.append_basic_block("after")
+        b.branch(body)
+        b.position_at_end(body)
+        index = b.phi(I64)
+        index.add_incoming(ir.Constant(I64, 0), before)
+        self.indices[node.number] = index
+        for part in node.body:
+            self.node(part, (*around, node))
+        following = b.add(index, ir.Constant(I64, 1), flags=("nsw", "nuw"))
+        index.add_incoming(following, b.block)
+        b.cbranch(b.icmp_signed("<", following, ir.Constant(I64, node.extent)), body, after)
+        b.position_at_end(after)
+
+    def compute(self, node: Compute, around: tuple[Loop, ...]) -> None:
+        """Write an assignment."""
+        kinds = [x.kind if isinstance(x, Number) else x.buffer.kind for x in node.reads]
+        values = [self.load(x, kind) for x, kind in zip(node.reads, kinds, strict=True)]
+        if node.adds and around and not node.write.stride(around[-1].number) and value_type(node.result) in (F64, F32):
+            result = self.builder.fadd(*values, flags=("reassoc",))
+        else:
+            result = write(self.builder, node.formula, values)
+        self.store(result, node.write, node.result)
+
+    def call(self, node: Call) -> None:
+        """Write a call of a statement's steps; what it returns ends the function if it failed."""
+        b, word = self.builder, self.layout.calls[id(node)]
+        places = (*node.operands, *node.results[: len(node.instruction.outs)])
+        table = ir.IRBuilder(self.start).alloca(I64, size=ir.Constant(I64, nt.T_ARGS + len(places)))
+
+        def put(i: int, value: Any) -> None:
+            b.store(value, b.gep(table, [ir.Constant(I64, i)]))
+
+        def given(i: int) -> Any:
+            return b.load(b.gep(self.table, [ir.Constant(I64, i)]))
+
+        scratch = b.add(given(1), ir.Constant(I64, self.layout.scratch[id(node)]))
+        put(nt.T_SCRATCH, scratch)
+        put(nt.T_SIZE, given(word + 1))
+        for i, place in enumerate(places):
+            put(nt.T_ARGS + i, b.ptrtoint(self.address(place), I64))
+        kind = ir.FunctionType(I64, [I64, I64])
+        run = b.inttoptr(given(0), kind.as_pointer())
+        failed = b.call(run, [given(word), b.ptrtoint(table, I64)])
+        with b.if_then(b.icmp_signed("!=", failed, ir.Constant(I64, 0)), likely=False):
+            b.store(ir.Constant(I64, word), b.gep(self.table, [ir.Constant(I64, 0)]))
+            b.ret(failed)
+
+
+def module_of(symbol: str, nodes: Sequence[Node], layout: Layout) -> Any:
+    """The module of a program."""
+    module = ir.Module(symbol)
+    run = ir.Function(module, ir.FunctionType(I64, [I64.as_pointer()]), symbol)
+    builder = ir.IRBuilder(run.append_basic_block("start"))
+    (table,) = run.args
+    groups = grouped(nodes)
+    local = local_temporaries(groups)
+    for i, group in enumerate(groups):
+        part = _Function(module, f"{symbol}.{i}", group, layout, local)
+        pointers = []
+        for buffer in part.buffers:
+            word = layout.words.get(id(buffer), 1)
+            pointer = builder.inttoptr(builder.load(builder.gep(table, [ir.Constant(I64, word)])), P8)
+            offset = layout.offsets.get(id(buffer), 0)
+            pointers.append(builder.gep(pointer, [ir.Constant(I64, offset)]) if offset else pointer)
+        status = builder.call(part.function, [*pointers, table])
+        if any(isinstance(c, Call) for node in group for c in computes(node)):
+            with builder.if_then(builder.icmp_signed("!=", status, ir.Constant(I64, 0)), likely=False):
+                builder.ret(status)
+    builder.ret(ir.Constant(I64, 0))
+    return module
+
+
+def object_code(symbols: Mapping[str, str], nodes: Sequence[Node], layout: Layout) -> bytes:
+    """Object code of a program."""
+    return compiled(module_of(symbols["run"], nodes, layout))

@@ -1,0 +1,87 @@
+"""A closed tape as machine code."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..native import abi as nt
+from ..native.builtin_calls import native_call
+from ..native.machine_code import Unit, entry, load
+from ..ops.instruction import ITAB
+from ..ops.layout import Layout
+from ..transforms.closed_tape import ClosedTape
+from .code import object_code
+from .fusion import contracted, fused, merged, pruned, simplified
+from .lowering import Program, lowered, text
+from .plan import planned
+
+__all__ = ["CompiledTape", "optimised"]
+
+_run = native_call("run_tape")
+
+
+def optimised(tape: ClosedTape) -> Program:
+    """Loops of a tape, joined."""
+    program = lowered(tape)
+    nodes = simplified(program.nodes, program.outputs)
+    nodes = fused(pruned(nodes))
+    program.nodes = merged(contracted(nodes))
+    return program
+
+
+class CompiledTape:
+    """Machine code of a closed tape.
+
+    Attributes
+    ----------
+    tape : ClosedTape
+    """
+
+    def __init__(self, tape: ClosedTape) -> None:
+        self.tape = tape
+        program = optimised(tape)
+        self.text = text(program)
+        layout, calls, words, self.size = planned(program)
+        source = f"{self.text}\n{layout.offsets.values()}"
+
+        def build(symbols: Mapping[str, str]) -> bytes:
+            return object_code(symbols, program.nodes, layout)
+
+        self.code = load(Unit("tape", source, ("run",), build))["run"]
+        self.outputs: tuple[Layout, ...] = tape.outputs
+        self._table = np.zeros(words, np.int64)
+        self._table[0] = entry("run_steps")
+        count = len(program.inputs)
+        for i, array in enumerate(tape.arrays):
+            self._table[2 + count + i] = array.ctypes.data
+        for call in calls:
+            row = ITAB.rows[call.instruction.id]
+            word = layout.calls[id(call)]
+            low, high = row[nt.I_STEP_LO : nt.I_STEP_HI + 1].tolist()
+            self._table[word : word + 2] = low | high << 32, row[nt.I_SIZE]
+        self._inputs = slice(2, 2 + count)
+        first = 2 + count + len(program.arrays)
+        self._order = [b.number for b in program.outputs]
+        self._outputs = slice(first, first + len(program.outputs))
+        self._local = threading.local()
+
+    def __call__(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Run the code on arrays of the inputs' layouts; results as new arrays."""
+        results = [np.empty(x.shape, x.dtype.np) for x in self.outputs]
+        local = self._local
+        try:
+            table, memory = local.table, local.memory
+        except AttributeError:
+            memory = local.memory = np.empty(self.size + 64, np.uint8)
+            table = local.table = self._table.copy()
+            table[1] = (memory.ctypes.data + 63) & ~63
+        table[self._inputs] = [a.ctypes.data for a in arrays]
+        table[self._outputs] = [results[i].ctypes.data for i in self._order]
+        status = _run(self.code, table.ctypes.data)
+        if status:
+            raise RuntimeError("a kernel failed")
+        return results

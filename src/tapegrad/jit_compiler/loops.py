@@ -1,0 +1,202 @@
+"""Loops: what a closed tape does, as loops over buffers.
+
+A program is a list of nodes: a `Loop` over a body, a `Compute`, which is scalar arithmetic on places in
+buffers, or a `Call` of kernels that stay as they are. A place is an `Access`: a buffer, an offset, and a stride
+for each loop around it. That says everything about views, broadcasting and reductions: a reduction is a sum
+into a place whose stride is 0 along a loop.
+
+Start reading at `Access`, then `depends` and `may_join`, the two questions that fusion asks (fusion.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, NamedTuple, TypeAlias
+
+from ..base.dtypes import dtype
+from ..ops.instruction import Instruction
+
+__all__ = [
+    "Access", "Buffer", "Call", "Compute", "Formula", "Loop", "Node", "Number", "accesses", "computes", "new_loop",
+]  # fmt: skip
+
+INPUT, ARRAY, OUTPUT, TEMPORARY = "input", "array", "output", "temporary"
+_numbers = count()
+
+
+@dataclass(eq=False, slots=True)
+class Buffer:
+    """Memory of a tape's values.
+
+    Attributes
+    ----------
+    kind : dtype
+        Of its elements.
+    span : int
+        Bytes.
+    role : str
+        INPUT, ARRAY, OUTPUT or TEMPORARY.
+    number : int
+        Among those of its role.
+    """
+
+    kind: dtype
+    span: int
+    role: str = TEMPORARY
+    number: int = -1
+
+    def __repr__(self) -> str:
+        return f"{self.role}{self.number if self.number >= 0 else id(self) % 9973}"
+
+
+class Access(NamedTuple):
+    """A place in a buffer, for each iteration of the loops around it.
+
+    Attributes
+    ----------
+    buffer : Buffer
+    offset : int
+        In bytes.
+    strides : tuple of (int, int)
+        Number of a loop, and bytes from one iteration to the next; sorted, without zeros.
+    """
+
+    buffer: Buffer
+    offset: int
+    strides: tuple[tuple[int, int], ...]
+
+    def stride(self, loop: int) -> int:
+        """Bytes from one iteration of a loop to the next."""
+        for number, stride in self.strides:
+            if number == loop:
+                return stride
+        return 0
+
+    def renamed(self, old: int, new: int) -> Access:
+        """The access with another loop in the place of one."""
+        if not any(number == old for number, _ in self.strides):
+            return self
+        return self._replace(
+            strides=tuple(sorted((new if n == old else n, s) for n, s in self.strides))
+        )
+
+
+class Number(NamedTuple):
+    """A constant operand."""
+
+    value: float | int | bool
+    kind: dtype
+
+
+class Formula(NamedTuple):
+    """Scalar arithmetic: a row of the op table, or a ufunc, by name, on operands of given dtypes.
+
+    Attributes
+    ----------
+    name : str
+        ``"row:tanh"``, ``"ufunc:add"``, ``"copy"``, ``"cast"``.
+    attributes : tuple of int
+        Values of the row's `parameters`.
+    """
+
+    name: str
+    attributes: tuple[int, ...] = ()
+
+
+Operand: TypeAlias = "Access | Number"
+
+
+@dataclass(eq=False, slots=True)
+class Compute:
+    """One assignment of a scalar."""
+
+    formula: Formula
+    reads: tuple[Operand, ...]
+    write: Access
+    result: dtype
+
+    @property
+    def adds(self) -> bool:
+        """True if it adds to what is there, which it may do in any order."""
+        return self.formula.name == "ufunc:add" and self.write in self.reads[:1]
+
+
+@dataclass(eq=False, slots=True)
+class Call:
+    """A statement whose kernels are called: operands and results by their addresses."""
+
+    instruction: Instruction
+    operands: tuple[Access, ...]
+    results: tuple[Access, ...]
+    #: numbers of bytes that operands and results cover
+    spans: tuple[int, ...]
+
+
+@dataclass(eq=False, slots=True)
+class Loop:
+    """A loop; its body runs in order for each iteration."""
+
+    number: int
+    extent: int
+    body: list[Node] = field(default_factory=list)
+    #: True if iterations use what earlier ones have left, so that they stay in order
+    in_order: bool = False
+
+
+Node: TypeAlias = "Loop | Compute | Call"
+
+
+def new_loop(extent: int, body: list[Node] | None = None) -> Loop:
+    """Make a loop with a number of its own."""
+    return Loop(next(_numbers), extent, body if body is not None else [])
+
+
+def computes(node: Node) -> Iterator[Compute | Call]:
+    """Iterate over what is computed inside of a node, in order."""
+    if isinstance(node, Loop):
+        for part in node.body:
+            yield from computes(part)
+    else:
+        yield node
+
+
+class Use(NamedTuple):
+    """A use of memory: from byte `low` to `high` in each iteration of the loops around the node."""
+
+    access: Access
+    low: int
+    high: int
+    writes: bool
+    adds: bool
+
+
+def accesses(node: Node, inside: dict[int, int] | None = None) -> Iterator[Use]:
+    """Iterate over the uses of memory inside of a node, with the bytes that its loops cover."""
+    inside = inside or {}
+    if isinstance(node, Loop):
+        inside = {**inside, node.number: node.extent}
+        for part in node.body:
+            yield from accesses(part, inside)
+    elif isinstance(node, Compute):
+        for read in node.reads:
+            if isinstance(read, Access):
+                yield _use(read, read.buffer.kind.itemsize, inside, False, node.adds)
+        yield _use(node.write, node.write.buffer.kind.itemsize, inside, True, node.adds)
+    else:
+        places = (*node.operands, *node.results)
+        for i, (place, span) in enumerate(zip(places, node.spans, strict=True)):
+            yield _use(place, span, inside, i >= len(node.operands), False)
+
+
+def _use(access: Access, size: int, inside: dict[int, int], writes: bool, adds: bool) -> Use:
+    low, high = access.offset, access.offset + size
+    for number, stride in access.strides:
+        if number in inside:
+            reach = stride * (inside[number] - 1)
+            if reach < 0:
+                low += reach
+            else:
+                high += reach
+    return Use(access, low, high, writes, adds)
