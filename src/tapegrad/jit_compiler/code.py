@@ -44,6 +44,10 @@ class Layout:
         self.calls: dict[int, int] = {}
         self.scratch: dict[int, int] = {}
 
+    def description(self) -> str:
+        """All that code depends on, as text."""
+        return str([list(x.values()) for x in (self.words, self.offsets, self.calls, self.scratch)])
+
 
 def grouped(nodes: Sequence[Node]) -> list[list[Node]]:
     """The nodes of each function: a loop or a call, or computes that follow each other."""
@@ -76,7 +80,9 @@ def local_temporaries(groups: Sequence[Sequence[Node]]) -> set[int]:
 class _Function:
     """The code of one function."""
 
-    def __init__(self, module: Any, name: str, nodes: Sequence[Node], layout: Layout, local: set[int]) -> None:
+    def __init__(
+        self, module: Any, name: str, nodes: Sequence[Node], layout: Layout, local: set[int]
+    ) -> None:
         self.module, self.layout, self.local = module, layout, local
         buffers: dict[int, Buffer] = {}
         for node in nodes:
@@ -151,7 +157,9 @@ class _Function:
             return
         if kind is bool_:
             value = b.zext(value, I8)
-        b.store(value, b.bitcast(self.address(access), value.type.as_pointer()), align=kind.itemsize)
+        b.store(
+            value, b.bitcast(self.address(access), value.type.as_pointer()), align=kind.itemsize
+        )
 
     # ------------------------------------------------------------------ nodes
     def node(self, node: Node, around: tuple[Loop, ...]) -> None:
@@ -185,7 +193,12 @@ class _Function:
         """Write an assignment."""
         kinds = [x.kind if isinstance(x, Number) else x.buffer.kind for x in node.reads]
         values = [self.load(x, kind) for x, kind in zip(node.reads, kinds, strict=True)]
-        if node.adds and around and not node.write.stride(around[-1].number) and value_type(node.result) in (F64, F32):
+        if (
+            node.adds
+            and around
+            and not node.write.stride(around[-1].number)
+            and value_type(node.result) in (F64, F32)
+        ):
             result = self.builder.fadd(*values, flags=("reassoc",))
         else:
             result = write(self.builder, node.formula, values)
@@ -229,12 +242,16 @@ def module_of(symbol: str, nodes: Sequence[Node], layout: Layout) -> Any:
         pointers = []
         for buffer in part.buffers:
             word = layout.words.get(id(buffer), 1)
-            pointer = builder.inttoptr(builder.load(builder.gep(table, [ir.Constant(I64, word)])), P8)
+            pointer = builder.inttoptr(
+                builder.load(builder.gep(table, [ir.Constant(I64, word)])), P8
+            )
             offset = layout.offsets.get(id(buffer), 0)
             pointers.append(builder.gep(pointer, [ir.Constant(I64, offset)]) if offset else pointer)
         status = builder.call(part.function, [*pointers, table])
         if any(isinstance(c, Call) for node in group for c in computes(node)):
-            with builder.if_then(builder.icmp_signed("!=", status, ir.Constant(I64, 0)), likely=False):
+            with builder.if_then(
+                builder.icmp_signed("!=", status, ir.Constant(I64, 0)), likely=False
+            ):
                 builder.ret(status)
     builder.ret(ir.Constant(I64, 0))
     return module

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import cache
 
 import numpy as np
 
 from ..native import abi as nt
 from ..native.builtin_calls import native_call
-from ..native.machine_code import Unit, entry, load
+from ..native.machine_code import Unit, entry, load, source_digest
 from ..ops.instruction import ITAB
 from ..ops.layout import Layout
 from ..transforms.closed_tape import ClosedTape
@@ -22,6 +22,14 @@ from .plan import planned
 __all__ = ["CompiledTape", "optimised"]
 
 _run = native_call("run_tape")
+
+
+@cache
+def _compiler() -> str:
+    """A digest of what code depends on beside the loops."""
+    return source_digest(
+        "jit_compiler.code", "jit_compiler.lowering", "ops.emitter", "ops.all_rows"
+    )
 
 
 def optimised(tape: ClosedTape) -> Program:
@@ -46,7 +54,8 @@ class CompiledTape:
         program = optimised(tape)
         self.text = text(program)
         layout, calls, words, self.size = planned(program)
-        source = f"{self.text}\n{layout.offsets.values()}"
+        places = len(program.inputs), len(program.arrays), [b.number for b in program.outputs]
+        source = f"{self.text}\n{places}\n{layout.description()}\n{_compiler()}"
 
         def build(symbols: Mapping[str, str]) -> bytes:
             return object_code(symbols, program.nodes, layout)

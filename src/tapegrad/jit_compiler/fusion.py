@@ -54,9 +54,14 @@ def simplified(nodes: list[Node], outputs: list[Buffer]) -> list[Node]:
         alone = _alone(node)
         if alone is not None and alone.formula.name == "copy":
             (source,), target = alone.reads, alone.write
-            if target.buffer.role == TEMPORARY and written[id(target.buffer)] == 1 and _covers(node, target):
+            if (
+                target.buffer.role == TEMPORARY
+                and written[id(target.buffer)] == 1
+                and _covers(node, target)
+            ):
                 steady = isinstance(source, Number) or (
-                    source.buffer.role in (INPUT, "array") or _last_write(source.buffer, node, nodes)
+                    source.buffer.role in (INPUT, "array")
+                    or _last_write(source.buffer, node, nodes)
                 )
                 if steady:
                     known[id(target.buffer)] = target, source
@@ -70,7 +75,11 @@ def _without_copies_to_outputs(nodes: list[Node], outputs: list[Buffer]) -> list
     seen: set[int] = set()
     for node in reversed(nodes):
         alone = _alone(node)
-        if alone is not None and alone.formula.name == "copy" and isinstance(alone.reads[0], Access):
+        if (
+            alone is not None
+            and alone.formula.name == "copy"
+            and isinstance(alone.reads[0], Access)
+        ):
             source, target = alone.reads[0], alone.write
             if (
                 target.buffer.role == OUTPUT and source.buffer.role == TEMPORARY
@@ -131,7 +140,9 @@ def _forwarded(read: Any, known: dict[int, Any]) -> Any:
         if read.offset:
             return read
         by_stride = {s: n for n, s in target.strides}
-        if len(by_stride) != len(target.strides) or any(s not in by_stride for _, s in read.strides):
+        if len(by_stride) != len(target.strides) or any(
+            s not in by_stride for _, s in read.strides
+        ):
             return read
         pairs = [(n, source.stride(by_stride[s])) for n, s in read.strides]
         if len({by_stride[s] for _, s in read.strides}) != len(pairs):
@@ -211,7 +222,9 @@ def _pairs(a: _Uses, b: _Uses, *, with_sums: bool = False) -> Iterable[tuple[Use
 
 def depends(later: _Uses, earlier: _Uses) -> bool:
     """Return True if two nodes have to stay in this order."""
-    return any(one.low < other.high and other.low < one.high for one, other in _pairs(earlier, later))
+    return any(
+        one.low < other.high and other.low < one.high for one, other in _pairs(earlier, later)
+    )
 
 
 def may_join(first: Loop, second: Loop, a: _Uses, b: _Uses, *, innermost: bool) -> bool:
@@ -226,7 +239,9 @@ def may_join(first: Loop, second: Loop, a: _Uses, b: _Uses, *, innermost: bool) 
             return False
         reach = s * (first.extent - 1)
         low_a, high_a = (one.low, one.high - reach) if s > 0 else (one.low - reach, one.high)
-        low_b, high_b = (other.low, other.high - reach) if s > 0 else (other.low - reach, other.high)
+        low_b, high_b = (
+            (other.low, other.high - reach) if s > 0 else (other.low - reach, other.high)
+        )
         # of iterations i of the first and j of the second that touch the same bytes, k = i - j
         if s < 0:
             s, low_a, high_a, low_b, high_b = -s, -high_a, -low_a, -high_b, -low_b
@@ -269,7 +284,9 @@ def fused(nodes: list[Node]) -> list[Node]:
                         innermost=_is_innermost(other) and _is_innermost(node),
                     )
                 ):  # fmt: skip
-                    place = k  # the first such loop: so it has what is computed from the same operands
+                    place = (
+                        k  # the first such loop: so it has what is computed from the same operands
+                    )
                 if depends(mine, uses[k]):
                     break
         if place is None:
@@ -356,12 +373,15 @@ def _contract(buffer: Buffer, loop: Loop, where: Sequence[tuple[tuple[Loop, ...]
     if stride == 0:
         return
     low, high = min(u.low for u in uses), max(u.high for u in uses)
-    if high - low > abs(stride) or not uses[0].writes and not _written_first(buffer, where):
+    if high - low > abs(stride) or (not uses[0].writes and not _written_first(buffer, where)):
         return
     for _, node in where:
         if isinstance(node, Compute):
             node.reads = tuple(
-                [_without(x, buffer, loop.number, low) if isinstance(x, Access) else x for x in node.reads]
+                [
+                    _without(x, buffer, loop.number, low) if isinstance(x, Access) else x
+                    for x in node.reads
+                ]
             )
             node.write = _without(node.write, buffer, loop.number, low)
         else:
@@ -402,7 +422,11 @@ def merged(nodes: list[Node]) -> list[Node]:
             ):
                 break
             rename_away(inner, node.number)
-            node.extent, node.number, node.body = node.extent * inner.extent, inner.number, inner.body
+            node.extent, node.number, node.body = (
+                node.extent * inner.extent,
+                inner.number,
+                inner.body,
+            )
         merged(node.body)
     return nodes
 
@@ -411,7 +435,11 @@ def rename_away(node: Loop, loop: int) -> None:
     """Drop the strides along a loop."""
 
     def without(x: Any) -> Any:
-        return x._replace(strides=tuple([p for p in x.strides if p[0] != loop])) if isinstance(x, Access) else x
+        return (
+            x._replace(strides=tuple([p for p in x.strides if p[0] != loop]))
+            if isinstance(x, Access)
+            else x
+        )
 
     for part in computes(node):
         if isinstance(part, Compute):

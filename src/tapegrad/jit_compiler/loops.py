@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from ..base.dtypes import dtype
 from ..ops.instruction import Instruction
@@ -97,12 +97,12 @@ class Formula(NamedTuple):
     ----------
     name : str
         ``"row:tanh"``, ``"ufunc:add"``, ``"copy"``, ``"cast"``.
-    attributes : tuple of int
-        Values of the row's `parameters`.
+    attributes : tuple of (str, object)
+        The row's attributes.
     """
 
     name: str
-    attributes: tuple[int, ...] = ()
+    attributes: tuple[tuple[str, Any], ...] = ()
 
 
 Operand: TypeAlias = "Access | Number"
@@ -180,9 +180,9 @@ def accesses(node: Node, inside: dict[int, int] | None = None) -> Iterator[Use]:
         for part in node.body:
             yield from accesses(part, inside)
     elif isinstance(node, Compute):
-        for read in node.reads:
+        for i, read in enumerate(node.reads):
             if isinstance(read, Access):
-                yield _use(read, read.buffer.kind.itemsize, inside, False, node.adds)
+                yield _use(read, read.buffer.kind.itemsize, inside, False, node.adds and i == 0)
         yield _use(node.write, node.write.buffer.kind.itemsize, inside, True, node.adds)
     else:
         places = (*node.operands, *node.results)

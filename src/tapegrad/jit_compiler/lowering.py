@@ -19,7 +19,7 @@ from llvmlite import ir
 from ..base.dtypes import bool_, dtype, float32, float64, int64
 from ..native import abi as nt
 from ..native.ufunc_loops import fastest_loop, ufunc_loop
-from ..ops.emitter import UFUNCS, emit
+from ..ops.emitter import UFUNCS, emit_with
 from ..ops.instruction import INSTRUCTIONS, Instruction
 from ..ops.layout import DTYPES, Layout, broadcast_strides
 from ..ops.program import ADDRESS, ARGS, SCRATCH, Operand, Step
@@ -44,7 +44,13 @@ from .loops import (
 
 __all__ = ["Program", "has_code", "lowered", "value_type"]
 
-F64, F32, I64, I8, I1 = ir.DoubleType(), ir.FloatType(), ir.IntType(64), ir.IntType(8), ir.IntType(1)
+F64, F32, I64, I8, I1 = (
+    ir.DoubleType(),
+    ir.FloatType(),
+    ir.IntType(64),
+    ir.IntType(8),
+    ir.IntType(1),
+)
 _TYPES = {float64: F64, float32: F32, int64: I64, bool_: I1}
 COPY = Formula("copy")
 
@@ -90,16 +96,17 @@ def _kernels() -> dict[tuple[int, int], tuple[np.ufunc, tuple[dtype, ...]]]:
 
 
 @cache
-def has_code(formula: Formula, kinds: tuple[dtype, ...]) -> bool:
-    """Return True if the emitter has code of a formula for operands of dtypes."""
+def has_code(formula: Formula, kinds: tuple[dtype, ...], result: dtype) -> bool:
+    """Return True if the emitter has code of a formula for operands and result of dtypes."""
     module = ir.Module("trial")
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [_TYPES[k] for k in kinds]), "trial")
+    function = ir.Function(
+        module, ir.FunctionType(ir.VoidType(), [_TYPES[k] for k in kinds]), "trial"
+    )
     builder = ir.IRBuilder(function.append_basic_block())
     try:
-        write(builder, formula, function.args)
+        return write(builder, formula, function.args).type == _TYPES[result]
     except Untraceable:
         return False
-    return True
 
 
 def write(builder: Any, formula: Formula, values: Sequence[Any]) -> Any:
@@ -116,8 +123,7 @@ def write(builder: Any, formula: Formula, values: Sequence[Any]) -> Any:
         return values[0]
     kind, _, name = formula.name.partition(":")
     if kind == "row":
-        attributes = [ir.Constant(I64, x) for x in formula.attributes]
-        return emit(builder, TABLE[name], values, attributes)
+        return emit_with(builder, TABLE[name], values, dict(formula.attributes))
     if kind == "cast":
         return _cast(builder, values[0], _TYPES[_BY_NAME[name]])
     result = UFUNCS[getattr(np, name)](*[Scalar(builder, x) for x in values])
@@ -243,13 +249,10 @@ class _Lowering:
         elif entry.name in ("clone", "contiguous"):
             formula = COPY
         elif entry.is_elementwise:
-            values = [instruction.attrs.get(name) for name in entry.parameters]
-            if not all(isinstance(v, int) for v in values):
-                return False
-            formula = Formula(f"row:{entry.name}", tuple(values))
+            formula = Formula(f"row:{entry.name}", tuple(sorted(instruction.attrs.items())))
         else:
             return False
-        if not has_code(formula, kinds):
+        if not has_code(formula, kinds, out.dtype):
             return False
         shape = out.shape
         sources = [
@@ -272,7 +275,9 @@ class _Lowering:
         def access(place: Any, steps: Sequence[int]) -> Any:
             if isinstance(place, Number):
                 return place
-            pairs = [(loop.number, steps[i]) for loop, i in zip(loops, dims, strict=True) if steps[i]]
+            pairs = [
+                (loop.number, steps[i]) for loop, i in zip(loops, dims, strict=True) if steps[i]
+            ]
             return Access(place[0], place[1], tuple(sorted(pairs)))
 
         compute = Compute(
@@ -286,7 +291,10 @@ class _Lowering:
 
     # ------------------------------------------------------------------ steps
     def steps(
-        self, instruction: Instruction, operands: Sequence[Any], results: Sequence[tuple[Buffer, int]]
+        self,
+        instruction: Instruction,
+        operands: Sequence[Any],
+        results: Sequence[tuple[Buffer, int]],
     ) -> None:
         """Add the steps of a statement; a call of them where one is no formula."""
         before = len(self.program.nodes)
@@ -299,7 +307,11 @@ class _Lowering:
                 return
 
     def step(
-        self, step: Step, places: Sequence[Any], scratch: dict[int, Buffer], instruction: Instruction
+        self,
+        step: Step,
+        places: Sequence[Any],
+        scratch: dict[int, Buffer],
+        instruction: Instruction,
     ) -> bool:
         """Add a step whose kernels are formulas; False if one is not."""
         if step.core or step.group or step.steps or step.checked or step.kind:
@@ -327,7 +339,7 @@ class _Lowering:
                 return False
             ufunc, types = known
             formula = COPY if ufunc is np.positive else Formula(f"ufunc:{ufunc.__name__}")
-            if not has_code(formula, types[:-1]):
+            if not has_code(formula, types[:-1], types[-1]):
                 return False
             sources = [
                 (place(o, t), o.strides) for o, t in zip(step.operands[:-1], types, strict=False)
@@ -346,7 +358,9 @@ class _Lowering:
             return False
         size = out.dtype.itemsize
         zero = Number(False if out.dtype is bool_ else 0, out.dtype)
-        whole = step.operands[0].ref >= ARGS + len(instruction.layouts) and step.zero == out.size * size
+        whole = (
+            step.operands[0].ref >= ARGS + len(instruction.layouts) and step.zero == out.size * size
+        )
         shape = out.shape if whole and out.is_contiguous else (step.zero // size,)
         strides = out.strides if whole and out.is_contiguous else (size,)
         if step.zero % size:
@@ -365,7 +379,7 @@ class _Lowering:
                 return False
             ufunc, types = known
             formula = COPY if ufunc is np.positive else Formula(f"ufunc:{ufunc.__name__}")
-            if not has_code(formula, types[:-1]):
+            if not has_code(formula, types[:-1], types[-1]):
                 return False
             sources = []
             for reference, kind in zip(node.inputs, types[:-1], strict=True):
@@ -393,7 +407,10 @@ class _Lowering:
         return True
 
     def call(
-        self, instruction: Instruction, operands: Sequence[Any], results: Sequence[tuple[Buffer, int]]
+        self,
+        instruction: Instruction,
+        operands: Sequence[Any],
+        results: Sequence[tuple[Buffer, int]],
     ) -> None:
         """Add a call of a statement's kernels."""
         given = [self.filled(x) if isinstance(x, Number) else x for x in operands]
@@ -408,7 +425,12 @@ class _Lowering:
             written = [given[0]]
             spans.append(spans[0])
         self.program.nodes.append(
-            Call(instruction, tuple(reads), tuple([Access(b, o, ()) for b, o in written]), tuple(spans))
+            Call(
+                instruction,
+                tuple(reads),
+                tuple([Access(b, o, ()) for b, o in written]),
+                tuple(spans),
+            )
         )
 
 

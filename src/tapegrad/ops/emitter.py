@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from ..base.dtypes import float64
+from ..base.dtypes import float32, float64
 from ..native.machine_code import has_fma
 from .kernels import exp_log, trig
 from .kernels.pointwise import FUNCTIONS
@@ -37,7 +37,7 @@ from .scalar_code import (
 )  # fmt: skip
 from .table import Op
 
-__all__ = ["ELEMENTARY", "UFUNCS", "emit"]
+__all__ = ["ELEMENTARY", "UFUNCS", "emit", "emit_with"]
 
 #: functions that are in line, rather than a call of libm, where the processor has fused multiply-adds
 ELEMENTARY: dict[str, Elementary] = {**trig.ELEMENTARY, **exp_log.ELEMENTARY}
@@ -175,13 +175,16 @@ _OF_LIBM = ("erf", "erfc")
 class _Chain:
     """Stand-in for a `Chain` of ops/chains.py that writes LLVM code of its nodes."""
 
-    kind = float64
-
-    def __init__(self, builder: Any, attrs: dict[str, Any]) -> None:
+    def __init__(self, builder: Any, attrs: dict[str, Any], kind: Any = F64) -> None:
         self.builder, self.attrs = builder, attrs
+        #: LLVM's type of Python's numbers, and the dtype
+        self._type = ir.FloatType() if kind == ir.FloatType() else F64
+        self.kind = float32 if self._type != F64 else float64
 
     def _scalar(self, x: Any) -> Scalar:
-        return x if isinstance(x, Scalar) else Scalar(self.builder, ir.Constant(F64, float(x)))
+        return (
+            x if isinstance(x, Scalar) else Scalar(self.builder, ir.Constant(self._type, float(x)))
+        )
 
     def __call__(self, function: np.ufunc | str, *inputs: Any, data: Sequence[Any] = ()) -> Scalar:
         values = [self._scalar(x) for x in inputs]
@@ -189,6 +192,8 @@ class _Chain:
             return external(function, *values)
         if not isinstance(function, str):
             return UFUNCS[function](*values)
+        if any(x.value.type != F64 for x in values):
+            raise Untraceable
         from ..native.translator import called  # 4 ms of imports that loaded code does not need
 
         whole = [x if isinstance(x, ir.Value) else ir.Constant(I64, x) for x in data]
@@ -196,7 +201,7 @@ class _Chain:
         return Scalar(self.builder, called(self.builder, FUNCTIONS[function], operands))
 
     def where(self, condition: Scalar, x: Any, y: Any) -> Scalar:
-        return select(condition, x, y)
+        return select(condition, self._scalar(x), self._scalar(y))
 
 
 def emit(builder: Any, entry: Op, values: Sequence[Any], attributes: Sequence[Any] = ()) -> Any:
@@ -221,6 +226,11 @@ def emit(builder: Any, entry: Op, values: Sequence[Any], attributes: Sequence[An
     Untraceable
         For a row that has no code here.
     """
+    return emit_with(builder, entry, values, dict(zip(entry.parameters, attributes, strict=True)))
+
+
+def emit_with(builder: Any, entry: Op, values: Sequence[Any], attrs: dict[str, Any]) -> Any:
+    """Write the primal of a row, as `emit`, with attributes by name, which may be numbers."""
     operands = [Scalar(builder, x) for x in values]
     if entry.loop is not None:
         write = UFUNCS.get(entry.loop)
@@ -228,5 +238,4 @@ def emit(builder: Any, entry: Op, values: Sequence[Any], attributes: Sequence[An
             raise Untraceable
         return write(*operands).value
     assert entry.body is not None
-    attrs = dict(zip(entry.parameters, attributes, strict=True))
-    return entry.body(_Chain(builder, attrs), *operands).value
+    return entry.body(_Chain(builder, attrs, operands[-1].value.type), *operands).value

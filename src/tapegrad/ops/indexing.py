@@ -21,7 +21,7 @@ from ..native.ufunc_loops import native_kernel_address
 from .kernels import indexing as index_kernels
 from .layout import Layout, broadcast_shapes, broadcast_strides, contiguous
 from .program import POOL, Operand, Step, arg, zero_step
-from .table import Lowered, Op, copy_loop, op, out_operand
+from .table import Failure, Lowered, Op, copy_loop, op, out_operand
 
 __all__ = ["index_kernels", "indexed_shape"]
 
@@ -164,11 +164,12 @@ def index_put_vjp(
 def lower_checked_index(
     entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]
 ) -> Lowered:  # fmt: skip
-    """Index values that are checked later: non-negative ones below ``attrs["n"]``."""
+    """Index values that are checked when they are computed: non-negative ones below ``attrs["n"]``."""
     (index,) = layouts
     out = contiguous(index.dtype, index.shape)
-    step = Step(copy_loop(index.dtype), index.shape, (arg(0, index.strides), out_operand(1, out)))
-    return Lowered((out,), (step,))
+    kernel = native_kernel_address("check_index"), POOL.put((attrs["n"], int(attrs["wraps"])))
+    operands = arg(0, index.strides), out_operand(1, out)
+    return Lowered((out,), (Step(kernel, index.shape, operands, checked=True),))
 
 
 # --------------------------------------------------------------------------- gather, scatter
@@ -264,8 +265,9 @@ def masked_fill_vjp(ct: Any, x: Any, mask: Any, value: Any, out: Any) -> tuple[A
 
 
 # --------------------------------------------------------------------------- rows
-#: only on tapes without values: what stands for it on others is a constant (batched_statement.py)
-op("checked_index", lower=lower_checked_index, torch=None, private=True)
+#: only on tapes without values, and where their statements are run; in a lifting, a constant stands for it
+op("checked_index", lower=lower_checked_index, torch=None, private=True,
+   failure=Failure("an index is out of bounds", IndexError))  # fmt: skip
 op("index", arity=2, lower=lower_index, vjp=index_vjp, torch=None)
 op("index_backward", arity=2, lower=lower_index_backward, torch=None, vjp=(
     lambda ct, x, index, out, shape, dims: (ct._apply("index", index, dims=dims), None)

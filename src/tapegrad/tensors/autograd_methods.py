@@ -25,6 +25,7 @@ from ..tape.hooks import RemovableHandle
 from ..tape.leaf_storage import Storage, layout_of, own_leaf, storage_of
 from ..tape.tape import Tape, slot_of, tape_at
 from ..transforms import duals
+from ..transforms.trace import Trace
 
 __all__ = ["AutogradMethods"]
 
@@ -94,6 +95,12 @@ class AutogradMethods:
     def _become_leaf(self: Any, *, active: bool) -> None:
         """Give the handle a leaf slot of its own over the same memory, from here on."""
         record.adopt(self)
+        trace = current_tape()
+        if active and isinstance(trace, Trace):  # which knows no values, but whose value it has
+            copied = trace.copy(self)
+            record.bind_to(self, trace, slot_of(trace, copied), layout_of(self))
+            own_leaf(self, copied._meta)
+            return
         storage = storage_of(self)
         if self.requires_grad and self.is_leaf and storage is not None and self._is_in_graph():
             self._note_earlier(storage)

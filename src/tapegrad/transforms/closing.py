@@ -40,6 +40,21 @@ class Read(NamedTuple):
     value: np.ndarray
 
 
+class _Closing(Slices):
+    """The lifting of a trace onto a tape that has its inputs only."""
+
+    def leaf(self, slot: int) -> int:
+        """The counterpart of a leaf that was not bound: a constant, be it memory that others see."""
+        source = self.source
+        if slot in source.copies or not (
+            source.leaves.get(slot) or source.flags[slot] & nt.VISIBLE
+        ):
+            return super().leaf(slot)
+        owner = source.owned[slot]
+        layout = source.instruction_of(slot).out
+        return self.target.bind(getattr(owner, "array", owner), layout, active=False)
+
+
 class ClosedTrace(Trace):
     """A trace of a function's run on its arguments, which becomes a closed tape.
 
@@ -124,7 +139,7 @@ class ClosedTrace(Trace):
         results = [*(record.operand(self, t) for t in tensors), *more]
         target = Tape(256, abstract=True)
         target.state[nt.S_PENDING_LIMIT] = 1 << 62
-        lifting = Slices(self, target, 0)
+        lifting = _Closing(self, target, 0)
         names = [*self.inputs, *self.captured]
         inputs = [
             target.bind(
@@ -143,7 +158,9 @@ class ClosedTrace(Trace):
             if slot not in numbers:
                 numbers[slot] = len(inputs) + len(arrays)
                 owner = target.owned[slot]
-                arrays.append(np.ascontiguousarray(getattr(owner, "array", owner)))
+                array = np.asarray(getattr(owner, "array", owner))
+                is_seen = array.flags.c_contiguous and self.may_read
+                arrays.append(array if is_seen else np.array(array, order="C"))
         return ClosedTape(
             renamed(segment, numbers), tuple([self.instruction_of(k).out for k in names]),
             tuple(map(self.is_active, names)), tuple(arrays), in_spec, out_spec,
