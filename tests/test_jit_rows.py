@@ -11,6 +11,7 @@ from op_samples import Case, _tg_view, cases, public_rows, results_of
 
 import tapegrad as tg
 from tapegrad.jit_compiler.jitted import jit
+from tapegrad.tape import pytree as trees
 
 CASES = [case for entry in public_rows() for case in cases(entry)]
 
@@ -90,3 +91,18 @@ def test_derivatives(case: Case, order: int) -> None:
 def test_float32(case: Case) -> None:
     single = case.in_dtype(np.float32)
     agree(single, gradients(single, 1), 2e-5)
+
+
+@pytest.mark.parametrize("case", CASES, ids=map(repr, CASES))
+def test_simplified(case: Case) -> None:
+    if case.row == "masked_select":
+        pytest.skip("its shape depends on values")
+    tape = tg.trace(program(case))(*case.arrays)
+    for made in (tape, tape.gradient()) if any(tape.active) else (tape,):
+        short = made.simplified()
+        short.verify()
+        assert len(short) <= len(made)
+        for a, b in zip(
+            trees.leaves(made(*case.arrays)), trees.leaves(short(*case.arrays)), strict=True
+        ):
+            assert a.detach().numpy().tobytes() == b.detach().numpy().tobytes()

@@ -4,7 +4,7 @@
 `transforms/`.
 """
 
-from ..transforms import reverse
+from ..transforms import reverse, simplify
 from . import tracing
 
-__all__ = ["reverse", "tracing"]
+__all__ = ["reverse", "simplify", "tracing"]

@@ -14,6 +14,7 @@ from ..native.machine_code import Unit, entry, load, source_digest
 from ..ops.instruction import ITAB
 from ..ops.layout import Layout
 from ..transforms.closed_tape import ClosedTape
+from ..transforms.simplify import simplified as simplified_tape
 from .code import object_code
 from .fusion import contracted, fused, merged, pruned, simplified
 from .lowering import Program, lowered, text
@@ -34,7 +35,7 @@ def _compiler() -> str:
 
 def optimised(tape: ClosedTape) -> Program:
     """Loops of a tape, joined."""
-    program = lowered(tape)
+    program = lowered(simplified_tape(tape, final=True))
     nodes = simplified(program.nodes, program.outputs)
     nodes = fused(pruned(nodes))
     program.nodes = merged(contracted(nodes))

@@ -161,6 +161,10 @@ class ClosedTape:
         """
         return TRANSFORMS["pullback"](self)
 
+    def simplified(self) -> ClosedTape:
+        """Return a tape with the same results, to the bit, and fewer statements."""
+        return TRANSFORMS["simplified"](self)
+
     # ------------------------------------------------------------------ looking at it
     def numbers(self) -> dict[int, Any]:
         """Constants that are numbers, by reference."""

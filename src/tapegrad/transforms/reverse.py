@@ -77,7 +77,7 @@ def gradient(tape: ClosedTape) -> ClosedTape:
         If the tape was recorded for inputs that do not require grad.
     """
     differentiable(tape, "gradient")
-    out_spec = trees.flatten((_stars(tape.out_spec), _gradients_of(tape)))[1]
+    out_spec = trees.flatten((_stars(tape.out_spec), _gradients_of(tape)), none_is_leaf=False)[1]
     return recorded(
         lambda inputs: _pulled(tape, inputs, None), tape.inputs, tape.active, tape.in_spec, out_spec
     )
@@ -96,7 +96,7 @@ def pullback(tape: ClosedTape) -> ClosedTape:
     differentiable(tape, "pullback")
     count = len(tape.inputs)
     in_spec = trees.flatten((*trees.unflatten(tape.in_spec, [0] * count), _stars(tape.out_spec)))[1]
-    out_spec = trees.flatten((_stars(tape.out_spec), _gradients_of(tape)))[1]
+    out_spec = trees.flatten((_stars(tape.out_spec), _gradients_of(tape)), none_is_leaf=False)[1]
     outputs = tape.outputs
     return recorded(
         lambda inputs: _pulled(tape, inputs[:count], inputs[count:]),
