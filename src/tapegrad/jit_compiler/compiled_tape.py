@@ -66,7 +66,8 @@ class CompiledTape:
         self._table = np.zeros(words, np.int64)
         self._table[0] = entry("run_steps")
         count = len(program.inputs)
-        for i, array in enumerate(tape.arrays):
+        self._kept = (*tape.arrays, *program.tables)
+        for i, array in enumerate(self._kept):
             self._table[2 + count + i] = array.ctypes.data
         for call in calls:
             row = ITAB.rows[call.instruction.id]

@@ -230,8 +230,10 @@ def depends(later: _Uses, earlier: _Uses) -> bool:
 def may_join(first: Loop, second: Loop, a: _Uses, b: _Uses, *, innermost: bool) -> bool:
     """Return True if iterations of the second loop may follow those of the first one by one."""
     for one, other in _pairs(a, b, with_sums=innermost):
-        if not (one.low < other.high and other.low < one.high):
+        if not one.meets(other):
             continue
+        if one.outer != other.outer:
+            return False
         s, t = one.access.stride(first.number), other.access.stride(second.number)
         if s == t == 0 and one.adds and other.adds:
             continue
@@ -350,8 +352,7 @@ def contracted(nodes: list[Node]) -> list[Node]:
                 n += 1
             common = common[:n]
         for loop in common:
-            if not loop.in_order:
-                _contract(buffers[key], loop, where)
+            _contract(buffers[key], loop, where)
     return nodes
 
 

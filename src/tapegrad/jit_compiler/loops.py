@@ -170,6 +170,14 @@ class Use(NamedTuple):
     high: int
     writes: bool
     adds: bool
+    #: strides along loops around the node
+    outer: tuple[tuple[int, int], ...]
+
+    def meets(self, other: Use) -> bool:
+        """Return True if the bytes may be the same; strides along loops around both say where they are."""
+        if self.outer != other.outer:
+            return True
+        return self.low < other.high and other.low < self.high
 
 
 def accesses(node: Node, inside: dict[int, int] | None = None) -> Iterator[Use]:
@@ -199,4 +207,5 @@ def _use(access: Access, size: int, inside: dict[int, int], writes: bool, adds: 
                 low += reach
             else:
                 high += reach
-    return Use(access, low, high, writes, adds)
+    outer = tuple([p for p in access.strides if p[0] not in inside])
+    return Use(access, low, high, writes, adds, outer)
