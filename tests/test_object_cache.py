@@ -697,6 +697,12 @@ def test_an_installed_package_compiles_nothing(tmp_path: Path) -> None:
 
 
 @posix
+@pytest.mark.parametrize("arguments", [[], ["folder", "nonsense"]])
+def test_levels_that_are_none(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit, match=r"usage: .*levels: x86-64-v4, "):
+        warming.main(arguments)
+
+
 def test_shipping_does_not_leave_out_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(warming, "units", lambda: machine_code.UNITS[:1])
     before = os.umask(0)

@@ -100,6 +100,10 @@ def ship(folder: Path, levels: list[Target]) -> None:
 
 def main(arguments: list[str]) -> None:
     """Run the command line."""
+    if not arguments or not set(arguments[1:]) <= LEVELS.keys():
+        sys.exit(
+            f"usage: python -m tapegrad.warming FOLDER [LEVEL ...]; levels: {', '.join(LEVELS)}"
+        )
     folder, *names = arguments
     ship(Path(folder), [LEVELS[name] for name in names] or [target()])
 
