@@ -1,7 +1,8 @@
 """Compiles the package's native code when a wheel is built (hatchling's build hook).
 
 By default for the processor level of this machine; ``TAPEGRAD_TARGETS`` names others (``all``: each level of
-this family of processors). Without compiled code a wheel works, too: each user's first import compiles then.
+this family of processors), and the build fails where that cannot be had. Without compiled code a wheel works,
+too: each user's first import compiles then.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ class CompiledCode(BuildHookInterface):  # type: ignore[type-arg]
         self.app.display_info("tapegrad: compiling native code, some 10 s a processor level")
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
         self.app.display_info(done.stdout)
+        if done.returncode and _levels():
+            raise RuntimeError(f"TAPEGRAD_TARGETS={os.environ['TAPEGRAD_TARGETS']}: {done.stderr}")
         if done.returncode:
             self.app.display_warning(done.stderr)
             self.app.display_warning("tapegrad: not compiled; the first import will compile")

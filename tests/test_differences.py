@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import pickle
 import re
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -180,3 +182,25 @@ def test_an_overlapping_view_that_is_not_used_after_its_base_was_freed() -> None
     loss.backward()
     with pytest.raises(RuntimeError, match="second time"):
         tg.autograd.grad(loss, view, allow_unused=True)
+
+
+def test_numpys_functions_of_elements_refuse_tensors() -> None:
+    x, array = tg.tensor([1.0, 2.0], requires_grad=True), np.array([3.0, 4.0])
+    for call in (lambda: np.sin(x), lambda: np.sin(x.detach()), lambda: np.add(array, x)):
+        with pytest.raises(TypeError, match="does not support ufuncs"):
+            call()
+    (array * x + array @ x).sum().backward()
+    assert x.grad.tolist() == [9.0, 12.0]
+
+
+@pytest.mark.parametrize(
+    ("error", "name"),
+    [
+        (tg.TapeError, "tapegrad.TapeError"), (tg.UnsupportedError, "tapegrad.UnsupportedError"),
+        (tg.autograd.GradcheckError, "tapegrad.autograd.GradcheckError"),
+    ],
+)  # fmt: skip
+def test_tracebacks_print_a_name_to_catch_the_error_by(error: type[Exception], name: str) -> None:
+    (line,) = traceback.format_exception_only(error("why"))
+    assert line == f"{name}: why\n"
+    assert type(pickle.loads(pickle.dumps(error("why")))) is error

@@ -16,6 +16,10 @@ from .base.platform_check import check_platform
 
 check_platform()  # before anything else is loaded
 
+from .native.targets import target as _target
+
+_target()  # raises if the environment names one that is none
+
 from . import autograd, cuda, func, notebook_errors, other_names, testing, utils
 from .autograd import (
     enable_grad,

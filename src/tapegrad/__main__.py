@@ -24,7 +24,7 @@ from .native import machine_code
 from .native import object_cache as store
 from .native.targets import target
 from .tour import tour
-from .warming import warm
+from .warming import units, warm
 
 __all__ = ["cache", "info", "main"]
 
@@ -107,16 +107,20 @@ def cache(action: str) -> None:
         count = store.prune(folder) if action == "prune" else store.clear(folder)
         print(f"{count} files removed")
     known = store.files(folder)
-    size = sum(status.st_size for _, status in known) / 2**20
-    print(f"{folder}: {len(known)} files, {size:.1f} of at most {store.limit() / 2**20:.0f} MB")
+    size, limit = sum(status.st_size for _, status in known) / 2**20, store.limit()
+    most = f" of at most {limit / 2**20:g}" if limit < sys.maxsize else ""
+    print(f"{folder}: {len(known)} files, {size:.1f}{most} MB")
     for place in store.folders():
         if place != folder and place.is_dir():
             print(f"{place}: read only, {len(store.files(place))} files")
 
 
 def _warm() -> None:
-    count = warm()
-    print(f"{count} units compiled, {machine_code.COUNTS['loaded']} were there")
+    try:
+        count = warm()
+    except OSError as error:
+        sys.exit(f"python -m tapegrad warm: {error}")
+    print(f"{count} units compiled; all {len(units())} are kept")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -156,4 +160,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # ``| head`` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

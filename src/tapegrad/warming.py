@@ -29,8 +29,18 @@ def units() -> list[Unit]:
     return [*machine_code.UNITS, *native_units(), *sweeps.native_units()]
 
 
+def _missing() -> list[Unit]:
+    """Return the units that no folder of the store has."""
+    return [unit for unit in units() if not machine_code.is_stored(unit)]
+
+
 def warm() -> int:
     """Compile what is not in the store yet; how many units that were.
+
+    Raises
+    ------
+    OSError
+        If not all of it is kept: a later process would compile again.
 
     Examples
     --------
@@ -38,9 +48,16 @@ def warm() -> int:
     >>> warm() >= 0
     True
     """
-    before = machine_code.COUNTS["compiled"]
-    machine_code.load_all(units(), "compiling native code", f"{__name__}; {__name__}.warm()")
-    return machine_code.COUNTS["compiled"] - before
+    folder, missing = store.cache_folder(), _missing()
+    if missing and folder is None:
+        raise OSError("no folder can be written: compiled code would not be kept")
+    machine_code.load_all(missing, "compiling native code", f"{__name__}; {__name__}.warm()")
+    lost = len(_missing())
+    if lost:
+        raise OSError(
+            f"{lost} of {len(missing)} units of compiled code could not be kept in {folder}"
+        )
+    return len(missing)
 
 
 def ship(folder: Path, levels: list[Target]) -> None:
@@ -83,6 +100,10 @@ def ship(folder: Path, levels: list[Target]) -> None:
 
 def main(arguments: list[str]) -> None:
     """Run the command line."""
+    if not arguments or not set(arguments[1:]) <= LEVELS.keys():
+        sys.exit(
+            f"usage: python -m tapegrad.warming FOLDER [LEVEL ...]; levels: {', '.join(LEVELS)}"
+        )
     folder, *names = arguments
     ship(Path(folder), [LEVELS[name] for name in names] or [target()])
 

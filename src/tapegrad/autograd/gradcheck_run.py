@@ -42,6 +42,9 @@ class GradcheckError(RuntimeError):
     """
 
 
+GradcheckError.__module__ = __name__.rpartition(".")[0]  # tracebacks print a name to catch it by
+
+
 class Check:
     """One run of `gradcheck`."""
 

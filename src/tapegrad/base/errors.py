@@ -41,6 +41,10 @@ class UnsupportedError(NotImplementedError):
     """
 
 
+for _error in (TapeError, UnsupportedError):
+    _error.__module__ = __name__.partition(".")[0]  # so tracebacks print a name to catch them by
+
+
 def type_name_of(value: object) -> str:
     """Return the name that CPython has for a value's type; PyTorch's, for what PyTorch has, too."""
     kind = type(value)

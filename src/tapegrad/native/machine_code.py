@@ -42,6 +42,7 @@ __all__ = [
     "compiled",
     "entry",
     "has_fma",
+    "is_stored",
     "keep_for_ever",
     "kernel_address",
     "kernel_unit",
@@ -109,6 +110,12 @@ def symbols_of(unit: Unit, name: str) -> dict[str, str]:
     """Symbols of a unit's functions, which are those of its file only."""
     digest = name.rpartition("-")[2][:16]
     return {each: f"tapegrad.{digest}.{each}" for each in unit.names}
+
+
+def is_stored(unit: Unit) -> bool:
+    """Return True if a folder of the store has a unit."""
+    name = name_of(unit)
+    return store.read(name, [*symbols_of(unit, name).values()]) is not None
 
 
 class _Engine:

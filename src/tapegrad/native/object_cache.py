@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import stat
 import sys
@@ -73,13 +74,24 @@ def _chosen() -> Path:
     """
     chosen = os.environ.get("TAPEGRAD_CACHE_DIR")
     if chosen:
-        return Path(os.path.abspath(chosen))  # programs go to other folders
+        return _absolute(chosen)
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA", tempfile.gettempdir())) / "tapegrad" / "cache"
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "tapegrad"
     chosen = os.environ.get("XDG_CACHE_HOME")
-    return Path(os.path.abspath(chosen) if chosen else Path.home() / ".cache") / "tapegrad"
+    return (_absolute(chosen) if chosen else Path.home() / ".cache") / "tapegrad"
+
+
+def _absolute(text: str) -> Path:
+    """A folder that stays where it is while the program goes to others; ``~`` is the user's home.
+
+    Raises
+    ------
+    RuntimeError
+        If the user has no home.
+    """
+    return Path(os.path.abspath(Path(text).expanduser()))
 
 
 def _temporary() -> Path:
@@ -104,12 +116,19 @@ def _fault(status: os.stat_result) -> str | None:
 
 
 @cache
-def _warn(place: str, reason: str) -> None:
-    """Warn once of each place."""
-    warnings.warn(
-        f"compiled code in {place} is not used, as it {reason}; remove it, or set TAPEGRAD_CACHE_DIR",
-        RuntimeWarning,
-        stacklevel=2,
+def _warn(text: str) -> None:
+    """Warn once of each text, at the line outside of the package that led here, an import mostly."""
+    frame = sys._getframe(1)
+    inside = __name__.partition(".")[0], "importlib"
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in inside:
+        frame = frame.f_back
+    warnings.warn_explicit(text, RuntimeWarning, frame.f_code.co_filename, frame.f_lineno)
+
+
+def _warn_of(place: Path, reason: str) -> None:
+    """Warn of code that is not used."""
+    _warn(
+        f"compiled code in {place} is not used, as it {reason}; remove it, or set TAPEGRAD_CACHE_DIR"
     )
 
 
@@ -141,12 +160,16 @@ def _writable() -> tuple[Path | None, tuple[Path, ...]]:
             if existing == folder:
                 reason = _refusal(folder)
                 if reason is not None:
-                    _warn(str(folder), reason)
+                    _warn_of(folder, reason)
                     continue
             if existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
                 return folder, tuple(readable)
             if existing == folder:
                 readable.append(folder)
+            elif folder_of is _chosen and os.environ.get("TAPEGRAD_CACHE_DIR"):
+                _warn(
+                    f"TAPEGRAD_CACHE_DIR={folder} cannot be created: {existing} cannot be written"
+                )
     return None, tuple(readable)
 
 
@@ -168,17 +191,17 @@ def _others() -> tuple[Path, ...]:
     """Folders that are only read, but for what came with the package."""
     places = [p for p in os.environ.get("TAPEGRAD_CACHE_PATH", "").split(os.pathsep) if p]
     trusted: list[Path] = []
-    for place in [*places, os.path.join(sys.prefix, "share", "tapegrad")]:
+    for text in [*places, os.path.join(sys.prefix, "share", "tapegrad")]:
         try:
-            place = os.path.abspath(place)
+            place = _absolute(text)
             status = os.stat(place)
-        except (OSError, ValueError):
+        except (OSError, RuntimeError, ValueError):
             continue
         reason = _fault(status)
         if reason is not None:
-            _warn(place, reason)
+            _warn_of(place, reason)
         elif stat.S_ISDIR(status.st_mode):
-            trusted.append(Path(place))
+            trusted.append(place)
     return tuple(trusted)
 
 
@@ -229,7 +252,7 @@ def _read(path: Path, symbols: list[str], *, trusted: bool) -> bytes | None:
                 return None
             reason = None if trusted else _fault(status)
             if reason is not None:
-                _warn(str(path), reason)
+                _warn_of(path, reason)
                 return None
             line, code = file.readline(1000), file.read()
         head = json.loads(line)
@@ -326,12 +349,15 @@ def files(folder: Path) -> list[tuple[Path, os.stat_result]]:
 
 def limit() -> int:
     """Bytes that are kept: ``TAPEGRAD_CACHE_LIMIT`` in megabytes, or `LIMIT`."""
+    text = os.environ.get("TAPEGRAD_CACHE_LIMIT") or str(LIMIT)
     try:
-        return int(float(os.environ.get("TAPEGRAD_CACHE_LIMIT", LIMIT)) * 2**20)
+        size = float(text)
     except ValueError:
-        return LIMIT * 2**20
-    except OverflowError:  # infinity
-        return sys.maxsize
+        size = math.nan
+    if not size >= 0:
+        _warn(f"TAPEGRAD_CACHE_LIMIT={text} is no number of megabytes; {LIMIT} are kept")
+        size = LIMIT
+    return int(min(size * 2**20, sys.maxsize))
 
 
 def prune(folder: Path, size: int | None = None) -> int:

@@ -92,7 +92,7 @@ def _host() -> Target:
 
     Raises
     ------
-    ValueError
+    ImportError
         If ``TAPEGRAD_TARGET`` is none that this processor can run.
     """
     levels = host_levels()
@@ -102,7 +102,10 @@ def _host() -> Target:
             if level.name == wanted:
                 return level
         names = ", ".join(level.name for level in levels)
-        raise ValueError(f"TAPEGRAD_TARGET={wanted}: this processor runs code for {names}")
+        text = (
+            f"TAPEGRAD_TARGET={wanted}: this processor runs code for {names}; name one, or unset it"
+        )
+        raise ImportError(text, name=__name__.partition(".")[0])
     return next((level for level in levels if (SHIPPED / level.name).is_dir()), levels[0])
 
 
