@@ -85,17 +85,28 @@ class Translator:
         outer.attributes.add("nounwind")
         builder = ir.IRBuilder(outer.append_basic_block("start"))
         inside = function if isinstance(function, helper) else helper(function)
-        x = self.call(
-            builder, inside, [Value(k, v) for k, v in zip(kinds, outer.args, strict=True)]
-        )
+        values = [Value(k, v) for k, v in zip(kinds, outer.args, strict=True)]
         if _KINDS[result] == NOTHING:
+            self.call(builder, inside, values)
             builder.ret_void()
         else:
-            if x is None:
-                raise TranslationError(f"{inside.name} returns nothing")
+            x = self.number(builder, inside, values)
             builder.ret(
                 Expressions(inside.function, self.call, builder).converted(x, _KINDS[result])
             )
+
+    def number(self, builder: Any, function: helper, values: Sequence[Value]) -> Value:
+        """Write a call of a function for its result.
+
+        Raises
+        ------
+        TranslationError
+            If it returns nothing.
+        """
+        x = self.call(builder, function, values)
+        if x is None:
+            raise TranslationError(f"{function.name} returns nothing")
+        return x
 
     def call(self, builder: Any, function: helper, values: Sequence[Value]) -> Value | None:
         """Write a call of a function, and the function if it is not there yet."""
@@ -140,9 +151,7 @@ def called(builder: Any, function: helper, values: Sequence[Any]) -> Any:
     """Write a call of a function of float64s and int64s where other code is written; its LLVM value."""
     translator = _TRANSLATORS.setdefault(builder.module, Translator(builder.module))
     kinds = {F64.type: F64, INT.type: INT}
-    result = translator.call(builder, function, [Value(kinds[x.type], x) for x in values])
-    assert result is not None
-    return result.value
+    return translator.number(builder, function, [Value(kinds[x.type], x) for x in values]).value
 
 
 class _Body(Expressions):
