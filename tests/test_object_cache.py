@@ -253,7 +253,7 @@ def test_object_files_with_a_changed_table(stored: Path) -> None:
 @pytest.fixture
 def chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., None]]:
     """Function that chooses folders by environment variables; temporary files are in ``tmp``."""
-    caches = store._writable, store._others, store._warn, store._lock_file
+    caches = store._writable, store._others, store._folders_for, store._warn, store._lock_file
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(store.tempfile, "tempdir", str(tmp_path / "tmp"))
 
@@ -386,7 +386,7 @@ def test_a_pipe_is_no_code(folder: Path) -> None:
 
 
 def test_code_of_the_package_may_be_links(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    folder: Path, chosen: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Some installers link files; in the user's folder a link is not followed."""
     name, level = store.name_of("linked", ""), targets.target().name
@@ -397,6 +397,7 @@ def test_code_of_the_package_may_be_links(
     (folder / name).symlink_to(tmp_path / "elsewhere" / name)
     assert store.read(name, []) is None
     monkeypatch.setattr(store, "SHIPPED", tmp_path / "objects")
+    chosen()
     (tmp_path / "objects" / level).mkdir(parents=True)
     (tmp_path / "objects" / level / name).symlink_to(tmp_path / "elsewhere" / name)
     assert store.read(name, []) is not None

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import object_files
-from .targets import SHIPPED, target
+from .targets import SHIPPED, Target, target
 
 try:
     import fcntl
@@ -184,9 +184,15 @@ def _others() -> tuple[Path, ...]:
 
 def folders() -> tuple[Path, ...]:
     """Folders where code is looked for, in this order."""
+    return _folders_for(target())
+
+
+@cache
+def _folders_for(target: Target) -> tuple[Path, ...]:
+    """Folders where code for a target is looked for."""
     writable, readable = _writable()
     first = () if writable is None else (writable,)
-    return (SHIPPED / target().name, *first, *readable, *_others())
+    return (SHIPPED / target.name, *first, *readable, *_others())
 
 
 def cache_folder() -> Path | None:
@@ -334,6 +340,14 @@ def limit() -> int:
         return sys.maxsize
 
 
+def _removed(path: Path) -> bool:
+    """Remove a file; return True if it went."""
+    with suppress(OSError):
+        path.unlink()
+        return True
+    return False
+
+
 def prune(folder: Path, size: int | None = None) -> int:
     """Remove files that nobody used for longest until `size` bytes are left; how many went.
 
@@ -344,11 +358,9 @@ def prune(folder: Path, size: int | None = None) -> int:
     total, count, now = sum(status.st_size for _, status in known), 0, time.time()
     for path, status in known:
         stale = path.name.startswith(_PART) and now - status.st_mtime > _DAY / 24
-        if total > size or stale:
-            with suppress(OSError):
-                path.unlink()
-                total -= status.st_size
-                count += 1
+        if (total > size or stale) and _removed(path):
+            total -= status.st_size
+            count += 1
     return count
 
 
@@ -356,16 +368,17 @@ def check(folder: Path) -> list[Path]:
     """Remove files that are damaged; which they were."""
     bad = []
     for path, _ in files(folder):
-        if path.suffix == _SUFFIX and (path.is_symlink() or _read(path, [], trusted=True) is None):
-            with suppress(OSError):
-                path.unlink()
-                bad.append(path)
+        if path.suffix != _SUFFIX:  # being written
+            continue
+        damaged = path.is_symlink() or _read(path, [], trusted=True) is None
+        if damaged and _removed(path):
+            bad.append(path)
     return bad
 
 
 def clear(folder: Path) -> int:
     """Remove all files of a folder; how many went."""
-    return prune(folder, -1)
+    return sum(_removed(path) for path, _ in files(folder))
 
 
 _pruned: list[Any] = []
