@@ -357,11 +357,22 @@ def test_files_are_for_all_to_read(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "wanted"),
-    [("2", 2 * 2**20), ("nonsense", 2**28), ("nan", 2**28), ("inf", sys.maxsize)],
+    [("2", 2 * 2**20), ("0.5", 2**19), ("", 2**28), ("inf", sys.maxsize), ("1e300", sys.maxsize)],
 )
 def test_limits(monkeypatch: pytest.MonkeyPatch, text: str, wanted: int) -> None:
     monkeypatch.setenv("TAPEGRAD_CACHE_LIMIT", text)
     assert store.limit() == wanted
+
+
+@pytest.mark.parametrize("text", ["nonsense", "nan", "0", "-1", "-inf", "2 MB"])
+def test_a_limit_that_is_none_is_said_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    store._warn_of_limit.cache_clear()
+    monkeypatch.setenv("TAPEGRAD_CACHE_LIMIT", text)
+    with pytest.warns(RuntimeWarning, match=f"TAPEGRAD_CACHE_LIMIT={text} is no number of mega"):
+        assert store.limit() == 2**28
+    assert store.prune(folder) == 0
 
 
 def test_the_folder_stays_where_a_program_goes_to_another(

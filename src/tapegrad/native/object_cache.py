@@ -332,12 +332,25 @@ def files(folder: Path) -> list[tuple[Path, os.stat_result]]:
 
 def limit() -> int:
     """Bytes that are kept: ``TAPEGRAD_CACHE_LIMIT`` in megabytes, or `LIMIT`."""
+    text = os.environ.get("TAPEGRAD_CACHE_LIMIT") or str(LIMIT)
     try:
-        return int(float(os.environ.get("TAPEGRAD_CACHE_LIMIT", LIMIT)) * 2**20)
+        megabytes = float(text)
     except ValueError:
-        return LIMIT * 2**20
-    except OverflowError:  # infinity
-        return sys.maxsize
+        megabytes = 0.0
+    if not megabytes > 0:  # NaN, too
+        _warn_of_limit(text)
+        megabytes = LIMIT
+    return int(min(megabytes * 2**20, sys.maxsize))
+
+
+@cache
+def _warn_of_limit(text: str) -> None:
+    """Warn once of a limit that is none."""
+    warnings.warn(
+        f"TAPEGRAD_CACHE_LIMIT={text} is no number of megabytes above 0: {LIMIT} are kept",
+        RuntimeWarning,
+        stacklevel=3,
+    )
 
 
 def _removed(path: Path) -> bool:
