@@ -119,7 +119,7 @@ def grad(
 
 
 def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
-    """TransformRun `func` and return its output with a function that multiplies cotangents with its Jacobian.
+    """Run `func` and return its output with a function that multiplies cotangents with its Jacobian.
 
     Parameters
     ----------
@@ -202,7 +202,7 @@ def jvp(
     func: Callable[..., Any], primals: Any, tangents: Any, *, strict: bool = False,
     has_aux: bool = False,
 ) -> tuple[Any, ...]:  # fmt: skip
-    """TransformRun `func` and return its output with the product of its Jacobian and tangents.
+    """Run `func` and return its output with the product of its Jacobian and tangents.
 
     Tangents are recorded beside the statements of `func`, so the whole costs some two to three times as
     much as `func`, for any number of inputs and outputs. Results that `func` computes under `no_grad` have
@@ -278,7 +278,7 @@ def _check_tensors(leaves: list[Any], role: str) -> None:
 
 
 def linearize(func: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
-    """TransformRun `func` and return its output with a function that multiplies its Jacobian with tangents.
+    """Run `func` and return its output with a function that multiplies its Jacobian with tangents.
 
     `func` and the reverse pass are recorded once, so that each product afterwards costs one sweep.
 

@@ -327,7 +327,7 @@ class Expressions:
         return self.load(base.kind, self.place(base, index))
 
     def place(self, base: Value, index: Any) -> Any:
-        """Where an element is behind a pointer."""
+        """Address of an element behind a pointer."""
         if base.kind.element is None:
             raise MismatchError(f"{base.kind.name} has no elements")
         return self.builder.gep(base.value, [self.converted(index, INT)])
