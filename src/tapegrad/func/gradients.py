@@ -19,7 +19,7 @@ from ..autograd.transform_level import Level
 from ..tape.recording import is_tensor
 from ..tensors import pytree as trees
 from ..tensors.tensor import Tensor
-from .arguments import Argnums, TransformRun
+from .arguments import Argnums, Parameters, Result, TransformRun
 
 __all__ = ["VJP", "floating_output", "grad", "grad_and_value", "jvp", "linearize", "vjp"]
 
@@ -28,8 +28,8 @@ JVP = "jvp(f, primals, tangents)"
 
 
 def grad_and_value(
-    func: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False
-) -> Callable[..., Any]:
+    func: Callable[Parameters, Result], argnums: Argnums = 0, has_aux: bool = False
+) -> Callable[Parameters, tuple[Any, Result]]:
     """Return a function that computes a pair of the gradient of `func` and its value.
 
     Parameters
@@ -88,8 +88,8 @@ def check_scalar(name: str, value: Any) -> None:
 
 
 def grad(
-    func: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False
-) -> Callable[..., Any]:
+    func: Callable[Parameters, Any], argnums: Argnums = 0, has_aux: bool = False
+) -> Callable[Parameters, Any]:
     """Return a function that computes the gradient of `func`.
 
     Parameters
