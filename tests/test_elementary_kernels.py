@@ -151,9 +151,9 @@ import sys
 import numpy as np
 
 import tapegrad as tg
-from tapegrad.native import machine_code
+from tapegrad.native import targets
 
-assert not machine_code.has_fma()
+assert not targets.has_fma()
 
 
 @tg.njit

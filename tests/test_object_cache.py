@@ -254,7 +254,7 @@ def test_object_files_with_a_changed_table(stored: Path) -> None:
 @pytest.fixture
 def chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., None]]:
     """Function that chooses folders by environment variables; temporary files are in ``tmp``."""
-    caches = store._writable, store._others, store._warn, store._lock_file
+    caches = store._writable, store._others, store._folders_for, store._warn, store._lock_file
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(store.tempfile, "tempdir", str(tmp_path / "tmp"))
 
@@ -383,21 +383,22 @@ def test_files_are_for_all_to_read(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "wanted"),
-    [("2", 2 * 2**20), ("0", 0), ("", 2**28), ("inf", sys.maxsize), ("1e300", sys.maxsize)],
+    [("2", 2 * 2**20), ("0.5", 2**19), ("", 2**28), ("inf", sys.maxsize), ("1e300", sys.maxsize)],
 )
 def test_limits(monkeypatch: pytest.MonkeyPatch, text: str, wanted: int) -> None:
     monkeypatch.setenv("TAPEGRAD_CACHE_LIMIT", text)
     assert store.limit() == wanted
 
 
-@pytest.mark.parametrize("text", ["nonsense", "nan", "-1", "1MB"])
-def test_limits_that_are_none(
-    chosen: Callable[..., None], monkeypatch: pytest.MonkeyPatch, text: str
+@pytest.mark.parametrize("text", ["nonsense", "nan", "0", "-1", "-inf", "2 MB"])
+def test_a_limit_that_is_none_is_said_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
-    chosen(LIMIT=text)
-    with pytest.warns(RuntimeWarning, match=f"TAPEGRAD_CACHE_LIMIT={text} is no number of meg"):
+    store._warn_of_limit.cache_clear()
+    monkeypatch.setenv("TAPEGRAD_CACHE_LIMIT", text)
+    with pytest.warns(RuntimeWarning, match=f"TAPEGRAD_CACHE_LIMIT={text} is no number of mega"):
         assert store.limit() == 2**28
-    assert store.limit() == 2**28  # once
+    assert store.prune(folder) == 0
 
 
 def test_the_folder_stays_where_a_program_goes_to_another(
@@ -422,7 +423,7 @@ def test_a_pipe_is_no_code(folder: Path) -> None:
 
 
 def test_code_of_the_package_may_be_links(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    folder: Path, chosen: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Some installers link files; in the user's folder a link is not followed."""
     name, level = store.name_of("linked", ""), targets.target().name
@@ -433,6 +434,7 @@ def test_code_of_the_package_may_be_links(
     (folder / name).symlink_to(tmp_path / "elsewhere" / name)
     assert store.read(name, []) is None
     monkeypatch.setattr(store, "SHIPPED", tmp_path / "objects")
+    chosen()
     (tmp_path / "objects" / level).mkdir(parents=True)
     (tmp_path / "objects" / level / name).symlink_to(tmp_path / "elsewhere" / name)
     assert store.read(name, []) is not None

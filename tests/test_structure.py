@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import io
 import json
 import re
+import textwrap
 import tokenize
+from collections.abc import Callable, Iterator
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from op_arguments import SAMPLES
@@ -19,6 +23,8 @@ from op_samples import DOMAINS, ROWS
 
 import tapegrad
 from tapegrad.native import abi as nt
+from tapegrad.native import ufunc_loops
+from tapegrad.native.words import helper
 from tapegrad.ops.table import BY_CODE, TABLE, op
 
 SOURCE = Path(tapegrad.__file__).parent
@@ -43,13 +49,20 @@ def rank(path: Path) -> int:
     return next(i for i, names in enumerate(ORDER) if package(path) in names)
 
 
-@cache
 def imports(path: Path) -> list[Path]:
     """Files of the package that a file imports, be it for typing only."""
+    return [file for _, file in imported_names(path)]
+
+
+@cache
+def imported_names(path: Path) -> list[tuple[str, Path]]:
+    """Names that a file imports of the package, each with the file that it comes from."""
     here, found = path.relative_to(SOURCE).parent.parts, []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found += [SOURCE / "__init__.py" for a in node.names if a.name == "tapegrad"]
+            found += [
+                ("tapegrad", SOURCE / "__init__.py") for a in node.names if a.name == "tapegrad"
+            ]
             assert not any(a.name.startswith("tapegrad.") for a in node.names), "from ... import"
         elif isinstance(node, ast.ImportFrom):
             parts = (node.module or "").split(".") if node.module else []
@@ -60,9 +73,10 @@ def imports(path: Path) -> list[Path]:
             else:
                 continue
             base = SOURCE.joinpath(*parts)
-            for name in [alias.name for alias in node.names]:
+            for name, bound in [(alias.name, alias.asname or alias.name) for alias in node.names]:
                 places = base / f"{name}.py", base / name / "__init__.py", base.with_suffix(".py")
-                found.append(next(p for p in (*places, base / "__init__.py") if p.exists()))
+                places = *places, base / "__init__.py"
+                found.append((bound, next(p for p in places if p.exists())))
     return found
 
 
@@ -122,6 +136,51 @@ def test_runtime_dependencies() -> None:
     for path in FILES:
         foreign = third_party(path) - set(sys.stdlib_module_names) - {"tapegrad"}
         assert foreign <= allowed, f"{path.name}: {foreign - allowed}"
+
+
+# --------------------------------------------------------------------------- what code depends on
+def closure(*paths: Path) -> set[Path]:
+    """Files, and all of the package that they import."""
+    reached = [*paths]
+    for path in reached:  # grows on the way
+        reached += [p for p in dict.fromkeys(imports(path)) if p not in reached]
+    return {*reached}
+
+
+def homes_of_names(function: Callable[..., Any], words: dict[str, Any]) -> Iterator[Path]:
+    """Files of this package from which a kernel takes functions, modules and numbers."""
+    functions = [function]
+    for each in functions:  # grows on the way
+        path = Path(inspect.getfile(each))
+        yield path
+        scope = {**each.__globals__, **inspect.getclosurevars(each).nonlocals, **words}
+        body = ast.parse(textwrap.dedent(inspect.getsource(each))).body[0].body  # type: ignore[attr-defined]
+        names = {n.id for part in body for n in ast.walk(part) if isinstance(n, ast.Name)}
+        names &= scope.keys() - {*each.__code__.co_varnames}
+        helpers = [scope[name] for name in sorted(names) if isinstance(scope[name], helper)]
+        functions += [h.function for h in helpers if h.function not in functions]
+        yield from [file for name, file in imported_names(path) if name in names - words.keys()]
+
+
+def unhashed(function: Callable[..., Any], words: dict[str, Any], source: str) -> set[str]:
+    """Files that a kernel's code depends on, and that are not in the text which its name hashes."""
+    always = closure(SOURCE / "native" / "translator.py")  # in the name of each unit
+    homes = {*homes_of_names(function, words)} - always
+    return {path.name for path in homes if path.read_text() not in source}
+
+
+def test_the_names_of_kernels_hash_all_that_their_code_depends_on() -> None:
+    for name, (function, words) in ufunc_loops.NATIVE.items():
+        source = ufunc_loops._unit(name).source
+        assert not unhashed(function, words, source), name
+
+
+def test_a_kernel_that_uses_another_file_is_seen() -> None:
+    """Its own text alone would leave old code in the store when a helper changes."""
+    function, words = ufunc_loops.NATIVE["exp_f64"]
+    text = (SOURCE / "ops/kernels/vectorised.py").read_text()
+    assert unhashed(function, words, text) == {"exp_log.py"}
+    assert unhashed(function, words, "") == {"vectorised.py", "exp_log.py"}
 
 
 # --------------------------------------------------------------------------- the op table
@@ -300,7 +359,9 @@ def test_docstrings_point_to_what_is_there(path: Path) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_docstrings_begin_with_a_verb_or_a_noun(name: str) -> None:
     for line, text in docstrings(SOURCE / name):
-        assert not re.match(r"\W*(What|Whether|Who)", text), f"{line}: {text.splitlines()[0]}"
+        assert not re.match(r"\W*(What|Whether|Who|How|Where)\b", text), (
+            f"{line}: {text.splitlines()[0]}"
+        )
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -387,6 +387,67 @@ def _assigned_below(a, d, i, x):  # type: ignore[no-untyped-def]
 _SIZE = 5
 
 
+def _assigned_in_one_branch(a, d, i, x):  # type: ignore[no-untyped-def]
+    if p64(a)[0] > 3:
+        k = 1
+    p64(i)[0] = k
+
+
+def _assigned_in_another_branch(a, d, i, x):  # type: ignore[no-untyped-def]
+    if p64(a)[0] > 3:
+        k = 1
+    elif p64(a)[0] > 2:
+        p64(i)[0] = 0
+    else:
+        k = 2
+    k += 1
+
+
+def _assigned_in_a_loop(a, d, i, x):  # type: ignore[no-untyped-def]
+    for k in range(p64(a)[0]):
+        last = k
+    p64(i)[0] = last
+
+
+def _index_of_a_loop(a, d, i, x):  # type: ignore[no-untyped-def]
+    for k in range(p64(a)[0]):
+        p64(i)[0] = k
+    p64(i)[0] = k
+
+
+def _assigned_after_a_break(a, d, i, x):  # type: ignore[no-untyped-def]
+    n = 0
+    while True:
+        n += 1
+        if n > p64(a)[0]:
+            break
+        k = n
+    p64(i)[0] = k
+
+
+def _assigned_in_the_loop_that_reads(a, d, i, x):  # type: ignore[no-untyped-def]
+    n = 0
+    while n < p64(a)[0]:
+        if n > 0:
+            k = n
+        n += 1
+        p64(i)[0] = k
+
+
+def _shifted_left_too_far(a, d, i, x):  # type: ignore[no-untyped-def]
+    p64(i)[0] = p64(a)[0] << 64
+
+
+def _shifted_right_too_far(a, d, i, x):  # type: ignore[no-untyped-def]
+    n = p64(a)[0]
+    n >>= _SIZE * 13
+    p64(i)[0] = n
+
+
+def _shifted_back(a, d, i, x):  # type: ignore[no-untyped-def]
+    p64(i)[0] = p64(a)[0] >> -1
+
+
 @helper
 def by_name(n, *, step=2):  # type: ignore[no-untyped-def]
     return n + step
@@ -399,11 +460,79 @@ def by_name(n, *, step=2):  # type: ignore[no-untyped-def]
         (_compared_with_a_huge_number, "9223372036854775808 is no integer of 64 bits"),
         (_divided_by_zero, "by zero"), (_operand_by_name, "by_name takes other operands"),
         (_assigned_below, "_SIZE is read above its first assignment"),
+        *[
+            (f, f"{name} of {f.__name__} is read, but only some of the ways here assign it")
+            for f, name in (
+                (_assigned_in_one_branch, "k"), (_assigned_in_another_branch, "k"),
+                (_assigned_in_a_loop, "last"), (_index_of_a_loop, "k"), (_assigned_after_a_break, "k"),
+                (_assigned_in_the_loop_that_reads, "k"),
+            )
+        ],
+        (_shifted_left_too_far, "a shift by 64: integers have 64 bits"),
+        (_shifted_right_too_far, "a shift by 65"), (_shifted_back, "a shift by -1"),
     ],
 )  # fmt: skip
 def test_what_would_be_another_number_is_refused(function: Callable[..., Any], reason: str) -> None:
     with pytest.raises(TranslationError, match=reason):
         compiled(function)
+
+
+def _assigned_on_each_way(a, d, i, x):  # type: ignore[no-untyped-def]
+    n = p64(a)[0]
+    if n < 0:
+        return
+    if n > 3:
+        k = 1
+    elif n > 2:
+        p64(i)[0] = 70
+        return
+    else:
+        if n == 0:
+            if p64(a)[1] > 0:
+                return
+            else:
+                return
+        elif n == 1:
+            k = 5
+        else:
+            k = 6
+    while True:
+        last = k
+        if last > 5:
+            extra = 1
+            break
+        if last > 4:
+            extra = 2
+            break
+        k += 1
+    for j in range(3):
+        if j == 2:
+            continue
+        elif j == 0:
+            part = 100
+        else:
+            part = 1000
+        extra += part
+    if _SIZE == 5:
+        known = 10000
+    p64(i)[0] = last + extra + known
+
+
+@pytest.mark.parametrize(
+    ("n", "result"), [(-1, 0), (0, 0), (1, 11107), (2, 11107), (3, 70), (4, 11107)]
+)
+def test_variables_that_each_way_assigns(n: int, result: int) -> None:
+    assert native(_assigned_on_each_way, n, 1) == (result, 0.0)
+
+
+def _shifted(a, d, i, x):  # type: ignore[no-untyped-def]
+    p64(i)[0] = (p64(a)[0] << 63) + (p64(a)[0] >> 63) + (p64(a)[0] >> p64(a)[1]) + (p64(a)[0] << 0)
+
+
+@pytest.mark.parametrize("n", [5, -5, 2**63 - 1, -(2**63)])
+@pytest.mark.parametrize("by", [0, 1, 63])
+def test_shifts_by_up_to_63_bits(n: int, by: int) -> None:
+    assert native(_shifted, n, by)[0] == wrapped((n << 63) + (n >> 63) + (n >> by) + n)
 
 
 # --------------------------------------------------------------------------- kinds found out late

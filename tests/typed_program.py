@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any, assert_type
 
 import numpy as np
@@ -149,13 +151,53 @@ def energy(a: Tensor) -> Tensor:
     return (a**2).sum()
 
 
+def weighted(a: Tensor, weight: Tensor, *, power: int = 2) -> Tensor:
+    return (weight * a**power).sum()
+
+
+def with_one(a: Tensor) -> tuple[Tensor, Tensor]:
+    return a, tg.ones_like(a)
+
+
+def with_aux(a: Tensor) -> tuple[Tensor, str]:
+    return (a**2).sum(), "squares"
+
+
 slopes: Tensor = tg.grad(energy)(x)
 value, slopes = tg.value_and_grad(energy)(x)
+assert_type(value, Tensor)
+slope_a, slope_w = tg.grad(weighted, argnums=(0, 1))(x, x, power=3)
+(value, text), slopes = tg.value_and_grad(with_aux, has_aux=True)(x)
+assert_type(text, str)
+slopes, value = tg.func.grad_and_value(weighted)(x, weight=x)
+assert_type(value, Tensor)
 curvature: Tensor = tg.func.hessian(energy)(x)
 jacobian: Tensor = tg.func.jacrev(tg.sin)(x)
+jacobian = tg.func.jacfwd(lambda a: a * 2)(x) + tg.jacobian(tg.exp)(x) + tg.hessian(energy)(x)
 along = tg.hvp(energy, x, x)
 rows: Tensor = tg.vmap(energy)(matrix)
+assert_type(tg.vmap(weighted, in_dims=(0, None))(matrix, x, power=3), Tensor)
+assert_type(tg.vmap(with_one, in_dims=0, out_dims=(0, 1))(matrix), tuple[Tensor, Tensor])
 each: Tensor = tg.func.vmap(tg.func.grad(energy))(matrix)
+each = tg.vmap(tg.grad(tg.grad(tg.sin)))(x) + tg.grad(lambda a: a**3)(2.0)
+batched: Callable[[Callable[[Tensor], Tensor]], Callable[[Tensor], Tensor]]
+batched = functools.partial(tg.vmap, in_dims=1, randomness="same")
+each = batched(energy)(matrix)
+
+
+def wrong_calls() -> None:
+    """Calls that type checkers refuse: mypy says so where an ignored error is none."""
+    tg.grad(energy)(x, x)  # type: ignore[call-arg]
+    tg.grad(energy, argnums="a")  # type: ignore[arg-type]
+    tg.value_and_grad(weighted)(x)  # type: ignore[call-arg]
+    tg.value_and_grad(weighted)(x, x, exponent=3)  # type: ignore[call-arg]
+    tg.vmap(energy)("matrix")  # type: ignore[arg-type]
+    tg.vmap(energy)(matrix).norm_of()  # type: ignore[attr-defined]
+    tg.func.jacrev(energy)(a=2)  # type: ignore[arg-type]
+    tg.func.jacfwd(energy)()  # type: ignore[call-arg]
+    tg.func.hessian(energy)(x, 2)  # type: ignore[call-arg]
+
+
 primal, tangent = tg.func.jvp(energy, (x,), (x,))
 full: Tensor = tg.autograd.functional.jacobian(energy, x)
 again = tg.utils.checkpoint.checkpoint(energy, x, use_reentrant=False)

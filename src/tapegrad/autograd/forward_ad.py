@@ -59,10 +59,9 @@ class UnpackedDualTensor(NamedTuple):
     --------
     >>> import tapegrad as tg
     >>> import tapegrad.autograd.forward_ad as fwAD
-    >>> with fwAD.dual_level():
-    ...     dual = fwAD.make_dual(tg.tensor(3.0), tg.tensor(1.0))
-    ...     print(fwAD.unpack_dual(dual * dual).tangent)
-    tensor(6.)
+    >>> primal, tangent = fwAD.unpack_dual(tg.tensor(3.0))  # outside of a level
+    >>> primal, tangent
+    (tensor(3.), None)
     """
 
     primal: Tensor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy
 
-from .dtypes import as_dtype, bool_, get_default_dtype
+from .dtypes import as_dtype, bool_, dtype, get_default_dtype
 
 __all__ = ["finfo", "iinfo"]
 
@@ -13,8 +13,9 @@ class _Limits:
     """Common part of `finfo` and `iinfo`."""
 
     __slots__ = ("bits", "dtype")
-    bits: int
-    dtype: str
+
+    def __init__(self, dtype: dtype, bits: int) -> None:
+        self.dtype, self.bits = dtype.name, int(bits)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Limits) and self.dtype == other.dtype
@@ -63,8 +64,7 @@ class finfo(_Limits):
                 "Use torch.iinfo to handle 'torch.finfo'"
             )
         limits = numpy.finfo(d.np)
-        self.dtype = d.name
-        self.bits = int(limits.bits)
+        super().__init__(d, limits.bits)
         self.eps = float(limits.eps)
         self.max = float(limits.max)
         self.min = float(limits.min)
@@ -93,7 +93,7 @@ class iinfo(_Limits):
     max, min : int
         Largest and most negative number.
     dtype : str
-        The dtype's name.
+        ``"int64"``.
 
     Examples
     --------
@@ -114,8 +114,7 @@ class iinfo(_Limits):
         if d is bool_:
             raise TypeError("torch.bool is not supported by torch.iinfo")
         limits = numpy.iinfo(d.np)
-        self.dtype = d.name
-        self.bits = int(limits.bits)
+        super().__init__(d, limits.bits)
         self.max = int(limits.max)
         self.min = int(limits.min)
 

@@ -18,19 +18,17 @@ from ..tape.hook_cycles import KEPT_WITH
 from ..tape.hooks import Hooks, RemovableHandle
 from ..tape.leaf_storage import Storage, leaf_of, storage_of
 from ..tape.tape import Tape, slot_of, tape_at
-from ..tape.watching import watch
 from . import saved_tensors as saved
 from .edges import edge_places
 from .leaf_grads import add_to_grad
-from .node_names import AS_STRIDED, name_of
+from .node_names import AS_STRIDED, name_of, source_of
 from .python_steps import Swept, no_grad_on, scattered
 from .reverse_pass import Request
 from .saved_tensor import SavedTensor
 from .targets import Target
+from .tensor_hooks import hooks_of
 
-__all__ = [
-    "AccumulateGrad", "Node", "edge_of", "hooks_of", "kept_node", "leaf_node", "node_of", "watched",
-]  # fmt: skip
+__all__ = ["AccumulateGrad", "Node", "edge_of", "kept_node", "leaf_node", "node_of"]
 
 
 class Node(metaclass=ABCMeta):  # noqa: B024 - contexts of Functions are registered as nodes
@@ -359,37 +357,10 @@ def edge_of(tensor: TensorHandle) -> tuple[Node, int]:
     """The node of an active tensor, of a leaf as well, and which of its outputs the tensor is."""
     tape = tape_at(tensor._state)
     with tape.lock:
-        node, source = kept_node(tensor), _source(tape, tensor, None)
+        node, source = kept_node(tensor), source_of(tape, tensor, None)
         if node is None or source is None:
             return leaf_node(tensor), 0
         return node, views.output_number(tape, slot_of(tape, source))
-
-
-def hooks_of(tensor: TensorHandle) -> Hooks:
-    """The hooks of a tensor, made if there are none.
-
-    Raises
-    ------
-    RuntimeError
-        If the tensor does not require grad.
-    """
-    if not tensor.requires_grad:
-        raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
-    storage = storage_of(tensor)
-    if tensor.is_leaf:
-        assert storage is not None
-        if storage.hooks is None:
-            storage.hooks = Hooks()
-        return storage.hooks
-    tape, slot = watched(tensor)
-    return tape.hooks.setdefault(slot, Hooks())
-
-
-def watched(tensor: TensorHandle) -> tuple[Tape, int]:
-    """Let passes that come by a result look at its adjoint; its tape and slot."""
-    record.adopt(tensor)  # or it raises: the graph is another thread's
-    tape = tape_at(tensor._state)
-    return tape, watch(tape, tensor)
 
 
 @cache
@@ -403,38 +374,10 @@ def node_of(tensor: TensorHandle, user: int | None = None) -> Node | None:
     if tensor.is_leaf and not tape.writes:
         return None
     with tape.lock:
-        source = _source(tape, tensor, user)
+        source = source_of(tape, tensor, user)
         if source is None:
             return None
         return _shared(tape, source, _node_type(name_of(tape, source, user)))
-
-
-def _source(tape: Tape, tensor: TensorHandle, user: int | None) -> AnyTensor | None:
-    """The tensor of whose statement the node is; None for a leaf.
-
-    Raises
-    ------
-    RuntimeError
-        If there is no such node: PyTorch's error for a view that was made stale.
-    """
-    slot = slot_of(tape, tensor)
-    if user is None and tape.writes and (text := views.invalid(tape, slot)):
-        raise RuntimeError(text)
-    if tensor.is_leaf:
-        return None
-    instruction = tape.instruction_of(slot)
-    if instruction.op.name == "unpacked":  # another value for a tensor, whose node it keeps
-        kept = record.tensor_at(tape, tape.args_of(slot)[0])
-        return tensor if kept.is_leaf else _source(tape, kept, slot)
-    args = tape.args_of(slot) if instruction.op.kind == nt.WRITE else []
-    if args and args[1]:  # 0: it was passive, and is collected
-        # A result that was then written over the whole tensor has its own statement.
-        source = record.new_tensor(tape, args[1], instruction.layouts[1])
-        same = instruction.layouts[0].shape == instruction.layouts[1].shape
-        named = instruction.attrs["named"]
-        if same and name_of(tape, source, user) == named == name_of(tape, tensor, user):
-            return source
-    return tensor
 
 
 def _shared(tape: Tape, tensor: TensorHandle, kind: type[Node]) -> Node:

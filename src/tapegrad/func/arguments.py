@@ -9,7 +9,7 @@ tensors. Errors are PyTorch's, with its texts, but for those of JAX's call style
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -24,6 +24,8 @@ from ..tensors.tensor import Tensor
 __all__ = [
     "Argnums",
     "FlatFunction",
+    "Parameters",
+    "Result",
     "TransformRun",
     "argument_positions",
     "replaced",
@@ -31,6 +33,9 @@ __all__ = [
 ]
 
 Argnums = int | tuple[int, ...]
+#: parameters and result of the user's function, which the transformed one has, too
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
 
 # --------------------------------------------------------------------------- positions

@@ -19,7 +19,7 @@ from ..autograd.transform_level import Level
 from ..tape import pytree as trees
 from ..tape.recording import is_tensor
 from ..tensors.tensor import Tensor
-from .arguments import Argnums, TransformRun
+from .arguments import Argnums, Parameters, Result, TransformRun
 
 __all__ = ["VJP", "floating_output", "grad", "grad_and_value", "jvp", "linearize", "vjp"]
 
@@ -28,8 +28,8 @@ JVP = "jvp(f, primals, tangents)"
 
 
 def grad_and_value(
-    func: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False
-) -> Callable[..., Any]:
+    func: Callable[Parameters, Result], argnums: Argnums = 0, has_aux: bool = False
+) -> Callable[Parameters, tuple[Any, Result]]:
     """Return a function that computes a pair of the gradient of `func` and its value.
 
     Parameters
@@ -88,8 +88,8 @@ def check_scalar(name: str, value: Any) -> None:
 
 
 def grad(
-    func: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False
-) -> Callable[..., Any]:
+    func: Callable[Parameters, Any], argnums: Argnums = 0, has_aux: bool = False
+) -> Callable[Parameters, Any]:
     """Return a function that computes the gradient of `func`.
 
     Parameters
@@ -119,7 +119,7 @@ def grad(
 
 
 def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
-    """TransformRun `func` and return its output with a function that multiplies cotangents with its Jacobian.
+    """Run `func` and return its output with a function that multiplies cotangents with its Jacobian.
 
     Parameters
     ----------
@@ -202,7 +202,7 @@ def jvp(
     func: Callable[..., Any], primals: Any, tangents: Any, *, strict: bool = False,
     has_aux: bool = False,
 ) -> tuple[Any, ...]:  # fmt: skip
-    """TransformRun `func` and return its output with the product of its Jacobian and tangents.
+    """Run `func` and return its output with the product of its Jacobian and tangents.
 
     Tangents are recorded beside the statements of `func`, so the whole costs some two to three times as
     much as `func`, for any number of inputs and outputs. Results that `func` computes under `no_grad` have
@@ -278,7 +278,7 @@ def _check_tensors(leaves: list[Any], role: str) -> None:
 
 
 def linearize(func: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
-    """TransformRun `func` and return its output with a function that multiplies its Jacobian with tangents.
+    """Run `func` and return its output with a function that multiplies its Jacobian with tangents.
 
     `func` and the reverse pass are recorded once, so that each product afterwards costs one sweep.
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from ..autograd.jacobian_products import check_gaps, columns, rows, unit_batches
 from ..autograd.transform_level import Level
 from ..functions.shape.joining import stack
 from ..tape import pytree as trees
 from ..tensors.tensor import Tensor
-from .arguments import Argnums, TransformRun, argument_positions, replaced
+from .arguments import Argnums, Parameters, TransformRun, argument_positions, replaced
 from .gradients import JVP, VJP, floating_output, jvp
 from .vectorized_map import check_randomness, random_guard
 
@@ -19,9 +19,9 @@ __all__ = ["hessian", "jacfwd", "jacrev", "second_derivatives"]
 
 
 def jacrev(
-    func: Callable[..., Any], argnums: Argnums = 0, *, has_aux: bool = False,
+    func: Callable[Parameters, Any], argnums: Argnums = 0, *, has_aux: bool = False,
     chunk_size: int | None = None, _preallocate_and_copy: bool = False,
-) -> Callable[..., Any]:  # fmt: skip
+) -> Callable[Parameters, Any]:  # fmt: skip
     """Return a function that computes the Jacobian of `func` by rows, in reverse mode.
 
     Elements of the output are differentiated many at a time, in one sweep.
@@ -61,13 +61,13 @@ def jacrev(
             blocks = rows(outputs, run.inputs, create_graph=level.outside(outputs))
             return _nested_blocks(run, blocks, spec, has_aux)
 
-    return wrapper
+    return cast(Callable[Parameters, Any], wrapper)  # but for keywords
 
 
 def jacfwd(
-    func: Callable[..., Any], argnums: Argnums | None = 0, has_aux: bool = False, *,
+    func: Callable[Parameters, Any], argnums: Argnums | None = 0, has_aux: bool = False, *,
     randomness: str = "error",
-) -> Callable[..., Any]:  # fmt: skip
+) -> Callable[Parameters, Any]:  # fmt: skip
     """Return a function that computes the Jacobian of `func` by columns, in forward mode.
 
     It costs one recorded reverse pass, and a sweep for many elements of the arguments at a time.
@@ -111,7 +111,7 @@ def jacfwd(
             blocks = columns(outputs, run.inputs, create_graph=level.outside(outputs))
             return _nested_blocks(run, blocks, spec, has_aux)
 
-    return wrapper
+    return cast(Callable[Parameters, Any], wrapper)  # but for keywords
 
 
 def _one_by_one(
@@ -169,7 +169,7 @@ def _nested_blocks(
     return (jacobian, run.aux) if has_aux else jacobian
 
 
-def hessian(func: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
+def hessian(func: Callable[Parameters, Any], argnums: Argnums = 0) -> Callable[Parameters, Any]:
     """Return a function that computes the second derivatives of `func`.
 
     It is the Jacobian of the gradient: of a function with one value by rows, in one sweep for many of
@@ -199,7 +199,7 @@ def hessian(func: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any
     def wrapper(*args: Any) -> Any:
         return second_derivatives(func, args, argnums)
 
-    return wrapper
+    return cast(Callable[Parameters, Any], wrapper)  # but for keywords
 
 
 def second_derivatives(func: Callable[..., Any], args: Sequence[Any], argnums: Argnums) -> Any:

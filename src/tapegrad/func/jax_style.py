@@ -7,6 +7,9 @@ arguments. So they nest with each other and with those transforms.
 The arguments that are differentiated are nested dicts, lists, tuples, namedtuples and dataclasses of
 tensors, NumPy arrays and Python floats; results are Tensors. NumPy arrays among the other arguments
 become Tensors, too (by copying). None is an empty container, as in JAX.
+
+To type checkers the new function has the parameters of the old one: annotate ``Tensor | float`` to call it
+with either.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from .. import func
 from ..autograd.jacobian_products import pull, zeros_for_none
 from ..autograd.transform_level import Level
 from ..tape import pytree as trees
-from .arguments import FlatFunction, TransformRun, to_tensor
+from .arguments import FlatFunction, Parameters, Result, TransformRun, to_tensor
 from .gradients import check_scalar
 from .jacobians import second_derivatives
 
@@ -29,8 +32,8 @@ Argnums = int | Sequence[int]
 
 
 def value_and_grad(
-    fun: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False
-) -> Callable[..., Any]:
+    fun: Callable[Parameters, Result], argnums: Argnums = 0, has_aux: bool = False
+) -> Callable[Parameters, tuple[Result, Any]]:
     """Return a function that computes the value of `fun` and its gradient.
 
     Parameters
@@ -74,8 +77,8 @@ def value_and_grad(
 
 
 def grad(
-    fun: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False
-) -> Callable[..., Any]:
+    fun: Callable[Parameters, Any], argnums: Argnums = 0, has_aux: bool = False
+) -> Callable[Parameters, Any]:
     """Return a function that computes the gradient of `fun`.
 
     Parameters
@@ -105,8 +108,8 @@ def grad(
 
 
 def jacobian(
-    fun: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False
-) -> Callable[..., Any]:
+    fun: Callable[Parameters, Any], argnums: Argnums = 0, has_aux: bool = False
+) -> Callable[Parameters, Any]:
     """Return a function that computes the Jacobian of `fun`, by rows.
 
     ``tg.func.jacfwd`` goes by columns, which is better where the outputs are more than the inputs.
@@ -142,7 +145,7 @@ def jacobian(
     return wrapper
 
 
-def hessian(fun: Callable[..., Any], argnums: Argnums = 0) -> Callable[..., Any]:
+def hessian(fun: Callable[Parameters, Any], argnums: Argnums = 0) -> Callable[Parameters, Any]:
     """Return a function that computes the second derivatives of `fun`.
 
     Parameters

@@ -26,6 +26,7 @@ from ..tape.recording import is_tensor
 from ..tape.tape import slot_of
 from ..tape.user_code import call_user
 from ..transforms.batch_trace import BatchTrace
+from .arguments import Parameters, Result
 
 __all__ = ["check_randomness", "random_guard", "vmap"]
 
@@ -36,10 +37,10 @@ RANDOM = (
 
 
 def vmap(
-    func: Callable[..., Any], in_dims: int | tuple[Any, ...] = 0,
+    func: Callable[Parameters, Result], in_dims: int | tuple[Any, ...] = 0,
     out_dims: int | tuple[Any, ...] | None = 0, randomness: str = "error", *,
     chunk_size: int | None = None,
-) -> Callable[..., Any]:  # fmt: skip
+) -> Callable[Parameters, Result]:  # fmt: skip
     """Return a function that applies `func` to every slice of its arguments.
 
     `func` runs once for all slices, with all that is inside of it: gradients, Jacobians, another `vmap`.

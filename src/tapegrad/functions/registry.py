@@ -1,4 +1,4 @@
-"""Where the functions of this folder register themselves."""
+"""Registry of the functions of this folder."""
 
 from __future__ import annotations
 

@@ -93,7 +93,10 @@ class Expressions:
             dict(inspect.getclosurevars(function).nonlocals), function.__globals__
         )
         self.variables: dict[str, Any] = {}
-        self._locals = frozenset(function.__code__.co_varnames)
+        #: variables that have a value on each way to the place that is being written
+        self.assigned: set[str] = set()
+        self.locals = frozenset(function.__code__.co_varnames)
+        self._owner = function.__name__
 
     # ------------------------------------------------------------------ values
     def value(self, x: Any) -> Value:
@@ -145,9 +148,13 @@ class Expressions:
     def _name(self, node: ast.Name) -> Any:
         name = node.id
         if name in self.variables:
+            if name not in self.assigned:
+                raise MismatchError(
+                    f"{name} of {self._owner} is read, but only some of the ways here assign it"
+                )
             variable = self.variables[name]
             return Value(variable.kind, self.builder.load(variable.place))
-        if name in self._locals:  # which hides what a module has of this name
+        if name in self.locals:  # which hides what a module has of this name
             raise MismatchError(f"{name} is read above its first assignment")
         if name in self._scope:
             return self._scope[name]
@@ -169,6 +176,8 @@ class Expressions:
         """An operation of two operands."""
         if not isinstance(a, Value) and not isinstance(b, Value):
             return _KNOWN[kind](a, b)
+        if kind in (ast.LShift, ast.RShift) and isinstance(b, int) and not 0 <= b < 64:
+            raise MismatchError(f"a shift by {b}: integers have 64 bits")
         x, y = self._pair(a, b)
         result = common([x.kind, y.kind])
         if kind is ast.Pow:
@@ -327,7 +336,7 @@ class Expressions:
         return self.load(base.kind, self.place(base, index))
 
     def place(self, base: Value, index: Any) -> Any:
-        """Where an element is behind a pointer."""
+        """Address of an element behind a pointer."""
         if base.kind.element is None:
             raise MismatchError(f"{base.kind.name} has no elements")
         return self.builder.gep(base.value, [self.converted(index, INT)])

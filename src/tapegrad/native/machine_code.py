@@ -30,7 +30,7 @@ from . import object_cache as store
 from .entries import ENTRIES, Entry
 from .helpers import IS_HELPER, assisted
 from .progress import Progress
-from .targets import Target, has_fma, machine_of, target
+from .targets import Target, machine_of, target
 
 __all__ = [
     "COUNTS",
@@ -41,7 +41,6 @@ __all__ = [
     "assembly_unit",
     "compiled",
     "entry",
-    "has_fma",
     "is_stored",
     "keep_for_ever",
     "kernel_address",

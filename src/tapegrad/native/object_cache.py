@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import stat
 import sys
@@ -27,7 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import object_files
-from .targets import SHIPPED, target
+from .targets import SHIPPED, Target, target
 
 try:
     import fcntl
@@ -207,9 +206,15 @@ def _others() -> tuple[Path, ...]:
 
 def folders() -> tuple[Path, ...]:
     """Folders where code is looked for, in this order."""
+    return _folders_for(target())
+
+
+@cache
+def _folders_for(target: Target) -> tuple[Path, ...]:
+    """Folders where code for a target is looked for."""
     writable, readable = _writable()
     first = () if writable is None else (writable,)
-    return (SHIPPED / target().name, *first, *readable, *_others())
+    return (SHIPPED / target.name, *first, *readable, *_others())
 
 
 def cache_folder() -> Path | None:
@@ -351,13 +356,31 @@ def limit() -> int:
     """Bytes that are kept: ``TAPEGRAD_CACHE_LIMIT`` in megabytes, or `LIMIT`."""
     text = os.environ.get("TAPEGRAD_CACHE_LIMIT") or str(LIMIT)
     try:
-        size = float(text)
+        megabytes = float(text)
     except ValueError:
-        size = math.nan
-    if not size >= 0:
-        _warn(f"TAPEGRAD_CACHE_LIMIT={text} is no number of megabytes; {LIMIT} are kept")
-        size = LIMIT
-    return int(min(size * 2**20, sys.maxsize))
+        megabytes = 0.0
+    if not megabytes > 0:  # NaN, too
+        _warn_of_limit(text)
+        megabytes = LIMIT
+    return int(min(megabytes * 2**20, sys.maxsize))
+
+
+@cache
+def _warn_of_limit(text: str) -> None:
+    """Warn once of a limit that is none."""
+    warnings.warn(
+        f"TAPEGRAD_CACHE_LIMIT={text} is no number of megabytes above 0: {LIMIT} are kept",
+        RuntimeWarning,
+        stacklevel=3,
+    )
+
+
+def _removed(path: Path) -> bool:
+    """Remove a file; return True if it went."""
+    with suppress(OSError):
+        path.unlink()
+        return True
+    return False
 
 
 def prune(folder: Path, size: int | None = None) -> int:
@@ -370,11 +393,9 @@ def prune(folder: Path, size: int | None = None) -> int:
     total, count, now = sum(status.st_size for _, status in known), 0, time.time()
     for path, status in known:
         stale = path.name.startswith(_PART) and now - status.st_mtime > _DAY / 24
-        if total > size or stale:
-            with suppress(OSError):
-                path.unlink()
-                total -= status.st_size
-                count += 1
+        if (total > size or stale) and _removed(path):
+            total -= status.st_size
+            count += 1
     return count
 
 
@@ -382,16 +403,17 @@ def check(folder: Path) -> list[Path]:
     """Remove files that are damaged; which they were."""
     bad = []
     for path, _ in files(folder):
-        if path.suffix == _SUFFIX and (path.is_symlink() or _read(path, [], trusted=True) is None):
-            with suppress(OSError):
-                path.unlink()
-                bad.append(path)
+        if path.suffix != _SUFFIX:  # being written
+            continue
+        damaged = path.is_symlink() or _read(path, [], trusted=True) is None
+        if damaged and _removed(path):
+            bad.append(path)
     return bad
 
 
 def clear(folder: Path) -> int:
     """Remove all files of a folder; how many went."""
-    return prune(folder, -1)
+    return sum(_removed(path) for path, _ in files(folder))
 
 
 _pruned: list[Any] = []

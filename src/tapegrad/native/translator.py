@@ -3,7 +3,9 @@
 A function is numbers, pointers, loops and calls of other such functions: no objects, no exceptions. It is
 written once for the kinds of its operands, whatever calls it: all of native code takes 0.7 s here, where
 numba's inference of types took 40 s, and LLVM has less to remove. Kinds of variables come from what is
-assigned to them; where a later assignment has a wider one, the function is written again.
+assigned to them; where a later assignment has a wider one, the function is written again. A variable is read
+only where each way has assigned it. A shift by a known count is checked; one by a variable is LLVM's: right
+for 0 to 63 bits, any number for other counts (Python refuses those below 0, and has integers without end).
 
 Start reading at `Translator.entry`, then `_Body` and expressions.py.
 """
@@ -46,6 +48,14 @@ class _Kept(NamedTuple):
     computed: set[str]
 
 
+class _Loop(NamedTuple):
+    """A loop that is being written: blocks that go on and end it, and what is assigned at each break."""
+
+    again: Any
+    end: Any
+    at_breaks: list[set[str]]
+
+
 class _Function(NamedTuple):
     value: Any
     result: Kind
@@ -85,17 +95,28 @@ class Translator:
         outer.attributes.add("nounwind")
         builder = ir.IRBuilder(outer.append_basic_block("start"))
         inside = function if isinstance(function, helper) else helper(function)
-        x = self.call(
-            builder, inside, [Value(k, v) for k, v in zip(kinds, outer.args, strict=True)]
-        )
+        values = [Value(k, v) for k, v in zip(kinds, outer.args, strict=True)]
         if _KINDS[result] == NOTHING:
+            self.call(builder, inside, values)
             builder.ret_void()
         else:
-            if x is None:
-                raise TranslationError(f"{inside.name} returns nothing")
+            x = self.number(builder, inside, values)
             builder.ret(
                 Expressions(inside.function, self.call, builder).converted(x, _KINDS[result])
             )
+
+    def number(self, builder: Any, function: helper, values: Sequence[Value]) -> Value:
+        """Write a call of a function for its result.
+
+        Raises
+        ------
+        TranslationError
+            If it returns nothing.
+        """
+        x = self.call(builder, function, values)
+        if x is None:
+            raise TranslationError(f"{function.name} returns nothing")
+        return x
 
     def call(self, builder: Any, function: helper, values: Sequence[Value]) -> Value | None:
         """Write a call of a function, and the function if it is not there yet."""
@@ -140,9 +161,7 @@ def called(builder: Any, function: helper, values: Sequence[Any]) -> Any:
     """Write a call of a function of float64s and int64s where other code is written; its LLVM value."""
     translator = _TRANSLATORS.setdefault(builder.module, Translator(builder.module))
     kinds = {F64.type: F64, INT.type: INT}
-    result = translator.call(builder, function, [Value(kinds[x.type], x) for x in values])
-    assert result is not None
-    return result.value
+    return translator.number(builder, function, [Value(kinds[x.type], x) for x in values]).value
 
 
 class _Body(Expressions):
@@ -166,7 +185,7 @@ class _Body(Expressions):
         super().__init__(function, call, ir.IRBuilder(target.value.append_basic_block("start")))
         self._function, self._kept, self._target = function, kept, target
         self.result, self.guessed = target.result, guessed
-        self._loops: list[tuple[Any, Any]] = []
+        self._loops: list[_Loop] = []
 
     def write(self, kinds: Sequence[Kind]) -> None:
         """Write the function for operands of some kinds."""
@@ -257,6 +276,11 @@ class _Body(Expressions):
             with self.builder.goto_entry_block():
                 self.variables[name] = _Variable(kind, self.builder.alloca(kind.type, name=name))
         self.builder.store(self.converted(value, kind), self.variables[name].place)
+        self.assigned.add(name)
+
+    def _meet(self, ways: Sequence[set[str]]) -> None:
+        """Go on where some ways meet, each with the variables that it has assigned; all on none."""
+        self.assigned = {*self.locals}.intersection(*ways)
 
     # ------------------------------------------------------------------ control
     def _write_return(self, node: ast.Return) -> None:
@@ -282,12 +306,17 @@ class _Body(Expressions):
         yes, end = builder.append_basic_block("if"), builder.append_basic_block("endif")
         no = builder.append_basic_block("else") if node.orelse else end
         self.branch(node.test, yes, no)
+        before, ways = {*self.assigned}, []
         for block, statements in ((yes, node.body), (no, node.orelse)):
+            self.assigned = {*before}
             if block is not end:
                 builder.position_at_end(block)
                 self._statements(statements)
+            if block is end or not builder.block.is_terminated:
+                ways.append(self.assigned)
                 self._go(end)
         builder.position_at_end(end)
+        self._meet(ways)
 
     def _known(self, node: ast.expr) -> bool | None:
         """Truth of a condition that is known, which has no code."""
@@ -312,21 +341,29 @@ class _Body(Expressions):
             self.branch(node.test, body, end)
         else:
             builder.branch(body if known else end)
-        self._loop(body, test, end, node.body)
+        before = {*self.assigned}
+        at_breaks = self._loop(body, test, end, node.body)
+        self._meet(at_breaks if known else [before])  # a break comes after more assignments
 
-    def _loop(self, body: Any, again: Any, end: Any, statements: Sequence[ast.stmt]) -> None:
+    def _loop(
+        self, body: Any, again: Any, end: Any, statements: Sequence[ast.stmt]
+    ) -> list[set[str]]:
+        """Write the body of a loop; the variables that are assigned at each break."""
         self.builder.position_at_end(body)
-        self._loops.append((again, end))
+        loop = _Loop(again, end, [])
+        self._loops.append(loop)
         self._statements(statements)
         self._loops.pop()
         self._go(again)
         self.builder.position_at_end(end)
+        return loop.at_breaks
 
     def _write_break(self, node: ast.Break) -> None:
-        self.builder.branch(self._loops[-1][1])
+        self._loops[-1].at_breaks.append({*self.assigned})
+        self.builder.branch(self._loops[-1].end)
 
     def _write_continue(self, node: ast.Continue) -> None:
-        self.builder.branch(self._loops[-1][0])
+        self.builder.branch(self._loops[-1].again)
 
     def _write_for(self, node: ast.For) -> None:
         """``for i in range(...)``."""
@@ -351,8 +388,10 @@ class _Body(Expressions):
             goes_on = builder.select(down, builder.icmp_signed(">", index, last), goes_on)
         builder.cbranch(goes_on, body, end)
         builder.position_at_end(body)
+        before = {*self.assigned}
         self._assign(node.target, Value(INT, index))
         self._loop(body, again, end, node.body)
+        self._meet([before])
         builder.position_at_end(again)
         builder.store(builder.add(builder.load(place), self.converted(step, INT)), place)
         builder.branch(test)

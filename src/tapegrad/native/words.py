@@ -179,7 +179,7 @@ add_atomically = Word(
 )  # fmt: skip
 float_bits = Word("float_bits", lambda builder, x: builder.bitcast(x, _I64), INT, (F64,))
 bits_float = Word("bits_float", lambda builder, x: builder.bitcast(x, F64.type), F64, (INT,))
-#: ``x * y + z``, rounded once; slow where the processor does not have it (`machine_code.has_fma`)
+#: ``x * y + z``, rounded once; slow where the processor does not have it (`targets.has_fma`)
 fma = Word("fma", lambda builder, x, y, z: builder.fma(x, y, z), F64, (F64, F64, F64))
 #: ``x if condition else y``, both of which are computed
 select = Word("select", lambda builder, c, x, y: builder.select(c, x, y), F64, (BIT, F64, F64))

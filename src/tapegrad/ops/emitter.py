@@ -19,7 +19,7 @@ import numpy as np
 from llvmlite import ir
 
 from ..base.dtypes import float32, float64
-from ..native.machine_code import has_fma
+from ..native.targets import has_fma
 from .kernels import exp_log, trig
 from .kernels.pointwise import FUNCTIONS
 from .kernels.vectorised import Elementary

@@ -61,7 +61,7 @@ def _overlap(shape: Sequence[int], strides: Sequence[int], itemsize: int) -> boo
 
 
 class Layout:
-    """How a value lies in memory; made by `intern` only.
+    """The place and order of a value in memory; made by `intern` only.
 
     Attributes
     ----------
@@ -252,7 +252,7 @@ def _home(layout: Layout) -> Formulas | None:
 
 
 def reference_counts(things: Sequence[object]) -> list[int]:
-    """How many references there are to each of some objects, beside that of the sequence."""
+    """Count the references to each of some objects, without that of the sequence."""
     return [sys.getrefcount(x) - _OWN for x in things]
 
 

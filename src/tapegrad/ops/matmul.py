@@ -48,7 +48,7 @@ class Geometry(NamedTuple):
 
 
 def geometry(x: Layout, y: Layout) -> Geometry:
-    """How the matmul loop multiplies two layouts; vectors count as a row, or a column.
+    """Two layouts as the matmul loop multiplies them; vectors count as a row, or a column.
 
     A batch against a single matrix becomes one tall matrix where strides allow it.
     """

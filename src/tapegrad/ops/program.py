@@ -51,7 +51,7 @@ LANED = nt.LANED_SCRATCH
 
 
 class Operand(NamedTuple):
-    """Where an operand of a step is: a reference, a byte offset, and strides over the step's shape.
+    """The place of an operand of a step: a reference, a byte offset, and strides over the step's shape.
 
     With lanes (many cotangents in one sweep), each element is as many numbers in a row; `lane` is the
     bytes from one to the next, 0 for what is the same for all. Offset and strides are those of one lane.

@@ -14,6 +14,7 @@ from ..base import torch_messages as messages
 from ..base.errors import UnsupportedError
 from ..engine import inference, node
 from ..engine import reverse as engine
+from ..engine.tensor_hooks import hooks_of, watched
 from ..native import abi as nt
 from ..native.handle_type import AnyTensor, status_of
 from ..ops.layout import Layout
@@ -239,7 +240,7 @@ class AutogradMethods:
         RuntimeError
             If the tensor does not require grad.
         """
-        return node.hooks_of(self).add("tensor", hook)
+        return hooks_of(self).add("tensor", hook)
 
     def register_post_accumulate_grad_hook(self: Any, hook: Any) -> RemovableHandle:
         """Call a function with this leaf once its ``grad`` has been accumulated.
@@ -249,7 +250,7 @@ class AutogradMethods:
         RuntimeError
             If the tensor does not require grad, or is not a leaf.
         """
-        hooks = node.hooks_of(self)
+        hooks = hooks_of(self)
         if not self.is_leaf:
             raise RuntimeError(
                 "post accumulate grad hooks cannot be registered on non-leaf tensors"
@@ -271,7 +272,7 @@ class AutogradMethods:
             raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
         if self.is_leaf:
             return
-        tape, slot = node.watched(self)
+        tape, slot = watched(self)
         storage = storage_of(self)
         if storage is None:
             storage = self._meta = Storage(None, leaf=False)

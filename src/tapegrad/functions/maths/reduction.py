@@ -217,7 +217,7 @@ def any(input: Tensor, dim: Dims | None = None, keepdim: bool = False) -> Tensor
 
 @declared("(int? dim=None)", "(Dims dim)")
 def count_nonzero(input: Tensor, dim: Dims | None = None) -> Tensor:
-    """How many elements are nonzero, over everything or over dimensions."""
+    """Count the elements that are nonzero, over everything or over dimensions."""
     dims = dims_of(dim, layout_of(input).ndim)
     return record.apply(TABLE["count_nonzero"], (input,), dim=dims, keepdim=False)
 

@@ -35,7 +35,7 @@ def adjoint_bytes(state, r, slot):  # type: ignore[no-untyped-def]
 
 @helper
 def within(state, r, slot):  # type: ignore[no-untyped-def]
-    """Where a slot's adjoint lies in its root's."""
+    """Offset of a slot's adjoint in its root's."""
     address = p64(p64(state)[nt.S_ADDRESS])
     return (address[slot] - address[p32(r[nt.R_ROOT])[slot]]) * r[nt.R_LANES]
 

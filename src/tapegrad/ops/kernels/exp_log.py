@@ -17,7 +17,7 @@ import math
 import numpy as np
 from numpy.lib.introspect import opt_func_info
 
-from ...native.machine_code import has_fma
+from ...native.targets import has_fma
 from ...native.ufunc_loops import PREFERRED
 from ...native.words import (
     bits_float,

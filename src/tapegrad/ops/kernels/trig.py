@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from ...native.machine_code import has_fma
+from ...native.targets import has_fma
 from ...native.ufunc_loops import PREFERRED
 from ...native.words import (
     bits_float,
