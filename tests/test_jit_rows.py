@@ -103,7 +103,9 @@ def test_simplified(case: Case) -> None:
         short = made.simplified()
         short.verify()
         assert len(short) <= len(made)
-        pairs = zip(trees.leaves(made(*case.arrays)), trees.leaves(short(*case.arrays)), strict=True)
+        pairs = zip(
+            trees.leaves(made(*case.arrays)), trees.leaves(short(*case.arrays)), strict=True
+        )
         for a, b in pairs:
             if a is None:
                 assert b is None

@@ -51,7 +51,7 @@ class Field(NamedTuple):
 
 
 _ONE, _TWO, _THREE = object(), object(), object()
-_ARRAY = np.zeros(1)
+_ARRAY = np.zeros((1, 3))
 _BYTES = b"\x01\x02\x03\x04\x05\x06\x07\x08"
 _PAIR, _SLICE = (_ONE, _TWO), slice(_ONE, _TWO, _THREE)
 
@@ -68,6 +68,9 @@ FIELDS = [
     Field("the length of bytes", _BYTES, HEADER, len(_BYTES)),
     Field("the characters of bytes", _BYTES, HEADER + 16, int.from_bytes(_BYTES, "little")),
     Field("an array's data", _ARRAY, HEADER, _ARRAY.ctypes.data),
+    Field("an array's number of dimensions", _ARRAY, HEADER + 8, 2),
+    Field("an array's dtype", _ARRAY, HEADER + 40, id(_ARRAY.dtype)),
+    Field("an array's flags", _ARRAY, HEADER + 48, _ARRAY.flags.num),
 ]
 
 
@@ -75,8 +78,12 @@ def wrong_layout() -> str | None:
     """Return words for the first part of an object that is not where native code reads it, or None."""
     read = ctypes.c_int64.from_address
     for field in FIELDS:
-        if read(id(field.owner) + field.offset).value != field.value:
+        value = read(id(field.owner) + field.offset).value
+        if value != field.value and value & 0xFFFFFFFF != field.value:  # some are 32 bits
             return field.text
+    lengths = read(id(_ARRAY) + HEADER + 16).value
+    if [read(lengths).value, read(lengths + 8).value] != [1, 3]:
+        return "an array's lengths"
     for ufunc in (np.add, np.matmul):
         # Numbers first: where these are wrong, no pointer is followed.
         head = UFunc.of(ufunc)

@@ -13,9 +13,10 @@ from ..native.builtin_calls import native_call
 from ..native.machine_code import Unit, entry, load, source_digest
 from ..ops.instruction import ITAB
 from ..ops.layout import Layout
+from ..tape.failures import failed
 from ..transforms.closed_tape import ClosedTape
 from ..transforms.simplify import simplified as simplified_tape
-from .code import object_code
+from .code import TABLE_HEAD, object_code
 from .fusion import contracted, fused, merged, pruned, simplified
 from .lowering import Program, lowered, text
 from .plan import planned
@@ -68,31 +69,46 @@ class CompiledTape:
         count = len(program.inputs)
         self._kept = (*tape.arrays, *program.tables)
         for i, array in enumerate(self._kept):
-            self._table[2 + count + i] = array.ctypes.data
+            self._table[TABLE_HEAD + count + i] = array.ctypes.data
+        self._called = {layout.calls[id(call)]: call.instruction for call in calls}
         for call in calls:
             row = ITAB.rows[call.instruction.id]
             word = layout.calls[id(call)]
             low, high = row[nt.I_STEP_LO : nt.I_STEP_HI + 1].tolist()
             self._table[word : word + 2] = low | high << 32, row[nt.I_SIZE]
-        self._inputs = slice(2, 2 + count)
-        first = 2 + count + len(program.arrays)
+        self.first_input = TABLE_HEAD
+        self._inputs = slice(TABLE_HEAD, TABLE_HEAD + count)
+        first = TABLE_HEAD + count + len(program.arrays)
         self._order = [b.number for b in program.outputs]
+        self._words = {number: first + i for i, number in enumerate(self._order)}
         self._outputs = slice(first, first + len(program.outputs))
         self._local = threading.local()
+
+    def output_word(self, number: int) -> int:
+        """Word of the table for the address of a result."""
+        return self._words[number]
+
+    def new_table(self) -> tuple[np.ndarray, np.ndarray]:
+        """Make a table and memory for temporaries, which one run at a time may use."""
+        memory = np.empty(self.size + 64, np.uint8)
+        table = self._table.copy()
+        table[1] = (memory.ctypes.data + 63) & ~63
+        return table, memory
 
     def __call__(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Run the code on arrays of the inputs' layouts; results as new arrays."""
         results = [np.empty(x.shape, x.dtype.np) for x in self.outputs]
         local = self._local
         try:
-            table, memory = local.table, local.memory
+            table = local.table
         except AttributeError:
-            memory = local.memory = np.empty(self.size + 64, np.uint8)
-            table = local.table = self._table.copy()
-            table[1] = (memory.ctypes.data + 63) & ~63
+            table, local.memory = self.new_table()
+            local.table = table
         table[self._inputs] = [a.ctypes.data for a in arrays]
         table[self._outputs] = [results[i].ctypes.data for i in self._order]
         status = _run(self.code, table.ctypes.data)
         if status:
-            raise RuntimeError("a kernel failed")
+            number = int(table[0])
+            table[0] = self._table[0]
+            raise failed(self._called[number], status).error()
         return results

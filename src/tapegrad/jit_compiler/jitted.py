@@ -21,6 +21,7 @@ from ..tape.user_code import call_user
 from ..transforms.closed_tape import ClosedTape
 from ..transforms.closing import ClosedTrace, recording
 from .compiled_tape import CompiledTape
+from .fast_call import FastCall
 from .surroundings import Surroundings
 from .tracing import as_input
 
@@ -106,6 +107,8 @@ class Jitted:
         self._traces: dict[Signature, list[_Trace]] = {}
         self._reasons: list[str] = []
         self._lock = new_lock()
+        # A cycle, which the collector breaks: the C function calls this object.
+        self._fast = FastCall(self._general)
 
     def __get__(self, instance: Any, owner: type) -> Any:
         return self if instance is None else functools.partial(self, instance)
@@ -116,6 +119,10 @@ class Jitted:
     # ------------------------------------------------------------------ calls
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the function."""
+        return self._fast.function(*args, **kwargs)
+
+    def _general(self, *args: Any, **kwargs: Any) -> Any:
+        """Do a call with any arguments."""
         tape = current_tape()
         if tape.abstract:  # another jit, or a transform, records it
             return self._func(*args, **kwargs)
@@ -124,8 +131,10 @@ class Jitted:
         for trace in tuple(traces or ()):
             results = self._run(trace, leaves, tape)
             if results is not None:
+                self._use(trace, args, kwargs, signature)
                 return self._returned(trace, results, has_tensors)
         trace, results = self._record(signature, leaves, tape, args, kwargs)
+        self._use(trace, args, kwargs, signature)
         return self._returned(trace, results, has_tensors)
 
     def _signature(
@@ -199,6 +208,21 @@ class Jitted:
             if read.tobytes() != known.tobytes():
                 return None
         return results[: trace.count]
+
+    def _use(self, trace: _Trace, args: Any, kwargs: Any, signature: Signature) -> None:
+        """Let native code do calls like this one from now on, if it can."""
+        places = trace.surroundings.places
+        if (
+            kwargs
+            or places is None
+            or not all(type(x) is np.ndarray for x in args)
+            or True in trace.tape.active
+        ):
+            return
+        if any(isinstance(x, _Constant) for x in trace.outputs) or signature.mode[1] is not float64:
+            return
+        returned = trees.unflatten(trace.out_spec, trace.outputs)
+        self._fast.use(trace.compiled, trace.tape.inputs, returned, trace.reads, places)
 
     def _returned(self, trace: _Trace, results: list[Any], has_tensors: bool) -> Any:
         """What the function returns, of results."""

@@ -23,6 +23,28 @@ _SIMPLE = (int, float, bool, str, bytes, complex, type(None))
 Getter = Callable[[], Any]
 
 
+class _Global:
+    """Looks a global up."""
+
+    def __init__(self, scope: dict[str, Any], name: str) -> None:
+        self.place = 0, scope, name
+        self._scope, self._name = scope, name
+
+    def __call__(self) -> Any:
+        return self._scope[self._name]
+
+
+class _Cell:
+    """Looks the variable of a function around up."""
+
+    def __init__(self, cell: types.CellType) -> None:
+        self.place = 1, cell, None
+        self._cell = cell
+
+    def __call__(self) -> Any:
+        return self._cell.cell_contents
+
+
 class Surroundings:
     """The tensors that a function captured, and the constants that it may have used.
 
@@ -36,12 +58,21 @@ class Surroundings:
     def __init__(self, function: Callable[..., Any], captured: Sequence[Any]) -> None:
         found = list(_values(function))
         by_id: dict[int, Getter] = {}
+        #: the same as words for native code: (0, dict, key, object), (1, cell, None, object); None if it is more
+        self.places: list[tuple[int, Any, Any, Any]] | None = []
         self._constants: list[tuple[Getter, Any]] = []
         for getter, value in found:
             if record.is_tensor(value):
                 by_id.setdefault(id(value), getter)
             elif type(value) in _SIMPLE or isinstance(value, types.FunctionType | np.ndarray):
                 self._constants.append((getter, value))
+                place = getattr(getter, "place", None)
+                if place is None:
+                    self.places = None
+                elif self.places is not None:
+                    self.places.append((*place, value))
+        if captured:
+            self.places = None
         self._getters: list[Getter] = []
         self._known: list[tuple[int, bool]] = []
         for tensor in captured:
@@ -99,14 +130,12 @@ def _values(function: Any) -> Iterator[tuple[Getter, Any]]:
         places: list[tuple[Getter, Any]] = []
         for name in sorted(names):
             if name in scope:
-                places.append(((lambda scope=scope, name=name: scope[name]), scope[name]))
+                places.append((_Global(scope, name), scope[name]))
         for cell in f.__closure__ or ():
             try:
-                places.append(((lambda cell=cell: cell.cell_contents), cell.cell_contents))
+                places.append((_Cell(cell), cell.cell_contents))
             except ValueError:
                 continue
-        for value in f.__defaults__ or ():
-            places.append(((lambda value=value: value), value))
         for getter, value in places:
             for item in _inside(getter, value, depth, names):
                 count += 1

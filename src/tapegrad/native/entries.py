@@ -80,6 +80,7 @@ ENTRIES: dict[str, dict[str, Entry]] = {
     "native.runtime.compiled_tapes": {
         "run_steps": Entry("ii"),
         "run_tape": Entry("ii", call=RELEASED),
+        "call_jitted": Entry("iiii"),
     },
     "native.runtime.reverse_marking": {
         "largest_entry": Entry("iii", call=HELD),

@@ -151,6 +151,8 @@ call_loop = _indirect("call_loop", NOTHING, 4)
 call_checked = _indirect("call_checked", INT, 4)
 #: ``int64 (int64 *table)``: a compiled tape
 call_code = _indirect("call_code", INT, 1)
+#: NumPy's ``PyArray_New``
+call_array_new = _indirect("call_array_new", INT, 9)
 #: ``void (void *)``
 call_void = _indirect("call_void", NOTHING, 1)
 #: ``PyObject *(PyTypeObject *, Py_ssize_t)``
@@ -241,6 +243,12 @@ list_get = external("PyList_GetItem", INT, INT, INT)
 list_append = external("PyList_Append", INT32, INT, INT)
 list_set_slice = external("PyList_SetSlice", INT32, INT, INT, INT, INT)
 set_item = external("PyObject_SetItem", INT32, INT, INT, INT)
+tuple_new = external("PyTuple_New", INT, INT)
+tuple_set = external("PyTuple_SetItem", INT32, INT, INT, INT)
+dict_get = external("PyDict_GetItem", INT, INT, INT)
+save_thread = external("PyEval_SaveThread", INT)
+restore_thread = external("PyEval_RestoreThread", NOTHING, INT)
+memcmp = external("memcmp", INT32, INT, INT, INT)
 
 # --------------------------------------------------------------------------- versions a dtype
 #: words of kernels with a version a dtype (`native_kernels`): a pointer to elements, one to their bits,

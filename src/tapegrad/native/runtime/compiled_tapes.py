@@ -1,16 +1,142 @@
-"""What compiled tapes and their callers need of native code."""
+"""What compiled tapes and their callers need of native code.
+
+`call_jitted` is the C function of a call with NumPy arrays: it compares the arguments with those that the tape was
+recorded for, makes the results, runs the code and puts the results together. What is not as it was recorded is the
+business of a Python function, which gets the arguments as they are.
+"""
 
 from __future__ import annotations
 
-from ..words import call_code
+import numpy as np
+
+from .. import abi as nt
+from .. import words as it
+from ..words import call_code, helper, p32, p64, stack_words
 from .interpreter import run_range
+
+_DATA, _DIMENSIONS, _LENGTHS = nt.HEADER, nt.HEADER + 8, nt.HEADER + 16
+_DTYPE, _FLAGS = nt.HEADER + 40, nt.HEADER + 48
+#: contiguous, and aligned
+_PLAIN = 0x101
 
 
 def run_steps(steps, table):  # type: ignore[no-untyped-def]
-    """Run the steps of an instruction (`packed` of ops/program.py) on a table of pointers, as `run_program` does."""
+    """Run the steps of an instruction on a table of pointers, as `run_program` does."""
     return run_range(steps, table)
 
 
 def run_tape(code, table):  # type: ignore[no-untyped-def]
-    """Run a compiled tape; what it returns."""
+    """Run a compiled tape, and return what it does."""
     return call_code(code, table)
+
+
+@helper
+def take_inputs(r, args):  # type: ignore[no-untyped-def]
+    """Write the arguments' addresses into the table; 0 if one is not as it was recorded."""
+    table, rows = p64(r[nt.J_TABLE]), r[nt.J_INPUT_ROWS]
+    first = r[nt.J_FIRST_INPUT]
+    for i in range(r[nt.J_INPUTS]):
+        x, row = p64(args)[i], p64(rows + 8 * nt.J_INPUT * i)
+        if p64(x + nt.HEADER - 8)[0] != r[nt.J_ARRAY_TYPE] or p64(x + _DTYPE)[0] != row[0]:
+            return np.int64(0)
+        if p32(x + _DIMENSIONS)[0] != row[1] or (p32(x + _FLAGS)[0] & _PLAIN) != _PLAIN:
+            return np.int64(0)
+        lengths = p64(p64(x + _LENGTHS)[0])
+        for j in range(row[1]):
+            if lengths[j] != row[2 + j]:
+                return np.int64(0)
+        table[first + i] = p64(x + _DATA)[0]
+    return np.int64(1)
+
+
+@helper
+def surroundings_are_same(r):  # type: ignore[no-untyped-def]
+    """Return whether the globals and variables that the function uses are the objects that they were."""
+    for i in range(r[nt.J_PLACES]):
+        row = p64(r[nt.J_PLACE_ROWS] + 8 * nt.J_PLACE * i)
+        value = it.dict_get(row[1], row[2]) if row[0] == 0 else p64(row[1] + nt.HEADER)[0]
+        if value != row[3]:
+            return np.int64(0)
+    return np.int64(1)
+
+
+@helper
+def new_outputs(r, out):  # type: ignore[no-untyped-def]
+    """Make arrays for the results, and write their addresses into the table; 0 without memory."""
+    table = p64(r[nt.J_TABLE])
+    for i in range(r[nt.J_OUTPUTS]):
+        row = p64(r[nt.J_OUTPUT_ROWS] + 8 * nt.J_OUTPUT * i)
+        array = it.call_array_new(
+            r[nt.J_ARRAY_NEW], r[nt.J_ARRAY_TYPE], row[1], row[2], row[0], 0, 0, 0, 0, 0
+        )
+        if array == 0:
+            drop(out, i)
+            return np.int64(0)
+        p64(out)[i] = array
+        table[row[3]] = p64(array + _DATA)[0]
+    return np.int64(1)
+
+
+@helper
+def drop(objects, count):  # type: ignore[no-untyped-def]
+    """Give references back."""
+    for i in range(count):
+        it.py_decref(p64(objects)[i])
+
+
+@helper
+def guards_hold(r):  # type: ignore[no-untyped-def]
+    """Return whether the values that the function read are what they were."""
+    for i in range(r[nt.J_GUARDS]):
+        row = p64(r[nt.J_GUARD_ROWS] + 8 * nt.J_GUARD * i)
+        if it.memcmp(row[0], row[1], row[2]) != 0:
+            return np.int64(0)
+    return np.int64(1)
+
+
+@helper
+def put_together(r, out):  # type: ignore[no-untyped-def]
+    """Put the results together as the function returns them: of numbers of results, and tuples of the last ones."""
+    parts = stack_words(2 * nt.J_RESULTS)
+    p, count = p64(parts), 0
+    words = p64(r[nt.J_RESULT])
+    for k in range(words[0]):
+        word = words[1 + k]
+        if word >= 0:
+            p[count] = p64(out)[word]
+            count += 1
+        else:
+            n = ~word
+            made = it.tuple_new(n)
+            if made == 0:
+                drop(parts, count)
+                return np.int64(0)
+            for j in range(n):
+                it.tuple_set(made, j, p[count - n + j])
+            count -= n
+            p[count] = made
+            count += 1
+    return p[0]
+
+
+def call_jitted(record, args, count, names):  # type: ignore[no-untyped-def]
+    """Call a compiled function with arrays; with anything else, or where something changed, its Python function."""
+    r = p64(p64(record + _DATA)[0])
+    fits = names == 0 and count == r[nt.J_INPUTS] and r[nt.J_READY] != 0 and r[nt.J_BUSY] == 0
+    if fits and take_inputs(r, args) and surroundings_are_same(r):
+        out = stack_words(nt.J_RESULTS)
+        if new_outputs(r, out) == 0:
+            return 0
+        r[nt.J_BUSY] = 1
+        if r[nt.J_RELEASES]:
+            thread = it.save_thread()
+            failed = call_code(r[nt.J_CODE], r[nt.J_TABLE])
+            it.restore_thread(thread)
+        else:
+            failed = call_code(r[nt.J_CODE], r[nt.J_TABLE])
+        holds = failed == 0 and guards_hold(r) != 0
+        r[nt.J_BUSY] = 0
+        if holds:
+            return put_together(r, out)
+        drop(out, r[nt.J_OUTPUTS])
+    return it.vectorcall(r[nt.J_SLOW], args, count, names)
