@@ -52,6 +52,7 @@ from .func import vmap
 from .func.jax_style import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from .functions import registry
 from .jit_compiler import tracing
+from .jit_compiler.jitted import compile, jit
 from .njit_compiler.checkpointed_loop import checkpointed_loop
 from .njit_compiler.compiled import njit, value
 from .tape.current import current_tape, synchronize
@@ -74,6 +75,7 @@ __all__ = [
     "autograd",
     "bool",
     "checkpointed_loop",
+    "compile",
     "cuda",
     "current_tape",
     "double",
@@ -100,6 +102,7 @@ __all__ = [
     "is_inference_mode_enabled",
     "is_tensor",
     "jacobian",
+    "jit",
     "jvp",
     "long",
     "nan",

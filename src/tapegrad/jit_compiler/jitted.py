@@ -25,7 +25,7 @@ from .fast_call import FastCall
 from .surroundings import Surroundings
 from .tracing import as_input
 
-__all__ = ["Jitted", "jit"]
+__all__ = ["Jitted", "compile", "jit"]
 
 #: traces of one signature after which a warning names what differed
 MANY = 8
@@ -416,3 +416,34 @@ def jit(
     numbers = (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)
     names = (static_argnames,) if isinstance(static_argnames, str) else tuple(static_argnames)
     return Jitted(func, numbers, names)
+
+
+def compile(
+    model: Callable[..., Any] | None = None, *, fullgraph: bool = False, dynamic: bool | None = None,
+    backend: Any = None, mode: str | None = None, options: dict[str, Any] | None = None,
+    disable: bool = False,
+) -> Any:  # fmt: skip
+    """Return a function that is recorded once and compiled: `jit`, with PyTorch's name and arguments.
+
+    Parameters
+    ----------
+    model : callable
+    fullgraph, dynamic, backend, mode, options
+        For other compilers; they change nothing here.
+    disable : bool
+        Whether `model` is returned as it is.
+
+    Returns
+    -------
+    Jitted
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> double = tg.compile(lambda x: 2 * x)
+    >>> double(tg.ones(2))
+    tensor([2., 2.])
+    """
+    if model is None:
+        return functools.partial(compile, disable=disable)
+    return model if disable else jit(model)
