@@ -305,35 +305,63 @@ def lorenz96(x: np.ndarray, steps: int) -> Runner:
 
 
 @jit
-def _bodies(x, mass, x_bar):
-    n = mass.size
-    x_bar[:] = 0.0
+def _all_pairs(x, y, z, mass, x_bar, y_bar, z_bar):
     total = 0.0
-    for i in range(n):
-        a, b, c, m = x[0, i], x[1, i], x[2, i], mass[i]
-        fa, fb, fc = 0.0, 0.0, 0.0
-        for j in range(i + 1, n):
-            da, db, dc = a - x[0, j], b - x[1, j], c - x[2, j]
-            square = da * da + db * db + dc * dc + SOFTENING
-            potential = m * mass[j] / math.sqrt(square)
-            total += potential
-            force = potential / square
-            da, db, dc = da * force, db * force, dc * force
-            fa += da
-            fb += db
-            fc += dc
-            x_bar[0, j] -= da
-            x_bar[1, j] -= db
-            x_bar[2, j] -= dc
-        x_bar[0, i] += fa
-        x_bar[1, i] += fb
-        x_bar[2, i] += fc
-    own = 0.0
-    for i in range(n):
-        own += mass[i] * mass[i]
+    for i in range(mass.size):
+        a, b, c, m = x[i], y[i], z[i], mass[i]
+        fa, fb, fc, field = 0.0, 0.0, 0.0, 0.0
+        for j in range(mass.size):
+            da, db, dc = a - x[j], b - y[j], c - z[j]
+            inverse = 1.0 / (da * da + db * db + dc * dc + SOFTENING)
+            potential = mass[j] * math.sqrt(inverse)
+            field += potential
+            force = potential * inverse
+            fa += da * force
+            fb += db * force
+            fc += dc * force
+        total += m * field
+        x_bar[i], y_bar[i], z_bar[i] = m * fa, m * fb, m * fc
+    return -0.5 * total
+
+
+@jit
+def _shared(a, x, force, x_bar):
+    """Add a coordinate's part of forces to those who exert them; return their sum."""
+    total = 0.0
+    for j in range(x.size):
+        part = (a - x[j]) * force[j]
+        total += part
+        x_bar[j] -= part
+    return total
+
+
+@jit
+def _half_of_pairs(x, y, z, mass, x_bar, y_bar, z_bar, force):
+    """Each pair once: half the roots, for three more loops over memory."""
+    own, total = 0.0, 0.0
+    x_bar[:], y_bar[:], z_bar[:] = 0.0, 0.0, 0.0
+    for i in range(mass.size):
+        a, b, c, m = x[i], y[i], z[i], mass[i]
+        # Slices, as indices that do not begin at zero would be tested for a negative sign.
+        xs, ys, zs, masses = x[i + 1 :], y[i + 1 :], z[i + 1 :], mass[i + 1 :]
+        field = 0.0
+        for j in range(masses.size):
+            da, db, dc = a - xs[j], b - ys[j], c - zs[j]
+            inverse = 1.0 / (da * da + db * db + dc * dc + SOFTENING)
+            potential = m * masses[j] * math.sqrt(inverse)
+            field += potential
+            force[j] = potential * inverse
+        total += field
+        own += m * m
+        x_bar[i] += _shared(a, xs, force, x_bar[i + 1 :])
+        y_bar[i] += _shared(b, ys, force, y_bar[i + 1 :])
+        z_bar[i] += _shared(c, zs, force, z_bar[i + 1 :])
     return -total - 0.5 * own / math.sqrt(SOFTENING)
 
 
 def bodies(x: np.ndarray, mass: np.ndarray) -> Runner:
     x_bar = np.empty_like(x)
-    return lambda: (_bodies(x, mass, x_bar), x_bar)
+    if mass.size <= 200:
+        return lambda: (_all_pairs(*x, mass, *x_bar), x_bar)
+    force = np.empty_like(mass)
+    return lambda: (_half_of_pairs(*x, mass, *x_bar, force), x_bar)

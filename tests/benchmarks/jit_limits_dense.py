@@ -226,76 +226,94 @@ def _sigmoid(x):
 
 
 @jit
+def _cells(x, p, old, new):
+    """One layer: p four weights, four biases; new f, a, o, d, tanh(c), c, h; x is replaced by h."""
+    for i in range(WIDTH):
+        h = old[96 + i]
+        f = _sigmoid(x[i] * p[i] + p[64 + i])
+        a = _sigmoid(h * p[16 + i] + p[80 + i])
+        o = _sigmoid(x[i] * p[32 + i] + p[96 + i])
+        d = tanh(h * p[48 + i] + p[112 + i])
+        c = old[80 + i] * f + a * d
+        bent = tanh(c)
+        new[i], new[16 + i], new[32 + i], new[48 + i] = f, a, o, d
+        new[64 + i], new[80 + i], new[96 + i] = bent, c, o * bent
+        x[i] = o * bent
+
+
+@jit
+def _cells_back(x, x_in, p, g, old, new, state):
+    """Adjoints: x of the layer's output, then of its input `x_in`; `state` of h and c of the layer."""
+    for i in range(WIDTH):
+        f, a, o, d, bent = new[i], new[16 + i], new[32 + i], new[48 + i], new[64 + i]
+        out_bar = x[i] + state[i]
+        inner = state[16 + i] + out_bar * o * (1.0 - bent * bent)
+        state[16 + i] = inner * f
+        f_bar = inner * old[80 + i] * f * (1.0 - f)
+        a_bar = inner * d * a * (1.0 - a)
+        o_bar = out_bar * bent * o * (1.0 - o)
+        d_bar = inner * a * (1.0 - d * d)
+        state[i] = a_bar * p[16 + i] + d_bar * p[48 + i]
+        x[i] = f_bar * p[i] + o_bar * p[32 + i]
+        g[i] += f_bar * x_in[i]
+        g[16 + i] += a_bar * old[96 + i]
+        g[32 + i] += o_bar * x_in[i]
+        g[48 + i] += d_bar * old[96 + i]
+        g[64 + i] += f_bar
+        g[80 + i] += a_bar
+        g[96 + i] += o_bar
+        g[112 + i] += d_bar
+
+
+@jit
+def _readout(x, p, gold, mask, out):
+    """Return a step's loss; p the readout's weights and biases, `out` the adjoint of its result."""
+    s, picked, weight = 2.0, 0.0, 0.0
+    for i in range(WIDTH):
+        y = x[i] * p[16 + i] + p[32 + i]
+        out[i] = exp(y) * mask[i]
+        s += out[i]
+        weight += gold[i]
+        picked += gold[i] * y
+    share = weight / s
+    for i in range(WIDTH):
+        out[i] = gold[i] - out[i] * share
+    return picked - weight * log(s)
+
+
+@jit
+def _readout_back(x, top, p, g, out):
+    for i in range(WIDTH):
+        g[16 + i] += out[i] * top[96 + i]
+        g[32 + i] += out[i]
+        x[i] = out[i] * p[16 + i]
+
+
+@jit
 def _lstm(main, extra, start, sequence, mask, kept, outs, bars):
-    """All arrays have rows of WIDTH: `main` l x 8 (weights, then biases), the others as in the program."""
+    """Every row is flat with parts of WIDTH, whose constant offsets let LLVM see that they are apart."""
     layers, steps = main.shape[0], sequence.shape[0] - 1
-    main_bar, extra_bar, h_bar, c_bar = bars
-    x = np.empty(WIDTH)
+    main_bar, extra_bar, state = bars
+    x, x_in = np.empty(WIDTH), np.empty(WIDTH)
     total = 0.0
     for k in range(layers):
         for i in range(WIDTH):
-            kept[0, k, 6, i], kept[0, k, 5, i] = start[2 * k, i], start[2 * k + 1, i]
+            kept[0, k, 96 + i], kept[0, k, 80 + i] = start[2 * k, i], start[2 * k + 1, i]
     for t in range(steps):
         for i in range(WIDTH):
-            x[i] = sequence[t, i] * extra[0, i]
+            x[i] = sequence[t, i] * extra[i]
         for k in range(layers):
-            p, old, new = main[k], kept[t, k], kept[t + 1, k]
-            for i in range(WIDTH):
-                h = old[6, i]
-                f = _sigmoid(x[i] * p[0, i] + p[4, i])
-                a = _sigmoid(h * p[1, i] + p[5, i])
-                o = _sigmoid(x[i] * p[2, i] + p[6, i])
-                d = tanh(h * p[3, i] + p[7, i])
-                c = old[5, i] * f + a * d
-                bent = tanh(c)
-                new[0, i], new[1, i], new[2, i], new[3, i] = f, a, o, d
-                new[4, i], new[5, i], new[6, i] = bent, c, o * bent
-                x[i] = o * bent
-        s, gold, dot = 2.0, 0.0, 0.0
-        for i in range(WIDTH):
-            y = x[i] * extra[1, i] + extra[2, i]
-            e = exp(y) * mask[i]
-            outs[t, i] = e
-            s += e
-            gold += sequence[t + 1, i]
-            dot += sequence[t + 1, i] * y
-        total += dot - gold * log(s)
-        for i in range(WIDTH):
-            outs[t, i] = sequence[t + 1, i] - outs[t, i] * gold / s
-    main_bar[:], extra_bar[:], h_bar[:], c_bar[:] = 0.0, 0.0, 0.0, 0.0
-    x_bar = x
+            _cells(x, main[k], kept[t, k], kept[t + 1, k])
+        total += _readout(x, extra, sequence[t + 1], mask, outs[t])
+    main_bar[:], extra_bar[:], state[:] = 0.0, 0.0, 0.0
     for t in range(steps - 1, -1, -1):
-        top = kept[t + 1, layers - 1, 6]
-        for i in range(WIDTH):
-            y_bar = outs[t, i]
-            extra_bar[1, i] += y_bar * top[i]
-            extra_bar[2, i] += y_bar
-            x_bar[i] = y_bar * extra[1, i]
+        _readout_back(x, kept[t + 1, layers - 1], extra, extra_bar, outs[t])
         for k in range(layers - 1, -1, -1):
-            p, g, old, new = main[k], main_bar[k], kept[t, k], kept[t + 1, k]
-            below = kept[t + 1, max(k - 1, 0), 6]
             for i in range(WIDTH):
-                x_in = below[i] if k else sequence[t, i] * extra[0, i]
-                f, a, o, d, bent = new[0, i], new[1, i], new[2, i], new[3, i], new[4, i]
-                out_bar = x_bar[i] + h_bar[k, i]
-                inner = c_bar[k, i] + out_bar * o * (1.0 - bent * bent)
-                c_bar[k, i] = inner * f
-                f_bar = inner * old[5, i] * f * (1.0 - f)
-                a_bar = inner * d * a * (1.0 - a)
-                o_bar = out_bar * bent * o * (1.0 - o)
-                d_bar = inner * a * (1.0 - d * d)
-                g[4, i] += f_bar
-                g[5, i] += a_bar
-                g[6, i] += o_bar
-                g[7, i] += d_bar
-                g[0, i] += f_bar * x_in
-                g[1, i] += a_bar * old[6, i]
-                g[2, i] += o_bar * x_in
-                g[3, i] += d_bar * old[6, i]
-                h_bar[k, i] = a_bar * p[1, i] + d_bar * p[3, i]
-                x_bar[i] = f_bar * p[0, i] + o_bar * p[2, i]
+                x_in[i] = kept[t + 1, k - 1, 96 + i] if k else sequence[t, i] * extra[i]
+            _cells_back(x, x_in, main[k], main_bar[k], kept[t, k], kept[t + 1, k], state[k])
         for i in range(WIDTH):
-            extra_bar[0, i] += x_bar[i] * sequence[t, i]
+            extra_bar[i] += x[i] * sequence[t, i]
     return total
 
 
@@ -307,15 +325,16 @@ def lstm(main: np.ndarray, extra: np.ndarray, start: np.ndarray, sequence: np.nd
 
     start, sequence, mask = padded(start), padded(sequence), padded(np.ones(bits))
     rows, others = np.zeros((layers, 8, WIDTH)), np.zeros((3, WIDTH))
-    kept, outs = np.zeros((count, layers, 7, WIDTH)), np.zeros((count, WIDTH))
-    bars = np.zeros_like(rows), np.zeros_like(others), *np.zeros((2, layers, WIDTH))
+    flat_rows, flat_others = rows.reshape(layers, -1), others.reshape(-1)
+    kept, outs = np.zeros((count, layers, 7 * WIDTH)), np.zeros((count, WIDTH))
+    bars = np.zeros_like(flat_rows), np.zeros_like(flat_others), np.zeros((layers, 2 * WIDTH))
     scale = -1.0 / ((count - 1) * bits)
 
     def run() -> Result:
         rows[:, :, :bits] = main.reshape(layers, 8, bits)
         others[:, :bits] = extra
-        total = _lstm(rows, others, start, sequence, mask, kept, outs, bars)
-        main_bar = (bars[0][:, :, :bits] * scale).reshape(main.shape)
-        return total * scale, main_bar, bars[1][:, :bits] * scale
+        total = _lstm(flat_rows, flat_others, start, sequence, mask, kept, outs, bars)
+        main_bar = (bars[0].reshape(layers, 8, WIDTH)[:, :, :bits] * scale).reshape(main.shape)
+        return total * scale, main_bar, bars[1].reshape(3, WIDTH)[:, :bits] * scale
 
     return run

@@ -132,27 +132,53 @@ def logistic(w: np.ndarray, b: np.ndarray, x: np.ndarray, sign: np.ndarray) -> R
     return run
 
 
+@jit
+def _softmax_columns(z, bias, target, scale, b_bar):
+    """Cross entropy as in `_cross_entropy`, of a transposed tile: loops over samples are vectorised."""
+    classes, n = z.shape
+    largest, sums, picked = np.empty(n), np.zeros(n), np.zeros(n)
+    for i in range(n):
+        largest[i] = z[0, i] + bias[0]
+    for j in range(classes):
+        row = z[j]
+        for i in range(n):
+            row[i] += bias[j]
+            largest[i] = max(largest[i], row[i])
+    for j in range(classes):
+        row = z[j]
+        for i in range(n):
+            row[i] -= largest[i]
+            picked[i] += row[i] * target[i, j]
+            row[i] = exp(max(row[i], -700.0))
+            sums[i] += row[i]
+    total = 0.0
+    for i in range(n):
+        total += log(sums[i]) - picked[i]
+        sums[i] = scale / sums[i]
+    for j in range(classes):
+        row, part = z[j], 0.0
+        for i in range(n):
+            row[i] = row[i] * sums[i] - scale * target[i, j]
+            part += row[i]
+        b_bar[j] += part
+    return total
+
+
 def softmax(w: np.ndarray, b: np.ndarray, x: np.ndarray, target: np.ndarray) -> Runner:
-    n, tile = len(x), 500
-    w_bar, b_bar, part, bias_part = (
-        np.empty_like(w),
-        np.empty_like(b),
-        np.empty_like(w),
-        np.empty_like(b),
-    )
+    n, tile = len(x), 512
+    w_bar, b_bar, part = np.empty_like(w), np.empty_like(b), np.empty_like(w.T)
     tiles = [
-        (x[i : i + tile], target[i : i + tile], np.empty((min(tile, n - i), len(b))))
+        (x[i : i + tile], target[i : i + tile], np.empty((len(b), min(tile, n - i))))
         for i in range(0, n, tile)
     ]
 
     def run() -> Result:
         w_bar[:], b_bar[:], total = 0.0, 0.0, 0.0
         for rows, wanted, z in tiles:
-            np.matmul(rows, w, out=z)
-            total += _cross_entropy(z, b, wanted, 1.0 / n, bias_part)
-            np.matmul(rows.T, z, out=part)
-            w_bar[:] += part
-            b_bar[:] += bias_part
+            np.matmul(w.T, rows.T, out=z)
+            total += _softmax_columns(z, b, wanted, 1.0 / n, b_bar)
+            np.matmul(z, rows, out=part)
+            w_bar[:] += part.T
         return total / n, w_bar, b_bar
 
     return run
