@@ -53,26 +53,30 @@ def in_c(function: Any) -> Any:
     return ca.external(function.name(), str(library))
 
 
-def runner(
+def buffered(
     function: Any, inputs: Sequence[np.ndarray], shapes: Sequence[tuple[int, ...]]
-) -> Runner:
-    """Call through buffers that are set up once: CasADi's fastest way."""
+) -> tuple[Runner, list[np.ndarray]]:
+    """Call through buffers that are set up once, CasADi's fastest way; the arrays it reads are returned."""
     arguments = [np.ascontiguousarray(part, dtype=np.float64) for part in inputs]
-    results = [np.empty(shape) for shape in shapes]
+    results = tuple(np.empty(shape) for shape in shapes)
     buffer, call = function.buffer()
     for i, part in enumerate(arguments):
         buffer.set_arg(i, memoryview(part.reshape(-1)))
     for i, part in enumerate(results):
         assert function.nnz_out(i) == part.size, "a sparse result"
         buffer.set_res(i, memoryview(part.reshape(-1)))
+    # What is called has only pointers.
+    alive = buffer, arguments
 
     def run() -> Result:
         call()
-        return tuple(results)
+        return results if alive else ()
 
-    # What the buffers point to must live as long as the runner.
-    run.kept = buffer, arguments  # type: ignore[attr-defined]
-    return run
+    return run, arguments
+
+
+def runner(*arguments: Any) -> Runner:
+    return buffered(*arguments)[0]
 
 
 def symbols(kind: Any, inputs: Sequence[np.ndarray]) -> list[Any]:
@@ -259,12 +263,11 @@ def observation_blocks(*arrays: np.ndarray) -> Callable[[], Runner]:
         jacobian = ca.densify(ca.jacobian(residual, ca.vertcat(*given[:3])))
         function = in_c(ca.Function("f", given, [jacobian]).map(len(weights)))
         gathered = [np.empty((len(weights), size)) for size in sizes[:2]]
-        inner = runner(function, [*gathered, weights, features], [(len(weights), 15, 2)])
-        _, arguments = inner.kept  # type: ignore[attr-defined]
+        inner, read = buffered(function, [*gathered, weights, features], [(len(weights), 15, 2)])
 
         def run() -> Result:
-            np.take(cameras, seen_by, axis=0, out=arguments[0])
-            np.take(points, seen, axis=0, out=arguments[1])
+            np.take(cameras, seen_by, axis=0, out=read[0])
+            np.take(points, seen, axis=0, out=read[1])
             blocks = inner()[0].transpose(0, 2, 1)
             return blocks[:, :, :11], blocks[:, :, 11:14], blocks[:, :, 14]
 

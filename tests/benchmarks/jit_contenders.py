@@ -30,7 +30,7 @@ class Names:
 
 
 def for_jax() -> Any:
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {SINGLE_THREAD}".strip()
+    os.environ.setdefault("XLA_FLAGS", SINGLE_THREAD)
     import jax
 
     jax.config.update("jax_enable_x64", True)
@@ -183,5 +183,5 @@ class Entry:
             ),
             rtol=self.rtol,
             aimed="tg.jit",
-            row=(self.row, self.size),
+            row=(self.row, self.size, self.aim),
         )

@@ -166,9 +166,9 @@ def _black_scholes(spot, volatility, rate, time, strike, delta, vega, rho, theta
         bell = exp(-0.5 * d1 * d1)
         tail1 = half_erfcx(abs(d1) * 0.7071067811865476) * bell
         # The two bells meet: spot bell(d1) = discounted strike bell(d2).
-        tail2 = half_erfcx(abs(d2) * 0.7071067811865476) * bell * s / discounted
+        tail2 = half_erfcx(abs(d2) * 0.7071067811865476) * bell * s
         near = 1.0 - tail1 if d1 > 0.0 else tail1
-        far = (1.0 - tail2 if d2 > 0.0 else tail2) * discounted
+        far = discounted - tail2 if d2 > 0.0 else tail2
         slope = s * bell * 0.3989422804014327
         total += s * near - far
         delta[i] = near

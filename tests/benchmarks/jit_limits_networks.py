@@ -136,24 +136,25 @@ def logistic(w: np.ndarray, b: np.ndarray, x: np.ndarray, sign: np.ndarray) -> R
 def _softmax_columns(z, bias, target, scale, b_bar):
     """Cross entropy as in `_cross_entropy`, of a transposed tile: loops over samples are vectorised."""
     classes, n = z.shape
-    largest, sums, picked = np.empty(n), np.zeros(n), np.zeros(n)
-    for i in range(n):
-        largest[i] = z[0, i] + bias[0]
+    largest, sums = np.full(n, -1e300), np.zeros(n)
+    total = 0.0
+    for j in range(classes):
+        row, shift = z[j], bias[j]
+        for i in range(n):
+            row[i] += shift
+            total -= row[i] * target[i, j]
+    # Short loops: with more arrays in one, LLVM gives up to prove them apart.
     for j in range(classes):
         row = z[j]
         for i in range(n):
-            row[i] += bias[j]
             largest[i] = max(largest[i], row[i])
     for j in range(classes):
         row = z[j]
         for i in range(n):
-            row[i] -= largest[i]
-            picked[i] += row[i] * target[i, j]
-            row[i] = exp(max(row[i], -700.0))
+            row[i] = exp(max(row[i] - largest[i], -700.0))
             sums[i] += row[i]
-    total = 0.0
     for i in range(n):
-        total += log(sums[i]) - picked[i]
+        total += largest[i] + log(sums[i])
         sums[i] = scale / sums[i]
     for j in range(classes):
         row, part = z[j], 0.0

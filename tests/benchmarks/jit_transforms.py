@@ -130,3 +130,23 @@ def observation_blocks(lib: Any, function: Program, count: int) -> Callable[...,
         return tuple(blocks(cameras[seen_by], points[seen], weights, features))
 
     return call
+
+
+def gradients_of_both(
+    lib: Any, function: Program, leaves: Sequence[Any], data: Sequence[Any]
+) -> Runner:
+    """The same blocks by two passes backward: an observation's residuals depend on its rows only."""
+    cameras, points, weights = (leaf.detach() for leaf in leaves)
+    features, seen_by, seen = data
+
+    def run() -> Result:
+        rows = cameras[seen_by], points[seen], weights.clone()
+        for part in rows:
+            part.requires_grad_()
+        residuals = lib.func.vmap(function)(*rows, features)
+        passes = [
+            lib.autograd.grad(residuals[:, k].sum(), rows, retain_graph=k == 0) for k in range(2)
+        ]
+        return tuple(lib.stack(parts, 1).numpy() for parts in zip(*passes, strict=True))
+
+    return run

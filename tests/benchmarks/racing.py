@@ -55,7 +55,8 @@ class Race:
     `contenders` maps a name to a function that sets up and returns the runner to be timed; the
     first is the reference that the others must agree with. `work` is the number of operations
     (or items) that one run stands for. `aimed` is the contender whom the aims are for, and `row` the
-    line and the column of the performance page's table of compiled code, if the race is in it.
+    line, the column and the aim in limits of the performance page's table of compiled code, if the
+    race is in it.
     """
 
     group: str
@@ -64,7 +65,7 @@ class Race:
     aims: Sequence[Aim] = ()
     rtol: float = 1e-9
     aimed: str = "tapegrad"
-    row: tuple[str, str] | None = None
+    row: tuple[str, str, float] | None = None
 
 
 @dataclass
