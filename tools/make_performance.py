@@ -26,15 +26,23 @@ To make it anew, on a machine that does nothing else:
     python -m pytest tests/benchmarks --benchmark-json=benchmarks.json
     python tools/make_performance.py benchmarks.json
 
-with `python -m pip install ".[bench,peers]"` before. Timed peers are those that are installed.
+with `python -m pip install ".[bench,peers,compiled-peers]"` before. Timed peers are those that are installed.
 
 Each table is one workload: value and gradients of one function, in float64, on one thread pinned to
 one core. All contenders run in one process, in interleaved rounds of 10 ms or more, after their values and
 gradients were found equal; times are medians. **limit** is a hand-written numba gradient with its buffers
-allocated beforehand. Absolute times are for orientation; the ratios are what carries over to
+allocated beforehand, or NumPy's BLAS. Absolute times are for orientation; the ratios are what carries over to
 another machine. *First call* includes what a contender compiles or loads at its first use of a
 workload; a cache on disk may have served it.
 """
+
+
+#: contenders that are no peers
+OURS = ("limit", "closed form", "tapegrad", "tg.jit")
+COMPILED = """\
+Value and gradient of each row (or what it names), for sizes in the order of the row. The limit is a time,
+with a call from Python; all else are multiples of it, and lower is better. *Other* is the best of those that
+are neither tapegrad nor JAX: """
 
 
 class Verdict(NamedTuple):
@@ -87,16 +95,27 @@ class Results:
         mine, theirs = self.median(group, name), self.median(group, other)
         return None if mine is None or theirs is None else mine / theirs
 
+    def best_peer(self, group: str, but: tuple[str, ...] = ()) -> str | None:
+        """Return the fastest contender that is neither tapegrad nor written by hand."""
+        names = [name for name in self.groups[group] if name not in (*OURS, *but)]
+        return min(names, key=lambda name: self.median(group, name) or 0.0, default=None)
+
     def judge(self, group: str, name: str, aim: dict[str, Any]) -> Verdict:
         """Hold one contender of a race against one aim (see `Aim` in `racing.py`)."""
-        if aim["to"] is None:
-            value = self.median(group, name)
+        entry = self.groups[group][name]
+        if aim["to"] is None or aim["to"] == "first call":
+            first = aim["to"] is not None
+            value = entry["extra_info"]["first_call"] if first else self.median(group, name)
             figure = "-" if value is None else seconds(value)
+        elif aim["to"] == "best peer":
+            peer = self.best_peer(group)
+            value = peer and self.against(group, name, peer)
+            figure = "-" if value is None else f"{ratio(value)} of {peer}'s"
         elif aim["to"] in self.groups:
-            mine, base = self.groups[group][name], self.groups[aim["to"]].get(name)
+            base = self.groups[aim["to"]].get(name)
             value = base and (
-                mine["stats"]["median"]
-                / mine["extra_info"]["work"]
+                entry["stats"]["median"]
+                / entry["extra_info"]["work"]
                 / (base["stats"]["median"] / base["extra_info"]["work"])
             )
             figure = f"{ratio(value)} times"
@@ -143,6 +162,52 @@ class Results:
         header = ["", "first call", "median", "quartiles", "rounds", "an op or item"]
         yield from table([*header, "÷ limit", "÷ torch"], rows)
 
+    def compiled(self) -> Iterator[str]:
+        """Yield the table of compiled code: a line a row, its sizes side by side."""
+        rows: dict[str, list[tuple[str, float, str]]] = {}
+        for group, entries in self.groups.items():
+            place = next(iter(entries.values()))["extra_info"].get("row")
+            if place is not None:
+                rows.setdefault(place[0], []).append((place[1], place[2], group))
+        if not rows:
+            return
+        others: set[str] = set()
+        lines = []
+        for row, sizes in rows.items():
+            cells: list[list[str]] = [[] for _ in range(7)]
+            for _, aim, group in sizes:
+                limit = self.median(group, "limit")
+                other = self.best_peer(group, but=("jax",))
+                others.update(filter(None, [other]))
+                figures = [
+                    self.against(group, name, "limit") for name in ("jax", other, "tapegrad")
+                ]
+                jit = self.groups[group].get("tg.jit")
+                cells[0].append("-" if limit is None else seconds(limit))
+                cells[1].append(ratio(figures[0]))
+                cells[2].append("-" if other is None else f"{other} {ratio(figures[1])}")
+                cells[3].append(ratio(figures[2]))
+                cells[4].append(ratio(self.against(group, "tg.jit", "limit")))
+                cells[5].append(f"{aim:g}")
+                cells[6].append("-" if jit is None else seconds(jit["extra_info"]["first_call"]))
+            label = f"{row}: {' / '.join(size for size, *_ in sizes)}"
+            lines.append([label, *(" / ".join(cell) for cell in cells)])
+        yield "## Compiled code"
+        yield ""
+        yield f"{COMPILED}{', '.join(sorted(others)) or 'none was run'}."
+        yield ""
+        header = [
+            "",
+            "limit",
+            "jax.jit",
+            "other",
+            "tapegrad eager",
+            "tg.jit",
+            "aim",
+            "tg.jit's first call",
+        ]
+        yield from table(header, lines)
+
     def measures(self, group: str) -> Iterator[str]:
         """Yield the table of a group whose figures are not times."""
         rows = []
@@ -174,7 +239,7 @@ class Results:
             ["workload", "aim", "measured", ""],
             [[v.group, v.text, v.figure, v.cell()] for v in verdicts],
         )
-        lines += ["## Workloads", ""]
+        lines += [*self.compiled(), "## Workloads", ""]
         for group, entries in self.groups.items():
             measured = any("measure" in entry["extra_info"] for entry in entries.values())
             lines += [f"### {group[0].upper()}{group[1:]}", ""]

@@ -34,7 +34,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
     """Write into the JSON what the performance page prints about the environment."""
     versions = {"python": sys.version.split()[0]}
-    for name in ("tapegrad", "numpy", "numba", "torch", "autograd", "jax"):
+    for name in ("tapegrad", "numpy", "numba", "torch", "autograd", "jax", "casadi"):
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -75,7 +75,8 @@ def compete(
             lane.samples,
             work=race.work,
             first_call=lane.first_call,
-            aims=race.aims if name == "tapegrad" else (),
+            aims=race.aims if name == race.aimed else (),
+            row=race.row,
         )
 
     return run

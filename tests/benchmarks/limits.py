@@ -7,14 +7,12 @@ allocated once, outside what is timed.
 import math
 from collections.abc import Callable
 
-import numba
 import numpy as np
 
 from programs import CHAIN_BLOCKS, HORNER, VECTOR_BLOCKS
+from vector_maths import jit, sine_and_cosine
 
 TILE = 4096  # elements: the temporaries of one tile stay in the second-level cache
-
-jit = numba.njit(cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
 
 Runner = Callable[[], tuple[float | np.ndarray, ...]]
 
@@ -129,14 +127,17 @@ def normalising_blocks(x: np.ndarray, gain: np.ndarray, bias: np.ndarray) -> Run
 
 @jit
 def _rosenbrock(x, x_bar):
-    total = 0.0
-    x_bar[0] = 0.0
-    for i in range(x.size - 1):
-        d = x[i + 1] - x[i] * x[i]
-        e = 1.0 - x[i]
+    n = x.size
+    d, e = x[1] - x[0] * x[0], 1.0 - x[0]
+    total = 100.0 * d * d + e * e
+    x_bar[0] = -400.0 * d * x[0] - 2.0 * e
+    for i in range(1, n - 1):
+        # The residual before is computed again, so that no turn of the loop waits for another.
+        before = x[i] - x[i - 1] * x[i - 1]
+        d, e = x[i + 1] - x[i] * x[i], 1.0 - x[i]
         total += 100.0 * d * d + e * e
-        x_bar[i] -= 400.0 * d * x[i] + 2.0 * e
-        x_bar[i + 1] = 200.0 * d
+        x_bar[i] = 200.0 * before - 400.0 * d * x[i] - 2.0 * e
+    x_bar[n - 1] = 200.0 * (x[n - 1] - x[n - 2] * x[n - 2])
     return total
 
 
@@ -172,27 +173,10 @@ def _before_functions(x, negative_square, scaled):
 
 @jit
 def _after_functions(x, e, t, x_bar):
-    """Value and gradient from exp and tanh; sin and cos are polynomials that LLVM vectorises.
-
-    Cody and Waite's reduction by pi/2 and fdlibm's kernels, for |x| below 1e5.
-    """
+    """Value and gradient from exp and tanh; sin and cos are polynomials that LLVM vectorises."""
     total = 0.0
     for i in range(x.size):
-        quarter = np.rint(x[i] * 0.6366197723675814)
-        r = x[i] - quarter * 1.5707963267341256
-        r -= quarter * 6.077100506506192e-11
-        z = r * r
-        s = -2.50507602534068634195e-08 + z * 1.58969099521155010221e-10
-        s = -1.98412698298579493134e-04 + z * (2.75573137070700676789e-06 + z * s)
-        s = r + r * z * (-1.66666666666666324348e-01 + z * (8.33333333332248946124e-03 + z * s))
-        c = 2.08757232129817482790e-09 + z * -1.13596475577881948265e-11
-        c = 2.48015872894767294178e-05 + z * (-2.75573143513906633035e-07 + z * c)
-        c = z * z * (4.16666666666666019037e-02 + z * (-1.38888888888741095749e-03 + z * c))
-        c = 1.0 - 0.5 * z + c
-        turn = quarter - 4.0 * np.floor(0.25 * quarter)  # 0, 1, 2 or 3
-        swapped = (turn == 1.0) or (turn == 3.0)
-        sine = (c if swapped else s) * (-1.0 if turn >= 2.0 else 1.0)
-        cosine = (s if swapped else c) * (-1.0 if (turn == 1.0) or (turn == 2.0) else 1.0)
+        sine, cosine = sine_and_cosine(x[i])
         total += e[i] * t[i] + sine
         x_bar[i] = e[i] * (1.5 * (1.0 - t[i] * t[i]) - 2.0 * x[i] * t[i]) + cosine
     return total

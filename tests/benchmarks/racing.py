@@ -10,6 +10,7 @@ Before anything is timed, every contender's value and gradients must agree with 
 
 import gc
 import importlib.util
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
@@ -28,12 +29,18 @@ ROUND_SECONDS = 1e-2
 MAX_ROUNDS = 101
 
 
+BEST_PEER = "best peer"
+FIRST_CALL = "first call"
+
+
 @dataclass(frozen=True)
 class Aim:
     """A bound that the performance page reports as met or missed.
 
     `to` names a contender of the same race (`at_most` is then a ratio of medians), another race's
-    group (a ratio of medians per item of work) or is None (`at_most` is in seconds).
+    group (a ratio of medians per item of work), is BEST_PEER (the fastest of the contenders that are
+    neither tapegrad nor written by hand), FIRST_CALL (`at_most` bounds its seconds) or None
+    (`at_most` bounds the median's seconds).
     """
 
     text: str
@@ -47,7 +54,9 @@ class Race:
 
     `contenders` maps a name to a function that sets up and returns the runner to be timed; the
     first is the reference that the others must agree with. `work` is the number of operations
-    (or items) that one run stands for.
+    (or items) that one run stands for. `aimed` is the contender whom the aims are for, and `row` the
+    line, the column and the aim in limits of the performance page's table of compiled code, if the
+    race is in it.
     """
 
     group: str
@@ -55,6 +64,8 @@ class Race:
     work: int
     aims: Sequence[Aim] = ()
     rtol: float = 1e-9
+    aimed: str = "tapegrad"
+    row: tuple[str, str, float] | None = None
 
 
 @dataclass
@@ -67,18 +78,31 @@ class Lane:
 
 PEERS = ("torch", "autograd")
 #: those of some races only
-OTHERS = ("jax",)
+OTHERS = ("jax", "casadi")
+#: compiles for half a minute a workload: only where somebody asks for it
+SLOW_COMPILER = "torch.compile"
+ASKED = "TAPEGRAD_BENCH_TORCH_COMPILE"
 
 
-def installed(name: str) -> bool:
-    """Return whether a contender can run; tapegrad and the limit always can."""
-    return name not in (*PEERS, *OTHERS) or importlib.util.find_spec(name) is not None
+def absence(name: str) -> str | None:
+    """Return why a contender cannot run, or None; eager tapegrad and the limit always can."""
+    if name == "tg.jit":
+        import tapegrad
+
+        return None if hasattr(tapegrad, "jit") else "tapegrad has no jit yet"
+    if name == SLOW_COMPILER and not os.environ.get(ASKED):
+        return f"compiles for half a minute; set {ASKED}=1 to time it"
+    module = name.partition(".")[0]
+    if module in (*PEERS, *OTHERS) and importlib.util.find_spec(module) is None:
+        return f"{module} is not installed"
+    return None
 
 
 def require(name: str) -> None:
-    """Skip the test where the contender is a peer that is not installed."""
-    if not installed(name):
-        pytest.skip(f"{name} is not installed")
+    """Skip the test of a contender that cannot run."""
+    reason = absence(name)
+    if reason is not None:
+        pytest.skip(reason)
 
 
 def timed(run: Runner, repeats: int = 1) -> float:
@@ -89,10 +113,10 @@ def timed(run: Runner, repeats: int = 1) -> float:
 
 
 def line_up(race: Race) -> tuple[dict[str, Runner], dict[str, Lane]]:
-    """Set up every installed contender, time its first call and assert that all agree."""
+    """Set up every contender that can run, time its first call and assert that all agree."""
     runners, lanes, reference = {}, {}, None
     for name, set_up in race.contenders.items():
-        if not installed(name):
+        if absence(name) is not None:
             continue
         runners[name] = run = set_up()
         start = perf_counter()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from racing import Aim, installed, require
+from racing import Aim, absence, require
 
 ITERATIONS = 1_000_000
 SMOKE_ITERATIONS = 20_000
@@ -38,7 +38,7 @@ def probe(*arguments: object, **env: str) -> dict[str, Any]:
 def interleaved(request, which: str, *names: str) -> dict[str, list[dict[str, Any]]]:
     """Answers of interleaved fresh processes, after one unmeasured start each (caches)."""
     rounds = 1 if request.config.getoption("benchmark_disable") else STARTS
-    modules = [name for name in names if installed(name)]
+    modules = [name for name in names if absence(name) is None]
     for module in modules:
         probe(which, module)
     answers: dict[str, list[dict[str, Any]]] = {module: [] for module in modules}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from racing import Aim, Race, installed
+from racing import Aim, Race, absence
 
 AIMS = [Aim("at most 3 times torch for each new shape", 3.0, to="torch")]
 #: shapes of one call of a contender
@@ -150,7 +150,7 @@ print(resident() - first)
 @pytest.mark.parametrize("name", ["tapegrad", "torch"])
 def test_memory_of_many_shapes(report_measure, name):
     """Megabytes that 100,000 shapes need beyond the first 1,000."""
-    if not installed(name):
+    if absence(name) is not None:
         pytest.skip(f"{name} is not installed")
     folder = __file__.rpartition("/")[0]
     text = _MANY.format(name=name, folder=folder, count=MANY)
