@@ -7,6 +7,7 @@ the work. Start reading at `FIELDS`: each row is read back from a live object at
 from __future__ import annotations
 
 import ctypes
+import types
 from typing import NamedTuple
 
 import numpy as np
@@ -54,6 +55,7 @@ _ONE, _TWO, _THREE = object(), object(), object()
 _ARRAY = np.zeros((1, 3))
 _BYTES = b"\x01\x02\x03\x04\x05\x06\x07\x08"
 _PAIR, _SLICE = (_ONE, _TWO), slice(_ONE, _TWO, _THREE)
+_LIST, _CELL = [_ONE, _TWO], types.CellType(_ONE)
 
 #: words that native code reads, each with what it holds in a live object
 FIELDS = [
@@ -62,6 +64,8 @@ FIELDS = [
     Field("a tuple's length", _PAIR, HEADER, 2),
     Field("a tuple's first item", _PAIR, TUPLE_ITEMS, id(_ONE)),
     Field("a tuple's second item", _PAIR, TUPLE_ITEMS + 8, id(_TWO)),
+    Field("a list's length", _LIST, HEADER, 2),
+    Field("a cell's contents", _CELL, HEADER, id(_ONE)),
     Field("a slice's start", _SLICE, HEADER, id(_ONE)),
     Field("a slice's stop", _SLICE, HEADER + 8, id(_TWO)),
     Field("a slice's step", _SLICE, HEADER + 16, id(_THREE)),

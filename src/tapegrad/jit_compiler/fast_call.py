@@ -18,6 +18,7 @@ from ..native.machine_code import entry
 from ..ops.layout import Layout
 from ..tape.memory_views import address_of
 from .compiled_tape import CompiledTape
+from .surroundings import Check
 
 __all__ = ["FastCall", "steps_of"]
 
@@ -90,7 +91,7 @@ class FastCall:
 
     def use(
         self, compiled: CompiledTape, inputs: Sequence[Layout], returned: Any, reads: Sequence[np.ndarray],
-        places: Sequence[tuple[int, Any, Any, Any]],
+        places: Sequence[Check],
     ) -> None:  # fmt: skip
         """Do calls by a compiled tape from now on, if that is possible.
 
@@ -103,8 +104,8 @@ class FastCall:
             Nested tuples of numbers of results.
         reads : sequence of ndarray
             Values that the last results must have.
-        places : sequence of tuple
-            What the function uses: (0, dict, key, object) or (1, cell, None, object).
+        places : sequence of Check
+            What the function uses.
         """
         words = self._words
         if words[nt.J_BUSY]:  # another thread runs what is there
@@ -135,7 +136,7 @@ class FastCall:
             table[compiled.output_word(len(layouts) + i)] = guard.ctypes.data
         place_rows = np.zeros((len(places) + 1, nt.J_PLACE), np.int64)
         for i, (kind, owner, key, value) in enumerate(places):
-            place_rows[i] = kind, id(owner), id(key), id(value)
+            place_rows[i] = kind, id(owner), key if kind == 2 else id(key), id(value)
         result = np.array([len(steps), *steps], np.int64)
         self._kept = (
             compiled, table, memory, input_rows, dtypes, output_rows, shapes, guards, tuple(reads), guard_rows,

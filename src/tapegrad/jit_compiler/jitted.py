@@ -211,7 +211,7 @@ class Jitted:
 
     def _use(self, trace: _Trace, args: Any, kwargs: Any, signature: Signature) -> None:
         """Let native code do calls like this one from now on, if it can."""
-        places = trace.surroundings.places
+        places = trace.surroundings.checks
         if (
             kwargs
             or places is None

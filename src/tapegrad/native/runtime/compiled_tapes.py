@@ -54,7 +54,13 @@ def surroundings_are_same(r):  # type: ignore[no-untyped-def]
     """Return whether the globals and variables that the function uses are the objects that they were."""
     for i in range(r[nt.J_PLACES]):
         row = p64(r[nt.J_PLACE_ROWS] + 8 * nt.J_PLACE * i)
-        value = it.dict_get(row[1], row[2]) if row[0] == 0 else p64(row[1] + nt.HEADER)[0]
+        owner, value = row[1], np.int64(0)
+        if row[0] == 0:
+            value = it.dict_get(owner, row[2])
+        elif row[0] == 1:  # a cell
+            value = p64(owner + nt.HEADER)[0]
+        elif row[2] < p64(owner + nt.HEADER)[0]:  # a list: length, items
+            value = p64(p64(owner + nt.HEADER + 8)[0] + 8 * row[2])[0]
         if value != row[3]:
             return np.int64(0)
     return np.int64(1)
