@@ -15,8 +15,8 @@ from llvmlite import ir
 from ..base.dtypes import bool_, dtype
 from ..native import abi as nt
 from ..native.machine_code import compiled
+from .formulas import F32, F64, I1, I8, I64, value_type, write
 from .loops import TEMPORARY, Access, Buffer, Call, Compute, Loop, Node, Number, accesses, computes
-from .lowering import F32, F64, I1, I8, I64, value_type, write
 
 __all__ = ["TABLE_HEAD", "Layout", "object_code"]
 

@@ -17,9 +17,12 @@ from ..tape.failures import failed
 from ..transforms.closed_tape import ClosedTape
 from ..transforms.simplify import simplified as simplified_tape
 from .code import TABLE_HEAD, object_code
-from .fusion import contracted, fused, merged, pruned, simplified
-from .lowering import Program, lowered, text
+from .contraction import contracted, merged
+from .fusion import fused
+from .lowering import lowered
 from .plan import planned
+from .program import Program, text
+from .rewriting import pruned, simplified
 
 __all__ = ["CompiledTape", "optimised"]
 

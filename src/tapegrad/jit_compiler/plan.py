@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..ops.program import padded
 from .code import TABLE_HEAD, Layout, grouped, local_temporaries
 from .loops import TEMPORARY, Buffer, Call, Node, accesses, computes
-from .lowering import Program
+from .program import Program
 
 __all__ = ["planned"]
 

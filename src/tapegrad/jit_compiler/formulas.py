@@ -1,0 +1,111 @@
+"""Code of scalar formulas, and the kernels that are formulas.
+
+A `Formula` is a row of the op table, a ufunc, a cast or a copy. `write` writes its LLVM code, by the one emitter
+(ops/emitter.py); `kernels` knows the ufunc that a kernel of a step is the loop of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+
+from ..base.dtypes import bool_, dtype, float32, float64, int64
+from ..native.ufunc_loops import fastest_loop, ufunc_loop
+from ..ops.emitter import UFUNCS, emit_with
+from ..ops.layout import DTYPES
+from ..ops.scalar_code import Scalar, Untraceable
+from ..ops.table import TABLE, copy_loop
+from .loops import Formula
+
+__all__ = ["COPY", "F32", "F64", "I1", "I8", "I64", "has_code", "kernels", "value_type", "write"]
+
+F64, F32, I64, I8, I1 = (
+    ir.DoubleType(),
+    ir.FloatType(),
+    ir.IntType(64),
+    ir.IntType(8),
+    ir.IntType(1),
+)
+_TYPES = {float64: F64, float32: F32, int64: I64, bool_: I1}
+COPY = Formula("copy")
+
+
+def value_type(kind: dtype) -> Any:
+    """LLVM's type of a value of a dtype."""
+    return _TYPES[kind]
+
+
+@cache
+def kernels() -> dict[tuple[int, int], tuple[np.ufunc, tuple[dtype, ...]]]:
+    """Ufuncs that the emitter knows, by their loops' address and data."""
+    known: dict[tuple[int, int], tuple[np.ufunc, tuple[dtype, ...]]] = {}
+    for ufunc in UFUNCS:
+        for kind in DTYPES:
+            for result in (kind, bool_):
+                types = (kind,) * ufunc.nin + (result,)
+                try:
+                    known[ufunc_loop(ufunc, types)] = ufunc, types
+                    known.setdefault(fastest_loop(ufunc, types), (ufunc, types))
+                except TypeError:
+                    continue
+    for kind in DTYPES:
+        known[copy_loop(kind)] = np.positive, (kind, kind)
+    return known
+
+
+@cache
+def has_code(formula: Formula, kinds: tuple[dtype, ...], result: dtype) -> bool:
+    """Return True if the emitter has code of a formula for operands and result of dtypes."""
+    module = ir.Module("trial")
+    function = ir.Function(
+        module, ir.FunctionType(ir.VoidType(), [_TYPES[k] for k in kinds]), "trial"
+    )
+    builder = ir.IRBuilder(function.append_basic_block())
+    try:
+        return write(builder, formula, function.args).type == _TYPES[result]
+    except Untraceable:
+        return False
+
+
+def write(builder: Any, formula: Formula, values: Sequence[Any]) -> Any:
+    """Write the code of a formula.
+
+    Raises
+    ------
+    Untraceable
+        If there is none.
+    """
+    if formula.name == "copy":
+        return values[0]
+    kind, _, name = formula.name.partition(":")
+    if kind == "row":
+        return emit_with(builder, TABLE[name], values, dict(formula.attributes))
+    if kind == "cast":
+        return _cast(builder, values[0], _TYPES[_BY_NAME[name]])
+    result = UFUNCS[getattr(np, name)](*[Scalar(builder, x) for x in values])
+    return result.value
+
+
+_BY_NAME = {kind.name: kind for kind in DTYPES}
+
+
+def _cast(builder: Any, value: Any, target: Any) -> Any:
+    source = value.type
+    if source == target:
+        return value
+    if target == I1:
+        zero = ir.Constant(source, 0 if source == I64 else 0.0)
+        if source == I64:
+            return builder.icmp_signed("!=", value, zero)
+        return builder.fcmp_unordered("!=", value, zero)
+    if source == I1:
+        return builder.zext(value, I64) if target == I64 else builder.uitofp(value, target)
+    if source == I64:
+        return builder.sitofp(value, target)
+    if target == I64:
+        raise Untraceable  # of NaN and large numbers: as the kernel has it
+    return builder.fptrunc(value, target) if target == F32 else builder.fpext(value, target)

@@ -1,0 +1,66 @@
+"""Programs: the loops of a tape, with the buffers that they use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .loops import Buffer, Compute, Loop, Node, Number
+
+__all__ = ["Program", "text"]
+
+
+class Program:
+    """Loops of a tape.
+
+    Attributes
+    ----------
+    nodes : list of Node
+    inputs, arrays, outputs : list of Buffer
+    """
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.inputs: list[Buffer] = []
+        self.arrays: list[Buffer] = []
+        self.outputs: list[Buffer] = []
+        #: what is in the arrays behind those of the tape
+        self.tables: list[np.ndarray] = []
+
+
+def text(program: Program) -> str:
+    """Return the loops as text, with names that depend on nothing but the program."""
+    lines: list[str] = []
+    names: dict[int, str] = {}
+    loops: dict[int, str] = {}
+
+    def shown(operand: Any) -> str:
+        if isinstance(operand, Number):
+            return f"{operand.value!r}:{operand.kind.name}"
+        buffer = operand.buffer
+        if id(buffer) not in names:
+            number = buffer.number if buffer.number >= 0 else len(names)
+            names[id(buffer)] = f"{buffer.role}{number}:{buffer.kind.name}"
+        index = "".join(f" + {s}*{loops.get(n, n)}" for n, s in operand.strides)
+        return f"{names[id(buffer)]}[{operand.offset}{index}]"
+
+    def put(node: Node, depth: int) -> None:
+        pad = "  " * depth
+        if isinstance(node, Loop):
+            loops[node.number] = f"i{len(loops)}"
+            order = " in order" if node.in_order else ""
+            lines.append(f"{pad}for {loops[node.number]} in {node.extent}{order}:")
+            for part in node.body:
+                put(part, depth + 1)
+        elif isinstance(node, Compute):
+            reads = ", ".join(map(shown, node.reads))
+            attributes = f" {list(node.formula.attributes)}" if node.formula.attributes else ""
+            lines.append(f"{pad}{shown(node.write)} = {node.formula.name}({reads}){attributes}")
+        else:
+            reads, results = (", ".join(map(shown, x)) for x in (node.operands, node.results))
+            lines.append(f"{pad}{results} = {node.instruction.op.name}({reads})")
+
+    for node in program.nodes:
+        put(node, 0)
+    return "\n".join(lines)

@@ -1,0 +1,171 @@
+"""Fewer computes: copies that are read through, and what nothing reads left out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .loops import (
+    INPUT,
+    OUTPUT,
+    TEMPORARY,
+    Access,
+    Buffer,
+    Call,
+    Compute,
+    Loop,
+    Node,
+    Number,
+    accesses,
+    computes,
+)
+
+__all__ = ["alone", "pruned", "simplified"]
+
+
+def simplified(nodes: list[Node], outputs: list[Buffer]) -> list[Node]:
+    """Let what reads a copy of numbers, or of an input, read that itself."""
+    written: dict[int, int] = {}
+    buffers: dict[int, Buffer] = {}
+    for node in nodes:
+        for use in accesses(node):
+            if use.writes:
+                key = id(use.access.buffer)
+                written[key] = written.get(key, 0) + 1
+                buffers[key] = use.access.buffer
+    known: dict[int, Any] = {}
+    result = []
+    for node in nodes:
+        for part in computes(node):
+            if isinstance(part, Compute):
+                part.reads = tuple([_forwarded(x, known) for x in part.reads])
+        one = alone(node)
+        if one is not None and one.formula.name == "copy":
+            (source,), target = one.reads, one.write
+            if (
+                target.buffer.role == TEMPORARY
+                and written[id(target.buffer)] == 1
+                and _covers(node, target)
+            ):
+                steady = isinstance(source, Number) or (
+                    source.buffer.role in (INPUT, "array")
+                    or _last_write(source.buffer, node, nodes)
+                )
+                if steady:
+                    known[id(target.buffer)] = target, source
+        result.append(node)
+    return _without_copies_to_outputs(result, outputs)
+
+
+def _without_copies_to_outputs(nodes: list[Node], outputs: list[Buffer]) -> list[Node]:
+    """Let a temporary that is copied to an output, as its last use, be the output."""
+    kept: list[Node] = []
+    seen: set[int] = set()
+    for node in reversed(nodes):
+        one = alone(node)
+        if one is not None and one.formula.name == "copy" and isinstance(one.reads[0], Access):
+            source, target = one.reads[0], one.write
+            if (
+                target.buffer.role == OUTPUT and source.buffer.role == TEMPORARY
+                and id(source.buffer) not in seen and source.strides == target.strides
+                and source.buffer.span == target.buffer.span and source.offset == 0
+                and source.buffer.kind is target.buffer.kind and _covers(node, target)
+            ):  # fmt: skip
+                outputs[outputs.index(target.buffer)] = source.buffer
+                source.buffer.role, source.buffer.number = OUTPUT, target.buffer.number
+                continue
+        seen.update(id(use.access.buffer) for use in accesses(node))
+        kept.append(node)
+    return kept[::-1]
+
+
+def alone(node: Node) -> Compute | None:
+    """The one compute of a nest; None if there are several."""
+    while isinstance(node, Loop):
+        if len(node.body) != 1:
+            return None
+        node = node.body[0]
+    return node if isinstance(node, Compute) else None
+
+
+def _covers(node: Node, target: Access) -> bool:
+    """Return True if a nest writes all of a buffer, once."""
+    size, strides = target.buffer.kind.itemsize, dict(target.strides)
+    extents = []
+    while isinstance(node, Loop):
+        extents.append((strides.get(node.number, 0), node.extent))
+        node = node.body[0]
+    if target.offset or any(s <= 0 for s, _ in extents):
+        return False
+    for stride, extent in sorted(extents):
+        if stride != size:
+            return False
+        size *= extent
+    return size == target.buffer.span
+
+
+def _last_write(buffer: Buffer, node: Node, nodes: list[Node]) -> bool:
+    """Return True if nothing behind a node writes to a buffer."""
+    behind = False
+    for other in nodes:
+        if other is node:
+            behind = True
+        elif behind and any(u.writes and u.access.buffer is buffer for u in accesses(other)):
+            return False
+    return True
+
+
+def _forwarded(read: Any, known: dict[int, Any]) -> Any:
+    """What a read of a copy may read in its place."""
+    while isinstance(read, Access) and id(read.buffer) in known:
+        target, source = known[id(read.buffer)]
+        if isinstance(source, Number):
+            return source
+        if read.offset:
+            return read
+        by_stride = {s: n for n, s in target.strides}
+        if len(by_stride) != len(target.strides) or any(
+            s not in by_stride for _, s in read.strides
+        ):
+            return read
+        pairs = [(n, source.stride(by_stride[s])) for n, s in read.strides]
+        if len({by_stride[s] for _, s in read.strides}) != len(pairs):
+            return read
+        read = Access(source.buffer, source.offset, tuple(sorted(p for p in pairs if p[1])))
+    return read
+
+
+def pruned(nodes: list[Node]) -> list[Node]:
+    """Leave out what computes temporaries that nothing reads."""
+    while True:
+        read = {
+            id(u.access.buffer)
+            for node in nodes
+            for c in computes(node)
+            for u in accesses(c)
+            if not u.writes and not (isinstance(c, Compute) and c.write.buffer is u.access.buffer)
+        }
+
+        def is_dead(c: Compute | Call, read: set[int] = read) -> bool:
+            targets = [c.write] if isinstance(c, Compute) else list(c.results)
+            return all(t.buffer.role == TEMPORARY and id(t.buffer) not in read for t in targets)
+
+        changed = False
+
+        def keep(body: list[Node]) -> list[Node]:
+            nonlocal changed
+            kept: list[Node] = []
+            for node in body:
+                if isinstance(node, Loop):
+                    node.body = keep(node.body)
+                    if not node.body:
+                        changed = True
+                        continue
+                elif is_dead(node):
+                    changed = True
+                    continue
+                kept.append(node)
+            return kept
+
+        nodes = keep(nodes)
+        if not changed:
+            return nodes
