@@ -1,8 +1,9 @@
 """LLVM code of loops.
 
-Each node at the top is a function of the buffers that it uses, which LLVM is told not to overlap; numbers that pass
-between loops of one function are variables on the stack, of which LLVM makes registers. `run(table)` calls them in
-order. The table has the addresses of the buffers and of what is called, so the code has none in it.
+Each node at the top is a function of the buffers that it uses, which LLVM is told not to overlap; numbers
+that pass between loops of one function are variables on the stack, of which LLVM makes registers.
+`run(table)` calls them in order. The table has the addresses of the buffers and of what is called, so the
+code has none in it.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class Layout:
     offsets : dict
         Temporary -> offset in the memory for temporaries.
     calls : dict
-        `Call` -> number of its words in the table: the range of its steps, scratch memory's offset is constant.
+        `Call` -> number of its words in the table: the range of its steps, scratch memory's offset is
+        constant.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
 """Smaller memory, and fewer loops.
 
-A temporary that is used in one iteration of a loop only needs no place for each; two loops one inside the other, over
-places that follow each other, are one.
+A temporary that is used in one iteration of a loop only needs no place for each; two loops one inside the
+other, over places that follow each other, are one.
 """
 
 from __future__ import annotations

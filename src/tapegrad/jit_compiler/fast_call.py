@@ -1,6 +1,7 @@
 """Calls of a compiled function with arrays, in native code.
 
-A `FastCall` fills the words that `call_jitted` (runtime/compiled_tapes.py) reads for the trace that was used last.
+A `FastCall` fills the words that `call_jitted` (runtime/compiled_tapes.py) reads for the trace that was
+used last.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Sequence
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -31,7 +33,7 @@ _ARRAY_NEW = 93
 @cache
 def _array_new() -> int:
     """Address of ``PyArray_New``."""
-    from numpy._core import _multiarray_umath
+    _multiarray_umath: Any = import_module("numpy._core._multiarray_umath")
 
     get = ctypes.pythonapi.PyCapsule_GetPointer
     get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
@@ -80,7 +82,7 @@ class FastCall:
 
     def __init__(self, slow: Callable[..., Any]) -> None:
         self._words = np.zeros(nt.J_WIDTH, np.int64)
-        self._slow, self._kept = slow, ()
+        self._slow, self._kept = slow, tuple[Any, ...]()
         self._words[nt.J_SLOW] = id(slow)
         self._words[nt.J_ARRAY_TYPE] = id(np.ndarray)
         self._words[nt.J_ARRAY_NEW] = _array_new()
@@ -139,8 +141,8 @@ class FastCall:
             place_rows[i] = kind, id(owner), key if kind == 2 else id(key), id(value)
         result = np.array([len(steps), *steps], np.int64)
         self._kept = (
-            compiled, table, memory, input_rows, dtypes, output_rows, shapes, guards, tuple(reads), guard_rows,
-            tuple(places), place_rows, result,
+            compiled, table, memory, input_rows, dtypes, output_rows, shapes, guards, tuple(reads),
+            guard_rows, tuple(places), place_rows, result,
         )  # fmt: skip
         words[nt.J_CODE], words[nt.J_TABLE] = compiled.code, address_of(table)
         words[nt.J_INPUTS], words[nt.J_INPUT_ROWS] = len(inputs), address_of(input_rows)

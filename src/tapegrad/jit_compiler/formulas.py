@@ -1,7 +1,7 @@
 """Code of scalar formulas, and the kernels that are formulas.
 
-A `Formula` is a row of the op table, a ufunc, a cast or a copy. `write` writes its LLVM code, by the one emitter
-(ops/emitter.py); `kernels` knows the ufunc that a kernel of a step is the loop of.
+A `Formula` is a row of the op table, a ufunc, a cast or a copy. `write` writes its LLVM code, by the one
+emitter (ops/emitter.py); `kernels` knows the ufunc that a kernel of a step is the loop of.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Fusion: loops over the same range become one, so that what passes between them stays in registers.
 
-`fused` joins each loop with the first one before it that has the same range, if no place is used in another order
-then: an iteration of the later loop may use what the earlier loop has done in that iteration, and nothing of what
-it does in later ones. This is done from the outside to the inside, so rows of a matrix, and in them its columns.
+`fused` joins each loop with the first one before it that has the same range, if no place is used in another
+order then: an iteration of the later loop may use what the earlier loop has done in that iteration, and
+nothing of what it does in later ones. This is done from the outside to the inside, so rows of a matrix, and
+in them its columns.
 """
 
 from __future__ import annotations
@@ -130,7 +131,8 @@ def fused(nodes: list[Node]) -> list[Node]:
             uses.insert(at, mine)
         else:
             target = result[place]
-            assert isinstance(target, Loop) and isinstance(node, Loop)
+            assert isinstance(target, Loop)
+            assert isinstance(node, Loop)
             rename(node.body, node.number, target.number)
             target.body += node.body
             uses[place] = _Uses(target)

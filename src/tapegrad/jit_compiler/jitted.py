@@ -1,4 +1,4 @@
-"""`tapegrad.jit`: functions that are recorded once for each signature, compiled, and run again without Python."""
+"""`tapegrad.jit`: functions that are recorded once a signature, compiled, and run without Python."""
 
 from __future__ import annotations
 
@@ -9,81 +9,32 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..base.dtypes import float32, float64, from_numpy_dtype, get_default_dtype
+from ..base.dtypes import float64, from_numpy_dtype
 from ..base.errors import TapeError
 from ..base.locks import new_lock
 from ..functions.creation.generator import Draws
-from ..ops.layout import Layout, contiguous
+from ..ops.layout import LAYOUTS
 from ..tape import pytree as trees
 from ..tape import recording as record
 from ..tape.current import current_tape
+from ..tape.tape import Tape
 from ..tape.user_code import call_user
 from ..transforms.closed_tape import ClosedTape
 from ..transforms.closing import ClosedTrace, recording
 from .compiled_tape import CompiledTape
 from .fast_call import FastCall
+from .signatures import Arguments, Signature, arguments_of, difference, values_of
 from .surroundings import Surroundings
 from .tracing import as_input
 
 __all__ = ["Jitted", "compile", "jit"]
 
-#: traces of one signature after which a warning names what differed
+#: traces of one signature after which a warning says so
 MANY = 8
-REMEDY = "which jit cannot repeat"
 RANDOM = (
-    "jit: the function draws random numbers, which would be the same ones in every call; draw them outside, and give "
-    "them to it as arguments"
+    "jit: the function draws random numbers, which would be the same ones in every call; draw them outside, "
+    "and give them to it as arguments"
 )
-
-
-class _Static(NamedTuple):
-    """A leaf of the arguments whose value belongs to the signature."""
-
-    kind: type
-    value: Any
-
-
-class Signature(NamedTuple):
-    """What a trace was made for.
-
-    Attributes
-    ----------
-    spec : Spec
-        The structure of the arguments.
-    leaves : tuple
-        For each leaf (layout, whether it requires grad), or a `_Static`.
-    mode : tuple
-        Grad mode, default dtype.
-    """
-
-    spec: Any
-    leaves: tuple[Any, ...]
-    mode: tuple[Any, ...]
-
-
-class _Trace(NamedTuple):
-    """A tape for a signature, and what must hold for it to be the right one.
-
-    Attributes
-    ----------
-    tape : ClosedTape
-        Its results are the function's, and behind them the values that the function read.
-    surroundings : Surroundings
-    reads : tuple of bytes
-        What those values were.
-    outputs : tuple
-        For each leaf of what the function returned the number of a result, or a constant.
-    out_spec : Spec
-    compiled : CompiledTape
-    """
-
-    tape: ClosedTape
-    surroundings: Surroundings
-    reads: tuple[np.ndarray, ...]
-    outputs: tuple[Any, ...]
-    out_spec: Any
-    compiled: CompiledTape
-    count: int
 
 
 class _Constant(NamedTuple):
@@ -92,8 +43,45 @@ class _Constant(NamedTuple):
     value: Any
 
 
+class Trace(NamedTuple):
+    """A tape for a signature, and all that must hold for it to be the right one.
+
+    Attributes
+    ----------
+    tape : ClosedTape
+        Its results are the function's, and behind them the values that the function read.
+    compiled : CompiledTape
+    surroundings : Surroundings
+    reads : tuple of ndarray
+        What those values were.
+    outputs : tuple
+        For each leaf of what the function returned the number of a result, or a `_Constant`.
+    out_spec : Spec
+    results : int
+        How many there are.
+    """
+
+    tape: ClosedTape
+    compiled: CompiledTape
+    surroundings: Surroundings
+    reads: tuple[np.ndarray, ...]
+    outputs: tuple[Any, ...]
+    out_spec: Any
+    results: int
+
+
 class Jitted:
-    """A function that is recorded and compiled for each signature of its arguments; made by `jit`."""
+    """A function that is recorded and compiled for each signature of its arguments; made by `jit`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> double = tg.jit(lambda x: 2 * x)
+    >>> double(tg.ones(2))
+    tensor([2., 2.])
+    >>> print(double.explain())
+    trace 0: the first call: (float64[2])
+    """
 
     def __init__(
         self,
@@ -104,7 +92,7 @@ class Jitted:
         functools.update_wrapper(self, func)
         self._func = func
         self._static, self._names = frozenset(static_argnums), frozenset(static_argnames)
-        self._traces: dict[Signature, list[_Trace]] = {}
+        self._traces: dict[Signature, list[Trace]] = {}
         self._reasons: list[str] = []
         self._lock = new_lock()
         # A cycle, which the collector breaks: the C function calls this object.
@@ -126,105 +114,44 @@ class Jitted:
         tape = current_tape()
         if tape.abstract:  # another jit, or a transform, records it
             return self._func(*args, **kwargs)
-        leaves, signature, has_tensors = self._signature(tape, args, kwargs)
-        traces = self._traces.get(signature)
-        for trace in tuple(traces or ()):
-            results = self._run(trace, leaves, tape)
+        given = arguments_of(tape, args, kwargs, self._static, self._names)
+        for trace in tuple(self._traces.get(given.signature, ())):
+            results = self._run(trace, given.inputs)
             if results is not None:
-                self._use(trace, args, kwargs, signature)
-                return self._returned(trace, results, has_tensors)
-        trace, results = self._record(signature, leaves, tape, args, kwargs)
-        self._use(trace, args, kwargs, signature)
-        return self._returned(trace, results, has_tensors)
+                break
+        else:
+            trace, results = self._record(given, tape)
+        self._use(trace, args, kwargs, given.signature)
+        return self._returned(trace, results, given.has_tensors)
 
-    def _signature(
-        self, tape: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[list[Any], Signature, bool]:
-        """The leaves that are inputs, as contiguous tensors or arrays; the signature; if there are Tensors."""
-        static = self._static
-        if static or self._names:
-            static = {n % len(args) if args else n for n in static}
-            args = tuple([_Static(type(x), x) if i in static else x for i, x in enumerate(args)])
-            kwargs = {k: _Static(type(x), x) if k in self._names else x for k, x in kwargs.items()}
-        values, spec = (
-            trees.flatten((args, kwargs), is_leaf=_is_static)
-            if static or self._names
-            else trees.flatten((args, kwargs))
-        )
-        grad_mode, default = tape.grad_mode, get_default_dtype()
-        floats = default is float64
-        key: list[Any] = []
-        inputs: list[Any] = []
-        has_tensors = False
-        for x in values:
-            if record.is_tensor(x):
-                has_tensors = True
-                layout = record.layout_of(x)
-                if not layout.is_contiguous:
-                    x = x.contiguous()
-                    layout = record.layout_of(x)
-                key.append((layout.id, grad_mode and record.is_active(x)))
-                floats = floats and layout.dtype is not float32
-            elif isinstance(x, np.ndarray | np.generic):
-                x = np.asarray(x)
-                if not x.flags.c_contiguous:
-                    x = np.ascontiguousarray(x)
-                kind = from_numpy_dtype(x.dtype)
-                floats = floats and kind is not float32
-                key.append((contiguous(kind, x.shape).id, False))
-            else:
-                key.append(x)
-                continue
-            inputs.append(x)
-        if floats:
-            places = iter(inputs)
-            inputs = []
-            for i, x in enumerate(values):
-                if type(x) is float:
-                    key[i] = (_FLOAT.id, False)
-                    inputs.append(np.array(x))
-                elif type(key[i]) is tuple:
-                    inputs.append(next(places))
-        for i, x in enumerate(key):
-            if type(x) is not tuple:
-                key[i] = x if isinstance(x, _Static) else _Static(type(x), _keyed(x))
-        return inputs, Signature(spec, tuple(key), (grad_mode, default)), has_tensors
-
-    def _run(self, trace: _Trace, leaves: list[Any], tape: Any) -> list[Any] | None:
+    def _run(self, trace: Trace, inputs: Sequence[Any]) -> list[Any] | None:
         """Results of a trace for inputs; None if it is not the right one."""
         captured = trace.surroundings.tensors()
         if captured is None:
             return None
-        given = [*leaves, *captured]
+        given = [*inputs, *captured]
         if True in trace.tape.active:
-            tensors = [x if record.is_tensor(x) else as_input(x) for x in given]
-            results = trace.tape.run(tensors)
-            reads = [x.detach().numpy() for x in results[trace.count :]]
+            results = trace.tape.run([x if record.is_tensor(x) else as_input(x) for x in given])
+            reads = [x.detach().numpy() for x in results[trace.results :]]
         else:
-            arrays = [x._array() if record.is_tensor(x) else x for x in given]
-            results = trace.compiled(arrays)
-            reads = results[trace.count :]
+            results = trace.compiled([x._array() if record.is_tensor(x) else x for x in given])
+            reads = results[trace.results :]
         for read, known in zip(reads, trace.reads, strict=True):
             if read.tobytes() != known.tobytes():
                 return None
-        return results[: trace.count]
+        return results[: trace.results]
 
-    def _use(self, trace: _Trace, args: Any, kwargs: Any, signature: Signature) -> None:
+    def _use(self, trace: Trace, args: Any, kwargs: Any, signature: Signature) -> None:
         """Let native code do calls like this one from now on, if it can."""
-        places = trace.surroundings.checks
-        if (
-            kwargs
-            or places is None
-            or not all(type(x) is np.ndarray for x in args)
-            or True in trace.tape.active
-        ):
+        checks = trace.surroundings.checks
+        if kwargs or checks is None or not all(type(x) is np.ndarray for x in args):
             return
         if any(isinstance(x, _Constant) for x in trace.outputs) or signature.mode[1] is not float64:
             return
         returned = trees.unflatten(trace.out_spec, trace.outputs)
-        self._fast.use(trace.compiled, trace.tape.inputs, returned, trace.reads, places)
+        self._fast.use(trace.compiled, trace.tape.inputs, returned, trace.reads, checks)
 
-    def _returned(self, trace: _Trace, results: list[Any], has_tensors: bool) -> Any:
+    def _returned(self, trace: Trace, results: list[Any], has_tensors: bool) -> Any:
         """What the function returns, of results."""
         as_tensors = has_tensors or not trace.tape.inputs
         leaves = []
@@ -241,148 +168,100 @@ class Jitted:
         return trees.unflatten(trace.out_spec, leaves)
 
     # ------------------------------------------------------------------ traces
-    def _record(
-        self, signature: Signature, leaves: list[Any], tape: Any, args: Any, kwargs: Any
-    ) -> tuple[_Trace, list[Any]]:
+    def _record(self, given: Arguments, tape: Tape) -> tuple[Trace, list[Any]]:
         """Run the function, and keep its tape."""
-        self._note(signature)
-        tensors = [x if record.is_tensor(x) else as_input(x) for x in leaves]
-        trace = ClosedTrace(tape, "jit", REMEDY, may_read=True)
+        self._note(given.signature)
+        tensors = [x if record.is_tensor(x) else as_input(x) for x in given.inputs]
+        trace = ClosedTrace(tape, "jit", "which jit cannot repeat", may_read=True)
         draws = Draws()
         with recording(trace):
-            given = iter(tensors)
-            values = []
-            for leaf in signature.leaves:
-                if isinstance(leaf, _Static):
-                    values.append(
-                        leaf.value.value if isinstance(leaf.value, _Keyed) else leaf.value
-                    )
-                    continue
-                x = next(given)
-                layout = record.layout_of(x)
-                values.append(trace.input(layout, active=leaf[1], outer=record.operand(tape, x)))
-            args, kwargs = trees.unflatten(signature.spec, values)
+            rest = iter(tensors)
+
+            def make(leaf: tuple[int, bool]) -> Any:
+                slot = record.operand(tape, next(rest))
+                return trace.input(LAYOUTS[leaf[0]], active=leaf[1], outer=slot)
+
+            args, kwargs = values_of(given.signature, make)
             with draws:
                 output = call_user(self._func, *args, **kwargs)
             if draws.rewind():
                 raise TapeError(RANDOM)
             parts, out_spec = trees.flatten(output)
-            results, outputs = [], []
+            results: list[Any] = []
+            outputs: list[Any] = []
             for part in parts:
                 if isinstance(part, np.ndarray):
                     part = as_input(part)
-                if record.is_tensor(part):
-                    outputs.append(len(results))
-                    results.append(part)
-                else:
-                    outputs.append(_Constant(part))
+                is_result = record.is_tensor(part)
+                outputs.append(len(results) if is_result else _Constant(part))
+                results += [part] if is_result else []
             slots = [read.slot for read in trace.reads]
             captured = list(trace.captured.values())
             in_spec = trees.flatten((*tensors, *captured))[1]
-            closed = trace.close(
-                results, in_spec, trees.flatten([0] * (len(results) + len(slots)))[1], slots
-            )
-        made = _Trace(
-            closed, Surroundings(self._func, captured), tuple([r.value for r in trace.reads]),
-            tuple(outputs), out_spec, CompiledTape(closed), len(results),
+            values_spec = trees.flatten([0] * (len(results) + len(slots)))[1]
+            closed = trace.close(results, in_spec, values_spec, slots)
+        made = Trace(
+            closed, CompiledTape(closed), Surroundings(self._func, captured),
+            tuple([r.value for r in trace.reads]), tuple(outputs), out_spec, len(results),
         )  # fmt: skip
-        with self._lock:
-            self._traces.setdefault(signature, []).insert(0, made)
-        computed = self._run(made, leaves, tape)
+        computed = self._run(made, given.inputs)
         if computed is None:
             raise TapeError("jit: the function changes what it uses while it runs")
+        with self._lock:
+            self._traces.setdefault(given.signature, []).insert(0, made)
         return made, computed
 
     def _note(self, signature: Signature) -> None:
         """Note why there is a new trace; warn if there are many."""
         known = self._traces.get(signature)
         if known:
-            reason = (
-                "a value that the function read is another one, or something around it has changed"
-            )
+            reason = "a value that the function read, or something that it uses, is another one"
             if len(known) % MANY == 0:
                 warnings.warn(
-                    f"jit: {self._func!r} was recorded {len(known)} times for one signature, since {reason}",
-                    UserWarning, stacklevel=4,
+                    f"{self!r} was recorded {len(known)} times for one signature: {reason}", UserWarning,
+                    stacklevel=4,
                 )  # fmt: skip
-        elif not self._traces:
-            reason = "the first call"
+        elif self._traces:
+            reason = difference(signature, next(reversed(self._traces)))
         else:
-            reason = _difference(signature, next(reversed(self._traces)))
-        self._reasons.append(f"{reason}: {_shown(signature)}")
+            reason = "the first call"
+        self._reasons.append(f"{reason}: {signature}")
 
     # ------------------------------------------------------------------ looking at it
     def explain(self) -> str:
-        """Return why there is each trace, a line each."""
-        return (
-            "\n".join(f"trace {i}: {reason}" for i, reason in enumerate(self._reasons))
-            or "no trace yet"
-        )
+        """Return why there is each trace, a line each.
+
+        Examples
+        --------
+        >>> import tapegrad as tg
+        >>> f = tg.jit(lambda x: x + 1)
+        >>> _ = f(tg.ones(2)), f(tg.ones(3))
+        >>> print(f.explain())
+        trace 0: the first call: (float64[2])
+        trace 1: another shape or dtype of leaf 0 of the arguments: (float64[3])
+        """
+        lines = [f"trace {i}: {reason}" for i, reason in enumerate(self._reasons)]
+        return "\n".join(lines) or "no trace yet"
 
     def tapes(self) -> list[ClosedTape]:
-        """Return the closed tapes that were recorded so far."""
+        """Return the closed tapes that were recorded so far.
+
+        Examples
+        --------
+        >>> import tapegrad as tg
+        >>> f = tg.jit(lambda x: x + 1)
+        >>> _ = f(tg.ones(2))
+        >>> [len(tape) for tape in f.tapes()]
+        [2]
+        """
         return [trace.tape for traces in self._traces.values() for trace in reversed(traces)]
-
-
-_FLOAT = contiguous(float64, ())
-
-
-def _is_static(x: Any) -> bool:
-    return isinstance(x, _Static)
-
-
-class _Keyed(NamedTuple):
-    """A value that has no hash, by its identity."""
-
-    number: int
-    value: Any
-
-
-def _keyed(value: Any) -> Any:
-    """The value of a static leaf as part of a key: numbers by their bits."""
-    if isinstance(value, float):
-        return value if value == value and value != 0 else _Keyed(hash(str(value)), value)
-    try:
-        hash(value)
-    except TypeError:
-        raise TypeError(
-            f"jit: an argument of type {type(value).__name__} is neither a tensor nor an array, and cannot be part "
-            "of the signature as it has no hash"
-        ) from None
-    return value
-
-
-def _difference(new: Signature, old: Signature) -> str:
-    """What is different in a signature."""
-    if new.spec != old.spec:
-        return "another structure of arguments"
-    for i, (a, b) in enumerate(zip(new.leaves, old.leaves, strict=True)):
-        if a != b:
-            if isinstance(a, _Static) or isinstance(b, _Static):
-                return f"another value of argument leaf {i}"
-            if a[0] != b[0]:
-                return f"another shape or dtype of argument leaf {i}"
-            return f"argument leaf {i} requires grad, or no more"
-    return "another grad mode or default dtype"
-
-
-def _shown(signature: Signature) -> str:
-    from ..ops.layout import LAYOUTS
-
-    def one(leaf: Any) -> str:
-        if isinstance(leaf, _Static):
-            return repr(leaf.value.value if isinstance(leaf.value, _Keyed) else leaf.value)
-        layout: Layout = LAYOUTS[leaf[0]]
-        return f"{layout.dtype.name}{list(layout.shape)}" + (" requires grad" if leaf[1] else "")
-
-    return "(" + ", ".join(map(one, signature.leaves)) + ")"
 
 
 def jit(
     func: Callable[..., Any] | None = None, *, static_argnums: int | Sequence[int] = (),
     static_argnames: str | Sequence[str] = (),
 ) -> Any:  # fmt: skip
-    """Return a function that does what `func` does, recorded once and compiled.
+    """Return a function that does what `func` does, recorded once a signature and compiled.
 
     Parameters
     ----------
@@ -399,7 +278,8 @@ def jit(
     Raises
     ------
     TapeError
-        When it is called: if the function writes into its arguments or surroundings, or draws random numbers.
+        When it is called: if the function writes into its arguments or its surroundings, or draws random
+        numbers.
 
     Examples
     --------
@@ -413,6 +293,8 @@ def jit(
         return functools.partial(
             jit, static_argnums=static_argnums, static_argnames=static_argnames
         )
+    if not callable(func):
+        raise TypeError(f"jit: expected a function, got {type(func).__name__}")
     numbers = (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)
     names = (static_argnames,) if isinstance(static_argnames, str) else tuple(static_argnames)
     return Jitted(func, numbers, names)

@@ -1,9 +1,9 @@
 """Loops: what a closed tape does, as loops over buffers.
 
 A program is a list of nodes: a `Loop` over a body, a `Compute`, which is scalar arithmetic on places in
-buffers, or a `Call` of kernels that stay as they are. A place is an `Access`: a buffer, an offset, and a stride
-for each loop around it. That says everything about views, broadcasting and reductions: a reduction is a sum
-into a place whose stride is 0 along a loop.
+buffers, or a `Call` of kernels that stay as they are. A place is an `Access`: a buffer, an offset, and a
+stride for each loop around it. That says everything about views, broadcasting and reductions: a reduction
+is a sum into a place whose stride is 0 along a loop.
 
 Start reading at `Access`, then `depends` and `may_join`, the two questions that fusion asks (fusion.py).
 """
@@ -13,13 +13,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from ..base.dtypes import dtype
 from ..ops.instruction import Instruction
 
 __all__ = [
-    "Access", "Buffer", "Call", "Compute", "Formula", "Loop", "Node", "Number", "accesses", "computes", "new_loop",
+    "Access", "Buffer", "Call", "Compute", "Formula", "Loop", "Node", "Number", "accesses", "computes",
+    "new_loop",
 ]  # fmt: skip
 
 INPUT, ARRAY, OUTPUT, TEMPORARY = "input", "array", "output", "temporary"

@@ -1,9 +1,9 @@
 """A closed tape as loops over buffers.
 
-Elementwise rows of the op table are one `Compute` in a nest of loops. Of any other statement the steps are taken
-that its row's lowering makes: a step whose kernel is the loop of a ufunc that the emitter knows is a `Compute` as
-well, so sums, means, norms, softmax, joining and padding need nothing of their own. What has another kernel (a
-product of matrices, a sort) is called.
+Elementwise rows of the op table are one `Compute` in a nest of loops. Of any other statement the steps are
+taken that its row's lowering makes: a step whose kernel is the loop of a ufunc that the emitter knows is a
+`Compute` as well, so sums, means, norms, softmax, joining and padding need nothing of their own. What has
+another kernel (a product of matrices, a sort) is called.
 """
 
 from __future__ import annotations
@@ -404,7 +404,7 @@ def lowered(tape: ClosedTape) -> Program:
 
 
 def _unrolled(items: Sequence[Item]) -> list[Item]:
-    """The items with a repetition less in each loop, which then stands in front of it; at last, without loops."""
+    """The items without loops."""
     result: list[Item] = []
     for item in items:
         if isinstance(item, int):

@@ -1,8 +1,9 @@
 """Places of values, and repeated statements (transforms/roll.py) as a loop.
 
-What a repeated statement computes lies in one buffer, a place for each repetition. An operand that moves from one
-repetition to the next is a place in such a buffer, or a view, that moves along the loop. What a repetition uses of the
-one before it is, in the first, the result of a statement in front of the loop: that lies in front of the others.
+What a repeated statement computes lies in one buffer, a place for each repetition. An operand that moves
+from one repetition to the next is a place in such a buffer, or a view, that moves along the loop. What a
+repetition uses of the one before it is, in the first, the result of a statement in front of the loop: that
+lies in front of the others.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """Globals, variables of functions around, and attributes: the values that a function uses and was not given.
 
-Tensors among them are inputs of its tape, looked up anew at each call where the function finds them: another tensor
-may be there by then. Other values are constants of the tape; those that can be found are compared.
+Tensors among them are inputs of its tape, looked up anew at each call where the function finds them:
+another tensor may be there by then. Other values are constants of the tape; those that can be found are
+compared.
 
-`uses` finds what a function may use: the globals that its code names, its variables, and what is inside of these
-(items of containers, attributes that the code names), of the functions that it may call as well. Each comes with
-`Check`s: if the objects on the way to it are what they were, it is what it was.
+`uses` finds what a function may use: the globals that its code names, its variables, and what is inside of
+these (items of containers, attributes that the code names), of the functions that it may call as well. Each
+comes with `Check`s: if the objects on the way to it are what they were, it is what it was.
 """
 
 from __future__ import annotations
@@ -27,6 +28,18 @@ _SIMPLE = (int, float, bool, str, bytes, complex, type(None))
 _FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType)
 
 Getter = Callable[[], Any]
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _item(getter: Getter, key: Any) -> Any:
+    return getter()[key]
+
+
+def _member(getter: Getter, name: str) -> Any:
+    return getattr(getter(), name)
 
 
 class Check(NamedTuple):
@@ -88,7 +101,7 @@ class Surroundings:
         self._known: list[tuple[int, bool]] = []
         for tensor in captured:
             known = by_id.get(id(tensor))
-            self._getters.append(known if known is not None else (lambda tensor=tensor: tensor))
+            self._getters.append(known if known is not None else functools.partial(_same, tensor))
             self._known.append((record.layout_of(tensor).id, record.is_active(tensor)))
 
     def tensors(self) -> list[Any] | None:
@@ -130,7 +143,7 @@ def _uses(function: Any) -> Iterator[_Use]:
         code = _plain_function(f)
         names = set(_names(code)) if code is not None else set()
         if not isinstance(f, types.FunctionType) and not isinstance(f, type):
-            found.append(_Use((lambda f=f: f), f, ()))
+            found.append(_Use(functools.partial(_same, f), f, ()))
         if code is not None and not _is_library(code):
             scope = code.__globals__
             for name in sorted(names):
@@ -144,7 +157,7 @@ def _uses(function: Any) -> Iterator[_Use]:
                     continue
                 found.append(
                     _Use(
-                        (lambda cell=cell: cell.cell_contents),
+                        functools.partial(getattr, cell, "cell_contents"),
                         value,
                         (Check(1, cell, None, value),),
                     )
@@ -174,7 +187,7 @@ def _plain_function(f: Any) -> types.FunctionType | None:
         f = f.__func__
     if isinstance(f, types.FunctionType):
         return f
-    call = getattr(type(f), "__call__", None)
+    call = vars(type(f)).get("__call__")
     return call if isinstance(call, types.FunctionType) else None
 
 
@@ -211,24 +224,24 @@ def _inside(use: _Use, depth: int, names: set[str]) -> Iterator[_Use]:
         return
     parts: list[_Use] = []
     if isinstance(value, tuple):
-        parts = [_Use((lambda g=getter, i=i: g()[i]), x, checks) for i, x in enumerate(value)]
+        parts = [_Use(functools.partial(_item, getter, i), x, checks) for i, x in enumerate(value)]
     elif type(value) is list:
         parts = [
-            _Use((lambda g=getter, i=i: g()[i]), x, (*checks, Check(2, value, i, x)))
+            _Use(functools.partial(_item, getter, i), x, (*checks, Check(2, value, i, x)))
             for i, x in enumerate(value)
         ]
     elif type(value) is dict:
         parts = [
-            _Use((lambda g=getter, k=k: g()[k]), x, (*checks, Check(0, value, k, x)))
+            _Use(functools.partial(_item, getter, k), x, (*checks, Check(0, value, k, x)))
             for k, x in value.items()
         ]
     elif isinstance(value, functools.partial):
         parts = [
-            _Use((lambda g=getter, n=n: getattr(g(), n)), getattr(value, n), checks)
+            _Use(functools.partial(_member, getter, n), getattr(value, n), checks)
             for n in ("func", "args", "keywords")
         ]
     elif isinstance(value, types.MethodType):
-        parts = [_Use((lambda g=getter: g().__self__), value.__self__, checks)]
+        parts = [_Use(functools.partial(_member, getter, "__self__"), value.__self__, checks)]
         names = (
             names | set(_names(value.__func__))
             if isinstance(value.__func__, types.FunctionType)
@@ -239,13 +252,13 @@ def _inside(use: _Use, depth: int, names: set[str]) -> Iterator[_Use]:
     ):
         members = vars(value)
         parts = [
-            _Use((lambda g=getter, n=n: getattr(g(), n)), x, (*checks, Check(0, members, n, x)))
+            _Use(functools.partial(_member, getter, n), x, (*checks, Check(0, members, n, x)))
             for n, x in members.items()
             if n in names or record.is_tensor(x)
         ]
         for name in names:
             method = getattr(type(value), name, None)
             if isinstance(method, types.FunctionType):
-                parts.append(_Use((lambda m=method: m), method, checks))
+                parts.append(_Use(functools.partial(_same, method), method, checks))
     for part in parts:
         yield from _inside(part, depth + 1, names)

@@ -279,10 +279,13 @@ EMPTIES_ARENA = 2  # no other pass of the tape is under way
 # Words of what a compiled function keeps for its calls with arrays (runtime/compiled_tapes.py).
 (
     J_CODE, J_TABLE, J_BUSY, J_READY, J_INPUTS, J_INPUT_ROWS, J_FIRST_INPUT, J_OUTPUTS, J_OUTPUT_ROWS,
-    J_RESULT, J_GUARDS, J_GUARD_ROWS, J_PLACES, J_PLACE_ROWS, J_RELEASES, J_SLOW, J_ARRAY_TYPE, J_ARRAY_NEW, J_WIDTH,
+    J_RESULT, J_GUARDS, J_GUARD_ROWS, J_PLACES, J_PLACE_ROWS, J_RELEASES, J_SLOW, J_ARRAY_TYPE,
+    J_ARRAY_NEW, J_WIDTH,
 ) = range(19)  # fmt: skip
-#: words of a row: an input (dtype, dimensions, lengths), an output (dtype's number, dimensions, address of the
-#: lengths, word of the table), a guard (address, what must be there, bytes), a place (kind, owner, key, object)
+#: words of a row: an input (dtype, dimensions, lengths), an output (dtype's number, dimensions, address
+#: of the
+#: lengths, word of the table), a guard (address, what must be there, bytes), a place (kind, owner, key,
+#: object)
 J_INPUT, J_OUTPUT, J_GUARD, J_PLACE = 10, 4, 3, 4
 #: dimensions of an input, results, and parts of what is returned at most
 J_DIMS, J_RESULTS = 8, 16

@@ -1,19 +1,21 @@
 """Statements that repeat: where a tape does the same again and again, as the trace of a Python loop does.
 
-`rolled` finds ranges of statements in which the same instructions follow each other with a period, and in which
-every operand moves by the same number of statements from one repetition to the next: by none (it is the same for
-all), by a period (what this repetition, or one before it, has computed), or by those of another such range (a
-reverse pass goes through the repetitions of its forward pass backwards). Numbers may be others each time.
+`rolled` finds ranges of statements in which the same instructions follow each other with a period, and in
+which every operand moves by the same number of statements from one repetition to the next: by none (it is
+the same for all), by a period (what this repetition, or one before it, has computed), or by those of
+another such range (a reverse pass goes through the repetitions of its forward pass backwards). Numbers may
+be others each time.
 
-Candidates for periods come from runs of eight instructions that occur again; whether they repeat is looked at for
-all repetitions at once, by NumPy.
+Candidates for periods come from runs of eight instructions that occur again; whether they repeat is looked
+at for all repetitions at once, by NumPy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from itertools import pairwise
+from typing import TypeAlias
 
 import numpy as np
 
@@ -183,14 +185,13 @@ def _regular(arrays: _Arrays, k: int, period: int, count: int) -> Repeat | None:
         & whole[:-1]
     )
     # steady[i]: the move to repetition i + 1 is the one to repetition i
-    first, longest, start = 0, 0, 0
+    first, longest = 0, 0
     edges = np.flatnonzero(~steady)
     borders = [0, *(int(e) for e in edges), len(steady)]
-    for a, b in zip(borders[:-1], borders[1:], strict=True):
+    for a, b in pairwise(borders):
         begin = a if a < len(whole) and whole[a] else a + 1
         if b - begin > longest:
             first, longest = begin, b - begin
-    del start
     total = longest + 1
     if total < FEWEST or total * period < SHORTEST or first > 64:
         return None
@@ -202,6 +203,6 @@ def _regular(arrays: _Arrays, k: int, period: int, count: int) -> Repeat | None:
     return repeat
 
 
-def _values(segment: Segment, references: Sequence[Any]) -> np.ndarray:
+def _values(segment: Segment, references: np.ndarray) -> np.ndarray:
     leaves = [segment.leaves[~int(r)] for r in references]
     return np.array([Constants.array(leaf.value, leaf.code) for leaf in leaves])

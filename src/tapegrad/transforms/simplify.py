@@ -4,7 +4,8 @@ One pass over the statements, in order:
 
 - aliases are what they show, and so are detached views in a tape that is not differentiated;
 - a statement that is there already, with the same operands, is not computed again;
-- ``x * 1``, ``x / 1``, ``x - 0``, ``-(-x)`` are `x`, and so are casts to the dtype that there is, and copies of
+- ``x * 1``, ``x / 1``, ``x - 0``, ``-(-x)`` are `x`, and so are casts to the dtype that there is, and
+copies of
   what nothing writes to: identities that hold for every number, NaN and -0.0 among them;
 - what has numbers for operands only is a number;
 - what no result needs is left out.

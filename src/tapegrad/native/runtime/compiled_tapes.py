@@ -1,8 +1,8 @@
 """What compiled tapes and their callers need of native code.
 
-`call_jitted` is the C function of a call with NumPy arrays: it compares the arguments with those that the tape was
-recorded for, makes the results, runs the code and puts the results together. What is not as it was recorded is the
-business of a Python function, which gets the arguments as they are.
+`call_jitted` is the C function of a call with NumPy arrays: it compares the arguments with those that the
+tape was recorded for, makes the results, runs the code and puts the results together. What is not as it was
+recorded is the business of a Python function, which gets the arguments as they are.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def guards_hold(r):  # type: ignore[no-untyped-def]
 
 @helper
 def put_together(r, out):  # type: ignore[no-untyped-def]
-    """Put the results together as the function returns them: of numbers of results, and tuples of the last ones."""
+    """Put the results together as the function returns them."""
     parts = stack_words(2 * nt.J_RESULTS)
     p, count = p64(parts), 0
     words = p64(r[nt.J_RESULT])
@@ -126,7 +126,7 @@ def put_together(r, out):  # type: ignore[no-untyped-def]
 
 
 def call_jitted(record, args, count, names):  # type: ignore[no-untyped-def]
-    """Call a compiled function with arrays; with anything else, or where something changed, its Python function."""
+    """Call a compiled function with arrays; its Python function where something is not as it was."""
     r = p64(p64(record + _DATA)[0])
     fits = names == 0 and count == r[nt.J_INPUTS] and r[nt.J_READY] != 0 and r[nt.J_BUSY] == 0
     if fits and take_inputs(r, args) and surroundings_are_same(r):
