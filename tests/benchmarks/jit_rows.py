@@ -12,7 +12,7 @@ import numpy as np
 
 import jit_casadi as casadi
 import jit_limits as limits
-import jit_limits_dense as dense
+import jit_limits_adbench as adbench
 import jit_limits_networks as networks
 import jit_programs as programs
 import loop_programs
@@ -241,7 +241,7 @@ def gmm(n: int, clusters: int) -> Task:
         programs.gmm,
         inputs,
         data=(x, programs.triangle(d), np.eye(d)),
-        limit=lambda: dense.gmm(*inputs, x),
+        limit=lambda: adbench.gmm(*inputs, x),
     )
 
 
@@ -267,7 +267,7 @@ def bundle_adjustment(cameras: int, points: int, observations: int) -> Task:
         programs.reprojection,
         inputs,
         data=data,
-        limit=lambda: dense.reprojection(*inputs, *data),
+        limit=lambda: adbench.reprojection(*inputs, *data),
         transform=observation_blocks,
         recorded=gradients_of_both,
         casadi=casadi.observation_blocks(*inputs, *data),
@@ -290,7 +290,7 @@ def lstm(count: int) -> Task:
         programs.lstm,
         inputs,
         data=data,
-        limit=lambda: dense.lstm(*inputs, *data),
+        limit=lambda: adbench.lstm(*inputs, *data),
         in_jax=in_jax,
         casadi=casadi.gradients(casadi.lstm, *inputs, data=data),
     )

@@ -79,7 +79,7 @@ class Lane:
 PEERS = ("torch", "autograd")
 #: those of some races only
 OTHERS = ("jax", "casadi")
-#: compiles for half a minute a workload: only where somebody asks for it
+#: compiles for up to half a minute a workload: only where somebody asks for it
 SLOW_COMPILER = "torch.compile"
 ASKED = "TAPEGRAD_BENCH_TORCH_COMPILE"
 
@@ -91,7 +91,7 @@ def absence(name: str) -> str | None:
 
         return None if hasattr(tapegrad, "jit") else "tapegrad has no jit yet"
     if name == SLOW_COMPILER and not os.environ.get(ASKED):
-        return f"compiles for half a minute; set {ASKED}=1 to time it"
+        return f"compiles for up to half a minute; set {ASKED}=1 to time it"
     module = name.partition(".")[0]
     if module in (*PEERS, *OTHERS) and importlib.util.find_spec(module) is None:
         return f"{module} is not installed"
