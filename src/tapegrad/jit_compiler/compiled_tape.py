@@ -20,9 +20,10 @@ from .code import TABLE_HEAD, object_code
 from .contraction import contracted, merged
 from .fusion import fused
 from .lowering import lowered
+from .ordering import distributed, with_sums
 from .plan import planned
 from .program import Program, text
-from .rewriting import pruned, simplified
+from .rewriting import pruned, simplified, with_products
 
 __all__ = ["CompiledTape", "optimised"]
 
@@ -40,7 +41,9 @@ def _compiler() -> str:
 def optimised(tape: ClosedTape) -> Program:
     """Loops of a tape, joined."""
     program = lowered(simplified_tape(tape, final=True))
-    nodes = simplified(program.nodes, program.outputs)
+    with_products(program.nodes)
+    with_sums(program.nodes)
+    nodes = simplified(distributed(program.nodes), program.outputs)
     nodes = fused(pruned(nodes))
     program.nodes = merged(contracted(nodes))
     return program

@@ -26,6 +26,9 @@ __all__ = ["FastCall", "steps_of"]
 
 #: elements of the largest value from which on other threads run meanwhile
 RELEASED = 1 << 13
+#: bytes of a result from which on its memory is used again, once nobody has it any more: new memory costs a
+#: page fault for each 4 KiB
+REUSED = 1 << 16
 #: number of ``PyArray_New`` in NumPy's table of C functions (numpy/__multiarray_api.h)
 _ARRAY_NEW = 93
 
@@ -83,6 +86,7 @@ class FastCall:
     def __init__(self, slow: Callable[..., Any]) -> None:
         self._words = np.zeros(nt.J_WIDTH, np.int64)
         self._slow, self._kept = slow, tuple[Any, ...]()
+        self._rows: np.ndarray | None = None
         self._words[nt.J_SLOW] = id(slow)
         self._words[nt.J_ARRAY_TYPE] = id(np.ndarray)
         self._words[nt.J_ARRAY_NEW] = _array_new()
@@ -130,7 +134,14 @@ class FastCall:
         shapes = [np.array(x.shape or (0,), np.int64) for x in layouts]
         for i, x in enumerate(layouts):
             word = compiled.output_word(i)
-            output_rows[i] = np.dtype(x.dtype.np).num, x.ndim, address_of(shapes[i]), word
+            is_large = x.size * x.dtype.itemsize >= REUSED
+            output_rows[i, :5] = (
+                np.dtype(x.dtype.np).num,
+                x.ndim,
+                address_of(shapes[i]),
+                word,
+                is_large,
+            )
         guards = [np.empty_like(r) for r in reads]
         guard_rows = np.zeros((len(reads) + 1, nt.J_GUARD), np.int64)
         for i, (guard, read) in enumerate(zip(guards, reads, strict=True)):
@@ -140,6 +151,8 @@ class FastCall:
         for i, (kind, owner, key, value) in enumerate(places):
             place_rows[i] = kind, id(owner), key if kind == 2 else id(key), id(value)
         result = np.array([len(steps), *steps], np.int64)
+        self._let_go()
+        self._rows = output_rows
         self._kept = (
             compiled, table, memory, input_rows, dtypes, output_rows, shapes, guards, tuple(reads),
             guard_rows, tuple(places), place_rows, result,
@@ -154,3 +167,14 @@ class FastCall:
         largest = max([x.size for x in (*inputs, *layouts)], default=0)
         words[nt.J_RELEASES] = largest >= RELEASED or compiled.size >= 8 * RELEASED
         words[nt.J_READY] = 1
+
+    def _let_go(self) -> None:
+        """Give back the results that are kept for the next call."""
+        rows, self._rows = self._rows, None
+        if rows is not None:
+            for address in rows[:, 5].tolist():
+                if address:
+                    ctypes.pythonapi.Py_DecRef(ctypes.c_void_p(address))
+
+    def __del__(self) -> None:
+        self._let_go()

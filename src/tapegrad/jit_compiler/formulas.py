@@ -84,6 +84,8 @@ def write(builder: Any, formula: Formula, values: Sequence[Any]) -> Any:
     kind, _, name = formula.name.partition(":")
     if kind == "row":
         return emit_with(builder, TABLE[name], values, dict(formula.attributes))
+    if kind == "power":
+        return _product(Scalar(builder, values[0]), **dict(formula.attributes)).value
     if kind == "cast":
         return _cast(builder, values[0], _TYPES[_BY_NAME[name]])
     result = UFUNCS[getattr(np, name)](*[Scalar(builder, x) for x in values])
@@ -91,6 +93,23 @@ def write(builder: Any, formula: Formula, values: Sequence[Any]) -> Any:
 
 
 _BY_NAME = {kind.name: kind for kind in DTYPES}
+
+
+def _product(x: Scalar, factor: float, exponent: int) -> Scalar:
+    """``factor * x ** exponent``, squares and cubes as eager code has them."""
+    power: Scalar | None = None
+    square = x
+    if exponent == 3:
+        power = x * x * x
+    else:
+        while exponent:
+            if exponent & 1:
+                power = square if power is None else power * square
+            exponent >>= 1
+            if exponent:
+                square = square * square
+    assert power is not None
+    return power if factor == 1 else factor * power
 
 
 def _cast(builder: Any, value: Any, target: Any) -> Any:

@@ -10,17 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .loops import Access, Compute, Loop, Node, Number, Use, accesses, computes
-from .rewriting import alone
+from .loops import Access, Compute, Loop, Node, Use, accesses, computes
 
-__all__ = ["fused"]
+__all__ = ["Uses", "fused", "pairs", "rename"]
 
 #: nodes that are looked back at, and computes in a loop at most
 REACH, LARGEST = 200, 400
 
 
 # --------------------------------------------------------------------------- order
-class _Uses:
+class Uses:
     """The uses of memory of a node, by buffer."""
 
     def __init__(self, node: Node) -> None:
@@ -32,14 +31,14 @@ class _Uses:
                 uses.append(use)
         self.size = sum(1 for _ in computes(node))
 
-    def add(self, other: _Uses) -> None:
+    def add(self, other: Uses) -> None:
         for key, uses in other.by_buffer.items():
             mine = self.by_buffer.setdefault(key, [])
             mine += [u for u in uses if u not in mine]
         self.size += other.size
 
 
-def _pairs(a: _Uses, b: _Uses, *, with_sums: bool = False) -> Iterable[tuple[Use, Use]]:
+def pairs(a: Uses, b: Uses, *, with_sums: bool = False) -> Iterable[tuple[Use, Use]]:
     """Uses of the same memory, one of which writes; sums may come in any order, and are not among them."""
     small, large = (a, b) if len(a.by_buffer) <= len(b.by_buffer) else (b, a)
     for key in small.by_buffer:
@@ -51,16 +50,16 @@ def _pairs(a: _Uses, b: _Uses, *, with_sums: bool = False) -> Iterable[tuple[Use
                     yield one, other
 
 
-def depends(later: _Uses, earlier: _Uses) -> bool:
+def depends(later: Uses, earlier: Uses) -> bool:
     """Return True if two nodes have to stay in this order."""
     return any(
-        one.low < other.high and other.low < one.high for one, other in _pairs(earlier, later)
+        one.low < other.high and other.low < one.high for one, other in pairs(earlier, later)
     )
 
 
-def may_join(first: Loop, second: Loop, a: _Uses, b: _Uses, *, innermost: bool) -> bool:
+def may_join(first: Loop, second: Loop, a: Uses, b: Uses, *, innermost: bool) -> bool:
     """Return True if iterations of the second loop may follow those of the first one by one."""
-    for one, other in _pairs(a, b, with_sums=innermost):
+    for one, other in pairs(a, b, with_sums=innermost):
         if not one.meets(other):
             continue
         if one.outer != other.outer:
@@ -86,12 +85,6 @@ def may_join(first: Loop, second: Loop, a: _Uses, b: _Uses, *, innermost: bool) 
 
 
 # --------------------------------------------------------------------------- fusion
-def _is_early(node: Node) -> bool:
-    """Return True for what is to come as early as it may: a number alone, and the filling of memory."""
-    one = alone(node)
-    return one is not None and (node is one or all(isinstance(x, Number) for x in one.reads))
-
-
 def _is_innermost(loop: Loop) -> bool:
     return not any(isinstance(part, Loop) for part in loop.body)
 
@@ -99,9 +92,9 @@ def _is_innermost(loop: Loop) -> bool:
 def fused(nodes: list[Node]) -> list[Node]:
     """Join loops over the same range."""
     result: list[Node] = []
-    uses: list[_Uses] = []
+    uses: list[Uses] = []
     for node in nodes:
-        mine = _Uses(node)
+        mine = Uses(node)
         place = None
         if not (isinstance(node, Loop) and node.in_order):
             for k in range(len(result) - 1, max(-1, len(result) - 1 - REACH), -1):
@@ -123,10 +116,9 @@ def fused(nodes: list[Node]) -> list[Node]:
                 if depends(mine, uses[k]):
                     break
         if place is None:
-            at = len(result)
-            if _is_early(node):
-                while at and not depends(mine, uses[at - 1]):
-                    at -= 1
+            at = len(result)  # as early as may be, so that what needs it can join a loop in front
+            while at and not depends(mine, uses[at - 1]):
+                at -= 1
             result.insert(at, node)
             uses.insert(at, mine)
         else:
@@ -135,7 +127,7 @@ def fused(nodes: list[Node]) -> list[Node]:
             assert isinstance(node, Loop)
             rename(node.body, node.number, target.number)
             target.body += node.body
-            uses[place] = _Uses(target)
+            uses[place] = Uses(target)
     for node in result:
         if isinstance(node, Loop):
             node.body = fused(node.body)

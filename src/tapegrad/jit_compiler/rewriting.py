@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .formulas import COPY
 from .loops import (
     INPUT,
     OUTPUT,
@@ -12,6 +13,7 @@ from .loops import (
     Buffer,
     Call,
     Compute,
+    Formula,
     Loop,
     Node,
     Number,
@@ -19,7 +21,10 @@ from .loops import (
     computes,
 )
 
-__all__ = ["alone", "pruned", "simplified"]
+__all__ = ["alone", "pruned", "simplified", "with_products"]
+
+#: exponents that are products rather than powers
+LARGEST = 16
 
 
 def simplified(nodes: list[Node], outputs: list[Buffer]) -> list[Node]:
@@ -32,7 +37,7 @@ def simplified(nodes: list[Node], outputs: list[Buffer]) -> list[Node]:
                 key = id(use.access.buffer)
                 written[key] = written.get(key, 0) + 1
                 buffers[key] = use.access.buffer
-    known: dict[int, Any] = {}
+    known: dict[int, Any] = _numbers(nodes)
     result = []
     for node in nodes:
         for part in computes(node):
@@ -54,6 +59,23 @@ def simplified(nodes: list[Node], outputs: list[Buffer]) -> list[Node]:
                     known[id(target.buffer)] = target, source
         result.append(node)
     return _without_copies_to_outputs(result, outputs)
+
+
+def _numbers(nodes: list[Node]) -> dict[int, Any]:
+    """Temporaries that have the same number everywhere."""
+    numbers: dict[int, Any] = {}
+    for node in nodes:
+        for part in computes(node):
+            targets = [part.write] if isinstance(part, Compute) else part.results
+            for target in targets:
+                number = (
+                    part.reads[0] if isinstance(part, Compute) and part.formula == COPY else None
+                )
+                key = id(target.buffer)
+                is_number = isinstance(number, Number) and target.buffer.role == TEMPORARY
+                same = key not in numbers or repr(numbers[key]) == repr((None, number))
+                numbers[key] = (None, number) if is_number and same else ()
+    return {key: pair for key, pair in numbers.items() if pair}
 
 
 def _without_copies_to_outputs(nodes: list[Node], outputs: list[Buffer]) -> list[Node]:
@@ -169,3 +191,31 @@ def pruned(nodes: list[Node]) -> list[Node]:
         nodes = keep(nodes)
         if not changed:
             return nodes
+
+
+# --------------------------------------------------------------------------- powers
+def with_products(nodes: list[Node]) -> None:
+    """Let powers with whole exponents, and their derivatives, be products."""
+    for node in nodes:
+        for part in computes(node):
+            if isinstance(part, Compute) and part.formula.name in ("row:pow", "row:pow_derivative"):
+                exponent = part.reads[1]
+                if isinstance(exponent, Number):
+                    _as_product(part, float(exponent.value))
+
+
+def _as_product(part: Compute, exponent: float) -> None:
+    attributes = dict(part.formula.attributes)
+    if attributes.get("dy"):
+        return
+    factor = 1.0
+    for k in range(attributes.get("dx", 0)):
+        factor *= exponent - k
+    power = exponent - attributes.get("dx", 0)
+    if not power.is_integer() or not 0 <= power <= LARGEST:
+        return
+    if power == 0:
+        part.formula, part.reads = COPY, (Number(factor, part.result),)
+    else:
+        part.formula = Formula("power", (("factor", factor), ("exponent", int(power))))
+        part.reads = part.reads[:1]

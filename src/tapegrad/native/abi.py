@@ -286,6 +286,6 @@ EMPTIES_ARENA = 2  # no other pass of the tape is under way
 #: of the
 #: lengths, word of the table), a guard (address, what must be there, bytes), a place (kind, owner, key,
 #: object)
-J_INPUT, J_OUTPUT, J_GUARD, J_PLACE = 10, 4, 3, 4
+J_INPUT, J_OUTPUT, J_GUARD, J_PLACE = 10, 6, 3, 4
 #: dimensions of an input, results, and parts of what is returned at most
 J_DIMS, J_RESULTS = 8, 16

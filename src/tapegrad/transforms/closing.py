@@ -89,14 +89,16 @@ class ClosedTrace(Trace):
             Slot on the tape around that has its value.
         """
         leaf = self._leaf(layout, active=active)
-        if active:
-            self.leaves.pop(leaf, None)  # no gradient is accumulated there
         self.inputs.append(leaf)
         if outer is not None:
             self.lifting.bind(leaf, outer, batched=False)
         # A view of the leaf, as the function does not get a leaf of the user's.
         view = view_instruction(TABLE["alias"], layout, layout.shape, layout.strides)
         return record.new_tensor(self, self.append_view(view, leaf, 0), layout)
+
+    def stands_for(self, slot: int) -> int | None:
+        """Slot of the tape around that a leaf stands for; an input stands for itself."""
+        return None if slot in self.inputs else super().stands_for(slot)
 
     def capture(self, tensor: TensorHandle) -> int:
         """Slot that stands for a tensor of the surroundings."""
