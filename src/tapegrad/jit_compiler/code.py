@@ -63,14 +63,14 @@ def grouped(nodes: Sequence[Node]) -> list[list[Node]]:
 
 
 def local_temporaries(groups: Sequence[Sequence[Node]]) -> set[int]:
-    """Temporaries of one number that one function uses alone, always at the same place."""
+    """Temporaries that one function uses alone, number by number at places that do not move."""
     owner: dict[int, int] = {}
     shared: set[int] = set()
     for i, group in enumerate(groups):
         for node in group:
             for use in accesses(node):
                 buffer, key = use.access.buffer, id(use.access.buffer)
-                simple = not use.access.strides and use.access.offset == 0
+                simple = not use.access.strides
                 if buffer.role != TEMPORARY or not simple or owner.setdefault(key, i) != i:
                     shared.add(key)
             for part in computes(node):
@@ -104,7 +104,7 @@ class _Function:
         self.pointers = {id(b): a for b, a in zip(self.buffers, self.function.args, strict=False)}
         self.table = self.function.args[-1]
         self.start = self.function.append_basic_block("start")
-        self.variables: dict[int, Any] = {}
+        self.variables: dict[tuple[int, int], Any] = {}
         self.indices: dict[int, Any] = {}
         self.builder = ir.IRBuilder(self.function.append_basic_block("code"))
         first = self.builder.block
@@ -113,12 +113,13 @@ class _Function:
         self.builder.ret(ir.Constant(I64, 0))
         ir.IRBuilder(self.start).branch(first)
 
-    def variable(self, buffer: Buffer) -> Any:
-        """The variable of a local temporary."""
-        known = self.variables.get(id(buffer))
+    def variable(self, place: Access) -> Any:
+        """The variable of a place in a local temporary."""
+        key = id(place.buffer), place.offset
+        known = self.variables.get(key)
         if known is None:
-            known = ir.IRBuilder(self.start).alloca(value_type(buffer.kind))
-            self.variables[id(buffer)] = known
+            known = ir.IRBuilder(self.start).alloca(value_type(place.buffer.kind))
+            self.variables[key] = known
         return known
 
     # ------------------------------------------------------------------ places
@@ -146,16 +147,39 @@ class _Function:
                 return ir.Constant(target, float(operand.value))
             return ir.Constant(target, int(operand.value))
         if id(operand.buffer) in self.local:
-            return b.load(self.variable(operand.buffer))
+            return b.load(self.variable(operand))
+        if operand.buffer.identity:
+            return self.of_identity(operand)
         memory = I8 if kind is bool_ else value_type(kind)
         value = b.load(b.bitcast(self.address(operand), memory.as_pointer()), align=kind.itemsize)
         return b.trunc(value, I1) if kind is bool_ else value
+
+    def of_identity(self, operand: Access) -> Any:
+        """An element of a unit matrix: whether its row is its column."""
+        b, kind = self.builder, operand.buffer.kind
+        size = kind.itemsize
+        width = operand.buffer.identity * size
+        row, column = (
+            ir.Constant(I64, x) for x in (operand.offset // width, operand.offset % width // size)
+        )
+        for number, stride in operand.strides:
+            index = self.indices[number]
+            for part, step in (("row", stride // width), ("column", stride % width // size)):
+                if not step:
+                    continue
+                moved = b.mul(index, ir.Constant(I64, step), flags=("nsw",)) if step != 1 else index
+                if part == "row":
+                    row = b.add(row, moved, flags=("nsw",))
+                else:
+                    column = b.add(column, moved, flags=("nsw",))
+        one, zero = (ir.Constant(value_type(kind), x) for x in (1.0, 0.0))
+        return b.select(b.icmp_signed("==", row, column), one, zero)
 
     def store(self, value: Any, access: Access, kind: dtype) -> None:
         """Write a value to a place."""
         b = self.builder
         if id(access.buffer) in self.local:
-            b.store(value, self.variable(access.buffer))
+            b.store(value, self.variable(access))
             return
         if kind is bool_:
             value = b.zext(value, I8)

@@ -17,7 +17,7 @@ from ..tape.failures import failed
 from ..transforms.closed_tape import ClosedTape
 from ..transforms.simplify import simplified as simplified_tape
 from .code import TABLE_HEAD, object_code
-from .contraction import contracted, merged
+from .contraction import contracted, merged, parted
 from .fusion import fused
 from .lowering import lowered
 from .ordering import distributed, with_sums
@@ -43,8 +43,10 @@ def optimised(tape: ClosedTape) -> Program:
     program = lowered(simplified_tape(tape, final=True))
     with_products(program.nodes)
     with_sums(program.nodes)
-    nodes = simplified(distributed(program.nodes), program.outputs)
-    nodes = fused(pruned(nodes))
+    nodes = distributed(program.nodes)
+    for _ in range(3):  # what a copy of a number is computed with may be one itself
+        nodes = simplified(nodes, program.outputs)
+    nodes = fused(parted(pruned(nodes)))
     program.nodes = merged(contracted(nodes))
     return program
 

@@ -11,7 +11,58 @@ from typing import Any
 
 from .loops import TEMPORARY, Access, Buffer, Call, Compute, Loop, Node, Use, accesses, computes
 
-__all__ = ["contracted", "merged"]
+__all__ = ["contracted", "merged", "parted"]
+
+
+def parted(nodes: list[Node]) -> list[Node]:
+    """Make buffers of their own of parts of a temporary that never meet."""
+    ranges: dict[int, list[tuple[int, int]]] = {}
+    for node in nodes:
+        for use in accesses(node):
+            if use.access.buffer.role == TEMPORARY:
+                ranges.setdefault(id(use.access.buffer), []).append((use.low, use.high))
+    parts: dict[int, list[tuple[int, int, Buffer]]] = {}
+    buffers = {id(u.access.buffer): u.access.buffer for node in nodes for u in accesses(node)}
+    for key, used in ranges.items():
+        joined: list[tuple[int, int]] = []
+        for low, high in sorted(used):
+            if joined and low < joined[-1][1]:
+                joined[-1] = joined[-1][0], max(high, joined[-1][1])
+            else:
+                joined.append((low, high))
+        if len(joined) > 1:
+            kind = buffers[key].kind
+            parts[key] = [(low, high, Buffer(kind, high - low)) for low, high in joined]
+    if not parts:
+        return nodes
+
+    def moved(x: Any, low: int) -> Any:
+        for first, high, buffer in parts[id(x.buffer)]:
+            if first <= low < high:
+                return Access(buffer, x.offset - first, x.strides)
+        raise AssertionError("a place in one of the parts")
+
+    def visit(node: Node, inside: dict[int, int]) -> None:
+        if isinstance(node, Loop):
+            for part in node.body:
+                visit(part, {**inside, node.number: node.extent})
+            return
+        lows = {u.access: u.low for u in accesses(node, inside)}
+
+        def new(x: Any) -> Any:
+            return moved(x, lows[x]) if isinstance(x, Access) and id(x.buffer) in parts else x
+
+        if isinstance(node, Compute):
+            node.reads, node.write = tuple(map(new, node.reads)), new(node.write)
+        else:
+            node.operands, node.results = (
+                tuple(map(new, node.operands)),
+                tuple(map(new, node.results)),
+            )
+
+    for node in nodes:
+        visit(node, {})
+    return nodes
 
 
 def contracted(nodes: list[Node]) -> list[Node]:

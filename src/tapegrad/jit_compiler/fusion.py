@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .loops import Access, Compute, Loop, Node, Use, accesses, computes
+from .loops import Access, Compute, Loop, Node, Number, Use, accesses, computes
+from .rewriting import alone
 
 __all__ = ["Uses", "fused", "pairs", "rename"]
 
@@ -32,6 +33,7 @@ class Uses:
         self.size = sum(1 for _ in computes(node))
 
     def add(self, other: Uses) -> None:
+        """Add those of another node."""
         for key, uses in other.by_buffer.items():
             mine = self.by_buffer.setdefault(key, [])
             mine += [u for u in uses if u not in mine]
@@ -93,34 +95,23 @@ def fused(nodes: list[Node]) -> list[Node]:
     """Join loops over the same range."""
     result: list[Node] = []
     uses: list[Uses] = []
+    #: how many nodes have to be done, one after the other, before each
+    levels: list[int] = []
     for node in nodes:
         mine = Uses(node)
-        place = None
-        if not (isinstance(node, Loop) and node.in_order):
-            for k in range(len(result) - 1, max(-1, len(result) - 1 - REACH), -1):
-                other = result[k]
-                if (
-                    isinstance(node, Loop)
-                    and isinstance(other, Loop)
-                    and other.extent == node.extent
-                    and not other.in_order
-                    and uses[k].size + mine.size <= LARGEST
-                    and may_join(
-                        other, node, uses[k], mine,
-                        innermost=_is_innermost(other) and _is_innermost(node),
-                    )
-                ):  # fmt: skip
-                    place = (
-                        k  # the first such loop: so it has what is computed from the same operands
-                    )
-                if depends(mine, uses[k]):
-                    break
+        fills = _is_fill(node)
+        place = None if fills else _joinable(node, mine, result, uses)
         if place is None:
-            at = len(result)  # as early as may be, so that what needs it can join a loop in front
+            # Behind what it needs, and what needs no more: so what needs it can join a loop in front.
+            at = len(result)
             while at and not depends(mine, uses[at - 1]):
                 at -= 1
+            level = levels[at - 1] + 1 if at else 0
+            while isinstance(node, Loop) and not fills and at < len(result) and levels[at] <= level:
+                at += 1
             result.insert(at, node)
             uses.insert(at, mine)
+            levels.insert(at, level)
         else:
             target = result[place]
             assert isinstance(target, Loop)
@@ -128,10 +119,62 @@ def fused(nodes: list[Node]) -> list[Node]:
             rename(node.body, node.number, target.number)
             target.body += node.body
             uses[place] = Uses(target)
+    result = _sunk(result, uses)
     for node in result:
         if isinstance(node, Loop):
             node.body = fused(node.body)
     return result
+
+
+def _is_fill(node: Node) -> bool:
+    """Return True for a loop that writes a number everywhere."""
+    one = alone(node) if isinstance(node, Loop) else None
+    return one is not None and all(isinstance(x, Number) for x in one.reads)
+
+
+def _joinable(node: Node, mine: Uses, result: list[Node], uses: list[Uses]) -> int | None:
+    """The first loop that a loop can join: that has what is computed from the same operands."""
+    if not isinstance(node, Loop) or node.in_order:
+        return None
+    place = None
+    for k in range(len(result) - 1, max(-1, len(result) - 1 - REACH), -1):
+        other = result[k]
+        if (
+            isinstance(other, Loop)
+            and other.extent == node.extent
+            and not other.in_order
+            and uses[k].size + mine.size <= LARGEST
+            and not _is_fill(other)
+        ):
+            innermost = _is_innermost(other) and _is_innermost(node)
+            if may_join(other, node, uses[k], mine, innermost=innermost):
+                place = k
+        if depends(mine, uses[k]):
+            break
+    return place
+
+
+def _sunk(result: list[Node], uses: list[Uses]) -> list[Node]:
+    """Let memory be filled where it is used first, if that is a loop over the same range."""
+    kept: list[Node] = []
+    for k, node in enumerate(result):
+        if not _is_fill(node):
+            kept.append(node)
+            continue
+        assert isinstance(node, Loop)
+        users = [i for i in range(k + 1, len(result)) if depends(uses[i], uses[k])]
+        user = result[users[0]] if users else None
+        innermost = isinstance(user, Loop) and _is_innermost(user) and _is_innermost(node)
+        if (
+            isinstance(user, Loop) and user.extent == node.extent and not user.in_order
+            and may_join(node, user, uses[k], uses[users[0]], innermost=innermost)
+        ):  # fmt: skip
+            rename(node.body, node.number, user.number)
+            user.body[:0] = node.body
+            uses[users[0]] = Uses(user)
+        else:
+            kept.append(node)
+    return kept
 
 
 def rename(body: list[Node], old: int, new: int) -> None:

@@ -41,12 +41,15 @@ class Buffer:
         INPUT, ARRAY, OUTPUT or TEMPORARY.
     number : int
         Among those of its role.
+    identity : int
+        Rows of the unit matrix that is there; 0 for anything else.
     """
 
     kind: dtype
     span: int
     role: str = TEMPORARY
     number: int = -1
+    identity: int = 0
 
     def __repr__(self) -> str:
         return f"{self.role}{self.number if self.number >= 0 else id(self) % 9973}"

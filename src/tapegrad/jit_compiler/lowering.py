@@ -9,6 +9,7 @@ another kernel (a product of matrices, a sort) is called.
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,6 +42,9 @@ from .repeated import Irregular, Place, Region, Values
 
 __all__ = ["lowered"]
 
+#: length of a dimension that is no loop, elements of the others from which on that holds, nodes up to which
+FEW, MANY, LONGEST = 4, 32, 2000
+
 
 class _Lowering(Values):
     """Loops of the statements of a tape, in order."""
@@ -51,6 +55,8 @@ class _Lowering(Values):
         for i, layout in enumerate(tape.layouts):
             role, buffers = (INPUT, program.inputs) if i < count else (ARRAY, program.arrays)
             buffers.append(Buffer(layout.dtype, layout.span, role, len(buffers)))
+        for buffer, array in zip(program.arrays, tape.arrays, strict=True):
+            buffer.identity = _unit_rows(array)
         for region in self.regions:
             self.look_back(region)
         regions = iter(self.regions)
@@ -208,6 +214,22 @@ class _Lowering(Values):
         """Add a nest of loops over a shape around a formula."""
         dims = [i for i, n in enumerate(shape) if n != 1]
         if any(shape[i] == 0 for i in dims):
+            return
+        few = [i for i in dims if shape[i] <= FEW]
+        if few and math.prod(shape) >= MANY * shape[few[0]] and len(self.program.nodes) < LONGEST:
+            # A nest for each of a few: so that it can be in the loops of what has not got this dimension.
+            d = few[0]
+            rest = [*shape[:d], 1, *shape[d + 1 :]]
+            for k in range(shape[d]):
+                parts = [
+                    (
+                        x if isinstance(x, Number) else x._replace(offset=x.offset + k * steps[d]),
+                        steps,
+                    )
+                    for x, steps in sources
+                ]
+                part = target._replace(offset=target.offset + k * strides[d])
+                self.nest(formula, rest, parts, part, strides, result)
             return
         loops = [new_loop(shape[i]) for i in dims]
 
@@ -374,6 +396,22 @@ class _Lowering(Values):
                 tuple(spans),
             )
         )
+
+
+def _unit_rows(array: np.ndarray) -> int:
+    """Number of rows of a unit matrix, in whatever shape; 0 for any other array."""
+    rows = math.isqrt(array.size)
+    if (
+        array.dtype.kind != "f"
+        or rows < 2
+        or rows * rows != array.size
+        or not array.flags.c_contiguous
+    ):
+        return 0
+    flat = array.reshape(-1)
+    if not (flat[:: rows + 1] == 1).all() or np.count_nonzero(flat) != rows:
+        return 0
+    return 0 if np.signbit(flat).any() else rows
 
 
 def _number_at(address: int, kind: dtype) -> Number:

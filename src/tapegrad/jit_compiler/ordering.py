@@ -3,7 +3,8 @@
 The loop of repeated statements (repeated.py) is in order. Two things make most of them free of it:
 
 - `with_sums`: a value that only grows by something each time, and of which the last is used only, is a sum;
-- `distributed`: where no statement uses what a later one of an earlier repetition has done, each of them may be a
+- `distributed`: where no statement uses what a later one of an earlier repetition has done, each of them
+may be a
   loop of its own, which fusion then joins as it likes.
 """
 

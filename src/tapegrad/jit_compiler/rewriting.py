@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from ..ops.table import TABLE
 from .formulas import COPY
 from .loops import (
     INPUT,
@@ -43,6 +46,7 @@ def simplified(nodes: list[Node], outputs: list[Buffer]) -> list[Node]:
         for part in computes(node):
             if isinstance(part, Compute):
                 part.reads = tuple([_forwarded(x, known) for x in part.reads])
+                _fold(part)
         one = alone(node)
         if one is not None and one.formula.name == "copy":
             (source,), target = one.reads, one.write
@@ -59,6 +63,21 @@ def simplified(nodes: list[Node], outputs: list[Buffer]) -> list[Node]:
                     known[id(target.buffer)] = target, source
         result.append(node)
     return _without_copies_to_outputs(result, outputs)
+
+
+def _fold(part: Compute) -> None:
+    """Compute what has numbers for operands only."""
+    kind, _, name = part.formula.name.partition(":")
+    numbers = [x for x in part.reads if isinstance(x, Number)]
+    if len(numbers) != len(part.reads) or kind not in ("row", "ufunc"):
+        return
+    ufunc = TABLE[name].loop if kind == "row" else getattr(np, name)
+    if ufunc is None:
+        return
+    with np.errstate(all="ignore"):
+        value = np.asarray(ufunc(*[np.asarray(x.value, x.kind.np) for x in numbers]))
+    if value.dtype == part.result.np:
+        part.formula, part.reads = COPY, (Number(value.item(), part.result),)
 
 
 def _numbers(nodes: list[Node]) -> dict[int, Any]:
