@@ -4,7 +4,7 @@
 `transforms/`.
 """
 
-from ..transforms import reverse
+from ..transforms import forward, lift, reverse
 from . import tracing
 
-__all__ = ["reverse", "tracing"]
+__all__ = ["forward", "lift", "reverse", "tracing"]

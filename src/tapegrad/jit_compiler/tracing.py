@@ -70,14 +70,14 @@ def _traced(func: Callable[..., Any]) -> Callable[..., ClosedTape]:
 
     @functools.wraps(func)
     def wrapper(*args: Any, **kwargs: Any) -> ClosedTape:
-        leaves, spec = trees.flatten(args)
+        leaves, spec = trees.flatten(args, none_is_leaf=False)
         tensors = [as_input(x) for x in leaves]
         tape = ClosedTrace(
             current_tape(), "trace", "which a tape cannot record; tapegrad.jit can, with a guard"
         )
         with recording(tape):
             inputs = [
-                tape.input(layout, active=is_float(layout), outer=record.operand(tape.outer, x))
+                tape.argument(layout, active=is_float(layout), outer=record.operand(tape.outer, x))
                 for x in tensors
                 for layout in [record.layout_of(x)]
             ]
@@ -125,7 +125,7 @@ def as_results(output: Any) -> tuple[Sequence[Any], Any]:
     TypeError
         If a leaf is no tensor or number.
     """
-    leaves, spec = trees.flatten(output)
+    leaves, spec = trees.flatten(output, none_is_leaf=False)
     results = []
     for x in leaves:
         if not record.is_tensor(x):

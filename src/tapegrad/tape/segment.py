@@ -243,7 +243,8 @@ def cut(tape: Tape, results: Sequence[int], first: int, *, with_modes: bool = Fa
                 draft.leaf(operand, *keys[operand][::-1])
         offset = tape.view_offset(slot) if kind == nt.VIEW else None
         mode = AS_IT_IS
-        if with_modes and any(map(tape.is_active, operands)) and not tape.is_active(slot):
+        outs = range(slot, slot + len(instruction.outs))
+        if with_modes and any(map(tape.is_active, operands)) and not any(map(tape.is_active, outs)):
             mode = 0
         draft.append(slot, instruction, operands, offset, mode)
         writes = tape.writes.get(int(tape.base[slot]), ())

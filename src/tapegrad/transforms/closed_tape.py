@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from ..tape.current import current_tape
 from ..tape.memory_views import array_layout
 from ..tape.segment import Segment, append
 
-__all__ = ["TRANSFORMS", "ClosedTape"]
+__all__ = ["TRANSFORMS", "ClosedTape", "structure"]
 
 #: what makes another tape of one, by the name of the method; the files of this package put them here
 TRANSFORMS: dict[str, Callable[..., ClosedTape]] = {}
@@ -50,6 +50,9 @@ class ClosedTape:
         The structure of arguments and results.
     """
 
+    #: called with each new tape; the tests put the verifier here
+    check: ClassVar[Callable[[ClosedTape], object] | None] = None
+
     segment: Segment
     inputs: tuple[Layout, ...]
     active: tuple[bool, ...]
@@ -62,6 +65,8 @@ class ClosedTape:
     def __post_init__(self) -> None:
         # Who keeps a segment keeps its instructions.
         object.__setattr__(self, "instructions", self.segment.instructions)
+        if ClosedTape.check is not None:
+            ClosedTape.check(self)
 
     def __len__(self) -> int:
         """Return the number of statements."""
@@ -82,6 +87,28 @@ class ClosedTape:
             return self.layouts[leaf.value]
         return SCALARS[leaf.code]
 
+    @cached_property
+    def exposed(self) -> frozenset[int]:
+        """Arrays whose memory statements write into or results show, so that each run has a copy."""
+        bases: list[int] = []
+        reached: set[int] = set()
+        for k, step in enumerate(self.segment.steps):
+            kind = INSTRUCTIONS[step.number].op.kind
+            is_own = kind not in (nt.VIEW, nt.WRITE, nt.ACCUMULATE)
+            bases.append(k if is_own else self._base(bases, step.references[0]))
+            if kind in (nt.WRITE, nt.ACCUMULATE):
+                reached.add(bases[-1])
+        reached |= {self._base(bases, r) for r in self.segment.results}
+        leaves = [self.segment.leaves[~r] for r in reached if r < 0]
+        count = len(self.inputs)
+        return frozenset(
+            x.value - count for x in leaves if x.code == nt.SEG_INPUT and x.value >= count
+        )
+
+    @staticmethod
+    def _base(bases: list[int], reference: int) -> int:
+        return bases[reference] if reference >= 0 else reference
+
     @property
     def outputs(self) -> tuple[Layout, ...]:
         """Layouts of the results."""
@@ -96,7 +123,7 @@ class ClosedTape:
         TypeError, ValueError
             If the arguments are not of the structure, shapes and dtypes with which it was recorded.
         """
-        leaves, spec = trees.flatten(args)
+        leaves, spec = structure(args)
         if spec != self.in_spec:
             raise TypeError(
                 f"the tape takes arguments of structure {trees.text(self.in_spec)}, not {trees.text(spec)}"
@@ -129,8 +156,10 @@ class ClosedTape:
         tape.make_room(len(self.segment.steps) + len(self.arrays), 64)
         given = [record.operand(tape, t) for t in tensors]
         given += [
-            tape.bind(a, layout, active=False)
-            for a, layout in zip(self.arrays, self.layouts[len(self.inputs) :], strict=True)
+            tape.bind(a.copy() if i in self.exposed else a, layout, active=False)
+            for i, (a, layout) in enumerate(
+                zip(self.arrays, self.layouts[len(given) :], strict=True)
+            )
         ]
         slots = append(tape, self.segment, [given[i] for i in self.segment.inputs])
         return [record.new_tensor(tape, slot, tape.instruction_of(slot).out) for slot in slots]
@@ -160,6 +189,40 @@ class ClosedTape:
             If the tape was recorded for inputs that do not require grad.
         """
         return TRANSFORMS["pullback"](self)
+
+    def pushforward(self) -> ClosedTape:
+        """Return a tape that takes the arguments, and behind them tangents of those that are active.
+
+        It returns ``(value, tangents)``: the product of the Jacobian with the tangents, of the structure of
+        the value, with None for results that are no floating point numbers. Tangents have the structure of
+        the one argument, or of the tuple of arguments, as gradients have.
+
+        Raises
+        ------
+        TapeError
+            If the tape was recorded for inputs that do not require grad.
+        """
+        return TRANSFORMS["pushforward"](self)
+
+    def batched(self, in_axes: Any = 0, size: int | None = None) -> ClosedTape:
+        """Return a tape that does for many examples what this one does for one.
+
+        Parameters
+        ----------
+        in_axes : int, None, or nested tuples, lists and dicts of such
+            The axis of each argument along which its examples lie, None for those that are the same for all;
+            what is given for a container counts for all in it.
+        size : int, optional
+            Number of examples; it has to be given, as the tape is made for just that many.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `in_axes` is no prefix of the arguments, or an axis is not there.
+        UnsupportedError
+            If the tape has a statement that cannot be done for many examples at once.
+        """
+        return TRANSFORMS["batched"](self, in_axes, size)
 
     # ------------------------------------------------------------------ looking at it
     def numbers(self) -> dict[int, Any]:
@@ -234,6 +297,11 @@ class ClosedTape:
                 assert self.layout_of(reference) is layout, "an operand has the expected layout"
         assert len(self.active) == len(self.inputs) == self.in_spec.num_leaves, "a leaf an input"
         assert len(self.segment.results) == self.out_spec.num_leaves, "a leaf a result"
+
+
+def structure(tree: Any) -> tuple[list[Any], Any]:
+    """Take arguments or results apart: leaves, and their structure. None is a container of nothing."""
+    return trees.flatten(tree, none_is_leaf=False)
 
 
 def _shown(layout: Layout) -> str:

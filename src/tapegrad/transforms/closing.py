@@ -19,7 +19,7 @@ from ..base.dtypes import dtype
 from ..native import abi as nt
 from ..native.handle_type import AnyTensor, TensorHandle
 from ..ops.instruction import view_instruction
-from ..ops.layout import Layout
+from ..ops.layout import Layout, contiguous
 from ..ops.table import TABLE
 from ..tape import recording as record
 from ..tape.current import current_tape
@@ -30,7 +30,7 @@ from .batch_plan import Slices
 from .closed_tape import ClosedTape
 from .trace import Trace
 
-__all__ = ["ClosedTrace", "Read", "recorded"]
+__all__ = ["Batch", "ClosedTrace", "Read", "recorded"]
 
 
 class Read(NamedTuple):
@@ -38,6 +38,16 @@ class Read(NamedTuple):
 
     slot: int
     value: np.ndarray
+
+
+class Batch(NamedTuple):
+    """Examples that are traced as one: their number, and the axis along which each input has them."""
+
+    size: int
+    axes: tuple[int | None, ...]
+
+
+_NOTHING = np.zeros(1)
 
 
 class ClosedTrace(Trace):
@@ -63,7 +73,7 @@ class ClosedTrace(Trace):
 
     # ------------------------------------------------------------------ what the function is given
     def input(self, layout: Layout, *, active: bool, outer: int | None = None) -> AnyTensor:
-        """Add an input; return the function's argument for it.
+        """Add an input, and return it.
 
         Parameters
         ----------
@@ -79,7 +89,11 @@ class ClosedTrace(Trace):
         self.inputs.append(leaf)
         if outer is not None:
             self.lifting.bind(leaf, outer, batched=False)
-        # A view of the leaf, as the function does not get a leaf of the user's.
+        return record.new_tensor(self, leaf, layout)
+
+    def argument(self, layout: Layout, *, active: bool, outer: int | None = None) -> AnyTensor:
+        """Add an input, and return a view of it: a function of the user's does not get a leaf."""
+        leaf = record.operand(self, self.input(layout, active=active, outer=outer))
         view = view_instruction(TABLE["alias"], layout, layout.shape, layout.strides)
         return record.new_tensor(self, self.append_view(view, leaf, 0), layout)
 
@@ -105,8 +119,9 @@ class ClosedTrace(Trace):
 
     # ------------------------------------------------------------------ results
     def close(
-        self, tensors: Sequence[TensorHandle], in_spec: Any, out_spec: Any, more: Iterable[int] = ()
-    ) -> ClosedTape:
+        self, tensors: Sequence[TensorHandle], in_spec: Any, out_spec: Any, *,
+        more: Iterable[int] = (), batch: Batch | None = None,
+    ) -> ClosedTape:  # fmt: skip
         """Make a closed tape of the statements that results need.
 
         Parameters
@@ -117,6 +132,8 @@ class ClosedTrace(Trace):
             Structure of the arguments and of the results.
         more : iterable of int
             Slots that are wanted behind the results.
+        batch : Batch, optional
+            What the trace is one example of.
         """
         if self.refused:
             self.refuse(self.refused)
@@ -124,30 +141,42 @@ class ClosedTrace(Trace):
         results = [*(record.operand(self, t) for t in tensors), *more]
         target = Tape(256, abstract=True)
         target.state[nt.S_PENDING_LIMIT] = 1 << 62
-        lifting = Slices(self, target, 0)
+        lifting = Slices(self, target, batch.size if batch else 0)
         names = [*self.inputs, *self.captured]
-        inputs = [
-            target.bind(
-                np.zeros(1), self.instruction_of(leaf).out, active=self.is_active(leaf),
-                keep=Storage(np.zeros(1), leaf=True),
-            )
-            for leaf in names
-        ]  # fmt: skip
-        for leaf, slot in zip(names, inputs, strict=True):
-            lifting.bind(leaf, slot, batched=False)
+        axes = batch.axes if batch else (None,) * len(names)
+        inputs = [self._bind(lifting, leaf, axis) for leaf, axis in zip(names, axes, strict=True)]
         lifting.run(results)
-        segment = cut(target, [lifting.at(slot) for slot in results], 1, with_modes=True)
+        outputs = [lifting.whole(slot) if batch else lifting.at(slot) for slot in results]
+        segment = cut(target, outputs, 1, with_modes=True)
         numbers = {slot: i for i, slot in enumerate(inputs)}
         arrays: list[np.ndarray] = []
         for slot in segment.inputs:
             if slot not in numbers:
                 numbers[slot] = len(inputs) + len(arrays)
                 owner = target.owned[slot]
-                arrays.append(np.ascontiguousarray(getattr(owner, "array", owner)))
+                arrays.append(np.array(getattr(owner, "array", owner), order="C"))
         return ClosedTape(
-            renamed(segment, numbers), tuple([self.instruction_of(k).out for k in names]),
+            renamed(segment, numbers), tuple([target.instruction_of(k).out for k in inputs]),
             tuple(map(self.is_active, names)), tuple(arrays), in_spec, out_spec,
         )  # fmt: skip
+
+    def _bind(self, lifting: Slices, leaf: int, axis: int | None) -> int:
+        """Bind what stands on the target for an input, with examples along an axis; the input's slot there."""
+        target, layout = lifting.target, self.instruction_of(leaf).out
+        if axis is not None:
+            shape = [*layout.shape]
+            shape.insert(axis, lifting.size)
+            layout = contiguous(layout.dtype, tuple(shape))
+        keep = Storage(_NOTHING, leaf=True)
+        slot = target.bind(_NOTHING, layout, active=self.is_active(leaf), keep=keep)
+        whole = slot
+        if axis:
+            order = [axis, *(i for i in range(layout.ndim) if i != axis)]
+            shape, strides = ([part[i] for i in order] for part in (layout.shape, layout.strides))
+            view = view_instruction(TABLE["permute"], layout, tuple(shape), tuple(strides))
+            whole = lifting.op("clone", target.append_view(view, slot, 0))
+        lifting.bind(leaf, whole, batched=axis is not None)
+        return slot
 
 
 def renamed(segment: Segment, numbers: dict[int, int]) -> Segment:
@@ -174,7 +203,7 @@ def recording(trace: ClosedTrace) -> Iterator[None]:
 
 def recorded(
     function: Callable[[list[Any]], Sequence[Any]], inputs: Sequence[Layout], active: Sequence[bool],
-    in_spec: Any, out_spec: Any,
+    in_spec: Any, out_spec: Any, batch: Batch | None = None,
 ) -> ClosedTape:  # fmt: skip
     """Record a function of flat inputs, without values.
 
@@ -186,8 +215,11 @@ def recorded(
     active : sequence of bool
     in_spec, out_spec : Spec
         The structure that the tape's arguments and results have.
+    batch : Batch, optional
+        What inputs and results of the tape are, whose examples the function computes.
     """
     trace = ClosedTrace(current_tape(), "a transform of a tape", "which a tape cannot")
     with recording(trace):
+        trace.state[nt.S_GRAD_MODE] = True
         results = function([trace.input(x, active=a) for x, a in zip(inputs, active, strict=True)])
-        return trace.close(results, in_spec, out_spec)
+        return trace.close(results, in_spec, out_spec, batch=batch)

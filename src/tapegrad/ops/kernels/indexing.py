@@ -9,7 +9,7 @@ who checks them.
 
 from __future__ import annotations
 
-from ...native.ufunc_loops import native_kernels
+from ...native.ufunc_loops import native_kernel, native_kernels
 from ...native.words import SIZE, element, helper, memcpy, p8, p64
 
 __all__: list[str] = []
@@ -99,3 +99,18 @@ def masked_put(args, dims, strides, data):  # type: ignore[no-untyped-def]
     for i in range(p64(dims)[0]):
         if p8(a[0] + i * s[0])[0]:
             element(a[2] + i * s[2])[0] = element(a[1] + i * s[1])[0]
+
+
+def check_index(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Copy indices, negative ones wrapped; fail for one out of bounds. `data`: length, first allowed."""
+    a, s = p64(args), p64(strides)
+    n, low = p64(data)[0], p64(data)[1]
+    for i in range(p64(dims)[0]):
+        index = p64(a[0] + i * s[0])[0]
+        if index < low or index >= n:
+            return i + 1
+        p64(a[1] + i * s[1])[0] = index + n if index < 0 else index
+    return 0
+
+
+native_kernel(check_index, checked=True)
