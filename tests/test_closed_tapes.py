@@ -307,6 +307,62 @@ def test_a_run_does_not_change_the_tape() -> None:
         buffer.zero_()
 
 
+# --------------------------------------------------------------------------- looking at tapes
+def test_statements_are_an_array() -> None:
+    tape = tg.trace(lambda x: (x[1:] * 2).sum())(np.ones((3, 2)))
+    table, operands = tape.statements(), tape.operands()
+    assert table["op"].tolist() == ["alias", "slice", "mul", "sum_all"]
+    assert table["shape"].tolist() == ["3x2", "2x2", "2x2", "()"]
+    assert table["bytes"].tolist() == [0, 0, 32, 8]
+    assert table["offset"].tolist() == [0, 16, 0, 0]
+    assert set(table["dtype"]) == {"float64"}
+    named = [
+        [tape.name_of(r) for r in operands[start : start + count].tolist()]
+        for start, count in zip(table["start"], table["count"], strict=True)
+    ]
+    assert named == [["in0"], ["%0"], ["%1", "2"], ["%2"]]
+    assert len(tg.trace(lambda: 1.0)().statements()) == 0
+
+
+def test_the_difference_of_tapes_is_text() -> None:
+    one = tg.trace(lambda x: (x * x).sum())(np.ones(3))
+    other = tg.trace(lambda x: (x * tg.sin(x)).sum())(np.ones(3))
+    assert one.diff(one) == one.diff(tg.trace(lambda y: (y * y).sum())(np.zeros(3))) == ""
+    assert one.diff(other).splitlines() == [
+        "+ %1: float64[3] = sin(%0)",
+        "! %1: float64[3] = mul(%0, %0) -> %2: float64[3] = mul(%0, %1)",
+    ]
+    assert other.diff(one).splitlines()[0].startswith("- %1: float64[3] = sin")
+    a, b = (tg.trace(lambda x, k=k: x * tg.tensor([k, 2.0]))(np.ones(2)) for k in (1.0, 3.0))
+    assert a.diff(b) == "! %1: float64[2] = mul(%0, array0) -> %1: float64[2] = mul(%0, array0)"
+    assert "! return" in tg.trace(lambda x: (x, x * 2))(1.0).diff(
+        tg.trace(lambda x: (x * 2, x))(1.0)
+    )
+
+
+def _two_lines(x: Any) -> Any:
+    first = x[0]
+    both = x.max(0)
+    slope = tg.grad(lambda z: z * z)(first)
+    return first * both[0] + slope
+
+
+def test_lines_of_statements() -> None:
+    tape = tg.trace(_two_lines, lines=True)(np.ones(3))
+    lines = [line.partition(": ")[2] for line in tape.lines]
+    names = tape.statements()["op"].tolist()
+    assert lines[names.index("select")] == "first = x[0]"
+    assert lines[names.index("pick_max")] == "both = x.max(0)"
+    assert lines[names.index("detach")] == "slope = tg.grad(lambda z: z * z)(first)"
+    assert lines[-1] == "return first * both[0] + slope"
+    assert "# test_closed_tapes.py:" in str(tape)
+    back = tape.gradient()
+    assert back.lines[: len(tape)] == tape.lines
+    assert back.lines[-1] == ""
+    assert tape.batched(0, 2).lines[-1].endswith("return first * both[0] + slope")
+    assert tg.trace(_two_lines)(np.ones(3)).lines == ()
+
+
 # --------------------------------------------------------------------------- bad input
 def test_what_cannot_be_batched_or_differentiated_is_refused() -> None:
     tape = tg.trace(lambda x, y: x * y["a"])(np.ones(3), {"a": 2.0})

@@ -4,7 +4,7 @@
 `transforms/`.
 """
 
-from ..transforms import forward, lift, reverse
+from ..transforms import forward, lift, reverse, statement_table, tape_file
 from . import tracing
 
-__all__ = ["forward", "lift", "reverse", "tracing"]
+__all__ = ["forward", "lift", "reverse", "statement_table", "tape_file", "tracing"]

@@ -32,6 +32,8 @@ def trace(input: Any, **options: Any) -> Any:
     input : callable or Tensor
         A function that takes tensors, arrays and numbers, nested as it likes, and returns such. Or a
         matrix, for which it is PyTorch's function.
+    lines : bool
+        By keyword: whether the tape knows, and prints, the source line that recorded each statement.
 
     Returns
     -------
@@ -65,7 +67,7 @@ def trace(input: Any, **options: Any) -> Any:
     return _traced(input, **options)
 
 
-def _traced(func: Callable[..., Any]) -> Callable[..., ClosedTape]:
+def _traced(func: Callable[..., Any], *, lines: bool = False) -> Callable[..., ClosedTape]:
     """Return a function that records `func` on its arguments."""
 
     @functools.wraps(func)
@@ -73,8 +75,9 @@ def _traced(func: Callable[..., Any]) -> Callable[..., ClosedTape]:
         leaves, spec = trees.flatten(args, none_is_leaf=False)
         tensors = [as_input(x) for x in leaves]
         tape = ClosedTrace(
-            current_tape(), "trace", "which a tape cannot record; tapegrad.jit can, with a guard"
-        )
+            current_tape(), "trace", "which a tape cannot record; tapegrad.jit can, with a guard",
+            notes_lines=lines,
+        )  # fmt: skip
         with recording(tape):
             inputs = [
                 tape.argument(layout, active=is_float(layout), outer=record.operand(tape.outer, x))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from os import PathLike
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,11 +26,12 @@ from ..tape.constants import Constants
 from ..tape.current import current_tape
 from ..tape.memory_views import array_layout
 from ..tape.segment import Segment, append
+from .trace import Trace
 
 __all__ = ["TRANSFORMS", "ClosedTape", "structure"]
 
-#: what makes another tape of one, by the name of the method; the files of this package put them here
-TRANSFORMS: dict[str, Callable[..., ClosedTape]] = {}
+#: what is made of a tape, by the name of the method; the files of this package put it here
+TRANSFORMS: dict[str, Callable[..., Any]] = {}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -48,6 +50,8 @@ class ClosedTape:
         Constants that are no numbers.
     in_spec, out_spec : Spec
         The structure of arguments and results.
+    lines : tuple of str
+        The source line that recorded each statement; empty where that was not noted.
     """
 
     #: called with each new tape; the tests put the verifier here
@@ -162,6 +166,9 @@ class ClosedTape:
             )
         ]
         slots = append(tape, self.segment, [given[i] for i in self.segment.inputs])
+        if self.lines and isinstance(tape, Trace):
+            tape.lines |= zip(range(tape.count - len(self), tape.count), self.lines, strict=True)
+            tape.lines[tape.count] = ""
         return [record.new_tensor(tape, slot, tape.instruction_of(slot).out) for slot in slots]
 
     # ------------------------------------------------------------------ tapes that are made of it
@@ -176,7 +183,8 @@ class ClosedTape:
         TapeError
             If the tape was recorded for inputs that do not require grad.
         """
-        return TRANSFORMS["gradient"](self)
+        tape: ClosedTape = TRANSFORMS["gradient"](self)
+        return tape
 
     def pullback(self) -> ClosedTape:
         """Return a tape that takes the arguments, and cotangents of the results behind them.
@@ -188,7 +196,8 @@ class ClosedTape:
         TapeError
             If the tape was recorded for inputs that do not require grad.
         """
-        return TRANSFORMS["pullback"](self)
+        tape: ClosedTape = TRANSFORMS["pullback"](self)
+        return tape
 
     def pushforward(self) -> ClosedTape:
         """Return a tape that takes the arguments, and behind them tangents of those that are active.
@@ -202,7 +211,8 @@ class ClosedTape:
         TapeError
             If the tape was recorded for inputs that do not require grad.
         """
-        return TRANSFORMS["pushforward"](self)
+        tape: ClosedTape = TRANSFORMS["pushforward"](self)
+        return tape
 
     def batched(self, in_axes: Any = 0, size: int | None = None) -> ClosedTape:
         """Return a tape that does for many examples what this one does for one.
@@ -222,9 +232,57 @@ class ClosedTape:
         UnsupportedError
             If the tape has a statement that cannot be done for many examples at once.
         """
-        return TRANSFORMS["batched"](self, in_axes, size)
+        tape: ClosedTape = TRANSFORMS["batched"](self, in_axes, size)
+        return tape
+
+    # ------------------------------------------------------------------ keeping it
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the tape to a file, which `tapegrad.load_tape` reads: plain arrays, and no code.
+
+        Raises
+        ------
+        TapeError
+            If a statement holds Python objects (custom Functions, compiled code), or arguments or results
+            have other containers than tuples, lists and dicts.
+        """
+        TRANSFORMS["save"](self, path)
+
+    def __reduce__(self) -> tuple[Callable[[bytes], ClosedTape], tuple[bytes]]:
+        return _unpickled, (TRANSFORMS["to_bytes"](self),)
+
+    def __copy__(self) -> ClosedTape:
+        return self
+
+    def __deepcopy__(self, memo: object) -> ClosedTape:
+        return self
 
     # ------------------------------------------------------------------ looking at it
+    def statements(self) -> np.ndarray:
+        """Return the statements as a structured array, a row each.
+
+        Its fields are ``op``, ``start`` and ``count`` (where the operands stand in `operands`), ``dtype``,
+        ``shape`` (as text, ``"2x3"``), ``bytes`` of the result, and ``offset`` in bytes for a view.
+        """
+        table: np.ndarray = TRANSFORMS["statements"](self)
+        return table
+
+    def operands(self) -> np.ndarray:
+        """Return the operands of all statements, one behind the other, as integers.
+
+        Those from 0 on are statements by number; -1, -2, ... are inputs, arrays and numbers, of which
+        `name_of` gives the name.
+        """
+        references: np.ndarray = TRANSFORMS["operands"](self)
+        return references
+
+    def diff(self, other: ClosedTape) -> str:
+        """Return how another tape differs, as text; empty if it does not.
+
+        A line says what statement is only here (``-``), only there (``+``), or has other operands (``!``).
+        """
+        text: str = TRANSFORMS["diff"](self, other)
+        return text
+
     def numbers(self) -> dict[int, Any]:
         """Constants that are numbers, by reference."""
         return {
@@ -264,25 +322,30 @@ class ClosedTape:
         for k in shown:
             if k != before + 1:
                 lines.append(f"  ... {k - before - 1} more")
-            lines.append(self._line(k))
+            lines.append(self.line(k))
             before = k
         lines.append(f"  return {', '.join(map(self.name_of, self.segment.results))}")
         return "\n".join(lines)
 
-    def _line(self, k: int) -> str:
+    def line(self, k: int) -> str:
+        """Return a statement as text."""
         step = self.segment.steps[k]
         instruction = INSTRUCTIONS[step.number]
+        out = _shown(instruction.out)
         operands = ", ".join(map(self.name_of, step.references))
         attrs = ", ".join(
             f"{name}={value}"
             for name, value in instruction.attrs.items()
-            if name not in ("layout", "named")
+            if name not in ("layout", "named", "inner")
         )
+        name = instruction.op.name
+        while instruction.op.lifted:
+            instruction = INSTRUCTIONS[instruction.attrs["inner"]]
+            name = f"batch of {instruction.op.name}"
         extra = f" [{attrs}]" if attrs else ""
         offset = f" + {step.offset}" if step.offset else ""
         line = f"    # {self.lines[k]}" if self.lines and self.lines[k] else ""
-        out = _shown(instruction.out)
-        return f"  %{k}: {out} = {instruction.op.name}({operands}{offset}){extra}{line}"
+        return f"  %{k}: {out} = {name}({operands}{offset}){extra}{line}"
 
     def verify(self) -> None:
         """Check the segment, and that inputs have the layouts that statements expect."""
@@ -297,6 +360,11 @@ class ClosedTape:
                 assert self.layout_of(reference) is layout, "an operand has the expected layout"
         assert len(self.active) == len(self.inputs) == self.in_spec.num_leaves, "a leaf an input"
         assert len(self.segment.results) == self.out_spec.num_leaves, "a leaf a result"
+
+
+def _unpickled(data: bytes) -> ClosedTape:
+    tape: ClosedTape = TRANSFORMS["from_bytes"](data)
+    return tape
 
 
 def structure(tree: Any) -> tuple[list[Any], Any]:

@@ -9,6 +9,7 @@ A value that the function reads is computed on the tape around, if the inputs ha
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -18,10 +19,11 @@ import numpy as np
 from ..base.dtypes import dtype
 from ..native import abi as nt
 from ..native.handle_type import AnyTensor, TensorHandle
-from ..ops.instruction import view_instruction
+from ..ops.instruction import INSTRUCTIONS, Instruction, view_instruction
 from ..ops.layout import Layout, contiguous
 from ..ops.table import TABLE
 from ..tape import recording as record
+from ..tape.anomaly import source_line
 from ..tape.current import current_tape
 from ..tape.leaf_storage import Storage
 from ..tape.segment import Segment, cut
@@ -47,6 +49,29 @@ class Batch(NamedTuple):
     axes: tuple[int | None, ...]
 
 
+class _Closing(Slices):
+    """A lifting that notes from which statement each of the target comes."""
+
+    def __init__(self, source: Trace, target: Tape, size: int) -> None:
+        super().__init__(source, target, size)
+        #: slot of the target -> that of the source
+        self.origins: dict[int, int] = {}
+        self._slot = 0
+
+    def mode(self, slot: int) -> None:
+        """Set the grad mode in which the counterpart of a slot is recorded."""
+        self._slot = slot
+        super().mode(slot)
+
+    def append(
+        self, instruction: Instruction, slots: Sequence[int], offset: int | None = None
+    ) -> int:
+        """Append a statement to the target."""
+        slot = super().append(instruction, slots, offset)
+        self.origins[slot] = self._slot
+        return slot
+
+
 _NOTHING = np.zeros(1)
 
 
@@ -61,10 +86,18 @@ class ClosedTrace(Trace):
         What records, for errors, and what the user may do where it cannot.
     may_read : bool
         Whether values may be read, and noted.
+    notes_lines : bool
+        Whether the source line of each statement is noted.
     """
 
-    def __init__(self, outer: Tape, recorder: str, remedy: str, *, may_read: bool = False) -> None:
+    def __init__(
+        self, outer: Tape, recorder: str, remedy: str, *, may_read: bool = False,
+        notes_lines: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__(outer)
+        self.notes_lines = notes_lines
+        if notes_lines:
+            self.busy[nt.BUSY_TRACED] = True  # statements come by way of `append`
         self.recorder, self.remedy, self.may_read = recorder, remedy, may_read
         self.inputs: list[int] = []
         self.reads: list[Read] = []
@@ -96,6 +129,21 @@ class ClosedTrace(Trace):
         leaf = record.operand(self, self.input(layout, active=active, outer=outer))
         view = view_instruction(TABLE["alias"], layout, layout.shape, layout.strides)
         return record.new_tensor(self, self.append_view(view, leaf, 0), layout)
+
+    def append(
+        self, instruction: Instruction, slots: Sequence[int], extra: Sequence[int] = ()
+    ) -> int:
+        """Append a statement, and note the line that does so."""
+        slot = super().append(instruction, slots, extra)
+        if self.notes_lines:
+            self.lines[slot] = source_line()
+        return slot
+
+    def settle(self) -> None:
+        """Place views; a pass begins here, whose statements native code may append."""
+        super().settle()
+        if self.notes_lines:
+            self.lines.setdefault(self.count, source_line())
 
     def capture(self, tensor: TensorHandle) -> int:
         """Slot that stands for a tensor of the surroundings."""
@@ -141,13 +189,14 @@ class ClosedTrace(Trace):
         results = [*(record.operand(self, t) for t in tensors), *more]
         target = Tape(256, abstract=True)
         target.state[nt.S_PENDING_LIMIT] = 1 << 62
-        lifting = Slices(self, target, batch.size if batch else 0)
+        lifting = _Closing(self, target, batch.size if batch else 0)
         names = [*self.inputs, *self.captured]
         axes = batch.axes if batch else (None,) * len(names)
         inputs = [self._bind(lifting, leaf, axis) for leaf, axis in zip(names, axes, strict=True)]
         lifting.run(results)
         outputs = [lifting.whole(slot) if batch else lifting.at(slot) for slot in results]
-        segment = cut(target, outputs, 1, with_modes=True)
+        places: dict[int, int] = {}
+        segment = cut(target, outputs, 1, with_modes=True, places=places)
         numbers = {slot: i for i, slot in enumerate(inputs)}
         arrays: list[np.ndarray] = []
         for slot in segment.inputs:
@@ -158,10 +207,27 @@ class ClosedTrace(Trace):
         return ClosedTape(
             renamed(segment, numbers), tuple([target.instruction_of(k).out for k in inputs]),
             tuple(map(self.is_active, names)), tuple(arrays), in_spec, out_spec,
+            self._lines_of(segment, places, lifting.origins),
         )  # fmt: skip
 
+    def _lines_of(
+        self, segment: Segment, places: dict[int, int], origins: dict[int, int]
+    ) -> tuple[str, ...]:
+        """The source line of each statement; nothing if none is known."""
+        if not self.lines:
+            return ()
+        lines, known = [""] * len(segment.steps), sorted(self.lines)
+        for slot, place in places.items():
+            before = bisect.bisect(known, origins.get(slot, 0))
+            if place >= 0 and before:
+                lines[place] = self.lines[known[before - 1]]
+        for k, step in enumerate(segment.steps):
+            if INSTRUCTIONS[step.number].op.kind == nt.OUTPUT:
+                lines[k] = lines[k - 1]
+        return tuple(lines)
+
     def _bind(self, lifting: Slices, leaf: int, axis: int | None) -> int:
-        """Bind what stands on the target for an input, with examples along an axis; the input's slot there."""
+        """Bind what stands on the target for an input, with examples along an axis; its slot there."""
         target, layout = lifting.target, self.instruction_of(leaf).out
         if axis is not None:
             shape = [*layout.shape]

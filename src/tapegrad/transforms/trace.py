@@ -75,6 +75,8 @@ class Trace(Lifted):
         self.state[nt.S_MASKS_ZEROS] = outer.masks_zeros
         self.lifting = Slices(self, outer, size)
         self.copies: dict[int, int] = {}
+        #: statement -> the source line that recorded it and those behind it, where that is noted (closing.py)
+        self.lines: dict[int, str] = {}
         self.refused = ""
         #: the refusal that the caller is told in any case
         self.error: Exception | None = None
