@@ -139,6 +139,11 @@ class ClosedTrace(Trace):
             self.lines[slot] = source_line()
         return slot
 
+    def undo(self, count: int) -> None:
+        """Take back statements from slot `count` on, and forget what was captured there."""
+        super().undo(count)
+        self.captured = {leaf: x for leaf, x in self.captured.items() if leaf < self.count}
+
     def settle(self) -> None:
         """Place views; a pass begins here, whose statements native code may append."""
         super().settle()

@@ -193,6 +193,16 @@ class Trace(Lifted):
             self._known[slot] = leaf
         return leaf
 
+    def undo(self, count: int) -> None:
+        """Take back statements from slot `count` on, and forget what was captured there."""
+        super().undo(count)
+        count = self.count  # as it is, if there is a tensor of them by now
+        self._known = {outer: leaf for outer, leaf in self._known.items() if leaf < count}
+        for book in (self.lifting.slots, self.copies, self.lines):
+            for slot in [slot for slot in book if slot >= count]:
+                del book[slot]
+        self.lifting.batched -= {slot for slot in self.lifting.batched if slot >= count}
+
     def stands_for(self, slot: int) -> int | None:
         """Slot of the tape around that a leaf stands for; None for a leaf that was made here."""
         return self.lifting.slots.get(slot) if slot not in self.copies else None
