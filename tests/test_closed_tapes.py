@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import doctest
+import io
+import textwrap
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -398,3 +403,28 @@ def test_other_arguments_are_refused() -> None:
         tape(np.ones(3, np.float32))
     with pytest.raises(TypeError, match="structure"):
         tape([np.ones(3)])
+    with pytest.raises(ValueError, match="another layout"):
+        tape.run([tg.ones(3, 2)[:, 0]])
+    assert tape(tg.ones(3, 2)[:, 0]).tolist() == [2, 2, 2]
+    whole = tg.trace(lambda i, b: i * 2 + b)(3, True)
+    assert whole(4, False).item() == 8
+    for i, b in ((2.5, True), (np.float64(2), True), (1, 2)):
+        with pytest.raises(ValueError, match="of the tape is"):
+            whole(i, b)
+    assert tg.trace(lambda x: x * 2)(3.0)(4).item() == 8.0
+
+
+def test_the_page_on_tapes() -> None:
+    """Its program prints what it says, and its examples give what stands below them."""
+    text = (Path(__file__).parents[1] / "docs" / "tapes.md").read_text()
+    program, printed = text.split("prints\n", 1)
+    code = "\n".join(line[4:] for line in program.splitlines() if line.startswith("    "))
+    scope: dict[str, Any] = {}
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        exec(code, scope)
+    wanted = printed.partition("\n\n`in0`")[0]
+    assert out.getvalue().strip() == textwrap.dedent(wanted).strip()
+    test = doctest.DocTestParser().get_doctest(printed, scope, "tapes.md", None, 0)
+    said: list[str] = []
+    assert test.examples
+    assert not doctest.DocTestRunner(verbose=False).run(test, out=said.append).failed, "".join(said)

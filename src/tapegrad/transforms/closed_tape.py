@@ -38,6 +38,8 @@ TRANSFORMS: dict[str, Callable[..., Any]] = {}
 class ClosedTape:
     """A recorded computation with inputs and outputs; a value, which no run changes.
 
+    `tapegrad.trace` makes one of a function; methods make others of it. ``docs/tapes.md`` has a page on them.
+
     Attributes
     ----------
     segment : Segment
@@ -52,6 +54,18 @@ class ClosedTape:
         The structure of arguments and results.
     lines : tuple of str
         The source line that recorded each statement; empty where that was not noted.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tape = tg.trace(lambda x: (x * x).sum())(tg.zeros(3))
+    >>> x = tg.tensor([1.0, 2.0, 3.0])
+    >>> tape(x)
+    tensor(14.)
+    >>> tape.gradient()(x)
+    (tensor(14.), tensor([2., 4., 6.]))
+    >>> tape.batched(size=2)(tg.ones(2, 3))
+    tensor([3., 3.])
     """
 
     #: called with each new tape; the tests put the verifier here
@@ -140,7 +154,9 @@ class ClosedTape:
         layout = self.inputs[number]
         if not record.is_tensor(value):
             array = np.asarray(value)
-            if array.dtype != layout.dtype.np and not isinstance(value, int | float):
+            is_number = type(value) in (bool, int, float)
+            fits = np.can_cast(array.dtype, layout.dtype.np, "same_kind" if is_number else "no")
+            if not fits:
                 raise ValueError(
                     f"input {number} of the tape is {layout.dtype.name}, not {array.dtype.name}"
                 )
@@ -155,10 +171,13 @@ class ClosedTape:
         return value if given is layout else record.apply(TABLE["clone"], (value,))
 
     def run(self, tensors: Sequence[Any]) -> list[Any]:
-        """Append the statements for inputs in their layouts; results as tensors."""
+        """Append the statements for inputs in their layouts; results as tensors. Others call the tape."""
         tape = current_tape()
         tape.make_room(len(self.segment.steps) + len(self.arrays), 64)
         given = [record.operand(tape, t) for t in tensors]
+        layouts = [tape.instruction_of(slot).out for slot in given]
+        if any(a is not b for a, b in zip(layouts, self.inputs, strict=True)):
+            raise ValueError("run: an input has another layout than the tape was recorded for")
         given += [
             tape.bind(a.copy() if i in self.exposed else a, layout, active=False)
             for i, (a, layout) in enumerate(
@@ -182,6 +201,15 @@ class ClosedTape:
         ------
         TapeError
             If the tape was recorded for inputs that do not require grad.
+
+        Examples
+        --------
+        >>> import tapegrad as tg
+        >>> tape = tg.trace(lambda x, y: x * x * y)(0.0, 0.0)
+        >>> tape.gradient()(3.0, 2.0)
+        (tensor(18.), (tensor(12.), tensor(9.)))
+        >>> tape.gradient().gradient()(3.0, 2.0)[1]
+        (tensor(22.), tensor(15.))
         """
         tape: ClosedTape = TRANSFORMS["gradient"](self)
         return tape
@@ -195,6 +223,13 @@ class ClosedTape:
         ------
         TapeError
             If the tape was recorded for inputs that do not require grad.
+
+        Examples
+        --------
+        >>> import tapegrad as tg
+        >>> tape = tg.trace(lambda x: x * x)(tg.zeros(2))
+        >>> tape.pullback()(tg.tensor([3.0, 4.0]), tg.tensor([1.0, 10.0]))
+        (tensor([ 9., 16.]), tensor([ 6., 80.]))
         """
         tape: ClosedTape = TRANSFORMS["pullback"](self)
         return tape
@@ -210,6 +245,13 @@ class ClosedTape:
         ------
         TapeError
             If the tape was recorded for inputs that do not require grad.
+
+        Examples
+        --------
+        >>> import tapegrad as tg
+        >>> tape = tg.trace(lambda x: x.prod())(tg.zeros(3))
+        >>> tape.pushforward()(tg.tensor([2.0, 3.0, 4.0]), tg.tensor([1.0, 0.0, 0.0]))
+        (tensor(24.), tensor(12.))
         """
         tape: ClosedTape = TRANSFORMS["pushforward"](self)
         return tape
@@ -231,6 +273,13 @@ class ClosedTape:
             If `in_axes` is no prefix of the arguments, or an axis is not there.
         UnsupportedError
             If the tape has a statement that cannot be done for many examples at once.
+
+        Examples
+        --------
+        >>> import tapegrad as tg
+        >>> tape = tg.trace(lambda x, w: x @ w)(tg.zeros(3), tg.zeros(3))
+        >>> tape.batched((0, None), size=2)(tg.ones(2, 3), tg.ones(3))
+        tensor([3., 3.])
         """
         tape: ClosedTape = TRANSFORMS["batched"](self, in_axes, size)
         return tape
@@ -244,6 +293,14 @@ class ClosedTape:
         TapeError
             If a statement holds Python objects (custom Functions, compiled code), or arguments or results
             have other containers than tuples, lists and dicts.
+
+        Examples
+        --------
+        >>> import tapegrad as tg, tempfile, pathlib
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "cube.npz"
+        >>> tg.trace(lambda x: x * x * x)(0.0).gradient().save(path)
+        >>> tg.load_tape(path)(2.0)
+        (tensor(8.), tensor(12.))
         """
         TRANSFORMS["save"](self, path)
 
@@ -262,6 +319,13 @@ class ClosedTape:
 
         Its fields are ``op``, ``start`` and ``count`` (where the operands stand in `operands`), ``dtype``,
         ``shape`` (as text, ``"2x3"``), ``bytes`` of the result, and ``offset`` in bytes for a view.
+
+        Examples
+        --------
+        >>> import tapegrad as tg
+        >>> table = tg.trace(lambda x: (x * x).sum())(tg.zeros(3)).statements()
+        >>> table["op"].tolist(), table["bytes"].tolist()
+        (['alias', 'mul', 'sum_all'], [0, 24, 8])
         """
         table: np.ndarray = TRANSFORMS["statements"](self)
         return table
@@ -279,6 +343,14 @@ class ClosedTape:
         """Return how another tape differs, as text; empty if it does not.
 
         A line says what statement is only here (``-``), only there (``+``), or has other operands (``!``).
+
+        Examples
+        --------
+        >>> import tapegrad as tg
+        >>> tape = tg.trace(lambda x: x * x)(1.0)
+        >>> print(tape.diff(tg.trace(lambda x: x * x + x)(1.0)))
+        + %2: float64 = add(%1, %0)
+        ! return %1 -> %2
         """
         text: str = TRANSFORMS["diff"](self, other)
         return text

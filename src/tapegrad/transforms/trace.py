@@ -198,9 +198,10 @@ class Trace(Lifted):
         super().undo(count)
         count = self.count  # as it is, if there is a tensor of them by now
         self._known = {outer: leaf for outer, leaf in self._known.items() if leaf < count}
-        for book in (self.lifting.slots, self.copies, self.lines):
+        for book in (self.lifting.slots, self.copies):
             for slot in [slot for slot in book if slot >= count]:
                 del book[slot]
+        self.lines = {slot: line for slot, line in self.lines.items() if slot <= count}
         self.lifting.batched -= {slot for slot in self.lifting.batched if slot >= count}
 
     def stands_for(self, slot: int) -> int | None:
