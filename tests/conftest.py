@@ -15,6 +15,7 @@ from beside_torch import uncompared
 import tapegrad as tg
 from tapegrad.tape.tape import Tape
 from tapegrad.tape.verifier import verify
+from tapegrad.transforms.closed_tape import ClosedTape
 
 #: a tape longer than this is verified at the end of a test only, to keep the suite fast
 SHORT = 400
@@ -35,6 +36,7 @@ def _verify_short(tape: Tape) -> None:
 
 
 Tape.check = _verify_short
+ClosedTape.check = ClosedTape.verify  # of what is traced, and between transforms
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -853,3 +853,14 @@ def test_results_that_have_memory_of_their_own() -> None:
     assert x.tolist() == [[2.0, 4.0], [6.0, 8.0]]
     assert w.tolist() == [5.0, 6.0]
     assert same_for_all.tolist() == [[0.0, 0.0], [5.0, 6.0]]
+
+
+def test_tangents_that_are_the_same_for_all_slices_of_what_is_not_contiguous() -> None:
+    """Forward mode gives up there, and takes back what it recorded, but not what the trace has captured."""
+    x, v = tg.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), tg.tensor([7.0, 8.0, 9.0])
+
+    def tangent(x: Any, v: Any) -> Any:
+        return tg.func.jvp(lambda x: x[2] * x[1], (x,), (v,))[1]
+
+    moved = tg.vmap(tangent, (1, None))(x, v)
+    assert moved.tolist() == [9 * 3 + 8 * 5, 9 * 4 + 8 * 6]

@@ -60,6 +60,8 @@ from .tape.recording import is_tensor
 from .tape.tape import Tape
 from .tensors.printing import set_printoptions
 from .tensors.tensor import FUNCTIONS, Tensor
+from .transforms.closed_tape import ClosedTape
+from .transforms.tape_file import load_tape
 
 __version__ = "0.1.0"
 
@@ -67,6 +69,7 @@ e, inf, nan, pi = _math.e, _math.inf, _math.nan, _math.pi
 newaxis = None
 
 __all__ = [
+    "ClosedTape",
     "Size",
     "Tape",
     "TapeError",
@@ -104,6 +107,7 @@ __all__ = [
     "jacobian",
     "jit",
     "jvp",
+    "load_tape",
     "long",
     "nan",
     "newaxis",

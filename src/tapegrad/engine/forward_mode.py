@@ -198,8 +198,8 @@ def push(
             return None
         if any(t is not None and t._state != tape.pointer for gap in gaps for t in gap):
             return None  # a function that vmap runs switched tangents off
-        count = tape.count
         seeds = [record.operand(tape, t) for t in tangents]  # before the lock: see cross_thread.py
+        count = tape.count  # a trace knows what it has captured, which stays
         with tape.lock:
             try:
                 passed_over = [

@@ -4,7 +4,7 @@
 `transforms/`.
 """
 
-from ..transforms import reverse, simplify
+from ..transforms import forward, lift, reverse, simplify, statement_table, tape_file
 from . import tracing
 
-__all__ = ["reverse", "simplify", "tracing"]
+__all__ = ["forward", "lift", "reverse", "simplify", "statement_table", "tape_file", "tracing"]

@@ -199,7 +199,7 @@ class Jitted:
             captured = list(trace.captured.values())
             in_spec = trees.flatten((*tensors, *captured))[1]
             values_spec = trees.flatten([0] * (len(results) + len(slots)))[1]
-            closed = trace.close(results, in_spec, values_spec, slots)
+            closed = trace.close(results, in_spec, values_spec, more=slots)
         made = Trace(
             closed, CompiledTape(closed), Surroundings(self._func, captured),
             tuple([r.value for r in trace.reads]), tuple(outputs), out_spec, len(results),

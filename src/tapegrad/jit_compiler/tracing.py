@@ -32,6 +32,8 @@ def trace(input: Any, **options: Any) -> Any:
     input : callable or Tensor
         A function that takes tensors, arrays and numbers, nested as it likes, and returns such. Or a
         matrix, for which it is PyTorch's function.
+    lines : bool
+        By keyword: whether the tape knows, and prints, the source line that recorded each statement.
 
     Returns
     -------
@@ -65,19 +67,20 @@ def trace(input: Any, **options: Any) -> Any:
     return _traced(input, **options)
 
 
-def _traced(func: Callable[..., Any]) -> Callable[..., ClosedTape]:
+def _traced(func: Callable[..., Any], *, lines: bool = False) -> Callable[..., ClosedTape]:
     """Return a function that records `func` on its arguments."""
 
     @functools.wraps(func)
     def wrapper(*args: Any, **kwargs: Any) -> ClosedTape:
-        leaves, spec = trees.flatten(args)
+        leaves, spec = trees.flatten(args, none_is_leaf=False)
         tensors = [as_input(x) for x in leaves]
         tape = ClosedTrace(
-            current_tape(), "trace", "which a tape cannot record; tapegrad.jit can, with a guard"
-        )
+            current_tape(), "trace", "which a tape cannot record; tapegrad.jit can, with a guard",
+            notes_lines=lines,
+        )  # fmt: skip
         with recording(tape):
             inputs = [
-                tape.input(layout, active=is_float(layout), outer=record.operand(tape.outer, x))
+                tape.argument(layout, active=is_float(layout), outer=record.operand(tape.outer, x))
                 for x in tensors
                 for layout in [record.layout_of(x)]
             ]
@@ -125,7 +128,7 @@ def as_results(output: Any) -> tuple[Sequence[Any], Any]:
     TypeError
         If a leaf is no tensor or number.
     """
-    leaves, spec = trees.flatten(output)
+    leaves, spec = trees.flatten(output, none_is_leaf=False)
     results = []
     for x in leaves:
         if not record.is_tensor(x):

@@ -3,7 +3,8 @@
 Advanced indices arrive here as *one* int64 operand: the indices of the indexed dimensions, raveled
 into positions in these dimensions (as if they were one dimension in C order). functions/indexing/getitem.py
 checks and normalises the values when it records, and passes a constant of its own, so that no
-kernel here ever meets an index out of range. Any other use of these rows must see to that too.
+kernel here ever meets an index out of range. Where there are no values yet, a statement ``checked_index``
+does that when it is computed. Any other use of these rows must see to that too.
 
 The derivative of reading is adding to zeros and the other way round.
 
@@ -164,10 +165,11 @@ def index_put_vjp(
 def lower_checked_index(
     entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]
 ) -> Lowered:  # fmt: skip
-    """Index values that are checked when they are computed: non-negative ones below ``attrs["n"]``."""
+    """Index values, checked when they are computed: non-negative ones below ``attrs["n"]``."""
     (index,) = layouts
+    n = attrs["n"]
     out = contiguous(index.dtype, index.shape)
-    kernel = native_kernel_address("check_index"), POOL.put((attrs["n"], int(attrs["wraps"])))
+    kernel = native_kernel_address("check_index"), POOL.put((n, -n if attrs["wraps"] else 0))
     operands = arg(0, index.strides), out_operand(1, out)
     return Lowered((out,), (Step(kernel, index.shape, operands, checked=True),))
 
@@ -265,9 +267,14 @@ def masked_fill_vjp(ct: Any, x: Any, mask: Any, value: Any, out: Any) -> tuple[A
 
 
 # --------------------------------------------------------------------------- rows
-#: only on tapes without values, and where their statements are run; in a lifting, a constant stands for it
-op("checked_index", lower=lower_checked_index, torch=None, private=True,
-   failure=Failure("an index is out of bounds", IndexError))  # fmt: skip
+#: what was recorded without values; where there are some, it is a constant (index_arrays.py)
+op(
+    "checked_index",
+    lower=lower_checked_index,
+    torch=None,
+    private=True,
+    failure=Failure("an index is out of bounds", IndexError),
+)
 op("index", arity=2, lower=lower_index, vjp=index_vjp, torch=None)
 op("index_backward", arity=2, lower=lower_index_backward, torch=None, vjp=(
     lambda ct, x, index, out, shape, dims: (ct._apply("index", index, dims=dims), None)

@@ -7,6 +7,8 @@ Statements that record a derivative keep the call of the one that they are the d
 
 from __future__ import annotations
 
+import linecache
+import os
 import sys
 import threading
 import traceback
@@ -23,7 +25,7 @@ from ..native.handle_type import TensorHandle
 from .tape import TAPES, Tape
 from .values import Values
 
-__all__ = ["check", "explain", "inducing", "is_on", "set_mode", "trace"]
+__all__ = ["check", "explain", "inducing", "is_on", "set_mode", "source_line", "trace"]
 
 
 class _Call(NamedTuple):
@@ -87,6 +89,16 @@ def trace(tape: Tape, slot: int) -> None:
 
 def _is_ours(frame: FrameType) -> bool:
     return str(frame.f_globals.get("__name__")).split(".")[0] == "tapegrad"
+
+
+def source_line() -> str:
+    """Return the user's line that is running: its file, number and text."""
+    for frame, number in traceback.walk_stack(sys._getframe(1)):
+        if not _is_ours(frame):
+            name = frame.f_code.co_filename
+            text = linecache.getline(name, number, frame.f_globals).strip()
+            return f"{os.path.basename(name)}:{number}: {text}".rstrip(": ")
+    return ""
 
 
 def inducing(tape: Tape, slot: int) -> Exchanged:

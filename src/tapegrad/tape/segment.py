@@ -225,12 +225,15 @@ def needed(
     return statements[::-1]
 
 
-def cut(tape: Tape, results: Sequence[int], first: int, *, with_modes: bool = False) -> Segment:
+def cut(
+    tape: Tape, results: Sequence[int], first: int, *, with_modes: bool = False,
+    places: dict[int, int] | None = None,
+) -> Segment:  # fmt: skip
     """Make a segment of the statements from slot `first` on that results need.
 
     Its inputs, leaves and what was before `first`, have their slots for names. All is recorded in the grad
     mode that there is when it is appended; `with_modes`, what is passive though it has active operands is
-    recorded without gradients.
+    recorded without gradients. `places` is filled with the references of slots.
     """
     draft, noted = Draft(), []
     keys = {slot: key for key, slot in tape.constants.slots.items()}
@@ -243,7 +246,8 @@ def cut(tape: Tape, results: Sequence[int], first: int, *, with_modes: bool = Fa
                 draft.leaf(operand, *keys[operand][::-1])
         offset = tape.view_offset(slot) if kind == nt.VIEW else None
         mode = AS_IT_IS
-        if with_modes and any(map(tape.is_active, operands)) and not tape.is_active(slot):
+        outs = range(slot, slot + len(instruction.outs))
+        if with_modes and any(map(tape.is_active, operands)) and not any(map(tape.is_active, outs)):
             mode = 0
         draft.append(slot, instruction, operands, offset, mode)
         writes = tape.writes.get(int(tape.base[slot]), ())
@@ -252,6 +256,8 @@ def cut(tape: Tape, results: Sequence[int], first: int, *, with_modes: bool = Fa
     for slot in results:
         if slot not in draft.references:
             draft.leaf(slot, nt.SEG_INPUT, slot)
+    if places is not None:
+        places |= draft.references
     return draft.segment(results, noted)
 
 
@@ -274,7 +280,7 @@ def append(tape: Tape, segment: Segment, inputs: Sequence[int]) -> list[int]:
     """
     if Tape.check is not None:
         segment.verify()
-    watched = tape.saving is not None or Tape.trace is not None or tape.inference
+    watched = tape.saving is not None or tape.busy[nt.BUSY_TRACED] or tape.inference
     if REFUSED or watched or segment.noted:  # before such writes, targets may have to be settled
         return _append_singly(tape, segment, inputs)
     words = segment.pack(*inputs)

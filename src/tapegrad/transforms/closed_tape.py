@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from os import PathLike
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -25,16 +26,19 @@ from ..tape.constants import Constants
 from ..tape.current import current_tape
 from ..tape.memory_views import array_layout
 from ..tape.segment import Segment, append
+from .trace import Trace
 
-__all__ = ["TRANSFORMS", "ClosedTape"]
+__all__ = ["TRANSFORMS", "ClosedTape", "structure"]
 
-#: what makes another tape of one, by the name of the method; the files of this package put them here
-TRANSFORMS: dict[str, Callable[..., ClosedTape]] = {}
+#: what is made of a tape, by the name of the method; the files of this package put it here
+TRANSFORMS: dict[str, Callable[..., Any]] = {}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ClosedTape:
     """A recorded computation with inputs and outputs; a value, which no run changes.
+
+    `tapegrad.trace` makes one of a function; methods make others of it. ``docs/tapes.md`` has a page on them.
 
     Attributes
     ----------
@@ -48,7 +52,24 @@ class ClosedTape:
         Constants that are no numbers.
     in_spec, out_spec : Spec
         The structure of arguments and results.
+    lines : tuple of str
+        The source line that recorded each statement; empty where that was not noted.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tape = tg.trace(lambda x: (x * x).sum())(tg.zeros(3))
+    >>> x = tg.tensor([1.0, 2.0, 3.0])
+    >>> tape(x)
+    tensor(14.)
+    >>> tape.gradient()(x)
+    (tensor(14.), tensor([2., 4., 6.]))
+    >>> tape.batched(size=2)(tg.ones(2, 3))
+    tensor([3., 3.])
     """
+
+    #: called with each new tape; the tests put the verifier here
+    check: ClassVar[Callable[[ClosedTape], object] | None] = None
 
     segment: Segment
     inputs: tuple[Layout, ...]
@@ -62,6 +83,8 @@ class ClosedTape:
     def __post_init__(self) -> None:
         # Who keeps a segment keeps its instructions.
         object.__setattr__(self, "instructions", self.segment.instructions)
+        if ClosedTape.check is not None:
+            ClosedTape.check(self)
 
     def __len__(self) -> int:
         """Return the number of statements."""
@@ -82,6 +105,28 @@ class ClosedTape:
             return self.layouts[leaf.value]
         return SCALARS[leaf.code]
 
+    @cached_property
+    def exposed(self) -> frozenset[int]:
+        """Arrays whose memory statements write into or results show, so that each run has a copy."""
+        bases: list[int] = []
+        reached: set[int] = set()
+        for k, step in enumerate(self.segment.steps):
+            kind = INSTRUCTIONS[step.number].op.kind
+            is_own = kind not in (nt.VIEW, nt.WRITE, nt.ACCUMULATE)
+            bases.append(k if is_own else self._base(bases, step.references[0]))
+            if kind in (nt.WRITE, nt.ACCUMULATE):
+                reached.add(bases[-1])
+        reached |= {self._base(bases, r) for r in self.segment.results}
+        leaves = [self.segment.leaves[~r] for r in reached if r < 0]
+        count = len(self.inputs)
+        return frozenset(
+            x.value - count for x in leaves if x.code == nt.SEG_INPUT and x.value >= count
+        )
+
+    @staticmethod
+    def _base(bases: list[int], reference: int) -> int:
+        return bases[reference] if reference >= 0 else reference
+
     @property
     def outputs(self) -> tuple[Layout, ...]:
         """Layouts of the results."""
@@ -96,7 +141,7 @@ class ClosedTape:
         TypeError, ValueError
             If the arguments are not of the structure, shapes and dtypes with which it was recorded.
         """
-        leaves, spec = trees.flatten(args)
+        leaves, spec = structure(args)
         if spec != self.in_spec:
             raise TypeError(
                 f"the tape takes arguments of structure {trees.text(self.in_spec)}, not {trees.text(spec)}"
@@ -109,7 +154,9 @@ class ClosedTape:
         layout = self.inputs[number]
         if not record.is_tensor(value):
             array = np.asarray(value)
-            if array.dtype != layout.dtype.np and not isinstance(value, int | float):
+            is_number = type(value) in (bool, int, float)
+            fits = np.can_cast(array.dtype, layout.dtype.np, "same_kind" if is_number else "no")
+            if not fits:
                 raise ValueError(
                     f"input {number} of the tape is {layout.dtype.name}, not {array.dtype.name}"
                 )
@@ -124,15 +171,23 @@ class ClosedTape:
         return value if given is layout else record.apply(TABLE["clone"], (value,))
 
     def run(self, tensors: Sequence[Any]) -> list[Any]:
-        """Append the statements for inputs in their layouts; results as tensors."""
+        """Append the statements for inputs in their layouts; results as tensors. Others call the tape."""
         tape = current_tape()
         tape.make_room(len(self.segment.steps) + len(self.arrays), 64)
         given = [record.operand(tape, t) for t in tensors]
+        layouts = [tape.instruction_of(slot).out for slot in given]
+        if any(a is not b for a, b in zip(layouts, self.inputs, strict=True)):
+            raise ValueError("run: an input has another layout than the tape was recorded for")
         given += [
-            tape.bind(a, layout, active=False)
-            for a, layout in zip(self.arrays, self.layouts[len(self.inputs) :], strict=True)
+            tape.bind(a.copy() if i in self.exposed else a, layout, active=False)
+            for i, (a, layout) in enumerate(
+                zip(self.arrays, self.layouts[len(given) :], strict=True)
+            )
         ]
         slots = append(tape, self.segment, [given[i] for i in self.segment.inputs])
+        if self.lines and isinstance(tape, Trace):
+            tape.lines |= zip(range(tape.count - len(self), tape.count), self.lines, strict=True)
+            tape.lines[tape.count] = ""
         return [record.new_tensor(tape, slot, tape.instruction_of(slot).out) for slot in slots]
 
     # ------------------------------------------------------------------ tapes that are made of it
@@ -146,8 +201,18 @@ class ClosedTape:
         ------
         TapeError
             If the tape was recorded for inputs that do not require grad.
+
+        Examples
+        --------
+        >>> import tapegrad as tg
+        >>> tape = tg.trace(lambda x, y: x * x * y)(0.0, 0.0)
+        >>> tape.gradient()(3.0, 2.0)
+        (tensor(18.), (tensor(12.), tensor(9.)))
+        >>> tape.gradient().gradient()(3.0, 2.0)[1]
+        (tensor(22.), tensor(15.))
         """
-        return TRANSFORMS["gradient"](self)
+        tape: ClosedTape = TRANSFORMS["gradient"](self)
+        return tape
 
     def pullback(self) -> ClosedTape:
         """Return a tape that takes the arguments, and cotangents of the results behind them.
@@ -158,14 +223,142 @@ class ClosedTape:
         ------
         TapeError
             If the tape was recorded for inputs that do not require grad.
+
+        Examples
+        --------
+        >>> import tapegrad as tg
+        >>> tape = tg.trace(lambda x: x * x)(tg.zeros(2))
+        >>> tape.pullback()(tg.tensor([3.0, 4.0]), tg.tensor([1.0, 10.0]))
+        (tensor([ 9., 16.]), tensor([ 6., 80.]))
         """
-        return TRANSFORMS["pullback"](self)
+        tape: ClosedTape = TRANSFORMS["pullback"](self)
+        return tape
+
+    def pushforward(self) -> ClosedTape:
+        """Return a tape that takes the arguments, and behind them tangents of those that are active.
+
+        It returns ``(value, tangents)``: the product of the Jacobian with the tangents, of the structure of
+        the value, with None for results that are no floating point numbers. Tangents have the structure of
+        the one argument, or of the tuple of arguments, as gradients have.
+
+        Raises
+        ------
+        TapeError
+            If the tape was recorded for inputs that do not require grad.
+
+        Examples
+        --------
+        >>> import tapegrad as tg
+        >>> tape = tg.trace(lambda x: x.prod())(tg.zeros(3))
+        >>> tape.pushforward()(tg.tensor([2.0, 3.0, 4.0]), tg.tensor([1.0, 0.0, 0.0]))
+        (tensor(24.), tensor(12.))
+        """
+        tape: ClosedTape = TRANSFORMS["pushforward"](self)
+        return tape
+
+    def batched(self, in_axes: Any = 0, size: int | None = None) -> ClosedTape:
+        """Return a tape that does for many examples what this one does for one.
+
+        Parameters
+        ----------
+        in_axes : int, None, or nested tuples, lists and dicts of such
+            The axis of each argument along which its examples lie, None for those that are the same for all;
+            what is given for a container counts for all in it.
+        size : int, optional
+            Number of examples; it has to be given, as the tape is made for just that many.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `in_axes` is no prefix of the arguments, or an axis is not there.
+        UnsupportedError
+            If the tape has a statement that cannot be done for many examples at once.
+
+        Examples
+        --------
+        >>> import tapegrad as tg
+        >>> tape = tg.trace(lambda x, w: x @ w)(tg.zeros(3), tg.zeros(3))
+        >>> tape.batched((0, None), size=2)(tg.ones(2, 3), tg.ones(3))
+        tensor([3., 3.])
+        """
+        tape: ClosedTape = TRANSFORMS["batched"](self, in_axes, size)
+        return tape
+
+    # ------------------------------------------------------------------ keeping it
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the tape to a file, which `tapegrad.load_tape` reads: plain arrays, and no code.
+
+        Raises
+        ------
+        TapeError
+            If a statement holds Python objects (custom Functions, compiled code), or arguments or results
+            have other containers than tuples, lists and dicts.
+
+        Examples
+        --------
+        >>> import tapegrad as tg, tempfile, pathlib
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "cube.npz"
+        >>> tg.trace(lambda x: x * x * x)(0.0).gradient().save(path)
+        >>> tg.load_tape(path)(2.0)
+        (tensor(8.), tensor(12.))
+        """
+        TRANSFORMS["save"](self, path)
+
+    def __reduce__(self) -> tuple[Callable[[bytes], ClosedTape], tuple[bytes]]:
+        return _unpickled, (TRANSFORMS["to_bytes"](self),)
+
+    def __copy__(self) -> ClosedTape:
+        return self
+
+    def __deepcopy__(self, memo: object) -> ClosedTape:
+        return self
 
     def simplified(self) -> ClosedTape:
         """Return a tape with the same results, to the bit, and fewer statements."""
         return TRANSFORMS["simplified"](self)
 
     # ------------------------------------------------------------------ looking at it
+    def statements(self) -> np.ndarray:
+        """Return the statements as a structured array, a row each.
+
+        Its fields are ``op``, ``start`` and ``count`` (where the operands stand in `operands`), ``dtype``,
+        ``shape`` (as text, ``"2x3"``), ``bytes`` of the result, and ``offset`` in bytes for a view.
+
+        Examples
+        --------
+        >>> import tapegrad as tg
+        >>> table = tg.trace(lambda x: (x * x).sum())(tg.zeros(3)).statements()
+        >>> table["op"].tolist(), table["bytes"].tolist()
+        (['alias', 'mul', 'sum_all'], [0, 24, 8])
+        """
+        table: np.ndarray = TRANSFORMS["statements"](self)
+        return table
+
+    def operands(self) -> np.ndarray:
+        """Return the operands of all statements, one behind the other, as integers.
+
+        Those from 0 on are statements by number; -1, -2, ... are inputs, arrays and numbers, of which
+        `name_of` gives the name.
+        """
+        references: np.ndarray = TRANSFORMS["operands"](self)
+        return references
+
+    def diff(self, other: ClosedTape) -> str:
+        """Return how another tape differs, as text; empty if it does not.
+
+        A line says what statement is only here (``-``), only there (``+``), or has other operands (``!``).
+
+        Examples
+        --------
+        >>> import tapegrad as tg
+        >>> tape = tg.trace(lambda x: x * x)(1.0)
+        >>> print(tape.diff(tg.trace(lambda x: x * x + x)(1.0)))
+        + %2: float64 = add(%1, %0)
+        ! return %1 -> %2
+        """
+        text: str = TRANSFORMS["diff"](self, other)
+        return text
+
     def numbers(self) -> dict[int, Any]:
         """Constants that are numbers, by reference."""
         return {
@@ -205,25 +398,30 @@ class ClosedTape:
         for k in shown:
             if k != before + 1:
                 lines.append(f"  ... {k - before - 1} more")
-            lines.append(self._line(k))
+            lines.append(self.line(k))
             before = k
         lines.append(f"  return {', '.join(map(self.name_of, self.segment.results))}")
         return "\n".join(lines)
 
-    def _line(self, k: int) -> str:
+    def line(self, k: int) -> str:
+        """Return a statement as text."""
         step = self.segment.steps[k]
         instruction = INSTRUCTIONS[step.number]
+        out = _shown(instruction.out)
         operands = ", ".join(map(self.name_of, step.references))
         attrs = ", ".join(
             f"{name}={value}"
             for name, value in instruction.attrs.items()
-            if name not in ("layout", "named")
+            if name not in ("layout", "named", "inner")
         )
+        name = instruction.op.name
+        while instruction.op.lifted:
+            instruction = INSTRUCTIONS[instruction.attrs["inner"]]
+            name = f"batch of {instruction.op.name}"
         extra = f" [{attrs}]" if attrs else ""
         offset = f" + {step.offset}" if step.offset else ""
         line = f"    # {self.lines[k]}" if self.lines and self.lines[k] else ""
-        out = _shown(instruction.out)
-        return f"  %{k}: {out} = {instruction.op.name}({operands}{offset}){extra}{line}"
+        return f"  %{k}: {out} = {name}({operands}{offset}){extra}{line}"
 
     def verify(self) -> None:
         """Check the segment, and that inputs have the layouts that statements expect."""
@@ -238,6 +436,16 @@ class ClosedTape:
                 assert self.layout_of(reference) is layout, "an operand has the expected layout"
         assert len(self.active) == len(self.inputs) == self.in_spec.num_leaves, "a leaf an input"
         assert len(self.segment.results) == self.out_spec.num_leaves, "a leaf a result"
+
+
+def _unpickled(data: bytes) -> ClosedTape:
+    tape: ClosedTape = TRANSFORMS["from_bytes"](data)
+    return tape
+
+
+def structure(tree: Any) -> tuple[list[Any], Any]:
+    """Take arguments or results apart: leaves, and their structure. None is a container of nothing."""
+    return trees.flatten(tree, none_is_leaf=False)
 
 
 def _shown(layout: Layout) -> str:

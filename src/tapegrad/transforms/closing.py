@@ -9,6 +9,7 @@ A value that the function reads is computed on the tape around, if the inputs ha
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -18,10 +19,11 @@ import numpy as np
 from ..base.dtypes import dtype
 from ..native import abi as nt
 from ..native.handle_type import AnyTensor, TensorHandle
-from ..ops.instruction import view_instruction
-from ..ops.layout import Layout
+from ..ops.instruction import INSTRUCTIONS, Instruction, view_instruction
+from ..ops.layout import Layout, contiguous
 from ..ops.table import TABLE
 from ..tape import recording as record
+from ..tape.anomaly import source_line
 from ..tape.current import current_tape
 from ..tape.leaf_storage import Storage
 from ..tape.segment import Segment, cut
@@ -30,7 +32,7 @@ from .batch_plan import Slices
 from .closed_tape import ClosedTape
 from .trace import Trace
 
-__all__ = ["ClosedTrace", "Read", "recorded"]
+__all__ = ["Batch", "ClosedTrace", "Read", "recorded"]
 
 
 class Read(NamedTuple):
@@ -40,19 +42,47 @@ class Read(NamedTuple):
     value: np.ndarray
 
 
+class Batch(NamedTuple):
+    """Examples that are traced as one: their number, and the axis along which each input has them."""
+
+    size: int
+    axes: tuple[int | None, ...]
+
+
 class _Closing(Slices):
-    """The lifting of a trace onto a tape that has its inputs only."""
+    """A lifting that notes from which statement each of the target comes."""
+
+    def __init__(self, source: Trace, target: Tape, size: int) -> None:
+        super().__init__(source, target, size)
+        #: slot of the target -> that of the source
+        self.origins: dict[int, int] = {}
+        self._slot = 0
+
+    def mode(self, slot: int) -> None:
+        """Set the grad mode in which the counterpart of a slot is recorded."""
+        self._slot = slot
+        super().mode(slot)
+
+    def append(
+        self, instruction: Instruction, slots: Sequence[int], offset: int | None = None
+    ) -> int:
+        """Append a statement to the target."""
+        slot = super().append(instruction, slots, offset)
+        self.origins[slot] = self._slot
+        return slot
 
     def leaf(self, slot: int) -> int:
         """The counterpart of a leaf that was not bound: a constant, be it memory that others see."""
         source = self.source
-        if slot in source.copies or not (
-            source.leaves.get(slot) or source.flags[slot] & nt.VISIBLE
-        ):
+        is_seen = source.leaves.get(slot) or source.flags[slot] & nt.VISIBLE
+        if slot in source.copies or not is_seen:
             return super().leaf(slot)
         owner = source.owned[slot]
         layout = source.instruction_of(slot).out
         return self.target.bind(getattr(owner, "array", owner), layout, active=False)
+
+
+_NOTHING = np.zeros(1)
 
 
 class ClosedTrace(Trace):
@@ -66,10 +96,18 @@ class ClosedTrace(Trace):
         What records, for errors, and what the user may do where it cannot.
     may_read : bool
         Whether values may be read, and noted.
+    notes_lines : bool
+        Whether the source line of each statement is noted.
     """
 
-    def __init__(self, outer: Tape, recorder: str, remedy: str, *, may_read: bool = False) -> None:
+    def __init__(
+        self, outer: Tape, recorder: str, remedy: str, *, may_read: bool = False,
+        notes_lines: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__(outer)
+        self.notes_lines = notes_lines
+        if notes_lines:
+            self.busy[nt.BUSY_TRACED] = True  # statements come by way of `append`
         self.recorder, self.remedy, self.may_read = recorder, remedy, may_read
         self.inputs: list[int] = []
         self.reads: list[Read] = []
@@ -78,7 +116,7 @@ class ClosedTrace(Trace):
 
     # ------------------------------------------------------------------ what the function is given
     def input(self, layout: Layout, *, active: bool, outer: int | None = None) -> AnyTensor:
-        """Add an input; return the function's argument for it.
+        """Add an input, and return it.
 
         Parameters
         ----------
@@ -92,13 +130,37 @@ class ClosedTrace(Trace):
         self.inputs.append(leaf)
         if outer is not None:
             self.lifting.bind(leaf, outer, batched=False)
-        # A view of the leaf, as the function does not get a leaf of the user's.
+        return record.new_tensor(self, leaf, layout)
+
+    def argument(self, layout: Layout, *, active: bool, outer: int | None = None) -> AnyTensor:
+        """Add an input, and return a view of it: a function of the user's does not get a leaf."""
+        leaf = record.operand(self, self.input(layout, active=active, outer=outer))
         view = view_instruction(TABLE["alias"], layout, layout.shape, layout.strides)
         return record.new_tensor(self, self.append_view(view, leaf, 0), layout)
 
     def stands_for(self, slot: int) -> int | None:
         """Slot of the tape around that a leaf stands for; an input stands for itself."""
         return None if slot in self.inputs else super().stands_for(slot)
+
+    def append(
+        self, instruction: Instruction, slots: Sequence[int], extra: Sequence[int] = ()
+    ) -> int:
+        """Append a statement, and note the line that does so."""
+        slot = super().append(instruction, slots, extra)
+        if self.notes_lines:
+            self.lines[slot] = source_line()
+        return slot
+
+    def undo(self, count: int) -> None:
+        """Take back statements from slot `count` on, and forget what was captured there."""
+        super().undo(count)
+        self.captured = {leaf: x for leaf, x in self.captured.items() if leaf < self.count}
+
+    def settle(self) -> None:
+        """Place views; a pass begins here, whose statements native code may append."""
+        super().settle()
+        if self.notes_lines:
+            self.lines.setdefault(self.count, source_line())
 
     def capture(self, tensor: TensorHandle) -> int:
         """Slot that stands for a tensor of the surroundings."""
@@ -122,8 +184,9 @@ class ClosedTrace(Trace):
 
     # ------------------------------------------------------------------ results
     def close(
-        self, tensors: Sequence[TensorHandle], in_spec: Any, out_spec: Any, more: Iterable[int] = ()
-    ) -> ClosedTape:
+        self, tensors: Sequence[TensorHandle], in_spec: Any, out_spec: Any, *,
+        more: Iterable[int] = (), batch: Batch | None = None,
+    ) -> ClosedTape:  # fmt: skip
         """Make a closed tape of the statements that results need.
 
         Parameters
@@ -134,6 +197,8 @@ class ClosedTrace(Trace):
             Structure of the arguments and of the results.
         more : iterable of int
             Slots that are wanted behind the results.
+        batch : Batch, optional
+            What the trace is one example of.
         """
         if self.refused:
             self.refuse(self.refused)
@@ -141,19 +206,17 @@ class ClosedTrace(Trace):
         results = [*(record.operand(self, t) for t in tensors), *more]
         target = Tape(256, abstract=True)
         target.state[nt.S_PENDING_LIMIT] = 1 << 62
-        lifting = _Closing(self, target, 0)
+        lifting = _Closing(self, target, batch.size if batch else 0)
         names = [*self.inputs, *self.captured]
-        inputs = [
-            target.bind(
-                np.zeros(1), self.instruction_of(leaf).out, active=self.is_active(leaf),
-                keep=Storage(np.zeros(1), leaf=True),
-            )
-            for leaf in names
-        ]  # fmt: skip
-        for leaf, slot in zip(names, inputs, strict=True):
-            lifting.bind(leaf, slot, batched=False)
+        axes = batch.axes if batch else (None,) * len(names)
+        inputs = [self._bind(lifting, leaf, axis) for leaf, axis in zip(names, axes, strict=True)]
         lifting.run(results)
-        segment = cut(target, [lifting.at(slot) for slot in results], 1, with_modes=True)
+        outputs = []
+        for slot in results:
+            lifting.mode(slot)
+            outputs.append(lifting.whole(slot) if batch else lifting.at(slot))
+        places: dict[int, int] = {}
+        segment = cut(target, outputs, 1, with_modes=True, places=places)
         numbers = {slot: i for i, slot in enumerate(inputs)}
         arrays: list[np.ndarray] = []
         for slot in segment.inputs:
@@ -164,9 +227,44 @@ class ClosedTrace(Trace):
                 is_seen = array.flags.c_contiguous and self.may_read
                 arrays.append(array if is_seen else np.array(array, order="C"))
         return ClosedTape(
-            renamed(segment, numbers), tuple([self.instruction_of(k).out for k in names]),
+            renamed(segment, numbers), tuple([target.instruction_of(k).out for k in inputs]),
             tuple(map(self.is_active, names)), tuple(arrays), in_spec, out_spec,
+            self._lines_of(segment, places, lifting.origins),
         )  # fmt: skip
+
+    def _lines_of(
+        self, segment: Segment, places: dict[int, int], origins: dict[int, int]
+    ) -> tuple[str, ...]:
+        """The source line of each statement; nothing if none is known."""
+        if not self.lines:
+            return ()
+        lines, known = [""] * len(segment.steps), sorted(self.lines)
+        for slot, place in places.items():
+            before = bisect.bisect(known, origins.get(slot, 0))
+            if place >= 0 and before:
+                lines[place] = self.lines[known[before - 1]]
+        for k, step in enumerate(segment.steps):
+            if INSTRUCTIONS[step.number].op.kind == nt.OUTPUT:
+                lines[k] = lines[k - 1]
+        return tuple(lines)
+
+    def _bind(self, lifting: Slices, leaf: int, axis: int | None) -> int:
+        """Bind what stands on the target for an input, with examples along an axis; its slot there."""
+        target, layout = lifting.target, self.instruction_of(leaf).out
+        if axis is not None:
+            shape = [*layout.shape]
+            shape.insert(axis, lifting.size)
+            layout = contiguous(layout.dtype, tuple(shape))
+        keep = Storage(_NOTHING, leaf=True)
+        slot = target.bind(_NOTHING, layout, active=self.is_active(leaf), keep=keep)
+        whole = slot
+        if axis:
+            order = [axis, *(i for i in range(layout.ndim) if i != axis)]
+            shape, strides = ([part[i] for i in order] for part in (layout.shape, layout.strides))
+            view = view_instruction(TABLE["permute"], layout, tuple(shape), tuple(strides))
+            whole = lifting.op("clone", target.append_view(view, slot, 0))
+        lifting.bind(leaf, whole, batched=axis is not None)
+        return slot
 
 
 def renamed(segment: Segment, numbers: dict[int, int]) -> Segment:
@@ -193,7 +291,7 @@ def recording(trace: ClosedTrace) -> Iterator[None]:
 
 def recorded(
     function: Callable[[list[Any]], Sequence[Any]], inputs: Sequence[Layout], active: Sequence[bool],
-    in_spec: Any, out_spec: Any,
+    in_spec: Any, out_spec: Any, batch: Batch | None = None,
 ) -> ClosedTape:  # fmt: skip
     """Record a function of flat inputs, without values.
 
@@ -205,8 +303,11 @@ def recorded(
     active : sequence of bool
     in_spec, out_spec : Spec
         The structure that the tape's arguments and results have.
+    batch : Batch, optional
+        What inputs and results of the tape are, whose examples the function computes.
     """
     trace = ClosedTrace(current_tape(), "a transform of a tape", "which a tape cannot")
     with recording(trace):
+        trace.state[nt.S_GRAD_MODE] = True
         results = function([trace.input(x, active=a) for x, a in zip(inputs, active, strict=True)])
-        return trace.close(results, in_spec, out_spec)
+        return trace.close(results, in_spec, out_spec, batch=batch)

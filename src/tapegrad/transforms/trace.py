@@ -75,6 +75,8 @@ class Trace(Lifted):
         self.state[nt.S_MASKS_ZEROS] = outer.masks_zeros
         self.lifting = Slices(self, outer, size)
         self.copies: dict[int, int] = {}
+        #: statement -> the source line that recorded it and those behind it, where that is noted (closing.py)
+        self.lines: dict[int, str] = {}
         self.refused = ""
         #: the refusal that the caller is told in any case
         self.error: Exception | None = None
@@ -190,6 +192,17 @@ class Trace(Lifted):
             self.lifting.bind(leaf, slot, batched=False)
             self._known[slot] = leaf
         return leaf
+
+    def undo(self, count: int) -> None:
+        """Take back statements from slot `count` on, and forget what was captured there."""
+        super().undo(count)
+        count = self.count  # as it is, if there is a tensor of them by now
+        self._known = {outer: leaf for outer, leaf in self._known.items() if leaf < count}
+        for book in (self.lifting.slots, self.copies):
+            for slot in [slot for slot in book if slot >= count]:
+                del book[slot]
+        self.lines = {slot: line for slot, line in self.lines.items() if slot <= count}
+        self.lifting.batched -= {slot for slot in self.lifting.batched if slot >= count}
 
     def stands_for(self, slot: int) -> int | None:
         """Slot of the tape around that a leaf stands for; None for a leaf that was made here."""

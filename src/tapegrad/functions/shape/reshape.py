@@ -51,7 +51,7 @@ def alias(
         instruction = _KNOWN[key] = view_instruction(entry, layout_of(input), shape, strides)
     tape = current_tape()
     source = handle.slot_at(tape.pointer, input)
-    if source <= 0 or tape.state[nt.S_HANDLE_FREE] < 0:
+    if source <= 0 or tape.state[nt.S_HANDLE_FREE] < 0 or tape.state[nt.S_BUSY]:
         return record.view(entry, input, shape, strides, offset)
     try:
         words = _VIEW_WORDS(source, offset)

@@ -71,8 +71,7 @@ def append_segment(state, segment):  # type: ignore[no-untyped-def]
             args[i] = first + reference if reference >= 0 else leaves[~reference]
         for i in range(references, references + extra):
             args[i] = step[4 + i]
-        if step[1] >= 0:
-            s[nt.S_GRAD_MODE] = step[1]
+        s[nt.S_GRAD_MODE] = mode if step[1] < 0 else step[1]
         put_in_place(state, step[0], address, references + extra, 0)
         place += 8 * (4 + references + extra)
     s[nt.S_GRAD_MODE] = mode

@@ -102,18 +102,14 @@ def masked_put(args, dims, strides, data):  # type: ignore[no-untyped-def]
 
 
 def check_index(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """Copy indices; negative ones count from the end if they may. Fail for one out of range.
-
-    `data`: the length of the dimension, and whether negative ones wrap.
-    """
-    a, s, n = p64(args), p64(strides), p64(data)[0]
+    """Copy indices, negative ones wrapped; fail for one out of bounds. `data`: length, first allowed."""
+    a, s = p64(args), p64(strides)
+    n, low = p64(data)[0], p64(data)[1]
     for i in range(p64(dims)[0]):
         index = p64(a[0] + i * s[0])[0]
-        if index < 0 and p64(data)[1] != 0:
-            index += n
-        if index < 0 or index >= n:
+        if index < low or index >= n:
             return i + 1
-        p64(a[1] + i * s[1])[0] = index
+        p64(a[1] + i * s[1])[0] = index + n if index < 0 else index
     return 0
 
 

@@ -1,0 +1,176 @@
+"""Bounds of steps: what memory an instruction's kernels may touch.
+
+The op table trusts its callers, who have checked their arguments. An instruction that comes from a file has
+no such caller, so its steps are looked at after they were lowered: each operand has to stay inside the memory
+of what it refers to, and positions that a kernel reads from memory have to be known to be in range.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import TypeAlias
+
+from ..base.dtypes import bool_, dtype, int64
+from ..native.ufunc_loops import native_kernel_address
+from .instruction import INSTRUCTIONS, Instruction
+from .layout import DTYPES, Layout
+from .program import ARGS, Operand, Step
+from .table import Op
+
+__all__ = ["ANY", "OutOfBounds", "Range", "check_bounds", "check_dtypes"]
+
+#: least and largest value of an integer operand; None where they are not known
+Range: TypeAlias = "tuple[int, int] | None"
+#: range of positions that somebody else has checked
+ANY = (0, -1)
+
+#: dtypes of operands where they differ: x is that of the values, i int64, b bool
+_PATTERNS = {
+    "where": "bxx", "masked_fill": "xbx", "masked_fill_tensor": "xbx", "median_all": "xi",
+    "nanmedian_all": "xi",
+    **dict.fromkeys(
+        ("index", "index_select", "take", "masked_select", "index_backward", "gather", "gather_backward",
+         "pick", "place", "pick_max", "pick_min", "pick_median", "pick_nanmedian", "pick_mode", "pick_sort",
+         "pick_topk", "pick_kthvalue", "pick_cummax", "pick_cummin"), "xi"
+    ),
+    **dict.fromkeys(("index_put", "index_add", "index_copy", "index_fill"), "xxi"),
+    **dict.fromkeys(("scatter", "scatter_value", "scatter_add"), "xix"),
+}  # fmt: skip
+
+
+class OutOfBounds(ValueError):
+    """An instruction that would touch what is not its operands'."""
+
+
+@cache
+def _index_kernels() -> frozenset[int]:
+    """Addresses of the kernels that read positions, with a table of lengths."""
+    adding = [native_kernel_address("index_add", kind) for kind in DTYPES]
+    return frozenset([native_kernel_address(f"index_copy_{n}") for n in (8, 4, 1)] + adding)
+
+
+@cache
+def _take_kernels() -> frozenset[int]:
+    """Addresses of the kernels that read one position of a flat operand."""
+    return frozenset(native_kernel_address(f"take_{n}") for n in (8, 4, 1))
+
+
+@cache
+def _sorting_kernels() -> frozenset[int]:
+    """Addresses of kernels whose core runs over scratch memory only."""
+    return frozenset(map(native_kernel_address, ("sort_keys", "middle_position")))
+
+
+def check_dtypes(entry: Op, layouts: Sequence[Layout]) -> None:
+    """Raise OutOfBounds for operands of dtypes that the op is never recorded for."""
+    pattern = _PATTERNS.get(entry.name, "x" * len(layouts))
+    if len(pattern) != len(layouts) or (entry.is_elementwise and entry.arity != len(layouts)):
+        raise OutOfBounds(f"{len(layouts)} operands")
+    known: set[dtype] = set()
+    for letter, layout in zip(pattern, layouts, strict=True):
+        wanted = {"i": int64, "b": bool_}.get(letter)
+        if wanted is None:
+            known.add(layout.dtype)
+        elif layout.dtype is not wanted:
+            raise OutOfBounds(f"an operand of dtype {layout.dtype.name}")
+    if len(known) > 1:
+        raise OutOfBounds("operands of different dtypes")
+
+
+def check_bounds(instruction: Instruction, ranges: Sequence[Range]) -> None:
+    """Check what the steps of an instruction touch.
+
+    Parameters
+    ----------
+    instruction : Instruction
+    ranges : sequence of Range
+        Of the operands' values; `ANY` for positions that need no check.
+
+    Raises
+    ------
+    OutOfBounds
+    """
+    inner = instruction
+    while inner.op.lifted:
+        inner = INSTRUCTIONS[inner.attrs["inner"]]
+    for step in inner.steps:
+        _check_positions(step, inner, ranges)
+    layouts = (*instruction.layouts, *instruction.outs)
+    for step in instruction.steps:
+        if step.steps:
+            raise OutOfBounds("steps in groups")
+        for number, operand in enumerate(step.operands):
+            if operand.ref < ARGS:
+                continue  # scratch memory and constants, which the lowering made to fit
+            layout = layouts[operand.ref - ARGS]
+            low, end = _reach(step, number, operand, layout.dtype.itemsize)
+            if low < 0 or end > layout.span:
+                raise OutOfBounds(f"bytes {low} to {end} of an operand of {layout.span} bytes")
+
+
+def _reach(step: Step, number: int, operand: Operand, item: int) -> tuple[int, int]:
+    """First byte that a step touches, and that behind the last."""
+    if not step.kernel[0] and not step.nodes:  # clear memory
+        return operand.offset, operand.offset + step.zero
+    low = high = operand.offset
+    for n, stride in (*zip(step.shape, operand.strides, strict=True), *_core(step, number)):
+        if n <= 0:
+            return 0, 0
+        far = (n - 1) * stride
+        low, high = low + min(far, 0), high + max(far, 0)
+    return low, high + item
+
+
+def _core(step: Step, number: int) -> Iterator[tuple[int, int]]:
+    """Lengths and strides inside of the kernel."""
+    core, strides = step.core, step.core_strides
+    if len(core) == 3 and len(strides) == 6:  # products
+        m, k, p = core
+        lengths = ((m, k), (k, p), (m, p))[number]
+        yield from zip(lengths, strides[2 * number : 2 * number + 2], strict=True)
+    elif step.kernel[0] in _index_kernels():
+        if number == 0:
+            yield from _table(step)
+            yield core[0], strides[0]
+        elif number == 2:
+            yield core[0], strides[1]
+    elif len(core) == 2 and not strides:  # triangles, in contiguous matrices
+        rows, columns = core
+        yield rows * columns, _words(step.kernel[1], 1)[0]
+    elif core and step.kernel[0] not in _sorting_kernels():
+        raise OutOfBounds("a kernel that is not known")
+
+
+def _words(address: int, count: int) -> list[int]:
+    """The words of a kernel's data, which its lowering has put there."""
+    return list((ctypes.c_int64 * count).from_address(address))
+
+
+def _table(step: Step) -> list[tuple[int, int]]:
+    """Lengths and strides of the dimensions that positions count."""
+    (count,) = _words(step.kernel[1] + 8, 1)
+    words = _words(step.kernel[1] + 16, 2 * count)
+    return list(zip(words[::2], words[1::2], strict=True))
+
+
+def _check_positions(step: Step, instruction: Instruction, ranges: Sequence[Range]) -> None:
+    """Raise for positions that are not known to be in range."""
+    is_index = step.kernel[0] in _index_kernels()
+    if not is_index and step.kernel[0] not in _take_kernels():
+        return
+    number = step.operands[1].ref - ARGS
+    if number >= len(ranges) or number < 0:
+        return  # positions that a step before has computed
+    if ranges[number] is ANY or 0 in step.shape:
+        return
+    count = 1
+    if is_index:
+        for n, _ in _table(step):
+            count *= n
+    else:
+        count = instruction.layouts[0].size
+    known = ranges[number]
+    if known is None or known[0] < 0 or known[1] >= count:
+        raise OutOfBounds("positions that nothing has checked")
