@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from ..base.dtypes import float64
+from ..base.dtypes import float32, float64
 from ..native import kinds
 from ..native.machine_code import has_fma
 from .kernels.pointwise import FUNCTIONS
@@ -47,20 +47,28 @@ def _libm(elementary: Elementary, operands: Sequence[Scalar]) -> Scalar:
     It is not marked as pure: LLVM would take it for cheap, and call it where a formula has the result.
     """
     values = [kinds.Value(kinds.F64, x.value) for x in operands]
+    assert elementary.libm is not None
     result = elementary.libm.write(operands[0].builder, values)
     assert result is not None
     return operands[0].new(result.value)
 
 
 def _formula(elementary: Elementary, operands: Sequence[Scalar]) -> tuple[Scalar, Scalar | None]:
-    """An elementary function in line, and where that holds, unless it does everywhere."""
-    if any(x.value.type != F64 for x in operands):
+    """An elementary function in line, and where that holds, unless it does everywhere.
+
+    That of float32 is rounded from float64.
+    """
+    first = operands[0]
+    builder, kind = first.builder, first.value.type
+    if not first.is_float or any(x.value.type != kind for x in operands):
         raise Untraceable
-    exact = [Scalar(x.builder, x.value, exact=True) for x in operands]
-    value = operands[0].new(evaluate(elementary.formula.function, *exact).value)
+    wide = [x.value if kind == F64 else builder.fpext(x.value, F64) for x in operands]
+    exact = [Scalar(builder, x, exact=True) for x in wide]
+    value = evaluate(elementary.formula.function, *exact).value
+    result = first.new(value if kind == F64 else builder.fptrunc(value, kind))
     if elementary.reaches is None:
-        return value, None
-    return value, operands[0].new(evaluate(elementary.reaches.function, *exact).value)
+        return result, None
+    return result, first.new(evaluate(elementary.reaches.function, *exact).value)
 
 
 def _in_line(name: str) -> Callable[..., Scalar]:
@@ -70,6 +78,8 @@ def _in_line(name: str) -> Callable[..., Scalar]:
     """
 
     def write(x: Scalar) -> Scalar:
+        if x.value.type != F64:
+            raise Untraceable
         if not has_fma():
             return _libm(ELEMENTARY[name], [x])
         value, inside = _formula(ELEMENTARY[name], [x])
@@ -213,13 +223,18 @@ def _write(
 class _Chain:
     """Stand-in for a `Chain` of ops/chains.py that writes LLVM code of its nodes."""
 
-    kind = float64
-
-    def __init__(self, builder: Any, attrs: dict[str, Any], inside: list[Any] | None) -> None:
-        self.builder, self.attrs, self._inside = builder, attrs, inside
+    def __init__(
+        self, operands: Sequence[Scalar], attrs: dict[str, Any], inside: list[Any] | None
+    ) -> None:
+        self.attrs, self._inside = attrs, inside
+        self.builder = operands[0].builder
+        self._type = next((x.value.type for x in operands if x.is_float), F64)
+        self.kind = float64 if self._type == F64 else float32
 
     def _scalar(self, x: Any) -> Scalar:
-        return x if isinstance(x, Scalar) else Scalar(self.builder, ir.Constant(F64, float(x)))
+        return (
+            x if isinstance(x, Scalar) else Scalar(self.builder, ir.Constant(self._type, float(x)))
+        )
 
     def __call__(self, function: np.ufunc | str, *inputs: Any, data: Sequence[Any] = ()) -> Scalar:
         values = [self._scalar(x) for x in inputs]
@@ -234,7 +249,7 @@ class _Chain:
         return Scalar(self.builder, called(self.builder, FUNCTIONS[function], operands))
 
     def where(self, condition: Scalar, x: Any, y: Any) -> Scalar:
-        return select(condition, x, y)
+        return select(condition, self._scalar(x), self._scalar(y))
 
 
 def emit(
@@ -277,4 +292,4 @@ def emit(
         return written.value
     assert entry.body is not None
     attrs = dict(zip(entry.parameters, attributes, strict=True))
-    return entry.body(_Chain(builder, attrs, inside), *operands).value
+    return entry.body(_Chain(operands, attrs, inside), *operands).value

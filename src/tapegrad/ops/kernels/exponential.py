@@ -113,24 +113,33 @@ def one_plus(r, t):  # type: ignore[no-untyped-def]
 
 
 @inlined
+def two_of_sum(x, y):  # type: ignore[no-untyped-def]
+    """``x + y`` and its rounding error, where `x` is larger."""
+    sum = x + y
+    return sum, (x - sum) + y
+
+
+@inlined
 def two_of_one_plus(r, t):  # type: ignore[no-untyped-def]
     """``1 + r + t`` and its rounding error."""
     near = 1.0 + r
-    rest = (r - (near - 1.0)) + t
-    sum = near + rest
-    return sum, (near - sum) + rest
+    return two_of_sum(near, (r - (near - 1.0)) + t)
 
 
 @inlined
 def expm1_parts(k, p, rest):  # type: ignore[no-untyped-def]
-    """``2**k * (1 + p + rest) - 1`` and its rounding error, for an integer of at most 64."""
+    """``s = 2**k``, ``s - 1`` rounded, `e` and `lost` with ``e + lost = s * (p + rest) + (s - 1)``."""
     s = power_of_two(k)
     d = s - 1.0
     e = fma(s, p, d)
-    back = d - s
-    lost = fma(s, rest, fma(s, p, d - e)) + ((s - (d - back)) - (1.0 + back))
-    sum = e + lost
-    return sum, (e - sum) + lost
+    return s, d, e, fma(s, rest, fma(s, p, d - e))
+
+
+@inlined
+def expm1_of_parts(k, p, rest):  # type: ignore[no-untyped-def]
+    """``2**k * (1 + p + rest) - 1`` and its rounding error, for an integer of at most 64."""
+    s, d, e, lost = expm1_parts(k, p, rest)
+    return two_of_sum(e, lost + ((s - d) - 1.0))
 
 
 @inlined
@@ -155,7 +164,7 @@ def expm1_of(x):  # type: ignore[no-untyped-def]
     """``exp(x) - 1``."""
     k, p, rest = expm1_of_rest(clamped(x, -50.0, 710.0))
     less = select(k > 64.0, 64.0, k)
-    e, _ = expm1_parts(less, p, rest)
+    e, _ = expm1_of_parts(less, p, rest)
     y = e * power_of_two(k - less)
     return select(abs(x) < _TINY, x, y)
 
@@ -181,7 +190,8 @@ def tanh_of(x):  # type: ignore[no-untyped-def]
     """``tanh(x)``, which is ``-e / (e + 2)`` with ``e = exp(-2 x) - 1``."""
     a = abs(x)
     k, p, rest = expm1_of_rest(-2.0 * select(a > 22.0, 22.0, a))
-    e, lost = expm1_parts(k, p, rest)
+    s, d, e, lost = expm1_parts(k, p, rest)
+    e, lost = two_of_sum(e, lost + (s - (d + 1.0)))
     sum = e + 2.0
     more = lost + (e - (sum - 2.0))
     inverse = 1.0 / sum
@@ -196,7 +206,7 @@ def sinh_of(x):  # type: ignore[no-untyped-def]
     a = abs(x)
     k, p, rest = expm1_of_rest(select(a > 711.0, 711.0, a))
     less = select(k > 64.0, 64.0, k)
-    e, lost = expm1_parts(less, p, rest)
+    e, lost = expm1_of_parts(less, p, rest)
     sum = e + 1.0
     more = lost + (e - (sum - 1.0))
     inverse = 1.0 / sum

@@ -12,9 +12,9 @@ from __future__ import annotations
 import math
 
 from ...native.words import bits_float, float_bits, fma, inlined, select
-from .exponential import MAGIC, clamped, exp_series, one_plus, scaled
+from .exponential import MAGIC, clamped, exp2_of, exp_of, exp_series, one_plus, scaled
 
-__all__ = ["log1p_of", "log2_of", "log10_of", "log_of", "power_of"]
+__all__ = ["log1p_of", "log2_of", "log10_of", "log_of", "logaddexp2_of", "logaddexp_of", "power_of"]
 
 _INF, _NAN = math.inf, math.nan
 _MAGIC_BITS = 0x4338000000000000
@@ -126,6 +126,22 @@ def log10_of(x):  # type: ignore[no-untyped-def]
     whole = k * _LOG10_2_HIGH  # exact
     sum = whole + y
     return log_ends(x, sum + (fma(k, _LOG10_2_LOW, (whole - sum) + y) + low))
+
+
+@inlined
+def logaddexp_of(x, y):  # type: ignore[no-untyped-def]
+    """``log(exp(x) + exp(y))``, within an ulp of the larger of operand and logarithm that are added."""
+    gap = x - y
+    sum = select(gap > 0.0, x, y) + log1p_of(exp_of(-abs(gap)))
+    return select(x == y, x + _LN2, sum)  # infinities, too
+
+
+@inlined
+def logaddexp2_of(x, y):  # type: ignore[no-untyped-def]
+    """``log2(2**x + 2**y)``, as `logaddexp_of`."""
+    gap = x - y
+    sum = select(gap > 0.0, x, y) + log1p_of(exp2_of(-abs(gap))) * _INVERSE_LN2
+    return select(x == y, x + 1.0, sum)
 
 
 @inlined

@@ -34,15 +34,20 @@ class Elementary(NamedTuple):
     ----------
     formula : helper
         A few operations and words, and nothing that branches.
-    libm : Word
-        The same by functions of C's library, for processors without fused multiply-add.
+    libm : Word or None
+        The same by functions of C's library, for processors without fused multiply-add, where there is one.
     reaches : helper, optional
         Where the formula holds; by default everywhere. libm takes the rest.
     """
 
     formula: helper
-    libm: Word
+    libm: Word | None
     reaches: helper | None = None
+
+    @property
+    def arity(self) -> int:
+        """Number of operands."""
+        return self.formula.function.__code__.co_argcount
 
 
 def _libm(name: str, operands: int = 1) -> Word:
@@ -66,6 +71,8 @@ ELEMENTARY: dict[str, Elementary] = {
     "log2": Elementary(logarithm.log2_of, _libm("log2")),
     "log10": Elementary(logarithm.log10_of, _libm("log10")),
     "log1p": Elementary(logarithm.log1p_of, _libm("log1p")),
+    "logaddexp": Elementary(logarithm.logaddexp_of, None),
+    "logaddexp2": Elementary(logarithm.logaddexp2_of, None),
     "power": Elementary(logarithm.power_of, _libm("pow", 2)),
     "sin": Elementary(trig.sin_of, _libm("sin"), trig.reaches),
     "cos": Elementary(trig.cos_of, _libm("cos"), trig.reaches),
@@ -86,17 +93,18 @@ class _InLine(Word):
     """A formula, or libm's function where the target of the code has no fused multiply-add."""
 
     def __init__(self, name: str, elementary: Elementary) -> None:
-        super().__init__(name, self._choose, F64, elementary.libm.kinds)
+        super().__init__(name, self._choose, F64, (F64,) * elementary.arity)
         self._elementary = elementary
         self.function = elementary.formula.function  # which object code depends on
 
     def _choose(self, builder: Any, *values: Any) -> Any:
-        if has_fma():
+        libm = self._elementary.libm
+        if has_fma() or libm is None:
             # 4 ms of imports that loaded code does not need
             from ...native.translator import called
 
             return called(builder, self._elementary.formula, values)
-        result = self._elementary.libm.write(builder, [Value(F64, x) for x in values])
+        result = libm.write(builder, [Value(F64, x) for x in values])
         assert result is not None
         return result.value
 
@@ -208,7 +216,7 @@ def _is_faster(name: str, kind: str) -> bool:
 def _register(name: str, elementary: Elementary) -> str:
     """Register the kernels of a function; the first part of their names."""
     words: dict[str, Any] = {"compute": _InLine(name, elementary)}
-    loop: Any = unary if len(elementary.libm.kinds) == 1 else binary
+    loop: Any = unary if elementary.arity == 1 else binary
     if elementary.reaches is not None:
         loop = bounded
         words |= {"reaches": elementary.reaches, "libm": elementary.libm}
