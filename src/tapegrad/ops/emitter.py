@@ -219,6 +219,21 @@ def _write(
     return None if write is None else write(*operands)
 
 
+def _power_slope(x: Scalar, y: Scalar, dx: Any, dy: Any) -> Scalar | None:
+    """A derivative of ``x ** y`` for a loop, as `differentiate_power` has it; None for mixed ones."""
+    orders = tuple(n.constant if isinstance(n, ir.Constant) else n for n in (dx, dy))
+    if orders == (0, 1):
+        slope = _formula(ELEMENTARY["power"], [x, y])[0] * _formula(ELEMENTARY["log"], [x])[0]
+        return select((x == 0.0) & (y >= 0.0), 0.0, slope)
+    if orders[1] != 0 or not isinstance(orders[0], int):
+        return None
+    factor = _zero(y) + 1.0
+    for k in range(orders[0]):
+        factor = factor * (y - float(k))
+    power, _ = _formula(ELEMENTARY["power"], [x, y - float(orders[0])])
+    return select(factor == 0.0, 0.0, factor * power)
+
+
 # --------------------------------------------------------------------------- rows
 class _Chain:
     """Stand-in for a `Chain` of ops/chains.py that writes LLVM code of its nodes."""
@@ -242,6 +257,10 @@ class _Chain:
         if written is not None:
             return written
         assert isinstance(function, str), function
+        if function == "power_derivative" and self._inside is not None and has_fma():
+            slope = _power_slope(*values, *data)
+            if slope is not None:
+                return slope
         from ..native.translator import called  # 4 ms of imports that loaded code does not need
 
         whole = [x if isinstance(x, ir.Value) else ir.Constant(I64, x) for x in data]
