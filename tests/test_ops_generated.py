@@ -172,7 +172,9 @@ def test_values_are_numpys(entry: Op) -> None:
         assert tuple(out.shape) == want.shape
         assert out.dtype.np == want.dtype
         if (entry.loop, out.dtype.name) in PREFERRED:  # within 2 ulp: test_elementary_kernels.py
-            np.testing.assert_allclose(out.detach().numpy(), want, rtol=5e-16, err_msg=str(case))
+            near_zero = 4e-16 if entry.name.startswith("logaddexp") else 0.0  # where a sum cancels
+            found = out.detach().numpy()
+            np.testing.assert_allclose(found, want, rtol=5e-16, atol=near_zero, err_msg=str(case))
         else:
             np.testing.assert_array_equal(out.detach().numpy(), want, err_msg=str(case))
 

@@ -15,7 +15,7 @@ from llvmlite import ir
 
 from ..base.dtypes import bool_, dtype, float32, float64, int64
 from ..native.ufunc_loops import fastest_loop, ufunc_loop
-from ..ops.emitter import UFUNCS, emit_with
+from ..ops.emitter import UFUNCS, emit_ufunc, emit_with
 from ..ops.layout import DTYPES
 from ..ops.scalar_code import Scalar, Untraceable
 from ..ops.table import TABLE, copy_loop
@@ -71,8 +71,10 @@ def has_code(formula: Formula, kinds: tuple[dtype, ...], result: dtype) -> bool:
         return False
 
 
-def write(builder: Any, formula: Formula, values: Sequence[Any]) -> Any:
-    """Write the code of a formula.
+def write(
+    builder: Any, formula: Formula, values: Sequence[Any], inside: list[Any] | None = None
+) -> Any:
+    """Write the code of a formula; `inside` as for `emit` of ops/emitter.py.
 
     Raises
     ------
@@ -83,13 +85,12 @@ def write(builder: Any, formula: Formula, values: Sequence[Any]) -> Any:
         return values[0]
     kind, _, name = formula.name.partition(":")
     if kind == "row":
-        return emit_with(builder, TABLE[name], values, dict(formula.attributes))
+        return emit_with(builder, TABLE[name], values, dict(formula.attributes), inside)
     if kind == "power":
         return _product(Scalar(builder, values[0]), **dict(formula.attributes)).value
     if kind == "cast":
         return _cast(builder, values[0], _TYPES[_BY_NAME[name]])
-    result = UFUNCS[getattr(np, name)](*[Scalar(builder, x) for x in values])
-    return result.value
+    return emit_ufunc(builder, getattr(np, name), values, inside)
 
 
 _BY_NAME = {kind.name: kind for kind in DTYPES}

@@ -10,7 +10,7 @@ when it is first needed; `native_kernels` makes one version a dtype of it.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from types import FunctionType
 from typing import Any
@@ -20,8 +20,8 @@ import numpy as np
 from ..base.dtypes import bool_, dtype, float32, float64, int64
 from ..base.object_layout import UFunc
 from . import abi as nt
-from .machine_code import Unit, kernel_unit, load, source_of
-from .words import KINDS, helper
+from .machine_code import Unit, kernel_unit, load, source_digest, source_of
+from .words import KINDS
 
 __all__ = [
     "NATIVE", "PREFERRED", "fastest_loop", "is_ufunc_loop", "native_kernel", "native_kernel_address",
@@ -116,17 +116,18 @@ def native_kernel(
 
 
 def native_kernels(
-    *kinds: str, name: str | None = None, checked: bool = False
+    *kinds: str, name: str | None = None, checked: bool = False, words: Mapping[str, Any] = {}
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a kernel for several dtypes: ``name_f64``, ``name_f32`` and so on.
 
-    The function uses the open words of words.py (`element` ...); `kinds` are keys of `KINDS`.
+    The function uses the open words of words.py (`element` ...), and further ones, of which `words` has the
+    values; `kinds` are keys of `KINDS`.
     """
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
         for kind in kinds:
             full = f"{name or function.__name__}_{kind}"
-            native_kernel(function, full, checked=checked, **KINDS[kind])
+            native_kernel(function, full, checked=checked, **KINDS[kind], **words)
         return function
 
     return register
@@ -158,6 +159,7 @@ def _unit(name: str) -> Unit:
         return kernel_unit(function, signature=signature)
     version = FunctionType(function.__code__, {**function.__globals__, **words}, name)
     assignments = ", ".join(f"{k}={getattr(v, 'name', v)}" for k, v in words.items())
-    helpers = {source_of(v.function) for v in words.values() if isinstance(v, helper)}
-    text = "\n".join((assignments, source_of(function), *sorted(helpers)))
+    inside = {v.function.__module__ for v in words.values() if hasattr(v, "function")}
+    digest = source_digest(*sorted(name.partition(".")[2] for name in inside))
+    text = "\n".join((assignments, source_of(function), digest))
     return kernel_unit(version, text, signature)

@@ -183,6 +183,14 @@ float_bits = Word("float_bits", lambda builder, x: builder.bitcast(x, _I64), INT
 bits_float = Word("bits_float", lambda builder, x: builder.bitcast(x, F64.type), F64, (INT,))
 #: ``x * y + z``, rounded once; slow where the processor does not have it (`targets.has_fma`)
 fma = Word("fma", lambda builder, x, y, z: builder.fma(x, y, z), F64, (F64, F64, F64))
+
+
+def _sqrt(builder: Any, x: Any) -> Any:
+    kind = ir.FunctionType(x.type, [x.type])
+    return builder.call(builder.module.declare_intrinsic("llvm.sqrt", [x.type], kind), [x])
+
+
+sqrt = Word("sqrt", _sqrt, F64, (F64,))
 #: ``x if condition else y``, both of which are computed
 select = Word("select", lambda builder, c, x, y: builder.select(c, x, y), F64, (BIT, F64, F64))
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..base.dtypes import float64
 from .chains import Chain, Value, composed_op
 
 __all__: list[str] = []
@@ -62,7 +63,12 @@ composed_op(
 
 
 def _sigmoid(c: Chain, x: Value) -> Value:
-    """``1 / (1 + exp(-x))``: where exp overflows the quotient is 0, so nothing is lost."""
+    """``1 / (1 + exp(-x))``: where exp overflows the quotient is 0, so nothing is lost.
+
+    In float32 that is as fast as NumPy's exp; in float64 a kernel rounds less often.
+    """
+    if c.kind is float64:
+        return c("sigmoid", x)
     return c(np.reciprocal, c(np.add, c(np.exp, c(np.negative, x)), 1.0))
 
 

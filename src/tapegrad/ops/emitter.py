@@ -19,10 +19,10 @@ import numpy as np
 from llvmlite import ir
 
 from ..base.dtypes import float32, float64
+from ..native import kinds
 from ..native.targets import has_fma
-from .kernels import exp_log, trig
 from .kernels.pointwise import FUNCTIONS
-from .kernels.vectorised import Elementary
+from .kernels.vectorised import ELEMENTARY, Elementary
 from .scalar_code import (
     F64,
     I1,
@@ -37,30 +37,58 @@ from .scalar_code import (
 )  # fmt: skip
 from .table import Op
 
-__all__ = ["ELEMENTARY", "UFUNCS", "emit", "emit_with"]
-
-#: functions that are in line, rather than a call of libm, where the processor has fused multiply-adds
-ELEMENTARY: dict[str, Elementary] = {**trig.ELEMENTARY, **exp_log.ELEMENTARY}
+__all__ = ["UFUNCS", "emit", "emit_ufunc", "emit_with"]
 
 
 # --------------------------------------------------------------------------- NumPy's functions
-def _elementary(name: str) -> Callable[[Scalar], Scalar]:
-    """An elementary function: its formula, or libm's where that does not hold.
+def _libm(elementary: Elementary, operands: Sequence[Scalar]) -> Scalar:
+    """An elementary function by C's library.
+
+    It is not marked as pure: LLVM would take it for cheap, and call it where a formula has the result.
+    """
+    values = [kinds.Value(kinds.F64, x.value) for x in operands]
+    assert elementary.libm is not None
+    result = elementary.libm.write(operands[0].builder, values)
+    assert result is not None
+    return operands[0].new(result.value)
+
+
+def _formula(elementary: Elementary, operands: Sequence[Scalar]) -> tuple[Scalar, Scalar | None]:
+    """An elementary function in line, and where that holds, unless it does everywhere.
+
+    That of float32 is rounded from float64.
+    """
+    first = operands[0]
+    builder, kind = first.builder, first.value.type
+    if not first.is_float or any(x.value.type != kind for x in operands):
+        raise Untraceable
+    wide = [x.value if kind == F64 else builder.fpext(x.value, F64) for x in operands]
+    exact = [Scalar(builder, x, exact=True) for x in wide]
+    value = evaluate(elementary.formula.function, *exact).value
+    result = first.new(value if kind == F64 else builder.fptrunc(value, kind))
+    if elementary.reaches is None:
+        return result, None
+    return result, first.new(evaluate(elementary.reaches.function, *exact).value)
+
+
+def _in_line(name: str) -> Callable[..., Scalar]:
+    """An elementary function of a number on its own: its formula, or libm's where that does not hold.
 
     The formula stands before the branch: so LLVM computes the part that two functions of a number share once.
-    libm's is not pure here: LLVM would take it for cheap, and call it always.
     """
 
     def write(x: Scalar) -> Scalar:
+        if x.value.type != F64:
+            raise Untraceable
         if not has_fma():
-            return external(name, x)
-        elementary = ELEMENTARY[name]
-        builder, exact = x.builder, Scalar(x.builder, x.value, exact=True)
-        value = evaluate(elementary.formula.function, exact)
-        inside = evaluate(elementary.reaches.function, exact)
+            return _libm(ELEMENTARY[name], [x])
+        value, inside = _formula(ELEMENTARY[name], [x])
+        if inside is None:
+            return value
+        builder = x.builder
         before = builder.block
         with builder.if_then(builder.not_(inside.value), likely=False):
-            slow = external(elementary.libm.name.removeprefix("libm_"), x, pure=False)
+            slow = _libm(ELEMENTARY[name], [x])
             after = builder.block
         result = builder.phi(x.value.type)
         result.add_incoming(value.value, before)
@@ -159,8 +187,8 @@ UFUNCS: dict[np.ufunc, Callable[..., Scalar]] = {
     np.floor: _of_llvm("floor"), np.ceil: _of_llvm("ceil"), np.rint: _of_llvm("rint"),
     np.trunc: _of_llvm("trunc"), np.copysign: _of_llvm("copysign"),
     np.deg2rad: lambda x: x * (math.pi / 180.0), np.rad2deg: lambda x: x * (180.0 / math.pi),
-    np.sin: _elementary("sin"), np.cos: _elementary("cos"), np.exp: _elementary("exp"),
-    np.tanh: _elementary("tanh"), np.exp2: _of_libm("exp2"), np.expm1: _of_libm("expm1"),
+    np.sin: _in_line("sin"), np.cos: _in_line("cos"), np.exp: _in_line("exp"),
+    np.tanh: _in_line("tanh"), np.exp2: _of_libm("exp2"), np.expm1: _of_libm("expm1"),
     np.log: _of_llvm("log"), np.log2: _of_libm("log2"), np.log10: _of_libm("log10"),
     np.log1p: _of_libm("log1p"), np.logaddexp: _log_add("exp", 1.0, math.log(2.0)),
     np.logaddexp2: _log_add("exp2", math.log2(math.e), 1.0), np.tan: _of_libm("tan"),
@@ -168,18 +196,71 @@ UFUNCS: dict[np.ufunc, Callable[..., Scalar]] = {
     np.arctan2: _of_libm("atan2"), np.sinh: _of_libm("sinh"), np.cosh: _of_libm("cosh"),
     np.arcsinh: _of_libm("asinh"), np.arccosh: _of_libm("acosh"), np.arctanh: _of_libm("atanh"),
 }  # fmt: skip
-_OF_LIBM = ("erf", "erfc")
+#: our kernels that are elementary functions, on values
+_KERNELS: dict[str, Callable[..., Scalar]] = {
+    "sigmoid": _in_line("sigmoid"), "erf": _of_libm("erf"), "erfc": _of_libm("erfc"),
+}  # fmt: skip
+
+
+def emit_ufunc(
+    builder: Any, ufunc: np.ufunc, values: Sequence[Any], inside: list[Any] | None = None
+) -> Any:
+    """Write a ufunc, as `emit` does a row.
+
+    Raises
+    ------
+    Untraceable
+        If it has no code here.
+    """
+    written = _write(ufunc, [Scalar(builder, x) for x in values], inside)
+    if written is None:
+        raise Untraceable
+    return written.value
+
+
+def _write(
+    function: np.ufunc | str, operands: Sequence[Scalar], inside: list[Any] | None
+) -> Scalar | None:
+    """Write a function of NumPy's, or a kernel of ours that is an elementary function; else None.
+
+    For a number on its own only the formulas are in line that are there sooner than the result of libm.
+    """
+    name = function if isinstance(function, str) else function.__name__
+    if inside is not None and has_fma() and name in ELEMENTARY:
+        value, holds = _formula(ELEMENTARY[name], operands)
+        if holds is not None:
+            inside.append(holds.value)
+        return value
+    write = _KERNELS.get(function) if isinstance(function, str) else UFUNCS.get(function)
+    return None if write is None else write(*operands)
+
+
+def _power_slope(x: Scalar, y: Scalar, dx: Any, dy: Any) -> Scalar | None:
+    """A derivative of ``x ** y`` for a loop, as `differentiate_power` has it; None for mixed ones."""
+    orders = tuple(n.constant if isinstance(n, ir.Constant) else n for n in (dx, dy))
+    if orders == (0, 1):
+        slope = _formula(ELEMENTARY["power"], [x, y])[0] * _formula(ELEMENTARY["log"], [x])[0]
+        return select((x == 0.0) & (y >= 0.0), 0.0, slope)
+    if orders[1] != 0 or not isinstance(orders[0], int):
+        return None
+    factor = _zero(y) + 1.0
+    for k in range(orders[0]):
+        factor = factor * (y - float(k))
+    power, _ = _formula(ELEMENTARY["power"], [x, y - float(orders[0])])
+    return select(factor == 0.0, 0.0, factor * power)
 
 
 # --------------------------------------------------------------------------- rows
 class _Chain:
     """Stand-in for a `Chain` of ops/chains.py that writes LLVM code of its nodes."""
 
-    def __init__(self, builder: Any, attrs: dict[str, Any], kind: Any = F64) -> None:
-        self.builder, self.attrs = builder, attrs
-        #: LLVM's type of Python's numbers, and the dtype
-        self._type = ir.FloatType() if kind == ir.FloatType() else F64
-        self.kind = float32 if self._type != F64 else float64
+    def __init__(
+        self, operands: Sequence[Scalar], attrs: dict[str, Any], inside: list[Any] | None
+    ) -> None:
+        self.attrs, self._inside = attrs, inside
+        self.builder = operands[0].builder
+        self._type = next((x.value.type for x in operands if x.is_float), F64)
+        self.kind = float64 if self._type == F64 else float32
 
     def _scalar(self, x: Any) -> Scalar:
         return (
@@ -188,10 +269,14 @@ class _Chain:
 
     def __call__(self, function: np.ufunc | str, *inputs: Any, data: Sequence[Any] = ()) -> Scalar:
         values = [self._scalar(x) for x in inputs]
-        if function in _OF_LIBM:
-            return external(function, *values)
-        if not isinstance(function, str):
-            return UFUNCS[function](*values)
+        written = _write(function, values, self._inside)
+        if written is not None:
+            return written
+        assert isinstance(function, str), function
+        if function == "power_derivative" and self._inside is not None and has_fma():
+            slope = _power_slope(*values, *data)
+            if slope is not None:
+                return slope
         if any(x.value.type != F64 for x in values):
             raise Untraceable
         from ..native.translator import called  # 4 ms of imports that loaded code does not need
@@ -204,7 +289,13 @@ class _Chain:
         return select(condition, self._scalar(x), self._scalar(y))
 
 
-def emit(builder: Any, entry: Op, values: Sequence[Any], attributes: Sequence[Any] = ()) -> Any:
+def emit(
+    builder: Any,
+    entry: Op,
+    values: Sequence[Any],
+    attributes: Sequence[Any] = (),
+    inside: list[Any] | None = None,
+) -> Any:
     """Write the primal of a row.
 
     Parameters
@@ -216,6 +307,10 @@ def emit(builder: Any, entry: Op, values: Sequence[Any], attributes: Sequence[An
         Operands; those that are truth values are bits.
     attributes : sequence of llvmlite.ir.Value
         Words for its `parameters`.
+    inside : list, optional
+        For a loop that LLVM shall vectorise: elementary functions are written as formulas without a branch or
+        a call. Truth values are appended that say where the result is right: where one of them is false, the
+        number has to be computed again without this list.
 
     Returns
     -------
@@ -226,16 +321,23 @@ def emit(builder: Any, entry: Op, values: Sequence[Any], attributes: Sequence[An
     Untraceable
         For a row that has no code here.
     """
-    return emit_with(builder, entry, values, dict(zip(entry.parameters, attributes, strict=True)))
+    attrs = dict(zip(entry.parameters, attributes, strict=True))
+    return emit_with(builder, entry, values, attrs, inside)
 
 
-def emit_with(builder: Any, entry: Op, values: Sequence[Any], attrs: dict[str, Any]) -> Any:
+def emit_with(
+    builder: Any,
+    entry: Op,
+    values: Sequence[Any],
+    attrs: dict[str, Any],
+    inside: list[Any] | None = None,
+) -> Any:
     """Write the primal of a row, as `emit`, with attributes by name, which may be numbers."""
     operands = [Scalar(builder, x) for x in values]
     if entry.loop is not None:
-        write = UFUNCS.get(entry.loop)
-        if write is None:
+        written = _write(entry.loop, operands, inside)
+        if written is None:
             raise Untraceable
-        return write(*operands).value
+        return written.value
     assert entry.body is not None
-    return entry.body(_Chain(builder, attrs, operands[-1].value.type), *operands).value
+    return entry.body(_Chain(operands, attrs, inside), *operands).value

@@ -101,6 +101,9 @@ class Scalar:
     def __lshift__(self, x: Any) -> Scalar:
         return self._instruction(None, "shl", self.value, self.other(x))
 
+    def __rshift__(self, x: Any) -> Scalar:
+        return self._instruction(None, "ashr", self.value, self.other(x))
+
     def __invert__(self) -> Scalar:
         return self.new(self.builder.not_(self.value))
 
@@ -154,8 +157,8 @@ def intrinsic(name: str, *operands: Scalar) -> Scalar:
     return first.new(first.builder.call(function, [first.other(x) for x in operands]))
 
 
-def external(name: str, *operands: Scalar, pure: bool = True) -> Scalar:
-    """Call a function of libm; a `pure` one may be called earlier, or once for many times."""
+def external(name: str, *operands: Scalar) -> Scalar:
+    """Call a function of libm, which may be called earlier, or once for many times."""
     first = operands[0]
     if first.value.type != F64:
         raise Untraceable
@@ -163,9 +166,8 @@ def external(name: str, *operands: Scalar, pure: bool = True) -> Scalar:
     function = module.globals.get(name)
     if function is None:
         function = ir.Function(module, ir.FunctionType(F64, [F64] * len(operands)), name)
-        if pure:
-            for attribute in ("readonly", "nounwind"):
-                function.attributes.add(attribute)
+        for attribute in ("readonly", "nounwind"):
+            function.attributes.add(attribute)
     return first.new(first.builder.call(function, [first.other(x) for x in operands]))
 
 
@@ -198,19 +200,14 @@ def bits_float(x: Scalar) -> Scalar:
     return x.new(x.builder.bitcast(x.value, F64))
 
 
-class _NumPy:
-    """NumPy's functions in formulas that LLVM has, too."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name not in ("sqrt", "log"):
-            raise Untraceable
-        return lambda x: intrinsic(f"llvm.{name}", x)
+def sqrt(x: Scalar) -> Scalar:
+    """Square root."""
+    return intrinsic("llvm.sqrt", x)
 
 
-#: the names that formulas use: words of native/words.py, and NumPy
+#: the words of native/words.py that formulas use
 _WORDS = {
-    "fma": fma, "select": select, "float_bits": float_bits, "bits_float": bits_float,
-    "np": _NumPy(),
+    "fma": fma, "select": select, "float_bits": float_bits, "bits_float": bits_float, "sqrt": sqrt,
 }  # fmt: skip
 
 

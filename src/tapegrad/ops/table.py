@@ -238,7 +238,7 @@ def elementwise(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -
     if native is None:
         kernel = fastest_loop(entry.loop, types)
     else:  # NumPy's is there for what the kernel does not do
-        kernel = native_kernel_address(native), POOL.put(ufunc_loop(entry.loop, types))
+        kernel = native_kernel_address(native), POOL.put(fastest_loop(entry.loop, types))
     operands = [arg(i, broadcast_strides(x, shape)) for i, x in enumerate(layouts)]
     operands.append(out_operand(len(layouts), out))
     return Lowered((out,), (Step(kernel, shape, tuple(operands)),))

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from .chains import composed_op
-from .kernels import exp_log as exp_kernels
-from .kernels import trig as trig_kernels
+from .kernels import vectorised as elementary_kernels
 from .table import op
 
-__all__ = ["exp_kernels", "trig_kernels"]  # which these loops are preferred from
+__all__ = ["elementary_kernels"]  # which these loops are preferred from
 
 _LN2, _LN10 = math.log(2), math.log(10)
 _RADIAN = math.pi / 180

@@ -8,8 +8,7 @@ in float64, they round once.
 - ``power`` of integers, which takes negative exponents as PyTorch does (NumPy's raises);
 - ``power_derivative``: all mixed derivatives of ``x ** y``, so that they are right at ``x == 0``
   and for integer exponents, where a formula made of other ops meets ``0 * inf``;
-- ``sinc_derivative``: the derivatives of ``sin(pi x) / (pi x)``, right at 0 for the same reason;
-- ``erf`` and ``erfc``.
+- ``sinc_derivative``: the derivatives of ``sin(pi x) / (pi x)``, right at 0 for the same reason.
 """
 
 from __future__ import annotations
@@ -230,23 +229,6 @@ def sinc_derivative(args, dims, strides, data):  # type: ignore[no-untyped-def]
     for i in range(p64(dims)[0]):
         x = np.float64(element(a + i * s[0])[0])
         element(o + i * s[1])[0] = number(differentiate_sinc(x, order))
-
-
-# --------------------------------------------------------------------------- error functions
-@native_kernels("f64", "f32")
-def erf(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """Call the C library's erf."""
-    a, o, s = p64(args)[0], p64(args)[1], p64(strides)
-    for i in range(p64(dims)[0]):
-        element(o + i * s[1])[0] = number(math.erf(np.float64(element(a + i * s[0])[0])))
-
-
-@native_kernels("f64", "f32")
-def erfc(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """Call the C library's erfc."""
-    a, o, s = p64(args)[0], p64(args)[1], p64(strides)
-    for i in range(p64(dims)[0]):
-        element(o + i * s[1])[0] = number(math.erfc(np.float64(element(a + i * s[0])[0])))
 
 
 #: functions of a number, by kernels of ours that apply them to each element

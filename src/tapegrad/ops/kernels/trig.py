@@ -1,37 +1,19 @@
-"""Sine and cosine in float64, in line: for loops that LLVM vectorises, and for compiled functions.
+"""Sine, cosine and tangent in float64, in line, up to `LIMIT`.
 
-NumPy's loops for these call libm element by element (6 ns each), and a call of libm's two for one number
-takes 26 ns until its result is there. Here the argument is reduced by multiples of pi/2 in three parts (Cody
-and Waite) with the rounding error carried along, and both polynomials of fdlibm (``k_sin.c``, ``k_cos.c``)
-are evaluated by halves (Estrin), without a branch. All steps are fused multiply-adds, so the first part of
-pi/2 may have 53 bits: its multiple is subtracted without error. Errors stay below 0.8 ulp
-(tests/test_elementary_kernels.py). Numbers beyond `LIMIT`, infinities and NaN go to libm, and so does
-everything on processors without fused multiply-add.
+The argument is reduced by multiples of pi/2 in three parts (Cody and Waite) with the rounding error carried
+along, and both polynomials of fdlibm (``k_sin.c``, ``k_cos.c``) are evaluated by halves (Estrin), without a
+branch. All steps are fused multiply-adds, so the first part of pi/2 may have 53 bits: its multiple is
+subtracted without error. The tangent is a quotient of both, each with its rounding error.
 """
 
 from __future__ import annotations
 
-import math
+from ...native.words import bits_float, float_bits, fma, inlined, select
 
-import numpy as np
+__all__ = ["LIMIT", "cos_of", "reaches", "sin_of", "tan_of"]
 
-from ...native.targets import has_fma
-from ...native.ufunc_loops import PREFERRED
-from ...native.words import (
-    bits_float,
-    float_bits,
-    fma,
-    helper,
-    libm_cos,
-    libm_sin,
-    select,
-)
-from .vectorised import Elementary, vectorised
-
-__all__ = ["ELEMENTARY"]
-
-#: up to here the multiple of pi/2 has 20 bits, and the third part of pi/2 is enough
-LIMIT = 1.0e6
+#: up to here three parts of pi/2 are enough
+LIMIT = 1099511627776.0  # 2**40
 
 _MAGIC = 6755399441055744.0  # 1.5 * 2**52: adding it rounds to an integer, in the low bits
 _TWO_OVER_PI = 0.6366197723675814
@@ -47,52 +29,84 @@ _C1, _C2, _C3 = 4.16666666666666019037e-02, -1.38888888888741095749e-03, 2.48015
 _C4, _C5, _C6 = -2.75573143513906633035e-07, 2.08757232129817482790e-09, -1.13596475577881948265e-11
 
 
-@helper
-def sine_of(x, quarter):  # type: ignore[no-untyped-def]
-    """Sine of ``x + quarter * pi/2`` for ``abs(x) <= LIMIT``.
-
-    What is waited for comes first: `t`, the error of the reduced argument `r`, is there when the
-    polynomials are.
-    """
+@inlined
+def reduced(x):  # type: ignore[no-untyped-def]
+    """Quarter turns in `x` as an integer in the low bits, and what is left as a sum of two."""
     shifted = fma(x, _TWO_OVER_PI, _MAGIC)
     n = shifted - _MAGIC
-    q = float_bits(shifted) + quarter
     a = fma(n, -_PIO2_1, x)  # exact
     w = n * _PIO2_2
     r = a - w
-    t = ((a - r) - w) - fma(n, _PIO2_3, fma(n, _PIO2_2, -w))
-    z = r * r
+    back = a - r
+    lost = (a - (r + back)) + (back - w)
+    return float_bits(shifted), r, lost - fma(n, _PIO2_3, fma(n, _PIO2_2, -w))
+
+
+@inlined
+def sine_series(r, t, z):  # type: ignore[no-untyped-def]
+    """``sin(r) - r + t`` for ``abs(r) <= pi/4``, `z` its square."""
     zz = z * z
     s = fma(zz, fma(zz, fma(z, _S6, _S5), fma(z, _S4, _S3)), fma(z, _S2, _S1))
-    sine = bits_float(float_bits(r + fma(r * z, s, t)) | (float_bits(r) & _SIGN))  # -0.0 has one
+    return fma(r * z, s, t)
+
+
+@inlined
+def cosine_parts(r, t, z):  # type: ignore[no-untyped-def]
+    """``cos(r + t)`` as a sum of two."""
+    zz = z * z
     c = fma(zz, fma(zz, fma(z, _C6, _C5), fma(z, _C4, _C3)), fma(z, _C2, _C1))
     h = 0.5 * z
     o = 1.0 - h
-    cosine = o + fma(zz, c, ((1.0 - o) - h) - r * t)
-    chosen = select((q & 1) != 0, cosine, sine)
+    return o, fma(zz, c, ((1.0 - o) - h) - r * t)
+
+
+@inlined
+def sine_of(x, quarter):  # type: ignore[no-untyped-def]
+    """Sine of ``x + quarter * pi/2``."""
+    turns, r, t = reduced(x)
+    q = turns + quarter
+    z = r * r
+    sine = bits_float(
+        float_bits(r + sine_series(r, t, z)) | (float_bits(r) & _SIGN)
+    )  # -0.0 has one
+    o, rest = cosine_parts(r, t, z)
+    chosen = select((q & 1) != 0, o + rest, sine)
     return bits_float(float_bits(chosen) ^ ((q & 2) << 62))
 
 
-@helper
+@inlined
 def sin_of(x):  # type: ignore[no-untyped-def]
+    """Sine."""
     return sine_of(x, 0)
 
 
-@helper
+@inlined
 def cos_of(x):  # type: ignore[no-untyped-def]
+    """Cosine."""
     return sine_of(x, 1)
 
 
-@helper
+@inlined
+def tan_of(x):  # type: ignore[no-untyped-def]
+    """Tangent."""
+    q, r, t = reduced(x)
+    z = r * r
+    rest = sine_series(r, fma(z, -0.5 * t, t), z)
+    sine = r + rest
+    sine_low = (r - sine) + rest
+    o, rest = cosine_parts(r, t, z)
+    cosine = o + rest
+    cosine_low = (o - cosine) + rest
+    is_odd = (q & 1) != 0
+    above, above_low = select(is_odd, -cosine, sine), select(is_odd, -cosine_low, sine_low)
+    below, below_low = select(is_odd, sine, cosine), select(is_odd, sine_low, cosine_low)
+    inverse = 1.0 / below
+    y = above * inverse
+    y = y + (fma(-y, below, above) + (above_low - y * below_low)) * inverse
+    return select(x == 0.0, x, y)
+
+
+@inlined
 def reaches(x):  # type: ignore[no-untyped-def]
+    """True where sine, cosine and tangent are right."""
     return abs(x) <= LIMIT
-
-
-#: by name of NumPy's function
-ELEMENTARY = {
-    "sin": Elementary(sin_of, reaches, libm_sin), "cos": Elementary(cos_of, reaches, libm_cos)
-}  # fmt: skip
-
-if has_fma():
-    PREFERRED[np.sin, "float64"] = vectorised("sin", sin_of, reaches, math.sin)
-    PREFERRED[np.cos, "float64"] = vectorised("cos", cos_of, reaches, math.cos)
