@@ -19,10 +19,12 @@ from ..native.machine_code import compiled
 from .formulas import F32, F64, I1, I8, I64, value_type, write
 from .loops import TEMPORARY, Access, Buffer, Call, Compute, Loop, Node, Number, accesses, computes
 
-__all__ = ["TABLE_HEAD", "Layout", "object_code"]
+__all__ = ["OUTSIDE", "TABLE_HEAD", "Layout", "object_code"]
 
 #: words of the table in front of the buffers: address of `run_steps`, of the memory for temporaries
 TABLE_HEAD = 2
+#: returned where a number was outside of the range of a formula: slower code has to do it all again
+OUTSIDE = -1
 P8 = I8.as_pointer()
 
 
@@ -45,10 +47,13 @@ class Layout:
         self.offsets: dict[int, int] = {}
         self.calls: dict[int, int] = {}
         self.scratch: dict[int, int] = {}
+        #: False for code that is slower, and right for all numbers
+        self.fast = True
 
     def description(self) -> str:
         """All that code depends on, as text."""
-        return str([list(x.values()) for x in (self.words, self.offsets, self.calls, self.scratch)])
+        parts = self.words, self.offsets, self.calls, self.scratch
+        return str([self.fast, *[list(x.values()) for x in parts]])
 
 
 def grouped(nodes: Sequence[Node]) -> list[list[Node]]:
@@ -108,9 +113,14 @@ class _Function:
         self.indices: dict[int, Any] = {}
         self.builder = ir.IRBuilder(self.function.append_basic_block("code"))
         first = self.builder.block
+        #: the variable that says whether all formulas held so far; None while none may not
+        self.holds: Any = None
         for node in nodes:
             self.node(node, ())
-        self.builder.ret(ir.Constant(I64, 0))
+        status = ir.Constant(I64, 0)
+        if self.holds is not None:
+            status = self.builder.sub(self.builder.load(self.holds), ir.Constant(I64, 1))
+        self.builder.ret(status)
         ir.IRBuilder(self.start).branch(first)
 
     def variable(self, place: Access) -> Any:
@@ -227,8 +237,22 @@ class _Function:
         ):
             result = self.builder.fadd(*values, flags=("reassoc",))
         else:
-            result = write(self.builder, node.formula, values)
+            inside: list[Any] | None = None
+            if self.layout.fast and around and not around[-1].in_order:
+                inside = []
+            result = write(self.builder, node.formula, values, inside)
+            self.note(inside or ())
         self.store(result, node.write, node.result)
+
+    def note(self, conditions: Sequence[Any]) -> None:
+        """Note where a formula does not hold: `run` then returns OUTSIDE."""
+        b = self.builder
+        for condition in conditions:
+            if self.holds is None:
+                start = ir.IRBuilder(self.start)
+                self.holds = start.alloca(I64)
+                start.store(ir.Constant(I64, 1), self.holds)
+            b.store(b.and_(b.load(self.holds), b.zext(condition, I64)), self.holds)
 
     def call(self, node: Call) -> None:
         """Write a call of a statement's steps; what it returns ends the function if it failed."""
@@ -263,6 +287,7 @@ def module_of(symbol: str, nodes: Sequence[Node], layout: Layout) -> Any:
     (table,) = run.args
     groups = grouped(nodes)
     local = local_temporaries(groups)
+    outside: list[Any] = []
     for i, group in enumerate(groups):
         part = _Function(module, f"{symbol}.{i}", group, layout, local)
         pointers = []
@@ -274,12 +299,17 @@ def module_of(symbol: str, nodes: Sequence[Node], layout: Layout) -> Any:
             offset = layout.offsets.get(id(buffer), 0)
             pointers.append(builder.gep(pointer, [ir.Constant(I64, offset)]) if offset else pointer)
         status = builder.call(part.function, [*pointers, table])
-        if any(isinstance(c, Call) for node in group for c in computes(node)):
+        if part.holds is not None:
+            outside.append(builder.icmp_signed("!=", status, ir.Constant(I64, 0)))
+        elif any(isinstance(c, Call) for node in group for c in computes(node)):
             with builder.if_then(
                 builder.icmp_signed("!=", status, ir.Constant(I64, 0)), likely=False
             ):
                 builder.ret(status)
-    builder.ret(ir.Constant(I64, 0))
+    result = ir.Constant(I64, 0)
+    for condition in outside:
+        result = builder.select(condition, ir.Constant(I64, OUTSIDE), result)
+    builder.ret(result)
     return module
 
 

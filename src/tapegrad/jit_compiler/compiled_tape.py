@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from ..ops.layout import Layout
 from ..tape.failures import failed
 from ..transforms.closed_tape import ClosedTape
 from ..transforms.simplify import simplified as simplified_tape
-from .code import TABLE_HEAD, object_code
+from .code import OUTSIDE, TABLE_HEAD, object_code
 from .contraction import contracted, merged, parted
 from .fusion import fused
 from .lowering import lowered
@@ -61,16 +61,11 @@ class CompiledTape:
 
     def __init__(self, tape: ClosedTape) -> None:
         self.tape = tape
-        program = optimised(tape)
+        self._program = program = optimised(tape)
         self.text = text(program)
-        layout, calls, words, self.size = planned(program)
-        places = len(program.inputs), len(program.arrays), [b.number for b in program.outputs]
-        source = f"{self.text}\n{places}\n{layout.description()}\n{_compiler()}"
-
-        def build(symbols: Mapping[str, str]) -> bytes:
-            return object_code(symbols, program.nodes, layout)
-
-        self.code = load(Unit("tape", source, ("run",), build))["run"]
+        self._layout, calls, words, self.size = planned(program)
+        layout = self._layout
+        self.code = self._load(fast=True)
         self.outputs: tuple[Layout, ...] = tape.outputs
         self._table = np.zeros(words, np.int64)
         self._table[0] = entry("run_steps")
@@ -91,6 +86,23 @@ class CompiledTape:
         self._words = {number: first + i for i, number in enumerate(self._order)}
         self._outputs = slice(first, first + len(program.outputs))
         self._local = threading.local()
+
+    def _load(self, *, fast: bool) -> int:
+        """Address of the code, from the store or compiled now."""
+        program, layout = self._program, self._layout
+        places = len(program.inputs), len(program.arrays), [b.number for b in program.outputs]
+        layout.fast = fast
+        source = f"{self.text}\n{places}\n{layout.description()}\n{_compiler()}"
+
+        def build(symbols: Mapping[str, str]) -> bytes:
+            return object_code(symbols, program.nodes, layout)
+
+        return load(Unit("tape", source, ("run",), build))["run"]
+
+    @cached_property
+    def slow_code(self) -> int:
+        """Address of code that is right for all numbers."""
+        return self._load(fast=False)
 
     def output_word(self, number: int) -> int:
         """Word of the table for the address of a result."""
@@ -115,6 +127,8 @@ class CompiledTape:
         table[self._inputs] = [a.ctypes.data for a in arrays]
         table[self._outputs] = [results[i].ctypes.data for i in self._order]
         status = _run(self.code, table.ctypes.data)
+        if status == OUTSIDE:
+            status = _run(self.slow_code, table.ctypes.data)
         if status:
             number = int(table[0])
             table[0] = self._table[0]
