@@ -282,6 +282,12 @@ def test_what_is_passive_leaves_the_rest_active() -> None:
     assert tape.gradient()(0.5)[1].item() == x.grad.item()
 
 
+def test_a_result_that_is_the_same_for_all_examples_is_differentiated() -> None:
+    """It is copied for each of them in its own grad mode, whatever was recorded before."""
+    tape = tg.trace(lambda x, y: (x * 2, x.detach() * y))(1.0, 1.0).batched((None, 0), 2)
+    assert tape.gradient()(1.0, np.ones(2))[1][0].item() == 4
+
+
 def test_no_grad_around_a_transform_changes_nothing() -> None:
     tape = tg.trace(lambda x: x * x)(3.0)
     with tg.no_grad():

@@ -8,6 +8,7 @@ of what it refers to, and positions that a kernel reads from memory have to be k
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import TypeAlias
@@ -19,13 +20,10 @@ from .layout import DTYPES, Layout
 from .program import ARGS, Operand, Step
 from .table import Op
 
-__all__ = ["ANY", "OutOfBounds", "Range", "check_bounds", "check_dtypes"]
+__all__ = ["OutOfBounds", "Range", "check_bounds", "check_dtypes", "indexed_lengths"]
 
 #: least and largest value of an integer operand; None where they are not known
 Range: TypeAlias = "tuple[int, int] | None"
-#: range of positions that somebody else has checked
-ANY = (0, -1)
-
 #: dtypes of operands where they differ: x is that of the values, i int64, b bool
 _PATTERNS = {
     "where": "bxx", "masked_fill": "xbx", "masked_fill_tensor": "xbx", "median_all": "xi",
@@ -79,24 +77,13 @@ def check_dtypes(entry: Op, layouts: Sequence[Layout]) -> None:
         raise OutOfBounds("operands of different dtypes")
 
 
-def check_bounds(instruction: Instruction, ranges: Sequence[Range]) -> None:
-    """Check what the steps of an instruction touch.
-
-    Parameters
-    ----------
-    instruction : Instruction
-    ranges : sequence of Range
-        Of the operands' values; `ANY` for positions that need no check.
+def check_bounds(instruction: Instruction) -> None:
+    """Check what the steps of an instruction touch, but for positions that they read from memory.
 
     Raises
     ------
     OutOfBounds
     """
-    inner = instruction
-    while inner.op.lifted:
-        inner = INSTRUCTIONS[inner.attrs["inner"]]
-    for step in inner.steps:
-        _check_positions(step, inner, ranges)
     layouts = (*instruction.layouts, *instruction.outs)
     for step in instruction.steps:
         if step.steps:
@@ -108,6 +95,25 @@ def check_bounds(instruction: Instruction, ranges: Sequence[Range]) -> None:
             low, end = _reach(step, number, operand, layout.dtype.itemsize)
             if low < 0 or end > layout.span:
                 raise OutOfBounds(f"bytes {low} to {end} of an operand of {layout.span} bytes")
+
+
+def indexed_lengths(instruction: Instruction) -> dict[int, int]:
+    """Return the operands that hold positions, with the number of positions that there are."""
+    while instruction.op.lifted:
+        instruction = INSTRUCTIONS[instruction.attrs["inner"]]
+    lengths: dict[int, int] = {}
+    for step in instruction.steps:
+        is_index = step.kernel[0] in _index_kernels()
+        if (not is_index and step.kernel[0] not in _take_kernels()) or 0 in step.shape:
+            continue
+        number = step.operands[1].ref - ARGS
+        if not 0 <= number < len(instruction.layouts):
+            continue  # positions that a step before has computed
+        count = instruction.layouts[0].size
+        if is_index:
+            count = math.prod([n for n, _ in _table(step)])
+        lengths[number] = min(count, lengths.get(number, count))
+    return lengths
 
 
 def _reach(step: Step, number: int, operand: Operand, item: int) -> tuple[int, int]:
@@ -153,24 +159,3 @@ def _table(step: Step) -> list[tuple[int, int]]:
     (count,) = _words(step.kernel[1] + 8, 1)
     words = _words(step.kernel[1] + 16, 2 * count)
     return list(zip(words[::2], words[1::2], strict=True))
-
-
-def _check_positions(step: Step, instruction: Instruction, ranges: Sequence[Range]) -> None:
-    """Raise for positions that are not known to be in range."""
-    is_index = step.kernel[0] in _index_kernels()
-    if not is_index and step.kernel[0] not in _take_kernels():
-        return
-    number = step.operands[1].ref - ARGS
-    if number >= len(ranges) or number < 0:
-        return  # positions that a step before has computed
-    if ranges[number] is ANY or 0 in step.shape:
-        return
-    count = 1
-    if is_index:
-        for n, _ in _table(step):
-            count *= n
-    else:
-        count = instruction.layouts[0].size
-    known = ranges[number]
-    if known is None or known[0] < 0 or known[1] >= count:
-        raise OutOfBounds("positions that nothing has checked")

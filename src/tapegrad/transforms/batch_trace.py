@@ -69,35 +69,6 @@ class BatchTrace(Trace):
         view = view_instruction(TABLE["alias"], inner, inner.shape, inner.strides)
         return record.new_tensor(self, self.append_view(view, leaf, 0), inner)
 
-    def capture(self, tensor: TensorHandle) -> int:
-        """Slot that stands for a tensor of the surroundings."""
-        return self.capture_slot(record.operand(self.outer, tensor))
-
-    def capture_slot(self, slot: int) -> int:
-        """Slot that stands for one of the tape around."""
-        outer, leaf = self.outer, self._known.get(slot)
-        if leaf is None:
-            layout = outer.instruction_of(slot).out
-            active = outer.is_active(slot)
-            leaf = self._leaf(layout, active=active, keep=outer.leaves.get(slot))
-            self.lifting.bind(leaf, slot, batched=False)
-            self._known[slot] = leaf
-        return leaf
-
-    def stands_for(self, slot: int) -> int | None:
-        """Slot of the tape around that a leaf stands for; None for a leaf that was made here."""
-        return self.lifting.slots.get(slot) if slot not in self.copies else None
-
-    def copy(self, tensor: TensorHandle) -> AnyTensor:
-        """A leaf that requires grad and has a tensor's value."""
-        slot = record.operand(self, tensor)
-        layout = self.instruction_of(slot).out
-        leaf = self._leaf(layout, active=True)
-        self.copies[leaf] = slot
-        copied = record.new_tensor(self, leaf, layout)
-        copied._meta = self.leaves[leaf]
-        return copied
-
     # ------------------------------------------------------------------ Functions with rules
     def batches(self, values: Sequence[Any]) -> tuple[list[Any], list[int | None]]:
         """Arguments as they are on the tape around, and the dimension of slices of each.

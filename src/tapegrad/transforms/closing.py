@@ -63,6 +63,11 @@ class _Closing(Slices):
         self._slot = slot
         super().mode(slot)
 
+    def result(self, slot: int) -> int:
+        """The counterpart of a result, with the batch as first dimension."""
+        self.mode(slot)
+        return self.whole(slot)
+
     def append(
         self, instruction: Instruction, slots: Sequence[int], offset: int | None = None
     ) -> int:
@@ -211,10 +216,7 @@ class ClosedTrace(Trace):
         axes = batch.axes if batch else (None,) * len(names)
         inputs = [self._bind(lifting, leaf, axis) for leaf, axis in zip(names, axes, strict=True)]
         lifting.run(results)
-        outputs = []
-        for slot in results:
-            lifting.mode(slot)
-            outputs.append(lifting.whole(slot) if batch else lifting.at(slot))
+        outputs = [lifting.result(slot) if batch else lifting.at(slot) for slot in results]
         places: dict[int, int] = {}
         segment = cut(target, outputs, 1, with_modes=True, places=places)
         numbers = {slot: i for i, slot in enumerate(inputs)}

@@ -21,7 +21,7 @@ from ..base.errors import TapeError
 from ..native import abi as nt
 from ..ops.instruction import INSTRUCTIONS, Instruction
 from ..ops.layout import Layout, is_symbolic
-from ..ops.step_bounds import ANY, OutOfBounds, Range, check_bounds, check_dtypes
+from ..ops.step_bounds import OutOfBounds, Range, check_bounds, check_dtypes, indexed_lengths
 from ..ops.table import Op
 from ..rules.traced_rule import template
 from ..tape.constants import Constants
@@ -177,7 +177,8 @@ class _Check:
         self.ranges: list[Range] = []
         self.written: set[int] = set()
         self.bytes = 0
-        self.rules: set[int] = set()
+        #: of instructions that were checked
+        self.lengths: dict[int, dict[int, int]] = {}
 
     def run(self) -> None:
         tape, segment = self.tape, self.tape.segment
@@ -266,9 +267,6 @@ class _Check:
             raise refuse(f"statement {k} writes into elements that share memory")
         self.computed_bounds(k, step, instruction)
         self.written.add(base)
-        for i, memory in enumerate(self.memory):
-            if memory.base == base:
-                self.ranges[i] = None
         self.add(_Memory(base, self.at(target).offset), None, instruction.out)
 
     def computed(self, k: int, step: Step, instruction: Instruction) -> None:
@@ -279,29 +277,36 @@ class _Check:
 
     def computed_bounds(self, k: int, step: Step, instruction: Instruction) -> None:
         try:
-            if not instruction.op.lifted:
-                check_dtypes(instruction.op, instruction.layouts)
-            check_bounds(instruction, [self.range_of(r) for r in step.references])
-            self.rule(instruction)
+            lengths = self.lengths.get(instruction.id)
+            if lengths is None:
+                lengths = self.lengths[instruction.id] = self.instruction(instruction)
+            for number, count in lengths.items():
+                known = self.range_of(step.references[number])
+                if known is None or known[0] < 0 or known[1] >= count:
+                    raise OutOfBounds("positions that nothing has checked")
         except OutOfBounds as error:
             raise refuse(f"statement {k} ({instruction.op.name}) has {error}") from None
 
-    def rule(self, instruction: Instruction) -> None:
-        """Check the derivative of an instruction as well."""
-        if instruction.id in self.rules or not any(self.tape.active):
-            return
-        self.rules.add(instruction.id)
-        if instruction.op.vjp is None or instruction.op.kind != nt.COMPUTE:
-            return
-        for statement in template(instruction).statements:
+    def instruction(self, instruction: Instruction) -> dict[int, int]:
+        """Check an instruction and its derivative; the operands that hold positions."""
+        if not instruction.op.lifted:
+            check_dtypes(instruction.op, instruction.layouts)
+        check_bounds(instruction)
+        smooth = instruction.op.vjp is not None and instruction.op.kind == nt.COMPUTE
+        for statement in (
+            template(instruction).statements if smooth and any(self.tape.active) else ()
+        ):
             part = statement.instruction
             if part.op.kind == nt.COMPUTE and not is_symbolic((*part.layouts, *part.outs)):
-                check_bounds(part, [ANY] * len(part.layouts))
+                check_bounds(part)
+        return indexed_lengths(instruction)
 
     def at(self, reference: int) -> _Memory:
         return self.memory[reference] if reference >= 0 else _Memory(reference, 0)
 
     def range_of(self, reference: int) -> Range:
+        if self.at(reference).base in self.written:
+            return None
         if reference >= 0:
             return self.ranges[reference]
         leaf = self.tape.segment.leaves[~reference]
@@ -309,7 +314,7 @@ class _Check:
             number = Constants.array(leaf.value, leaf.code).item()
             return (number, number) if type(number) is int else None
         array = leaf.value - len(self.tape.inputs)
-        if array < 0 or reference in self.written:
+        if array < 0:
             return None
         return _values_range(self.tape.arrays[array])
 
