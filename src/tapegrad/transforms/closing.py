@@ -30,6 +30,7 @@ from ..tape.segment import Segment, cut
 from ..tape.tape import Tape
 from .batch_plan import Slices
 from .closed_tape import ClosedTape
+from .cutting import cut_trace
 from .trace import Trace
 
 __all__ = ["Batch", "ClosedTrace", "Read", "recorded"]
@@ -209,6 +210,18 @@ class ClosedTrace(Trace):
             self.refuse(self.refused)
         self._check()
         results = [*(record.operand(self, t) for t in tensors), *more]
+        direct = (
+            None
+            if batch or self.lines
+            else cut_trace(self, [*self.inputs, *self.captured], results)
+        )
+        if direct is not None:
+            names = [*self.inputs, *self.captured]
+            return ClosedTape(
+                direct[0], tuple([self.instruction_of(k).out for k in names]),
+                tuple(map(self.is_active, names)),
+                tuple([self._constant(self.owned[slot]) for slot in direct[1]]), in_spec, out_spec,
+            )  # fmt: skip
         target = Tape(256, abstract=True)
         target.state[nt.S_PENDING_LIMIT] = 1 << 62
         lifting = _Closing(self, target, batch.size if batch else 0)
@@ -224,15 +237,18 @@ class ClosedTrace(Trace):
         for slot in segment.inputs:
             if slot not in numbers:
                 numbers[slot] = len(inputs) + len(arrays)
-                owner = target.owned[slot]
-                array = np.asarray(getattr(owner, "array", owner))
-                is_seen = array.flags.c_contiguous and self.may_read
-                arrays.append(array if is_seen else np.array(array, order="C"))
+                arrays.append(self._constant(target.owned[slot]))
         return ClosedTape(
             renamed(segment, numbers), tuple([target.instruction_of(k).out for k in inputs]),
             tuple(map(self.is_active, names)), tuple(arrays), in_spec, out_spec,
             self._lines_of(segment, places, lifting.origins),
         )  # fmt: skip
+
+    def _constant(self, owner: Any) -> np.ndarray:
+        """Memory that the tape uses: of its own, but where what others write there is to be seen."""
+        array = np.asarray(getattr(owner, "array", owner))
+        is_seen = array.flags.c_contiguous and self.may_read
+        return array if is_seen else np.array(array, order="C")
 
     def _lines_of(
         self, segment: Segment, places: dict[int, int], origins: dict[int, int]
