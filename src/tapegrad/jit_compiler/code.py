@@ -29,7 +29,7 @@ P8 = I8.as_pointer()
 
 
 class Layout:
-    """Where buffers and words are: what plan.py has worked out.
+    """Places of buffers and words, as plan.py has worked them out.
 
     Attributes
     ----------

@@ -19,10 +19,10 @@ from ..transforms.simplify import simplified as simplified_tape
 from .code import OUTSIDE, TABLE_HEAD, object_code
 from .contraction import contracted, merged, parted
 from .fusion import fused
+from .loop_program import Program, text
 from .lowering import lowered
 from .ordering import distributed, with_sums
 from .plan import planned
-from .program import Program, text
 from .rewriting import pruned, simplified, with_products
 
 __all__ = ["CompiledTape", "optimised"]

@@ -52,7 +52,7 @@ def _method() -> MethodDef:
 
 
 def steps_of(tree: Any) -> list[int] | None:
-    """How nested tuples are put together: numbers of results, and ``~n`` for a tuple of the last n parts.
+    """Steps that put nested tuples together: numbers of results, and ``~n`` for a tuple of the last n parts.
 
     None for what is not made of tuples and numbers.
     """

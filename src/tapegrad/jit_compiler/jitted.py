@@ -152,7 +152,7 @@ class Jitted:
         self._fast.use(trace.compiled, trace.tape.inputs, returned, trace.reads, checks)
 
     def _returned(self, trace: Trace, results: list[Any], has_tensors: bool) -> Any:
-        """What the function returns, of results."""
+        """The function's result, put together of the tape's."""
         as_tensors = has_tensors or not trace.tape.inputs
         leaves = []
         for output in trace.outputs:
@@ -200,16 +200,16 @@ class Jitted:
             in_spec = trees.flatten((*tensors, *captured))[1]
             values_spec = trees.flatten([0] * (len(results) + len(slots)))[1]
             closed = trace.close(results, in_spec, values_spec, more=slots)
-        made = Trace(
+        trace_of_it = Trace(
             closed, CompiledTape(closed), Surroundings(self._func, captured),
             tuple([r.value for r in trace.reads]), tuple(outputs), out_spec, len(results),
         )  # fmt: skip
-        computed = self._run(made, given.inputs)
+        computed = self._run(trace_of_it, given.inputs)
         if computed is None:
             raise TapeError("jit: the function changes what it uses while it runs")
         with self._lock:
-            self._traces.setdefault(given.signature, []).insert(0, made)
-        return made, computed
+            self._traces.setdefault(given.signature, []).insert(0, trace_of_it)
+        return trace_of_it, computed
 
     def _note(self, signature: Signature) -> None:
         """Note why there is a new trace; warn if there are many."""

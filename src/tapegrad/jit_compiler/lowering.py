@@ -18,12 +18,13 @@ import numpy as np
 from ..base.dtypes import bool_, dtype
 from ..native import abi as nt
 from ..ops.instruction import INSTRUCTIONS, Instruction
-from ..ops.layout import Layout, broadcast_strides
+from ..ops.layout import broadcast_strides, c_strides
 from ..ops.program import ADDRESS, ARGS, SCRATCH, Operand, Step
 from ..tape.constants import Constants
 from ..transforms.closed_tape import ClosedTape
 from ..transforms.roll import Item, Repeat, rolled
 from .formulas import COPY, has_code, kernels
+from .loop_program import Program
 from .loops import (
     ARRAY,
     INPUT,
@@ -37,7 +38,6 @@ from .loops import (
     Number,
     new_loop,
 )
-from .program import Program
 from .repeated import Irregular, Place, Region, Values
 
 __all__ = ["lowered"]
@@ -100,7 +100,7 @@ class _Lowering(Values):
 
     # ------------------------------------------------------------------ operands
     def place(self, reference: int) -> Place | Number:
-        """Where a value is; a number for a constant."""
+        """Place of a value; a number for a constant."""
         if reference >= 0:
             known = self.places.get(reference)
             if known is not None:
@@ -133,7 +133,7 @@ class _Lowering(Values):
                 return
         buffer = Buffer(layout.dtype, size, OUTPUT, number)
         self.program.outputs.append(buffer)
-        dense = _dense_strides(layout)
+        dense = c_strides(layout.shape, layout.dtype.itemsize)
         self.nest(
             COPY, layout.shape, [(place, layout.strides)], Place(buffer, 0), dense, layout.dtype
         )
@@ -363,7 +363,7 @@ class _Lowering(Values):
                     size *= n
                 target, strides = (
                     Place(Buffer(kind, size), 0),
-                    _contiguous_strides(shape, kind.itemsize),
+                    c_strides(shape, kind.itemsize),
                 )
             dense_kinds.append(kind)
             values.append((target, strides))
@@ -417,18 +417,6 @@ def _unit_rows(array: np.ndarray) -> int:
 def _number_at(address: int, kind: dtype) -> Number:
     array = np.frombuffer(ctypes.string_at(address, kind.itemsize), kind.np)
     return Number(array[0].item(), kind)
-
-
-def _contiguous_strides(shape: Sequence[int], itemsize: int) -> tuple[int, ...]:
-    strides, step = [0] * len(shape), itemsize
-    for i in range(len(shape) - 1, -1, -1):
-        strides[i] = step
-        step *= shape[i]
-    return tuple(strides)
-
-
-def _dense_strides(layout: Layout) -> tuple[int, ...]:
-    return _contiguous_strides(layout.shape, layout.dtype.itemsize)
 
 
 def lowered(tape: ClosedTape) -> Program:

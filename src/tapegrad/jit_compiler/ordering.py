@@ -124,7 +124,7 @@ def _is_hidden(
     buffer: Buffer, first: int, last: int, reader: Compute, writer: Compute, loop: Loop,
     nodes: Sequence[Node],
 ) -> bool:  # fmt: skip
-    """Return True if outside of a loop only the first and the last of its values are used, inside by two parts."""
+    """Return True if a loop alone uses the values between the first and the last, by two parts."""
     behind = False
     for node in nodes:
         if node is loop:
@@ -219,7 +219,7 @@ def _free_order(loop: Loop) -> list[int] | None:
 
 
 def _conflicts(one: Use, other: Use, loop: Loop) -> tuple[bool, bool]:
-    """Whether two uses, of an earlier and a later statement of the body, touch the same bytes.
+    """Say if two uses, of an earlier and a later statement of the body, touch the same bytes.
 
     In the same repetition, or an earlier one of the earlier statement; and in a later one of the earlier
     statement, so that the later statement comes first.

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from ..ops.program import padded
 from .code import TABLE_HEAD, Layout, grouped, local_temporaries
+from .loop_program import Program
 from .loops import TEMPORARY, Buffer, Call, Node, accesses, computes
-from .program import Program
 
 __all__ = ["planned"]
 

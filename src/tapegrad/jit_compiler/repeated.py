@@ -20,14 +20,14 @@ from ..ops.instruction import INSTRUCTIONS
 from ..ops.layout import Layout
 from ..transforms.closed_tape import ClosedTape
 from ..transforms.roll import Item, Repeat
+from .loop_program import Program
 from .loops import ARRAY, Buffer, Number, new_loop
-from .program import Program
 
 __all__ = ["Irregular", "Place", "Region", "Values"]
 
 
 class Place(NamedTuple):
-    """Where a value is: a buffer, an offset, and strides along the loops of repeated statements around it."""
+    """Place of a value: a buffer, an offset, and strides along the loops of repeated statements."""
 
     buffer: Buffer
     offset: int
@@ -81,7 +81,7 @@ class Values:
         self.region: Region | None = None
 
     def place(self, reference: int) -> Place | Number:
-        """Where a value is; a number for a constant."""
+        """Place of a value; a number for a constant."""
         raise NotImplementedError
 
     # ------------------------------------------------------------------ repeated statements
@@ -91,7 +91,7 @@ class Values:
         return self.regions[i] if i >= 0 and statement < self.regions[i].repeat.stop else None
 
     def target(self, reference: int, move: int) -> tuple[Region, int, int, int] | None:
-        """What a reference is that moves from one repetition to the next.
+        """Find what a reference is that moves from one repetition to the next.
 
         A region, a statement of its period, the repetition that is referred to first, and how that moves.
         """
@@ -140,7 +140,7 @@ class Values:
         region.before[j] = max(region.before.get(j, 0), count)
 
     def moving(self, region: Region, j: int, o: int, reference: int) -> Place | Number:
-        """Where an operand of a repeated statement is."""
+        """Place of an operand of a repeated statement."""
         if (j, o) in region.repeat.numbers:
             return self.table(region, region.repeat.numbers[j, o])
         if reference < 0:

@@ -156,7 +156,7 @@ def _last_write(buffer: Buffer, node: Node, nodes: list[Node]) -> bool:
 
 
 def _forwarded(read: Any, known: dict[int, Any]) -> Any:
-    """What a read of a copy may read in its place."""
+    """The operand that a read of a copy may read in its place."""
     while isinstance(read, Access) and id(read.buffer) in known:
         target, source = known[id(read.buffer)]
         if isinstance(source, Number):

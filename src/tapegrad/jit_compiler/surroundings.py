@@ -139,23 +139,23 @@ def _uses(function: Any) -> Iterator[_Use]:
         if id(f) in seen or depth > DEPTH:
             continue
         seen.add(id(f))
-        found: list[_Use] = []
+        uses: list[_Use] = []
         code = _plain_function(f)
         names = set(_names(code)) if code is not None else set()
         if not isinstance(f, types.FunctionType) and not isinstance(f, type):
-            found.append(_Use(functools.partial(_same, f), f, ()))
+            uses.append(_Use(functools.partial(_same, f), f, ()))
         if code is not None and not _is_library(code):
             scope = code.__globals__
             for name in sorted(names):
                 if name in scope:
                     getter = functools.partial(scope.__getitem__, name)
-                    found.append(_Use(getter, scope[name], (Check(0, scope, name, scope[name]),)))
+                    uses.append(_Use(getter, scope[name], (Check(0, scope, name, scope[name]),)))
             for cell in code.__closure__ or ():
                 try:
                     value = cell.cell_contents
                 except ValueError:
                     continue
-                found.append(
+                uses.append(
                     _Use(
                         functools.partial(getattr, cell, "cell_contents"),
                         value,
@@ -170,7 +170,7 @@ def _uses(function: Any) -> Iterator[_Use]:
                     continue
                 if callable(value) and not isinstance(value, type):
                     stack.append((value, depth))
-        for use in found:
+        for use in uses:
             for part in _inside(use, 0, names):
                 count += 1
                 if count > MOST:

@@ -359,14 +359,6 @@ class ClosedTape:
         text: str = TRANSFORMS["diff"](self, other)
         return text
 
-    def numbers(self) -> dict[int, Any]:
-        """Constants that are numbers, by reference."""
-        return {
-            ~i: Constants.array(leaf.value, leaf.code).item()
-            for i, leaf in enumerate(self.segment.leaves)
-            if leaf.code != nt.SEG_INPUT
-        }
-
     def name_of(self, reference: int) -> str:
         """Name of what a reference refers to, as it is printed."""
         if reference >= 0:

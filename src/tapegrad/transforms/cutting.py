@@ -95,9 +95,9 @@ def cut_trace(
         for j, output in enumerate(INSTRUCTIONS[ids[slot]].outputs, 1):
             at[slot + j] = place + j
             steps.append(Step(output.id, (place,)))
-        if kind in (nt.WRITE, nt.ACCUMULATE):
-            if versions.mark_of(slot) in trace.writes.get(bases[slot], ()):
-                noted.append(place)
+        is_write = kind in (nt.WRITE, nt.ACCUMULATE)
+        if is_write and versions.mark_of(slot) in trace.writes.get(bases[slot], ()):
+            noted.append(place)
     references = tuple([at[r] if r in at else leaf(r) for r in targets])
     return Segment(tuple(steps), tuple(leaves), references, tuple(noted)), arrays
 

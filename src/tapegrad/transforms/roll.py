@@ -143,16 +143,16 @@ def _repeat_at(arrays: _Arrays, again: np.ndarray, k: int) -> Repeat | None:
         count = length // period + 1
         if count < FEWEST or count * period < SHORTEST:
             continue
-        found = _regular(arrays, k, period, count)
-        if found is None:
+        repeat = _regular(arrays, k, period, count)
+        if repeat is None:
             continue
-        if best is None or found.period * found.count > 1.5 * best.period * best.count:
-            best = found
+        if best is None or repeat.period * repeat.count > 1.5 * best.period * best.count:
+            best = repeat
     return best
 
 
 def _agreement(tokens: np.ndarray, k: int, period: int) -> int:
-    """How many statements from `k` on have the same instruction as the one a period later."""
+    """Number of statements from `k` on that have the instruction of the one a period later."""
     step, start = 256, k
     end = len(tokens) - period
     while start < end:

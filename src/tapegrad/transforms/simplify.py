@@ -115,8 +115,8 @@ class _Simplifying:
         if mergeable and key in self.known:
             return self.known[key]
         new = step._replace(references=operands)
-        own = len(self.steps)
-        place = self._append(k, new, self._root(operands[0]) if kind != nt.COMPUTE else own)
+        root = len(self.steps) if kind == nt.COMPUTE else self._root(operands[0])
+        place = self._append(k, new, root)
         if mergeable:
             self.known[key] = place
         return place

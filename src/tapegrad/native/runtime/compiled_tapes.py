@@ -1,4 +1,4 @@
-"""What compiled tapes and their callers need of native code.
+"""Native code of compiled tapes, and of calls of compiled functions.
 
 `call_jitted` is the C function of a call with NumPy arrays: it compares the arguments with those that the
 tape was recorded for, makes the results, runs the code and puts the results together. What is not as it was
@@ -122,14 +122,14 @@ def put_together(r, out):  # type: ignore[no-untyped-def]
             count += 1
         else:
             n = ~word
-            made = it.tuple_new(n)
-            if made == 0:
+            group = it.tuple_new(n)
+            if group == 0:
                 drop(parts, count)
                 return np.int64(0)
             for j in range(n):
-                it.tuple_set(made, j, p[count - n + j])
+                it.tuple_set(group, j, p[count - n + j])
             count -= n
-            p[count] = made
+            p[count] = group
             count += 1
     return p[0]
 

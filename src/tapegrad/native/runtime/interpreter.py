@@ -1,4 +1,4 @@
-"""Running a program: the steps of an instruction or of a VJP (program.py says what they are).
+"""Running a program: the steps of an instruction or of a VJP (ops/program.py says what they are).
 
 While a program runs, its operands are addressed through a short table of pointers: entry 0 is
 scratch memory, 1 the cotangent, 2 the adjoint that is written, 3 the length of sized loops, then the
