@@ -113,7 +113,9 @@ class Task:
 
         lib = Names(tg, jacrev=tg.func.jacrev)
         differentiated = self.transform(lib, self.bound(tg), len(self.inputs))
-        return self.called(tg.jit(differentiated))
+        run = self.called(tg.jit(differentiated))
+        run.settle = tg.synchronize  # type: ignore[attr-defined]
+        return run
 
     def jax(self) -> Runner:
         names = for_jax()

@@ -53,6 +53,7 @@ def figures(entry: Entry, names: list[str], seconds: float) -> list[str]:
             run = task.setup(name)()
             result = run()
             firsts[name] = perf_counter() - start
+            getattr(run, "settle", int)()
         except Exception as error:  # a row must not hide the others
             cells[name] = f"{type(error).__name__}: {error}".partition("\n")[0][:40]
             continue

@@ -16,7 +16,7 @@ from .rewriting import alone
 __all__ = ["Uses", "fused", "pairs", "rename"]
 
 #: nodes that are looked back at, and computes in a loop at most
-REACH, LARGEST = 200, 400
+REACH, LARGEST = 200, 1000
 
 
 # --------------------------------------------------------------------------- order

@@ -21,7 +21,7 @@ from ..tape.tape import Tape
 from ..tape.user_code import call_user
 from ..transforms.closed_tape import ClosedTape
 from ..transforms.closing import ClosedTrace, recording
-from .compiled_tape import CompiledTape
+from .background import Promise
 from .fast_call import FastCall
 from .signatures import Arguments, Signature, arguments_of, difference, values_of
 from .surroundings import Surroundings
@@ -29,6 +29,8 @@ from .tracing import as_input
 
 __all__ = ["Jitted", "compile", "jit"]
 
+#: held while a trace is added
+_LOCK = new_lock()
 #: traces of one signature after which a warning says so
 MANY = 8
 RANDOM = (
@@ -50,7 +52,8 @@ class Trace(NamedTuple):
     ----------
     tape : ClosedTape
         Its results are the function's, and behind them the values that the function read.
-    compiled : CompiledTape
+    promise : Promise
+        Of its code.
     surroundings : Surroundings
     reads : tuple of ndarray
         What those values were.
@@ -62,7 +65,7 @@ class Trace(NamedTuple):
     """
 
     tape: ClosedTape
-    compiled: CompiledTape
+    promise: Promise
     surroundings: Surroundings
     reads: tuple[np.ndarray, ...]
     outputs: tuple[Any, ...]
@@ -94,7 +97,6 @@ class Jitted:
         self._static, self._names = frozenset(static_argnums), frozenset(static_argnames)
         self._traces: dict[Signature, list[Trace]] = {}
         self._reasons: list[str] = []
-        self._lock = new_lock()
         # A cycle, which the collector breaks: the C function calls this object.
         self._fast = FastCall(self._general)
 
@@ -130,11 +132,12 @@ class Jitted:
         if captured is None:
             return None
         given = [*inputs, *captured]
-        if True in trace.tape.active:
+        code = None if True in trace.tape.active else trace.promise.compiled
+        if code is None:
             results = trace.tape.run([x if record.is_tensor(x) else as_input(x) for x in given])
             reads = [x.detach().numpy() for x in results[trace.results :]]
         else:
-            results = trace.compiled([x._array() if record.is_tensor(x) else x for x in given])
+            results = code([x._array() if record.is_tensor(x) else x for x in given])
             reads = results[trace.results :]
         for read, known in zip(reads, trace.reads, strict=True):
             if read.tobytes() != known.tobytes():
@@ -143,13 +146,13 @@ class Jitted:
 
     def _use(self, trace: Trace, args: Any, kwargs: Any, signature: Signature) -> None:
         """Let native code do calls like this one from now on, if it can."""
-        checks = trace.surroundings.checks
-        if kwargs or checks is None or not all(type(x) is np.ndarray for x in args):
+        code, checks = trace.promise.compiled, trace.surroundings.checks
+        if code is None or kwargs or checks is None or not all(type(x) is np.ndarray for x in args):
             return
         if any(isinstance(x, _Constant) for x in trace.outputs) or signature.mode[1] is not float64:
             return
         returned = trees.unflatten(trace.out_spec, trace.outputs)
-        self._fast.use(trace.compiled, trace.tape.inputs, returned, trace.reads, checks)
+        self._fast.use(code, trace.tape.inputs, returned, trace.reads, checks)
 
     def _returned(self, trace: Trace, results: list[Any], has_tensors: bool) -> Any:
         """The function's result, put together of the tape's."""
@@ -201,13 +204,13 @@ class Jitted:
             values_spec = trees.flatten([0] * (len(results) + len(slots)))[1]
             closed = trace.close(results, in_spec, values_spec, more=slots)
         trace_of_it = Trace(
-            closed, CompiledTape(closed), Surroundings(self._func, captured),
+            closed, Promise(closed), Surroundings(self._func, captured),
             tuple([r.value for r in trace.reads]), tuple(outputs), out_spec, len(results),
         )  # fmt: skip
         computed = self._run(trace_of_it, given.inputs)
         if computed is None:
             raise TapeError("jit: the function changes what it uses while it runs")
-        with self._lock:
+        with _LOCK:
             self._traces.setdefault(given.signature, []).insert(0, trace_of_it)
         return trace_of_it, computed
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from ..base.locks import sources
@@ -14,6 +15,8 @@ from .tape import TAPES, Tape
 __all__ = ["current_tape", "record_on", "recording_on", "synchronize"]
 
 _local = threading.local()
+#: functions that wait for what goes on in the background; `synchronize` calls them
+waiting: list[Callable[[], None]] = []
 
 
 def current_tape() -> Tape:
@@ -35,7 +38,7 @@ def current_tape() -> Tape:
 
 
 def synchronize() -> None:
-    """Compute all that this thread has recorded and that nobody has asked for yet.
+    """Compute all that this thread has recorded and that nobody has asked for yet; wait for the compiler.
 
     Operations are recorded at once and computed when a value is needed, so a clock around them measures
     the recording; `synchronize` before the clock is read makes it measure the computation, too.
@@ -59,6 +62,8 @@ def synchronize() -> None:
     for tape in TAPES.copy().values():
         if tape.owner is thread and not tape.abstract:
             tape.evaluate()
+    for wait in waiting:
+        wait()
 
 
 class _End:

@@ -1,6 +1,7 @@
 """The statements of a trace as a segment, straight from its arrays.
 
-Most traces need nothing that a lifting does: they are cut as they are, in 1 us a statement where a lifting takes 15.
+Most traces need nothing that a lifting does: they are cut as they are, in 1 us a statement where a lifting
+takes 15.
 """
 
 from __future__ import annotations

@@ -33,6 +33,7 @@ __all__ = ["simplified"]
 #: views that show all of their operand as it is
 _SAME = ("alias", "detach", "data", "view", "unsafe_view", "expand", "squeeze", "unsqueeze")
 #: (row, operand that is a number, the number): the result is the other operand
+_COMMUTATIVE = ("add", "mul")
 _IDENTITIES = {("mul", 0): 1.0, ("mul", 1): 1.0, ("div", 1): 1.0, ("sub", 1): 0.0}
 
 
@@ -111,7 +112,11 @@ class _Simplifying:
                 return other
         mergeable = kind in (nt.COMPUTE, nt.VIEW) and not is_written and not reads_written
         mergeable = mergeable and not entry.python and len(instruction.outs) == 1
-        key = step.number, operands, step.offset, self.final or step.mode
+        same_either_way = (
+            entry.name in _COMMUTATIVE and instruction.layouts[0] is instruction.layouts[1]
+        )
+        operands_key = tuple(sorted(operands)) if same_either_way else operands
+        key = step.number, operands_key, step.offset, self.final or step.mode
         if mergeable and key in self.known:
             return self.known[key]
         new = step._replace(references=operands)
