@@ -20,7 +20,7 @@ from ..native.machine_code import entry
 from ..ops.layout import Layout
 from ..tape.memory_views import address_of
 from .compiled_tape import CompiledTape
-from .surroundings import Check
+from .surroundings import ABSENT, Check
 
 __all__ = ["FastCall", "steps_of"]
 
@@ -149,7 +149,8 @@ class FastCall:
             table[compiled.output_word(len(layouts) + i)] = guard.ctypes.data
         place_rows = np.zeros((len(places) + 1, nt.J_PLACE), np.int64)
         for i, (kind, owner, key, value) in enumerate(places):
-            place_rows[i] = kind, id(owner), key if kind == 2 else id(key), id(value)
+            expected = 0 if value is ABSENT else value if kind == 3 else id(value)
+            place_rows[i] = kind, id(owner), key if kind == 2 else id(key), expected
         result = np.array([len(steps), *steps], np.int64)
         self._let_go()
         self._rows = output_rows

@@ -118,7 +118,12 @@ class Jitted:
             return self._func(*args, **kwargs)
         given = arguments_of(tape, args, kwargs, self._static, self._names)
         for trace in tuple(self._traces.get(given.signature, ())):
-            results = self._run(trace, given.inputs)
+            try:
+                results = self._run(trace, given.inputs)
+            except (RuntimeError, IndexError):
+                if not trace.reads:
+                    raise
+                continue  # perhaps the function goes another way: then it is recorded anew, or fails
             if results is not None:
                 break
         else:
@@ -296,6 +301,8 @@ def jit(
         return functools.partial(
             jit, static_argnums=static_argnums, static_argnames=static_argnames
         )
+    if not callable(func):
+        raise TypeError(f"jit: expected a function, got {type(func).__name__}")
     if not callable(func):
         raise TypeError(f"jit: expected a function, got {type(func).__name__}")
     numbers = (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)

@@ -129,8 +129,8 @@ def arguments_of(
     """
     if numbers or names:
         places = {n % len(args) for n in numbers if -len(args) <= n < len(args)}
-        args = tuple([_Box(static(x)) if i in places else x for i, x in enumerate(args)])
-        kwargs = {k: _Box(static(x)) if k in names else x for k, x in kwargs.items()}
+        args = tuple([_Box(x, i) if i in places else x for i, x in enumerate(args)])
+        kwargs = {k: _Box(x, k) if k in names else x for k, x in kwargs.items()}
     values, spec = trees.flatten((args, kwargs))
     grad_mode, default = tape.grad_mode, get_default_dtype()
     has_tensors, is_double = False, default is float64
@@ -171,8 +171,13 @@ def arguments_of(
 class _Box:
     """A static argument, which is a leaf, whatever it is made of."""
 
-    def __init__(self, value: Static) -> None:
-        self.static = value
+    def __init__(self, value: Any, place: int | str) -> None:
+        if record.is_tensor(value) or isinstance(value, np.ndarray):
+            raise TypeError(
+                f"jit: argument {place!r} is static, so calls are told apart by its value, and tensors and "
+                "arrays are not compared; leave it out of the static arguments"
+            )
+        self.static = static(value)
 
 
 def difference(new: Signature, old: Signature) -> str:

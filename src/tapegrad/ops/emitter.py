@@ -108,6 +108,8 @@ def _of_llvm(name: str) -> Callable[..., Scalar]:
 
 def _larger(x: Scalar, y: Scalar, wins: Callable[[Any, Any], Any], *, nan: bool) -> Scalar:
     """The operand that wins; with `nan` NaN does, else the other one."""
+    if not x.is_float:
+        return select(wins(x, y), x, y)
     kept = select(x != x, x, y) if nan else select(y != y, x, y)
     either_nan = x.new(x.builder.fcmp_unordered("uno", x.value, x.other(y)))
     return select(either_nan, kept, select(wins(x, y), x, y))
@@ -128,6 +130,13 @@ def _remainder(x: Scalar, y: Scalar) -> tuple[Scalar, Scalar]:
     zero = intrinsic("llvm.copysign", _zero(x), x / y)
     whole = select(quotient == 0.0, zero, whole)
     return select(y == 0.0, x / y, whole), rest
+
+
+def _rest_like_dividend(x: Scalar, y: Scalar) -> Scalar:
+    """Remainder with the sign of `x`."""
+    if not x.is_float:  # where division by zero is 0
+        raise Untraceable
+    return x.new(x.builder.frem(x.value, x.other(y)))
 
 
 def _zero(x: Scalar) -> Scalar:
@@ -171,7 +180,7 @@ UFUNCS: dict[np.ufunc, Callable[..., Scalar]] = {
     np.square: lambda x: x * x, np.reciprocal: lambda x: 1.0 / x, np.absolute: abs,
     np.power: _of_llvm("pow"), np.hypot: _of_libm("hypot"), np.sqrt: _of_llvm("sqrt"),
     np.floor_divide: _floor_divide, np.remainder: lambda x, y: _remainder(x, y)[1],
-    np.fmod: lambda x, y: x.new(x.builder.frem(x.value, x.other(y))),
+    np.fmod: _rest_like_dividend,
     np.less: operator.lt, np.less_equal: operator.le, np.equal: operator.eq,
     np.not_equal: operator.ne, np.greater: operator.gt, np.greater_equal: operator.ge,
     np.bitwise_and: operator.and_, np.bitwise_or: operator.or_, np.bitwise_xor: operator.xor,

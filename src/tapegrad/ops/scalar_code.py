@@ -116,7 +116,10 @@ class Scalar:
     def _compared(self, sign: str, x: Any) -> Scalar:
         other = self.other(x)
         if not self.is_float:
-            return self.new(self.builder.icmp_signed(sign, self.value, other))
+            # A truth value is one bit, which would be -1 or 0 with a sign.
+            is_bit = self.value.type == I1
+            whole = self.builder.icmp_unsigned if is_bit else self.builder.icmp_signed
+            return self.new(whole(sign, self.value, other))
         # Python's comparisons with NaN: all are false, but !=
         compare = self.builder.fcmp_unordered if sign == "!=" else self.builder.fcmp_ordered
         return self.new(compare(sign, self.value, other, flags=("arcp",) if self.exact else ()))

@@ -53,8 +53,10 @@ class Batch(NamedTuple):
 class _Closing(Slices):
     """A lifting that notes from which statement each of the target comes."""
 
-    def __init__(self, source: Trace, target: Tape, size: int) -> None:
+    def __init__(self, source: Trace, target: Tape, size: int, *, shares: bool) -> None:
         super().__init__(source, target, size)
+        #: True if memory that others see is read at each run
+        self.shares = shares
         #: slot of the target -> that of the source
         self.origins: dict[int, int] = {}
         self._slot = 0
@@ -83,9 +85,15 @@ class _Closing(Slices):
         is_seen = source.leaves.get(slot) or source.flags[slot] & nt.VISIBLE
         if slot in source.copies or not is_seen:
             return super().leaf(slot)
-        owner = source.owned[slot]
-        layout = source.instruction_of(slot).out
-        return self.target.bind(getattr(owner, "array", owner), layout, active=False)
+        owner, target = source.owned[slot], self.target
+        array, layout = getattr(owner, "array", owner), source.instruction_of(slot).out
+        if layout.is_contiguous or self.shares:
+            return target.bind(array, layout, active=False)
+        # Statements that read it go by its strides, and a tape's own arrays have none but those of a shape.
+        memory = _memory_of(array)
+        flat = contiguous(layout.dtype, memory.shape)
+        view = view_instruction(TABLE["as_strided"], flat, layout.shape, layout.strides)
+        return self.append(view, [target.bind(memory, flat, active=False)], 0)
 
 
 _NOTHING = np.zeros(1)
@@ -215,7 +223,9 @@ class ClosedTrace(Trace):
             if batch or self.lines
             else cut_trace(self, [*self.inputs, *self.captured], results)
         )
-        if direct is not None:
+        if direct is not None and (
+            self.may_read or all(self.instruction_of(slot).out.is_contiguous for slot in direct[1])
+        ):
             names = [*self.inputs, *self.captured]
             return ClosedTape(
                 direct[0], tuple([self.instruction_of(k).out for k in names]),
@@ -224,7 +234,7 @@ class ClosedTrace(Trace):
             )  # fmt: skip
         target = Tape(256, abstract=True)
         target.state[nt.S_PENDING_LIMIT] = 1 << 62
-        lifting = _Closing(self, target, batch.size if batch else 0)
+        lifting = _Closing(self, target, batch.size if batch else 0, shares=self.may_read)
         names = [*self.inputs, *self.captured]
         axes = batch.axes if batch else (None,) * len(names)
         inputs = [self._bind(lifting, leaf, axis) for leaf, axis in zip(names, axes, strict=True)]
@@ -247,8 +257,7 @@ class ClosedTrace(Trace):
     def _constant(self, owner: Any) -> np.ndarray:
         """Memory that the tape uses: of its own, but where what others write there is to be seen."""
         array = np.asarray(getattr(owner, "array", owner))
-        is_seen = array.flags.c_contiguous and self.may_read
-        return array if is_seen else np.array(array, order="C")
+        return array if self.may_read else np.array(array, order="C")
 
     def _lines_of(
         self, segment: Segment, places: dict[int, int], origins: dict[int, int]
@@ -292,6 +301,18 @@ def renamed(segment: Segment, numbers: dict[int, int]) -> Segment:
         for leaf in segment.leaves
     ]
     return Segment(segment.steps, tuple(leaves), segment.results, segment.noted)
+
+
+def _memory_of(array: np.ndarray) -> np.ndarray:
+    """A copy of an array's memory, from its first element to its last one."""
+    count = (
+        1
+        + sum((n - 1) * s for n, s in zip(array.shape, array.strides, strict=True))
+        // array.itemsize
+    )
+    memory: np.ndarray = np.zeros(max(count, 0), array.dtype)
+    np.lib.stride_tricks.as_strided(memory, array.shape, array.strides)[...] = array
+    return memory
 
 
 @contextmanager

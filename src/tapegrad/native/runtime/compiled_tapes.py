@@ -59,6 +59,8 @@ def surroundings_are_same(r):  # type: ignore[no-untyped-def]
             value = it.dict_get(owner, row[2])
         elif row[0] == 1:  # a cell
             value = p64(owner + nt.HEADER)[0]
+        elif row[0] == 3:  # the length of a list or dict
+            value = p64(owner + nt.HEADER)[0]
         elif row[2] < p64(owner + nt.HEADER)[0]:  # a list: length, items
             value = p64(p64(owner + nt.HEADER + 8)[0] + 8 * row[2])[0]
         if value != row[3]:
@@ -143,12 +145,15 @@ def call_jitted(record, args, count, names):  # type: ignore[no-untyped-def]
         if new_outputs(r, out) == 0:
             return 0
         r[nt.J_BUSY] = 1
+        table = p64(r[nt.J_TABLE])
+        head = table[0]
         if r[nt.J_RELEASES]:
             thread = it.save_thread()
             failed = call_code(r[nt.J_CODE], r[nt.J_TABLE])
             it.restore_thread(thread)
         else:
             failed = call_code(r[nt.J_CODE], r[nt.J_TABLE])
+        table[0] = head  # where it says which call has failed
         holds = failed == 0 and guards_hold(r) != 0
         r[nt.J_BUSY] = 0
         if holds:
