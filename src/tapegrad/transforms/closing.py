@@ -82,8 +82,13 @@ class _Closing(Slices):
     def leaf(self, slot: int) -> int:
         """The counterpart of a leaf that was not bound: a constant, be it memory that others see."""
         source = self.source
-        is_seen = source.leaves.get(slot) or source.flags[slot] & nt.VISIBLE
-        if slot in source.copies or not is_seen:
+        if slot in source.copies:
+            return super().leaf(slot)
+        if slot in source.versions:
+            if source.flags[slot] & nt.VISIBLE:
+                source.refuse("writes into memory that others can see")
+            return self.op("clone", super().leaf(slot))  # as every run begins with it
+        if not (source.leaves.get(slot) or source.flags[slot] & nt.VISIBLE):
             return super().leaf(slot)
         owner, target = source.owned[slot], self.target
         array, layout = getattr(owner, "array", owner), source.instruction_of(slot).out

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..native import abi as nt
-from ..ops.instruction import INSTRUCTIONS
+from ..ops.instruction import INSTRUCTIONS, instruction
+from ..ops.table import TABLE
 from ..tape import versions
 from ..tape.constants import Constants
 from ..tape.segment import AS_IT_IS, Leaf, Segment, Step
@@ -55,6 +56,9 @@ def cut_trace(
     wanted = _wanted(targets, kinds, counts, starts, args, bases, origin)
     keys = {slot: key for key, slot in trace.constants.slots.items()}
     numbers = {slot: i for i, slot in enumerate(inputs)}
+    written = {
+        bases[slot] for slot in range(1, n) if wanted[slot] and kinds[slot] in (nt.WRITE, nt.ACCUMULATE)
+    }
     at: dict[int, int] = {}
     leaves: list[Leaf] = []
     arrays: list[int] = []
@@ -72,7 +76,13 @@ def cut_trace(
             entry = number
         leaves.append(entry)
         at[slot] = -len(leaves)
-        return -len(leaves)
+        if slot in written:  # a copy of the constant, as every run begins with it
+            if trace.flags[slot] & nt.VISIBLE:
+                trace.refuse("writes into memory that others can see")
+            clone = instruction(TABLE["clone"], (trace.instruction_of(slot).out,))
+            at[slot] = len(steps)
+            steps.append(Step(clone.id, (-len(leaves),)))
+        return at[slot]
 
     steps: list[Step] = []
     noted: list[int] = []
