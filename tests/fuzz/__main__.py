@@ -15,7 +15,12 @@ from collections.abc import Sequence
 from .workers import MARK, VERDICT, say, spread
 
 #: word of the command line -> module, which has `run` and `ENVIRONMENT`
-FUZZERS = {"programs": "beside", "calls": "calls", "interrupts": "interrupts"}
+FUZZERS = {
+    "programs": "beside",
+    "jit": "jit_programs",
+    "calls": "calls",
+    "interrupts": "interrupts",
+}
 #: verdicts that are failures
 FAILURES = ("WRONG", "CRASH", "HANG")
 

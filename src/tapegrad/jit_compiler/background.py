@@ -1,7 +1,8 @@
 """Compilation in the background: calls are swept meanwhile, by the interpreter.
 
 One thread compiles, one tape after the other. `Promise` has the compiled tape once it is there; `finish`
-waits for all. A fork waits for the tape that is being compiled, as LLVM's locks would stay locked in the child.
+waits for all. A fork waits for the tape that is being compiled, as LLVM's locks would stay locked in the
+child.
 """
 
 from __future__ import annotations

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..base.dtypes import float64, from_numpy_dtype
+from ..base import dtypes
+from ..base.dtypes import from_numpy_dtype
 from ..base.errors import TapeError
 from ..base.locks import new_lock
 from ..functions.creation.generator import Draws
@@ -24,7 +27,7 @@ from ..transforms.closing import ClosedTrace, recording
 from .background import Promise
 from .fast_call import FastCall
 from .signatures import Arguments, Signature, arguments_of, difference, values_of
-from .surroundings import Surroundings
+from .surroundings import Check, Surroundings
 from .tracing import as_input
 
 __all__ = ["Jitted", "compile", "jit"]
@@ -94,7 +97,7 @@ class Jitted:
     ) -> None:
         functools.update_wrapper(self, func)
         self._func = func
-        self._static, self._names = frozenset(static_argnums), frozenset(static_argnames)
+        self._static, self._names = _both(func, static_argnums, static_argnames)
         self._traces: dict[Signature, list[Trace]] = {}
         self._reasons: list[str] = []
         # A cycle, which the collector breaks: the C function calls this object.
@@ -102,6 +105,20 @@ class Jitted:
 
     def __get__(self, instance: Any, owner: type) -> Any:
         return self if instance is None else functools.partial(self, instance)
+
+    def __reduce__(self) -> Any:
+        """Pickle the function: by its name, where that stands for this object."""
+        names = getattr(self._func, "__module__", None), getattr(self._func, "__qualname__", "")
+        value: Any = sys.modules.get(names[0] or "")
+        for name in names[1].split("."):
+            value = getattr(value, name, None)
+        return names[1] if value is self else (Jitted, (self._func, self._static, self._names))
+
+    def __copy__(self) -> Jitted:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Jitted:
+        return self
 
     def __repr__(self) -> str:
         return f"<jit of {getattr(self._func, '__qualname__', self._func)!s}>"
@@ -120,7 +137,7 @@ class Jitted:
         for trace in tuple(self._traces.get(given.signature, ())):
             try:
                 results = self._run(trace, given.inputs)
-            except (RuntimeError, IndexError):
+            except Exception:
                 if not trace.reads:
                     raise
                 continue  # perhaps the function goes another way: then it is recorded anew, or fails
@@ -136,26 +153,29 @@ class Jitted:
         captured = trace.surroundings.tensors()
         if captured is None:
             return None
-        given = [*inputs, *captured]
+        results, reads = self._computed(trace, [*inputs, *captured])
+        same = all(a.tobytes() == b.tobytes() for a, b in zip(reads, trace.reads, strict=True))
+        return results if same else None
+
+    def _computed(self, trace: Trace, given: Sequence[Any]) -> tuple[list[Any], list[np.ndarray]]:
+        """Results of a trace, and the values that its function read."""
         code = None if True in trace.tape.active else trace.promise.compiled
         if code is None:
             results = trace.tape.run([x if record.is_tensor(x) else as_input(x) for x in given])
             reads = [x.detach().numpy() for x in results[trace.results :]]
         else:
-            results = code([x._array() if record.is_tensor(x) else x for x in given])
+            results = code([_memory_of(x) if record.is_tensor(x) else x for x in given])
             reads = results[trace.results :]
-        for read, known in zip(reads, trace.reads, strict=True):
-            if read.tobytes() != known.tobytes():
-                return None
-        return results[: trace.results]
+        return results[: trace.results], reads
 
     def _use(self, trace: Trace, args: Any, kwargs: Any, signature: Signature) -> None:
         """Let native code do calls like this one from now on, if it can."""
         code, checks = trace.promise.compiled, trace.surroundings.checks
         if code is None or kwargs or checks is None or not all(type(x) is np.ndarray for x in args):
             return
-        if any(isinstance(x, _Constant) for x in trace.outputs) or signature.mode[1] is not float64:
+        if any(isinstance(x, _Constant) for x in trace.outputs):
             return
+        checks = [*checks, Check(0, vars(dtypes), "_default_dtype", signature.mode[1])]
         returned = trees.unflatten(trace.out_spec, trace.outputs)
         self._fast.use(code, trace.tape.inputs, returned, trace.reads, checks)
 
@@ -212,11 +232,12 @@ class Jitted:
             closed, Promise(closed), Surroundings(self._func, captured),
             tuple([r.value for r in trace.reads]), tuple(outputs), out_spec, len(results),
         )  # fmt: skip
-        computed = self._run(trace_of_it, given.inputs)
-        if computed is None:
-            raise TapeError("jit: the function changes what it uses while it runs")
-        with _LOCK:
-            self._traces.setdefault(given.signature, []).insert(0, trace_of_it)
+        computed, reads = self._computed(trace_of_it, [*given.inputs, *captured])
+        if all(map(_agree, reads, trace_of_it.reads)):  # else it is for this call only
+            # Compiled code adds in another order: what it computes is what it is to find again.
+            trace_of_it = trace_of_it._replace(reads=tuple(map(np.copy, reads)))
+            with _LOCK:
+                self._traces.setdefault(given.signature, []).insert(0, trace_of_it)
         return trace_of_it, computed
 
     def _note(self, signature: Signature) -> None:
@@ -263,6 +284,41 @@ class Jitted:
         [2]
         """
         return [trace.tape for traces in self._traces.values() for trace in reversed(traces)]
+
+
+def _both(
+    func: Callable[..., Any], numbers: Iterable[int], names: Iterable[str]
+) -> tuple[frozenset[int], frozenset[str]]:
+    """Static arguments by number and by name, as each may be given either way."""
+    numbers, names = frozenset(numbers), frozenset(names)
+    try:
+        parameters = inspect.signature(func).parameters.values()
+    except (TypeError, ValueError):
+        return numbers, names
+    kinds = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
+    places = [p.name for p in parameters if p.kind in kinds]
+    named = {places[n] for n in numbers if 0 <= n < len(places)}
+    return numbers | {i for i, name in enumerate(places) if name in names}, names | named
+
+
+def _memory_of(tensor: Any) -> np.ndarray:
+    """A tensor's value as an array with its strides."""
+    array, layout = tensor._array(), record.layout_of(tensor)
+    if layout.is_contiguous:
+        return array
+    memory = np.empty(layout.span, np.uint8)
+    strided = np.ndarray(layout.shape, layout.dtype.np, memory, 0, layout.strides)
+    strided[...] = array
+    return strided
+
+
+def _agree(a: np.ndarray, b: np.ndarray) -> bool:
+    """Return True if values that were computed in two ways are the same but for rounding."""
+    if a.dtype.kind != "f":
+        return bool(np.array_equal(a, b))
+    scale = np.abs(b[np.isfinite(b)]).max(initial=0)
+    rtol = np.sqrt(np.finfo(a.dtype).eps)
+    return bool(np.allclose(a, b, rtol=rtol, atol=rtol * scale, equal_nan=True))
 
 
 def jit(

@@ -284,12 +284,16 @@ class _Lowering(Values):
             if operand.ref == SCRATCH:
                 if operand.offset not in scratch:
                     scratch[operand.offset] = Buffer(kind, instruction.scratch - operand.offset)
+                if scratch[operand.offset].kind is not kind:
+                    return None
                 return Place(scratch[operand.offset], 0)
             if operand.ref < ARGS:
                 return None
             given = places[operand.ref - ARGS]
             if isinstance(given, Number):
-                return given
+                return given if given.kind is kind else None
+            if given.buffer.kind is not kind:
+                return None
             return given._replace(offset=given.offset + operand.offset)
 
         if not step.kernel[0] and not step.nodes:

@@ -56,6 +56,8 @@ class Region:
         self.loop.in_order = True
         self.before: dict[int, int] = {}
         self.values: dict[int, tuple[Buffer, int, int]] = {}
+        #: views that are looked for: what they were taken for where they led to themselves
+        self.resolving: dict[int, tuple[Buffer, int, int] | None] = {}
 
 
 class Values:
@@ -170,12 +172,22 @@ class Values:
         step = self.tape.segment.steps[region.repeat.first + j]
         instruction = INSTRUCTIONS[step.number]
         if instruction.op.kind in (nt.VIEW, nt.WRITE, nt.ACCUMULATE):
+            if j in region.resolving:  # it shows what it showed in the repetition before
+                early = self.places.get(region.repeat.first + j - region.repeat.period)
+                if early is None:
+                    raise Irregular
+                known = region.resolving[j] = early.buffer, early.offset, 0
+                return known
+            region.resolving[j] = None
             place = self.moving(region, j, 0, step.references[0])
             if isinstance(place, Number):
                 raise Irregular
             place = self.moved(place, step.offset or 0, int(region.repeat.offsets[j]), region)
             stride = dict(place.strides).get(region.loop.number, 0)
-            known = region.values[j] = place.buffer, place.offset, stride
+            known = place.buffer, place.offset, stride
+            if region.resolving.pop(j) not in (None, known):
+                raise Irregular
+            region.values[j] = known
             return known
         if instruction.op.kind != nt.COMPUTE or len(instruction.outs) != 1:
             raise Irregular

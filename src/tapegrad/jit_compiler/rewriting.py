@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -41,11 +42,12 @@ def simplified(nodes: list[Node], outputs: list[Buffer]) -> list[Node]:
                 written[key] = written.get(key, 0) + 1
                 buffers[key] = use.access.buffer
     known: dict[int, Any] = _numbers(nodes)
+    extents = dict(_extents(nodes))
     result = []
     for node in nodes:
         for part in computes(node):
             if isinstance(part, Compute):
-                part.reads = tuple([_forwarded(x, known) for x in part.reads])
+                part.reads = tuple([_forwarded(x, known, extents) for x in part.reads])
                 _fold(part)
         one = alone(node)
         if one is not None and one.formula.name == "copy":
@@ -107,12 +109,14 @@ def _without_copies_to_outputs(nodes: list[Node], outputs: list[Buffer]) -> list
             source, target = one.reads[0], one.write
             if (
                 target.buffer.role == OUTPUT and source.buffer.role == TEMPORARY
-                and id(source.buffer) not in seen and source.strides == target.strides
+                and seen.isdisjoint((id(source.buffer), id(target.buffer)))
+                and source.strides == target.strides
                 and source.buffer.span == target.buffer.span and source.offset == 0
                 and source.buffer.kind is target.buffer.kind and _covers(node, target)
             ):  # fmt: skip
                 outputs[outputs.index(target.buffer)] = source.buffer
                 source.buffer.role, source.buffer.number = OUTPUT, target.buffer.number
+                target.buffer.role, target.buffer.number = TEMPORARY, -1  # of earlier nodes, if any
                 continue
         seen.update(id(use.access.buffer) for use in accesses(node))
         kept.append(node)
@@ -155,7 +159,15 @@ def _last_write(buffer: Buffer, node: Node, nodes: list[Node]) -> bool:
     return True
 
 
-def _forwarded(read: Any, known: dict[int, Any]) -> Any:
+def _extents(nodes: Iterable[Node]) -> Iterator[tuple[int, int]]:
+    """Iterate over the loops, with their numbers of iterations."""
+    for node in nodes:
+        if isinstance(node, Loop):
+            yield node.number, node.extent
+            yield from _extents(node.body)
+
+
+def _forwarded(read: Any, known: dict[int, Any], extents: dict[int, int]) -> Any:
     """The operand that a read of a copy may read in its place."""
     while isinstance(read, Access) and id(read.buffer) in known:
         target, source = known[id(read.buffer)]
@@ -171,6 +183,8 @@ def _forwarded(read: Any, known: dict[int, Any]) -> Any:
         pairs = [(n, source.stride(by_stride[s])) for n, s in read.strides]
         if len({by_stride[s] for _, s in read.strides}) != len(pairs):
             return read
+        if any(extents[n] > extents[by_stride[s]] for n, s in read.strides):
+            return read  # it goes on where another row begins
         read = Access(source.buffer, source.offset, tuple(sorted(p for p in pairs if p[1])))
     return read
 

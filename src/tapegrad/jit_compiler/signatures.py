@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -72,6 +73,31 @@ class Signature(NamedTuple):
         return f"({', '.join(map(shown, self.leaves))})"
 
 
+def _key(value: Any) -> Any:
+    """What a static value is compared by, to tell 1 from 1.0, and -0.0 from 0.0; NaN is itself."""
+    if isinstance(value, float):
+        return np.float64(value).tobytes()
+    if isinstance(value, complex):
+        return np.complex128(value).tobytes()
+    if isinstance(value, tuple):
+        return tuple([(type(x), _key(x)) for x in value])
+    if isinstance(value, frozenset):
+        return frozenset([(type(x), _key(x)) for x in value])
+    return value
+
+
+def _orders(tree: Any) -> Any:
+    """The orders of keys in a tree, which its structure does not tell apart."""
+    if isinstance(tree, dict):
+        return (*tree, *map(_orders, tree.values()))
+    if isinstance(tree, list | tuple):
+        parts = tuple(map(_orders, tree))
+        return parts if any(parts) else ()
+    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        return _orders([getattr(tree, f.name, None) for f in dataclasses.fields(tree)])
+    return ()
+
+
 class Arguments(NamedTuple):
     """The arguments of a call.
 
@@ -97,9 +123,7 @@ def static(value: Any) -> Static:
     TypeError
         If it has no hash.
     """
-    key = value
-    if isinstance(value, float):  # NaN is itself, and -0.0 is not 0.0
-        key = np.float64(value).tobytes()
+    key = _key(value)
     try:
         hash(key)
     except TypeError:
@@ -165,7 +189,11 @@ def arguments_of(
         for place, number in reversed(floats):
             key[place] = static(values[place])
             del inputs[number]
-    return Arguments(inputs, Signature(spec, tuple(key), (grad_mode, default)), has_tensors)
+    return Arguments(
+        inputs,
+        Signature(spec, tuple(key), (grad_mode, default, _orders([args, kwargs]))),
+        has_tensors,
+    )
 
 
 class _Box:

@@ -19,7 +19,7 @@ import numpy as np
 from ..base.dtypes import dtype
 from ..native import abi as nt
 from ..native.handle_type import AnyTensor, TensorHandle
-from ..ops.instruction import INSTRUCTIONS, Instruction, view_instruction
+from ..ops.instruction import INSTRUCTIONS, Instruction, instruction, view_instruction
 from ..ops.layout import Layout, contiguous
 from ..ops.table import TABLE
 from ..tape import recording as record
@@ -48,6 +48,15 @@ class Batch(NamedTuple):
 
     size: int
     axes: tuple[int | None, ...]
+
+
+class _Reading(Slices):
+    """The lifting of a trace onto the tape around, for values that the function reads."""
+
+    def leaf(self, slot: int) -> int:
+        """The counterpart of a leaf that was not bound: a copy, as the closed tape begins with the leaf."""
+        counterpart = super().leaf(slot)
+        return counterpart if slot in self.source.copies else self.op("clone", counterpart)
 
 
 class _Closing(Slices):
@@ -127,7 +136,10 @@ class ClosedTrace(Trace):
         self.notes_lines = notes_lines
         if notes_lines:
             self.busy[nt.BUSY_TRACED] = True  # statements come by way of `append`
+        self.lifting = _Reading(self, outer, 0)
         self.recorder, self.remedy, self.may_read = recorder, remedy, may_read
+        #: memory of which the function has arrays
+        self.exposed: set[int] = set()
         self.inputs: list[int] = []
         self.reads: list[Read] = []
         #: tensors of the surroundings, with the leaves that stand for them
@@ -201,6 +213,13 @@ class ClosedTrace(Trace):
         self.reads.append(Read(slot, np.array(value)))
         return value
 
+    def expose(self, slot: int, layout: Layout) -> np.ndarray:
+        """A copy of a slot's value, which is noted; nothing may be written into the memory, then."""
+        value = self.value(slot, layout)
+        self.exposed.add(int(self.base[slot]))
+        value.flags.writeable = False
+        return value
+
     # ------------------------------------------------------------------ results
     def close(
         self, tensors: Sequence[TensorHandle], in_spec: Any, out_spec: Any, *,
@@ -222,7 +241,9 @@ class ClosedTrace(Trace):
         if self.refused:
             self.refuse(self.refused)
         self._check()
-        results = [*(record.operand(self, t) for t in tensors), *more]
+        if not self.exposed.isdisjoint(self.versions):
+            self.refuse("writes into memory of which it has an array")
+        results = [*map(self._result, tensors), *more]
         direct = (
             None
             if batch or self.lines
@@ -258,6 +279,17 @@ class ClosedTrace(Trace):
             tuple(map(self.is_active, names)), tuple(arrays), in_spec, out_spec,
             self._lines_of(segment, places, lifting.origins),
         )  # fmt: skip
+
+    def _result(self, tensor: TensorHandle) -> int:
+        """Slot of a result: a copy of a constant, which is every run's."""
+        slot = record.operand(self, tensor)
+        base = int(self.base[slot])
+        is_constant = self.instruction_of(base).op.kind == nt.LEAF and base not in self._stand_ins
+        is_number = not self.instruction_of(base).out.ndim and not self.flags[base] & nt.VISIBLE
+        if not is_constant or is_number or base in self.copies:
+            return slot
+        clone = instruction(TABLE["clone"], (self.instruction_of(slot).out,))
+        return self.append(clone, (slot,))
 
     def _constant(self, owner: Any) -> np.ndarray:
         """Memory that the tape uses: of its own, but where what others write there is to be seen."""

@@ -57,7 +57,9 @@ def cut_trace(
     keys = {slot: key for key, slot in trace.constants.slots.items()}
     numbers = {slot: i for i, slot in enumerate(inputs)}
     written = {
-        bases[slot] for slot in range(1, n) if wanted[slot] and kinds[slot] in (nt.WRITE, nt.ACCUMULATE)
+        bases[slot]
+        for slot in range(1, n)
+        if wanted[slot] and kinds[slot] in (nt.WRITE, nt.ACCUMULATE)
     }
     at: dict[int, int] = {}
     leaves: list[Leaf] = []

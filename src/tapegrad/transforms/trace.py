@@ -77,6 +77,8 @@ class Trace(Lifted):
         self.copies: dict[int, int] = {}
         #: statement -> the source line that recorded it and those behind it, where that is noted (closing.py)
         self.lines: dict[int, str] = {}
+        #: leaves that have no values of their own
+        self._stand_ins: set[int] = set()
         self.refused = ""
         #: the refusal that the caller is told in any case
         self.error: Exception | None = None
@@ -176,7 +178,9 @@ class Trace(Lifted):
     # ------------------------------------------------------------------ tensors of the surroundings
     def _leaf(self, layout: Layout, *, active: bool, keep: Any = None) -> int:
         keep = keep if keep is not None else Storage(_ZERO, leaf=True)
-        return self.bind(_ZERO, layout, active=active, keep=keep)
+        leaf = self.bind(_ZERO, layout, active=active, keep=keep)
+        self._stand_ins.add(leaf)
+        return leaf
 
     def capture(self, tensor: TensorHandle) -> int:
         """Slot that stands for a tensor of the surroundings."""
@@ -232,8 +236,8 @@ class Trace(Lifted):
         """Raise for what would be lost, or act on the surroundings."""
         if self.retained or any(self.hooks.values()):
             self.refuse("has hooks that wait for another pass")
-        slots = self.lifting.slots
-        if any(base in slots for base in self.versions):
+        around = self._stand_ins & self.lifting.slots.keys()  # what was read is among these, too
+        if not around.isdisjoint(self.versions):
             self.refuse("writes into its arguments or its surroundings")
 
     def may_collect(self) -> bool:

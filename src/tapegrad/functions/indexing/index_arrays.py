@@ -85,6 +85,9 @@ def index_values(index: Any) -> Any:
 
 def positions(array: np.ndarray) -> Any:
     """Make a passive tensor over checked positions; nothing else may hold the array."""
+    if isinstance(array, Later):  # no values are known: there are none
+        assert not array.size
+        array = np.zeros(array.shape, np.int64)
     return record.leaf_tensor(np.ascontiguousarray(array, np.int64).reshape(array.shape), int64)
 
 
