@@ -17,12 +17,26 @@ from ..base.dtypes import bool_, dtype
 from ..native import abi as nt
 from ..native.machine_code import compiled
 from .formulas import F32, F64, I1, I8, I64, value_type, write
-from .loops import TEMPORARY, Access, Buffer, Call, Compute, Loop, Node, Number, accesses, computes
+from .loops import (
+    TEMPORARY,
+    Access,
+    Band,
+    Buffer,
+    Call,
+    Compute,
+    Loop,
+    Node,
+    Number,
+    accesses,
+    computes,
+)
 
-__all__ = ["OUTSIDE", "TABLE_HEAD", "Layout", "object_code"]
+__all__ = ["OUTSIDE", "TABLE_HEAD", "TILE", "Layout", "object_code"]
 
 #: words of the table in front of the buffers: address of `run_steps`, of the memory for temporaries
 TABLE_HEAD = 2
+#: iterations of a loop that runs tile by tile
+TILE = 1024
 #: returned where a number was outside of the range of a formula: slower code has to do it all again
 OUTSIDE = -1
 P8 = I8.as_pointer()
@@ -202,13 +216,39 @@ class _Function:
         """Write the code of a node."""
         if isinstance(node, Loop):
             self.loop(node, around)
+        elif isinstance(node, Band):
+            self.band(node)
         elif isinstance(node, Compute):
             self.compute(node, around)
         else:
             self.call(node)
 
-    def loop(self, node: Loop, around: tuple[Loop, ...]) -> None:
-        """Write a loop."""
+    def band(self, node: Band) -> None:
+        """Write loops that run tile by tile."""
+        b = self.builder
+        loops = [part for part in node.body if isinstance(part, Loop)]
+        total = max(part.extent + lag for part, lag in zip(loops, node.lags, strict=True))
+        before = b.block
+        body, after = (self.function.append_basic_block(name) for name in ("tile", "tiled"))
+        b.branch(body)
+        b.position_at_end(body)
+        start = b.phi(I64)
+        start.add_incoming(ir.Constant(I64, 0), before)
+        for part, lag in zip(loops, node.lags, strict=True):
+            low = b.sub(start, ir.Constant(I64, lag))
+            high = b.add(low, ir.Constant(I64, TILE))
+            zero, extent = ir.Constant(I64, 0), ir.Constant(I64, part.extent)
+            low = b.select(b.icmp_signed("<", low, zero), zero, low)
+            high = b.select(b.icmp_signed("<", high, extent), high, extent)
+            with b.if_then(b.icmp_signed("<", low, high)):
+                self.loop(part, (), low, high)
+        following = b.add(start, ir.Constant(I64, TILE))
+        start.add_incoming(following, b.block)
+        b.cbranch(b.icmp_signed("<", following, ir.Constant(I64, total)), body, after)
+        b.position_at_end(after)
+
+    def loop(self, node: Loop, around: tuple[Loop, ...], low: Any = None, high: Any = None) -> None:
+        """Write a loop; from `low` to `high`, if these are given."""
         b = self.builder
         before = b.block
         body = self.function.append_basic_block("loop")
@@ -216,13 +256,14 @@ class _Function:
         b.branch(body)
         b.position_at_end(body)
         index = b.phi(I64)
-        index.add_incoming(ir.Constant(I64, 0), before)
+        index.add_incoming(ir.Constant(I64, 0) if low is None else low, before)
         self.indices[node.number] = index
         for part in node.body:
             self.node(part, (*around, node))
         following = b.add(index, ir.Constant(I64, 1), flags=("nsw", "nuw"))
+        stop = ir.Constant(I64, node.extent) if high is None else high
         index.add_incoming(following, b.block)
-        b.cbranch(b.icmp_signed("<", following, ir.Constant(I64, node.extent)), body, after)
+        b.cbranch(b.icmp_signed("<", following, stop), body, after)
         b.position_at_end(after)
 
     def compute(self, node: Compute, around: tuple[Loop, ...]) -> None:

@@ -16,9 +16,9 @@ from ..ops.layout import Layout
 from ..tape.failures import failed
 from ..transforms.closed_tape import ClosedTape
 from ..transforms.simplify import simplified as simplified_tape
-from .code import OUTSIDE, TABLE_HEAD, object_code
+from .code import OUTSIDE, TABLE_HEAD, TILE, object_code
 from .contraction import contracted, merged, parted
-from .fusion import fused
+from .fusion import banded, fused
 from .loop_program import Program, text
 from .lowering import lowered
 from .ordering import distributed, with_sums
@@ -47,7 +47,7 @@ def optimised(tape: ClosedTape) -> Program:
     for _ in range(3):  # what a copy of a number is computed with may be one itself
         nodes = simplified(nodes, program.outputs)
     nodes = fused(parted(pruned(nodes)))
-    program.nodes = merged(contracted(nodes))
+    program.nodes = banded(merged(contracted(nodes)), TILE)
     return program
 
 

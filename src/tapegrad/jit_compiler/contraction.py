@@ -9,7 +9,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .loops import TEMPORARY, Access, Buffer, Call, Compute, Loop, Node, Use, accesses, computes
+from .loops import (
+    TEMPORARY,
+    Access,
+    Band,
+    Buffer,
+    Call,
+    Compute,
+    Loop,
+    Node,
+    Use,
+    accesses,
+    computes,
+)
 
 __all__ = ["contracted", "merged", "parted"]
 
@@ -47,6 +59,7 @@ def parted(nodes: list[Node]) -> list[Node]:
             for part in node.body:
                 visit(part, {**inside, node.number: node.extent})
             return
+        assert not isinstance(node, Band)
         lows = {u.access: u.low for u in accesses(node, inside)}
 
         def new(x: Any) -> Any:
@@ -75,6 +88,7 @@ def contracted(nodes: list[Node]) -> list[Node]:
             if isinstance(node, Loop):
                 visit(node.body, (*path, node))
                 continue
+            assert not isinstance(node, Band)
             for use in accesses(node):
                 key = id(use.access.buffer)
                 if use.access.buffer.role == TEMPORARY:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .loops import Access, Compute, Loop, Node, Number, Use, accesses, computes
+from .loops import Access, Band, Compute, Loop, Node, Number, Use, accesses, computes, new_loop
 from .rewriting import alone
 
-__all__ = ["Uses", "fused", "pairs", "rename"]
+__all__ = ["Uses", "banded", "fused", "pairs", "rename"]
 
 #: nodes that are looked back at, and computes in a loop at most
 REACH, LARGEST = 200, 1000
@@ -172,9 +172,98 @@ def _sunk(result: list[Node], uses: list[Uses]) -> list[Node]:
             rename(node.body, node.number, user.number)
             user.body[:0] = node.body
             uses[users[0]] = Uses(user)
-        else:
-            kept.append(node)
+            continue
+        rest = _filled_in(node, user) if isinstance(user, Loop) and innermost else None
+        kept += [node] if rest is None else rest
+        if rest is not None:
+            assert isinstance(user, Loop)
+            uses[users[0]] = Uses(user)
     return kept
+
+
+def _filled_in(fill: Loop, user: Loop) -> list[Node] | None:
+    """Let a shorter loop fill the part of memory that it goes over; what fills the rest is left.
+
+    None if the loop uses other parts, too.
+    """
+    part = fill.body[0]
+    if not isinstance(part, Compute) or user.in_order or user.extent >= fill.extent:
+        return None
+    buffer, step = part.write.buffer, part.write.stride(fill.number)
+    places = {u.access for u in accesses(user) if u.access.buffer is buffer}
+    if len(places) != 1:
+        return None
+    (place,) = places
+    ahead, odd = divmod(place.offset - part.write.offset, step)
+    if (
+        odd
+        or place.strides != ((user.number, step),)
+        or part.write.strides != ((fill.number, step),)
+    ):
+        return None
+    behind = fill.extent - ahead - user.extent
+    if ahead < 0 or behind < 0:
+        return None
+    user.body.insert(0, Compute(part.formula, part.reads, place, part.result))
+    rest: list[Node] = []
+    for first, count in ((0, ahead), (ahead + user.extent, behind)):
+        if count:
+            loop = new_loop(count)
+            write = Access(buffer, part.write.offset + first * step, ((loop.number, step),))
+            loop.body.append(Compute(part.formula, part.reads, write, part.result))
+            rest.append(loop)
+    return rest
+
+
+# --------------------------------------------------------------------------- tiles
+def banded(nodes: list[Node], tile: int) -> list[Node]:
+    """Let long loops that follow each other run tile by tile, so that what passes stays in the cache."""
+    result: list[Node] = []
+    for node in nodes:
+        before = result[-1] if result else None
+        if _is_flat(node, tile) and (isinstance(before, Band) or _is_flat(before, tile)):
+            assert isinstance(node, Loop)
+            band = before if isinstance(before, Band) else Band([before], [0])  # type: ignore[list-item]
+            lag = _lag(band, node, tile)
+            if lag is not None:
+                band.body.append(node)
+                band.lags.append(lag)
+                result[-1] = band
+                continue
+        result.append(node)
+    return result
+
+
+def _is_flat(node: Node | None, tile: int) -> bool:
+    return (
+        isinstance(node, Loop)
+        and not node.in_order
+        and node.extent >= 8 * tile
+        and _is_innermost(node)
+    )
+
+
+def _lag(band: Band, loop: Loop, tile: int) -> int | None:
+    """Number of iterations that a loop has to be behind the first of a band; None if it cannot be in it."""
+    mine, needed = Uses(loop), 0
+    for part, lag in zip(band.body, band.lags, strict=True):
+        assert isinstance(part, Loop)
+        if abs(part.extent - loop.extent) > tile:
+            return None
+        for one, other in pairs(Uses(part), mine):
+            if not one.meets(other):
+                continue
+            s = one.access.stride(part.number)
+            if s != other.access.stride(loop.number) or s <= 0 or one.outer != other.outer:
+                return None
+            reach_a, reach_b = s * (part.extent - 1), s * (loop.extent - 1)
+            # of iterations i of the part and j of the loop that touch the same bytes, k = i - j
+            most = -((one.low - (other.high - reach_b)) // s) - 1
+            least = (other.low - (one.high - reach_a)) // s + 1
+            if least <= most:
+                needed = max(needed, lag + max(most, 0))
+        needed = max(needed, lag)
+    return needed if needed <= tile // 2 else None
 
 
 def rename(body: list[Node], old: int, new: int) -> None:

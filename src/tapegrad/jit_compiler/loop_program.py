@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .loops import Buffer, Compute, Loop, Node, Number
+from .loops import Band, Buffer, Compute, Loop, Node, Number
 
 __all__ = ["Program", "text"]
 
@@ -51,6 +51,10 @@ def text(program: Program) -> str:
             loops[node.number] = f"i{len(loops)}"
             order = " in order" if node.in_order else ""
             lines.append(f"{pad}for {loops[node.number]} in {node.extent}{order}:")
+            for part in node.body:
+                put(part, depth + 1)
+        elif isinstance(node, Band):
+            lines.append(f"{pad}tiles, {node.lags}:")
             for part in node.body:
                 put(part, depth + 1)
         elif isinstance(node, Compute):

@@ -19,7 +19,7 @@ from ..base.dtypes import dtype
 from ..ops.instruction import Instruction
 
 __all__ = [
-    "Access", "Buffer", "Call", "Compute", "Formula", "Loop", "Node", "Number", "accesses", "computes",
+    "Access", "Band", "Buffer", "Call", "Compute", "Formula", "Loop", "Node", "Number", "accesses", "computes",
     "new_loop",
 ]  # fmt: skip
 
@@ -149,7 +149,18 @@ class Loop:
     in_order: bool = False
 
 
-Node: TypeAlias = "Loop | Compute | Call"
+@dataclass(eq=False, slots=True)
+class Band:
+    """Loops that run tile by tile: a tile of the first, a tile of the second, and so on.
+
+    A loop is `lags` iterations behind the first one: what it needs of the others is done by then.
+    """
+
+    body: list[Node]
+    lags: list[int]
+
+
+Node: TypeAlias = "Loop | Band | Compute | Call"
 
 
 def new_loop(extent: int, body: list[Node] | None = None) -> Loop:
@@ -159,7 +170,7 @@ def new_loop(extent: int, body: list[Node] | None = None) -> Loop:
 
 def computes(node: Node) -> Iterator[Compute | Call]:
     """Iterate over what is computed inside of a node, in order."""
-    if isinstance(node, Loop):
+    if isinstance(node, Loop | Band):
         for part in node.body:
             yield from computes(part)
     else:
@@ -187,8 +198,9 @@ class Use(NamedTuple):
 def accesses(node: Node, inside: dict[int, int] | None = None) -> Iterator[Use]:
     """Iterate over the uses of memory inside of a node, with the bytes that its loops cover."""
     inside = inside or {}
-    if isinstance(node, Loop):
-        inside = {**inside, node.number: node.extent}
+    if isinstance(node, Loop | Band):
+        if isinstance(node, Loop):
+            inside = {**inside, node.number: node.extent}
         for part in node.body:
             yield from accesses(part, inside)
     elif isinstance(node, Compute):

@@ -14,6 +14,7 @@ from .loops import (
     OUTPUT,
     TEMPORARY,
     Access,
+    Band,
     Buffer,
     Call,
     Compute,
@@ -215,7 +216,7 @@ def pruned(nodes: list[Node]) -> list[Node]:
                     if not node.body:
                         changed = True
                         continue
-                elif is_dead(node):
+                elif not isinstance(node, Band) and is_dead(node):
                     changed = True
                     continue
                 kept.append(node)

@@ -32,7 +32,10 @@ DEPTH, MOST, LONGEST = 4, 4096, 1024
 #: types of which two objects are the same value if they are written alike
 _SIMPLE = (int, float, bool, str, bytes, complex, type(None), range, slice, np.generic)
 #: packages whose values and functions are not looked at
-_LIBRARIES = {"tapegrad", "numpy", "scipy", *sys.stdlib_module_names} - {"__main__"}
+_LIBRARIES = {
+    "tapegrad", "numpy", "scipy", "numba", "llvmlite", "optree", "jax", "jaxlib", "torch", "autograd", "casadi",
+    "pandas", "matplotlib", "sklearn", "tqdm", "pytest", *sys.stdlib_module_names,
+} - {"__main__"}  # fmt: skip
 #: methods that no operator calls
 _NOT_IMPLIED = {
     "__init__",

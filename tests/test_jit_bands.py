@@ -1,0 +1,66 @@
+"""Loops that run tile by tile: shifted reads and sums, at lengths around those of tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tapegrad as tg
+from tapegrad.jit_compiler import code, compiled_tape
+from tapegrad.jit_compiler.loops import Band
+
+
+def _products_of_differences(x: Any) -> Any:
+    return ((x[1:] - x[:-1]) ** 2 * x[1:]).sum()
+
+
+def _neighbours_of_neighbours(x: Any) -> Any:
+    y = x[1:] * x[:-1]
+    z = y[1:] - y[:-1]
+    return ((z[1:] * z[:-1]) ** 2).sum() + y.sum()
+
+
+def _two_apart(x: Any) -> Any:
+    return ((x[2:] * x[:-2]).sin() + x[1:-1]).sum()
+
+
+def _backwards(x: Any) -> Any:
+    return (x.flip(0)[1:] * x[:-1]).sum()
+
+
+PROGRAMS = [_products_of_differences, _neighbours_of_neighbours, _two_apart, _backwards]
+
+
+@pytest.fixture
+def short_tiles(monkeypatch: pytest.MonkeyPatch) -> list[Band]:
+    """Tiles of eight; the bands that there were."""
+    bands: list[Band] = []
+
+    def noted(nodes: Any, tile: int) -> Any:
+        result = banded(nodes, tile)
+        bands.extend(node for node in result if isinstance(node, Band))
+        return result
+
+    banded = compiled_tape.banded
+    monkeypatch.setattr(code, "TILE", 8)
+    monkeypatch.setattr(compiled_tape, "TILE", 8)
+    monkeypatch.setattr(compiled_tape, "banded", noted)
+    return bands
+
+
+@pytest.mark.parametrize("n", [64, 65, 71, 100, 129])
+@pytest.mark.parametrize("function", PROGRAMS)
+def test_tiles(short_tiles: list[Band], function: Callable[[Any], Any], n: int) -> None:
+    x = np.random.default_rng(n).normal(size=n)
+    programs = (
+        tg.value_and_grad(function),
+        lambda x: tg.jvp(tg.grad(function), (x,), (x + 1,)),
+        lambda x: (tg.jacobian(tg.grad(function))(x),),
+    )
+    for program in programs:
+        for a, b in zip(tg.jit(program)(x), program(tg.tensor(x)), strict=True):
+            np.testing.assert_allclose(a, b.detach().numpy(), rtol=1e-11, atol=1e-11)
+    assert short_tiles or function is _backwards
