@@ -81,6 +81,10 @@ def test_the_tour_times_a_gradient(toured: str) -> None:
     assert spans["together"] == pytest.approx(parts, abs=0.2)
 
 
+def test_the_tour_times_a_compiled_gradient(toured: str) -> None:
+    assert re.search(r"^compiled +\d+\.\d$", toured, re.M)
+
+
 @pytest.mark.usefixtures("toured")
 def test_a_warm_tour_does_without_numba() -> None:
     done = run("-c", WATCHED)

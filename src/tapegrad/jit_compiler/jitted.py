@@ -281,7 +281,7 @@ class Jitted:
         >>> f = tg.jit(lambda x: x + 1)
         >>> _ = f(tg.ones(2))
         >>> [len(tape) for tape in f.tapes()]
-        [2]
+        [1]
         """
         return [trace.tape for traces in self._traces.values() for trace in reversed(traces)]
 
@@ -327,23 +327,33 @@ def jit(
 ) -> Any:  # fmt: skip
     """Return a function that does what `func` does, recorded once a signature and compiled.
 
+    A signature is the structure of the arguments, the dtypes and shapes of tensors, arrays and floats, and
+    the values of all else (ints, texts, None). Tensors that the function uses from around it are looked up
+    anew in each call, other values there are compared. A value that it reads (``if x.sum() > 0``) is compared
+    as well; where it is another one, the function is recorded again, so no result is that of another way.
+    docs/jit.md has the details, and errors with what to do.
+
     Parameters
     ----------
     func : callable
-        Takes and returns tensors, arrays and numbers, nested as it likes.
+        Takes and returns tensors, arrays and numbers, nested as it likes. Without it, `jit` returns a
+        decorator.
     static_argnums, static_argnames : int, str, or sequences of them
-        Arguments whose values belong to the signature.
+        Arguments whose values belong to the signature; they need a hash.
 
     Returns
     -------
     Jitted
-        Arrays in, arrays out; Tensors in, Tensors out.
+        Arrays in, arrays out; Tensors in, Tensors out. `Jitted.explain` says why there was each recording,
+        `Jitted.tapes` returns the tapes.
 
     Raises
     ------
+    TypeError
+        If `func` is no function; in a call, for a static argument that is a tensor or has no hash.
     TapeError
-        When it is called: if the function writes into its arguments or its surroundings, or draws random
-        numbers.
+        In a call: if the function writes into its arguments or its surroundings, draws random numbers, or
+        does something else that cannot be repeated.
 
     Examples
     --------
@@ -352,6 +362,16 @@ def jit(
     >>> step = tg.jit(tg.value_and_grad(lambda x: (x * x).sum()))
     >>> step(np.array([1.0, 2.0]))
     (array(5.), array([2., 4.]))
+
+    >>> @tg.jit
+    ... def halved(x):
+    ...     while x.sum() > 1:
+    ...         x = x / 2
+    ...     return x
+    >>> halved(np.array([1.0, 2.0])), halved(np.array([4.0, 3.0]))
+    (array([0.25, 0.5 ]), array([0.5  , 0.375]))
+    >>> len(halved.tapes())
+    2
     """
     if func is None:
         return functools.partial(

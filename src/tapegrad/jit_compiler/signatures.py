@@ -74,7 +74,7 @@ class Signature(NamedTuple):
 
 
 def _key(value: Any) -> Any:
-    """Return the key by which a static value is compared, to tell 1 from 1.0, and -0.0 from 0.0; NaN is itself."""
+    """Key by which a static value is compared, to tell 1 from 1.0, and -0.0 from 0.0; NaN is itself."""
     if isinstance(value, float):
         return np.float64(value).tobytes()
     if isinstance(value, complex):
