@@ -87,3 +87,22 @@ def test_a_residual_that_was_written_is_an_error(
         y = func.vmap(function)(x)
         with pytest.raises(RuntimeError, match="modified by an inplace operation"):
             tg.autograd.grad(y, x, tg.ones_like(y))
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+@pytest.mark.parametrize("make", [lambda x: tg.zeros_like(x[0]), lambda x: tg.tensor(0.0)])
+def test_a_number_that_is_written_is_no_other_number(make: Callable[[Any], Any], times: int) -> None:
+    """Zeros that a function fills are not the zero that it multiplies by."""
+
+    def function(x: Any) -> tuple[Any, Any]:
+        nothing, filled = x[0] * 0.0, make(x)
+        filled.fill_(0.4)
+        filled.mul_(2.0)
+        return nothing + x[1] * 0.4, filled + x[2] * 2.0
+
+    x = tg.arange(6.0).reshape(2, 3)
+    expected = [tg.stack(results) for results in zip(*map(function, x), strict=True)]
+    for transform in (tg.vmap, lambda f: tg.vmap(tg.jit(f)), lambda f: tg.jit(tg.vmap(f))):
+        mapped = transform(function)
+        for _ in range(times):
+            assert [r.tolist() for r in mapped(x)] == [e.tolist() for e in expected]

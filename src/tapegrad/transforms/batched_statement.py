@@ -135,7 +135,9 @@ class Lifting:
         owner = self.source.owned[slot]
         array = getattr(owner, "array", owner)
         if not layout.ndim:
-            return self.constant(array.reshape(()).item(), layout.dtype)
+            number = self.constant(array.reshape(()).item(), layout.dtype)
+            # A number's slot is that of all its uses: what is written is a copy.
+            return self.op("clone", number) if slot in self.source.versions else number
         return self.target.bind(array, layout, active=False)
 
     # ------------------------------------------------------------------ one statement

@@ -96,7 +96,10 @@ class _Closing(Slices):
         if slot in source.versions:
             if source.flags[slot] & nt.VISIBLE:
                 source.refuse("writes into memory that others can see")
-            return self.op("clone", super().leaf(slot))  # as every run begins with it
+            counterpart = super().leaf(slot)
+            if source.instruction_of(slot).out.ndim:  # else it is one already
+                counterpart = self.op("clone", counterpart)  # as every run begins with it
+            return counterpart
         if not (source.leaves.get(slot) or source.flags[slot] & nt.VISIBLE):
             return super().leaf(slot)
         owner, target = source.owned[slot], self.target
