@@ -91,7 +91,9 @@ def test_a_residual_that_was_written_is_an_error(
 
 @pytest.mark.parametrize("times", [1, 2, 3])
 @pytest.mark.parametrize("make", [lambda x: tg.zeros_like(x[0]), lambda x: tg.tensor(0.0)])
-def test_a_number_that_is_written_is_no_other_number(make: Callable[[Any], Any], times: int) -> None:
+def test_a_number_that_is_written_is_no_other_number(
+    make: Callable[[Any], Any], times: int
+) -> None:
     """Zeros that a function fills are not the zero that it multiplies by."""
 
     def function(x: Any) -> tuple[Any, Any]:

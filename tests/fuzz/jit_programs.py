@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 import tapegrad as tg
+from tapegrad.jit_compiler.background import finish
 
 from .jit_statements import block
 
@@ -25,6 +26,8 @@ ENVIRONMENT = None
 LARGEST, SLOWEST = 200_000, 1.0
 #: relative to the largest magnitude
 RTOL = 1e-12
+#: magnitude at least: what should cancel is rounding
+SMALL = 1e-2
 #: a difference is no evidence if inputs that differ in the last bits move results by more than so much of it
 SENSITIVE = 0.01
 DIMS = (1, 2, 2, 3, 3, 5, 5, 17)
@@ -231,7 +234,7 @@ def _difference(a: np.ndarray, b: np.ndarray) -> float:
         return np.inf
     if not finite.any():
         return 0.0
-    scale = max(float(np.abs(b[finite]).max()), 1e-280)
+    scale = max(float(np.abs(b[finite]).max()), SMALL)
     with np.errstate(all="ignore"):
         return float(np.abs(a[finite].astype(float) - b[finite]).max() / scale)
 
@@ -279,6 +282,10 @@ def verdict_of(case: Case) -> tuple[str, str]:
         if isinstance(expected, Exception):
             return "WRONG", f"call {n}: no error, without jit {expected!r}"
         found = _leaves(found)
+        finish()
+        for trace in (t for traces in compiled._traces.values() for t in traces):
+            if trace.promise.error is not None:
+                return "WRONG", f"call {n}: no code, {trace.promise.error!r}"
         if any(a.tobytes() != b.tobytes() for a, b in zip(given, arrays, strict=True)):
             return "WRONG", f"call {n}: an argument was written"
         if len(found) != len(expected):

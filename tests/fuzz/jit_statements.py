@@ -223,7 +223,7 @@ def branch(values: Values, name: str) -> list[str]:
         return lines
     if what < 0.8:
         return [f"{name} = {x} * 1.0", f"for i in range(int(({y} > 0).sum()) % 9):", f"    {name} = tg.tanh({name} + 0.3 * i) * {x}"]  # fmt: skip
-    return [f"{name} = {x} * 0.5", f"while ({name} * {name}).sum() > 0.3 and {name}.numel():", f"    {name} = {name} * 0.6"]  # fmt: skip
+    return [f"{name}, i = {x} * 0.5, 0", f"while ({name} * {name}).sum() > 0.3 and i < 20:", f"    {name}, i = {name} * 0.6, i + 1"]  # fmt: skip
 
 
 # ------------------------------------------------------------------ loops

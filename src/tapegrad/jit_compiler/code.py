@@ -125,6 +125,7 @@ class _Function:
         self.start = self.function.append_basic_block("start")
         self.variables: dict[tuple[int, int], Any] = {}
         self.indices: dict[int, Any] = {}
+        self.extents: dict[int, int] = {}
         self.builder = ir.IRBuilder(self.function.append_basic_block("code"))
         first = self.builder.block
         #: the variable that says whether all formulas held so far; None while none may not
@@ -183,6 +184,21 @@ class _Function:
         b, kind = self.builder, operand.buffer.kind
         size = kind.itemsize
         width = operand.buffer.identity * size
+        one, zero = (ir.Constant(value_type(kind), x) for x in (1.0, 0.0))
+        reach = operand.offset % width + sum(
+            s % width * (self.extents[n] - 1) for n, s in operand.strides
+        )
+        if reach >= width or any(
+            s < 0 for _, s in operand.strides
+        ):  # columns go on in the next row
+            place: Any = ir.Constant(I64, operand.offset // size)
+            for number, stride in operand.strides:
+                moved = b.mul(
+                    self.indices[number], ir.Constant(I64, stride // size), flags=("nsw",)
+                )
+                place = b.add(place, moved, flags=("nsw",))
+            rest = b.urem(place, ir.Constant(I64, operand.buffer.identity + 1))
+            return b.select(b.icmp_signed("==", rest, ir.Constant(I64, 0)), one, zero)
         row, column = (
             ir.Constant(I64, x) for x in (operand.offset // width, operand.offset % width // size)
         )
@@ -196,7 +212,6 @@ class _Function:
                     row = b.add(row, moved, flags=("nsw",))
                 else:
                     column = b.add(column, moved, flags=("nsw",))
-        one, zero = (ir.Constant(value_type(kind), x) for x in (1.0, 0.0))
         return b.select(b.icmp_signed("==", row, column), one, zero)
 
     def store(self, value: Any, access: Access, kind: dtype) -> None:
@@ -257,7 +272,7 @@ class _Function:
         b.position_at_end(body)
         index = b.phi(I64)
         index.add_incoming(ir.Constant(I64, 0) if low is None else low, before)
-        self.indices[node.number] = index
+        self.indices[node.number], self.extents[node.number] = index, node.extent
         for part in node.body:
             self.node(part, (*around, node))
         following = b.add(index, ir.Constant(I64, 1), flags=("nsw", "nuw"))

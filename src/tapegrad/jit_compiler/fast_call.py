@@ -7,6 +7,7 @@ used last.
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import import_module
@@ -20,7 +21,7 @@ from ..native.machine_code import entry
 from ..ops.layout import Layout
 from ..tape.memory_views import address_of
 from .compiled_tape import CompiledTape
-from .surroundings import ABSENT, Check
+from .used_values import Check
 
 __all__ = ["FastCall", "steps_of"]
 
@@ -85,6 +86,7 @@ class FastCall:
 
     def __init__(self, slow: Callable[..., Any]) -> None:
         self._words = np.zeros(nt.J_WIDTH, np.int64)
+        self._filling = threading.Lock()
         self._slow, self._kept = slow, tuple[Any, ...]()
         self._rows: np.ndarray | None = None
         self._words[nt.J_SLOW] = id(slow)
@@ -113,9 +115,20 @@ class FastCall:
         places : sequence of Check
             What the function uses.
         """
-        words = self._words
-        if words[nt.J_BUSY]:  # another thread runs what is there
+        if not self._filling.acquire(blocking=False):  # another thread does this
             return
+        try:
+            if not self._words[nt.J_BUSY]:  # else another thread runs what is there
+                self._fill(compiled, inputs, returned, reads, places)
+        finally:
+            self._filling.release()
+
+    def _fill(
+        self, compiled: CompiledTape, inputs: Sequence[Layout], returned: Any, reads: Sequence[np.ndarray],
+        places: Sequence[Check],
+    ) -> None:  # fmt: skip
+        """Fill the words, as nobody else does meanwhile."""
+        words = self._words
         words[nt.J_READY] = 0
         steps = steps_of(returned)
         layouts = compiled.outputs[: len(compiled.outputs) - len(reads)]
@@ -148,9 +161,8 @@ class FastCall:
             guard_rows[i] = guard.ctypes.data, read.ctypes.data, read.nbytes
             table[compiled.output_word(len(layouts) + i)] = guard.ctypes.data
         place_rows = np.zeros((len(places) + 1, nt.J_PLACE), np.int64)
-        for i, (kind, owner, key, value) in enumerate(places):
-            expected = 0 if value is ABSENT else value if kind == 3 else id(value)
-            place_rows[i] = kind, id(owner), key if kind == 2 else id(key), expected
+        for i, place in enumerate(places):
+            place_rows[i] = place.row()
         result = np.array([len(steps), *steps], np.int64)
         self._let_go()
         self._rows = output_rows

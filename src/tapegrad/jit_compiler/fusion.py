@@ -54,9 +54,7 @@ def pairs(a: Uses, b: Uses, *, with_sums: bool = False) -> Iterable[tuple[Use, U
 
 def depends(later: Uses, earlier: Uses) -> bool:
     """Return True if two nodes have to stay in this order."""
-    return any(
-        one.low < other.high and other.low < one.high for one, other in pairs(earlier, later)
-    )
+    return any(one.meets(other) for one, other in pairs(earlier, later))
 
 
 def may_join(first: Loop, second: Loop, a: Uses, b: Uses, *, innermost: bool) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -25,15 +24,15 @@ from ..tape.user_code import call_user
 from ..transforms.closed_tape import ClosedTape
 from ..transforms.closing import ClosedTrace, recording
 from .background import Promise
+from .compiled_tape import CompiledTape
 from .fast_call import FastCall
-from .signatures import Arguments, Signature, arguments_of, difference, values_of
-from .surroundings import Check, Surroundings
+from .signatures import Arguments, Signature, arguments_of, both_ways, difference, values_of
+from .surroundings import Surroundings
 from .tracing import as_input
+from .used_values import ITEM, Check
 
 __all__ = ["Jitted", "compile", "jit"]
 
-#: held while a trace is added
-_LOCK = new_lock()
 #: traces of one signature after which a warning says so
 MANY = 8
 RANDOM = (
@@ -48,6 +47,20 @@ class _Constant(NamedTuple):
     value: Any
 
 
+class Known:
+    """The values that a function read when it was recorded.
+
+    Attributes
+    ----------
+    reads : tuple of ndarray
+    is_compiled : bool
+        Whether compiled code computed them, whose sums may differ in the last bit.
+    """
+
+    def __init__(self, reads: tuple[np.ndarray, ...]) -> None:
+        self.reads, self.is_compiled = reads, False
+
+
 class Trace(NamedTuple):
     """A tape for a signature, and all that must hold for it to be the right one.
 
@@ -58,7 +71,7 @@ class Trace(NamedTuple):
     promise : Promise
         Of its code.
     surroundings : Surroundings
-    reads : tuple of ndarray
+    known : Known
         What those values were.
     outputs : tuple
         For each leaf of what the function returned the number of a result, or a `_Constant`.
@@ -70,10 +83,14 @@ class Trace(NamedTuple):
     tape: ClosedTape
     promise: Promise
     surroundings: Surroundings
-    reads: tuple[np.ndarray, ...]
+    known: Known
     outputs: tuple[Any, ...]
     out_spec: Any
     results: int
+
+
+#: held while a trace is added
+_LOCK = new_lock()
 
 
 class Jitted:
@@ -97,7 +114,7 @@ class Jitted:
     ) -> None:
         functools.update_wrapper(self, func)
         self._func = func
-        self._static, self._names = _both(func, static_argnums, static_argnames)
+        self._static, self._names = both_ways(func, static_argnums, static_argnames)
         self._traces: dict[Signature, list[Trace]] = {}
         self._reasons: list[str] = []
         # A cycle, which the collector breaks: the C function calls this object.
@@ -109,10 +126,10 @@ class Jitted:
     def __reduce__(self) -> Any:
         """Pickle the function: by its name, where that stands for this object."""
         names = getattr(self._func, "__module__", None), getattr(self._func, "__qualname__", "")
-        value: Any = sys.modules.get(names[0] or "")
+        named: Any = sys.modules.get(names[0] or "")
         for name in names[1].split("."):
-            value = getattr(value, name, None)
-        return names[1] if value is self else (Jitted, (self._func, self._static, self._names))
+            named = getattr(named, name, None)
+        return names[1] if named is self else (Jitted, (self._func, self._static, self._names))
 
     def __copy__(self) -> Jitted:
         return self
@@ -138,7 +155,7 @@ class Jitted:
             try:
                 results = self._run(trace, given.inputs)
             except Exception:
-                if not trace.reads:
+                if not trace.known.reads:
                     raise
                 continue  # perhaps the function goes another way: then it is recorded anew, or fails
             if results is not None:
@@ -153,13 +170,27 @@ class Jitted:
         captured = trace.surroundings.tensors()
         if captured is None:
             return None
-        results, reads = self._computed(trace, [*inputs, *captured])
-        same = all(a.tobytes() == b.tobytes() for a, b in zip(reads, trace.reads, strict=True))
-        return results if same else None
-
-    def _computed(self, trace: Trace, given: Sequence[Any]) -> tuple[list[Any], list[np.ndarray]]:
-        """Results of a trace, and the values that its function read."""
+        given = [*inputs, *captured]
         code = None if True in trace.tape.active else trace.promise.compiled
+        results, reads = self._computed(trace, given, code)
+        if _are_same(reads, trace.known.reads):
+            return results
+        if (
+            code is None
+            or trace.known.is_compiled
+            or not all(map(_agree, reads, trace.known.reads))
+        ):
+            return None
+        # The first run of compiled code, which adds in another order: is it of the values that were read?
+        if not _are_same(self._computed(trace, given, None)[1], trace.known.reads):
+            return None
+        trace.known.reads, trace.known.is_compiled = tuple(map(np.copy, reads)), True
+        return results
+
+    def _computed(
+        self, trace: Trace, given: Sequence[Any], code: CompiledTape | None
+    ) -> tuple[list[Any], list[np.ndarray]]:
+        """Results of a trace, and the values that its function read."""
         if code is None:
             results = trace.tape.run([x if record.is_tensor(x) else as_input(x) for x in given])
             reads = [x.detach().numpy() for x in results[trace.results :]]
@@ -175,9 +206,11 @@ class Jitted:
             return
         if any(isinstance(x, _Constant) for x in trace.outputs):
             return
-        checks = [*checks, Check(0, vars(dtypes), "_default_dtype", signature.mode[1])]
+        if trace.known.reads and not trace.known.is_compiled:
+            return
+        checks = [*checks, Check(ITEM, vars(dtypes), "_default_dtype", signature.mode[1])]
         returned = trees.unflatten(trace.out_spec, trace.outputs)
-        self._fast.use(code, trace.tape.inputs, returned, trace.reads, checks)
+        self._fast.use(code, trace.tape.inputs, returned, trace.known.reads, checks)
 
     def _returned(self, trace: Trace, results: list[Any], has_tensors: bool) -> Any:
         """The function's result, put together of the tape's."""
@@ -191,7 +224,7 @@ class Jitted:
             if as_tensors and not record.is_tensor(value):
                 value = record.leaf_tensor(value, from_numpy_dtype(value.dtype))
             elif not as_tensors and record.is_tensor(value):
-                value = value.detach().numpy()
+                value = value._array()  # a copy: a number may be one that all tapes have
             leaves.append(value)
         return trees.unflatten(trace.out_spec, leaves)
 
@@ -228,17 +261,19 @@ class Jitted:
             in_spec = trees.flatten((*tensors, *captured))[1]
             values_spec = trees.flatten([0] * (len(results) + len(slots)))[1]
             closed = trace.close(results, in_spec, values_spec, more=slots)
-        trace_of_it = Trace(
-            closed, Promise(closed), Surroundings(self._func, captured),
-            tuple([r.value for r in trace.reads]), tuple(outputs), out_spec, len(results),
+        new = Trace(
+            closed, Promise(closed),
+            Surroundings(self._func, captured, closed.arrays, given.signature),
+            Known(tuple([r.value for r in trace.reads])), tuple(outputs), out_spec, len(results),
         )  # fmt: skip
-        computed, reads = self._computed(trace_of_it, [*given.inputs, *captured])
-        if all(map(_agree, reads, trace_of_it.reads)):  # else it is for this call only
+        code = None if True in closed.active else new.promise.compiled
+        computed, reads = self._computed(new, [*given.inputs, *captured], code)
+        if all(map(_agree, reads, new.known.reads)):  # else it is for this call only
             # Compiled code adds in another order: what it computes is what it is to find again.
-            trace_of_it = trace_of_it._replace(reads=tuple(map(np.copy, reads)))
+            new.known.reads, new.known.is_compiled = tuple(map(np.copy, reads)), code is not None
             with _LOCK:
-                self._traces.setdefault(given.signature, []).insert(0, trace_of_it)
-        return trace_of_it, computed
+                self._traces.setdefault(given.signature, []).insert(0, new)
+        return new, computed
 
     def _note(self, signature: Signature) -> None:
         """Note why there is a new trace; warn if there are many."""
@@ -286,21 +321,6 @@ class Jitted:
         return [trace.tape for traces in self._traces.values() for trace in reversed(traces)]
 
 
-def _both(
-    func: Callable[..., Any], numbers: Iterable[int], names: Iterable[str]
-) -> tuple[frozenset[int], frozenset[str]]:
-    """Static arguments by number and by name, as each may be given either way."""
-    numbers, names = frozenset(numbers), frozenset(names)
-    try:
-        parameters = inspect.signature(func).parameters.values()
-    except (TypeError, ValueError):
-        return numbers, names
-    kinds = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
-    places = [p.name for p in parameters if p.kind in kinds]
-    named = {places[n] for n in numbers if 0 <= n < len(places)}
-    return numbers | {i for i, name in enumerate(places) if name in names}, names | named
-
-
 def _memory_of(tensor: Any) -> np.ndarray:
     """A tensor's value as an array with its strides."""
     array, layout = tensor._array(), record.layout_of(tensor)
@@ -310,6 +330,10 @@ def _memory_of(tensor: Any) -> np.ndarray:
     strided = np.ndarray(layout.shape, layout.dtype.np, memory, 0, layout.strides)
     strided[...] = array
     return strided
+
+
+def _are_same(reads: Sequence[np.ndarray], known: Sequence[np.ndarray]) -> bool:
+    return all(a.tobytes() == b.tobytes() for a, b in zip(reads, known, strict=True))
 
 
 def _agree(a: np.ndarray, b: np.ndarray) -> bool:

@@ -41,7 +41,8 @@ def text(program: Program) -> str:
         buffer = operand.buffer
         if id(buffer) not in names:
             number = buffer.number if buffer.number >= 0 else len(names)
-            names[id(buffer)] = f"{buffer.role}{number}:{buffer.kind.name}"
+            unit = f" unit {buffer.identity}" if buffer.identity else ""  # its code reads nothing
+            names[id(buffer)] = f"{buffer.role}{number}:{buffer.kind.name}{unit}"
         index = "".join(f" + {s}*{loops.get(n, n)}" for n, s in operand.strides)
         return f"{names[id(buffer)]}[{operand.offset}{index}]"
 

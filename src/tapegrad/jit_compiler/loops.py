@@ -19,8 +19,8 @@ from ..base.dtypes import dtype
 from ..ops.instruction import Instruction
 
 __all__ = [
-    "Access", "Band", "Buffer", "Call", "Compute", "Formula", "Loop", "Node", "Number", "accesses", "computes",
-    "new_loop",
+    "Access", "Band", "Buffer", "Call", "Compute", "Formula", "Loop", "Node", "Number", "accesses",
+    "computes", "new_loop",
 ]  # fmt: skip
 
 INPUT, ARRAY, OUTPUT, TEMPORARY = "input", "array", "output", "temporary"

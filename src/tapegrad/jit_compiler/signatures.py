@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from ..tape import pytree as trees
 from ..tape import recording as record
 from ..tape.tape import Tape
 
-__all__ = ["Arguments", "Signature", "Static", "arguments_of", "difference"]
+__all__ = ["Arguments", "Signature", "Static", "arguments_of", "both_ways", "difference"]
 
 _FLOAT = contiguous(float64, ())
 
@@ -194,6 +195,21 @@ def arguments_of(
         Signature(spec, tuple(key), (grad_mode, default, _orders([args, kwargs]))),
         has_tensors,
     )
+
+
+def both_ways(
+    func: Callable[..., Any], numbers: Iterable[int], names: Iterable[str]
+) -> tuple[frozenset[int], frozenset[str]]:
+    """Static arguments by number and by name, as each may be given either way."""
+    numbers, names = frozenset(numbers), frozenset(names)
+    try:
+        parameters = inspect.signature(func).parameters.values()
+    except (TypeError, ValueError):
+        return numbers, names
+    kinds = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
+    places = [p.name for p in parameters if p.kind in kinds]
+    named = {places[n] for n in numbers if 0 <= n < len(places)}
+    return numbers | {i for i, name in enumerate(places) if name in names}, names | named
 
 
 class _Box:

@@ -288,7 +288,7 @@ class ClosedTrace(Trace):
         slot = record.operand(self, tensor)
         base = int(self.base[slot])
         is_constant = self.instruction_of(base).op.kind == nt.LEAF and base not in self._stand_ins
-        is_number = not self.instruction_of(base).out.ndim and not self.flags[base] & nt.VISIBLE
+        is_number = not self.may_read and not self.instruction_of(base).out.ndim
         if not is_constant or is_number or base in self.copies:
             return slot
         clone = instruction(TABLE["clone"], (self.instruction_of(slot).out,))

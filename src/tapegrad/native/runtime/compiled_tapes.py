@@ -57,8 +57,13 @@ def surroundings_are_same(r):  # type: ignore[no-untyped-def]
         owner, value = row[1], np.int64(0)
         if row[0] == 0:
             value = it.dict_get(owner, row[2])
-        elif row[0] == 1 or row[0] == 3:  # a cell's contents, the length of a list or dict
+        elif row[0] == 1:  # a cell
             value = p64(owner + nt.HEADER)[0]
+        elif row[0] == 3:  # a word
+            value = p64(owner + row[2])[0]
+        elif row[0] == 4:  # elements of an array
+            if it.memcmp(p64(owner + _DATA)[0], row[3], row[2]) == 0:
+                value = row[3]
         elif row[2] < p64(owner + nt.HEADER)[0]:  # a list: length, items
             value = p64(p64(owner + nt.HEADER + 8)[0] + 8 * row[2])[0]
         if value != row[3]:
