@@ -53,7 +53,7 @@ IN_PLACE = [
     operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.ifloordiv,
     operator.imod, operator.ipow, operator.imatmul, operator.iand, operator.ior, operator.ixor,
 ]  # fmt: skip
-ERRORS = (TypeError, ValueError, RuntimeError, IndexError, NotImplementedError)
+ERRORS = (TypeError, ValueError, RuntimeError, IndexError, NotImplementedError, FileNotFoundError)
 
 
 def survives(code: str, timeout: float = 900) -> str:

@@ -175,6 +175,8 @@ def unhashed(function: Callable[..., Any], words: dict[str, Any], source: str) -
 
 def test_the_names_of_kernels_hash_all_that_their_code_depends_on() -> None:
     for name, (function, words) in ufunc_loops.NATIVE.items():
+        if not function.__module__.startswith("tapegrad."):  # a test's
+            continue
         source = ufunc_loops._unit(name).source
         assert not unhashed(function, words, source), name
 

@@ -14,8 +14,8 @@ from typing import Any, NoReturn
 __all__ = ["INSTEAD", "getattr_of", "instead_of", "near_names"]
 
 _COMPILED = (
-    "@tg.njit compiles functions with loops (docs/njit.md), and operations that run often are fused and "
-    "compiled by themselves"
+    "@tg.jit records and compiles a function (docs/jit.md), @tg.njit compiles one with loops "
+    "(docs/njit.md), and operations that run often are fused and compiled by themselves"
 )
 _DTYPES = "dtypes are float64 (the default), float32, int64 and bool; docs/pytorch_differences.md has more"
 _LINALG = (
@@ -41,9 +41,7 @@ INSTEAD: dict[str, dict[str, str]] = {
         "nn": _LAYERS,
         "optim": "a step is written out, `with tg.no_grad(): w -= rate * w.grad`; or give scipy.optimize a "
         "function of tg.value_and_grad",
-        **dict.fromkeys(
-            ["jit", "compile", "compiler", "fx", "export", "cond", "while_loop"], _COMPILED
-        ),
+        **dict.fromkeys(["compiler", "fx", "export", "cond", "while_loop"], _COMPILED),
         **dict.fromkeys(
             [
                 "bfloat16",
