@@ -33,6 +33,7 @@ SENSITIVE = 0.01
 DIMS = (1, 2, 2, 3, 3, 5, 5, 17)
 WRAPPERS = (
     *("",) * 4, "value_and_grad", "value_and_grad", "grad", "hessian", "jvp", "vmap", "grad_of_grad",
+    "tensors", "tensors",
 )  # fmt: skip
 
 
@@ -87,6 +88,7 @@ class Case:
 
         wrappers: dict[str, Callable[[], Callable[..., Any]]] = {
             "": lambda: f,
+            "tensors": lambda: f,
             "value_and_grad": lambda: tg.value_and_grad(scalar),
             "grad": lambda: tg.func.grad(scalar),
             "hessian": lambda: tg.func.hessian(scalar),
@@ -213,9 +215,25 @@ def _leaves(value: Any) -> list[np.ndarray]:
     return [value.detach().numpy() if isinstance(value, tg.Tensor) else value]
 
 
+def _with_gradients(f: Callable[..., Any], *arrays: np.ndarray) -> list[np.ndarray]:
+    """Results for tensors that require grad, and gradients of a sum of them."""
+    tensors = [tg.tensor(a, requires_grad=a.dtype.kind == "f") for a in arrays]
+    outs = f(*tensors)
+    wanted = [t for t in tensors if t.requires_grad]
+    smooth = [y for y in outs if y.requires_grad]
+    found = [y.detach().numpy() for y in outs]
+    if not smooth:
+        return found
+    total = sum((y.double() * (i + 1)).sum() for i, y in enumerate(smooth))
+    for g, t in zip(tg.autograd.grad(total, wanted, allow_unused=True), wanted, strict=True):
+        found.append((tg.zeros_like(t) if g is None else g).detach().numpy())
+    return found
+
+
 def _eager(f: Callable[..., Any], arrays: Sequence[np.ndarray]) -> list[np.ndarray] | Exception:
     try:
-        return [np.array(x) for x in _leaves(f(*[tg.tensor(a) for a in arrays]))]
+        given = arrays if isinstance(f, partial) else [tg.tensor(a) for a in arrays]
+        return [np.array(x) for x in _leaves(f(*given))]
     except Exception as error:
         return error
 
@@ -263,7 +281,9 @@ def _is_sensitive(
 def verdict_of(case: Case) -> tuple[str, str]:
     """Run a program; a word, and what differs."""
     f = case.function()
-    compiled = tg.jit(f)
+    compiled = function = tg.jit(f)
+    if case.wrapper == "tensors":
+        f, compiled = partial(_with_gradients, f), partial(_with_gradients, function)
     word = "same"
     for n, call in enumerate((0, 1, 0, 2, 1)):
         arrays = case.inputs[call]
@@ -283,7 +303,7 @@ def verdict_of(case: Case) -> tuple[str, str]:
             return "WRONG", f"call {n}: no error, without jit {expected!r}"
         found = _leaves(found)
         finish()
-        for trace in (t for traces in compiled._traces.values() for t in traces):
+        for trace in (t for traces in function._traces.values() for t in traces):
             if trace.promise.error is not None:
                 return "WRONG", f"call {n}: no code, {trace.promise.error!r}"
         if any(a.tobytes() != b.tobytes() for a, b in zip(given, arrays, strict=True)):

@@ -18,8 +18,10 @@ from ..transforms.closed_tape import ClosedTape
 from ..transforms.simplify import simplified as simplified_tape
 from .code import OUTSIDE, TABLE_HEAD, TILE, object_code
 from .contraction import contracted, merged, parted
+from .formulas import may_leave
 from .fusion import banded, fused
 from .loop_program import Program, text
+from .loops import Compute, computes
 from .lowering import lowered
 from .ordering import distributed, with_sums
 from .plan import planned
@@ -102,11 +104,22 @@ class CompiledTape:
     @cached_property
     def slow_code(self) -> int:
         """Address of code that is right for all numbers."""
-        return self._load(fast=False)
+        formulas = [
+            c.formula
+            for node in self._program.nodes
+            for c in computes(node)
+            if isinstance(c, Compute)
+        ]
+        return self._load(fast=False) if any(map(may_leave, formulas)) else self.code
 
     def output_word(self, number: int) -> int:
         """Word of the table for the address of a result."""
         return self._words[number]
+
+    @property
+    def table(self) -> np.ndarray:
+        """The table that a run copies, with zeros for addresses of inputs, results and temporaries."""
+        return self._table
 
     def new_table(self) -> tuple[np.ndarray, np.ndarray]:
         """Make a table and memory for temporaries, which one run at a time may use."""

@@ -1,4 +1,4 @@
-"""Calls of a compiled function with arrays, in native code.
+"""Calls of a compiled function with arrays or tensors, in native code.
 
 A `FastCall` fills the words that `call_jitted` (runtime/compiled_tapes.py) reads for the trace that was
 used last.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -20,6 +21,7 @@ from ..native.builtin_calls import MethodDef
 from ..native.machine_code import entry
 from ..ops.layout import Layout
 from ..tape.memory_views import address_of
+from ..tape.segment import Segment
 from .compiled_tape import CompiledTape
 from .used_values import Check
 
@@ -87,7 +89,9 @@ class FastCall:
     def __init__(self, slow: Callable[..., Any]) -> None:
         self._words = np.zeros(nt.J_WIDTH, np.int64)
         self._filling = threading.Lock()
-        self._slow, self._kept = slow, tuple[Any, ...]()
+        #: what the words are filled for
+        self._purpose: Any = None
+        self._slow, self._kept, self._before = slow, tuple[Any, ...](), tuple[Any, ...]()
         self._rows: np.ndarray | None = None
         self._words[nt.J_SLOW] = id(slow)
         self._words[nt.J_ARRAY_TYPE] = id(np.ndarray)
@@ -101,13 +105,13 @@ class FastCall:
         self, compiled: CompiledTape, inputs: Sequence[Layout], returned: Any, reads: Sequence[np.ndarray],
         places: Sequence[Check],
     ) -> None:  # fmt: skip
-        """Do calls by a compiled tape from now on, if that is possible.
+        """Do calls with arrays by a compiled tape from now on, if that is possible.
 
         Parameters
         ----------
         compiled : CompiledTape
         inputs : sequence of Layout
-            Of the arguments, which are all arrays.
+            Of the arguments.
         returned : tree
             Nested tuples of numbers of results.
         reads : sequence of ndarray
@@ -115,29 +119,93 @@ class FastCall:
         places : sequence of Check
             What the function uses.
         """
-        if not self._filling.acquire(blocking=False):  # another thread does this
+        results = len(compiled.outputs) - len(reads)
+        with self._filled(compiled, returned, results, places) as words:
+            if words is not None and all(x.ndim <= nt.J_DIMS for x in inputs):
+                self._fill(words, compiled, inputs, reads)
+                words[nt.J_READY] = nt.WITH_ARRAYS
+
+    def use_statements(
+        self, segment: Segment, state: tuple[int, bool], tensors: Sequence[tuple[Any, int, bool]], count: int,
+        returned: Any, places: Sequence[Check],
+    ) -> None:  # fmt: skip
+        """Record statements for calls with tensors from now on, if that is possible.
+
+        Parameters
+        ----------
+        segment : Segment
+        state : tuple
+            Address of the tape, and its grad mode.
+        tensors : sequence of tuple
+            The segment's inputs, and tensors that the function sees beside them: number of the argument or
+            the tensor of the surroundings, its layout's number, whether it is active.
+        count : int
+            Number of arguments.
+        returned, places
+            As for `use`.
+        """
+        with self._filled((segment, state), returned, len(segment.results), places) as words:
+            if words is None:
+                return
+            rows = np.zeros((len(tensors) + 1, nt.J_TENSOR), np.int64)
+            for i, (x, number, active) in enumerate(tensors):
+                rows[i] = (x, 0, number, active) if type(x) is int else (-1, id(x), number, active)
+            outputs = np.zeros((len(segment.results) + 1, nt.J_OUTPUT), np.int64)
+            for i, reference in enumerate(segment.results):
+                layout = segment.layout(reference)
+                assert layout is not None
+                outputs[i, :2] = reference, layout.id
+            self._kept += (segment, segment.instructions, rows, outputs, tuple(tensors))
+            words[nt.J_STATE], words[nt.J_MODE] = state
+            words[nt.J_SEGMENT], words[nt.J_ARGS] = segment.address, count
+            words[nt.J_TENSORS], words[nt.J_TENSOR_ROWS] = len(tensors), address_of(rows)
+            words[nt.J_INPUTS] = len(segment.inputs)
+            words[nt.J_OUTPUTS], words[nt.J_OUTPUT_ROWS] = len(segment.results), address_of(outputs)
+            words[nt.J_READY] = nt.WITH_TENSORS
+
+    @contextmanager
+    def _filled(
+        self, purpose: Any, returned: Any, results: int, places: Sequence[Check]
+    ) -> Iterator[np.ndarray | None]:
+        """Words to be filled, with what they have in common; None if they are, or cannot be."""
+        words = self._words
+        steps = steps_of(returned)
+        fits = (
+            steps is not None and results <= nt.J_RESULTS and len(steps) <= 2 * nt.J_RESULTS
+            and sorted(s for s in steps if s >= 0) == list(range(results))
+        )  # fmt: skip
+        if (
+            not fits or self._purpose == purpose or not self._filling.acquire(blocking=False)
+        ):  # or another thread does this
+            yield None
             return
         try:
-            if not self._words[nt.J_BUSY]:  # else another thread runs what is there
-                self._fill(compiled, inputs, returned, reads, places)
+            if words[nt.J_BUSY]:  # another thread runs what is there
+                yield None
+                return
+            assert steps is not None
+            words[nt.J_READY] = 0
+            words[nt.J_FILLS] += 1
+            self._purpose = purpose
+            self._let_go()
+            place_rows = np.zeros((len(places) + 1, nt.J_PLACE), np.int64)
+            for i, place in enumerate(places):
+                place_rows[i] = place.row()
+            result = np.array([len(steps), *steps], np.int64)
+            # A finalizer may come here in the middle of a call, which still reads what it has.
+            self._before, self._kept = self._kept, (tuple(places), place_rows, result)
+            words[nt.J_RESULT] = address_of(result)
+            words[nt.J_PLACES], words[nt.J_PLACE_ROWS] = len(places), address_of(place_rows)
+            yield words
         finally:
             self._filling.release()
 
     def _fill(
-        self, compiled: CompiledTape, inputs: Sequence[Layout], returned: Any, reads: Sequence[np.ndarray],
-        places: Sequence[Check],
+        self, words: np.ndarray, compiled: CompiledTape, inputs: Sequence[Layout],
+        reads: Sequence[np.ndarray],
     ) -> None:  # fmt: skip
-        """Fill the words, as nobody else does meanwhile."""
-        words = self._words
-        words[nt.J_READY] = 0
-        steps = steps_of(returned)
+        """Fill the words of calls with arrays."""
         layouts = compiled.outputs[: len(compiled.outputs) - len(reads)]
-        if steps is None or len(layouts) > nt.J_RESULTS or len(steps) > 2 * nt.J_RESULTS:
-            return
-        if sorted(s for s in steps if s >= 0) != list(range(len(layouts))):
-            return
-        if any(x.ndim > nt.J_DIMS for x in inputs):
-            return
         table, memory = compiled.new_table()
         input_rows = np.zeros((len(inputs) + 1, nt.J_INPUT), np.int64)
         dtypes = [np.dtype(x.dtype.np) for x in inputs]
@@ -146,40 +214,26 @@ class FastCall:
         output_rows = np.zeros((len(layouts) + 1, nt.J_OUTPUT), np.int64)
         shapes = [np.array(x.shape or (0,), np.int64) for x in layouts]
         for i, x in enumerate(layouts):
-            word = compiled.output_word(i)
             is_large = x.size * x.dtype.itemsize >= REUSED
-            output_rows[i, :5] = (
-                np.dtype(x.dtype.np).num,
-                x.ndim,
-                address_of(shapes[i]),
-                word,
-                is_large,
-            )
+            number, word = np.dtype(x.dtype.np).num, compiled.output_word(i)
+            output_rows[i, :5] = number, x.ndim, address_of(shapes[i]), word, is_large
         guards = [np.empty_like(r) for r in reads]
         guard_rows = np.zeros((len(reads) + 1, nt.J_GUARD), np.int64)
         for i, (guard, read) in enumerate(zip(guards, reads, strict=True)):
             guard_rows[i] = guard.ctypes.data, read.ctypes.data, read.nbytes
             table[compiled.output_word(len(layouts) + i)] = guard.ctypes.data
-        place_rows = np.zeros((len(places) + 1, nt.J_PLACE), np.int64)
-        for i, place in enumerate(places):
-            place_rows[i] = place.row()
-        result = np.array([len(steps), *steps], np.int64)
-        self._let_go()
         self._rows = output_rows
-        self._kept = (
+        self._kept += (
             compiled, table, memory, input_rows, dtypes, output_rows, shapes, guards, tuple(reads),
-            guard_rows, tuple(places), place_rows, result,
+            guard_rows,
         )  # fmt: skip
         words[nt.J_CODE], words[nt.J_TABLE] = compiled.code, address_of(table)
         words[nt.J_INPUTS], words[nt.J_INPUT_ROWS] = len(inputs), address_of(input_rows)
         words[nt.J_FIRST_INPUT] = compiled.first_input
         words[nt.J_OUTPUTS], words[nt.J_OUTPUT_ROWS] = len(layouts), address_of(output_rows)
-        words[nt.J_RESULT] = address_of(result)
         words[nt.J_GUARDS], words[nt.J_GUARD_ROWS] = len(reads), address_of(guard_rows)
-        words[nt.J_PLACES], words[nt.J_PLACE_ROWS] = len(places), address_of(place_rows)
         largest = max([x.size for x in (*inputs, *layouts)], default=0)
         words[nt.J_RELEASES] = largest >= RELEASED or compiled.size >= 8 * RELEASED
-        words[nt.J_READY] = 1
 
     def _let_go(self) -> None:
         """Give back the results that are kept for the next call."""

@@ -16,12 +16,16 @@ from llvmlite import ir
 from ..base.dtypes import bool_, dtype, float32, float64, int64
 from ..native.ufunc_loops import fastest_loop, ufunc_loop
 from ..ops.emitter import UFUNCS, emit_ufunc, emit_with
+from ..ops.kernels.vectorised import ELEMENTARY
 from ..ops.layout import DTYPES
 from ..ops.scalar_code import Scalar, Untraceable
 from ..ops.table import TABLE, copy_loop
 from .loops import Formula
 
-__all__ = ["COPY", "F32", "F64", "I1", "I8", "I64", "has_code", "kernels", "value_type", "write"]
+__all__ = [
+    "COPY", "F32", "F64", "I1", "I8", "I64", "has_code", "kernels", "may_leave",
+    "value_type", "write",
+]  # fmt: skip
 
 F64, F32, I64, I8, I1 = (
     ir.DoubleType(),
@@ -69,6 +73,15 @@ def has_code(formula: Formula, kinds: tuple[dtype, ...], result: dtype) -> bool:
         return write(builder, formula, function.args).type == _TYPES[result]
     except Untraceable:
         return False
+
+
+def may_leave(formula: Formula) -> bool:
+    """Return True if a formula may be written so that it does not hold for all numbers (`write`)."""
+    kind, _, name = formula.name.partition(":")
+    if kind == "row":
+        loop = TABLE[name].loop
+        return loop is None or loop.__name__ in ELEMENTARY
+    return name in ELEMENTARY
 
 
 def write(

@@ -6,13 +6,14 @@ import functools
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ..base import dtypes
 from ..base.dtypes import from_numpy_dtype
 from ..base.errors import TapeError
+from ..base.fast_paths import REFUSED
 from ..base.locks import new_lock
 from ..functions.creation.generator import Draws
 from ..ops.layout import LAYOUTS
@@ -23,11 +24,10 @@ from ..tape.tape import Tape
 from ..tape.user_code import call_user
 from ..transforms.closed_tape import ClosedTape
 from ..transforms.closing import ClosedTrace, recording
-from .background import Promise
-from .compiled_tape import CompiledTape
 from .fast_call import FastCall
 from .signatures import Arguments, Signature, arguments_of, both_ways, difference, values_of
 from .surroundings import Surroundings
+from .traces import Constant, Trace
 from .tracing import as_input
 from .used_values import ITEM, Check
 
@@ -39,54 +39,6 @@ RANDOM = (
     "jit: the function draws random numbers, which would be the same ones in every call; draw them outside, "
     "and give them to it as arguments"
 )
-
-
-class _Constant(NamedTuple):
-    """A part of what a function returned that is no tensor."""
-
-    value: Any
-
-
-class Known:
-    """The values that a function read when it was recorded.
-
-    Attributes
-    ----------
-    reads : tuple of ndarray
-    is_compiled : bool
-        Whether compiled code computed them, whose sums may differ in the last bit.
-    """
-
-    def __init__(self, reads: tuple[np.ndarray, ...]) -> None:
-        self.reads, self.is_compiled = reads, False
-
-
-class Trace(NamedTuple):
-    """A tape for a signature, and all that must hold for it to be the right one.
-
-    Attributes
-    ----------
-    tape : ClosedTape
-        Its results are the function's, and behind them the values that the function read.
-    promise : Promise
-        Of its code.
-    surroundings : Surroundings
-    known : Known
-        What those values were.
-    outputs : tuple
-        For each leaf of what the function returned the number of a result, or a `_Constant`.
-    out_spec : Spec
-    results : int
-        How many there are.
-    """
-
-    tape: ClosedTape
-    promise: Promise
-    surroundings: Surroundings
-    known: Known
-    outputs: tuple[Any, ...]
-    out_spec: Any
-    results: int
 
 
 #: held while a trace is added
@@ -153,71 +105,59 @@ class Jitted:
         given = arguments_of(tape, args, kwargs, self._static, self._names)
         for trace in tuple(self._traces.get(given.signature, ())):
             try:
-                results = self._run(trace, given.inputs)
+                results = trace.run(given)
             except Exception:
-                if not trace.known.reads:
+                if not trace.reads:
                     raise
                 continue  # perhaps the function goes another way: then it is recorded anew, or fails
             if results is not None:
                 break
         else:
             trace, results = self._record(given, tape)
-        self._use(trace, args, kwargs, given.signature)
+        self._use(trace, args, kwargs, given.signature, tape)
         return self._returned(trace, results, given.has_tensors)
 
-    def _run(self, trace: Trace, inputs: Sequence[Any]) -> list[Any] | None:
-        """Results of a trace for inputs; None if it is not the right one."""
-        captured = trace.surroundings.tensors()
-        if captured is None:
-            return None
-        given = [*inputs, *captured]
-        code = None if True in trace.tape.active else trace.promise.compiled
-        results, reads = self._computed(trace, given, code)
-        if _are_same(reads, trace.known.reads):
-            return results
-        if (
-            code is None
-            or trace.known.is_compiled
-            or not all(map(_agree, reads, trace.known.reads))
-        ):
-            return None
-        # The first run of compiled code, which adds in another order: is it of the values that were read?
-        if not _are_same(self._computed(trace, given, None)[1], trace.known.reads):
-            return None
-        trace.known.reads, trace.known.is_compiled = tuple(map(np.copy, reads)), True
-        return results
-
-    def _computed(
-        self, trace: Trace, given: Sequence[Any], code: CompiledTape | None
-    ) -> tuple[list[Any], list[np.ndarray]]:
-        """Results of a trace, and the values that its function read."""
-        if code is None:
-            results = trace.tape.run([x if record.is_tensor(x) else as_input(x) for x in given])
-            reads = [x.detach().numpy() for x in results[trace.results :]]
-        else:
-            results = code([_memory_of(x) if record.is_tensor(x) else x for x in given])
-            reads = results[trace.results :]
-        return results[: trace.results], reads
-
-    def _use(self, trace: Trace, args: Any, kwargs: Any, signature: Signature) -> None:
+    def _use(self, trace: Trace, args: Any, kwargs: Any, signature: Signature, tape: Tape) -> None:
         """Let native code do calls like this one from now on, if it can."""
-        code, checks = trace.promise.compiled, trace.surroundings.checks
-        if code is None or kwargs or checks is None or not all(type(x) is np.ndarray for x in args):
+        checks, tensors = trace.surroundings.checks, trace.surroundings.seen
+        is_array = bool(args) and all(type(x) is np.ndarray for x in args)
+        if checks is None or kwargs or not (is_array or all(map(record.is_tensor, args))):
             return
-        if any(isinstance(x, _Constant) for x in trace.outputs):
-            return
-        if trace.known.reads and not trace.known.is_compiled:
+        if any(isinstance(x, Constant) for x in trace.outputs):
             return
         checks = [*checks, Check(ITEM, vars(dtypes), "_default_dtype", signature.mode[1])]
         returned = trees.unflatten(trace.out_spec, trace.outputs)
-        self._fast.use(code, trace.tape.inputs, returned, trace.known.reads, checks)
+        if is_array:
+            code = trace.code
+            if code is not None and not tensors and (trace.is_compiled or not trace.reads):
+                self._fast.use(code, trace.tape.inputs, returned, trace.reads, checks)
+            return
+        segment = None if trace.reads or REFUSED else trace.call.segment
+        if segment is not None and len(args) + len(tensors) > 0:
+            known = zip(trace.tape.inputs, trace.tape.active, strict=True)
+            places = [*range(len(args)), *tensors]
+            given = [
+                (x, layout.id, active) for x, (layout, active) in zip(places, known, strict=False)
+            ]
+            others = [
+                (x, record.layout_of(x).id, tape.grad_mode and record.is_active(x)) for x in tensors
+            ]
+            self._fast.use_statements(
+                segment,
+                (tape.pointer, tape.grad_mode),
+                [*given, *others],
+                len(args),
+                returned,
+                checks,
+            )
 
     def _returned(self, trace: Trace, results: list[Any], has_tensors: bool) -> Any:
         """The function's result, put together of the tape's."""
-        as_tensors = has_tensors or not trace.tape.inputs
+        is_active = any(record.is_tensor(x) and record.is_active(x) for x in results)
+        as_tensors = has_tensors or is_active
         leaves = []
         for output in trace.outputs:
-            if isinstance(output, _Constant):
+            if isinstance(output, Constant):
                 leaves.append(output.value)
                 continue
             value = results[output]
@@ -254,7 +194,7 @@ class Jitted:
                 if isinstance(part, np.ndarray):
                     part = as_input(part)
                 is_result = record.is_tensor(part)
-                outputs.append(len(results) if is_result else _Constant(part))
+                outputs.append(len(results) if is_result else Constant(part))
                 results += [part] if is_result else []
             slots = [read.slot for read in trace.reads]
             captured = list(trace.captured.values())
@@ -262,18 +202,16 @@ class Jitted:
             values_spec = trees.flatten([0] * (len(results) + len(slots)))[1]
             closed = trace.close(results, in_spec, values_spec, more=slots)
         new = Trace(
-            closed, Promise(closed),
-            Surroundings(self._func, captured, closed.arrays, given.signature),
-            Known(tuple([r.value for r in trace.reads])), tuple(outputs), out_spec, len(results),
+            closed, Surroundings(self._func, captured, closed.arrays, given.signature),
+            tuple([r.value for r in trace.reads]), tuple(outputs), out_spec, len(results),
         )  # fmt: skip
-        code = None if True in closed.active else new.promise.compiled
-        computed, reads = self._computed(new, [*given.inputs, *captured], code)
-        if all(map(_agree, reads, new.known.reads)):  # else it is for this call only
-            # Compiled code adds in another order: what it computes is what it is to find again.
-            new.known.reads, new.known.is_compiled = tuple(map(np.copy, reads)), code is not None
+        results, agrees = new.first_results(
+            [*given.inputs, *captured], has_tensors=given.has_tensors
+        )
+        if agrees:  # else it is for this call only
             with _LOCK:
                 self._traces.setdefault(given.signature, []).insert(0, new)
-        return new, computed
+        return new, results
 
     def _note(self, signature: Signature) -> None:
         """Note why there is a new trace; warn if there are many."""
@@ -319,30 +257,6 @@ class Jitted:
         [1]
         """
         return [trace.tape for traces in self._traces.values() for trace in reversed(traces)]
-
-
-def _memory_of(tensor: Any) -> np.ndarray:
-    """A tensor's value as an array with its strides."""
-    array, layout = tensor._array(), record.layout_of(tensor)
-    if layout.is_contiguous:
-        return array
-    memory = np.empty(layout.span, np.uint8)
-    strided = np.ndarray(layout.shape, layout.dtype.np, memory, 0, layout.strides)
-    strided[...] = array
-    return strided
-
-
-def _are_same(reads: Sequence[np.ndarray], known: Sequence[np.ndarray]) -> bool:
-    return all(a.tobytes() == b.tobytes() for a, b in zip(reads, known, strict=True))
-
-
-def _agree(a: np.ndarray, b: np.ndarray) -> bool:
-    """Return True if values that were computed in two ways are the same but for rounding."""
-    if a.dtype.kind != "f":
-        return bool(np.array_equal(a, b))
-    scale = np.abs(b[np.isfinite(b)]).max(initial=0)
-    rtol = np.sqrt(np.finfo(a.dtype).eps)
-    return bool(np.allclose(a, b, rtol=rtol, atol=rtol * scale, equal_nan=True))
 
 
 def jit(

@@ -193,7 +193,7 @@ def arguments_of(
     return Arguments(
         inputs,
         Signature(spec, tuple(key), (grad_mode, default, _orders([args, kwargs]))),
-        has_tensors,
+        has_tensors or not inputs,
     )
 
 

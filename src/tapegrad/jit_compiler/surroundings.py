@@ -55,15 +55,17 @@ class Surroundings:
         self._constants: list[tuple[Getter, Any]] = []
         self._tensors: list[tuple[Getter, tuple[int, bool]]] = []
         checks: dict[Any, Check] | None = {}
+        seen: dict[int, Any] = {}
         objects = [x.value for x in signature.leaves if isinstance(x, Static)]
         for use in uses(function, objects):
-            value = use.value
+            value, path = use.value, None if use.checks is None else list(use.checks)
             if record.is_tensor(value):
                 places.setdefault(id(value), []).append(use.getter)
                 self._tensors.append((use.getter, _described(value)))
-                checks = None
+                seen[id(value)] = value
+                if checks is not None:
+                    checks = None if path is None else checks | _by_place(path)
                 continue
-            path = list(use.checks) if use.checks is not None else None
             if isinstance(value, np.ndarray):
                 is_compared = value.nbytes <= LARGE or value.ctypes.data not in shared
                 if is_compared:
@@ -77,8 +79,12 @@ class Surroundings:
             if path is None:
                 checks = None
             elif checks is not None:
-                checks.update(((c.kind, id(c.owner), _number(c.key)), c) for c in path)
-        self.checks = None if checks is None or captured else list(checks.values())
+                checks |= _by_place(path)
+        if any(id(t) not in seen for t in captured):
+            checks = None
+        self.checks = None if checks is None else list(checks.values())
+        #: tensors that the function may see, those that it has captured first, in their order
+        self.seen = list({**{id(t): t for t in captured}, **seen}.values())
         self._captured = [
             (places.get(id(t), [functools.partial(same, t)]), _described(t)) for t in captured
         ]
@@ -103,6 +109,10 @@ class Surroundings:
 
 def _described(tensor: Any) -> tuple[int, bool]:
     return record.layout_of(tensor).id, record.is_active(tensor)
+
+
+def _by_place(checks: Sequence[Check]) -> dict[Any, Check]:
+    return {(c.kind, id(c.owner), _number(c.key)): c for c in checks}
 
 
 def _number(key: Any) -> int:

@@ -192,7 +192,8 @@ METHOD_CALL = (
 )
 
 # entries of the pointer table that programs address their operands through
-T_SCRATCH, T_CT, T_ADJOINT, T_SIZE, T_ARGS = range(5)
+# (T_ONCE has the address of T_RAN, which is 0 before the steps of a statement)
+T_SCRATCH, T_CT, T_ADJOINT, T_SIZE, T_ONCE, T_RAN, T_ARGS = range(7)
 LANED_SCRATCH = -2  # in the place of an entry: scratch memory with lanes
 
 # --------------------------------------------------------------------------- fields of a pass's
@@ -280,12 +281,14 @@ EMPTIES_ARENA = 2  # no other pass of the tape is under way
 (
     J_CODE, J_TABLE, J_BUSY, J_READY, J_INPUTS, J_INPUT_ROWS, J_FIRST_INPUT, J_OUTPUTS, J_OUTPUT_ROWS,
     J_RESULT, J_GUARDS, J_GUARD_ROWS, J_PLACES, J_PLACE_ROWS, J_RELEASES, J_SLOW, J_ARRAY_TYPE,
-    J_ARRAY_NEW, J_WIDTH,
-) = range(19)  # fmt: skip
-#: words of a row: an input (dtype, dimensions, lengths), an output (dtype's number, dimensions, address
-#: of the
-#: lengths, word of the table), a guard (address, what must be there, bytes), a place (kind, owner, key,
-#: object)
-J_INPUT, J_OUTPUT, J_GUARD, J_PLACE = 10, 6, 3, 4
+    J_ARRAY_NEW, J_FILLS, J_STATE, J_MODE, J_SEGMENT, J_ARGS, J_TENSORS, J_TENSOR_ROWS, J_WIDTH,
+) = range(26)  # fmt: skip
+#: values of J_READY: calls with arrays, or with tensors
+WITH_ARRAYS, WITH_TENSORS = 1, 2
+#: words of a row: an input (dtype, dimensions, lengths), an output (dtype's number, dimensions, address of
+#: the lengths, word of the table; for tensors the statement, and the layout), a guard (address, what must be
+#: there, bytes), a place (kind, owner, key, object), a tensor (number of the argument, or -1 and the object,
+#: then layout and whether it is active)
+J_INPUT, J_OUTPUT, J_GUARD, J_PLACE, J_TENSOR = 10, 6, 3, 4, 4
 #: dimensions of an input, results, and parts of what is returned at most
 J_DIMS, J_RESULTS = 8, 16

@@ -2,6 +2,7 @@
 
 from . import (
     cast,
+    compiled,
     custom_function,
     elementwise,
     indexing,
@@ -18,6 +19,7 @@ from . import (
 
 __all__ = [
     "cast",
+    "compiled",
     "custom_function",
     "elementwise",
     "indexing",

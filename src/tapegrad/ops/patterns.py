@@ -321,7 +321,7 @@ def may_have_pattern(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, An
     """Return False for what has no programs of its own, and for what is symbolic itself."""
     if len(layouts) > MOST_OPERANDS:
         return False
-    if entry.kind == nt.LEAF or entry.python or entry.lifted:
+    if entry.kind == nt.LEAF or entry.python or entry.lifted or entry.has_code:
         return False
     return not is_symbolic(layouts) and not isinstance(attrs.get("layout"), SymbolicLayout)
 

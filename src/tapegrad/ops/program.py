@@ -25,6 +25,7 @@ __all__ = [
     "ADJOINT",
     "CT",
     "LANED",
+    "ONCE",
     "SCRATCH",
     "ChainNode",
     "Holdings",
@@ -45,7 +46,7 @@ __all__ = [
 
 # References. Those of operands and results are counted from ARGS; -1 says "the offset is an
 # address", -2 is scratch memory with lanes.
-SCRATCH, CT, ADJOINT, ARGS = nt.T_SCRATCH, nt.T_CT, nt.T_ADJOINT, nt.T_ARGS
+SCRATCH, CT, ADJOINT, ONCE, ARGS = nt.T_SCRATCH, nt.T_CT, nt.T_ADJOINT, nt.T_ONCE, nt.T_ARGS
 ADDRESS = -1
 LANED = nt.LANED_SCRATCH
 

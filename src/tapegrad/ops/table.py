@@ -110,11 +110,13 @@ class Op:
     linear : bool
         Whether it is linear in all operands together: its tangent is the op itself, on tangents.
     programs : callable or None
-        Writes the programs of the reverse sweep into a row, in the place of those of the rule.
+        Writes the programs of the reverse sweep into rows, one an operand, in the place of those of the rule.
     replay : callable or None
         Records the reverse pass of a statement, in the place of the rule's statements.
     python : bool
         Whether its derivative is Python code.
+    has_code : bool
+        Whether an attribute is code of its own (compiled.py): then it has no pattern.
     lift : str
         What vmap records for it (batched_statement.py): ``"product"``, ``"added product"``, ``"never"``
         for what it refuses, ``"any"`` for what needs nothing of its own.
@@ -165,6 +167,7 @@ class Op:
     programs: Callable[[Any, list[Any]], None] | None = None
     replay: Callable[[Any, int, int], list[tuple[int, int]]] | None = None
     python: bool = False
+    has_code: bool = False
     lift: Literal["any", "product", "added product", "never"] = "any"
     lifted: bool = False
     scalar: bool = False

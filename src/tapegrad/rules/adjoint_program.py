@@ -28,6 +28,7 @@ from ..ops.program import (
     ADJOINT,
     ARGS,
     CT,
+    ONCE,
     SCRATCH,
     ChainNode,
     Operand,
@@ -262,7 +263,7 @@ class Builder:
             if operand.ref == SCRATCH:
                 operands.append(operand._replace(offset=operand.offset + base))
                 continue
-            if operand.ref == ADDRESS:
+            if operand.ref in (ADDRESS, ONCE):
                 operands.append(operand)
                 continue
             number = operand.ref - ARGS

@@ -18,7 +18,18 @@ from ..native import abi as nt
 from ..native.ufunc_loops import is_ufunc_loop, native_kernel_address, ufunc_loop
 from ..ops.instruction import Instruction
 from ..ops.layout import Layout
-from ..ops.program import ARGS, LANED, SCRATCH, ChainNode, Operand, Step, Transfer, padded
+from ..ops.program import (
+    ADDRESS,
+    ARGS,
+    LANED,
+    ONCE,
+    SCRATCH,
+    ChainNode,
+    Operand,
+    Step,
+    Transfer,
+    padded,
+)
 from .adjoint_program import Builder, Programs
 from .traced_rule import Statement, Template
 
@@ -156,8 +167,13 @@ class LaneBuilder(Builder):
             )
             self.places[slot] = (SCRATCH, self.scratch, layout)
             self.scratch += padded(layout.span)
+        nowhere = Operand(ADDRESS, 0, ())  # in the place of ONCE: each lane runs
         steps = [
-            step._replace(operands=tuple(o._replace(lane=0) for o in step.operands))
+            step._replace(
+                operands=tuple(
+                    nowhere if o.ref == ONCE else o._replace(lane=0) for o in step.operands
+                )
+            )
             for step in super().steps_of(s, base)
         ]
         self.places = saved

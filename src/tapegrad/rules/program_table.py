@@ -109,8 +109,7 @@ def _rows(instruction: Instruction, variant: int) -> tuple[Rows, dict[int, Recip
         if is_float(source):
             _identity(rows[1], source, target, laned=laned)
     elif instruction.op.programs is not None and not laned:
-        instruction.op.programs(instruction, rows[0])
-        rows[0][nt.V_EXISTS] = 1
+        instruction.op.programs(instruction, rows)
     elif kind == nt.COMPUTE and not instruction.op.python:
         recipes, shared = _build_rules(instruction, variant, rows)
     if copies:  # one more program, by which a pass copies adjoints out

@@ -106,8 +106,10 @@ def _lower_adjoint(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]
     return Lowered((contiguous(float64, head.shape),), steps, ct.span)
 
 
-def _strip_programs(instruction: Any, row: Any) -> None:
+def _strip_programs(instruction: Any, rows: Any) -> None:
     """The sweep of a strip: in place over its adjoints, then those of the head go to the operand."""
+    row = rows[0]
+    row[nt.V_EXISTS] = 1
     operands = Operand(CT, 0, ()), *map(_vector, (4, 1, 2, 3)), Operand(ADJOINT, 0, ())
     for column, adds in ((nt.V_ASSIGN, 0), (nt.V_ACCUMULATE, 1)):
         kernel = _reverse(adds, instruction.attrs["recorded"])
@@ -115,8 +117,10 @@ def _strip_programs(instruction: Any, row: Any) -> None:
     row[nt.V_MASK] = 0b11110  # all but the head
 
 
-def _result_programs(instruction: Any, row: Any) -> None:
+def _result_programs(instruction: Any, rows: Any) -> None:
     """The cotangent of a result goes to its place among the strip's adjoints."""
+    row = rows[0]
+    row[nt.V_EXISTS] = 1
     operands = Operand(CT, 0, ()), _vector(1), Operand(ADJOINT, 0, ())
     for column, clears in ((nt.V_ASSIGN, True), (nt.V_ACCUMULATE, False)):
         kernel = _spread(

@@ -29,7 +29,7 @@ from ..tape.leaf_storage import Storage
 from ..tape.segment import Segment, cut
 from ..tape.tape import Tape
 from .batch_plan import Slices
-from .closed_tape import ClosedTape
+from .closed_tape import ClosedTape, structure
 from .cutting import cut_trace
 from .trace import Trace
 
@@ -381,7 +381,7 @@ def recorded(
     inputs : sequence of Layout
     active : sequence of bool
     in_spec, out_spec : Spec
-        The structure that the tape's arguments and results have.
+        The structure that the tape's arguments and results have; None for a list.
     batch : Batch, optional
         What inputs and results of the tape are, whose examples the function computes.
     """
@@ -389,4 +389,6 @@ def recorded(
     with recording(trace):
         trace.state[nt.S_GRAD_MODE] = True
         results = function([trace.input(x, active=a) for x, a in zip(inputs, active, strict=True)])
+        if out_spec is None:
+            out_spec = structure([0] * len(results))[1]
         return trace.close(results, in_spec, out_spec, batch=batch)

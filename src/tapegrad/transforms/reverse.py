@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..base.errors import TapeError
 from ..engine import reverse as engine
@@ -16,8 +16,8 @@ from .closed_tape import TRANSFORMS, ClosedTape, structure
 from .closing import recorded
 
 __all__ = [
-    "active_arguments", "differentiable", "filled", "gradient", "pullback", "pulled", "smooth_results",
-    "stars",
+    "active_arguments", "adjoint", "differentiable", "filled", "gradient", "pullback", "pulled",
+    "smooth_results", "stars",
 ]  # fmt: skip
 
 
@@ -32,18 +32,22 @@ def filled(layout: Layout, value: int) -> Any:
     return record.view(TABLE["expand"], number, layout.shape, strides, 0)
 
 
+def _gradients(results: Sequence[Any], wanted: Sequence[Any], seeds: Sequence[Any]) -> list[Any]:
+    """Return the gradients of `wanted`: None for what results do not depend on."""
+    pairs = [(y, ct) for y, ct in zip(results, seeds, strict=True) if record.is_active(y)]
+    if not pairs:
+        return [None] * len(wanted)
+    roots, cts = zip(*pairs, strict=True)
+    return list(
+        engine.grad(roots, wanted, cts, retain_graph=True, create_graph=True, allow_unused=True)
+    )
+
+
 def pulled(results: Sequence[Any], wanted: Sequence[Any], seeds: Sequence[Any]) -> list[Any]:
     """Return the gradients of `wanted`: zeros for what results do not depend on."""
-    pairs = [(y, ct) for y, ct in zip(results, seeds, strict=True) if record.is_active(y)]
-    gradients: Sequence[Any] = [None] * len(wanted)
-    if pairs:
-        roots, cts = zip(*pairs, strict=True)
-        gradients = engine.grad(
-            roots, wanted, cts, retain_graph=True, create_graph=True, allow_unused=True
-        )
     return [
         filled(record.layout_of(x), 0) if g is None else g
-        for x, g in zip(wanted, gradients, strict=True)
+        for x, g in zip(wanted, _gradients(results, wanted, seeds), strict=True)
     ]
 
 
@@ -75,11 +79,19 @@ def differentiable(tape: ClosedTape, name: str) -> None:
 
 def _pulled(tape: ClosedTape, inputs: Sequence[Any], cts: Sequence[Any] | None) -> list[Any]:
     """Results, and gradients of the inputs that are active."""
+    results, parts = _parts(tape, inputs, cts)
+    return [*results, *pulled(*parts)]
+
+
+def _parts(
+    tape: ClosedTape, inputs: Sequence[Any], cts: Sequence[Any] | None
+) -> tuple[list[Any], tuple[list[Any], list[Any], Sequence[Any]]]:
+    """Results of a tape, and what `pulled` takes."""
     results = tape.run(inputs)
     wanted = [x for x, active in zip(inputs, tape.active, strict=True) if active]
     smooth = [y for y in results if is_float(record.layout_of(y))]
     seeds = [filled(record.layout_of(y), 1) for y in smooth] if cts is None else cts
-    return [*results, *pulled(smooth, wanted, seeds)]
+    return results, (smooth, wanted, seeds)
 
 
 def gradient(tape: ClosedTape) -> ClosedTape:
@@ -102,6 +114,46 @@ def pullback(tape: ClosedTape) -> ClosedTape:
         structure((*stars(tape.in_spec), smooth_results(tape)))[1],
         structure((stars(tape.out_spec), active_arguments(tape)))[1],
     )  # fmt: skip
+
+
+class Adjoint(NamedTuple):
+    """A tape of gradients, the numbers of the inputs that they belong to, and which results depend on them.
+
+    Without any gradient there is no tape.
+    """
+
+    tape: ClosedTape | None
+    reached: tuple[int, ...]
+    active: tuple[bool, ...]
+
+
+def adjoint(tape: ClosedTape, *, has_seeds: bool) -> Adjoint:
+    """Return the tape of the gradients that there are.
+
+    Parameters
+    ----------
+    tape : ClosedTape
+        Its results are floating point numbers.
+    has_seeds : bool
+        Whether it takes cotangents of the results, as that of `pullback`; else it returns the results, too,
+        as that of `gradient`.
+    """
+    count, reached, depends = len(tape.inputs), list[int](), list[bool]()
+    seeds = [contiguous(x.dtype, x.shape) for x in tape.outputs] if has_seeds else []
+    numbers = [i for i, active in enumerate(tape.active) if active]
+
+    def gradients(inputs: list[Any]) -> list[Any]:
+        results, parts = _parts(tape, inputs[:count], inputs[count:] if has_seeds else None)
+        depends.extend(map(record.is_active, results))
+        pairs = list(zip(numbers, _gradients(*parts), strict=True))
+        reached.extend(i for i, g in pairs if g is not None)
+        outputs = [*([] if has_seeds else results), *(g for _, g in pairs if g is not None)]
+        return outputs or inputs[:1]
+
+    in_spec = structure(tuple([0] * (count + len(seeds))))[1]
+    active = (*tape.active, *(True for _ in seeds))
+    result = recorded(gradients, (*tape.inputs, *seeds), active, in_spec, None)
+    return Adjoint(result if reached else None, tuple(reached), tuple(depends))
 
 
 TRANSFORMS["gradient"], TRANSFORMS["pullback"] = gradient, pullback

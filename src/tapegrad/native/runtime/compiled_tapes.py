@@ -1,8 +1,9 @@
 """Native code of compiled tapes, and of calls of compiled functions.
 
 `call_jitted` is the C function of a call with NumPy arrays: it compares the arguments with those that the
-tape was recorded for, makes the results, runs the code and puts the results together. What is not as it was
-recorded is the business of a Python function, which gets the arguments as they are.
+tape was recorded for, makes the results, runs the code and puts the results together. With tensors it records
+statements (jit_compiler/routine.py). What is not as it was recorded is the business of a Python function,
+which gets the arguments as they are.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import numpy as np
 
 from .. import abi as nt
 from .. import words as it
-from ..words import call_code, helper, p32, p64, stack_words
+from ..words import call_code, helper, inlined, p8, p32, p64, stack_words
 from .interpreter import run_range
+from .recording import _LAYOUT, _STATE, bind, blank_handle, is_plain, slot_of
+from .segments import append_segment, fits, leaf_slots
 
 _DATA, _DIMENSIONS, _LENGTHS = nt.HEADER, nt.HEADER + 8, nt.HEADER + 16
 _DTYPE, _FLAGS = nt.HEADER + 40, nt.HEADER + 48
@@ -139,11 +142,90 @@ def put_together(r, out):  # type: ignore[no-untyped-def]
     return p[0]
 
 
+# --------------------------------------------------------------------------- tensors
+@inlined
+def tensor_at(r, args, i):  # type: ignore[no-untyped-def]
+    """Tensor `i` of a call, an argument or an object of the surroundings."""
+    row = p64(r[nt.J_TENSOR_ROWS] + 8 * nt.J_TENSOR * i)
+    return p64(args)[row[0]] if row[0] >= 0 else row[1]
+
+
+@helper
+def tensors_are_same(r, args):  # type: ignore[no-untyped-def]
+    """Return whether tensors are as recorded, and on the tape that they were on, which can be recorded on."""
+    state = r[nt.J_STATE]
+    s = p64(state)
+    for i in range(r[nt.J_TENSORS]):
+        x, row = tensor_at(r, args, i), p64(r[nt.J_TENSOR_ROWS] + 8 * nt.J_TENSOR * i)
+        if not is_plain(x) or p64(x + _STATE)[0] != state or p32(x + _LAYOUT)[0] != row[2]:
+            return np.int64(0)
+        if i == 0:  # a tape with a tensor is there
+            if s[nt.S_OWNER] != it.thread_ident() or s[nt.S_BUSY] != 0 or s[nt.S_EAGER] != 0:
+                return np.int64(0)
+            if s[nt.S_GRAD_MODE] != r[nt.J_MODE] or s[nt.S_PENDING_BYTES] > s[nt.S_PENDING_LIMIT]:
+                return np.int64(0)
+        slot, flags = slot_of(state, x), p8(s[nt.S_FLAGS])
+        active = flags[p32(s[nt.S_ROOT])[slot]] & nt.ACTIVE if r[nt.J_MODE] != 0 else 0
+        if active != row[3] or flags[p32(s[nt.S_BASE])[slot]] & nt.VISIBLE:
+            return np.int64(0)
+    return np.int64(1)
+
+
+@helper
+def has_handles(state, count):  # type: ignore[no-untyped-def]
+    """Return whether so many handles can be bound."""
+    free, handles = p64(state)[nt.S_HANDLE_FREE], p32(p64(state)[nt.S_HANDLES])
+    for _ in range(count):
+        if free < 0:
+            return np.int64(0)
+        free = -2 - handles[free]
+    return np.int64(1)
+
+
+@helper
+def record_call(r, args):  # type: ignore[no-untyped-def]
+    """Record a call with tensors as statements; 0, and nothing recorded, where Python has to help.
+
+    Handles are made first, as that may run Python code (recording.py).
+    """
+    if tensors_are_same(r, args) == 0 or surroundings_are_same(r) == 0:
+        return np.int64(0)
+    out, count, fills = stack_words(nt.J_RESULTS), r[nt.J_OUTPUTS], r[nt.J_FILLS]
+    for i in range(count):
+        handle = blank_handle()
+        if handle == 0:
+            drop(out, i)
+            return np.int64(0)
+        p64(out)[i] = handle
+    state, segment = r[nt.J_STATE], r[nt.J_SEGMENT]
+    goes = r[nt.J_FILLS] == fills and tensors_are_same(r, args) != 0
+    if not goes or has_handles(state, count) == 0 or not fits(state, segment, 0, 0):
+        drop(out, count)
+        return np.int64(0)
+    leaves = p32(leaf_slots(state, segment))
+    for i in range(r[nt.J_INPUTS]):
+        leaves[i] = slot_of(state, tensor_at(r, args, i))
+    first = append_segment(state, segment)
+    for i in range(count):
+        row = p64(r[nt.J_OUTPUT_ROWS] + 8 * nt.J_OUTPUT * i)
+        bind(p64(out)[i], state, first + row[0], row[1])
+    return put_together(r, out)
+
+
 def call_jitted(record, args, count, names):  # type: ignore[no-untyped-def]
-    """Call a compiled function with arrays; its Python function where something is not as it was."""
+    """Call a compiled function; its Python function where something is not as it was."""
     r = p64(p64(record + _DATA)[0])
-    fits = names == 0 and count == r[nt.J_INPUTS] and r[nt.J_READY] != 0 and r[nt.J_BUSY] == 0
-    if fits and take_inputs(r, args) and surroundings_are_same(r):
+    if r[nt.J_READY] == nt.WITH_TENSORS and names == 0 and count == r[nt.J_ARGS]:
+        result = record_call(r, args)
+        if result != 0 or it.error_occurred() != 0:
+            return result
+    goes = names == 0 and count == r[nt.J_INPUTS] and r[nt.J_BUSY] == 0
+    if (
+        goes
+        and r[nt.J_READY] == nt.WITH_ARRAYS
+        and take_inputs(r, args)
+        and surroundings_are_same(r)
+    ):
         out = stack_words(nt.J_RESULTS)
         if new_outputs(r, out) == 0:
             return 0

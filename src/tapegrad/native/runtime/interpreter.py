@@ -1,8 +1,8 @@
 """Running a program: the steps of an instruction or of a VJP (ops/program.py says what they are).
 
 While a program runs, its operands are addressed through a short table of pointers: entry 0 is
-scratch memory, 1 the cotangent, 2 the adjoint that is written, 3 the length of sized loops, then the
-statement's operands and results.
+scratch memory, 1 the cotangent, 2 the adjoint that is written, 3 the length of sized loops, 4 a place for
+what runs once, then the statement's operands and results.
 
 Sized steps serve instructions that differ in the length of their one loop only (families.py).
 """
@@ -237,6 +237,8 @@ def pointer_table(state, row, k, scratch_bytes):  # type: ignore[no-untyped-def]
     t = p64(table)
     t[nt.T_SCRATCH] = (table + 8 * words + 63) & ~63
     t[nt.T_SIZE] = row[nt.I_SIZE]
+    t[nt.T_ONCE] = table + 8 * nt.T_RAN
+    t[nt.T_RAN] = 0
     address = p64(s[nt.S_ADDRESS])
     args = p32(s[nt.S_ARG] + 4 * p32(s[nt.S_ARG_START])[k])
     if p32(s[nt.S_ARG_START])[k + 1] - p32(s[nt.S_ARG_START])[k] >= nargs:

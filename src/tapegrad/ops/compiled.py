@@ -1,0 +1,144 @@
+"""Statements whose kernel is a compiled tape, which jit_compiler/routine.py makes.
+
+The attribute `routine` says where the tape's code is and what it needs: its operands may be more than a step
+has, so steps of their own write addresses into scratch memory. All results lie in one, flat where they are
+several. The derivative is a statement of the same kind, with the compiled pullback: it gives the cotangents
+of all operands at once, which the reverse sweep asks for one by one. So code that has run for a statement
+already, with its result in scratch memory, does not run again (`T_ONCE`).
+
+A tape whose one result is a number is run with its gradient, as that of a loss will be asked for. Then
+``compiled_number`` takes the operands, and behind them number and gradients: it is the number, and the sweep
+multiplies its cotangent with the gradients. Passes that are recorded have the compiled pullback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..native import abi as nt
+from ..native.ufunc_loops import native_kernel, native_kernel_address, ufunc_loop
+from ..native.words import call_code, p64
+from .layout import Layout, contiguous
+from .program import ADJOINT, CT, ONCE, POOL, SCRATCH, Operand, Step, arg, packed, padded
+from .table import Lowered, Op, copy_loop, op, out_operand
+
+__all__ = ["parts_of"]
+
+#: what `run_routine` reads: code, and code that is right for all numbers, the table that a run copies,
+#: its words
+#: and bytes, inputs, the word of the first one, results, then two words for each
+CODE, SLOW, TABLE_AT, WORDS, BYTES, INPUTS, FIRST, RESULTS, PLACES = range(9)
+#: operands of a step, beside the place that addresses are written to
+_BOUND = nt.MAX_OPERANDS - 1
+
+
+@native_kernel
+def bind_addresses(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Write addresses of operands to the first one; `data`: the first number, and how many."""
+    d, a = p64(data), p64(args)
+    for i in range(d[1]):
+        p64(a[0])[d[0] + i] = a[1 + i]
+
+
+@native_kernel
+def run_routine(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Run a compiled tape on the addresses of `bind_addresses`, the memory behind them, and a result.
+
+    `data`: CODE and what follows it, then for each result its word of the table and its offset in the result.
+    """
+    d, a = p64(data), p64(args)
+    once = a[0]
+    if once != 0:
+        if p64(once)[0] == data:  # its result is there
+            return
+        p64(once)[0] = data
+    inputs, memory, out = p64(a[1]), a[2], a[3]
+    table, words = p64(memory), p64(d[TABLE_AT])
+    for i in range(d[WORDS]):
+        table[i] = words[i]
+    table[1] = memory + d[BYTES]
+    for i in range(d[INPUTS]):
+        table[d[FIRST] + i] = inputs[i]
+    for i in range(d[RESULTS]):
+        table[d[PLACES + 2 * i]] = out + d[PLACES + 2 * i + 1]
+    if call_code(d[CODE], memory) != 0:
+        call_code(d[SLOW], memory)
+
+
+def _lower(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
+    routine = attrs["routine"]
+    assert layouts == routine.inputs
+    addresses = Operand(SCRATCH, 0, ())
+    kernel = native_kernel_address("bind_addresses")
+    steps = []
+    for first in range(0, len(layouts), _BOUND):
+        numbers = range(first, min(first + _BOUND, len(layouts)))
+        data = POOL.put((first, len(numbers)))
+        steps.append(Step((kernel, data), (), (addresses, *[arg(i, ()) for i in numbers])))
+    start = padded(8 * len(layouts))
+    operands = (
+        Operand(ONCE, 0, ()), addresses, Operand(SCRATCH, start, ()),
+        out_operand(len(layouts), routine.out)._replace(strides=()),
+    )  # fmt: skip
+    steps.append(Step((native_kernel_address("run_routine"), routine.address), (), operands))
+    return Lowered((routine.out,), tuple(steps), start + routine.bytes)
+
+
+def parts_of(whole: Any, layouts: Sequence[Layout]) -> list[Any]:
+    """Return the parts of a routine's result, which is flat if they are several."""
+    if len(layouts) == 1:
+        return [whole]
+    parts, start = [], 0
+    for x in layouts:
+        parts.append(whole[start : start + x.size].reshape(x.shape))
+        start += x.size
+    return parts
+
+
+def _vjp(ct: Any, *operands: Any, routine: Any) -> tuple[Any, ...]:
+    operands = operands[:-1]  # the last is the result
+    pullback = routine.pullback
+    if pullback is None:
+        return (None,) * len(operands)
+    given = (*operands, *parts_of(ct, routine.results))
+    whole = given[0]._apply("compiled", *given[1:], routine=pullback)
+    cotangents = dict(zip(routine.reached, parts_of(whole, pullback.results), strict=True))
+    return tuple([cotangents.get(i) for i in range(len(operands))])
+
+
+# --------------------------------------------------------------------------- numbers
+def _lower_number(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
+    out = contiguous(layouts[-1].dtype, ())
+    place = out_operand(len(layouts), out)
+    return Lowered((out,), (Step(copy_loop(out.dtype), (), (arg(len(layouts) - 1, ()), place)),))
+
+
+def _number_programs(instruction: Any, rows: Any) -> None:
+    """Cotangents of the operands: gradients times that of the number."""
+    routine, kind = instruction.attrs["routine"], instruction.out.dtype
+    last = len(instruction.layouts) - 1
+    add, start = native_kernel_address("muladd", kind), kind.itemsize
+    product = ufunc_loop(np.multiply, (kind,) * 3)
+    for number in routine.reached:
+        x, row = instruction.layouts[number], rows[number]
+        gradient = arg(last, contiguous(kind, x.shape).strides, start)
+        start += x.size * kind.itemsize
+        ct, adjoint = Operand(CT, 0, (0,) * x.ndim), Operand(ADJOINT, 0, x.strides)
+        row[nt.V_ASSIGN] = packed([Step(product, x.shape, (ct, gradient, adjoint))])
+        row[nt.V_ACCUMULATE] = packed([Step((add, 0), x.shape, (ct, gradient, adjoint, adjoint))])
+        row[nt.V_MASK] = (1 << len(instruction.layouts)) - 1  # a recorded pass reads the operands
+        row[nt.V_REDUCES], row[nt.V_EXISTS] = x.overlaps, 1
+
+
+op(
+    "compiled_number", lower=_lower_number, arity=0, torch=None, private=True, lift="never",
+    vjp=lambda ct, *operands, routine: (*_vjp(ct, *operands[:-2], None, routine=routine), None),
+    grad_fn="CompiledFunctionBackward", has_code=True, programs=_number_programs,
+)  # fmt: skip
+op(
+    "compiled", lower=_lower, arity=0, torch=None, vjp=_vjp, private=True, lift="never",
+    grad_fn="CompiledFunctionBackward", has_code=True,
+)  # fmt: skip
