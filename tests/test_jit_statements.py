@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -287,7 +288,7 @@ def test_gradcheck() -> None:
 # --------------------------------------------------------------------------- code
 def test_long_tapes_are_recorded_until_their_code_is_there() -> None:
     def f(a: Any) -> Any:
-        for i in range(500):
+        for i in range(80):
             a = a * (1 + 1e-3 * i) + a.sin() * 0.1
             a = a / (1 + a.abs())
         return a.sum()
@@ -301,6 +302,96 @@ def test_long_tapes_are_recorded_until_their_code_is_there() -> None:
         )
         tg.synchronize()
     assert names(compiled(a)) == ["CompiledFunctionBackward"]
+    # Second derivatives are compiled when they are needed, whatever else is being compiled.
+    other = tg.jit(lambda a: f(a) * 2)
+    other(a)
+    (g,) = tg.autograd.grad(compiled(a), a, create_graph=True)
+    (expected,) = tg.autograd.grad(f(a), a, create_graph=True)
+    second = [tg.autograd.grad(x.sum(), a)[0].numpy() for x in (g, expected)]
+    np.testing.assert_allclose(*second, rtol=1e-8)
+
+
+def test_modes() -> None:
+    a = leaf(3)
+    compiled = tg.jit(one)
+    with tg.no_grad():
+        assert not compiled(a).requires_grad
+    with tg.inference_mode():
+        assert compiled(a).is_inference()
+    assert compiled(a).requires_grad
+    assert not compiled(a.detach()).requires_grad
+    tg.set_grad_enabled(False)
+    try:
+        assert not compiled(a).requires_grad
+    finally:
+        tg.set_grad_enabled(True)
+
+
+def test_a_tape_with_calls_prints() -> None:
+    tg.jit(one)(leaf(3))
+    assert "compiled_number" in str(tg.current_tape())
+
+
+def test_native_calls_see_what_changes() -> None:
+    """Layouts, activity, memory that others see, other tapes: each call is that of the function."""
+    compiled = tg.jit(lambda a, b: a * b + 1)
+    a, b = tg.tensor([1.0, 2.0]), leaf(2)
+    for _ in range(3):
+        assert compiled(a, b).requires_grad
+        assert not compiled(a, a).requires_grad
+        assert compiled(a, a.float()).dtype == tg.float64
+        assert compiled(a, tg.ones(())).shape == (2,)
+        array = np.ones(2)
+        shared = tg.from_numpy(array)
+        result = compiled(a, shared)
+        array[0] = 5.0
+        np.testing.assert_array_equal(result.numpy(), [2.0, 3.0])
+        assert compiled(a, shared)[0] == 6.0
+
+
+def test_threads() -> None:
+    compiled, errors = tg.jit(lambda a, b: (a * b).sin().sum()), list[Any]()
+
+    def work() -> None:
+        try:
+            for i in range(200):
+                a = tg.full((3,), float(i), requires_grad=True)
+                compiled(a, a).backward()
+                expected = 2 * i * np.cos(i * i)
+                np.testing.assert_allclose(a.grad.numpy(), expected, rtol=1e-12, atol=1e-12)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not errors
+
+
+def test_finalizers_that_call_the_function() -> None:
+    """A collection in the middle of a native call may run anything, the same function too."""
+    compiled = tg.jit(lambda a, b: (a * b, a + b))
+
+    class Final:
+        def __init__(self) -> None:
+            self.me = self
+
+        def __del__(self) -> None:
+            compiled(tg.ones(4), tg.ones(4))
+            compiled(tg.ones(5), tg.ones(5))
+
+    a = tg.ones(3)
+    threshold = gc.get_threshold()
+    gc.set_threshold(1, 1, 1)
+    try:
+        for _ in range(200):
+            Final()
+            for y in compiled(a, a):
+                assert y.shape == (3,)
+    finally:
+        gc.set_threshold(*threshold)
 
 
 def test_code_ends_with_its_function() -> None:

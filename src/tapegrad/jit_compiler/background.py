@@ -44,7 +44,6 @@ class Promise:
         self.tape = tape
         self.compiled: CompiledTape | None = None
         self.error: Exception | None = None
-        self._future: Any = None
         if len(tape) < LONG:
             self.compiled = CompiledTape(tape)
             return
@@ -52,17 +51,9 @@ class Promise:
             from concurrent.futures import ThreadPoolExecutor  # 5 ms that few programs need
 
             _state["executor"] = ThreadPoolExecutor(1, "tapegrad-jit")
-        self._future = future = _state["executor"].submit(self._compile)
+        future = _state["executor"].submit(self._compile)
         _state["futures"].add(future)
         future.add_done_callback(_state["futures"].discard)
-
-    def wait(self) -> CompiledTape:
-        """Return the compiled tape, once it is there."""
-        if self._future is not None:
-            self._future.result()
-        if self.compiled is None:
-            raise self.error or RuntimeError("a fork has left compilation behind")
-        return self.compiled
 
     def _compile(self) -> None:
         with _compiling:

@@ -115,8 +115,9 @@ def fused(nodes: list[Node]) -> list[Node]:
             assert isinstance(target, Loop)
             assert isinstance(node, Loop)
             rename(node.body, node.number, target.number)
+            node.number = target.number
             target.body += node.body
-            uses[place] = Uses(target)
+            uses[place].add(Uses(node))
     result = _sunk(result, uses)
     for node in result:
         if isinstance(node, Loop):

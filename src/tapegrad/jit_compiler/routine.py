@@ -24,6 +24,7 @@ from ..tape.segment import AS_IT_IS, Leaf, Segment, Step, append
 from ..transforms.closed_tape import ClosedTape
 from ..transforms.reverse import Adjoint, adjoint
 from .background import Promise
+from .compiled_tape import CompiledTape
 
 __all__ = ["Routine", "RoutineCall"]
 
@@ -58,11 +59,19 @@ class Routine:
         first, size = self.results[0], sum(x.size for x in self.results)
         self.out = first if len(self.results) == 1 else contiguous(first.dtype, (size,))
 
+    def __repr__(self) -> str:
+        return f"<routine of {len(self.tape)} statements>"
+
     # ------------------------------------------------------------------ code
-    @cached_property
-    def promise(self) -> Promise:
-        """The promise of its code."""
-        return self._promise or Promise(self.tape)
+    def begin(self) -> None:
+        """Begin to compile it, in the background where that takes long."""
+        if self._promise is None:
+            self._promise = Promise(self.tape)
+
+    @property
+    def is_ready(self) -> bool:
+        """True if there is code."""
+        return self._promise is not None and self._promise.compiled is not None
 
     @property
     def address(self) -> int:
@@ -76,7 +85,10 @@ class Routine:
 
     @cached_property
     def _words(self) -> tuple[np.ndarray, int, Any]:
-        code = self.promise.wait()
+        # Not in the background: that needs the lock of the table, which is held where rules are traced.
+        code = self._promise.compiled if self._promise is not None else CompiledTape(self.tape)
+        if code is None:
+            raise RuntimeError("the code of a tape is used before it is there")
         table, places, start = code.table, list[int](), 0
         for i, x in enumerate(self.results):
             places += [code.output_word(i), start]
@@ -134,12 +146,13 @@ class RoutineCall:
             self._codes = [routine]
         elif routine.pullback is not None:
             self._codes = [routine, routine.pullback]
+        for code in self._codes:
+            code.begin()
 
     @property
     def segment(self) -> Segment | None:
         """The statements; None if there can be none, or code for them is not there."""
-        codes = [routine.promise.compiled for routine in self._codes if self._segment is None]
-        if codes and None not in codes:
+        if self._segment is None and self._codes and all(r.is_ready for r in self._codes):
             self._segment = self._statements()
             self.instructions = self._segment.instructions  # who keeps a segment keeps them
         return self._segment
