@@ -22,7 +22,7 @@ from ..ops.layout import broadcast_strides, c_strides
 from ..ops.program import ADDRESS, ARGS, SCRATCH, Operand, Step
 from ..tape.constants import Constants
 from ..transforms.closed_tape import ClosedTape
-from ..transforms.roll import Item, Repeat, rolled
+from ..transforms.roll import Repeat, rolled, shortened
 from .formulas import COPY, has_code, kernels
 from .loop_program import Program
 from .loops import (
@@ -38,7 +38,7 @@ from .loops import (
     Number,
     new_loop,
 )
-from .repeated import Irregular, Place, Region, Values
+from .repeated import Irregular, Place, Region, Values, blamed
 
 __all__ = ["lowered"]
 
@@ -58,12 +58,15 @@ class _Lowering(Values):
         for buffer, array in zip(program.arrays, tape.arrays, strict=True):
             buffer.identity = _unit_rows(array)
         for region in self.regions:
-            self.look_back(region)
+            with blamed(region):
+                self.look_back(region)
         regions = iter(self.regions)
         steps = tape.segment.steps
         for item in self.items:
             if isinstance(item, Repeat):
-                self.loop(next(regions))
+                region = next(regions)
+                with blamed(region):
+                    self.loop(region)
             else:
                 step = steps[item]
                 self.statement(
@@ -96,7 +99,7 @@ class _Lowering(Values):
         finally:
             self.program.nodes, self.region = outside, None
         outside.append(region.loop)
-        self.check_early(region)
+        self.check_beside(region)
 
     # ------------------------------------------------------------------ operands
     def place(self, reference: int) -> Place | Number:
@@ -429,16 +432,9 @@ def lowered(tape: ClosedTape) -> Program:
     while True:
         try:
             return _Lowering(tape, items).run()
-        except Irregular:
-            items = _unrolled(items)
-
-
-def _unrolled(items: Sequence[Item]) -> list[Item]:
-    """The items without loops."""
-    result: list[Item] = []
-    for item in items:
-        if isinstance(item, int):
-            result.append(item)
-            continue
-        result += range(item.first, item.stop)
-    return result
+        except Irregular as error:
+            repeats = [x for x in items if isinstance(x, Repeat)]
+            if error.region is not None:
+                repeats = [error.region.repeat]
+            for repeat in repeats:
+                items = shortened(items, repeat)

@@ -9,7 +9,8 @@ lies in front of the others.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +24,10 @@ from ..transforms.roll import Item, Repeat
 from .loop_program import Program
 from .loops import ARRAY, Buffer, Number, new_loop
 
-__all__ = ["Irregular", "Place", "Region", "Values"]
+__all__ = ["Irregular", "Place", "Region", "Values", "blamed"]
+
+#: repetitions before or behind those of a loop, at most, that are single statements and lie beside them
+FURTHEST = 8
 
 
 class Place(NamedTuple):
@@ -35,7 +39,19 @@ class Place(NamedTuple):
 
 
 class Irregular(Exception):
-    """Raised where repeated statements cannot be a loop."""
+    """Raised where repeated statements cannot be a loop; `region` says which, where that is known."""
+
+    region: Region | None = None
+
+
+@contextmanager
+def blamed(region: Region) -> Iterator[None]:
+    """Let what is irregular be a region's."""
+    try:
+        yield
+    except Irregular as error:
+        error.region = region
+        raise
 
 
 class Region:
@@ -44,8 +60,9 @@ class Region:
     Attributes
     ----------
     repeat : Repeat
-    before : dict
-        Statement of the period -> number of repetitions before the first whose results are used in the loop.
+    before, after : dict
+        Statement of the period -> number of repetitions before the first, or behind the last, whose results
+        loops use.
     values : dict
         Statement of the period -> its place, with a stride along the repetitions.
     """
@@ -55,9 +72,14 @@ class Region:
         self.loop = new_loop(repeat.count)
         self.loop.in_order = True
         self.before: dict[int, int] = {}
+        self.after: dict[int, int] = {}
         self.values: dict[int, tuple[Buffer, int, int]] = {}
         #: views that are looked for: what they were taken for where they led to themselves
         self.resolving: dict[int, tuple[Buffer, int, int] | None] = {}
+
+    def places_of(self, j: int) -> int:
+        """Number of places for the results of a statement of the period."""
+        return self.before.get(j, 0) + self.repeat.count + self.after.get(j, 0)
 
 
 class Values:
@@ -78,8 +100,9 @@ class Values:
         self.items = items
         self.regions = [Region(item) for item in items if isinstance(item, Repeat)]
         self.starts = [r.repeat.first for r in self.regions]
-        #: statements in front of a region whose results lie beside those of its repetitions
-        self.early: dict[int, tuple[Region, int, int]] = {}
+        #: statements whose results lie beside those of a region's repetitions, of which they are another one
+        self.beside: dict[int, tuple[Region, int, int]] = {}
+        self._needed: set[int] = set()
         self.region: Region | None = None
 
     def place(self, reference: int) -> Place | Number:
@@ -122,24 +145,56 @@ class Values:
                 other, k, ahead, by = target
                 last = ahead + by * (repeat.count - 1)
                 if max(ahead, last) >= other.repeat.count:
-                    raise Irregular
+                    self.need_late(other, k, max(ahead, last) + 1, repeat.first)
                 least = min(ahead, last)
                 if least < 0:
                     self.need_early(other, k, -least)
 
     def need_early(self, region: Region, j: int, count: int) -> None:
         """Let the results of statements in front of a region lie in front of those of its repetitions."""
-        repeat, steps = region.repeat, self.tape.segment.steps
-        for n in range(1, count + 1):
-            statement = repeat.first + j - n * repeat.period
-            if statement < 0 or self.region_at(statement) is not None:
-                raise Irregular
-            if steps[statement].number != steps[repeat.first + j].number:
-                raise Irregular
-            known = self.early.setdefault(statement, (region, j, n))
-            if known[0] is not region:
-                raise Irregular
+        if count > FURTHEST:
+            raise Irregular
+        for n in range(region.before.get(j, 0) + 1, count + 1):
+            self.need(region, j, -n)
         region.before[j] = max(region.before.get(j, 0), count)
+
+    def need_late(self, region: Region, j: int, count: int, stop: int) -> None:
+        """Let the results of statements behind a region, in front of `stop`, lie behind its repetitions."""
+        repeat = region.repeat
+        if count > repeat.count + FURTHEST:
+            raise Irregular
+        for n in range(repeat.count, count):
+            if repeat.first + j + n * repeat.period >= stop:
+                raise Irregular
+            self.need(region, j, n)
+        region.after[j] = max(region.after.get(j, 0), count - repeat.count)
+
+    def need(self, region: Region, j: int, repetition: int) -> None:
+        """Let the result of a statement be that of a repetition which is not in the loop."""
+        repeat, steps = region.repeat, self.tape.segment.steps
+        statement = repeat.first + j + repetition * repeat.period
+        if statement < 0 or self.region_at(statement) is not None:
+            raise Irregular
+        single, repeated = (INSTRUCTIONS[steps[k].number] for k in (statement, repeat.first + j))
+        if single is not repeated and (  # another one will do that has its result likewise
+            single.outs != repeated.outs
+            or {single.op.kind, repeated.op.kind} != {nt.COMPUTE}
+            or len(single.outs) != 1
+        ):
+            raise Irregular
+        known = self.beside.setdefault(statement, (region, j, repetition))
+        if known[0] is not region:
+            raise Irregular
+        if statement in self._needed:
+            return
+        self._needed.add(statement)
+        reference = steps[repeat.first + j].references[0] if repeated.layouts else -1
+        if repeated.op.kind != nt.COMPUTE and reference >= 0:  # it lies where what it shows lies
+            target = self.target(reference, int(repeat.moves[j, 0]))
+            if target is not None:
+                other, k, ahead, by = target
+                if other is region and by == 1 and repetition + ahead < 0:
+                    self.need_early(region, k, -repetition - ahead)
 
     def moving(self, region: Region, j: int, o: int, reference: int) -> Place | Number:
         """Place of an operand of a repeated statement."""
@@ -194,7 +249,7 @@ class Values:
         out = instruction.out
         span = max(out.span, out.size * out.dtype.itemsize)
         before = region.before.get(j, 0)
-        buffer = Buffer(out.dtype, span * (before + region.repeat.count))
+        buffer = Buffer(out.dtype, span * region.places_of(j))
         known = region.values[j] = buffer, before * span, span
         return known
 
@@ -220,14 +275,13 @@ class Values:
         if known != (place.buffer, place.offset, stride):
             raise Irregular
 
-    def check_early(self, region: Region) -> None:
-        """See that results in front of a region lie where its loop looks for them."""
-        repeat = region.repeat
-        for j, count in region.before.items():
-            buffer, offset, stride = self.value_of(region, j)
-            for n in range(1, count + 1):
-                place = self.places[repeat.first + j - n * repeat.period]
-                if place != Place(buffer, offset - n * stride):
+    def check_beside(self, region: Region) -> None:
+        """See that results in front of a region, and behind others, lie where its loop looks for them."""
+        start = region.repeat.first
+        for statement, (other, j, repetition) in self.beside.items():
+            if statement < start and (other is region or repetition >= 0):
+                buffer, offset, stride = self.value_of(other, j)
+                if self.places[statement] != Place(buffer, offset + repetition * stride):
                     raise Irregular
 
     def new(self, number: int, out: Layout) -> Place:
@@ -237,16 +291,16 @@ class Values:
             if j not in self.region.values:
                 span = max(out.span, out.size * out.dtype.itemsize)
                 before = self.region.before.get(j, 0)
-                buffer = Buffer(out.dtype, span * (before + self.region.repeat.count))
+                buffer = Buffer(out.dtype, span * self.region.places_of(j))
                 self.region.values[j] = buffer, before * span, span
             buffer, offset, span = self.region.values[j]
             return Place(buffer, offset, ((self.region.loop.number, span),) if span else ())
-        early = self.early.get(number)
+        beside = self.beside.get(number)
         if (
-            early is not None
+            beside is not None
             and len(INSTRUCTIONS[self.tape.segment.steps[number].number].outs) == 1
         ):
-            region, j, n = early
+            region, j, repetition = beside
             buffer, offset, span = self.value_of(region, j)
-            return Place(buffer, offset - n * span)
+            return Place(buffer, offset + repetition * span)
         return Place(Buffer(out.dtype, max(out.span, out.size * out.dtype.itemsize)), 0)

@@ -12,7 +12,7 @@ at for all repetitions at once, by NumPy.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TypeAlias
@@ -23,7 +23,7 @@ from ..native import abi as nt
 from ..tape.constants import Constants
 from ..tape.segment import Segment
 
-__all__ = ["Item", "Repeat", "rolled"]
+__all__ = ["Item", "Repeat", "rolled", "shortened"]
 
 #: repetitions, and statements of all together, from which a loop is worth it
 FEWEST, SHORTEST = 4, 48
@@ -32,7 +32,7 @@ RUN, TRIES = 8, 6
 LONGEST = 1 << 13
 
 
-@dataclass
+@dataclass(eq=False)
 class Repeat:
     """A range of statements that repeat.
 
@@ -46,6 +46,8 @@ class Repeat:
         For each statement of a period, bytes that the offset of a view moves by.
     numbers : dict
         (statement of the period, operand) -> the numbers that it is, one a repetition.
+    tried, whole : int, Repeat or None
+        How often it was `shortened`, and what it was before.
     """
 
     first: int
@@ -54,6 +56,8 @@ class Repeat:
     moves: np.ndarray
     offsets: np.ndarray
     numbers: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
+    tried: int = 0
+    whole: Repeat | None = None
 
     @property
     def stop(self) -> int:
@@ -62,6 +66,25 @@ class Repeat:
 
 
 Item: TypeAlias = "int | Repeat"
+#: repetitions that are left out at the beginning and at the end, in the order in which that is tried
+_SHORTER = ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0))
+
+
+def shortened(items: Sequence[Item], repeat: Repeat) -> list[Item]:
+    """Leave repetitions at the ends to single statements, as they may be irregular; at last, all."""
+    whole = repeat.whole or repeat
+    parts: list[Item] = list(range(whole.first, whole.stop))
+    if repeat.tried < len(_SHORTER) and whole.count >= FEWEST + 2:
+        front, back = _SHORTER[repeat.tried]
+        start, count = whole.first + front * whole.period, whole.count - front - back
+        numbers = {key: x[front : front + count] for key, x in whole.numbers.items()}
+        part = Repeat(
+            start, whole.period, count, whole.moves, whole.offsets, numbers, repeat.tried + 1, whole
+        )
+        parts = [*range(whole.first, start), part, *range(part.stop, whole.stop)]
+    before = [x for x in items if (x if isinstance(x, int) else x.first) < whole.first]
+    behind = [x for x in items if (x if isinstance(x, int) else x.first) >= whole.stop]
+    return [*before, *parts, *behind]
 
 
 class _Arrays:

@@ -1,0 +1,65 @@
+"""Python loops in compiled functions are loops of their code, in derivatives too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tapegrad as tg
+from tapegrad.jit_compiler.compiled_tape import CompiledTape, optimised
+from tapegrad.jit_compiler.loop_program import text
+
+ROUNDS = 40
+BODIES: dict[str, Callable[[Any, int], Any]] = {
+    "constants": lambda a, i: a * 1.5 + a.sin() * 0.1,
+    # the first coefficient is 1, and simplified away
+    "coefficients": lambda a, i: a * (1 + 1e-3 * i) + a.sin() * 0.1,
+    "quotient": lambda a, i: a / (1 + a.abs()),
+    "both": lambda a, i: (a * (1 + 1e-3 * i) + a.sin() * 0.1) / (1 + a.abs()),
+    "sum": lambda a, i: a + a.sum() * 0.01,
+    "shifted": lambda a, i: tg.cat([a[1:], a[:1]]) * 0.9 + a * 0.05,
+    "written": lambda a, i: tg.stack([a[0] * a[1], a[2] - a[0], a[1] * 0.5]),
+}
+
+
+def looped(body: Callable[[Any, int], Any]) -> Callable[[Any], Any]:
+    def function(a: Any) -> Any:
+        for i in range(ROUNDS):
+            a = body(a, i)
+        return (a * a).sum()
+
+    return function
+
+
+@pytest.mark.parametrize("shape", [(3,), ()])
+@pytest.mark.parametrize("name", BODIES)
+def test_derivatives_of_loops_are_loops(name: str, shape: tuple[int, ...]) -> None:
+    if not shape and name in ("sum", "shifted", "written"):
+        pytest.skip("it has elements")
+    f = looped(BODIES[name])
+    x = np.linspace(0.3, 0.9, 3).reshape(3)[: shape[0] if shape else 1].reshape(shape or ())
+    tapes = [tg.trace(f)(x)]
+    tapes += [tapes[0].gradient(), tapes[0].pushforward()]
+    tapes.append(tapes[1].gradient())
+    for tape, most in zip(tapes, (60, 120, 120, 600), strict=True):
+        assert text(optimised(tape)).count("\n") < most
+        arrays = [np.asarray(x + 0.01 * k) for k in range(len(tape.inputs))]
+        results = CompiledTape(tape)(arrays)
+        for found, expected in zip(results, tape.run([tg.tensor(a) for a in arrays]), strict=True):
+            np.testing.assert_allclose(found, expected.detach().numpy(), rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("rounds", range(1, 24))
+def test_lengths_around_those_from_which_on_there_is_a_loop(rounds: int) -> None:
+    def f(a: Any) -> Any:
+        for i in range(rounds):
+            a = (a * (1 + 0.1 * i)).sin() / (1 + a.abs())
+        return a.sum()
+
+    x = np.array([0.3, -0.4])
+    program = tg.hessian(f)
+    found = tg.jit(program)(x)
+    np.testing.assert_allclose(found, program(tg.tensor(x)).numpy(), rtol=1e-11, atol=1e-13)
