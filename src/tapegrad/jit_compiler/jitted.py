@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import sys
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -25,7 +24,9 @@ from ..tape.user_code import call_user
 from ..transforms.closed_tape import ClosedTape
 from ..transforms.closing import ClosedTrace, recording
 from .fast_call import FastCall
-from .signatures import Arguments, Signature, arguments_of, both_ways, difference, values_of
+from .native_function import NativeFunction, as_array, native_function
+from .reasons import Reasons
+from .signatures import Arguments, Signature, arguments_of, both_ways, values_of
 from .surroundings import Surroundings
 from .traces import Constant, Trace
 from .tracing import as_input
@@ -33,8 +34,6 @@ from .used_values import ITEM, Check
 
 __all__ = ["Jitted", "compile", "jit"]
 
-#: traces of one signature after which a warning says so
-MANY = 8
 RANDOM = (
     "jit: the function draws random numbers, which would be the same ones in every call; draw them outside, "
     "and give them to it as arguments"
@@ -68,7 +67,7 @@ class Jitted:
         self._func = func
         self._static, self._names = both_ways(func, static_argnums, static_argnames)
         self._traces: dict[Signature, list[Trace]] = {}
-        self._reasons: list[str] = []
+        self._reasons = Reasons()
         # A cycle, which the collector breaks: the C function calls this object.
         self._fast = FastCall(self._general)
 
@@ -103,19 +102,26 @@ class Jitted:
         if tape.abstract:  # another jit, or a transform, records it
             return self._func(*args, **kwargs)
         given = arguments_of(tape, args, kwargs, self._static, self._names)
-        for trace in tuple(self._traces.get(given.signature, ())):
-            try:
-                results = trace.run(given)
-            except Exception:
-                if not trace.reads:
-                    raise
-                continue  # perhaps the function goes another way: then it is recorded anew, or fails
-            if results is not None:
-                break
-        else:
-            trace, results = self._record(given, tape)
+        trace, results = self._found(given, tape)
         self._use(trace, args, kwargs, given.signature, tape)
         return self._returned(trace, results, given.has_tensors)
+
+    def _found(self, given: Arguments, tape: Tape) -> tuple[Trace, list[Any]]:
+        """The trace that is right for arguments, and its results; the function is recorded if none is."""
+        differences: list[str] = []
+        for trace in tuple(self._traces.get(given.signature, ())):
+            try:
+                results = trace.run(given, differences)
+            except Exception as error:
+                if not trace.reads:
+                    raise
+                # Perhaps the function goes another way: then it is recorded anew, or fails.
+                differences.append(f"it raised {type(error).__name__}")
+                continue
+            if results is not None:
+                return trace, results
+        self._reasons.note(repr(self), given.signature, self._traces, differences)
+        return self._record(given, tape)
 
     def _use(self, trace: Trace, args: Any, kwargs: Any, signature: Signature, tape: Tape) -> None:
         """Let native code do calls like this one from now on, if it can."""
@@ -171,7 +177,6 @@ class Jitted:
     # ------------------------------------------------------------------ traces
     def _record(self, given: Arguments, tape: Tape) -> tuple[Trace, list[Any]]:
         """Run the function, and keep its tape."""
-        self._note(given.signature)
         tensors = [x if record.is_tensor(x) else as_input(x) for x in given.inputs]
         trace = ClosedTrace(tape, "jit", "which jit cannot repeat", may_read=True)
         draws = Draws()
@@ -203,7 +208,8 @@ class Jitted:
             closed = trace.close(results, in_spec, values_spec, more=slots)
         new = Trace(
             closed, Surroundings(self._func, captured, closed.arrays, given.signature),
-            tuple([r.value for r in trace.reads]), tuple(outputs), out_spec, len(results),
+            tuple([r.value for r in trace.reads]), tuple([r.line for r in trace.reads]), tuple(outputs),
+            out_spec, len(results),
         )  # fmt: skip
         results, agrees = new.first_results(
             [*given.inputs, *captured], has_tensors=given.has_tensors
@@ -213,21 +219,37 @@ class Jitted:
                 self._traces.setdefault(given.signature, []).insert(0, new)
         return new, results
 
-    def _note(self, signature: Signature) -> None:
-        """Note why there is a new trace; warn if there are many."""
-        known = self._traces.get(signature)
-        if known:
-            reason = "a value that the function read, or something that it uses, is another one"
-            if len(known) % MANY == 0:
-                warnings.warn(
-                    f"{self!r} was recorded {len(known)} times for one signature: {reason}", UserWarning,
-                    stacklevel=4,
-                )  # fmt: skip
-        elif self._traces:
-            reason = difference(signature, next(reversed(self._traces)))
-        else:
-            reason = "the first call"
-        self._reasons.append(f"{reason}: {signature}")
+    def native(self, *args: Any, **kwargs: Any) -> NativeFunction:
+        """Return the function as a C function, for the signature and the values of example arguments.
+
+        Its arguments are the tensors, arrays and floats among them, one by one; values of static ones belong
+        to it. It goes all ways that were recorded so far for this signature. `NativeFunction` says how C,
+        SciPy and numba call it.
+
+        Raises
+        ------
+        TapeError
+            If another function is being recorded that calls this one; and as a call does.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import tapegrad as tg
+        >>> f = tg.jit(lambda x, n: (x**n).sum())
+        >>> f.native(np.zeros(3), 2)
+        <native int lambda(const double x[3], double *out)>
+        """
+        tape = current_tape()
+        if tape.abstract:
+            raise TapeError(
+                "native: a function that is being recorded cannot make a native function"
+            )
+        args, kwargs = trees.tree_map(as_array, (args, kwargs))
+        given = arguments_of(tape, args, kwargs, self._static, self._names)
+        trace, _ = self._found(given, tape)
+        name = getattr(self, "__name__", "")
+        others = tuple(self._traces.get(given.signature, ()))
+        return native_function(name, self._func, given, trace, others)
 
     # ------------------------------------------------------------------ looking at it
     def explain(self) -> str:
@@ -242,8 +264,7 @@ class Jitted:
         trace 0: the first call: (float64[2])
         trace 1: another shape or dtype of leaf 0 of the arguments: (float64[3])
         """
-        lines = [f"trace {i}: {reason}" for i, reason in enumerate(self._reasons)]
-        return "\n".join(lines) or "no trace yet"
+        return self._reasons.text()
 
     def tapes(self) -> list[ClosedTape]:
         """Return the closed tapes that were recorded so far.
@@ -315,8 +336,6 @@ def jit(
         return functools.partial(
             jit, static_argnums=static_argnums, static_argnames=static_argnames
         )
-    if not callable(func):
-        raise TypeError(f"jit: expected a function, got {type(func).__name__}")
     if not callable(func):
         raise TypeError(f"jit: expected a function, got {type(func).__name__}")
     numbers = (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)

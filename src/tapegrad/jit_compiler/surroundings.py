@@ -17,14 +17,17 @@ from typing import Any
 import numpy as np
 
 from ..tape import recording as record
+from .lookups import Getter, bytes_of, name_of, same
 from .signatures import Signature, Static
-from .used_values import ELEMENTS, Check, Getter, bytes_of, same, uses
+from .used_values import ELEMENTS, Check, uses
 
 __all__ = ["Check", "Surroundings"]
 
 #: bytes of an array from which on it is not compared if the tape reads its memory itself
 LARGE = 1 << 20
 _SIMPLE = (int, bool, str, bytes)
+#: types of values that are printed
+_SHOWN = (*_SIMPLE, float, complex, type(None), np.generic)
 
 
 class Surroundings:
@@ -105,6 +108,36 @@ class Surroundings:
         except Exception:  # it is not there any more
             return None
         return result
+
+    def change(self) -> str:
+        """Return what is not as it was, in words."""
+        for getter, value in self._constants:
+            try:
+                now = getter()
+            except Exception:
+                return f"{name_of(getter)} is not there any more"
+            if not _is_same(now, value):
+                if isinstance(value, _SHOWN) and isinstance(now, _SHOWN):
+                    return f"{name_of(getter)} is {_shown(now)}, not {_shown(value)}"
+                return f"{name_of(getter)} changed"
+        for getter, known in self._tensors:
+            try:
+                if _described(getter()) == known:
+                    continue
+            except Exception:
+                return f"{name_of(getter)} is no tensor any more"
+            return f"{name_of(getter)} has another shape or dtype, or requires grad or not"
+        for getters, _ in self._captured:
+            for getter in getters[1:]:
+                if getter() is not getters[0]():
+                    both = name_of(getters[0]), name_of(getter)
+                    return f"{both[0]} and {both[1]} are not the same tensor any more"
+        return "something that the function uses changed"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def _described(tensor: Any) -> tuple[int, bool]:

@@ -12,13 +12,14 @@ import numpy as np
 from ..tape import recording as record
 from ..transforms.closed_tape import ClosedTape
 from .background import Promise
-from .compiled_tape import CompiledTape
+from .compiled_tape import CompiledTape, memory_of
+from .reasons import other_value
 from .routine import RoutineCall
 from .signatures import Arguments
 from .surroundings import Surroundings
 from .tracing import as_input
 
-__all__ = ["Constant", "Trace"]
+__all__ = ["Constant", "Trace", "agree"]
 
 
 class Constant(NamedTuple):
@@ -38,6 +39,8 @@ class Trace:
     surroundings : Surroundings
     reads : tuple of ndarray
         The values that the function read.
+    lines : tuple of str
+        The source lines that read them.
     outputs : tuple
         For each leaf of what the function returned the number of a result, or a `Constant`.
     out_spec : Spec
@@ -50,6 +53,7 @@ class Trace:
     tape: ClosedTape
     surroundings: Surroundings
     reads: tuple[np.ndarray, ...]
+    lines: tuple[str, ...]
     outputs: tuple[Any, ...]
     out_spec: Any
     results: int
@@ -71,10 +75,11 @@ class Trace:
         return RoutineCall(self.tape, None if True in self.tape.active else self.promise)
 
     # ------------------------------------------------------------------ calls
-    def run(self, arguments: Arguments) -> list[Any] | None:
-        """Results for arguments; None if this is not the right trace."""
+    def run(self, arguments: Arguments, differences: list[str]) -> list[Any] | None:
+        """Results for arguments; None if this is not the right trace, and the reason in `differences`."""
         captured = self.surroundings.tensors()
         if captured is None:
+            differences.append(self.surroundings.change())
             return None
         given = [*arguments.inputs, *captured]
         if not self.reads:
@@ -83,10 +88,13 @@ class Trace:
         results, reads = self._computed(given, code)
         if _are_same(reads, self.reads):
             return results
-        if code is None or self.is_compiled or not all(map(_agree, reads, self.reads)):
+        if code is None or self.is_compiled or not all(map(agree, reads, self.reads)):
+            differences.append(other_value(reads, self.reads, self.lines))
             return None
         # The first run of compiled code, which adds in another order: is it of the values that were read?
-        if not _are_same(self._computed(given, None)[1], self.reads):
+        swept = self._computed(given, None)[1]
+        if not _are_same(swept, self.reads):
+            differences.append(other_value(swept, self.reads, self.lines))
             return None
         self.reads, self.is_compiled = tuple(map(np.copy, reads)), True
         return results
@@ -105,7 +113,7 @@ class Trace:
             return self.results_for(given, has_tensors=has_tensors), True
         code = self.code
         results, reads = self._computed(given, code)
-        agrees = all(map(_agree, reads, self.reads))
+        agrees = all(map(agree, reads, self.reads))
         if (
             agrees
         ):  # compiled code adds in another order: what it computes is what it is to find again
@@ -120,27 +128,16 @@ class Trace:
             results = self.tape.run([x if record.is_tensor(x) else as_input(x) for x in given])
             reads = [x.detach().numpy() for x in results[self.results :]]
         else:
-            results = code([_memory_of(x) if record.is_tensor(x) else x for x in given])
+            results = code.run([memory_of(x) if record.is_tensor(x) else x for x in given])
             reads = results[self.results :]
         return results[: self.results], reads
-
-
-def _memory_of(tensor: Any) -> np.ndarray:
-    """A tensor's value as an array with its strides."""
-    array, layout = tensor._array(), record.layout_of(tensor)
-    if layout.is_contiguous:
-        return array
-    memory = np.empty(layout.span, np.uint8)
-    strided = np.ndarray(layout.shape, layout.dtype.np, memory, 0, layout.strides)
-    strided[...] = array
-    return strided
 
 
 def _are_same(reads: Sequence[np.ndarray], known: Sequence[np.ndarray]) -> bool:
     return all(a.tobytes() == b.tobytes() for a, b in zip(reads, known, strict=True))
 
 
-def _agree(a: np.ndarray, b: np.ndarray) -> bool:
+def agree(a: np.ndarray, b: np.ndarray) -> bool:
     """Return True if values that were computed in two ways are the same but for rounding."""
     if a.dtype.kind != "f":
         return bool(np.array_equal(a, b))

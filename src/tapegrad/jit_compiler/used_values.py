@@ -24,8 +24,21 @@ import numpy as np
 
 from ..native import abi as nt
 from ..tape import recording as record
+from .lookups import (
+    ABSENT,
+    Getter,
+    content,
+    item,
+    items,
+    length,
+    member,
+    of_class,
+    same,
+    type_of,
+    variable,
+)
 
-__all__ = ["ABSENT", "ELEMENTS", "ITEM", "Check", "Getter", "Use", "bytes_of", "same", "uses"]
+__all__ = ["ELEMENTS", "ITEM", "Check", "Use", "uses"]
 
 #: how deep objects and functions are looked into, and how many values at most
 DEPTH, MOST = 8, 1 << 15
@@ -47,14 +60,6 @@ _LIBRARIES -= {"__main__"}
 
 #: kinds of checks (native/runtime/compiled_tapes.py)
 ITEM, CELL, PLACE, WORD, ELEMENTS, LENGTH = range(6)
-Getter = Callable[[], Any]
-
-
-class _Absent:
-    """Stands for what is not there."""
-
-
-ABSENT = _Absent()
 
 
 class Check(NamedTuple):
@@ -98,52 +103,6 @@ class Use(NamedTuple):
     getter: Getter
     value: Any
     checks: tuple[Check, ...] | None
-
-
-# --------------------------------------------------------------------------- looking up
-def same(value: Any) -> Any:
-    """Return the value."""
-    return value
-
-
-def bytes_of(getter: Getter) -> Any:
-    """Shape and dtype of an array, and its elements."""
-    array = getter()
-    elements = tuple(array.ravel().tolist()) if array.dtype.hasobject else array.tobytes()
-    return str(array.dtype), array.shape, elements
-
-
-def _item(getter: Getter, key: Any) -> Any:
-    return getter()[key]
-
-
-def _member(getter: Getter, name: str) -> Any:
-    return getattr(getter(), name, ABSENT)
-
-
-def _in(getter: Getter, name: str) -> Any:
-    return vars(getter()).get(name, ABSENT)
-
-
-def _type(getter: Getter) -> Any:
-    return type(getter())
-
-
-def _all(getter: Getter) -> Any:
-    return tuple(getter())
-
-
-def _bytes(getter: Getter) -> Any:
-    return bytes(getter())
-
-
-def _of_class(getter: Getter, name: str) -> Any:
-    """The member of a class, or of the class of an object, by a name; descriptors as they are."""
-    value = getter()
-    for part in (value if isinstance(value, type) else type(value)).__mro__:
-        if name in vars(part):
-            return vars(part)[name]
-    return ABSENT
 
 
 # --------------------------------------------------------------------------- functions
@@ -208,10 +167,10 @@ class _Walk:
                 getter = functools.partial(scope.get, name, ABSENT)
                 use = Use(getter, value, (Check(ITEM, scope, name, value),))
                 yield from self._inside(use, 0, names, depth)
-        for cell in code.__closure__ or ():
+        for name, cell in zip(code.__code__.co_freevars, code.__closure__ or (), strict=True):
             value = _contents(cell)
             if value is not ABSENT:
-                getter = functools.partial(getattr, cell, "cell_contents")
+                getter = functools.partial(getattr, cell, "cell_contents", name)
                 yield from self._inside(
                     Use(getter, value, (Check(CELL, cell, None, value),)), 0, names, depth
                 )
@@ -225,7 +184,7 @@ class _Walk:
         if record.is_tensor(value):
             yield use
             if "grad" in names and value.is_leaf and depth < DEPTH:
-                part = Use(functools.partial(_member, getter, "grad"), value.grad, None)
+                part = Use(functools.partial(member, getter, "grad"), value.grad, None)
                 yield from self._inside(part, depth + 1, names, calls)
             return
         if isinstance(value, (*_SIMPLE, np.ndarray, types.CodeType, enum.Enum)) or depth >= DEPTH:
@@ -261,50 +220,50 @@ class _Walk:
 
         if isinstance(value, list | tuple | collections.deque):
             is_list = isinstance(value, list)
-            yield derived(_type), True
+            yield derived(type_of), True
             size = (Check(LENGTH, value, nt.HEADER, len(value)),) if is_list else ()
             simple = len(value) > MANY and all(isinstance(x, _SIMPLE) for x in value)
             known = not isinstance(value, collections.deque) and not simple
-            yield derived(_all if simple else _length, *size, known=known), True
+            yield derived(items if simple else length, *size, known=known), True
             for i, x in enumerate(() if simple else value):
                 yield (
                     part(
-                        _item, i, x, *((Check(PLACE, value, i, x),) if is_list else ()), known=known
+                        item, i, x, *((Check(PLACE, value, i, x),) if is_list else ()), known=known
                     ),
                     False,
                 )
         elif isinstance(value, Mapping):
-            yield derived(_type), True
+            yield derived(type_of), True
             known = (
                 isinstance(value, dict) and len(value) < 2
             )  # else they may come in another order
             size = (Check(LENGTH, value, nt.HEADER, len(value)),) if known else ()
-            yield derived(_all, *size, known=known), True
+            yield derived(items, *size, known=known), True
             for k, x in value.items():
                 more = (Check(ITEM, value, k, x),) if known else ()
-                yield part(_item, k, x, *more, known=known), False
+                yield part(item, k, x, *more, known=known), False
         elif isinstance(value, set | frozenset):
-            yield derived(_all, known=isinstance(value, frozenset)), True
+            yield derived(items, known=isinstance(value, frozenset)), True
         elif isinstance(value, bytearray | memoryview):
-            yield derived(_bytes, known=False), True
+            yield derived(content, known=False), True
         elif isinstance(value, functools.partial):
             for name in ("func", "args", "keywords"):
-                yield part(_member, name, getattr(value, name)), False
+                yield part(member, name, getattr(value, name)), False
         elif isinstance(value, types.MethodType):
             names |= (
                 _names(value.__func__) if isinstance(value.__func__, types.FunctionType) else set()
             )
-            yield part(_member, "__func__", value.__func__), False
-            yield part(_member, "__self__", value.__self__), False
+            yield part(member, "__func__", value.__func__), False
+            yield part(member, "__self__", value.__self__), False
         elif isinstance(value, types.ModuleType):
             if not _is_library(value.__name__):
                 for name in sorted(names & vars(value).keys()):
                     x = vars(value)[name]
-                    yield part(_in, name, x, Check(ITEM, vars(value), name, x)), False
+                    yield part(variable, name, x, Check(ITEM, vars(value), name, x)), False
         elif isinstance(value, type):
             yield from self._of_class(value, use, names)
         elif not isinstance(value, types.FunctionType):
-            yield derived(_type), True
+            yield derived(type_of), True
             yield from self._of_class(type(value), use, names)
             members: Any = getattr(value, "__dict__", None)
             if type(members) is not dict:
@@ -313,7 +272,7 @@ class _Walk:
             for name in sorted(names) if type(members) is dict else ():
                 x = members.get(name, ABSENT)
                 if x is not ABSENT or asks or hasattr(type(value), name):
-                    yield part(_in, name, x, Check(ITEM, members, name, x)), False
+                    yield part(variable, name, x, Check(ITEM, members, name, x)), False
 
     def _of_class(self, kind: type, use: Use, names: set[str]) -> Iterator[tuple[Use, bool]]:
         """Iterate over what a class has by the names, of which there are more in its methods."""
@@ -326,7 +285,7 @@ class _Walk:
                 break
             looked |= path
             for name in path:
-                for function in _functions(_of_class(functools.partial(same, kind), name)):
+                for function in _functions(of_class(functools.partial(same, kind), name)):
                     names |= _names(function)
         for name in sorted(looked):
             x: Any = ABSENT
@@ -342,9 +301,9 @@ class _Walk:
                     break
             known = use.checks is not None and more is not None
             checks = (*use.checks, *more) if known else None  # type: ignore[misc]
-            getter = functools.partial(_of_class, use.getter, name)
+            getter = functools.partial(of_class, use.getter, name)
             if isinstance(x, types.MemberDescriptorType):
-                getter = functools.partial(_member, use.getter, name)
+                getter = functools.partial(member, use.getter, name)
                 x, checks = getattr(use.value, name, ABSENT), None
             functions = list(_functions(x))
             self.stack += [(f, 1) for f in functions]
@@ -352,10 +311,6 @@ class _Walk:
                 x, property | classmethod | staticmethod | functools.cached_property
             )
             yield Use(getter, x, checks), is_plain or bool(functions) or name[:2] == "__"
-
-
-def _length(getter: Getter) -> Any:
-    return len(getter())
 
 
 def _functions(value: Any) -> Iterator[types.FunctionType]:

@@ -22,5 +22,6 @@ In numba's compiler, in reading order:
 - creation.py: NumPy's functions that make arrays;
 - leaving.py: refusal of statements that would take active values out of a function;
 - compiler.py: numba's pipeline with these passes;
-- dispatch.py: functions under `njit` as compiled code sees them; it imports all of the above.
+- dispatch.py: functions under `njit` as compiled code sees them; it imports all of the above;
+- native_calls.py: native functions (`jit_compiler/native_function.py`) as ``numba.njit`` sees them.
 """

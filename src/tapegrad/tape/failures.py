@@ -18,7 +18,7 @@ from ..native import abi as nt
 from ..ops.instruction import INSTRUCTIONS, Instruction
 from ..ops.layout import Layout
 
-__all__ = ["Failed", "failed", "failing_statement", "note_failures", "out_of_memory"]
+__all__ = ["Failed", "failed", "failing_statement", "failure_of", "note_failures", "out_of_memory"]
 
 
 class Failed(NamedTuple):
@@ -63,6 +63,13 @@ def failing_statement(report: int) -> int:
 def failing_element(report: int) -> int:
     """Return the element of the batch at which a kernel failed, from a program's report."""
     return (report & (1 << nt.BATCH_BITS) - 1) - 1
+
+
+def failure_of(instruction: Instruction) -> Failed | None:
+    """Return the error of an instruction whose kernel fails, without shapes; None if it never does."""
+    entry = _origin(instruction).op
+    failure = entry.failure
+    return None if failure is None else Failed(failure.error, f"{entry.name}: {failure.text}")
 
 
 def failed(instruction: Instruction, report: int, within: Instruction | None = None) -> Failed:

@@ -28,7 +28,7 @@ from ..tape.memory_views import array_layout
 from ..tape.segment import Segment, append
 from .trace import Trace
 
-__all__ = ["TRANSFORMS", "ClosedTape", "structure"]
+__all__ = ["TRANSFORMS", "ClosedTape", "layout_text", "structure"]
 
 #: what is made of a tape, by the name of the method; the files of this package put it here
 TRANSFORMS: dict[str, Callable[..., Any]] = {}
@@ -141,13 +141,17 @@ class ClosedTape:
         TypeError, ValueError
             If the arguments are not of the structure, shapes and dtypes with which it was recorded.
         """
+        tensors = [self.checked(i, x) for i, x in enumerate(self.leaves(args))]
+        return trees.unflatten(self.out_spec, self.run(tensors))
+
+    def leaves(self, args: tuple[Any, ...]) -> list[Any]:
+        """Return the inputs that arguments are made of, if their structure is that of the recording."""
         leaves, spec = structure(args)
         if spec != self.in_spec:
             raise TypeError(
                 f"the tape takes arguments of structure {trees.text(self.in_spec)}, not {trees.text(spec)}"
             )
-        tensors = [self.checked(i, x) for i, x in enumerate(leaves)]
-        return trees.unflatten(self.out_spec, self.run(tensors))
+        return leaves
 
     def checked(self, number: int, value: Any) -> Any:
         """Return an input as a tensor in the layout in which it was recorded."""
@@ -317,6 +321,19 @@ class ClosedTape:
         """Return a tape with the same results, to the bit, and fewer statements."""
         return TRANSFORMS["simplified"](self)
 
+    def compiled(self) -> Any:
+        """Return the tape as machine code, a `CompiledTape`: arrays in, arrays out; Tensors in, Tensors out.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import tapegrad as tg
+        >>> tape = tg.trace(lambda x, y: (x * y).sum())(tg.zeros(2), tg.zeros(2))
+        >>> tape.compiled()(np.array([1.0, 2.0]), np.array([3.0, 4.0]))
+        array(11.)
+        """
+        return TRANSFORMS["compiled"](self)
+
     # ------------------------------------------------------------------ looking at it
     def statements(self) -> np.ndarray:
         """Return the statements as a structured array, a row each.
@@ -381,8 +398,10 @@ class ClosedTape:
             Statements to show at most.
         """
         steps = self.segment.steps
-        names = [f"in{i}: {_shown(x)}" for i, x in enumerate(self.inputs)]
-        names += [f"array{i}: {_shown(x)}" for i, x in enumerate(self.layouts[len(self.inputs) :])]
+        names = [f"in{i}: {layout_text(x)}" for i, x in enumerate(self.inputs)]
+        names += [
+            f"array{i}: {layout_text(x)}" for i, x in enumerate(self.layouts[len(self.inputs) :])
+        ]
         shown: Iterable[int] = range(len(steps))
         if len(steps) > limit:
             shown = [*range(limit // 2), *range(len(steps) - limit + limit // 2, len(steps))]
@@ -395,25 +414,9 @@ class ClosedTape:
         lines.append(f"  return {', '.join(map(self.name_of, self.segment.results))}")
         return "\n".join(lines)
 
-    def line(self, k: int) -> str:
+    def line(self, k: int) -> Any:
         """Return a statement as text."""
-        step = self.segment.steps[k]
-        instruction = INSTRUCTIONS[step.number]
-        out = _shown(instruction.out)
-        operands = ", ".join(map(self.name_of, step.references))
-        attrs = ", ".join(
-            f"{name}={value}"
-            for name, value in instruction.attrs.items()
-            if name not in ("layout", "named", "inner")
-        )
-        name = instruction.op.name
-        while instruction.op.lifted:
-            instruction = INSTRUCTIONS[instruction.attrs["inner"]]
-            name = f"batch of {instruction.op.name}"
-        extra = f" [{attrs}]" if attrs else ""
-        offset = f" + {step.offset}" if step.offset else ""
-        line = f"    # {self.lines[k]}" if self.lines and self.lines[k] else ""
-        return f"  %{k}: {out} = {name}({operands}{offset}){extra}{line}"
+        return TRANSFORMS["line"](self, k)
 
     def verify(self) -> None:
         """Check the segment, and that inputs have the layouts that statements expect."""
@@ -440,6 +443,7 @@ def structure(tree: Any) -> tuple[list[Any], Any]:
     return trees.flatten(tree, none_is_leaf=False)
 
 
-def _shown(layout: Layout) -> str:
+def layout_text(layout: Layout) -> str:
+    """Dtype and shape of a layout, as they are printed."""
     shape = "x".join(map(str, layout.shape))
     return f"{layout.dtype.name}[{shape}]" if shape else layout.dtype.name

@@ -37,10 +37,11 @@ __all__ = ["Batch", "ClosedTrace", "Read", "recorded"]
 
 
 class Read(NamedTuple):
-    """A value that a function read: its slot on the trace, and what it was."""
+    """A value that a function read: its slot on the trace, what it was, and the source line."""
 
     slot: int
     value: np.ndarray
+    line: str
 
 
 class Batch(NamedTuple):
@@ -213,7 +214,7 @@ class ClosedTrace(Trace):
         if not self.may_read or self.closed:
             self.refuse("reads a value")
         value = self.outer.value(self._outside(slot), layout)
-        self.reads.append(Read(slot, np.array(value)))
+        self.reads.append(Read(slot, np.array(value), source_line()))
         return value
 
     def expose(self, slot: int, layout: Layout) -> np.ndarray:

@@ -9,9 +9,9 @@ import numpy as np
 
 from ..native import abi as nt
 from ..ops.instruction import INSTRUCTIONS
-from .closed_tape import TRANSFORMS, ClosedTape
+from .closed_tape import TRANSFORMS, ClosedTape, layout_text
 
-__all__ = ["diff", "operands", "statements"]
+__all__ = ["diff", "line", "operands", "statements"]
 
 
 def statements(tape: ClosedTape) -> np.ndarray:
@@ -44,6 +44,27 @@ def statements(tape: ClosedTape) -> np.ndarray:
 def operands(tape: ClosedTape) -> np.ndarray:
     """Return the operands of all statements; see `ClosedTape.operands`."""
     return np.array([r for step in tape.segment.steps for r in step.references], np.int64)
+
+
+def line(tape: ClosedTape, k: int) -> str:
+    """Return a statement as text; see `ClosedTape.line`."""
+    step = tape.segment.steps[k]
+    instruction = INSTRUCTIONS[step.number]
+    out = layout_text(instruction.out)
+    operands = ", ".join(map(tape.name_of, step.references))
+    attrs = ", ".join(
+        f"{name}={value}"
+        for name, value in instruction.attrs.items()
+        if name not in ("layout", "named", "inner")
+    )
+    name = instruction.op.name
+    while instruction.op.lifted:
+        instruction = INSTRUCTIONS[instruction.attrs["inner"]]
+        name = f"batch of {instruction.op.name}"
+    extra = f" [{attrs}]" if attrs else ""
+    offset = f" + {step.offset}" if step.offset else ""
+    source = f"    # {tape.lines[k]}" if tape.lines and tape.lines[k] else ""
+    return f"  %{k}: {out} = {name}({operands}{offset}){extra}{source}"
 
 
 def _leaf(tape: ClosedTape, reference: int) -> Any:
@@ -91,4 +112,4 @@ def diff(tape: ClosedTape, other: ClosedTape) -> str:
     return "\n".join(lines)
 
 
-TRANSFORMS |= {"statements": statements, "operands": operands, "diff": diff}
+TRANSFORMS |= {"line": line, "statements": statements, "operands": operands, "diff": diff}
