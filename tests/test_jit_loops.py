@@ -47,7 +47,7 @@ def test_derivatives_of_loops_are_loops(name: str, shape: tuple[int, ...]) -> No
     for tape, most in zip(tapes, (60, 120, 120, 600), strict=True):
         assert text(optimised(tape)).count("\n") < most
         arrays = [np.asarray(x + 0.01 * k) for k in range(len(tape.inputs))]
-        results = CompiledTape(tape)(arrays)
+        results = CompiledTape(tape).run(arrays)
         for found, expected in zip(results, tape.run([tg.tensor(a) for a in arrays]), strict=True):
             np.testing.assert_allclose(found, expected.detach().numpy(), rtol=1e-11, atol=1e-13)
 

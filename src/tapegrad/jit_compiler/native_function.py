@@ -230,7 +230,7 @@ def native_function(
     others : sequence of Trace
         Of the same signature, the newest first.
     """
-    code = trace.promise.wait()
+    code = trace.promise.compiled or CompiledTape(trace.tape)
     bound = [memory_of(x) for x in trace.surroundings.tensors() or ()]
     reads = code.run([*given.inputs, *bound])[trace.results :]
     if not all(map(agree, reads, trace.reads)):
