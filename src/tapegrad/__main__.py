@@ -22,6 +22,7 @@ import llvmlite.binding as llvm
 from . import __version__
 from .native import machine_code
 from .native import object_cache as store
+from .native.helpers import number_of_cores
 from .native.targets import target
 from .tour import tour
 from .warming import units, warm
@@ -61,7 +62,6 @@ def info() -> None:
     """Print versions, the CPU, and the store of compiled code."""
     folder = store.cache_folder()
     sizes = [status.st_size for _, status in store.files(folder)] if folder else []
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     rows = {
         "tapegrad": __version__,
         "Python": f"{platform.python_version()} ({platform.python_implementation()})",
@@ -69,7 +69,7 @@ def info() -> None:
         "numba": _version("numba"),
         "llvmlite": _version("llvmlite"),
         "platform": platform.platform(),
-        "CPU": f"{_cpu()} ({llvm.get_host_cpu_name()}), {threads} threads",
+        "CPU": f"{_cpu()} ({llvm.get_host_cpu_name()}), {number_of_cores()} threads",
         "SIMD features": _simd(),
         "code for": target().name,
         "cache folder": str(folder or "none that can be written"),

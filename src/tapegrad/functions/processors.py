@@ -1,4 +1,4 @@
-"""Number of threads that products of matrices run on, as NumPy's BLAS tells it if that is OpenBLAS."""
+"""Number of threads: of compiled loops, and of NumPy's BLAS where that is OpenBLAS."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from ..base.errors import UnsupportedError
+from ..native.threads import number_of_threads, set_threads
 from .registry import public
 
 __all__ = ["get_num_threads", "set_num_threads"]
+
+#: a number that C's int has
+MOST = 1 << 30
 
 
 @cache
@@ -37,7 +40,10 @@ def _thread_functions() -> tuple[Callable[[], int], Callable[[int], object]] | N
 
 @public(out=False)
 def get_num_threads() -> int:
-    """Return the number of threads that products of matrices run on; all else runs on one.
+    """Return the number of threads that long loops of compiled functions run on at most.
+
+    It is the number of cores that the process may use, unless ``TAPEGRAD_NUM_THREADS`` or
+    ``OMP_NUM_THREADS`` says another one. Products of matrices run on the threads of NumPy's BLAS.
 
     Examples
     --------
@@ -45,13 +51,15 @@ def get_num_threads() -> int:
     >>> tg.get_num_threads() >= 1
     True
     """
-    entries = _thread_functions()
-    return 1 if entries is None else int(entries[0]())
+    return number_of_threads()
 
 
 @public(out=False)
 def set_num_threads(number: Any) -> None:
-    """Set the number of threads that products of matrices run on, for the whole process.
+    """Set the number of threads of compiled functions, and of products of matrices, for the whole process.
+
+    Results are the same for any number. With 1, no thread is started. A BLAS that is not OpenBLAS keeps
+    its own number: set ``OMP_NUM_THREADS`` before NumPy is imported.
 
     Parameters
     ----------
@@ -61,18 +69,21 @@ def set_num_threads(number: Any) -> None:
     ------
     RuntimeError
         If it is not a positive integer.
-    UnsupportedError
-        If NumPy's BLAS is not OpenBLAS: set ``OMP_NUM_THREADS`` before NumPy is imported.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> before = tg.get_num_threads()
+    >>> tg.set_num_threads(1)
+    >>> tg.get_num_threads()
+    1
+    >>> tg.set_num_threads(before)
     """
     if not isinstance(number, int) or isinstance(number, bool):
         raise RuntimeError(f"set_num_threads expects an int, but got {type(number).__name__}")
     if number <= 0:
         raise RuntimeError("set_num_threads expects a positive integer")
+    set_threads(min(number, MOST))
     entries = _thread_functions()
-    if entries is None:
-        if number == 1:
-            return
-        raise UnsupportedError(
-            "set_num_threads(): NumPy's BLAS is not OpenBLAS; set OMP_NUM_THREADS before NumPy is imported"
-        )
-    entries[1](number)
+    if entries is not None:
+        entries[1](min(number, MOST))

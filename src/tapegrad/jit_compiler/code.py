@@ -27,14 +27,16 @@ from .loops import (
     Loop,
     Node,
     Number,
+    Shared,
     accesses,
     computes,
 )
 
 __all__ = ["OUTSIDE", "TABLE_HEAD", "TILE", "Layout", "object_code"]
 
-#: words of the table in front of the buffers: address of `run_steps`, of the memory for temporaries
-TABLE_HEAD = 2
+#: words of the table in front of the buffers: addresses of `run_steps`, of the memory for temporaries, of
+#: `run_shares`
+TABLE_HEAD = 3
 #: iterations of a loop that runs tile by tile
 TILE = 1024
 #: returned where a number was outside of the range of a formula: slower code has to do it all again
@@ -113,15 +115,17 @@ class _Function:
         self.buffers = list(buffers.values())
         calls = any(isinstance(c, Call) for node in nodes for c in computes(node))
         kinds = [P8] * len(self.buffers) + [I64.as_pointer()]
+        if isinstance(nodes[0], Shared):
+            kinds += [I64, I64]  # the first of the shares to run, and the end of them
         self.function = ir.Function(module, ir.FunctionType(I64, kinds), name)
         self.function.linkage = "internal"
         self.function.attributes.add("nounwind")
         self.function.attributes.add("noinline")
         if not calls:
-            for argument in self.function.args[:-1]:
+            for argument in self.function.args[: len(self.buffers)]:
                 argument.add_attribute("noalias")
         self.pointers = {id(b): a for b, a in zip(self.buffers, self.function.args, strict=False)}
-        self.table = self.function.args[-1]
+        self.table = self.function.args[len(self.buffers)]
         self.start = self.function.append_basic_block("start")
         self.variables: dict[tuple[int, int], Any] = {}
         self.indices: dict[int, Any] = {}
@@ -231,12 +235,39 @@ class _Function:
         """Write the code of a node."""
         if isinstance(node, Loop):
             self.loop(node, around)
+        elif isinstance(node, Shared):
+            self.shared(node)
         elif isinstance(node, Band):
             self.band(node)
         elif isinstance(node, Compute):
             self.compute(node, around)
         else:
             self.call(node)
+
+    def shared(self, node: Shared) -> None:
+        """Write the shares of a loop."""
+        b = self.builder
+        first, end = self.function.args[-2:]
+        before = b.block
+        body, after = (self.function.append_basic_block(name) for name in ("share", "shared"))
+        b.branch(body)
+        b.position_at_end(body)
+        index = b.phi(I64)
+        index.add_incoming(first, before)
+        self.indices[node.number], self.extents[node.number] = index, node.count
+        low = b.mul(index, ir.Constant(I64, node.size), flags=("nsw",))
+        high = b.add(low, ir.Constant(I64, node.size), flags=("nsw",))
+        for part in node.body:
+            if part is node.loop:
+                extent = ir.Constant(I64, node.loop.extent)
+                stop = b.select(b.icmp_signed("<", high, extent), high, extent)
+                self.loop(node.loop, (), low, stop)
+            else:
+                self.node(part, ())
+        following = b.add(index, ir.Constant(I64, 1), flags=("nsw", "nuw"))
+        index.add_incoming(following, b.block)
+        b.cbranch(b.icmp_signed("<", following, end), body, after)
+        b.position_at_end(after)
 
     def band(self, node: Band) -> None:
         """Write loops that run tile by tile."""
@@ -335,6 +366,35 @@ class _Function:
             b.ret(failed)
 
 
+def _call_of(
+    builder: Any, part: _Function, layout: Layout, table: Any, *shares: Any
+) -> Any:  # fmt: skip
+    """Write the call of a node's function, with the places of its buffers."""
+    pointers = []
+    for buffer in part.buffers:
+        word = layout.words.get(id(buffer), 1)
+        pointer = builder.inttoptr(builder.load(builder.gep(table, [ir.Constant(I64, word)])), P8)
+        offset = layout.offsets.get(id(buffer), 0)
+        pointers.append(builder.gep(pointer, [ir.Constant(I64, offset)]) if offset else pointer)
+    return builder.call(part.function, [*pointers, table, *shares])
+
+
+def _call_of_shares(
+    module: Any, builder: Any, part: _Function, layout: Layout, table: Any, count: int
+) -> Any:
+    """Write the call of `run_shares` for a shared loop."""
+    kind = ir.FunctionType(I64, [table.type, I64, I64])
+    function = ir.Function(module, kind, f"{part.function.name}.shares")
+    function.linkage = "internal"
+    inside = ir.IRBuilder(function.append_basic_block("start"))
+    inside.ret(_call_of(inside, part, layout, *function.args))
+    kind = ir.FunctionType(I64, [I64, table.type, I64])
+    run = builder.inttoptr(
+        builder.load(builder.gep(table, [ir.Constant(I64, 2)])), kind.as_pointer()
+    )
+    return builder.call(run, [builder.ptrtoint(function, I64), table, ir.Constant(I64, count)])
+
+
 def module_of(symbol: str, nodes: Sequence[Node], layout: Layout) -> Any:
     """The module of a program."""
     module = ir.Module(symbol)
@@ -346,15 +406,10 @@ def module_of(symbol: str, nodes: Sequence[Node], layout: Layout) -> Any:
     outside: list[Any] = []
     for i, group in enumerate(groups):
         part = _Function(module, f"{symbol}.{i}", group, layout, local)
-        pointers = []
-        for buffer in part.buffers:
-            word = layout.words.get(id(buffer), 1)
-            pointer = builder.inttoptr(
-                builder.load(builder.gep(table, [ir.Constant(I64, word)])), P8
-            )
-            offset = layout.offsets.get(id(buffer), 0)
-            pointers.append(builder.gep(pointer, [ir.Constant(I64, offset)]) if offset else pointer)
-        status = builder.call(part.function, [*pointers, table])
+        if isinstance(group[0], Shared):
+            status = _call_of_shares(module, builder, part, layout, table, group[0].count)
+        else:
+            status = _call_of(builder, part, layout, table)
         if part.holds is not None:
             outside.append(builder.icmp_signed("!=", status, ir.Constant(I64, 0)))
         elif any(isinstance(c, Call) for node in group for c in computes(node)):

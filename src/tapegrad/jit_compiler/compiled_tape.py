@@ -14,6 +14,7 @@ from ..base.dtypes import from_numpy_dtype
 from ..native import abi as nt
 from ..native.builtin_calls import native_call
 from ..native.machine_code import Unit, entry, load, source_digest
+from ..native.threads import with_threads
 from ..ops.instruction import ITAB
 from ..ops.layout import Layout
 from ..tape import pytree as trees
@@ -32,6 +33,7 @@ from .lowering import lowered
 from .ordering import distributed, with_sums
 from .plan import planned
 from .rewriting import pruned, simplified, with_products
+from .sharing import shared
 
 __all__ = ["CompiledTape", "memory_of", "optimised"]
 
@@ -58,7 +60,7 @@ def optimised(tape: ClosedTape) -> Program:
     for _ in range(3):  # what a copy of a number is computed with may be one itself
         nodes = simplified(nodes, program.outputs)
     nodes = fused(parted(pruned(nodes)))
-    program.nodes = banded(merged(contracted(nodes)), TILE)
+    program.nodes = shared(banded(merged(contracted(nodes)), TILE))
     return program
 
 
@@ -96,7 +98,7 @@ class CompiledTape:
         self.code = self._load(fast=True)
         self.outputs: tuple[Layout, ...] = tape.outputs
         self._table = np.zeros(words, np.int64)
-        self._table[0] = entry("run_steps")
+        self._table[0], self._table[2] = entry("run_steps"), with_threads()
         count = len(program.inputs)
         self._kept = (*tape.arrays, *program.tables)
         for i, array in enumerate(self._kept):

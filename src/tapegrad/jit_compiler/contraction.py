@@ -18,6 +18,7 @@ from .loops import (
     Compute,
     Loop,
     Node,
+    Shared,
     Use,
     accesses,
     computes,
@@ -59,7 +60,7 @@ def parted(nodes: list[Node]) -> list[Node]:
             for part in node.body:
                 visit(part, {**inside, node.number: node.extent})
             return
-        assert not isinstance(node, Band)
+        assert not isinstance(node, Band | Shared)
         lows = {u.access: u.low for u in accesses(node, inside)}
 
         def new(x: Any) -> Any:
@@ -88,7 +89,7 @@ def contracted(nodes: list[Node]) -> list[Node]:
             if isinstance(node, Loop):
                 visit(node.body, (*path, node))
                 continue
-            assert not isinstance(node, Band)
+            assert not isinstance(node, Band | Shared)
             for use in accesses(node):
                 key = id(use.access.buffer)
                 if use.access.buffer.role == TEMPORARY:
@@ -143,6 +144,7 @@ def _contract(buffer: Buffer, loop: Loop, where: Sequence[tuple[tuple[Loop, ...]
             node.operands = tuple([_without(x, buffer, loop.number, low) for x in node.operands])
             node.results = tuple([_without(x, buffer, loop.number, low) for x in node.results])
     buffer.span = high - low
+    buffer.private.add(loop.number)
 
 
 def _written_first(buffer: Buffer, where: Sequence[tuple[tuple[Loop, ...], Any]]) -> bool:
@@ -176,6 +178,9 @@ def merged(nodes: list[Node]) -> list[Node]:
                 for u in accesses(c)
             ):
                 break
+            for buffer in {u.access.buffer for u in accesses(inner)}:
+                if node.number not in buffer.private:
+                    buffer.private.discard(inner.number)
             rename_away(inner, node.number)
             node.extent, node.number, node.body = (
                 node.extent * inner.extent,

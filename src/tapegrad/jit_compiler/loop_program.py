@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .loops import Band, Buffer, Compute, Loop, Node, Number
+from .loops import Band, Buffer, Compute, Loop, Node, Number, Shared
 
 __all__ = ["Program", "text"]
 
@@ -52,6 +52,11 @@ def text(program: Program) -> str:
             loops[node.number] = f"i{len(loops)}"
             order = " in order" if node.in_order else ""
             lines.append(f"{pad}for {loops[node.number]} in {node.extent}{order}:")
+            for part in node.body:
+                put(part, depth + 1)
+        elif isinstance(node, Shared):
+            loops[node.number] = f"i{len(loops)}"
+            lines.append(f"{pad}share {loops[node.number]} of {node.count}, of {node.size} each:")
             for part in node.body:
                 put(part, depth + 1)
         elif isinstance(node, Band):

@@ -19,8 +19,8 @@ from ..base.dtypes import dtype
 from ..ops.instruction import Instruction
 
 __all__ = [
-    "Access", "Band", "Buffer", "Call", "Compute", "Formula", "Loop", "Node", "Number", "accesses",
-    "computes", "new_loop",
+    "Access", "Band", "Buffer", "Call", "Compute", "Formula", "Loop", "Node", "Number", "Shared",
+    "accesses", "computes", "new_loop", "new_number",
 ]  # fmt: skip
 
 INPUT, ARRAY, OUTPUT, TEMPORARY = "input", "array", "output", "temporary"
@@ -43,6 +43,8 @@ class Buffer:
         Among those of its role.
     identity : int
         Rows of the unit matrix that is there; 0 for anything else.
+    private : set of int
+        Loops of which each iteration writes what it reads of this memory.
     """
 
     kind: dtype
@@ -50,6 +52,7 @@ class Buffer:
     role: str = TEMPORARY
     number: int = -1
     identity: int = 0
+    private: set[int] = field(default_factory=set)
 
     def __repr__(self) -> str:
         return f"{self.role}{self.number if self.number >= 0 else id(self) % 9973}"
@@ -160,7 +163,42 @@ class Band:
     lags: list[int]
 
 
-Node: TypeAlias = "Loop | Band | Compute | Call"
+@dataclass(eq=False, slots=True)
+class Shared:
+    """A loop in shares, which threads take: each runs the loop for a range.
+
+    Attributes
+    ----------
+    number : int
+        Of the loop over shares, in the strides of what each share has for itself.
+    count : int
+        Shares.
+    size : int
+        Iterations of a share.
+    loop : Loop
+    before, after : list of Node
+        What a share does before and after its range.
+    """
+
+    number: int
+    count: int
+    size: int
+    loop: Loop
+    before: list[Node] = field(default_factory=list)
+    after: list[Node] = field(default_factory=list)
+
+    @property
+    def body(self) -> list[Node]:
+        """All that a share does."""
+        return [*self.before, self.loop, *self.after]
+
+
+Node: TypeAlias = "Loop | Band | Shared | Compute | Call"
+
+
+def new_number() -> int:
+    """Make a number for a loop."""
+    return next(_numbers)
 
 
 def new_loop(extent: int, body: list[Node] | None = None) -> Loop:
@@ -170,7 +208,7 @@ def new_loop(extent: int, body: list[Node] | None = None) -> Loop:
 
 def computes(node: Node) -> Iterator[Compute | Call]:
     """Iterate over what is computed inside of a node, in order."""
-    if isinstance(node, Loop | Band):
+    if isinstance(node, Loop | Band | Shared):
         for part in node.body:
             yield from computes(part)
     else:
@@ -198,9 +236,10 @@ class Use(NamedTuple):
 def accesses(node: Node, inside: dict[int, int] | None = None) -> Iterator[Use]:
     """Iterate over the uses of memory inside of a node, with the bytes that its loops cover."""
     inside = inside or {}
-    if isinstance(node, Loop | Band):
-        if isinstance(node, Loop):
-            inside = {**inside, node.number: node.extent}
+    if isinstance(node, Loop | Band | Shared):
+        if not isinstance(node, Band):
+            extent = node.extent if isinstance(node, Loop) else node.count
+            inside = {**inside, node.number: extent}
         for part in node.body:
             yield from accesses(part, inside)
     elif isinstance(node, Compute):

@@ -22,6 +22,7 @@ from .loops import (
     Loop,
     Node,
     Number,
+    Shared,
     accesses,
     computes,
 )
@@ -216,7 +217,7 @@ def pruned(nodes: list[Node]) -> list[Node]:
                     if not node.body:
                         changed = True
                         continue
-                elif not isinstance(node, Band) and is_dead(node):
+                elif not isinstance(node, Band | Shared) and is_dead(node):
                     changed = True
                     continue
                 kept.append(node)

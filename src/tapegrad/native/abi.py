@@ -39,6 +39,7 @@ G_BLOCKS = 16  # blocks of functions under njit: rows of two words (scalar_tape/
 G_BLOCK_COUNT = 17
 G_NJIT = 18  # addresses of entries that functions under njit call (E_* of scalar_tape/abi.py)
 G_ALLOC = 19  # what allocates handles: PyType_GenericAlloc, or what tests put in its place
+G_POOL = 20  # threads that run loops of compiled tapes (POOL_*)
 
 #: places of opcode and first layout in a key of the table of pairs; the second is in the lowest bits
 PAIR_CODE, PAIR_LAYOUT = 48, 24
@@ -292,3 +293,27 @@ WITH_ARRAYS, WITH_TENSORS = 1, 2
 J_INPUT, J_OUTPUT, J_GUARD, J_PLACE, J_TENSOR = 10, 6, 3, 4, 4
 #: dimensions of an input, results, and parts of what is returned at most
 J_DIMS, J_RESULTS = 8, 16
+
+# --------------------------------------------------------------------------- threads of compiled tapes
+# Words of the pool (runtime/shares.py); those that threads write while others read are cache lines apart.
+POOL_THREADS = 0  # that a loop runs on at most, the calling one among them
+POOL_WORK = 1  # address of what a worker runs
+POOL_STARTED = 2  # workers that were started
+POOL_FINISHED = 3  # lock that the calling thread waits for
+POOL_CODE, POOL_TABLE, POOL_COUNT = 4, 5, 6  # the loop: its function, table, shares
+POOL_USED = 7  # workers that may take shares
+POOL_BUSY = 8  # 1 while a thread has the pool
+POOL_STATUS = 9  # of shares that workers took
+POOL_STOPS = 10  # 1 if workers are to end
+POOL_CORE = 11  # that the calling thread was on, last
+POOL_GATE = 16  # workers inside of the loop, and:
+OPEN, WAITED_FOR = 1 << 32, 1 << 33  # more may come in; the last one to leave releases the lock
+POOL_NEXT = 24  # share that is taken next
+POOL_ROUND = 32  # loops so far
+POOL_ALIVE = 40  # workers that have not ended
+#: rows of workers, and their words: pool, number, lock, whether it sleeps, the last round that it saw, the
+#: system's number of the thread, one more than the core that it keeps off
+POOL_ROWS, POOL_ROW = 48, 16
+W_POOL, W_NUMBER, W_LOCK, W_SLEEPS, W_SEEN, W_THREAD, W_AVOIDED = range(7)
+#: workers at most
+POOL_WORKERS = 63

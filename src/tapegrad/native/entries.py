@@ -82,6 +82,12 @@ ENTRIES: dict[str, dict[str, Entry]] = {
         "run_tape": Entry("ii", call=RELEASED),
         "call_jitted": Entry("iiii"),
     },
+    "native.runtime.shares": {
+        "run_shares": Entry("iii"),
+        "take_part": Entry("i", result="void"),
+        "end_workers": Entry("", call=RELEASED),
+        "renew_pool": Entry("i", call=HELD),
+    },
     "native.runtime.reverse_marking": {
         "largest_entry": Entry("iii", call=HELD),
     },

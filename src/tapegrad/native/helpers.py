@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from . import object_cache as store
 
-__all__ = ["IS_HELPER", "assisted"]
+__all__ = ["IS_HELPER", "assisted", "number_of_cores"]
 
 _MARK = "TAPEGRAD_IS_HELPER"
 #: True in a helper
@@ -21,6 +21,13 @@ IS_HELPER = os.environ.get(_MARK) == "1"
 #: units that are compiled alone: a process takes half a second until it helps
 _FEW = 6
 _CODE = "import sys; sys.path[:] = {path!r}; import {module}"
+
+
+def number_of_cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @contextmanager
@@ -35,15 +42,12 @@ def assisted(units: int, module: str) -> Iterator[None]:
         A helper imports it, and ends where this process is.
     """
     processes: list[subprocess.Popen[bytes]] = []
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
     able = sys.executable and not getattr(sys, "frozen", False) and store.can_lock()
     if able and not IS_HELPER and units > _FEW:
         import subprocess  # 3 ms that a process which compiles little does without
 
         code = _CODE.format(path=sys.path, module=module)
-        for _ in range(min(cores - 1, units // _FEW)):
+        for _ in range(min(number_of_cores() - 1, units // _FEW)):
             try:
                 processes.append(
                     subprocess.Popen(

@@ -151,6 +151,8 @@ call_loop = _indirect("call_loop", NOTHING, 4)
 call_checked = _indirect("call_checked", INT, 4)
 #: ``int64 (int64 *table)``: a compiled tape
 call_code = _indirect("call_code", INT, 1)
+#: ``int64 (int64 *table, int64 first, int64 end)``: shares of a loop of a compiled tape
+call_shares = _indirect("call_shares", INT, 3)
 #: NumPy's ``PyArray_New``
 call_array_new = _indirect("call_array_new", INT, 9)
 #: ``void (void *)``
@@ -179,6 +181,25 @@ add_atomically = Word(
         "add", builder.inttoptr(address, _I64.as_pointer()), value, "seq_cst"
     ), INT, (INT, INT),
 )  # fmt: skip
+load_atomically = Word(
+    "load_atomically", lambda builder, address: builder.load_atomic(
+        builder.inttoptr(address, _I64.as_pointer()), "seq_cst", 8
+    ), INT, (INT,),
+)  # fmt: skip
+store_atomically = Word(
+    "store_atomically", lambda builder, address, value: builder.store_atomic(
+        value, builder.inttoptr(address, _I64.as_pointer()), "seq_cst", 8
+    ), NOTHING, (INT, INT),
+)  # fmt: skip
+
+
+def _swap(builder: Any, address: Any, expected: Any, value: Any) -> Any:
+    place = builder.inttoptr(address, _I64.as_pointer())
+    return builder.extract_value(builder.cmpxchg(place, expected, value, "seq_cst", "seq_cst"), 1)
+
+
+#: ``swap(address, expected, value)`` writes the value if the expected one is there; whether it was
+swap = Word("swap", _swap, BIT, (INT, INT, INT))
 float_bits = Word("float_bits", lambda builder, x: builder.bitcast(x, _I64), INT, (F64,))
 bits_float = Word("bits_float", lambda builder, x: builder.bitcast(x, F64.type), F64, (INT,))
 #: ``x * y + z``, rounded once; slow where the processor does not have it (`targets.has_fma`)
@@ -234,6 +255,17 @@ libm_exp, libm_tanh = external("exp", F64, F64), external("tanh", F64, F64)
 libm_log, libm_pow = external("log", F64, F64), external("pow", F64, F64, F64)
 libm_erf, libm_erfc = external("erf", F64, F64), external("erfc", F64, F64)
 thread_ident = external("PyThread_get_thread_ident", INT)
+#: threads and locks as Python has them on each platform; none of these needs the GIL
+start_thread = external("PyThread_start_new_thread", INT, INT, INT)
+new_lock = external("PyThread_allocate_lock", INT)
+acquire_lock = external("PyThread_acquire_lock", INT32, INT, INT32)
+release_lock = external("PyThread_release_lock", NOTHING, INT)
+#: number that the system has for a thread
+native_id = external("PyThread_get_thread_native_id", INT)
+#: of Linux
+current_core = external("sched_getcpu", INT32)
+get_affinity = external("sched_getaffinity", INT32, INT32, INT, INT)
+set_affinity = external("sched_setaffinity", INT32, INT32, INT, INT)
 type_slot = external("PyType_GetSlot", INT, INT, INT32)
 vectorcall = external("PyObject_Vectorcall", INT, INT, INT, INT, INT)
 py_decref = external("Py_DecRef", NOTHING, INT)
