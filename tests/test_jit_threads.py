@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import subprocess
 import sys
 import textwrap
@@ -16,9 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 from fuzz.jit_programs import draw
+from test_jit_bands import PROGRAMS as SHIFTED
 
 import tapegrad as tg
-from tapegrad.jit_compiler import sharing
+from tapegrad.jit_compiler import code, compiled_tape, sharing
 from tapegrad.jit_compiler.background import finish
 from tapegrad.native import threads
 from tapegrad.native.helpers import number_of_cores
@@ -94,6 +96,7 @@ def _neighbours(x: Any) -> Any:
     return ((x[1:] - x[:-1]) ** 2 * x[1:]).sum() + x[3:].sum()
 
 
+BANDS = [_neighbours, *SHIFTED[:3]]
 PROGRAMS = [_rows, _columns, _both, _bias, _loop, _neighbours]
 
 
@@ -118,6 +121,28 @@ def test_bits_are_the_same(
             np.testing.assert_allclose(a, b.detach().numpy(), rtol=rtol, atol=rtol * scale)
 
 
+@pytest.mark.parametrize("n", [66, 71, 100, 129, 1000])
+@pytest.mark.parametrize("function", BANDS)
+def test_bits_of_tiles(
+    short_shares: None, monkeypatch: pytest.MonkeyPatch, function: Callable[..., Any], n: int
+) -> None:
+    for module in (code, compiled_tape):
+        monkeypatch.setattr(module, "TILE", 8)
+    x = np.random.default_rng(n).normal(size=n)
+    programs = (
+        tg.value_and_grad(function),
+        lambda x: tg.jvp(tg.grad(function), (x,), (x + 1,)),
+        lambda x: (tg.grad(lambda x: (tg.grad(function)(x) ** 2).sum())(x),),
+    )
+    texts = ""
+    for program in programs:
+        compiled = _same_for_all_numbers(program, x)
+        texts += _texts(compiled)
+        for a, b in zip(compiled(x), program(tg.tensor(x)), strict=True):
+            np.testing.assert_allclose(a, b.detach().numpy(), rtol=1e-11, atol=1e-10)
+    assert re.search(r"share.*\n(  temporary.*\n)*  tiles", texts)
+
+
 def test_bits_of_a_long_loop() -> None:
     x = np.random.default_rng(0).normal(size=300_001)
     compiled = _same_for_all_numbers(tg.value_and_grad(lambda x: (x.exp() * x.sin()).sum()), x)
@@ -125,6 +150,26 @@ def test_bits_of_a_long_loop() -> None:
     short = tg.jit(lambda x: (x.exp() * x.sin()).sum())
     short(x[:1000])
     assert "share" not in _texts(short)
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float32, np.int64, np.bool_])
+def test_largest_and_smallest(short_shares: None, kind: Any) -> None:
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=500) * 3).astype(kind)
+    for function in (lambda x: x.amax(0), lambda x: x.amin(0), lambda x: x.reshape(20, 25).amax(0)):
+        compiled = _same_for_all_numbers(function, x)
+        np.testing.assert_array_equal(compiled(x), function(tg.tensor(x)).numpy())
+    if kind in (np.float64, np.float32):
+        for value in (np.nan, -np.inf, np.inf):
+            y = np.full(500, value, kind)
+            y[3] = value if value != np.inf else 1.0
+            compiled = _same_for_all_numbers(
+                lambda x: (x.amax(0), x.amin(0), tg.logsumexp(x, 0)), y
+            )
+            for a, b in zip(
+                compiled(y), (y.max(), y.min(), tg.logsumexp(tg.tensor(y), 0)), strict=True
+            ):
+                np.testing.assert_array_equal(a, b)
 
 
 def test_sums_of_all_dtypes(short_shares: None) -> None:

@@ -30,6 +30,7 @@ from .loops import (
     Shared,
     accesses,
     computes,
+    loops_of,
 )
 
 __all__ = ["OUTSIDE", "TABLE_HEAD", "TILE", "Layout", "object_code"]
@@ -98,6 +99,12 @@ def local_temporaries(groups: Sequence[Sequence[Node]]) -> set[int]:
                 if isinstance(part, Call):
                     shared.update(id(a.buffer) for a in (*part.operands, *part.results))
     return owner.keys() - shared
+
+
+def _end(band: Band) -> Any:
+    """Iteration of the first loop at which all loops of a band are done."""
+    ends = [x.extent + lag for x, lag in zip(loops_of(band), band.lags, strict=True)]
+    return ir.Constant(I64, max(ends))
 
 
 class _Function:
@@ -247,50 +254,63 @@ class _Function:
     def shared(self, node: Shared) -> None:
         """Write the shares of a loop."""
         b = self.builder
-        first, end = self.function.args[-2:]
+        begin, end = self.function.args[-2:]
         before = b.block
         body, after = (self.function.append_basic_block(name) for name in ("share", "shared"))
         b.branch(body)
         b.position_at_end(body)
         index = b.phi(I64)
-        index.add_incoming(first, before)
+        index.add_incoming(begin, before)
         self.indices[node.number], self.extents[node.number] = index, node.count
         low = b.mul(index, ir.Constant(I64, node.size), flags=("nsw",))
         high = b.add(low, ir.Constant(I64, node.size), flags=("nsw",))
-        for part in node.body:
-            if part is node.loop:
-                extent = ir.Constant(I64, node.loop.extent)
-                stop = b.select(b.icmp_signed("<", high, extent), high, extent)
-                self.loop(node.loop, (), low, stop)
+        is_first = b.icmp_signed("==", index, ir.Constant(I64, 0))
+        is_last = b.icmp_signed("==", index, ir.Constant(I64, node.count - 1))
+        ranges = []
+        for part, (ahead, behind) in zip(loops_of(node.loop), node.margins, strict=True):
+            first = b.add(low, ir.Constant(I64, ahead))
+            stop = b.sub(high, ir.Constant(I64, behind))
+            first = b.select(is_first, ir.Constant(I64, 0), first) if ahead else low
+            ranges.append((first, b.select(is_last, ir.Constant(I64, part.extent), stop)))
+        for each in node.body:
+            if each is not node.loop:
+                self.node(each, ())
+            elif isinstance(each, Band):
+                self.band(each, ranges, low, b.select(is_last, _end(each), high))
             else:
-                self.node(part, ())
+                assert isinstance(each, Loop)
+                self.loop(each, (), *ranges[0])
         following = b.add(index, ir.Constant(I64, 1), flags=("nsw", "nuw"))
         index.add_incoming(following, b.block)
         b.cbranch(b.icmp_signed("<", following, end), body, after)
         b.position_at_end(after)
 
-    def band(self, node: Band) -> None:
-        """Write loops that run tile by tile."""
+    def band(self, node: Band, ranges: Any = None, begin: Any = None, end: Any = None) -> None:
+        """Write loops that run tile by tile; each in its range, if ranges are given."""
         b = self.builder
-        loops = [part for part in node.body if isinstance(part, Loop)]
-        total = max(part.extent + lag for part, lag in zip(loops, node.lags, strict=True))
+        loops = loops_of(node)
+        zero = ir.Constant(I64, 0)
+        if ranges is None:
+            begin, end = zero, _end(node)
+            ranges = [(zero, ir.Constant(I64, part.extent)) for part in loops]
+        else:
+            end = b.add(end, ir.Constant(I64, max(node.lags)))
         before = b.block
         body, after = (self.function.append_basic_block(name) for name in ("tile", "tiled"))
         b.branch(body)
         b.position_at_end(body)
         start = b.phi(I64)
-        start.add_incoming(ir.Constant(I64, 0), before)
-        for part, lag in zip(loops, node.lags, strict=True):
+        start.add_incoming(begin, before)
+        for part, lag, (first, stop) in zip(loops, node.lags, ranges, strict=True):
             low = b.sub(start, ir.Constant(I64, lag))
             high = b.add(low, ir.Constant(I64, TILE))
-            zero, extent = ir.Constant(I64, 0), ir.Constant(I64, part.extent)
-            low = b.select(b.icmp_signed("<", low, zero), zero, low)
-            high = b.select(b.icmp_signed("<", high, extent), high, extent)
+            low = b.select(b.icmp_signed("<", low, first), first, low)
+            high = b.select(b.icmp_signed("<", high, stop), high, stop)
             with b.if_then(b.icmp_signed("<", low, high)):
                 self.loop(part, (), low, high)
         following = b.add(start, ir.Constant(I64, TILE))
         start.add_incoming(following, b.block)
-        b.cbranch(b.icmp_signed("<", following, ir.Constant(I64, total)), body, after)
+        b.cbranch(b.icmp_signed("<", following, end), body, after)
         b.position_at_end(after)
 
     def loop(self, node: Loop, around: tuple[Loop, ...], low: Any = None, high: Any = None) -> None:

@@ -20,7 +20,7 @@ from ..ops.instruction import Instruction
 
 __all__ = [
     "Access", "Band", "Buffer", "Call", "Compute", "Formula", "Loop", "Node", "Number", "Shared",
-    "accesses", "computes", "new_loop", "new_number",
+    "accesses", "computes", "loops_of", "new_loop", "new_number",
 ]  # fmt: skip
 
 INPUT, ARRAY, OUTPUT, TEMPORARY = "input", "array", "output", "temporary"
@@ -165,7 +165,7 @@ class Band:
 
 @dataclass(eq=False, slots=True)
 class Shared:
-    """A loop in shares, which threads take: each runs the loop for a range.
+    """A loop, or a band of loops, in shares, which threads take: each runs the loops for a range.
 
     Attributes
     ----------
@@ -174,8 +174,11 @@ class Shared:
     count : int
         Shares.
     size : int
-        Iterations of a share.
-    loop : Loop
+        Iterations of a share; the last one has those that are left, too.
+    loop : Loop or Band
+    margins : list of (int, int)
+        For each loop, the iterations at the beginning and at the end of a share that it leaves out, but for
+        those of all.
     before, after : list of Node
         What a share does before and after its range.
     """
@@ -183,7 +186,8 @@ class Shared:
     number: int
     count: int
     size: int
-    loop: Loop
+    loop: Loop | Band
+    margins: list[tuple[int, int]]
     before: list[Node] = field(default_factory=list)
     after: list[Node] = field(default_factory=list)
 
@@ -194,6 +198,11 @@ class Shared:
 
 
 Node: TypeAlias = "Loop | Band | Shared | Compute | Call"
+
+
+def loops_of(node: Loop | Band) -> list[Loop]:
+    """The loops of a band, or the one loop."""
+    return [x for x in (node.body if isinstance(node, Band) else [node]) if isinstance(x, Loop)]
 
 
 def new_number() -> int:

@@ -14,11 +14,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..base.dtypes import float32, float64
+import numpy as np
+
+from ..base.dtypes import bool_, dtype, float32, float64
 from .formulas import COPY
+from .fusion import Uses, pairs
 from .loops import (
     TEMPORARY,
     Access,
+    Band,
     Buffer,
     Call,
     Compute,
@@ -30,6 +34,7 @@ from .loops import (
     Use,
     accesses,
     computes,
+    loops_of,
     new_loop,
     new_number,
 )
@@ -45,31 +50,14 @@ MOST, STEP = 256, 64
 PART = 0.1
 #: bytes of memory for all shares that is not much, and at most
 NEAR, LARGEST = 1 << 20, 1 << 23
-ADD = Formula("ufunc:add")
+ADD = "ufunc:add"
+#: numbers that others are larger or smaller than, by the ufunc that finds the largest or smallest
+_NEUTRAL = {"ufunc:maximum": -np.inf, "ufunc:minimum": np.inf}
 LINE = 64
 _CHEAP = frozenset(
-    [
-        "abs",
-        "add",
-        "copy",
-        "equal",
-        "ge",
-        "gt",
-        "le",
-        "lt",
-        "maximum",
-        "minimum",
-        "mul",
-        "multiply",
-        "ne",
-        "neg",
-        "negative",
-        "power",
-        "sub",
-        "subtract",
-        "where",
-    ]
-)
+    ("abs", "add", "copy", "equal", "ge", "gt", "le", "lt", "maximum", "minimum", "mul", "multiply", "ne",
+     "neg", "negative", "power", "sub", "subtract", "where")
+)  # fmt: skip
 _MIDDLE = frozenset(("div", "divide", "true_divide", "reciprocal", "sqrt", "square"))
 
 
@@ -82,7 +70,7 @@ def shared(nodes: list[Node]) -> list[Node]:
     alone = {key for key, users in owners.items() if len(users) == 1}
     result: list[Node] = []
     for node in nodes:
-        parts = _shares(node, alone) if isinstance(node, Loop) else None
+        parts = _shares(node, alone) if isinstance(node, Loop | Band) else None
         result += [node] if parts is None else parts
     return result
 
@@ -92,7 +80,9 @@ def _time(nodes: Sequence[Node]) -> float:
     """Nanoseconds that nodes take, roughly."""
     total = 0.0
     for node in nodes:
-        if isinstance(node, Loop):
+        if isinstance(node, Band):
+            total += _time(node.body)
+        elif isinstance(node, Loop):
             total += node.extent * _time(node.body)
         elif isinstance(node, Compute):
             total += _time_of(node)
@@ -101,55 +91,78 @@ def _time(nodes: Sequence[Node]) -> float:
 
 def _time_of(part: Compute) -> float:
     """Nanoseconds of a compute in a loop that is vectorised; others are left on the low side."""
+    if part.write in part.reads and not part.adds:  # each waits for the one before
+        return 1.0
     name = part.formula.name.rpartition(":")[2]
     moving = sum(bool(x.strides) for x in (*part.reads, part.write) if isinstance(x, Access))
     return (0.03 if name in _CHEAP else 0.2 if name in _MIDDLE else 0.8) + 0.06 * moving
 
 
-# --------------------------------------------------------------------------- shares
+# --------------------------------------------------------------------------- memory
 class _Memory(NamedTuple):
     """Memory that all iterations use.
 
     Attributes
     ----------
-    sums : list of list of Use
-        Uses of buffers that are only added to.
+    sums : list of (str, list of Use)
+        Ufunc by which a buffer grows, and the uses of it.
     private : list of list of Use
         Uses of buffers that each share has for itself.
     """
 
-    sums: list[list[Use]]
+    sums: list[tuple[str, list[Use]]]
     private: list[list[Use]]
 
 
-def _memory(loop: Loop, alone: set[int]) -> _Memory | None:
-    """Sums and private memory of a loop; None if an iteration may use what another one has done."""
-    uses: dict[int, list[Use]] = {}
-    for part in loop.body:
-        for use in accesses(part):
-            mine = uses.setdefault(id(use.access.buffer), [])
-            if use not in mine:
-                mine.append(use)
+def _memory(loops: Sequence[Loop], alone: set[int]) -> _Memory | None:
+    """Sums and private memory of loops; None if an iteration may use what another one has done."""
+    uses: dict[int, dict[Loop, list[Use]]] = {}
+    for loop in loops:
+        for part in loop.body:
+            for use in accesses(part):
+                mine = uses.setdefault(id(use.access.buffer), {}).setdefault(loop, [])
+                if use not in mine:
+                    mine.append(use)
+    growth = _growth(loops)
     memory = _Memory([], [])
-    for key, mine in uses.items():
-        if not any(u.writes for u in mine):
+    for key, by_loop in uses.items():
+        together = [u for mine in by_loop.values() for u in mine]
+        if not any(u.writes for u in together):
             continue
-        if any(u.access.stride(loop.number) for u in mine):
-            if not all(_are_apart(a, b, loop) for a in mine for b in mine if a.writes or b.writes):
-                return None
-        elif all(u.adds for u in mine):
-            memory.sums.append(mine)
-        elif key in alone and _is_private(mine, loop):
-            memory.private.append(mine)
+        if any(u.access.stride(loop.number) for loop, mine in by_loop.items() for u in mine):
+            for loop, mine in by_loop.items():
+                if not all(
+                    _are_apart(a, b, loop) for a in mine for b in mine if a.writes or b.writes
+                ):
+                    return None
+        elif growth[key] in (*_NEUTRAL, ADD):
+            memory.sums.append((growth[key], together))
+        elif key in alone and len(by_loop) == 1 and _is_private(together, *by_loop):
+            memory.private.append(together)
         else:
             return None
     return memory
 
 
+def _growth(loops: Sequence[Loop]) -> dict[int, str]:
+    """Ufunc by which loops let each buffer grow, as a sum does; empty where they do anything else with it."""
+    growth: dict[int, str] = {}
+    for part in (c for loop in loops for c in computes(loop)):
+        assert isinstance(part, Compute)
+        grown = part.write if part.write in part.reads[:1] else None
+        for i, x in enumerate((*part.reads, part.write)):
+            if isinstance(x, Access):
+                grows = x == grown and (i == 0 or i == len(part.reads))
+                name = part.formula.name if grows else ""
+                key = id(x.buffer)
+                growth[key] = name if growth.setdefault(key, name) == name else ""
+    return growth
+
+
 def _are_apart(one: Use, other: Use, loop: Loop) -> bool:
     """Return True if different iterations use different bytes."""
-    s = one.access.stride(loop.number)
-    if not one.meets(other) and not s and not other.access.stride(loop.number):
+    s, t = one.access.stride(loop.number), other.access.stride(loop.number)
+    if not one.meets(other) and not s and not t:
         return True
     if one.outer != other.outer or not s:
         return False
@@ -172,81 +185,121 @@ def _is_private(uses: Sequence[Use], loop: Loop) -> bool:
     return True
 
 
-def _shares(loop: Loop, alone: set[int]) -> list[Node] | None:
+def _margins(loops: Sequence[Loop]) -> list[tuple[int, int]] | None:
+    """Iterations at both ends of a share that each loop leaves out: they use what others do in other shares.
+
+    None if there is no such number.
+    """
+    uses = [Uses(loop) for loop in loops]
+    margins: list[tuple[int, int]] = []
+    for j, later in enumerate(loops):
+        ahead = behind = 0
+        for i, earlier in enumerate(loops[:j]):
+            for one, other in pairs(uses[i], uses[j], with_sums=True):
+                s, t = one.access.stride(earlier.number), other.access.stride(later.number)
+                if not one.meets(other) or (s == t == 0 and one.adds and other.adds):
+                    continue
+                if s != t or s <= 0 or one.outer != other.outer:
+                    return None
+                reach_a, reach_b = s * (earlier.extent - 1), s * (later.extent - 1)
+                # of iterations of the earlier and the later loop that touch the same bytes, the difference
+                most = -((one.low - (other.high - reach_b)) // s) - 1
+                least = (other.low - (one.high - reach_a)) // s + 1
+                if least <= most:
+                    ahead = max(ahead, margins[i][0] - least)
+                    behind = max(behind, margins[i][1] + most)
+        margins.append((ahead, behind))
+    return margins
+
+
+# --------------------------------------------------------------------------- shares
+def _shares(node: Loop | Band, alone: set[int]) -> list[Node] | None:
     """The nodes in the place of a loop; None if it stays as it is."""
-    time = _time([loop])
-    if loop.in_order or time < LONG or any(isinstance(c, Call) for c in computes(loop)):
+    time, loops = _time([node]), loops_of(node)
+    if time < LONG or any(loop.in_order for loop in loops):
         return None
-    memory = _memory(loop, alone)
-    if memory is None:
+    if any(isinstance(c, Call) for c in computes(node)):
+        return None
+    memory, margins = _memory(loops, alone), _margins(loops)
+    if memory is None or margins is None:
         return None
     most = min(time / SHARE, MOST)
-    added = 0.3 * sum((_reach(u)[1] - _reach(u)[0]) / 8 for u in memory.sums)
+    added = 0.3 * sum(_reach(u) / 8 for _, u in memory.sums)
     if added:
         most = min(most, PART * time / added)
-    each = sum(_padded(_reach(u)[1] - _reach(u)[0]) for u in (*memory.sums, *memory.private))
+    each = sum(_padded(_reach(u)) for u in (*(u for _, u in memory.sums), *memory.private))
     if each:
         most = min(most, max(NEAR / each, 8), LARGEST / each)
-    size = -(-loop.extent // max(int(most), 1))
+    extents = [loop.extent for loop in loops]
+    size = -(-max(extents) // max(int(most), 1))
     if size > 2 * STEP:
         size = -(-size // STEP) * STEP
-    count = -(-loop.extent // size)
+    seam = max(max(a, b) for a, b in margins)
+    size = max(size, 4 * seam)
+    count = -(-max(extents) // size)
+    while count > 1 and (count - 1) * size + seam > min(extents):
+        count -= 1
     if count < 2:
         return None
-    return _cut(loop, memory, Shared(new_number(), count, size, loop))
+    return _cut(memory, Shared(new_number(), count, size, node, margins))
 
 
-def _reach(uses: Sequence[Use]) -> tuple[int, int]:
-    """The bytes of a buffer that uses cover."""
-    return min(u.low for u in uses), max(u.high for u in uses)
+def _low(uses: Sequence[Use]) -> int:
+    return min(u.low for u in uses)
+
+
+def _reach(uses: Sequence[Use]) -> int:
+    """Bytes of a buffer that uses cover."""
+    return max(u.high for u in uses) - _low(uses)
 
 
 def _padded(size: int) -> int:
     return -(-size // LINE) * LINE
 
 
-def _cut(loop: Loop, memory: _Memory, node: Shared) -> list[Node]:
+def _seams(node: Shared, memory: _Memory) -> list[Node]:
+    """Loops over the iterations that shares leave out."""
+    buffers = [u[0].access.buffer for u in memory.private]
+    parts = zip(loops_of(node.loop), node.margins, strict=True)
+    return [_seam(node, part, *margins, buffers) for part, margins in parts if any(margins)]
+
+
+def _seam(node: Shared, loop: Loop, ahead: int, behind: int, buffers: Sequence[Buffer]) -> Loop:
+    """The iterations of a loop that shares leave out, with private numbers of its own."""
+    inner = new_loop(ahead + behind)
+    outer = new_loop(node.count - 1, [inner])
+    private = {id(x): Buffer(x.kind, x.span) for x in buffers}
+
+    def new(x: Any) -> Any:
+        if not isinstance(x, Access):
+            return x
+        step = x.stride(loop.number)
+        strides = [p for p in x.strides if p[0] != loop.number]
+        if step:
+            strides += [(outer.number, step * node.size), (inner.number, step)]
+        offset = x.offset + step * (node.size - behind)
+        return Access(private.get(id(x.buffer), x.buffer), offset, tuple(sorted(strides)))
+
+    for part in loop.body:
+        assert isinstance(part, Compute)  # loops of a band are innermost ones
+        reads = tuple(map(new, part.reads))
+        inner.body.append(Compute(part.formula, reads, new(part.write), part.result))
+    return outer
+
+
+def _cut(memory: _Memory, node: Shared) -> list[Node]:
     """Give each share its own memory, and add up its sums behind."""
+    seams = _seams(node, memory)
+    #: buffer -> the one in its place, what is taken from offsets, and bytes from one share to the next
     moved: dict[int, tuple[Buffer, int, int]] = {}
-    behind = new_loop(node.count)
     for uses in memory.private:
-        low, high = _reach(uses)
         if any(u.access.strides for u in uses):
-            step = _padded(high - low)
-            kind = uses[0].access.buffer.kind
-            moved[id(uses[0].access.buffer)] = Buffer(kind, node.count * step), low, step
-    for uses in memory.sums:
+            buffer, step = uses[0].access.buffer, _padded(_reach(uses))
+            moved[id(buffer)] = Buffer(buffer.kind, node.count * step), _low(uses), step
+    behind = new_loop(node.count)
+    for name, uses in memory.sums:
         buffer = uses[0].access.buffer
-        kind, (low, high) = buffer.kind, _reach(uses)
-        neutral = Number(-0.0 if kind in (float64, float32) else 0, kind)
-        step = _padded(high - low)
-        sums = Buffer(kind, node.count * step)
-        if any(u.access.strides for u in uses):
-            moved[id(buffer)] = sums, low, step
-            fill, add = (new_loop((high - low) // kind.itemsize) for _ in range(2))
-            place = Access(
-                sums, 0, tuple(sorted([(fill.number, kind.itemsize), (node.number, step)]))
-            )
-            fill.body.append(Compute(COPY, (neutral,), place, kind))
-            node.before.append(fill)
-            total = Access(buffer, low, ((add.number, kind.itemsize),))
-            term = Access(
-                sums, 0, tuple(sorted([(add.number, kind.itemsize), (behind.number, step)]))
-            )
-            add.body.append(Compute(ADD, (total, term), total, kind))
-            behind.body.append(add)
-            continue
-        scalar = Buffer(kind, high - low)
-        moved[id(buffer)] = scalar, low, 0
-        for total in dict.fromkeys(u.access for u in uses):
-            offset = total.offset - low
-            mine = Access(scalar, offset, ())
-            node.before.append(Compute(COPY, (neutral,), mine, kind))
-            node.after.append(
-                Compute(COPY, (mine,), Access(sums, offset, ((node.number, step),)), kind)
-            )
-            term = Access(sums, offset, ((behind.number, step),))
-            behind.body.append(Compute(ADD, (total, term), total, kind))
+        moved[id(buffer)] = _sum_in_shares(node, behind, name, uses)
 
     def new(x: Any) -> Any:
         if not isinstance(x, Access) or id(x.buffer) not in moved:
@@ -255,7 +308,51 @@ def _cut(loop: Loop, memory: _Memory, node: Shared) -> list[Node]:
         strides = tuple(sorted([*x.strides, (node.number, step)])) if step else x.strides
         return Access(buffer, x.offset - low, strides)
 
-    for part in computes(loop):
+    for part in computes(node.loop):
         assert isinstance(part, Compute)
         part.reads, part.write = tuple(map(new, part.reads)), new(part.write)
-    return [node, behind] if behind.body else [node]
+    return [node, *([behind] if behind.body else []), *seams]
+
+
+def _sum_in_shares(
+    node: Shared, behind: Loop, name: str, uses: Sequence[Use]
+) -> tuple[Buffer, int, int]:
+    """Let a sum begin anew in each share, and add it up behind; returns what is moved, as in `_cut`."""
+    buffer, low, reach = uses[0].access.buffer, _low(uses), _reach(uses)
+    kind, size, step = buffer.kind, buffer.kind.itemsize, _padded(reach)
+    formula, neutral = Formula(name), Number(_neutral(name, kind), kind)
+    sums = Buffer(kind, node.count * step)
+    if any(u.access.strides for u in uses):
+        fill, add = (new_loop(reach // size) for _ in range(2))
+        place, term = (
+            Access(sums, 0, tuple(sorted([(inner.number, size), (outer.number, step)])))
+            for inner, outer in ((fill, node), (add, behind))
+        )
+        total = Access(buffer, low, ((add.number, size),))
+        fill.body.append(Compute(COPY, (neutral,), place, kind))
+        add.body.append(Compute(formula, (total, term), total, kind))
+        node.before.append(fill)
+        behind.body.append(add)
+        return sums, low, step
+    scalar = Buffer(kind, reach)
+    for total in dict.fromkeys(u.access for u in uses):
+        offset = total.offset - low
+        mine = Access(scalar, offset, ())
+        term = Access(sums, offset, ((behind.number, step),))
+        node.before.append(Compute(COPY, (neutral,), mine, kind))
+        node.after.append(Compute(COPY, (mine,), term.renamed(behind.number, node.number), kind))
+        behind.body.append(Compute(formula, (total, term), total, kind))
+    return scalar, low, 0
+
+
+def _neutral(name: str, kind: dtype) -> float | int:
+    """The number that changes no other one: for sums the zero that keeps the sign of another zero."""
+    if kind in (float64, float32):
+        return -0.0 if name == ADD else _NEUTRAL[name]
+    if kind is bool_:
+        return name == "ufunc:minimum"
+    return (
+        0
+        if name == ADD
+        else int(np.iinfo(kind.np).min if _NEUTRAL[name] < 0 else np.iinfo(kind.np).max)
+    )
