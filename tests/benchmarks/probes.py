@@ -4,6 +4,7 @@
     python probes.py loop MODULE                       time of day of the first gradient of a compiled loop
     python probes.py memory MODULE MODE ITERATIONS     resident memory of an endless loop
     python probes.py bytes MODULE STATEMENTS           memory a scalar statement
+    python probes.py threads ROW SIZE SECONDS          a row of jit_rows.py on one thread and on all cores
 
 MODULE is tapegrad, torch, jax, `limit` for numba alone, or `primal` for numba's loop without a gradient.
 Imports are late: they are what is measured.
@@ -117,6 +118,37 @@ def memory(module: str, mode: str, iterations: str) -> dict[str, Any]:
     return {"first": first, "last": resident()}
 
 
+def threads(row: str, size: str, seconds: str) -> dict[str, Any]:
+    """Least times of a compiled function, in rounds by turns: other processes disturb them least."""
+    import os
+
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, range(os.cpu_count() or 1))
+    for name in [name for name in os.environ if name.endswith("_NUM_THREADS")]:
+        del os.environ[name]
+    tg = importlib.import_module("tapegrad")  # the number of cores is its default
+    rows = importlib.import_module("jit_rows")
+    (entry,) = [e for e in rows.ENTRIES if (e.row, e.size) == (row, size)]
+    run = entry.task().setup("tg.jit")()
+    cores = tg.get_num_threads()
+    results, least = {}, {1: float("inf"), cores: float("inf")}
+    end = time.perf_counter() + float(seconds)
+    while time.perf_counter() < end or not results:
+        for number in least:
+            tg.set_num_threads(number)
+            for _ in range(4):
+                begin = time.perf_counter()
+                result = run()
+                least[number] = min(least[number], time.perf_counter() - begin)
+            results[number] = [part.tobytes() for part in result]
+    return {
+        "cores": cores,
+        "one": least[1],
+        "all": least[cores],
+        "same": results[1] == results[cores],
+    }
+
+
 def bytes_(module: str, statements: str) -> dict[str, Any]:
     xp = importlib.import_module(module)
 
@@ -142,5 +174,6 @@ def bytes_(module: str, statements: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    probe = {"start": start, "loop": loop, "memory": memory, "bytes": bytes_}[sys.argv[1]]
+    probes = {"start": start, "loop": loop, "memory": memory, "bytes": bytes_, "threads": threads}
+    probe = probes[sys.argv[1]]
     print(json.dumps(probe(*sys.argv[2:])))

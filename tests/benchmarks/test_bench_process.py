@@ -1,4 +1,4 @@
-"""Memory and start-up, each measured in fresh processes (see `probes.py`)."""
+"""Memory, start-up and threads, each measured in fresh processes (see `probes.py`)."""
 
 import json
 import math
@@ -158,4 +158,29 @@ def test_resident_bytes_a_scalar_statement(report_measure, name):
         f"{name}: growth of the process, 200,000 statements",
         probe("bytes", name, 200_000)["resident"],
         "bytes",
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "size", "at_most"),
+    [
+        ("cheap elementwise chain", "n = 1e6", 1 / 1.6),
+        ("Black-Scholes with greeks", "n = 1e6", 1 / 1.6),
+        ("Rosenbrock vectorised", "n = 1e6", None),
+        ("cheap elementwise chain", "n = 1e5", None),
+        ("n-body", "1,000 bodies", None),
+    ],
+)
+def test_compiled_loops_on_all_cores(benchmark, report_measure, row, size, at_most):
+    """A process that is not pinned: default threads beside one, and the same bits."""
+    answer = probe("threads", row, size, 0 if benchmark.disabled else 4)
+    assert answer["same"]
+    cores = answer["cores"]
+    report_measure(
+        "`tg.jit` on all cores, as part of the time that one thread takes",
+        f"{row}, {size}",
+        answer["all"] / answer["one"],
+        f"on {cores} {'core' if cores == 1 else 'cores'}",
+        at_most=at_most if cores > 1 else None,
+        one=answer["one"],
     )
