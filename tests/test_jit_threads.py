@@ -96,8 +96,49 @@ def _neighbours(x: Any) -> Any:
     return ((x[1:] - x[:-1]) ** 2 * x[1:]).sum() + x[3:].sum()
 
 
+def _steps(x: Any) -> Any:
+    y = x
+    for _ in range(30):
+        y = y * 0.9 + y.sin() * x * 0.1
+    return (y * y).sum()
+
+
+def _normed_steps(x: Any) -> Any:
+    y = x
+    for _ in range(30):
+        y = y + (y * 0.5).sin()
+        y = y / ((y * y).sum() + 1)
+    return (y * y * x).sum()
+
+
+def _heat(x: Any) -> Any:
+    y = x.reshape(-1)
+    for _ in range(30):
+        y = tg.cat([y[:1], y[1:-1] + 0.1 * (y[2:] - 2 * y[1:-1] + y[:-2]), y[-1:]])
+    return (y * y).sum()
+
+
+def _rows_in_steps(x: Any) -> Any:
+    y = x
+    for _ in range(30):
+        z = y.exp()
+        y = y * 0.9 + (z / z.sum(1, keepdim=True) - z.sum(0) * 1e-3) * x
+    return (y * y).sum()
+
+
 BANDS = [_neighbours, *SHIFTED[:3]]
-PROGRAMS = [_rows, _columns, _both, _bias, _loop, _neighbours]
+PROGRAMS = [
+    _rows,
+    _columns,
+    _both,
+    _bias,
+    _loop,
+    _neighbours,
+    _steps,
+    _normed_steps,
+    _heat,
+    _rows_in_steps,
+]
 
 
 @pytest.mark.parametrize("shape", [(40, 30), (7, 200), (300, 3)])
@@ -141,6 +182,15 @@ def test_bits_of_tiles(
         for a, b in zip(compiled(x), program(tg.tensor(x)), strict=True):
             np.testing.assert_allclose(a, b.detach().numpy(), rtol=1e-11, atol=1e-10)
     assert re.search(r"share.*\n(  temporary.*\n)*  tiles", texts)
+
+
+def test_shares_inside_of_loops(short_shares: None) -> None:
+    x = np.random.default_rng(0).normal(size=(40, 30))
+    for function in (_steps, _normed_steps, _rows_in_steps):
+        compiled = tg.jit(tg.value_and_grad(function))
+        compiled(x)
+        finish()
+        assert re.search(r"\n +share", _texts(compiled))
 
 
 def test_bits_of_a_long_loop() -> None:

@@ -17,8 +17,8 @@ from ..base.dtypes import bool_, dtype
 from ..native import abi as nt
 from ..native.machine_code import compiled
 from .formulas import F32, F64, I1, I8, I64, value_type, write
+from .groups import Layout, grouped, local_temporaries
 from .loops import (
-    TEMPORARY,
     Access,
     Band,
     Buffer,
@@ -33,72 +33,13 @@ from .loops import (
     loops_of,
 )
 
-__all__ = ["OUTSIDE", "TABLE_HEAD", "TILE", "Layout", "object_code"]
+__all__ = ["OUTSIDE", "TILE", "object_code"]
 
-#: words of the table in front of the buffers: addresses of `run_steps`, of the memory for temporaries, of
-#: `run_shares`
-TABLE_HEAD = 3
 #: iterations of a loop that runs tile by tile
 TILE = 1024
 #: returned where a number was outside of the range of a formula: slower code has to do it all again
 OUTSIDE = -1
 P8 = I8.as_pointer()
-
-
-class Layout:
-    """Places of buffers and words, as plan.py has worked them out.
-
-    Attributes
-    ----------
-    words : dict
-        Buffer -> number of its address in the table.
-    offsets : dict
-        Temporary -> offset in the memory for temporaries.
-    calls : dict
-        `Call` -> number of its words in the table: the range of its steps, scratch memory's offset is
-        constant.
-    """
-
-    def __init__(self) -> None:
-        self.words: dict[int, int] = {}
-        self.offsets: dict[int, int] = {}
-        self.calls: dict[int, int] = {}
-        self.scratch: dict[int, int] = {}
-        #: False for code that is slower, and right for all numbers
-        self.fast = True
-
-    def description(self) -> str:
-        """All that code depends on, as text."""
-        parts = self.words, self.offsets, self.calls, self.scratch
-        return str([self.fast, *[list(x.values()) for x in parts]])
-
-
-def grouped(nodes: Sequence[Node]) -> list[list[Node]]:
-    """The nodes of each function: a loop or a call, or computes that follow each other."""
-    groups: list[list[Node]] = []
-    for node in nodes:
-        if isinstance(node, Compute) and groups and isinstance(groups[-1][-1], Compute):
-            groups[-1].append(node)
-        else:
-            groups.append([node])
-    return groups
-
-
-def local_temporaries(groups: Sequence[Sequence[Node]]) -> set[int]:
-    """Temporaries that one function uses alone, number by number at places that do not move."""
-    owner: dict[int, int] = {}
-    shared: set[int] = set()
-    for i, group in enumerate(groups):
-        for node in group:
-            for use in accesses(node):
-                buffer, key = use.access.buffer, id(use.access.buffer)
-                simple = not use.access.strides
-                if buffer.role != TEMPORARY or not simple or owner.setdefault(key, i) != i:
-                    shared.add(key)
-            for part in computes(node):
-                if isinstance(part, Call):
-                    shared.update(id(a.buffer) for a in (*part.operands, *part.results))
-    return owner.keys() - shared
 
 
 def _end(band: Band) -> Any:
@@ -111,8 +52,9 @@ class _Function:
     """The code of one function."""
 
     def __init__(
-        self, module: Any, name: str, nodes: Sequence[Node], layout: Layout, local: set[int]
-    ) -> None:
+        self, module: Any, name: str, nodes: Sequence[Node], layout: Layout, local: set[int],
+        around: Sequence[Loop] = (),
+    ) -> None:  # fmt: skip
         self.module, self.layout, self.local = module, layout, local
         buffers: dict[int, Buffer] = {}
         for node in nodes:
@@ -120,7 +62,7 @@ class _Function:
                 if id(use.access.buffer) not in local:
                     buffers[id(use.access.buffer)] = use.access.buffer
         self.buffers = list(buffers.values())
-        calls = any(isinstance(c, Call) for node in nodes for c in computes(node))
+        self.root = nodes[0]
         kinds = [P8] * len(self.buffers) + [I64.as_pointer()]
         if isinstance(nodes[0], Shared):
             kinds += [I64, I64]  # the first of the shares to run, and the end of them
@@ -128,7 +70,7 @@ class _Function:
         self.function.linkage = "internal"
         self.function.attributes.add("nounwind")
         self.function.attributes.add("noinline")
-        if not calls:
+        if not any(_leaves(node) for node in nodes):
             for argument in self.function.args[: len(self.buffers)]:
                 argument.add_attribute("noalias")
         self.pointers = {id(b): a for b, a in zip(self.buffers, self.function.args, strict=False)}
@@ -141,6 +83,12 @@ class _Function:
         first = self.builder.block
         #: the variable that says whether all formulas held so far; None while none may not
         self.holds: Any = None
+        for loop in around:
+            word = self.builder.gep(self.table, [ir.Constant(I64, layout.indices[loop.number])])
+            self.indices[loop.number], self.extents[loop.number] = (
+                self.builder.load(word),
+                loop.extent,
+            )
         for node in nodes:
             self.node(node, ())
         status = ir.Constant(I64, 0)
@@ -243,7 +191,10 @@ class _Function:
         if isinstance(node, Loop):
             self.loop(node, around)
         elif isinstance(node, Shared):
-            self.shared(node)
+            if node is self.root:
+                self.shared(node)
+            else:
+                self.call_shares(node, around)
         elif isinstance(node, Band):
             self.band(node)
         elif isinstance(node, Compute):
@@ -284,6 +235,17 @@ class _Function:
         index.add_incoming(following, b.block)
         b.cbranch(b.icmp_signed("<", following, end), body, after)
         b.position_at_end(after)
+
+    def call_shares(self, node: Shared, around: tuple[Loop, ...]) -> None:
+        """Write the call of shares inside of loops, which find in the table where these are."""
+        for loop in around:
+            word = ir.Constant(I64, self.layout.indices[loop.number])
+            self.builder.store(self.indices[loop.number], self.builder.gep(self.table, [word]))
+        name = f"{self.function.name}.{len(self.module.functions)}"
+        part = _Function(self.module, name, [node], self.layout, self.local, around)
+        status = _call_of_shares(self.builder, part, self.table)
+        if part.holds is not None:
+            self.note([self.builder.icmp_signed("==", status, ir.Constant(I64, 0))])
 
     def band(self, node: Band, ranges: Any = None, begin: Any = None, end: Any = None) -> None:
         """Write loops that run tile by tile; each in its range, if ranges are given."""
@@ -386,11 +348,16 @@ class _Function:
             b.ret(failed)
 
 
-def _call_of(
-    builder: Any, part: _Function, layout: Layout, table: Any, *shares: Any
-) -> Any:  # fmt: skip
+def _leaves(node: Node) -> bool:
+    """Return True if code of a node calls other code, which uses the same memory."""
+    if isinstance(node, Loop):
+        return any(isinstance(x, Shared) or _leaves(x) for x in node.body)
+    return any(isinstance(c, Call) for c in computes(node))
+
+
+def _call_of(builder: Any, part: _Function, table: Any, *shares: Any) -> Any:
     """Write the call of a node's function, with the places of its buffers."""
-    pointers = []
+    pointers, layout = [], part.layout
     for buffer in part.buffers:
         word = layout.words.get(id(buffer), 1)
         pointer = builder.inttoptr(builder.load(builder.gep(table, [ir.Constant(I64, word)])), P8)
@@ -399,20 +366,19 @@ def _call_of(
     return builder.call(part.function, [*pointers, table, *shares])
 
 
-def _call_of_shares(
-    module: Any, builder: Any, part: _Function, layout: Layout, table: Any, count: int
-) -> Any:
+def _call_of_shares(builder: Any, part: _Function, table: Any) -> Any:
     """Write the call of `run_shares` for a shared loop."""
+    assert isinstance(part.root, Shared)
     kind = ir.FunctionType(I64, [table.type, I64, I64])
-    function = ir.Function(module, kind, f"{part.function.name}.shares")
+    function = ir.Function(part.module, kind, f"{part.function.name}.shares")
     function.linkage = "internal"
     inside = ir.IRBuilder(function.append_basic_block("start"))
-    inside.ret(_call_of(inside, part, layout, *function.args))
+    inside.ret(_call_of(inside, part, *function.args))
     kind = ir.FunctionType(I64, [I64, table.type, I64])
-    run = builder.inttoptr(
-        builder.load(builder.gep(table, [ir.Constant(I64, 2)])), kind.as_pointer()
-    )
-    return builder.call(run, [builder.ptrtoint(function, I64), table, ir.Constant(I64, count)])
+    place = builder.gep(table, [ir.Constant(I64, 2)])
+    run = builder.inttoptr(builder.load(place), kind.as_pointer())
+    count = ir.Constant(I64, part.root.count)
+    return builder.call(run, [builder.ptrtoint(function, I64), table, count])
 
 
 def module_of(symbol: str, nodes: Sequence[Node], layout: Layout) -> Any:
@@ -427,9 +393,9 @@ def module_of(symbol: str, nodes: Sequence[Node], layout: Layout) -> Any:
     for i, group in enumerate(groups):
         part = _Function(module, f"{symbol}.{i}", group, layout, local)
         if isinstance(group[0], Shared):
-            status = _call_of_shares(module, builder, part, layout, table, group[0].count)
+            status = _call_of_shares(builder, part, table)
         else:
-            status = _call_of(builder, part, layout, table)
+            status = _call_of(builder, part, table)
         if part.holds is not None:
             outside.append(builder.icmp_signed("!=", status, ir.Constant(I64, 0)))
         elif any(isinstance(c, Call) for node in group for c in computes(node)):

@@ -23,10 +23,11 @@ from ..tape.current import current_tape
 from ..tape.failures import Failed, failed, failure_of
 from ..transforms.closed_tape import TRANSFORMS, ClosedTape
 from ..transforms.simplify import simplified as simplified_tape
-from .code import OUTSIDE, TABLE_HEAD, TILE, object_code
+from .code import OUTSIDE, TILE, object_code
 from .contraction import contracted, merged, parted
 from .formulas import may_leave
 from .fusion import banded, fused
+from .groups import TABLE_HEAD
 from .loop_program import Program, text
 from .loops import Compute, computes
 from .lowering import lowered

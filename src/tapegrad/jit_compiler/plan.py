@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..ops.program import padded
-from .code import TABLE_HEAD, Layout, grouped, local_temporaries
+from .groups import TABLE_HEAD, Layout, grouped, local_temporaries
 from .loop_program import Program
-from .loops import TEMPORARY, Buffer, Call, Node, accesses, computes
+from .loops import TEMPORARY, Buffer, Call, Loop, Node, Shared, accesses, computes
 
 __all__ = ["planned"]
 
@@ -34,6 +34,9 @@ def planned(program: Program) -> tuple[Layout, list[Call], int, int]:
     for call in calls:
         layout.calls[id(call)] = word
         word += 2
+    for loop in _around_shares(program.nodes):
+        layout.indices[loop.number] = word
+        word += 1
     groups = grouped(program.nodes)
     local = local_temporaries(groups)
     first: dict[int, int] = {}
@@ -52,6 +55,17 @@ def planned(program: Program) -> tuple[Layout, list[Call], int, int]:
     for call in calls:
         layout.scratch[id(call)] = size
     return layout, calls, word, size + padded(scratch)
+
+
+def _around_shares(nodes: Sequence[Node]) -> list[Loop]:
+    """Loops that have shares inside."""
+    loops: list[Loop] = []
+    for node in nodes:
+        if isinstance(node, Loop):
+            inside = _around_shares(node.body)
+            if inside or any(isinstance(x, Shared) for x in node.body):
+                loops += [node, *inside]
+    return loops
 
 
 def _placed(

@@ -11,7 +11,8 @@ How many shares there are depends on the loop alone. So do results: threads diff
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,17 +63,26 @@ _MIDDLE = frozenset(("div", "divide", "true_divide", "reciprocal", "sqrt", "squa
 
 
 def shared(nodes: list[Node]) -> list[Node]:
-    """Cut long loops into shares."""
-    owners: dict[int, set[int]] = {}
-    for i, node in enumerate(nodes):
-        for use in accesses(node):
-            owners.setdefault(id(use.access.buffer), set()).add(i)
-    alone = {key for key, users in owners.items() if len(users) == 1}
+    """Cut long loops into shares: those at the top, or those inside of a loop that stays in one."""
+    return _with_shares(nodes, _counts(nodes))
+
+
+def _with_shares(nodes: list[Node], counts: Counter[int]) -> list[Node]:
     result: list[Node] = []
     for node in nodes:
-        parts = _shares(node, alone) if isinstance(node, Loop | Band) else None
+        parts = None
+        if isinstance(node, Loop | Band) and _time([node]) >= LONG:
+            alone = {key for key, n in _counts([node]).items() if counts[key] == n}
+            parts = _shares(node, alone)
+            if parts is None and isinstance(node, Loop) and _time(node.body) >= LONG:
+                node.body = _with_shares(node.body, counts)
         result += [node] if parts is None else parts
     return result
+
+
+def _counts(nodes: list[Node]) -> Counter[int]:
+    """Numbers of uses of buffers."""
+    return Counter(id(u.access.buffer) for node in nodes for u in accesses(node))
 
 
 # --------------------------------------------------------------------------- time
@@ -95,7 +105,7 @@ def _time_of(part: Compute) -> float:
         return 1.0
     name = part.formula.name.rpartition(":")[2]
     moving = sum(bool(x.strides) for x in (*part.reads, part.write) if isinstance(x, Access))
-    return (0.03 if name in _CHEAP else 0.2 if name in _MIDDLE else 0.8) + 0.06 * moving
+    return (0.03 if name in _CHEAP else 0.2 if name in _MIDDLE else 0.8) + 0.08 * moving
 
 
 # --------------------------------------------------------------------------- memory
@@ -135,6 +145,8 @@ def _memory(loops: Sequence[Loop], alone: set[int]) -> _Memory | None:
                     _are_apart(a, b, loop) for a in mine for b in mine if a.writes or b.writes
                 ):
                     return None
+        elif len({u.outer for u in together}) != 1:
+            return None
         elif growth[key] in (*_NEUTRAL, ADD):
             memory.sums.append((growth[key], together))
         elif key in alone and len(by_loop) == 1 and _is_private(together, *by_loop):
@@ -162,12 +174,15 @@ def _growth(loops: Sequence[Loop]) -> dict[int, str]:
 def _are_apart(one: Use, other: Use, loop: Loop) -> bool:
     """Return True if different iterations use different bytes."""
     s, t = one.access.stride(loop.number), other.access.stride(loop.number)
-    if not one.meets(other) and not s and not t:
-        return True
     if one.outer != other.outer or not s:
-        return False
-    low, high = min(one.low, other.low), max(one.high, other.high)
-    return high - low <= abs(s)
+        return not s and not t and not one.meets(other)
+    low_a, high_a, low_b, high_b = one.low, one.high, other.low, other.high
+    if s < 0:
+        s, low_a, high_a, low_b, high_b = -s, -high_a, -low_a, -high_b, -low_b
+    # of iterations that touch the same bytes, the difference
+    least = max((low_b - high_a) // s + 1, 1 - loop.extent)
+    most = min(-((low_a - high_b) // s) - 1, loop.extent - 1)
+    return least > most or least == most == 0
 
 
 def _is_private(uses: Sequence[Use], loop: Loop) -> bool:
@@ -216,7 +231,7 @@ def _margins(loops: Sequence[Loop]) -> list[tuple[int, int]] | None:
 def _shares(node: Loop | Band, alone: set[int]) -> list[Node] | None:
     """The nodes in the place of a loop; None if it stays as it is."""
     time, loops = _time([node]), loops_of(node)
-    if time < LONG or any(loop.in_order for loop in loops):
+    if any(loop.in_order for loop in loops):
         return None
     if any(isinstance(c, Call) for c in computes(node)):
         return None
@@ -301,17 +316,30 @@ def _cut(memory: _Memory, node: Shared) -> list[Node]:
         buffer = uses[0].access.buffer
         moved[id(buffer)] = _sum_in_shares(node, behind, name, uses)
 
+    inside = {*_numbers(node.loop)}
+
     def new(x: Any) -> Any:
         if not isinstance(x, Access) or id(x.buffer) not in moved:
             return x
         buffer, low, step = moved[id(x.buffer)]
-        strides = tuple(sorted([*x.strides, (node.number, step)])) if step else x.strides
-        return Access(buffer, x.offset - low, strides)
+        strides = [p for p in x.strides if p[0] in inside]
+        if step:
+            strides.append((node.number, step))
+        return Access(buffer, x.offset - low, tuple(sorted(strides)))
 
     for part in computes(node.loop):
         assert isinstance(part, Compute)
         part.reads, part.write = tuple(map(new, part.reads)), new(part.write)
     return [node, *([behind] if behind.body else []), *seams]
+
+
+def _numbers(node: Node) -> Iterator[int]:
+    """Iterate over the loops of a nest."""
+    if isinstance(node, Loop | Band):
+        if isinstance(node, Loop):
+            yield node.number
+        for part in node.body:
+            yield from _numbers(part)
 
 
 def _sum_in_shares(
@@ -322,13 +350,14 @@ def _sum_in_shares(
     kind, size, step = buffer.kind, buffer.kind.itemsize, _padded(reach)
     formula, neutral = Formula(name), Number(_neutral(name, kind), kind)
     sums = Buffer(kind, node.count * step)
-    if any(u.access.strides for u in uses):
+    outer = uses[0].outer
+    if any(u.access.strides != outer for u in uses):
         fill, add = (new_loop(reach // size) for _ in range(2))
         place, term = (
-            Access(sums, 0, tuple(sorted([(inner.number, size), (outer.number, step)])))
-            for inner, outer in ((fill, node), (add, behind))
+            Access(sums, 0, tuple(sorted([(inner.number, size), (shares.number, step)])))
+            for inner, shares in ((fill, node), (add, behind))
         )
-        total = Access(buffer, low, ((add.number, size),))
+        total = Access(buffer, low, tuple(sorted([*outer, (add.number, size)])))
         fill.body.append(Compute(COPY, (neutral,), place, kind))
         add.body.append(Compute(formula, (total, term), total, kind))
         node.before.append(fill)
