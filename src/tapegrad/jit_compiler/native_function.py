@@ -231,7 +231,7 @@ def native_function(
         Of the same signature, the newest first.
     """
     code = trace.promise.compiled or CompiledTape(trace.tape)
-    bound = [memory_of(x) for x in trace.surroundings.tensors() or ()]
+    bound = [memory_of(x.detach()) for x in trace.surroundings.tensors() or ()]
     reads = code.run([*given.inputs, *bound])[trace.results :]
     if not all(map(agree, reads, trace.reads)):
         raise TapeError("native: compiled code does not compute the values that the function read")
@@ -246,7 +246,7 @@ def native_function(
         if is_known and results[0] == results[1] and (
             _key(_returned_tree(way.out_spec, way.outputs)) == _key(returned)
         ):  # fmt: skip
-            values = [memory_of(x) for x in captured]
+            values = [memory_of(x.detach()) for x in captured]
             other = CFunction(way_code, name, names, values, way.reads, other)
     return NativeFunction(code, name, names, returned, bound, reads, other)
 
