@@ -6,7 +6,9 @@ situations that PyTorch does not have.
 
 from __future__ import annotations
 
-__all__ = ["TapeError", "UnsupportedError", "kind_of", "must_be", "type_name_of"]
+__all__ = [
+    "OtherRecordingError", "TapeError", "UnsupportedError", "kind_of", "must_be", "type_name_of",
+]  # fmt: skip
 
 
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement
@@ -25,6 +27,10 @@ class TapeError(RuntimeError):
     >>> issubclass(tg.TapeError, RuntimeError)
     True
     """
+
+
+class OtherRecordingError(TapeError):
+    """Raised where statements that were recorded are not those for the values that there are now."""
 
 
 class UnsupportedError(NotImplementedError):

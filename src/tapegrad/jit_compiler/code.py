@@ -338,6 +338,7 @@ class _Function:
         scratch = b.add(given(1), ir.Constant(I64, self.layout.scratch[id(node)]))
         put(nt.T_SCRATCH, scratch)
         put(nt.T_SIZE, given(word + 1))
+        put(nt.T_ONCE, ir.Constant(I64, 0))
         for i, place in enumerate(places):
             put(nt.T_ARGS + i, b.ptrtoint(self.address(place), I64))
         kind = ir.FunctionType(I64, [I64, I64])

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..base import dtypes
 from ..base.dtypes import from_numpy_dtype
-from ..base.errors import TapeError
+from ..base.errors import OtherRecordingError, TapeError
 from ..base.fast_paths import REFUSED
 from ..base.locks import new_lock
 from ..functions.creation.generator import Draws
@@ -113,7 +113,7 @@ class Jitted:
             try:
                 results = trace.run(given, differences)
             except Exception as error:
-                if not trace.reads:
+                if not trace.reads and not isinstance(error, OtherRecordingError):
                     raise
                 # Perhaps the function goes another way: then it is recorded anew, or fails.
                 differences.append(f"it raised {type(error).__name__}")

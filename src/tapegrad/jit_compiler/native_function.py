@@ -230,6 +230,8 @@ def native_function(
     others : sequence of Trace
         Of the same signature, the newest first.
     """
+    for call in (x for x in trace.tape.segment.instructions if x.op.has_code):
+        raise TapeError(f"native: the function has a {call.attrs['routine']!r}, which needs Python")
     code = trace.promise.compiled or CompiledTape(trace.tape)
     bound = [memory_of(x.detach()) for x in trace.surroundings.tensors() or ()]
     reads = code.run([*given.inputs, *bound])[trace.results :]

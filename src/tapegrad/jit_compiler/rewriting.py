@@ -203,6 +203,8 @@ def pruned(nodes: list[Node]) -> list[Node]:
         }
 
         def is_dead(c: Compute | Call, read: set[int] = read) -> bool:
+            if isinstance(c, Call) and c.instruction.is_kept:
+                return False
             targets = [c.write] if isinstance(c, Compute) else list(c.results)
             return all(t.buffer.role == TEMPORARY and id(t.buffer) not in read for t in targets)
 

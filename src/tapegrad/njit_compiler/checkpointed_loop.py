@@ -24,12 +24,13 @@ from ..autograd.gradients import grad
 from ..base.dtypes import float64
 from ..base.errors import UnsupportedError
 from ..functions.registry import FUNCTIONS
-from ..tape.current import recording_on
+from ..tape.current import current_tape, recording_on
 from ..tape.recording import leaf_tensor
 from ..tape.tape import Tape
 from ..tensors.tensor import Tensor
 from .compiled import Compiled, njit
 from .containers import rebuilt
+from .python_call import recorded_call
 
 __all__ = ["checkpointed_loop", "split"]
 
@@ -201,9 +202,17 @@ def checkpointed_loop(
                 "checkpointed_loop: state and arguments are tensors, numbers and arrays, or (the state) "
                 f"a tuple of those; got a nested {type(x).__name__}"
             )
-    schedule = _Schedule(compiled, state, int(n), args, int(memory))
     if n == 0:
         return state
+    if current_tape().abstract:
+
+        def loop(state: Any, *args: Any) -> Any:
+            return checkpointed_loop(compiled, state, n, *args, memory=memory)
+
+        call = recorded_call(loop, f"checkpointed_loop of {compiled!r}", (state, *args), {})
+        if call is not None:
+            return call[0]
+    schedule = _Schedule(compiled, state, int(n), args, int(memory))
     outputs = _Loop.apply(schedule, len(items), *items, *args)
     remaining = iter(outputs if isinstance(outputs, tuple) else (outputs,))
     results = [next(remaining) if _is_float(x) else x for x in schedule.last]

@@ -9,21 +9,25 @@ already, with its result in scratch memory, does not run again (`T_ONCE`).
 A tape whose one result is a number is run with its gradient, as that of a loss will be asked for. Then
 ``compiled_number`` takes the operands, and behind them number and gradients: it is the number, and the sweep
 multiplies its cotangent with the gradients. Passes that are recorded have the compiled pullback.
+
+``python_call`` is the same with a function of Python's in the place of a tape (njit_compiler/python_call.py).
+It may raise, so its step is a checked one, and the routine knows the error.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..native import abi as nt
 from ..native.ufunc_loops import native_kernel, native_kernel_address, ufunc_loop
-from ..native.words import call_code, p64
+from ..native.words import call_code, call_void, helper, p64
 from .layout import Layout, contiguous
 from .program import ADJOINT, CT, ONCE, POOL, SCRATCH, Operand, Step, arg, packed, padded
-from .table import Lowered, Op, copy_loop, op, out_operand
+from .table import Failure, Lowered, Op, copy_loop, op, out_operand
 
 __all__ = ["parts_of"]
 
@@ -49,11 +53,35 @@ def run_routine(args, dims, strides, data):  # type: ignore[no-untyped-def]
 
     `data`: CODE and what follows it, then for each result its word of the table and its offset in the result.
     """
+    d, memory = p64(data), p64(args)[2]
+    if is_to_run(args, data) and call_code(d[CODE], memory) != 0:
+        call_code(d[SLOW], memory)
+
+
+def run_python(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Call a function of Python's, as `run_routine` does; 0, or 1 if it has raised an error.
+
+    It sets the first word of the table to 0 at its end.
+    """
+    memory = p64(args)[2]
+    if is_to_run(args, data):
+        call_void(p64(data)[CODE], memory)
+        if p64(memory)[0] != 0:
+            return np.int64(1)
+    return np.int64(0)
+
+
+native_kernel(run_python, checked=True)
+
+
+@helper
+def is_to_run(args, data):  # type: ignore[no-untyped-def]
+    """Fill the table; 0 if the result is there already."""
     d, a = p64(data), p64(args)
     once = a[0]
     if once != 0:
-        if p64(once)[0] == data:  # its result is there
-            return
+        if p64(once)[0] == data:
+            return False
         p64(once)[0] = data
     inputs, memory, out = p64(a[1]), a[2], a[3]
     table, words = p64(memory), p64(d[TABLE_AT])
@@ -64,8 +92,7 @@ def run_routine(args, dims, strides, data):  # type: ignore[no-untyped-def]
         table[d[FIRST] + i] = inputs[i]
     for i in range(d[RESULTS]):
         table[d[PLACES + 2 * i]] = out + d[PLACES + 2 * i + 1]
-    if call_code(d[CODE], memory) != 0:
-        call_code(d[SLOW], memory)
+    return True
 
 
 def _lower(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
@@ -83,7 +110,9 @@ def _lower(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Low
         Operand(ONCE, 0, ()), addresses, Operand(SCRATCH, start, ()),
         out_operand(len(layouts), routine.out)._replace(strides=()),
     )  # fmt: skip
-    steps.append(Step((native_kernel_address("run_routine"), routine.address), (), operands))
+    may_fail = entry.failure is not None
+    run = native_kernel_address("run_python" if may_fail else "run_routine")
+    steps.append(Step((run, routine.address), (), operands, checked=may_fail))
     return Lowered((routine.out,), tuple(steps), start + routine.bytes)
 
 
@@ -98,13 +127,13 @@ def parts_of(whole: Any, layouts: Sequence[Layout]) -> list[Any]:
     return parts
 
 
-def _vjp(ct: Any, *operands: Any, routine: Any) -> tuple[Any, ...]:
+def _vjp(ct: Any, *operands: Any, routine: Any, name: str = "compiled") -> tuple[Any, ...]:
     operands = operands[:-1]  # the last is the result
     pullback = routine.pullback
     if pullback is None:
         return (None,) * len(operands)
     given = (*operands, *parts_of(ct, routine.results))
-    whole = given[0]._apply("compiled", *given[1:], routine=pullback)
+    whole = given[0]._apply(name, *given[1:], routine=pullback)
     cotangents = dict(zip(routine.reached, parts_of(whole, pullback.results), strict=True))
     return tuple([cotangents.get(i) for i in range(len(operands))])
 
@@ -141,4 +170,12 @@ op(
 op(
     "compiled", lower=_lower, arity=0, torch=None, vjp=_vjp, private=True, lift="never",
     grad_fn="CompiledFunctionBackward", has_code=True,
+)  # fmt: skip
+
+
+# --------------------------------------------------------------------------- Python
+op(
+    "python_call", lower=_lower, arity=0, torch=None, vjp=partial(_vjp, name="python_call"), private=True,
+    lift="call", grad_fn="PythonCallBackward", has_code=True,
+    failure=Failure("the function raised an error", attribute="routine"),
 )  # fmt: skip

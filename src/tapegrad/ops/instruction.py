@@ -95,6 +95,11 @@ class Instruction:
         self.outputs: tuple[Instruction, ...] = ()
 
     @property
+    def is_kept(self) -> bool:
+        """True if a tape keeps it where nothing needs its result: it checks what was recorded."""
+        return self.op.has_code and getattr(self.attrs["routine"], "is_kept", False)
+
+    @property
     def holdings(self) -> Holdings:
         """Its rows in the tables of programs. The caller holds the lock."""
         if self._holdings is None:

@@ -48,10 +48,14 @@ class Lowered(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """Words and class of the error for a kernel that fails (that of a step which is `checked`)."""
+    """Words and class of the error for a kernel that fails (that of a step which is `checked`).
+
+    `attribute` is the name of a statement's attribute that knows its error, by its method `failed`.
+    """
 
     text: str
     error: type[Exception] = RuntimeError
+    attribute: str = ""
 
 
 Lowering = Callable[["Op", tuple[Layout, ...], dict[str, Any]], Lowered]
@@ -118,8 +122,8 @@ class Op:
     has_code : bool
         Whether an attribute is code of its own (compiled.py): then it has no pattern.
     lift : str
-        What vmap records for it (batched_statement.py): ``"product"``, ``"added product"``, ``"never"``
-        for what it refuses, ``"any"`` for what needs nothing of its own.
+        What vmap records for it (batched_statement.py): ``"product"``, ``"added product"``, ``"call"``,
+        ``"never"`` for what it refuses, ``"any"`` for what needs nothing of its own.
     lifted : bool
         Whether it is another instruction, for a batch (batched_statement.py).
     scalar : bool
@@ -168,7 +172,7 @@ class Op:
     replay: Callable[[Any, int, int], list[tuple[int, int]]] | None = None
     python: bool = False
     has_code: bool = False
-    lift: Literal["any", "product", "added product", "never"] = "any"
+    lift: Literal["any", "product", "added product", "call", "never"] = "any"
     lifted: bool = False
     scalar: bool = False
     parameters: tuple[str, ...] = ()

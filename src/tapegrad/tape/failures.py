@@ -22,14 +22,15 @@ __all__ = ["Failed", "failed", "failing_statement", "failure_of", "note_failures
 
 
 class Failed(NamedTuple):
-    """The error that a failure raises, each time anew."""
+    """The error that a failure raises, each time anew; or that which a function has raised."""
 
-    kind: type[Exception]
+    kind: type[BaseException]
     text: str
+    raised: BaseException | None = None
 
-    def error(self) -> Exception:
+    def error(self) -> BaseException:
         """Return an error to raise."""
-        return self.kind(self.text)
+        return self.raised or self.kind(self.text)
 
 
 class _Slots(Protocol):
@@ -86,6 +87,9 @@ def failed(instruction: Instruction, report: int, within: Instruction | None = N
     entry = _origin(instruction).op
     failure = entry.failure
     assert failure is not None, f"{entry.name} has a checked step and says nothing of failures"
+    if failure.attribute:
+        error = instruction.attrs[failure.attribute].failed()
+        return Failed(type(error), str(error), error)
     text = f"{entry.name}: "
     if any(step.checked and step.shape for step in instruction.steps):
         text += f"(Batch element {failing_element(report)}): "

@@ -107,6 +107,11 @@ class Segment:
         return tuple([INSTRUCTIONS[step.number] for step in self.steps])
 
     @cached_property
+    def kept(self) -> tuple[int, ...]:
+        """Statements that run even if nothing needs their results."""
+        return tuple([k for k, x in enumerate(self.instructions) if x.is_kept])
+
+    @cached_property
     def words(self) -> np.ndarray:
         """The segment as native code reads it: counts, leaves, statements."""
         words: list[int] = [len(self.steps), 0, len(self.leaves)]
@@ -207,7 +212,7 @@ def needed(
 ) -> list[tuple[int, Instruction, list[int]]]:  # fmt: skip
     """Find the statements from slot `first` on that results need: slot, instruction, operands.
 
-    Those are what they depend on, and what writes into the memory of that.
+    Those are what they depend on, and what writes into the memory of that; and those that are kept.
     """
     base = tape.base
     wanted = {r for r in results if r >= first}
@@ -216,7 +221,8 @@ def needed(
     for slot in range(tape.count - 1, first - 1, -1):
         instruction = tape.instruction_of(slot)
         writes = instruction.op.kind in (nt.WRITE, nt.ACCUMULATE)
-        if slot not in wanted and not (writes and int(base[slot]) in bases):
+        is_wanted = slot in wanted or (writes and int(base[slot]) in bases)
+        if not (is_wanted or instruction.is_kept):
             continue
         operands = operands_of(slot, instruction) if operands_of else tape.args_of(slot)
         statements.append((slot, instruction, operands))

@@ -181,6 +181,8 @@ class Lifting:
             self.slots[slot] = self.product(args[0], args[1], inner.out)
         elif lift == "added product" and (args[0] in self.batched or args[1] in self.batched):
             self.slots[slot] = self.added_product(inner, args)
+        elif lift == "call":
+            self.slots[slot] = self.call(inner, args)
         else:
             if lift == "never":
                 raise UnsupportedError(f"{inner.op.name} is not lifted")
@@ -189,6 +191,14 @@ class Lifting:
             flags = tuple([a in self.batched for a in args])
             new = instruction(row, layouts, inner=inner.id, batched=flags, size=self.size)
             self._append(slot, new, inner, operands)
+
+    def call(self, inner: Instruction, args: Sequence[int]) -> int:
+        """The counterpart of a call of Python's, which makes a call a slice."""
+        operands = [self.at(a) for a in args]
+        operands = [a if self.layout(a).is_contiguous else self.op("clone", a) for a in operands]
+        routine = inner.attrs["routine"].batched(self.size, [a in self.batched for a in args])
+        layouts = tuple(map(self.layout, operands))
+        return self.append(instruction(inner.op, layouts, routine=routine), operands)
 
     def checked(self, inner: Instruction, counterpart: int) -> int:
         """A constant of indices that were checked, and wrapped; without values still a statement."""

@@ -182,17 +182,18 @@ class ClosedTape:
         layouts = [tape.instruction_of(slot).out for slot in given]
         if any(a is not b for a, b in zip(layouts, self.inputs, strict=True)):
             raise ValueError("run: an input has another layout than the tape was recorded for")
-        given += [
-            tape.bind(a.copy() if i in self.exposed else a, layout, active=False)
-            for i, (a, layout) in enumerate(
-                zip(self.arrays, self.layouts[len(given) :], strict=True)
-            )
-        ]
+        for i, (a, x) in enumerate(zip(self.arrays, self.layouts[len(given) :], strict=True)):
+            given.append(tape.bind(a.copy() if i in self.exposed else a, x, active=False))
         slots = append(tape, self.segment, [given[i] for i in self.segment.inputs])
         if self.lines and isinstance(tape, Trace):
             tape.lines |= zip(range(tape.count - len(self), tape.count), self.lines, strict=True)
             tape.lines[tape.count] = ""
-        return [record.new_tensor(tape, slot, tape.instruction_of(slot).out) for slot in slots]
+        results = [record.new_tensor(tape, slot, tape.instruction_of(slot).out) for slot in slots]
+        if self.segment.kept and not tape.abstract:
+            kept = [tape.count - len(self) + k for k in self.segment.kept]
+            kept = [record.new_tensor(tape, k, tape.instruction_of(k).out) for k in kept]
+            tape.evaluate()  # what checks the recording is not put off
+        return results
 
     # ------------------------------------------------------------------ tapes that are made of it
     def gradient(self) -> ClosedTape:

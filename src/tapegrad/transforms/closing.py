@@ -146,6 +146,8 @@ class ClosedTrace(Trace):
         self.exposed: set[int] = set()
         self.inputs: list[int] = []
         self.reads: list[Read] = []
+        #: calls of Python functions that are statements (njit_compiler/python_call.py), by what they are of
+        self.calls: dict[Any, Any] = {}
         #: tensors of the surroundings, with the leaves that stand for them
         self.captured: dict[int, TensorHandle] = {}
 
@@ -216,6 +218,19 @@ class ClosedTrace(Trace):
         value = self.outer.value(self._outside(slot), layout)
         self.reads.append(Read(slot, np.array(value), source_line()))
         return value
+
+    @property
+    def has_values(self) -> bool:
+        """True if there are values in this run, as the inputs have."""
+        around = self.outer.has_values if isinstance(self.outer, ClosedTrace) else True
+        return around and not self.closed and self.lifting.slots.keys() >= {*self.inputs}
+
+    def example(self, slot: int, layout: Layout) -> np.ndarray:
+        """A copy of a slot's value in this run, of which nothing but shapes may be kept: it is not noted."""
+        outer, outside = self.outer, self._outside(slot)
+        if isinstance(outer, ClosedTrace):
+            return outer.example(outside, layout)
+        return np.array(outer.value(outside, layout))
 
     def expose(self, slot: int, layout: Layout) -> np.ndarray:
         """A copy of a slot's value, which is noted; nothing may be written into the memory, then."""

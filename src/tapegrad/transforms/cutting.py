@@ -53,7 +53,9 @@ def cut_trace(
     if origin is None:
         return None
     targets = [origin.get(r, r) for r in results]
-    wanted = _wanted(targets, kinds, counts, starts, args, bases, origin)
+    kept = {i for i in {*ids} if INSTRUCTIONS[i].is_kept}
+    also = [slot for slot, i in enumerate(ids) if i in kept] if kept else []
+    wanted = _wanted([*targets, *also], kinds, counts, starts, args, bases, origin)
     keys = {slot: key for key, slot in trace.constants.slots.items()}
     numbers = {slot: i for i, slot in enumerate(inputs)}
     written = {

@@ -5,12 +5,11 @@ One pass over the statements, in order:
 - aliases are what they show, and so are detached views in a tape that is not differentiated;
 - a statement that is there already, with the same operands, is not computed again;
 - ``x * 1``, ``x / 1``, ``x - 0``, ``-(-x)`` are `x`, and so are casts to the dtype that there is, and
-copies of
-  what nothing writes to: identities that hold for every number, NaN and -0.0 among them;
+  copies of what nothing writes to: identities that hold for every number, NaN and -0.0 among them;
 - what has numbers for operands only is a number;
 - what no result needs is left out.
 
-Memory that is written in place is left alone: reads of it are neither merged nor moved.
+Statements that read memory which is written in place are merged where nothing was written between the two.
 """
 
 from __future__ import annotations
@@ -51,6 +50,8 @@ class _Simplifying:
         #: for each new statement the root of its memory: a statement, or a leaf
         self.roots: list[int] = []
         self.written = _written(tape)
+        #: root of memory -> number of writes so far
+        self.writes: dict[int, int] = {}
         self.lines: list[str] = []
 
     def run(self) -> ClosedTape:
@@ -110,18 +111,22 @@ class _Simplifying:
             other = self._identity(instruction, operands)
             if other is not None:
                 return other
-        mergeable = kind in (nt.COMPUTE, nt.VIEW) and not is_written and not reads_written
+        mergeable = kind == nt.VIEW or (kind == nt.COMPUTE and not is_written)
         mergeable = mergeable and not entry.python and len(instruction.outs) == 1
         same_either_way = (
             entry.name in _COMMUTATIVE and instruction.layouts[0] is instruction.layouts[1]
         )
         operands_key = tuple(sorted(operands)) if same_either_way else operands
-        key = step.number, operands_key, step.offset, self.final or step.mode
+        key: Any = (step.number, operands_key, step.offset, self.final or step.mode)
+        if kind == nt.COMPUTE:
+            key += tuple([self.writes.get(self._root(r), 0) for r in operands_key])
         if mergeable and key in self.known:
             return self.known[key]
         new = step._replace(references=operands)
         root = len(self.steps) if kind == nt.COMPUTE else self._root(operands[0])
         place = self._append(k, new, root)
+        if kind in (nt.WRITE, nt.ACCUMULATE):
+            self.writes[root] = self.writes.get(root, 0) + 1
         if mergeable:
             self.known[key] = place
         return place
@@ -229,7 +234,7 @@ def _needed(tape: ClosedTape) -> ClosedTape:
         kind = instruction.op.kind
         if kind in (nt.WRITE, nt.ACCUMULATE) and roots[k] in memory:
             needed[k] = True
-        if any(needed[k + 1 : k + len(instruction.outs)]):
+        if any(needed[k + 1 : k + len(instruction.outs)]) or instruction.is_kept:
             needed[k] = True
         if needed[k]:
             for j in range(1, len(instruction.outs)):

@@ -43,10 +43,10 @@ def refuse(why: str) -> TapeError:
 
 def check_op(entry: Op) -> None:
     """Raise TapeError for a statement that needs Python objects, or is none."""
-    if entry.python or entry.lift == "never":
+    if entry.python or entry.has_code or entry.lift == "never":
         raise TapeError(
-            f"{entry.name}: the tape has a statement that holds Python objects (a custom Function, or "
-            "compiled code), which cannot be saved"
+            f"{entry.name}: the tape has a statement that holds Python objects (a custom Function, compiled "
+            "code, or a call of a function under njit), which cannot be saved"
         )
     if entry.kind not in _KINDS:
         raise refuse(f"{entry.name} is no statement")

@@ -1,0 +1,345 @@
+"""Functions that are one statement of a trace: those under `njit`, and `checkpointed_loop`.
+
+While `tapegrad.jit` or `trace` record a function there are no values that numba's code could run on. So a call becomes a statement (``python_call``, ops/compiled.py) whose kernel calls Python, on tensors over
+the operands' memory, wherever the tape runs: in the interpreter, or out of machine code. Its derivative is
+such a statement as well, the function's `_Pullback`, and so on for derivatives of any order.
+
+Shapes of results come from one run on the values that there are while the function is recorded.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
+from itertools import count
+from typing import Any
+from weakref import WeakValueDictionary
+
+import numpy as np
+
+from ..autograd.gradients import grad
+from ..base.dtypes import float32, float64, from_numpy_dtype
+from ..base.errors import OtherRecordingError, TapeError
+from ..functions.registry import FUNCTIONS
+from ..native import abi as nt
+from ..native.machine_code import keep_for_ever
+from ..ops.compiled import parts_of
+from ..ops.layout import Layout, contiguous
+from ..ops.program import padded
+from ..ops.table import TABLE
+from ..tape import pytree as trees
+from ..tape import recording as record
+from ..tape.current import current_tape, recording_on
+from ..tape.memory_views import address_of, array_at
+from ..tape.tape import Tape
+from ..transforms.closing import ClosedTrace
+
+__all__ = ["PythonCall", "recorded_call"]
+
+#: words of a call's table: its number, the memory for temporaries, then addresses of operands and of results
+_NUMBER, _OPERANDS = 0, 2
+_calls: WeakValueDictionary[int, PythonCall] = WeakValueDictionary()
+_numbers = count(1)
+#: tapes of this thread that calls run on; they may be inside each other
+_local = threading.local()
+
+
+class _Pullback:
+    """Cotangents of a function's operands, as a function of these and of cotangents of its results."""
+
+    def __init__(
+        self, function: Callable[[list[Any]], list[Any]], reached: Sequence[int], size: int
+    ) -> None:
+        self.function, self.reached, self.size = function, reached, size
+
+    def __call__(self, given: list[Any]) -> list[Any]:
+        """Return the cotangents of the operands that it is differentiated by."""
+        operands, cotangents = given[: self.size], given[self.size :]
+        again = any(x.requires_grad for x in given)
+        for i in self.reached:
+            if not operands[i].requires_grad:
+                operands[i] = operands[i].detach().requires_grad_()
+        results = self.function(operands)
+        pairs = [p for p in zip(results, cotangents, strict=True) if p[0].requires_grad]
+        inputs = [operands[i] for i in self.reached]
+        if not pairs:
+            return [x._zero() for x in inputs]
+        outputs, seeds = zip(*pairs, strict=True)
+        return list(grad(outputs, inputs, seeds, create_graph=again, materialize_grads=True))
+
+
+class _Batched:
+    """A function of a batch of operands, which calls another one once a slice."""
+
+    def __init__(self, call: PythonCall, size: int, flags: Sequence[bool]) -> None:
+        self.call, self.size, self.flags = call, size, flags
+
+    def __call__(self, given: list[Any]) -> list[Any]:
+        """Return the results, all in one as those of `call`, with the batch as first dimension."""
+        rows = []
+        for i in range(self.size):
+            operands = [x[i] if flag else x for x, flag in zip(given, self.flags, strict=True)]
+            results = self.call.checked(self.call.function(operands))
+            flat = [x.reshape(-1) for x in results]
+            rows.append(results[0] if len(results) == 1 else FUNCTIONS["cat"](flat))
+        return [FUNCTIONS["stack"](rows) if rows else FUNCTIONS["zeros"](0, *self.call.out.shape)]
+
+
+class PythonCall:
+    """A function of Python's as the kernel of statements; what ops/compiled.py calls a routine.
+
+    Parameters
+    ----------
+    function : callable
+        Takes a list of tensors, and returns a list of float64 tensors.
+    name : str
+        For errors.
+    inputs : tuple of Layout
+        Contiguous ones.
+    shapes : sequence of tuple of int
+        Of the results.
+    is_kept : bool
+        Whether it is called even if nothing needs its results, as the function around may have used shapes.
+    primal : callable, optional
+        Computes the same of read-only arrays and numbers, without tensors, which take longer.
+
+    Attributes
+    ----------
+    results : tuple of Layout
+    out : Layout
+        Of the statement's result: the only one, or all in one, flat.
+    reached : tuple of int
+        Operands that it is differentiated by.
+    """
+
+    def __init__(
+        self, function: Callable[[list[Any]], list[Any]], name: str, inputs: tuple[Layout, ...],
+        shapes: Sequence[tuple[int, ...]], *, is_kept: bool = False,
+        primal: Callable[[list[Any]], list[Any]] | None = None,
+    ) -> None:  # fmt: skip
+        self.function, self.name, self.inputs, self.is_kept = function, name, inputs, is_kept
+        self.primal = primal
+        self.results = tuple([contiguous(float64, x) for x in shapes])
+        size = sum(x.size for x in self.results)
+        self.out = self.results[0] if len(self.results) == 1 else contiguous(float64, (size,))
+        self.reached = tuple([i for i, x in enumerate(inputs) if x.dtype is float64])
+        self._errors: dict[int, BaseException] = {}
+        self._number = next(_numbers)
+        _calls[self._number] = self
+
+    def __repr__(self) -> str:
+        return f"<call of {self.name}>"
+
+    # ------------------------------------------------------------------ what the kernel reads
+    @property
+    def address(self) -> int:
+        """Address of what the kernel reads."""
+        return address_of(self._data[0])
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of scratch memory."""
+        return 8 * len(self._data[1]) + 64
+
+    @cached_property
+    def _data(self) -> tuple[np.ndarray, np.ndarray]:
+        first = _OPERANDS + len(self.inputs)
+        table = np.zeros(first + len(self.results), np.int64)
+        table[_NUMBER] = self._number
+        places, start = list[int](), 0
+        for i, x in enumerate(self.results):
+            places += [first + i, start]
+            start += x.size * x.dtype.itemsize
+        words = [
+            _CALLBACK, 0, address_of(table), len(table), padded(8 * len(table)), len(self.inputs),
+            _OPERANDS, len(self.results), *places,
+        ]  # fmt: skip
+        return np.array(words, np.int64), table
+
+    # ------------------------------------------------------------------ runs
+    def run(self, addresses: Sequence[int]) -> None:
+        """Compute results from operands, at the addresses of both."""
+        arrays = [
+            array_at(a, x) for a, x in zip(addresses, (*self.inputs, *self.results), strict=False)
+        ]
+        operands, places = arrays[: len(self.inputs)], arrays[len(self.inputs) :]
+        if self.primal is None:
+            results = values_of(lambda tensors: self.checked(self.function(tensors)), operands)
+        else:
+            for x in operands:
+                x.flags.writeable = False
+            results = self.primal([x if x.shape else x.item() for x in operands])
+            results = self.checked([np.asarray(x) for x in results])
+        for place, result in zip(places, results, strict=True):
+            place[...] = result
+
+    def checked(self, results: list[Any]) -> list[Any]:
+        """Return a run's results; raises if they are not as they were when the function was recorded."""
+        kinds = [_kind(x) for x in results]
+        if kinds != [(x.dtype, x.shape) for x in self.results]:
+            shown, known = (
+                ", ".join(f"{getattr(kind, 'name', kind)}{list(shape)}" for kind, shape in each)
+                for each in (kinds, [(x.dtype, x.shape) for x in self.results])
+            )
+            raise OtherRecordingError(
+                f"{self.name}: results are {shown}, and were {known} when the function around was recorded"
+            )
+        return results
+
+    def note(self, error: BaseException) -> None:
+        """Keep the error of this thread's run."""
+        self._errors[threading.get_ident()] = error
+
+    def failed(self) -> BaseException:
+        """Return the error of this thread's last run."""
+        error = self._errors.pop(threading.get_ident(), None)
+        return error or TapeError(f"{self.name}: it was interrupted")
+
+    # ------------------------------------------------------------------ transforms
+    def batched(self, size: int, flags: Sequence[bool]) -> PythonCall:
+        """Return the call for a batch: `flags` says which operands have it as first dimension."""
+        inputs = [
+            contiguous(x.dtype, (size, *x.shape)) if flag else x
+            for x, flag in zip(self.inputs, flags, strict=True)
+        ]
+        function = _Batched(self, size, flags)
+        shapes = [(size, *self.out.shape)]
+        return PythonCall(function, self.name, tuple(inputs), shapes, is_kept=self.is_kept)
+
+    @cached_property
+    def pullback(self) -> PythonCall | None:
+        """The call that takes the operands and cotangents of the results, and gives those of operands."""
+        if not self.reached:
+            return None
+        function = _Pullback(self.function, self.reached, len(self.inputs))
+        shapes = [self.inputs[i].shape for i in self.reached]
+        return PythonCall(
+            function, f"the derivative of {self.name}", (*self.inputs, *self.results), shapes
+        )
+
+
+def _kind(result: Any) -> tuple[Any, tuple[int, ...]]:
+    """Dtype and shape of a result."""
+    if record.is_tensor(result):
+        return result.dtype, result.shape
+    if isinstance(result, np.ndarray) and result.dtype == np.float64:
+        return float64, result.shape
+    return getattr(result, "dtype", type(result)), np.shape(result)
+
+
+def values_of(
+    function: Callable[[list[Any]], list[Any]], operands: Sequence[np.ndarray]
+) -> list[Any]:
+    """Results of a function of tensors, as arrays; None where one is no tensor.
+
+    It runs on a tape of its own, as the one around may be in the middle of a pass.
+    """
+    tapes: list[Tape] = _local.__dict__.setdefault("tapes", [])
+    tape = tapes.pop() if tapes else Tape()
+    with recording_on(tape):
+        tape.state[nt.S_GRAD_MODE] = True
+        tensors = [record.leaf_tensor(x, from_numpy_dtype(x.dtype)) for x in operands]
+        results = [
+            np.array(x.detach().numpy()) if record.is_tensor(x) else None for x in function(tensors)
+        ]
+        del tensors
+    tapes.append(tape)  # not after an error, whose frames may have tensors there
+    return results
+
+
+def _called(address: int) -> None:
+    """Run the call whose table is at an address: what native code calls, with or without the GIL."""
+    call: PythonCall | None = None
+    try:
+        number = ctypes.c_int64.from_address(address)
+        call = _calls[number.value]
+        size = len(call.inputs) + len(call.results)
+        call.run([*(ctypes.c_int64 * size).from_address(address + 8 * _OPERANDS)])
+        number.value = 0
+    except BaseException as error:
+        if call is not None:
+            call.note(error)
+
+
+_callback = ctypes.CFUNCTYPE(None, ctypes.c_int64)(_called)
+keep_for_ever(_callback)
+_CALLBACK = ctypes.cast(_callback, ctypes.c_void_p).value
+
+
+# --------------------------------------------------------------------------- calls in traces
+def recorded_call(
+    function: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any],
+    primal: Callable[..., Any] | None = None,
+) -> list[Any] | None:  # fmt: skip
+    """Record a call as one statement of the trace that records this thread.
+
+    Parameters
+    ----------
+    function : callable
+    name : str
+    args : tuple
+    kwargs : dict
+    primal : callable, optional
+        Computes the same of read-only arrays and numbers.
+
+    Returns
+    -------
+    list or None
+        The function's result in a list; None if it cannot be a statement: there are no values from which
+        shapes of results would be known, or results are not all float64 tensors.
+    """
+    tape = current_tape()
+    if not (isinstance(tape, ClosedTrace) and tape.has_values):
+        return None
+    leaves, spec = trees.flatten((args, kwargs))
+    places = [i for i, x in enumerate(leaves) if record.is_tensor(x)]
+    tensors = [_operand(leaves[i]) for i in places]
+    layouts = tuple([record.layout_of(x) for x in tensors])
+    slots = [record.operand(tape, x) for x in tensors]
+    for i in places:
+        leaves[i] = None
+    structure: list[Any] = []
+
+    def flat(operands: list[Any], function: Callable[..., Any] = function) -> list[Any]:
+        given = list(leaves)
+        for i, x in zip(places, operands, strict=True):
+            given[i] = x
+        args, kwargs = trees.unflatten(spec, given)
+        results, out_spec = trees.flatten(function(*args, **kwargs))
+        structure[:] = [out_spec]
+        return results
+
+    operands = [tape.example(slot, x) for slot, x in zip(slots, layouts, strict=True)]
+    results = values_of(flat, operands)
+    if not results or any(x is None or x.dtype != np.float64 for x in results):
+        return None
+    shapes = tuple([x.shape for x in results])
+    statics = tuple([(type(x), x) for x in leaves])
+    key: Any = function, spec, tuple(places), statics, layouts, shapes
+    try:  # the same call has the same statement, so a loop of them is one to the compiler
+        call = tape.calls.get(key)
+    except TypeError:  # something has no hash
+        key, call = object(), None
+    if call is None:
+        call = tape.calls[key] = PythonCall(
+            flat, name, layouts, shapes, is_kept=True,
+            primal=partial(flat, function=primal) if primal and not _has_list((args, kwargs)) else None,
+        )  # fmt: skip
+    whole = record.apply(TABLE["python_call"], tensors, routine=call)
+    return [trees.unflatten(structure[0], parts_of(whole, call.results))]
+
+
+def _has_list(tree: Any) -> bool:
+    """Return True for a list, or containers with one: numba gets a tuple in its place."""
+    parts = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, tuple) else ()
+    return isinstance(tree, list) or any(map(_has_list, parts))
+
+
+def _operand(tensor: Any) -> Any:
+    """A tensor as an operand: contiguous, and float64 where it is float32."""
+    tensor = record.cast(tensor, float64) if tensor.dtype is float32 else tensor
+    if not record.layout_of(tensor).is_contiguous:
+        tensor = record.apply(TABLE["clone"], (tensor,))
+    return tensor
