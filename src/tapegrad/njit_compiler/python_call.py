@@ -1,8 +1,9 @@
 """Functions that are one statement of a trace: those under `njit`, and `checkpointed_loop`.
 
-While `tapegrad.jit` or `trace` record a function there are no values that numba's code could run on. So a call becomes a statement (``python_call``, ops/compiled.py) whose kernel calls Python, on tensors over
-the operands' memory, wherever the tape runs: in the interpreter, or out of machine code. Its derivative is
-such a statement as well, the function's `_Pullback`, and so on for derivatives of any order.
+While `tapegrad.jit` or `trace` record a function there are no values that numba's code could run on. So a
+call becomes a statement (``python_call``, ops/compiled.py) whose kernel calls Python, on tensors over the
+operands' memory, wherever the tape runs: in the interpreter, or out of machine code. Its derivative is such
+a statement as well, the function's `_Pullback`, and so on for derivatives of any order.
 
 Shapes of results come from one run on the values that there are while the function is recorded.
 """
