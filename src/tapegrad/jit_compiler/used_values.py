@@ -59,7 +59,7 @@ _LIBRARIES = {
 _LIBRARIES -= {"__main__"}
 
 #: kinds of checks (native/runtime/compiled_tapes.py)
-ITEM, CELL, PLACE, WORD, ELEMENTS, LENGTH = range(6)
+ITEM, CELL, PLACE, WORD, ELEMENTS, LENGTH, ENTRIES, POINTERS = range(8)
 
 
 class Check(NamedTuple):
@@ -69,25 +69,30 @@ class Check(NamedTuple):
     ----------
     kind : int
         `ITEM` of a dict, contents of a `CELL`, `PLACE` in a list, `WORD` of an object that refers to
-        another one or is its `LENGTH`, `ELEMENTS` of an array.
+        another one or is its `LENGTH`, `ELEMENTS` of an array, all items of a dict (`ENTRIES`) or of a list
+        (`POINTERS`).
     owner : object
     key : object
-        Of a dict's item, the index of a list's, bytes to a word, the number of bytes of elements.
+        Of a dict's item, the index of a list's, bytes to a word, the number of bytes of elements or pointers,
+        that of a dict's items.
     value : object
         `ABSENT` for none.
+    kept : object
+        What numbers in `value` are addresses of.
     """
 
     kind: int
     owner: Any
     key: Any
     value: Any
+    kept: Any = None
 
     def row(self) -> tuple[int, int, int, int]:
         """The check as native code reads it: addresses and numbers."""
         key = id(self.key) if self.kind in (ITEM, CELL) else self.key
         if self.kind == LENGTH:
             value = self.value
-        elif self.kind == ELEMENTS:
+        elif self.kind in (ELEMENTS, ENTRIES, POINTERS):
             value = id(self.value) + bytes.__basicsize__ - 1
         else:
             value = 0 if self.value is ABSENT else id(self.value)
@@ -150,15 +155,21 @@ class _Walk:
             yield from self._inside(Use(functools.partial(same, f), f, ()), 0, names, depth)
         if code is None:
             return
-        if _is_library(code.__module__):  # a transform: what it was given is in its variables
-            for cell in code.__closure__ or ():
+        # A transform has the name and the module of what it was given, which is in its variables.
+        if _is_library(code.__globals__.get("__name__")):
+            for name, cell in zip(code.__code__.co_freevars, code.__closure__ or (), strict=True):
                 value = _contents(cell)
                 if callable(value) and not isinstance(value, type):
                     self.stack.append((value, depth))
+                elif value is not ABSENT:
+                    yield from self._inside(_of_cell(cell, name, value), 0, names, depth)
             return
         for name in ("__code__", "__defaults__", "__kwdefaults__"):
             part = getattr(code, name)
-            use = Use(functools.partial(getattr, code, name), part, _word(code, part))
+            offset = _offset(name)
+            word = Check(WORD, code, offset or 0, ABSENT if part is None else part)
+            path = (word,) if offset else None
+            use = Use(functools.partial(getattr, code, name), part, path)
             yield from self._inside(use, 0, names, depth)
         scope = code.__globals__
         for name in sorted(names):
@@ -170,10 +181,7 @@ class _Walk:
         for name, cell in zip(code.__code__.co_freevars, code.__closure__ or (), strict=True):
             value = _contents(cell)
             if value is not ABSENT:
-                getter = functools.partial(getattr, cell, "cell_contents", name)
-                yield from self._inside(
-                    Use(getter, value, (Check(CELL, cell, None, value),)), 0, names, depth
-                )
+                yield from self._inside(_of_cell(cell, name, value), 0, names, depth)
 
     # ----------------------------------------------------------------------- what is inside
     def _inside(self, use: Use, depth: int, names: set[str], calls: int) -> Iterator[Use]:
@@ -223,7 +231,9 @@ class _Walk:
             yield derived(type_of), True
             size = (Check(LENGTH, value, nt.HEADER, len(value)),) if is_list else ()
             simple = len(value) > MANY and all(isinstance(x, _SIMPLE) for x in value)
-            known = not isinstance(value, collections.deque) and not simple
+            known = not isinstance(value, collections.deque)
+            if simple and is_list:
+                size = (*size, _addresses(POINTERS, value, 8 * len(value), value))
             yield derived(items if simple else length, *size, known=known), True
             for i, x in enumerate(() if simple else value):
                 yield (
@@ -234,13 +244,11 @@ class _Walk:
                 )
         elif isinstance(value, Mapping):
             yield derived(type_of), True
-            known = (
-                isinstance(value, dict) and len(value) < 2
-            )  # else they may come in another order
-            size = (Check(LENGTH, value, nt.HEADER, len(value)),) if known else ()
-            yield derived(items, *size, known=known), True
+            known = type(value) is dict
+            entries = [part for pair in value.items() for part in pair]
+            more = (_addresses(ENTRIES, value, len(value), entries),) if known else ()
+            yield derived(items, *more, known=known), True
             for k, x in value.items():
-                more = (Check(ITEM, value, k, x),) if known else ()
                 yield part(item, k, x, *more, known=known), False
         elif isinstance(value, set | frozenset):
             yield derived(items, known=isinstance(value, frozenset)), True
@@ -334,12 +342,28 @@ def _scope(kind: type) -> Any:
     return path[0] if len(path) == 1 and path[0].keys() == vars(kind).keys() else None
 
 
-def _word(owner: Any, value: Any) -> tuple[Check, ...] | None:
-    """The check that an object refers to another one where it does now; None if it is not seen where."""
-    words = (ctypes.c_int64 * (object.__sizeof__(owner) // 8)).from_address(id(owner))
-    if id(value) not in words[:]:
-        return None
-    return (Check(WORD, owner, 8 * list(words).index(id(value)), value),)
+@functools.cache
+def _offset(name: str) -> int | None:
+    """Bytes to the word of a function that refers to an attribute, or is 0 for None; None if not found."""
+
+    def probe(a: Any = "a", *, b: Any = "b") -> None:
+        """Have defaults."""
+
+    words = (ctypes.c_int64 * (object.__sizeof__(probe) // 8)).from_address(id(probe))[:]
+    place = id(getattr(probe, name))
+    return 8 * words.index(place) if words.count(place) == 1 else None
+
+
+def _of_cell(cell: types.CellType, name: str, value: Any) -> Use:
+    """The use of a variable of a function around."""
+    getter = functools.partial(getattr, cell, "cell_contents", name)
+    return Use(getter, value, (Check(CELL, cell, None, value),))
+
+
+def _addresses(kind: int, owner: Any, key: int, objects: Iterable[Any]) -> Check:
+    """A check of the addresses of all objects that a container has."""
+    kept = tuple(objects)
+    return Check(kind, owner, key, np.array([*map(id, kept)], np.int64).tobytes(), kept)
 
 
 def _contents(cell: Any) -> Any:

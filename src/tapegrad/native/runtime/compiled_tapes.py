@@ -67,11 +67,31 @@ def surroundings_are_same(r):  # type: ignore[no-untyped-def]
         elif row[0] == 4:  # elements of an array
             if it.memcmp(p64(owner + _DATA)[0], row[3], row[2]) == 0:
                 value = row[3]
+        elif row[0] == 6:  # the items of a dict, in their order
+            if entries_are_same(owner, row[2], row[3]):
+                value = row[3]
+        elif row[0] == 7:  # the items of a list
+            if it.memcmp(p64(owner + nt.HEADER + 8)[0], row[3], row[2]) == 0:
+                value = row[3]
         elif row[2] < p64(owner + nt.HEADER)[0]:  # a list: length, items
             value = p64(p64(owner + nt.HEADER + 8)[0] + 8 * row[2])[0]
         if value != row[3]:
             return np.int64(0)
     return np.int64(1)
+
+
+@helper
+def entries_are_same(owner, count, known):  # type: ignore[no-untyped-def]
+    """Return whether a dict has `count` items, with the keys and values at `known`."""
+    place = stack_words(3)
+    p, k = p64(place), p64(known)
+    p[0] = 0
+    for i in range(count):
+        if it.dict_next(owner, place, place + 8, place + 16) == 0:
+            return False
+        if p[1] != k[2 * i] or p[2] != k[2 * i + 1]:
+            return False
+    return it.dict_next(owner, place, place + 8, place + 16) == 0
 
 
 @helper
