@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,3 +67,29 @@ def test_lengths_around_those_from_which_on_there_is_a_loop(rounds: int) -> None
     program = tg.hessian(f)
     found = tg.jit(program)(x)
     np.testing.assert_allclose(found, program(tg.tensor(x)).numpy(), rtol=1e-11, atol=1e-13)
+
+
+WITHOUT_END = """
+import numpy as np
+import tapegrad as tg
+
+def f(x):
+    s = x * 0.1
+    for _ in range(3):
+        s = tg.tanh(x / (2 + tg.cos((s * x) / (2 + tg.cos(x / (2 + tg.cos(s)))))))
+    s = s + s
+    a, b = s * 0.5, s * 0.3
+    for _ in range(6):
+        a = (0.5 / (2 + (a + b) ** 2)).clamp(-2, 2)
+    return (a * 2 - b).float(), s.logsumexp(0), tg.log1p(tg.sigmoid(s).abs()).clamp(-0.8, 1.1)
+
+x = np.linspace(0, 0.1, 16)
+for a, b in zip(tg.jit(f)(x), f(tg.tensor(x))):
+    np.testing.assert_allclose(a, b.numpy(), rtol=1e-6)
+"""
+
+
+def test_llvm_comes_to_an_end(tmp_path: Path) -> None:
+    """A pass of LLVM 22 took for ever for loops of 16 iterations."""
+    environment = {**os.environ, "TAPEGRAD_CACHE_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", WITHOUT_END], check=True, timeout=300, env=environment)

@@ -86,7 +86,9 @@ class Task:
     closed_form: Callable[[], Runner] | None = None
 
     def bound(self, xp: Any) -> Program:
-        program = self.program  # and not all that a task has: what a function uses is compared in each call
+        program = (
+            self.program
+        )  # and not all that a task has: what a function uses is compared in each call
         return lambda *arguments: program(xp, *arguments)
 
     def called(self, function: Callable[..., Result]) -> Runner:

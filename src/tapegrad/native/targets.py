@@ -135,6 +135,9 @@ def has_fma() -> bool:
 @cache
 def machine_of(target: Target) -> Any:
     """LLVM's machine of a target."""
+    if llvm.llvm_version_info[0] == 22:
+        # It looks for checksums in loops of 8, 16 ... iterations, in a time that doubles with each operation.
+        llvm.set_option("tapegrad", "-disable-loop-idiom-hashrecognize")
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     if target.triple:
