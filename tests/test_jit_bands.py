@@ -64,3 +64,23 @@ def test_tiles(short_tiles: list[Band], function: Callable[[Any], Any], n: int) 
         for a, b in zip(tg.jit(program)(x), program(tg.tensor(x)), strict=True):
             np.testing.assert_allclose(a, b.detach().numpy(), rtol=1e-11, atol=1e-11)
     assert short_tiles or function is not _products_of_differences
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (3, 2, 1), (40,)])
+def test_writes_of_a_user_keep_their_order(shape: tuple[int, ...]) -> None:
+    """Sums may be added up in any order; `y -= 0.7` and `y -= x` are no sum."""
+
+    def f(x: Any) -> Any:
+        y = x.clone()
+        y -= 0.7
+        y -= x
+        z = x * 2
+        z += y
+        z += -2 * x
+        return y, z, (y + 0).mean()
+
+    x = np.where(np.arange(max(int(np.prod(shape)), 1)) % 3 == 1, 1e30, 0.3).reshape(shape)
+    jitted = tg.jit(f)
+    for _ in range(2):
+        for a, b in zip(jitted(x), f(tg.tensor(x)), strict=True):
+            np.testing.assert_allclose(a, b.numpy(), rtol=1e-12)

@@ -51,6 +51,7 @@ class _Lowering(Values):
 
     def run(self) -> Program:
         tape, program = self.tape, self.program
+        self.noted, self.keeps_order = frozenset(tape.segment.noted), False
         count = len(tape.inputs)
         for i, layout in enumerate(tape.layouts):
             role, buffers = (INPUT, program.inputs) if i < count else (ARRAY, program.arrays)
@@ -79,7 +80,6 @@ class _Lowering(Values):
         return program
 
     # ------------------------------------------------------------------ repeated statements
-
     def loop(self, region: Region) -> None:
         """Add the loop of a region."""
         repeat, outside = region.repeat, self.program.nodes
@@ -173,7 +173,10 @@ class _Lowering(Values):
         if entry.kind in (nt.WRITE, nt.ACCUMULATE):
             assert not isinstance(operands[0], Number)
             self.keep(number, operands[0])
+            # What a user writes stays in order; what reverse passes add up need not.
+            self.keeps_order = number in self.noted
             self.steps(instruction, operands, [])
+            self.keeps_order = False
             return
         results = [self.new(number + i, out) for i, out in enumerate(instruction.outs)]
         for i, place in enumerate(results):
@@ -306,7 +309,7 @@ class _Lowering(Values):
             if known is None:
                 return False
             ufunc, types = known
-            formula = COPY if ufunc is np.positive else Formula(f"ufunc:{ufunc.__name__}")
+            formula = self.formula_of(ufunc)
             if not has_code(formula, types[:-1], types[-1]):
                 return False
             sources = [
@@ -318,6 +321,12 @@ class _Lowering(Values):
             self.nest(formula, step.shape, sources, target, step.operands[-1].strides, types[-1])
             return True
         return self._chain(step, place)
+
+    def formula_of(self, ufunc: Any) -> Formula:
+        """The formula of a kernel that is a ufunc's loop."""
+        if ufunc is np.add and self.keeps_order:
+            return Formula("row:add")
+        return COPY if ufunc is np.positive else Formula(f"ufunc:{ufunc.__name__}")
 
     def _zero(self, step: Step, place: Any, instruction: Instruction) -> bool:
         out = instruction.out
@@ -346,7 +355,7 @@ class _Lowering(Values):
             if known is None:
                 return False
             ufunc, types = known
-            formula = COPY if ufunc is np.positive else Formula(f"ufunc:{ufunc.__name__}")
+            formula = self.formula_of(ufunc)
             if not has_code(formula, types[:-1], types[-1]):
                 return False
             sources = []
