@@ -50,6 +50,8 @@ class _Simplifying:
         #: for each new statement the root of its memory: a statement, or a leaf
         self.roots: list[int] = []
         self.written = _written(tape)
+        #: those of the new statements
+        self.unsteady: set[int] = set()
         #: root of memory -> number of writes so far
         self.writes: dict[int, int] = {}
         self.lines: list[str] = []
@@ -60,6 +62,8 @@ class _Simplifying:
             instruction = INSTRUCTIONS[step.number]
             if instruction.op.kind == nt.OUTPUT:
                 self.at.append(len(self.steps))
+                if k in self.written:
+                    self.unsteady.add(len(self.steps))
                 self._append(
                     k, step._replace(references=(self._new(step.references[0]),)), len(self.steps)
                 )
@@ -98,7 +102,7 @@ class _Simplifying:
         """Reference to what a statement computes."""
         kind, entry = instruction.op.kind, instruction.op
         is_written = k in self.written
-        if kind == nt.VIEW:
+        if kind == nt.VIEW and not self._cuts(step):
             same = (
                 entry.name in _SAME
                 and not step.offset
@@ -107,7 +111,7 @@ class _Simplifying:
             if same and (self.final or not entry.detaches):
                 return operands[0]
         reads_written = any(self._reads_written(r) for r in step.references)
-        if kind == nt.COMPUTE and not is_written and not reads_written:
+        if kind == nt.COMPUTE and not (is_written or reads_written or self._cuts(step)):
             other = self._identity(instruction, operands)
             if other is not None:
                 return other
@@ -127,9 +131,15 @@ class _Simplifying:
         place = self._append(k, new, root)
         if kind in (nt.WRITE, nt.ACCUMULATE):
             self.writes[root] = self.writes.get(root, 0) + 1
+        if is_written:
+            self.unsteady.add(place)
         if mergeable:
             self.known[key] = place
         return place
+
+    def _cuts(self, step: Step) -> bool:
+        """Return True for what was recorded without gradients: it has none, where its operand may have."""
+        return not self.final and step.mode == 0
 
     def _reads_written(self, reference: int) -> bool:
         return reference >= 0 and reference in self.written
@@ -139,6 +149,8 @@ class _Simplifying:
         while reference >= 0:
             step = self.steps[reference]
             entry = INSTRUCTIONS[step.number].op
+            if reference in self.unsteady:
+                return None
             if entry.name not in ("view", "expand", "clone", "as_strided", "unsqueeze", "squeeze"):
                 return None
             (reference,) = step.references
@@ -160,6 +172,8 @@ class _Simplifying:
             if (
                 INSTRUCTIONS[inner.number].op.name == "neg"
                 and self._layout(inner.references[0]) is out
+                and inner.references[0] not in self.unsteady
+                and not self._cuts(inner)
             ):
                 return inner.references[0]
         for i, operand in enumerate(operands):
