@@ -272,3 +272,140 @@ def test_large_arrays_without_the_gil() -> None:
 def test_loops_have_no_second_derivatives() -> None:
     with pytest.raises(tg.UnsupportedError, match="checkpointed_loop has no second derivatives"):
         tg.jit(tg.hessian(looped))(X, W)
+
+
+# ----------------------------------------------------------------- arguments and results of other kinds
+@tg.njit
+def quotient(x, s):  # type: ignore[no-untyped-def]
+    return x / s
+
+
+@tg.njit
+def product(x, a):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for i in range(len(a)):
+        total += x[i] * a[i]
+    return total
+
+
+@tg.njit
+def checked(x):  # type: ignore[no-untyped-def]
+    if x[0] > 1:
+        raise ValueError("too large")
+
+
+@tg.njit
+def several_kinds(x):  # type: ignore[no-untyped-def]
+    return x * 2, 3, x > 0.5, None, len(x) * x.sum()
+
+
+@tg.njit
+def huge(x):  # type: ignore[no-untyped-def]
+    return x, int(x[0]) * 2**40
+
+
+@tg.njit
+def reversed_rows(x):  # type: ignore[no-untyped-def]
+    return x[::-1]
+
+
+def test_zeros_have_signs() -> None:
+    found = tg.jit(lambda x: (quotient(x, 0.0), quotient(x, -0.0)))(np.ones(2))
+    np.testing.assert_array_equal(found, [[np.inf, np.inf], [-np.inf, -np.inf]])
+
+
+def test_arrays_are_what_they_were_when_the_function_was_called() -> None:
+    def f(x: Any) -> Any:
+        a = np.zeros(2)
+        y = product(x, a)
+        a[0] = 5.0
+        return y, product(x, a)
+
+    np.testing.assert_array_equal(tg.jit(f)(np.ones(2)), [0, 5])
+    weights = np.ones(2)
+    tape, jitted = (
+        tg.trace(lambda x: product(x, weights))(np.ones(2)),
+        tg.jit(lambda x: product(x, weights)),
+    )
+    assert jitted(np.ones(2)) == 2
+    weights[0] = 7.0
+    assert tape(np.ones(2)).item() == 2
+    assert jitted(np.ones(2)) == 8
+
+
+def test_functions_of_jitted_ones() -> None:
+    x, w = tg.tensor(X), tg.tensor(W)
+    jitted = tg.jit(nested)
+    for transform in (
+        tg.value_and_grad,
+        tg.hessian,
+        lambda f: lambda x, w: tg.func.jvp(f, (x, w), (w, x)),
+    ):
+        assert_same(transform(jitted)(x, w), transform(nested)(x, w))  # type: ignore[operator]
+
+
+def test_numbers_and_truth_values_beside_what_is_differentiated() -> None:
+    f = lambda x: several_kinds(x)  # noqa: E731
+    found, expected = tg.jit(f)(tg.tensor(X)), several_kinds(tg.tensor(X))
+    assert found[3] is None
+    for a, b in zip(found[:3], expected[:3], strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+    def loss(x: Any) -> Any:
+        y, n, flags, _, z = several_kinds(x)
+        return (y * n * flags).sum() * z
+
+    jitted = tg.jit(tg.value_and_grad(loss))
+    for scale in (1.0, 2.0, -1.0):
+        assert_same(jitted(X * scale), tg.value_and_grad(loss)(tg.tensor(X * scale)))
+    assert len(jitted.tapes()) == 1  # the numbers are no guards
+    with pytest.raises(tg.TapeError, match=r"beyond 2\*\*53"):
+        tg.jit(lambda x: huge(x))(np.array([1e5]))
+
+
+def test_functions_that_only_check() -> None:
+    def f(x: Any) -> Any:
+        checked(x)
+        return (x * x).sum()
+
+    jitted, batched = tg.jit(tg.grad(f)), tg.jit(tg.vmap(f))
+    np.testing.assert_array_equal(jitted(np.array([1.0, 2.0])), [2, 4])
+    np.testing.assert_array_equal(batched(np.array([[1.0, 2.0], [0.0, 1.0]])), [5, 1])
+    for program, x in (
+        (jitted, np.array([2.0, 2.0])),
+        (batched, np.array([[1.0, 2.0], [3.0, 1.0]])),
+    ):
+        with pytest.raises(ValueError, match="too large"):
+            program(x)
+
+
+def test_operands_that_are_written_later() -> None:
+    def f(x: Any) -> Any:
+        y = x.clone()
+        y[0] = power(x.sum(), 2)
+        z = running(y, x)[1]
+        y[1] = z[2]
+        return (running(y, x)[1] * z).sum()
+
+    gradient = tg.grad(f)(tg.tensor(X)).numpy()
+    np.testing.assert_allclose(tg.jit(tg.grad(f))(X), gradient, rtol=1e-12)
+    np.testing.assert_allclose(tg.trace(f)(X).gradient()(X)[1].numpy(), gradient, rtol=1e-12)
+
+
+def test_results_with_negative_strides() -> None:
+    np.testing.assert_array_equal(reversed_rows(tg.tensor(X)).numpy(), X[::-1])
+    np.testing.assert_array_equal(
+        tg.jit(tg.grad(lambda x: (reversed_rows(x) * x).sum()))(X), 2 * X[::-1]
+    )
+
+
+def test_results_are_float64_whatever_the_default_is() -> None:
+    tg.set_default_dtype(tg.float32)
+    try:
+        assert power(tg.tensor(X[0], dtype=tg.float64), 2).dtype == tg.float64
+        batched = tg.jit(tg.vmap(lambda x: power(x, 2)))
+        np.testing.assert_array_equal(batched(X), X**2)
+        assert batched(np.zeros(0)).dtype == np.float64
+    finally:
+        tg.set_default_dtype(tg.float64)

@@ -130,7 +130,7 @@ class Level(Exchange):
         if not self.tracked:
             return False
         tape = current_tape()
-        if all(s in self._storages for s in tuple(tape.leaves.values())):
+        if all(s in self._storages for s in tuple(tape.leaves.copy().values())):
             return False
         active = [t for t in tensors if record.is_active(t)]
         if not active:

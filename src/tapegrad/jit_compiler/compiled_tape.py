@@ -216,12 +216,10 @@ class CompiledTape:
     def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Run the code on arrays of the inputs' layouts; results as new arrays."""
         results = [np.empty(x.shape, x.dtype.np) for x in self.outputs]
-        local = self._local
-        try:
-            table = local.table
-        except AttributeError:
-            table, local.memory = self.new_table()
-            local.table = table
+        # The code may call Python, where it may be run again: tables that are used are not in the list.
+        tables = self._local.__dict__.setdefault("tables", [])
+        block = tables.pop() if tables else self.new_table()
+        table = block[0]
         table[self._inputs] = [a.ctypes.data for a in arrays]
         table[self._outputs] = [results[i].ctypes.data for i in self._order]
         status = _run(self.code, table.ctypes.data)
@@ -230,7 +228,9 @@ class CompiledTape:
         if status:
             number = int(table[0])
             table[0] = self._table[0]
+            tables.append(block)
             raise failed(self._called[number], status).error()
+        tables.append(block)
         return results
 
 

@@ -31,8 +31,8 @@ def as_tensors(results: Any) -> Any:
     """Passive results as Tensors."""
     if isinstance(results, CONTAINERS):
         return rebuilt(results, [as_tensors(x) for x in results])
-    if isinstance(results, RESULTS):
-        return FUNCTIONS["tensor"](results)
+    if isinstance(results, RESULTS):  # numbers are float64, whatever the default is
+        return FUNCTIONS["tensor"](np.asarray(results, order="C"))
     return results
 
 

@@ -2,8 +2,8 @@
 
 While `tapegrad.jit` or `trace` record a function there are no values that numba's code could run on. So a
 call becomes a statement (``python_call``, ops/compiled.py) whose kernel calls Python, on tensors over the
-operands' memory, wherever the tape runs: in the interpreter, or out of machine code. Its derivative is such
-a statement as well, the function's `_Pullback`, and so on for derivatives of any order.
+operands' memory, wherever the tape runs: in the interpreter, or out of machine code. Its derivative is
+such a statement as well, the function's `_Pullback`, and so on for derivatives of any order.
 
 Shapes of results come from one run on the values that there are while the function is recorded.
 """
@@ -15,16 +15,17 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 import numpy as np
 
 from ..autograd.gradients import grad
-from ..base.dtypes import float32, float64, from_numpy_dtype
+from ..base.dtypes import bool_, float32, float64, from_numpy_dtype, int64
 from ..base.errors import OtherRecordingError, TapeError
 from ..functions.registry import FUNCTIONS
 from ..native import abi as nt
+from ..native.exchange import Change, Exchange
 from ..native.machine_code import keep_for_ever
 from ..ops.compiled import parts_of
 from ..ops.layout import Layout, contiguous
@@ -34,11 +35,19 @@ from ..tape import pytree as trees
 from ..tape import recording as record
 from ..tape.current import current_tape, recording_on
 from ..tape.memory_views import address_of, array_at
+from ..tape.readout import RUNNING
 from ..tape.tape import Tape
 from ..transforms.closing import ClosedTrace
 
 __all__ = ["PythonCall", "recorded_call"]
 
+_Result = TypeVar("_Result")
+#: dtypes of results that calls may have, beside None
+_KINDS: dict[Any, Any] = {
+    np.dtype(np.float64): float64, np.dtype(np.int64): int64, np.dtype(bool): bool_, None: None,
+}  # fmt: skip
+#: whole numbers up to this one are floating point numbers
+_LARGEST = 1 << 53
 #: words of a call's table: its number, the memory for temporaries, then addresses of operands and of results
 _NUMBER, _OPERANDS = 0, 2
 _calls: WeakValueDictionary[int, PythonCall] = WeakValueDictionary()
@@ -79,13 +88,13 @@ class _Batched:
 
     def __call__(self, given: list[Any]) -> list[Any]:
         """Return the results, all in one as those of `call`, with the batch as first dimension."""
-        rows = []
+        zeros, rows = partial(FUNCTIONS["zeros"], dtype=float64), []
         for i in range(self.size):
             operands = [x[i] if flag else x for x, flag in zip(given, self.flags, strict=True)]
             results = self.call.checked(self.call.function(operands))
-            flat = [x.reshape(-1) for x in results]
+            flat = [x.reshape(-1) for x in results] or [zeros(0)]
             rows.append(results[0] if len(results) == 1 else FUNCTIONS["cat"](flat))
-        return [FUNCTIONS["stack"](rows) if rows else FUNCTIONS["zeros"](0, *self.call.out.shape)]
+        return [FUNCTIONS["stack"](rows) if rows else zeros(0, *self.call.out.shape)]
 
 
 class PythonCall:
@@ -171,8 +180,7 @@ class PythonCall:
         else:
             for x in operands:
                 x.flags.writeable = False
-            results = self.primal([x if x.shape else x.item() for x in operands])
-            results = self.checked([np.asarray(x) for x in results])
+            results = self.checked(self.primal([x if x.shape else x.item() for x in operands]))
         for place, result in zip(places, results, strict=True):
             place[...] = result
 
@@ -230,24 +238,43 @@ def _kind(result: Any) -> tuple[Any, tuple[int, ...]]:
     return getattr(result, "dtype", type(result)), np.shape(result)
 
 
-def values_of(
-    function: Callable[[list[Any]], list[Any]], operands: Sequence[np.ndarray]
-) -> list[Any]:
-    """Results of a function of tensors, as arrays; None where one is no tensor.
+class _Apart(Exchange):
+    """Context manager: this thread records on a tape, and is in no transform."""
 
-    It runs on a tape of its own, as the one around may be in the middle of a pass.
+    def __init__(self, tape: Tape) -> None:
+        super().__init__()
+        self.tape = tape
+
+    def changes(self) -> tuple[tuple[Change, ...], Any]:
+        """Return the changes."""
+        state, running = self.tape.state, vars(RUNNING)
+        return (
+            *recording_on(self.tape).changes()[0],
+            (running, "inputs", RUNNING.inputs, []),
+            (state, nt.S_GRAD_MODE, state[nt.S_GRAD_MODE], True),
+        ), self.tape
+
+
+def apart(function: Callable[..., _Result], *args: Any) -> _Result:
+    """Call a function on a tape of its own, as the one around may be in the middle of a sweep or pass.
+
+    So are handlers of signals, finalizers, and what else runs meanwhile.
     """
     tapes: list[Tape] = _local.__dict__.setdefault("tapes", [])
     tape = tapes.pop() if tapes else Tape()
-    with recording_on(tape):
-        tape.state[nt.S_GRAD_MODE] = True
-        tensors = [record.leaf_tensor(x, from_numpy_dtype(x.dtype)) for x in operands]
-        results = [
-            np.array(x.detach().numpy()) if record.is_tensor(x) else None for x in function(tensors)
-        ]
-        del tensors
+    with _Apart(tape):
+        result = function(*args)
     tapes.append(tape)  # not after an error, whose frames may have tensors there
-    return results
+    return result
+
+
+def values_of(
+    function: Callable[[list[Any]], list[Any]], operands: Sequence[np.ndarray]
+) -> list[Any]:
+    """Results of a function of tensors, as arrays; what is no tensor as it is."""
+    tensors = [record.leaf_tensor(x, from_numpy_dtype(x.dtype)) for x in operands]
+    results = function(tensors)
+    return [np.array(x.detach().numpy()) if record.is_tensor(x) else x for x in results]
 
 
 def _called(address: int) -> None:
@@ -257,7 +284,8 @@ def _called(address: int) -> None:
         number = ctypes.c_int64.from_address(address)
         call = _calls[number.value]
         size = len(call.inputs) + len(call.results)
-        call.run([*(ctypes.c_int64 * size).from_address(address + 8 * _OPERANDS)])
+        addresses = (ctypes.c_int64 * size).from_address(address + 8 * _OPERANDS)
+        apart(call.run, [*addresses])
         number.value = 0
     except BaseException as error:
         if call is not None:
@@ -289,35 +317,41 @@ def recorded_call(
     -------
     list or None
         The function's result in a list; None if it cannot be a statement: there are no values from which
-        shapes of results would be known, or results are not all float64 tensors.
+        shapes of results would be known, or results are other than tensors (not of float32) and None.
     """
     tape = current_tape()
     if not (isinstance(tape, ClosedTrace) and tape.has_values):
         return None
     leaves, spec = trees.flatten((args, kwargs))
+    leaves = [_constant(x) for x in leaves]
     places = [i for i, x in enumerate(leaves) if record.is_tensor(x)]
     tensors = [_operand(leaves[i]) for i in places]
     layouts = tuple([record.layout_of(x) for x in tensors])
     slots = [record.operand(tape, x) for x in tensors]
     for i in places:
         leaves[i] = None
-    structure: list[Any] = []
+    spread: list[Any] = []
 
-    def flat(operands: list[Any], function: Callable[..., Any] = function) -> list[Any]:
+    def results_of(operands: list[Any], function: Callable[..., Any] = function) -> list[Any]:
         given = list(leaves)
         for i, x in zip(places, operands, strict=True):
             given[i] = x
         args, kwargs = trees.unflatten(spec, given)
         results, out_spec = trees.flatten(function(*args, **kwargs))
-        structure[:] = [out_spec]
+        spread[:] = [out_spec]
         return results
 
+    def flat(operands: list[Any], function: Callable[..., Any] = function) -> list[Any]:
+        results = results_of(operands, function)
+        return [_as_number(x, name) for x in results if x is not None]
+
     operands = [tape.example(slot, x) for slot, x in zip(slots, layouts, strict=True)]
-    results = values_of(flat, operands)
-    if not results or any(x is None or x.dtype != np.float64 for x in results):
+    results, (out_spec,) = apart(values_of, results_of, operands), spread
+    kinds: list[Any] = [None if x is None else getattr(x, "dtype", object) for x in results]
+    if not {*kinds} <= _KINDS.keys():
         return None
-    shapes = tuple([x.shape for x in results])
-    statics = tuple([(type(x), x) for x in leaves])
+    shapes = tuple([x.shape for x in results if x is not None])
+    statics = tuple(map(_static_key, leaves))
     key: Any = function, spec, tuple(places), statics, layouts, shapes
     try:  # the same call has the same statement, so a loop of them is one to the compiler
         call = tape.calls.get(key)
@@ -329,7 +363,42 @@ def recorded_call(
             primal=partial(flat, function=primal) if primal and not _has_list((args, kwargs)) else None,
         )  # fmt: skip
     whole = record.apply(TABLE["python_call"], tensors, routine=call)
-    return [trees.unflatten(structure[0], parts_of(whole, call.results))]
+    parts = iter(parts_of(whole, call.results))
+    values = [None if x is None else record.cast(next(parts), _KINDS[x]) for x in kinds]
+    return [trees.unflatten(out_spec, values)]
+
+
+def _constant(x: Any) -> Any:
+    """An argument that is no tensor as a call keeps it: an array as it is now."""
+    if isinstance(x, np.ndarray):
+        x = x.copy(order="K")
+        x.flags.writeable = False
+    return x
+
+
+def _static_key(x: Any) -> Any:
+    """A key that tells an argument from all others, zeros with other signs among them."""
+    if isinstance(x, np.ndarray):
+        return x.dtype, x.shape, x.strides, x.tobytes()
+    return type(x), repr(x) if isinstance(x, float | complex | np.generic) else x
+
+
+def _as_number(result: Any, name: str) -> Any:
+    """A result as floating point numbers, as statements have results of one dtype."""
+    is_tensor = record.is_tensor(result)
+    if is_tensor and result.dtype is float64:
+        return result
+    array = result.detach().numpy() if is_tensor else np.asarray(result)
+    if array.dtype.kind == "i" and not (
+        -_LARGEST <= array.min(initial=0) <= array.max(initial=0) <= _LARGEST
+    ):
+        raise TapeError(
+            f"{name}: a whole number among the results is beyond 2**53, which a statement cannot hold; "
+            "return it as a float"
+        )
+    if is_tensor:
+        return record.cast(result, float64)
+    return array.astype(np.float64) if array.dtype.kind in "bi" else array
 
 
 def _has_list(tree: Any) -> bool:
@@ -339,8 +408,7 @@ def _has_list(tree: Any) -> bool:
 
 
 def _operand(tensor: Any) -> Any:
-    """A tensor as an operand: contiguous, and float64 where it is float32."""
-    tensor = record.cast(tensor, float64) if tensor.dtype is float32 else tensor
-    if not record.layout_of(tensor).is_contiguous:
-        tensor = record.apply(TABLE["clone"], (tensor,))
-    return tensor
+    """A tensor as an operand: contiguous, float64 where it is float32, and not what may be written later."""
+    if tensor.dtype is float32:
+        return record.cast(tensor, float64)
+    return record.apply(TABLE["clone"], (tensor,))

@@ -58,6 +58,11 @@ class Values(Arrays):
         if s[nt.S_DONE] == s[nt.S_COUNT]:
             return
         with self.lock:
+            if self.busy[nt.BUSY_SWEEP]:
+                raise TapeError(
+                    "a value is asked for while it is computed: in a handler of signals or a finalizer that runs "
+                    "in the middle of a compiled function's call of Python; use values that there are already"
+                )
             if s[nt.S_DONE] < s[nt.S_COUNT]:
                 # Without the GIL the owner could go on recording while another thread evaluates.
                 # (Stores, not calls: no interrupt comes between them and the sweep.)
