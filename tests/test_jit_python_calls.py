@@ -409,3 +409,41 @@ def test_results_are_float64_whatever_the_default_is() -> None:
         assert batched(np.zeros(0)).dtype == np.float64
     finally:
         tg.set_default_dtype(tg.float64)
+
+
+def test_what_runs_in_the_middle_of_a_sweep() -> None:
+    """A callback of the collector that records, and runs the code that is in the middle of a run."""
+    x, pending, running = tg.tensor(X), [], []
+    function = tg.value_and_grad(lambda x: (refuses(x * 0.1) * power(x.sum(), 2)).sum())
+    expected = function(x)
+    tape = tg.trace(function)(X)
+    code, jitted = tape.compiled(), tg.jit(function)
+    code(X), jitted(x)
+
+    def interrupt(phase: str, info: Any) -> None:
+        if running == [True]:
+            running.append(True)
+            y = tg.ones(50)
+            for _ in range(100):
+                y = y * 2
+            z = tg.tensor([1.0, 2.0], requires_grad=True)
+            (z * z).sum().backward()
+            assert z.grad is not None
+            pending.append((y.sum().item(), z.grad[1].item(), code(X * 2)[0]))
+            running.pop()
+
+    gc.callbacks.append(interrupt)
+    thresholds = gc.get_threshold()
+    gc.set_threshold(30)
+    try:
+        for program in (tape, code, jitted) * 4:
+            running.append(True)
+            result = program(x)
+            running.clear()
+            for a, b in zip(leaves(result), leaves(expected), strict=True):
+                np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-12)
+    finally:
+        gc.callbacks.remove(interrupt)
+        gc.set_threshold(*thresholds)
+    assert pending
+    assert {x[:2] for x in pending} == {(50 * 2.0**100, 4.0)}

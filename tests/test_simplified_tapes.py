@@ -94,6 +94,18 @@ def test_what_was_recorded_without_gradients_has_none(name: str) -> None:
     np.testing.assert_array_equal(tg.jit(tg.grad(loss))(X), expected)
 
 
+def test_functions_of_numbers_are_those_of_the_kernels() -> None:
+    """Same results to the bit: NumPy's functions differ in the last one."""
+
+    def f(x: Any) -> Any:
+        numbers = [tg.tensor(0.1 * i) for i in range(40)]
+        return x, [g(y) for y in numbers for g in (tg.sin, tg.cos, tg.exp, tg.tanh)]
+
+    tape = tg.trace(f)(X)
+    found, expected = tape.simplified()(X)[1], f(tg.tensor(X))[1]
+    assert [y.item() for y in found] == [y.item() for y in expected]
+
+
 def test_a_negation_of_what_was_negated_without_gradients() -> None:
     def loss(x: Any) -> Any:
         with tg.no_grad():

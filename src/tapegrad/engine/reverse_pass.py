@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import chain
 from operator import itemgetter
 from typing import Any, Self
@@ -314,6 +315,8 @@ class Request:
         RuntimeError
             Whatever stops the pass; before the sweep, nothing has changed.
         """
+        if self.tape.calls_python and entry is sweep.run:
+            entry = partial(self.tape.apart, entry)
         while (reason := entry(self.tape.pointer, self.pointer)) in _REMEDIES:
             _REMEDIES[reason](self)
         return reason

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from itertools import count
-from typing import Any, TypeVar
+from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -24,8 +24,6 @@ from ..autograd.gradients import grad
 from ..base.dtypes import bool_, float32, float64, from_numpy_dtype, int64
 from ..base.errors import OtherRecordingError, TapeError
 from ..functions.registry import FUNCTIONS
-from ..native import abi as nt
-from ..native.exchange import Change, Exchange
 from ..native.machine_code import keep_for_ever
 from ..ops.compiled import parts_of
 from ..ops.layout import Layout, contiguous
@@ -33,15 +31,13 @@ from ..ops.program import padded
 from ..ops.table import TABLE
 from ..tape import pytree as trees
 from ..tape import recording as record
-from ..tape.current import current_tape, recording_on
+from ..tape.apart import apart
+from ..tape.current import current_tape
 from ..tape.memory_views import address_of, array_at
-from ..tape.readout import RUNNING
-from ..tape.tape import Tape
 from ..transforms.closing import ClosedTrace
 
 __all__ = ["PythonCall", "recorded_call"]
 
-_Result = TypeVar("_Result")
 #: dtypes of results that calls may have, beside None
 _KINDS: dict[Any, Any] = {
     np.dtype(np.float64): float64, np.dtype(np.int64): int64, np.dtype(bool): bool_, None: None,
@@ -52,8 +48,6 @@ _LARGEST = 1 << 53
 _NUMBER, _OPERANDS = 0, 2
 _calls: WeakValueDictionary[int, PythonCall] = WeakValueDictionary()
 _numbers = count(1)
-#: tapes of this thread that calls run on; they may be inside each other
-_local = threading.local()
 
 
 class _Pullback:
@@ -236,36 +230,6 @@ def _kind(result: Any) -> tuple[Any, tuple[int, ...]]:
     if isinstance(result, np.ndarray) and result.dtype == np.float64:
         return float64, result.shape
     return getattr(result, "dtype", type(result)), np.shape(result)
-
-
-class _Apart(Exchange):
-    """Context manager: this thread records on a tape, and is in no transform."""
-
-    def __init__(self, tape: Tape) -> None:
-        super().__init__()
-        self.tape = tape
-
-    def changes(self) -> tuple[tuple[Change, ...], Any]:
-        """Return the changes."""
-        state, running = self.tape.state, vars(RUNNING)
-        return (
-            *recording_on(self.tape).changes()[0],
-            (running, "inputs", RUNNING.inputs, []),
-            (state, nt.S_GRAD_MODE, state[nt.S_GRAD_MODE], True),
-        ), self.tape
-
-
-def apart(function: Callable[..., _Result], *args: Any) -> _Result:
-    """Call a function on a tape of its own, as the one around may be in the middle of a sweep or pass.
-
-    So are handlers of signals, finalizers, and what else runs meanwhile.
-    """
-    tapes: list[Tape] = _local.__dict__.setdefault("tapes", [])
-    tape = tapes.pop() if tapes else Tape()
-    with _Apart(tape):
-        result = function(*args)
-    tapes.append(tape)  # not after an error, whose frames may have tensors there
-    return result
 
 
 def values_of(

@@ -35,6 +35,10 @@ class Values(Arrays):
     busy: memoryview
     lock: Any
     owned: dict[int, Any]
+    #: whether there may be statements whose kernels call Python
+    calls_python = False
+    #: `apart` of apart.py, which knows all kinds of tapes
+    apart: ClassVar[Callable[..., Any]]
     #: warns where a statement was recorded, while anomaly detection is on
     explain: ClassVar[Callable[[Any, int], None] | None] = None
 
@@ -60,15 +64,15 @@ class Values(Arrays):
         with self.lock:
             if self.busy[nt.BUSY_SWEEP]:
                 raise TapeError(
-                    "a value is asked for while it is computed: in a handler of signals or a finalizer that runs "
-                    "in the middle of a compiled function's call of Python; use values that there are already"
+                    "a value is asked for while it is computed: by a finalizer, or a handler of signals, "
+                    "that runs in the middle; ask for it before, or later"
                 )
             if s[nt.S_DONE] < s[nt.S_COUNT]:
                 # Without the GIL the owner could go on recording while another thread evaluates.
                 # (Stores, not calls: no interrupt comes between them and the sweep.)
                 self.busy[nt.BUSY_SWEEP] = True
                 try:
-                    stopped = _forward(self.pointer)
+                    stopped = self._swept()
                     if stopped:
                         self._go_on(stopped)
                 finally:
@@ -77,6 +81,13 @@ class Values(Arrays):
                 self.checked()
                 if stopped:
                     self._raise_failure(stopped)
+
+    def _swept(self) -> int:
+        """Run the native sweep; the slot at which it stops, or 0."""
+        slot: int = (
+            self.apart(_forward, self.pointer) if self.calls_python else _forward(self.pointer)
+        )
+        return slot
 
     def _go_on(self, slot: int) -> None:
         """Poison statements that could not be evaluated, and evaluate the rest."""
@@ -87,7 +98,7 @@ class Values(Arrays):
                 self.failures[slot] = failures.failed(instruction, report)
             s[nt.S_FAILED] = s[nt.S_FAILED] or slot
             self.flags[slot : slot + len(instruction.outs)] |= nt.POISON | nt.FREED
-            slot = _forward(self.pointer)
+            slot = self._swept()
         failures.note_failures(self)
 
     def _raise_failure(self, slot: int) -> NoReturn:

@@ -179,8 +179,7 @@ class ClosedTape:
         tape = current_tape()
         tape.make_room(len(self.segment.steps) + len(self.arrays), 64)
         given = [record.operand(tape, t) for t in tensors]
-        layouts = [tape.instruction_of(slot).out for slot in given]
-        if any(a is not b for a, b in zip(layouts, self.inputs, strict=True)):
+        if tuple([tape.instruction_of(slot).out for slot in given]) != self.inputs:
             raise ValueError("run: an input has another layout than the tape was recorded for")
         for i, (a, x) in enumerate(zip(self.arrays, self.layouts[len(given) :], strict=True)):
             given.append(tape.bind(a.copy() if i in self.exposed else a, x, active=False))
@@ -192,6 +191,7 @@ class ClosedTape:
         if self.segment.kept and not tape.abstract:
             kept = [tape.count - len(self) + k for k in self.segment.kept]
             kept = [record.new_tensor(tape, k, tape.instruction_of(k).out) for k in kept]
+            tape.calls_python = bool(kept)
             tape.evaluate()  # what checks the recording is not put off
         return results
 

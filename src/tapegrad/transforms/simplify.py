@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from ..native import abi as nt
+from ..native.ufunc_loops import PREFERRED
 from ..ops.instruction import INSTRUCTIONS, Instruction
 from ..ops.layout import SCALARS, Layout
 from ..tape.constants import Constants
@@ -198,13 +199,15 @@ class _Simplifying:
         return 0 in self._layout(reference).strides and self._layout(reference).size > 1
 
     def _folded(self, instruction: Instruction, operands: Sequence[int]) -> int | None:
-        """A statement of numbers as a number."""
-        leaves = [self.leaves[~r] for r in operands]
-        if any(leaf.code == nt.SEG_INPUT for leaf in leaves) or instruction.op.loop is None:
+        """A statement of numbers as a number, if NumPy's function gives the bits that the kernel gives."""
+        leaves, loop = [self.leaves[~r] for r in operands], instruction.op.loop
+        if any(leaf.code == nt.SEG_INPUT for leaf in leaves) or loop is None:
+            return None
+        if (loop, instruction.layouts[0].dtype.name) in PREFERRED:
             return None
         values = [Constants.array(leaf.value, leaf.code) for leaf in leaves]
         with np.errstate(all="ignore"):
-            value = np.asarray(instruction.op.loop(*values), instruction.out.dtype.np)
+            value = np.asarray(loop(*values), instruction.out.dtype.np)
         leaf = Leaf(*Constants.key(value, instruction.out.dtype)[::-1])
         if leaf not in self.numbers:
             self.leaves.append(leaf)
