@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from ..native import abi as nt
@@ -59,10 +60,15 @@ def apart(function: Callable[..., _Result], *args: Any) -> _Result:
     """
     tapes: list[Tape] = _local.__dict__.setdefault("tapes", [])
     tape = tapes.pop() if tapes else Tape()
-    with _Apart(tape):
-        result = function(*args)
-    tapes.append(tape)  # not after an error, whose frames may have tensors there
-    return result
+    try:
+        with _Apart(tape):
+            return function(*args)
+    except BaseException:
+        with suppress(Exception):
+            tape.evaluate()  # what waits there is not for the next one to fail at
+        raise
+    finally:
+        tapes.append(tape)
 
 
 Values.apart = staticmethod(apart)

@@ -10,6 +10,8 @@ the tape is as usable as before. Poisoned slots that are not in the book did not
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from copy import copy
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -29,8 +31,14 @@ class Failed(NamedTuple):
     raised: BaseException | None = None
 
     def error(self) -> BaseException:
-        """Return an error to raise."""
-        return self.raised or self.kind(self.text)
+        """Return an error to raise: none that is kept gets a traceback, which would keep tensors."""
+        if self.raised is None:
+            return self.kind(self.text)
+        with suppress(Exception):  # some classes cannot be copied
+            error = copy(self.raised)
+            if type(error) is self.kind:
+                return error
+        return self.raised
 
 
 class _Slots(Protocol):
@@ -89,7 +97,7 @@ def failed(instruction: Instruction, report: int, within: Instruction | None = N
     assert failure is not None, f"{entry.name} has a checked step and says nothing of failures"
     if failure.attribute:
         error = instruction.attrs[failure.attribute].failed()
-        return Failed(type(error), str(error), error)
+        return Failed(type(error), str(error), error.with_traceback(None))
     text = f"{entry.name}: "
     if any(step.checked and step.shape for step in instruction.steps):
         text += f"(Batch element {failing_element(report)}): "
