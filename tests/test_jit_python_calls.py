@@ -191,6 +191,13 @@ def test_shapes_that_depend_on_values_are_other_recordings() -> None:
         tape(np.ones(3))
 
 
+def test_gradients_of_shapes_that_depend_on_values() -> None:
+    function = tg.value_and_grad(lambda x: (positive(x) * x[0]).sum())
+    jitted = tg.jit(function)
+    for x in ([0.5, -1, 2], [0.5, 1, 2], [-1.0, -1, -1], [0.5, -1, 3]):
+        assert_same(jitted(np.array(x)), function(tg.tensor(x)))
+
+
 def test_shapes_alone_are_checked() -> None:
     jitted = tg.jit(lambda x: x * positive(x).shape[0])
     for x in ([0.5, -1, 2], [0.5, 1, 2], [-1.0, -1, -1], [0.5, -1, 3]):

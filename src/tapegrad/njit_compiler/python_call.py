@@ -53,19 +53,18 @@ _numbers = count(1)
 class _Pullback:
     """Cotangents of a function's operands, as a function of these and of cotangents of its results."""
 
-    def __init__(
-        self, function: Callable[[list[Any]], list[Any]], reached: Sequence[int], size: int
-    ) -> None:
-        self.function, self.reached, self.size = function, reached, size
+    def __init__(self, call: PythonCall) -> None:
+        self.call, self.reached = call, call.reached
 
     def __call__(self, given: list[Any]) -> list[Any]:
         """Return the cotangents of the operands that it is differentiated by."""
-        operands, cotangents = given[: self.size], given[self.size :]
+        size = len(self.call.inputs)
+        operands, cotangents = given[:size], given[size:]
         again = any(x.requires_grad for x in given)
         for i in self.reached:
             if not operands[i].requires_grad:
                 operands[i] = operands[i].detach().requires_grad_()
-        results = self.function(operands)
+        results = self.call.checked(self.call.function(operands))
         pairs = [p for p in zip(results, cotangents, strict=True) if p[0].requires_grad]
         inputs = [operands[i] for i in self.reached]
         if not pairs:
@@ -216,10 +215,9 @@ class PythonCall:
         """The call that takes the operands and cotangents of the results, and gives those of operands."""
         if not self.reached:
             return None
-        function = _Pullback(self.function, self.reached, len(self.inputs))
         shapes = [self.inputs[i].shape for i in self.reached]
         return PythonCall(
-            function, f"the derivative of {self.name}", (*self.inputs, *self.results), shapes
+            _Pullback(self), f"the derivative of {self.name}", (*self.inputs, *self.results), shapes
         )
 
 
