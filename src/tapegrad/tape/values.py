@@ -62,7 +62,7 @@ class Values(Arrays):
         if s[nt.S_DONE] == s[nt.S_COUNT]:
             return
         with self.lock:
-            if self.busy[nt.BUSY_SWEEP]:
+            if self.calls_python and self.busy[nt.BUSY_SWEEP]:
                 raise TapeError(
                     "a value is asked for while it is computed: by a finalizer, or a handler of signals, "
                     "that runs in the middle; ask for it before, or later"
