@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tapegrad as tg
-from tapegrad.jit_compiler import code, compiled_tape
+from tapegrad.jit_compiler import compiled_tape, tiles
 from tapegrad.jit_compiler.loops import Band
 
 
@@ -39,14 +39,13 @@ def short_tiles(monkeypatch: pytest.MonkeyPatch) -> list[Band]:
     """Tiles of eight; the bands that there were."""
     bands: list[Band] = []
 
-    def noted(nodes: Any, tile: int) -> Any:
-        result = banded(nodes, tile)
+    def noted(nodes: Any) -> Any:
+        result = banded(nodes)
         bands.extend(node for node in result if isinstance(node, Band))
         return result
 
     banded = compiled_tape.banded
-    monkeypatch.setattr(code, "TILE", 8)
-    monkeypatch.setattr(compiled_tape, "TILE", 8)
+    monkeypatch.setattr(tiles, "TILE", 8)
     monkeypatch.setattr(compiled_tape, "banded", noted)
     return bands
 

@@ -20,7 +20,7 @@ from fuzz.jit_programs import draw
 from test_jit_bands import PROGRAMS as SHIFTED
 
 import tapegrad as tg
-from tapegrad.jit_compiler import code, compiled_tape, sharing
+from tapegrad.jit_compiler import sharing, tiles
 from tapegrad.jit_compiler.background import finish
 from tapegrad.native import threads
 from tapegrad.native.helpers import number_of_cores
@@ -167,8 +167,7 @@ def test_bits_are_the_same(
 def test_bits_of_tiles(
     short_shares: None, monkeypatch: pytest.MonkeyPatch, function: Callable[..., Any], n: int
 ) -> None:
-    for module in (code, compiled_tape):
-        monkeypatch.setattr(module, "TILE", 8)
+    monkeypatch.setattr(tiles, "TILE", 8)
     x = np.random.default_rng(n).normal(size=n)
     programs = (
         tg.value_and_grad(function),

@@ -16,9 +16,11 @@ from llvmlite import ir
 from ..base.dtypes import bool_, dtype
 from ..native import abi as nt
 from ..native.machine_code import compiled
+from .edges import Edges, end_of_tiles
 from .formulas import F32, F64, I1, I8, I64, value_type, write
 from .groups import Layout, grouped, local_temporaries
 from .loops import (
+    WINDOW,
     Access,
     Band,
     Buffer,
@@ -28,24 +30,21 @@ from .loops import (
     Node,
     Number,
     Shared,
+    Window,
     accesses,
     computes,
     loops_of,
 )
 
-__all__ = ["OUTSIDE", "TILE", "object_code"]
+__all__ = ["OUTSIDE", "object_code"]
 
-#: iterations of a loop that runs tile by tile
-TILE = 1024
 #: returned where a number was outside of the range of a formula: slower code has to do it all again
 OUTSIDE = -1
 P8 = I8.as_pointer()
 
 
-def _end(band: Band) -> Any:
-    """Iteration of the first loop at which all loops of a band are done."""
-    ends = [x.extent + lag for x, lag in zip(loops_of(band), band.lags, strict=True)]
-    return ir.Constant(I64, max(ends))
+#: of memory that a function has on the stack
+LINE = 64
 
 
 class _Function:
@@ -59,7 +58,7 @@ class _Function:
         buffers: dict[int, Buffer] = {}
         for node in nodes:
             for use in accesses(node):
-                if id(use.access.buffer) not in local:
+                if id(use.access.buffer) not in local and use.access.buffer.role != WINDOW:
                     buffers[id(use.access.buffer)] = use.access.buffer
         self.buffers = list(buffers.values())
         self.root = nodes[0]
@@ -77,6 +76,8 @@ class _Function:
         self.table = self.function.args[len(self.buffers)]
         self.start = self.function.append_basic_block("start")
         self.variables: dict[tuple[int, int], Any] = {}
+        #: what has to be added to places in a window, for the tile that is being written
+        self.shifts: dict[int, Any] = {}
         self.indices: dict[int, Any] = {}
         self.extents: dict[int, int] = {}
         self.builder = ir.IRBuilder(self.function.append_basic_block("code"))
@@ -111,7 +112,7 @@ class _Function:
         """Pointer to the bytes of a place."""
         b = self.builder
         pointer = self.pointers[id(access.buffer)]
-        offset: Any = None
+        offset: Any = self.shifts.get(id(access.buffer))
         for number, stride in access.strides:
             part = self.indices[number]
             if stride != 1:
@@ -213,21 +214,14 @@ class _Function:
         index = b.phi(I64)
         index.add_incoming(begin, before)
         self.indices[node.number], self.extents[node.number] = index, node.count
-        low = b.mul(index, ir.Constant(I64, node.size), flags=("nsw",))
-        high = b.add(low, ir.Constant(I64, node.size), flags=("nsw",))
-        is_first = b.icmp_signed("==", index, ir.Constant(I64, 0))
-        is_last = b.icmp_signed("==", index, ir.Constant(I64, node.count - 1))
-        ranges = []
-        for part, (ahead, behind) in zip(loops_of(node.loop), node.margins, strict=True):
-            first = b.add(low, ir.Constant(I64, ahead))
-            stop = b.sub(high, ir.Constant(I64, behind))
-            first = b.select(is_first, ir.Constant(I64, 0), first) if ahead else low
-            ranges.append((first, b.select(is_last, ir.Constant(I64, part.extent), stop)))
+        edges = Edges(b, node, index)
+        loops = loops_of(node.loop)
+        ranges = [edges.range(r, x) for r, x in zip(node.ranges, loops, strict=True)]
         for each in node.body:
             if each is not node.loop:
                 self.node(each, ())
             elif isinstance(each, Band):
-                self.band(each, ranges, low, b.select(is_last, _end(each), high))
+                self.band(each, ranges, *edges.tiles(each))
             else:
                 assert isinstance(each, Loop)
                 self.loop(each, (), *ranges[0])
@@ -251,28 +245,65 @@ class _Function:
         """Write loops that run tile by tile; each in its range, if ranges are given."""
         b = self.builder
         loops = loops_of(node)
-        zero = ir.Constant(I64, 0)
         if ranges is None:
-            begin, end = zero, _end(node)
-            ranges = [(zero, ir.Constant(I64, part.extent)) for part in loops]
-        else:
-            end = b.add(end, ir.Constant(I64, max(node.lags)))
+            begin, end = ir.Constant(I64, 0), ir.Constant(I64, end_of_tiles(node))
+            ranges = [(begin, ir.Constant(I64, part.extent)) for part in loops]
         before = b.block
         body, after = (self.function.append_basic_block(name) for name in ("tile", "tiled"))
         b.branch(body)
         b.position_at_end(body)
         start = b.phi(I64)
         start.add_incoming(begin, before)
+        for window in node.windows:
+            self.put_window(window, node.tile, start)
         for part, lag, (first, stop) in zip(loops, node.lags, ranges, strict=True):
             low = b.sub(start, ir.Constant(I64, lag))
-            high = b.add(low, ir.Constant(I64, TILE))
+            high = b.add(low, ir.Constant(I64, node.tile))
             low = b.select(b.icmp_signed("<", low, first), first, low)
             high = b.select(b.icmp_signed("<", high, stop), high, stop)
             with b.if_then(b.icmp_signed("<", low, high)):
                 self.loop(part, (), low, high)
-        following = b.add(start, ir.Constant(I64, TILE))
+        for window in node.windows:
+            self.move_window(window, node.tile)
+        following = b.add(start, ir.Constant(I64, node.tile))
         start.add_incoming(following, b.block)
         b.cbranch(b.icmp_signed("<", following, end), body, after)
+        b.position_at_end(after)
+
+    def put_window(self, window: Window, tile: int, start: Any) -> None:
+        """Let accesses to a buffer go to the window of the tile from `start` on."""
+        b, key = self.builder, id(window.buffer)
+        if key not in self.pointers:
+            # what the first loop uses at its own place begins with a cache line
+            ahead = window.low % LINE
+            size = ir.Constant(I64, ahead + window.step * tile + window.kept)
+            start_block = ir.IRBuilder(self.start)
+            memory = start_block.alloca(I8, size=size)
+            memory.align = LINE
+            self.pointers[key] = start_block.gep(memory, [ir.Constant(I64, ahead)], inbounds=True)
+        moved = b.mul(start, ir.Constant(I64, -window.step), flags=("nsw",))
+        self.shifts[key] = b.sub(moved, ir.Constant(I64, window.low), flags=("nsw",))
+
+    def move_window(self, window: Window, tile: int) -> None:
+        """Move what the next tile looks back at to the front of a window."""
+        if not window.kept:
+            return
+        b, kind = self.builder, window.buffer.kind
+        memory = I8 if kind is bool_ else value_type(kind)
+        pointer = b.bitcast(self.pointers[id(window.buffer)], memory.as_pointer())
+        count, ahead = window.kept // kind.itemsize, window.step * tile // kind.itemsize
+        before, body, after = (
+            b.block, *(self.function.append_basic_block(name) for name in ("move", "moved"))
+        )  # fmt: skip
+        b.branch(body)
+        b.position_at_end(body)
+        index = b.phi(I64)
+        index.add_incoming(ir.Constant(I64, 0), before)
+        source = b.gep(pointer, [b.add(index, ir.Constant(I64, ahead))], inbounds=True)
+        b.store(b.load(source), b.gep(pointer, [index], inbounds=True))
+        following = b.add(index, ir.Constant(I64, 1), flags=("nsw", "nuw"))
+        index.add_incoming(following, body)
+        b.cbranch(b.icmp_signed("<", following, ir.Constant(I64, count)), body, after)
         b.position_at_end(after)
 
     def loop(self, node: Loop, around: tuple[Loop, ...], low: Any = None, high: Any = None) -> None:

@@ -23,10 +23,10 @@ from ..tape.current import current_tape
 from ..tape.failures import Failed, failed, failure_of
 from ..transforms.closed_tape import TRANSFORMS, ClosedTape
 from ..transforms.simplify import simplified as simplified_tape
-from .code import OUTSIDE, TILE, object_code
+from .code import OUTSIDE, object_code
 from .contraction import contracted, merged, parted
 from .formulas import may_leave
-from .fusion import banded, fused
+from .fusion import fused
 from .groups import TABLE_HEAD
 from .loop_program import Program, text
 from .loops import Compute, computes
@@ -35,6 +35,7 @@ from .ordering import distributed, with_sums
 from .plan import planned
 from .rewriting import pruned, simplified, with_products
 from .sharing import shared
+from .tiles import banded
 
 __all__ = ["CompiledTape", "memory_of", "optimised"]
 
@@ -61,7 +62,7 @@ def optimised(tape: ClosedTape) -> Program:
     for _ in range(3):  # what a copy of a number is computed with may be one itself
         nodes = simplified(nodes, program.outputs)
     nodes = fused(parted(pruned(nodes)))
-    program.nodes = shared(banded(merged(contracted(nodes)), TILE))
+    program.nodes = shared(banded(merged(contracted(nodes))))
     return program
 
 

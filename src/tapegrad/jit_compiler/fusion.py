@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .loops import Access, Band, Compute, Loop, Node, Number, Use, accesses, computes, new_loop
+from .loops import Access, Compute, Loop, Node, Number, Use, accesses, computes, new_loop
 from .rewriting import alone
 
-__all__ = ["Uses", "banded", "fused", "pairs", "rename"]
+__all__ = ["Uses", "differences", "fused", "is_innermost", "pairs", "rename"]
 
 #: nodes that are looked back at, and computes in a loop at most
 REACH, LARGEST = 200, 1000
@@ -84,8 +84,25 @@ def may_join(first: Loop, second: Loop, a: Uses, b: Uses, *, innermost: bool) ->
     return True
 
 
+def differences(first: Loop, second: Loop, one: Use, other: Use) -> tuple[int, int] | None:
+    """Iteration of the first loop less that of the second one, where they use the same bytes.
+
+    Returns
+    -------
+    tuple of (int, int) or None
+        The least and the largest, in this order if there are any; None if they are not the same all over.
+    """
+    s = one.access.stride(first.number)
+    if s != other.access.stride(second.number) or s <= 0 or one.outer != other.outer:
+        return None
+    reach_a, reach_b = s * (first.extent - 1), s * (second.extent - 1)
+    least = (other.low - (one.high - reach_a)) // s + 1
+    return least, -((one.low - (other.high - reach_b)) // s) - 1
+
+
 # --------------------------------------------------------------------------- fusion
-def _is_innermost(loop: Loop) -> bool:
+def is_innermost(loop: Loop) -> bool:
+    """Return True for a loop without loops inside."""
     return not any(isinstance(part, Loop) for part in loop.body)
 
 
@@ -145,7 +162,7 @@ def _joinable(node: Node, mine: Uses, result: list[Node], uses: list[Uses]) -> i
             and uses[k].size + mine.size <= LARGEST
             and not _is_fill(other)
         ):
-            innermost = _is_innermost(other) and _is_innermost(node)
+            innermost = is_innermost(other) and is_innermost(node)
             if may_join(other, node, uses[k], mine, innermost=innermost):
                 place = k
         if depends(mine, uses[k]):
@@ -163,7 +180,7 @@ def _sunk(result: list[Node], uses: list[Uses]) -> list[Node]:
         assert isinstance(node, Loop)
         users = [i for i in range(k + 1, len(result)) if depends(uses[i], uses[k])]
         user = result[users[0]] if users else None
-        innermost = isinstance(user, Loop) and _is_innermost(user) and _is_innermost(node)
+        innermost = isinstance(user, Loop) and is_innermost(user) and is_innermost(node)
         if (
             isinstance(user, Loop) and user.extent == node.extent and not user.in_order
             and may_join(node, user, uses[k], uses[users[0]], innermost=innermost)
@@ -212,57 +229,6 @@ def _filled_in(fill: Loop, user: Loop) -> list[Node] | None:
             loop.body.append(Compute(part.formula, part.reads, write, part.result))
             rest.append(loop)
     return rest
-
-
-# --------------------------------------------------------------------------- tiles
-def banded(nodes: list[Node], tile: int) -> list[Node]:
-    """Let long loops that follow each other run tile by tile, so that what passes stays in the cache."""
-    result: list[Node] = []
-    for node in nodes:
-        before = result[-1] if result else None
-        if _is_flat(node, tile) and (isinstance(before, Band) or _is_flat(before, tile)):
-            assert isinstance(node, Loop)
-            band = before if isinstance(before, Band) else Band([before], [0])  # type: ignore[list-item]
-            lag = _lag(band, node, tile)
-            if lag is not None:
-                band.body.append(node)
-                band.lags.append(lag)
-                result[-1] = band
-                continue
-        result.append(node)
-    return result
-
-
-def _is_flat(node: Node | None, tile: int) -> bool:
-    return (
-        isinstance(node, Loop)
-        and not node.in_order
-        and node.extent >= 8 * tile
-        and _is_innermost(node)
-    )
-
-
-def _lag(band: Band, loop: Loop, tile: int) -> int | None:
-    """Number of iterations that a loop has to be behind the first of a band; None if it cannot be in it."""
-    mine, needed = Uses(loop), 0
-    for part, lag in zip(band.body, band.lags, strict=True):
-        assert isinstance(part, Loop)
-        if abs(part.extent - loop.extent) > tile:
-            return None
-        for one, other in pairs(Uses(part), mine):
-            if not one.meets(other):
-                continue
-            s = one.access.stride(part.number)
-            if s != other.access.stride(loop.number) or s <= 0 or one.outer != other.outer:
-                return None
-            reach_a, reach_b = s * (part.extent - 1), s * (loop.extent - 1)
-            # of iterations i of the part and j of the loop that touch the same bytes, k = i - j
-            most = -((one.low - (other.high - reach_b)) // s) - 1
-            least = (other.low - (one.high - reach_a)) // s + 1
-            if least <= most:
-                needed = max(needed, lag + max(most, 0))
-        needed = max(needed, lag)
-    return needed if needed <= tile // 2 else None
 
 
 def rename(body: list[Node], old: int, new: int) -> None:

@@ -56,11 +56,13 @@ def text(program: Program) -> str:
                 put(part, depth + 1)
         elif isinstance(node, Shared):
             loops[node.number] = f"i{len(loops)}"
-            lines.append(f"{pad}share {loops[node.number]} of {node.count}, of {node.size} each:")
+            share = f"share {loops[node.number]} of {node.count}, of {node.size} each"
+            ranges = ", ".join(map(str, node.ranges)) if isinstance(node.loop, Band) else ""
+            lines.append(f"{pad}{share}{', '[: len(ranges)]}{ranges}:")
             for part in node.body:
                 put(part, depth + 1)
         elif isinstance(node, Band):
-            lines.append(f"{pad}tiles, {node.lags}:")
+            lines.append(f"{pad}tiles of {node.tile}, {node.lags}:")
             for part in node.body:
                 put(part, depth + 1)
         elif isinstance(node, Compute):

@@ -19,11 +19,27 @@ from ..base.dtypes import dtype
 from ..ops.instruction import Instruction
 
 __all__ = [
-    "Access", "Band", "Buffer", "Call", "Compute", "Formula", "Loop", "Node", "Number", "Shared",
-    "accesses", "computes", "loops_of", "new_loop", "new_number",
+    "Access",
+    "Band",
+    "Buffer",
+    "Call",
+    "Compute",
+    "Formula",
+    "Loop",
+    "Node",
+    "Number",
+    "Range",
+    "Shared",
+    "Window",
+    "accesses",
+    "computes",
+    "loops_of",
+    "new_loop",
+    "new_number",
 ]  # fmt: skip
 
-INPUT, ARRAY, OUTPUT, TEMPORARY = "input", "array", "output", "temporary"
+INPUT, ARRAY, OUTPUT, TEMPORARY, WINDOW = "input", "array", "output", "temporary", "window"
+LOW, HIGH = 0, 1
 _numbers = count()
 
 
@@ -38,7 +54,7 @@ class Buffer:
     span : int
         Bytes.
     role : str
-        INPUT, ARRAY, OUTPUT or TEMPORARY.
+        INPUT, ARRAY, OUTPUT or TEMPORARY; WINDOW for a temporary of which a tile is kept.
     number : int
         Among those of its role.
     identity : int
@@ -152,6 +168,26 @@ class Loop:
     in_order: bool = False
 
 
+class Window(NamedTuple):
+    """The part of a temporary that is kept while loops run tile by tile: it moves on with the tiles.
+
+    Attributes
+    ----------
+    buffer : Buffer
+    low : int
+        Byte of the temporary at which the window of the first tile begins.
+    step : int
+        Bytes from one iteration to the next.
+    kept : int
+        Bytes at the end that are at the beginning of the next tile's window.
+    """
+
+    buffer: Buffer
+    low: int
+    step: int
+    kept: int
+
+
 @dataclass(eq=False, slots=True)
 class Band:
     """Loops that run tile by tile: a tile of the first, a tile of the second, and so on.
@@ -161,6 +197,35 @@ class Band:
 
     body: list[Node]
     lags: list[int]
+    #: iterations of a tile
+    tile: int
+    windows: list[Window] = field(default_factory=list)
+
+
+class Range(NamedTuple):
+    """The iterations of a loop that a share runs.
+
+    Attributes
+    ----------
+    first, stop : int
+        Iterations from an edge of the share.
+    first_edge, stop_edge : int
+        LOW or HIGH. At LOW the first share begins with iteration 0, and at HIGH the last one ends with the
+        loop, whatever the number.
+    """
+
+    first: int
+    stop: int
+    first_edge: int = LOW
+    stop_edge: int = HIGH
+
+    def __str__(self) -> str:
+        edges = "low", "high"
+        first, stop = (
+            f"{edges[self.first_edge]}{self.first:+}",
+            f"{edges[self.stop_edge]}{self.stop:+}",
+        )
+        return f"{first} to {stop}"
 
 
 @dataclass(eq=False, slots=True)
@@ -176,9 +241,8 @@ class Shared:
     size : int
         Iterations of a share; the last one has those that are left, too.
     loop : Loop or Band
-    margins : list of (int, int)
-        For each loop, the iterations at the beginning and at the end of a share that it leaves out, but for
-        those of all.
+    ranges : list of Range
+        Of the loops.
     before, after : list of Node
         What a share does before and after its range.
     """
@@ -187,7 +251,7 @@ class Shared:
     count: int
     size: int
     loop: Loop | Band
-    margins: list[tuple[int, int]]
+    ranges: list[Range]
     before: list[Node] = field(default_factory=list)
     after: list[Node] = field(default_factory=list)
 

@@ -19,7 +19,6 @@ import numpy as np
 
 from ..base.dtypes import bool_, dtype, float32, float64
 from .formulas import COPY
-from .fusion import Uses, pairs
 from .loops import (
     TEMPORARY,
     Access,
@@ -39,6 +38,8 @@ from .loops import (
     new_loop,
     new_number,
 )
+from .share_ranges import with_margins, with_slices
+from .tiles import uses_of_buffers, without_windows
 
 __all__ = ["shared"]
 
@@ -64,7 +65,7 @@ _MIDDLE = frozenset(("div", "divide", "true_divide", "reciprocal", "sqrt", "squa
 
 def shared(nodes: list[Node]) -> list[Node]:
     """Cut long loops into shares: those at the top, or those inside of a loop that stays in one."""
-    return _with_shares(nodes, _counts(nodes))
+    return _with_shares(nodes, uses_of_buffers(nodes))
 
 
 def _with_shares(nodes: list[Node], counts: Counter[int]) -> list[Node]:
@@ -72,17 +73,12 @@ def _with_shares(nodes: list[Node], counts: Counter[int]) -> list[Node]:
     for node in nodes:
         parts = None
         if isinstance(node, Loop | Band) and _time([node]) >= LONG:
-            alone = {key for key, n in _counts([node]).items() if counts[key] == n}
+            alone = {key for key, n in uses_of_buffers([node]).items() if counts[key] == n}
             parts = _shares(node, alone)
             if parts is None and isinstance(node, Loop) and _time(node.body) >= LONG:
                 node.body = _with_shares(node.body, counts)
         result += [node] if parts is None else parts
     return result
-
-
-def _counts(nodes: list[Node]) -> Counter[int]:
-    """Numbers of uses of buffers."""
-    return Counter(id(u.access.buffer) for node in nodes for u in accesses(node))
 
 
 # --------------------------------------------------------------------------- time
@@ -200,33 +196,6 @@ def _is_private(uses: Sequence[Use], loop: Loop) -> bool:
     return True
 
 
-def _margins(loops: Sequence[Loop]) -> list[tuple[int, int]] | None:
-    """Iterations at both ends of a share that each loop leaves out: they use what others do in other shares.
-
-    None if there is no such number.
-    """
-    uses = [Uses(loop) for loop in loops]
-    margins: list[tuple[int, int]] = []
-    for j, later in enumerate(loops):
-        ahead = behind = 0
-        for i, earlier in enumerate(loops[:j]):
-            for one, other in pairs(uses[i], uses[j], with_sums=True):
-                s, t = one.access.stride(earlier.number), other.access.stride(later.number)
-                if not one.meets(other) or (s == t == 0 and one.adds and other.adds):
-                    continue
-                if s != t or s <= 0 or one.outer != other.outer:
-                    return None
-                reach_a, reach_b = s * (earlier.extent - 1), s * (later.extent - 1)
-                # of iterations of the earlier and the later loop that touch the same bytes, the difference
-                most = -((one.low - (other.high - reach_b)) // s) - 1
-                least = (other.low - (one.high - reach_a)) // s + 1
-                if least <= most:
-                    ahead = max(ahead, margins[i][0] - least)
-                    behind = max(behind, margins[i][1] + most)
-        margins.append((ahead, behind))
-    return margins
-
-
 # --------------------------------------------------------------------------- shares
 def _shares(node: Loop | Band, alone: set[int]) -> list[Node] | None:
     """The nodes in the place of a loop; None if it stays as it is."""
@@ -235,8 +204,14 @@ def _shares(node: Loop | Band, alone: set[int]) -> list[Node] | None:
         return None
     if any(isinstance(c, Call) for c in computes(node)):
         return None
-    memory, margins = _memory(loops, alone), _margins(loops)
-    if memory is None or margins is None:
+    memory = _memory(loops, alone)
+    if memory is None:
+        return None
+    slices = None
+    if isinstance(node, Band) and node.windows:
+        slices = with_slices(node, loops, {id(u[0].access.buffer) for u in memory.private})
+    ranges = with_margins(loops) if slices is None else slices.ranges
+    if ranges is None:
         return None
     most = min(time / SHARE, MOST)
     added = 0.3 * sum(_reach(u) / 8 for _, u in memory.sums)
@@ -249,14 +224,19 @@ def _shares(node: Loop | Band, alone: set[int]) -> list[Node] | None:
     size = -(-max(extents) // max(int(most), 1))
     if size > 2 * STEP:
         size = -(-size // STEP) * STEP
-    seam = max(max(a, b) for a, b in margins)
+    seam = max(max(abs(r.first), abs(r.stop)) for r in ranges)
     size = max(size, 4 * seam)
     count = -(-max(extents) // size)
     while count > 1 and (count - 1) * size + seam > min(extents):
         count -= 1
     if count < 2:
         return None
-    return _cut(memory, Shared(new_number(), count, size, node, margins))
+    if slices is not None:
+        assert isinstance(node, Band)
+        node.body, node.lags = [*slices.loops], slices.lags
+    elif isinstance(node, Band):
+        without_windows(node)
+    return _cut(memory, Shared(new_number(), count, size, node, ranges))
 
 
 def _low(uses: Sequence[Use]) -> int:
@@ -275,8 +255,10 @@ def _padded(size: int) -> int:
 def _seams(node: Shared, memory: _Memory) -> list[Node]:
     """Loops over the iterations that shares leave out."""
     buffers = [u[0].access.buffer for u in memory.private]
-    parts = zip(loops_of(node.loop), node.margins, strict=True)
-    return [_seam(node, part, *margins, buffers) for part, margins in parts if any(margins)]
+    if isinstance(node.loop, Band) and node.loop.windows:
+        return []
+    parts = zip(loops_of(node.loop), node.ranges, strict=True)
+    return [_seam(node, x, r.first, -r.stop, buffers) for x, r in parts if r.first or r.stop]
 
 
 def _seam(node: Shared, loop: Loop, ahead: int, behind: int, buffers: Sequence[Buffer]) -> Loop:

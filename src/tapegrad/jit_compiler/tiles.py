@@ -1,0 +1,137 @@
+"""Tiles: long loops that follow each other run tile by tile, so that what passes stays in the cache.
+
+`banded` joins them to bands. A temporary that only loops of one band use, and that moves with them, is not
+kept as a whole: there is a `Window` of it, as long as a tile and what later loops look back at.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from .fusion import Uses, differences, is_innermost, pairs
+from .loops import (
+    TEMPORARY,
+    WINDOW,
+    Access,
+    Band,
+    Buffer,
+    Compute,
+    Loop,
+    Node,
+    Window,
+    accesses,
+    computes,
+    loops_of,
+)
+
+__all__ = ["banded", "uses_of_buffers", "without_windows"]
+
+#: iterations of a tile at most, and at least
+TILE, LEAST = 1024, 128
+#: bytes of windows from which on tiles are shorter (with four times as many, the Hessian-vector product of
+#: Rosenbrock's function took 1.4 of the time), and at most, as they are on the stack
+NEAR, LARGEST = 1 << 12, 1 << 16
+
+
+def uses_of_buffers(nodes: Sequence[Node]) -> Counter[int]:
+    """Numbers of uses of buffers."""
+    return Counter(id(u.access.buffer) for node in nodes for u in accesses(node))
+
+
+def banded(nodes: list[Node]) -> list[Node]:
+    """Let long loops that follow each other run tile by tile."""
+    result: list[Node] = []
+    for node in nodes:
+        before = result[-1] if result else None
+        if _is_flat(node) and (isinstance(before, Band) or _is_flat(before)):
+            assert isinstance(node, Loop)
+            band = before if isinstance(before, Band) else Band([before], [0], TILE)  # type: ignore[list-item]
+            lag = _lag(band, node)
+            if lag is not None:
+                band.body.append(node)
+                band.lags.append(lag)
+                result[-1] = band
+                continue
+        result.append(node)
+    bands = [node for node in result if isinstance(node, Band)]
+    uses = uses_of_buffers(result) if bands else Counter()
+    for band in bands:
+        _put_windows(band, {key for key, n in uses_of_buffers([band]).items() if uses[key] == n})
+    return result
+
+
+def _is_flat(node: Node | None) -> bool:
+    return (
+        isinstance(node, Loop)
+        and not node.in_order
+        and node.extent >= 8 * TILE
+        and is_innermost(node)
+    )
+
+
+def _lag(band: Band, loop: Loop) -> int | None:
+    """Number of iterations that a loop has to be behind the first of a band; None if it cannot be in it."""
+    mine, needed = Uses(loop), 0
+    for part, lag in zip(loops_of(band), band.lags, strict=True):
+        if abs(part.extent - loop.extent) > TILE:
+            return None
+        for one, other in pairs(Uses(part), mine):
+            if not one.meets(other):
+                continue
+            difference = differences(part, loop, one, other)
+            if difference is None:
+                return None
+            least, most = difference
+            if least <= most:
+                needed = max(needed, lag + max(most, 0))
+        needed = max(needed, lag)
+    return needed if needed <= TILE // 2 else None
+
+
+# --------------------------------------------------------------------------- windows
+def _put_windows(band: Band, alone: set[int]) -> None:
+    """Keep windows of the temporaries that only a band uses, and make its tiles as short as that asks for."""
+    places: dict[int, list[tuple[Access, Loop, int]]] = {}
+    buffers: dict[int, Buffer] = {}
+    others: set[int] = set()
+    for loop, lag in zip(loops_of(band), band.lags, strict=True):
+        for part in computes(loop):
+            for use in accesses(part):
+                buffer = use.access.buffer
+                if id(buffer) not in alone or buffer.role != TEMPORARY or buffer.identity:
+                    continue
+                buffers[id(buffer)] = buffer
+                places.setdefault(id(buffer), []).append((use.access, loop, lag))
+                if not isinstance(part, Compute):
+                    others.add(id(buffer))
+    windows = [_window(buffers[k], places[k]) for k in buffers if k not in others]
+    band.windows = [w for w in windows if w is not None and w.kept <= w.step * LEAST // 2]
+    while band.tile > LEAST and sum(w.step for w in band.windows) * band.tile > NEAR:
+        band.tile //= 2
+    while sum(w.step * band.tile + w.kept for w in band.windows) > LARGEST:
+        band.windows.pop()
+    for window in band.windows:
+        window.buffer.role = WINDOW
+
+
+def without_windows(band: Band) -> None:
+    """Keep temporaries of a band as a whole."""
+    for window in band.windows:
+        window.buffer.role = TEMPORARY
+    band.windows, band.tile = [], TILE
+
+
+def _window(buffer: Buffer, places: Sequence[tuple[Access, Loop, int]]) -> Window | None:
+    """The window of a temporary; None if it does not move with all loops."""
+    size = buffer.kind.itemsize
+    step = places[0][0].stride(places[0][1].number)
+    if step < size or step % size or step > 4 * size:
+        return None
+    if any(access.strides != ((loop.number, step),) for access, loop, _ in places):
+        return None
+    lows = [access.offset - step * lag for access, _, lag in places]
+    low = min(lows)
+    if any((x - low) % size for x in lows):
+        return None
+    return Window(buffer, low, step, max(max(lows) - low + size - step, 0))
