@@ -40,7 +40,7 @@ class Edges:
         return first, self.place(part.stop_edge, part.stop, loop.extent)
 
     def tiles(self, band: Band) -> tuple[Any, Any]:
-        """Where the tiles of a band begin and end."""
+        """Begin and end of the tiles of a band."""
         parts = list(zip(self.node.ranges, band.lags, strict=True))
         begin = min(r.first + lag for r, lag in parts if r.first_edge == LOW)
         end = max(r.stop + lag for r, lag in parts if r.stop_edge == HIGH)

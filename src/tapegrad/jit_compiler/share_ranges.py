@@ -128,7 +128,7 @@ class _Link(NamedTuple):
 
 
 def _links(loops: Sequence[Loop]) -> list[_Link] | None:
-    """What passes between loops; None if there is anything else."""
+    """Uses of the same bytes; None if loops use them in another way than one behind the other."""
     uses = [Uses(loop) for loop in loops]
     links: list[_Link] = []
     for j, later in enumerate(loops):
