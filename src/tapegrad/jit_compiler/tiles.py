@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from .formulas import COPY
 from .fusion import Uses, differences, is_innermost, pairs
 from .loops import (
     TEMPORARY,
@@ -19,10 +20,12 @@ from .loops import (
     Compute,
     Loop,
     Node,
+    Number,
     Window,
     accesses,
     computes,
     loops_of,
+    new_loop,
 )
 
 __all__ = ["banded", "uses_of_buffers", "without_windows"]
@@ -47,18 +50,25 @@ def banded(nodes: list[Node]) -> list[Node]:
         if _is_flat(node) and (isinstance(before, Band) or _is_flat(before)):
             assert isinstance(node, Loop)
             band = before if isinstance(before, Band) else Band([before], [0], TILE)  # type: ignore[list-item]
-            lag = _lag(band, node)
-            if lag is not None:
-                band.body.append(node)
-                band.lags.append(lag)
+            if _joins(band, node):
                 result[-1] = band
                 continue
         result.append(node)
     bands = [node for node in result if isinstance(node, Band)]
     uses = uses_of_buffers(result) if bands else Counter()
     for band in bands:
+        result = _with_fills(result, band, uses)
         _put_windows(band, {key for key, n in uses_of_buffers([band]).items() if uses[key] == n})
     return result
+
+
+def _joins(band: Band, loop: Loop) -> bool:
+    """Let a loop be the next one of a band, if it can be."""
+    lag = _lag(band, loop)
+    if lag is not None:
+        band.body.append(loop)
+        band.lags.append(lag)
+    return lag is not None
 
 
 def _is_flat(node: Node | None) -> bool:
@@ -90,6 +100,51 @@ def _lag(band: Band, loop: Loop) -> int | None:
 
 
 # --------------------------------------------------------------------------- windows
+def _with_fills(nodes: list[Node], band: Band, uses: Counter[int]) -> list[Node]:
+    """Let a band fill itself the temporaries of which loops before it fill the ends only.
+
+    Those that only the band uses else: so that windows of them will do.
+    """
+    fills: dict[int, list[tuple[Node, Compute]]] = {}
+    for node in nodes[: nodes.index(band)]:
+        part = node.body[0] if isinstance(node, Loop) and len(node.body) == 1 else node
+        if (
+            isinstance(part, Compute)
+            and part.formula == COPY
+            and part.write.buffer.role == TEMPORARY
+            and isinstance(part.reads[0], Number)
+        ):
+            fills.setdefault(id(part.write.buffer), []).append((node, part))
+    inside = uses_of_buffers([band])
+    whole: dict[int, Loop] = {}
+    for key, parts in fills.items():
+        if uses[key] == inside[key] + len(parts) and len({repr(x.reads) for _, x in parts}) == 1:
+            whole[key] = _whole_fill(parts[0][1], [band, *(node for node, _ in parts)])
+    if not whole:
+        return nodes
+    result, left = Band([], [], band.tile), dict(whole)
+    for loop in loops_of(band):
+        here = [left.pop(k) for k in {id(u.access.buffer): 0 for u in accesses(loop)} if k in left]
+        if not all(_joins(result, x) for x in (*here, loop)):
+            return nodes
+    band.body, band.lags = result.body, result.lags
+    for key in whole:
+        uses[key] = inside[key] + 1
+    done = {id(node) for key in whole for node, _ in fills[key]}
+    return [node for node in nodes if id(node) not in done]
+
+
+def _whole_fill(part: Compute, users: Sequence[Node]) -> Loop:
+    """A loop that fills all of a temporary that is used."""
+    buffer, size = part.write.buffer, part.write.buffer.kind.itemsize
+    places = [u for node in users for u in accesses(node) if u.access.buffer is buffer]
+    low, high = min(u.low for u in places), max(u.high for u in places)
+    loop = new_loop((high - low) // size)
+    write = Access(buffer, low, ((loop.number, size),))
+    loop.body.append(Compute(part.formula, part.reads, write, part.result))
+    return loop
+
+
 def _put_windows(band: Band, alone: set[int]) -> None:
     """Keep windows of the temporaries that only a band uses, and make its tiles as short as that asks for."""
     places: dict[int, list[tuple[Access, Loop, int]]] = {}
