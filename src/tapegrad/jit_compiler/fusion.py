@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from .loops import Access, Compute, Loop, Node, Number, Use, accesses, computes, new_loop
 from .rewriting import alone
 
-__all__ = ["Uses", "differences", "fused", "is_innermost", "pairs", "rename"]
+__all__ = ["Uses", "depends", "differences", "fused", "is_innermost", "pairs", "rename"]
 
 #: nodes that are looked back at, and computes in a loop at most
 REACH, LARGEST = 200, 1000

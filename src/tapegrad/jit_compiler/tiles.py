@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from .formulas import COPY
-from .fusion import Uses, differences, is_innermost, pairs
+from .fusion import Uses, depends, differences, is_innermost, pairs
 from .loops import (
     TEMPORARY,
     WINDOW,
@@ -32,6 +32,8 @@ __all__ = ["banded", "uses_of_buffers", "without_windows"]
 
 #: iterations of a tile at most, and at least
 TILE, LEAST = 1024, 128
+#: small nodes that a loop is put in front of, at most
+REACH = 16
 #: bytes of windows from which on tiles are shorter (with four times as many, the Hessian-vector product of
 #: Rosenbrock's function took 1.4 of the time), and at most, as they are on the stack
 NEAR, LARGEST = 1 << 12, 1 << 16
@@ -46,12 +48,14 @@ def banded(nodes: list[Node]) -> list[Node]:
     """Let long loops that follow each other run tile by tile."""
     result: list[Node] = []
     for node in nodes:
-        before = result[-1] if result else None
-        if _is_flat(node) and (isinstance(before, Band) or _is_flat(before)):
+        if _is_flat(node):
             assert isinstance(node, Loop)
-            band = before if isinstance(before, Band) else Band([before], [0], TILE)  # type: ignore[list-item]
-            if _joins(band, node):
-                result[-1] = band
+            place = _place_before(result, node)
+            before = result[place] if place >= 0 else None
+            if isinstance(before, Loop):
+                before = Band([before], [0], TILE)
+            if isinstance(before, Band) and _joins(before, node):
+                result[place] = before
                 continue
         result.append(node)
     bands = [node for node in result if isinstance(node, Band)]
@@ -60,6 +64,24 @@ def banded(nodes: list[Node]) -> list[Node]:
         result = _with_fills(result, band, uses)
         _put_windows(band, {key for key, n in uses_of_buffers([band]).items() if uses[key] == n})
     return result
+
+
+def _place_before(nodes: Sequence[Node], loop: Loop) -> int:
+    """Place of the band or loop that a loop may follow, past small nodes that do not depend on it; or -1."""
+    mine, place = Uses(loop), len(nodes) - 1
+    while place >= 0 and _is_small(nodes[place]):
+        if len(nodes) - place > REACH or depends(Uses(nodes[place]), mine):
+            return -1
+        place -= 1
+    return (
+        place if place >= 0 and (isinstance(nodes[place], Band) or _is_flat(nodes[place])) else -1
+    )
+
+
+def _is_small(node: Node) -> bool:
+    return isinstance(node, Compute) or (
+        isinstance(node, Loop) and is_innermost(node) and node.extent <= TILE
+    )
 
 
 def _joins(band: Band, loop: Loop) -> bool:
