@@ -126,7 +126,7 @@ def _rows_in_steps(x: Any) -> Any:
     return (y * y).sum()
 
 
-BANDS = [_neighbours, *SHIFTED[:3]]
+BANDS = [_neighbours, *SHIFTED[:-1]]
 PROGRAMS = [
     _rows,
     _columns,
@@ -179,7 +179,9 @@ def test_bits_of_tiles(
         compiled = _same_for_all_numbers(program, x)
         texts += _texts(compiled)
         for a, b in zip(compiled(x), program(tg.tensor(x)), strict=True):
-            np.testing.assert_allclose(a, b.detach().numpy(), rtol=1e-11, atol=1e-10)
+            right = b.detach().numpy()
+            scale = max(1.0, np.abs(right).max())
+            np.testing.assert_allclose(a, right, rtol=1e-11, atol=1e-10 * scale)
     assert re.search(r"share.*\n(  temporary.*\n)*  tiles", texts)
 
 

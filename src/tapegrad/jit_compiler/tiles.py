@@ -67,21 +67,32 @@ def banded(nodes: list[Node]) -> list[Node]:
 
 
 def _place_before(nodes: Sequence[Node], loop: Loop) -> int:
-    """Place of the band or loop that a loop may follow, past small nodes that do not depend on it; or -1."""
-    mine, place = Uses(loop), len(nodes) - 1
-    while place >= 0 and _is_small(nodes[place]):
-        if len(nodes) - place > REACH or depends(Uses(nodes[place]), mine):
-            return -1
+    """Place of the band or loop that a loop may follow, past small nodes; or -1.
+
+    These do not depend on it, and use none of the arrays: of an array that is used elsewhere is no window.
+    """
+    place = len(nodes) - 1
+    while place >= 0 and _is_small(nodes[place]) and len(nodes) - place <= REACH:
         place -= 1
-    return (
-        place if place >= 0 and (isinstance(nodes[place], Band) or _is_flat(nodes[place])) else -1
-    )
+    if place < 0 or not (isinstance(nodes[place], Band) or _is_flat(nodes[place])):
+        return -1
+    mine, moving = Uses(loop), _moving(loop) | _moving(nodes[place])
+    for node in nodes[place + 1 :]:
+        used = {id(u.access.buffer) for u in accesses(node)}
+        if depends(Uses(node), mine) or (used & moving and _fill(node) is None):
+            return -1
+    return place
 
 
 def _is_small(node: Node) -> bool:
     return isinstance(node, Compute) or (
         isinstance(node, Loop) and is_innermost(node) and node.extent <= TILE
     )
+
+
+def _moving(node: Node) -> set[int]:
+    """Buffers that are used along loops."""
+    return {id(a.buffer) for c in computes(node) for u in accesses(c) if (a := u.access).strides}
 
 
 def _joins(band: Band, loop: Loop) -> bool:
@@ -129,13 +140,8 @@ def _with_fills(nodes: list[Node], band: Band, uses: Counter[int]) -> list[Node]
     """
     fills: dict[int, list[tuple[Node, Compute]]] = {}
     for node in nodes[: nodes.index(band)]:
-        part = node.body[0] if isinstance(node, Loop) and len(node.body) == 1 else node
-        if (
-            isinstance(part, Compute)
-            and part.formula == COPY
-            and part.write.buffer.role == TEMPORARY
-            and isinstance(part.reads[0], Number)
-        ):
+        part = _fill(node)
+        if part is not None and part.write.buffer.role == TEMPORARY:
             fills.setdefault(id(part.write.buffer), []).append((node, part))
     inside = uses_of_buffers([band])
     whole: dict[int, Loop] = {}
@@ -154,6 +160,14 @@ def _with_fills(nodes: list[Node], band: Band, uses: Counter[int]) -> list[Node]
         uses[key] = inside[key] + 1
     done = {id(node) for key in whole for node, _ in fills[key]}
     return [node for node in nodes if id(node) not in done]
+
+
+def _fill(node: Node) -> Compute | None:
+    """The compute of a node that fills memory with a number; None for another one."""
+    part = node.body[0] if isinstance(node, Loop) and len(node.body) == 1 else node
+    if isinstance(part, Compute) and part.formula == COPY and isinstance(part.reads[0], Number):
+        return part
+    return None
 
 
 def _whole_fill(part: Compute, users: Sequence[Node]) -> Loop:
