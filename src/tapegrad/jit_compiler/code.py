@@ -16,9 +16,9 @@ from llvmlite import ir
 from ..base.dtypes import bool_, dtype
 from ..native import abi as nt
 from ..native.machine_code import compiled
-from .edges import Edges, end_of_tiles
 from .formulas import F32, F64, I1, I8, I64, value_type, write
 from .groups import Layout, grouped, local_temporaries
+from .loop_code import Edges, end_of_tiles, keep_scalar
 from .loops import (
     WINDOW,
     Access,
@@ -303,7 +303,8 @@ class _Function:
         b.store(b.load(source), b.gep(pointer, [index], inbounds=True))
         following = b.add(index, ir.Constant(I64, 1), flags=("nsw", "nuw"))
         index.add_incoming(following, body)
-        b.cbranch(b.icmp_signed("<", following, ir.Constant(I64, count)), body, after)
+        jump = b.cbranch(b.icmp_signed("<", following, ir.Constant(I64, count)), body, after)
+        keep_scalar(jump)
         b.position_at_end(after)
 
     def loop(self, node: Loop, around: tuple[Loop, ...], low: Any = None, high: Any = None) -> None:
@@ -322,7 +323,9 @@ class _Function:
         following = b.add(index, ir.Constant(I64, 1), flags=("nsw", "nuw"))
         stop = ir.Constant(I64, node.extent) if high is None else high
         index.add_incoming(following, b.block)
-        b.cbranch(b.icmp_signed("<", following, stop), body, after)
+        jump = b.cbranch(b.icmp_signed("<", following, stop), body, after)
+        if node.is_short:
+            keep_scalar(jump)
         b.position_at_end(after)
 
     def compute(self, node: Compute, around: tuple[Loop, ...]) -> None:

@@ -50,7 +50,7 @@ def text(program: Program) -> str:
         pad = "  " * depth
         if isinstance(node, Loop):
             loops[node.number] = f"i{len(loops)}"
-            order = " in order" if node.in_order else ""
+            order = " in order" if node.in_order else " short" if node.is_short else ""
             lines.append(f"{pad}for {loops[node.number]} in {node.extent}{order}:")
             for part in node.body:
                 put(part, depth + 1)

@@ -198,4 +198,5 @@ def _loop_of(part: Sequence[Compute], loop: Loop) -> Loop:
     """A loop over a slice of another one."""
     result = new_loop(loop.extent, [Compute(c.formula, c.reads, c.write, c.result) for c in part])
     rename(result.body, loop.number, result.number)
+    result.is_short = True
     return result

@@ -1,10 +1,12 @@
 """Loops in shares, which several threads take.
 
 `shared` cuts a long loop at the top of a program into shares, if no iteration uses what another one has
-done: then any thread may do any share, at any time. Two things are made so:
+done: then any thread may do any share, at any time. Two things see to that:
 
 - a sum over the iterations is kept a share each, and these are added up in their order, by a loop behind;
 - memory that each iteration writes before it reads it is there for each share.
+
+Of loops that run tile by tile, each has a range of its own in a share (share_ranges.py).
 
 How many shares there are depends on the loop alone. So do results: threads differ in who takes which.
 """

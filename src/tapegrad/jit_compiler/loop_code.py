@@ -1,4 +1,4 @@
-"""Edges: where shares of loops, and loops that run tile by tile, begin and end, as LLVM code."""
+"""LLVM code around loops: where shares and tiles begin and end; loops of few iterations."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from llvmlite import ir
 from .formulas import I64
 from .loops import HIGH, LOW, Band, Loop, Range, Shared, loops_of
 
-__all__ = ["Edges", "end_of_tiles"]
+__all__ = ["Edges", "end_of_tiles", "keep_scalar"]
 
 
 def end_of_tiles(band: Band) -> int:
@@ -45,3 +45,13 @@ class Edges:
         begin = min(r.first + lag for r, lag in parts if r.first_edge == LOW)
         end = max(r.stop + lag for r, lag in parts if r.stop_edge == HIGH)
         return self.place(LOW, begin, 0), self.place(HIGH, end, end_of_tiles(band))
+
+
+def keep_scalar(jump: Any) -> None:
+    """Let LLVM not vectorise the loop that a jump goes back in: of few iterations, that takes time only."""
+    module = jump.parent.parent.parent
+    name = ir.MetaDataString(module, "llvm.loop.vectorize.enable")
+    no = module.add_metadata([name, ir.Constant(ir.IntType(1), 0)])
+    node = ir.MDValue(module, [no], str(len(module.metadata)))
+    node.operands = node, no  # which refers to itself, so that it is no other loop's
+    jump.set_metadata("llvm.loop", node)
