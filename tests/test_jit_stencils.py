@@ -113,7 +113,7 @@ def _set_sizes(rng: random.Random, monkeypatch: pytest.MonkeyPatch, *, shares: b
         monkeypatch.setattr(tiles, name, rng.choice(values))
     for name, values in {
         "LONG": (0 if shares else 1e18,), "SHARE": (1e-3,), "PART": (1e9,), "STEP": (2, 8),
-        "MOST": (2, 3, 7, 256),
+        "MOST": (2, 3, 7, 256), "SLICE": (1, 2, 4, 16),
     }.items():  # fmt: skip
         monkeypatch.setattr(sharing, name, rng.choice(values))
 

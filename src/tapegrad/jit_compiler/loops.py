@@ -166,7 +166,7 @@ class Loop:
     body: list[Node] = field(default_factory=list)
     #: True if iterations use what earlier ones have left, so that they stay in order
     in_order: bool = False
-    #: True if some tens of iterations run at once at most, for which short code is best
+    #: True if few iterations run at once, for which short code is best
     is_short: bool = False
 
 

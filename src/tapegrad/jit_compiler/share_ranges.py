@@ -20,6 +20,9 @@ from .loops import HIGH, LOW, WINDOW, Access, Band, Compute, Loop, Range, Use, c
 
 __all__ = ["Slices", "with_margins", "with_slices"]
 
+#: iterations that are not worth code for vectors
+SHORT = 16
+
 
 def with_margins(loops: Sequence[Loop]) -> list[Range] | None:
     """Ranges without iterations that use what other shares do; None if there are none."""
@@ -110,10 +113,10 @@ def with_slices(band: Band, loops: Sequence[Loop], private: Collection[int]) -> 
             return None
         low, high = (edge, edge) if has_more[k] else (first, stop)
         if first < low:
-            put(_loop_of(slices[k], loop), lag, Range(first, low, LOW, LOW))
+            put(_loop_of(slices[k], loop, low - first), lag, Range(first, low, LOW, LOW))
         put(loop, lag, Range(low, high))
         if stop > high:
-            put(_loop_of(slices[k], loop), lag, Range(high, stop, HIGH, HIGH))
+            put(_loop_of(slices[k], loop, stop - high), lag, Range(high, stop, HIGH, HIGH))
     return result
 
 
@@ -194,9 +197,9 @@ def _is_free(part: Sequence[Compute], written: Collection[int]) -> bool:
     return all(x.role == WINDOW or id(x) not in written for x in reads)
 
 
-def _loop_of(part: Sequence[Compute], loop: Loop) -> Loop:
-    """A loop over a slice of another one."""
+def _loop_of(part: Sequence[Compute], loop: Loop, iterations: int) -> Loop:
+    """A loop over a slice of another one, of which a share runs some iterations."""
     result = new_loop(loop.extent, [Compute(c.formula, c.reads, c.write, c.result) for c in part])
     rename(result.body, loop.number, result.number)
-    result.is_short = True
+    result.is_short = iterations <= SHORT
     return result

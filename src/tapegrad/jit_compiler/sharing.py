@@ -50,6 +50,8 @@ __all__ = ["shared"]
 LONG, SHARE = 100_000, 8_000
 #: shares at most, and iterations of an innermost loop that a share is a multiple of
 MOST, STEP = 256, 64
+#: iterations of a share for each of those that it leaves out at an end, or computes as well
+MARGIN, SLICE = 4, 16
 #: part of a loop's time that adding up sums may take
 PART = 0.1
 #: bytes of memory for all shares that is not much, and at most
@@ -227,7 +229,7 @@ def _shares(node: Loop | Band, alone: set[int]) -> list[Node] | None:
     if size > 2 * STEP:
         size = -(-size // STEP) * STEP
     seam = max(max(abs(r.first), abs(r.stop)) for r in ranges)
-    size = max(size, 4 * seam)
+    size = max(size, (MARGIN if slices is None else SLICE) * seam)
     count = -(-max(extents) // size)
     while count > 1 and (count - 1) * size + seam > min(extents):
         count -= 1
