@@ -9,7 +9,8 @@ One pass over the statements, in order:
 - what has numbers for operands only is a number;
 - what no result needs is left out.
 
-Statements that read memory which is written in place are merged where nothing was written between the two.
+Of statements that read memory which is written in place calls alone are merged, where nothing was written
+between the two.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ class _Simplifying:
         #: reference of the old tape -> of the new one
         self.at: list[int] = []
         self.known: dict[Any, int] = {}
+        #: for each new statement the first one that has the same value
+        self.equal: list[int] = []
         #: for each new statement the root of its memory: a statement, or a leaf
         self.roots: list[int] = []
         self.written = _written(tape)
@@ -84,6 +87,7 @@ class _Simplifying:
     def _append(self, k: int, step: Step, root: int) -> int:
         self.steps.append(step)
         self.roots.append(root)
+        self.equal.append(len(self.equal))
         if self.tape.lines:
             self.lines.append(self.tape.lines[k])
         return len(self.steps) - 1
@@ -121,12 +125,17 @@ class _Simplifying:
         same_either_way = (
             entry.name in _COMMUTATIVE and instruction.layouts[0] is instruction.layouts[1]
         )
-        operands_key = tuple(sorted(operands)) if same_either_way else operands
+        equal = tuple([self.equal[r] if r >= 0 else r for r in operands])
+        operands_key = tuple(sorted(equal)) if same_either_way else equal
         key: Any = (step.number, operands_key, step.offset, self.final or step.mode)
         if kind == nt.COMPUTE:
             key += tuple([self.writes.get(self._root(r), 0) for r in operands_key])
-        if mergeable and key in self.known:
-            return self.known[key]
+        known = self.known.get(key) if mergeable else None
+        if known is not None:
+            # Others stay: where rounds of a loop read what they write, each does so in the same way.
+            steady = not (is_written or reads_written) and equal == operands
+            if steady or entry.has_code:
+                return known
         new = step._replace(references=operands)
         root = len(self.steps) if kind == nt.COMPUTE else self._root(operands[0])
         place = self._append(k, new, root)
@@ -134,7 +143,9 @@ class _Simplifying:
             self.writes[root] = self.writes.get(root, 0) + 1
         if is_written:
             self.unsteady.add(place)
-        if mergeable:
+        if known is not None:
+            self.equal[place] = known
+        elif mergeable:
             self.known[key] = place
         return place
 
