@@ -26,22 +26,14 @@ SHORT = 16
 
 def with_margins(loops: Sequence[Loop]) -> list[Range] | None:
     """Ranges without iterations that use what other shares do; None if there are none."""
-    uses = [Uses(loop) for loop in loops]
-    margins: list[tuple[int, int]] = []
-    for j, later in enumerate(loops):
-        ahead = behind = 0
-        for i, earlier in enumerate(loops[:j]):
-            for one, other in pairs(uses[i], uses[j], with_sums=True):
-                if _are_apart(one, other, earlier, later):
-                    continue
-                difference = differences(earlier, later, one, other)
-                if difference is None:
-                    return None
-                least, most = difference
-                if least <= most:
-                    ahead = max(ahead, margins[i][0] - least)
-                    behind = max(behind, margins[i][1] + most)
-        margins.append((ahead, behind))
+    links = _links(loops)
+    if links is None:
+        return None
+    margins = [(0, 0)] * len(loops)
+    for link in links:  # those of each loop come before those of loops behind it
+        (ahead, behind), before = margins[link.later], margins[link.earlier]
+        ahead, behind = max(ahead, before[0] - link.least), max(behind, before[1] + link.most)
+        margins[link.later] = ahead, behind
     return [Range(ahead, -behind) for ahead, behind in margins]
 
 
@@ -84,6 +76,7 @@ def with_slices(band: Band, loops: Sequence[Loop], private: Collection[int]) -> 
     shifts = None if links is None else _shifts(band.lags, [x for x in links if not x.in_window])
     if links is None or shifts is None:
         return None
+    links = [x for x in links if x.writes]  # others of windows are no need for more
     slices = [_slice(loop, private) for loop in loops]
     has_more = [len(part) < len(loop.body) for part, loop in zip(slices, loops, strict=True)]
     #: iterations, from the edges: those that write something beside windows, and what these need
@@ -127,6 +120,8 @@ class _Link(NamedTuple):
     later: int
     least: int
     most: int
+    #: whether the earlier one writes
+    writes: bool
     in_window: bool
 
 
@@ -143,9 +138,9 @@ def _links(loops: Sequence[Loop]) -> list[_Link] | None:
                 if difference is None:
                     return None
                 least, most = difference
-                in_window = one.access.buffer.role == WINDOW
-                if least <= most and (one.writes or not in_window):
-                    links.append(_Link(i, j, least, most, in_window))
+                if least <= most:
+                    in_window = one.access.buffer.role == WINDOW
+                    links.append(_Link(i, j, least, most, one.writes, in_window))
     return links
 
 
@@ -161,7 +156,7 @@ def _shifts(lags: Sequence[int], links: Sequence[_Link]) -> list[int] | None:
         shifts[root], reached = lag, [root]
         for place in reached:
             mine = shifts[place] or 0
-            for i, j, least, most, _ in links:
+            for i, j, least, most, *_ in links:
                 if place not in (i, j):
                     continue
                 other, shift = (j, mine + least) if place == i else (i, mine - least)

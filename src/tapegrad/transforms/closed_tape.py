@@ -191,7 +191,7 @@ class ClosedTape:
         if self.segment.kept and not tape.abstract:
             kept = [tape.count - len(self) + k for k in self.segment.kept]
             kept = [record.new_tensor(tape, k, tape.instruction_of(k).out) for k in kept]
-            tape.calls_python = bool(kept)
+            tape.calls_python = True
             tape.evaluate()  # what checks the recording is not put off
         return results
 
