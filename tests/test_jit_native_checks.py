@@ -1,4 +1,4 @@
-"""What a function uses is compared by native code: ordinary surroundings do not make calls slow."""
+"""Comparison by native code of all that a function uses: ordinary surroundings do not make calls slow."""
 
 from __future__ import annotations
 

@@ -11,17 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from njit_functions import power, refuses
 
 import tapegrad as tg
 from tapegrad.tape.pytree import leaves
-
-
-@tg.njit
-def power(x, n):  # type: ignore[no-untyped-def]
-    y = 1.0
-    for _ in range(n):
-        y = y * x
-    return y
 
 
 @tg.njit
@@ -31,13 +24,6 @@ def running(x, w):  # type: ignore[no-untyped-def]
         total = total + x[i] * w[i]
         out[i] = np.sin(total) * x[i]
     return total, out
-
-
-@tg.njit
-def refuses(x):  # type: ignore[no-untyped-def]
-    if x[0] > 1:
-        raise ValueError("too large")
-    return x * 2
 
 
 @tg.njit

@@ -154,7 +154,7 @@ def test_stencils(monkeypatch: pytest.MonkeyPatch, kind: str, part: int) -> None
 
 
 def test_windows_in_shares(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a share needs beyond its ends is computed by itself, and nothing behind the shares."""
+    """A share computes itself all that it needs beyond its ends; nothing is computed behind."""
     _set_sizes(random.Random(0), monkeypatch, shares=True)
 
     def loss(x: Any) -> Any:

@@ -7,27 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from njit_functions import power, refuses
 
 import tapegrad as tg
 from tapegrad.tape.pytree import leaves
 from tapegrad.tape.tape import TAPES
 
 X = np.array([0.3, -0.4, 0.7])
-
-
-@tg.njit
-def power(x, n):  # type: ignore[no-untyped-def]
-    y = 1.0
-    for _ in range(n):
-        y = y * x
-    return y
-
-
-@tg.njit
-def refuses(x):  # type: ignore[no-untyped-def]
-    if x[0] > 1:
-        raise ValueError("too large")
-    return x * 2
 
 
 def test_what_runs_in_the_middle_of_a_sweep() -> None:
