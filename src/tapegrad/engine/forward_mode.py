@@ -93,12 +93,12 @@ class _Pushing(Pass):
     def run(self, first: int, tangents: dict[int, int]) -> np.ndarray:
         """Slots of the tangents of all statements from `first` on; 0 where there are none."""
         request = self.request
-        slots = np.zeros(self.tape.count, np.int32)
+        slots, written = np.zeros(self.tape.count, np.int32), self.buffer
         for slot, tangent in tangents.items():
             slots[slot] = self.with_layout(tangent, slot)
-        address = address_of(slots)
+        places = address_of(slots), address_of(written)
         k = first
-        while (k := sweep.push(self.tape.pointer, request.pointer, address, k)) >= 0:
+        while (k := sweep.push(self.tape.pointer, request.pointer, *places, k)) >= 0:
             self.tape.make_room(64, 256, collect=False)
             self.push(k, slots)
             k += 1
@@ -146,6 +146,9 @@ class _Pushing(Pass):
             tangent = int(slots[tape.args_of(k)[0]])
             slots[k] = tape.append_view(instruction, tangent, tape.view_offset(k))
             return
+        if instruction.op.kind in (nt.WRITE, nt.ACCUMULATE):
+            self.write(k, slots)
+            return
         if rules is None:
             raise _Unsupported
         total = 0
@@ -153,9 +156,43 @@ class _Pushing(Pass):
             tangent = int(slots[slot])
             if i in rules and tangent:
                 part = self.append_rule(rules[i], k, tangent)
+                if self.buffer[tape.root[slot]] and tape.base[part] == tape.base[tangent]:
+                    part = self.op("clone", part)  # the buffer may be written again
                 total = self.op("add", total, part) if total else part
         if total:
             slots[k] = self.with_layout(total, k)
+
+    def write(self, k: int, slots: np.ndarray) -> None:
+        """Append the tangent of a write into a recorded pass's buffer: the same write, of tangents."""
+        tape, root = self.tape, int(self.tape.root[k])
+        instruction = tape.instruction_of(k)
+        target, source = tape.args_of(k)
+        is_write = instruction.op.kind == nt.WRITE
+        if slots[source] or (is_write and slots[root]):
+            if int(tape.base[root]) in tape.writes:
+                raise _Unsupported  # by the user: what was there before may be wanted
+            if not self.buffer[root]:
+                self.own(root, k, slots)
+            if not slots[target]:
+                raise _Unsupported  # a part without tangents
+            along = int(slots[source])
+            if along:
+                tape.append(instruction, (int(slots[target]), along))
+            else:
+                self.tape_write(int(slots[target]), tape.constant(0, instruction.out.dtype))
+        slots[k] = slots[target]
+
+    def own(self, root: int, k: int, slots: np.ndarray) -> None:
+        """See that the tangent of a root that statement `k` writes to may be written in place."""
+        whole, tangent = self.layout(root), int(slots[root])
+        if not whole.is_contiguous:
+            raise _Unsupported
+        buffer = self.op("clone", tangent) if tangent else self.zeros(whole)
+        slots[root] = buffer
+        self.buffer[root] = 1
+        for v in (root + 1 + np.flatnonzero(self.tape.root[root + 1 : k] == root)).tolist():
+            layout = self.layout(v)
+            slots[v] = self.view(buffer, layout.shape, layout.strides, self.offset(v, root))
 
 
 def push(

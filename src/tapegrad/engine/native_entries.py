@@ -7,7 +7,18 @@ from __future__ import annotations
 
 from ..native.builtin_calls import native_call
 
-__all__ = ["find", "gradient", "largest", "push", "record", "release", "replay", "run", "seed"]
+__all__ = [
+    "find",
+    "gradient",
+    "largest",
+    "push",
+    "record",
+    "refers_below",
+    "release",
+    "replay",
+    "run",
+    "seed",
+]
 
 find = native_call("find_entry")
 run = native_call("run_pass")
@@ -17,4 +28,5 @@ largest = native_call("largest_entry")
 gradient = native_call("gradient_entry")
 replay = native_call("replay")
 push = native_call("push")
+refers_below = native_call("refers_below")
 release = native_call("release_entry")

@@ -61,7 +61,7 @@ def jacrev(
             blocks = rows(outputs, run.inputs, create_graph=level.outside(outputs))
             return _nested_blocks(run, blocks, spec, has_aux)
 
-    return cast(Callable[Parameters, Any], wrapper)  # but for keywords
+    return cast("Callable[Parameters, Any]", wrapper)  # but for keywords
 
 
 def jacfwd(
@@ -111,7 +111,7 @@ def jacfwd(
             blocks = columns(outputs, run.inputs, create_graph=level.outside(outputs))
             return _nested_blocks(run, blocks, spec, has_aux)
 
-    return cast(Callable[Parameters, Any], wrapper)  # but for keywords
+    return cast("Callable[Parameters, Any]", wrapper)  # but for keywords
 
 
 def _one_by_one(
@@ -199,7 +199,7 @@ def hessian(func: Callable[Parameters, Any], argnums: Argnums = 0) -> Callable[P
     def wrapper(*args: Any) -> Any:
         return second_derivatives(func, args, argnums)
 
-    return cast(Callable[Parameters, Any], wrapper)  # but for keywords
+    return cast("Callable[Parameters, Any]", wrapper)  # but for keywords
 
 
 def second_derivatives(func: Callable[..., Any], args: Sequence[Any], argnums: Argnums) -> Any:

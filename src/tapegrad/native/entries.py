@@ -90,6 +90,7 @@ ENTRIES: dict[str, dict[str, Entry]] = {
     },
     "native.runtime.reverse_marking": {
         "largest_entry": Entry("iii", call=HELD),
+        "refers_below": Entry("ii", call=HELD),
     },
     "native.runtime.reverse_pass": {
         "find_entry": Entry(12 * "i", call=HELD, address=2),
@@ -107,7 +108,7 @@ ENTRIES: dict[str, dict[str, Entry]] = {
         "replay": Entry("iiiiii", call=HELD),
     },
     "native.runtime.tangent_recording": {
-        "push": Entry("iiii", call=HELD),
+        "push": Entry("iiiii", call=HELD),
     },
     "scalar_tape.native_recorder": {
         "open_recorder": Entry("iiiiii", call=HELD),
@@ -133,6 +134,7 @@ ENTRIES: dict[str, dict[str, Entry]] = {
         "drop_entry": Entry("iiiii", call=HELD),
         "used_entry": Entry("ii", call=HELD),
         "compact_entry": Entry("iiiiii", call=HELD),
+        "move_entry": Entry("iiii", call=HELD),
         "grow_entry": Entry("iiii", call=HELD),
         "grow_handles_entry": Entry("iii", call=HELD),
         "destroy_entry": Entry("i", call=HELD),

@@ -22,6 +22,7 @@ from ..native import abi as nt
 from ..native.builtin_calls import native_call
 from ..ops.instruction import INSTRUCTIONS, Instruction
 from .books import Books, commit
+from .memory_views import address_of
 
 __all__ = ["Arrays"]
 
@@ -54,14 +55,14 @@ class Arrays(Books):
             "base": np.zeros(capacity, np.int32),
             "flags": np.zeros(capacity, np.uint8),
         }
-        pointers = np.array([a.ctypes.data for a in arrays.values()], np.int64)
-        commit(self, arrays, _grow, self.pointer, pointers.ctypes.data, capacity, arg_capacity)
+        pointers = np.array([*map(address_of, arrays.values())], np.int64)
+        commit(self, arrays, _grow, self.pointer, address_of(pointers), capacity, arg_capacity)
 
     def _grow_handles(self, capacity: int) -> None:
         table = np.zeros(capacity, np.int32)
         commit(
             self, {"_handles": table}, _grow_handles,
-            self.pointer, table.ctypes.data, capacity,
+            self.pointer, address_of(table), capacity,
         )  # fmt: skip
 
     # ------------------------------------------------------------------ sizes

@@ -96,7 +96,9 @@ def tree_map(function: Callable[[Any], Any], tree: Any) -> Any:
 
 def broadcast(prefix: Any, tree: Any) -> list[Any] | None:
     """Return a leaf of `prefix` for each leaf of `tree`, or None if `prefix` is not a prefix of it."""
-    flatten(tree)  # registers the dataclasses that it meets
+    count = len(flatten(tree)[0])  # which registers the dataclasses that it meets
+    if prefix is None or isinstance(prefix, int):
+        return [prefix] * count
     try:
         values: list[Any] = _optree().broadcast_prefix(
             prefix, tree, none_is_leaf=True, namespace=NAMESPACE

@@ -116,7 +116,7 @@ class Tape(Values):
     def _use_constants(self, constants: Constants) -> None:
         """Let native recording find Python scalars there."""
         self.constants = constants
-        self.state[nt.S_CONSTANTS] = constants.table.ctypes.data
+        self.state[nt.S_CONSTANTS] = address_of(constants.table)
         self.state[nt.S_CONSTANTS_MASK] = len(constants.table) - 1
 
     @property

@@ -15,11 +15,12 @@ from ..native.builtin_calls import native_call
 from ..ops.layout import Layout
 from . import failures
 from .arrays import Arrays
-from .memory_views import array_at, bytes_at, free_with
+from .memory_views import address_of, array_at, bytes_at, free_with
 
 __all__ = ["Values"]
 
 _forward = native_call("forward")  # without the GIL
+_move = native_call("move_entry")
 
 #: types by which ctypes reads a number of each dtype
 _NUMBERS: dict[str, Any] = {
@@ -179,17 +180,12 @@ class Values(Arrays):
         self.check_value(slot)
         base = int(self.base[slot])
         if not self.flags[base] & nt.EXTERNAL:
-            instruction = self.instruction_of(base)
-            span = instruction.out.span
-            old = int(self.address[base])
+            span, old = self.instruction_of(base).out.span, int(self.address[base])
             if span > nt.SMALL:  # a separate buffer, which changes hands
                 block = bytes_at(old, span)
             else:
                 block = np.empty(max(span, 1), np.uint8)
-                ctypes.memmove(block.ctypes.data, old, span)
-                n = self.count
-                aliases = (self.base[:n] == base) & (self.address[:n] != 0)
-                self.address[:n][aliases] += block.ctypes.data - old
+                _move(self.pointer, base, address_of(block), span)
             self.owned[base] = block
             self.flags[base] |= nt.EXTERNAL
             if span > nt.SMALL:  # last, so that an interrupt before costs memory and nothing else

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..base import torch_messages as messages
+from ..engine import native_entries as sweep
 from ..engine.reverse_pass import Request
 from ..native.exchange import Change, Exchange
 from ..native.handle_type import AnyTensor, TensorHandle
@@ -121,12 +122,22 @@ def reaches_others(tape: Tape, roots: Sequence[int], leaves: set[Storage | None]
 
     A leaf of a trace may stand for a slot of the tape around it: then that is asked of.
     """
-    others = [slot for slot, s in tape.leaves.copy().items() if s not in leaves]
-    slots = _reached(tape, roots, others) if others else []
+    own: list[int] = []
+    others: list[int] = []
+    for slot, storage in tape.leaves.copy().items():
+        (own if storage in leaves else others).append(slot)
+    if not others or (own and _stand_apart(tape, min(own), roots, others)):
+        return False
+    slots = _reached(tape, roots, others)
     if isinstance(tape, Trace):
         outer = [tape.stands_for(slot) for slot in slots]
         return any(slot is None or reaches_others(tape.outer, [slot], leaves) for slot in outer)
     return bool(slots)
+
+
+def _stand_apart(tape: Tape, first: int, roots: Sequence[int], others: list[int]) -> bool:
+    """Return True if nothing from slot `first` on refers to what is below, where the `others` are."""
+    return max(others) < first <= min(roots) and not sweep.refers_below(tape.pointer, first)
 
 
 def _reached(tape: Tape, roots: Sequence[int], leaves: list[int]) -> list[int]:

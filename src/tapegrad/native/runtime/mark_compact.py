@@ -299,6 +299,18 @@ def grow_entry(state, pointers, capacity, arg_capacity):  # type: ignore[no-unty
     return 0
 
 
+def move_entry(state, base, block, span):  # type: ignore[no-untyped-def]
+    """Copy the value of `base` to a block; what lies in it (and came later) lies there from now on."""
+    s = p64(state)
+    bases, address = p32(s[nt.S_BASE]), p64(s[nt.S_ADDRESS])
+    moved = block - address[base]
+    it.memcpy(block, address[base], span)
+    for k in range(base, s[nt.S_COUNT]):
+        if bases[k] == base and address[k] != 0:
+            address[k] += moved
+    return 0
+
+
 def grow_handles_entry(state, table, capacity):  # type: ignore[no-untyped-def]
     """Move the handle table to a larger one and put the new ids on the free list."""
     s = p64(state)

@@ -197,3 +197,17 @@ def largest_entry(state, low, high):  # type: ignore[no-untyped-def]
     for k in range(low, high):
         largest = max(largest, p64(itab + 8 * nt.I_WIDTH * instructions[k])[nt.I_BYTES])
     return largest
+
+
+def refers_below(state, first):  # type: ignore[no-untyped-def]
+    """1 if a statement from `first` on has an active operand below it."""
+    s = p64(state)
+    itab, instructions = p64(globals_address())[nt.G_ITAB], p32(s[nt.S_INSTRUCTION])
+    arg_start, args = p32(s[nt.S_ARG_START]), p32(s[nt.S_ARG])
+    flags, root = p8(s[nt.S_FLAGS]), p32(s[nt.S_ROOT])
+    for k in range(first, s[nt.S_COUNT]):
+        for i in range(p64(itab + 8 * nt.I_WIDTH * instructions[k])[nt.I_NARGS]):
+            slot = args[arg_start[k] + i]
+            if slot < first and flags[root[slot]] & nt.ACTIVE:
+                return 1
+    return 0
