@@ -172,7 +172,7 @@ class _Pushing(Pass):
             if int(tape.base[root]) in tape.writes:
                 raise _Unsupported  # by the user: what was there before may be wanted
             if not self.buffer[root]:
-                self.own(root, k, slots)
+                self.put_buffer(root, k, slots)
             if not slots[target]:
                 raise _Unsupported  # a part without tangents
             along = int(slots[source])
@@ -182,7 +182,7 @@ class _Pushing(Pass):
                 self.tape_write(int(slots[target]), tape.constant(0, instruction.out.dtype))
         slots[k] = slots[target]
 
-    def own(self, root: int, k: int, slots: np.ndarray) -> None:
+    def put_buffer(self, root: int, k: int, slots: np.ndarray) -> None:
         """See that the tangent of a root that statement `k` writes to may be written in place."""
         whole, tangent = self.layout(root), int(slots[root])
         if not whole.is_contiguous:

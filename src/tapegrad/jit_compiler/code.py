@@ -18,7 +18,7 @@ from ..native import abi as nt
 from ..native.machine_code import compiled
 from .formulas import F32, F64, I1, I8, I64, value_type, write
 from .groups import Layout, grouped, local_temporaries
-from .loop_code import Edges, end_of_tiles, keep_scalar
+from .loop_code import Edges, alias_scopes, end_of_tiles, keep_scalar, of_unit_matrix
 from .loops import (
     WINDOW,
     Access,
@@ -69,7 +69,11 @@ class _Function:
         self.function.linkage = "internal"
         self.function.attributes.add("nounwind")
         self.function.attributes.add("noinline")
-        if not any(_leaves(node) for node in nodes):
+        #: what loads and stores of a buffer say of others, where calls use the same memory in between
+        self.scopes: dict[int, Any] = {}
+        if any(_leaves(node) for node in nodes):
+            self.scopes = alias_scopes(module, name, self.buffers)
+        else:
             for argument in self.function.args[: len(self.buffers)]:
                 argument.add_attribute("noalias")
         self.pointers = {id(b): a for b, a in zip(self.buffers, self.function.args, strict=False)}
@@ -134,45 +138,11 @@ class _Function:
         if id(operand.buffer) in self.local:
             return b.load(self.variable(operand))
         if operand.buffer.identity:
-            return self.of_identity(operand)
+            return of_unit_matrix(b, operand, self.indices, self.extents)
         memory = I8 if kind is bool_ else value_type(kind)
         value = b.load(b.bitcast(self.address(operand), memory.as_pointer()), align=kind.itemsize)
+        self.apart(value, operand.buffer)
         return b.trunc(value, I1) if kind is bool_ else value
-
-    def of_identity(self, operand: Access) -> Any:
-        """An element of a unit matrix: whether its row is its column."""
-        b, kind = self.builder, operand.buffer.kind
-        size = kind.itemsize
-        width = operand.buffer.identity * size
-        one, zero = (ir.Constant(value_type(kind), x) for x in (1.0, 0.0))
-        reach = operand.offset % width + sum(
-            s % width * (self.extents[n] - 1) for n, s in operand.strides
-        )
-        if reach >= width or any(
-            s < 0 for _, s in operand.strides
-        ):  # columns go on in the next row
-            place: Any = ir.Constant(I64, operand.offset // size)
-            for number, stride in operand.strides:
-                moved = b.mul(
-                    self.indices[number], ir.Constant(I64, stride // size), flags=("nsw",)
-                )
-                place = b.add(place, moved, flags=("nsw",))
-            rest = b.urem(place, ir.Constant(I64, operand.buffer.identity + 1))
-            return b.select(b.icmp_signed("==", rest, ir.Constant(I64, 0)), one, zero)
-        row, column = (
-            ir.Constant(I64, x) for x in (operand.offset // width, operand.offset % width // size)
-        )
-        for number, stride in operand.strides:
-            index = self.indices[number]
-            for part, step in (("row", stride // width), ("column", stride % width // size)):
-                if not step:
-                    continue
-                moved = b.mul(index, ir.Constant(I64, step), flags=("nsw",)) if step != 1 else index
-                if part == "row":
-                    row = b.add(row, moved, flags=("nsw",))
-                else:
-                    column = b.add(column, moved, flags=("nsw",))
-        return b.select(b.icmp_signed("==", row, column), one, zero)
 
     def store(self, value: Any, access: Access, kind: dtype) -> None:
         """Write a value to a place."""
@@ -182,9 +152,13 @@ class _Function:
             return
         if kind is bool_:
             value = b.zext(value, I8)
-        b.store(
-            value, b.bitcast(self.address(access), value.type.as_pointer()), align=kind.itemsize
-        )
+        place = b.bitcast(self.address(access), value.type.as_pointer())
+        self.apart(b.store(value, place, align=kind.itemsize), access.buffer)
+
+    def apart(self, instruction: Any, buffer: Buffer) -> None:
+        """Let LLVM know that a load, or a store, is of no other buffer's memory."""
+        for name, scopes in self.scopes.get(id(buffer), {}).items():
+            instruction.set_metadata(name, scopes)
 
     # ------------------------------------------------------------------ nodes
     def node(self, node: Node, around: tuple[Loop, ...]) -> None:

@@ -26,13 +26,13 @@ from ..transforms.simplify import simplified as simplified_tape
 from .code import OUTSIDE, object_code
 from .contraction import contracted, merged, parted
 from .formulas import may_leave
-from .fusion import fused
 from .groups import TABLE_HEAD
 from .loop_program import Program, text
 from .loops import Compute, computes
 from .lowering import lowered
 from .ordering import distributed, with_sums
 from .plan import planned
+from .product_tiles import with_product_tiles
 from .rewriting import pruned, simplified, with_products
 from .sharing import shared
 from .tiles import banded
@@ -61,7 +61,7 @@ def optimised(tape: ClosedTape) -> Program:
     nodes = distributed(program.nodes)
     for _ in range(3):  # what a copy of a number is computed with may be one itself
         nodes = simplified(nodes, program.outputs)
-    nodes = fused(parted(pruned(nodes)))
+    nodes = with_product_tiles(parted(pruned(nodes)))
     program.nodes = shared(banded(merged(contracted(nodes))))
     return program
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llvmlite import ir
 
-from .formulas import I64
-from .loops import HIGH, LOW, Band, Loop, Range, Shared, loops_of
+from .formulas import I64, value_type
+from .loops import HIGH, LOW, Access, Band, Buffer, Loop, Range, Shared, loops_of
 
-__all__ = ["Edges", "end_of_tiles", "keep_scalar"]
+__all__ = ["Edges", "alias_scopes", "end_of_tiles", "keep_scalar", "of_unit_matrix"]
 
 
 def end_of_tiles(band: Band) -> int:
@@ -47,6 +48,25 @@ class Edges:
         return self.place(LOW, begin, 0), self.place(HIGH, end, end_of_tiles(band))
 
 
+def alias_scopes(module: Any, name: str, buffers: Sequence[Buffer]) -> dict[int, dict[str, Any]]:
+    """Metadata, for each buffer, of loads and stores in a function: that no two buffers share memory.
+
+    As ``noalias`` of arguments would say it, but of these alone: calls in between may use all memory.
+    """
+    domain = module.add_metadata([ir.MetaDataString(module, name)])
+    scopes = [
+        module.add_metadata([ir.MetaDataString(module, f"{name}.{i}"), domain])
+        for i in range(len(buffers))
+    ]
+    return {
+        id(buffer): {
+            "alias.scope": module.add_metadata([scope]),
+            "noalias": module.add_metadata([x for x in scopes if x is not scope]),
+        }
+        for buffer, scope in zip(buffers, scopes, strict=True)
+    }
+
+
 def keep_scalar(jump: Any) -> None:
     """Let LLVM not vectorise the loop that a jump goes back in: of few iterations, that takes time only."""
     module = jump.parent.parent.parent
@@ -55,3 +75,35 @@ def keep_scalar(jump: Any) -> None:
     node = ir.MDValue(module, [no], str(len(module.metadata)))
     node.operands = node, no  # which refers to itself, so that it is no other loop's
     jump.set_metadata("llvm.loop", node)
+
+
+def of_unit_matrix(
+    b: Any, operand: Access, indices: Mapping[int, Any], extents: Mapping[int, int]
+) -> Any:
+    """An element of a unit matrix, at iterations of loops: whether its row is its column."""
+    kind = operand.buffer.kind
+    size = kind.itemsize
+    width = operand.buffer.identity * size
+    one, zero = (ir.Constant(value_type(kind), x) for x in (1.0, 0.0))
+    reach = operand.offset % width + sum(s % width * (extents[n] - 1) for n, s in operand.strides)
+    if reach >= width or any(s < 0 for _, s in operand.strides):  # columns go on in the next row
+        place: Any = ir.Constant(I64, operand.offset // size)
+        for number, stride in operand.strides:
+            moved = b.mul(indices[number], ir.Constant(I64, stride // size), flags=("nsw",))
+            place = b.add(place, moved, flags=("nsw",))
+        rest = b.urem(place, ir.Constant(I64, operand.buffer.identity + 1))
+        return b.select(b.icmp_signed("==", rest, ir.Constant(I64, 0)), one, zero)
+    row, column = (
+        ir.Constant(I64, x) for x in (operand.offset // width, operand.offset % width // size)
+    )
+    for number, stride in operand.strides:
+        index = indices[number]
+        for part, step in (("row", stride // width), ("column", stride % width // size)):
+            if not step:
+                continue
+            moved = b.mul(index, ir.Constant(I64, step), flags=("nsw",)) if step != 1 else index
+            if part == "row":
+                row = b.add(row, moved, flags=("nsw",))
+            else:
+                column = b.add(column, moved, flags=("nsw",))
+    return b.select(b.icmp_signed("==", row, column), one, zero)

@@ -96,6 +96,8 @@ def _time(nodes: Sequence[Node]) -> float:
             total += node.extent * _time(node.body)
         elif isinstance(node, Compute):
             total += _time_of(node)
+        elif isinstance(node, Call):
+            total += _time_of_call(node)
     return total
 
 
@@ -106,6 +108,19 @@ def _time_of(part: Compute) -> float:
     name = part.formula.name.rpartition(":")[2]
     moving = sum(bool(x.strides) for x in (*part.reads, part.write) if isinstance(x, Access))
     return (0.03 if name in _CHEAP else 0.2 if name in _MIDDLE else 0.8) + 0.08 * moving
+
+
+def _time_of_call(call: Call) -> float:
+    """Nanoseconds of a product; those of other calls are not known."""
+    if not _is_product(call):
+        return 0.0
+    (out,), first = call.instruction.outs, call.instruction.layouts[0]
+    return 0.05 * out.size * first.shape[-1]
+
+
+def _is_product(call: Call) -> bool:
+    """Return True for a product that needs no memory of its own: several threads may run it at a time."""
+    return call.instruction.op.name in ("mm", "mv") and not call.instruction.scratch
 
 
 # --------------------------------------------------------------------------- memory
@@ -160,7 +175,9 @@ def _growth(loops: Sequence[Loop]) -> dict[int, str]:
     """Ufunc by which loops let each buffer grow, as a sum does; empty where they do anything else with it."""
     growth: dict[int, str] = {}
     for part in (c for loop in loops for c in computes(loop)):
-        assert isinstance(part, Compute)
+        if isinstance(part, Call):
+            growth |= {id(x.buffer): "" for x in (*part.operands, *part.results)}
+            continue
         grown = part.write if part.write in part.reads[:1] else None
         for i, x in enumerate((*part.reads, part.write)):
             if isinstance(x, Access):
@@ -206,7 +223,7 @@ def _shares(node: Loop | Band, alone: set[int]) -> list[Node] | None:
     time, loops = _time([node]), loops_of(node)
     if any(loop.in_order for loop in loops):
         return None
-    if any(isinstance(c, Call) for c in computes(node)):
+    if not all(_is_product(c) for c in computes(node) if isinstance(c, Call)):
         return None
     memory = _memory(loops, alone)
     if memory is None:
@@ -293,8 +310,14 @@ def _cut(memory: _Memory, node: Shared) -> list[Node]:
     seams = _seams(node, memory)
     #: buffer -> the one in its place, what is taken from offsets, and bytes from one share to the next
     moved: dict[int, tuple[Buffer, int, int]] = {}
+    called = {
+        id(x.buffer)
+        for c in computes(node.loop)
+        if isinstance(c, Call)
+        for x in (*c.operands, *c.results)
+    }
     for uses in memory.private:
-        if any(u.access.strides for u in uses):
+        if any(u.access.strides for u in uses) or id(uses[0].access.buffer) in called:
             buffer, step = uses[0].access.buffer, _padded(_reach(uses))
             moved[id(buffer)] = Buffer(buffer.kind, node.count * step), _low(uses), step
     behind = new_loop(node.count)
@@ -314,8 +337,13 @@ def _cut(memory: _Memory, node: Shared) -> list[Node]:
         return Access(buffer, x.offset - low, tuple(sorted(strides)))
 
     for part in computes(node.loop):
-        assert isinstance(part, Compute)
-        part.reads, part.write = tuple(map(new, part.reads)), new(part.write)
+        if isinstance(part, Call):
+            part.operands, part.results = (
+                tuple(map(new, part.operands)),
+                tuple(map(new, part.results)),
+            )
+        else:
+            part.reads, part.write = tuple(map(new, part.reads)), new(part.write)
     return [node, *([behind] if behind.body else []), *seams]
 
 

@@ -122,11 +122,11 @@ def reaches_others(tape: Tape, roots: Sequence[int], leaves: set[Storage | None]
 
     A leaf of a trace may stand for a slot of the tape around it: then that is asked of.
     """
-    own: list[int] = []
+    private: list[int] = []
     others: list[int] = []
     for slot, storage in tape.leaves.copy().items():
-        (own if storage in leaves else others).append(slot)
-    if not others or (own and _stand_apart(tape, min(own), roots, others)):
+        (private if storage in leaves else others).append(slot)
+    if not others or (private and _stand_apart(tape, min(private), roots, others)):
         return False
     slots = _reached(tape, roots, others)
     if isinstance(tape, Trace):

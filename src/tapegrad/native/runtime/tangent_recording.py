@@ -38,7 +38,7 @@ def copied(rule, is_written):  # type: ignore[no-untyped-def]
 
 
 @helper
-def can_push(state, row, rules, k, operands, tangent, own):  # type: ignore[no-untyped-def]
+def can_push(state, row, rules, k, operands, tangent, in_place):  # type: ignore[no-untyped-def]
     """Return True if native code can append a statement's tangent: segments, numbers, sums, and room."""
     g, root = p64(globals_address()), p32(p64(state)[nt.S_ROOT])
     layout = np.int64(-1)
@@ -52,7 +52,7 @@ def can_push(state, row, rules, k, operands, tangent, own):  # type: ignore[no-u
             return False
         if not bind_rule(state, segment, k, np.int64(tangent[operands[i]]), operands):
             return False
-        copy = copied(rule, own[root[operands[i]]])
+        copy = copied(rule, in_place[root[operands[i]]])
         if copy < 0:
             return False
         part = p64(copy)[2] if copy > 0 else rule[nt.Q_LAYOUT]
@@ -81,7 +81,7 @@ def push(state, request, tangents, written, k):  # type: ignore[no-untyped-def]
     written in place.
     """
     s, r = p64(state), p64(request)
-    tangent, own, reached = p32(tangents), p8(written), p8(r[nt.R_REACHED])
+    tangent, in_place, reached = p32(tangents), p8(written), p8(r[nt.R_REACHED])
     flags, root = p8(s[nt.S_FLAGS]), p32(s[nt.S_ROOT])
     instructions, arg_start = p32(s[nt.S_INSTRUCTION]), p32(s[nt.S_ARG_START])
     g = p64(globals_address())
@@ -106,7 +106,7 @@ def push(state, request, tangents, written, k):  # type: ignore[no-untyped-def]
                 tangent[k] = append(state, np.int64(instructions[k]), args, 3)
             k += 1
             continue
-        if kind == nt.ACCUMULATE and (own[owner] != 0 or tangent[operands[1]] == 0):
+        if kind == nt.ACCUMULATE and (in_place[owner] != 0 or tangent[operands[1]] == 0):
             if tangent[operands[1]] != 0:
                 if tangent[operands[0]] == 0 or not has_room(state, 1, 2):
                     return k
@@ -126,7 +126,7 @@ def push(state, request, tangents, written, k):  # type: ignore[no-untyped-def]
         if row[nt.I_PUSH] < 0:
             return k
         rules = g[nt.G_REPLAY] + 8 * nt.Q_WIDTH * row[nt.I_PUSH]
-        if not can_push(state, row, rules, k, operands, tangent, own):
+        if not can_push(state, row, rules, k, operands, tangent, in_place):
             return k
         total, layout = np.int64(0), np.int64(0)
         for i in range(row[nt.I_NARGS]):
@@ -136,7 +136,7 @@ def push(state, request, tangents, written, k):  # type: ignore[no-untyped-def]
                 continue
             part = append_rule(state, rule[nt.Q_SEGMENT], rule[nt.Q_RESULT], k, along, operands)
             part_layout = rule[nt.Q_LAYOUT]
-            copy = copied(rule, own[root[operands[i]]])
+            copy = copied(rule, in_place[root[operands[i]]])
             if copy > 0:
                 a[0] = part
                 part, part_layout = append(state, p64(copy)[1], args, 1), p64(copy)[2]
