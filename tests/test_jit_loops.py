@@ -15,6 +15,7 @@ import pytest
 import tapegrad as tg
 from tapegrad.jit_compiler.compiled_tape import CompiledTape, optimised
 from tapegrad.jit_compiler.loop_program import text
+from tapegrad.jit_compiler.loops import TEMPORARY, Loop, accesses
 
 ROUNDS = 40
 BODIES: dict[str, Callable[[Any, int], Any]] = {
@@ -109,3 +110,23 @@ def test_loops_over_elements_are_loops() -> None:
     assert text(optimised(tape)).count("\n") < 120
     for a, b in zip(tape.compiled()(x), tape(x), strict=True):
         np.testing.assert_allclose(a, b.numpy(), rtol=1e-12)
+
+
+def test_adjoints_of_columns_are_filled_where_they_are_used() -> None:
+    """They are numbers of one loop, and no arrays of zeros that another loop fills."""
+
+    def f(x: Any) -> Any:
+        a, b, c = x[:, 0], x[:, 1], x[:, 2]
+        y = (a[:, None] * x[:, :2]).sin()
+        return (y[:, 0] * b + c * c * a * y[:, 1]).sum()
+
+    n = 3000
+    tape = tg.trace(f)(tg.zeros(n, 3)).gradient()
+    program = optimised(tape)
+    long = [node for node in program.nodes if isinstance(node, Loop) and node.extent == n]
+    assert len(long) == 1
+    places = (u.access.buffer for node in program.nodes for u in accesses(node))
+    assert all(x.span < 1000 for x in places if x.role == TEMPORARY)
+    x = np.random.default_rng(0).normal(size=(n, 3))
+    for found, right in zip(tape.compiled()(x), tape(x), strict=True):
+        np.testing.assert_allclose(found, right.numpy(), rtol=1e-12)

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from .loops import Access, Compute, Loop, Node, Number, Use, accesses, computes, new_loop
-from .rewriting import alone
 
 __all__ = ["Uses", "depends", "differences", "fused", "is_innermost", "pairs", "rename"]
 
@@ -143,9 +142,11 @@ def fused(nodes: list[Node]) -> list[Node]:
 
 
 def _is_fill(node: Node) -> bool:
-    """Return True for a loop that writes a number everywhere."""
-    one = alone(node) if isinstance(node, Loop) else None
-    return one is not None and all(isinstance(x, Number) for x in one.reads)
+    """Return True for a loop that writes numbers everywhere."""
+    return isinstance(node, Loop) and all(
+        isinstance(c, Compute) and all(isinstance(x, Number) for x in c.reads)
+        for c in computes(node)
+    )
 
 
 def _joinable(node: Node, mine: Uses, result: list[Node], uses: list[Uses]) -> int | None:
@@ -203,7 +204,12 @@ def _filled_in(fill: Loop, user: Loop) -> list[Node] | None:
     None if the loop uses other parts, too.
     """
     part = fill.body[0]
-    if not isinstance(part, Compute) or user.in_order or user.extent >= fill.extent:
+    if (
+        len(fill.body) > 1
+        or not isinstance(part, Compute)
+        or user.in_order
+        or user.extent >= fill.extent
+    ):
         return None
     buffer, step = part.write.buffer, part.write.stride(fill.number)
     places = {u.access for u in accesses(user) if u.access.buffer is buffer}

@@ -39,6 +39,7 @@ from .loops import (
     new_loop,
 )
 from .repeated import Irregular, Place, Region, Values, blamed
+from .rewriting import is_plain_copy
 
 __all__ = ["lowered"]
 
@@ -221,7 +222,7 @@ class _Lowering(Values):
         dims = [i for i, n in enumerate(shape) if n != 1]
         if any(shape[i] == 0 for i in dims):
             return
-        few = [i for i in dims if shape[i] <= FEW]
+        few = [i for i in dims if shape[i] <= FEW and not is_plain_copy(formula, sources, strides)]
         if few and math.prod(shape) >= MANY * shape[few[0]] and len(self.program.nodes) < LONGEST:
             # A nest for each of a few: so that it can be in the loops of what has not got this dimension.
             d = few[0]

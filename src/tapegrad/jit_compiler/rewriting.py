@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from .loops import (
     computes,
 )
 
-__all__ = ["alone", "pruned", "simplified", "with_products"]
+__all__ = ["is_plain_copy", "pruned", "simplified", "with_products"]
 
 #: exponents that are products rather than powers
 LARGEST = 16
@@ -51,7 +51,7 @@ def simplified(nodes: list[Node], outputs: list[Buffer]) -> list[Node]:
             if isinstance(part, Compute):
                 part.reads = tuple([_forwarded(x, known, extents) for x in part.reads])
                 _fold(part)
-        one = alone(node)
+        one = _alone(node)
         if one is not None and one.formula.name == "copy":
             (source,), target = one.reads, one.write
             if (
@@ -101,12 +101,18 @@ def _numbers(nodes: list[Node]) -> dict[int, Any]:
     return {key: pair for key, pair in numbers.items() if pair}
 
 
+def is_plain_copy(formula: Formula, sources: Sequence[Any], strides: Sequence[int]) -> bool:
+    """Return True for a copy of the same layout: where it is the last use, the copy is the temporary."""
+    (x, steps), *_ = sources
+    return formula == COPY and not isinstance(x, Number) and tuple(steps) == tuple(strides)
+
+
 def _without_copies_to_outputs(nodes: list[Node], outputs: list[Buffer]) -> list[Node]:
     """Let a temporary that is copied to an output, as its last use, be the output."""
     kept: list[Node] = []
     seen: set[int] = set()
     for node in reversed(nodes):
-        one = alone(node)
+        one = _alone(node)
         if one is not None and one.formula.name == "copy" and isinstance(one.reads[0], Access):
             source, target = one.reads[0], one.write
             if (
@@ -125,7 +131,7 @@ def _without_copies_to_outputs(nodes: list[Node], outputs: list[Buffer]) -> list
     return kept[::-1]
 
 
-def alone(node: Node) -> Compute | None:
+def _alone(node: Node) -> Compute | None:
     """The one compute of a nest; None if there are several."""
     while isinstance(node, Loop):
         if len(node.body) != 1:
