@@ -222,3 +222,25 @@ def test_errors_leave_the_tape_as_it_was() -> None:
     with pytest.raises(RuntimeError, match="second time"):
         tangents.push([y], [x], [tg.ones(2)], create_graph=False)
     assert tg.current_tape().count <= count + 1
+
+
+def test_a_gradient_without_tangent_is_refused() -> None:
+    """It would be a constant to jvp; PyTorch's forward mode goes through the pass."""
+
+    def f(x: Any, *, recorded: bool, factor: Any = 1.0) -> Any:
+        u = tg.tensor([2.0, 3.0], requires_grad=True)
+        return tg.autograd.grad((u * u * x).sum() * factor, u, create_graph=recorded)[0]
+
+    x = tg.tensor([1.0, 2.0])
+    _, along = tg.func.jvp(lambda x: f(x, recorded=True), (x,), (tg.ones(2),))
+    assert along.tolist() == [4.0, 6.0]
+    for transform in (
+        lambda g: tg.func.jvp(g, (x,), (tg.ones(2),)),
+        lambda g: tg.func.jacfwd(g)(x),
+        lambda g: tg.func.linearize(g, x),
+    ):
+        with pytest.raises(tg.UnsupportedError, match="create_graph=True"):
+            transform(lambda x: f(x, recorded=False))
+        transform(lambda x: f(x.detach(), recorded=False) * x)  # a constant, as it says
+    # In reverse mode it is PyTorch's constant.
+    assert tg.func.grad(lambda x: (f(x, recorded=False) * x).sum())(x).tolist() == [4.0, 12.0]

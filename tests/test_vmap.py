@@ -472,6 +472,8 @@ def test_errors_are_those_of_a_slice() -> None:
     with pytest.raises(ZeroDivisionError):
         func.vmap(lambda a: a / (1 // 0))(x)
     same(lambda m: m.func.vmap(lambda a: a, out_dims=None)(m.ones(2, 2)))
+    same(lambda m: m.func.vmap(lambda a: a * 2, out_dims=True)(m.ones(2, 3)))
+    same(lambda m: m.func.vmap(lambda a: a * 2, in_dims=True)(m.ones(2, 3)))
     same(lambda m: m.func.vmap(lambda a: (a, 3.0))(m.ones(2, 2)))
 
 

@@ -150,6 +150,9 @@ def grad(
     ------
     RuntimeError
         PyTorch's errors, with its texts.
+    UnsupportedError
+        Without `create_graph`, inside of a function that `tapegrad.func.jvp` runs, of outputs that depend on
+        its arguments: the result would have no tangent.
 
     Examples
     --------
@@ -193,6 +196,8 @@ def grad(
     if not wanted:
         raise RuntimeError("`inputs` argument to `grad()` cannot be empty.")
     cotangents = _matching(grad_outputs, len(roots))
+    if duals.running() and not create_graph:
+        duals.check_tangents((*roots, *cotangents))
     derive = grad_batched if is_grads_batched else engine.grad
     if not roots and not allow_unused:
         raise RuntimeError(engine.unused(0))

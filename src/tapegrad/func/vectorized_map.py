@@ -295,6 +295,8 @@ def _batch_of(name: str, in_dims: Any, args: tuple[Any, ...]) -> _Batch:
 def _in_dim(call: str, x: Any, dim: Any) -> int | None:
     if dim is None:
         return None
+    if isinstance(dim, bool):
+        raise TypeError("size(): argument 'dim' must be int, not bool")
     if not isinstance(dim, int):
         raise ValueError(
             f"{call}: Got in_dim={dim} for an input but in_dim must be either an integer dimension or "
@@ -348,7 +350,7 @@ class _Outputs:
     def places(self, output: Any) -> tuple[list[int | None], trees.Spec]:
         """Place of the new dimension in each leaf of a result, and the result's structure."""
         leaves, spec = trees.flatten(output)
-        dims = self._dims(output, spec)
+        dims = [None if d is None else int(d) for d in self._dims(output, spec)]
         for value, dim in zip(leaves, dims, strict=True):
             if dim is not None and not is_tensor(value):
                 raise ValueError(

@@ -12,8 +12,8 @@ __all__ = ["Place", "Product", "is_along", "loop_along", "places_of", "product_o
 
 #: iterations from which on a range is cut, and bytes that products move along it
 LONG, LARGE = 512, 1 << 18
-#: multiplications of a product for each iteration of its long range, at most: others are worth their memory
-SMALL = 1 << 15
+#: multiplications of a product for each number that it moves, at most: others are worth their memory
+DENSE = 32
 
 
 class Product(NamedTuple):
@@ -25,13 +25,14 @@ class Product(NamedTuple):
         The axes of the operands that are the range.
     axis : int or None
         That of the result; None where the range is summed over.
-    moved : int
-        Bytes of operands and result for each iteration.
+    moved, work : int
+        Bytes of operands and result, and multiplications, for each iteration.
     """
 
     axes: tuple[int | None, int | None]
     axis: int | None
     moved: int
+    work: int
 
 
 def product_of(node: Node, extent: int) -> Product | None:
@@ -41,13 +42,16 @@ def product_of(node: Node, extent: int) -> Product | None:
     x, y = node.instruction.layouts
     m, k, p = (*x.shape, y.shape[1] if y.ndim == 2 else 1)
     size = x.dtype.itemsize
-    if (m, k, p).count(extent) != 1 or m * k * p > SMALL * extent:
+    if (m, k, p).count(extent) != 1:
         return None
+    work = m * k * p // extent
     if m == extent:
-        return Product((0, None), 0, size * (k + p))
-    if k == extent:
-        return Product((1, 0), None, size * (m + p))
-    return Product((None, 1), 1, size * (m + k))
+        product = Product((0, None), 0, size * (k + p), work)
+    elif k == extent:
+        product = Product((1, 0), None, size * (m + p), work)
+    else:
+        product = Product((None, 1), 1, size * (m + k), work)
+    return product if work * size <= DENSE * product.moved else None
 
 
 def ranges_of(nodes: Sequence[Node]) -> list[int]:

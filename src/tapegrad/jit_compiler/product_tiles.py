@@ -41,6 +41,8 @@ __all__ = ["with_product_tiles"]
 
 #: bytes that products move in a tile, about, and its iterations, at least and at most
 NEAR, LEAST, MOST = 1 << 19, 16, 2048
+#: multiplications of a product in a tile, at most: for twice as many OpenBLAS wakes threads of its own
+ALONE = 1 << 18
 #: iterations of a tile are a multiple of this: of the numbers in a register
 STEP = 8
 ADD = Formula("ufunc:add")
@@ -99,16 +101,17 @@ class _Cut:
         #: compute or call -> the node that it comes from
         self.origin: dict[int, int] = {}
         steps = self._steps_of_temporaries()
-        moved = sum(p.moved for n in given if id(n) in chosen and (p := product_of(n, extent)))
-        size = self._size(max(moved, 1))
+        products = [p for n in given if id(n) in chosen and (p := product_of(n, extent))]
+        size = self._size(sum(p.moved for p in products), max(p.work for p in products))
         count, rest = divmod(extent, size)
         self.parts = [self._tiles(0, count, size, steps)]
         if rest:
             self.parts.append(self._tiles(count * size, 1, rest, steps))
 
-    def _size(self, moved: int) -> int:
+    def _size(self, moved: int, work: int) -> int:
         """Iterations of a tile: that there is no rest, if it may be."""
-        most = max(min(NEAR // moved, MOST, self.extent // 2), LEAST) // STEP * STEP
+        most = min(NEAR // moved, ALONE // work, MOST, self.extent // 2)
+        most = max(most, LEAST) // STEP * STEP
         sizes = range(most, max(most * 5 // 8, STEP) - 1, -STEP)
         return next((n for n in sizes if self.extent % n == 0), most)
 

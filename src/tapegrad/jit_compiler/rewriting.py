@@ -36,17 +36,18 @@ LARGEST = 16
 def simplified(nodes: list[Node], outputs: list[Buffer]) -> list[Node]:
     """Let what reads a copy of numbers, or of an input, read that itself."""
     written: dict[int, int] = {}
-    buffers: dict[int, Buffer] = {}
-    for node in nodes:
+    #: place of the last node that writes to a buffer
+    last: dict[int, int] = {}
+    for i, node in enumerate(nodes):
         for use in accesses(node):
             if use.writes:
                 key = id(use.access.buffer)
                 written[key] = written.get(key, 0) + 1
-                buffers[key] = use.access.buffer
+                last[key] = i
     known: dict[int, Any] = _numbers(nodes)
     extents = dict(_extents(nodes))
     result = []
-    for node in nodes:
+    for i, node in enumerate(nodes):
         for part in computes(node):
             if isinstance(part, Compute):
                 part.reads = tuple([_forwarded(x, known, extents) for x in part.reads])
@@ -60,8 +61,7 @@ def simplified(nodes: list[Node], outputs: list[Buffer]) -> list[Node]:
                 and _covers(node, target)
             ):
                 steady = isinstance(source, Number) or (
-                    source.buffer.role in (INPUT, "array")
-                    or _last_write(source.buffer, node, nodes)
+                    source.buffer.role in (INPUT, "array") or last.get(id(source.buffer), -1) <= i
                 )
                 if steady:
                     known[id(target.buffer)] = target, source
@@ -154,17 +154,6 @@ def _covers(node: Node, target: Access) -> bool:
             return False
         size *= extent
     return size == target.buffer.span
-
-
-def _last_write(buffer: Buffer, node: Node, nodes: list[Node]) -> bool:
-    """Return True if nothing behind a node writes to a buffer."""
-    behind = False
-    for other in nodes:
-        if other is node:
-            behind = True
-        elif behind and any(u.writes and u.access.buffer is buffer for u in accesses(other)):
-            return False
-    return True
 
 
 def _extents(nodes: Iterable[Node]) -> Iterator[tuple[int, int]]:

@@ -133,7 +133,7 @@ class Differentiated(Exchange):
 
 def guard(action: str) -> None:
     """Raise PyTorch's error for an action on a graph of the user's, inside of a transform."""
-    if RUNNING.inputs and any(inputs.guards for inputs in _inputs(reverse=False)):
+    if RUNNING.inputs and any(inputs.guards for inputs in inputs_of()):
         raise RuntimeError(GUARDED[action])
 
 
@@ -155,14 +155,14 @@ def check_write(tape: Tape, slot: int) -> None:
 
 def note_arguments(values: Iterable[Any]) -> None:
     """Let the function of the innermost transform write to its arguments."""
-    alive = _inputs(reverse=False)
+    alive = inputs_of()
     if alive:
         alive[-1].arguments.extend([x for x in values if record.is_tensor(x)])
 
 
 def is_captured(tape: Tape, slot: int) -> bool:
     """Return True for memory that is older than the inputs of the innermost transform."""
-    for inputs in reversed(_inputs(reverse=False)):
+    for inputs in reversed(inputs_of()):
         if inputs.guards:
             roots, base = inputs.roots(tape), int(tape.base[slot])
             return (
@@ -178,7 +178,7 @@ def is_captured(tape: Tape, slot: int) -> bool:
 
 def check_offset() -> None:
     """Raise where a place in memory would be another than PyTorch's: in `vmap`'s runs on slices."""
-    if not current_tape().abstract and any(i.mode == "slices" for i in _inputs(reverse=False)):
+    if not current_tape().abstract and inputs_of("slices"):
         raise UnsupportedError(
             "as_strided() with a storage offset is not supported in a function that vmap runs once a "
             "slice, as it does if a value is read or random numbers differ; leave the offset out, or "
@@ -186,10 +186,10 @@ def check_offset() -> None:
         )
 
 
-def _inputs(*, reverse: bool) -> list[Differentiated]:
-    """Inputs of the transforms that run; with `reverse`, in reverse mode."""
+def inputs_of(*modes: str) -> list[Differentiated]:
+    """Inputs of the transforms that run, in some of the modes, or in any."""
     alive = [inputs for r in RUNNING.inputs if (inputs := r()) is not None]
-    return [inputs for inputs in alive if inputs.mode == "reverse"] if reverse else alive
+    return [inputs for inputs in alive if inputs.mode in modes] if modes else alive
 
 
 def depends_on_inputs(tensors: Iterable[TensorHandle], *, reverse: bool = False) -> bool:
@@ -197,7 +197,8 @@ def depends_on_inputs(tensors: Iterable[TensorHandle], *, reverse: bool = False)
 
     With `reverse`, of one that works in reverse mode.
     """
-    return bool(RUNNING.inputs) and depends_on(tensors, _inputs(reverse=reverse))
+    modes = ("reverse",) if reverse else ()
+    return bool(RUNNING.inputs) and depends_on(tensors, inputs_of(*modes))
 
 
 def depends_on(tensors: Iterable[TensorHandle], inputs: list[Differentiated]) -> bool:
@@ -215,7 +216,7 @@ def _depends(tensor: TensorHandle, inputs: list[Differentiated]) -> bool:
 def is_input(tape: Tape, slot: int) -> bool:
     """Return True for a slot in the memory of an input of a transform in reverse mode."""
     root = int(tape.root[slot])
-    return any(root in inputs.roots(tape) for inputs in _inputs(reverse=True))
+    return any(root in inputs.roots(tape) for inputs in inputs_of("reverse"))
 
 
 def _dependent_roots(tape: Tape, count: int, differentiated: list[Differentiated]) -> set[int]:

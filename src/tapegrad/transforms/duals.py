@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..base import torch_messages as messages
+from ..base.errors import UnsupportedError
 from ..engine import native_entries as sweep
 from ..engine.reverse_pass import Request
 from ..native.exchange import Change, Exchange
@@ -33,6 +34,7 @@ __all__ = [
     "LEVELS",
     "Private",
     "check_roots",
+    "check_tangents",
     "cut_off",
     "reaches_others",
     "requires_grad",
@@ -115,6 +117,16 @@ def check_roots(tensors: Sequence[Any]) -> None:
         for i, t in enumerate(tensors):
             if record.is_tensor(t) and record.is_active(t) and not requires_grad(t):
                 raise RuntimeError(messages.NO_GRAD_FN.format(i))
+
+
+def check_tangents(tensors: Sequence[Any]) -> None:
+    """Raise for a gradient that is not recorded, where `tapegrad.func.jvp` would take it for a constant."""
+    inputs = [x for x in readout.inputs_of("forward") if x.guards]
+    if readout.depends_on([t for t in tensors if record.is_tensor(t)], inputs):
+        raise UnsupportedError(
+            "grad: without create_graph=True the result has no tangent, and jvp, jacfwd and linearize would "
+            "take it for a constant; pass create_graph=True, or detach the outputs if it is one"
+        )
 
 
 def reaches_others(tape: Tape, roots: Sequence[int], leaves: set[Storage | None]) -> bool:
