@@ -296,7 +296,7 @@ def _in_dim(call: str, x: Any, dim: Any) -> int | None:
     if dim is None:
         return None
     if isinstance(dim, bool):
-        raise TypeError("size(): argument 'dim' must be int, not bool")
+        raise TypeError("size(): argument 'dim' (position 1) must be int, not bool")
     if not isinstance(dim, int):
         raise ValueError(
             f"{call}: Got in_dim={dim} for an input but in_dim must be either an integer dimension or "
