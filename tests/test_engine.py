@@ -379,3 +379,22 @@ def test_backward_reaches_its_leaves_whatever_others_there_are() -> None:
     assert leaves[7].grad.item() == 3.0 + 14.0
     leaves[5].backward()
     assert leaves[5].grad.item() == 11.0
+
+
+@pytest.mark.parametrize(
+    ("product", "gradient"),
+    [
+        (lambda x, a: x * a, [3.0, 4.0]), (lambda x, a: a * x, [3.0, 4.0]), (lambda x, a: x @ a, [3.0, 4.0]),
+        (lambda x, a: a @ x, [3.0, 4.0]), (lambda x, a: x / a, [1 / 3, 1 / 4]), (lambda x, a: x**a, [3.0, 32.0]),
+        (lambda x, a: a / x, [-3.0, -1.0]),
+    ],
+)  # fmt: skip
+def test_an_array_that_is_written_later_changes_no_gradient(
+    product: Callable[..., Any], gradient: list[float]
+) -> None:
+    """Operators copy arrays: what a pass needs of them is not the caller's memory."""
+    x, a = tg.tensor([1.0, 2.0], requires_grad=True), np.array([3.0, 4.0])
+    y = product(x, a).sum()
+    a *= 10
+    y.backward()
+    np.testing.assert_allclose(x.grad.numpy(), gradient)
