@@ -384,8 +384,9 @@ def test_backward_reaches_its_leaves_whatever_others_there_are() -> None:
 @pytest.mark.parametrize(
     ("product", "gradient"),
     [
-        (lambda x, a: x * a, [3.0, 4.0]), (lambda x, a: a * x, [3.0, 4.0]), (lambda x, a: x @ a, [3.0, 4.0]),
-        (lambda x, a: a @ x, [3.0, 4.0]), (lambda x, a: x / a, [1 / 3, 1 / 4]), (lambda x, a: x**a, [3.0, 32.0]),
+        (lambda x, a: x * a, [3.0, 4.0]), (lambda x, a: a * x, [3.0, 4.0]),
+        (lambda x, a: x @ a, [3.0, 4.0]), (lambda x, a: a @ x, [3.0, 4.0]),
+        (lambda x, a: x / a, [1 / 3, 1 / 4]), (lambda x, a: x**a, [3.0, 32.0]),
         (lambda x, a: a / x, [-3.0, -1.0]),
     ],
 )  # fmt: skip

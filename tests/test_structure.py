@@ -30,7 +30,8 @@ SOURCE = Path(tapegrad.__file__).parent
 #: floors of packages, and the modules beside them: a file may import its own package and what is below
 ORDER = [
     ("base",), ("native",), ("ops",), ("tape",), ("rules",), ("engine", "scalar_tape"), ("transforms",),
-    ("functions",), ("tensors",), ("jit_compiler",), ("autograd",), ("func", "utils", "njit_compiler"),
+    ("functions",), ("tensors",), ("jit_compiler",), ("autograd",),
+    ("func", "utils", "njit_compiler", "numpy"),
     ("testing", "cuda", "notebook_errors"), ("other_names",), ("__init__",), ("tour", "warming"),
     ("__main__",),
 ]  # fmt: skip

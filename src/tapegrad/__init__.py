@@ -55,6 +55,7 @@ from .jit_compiler import tracing
 from .jit_compiler.jitted import compile, jit
 from .njit_compiler.checkpointed_loop import checkpointed_loop
 from .njit_compiler.compiled import njit, value
+from .numpy import protocols as _protocols
 from .tape.current import current_tape, synchronize
 from .tape.recording import is_tensor
 from .tape.tape import Tape
@@ -126,6 +127,7 @@ __all__ = [
     "vmap",
 ]
 
+_protocols.install()
 _public = {**registry.FUNCTIONS, **FUNCTIONS}
 _public = {name: value for name, value in _public.items() if not name.startswith("_")}
 globals().update(_public)

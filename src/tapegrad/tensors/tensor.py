@@ -69,9 +69,8 @@ class Tensor(Base, AutogradMethods):
     _meta: Storage | None
 
     __hash__ = object.__hash__
-    # ndarray's operators leave mixed expressions to ours
+    # NumPy asks for the functions of numpy/protocols.py
     __array_priority__ = 1000
-    __array_ufunc__ = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Refuse protocols of PyTorch's that nothing would call: native code records operations.

@@ -1,0 +1,129 @@
+"""Operands of NumPy's functions, and what becomes of their results: arrays, numbers and lists of Tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ..base.dtypes import from_numpy_dtype
+from ..base.errors import UnsupportedError
+from ..functions.registry import FUNCTIONS
+from ..tape import recording as record
+from ..tensors import operators
+from ..tensors.tensor import Tensor
+
+__all__ = [
+    "NOT_GIVEN",
+    "as_operand",
+    "as_tensor",
+    "axes_of",
+    "function",
+    "is_active",
+    "is_given",
+    "refused",
+    "tensors_in",
+    "with_dtype",
+    "written",
+]
+
+#: NumPy's mark for an option that was not given
+NOT_GIVEN: Any = np._NoValue
+
+
+def function(name: str) -> Callable[..., Any]:
+    """Return PyTorch's function of a name."""
+    return operators.FUNCTIONS.get(name) or FUNCTIONS[name]
+
+
+def is_given(option: Any) -> bool:
+    """Return True for an option that is neither None nor NumPy's mark."""
+    return option is not None and option is not NOT_GIVEN
+
+
+def as_operand(x: Any, name: str) -> Any:
+    """Return a Tensor, or a number, for an operand of the function `name`."""
+    kind = type(x)
+    if kind is Tensor or kind is float or kind is int or kind is bool:
+        return x
+    return as_tensor(x, name)
+
+
+def as_tensor(x: Any, name: str) -> Any:
+    """Return a Tensor for an operand: arrays are copied, so that it does not matter who writes them later.
+
+    Raises
+    ------
+    UnsupportedError
+        If its dtype has no Tensors.
+    """
+    if record.is_tensor(x):
+        return x
+    if isinstance(x, list | tuple) and any(True for _ in tensors_in(x)):
+        return function("stack")([as_tensor(v, name) for v in x])
+    array = np.asarray(x)
+    try:
+        return function("tensor")(array)
+    except (TypeError, ValueError, RuntimeError):
+        raise UnsupportedError(
+            f"np.{name}: an operand of dtype {array.dtype} cannot meet a Tensor; convert it first"
+        ) from None
+
+
+def tensors_in(values: Any) -> Iterator[Any]:
+    """Iterate over the Tensors among arguments, in lists, tuples and dicts of them, too."""
+    if record.is_tensor(values):
+        yield values
+    elif isinstance(values, dict):
+        yield from tensors_in(list(values.values()))
+    elif isinstance(values, list | tuple):
+        for value in values:
+            yield from tensors_in(value)
+
+
+def is_active(tensors: Iterable[Any]) -> bool:
+    """Return True if one of the Tensors is differentiated."""
+    return any(record.is_active(t) for t in tensors)
+
+
+def refused(name: str, why: str) -> UnsupportedError:
+    """Return the error for a call of a NumPy function that cannot be recorded."""
+    return UnsupportedError(f"np.{name} of a Tensor: {why}")
+
+
+def axes_of(axis: Any) -> Any:
+    """Return an axis, or a tuple of axes, as integers."""
+    if axis is None or axis is NOT_GIVEN:
+        return None
+    return tuple([int(a) for a in axis]) if isinstance(axis, list | tuple) else int(axis)
+
+
+def with_dtype(x: Any, dtype: Any) -> Any:
+    """Return a Tensor of NumPy's dtype, where one is given."""
+    return x.to(from_numpy_dtype(np.dtype(dtype))) if is_given(dtype) else x
+
+
+def written(name: str, result: Any, out: Any) -> Any:
+    """Write a result where a caller wants it, if he does, and return it.
+
+    Raises
+    ------
+    UnsupportedError
+        If the result is differentiated, and the target an array.
+    """
+    if not is_given(out):
+        return result
+    if isinstance(out, tuple):
+        if len(out) == 1:
+            return written(name, result, out[0])
+        return tuple([written(name, r, t) for r, t in zip(result, out, strict=True)])
+    if record.is_tensor(out):
+        return out.copy_(result)
+    if is_active([result]):
+        raise refused(
+            name, "an array cannot take a result that requires grad; give a Tensor for out=, or none, or "
+            "call .detach() on the operands"
+        )  # fmt: skip
+    np.copyto(out, result.numpy(), casting="same_kind")
+    return out

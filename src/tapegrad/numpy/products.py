@@ -1,0 +1,125 @@
+"""NumPy's products and integrals on Tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .operands import as_operand, as_tensor, axes_of, function, refused, written
+
+__all__ = [
+    "cross", "dot", "einsum", "gradient", "inner", "kron", "norm", "outer", "tensordot", "trapezoid", "vdot",
+]  # fmt: skip
+
+
+def dot(a: Any, b: Any, out: Any = None) -> Any:
+    """Product over the last dimension of `a` and the last but one of `b`, as `numpy.dot`."""
+    x, y = as_tensor(a, "dot"), as_tensor(b, "dot")
+    if not x.ndim or not y.ndim:
+        result = x * y
+    elif y.ndim <= 2:
+        result = function("matmul")(x, y)
+    else:
+        result = function("tensordot")(x, y, ([x.ndim - 1], [y.ndim - 2]))
+    return written("dot", result, out)
+
+
+def vdot(a: Any, b: Any, /) -> Any:
+    """Product of all elements, as `numpy.vdot`."""
+    x, y = as_tensor(a, "vdot").reshape(-1), as_tensor(b, "vdot").reshape(-1)
+    return function("matmul")(x, y)
+
+
+def inner(a: Any, b: Any, /) -> Any:
+    """Product over the last dimensions, as `numpy.inner`."""
+    x, y = as_tensor(a, "inner"), as_tensor(b, "inner")
+    if not x.ndim or not y.ndim:
+        return x * y
+    return function("tensordot")(x, y, ([x.ndim - 1], [y.ndim - 1]))
+
+
+def outer(a: Any, b: Any, out: Any = None) -> Any:
+    """Products of all pairs, as `numpy.outer`."""
+    x, y = as_tensor(a, "outer").reshape(-1), as_tensor(b, "outer").reshape(-1)
+    return written("outer", function("outer")(x, y), out)
+
+
+def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
+    """Product over some dimensions, as `numpy.tensordot`."""
+    x, y = as_tensor(a, "tensordot"), as_tensor(b, "tensordot")
+    if isinstance(axes, int):
+        return function("tensordot")(x, y, axes)
+    pairs = [[int(p)] if np.ndim(p) == 0 else [int(q) for q in p] for p in axes]
+    return function("tensordot")(x, y, tuple(pairs))
+
+
+def einsum(
+    subscripts: Any, /, *operands: Any, out: Any = None, optimize: Any = False, **options: Any
+) -> Any:
+    """Einstein's sum, as `numpy.einsum`."""
+    if options:
+        raise refused("einsum", f"its option {next(iter(options))!r} is not supported")
+    if not isinstance(subscripts, str):
+        raise refused(
+            "einsum", "lists of labels are not supported; write a formula like 'ij,jk->ik'"
+        )
+    tensors = [as_tensor(x, "einsum") for x in operands]
+    return written("einsum", function("einsum")(subscripts, *tensors), out)
+
+
+def kron(a: Any, b: Any) -> Any:
+    """Kronecker's product, as `numpy.kron`."""
+    return function("kron")(as_tensor(a, "kron"), as_tensor(b, "kron"))
+
+
+def cross(
+    a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: Any = None
+) -> Any:
+    """Cross product of vectors of three elements, as `numpy.cross`."""
+    if axis is not None:
+        axisa = axisb = axisc = axis
+    x, y = as_tensor(a, "cross").movedim(axisa, -1), as_tensor(b, "cross").movedim(axisb, -1)
+    if x.shape[-1] != 3 or y.shape[-1] != 3:
+        raise refused("cross", f"vectors have three elements, not {x.shape[-1]} and {y.shape[-1]}")
+    tensors = function("broadcast_tensors")(x, y)
+    return function("cross")(*tensors, dim=-1).movedim(-1, axisc)
+
+
+def trapezoid(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Any:
+    """Integral by the trapezoidal rule, as `numpy.trapezoid`."""
+    values = as_tensor(y, "trapezoid")
+    if x is None:
+        return function("trapezoid")(values, dx=dx, dim=axis)
+    return function("trapezoid")(values, as_tensor(x, "trapezoid"), dim=axis)
+
+
+def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> Any:
+    """Central differences, as `numpy.gradient`."""
+    x, axes = as_tensor(f, "gradient"), axes_of(axis)
+    places = (
+        list(range(x.ndim)) if axes is None else [axes] if isinstance(axes, int) else list(axes)
+    )
+    if len(varargs) not in (0, 1, len(places)):
+        raise TypeError("invalid number of arguments")
+    spacings = [1.0] * len(places) if not varargs else list(varargs) * (len(places) // len(varargs))
+    results = []
+    for place, spacing in zip(places, spacings, strict=True):
+        given: Any = as_operand(spacing, "gradient")
+        given = [given] if getattr(given, "ndim", 0) else float(spacing)
+        results += function("gradient")(x, spacing=given, dim=place, edge_order=edge_order)
+    return results[0] if len(results) == 1 else tuple(results)
+
+
+def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
+    """Norm of vectors, or Frobenius norm of matrices, as `numpy.linalg.norm`."""
+    y, axes = as_tensor(x, "linalg.norm"), axes_of(axis)
+    is_matrix = y.ndim > 1 if axes is None else isinstance(axes, tuple) and len(axes) == 2
+    if ord in (None, "fro"):
+        if axes is None and ord is None and y.ndim != 2:
+            is_matrix = False
+        places = tuple(range(y.ndim)) if axes is None else axes
+        return function("norm")(y, 2, dim=places, keepdim=keepdims)
+    if is_matrix or (axes is None and y.ndim != 1):
+        raise refused("linalg.norm", f"ord={ord!r} of matrices is not supported")
+    return function("norm")(y, float(ord), dim=0 if axes is None else axes, keepdim=keepdims)

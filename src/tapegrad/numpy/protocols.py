@@ -1,0 +1,79 @@
+"""NumPy's protocols: `__array_ufunc__` and `__array_function__`.
+
+``np.sin(t)`` comes to `array_ufunc`, which finds the function of the op table; ``np.concatenate([t, a])`` to
+`array_function`, which finds the function of this package with NumPy's name and arguments. Of functions that
+are not here NumPy's own compute with the numbers of Tensors that nothing is differentiated by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from ..tape import recording as record
+from ..tensors.tensor import Tensor
+from .operands import is_active, refused, tensors_in
+from .ufuncs import UFUNCS, call_ufunc
+
+__all__ = ["array_function", "array_ufunc", "functions", "install"]
+
+
+@cache
+def functions() -> dict[Callable[..., Any], Callable[..., Any]]:
+    """Return the functions of this package, by NumPy's; they are loaded when the first one is called."""
+    from . import products, reductions, selection, shapes
+
+    known: dict[Callable[..., Any], Callable[..., Any]] = {}
+    for module in (reductions, shapes, selection, products):
+        for name in module.__all__:
+            theirs = getattr(np, name, None)
+            if theirs is not None:
+                known[theirs] = getattr(module, name)
+    for name in ("norm", "outer", "cross", "tensordot"):
+        known[getattr(np.linalg, name)] = getattr(products, name)
+    return known
+
+
+def array_ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+    """Call a ufunc with Tensors, for NumPy."""
+    if not options and method == "__call__":
+        function = UFUNCS.get(ufunc)
+        if function is not None and all([type(x) is Tensor for x in inputs]):
+            return function(*inputs)
+    return call_ufunc(ufunc, method, inputs, options)
+
+
+def array_function(
+    self: Any, func: Callable[..., Any], types: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Any:
+    """Call a function of NumPy's with Tensors, for NumPy."""
+    function = functions().get(func)
+    if function is not None:
+        return function(*args, **kwargs)
+    if is_active(tensors_in([list(args), dict(kwargs)])):
+        name = f"{func.__module__.removeprefix('numpy').lstrip('.')}.{func.__name__}".lstrip(".")
+        raise refused(
+            name, "it is not there for Tensors that require grad; compute with functions that are, or call "
+            "it with t.detach().numpy() if a constant is what you mean"
+        )  # fmt: skip
+    return func(*_arrays(args), **_arrays(kwargs))
+
+
+def _arrays(values: Any) -> Any:
+    """The same arguments, with the numbers of Tensors in their place."""
+    if record.is_tensor(values):
+        return values.numpy()
+    if isinstance(values, dict):
+        return {k: _arrays(v) for k, v in values.items()}
+    if type(values) in (list, tuple):
+        return type(values)(map(_arrays, values))
+    return values
+
+
+def install() -> None:
+    """Let NumPy ask Tensors."""
+    kind: Any = Tensor
+    kind.__array_ufunc__, kind.__array_function__ = array_ufunc, array_function

@@ -1,0 +1,292 @@
+"""NumPy's reductions, scans and statistics on Tensors."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from .operands import (
+    NOT_GIVEN,
+    as_tensor,
+    axes_of,
+    function,
+    is_given,
+    refused,
+    with_dtype,
+    written,
+)
+
+__all__ = [
+    "all", "amax", "amin", "any", "argmax", "argmin", "average", "count_nonzero", "cumprod", "cumsum", "max",
+    "mean", "median", "min", "nanmean", "nansum", "prod", "ptp", "std", "sum", "var",
+]  # fmt: skip
+
+
+def _masked(x: Any, name: str, where: Any, neutral: Any) -> Any:
+    """The operand with a neutral number where it does not count."""
+    if where is True or where is NOT_GIVEN:
+        return x
+    return function("where")(as_tensor(where, name), x, neutral)
+
+
+def _kept(keepdims: Any) -> bool:
+    return keepdims is not NOT_GIVEN and bool(keepdims)
+
+
+def _places(x: Any, axis: Any) -> list[int]:
+    """The dimensions of an axis argument."""
+    axes = axes_of(axis)
+    if axes is None:
+        return list(range(x.ndim))
+    return [a % x.ndim for a in ((axes,) if isinstance(axes, int) else axes)]
+
+
+def _count(x: Any, axis: Any, where: Any, name: str, keepdims: bool) -> Any:
+    """Number of elements that are reduced to one: a number, or a Tensor where a mask says which."""
+    places = _places(x, axis)
+    if where is True or where is NOT_GIVEN:
+        return math.prod(x.shape[i] for i in places)
+    mask = function("broadcast_to")(as_tensor(where, name), tuple(x.shape)).to(x.dtype)
+    return function("sum")(mask, dim=places, keepdim=keepdims) if places else mask
+
+
+def sum(
+    a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = NOT_GIVEN,
+    initial: Any = NOT_GIVEN, where: Any = NOT_GIVEN,
+) -> Any:  # fmt: skip
+    """Sum, as `numpy.sum`."""
+    x = _masked(with_dtype(as_tensor(a, "sum"), dtype), "sum", where, 0)
+    places = _places(x, axis)
+    result = function("sum")(x, dim=places, keepdim=_kept(keepdims)) if places else x
+    return written("sum", result + initial if is_given(initial) else result, out)
+
+
+def prod(
+    a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = NOT_GIVEN,
+    initial: Any = NOT_GIVEN, where: Any = NOT_GIVEN,
+) -> Any:  # fmt: skip
+    """Product, as `numpy.prod`."""
+    result = _masked(with_dtype(as_tensor(a, "prod"), dtype), "prod", where, 1)
+    for place in sorted(_places(result, axis), reverse=True):
+        result = function("prod")(result, place, keepdim=_kept(keepdims))
+    return written("prod", result * initial if is_given(initial) else result, out)
+
+
+def _extreme(
+    name: str, a: Any, axis: Any, out: Any, keepdims: Any, initial: Any, where: Any
+) -> Any:
+    x = as_tensor(a, name)
+    largest = name in ("max", "amax")
+    if where is not NOT_GIVEN and where is not True:
+        if not is_given(initial):
+            raise ValueError(f"reduction operation {name!r} does not have an identity, so to use a where "
+                             "mask one has to specify 'initial'")  # fmt: skip
+        x = _masked(x, name, where, initial)
+    result = function("amax" if largest else "amin")(
+        x, dim=_places(x, axis), keepdim=_kept(keepdims)
+    )
+    if is_given(initial):
+        result = function("maximum" if largest else "minimum")(
+            result, as_tensor(initial, name).to(x.dtype)
+        )
+    return written(name, result, out)
+
+
+def max(
+    a: Any, axis: Any = None, out: Any = None, keepdims: Any = NOT_GIVEN, initial: Any = NOT_GIVEN,
+    where: Any = NOT_GIVEN,
+) -> Any:  # fmt: skip
+    """Largest element, as `numpy.max`; equal ones share the derivative."""
+    return _extreme("max", a, axis, out, keepdims, initial, where)
+
+
+def min(
+    a: Any, axis: Any = None, out: Any = None, keepdims: Any = NOT_GIVEN, initial: Any = NOT_GIVEN,
+    where: Any = NOT_GIVEN,
+) -> Any:  # fmt: skip
+    """Smallest element, as `numpy.min`; equal ones share the derivative."""
+    return _extreme("min", a, axis, out, keepdims, initial, where)
+
+
+amax, amin = max, min
+
+
+def ptp(a: Any, axis: Any = None, out: Any = None, keepdims: Any = NOT_GIVEN) -> Any:
+    """Difference of the largest and the smallest element, as `numpy.ptp`."""
+    result = max(a, axis, keepdims=keepdims) - min(a, axis, keepdims=keepdims)
+    return written("ptp", result, out)
+
+
+def mean(
+    a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = NOT_GIVEN, *,
+    where: Any = NOT_GIVEN,
+) -> Any:  # fmt: skip
+    """Mean, as `numpy.mean`."""
+    x = _floating(with_dtype(as_tensor(a, "mean"), dtype))
+    count = _count(x, axis, where, "mean", _kept(keepdims))
+    return written("mean", sum(x, axis, keepdims=keepdims, where=where) / count, out)
+
+
+def _floating(x: Any) -> Any:
+    """The Tensor; of whole numbers and truth values as float64, as NumPy has it."""
+    return x if x.dtype.is_floating_point else with_dtype(x, float)
+
+
+def var(
+    a: Any, axis: Any = None, dtype: Any = None, out: Any = None, ddof: float = 0,
+    keepdims: Any = NOT_GIVEN, *, where: Any = NOT_GIVEN, mean: Any = NOT_GIVEN,
+    correction: Any = NOT_GIVEN,
+) -> Any:  # fmt: skip
+    """Variance, as `numpy.var`."""
+    x = _floating(with_dtype(as_tensor(a, "var"), dtype))
+    if correction is not NOT_GIVEN:
+        ddof = correction
+    centre = as_tensor(mean, "var") if is_given(mean) else _mean(x, axis, where)
+    deviations = x - centre
+    total = sum(deviations * deviations, axis, keepdims=keepdims, where=where)
+    count = _count(x, axis, where, "var", _kept(keepdims)) - ddof
+    return written("var", total / count, out)
+
+
+def _mean(x: Any, axis: Any, where: Any) -> Any:
+    return mean(x, axis, keepdims=True, where=where)
+
+
+def std(
+    a: Any, axis: Any = None, dtype: Any = None, out: Any = None, ddof: float = 0,
+    keepdims: Any = NOT_GIVEN, *, where: Any = NOT_GIVEN, mean: Any = NOT_GIVEN,
+    correction: Any = NOT_GIVEN,
+) -> Any:  # fmt: skip
+    """Standard deviation, as `numpy.std`."""
+    square = var(
+        a, axis, dtype, None, ddof, keepdims, where=where, mean=mean, correction=correction
+    )  # fmt: skip
+    return written("std", function("sqrt")(square), out)
+
+
+def average(
+    a: Any, axis: Any = None, weights: Any = None, returned: bool = False, *,
+    keepdims: Any = NOT_GIVEN,
+) -> Any:  # fmt: skip
+    """Weighted mean, as `numpy.average`."""
+    x = _floating(as_tensor(a, "average"))
+    if weights is None:
+        result = mean(x, axis, keepdims=keepdims)
+        total = result * 0 + _count(x, axis, True, "average", False)
+        return (result, total) if returned else result
+    w = as_tensor(weights, "average")
+    if tuple(w.shape) != tuple(x.shape):
+        places = _places(x, axis)
+        if w.ndim != 1 or len(places) != 1 or w.shape[0] != x.shape[places[0]]:
+            raise refused(
+                "average", f"weights of shape {tuple(w.shape)} do not fit {tuple(x.shape)}"
+            )
+        w = w.reshape([w.shape[0] if i == places[0] else 1 for i in range(x.ndim)])
+        w = function("broadcast_to")(w, tuple(x.shape))
+    total = sum(w, axis, keepdims=keepdims)
+    result = sum(x * w, axis, keepdims=keepdims) / total
+    return (result, total) if returned else result
+
+
+def nansum(
+    a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = NOT_GIVEN,
+    initial: Any = NOT_GIVEN, where: Any = NOT_GIVEN,
+) -> Any:  # fmt: skip
+    """Sum without NaN, as `numpy.nansum`."""
+    x = as_tensor(a, "nansum")
+    x = function("where")(function("isnan")(x), 0.0, x) if x.dtype.is_floating_point else x
+    return sum(x, axis, dtype, out, keepdims, initial, where)
+
+
+def nanmean(
+    a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = NOT_GIVEN, *,
+    where: Any = NOT_GIVEN,
+) -> Any:  # fmt: skip
+    """Mean without NaN, as `numpy.nanmean`."""
+    x = _floating(with_dtype(as_tensor(a, "nanmean"), dtype))
+    counts = function("logical_not")(function("isnan")(x))
+    if where is not NOT_GIVEN and where is not True:
+        counts = counts & as_tensor(where, "nanmean")
+    return mean(x, axis, None, out, keepdims, where=counts)
+
+
+def median(
+    a: Any, axis: Any = None, out: Any = None, overwrite_input: bool = False, keepdims: Any = False
+) -> Any:
+    """Median, the mean of the two in the middle, as `numpy.median`."""
+    x = _floating(as_tensor(a, "median"))
+    places = _places(x, axis)
+    rest = [i for i in range(x.ndim) if i not in places]
+    flat = x.permute([*rest, *places]).reshape([*(x.shape[i] for i in rest), -1])
+    n = flat.shape[-1]
+    values = function("sort")(flat, -1)[0]
+    result = (values[..., (n - 1) // 2] + values[..., n // 2]) * 0.5
+    # NaN is the largest of all in order: one makes the median NaN.
+    last = values[..., -1]
+    result = function("where")(function("isnan")(last), last, result)
+    if _kept(keepdims):
+        result = result.reshape([1 if i in places else n for i, n in enumerate(x.shape)])
+    return written("median", result, out)
+
+
+# --------------------------------------------------------------------------- places and questions
+def argmax(a: Any, axis: Any = None, out: Any = None, *, keepdims: Any = NOT_GIVEN) -> Any:
+    """Place of the largest element, as `numpy.argmax`."""
+    return _place("argmax", a, axis, out, keepdims)
+
+
+def argmin(a: Any, axis: Any = None, out: Any = None, *, keepdims: Any = NOT_GIVEN) -> Any:
+    """Place of the smallest element, as `numpy.argmin`."""
+    return _place("argmin", a, axis, out, keepdims)
+
+
+def _place(name: str, a: Any, axis: Any, out: Any, keepdims: Any) -> Any:
+    x = as_tensor(a, name)
+    return written(name, function(name)(x, axes_of(axis), keepdim=_kept(keepdims)), out)
+
+
+def all(
+    a: Any, axis: Any = None, out: Any = None, keepdims: Any = NOT_GIVEN, *, where: Any = NOT_GIVEN
+) -> Any:
+    """Return True if all elements are true, as `numpy.all`."""
+    return _question("all", a, axis, out, keepdims, where, True)
+
+
+def any(
+    a: Any, axis: Any = None, out: Any = None, keepdims: Any = NOT_GIVEN, *, where: Any = NOT_GIVEN
+) -> Any:
+    """Return True if an element is true, as `numpy.any`."""
+    return _question("any", a, axis, out, keepdims, where, False)
+
+
+def _question(
+    name: str, a: Any, axis: Any, out: Any, keepdims: Any, where: Any, neutral: bool
+) -> Any:
+    x = _masked(as_tensor(a, name) != 0, name, where, neutral)
+    for place in sorted(_places(x, axis), reverse=True):
+        x = function(name)(x, place, keepdim=_kept(keepdims))
+    return written(name, x, out)
+
+
+def count_nonzero(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """Number of elements that are not zero, as `numpy.count_nonzero`."""
+    x = as_tensor(a, "count_nonzero") != 0
+    return sum(x, axis, int, keepdims=keepdims)
+
+
+# --------------------------------------------------------------------------- scans
+def cumsum(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Any:
+    """Sums up to each element, as `numpy.cumsum`."""
+    return _scan("cumsum", a, axis, dtype, out)
+
+
+def cumprod(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Any:
+    """Products up to each element, as `numpy.cumprod`."""
+    return _scan("cumprod", a, axis, dtype, out)
+
+
+def _scan(name: str, a: Any, axis: Any, dtype: Any, out: Any) -> Any:
+    x = with_dtype(as_tensor(a, name), dtype)
+    if axis is None:
+        x, axis = x.reshape(-1), 0
+    return written(name, function(name)(x, int(axis)), out)
