@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.special
+from scipy.optimize import check_grad, minimize
 
 import tapegrad as tg
 from tapegrad.numpy.protocols import functions
@@ -25,8 +26,11 @@ def parts(result: Any) -> list[Any]:
     return list(result) if isinstance(result, tuple | list) else [result]
 
 
-def same(f: Callable[..., Any], *arrays: np.ndarray) -> None:
-    """Values, shapes and dtypes are NumPy's; results that are arrays there are Tensors."""
+def same(f: Callable[..., Any], *arrays: np.ndarray, of_arrays: bool = False) -> None:
+    """Values, shapes and dtypes are NumPy's; results that are arrays there are Tensors.
+
+    With `of_arrays`, those of constants may be arrays.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         wanted = parts(f(*arrays))
@@ -34,7 +38,7 @@ def same(f: Callable[..., Any], *arrays: np.ndarray) -> None:
     assert len(found) == len(wanted)
     for x, y in zip(found, wanted, strict=True):
         if isinstance(y, np.ndarray | np.generic) and not isinstance(y, np.bool_):
-            assert tg.is_tensor(x)
+            assert of_arrays or tg.is_tensor(x)
         array = np.asarray(x)
         assert (array.shape, array.dtype) == (np.shape(y), np.asarray(y).dtype)
         np.testing.assert_allclose(array, y, rtol=1e-13, atol=1e-15)
@@ -228,10 +232,24 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 
+QUESTIONS = (
+    "shape",
+    "ndim",
+    "size",
+    "size axis",
+    "allclose",
+    "array_equal",
+    "iscomplexobj",
+    "isrealobj",
+)
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions(name: str) -> None:
-    same(FUNCTIONS[name], A)
+    same(FUNCTIONS[name], A, of_arrays=name.startswith(("atleast", "copy", "broadcast_arrays")))
     check_derivative(FUNCTIONS[name], A)
+    results = parts(FUNCTIONS[name](tg.tensor(A, requires_grad=True)))
+    assert name in QUESTIONS or all(map(tg.is_tensor, results))
 
 
 def test_every_function_is_tested() -> None:
@@ -323,3 +341,34 @@ def test_arrays_are_copied() -> None:
     a *= 10
     y.backward()
     np.testing.assert_allclose(x.grad.numpy(), 2 * A[0])
+
+
+@pytest.mark.parametrize(
+    "other", [WHOLE, A > 0.5, B.astype(np.float32)], ids=lambda a: a.dtype.name
+)
+@pytest.mark.parametrize(
+    "product",
+    [
+        lambda x, y: np.dot(x, y.T), np.inner, np.outer, np.vdot, np.tensordot, np.kron,
+        lambda x, y: np.einsum("ij,kj", x, y), lambda x, y: np.cross(x[:, :3], y[:, :3]),
+        lambda x, y: np.matmul(x, y.T),
+    ],
+)  # fmt: skip
+def test_products_of_several_dtypes(product: Callable[..., Any], other: np.ndarray) -> None:
+    same(lambda x: product(x, other), A)
+    same(lambda x: product(other, x), A)
+    check_derivative(lambda x: product(other, x), A)
+
+
+def test_code_that_asks_for_arrays_gets_them_of_constants() -> None:
+    """SciPy and matplotlib do."""
+    x = tg.tensor(V)
+    assert all(type(f(x)) is np.ndarray for f in (np.atleast_1d, np.atleast_2d, np.copy))
+    assert type(np.broadcast_arrays(np.array([None]), x)[1]) is np.ndarray
+    assert tg.is_tensor(np.atleast_2d(x.clone().requires_grad_()))
+    result = minimize(
+        lambda x: np.sum((np.asarray(x) - V) ** 2), np.zeros(4), method="BFGS",
+        jac=tg.grad(lambda x: ((x - V) ** 2).sum()),
+    )  # fmt: skip
+    np.testing.assert_allclose(result.x, V, atol=1e-6)
+    assert check_grad(lambda x: np.sum(x**2), tg.grad(lambda x: np.sum(x**2)), V) < 1e-6

@@ -22,6 +22,7 @@ __all__ = [
     "function",
     "is_active",
     "is_given",
+    "promoted",
     "refused",
     "tensors_in",
     "with_dtype",
@@ -69,6 +70,15 @@ def as_tensor(x: Any, name: str) -> Any:
         raise UnsupportedError(
             f"np.{name}: an operand of dtype {array.dtype} cannot meet a Tensor; convert it first"
         ) from None
+
+
+def promoted(name: str, *operands: Any) -> list[Any]:
+    """Return operands as Tensors of one dtype, which products take: that of a sum of all."""
+    tensors = [as_tensor(x, name) for x in operands]
+    if len({x.dtype for x in tensors}) == 1:
+        return tensors
+    kind = np.result_type(*[x.dtype.np for x in tensors])
+    return [with_dtype(x, kind) for x in tensors]
 
 
 def tensors_in(values: Any) -> Iterator[Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .operands import as_operand, as_tensor, axes_of, function, refused, written
+from .operands import as_operand, as_tensor, axes_of, function, promoted, refused, written
 
 __all__ = [
     "cross", "dot", "einsum", "gradient", "inner", "kron", "norm", "outer", "tensordot", "trapezoid", "vdot",
@@ -15,7 +15,7 @@ __all__ = [
 
 def dot(a: Any, b: Any, out: Any = None) -> Any:
     """Product over the last dimension of `a` and the last but one of `b`, as `numpy.dot`."""
-    x, y = as_tensor(a, "dot"), as_tensor(b, "dot")
+    x, y = promoted("dot", a, b)
     if not x.ndim or not y.ndim:
         result = x * y
     elif y.ndim <= 2:
@@ -27,13 +27,13 @@ def dot(a: Any, b: Any, out: Any = None) -> Any:
 
 def vdot(a: Any, b: Any, /) -> Any:
     """Product of all elements, as `numpy.vdot`."""
-    x, y = as_tensor(a, "vdot").reshape(-1), as_tensor(b, "vdot").reshape(-1)
+    x, y = (t.reshape(-1) for t in promoted("vdot", a, b))
     return function("matmul")(x, y)
 
 
 def inner(a: Any, b: Any, /) -> Any:
     """Product over the last dimensions, as `numpy.inner`."""
-    x, y = as_tensor(a, "inner"), as_tensor(b, "inner")
+    x, y = promoted("inner", a, b)
     if not x.ndim or not y.ndim:
         return x * y
     return function("tensordot")(x, y, ([x.ndim - 1], [y.ndim - 1]))
@@ -41,13 +41,13 @@ def inner(a: Any, b: Any, /) -> Any:
 
 def outer(a: Any, b: Any, out: Any = None) -> Any:
     """Products of all pairs, as `numpy.outer`."""
-    x, y = as_tensor(a, "outer").reshape(-1), as_tensor(b, "outer").reshape(-1)
+    x, y = (t.reshape(-1) for t in promoted("outer", a, b))
     return written("outer", function("outer")(x, y), out)
 
 
 def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     """Product over some dimensions, as `numpy.tensordot`."""
-    x, y = as_tensor(a, "tensordot"), as_tensor(b, "tensordot")
+    x, y = promoted("tensordot", a, b)
     if isinstance(axes, int):
         return function("tensordot")(x, y, axes)
     pairs = [[int(p)] if np.ndim(p) == 0 else [int(q) for q in p] for p in axes]
@@ -64,13 +64,13 @@ def einsum(
         raise refused(
             "einsum", "lists of labels are not supported; write a formula like 'ij,jk->ik'"
         )
-    tensors = [as_tensor(x, "einsum") for x in operands]
+    tensors = promoted("einsum", *operands)
     return written("einsum", function("einsum")(subscripts, *tensors), out)
 
 
 def kron(a: Any, b: Any) -> Any:
     """Kronecker's product, as `numpy.kron`."""
-    return function("kron")(as_tensor(a, "kron"), as_tensor(b, "kron"))
+    return function("kron")(*promoted("kron", a, b))
 
 
 def cross(
@@ -79,7 +79,8 @@ def cross(
     """Cross product of vectors of three elements, as `numpy.cross`."""
     if axis is not None:
         axisa = axisb = axisc = axis
-    x, y = as_tensor(a, "cross").movedim(axisa, -1), as_tensor(b, "cross").movedim(axisb, -1)
+    x, y = promoted("cross", a, b)
+    x, y = x.movedim(axisa, -1), y.movedim(axisb, -1)
     if x.shape[-1] != 3 or y.shape[-1] != 3:
         raise refused("cross", f"vectors have three elements, not {x.shape[-1]} and {y.shape[-1]}")
     tensors = function("broadcast_tensors")(x, y)

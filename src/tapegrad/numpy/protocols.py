@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..tape import recording as record
+from ..tape.tape import tape_at
 from ..tensors.tensor import Tensor
 from .operands import is_active, refused, tensors_in
 from .ufuncs import UFUNCS, call_ufunc
@@ -37,6 +38,10 @@ def functions() -> dict[Callable[..., Any], Callable[..., Any]]:
     return known
 
 
+#: functions that code calls to have arrays: of constants it gets these
+_COERCIONS = frozenset((np.atleast_1d, np.atleast_2d, np.atleast_3d, np.broadcast_arrays, np.copy))
+
+
 def array_ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
     """Call a ufunc with Tensors, for NumPy."""
     if not options and method == "__call__":
@@ -50,10 +55,11 @@ def array_function(
     self: Any, func: Callable[..., Any], types: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> Any:
     """Call a function of NumPy's with Tensors, for NumPy."""
-    function = functions().get(func)
-    if function is not None:
+    function, tensors = functions().get(func), [*tensors_in([list(args), dict(kwargs)])]
+    is_constant = not is_active(tensors) and not any(tape_at(t._state).abstract for t in tensors)
+    if function is not None and not (is_constant and func in _COERCIONS):
         return function(*args, **kwargs)
-    if is_active(tensors_in([list(args), dict(kwargs)])):
+    if not is_constant:
         name = f"{func.__module__.removeprefix('numpy').lstrip('.')}.{func.__name__}".lstrip(".")
         raise refused(
             name, "it is not there for Tensors that require grad; compute with functions that are, or call "

@@ -19,6 +19,7 @@ from .operands import (
     as_tensor,
     function,
     is_active,
+    promoted,
     refused,
     tensors_in,
     with_dtype,
@@ -68,6 +69,7 @@ UFUNCS: dict[Any, Callable[..., Any]] = {
     **{getattr(np, name): function(_NAMES.get(name, name)) for name in (*_SAME, *_NAMES)},
     **{getattr(np, name): _of_floats(name) for name in ("fabs", "rint", "heaviside")},
     np.divmod: _divmod,
+    np.matmul: lambda x, y: function("matmul")(*promoted("matmul", x, y)),
     np.conjugate: lambda x: x,
 }
 
