@@ -16,7 +16,7 @@ import numpy as np
 from ..tape import recording as record
 from ..tape.tape import tape_at
 from ..tensors.tensor import Tensor
-from .operands import is_active, refused, tensors_in
+from .operands import as_operand, is_active, refused, tensors_in
 from .ufuncs import UFUNCS, call_ufunc
 
 __all__ = ["array_function", "array_ufunc", "functions", "install"]
@@ -46,8 +46,9 @@ def array_ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **options: Any
     """Call a ufunc with Tensors, for NumPy."""
     if not options and method == "__call__":
         function = UFUNCS.get(ufunc)
-        if function is not None and all([type(x) is Tensor for x in inputs]):
-            return function(*inputs)
+        if function is not None:
+            name = ufunc.__name__
+            return function(*[x if type(x) is Tensor else as_operand(x, name) for x in inputs])
     return call_ufunc(ufunc, method, inputs, options)
 
 

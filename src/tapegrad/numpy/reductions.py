@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..base.dtypes import bool_
 from .operands import (
     NOT_GIVEN,
     as_tensor,
@@ -82,9 +83,9 @@ def _extreme(
             raise ValueError(f"reduction operation {name!r} does not have an identity, so to use a where "
                              "mask one has to specify 'initial'")  # fmt: skip
         x = _masked(x, name, where, initial)
-    result = function("amax" if largest else "amin")(
-        x, dim=_places(x, axis), keepdim=_kept(keepdims)
-    )
+    result, places = x, _places(x, axis)
+    if places or not x.ndim:
+        result = function("amax" if largest else "amin")(x, dim=places, keepdim=_kept(keepdims))
     if is_given(initial):
         result = function("maximum" if largest else "minimum")(
             result, as_tensor(initial, name).to(x.dtype)
@@ -242,6 +243,7 @@ def argmin(a: Any, axis: Any = None, out: Any = None, *, keepdims: Any = NOT_GIV
 
 def _place(name: str, a: Any, axis: Any, out: Any, keepdims: Any) -> Any:
     x = as_tensor(a, name)
+    x = with_dtype(x, int) if x.dtype is bool_ else x
     return written(name, function(name)(x, axes_of(axis), keepdim=_kept(keepdims)), out)
 
 
