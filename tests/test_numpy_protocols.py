@@ -376,3 +376,13 @@ def test_code_that_asks_for_arrays_gets_them_of_constants() -> None:
     )  # fmt: skip
     np.testing.assert_allclose(result.x, V, atol=1e-6)
     assert check_grad(lambda x: np.sum(x**2), tg.grad(lambda x: np.sum(x**2)), V) < 1e-6
+
+
+def test_subclasses_of_tensors() -> None:
+    class Own(tg.Tensor):
+        pass
+
+    x = Own([1.0, 2.0])
+    assert np.add(x, np.array([1.0, 2.0])).tolist() == [2.0, 4.0]
+    assert np.add(np.array([1.0, 2.0]), x).tolist() == [2.0, 4.0]
+    assert np.negative(x).tolist() == [-1.0, -2.0]

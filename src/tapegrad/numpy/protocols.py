@@ -47,8 +47,14 @@ def array_ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **options: Any
     if not options and method == "__call__":
         function = UFUNCS.get(ufunc)
         if function is not None:
-            name = ufunc.__name__
-            return function(*[x if type(x) is Tensor else as_operand(x, name) for x in inputs])
+            if len(inputs) == 1:
+                return function(inputs[0])
+            x, y = inputs
+            if type(x) is not Tensor:
+                x = as_operand(x, ufunc.__name__)
+            if type(y) is not Tensor:
+                y = as_operand(y, ufunc.__name__)
+            return function(x, y)
     return call_ufunc(ufunc, method, inputs, options)
 
 
@@ -56,9 +62,12 @@ def array_function(
     self: Any, func: Callable[..., Any], types: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> Any:
     """Call a function of NumPy's with Tensors, for NumPy."""
-    function, tensors = functions().get(func), [*tensors_in([list(args), dict(kwargs)])]
+    function = functions().get(func)
+    if function is not None and func not in _COERCIONS:
+        return function(*args, **kwargs)
+    tensors = [*tensors_in([list(args), dict(kwargs)])]
     is_constant = not is_active(tensors) and not any(tape_at(t._state).abstract for t in tensors)
-    if function is not None and not (is_constant and func in _COERCIONS):
+    if function is not None and not is_constant:
         return function(*args, **kwargs)
     if not is_constant:
         name = f"{func.__module__.removeprefix('numpy').lstrip('.')}.{func.__name__}".lstrip(".")

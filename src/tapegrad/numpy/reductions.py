@@ -57,8 +57,11 @@ def sum(
 ) -> Any:  # fmt: skip
     """Sum, as `numpy.sum`."""
     x = _masked(with_dtype(as_tensor(a, "sum"), dtype), "sum", where, 0)
-    places = _places(x, axis)
-    result = function("sum")(x, dim=places, keepdim=_kept(keepdims)) if places else x
+    if axis is None and keepdims is NOT_GIVEN:
+        result = function("sum")(x)
+    else:
+        places = _places(x, axis)
+        result = function("sum")(x, dim=places, keepdim=_kept(keepdims)) if places else x
     return written("sum", result + initial if is_given(initial) else result, out)
 
 

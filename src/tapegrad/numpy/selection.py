@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..base.dtypes import bool_
 from .operands import NOT_GIVEN, as_operand, as_tensor, function, is_given, refused, written
 from .shapes import broadcast_to
 
@@ -47,7 +48,8 @@ __all__ = [
 
 def where(condition: Any, /, *values: Any) -> Any:
     """Elements of one or the other, or places of true ones, as `numpy.where`."""
-    mask = as_tensor(condition, "where") != 0
+    mask = as_tensor(condition, "where")
+    mask = mask if mask.dtype is bool_ else mask != 0
     if not values:
         return tuple(function("where")(mask))
     x, y = (as_operand(v, "where") for v in values)
