@@ -23,7 +23,7 @@ from ..ops.table import TABLE, copy_loop
 from .loops import Formula
 
 __all__ = [
-    "COPY", "F32", "F64", "I1", "I8", "I64", "has_code", "kernels", "may_leave",
+    "ADD", "COPY", "F32", "F64", "I1", "I8", "I64", "has_code", "kernels", "may_leave",
     "value_type", "write",
 ]  # fmt: skip
 
@@ -36,6 +36,7 @@ F64, F32, I64, I8, I1 = (
 )
 _TYPES = {float64: F64, float32: F32, int64: I64, bool_: I1}
 COPY = Formula("copy")
+ADD = Formula("ufunc:add")
 
 
 def value_type(kind: dtype) -> Any:

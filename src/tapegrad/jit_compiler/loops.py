@@ -10,7 +10,7 @@ Start reading at `Access`, then `depends` and `may_join`, the two questions that
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, NamedTuple, TypeAlias
@@ -34,6 +34,7 @@ __all__ = [
     "accesses",
     "computes",
     "loops_of",
+    "nested",
     "new_loop",
     "new_number",
 ]  # fmt: skip
@@ -279,6 +280,14 @@ def new_number() -> int:
 def new_loop(extent: int, body: list[Node] | None = None) -> Loop:
     """Make a loop with a number of its own."""
     return Loop(next(_numbers), extent, body if body is not None else [])
+
+
+def nested(loops: Sequence[Loop], part: Node) -> Node:
+    """Put a node into loops, of which the first is the outermost."""
+    for loop in reversed(loops):
+        loop.body.append(part)
+        part = loop
+    return part
 
 
 def computes(node: Node) -> Iterator[Compute | Call]:

@@ -34,8 +34,8 @@ from .loops import (
     Call,
     Compute,
     Formula,
-    Node,
     Number,
+    nested,
     new_loop,
 )
 from .repeated import Irregular, Place, Region, Values, blamed
@@ -251,11 +251,7 @@ class _Lowering(Values):
         compute = Compute(
             formula, tuple([access(*source) for source in sources]), access(target, strides), result
         )
-        node: Node = compute
-        for loop in reversed(loops):
-            loop.body.append(node)
-            node = loop
-        self.program.nodes.append(node)
+        self.program.nodes.append(nested(loops, compute))
 
     # ------------------------------------------------------------------ steps
     def steps(

@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
+from .formulas import ADD
 from .fusion import Uses, pairs, rename
 from .loops import (
     TEMPORARY,
     Access,
     Buffer,
     Compute,
-    Formula,
     Loop,
     Node,
     Operand,
@@ -34,7 +34,6 @@ __all__ = ["distributed", "with_sums"]
 
 #: statements of a body up to which pairs of them are looked at
 LARGEST = 400
-ADD = Formula("ufunc:add")
 
 
 # --------------------------------------------------------------------------- sums

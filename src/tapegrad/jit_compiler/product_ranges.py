@@ -8,8 +8,19 @@ from typing import NamedTuple
 
 from .loops import Access, Call, Compute, Loop, Node
 
-__all__ = ["Place", "Product", "is_along", "loop_along", "places_of", "product_of", "ranges_of"]
+__all__ = [
+    "PRODUCTS",
+    "Place",
+    "Product",
+    "is_along",
+    "loop_along",
+    "places_of",
+    "product_of",
+    "ranges_of",
+]
 
+#: rows that are products of a matrix
+PRODUCTS = frozenset(("mm", "mv"))
 #: iterations from which on a range is cut, and bytes that products move along it
 LONG, LARGE = 512, 1 << 18
 #: multiplications of a product for each number that it moves, at most: others are worth their memory
@@ -37,7 +48,7 @@ class Product(NamedTuple):
 
 def product_of(node: Node, extent: int) -> Product | None:
     """The product of a call, if it is long along a range, and small otherwise."""
-    if not isinstance(node, Call) or node.instruction.op.name not in ("mm", "mv"):
+    if not isinstance(node, Call) or node.instruction.op.name not in PRODUCTS:
         return None
     x, y = node.instruction.layouts
     m, k, p = (*x.shape, y.shape[1] if y.ndim == 2 else 1)

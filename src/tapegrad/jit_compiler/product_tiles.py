@@ -19,7 +19,7 @@ from typing import NamedTuple
 from ..ops.instruction import instruction
 from ..ops.layout import Layout, intern
 from ..ops.table import TABLE
-from .formulas import COPY
+from .formulas import ADD, COPY
 from .fusion import fused
 from .loops import (
     TEMPORARY,
@@ -27,11 +27,11 @@ from .loops import (
     Buffer,
     Call,
     Compute,
-    Formula,
     Loop,
     Node,
     Number,
     computes,
+    nested,
     new_loop,
 )
 from .product_ranges import Place, is_along, loop_along, places_of, product_of, ranges_of
@@ -45,7 +45,6 @@ NEAR, LEAST, MOST = 1 << 19, 16, 2048
 ALONE = 1 << 18
 #: iterations of a tile are a multiple of this: of the numbers in a register
 STEP = 8
-ADD = Formula("ufunc:add")
 
 
 def with_product_tiles(nodes: list[Node]) -> list[Node]:
@@ -239,11 +238,8 @@ class _Cut:
             return place._replace(strides=tuple(sorted([*place.strides, (inner.number, step)])))
 
         reads = tuple([new(x) if isinstance(x, Access) else x for x in node.reads])
-        result: Node = Compute(node.formula, reads, new(node.write), node.result)
-        for loop in (inner, *reversed(around)):
-            loop.body = [result]
-            result = loop
-        return result
+        part = Compute(node.formula, reads, new(node.write), node.result)
+        return nested((*around, inner), part)
 
     def _layout(self, access: Access, layout: Layout, axis: int | None, tiles: _Tiles) -> Layout:
         """The layout of a product's operand in a tile."""
@@ -321,25 +317,17 @@ def _elements(layout: Layout, *places: Access) -> tuple[list[Loop], list[Access]
     return loops, [x._replace(strides=tuple(sorted([*x.strides, *steps]))) for x in places]
 
 
-def _nested(loops: Sequence[Loop], part: Compute) -> Node:
-    result: Node = part
-    for loop in reversed(loops):
-        loop.body = [result]
-        result = loop
-    return result
-
-
 def _filled(layout: Layout, target: Access) -> Node:
     """Zeros, to which parts of a sum are added."""
     loops, (place,) = _elements(layout, target)
     zero = Number(0, layout.dtype)
-    return _nested(loops, Compute(COPY, (zero,), place, layout.dtype))
+    return nested(loops, Compute(COPY, (zero,), place, layout.dtype))
 
 
 def _added(layout: Layout, part: Access, target: Access) -> Node:
     """Add a part to a sum."""
     loops, (term, total) = _elements(layout, part, target)
-    return _nested(loops, Compute(ADD, (total, term), total, layout.dtype))
+    return nested(loops, Compute(ADD, (total, term), total, layout.dtype))
 
 
 def _copied(node: Node) -> Node:

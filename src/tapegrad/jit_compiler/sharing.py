@@ -40,6 +40,7 @@ from .loops import (
     new_loop,
     new_number,
 )
+from .product_ranges import PRODUCTS
 from .share_ranges import with_margins, with_slices
 from .tiles import uses_of_buffers, without_windows
 
@@ -120,7 +121,7 @@ def _time_of_call(call: Call) -> float:
 
 def _is_product(call: Call) -> bool:
     """Return True for a product that needs no memory of its own: several threads may run it at a time."""
-    return call.instruction.op.name in ("mm", "mv") and not call.instruction.scratch
+    return call.instruction.op.name in PRODUCTS and not call.instruction.scratch
 
 
 # --------------------------------------------------------------------------- memory

@@ -16,6 +16,8 @@ from ..tensors.tensor import Tensor
 
 __all__ = [
     "NOT_GIVEN",
+    "along",
+    "arrays_of",
     "as_operand",
     "as_tensor",
     "axes_of",
@@ -90,6 +92,22 @@ def tensors_in(values: Any) -> Iterator[Any]:
     elif isinstance(values, list | tuple):
         for value in values:
             yield from tensors_in(value)
+
+
+def arrays_of(values: Any) -> Any:
+    """Return the same arguments, with the numbers of Tensors in their place."""
+    if record.is_tensor(values):
+        return values.numpy()
+    if isinstance(values, dict):
+        return {k: arrays_of(v) for k, v in values.items()}
+    if type(values) in (list, tuple):
+        return type(values)(map(arrays_of, values))
+    return values
+
+
+def along(x: Any, axis: Any) -> tuple[Any, int]:
+    """Return a Tensor and a dimension of it: flattened, and its only one, where none is named."""
+    return (x.reshape(-1), 0) if axis is None else (x, int(axis))
 
 
 def is_active(tensors: Iterable[Any]) -> bool:

@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from ..tape import recording as record
 from ..tape.tape import tape_at
 from ..tensors.tensor import Tensor
-from .operands import as_operand, is_active, refused, tensors_in
+from .operands import arrays_of, as_operand, is_active, refused, tensors_in
 from .ufuncs import UFUNCS, call_ufunc
 
 __all__ = ["array_function", "array_ufunc", "functions", "install"]
@@ -75,18 +74,7 @@ def array_function(
             name, "it is not there for Tensors that require grad; compute with functions that are, or call "
             "it with t.detach().numpy() if a constant is what you mean"
         )  # fmt: skip
-    return func(*_arrays(args), **_arrays(kwargs))
-
-
-def _arrays(values: Any) -> Any:
-    """The same arguments, with the numbers of Tensors in their place."""
-    if record.is_tensor(values):
-        return values.numpy()
-    if isinstance(values, dict):
-        return {k: _arrays(v) for k, v in values.items()}
-    if type(values) in (list, tuple):
-        return type(values)(map(_arrays, values))
-    return values
+    return func(*arrays_of(args), **arrays_of(kwargs))
 
 
 def install() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from ..base.dtypes import bool_
 from .operands import (
     NOT_GIVEN,
+    along,
     as_tensor,
     axes_of,
     function,
@@ -291,7 +292,5 @@ def cumprod(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Any
 
 
 def _scan(name: str, a: Any, axis: Any, dtype: Any, out: Any) -> Any:
-    x = with_dtype(as_tensor(a, name), dtype)
-    if axis is None:
-        x, axis = x.reshape(-1), 0
-    return written(name, function(name)(x, int(axis)), out)
+    x, dim = along(with_dtype(as_tensor(a, name), dtype), axis)
+    return written(name, function(name)(x, dim), out)

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..base.dtypes import bool_
-from .operands import NOT_GIVEN, as_operand, as_tensor, function, is_given, refused, written
+from ..base.dtypes import bool_, from_numpy_dtype
+from .operands import NOT_GIVEN, along, as_operand, as_tensor, function, is_given, refused, written
 from .shapes import broadcast_to
 
 __all__ = [
@@ -80,39 +80,29 @@ def take(a: Any, indices: Any, axis: Any = None, out: Any = None, mode: str = "r
     """Elements at places along a dimension, as `numpy.take`."""
     if mode != "raise":
         raise refused("take", f"mode={mode!r} is not supported")
-    x = as_tensor(a, "take")
-    if axis is None:
-        x, axis = x.reshape(-1), 0
+    x, axis = along(as_tensor(a, "take"), axis)
     places = as_tensor(np.asarray(indices) if not hasattr(indices, "_state") else indices, "take")
-    if not places.ndim:
-        return written("take", x[(slice(None),) * (axis % x.ndim) + (places,)], out)
     return written("take", x[(slice(None),) * (axis % x.ndim) + (places,)], out)
 
 
 def take_along_axis(arr: Any, indices: Any, axis: Any = -1) -> Any:
     """Elements at places of their own along a dimension, as `numpy.take_along_axis`."""
-    x, places = as_tensor(arr, "take_along_axis"), as_tensor(indices, "take_along_axis")
-    if axis is None:
-        x, axis = x.reshape(-1), 0
-    return function("take_along_dim")(x, places, int(axis))
+    x, dim = along(as_tensor(arr, "take_along_axis"), axis)
+    return function("take_along_dim")(x, as_tensor(indices, "take_along_axis"), dim)
 
 
 def sort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None) -> Any:
     """Sort, as `numpy.sort`."""
-    x = as_tensor(a, "sort")
-    if axis is None:
-        x, axis = x.reshape(-1), 0
-    return function("sort")(x, dim=int(axis), stable=True)[0]
+    x, dim = along(as_tensor(a, "sort"), axis)
+    return function("sort")(x, dim=dim, stable=True)[0]
 
 
 def argsort(
     a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None
 ) -> Any:
     """Places in order, as `numpy.argsort`."""
-    x = as_tensor(a, "argsort")
-    if axis is None:
-        x, axis = x.reshape(-1), 0
-    return function("sort")(x, dim=int(axis), stable=True)[1]
+    x, dim = along(as_tensor(a, "argsort"), axis)
+    return function("sort")(x, dim=dim, stable=True)[1]
 
 
 def clip(
@@ -268,8 +258,6 @@ def array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> bool:
 
 # --------------------------------------------------------------------------- of the same shape
 def _like(name: str, a: Any, shape: Any, dtype: Any, *value: Any) -> Any:
-    from ..base.dtypes import from_numpy_dtype
-
     x = as_tensor(a, name)
     kind = x.dtype if dtype is None else from_numpy_dtype(np.dtype(dtype))
     lengths = (

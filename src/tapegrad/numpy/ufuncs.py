@@ -15,6 +15,7 @@ import numpy as np
 
 from ..tape import recording as record
 from .operands import (
+    arrays_of,
     as_operand,
     as_tensor,
     function,
@@ -54,8 +55,8 @@ def _of_floats(name: str) -> Callable[..., Any]:
     call = function(_NAMES.get(name, name))
 
     def of_floats(*operands: Any) -> Any:
-        given = [as_tensor(x, name) for x in operands]
-        return call(*[x if x.dtype.is_floating_point else with_dtype(x, float) for x in given])
+        tensors = [as_tensor(x, name) for x in operands]
+        return call(*[x if x.dtype.is_floating_point else with_dtype(x, float) for x in tensors])
 
     return of_floats
 
@@ -86,20 +87,20 @@ def call_ufunc(ufunc: Any, method: str, inputs: Sequence[Any], options: Mapping[
     compute = _method(ufunc, method)
     if compute is None:
         return _by_numpy(ufunc, method, inputs, options)
-    given = {k: v for k, v in options.items() if k not in _WITHOUT_EFFECT}
-    out = given.pop("out", None)
+    rest = {k: v for k, v in options.items() if k not in _WITHOUT_EFFECT}
+    out = rest.pop("out", None)
     if isinstance(out, tuple) and len(out) == 1:
         (out,) = out
-    mask = given.pop("where", True) if method == "__call__" else True
+    mask = rest.pop("where", True) if method == "__call__" else True
     if mask is not True and out is None:
         raise refused(name, "where= needs out=, as the other elements are nobody's")
     if method == "__call__":
-        kind = given.pop("dtype", None)
+        kind = rest.pop("dtype", None)
         if kind is not None:
             inputs = [with_dtype(as_tensor(x, name), kind) for x in inputs]
-        if given:
-            raise refused(name, f"its option {next(iter(given))!r} is not supported")
-    result = compute(*inputs, **given)
+        if rest:
+            raise refused(name, f"its option {next(iter(rest))!r} is not supported")
+    result = compute(*inputs, **rest)
     if mask is not True:
         result = function("where")(as_tensor(mask, name), result, as_tensor(out, name))
     return written(name, result, out)
@@ -133,10 +134,10 @@ def _method(ufunc: Any, method: str) -> Callable[..., Any] | None:
 
 def _called(call: Callable[..., Any], name: str, *inputs: Any) -> Any:
     """Call a row's function with operands: one is a Tensor, where one came as the target only."""
-    given = [as_operand(x, name) for x in inputs]
-    if not any(record.is_tensor(x) for x in given):
-        given[0] = as_tensor(given[0], name)
-    return call(*given)
+    operands = [as_operand(x, name) for x in inputs]
+    if not any(record.is_tensor(x) for x in operands):
+        operands[0] = as_tensor(operands[0], name)
+    return call(*operands)
 
 
 def _outer(call: Callable[..., Any], name: str, x: Any, y: Any) -> Any:
@@ -161,14 +162,7 @@ def _by_numpy(ufunc: Any, method: str, inputs: Sequence[Any], options: Mapping[s
             name, "it has no derivative here; compute with functions that have one, or call it with "
             "t.detach().numpy() if a constant is what you mean"
         )  # fmt: skip
-
-    def array(x: Any) -> Any:
-        if isinstance(x, tuple):
-            return tuple(map(array, x))
-        return x.numpy() if record.is_tensor(x) else x
-
-    arrays = [array(x) for x in inputs]
-    result = getattr(ufunc, method)(*arrays, **{k: array(v) for k, v in options.items()})
+    result = getattr(ufunc, method)(*arrays_of(inputs), **arrays_of(dict(options)))
     out = options.get("out")
     if out is None:
         return result

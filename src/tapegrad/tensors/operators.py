@@ -64,9 +64,8 @@ def _slow_operator(entry: Op, call: Callable[..., Any]) -> Callable[..., Any]:
         for value in (a, b):
             if not record.is_tensor(value) and not (numbers and record.is_number(value)):
                 if isinstance(value, np.ndarray):
-                    from_numpy = registry.FUNCTIONS[
-                        "tensor"
-                    ]  # a copy: who writes the array writes no residual
+                    # Copied: who writes the array later writes nothing that a pass needs.
+                    from_numpy = registry.FUNCTIONS["tensor"]
                     return operator(*(from_numpy(v) if v is value else v for v in (a, b)))
                 return NotImplemented
         return call(a, b)
