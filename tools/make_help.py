@@ -20,6 +20,7 @@ from types import FunctionType
 from typing import Any
 
 import tapegrad as tg
+from tapegrad.base.dtypes import float64
 from tapegrad.functions import registry
 from tapegrad.functions.help_texts import HELP, SEPARATOR
 from tapegrad.ops.table import TABLE, Op
@@ -33,6 +34,7 @@ VARIABLES = {
     "c": "tg.arange(8.0).reshape(2, 2, 2)",
     "d": "tg.tensor([-1.5, 0.25, 2.75])",
     "i": "tg.tensor([2, 0])",
+    "j": "tg.tensor([1 + 2j, 3 - 1j])",
     "k": "tg.tensor([1, 2, 3])",
     "l": "tg.tensor([3, 2, 1])",
     "m": "tg.tensor([[1.0, 2.0], [3.0, 4.0]])",
@@ -136,6 +138,8 @@ INDENT = "    "
 # --------------------------------------------------------------------------- derivatives as text
 class Formula:
     """An expression that a rule makes of symbols; `rank` says how tightly it binds."""
+
+    dtype = float64  # rules have cases for complex numbers
 
     def __init__(self, text: str, rank: int = 9) -> None:
         self.text, self.rank = text, rank

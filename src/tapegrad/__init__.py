@@ -34,15 +34,27 @@ from .autograd import (
 from .base.dtypes import (
     Size,
     bool_,
+    cdouble,
+    cfloat,
+    complex64,
+    complex128,
     double,
     dtype,
+    float16,
     float32,
     float64,
     float_,
     get_default_dtype,
+    half,
+    int8,
+    int16,
+    int32,
     int64,
+    int_,
     long,
     set_default_dtype,
+    short,
+    uint8,
 )
 from .base.errors import TapeError, UnsupportedError
 from .base.limits import finfo, iinfo
@@ -78,8 +90,12 @@ __all__ = [
     "UnsupportedError",
     "autograd",
     "bool",
+    "cdouble",
+    "cfloat",
     "checkpointed_loop",
     "compile",
+    "complex64",
+    "complex128",
     "cuda",
     "current_tape",
     "double",
@@ -88,16 +104,22 @@ __all__ = [
     "enable_grad",
     "finfo",
     "float",
+    "float16",
     "float32",
     "float64",
     "func",
     "get_default_dtype",
     "grad",
+    "half",
     "hessian",
     "hvp",
     "iinfo",
     "inf",
     "inference_mode",
+    "int",
+    "int8",
+    "int16",
+    "int32",
     "int64",
     "is_anomaly_check_nan_enabled",
     "is_anomaly_enabled",
@@ -118,8 +140,10 @@ __all__ = [
     "set_default_dtype",
     "set_grad_enabled",
     "set_printoptions",
+    "short",
     "synchronize",
     "testing",
+    "uint8",
     "utils",
     "value",
     "value_and_grad",
@@ -142,6 +166,6 @@ def __dir__() -> list[str]:
 __getattr__ = getattr_of(__name__)
 other_names.install()
 notebook_errors.install()
-# PyTorch's names for two dtypes are Python's own names: nothing below here may mean those.
-float, bool = float_, bool_
-del _public, FUNCTIONS, tracing, check_platform, getattr_of, registry, float_, bool_
+# PyTorch's names for three dtypes are Python's own names: nothing below here may mean those.
+float, bool, int = float_, bool_, int_
+del _public, FUNCTIONS, tracing, check_platform, getattr_of, registry, float_, bool_, int_

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..functions.maths.complex_numbers import view_as_complex, view_as_real
 from ..tape.recording import is_tensor
 from ..tape.user_code import call_user
 
@@ -21,6 +22,29 @@ __all__ = ["as_tuple", "numerical_columns", "numerical_product"]
 def as_tuple(values: Any) -> tuple[Any, ...]:
     """A function's arguments or results as a tuple."""
     return tuple(values) if isinstance(values, tuple | list) else (values,)
+
+
+def of_parts(
+    func: Callable[..., Any], inputs: tuple[Any, ...]
+) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """Return a function, and its arguments, with real and imaginary parts in the place of complex tensors.
+
+    Derivatives of complex functions are linear in these, be the functions holomorphic or not.
+    """
+    complex_ = [is_tensor(x) and x.dtype.is_complex for x in inputs]
+
+    def parts_of(x: Any) -> Any:
+        parts = view_as_real(x.detach()).clone()
+        return parts.requires_grad_() if x.requires_grad else parts
+
+    def call(*args: Any) -> tuple[Any, ...]:
+        wholes = [view_as_complex(x) if c else x for x, c in zip(args, complex_, strict=True)]
+        outputs = as_tuple(func(*wholes))
+        return tuple(
+            [view_as_real(y) if is_tensor(y) and y.dtype.is_complex else y for y in outputs]
+        )
+
+    return call, tuple([parts_of(x) if c else x for x, c in zip(inputs, complex_, strict=True)])
 
 
 def numerical_product(
@@ -102,7 +126,7 @@ class _Value:
 
 def _outputs_now(func: Callable[..., Any], inputs: Sequence[Any]) -> list[_Value | None]:
     return [
-        _Value(y) if is_tensor(y) and y.dtype.is_floating_point else None
+        _Value(y) if is_tensor(y) and y.dtype.is_inexact else None
         for y in as_tuple(call_user(func, *inputs))
     ]
 

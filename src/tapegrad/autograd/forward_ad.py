@@ -276,7 +276,7 @@ def check_dual(primal: Any, tangent: Any) -> None:
     >>> fwAD.check_dual(tg.ones(2), tg.ones(2))
     """
     for role, t in (("primal", primal), ("tangent", tangent)):
-        if not t.dtype.is_floating_point:
+        if not t.dtype.is_inexact:
             raise ValueError(f"Expected {role} to be floating point or complex, but got: {t.dtype}")
     if primal.shape != tangent.shape:
         raise RuntimeError(

@@ -52,7 +52,7 @@ def checked_gradient(
     if not needed:
         return None
     layout = tape.instruction_of(slot).out
-    if not layout.dtype.is_floating_point:
+    if not layout.dtype.is_inexact:
         return None
     if gradient.shape != layout.shape:
         message = (

@@ -32,7 +32,7 @@ def record_call(
     last = {id(y): j for j, y in enumerate(outputs)}  # a tensor returned twice is one output
     active = [
         j for j, y in enumerate(outputs)
-        if record.is_tensor(y) and y.dtype.is_floating_point and id(y) not in passive
+        if record.is_tensor(y) and y.dtype.is_inexact and id(y) not in passive
         and last[id(y)] == j
     ]  # fmt: skip
     if not active:

@@ -192,7 +192,11 @@ def gradgradcheck(
 def _random_leaf(like: Any, scattered: bool) -> Tensor:
     """Random numbers from -1 to 1 of a tensor's shape, that require grad."""
     shape = (*like.shape, 2) if scattered and like.ndim else tuple(like.shape)
-    leaf = like.new_tensor(np.random.default_rng(1).uniform(-1, 1, shape))
+    random = np.random.default_rng(1)
+    numbers = random.uniform(-1, 1, shape)
+    if like.dtype.is_complex:
+        numbers = numbers + 1j * random.uniform(-1, 1, shape)
+    leaf = like.new_tensor(numbers)
     if shape != tuple(like.shape):
         leaf = leaf[..., 0]
     return leaf.detach().requires_grad_()

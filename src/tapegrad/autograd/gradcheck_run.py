@@ -18,7 +18,7 @@ from ..tape.recording import is_tensor
 from ..tape.user_code import call_user
 from ..tensors.tensor import Tensor
 from . import finite_differences
-from .finite_differences import as_tuple
+from .finite_differences import as_tuple, of_parts
 from .gradients import grad
 from .jacobian_products import Pushforward, pull, unit_batches
 from .transform_level import Level
@@ -52,6 +52,7 @@ class Check:
         self, func: Callable[..., Any], inputs: tuple[Any, ...], eps: float, atol: float,
         rtol: float, nondet_tol: float,
     ) -> None:  # fmt: skip
+        func, inputs = of_parts(func, inputs)
         self.func, self.inputs = func, inputs
         self.eps, self.atol, self.rtol, self.nondet_tol = eps, atol, rtol, nondet_tol
         self.positions = [i for i, x in enumerate(inputs) if is_tensor(x) and x.requires_grad]

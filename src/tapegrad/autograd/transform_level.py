@@ -95,7 +95,7 @@ class Level(Exchange):
         RuntimeError
             If the tensor is not of a floating dtype.
         """
-        if not x.dtype.is_floating_point:
+        if not x.dtype.is_inexact:
             raise RuntimeError("only Tensors of floating point dtype can require gradients")
         if (self.tracked or self.lasts) and record.is_active(x):
             lifted = x.clone()

@@ -1,11 +1,13 @@
-"""The four dtypes of tapegrad, the default dtype, and `Size`.
+"""The dtypes of tapegrad, the default dtype, and `Size`.
 
-Everything here needs no tape: the class `dtype` with its singletons `float64`, `float32`, `int64` and
-`bool_`, the way from NumPy's dtypes to them, their promotion, `finfo` and `iinfo`, and `Size`, the
-tuple that a tensor's shape is. Names and texts are PyTorch's, so that they print the same.
+Everything here needs no tape: the class `dtype` with its singletons, the way from NumPy's dtypes to them,
+their promotion, `finfo` and `iinfo`, and `Size`, the tuple that a tensor's shape is. Names and texts are
+PyTorch's, so that they print the same.
 
-`dtype.code` is the number that stands for a dtype in the tape's arrays. The codes fall as the
-dtypes rank in promotion, so promoting is taking the smaller code.
+Real and complex numbers are differentiated. Of whole numbers `int64` and `bool_` are what computes; the
+smaller ones, and `float16`, are for data.
+
+`dtype.code` is the number that stands for a dtype in the tape's arrays.
 
 Start reading at `dtype`.
 """
@@ -24,33 +26,50 @@ import numpy
 from .symbolic import SizeLost
 
 __all__ = [
+    "DTYPES",
+    "FLOATING",
     "Size",
     "as_dtype",
     "bool_",
     "c_name",
+    "category",
+    "cdouble",
+    "cfloat",
+    "complex64",
+    "complex128",
+    "complex_of",
     "double",
     "dtype",
     "dtype_of",
+    "float16",
     "float32",
     "float64",
     "float_",
     "from_numpy_dtype",
     "get_default_dtype",
+    "half",
+    "int8",
+    "int16",
+    "int32",
     "int64",
+    "int_",
     "legacy_name",
     "long",
+    "real_of",
     "result_type",
     "scalar_name",
     "set_default_dtype",
+    "short",
     "type_name",
+    "uint8",
 ]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class dtype:
-    """A tensor's element type: one of `float64`, `float32`, `int64`, `bool_`.
+    """A tensor's element type: `float64`, `float32`, `int64`, `bool`, `complex128`, `complex64` and others.
 
-    The four instances are singletons, compared with ``is``; no others are made.
+    The instances are singletons, compared with ``is``; no others are made.
 
     Attributes
     ----------
@@ -59,11 +78,13 @@ class dtype:
     np : numpy.dtype
         The NumPy dtype of the buffers.
     code : int
-        Number in the tape's arrays: 0 float64, 1 float32, 2 int64, 3 bool.
+        Number in the tape's arrays: 0 float64, 1 float32, 2 int64, 3 bool, 4 complex128, 5 complex64 ...
     itemsize : int
         Bytes an element.
     is_floating_point, is_signed, is_complex : bool
-        As in PyTorch. Only floating-point tensors are ever active; none is complex.
+        As in PyTorch.
+    is_inexact : bool
+        Whether it is a floating or complex dtype that is differentiated.
 
     Examples
     --------
@@ -80,13 +101,16 @@ class dtype:
     itemsize: int = field(init=False)
     is_floating_point: bool = field(init=False)
     is_signed: bool = field(init=False)
-    is_complex: bool = field(init=False, default=False)
+    is_complex: bool = field(init=False)
+    is_inexact: bool = field(init=False)
 
     def __post_init__(self) -> None:
         derived = {
             "itemsize": self.np.itemsize,
             "is_floating_point": self.np.kind == "f",
-            "is_signed": self.np.kind in "fi",
+            "is_signed": self.np.kind in "fic",
+            "is_complex": self.np.kind == "c",
+            "is_inexact": self.np.kind in "fc" and self.np.itemsize > 2,
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)
@@ -103,13 +127,29 @@ float64 = dtype("float64", numpy.dtype(numpy.float64), 0)
 float32 = dtype("float32", numpy.dtype(numpy.float32), 1)
 int64 = dtype("int64", numpy.dtype(numpy.int64), 2)
 bool_ = dtype("bool", numpy.dtype(numpy.bool_), 3)
+complex128 = dtype("complex128", numpy.dtype(numpy.complex128), 4)
+complex64 = dtype("complex64", numpy.dtype(numpy.complex64), 5)
+int32 = dtype("int32", numpy.dtype(numpy.int32), 6)
+int16 = dtype("int16", numpy.dtype(numpy.int16), 7)
+int8 = dtype("int8", numpy.dtype(numpy.int8), 8)
+uint8 = dtype("uint8", numpy.dtype(numpy.uint8), 9)
+float16 = dtype("float16", numpy.dtype(numpy.float16), 10)
+#: by code
+DTYPES = (
+    float64, float32, int64, bool_, complex128, complex64, int32, int16, int8, uint8, float16,
+)  # fmt: skip
 
-# PyTorch's aliases; the package exports `float_` as `float` and `bool_` as `bool`.
+# PyTorch's aliases; the package exports `float_` as `float`, `bool_` as `bool`, `int_` as `int`.
 double = float64
 float_ = float32
+half = float16
 long = int64
+int_ = int32
+short = int16
+cdouble = complex128
+cfloat = complex64
 
-_BY_NUMPY: dict[numpy.dtype[Any], dtype] = {d.np: d for d in (float64, float32, int64, bool_)}
+_BY_NUMPY: dict[numpy.dtype[Any], dtype] = {d.np: d for d in DTYPES}
 
 # Remedies for arrays of other kinds, by `numpy.dtype.kind`.
 _REMEDY = {
@@ -117,7 +157,7 @@ _REMEDY = {
     "i": "convert with .astype(np.int64)",
     "u": "convert with .astype(np.int64)",
     "b": "convert with .astype(np.bool_)",
-    "c": "differentiate the parts .real and .imag as separate tensors",
+    "c": "convert with .astype(np.complex128)",
     "m": "convert with .astype(np.int64)",
     "M": "convert with .astype(np.int64)",
 }
@@ -162,7 +202,7 @@ def from_numpy_dtype(source: numpy.dtype[Any] | type | str) -> dtype:
     order = "" if source.isnative else " in non-native byte order"
     raise TypeError(
         f"can't convert np.ndarray of type numpy.{source.type.__name__}{order}. The only supported "
-        f"types are: float64, float32, int64, and bool; {_REMEDY.get(source.kind, _NOT_NUMBERS)}"
+        f"types are: float64, float32, float16, complex64, complex128, int64, int32, int16, int8, uint8, and bool; {_REMEDY.get(source.kind, _NOT_NUMBERS)}"
     )
 
 
@@ -172,8 +212,8 @@ def as_dtype(obj: object) -> dtype:
     Parameters
     ----------
     obj : dtype, numpy.dtype or type
-        A dtype, a NumPy dtype or scalar type, or Python's ``float`` (float64), ``int`` (int64) or
-        ``bool``.
+        A dtype, a NumPy dtype or scalar type, or Python's ``float`` (float64), ``int`` (int64),
+        ``complex`` (complex128) or ``bool``.
 
     Returns
     -------
@@ -187,30 +227,76 @@ def as_dtype(obj: object) -> dtype:
     """
     if isinstance(obj, dtype):
         return obj
-    if obj is float or obj is int or obj is bool:
+    if obj is float or obj is int or obj is bool or obj is complex:
         return from_numpy_dtype(obj)
     if isinstance(obj, numpy.dtype) or (isinstance(obj, type) and issubclass(obj, numpy.generic)):
         return from_numpy_dtype(obj)
     shown = obj.__name__ if isinstance(obj, type) else repr(obj)
     raise TypeError(
-        f"dtype must be one of float64, float32, int64, bool, or the NumPy or Python type for it, "
+        f"dtype must be one of float64, float32, complex128, complex64, int64, bool ..., or the NumPy or Python type for it, "
         f"not {shown}"
     )
 
 
-def result_type(a: dtype, b: dtype) -> dtype:
-    """Return the dtype that `a` and `b` promote to: bool < int64 < float32 < float64.
+def _promoted(a: dtype, b: dtype) -> dtype:
+    if uint8 in (a, b) and a is not b:
+        other = b if a is uint8 else a
+        if other is int8:
+            return int16
+        return uint8 if other is bool_ else other
+    if category(a) < category(b):
+        a, b = b, a
+    if a.is_complex and b.is_floating_point:
+        b = complex_of(b)
+    elif category(a) > category(b):
+        return a
+    return a if a.itemsize >= b.itemsize else b
 
-    This is PyTorch's promotion of two operands of equal standing (both with dimensions, both 0-d,
-    or both Python scalars). An operand of lower standing counts only if its kind (bool, integer,
-    floating) is higher; that is the caller's to decide.
+
+def category(kind: dtype) -> int:
+    """Rank of a dtype's kind: bool, whole, floating, complex."""
+    return _CATEGORY[kind.np.kind]
+
+
+_CATEGORY = {"b": 0, "i": 1, "u": 1, "f": 2, "c": 3}
+
+
+def complex_of(kind: dtype) -> dtype:
+    """Return the complex dtype whose parts have a dtype: complex128 for whole numbers."""
+    if kind.is_complex:
+        return kind
+    return complex64 if kind in (float32, float16) else complex128
+
+
+def real_of(kind: dtype) -> dtype:
+    """Return the dtype of the parts of a complex one; any other itself.
 
     Examples
     --------
-    >>> result_type(int64, float32)
-    torch.float32
+    >>> real_of(complex64), real_of(float64)
+    (torch.float32, torch.float64)
     """
-    return a if a.code <= b.code else b
+    return {complex128: float64, complex64: float32}.get(kind, kind)
+
+
+#: the category of floating dtypes
+FLOATING = 2
+_TYPES = {(a, b): _promoted(a, b) for a in DTYPES for b in DTYPES}
+
+
+def result_type(a: dtype, b: dtype) -> dtype:
+    """Return the dtype that `a` and `b` promote to: bool < int64 < float32 < float64 < complex128.
+
+    This is PyTorch's promotion of two operands of equal standing (both with dimensions, both 0-d,
+    or both Python scalars). An operand of lower standing counts only if its kind (bool, integer,
+    floating, complex) is higher; that is the caller's to decide.
+
+    Examples
+    --------
+    >>> result_type(int64, float32), result_type(complex64, float64)
+    (torch.float32, torch.complex128)
+    """
+    return _TYPES[a, b]
 
 
 _default_dtype = float64
@@ -258,8 +344,13 @@ def set_default_dtype(d: dtype, /) -> None:
     _default_dtype = d
 
 
-_SCALAR_NAMES = "Double", "Float", "Long", "Bool"
-_C_NAMES = "double", "float", "long int", "bool"
+_SCALAR_NAMES = (
+    "Double", "Float", "Long", "Bool", "ComplexDouble", "ComplexFloat", "Int", "Short", "Char", "Byte", "Half",
+)  # fmt: skip
+_C_NAMES = (
+    "double", "float", "long int", "bool", "c10::complex<double>", "c10::complex<float>", "int", "short",
+    "signed char", "unsigned char", "c10::Half",
+)  # fmt: skip
 
 
 def scalar_name(d: dtype) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy
 
-from .dtypes import as_dtype, bool_, dtype, get_default_dtype
+from .dtypes import FLOATING, as_dtype, bool_, category, dtype, get_default_dtype, real_of
 
 __all__ = ["finfo", "iinfo"]
 
@@ -58,6 +58,7 @@ class finfo(_Limits):
 
     def __init__(self, type: object = None) -> None:
         d = get_default_dtype() if type is None else as_dtype(type)
+        d = real_of(d)
         if not d.is_floating_point:
             raise TypeError(
                 "torch.finfo() requires a floating point input type. "
@@ -106,7 +107,7 @@ class iinfo(_Limits):
 
     def __init__(self, type: object) -> None:
         d = as_dtype(type)
-        if d.is_floating_point:
+        if category(d) >= FLOATING:
             raise TypeError(
                 "torch.iinfo() requires an integer input type. "
                 "Use torch.finfo to handle 'torch.iinfo'"

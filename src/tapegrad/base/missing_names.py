@@ -17,7 +17,10 @@ _COMPILED = (
     "@tg.jit records and compiles a function (docs/jit.md), @tg.njit compiles one with loops "
     "(docs/njit.md), and operations that run often are fused and compiled by themselves"
 )
-_DTYPES = "dtypes are float64 (the default), float32, int64 and bool; docs/pytorch_differences.md has more"
+_DTYPES = (
+    "dtypes are float64 (the default), float32, complex128, complex64, int64, bool, and for data float16, "
+    "int32, int16, int8 and uint8"
+)
 _LINALG = (
     "there are matmul, einsum, matrix_power, norm, trace and their like; functions under @tg.njit may call "
     "numpy.linalg's solve, inv and det, and autograd.Function wraps any other"
@@ -45,19 +48,15 @@ INSTEAD: dict[str, dict[str, str]] = {
         **dict.fromkeys(
             [
                 "bfloat16",
-                "float16",
-                "half",
-                "int",
-                "int8",
-                "int16",
-                "int32",
-                "short",
-                "uint8",
+                "uint16",
+                "uint32",
+                "uint64",
+                "chalf",
+                "complex32",
                 "qint8",
             ],
             _DTYPES,
         ),
-        **dict.fromkeys(["cdouble", "cfloat", "complex", "complex64", "complex128"], _DTYPES),
         **dict.fromkeys(
             [
                 "linalg",

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..native import abi as nt
+from ..ops.instruction import COMPLEX, INSTRUCTIONS
 from ..tape import anomaly
 from ..tape.memory_views import lanes_at
 from . import native_entries as sweep
@@ -35,7 +36,8 @@ class Lanes(Request):
     def prepare_for(self, count: int) -> bool:
         """Prepare `sweep_all` for `count` cotangents; False, and prepared for one, if it cannot be.
 
-        It cannot where Python has something to do (hooks, Functions), and for a leaf that is not dense.
+        It cannot where Python has something to do (hooks, Functions), for a leaf that is not dense, and where
+        there are complex numbers.
         """
         self.tape.settle()
         self.detail()
@@ -44,7 +46,7 @@ class Lanes(Request):
         apart = len({t.slot for t in self.targets}) == len(self.targets)
         dense = all(t.layout.is_contiguous for t in leaves)
         hooked = any(s is not None and s.hooks is not None and s.hooks.tensor for s in storages)
-        if not apart or not dense or hooked or anomaly.checks_nan():
+        if not apart or not dense or hooked or anomaly.checks_nan() or self._meets_complex():
             self.prepare()
             return False
         self._set_lanes(count)
@@ -55,6 +57,15 @@ class Lanes(Request):
             self.prepare()
             return False
         return True
+
+    def _meets_complex(self) -> bool:
+        """Return True if there are complex numbers on the way: views of their parts have no lanes."""
+        if not COMPLEX.seen:
+            return False
+        words = self.words
+        passed = np.unique(self.tape.instruction[words[nt.R_STOP] + 1 : words[nt.R_HIGH] + 1])
+        instructions = [INSTRUCTIONS[k] for k in passed]
+        return any(x.dtype.is_complex for i in instructions for x in (*i.layouts, *i.outs))
 
     def _choose_lanes(self, count: int) -> int:
         """Number of cotangents to sweep for at once: few enough for the caches, many enough to pay."""

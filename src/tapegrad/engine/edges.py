@@ -59,7 +59,7 @@ def edge_places(tape: Tape, k: int) -> list[int]:
     places, last = [], []
     numbers = tape.constants.slots.values()
     for i, layout in enumerate(instruction.layouts):
-        if not layout.dtype.is_floating_point:
+        if not layout.dtype.is_inexact:
             continue
         if args[i] not in numbers or instruction.op.name == "where":
             places.append(i)

@@ -19,7 +19,7 @@ from ..native.handle_type import AnyTensor, TensorHandle
 from ..ops.instruction import Instruction
 from ..ops.layout import contiguous
 from ..ops.program import holding
-from ..ops.table import is_float
+from ..ops.table import is_inexact
 from ..rules import replay_table as templates
 from ..rules.traced_rule import Tracing
 from ..tape import recording as record
@@ -44,7 +44,7 @@ def _rules(instruction: Instruction) -> dict[int, templates.Rule] | None:
     op = instruction.op
     python = op.python or op.linear or op.replay is not None
     has_rule = op.kind == nt.COMPUTE and len(instruction.outs) == 1 and op.vjp is not None
-    if not has_rule or python or not is_float(instruction.out):
+    if not has_rule or python or not is_inexact(instruction.out):
         return None
     with TABLE_LOCK:
         with Tracing(instruction, active=True) as tracing:
@@ -192,7 +192,9 @@ class _Pushing(Pass):
         self.buffer[root] = 1
         for v in (root + 1 + np.flatnonzero(self.tape.root[root + 1 : k] == root)).tolist():
             layout = self.layout(v)
-            slots[v] = self.view(buffer, layout.shape, layout.strides, self.offset(v, root))
+            slots[v] = self.view(
+                buffer, layout.shape, layout.strides, self.offset(v, root), layout.dtype
+            )
 
 
 def push(

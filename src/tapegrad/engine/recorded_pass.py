@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ..base.dtypes import dtype
 from ..native import abi as nt
 from ..ops.instruction import CACHES, Instruction, remember, view_instruction
 from ..ops.instruction import instruction as instruction_for
@@ -83,9 +84,12 @@ class Pass:
             remember_pair(nt.OP_ZEROS, layout.id, 0, expand.id, copy.id)
         return self.op("clone", self.tape.append_view(expand, zero, 0))
 
-    def view(self, slot: int, shape: tuple[int, ...], strides: tuple[int, ...], offset: int) -> int:
-        """Append a view of a slot."""
-        instruction = view_instruction(TABLE["as_strided"], self.layout(slot), shape, strides)
+    def view(
+        self, slot: int, shape: tuple[int, ...], strides: tuple[int, ...], offset: int,
+        kind: dtype | None = None,
+    ) -> int:  # fmt: skip
+        """Append a view of a slot, of another dtype where it is of parts of its elements."""
+        instruction = view_instruction(TABLE["as_strided"], self.layout(slot), shape, strides, kind)
         return self.tape.append_view(instruction, slot, offset)
 
     def dense(self, slot: int) -> int:
@@ -138,7 +142,8 @@ class Pass:
         same = all(s in (0, d) for s, d in zip(layout.strides, strides, strict=True))
         size = int(np.prod(shape, dtype=np.int64))
         in_order = same and size == whole.size and self.offset(slot, root) == 0
-        return in_order and whole.is_contiguous and not self.buffer[root]
+        same_kind = layout.dtype is whole.dtype
+        return in_order and same_kind and whole.is_contiguous and not self.buffer[root]
 
     @staticmethod
     def dense_shape(layout: Layout) -> tuple[int, ...]:
@@ -160,9 +165,11 @@ class Pass:
         shape = tuple(1 if s == 0 else n for n, s in zip(layout.shape, strides, strict=True))
         buffer = int(self.adjoint[root])
         if whole.is_contiguous and shape == layout.shape:
-            instruction = view_instruction(TABLE["as_strided"], self.layout(buffer), shape, strides)
+            instruction = view_instruction(
+                TABLE["as_strided"], self.layout(buffer), shape, strides, layout.dtype
+            )
             remember_pair(nt.OP_REGION, whole.id, layout.id, instruction.id, instruction.out.id)
-        return self.view(buffer, shape, strides, offset)
+        return self.view(buffer, shape, strides, offset, layout.dtype)
 
     def tape_accumulate(self, target: int, source: int) -> None:
         """Append an in-place sum, which is not noted as a write: see `replay` and `settled`."""

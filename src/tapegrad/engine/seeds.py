@@ -60,14 +60,20 @@ CACHES.append(_ones.cache_clear)
 
 def check_cotangents(tensors: Sequence[Any], gradients: Sequence[Any]) -> Sequence[Any]:
     """Check the cotangents, and cast them to the tensors' dtypes; None stands for one."""
-    if len(tensors) == 1 and gradients[0] is None and LAYOUTS[tensors[0]._layout_id].size == 1:
-        return ONE
+    if len(tensors) == 1 and gradients[0] is None:
+        only = LAYOUTS[tensors[0]._layout_id]
+        if only.size == 1 and not only.dtype.is_complex:
+            return ONE
     cotangents: list[Any] = []
     for i, (t, ct) in enumerate(zip(tensors, gradients, strict=True)):
         layout = LAYOUTS[t._layout_id]
         if ct is None:
             if layout.size != 1 and record.is_active(t):
                 raise RuntimeError("grad can be implicitly created only for scalar outputs")
+            if layout.dtype.is_complex and record.is_active(t):
+                raise RuntimeError(
+                    f"grad can be implicitly created only for real scalar outputs but got {layout.dtype}"
+                )
             cotangents.append(None)
             continue
         if not record.is_tensor(ct):

@@ -131,7 +131,7 @@ class TransformRun:
         leaves, self.spec = trees.flatten(primals)
         if floating:
             for x in leaves:
-                if hasattr(x, "dtype") and not x.dtype.is_floating_point:
+                if hasattr(x, "dtype") and not x.dtype.is_inexact:
                     raise ValueError(
                         f"Expected primal to be floating point or complex, but got: {x.dtype}"
                     )
@@ -244,7 +244,7 @@ class FlatFunction:
                 "there is nothing to differentiate with respect to: no tensor in the arguments"
             )
         self.leaves = [to_tensor(x) for x in leaves]
-        if not all(x.dtype.is_floating_point for x in self.leaves):
+        if not all(x.dtype.is_inexact for x in self.leaves):
             raise RuntimeError("only Tensors of floating point dtype can require gradients")
         self._args = [x if i in self._places else _with_tensors(x) for i, x in enumerate(args)]
         self._kwargs = {name: _with_tensors(x) for name, x in (kwargs or {}).items()}

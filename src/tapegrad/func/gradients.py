@@ -190,7 +190,7 @@ def floating_output(run: TransformRun) -> tuple[list[Tensor], trees.Spec]:
     """A run's flat output, which must be of floating dtypes."""
     outputs, spec = run.flat_output()
     for y in outputs:
-        if not y.dtype.is_floating_point:
+        if not y.dtype.is_inexact:
             raise RuntimeError(
                 "vjp(f, ...): All outputs of f must be floating-point or complex Tensors, got Tensor "
                 f"with dtype {y.dtype}"

@@ -6,12 +6,11 @@ import operator
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..base.dtypes import int64, scalar_name
+from ..base.dtypes import category, int64, scalar_name
 from ..base.errors import kind_of, must_be
 from ..base.symbolic import Symbolic, home_of
 from ..tape import readout
 from ..tape import recording as record
-from ..tape.current import current_tape
 from ..tape.recording import layout_of
 
 __all__ = [
@@ -124,15 +123,13 @@ def tensor_list(tensors: Iterable[Any]) -> list[Any]:
 
 def constant_like(like: Any, value: Any) -> Any:
     """Return a number as a constant of a tensor's dtype."""
-    tape, kind = current_tape(), layout_of(like).dtype
-    tape.make_room()
-    slot = tape.constant(int(value) if kind is int64 else value, kind)
-    return record.new_tensor(tape, slot, tape.instruction_of(slot).out)
+    kind = layout_of(like).dtype
+    return record.as_operand(int(value) if kind is int64 else value, kind)
 
 
 def check_cast(result: Any, target: Any) -> None:
     """Raise PyTorch's error unless a result may be written into a tensor of another dtype."""
-    if record.category(result.dtype) > record.category(target.dtype):
+    if category(result.dtype) > category(target.dtype):
         raise RuntimeError(
             f"result type {scalar_name(result.dtype)} can't be cast to the desired output type "
             f"{scalar_name(target.dtype)}"

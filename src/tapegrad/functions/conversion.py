@@ -1,7 +1,6 @@
 """Changing a tensor's dtype or device.
 
-tapegrad has four dtypes and one device, so much of this returns the tensor itself, or names the
-substitute to use.
+There is one device, so much of this returns the tensor itself.
 """
 
 from __future__ import annotations
@@ -12,7 +11,21 @@ import numpy as np
 
 from ..base import devices
 from ..base.devices import check_device, device, layout, strided
-from ..base.dtypes import as_dtype, bool_, dtype, float32, float64, int64
+from ..base.dtypes import (
+    as_dtype,
+    bool_,
+    complex64,
+    complex128,
+    dtype,
+    float16,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    uint8,
+)  # fmt: skip
 from ..base.errors import UnsupportedError, must_be
 from ..ops.table import TABLE
 from ..tape import recording as record
@@ -86,25 +99,17 @@ def _cast_method(name: str, kind: dtype) -> None:
         return record.cast(input, kind)
 
 
-def _missing_method(name: str, instead: str) -> None:
-    @public(
-        method=True, function=False, name=name,
-        doc=f"Raise: tapegrad has no such dtype; use ``{instead}``.",
-    )  # fmt: skip
-    def refuse(input: Any, *, memory_format: Any = None) -> NoReturn:
-        raise UnsupportedError(
-            f"{name}(): tapegrad has no such dtype; its dtypes are float64, float32, int64 and "
-            f"bool: use .{instead}()"
-        )
-
-
-for _name, _kind in (("double", float64), ("float", float32), ("long", int64), ("bool", bool_)):
-    _cast_method(_name, _kind)
-for _name, _instead in (
-    ("int", "long"), ("short", "long"), ("char", "long"), ("byte", "long"), ("half", "float"),
-    ("bfloat16", "float"), ("cfloat", "float"), ("cdouble", "double"),
+for _name, _kind in (
+    ("double", float64), ("float", float32), ("long", int64), ("bool", bool_), ("cdouble", complex128),
+    ("cfloat", complex64), ("int", int32), ("short", int16), ("char", int8), ("byte", uint8), ("half", float16),
 ):  # fmt: skip
-    _missing_method(_name, _instead)
+    _cast_method(_name, _kind)
+
+
+@public(method=True, function=False)
+def bfloat16(input: Any, *, memory_format: Any = None) -> NoReturn:
+    """Raise: tapegrad has no such dtype; use ``float``."""
+    raise UnsupportedError("bfloat16(): tapegrad has no such dtype; use .float()")
 
 
 @declared(function=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..base.dtypes import dtype, scalar_name
+from ..base.dtypes import FLOATING, category, dtype, scalar_name
 from ..base.errors import must_be
 from ..ops.table import Op
 from ..tape import recording as record
@@ -52,5 +52,5 @@ def check_divisor(other: Any) -> None:
 
 
 def is_integral(kind: dtype) -> bool:
-    """Tell whether a dtype is int64 or bool."""
-    return not kind.is_floating_point
+    """Return True for a dtype of whole numbers, or bool."""
+    return category(kind) < FLOATING

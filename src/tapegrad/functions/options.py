@@ -25,8 +25,16 @@ from .arguments import as_ints
 from .registry import ShownSignature, declared
 
 __all__ = [
-    "OPTIONS", "Options", "allocate", "check_place", "check_requires_grad", "factory", "number_of",
-    "read_dtype", "size_of",
+    "OPTIONS",
+    "Options",
+    "allocate",
+    "check_place",
+    "check_requires_grad",
+    "factory",
+    "number_of",
+    "read_dtype",
+    "scalar_of",
+    "size_of",
 ]  # fmt: skip
 
 _LIMIT = 2**63
@@ -93,7 +101,7 @@ def check_requires_grad(name: str, value: Any, kind: dtypes.dtype | None) -> boo
     if value is None and name not in ("tensor", "new_tensor"):
         return False
     check_bool(name, "requires_grad", 0, value)
-    if value and kind is not None and not kind.is_floating_point:
+    if value and kind is not None and not kind.is_inexact:
         raise RuntimeError("Only Tensors of floating point and complex dtype can require gradients")
     return bool(value)
 
@@ -195,6 +203,15 @@ def check_place(name: str, layout_: Any, device: Any, pin_memory: Any) -> None:
         raise RuntimeError(
             "Cannot access accelerator device when none is available: leave pin_memory out"
         )
+
+
+def scalar_of(name: str, label: str, position: int, value: Any) -> complex | float | int | bool:
+    """Return a Number argument, which may be complex, as a Python number."""
+    if isinstance(value, complex | np.complexfloating):
+        return complex(value)
+    if record.is_tensor(value) and value.dtype.is_complex and value.ndim == 0:
+        return complex(value)
+    return number_of(name, label, position, value)
 
 
 def number_of(name: str, label: str, position: int, value: Any) -> float | int | bool:

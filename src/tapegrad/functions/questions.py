@@ -1,9 +1,9 @@
-"""Questions about tensors, dtypes and devices; functions for complex numbers, which leave real ones be."""
+"""Questions about tensors, dtypes and devices."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 from ..base import dtypes
 from ..base.devices import CPU, device, strided
@@ -61,7 +61,7 @@ def can_cast(from_: Dtype, to: Dtype) -> bool:
     >>> tg.can_cast(tg.float64, tg.float32), tg.can_cast(tg.float64, tg.int64)
     (True, False)
     """
-    return record.category(dtypes.as_dtype(from_)) <= record.category(dtypes.as_dtype(to))
+    return dtypes.category(dtypes.as_dtype(from_)) <= dtypes.category(dtypes.as_dtype(to))
 
 
 # --------------------------------------------------------------------------- tensors
@@ -105,12 +105,6 @@ def _question(
     ask.__annotations__["return"] = result
 
 
-def _no_imaginary_part(input: Any) -> NoReturn:
-    raise RuntimeError("imag is not implemented for tensors with non-complex dtypes.")
-
-
-_IMAG = "Raise PyTorch's error: there are no complex numbers."
-
 _question(
     "is_floating_point", "Return True if the dtype is a floating one.",
     lambda x: x.dtype.is_floating_point,
@@ -118,17 +112,18 @@ _question(
 _question(
     "is_signed", "Return True if the dtype has negative numbers.", lambda x: x.dtype.is_signed
 )
-_question("is_complex", "Return False: no dtype is complex.", lambda x: False)
+_question("is_complex", "Return True if the dtype is a complex one.", lambda x: x.dtype.is_complex)
 for _name in ("is_conj", "is_neg", "is_distributed"):
     _question(_name, "Return False: no tensor is.", lambda x: False)
 for _name in ("is_pinned", "is_shared"):
     _question(_name, "Return False: no tensor is.", lambda x: False, function=False)
-for _name in ("conj", "resolve_conj", "resolve_neg"):
-    _question(_name, "Return the tensor: it is real.", lambda x: x, result="Tensor")
-_question("real", "Return the tensor: it is real.", lambda x: x, method=False, result="Tensor")
-_question("real", "The tensor: it is real.", lambda x: x, prop=True, result="Tensor")
-_question("imag", _IMAG, _no_imaginary_part, method=False, result="NoReturn")
-_question("imag", _IMAG, _no_imaginary_part, prop=True, result="NoReturn")
+for _name in ("resolve_conj", "resolve_neg"):
+    _question(
+        _name,
+        "Return the tensor: its numbers are as they lie in memory.",
+        lambda x: x,
+        result="Tensor",
+    )
 _question(
     "get_device", "Return -1, which stands for the CPU.", lambda x: -1, function=False, result="int"
 )

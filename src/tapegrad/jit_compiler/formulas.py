@@ -13,11 +13,21 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from ..base.dtypes import bool_, dtype, float32, float64, int64
+from ..base.dtypes import (
+    bool_,
+    dtype,
+    float16,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    uint8,
+)  # fmt: skip
 from ..native.ufunc_loops import fastest_loop, ufunc_loop
 from ..ops.emitter import UFUNCS, emit_ufunc, emit_with
 from ..ops.kernels.vectorised import ELEMENTARY
-from ..ops.layout import DTYPES
 from ..ops.scalar_code import Scalar, Untraceable
 from ..ops.table import TABLE, copy_loop
 from .loops import Formula
@@ -35,13 +45,21 @@ F64, F32, I64, I8, I1 = (
     ir.IntType(1),
 )
 _TYPES = {float64: F64, float32: F32, int64: I64, bool_: I1}
+#: of what is only moved
+_MOVED = {
+    int32: ir.IntType(32),
+    int16: ir.IntType(16),
+    int8: I8,
+    uint8: I8,
+    float16: ir.IntType(16),
+}
 COPY = Formula("copy")
 ADD = Formula("ufunc:add")
 
 
 def value_type(kind: dtype) -> Any:
     """LLVM's type of a value of a dtype."""
-    return _TYPES[kind]
+    return _TYPES.get(kind) or _MOVED[kind]
 
 
 @cache
@@ -49,7 +67,7 @@ def kernels() -> dict[tuple[int, int], tuple[np.ufunc, tuple[dtype, ...]]]:
     """Ufuncs that the emitter knows, by their loops' address and data."""
     known: dict[tuple[int, int], tuple[np.ufunc, tuple[dtype, ...]]] = {}
     for ufunc in UFUNCS:
-        for kind in DTYPES:
+        for kind in _TYPES:
             for result in (kind, bool_):
                 types = (kind,) * ufunc.nin + (result,)
                 try:
@@ -57,7 +75,7 @@ def kernels() -> dict[tuple[int, int], tuple[np.ufunc, tuple[dtype, ...]]]:
                     known.setdefault(fastest_loop(ufunc, types), (ufunc, types))
                 except TypeError:
                     continue
-    for kind in DTYPES:
+    for kind in _TYPES:
         known[copy_loop(kind)] = np.positive, (kind, kind)
     return known
 
@@ -65,6 +83,8 @@ def kernels() -> dict[tuple[int, int], tuple[np.ufunc, tuple[dtype, ...]]]:
 @cache
 def has_code(formula: Formula, kinds: tuple[dtype, ...], result: dtype) -> bool:
     """Return True if the emitter has code of a formula for operands and result of dtypes."""
+    if not all(k in _TYPES for k in (*kinds, result)):
+        return False
     module = ir.Module("trial")
     function = ir.Function(
         module, ir.FunctionType(ir.VoidType(), [_TYPES[k] for k in kinds]), "trial"
@@ -107,7 +127,7 @@ def write(
     return emit_ufunc(builder, getattr(np, name), values, inside)
 
 
-_BY_NAME = {kind.name: kind for kind in DTYPES}
+_BY_NAME = {kind.name: kind for kind in _TYPES}
 
 
 def _product(x: Scalar, factor: float, exponent: int) -> Scalar:

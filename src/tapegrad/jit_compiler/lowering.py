@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..base.dtypes import bool_, dtype
+from ..base.dtypes import bool_, dtype, real_of
 from ..native import abi as nt
 from ..ops.instruction import INSTRUCTIONS, Instruction
 from ..ops.layout import broadcast_strides, c_strides
@@ -38,6 +38,7 @@ from .loops import (
     nested,
     new_loop,
 )
+from .parts import has_parts, write_parts
 from .repeated import Irregular, Place, Region, Values, blamed
 from .rewriting import is_plain_copy
 
@@ -56,7 +57,7 @@ class _Lowering(Values):
         count = len(tape.inputs)
         for i, layout in enumerate(tape.layouts):
             role, buffers = (INPUT, program.inputs) if i < count else (ARRAY, program.arrays)
-            buffers.append(Buffer(layout.dtype, layout.span, role, len(buffers)))
+            buffers.append(Buffer(real_of(layout.dtype), layout.span, role, len(buffers)))
         for buffer, array in zip(program.arrays, tape.arrays, strict=True):
             buffer.identity = _unit_rows(array)
         for region in self.regions:
@@ -131,16 +132,23 @@ class _Lowering(Values):
         if not isinstance(place, Number):
             buffer = place.buffer
             whole = place.offset == 0 and layout.is_contiguous and buffer.span == size
-            if whole and buffer.role == "temporary" and buffer.kind is layout.dtype:
+            if whole and buffer.role == "temporary" and buffer.kind is real_of(layout.dtype):
                 buffer.role, buffer.number = OUTPUT, number
                 self.program.outputs.append(buffer)
                 return
-        buffer = Buffer(layout.dtype, size, OUTPUT, number)
+        kind = real_of(layout.dtype)
+        buffer = Buffer(kind, size, OUTPUT, number)
         self.program.outputs.append(buffer)
         dense = c_strides(layout.shape, layout.dtype.itemsize)
-        self.nest(
-            COPY, layout.shape, [(place, layout.strides)], Place(buffer, 0), dense, layout.dtype
-        )
+        if layout.dtype.is_complex and isinstance(place, Number):
+            place = self.filled(place)
+        for offset in range(0, layout.dtype.itemsize, kind.itemsize):
+            part = (
+                place if isinstance(place, Number) else place._replace(offset=place.offset + offset)
+            )
+            self.nest(
+                COPY, layout.shape, [(part, layout.strides)], Place(buffer, offset), dense, kind
+            )
 
     # ------------------------------------------------------------------ statements
     def statement(
@@ -182,14 +190,22 @@ class _Lowering(Values):
         results = [self.new(number + i, out) for i, out in enumerate(instruction.outs)]
         for i, place in enumerate(results):
             self.keep(number + i, place)
+        if has_parts(instruction):
+            if len(results) > 1 or not write_parts(instruction, operands, results[0], self.nest):
+                self.call(instruction, operands, results)
+            return
         if len(results) == 1 and self.elementwise(instruction, operands, results[0]):
             return
         self.steps(instruction, operands, results)
 
     def filled(self, number: Number) -> Place:
         """Memory that holds a number."""
-        buffer = Buffer(number.kind, number.kind.itemsize)
-        self.program.nodes.append(Compute(COPY, (number,), Access(buffer, 0, ()), number.kind))
+        kind = real_of(number.kind)
+        buffer = Buffer(kind, number.kind.itemsize)
+        parts = [complex(number.value).real, complex(number.value).imag]
+        for i, part in enumerate(parts if number.kind.is_complex else [number.value]):
+            target = Access(buffer, i * kind.itemsize, ())
+            self.program.nodes.append(Compute(COPY, (Number(part, kind),), target, kind))
         return Place(buffer, 0)
 
     def elementwise(self, instruction: Instruction, operands: Sequence[Any], result: Any) -> bool:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..base.dtypes import from_numpy_dtype
+from ..base.dtypes import from_numpy_dtype, real_of
 from ..native import abi as nt
 from ..ops.instruction import INSTRUCTIONS
 from ..ops.layout import Layout
@@ -249,7 +249,7 @@ class Values:
         out = instruction.out
         span = max(out.span, out.size * out.dtype.itemsize)
         before = region.before.get(j, 0)
-        buffer = Buffer(out.dtype, span * region.places_of(j))
+        buffer = Buffer(real_of(out.dtype), span * region.places_of(j))
         known = region.values[j] = buffer, before * span, span
         return known
 
@@ -291,7 +291,7 @@ class Values:
             if j not in self.region.values:
                 span = max(out.span, out.size * out.dtype.itemsize)
                 before = self.region.before.get(j, 0)
-                buffer = Buffer(out.dtype, span * self.region.places_of(j))
+                buffer = Buffer(real_of(out.dtype), span * self.region.places_of(j))
                 self.region.values[j] = buffer, before * span, span
             buffer, offset, span = self.region.values[j]
             return Place(buffer, offset, ((self.region.loop.number, span),) if span else ())
@@ -303,4 +303,4 @@ class Values:
             region, j, repetition = beside
             buffer, offset, span = self.value_of(region, j)
             return Place(buffer, offset + repetition * span)
-        return Place(Buffer(out.dtype, max(out.span, out.size * out.dtype.itemsize)), 0)
+        return Place(Buffer(real_of(out.dtype), max(out.span, out.size * out.dtype.itemsize)), 0)

@@ -16,7 +16,7 @@ from ..native import abi as nt
 from ..ops.instruction import INSTRUCTIONS, instruction, view_instruction
 from ..ops.layout import contiguous
 from ..ops.program import padded
-from ..ops.table import TABLE, is_float
+from ..ops.table import TABLE, is_inexact
 from ..tape import recording as record
 from ..tape.current import current_tape
 from ..tape.memory_views import address_of
@@ -199,7 +199,7 @@ def _fits(tape: ClosedTape) -> bool:
     instructions = [INSTRUCTIONS[step.number] for step in tape.segment.steps]
     return (
         len({x.dtype for x in (*tape.outputs, *inputs)}) == 1
-        and all(map(is_float, tape.outputs))
+        and all(map(is_inexact, tape.outputs))
         and all(x.size for x in (*tape.outputs, *tape.inputs))
         and not any(x.op.failure for x in instructions)
     )

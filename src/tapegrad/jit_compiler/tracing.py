@@ -11,7 +11,7 @@ import numpy as np
 from ..base.dtypes import from_numpy_dtype
 from ..base.errors import TapeError
 from ..functions.registry import FUNCTIONS
-from ..ops.table import TABLE, is_float
+from ..ops.table import TABLE, is_inexact
 from ..tape import pytree as trees
 from ..tape import recording as record
 from ..tape.current import current_tape
@@ -80,7 +80,9 @@ def _traced(func: Callable[..., Any], *, lines: bool = False) -> Callable[..., C
         )  # fmt: skip
         with recording(tape):
             inputs = [
-                tape.argument(layout, active=is_float(layout), outer=record.operand(tape.outer, x))
+                tape.argument(
+                    layout, active=is_inexact(layout), outer=record.operand(tape.outer, x)
+                )
                 for x in tensors
                 for layout in [record.layout_of(x)]
             ]

@@ -65,6 +65,7 @@ _NO_FLAG = "arcp"
 #: types that numbers are cast to: bits that are kept, and whether the highest is a sign
 _CASTS: dict[Any, tuple[int, bool]] = {
     np.int64: (64, True), int: (64, True), np.int32: (32, True), np.uint32: (32, False), np.uint8: (8, False),
+    np.int16: (16, True), np.int8: (8, True),
 }  # fmt: skip
 
 
@@ -344,7 +345,7 @@ class Expressions:
     def load(self, kind: Kind, place: Any) -> Value:
         """The number at a place."""
         element: Any = kind.element
-        x = self.builder.load(place)
+        x = self.builder.load(place, align=element.alignment)
         if isinstance(element.type, ir.IntType) and element.type.width < 64:
             x = (self.builder.sext if element.signed else self.builder.zext)(x, INT.type)
         return Value(element.loaded, x)
@@ -355,7 +356,7 @@ class Expressions:
         value = self.converted(x, element.loaded)
         if isinstance(element.type, ir.IntType) and element.type.width < 64:
             value = self.builder.trunc(value, element.type)
-        self.builder.store(value, place)
+        self.builder.store(value, place, align=element.alignment)
 
     # ------------------------------------------------------------------ calls
     def _call(self, node: ast.Call) -> Any:

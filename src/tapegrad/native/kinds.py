@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 
 __all__ = [
-    "BIT", "F32", "F64", "INT", "INT32", "NOTHING", "Element", "Kind", "MismatchError", "Value", "common",
+    "BIT", "F32", "F64", "INT", "INT32", "NOTHING", "WIDE", "Element", "Kind", "MismatchError", "Value", "common",
     "constant", "converted", "pointer", "product", "truth",
 ]  # fmt: skip
 
@@ -59,10 +59,17 @@ class Element(NamedTuple):
     loaded: Kind
     signed: bool = True
 
+    @property
+    def alignment(self) -> int | None:
+        """Bytes that its address is a multiple of, where that is not its size: 8 for a wide number."""
+        return 8 if self.loaded == WIDE else None
+
 
 INT, BIT = Kind("int", _I64), Kind("bit", _I1)
 F64, F32 = Kind("float64", ir.DoubleType()), Kind("float32", ir.FloatType())
 NOTHING = Kind("nothing", ir.VoidType())
+#: a number of 16 bytes, which native code moves as it is
+WIDE = Kind("wide", ir.IntType(128))
 #: an ``int`` of C, as an operand or result of its functions only
 INT32 = Kind("int32", _I32)
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..base.dtypes import bool_, dtype, float32, float64, int64
+from ..base.dtypes import DTYPES, dtype, scalar_name
 from ..base.object_layout import UFunc
 from . import abi as nt
 from .machine_code import Unit, kernel_unit, load, source_digest, source_of
@@ -27,6 +27,10 @@ __all__ = [
     "NATIVE", "PREFERRED", "fastest_loop", "is_ufunc_loop", "native_kernel", "native_kernel_address",
     "native_kernels", "ufunc_loop",
 ]  # fmt: skip
+
+
+class MissingLoopError(NotImplementedError, TypeError):
+    """Raised where a ufunc has no loop for given dtypes; in PyTorch's words."""
 
 
 _LOOPS: set[tuple[int, int]] = set()
@@ -61,8 +65,7 @@ def ufunc_loop(ufunc: np.ufunc, dtypes: tuple[dtype, ...]) -> tuple[int, int]:
             kernel = int(head.functions[i] or 0), int((head.data[i] or 0) if head.data else 0)
             _LOOPS.add(kernel)
             return kernel
-    names = ", ".join(d.name for d in dtypes)
-    raise TypeError(f"{ufunc.__name__} has no loop for ({names})")
+    raise MissingLoopError(f"\"{ufunc.__name__}\" not implemented for '{scalar_name(dtypes[0])}'")
 
 
 #: native kernels that are faster than NumPy's loops of a ufunc, by ufunc and name of the dtype
@@ -78,7 +81,13 @@ def fastest_loop(ufunc: np.ufunc, dtypes: tuple[dtype, ...]) -> tuple[int, int]:
 #: functions of `native_kernel` by name, each with the words that it leaves open
 NATIVE: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {}
 #: dtypes in the names of native kernels
-_SHORT = {float64: "f64", float32: "f32", int64: "i64", bool_: "bool"}
+_SHORT = dict(
+    zip(
+        DTYPES,
+        ("f64", "f32", "i64", "bool", "c128", "c64", "i32", "i16", "i8", "u8", "f16"),
+        strict=True,
+    )
+)
 
 
 #: names of those that may fail
@@ -142,8 +151,17 @@ def native_kernel_address(name: str, *dtypes: dtype) -> int:
     name : str
     *dtypes : dtype
         Which version: their short names follow that of the kernel.
+
+    Raises
+    ------
+    NotImplementedError
+        If there is no version for them.
     """
-    return load(_unit("_".join((name, *(_SHORT[d] for d in dtypes)))))["kernel"]
+    full = "_".join((name, *(_SHORT[d] for d in dtypes)))
+    if full not in NATIVE:
+        kinds = ", ".join(map(scalar_name, dtypes))
+        raise NotImplementedError(f"\"{name}\" not implemented for '{kinds}'")
+    return load(_unit(full))["kernel"]
 
 
 def native_units() -> list[Unit]:

@@ -22,6 +22,7 @@ from .kinds import (
     INT,
     INT32,
     NOTHING,
+    WIDE,
     Kind,
     MismatchError,
     Value,
@@ -99,11 +100,13 @@ class Word:
 
 # --------------------------------------------------------------------------- pointers
 U8 = pointer("uint8", ir.IntType(8), INT, signed=False)
+I8 = pointer("int8", ir.IntType(8), INT)
 I16 = pointer("int16", ir.IntType(16), INT)
 I32 = pointer("int32", ir.IntType(32), INT)
 I64 = pointer("int64", _I64, INT)
 PF32 = pointer("float32", ir.FloatType(), F32)
 PF64 = pointer("float64", ir.DoubleType(), F64)
+WIDES = pointer("wide", ir.IntType(128), WIDE)
 
 
 def _cast(kind: Kind) -> Word:
@@ -111,6 +114,8 @@ def _cast(kind: Kind) -> Word:
 
 
 p8, p16, p32, p64, pf32, pf64 = map(_cast, (U8, I16, I32, I64, PF32, PF64))
+#: signed bytes, and numbers of 16 bytes
+ps8, p128 = map(_cast, (I8, WIDES))
 
 
 def globals_variable(module: Any) -> Any:
@@ -299,12 +304,17 @@ bits: Any = None
 number: Any = None
 SIZE = 0
 
-#: the meaning of these by the last part of a kernel's name: a dtype, or only its size
+#: the meaning of these by the last part of a kernel's name: a dtype, or only its size. The elements of complex
+#: numbers are their parts
 KINDS: dict[str, dict[str, Any]] = {
     name: {"element": pointer, "bits": raw, "number": kind, "SIZE": np.dtype(kind).itemsize}
     for name, pointer, raw, kind in (
         ("f64", pf64, p64, np.float64), ("f32", pf32, p32, np.float32),
         ("i64", p64, p64, np.int64), ("bool", p8, p8, np.uint8),
-        ("8", p64, p64, np.int64), ("4", p32, p32, np.int32), ("1", p8, p8, np.uint8),
+        ("c128", pf64, p128, np.complex128), ("c64", pf32, p64, np.complex64),
+        ("i32", p32, p32, np.int32), ("i16", p16, p16, np.int16), ("i8", ps8, p8, np.int8),
+        ("u8", p8, p8, np.uint8), ("f16", p16, p16, np.float16),
+        ("16", p128, p128, np.complex128), ("8", p64, p64, np.int64), ("4", p32, p32, np.int32),
+        ("2", p16, p16, np.int16), ("1", p8, p8, np.uint8),
     )
 }  # fmt: skip

@@ -134,7 +134,7 @@ def mean(
 
 def _floating(x: Any) -> Any:
     """The Tensor; of whole numbers and truth values as float64, as NumPy has it."""
-    return x if x.dtype.is_floating_point else with_dtype(x, float)
+    return x if x.dtype.is_inexact else with_dtype(x, float)
 
 
 def var(
@@ -199,7 +199,7 @@ def nansum(
 ) -> Any:  # fmt: skip
     """Sum without NaN, as `numpy.nansum`."""
     x = as_tensor(a, "nansum")
-    x = function("where")(function("isnan")(x), 0.0, x) if x.dtype.is_floating_point else x
+    x = function("where")(function("isnan")(x), 0.0, x) if x.dtype.is_inexact else x
     return sum(x, axis, dtype, out, keepdims, initial, where)
 
 

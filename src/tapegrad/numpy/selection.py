@@ -137,7 +137,7 @@ def nan_to_num(
 ) -> Any:
     """Numbers in the place of NaN and infinities, as `numpy.nan_to_num`."""
     y = as_tensor(x, "nan_to_num")
-    if not y.dtype.is_floating_point:
+    if not y.dtype.is_inexact:
         return y
     limits = np.finfo(y.dtype.np)
     high = float(limits.max) if posinf is None else posinf

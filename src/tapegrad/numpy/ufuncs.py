@@ -56,7 +56,7 @@ def _of_floats(name: str) -> Callable[..., Any]:
 
     def of_floats(*operands: Any) -> Any:
         tensors = [as_tensor(x, name) for x in operands]
-        return call(*[x if x.dtype.is_floating_point else with_dtype(x, float) for x in tensors])
+        return call(*[x if x.dtype.is_inexact else with_dtype(x, float) for x in tensors])
 
     return of_floats
 

@@ -72,7 +72,13 @@ def _sigmoid(c: Chain, x: Value) -> Value:
     return c(np.reciprocal, c(np.add, c(np.exp, c(np.negative, x)), 1.0))
 
 
-composed_op("sigmoid", _sigmoid, result="float", vjp=lambda ct, x, out: ct * (out * (1 - out)))
+composed_op(
+    "sigmoid",
+    _sigmoid,
+    result="float",
+    of_complex="holomorphic",
+    vjp=lambda ct, x, out: ct * (out * (1 - out)),
+)
 
 
 def _silu_vjp(ct: Any, x: Any, out: Any) -> Any:

@@ -3,6 +3,7 @@
 from . import (
     cast,
     compiled,
+    complex_numbers,
     custom_function,
     elementwise,
     indexing,
@@ -20,6 +21,7 @@ from . import (
 __all__ = [
     "cast",
     "compiled",
+    "complex_numbers",
     "custom_function",
     "elementwise",
     "indexing",

@@ -27,26 +27,26 @@ def _names(number: str, tensor: str) -> Any:
 
 
 # --------------------------------------------------------------------------- the four operations
-op("add", loop=np.add, arity=2, number_edges=(0, 1), cheap=True,
+op("add", of_complex="plain", loop=np.add, arity=2, number_edges=(0, 1), cheap=True,
    vjp=lambda ct, x, y, out: (ct, ct))  # fmt: skip
 op(
-    "sub", loop=np.subtract, arity=2, vjp=lambda ct, x, y, out: (ct, -ct),
+    "sub", of_complex="plain", loop=np.subtract, arity=2, vjp=lambda ct, x, y, out: (ct, -ct),
     number_names={0: "RsubBackward1"},
     number_edges=(1,), cheap=True,  # ``1 - x`` is `rsub`
 )  # fmt: skip
 composed_op(
     "rsub", lambda c, x, y: c(np.subtract, y, x), arity=2, in_place=False,
-    vjp=lambda ct, x, y, out: (-ct, ct), number_names={1: "RsubBackward1"},
+    of_complex="plain", vjp=lambda ct, x, y, out: (-ct, ct), number_names={1: "RsubBackward1"},
 )  # fmt: skip
-op("mul", loop=np.multiply, arity=2, aliases=("multiply",), number_edges=(0, 1), cheap=True,
+op("mul", of_complex="holomorphic", loop=np.multiply, arity=2, aliases=("multiply",), number_edges=(0, 1), cheap=True,
    vjp=lambda ct, x, y, out: (ct * y, ct * x))  # fmt: skip
 op(
-    "div", loop=np.true_divide, arity=2, result="float", domain="nonzero",
+    "div", of_complex="holomorphic", loop=np.true_divide, arity=2, result="float", domain="nonzero",
     vjp=lambda ct, x, y, out: (ct / y, -ct * (out / y)),
     # PyTorch's `number / x` is ``x.reciprocal() * number``
     number_names={0: "MulBackward0"}, number_edges=(0, 1), cheap=True,
 )  # fmt: skip
-op("neg", loop=np.negative, cheap=True, vjp=lambda ct, x, out: -ct)
+op("neg", of_complex="plain", loop=np.negative, cheap=True, vjp=lambda ct, x, out: -ct)
 
 
 def _truncated(c: Chain, x: Value, y: Value) -> Value:
@@ -87,41 +87,56 @@ composed_op(
 )
 composed_op(
     "addcmul", lambda c, x, y, z: c(np.add, x, c(np.multiply, y, z)), arity=3,
-    vjp=lambda ct, x, y, z, out: (ct, ct * z, ct * y),
+    of_complex="holomorphic", vjp=lambda ct, x, y, z, out: (ct, ct * z, ct * y),
 )  # fmt: skip
 composed_op(
     "addcdiv", lambda c, x, y, z: c(np.add, x, c(np.true_divide, y, z)), arity=3,
-    domain="nonzero", vjp=lambda ct, x, y, z, out: (ct, ct / z, -ct * (y / z / z)),
+    domain="nonzero", of_complex="holomorphic", vjp=lambda ct, x, y, z, out: (ct, ct / z, -ct * (y / z / z)),
 )  # fmt: skip
 
 # --------------------------------------------------------------------------- powers
 # Its slope and the slope's depend on x for the tape, as PyTorch's do: the third derivative is 0.
-op("square", loop=np.square, grad_fn="PowBackward0", cheap=True,
+op("square", of_complex="holomorphic", loop=np.square, grad_fn="PowBackward0", cheap=True,
    vjp=lambda ct, x, out: ct * x._apply("twice"))  # fmt: skip
 composed_op(
     "twice", lambda c, x: c(np.multiply, x, 2.0), torch=None, grad_fn="MulBackward0",
-    vjp=lambda ct, x, out: ct._apply("twice_along", x), private=True, cheap=True,
+    of_complex="holomorphic", vjp=lambda ct, x, out: ct._apply("twice_along", x), private=True, cheap=True,
 )  # fmt: skip
 composed_op(
     "twice_along", lambda c, t, x: c(np.multiply, t, 2.0), arity=2, torch=None,
     grad_fn="MulBackward0", private=True, cheap=True,
-    vjp=lambda ct, t, x, out: (ct._apply("twice_along", x), ct._zero()),
+    of_complex="holomorphic", vjp=lambda ct, t, x, out: (ct._apply("twice_along", x), ct._zero()),
 )  # fmt: skip
-op("sqrt", loop=np.sqrt, result="float", domain="positive", vjp=lambda ct, x, out: ct / (2 * out))
+op(
+    "sqrt",
+    of_complex="holomorphic",
+    loop=np.sqrt,
+    result="float",
+    domain="positive",
+    vjp=lambda ct, x, out: ct / (2 * out),
+)
 composed_op(
     "rsqrt", lambda c, x: c(np.reciprocal, c(np.sqrt, x)), result="float", domain="positive",
-    vjp=lambda ct, x, out: ct * (-0.5 * out * out * out),
+    of_complex="holomorphic", vjp=lambda ct, x, out: ct * (-0.5 * out * out * out),
 )  # fmt: skip
-op("reciprocal", loop=np.reciprocal, result="float", domain="nonzero",
+op("reciprocal", of_complex="holomorphic", loop=np.reciprocal, result="float", domain="nonzero",
    vjp=lambda ct, x, out: -ct * (out * out))  # fmt: skip
+
+
+def _pow_vjp(ct: Any, x: Any, y: Any, out: Any) -> tuple[Any, Any]:
+    """In the base and in the exponent; of complex numbers 0 where a factor of the product is 0."""
+    if not x.dtype.is_complex:
+        return ct * x._pow_derivative(y, dx=1, dy=0), ct * x._pow_derivative(y, dx=0, dy=1)
+    of_base = (ct * (y * x.pow(y - 1))).where(y != 0, 0)
+    return of_base, (ct * (out * x.where(x != 0, 1).log())).where((x != 0) | (y == 0), 0)
+
+
 # For floats: integers go to pow_int, since NumPy's integer loop raises for a negative exponent.
 op(
-    "pow", loop=np.power, arity=2, domain="power", second_name="exponent",
+    "pow", of_complex="holomorphic", loop=np.power, arity=2, domain="power", second_name="exponent",
     # An exponent without dimensions is a number nearly always.
     grad_fn=lambda instruction: f"PowBackward{min(instruction.layouts[1].ndim, 1)}",
-    vjp=lambda ct, x, y, out: (
-        ct * x._pow_derivative(y, dx=1, dy=0), ct * x._pow_derivative(y, dx=0, dy=1),
-    ),
+    vjp=_pow_vjp,
     number_names={0: "PowBackward2", 1: "PowBackward0"},
     kernels={"float64": "power_f64", "float32": "power_f32"},
 )  # fmt: skip
@@ -155,9 +170,25 @@ def _sign(c: Chain, x: Value) -> Value:
     return c.where(c(np.greater, x, 0.0), 1.0, c.where(c(np.less, x, 0.0), -1.0, 0.0))
 
 
-op("abs", loop=np.absolute, domain="nonzero", cheap=True, vjp=lambda ct, x, out: ct * x.sign())
+def _sgn(c: Chain, x: Value) -> Value:
+    """The sign, and of complex numbers ``x / abs(x)``, 0 at 0."""
+    return c(np.sign, x) if c.kind.is_complex else _sign(c, x)
+
+
+def _sgn_vjp(ct: Any, x: Any, out: Any) -> Any:
+    """The part of the cotangent across the direction of `x`, divided by its length; 0 at 0."""
+    if not x.dtype.is_complex:
+        return no_slope(ct, x, out)
+    along = (ct * out.conj()).real
+    return ((ct - out * along) / x.abs().where(x != 0, 1)).where(x != 0, 0)
+
+
+op(
+    "abs", loop=np.absolute, result="real", domain="nonzero", cheap=True, of_complex="plain",
+    vjp=lambda ct, x, out: ct * (x.sgn() if x.dtype.is_complex else x.sign()),
+)  # fmt: skip
 composed_op("sign", _sign, domain="nonzero", vjp=no_slope, cheap=True)
-composed_op("sgn", _sign, domain="nonzero", vjp=no_slope)
+composed_op("sgn", _sgn, domain="nonzero", of_complex="plain", vjp=_sgn_vjp)
 op("numpy_sign", loop=np.sign, torch=None, grad_fn="SignBackward0", vjp=no_slope,
    private=True, cheap=True)  # fmt: skip
 op("floor", loop=np.floor, domain="fraction", vjp=no_slope)
@@ -248,12 +279,12 @@ composed_op(
 # --------------------------------------------------------------------------- selection
 composed_op(
     "where", lambda c, condition, x, y: c.where(condition, x, y), arity=3, in_place=False, scalar=True,
-    vjp=lambda ct, condition, x, y, out: (
+    of_complex="plain", vjp=lambda ct, condition, x, y, out: (
         None, ct.where(condition, 0), ct._zero_where(condition),
     ),
 )  # fmt: skip
 #: the last statement of masked rules (traced_rule.py): x, but 0 where the cotangent is
 composed_op(
     "mask_zero", lambda c, ct, x: c.where(c(np.equal, ct, 0.0), 0.0, x), arity=2, torch=None,
-    vjp=lambda g, ct, x, out: (None, ct._apply("mask_zero", g)), private=True,
+    of_complex="plain", vjp=lambda g, ct, x, out: (None, ct._apply("mask_zero", g)), private=True,
 )  # fmt: skip

@@ -168,14 +168,14 @@ op(
     grad_fn="CompiledFunctionBackward", has_code=True, programs=_number_programs,
 )  # fmt: skip
 op(
-    "compiled", lower=_lower, arity=0, torch=None, vjp=_vjp, private=True, lift="never",
+    "compiled", lower=_lower, arity=0, of_complex="plain", torch=None, vjp=_vjp, private=True, lift="never",
     grad_fn="CompiledFunctionBackward", has_code=True,
 )  # fmt: skip
 
 
 # --------------------------------------------------------------------------- Python
 op(
-    "python_call", lower=_lower, arity=0, torch=None, vjp=partial(_vjp, name="python_call"), private=True,
+    "python_call", lower=_lower, arity=0, of_complex="plain", torch=None, vjp=partial(_vjp, name="python_call"), private=True,
     lift="call", grad_fn="PythonCallBackward", has_code=True,
     failure=Failure("the function raised an error", attribute="routine"),
 )  # fmt: skip

@@ -275,25 +275,40 @@ op(
     private=True,
     failure=Failure("an index is out of bounds", IndexError),
 )
-op("index", arity=2, lower=lower_index, vjp=index_vjp, torch=None)
-op("index_backward", arity=2, lower=lower_index_backward, torch=None, vjp=(
+op("index", of_complex="plain", arity=2, lower=lower_index, vjp=index_vjp, torch=None)
+op("index_backward", of_complex="plain", arity=2, lower=lower_index_backward, torch=None, vjp=(
     lambda ct, x, index, out, shape, dims: (ct._apply("index", index, dims=dims), None)
 ))  # fmt: skip
-op("index_put", arity=3, lower=lower_index_put, vjp=index_put_vjp, torch=None, in_place=True)
+op(
+    "index_put",
+    of_complex="plain",
+    arity=3,
+    lower=lower_index_put,
+    vjp=index_put_vjp,
+    torch=None,
+    in_place=True,
+)
 for _name in ("index_select", "take", "masked_select"):
-    op(_name, arity=2, lower=lower_index, vjp=index_vjp)
+    op(_name, of_complex="plain", arity=2, lower=lower_index, vjp=index_vjp)
 for _name in ("index_add", "index_copy", "index_fill"):
-    op(_name, arity=3, lower=lower_index_put, vjp=index_put_vjp, in_place=True)
-op("gather", arity=2, lower=lower_gather, vjp=gather_vjp)
-op("gather_backward", arity=2, lower=lower_gather_backward, torch=None, vjp=(
+    op(_name, of_complex="plain", arity=3, lower=lower_index_put, vjp=index_put_vjp, in_place=True)
+op("gather", of_complex="plain", arity=2, lower=lower_gather, vjp=gather_vjp)
+op("gather_backward", of_complex="plain", arity=2, lower=lower_gather_backward, torch=None, vjp=(
     lambda ct, x, index, out, shape, dim: (ct._apply("gather", index, dim=dim), None)
 ))  # fmt: skip
-op("scatter", arity=3, lower=lower_scatter, vjp=scatter_vjp, in_place=True)
-op("scatter_value", arity=3, lower=lower_scatter, vjp=scatter_vjp, torch="scatter",
+op("scatter", of_complex="plain", arity=3, lower=lower_scatter, vjp=scatter_vjp, in_place=True)
+op("scatter_value", of_complex="plain", arity=3, lower=lower_scatter, vjp=scatter_vjp, torch="scatter",
    grad_fn="ScatterBackward1")  # fmt: skip
-op("scatter_add", arity=3, lower=partial(lower_scatter, add=True), in_place=True,
+op("scatter_add", of_complex="plain", arity=3, lower=partial(lower_scatter, add=True), in_place=True,
    vjp=lambda ct, x, index, source, out, dim: (ct, None, ct._apply("gather", index, dim=dim))
 )  # fmt: skip
-op("masked_fill", arity=3, lower=lower_masked_fill, vjp=masked_fill_vjp, in_place=True)
-op("masked_fill_tensor", arity=3, lower=lower_masked_fill, vjp=masked_fill_vjp, torch="masked_fill",
+op(
+    "masked_fill",
+    of_complex="plain",
+    arity=3,
+    lower=lower_masked_fill,
+    vjp=masked_fill_vjp,
+    in_place=True,
+)
+op("masked_fill_tensor", of_complex="plain", arity=3, lower=lower_masked_fill, vjp=masked_fill_vjp, torch="masked_fill",
    grad_fn="MaskedFillBackward1")  # fmt: skip

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..base.dtypes import dtype
+from ..base.dtypes import dtype, scalar_name
 from ..base.locks import TABLE_LOCK
 from ..base.symbolic import hint
 from ..native import abi as nt
@@ -19,7 +19,7 @@ from .families import family_of, sized
 from .layout import ENDING, LAYOUTS, Layout, contiguous, intern, is_symbolic
 from .pairs import PAIRS
 from .program import GrowingTable, Holdings, Step, emit, holding
-from .table import Lowered, Op, distinct, is_float, op
+from .table import Lowered, Op, distinct, is_inexact, op
 
 __all__ = [
     "CACHES", "GONE", "INSTRUCTIONS", "Instruction", "instruction", "leaf", "remember",
@@ -153,6 +153,12 @@ class ROUNDS:
     end: Callable[[], object] = int
 
 
+class COMPLEX:
+    """Whether there has been an instruction with complex operands."""
+
+    seen = False
+
+
 class PATTERNS:
     """Makes instructions of patterns that are known (patterns.py)."""
 
@@ -197,6 +203,13 @@ def lowered(
     entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any], family: Any, key: Any
 ) -> Instruction:
     """Make an instruction by the op's lowering."""
+    for x in layouts:
+        if x.dtype.is_complex:
+            if not entry.of_complex:
+                raise NotImplementedError(
+                    f"\"{entry.name}\" not implemented for '{scalar_name(x.dtype)}'"
+                )
+            COMPLEX.seen = True
     holdings = Holdings()
     with holding(holdings):
         try:
@@ -295,7 +308,7 @@ def row_of(instruction: Instruction) -> list[Any]:
     row: list[Any] = [0] * nt.I_WIDTH
     row[nt.I_KIND] = entry.kind
     row[nt.I_NARGS] = len(instruction.layouts)
-    row[nt.I_DIFF] = smooth and is_float(out) and entry.kind != nt.OUTPUT
+    row[nt.I_DIFF] = smooth and is_inexact(out) and entry.kind != nt.OUTPUT
     row[nt.I_NOUT] = len(instruction.outs)
     # 2 for what a Function has saved of its outputs: the collector keeps the value
     row[nt.I_PYTHON] = entry.python + bool(attrs.get("saved"))

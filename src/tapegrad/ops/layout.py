@@ -2,7 +2,7 @@
 
 A `Layout` says how a value lies in memory: dtype, shape and strides in bytes. Equal layouts are the
 same object, so ``is`` compares them and a small integer (`Layout.id`) stands for one in native
-code. Ids 1 to 4 are the 0-d layouts of the four dtypes, in the order of their codes.
+code. The first ids are the 0-d layouts of the dtypes, in the order of their codes.
 
 `loop_geometry` turns "do this for every element of that shape" into one inner loop for a kernel and
 as few outer loops as possible.
@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ..base.dtypes import Size, bool_, dtype, float32, float64, int64
+from ..base.dtypes import DTYPES, Size, dtype
 from ..base.errors import NOT_INITIALISED, TapeError, UnsupportedError
 from ..base.locks import TABLE_LOCK
 from ..base.symbolic import Formulas, hint, home_of
@@ -36,8 +36,6 @@ __all__ = [
     "intern",
     "loop_geometry",
 ]
-
-DTYPES: tuple[dtype, ...] = (float64, float32, int64, bool_)
 
 
 def c_strides(shape: Sequence[int], itemsize: int) -> tuple[int, ...]:
@@ -420,6 +418,7 @@ def mapped_strides(layout: Layout, whole: Layout) -> tuple[int, ...]:
     table = {
         s: d for s, d, n in zip(whole.strides, dense.strides, whole.shape, strict=True) if n > 1
     }
+    table[1] = 1  # of parts of elements
     return tuple(
         0 if s == 0 or n == 1 else next(
             table[w] * (s // w) for w in sorted(table, reverse=True) if s % w == 0
@@ -442,4 +441,4 @@ def mapped_offset(offset: int, whole: Layout) -> int:
     ):
         mapped += offset // s * d
         offset %= s
-    return mapped
+    return mapped + offset  # of parts of elements

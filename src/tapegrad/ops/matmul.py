@@ -19,7 +19,7 @@ import numpy as np
 from ..native.ufunc_loops import ufunc_loop
 from .layout import Layout, broadcast_shapes, broadcast_strides, c_strides, contiguous
 from .program import SCRATCH, Operand, Step, address_operand, arg, constant, padded
-from .table import Lowered, Op, copy_loop, is_float, op, out_operand
+from .table import Lowered, Op, copy_loop, is_inexact, op, out_operand
 
 __all__: list[str] = []
 
@@ -110,7 +110,7 @@ def product_steps(x: Layout, y: Layout) -> tuple[Layout, list[Step], int]:
     scratch = 0
     layouts, places = [x, y], [(arg(0, ()).ref, 0), (arg(1, ()).ref, 0)]
     for i, layout in enumerate((x, y)):
-        slow = work >= WORTH_COPYING and is_float(layout) and not _takes_blas(layout)
+        slow = work >= WORTH_COPYING and is_inexact(layout) and not _takes_blas(layout)
         # NumPy's loop moves the addresses it is given, so it runs once, over a batch of one stride.
         split = batch and _merged(batch, _batch_strides(layout, batch)) is None
         if not slow and not split:
@@ -222,12 +222,14 @@ def _add_vjp(product_vjp: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple
 
 # --------------------------------------------------------------------------- rows
 def _product(name: str, vjp: Callable[..., Any], **row: Any) -> None:
-    op(name, lower=lower_product, arity=2, vjp=vjp, lift="product", **row)
+    op(name, lower=lower_product, arity=2, vjp=vjp, lift="product", of_complex="holomorphic", **row)
 
 
 def _added_product(name: str, vjp: Callable[..., Any]) -> None:
     """Add a row with operands (x, y, z), for ``beta * z + alpha * (x @ y)``; the functions take z first."""
-    row = {"vjp": _add_vjp(vjp), "lift": "added product", "in_place": True}
+    row = {
+        "vjp": _add_vjp(vjp), "lift": "added product", "in_place": True, "of_complex": "holomorphic",
+    }  # fmt: skip
     op(name, lower=lower_add_product, arity=3, **row)
 
 

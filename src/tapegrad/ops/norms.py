@@ -39,14 +39,14 @@ def lowest(kind: dtype) -> float:
     """Return the identity of ``maximum``."""
     if kind.is_floating_point:
         return -math.inf
-    return 0 if kind is bool_ else -(2**63)
+    return 0 if kind is bool_ else int(np.iinfo(kind.np).min)
 
 
 def highest(kind: dtype) -> float:
     """Return the identity of ``minimum``."""
     if kind.is_floating_point:
         return math.inf
-    return 1 if kind is bool_ else 2**63 - 1
+    return 1 if kind is bool_ else int(np.iinfo(kind.np).max)
 
 
 def extreme_vjp(ct: Any, x: Any, out: Any, dim: tuple[int, ...], keepdim: bool) -> Any:

@@ -31,7 +31,7 @@ __all__: list[str] = []
 # Along the inner loop blocks of 64 are searched; across it, whole rows are compared at once.
 
 
-@native_kernels("f64", "f32", "i64", "bool")
+@native_kernels("f64", "f32", "i64", "bool", "i32", "i16", "i8", "u8")
 def find(args, dims, strides, data):  # type: ignore[no-untyped-def]
     """Position where a value (or NaN) is first met."""
     a, b, c, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(strides)
@@ -100,7 +100,7 @@ op("argmin", lower=partial(lower_arg, largest=False))
 
 
 # --------------------------------------------------------------------------- take and put
-@native_kernels("8", "4", "1")
+@native_kernels("16", "8", "4", "2", "1")
 def take(args, dims, strides, data):  # type: ignore[no-untyped-def]
     """Copy the element at a position; `data` holds the stride."""
     a, b, c, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(strides)
@@ -109,7 +109,7 @@ def take(args, dims, strides, data):  # type: ignore[no-untyped-def]
         element(c + i * s[2])[0] = element(a + i * s[0] + step * p64(b + i * s[1])[0])[0]
 
 
-@native_kernels("8", "4")
+@native_kernels("16", "8", "4")
 def put(args, dims, strides, data):  # type: ignore[no-untyped-def]
     """Write an element at a position; `data` holds the stride."""
     a, b, c, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(strides)
@@ -169,6 +169,7 @@ for _name, _grad_fn, _torch in (
     op(_name, lower=lower_take, grad_fn=_grad_fn, arity=2, torch=_torch, vjp=take_vjp)
 op(
     "place",
+    of_complex="plain",
     lower=lower_put,
     grad_fn="ValueSelectingReductionBackward0",
     arity=2,

@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..base.dtypes import DTYPES
 from ..base.symbolic import Formulas, Image, SizeLost, Symbolic, imaging
 from ..native import abi as nt
 from .instruction import (
@@ -34,7 +35,7 @@ from .instruction import (
     new_number,
     row_of,
 )
-from .layout import DTYPES, Layout, SymbolicLayout, c_strides, contiguous, intern, is_symbolic
+from .layout import Layout, SymbolicLayout, c_strides, contiguous, intern, is_symbolic
 from .program import POOL, STEPS, Holdings, emit, holding
 from .table import Op, distinct
 

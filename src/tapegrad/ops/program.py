@@ -167,7 +167,12 @@ def chain_step(
 
 def chain_scratch(nodes: Sequence[ChainNode]) -> int:
     """Bytes of scratch memory that the temporaries of a chain need."""
-    return max(len(nodes) - 1, 0) * 8 * nt.TILE
+    return max(len(nodes) - 1, 0) * _tile_bytes(nodes)
+
+
+def _tile_bytes(nodes: Sequence[ChainNode]) -> int:
+    """Bytes of a temporary of a chain, all of which are of one size."""
+    return nt.TILE * max([8, *[node.itemsize for node in nodes]])
 
 
 # --------------------------------------------------------------------------- constants and tables
@@ -208,13 +213,18 @@ class holding:
 #: whose rows and words are written, the innermost last; empty for what stays for ever. Under the lock
 _holdings: list[Holdings] = []
 _constants: dict[tuple[str, bytes], np.ndarray] = {}
-_BITS = {8: struct.Struct("<q"), 4: struct.Struct("<i"), 1: struct.Struct("<b")}
+_BITS = {
+    16: struct.Struct("<qq"), 8: struct.Struct("<q"), 4: struct.Struct("<i"), 2: struct.Struct("<h"),
+    1: struct.Struct("<b"),
+}  # fmt: skip
 
 
 def constant(value: object, dtype: np.dtype) -> int:
     """Address of a constant, which lives as long as the instruction that is being made."""
     if type(value) is Symbolic:
-        address: int = current_image().put([value.home.bits(value, dtype.itemsize)])
+        parts = 2 if dtype.kind == "c" else 1  # the imaginary one is zero
+        bits = [value.home.bits(value, dtype.itemsize // parts)]
+        address: int = current_image().put(bits + [0] * (dtype.itemsize // 8 - 1))
         return address
     array = np.asarray(value, dtype)
     key = dtype.str, array.tobytes()
@@ -438,7 +448,7 @@ def _loops_in_order(
 
 
 def _chain_data(step: Step) -> int:
-    words = [len(step.nodes), step.scratch]
+    words = [len(step.nodes), step.scratch, _tile_bytes(step.nodes)]
     last = len(step.nodes) - 1
     for i, node in enumerate(step.nodes):
         inputs = [*node.inputs, 0, 0, 0, 0][:4]

@@ -170,6 +170,7 @@ def mean_vjp(ct: Any, x: Any, out: Any, **attrs: Any) -> Any:
 
 op(
     "sum_all",
+    of_complex="plain",
     lower=lower_sum,
     grad_fn="SumBackward0",
     torch="sum",
@@ -179,12 +180,14 @@ op(
 )
 op(
     "sum",
+    of_complex="plain",
     lower=lower_sum,
     grad_fn="SumBackward1",
     vjp=lambda ct, x, out, dim, keepdim: kept(ct, x.shape, dim, keepdim),
 )
 op(
     "mean_all",
+    of_complex="plain",
     lower=lower_mean,
     grad_fn="MeanBackward0",
     torch="mean",
@@ -193,6 +196,7 @@ op(
 )
 op(
     "mean",
+    of_complex="plain",
     lower=lower_mean,
     grad_fn="MeanBackward1",
     vjp=mean_vjp,
@@ -222,12 +226,13 @@ def prod_all_vjp(ct: Any, x: Any, out: Any) -> Any:
 
 op(
     "prod_all",
+    of_complex="holomorphic",
     lower=lower_prod,
     grad_fn="ProdBackward0",
     torch="prod",
     vjp=prod_all_vjp,
 )
-op("prod", lower=lower_prod, grad_fn="ProdBackward1", vjp=prod_vjp)
+op("prod", of_complex="holomorphic", lower=lower_prod, grad_fn="ProdBackward1", vjp=prod_vjp)
 
 
 @native_kernels("f64", "f32")
@@ -283,10 +288,11 @@ def lower_logic(
     return Lowered((out,), tuple(steps), chain_scratch([*nodes, nodes[0]]))
 
 
-op("all", lower=partial(lower_logic, ufunc=np.logical_and, identity=1))
-op("any", lower=partial(lower_logic, ufunc=np.logical_or, identity=0))
+op("all", of_complex="plain", lower=partial(lower_logic, ufunc=np.logical_and, identity=1))
+op("any", of_complex="plain", lower=partial(lower_logic, ufunc=np.logical_or, identity=0))
 op(
     "count_nonzero",
+    of_complex="plain",
     lower=partial(lower_logic, ufunc=np.add, identity=0, kind=int64),
 )
 
@@ -306,4 +312,4 @@ def trace_vjp(ct: Any, x: Any, out: Any) -> Any:
     return diagonal._apply("diag_embed", shape=tuple(x.shape), offset=0, dim1=0, dim2=1)
 
 
-op("trace", lower=lower_trace, vjp=trace_vjp)
+op("trace", of_complex="plain", lower=lower_trace, vjp=trace_vjp)

@@ -80,6 +80,18 @@ def recurrence(args, dims, strides, data):  # type: ignore[no-untyped-def]
         element(d + i * s[3])[0] = element(a + i * s[0])[0] + element(b + i * s[1])[0] * before
 
 
+@native_kernels("c128", "c64", name="recur")
+def recurrence_of_parts(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Do the same for complex numbers."""
+    a, b, c, d, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(args)[3], p64(strides)
+    for i in range(p64(dims)[0]):
+        x, y = element(a + i * s[0]), element(b + i * s[1])
+        before, place = element(c + i * s[2]), element(d + i * s[3])
+        real, imag = before[0], before[1]
+        place[0] = x[0] + (y[0] * real - y[1] * imag)
+        place[1] = x[1] + (y[0] * imag + y[1] * real)
+
+
 def lower_recur(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
     """``s[0] = a[0]``, ``s[i] = a[i] + b[i] s[i-1]``."""
     a, b = layouts
@@ -126,15 +138,17 @@ def lower_shift(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -
     return Lowered((out,), steps)
 
 
-op("recur", lower=lower_recur, arity=2, torch=None, vjp=recur_vjp)
+op("recur", of_complex="holomorphic", lower=lower_recur, arity=2, torch=None, vjp=recur_vjp)
 op(
     "shift",
+    of_complex="plain",
     lower=lower_shift,
     torch=None,
     vjp=lambda ct, x, out, dim, reverse, fill: shift(ct, dim, not reverse, 0.0),
 )
 op(
     "cumsum",
+    of_complex="plain",
     lower=partial(lower_scan, ufunc=np.add),
     in_place=True,
     vjp=lambda ct, x, out, dim, reverse: ct._apply("cumsum", dim=dim, reverse=not reverse),
@@ -155,6 +169,7 @@ def logcumsumexp_vjp(ct: Any, x: Any, out: Any, dim: int, reverse: bool) -> Any:
 
 op(
     "cumprod",
+    of_complex="holomorphic",
     lower=partial(lower_scan, ufunc=np.multiply),
     in_place=True,
     vjp=cumprod_vjp,

@@ -266,32 +266,45 @@ def _diagonal_vjp(ct: Any, x: Any, out: Any, **place: int) -> Any:
 
 
 # --------------------------------------------------------------------------- rows
-op("cat", arity=0, lower=lower_cat, vjp=cat_vjp, linear=True)
+op("cat", of_complex="plain", arity=0, lower=lower_cat, vjp=cat_vjp, linear=True)
 op(
-    "stack", arity=0, lower=lower_stack, linear=True,
+    "stack", of_complex="plain", arity=0, lower=lower_stack, linear=True,
     vjp=lambda ct, *operands, dim: tuple(ct.select(dim, i) for i in range(len(operands) - 1)),
 )  # fmt: skip
-op("repeat", lower=lower_repeat, vjp=repeat_vjp, torch="tile")
-op("flip", lower=lower_flip, vjp=lambda ct, x, out, dims: ct._apply("flip", dims=dims))
+op("repeat", of_complex="plain", lower=lower_repeat, vjp=repeat_vjp, torch="tile")
 op(
-    "roll", lower=lower_roll,
+    "flip",
+    of_complex="plain",
+    lower=lower_flip,
+    vjp=lambda ct, x, out, dims: ct._apply("flip", dims=dims),
+)
+op(
+    "roll", of_complex="plain", lower=lower_roll,
     vjp=lambda ct, x, out, shifts: ct._apply("roll", shifts=tuple(-n for n in shifts)),
 )  # fmt: skip
 op(
-    "roll_flat", lower=lower_roll_flat, grad_fn="RollBackward0", torch="roll",
+    "roll_flat", of_complex="plain", lower=lower_roll_flat, grad_fn="RollBackward0", torch="roll",
     vjp=lambda ct, x, out, shift: ct._apply("roll_flat", shift=-shift),
 )  # fmt: skip
-op("constant_pad_nd", arity=2, lower=lower_pad, vjp=pad_vjp)
+op("constant_pad_nd", of_complex="plain", arity=2, lower=lower_pad, vjp=pad_vjp)
 for _name in ("tril", "triu"):
     op(
         _name,
         lower=partial(lower_triangle, upper=_name == "triu"),
         in_place=True,
+        of_complex="plain",
         vjp=lambda ct, x, out, diagonal, name=_name: ct._apply(name, diagonal=diagonal),
     )
-op("diag", lower=lower_diagonal_copy, vjp=_diagonal_vjp, grad_fn="DiagonalBackward0_copy")
+op(
+    "diag",
+    of_complex="plain",
+    lower=lower_diagonal_copy,
+    vjp=_diagonal_vjp,
+    grad_fn="DiagonalBackward0_copy",
+)
 op(
     "diag_embed",
+    of_complex="plain",
     lower=lower_diag_embed,
     vjp=lambda ct, x, out, shape, offset, dim1, dim2: ct.diagonal(offset, dim1, dim2),
 )

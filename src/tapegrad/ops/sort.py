@@ -34,7 +34,7 @@ def float_key(args, dims, strides, data):  # type: ignore[no-untyped-def]
         p64(b + i * s[1])[0] = (key if x == x else last) ^ mask
 
 
-@native_kernels("i64", "bool", name="sort_key")
+@native_kernels("i64", "bool", "i32", "i16", "i8", "u8", name="sort_key")
 def whole_key(args, dims, strides, data):  # type: ignore[no-untyped-def]
     """Write the number itself; `data` holds a mask that reverses the order."""
     a, b, s = p64(args)[0], p64(args)[1], p64(strides)

@@ -13,10 +13,10 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import TypeAlias
 
-from ..base.dtypes import bool_, dtype, int64
+from ..base.dtypes import DTYPES, bool_, dtype, float16, int64, real_of
 from ..native.ufunc_loops import native_kernel_address
 from .instruction import INSTRUCTIONS, Instruction
-from .layout import DTYPES, Layout
+from .layout import Layout
 from .program import ARGS, Operand, Step
 from .table import Op
 
@@ -45,14 +45,14 @@ class OutOfBounds(ValueError):
 @cache
 def _index_kernels() -> frozenset[int]:
     """Addresses of the kernels that read positions, with a table of lengths."""
-    adding = [native_kernel_address("index_add", kind) for kind in DTYPES]
-    return frozenset([native_kernel_address(f"index_copy_{n}") for n in (8, 4, 1)] + adding)
+    adding = [native_kernel_address("index_add", kind) for kind in DTYPES if kind is not float16]
+    return frozenset([native_kernel_address(f"index_copy_{n}") for n in (16, 8, 4, 2, 1)] + adding)
 
 
 @cache
 def _take_kernels() -> frozenset[int]:
     """Addresses of the kernels that read one position of a flat operand."""
-    return frozenset(native_kernel_address(f"take_{n}") for n in (8, 4, 1))
+    return frozenset(native_kernel_address(f"take_{n}") for n in (16, 8, 4, 2, 1))
 
 
 @cache
@@ -92,7 +92,8 @@ def check_bounds(instruction: Instruction) -> None:
             if operand.ref < ARGS:
                 continue  # scratch memory and constants, which the lowering made to fit
             layout = layouts[operand.ref - ARGS]
-            low, end = _reach(step, number, operand, layout.dtype.itemsize)
+            kind = real_of(layout.dtype) if instruction.op.parts else layout.dtype
+            low, end = _reach(step, number, operand, kind.itemsize)
             if low < 0 or end > layout.span:
                 raise OutOfBounds(f"bytes {low} to {end} of an operand of {layout.span} bytes")
 

@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from ..base.dtypes import bool_, dtype, float32, float64
+from ..base.dtypes import bool_, dtype, real_of
 from ..native import abi as nt
 from ..native.ufunc_loops import fastest_loop, native_kernel_address, ufunc_loop
 from .layout import Layout, broadcast_shapes, broadcast_strides, contiguous
@@ -33,7 +33,7 @@ __all__ = [
     "copy_loop",
     "distinct",
     "elementwise",
-    "is_float",
+    "is_inexact",
     "op",
     "out_operand",
 ]
@@ -81,8 +81,8 @@ class Op:
     kind : int
         COMPUTE, VIEW, ... (see native/abi.py).
     result : str
-        For elementwise ops, the dtype of the result: ``"same"``, ``"float"``, ``"bool"``, or ``"bits"``
-        for what has the same of integers and bools only.
+        For elementwise ops, the dtype of the result: ``"same"``, ``"float"``, ``"bool"``, ``"real"`` for that
+        of the parts of complex operands, or ``"bits"`` for what has the same of integers and bools only.
     domain : str
         For elementwise ops: operands for which it is defined and smooth, ``"real"``, ``"positive"`` ...
         The tests draw theirs from there.
@@ -144,6 +144,11 @@ class Op:
         For views that detach: whether writes through them count as no new version (`Tensor.data`).
     failure : Failure or None
         For an op whose kernels may fail: what is raised then.
+    parts : bool
+        Whether it sees the parts of complex numbers as elements, or elements as such parts.
+    of_complex : str
+        Whether it takes complex operands, and how its rule holds for them: ``"plain"`` as it is, ``"holomorphic"``
+        with conjugates around it (traced_rule.py), as it is the derivative's product with the cotangent.
     """
 
     name: str
@@ -183,6 +188,8 @@ class Op:
     detaches: bool = False
     silent: bool = False
     failure: Failure | None = None
+    parts: bool = False
+    of_complex: Literal["", "plain", "holomorphic"] = ""
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
@@ -222,7 +229,7 @@ def out_operand(nargs: int, layout: Layout, number: int = 0, offset: int = 0) ->
 
 def loop_dtypes(entry: Op, kind: dtype) -> tuple[dtype, ...]:
     """Dtypes of operands and result of an elementwise op on operands of dtype `kind`."""
-    result = {"same": kind, "bits": kind, "bool": bool_, "float": kind}[entry.result]
+    result = bool_ if entry.result == "bool" else real_of(kind) if entry.result == "real" else kind
     return (kind,) * entry.arity + (result,)
 
 
@@ -256,6 +263,6 @@ def copy_loop(kind: dtype) -> tuple[int, int]:
     return ufunc_loop(np.positive, (kind, kind))
 
 
-def is_float(layout: Layout) -> bool:
+def is_inexact(layout: Layout) -> bool:
     """Return True if values of this layout can be active."""
-    return layout.dtype in (float64, float32)
+    return layout.dtype.is_inexact

@@ -17,14 +17,40 @@ _LN2, _LN10 = math.log(2), math.log(10)
 _RADIAN = math.pi / 180
 
 # --------------------------------------------------------------------------- exp and log
-op("exp", loop=np.exp, result="float", vjp=lambda ct, x, out: ct * out)
-op("exp2", loop=np.exp2, result="float", vjp=lambda ct, x, out: ct * (out * _LN2))
-op("expm1", loop=np.expm1, result="float", vjp=lambda ct, x, out: ct * (out + 1))
-op("log", loop=np.log, result="float", domain="positive", vjp=lambda ct, x, out: ct / x)
-op("log2", loop=np.log2, result="float", domain="positive", vjp=lambda ct, x, out: ct / (x * _LN2))
-op("log10", loop=np.log10, result="float", domain="positive",
+op("exp", of_complex="holomorphic", loop=np.exp, result="float", vjp=lambda ct, x, out: ct * out)
+op(
+    "exp2",
+    of_complex="holomorphic",
+    loop=np.exp2,
+    result="float",
+    vjp=lambda ct, x, out: ct * (out * _LN2),
+)
+op(
+    "expm1",
+    of_complex="holomorphic",
+    loop=np.expm1,
+    result="float",
+    vjp=lambda ct, x, out: ct * (out + 1),
+)
+op(
+    "log",
+    of_complex="holomorphic",
+    loop=np.log,
+    result="float",
+    domain="positive",
+    vjp=lambda ct, x, out: ct / x,
+)
+op(
+    "log2",
+    of_complex="holomorphic",
+    loop=np.log2,
+    result="float",
+    domain="positive",
+    vjp=lambda ct, x, out: ct / (x * _LN2),
+)
+op("log10", of_complex="holomorphic", loop=np.log10, result="float", domain="positive",
    vjp=lambda ct, x, out: ct / (x * _LN10))  # fmt: skip
-op("log1p", loop=np.log1p, result="float", domain="above_minus_one",
+op("log1p", of_complex="holomorphic", loop=np.log1p, result="float", domain="above_minus_one",
    vjp=lambda ct, x, out: ct / (x + 1))  # fmt: skip
 # Through sigmoid nothing overflows, at any order.
 op("logaddexp", loop=np.logaddexp, arity=2, result="float", in_place=False,
@@ -71,18 +97,39 @@ def _atan2_vjp(ct: Any, y: Any, x: Any, out: Any) -> tuple[Any, Any]:
     return ct * (x.where(away, 0) / square), -ct * (y.where(away, 0) / square)
 
 
-op("sin", loop=np.sin, result="float", companion="cos", vjp=lambda ct, x, out: ct * x.cos())
-op("cos", loop=np.cos, result="float", companion="sin", vjp=lambda ct, x, out: -ct * x.sin())
-op("tan", loop=np.tan, result="float", domain="unit", vjp=lambda ct, x, out: ct * (1 + out * out))
-op("asin", loop=np.arcsin, result="float", domain="unit", aliases=("arcsin",),
+op(
+    "sin",
+    of_complex="holomorphic",
+    loop=np.sin,
+    result="float",
+    companion="cos",
+    vjp=lambda ct, x, out: ct * x.cos(),
+)
+op(
+    "cos",
+    of_complex="holomorphic",
+    loop=np.cos,
+    result="float",
+    companion="sin",
+    vjp=lambda ct, x, out: -ct * x.sin(),
+)
+op(
+    "tan",
+    of_complex="holomorphic",
+    loop=np.tan,
+    result="float",
+    domain="unit",
+    vjp=lambda ct, x, out: ct * (1 + out * out),
+)
+op("asin", of_complex="holomorphic", loop=np.arcsin, result="float", domain="unit", aliases=("arcsin",),
    vjp=lambda ct, x, out: ct / (1 - x * x).sqrt())  # fmt: skip
-op("acos", loop=np.arccos, result="float", domain="unit", aliases=("arccos",),
+op("acos", of_complex="holomorphic", loop=np.arccos, result="float", domain="unit", aliases=("arccos",),
    vjp=lambda ct, x, out: -ct / (1 - x * x).sqrt())  # fmt: skip
-op("atan", loop=np.arctan, result="float", aliases=("arctan",),
+op("atan", of_complex="holomorphic", loop=np.arctan, result="float", aliases=("arctan",),
    vjp=lambda ct, x, out: ct / (1 + x * x))  # fmt: skip
 op("atan2", loop=np.arctan2, arity=2, result="float", domain="nonzero", aliases=("arctan2",),
    vjp=_atan2_vjp)  # fmt: skip
-op("deg2rad", loop=np.deg2rad, result="float", grad_fn="Deg2RadBackward0",
+op("deg2rad", of_complex="holomorphic", loop=np.deg2rad, result="float", grad_fn="Deg2RadBackward0",
    vjp=lambda ct, x, out: ct * _RADIAN)  # fmt: skip
 op("rad2deg", loop=np.rad2deg, result="float", grad_fn="Rad2DegBackward0",
    vjp=lambda ct, x, out: ct * (1 / _RADIAN))  # fmt: skip
@@ -96,16 +143,35 @@ composed_op(
     vjp=lambda ct, x, out, order: ct * x._sinc_derivative(order=order + 1),
 )  # fmt: skip
 
+
 # --------------------------------------------------------------------------- hyperbolic
-op("sinh", loop=np.sinh, result="float", vjp=lambda ct, x, out: ct * x.cosh())
-op("cosh", loop=np.cosh, result="float", vjp=lambda ct, x, out: ct * x.sinh())
-op("tanh", loop=np.tanh, result="float", domain="small",
+def _acosh_vjp(ct: Any, x: Any, out: Any) -> Any:
+    if x.dtype.is_complex:  # on the side of the cut that `out` is on
+        return ct / ((x - 1).sqrt() * (x + 1).sqrt())
+    return ct / (x * x - 1).sqrt()
+
+
+op(
+    "sinh",
+    of_complex="holomorphic",
+    loop=np.sinh,
+    result="float",
+    vjp=lambda ct, x, out: ct * x.cosh(),
+)
+op(
+    "cosh",
+    of_complex="holomorphic",
+    loop=np.cosh,
+    result="float",
+    vjp=lambda ct, x, out: ct * x.sinh(),
+)
+op("tanh", of_complex="holomorphic", loop=np.tanh, result="float", domain="small",
    vjp=lambda ct, x, out: ct * (1 - out * out))  # fmt: skip
-op("asinh", loop=np.arcsinh, result="float", aliases=("arcsinh",),
+op("asinh", of_complex="holomorphic", loop=np.arcsinh, result="float", aliases=("arcsinh",),
    vjp=lambda ct, x, out: ct / (x * x + 1).sqrt())  # fmt: skip
-op("acosh", loop=np.arccosh, result="float", domain="above_one", aliases=("arccosh",),
-   vjp=lambda ct, x, out: ct / (x * x - 1).sqrt())  # fmt: skip
-op("atanh", loop=np.arctanh, result="float", domain="unit", aliases=("arctanh",),
+op("acosh", of_complex="holomorphic", loop=np.arccosh, result="float", domain="above_one", aliases=("arccosh",),
+   vjp=_acosh_vjp)  # fmt: skip
+op("atanh", of_complex="holomorphic", loop=np.arctanh, result="float", domain="unit", aliases=("arctanh",),
    vjp=lambda ct, x, out: ct / (1 - x * x))  # fmt: skip
 
 # --------------------------------------------------------------------------- error functions

@@ -28,7 +28,7 @@ def view(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lower
 
 def view_op(name: str, grad_fn: str, **row: Any) -> None:
     """Add the row of a view."""
-    op(name, kind=nt.VIEW, lower=view, grad_fn=grad_fn, torch=None, **row)
+    op(name, kind=nt.VIEW, lower=view, grad_fn=grad_fn, torch=None, of_complex="plain", **row)
 
 
 view_op("select", "SelectBackward0", code=nt.SELECT_CODE)
@@ -79,5 +79,13 @@ def _named(instruction: Any) -> str:
     return str(instruction.attrs.get("named", "CopyBackwards"))
 
 
-op("copy_", kind=nt.WRITE, lower=write, grad_fn=_named, arity=2, torch=None)
-op("accumulate_", kind=nt.ACCUMULATE, lower=accumulate, grad_fn=_named, arity=2, torch=None)
+op("copy_", of_complex="plain", kind=nt.WRITE, lower=write, grad_fn=_named, arity=2, torch=None)
+op(
+    "accumulate_",
+    of_complex="plain",
+    kind=nt.ACCUMULATE,
+    lower=accumulate,
+    grad_fn=_named,
+    arity=2,
+    torch=None,
+)

@@ -29,7 +29,7 @@ from ..ops.program import (
     packed,
     padded,
 )
-from ..ops.table import TABLE, copy_loop, is_float
+from ..ops.table import TABLE, copy_loop, is_inexact
 from .adjoint_program import Builder, Programs
 from .batched_adjoint_program import LaneBuilder
 from .fusion import RECIPES, Recipe
@@ -106,7 +106,7 @@ def _rows(instruction: Instruction, variant: int) -> tuple[Rows, dict[int, Recip
         rows[0][nt.V_ASSIGN] = packed(
             [Step(copy_loop(target.dtype), target.shape, (zero, adjoint))]
         )
-        if is_float(source):
+        if is_inexact(source):
             _identity(rows[1], source, target, laned=laned)
     elif instruction.op.programs is not None and not laned:
         instruction.op.programs(instruction, rows)
@@ -163,7 +163,7 @@ def _build_rules(
     kind = LaneBuilder if variant & nt.LANES else Builder
     builders: list[tuple[int, int, Builder, Programs]] = []
     for i, result in enumerate(traced.results):
-        if result is not None and is_float(instruction.layouts[i]):
+        if result is not None and is_inexact(instruction.layouts[i]):
             builder = kind(instruction, traced, i, result)
             builders.append((i, result, builder, builder.steps()))
     one_loop = None

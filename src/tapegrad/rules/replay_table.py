@@ -18,7 +18,7 @@ from ..ops.instruction import ITAB, RTAB, Instruction, instruction, remember, vi
 from ..ops.layout import Layout, broadcast_strides, contiguous, intern, is_symbolic
 from ..ops.patterns import Pattern, answered
 from ..ops.program import holding
-from ..ops.table import TABLE, is_float
+from ..ops.table import TABLE, is_inexact
 from ..tape.constants import Constants
 from ..tape.segment import Draft, Leaf, Segment, Step
 from ..tape.tape import Tape
@@ -153,7 +153,7 @@ def drafted(instruction: Instruction, variant: int) -> dict[int, Rule]:
     return {
         i: rule(instruction, traced, result, instruction.layouts[i].shape)
         for i, result in enumerate(traced.results)
-        if result is not None and is_float(instruction.layouts[i])
+        if result is not None and is_inexact(instruction.layouts[i])
     }
 
 

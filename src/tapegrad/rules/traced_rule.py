@@ -25,6 +25,7 @@ from ..ops.instruction import INSTRUCTIONS, Instruction, instruction
 from ..ops.layout import Layout, contiguous
 from ..ops.table import TABLE
 from ..tape import collector
+from ..tape import recording as record
 from ..tape.constants import Constants
 from ..tape.current import recording_on
 from ..tape.tape import Tape, slot_of
@@ -238,6 +239,10 @@ def trace(tracing: Tracing, *, masked: bool = False) -> Template:
     return tracing.template(tracing.names, results)
 
 
+def _conj(x: Any) -> Any:
+    return record.unary(TABLE["conj"], x)
+
+
 #: tapes of rules that have been traced, for the next ones; some may still have handles
 _spare: list[Tape] = []
 
@@ -324,8 +329,16 @@ class Tracing:
     def cotangents(self, rule: Any) -> tuple[Any, ...]:
         """Call the rule; its cotangents, one an operand."""
         attrs = {k: v for k, v in self.instruction.attrs.items() if k != "layout"}
-        returned = rule(self.ct, *self.operands, self.out, **attrs)
+        conjugated = self.instruction.op.of_complex == "holomorphic" and self.ct.dtype.is_complex
+        # The rule gives ct * f'(x); the gradient of a real number is ct * conj(f'(x)).
+        returned = rule(
+            _conj(self.ct) if conjugated else self.ct, *self.operands, self.out, **attrs
+        )
         cotangents = returned if isinstance(returned, tuple) else (returned,)
+        if conjugated:
+            cotangents = tuple(
+                [c if c is None or not c.dtype.is_complex else _conj(c) for c in cotangents]
+            )
         assert len(cotangents) == len(self.operands), (
             f"{self.instruction.op.name}: one cotangent an operand"
         )

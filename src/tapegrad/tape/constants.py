@@ -6,11 +6,13 @@ table is a hash table of words, open addressing, Fibonacci hashing.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from ..base.dtypes import dtype
+from ..base.dtypes import FLOATING, category, dtype
+from ..base.errors import UnsupportedError
 from ..base.symbolic import Symbolic
 from ..native import abi as nt
 from ..ops.layout import SCALARS
@@ -42,18 +44,28 @@ class Constants:
 
     @staticmethod
     def key(array: Any, kind: dtype) -> tuple[int, int]:
-        """Return the key of a 0-d array of dtype `kind`: its bits and the dtype's code."""
+        """Return the key of a 0-d array of dtype `kind`: its bits and the dtype's code.
+
+        Of complex numbers those without an imaginary part have one, that of their real part.
+        """
         if type(array) is Symbolic:
             bits: Any = array.home.bits(array, 8) if kind.is_floating_point else array
             return bits, kind.code
-        wide = np.float64 if kind.is_floating_point else np.int64
+        if kind.is_complex:
+            number = complex(array)
+            if number.imag or math.copysign(1.0, number.imag) < 0:
+                raise UnsupportedError(
+                    f"{number} is no number of one word; record `complex` of its parts"
+                )
+            array = number.real
+        wide = np.float64 if category(kind) >= FLOATING else np.int64
         return int(np.asarray(array, wide).view(np.int64)), kind.code
 
     @staticmethod
     def array(bits: int, code: int) -> np.ndarray:
         """Return the 0-d array that has a key."""
         layout = SCALARS[code]
-        wide = np.float64 if layout.dtype.is_floating_point else np.int64
+        wide = np.float64 if category(layout.dtype) >= FLOATING else np.int64
         return np.array(bits, np.int64).view(wide).astype(layout.dtype.np)
 
     def add(self, key: tuple[int, int], slot: int) -> Constants:

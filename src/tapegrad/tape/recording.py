@@ -11,12 +11,24 @@ slots after that.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ..base.dtypes import bool_, dtype, get_default_dtype, int64, result_type
+from ..base.dtypes import (
+    FLOATING,
+    bool_,
+    c_name,
+    category,
+    complex_of,
+    dtype,
+    get_default_dtype,
+    int64,
+    real_of,
+    result_type,
+)  # fmt: skip
 from ..base.errors import must_be
 from ..base.symbolic import Symbolic
 from ..native import abi as nt
@@ -264,19 +276,13 @@ def apply_as(called: str, entry: Op, tensors: Sequence[TensorHandle]) -> AnyTens
 
 
 # --------------------------------------------------------------------------- promotion
-_CATEGORY = {2: 1, 3: 0}  # bool < integer < floating
-
-
-def category(kind: dtype) -> int:
-    """Rank of a dtype's kind: bool, integer, floating."""
-    return _CATEGORY.get(kind.code, 2)
-
-
 def _number_dtype(value: object) -> dtype:
     if isinstance(value, bool | np.bool_):
         return bool_
     if isinstance(value.value if type(value) is Symbolic else value, int | np.integer):
         return int64
+    if isinstance(value, complex | np.complexfloating):
+        return complex_of(get_default_dtype())
     return get_default_dtype()
 
 
@@ -299,8 +305,11 @@ def result_dtype(values: Sequence[Any]) -> dtype:
     for candidate in ranks:
         if candidate is None:
             continue
-        if result is None or category(candidate) > category(result):
+        if result is None:
             result = candidate
+        elif category(candidate) > category(result):
+            parts = candidate.is_complex and result.is_floating_point
+            result = complex_of(result) if parts else candidate
     assert result is not None
     return result
 
@@ -314,8 +323,7 @@ def cast(tensor: TensorHandle, kind: dtype) -> AnyTensor:
 
 def is_number(value: object) -> bool:
     """Return True if a value is a Python or NumPy number."""
-    number = isinstance(value, int | float | np.number | np.bool_ | Symbolic)
-    return number and not isinstance(value, complex)
+    return isinstance(value, int | float | complex | np.number | np.bool_ | Symbolic)
 
 
 def as_operand(value: Any, kind: dtype) -> AnyTensor:
@@ -329,7 +337,13 @@ def as_operand(value: Any, kind: dtype) -> AnyTensor:
         return new_tensor(tape, slot, contiguous(kind, ()))
     if kind is int64 and not -(2**63) <= int(value) < 2**63:
         raise RuntimeError("value cannot be converted to type int64_t without overflow")
-    slot = tape.constant(value.item() if isinstance(value, np.generic) else value, kind)
+    number = value.item() if isinstance(value, np.generic) else value
+    if type(number) is complex and not kind.is_complex:
+        raise RuntimeError(f"value cannot be converted to type {c_name(kind)} without overflow")
+    if type(number) is complex and not (number.imag == 0 and math.copysign(1.0, number.imag) > 0):
+        parts = [as_operand(part, real_of(kind)) for part in (number.real, number.imag)]
+        return apply(TABLE["complex"], parts)
+    slot = tape.constant(number, kind)
     return new_tensor(tape, slot, contiguous(kind, ()))
 
 
@@ -342,7 +356,7 @@ def binary(entry: Op, a: Any, b: Any) -> AnyTensor:
         If the shapes do not broadcast.
     """
     kind = result_dtype((a, b))
-    if entry.result == "float" and not kind.is_floating_point:
+    if entry.result == "float" and category(kind) < FLOATING:
         kind = get_default_dtype()
     a, b = as_operand(a, kind), as_operand(b, kind)
     shapes = layout_of(a), layout_of(b)
@@ -357,7 +371,7 @@ def binary(entry: Op, a: Any, b: Any) -> AnyTensor:
 def unary(entry: Op, a: TensorHandle) -> AnyTensor:
     """Record an elementwise op with one operand."""
     kind = layout_of(a).dtype
-    if entry.result == "float" and not kind.is_floating_point:
+    if entry.result == "float" and category(kind) < FLOATING:
         a = cast(a, get_default_dtype())
     call = instruction(entry, (layout_of(a),))
     remember(call)
@@ -369,8 +383,9 @@ def unary(entry: Op, a: TensorHandle) -> AnyTensor:
 
 # --------------------------------------------------------------------------- views and in-place writes
 def view(
-    entry: Op, tensor: TensorHandle, shape: Sequence[int], strides: Sequence[int], offset: Any = 0
-) -> AnyTensor:
+    entry: Op, tensor: TensorHandle, shape: Sequence[int], strides: Sequence[int], offset: Any = 0,
+    kind: dtype | None = None,
+) -> AnyTensor:  # fmt: skip
     """Record a view.
 
     Parameters
@@ -382,8 +397,10 @@ def view(
         Of the result; strides in bytes.
     offset : int
         Bytes from the tensor's first element to the result's.
+    kind : dtype, optional
+        Of the result, if that is another one.
     """
-    call = view_instruction(entry, layout_of(tensor), tuple(shape), tuple(strides))
+    call = view_instruction(entry, layout_of(tensor), tuple(shape), tuple(strides), kind)
     tape = current_tape()
     tape.make_room()
     if type(offset) is Symbolic:  # on the tape of a rule (patterns.py)

@@ -25,7 +25,7 @@ _move = native_call("move_entry")
 #: types by which ctypes reads a number of each dtype
 _NUMBERS: dict[str, Any] = {
     "d": ctypes.c_double, "f": ctypes.c_float, "l": ctypes.c_int64, "q": ctypes.c_int64,
-    "?": ctypes.c_bool,
+    "?": ctypes.c_bool, "i": ctypes.c_int32, "h": ctypes.c_int16, "b": ctypes.c_int8, "B": ctypes.c_uint8,
 }  # fmt: skip
 
 
@@ -153,12 +153,16 @@ class Values(Arrays):
         self.check_value(slot)
         return array_at(int(self.address[slot]), layout)
 
-    def number(self, slot: int, kind: dtype) -> float | int | bool:
+    def number(self, slot: int, kind: dtype) -> complex | float | int | bool:
         """The first element of a slot's value as a Python number."""
         self.evaluate()
         self.check_value(slot)
-        element = _NUMBERS[kind.np.char].from_address(int(self.address[slot]))
-        number: float | int | bool = element.value
+        known, address = _NUMBERS.get(kind.np.char), int(self.address[slot])
+        number: complex | float | int | bool
+        if known is None:  # ctypes has no complex numbers, and none of two bytes
+            number = np.frombuffer(ctypes.string_at(address, kind.itemsize), kind.np).item()
+        else:
+            number = known.from_address(address).value
         return number
 
     def value(self, slot: int, layout: Layout) -> np.ndarray:

@@ -156,7 +156,7 @@ def _statement(tape: Tape, slot: int) -> None:
     if kind == nt.VIEW and args[0]:
         _must(base == tape.base[args[0]], slot, "a view lies in its operand's base")
     if flags & nt.ACTIVE:
-        _must(instruction.out.dtype.is_floating_point, slot, "only floating values are active")
+        _must(instruction.out.dtype.is_inexact, slot, "only floating values are active")
 
 
 def _memory(tape: Tape, slot: int, blocks: list[tuple[int, int]]) -> None:

@@ -14,6 +14,7 @@ from ..functions.indexing import (  # noqa: F401
 )
 from ..functions.maths import (  # noqa: F401
     comparison,
+    complex_numbers,
     contraction,
     differences,
     distances,

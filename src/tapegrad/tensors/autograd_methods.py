@@ -85,7 +85,7 @@ class AutogradMethods:
                 "computed variable in a subgraph that doesn't require differentiation use "
                 "var_no_grad = var.detach()."
             )
-        if not self.dtype.is_floating_point:
+        if not self.dtype.is_inexact:
             raise RuntimeError(
                 "only Tensors of floating point dtype can require gradients"
                 if requires_grad

@@ -202,6 +202,35 @@ class ElementFormat:
         return text.rjust(self.width)
 
 
+@dataclass(frozen=True, slots=True)
+class ComplexFormat:
+    """The format of complex elements: one of their real parts, one of their imaginary parts."""
+
+    real: ElementFormat
+    imag: ElementFormat
+
+    @property
+    def width(self) -> int:
+        """Columns of an element, as PyTorch counts them: without the sign between the parts."""
+        return self.real.width + self.imag.width + 1
+
+    def __call__(self, value: complex) -> str:
+        """Return the text of one element."""
+        imag = (self.imag(value.imag) + "j").lstrip()
+        return self.real(value.real) + ("" if imag[0] in "+-" else "+") + imag
+
+
+def _format_of(
+    values: np.ndarray[Any, Any], options: PrintOptions
+) -> ElementFormat | ComplexFormat:
+    """Return the one format of all elements."""
+    if values.dtype.kind != "c":
+        return ElementFormat.of(values, options)
+    return ComplexFormat(
+        ElementFormat.of(values.real, options), ElementFormat.of(values.imag, options)
+    )
+
+
 def _corners(array: np.ndarray[Any, Any], cut: list[bool], edge: int) -> np.ndarray[Any, Any]:
     """Return the first and last `edge` items of `array` along every axis that is `cut`."""
     if not any(cut):
@@ -221,7 +250,7 @@ def _contents(array: np.ndarray[Any, Any], indent: int, options: PrintOptions) -
     summarised = array.size > options.threshold
     cut = [summarised and length > 2 * edge for length in array.shape]
     shown = _corners(array, cut, edge)
-    element = ElementFormat.of(shown, options)
+    element = _format_of(shown, options)
     # Two columns for the comma and the space after each element.
     room = (options.linewidth - (indent + ndim - 1)) / (element.width + 2)
     per_line = math.floor(max(1, min(room, array.size)))
@@ -305,7 +334,8 @@ def format_tensor(
     empty = array.size == 0
     if (empty and array.ndim != 1) or (not empty and options.edgeitems == 0):
         suffixes.append(f"size={tuple(array.shape)}")
-    if dtype is not default_dtype and (empty or dtype.is_floating_point):
+    goes_without = default_dtype, dtypes.complex_of(default_dtype)
+    if dtype not in goes_without and (empty or dtype not in (dtypes.int64, dtypes.bool_)):
         suffixes.append(f"dtype={dtype}")
     if grad_fn is not None:
         suffixes.append(f"grad_fn=<{grad_fn}>")

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..base.dtypes import Size, dtype, from_numpy_dtype, get_default_dtype
+from ..base.dtypes import FLOATING, Size, category, dtype, from_numpy_dtype, get_default_dtype
 from ..base.errors import UnsupportedError
 from ..functions import registry
 from ..functions.creation import legacy
@@ -35,6 +35,15 @@ from .base import Base
 from .operators import FUNCTIONS, METHODS
 
 __all__ = ["FUNCTIONS", "Tensor"]
+
+
+def _real(number: complex, kind: str) -> float:
+    """A number without its imaginary part, which has to be zero."""
+    if type(number) is complex:
+        if number.imag:
+            raise RuntimeError(f"value cannot be converted to type {kind} without overflow")
+        return number.real
+    return number  # type: ignore[return-value]
 
 
 class Tensor(Base, AutogradMethods):
@@ -140,7 +149,7 @@ class Tensor(Base, AutogradMethods):
         with tape.lock:  # or its own thread could give the slot another number
             return tape.value(slot_of(tape, self), layout_of(self))
 
-    def item(self) -> float | int | bool:
+    def item(self) -> complex | float | int | bool:
         """Return the value of a one-element tensor as a Python number.
 
         Raises
@@ -164,12 +173,12 @@ class Tensor(Base, AutogradMethods):
     def __float__(self) -> float:
         if status_of(self) & 1:
             readout.check(self, "float()")
-        return float(self.item())
+        return float(_real(self.item(), "double"))
 
     def __int__(self) -> int:
         if status_of(self) & 1:
             readout.check(self, "int()", warns=False)
-        return int(self.item())
+        return int(_real(self.item(), "int64_t"))
 
     def __bool__(self) -> bool:
         size = layout_of(self).size
@@ -181,9 +190,9 @@ class Tensor(Base, AutogradMethods):
 
     def __index__(self) -> int:
         layout = layout_of(self)
-        if layout.size != 1 or layout.dtype.is_floating_point:
+        if layout.size != 1 or category(layout.dtype) >= FLOATING:
             raise TypeError("only integer tensors of a single element can be converted to an index")
-        return int(self.item())
+        return int(_real(self.item(), "int64_t"))
 
     def __complex__(self) -> complex:
         if status_of(self) & 1:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..engine import forward_mode
 from ..ops.layout import contiguous
-from ..ops.table import is_float
+from ..ops.table import is_inexact
 from ..tape import recording as record
 from ..tape.current import current_tape
 from .closed_tape import TRANSFORMS, ClosedTape, structure
@@ -27,7 +27,7 @@ def _pushed(tape: ClosedTape, inputs: Sequence[Any], tangents: Sequence[Any]) ->
     """Results, and tangents of those that are floating point numbers."""
     results = tape.run(inputs)
     wanted = [x for x, active in zip(inputs, tape.active, strict=True) if active]
-    smooth = [y for y in results if is_float(record.layout_of(y))]
+    smooth = [y for y in results if is_inexact(record.layout_of(y))]
     active = [y for y in smooth if record.is_active(y)]
     images: list[Any] | None = []
     if active:

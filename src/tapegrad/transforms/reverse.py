@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ..base.errors import TapeError
 from ..engine import reverse as engine
 from ..ops.layout import Layout, contiguous
-from ..ops.table import TABLE, is_float
+from ..ops.table import TABLE, is_inexact
 from ..tape import pytree as trees
 from ..tape import recording as record
 from ..tape.current import current_tape
@@ -65,7 +65,7 @@ def active_arguments(tape: ClosedTape) -> Any:
 
 def smooth_results(tape: ClosedTape) -> Any:
     """Return a tree of the results' structure, with None for what is no floating point number."""
-    return trees.unflatten(tape.out_spec, [0 if is_float(x) else None for x in tape.outputs])
+    return trees.unflatten(tape.out_spec, [0 if is_inexact(x) else None for x in tape.outputs])
 
 
 def differentiable(tape: ClosedTape, name: str) -> None:
@@ -89,7 +89,7 @@ def _parts(
     """Results of a tape, and what `pulled` takes."""
     results = tape.run(inputs)
     wanted = [x for x, active in zip(inputs, tape.active, strict=True) if active]
-    smooth = [y for y in results if is_float(record.layout_of(y))]
+    smooth = [y for y in results if is_inexact(record.layout_of(y))]
     seeds = [filled(record.layout_of(y), 1) for y in smooth] if cts is None else cts
     return results, (smooth, wanted, seeds)
 
@@ -107,7 +107,7 @@ def pullback(tape: ClosedTape) -> ClosedTape:
     """Return a tape that takes arguments and cotangents; see `ClosedTape.pullback`."""
     differentiable(tape, "pullback")
     count = len(tape.inputs)
-    smooth = [contiguous(x.dtype, x.shape) for x in tape.outputs if is_float(x)]
+    smooth = [contiguous(x.dtype, x.shape) for x in tape.outputs if is_inexact(x)]
     return recorded(
         lambda inputs: _pulled(tape, inputs[:count], inputs[count:]),
         (*tape.inputs, *smooth), (*tape.active, *(True for _ in smooth)),

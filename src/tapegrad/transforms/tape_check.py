@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..base.dtypes import bool_, dtype, int64
+from ..base.dtypes import DTYPES, bool_, dtype, int64
 from ..base.errors import TapeError
 from ..native import abi as nt
 from ..ops.instruction import INSTRUCTIONS, Instruction
@@ -185,7 +185,7 @@ class _Check:
         self.more_bytes(sum(x.span for x in tape.layouts))
         for leaf in segment.leaves:
             fits = 0 <= leaf.value < len(tape.layouts) if leaf.code == nt.SEG_INPUT else True
-            if not fits or (leaf.code != nt.SEG_INPUT and not 0 <= leaf.code < 4):
+            if not fits or (leaf.code != nt.SEG_INPUT and not 0 <= leaf.code < len(DTYPES)):
                 raise refuse("a leaf that is no input and no number")
         for k, step in enumerate(segment.steps):
             instruction = INSTRUCTIONS[step.number]
@@ -207,7 +207,7 @@ class _Check:
         if len(segment.results) != tape.out_spec.num_leaves:
             raise refuse("other results than the structure says")
         for layout, active in zip(tape.inputs, tape.active, strict=True):
-            if not layout.is_contiguous or (active and not layout.dtype.is_floating_point):
+            if not layout.is_contiguous or (active and not layout.dtype.is_inexact):
                 raise refuse("an input that cannot be one")
 
     def add(self, memory: _Memory, known: Range, layout: Layout) -> None:

@@ -44,7 +44,7 @@ from ..base import dtypes
 from ..base.errors import TapeError
 from ..native import abi as nt
 from ..ops.instruction import INSTRUCTIONS, Instruction, instruction
-from ..ops.layout import DTYPES, Layout, intern
+from ..ops.layout import Layout, intern
 from ..ops.table import TABLE
 from ..tape import pytree as trees
 from ..tape.segment import Leaf, Segment, Step
@@ -184,7 +184,7 @@ def _array(name: str, data: bytes) -> np.ndarray:
     if np.lib.format.read_magic(file) != (1, 0):
         raise refuse(f"{name} is no array of version 1.0")
     shape, fortran, kind = np.lib.format.read_array_header_1_0(file)
-    if kind not in (np.uint8, *[x.np for x in DTYPES]) or not kind.isnative:
+    if kind not in (np.uint8, *[x.np for x in dtypes.DTYPES]) or not kind.isnative:
         raise refuse(f"{name} is of dtype {kind}")
     rest = len(data) - file.tell()
     if fortran and len(shape) > 1:
@@ -250,7 +250,7 @@ class _Reader:
     def _layouts(self) -> Iterator[Layout]:
         words = self.words("layouts")
         for code in words:
-            if not 0 <= code < len(DTYPES):
+            if not 0 <= code < len(dtypes.DTYPES):
                 raise refuse("a dtype that there is not")
             ndim = next(words)
             if not 0 <= ndim <= _MOST_DIMS:
@@ -259,7 +259,7 @@ class _Reader:
             strides = tuple([next(words) for _ in range(ndim)])
             if not all(0 <= x < _LARGEST for x in (*shape, *strides)):
                 raise refuse("a layout with negative or huge lengths or strides")
-            kind = DTYPES[code]
+            kind = dtypes.DTYPES[code]
             reach = sum((n - 1) * s for n, s in zip(shape, strides, strict=True) if n)
             if math.prod(shape) >= _LARGEST or reach >= _LARGEST:
                 raise refuse("a layout that is too large")
@@ -300,7 +300,7 @@ class _Reader:
         if kind == "instruction":
             return _item(self.instructions, number).id
         if kind == "dtype":
-            return {x.name: x for x in DTYPES}[number]
+            return {x.name: x for x in dtypes.DTYPES}[number]
         raise refuse(f"an attribute of kind {kind[:40]}")
 
     def segment(self) -> Segment:

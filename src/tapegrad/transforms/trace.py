@@ -147,7 +147,7 @@ class Trace(Lifted):
             self.evaluate()
         return self.lifting.at(slot)
 
-    def number(self, slot: int, kind: dtype) -> float | int | bool:
+    def number(self, slot: int, kind: dtype) -> complex | float | int | bool:
         """The first element of a slot's value, if it does not depend on the slice."""
         return self.outer.number(self._outside(slot), kind)
 

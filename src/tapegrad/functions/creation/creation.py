@@ -18,7 +18,7 @@ import numpy as np
 
 from ...base import dtypes
 from ...base.devices import check_device
-from ...base.dtypes import bool_, from_numpy_dtype, get_default_dtype, int64, scalar_name
+from ...base.dtypes import bool_, c_name, from_numpy_dtype, scalar_name
 from ...tape import recording as record
 from ..options import (
     OPTIONS,
@@ -28,8 +28,8 @@ from ..options import (
     check_requires_grad,
     checked,
     factory,
-    number_of,
     read_dtype,
+    scalar_of,
     size_of,
 )
 from ..registry import public
@@ -197,12 +197,12 @@ def asarray(
 @factory(out=False)
 def scalar_tensor(s: Number, *, options: Options) -> Tensor:
     """Make a 0-d tensor of a number, of the default dtype if none is given."""
-    return options.leaf(_filled_array((), options.kind, number_of("scalar_tensor", "s", 1, s)))
+    return options.leaf(_filled_array((), options.kind, scalar_of("scalar_tensor", "s", 1, s)))
 
 
 # --------------------------------------------------------------------------- filled
 def _filled_array(shape: tuple[int, ...], kind: dtypes.dtype, value: Any) -> np.ndarray:
-    plain_zero = value == 0 and math.copysign(1, value) > 0
+    plain_zero = type(value) is not complex and value == 0 and math.copysign(1, value) > 0
     array = allocate(shape, kind, zero=plain_zero)
     if not plain_zero:
         with np.errstate(all="ignore"):
@@ -212,9 +212,18 @@ def _filled_array(shape: tuple[int, ...], kind: dtypes.dtype, value: Any) -> np.
 
 def _converted(value: Any, kind: dtypes.dtype) -> Any:
     """Convert a number to a dtype, or raise PyTorch's error where it does not fit."""
-    if kind is int64 and not -(2.0**63) <= value < 2.0**63:
-        raise RuntimeError("value cannot be converted to type int64_t without overflow")
-    return int(value) if kind is int64 else bool(value) if kind is bool_ else float(value)
+    if kind.is_complex:
+        return complex(value)
+    fits = type(value) is not complex or kind is bool_
+    if fits and kind.np.kind in "iu":
+        limits = np.iinfo(kind.np)
+        fits = limits.min <= value < limits.max + 1
+    if not fits:
+        name = f"{kind.name}_t" if kind.np.kind in "iu" else c_name(kind)
+        raise RuntimeError(f"value cannot be converted to type {name} without overflow")
+    if kind is bool_:
+        return bool(value)
+    return int(value) if kind.np.kind in "iu" else float(value)
 
 
 Maker = Callable[[tuple[int, ...], dtypes.dtype], np.ndarray]
@@ -261,9 +270,8 @@ sized("empty", lambda shape, kind: allocate(shape, kind), "uninitialised numbers
 
 def _full(name: str, size: Any, fill_value: Any, options: Options) -> Any:
     shape = size_of(name, size)
-    value = number_of(name, "fill_value", 2, fill_value)
-    whole = bool_ if isinstance(value, bool) else int64 if isinstance(value, int) else None
-    options = options.or_kind(whole or get_default_dtype())
+    value = scalar_of(name, "fill_value", 2, fill_value)
+    options = options.or_kind(record.result_dtype((value,)))
     return options.leaf(_filled_array(shape, options.kind, value))
 
 

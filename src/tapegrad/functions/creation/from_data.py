@@ -13,7 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from ...base.dtypes import bool_, dtype, from_numpy_dtype, get_default_dtype, int64, result_type
+from ...base.dtypes import (
+    FLOATING,
+    bool_,
+    category,
+    complex_of,
+    dtype,
+    from_numpy_dtype,
+    get_default_dtype,
+    int64,
+    result_type,
+)  # fmt: skip
 from ...tape import readout
 from ...tape import recording as record
 
@@ -79,7 +89,7 @@ def check_array(array: np.ndarray, kind: dtype | None) -> None:
             "given numpy array has byte order different from the native byte order. Conversion "
             "between byte orders is currently not supported."
         )
-    if kind is None or array.dtype.kind not in "fiub":
+    if kind is None or array.dtype.kind not in "fiubc":
         from_numpy_dtype(array.dtype)
     if any(stride < 0 for stride in array.strides):
         raise ValueError(
@@ -98,7 +108,7 @@ def _array_kind(array: np.ndarray) -> dtype:
 def _plain_kinds(data: Any) -> frozenset[type] | None:
     """Types of the numbers in nested lists and tuples, None if there is anything else in them."""
     kind = type(data)
-    if kind is float or kind is int or kind is bool:
+    if kind is float or kind is int or kind is bool or kind is complex:
         return frozenset((kind,))
     if kind is range:
         return frozenset((int,) if len(data) else ())
@@ -118,11 +128,13 @@ def _plain_kinds(data: Any) -> frozenset[type] | None:
     return number_types
 
 
-_NUMBERS = frozenset((float, int, bool))
+_NUMBERS = frozenset((float, int, bool, complex))
 _SEQUENCES = frozenset((list, tuple))
 
 
 def _kind_of_types(kinds: frozenset[type]) -> dtype:
+    if complex in kinds:
+        return complex_of(get_default_dtype())
     if not kinds or float in kinds:
         return get_default_dtype()
     return int64 if int in kinds else bool_
@@ -191,10 +203,7 @@ def _infer(value: Any) -> dtype | None:
     if isinstance(value, str | bytes):
         raise TypeError(f"new(): invalid data type '{type(value).__name__}'")
     if isinstance(value, complex):
-        raise TypeError(
-            "tapegrad has no complex dtype; differentiate the parts .real and .imag as separate "
-            "tensors"
-        )
+        return complex_of(get_default_dtype())
     if not _is_sequence(value):
         raise RuntimeError(f"Could not infer dtype of {type(value).__name__}")
     common: dtype | None = None
@@ -222,7 +231,7 @@ def _append_numbers(
         _append_numbers(part, sizes, depth + 1, kind, values)
 
 
-def _as_number(value: Any, kind: dtype) -> float | int | bool:
+def _as_number(value: Any, kind: dtype) -> complex | float | int | bool:
     """One element as a Python number of a dtype."""
     if record.is_tensor(value):
         if value.numel() != 1:
@@ -230,13 +239,15 @@ def _as_number(value: Any, kind: dtype) -> float | int | bool:
         value = readout.number(value, "tensor()")
     elif isinstance(value, np.generic | np.ndarray):
         value = value.item()
+    if kind.is_complex and isinstance(value, complex | float | int):
+        return complex(value)
     if isinstance(value, str | bytes) or not hasattr(type(value), "__float__"):
-        if not kind.is_floating_point:
+        if not kind.is_inexact:
             raise TypeError(f"'{type(value).__name__}' object cannot be interpreted as an integer")
         raise TypeError(f"must be real number, not {type(value).__name__}")
     if kind is bool_:
         return bool(value)
-    if kind is not int64:
+    if category(kind) >= FLOATING:
         return float(value)
     try:
         whole = int(value)

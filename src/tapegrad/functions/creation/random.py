@@ -5,12 +5,13 @@ Numbers come from a `Generator` (generator.py).
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from ...base import dtypes
-from ...base.dtypes import int64, scalar_name
+from ...base.dtypes import int64, real_of, scalar_name
 from ...ops.layout import broadcast_shapes
 from ...tape import recording as record
 from ...tape.current import current_tape
@@ -31,7 +32,12 @@ _NORMAL = "normal_kernel_cpu"
 def _random_array(
     kernel: str, shape: tuple[int, ...], kind: dtypes.dtype, stream: Generator
 ) -> np.ndarray:
-    """Uniform or standard normal numbers."""
+    """Uniform or standard normal numbers; complex ones of which both parts are, the latter of variance 1/2."""
+    if kind.is_complex:
+        parts = _random_array(kernel, (*shape, 2), real_of(kind), stream)
+        if kernel is _NORMAL:
+            parts *= parts.dtype.type(math.sqrt(0.5))
+        return parts.view(kind.np).reshape(shape)
     check_floating(kernel, kind)
     array = allocate(shape, kind)
     with stream.lock:

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import math
 import operator
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...base.dtypes import bool_, int64
+from ...base.dtypes import FLOATING, bool_, category, int64, uint8
 from ...ops.indexing import indexed_shape
 from ...ops.table import TABLE
 from ...tape import recording as record
@@ -181,9 +182,16 @@ def index_array(item: Any) -> Any:
         If it is something else.
     """
     if record.is_tensor(item):
-        if item.dtype not in (int64, bool_):
+        if category(item.dtype) >= FLOATING:
             raise IndexError(NOT_INTEGERS)
-        return index_values(item) if item.dtype is int64 else item._array()
+        if item.dtype is uint8:  # a mask, as in PyTorch
+            warnings.warn(
+                "indexing with dtype torch.uint8 is now deprecated, please use a dtype torch.bool instead.",
+                UserWarning,
+                stacklevel=4,
+            )
+            return item._array() != 0
+        return item._array() if item.dtype is bool_ else index_values(record.cast(item, int64))
     if isinstance(item, str | bytes):
         raise TypeError(f"new(): invalid data type '{type(item).__name__}'")
     if isinstance(item, np.ndarray):

@@ -30,7 +30,7 @@ def _scaled(name: str, a: Any, b: Any, alpha: Any) -> Any:
         if kind is not bool_:
             raise RuntimeError("Boolean alpha only supported for Boolean results.")
         return b if alpha else record.as_operand(False, bool_)
-    if isinstance(alpha, float) and not kind.is_floating_point:
+    if isinstance(alpha, float) and not kind.is_inexact:
         raise RuntimeError(
             "For integral input tensors, argument alpha must not be a floating point number."
         )

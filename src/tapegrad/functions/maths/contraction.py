@@ -29,10 +29,10 @@ __all__ = ["tensordot"]
 
 
 # --------------------------------------------------------------------------- with a sum
-def _factor(name: str, argument: str, kind: dtype, value: Any) -> float | int:
+def _factor(name: str, argument: str, kind: dtype, value: Any) -> complex | float | int:
     """``alpha`` or ``beta`` as a number of the result's kind."""
     value = readout.option(value, f"{name}({argument}=...)")
-    return float(value) if kind.is_floating_point else int(value)
+    return value if kind.is_complex else float(value) if kind.is_floating_point else int(value)
 
 
 @declared()

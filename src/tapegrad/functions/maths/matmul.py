@@ -196,9 +196,10 @@ def dot(input: Tensor, tensor: Tensor) -> Tensor:
 
 @declared()
 def vdot(input: Tensor, other: Tensor) -> Tensor:
-    """Sum of the products of two vectors' elements; as `dot`, since no dtype is complex."""
+    """Sum of the products of two vectors' elements, those of the first conjugated."""
     _check_dot("dot", input, other)
-    return record.apply(TABLE["vdot"], (input, other))
+    first = record.unary(TABLE["conj"], input) if input.dtype.is_complex else input
+    return record.apply(TABLE["vdot"], (first, other))
 
 
 @declared(aliases=("ger",))

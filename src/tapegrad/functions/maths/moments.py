@@ -6,7 +6,7 @@ import math
 import warnings
 from typing import Any
 
-from ...base.dtypes import as_dtype, bool_, get_default_dtype, scalar_name
+from ...base.dtypes import FLOATING, as_dtype, bool_, category, get_default_dtype, scalar_name
 from ...ops.layout import Layout, broadcast_shapes
 from ...ops.table import TABLE
 from ...tape import readout
@@ -40,7 +40,7 @@ def _deviation(
     """Record the variance or deviation of a row; return it and its dimensions."""
     name = row.split("_")[0]
     x = layout_of(input)
-    if not x.dtype.is_floating_point:
+    if category(x.dtype) < FLOATING:
         subject = "std and var" if row == name else row
         raise RuntimeError(f"{subject} only support floating point and complex dtypes")
     if isinstance(dim, bool):
@@ -58,8 +58,19 @@ def _deviation(
             "reduction factor (input numel divided by output numel).",
             stacklevel=4,
         )
-    value = record.apply(TABLE[row], (input,), dim=dims, correction=correction, keepdim=keepdim)
-    return value, {"dim": dims, "keepdim": keepdim}
+    attrs: dict[str, Any] = {"dim": dims, "keepdim": keepdim}
+    if not x.dtype.is_complex:
+        return record.apply(TABLE[row], (input,), correction=correction, **attrs), attrs
+    real, imag = (
+        record.apply(TABLE["var"], (part,), correction=correction, **attrs)
+        for part in (input.real, input.imag)
+    )
+    return (real + imag if name == "var" else (real + imag).sqrt()), attrs
+
+
+def _mean_beside(row: str, input: Any, attrs: dict[str, Any]) -> Any:
+    """The mean that comes with a variance or deviation."""
+    return record.apply(TABLE["mean" if input.dtype.is_complex else row], (input,), **attrs)
 
 
 @declared(*_VAR_FORMS)
@@ -104,7 +115,7 @@ def var_mean(
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Variance and mean; arguments as for `var`."""
     value, attrs = _deviation("var_mean", input, dim, unbiased, keepdim, correction)
-    return value, record.apply(TABLE["var_mean_mean"], (input,), **attrs)
+    return value, _mean_beside("var_mean_mean", input, attrs)
 
 
 @declared(*_VAR_MEAN_FORMS, method=False)
@@ -114,12 +125,12 @@ def std_mean(
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Take standard deviation and mean; arguments as for `var`."""
     value, attrs = _deviation("std_mean", input, dim, unbiased, keepdim, correction)
-    return value, record.apply(TABLE["std_mean_mean"], (input,), **attrs)
+    return value, _mean_beside("std_mean_mean", input, attrs)
 
 
 # --------------------------------------------------------------------------- norms
 def _check_norm(x: Layout, p: float, dims: tuple[int, ...], *, full: bool) -> None:
-    if not x.dtype.is_floating_point:
+    if category(x.dtype) < FLOATING:
         raise RuntimeError(
             "linalg.vector_norm: Expected a floating point or complex tensor as input. Got "
             f"{scalar_name(x.dtype)}"
@@ -170,6 +181,8 @@ def _norm(input: Tensor, ord: Number, dim: Dims | None, keepdim: bool) -> Tensor
     layout, order = layout_of(input), float_of("linalg_vector_norm", "ord", 2, ord)
     dims = dims_of(dim, layout.ndim)
     _check_norm(layout, order, dims, full=dim is None)
+    if input.dtype.is_complex:
+        input = record.unary(TABLE["abs"], input)
     return record.apply(TABLE["norm"], (input,), p=order, dim=dims, keepdim=keepdim)
 
 
@@ -181,12 +194,14 @@ def dist(input: Tensor, other: Tensor, p: Number = 2) -> Tensor:
     """Take the `p`-norm of the difference of two tensors, which broadcast."""
     order = float_of("dist", "p", 3, p)
     kind = record.result_dtype((input, other))
-    if not kind.is_floating_point:
+    if category(kind) < FLOATING:
         raise RuntimeError(
             "norm(): input dtype should be either floating point or complex. "
             f"Got {scalar_name(kind)} instead."
         )
     broadcast_shapes(input.shape, other.shape)  # raises where they do not
+    if kind.is_complex:
+        return _vector_norm(record.binary(TABLE["sub"], input, other), order)
     return record.apply(
         TABLE["dist"], (record.cast(input, kind), record.cast(other, kind)), p=order
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...base.dtypes import as_dtype, bool_, get_default_dtype, int64, scalar_name
+from ...base.dtypes import FLOATING, as_dtype, category, get_default_dtype, int64, scalar_name
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.recording import layout_of
@@ -38,18 +38,17 @@ def as_summand(input: Any, kind: Any) -> Any:
     """Convert what is summed to the dtype asked for, or integers to int64."""
     input_kind = layout_of(input).dtype
     if kind is None:
-        return record.cast(input, int64) if input_kind is bool_ else input
+        return record.cast(input, int64) if category(input_kind) < FLOATING else input
     kind = as_dtype(kind)
-    if not kind.is_floating_point and input.requires_grad:
+    if not kind.is_inexact and input.requires_grad:
         raise RuntimeError(f"Autograd not support dtype: {scalar_name(kind)}")
     return record.cast(input, kind)
 
 
 def as_float(input: Any) -> Any:
     """Integers in the default dtype."""
-    return input if layout_of(input).dtype.is_floating_point else record.cast(
-        input, get_default_dtype()
-    )  # fmt: skip
+    is_whole = category(layout_of(input).dtype) < FLOATING
+    return record.cast(input, get_default_dtype()) if is_whole else input
 
 
 # --------------------------------------------------------------------------- sums, means, products
@@ -138,7 +137,7 @@ def _mean_operand(name: str, input: Any, kind: Any) -> Any:
     source, result_kind = "Input", layout_of(input).dtype
     if kind is not None:
         source, result_kind = "Optional", as_dtype(kind)
-    if not result_kind.is_floating_point:
+    if category(result_kind) < FLOATING:
         raise RuntimeError(
             f"{name}(): could not infer output dtype. {source} dtype must be either a floating point "
             f"or complex dtype. Got: {scalar_name(result_kind)}"
@@ -200,6 +199,8 @@ _ALL_FORMS = (
 def _logic(name: str, input: Any, dim: Any, keepdim: Any) -> Any:
     none = isinstance(dim, tuple) and not dim  # which stands for no dimension here, as in PyTorch
     dims = () if none else dims_of(dim, layout_of(input).ndim)
+    if input.dtype.is_complex:
+        input = input != 0
     return record.apply(TABLE[name], (input,), dim=dims, keepdim=keepdim)
 
 
@@ -219,6 +220,8 @@ def any(input: Tensor, dim: Dims | None = None, keepdim: bool = False) -> Tensor
 def count_nonzero(input: Tensor, dim: Dims | None = None) -> Tensor:
     """Count the elements that are nonzero, over everything or over dimensions."""
     dims = dims_of(dim, layout_of(input).ndim)
+    if input.dtype.is_complex:
+        input = input != 0
     return record.apply(TABLE["count_nonzero"], (input,), dim=dims, keepdim=False)
 
 

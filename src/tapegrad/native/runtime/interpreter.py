@@ -31,7 +31,7 @@ from .allocator import reserve_scratch
 def run_tiles(data, args, count, strides, scratch):  # type: ignore[no-untyped-def]
     """Run a chain of elementwise kernels tile by tile, temporaries staying in the cache.
 
-    `data`: nodes, offset of the temporaries in scratch, then a row of 10 words a node: kernel, its
+    `data`: nodes, offset of the temporaries in scratch, bytes of one, then a row of 10 words a node: kernel, its
     data, operands in, four references in, reference out, itemsize of the result, unused. A
     reference is an operand of the step (>= 0) or a temporary (-1 - index).
     """
@@ -47,7 +47,7 @@ def run_tiles(data, args, count, strides, scratch):  # type: ignore[no-untyped-d
         length = min(nt.TILE, count - start)
         p64(dims)[0] = length
         for i in range(d[0]):
-            row = p64(data + 8 * (2 + 10 * i))
+            row = p64(data + 8 * (3 + 10 * i))
             inputs = row[2]
             for j in range(inputs + 1):
                 reference = row[3 + j] if j < inputs else row[7]
@@ -55,8 +55,8 @@ def run_tiles(data, args, count, strides, scratch):  # type: ignore[no-untyped-d
                     t[j] = outer_strides[reference]
                     a[j] = outer_args[reference] + start * t[j]
                 else:
-                    t[j] = p64(data + 8 * (2 + 10 * d[0]))[-1 - reference]
-                    a[j] = temporaries + (-1 - reference) * (8 * nt.TILE)
+                    t[j] = p64(data + 8 * (3 + 10 * d[0]))[-1 - reference]
+                    a[j] = temporaries + (-1 - reference) * d[2]
             call_loop(row[0], node_args, dims, node_strides, row[1])
         start += length
 

@@ -37,7 +37,7 @@ def byte_offset(position, data, count, stride):  # type: ignore[no-untyped-def]
 
 # Every kernel: operands (indexed, positions, plain), core dimension a run of elements that follow
 # each other in both; its two strides stand behind the operands' three.
-@native_kernels("8", "4", "1")
+@native_kernels("16", "8", "4", "2", "1")
 def index_copy(args, dims, strides, data):  # type: ignore[no-untyped-def]
     """Copy elements from (direction 0) or to (1) indexed memory."""
     a, s, n, m = p64(args), p64(strides), p64(dims)[0], p64(dims)[1]
@@ -61,7 +61,7 @@ def index_copy(args, dims, strides, data):  # type: ignore[no-untyped-def]
                 element(write + j * ws)[0] = element(read + j * rs)[0]
 
 
-@native_kernels("f64", "f32", "i64")
+@native_kernels("f64", "f32", "i64", "i32", "i16", "i8", "u8")
 def index_add(args, dims, strides, data):  # type: ignore[no-untyped-def]
     """Add values to indexed memory."""
     a, s, n, m = p64(args), p64(strides), p64(dims)[0], p64(dims)[1]
@@ -79,6 +79,20 @@ def index_add(args, dims, strides, data):  # type: ignore[no-untyped-def]
             element(there + j * ri)[0] += element(here + j * rp)[0]
 
 
+@native_kernels("c128", "c64", name="index_add")
+def index_add_parts(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Add complex values to indexed memory."""
+    a, s, n, m = p64(args), p64(strides), p64(dims)[0], p64(dims)[1]
+    indexed, where, plain, si, sw, sp, ri, rp = a[0], a[1], a[2], s[0], s[1], s[2], s[3], s[4]
+    count, stride = p64(data)[1], p64(data)[3]
+    for i in range(n):
+        there = indexed + i * si + byte_offset(p64(where + i * sw)[0], data, count, stride)
+        here = plain + i * sp
+        for j in range(m):
+            element(there + j * ri)[0] += element(here + j * rp)[0]
+            element(there + j * ri)[1] += element(here + j * rp)[1]
+
+
 @native_kernels("bool", name="index_add")
 def index_or(args, dims, strides, data):  # type: ignore[no-untyped-def]
     """Or bool values into indexed memory."""
@@ -92,7 +106,7 @@ def index_or(args, dims, strides, data):  # type: ignore[no-untyped-def]
             element(there + j * ri)[0] |= element(here + j * rp)[0]
 
 
-@native_kernels("8", "4", "1")
+@native_kernels("16", "8", "4", "2", "1")
 def masked_put(args, dims, strides, data):  # type: ignore[no-untyped-def]
     """Operands (mask, value, out): the value where the mask is set."""
     a, s = p64(args), p64(strides)

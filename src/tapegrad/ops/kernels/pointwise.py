@@ -17,7 +17,7 @@ import math
 
 import numpy as np
 
-from ...native.ufunc_loops import native_kernel, native_kernels
+from ...native.ufunc_loops import native_kernels
 from ...native.words import (
     SIZE,
     bits,
@@ -38,7 +38,7 @@ MAX_EXPONENT_DERIVATIVES = 15
 
 
 # --------------------------------------------------------------------------- selection
-@native_kernels("f64", "f32", "i64", "bool")
+@native_kernels("f64", "f32", "i64", "bool", "c128", "c64", "i32", "i16", "i8", "u8", "f16")
 def where(args, dims, strides, data):  # type: ignore[no-untyped-def]
     """Elements of the second or the third operand, by the first; moved as bits."""
     c, x, y, o = p64(args)[0], p64(args)[1], p64(args)[2], p64(args)[3]
@@ -87,12 +87,12 @@ def muladd(args, dims, strides, data):  # type: ignore[no-untyped-def]
 
 
 # --------------------------------------------------------------------------- powers
-@native_kernel
-def power_i64(args, dims, strides, data):  # type: ignore[no-untyped-def]
+@native_kernels("i64", "i32", "i16", "i8", "u8", name="power")
+def whole_power(args, dims, strides, data):  # type: ignore[no-untyped-def]
     """Integer power by squaring; with a negative exponent 1 / x ** -y, rounded towards zero."""
     a, b, o, s = p64(args)[0], p64(args)[1], p64(args)[2], p64(strides)
     for i in range(p64(dims)[0]):
-        x, y = p64(a + i * s[0])[0], p64(b + i * s[1])[0]
+        x, y = element(a + i * s[0])[0], element(b + i * s[1])[0]
         result = np.int64(1)
         if y < 0:
             if x == -1:
@@ -105,7 +105,7 @@ def power_i64(args, dims, strides, data):  # type: ignore[no-untyped-def]
                     result *= x
                 y >>= 1
                 x *= x
-        p64(o + i * s[2])[0] = result
+        element(o + i * s[2])[0] = result
 
 
 @helper
