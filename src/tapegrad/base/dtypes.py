@@ -202,7 +202,8 @@ def from_numpy_dtype(source: numpy.dtype[Any] | type | str) -> dtype:
     order = "" if source.isnative else " in non-native byte order"
     raise TypeError(
         f"can't convert np.ndarray of type numpy.{source.type.__name__}{order}. The only supported "
-        f"types are: float64, float32, float16, complex64, complex128, int64, int32, int16, int8, uint8, and bool; {_REMEDY.get(source.kind, _NOT_NUMBERS)}"
+        f"types are: float64, float32, float16, complex64, complex128, int64, int32, int16, int8, uint8, "
+        f"and bool; {_REMEDY.get(source.kind, _NOT_NUMBERS)}"
     )
 
 
@@ -233,7 +234,8 @@ def as_dtype(obj: object) -> dtype:
         return from_numpy_dtype(obj)
     shown = obj.__name__ if isinstance(obj, type) else repr(obj)
     raise TypeError(
-        f"dtype must be one of float64, float32, complex128, complex64, int64, bool ..., or the NumPy or Python type for it, "
+        f"dtype must be one of float64, float32, complex128, complex64, int64, bool ..., or the NumPy or "
+        f"Python type for it, "
         f"not {shown}"
     )
 
@@ -345,7 +347,8 @@ def set_default_dtype(d: dtype, /) -> None:
 
 
 _SCALAR_NAMES = (
-    "Double", "Float", "Long", "Bool", "ComplexDouble", "ComplexFloat", "Int", "Short", "Char", "Byte", "Half",
+    "Double", "Float", "Long", "Bool", "ComplexDouble", "ComplexFloat", "Int", "Short", "Char", "Byte",
+    "Half",
 )  # fmt: skip
 _C_NAMES = (
     "double", "float", "long int", "bool", "c10::complex<double>", "c10::complex<float>", "int", "short",

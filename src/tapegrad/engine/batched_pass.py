@@ -62,8 +62,7 @@ class Lanes(Request):
         """Return True if there are complex numbers on the way: views of their parts have no lanes."""
         if not COMPLEX.seen:
             return False
-        words = self.words
-        passed = np.unique(self.tape.instruction[words[nt.R_STOP] + 1 : words[nt.R_HIGH] + 1])
+        passed = np.unique(self.tape.instruction[: self.words[nt.R_HIGH] + 1])
         instructions = [INSTRUCTIONS[k] for k in passed]
         return any(x.dtype.is_complex for i in instructions for x in (*i.layouts, *i.outs))
 

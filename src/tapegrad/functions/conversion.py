@@ -101,7 +101,8 @@ def _cast_method(name: str, kind: dtype) -> None:
 
 for _name, _kind in (
     ("double", float64), ("float", float32), ("long", int64), ("bool", bool_), ("cdouble", complex128),
-    ("cfloat", complex64), ("int", int32), ("short", int16), ("char", int8), ("byte", uint8), ("half", float16),
+    ("cfloat", complex64), ("int", int32), ("short", int16), ("char", int8), ("byte", uint8),
+    ("half", float16),
 ):  # fmt: skip
     _cast_method(_name, _kind)
 

@@ -1,7 +1,7 @@
 """Complex numbers as pairs of real ones, in the loops of a tape.
 
-A buffer of complex numbers is one of their parts, twice as many, so that views of parts are places like others.
-Copies, sums and products are formulas of parts; everything else is called.
+A buffer of complex numbers is one of their parts, twice as many, so that views of parts are places like
+others. Copies, sums and products are formulas of parts; everything else is called.
 """
 
 from __future__ import annotations

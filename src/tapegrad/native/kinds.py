@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 
 __all__ = [
-    "BIT", "F32", "F64", "INT", "INT32", "NOTHING", "WIDE", "Element", "Kind", "MismatchError", "Value", "common",
-    "constant", "converted", "pointer", "product", "truth",
+    "BIT", "F32", "F64", "INT", "INT32", "NOTHING", "WIDE", "Element", "Kind", "MismatchError", "Value",
+    "common", "constant", "converted", "pointer", "product", "truth",
 ]  # fmt: skip
 
 _I64, _I32, _I1 = ir.IntType(64), ir.IntType(32), ir.IntType(1)

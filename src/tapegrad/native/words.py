@@ -304,8 +304,8 @@ bits: Any = None
 number: Any = None
 SIZE = 0
 
-#: the meaning of these by the last part of a kernel's name: a dtype, or only its size. The elements of complex
-#: numbers are their parts
+#: the meaning of these by the last part of a kernel's name: a dtype, or only its size. The elements of
+#: complex numbers are their parts
 KINDS: dict[str, dict[str, Any]] = {
     name: {"element": pointer, "bits": raw, "number": kind, "SIZE": np.dtype(kind).itemsize}
     for name, pointer, raw, kind in (

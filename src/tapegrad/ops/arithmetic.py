@@ -38,7 +38,8 @@ composed_op(
     "rsub", lambda c, x, y: c(np.subtract, y, x), arity=2, in_place=False,
     of_complex="plain", vjp=lambda ct, x, y, out: (-ct, ct), number_names={1: "RsubBackward1"},
 )  # fmt: skip
-op("mul", of_complex="holomorphic", loop=np.multiply, arity=2, aliases=("multiply",), number_edges=(0, 1), cheap=True,
+op("mul", of_complex="holomorphic", loop=np.multiply, arity=2, aliases=("multiply",), number_edges=(0, 1),
+   cheap=True,
    vjp=lambda ct, x, y, out: (ct * y, ct * x))  # fmt: skip
 op(
     "div", of_complex="holomorphic", loop=np.true_divide, arity=2, result="float", domain="nonzero",

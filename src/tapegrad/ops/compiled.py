@@ -175,7 +175,8 @@ op(
 
 # --------------------------------------------------------------------------- Python
 op(
-    "python_call", lower=_lower, arity=0, of_complex="plain", torch=None, vjp=partial(_vjp, name="python_call"), private=True,
+    "python_call", lower=_lower, arity=0, of_complex="plain", torch=None,
+    vjp=partial(_vjp, name="python_call"), private=True,
     lift="call", grad_fn="PythonCallBackward", has_code=True,
     failure=Failure("the function raised an error", attribute="routine"),
 )  # fmt: skip

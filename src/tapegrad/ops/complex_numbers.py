@@ -1,8 +1,8 @@
 """Complex numbers: made of their parts, and taken apart.
 
 A complex number is two real ones in memory, and its cotangent is the gradient in these two: for a real
-function ``f`` of ``z = x + iy`` it is ``df/dx + i df/dy``, PyTorch's convention. So a view of the parts has its
-adjoint in the parts of its base's, and a conversion of dtypes takes part of the cotangent.
+function ``f`` of ``z = x + iy`` it is ``df/dx + i df/dy``, PyTorch's convention. So a view of the parts has
+its adjoint in the parts of its base's, and a conversion of dtypes takes part of the cotangent.
 """
 
 from __future__ import annotations

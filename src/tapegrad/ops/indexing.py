@@ -310,5 +310,5 @@ op(
     vjp=masked_fill_vjp,
     in_place=True,
 )
-op("masked_fill_tensor", of_complex="plain", arity=3, lower=lower_masked_fill, vjp=masked_fill_vjp, torch="masked_fill",
-   grad_fn="MaskedFillBackward1")  # fmt: skip
+op("masked_fill_tensor", of_complex="plain", arity=3, lower=lower_masked_fill, vjp=masked_fill_vjp,
+   torch="masked_fill", grad_fn="MaskedFillBackward1")  # fmt: skip

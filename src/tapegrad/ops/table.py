@@ -147,8 +147,9 @@ class Op:
     parts : bool
         Whether it sees the parts of complex numbers as elements, or elements as such parts.
     of_complex : str
-        Whether it takes complex operands, and how its rule holds for them: ``"plain"`` as it is, ``"holomorphic"``
-        with conjugates around it (traced_rule.py), as it is the derivative's product with the cotangent.
+        Whether it takes complex operands, and how its rule holds for them: ``"plain"`` as it is,
+        ``"holomorphic"`` with conjugates around it (traced_rule.py), as it is the derivative's product with
+        the cotangent.
     """
 
     name: str

@@ -169,8 +169,8 @@ op("tanh", of_complex="holomorphic", loop=np.tanh, result="float", domain="small
    vjp=lambda ct, x, out: ct * (1 - out * out))  # fmt: skip
 op("asinh", of_complex="holomorphic", loop=np.arcsinh, result="float", aliases=("arcsinh",),
    vjp=lambda ct, x, out: ct / (x * x + 1).sqrt())  # fmt: skip
-op("acosh", of_complex="holomorphic", loop=np.arccosh, result="float", domain="above_one", aliases=("arccosh",),
-   vjp=_acosh_vjp)  # fmt: skip
+op("acosh", of_complex="holomorphic", loop=np.arccosh, result="float", domain="above_one",
+   aliases=("arccosh",), vjp=_acosh_vjp)  # fmt: skip
 op("atanh", of_complex="holomorphic", loop=np.arctanh, result="float", domain="unit", aliases=("arctanh",),
    vjp=lambda ct, x, out: ct / (1 - x * x))  # fmt: skip
 

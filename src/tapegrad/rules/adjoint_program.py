@@ -188,7 +188,8 @@ class Builder:
     ) -> list[ChainNode]:
         """A chain whose result is added to operand `target`, the adjoint."""
         last, dtype = nodes[-1], self.target.dtype
-        if last.kernel == ufunc_loop(np.multiply, (dtype,) * 3) and not repeats:
+        is_product = last.kernel == ufunc_loop(np.multiply, (dtype,) * 3)
+        if is_product and not repeats and not dtype.is_complex:
             kernel = native_kernel_address("muladd", dtype), 0
             return [*nodes[:-1], last._replace(kernel=kernel, inputs=(*last.inputs, target))]
         if last.kernel == ufunc_loop(np.negative, (dtype,) * 2) and not repeats:

@@ -32,7 +32,7 @@ _NORMAL = "normal_kernel_cpu"
 def _random_array(
     kernel: str, shape: tuple[int, ...], kind: dtypes.dtype, stream: Generator
 ) -> np.ndarray:
-    """Uniform or standard normal numbers; complex ones of which both parts are, the latter of variance 1/2."""
+    """Uniform or standard normal numbers; both parts of complex ones are, the normal ones of variance 1/2."""
     if kind.is_complex:
         parts = _random_array(kernel, (*shape, 2), real_of(kind), stream)
         if kernel is _NORMAL:

@@ -92,8 +92,8 @@ def complex_(real: Tensor, imag: Tensor) -> Tensor:
     for x in (real, imag):
         if x.dtype not in (float64, float32):
             raise RuntimeError(
-                f"Expected both inputs to be Half, Float or Double tensors but got {scalar_name(real.dtype)} and "
-                f"{scalar_name(imag.dtype)}"
+                f"Expected both inputs to be Half, Float or Double tensors but got {scalar_name(real.dtype)} "
+                f"and {scalar_name(imag.dtype)}"
             )
     if real.dtype is not imag.dtype:
         raise RuntimeError(
@@ -198,8 +198,8 @@ def view_as_complex(input: Any) -> Tensor:
     kind = layout.dtype
     if kind not in (float64, float32):
         raise RuntimeError(
-            "view_as_complex is only supported for half, float and double tensors, but got a tensor of scalar "
-            f"type: {scalar_name(kind)}"
+            "view_as_complex is only supported for half, float and double tensors, but got a tensor of "
+            f"scalar type: {scalar_name(kind)}"
         )
     if not layout.ndim:
         raise RuntimeError("Input tensor must have one or more dimensions")

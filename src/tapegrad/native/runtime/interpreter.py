@@ -31,8 +31,8 @@ from .allocator import reserve_scratch
 def run_tiles(data, args, count, strides, scratch):  # type: ignore[no-untyped-def]
     """Run a chain of elementwise kernels tile by tile, temporaries staying in the cache.
 
-    `data`: nodes, offset of the temporaries in scratch, bytes of one, then a row of 10 words a node: kernel, its
-    data, operands in, four references in, reference out, itemsize of the result, unused. A
+    `data`: nodes, offset of the temporaries in scratch, bytes of one, then a row of 10 words a node: kernel,
+    its data, operands in, four references in, reference out, itemsize of the result, unused. A
     reference is an operand of the step (>= 0) or a temporary (-1 - index).
     """
     d = p64(data)
