@@ -32,7 +32,6 @@ from .autograd import (
     set_grad_enabled,
 )
 from .base.dtypes import (
-    Size,
     bool_,
     cdouble,
     cfloat,
@@ -59,6 +58,7 @@ from .base.dtypes import (
 from .base.errors import TapeError, UnsupportedError
 from .base.limits import finfo, iinfo
 from .base.missing_names import getattr_of
+from .base.size import Size
 from .engine.inference import is_inference
 from .func import vmap
 from .func.jax_style import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp

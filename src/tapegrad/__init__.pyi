@@ -20,7 +20,6 @@ from .autograd import is_grad_enabled as is_grad_enabled
 from .autograd import is_inference_mode_enabled as is_inference_mode_enabled
 from .autograd import no_grad as no_grad
 from .autograd import set_grad_enabled as set_grad_enabled
-from .base.dtypes import Size as Size
 from .base.dtypes import cdouble as cdouble
 from .base.dtypes import cfloat as cfloat
 from .base.dtypes import complex64 as complex64
@@ -44,6 +43,7 @@ from .base.errors import TapeError as TapeError
 from .base.errors import UnsupportedError as UnsupportedError
 from .base.limits import finfo as finfo
 from .base.limits import iinfo as iinfo
+from .base.size import Size as Size
 from .engine.inference import is_inference as is_inference
 from .func import vmap as vmap
 from .func.jax_style import grad as grad

@@ -1,8 +1,7 @@
-"""The dtypes of tapegrad, the default dtype, and `Size`.
+"""The dtypes of tapegrad, their promotion, and the default dtype.
 
-Everything here needs no tape: the class `dtype` with its singletons, the way from NumPy's dtypes to them,
-their promotion, `finfo` and `iinfo`, and `Size`, the tuple that a tensor's shape is. Names and texts are
-PyTorch's, so that they print the same.
+Everything here needs no tape: the class `dtype` with its singletons, and the way from NumPy's dtypes to them.
+Names and texts are PyTorch's, so that they print the same.
 
 Real and complex numbers are differentiated. Of whole numbers `int64` and `bool_` are what computes; the
 smaller ones, and `float16`, are for data.
@@ -14,21 +13,15 @@ Start reading at `dtype`.
 
 from __future__ import annotations
 
-import math
-import operator
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, SupportsIndex, overload
+from typing import Any
 
 # Not `as np`: `dtype` has a field of that name.
 import numpy
 
-from .symbolic import SizeLost
-
 __all__ = [
     "DTYPES",
     "FLOATING",
-    "Size",
     "as_dtype",
     "bool_",
     "c_name",
@@ -378,78 +371,3 @@ def type_name(d: dtype) -> str:
     default, ``torch.float32``, stands in those messages.
     """
     return "torch.FloatTensor" if d is _default_dtype else legacy_name(d)
-
-
-class Size(tuple[int, ...]):
-    """A tensor's shape: a tuple of ints that prints as PyTorch's.
-
-    Slices, sums and multiples of a Size are Sizes; it equals the plain tuple.
-
-    Parameters
-    ----------
-    sizes : iterable of int, optional
-        Lengths of the dimensions. NumPy integers become Python's.
-
-    Examples
-    --------
-    >>> Size([4, 3])
-    torch.Size([4, 3])
-    >>> Size([4, 3])[1:]
-    torch.Size([3])
-    """
-
-    __slots__ = ()
-
-    def __new__(cls, sizes: Iterable[SupportsIndex] = ()) -> Size:
-        """Check and convert the sizes."""
-        sizes = tuple(sizes)
-        try:
-            return tuple.__new__(cls, map(operator.index, sizes))
-        except SizeLost:
-            if isinstance(sizes, tuple | list):
-                return tuple.__new__(cls, sizes)
-            raise
-        except TypeError:
-            for i, size in enumerate(sizes):
-                if not hasattr(type(size), "__index__"):
-                    raise TypeError(
-                        f"torch.Size() takes an iterable of 'int' "
-                        f"(item {i} is '{type(size).__name__}')"
-                    ) from None
-            raise
-
-    def numel(self) -> int:
-        """Return the number of elements of a tensor of this shape."""
-        return math.prod(self)
-
-    def __repr__(self) -> str:
-        return f"torch.Size([{', '.join(map(str, self))}])"
-
-    # `tuple.__new__` skips the check where the parts come from a Size.
-
-    @overload
-    def __getitem__(self, key: SupportsIndex, /) -> int: ...
-    @overload
-    def __getitem__(self, key: slice, /) -> Size: ...
-    def __getitem__(self, key: SupportsIndex | slice, /) -> int | Size:
-        item = tuple.__getitem__(self, key)
-        return tuple.__new__(Size, item) if isinstance(item, tuple) else item
-
-    def __add__(self, other: tuple[Any, ...], /) -> Size:
-        if not isinstance(other, tuple):
-            if hasattr(other, "__radd__"):
-                return NotImplemented
-            raise TypeError(
-                f"can only concatenate tuple (not {type(other).__name__}) to torch.Size"
-            )
-        return Size(tuple.__add__(self, other))
-
-    def __radd__(self, other: tuple[Any, ...], /) -> Size:
-        if not isinstance(other, tuple):
-            return NotImplemented
-        return Size(tuple.__add__(other, self))
-
-    def __mul__(self, times: SupportsIndex, /) -> Size:
-        return tuple.__new__(Size, tuple.__mul__(self, times))
-
-    __rmul__ = __mul__

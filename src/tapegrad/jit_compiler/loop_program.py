@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
+import math
 from typing import Any
 
 import numpy as np
 
+from ..base.dtypes import dtype
 from .loops import Band, Buffer, Compute, Loop, Node, Number, Shared
 
-__all__ = ["Program", "text"]
+__all__ = ["Program", "number_at", "text", "unit_rows"]
 
 
 class Program:
@@ -76,3 +79,25 @@ def text(program: Program) -> str:
     for node in program.nodes:
         put(node, 0)
     return "\n".join(lines)
+
+
+def unit_rows(array: np.ndarray) -> int:
+    """Number of rows of a unit matrix, in whatever shape; 0 for any other array."""
+    rows = math.isqrt(array.size)
+    if (
+        array.dtype.kind != "f"
+        or rows < 2
+        or rows * rows != array.size
+        or not array.flags.c_contiguous
+    ):
+        return 0
+    flat = array.reshape(-1)
+    if not (flat[:: rows + 1] == 1).all() or np.count_nonzero(flat) != rows:
+        return 0
+    return 0 if np.signbit(flat).any() else rows
+
+
+def number_at(address: int, kind: dtype) -> Number:
+    """The number at an address."""
+    array = np.frombuffer(ctypes.string_at(address, kind.itemsize), kind.np)
+    return Number(array[0].item(), kind)

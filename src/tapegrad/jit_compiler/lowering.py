@@ -8,7 +8,6 @@ another kernel (a product of matrices, a sort) is called.
 
 from __future__ import annotations
 
-import ctypes
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -24,7 +23,7 @@ from ..tape.constants import Constants
 from ..transforms.closed_tape import ClosedTape
 from ..transforms.roll import Repeat, rolled, shortened
 from .formulas import COPY, has_code, kernels
-from .loop_program import Program
+from .loop_program import Program, number_at, unit_rows
 from .loops import (
     ARRAY,
     INPUT,
@@ -59,7 +58,7 @@ class _Lowering(Values):
             role, buffers = (INPUT, program.inputs) if i < count else (ARRAY, program.arrays)
             buffers.append(Buffer(real_of(layout.dtype), layout.span, role, len(buffers)))
         for buffer, array in zip(program.arrays, tape.arrays, strict=True):
-            buffer.identity = _unit_rows(array)
+            buffer.identity = unit_rows(array)
         for region in self.regions:
             with blamed(region):
                 self.look_back(region)
@@ -299,7 +298,7 @@ class _Lowering(Values):
 
         def place(operand: Operand, kind: dtype) -> Any:
             if operand.ref == ADDRESS:
-                return _number_at(operand.offset, kind)
+                return number_at(operand.offset, kind)
             if operand.ref == SCRATCH:
                 if operand.offset not in scratch:
                     scratch[operand.offset] = Buffer(kind, instruction.scratch - operand.offset)
@@ -425,27 +424,6 @@ class _Lowering(Values):
                 tuple(spans),
             )
         )
-
-
-def _unit_rows(array: np.ndarray) -> int:
-    """Number of rows of a unit matrix, in whatever shape; 0 for any other array."""
-    rows = math.isqrt(array.size)
-    if (
-        array.dtype.kind != "f"
-        or rows < 2
-        or rows * rows != array.size
-        or not array.flags.c_contiguous
-    ):
-        return 0
-    flat = array.reshape(-1)
-    if not (flat[:: rows + 1] == 1).all() or np.count_nonzero(flat) != rows:
-        return 0
-    return 0 if np.signbit(flat).any() else rows
-
-
-def _number_at(address: int, kind: dtype) -> Number:
-    array = np.frombuffer(ctypes.string_at(address, kind.itemsize), kind.np)
-    return Number(array[0].item(), kind)
 
 
 def lowered(tape: ClosedTape) -> Program:

@@ -30,7 +30,7 @@ def has_parts(instruction: Instruction) -> bool:
 
 
 class _Parts(NamedTuple):
-    """What writes the parts of one statement's result.
+    """The writing of the parts of one statement's result.
 
     Attributes
     ----------

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..native import abi as nt
-from .layout import Layout, is_symbolic, loop_geometry
+from .layout import Layout, is_symbolic
+from .loop_geometry import loop_geometry
 from .program import ADDRESS, SCRATCH, Step
 from .table import Op
 

@@ -154,7 +154,7 @@ class ROUNDS:
 
 
 class COMPLEX:
-    """Whether there has been an instruction with complex operands."""
+    """A note that there has been an instruction with complex operands."""
 
     seen = False
 

@@ -3,9 +3,6 @@
 A `Layout` says how a value lies in memory: dtype, shape and strides in bytes. Equal layouts are the
 same object, so ``is`` compares them and a small integer (`Layout.id`) stands for one in native
 code. The first ids are the 0-d layouts of the dtypes, in the order of their codes.
-
-`loop_geometry` turns "do this for every element of that shape" into one inner loop for a kernel and
-as few outer loops as possible.
 """
 
 from __future__ import annotations
@@ -21,9 +18,10 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ..base.dtypes import DTYPES, Size, dtype
+from ..base.dtypes import DTYPES, dtype
 from ..base.errors import NOT_INITIALISED, TapeError, UnsupportedError
 from ..base.locks import TABLE_LOCK
+from ..base.size import Size
 from ..base.symbolic import Formulas, hint, home_of
 from ..native import abi as nt
 
@@ -34,7 +32,6 @@ __all__ = [
     "broadcast_strides",
     "contiguous",
     "intern",
-    "loop_geometry",
 ]
 
 
@@ -359,47 +356,6 @@ def broadcast_strides(layout: Layout, shape: Sequence[int]) -> tuple[int, ...]:
         for n, s, m in zip(layout.shape, layout.strides, shape[missing:], strict=True)
     )
     return (0,) * missing + strides
-
-
-def loop_geometry(
-    shape: Sequence[int], strides: Sequence[Sequence[int]]
-) -> tuple[int, tuple[int, ...], tuple[int, ...], tuple[tuple[int, ...], ...]]:
-    """Order and merge the dimensions of an elementwise loop.
-
-    Parameters
-    ----------
-    shape : sequence of int
-        The iteration space.
-    strides : sequence of sequences of int
-        For each operand its byte strides over that space.
-
-    Returns
-    -------
-    count : int
-        Length of the inner loop.
-    inner : tuple of int
-        Stride of each operand in the inner loop.
-    outer_shape : tuple of int
-    outer_strides : tuple of tuples
-        For each outer dimension the stride of each operand.
-    """
-    if 0 in shape:
-        return 0, (0,) * len(strides), (), ()
-    dims = [(n, tuple(s[axis] for s in strides)) for axis, n in enumerate(shape) if n != 1]
-    # Largest strides outermost, as NumPy's iterator does; stable, so C order stays C order.
-    dims.sort(key=lambda d: -sum(abs(s) for s in d[1]))
-    merged: list[tuple[int, tuple[int, ...]]] = []
-    for n, step in dims:
-        if merged:
-            m, previous = merged[-1]
-            if all(p == s * n for p, s in zip(previous, step, strict=True)):
-                merged[-1] = (m * n, step)
-                continue
-        merged.append((n, step))
-    if not merged:
-        return 1, (0,) * len(strides), (), ()
-    count, inner = merged.pop()
-    return count, inner, tuple(n for n, _ in merged), tuple(s for _, s in merged)
 
 
 def byte_offsets(layout: Layout) -> np.ndarray:

@@ -19,7 +19,7 @@ import numpy as np
 from ..base.locks import TABLE_LOCK
 from ..base.symbolic import Symbolic, current_image, home_of
 from ..native import abi as nt
-from .layout import loop_geometry
+from .loop_geometry import loop_geometry, loops_in_order
 
 __all__ = [
     "ADJOINT",
@@ -413,7 +413,7 @@ def _row(step: Step) -> list[int]:
         row[nt.P_KIND] = nt.STEP_ZERO
         row[nt.P_COUNT] = step.zero
         return row
-    geometry = _loops_in_order if step.checked else loop_geometry
+    geometry = loops_in_order if step.checked else loop_geometry
     count, inner, outer, outer_strides = geometry(step.shape, [o.strides for o in operands])
     row[nt.P_KERNEL], row[nt.P_DATA] = step.kernel
     row[nt.P_KIND] = nt.STEP_PRODUCT if step.core and row[nt.P_LANES] else step.kind
@@ -432,19 +432,6 @@ def _row(step: Step) -> list[int]:
     row[nt.P_ODIMS] = place = place + 8 * len(strides)
     row[nt.P_OSTRIDES] = place + 8 * len(outer)
     return row
-
-
-def _loops_in_order(
-    shape: Sequence[int], strides: Sequence[Sequence[int]]
-) -> tuple[int, tuple[int, ...], tuple[int, ...], tuple[tuple[int, ...], ...]]:
-    """Return what `loop_geometry` does, with all dimensions as they are: an outer one at least."""
-    missing = max(2 - len(shape), 0)
-    *outer, count = (1,) * missing + tuple(shape)
-    steps = [(0,) * missing + tuple(s) for s in strides]
-    *outer_strides, inner = zip(*steps, strict=True)
-    if 0 in outer:
-        count, outer = 0, [1] * len(outer)
-    return count, inner, tuple(outer), tuple(outer_strides)
 
 
 def _chain_data(step: Step) -> int:

@@ -27,7 +27,7 @@ from ..native.machine_code import Unit, compiled, load
 from ..native.ufunc_loops import ufunc_loop
 from ..ops.emitter import UFUNCS
 from ..ops.instruction import VTAB
-from ..ops.layout import loop_geometry
+from ..ops.loop_geometry import loop_geometry
 from ..ops.program import (
     ChainNode,
     Holdings,

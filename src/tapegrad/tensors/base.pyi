@@ -7,7 +7,8 @@ from typing import Any, Literal, NoReturn, TypeAlias, overload
 import numpy as np
 
 from ..base.devices import device as _device, layout as _layout, memory_format as _memory_format
-from ..base.dtypes import Size, dtype as _dtype
+from ..base.dtypes import dtype as _dtype
+from ..base.size import Size
 from ..engine.node import Node
 from ..functions.creation.generator import Generator as _Generator
 from ..functions.maths import return_types

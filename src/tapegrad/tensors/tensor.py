@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from ..base.dtypes import FLOATING, Size, category, dtype, from_numpy_dtype, get_default_dtype
+from ..base.dtypes import FLOATING, category, dtype, from_numpy_dtype, get_default_dtype
 from ..base.errors import UnsupportedError
+from ..base.size import Size
 from ..functions import registry
 from ..functions.creation import legacy
 from ..functions.help_texts import HELP, with_example
@@ -149,7 +150,7 @@ class Tensor(Base, AutogradMethods):
         with tape.lock:  # or its own thread could give the slot another number
             return tape.value(slot_of(tape, self), layout_of(self))
 
-    def item(self) -> complex | float | int | bool:
+    def item(self) -> float | int | bool:
         """Return the value of a one-element tensor as a Python number.
 
         Raises
@@ -164,7 +165,8 @@ class Tensor(Base, AutogradMethods):
             )
         tape = tape_at(self._state)
         with tape.lock:
-            return tape.number(slot_of(tape, self), layout.dtype)
+            number: Any = tape.number(slot_of(tape, self), layout.dtype)
+        return number  # of complex ones, too; the type is the one that PyTorch says
 
     def tolist(self) -> Any:
         """Return the values as nested lists (a number for a 0-d tensor)."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...base.dtypes import Size, type_name
+from ...base.dtypes import type_name
+from ...base.size import Size
 from ...ops.layout import Layout
 from ...ops.layout import broadcast_shapes as broadcast_shape
 from ...ops.table import TABLE
