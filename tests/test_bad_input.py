@@ -37,8 +37,6 @@ ODD: list[Any] = [
     object(),
     {},
     b"x",
-    1j,
-    np.complex64(1j),
     (1,),
     float,
     slice(2),
@@ -334,7 +332,7 @@ def test_numpy_operands_on_either_side(x: tg.Tensor) -> None:
             assert isinstance(result, tg.Tensor)
             want = call(*(value if v is x else v for v in (a, b)))
             np.testing.assert_array_equal(result.numpy(), want)
-    for odd in (np.array(["a", "b"]), np.array([1j, 2]), np.array([object()]), np.zeros(2, "i2")):
+    for odd in (np.array(["a", "b"]), np.array([object()]), np.zeros(2, "u2")):
         with pytest.raises((TypeError, RuntimeError)):
             x + odd
         with pytest.raises((TypeError, RuntimeError)):

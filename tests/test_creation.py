@@ -162,10 +162,7 @@ def test_option_errors(options: dict[str, Any], kind: type[Exception], text: str
         tg.tensor(1, **options)
 
 
-def test_complex_and_nan_are_refused() -> None:
-    for data in (1j, [1j], np.array([1j])):
-        with pytest.raises(TypeError, match=r"differentiate the parts \.real and \.imag"):
-            tg.tensor(data)
+def test_nan_is_no_whole_number() -> None:
     with raises(RuntimeError, "value cannot be converted to type int64 without overflow"):
         tg.tensor(float("nan"), dtype=I64)
 
@@ -212,8 +209,8 @@ def test_from_numpy_errors() -> None:
             make(np.arange(3, dtype=">i8"))
         with pytest.raises(TypeError, match=r"can't convert np.ndarray of type numpy.str_"):
             make(np.array(["a"]))
-        with pytest.raises(TypeError, match=r"numpy.int32.*convert with \.astype\(np.int64\)"):
-            make(np.arange(3, dtype=np.int32))
+        with pytest.raises(TypeError, match=r"numpy.uint32.*convert with \.astype\(np.int64\)"):
+            make(np.arange(3, dtype=np.uint32))
     packed = np.zeros(3, np.dtype([("a", "u1"), ("b", "f8")]))["b"]
     with pytest.raises(ValueError, match="strides not a multiple of the element byte size"):
         tg.from_numpy(packed)
@@ -518,9 +515,8 @@ def test_conversions() -> None:
 
 def test_conversion_errors() -> None:
     x = tg.ones(2)
-    for name, instead in (("int", "long"), ("half", "float"), ("byte", "long")):
-        with pytest.raises(tg.UnsupportedError, match=rf"use \.{instead}\(\)"):
-            getattr(x, name)()
+    with pytest.raises(tg.UnsupportedError, match=r"use \.float\(\)"):
+        x.bfloat16()
     with pytest.raises(tg.UnsupportedError, match="computes on the CPU only"):
         x.cuda()
     with pytest.raises(TypeError, match=r"got \(torch.dtype, int\), but expected one of"):

@@ -199,10 +199,10 @@ def _words(address: int, count: int) -> list[int]:
 
 def _chain(address: int) -> Any:
     count = _words(address, 1)[0]
-    words = _words(address, 2 + 11 * count)
-    nodes = [words[2 + 10 * i : 12 + 10 * i] for i in range(count)]
+    words = _words(address, 3 + 11 * count)
+    nodes = [words[3 + 10 * i : 13 + 10 * i] for i in range(count)]
     data = [_words(node[1], 1) if node[1] else None for node in nodes]
-    return words[1], [[*node[:1], *node[2:]] for node in nodes], data, words[2 + 10 * count :]
+    return words[1], [[*node[:1], *node[2:]] for node in nodes], data, words[3 + 10 * count :]
 
 
 def _program(low: int, high: int, itemsize: int) -> list[Any]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..base.dtypes import complex_of
+from .chains import composed_op
 from .layout import Layout, broadcast_shapes, broadcast_strides, contiguous
 from .program import Step, arg
 from .table import Lowered, Op, copy_loop, op
@@ -43,9 +44,9 @@ op(
     parts=True,
     vjp=lambda ct, real, imag, out: (ct.real, ct.imag),
 )
-op(
-    "conj", loop=np.conjugate, of_complex="plain", in_place=False, torch=None, grad_fn="ConjBackward0",
-    private=True, vjp=lambda ct, x, out: ct.conj(),
+composed_op(
+    "conj", lambda c, x: c(np.conjugate, x), of_complex="plain", in_place=False, torch=None,
+    grad_fn="ConjBackward0", private=True, vjp=lambda ct, x, out: ct.conj(),
 )  # fmt: skip
 # Views whose elements are those of their operand, or parts of them.
 view_op("real", "SelectBackward0", parts=True)
