@@ -42,6 +42,7 @@ op(
     lower=lower_complex,
     arity=2,
     parts=True,
+    torch=None,
     vjp=lambda ct, real, imag, out: (ct.real, ct.imag),
 )
 composed_op(
