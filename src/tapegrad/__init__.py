@@ -20,7 +20,7 @@ from .native.targets import target as _target
 
 _target()  # raises if the environment names one that is none
 
-from . import autograd, cuda, func, notebook_errors, other_names, testing, utils
+from . import autograd, cuda, func, notebook_errors, other_names, special, testing, utils
 from .autograd import (
     enable_grad,
     inference_mode,
@@ -118,6 +118,7 @@ __all__ = [
     "set_default_dtype",
     "set_grad_enabled",
     "set_printoptions",
+    "special",
     "synchronize",
     "testing",
     "utils",

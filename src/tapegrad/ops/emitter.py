@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from ..base.dtypes import float32, float64
+from ..base.dtypes import dtype, float32, float64
 from ..native import kinds
 from ..native.targets import has_fma
+from ..native.ufunc_loops import LibraryUfunc
 from .kernels.pointwise import FUNCTIONS
 from .kernels.vectorised import ELEMENTARY, Elementary
 from .scalar_code import (
@@ -228,12 +229,14 @@ def emit_ufunc(
 
 
 def _write(
-    function: np.ufunc | str, operands: Sequence[Scalar], inside: list[Any] | None
+    function: np.ufunc | LibraryUfunc | str, operands: Sequence[Scalar], inside: list[Any] | None
 ) -> Scalar | None:
     """Write a function of NumPy's, or a kernel of ours that is an elementary function; else None.
 
     For a number on its own only the formulas are in line that are there sooner than the result of libm.
     """
+    if not isinstance(function, str) and function not in UFUNCS:
+        return None  # of another library, which may have the name of one of NumPy's
     name = function if isinstance(function, str) else function.__name__
     if inside is not None and has_fma() and name in ELEMENTARY:
         value, holds = _formula(ELEMENTARY[name], operands)
@@ -276,12 +279,20 @@ class _Chain:
             x if isinstance(x, Scalar) else Scalar(self.builder, ir.Constant(self._type, float(x)))
         )
 
-    def __call__(self, function: np.ufunc | str, *inputs: Any, data: Sequence[Any] = ()) -> Scalar:
+    def number(self, value: float, kind: dtype | None = None) -> Scalar:
+        if kind is not None and kind is not self.kind:
+            raise Untraceable
+        return self._scalar(value)
+
+    def __call__(
+        self, function: np.ufunc | LibraryUfunc | str, *inputs: Any, data: Sequence[Any] = ()
+    ) -> Scalar:
         values = [self._scalar(x) for x in inputs]
         written = _write(function, values, self._inside)
         if written is not None:
             return written
-        assert isinstance(function, str), function
+        if not isinstance(function, str):
+            raise Untraceable
         if function == "power_derivative" and self._inside is not None and has_fma():
             slope = _power_slope(*values, *data)
             if slope is not None:

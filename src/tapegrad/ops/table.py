@@ -50,7 +50,8 @@ class Lowered(NamedTuple):
 class Failure(NamedTuple):
     """Words and class of the error for a kernel that fails (that of a step which is `checked`).
 
-    `attribute` is the name of a statement's attribute that knows its error, by its method `failed`.
+    `attribute` is the name of a statement's attribute that knows its error, by its method `failed`, or is its
+    text.
     """
 
     text: str
@@ -186,6 +187,11 @@ class Op:
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
+
+    @property
+    def module(self) -> str:
+        """Module of functions that has its function, beside the top level."""
+        return "special" if self.name.startswith("special_") else ""
 
     @property
     def is_elementwise(self) -> bool:
