@@ -32,8 +32,8 @@ ORDER = [
     ("base",), ("native",), ("ops",), ("tape",), ("rules",), ("engine", "scalar_tape"), ("transforms",),
     ("functions",), ("tensors",), ("jit_compiler",), ("autograd",),
     ("func", "utils", "njit_compiler", "special"), ("numpy",),
-    ("testing", "cuda", "notebook_errors"), ("other_names",), ("__init__",), ("tour", "warming"),
-    ("__main__",),
+    ("testing", "cuda", "notebook_errors", "registered_ops"), ("other_names",), ("__init__",),
+    ("tour", "warming"), ("__main__",),
 ]  # fmt: skip
 LIMIT = 450
 FILES = sorted(SOURCE.rglob("*.py"))

@@ -56,6 +56,7 @@ from .jit_compiler.jitted import compile, jit
 from .njit_compiler.checkpointed_loop import checkpointed_loop
 from .njit_compiler.compiled import njit, value
 from .numpy import protocols as _protocols
+from .registered_ops import register_op
 from .tape.current import current_tape, synchronize
 from .tape.recording import is_tensor
 from .tape.tape import Tape
@@ -115,6 +116,7 @@ __all__ = [
     "njit",
     "no_grad",
     "pi",
+    "register_op",
     "set_default_dtype",
     "set_grad_enabled",
     "set_printoptions",

@@ -28,7 +28,7 @@ from .operands import (
     written,
 )
 
-__all__ = ["UFUNCS", "call_ufunc"]
+__all__ = ["UFUNCS", "call_ufunc", "function_of_ufunc"]
 
 #: names of ufuncs whose function has another name here
 _NAMES = {
@@ -128,7 +128,7 @@ def _reductions() -> tuple[dict[Any, Callable[..., Any]], dict[Any, Callable[...
 def _method(ufunc: Any, method: str) -> Callable[..., Any] | None:
     """The function of operands for a ufunc's method; None if it is not here."""
     name = ufunc.__name__
-    call = UFUNCS.get(ufunc) or _of_scipy(ufunc)
+    call = function_of_ufunc(ufunc)
     if method == "__call__":
         return None if call is None else partial(_called, call, name)
     if method in ("reduce", "accumulate"):
@@ -151,6 +151,11 @@ def _outer(call: Callable[..., Any], name: str, x: Any, y: Any) -> Any:
     """Call a row's function with all pairs of elements."""
     first, second = as_tensor(x, name), as_tensor(y, name)
     return call(first.reshape((*first.shape, *(1,) * second.ndim)), second)
+
+
+def function_of_ufunc(ufunc: Any) -> Callable[..., Any] | None:
+    """Return the function of Tensors for a ufunc; None if there is none."""
+    return UFUNCS.get(ufunc) or _of_scipy(ufunc)
 
 
 def _of_scipy(ufunc: Any) -> Callable[..., Any] | None:

@@ -83,6 +83,7 @@ class Chain:
         function: np.ufunc | LibraryUfunc | str,
         *inputs: Value | float,
         data: tuple[int, ...] = (),
+        result: dtype | None = None,
     ) -> Value:
         """Append a node.
 
@@ -94,9 +95,11 @@ class Chain:
             At most 4.
         data : tuple of int
             What a native kernel reads through its data pointer.
+        result : dtype, optional
+            Of the result, if it is neither that of the last input nor a truth value of NumPy's.
         """
         values = [x if isinstance(x, Value) else self.number(x) for x in inputs]
-        result = bool_ if function in _TRUTHS else values[-1].dtype
+        result = result or (bool_ if function in _TRUTHS else values[-1].dtype)
         if isinstance(function, str):
             address = native_kernel_address(function, values[-1].dtype)
             kernel = address, POOL.put(data)

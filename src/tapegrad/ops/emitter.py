@@ -285,7 +285,11 @@ class _Chain:
         return self._scalar(value)
 
     def __call__(
-        self, function: np.ufunc | LibraryUfunc | str, *inputs: Any, data: Sequence[Any] = ()
+        self,
+        function: np.ufunc | LibraryUfunc | str,
+        *inputs: Any,
+        data: Sequence[Any] = (),
+        result: dtype | None = None,
     ) -> Scalar:
         values = [self._scalar(x) for x in inputs]
         written = _write(function, values, self._inside)

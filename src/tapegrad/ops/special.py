@@ -7,8 +7,7 @@ of scipy.special that PyTorch has not, begin with ``special_``, and stand in `ta
 
 A derivative is written with functions that are smooth where it is: Bessel functions of the orders beside it,
 not quotients that are 0 / 0 at 0. Where nobody has a formula (the derivative of an incomplete gamma function
-with respect to its order), the cotangent is ``missing_derivative`` (`missing`): a statement that fails when
-it is evaluated, which it is only where that derivative is asked for.
+with respect to its order), the cotangent is `missing` (missing_derivative.py).
 """
 
 from __future__ import annotations
@@ -20,54 +19,16 @@ from typing import Any
 import numpy as np
 
 from ..base.dtypes import int64
-from ..base.errors import UnsupportedError
-from ..native.ufunc_loops import LibraryUfunc, fastest_loop, native_kernel, native_kernel_address
+from ..native.ufunc_loops import LibraryUfunc, fastest_loop
 from .chains import Chain, Value, composed_op
 from .layout import Layout, broadcast_strides, contiguous
+from .missing_derivative import missing
 from .program import SCRATCH, Operand, Step, arg
-from .table import Failure, Lowered, Op, op, out_operand
+from .table import Lowered, Op, op, out_operand
 
-__all__ = ["missing"]
+__all__: list[str] = []
 
 _ROOT_PI, _ROOT_TAU, _ROOT_HALF = math.sqrt(math.pi), math.sqrt(2 * math.pi), math.sqrt(0.5)
-
-
-# --------------------------------------------------------------------------- derivatives that nobody has
-def fail_always(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """Fail at the first element."""
-    return np.int64(1)
-
-
-native_kernel(fail_always, checked=True)
-
-
-def _lower_missing(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
-    (ct,) = layouts
-    kernel = native_kernel_address("fail_always"), 0
-    step = Step(kernel, (), (Operand(SCRATCH, 0, ()),), checked=True)
-    return Lowered((contiguous(ct.dtype, ct.shape),), (step,), 8)
-
-
-def missing(ct: Any, name: str, operand: str) -> Any:
-    """Return the cotangent of an operand with respect to which an op has no derivative.
-
-    Parameters
-    ----------
-    ct : Tensor
-    name : str
-        What the op is called.
-    operand : str
-        Words for the operand.
-    """
-    reason = f"{name}: there is no derivative with respect to {operand}; pass it detached if it is a constant"
-    return ct._apply("missing_derivative", reason=reason)
-
-
-op(
-    "missing_derivative", lower=_lower_missing, torch=None, private=True,
-    vjp=lambda ct, x, out, reason: ct._apply("missing_derivative", reason=reason),
-    failure=Failure("there is no derivative", UnsupportedError, attribute="reason"),
-)  # fmt: skip
 
 
 # --------------------------------------------------------------------------- rows
@@ -171,7 +132,9 @@ def _gamma_density(a: Any, x: Any) -> Any:
 
 
 def _igamma_vjp(ct: Any, a: Any, x: Any, out: Any, *, name: str, sign: float) -> tuple[Any, Any]:
-    return missing(ct, name, "the order (its first argument)"), ct * (sign * _gamma_density(a, x))
+    return missing(ct, a, name, "the order (its first argument)"), ct * (
+        sign * _gamma_density(a, x)
+    )
 
 
 _special("igamma", "gammainc", arity=2, vjp=partial(_igamma_vjp, name="igamma", sign=1))
@@ -182,8 +145,8 @@ def _betainc_vjp(ct: Any, a: Any, b: Any, x: Any, out: Any) -> tuple[Any, Any, A
     power = (a - 1).xlogy(x) + (b - 1)._apply("special_xlog1py", -x)
     density = (power - a._apply("special_betaln", b)).exp()
     return (
-        missing(ct, "betainc", "a (its first argument)"),
-        missing(ct, "betainc", "b (its second argument)"),
+        missing(ct, a, "betainc", "a (its first argument)"),
+        missing(ct, b, "betainc", "b (its second argument)"),
         ct * density,
     )
 
@@ -192,7 +155,7 @@ _special("special_betainc", "betainc", arity=3, torch=None, vjp=_betainc_vjp)
 _special(
     "special_zeta", "_zeta", arity=2,
     vjp=lambda ct, x, q, out: (
-        missing(ct, "special.zeta", "its first argument"),
+        missing(ct, x, "special.zeta", "its first argument"),
         ct * (-x * (x + 1)._apply("special_zeta", q)),
     ),
 )  # fmt: skip
@@ -280,7 +243,7 @@ def _bessel(name: str, *, below: float, above: float, scaled: str = "") -> None:
             beside = beside - x.sign() * out
         elif scaled:  # exp(x)
             beside = beside + out
-        return missing(ct, f"special.{name}", "the order (its first argument)"), ct * beside
+        return missing(ct, v, f"special.{name}", "the order (its first argument)"), ct * beside
 
     _special(f"special_{name}", name, arity=2, torch=None, vjp=vjp)
 

@@ -143,6 +143,9 @@ class Op:
         For views: whether no cotangent passes.
     silent : bool
         For views that detach: whether writes through them count as no new version (`Tensor.data`).
+    core : tuple of tuple of int
+        For a generalised ufunc of others (registered.py): for each operand, and the result, the numbers of
+        its core dimensions, as a step has them.
     failure : Failure or None
         For an op whose kernels may fail: what is raised then.
     """
@@ -183,6 +186,7 @@ class Op:
     rewritten: bool = False
     detaches: bool = False
     silent: bool = False
+    core: tuple[tuple[int, ...], ...] = ()
     failure: Failure | None = None
 
     def __repr__(self) -> str:
