@@ -81,9 +81,11 @@ def _vectorized(kernel: Any, name: str) -> Any:
 
 def _compile(function: Any, count: int, name: str) -> None:
     """Compile a function of numbers for each floating dtype."""
+    known = {tuple(getattr(each, "args", each)) for each in function._dispatcher.overloads}
     try:
         for kind in _KINDS:
-            function.add(kind(*[kind] * count))
+            if (kind,) * count not in known:
+                function.add(kind(*[kind] * count))
     except NumbaError as error:
         reason = str(error).strip().partition("\n")[0]
         raise TypeError(
