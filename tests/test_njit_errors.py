@@ -163,7 +163,7 @@ MISTAKES = [
     (into_numbers_in_place, "b += x", r"np\.array\(b\)"),
     (into_integers, "b[0] = x[0]", r"without a dtype"),
     (eigenvalues, "np.linalg.eigh", r"^np\.linalg\.eigh is not recorded; use "),
-    (gamma, "math.gamma", r"^math\.gamma is not recorded; use tg\.special\.gamma"),
+    (gamma, "math.gamma", r"^math\.gamma is not recorded; use .*lgamma"),
     (transformed, "np.fft.fft(x)", r"^np\.fft\.fft is not recorded; use "),
     (python_function, "plain(x)", r"Put @tg\.njit on plain"),
     (python_class, "Thing()", r"as arguments"),

@@ -121,7 +121,9 @@ def test_registered_ops_are_as_good_as_others(case: str, tmp_path: Path) -> None
     np.testing.assert_allclose(f(*arrays).numpy(), want, rtol=1e-15)
     if case != "numpy":
         assert tg.autograd.gradcheck(f, tuple(leaves))
-        assert tg.autograd.gradcheck(f, tuple(leaves), check_forward_ad=True, check_batched_grad=True)
+        assert tg.autograd.gradcheck(
+            f, tuple(leaves), check_forward_ad=True, check_batched_grad=True
+        )
         assert tg.autograd.gradgradcheck(f, tuple(leaves))
     swept = tg.autograd.grad(f(*leaves).sum(), leaves)
     replayed = tg.autograd.grad(f(*leaves).sum(), leaves, create_graph=True)
@@ -141,7 +143,9 @@ def test_registered_ops_are_as_good_as_others(case: str, tmp_path: Path) -> None
     tape = tg.trace(total)(*map(tg.tensor, arrays))
     tape.save(tmp_path / "tape.npz")
     loaded = tg.load_tape(tmp_path / "tape.npz")
-    np.testing.assert_allclose(loaded(*map(tg.tensor, arrays)).numpy(), 1.5 * want.sum(), rtol=1e-14)
+    np.testing.assert_allclose(
+        loaded(*map(tg.tensor, arrays)).numpy(), 1.5 * want.sum(), rtol=1e-14
+    )
 
 
 @pytest.mark.parametrize("case", ["vectorize", "declared", "gufunc", "scipy", "numpy"])
@@ -198,7 +202,9 @@ def test_without_a_rule_the_derivative_raises() -> None:
     g = tg.register_op(product_of_square, lambda ct, x, y, out: (None, ct * x * x), name="half")
     a, b = tg.tensor(2.0, requires_grad=True), tg.tensor(3.0, requires_grad=True)
     assert tg.autograd.grad(g(a, b), b)[0].item() == 4
-    with pytest.raises(tg.UnsupportedError, match="half: there is no derivative with respect to operand 0"):
+    with pytest.raises(
+        tg.UnsupportedError, match="half: there is no derivative with respect to operand 0"
+    ):
         tg.autograd.grad(g(a, b), a)
     with pytest.raises(tg.UnsupportedError, match="half"):
         tg.func.jvp(lambda v: g(v, b.detach()), (a.detach(),), (tg.ones(()),))[1].item()
@@ -253,9 +259,9 @@ def writes(a, out):  # type: ignore[no-untyped-def]
 
 
 REFUSED: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
-    (lambda x: x, {}, TypeError, "must be a ufunc or a kernel that numba compiles, not function; decorate it"),
+    (lambda x: x, {}, TypeError, "a kernel that numba compiles, not function; decorate it"),
     (3, {}, TypeError, "not int"),
-    (np.frompyfunc(lambda x: x, 1, 1), {"name": "objects"}, TypeError, r"loops: O->O\); loops of objects run"),
+    (np.frompyfunc(lambda x: x, 1, 1), {"name": "objects"}, TypeError, r"O->O\); loops of objects run"),
     (np.vectorize(lambda x: x), {}, TypeError, "not vectorize; autograd.Function"),
     (np.gcd, {}, TypeError, "gcd has no loop from float64"),
     (np.sin, {}, ValueError, "sin is an op of tapegrad's already"),
@@ -263,7 +269,7 @@ REFUSED: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
     (special.ellipj, {}, TypeError, "ellipj has 4 results"),
     (special.ellipe, {"name": "sin"}, ValueError, "there is an op 'sin' already"),
     (special.ellipe, {"name": "a b"}, ValueError, "'a b' cannot be a name"),
-    (special.ellipe, {"vjp": lambda ct, x: ct}, TypeError, r"vjp of ellipe must take \(ct, x, out\).*\(ct, x\)"),
+    (special.ellipe, {"vjp": lambda ct, x: ct}, TypeError, r"of ellipe must take \(ct, x, out\).*\(ct, x\)"),
     (special.ellipe, {"vjp": 3}, TypeError, "'vjp' must be callable, not int"),
     (
         special.ellipe, {"vjp": lambda ct, x, out: ct * x, "domain": (0.1, 0.9)}, ValueError,
@@ -290,8 +296,16 @@ def test_what_is_no_op_is_refused_before_anything_changes(
     ("vjp", "error", "text"),
     [
         (lambda ct, x, y, out: ct, TypeError, "returned 1 cotangents, and it has 2 operands"),
-        (lambda ct, x, y, out: (ct, 1.0), TypeError, "returned float for operand 1, and not a Tensor"),
-        (lambda ct, x, y, out: (ct, ct.sum() * tg.ones(7)), RuntimeError, r"shape \[7\] for operand 1"),
+        (
+            lambda ct, x, y, out: (ct, 1.0),
+            TypeError,
+            "returned float for operand 1, and not a Tensor",
+        ),
+        (
+            lambda ct, x, y, out: (ct, ct.sum() * tg.ones(7)),
+            RuntimeError,
+            r"shape \[7\] for operand 1",
+        ),
         (lambda ct, x, y, out: (ct, ct.float()), TypeError, "float32 for operand 1"),
     ],
 )
@@ -305,7 +319,9 @@ def test_results_of_rules_are_checked(vjp: Any, error: type[Exception], text: st
 
 def test_operands_that_do_not_fit() -> None:
     f = tg.register_op(matrix_vector, _matrix_vjp)
-    with pytest.raises(RuntimeError, match=r"dimension n of operand 1 is 2, and 3 elsewhere .*\[4, 3\], \[2\]"):
+    with pytest.raises(
+        RuntimeError, match=r"dimension n of operand 1 is 2, and 3 elsewhere .*\[4, 3\], \[2\]"
+    ):
         f(tg.ones(4, 3), tg.ones(2))
     with pytest.raises(RuntimeError, match="operand 0 has 1 dimensions, where its signature has 2"):
         f(tg.ones(3), tg.ones(3))
@@ -328,7 +344,9 @@ def test_a_tape_with_an_op_that_is_not_there(tmp_path: Path) -> None:
     f = tg.register_op(special.ellipe, name="elsewhere")
     tg.trace(f)(tg.ones(2)).save(tmp_path / "tape.npz")
     del TABLE["elsewhere"]
-    with pytest.raises(tg.TapeError, match=r"there is no op elsewhere; if it is one of tg\.register_op"):
+    with pytest.raises(
+        tg.TapeError, match=r"there is no op elsewhere; if it is one of tg\.register_op"
+    ):
         tg.load_tape(tmp_path / "tape.npz")
 
 

@@ -144,8 +144,7 @@ _INSTEAD = {
     "np.unique": "np.unique(tg.value(x)), which has no derivative",
     "np.nansum": "a loop that leaves out what is NaN",
     "np.add": "x[...] = x + y", "np.multiply": "x[...] = x * y", "np.subtract": "x[...] = x - y",
-    "math.gamma": "tg.special.gamma on the Tensor outside, or under tg.jit",
-    "math.lgamma": "tg.lgamma on the Tensor outside, or under tg.jit",
+    "math.gamma": "math.exp(math.lgamma(x)), or tg.special.gamma on the Tensor outside",
 }  # fmt: skip
 
 

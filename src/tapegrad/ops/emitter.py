@@ -22,6 +22,7 @@ from ..base.dtypes import dtype, float32, float64
 from ..native import kinds
 from ..native.targets import has_fma
 from ..native.ufunc_loops import LibraryUfunc
+from .kernels.gamma import normal_distribution, polygamma_of
 from .kernels.pointwise import FUNCTIONS
 from .kernels.vectorised import ELEMENTARY, Elementary
 from .scalar_code import (
@@ -209,7 +210,10 @@ UFUNCS: dict[np.ufunc, Callable[..., Scalar]] = {
 #: our kernels that are elementary functions, on values
 _KERNELS: dict[str, Callable[..., Scalar]] = {
     "sigmoid": _in_line("sigmoid"), "erf": _of_libm("erf"), "erfc": _of_libm("erfc"),
+    "lgamma": _of_libm("lgamma"),
 }  # fmt: skip
+#: functions of a number in native code, by kernels of ours that apply them to each element
+_FUNCTIONS = {**FUNCTIONS, "polygamma": polygamma_of, "ndtr": normal_distribution}
 
 
 def emit_ufunc(
@@ -295,7 +299,8 @@ class _Chain:
         written = _write(function, values, self._inside)
         if written is not None:
             return written
-        if not isinstance(function, str):
+        formula = _FUNCTIONS.get(function) if isinstance(function, str) else None
+        if formula is None:  # of another library
             raise Untraceable
         if function == "power_derivative" and self._inside is not None and has_fma():
             slope = _power_slope(*values, *data)
@@ -307,7 +312,7 @@ class _Chain:
 
         whole = [x if isinstance(x, ir.Value) else ir.Constant(I64, x) for x in data]
         operands = [*(v.value for v in values), *whole]
-        return Scalar(self.builder, called(self.builder, FUNCTIONS[function], operands))
+        return Scalar(self.builder, called(self.builder, formula, operands))
 
     def where(self, condition: Scalar, x: Any, y: Any) -> Scalar:
         return select(condition, self._scalar(x), self._scalar(y))

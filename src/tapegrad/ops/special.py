@@ -1,5 +1,7 @@
-"""Special functions, elementwise: gamma, error and Bessel functions and their like, by SciPy's loops.
+"""Special functions, elementwise: gamma, error and Bessel functions and their like.
 
+The logarithm of the gamma function and its derivatives, and the normal distribution, are kernels of our own
+(kernels/gamma.py), so strips have opcodes of them; all others are loops of SciPy's.
 The ufuncs of scipy.special have inner loops as NumPy's have. SciPy need not be installed, and takes a tenth
 of a second to import: so a row names its ufunc (`LibraryUfunc`), which is looked up for the first instruction
 of the row. Rows that PyTorch has at the top level have its names; those of torch.special, and those
@@ -21,12 +23,13 @@ import numpy as np
 from ..base.dtypes import int64
 from ..native.ufunc_loops import LibraryUfunc, fastest_loop
 from .chains import Chain, Value, composed_op
+from .kernels import gamma as gamma_kernels
 from .layout import Layout, broadcast_strides, contiguous
 from .missing_derivative import missing
 from .program import SCRATCH, Operand, Step, arg
 from .table import Lowered, Op, op, out_operand
 
-__all__: list[str] = []
+__all__ = ["gamma_kernels"]  # which these loops come from
 
 _ROOT_PI, _ROOT_TAU, _ROOT_HALF = math.sqrt(math.pi), math.sqrt(2 * math.pi), math.sqrt(0.5)
 
@@ -61,34 +64,18 @@ def _tail(x: Any, far: Any, sign: float) -> Any:
 
 
 # --------------------------------------------------------------------------- gamma and its family
-def _lgamma(c: Chain, x: Value) -> Value:
-    """SciPy's, but for subnormal numbers (where it is infinite) and -inf."""
-    size = c(np.absolute, x)
-    near = c(np.negative, c(np.log, size))
-    far = c.where(c(np.equal, size, math.inf), size, c(_scipy("gammaln"), x))
-    return c.where(c(np.less, size, 1e-37), near, far)
-
-
 composed_op(
-    "lgamma", _lgamma, result="float", domain="positive", vjp=lambda ct, x, out: ct * x.digamma()
-)
-_special(
-    "digamma", "psi", domain="positive", vjp=lambda ct, x, out: ct * x._apply("polygamma", n=1)
-)
-
-
-def _polygamma(c: Chain, x: Value) -> Value:
-    n = c.attrs["n"]
-    if n == 0:
-        return c(_scipy("psi"), x)
-    factorial = math.factorial(n) if n <= 170 else math.inf
-    zeta = c(_scipy("_zeta"), c.number(float(n + 1)), x)
-    return c(np.multiply, factorial if n & 1 else -factorial, zeta)
-
-
+    "lgamma", lambda c, x: c("lgamma", x), result="float", domain="positive", scalar=True,
+    vjp=lambda ct, x, out: ct * x.digamma(),
+)  # fmt: skip
 composed_op(
-    "polygamma", _polygamma, result="float", torch="polygamma", domain="positive", in_place=True,
-    vjp=lambda ct, x, out, n: ct * x._apply("polygamma", n=n + 1), private=True,
+    "digamma", lambda c, x: c("polygamma", x, data=(0,)), result="float", domain="positive", scalar=True,
+    vjp=lambda ct, x, out: ct * x._apply("polygamma", n=1),
+)  # fmt: skip
+composed_op(
+    "polygamma", lambda c, x: c("polygamma", x, data=(c.attrs["n"],)), result="float", domain="positive",
+    private=True, in_place=True, parameters=("n",),
+    vjp=lambda ct, x, out, n: ct * x._apply("polygamma", n=n + 1),
 )  # fmt: skip
 _special("special_gamma", "gamma", torch=None, domain="positive",
          vjp=lambda ct, x, out: ct * (out * x.digamma()))  # fmt: skip
@@ -181,8 +168,10 @@ _special("special_erfcx", "erfcx", vjp=_erfcx_vjp)
 _special("special_erfi", "erfi", torch=None, domain="small",
          vjp=lambda ct, x, out: ct * (2 / _ROOT_PI * (x * x).exp()))  # fmt: skip
 _special("special_dawsn", "dawsn", torch=None, vjp=_dawsn_vjp)
-_special("special_ndtr", "ndtr", grad_fn="MulBackward1",
-         vjp=lambda ct, x, out: ct * (1 / _ROOT_TAU * (-0.5 * x * x).exp()))  # fmt: skip
+composed_op(
+    "special_ndtr", lambda c, x: c("ndtr", x), result="float", torch="special.ndtr", grad_fn="MulBackward1",
+    vjp=lambda ct, x, out: ct * (1 / _ROOT_TAU * (-0.5 * x * x).exp()),
+)  # fmt: skip
 _special(
     "special_log_ndtr", "log_ndtr",
     vjp=lambda ct, x, out: ct * (
