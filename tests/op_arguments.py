@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from special_arguments import SPECIAL
 
 Example = tuple[tuple[Any, ...], dict[str, Any]]
 Sample = Callable[[np.random.Generator, Any], list[Example]]
@@ -278,3 +279,4 @@ SAMPLES: dict[str, Sample] = {
     ),
     "masked_fill_tensor": indexed(((2, 3), (_I([True, False, True]), []))),
 }  # fmt: skip
+SAMPLES |= SPECIAL

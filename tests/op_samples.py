@@ -289,9 +289,12 @@ def is_elementwise(entry: Op) -> bool:
 
 
 def function_of(namespace: Any, name: str) -> Callable[..., Any] | None:
-    """A possibly dotted function of torch; in tapegrad all are at the top level."""
+    """A possibly dotted function of torch; in tapegrad all but special ones are at the top level."""
     if namespace is tg:
-        return getattr(tg, name.rpartition(".")[2], None)
+        if name == "special_airy":
+            return lambda number, x: tg.special.airy(x)[number]
+        short = name.removeprefix("special").lstrip("._")
+        return getattr(tg.special if short != name else tg, short.rpartition(".")[2], None)
     found = namespace
     for part in name.split("."):
         found = getattr(found, part, None)

@@ -50,6 +50,8 @@ ARGUMENTS: dict[str, Function] = {
     "lerp": lambda u: (u, 0.3),
     "masked_fill": lambda u: (_MASK, 9.0),
     "masked_scatter": lambda u: (_MASK, u),
+    "mvlgamma": lambda u: (1,),
+    "polygamma": lambda u: (2,),
     "mul": lambda u: (u,),
     "multiply": lambda u: (u,),
     "pow": lambda u: (u,),
@@ -65,8 +67,8 @@ ARGUMENTS: dict[str, Function] = {
 #: functions whose in-place form has no derivative, or needs tensors of another form: tested below
 OTHERS = {
     "addmv", "baddbmm", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "eq",
-    "floor_divide", "ge", "greater", "greater_equal", "gt", "le", "less", "less_equal", "logical_and",
-    "logical_not", "logical_or", "logical_xor", "lt", "ne", "not_equal",
+    "floor_divide", "ge", "greater", "greater_equal", "gt", "igamma", "igammac", "le", "less", "less_equal",
+    "logical_and", "logical_not", "logical_or", "logical_xor", "lt", "ne", "not_equal",
 }  # fmt: skip
 #: with tests of their own, here and in test_inplace.py, test_inplace_modes.py
 BY_HAND = {
@@ -161,6 +163,15 @@ def test_other_forms() -> None:
         t = tg.tensor([0.0, 1.0, 2.0])
         assert getattr(t, name + "_")(tg.tensor([0.0, 0.0, 5.0])).tolist() == wanted
     assert tg.tensor([0.0, 2.0]).logical_not_().tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("name", ["igamma", "igammac"])
+def test_in_place_functions_of_a_constant_order(name: str) -> None:
+    """The order is what is written over: it has no derivative."""
+    x, u = tg.tensor(_X), tg.tensor(_U)
+    want = getattr(x, name)(u)
+    assert getattr(x, name + "_")(u) is x
+    np.testing.assert_array_equal(x.numpy(), want.numpy())
 
 
 # --------------------------------------------------------------------------- which there are

@@ -1,16 +1,21 @@
-"""The examples of docs/numpy.md run, and say what is printed there."""
+"""The examples of docs/numpy.md and docs/extending.md run, and say what is printed there."""
 
 from __future__ import annotations
 
 import doctest
 from pathlib import Path
 
-PAGE = Path(__file__).parents[1] / "docs" / "numpy.md"
+import pytest
+
+DOCS = Path(__file__).parents[1] / "docs"
 
 
-def test_examples() -> None:
-    text = PAGE.read_text(encoding="utf-8")
-    test = doctest.DocTestParser().get_doctest(text, {}, PAGE.name, str(PAGE), 0)
+@pytest.mark.parametrize("name", ["numpy.md", "extending.md"])
+def test_examples(name: str) -> None:
+    if name == "extending.md":
+        pytest.importorskip("scipy")
+    text = (DOCS / name).read_text(encoding="utf-8")
+    test = doctest.DocTestParser().get_doctest(text, {}, name, str(DOCS / name), 0)
     assert len(test.examples) > 10
     flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
     runner = doctest.DocTestRunner(optionflags=flags)

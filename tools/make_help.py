@@ -56,6 +56,14 @@ DOMAINS = {
 WORDS = {
     "acos": "-1 <= input <= 1", "acosh": "input >= 1", "asin": "-1 <= input <= 1", "div": "other != 0",
     "reciprocal": "input != 0", "sqrt": "input >= 0", "tan": "input is no odd multiple of pi / 2",
+    "special_entr": "input >= 0", "special_zeta": "input > 1, other > 0",
+    "special_xlog1py": "other > -1, or input == 0", "igamma": "input > 0, other >= 0",
+    "igammac": "input > 0, other >= 0", "special_rel_entr": "input >= 0, other > 0",
+    "special_kl_div": "input >= 0, other > 0", "special_yv": "other > 0", "special_kv": "other > 0",
+    "special_kve": "other > 0", "special_jv": "other >= 0, or a whole order",
+    "special_iv": "other >= 0, or a whole order", "special_ive": "other >= 0, or a whole order",
+    "lgamma": "all numbers but 0, -1, -2 and so on", "digamma": "all numbers but 0, -1, -2 and so on",
+    "special_gamma": "all numbers but 0, -1, -2 and so on",
     "xlogy": "other > 0, or input == 0", "pow": "input > 0, or a whole exponent",
 }  # fmt: skip
 FORMULAS = {
@@ -102,6 +110,51 @@ FORMULAS = {
     "tan": "sin(input) / cos(input)", "tanh": "sinh(input) / cosh(input)",
     "trunc": "the integer part of input", "xlogy": "input * log(other), 0 where input is 0",
 }  # fmt: skip
+FORMULAS |= {
+    "lgamma": "the logarithm of |gamma(input)|",
+    "digamma": "the derivative of lgamma(input)",
+    "erfinv": "the number whose erf is input",
+    "i0": "the modified Bessel function of the first kind of order 0",
+    "igamma": "the regularised lower incomplete gamma function P(input, other)",
+    "igammac": "the regularised upper incomplete gamma function 1 - igamma(input, other)",
+    "special_gamma": "the gamma function",
+    "special_gammasgn": "the sign of the gamma function",
+    "special_rgamma": "1 / gamma(input), 0 at 0, -1, -2 and so on",
+    "special_beta": "gamma(input) * gamma(other) / gamma(input + other)",
+    "special_betaln": "log(|beta(input, other)|)",
+    "special_zeta": "the Hurwitz zeta function, the sum of (other + k)**-input over k = 0, 1, 2 and so on",
+    "special_erfcinv": "the number whose erfc is input",
+    "special_erfcx": "e**(input**2) * erfc(input)",
+    "special_erfi": "-i * erf(i * input)",
+    "special_dawsn": "Dawson's integral sqrt(pi) / 2 * e**(-input**2) * erfi(input)",
+    "special_ndtr": "the standard normal distribution function",
+    "special_log_ndtr": "log(ndtr(input))",
+    "special_ndtri": "the number whose ndtr is input",
+    "special_entr": "-input * log(input), 0 at 0, -inf below",
+    "special_rel_entr": "input * log(input / other)",
+    "special_kl_div": "input * log(input / other) - input + other",
+    "special_xlog1py": "input * log(1 + other), 0 where input is 0",
+    "special_exp10": "10**input",
+    "special_expi": "the exponential integral Ei(input)",
+    "special_exp1": "the exponential integral E1(input)",
+    "special_jv": "the Bessel function of the first kind of order input at other",
+    "special_yv": "the Bessel function of the second kind of order input at other",
+    "special_iv": "the modified Bessel function of the first kind of order input at other",
+    "special_ive": "e**-|other| * iv(input, other)",
+    "special_kv": "the modified Bessel function of the second kind of order input at other",
+    "special_kve": "e**other * kv(input, other)",
+    "special_bessel_j0": "the Bessel function of the first kind of order 0",
+    "special_bessel_j1": "the Bessel function of the first kind of order 1",
+    "special_bessel_y0": "the Bessel function of the second kind of order 0",
+    "special_bessel_y1": "the Bessel function of the second kind of order 1",
+    "special_i0e": "e**-|input| * i0(input)",
+    "special_i1": "the modified Bessel function of the first kind of order 1",
+    "special_i1e": "e**-|input| * i1(input)",
+    "special_modified_bessel_k0": "the modified Bessel function of the second kind of order 0",
+    "special_modified_bessel_k1": "the modified Bessel function of the second kind of order 1",
+    "special_scaled_modified_bessel_k0": "e**input * modified_bessel_k0(input)",
+    "special_scaled_modified_bessel_k1": "e**input * modified_bessel_k1(input)",
+}  # fmt: skip
 #: derivatives of rows whose rule has cases, by operand
 DERIVATIVES = {
     "abs": ("sign(input)",), "add": ("1", "alpha"), "sub": ("1", "-alpha"), "rsub": ("-alpha", "1"),
@@ -127,9 +180,21 @@ DERIVATIVES = {
     "sinc": ("(cos(pi * input) - sinc(input)) / input, 0 at 0",),
     "square": ("2 * input",), "softplus": ("sigmoid(beta * input)",),
     "xlogy": ("log(other)", "input / other"),
+    "igamma": ("none", "other**(input - 1) * e**-other / gamma(input)"),
+    "igammac": ("none", "-other**(input - 1) * e**-other / gamma(input)"),
+    "special_rgamma": ("-digamma(input) * rgamma(input)",),
+    "special_erfcx": ("2 * input * erfcx(input) - 2 / sqrt(pi)",),
+    "special_dawsn": ("1 - 2 * input * dawsn(input)",),
+    "special_xlog1py": ("log(1 + other)", "input / (1 + other)"),
+    "special_bessel_j1": ("bessel_j0(input) - bessel_j1(input) / input",),
+    "special_i1": ("i0(input) - i1(input) / input",),
+    "special_i1e": ("i0e(input) - i1e(input) / input - sign(input) * i1e(input)",),
 }  # fmt: skip
 CONSTANTS = {
     math.log(2): "log(2)", math.log(10): "log(10)", math.pi / 180: "pi / 180", 180 / math.pi: "180 / pi",
+    math.sqrt(math.pi) / 2: "sqrt(pi) / 2", -math.sqrt(math.pi) / 2: "-sqrt(pi) / 2",
+    math.sqrt(2 * math.pi): "sqrt(2 * pi)", 1 / math.sqrt(2 * math.pi): "1 / sqrt(2 * pi)",
+    2 / math.sqrt(2 * math.pi): "sqrt(2 / pi)", -math.sqrt(0.5): "-1 / sqrt(2)",
     2 / math.sqrt(math.pi): "2 / sqrt(pi)", -2 / math.sqrt(math.pi): "-2 / sqrt(pi)",
 }  # fmt: skip
 INDENT = "    "
@@ -157,6 +222,15 @@ class Formula:
 
     def _zero(self) -> Formula:
         return Formula("0")
+
+    def _number(self, value: float) -> Formula:
+        return as_formula(value)
+
+    def _apply(self, name: str, *others: Any, **attributes: Any) -> Formula:
+        if name == "missing_derivative":
+            return Formula("none")
+        operands = [as_formula(x).text for x in (*attributes.values(), self, *others)]
+        return Formula(f"{name.removeprefix('special_')}({', '.join(operands)})")
 
     def __neg__(self) -> Formula:
         return Formula(f"-{self.within(4)}", 2 if self.rank < 9 else 3)
@@ -196,7 +270,8 @@ def derivatives(entry: Op) -> tuple[str, ...]:
     if entry.vjp is None:
         return ()
     operands = [Formula(name) for name in ("input", "other")[: entry.arity]]
-    out = Formula(f"{entry.name}({', '.join(x.text for x in operands)})")
+    name = entry.name.removeprefix("special_")
+    out = Formula(f"{name}({', '.join(x.text for x in operands)})")
     try:
         returned = entry.vjp(Formula("1"), *operands, out)
     except (AttributeError, TypeError) as error:
@@ -240,8 +315,11 @@ def arguments_of(name: str, functions: dict[str, Any]) -> str | None:
     return None
 
 
-def statements(name: str, *, method: bool) -> list[str]:
-    """Return the statements of an example, the last of which prints something."""
+def statements(name: str, *, method: bool, entry: Op | None = None) -> list[str]:
+    """Return the statements of an example, the last of which prints something.
+
+    `entry` is the row of a function that stands in a module of its own.
+    """
     functions = registry.METHODS if method else registry.FUNCTIONS
     arguments = CALLS.get(f"Tensor.{name}") if method else None
     if (
@@ -250,6 +328,9 @@ def statements(name: str, *, method: bool) -> list[str]:
         and isinstance(inspect.getattr_static(tg.Tensor, name), property)
     ):
         arguments = CALLS.get(name, f"> x.{name}")
+    if entry is not None:
+        first = DOMAINS.get(entry.domain, ("", "x"))[1]
+        arguments = CALLS.get(name) or (first if entry.arity == 1 else "x, y")
     arguments = arguments or arguments_of(name, functions)
     if arguments is None:
         raise KeyError(f"example_calls.txt has no line for {'Tensor.' * method}{name}")
@@ -313,16 +394,28 @@ def signature_line(name: str, entry: Op, *, method: bool) -> str:
     return f"{name}({operands}{'' if method else ', *, out=None'})\n--\n\n"
 
 
-def op_text(name: str, entry: Op, *, method: bool) -> str:
+def module_text(module: str, name: str, entry: Op) -> tuple[str, str]:
+    """Return name and text of a row's function that stands in a module of its own."""
+    full = f"{module}.{name}"
+    head = signature_line(name, entry, method=False) + op_text(
+        full, entry, method=False, inside=True
+    )
+    return (
+        f"op {full}",
+        f"{head}\n\nExamples\n--------\n{example(statements(full, method=False, entry=entry))}",
+    )
+
+
+def op_text(name: str, entry: Op, *, method: bool, inside: bool = False) -> str:
     """Return the help text of an op's function."""
     declared = registry.FUNCTIONS.get(name)
     shown = inspect.signature(declared).parameters if declared is not None else ("input", "other")
     operands = list(shown)[: entry.arity]
-    formula = FORMULAS.get(entry.name, f"{entry.name}({', '.join(operands)})")
+    formula = FORMULAS.get(entry.name, f"{name}({', '.join(operands)})")
     if declared is not None:
         doc = inspect.cleandoc(declared.__doc__ or "").partition("\n\nExamples\n---")[0]
         lines = [doc, "", "Notes", "-----", f"Formula: {formula}.", ""]
-    elif formula.startswith(("the ", "a ")):
+    elif formula.startswith(("the ", "a ", "Dawson")):
         lines = [f"Return {formula}.", "", "Notes", "-----"]
     else:
         lines = [f"Return ``{formula}`` of each element.", "", "Notes", "-----"]
@@ -336,14 +429,15 @@ def op_text(name: str, entry: Op, *, method: bool) -> str:
             f"Derivative with respect to {p}: {s}." for p, s in zip(operands, slopes, strict=True)
         ]
     words = WORDS.get(entry.name, DOMAINS.get(entry.domain, ("", ""))[0])
-    lines += ["", f"Domain: {words or 'all numbers'}.", "", f"Dtypes: {dtypes_of(name)}."]
+    lines += ["", f"Domain: {words or 'all numbers'}."]
+    lines += ["", f"Dtypes: {dtypes_of(name, entry if inside else None)}."]
     return "\n".join(lines)
 
 
-def dtypes_of(name: str) -> str:
+def dtypes_of(name: str, entry: Op | None = None) -> str:
     """Return what a function makes of operands of each dtype."""
     shown = []
-    words = statements(name, method=False)
+    words = statements(name, method=False, entry=entry)
     for kind in ("float64", "float32", "int64", "bool"):
         scope: dict[str, Any] = {"tg": tg}
         call = re.sub(r"tg\.tensor\((.*?)\)", rf"tg.tensor(\1).to(tg.{kind})", words[-1])
@@ -361,6 +455,9 @@ def dtypes_of(name: str) -> str:
 def texts() -> Iterator[tuple[str, str]]:
     """Names of functions and methods (``Tensor.name``), and their texts."""
     seen: set[int] = set()
+    for module, functions in operators.MODULES.items():
+        for name in sorted(functions):
+            yield module_text(module, name, TABLE[f"{module}_{name}"])
     for method in (False, True):
         rows = operators.METHODS if method else operators.FUNCTIONS
         registered = dict(registry.METHODS if method else registry.FUNCTIONS)

@@ -20,7 +20,7 @@ from .native.targets import target as _target
 
 _target()  # raises if the environment names one that is none
 
-from . import autograd, cuda, func, notebook_errors, other_names, testing, utils
+from . import autograd, cuda, func, notebook_errors, other_names, special, testing, utils
 from .autograd import (
     enable_grad,
     inference_mode,
@@ -68,6 +68,7 @@ from .jit_compiler.jitted import compile, jit
 from .njit_compiler.checkpointed_loop import checkpointed_loop
 from .njit_compiler.compiled import njit, value
 from .numpy import protocols as _protocols
+from .registered_ops import register_op
 from .tape.current import current_tape, synchronize
 from .tape.recording import is_tensor
 from .tape.tape import Tape
@@ -137,10 +138,12 @@ __all__ = [
     "njit",
     "no_grad",
     "pi",
+    "register_op",
     "set_default_dtype",
     "set_grad_enabled",
     "set_printoptions",
     "short",
+    "special",
     "synchronize",
     "testing",
     "uint8",

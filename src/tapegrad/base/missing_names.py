@@ -82,8 +82,6 @@ INSTEAD: dict[str, dict[str, str]] = {
         "distributions": _STATISTICS,
         "dropout": "multiply by `tg.bernoulli(tg.full_like(x, 1 - p)) / (1 - p)`",
         "fft": "numpy.fft computes; an autograd.Function around it has the derivative",
-        "special": "tg.erf, erfc, logit, sigmoid, xlogy, sinc, logsumexp and their like are functions of "
-        "tapegrad itself",
         "sparse": "tensors are dense",
         "profiler": "print(tg.current_tape()) shows what was recorded, tg.current_tape().stats() counts, and "
         "docs/timing.md says how to time",

@@ -3,7 +3,8 @@
 Every kernel has the signature of NumPy's inner loops,
 ``void (char **args, npy_intp const *dims, npy_intp const *strides, void *data)``
 (struct ``PyUFuncObject`` in ``numpy/ufuncobject.h``, a public header). `ufunc_loop` finds the one a
-ufunc or gufunc uses for given dtypes. `native_kernel` has a Python function over raw addresses compiled
+ufunc or gufunc uses for given dtypes; a `LibraryUfunc` is one of a library that is imported when it is first
+needed. `native_kernel` has a Python function over raw addresses compiled
 when it is first needed; `native_kernels` makes one version a dtype of it.
 """
 
@@ -13,19 +14,20 @@ import ctypes
 from collections.abc import Callable, Mapping
 from functools import cache
 from types import FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..base.dtypes import DTYPES, dtype, scalar_name
+from ..base.importing import imported
 from ..base.object_layout import UFunc
 from . import abi as nt
 from .machine_code import Unit, kernel_unit, load, source_digest, source_of
 from .words import KINDS
 
 __all__ = [
-    "NATIVE", "PREFERRED", "fastest_loop", "is_ufunc_loop", "native_kernel", "native_kernel_address",
-    "native_kernels", "ufunc_loop",
+    "NATIVE", "PREFERRED", "LibraryUfunc", "fastest_loop", "is_ufunc_loop", "native_kernel",
+    "native_kernel_address", "native_kernels", "ufunc_loop",
 ]  # fmt: skip
 
 
@@ -68,12 +70,40 @@ def ufunc_loop(ufunc: np.ufunc, dtypes: tuple[dtype, ...]) -> tuple[int, int]:
     raise MissingLoopError(f"\"{ufunc.__name__}\" not implemented for '{scalar_name(dtypes[0])}'")
 
 
+class LibraryUfunc(NamedTuple):
+    """A ufunc of a library that need not be installed."""
+
+    module: str
+    name: str
+
+    def load(self) -> np.ufunc:
+        """Return the ufunc itself.
+
+        Raises
+        ------
+        ImportError
+            Without the library; it says how to install it.
+        """
+        try:
+            ufunc: np.ufunc = getattr(imported(self.module), self.name)
+        except (ImportError, AttributeError) as error:
+            library = self.module.partition(".")[0]
+            raise ImportError(
+                f"{self.name.lstrip('_')}: its values come from {self.module}, which is not there: "
+                f"pip install --upgrade {library}",
+                name=library,
+            ) from error
+        return ufunc
+
+
 #: native kernels that are faster than NumPy's loops of a ufunc, by ufunc and name of the dtype
 PREFERRED: dict[tuple[np.ufunc, str], str] = {}
 
 
-def fastest_loop(ufunc: np.ufunc, dtypes: tuple[dtype, ...]) -> tuple[int, int]:
+def fastest_loop(ufunc: np.ufunc | LibraryUfunc, dtypes: tuple[dtype, ...]) -> tuple[int, int]:
     """Address and data of `ufunc_loop`, or of a native kernel that is preferred to it."""
+    if isinstance(ufunc, LibraryUfunc):
+        return ufunc_loop(ufunc.load(), dtypes)
     kernel = PREFERRED.get((ufunc, dtypes[0].name))
     return ufunc_loop(ufunc, dtypes) if kernel is None else (native_kernel_address(kernel), 0)
 

@@ -259,6 +259,7 @@ libm_sin, libm_cos = external("sin", F64, F64), external("cos", F64, F64)
 libm_exp, libm_tanh = external("exp", F64, F64), external("tanh", F64, F64)
 libm_log, libm_pow = external("log", F64, F64), external("pow", F64, F64, F64)
 libm_erf, libm_erfc = external("erf", F64, F64), external("erfc", F64, F64)
+libm_lgamma = external("lgamma", F64, F64)
 thread_ident = external("PyThread_get_thread_ident", INT)
 #: threads and locks as Python has them on each platform; none of these needs the GIL
 start_thread = external("PyThread_start_new_thread", INT, INT, INT)

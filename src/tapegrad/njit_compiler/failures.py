@@ -144,7 +144,7 @@ _INSTEAD = {
     "np.unique": "np.unique(tg.value(x)), which has no derivative",
     "np.nansum": "a loop that leaves out what is NaN",
     "np.add": "x[...] = x + y", "np.multiply": "x[...] = x * y", "np.subtract": "x[...] = x - y",
-    "math.gamma": "math.exp(math.lgamma(x)), or tg.lgamma on the Tensor outside",
+    "math.gamma": "math.exp(math.lgamma(x)), or tg.special.gamma on the Tensor outside",
 }  # fmt: skip
 
 
@@ -239,6 +239,11 @@ def instead(name: str) -> str:
     substitute = _INSTEAD.get(name.replace("numpy.", "np."))
     if substitute:
         return f"{name} is not recorded; use {substitute}."
+    if name.startswith("scipy.special."):
+        substitute = name.replace("scipy", "tg", 1)
+        return f"{name} is not recorded; use {substitute} on the Tensor outside, or under tg.jit."
+    if name.startswith("tapegrad."):
+        return f"{name} is a function of Tensors; call it outside of the function, or use tg.jit."
     return (
         f"{name} is not recorded; use loops and what docs/njit.md lists, or tg.value(x) where no "
         "derivative is wanted."

@@ -48,6 +48,8 @@ def array_ufunc(self: Any, ufunc: Any, method: str, *inputs: Any, **options: Any
         if function is not None:
             if len(inputs) == 1:
                 return function(inputs[0])
+            if len(inputs) > 2:
+                return function(*[as_operand(x, ufunc.__name__) for x in inputs])
             x, y = inputs
             if type(x) is not Tensor:
                 x = as_operand(x, ufunc.__name__)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import special
 from ..tape import recording as record
 from .operands import (
     arrays_of,
@@ -27,7 +28,7 @@ from .operands import (
     written,
 )
 
-__all__ = ["UFUNCS", "call_ufunc"]
+__all__ = ["UFUNCS", "call_ufunc", "function_of_ufunc"]
 
 #: names of ufuncs whose function has another name here
 _NAMES = {
@@ -44,8 +45,14 @@ _SAME = (
     "logical_or", "logical_xor", "logical_not", "bitwise_and", "bitwise_or", "bitwise_xor", "logaddexp",
     "logaddexp2", "heaviside", "matmul",
 )  # fmt: skip
-#: ufuncs of scipy.special, by name
-_SPECIAL = {"erf": "erf", "erfc": "erfc", "expit": "sigmoid", "logit": "logit", "xlogy": "xlogy"}
+#: ufuncs of scipy.special that have the names of functions of tapegrad.special
+_SPECIAL = frozenset((
+    "beta", "betainc", "betaln", "dawsn", "entr", "erf", "erfc", "erfcinv", "erfcx", "erfi", "erfinv", "exp1",
+    "exp10", "exp2", "expi", "expit", "expm1", "gamma", "gammainc", "gammaincc", "gammaln", "gammasgn", "i0",
+    "i0e", "i1", "i1e", "iv", "ive", "j0", "j1", "jv", "k0", "k0e", "k1", "k1e", "kl_div", "kn", "kv", "kve",
+    "log1p", "log_expit", "log_ndtr", "logit", "ndtr", "ndtri", "psi", "rel_entr", "rgamma", "xlog1py",
+    "xlogy", "y0", "y1", "yn", "yv", "zeta", "airy",
+))  # fmt: skip
 #: options that change nothing here
 _WITHOUT_EFFECT = frozenset(("order", "subok", "casting"))
 
@@ -121,7 +128,7 @@ def _reductions() -> tuple[dict[Any, Callable[..., Any]], dict[Any, Callable[...
 def _method(ufunc: Any, method: str) -> Callable[..., Any] | None:
     """The function of operands for a ufunc's method; None if it is not here."""
     name = ufunc.__name__
-    call = UFUNCS.get(ufunc) or _of_scipy(ufunc)
+    call = function_of_ufunc(ufunc)
     if method == "__call__":
         return None if call is None else partial(_called, call, name)
     if method in ("reduce", "accumulate"):
@@ -146,12 +153,18 @@ def _outer(call: Callable[..., Any], name: str, x: Any, y: Any) -> Any:
     return call(first.reshape((*first.shape, *(1,) * second.ndim)), second)
 
 
+def function_of_ufunc(ufunc: Any) -> Callable[..., Any] | None:
+    """Return the function of Tensors for a ufunc; None if there is none."""
+    return UFUNCS.get(ufunc) or _of_scipy(ufunc)
+
+
 def _of_scipy(ufunc: Any) -> Callable[..., Any] | None:
     """The function for a ufunc of scipy.special, which is loaded if somebody has one."""
-    special, name = sys.modules.get("scipy.special"), _SPECIAL.get(ufunc.__name__)
-    if special is None or name is None or getattr(special, ufunc.__name__, None) is not ufunc:
+    scipy, name = sys.modules.get("scipy.special"), ufunc.__name__.lstrip("_")
+    if scipy is None or name not in _SPECIAL:
         return None
-    return UFUNCS.setdefault(ufunc, function(name))
+    theirs = getattr(scipy, name, None), getattr(scipy._ufuncs, ufunc.__name__, None)
+    return UFUNCS.setdefault(ufunc, getattr(special, name)) if ufunc in theirs else None
 
 
 def _by_numpy(ufunc: Any, method: str, inputs: Sequence[Any], options: Mapping[str, Any]) -> Any:

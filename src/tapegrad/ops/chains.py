@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..base.dtypes import bool_, dtype
-from ..native.ufunc_loops import fastest_loop, native_kernel_address
+from ..native.ufunc_loops import LibraryUfunc, fastest_loop, native_kernel_address
 from .kernels import pointwise as pointwise_kernels
 from .layout import Layout, broadcast_shapes, broadcast_strides, contiguous
 from .program import (
@@ -69,30 +69,37 @@ class Chain:
         self._nodes: list[ChainNode] = []
         self._count = len(layouts)
 
-    def number(self, value: float) -> Value:
-        """Make a constant."""
-        address = constant(value, self.kind.np)
+    def number(self, value: float, kind: dtype | None = None) -> Value:
+        """Make a constant, of another dtype than `kind` if one is given."""
+        kind = kind or self.kind
+        address = constant(value, kind.np)
         operand = address_operand(address, len(self.shape))
         if operand not in self._operands:
             self._operands.append(operand)
-        return Value(self._operands.index(operand), self.kind)
+        return Value(self._operands.index(operand), kind)
 
     def __call__(
-        self, function: np.ufunc | str, *inputs: Value | float, data: tuple[int, ...] = ()
+        self,
+        function: np.ufunc | LibraryUfunc | str,
+        *inputs: Value | float,
+        data: tuple[int, ...] = (),
+        result: dtype | None = None,
     ) -> Value:
         """Append a node.
 
         Parameters
         ----------
-        function : numpy.ufunc or str
+        function : numpy.ufunc, LibraryUfunc or str
             Whose loop it runs, or the name of a native kernel without its dtype.
         *inputs : Value or float
             At most 4.
         data : tuple of int
             What a native kernel reads through its data pointer.
+        result : dtype, optional
+            Of the result, if it is neither that of the last input nor a truth value of NumPy's.
         """
         values = [x if isinstance(x, Value) else self.number(x) for x in inputs]
-        result = bool_ if function in _TRUTHS else values[-1].dtype
+        result = result or (bool_ if function in _TRUTHS else values[-1].dtype)
         if isinstance(function, str):
             address = native_kernel_address(function, values[-1].dtype)
             kernel = address, POOL.put(data)

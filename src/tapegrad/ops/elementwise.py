@@ -3,6 +3,7 @@
 - arithmetic.py: sums, products, powers, rounding, extremes, selection;
 - transcendental.py: the exp/log, trigonometric and hyperbolic families, error functions;
 - activation.py: what neural networks apply to each element;
+- special.py: gamma, error and Bessel functions and their like, by SciPy's loops;
 - comparison.py: comparisons, and logic on bools and bits.
 
 A row names the ufunc whose inner loop computes it, or gives a chain of such loops (chains.py),
@@ -13,7 +14,7 @@ PyTorch names some nodes otherwise where an operand is a Python number; such row
 `number_names`: number of that operand -> name.
 """
 
-from . import activation, arithmetic, transcendental
+from . import activation, arithmetic, special, transcendental
 from . import comparison as compare
 
-__all__ = ["activation", "arithmetic", "compare", "transcendental"]
+__all__ = ["activation", "arithmetic", "compare", "special", "transcendental"]

@@ -18,9 +18,11 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from ..base.dtypes import float32, float64
+from ..base.dtypes import dtype, float32, float64
 from ..native import kinds
 from ..native.targets import has_fma
+from ..native.ufunc_loops import LibraryUfunc
+from .kernels.gamma import normal_distribution, polygamma_of
 from .kernels.pointwise import FUNCTIONS
 from .kernels.vectorised import ELEMENTARY, Elementary
 from .scalar_code import (
@@ -208,7 +210,10 @@ UFUNCS: dict[np.ufunc, Callable[..., Scalar]] = {
 #: our kernels that are elementary functions, on values
 _KERNELS: dict[str, Callable[..., Scalar]] = {
     "sigmoid": _in_line("sigmoid"), "erf": _of_libm("erf"), "erfc": _of_libm("erfc"),
+    "lgamma": _of_libm("lgamma"),
 }  # fmt: skip
+#: functions of a number in native code, by kernels of ours that apply them to each element
+_FUNCTIONS = {**FUNCTIONS, "polygamma": polygamma_of, "ndtr": normal_distribution}
 
 
 def emit_ufunc(
@@ -228,12 +233,14 @@ def emit_ufunc(
 
 
 def _write(
-    function: np.ufunc | str, operands: Sequence[Scalar], inside: list[Any] | None
+    function: np.ufunc | LibraryUfunc | str, operands: Sequence[Scalar], inside: list[Any] | None
 ) -> Scalar | None:
     """Write a function of NumPy's, or a kernel of ours that is an elementary function; else None.
 
     For a number on its own only the formulas are in line that are there sooner than the result of libm.
     """
+    if not isinstance(function, str) and function not in UFUNCS:
+        return None  # of another library, which may have the name of one of NumPy's
     name = function if isinstance(function, str) else function.__name__
     if inside is not None and has_fma() and name in ELEMENTARY:
         value, holds = _formula(ELEMENTARY[name], operands)
@@ -276,12 +283,25 @@ class _Chain:
             x if isinstance(x, Scalar) else Scalar(self.builder, ir.Constant(self._type, float(x)))
         )
 
-    def __call__(self, function: np.ufunc | str, *inputs: Any, data: Sequence[Any] = ()) -> Scalar:
+    def number(self, value: float, kind: dtype | None = None) -> Scalar:
+        if kind is not None and kind is not self.kind:
+            raise Untraceable
+        return self._scalar(value)
+
+    def __call__(
+        self,
+        function: np.ufunc | LibraryUfunc | str,
+        *inputs: Any,
+        data: Sequence[Any] = (),
+        result: dtype | None = None,
+    ) -> Scalar:
         values = [self._scalar(x) for x in inputs]
         written = _write(function, values, self._inside)
         if written is not None:
             return written
-        assert isinstance(function, str), function
+        formula = _FUNCTIONS.get(function) if isinstance(function, str) else None
+        if formula is None:  # of another library
+            raise Untraceable
         if function == "power_derivative" and self._inside is not None and has_fma():
             slope = _power_slope(*values, *data)
             if slope is not None:
@@ -292,7 +312,7 @@ class _Chain:
 
         whole = [x if isinstance(x, ir.Value) else ir.Constant(I64, x) for x in data]
         operands = [*(v.value for v in values), *whole]
-        return Scalar(self.builder, called(self.builder, FUNCTIONS[function], operands))
+        return Scalar(self.builder, called(self.builder, formula, operands))
 
     def where(self, condition: Scalar, x: Any, y: Any) -> Scalar:
         return select(condition, self._scalar(x), self._scalar(y))

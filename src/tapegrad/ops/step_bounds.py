@@ -85,6 +85,10 @@ def check_bounds(instruction: Instruction) -> None:
     OutOfBounds
     """
     layouts = (*instruction.layouts, *instruction.outs)
+    origin = instruction
+    while origin.op.lifted:
+        origin = INSTRUCTIONS[origin.attrs["inner"]]
+    core = origin.op.core
     for step in instruction.steps:
         if step.steps:
             raise OutOfBounds("steps in groups")
@@ -93,7 +97,7 @@ def check_bounds(instruction: Instruction) -> None:
                 continue  # scratch memory and constants, which the lowering made to fit
             layout = layouts[operand.ref - ARGS]
             kind = real_of(layout.dtype) if instruction.op.parts else layout.dtype
-            low, end = _reach(step, number, operand, kind.itemsize)
+            low, end = _reach(step, number, operand, kind.itemsize, core)
             if low < 0 or end > layout.span:
                 raise OutOfBounds(f"bytes {low} to {end} of an operand of {layout.span} bytes")
 
@@ -117,17 +121,29 @@ def indexed_lengths(instruction: Instruction) -> dict[int, int]:
     return lengths
 
 
-def _reach(step: Step, number: int, operand: Operand, item: int) -> tuple[int, int]:
+def _reach(
+    step: Step, number: int, operand: Operand, item: int, dims: Sequence[Sequence[int]] = ()
+) -> tuple[int, int]:
     """First byte that a step touches, and that behind the last."""
     if not step.kernel[0] and not step.nodes:  # clear memory
         return operand.offset, operand.offset + step.zero
     low = high = operand.offset
-    for n, stride in (*zip(step.shape, operand.strides, strict=True), *_core(step, number)):
+    inside = _core_of_ufunc(step, number, dims) if dims else _core(step, number)
+    for n, stride in (*zip(step.shape, operand.strides, strict=True), *inside):
         if n <= 0:
             return 0, 0
         far = (n - 1) * stride
         low, high = low + min(far, 0), high + max(far, 0)
     return low, high + item
+
+
+def _core_of_ufunc(
+    step: Step, number: int, dims: Sequence[Sequence[int]]
+) -> Iterator[tuple[int, int]]:
+    """Lengths and strides inside of the loop of a generalised ufunc."""
+    first = sum(map(len, dims[:number]))
+    strides = step.core_strides[first : first + len(dims[number])]
+    yield from zip([step.core[d] for d in dims[number]], strides, strict=True)
 
 
 def _core(step: Step, number: int) -> Iterator[tuple[int, int]]:

@@ -50,7 +50,8 @@ class Lowered(NamedTuple):
 class Failure(NamedTuple):
     """Words and class of the error for a kernel that fails (that of a step which is `checked`).
 
-    `attribute` is the name of a statement's attribute that knows its error, by its method `failed`.
+    `attribute` is the name of a statement's attribute that knows its error, by its method `failed`, or is its
+    text.
     """
 
     text: str
@@ -142,6 +143,9 @@ class Op:
         For views: whether no cotangent passes.
     silent : bool
         For views that detach: whether writes through them count as no new version (`Tensor.data`).
+    core : tuple of tuple of int
+        For a generalised ufunc of others (registered.py): for each operand, and the result, the numbers of
+        its core dimensions, as a step has them.
     failure : Failure or None
         For an op whose kernels may fail: what is raised then.
     parts : bool
@@ -188,12 +192,18 @@ class Op:
     rewritten: bool = False
     detaches: bool = False
     silent: bool = False
+    core: tuple[tuple[int, ...], ...] = ()
     failure: Failure | None = None
     parts: bool = False
     of_complex: Literal["", "plain", "holomorphic"] = ""
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
+
+    @property
+    def module(self) -> str:
+        """Module of functions that has its function, beside the top level."""
+        return "special" if self.name.startswith("special_") else ""
 
     @property
     def is_elementwise(self) -> bool:

@@ -96,7 +96,10 @@ def failed(instruction: Instruction, report: int, within: Instruction | None = N
     failure = entry.failure
     assert failure is not None, f"{entry.name} has a checked step and says nothing of failures"
     if failure.attribute:
-        error = instruction.attrs[failure.attribute].failed()
+        reason = _origin(instruction).attrs[failure.attribute]
+        if isinstance(reason, str):
+            return Failed(failure.error, reason)
+        error = reason.failed()
         return Failed(type(error), str(error), error.with_traceback(None))
     text = f"{entry.name}: "
     if any(step.checked and step.shape for step in instruction.steps):

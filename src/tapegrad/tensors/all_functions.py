@@ -25,6 +25,7 @@ from ..functions.maths import (  # noqa: F401
     pointwise,
     reduction,
     scanning,
+    special,
 )
 from ..functions.shape import diagonals, joining, reshape, slicing  # noqa: F401
 

@@ -6,7 +6,7 @@ Start reading at `make_base`: it makes the C type that `Tensor` derives from.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from ..native import handle_type as handle
 from ..ops.table import TABLE, Op
 from ..tape import recording as record
 
-__all__ = ["FUNCTIONS", "METHODS", "make_base"]
+__all__ = ["FUNCTIONS", "METHODS", "MODULES", "make_base", "native_function"]
 
 _OPERATORS = {
     "add": "add", "subtract": "sub", "multiply": "mul", "true_divide": "div",
@@ -33,6 +33,8 @@ _COMPARISONS = ("lt", "le", "eq", "ne", "gt", "ge")  # in CPython's order
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
 #: and methods of Tensor, which differ from them in errors' texts only
 METHODS: dict[str, Callable[..., Any]] = {}
+#: functions that stand in a module of their own (`Op.module`), by module and name
+MODULES: dict[str, dict[str, Callable[..., Any]]] = {"special": {}}
 
 
 def _slow_call(entry: Op) -> Callable[..., Any]:
@@ -110,6 +112,11 @@ def make_base() -> type:
         handle.register_slow(entry.code + nt.METHOD_CALL, method)
         handle.register_slow(entry.code + handle.NUMBER_PROTOCOL, _slow_operator(entry, call))
         text, method_text = HELP.get(f"op {name}", ""), HELP.get(f"op Tensor.{name}", "")
+        if entry.module:
+            short = name.removeprefix(f"{entry.module}_")
+            text = HELP.get(f"op {entry.module}.{short}", "")
+            MODULES[entry.module][short] = handle.builtin(short, address[functions[name]], text)
+            continue
         FUNCTIONS[name] = handle.builtin(name, address[functions[name]], text)
         METHODS[name] = handle.as_method(handle.builtin(name, address[methods[name]], method_text))
         FUNCTIONS.update(dict.fromkeys(entry.aliases, FUNCTIONS[name]))
@@ -118,3 +125,20 @@ def make_base() -> type:
     numbers = {handle.SLOTS[protocol]: address[thunk] for protocol, thunk in slots.items()}
     numbers[handle.TP_RICHCOMPARE] = address[compare]
     return handle.make_handle_type(numbers)
+
+
+def native_function(entry: Op, call: Callable[..., Any], text: str) -> Callable[..., Any]:
+    """Make the builtin function of a row that is added while the program runs, with one or two operands.
+
+    Parameters
+    ----------
+    entry : Op
+    call : callable
+        Takes over where native recording does not apply.
+    text : str
+        Its help text.
+    """
+    thunks = handle.Thunks()
+    thunk = thunks.add("fastcall", 4, entry.code, used=3, drop_first=True)
+    handle.register_slow(entry.code, call)
+    return cast(Callable[..., Any], handle.builtin(entry.name, thunks.compile()[thunk], text))

@@ -278,7 +278,10 @@ class _Reader:
             name = _item(ops, op)
             entry = TABLE.get(name) if type(name) is str else None
             if entry is None:
-                raise refuse(f"there is no op {str(name)[:40]}")
+                raise refuse(
+                    f"there is no op {str(name)[:40]}; if it is one of tg.register_op, register it before "
+                    "the tape is loaded"
+                )
             check_op(entry)
             count = next(words)
             if not 0 <= count < _LARGEST:

@@ -33,8 +33,8 @@ __all__ = ["become", "drop_missing"]
 NAMES = (
     *[name for row in TABLE.values() if row.in_place for name in (row.name, *row.aliases)],
     "absolute", "addbmm", "addr", "bitwise_left_shift", "bitwise_right_shift", "clip",
-    "conj_physical", "digamma", "divide", "erfinv", "fix", "float_power", "gcd", "i0", "igamma",
-    "igammac", "index_reduce", "lcm", "ldexp", "lgamma", "masked_scatter", "mvlgamma",
+    "conj_physical", "divide", "fix", "float_power", "gcd",
+    "index_reduce", "lcm", "ldexp", "masked_scatter", "mvlgamma",
     "nan_to_num", "negative", "nextafter", "polygamma", "put", "renorm", "scatter_reduce",
     "true_divide",
 )  # fmt: skip

@@ -28,6 +28,12 @@ def _zero(ct: Any) -> Tensor:
     return record.view(TABLE["expand"], record.as_operand(0, ct.dtype), ct.shape, (0,) * ct.ndim)
 
 
+@public(method=True, function=False, name="_number")
+def _number(ct: Any, value: float) -> Tensor:
+    """Return a number as a constant of the cotangent's dtype."""
+    return record.as_operand(value, ct.dtype)
+
+
 @public(method=True, function=False, name="_zero_where")
 def _zero_where(ct: Any, condition: Any) -> Tensor:
     """Return the cotangent, but 0 (and not 0 times it) where the condition holds."""
