@@ -1,0 +1,248 @@
+"""NumPy's loops over LAPACK as steps, which know whether they failed.
+
+NumPy's loops (numpy.linalg._umath_linalg) report a matrix that LAPACK refuses by the processor's flag for
+invalid operations, which they clear before and after everything else. `run_matrix_loop` calls such a loop for
+one matrix at a time and reads the flag, so that the step is a checked one (ops/program.py).
+
+Start reading at `loop_step`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.linalg import _umath_linalg as lapack
+
+from ...base.dtypes import dtype, int64
+from ...native.kinds import INT32
+from ...native.ufunc_loops import native_kernel, native_kernel_address, ufunc_loop
+from ...native.words import call_loop, external, helper, p64, stack_words
+from ..layout import Layout, contiguous
+from ..matmul import batch_strides
+from ..program import (
+    POOL,
+    SCRATCH,
+    Operand,
+    Step,
+    address_operand,
+    arg,
+    constant,
+    zero_step,
+)
+from ..table import Failure, Lowered, Lowering, Op, copy_loop, op, out_operand
+
+__all__ = [
+    "Matrices", "adjoint", "copied_part", "gufunc", "loop_step", "operand_matrices", "real_of",
+    "result_matrices", "rows_that_fail", "scratch_matrices", "unit_steps", "with_info",
+]  # fmt: skip
+
+#: of the C library: which of some floating-point flags are raised, and a function that clears them
+raised_flags = external("fetestexcept", INT32, INT32)
+clear_flags = external("feclearexcept", INT32, INT32)
+
+
+@helper
+def fails(loop, pointers, dims, lengths, strides, invalid):  # type: ignore[no-untyped-def]
+    """Call a gufunc's loop for one matrix; return whether it failed.
+
+    `loop`: the loop and its data, operands, core dimensions (behind them what `core_lengths` reads).
+    """
+    d, n = p64(loop), p64(lengths)
+    n[0] = 1
+    for j in range(d[3]):
+        n[1 + j] = p64(dims)[1 + j]
+    clear_flags(invalid)
+    call_loop(d[0], pointers, lengths, strides, d[1])
+    failed = raised_flags(invalid) != 0
+    clear_flags(invalid)
+    return failed
+
+
+def run_matrix_loop(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Call a gufunc's loop for one element of the batch at a time, until it fails."""
+    a, s = p64(args), p64(strides)
+    pointers, lengths = stack_words(8), stack_words(8)
+    o = p64(pointers)
+    for i in range(p64(dims)[0]):
+        for j in range(p64(data)[2]):
+            o[j] = a[j] + i * s[j]
+        if fails(data, pointers, dims, lengths, strides, INVALID):  # noqa: F821 (a word)
+            return i + 1
+    return 0
+
+
+def note_failures(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Call a gufunc's loop likewise, and write 1 where it fails, else 0, to one operand more."""
+    a, s, count = p64(args), p64(strides), p64(data)[2]
+    pointers, lengths = stack_words(8), stack_words(8)
+    o = p64(pointers)
+    for i in range(p64(dims)[0]):
+        for j in range(count):
+            o[j] = a[j] + i * s[j]
+        failed = fails(data, pointers, dims, lengths, strides + 8, INVALID)  # noqa: F821
+        p64(a[count] + i * s[count])[0] = 1 if failed else 0
+
+
+for _kernel in (run_matrix_loop, note_failures):
+    native_kernel(
+        _kernel, checked=_kernel is run_matrix_loop, INVALID=16 if sys.platform == "win32" else 1
+    )
+
+
+class Matrices(NamedTuple):
+    """An operand of a loop: where its batch lies, the strides of its core, and the core's dimensions.
+
+    Attributes
+    ----------
+    operand : Operand
+        With strides over the batch.
+    strides : tuple of int
+        Of the dimensions of one matrix or vector.
+    dims : tuple of int
+        Which of the loop's core dimensions they are.
+    kind : dtype
+    """
+
+    operand: Operand
+    strides: tuple[int, ...]
+    dims: tuple[int, ...]
+    kind: dtype
+
+
+def operand_matrices(
+    number: int, layout: Layout, batch: tuple[int, ...], dims: tuple[int, ...]
+) -> Matrices:
+    """Operand `number` of a statement, of at least as many dimensions as `dims`, broadcast over a batch."""
+    core = len(dims)
+    strides = batch_strides(layout, batch, core)
+    return Matrices(arg(number, strides), layout.strides[layout.ndim - core :], dims, layout.dtype)
+
+
+def result_matrices(nargs: int, layout: Layout, dims: tuple[int, ...], number: int = 0) -> Matrices:
+    """Result `number` of a statement with `nargs` operands."""
+    end = layout.ndim - len(dims)
+    operand = arg(nargs + number, layout.strides[:end])
+    return Matrices(operand, layout.strides[end:], dims, layout.dtype)
+
+
+def scratch_matrices(offset: int, layout: Layout, dims: tuple[int, ...]) -> Matrices:
+    """Scratch memory of a layout, from `offset` on."""
+    end = layout.ndim - len(dims)
+    operand = Operand(SCRATCH, offset, layout.strides[:end])
+    return Matrices(operand, layout.strides[end:], dims, layout.dtype)
+
+
+def loop_step(
+    ufunc: np.ufunc, batch: tuple[int, ...], core: tuple[int, ...], operands: Sequence[Matrices],
+    *, checked: bool = True, info: Matrices | None = None,
+) -> Step:  # fmt: skip
+    """Make the step that calls a gufunc's loop for each element of a batch.
+
+    Parameters
+    ----------
+    ufunc : numpy.ufunc
+    batch : tuple of int
+    core : tuple of int
+        Lengths of the core dimensions, in the order of the gufunc's signature.
+    operands : sequence of Matrices
+        Operands, then results.
+    checked : bool
+        Whether it may fail. A loop that never does is called by the sweep itself.
+    info : Matrices, optional
+        An int64 result that gets 1 where the loop fails, else 0; then the step does not fail.
+    """
+    loop = ufunc_loop(ufunc, tuple([x.kind for x in operands]))
+    if checked:
+        dims = [word for x in operands for word in (len(x.dims), *x.dims)]
+        data = POOL.put((*loop, len(operands), len(core), *dims))
+        loop = native_kernel_address("run_matrix_loop" if info is None else "note_failures"), data
+    if info is not None:
+        operands, checked = (*operands, info), False
+    strides = tuple([s for x in operands for s in x.strides])
+    places = tuple([x.operand for x in operands])
+    return Step(loop, tuple(batch), places, core, strides, checked=checked)
+
+
+def gufunc(name: str, *, wide: bool) -> Any:
+    """Return a gufunc of NumPy's linear algebra; older versions have two, by which side is the longer one."""
+    known = getattr(lapack, name, None)
+    if known is not None:
+        return known
+    first, _, rest = name.partition("_")
+    if first == "svd":
+        return getattr(lapack, "_".join(filter(None, (first, "m" if wide else "n", rest))))
+    return getattr(lapack, f"{name}_{'m' if wide else 'n'}")
+
+
+def real_of(kind: dtype) -> dtype:
+    """Return the dtype of absolute values."""
+    return kind
+
+
+def unit_steps(nargs: int, layout: Layout, number: int = 0) -> list[Step]:
+    """Steps that make result `number` (contiguous) unit matrices."""
+    shape, n = layout.shape[:-2], layout.shape[-1]
+    if not layout.size:
+        return []
+    target = out_operand(nargs, layout, number)
+    diagonal = target._replace(strides=(*layout.strides[:-2], sum(layout.strides[-2:])))
+    one = address_operand(constant(1, layout.dtype.np), len(shape) + 1)
+    ones = Step(copy_loop(layout.dtype), (*shape, n), (one, diagonal))
+    return [zero_step(target, layout.span), ones]
+
+
+def with_info(
+    entry: Op, layouts: tuple[Layout, ...], ufunc: np.ufunc, out: Layout, operands: Sequence[Matrices],
+    core: tuple[int, ...],
+) -> Lowered:  # fmt: skip
+    """Lower a row with one result of a loop that may fail; a row ``..._ex`` has a second one, which tells."""
+    batch = out.shape[:-2]
+    if not entry.name.endswith("_ex"):
+        step = loop_step(ufunc, batch, core, operands)
+        return Lowered((out,), (step,) if out.size else ())
+    info = contiguous(int64, batch)
+    if not out.size:
+        zero = address_operand(constant(0, int64.np), len(batch))
+        target = out_operand(len(layouts), info, 1)
+        return Lowered((out, info), (Step(copy_loop(int64), batch, (zero, target)),))
+    noted = result_matrices(len(layouts), info, (), 1)
+    return Lowered((out, info), (loop_step(ufunc, batch, core, operands, info=noted),))
+
+
+def copied_part(number: int, layouts: tuple[Layout, ...]) -> Lowered:
+    """Lower a row whose result is a copy of its operand `number`, for the derivative that it has."""
+    x = layouts[number]
+    out = contiguous(x.dtype, x.shape)
+    target = arg(len(layouts), out.strides)
+    return Lowered((out,), (Step(copy_loop(x.dtype), x.shape, (arg(number, x.strides), target)),))
+
+
+def rows_that_fail(
+    name: str, *, lower: Lowering, vjp: Callable[..., Any], arity: int, grad_fn: str, failure: Failure
+) -> None:
+    """Add a row that calls a loop which may fail, and those for functions that report it in the place of raising.
+
+    These are ``name_ex``, of `with_info`, and ``name_part``, which copies what that one computed.
+    """
+    op(
+        f"linalg_{name}", lower=lower, arity=arity, vjp=vjp, torch=f"linalg.{name}", grad_fn=grad_fn,
+        failure=failure,
+    )  # fmt: skip
+    op(f"linalg_{name}_ex", lower=lower, arity=arity, torch=None, private=True)
+
+    def part_vjp(ct: Any, *values: Any) -> tuple[Any, ...]:
+        cotangents = vjp(ct, *values[:-2], values[-1])
+        return (*(cotangents if isinstance(cotangents, tuple) else (cotangents,)), None)
+
+    op(
+        f"linalg_{name}_part", arity=arity + 1, vjp=part_vjp, torch=None, private=True, grad_fn=grad_fn,
+        lower=lambda entry, layouts, attrs: copied_part(len(layouts) - 1, layouts),
+    )  # fmt: skip
+
+
+def adjoint(x: Any) -> Any:
+    """Conjugate transposes of matrices, for derivatives."""
+    return x.transpose(-1, -2)
