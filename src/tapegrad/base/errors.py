@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 __all__ = [
-    "LinAlgError", "OtherRecordingError", "TapeError", "UnsupportedError", "kind_of", "must_be", "type_name_of",
+    "LinAlgError", "OtherRecordingError", "TapeError", "UnsupportedError", "kind_of", "must_be",
+    "type_name_of",
 ]  # fmt: skip
 
 
@@ -58,10 +59,10 @@ class LinAlgError(np.linalg.LinAlgError, RuntimeError):
     --------
     >>> import tapegrad as tg
     >>> try:
-    ...     tg.linalg.inv(tg.zeros(2, 2)).tolist()
+    ...     tg.linalg.solve(tg.zeros(2, 2), tg.ones(2)).tolist()
     ... except tg.linalg.LinAlgError as error:
     ...     print(error)
-    linalg.inv: The inversion could not be completed because the input matrix is singular (operands of shape [2, 2])
+    linalg.solve: The solver failed because the input matrix is singular (operands of shape [2, 2], [2])
     """
 
 

@@ -18,9 +18,7 @@ _COMPILED = (
     "(docs/njit.md), and operations that run often are fused and compiled by themselves"
 )
 _DTYPES = "dtypes are float64 (the default), float32, int64 and bool; docs/pytorch_differences.md has more"
-_LINALG = (
-    "tg.linalg has it: eigh, svd, qr, cholesky, solve, lstsq and their like"
-)
+_LINALG = "tg.linalg has it: eigh, svd, qr, cholesky, solve, lstsq and their like"
 _LAYERS = (
     "a layer is a function of its parameters, which are tensors that require grad, in any nested container: "
     "tg.linear, tg.relu, tg.softmax, tg.log_softmax and their like; tg.value_and_grad differentiates with "

@@ -17,6 +17,7 @@ from ..base.dtypes import bool_, dtype, int64
 from ..native.ufunc_loops import native_kernel_address
 from .instruction import INSTRUCTIONS, Instruction
 from .layout import DTYPES, Layout
+from .linalg.loops import core_dims
 from .program import ARGS, Operand, Step
 from .table import Op
 
@@ -132,7 +133,12 @@ def _reach(step: Step, number: int, operand: Operand, item: int) -> tuple[int, i
 def _core(step: Step, number: int) -> Iterator[tuple[int, int]]:
     """Lengths and strides inside of the kernel."""
     core, strides = step.core, step.core_strides
-    if len(core) == 3 and len(strides) == 6:  # products
+    dims = core_dims(step.kernel)
+    if dims is not None:
+        place = sum(map(len, dims[:number]))
+        for j, dim in enumerate(dims[number]):
+            yield core[dim], strides[place + j]
+    elif len(core) == 3 and len(strides) == 6:  # products
         m, k, p = core
         lengths = ((m, k), (k, p), (m, p))[number]
         yield from zip(lengths, strides[2 * number : 2 * number + 2], strict=True)

@@ -10,8 +10,8 @@ from ...tape.recording import layout_of
 from ..registry import declared
 
 __all__ = [
-    "adjoint_of", "check_floating", "check_floating_matrix", "check_matrix", "check_one_dtype", "check_square", "linalg_function",
-    "rows_and_columns", "type_word",
+    "adjoint_of", "check_floating", "check_floating_matrix", "check_matrix", "check_one_dtype",
+    "check_square", "linalg_function", "rows_and_columns", "type_word",
 ]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -40,9 +40,7 @@ def rows_and_columns(x: Any) -> tuple[int, int]:
 def check_matrix(name: str, x: Any, argument: str = "A") -> None:
     """Raise unless a tensor is a matrix, or a batch of them."""
     if layout_of(x).ndim < 2:
-        raise RuntimeError(
-            f"{name}: The input tensor {argument} must have at least 2 dimensions."
-        )
+        raise RuntimeError(f"{name}: The input tensor {argument} must have at least 2 dimensions.")
 
 
 def check_square(name: str, x: Any, argument: str = "A") -> None:
@@ -51,7 +49,8 @@ def check_square(name: str, x: Any, argument: str = "A") -> None:
     rows, columns = rows_and_columns(x)
     if rows != columns:
         raise RuntimeError(
-            f"{name}: {argument} must be batches of square matrices, but they are {rows} by {columns} matrices"
+            f"{name}: {argument} must be batches of square matrices, but they are {rows} by {columns} "
+            "matrices"
         )
 
 
@@ -75,8 +74,8 @@ def check_one_dtype(name: str, a: Any, b: Any, words: Sequence[str] = ("A", "B")
     x, y = layout_of(a).dtype, layout_of(b).dtype
     if x is not y:
         raise RuntimeError(
-            f"{name}: Expected {words[0]} and {words[1]} to have the same dtype, but found {words[0]} of type "
-            f"{type_word(x)} and {words[1]} of type {type_word(y)} instead"
+            f"{name}: Expected {words[0]} and {words[1]} to have the same dtype, but found {words[0]} of "
+            f"type {type_word(x)} and {words[1]} of type {type_word(y)} instead"
         )
 
 

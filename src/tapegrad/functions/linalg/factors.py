@@ -1,4 +1,4 @@
-"""Factors of matrices: Cholesky, QR, eigenvalues of Hermitian matrices, singular values."""
+"""Factors of matrices: QR, eigenvalues of Hermitian matrices, singular values."""
 
 from __future__ import annotations
 
@@ -18,147 +18,8 @@ from .checks import (
     linalg_function,
     rows_and_columns,
 )  # fmt: skip
-from .systems import triangular_solution
 
-__all__ = ["cholesky_factor", "hermitian_factors", "singular_factors", "singular_values"]
-
-
-# --------------------------------------------------------------------------- Cholesky
-def cholesky_factor(name: str, a: Any, *, upper: bool = False) -> Any:
-    """Return triangular factors of positive-definite matrices."""
-    check_floating_matrix(name, a, square=True)
-    if upper:
-        return adjoint_of(record.apply(TABLE["linalg_cholesky"], (adjoint_of(a),)))
-    return record.apply(TABLE["linalg_cholesky"], (a,))
-
-
-@linalg_function()
-def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
-    """Return the Cholesky factor ``L`` of a symmetric positive-definite matrix, ``A = L L^T``.
-
-    Parameters
-    ----------
-    A : Tensor
-        Of shape (..., n, n); only one triangle is looked at. The gradient is that for symmetric changes.
-    upper : bool
-        Return the upper triangle, ``L^T``.
-
-    Returns
-    -------
-    Tensor
-
-    Raises
-    ------
-    RuntimeError
-        If matrices are not square, or not of a floating dtype.
-    LinAlgError
-        Where the result is asked for, if a matrix is not positive-definite.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.linalg.cholesky(tg.tensor([[4.0, 2.0], [2.0, 5.0]]))
-    tensor([[2., 0.],
-            [1., 2.]])
-    """
-    return cholesky_factor("linalg.cholesky", A, upper=upper)
-
-
-@linalg_function()
-def cholesky_ex(
-    A: Tensor, *, upper: bool = False, check_errors: bool = False
-) -> return_types.linalg_cholesky_ex:
-    """Return Cholesky factors without an error for matrices that have none.
-
-    Parameters
-    ----------
-    A, upper
-        As for `cholesky`.
-    check_errors : bool
-        Raise, as `cholesky` does.
-
-    Returns
-    -------
-    L : Tensor
-        NaN for a matrix that is not positive-definite.
-    info : Tensor
-        Of dtype int64: 0 where there is a factor, else 1.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.linalg.cholesky_ex(-tg.eye(2)).info
-    tensor(1)
-    """
-    a = adjoint_of(A) if upper else A
-    if check_errors:
-        factor = cholesky_factor("linalg.cholesky", a)
-        info = FUNCTIONS["zeros"](tuple(layout_of(a).shape[:-2]), dtype="int64")
-    else:
-        check_floating_matrix("linalg.cholesky", a, square=True)
-        value, info = record.apply_all(TABLE["linalg_cholesky_ex"], (a,))
-        factor = record.apply(TABLE["linalg_cholesky_part"], (a, value))
-    return return_types.linalg_cholesky_ex(adjoint_of(factor) if upper else factor, info)
-
-
-@declared(name="cholesky")
-def top_cholesky(input: Tensor, upper: bool = False) -> Tensor:
-    """Return Cholesky factors: `linalg.cholesky`."""
-    return cholesky_factor("cholesky", input, upper=upper)
-
-
-@declared()
-def cholesky_solve(input: Tensor, input2: Tensor, upper: bool = False) -> Tensor:
-    """Solve ``A X = input`` by the Cholesky factor of ``A``.
-
-    Parameters
-    ----------
-    input : Tensor
-        The right-hand side, of shape (..., n, k).
-    input2 : Tensor
-        The factor.
-    upper : bool
-        Whether it is the upper triangle.
-
-    Returns
-    -------
-    Tensor
-    """
-    for x, words in ((input, "b should have at least 2 dimensions, but has {} dimensions instead"),
-                     (input2, "u should have at least 2 dimensions, but has {} dimensions instead")):  # fmt: skip
-        if layout_of(x).ndim < 2:
-            raise RuntimeError(words.format(layout_of(x).ndim))
-    check_floating_matrix("cholesky_solve", input2, square=True)
-    n, (rows, columns) = layout_of(input2).shape[-1], rows_and_columns(input)
-    if n != rows:
-        raise RuntimeError(
-            f"Incompatible matrix sizes for cholesky_solve: each A matrix is {n} by {n} but each b matrix is "
-            f"{rows} by {columns}"
-        )
-    factor = input2
-    lower = adjoint_of(factor) if upper else factor
-    half = triangular_solution("cholesky_solve", lower, input, False, True, False)
-    return triangular_solution("cholesky_solve", adjoint_of(lower), half, True, True, False)
-
-
-@declared()
-def cholesky_inverse(input: Tensor, upper: bool = False) -> Tensor:
-    """Return the inverse of a matrix from its Cholesky factor.
-
-    Parameters
-    ----------
-    input : Tensor
-        The factor, of shape (..., n, n).
-    upper : bool
-        Whether it is the upper triangle.
-
-    Returns
-    -------
-    Tensor
-    """
-    check_floating_matrix("cholesky_inverse", input, square=True)
-    one = FUNCTIONS["eye"](layout_of(input).shape[-1], dtype=input.dtype)
-    return cholesky_solve(one, input, upper)
+__all__ = ["hermitian_factors", "singular_factors", "singular_values"]
 
 
 # --------------------------------------------------------------------------- QR
@@ -168,7 +29,8 @@ _MODES = ("reduced", "complete", "r")
 def _orthogonal_factors(name: str, a: Any, mode: str) -> tuple[Any, Any]:
     if mode not in _MODES:
         raise RuntimeError(
-            f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or 'complete'"
+            f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or "
+            "'complete'"
         )
     check_floating_matrix(name, a)
     rows, columns = rows_and_columns(a)
@@ -293,7 +155,8 @@ def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
 def _without_complex(name: str) -> UnsupportedError:
     return UnsupportedError(
         f"{name}: eigenvalues of general matrices are complex numbers, which tapegrad does not have; "
-        "linalg.eigh and eigvalsh are for symmetric matrices, numpy.linalg.eig(A.detach().numpy()) computes values"
+        "linalg.eigh and eigvalsh are for symmetric matrices, numpy.linalg.eig(A.detach().numpy()) computes "
+        "values"
     )
 
 
@@ -333,7 +196,8 @@ def eigvals(A: Tensor) -> Tensor:
 def _check_driver(driver: str | None) -> None:
     if driver is not None:
         raise RuntimeError(
-            "torch.linalg.svd: keyword argument `driver=` is only supported on CUDA inputs with cuSOLVER backend."
+            "torch.linalg.svd: keyword argument `driver=` is only supported on CUDA inputs with cuSOLVER "
+            "backend."
         )
 
 
@@ -341,8 +205,9 @@ def singular_factors(name: str, a: Any, *, full: bool) -> tuple[Any, Any, Any]:
     """Return left singular vectors, singular values, and right singular vectors as rows."""
     check_floating_matrix(name, a)
     parts = record.apply_all(TABLE["linalg_svd_parts"], (a,), full=full)
-    return tuple(  # type: ignore[return-value]
-        record.apply(TABLE[f"linalg_svd_{part}"], (a, *parts), full=full) for part in ("u", "s", "vh")
+    return tuple(
+        record.apply(TABLE[f"linalg_svd_{part}"], (a, *parts), full=full)
+        for part in ("u", "s", "vh")
     )
 
 
@@ -443,4 +308,3 @@ def top_svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> return
     return return_types.svd(
         zeros((*batch, m, m), dtype=input.dtype), s, zeros((*batch, n, n), dtype=input.dtype)
     )
-

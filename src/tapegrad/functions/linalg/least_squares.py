@@ -24,7 +24,6 @@ from .checks import (
 )  # fmt: skip
 from .factors import hermitian_factors, singular_factors, singular_values
 from .norms import norm_of
-from .systems import inverse_of
 
 __all__ = ["pseudoinverse", "rank_of"]
 
@@ -128,8 +127,8 @@ def lstsq(
     B : Tensor
         Of shape (..., m, k) and the same dtype, or vectors, of shape (..., m).
     rcond : float, optional
-        Singular values up to `rcond` times the largest count as zero; by default ``max(m, n)`` times the machine
-        epsilon.
+        Singular values up to `rcond` times the largest count as zero; by default ``max(m, n)`` times the
+        machine epsilon.
     driver : {'gelsy', 'gels', 'gelsd', 'gelss'}, optional
         PyTorch's names of methods. Here there is one, by singular values.
 
@@ -267,6 +266,3 @@ def cond(A: Tensor, p: Any = None) -> Tensor:
     values = FUNCTIONS["linalg_inv_ex"](A)
     result = norm_of(A, order) * norm_of(values.inverse, order)
     return FUNCTIONS["where"](values.info == 0, result, math.inf)
-
-
-_ = inverse_of

@@ -29,8 +29,8 @@ def vector_norm(
     ----------
     x : Tensor
     ord : number
-        ``inf`` and ``-inf`` are the largest and the smallest absolute value, 0 counts elements that are not zero,
-        any other is the ``ord``-th root of the sum of ``abs(x)**ord``.
+        ``inf`` and ``-inf`` are the largest and the smallest absolute value, 0 counts elements that are not
+        zero, any other is the ``ord``-th root of the sum of ``abs(x)**ord``.
     dim : int or tuple of int, optional
         Along which dimensions; all if not given.
     keepdim : bool
@@ -54,18 +54,20 @@ def vector_norm(
     return vector_norm_of(x, ord, dim, keepdim)
 
 
-def norm_of(
-    a: Any, order: Any, dims: tuple[int, ...] = (-2, -1), *, keepdim: bool = False
-) -> Any:
+def norm_of(a: Any, order: Any, dims: tuple[int, ...] = (-2, -1), *, keepdim: bool = False) -> Any:
     """Return norms of matrices in two dimensions."""
     check_matrix("linalg.matrix_norm", a)
     check_floating("linalg.matrix_norm", a)
     if len(dims) != 2:
-        raise RuntimeError("linalg.matrix_norm: dim must be a 2-tuple. Got " + " ".join(map(str, dims)))
+        raise RuntimeError(
+            "linalg.matrix_norm: dim must be a 2-tuple. Got " + " ".join(map(str, dims))
+        )
     ndim = layout_of(a).ndim
     row, column = (wrap_dim(d, ndim) for d in dims)
     if row == column:
-        raise RuntimeError(f"linalg.matrix_norm: dims must be different. Got ({dims[0]}, {dims[1]})")
+        raise RuntimeError(
+            f"linalg.matrix_norm: dims must be different. Got ({dims[0]}, {dims[1]})"
+        )
     if order == "fro":
         return vector_norm_of(a, 2, (row, column), keepdim)
     size = abs(float(order)) if not isinstance(order, str) else order
@@ -102,8 +104,8 @@ def matrix_norm(
     ----------
     A : Tensor
     ord : {'fro', 'nuc', inf, -inf, 1, -1, 2, -2}
-        Frobenius's; the sum of the singular values; the largest (smallest) sum of absolute values in a row; or in
-        a column; the largest (smallest) singular value.
+        Frobenius's; the sum of the singular values; the largest (smallest) sum of absolute values in a row;
+        or in a column; the largest (smallest) singular value.
     dim : tuple of int
         The two dimensions that make matrices.
     keepdim : bool
@@ -123,7 +125,7 @@ def matrix_norm(
     """
     if dtype is not None:
         A = record.cast(A, as_dtype(dtype))
-    return norm_of(A, ord, tuple(as_ints("linalg_matrix_norm", "dim", 3, dim)), keepdim=keepdim)
+    return norm_of(A, ord, tuple(as_ints(dim)), keepdim=keepdim)
 
 
 @linalg_function(
@@ -131,7 +133,12 @@ def matrix_norm(
     "(str ord, Dims? dim=None, bool keepdim=False, *, Dtype? dtype=None)",
 )
 def norm(
-    A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dtype: Dtype | None = None
+    A: Tensor,
+    ord: Any = None,
+    dim: Any = None,
+    keepdim: bool = False,
+    *,
+    dtype: Dtype | None = None,
 ) -> Tensor:
     """Return the norm of vectors or matrices.
 
@@ -141,8 +148,8 @@ def norm(
     ord : number or str, optional
         As for `vector_norm` or `matrix_norm`; without it, the 2-norm of all elements.
     dim : int or tuple of int, optional
-        One dimension makes vectors, two make matrices. Without it, the tensor is a vector or a matrix (or, without
-        `ord`, anything).
+        One dimension makes vectors, two make matrices. Without it, the tensor is a vector or a matrix (or,
+        without `ord`, anything).
     keepdim : bool
         Keep these dimensions, with length 1.
     dtype : dtype, optional
@@ -155,13 +162,14 @@ def norm(
     Examples
     --------
     >>> import tapegrad as tg
-    >>> tg.linalg.norm(tg.tensor([[3.0, 0.0], [0.0, 4.0]])), tg.linalg.norm(tg.tensor([[3.0, 0.0], [0.0, 4.0]]), 2)
+    >>> A = tg.tensor([[3.0, 0.0], [0.0, 4.0]])
+    >>> tg.linalg.norm(A), tg.linalg.norm(A, 2)
     (tensor(5.), tensor(4.))
     """
     if dtype is not None:
         A = record.cast(A, as_dtype(dtype))
     ndim = layout_of(A).ndim
-    dims = None if dim is None else tuple(as_ints("linalg_norm", "dim", 3, dim))
+    dims = None if dim is None else tuple(as_ints(dim))
     if ord is not None:
         if dims is None and ndim not in (1, 2):
             raise RuntimeError(
@@ -170,7 +178,7 @@ def norm(
             )
         if dims is not None and len(dims) not in (1, 2):
             raise RuntimeError(
-                f"linalg.norm: If dim is specified, it must be of length 1 or 2. Got [{', '.join(map(str, dims))}]"
+                f"linalg.norm: If dim is specified, it must be of length 1 or 2. Got {list(dims)}"
             )
         if len(dims) == 2 if dims is not None else ndim == 2:
             return norm_of(A, ord, (0, 1) if dims is None else dims, keepdim=keepdim)

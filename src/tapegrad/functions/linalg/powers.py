@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.recording import layout_of
 from ..arguments import as_int, tensor_list
-from ..registry import FUNCTIONS, declared
+from ..registry import FUNCTIONS, declared, public
 from ..signature import Tensor, Tensors
-from .checks import check_floating, check_floating_matrix, linalg_function
+from .checks import check_floating_matrix, linalg_function
 
 __all__: list[str] = []
 
@@ -80,7 +81,7 @@ def top_matrix_exp(input: Tensor) -> Tensor:
 
 # --------------------------------------------------------------------------- products
 def _best_order(lengths: Sequence[int]) -> dict[tuple[int, int], int]:
-    """For each range of matrices, where the last product splits it, so that there are fewest multiplications."""
+    """Return where the last product splits each range of matrices, for the fewest multiplications."""
     count = len(lengths) - 1
     costs = {(i, i): 0 for i in range(count)}
     splits: dict[tuple[int, int], int] = {}
@@ -128,7 +129,7 @@ def multi_dot(tensors: Tensors) -> Tensor:
         matrices[0] = matrices[0].unsqueeze(0)
     if column:
         matrices[-1] = matrices[-1].unsqueeze(-1)
-    for i, (x, y) in enumerate(zip(matrices, matrices[1:], strict=False)):
+    for i, (x, y) in enumerate(pairwise(matrices)):
         if layout_of(x).shape[1] != layout_of(y).shape[0]:
             shapes = f"{'x'.join(map(str, x.shape))} and {'x'.join(map(str, y.shape))}"
             raise RuntimeError(
@@ -149,7 +150,7 @@ def multi_dot(tensors: Tensors) -> Tensor:
     return result.squeeze(-1) if column else result
 
 
-@declared(method=False)
+@public()
 def chain_matmul(*matrices: Tensor) -> Tensor:
     """Multiply several matrices: `linalg.multi_dot`."""
     return FUNCTIONS["linalg_multi_dot"](list(matrices))
@@ -285,6 +286,3 @@ def vander(x: Tensor, *, N: int | None = None) -> Tensor:
     if count <= 1:
         raise RuntimeError("N must be greater than 1.")
     return powers(x, count, increasing=True)
-
-
-_ = check_floating

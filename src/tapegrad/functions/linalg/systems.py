@@ -1,4 +1,4 @@
-"""Linear systems, inverses, determinants: ``linalg.solve``, ``inv``, ``det``, ``slogdet``, ``solve_triangular``."""
+"""Linear systems and inverses, with PyTorch's arguments."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .checks import (
     rows_and_columns,
 )  # fmt: skip
 
-__all__ = ["determinant", "inverse_of", "sign_and_logarithm", "solution"]
+__all__ = ["inverse_of", "solution", "triangular_solution"]
 
 
 # --------------------------------------------------------------------------- solve
@@ -38,35 +38,28 @@ def _check_system(name: str, a: Any, b: Any, *, left: bool) -> None:
 
 
 def _prepared(name: str, a: Any, b: Any, *, left: bool) -> tuple[Any, Any, bool]:
-    """Check a system; return it as one of matrices with those on the right, and whether `b` was vectors."""
+    """Check a system; return it with the unknown on the right, and whether `b` is vectors."""
     check_floating_matrix(name, a, square=True)
     check_one_dtype(name, a, b)
     x, y = layout_of(a), layout_of(b)
-    is_vector = y.ndim == 1 or (y.ndim == x.ndim - 1 and tuple(y.shape) == tuple(x.shape[:-1]))
-    if is_vector:
+    if y.ndim == 1 or (y.ndim == x.ndim - 1 and tuple(y.shape) == tuple(x.shape[:-1])):
         if not left:
             raise RuntimeError(
-                f"{name}: Vector broadcasting of the left hand side is not supported for left=False. In this case "
-                f"{name} is equivalent to B / A.squeeze(-1)"
+                f"{name}: Vector broadcasting of the left hand side is not supported for left=False. In "
+                f"this case {name} is equivalent to B / A.squeeze(-1)"
             )
-        b = b.unsqueeze(-1)
-    else:
-        check_matrix(name, b, "B")
+        _check_system(name, a, b.unsqueeze(-1), left=True)
+        return a, b, True
+    check_matrix(name, b, "B")
     _check_system(name, a, b, left=left)
-    return (a, b, is_vector) if left else (a.transpose(-1, -2), b.transpose(-1, -2), is_vector)
-
-
-def _restored(x: Any, *, is_vector: bool, left: bool) -> Any:
-    if is_vector:
-        return x.squeeze(-1)
-    return x if left else x.transpose(-1, -2)
+    return (a, b, False) if left else (a.transpose(-1, -2), b.transpose(-1, -2), False)
 
 
 def solution(a: Any, b: Any, *, left: bool = True) -> Any:
     """Solve a linear system."""
     a, b, is_vector = _prepared("linalg.solve", a, b, left=left)
-    x = record.apply(TABLE["linalg_solve"], (a, b))
-    return _restored(x, is_vector=is_vector, left=left)
+    x = record.apply(TABLE["linalg_solve"], (a, b), vector=is_vector)
+    return x if left else x.transpose(-1, -2)
 
 
 @linalg_function()
@@ -138,9 +131,9 @@ def solve_ex(
         value = solution(A, B, left=left)
         return return_types.linalg_solve_ex(value, _no_failure(A))
     a, b, is_vector = _prepared("linalg.solve", A, B, left=left)
-    value, info = record.apply_all(TABLE["linalg_solve_ex"], (a, b))
-    x = record.apply(TABLE["linalg_solve_part"], (a, b, value))
-    return return_types.linalg_solve_ex(_restored(x, is_vector=is_vector, left=left), info)
+    value, info = record.apply_all(TABLE["linalg_solve_ex"], (a, b), vector=is_vector)
+    x = record.apply(TABLE["linalg_solve_part"], (a, b, value), vector=is_vector)
+    return return_types.linalg_solve_ex(x if left else x.transpose(-1, -2), info)
 
 
 def _no_failure(a: Any) -> Any:
@@ -206,9 +199,13 @@ def triangular_solution(
 
 @declared()
 def triangular_solve(
-    input: Tensor, A: Tensor, upper: bool = True, transpose: bool = False, unitriangular: bool = False
+    input: Tensor,
+    A: Tensor,
+    upper: bool = True,
+    transpose: bool = False,
+    unitriangular: bool = False,
 ) -> return_types.triangular_solve:
-    """Solve ``A X = input`` for triangular matrices; `linalg.solve_triangular` with PyTorch's older arguments.
+    """Solve ``A X = input`` for triangular matrices; `linalg.solve_triangular` PyTorch's older way.
 
     Parameters
     ----------
@@ -304,93 +301,6 @@ def inverse(input: Tensor) -> Tensor:
     return inverse_of(input)
 
 
-# --------------------------------------------------------------------------- determinants
-def determinant(a: Any) -> Any:
-    """Return determinants."""
-    check_floating_matrix("linalg.det", a, square=True)
-    return record.apply(TABLE["linalg_det"], (a,))
-
-
-def sign_and_logarithm(name: str, a: Any) -> tuple[Any, Any]:
-    """Signs of determinants, and logarithms of their absolute values."""
-    check_floating_matrix(name, a, square=True)
-    sign, value = record.apply_all(TABLE["linalg_slogdet_parts"], (a,))
-    return sign, record.apply(TABLE["linalg_slogdet"], (a, value))
-
-
-@linalg_function()
-def det(A: Tensor) -> Tensor:
-    """Return the determinant of a matrix, or of each of a batch.
-
-    Its gradient, the matrix of cofactors, is right for singular matrices as well; derivatives of that are there
-    for others only.
-
-    Parameters
-    ----------
-    A : Tensor
-        Of shape (..., n, n).
-
-    Returns
-    -------
-    Tensor
-        Of shape (...).
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> A = tg.tensor([[1.0, 2.0], [2.0, 4.0]], requires_grad=True)
-    >>> tg.linalg.det(A).backward()
-    >>> A.grad
-    tensor([[ 4., -2.],
-            [-2.,  1.]])
-    """
-    return determinant(A)
-
-
-@declared(name="det")
-def top_det(input: Tensor) -> Tensor:
-    """Return determinants: `linalg.det`."""
-    return determinant(input)
-
-
-@linalg_function()
-def slogdet(A: Tensor) -> return_types.linalg_slogdet:
-    """Return the sign of the determinant and the logarithm of its absolute value.
-
-    Parameters
-    ----------
-    A : Tensor
-        Of shape (..., n, n).
-
-    Returns
-    -------
-    sign : Tensor
-        1, -1, or 0 for a singular matrix; it has no derivative.
-    logabsdet : Tensor
-        -inf for a singular matrix, at which it has no derivative either: that raises a LinAlgError.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.linalg.slogdet(tg.tensor([[0.0, 1.0], [1.0, 0.0]])).sign
-    tensor(-1.)
-    """
-    return return_types.linalg_slogdet(*sign_and_logarithm("linalg.slogdet", A))
-
-
-@declared(name="slogdet")
-def top_slogdet(input: Tensor) -> return_types.slogdet:
-    """Return signs and logarithms of determinants: `linalg.slogdet`."""
-    return return_types.slogdet(*sign_and_logarithm("linalg.slogdet", input))
-
-
-@declared()
-def logdet(input: Tensor) -> Tensor:
-    """Return the logarithm of determinants; NaN for negative ones, -inf for singular matrices."""
-    sign, logarithm = sign_and_logarithm("logdet", input)
-    return FUNCTIONS["where"](sign == -1, math.nan, logarithm)
-
-
 # --------------------------------------------------------------------------- tensors as matrices
 @linalg_function()
 def tensorinv(A: Tensor, ind: int = 2) -> Tensor:
@@ -420,8 +330,8 @@ def tensorinv(A: Tensor, ind: int = 2) -> Tensor:
     n, m = math.prod(shape[count:]), math.prod(shape[:count])
     if n != m:
         raise RuntimeError(
-            "Expected self to satisfy the requirement prod(self.shape[ind:]) == prod(self.shape[:ind]), but got "
-            f"{n} != {m}"
+            "Expected self to satisfy the requirement prod(self.shape[ind:]) == prod(self.shape[:ind]), but "
+            f"got {n} != {m}"
         )
     return inverse_of(A.reshape((m, n))).reshape((*shape[count:], *shape[:count]))
 
@@ -450,7 +360,7 @@ def tensorsolve(A: Tensor, B: Tensor, dims: Dims | None = None) -> Tensor:
     tensor([1., 1., 1., 1.])
     """
     if dims is not None:
-        places = as_ints("linalg_tensorsolve", "dims", 3, dims)
+        places = as_ints(dims)
         count = len(places)
         A = FUNCTIONS["movedim"](A, places, tuple(range(-count, 0)))
     shape = tuple(layout_of(A).shape)
@@ -462,4 +372,3 @@ def tensorsolve(A: Tensor, B: Tensor, dims: Dims | None = None) -> Tensor:
             f"prod(self.shape[:other.ndim]), but got {n} != {m}"
         )
     return solution(A.reshape((m, n)), B.reshape(-1)).reshape(rest)
-

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 __all__ = [
-    "aminmax", "linalg_cholesky_ex", "linalg_eigh", "linalg_inv_ex", "linalg_lstsq", "linalg_qr", "linalg_slogdet",
-    "linalg_solve_ex", "linalg_svd", "max", "median", "min", "nanmedian", "qr", "slogdet", "sort", "svd", "topk",
+    "aminmax", "linalg_cholesky_ex", "linalg_eigh", "linalg_inv_ex", "linalg_lstsq", "linalg_qr",
+    "linalg_slogdet", "linalg_solve_ex", "linalg_svd", "max", "median", "min", "nanmedian", "qr", "slogdet",
+    "sort", "svd", "topk",
     "triangular_solve",
 ]  # fmt: skip
 

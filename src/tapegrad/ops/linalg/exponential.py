@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,19 @@ from numpy.linalg import _umath_linalg as lapack
 from ...native.ufunc_loops import native_kernel_address, native_kernels, ufunc_loop
 from ...native.words import SIZE, call_loop, element, helper, memcpy, p64, stack_words
 from ..layout import Layout, contiguous
-from ..program import POOL, SCRATCH, Operand, Step, padded
-from ..table import Lowered, Op, op
-from .loops import adjoint, clear_flags, operand_matrices, result_matrices
+from ..program import POOL, SCRATCH, Operand, Step, address_operand, arg, constant, padded
+from ..table import Lowered, Op, copy_loop, op, out_operand
+from .loops import (
+    INVALID,
+    Matrices,
+    adjoint,
+    clear_flags,
+    kernel_step,
+    memory,
+    operand_matrices,
+    result_matrices,
+    scratch_matrices,
+)
 from .triangular import multiply
 
 __all__: list[str] = []
@@ -34,7 +43,7 @@ def solve_matrices(loop, x, y, out, n, line, size):  # type: ignore[no-untyped-d
     call_loop(p64(loop)[0], pointers, lengths, strides, p64(loop)[1])
 
 
-@native_kernels("f64", "f32", name="matrix_exp", words={"INVALID": 16 if sys.platform == "win32" else 1})
+@native_kernels("f64", "f32", name="matrix_exp", words={"multiply": multiply})
 def exponential(args, dims, strides, data):  # type: ignore[no-untyped-def]
     """Exponentials of matrices: operand, result (contiguous), memory for six matrices.
 
@@ -45,10 +54,15 @@ def exponential(args, dims, strides, data):  # type: ignore[no-untyped-def]
     solver = data + 16
     for batch in range(p64(dims)[0]):
         source, target = p64(args)[0] + batch * s[0], p64(args)[1] + batch * s[1]
-        memory = p64(args)[2] + batch * s[2]
-        place, second, fourth, sixth = memory, memory + whole, memory + 2 * whole, memory + 3 * whole
+        work = p64(args)[2] + batch * s[2]
+        place, second, fourth, sixth = (
+            work,
+            work + whole,
+            work + 2 * whole,
+            work + 3 * whole,
+        )
         x, x2, x4, x6 = element(place), element(second), element(fourth), element(sixth)
-        first_part, second_part = memory + 4 * whole, memory + 5 * whole
+        first_part, second_part = work + 4 * whole, work + 5 * whole
         p, q = element(first_part), element(second_part)
         norm = 0.0
         for j in range(n):
@@ -92,41 +106,93 @@ def exponential(args, dims, strides, data):  # type: ignore[no-untyped-def]
         for i in range(count):
             q[i] = x[i] - p[i]
             x[i] += p[i]
-        clear_flags(INVALID)  # noqa: F821 (a word)
+        clear_flags(INVALID)
         solve_matrices(solver, second_part, place, first_part, n, line, SIZE)
-        clear_flags(INVALID)  # noqa: F821
+        clear_flags(INVALID)
         for _ in range(squarings):
-            multiply(data, first_part, first_part, second_part, n, n, n, line, SIZE, line, SIZE, line, SIZE)
+            multiply(
+                data,
+                first_part,
+                first_part,
+                second_part,
+                n,
+                n,
+                n,
+                line,
+                SIZE,
+                line,
+                SIZE,
+                line,
+                SIZE,
+            )
             first_part, second_part = second_part, first_part
         memcpy(target, first_part, whole)
+
+
+def _step(x: Matrices, out: Matrices, batch: tuple[int, ...], n: int, start: int) -> Step:
+    """Exponentials of matrices of `n` rows; scratch memory for it begins at `start`."""
+    loops = (np.matmul, lapack.solve)
+    data = POOL.put([word for loop in loops for word in ufunc_loop(loop, (x.kind,) * 3)])
+    kernel = native_kernel_address("matrix_exp", x.kind), data
+    return kernel_step(kernel, batch, (n,), (x, out, memory(start, batch, x.kind)))
 
 
 def lower_exponential(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
     """Exponentials of the matrices of a batch."""
     (x,) = layouts
     n, batch, out = x.shape[-1], tuple(x.shape[:-2]), contiguous(x.dtype, x.shape)
-    loops = (np.matmul, lapack.solve)
-    data = POOL.put([word for loop in loops for word in ufunc_loop(loop, (x.dtype,) * 3)])
-    operands = (
-        operand_matrices(0, x, batch, (0, 0)).operand, result_matrices(1, out, (0, 0)).operand,
-        Operand(SCRATCH, 0, (0,) * len(batch)),
-    )  # fmt: skip
-    kernel = native_kernel_address("matrix_exp", x.dtype), data
-    step = Step(kernel, batch, operands, (n,), x.strides[-2:])
-    scratch = padded(6 * n * n * x.dtype.itemsize)
-    return Lowered((out,), (step,) if out.size else (), scratch)
+    source, target = operand_matrices(0, x, batch, (0, 0)), result_matrices(1, out, (0, 0))
+    steps = (_step(source, target, batch, n, 0),) if out.size else ()
+    return Lowered((out,), steps, padded(6 * n * n * x.dtype.itemsize))
 
 
-def exponential_vjp(ct: Any, a: Any, out: Any) -> Any:
-    """Read the derivative off the exponential of a block triangle (Najfeld and Havel 1995)."""
-    t, n = adjoint(a), a.shape[-1]
-    top = t._apply("cat", ct, dim=len(a.shape) - 1)
-    below = t._apply("constant_pad_nd", 0.0, pad=(n, 0))
-    blocks = top._apply("cat", below, dim=len(a.shape) - 2)
-    return blocks._apply("linalg_matrix_exp").narrow(-2, 0, n).narrow(-1, n, n)
+def lower_slope(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
+    """Directional derivatives of exponentials, at the first operand along the second one.
+
+    They are a block of the exponential of a block triangle (Najfeld and Havel 1995).
+    """
+    a, e = layouts
+    n, batch, out = a.shape[-1], tuple(a.shape[:-2]), contiguous(a.dtype, a.shape)
+    if not out.size:
+        return Lowered((out,), ())
+    whole = contiguous(a.dtype, (*batch, 2 * n, 2 * n))
+    down, along = whole.strides[-2:]
+    result = padded(whole.span)
+
+    def block(start: int, row: int, column: int) -> Operand:
+        return Operand(SCRATCH, start + n * (row * down + column * along), whole.strides)
+
+    copy = copy_loop(a.dtype)
+    zero = address_operand(constant(0, a.dtype.np), a.ndim)
+    steps = [
+        Step(copy, a.shape, (arg(0, a.strides), block(0, 0, 0))),
+        Step(copy, a.shape, (arg(1, e.strides), block(0, 0, 1))),
+        Step(copy, a.shape, (zero, block(0, 1, 0))),
+        Step(copy, a.shape, (arg(0, a.strides), block(0, 1, 1))),
+        _step(
+            scratch_matrices(0, whole, (0, 0)), scratch_matrices(result, whole, (0, 0)), batch, 2 * n,
+            2 * result,
+        ),
+        Step(copy, a.shape, (block(result, 0, 1), out_operand(2, out))),
+    ]  # fmt: skip
+    return Lowered((out,), tuple(steps), 2 * result + padded(24 * n * n * a.dtype.itemsize))
+
+
+def slope_vjp(ct: Any, a: Any, e: Any, out: Any) -> tuple[Any, Any]:
+    """Differentiate the block triangle's, for the first operand; it is linear in the second."""
+    n, ndim = a.shape[-1], len(a.shape)
+    top = a._apply("cat", e, dim=ndim - 1)
+    below = a._apply("constant_pad_nd", 0.0, pad=(n, 0))
+    whole = adjoint(top._apply("cat", below, dim=ndim - 2))
+    corner = ct._apply("constant_pad_nd", 0.0, pad=(n, 0, 0, n))
+    slope = whole._apply("linalg_matrix_exp_slope", corner)
+    of_a = slope.narrow(-2, 0, n).narrow(-1, 0, n) + slope.narrow(-2, n, n).narrow(-1, n, n)
+    return of_a, adjoint(a)._apply("linalg_matrix_exp_slope", ct)
 
 
 op(
-    "linalg_matrix_exp", lower=lower_exponential, vjp=exponential_vjp, torch="linalg.matrix_exp",
+    "linalg_matrix_exp", lower=lower_exponential, torch="linalg.matrix_exp",
     grad_fn="LinalgMatrixExpBackward0",
+    vjp=lambda ct, a, out: adjoint(a)._apply("linalg_matrix_exp_slope", ct),
 )  # fmt: skip
+op("linalg_matrix_exp_slope", arity=2, lower=lower_slope, vjp=slope_vjp, torch=None, private=True)

@@ -9,14 +9,17 @@ Start reading at `loop_step`.
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.linalg import _umath_linalg as lapack
 
 from ...base.dtypes import dtype, int64
+from ...native import abi as nt
 from ...native.kinds import INT32
 from ...native.ufunc_loops import native_kernel, native_kernel_address, ufunc_loop
 from ...native.words import call_loop, external, helper, p64, stack_words
@@ -35,10 +38,13 @@ from ..program import (
 from ..table import Failure, Lowered, Lowering, Op, copy_loop, op, out_operand
 
 __all__ = [
-    "Matrices", "adjoint", "copied_part", "gufunc", "loop_step", "operand_matrices", "real_of",
-    "result_matrices", "rows_that_fail", "scratch_matrices", "unit_steps", "with_info",
+    "INVALID", "Matrices", "adjoint", "clear_flags", "copied_part", "core_dims", "gufunc", "kernel_step",
+    "loop_step", "memory", "operand_matrices", "real_of", "result_matrices", "rows_that_fail",
+    "scratch_matrices", "unit_steps", "with_info",
 ]  # fmt: skip
 
+#: the flag for invalid operations
+INVALID = 16 if sys.platform == "win32" else 1
 #: of the C library: which of some floating-point flags are raised, and a function that clears them
 raised_flags = external("fetestexcept", INT32, INT32)
 clear_flags = external("feclearexcept", INT32, INT32)
@@ -69,7 +75,7 @@ def run_matrix_loop(args, dims, strides, data):  # type: ignore[no-untyped-def]
     for i in range(p64(dims)[0]):
         for j in range(p64(data)[2]):
             o[j] = a[j] + i * s[j]
-        if fails(data, pointers, dims, lengths, strides, INVALID):  # noqa: F821 (a word)
+        if fails(data, pointers, dims, lengths, strides, INVALID):
             return i + 1
     return 0
 
@@ -82,14 +88,12 @@ def note_failures(args, dims, strides, data):  # type: ignore[no-untyped-def]
     for i in range(p64(dims)[0]):
         for j in range(count):
             o[j] = a[j] + i * s[j]
-        failed = fails(data, pointers, dims, lengths, strides + 8, INVALID)  # noqa: F821
+        failed = fails(data, pointers, dims, lengths, strides + 8, INVALID)
         p64(a[count] + i * s[count])[0] = 1 if failed else 0
 
 
-for _kernel in (run_matrix_loop, note_failures):
-    native_kernel(
-        _kernel, checked=_kernel is run_matrix_loop, INVALID=16 if sys.platform == "win32" else 1
-    )
+native_kernel(run_matrix_loop, checked=True)
+native_kernel(note_failures)
 
 
 class Matrices(NamedTuple):
@@ -135,6 +139,11 @@ def scratch_matrices(offset: int, layout: Layout, dims: tuple[int, ...]) -> Matr
     return Matrices(operand, layout.strides[end:], dims, layout.dtype)
 
 
+def memory(offset: int, batch: tuple[int, ...], kind: dtype) -> Matrices:
+    """Scratch memory from `offset` on, the same for each matrix of a batch."""
+    return Matrices(Operand(SCRATCH, offset, (0,) * len(batch)), (), (), kind)
+
+
 def loop_step(
     ufunc: np.ufunc, batch: tuple[int, ...], core: tuple[int, ...], operands: Sequence[Matrices],
     *, checked: bool = True, info: Matrices | None = None,
@@ -161,9 +170,40 @@ def loop_step(
         loop = native_kernel_address("run_matrix_loop" if info is None else "note_failures"), data
     if info is not None:
         operands, checked = (*operands, info), False
+    return kernel_step(loop, batch, core, operands, checked=checked)
+
+
+def kernel_step(
+    kernel: tuple[int, int], batch: tuple[int, ...], core: tuple[int, ...], operands: Sequence[Matrices],
+    *, checked: bool = False,
+) -> Step:  # fmt: skip
+    """Make the step that calls a kernel, with strides of the cores of all operands."""
+    if kernel[0] not in _matrix_kernels():
+        _DIMS[kernel[0]] = tuple([x.dims for x in operands])
     strides = tuple([s for x in operands for s in x.strides])
     places = tuple([x.operand for x in operands])
-    return Step(loop, tuple(batch), places, core, strides, checked=checked)
+    return Step(kernel, tuple(batch), places, core, strides, checked=checked)
+
+
+#: address of a kernel -> core dimensions of its operands
+_DIMS: dict[int, tuple[tuple[int, ...], ...]] = {}
+
+
+@cache
+def _matrix_kernels() -> frozenset[int]:
+    return frozenset(map(native_kernel_address, ("run_matrix_loop", "note_failures")))
+
+
+def core_dims(kernel: tuple[int, int]) -> tuple[tuple[int, ...], ...] | None:
+    """Return which core dimensions the operands of a kernel have; None for a kernel of other files."""
+    if kernel[0] not in _matrix_kernels():
+        return _DIMS.get(kernel[0])
+    words = (ctypes.c_int64 * nt.MAX_OPERANDS**2).from_address(kernel[1])
+    dims, at = [], 4
+    for _ in range(words[2]):
+        dims.append(tuple(words[at + 1 : at + 1 + words[at]]))
+        at += 1 + words[at]
+    return (*dims, ())
 
 
 def gufunc(name: str, *, wide: bool) -> Any:
@@ -199,7 +239,7 @@ def with_info(
     core: tuple[int, ...],
 ) -> Lowered:  # fmt: skip
     """Lower a row with one result of a loop that may fail; a row ``..._ex`` has a second one, which tells."""
-    batch = out.shape[:-2]
+    batch = out.shape[: out.ndim - len(operands[-1].dims)]
     if not entry.name.endswith("_ex"):
         step = loop_step(ufunc, batch, core, operands)
         return Lowered((out,), (step,) if out.size else ())
@@ -221,9 +261,15 @@ def copied_part(number: int, layouts: tuple[Layout, ...]) -> Lowered:
 
 
 def rows_that_fail(
-    name: str, *, lower: Lowering, vjp: Callable[..., Any], arity: int, grad_fn: str, failure: Failure
+    name: str,
+    *,
+    lower: Lowering,
+    vjp: Callable[..., Any],
+    arity: int,
+    grad_fn: str,
+    failure: Failure,
 ) -> None:
-    """Add a row that calls a loop which may fail, and those for functions that report it in the place of raising.
+    """Add a row that calls a loop which may fail, and those for functions that report it and do not raise.
 
     These are ``name_ex``, of `with_info`, and ``name_part``, which copies what that one computed.
     """
@@ -233,8 +279,8 @@ def rows_that_fail(
     )  # fmt: skip
     op(f"linalg_{name}_ex", lower=lower, arity=arity, torch=None, private=True)
 
-    def part_vjp(ct: Any, *values: Any) -> tuple[Any, ...]:
-        cotangents = vjp(ct, *values[:-2], values[-1])
+    def part_vjp(ct: Any, *values: Any, **attrs: Any) -> tuple[Any, ...]:
+        cotangents = vjp(ct, *values[:-2], values[-1], **attrs)
         return (*(cotangents if isinstance(cotangents, tuple) else (cotangents,)), None)
 
     op(

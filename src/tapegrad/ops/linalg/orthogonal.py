@@ -53,18 +53,35 @@ def lower_qr(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> L
     steps = [
         Step(_converted(x, work), x.shape, (arg(0, x.strides), place)),
         loop_step(
-            gufunc("qr_r_raw", wide=m < n), batch, (m, n, k), (matrix, scratch_matrices(start, reflectors, (2,)))
+            gufunc("qr_r_raw", wide=m < n),
+            batch,
+            (m, n, k),
+            (matrix, scratch_matrices(start, reflectors, (2,))),
         ),
     ]
     wide = contiguous(float64, q.shape)
-    result = result_matrices(1, q, (0, 2)) if q.dtype is float64 else scratch_matrices(scratch, wide, (0, 2))
+    result = (
+        result_matrices(1, q, (0, 2))
+        if q.dtype is float64
+        else scratch_matrices(scratch, wide, (0, 2))
+    )
     loop = lapack.qr_complete if attrs["complete"] and m > n else lapack.qr_reduced
     if loop is lapack.qr_complete:
         result = result._replace(dims=(0, 0))
     tau = scratch_matrices(start, reflectors, (2 if loop is lapack.qr_reduced else 1,))
-    steps.append(loop_step(loop, batch, (m, n, k) if loop is lapack.qr_reduced else (m, n), (matrix, tau, result)))
+    steps.append(
+        loop_step(
+            loop, batch, (m, n, k) if loop is lapack.qr_reduced else (m, n), (matrix, tau, result)
+        )
+    )
     if q.dtype is not float64:
-        steps.append(Step(_converted(wide, q), q.shape, (Operand(SCRATCH, scratch, wide.strides), out_operand(1, q))))
+        steps.append(
+            Step(
+                _converted(wide, q),
+                q.shape,
+                (Operand(SCRATCH, scratch, wide.strides), out_operand(1, q)),
+            )
+        )
         scratch += padded(wide.span)
     target = out_operand(1, r, 1)
     steps += [
@@ -126,8 +143,13 @@ def r_vjp(ct: Any, a: Any, q: Any, r: Any, out: Any, complete: bool) -> tuple[An
     return (first + of_q)._apply("cat", q @ rest, dim=len(a.shape) - 1), None, None
 
 
-op("linalg_qr_parts", lower=lower_qr, torch=None, private=True,
-   failure=Failure("LAPACK refuses the matrix", LinAlgError))
+op(
+    "linalg_qr_parts",
+    lower=lower_qr,
+    torch=None,
+    private=True,
+    failure=Failure("LAPACK refuses the matrix", LinAlgError),
+)
 for _number, (_name, _vjp) in enumerate((("q", q_vjp), ("r", r_vjp)), 1):
     op(
         f"linalg_qr_{_name}", arity=3, vjp=_vjp, torch="linalg.qr", grad_fn="LinalgQrBackward0",
@@ -159,6 +181,6 @@ op(
     lower=lambda entry, layouts, attrs: copied_part(1, layouts),
 )  # fmt: skip
 op(
-    "linalg_lstsq", arity=4, vjp=lstsq_vjp, torch=None, grad_fn="LinalgLstsqBackward0",
+    "linalg_lstsq", arity=4, vjp=lstsq_vjp, torch="linalg.lstsq", grad_fn="LinalgLstsqBackward0",
     lower=lambda entry, layouts, attrs: copied_part(3, layouts),
 )  # fmt: skip

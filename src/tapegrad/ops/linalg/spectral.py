@@ -35,9 +35,7 @@ def gaps(values: Any, power: int) -> Any:
     """Differences ``values[j] - values[i]``, or of squares; ones on the diagonal."""
     ones = values._apply("tied", values, nan=True)
     n, ndim = values.shape[-1], len(values.shape)
-    one = ones._apply(
-        "diag_embed", shape=(*values.shape, n), offset=0, dim1=ndim - 1, dim2=ndim
-    )
+    one = ones._apply("diag_embed", shape=(*values.shape, n), offset=0, dim1=ndim - 1, dim2=ndim)
     row, column = values.unsqueeze(-2), values.unsqueeze(-1)
     gap = row - column
     return (gap if power == 1 else gap * (row + column)) + one
@@ -172,11 +170,11 @@ def _parts(a: Any, parts: tuple[Any, ...], *, full: bool) -> list[Any]:
 
 
 op("linalg_svd_parts", lower=lower_svd, torch=None, private=True, failure=_DIVERGED)
-for _number, (_name, _vjp) in enumerate(
+for _number, (_name, _rule) in enumerate(
     (("u", left_vjp), ("s", values_vjp), ("vh", right_vjp)), 1
 ):
     op(
-        f"linalg_svd_{_name}", arity=4, vjp=_vjp, torch="linalg.svd", grad_fn="LinalgSvdBackward0",
+        f"linalg_svd_{_name}", arity=4, vjp=_rule, torch="linalg.svd", grad_fn="LinalgSvdBackward0",
         lower=lambda entry, layouts, attrs, number=_number: copied_part(number, layouts),
     )  # fmt: skip
 op("linalg_svdvals", lower=lower_svdvals, torch=None, failure=_DIVERGED)

@@ -1,27 +1,28 @@
 """Linear systems, inverses and determinants, by LU factors with partial pivoting.
 
-The derivative of a determinant is the matrix of cofactors, which is there for singular matrices, too: complete
-pivoting gives ``P A Q = L D U`` with triangles of unit diagonal, and cofactors of a product are products of
-cofactors.
+The derivative of a determinant is the matrix of cofactors, which is there for singular matrices, too:
+complete pivoting gives ``P A Q = L D U`` with triangles of unit diagonal, and cofactors of a product are
+products of cofactors.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numpy.linalg import _umath_linalg as lapack
 
 from ...base.errors import LinAlgError
 from ...native.ufunc_loops import native_kernel_address, native_kernels
 from ...native.words import SIZE, element, p64
 from ..layout import Layout, broadcast_shapes, contiguous
-from ..program import SCRATCH, Operand, Step, address_operand, constant, padded
+from ..program import Step, address_operand, constant, padded
 from ..table import Failure, Lowered, Op, copy_loop, op, out_operand
 from .loops import (
     adjoint,
     copied_part,
+    kernel_step,
     loop_step,
+    memory,
     operand_matrices,
     result_matrices,
     rows_that_fail,
@@ -32,21 +33,26 @@ __all__: list[str] = []
 
 
 def lower_solve(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
-    """Solve systems of matrices with matrices on the right, batches broadcast."""
+    """Solve systems with matrices on the right, or vectors (attribute `vector`); batches broadcast."""
     a, b = layouts
-    batch = broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    n, p = b.shape[-2:]
-    out = contiguous(a.dtype, (*batch, n, p))
+    core = (b.ndim - 1,) if attrs["vector"] else (b.ndim - 2, b.ndim - 1)
+    batch = broadcast_shapes(a.shape[:-2], b.shape[: core[0]])
+    lengths = tuple([b.shape[i] for i in core])
+    out = contiguous(a.dtype, (*batch, *lengths))
+    dims = (0, 1)[: len(core)]
     operands = (
-        operand_matrices(0, a, batch, (0, 0)), operand_matrices(1, b, batch, (0, 1)),
-        result_matrices(2, out, (0, 1)),
+        operand_matrices(0, a, batch, (0, 0)), operand_matrices(1, b, batch, dims),
+        result_matrices(2, out, dims),
     )  # fmt: skip
-    return with_info(entry, layouts, lapack.solve, out, operands, (n, p))
+    loop = lapack.solve1 if attrs["vector"] else lapack.solve
+    return with_info(entry, layouts, loop, out, operands, lengths)
 
 
-def solve_vjp(ct: Any, a: Any, b: Any, out: Any) -> tuple[Any, Any]:
+def solve_vjp(ct: Any, a: Any, b: Any, out: Any, vector: bool) -> tuple[Any, Any]:
     """Solve with the adjoint matrix."""
-    of_b = adjoint(a)._apply("linalg_solve", ct)
+    of_b = adjoint(a)._apply("linalg_solve", ct, vector=vector)
+    if vector:
+        return -(of_b.unsqueeze(-1) * out.unsqueeze(-2)), of_b
     return -(of_b @ adjoint(out)), of_b
 
 
@@ -115,11 +121,11 @@ def cofactor_matrix(args, dims, strides, data):  # type: ignore[no-untyped-def]
     n, s = p64(dims)[1], p64(strides)
     for batch in range(p64(dims)[0]):
         source, target = p64(args)[0] + batch * s[0], p64(args)[1] + batch * s[1]
-        memory = p64(args)[2] + batch * s[2]
-        w, y = element(memory), element(memory + n * n * SIZE)
-        before, d = element(memory + 2 * n * n * SIZE), element(memory + (2 * n * n + n) * SIZE)
-        rows = p64(memory + (2 * n * n + 2 * n) * SIZE)
-        columns = p64(memory + (2 * n * n + 2 * n) * SIZE + 8 * n)
+        work = p64(args)[2] + batch * s[2]
+        w, y = element(work), element(work + n * n * SIZE)
+        before, d = element(work + 2 * n * n * SIZE), element(work + (2 * n * n + n) * SIZE)
+        rows = p64(work + (2 * n * n + 2 * n) * SIZE)
+        columns = p64(work + (2 * n * n + 2 * n) * SIZE + 8 * n)
         for i in range(n):
             rows[i] = i
             columns[i] = i
@@ -189,14 +195,12 @@ def lower_cofactors(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any
     (x,) = layouts
     n, out = x.shape[-1], contiguous(x.dtype, x.shape)
     batch = tuple(x.shape[:-2])
-    memory = padded(2 * n * n * x.dtype.itemsize + 2 * n * (x.dtype.itemsize + 8))
+    scratch = padded(2 * n * n * x.dtype.itemsize + 2 * n * (x.dtype.itemsize + 8))
     operands = (
-        operand_matrices(0, x, batch, (0, 0)).operand, result_matrices(1, out, (0, 0)).operand,
-        Operand(SCRATCH, 0, (0,) * len(batch)),
+        operand_matrices(0, x, batch, (0, 0)), result_matrices(1, out, (0, 0)), memory(0, batch, x.dtype),
     )  # fmt: skip
-    kernel = native_kernel_address("cofactors", x.dtype), 0
-    step = Step(kernel, batch, operands, (n,), x.strides[-2:])
-    return Lowered((out,), (step,) if out.size else (), memory)
+    step = kernel_step((native_kernel_address("cofactors", x.dtype), 0), batch, (n,), operands)
+    return Lowered((out,), (step,) if out.size else (), scratch)
 
 
 def cofactors_vjp(ct: Any, a: Any, out: Any) -> Any:

@@ -16,7 +16,7 @@ from ..layout import Layout, broadcast_shapes, broadcast_strides, contiguous
 from ..matmul import batch_strides, takes_blas
 from ..program import POOL, SCRATCH, Operand, Step, arg, padded
 from ..table import Failure, Lowered, Op, copy_loop, op
-from .loops import adjoint, operand_matrices, result_matrices
+from .loops import adjoint, kernel_step, memory, operand_matrices, result_matrices
 
 __all__ = ["multiply", "solve_triangular"]
 
@@ -26,7 +26,7 @@ BLOCK, TILE = 32, 64
 
 @helper
 def multiply(loop, x, y, out, m, k, p, xs, xt, ys, yt, os, ot):  # type: ignore[no-untyped-def]
-    """Multiply an ``m x k`` by a ``k x p`` matrix with the `matmul` loop whose address and data are at `loop`.
+    """Multiply an ``m x k`` and a ``k x p`` matrix by the loop whose address and data are at `loop`.
 
     Strides are those from row to row, then from column to column.
     """
@@ -51,7 +51,7 @@ def substitute(args, dims, strides, data):  # type: ignore[no-untyped-def]
     row, column, line = s[3], s[4], p * SIZE
     for batch in range(p64(dims)[0]):
         a, x = p64(args)[0] + batch * s[0], p64(args)[1] + batch * s[1]
-        memory = p64(args)[2] + batch * s[2]
+        block = p64(args)[2] + batch * s[2]
         if not unit:
             for i in range(n):
                 if element(a + i * (row + column))[0] == 0:
@@ -66,10 +66,10 @@ def substitute(args, dims, strides, data):  # type: ignore[no-untyped-def]
                 start, count = end, n - end
             if count > 0:  # what is known already goes to the right-hand side
                 multiply(
-                    data, a + first * row + start * column, x + start * line, memory, end - first,
+                    data, a + first * row + start * column, x + start * line, block, end - first,
                     count, p, row, column, line, SIZE, line, SIZE,
                 )  # fmt: skip
-                known, target = element(memory), element(x + first * line)
+                known, target = element(block), element(x + first * line)
                 for i in range((end - first) * p):
                     target[i] -= known[i]
             for left in range(0, p, TILE):
@@ -77,8 +77,8 @@ def substitute(args, dims, strides, data):  # type: ignore[no-untyped-def]
                 for k in range(end - first):
                     i = end - 1 - k if upper else first + k
                     here = element(x + i * line)
-                    for l in range(k):
-                        j = end - 1 - l if upper else first + l
+                    for m in range(k):
+                        j = end - 1 - m if upper else first + m
                         factor = element(a + i * row + j * column)[0]
                         other = element(x + j * line)
                         for c in range(left, right):
@@ -107,17 +107,16 @@ def lower_triangular(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, An
         scratch += padded(copied.span)
     steps.append(
         Step(
-            copy_loop(b.dtype), out.shape, (arg(1, broadcast_strides(b, out.shape)), arg(2, out.strides))
+            copy_loop(b.dtype),
+            out.shape,
+            (arg(1, broadcast_strides(b, out.shape)), arg(2, out.strides)),
         )
     )
     loop = ufunc_loop(np.matmul, (b.dtype,) * 3)
     data = POOL.put((*loop, int(attrs["upper"]), int(attrs["unitriangular"])))
     kernel = native_kernel_address("substitute", b.dtype), data
-    operands = (
-        matrices.operand, result_matrices(2, out, (0, 1)).operand,
-        Operand(SCRATCH, 0, (0,) * len(batch)),
-    )  # fmt: skip
-    steps.append(Step(kernel, tuple(batch), operands, (n, p), matrices.strides, checked=True))
+    operands = (matrices, result_matrices(2, out, (0, 1)), memory(0, batch, b.dtype))
+    steps.append(kernel_step(kernel, batch, (n, p), operands, checked=True))
     return Lowered((out,), tuple(steps) if out.size else (), scratch)
 
 
