@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from ...base.dtypes import dtype, scalar_name
+from ...base.dtypes import dtype, int64, scalar_name
 from ...tape.recording import layout_of
 from ..registry import declared
 
 __all__ = [
     "adjoint_of", "check_floating", "check_floating_matrix", "check_matrix", "check_one_dtype",
-    "check_square", "linalg_function", "rows_and_columns", "type_word",
+    "check_square", "failures_of", "linalg_function", "rows_and_columns", "type_word",
 ]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -77,6 +77,11 @@ def check_one_dtype(name: str, a: Any, b: Any, words: Sequence[str] = ("A", "B")
             f"{name}: Expected {words[0]} and {words[1]} to have the same dtype, but found {words[0]} of "
             f"type {type_word(x)} and {words[1]} of type {type_word(y)} instead"
         )
+
+
+def failures_of(value: Any, core: int = 2) -> Any:
+    """Return 1 for each matrix of results that is NaN, as that of one that LAPACK refuses is, else 0."""
+    return value.detach().isnan().any(tuple(range(-core, 0))).to(int64)
 
 
 def adjoint_of(x: Any) -> Any:

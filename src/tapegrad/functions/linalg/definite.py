@@ -10,18 +10,24 @@ from ...tape.recording import layout_of
 from ..maths import return_types
 from ..registry import FUNCTIONS, declared
 from ..signature import Tensor
-from .checks import adjoint_of, check_floating_matrix, linalg_function, rows_and_columns
+from .checks import (
+    adjoint_of,
+    check_floating_matrix,
+    failures_of,
+    linalg_function,
+    rows_and_columns,
+)
 from .systems import triangular_solution
 
 __all__ = ["cholesky_factor"]
 
 
-def cholesky_factor(name: str, a: Any, *, upper: bool = False) -> Any:
+def cholesky_factor(name: str, a: Any, *, upper: bool = False, quiet: bool = False) -> Any:
     """Return triangular factors of positive-definite matrices."""
     check_floating_matrix(name, a, square=True)
     if upper:
-        return adjoint_of(record.apply(TABLE["linalg_cholesky"], (adjoint_of(a),)))
-    return record.apply(TABLE["linalg_cholesky"], (a,))
+        return adjoint_of(record.apply(TABLE["linalg_cholesky"], (adjoint_of(a),), quiet=quiet))
+    return record.apply(TABLE["linalg_cholesky"], (a,), quiet=quiet)
 
 
 @linalg_function()
@@ -82,15 +88,8 @@ def cholesky_ex(
     >>> tg.linalg.cholesky_ex(-tg.eye(2)).info
     tensor(1)
     """
-    a = adjoint_of(A) if upper else A
-    if check_errors:
-        factor = cholesky_factor("linalg.cholesky", a)
-        info = FUNCTIONS["zeros"](tuple(layout_of(a).shape[:-2]), dtype="int64")
-    else:
-        check_floating_matrix("linalg.cholesky", a, square=True)
-        value, info = record.apply_all(TABLE["linalg_cholesky_ex"], (a,))
-        factor = record.apply(TABLE["linalg_cholesky_part"], (a, value))
-    return return_types.linalg_cholesky_ex(adjoint_of(factor) if upper else factor, info)
+    factor = cholesky_factor("linalg.cholesky", A, upper=upper, quiet=not check_errors)
+    return return_types.linalg_cholesky_ex(factor, failures_of(factor))
 
 
 @declared(name="cholesky")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...base.dtypes import int64
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.recording import layout_of
@@ -184,7 +185,7 @@ def rank_of(a: Any, atol: Any, rtol: Any, *, hermitian: bool) -> Any:
     check_floating_matrix("torch.linalg.matrix_rank", a, "input", square=hermitian)
     a = a.detach()
     if 0 in rows_and_columns(a):
-        return FUNCTIONS["zeros"](tuple(layout_of(a).shape[:-2]), dtype="int64")
+        return FUNCTIONS["zeros"](tuple(layout_of(a).shape[:-2]), dtype=int64)
     if hermitian:
         s = record.apply(TABLE["linalg_eigvalsh"], (a,)).abs()
         largest = s.amax(-1, True)

@@ -91,8 +91,8 @@ def _kept(x: Any, row: int, column: int) -> Any:
 
 
 @linalg_function(
-    "(Number ord, Ints dim=(-2, -1), bool keepdim=False, *, Dtype? dtype=None)",
-    "(str ord=fro, Ints dim=(-2, -1), bool keepdim=False, *, Dtype? dtype=None)",
+    "(Number ord, Ints dim=(-2,-1), bool keepdim=False, *, Dtype? dtype=None)",
+    "(str ord=fro, Ints dim=(-2,-1), bool keepdim=False, *, Dtype? dtype=None)",
 )
 def matrix_norm(
     A: Tensor, ord: Any = "fro", dim: Ints = (-2, -1), keepdim: bool = False, *,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+from ...base.dtypes import int64
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.recording import layout_of
@@ -207,7 +208,7 @@ def cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
     Parameters
     ----------
     input, other : Tensor
-        They broadcast.
+        Of as many dimensions; they broadcast.
     dim : int
         Along which vectors lie.
 
@@ -221,6 +222,8 @@ def cross(input: Tensor, other: Tensor, *, dim: int = -1) -> Tensor:
     >>> tg.linalg.cross(tg.tensor([1.0, 0.0, 0.0]), tg.tensor([0.0, 1.0, 0.0]))
     tensor([0., 0., 1.])
     """
+    if layout_of(input).ndim != layout_of(other).ndim:
+        raise RuntimeError("linalg.cross: inputs must have the same number of dimensions.")
     return FUNCTIONS["cross"](*FUNCTIONS["broadcast_tensors"](input, other), dim=dim)
 
 
@@ -252,7 +255,7 @@ def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> T
 
 def powers(x: Any, count: int, *, increasing: bool) -> Any:
     """Return a matrix of powers, from 0 to ``count - 1``."""
-    exponents = FUNCTIONS["arange"](count, dtype="int64")
+    exponents = FUNCTIONS["arange"](count, dtype=int64)
     if not increasing:
         exponents = FUNCTIONS["flip"](exponents, (0,))
     return x.unsqueeze(-1) ** exponents

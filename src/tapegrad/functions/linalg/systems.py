@@ -17,6 +17,7 @@ from .checks import (
     check_floating_matrix,
     check_matrix,
     check_one_dtype,
+    failures_of,
     linalg_function,
     rows_and_columns,
 )  # fmt: skip
@@ -58,7 +59,7 @@ def _prepared(name: str, a: Any, b: Any, *, left: bool) -> tuple[Any, Any, bool]
 def solution(a: Any, b: Any, *, left: bool = True) -> Any:
     """Solve a linear system."""
     a, b, is_vector = _prepared("linalg.solve", a, b, left=left)
-    x = record.apply(TABLE["linalg_solve"], (a, b), vector=is_vector)
+    x = record.apply(TABLE["linalg_solve"], (a, b), vector=is_vector, quiet=False)
     return x if left else x.transpose(-1, -2)
 
 
@@ -127,17 +128,10 @@ def solve_ex(
     >>> tg.linalg.solve_ex(tg.eye(2), tg.ones(2)).info
     tensor(0)
     """
-    if check_errors:
-        value = solution(A, B, left=left)
-        return return_types.linalg_solve_ex(value, _no_failure(A))
     a, b, is_vector = _prepared("linalg.solve", A, B, left=left)
-    value, info = record.apply_all(TABLE["linalg_solve_ex"], (a, b), vector=is_vector)
-    x = record.apply(TABLE["linalg_solve_part"], (a, b, value), vector=is_vector)
+    x = record.apply(TABLE["linalg_solve"], (a, b), vector=is_vector, quiet=not check_errors)
+    info = failures_of(x, 1 if is_vector else 2)
     return return_types.linalg_solve_ex(x if left else x.transpose(-1, -2), info)
-
-
-def _no_failure(a: Any) -> Any:
-    return FUNCTIONS["zeros"](tuple(layout_of(a).shape[:-2]), dtype="int64")
 
 
 @linalg_function()
@@ -229,10 +223,10 @@ def triangular_solve(
 
 
 # --------------------------------------------------------------------------- inverses
-def inverse_of(a: Any) -> Any:
+def inverse_of(a: Any, *, quiet: bool = False) -> Any:
     """Invert matrices."""
     check_floating_matrix("linalg.inv", a, square=True)
-    return record.apply(TABLE["linalg_inv"], (a,))
+    return record.apply(TABLE["linalg_inv"], (a,), quiet=quiet)
 
 
 @linalg_function()
@@ -288,11 +282,8 @@ def inv_ex(A: Tensor, *, check_errors: bool = False) -> return_types.linalg_inv_
     >>> tg.linalg.inv_ex(tg.zeros(2, 2)).info
     tensor(1)
     """
-    if check_errors:
-        return return_types.linalg_inv_ex(inverse_of(A), _no_failure(A))
-    check_floating_matrix("linalg.inv", A, square=True)
-    value, info = record.apply_all(TABLE["linalg_inv_ex"], (A,))
-    return return_types.linalg_inv_ex(record.apply(TABLE["linalg_inv_part"], (A, value)), info)
+    value = inverse_of(A, quiet=not check_errors)
+    return return_types.linalg_inv_ex(value, failures_of(value))
 
 
 @declared()

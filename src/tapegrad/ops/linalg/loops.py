@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.linalg import _umath_linalg as lapack
 
-from ...base.dtypes import dtype, int64
+from ...base.dtypes import dtype
 from ...native import abi as nt
 from ...native.kinds import INT32
 from ...native.ufunc_loops import native_kernel, native_kernel_address, ufunc_loop
@@ -35,12 +35,12 @@ from ..program import (
     constant,
     zero_step,
 )
-from ..table import Failure, Lowered, Lowering, Op, copy_loop, op, out_operand
+from ..table import Lowered, copy_loop, out_operand
 
 __all__ = [
     "INVALID", "Matrices", "adjoint", "clear_flags", "copied_part", "core_dims", "gufunc", "kernel_step",
-    "loop_step", "memory", "operand_matrices", "real_of", "result_matrices", "rows_that_fail",
-    "scratch_matrices", "unit_steps", "with_info",
+    "loop_step", "memory", "operand_matrices", "real_of", "result_matrices",
+    "scratch_matrices", "unit_steps",
 ]  # fmt: skip
 
 #: the flag for invalid operations
@@ -80,20 +80,19 @@ def run_matrix_loop(args, dims, strides, data):  # type: ignore[no-untyped-def]
     return 0
 
 
-def note_failures(args, dims, strides, data):  # type: ignore[no-untyped-def]
-    """Call a gufunc's loop likewise, and write 1 where it fails, else 0, to one operand more."""
-    a, s, count = p64(args), p64(strides), p64(data)[2]
+def run_quietly(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Call a gufunc's loop likewise, whether it fails or not: then its results are NaN."""
+    a, s = p64(args), p64(strides)
     pointers, lengths = stack_words(8), stack_words(8)
     o = p64(pointers)
     for i in range(p64(dims)[0]):
-        for j in range(count):
+        for j in range(p64(data)[2]):
             o[j] = a[j] + i * s[j]
-        failed = fails(data, pointers, dims, lengths, strides + 8, INVALID)
-        p64(a[count] + i * s[count])[0] = 1 if failed else 0
+        fails(data, pointers, dims, lengths, strides, INVALID)
 
 
 native_kernel(run_matrix_loop, checked=True)
-native_kernel(note_failures)
+native_kernel(run_quietly)
 
 
 class Matrices(NamedTuple):
@@ -146,7 +145,7 @@ def memory(offset: int, batch: tuple[int, ...], kind: dtype) -> Matrices:
 
 def loop_step(
     ufunc: np.ufunc, batch: tuple[int, ...], core: tuple[int, ...], operands: Sequence[Matrices],
-    *, checked: bool = True, info: Matrices | None = None,
+    *, quiet: bool = False,
 ) -> Step:  # fmt: skip
     """Make the step that calls a gufunc's loop for each element of a batch.
 
@@ -158,19 +157,14 @@ def loop_step(
         Lengths of the core dimensions, in the order of the gufunc's signature.
     operands : sequence of Matrices
         Operands, then results.
-    checked : bool
-        Whether it may fail. A loop that never does is called by the sweep itself.
-    info : Matrices, optional
-        An int64 result that gets 1 where the loop fails, else 0; then the step does not fail.
+    quiet : bool
+        Whether results are NaN where the loop fails, rather than the step failing.
     """
     loop = ufunc_loop(ufunc, tuple([x.kind for x in operands]))
-    if checked:
-        dims = [word for x in operands for word in (len(x.dims), *x.dims)]
-        data = POOL.put((*loop, len(operands), len(core), *dims))
-        loop = native_kernel_address("run_matrix_loop" if info is None else "note_failures"), data
-    if info is not None:
-        operands, checked = (*operands, info), False
-    return kernel_step(loop, batch, core, operands, checked=checked)
+    dims = [word for x in operands for word in (len(x.dims), *x.dims)]
+    data = POOL.put((*loop, len(operands), len(core), *dims))
+    kernel = native_kernel_address("run_quietly" if quiet else "run_matrix_loop"), data
+    return kernel_step(kernel, batch, core, operands, checked=not quiet)
 
 
 def kernel_step(
@@ -191,7 +185,7 @@ _DIMS: dict[int, tuple[tuple[int, ...], ...]] = {}
 
 @cache
 def _matrix_kernels() -> frozenset[int]:
-    return frozenset(map(native_kernel_address, ("run_matrix_loop", "note_failures")))
+    return frozenset(map(native_kernel_address, ("run_matrix_loop", "run_quietly")))
 
 
 def core_dims(kernel: tuple[int, int]) -> tuple[tuple[int, ...], ...] | None:
@@ -203,7 +197,7 @@ def core_dims(kernel: tuple[int, int]) -> tuple[tuple[int, ...], ...] | None:
     for _ in range(words[2]):
         dims.append(tuple(words[at + 1 : at + 1 + words[at]]))
         at += 1 + words[at]
-    return (*dims, ())
+    return tuple(dims)
 
 
 def gufunc(name: str, *, wide: bool) -> Any:
@@ -234,59 +228,12 @@ def unit_steps(nargs: int, layout: Layout, number: int = 0) -> list[Step]:
     return [zero_step(target, layout.span), ones]
 
 
-def with_info(
-    entry: Op, layouts: tuple[Layout, ...], ufunc: np.ufunc, out: Layout, operands: Sequence[Matrices],
-    core: tuple[int, ...],
-) -> Lowered:  # fmt: skip
-    """Lower a row with one result of a loop that may fail; a row ``..._ex`` has a second one, which tells."""
-    batch = out.shape[: out.ndim - len(operands[-1].dims)]
-    if not entry.name.endswith("_ex"):
-        step = loop_step(ufunc, batch, core, operands)
-        return Lowered((out,), (step,) if out.size else ())
-    info = contiguous(int64, batch)
-    if not out.size:
-        zero = address_operand(constant(0, int64.np), len(batch))
-        target = out_operand(len(layouts), info, 1)
-        return Lowered((out, info), (Step(copy_loop(int64), batch, (zero, target)),))
-    noted = result_matrices(len(layouts), info, (), 1)
-    return Lowered((out, info), (loop_step(ufunc, batch, core, operands, info=noted),))
-
-
 def copied_part(number: int, layouts: tuple[Layout, ...]) -> Lowered:
     """Lower a row whose result is a copy of its operand `number`, for the derivative that it has."""
     x = layouts[number]
     out = contiguous(x.dtype, x.shape)
     target = arg(len(layouts), out.strides)
     return Lowered((out,), (Step(copy_loop(x.dtype), x.shape, (arg(number, x.strides), target)),))
-
-
-def rows_that_fail(
-    name: str,
-    *,
-    lower: Lowering,
-    vjp: Callable[..., Any],
-    arity: int,
-    grad_fn: str,
-    failure: Failure,
-) -> None:
-    """Add a row that calls a loop which may fail, and those for functions that report it and do not raise.
-
-    These are ``name_ex``, of `with_info`, and ``name_part``, which copies what that one computed.
-    """
-    op(
-        f"linalg_{name}", lower=lower, arity=arity, vjp=vjp, torch=f"linalg.{name}", grad_fn=grad_fn,
-        failure=failure,
-    )  # fmt: skip
-    op(f"linalg_{name}_ex", lower=lower, arity=arity, torch=None, private=True)
-
-    def part_vjp(ct: Any, *values: Any, **attrs: Any) -> tuple[Any, ...]:
-        cotangents = vjp(ct, *values[:-2], values[-1], **attrs)
-        return (*(cotangents if isinstance(cotangents, tuple) else (cotangents,)), None)
-
-    op(
-        f"linalg_{name}_part", arity=arity + 1, vjp=part_vjp, torch=None, private=True, grad_fn=grad_fn,
-        lower=lambda entry, layouts, attrs: copied_part(len(layouts) - 1, layouts),
-    )  # fmt: skip
 
 
 def adjoint(x: Any) -> Any:

@@ -25,15 +25,16 @@ from .loops import (
     memory,
     operand_matrices,
     result_matrices,
-    rows_that_fail,
-    with_info,
 )  # fmt: skip
 
 __all__: list[str] = []
 
 
 def lower_solve(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
-    """Solve systems with matrices on the right, or vectors (attribute `vector`); batches broadcast."""
+    """Solve systems with matrices on the right, or vectors (attribute `vector`); batches broadcast.
+
+    With the attribute `quiet`, results are NaN for a singular matrix.
+    """
     a, b = layouts
     core = (b.ndim - 1,) if attrs["vector"] else (b.ndim - 2, b.ndim - 1)
     batch = broadcast_shapes(a.shape[:-2], b.shape[: core[0]])
@@ -45,12 +46,13 @@ def lower_solve(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -
         result_matrices(2, out, dims),
     )  # fmt: skip
     loop = lapack.solve1 if attrs["vector"] else lapack.solve
-    return with_info(entry, layouts, loop, out, operands, lengths)
+    step = loop_step(loop, batch, lengths, operands, quiet=attrs["quiet"])
+    return Lowered((out,), (step,) if out.size else ())
 
 
-def solve_vjp(ct: Any, a: Any, b: Any, out: Any, vector: bool) -> tuple[Any, Any]:
+def solve_vjp(ct: Any, a: Any, b: Any, out: Any, vector: bool, quiet: bool) -> tuple[Any, Any]:
     """Solve with the adjoint matrix."""
-    of_b = adjoint(a)._apply("linalg_solve", ct, vector=vector)
+    of_b = adjoint(a)._apply("linalg_solve", ct, vector=vector, quiet=quiet)
     if vector:
         return -(of_b.unsqueeze(-1) * out.unsqueeze(-2)), of_b
     return -(of_b @ adjoint(out)), of_b
@@ -61,21 +63,23 @@ def lower_inverse(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any])
     (x,) = layouts
     batch, out = x.shape[:-2], contiguous(x.dtype, x.shape)
     operands = operand_matrices(0, x, batch, (0, 0)), result_matrices(1, out, (0, 0))
-    return with_info(entry, layouts, lapack.inv, out, operands, x.shape[-1:])
+    step = loop_step(lapack.inv, batch, x.shape[-1:], operands, quiet=attrs["quiet"])
+    return Lowered((out,), (step,) if out.size else ())
 
 
-def inverse_vjp(ct: Any, a: Any, out: Any) -> Any:
+def inverse_vjp(ct: Any, a: Any, out: Any, quiet: bool) -> Any:
     """Multiply by the adjoint inverse on both sides."""
     t = adjoint(out)
     return -(t @ ct @ t)
 
 
-rows_that_fail(
-    "solve", lower=lower_solve, vjp=solve_vjp, arity=2, grad_fn="LinalgSolveExBackward0",
+op(
+    "linalg_solve", lower=lower_solve, vjp=solve_vjp, arity=2, torch="linalg.solve",
+    grad_fn="LinalgSolveExBackward0",
     failure=Failure("The solver failed because the input matrix is singular", LinAlgError),
 )  # fmt: skip
-rows_that_fail(
-    "inv", lower=lower_inverse, vjp=inverse_vjp, arity=1, grad_fn="LinalgInvExBackward0",
+op(
+    "linalg_inv", lower=lower_inverse, vjp=inverse_vjp, torch="linalg.inv", grad_fn="LinalgInvExBackward0",
     failure=Failure(
         "The inversion could not be completed because the input matrix is singular", LinAlgError
     ),
@@ -96,7 +100,7 @@ def lower_det(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> 
     if x.shape[-1] == 0:
         return Lowered((out,), (_filled(0, 1, out, 1.0),))
     operands = operand_matrices(0, x, batch, (0, 0)), result_matrices(1, out, ())
-    step = loop_step(lapack.det, batch, x.shape[-1:], operands, checked=False)
+    step = loop_step(lapack.det, batch, x.shape[-1:], operands, quiet=True)
     return Lowered((out,), (step,))
 
 
@@ -108,7 +112,7 @@ def lower_slogdet(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any])
         return Lowered((out, out), (_filled(0, 1, out, 1.0), _filled(1, 1, out, 0.0)))
     results = (result_matrices(1, out, (), number) for number in (0, 1))
     operands = operand_matrices(0, x, batch, (0, 0)), *results
-    step = loop_step(lapack.slogdet, batch, x.shape[-1:], operands, checked=False)
+    step = loop_step(lapack.slogdet, batch, x.shape[-1:], operands, quiet=True)
     return Lowered((out, out), (step,))
 
 
@@ -205,7 +209,7 @@ def lower_cofactors(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any
 
 def cofactors_vjp(ct: Any, a: Any, out: Any) -> Any:
     """As the determinant times the transposed inverse, so of matrices that have one."""
-    t = adjoint(a._apply("linalg_inv"))
+    t = adjoint(a._apply("linalg_inv", quiet=False))
     along = (ct * t).sum((-2, -1), keepdim=True)
     return along * out - t @ adjoint(ct) @ out
 
@@ -220,6 +224,6 @@ op(
     "linalg_slogdet", arity=2, torch="linalg.slogdet", grad_fn="LinalgSlogdetBackward0",
     lower=lambda entry, layouts, attrs: copied_part(1, layouts),
     vjp=lambda ct, a, value, out: (
-        ct.unsqueeze(-1).unsqueeze(-1) * adjoint(a._apply("linalg_inv")), None
+        ct.unsqueeze(-1).unsqueeze(-1) * adjoint(a._apply("linalg_inv", quiet=False)), None
     ),
 )  # fmt: skip
