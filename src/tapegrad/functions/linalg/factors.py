@@ -74,19 +74,18 @@ def top_qr(input: Tensor, some: bool = True) -> return_types.qr:
 
 
 # --------------------------------------------------------------------------- eigenvalues
-def _lower(a: Any, uplo: str) -> Any:
-    """Return matrices whose lower triangle is the one that `uplo` names."""
+def _is_upper(a: Any, uplo: str) -> bool:
+    """Return True if `uplo` names the upper triangle; raise unless it can be that of a matrix."""
     letter = uplo.upper()
     if letter not in ("L", "U"):
         raise RuntimeError(f"Expected UPLO argument to be 'L' or 'U', but got {uplo}")
     check_floating_matrix("linalg.eigh", a, square=True)
-    return a if letter == "L" else adjoint_of(a)
+    return letter == "U"
 
 
 def hermitian_factors(a: Any, uplo: str = "L") -> tuple[Any, Any]:
     """Return eigenvalues and eigenvectors of Hermitian matrices."""
-    a = _lower(a, uplo)
-    parts = record.apply_all(TABLE["linalg_eigh_parts"], (a,))
+    parts = record.apply_all(TABLE["linalg_eigh_parts"], (a,), upper=_is_upper(a, uplo))
     values = record.apply(TABLE["linalg_eigh_values"], (a, *parts))
     return values, record.apply(TABLE["linalg_eigh_vectors"], (a, *parts))
 
@@ -149,7 +148,7 @@ def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
     """
     if record.is_active(A):  # the derivative needs the vectors
         return hermitian_factors(A, UPLO)[0]
-    return record.apply(TABLE["linalg_eigvalsh"], (_lower(A, UPLO),))
+    return record.apply(TABLE["linalg_eigvalsh"], (A,), upper=_is_upper(A, UPLO))
 
 
 def _without_complex(name: str) -> UnsupportedError:

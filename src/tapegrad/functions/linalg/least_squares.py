@@ -187,7 +187,7 @@ def rank_of(a: Any, atol: Any, rtol: Any, *, hermitian: bool) -> Any:
     if 0 in rows_and_columns(a):
         return FUNCTIONS["zeros"](tuple(layout_of(a).shape[:-2]), dtype=int64)
     if hermitian:
-        s = record.apply(TABLE["linalg_eigvalsh"], (a,)).abs()
+        s = record.apply(TABLE["linalg_eigvalsh"], (a,), upper=False).abs()
         largest = s.amax(-1, True)
     else:
         s = singular_values("linalg.matrix_rank", a)

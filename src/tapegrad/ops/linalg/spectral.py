@@ -43,7 +43,10 @@ def gaps(values: Any, power: int) -> Any:
 
 # --------------------------------------------------------------------------- eigenvalues
 def lower_eigh(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
-    """Eigenvalues of Hermitian matrices, ascending, and eigenvectors as columns; from lower triangles."""
+    """Eigenvalues of Hermitian matrices, ascending, and eigenvectors as columns.
+
+    The attribute `upper` says which triangles are read.
+    """
     (x,) = layouts
     batch, n = x.shape[:-2], x.shape[-1]
     values, vectors = contiguous(real_of(x.dtype), x.shape[:-1]), contiguous(x.dtype, x.shape)
@@ -51,7 +54,7 @@ def lower_eigh(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) ->
         operand_matrices(0, x, batch, (0, 0)), result_matrices(1, values, (0,)),
         result_matrices(1, vectors, (0, 0), 1),
     )  # fmt: skip
-    step = loop_step(lapack.eigh_lo, batch, (n,), operands)
+    step = loop_step(lapack.eigh_up if attrs["upper"] else lapack.eigh_lo, batch, (n,), operands)
     return Lowered((values, vectors), (step,) if vectors.size else ())
 
 
@@ -71,11 +74,12 @@ def eigenvectors_vjp(
 
 
 def lower_eigvalsh(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
-    """Eigenvalues of Hermitian matrices, ascending; from lower triangles."""
+    """Eigenvalues of Hermitian matrices, ascending; from upper or lower triangles."""
     (x,) = layouts
     batch, out = x.shape[:-2], contiguous(real_of(x.dtype), x.shape[:-1])
     operands = operand_matrices(0, x, batch, (0, 0)), result_matrices(1, out, (0,))
-    step = loop_step(lapack.eigvalsh_lo, batch, x.shape[-1:], operands)
+    loop = lapack.eigvalsh_up if attrs["upper"] else lapack.eigvalsh_lo
+    step = loop_step(loop, batch, x.shape[-1:], operands)
     return Lowered((out,), (step,) if out.size else ())
 
 
