@@ -79,13 +79,13 @@ def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Any, Any, Any, Any]:
         )
     if rcond == -1:
         rcond = float(np.finfo(x.dtype.np).eps)
-    found = _linalg("lstsq")(x, y, rcond)
+    answer = _linalg("lstsq")(x, y, rcond)
     rows, columns = x.shape
-    full = rows > columns and int(found.rank) == columns
-    residuals = found.residuals if full else found.residuals.reshape(-1)[:0]
+    full = rows > columns and int(answer.rank) == columns
+    residuals = answer.residuals if full else answer.residuals.reshape(-1)[:0]
     if full and y.ndim == 1:
         residuals = residuals.reshape(1)
-    return found.solution, residuals, found.rank, found.singular_values
+    return answer.solution, residuals, answer.rank, answer.singular_values
 
 
 def tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
