@@ -280,6 +280,10 @@ SAMPLES: dict[str, Sample] = {
         regular(((40, 40), (40, 3)), ((37, 37), (37, 70)), upper=True),
     ),
     **dict.fromkeys(
+        ("linalg_logm", "linalg_sqrtm"),
+        regular(((3, 3),), ((2, 2, 2),), ((1, 1),), ((0, 0),), ((0, 2, 2),), ((2, 0, 0),)),
+    ),
+    **dict.fromkeys(
         ("linalg_inv", "linalg_det", "linalg_slogdet", "linalg_cholesky", "linalg_matrix_exp"),
         regular(((3, 3),), ((2, 2, 2),), ((1, 1),), ((0, 0),), ((0, 2, 2),), ((2, 0, 0),)),
     ),

@@ -317,7 +317,8 @@ def cases(entry: Op, torch: Any = None) -> list[Case]:
     rng = np.random.default_rng(list(entry.name.encode()))
     if entry.name in SAMPLES:
         name = entry.torch or entry.name
-        call = function_of(tg, name) or getattr(tg, entry.name)
+        call = function_of(tg, name) or function_of(tg, entry.label)
+        assert call is not None
         other = function_of(torch, name) if torch is not None and entry.torch else None
         if entry.name in PREPARED:
             prepared = PREPARED[entry.name]

@@ -80,6 +80,69 @@ def top_matrix_exp(input: Tensor) -> Tensor:
     return _exponential(input)
 
 
+@linalg_function()
+def logm(A: Tensor) -> Tensor:
+    """Return the principal logarithm of a square matrix, or of each of a batch.
+
+    Parameters
+    ----------
+    A : Tensor
+        Of shape (..., n, n).
+
+    Returns
+    -------
+    Tensor
+
+    Raises
+    ------
+    RuntimeError
+        If matrices are not square, or not of a floating dtype.
+    LinAlgError
+        Where the result is asked for, if an eigenvalue is zero or a negative number: then there is none of
+        real numbers.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.linalg.logm(tg.tensor([[1.0, 1.0], [0.0, 1.0]]))
+    tensor([[0.0000, 1.0000],
+            [0.0000, 0.0000]])
+    """
+    check_floating_matrix("linalg.logm", A, square=True)
+    return record.apply(TABLE["linalg_logm"], (A,))
+
+
+@linalg_function()
+def sqrtm(A: Tensor) -> Tensor:
+    """Return the principal square root of a square matrix, or of each of a batch.
+
+    Parameters
+    ----------
+    A : Tensor
+        Of shape (..., n, n).
+
+    Returns
+    -------
+    Tensor
+
+    Raises
+    ------
+    RuntimeError
+        If matrices are not square, or not of a floating dtype.
+    LinAlgError
+        Where the result is asked for, if an eigenvalue is zero or a negative number.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.linalg.sqrtm(tg.tensor([[4.0, 0.0], [0.0, 9.0]]))
+    tensor([[2., 0.],
+            [0., 3.]])
+    """
+    check_floating_matrix("linalg.sqrtm", A, square=True)
+    return record.apply(TABLE["linalg_sqrtm"], (A,))
+
+
 # --------------------------------------------------------------------------- products
 def _best_order(lengths: Sequence[int]) -> dict[tuple[int, int], int]:
     """Return where the last product splits each range of matrices, for the fewest multiplications."""

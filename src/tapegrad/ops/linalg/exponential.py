@@ -1,28 +1,12 @@
-"""Exponentials of matrices, by scaling and squaring (Higham 2005)."""
+"""The kernel of exponentials of matrices, by scaling and squaring (Higham 2005)."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.linalg import _umath_linalg as lapack
 
-from ...native.ufunc_loops import native_kernel_address, native_kernels, ufunc_loop
+from ...native.ufunc_loops import native_kernels
 from ...native.words import SIZE, call_loop, element, helper, memcpy, p64, stack_words
-from ..layout import Layout, contiguous
-from ..program import POOL, SCRATCH, Operand, Step, address_operand, arg, constant, padded
-from ..table import Lowered, Op, copy_loop, op, out_operand
-from .loops import (
-    INVALID,
-    Matrices,
-    adjoint,
-    clear_flags,
-    kernel_step,
-    memory,
-    operand_matrices,
-    result_matrices,
-    scratch_matrices,
-)
+from .loops import INVALID, clear_flags
 from .triangular import multiply
 
 __all__: list[str] = []
@@ -127,72 +111,3 @@ def exponential(args, dims, strides, data):  # type: ignore[no-untyped-def]
             )
             first_part, second_part = second_part, first_part
         memcpy(target, first_part, whole)
-
-
-def _step(x: Matrices, out: Matrices, batch: tuple[int, ...], n: int, start: int) -> Step:
-    """Exponentials of matrices of `n` rows; scratch memory for it begins at `start`."""
-    loops = (np.matmul, lapack.solve)
-    data = POOL.put([word for loop in loops for word in ufunc_loop(loop, (x.kind,) * 3)])
-    kernel = native_kernel_address("matrix_exp", x.kind), data
-    return kernel_step(kernel, batch, (n,), (x, out, memory(start, batch, x.kind)))
-
-
-def lower_exponential(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
-    """Exponentials of the matrices of a batch."""
-    (x,) = layouts
-    n, batch, out = x.shape[-1], tuple(x.shape[:-2]), contiguous(x.dtype, x.shape)
-    source, target = operand_matrices(0, x, batch, (0, 0)), result_matrices(1, out, (0, 0))
-    steps = (_step(source, target, batch, n, 0),) if out.size else ()
-    return Lowered((out,), steps, padded(6 * n * n * x.dtype.itemsize))
-
-
-def lower_slope(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
-    """Directional derivatives of exponentials, at the first operand along the second one.
-
-    They are a block of the exponential of a block triangle (Najfeld and Havel 1995).
-    """
-    a, e = layouts
-    n, batch, out = a.shape[-1], tuple(a.shape[:-2]), contiguous(a.dtype, a.shape)
-    if not out.size:
-        return Lowered((out,), ())
-    whole = contiguous(a.dtype, (*batch, 2 * n, 2 * n))
-    down, along = whole.strides[-2:]
-    result = padded(whole.span)
-
-    def block(start: int, row: int, column: int) -> Operand:
-        return Operand(SCRATCH, start + n * (row * down + column * along), whole.strides)
-
-    copy = copy_loop(a.dtype)
-    zero = address_operand(constant(0, a.dtype.np), a.ndim)
-    steps = [
-        Step(copy, a.shape, (arg(0, a.strides), block(0, 0, 0))),
-        Step(copy, a.shape, (arg(1, e.strides), block(0, 0, 1))),
-        Step(copy, a.shape, (zero, block(0, 1, 0))),
-        Step(copy, a.shape, (arg(0, a.strides), block(0, 1, 1))),
-        _step(
-            scratch_matrices(0, whole, (0, 0)), scratch_matrices(result, whole, (0, 0)), batch, 2 * n,
-            2 * result,
-        ),
-        Step(copy, a.shape, (block(result, 0, 1), out_operand(2, out))),
-    ]  # fmt: skip
-    return Lowered((out,), tuple(steps), 2 * result + padded(24 * n * n * a.dtype.itemsize))
-
-
-def slope_vjp(ct: Any, a: Any, e: Any, out: Any) -> tuple[Any, Any]:
-    """Differentiate the block triangle's, for the first operand; it is linear in the second."""
-    n, ndim = a.shape[-1], len(a.shape)
-    top = a._apply("cat", e, dim=ndim - 1)
-    below = a._apply("constant_pad_nd", 0.0, pad=(n, 0))
-    whole = adjoint(top._apply("cat", below, dim=ndim - 2))
-    corner = ct._apply("constant_pad_nd", 0.0, pad=(n, 0, 0, n))
-    slope = whole._apply("linalg_matrix_exp_slope", corner)
-    of_a = slope.narrow(-2, 0, n).narrow(-1, 0, n) + slope.narrow(-2, n, n).narrow(-1, n, n)
-    return of_a, adjoint(a)._apply("linalg_matrix_exp_slope", ct)
-
-
-op(
-    "linalg_matrix_exp", lower=lower_exponential, torch="linalg.matrix_exp",
-    grad_fn="LinalgMatrixExpBackward0",
-    vjp=lambda ct, a, out: adjoint(a)._apply("linalg_matrix_exp_slope", ct),
-)  # fmt: skip
-op("linalg_matrix_exp_slope", arity=2, lower=lower_slope, vjp=slope_vjp, torch=None, private=True)
