@@ -1,9 +1,9 @@
 """PyTorch's ``torch.linalg``: linear algebra on matrices and batches of them.
 
 >>> import tapegrad as tg
->>> A = tg.tensor([[3.0, 1.0], [1.0, 2.0]], requires_grad=True)
->>> tg.linalg.solve(A, tg.tensor([9.0, 8.0]))
-tensor([2., 3.], grad_fn=<LinalgSolveExBackward0>)
+>>> A = tg.tensor([[2.0, 0.0], [1.0, 4.0]], requires_grad=True)
+>>> tg.linalg.solve(A, tg.tensor([2.0, 9.0]))
+tensor([1., 2.], grad_fn=<LinalgSolveExBackward0>)
 
 The functions are those of functions/linalg/ that are registered as ``linalg_...``.
 """

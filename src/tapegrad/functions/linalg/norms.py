@@ -163,7 +163,7 @@ def norm(
     --------
     >>> import tapegrad as tg
     >>> A = tg.tensor([[3.0, 0.0], [0.0, 4.0]])
-    >>> tg.linalg.norm(A), tg.linalg.norm(A, 2)
+    >>> tg.linalg.norm(A), tg.linalg.norm(A, 2).round()
     (tensor(5.), tensor(4.))
     """
     if dtype is not None:

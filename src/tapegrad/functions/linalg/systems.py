@@ -90,14 +90,14 @@ def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
     Examples
     --------
     >>> import tapegrad as tg
-    >>> A = tg.tensor([[3.0, 1.0], [1.0, 2.0]], requires_grad=True)
-    >>> x = tg.linalg.solve(A, tg.tensor([9.0, 8.0]))
+    >>> A = tg.tensor([[2.0, 0.0], [1.0, 4.0]], requires_grad=True)
+    >>> x = tg.linalg.solve(A, tg.tensor([2.0, 9.0]))
     >>> x
-    tensor([2., 3.], grad_fn=<LinalgSolveExBackward0>)
+    tensor([1., 2.], grad_fn=<LinalgSolveExBackward0>)
     >>> x.sum().backward()
     >>> A.grad
-    tensor([[-0.4000, -0.6000],
-            [-0.8000, -1.2000]])
+    tensor([[-0.3750, -0.7500],
+            [-0.2500, -0.5000]])
     """
     return solution(A, B, left=left)
 
