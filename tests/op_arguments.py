@@ -191,6 +191,41 @@ def indexed(*cases: tuple[tuple[int, ...], tuple[Any, ...]]) -> Sample:
     return sample
 
 
+# --------------------------------------------------------------------------- linear algebra
+def regular(*cases: tuple[tuple[int, ...], ...], **options: Any) -> Sample:
+    """Make samples of a well-conditioned matrix (or a batch) and other operands."""
+
+    def sample(rng: np.random.Generator, dtype: Any) -> list[Example]:
+        examples = []
+        for shape, *others in cases:
+            a = rng.standard_normal(shape) + 2.5 * np.eye(*shape[-2:])
+            rest = [rng.standard_normal(s).astype(dtype) for s in others]
+            examples.append(((a.astype(dtype), *rest), dict(options)))
+        return examples
+
+    return sample
+
+
+def both(*samples: Sample) -> Sample:
+    """Make the samples of several functions of this file."""
+    return lambda rng, dtype: [example for sample in samples for example in sample(rng, dtype)]
+
+
+#: rows -> what makes of a function that takes symmetric matrices, or has several results, or such as are
+#: determined up to signs, one of any matrices with one result
+PREPARED: dict[str, Callable[[Any], Any]] = {
+    "linalg_cholesky": lambda f: lambda x: f(x @ x.mT),
+    "linalg_eigh_values": lambda f: lambda x: f(x + x.mT)[0],
+    "linalg_eigh_vectors": lambda f: lambda x: f(x + x.mT)[1] ** 2,
+    "linalg_svd_u": lambda f: lambda x, *full: f(x, *full)[0][..., : min(x.shape[-2:])] ** 2,
+    "linalg_svd_s": lambda f: lambda x, *full: f(x, *full)[1],
+    "linalg_svd_vh": lambda f: lambda x, *full: f(x, *full)[2][..., : min(x.shape[-2:]), :] ** 2,
+    "linalg_qr_q": lambda f: lambda x: f(x)[0],
+    "linalg_qr_r": lambda f: lambda x: f(x)[1],
+    "linalg_slogdet": lambda f: lambda x: f(x)[1],
+    "linalg_lstsq": lambda f: lambda x, y: f(x, y)[0],
+}
+
 _I = np.array
 _PICK = _I([[0, 1, 0], [1, 1, 0]])
 
@@ -234,6 +269,44 @@ SAMPLES: dict[str, Sample] = {
     "addmm": triples(((2, 2), (2, 3), (3, 2)), ((2,), (3, 0), (0, 2)), ((), (1, 2), (2, 3))),
     "addmv": triples(((2,), (2, 3), (3,)), ((), (2, 3), (3,))),
     "baddbmm": triples(((2, 2, 2), (2, 2, 3), (2, 3, 2)), ((2,), (2, 1, 3), (2, 3, 2))),
+    # linear algebra
+    "linalg_solve": regular(
+        ((3, 3), (3, 2)), ((2, 3, 3), (3,)), ((2, 2), (3, 2, 1)), ((2, 1, 2, 2), (3, 2, 2)), ((0, 0), (0, 2)),
+        ((2, 2), (2, 0)), ((0, 2, 2), (2, 2)), ((1, 1), (1,)),
+    ),
+    "linalg_solve_triangular": both(
+        regular(((3, 3), (3, 2)), ((2, 3, 3), (3, 1)), ((0, 0), (0, 2)), upper=False),
+        regular(((2, 2), (3, 2, 2)), ((2, 2), (2, 0)), upper=True),
+        regular(((2, 3, 3), (3, 2)), upper=True, unitriangular=True),
+        regular(((40, 40), (40, 3)), ((37, 37), (37, 70)), upper=True),
+    ),
+    **dict.fromkeys(
+        ("linalg_logm", "linalg_sqrtm"),
+        regular(((3, 3),), ((2, 2, 2),), ((1, 1),), ((0, 0),), ((0, 2, 2),), ((2, 0, 0),)),
+    ),
+    **dict.fromkeys(
+        ("linalg_inv", "linalg_det", "linalg_slogdet", "linalg_cholesky", "linalg_matrix_exp"),
+        regular(((3, 3),), ((2, 2, 2),), ((1, 1),), ((0, 0),), ((0, 2, 2),), ((2, 0, 0),)),
+    ),
+    **dict.fromkeys(
+        ("linalg_eigh_values", "linalg_eigh_vectors"),
+        unary(((3, 3), ()), ((2, 2, 2), ()), ((1, 1), ()), ((0, 0), ()), ((0, 2, 2), ())),
+    ),
+    **dict.fromkeys(
+        ("linalg_svd_u", "linalg_svd_s", "linalg_svd_vh"),
+        unary(
+            ((3, 3), ()), ((2, 2, 3), (False,)), ((3, 2), (False,)), ((3, 2), ()), ((1, 1), ()), ((0, 2), ()),
+            ((0, 2, 2), ()),
+        ),
+    ),
+    **dict.fromkeys(
+        ("linalg_qr_q", "linalg_qr_r"),
+        unary(((3, 3), ()), ((2, 2, 3), ()), ((3, 2), ()), ((1, 1), ()), ((0, 2), ()), ((0, 2, 2), ())),
+    ),
+    "linalg_pinv": unary(((3, 3), ()), ((2, 2, 3), ()), ((3, 2), ()), ((0, 2), ()), ((0, 2, 2), ())),
+    "linalg_lstsq": regular(
+        ((3, 2), (3, 2)), ((2, 2, 3), (2, 2, 1)), ((3, 3), (3, 1)), ((0, 2, 2), (0, 2, 2))
+    ),
     # elements that move
     "cat": cat,
     "stack": stack,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from op_arguments import SAMPLES
+from op_arguments import PREPARED, SAMPLES
 
 import tapegrad as tg
 from tapegrad.base.dtypes import from_numpy_dtype
@@ -289,15 +289,18 @@ def is_elementwise(entry: Op) -> bool:
 
 
 def function_of(namespace: Any, name: str) -> Callable[..., Any] | None:
-    """A possibly dotted function of torch; in tapegrad all but special ones are at the top level."""
+    """A possibly dotted function of torch; in tapegrad most of these are at the top level."""
     if namespace is tg:
         if name == "special_airy":
             return lambda number, x: tg.special.airy(x)[number]
         short = name.removeprefix("special").lstrip("._")
-        return getattr(tg.special if short != name else tg, short.rpartition(".")[2], None)
+        if short != name:
+            return getattr(tg.special, short, None)
     found = namespace
     for part in name.split("."):
         found = getattr(found, part, None)
+    if found is None and namespace is tg:
+        return getattr(tg, name.rpartition(".")[2], None)
     return found
 
 
@@ -320,8 +323,12 @@ def cases(entry: Op, torch: Any = None) -> list[Case]:
     rng = np.random.default_rng(list(entry.name.encode()))
     if entry.name in SAMPLES:
         name = entry.torch or entry.name
-        call = function_of(tg, name) or getattr(tg, entry.name)
+        call = function_of(tg, name) or function_of(tg, entry.label)
+        assert call is not None
         other = function_of(torch, name) if torch is not None and entry.torch else None
+        if entry.name in PREPARED:
+            prepared = PREPARED[entry.name]
+            call, other = prepared(call), None if other is None else prepared(other)
         return [
             Case(entry.name, str(i), call, other, args, kwargs, deep=i < 3)
             for i, (args, kwargs) in enumerate(SAMPLES[entry.name](rng, np.float64))

@@ -1,6 +1,7 @@
 """Kernels that fail: what is raised, what is left behind, and how work goes on.
 
-No op of the package has such a kernel yet, so these tests bring their own rows.
+These tests bring their own rows, whose kernels fail where they should; those of linear algebra are in
+test_linalg.py.
 """
 
 from __future__ import annotations

@@ -169,6 +169,17 @@ NOT_FINITE: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 TIES = {"pick_topk": "which of equal elements come out on top is open"}
 
 
+#: rows of linear algebra that have values for any finite matrix; of the others, most points are singular
+ANY_MATRIX = {"linalg_matrix_exp"}
+
+
+def points_of(entry: Op, *, finite: bool) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    """Where the derivatives of a row are compared."""
+    if entry.name.startswith("linalg_") and entry.name not in ANY_MATRIX:
+        return {"as drawn": FINITE["as drawn"]}
+    return FINITE if finite else {**FINITE, **NOT_FINITE}
+
+
 def with_one(a: np.ndarray, value: float) -> np.ndarray:
     a = a.copy()
     if a.size:
@@ -235,7 +246,7 @@ def parts(case: Case, arrays: Arrays) -> tuple[list[Any], list[Any]]:
 @pytest.mark.parametrize("entry", OTHERS, ids=lambda e: e.name)
 def test_jacobians_agree(entry: Op) -> None:
     for case in small_cases(entry):
-        for label, how in {**FINITE, **NOT_FINITE}.items():
+        for label, how in points_of(entry, finite=False).items():
             outputs, inputs = parts(case, moved(case, how))
             if not outputs:
                 continue
@@ -252,7 +263,7 @@ def test_second_derivatives_agree(entry: Op) -> None:
     """The Hessian of ``<ct, f(x)>`` along two directions, by all four ways."""
     rng = np.random.default_rng(3)
     for case in small_cases(entry):
-        for label, how in FINITE.items():
+        for label, how in points_of(entry, finite=True).items():
             outputs, inputs = parts(case, moved(case, how))
             if not outputs:
                 continue
@@ -308,7 +319,7 @@ def test_jacobians_at_special_points_are_torchs(entry: Op) -> None:
         for case in small_cases(entry, torch):
             if case.torch_call is None:
                 continue
-            for label, how in FINITE.items():
+            for label, how in points_of(entry, finite=True).items():
                 if entry.name in TIES and label != "as drawn":
                     continue
                 arrays = moved(case, how)

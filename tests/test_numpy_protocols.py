@@ -258,7 +258,8 @@ def test_functions(name: str) -> None:
 
 def test_every_function_is_tested() -> None:
     tested = {name.split()[0] for name in FUNCTIONS} | {*REDUCTIONS, "empty_like", "dsplit"}
-    assert {f.__name__ for f in functions()} - {"amax", "amin"} <= tested | {"amax", "amin"}
+    ours = {f.__name__ for f in functions() if f.__module__ != "numpy.linalg"}
+    assert ours - {"amax", "amin"} <= tested  # linalg: test_numpy_linalg.py
 
 
 def test_transforms_and_compiled_functions() -> None:
@@ -302,7 +303,7 @@ def test_tensors_as_targets() -> None:
 
 def test_what_is_not_there_is_computed_by_numpy_of_constants() -> None:
     x = tg.tensor(A)
-    for f in (np.linalg.svd, np.fft.fft, lambda a: np.percentile(a, 30), np.spacing, np.histogram):
+    for f in (np.fft.fft, lambda a: np.percentile(a, 30), np.spacing, np.histogram):
         for found, right in zip(parts(f(x)), parts(f(A)), strict=True):
             np.testing.assert_allclose(found, right)
 
@@ -310,7 +311,7 @@ def test_what_is_not_there_is_computed_by_numpy_of_constants() -> None:
 @pytest.mark.parametrize(
     ("call", "text"),
     [
-        (lambda x: np.linalg.svd(x[None]), "np.linalg.svd of a Tensor: it is not there"),
+        (lambda x: np.linalg.eig(x[None]), "np.linalg.eig of a Tensor: it is not there"),
         (np.spacing, "np.spacing of a Tensor: it has no derivative here"),
         (lambda x: np.add.reduceat(x, [0]), "np.add.reduceat of a Tensor"),
         (lambda x: np.add.at(x, [0], 1), "np.add.at of a Tensor"),
@@ -319,7 +320,7 @@ def test_what_is_not_there_is_computed_by_numpy_of_constants() -> None:
         (lambda x: np.sin(x, where=V > 0.5), "where= needs out="),
         (lambda x: np.multiply(x, np.array(["a"])), "an operand of dtype <U1"),
         (lambda x: np.pad(x, 1, mode="mean"), "mode='mean' is not supported"),
-        (lambda x: np.linalg.norm(x[None], 2), "ord=2 of matrices"),
+        (lambda x: np.linalg.qr(x[None], "raw"), "mode='raw' is not supported"),
         (lambda x: np.einsum(x, [0], [0]), "write a formula"),
     ],
 )

@@ -296,6 +296,8 @@ def test_the_table_is_closed() -> None:
             if made.op.replay is not None:  # replayed by a transposition of its own: recorder.py
                 continue
             seen.add(made.id)
+            if made.attrs.get("complete"):  # QR factors that have no derivative
+                continue
             for statement in template(made).statements:
                 used = statement.instruction
                 closed = used.op.vjp is not None or used.op.kind != nt.COMPUTE

@@ -4,6 +4,7 @@ These exist at run time only: a row of the op table is a builtin function, and `
 others. `python tools/make_stubs.py` writes, from their signatures,
 
 - `src/tapegrad/__init__.pyi`: the package's functions, beside what `__init__.py` imports;
+- `src/tapegrad/linalg/__init__.pyi`: the functions of that package;
 - `src/tapegrad/tensors/base.pyi`: the methods of Tensor.
 
 `tests/test_typing.py` makes them again and compares. What a signature cannot say (a result that
@@ -41,8 +42,8 @@ TYPES = {
 }  # fmt: skip
 #: types of parameters that a ``def`` leaves open, by name
 PARAMETERS = {
-    "a": "Tensor", "alpha": "_Number", "b": "Tensor", "device": "_Device | None", "dtype": "_Dtype | None",
-    "dx": "_Number | None", "fill_value": "_Number", "gradient": "Tensor | None",
+    "A": "Tensor", "a": "Tensor", "alpha": "_Number", "b": "Tensor", "device": "_Device | None",
+    "dtype": "_Dtype | None", "dx": "_Number | None", "fill_value": "_Number", "gradient": "Tensor | None",
     "hook": "Callable[[Tensor], Any]", "inputs": "Tensor | Sequence[Tensor] | None", "force": "builtins.bool",
     "generator": "_Generator | None", "indices_or_sections": "_Dims | Tensor", "input": "Tensor",
     "keepdim": "builtins.bool", "layout": "_layout | None", "mean": "_Operand",
@@ -109,6 +110,8 @@ OVERLOADS: dict[str, tuple[str, ...]] = {
         "({self}, dtype: _Dtype | builtins.str | type[Any], non_blocking: builtins.bool = False) -> Tensor",
     ),
 }
+#: beginnings of the names of functions that a package of their own has
+NAMESPACES = ("linalg_",)
 _HEAD = '''"""Made by `tools/make_stubs.py`, which `tests/test_typing.py` runs: do not edit."""
 
 '''
@@ -267,7 +270,32 @@ def all_of(names: list[str]) -> str:
 def public_functions() -> set[str]:
     """Names at the top that are registered, and that `__init__.py` does not import."""
     functions = {**registry.FUNCTIONS, **operators.FUNCTIONS}
-    return {name for name in functions if not name.startswith("_")}
+    return {name for name in functions if not name.startswith(("_", *NAMESPACES))}
+
+
+def namespace_stub(prefix: str, module: Any) -> str:
+    """Return the text of the stub of a package that has the functions registered with a prefix."""
+    tree = ast.parse((SOURCE / module.__name__.partition(".")[2] / "__init__.py").read_text())
+    lines = [
+        "import builtins", "from collections.abc import Sequence", "from typing import Any, TypeAlias", "",
+        "import numpy as np", "",
+    ]  # fmt: skip
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom):
+            names = [a.name for a in node.names if a.name in module.__all__]
+            lines += [
+                f"from .{'.' * (node.level - 1)}{node.module} import {n} as {n}" for n in names
+            ]
+    lines += [
+        "from ..base.dtypes import dtype as _dtype", "from ..functions.maths import return_types",
+        "from ..tensors.tensor import Tensor", _ALIASES.partition("_Device")[0],
+    ]  # fmt: skip
+    for name in module.__all__:
+        full = prefix + name
+        if full in registry.FUNCTIONS:
+            for line in definitions(full, registry.FUNCTIONS[full], method=False):
+                lines.append(line.replace(f"def {full}(", f"def {name}("))
+    return _HEAD + "\n".join(lines) + "\n" + all_of(module.__all__)
 
 
 def methods_stub() -> str:
@@ -334,8 +362,9 @@ def result_types_stub() -> str:
 
 
 #: file in `src/tapegrad` -> the function that makes its text
-FILES = {
+FILES: dict[str, Callable[[], str]] = {
     "__init__.pyi": package_stub,
+    "linalg/__init__.pyi": lambda: namespace_stub("linalg_", tg.linalg),
     "functions/maths/return_types.pyi": result_types_stub,
     "tensors/base.pyi": methods_stub,
 }

@@ -20,7 +20,7 @@ from .native.targets import target as _target
 
 _target()  # raises if the environment names one that is none
 
-from . import autograd, cuda, func, notebook_errors, other_names, special, testing, utils
+from . import autograd, cuda, func, linalg, notebook_errors, other_names, special, testing, utils
 from .autograd import (
     enable_grad,
     inference_mode,
@@ -131,6 +131,7 @@ __all__ = [
     "jacobian",
     "jit",
     "jvp",
+    "linalg",
     "load_tape",
     "long",
     "nan",
@@ -156,7 +157,7 @@ __all__ = [
 
 _protocols.install()
 _public = {**registry.FUNCTIONS, **FUNCTIONS}
-_public = {name: value for name, value in _public.items() if not name.startswith("_")}
+_public = {k: v for k, v in _public.items() if not k.startswith(("_", "linalg_"))}
 globals().update(_public)
 __all__ += sorted(_public)
 

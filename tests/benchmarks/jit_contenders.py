@@ -8,6 +8,7 @@ import importlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ def for_jax() -> Any:
         erf=jax.scipy.special.erf,
         logsumexp=jax.nn.logsumexp,
         sigmoid=jax.nn.sigmoid,
+        solve_triangular=partial(jax.scipy.linalg.solve_triangular, lower=True),
     )
 
 
@@ -62,8 +64,19 @@ def for_torch() -> Any:
     return torch
 
 
+def solving(lib: Any) -> Any:
+    """Return PyTorch, or a package of its names, with a function that JAX has, too."""
+    if isinstance(lib, Names):
+        return lib
+    return Names(lib, solve_triangular=partial(lib.linalg.solve_triangular, upper=False))
+
+
 def numpy_parts(parts: Result) -> Result:
     return tuple(np.asarray(part.detach() if hasattr(part, "detach") else part) for part in parts)
+
+
+def same_names(lib: Any) -> Any:
+    return lib
 
 
 @dataclass(frozen=True)
@@ -84,11 +97,11 @@ class Task:
     in_jax: Callable[[], Program] | None = None
     casadi: Callable[[], Runner] | None = None
     closed_form: Callable[[], Runner] | None = None
+    names: Callable[[Any], Any] = same_names
 
     def bound(self, xp: Any) -> Program:
-        program = (
-            self.program
-        )  # and not all that a task has: what a function uses is compared in each call
+        # and not all that a task has: what a function uses is compared in each call
+        program, xp = self.program, self.names(xp)
         return lambda *arguments: program(xp, *arguments)
 
     def called(self, function: Callable[..., Result]) -> Runner:

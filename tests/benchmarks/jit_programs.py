@@ -250,3 +250,13 @@ def network_loss(inputs: int, hidden: int) -> Callable[..., Any]:
         return xp.mean((xp.tanh(x @ w + b) @ v - target) ** 2)
 
     return program
+
+
+def gaussian_process(
+    xp: Any, scale: Any, length: Any, noise: Any, squares: Any, y: Any, eye: Any
+) -> Any:
+    """Negative log-likelihood of values `y` of a Gaussian process, at points with these squared distances."""
+    covariance = scale * scale * xp.exp(-squares / (2 * length * length)) + noise * eye
+    factor = xp.linalg.cholesky(covariance)
+    z = xp.solve_triangular(factor, y)
+    return 0.5 * xp.sum(z * z) + xp.sum(xp.log(xp.diagonal(factor)))

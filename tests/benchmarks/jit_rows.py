@@ -17,7 +17,7 @@ import jit_limits_networks as networks
 import jit_programs as programs
 import loop_programs
 import programs as eager_programs
-from jit_contenders import Entry, Task
+from jit_contenders import Entry, Task, solving
 from jit_transforms import (
     applied,
     derivative,
@@ -390,3 +390,22 @@ for inputs, hidden, aim in ((3, 4, 1.8), (8, 10, 1.5)):
         "dense Hessian of an MLP loss", f"{(inputs + 2) * hidden} parameters", aim, (inputs + 2) * hidden,
         network_hessian, inputs, hidden, peers=(*CASADI, "closed form"),
     )  # fmt: skip
+
+
+# --------------------------------------------------------------------------- linear algebra
+def gaussian_process(n: int) -> Task:
+    rng = np.random.default_rng(n)
+    x = np.sort(rng.uniform(0, 10, n))
+    inputs = np.array(1.3), np.array(0.8), np.array(0.1)
+    squares, y = (x[:, None] - x) ** 2, np.sin(x) + 0.1 * rng.normal(size=n)
+    return Task(
+        programs.gaussian_process,
+        inputs,
+        data=(squares, y[:, None], np.eye(n)),
+        limit=lambda: limits.gaussian_process(*inputs, squares, y),
+        names=solving,
+    )
+
+
+for n in (50, 200, 500):
+    add("GP marginal likelihood", f"n = {n}", 1.3, n**3, gaussian_process, n)

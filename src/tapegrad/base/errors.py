@@ -6,8 +6,11 @@ situations that PyTorch does not have.
 
 from __future__ import annotations
 
+import numpy as np
+
 __all__ = [
-    "OtherRecordingError", "TapeError", "UnsupportedError", "kind_of", "must_be", "type_name_of",
+    "LinAlgError", "OtherRecordingError", "TapeError", "UnsupportedError", "kind_of", "must_be",
+    "type_name_of",
 ]  # fmt: skip
 
 
@@ -47,8 +50,25 @@ class UnsupportedError(NotImplementedError):
     """
 
 
+class LinAlgError(np.linalg.LinAlgError, RuntimeError):
+    """Error for a matrix that a function of linear algebra cannot take: singular, not positive-definite.
+
+    It is NumPy's error of that name, and a RuntimeError as PyTorch's is.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> try:
+    ...     tg.linalg.solve(tg.zeros(2, 2), tg.ones(2)).tolist()
+    ... except tg.linalg.LinAlgError as error:
+    ...     print(error)
+    linalg.solve: The solver failed because the input matrix is singular (operands of shape [2, 2], [2])
+    """
+
+
 for _error in (TapeError, UnsupportedError):
     _error.__module__ = __name__.partition(".")[0]  # so tracebacks print a name to catch them by
+LinAlgError.__module__ = f"{TapeError.__module__}.linalg"
 
 
 def type_name_of(value: object) -> str:

@@ -23,11 +23,11 @@ from ..base.importing import imported
 from ..base.object_layout import UFunc
 from . import abi as nt
 from .machine_code import Unit, kernel_unit, load, source_digest, source_of
-from .words import KINDS
+from .words import KINDS, helper
 
 __all__ = [
     "NATIVE", "PREFERRED", "LibraryUfunc", "fastest_loop", "is_ufunc_loop", "native_kernel",
-    "native_kernel_address", "native_kernels", "ufunc_loop",
+    "native_kernel_address", "native_kernels", "typed_helpers", "ufunc_loop",
 ]  # fmt: skip
 
 
@@ -170,6 +170,18 @@ def native_kernels(
         return function
 
     return register
+
+
+def typed_helpers(kind: str, *helpers: helper) -> dict[str, helper]:
+    """Return versions for a dtype, by name, of helpers that use open words of words.py and call each other.
+
+    They are further words of a kernel of that dtype (a key of `KINDS`); all are of one file.
+    """
+    functions = [h.function for h in helpers]
+    scope = {**functions[0].__globals__, **KINDS[kind]}
+    versions = {f.__name__: helper(FunctionType(f.__code__, scope, f.__name__)) for f in functions}
+    scope.update(versions)
+    return versions
 
 
 @cache

@@ -9,7 +9,7 @@ import numpy as np
 from .operands import as_operand, as_tensor, axes_of, function, promoted, refused, written
 
 __all__ = [
-    "cross", "dot", "einsum", "gradient", "inner", "kron", "norm", "outer", "tensordot", "trapezoid", "vdot",
+    "cross", "dot", "einsum", "gradient", "inner", "kron", "outer", "tensordot", "trapezoid", "vdot",
 ]  # fmt: skip
 
 
@@ -110,17 +110,3 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
         given = [given] if getattr(given, "ndim", 0) else float(spacing)
         results += function("gradient")(x, spacing=given, dim=place, edge_order=edge_order)
     return results[0] if len(results) == 1 else tuple(results)
-
-
-def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
-    """Norm of vectors, or Frobenius norm of matrices, as `numpy.linalg.norm`."""
-    y, axes = as_tensor(x, "linalg.norm"), axes_of(axis)
-    is_matrix = y.ndim > 1 if axes is None else isinstance(axes, tuple) and len(axes) == 2
-    if ord in (None, "fro"):
-        if axes is None and ord is None and y.ndim != 2:
-            is_matrix = False
-        places = tuple(range(y.ndim)) if axes is None else axes
-        return function("norm")(y, 2, dim=places, keepdim=keepdims)
-    if is_matrix or (axes is None and y.ndim != 1):
-        raise refused("linalg.norm", f"ord={ord!r} of matrices is not supported")
-    return function("norm")(y, float(ord), dim=0 if axes is None else axes, keepdim=keepdims)

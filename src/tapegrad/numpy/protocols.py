@@ -24,7 +24,7 @@ __all__ = ["array_function", "array_ufunc", "functions", "install"]
 @cache
 def functions() -> dict[Callable[..., Any], Callable[..., Any]]:
     """Return the functions of this package, by NumPy's; they are loaded when the first one is called."""
-    from . import products, reductions, selection, shapes
+    from . import matrices, products, reductions, selection, shapes
 
     known: dict[Callable[..., Any], Callable[..., Any]] = {}
     for module in (reductions, shapes, selection, products):
@@ -32,8 +32,10 @@ def functions() -> dict[Callable[..., Any], Callable[..., Any]]:
             theirs = getattr(np, name, None)
             if theirs is not None:
                 known[theirs] = getattr(module, name)
-    for name in ("norm", "outer", "cross", "tensordot"):
+    for name in ("outer", "cross", "tensordot"):
         known[getattr(np.linalg, name)] = getattr(products, name)
+    for name in matrices.__all__:
+        known[getattr(np.linalg, name)] = getattr(matrices, name)
     return known
 
 

@@ -21,7 +21,7 @@ from .layout import Layout, broadcast_shapes, broadcast_strides, c_strides, cont
 from .program import SCRATCH, Operand, Step, address_operand, arg, constant, padded
 from .table import Lowered, Op, copy_loop, is_inexact, op, out_operand
 
-__all__: list[str] = []
+__all__ = ["batch_strides", "takes_blas"]
 
 #: multiplications from which on a copy for BLAS pays for an operand that BLAS cannot take
 WORTH_COPYING = 1 << 12
@@ -58,8 +58,8 @@ def geometry(x: Layout, y: Layout) -> Geometry:
     x_core = (item * k, *x.strides) if x.ndim == 1 else x.strides[-2:]
     y_core = (*y.strides, item) if y.ndim == 1 else y.strides[-2:]
     batch = broadcast_shapes(x.shape[:-2], y.shape[:-2])
-    x_batch = _batch_strides(x, batch)
-    y_batch = _batch_strides(y, batch)
+    x_batch = batch_strides(x, batch)
+    y_batch = batch_strides(y, batch)
     if batch and not any(y_batch):
         rows = _merged((*batch, m), (*x_batch, x_core[0]))
         if rows is not None:
@@ -68,11 +68,11 @@ def geometry(x: Layout, y: Layout) -> Geometry:
     return Geometry(batch, (m, k, p), (*x_batch, *x_core), (*y_batch, *y_core))
 
 
-def _batch_strides(layout: Layout, batch: tuple[int, ...]) -> tuple[int, ...]:
-    """Strides over the broadcast batch dimensions."""
-    count = layout.ndim - 2
-    missing = (0,) * (len(batch) - max(count, 0))
-    pairs = zip(layout.shape[:-2], layout.strides[:-2], strict=True)
+def batch_strides(layout: Layout, batch: tuple[int, ...], core: int = 2) -> tuple[int, ...]:
+    """Strides over the broadcast batch dimensions, in front of `core` others."""
+    count = max(layout.ndim - core, 0)
+    missing = (0,) * (len(batch) - count)
+    pairs = zip(layout.shape[:count], layout.strides[:count], strict=True)
     return missing + tuple(0 if n == 1 else s for n, s in pairs)
 
 
@@ -90,7 +90,7 @@ def _merged(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, int]
     return length, stride
 
 
-def _takes_blas(layout: Layout) -> bool:
+def takes_blas(layout: Layout) -> bool:
     """Return True if BLAS can read the matrices of a layout: unit stride one way, no overlap the other."""
     if layout.ndim == 1:
         return layout.strides[0] >= layout.dtype.itemsize
@@ -110,9 +110,9 @@ def product_steps(x: Layout, y: Layout) -> tuple[Layout, list[Step], int]:
     scratch = 0
     layouts, places = [x, y], [(arg(0, ()).ref, 0), (arg(1, ()).ref, 0)]
     for i, layout in enumerate((x, y)):
-        slow = work >= WORTH_COPYING and is_inexact(layout) and not _takes_blas(layout)
+        slow = work >= WORTH_COPYING and is_inexact(layout) and not takes_blas(layout)
         # NumPy's loop moves the addresses it is given, so it runs once, over a batch of one stride.
-        split = batch and _merged(batch, _batch_strides(layout, batch)) is None
+        split = batch and _merged(batch, batch_strides(layout, batch)) is None
         if not slow and not split:
             continue
         shape = (*batch, *layout.shape[-2:]) if split else layout.shape

@@ -17,6 +17,7 @@ from ..base.dtypes import DTYPES, bool_, dtype, float16, int64, real_of
 from ..native.ufunc_loops import native_kernel_address
 from .instruction import INSTRUCTIONS, Instruction
 from .layout import Layout
+from .linalg.loops import core_dims
 from .program import ARGS, Operand, Step
 from .table import Op
 
@@ -149,7 +150,12 @@ def _core_of_ufunc(
 def _core(step: Step, number: int) -> Iterator[tuple[int, int]]:
     """Lengths and strides inside of the kernel."""
     core, strides = step.core, step.core_strides
-    if len(core) == 3 and len(strides) == 6:  # products
+    dims = core_dims(step.kernel)
+    if dims is not None:
+        place = sum(map(len, dims[:number]))
+        for j, dim in enumerate(dims[number]):
+            yield core[dim], strides[place + j]
+    elif len(core) == 3 and len(strides) == 6:  # products
         m, k, p = core
         lengths = ((m, k), (k, p), (m, p))[number]
         yield from zip(lengths, strides[2 * number : 2 * number + 2], strict=True)

@@ -206,6 +206,11 @@ class Op:
         return "special" if self.name.startswith("special_") else ""
 
     @property
+    def label(self) -> str:
+        """The name of its function for texts: ``linalg.solve`` for the row ``linalg_solve``."""
+        return self.name.replace("linalg_", "linalg.", 1)
+
+    @property
     def is_elementwise(self) -> bool:
         """True if each element of the result depends on one element of each operand."""
         return self.loop is not None or self.body is not None

@@ -78,7 +78,7 @@ def failure_of(instruction: Instruction) -> Failed | None:
     """Return the error of an instruction whose kernel fails, without shapes; None if it never does."""
     entry = _origin(instruction).op
     failure = entry.failure
-    return None if failure is None else Failed(failure.error, f"{entry.name}: {failure.text}")
+    return None if failure is None else Failed(failure.error, f"{entry.label}: {failure.text}")
 
 
 def failed(instruction: Instruction, report: int, within: Instruction | None = None) -> Failed:
@@ -101,13 +101,13 @@ def failed(instruction: Instruction, report: int, within: Instruction | None = N
             return Failed(failure.error, reason)
         error = reason.failed()
         return Failed(type(error), str(error), error.with_traceback(None))
-    text = f"{entry.name}: "
+    text = f"{entry.label}: "
     if any(step.checked and step.shape for step in instruction.steps):
         text += f"(Batch element {failing_element(report)}): "
     text += f"{failure.text} (operands of shape {_shapes(instruction.layouts)}"
     if within is not None and within is not instruction:
         shapes = _shapes(within.layouts)
-        text += f"; in the derivative of {_origin(within).op.name}, operands of shape {shapes}"
+        text += f"; in the derivative of {_origin(within).op.label}, operands of shape {shapes}"
     return Failed(failure.error, text + ")")
 
 

@@ -48,6 +48,7 @@ __all__ = [
     "accumulate",
     "adopt",
     "apply",
+    "apply_all",
     "binary",
     "cast",
     "layout_of",
@@ -256,6 +257,15 @@ def apply(entry: Op, tensors: Sequence[TensorHandle], **attrs: Any) -> AnyTensor
     tape.make_room(1, len(tensors) + 8)
     slot = tape.append(call, [operand(tape, t) for t in tensors])
     return finish(tape, call, slot)
+
+
+def apply_all(entry: Op, tensors: Sequence[TensorHandle], **attrs: Any) -> list[AnyTensor]:
+    """Record an op with several results, none of which is differentiated; all of them."""
+    first = apply(entry, tensors, **attrs)
+    tape = current_tape()
+    slot = slot_of(tape, first)
+    outs = tape.instruction_of(slot).outs
+    return [first, *[new_tensor(tape, slot + j, out) for j, out in enumerate(outs[1:], 1)]]
 
 
 def apply_as(called: str, entry: Op, tensors: Sequence[TensorHandle]) -> AnyTensor:

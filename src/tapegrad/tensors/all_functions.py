@@ -12,6 +12,15 @@ from ..functions.indexing import (  # noqa: F401
     scatter_reduction,
     view_scatters,
 )
+from ..functions.linalg import (  # noqa: F401
+    definite,
+    determinants,
+    factors,
+    least_squares,
+    norms,
+    powers,
+    systems,
+)
 from ..functions.maths import (  # noqa: F401
     comparison,
     complex_numbers,

@@ -237,14 +237,14 @@ def matrix_power(input: Tensor, n: int) -> Tensor:
     input : Tensor
         Of shape (..., m, m).
     n : int
-        Not negative.
+        Of the inverse if it is negative.
 
     Raises
     ------
     RuntimeError
         If the matrices are not square.
-    NotImplementedError
-        For a negative power.
+    LinAlgError
+        Where the result is asked for, if a matrix is singular and `n` negative.
     """
     if input.ndim < 2:
         raise RuntimeError(
@@ -258,7 +258,7 @@ def matrix_power(input: Tensor, n: int) -> Tensor:
         )
     power = as_int("matrix_power", "n", 1, n)
     if power < 0:
-        raise NotImplementedError("matrix_power takes no negative power; use that of the inverse")
+        input, power = FUNCTIONS["linalg_inv"](input), -power
     if power == 0:
         one = FUNCTIONS["eye"](rows, dtype=input.dtype)
         if input.dtype.is_floating_point:  # constant, but on the graph, as in PyTorch

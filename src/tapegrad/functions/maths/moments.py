@@ -18,7 +18,7 @@ from ..registry import declared
 from ..signature import Dims, Number, Tensor
 from .reduction import dims_of
 
-__all__ = ["cov", "dist", "norm", "std", "std_mean", "var", "var_mean"]
+__all__ = ["cov", "dist", "norm", "std", "std_mean", "var", "var_mean", "vector_norm_of"]
 
 
 # --------------------------------------------------------------------------- variances
@@ -173,7 +173,7 @@ def norm(
             raise RuntimeError(f"linalg.matrix_norm: Order {p} not supported.")
         p = 2
     x = input if dtype is None else record.cast(input, as_dtype(dtype))
-    return _vector_norm(x, 2 if p is None else p, dim, keepdim)
+    return vector_norm_of(x, 2 if p is None else p, dim, keepdim)
 
 
 @declared(function=False, method=False)
@@ -186,7 +186,7 @@ def _norm(input: Tensor, ord: Number, dim: Dims | None, keepdim: bool) -> Tensor
     return record.apply(TABLE["norm"], (input,), p=order, dim=dims, keepdim=keepdim)
 
 
-_vector_norm = checked("linalg_vector_norm", _norm, method=False, out=False)
+vector_norm_of = checked("linalg_vector_norm", _norm, method=False, out=False)
 
 
 @declared()

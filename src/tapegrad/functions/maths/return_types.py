@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-__all__ = ["aminmax", "max", "median", "min", "nanmedian", "sort", "topk"]
+__all__ = [
+    "aminmax", "linalg_cholesky_ex", "linalg_eigh", "linalg_inv_ex", "linalg_lstsq", "linalg_qr",
+    "linalg_slogdet", "linalg_solve_ex", "linalg_svd", "max", "median", "min", "nanmedian", "qr", "slogdet",
+    "sort", "svd", "topk",
+    "triangular_solve",
+]  # fmt: skip
 
 
 def _show(result: Any) -> str:
@@ -62,5 +67,116 @@ class aminmax(NamedTuple):
     min: Any
     max: Any
 
-    def __repr__(self) -> str:
-        return _show(self)
+    __repr__ = _show
+
+
+class linalg_cholesky_ex(NamedTuple):
+    """Result of `linalg.cholesky_ex`."""
+
+    L: Any
+    info: Any
+
+    __repr__ = _show
+
+
+class linalg_eigh(NamedTuple):
+    """Result of `linalg.eigh`."""
+
+    eigenvalues: Any
+    eigenvectors: Any
+
+    __repr__ = _show
+
+
+class linalg_inv_ex(NamedTuple):
+    """Result of `linalg.inv_ex`."""
+
+    inverse: Any
+    info: Any
+
+    __repr__ = _show
+
+
+class linalg_lstsq(NamedTuple):
+    """Result of `linalg.lstsq`."""
+
+    solution: Any
+    residuals: Any
+    rank: Any
+    singular_values: Any
+
+    __repr__ = _show
+
+
+class linalg_qr(NamedTuple):
+    """Result of `linalg.qr`."""
+
+    Q: Any
+    R: Any
+
+    __repr__ = _show
+
+
+class linalg_slogdet(NamedTuple):
+    """Result of `linalg.slogdet`."""
+
+    sign: Any
+    logabsdet: Any
+
+    __repr__ = _show
+
+
+class linalg_solve_ex(NamedTuple):
+    """Result of `linalg.solve_ex`."""
+
+    result: Any
+    info: Any
+
+    __repr__ = _show
+
+
+class linalg_svd(NamedTuple):
+    """Result of `linalg.svd`."""
+
+    U: Any
+    S: Any
+    Vh: Any
+
+    __repr__ = _show
+
+
+class qr(NamedTuple):
+    """Result of `qr`."""
+
+    Q: Any
+    R: Any
+
+    __repr__ = _show
+
+
+class slogdet(NamedTuple):
+    """Result of `slogdet`."""
+
+    sign: Any
+    logabsdet: Any
+
+    __repr__ = _show
+
+
+class svd(NamedTuple):
+    """Result of `svd`."""
+
+    U: Any
+    S: Any
+    V: Any
+
+    __repr__ = _show
+
+
+class triangular_solve(NamedTuple):
+    """Result of `triangular_solve`."""
+
+    solution: Any
+    cloned_coefficient: Any
+
+    __repr__ = _show

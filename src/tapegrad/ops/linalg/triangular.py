@@ -1,0 +1,142 @@
+"""Triangular systems: blocks of rows, by products of matrices, and substitution inside of a block.
+
+So most of the work is BLAS's, through NumPy's ``matmul`` loop, which a kernel calls by its address.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...base.errors import LinAlgError
+from ...native.ufunc_loops import native_kernel_address, native_kernels, ufunc_loop
+from ...native.words import SIZE, call_loop, element, helper, p64, stack_words
+from ..layout import Layout, broadcast_shapes, broadcast_strides, contiguous
+from ..matmul import batch_strides, takes_blas
+from ..program import POOL, SCRATCH, Operand, Step, arg, padded
+from ..table import Failure, Lowered, Op, copy_loop, op
+from .loops import adjoint, kernel_step, memory, operand_matrices, result_matrices
+
+__all__ = ["multiply", "solve_triangular"]
+
+#: rows of a block, and columns of the right-hand side that substitution takes at a time
+BLOCK, TILE = 32, 64
+
+
+@helper
+def multiply(loop, x, y, out, m, k, p, xs, xt, ys, yt, os, ot):  # type: ignore[no-untyped-def]
+    """Multiply an ``m x k`` and a ``k x p`` matrix by the loop whose address and data are at `loop`.
+
+    Strides are those from row to row, then from column to column.
+    """
+    pointers, lengths, strides = stack_words(3), stack_words(4), stack_words(9)
+    a, n, s = p64(pointers), p64(lengths), p64(strides)
+    a[0], a[1], a[2] = x, y, out
+    n[0], n[1], n[2], n[3] = 1, m, k, p
+    s[0], s[1], s[2] = 0, 0, 0
+    s[3], s[4], s[5], s[6], s[7], s[8] = xs, xt, ys, yt, os, ot
+    call_loop(p64(loop)[0], pointers, lengths, strides, p64(loop)[1])
+
+
+@native_kernels("f64", "f32", checked=True)
+def substitute(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Solve triangular systems in place: matrix, right-hand side (contiguous), memory for a block of it.
+
+    Core dimensions n, p; core strides are those of the matrix. `data`: the matmul loop and its data, whether
+    the triangle is the upper one, and whether its diagonal counts as ones.
+    """
+    n, p, s, d = p64(dims)[1], p64(dims)[2], p64(strides), p64(data)
+    upper, unit = d[2] != 0, d[3] != 0
+    row, column, line = s[3], s[4], p * SIZE
+    for batch in range(p64(dims)[0]):
+        a, x = p64(args)[0] + batch * s[0], p64(args)[1] + batch * s[1]
+        block = p64(args)[2] + batch * s[2]
+        if not unit:
+            for i in range(n):
+                if element(a + i * (row + column))[0] == 0:
+                    return batch + 1
+        for number in range((n + BLOCK - 1) // BLOCK):
+            first = number * BLOCK
+            end = min(first + BLOCK, n)
+            start, count = np.int64(0), first
+            if upper:
+                end = n - first
+                first = max(end - BLOCK, 0)
+                start, count = end, n - end
+            if count > 0:  # what is known already goes to the right-hand side
+                multiply(
+                    data, a + first * row + start * column, x + start * line, block, end - first,
+                    count, p, row, column, line, SIZE, line, SIZE,
+                )  # fmt: skip
+                known, target = element(block), element(x + first * line)
+                for i in range((end - first) * p):
+                    target[i] -= known[i]
+            for left in range(0, p, TILE):
+                right = min(left + TILE, p)
+                for k in range(end - first):
+                    i = end - 1 - k if upper else first + k
+                    here = element(x + i * line)
+                    for m in range(k):
+                        j = end - 1 - m if upper else first + m
+                        factor = element(a + i * row + j * column)[0]
+                        other = element(x + j * line)
+                        for c in range(left, right):
+                            here[c] -= factor * other[c]
+                    if not unit:
+                        pivot = element(a + i * (row + column))[0]
+                        for c in range(left, right):
+                            here[c] /= pivot
+    return 0
+
+
+def lower_triangular(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
+    """Solve triangular systems, batches broadcast: attributes `upper` and `unitriangular`."""
+    a, b = layouts
+    batch = broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    n, p = b.shape[-2:]
+    out = contiguous(b.dtype, (*batch, n, p))
+    steps, scratch = [], padded(BLOCK * p * b.dtype.itemsize)
+    matrices = operand_matrices(0, a, batch, (0, 0))
+    if not takes_blas(a):
+        copied = contiguous(a.dtype, a.shape)
+        target = Operand(SCRATCH, scratch, copied.strides)
+        steps.append(Step(copy_loop(a.dtype), a.shape, (arg(0, a.strides), target)))
+        place = Operand(SCRATCH, scratch, batch_strides(copied, batch))
+        matrices = matrices._replace(operand=place, strides=copied.strides[-2:])
+        scratch += padded(copied.span)
+    steps.append(
+        Step(
+            copy_loop(b.dtype),
+            out.shape,
+            (arg(1, broadcast_strides(b, out.shape)), arg(2, out.strides)),
+        )
+    )
+    loop = ufunc_loop(np.matmul, (b.dtype,) * 3)
+    data = POOL.put((*loop, int(attrs["upper"]), int(attrs["unitriangular"])))
+    kernel = native_kernel_address("substitute", b.dtype), data
+    operands = (matrices, result_matrices(2, out, (0, 1)), memory(0, batch, b.dtype))
+    steps.append(kernel_step(kernel, batch, (n, p), operands, checked=True))
+    return Lowered((out,), tuple(steps) if out.size else (), scratch)
+
+
+def solve_triangular(a: Any, b: Any, *, upper: bool, unitriangular: bool = False) -> Any:
+    """Solve triangular systems, for derivatives."""
+    return a._apply("linalg_solve_triangular", b, upper=upper, unitriangular=unitriangular)
+
+
+def triangular_vjp(
+    ct: Any, a: Any, b: Any, out: Any, upper: bool, unitriangular: bool
+) -> tuple[Any, Any]:
+    """Solve with the adjoint matrix; only its triangle has a derivative."""
+    of_b = solve_triangular(adjoint(a), ct, upper=not upper, unitriangular=unitriangular)
+    of_a = -(of_b @ adjoint(out))
+    inside = int(unitriangular)
+    return of_a.triu(inside) if upper else of_a.tril(-inside), of_b
+
+
+op(
+    "linalg_solve_triangular", lower=lower_triangular, arity=2, vjp=triangular_vjp,
+    torch="linalg.solve_triangular", grad_fn="LinalgSolveTriangularBackward0",
+    failure=Failure("the input matrix is singular: it has a zero on its diagonal", LinAlgError),
+)  # fmt: skip
