@@ -16,6 +16,7 @@ from ..base.dtypes import as_dtype, bool_, dtype, float32, float64, int64
 from ..base.errors import UnsupportedError, must_be
 from ..ops.table import TABLE
 from ..tape import recording as record
+from .arguments import as_tensors
 from .registry import FUNCTIONS, declared, public
 from .signature import Tensor
 
@@ -129,7 +130,7 @@ def clone(input: Any, *, memory_format: Any = None) -> Tensor:
     >>> tg.tensor([1.0, 2.0]).clone()
     tensor([1., 2.])
     """
-    record.check_tensors("clone", (input,))
+    (input,) = as_tensors("clone", (input,))
     if memory_format is not None and not isinstance(memory_format, devices.memory_format):
         raise must_be("clone", "memory_format", 0, "torch.memory_format", memory_format)
     return record.unary(TABLE["clone"], input)

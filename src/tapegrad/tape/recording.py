@@ -272,7 +272,8 @@ def category(kind: dtype) -> int:
     return _CATEGORY.get(kind.code, 2)
 
 
-def _number_dtype(value: object) -> dtype:
+def number_dtype(value: object) -> dtype:
+    """Return the dtype of a tensor that is made of a Python number."""
     if isinstance(value, bool | np.bool_):
         return bool_
     if isinstance(value.value if type(value) is Symbolic else value, int | np.integer):
@@ -292,7 +293,7 @@ def result_dtype(values: Sequence[Any]) -> dtype:
             layout = layout_of(v)
             rank, kind = (0 if layout.ndim else 1), layout.dtype
         else:
-            rank, kind = 2, _number_dtype(v)
+            rank, kind = 2, number_dtype(v)
         known = ranks[rank]
         ranks[rank] = kind if known is None else result_type(known, kind)
     result: dtype | None = None

@@ -30,7 +30,7 @@ from ...tape.current import current_tape
 from ...tape.recording import layout_of, storage_of
 from ...tape.tape import Tape, slot_of
 from ...transforms import duals
-from ..arguments import check_cast
+from ..arguments import as_tensors, check_cast
 from ..registry import METHODS, public
 from ..shape.broadcast import expanded
 from ..signature import Tensor
@@ -260,7 +260,7 @@ def copy_(input: Any, src: Any, non_blocking: bool = False) -> Tensor:
     """Overwrite with the values of `src`, broadcast and cast; return the tensor."""
     if record.is_number(src):
         return fill_(input, src)
-    record.check_tensors("copy_", (src,))
+    (src,) = as_tensors("copy_", (src,))
     return overwrite(input, record.cast(src, input.dtype))
 
 
