@@ -49,7 +49,20 @@ from .base.limits import finfo, iinfo
 from .base.missing_names import getattr_of
 from .engine.inference import is_inference
 from .func import vmap
-from .func.jax_style import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
+from .func.custom_vjp import custom_vjp
+from .func.jax_style import (
+    checkpoint,
+    grad,
+    hessian,
+    hvp,
+    jacfwd,
+    jacobian,
+    jacrev,
+    jvp,
+    stop_gradient,
+    value_and_grad,
+    vjp,
+)
 from .functions import registry
 from .jit_compiler import tracing
 from .jit_compiler.jitted import compile, jit
@@ -78,10 +91,12 @@ __all__ = [
     "UnsupportedError",
     "autograd",
     "bool",
+    "checkpoint",
     "checkpointed_loop",
     "compile",
     "cuda",
     "current_tape",
+    "custom_vjp",
     "double",
     "dtype",
     "e",
@@ -105,7 +120,9 @@ __all__ = [
     "is_inference",
     "is_inference_mode_enabled",
     "is_tensor",
+    "jacfwd",
     "jacobian",
+    "jacrev",
     "jit",
     "jvp",
     "load_tape",
@@ -118,6 +135,7 @@ __all__ = [
     "set_default_dtype",
     "set_grad_enabled",
     "set_printoptions",
+    "stop_gradient",
     "synchronize",
     "testing",
     "utils",
