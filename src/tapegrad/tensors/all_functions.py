@@ -22,6 +22,7 @@ from ..functions.maths import (  # noqa: F401
     moments,
     ordering,
     pointwise,
+    quantiles,
     reduction,
     scanning,
 )
