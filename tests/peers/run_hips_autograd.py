@@ -3,10 +3,11 @@
     pip download autograd==1.9.1 --no-binary autograd --no-deps
     python tests/peers/run_hips_autograd.py autograd-1.9.1.tar.gz [arguments for pytest]
 
-A copy of the package is put into a temporary directory, without its engine: `numpy` and `scipy` are
-tapegrad's functions, and `core`, `tracer`, `extend` and `builtins` the files in ``hips_autograd/``, which say
-in terms of ``tg.vjp`` and ``tg.jvp`` what the rest of the package asks for. Its operators (`grad`,
-`jacobian`, ...) and `check_grads`, which compares all derivatives with differences, are its own.
+A copy of the package is put into a temporary directory, without its engine: `numpy` is tapegrad's, and
+`core`, `tracer`, `extend` and `builtins` are the files in ``hips_autograd/``, which say by ``tg.vjp``,
+``tg.jvp`` and `autograd.Function` what the rest of the package asks for. Its operators (`grad`, `jacobian`,
+...), its derivatives of SciPy's functions and `check_grads`, which compares all derivatives with differences,
+are its own.
 """
 
 from __future__ import annotations
@@ -29,19 +30,10 @@ import tapegrad.numpy as face
 for part in (fft, linalg, random):
     sys.modules[f"{__name__}.{part.__name__.rpartition('.')[2]}"] = part
 sys.modules[__name__] = face
-"""
-SCIPY = """
-import scipy.{0} as _theirs
-import numpy as _np
-from tapegrad.numpy.namespace import Ufunc as _Ufunc
-import tapegrad as _tg
-
-def __getattr__(name):
-    value = getattr(_theirs, name)
-    if isinstance(value, _np.ufunc):
-        return _Ufunc(value)
-    own = getattr(getattr(_tg, "{0}", None), name, None)
-    return value if own is None else own
+from autograd import numpy_helpers
+face.make_diagonal = numpy_helpers.make_diagonal
+for part in ("numpy_vjps", "numpy_wrapper"):
+    sys.modules[f"autograd.numpy.{part}"] = numpy_helpers
 """
 
 
@@ -52,13 +44,12 @@ def prepare(source: Path, target: Path) -> None:
     shutil.copytree(
         source / "tests", target / "tests", ignore=shutil.ignore_patterns("__pycache__")
     )
-    for part in ("numpy", "scipy"):
-        shutil.rmtree(package / part)
-        (package / part).mkdir()
+    shutil.rmtree(package / "numpy")
+    (package / "numpy").mkdir()
     (package / "numpy" / "__init__.py").write_text(NUMPY)
-    (package / "scipy" / "__init__.py").write_text("from . import linalg, signal, special, stats\n")
-    for part in ("special", "linalg", "signal", "stats", "integrate"):
-        (package / "scipy" / f"{part}.py").write_text(SCIPY.format(part))
+    (package / "misc" / "__init__.py").write_text(
+        "from .flatten import flatten\n\nconst_graph = None\n"
+    )
     for file in (HERE / "hips_autograd").glob("*.py"):
         shutil.copy(file, package)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..base import devices
 from ..base.devices import check_device, device, layout, strided
-from ..base.dtypes import as_dtype, bool_, dtype, float32, float64, int64
+from ..base.dtypes import as_dtype, bool_, dtype, float32, float64, from_numpy_dtype, int64
 from ..base.errors import UnsupportedError, must_be
 from ..ops.table import TABLE
 from ..tape import recording as record
@@ -112,6 +112,29 @@ for _name, _instead in (
 def type_as(input: Tensor, other: Tensor) -> Tensor:
     """Return the tensor in the dtype of another."""
     return record.cast(input, other.dtype)
+
+
+@public(method=True, function=False)
+def astype(input: Any, dtype: Any, order: str = "K", *, copy: bool = True) -> Tensor:
+    """Return the tensor in another dtype, as NumPy's method.
+
+    Parameters
+    ----------
+    input : Tensor
+    dtype : dtype, numpy.dtype, type or str
+    order : str
+        For NumPy's sake: it is C order.
+    copy : bool
+        Copy even if nothing changes.
+    """
+    kind = from_numpy_dtype(dtype) if isinstance(dtype, str) else as_dtype(dtype)
+    return (input.clone() if copy else input) if kind is input.dtype else record.cast(input, kind)
+
+
+@public(method=True, function=False)
+def copy(input: Any, order: str = "C") -> Tensor:
+    """Copy the tensor, as NumPy's method: `clone`."""
+    return input.clone()
 
 
 @public(method=True, out=False)

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from ..tape import recording as record
-from .operands import as_result, as_tensor, function, numpy_dtype, tensors_in, with_dtype
+from .operands import as_result, as_tensor, function, numpy_dtype, refused, tensors_in, with_dtype
+from .shapes import concatenate
 
 __all__ = [
-    "array", "asanyarray", "asarray", "ascontiguousarray", "asfortranarray", "finfo", "full", "iinfo",
-    "linspace",
+    "array", "asanyarray", "asarray", "ascontiguousarray", "asfortranarray", "astype", "c_", "full",
+    "linspace", "r_",
 ]  # fmt: skip
 
 
@@ -88,11 +89,37 @@ def linspace(
     return (result, step) if retstep else result
 
 
-def finfo(dtype: Any) -> Any:
-    """Return limits of a floating dtype, as `numpy.finfo`; of a Tensor's, too."""
-    return np.finfo(numpy_dtype(dtype))
+def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Any:
+    """Convert to another dtype, as `numpy.astype`."""
+    return array(x, dtype, copy=copy)
 
 
-def iinfo(type: Any) -> Any:
-    """Return limits of a whole dtype, as `numpy.iinfo`; of a Tensor's, too."""
-    return np.iinfo(numpy_dtype(type))
+class _Joined:
+    """Joins what is written between brackets, slices as ranges: `numpy.r_` and `numpy.c_`."""
+
+    def __init__(self, *, columns: bool) -> None:
+        self._columns = columns
+
+    def __getitem__(self, key: Any) -> Any:
+        """Join along the first dimension, or as columns along the last."""
+        parts = []
+        for item in key if isinstance(key, tuple) else (key,):
+            if isinstance(item, str):
+                raise refused(
+                    "r_", f"directives like {item!r} are not supported; use np.concatenate"
+                )
+            part = _range(item) if isinstance(item, slice) else as_tensor(item, "r_")
+            part = part.reshape(1) if not part.ndim else part
+            parts.append(part.reshape(-1, 1) if self._columns and part.ndim == 1 else part)
+        return concatenate(parts, -1 if self._columns else 0)
+
+
+def _range(item: slice) -> Any:
+    """A slice as numbers: with an imaginary step so many at equal distances."""
+    start, step = (0 if item.start is None else item.start), (1 if item.step is None else item.step)
+    if isinstance(step, complex):
+        return linspace(start, item.stop, int(abs(step)))
+    return as_tensor(np.arange(start, item.stop, step), "r_")
+
+
+r_, c_ = _Joined(columns=False), _Joined(columns=True)

@@ -7,7 +7,17 @@ from typing import Any
 import numpy as np
 
 from ..base.dtypes import bool_, from_numpy_dtype
-from .operands import NOT_GIVEN, along, as_operand, as_tensor, function, is_given, refused, written
+from .operands import (
+    NOT_GIVEN,
+    along,
+    as_operand,
+    as_tensor,
+    function,
+    is_given,
+    promoted_operands,
+    refused,
+    written,
+)  # fmt: skip
 from .shapes import broadcast_to
 
 __all__ = [
@@ -47,14 +57,19 @@ __all__ = [
 ]  # fmt: skip
 
 
-def where(condition: Any, /, *values: Any) -> Any:
+def where(condition: Any, *values: Any, **named: Any) -> Any:
     """Elements of one or the other, or places of true ones, as `numpy.where`."""
+    if named:
+        values = (*values, *[named.pop(key) for key in ("x", "y")[len(values) :] if key in named])
+        if named:
+            raise TypeError(f"where() got an unexpected keyword argument {next(iter(named))!r}")
     mask = as_tensor(condition, "where")
     mask = mask if mask.dtype is bool_ else mask != 0
     if not values:
         return tuple(function("where")(mask))
-    x, y = (as_operand(v, "where") for v in values)
-    return function("where")(mask, x, y)
+    if len(values) != 2:
+        raise ValueError("either both or neither of x and y should be given")
+    return function("where")(mask, *promoted_operands("where", *values))
 
 
 def nonzero(a: Any) -> Any:

@@ -157,7 +157,7 @@ def _extreme(
     x, counts = _without_nan(name, a, least)
     result = reduce(x, axis, None, keepdims, initial, where)
     if x.dtype.is_floating_point and not is_given(initial):
-        found = (
+        exists = (
             function("any")(counts) if axis is None else sum(counts, axis, keepdims=keepdims) > 0
         )
         result = function("where")(exists, result, np.nan)

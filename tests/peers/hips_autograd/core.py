@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 
 import tapegrad as tg
+import tapegrad.numpy as tnp
 from tapegrad.tape import pytree as trees
 
 from .tracer import primitive
@@ -133,8 +134,7 @@ class VSpace:
     def inner_prod(self, x, y):
         total = 0.0
         for a, b in zip(*[trees.flatten(v, none_is_leaf=False)[0] for v in (x, y)], strict=True):
-            a, b = (v.detach().numpy() if tg.is_tensor(v) else np.asarray(v) for v in (a, b))
-            total += float(np.sum(np.real(np.conj(a) * b)))
+            total = total + tnp.sum(tnp.real(tnp.conj(a) * b))
         return total
 
     def __eq__(self, other):
@@ -166,9 +166,13 @@ def defvjp_argnum(function, maker):
     function.vjp_argnum = maker
 
 
+def defvjp_argnums(function, maker):
+    function.vjp_argnums = maker
+
+
 def defjvp(function, *makers, argnums=None):
     """Forward mode is derived from the products."""
 
 
-defvjp_argnums = defjvp_argnum = defjvp_argnums = def_linear = defjvp
+defjvp_argnum = defjvp_argnums = def_linear = defjvp
 JVPNode = VJPNode = SparseObject = None

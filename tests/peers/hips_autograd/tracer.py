@@ -27,7 +27,8 @@ class _Call(tg.autograd.Function):
         function, args, kwargs, places = call
         args = list(args)
         for i, t in zip(places, tensors, strict=True):
-            args[i] = t
+            args[i] = t.detach().numpy()
+        args = [x.numpy() if record.is_tensor(x) else x for x in args]
         out = function.fun(*args, **kwargs)
         out = out if record.is_tensor(out) else tg.tensor(out)
         ctx.save_for_backward(*tensors, out)
@@ -41,6 +42,8 @@ class _Call(tg.autograd.Function):
         args = list(args)
         for i, t in zip(places, tensors, strict=True):
             args[i] = t
+        if function.vjp_argnums is not None:
+            return (None, *function.vjp_argnums(tuple(places), out, args, kwargs)(g))
         gradients = []
         for i in places:
             if function.vjp_argnum is not None:
@@ -60,6 +63,7 @@ class primitive:
     def __init__(self, fun):
         functools.update_wrapper(self, fun)
         self.fun, self.vjps, self.vjp_argnum = fun, {}, None
+        self.vjp_argnums = None
 
     def defvjp(self, maker, argnum=0):
         self.vjps[argnum] = lambda ans, *args, **kwargs: (
