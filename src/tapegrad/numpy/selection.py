@@ -155,13 +155,7 @@ def nan_to_num(
     y = as_tensor(x, "nan_to_num")
     if not y.dtype.is_floating_point:
         return y
-    limits = np.finfo(y.dtype.np)
-    high = float(limits.max) if posinf is None else posinf
-    low = float(limits.min) if neginf is None else neginf
-    is_infinite = function("isinf")(y)
-    result = function("where")(function("isnan")(y), nan, y)
-    result = function("where")(is_infinite & (y > 0), high, result)
-    result = function("where")(is_infinite & (y < 0), low, result)
+    result = function("nan_to_num")(y, nan, posinf, neginf)
     return result if copy else written("nan_to_num", result, x)
 
 

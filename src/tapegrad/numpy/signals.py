@@ -131,13 +131,7 @@ def vander(x: Any, N: Any = None, increasing: bool = False) -> Any:
     if values.ndim != 1:
         raise ValueError("x must be a one-dimensional array or sequence.")
     count = len(values) if N is None else operator.index(N)
-    if not count:
-        return function("zeros")((len(values), 0), dtype=values.dtype)
-    ones = function("ones_like")(values).reshape(-1, 1)
-    if count > 1:
-        repeated = function("broadcast_to")(values.reshape(-1, 1), (len(values), count - 1))
-        ones = function("cat")([ones, function("cumprod")(repeated, 1)], 1)
-    return ones if increasing else function("flip")(ones, (1,))
+    return function("vander")(values, count, increasing=increasing)
 
 
 def polyval(p: Any, x: Any) -> Any:

@@ -23,8 +23,11 @@ from ..functions.maths import (  # noqa: F401
     ordering,
     pointwise,
     quantiles,
+    ranking,
     reduction,
     scanning,
+    sets,
+    structured,
 )
 from ..functions.shape import diagonals, joining, reshape, slicing  # noqa: F401
 

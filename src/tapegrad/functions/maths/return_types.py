@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-__all__ = ["aminmax", "max", "median", "min", "nanmedian", "sort", "topk"]
+__all__ = [
+    "aminmax", "cummax", "cummin", "kthvalue", "max", "median", "min", "mode", "nanmedian", "sort", "topk",
+]  # fmt: skip
 
 
 def _show(result: Any) -> str:
@@ -46,6 +48,30 @@ class nanmedian(_ValuesAndIndices):
 
 class sort(_ValuesAndIndices):
     """Result of `sort`."""
+
+    __slots__ = ()
+
+
+class cummax(_ValuesAndIndices):
+    """Result of `cummax`."""
+
+    __slots__ = ()
+
+
+class cummin(_ValuesAndIndices):
+    """Result of `cummin`."""
+
+    __slots__ = ()
+
+
+class kthvalue(_ValuesAndIndices):
+    """Result of `kthvalue`."""
+
+    __slots__ = ()
+
+
+class mode(_ValuesAndIndices):
+    """Result of `mode`."""
 
     __slots__ = ()
 

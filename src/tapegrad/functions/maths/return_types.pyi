@@ -7,6 +7,15 @@ from ...tensors.tensor import Tensor
 class aminmax(NamedTuple):
     min: Tensor
     max: Tensor
+class cummax(NamedTuple):
+    values: Tensor
+    indices: Tensor
+class cummin(NamedTuple):
+    values: Tensor
+    indices: Tensor
+class kthvalue(NamedTuple):
+    values: Tensor
+    indices: Tensor
 class max(NamedTuple):
     values: Tensor
     indices: Tensor
@@ -14,6 +23,9 @@ class median(NamedTuple):
     values: Tensor
     indices: Tensor
 class min(NamedTuple):
+    values: Tensor
+    indices: Tensor
+class mode(NamedTuple):
     values: Tensor
     indices: Tensor
 class nanmedian(NamedTuple):
@@ -26,4 +38,4 @@ class topk(NamedTuple):
     values: Tensor
     indices: Tensor
 
-__all__ = ['aminmax', 'max', 'median', 'min', 'nanmedian', 'sort', 'topk']
+__all__ = ['aminmax', 'cummax', 'cummin', 'kthvalue', 'max', 'median', 'min', 'mode', 'nanmedian', 'sort', 'topk']
