@@ -466,7 +466,7 @@ def test_vmap_of_a_partial_names_it() -> None:
 STRUCTURE = "structure TreeSpec|structure \\(|argspec|tangents TreeSpec|tangents \\("
 ERRORS: dict[str, Case] = {
     "integer argument": lambda m: m.func.grad(lambda x: x.sum())(m.tensor([1, 2])),
-    "number": lambda m: m.func.grad(lambda x: x)(1.0),
+    "whole number": lambda m: m.func.grad(lambda x: x)(1),
     "no result": lambda m: m.func.grad(lambda x: None)(vec(m)),
     "dict result": lambda m: m.func.grad(lambda x: {"a": x.sum()})(vec(m)),
     "vector result": lambda m: m.func.grad(lambda x: x)(vec(m)),
@@ -487,7 +487,7 @@ ERRORS: dict[str, Case] = {
     "vjp aux": lambda m: m.func.vjp(lambda x: x, vec(m), has_aux=True),
     "cotangent's structure": lambda m: m.func.vjp(lambda x: (x, x), vec(m))[1]([vec(m), vec(m)]),
     "cotangent's shape": lambda m: m.func.vjp(lambda x: x, vec(m))[1](m.tensor(1.0)),
-    "cotangent's type": lambda m: m.func.vjp(lambda x: x.sum(), vec(m))[1](1.0),
+    "cotangent's type": lambda m: m.func.vjp(lambda x: x.sum(), vec(m))[1]("a"),
     "vjp of an integer argument": lambda m: m.func.vjp(lambda x, y: x * y, vec(m), m.tensor([1, 2])),
     "jvp without a tuple": lambda m: m.func.jvp(lambda x: x, vec(m), vec(m)),
     "jvp structure": lambda m: m.func.jvp(lambda x: x, (vec(m),), (vec(m), vec(m))),

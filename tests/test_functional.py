@@ -243,7 +243,7 @@ def test_independence_gives_zeros_or_strictly_an_error(
 
 ERRORS: dict[str, Case] = {
     "list": lambda m: m.autograd.functional.vjp(lambda x: x, [vec(m)]),
-    "number in a tuple": lambda m: m.autograd.functional.jvp(lambda x, y: x, (vec(m), 3.0)),
+    "number in a tuple": lambda m: m.autograd.functional.jvp(lambda x, y: x, (vec(m), [3.0])),
     "integers": lambda m: m.autograd.functional.jacobian(lambda x: x * 2, m.tensor([1, 2])),
     "number returned": lambda m: m.autograd.functional.jacobian(lambda x: 3.0, vec(m)),
     "list returned": lambda m: m.autograd.functional.vjp(lambda x: [x], vec(m)),
@@ -258,7 +258,7 @@ ERRORS: dict[str, Case] = {
     ),
     "v's length": lambda m: m.autograd.functional.vjp(lambda x: (x, x), vec(m), vec(m)),
     "too many v": lambda m: m.autograd.functional.jvp(lambda x: x, vec(m), (vec(m), vec(m))),
-    "v's type": lambda m: m.autograd.functional.vjp(lambda x: x, vec(m), 3.0),
+    "v's type": lambda m: m.autograd.functional.vjp(lambda x: x, vec(m), "a"),
     "strategy": lambda m: m.autograd.functional.jacobian(lambda x: x, vec(m), strategy="sideways"),
     "hessian's strategy": lambda m: m.autograd.functional.hessian(
         lambda x: x.sum(), vec(m), outer_jacobian_strategy="sideways"

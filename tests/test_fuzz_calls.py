@@ -88,9 +88,9 @@ def test_pack_hooks_that_write_leave_the_tape_in_order(write: str) -> None:
 def test_slices_that_are_written_are_tensors(name: str) -> None:
     x, index = tg.ones(2), tg.tensor([0])
     with pytest.raises(
-        TypeError, match=rf"{name}\(\): argument 'source' .* must be Tensor, not int"
+        TypeError, match=rf"{name}\(\): argument 'source' .* must be Tensor, not list"
     ):
-        getattr(tg, name)(x, 0, index, 3)
+        getattr(tg, name)(x, 0, index, [3])
     with pytest.raises(
         TypeError, match=rf"{name}\(\): argument 'index' .* must be Tensor, not str"
     ):

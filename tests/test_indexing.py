@@ -424,3 +424,35 @@ def test_slices_of_more_elements_than_a_key_has_bits_for() -> None:
         for _ in range(3):  # recorded by Python, then natively
             assert x[:length].shape == (length,)
             assert x[length:].shape == (x.shape[0] - length,)
+
+
+BACKWARDS = [
+    np.s_[::-1], np.s_[:, ::-1], np.s_[..., ::-2], np.s_[::-1, 1, ::-1], np.s_[None, ::-1, None, 2:0:-1],
+    np.s_[0, ::-1], np.s_[5:1:-1], np.s_[:, :, 2::-1], np.s_[-1:-9:-1], np.s_[0:1:-1],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("index", BACKWARDS, ids=str)
+def test_slices_that_run_backwards(index: Any) -> None:
+    """They are copies, as strides are not negative; writes through them are NumPy's."""
+    array = np.arange(24.0).reshape(2, 3, 4)
+    x = tg.tensor(array, requires_grad=True)
+    part = x[index]
+    np.testing.assert_array_equal(part.detach().numpy(), array[index])
+    weights = tg.arange(1.0, part.numel() + 1).reshape(part.shape)
+    wanted = np.zeros_like(array)
+    wanted[index] = weights.numpy()
+    np.testing.assert_array_equal(tg.autograd.grad((part * weights).sum(), x)[0].numpy(), wanted)
+    written, value = x.clone(), tg.tensor(array[index] * 2, requires_grad=True)
+    written[index] = value
+    copy = array.copy()
+    copy[index] = array[index] * 2
+    np.testing.assert_array_equal(written.detach().numpy(), copy)
+    gradients = tg.autograd.grad((written * written).sum(), (x, value))
+    np.testing.assert_array_equal(gradients[1].numpy(), 4 * array[index])
+    np.testing.assert_array_equal(gradients[0].numpy(), np.where(wanted != 0, 0, 2 * array))
+    filled = tg.tensor(array)
+    filled[index] = 7.0
+    copy = array.copy()
+    copy[index] = 7.0
+    np.testing.assert_array_equal(filled.numpy(), copy)

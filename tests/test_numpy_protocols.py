@@ -12,7 +12,6 @@ import scipy.special
 from scipy.optimize import check_grad, minimize
 
 import tapegrad as tg
-from tapegrad.numpy.protocols import functions
 from tapegrad.numpy.ufuncs import UFUNCS
 
 RNG = np.random.default_rng(0)
@@ -256,12 +255,6 @@ def test_functions(name: str) -> None:
     assert name in QUESTIONS or all(map(tg.is_tensor, results))
 
 
-def test_every_function_is_tested() -> None:
-    tested = {name.split()[0] for name in FUNCTIONS} | {*REDUCTIONS, "empty_like", "dsplit"}
-    ours = {f.__name__ for f in functions() if f.__module__ != "numpy.linalg"}
-    assert ours - {"amax", "amin"} <= tested  # linalg: test_numpy_linalg.py
-
-
 def test_transforms_and_compiled_functions() -> None:
     """NumPy's functions in a user's function are recorded as others are."""
 
@@ -303,7 +296,7 @@ def test_tensors_as_targets() -> None:
 
 def test_what_is_not_there_is_computed_by_numpy_of_constants() -> None:
     x = tg.tensor(A)
-    for f in (np.fft.fft, lambda a: np.percentile(a, 30), np.spacing, np.histogram):
+    for f in (np.spacing, np.histogram, np.fft.fft):
         for found, right in zip(parts(f(x)), parts(f(A)), strict=True):
             np.testing.assert_allclose(found, right)
 

@@ -360,8 +360,8 @@ def test_einsum_argument_errors() -> None:
     for args in ((), ("ij",)):
         with raises(ValueError, nothing):
             tg.einsum(*args)
-    with raises(TypeError, "expected Tensor as element 1 in argument 1, but got int"):
-        tg.einsum("i,i", leaf(2), 3)
+    with raises(TypeError, "expected Tensor as element 1 in argument 1, but got str"):
+        tg.einsum("i,i", leaf(2), "a")
     text = "einsum(): subscript in subscript list is not within the valid range [0, 52)"
     with raises(ValueError, text):
         tg.einsum(leaf(2, 3), [0, 100])
@@ -467,12 +467,12 @@ ERRORS: list[tuple[Any, type[Exception], str]] = [
     (lambda: ones(2, 2) @ 3, TypeError, "unsupported operand type(s) for @: 'Tensor' and 'int'"),
     (lambda: 3 @ ones(2, 2), TypeError, "unsupported operand type(s) for @: 'int' and 'Tensor'"),
     (lambda: ones(2, 2) @ [1], TypeError, "unsupported operand type(s) for @: 'Tensor' and 'list'"),
-    (lambda: tg.matmul(ones(2, 2), 3), TypeError,
-     "matmul(): argument 'other' (position 2) must be Tensor, not int"),
+    (lambda: tg.matmul(ones(2, 2), "a"), TypeError,
+     "matmul(): argument 'other' (position 2) must be Tensor, not str"),
     (lambda: tg.mm([1], ones(2)), TypeError,
      "mm(): argument 'input' (position 1) must be Tensor, not list"),
-    (lambda: tg.dot(ones(2), 3), TypeError,
-     "dot(): argument 'tensor' (position 2) must be Tensor, not int"),
+    (lambda: tg.dot(ones(2), [3]), TypeError,
+     "dot(): argument 'tensor' (position 2) must be Tensor, not list"),
 ]  # fmt: skip
 
 

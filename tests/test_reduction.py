@@ -638,9 +638,9 @@ ERRORS = [
     ),
     (lambda: X.norm("foo"), RuntimeError, "linalg.matrix_norm: Order foo not supported."),
     (
-        lambda: tg.dist(X, 3.0),
+        lambda: tg.dist(X, [3.0]),
         TypeError,
-        "dist(): argument 'other' (position 2) must be Tensor, not float",
+        "dist(): argument 'other' (position 2) must be Tensor, not list",
     ),
     (
         lambda: tg.dist(WHOLE, WHOLE),

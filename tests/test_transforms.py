@@ -118,7 +118,7 @@ def test_tensors_of_the_caller_stay_as_they_are() -> None:
     ("argument", "error", "text"),
     [
         ("a", TypeError, "not str; close over other values"),
-        ([1.0, object()], TypeError, "not object"),
+        (object(), TypeError, "not object"),
         (3, RuntimeError, "only Tensors of floating point dtype can require gradients"),
         (np.array([1, 2]), RuntimeError, "only Tensors of floating point dtype"),
         ({}, TypeError, "nothing to differentiate"),

@@ -61,7 +61,20 @@ from .base.missing_names import getattr_of
 from .base.size import Size
 from .engine.inference import is_inference
 from .func import vmap
-from .func.jax_style import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
+from .func.custom_vjp import custom_vjp
+from .func.jax_style import (
+    checkpoint,
+    grad,
+    hessian,
+    hvp,
+    jacfwd,
+    jacobian,
+    jacrev,
+    jvp,
+    stop_gradient,
+    value_and_grad,
+    vjp,
+)
 from .functions import registry
 from .jit_compiler import tracing
 from .jit_compiler.jitted import compile, jit
@@ -93,12 +106,14 @@ __all__ = [
     "bool",
     "cdouble",
     "cfloat",
+    "checkpoint",
     "checkpointed_loop",
     "compile",
     "complex64",
     "complex128",
     "cuda",
     "current_tape",
+    "custom_vjp",
     "double",
     "dtype",
     "e",
@@ -128,7 +143,9 @@ __all__ = [
     "is_inference",
     "is_inference_mode_enabled",
     "is_tensor",
+    "jacfwd",
     "jacobian",
+    "jacrev",
     "jit",
     "jvp",
     "linalg",
@@ -145,6 +162,7 @@ __all__ = [
     "set_printoptions",
     "short",
     "special",
+    "stop_gradient",
     "synchronize",
     "testing",
     "uint8",

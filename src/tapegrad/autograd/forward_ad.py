@@ -24,6 +24,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from ..functions.arguments import as_tensors
 from ..native import abi as nt
 from ..ops.instruction import INSTRUCTIONS
 from ..tape import recording as record
@@ -250,7 +251,7 @@ def make_dual(tensor: Tensor, tangent: Tensor, *, level: int | None = None) -> T
             "Trying to create a dual Tensor for forward AD but no level exists, make sure to "
             "enter_dual_level() first."
         )
-    record.check_tensors("make_dual", (tensor, tangent))
+    tensor, tangent = as_tensors("make_dual", (tensor, tangent))
     check_dual(tensor, tangent)
     _check_level(level, "_make_dual")
     if duals.tangent_of(tensor) is not None or _tangent(duals, tensor) is not None:

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
+from ..functions.arguments import from_array
 from ..tape.readout import GUARDED, depends_on_inputs
 from ..tape.recording import is_active, is_tensor
 from ..tape.user_code import call_user
@@ -34,6 +37,13 @@ def tensors(values: Any, role: str, function: str) -> tuple[bool, tuple[Tensor, 
     """
     is_tuple = isinstance(values, tuple)
     entries = values if is_tuple else (values,)
+    if role != OUTPUTS:
+        entries = tuple(
+            [
+                from_array(x) if isinstance(x, np.ndarray | np.generic | float) else x
+                for x in entries
+            ]
+        )
     for i, x in enumerate(entries):
         if not is_tensor(x):
             which = f"value at index {i}" if is_tuple else f"given {role}"

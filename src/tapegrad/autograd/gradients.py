@@ -8,6 +8,7 @@ from typing import Any, TypeAlias, overload
 
 from ..engine import reverse as engine
 from ..engine.edges import GradientEdge, as_inputs, as_roots, sequence_of
+from ..functions.arguments import from_array, is_array
 from ..functions.registry import FUNCTIONS
 from ..tape import readout
 from ..tape import recording as record
@@ -28,10 +29,11 @@ def _matching(values: Any, count: int) -> tuple[Any, ...]:
     """Cotangents for `count` tensors; None stands for none given."""
     if values is None:
         return (None,) * count
-    cotangents = (values,) if record.is_tensor(values) else tuple(values)
+    alone = record.is_tensor(values) or is_array(values)
+    cotangents = (values,) if alone else tuple(values)
     if len(cotangents) < count:
         raise RuntimeError(f"got {count} tensors and {len(cotangents)} gradients")
-    return cotangents[:count]
+    return tuple([from_array(x) if is_array(x) else x for x in cotangents[:count]])
 
 
 def backward(

@@ -111,6 +111,29 @@ class dtype:
     def __repr__(self) -> str:
         return f"torch.{self.name}"
 
+    def __eq__(self, other: object) -> bool:
+        """Return True for the dtype itself, and for what NumPy takes for its dtype."""
+        return self is other or (isinstance(other, type | numpy.dtype) and bool(self.np == other))
+
+    __hash__ = object.__hash__
+
+    # NumPy takes an object with these where it takes a dtype.
+
+    @property
+    def dtype(self) -> numpy.dtype[Any]:
+        """The NumPy dtype: ``np.zeros(3, dtype=x.dtype)`` and ``np.finfo(x.dtype)`` look here."""
+        return self.np
+
+    @property
+    def type(self) -> Any:
+        """NumPy's type of a number of this dtype, as of NumPy's dtypes."""
+        return self.np.type
+
+    @property
+    def kind(self) -> str:
+        """NumPy's letter for the kind of numbers: f, i or b."""
+        return self.np.kind
+
     def __reduce__(self) -> tuple[Any, ...]:
         # Copies and unpickled dtypes are the singletons again.
         return from_numpy_dtype, (self.name,)

@@ -28,6 +28,8 @@ __all__ = [
     "Result",
     "TransformRun",
     "argument_positions",
+    "as_tensors",
+    "differentiated",
     "replaced",
     "to_tensor",
 ]
@@ -88,6 +90,50 @@ def _call(
     return call_user(function, *arguments, **kwargs)
 
 
+def differentiated(primals: Any, args: Sequence[Any]) -> tuple[list[Any], trees.Spec]:
+    """Return the leaves of arguments that are differentiated, arrays and floats as Tensors, and a structure.
+
+    In containers, whole numbers, truth values, strings, None and other objects are not: they are handed to
+    the function as they are (arrays as Tensors), and a gradient has None in their place. An argument that
+    is one itself is a leaf, for the caller to refuse.
+
+    Parameters
+    ----------
+    primals : object
+        The tree of arguments.
+    args : sequence
+        The arguments, some of which may be leaves of the tree themselves.
+    """
+    leaves, spec = trees.flatten(primals)
+    if all(is_tensor(x) and x.dtype.is_inexact for x in leaves):
+        return leaves, spec
+    bare = {id(x) for x in args}
+    values = as_tensors(leaves)
+    places = [
+        i
+        for i, (leaf, x) in enumerate(zip(leaves, values, strict=True))
+        if id(leaf) in bare
+        or isinstance(x, complex)  # refused: it would be differentiated if there were such numbers
+        or (is_tensor(x) and x.dtype.is_inexact)
+    ]
+    chosen = [values[i] for i in places]
+    if len(places) == len(values):
+        return chosen, spec
+    return chosen, trees.PartialSpec(spec, tuple(places), tuple(values))
+
+
+def as_tensors(leaves: list[Any]) -> list[Any]:
+    """Return the leaves of a tree, with arrays of numbers and floats as Tensors."""
+    return [
+        tensor(np.asarray(x))
+        if isinstance(x, np.ndarray | np.generic) and x.dtype.kind in "biufc"
+        else tensor(x)
+        if isinstance(x, float)
+        else x
+        for x in leaves
+    ]
+
+
 # --------------------------------------------------------------------------- PyTorch's transforms
 class TransformRun:
     """One run of a function on a level, with some of its arguments lifted.
@@ -128,7 +174,7 @@ class TransformRun:
         places = argument_positions(argnums, len(args))
         is_alone = isinstance(argnums, int)
         primals = args[places[0]] if is_alone else tuple([args[i] for i in places])
-        leaves, self.spec = trees.flatten(primals)
+        leaves, self.spec = differentiated(primals, (primals,) if is_alone else primals)
         if floating:
             for x in leaves:
                 if hasattr(x, "dtype") and not x.dtype.is_inexact:
@@ -141,7 +187,7 @@ class TransformRun:
         self.level = level
         self.name = name
         self.inputs = [level.lift(x) for x in leaves]
-        lifted = trees.unflatten(self.spec, [level.handed(x) for x in self.inputs])
+        lifted = trees.complete(self.spec, [level.handed(x) for x in self.inputs])
         self.output = _call(function, args, kwargs or {}, places, (lifted,) if is_alone else lifted)
         self.aux: Any = None
         if has_aux:
@@ -238,20 +284,54 @@ class FlatFunction:
         if not (argnums is None or isinstance(argnums, int)):
             argnums = tuple(argnums)
         self._places = argument_positions(argnums, len(args))
-        leaves, self._spec = trees.flatten([args[i] for i in self._places], none_is_leaf=False)
+        primals = [args[i] for i in self._places]
+        leaves, self.spec = differentiated(primals, primals)
+        for i, x in enumerate(leaves):
+            if not (is_tensor(x) and x.dtype.is_inexact):
+                raise self._refused(primals, i, x)
         if not leaves:
-            raise TypeError(
-                "there is nothing to differentiate with respect to: no tensor in the arguments"
-            )
-        self.leaves = [to_tensor(x) for x in leaves]
-        if not all(x.dtype.is_inexact for x in self.leaves):
-            raise RuntimeError("only Tensors of floating point dtype can require gradients")
+            raise self._nothing(primals)
+        self.leaves = leaves
         self._args = [x if i in self._places else _with_tensors(x) for i, x in enumerate(args)]
         self._kwargs = {name: _with_tensors(x) for name, x in (kwargs or {}).items()}
 
+    def _refused(self, primals: list[Any], number: int, leaf: Any) -> Exception:
+        """Return the error for the leaf of a number, which cannot be differentiated."""
+        if leaf is None:
+            return self._nothing(primals)
+        texts = self._paths(primals)
+        if isinstance(self.spec, trees.PartialSpec):
+            texts = [texts[i] for i in self.spec.places]
+        path, is_whole = texts[number], isinstance(leaf, int)
+        if not (is_whole or is_tensor(leaf)):
+            try:
+                to_tensor(leaf, path)
+            except TypeError as error:
+                return error
+        kind = f"an {type(leaf).__name__}" if is_whole else f"of dtype {leaf.dtype}"
+        return RuntimeError(
+            f"only Tensors of floating point dtype can require gradients, and {path} is {kind}: make it a "
+            "float, or leave it out of argnums"
+        )
+
+    def _nothing(self, primals: list[Any]) -> Exception:
+        """Return the error for arguments without a leaf that can be differentiated."""
+        kinds = [
+            f"{path} is of type {type(x).__name__}"
+            for path, x in zip(self._paths(primals), trees.leaves(primals), strict=True)
+        ]
+        return TypeError(
+            "there is nothing to differentiate with respect to: no Tensor, array or number of a floating "
+            f"dtype in the arguments ({', '.join(kinds) or 'they are empty'})"
+        )
+
+    def _paths(self, primals: list[Any]) -> list[str]:
+        """The text by which each leaf is written, as a part of ``args``."""
+        return trees.paths(dict(zip(self._places, primals, strict=True)), "args")
+
     def __call__(self, *leaves: Any) -> Any:
         """Return the outputs as a flat tuple of tensors; with aux, as a list, behind it."""
-        values = trees.unflatten(self._spec, leaves)
+        values = trees.complete(self.spec, leaves)
         output = _call(self._function, self._args, self._kwargs, self._places, values)
         aux: list[Any] = []
         if self._has_aux:
@@ -274,7 +354,7 @@ class FlatFunction:
 
     def arguments(self, values: Iterable[Any]) -> Any:
         """Values, one for each leaf, in the structure of the arguments that are differentiated."""
-        arguments = trees.unflatten(self._spec, values)
+        arguments = trees.unflatten(self.spec, values)
         return arguments[0] if self._alone else tuple(arguments)
 
     def outputs(self, values: Iterable[Any]) -> Any:

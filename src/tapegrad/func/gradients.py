@@ -19,7 +19,7 @@ from ..autograd.transform_level import Level
 from ..tape import pytree as trees
 from ..tape.recording import is_tensor
 from ..tensors.tensor import Tensor
-from .arguments import Argnums, Parameters, Result, TransformRun
+from .arguments import Argnums, Parameters, Result, TransformRun, as_tensors, differentiated
 
 __all__ = ["VJP", "floating_output", "grad", "grad_and_value", "jvp", "linearize", "vjp"]
 
@@ -154,6 +154,7 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple
     def vjp_fn(cotangents: Any, retain_graph: bool = True, create_graph: bool | None = None) -> Any:
         """Multiply cotangents, which have the output's structure, with the Jacobian."""
         seeds, cotangent_spec = trees.flatten(cotangents)
+        seeds = as_tensors(seeds)
         if cotangent_spec != spec:
             raise RuntimeError(
                 "Expected pytree structure of cotangents to be the same as pytree structure of outputs "
@@ -238,14 +239,16 @@ def jvp(
         raise RuntimeError(
             f"{JVP}: Expected primals to be a tuple. E.g. it should be valid to call f(*primals)."
         )
-    primal_leaves, spec = trees.flatten(primals)
-    directions, tangent_spec = trees.flatten(tangents)
-    if spec != tangent_spec:
+    primal_leaves, spec = differentiated(primals, primals)
+    directions = trees.matching_leaves(tangents, spec)
+    if directions is None:
+        texts = [trees.text(trees.flatten(tree)[1]) for tree in (primals, tangents)]
         raise RuntimeError(
             f"{JVP}: Expected primals and tangents to have the same python structure. For example, if "
-            "primals is a tuple of 3 tensors, tangents also must be. Got primals with structure "
-            f"{trees.text(spec)} and tangents with structure {trees.text(tangent_spec)}"
+            f"primals is a tuple of 3 tensors, tangents also must be. Got primals with structure {texts[0]} "
+            f"and tangents with structure {texts[1]}"
         )
+    directions = as_tensors(directions)
     _check_tensors(primal_leaves, "primals")
     _check_tensors(directions, "tangents")
     for x, v in zip(primal_leaves, directions, strict=True):
@@ -311,12 +314,13 @@ def linearize(func: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..
 
     def jvp_fn(*tangents: Any) -> Any:
         """Multiply the Jacobian with tangents, one for each argument of the function."""
-        directions, tangent_spec = trees.flatten(tangents)
-        if tangent_spec != run.spec:
+        directions = trees.matching_leaves(tangents, run.spec)
+        if directions is None:
             raise RuntimeError(
-                f"Expected the tangents {trees.text(tangent_spec)} to have the same argspec as the "
-                f"primals {trees.text(run.spec)}"
+                f"Expected the tangents {trees.text(trees.flatten(tangents)[1])} to have the same argspec as "
+                f"the primals {trees.text(trees.flatten(primals)[1])}"
             )
+        directions = as_tensors(directions)
         for i, (v, x) in enumerate(zip(directions, run.inputs, strict=True)):
             for attribute in ("shape", "dtype"):
                 first, second = getattr(v, attribute), getattr(x, attribute)

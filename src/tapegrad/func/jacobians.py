@@ -11,7 +11,14 @@ from ..autograd.transform_level import Level
 from ..functions.shape.joining import stack
 from ..tape import pytree as trees
 from ..tensors.tensor import Tensor
-from .arguments import Argnums, Parameters, TransformRun, argument_positions, replaced
+from .arguments import (
+    Argnums,
+    Parameters,
+    TransformRun,
+    argument_positions,
+    differentiated,
+    replaced,
+)
 from .gradients import JVP, VJP, floating_output, jvp
 from .vectorized_map import check_randomness, random_guard
 
@@ -124,7 +131,7 @@ def _one_by_one(
     def of_primals(*values: Any) -> Any:
         return func(*replaced(args, places, values))
 
-    leaves, spec = trees.flatten(primals)
+    leaves, spec = differentiated(primals, primals)
     blocks: list[list[Any]] = []
     aux: Any = None
     for k, x in enumerate(leaves):
@@ -142,7 +149,9 @@ def _one_by_one(
                 for ys in zip(*columns_at_x, strict=True)
             ]
         )
-    block_spec = trees.flatten(args[argnums])[1] if isinstance(argnums, int) else spec
+    block_spec = (
+        differentiated(args[argnums], (args[argnums],))[1] if isinstance(argnums, int) else spec
+    )
     outputs, out_spec = trees.flatten(output)
     jacobian = trees.unflatten(
         out_spec,

@@ -19,14 +19,19 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import func
+from ..autograd.checkpoint import checkpoint as run_checkpointed
 from ..autograd.jacobian_products import pull, zeros_for_none
 from ..autograd.transform_level import Level
 from ..tape import pytree as trees
+from ..tape.recording import is_tensor
 from .arguments import FlatFunction, Parameters, Result, TransformRun, to_tensor
 from .gradients import check_scalar
 from .jacobians import second_derivatives
 
-__all__ = ["grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"]
+__all__ = [
+    "checkpoint", "grad", "hessian", "hvp", "jacfwd", "jacobian", "jacrev", "jvp", "stop_gradient",
+    "value_and_grad", "vjp",
+]  # fmt: skip
 
 Argnums = int | Sequence[int]
 
@@ -112,7 +117,7 @@ def jacobian(
 ) -> Callable[Parameters, Any]:
     """Return a function that computes the Jacobian of `fun`, by rows.
 
-    ``tg.func.jacfwd`` goes by columns, which is better where the outputs are more than the inputs.
+    `jacfwd` goes by columns, which is better where the outputs are more than the inputs.
 
     Parameters
     ----------
@@ -133,11 +138,46 @@ def jacobian(
     >>> tg.jacobian(lambda x, y: {"sum": x + y, "product": x * y}, argnums=(0, 1))(2.0, 3.0)
     {'sum': (tensor(1.), tensor(1.)), 'product': (tensor(3.), tensor(2.))}
     """
+    return _jacobian(func.jacrev, fun, argnums, has_aux=has_aux)
+
+
+#: JAX's name for it
+jacrev = jacobian
+
+
+def jacfwd(
+    fun: Callable[Parameters, Any], argnums: Argnums = 0, has_aux: bool = False
+) -> Callable[Parameters, Any]:
+    """Return a function that computes the Jacobian of `fun`, by columns.
+
+    Parameters
+    ----------
+    fun, argnums, has_aux
+        As for `jacobian`.
+
+    Returns
+    -------
+    callable
+        Returns the same as `jacobian`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.jacfwd(lambda p: p["a"] * p["b"])({"a": 2.0, "b": 3.0})
+    {'a': tensor(3.), 'b': tensor(2.)}
+    """
+    return _jacobian(func.jacfwd, fun, argnums, has_aux=has_aux)
+
+
+def _jacobian(
+    transform: Callable[..., Any], fun: Callable[..., Any], argnums: Argnums, *, has_aux: bool
+) -> Callable[..., Any]:
+    """Return a function that computes the Jacobian of `fun` by a transform of flat functions."""
 
     @functools.wraps(fun)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         flat = FlatFunction(fun, args, argnums, has_aux=has_aux, kwargs=kwargs)
-        result = func.jacrev(flat, flat.everything, has_aux=has_aux)(*flat.leaves)
+        result = transform(flat, flat.everything, has_aux=has_aux)(*flat.leaves)
         blocks = result[0] if has_aux else result
         nested_blocks = flat.outputs([flat.arguments(row) for row in blocks])
         return (nested_blocks, flat.aux(result[1])) if has_aux else nested_blocks
@@ -179,24 +219,24 @@ def hessian(fun: Callable[Parameters, Any], argnums: Argnums = 0) -> Callable[Pa
     return wrapper
 
 
-def _together(primals: Any, tangents: Any) -> tuple[bool, tuple[Any, ...], list[Any]]:
-    """Return True if there is one primal and no tuple; the tuple; the tangents' leaves as tensors.
+def _directions(flat: FlatFunction, primals: Any, tangents: Any) -> list[Any]:
+    """The tangents of the leaves that are differentiated, as tensors.
 
     Raises
     ------
     TypeError
-        If their structures differ.
+        If the structures differ.
     """
-    directions, spec = trees.flatten(tangents, none_is_leaf=False)
-    primal_spec = trees.flatten(primals, none_is_leaf=False)[1]
-    if spec != primal_spec:
-        raise TypeError(
-            "primals and tangents must have the same structure, got "
-            f"{trees.text(primal_spec)} and {trees.text(spec)}"
-        )
     is_alone = not isinstance(primals, tuple)
-    args = (primals,) if is_alone else primals
-    return is_alone, args, [to_tensor(t, "tangents") for t in directions]
+    fits = is_alone or isinstance(tangents, tuple)
+    listed = [tangents] if is_alone else [*tangents] if fits else []
+    directions = trees.matching_leaves(listed, flat.spec)
+    if directions is None or not fits:
+        texts = [trees.text(trees.flatten(tree)[1]) for tree in (primals, tangents)]
+        raise TypeError(
+            f"primals and tangents must have the same structure, got {texts[0]} and {texts[1]}"
+        )
+    return [to_tensor(t, "tangents") for t in directions]
 
 
 def hvp(fun: Callable[..., Any], primals: Any, tangents: Any) -> Any:
@@ -222,8 +262,10 @@ def hvp(fun: Callable[..., Any], primals: Any, tangents: Any) -> Any:
     >>> tg.hvp(lambda x: (x**3).sum(), tg.tensor([1.0, 2.0]), tg.tensor([1.0, 0.0]))
     tensor([6., 0.])
     """
-    is_alone, args, directions = _together(primals, tangents)
+    is_alone = not isinstance(primals, tuple)
+    args = (primals,) if is_alone else primals
     flat = FlatFunction(fun, args)
+    directions = _directions(flat, primals, tangents)
     with Level() as level:
         run = TransformRun(level, "hvp(f, primals, tangents)", flat.scalar, flat.leaves)
         check_scalar(run.name, run.output)
@@ -267,8 +309,8 @@ def jvp(
             "primals and tangents must be tuples or lists of arguments, got "
             f"{type(primals).__name__} and {type(tangents).__name__}"
         )
-    _, args, directions = _together(tuple(primals), tuple(tangents))
-    flat = FlatFunction(fun, args, has_aux=has_aux)
+    flat = FlatFunction(fun, tuple(primals), has_aux=has_aux)
+    directions = _directions(flat, tuple(primals), tuple(tangents))
     output, tangent, *aux = func.jvp(flat, tuple(flat.leaves), tuple(directions), has_aux=has_aux)
     results = (flat.outputs(output), flat.outputs(tangent))
     return (*results, flat.aux(aux[0])) if has_aux else results
@@ -321,3 +363,62 @@ def vjp(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[
 
     results = (flat.outputs(output), vjp_fun)
     return (*results, flat.aux(aux[0])) if has_aux else results
+
+
+def stop_gradient(x: Any) -> Any:
+    """Return a value as a constant: nothing is differentiated through it.
+
+    Parameters
+    ----------
+    x : object
+        Tensors, nested as they like; what is none is returned as it is.
+
+    Returns
+    -------
+    object
+        Of the same structure, with detached Tensors.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda x: x * tg.stop_gradient(x))(3.0)
+    tensor(3.)
+    """
+    return trees.tree_map(lambda v: v.detach() if is_tensor(v) else v, x)
+
+
+def checkpoint(
+    fun: Callable[Parameters, Result], *, preserve_rng_state: bool = True
+) -> Callable[Parameters, Result]:
+    """Return a function that does as `fun`, and computes again in backward what that needs.
+
+    Parameters
+    ----------
+    fun : callable
+        Active tensors come to it as arguments, or are leaves that it captures.
+    preserve_rng_state : bool
+        Whether random functions give the second run the numbers of the first.
+
+    Returns
+    -------
+    callable
+        ``tg.utils.checkpoint.checkpoint`` calls a function at once, as PyTorch's does.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.checkpoint(lambda x: tg.exp(tg.sin(x))))(0.0)
+    tensor(1.)
+    """
+
+    @functools.wraps(fun)
+    def wrapper(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        def run(arguments: Any, options: Any) -> Any:
+            return fun(*arguments, **options)
+
+        result: Result = run_checkpointed(
+            run, args, kwargs, use_reentrant=False, preserve_rng_state=preserve_rng_state
+        )
+        return result
+
+    return wrapper

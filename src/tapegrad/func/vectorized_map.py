@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..functions.creation.creation import tensor
 from ..functions.creation.generator import Draws, Unused
 from ..functions.shape.joining import cat, stack
 from ..tape import anomaly
@@ -54,7 +55,7 @@ def vmap(
         Returns tensors, nested as it likes.
     in_dims : int or nested tuple
         Along which dimension each argument is sliced; None for the whole argument. A prefix of the
-        structure of the arguments.
+        structure of the arguments. What is no Tensor or array inside of a container has no slices.
     out_dims : int, None or nested tuple
         Where the new dimension goes in each result; None for a result that does not depend on the slice
         (the values must agree).
@@ -280,7 +281,12 @@ def _batch_of(name: str, in_dims: Any, args: tuple[Any, ...]) -> _Batch:
             f"{call}: in_dims is not compatible with the structure of `inputs`. in_dims has structure "
             f"{trees.text(trees.flatten(in_dims)[1])} but inputs has structure {trees.text(spec)}."
         )
-    dims = [_in_dim(call, x, d) for x, d in zip(inputs, dims, strict=True)]
+    inputs = [tensor(x) if isinstance(x, np.ndarray) else x for x in inputs]
+    bare = {id(x) for x in args}
+    dims = [
+        None if not is_tensor(x) and id(x) not in bare else _in_dim(call, x, d)
+        for x, d in zip(inputs, dims, strict=True)
+    ]
     sizes = [x.shape[d] for x, d in zip(inputs, dims, strict=True) if d is not None]
     if not sizes:
         raise ValueError("vmap: Expected at least one Tensor to vmap over")

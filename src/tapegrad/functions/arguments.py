@@ -6,16 +6,19 @@ import operator
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from ..base.dtypes import category, int64, scalar_name
-from ..base.errors import kind_of, must_be
+from ..base.errors import UnsupportedError, kind_of, must_be
 from ..base.symbolic import Symbolic, home_of
 from ..tape import readout
 from ..tape import recording as record
 from ..tape.recording import layout_of
+from . import registry
 
 __all__ = [
-    "OVERFLOW", "as_int", "as_ints", "check_cast", "constant_like",
-    "distinct", "float_of", "tensor_list", "unpack_error", "wrap_dim",
+    "OVERFLOW", "as_int", "as_ints", "as_tensors", "check_cast", "constant_like", "distinct", "float_of",
+    "from_array", "is_array", "named_conversion", "tensor_list", "unpack_error", "wrap_dim",
 ]  # fmt: skip
 
 _LIMIT = 2**63
@@ -112,12 +115,74 @@ def distinct(dims: Sequence[int], ndim: int) -> tuple[int, ...]:
     return tuple(seen)
 
 
-def tensor_list(tensors: Iterable[Any]) -> list[Any]:
-    """Return a sequence of Tensors, or raise PyTorch's TypeError for one that is none."""
+# --------------------------------------------------------------------------- arrays in the place of Tensors
+def is_array(value: Any) -> bool:
+    """Return True for an array, or a number, which a function takes in the place of a Tensor.
+
+    Of Python's truth values it takes none: they are meant for options.
+    """
+    if isinstance(value, int):
+        return not isinstance(value, bool) and -_LIMIT <= value < _LIMIT
+    return isinstance(value, np.ndarray | np.number | np.bool_ | float)
+
+
+def from_array(value: Any, others: Sequence[Any] = ()) -> Any:
+    """Return a Tensor of an array, which is copied, or of a number.
+
+    Parameters
+    ----------
+    value : numpy.ndarray or number
+    others : sequence
+        What it meets: a Python number has the dtype of Tensors among them, if these are of its kind.
+    """
+    kind = None
+    if isinstance(value, int | float) and not isinstance(value, np.generic):
+        kind = record.number_dtype(value)
+        tensors = [x for x in others if record.is_tensor(x)]
+        met = record.result_dtype([*tensors, value])
+        kind = met if category(met) == category(kind) else kind
+    return registry.FUNCTIONS["tensor"](value, dtype=kind)
+
+
+def as_tensors(name: str, values: Sequence[Any]) -> list[Any]:
+    """Return values as Tensors: arrays and numbers among them are taken.
+
+    Raises
+    ------
+    TypeError
+        PyTorch's for others, and one that names the dtype of an array that has no Tensors.
+    """
+    tensors = []
+    for i, x in enumerate(values):
+        if not record.is_tensor(x):
+            argument = "input" if i == 0 else "other"
+            if not is_array(x):
+                raise must_be(name, argument, i + 1, "Tensor", x)
+            x = named_conversion(name, argument, x, values)
+        tensors.append(x)
+    return tensors
+
+
+def named_conversion(name: str, argument: str, value: Any, others: Sequence[Any]) -> Any:
+    """Return a Tensor of an array or number; errors name the function and its argument."""
+    try:
+        return from_array(value, others)
+    except (TypeError, UnsupportedError) as error:
+        raise TypeError(f"{name}(): argument '{argument}': {error}") from None
+
+
+def tensor_list(tensors: Iterable[Any], argument: int = 0) -> list[Any]:
+    """Return a sequence of Tensors, arrays and numbers as Tensors; PyTorch's TypeError for anything else."""
     operands = list(tensors)
     for i, x in enumerate(operands):
         if not record.is_tensor(x):
-            raise TypeError(f"expected Tensor as element {i} in argument 0, but got {kind_of(x)}")
+            words = f"as element {i} in argument {argument}"
+            if not is_array(x):
+                raise TypeError(f"expected Tensor {words}, but got {kind_of(x)}")
+            try:
+                operands[i] = from_array(x, operands)
+            except TypeError as error:
+                raise TypeError(f"the array {words} is no Tensor: {error}") from None
     return operands
 
 

@@ -20,6 +20,7 @@ from ..base.dtypes import (
     float16,
     float32,
     float64,
+    from_numpy_dtype,
     int8,
     int16,
     int32,
@@ -29,6 +30,7 @@ from ..base.dtypes import (
 from ..base.errors import UnsupportedError, must_be
 from ..ops.table import TABLE
 from ..tape import recording as record
+from .arguments import as_tensors
 from .registry import FUNCTIONS, declared, public
 from .signature import Tensor
 
@@ -119,6 +121,29 @@ def type_as(input: Tensor, other: Tensor) -> Tensor:
     return record.cast(input, other.dtype)
 
 
+@public(method=True, function=False)
+def astype(input: Any, dtype: Any, order: str = "K", *, copy: bool = True) -> Tensor:
+    """Return the tensor in another dtype, as NumPy's method.
+
+    Parameters
+    ----------
+    input : Tensor
+    dtype : dtype, numpy.dtype, type or str
+    order : str
+        For NumPy's sake: it is C order.
+    copy : bool
+        Copy even if nothing changes.
+    """
+    kind = from_numpy_dtype(dtype) if isinstance(dtype, str) else as_dtype(dtype)
+    return (input.clone() if copy else input) if kind is input.dtype else record.cast(input, kind)
+
+
+@public(method=True, function=False)
+def copy(input: Any, order: str = "C") -> Tensor:
+    """Copy the tensor, as NumPy's method: `clone`."""
+    return input.clone()
+
+
 @public(method=True, out=False)
 def clone(input: Any, *, memory_format: Any = None) -> Tensor:
     """Copy a tensor; the gradient of the copy goes to the tensor.
@@ -135,7 +160,7 @@ def clone(input: Any, *, memory_format: Any = None) -> Tensor:
     >>> tg.tensor([1.0, 2.0]).clone()
     tensor([1., 2.])
     """
-    record.check_tensors("clone", (input,))
+    (input,) = as_tensors("clone", (input,))
     if memory_format is not None and not isinstance(memory_format, devices.memory_format):
         raise must_be("clone", "memory_format", 0, "torch.memory_format", memory_format)
     return record.unary(TABLE["clone"], input)

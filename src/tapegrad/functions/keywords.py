@@ -117,6 +117,9 @@ def checked(
         except TypeError:
             if at and len(args) >= at and is_length(args[at - 1]):
                 args = (*args[: at - 1], args[at - 1 :])
+            taken = signature.converted(args, options)
+            if taken is not None:
+                return call(*taken[0], **taken[1])
             signature.reword(args, options)
             raise
 

@@ -14,6 +14,7 @@ from ..tape import recording as record
 from ..tape.current import current_tape
 from ..tape.leaf_storage import layout_of, storage_of
 from ..tape.tape import slot_of, tape_at
+from .arguments import as_tensors
 from .registry import public
 from .shape.reshape import alias
 from .signature import Tensor
@@ -36,7 +37,7 @@ def detach(input: Any) -> Tensor:
     Tensor
         An alias with ``requires_grad=False``; in-place writes count as versions of both.
     """
-    record.check_tensors("detach", (input,))
+    (input,) = as_tensors("detach", (input,))
     layout = layout_of(input)
     return alias(_DETACH, input, layout.shape, layout.strides)
 

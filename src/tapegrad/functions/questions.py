@@ -10,6 +10,7 @@ from ..base.devices import CPU, device, strided
 from ..base.dtypes import dtype
 from ..tape import recording as record
 from ..tape.recording import layout_of
+from .arguments import as_tensors
 from .registry import declared, public
 from .signature import Dtype, Operand, Tensor
 
@@ -86,7 +87,7 @@ def is_nonzero(input: Any) -> bool:
     RuntimeError
         If there is not exactly one.
     """
-    record.check_tensors("is_nonzero", (input,))
+    (input,) = as_tensors("is_nonzero", (input,))
     return bool(input)
 
 
@@ -99,8 +100,7 @@ def _question(
 
     @public(method=method, function=function, prop=prop, name=name, out=False, doc=doc)
     def ask(input: Any) -> Any:
-        record.check_tensors(name, (input,))
-        return answer(input)
+        return answer(*as_tensors(name, (input,)))
 
     ask.__annotations__["return"] = result
 

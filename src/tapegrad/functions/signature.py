@@ -28,7 +28,7 @@ from ..base.symbolic import Symbolic
 from ..tape import readout
 from ..tape import recording as record
 from ..tape.recording import layout_of
-from .arguments import OVERFLOW, unpack_error
+from .arguments import OVERFLOW, is_array, named_conversion, unpack_error
 from .registry import FORMS
 
 __all__ = [
@@ -248,6 +248,52 @@ class Signature:
         if len(likely) != 1:
             raise _no_form(self.name, self.forms, args, options)
         raise TypeError(*likely[0].args) from None
+
+    def converted(
+        self, args: tuple[Any, ...], options: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """Return the arguments with Tensors for arrays and numbers, if they match a form so; None if not.
+
+        What an in-place function writes to stays as it is: a copy of it would be written.
+        """
+        first = 1 if self.method or (self.name[-1] == "_" and self.name[:2] != "__") else 0
+        values = dict(enumerate(args)) | options
+        if not any(is_array(value) for value in values.values()):
+            return None
+        for numbers in (False, True):  # a number is another parameter's, if it can be
+            for form in self.forms:
+                changed = self._conversions(form, values, first, numbers=numbers)
+                if changed:
+                    taken = tuple([changed.get(i, value) for i, value in enumerate(args)])
+                    named = {key: changed.get(key, value) for key, value in options.items()}
+                    try:
+                        self._match(form, taken[self.method :], named)
+                    except _NoMatch:
+                        continue
+                    return taken, named
+        return None
+
+    def _conversions(
+        self, form: _Form, values: dict[Any, Any], first: int, *, numbers: bool
+    ) -> dict[Any, Any]:
+        """Return Tensors for arrays (and numbers) where a form has Tensors, by place or keyword."""
+        changed: dict[Any, Any] = {}
+        operands, has_tensor = [], False
+        for i, p in enumerate(form, self.method):
+            if p.kind not in ("Tensor", "Operand") or i < first:
+                continue
+            for key in (i, p.name, *(key for key, name in NUMPY_NAMES.items() if name == p.name)):
+                value = values.get(key)
+                has_tensor = has_tensor or record.is_tensor(value)
+                if key not in values or not is_array(value):
+                    continue
+                if isinstance(value, np.ndarray) or (numbers and p.kind == "Tensor"):
+                    changed[key] = named_conversion(self.name, p.name, value, [*values.values()])
+                elif p.kind == "Operand":
+                    operands.append(key)
+        if numbers and operands and not changed and not has_tensor:
+            changed[operands[0]] = named_conversion(self.name, "input", values[operands[0]], ())
+        return changed
 
     def reword(self, args: Sequence[Any], options: dict[str, Any]) -> None:
         """Raise PyTorch's TypeError for arguments that a function stumbled over, if they are wrong."""

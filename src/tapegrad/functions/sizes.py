@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..tape import recording as record
 from ..tape.recording import layout_of
 from ..tape.tape import slot_of, tape_at
-from .arguments import as_int, wrap_dim
+from .arguments import as_int, as_tensors, wrap_dim
 from .registry import public
 
 __all__ = ["storage_offset"]
@@ -34,7 +33,7 @@ def dim(input: Any) -> int:
 @public(method=True, aliases=("nelement",), out=False)
 def numel(input: Any) -> int:
     """Return the number of elements."""
-    record.check_tensors("numel", (input,))
+    (input,) = as_tensors("numel", (input,))
     return layout_of(input).size
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from ..base.dtypes import dtype as element_type
 from ..base.dtypes import from_numpy_dtype
 from ..base.errors import UnsupportedError
 from ..functions.registry import FUNCTIONS
 from ..tape import recording as record
+from ..tape.tape import tape_at
 from ..tensors import operators
 from ..tensors.tensor import Tensor
 
@@ -18,13 +20,20 @@ __all__ = [
     "NOT_GIVEN",
     "along",
     "arrays_of",
+    "as_floating",
     "as_operand",
+    "as_result",
     "as_tensor",
     "axes_of",
     "function",
     "is_active",
+    "is_constant",
     "is_given",
+    "numpy_dtype",
+    "places_of",
     "promoted",
+    "promoted_operands",
+    "refuse_active",
     "refused",
     "tensors_in",
     "with_dtype",
@@ -102,7 +111,7 @@ def arrays_of(values: Any) -> Any:
         return {k: arrays_of(v) for k, v in values.items()}
     if type(values) in (list, tuple):
         return type(values)(map(arrays_of, values))
-    return values
+    return numpy_dtype(values)
 
 
 def along(x: Any, axis: Any) -> tuple[Any, int]:
@@ -113,6 +122,11 @@ def along(x: Any, axis: Any) -> tuple[Any, int]:
 def is_active(tensors: Iterable[Any]) -> bool:
     """Return True if one of the Tensors is differentiated."""
     return any(record.is_active(t) for t in tensors)
+
+
+def is_constant(tensors: Sequence[Any]) -> bool:
+    """Return True if none of the Tensors is differentiated, and all have their numbers."""
+    return not is_active(tensors) and not any(tape_at(t._state).abstract for t in tensors)
 
 
 def refused(name: str, why: str) -> UnsupportedError:
@@ -127,9 +141,82 @@ def axes_of(axis: Any) -> Any:
     return tuple([int(a) for a in axis]) if isinstance(axis, list | tuple) else int(axis)
 
 
+def places_of(x: Any, axis: Any) -> list[int]:
+    """Return the dimensions of an axis argument; all for None."""
+    axes = axes_of(axis)
+    if axes is None:
+        return list(range(x.ndim))
+    return [_place(a, x.ndim) for a in ((axes,) if isinstance(axes, int) else axes)]
+
+
+def _place(axis: int, ndim: int) -> int:
+    if not -ndim <= axis < ndim:
+        raise np.exceptions.AxisError(axis, ndim)
+    return axis % ndim
+
+
+def as_floating(x: Any) -> Any:
+    """Return the Tensor; one of whole numbers and truth values as float64, as NumPy has it."""
+    return x if x.dtype.is_inexact else with_dtype(x, float)
+
+
 def with_dtype(x: Any, dtype: Any) -> Any:
     """Return a Tensor of NumPy's dtype, where one is given."""
-    return x.to(from_numpy_dtype(np.dtype(dtype))) if is_given(dtype) else x
+    return x.to(from_numpy_dtype(np.dtype(numpy_dtype(dtype)))) if is_given(dtype) else x
+
+
+def numpy_dtype(kind: Any) -> Any:
+    """Return NumPy's dtype for one of ours; anything else as it is."""
+    return kind.np if isinstance(kind, element_type) else kind
+
+
+def promoted_operands(name: str, x: Any, y: Any) -> list[Any]:
+    """Return two operands of a ufunc, promoted as NumPy does: Python's numbers have a kind only."""
+    operands = [as_operand(x, name), as_operand(y, name)]
+    tensors = [v for v in operands if record.is_tensor(v)]
+    if not tensors:
+        return [as_tensor(operands[0], name), operands[1]]
+    if len(tensors) == 2 and tensors[0].dtype is not tensors[1].dtype:
+        kind = np.result_type(*[t.dtype.np for t in tensors])
+        return [with_dtype(t, kind) for t in tensors]
+    return operands
+
+
+def as_result(value: Any) -> Any:
+    """Return results of NumPy's as Tensors: arrays, in tuples and lists, too, whose dtype has Tensors."""
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind not in "biuf" or not value.dtype.isnative:
+            return value
+        try:
+            kind = from_numpy_dtype(value.dtype)
+        except TypeError:
+            return value
+        return record.leaf_tensor(value if value.base is None else value.copy(), kind)
+    if isinstance(value, np.generic) and value.dtype.kind in "biuf":
+        return as_result(np.array(value))
+    if type(value) in (tuple, list):
+        return type(value)([as_result(v) for v in value])
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*[as_result(v) for v in value])
+    return value
+
+
+def refuse_active(
+    name: str, args: Sequence[Any], options: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return arguments with the numbers of Tensors in their place, for a function that is NumPy's.
+
+    Raises
+    ------
+    UnsupportedError
+        If something is differentiated by them; it names the function.
+    """
+    if not is_constant([*tensors_in([list(args), dict(options)])]):
+        raise refused(
+            name, "it is not there for Tensors that require grad; compute with functions that are, or call "
+            "it with t.detach().numpy() if a constant is what you mean"
+        )  # fmt: skip
+    return tuple(map(arrays_of, args)), {k: arrays_of(v) for k, v in options.items()}
 
 
 def written(name: str, result: Any, out: Any) -> Any:

@@ -61,9 +61,11 @@ def einsum(
     if options:
         raise refused("einsum", f"its option {next(iter(options))!r} is not supported")
     if not isinstance(subscripts, str):
-        raise refused(
-            "einsum", "lists of labels are not supported; write a formula like 'ij,jk->ik'"
-        )
+        parts = [subscripts, *operands]
+        labels = parts[1::2] + ([parts[-1]] if len(parts) % 2 else [])
+        tensors = promoted("einsum", *parts[: len(parts) - len(parts) % 2 : 2])
+        listed = [x for pair in zip(tensors, labels, strict=False) for x in pair]
+        return written("einsum", function("einsum")(*listed, *labels[len(tensors) :]), out)
     tensors = promoted("einsum", *operands)
     return written("einsum", function("einsum")(subscripts, *tensors), out)
 

@@ -13,21 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from ..tape.tape import tape_at
 from ..tensors.tensor import Tensor
-from .operands import arrays_of, as_operand, is_active, refused, tensors_in
+from .operands import as_operand, is_constant, refuse_active, tensors_in
 from .ufuncs import UFUNCS, call_ufunc
 
-__all__ = ["array_function", "array_ufunc", "functions", "install"]
+__all__ = ["array_function", "array_ufunc", "function_for", "functions", "install"]
 
 
 @cache
 def functions() -> dict[Callable[..., Any], Callable[..., Any]]:
     """Return the functions of this package, by NumPy's; they are loaded when the first one is called."""
-    from . import matrices, products, reductions, selection, shapes
+    from . import matrices, placement, products, reductions, selection, shapes, signals, statistics
 
     known: dict[Callable[..., Any], Callable[..., Any]] = {}
-    for module in (reductions, shapes, selection, products):
+    for module in (reductions, shapes, selection, products, statistics, signals, placement):
         for name in module.__all__:
             theirs = getattr(np, name, None)
             if theirs is not None:
@@ -37,6 +36,14 @@ def functions() -> dict[Callable[..., Any], Callable[..., Any]]:
     for name in matrices.__all__:
         known[getattr(np.linalg, name)] = getattr(matrices, name)
     return known
+
+
+def function_for(theirs: Callable[..., Any]) -> Callable[..., Any] | None:
+    """Return the function of this package for one of NumPy's; None if there is none."""
+    try:
+        return functions().get(theirs)
+    except TypeError:  # not hashable
+        return None
 
 
 #: functions that code calls to have arrays: of constants it gets these
@@ -68,17 +75,11 @@ def array_function(
     function = functions().get(func)
     if function is not None and func not in _COERCIONS:
         return function(*args, **kwargs)
-    tensors = [*tensors_in([list(args), dict(kwargs)])]
-    is_constant = not is_active(tensors) and not any(tape_at(t._state).abstract for t in tensors)
-    if function is not None and not is_constant:
+    if function is not None and not is_constant([*tensors_in([list(args), dict(kwargs)])]):
         return function(*args, **kwargs)
-    if not is_constant:
-        name = f"{func.__module__.removeprefix('numpy').lstrip('.')}.{func.__name__}".lstrip(".")
-        raise refused(
-            name, "it is not there for Tensors that require grad; compute with functions that are, or call "
-            "it with t.detach().numpy() if a constant is what you mean"
-        )  # fmt: skip
-    return func(*arrays_of(args), **arrays_of(kwargs))
+    name = f"{func.__module__.removeprefix('numpy').lstrip('.')}.{func.__name__}".lstrip(".")
+    arguments, options = refuse_active(name, args, kwargs)
+    return func(*arguments, **options)
 
 
 def install() -> None:

@@ -9,10 +9,12 @@ from ..base.dtypes import bool_
 from .operands import (
     NOT_GIVEN,
     along,
+    as_floating,
     as_tensor,
     axes_of,
     function,
     is_given,
+    places_of,
     refused,
     with_dtype,
     written,
@@ -35,17 +37,9 @@ def _kept(keepdims: Any) -> bool:
     return keepdims is not NOT_GIVEN and bool(keepdims)
 
 
-def _places(x: Any, axis: Any) -> list[int]:
-    """The dimensions of an axis argument."""
-    axes = axes_of(axis)
-    if axes is None:
-        return list(range(x.ndim))
-    return [a % x.ndim for a in ((axes,) if isinstance(axes, int) else axes)]
-
-
 def _count(x: Any, axis: Any, where: Any, name: str, keepdims: bool) -> Any:
     """Number of elements that are reduced to one: a number, or a Tensor where a mask says which."""
-    places = _places(x, axis)
+    places = places_of(x, axis)
     if where is True or where is NOT_GIVEN:
         return math.prod(x.shape[i] for i in places)
     mask = function("broadcast_to")(as_tensor(where, name), tuple(x.shape)).to(x.dtype)
@@ -61,7 +55,7 @@ def sum(
     if axis is None and keepdims is NOT_GIVEN:
         result = function("sum")(x)
     else:
-        places = _places(x, axis)
+        places = places_of(x, axis)
         result = function("sum")(x, dim=places, keepdim=_kept(keepdims)) if places else x
     return written("sum", result + initial if is_given(initial) else result, out)
 
@@ -72,7 +66,7 @@ def prod(
 ) -> Any:  # fmt: skip
     """Product, as `numpy.prod`."""
     result = _masked(with_dtype(as_tensor(a, "prod"), dtype), "prod", where, 1)
-    for place in sorted(_places(result, axis), reverse=True):
+    for place in sorted(places_of(result, axis), reverse=True):
         result = function("prod")(result, place, keepdim=_kept(keepdims))
     return written("prod", result * initial if is_given(initial) else result, out)
 
@@ -87,7 +81,7 @@ def _extreme(
             raise ValueError(f"reduction operation {name!r} does not have an identity, so to use a where "
                              "mask one has to specify 'initial'")  # fmt: skip
         x = _masked(x, name, where, initial)
-    result, places = x, _places(x, axis)
+    result, places = x, places_of(x, axis)
     if places or not x.ndim:
         result = function("amax" if largest else "amin")(x, dim=places, keepdim=_kept(keepdims))
     if is_given(initial):
@@ -127,14 +121,9 @@ def mean(
     where: Any = NOT_GIVEN,
 ) -> Any:  # fmt: skip
     """Mean, as `numpy.mean`."""
-    x = _floating(with_dtype(as_tensor(a, "mean"), dtype))
+    x = as_floating(with_dtype(as_tensor(a, "mean"), dtype))
     count = _count(x, axis, where, "mean", _kept(keepdims))
     return written("mean", sum(x, axis, keepdims=keepdims, where=where) / count, out)
-
-
-def _floating(x: Any) -> Any:
-    """The Tensor; of whole numbers and truth values as float64, as NumPy has it."""
-    return x if x.dtype.is_inexact else with_dtype(x, float)
 
 
 def var(
@@ -143,7 +132,7 @@ def var(
     correction: Any = NOT_GIVEN,
 ) -> Any:  # fmt: skip
     """Variance, as `numpy.var`."""
-    x = _floating(with_dtype(as_tensor(a, "var"), dtype))
+    x = as_floating(with_dtype(as_tensor(a, "var"), dtype))
     if correction is not NOT_GIVEN:
         ddof = correction
     centre = as_tensor(mean, "var") if is_given(mean) else _mean(x, axis, where)
@@ -163,10 +152,24 @@ def std(
     correction: Any = NOT_GIVEN,
 ) -> Any:  # fmt: skip
     """Standard deviation, as `numpy.std`."""
+    x, is_whole = as_floating(with_dtype(as_tensor(a, "std"), dtype)), not is_given(mean)
+    if is_whole and (where is True or where is NOT_GIVEN) and (places := places_of(x, axis)):
+        n = ddof if correction is NOT_GIVEN else correction
+        # PyTorch's row: its derivative is 0 where all elements are the same
+        result = function("std")(x, dim=places, correction=n, keepdim=_kept(keepdims))
+        return written("std", result, out)
     square = var(
-        a, axis, dtype, None, ddof, keepdims, where=where, mean=mean, correction=correction
+        x, axis, None, None, ddof, keepdims, where=where, mean=mean, correction=correction
     )  # fmt: skip
-    return written("std", function("sqrt")(square), out)
+    return written("std", _root(square), out)
+
+
+def _root(square: Any) -> Any:
+    """Square root, whose derivative at 0 is 0."""
+    is_zero = square == 0
+    return function("where")(
+        is_zero, 0.0, function("sqrt")(function("where")(is_zero, 1.0, square))
+    )
 
 
 def average(
@@ -174,14 +177,14 @@ def average(
     keepdims: Any = NOT_GIVEN,
 ) -> Any:  # fmt: skip
     """Weighted mean, as `numpy.average`."""
-    x = _floating(as_tensor(a, "average"))
+    x = as_floating(as_tensor(a, "average"))
     if weights is None:
         result = mean(x, axis, keepdims=keepdims)
         total = result * 0 + _count(x, axis, True, "average", False)
         return (result, total) if returned else result
     w = as_tensor(weights, "average")
     if tuple(w.shape) != tuple(x.shape):
-        places = _places(x, axis)
+        places = places_of(x, axis)
         if w.ndim != 1 or len(places) != 1 or w.shape[0] != x.shape[places[0]]:
             raise refused(
                 "average", f"weights of shape {tuple(w.shape)} do not fit {tuple(x.shape)}"
@@ -208,7 +211,7 @@ def nanmean(
     where: Any = NOT_GIVEN,
 ) -> Any:  # fmt: skip
     """Mean without NaN, as `numpy.nanmean`."""
-    x = _floating(with_dtype(as_tensor(a, "nanmean"), dtype))
+    x = as_floating(with_dtype(as_tensor(a, "nanmean"), dtype))
     counts = function("logical_not")(function("isnan")(x))
     if where is not NOT_GIVEN and where is not True:
         counts = counts & as_tensor(where, "nanmean")
@@ -219,8 +222,8 @@ def median(
     a: Any, axis: Any = None, out: Any = None, overwrite_input: bool = False, keepdims: Any = False
 ) -> Any:
     """Median, the mean of the two in the middle, as `numpy.median`."""
-    x = _floating(as_tensor(a, "median"))
-    places = _places(x, axis)
+    x = as_floating(as_tensor(a, "median"))
+    places = places_of(x, axis)
     rest = [i for i in range(x.ndim) if i not in places]
     flat = x.permute([*rest, *places]).reshape([*(x.shape[i] for i in rest), -1])
     n = flat.shape[-1]
@@ -269,7 +272,7 @@ def _question(
     name: str, a: Any, axis: Any, out: Any, keepdims: Any, where: Any, neutral: bool
 ) -> Any:
     x = _masked(as_tensor(a, name) != 0, name, where, neutral)
-    for place in sorted(_places(x, axis), reverse=True):
+    for place in sorted(places_of(x, axis), reverse=True):
         x = function(name)(x, place, keepdim=_kept(keepdims))
     return written(name, x, out)
 

@@ -7,7 +7,17 @@ from typing import Any
 import numpy as np
 
 from ..base.dtypes import bool_, from_numpy_dtype
-from .operands import NOT_GIVEN, along, as_operand, as_tensor, function, is_given, refused, written
+from .operands import (
+    NOT_GIVEN,
+    along,
+    as_operand,
+    as_tensor,
+    function,
+    is_given,
+    promoted_operands,
+    refused,
+    written,
+)  # fmt: skip
 from .shapes import broadcast_to
 
 __all__ = [
@@ -18,6 +28,7 @@ __all__ = [
     "array_equal",
     "clip",
     "diag",
+    "diagflat",
     "diff",
     "empty_like",
     "extract",
@@ -46,14 +57,19 @@ __all__ = [
 ]  # fmt: skip
 
 
-def where(condition: Any, /, *values: Any) -> Any:
+def where(condition: Any, *values: Any, **named: Any) -> Any:
     """Elements of one or the other, or places of true ones, as `numpy.where`."""
+    if named:
+        values = (*values, *[named.pop(key) for key in ("x", "y")[len(values) :] if key in named])
+        if named:
+            raise TypeError(f"where() got an unexpected keyword argument {next(iter(named))!r}")
     mask = as_tensor(condition, "where")
     mask = mask if mask.dtype is bool_ else mask != 0
     if not values:
         return tuple(function("where")(mask))
-    x, y = (as_operand(v, "where") for v in values)
-    return function("where")(mask, x, y)
+    if len(values) != 2:
+        raise ValueError("either both or neither of x and y should be given")
+    return function("where")(mask, *promoted_operands("where", *values))
 
 
 def nonzero(a: Any) -> Any:
@@ -139,13 +155,7 @@ def nan_to_num(
     y = as_tensor(x, "nan_to_num")
     if not y.dtype.is_inexact:
         return y
-    limits = np.finfo(y.dtype.np)
-    high = float(limits.max) if posinf is None else posinf
-    low = float(limits.min) if neginf is None else neginf
-    is_infinite = function("isinf")(y)
-    result = function("where")(function("isnan")(y), nan, y)
-    result = function("where")(is_infinite & (y > 0), high, result)
-    result = function("where")(is_infinite & (y < 0), low, result)
+    result = function("nan_to_num")(y, nan, posinf, neginf)
     return result if copy else written("nan_to_num", result, x)
 
 
@@ -173,6 +183,11 @@ def diag(v: Any, k: int = 0) -> Any:
     return function("diag")(as_tensor(v, "diag"), k)
 
 
+def diagflat(v: Any, k: int = 0) -> Any:
+    """A matrix with all elements on a diagonal, as `numpy.diagflat`."""
+    return function("diagflat")(as_tensor(v, "diagflat"), k)
+
+
 def trace(
     a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None, out: Any = None
 ) -> Any:
@@ -194,17 +209,18 @@ def triu(m: Any, k: int = 0) -> Any:
 # --------------------------------------------------------------------------- questions
 def shape(a: Any) -> tuple[int, ...]:
     """Lengths of the dimensions, as `numpy.shape`."""
-    return tuple(a.shape)
+    return tuple(as_tensor(a, "shape").shape)
 
 
 def ndim(a: Any) -> int:
     """Number of dimensions, as `numpy.ndim`."""
-    return int(a.ndim)
+    return int(as_tensor(a, "ndim").ndim)
 
 
 def size(a: Any, axis: Any = None) -> int:
     """Number of elements, as `numpy.size`."""
-    return int(a.numel()) if axis is None else int(a.shape[axis])
+    x = as_tensor(a, "size")
+    return int(x.numel()) if axis is None else int(x.shape[axis])
 
 
 def real(val: Any) -> Any:

@@ -13,9 +13,10 @@ from .operands import as_tensor, axes_of, function, refused, with_dtype, written
 
 __all__ = [
     "append", "array_split", "atleast_1d", "atleast_2d", "atleast_3d", "broadcast_arrays", "broadcast_to",
-    "column_stack", "concatenate", "copy", "diagonal", "dsplit", "dstack", "expand_dims", "flip",
-    "fliplr", "flipud", "hsplit", "hstack", "meshgrid", "moveaxis", "pad", "ravel", "repeat", "reshape",
-    "roll", "rot90", "split", "squeeze", "stack", "swapaxes", "tile", "transpose", "vsplit", "vstack",
+    "column_stack", "concatenate", "copy", "diagonal", "dsplit", "dstack", "expand_dims", "flip", "fliplr",
+    "flipud", "hsplit", "hstack", "matrix_transpose", "meshgrid", "moveaxis", "pad", "ravel", "repeat",
+    "reshape", "roll", "rollaxis", "rot90", "row_stack", "split", "squeeze", "stack", "swapaxes", "tile",
+    "transpose", "unstack", "vsplit", "vstack",
 ]  # fmt: skip
 
 
@@ -59,6 +60,18 @@ def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
 def moveaxis(a: Any, source: Any, destination: Any) -> Any:
     """Move dimensions, as `numpy.moveaxis`."""
     return function("moveaxis")(as_tensor(a, "moveaxis"), axes_of(source), axes_of(destination))
+
+
+def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
+    """Move a dimension back before another, as `numpy.rollaxis`."""
+    x = as_tensor(a, "rollaxis")
+    axis, start = axis % x.ndim, start + x.ndim if start < 0 else start
+    return function("movedim")(x, axis, start - 1 if axis < start else start)
+
+
+def matrix_transpose(x: Any, /) -> Any:
+    """Transpose the last two dimensions, as `numpy.matrix_transpose`."""
+    return swapaxes(x, -1, -2)
 
 
 def expand_dims(a: Any, axis: Any) -> Any:
@@ -214,6 +227,9 @@ def vstack(tup: Any, *, dtype: Any = None, casting: str = "same_kind") -> Any:
     return _joined("vstack", tup, dtype)
 
 
+row_stack = vstack
+
+
 def hstack(tup: Any, *, dtype: Any = None, casting: str = "same_kind") -> Any:
     """Join columns, as `numpy.hstack`."""
     return _joined("hstack", tup, dtype)
@@ -258,6 +274,11 @@ def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
     if is_count and n % int(indices_or_sections):
         raise ValueError("array split does not result in an equal division")
     return array_split(ary, indices_or_sections, axis)
+
+
+def unstack(x: Any, /, *, axis: int = 0) -> Any:
+    """Split into slices, as `numpy.unstack`."""
+    return tuple(function("unbind")(as_tensor(x, "unstack"), axis))
 
 
 def vsplit(ary: Any, indices_or_sections: Any) -> list[Any]:

@@ -155,6 +155,10 @@ op(
 )
 
 
+op("running_max", lower=partial(lower_scan, ufunc=np.maximum), torch=None)
+op("running_min", lower=partial(lower_scan, ufunc=np.minimum), torch=None)
+
+
 def cumprod_vjp(ct: Any, x: Any, out: Any, dim: int, reverse: bool) -> Any:
     """Multiply the product before a place by the sum of what comes behind it."""
     behind = recur(ct, shift(x, dim, not reverse, 0.0), dim, not reverse)

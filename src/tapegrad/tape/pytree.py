@@ -9,7 +9,7 @@ seen: its fields are the node's children, except those declared with
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -20,11 +20,45 @@ from .recording import is_tensor
 if TYPE_CHECKING:
     import optree
 
-__all__ = ["NAMESPACE", "Spec", "broadcast", "flatten", "leaves", "text", "tree_map", "unflatten"]
+__all__ = [
+    "NAMESPACE", "PartialSpec", "Spec", "broadcast", "complete", "flatten", "leaves", "matching_leaves",
+    "paths", "text", "tree_map", "unflatten",
+]  # fmt: skip
 
 NAMESPACE = "tapegrad"
 #: the structure of a tree; two are equal if trees of theirs can be added leaf by leaf
-Spec: TypeAlias = "optree.PyTreeSpec"
+Spec: TypeAlias = "optree.PyTreeSpec | PartialSpec"
+
+
+@dataclasses.dataclass(frozen=True)
+class PartialSpec:
+    """The structure of a tree of which some leaves stay as they are: `unflatten` puts None in their places.
+
+    Parameters
+    ----------
+    whole : Spec
+        The structure of the tree.
+    places : tuple of int
+        Which leaves are those that `unflatten` takes.
+    rest : tuple
+        All leaves; those in `places` do not matter.
+    """
+
+    whole: Any
+    places: tuple[int, ...]
+    rest: tuple[Any, ...]
+
+    @property
+    def num_leaves(self) -> int:
+        """Number of leaves that `unflatten` takes."""
+        return len(self.places)
+
+    def tree(self, values: Iterable[Any], others: Sequence[Any]) -> Any:
+        """Return the tree with values in the places, and some of `others` everywhere else."""
+        everything = list(others)
+        for place, value in zip(self.places, values, strict=True):
+            everything[place] = value
+        return unflatten(self.whole, everything)
 
 
 _package: Any = None
@@ -80,7 +114,31 @@ def unflatten(spec: Spec, values: Iterable[Any]) -> Any:
     if spec is _one_leaf(True):
         (value,) = values
         return value
+    if isinstance(spec, PartialSpec):
+        return spec.tree(values, [None] * len(spec.rest))
     return _optree().tree_unflatten(spec, values)
+
+
+def complete(spec: Spec, values: Iterable[Any]) -> Any:
+    """Put a tree together, with the leaves that stay as they are in the places of a partial structure."""
+    if isinstance(spec, PartialSpec):
+        return spec.tree(values, spec.rest)
+    return unflatten(spec, values)
+
+
+def matching_leaves(tree: Any, spec: Spec) -> list[Any] | None:
+    """Return the leaves of a tree in the places of a structure; None if the tree's is another one."""
+    values, structure = flatten(tree)
+    if isinstance(spec, PartialSpec):
+        return [values[i] for i in spec.places] if structure == spec.whole else None
+    return values if structure == spec else None
+
+
+def paths(tree: Any, name: str) -> list[str]:
+    """Return the text by which each leaf of the tree `name` is written: ``name['a'][0]``."""
+    flatten(tree)  # which registers the dataclasses that it meets
+    accessors = _optree().tree_accessors(tree, none_is_leaf=True, namespace=NAMESPACE)
+    return [accessor.codify(name) for accessor in accessors]
 
 
 def leaves(tree: Any) -> list[Any]:

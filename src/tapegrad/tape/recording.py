@@ -286,7 +286,8 @@ def apply_as(called: str, entry: Op, tensors: Sequence[TensorHandle]) -> AnyTens
 
 
 # --------------------------------------------------------------------------- promotion
-def _number_dtype(value: object) -> dtype:
+def number_dtype(value: object) -> dtype:
+    """Return the dtype of a tensor that is made of a Python number."""
     if isinstance(value, bool | np.bool_):
         return bool_
     if isinstance(value.value if type(value) is Symbolic else value, int | np.integer):
@@ -308,7 +309,7 @@ def result_dtype(values: Sequence[Any]) -> dtype:
             layout = layout_of(v)
             rank, kind = (0 if layout.ndim else 1), layout.dtype
         else:
-            rank, kind = 2, _number_dtype(v)
+            rank, kind = 2, number_dtype(v)
         known = ranks[rank]
         ranks[rank] = kind if known is None else result_type(known, kind)
     result: dtype | None = None

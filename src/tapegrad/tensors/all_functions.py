@@ -32,9 +32,13 @@ from ..functions.maths import (  # noqa: F401
     moments,
     ordering,
     pointwise,
+    quantiles,
+    ranking,
     reduction,
     scanning,
+    sets,
     special,
+    structured,
 )
 from ..functions.shape import diagonals, joining, reshape, slicing  # noqa: F401
 

@@ -15,6 +15,7 @@ from ..base.errors import UnsupportedError
 from ..engine import inference, node
 from ..engine import reverse as engine
 from ..engine.tensor_hooks import hooks_of, watched
+from ..functions.arguments import from_array, is_array
 from ..native import abi as nt
 from ..native.handle_type import AnyTensor, status_of
 from ..ops.layout import Layout
@@ -215,7 +216,7 @@ class AutogradMethods:
         if readout.RUNNING.inputs:
             readout.guard("backward")
         if gradient is not None and not record.is_tensor(gradient):
-            (gradient,) = tuple(gradient)
+            (gradient,) = (from_array(gradient),) if is_array(gradient) else tuple(gradient)
         if duals.LEVELS.levels:
             duals.check_roots((self,))
         engine.backward(

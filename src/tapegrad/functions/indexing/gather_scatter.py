@@ -15,7 +15,7 @@ from ...ops.layout import broadcast_shapes
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.recording import layout_of
-from ..arguments import as_int, constant_like, wrap_dim
+from ..arguments import as_int, constant_like, from_array, wrap_dim
 from ..registry import FUNCTIONS, declared
 from ..shape.broadcast import expand_to
 from ..shape.slicing import slice_dim
@@ -139,6 +139,8 @@ def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: A
         ``"add"``, as `scatter_add`, or ``"multiply"``, as `scatter_reduce` with ``"prod"``.
     """
     source_value = value if src is None else src
+    if isinstance(source_value, np.ndarray):
+        source_value = from_array(source_value)
     if reduce is not None:
         source = (
             source_value

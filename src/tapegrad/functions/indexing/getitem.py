@@ -25,11 +25,12 @@ from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.recording import layout_of
 from ..arguments import constant_like, tensor_list
-from ..registry import declared, public
+from ..registry import FUNCTIONS, declared, public
 from ..shape.reshape import alias
 from ..shape.slicing import remember_select, select_dim
 from ..signature import Tensor, Tensors
 from .index_arrays import NOT_AN_INDEX, Advanced, Later, advanced_index, index_array
+from .reversed_slices import forwards
 
 __all__ = ["index_at", "put_at", "resolve_index"]
 
@@ -331,7 +332,8 @@ def getitem(input: Any, index: Any) -> Tensor:
     ----------
     input : Tensor
     index : int, slice, None, Ellipsis, bool, array_like or tuple of them
-        Basic items give a view; integer and bool arrays (advanced indices) give a copy.
+        Basic items give a view; integer and bool arrays (advanced indices), and slices with a negative
+        step, give a copy.
 
     Raises
     ------
@@ -345,7 +347,7 @@ def getitem(input: Any, index: Any) -> Tensor:
         if basic is not None:
             return alias(basic[0], input, *basic[1:])
     elif layout.ndim:
-        if kind is slice:
+        if kind is slice and (index.step is None or index.step > 0):
             start, stop, step = slice_bounds(index, layout.shape[0])
             length = max(-(-(stop - start) // step), 0)
             first = layout.strides[0]
@@ -364,6 +366,9 @@ def getitem(input: Any, index: Any) -> Tensor:
             if -n <= index < n:
                 remember_select(input)
                 return select_dim(input, 0, index + n if index < 0 else index)
+    ahead = forwards(layout, index)
+    if ahead is not None:
+        return FUNCTIONS["flip"](getitem(input, ahead[0]), ahead[1])
     view, advanced = resolve_index(input, index)
     return view if advanced is None else index_at(view, advanced)
 

@@ -30,11 +30,12 @@ from ...tape.current import current_tape
 from ...tape.recording import layout_of, storage_of
 from ...tape.tape import Tape, slot_of
 from ...transforms import duals
-from ..arguments import check_cast
-from ..registry import METHODS, public
+from ..arguments import as_tensors, check_cast
+from ..registry import FUNCTIONS, METHODS, public
 from ..shape.broadcast import expanded
 from ..signature import Tensor
 from .getitem import put_at, resolve_index
+from .reversed_slices import forwards
 
 __all__ = ["MethodSignature", "check_target", "in_place", "overwrite"]
 
@@ -260,7 +261,7 @@ def copy_(input: Any, src: Any, non_blocking: bool = False) -> Tensor:
     """Overwrite with the values of `src`, broadcast and cast; return the tensor."""
     if record.is_number(src):
         return fill_(input, src)
-    record.check_tensors("copy_", (src,))
+    (src,) = as_tensors("copy_", (src,))
     return overwrite(input, record.cast(src, input.dtype))
 
 
@@ -328,6 +329,11 @@ def setitem(input: Any, index: Any, value: Any) -> None:
         value = record.as_operand(value, input.dtype)
     value = record.cast(value, input.dtype)
     record.adopt(input)
+    ahead = forwards(layout_of(input), index)
+    if ahead is not None:
+        index, dims = ahead
+        shape = resolve_index(input, index)[0].shape
+        value = FUNCTIONS["flip"](FUNCTIONS["broadcast_to"](value, shape), dims)
     view, advanced = resolve_index(input, index)
     if view._layout_id == input._layout_id:
         view = input  # all of it

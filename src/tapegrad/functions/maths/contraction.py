@@ -11,7 +11,7 @@ from ...ops.table import TABLE
 from ...tape import readout
 from ...tape import recording as record
 from ...tape.recording import layout_of
-from ..arguments import as_int, as_ints, wrap_dim
+from ..arguments import as_int, as_ints, as_tensors, wrap_dim
 from ..keywords import checked
 from ..registry import FUNCTIONS, declared, public
 from ..shape.broadcast import expanded
@@ -166,7 +166,7 @@ def tensordot(a: Any, b: Any, dims: Any = 2) -> Tensor:
     Tensor
         Its dimensions are the remaining ones of `a`, then those of `b`.
     """
-    record.check_tensors("tensordot", (a, b))
+    a, b = as_tensors("tensordot", (a, b))
     if isinstance(dims, list | tuple) or record.is_tensor(dims):
         pair = dims.tolist() if record.is_tensor(dims) else dims
         if not isinstance(pair, list | tuple) or len(pair) != 2:

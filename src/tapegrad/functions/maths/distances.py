@@ -9,7 +9,7 @@ from ...base.dtypes import bool_, scalar_name
 from ...ops.layout import broadcast_shapes
 from ...ops.table import TABLE
 from ...tape import recording as record
-from ..arguments import as_int, float_of, wrap_dim
+from ..arguments import as_int, as_tensors, float_of, wrap_dim
 from ..operands import no_kernel
 from ..registry import declared, public
 from ..shape.diagonals import triu_indices
@@ -80,7 +80,7 @@ def cdist(
     >>> tg.cdist(tg.tensor([[0.0, 0.0]]), tg.tensor([[3.0, 4.0], [0.0, 1.0]]))
     tensor([[5., 1.]])
     """
-    record.check_tensors("cdist", (x1, x2))
+    x1, x2 = as_tensors("cdist", (x1, x2))
     if not isinstance(compute_mode, str) or compute_mode not in _MODES:
         raise ValueError(f"{compute_mode} is not a valid value for compute_mode")
     for name, x in (("X1", x1), ("X2", x2)):

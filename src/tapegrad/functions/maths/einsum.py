@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from ...base.errors import kind_of
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.recording import layout_of
+from ..arguments import tensor_list
 from ..registry import public
 
 __all__ = ["einsum"]
@@ -78,9 +78,7 @@ def _read_arguments(args: tuple[Any, ...]) -> tuple[list[list[int]], list[int] |
         operands = list(args[0 : len(args) - 1 : 2])
         inputs = [_from_list(a) for a in args[1::2]]
         output = _from_list(args[-1]) if len(args) % 2 else None
-    for i, x in enumerate(operands):
-        if not record.is_tensor(x):
-            raise TypeError(f"expected Tensor as element {i} in argument 1, but got {kind_of(x)}")
+    operands = tensor_list(operands, argument=1)
     if len(inputs) != len(operands):
         more = "more" if len(inputs) < len(operands) else "fewer"
         raise RuntimeError(

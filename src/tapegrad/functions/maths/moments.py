@@ -201,7 +201,7 @@ def dist(input: Tensor, other: Tensor, p: Number = 2) -> Tensor:
         )
     broadcast_shapes(input.shape, other.shape)  # raises where they do not
     if kind.is_complex:
-        return _vector_norm(record.binary(TABLE["sub"], input, other), order)
+        return vector_norm_of(record.binary(TABLE["sub"], input, other), order, None, False)
     return record.apply(
         TABLE["dist"], (record.cast(input, kind), record.cast(other, kind)), p=order
     )

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 __all__ = [
-    "aminmax", "linalg_cholesky_ex", "linalg_eigh", "linalg_inv_ex", "linalg_lstsq", "linalg_qr",
-    "linalg_slogdet", "linalg_solve_ex", "linalg_svd", "max", "median", "min", "nanmedian", "qr", "slogdet",
-    "sort", "svd", "topk",
-    "triangular_solve",
+    "aminmax", "cummax", "cummin", "kthvalue", "linalg_cholesky_ex", "linalg_eigh", "linalg_inv_ex",
+    "linalg_lstsq", "linalg_qr", "linalg_slogdet", "linalg_solve_ex", "linalg_svd", "max", "median",
+    "min", "mode", "nanmedian", "qr", "slogdet", "sort", "svd", "topk", "triangular_solve",
 ]  # fmt: skip
 
 
@@ -51,6 +50,30 @@ class nanmedian(_ValuesAndIndices):
 
 class sort(_ValuesAndIndices):
     """Result of `sort`."""
+
+    __slots__ = ()
+
+
+class cummax(_ValuesAndIndices):
+    """Result of `cummax`."""
+
+    __slots__ = ()
+
+
+class cummin(_ValuesAndIndices):
+    """Result of `cummin`."""
+
+    __slots__ = ()
+
+
+class kthvalue(_ValuesAndIndices):
+    """Result of `kthvalue`."""
+
+    __slots__ = ()
+
+
+class mode(_ValuesAndIndices):
+    """Result of `mode`."""
 
     __slots__ = ()
 

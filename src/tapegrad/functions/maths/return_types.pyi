@@ -7,6 +7,15 @@ from ...tensors.tensor import Tensor
 class aminmax(NamedTuple):
     min: Tensor
     max: Tensor
+class cummax(NamedTuple):
+    values: Tensor
+    indices: Tensor
+class cummin(NamedTuple):
+    values: Tensor
+    indices: Tensor
+class kthvalue(NamedTuple):
+    values: Tensor
+    indices: Tensor
 class linalg_cholesky_ex(NamedTuple):
     L: Tensor
     info: Tensor
@@ -43,6 +52,9 @@ class median(NamedTuple):
 class min(NamedTuple):
     values: Tensor
     indices: Tensor
+class mode(NamedTuple):
+    values: Tensor
+    indices: Tensor
 class nanmedian(NamedTuple):
     values: Tensor
     indices: Tensor
@@ -66,4 +78,4 @@ class triangular_solve(NamedTuple):
     solution: Tensor
     cloned_coefficient: Tensor
 
-__all__ = ['aminmax', 'linalg_cholesky_ex', 'linalg_eigh', 'linalg_inv_ex', 'linalg_lstsq', 'linalg_qr', 'linalg_slogdet', 'linalg_solve_ex', 'linalg_svd', 'max', 'median', 'min', 'nanmedian', 'qr', 'slogdet', 'sort', 'svd', 'topk', 'triangular_solve']
+__all__ = ['aminmax', 'cummax', 'cummin', 'kthvalue', 'linalg_cholesky_ex', 'linalg_eigh', 'linalg_inv_ex', 'linalg_lstsq', 'linalg_qr', 'linalg_slogdet', 'linalg_solve_ex', 'linalg_svd', 'max', 'median', 'min', 'mode', 'nanmedian', 'qr', 'slogdet', 'sort', 'svd', 'topk', 'triangular_solve']

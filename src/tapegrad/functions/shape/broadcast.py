@@ -10,9 +10,8 @@ from ...base.size import Size
 from ...ops.layout import Layout
 from ...ops.layout import broadcast_shapes as broadcast_shape
 from ...ops.table import TABLE
-from ...tape import recording as record
 from ...tape.recording import layout_of
-from ..arguments import as_ints, distinct, tensor_list, wrap_dim
+from ..arguments import as_ints, as_tensors, distinct, tensor_list, wrap_dim
 from ..registry import declared, public
 from ..signature import Dims, Ints, Tensor
 from .reshape import alias
@@ -160,7 +159,7 @@ def _atleast(n: int, tensors: tuple[Any, ...]) -> Any:
     if len(tensors) != 1:
         return tuple(_atleast(n, (x,)) for x in tensors)
     (x,) = tensors
-    record.check_tensors(f"atleast_{n}d", (x,))
+    (x,) = as_tensors(f"atleast_{n}d", (x,))
     ndim = layout_of(x).ndim
     if ndim >= n:
         return x

@@ -29,7 +29,7 @@ from ...ops.table import TABLE, Op
 from ...tape import recording as record
 from ...tape.current import current_tape
 from ...tape.recording import layout_of
-from ..arguments import as_int, as_ints, distinct, wrap_dim
+from ..arguments import as_int, as_ints, as_tensors, distinct, wrap_dim
 from ..registry import declared, public
 from ..signature import Dims, Ints, Tensor
 
@@ -276,7 +276,7 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
 @public(method=True, out=False)
 def t(input: Any) -> Tensor:
     """Return the transpose of a matrix (vectors and scalars as they are), as a view."""
-    record.check_tensors("t", (input,))
+    (input,) = as_tensors("t", (input,))
     ndim = layout_of(input).ndim
     if ndim > 2:
         raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is {ndim}D")
