@@ -247,7 +247,6 @@ WRONG: dict[str, Callable[[Any], Any]] = {
     "inv of a vector": lambda lib: lib.linalg.inv(lib.ones(3)),
     "inv of integers": lambda lib: lib.linalg.inv(lib.ones(2, 2, dtype=lib.int64)),
     "inv of a rectangle": lambda lib: lib.linalg.inv(lib.ones(2, 3)),
-    "inv of a number": lambda lib: lib.linalg.inv(3),
     "det of a rectangle": lambda lib: lib.det(lib.ones(2, 3)),
     "logdet of a rectangle": lambda lib: lib.logdet(lib.ones(2, 3)),
     "solve, shapes": lambda lib: lib.linalg.solve(lib.eye(2), lib.ones(3, 1)),
@@ -255,7 +254,6 @@ WRONG: dict[str, Callable[[Any], Any]] = {
         lib.eye(2), lib.ones(3, 1), left=False
     ),
     "solve, dtypes": lambda lib: lib.linalg.solve(lib.eye(2), lib.ones(2, 1, dtype=lib.float32)),
-    "solve, numbers": lambda lib: lib.linalg.solve(1, 2),
     "solve_triangular, a vector": lambda lib: lib.linalg.solve_triangular(
         lib.eye(2), lib.ones(2), upper=True
     ),

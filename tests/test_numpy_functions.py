@@ -219,4 +219,5 @@ def test_every_function_is_tested() -> None:
     cases = (FUNCTIONS, CASES, OF_GAPS, CONSTANT, WRITES)
     tested = {name.split()[0] for names in cases for name in names}
     tested |= {*REDUCTIONS, "empty_like", "dsplit", "bincount", "amax", "amin", "row_stack"}
-    assert {f.__name__ for f in functions()} <= tested
+    ours = {f.__name__ for f in functions() if f.__module__ != "numpy.linalg"}
+    assert ours <= tested  # linalg: test_numpy_linalg.py
