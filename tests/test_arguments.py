@@ -103,8 +103,6 @@ CASES: dict[str, Case] = {
     "number as input": lambda lib, x, y: lib.autograd.grad(y.sum(), [3]),
     "number as root": lambda lib, x, y: lib.autograd.backward([3]),
     "number as input of backward": lambda lib, x, y: y.sum().backward(inputs=[3]),
-    "number as gradient": lambda lib, x, y: y.backward(3),
-    "number as cotangent": lambda lib, x, y: lib.autograd.grad(y, x, [3]),
     # nothing
     "no outputs": lambda lib, x, y: lib.autograd.grad([], x),
     "no outputs, allowed": lambda lib, x, y: lib.autograd.grad([], x, allow_unused=True),

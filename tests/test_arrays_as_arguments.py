@@ -17,12 +17,13 @@ ROOT = Path(__file__).parent.parent
 VARIABLES: dict[str, np.ndarray] = {
     "b": np.array([True, False, True]), "c": np.arange(8.0).reshape(2, 2, 2),
     "d": np.array([-1.5, 0.25, 2.75]), "i": np.array([2, 0]), "k": np.array([1, 2, 3]),
+    "j": np.array([1 + 2j, 3 - 1j]),
     "l": np.array([3, 2, 1]), "m": np.array([[1.0, 2.0], [3.0, 4.0]]), "q": np.array([-0.5, 0.0, 0.5]),
     "u": np.array([1.5, 2.0, 3.0]), "v": np.array([1.0, 2.0]), "w": np.array([[0.0, 1.0], [1.0, 0.0]]),
     "x": np.array([0.5, 1.0, 2.0]), "y": np.array([3.0, 1.0, 2.0]), "z": np.array([0.5, np.nan, np.inf]),
 }  # fmt: skip
 #: views, and what is about a Tensor's memory
-OF_TENSORS = {"as_strided", "is_inference", "is_set_to", "imag", "set_", "data_ptr"}
+OF_TENSORS = {"as_strided", "is_inference", "is_set_to", "set_", "data_ptr"}
 
 
 def calls() -> list[tuple[str, str]]:

@@ -237,6 +237,15 @@ def test_refusals(text: str, call: Callable[[], Any]) -> None:
         call()
 
 
+def test_conversions_to_real_numbers_warn() -> None:
+    z = tg.tensor([1 + 2j], requires_grad=True)
+    with pytest.warns(
+        UserWarning, match="^Casting complex values to real discards the imaginary part$"
+    ):
+        z.double().sum().backward()
+    assert z.grad.tolist() == [1 + 0j]
+
+
 def test_texts() -> None:
     assert repr(tg.tensor([1 + 2j, 3.5 - 1j])) == "tensor([1.0000+2.j, 3.5000-1.j])"
     assert repr(tg.tensor([1j], requires_grad=True)) == "tensor([0.+1.j], requires_grad=True)"
@@ -266,6 +275,7 @@ SMALL = [tg.int32, tg.int16, tg.int8, tg.uint8, tg.float16]
 
 
 @pytest.mark.parametrize("kind", SMALL, ids=str)
+@pytest.mark.filterwarnings("ignore:Casting complex values")
 def test_small_dtypes_are_data(kind: Any) -> None:
     array = np.array([[3, 1, 2], [5, 0, 7]], kind.np)
     t = tg.tensor(array)

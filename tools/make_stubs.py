@@ -4,7 +4,7 @@ These exist at run time only: a row of the op table is a builtin function, and `
 others. `python tools/make_stubs.py` writes, from their signatures,
 
 - `src/tapegrad/__init__.pyi`: the package's functions, beside what `__init__.py` imports;
-- `src/tapegrad/linalg/__init__.pyi`: the functions of that package;
+- `src/tapegrad/linalg/__init__.pyi`, `fft/__init__.pyi`: the functions of these packages;
 - `src/tapegrad/tensors/base.pyi`: the methods of Tensor.
 
 `tests/test_typing.py` makes them again and compares. What a signature cannot say (a result that
@@ -111,7 +111,7 @@ OVERLOADS: dict[str, tuple[str, ...]] = {
     ),
 }
 #: beginnings of the names of functions that a package of their own has
-NAMESPACES = ("linalg_",)
+NAMESPACES = ("fft_", "linalg_")
 _HEAD = '''"""Made by `tools/make_stubs.py`, which `tests/test_typing.py` runs: do not edit."""
 
 '''
@@ -287,8 +287,9 @@ def namespace_stub(prefix: str, module: Any) -> str:
                 f"from .{'.' * (node.level - 1)}{node.module} import {n} as {n}" for n in names
             ]
     lines += [
+        "from ..base.devices import device as _device, layout as _layout, memory_format as _memory_format",
         "from ..base.dtypes import dtype as _dtype", "from ..functions.maths import return_types",
-        "from ..tensors.tensor import Tensor", _ALIASES.partition("_Device")[0],
+        "from ..tensors.tensor import Tensor", _ALIASES,
     ]  # fmt: skip
     for name in module.__all__:
         full = prefix + name
@@ -364,6 +365,7 @@ def result_types_stub() -> str:
 #: file in `src/tapegrad` -> the function that makes its text
 FILES: dict[str, Callable[[], str]] = {
     "__init__.pyi": package_stub,
+    "fft/__init__.pyi": lambda: namespace_stub("fft_", tg.fft),
     "linalg/__init__.pyi": lambda: namespace_stub("linalg_", tg.linalg),
     "functions/maths/return_types.pyi": result_types_stub,
     "tensors/base.pyi": methods_stub,

@@ -20,7 +20,18 @@ from .native.targets import target as _target
 
 _target()  # raises if the environment names one that is none
 
-from . import autograd, cuda, func, linalg, notebook_errors, other_names, special, testing, utils
+from . import (
+    autograd,
+    cuda,
+    fft,
+    func,
+    linalg,
+    notebook_errors,
+    other_names,
+    special,
+    testing,
+    utils,
+)
 from .autograd import (
     enable_grad,
     inference_mode,
@@ -118,6 +129,7 @@ __all__ = [
     "dtype",
     "e",
     "enable_grad",
+    "fft",
     "finfo",
     "float",
     "float16",
@@ -175,7 +187,7 @@ __all__ = [
 
 _protocols.install()
 _public = {**registry.FUNCTIONS, **FUNCTIONS}
-_public = {k: v for k, v in _public.items() if not k.startswith(("_", "linalg_"))}
+_public = {k: v for k, v in _public.items() if not k.startswith(("_", "fft_", "linalg_"))}
 globals().update(_public)
 __all__ += sorted(_public)
 

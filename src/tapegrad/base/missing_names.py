@@ -62,7 +62,6 @@ INSTEAD: dict[str, dict[str, str]] = {
         **dict.fromkeys(["distributed", "futures", "multiprocessing"], _ONE),
         "distributions": _STATISTICS,
         "dropout": "multiply by `tg.bernoulli(tg.full_like(x, 1 - p)) / (1 - p)`",
-        "fft": "numpy.fft computes; an autograd.Function around it has the derivative",
         "sparse": "tensors are dense",
         "profiler": "print(tg.current_tape()) shows what was recorded, tg.current_tape().stats() counts, and "
         "docs/timing.md says how to time",

@@ -5,6 +5,7 @@ There is one device, so much of this returns the tensor itself.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, NoReturn
 
 import numpy as np
@@ -89,7 +90,18 @@ def to(input: Tensor, *target: Any, **named: Any) -> Tensor:
     kind = None if kind is None else as_dtype(kind)
     if kind is None or kind is input.dtype:
         return input.clone() if copy else input
-    return record.cast(input, kind)
+    return _converted(input, kind)
+
+
+def _converted(input: Any, kind: dtype) -> Any:
+    """The tensor in a dtype that somebody has asked for."""
+    if input.dtype is kind:
+        return input
+    if input.dtype.is_complex and not kind.is_complex and kind is not bool_:
+        warnings.warn(
+            "Casting complex values to real discards the imaginary part", UserWarning, stacklevel=4
+        )
+    return record.apply(TABLE["to"], (input,), dtype=kind)
 
 
 def _cast_method(name: str, kind: dtype) -> None:
@@ -98,7 +110,7 @@ def _cast_method(name: str, kind: dtype) -> None:
         doc=f"Return the tensor in dtype {kind.name}, itself if it is that already.",
     )  # fmt: skip
     def convert(input: Any, *, memory_format: Any = None) -> Tensor:
-        return record.cast(input, kind)
+        return _converted(input, kind)
 
 
 for _name, _kind in (
@@ -118,7 +130,7 @@ def bfloat16(input: Any, *, memory_format: Any = None) -> NoReturn:
 @declared(function=False)
 def type_as(input: Tensor, other: Tensor) -> Tensor:
     """Return the tensor in the dtype of another."""
-    return record.cast(input, other.dtype)
+    return _converted(input, other.dtype)
 
 
 @public(method=True, function=False)

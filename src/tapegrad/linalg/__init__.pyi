@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..base.errors import LinAlgError as LinAlgError
+from ..base.devices import device as _device, layout as _layout, memory_format as _memory_format
 from ..base.dtypes import dtype as _dtype
 from ..functions.maths import return_types
 from ..tensors.tensor import Tensor
@@ -15,6 +16,7 @@ _Number: TypeAlias = builtins.int | builtins.float | np.number[Any]
 _Operand: TypeAlias = Tensor | _Number
 _Dims: TypeAlias = builtins.int | Sequence[builtins.int]
 _Dtype: TypeAlias = _dtype | type[Any] | np.dtype[Any]
+_Device: TypeAlias = builtins.str | _device
 
 def cholesky(A: Tensor, *, upper: builtins.bool = False, out: Tensor | None = None) -> Tensor: ...
 def cholesky_ex(A: Tensor, *, upper: builtins.bool = False, check_errors: builtins.bool = False, out: Sequence[Tensor] | None = None) -> return_types.linalg_cholesky_ex: ...

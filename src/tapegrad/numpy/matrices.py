@@ -40,7 +40,7 @@ def _linalg(name: str) -> Callable[..., Any]:
 def _floating(name: str, *operands: Any) -> list[Any]:
     """Return operands as Tensors of one floating dtype: whole numbers are float64."""
     tensors = [as_tensor(x, f"linalg.{name}") for x in operands]
-    kinds = [x.dtype.np if x.dtype.is_floating_point else np.dtype(np.float64) for x in tensors]
+    kinds = [x.dtype.np if x.dtype.is_inexact else np.dtype(np.float64) for x in tensors]
     kind = np.result_type(*kinds)
     return [x if x.dtype.np == kind else with_dtype(x, kind) for x in tensors]
 

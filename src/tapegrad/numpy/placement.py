@@ -394,7 +394,7 @@ def unique(
 # --------------------------------------------------------------------------- questions
 def isreal(x: Any) -> Any:
     """Return True for elements without an imaginary part, as `numpy.isreal`."""
-    return function("ones_like")(as_tensor(x, "isreal")) != 0
+    return function("isreal")(as_tensor(x, "isreal"))
 
 
 def iscomplex(x: Any) -> Any:

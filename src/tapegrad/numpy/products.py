@@ -28,7 +28,7 @@ def dot(a: Any, b: Any, out: Any = None) -> Any:
 def vdot(a: Any, b: Any, /) -> Any:
     """Product of all elements, as `numpy.vdot`."""
     x, y = (t.reshape(-1) for t in promoted("vdot", a, b))
-    return function("matmul")(x, y)
+    return function("matmul")(x.conj(), y)
 
 
 def inner(a: Any, b: Any, /) -> Any:

@@ -23,7 +23,17 @@ __all__ = ["array_function", "array_ufunc", "function_for", "functions", "instal
 @cache
 def functions() -> dict[Callable[..., Any], Callable[..., Any]]:
     """Return the functions of this package, by NumPy's; they are loaded when the first one is called."""
-    from . import matrices, placement, products, reductions, selection, shapes, signals, statistics
+    from . import (
+        fourier,
+        matrices,
+        placement,
+        products,
+        reductions,
+        selection,
+        shapes,
+        signals,
+        statistics,
+    )
 
     known: dict[Callable[..., Any], Callable[..., Any]] = {}
     for module in (reductions, shapes, selection, products, statistics, signals, placement):
@@ -33,6 +43,8 @@ def functions() -> dict[Callable[..., Any], Callable[..., Any]]:
                 known[theirs] = getattr(module, name)
     for name in ("outer", "cross", "tensordot"):
         known[getattr(np.linalg, name)] = getattr(products, name)
+    for name in fourier.__all__:
+        known[getattr(np.fft, name)] = getattr(fourier, name)
     for name in matrices.__all__:
         known[getattr(np.linalg, name)] = getattr(matrices, name)
     return known

@@ -137,7 +137,10 @@ def var(
         ddof = correction
     centre = as_tensor(mean, "var") if is_given(mean) else _mean(x, axis, where)
     deviations = x - centre
-    total = sum(deviations * deviations, axis, keepdims=keepdims, where=where)
+    squares = deviations * deviations
+    if x.dtype.is_complex:
+        squares = deviations.real**2 + deviations.imag**2
+    total = sum(squares, axis, keepdims=keepdims, where=where)
     count = _count(x, axis, where, "var", _kept(keepdims)) - ddof
     return written("var", total / count, out)
 

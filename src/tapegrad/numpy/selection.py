@@ -22,6 +22,7 @@ from .shapes import broadcast_to
 
 __all__ = [
     "allclose",
+    "angle",
     "argsort",
     "argwhere",
     "around",
@@ -224,23 +225,30 @@ def size(a: Any, axis: Any = None) -> int:
 
 
 def real(val: Any) -> Any:
-    """The real part: the Tensor."""
-    return as_tensor(val, "real")
+    """The real part, as `numpy.real`."""
+    return as_tensor(val, "real").real
 
 
 def imag(val: Any) -> Any:
-    """The imaginary part: zeros."""
-    return function("zeros_like")(as_tensor(val, "imag"))
+    """The imaginary part, as `numpy.imag`: zeros of real numbers."""
+    x = as_tensor(val, "imag")
+    return x.imag if x.dtype.is_complex else function("zeros_like")(x)
+
+
+def angle(z: Any, deg: bool = False) -> Any:
+    """The angle of complex numbers, as `numpy.angle`."""
+    result = function("angle")(as_tensor(z, "angle"))
+    return function("rad2deg")(result) if deg else result
 
 
 def iscomplexobj(x: Any) -> bool:
-    """Return False: no dtype is complex."""
-    return False
+    """Return True for a complex dtype, as `numpy.iscomplexobj`."""
+    return bool(as_tensor(x, "iscomplexobj").dtype.is_complex)
 
 
 def isrealobj(x: Any) -> bool:
-    """Return True: all dtypes are real."""
-    return True
+    """Return True for a dtype that is not complex, as `numpy.isrealobj`."""
+    return not iscomplexobj(x)
 
 
 def isclose(

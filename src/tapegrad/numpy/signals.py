@@ -29,6 +29,7 @@ def convolve(a: Any, v: Any, mode: Any = "full") -> Any:
 def correlate(a: Any, v: Any, mode: Any = "valid") -> Any:
     """Sums of products with a sequence that is shifted, as `numpy.correlate`."""
     x, y = _sequences("correlate", a, v)
+    y = y.conj()
     if len(y) > len(x):
         return function("flip")(_correlated(y, x, mode), (0,))
     return _correlated(x, y, mode)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..functions.maths.quantiles import METHODS, quantiles_along
+from ..functions.maths.structured import correlations
 from .operands import (
     NOT_GIVEN,
     as_floating,
@@ -295,13 +296,9 @@ def cov(
         factor = 0.0
     x = x - centre
     weighted = x if weights is None else x * weights
-    return function("squeeze")(function("matmul")(x, weighted.T) / factor)
+    return function("squeeze")(function("matmul")(x, weighted.mH) / factor)
 
 
 def corrcoef(x: Any, y: Any = None, rowvar: bool = True, *, dtype: Any = None) -> Any:
     """Correlations of variables, as `numpy.corrcoef`."""
-    c = cov(x, y, rowvar, dtype=dtype)
-    if not c.ndim:
-        return c / c
-    scale = function("sqrt")(function("diagonal")(c))
-    return function("clamp")(c / scale.reshape(-1, 1) / scale, -1.0, 1.0)
+    return correlations(cov(x, y, rowvar, dtype=dtype))

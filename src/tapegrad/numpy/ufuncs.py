@@ -68,6 +68,11 @@ def _of_floats(name: str) -> Callable[..., Any]:
     return of_floats
 
 
+def _sign(x: Any) -> Any:
+    """The sign; of complex numbers ``x / abs(x)``."""
+    return function("sgn" if x.dtype.is_complex else "sign")(x)
+
+
 def _divmod(x: Any, y: Any) -> tuple[Any, Any]:
     return function("floor_divide")(x, y), function("remainder")(x, y)
 
@@ -77,8 +82,9 @@ UFUNCS: dict[Any, Callable[..., Any]] = {
     **{getattr(np, name): function(_NAMES.get(name, name)) for name in (*_SAME, *_NAMES)},
     **{getattr(np, name): _of_floats(name) for name in ("fabs", "rint", "heaviside")},
     np.divmod: _divmod,
+    np.sign: _sign,
     np.matmul: lambda x, y: function("matmul")(*promoted("matmul", x, y)),
-    np.conjugate: lambda x: x,
+    np.conjugate: function("conj"),
 }
 
 

@@ -134,7 +134,7 @@ op(
     grad_fn="ToCopyBackward0",
     torch=None,
     parts=True,
-    vjp=lambda ct, x, out, dtype: ct.to(x.dtype),
+    vjp=lambda ct, x, out, dtype: ct._apply("to", dtype=x.dtype),
 )
 op(
     "clone",

@@ -29,7 +29,7 @@ from ..base.dtypes import (
     real_of,
     result_type,
 )  # fmt: skip
-from ..base.errors import must_be
+from ..base.errors import UnsupportedError, must_be
 from ..base.symbolic import Symbolic
 from ..native import abi as nt
 from ..native.handle_type import AnyTensor, TensorHandle, new_handle_object, status_of
@@ -44,23 +44,9 @@ from .memory_views import array_layout
 from .tape import Tape, slot_of, tape_at
 
 __all__ = [
-    "Storage",
-    "accumulate",
-    "adopt",
-    "apply",
-    "apply_all",
-    "binary",
-    "cast",
-    "layout_of",
-    "leaf_tensor",
-    "operand",
-    "result_dtype",
-    "result_tensor",
-    "scalar_tensor",
-    "storage_of",
-    "unary",
-    "view",
-    "write",
+    "Storage", "accumulate", "adopt", "apply", "apply_all", "binary", "cast", "layout_of",
+    "leaf_tensor", "operand", "result_dtype", "result_tensor", "scalar_tensor", "storage_of",
+    "unary", "view", "write",
 ]  # fmt: skip
 
 
@@ -326,9 +312,14 @@ def result_dtype(values: Sequence[Any]) -> dtype:
 
 
 def cast(tensor: TensorHandle, kind: dtype) -> AnyTensor:
-    """The tensor in dtype `kind`, itself if it is that already."""
-    if layout_of(tensor).dtype is kind:
+    """The tensor in dtype `kind`, itself if it is that already; a complex one stays one."""
+    known = layout_of(tensor).dtype
+    if known is kind:
         return tensor
+    if known.is_complex and not kind.is_complex and kind is not bool_:
+        raise UnsupportedError(
+            f"complex numbers would lose a part as {kind.name}: take .real or .abs() of them"
+        )
     return apply(TABLE["to"], (tensor,), dtype=kind)
 
 

@@ -28,6 +28,7 @@ from ..functions.maths import (  # noqa: F401
     differences,
     distances,
     einsum,
+    fourier,
     matmul,
     moments,
     ordering,

@@ -57,7 +57,7 @@ def check_square(name: str, x: Any, argument: str = "A") -> None:
 def check_floating(name: str, x: Any) -> None:
     """Raise unless a tensor is of a floating dtype."""
     kind = layout_of(x).dtype
-    if not kind.is_floating_point:
+    if not kind.is_inexact:
         raise RuntimeError(
             f"{name}: Expected a floating point or complex tensor as input. Got {type_word(kind)}"
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ...base.dtypes import bool_, float64, int64
+from ...base.dtypes import bool_, complex128, float64, int64
 from ...ops import arithmetic as _rows  # noqa: F401 - which this module looks up
 from ...ops.table import TABLE
 from ...tape import readout
@@ -230,8 +230,9 @@ def pow(input: Operand, exponent: Operand) -> Tensor:
 
 @declared(*_POWER_FORMS)
 def float_power(input: Operand, exponent: Operand) -> Tensor:
-    """Return ``input ** exponent`` in float64."""
-    a, b = (record.cast(v, float64) if record.is_tensor(v) else float(v) for v in (input, exponent))
+    """Return ``input ** exponent`` in float64, or complex128."""
+    kind = complex128 if record.result_dtype((input, exponent)).is_complex else float64
+    a, b = (record.as_operand(v, kind) for v in (input, exponent))
     return record.binary(TABLE["pow"], a, b)
 
 

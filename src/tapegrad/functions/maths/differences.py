@@ -147,7 +147,7 @@ def gradient(
         raise RuntimeError(
             "torch.gradient expected each dimension size to be at least edge_order+1"
         )
-    if not input.dtype.is_floating_point and input.dtype is not bool_:
+    if not input.dtype.is_inexact and input.dtype is not bool_:
         input = record.cast(input, get_default_dtype())
     return tuple(
         [_gradient_along(input, d, step, edge) for d, step in zip(dims, steps, strict=True)]

@@ -253,7 +253,7 @@ def cov(
     if input.dtype is bool_:
         raise RuntimeError("cov(): bool dtype is not supported for input")
     x = input if input.ndim == 2 else input.reshape(1, -1)
-    x = x if x.dtype.is_floating_point else record.cast(x, get_default_dtype())
+    x = x if x.dtype.is_inexact else record.cast(x, get_default_dtype())
     count = x.shape[1]
     weights: Any = None
     for word, w, integral in (("fweights", fweights, True), ("aweights", aweights, False)):
@@ -294,5 +294,5 @@ def cov(
         norm = 0.0 * norm
     apart = x - mean
     scaled = apart if weights is None else apart * weights
-    product = (apart @ scaled.T) / norm
+    product = (apart @ scaled.mH) / norm
     return product if len(x) != 1 else product.reshape(())

@@ -56,11 +56,18 @@ def corrcoef(input: Tensor) -> Tensor:
     if input.ndim > 2:
         raise RuntimeError("corrcoef(): expected input to have two or fewer dimensions but got an input "
                            f"with {input.ndim} dimensions")  # fmt: skip
-    c = FUNCTIONS["cov"](input)
-    if not c.ndim:
-        return c / c
-    scale = c.diagonal().sqrt()
-    return (c / scale.reshape(-1, 1) / scale).clamp(-1.0, 1.0)
+    return correlations(FUNCTIONS["cov"](input))
+
+
+def correlations(covariances: Any) -> Any:
+    """Return the correlations that belong to covariances, their parts between -1 and 1."""
+    if not covariances.ndim:
+        return covariances / covariances
+    scale = covariances.diagonal().real.sqrt()
+    result = covariances / scale.reshape(-1, 1) / scale
+    if not result.dtype.is_complex:
+        return result.clamp(-1.0, 1.0)
+    return FUNCTIONS["complex"](*[part.clamp(-1.0, 1.0) for part in (result.real, result.imag)])
 
 
 @declared()
@@ -80,6 +87,9 @@ def nan_to_num(
     posinf, neginf : number, optional
         The largest and the least number of the dtype by default.
     """
+    if input.dtype.is_complex:
+        parts = [nan_to_num(x, nan, posinf, neginf) for x in (input.real, input.imag)]
+        return FUNCTIONS["complex"](*parts)
     if not input.dtype.is_floating_point:
         return input.clone()
     limits = np.finfo(input.dtype.np)
