@@ -23,7 +23,7 @@ VARIABLES: dict[str, np.ndarray] = {
     "x": np.array([0.5, 1.0, 2.0]), "y": np.array([3.0, 1.0, 2.0]), "z": np.array([0.5, np.nan, np.inf]),
 }  # fmt: skip
 #: views, and what is about a Tensor's memory
-OF_TENSORS = {"as_strided", "is_inference", "is_set_to", "set_", "data_ptr"}
+OF_TENSORS = {"as_strided", "is_inference", "adjoint", "is_set_to", "set_", "data_ptr"}
 
 
 def calls() -> list[tuple[str, str]]:

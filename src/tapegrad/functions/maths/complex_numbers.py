@@ -25,19 +25,17 @@ def _parts(name: str, tensor: Any, number: int) -> Any:
 
 
 def _real(input: Any) -> Any:
-    record.check_tensors("real", (input,))
     return _parts("real", input, 0) if input.dtype.is_complex else input
 
 
 def _imag(input: Any) -> Any:
-    record.check_tensors("imag", (input,))
     if not input.dtype.is_complex:
         raise RuntimeError("imag is not implemented for tensors with non-complex dtypes.")
     return _parts("imag", input, 1)
 
 
-@public(out=False)
-def real(input: Any) -> Tensor:
+@declared(method=False, out=False)
+def real(input: Tensor) -> Tensor:
     """Return a view of the real parts; of a real tensor itself.
 
     Examples
@@ -49,8 +47,8 @@ def real(input: Any) -> Tensor:
     return _real(input)
 
 
-@public(out=False)
-def imag(input: Any) -> Tensor:
+@declared(method=False, out=False)
+def imag(input: Tensor) -> Tensor:
     """Return a view of the imaginary parts.
 
     Raises
@@ -115,8 +113,8 @@ def polar(abs: Tensor, angle: Tensor) -> Tensor:
     return complex_(abs * angle.cos(), abs * angle.sin())
 
 
-@public(method=True, out=False)
-def conj(input: Any) -> Tensor:
+@declared(out=False)
+def conj(input: Tensor) -> Tensor:
     """Return the conjugates; of a real tensor itself.
 
     Examples
@@ -125,7 +123,6 @@ def conj(input: Any) -> Tensor:
     >>> tg.conj(tg.tensor([1 + 2j]))
     tensor([1.-2.j])
     """
-    record.check_tensors("conj", (input,))
     return record.unary(TABLE["conj"], input) if input.dtype.is_complex else input
 
 
@@ -153,8 +150,8 @@ def isreal(input: Tensor) -> Tensor:
     return record.apply(TABLE["eq"], (input._zero(), input._zero()))
 
 
-@public(out=False)
-def view_as_real(input: Any) -> Tensor:
+@declared(method=False, out=False)
+def view_as_real(input: Tensor) -> Tensor:
     """Return a view with real and imaginary parts in a last dimension of two.
 
     Raises
@@ -169,7 +166,6 @@ def view_as_real(input: Any) -> Tensor:
     tensor([[ 1.,  2.],
             [ 3., -1.]])
     """
-    record.check_tensors("view_as_real", (input,))
     layout = layout_of(input)
     if not layout.dtype.is_complex:
         raise RuntimeError("view_as_real is only supported for complex tensors")
@@ -178,8 +174,8 @@ def view_as_real(input: Any) -> Tensor:
     return record.view(TABLE["view_as_real"], input, shape, strides, 0, kind)
 
 
-@public(out=False)
-def view_as_complex(input: Any) -> Tensor:
+@declared(method=False, out=False)
+def view_as_complex(input: Tensor) -> Tensor:
     """Return a view of pairs in the last dimension as complex numbers.
 
     Raises
@@ -193,7 +189,6 @@ def view_as_complex(input: Any) -> Tensor:
     >>> tg.view_as_complex(tg.tensor([[1.0, 2.0], [3.0, -1.0]]))
     tensor([1.+2.j, 3.-1.j])
     """
-    record.check_tensors("view_as_complex", (input,))
     layout = layout_of(input)
     kind = layout.dtype
     if kind not in (float64, float32):
@@ -235,8 +230,8 @@ def matrix_conjugate_transpose(input: Any) -> Tensor:
     return conj(input if ndim == 0 else matrix_transpose(input))
 
 
-@public(method=True, out=False)
-def adjoint(input: Any) -> Tensor:
+@declared(out=False)
+def adjoint(input: Tensor) -> Tensor:
     """Return the conjugates with the last two dimensions exchanged.
 
     Examples
@@ -246,5 +241,4 @@ def adjoint(input: Any) -> Tensor:
     tensor([[1.-1.j],
             [2.-0.j]])
     """
-    record.check_tensors("adjoint", (input,))
     return conj(matrix_transpose(input))
