@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 from numba import types, vectorize
-from numba.core.errors import NumbaError
+
+from .numba_api import NumbaError
 
 __all__ = ["ufunc_of_numba"]
 
