@@ -175,6 +175,13 @@ def test_dtypes_are_those_of_the_loops() -> None:
     assert wide(small).dtype is tg.float64  # as NumPy has it
     assert both(tg.arange(2), 1).dtype is tg.float64
 
+    assert both(tg.ones(2, dtype=tg.float16), 1).dtype is tg.float32
+    for z in (tg.tensor([1j]), np.array([1j])):
+        with pytest.raises(
+            NotImplementedError, match="\"wide_only\" not implemented for 'ComplexDouble'"
+        ):
+            wide(z)
+
     @numba.vectorize(["float32(float32)"])
     def narrow(x):  # type: ignore[no-untyped-def]
         return x

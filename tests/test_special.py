@@ -311,8 +311,22 @@ def test_misuse() -> None:
         special.entr("a")
     with pytest.raises(AttributeError, match="it has what torch"):
         _ = special.lambertw
-    with pytest.raises(TypeError, match="special_airy"):
-        special.airy(1.0)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        tg.lgamma, lambda x: tg.polygamma(1, x), lambda x: tg.polygamma(0, x), lambda x: tg.mvlgamma(x, 2),
+        special.entr, special.airy, special.airy_ai, lambda x: special.spherical_jn(1, x),
+        lambda x: special.betainc(1.0, 2.0, x),
+        lambda x: special.jv(1.0, x), lambda x: scipy_special.betaln(x, x),
+    ],
+)  # fmt: skip
+def test_dtypes_without_a_loop_are_refused(call: Callable[[Any], Any]) -> None:
+    """No imaginary part is dropped."""
+    for kind, name in ((tg.complex128, "ComplexDouble"), (tg.float16, "Half")):
+        with pytest.raises(NotImplementedError, match=f"not implemented for '{name}'"):
+            call(tg.ones(2, dtype=kind))
 
 
 def test_torch_special_is_all_here() -> None:

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from .autograd.gradcheck import gradcheck
-from .base.dtypes import bool_, dtype, float64, get_default_dtype
+from .base.dtypes import FLOATING, bool_, category, dtype, float32, float64, get_default_dtype
 from .base.errors import UnsupportedError
 from .base.importing import imported
 from .base.locks import TABLE_LOCK
+from .functions.operands import no_kernel
 from .functions.registry import FUNCTIONS
 from .numpy.operands import as_operand, as_tensor
 from .numpy.ufuncs import UFUNCS, function_of_ufunc
@@ -316,12 +317,14 @@ def _function(entry: Op, kinds: dict[dtype, dtype]) -> Callable[..., Any]:
         if not any(map(record.is_tensor, values)):
             values[0] = as_tensor(values[0], label)
         kind = record.result_dtype(values)
-        if not kind.is_floating_point:
+        if category(kind) < FLOATING:
             kind = get_default_dtype()
+        if kind.is_complex:
+            raise no_kernel(label, kind)
         if kind not in kinds:
             if kind is float64:
                 raise TypeError(f"{label}() has a loop for float32 only: convert its operands")
-            kind = float64
+            kind = float32 if kind.itemsize < 4 and float32 in kinds else float64
         tensors = [record.as_operand(x, kind) for x in values]
         result = record.apply(entry, tensors)
         if is_native:

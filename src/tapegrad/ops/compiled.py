@@ -203,7 +203,8 @@ op(
     grad_fn="CompiledFunctionBackward", has_code=True,
 )  # fmt: skip
 op(
-    "compiled_checked", lower=_lower, arity=0, of_complex="plain", torch=None, vjp=_vjp, private=True, lift="never",
+    "compiled_checked", lower=_lower, arity=0, of_complex="plain", torch=None, vjp=_vjp, private=True,
+    lift="never",
     grad_fn="CompiledFunctionBackward", has_code=True,
     failure=Failure("a statement of compiled code failed", attribute="routine"),
 )  # fmt: skip
