@@ -66,7 +66,7 @@ def spherical_jn(n: int, z: Tensor, derivative: bool = False) -> Tensor:
     --------
     >>> import tapegrad as tg
     >>> tg.special.spherical_jn(1, tg.tensor([0.0, 1.0, 2.0]))
-    tensor([0.0000, 0.3012, 0.4352])
+    tensor([0.0000, 0.3012, 0.4354])
     """
     if n < 0:
         raise ValueError(f"spherical_jn(): argument 'n' must be at least 0, not {n}")
