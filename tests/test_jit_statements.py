@@ -404,3 +404,30 @@ def test_code_ends_with_its_function() -> None:
     references = [made() for _ in range(3)]
     gc.collect()
     assert [r() for r in references] == [None] * 3
+
+
+def test_a_derivative_that_fails_inside_of_compiled_code_raises() -> None:
+    """The pullback has a kernel that fails: neither the value nor other derivatives need it."""
+    order, x = (tg.tensor(v, requires_grad=True) for v in ([1.0, 2.0], [0.5, 1.5]))
+
+    @tg.jit
+    def f(a, b):  # type: ignore[no-untyped-def]
+        return tg.igamma(a, b) * b.sum()
+
+    loss = tg.jit(lambda a, b: (tg.igamma(a, b) * b.sum()).sum())
+    want = tg.igamma(order, x) * x.sum()
+    for _ in range(2):
+        y, number = f(order, x), loss(order, x)
+        np.testing.assert_allclose(y.detach().numpy(), want.detach().numpy(), rtol=1e-14)
+        assert number.item() == pytest.approx(want.sum().item(), rel=1e-14)
+        for result in (y.sum(), number):
+            with pytest.raises(tg.UnsupportedError, match="igamma: there is no derivative"):
+                tg.autograd.grad(result, order, retain_graph=True)
+            with pytest.raises(tg.UnsupportedError, match="igamma: there is no derivative"):
+                result.backward()
+        assert x.grad is None
+    fixed = tg.jit(lambda b: f(order.detach(), b).sum())
+    (expected,) = tg.autograd.grad((tg.igamma(order.detach(), x) * x.sum()).sum(), x)
+    np.testing.assert_allclose(
+        tg.grad(fixed)(x.detach()).detach().numpy(), expected.numpy(), rtol=1e-13
+    )

@@ -21,6 +21,7 @@ from numba.core.typing.context import BaseContext as TypingContext
 from numba.np import arrayobj
 
 import tapegrad as tg
+from tapegrad.njit_compiler import kernel_ufuncs
 from tapegrad.njit_compiler import numba_api as api
 
 #: functions of numba_api.py: the arguments that are given, by position
@@ -286,3 +287,35 @@ def test_only_one_file_imports_private_names() -> None:
             if isinstance(node, ast.ImportFrom) and not node.level:
                 root, _, rest = (node.module or "").partition(".")
                 assert root != "numba" or rest in ("", "extending"), f"{path.name}: {node.module}"
+
+
+def test_what_is_read_of_numbas_ufuncs() -> None:
+    """`kernel_ufuncs.py` reads the ufunc, what it was compiled from, and how code reports errors."""
+
+    @numba.vectorize
+    def divided(x, y):  # type: ignore[no-untyped-def]
+        return x / y
+
+    @numba.vectorize(["float64(float64)"])
+    def raising(x):  # type: ignore[no-untyped-def]
+        if x < 0:
+            raise ValueError
+        return x
+
+    @numba.guvectorize(["(float64[:],float64[:])"], "(n)->()")
+    def summed(x, out):  # type: ignore[no-untyped-def]
+        out[0] = x.sum()
+
+    assert not divided._frozen
+    assert raising._frozen
+    divided.add(numba.float64(numba.float64, numba.float64))
+    assert summed.gufunc_builder.writable_args == ()
+    may_raise = {divided: False, raising: True, summed: False}
+    for function, expected in may_raise.items():
+        assert "d->d" in function.ufunc.types[0]
+        ((signature, overload),) = function._dispatcher.overloads.items()
+        assert signature.args
+        assert not overload.objectmode
+        code = overload.library.get_llvm_str()
+        assert "%excinfo" in code
+        assert kernel_ufuncs._may_raise(code) is expected

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from .autograd.gradcheck import gradcheck
-from .base.dtypes import bool_, dtype, float64, get_default_dtype
+from .base.dtypes import FLOATING, bool_, category, dtype, float32, float64, get_default_dtype
 from .base.errors import UnsupportedError
 from .base.importing import imported
 from .base.locks import TABLE_LOCK
+from .functions.operands import no_kernel
 from .functions.registry import FUNCTIONS
 from .numpy.operands import as_operand, as_tensor
 from .numpy.ufuncs import UFUNCS, function_of_ufunc
@@ -30,8 +31,10 @@ from .tensors import operators
 
 __all__ = ["register_op"]
 
-#: ops of users by name: function, and what it was made of
-_REGISTERED: dict[str, tuple[Callable[..., Any], Any]] = {}
+#: ops of users by name: what each was made of
+_REGISTERED: dict[str, Any] = {}
+#: functions of such ops, of all that there were
+_CALLS: set[Callable[..., Any]] = set()
 
 
 def register_op(
@@ -94,7 +97,7 @@ def register_op(
         return lambda kernel: register_op(kernel, vjp, name=name, domain=domain)
     ufunc = _ufunc_of(function)
     known = function_of_ufunc(ufunc)
-    if known is not None and not any(known is call for call, _ in _REGISTERED.values()):
+    if known is not None and known not in _CALLS:
         raise ValueError(f"register_op(): {ufunc.__name__} is an op of tapegrad's already")
     label = _name_of(function, ufunc, name)
     kinds = _kinds_of(ufunc, label)
@@ -104,7 +107,8 @@ def register_op(
     if domain is not None and (float64 not in kinds or bool_ in kinds.values()):
         raise ValueError(f"register_op(): domain= of {label} needs a loop from float64 to float64")
     call = _registered(label, ufunc, kinds, rule, domain)
-    _REGISTERED[label] = call, function
+    _REGISTERED[label] = function
+    _CALLS.add(call)
     for key in (function, ufunc):
         if isinstance(key, np.ufunc) or hasattr(key, "ufunc"):
             UFUNCS[key] = call
@@ -143,7 +147,7 @@ def _name_of(function: Any, ufunc: np.ufunc, name: str | None) -> str:
         raise ValueError(f"register_op(): {label!r} cannot be a name; give another one with name=")
     known = _REGISTERED.get(label)
     # A cell of a notebook that runs again, or a module that is loaded again.
-    again = known is not None and _origin(known[1]) == _origin(function)
+    again = known is not None and _origin(known) == _origin(function)
     if label in TABLE and not again:
         raise ValueError(
             f"register_op(): there is an op {label!r} already; give another name with name="
@@ -316,12 +320,14 @@ def _function(entry: Op, kinds: dict[dtype, dtype]) -> Callable[..., Any]:
         if not any(map(record.is_tensor, values)):
             values[0] = as_tensor(values[0], label)
         kind = record.result_dtype(values)
-        if not kind.is_floating_point:
+        if category(kind) < FLOATING:
             kind = get_default_dtype()
+        if kind.is_complex:
+            raise no_kernel(label, kind)
         if kind not in kinds:
             if kind is float64:
                 raise TypeError(f"{label}() has a loop for float32 only: convert its operands")
-            kind = float64
+            kind = float32 if kind.itemsize < 4 and float32 in kinds else float64
         tensors = [record.as_operand(x, kind) for x in values]
         result = record.apply(entry, tensors)
         if is_native:

@@ -16,6 +16,7 @@ from llvmlite import ir
 from ..base.dtypes import bool_, dtype
 from ..native import abi as nt
 from ..native.machine_code import compiled
+from ..ops.compiled import OUTSIDE
 from .formulas import F32, F64, I1, I8, I64, value_type, write
 from .groups import Layout, grouped, local_temporaries
 from .loop_code import Edges, alias_scopes, end_of_tiles, keep_scalar, of_unit_matrix
@@ -38,8 +39,6 @@ from .loops import (
 
 __all__ = ["OUTSIDE", "object_code"]
 
-#: returned where a number was outside of the range of a formula: slower code has to do it all again
-OUTSIDE = -1
 P8 = I8.as_pointer()
 
 

@@ -147,6 +147,10 @@ class CompiledTape:
         """Errors that the code may end with."""
         return [x for x in map(failure_of, self._called.values()) if x is not None]
 
+    def error_of(self, word: int, status: int) -> BaseException:
+        """Return the error of the statement whose call has a word of the table."""
+        return failed(self._called[word], status).error()
+
     def output_word(self, number: int) -> int:
         """Word of the table for the address of a result."""
         return self._words[number]
@@ -230,7 +234,7 @@ class CompiledTape:
             number = int(table[0])
             table[0] = self._table[0]
             tables.append(block)
-            raise failed(self._called[number], status).error()
+            raise self.error_of(number, status)
         tables.append(block)
         return results
 

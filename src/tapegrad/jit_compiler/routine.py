@@ -58,6 +58,8 @@ class Routine:
         self.results = tuple([contiguous(x.dtype, x.shape) for x in tape.outputs])
         first, size = self.results[0], sum(x.size for x in self.results)
         self.out = first if len(self.results) == 1 else contiguous(first.dtype, (size,))
+        #: status of the last run that failed, and the word of its statement
+        self._report = np.zeros(2, np.int64)
 
     def __repr__(self) -> str:
         return f"<routine of {len(self.tape)} statements>"
@@ -96,9 +98,22 @@ class Routine:
         head = padded(8 * len(table) + 64)
         words = [
             code.code, code.slow_code, address_of(table), len(table), head, len(self.inputs),
-            code.first_input, len(self.results), *places,
+            code.first_input, len(self.results), address_of(self._report), *places,
         ]  # fmt: skip
         return np.array(words, np.int64), head + code.size + 64, code
+
+    # ------------------------------------------------------------------ failures
+    @cached_property
+    def row(self) -> str:
+        """Name of the row of its statements."""
+        return "compiled_checked" if _may_fail(self.tape) else "compiled"
+
+    def failed(self) -> BaseException:
+        """Return the error of the last run that failed."""
+        status, word = self._report.tolist()
+        code = self._words[2]
+        assert isinstance(code, CompiledTape)
+        return code.error_of(word, status)
 
     # ------------------------------------------------------------------ derivatives
     @cached_property
@@ -140,6 +155,9 @@ class RoutineCall:
         self._is_loss = True in tape.active and len(tape.outputs) == 1 and not tape.outputs[0].ndim
         if self._is_loss:
             gradient, reached, _ = adjoint(tape, has_seeds=False)
+            # A derivative that fails is asked for by itself.
+            self._is_loss = gradient is None or not _may_fail(gradient)
+        if self._is_loss:
             self._routine = Routine(tape, reached)
             self._codes = [] if gradient is None else [Routine(gradient)]
         elif True not in tape.active:
@@ -193,13 +211,17 @@ class RoutineCall:
         return [record.finish(tape, tape.instruction_of(slot), slot) for slot in slots]
 
 
+def _may_fail(tape: ClosedTape) -> bool:
+    """Return True if a statement has a kernel that may fail."""
+    return any(INSTRUCTIONS[step.number].op.failure for step in tape.segment.steps)
+
+
 def _fits(tape: ClosedTape) -> bool:
     """Return True if results and active inputs are floats of one dtype, and nothing may fail."""
     inputs = [x for x, active in zip(tape.inputs, tape.active, strict=True) if active]
-    instructions = [INSTRUCTIONS[step.number] for step in tape.segment.steps]
     return (
         len({x.dtype for x in (*tape.outputs, *inputs)}) == 1
         and all(map(is_inexact, tape.outputs))
         and all(x.size for x in (*tape.outputs, *tape.inputs))
-        and not any(x.op.failure for x in instructions)
+        and not _may_fail(tape)
     )

@@ -12,11 +12,14 @@ from typing import Any
 
 import numpy as np
 from numba import types, vectorize
-from numba.core.errors import NumbaError
+
+from .numba_api import NumbaError
 
 __all__ = ["ufunc_of_numba"]
 
 _KINDS = (types.float64, types.float32)
+#: what holds the code of loops, whose addresses are in programs
+_KEPT: list[Any] = []
 #: a use of the place for an error, other than in the head of a function
 _ERROR = re.compile(r"^(?!define|declare).*%excinfo", re.MULTILINE)
 
@@ -57,6 +60,7 @@ def ufunc_of_numba(function: Any) -> np.ufunc:
                 f"register_op(): {name} may raise an error or divide by zero as Python does; return NaN in "
                 "its place, and compile functions that it calls with error_model='numpy'"
             )
+    _KEPT.append(function)
     return ufunc
 
 

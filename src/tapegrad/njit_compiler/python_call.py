@@ -117,6 +117,9 @@ class PythonCall:
         Operands that it is differentiated by.
     """
 
+    #: name of the row of its statements
+    row = "python_call"
+
     def __init__(
         self, function: Callable[[list[Any]], list[Any]], name: str, inputs: tuple[Layout, ...],
         shapes: Sequence[tuple[int, ...]], *, is_kept: bool = False,
@@ -157,7 +160,7 @@ class PythonCall:
             start += x.size * x.dtype.itemsize
         words = [
             _CALLBACK, 0, address_of(table), len(table), padded(8 * len(table)), len(self.inputs),
-            _OPERANDS, len(self.results), *places,
+            _OPERANDS, len(self.results), 0, *places,
         ]  # fmt: skip
         return np.array(words, np.int64), table
 

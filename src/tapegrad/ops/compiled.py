@@ -17,7 +17,6 @@ It may raise, so its step is a checked one, and the routine knows the error.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,12 +28,15 @@ from .layout import Layout, contiguous
 from .program import ADJOINT, CT, ONCE, POOL, SCRATCH, Operand, Step, arg, packed, padded
 from .table import Failure, Lowered, Op, copy_loop, op, out_operand
 
-__all__ = ["parts_of"]
+__all__ = ["OUTSIDE", "parts_of"]
+
+#: returned where a number was outside of the range of a formula: slower code has to do it all again
+OUTSIDE = -1
 
 #: what `run_routine` reads: code, and code that is right for all numbers, the table that a run copies,
 #: its words
-#: and bytes, inputs, the word of the first one, results, then two words for each
-CODE, SLOW, TABLE_AT, WORDS, BYTES, INPUTS, FIRST, RESULTS, PLACES = range(9)
+#: and bytes, inputs, the word of the first one, results, where to report a failure, then two words for each
+CODE, SLOW, TABLE_AT, WORDS, BYTES, INPUTS, FIRST, RESULTS, REPORT, PLACES = range(10)
 #: operands of a step, beside the place that addresses are written to
 _BOUND = nt.MAX_OPERANDS - 1
 
@@ -56,6 +58,28 @@ def run_routine(args, dims, strides, data):  # type: ignore[no-untyped-def]
     d, memory = p64(data), p64(args)[2]
     if is_to_run(args, data) and call_code(d[CODE], memory) != 0:
         call_code(d[SLOW], memory)
+
+
+def run_checked(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Run a compiled tape with statements that may fail, as `run_routine` does; 0, or 1 if one has failed.
+
+    Then the code's status and the number of the statement's word are where `data` says.
+    """
+    d, memory = p64(data), p64(args)[2]
+    if is_to_run(args, data):
+        status = call_code(d[CODE], memory)
+        if status == OUTSIDE:
+            status = call_code(d[SLOW], memory)
+        if status != 0:
+            report, once = p64(d[REPORT]), p64(args)[0]
+            report[0], report[1] = status, p64(memory)[0]
+            if once != 0:
+                p64(once)[0] = 0
+            return np.int64(1)
+    return np.int64(0)
+
+
+native_kernel(run_checked, checked=True)
 
 
 def run_python(args, dims, strides, data):  # type: ignore[no-untyped-def]
@@ -95,6 +119,13 @@ def is_to_run(args, data):  # type: ignore[no-untyped-def]
     return True
 
 
+_KERNELS = {
+    "compiled": "run_routine",
+    "compiled_checked": "run_checked",
+    "python_call": "run_python",
+}
+
+
 def _lower(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
     routine = attrs["routine"]
     assert layouts == routine.inputs
@@ -111,7 +142,7 @@ def _lower(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Low
         out_operand(len(layouts), routine.out)._replace(strides=()),
     )  # fmt: skip
     may_fail = entry.failure is not None
-    run = native_kernel_address("run_python" if may_fail else "run_routine")
+    run = native_kernel_address(_KERNELS[entry.name])
     steps.append(Step((run, routine.address), (), operands, checked=may_fail))
     return Lowered((routine.out,), tuple(steps), start + routine.bytes)
 
@@ -127,13 +158,13 @@ def parts_of(whole: Any, layouts: Sequence[Layout]) -> list[Any]:
     return parts
 
 
-def _vjp(ct: Any, *operands: Any, routine: Any, name: str = "compiled") -> tuple[Any, ...]:
+def _vjp(ct: Any, *operands: Any, routine: Any) -> tuple[Any, ...]:
     operands = operands[:-1]  # the last is the result
     pullback = routine.pullback
     if pullback is None:
         return (None,) * len(operands)
     given = (*operands, *parts_of(ct, routine.results))
-    whole = given[0]._apply(name, *given[1:], routine=pullback)
+    whole = given[0]._apply(pullback.row, *given[1:], routine=pullback)
     cotangents = dict(zip(routine.reached, parts_of(whole, pullback.results), strict=True))
     return tuple([cotangents.get(i) for i in range(len(operands))])
 
@@ -171,12 +202,17 @@ op(
     "compiled", lower=_lower, arity=0, of_complex="plain", torch=None, vjp=_vjp, private=True, lift="never",
     grad_fn="CompiledFunctionBackward", has_code=True,
 )  # fmt: skip
+op(
+    "compiled_checked", lower=_lower, arity=0, of_complex="plain", torch=None, vjp=_vjp, private=True,
+    lift="never",
+    grad_fn="CompiledFunctionBackward", has_code=True,
+    failure=Failure("a statement of compiled code failed", attribute="routine"),
+)  # fmt: skip
 
 
 # --------------------------------------------------------------------------- Python
 op(
-    "python_call", lower=_lower, arity=0, of_complex="plain", torch=None,
-    vjp=partial(_vjp, name="python_call"), private=True,
+    "python_call", lower=_lower, arity=0, of_complex="plain", torch=None, vjp=_vjp, private=True,
     lift="call", grad_fn="PythonCallBackward", has_code=True,
     failure=Failure("the function raised an error", attribute="routine"),
 )  # fmt: skip

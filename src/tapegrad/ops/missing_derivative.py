@@ -51,12 +51,12 @@ def missing(ct: Any, x: Any, name: str, operand: str, advice: str = "") -> Any:
     """
     advice = advice or "pass it detached if it is a constant"
     reason = f"{name}: there is no derivative with respect to {operand}; {advice}"
-    return ct._apply("missing_derivative", x, reason=reason)
+    return ct._apply("missing_derivative", x._zero(), reason=reason)
 
 
-def _vjp(ct: Any, below: Any, x: Any, out: Any, reason: str) -> tuple[Any, Any]:
-    again = ct._apply("missing_derivative", below, reason=reason)
-    return again, ct._apply("missing_derivative", x, reason=reason)
+def _vjp(ct: Any, below: Any, shape: Any, out: Any, reason: str) -> tuple[Any, None]:
+    """Linear in its first operand; of the second it has the shape."""
+    return ct._apply("missing_derivative", below._zero(), reason=reason), None
 
 
 op(

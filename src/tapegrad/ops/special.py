@@ -172,11 +172,14 @@ composed_op(
     "special_ndtr", lambda c, x: c("ndtr", x), result="float", torch="special.ndtr", grad_fn="MulBackward1",
     vjp=lambda ct, x, out: ct * (1 / _ROOT_TAU * (-0.5 * x * x).exp()),
 )  # fmt: skip
-_special(
-    "special_log_ndtr", "log_ndtr",
-    vjp=lambda ct, x, out: ct * (
-        2 / _ROOT_TAU / (-_ROOT_HALF * x)._apply("special_erfcx")
+composed_op(
+    "special_log_ndtr",  # SciPy's distribution function has a few digits less where it is small
+    lambda c, x: c.where(
+        c(np.greater, x, 0.0), c(np.log1p, c(np.negative, c("ndtr", c(np.negative, x)))),
+        c(_scipy("log_ndtr"), x),
     ),
+    result="float", torch="special.log_ndtr",
+    vjp=lambda ct, x, out: ct * (2 / _ROOT_TAU / (-_ROOT_HALF * x)._apply("special_erfcx")),
 )  # fmt: skip
 _special("special_ndtri", "ndtri", domain="probability",
          vjp=lambda ct, x, out: ct * (_ROOT_TAU * (0.5 * out * out).exp()))  # fmt: skip

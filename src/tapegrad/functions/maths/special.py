@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ...base.dtypes import get_default_dtype
+from ...base.dtypes import FLOATING, category, get_default_dtype
 from ...ops import special as _rows  # noqa: F401 - which this module looks up
 from ...ops.table import TABLE
 from ...tape import recording as record
@@ -21,7 +21,8 @@ __all__ = ["as_floating", "mvlgamma", "polygamma"]
 
 def as_floating(x: Any) -> Any:
     """Return a tensor, whole numbers as those of the default dtype."""
-    return x if x.dtype.is_floating_point else record.cast(x, get_default_dtype())
+    whole = category(x.dtype) < FLOATING
+    return record.cast(x, get_default_dtype()) if whole else x
 
 
 def _polygamma(input: Any, n: int) -> Any:
