@@ -81,6 +81,7 @@ CASES: dict[str, Callable[[Any, Any], Any]] = {
     "partition": lambda np, x: np.partition(x, 2, axis=1),
     "unique": lambda np, x: np.unique(np.concatenate([x[0], x[0]])),
     "rollaxis": lambda np, x: np.rollaxis(x, 1),
+    "real_if_close": lambda np, x: np.real_if_close(x),
     "matrix_transpose": lambda np, x: np.matrix_transpose(x),
     "unstack": lambda np, x: list(np.unstack(x, axis=1)),
     "diagflat": lambda np, x: np.diagflat(x[:2, :2], 1),

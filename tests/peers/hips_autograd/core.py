@@ -41,6 +41,8 @@ def _is_active_result(y):
 def make_vjp(fun, x):
     """The product with cotangents, and the result; zeros with a warning where that is independent."""
     x = _real(x)
+    if not trees.leaves(x):
+        return (lambda g: x), fun(x)
     seen = []
 
     def run(x):
