@@ -21,6 +21,7 @@ from .operands import (
     with_dtype,
     written,
 )  # fmt: skip
+from .selection import imag
 from .shapes import concatenate
 
 __all__ = [
@@ -434,7 +435,7 @@ def isreal(x: Any) -> Any:
 
 def iscomplex(x: Any) -> Any:
     """Return True for elements with an imaginary part, as `numpy.iscomplex`."""
-    return ~isreal(x)
+    return imag(x) != 0
 
 
 def isposinf(x: Any, /, out: Any = None) -> Any:
