@@ -200,8 +200,7 @@ def test_what_is_not_there_is_an_error_for_what_is_differentiated() -> None:
     for name in ("roots", "histogram", "spacing"):
         with pytest.raises(tg.UnsupportedError, match=f"np.{name} of a Tensor"):
             getattr(np, name)(t)
-    with pytest.raises(tg.UnsupportedError, match=r"np\.fft\.fft"):
-        np.fft.fft(t)
+    assert np.fft.fft(t).requires_grad
     with pytest.raises(tg.UnsupportedError, match="directives"):
         np.r_["-1", [1, 2]]
 

@@ -114,8 +114,7 @@ def checked(
                         return function(*args)
                 names = match(args, options)
             else:
-                kinds = (*map(type, args), *options, *map(type, options.values()))
-                before = known.get(kinds)
+                before = known.get((*map(type, args), *options, *map(type, options.values())))
                 names = match(args, options) if before is None else before
             if not names:
                 return function(*args, **options)

@@ -31,8 +31,8 @@ def correlate(a: Any, v: Any, mode: Any = "valid") -> Any:
     x, y = _sequences("correlate", a, v)
     y = y.conj()
     if len(y) > len(x):
-        return function("flip")(_correlated(y.conj(), x, mode), (0,))
-    return _correlated(x, y.conj(), mode)
+        return function("flip")(_correlated(y, x, mode), (0,))
+    return _correlated(x, y, mode)
 
 
 def _sequences(name: str, a: Any, v: Any) -> list[Any]:
