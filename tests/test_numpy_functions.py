@@ -81,6 +81,7 @@ CASES: dict[str, Callable[[Any, Any], Any]] = {
     "partition": lambda np, x: np.partition(x, 2, axis=1),
     "unique": lambda np, x: np.unique(np.concatenate([x[0], x[0]])),
     "rollaxis": lambda np, x: np.rollaxis(x, 1),
+    "real_if_close": lambda np, x: np.real_if_close(x),
     "matrix_transpose": lambda np, x: np.matrix_transpose(x),
     "unstack": lambda np, x: list(np.unstack(x, axis=1)),
     "diagflat": lambda np, x: np.diagflat(x[:2, :2], 1),
@@ -216,8 +217,41 @@ def test_bad_arguments() -> None:
 
 
 def test_every_function_is_tested() -> None:
-    cases = (FUNCTIONS, CASES, OF_GAPS, CONSTANT, WRITES)
+    cases = (FUNCTIONS, CASES, OF_GAPS, CONSTANT, WRITES, OF_COMPLEX)
     tested = {name.split()[0] for names in cases for name in names}
     tested |= {*REDUCTIONS, "empty_like", "dsplit", "bincount", "amax", "amin", "row_stack"}
-    ours = {f.__name__ for f in functions() if f.__module__ != "numpy.linalg"}
-    assert ours <= tested  # linalg: test_numpy_linalg.py
+    ours = {f.__name__ for f in functions() if f.__module__ not in ("numpy.linalg", "numpy.fft")}
+    assert ours <= tested  # the others: test_numpy_linalg.py, test_fft.py
+
+
+COMPLEX = RNG.normal(size=(3, 5)) + 1j * RNG.normal(size=(3, 5))
+OF_COMPLEX: dict[str, Callable[[Any, Any], Any]] = {
+    "conj": lambda np, x: np.conj(x),
+    "vdot": lambda np, x: np.vdot(x[0], x[1]),
+    "var": lambda np, x: np.var(x, axis=1),
+    "std": lambda np, x: np.std(x),
+    "cov": lambda np, x: np.cov(x),
+    "corrcoef": lambda np, x: np.corrcoef(x),
+    "correlate": lambda np, x: np.correlate(x[0], x[1, :3]),
+    "correlate swapped": lambda np, x: np.correlate(x[0, :3], x[1], "full"),
+    "convolve": lambda np, x: np.convolve(x[0], x[1, :3]),
+    "angle": lambda np, x: np.angle(x, deg=True),
+    "real": lambda np, x: np.real(x),
+    "imag": lambda np, x: np.imag(x),
+    "isreal": lambda np, x: np.isreal(x),
+    "iscomplex": lambda np, x: np.iscomplex(x),
+    "real_if_close": lambda np, x: np.real_if_close(x),
+    "sign": lambda np, x: np.sign(x),
+    "polyval": lambda np, x: np.polyval(x[0], x[1]),
+    "average": lambda np, x: np.average(x, axis=1, weights=[1, 2, 3, 4, 5.0]),
+    "einsum": lambda np, x: np.einsum("ij,kj->ik", x, x),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OF_COMPLEX)
+def test_complex_numbers(name: str) -> None:
+    f = OF_COMPLEX[name]
+    for m, x in ((np, tg.tensor(COMPLEX)), (tnp, COMPLEX)):
+        found, wanted = np.asarray(f(m, x)), f(np, COMPLEX)
+        assert found.dtype == np.asarray(wanted).dtype
+        np.testing.assert_allclose(found, wanted, rtol=1e-13)

@@ -112,9 +112,7 @@ def differentiated(primals: Any, args: Sequence[Any]) -> tuple[list[Any], trees.
     places = [
         i
         for i, (leaf, x) in enumerate(zip(leaves, values, strict=True))
-        if id(leaf) in bare
-        or isinstance(x, complex)  # refused: it would be differentiated if there were such numbers
-        or (is_tensor(x) and x.dtype.is_inexact)
+        if id(leaf) in bare or (is_tensor(x) and x.dtype.is_inexact)
     ]
     chosen = [values[i] for i in places]
     if len(places) == len(values):
@@ -128,7 +126,7 @@ def as_tensors(leaves: list[Any]) -> list[Any]:
         tensor(np.asarray(x))
         if isinstance(x, np.ndarray | np.generic) and x.dtype.kind in "biufc"
         else tensor(x)
-        if isinstance(x, float)
+        if isinstance(x, float | complex)
         else x
         for x in leaves
     ]
@@ -239,7 +237,7 @@ def to_tensor(value: Any, role: str = "an argument that is differentiated") -> A
         return value
     if isinstance(value, np.ndarray | np.generic):
         return tensor(np.asarray(value))
-    if isinstance(value, float | int):
+    if isinstance(value, float | int | complex):
         return tensor(value)
     raise TypeError(
         f"{role} must be made of Tensors, NumPy arrays and numbers, not {type(value).__name__}; close "

@@ -123,7 +123,7 @@ def is_array(value: Any) -> bool:
     """
     if isinstance(value, int):
         return not isinstance(value, bool) and -_LIMIT <= value < _LIMIT
-    return isinstance(value, np.ndarray | np.number | np.bool_ | float)
+    return isinstance(value, np.ndarray | np.number | np.bool_ | float | complex)
 
 
 def from_array(value: Any, others: Sequence[Any] = ()) -> Any:
@@ -136,7 +136,7 @@ def from_array(value: Any, others: Sequence[Any] = ()) -> Any:
         What it meets: a Python number has the dtype of Tensors among them, if these are of its kind.
     """
     kind = None
-    if isinstance(value, int | float) and not isinstance(value, np.generic):
+    if isinstance(value, int | float | complex) and not isinstance(value, np.generic):
         kind = record.number_dtype(value)
         tensors = [x for x in others if record.is_tensor(x)]
         met = record.result_dtype([*tensors, value])

@@ -11,6 +11,8 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from ..base.errors import must_be
 from ..tape import recording as record
 from ..tape.current import current_tape
@@ -89,6 +91,8 @@ def checked(
     signature = Signature(name, function, method=method, out=out)
     at = signature.gathered
     known: dict[tuple[Any, ...], dict[str, str]] = {}
+    #: types among which arrays and numbers were taken as Tensors -> their places
+    arrays: dict[tuple[Any, ...], tuple[int, ...]] = {}
 
     @functools.wraps(function)
     def call(*args: Any, **options: Any) -> Any:
@@ -100,12 +104,17 @@ def checked(
                 if kind is int or (kind is not tuple and is_length(args[at - 1])):
                     args = (*args[: at - 1], args[at - 1 :])
             if not options:
-                if tuple(map(type, args)) in known:
+                kinds = tuple(map(type, args))
+                if kinds in known:
                     return function(*args)
+                places = arrays.get(kinds)
+                if places is not None:
+                    args = signature.at_places(args, places)
+                    if tuple(map(type, args)) in known:
+                        return function(*args)
                 names = match(args, options)
             else:
-                kinds = (*map(type, args), *options, *map(type, options.values()))
-                before = known.get(kinds)
+                before = known.get((*map(type, args), *options, *map(type, options.values())))
                 names = match(args, options) if before is None else before
             if not names:
                 return function(*args, **options)
@@ -119,6 +128,10 @@ def checked(
                 args = (*args[: at - 1], args[at - 1 :])
             taken = signature.converted(args, options)
             if taken is not None:
+                if not options and len(arrays) < _KNOWN_TYPES:
+                    places = tuple([i for i, v in enumerate(args) if v is not taken[0][i]])
+                    if not any(isinstance(v, np.ndarray) for v in taken[0]):
+                        arrays[tuple(map(type, args))] = places
                 return call(*taken[0], **taken[1])
             signature.reword(args, options)
             raise

@@ -273,6 +273,13 @@ class Signature:
                     return taken, named
         return None
 
+    def at_places(self, args: tuple[Any, ...], places: Sequence[int]) -> tuple[Any, ...]:
+        """Return the arguments with Tensors for the arrays and numbers in some places."""
+        taken = list(args)
+        for i in places:
+            taken[i] = named_conversion(self.name, f"{i + 1}", args[i], args)
+        return tuple(taken)
+
     def _conversions(
         self, form: _Form, values: dict[Any, Any], first: int, *, numbers: bool
     ) -> dict[Any, Any]:

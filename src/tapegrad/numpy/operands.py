@@ -57,7 +57,7 @@ def is_given(option: Any) -> bool:
 def as_operand(x: Any, name: str) -> Any:
     """Return a Tensor, or a number, for an operand of the function `name`."""
     kind = type(x)
-    if kind is Tensor or kind is float or kind is int or kind is bool:
+    if kind is Tensor or kind is float or kind is int or kind is bool or kind is complex:
         return x
     return as_tensor(x, name)
 
@@ -185,14 +185,14 @@ def promoted_operands(name: str, x: Any, y: Any) -> list[Any]:
 def as_result(value: Any) -> Any:
     """Return results of NumPy's as Tensors: arrays, in tuples and lists, too, whose dtype has Tensors."""
     if isinstance(value, np.ndarray):
-        if value.dtype.kind not in "biuf" or not value.dtype.isnative:
+        if value.dtype.kind not in "biufc" or not value.dtype.isnative:
             return value
         try:
             kind = from_numpy_dtype(value.dtype)
         except TypeError:
             return value
         return record.leaf_tensor(value if value.base is None else value.copy(), kind)
-    if isinstance(value, np.generic) and value.dtype.kind in "biuf":
+    if isinstance(value, np.generic) and value.dtype.kind in "biufc":
         return as_result(np.array(value))
     if type(value) in (tuple, list):
         return type(value)([as_result(v) for v in value])

@@ -21,13 +21,39 @@ from .operands import (
     with_dtype,
     written,
 )  # fmt: skip
+from .selection import imag
 from .shapes import concatenate
 
 __all__ = [
-    "apply_along_axis", "apply_over_axes", "argpartition", "bincount", "block", "choose", "compress",
-    "copyto", "delete", "digitize", "fill_diagonal", "insert", "iscomplex", "isneginf", "isposinf", "isreal",
-    "lexsort", "partition", "piecewise", "place", "put", "put_along_axis", "putmask", "resize",
-    "searchsorted", "select", "trim_zeros", "unique",
+    "apply_along_axis",
+    "apply_over_axes",
+    "argpartition",
+    "bincount",
+    "block",
+    "choose",
+    "compress",
+    "copyto",
+    "delete",
+    "digitize",
+    "fill_diagonal",
+    "insert",
+    "iscomplex",
+    "isneginf",
+    "isposinf",
+    "isreal",
+    "lexsort",
+    "partition",
+    "piecewise",
+    "place",
+    "put",
+    "put_along_axis",
+    "putmask",
+    "real_if_close",
+    "resize",
+    "searchsorted",
+    "select",
+    "trim_zeros",
+    "unique",
 ]  # fmt: skip
 
 
@@ -392,6 +418,16 @@ def unique(
 
 
 # --------------------------------------------------------------------------- questions
+def real_if_close(a: Any, tol: float = 100) -> Any:
+    """The real part where the imaginary one is small, as `numpy.real_if_close`."""
+    x = as_tensor(a, "real_if_close")
+    if not x.dtype.is_complex:
+        return x
+    imaginary = function("imag")(x)
+    least = tol * np.finfo(x.dtype.np).eps if tol > 1 else tol
+    return function("real")(x) if bool((function("abs")(imaginary.detach()) < least).all()) else x
+
+
 def isreal(x: Any) -> Any:
     """Return True for elements without an imaginary part, as `numpy.isreal`."""
     return function("isreal")(as_tensor(x, "isreal"))
@@ -399,7 +435,7 @@ def isreal(x: Any) -> Any:
 
 def iscomplex(x: Any) -> Any:
     """Return True for elements with an imaginary part, as `numpy.iscomplex`."""
-    return ~isreal(x)
+    return imag(x) != 0
 
 
 def isposinf(x: Any, /, out: Any = None) -> Any:

@@ -156,7 +156,8 @@ def std(
 ) -> Any:  # fmt: skip
     """Standard deviation, as `numpy.std`."""
     x, is_whole = as_floating(with_dtype(as_tensor(a, "std"), dtype)), not is_given(mean)
-    if is_whole and (where is True or where is NOT_GIVEN) and (places := places_of(x, axis)):
+    is_whole = is_whole and not x.dtype.is_complex and (where is True or where is NOT_GIVEN)
+    if is_whole and (places := places_of(x, axis)):
         n = ddof if correction is NOT_GIVEN else correction
         # PyTorch's row: its derivative is 0 where all elements are the same
         result = function("std")(x, dim=places, correction=n, keepdim=_kept(keepdims))

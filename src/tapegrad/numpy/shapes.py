@@ -187,11 +187,18 @@ def repeat(a: Any, repeats: Any, axis: Any = None) -> Any:
 
 def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> Any:
     """Grids of coordinates, as `numpy.meshgrid`."""
-    if sparse:
-        raise refused("meshgrid", "sparse=True is not supported; broadcast the coordinates")
-    tensors = [function("atleast_1d")(as_tensor(x, "meshgrid")) for x in xi]
-    grids = tuple(function("meshgrid")(*tensors, indexing=indexing))
-    return tuple([g.clone() for g in grids]) if copy else grids
+    tensors = [as_tensor(x, "meshgrid").reshape(-1) for x in xi]
+    n, grids = len(tensors), []
+    for i, x in enumerate(tensors):
+        place = 1 - i if indexing == "xy" and i < 2 <= n else i
+        grids.append(x.reshape([-1 if k == place else 1 for k in range(n)]))
+    if not sparse:
+        grids = [function("broadcast_to")(x, _common(grids)) for x in grids]
+    return tuple([x.clone() for x in grids]) if copy else tuple(grids)
+
+
+def _common(tensors: Sequence[Any]) -> tuple[int, ...]:
+    return np.broadcast_shapes(*[tuple(x.shape) for x in tensors])
 
 
 def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:

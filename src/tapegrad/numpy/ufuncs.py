@@ -34,13 +34,13 @@ __all__ = ["UFUNCS", "call_ufunc", "function_of_ufunc"]
 _NAMES = {
     "absolute": "abs", "fabs": "abs", "true_divide": "div", "negative": "neg", "power": "pow",
     "float_power": "float_power", "degrees": "rad2deg", "radians": "deg2rad", "rint": "round", "equal": "eq",
-    "not_equal": "ne", "invert": "bitwise_not",
+    "not_equal": "ne", "invert": "bitwise_not", "sign": "sgn",
 }  # fmt: skip
 _SAME = (
     "add", "subtract", "multiply", "floor_divide", "remainder", "fmod", "positive", "exp", "exp2", "expm1",
     "log", "log2", "log10", "log1p", "sqrt", "square", "reciprocal", "sin", "cos", "tan", "arcsin", "arccos",
     "arctan", "sinh", "cosh", "tanh", "arcsinh", "arccosh", "arctanh", "hypot", "arctan2", "rad2deg",
-    "deg2rad", "maximum", "minimum", "fmax", "fmin", "floor", "ceil", "trunc", "sign", "signbit", "copysign",
+    "deg2rad", "maximum", "minimum", "fmax", "fmin", "floor", "ceil", "trunc", "signbit", "copysign",
     "isnan", "isinf", "isfinite", "greater", "greater_equal", "less", "less_equal", "logical_and",
     "logical_or", "logical_xor", "logical_not", "bitwise_and", "bitwise_or", "bitwise_xor", "logaddexp",
     "logaddexp2", "heaviside", "matmul",

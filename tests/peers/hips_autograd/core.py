@@ -21,7 +21,7 @@ def _real(tree):
         return float(tree)
     if isinstance(tree, np.ndarray) and tree.dtype.kind in "iu":
         return tree.astype(float)
-    if tg.is_tensor(tree) and tree.dtype is tg.int64:
+    if tg.is_tensor(tree) and not (tree.dtype.is_inexact or tree.dtype is tg.bool):
         return tree.double()
     if type(tree) in (list, tuple):
         return type(tree)([_real(x) for x in tree])
@@ -33,7 +33,7 @@ def _real(tree):
 def _is_active_result(y):
     leaves = trees.leaves(y)
     return all(
-        (tg.is_tensor(x) and x.is_floating_point()) or isinstance(x, float | np.floating)
+        (tg.is_tensor(x) and x.dtype.is_inexact) or isinstance(x, float | complex | np.inexact)
         for x in leaves
     )
 
@@ -41,6 +41,8 @@ def _is_active_result(y):
 def make_vjp(fun, x):
     """The product with cotangents, and the result; zeros with a warning where that is independent."""
     x = _real(x)
+    if not trees.leaves(x):
+        return (lambda g: x), fun(x)
     seen = []
 
     def run(x):
@@ -54,7 +56,12 @@ def make_vjp(fun, x):
     if not _is_active_result(seen[0]):
         warnings.warn("Output seems independent of input.", stacklevel=2)
         return (lambda g: vspace(x).zeros()), seen[0]
-    return (lambda g: pull(_real(g))[0]), y
+    # HIPS's gradients of complex numbers are the conjugates of PyTorch's.
+    return (lambda g: _conjugate(pull(_conjugate(_real(g)))[0])), y
+
+
+def _conjugate(tree):
+    return trees.tree_map(lambda x: tnp.conj(x) if np.iscomplexobj(x) else x, tree)
 
 
 def make_jvp(fun, x):
@@ -129,7 +136,7 @@ class VSpace:
         return self._map(lambda v: v * a, x)
 
     def covector(self, x):
-        return x
+        return _conjugate(x)
 
     def inner_prod(self, x, y):
         total = 0.0

@@ -43,7 +43,8 @@ class _Call(tg.autograd.Function):
         for i, t in zip(places, tensors, strict=True):
             args[i] = t
         if function.vjp_argnums is not None:
-            return (None, *function.vjp_argnums(tuple(places), out, args, kwargs)(g))
+            found = function.vjp_argnums(tuple(places), out, args, kwargs)(g)
+            return (None, *map(_tensor, found))
         gradients = []
         for i in places:
             if function.vjp_argnum is not None:
@@ -54,7 +55,11 @@ class _Call(tg.autograd.Function):
                 gradients.append(None)
             else:
                 raise NotImplementedError(f"VJP of {function.__name__} wrt argnum {i} not defined")
-        return (None, *gradients)
+        return (None, *map(_tensor, gradients))
+
+
+def _tensor(gradient):
+    return gradient if gradient is None or record.is_tensor(gradient) else tg.tensor(gradient)
 
 
 class primitive:
@@ -70,10 +75,21 @@ class primitive:
             lambda g: maker(g, ans, None, None, *args, **kwargs)
         )
 
+    # names of older versions
+
+    def defgrad(self, maker, argnum=0):
+        self.vjps[argnum] = maker
+
+    def defvjp_is_zero(self, argnums=(0,)):
+        for i in argnums:
+            self.vjps[i] = lambda ans, *args, **kwargs: lambda g: g * 0
+
     def __call__(self, *args, **kwargs):
         places = [i for i, x in enumerate(args) if isbox(x)]
         if not places:
-            return self.fun(*args, **kwargs)
+            arrays = [x.numpy() if record.is_tensor(x) else x for x in args]
+            result = self.fun(*arrays, **kwargs)
+            return tg.tensor(result) if any(map(record.is_tensor, args)) else result
         return _Call.apply((self, args, kwargs, places), *[args[i] for i in places])
 
 
