@@ -18,14 +18,15 @@ __all__ = ["determinant", "sign_and_logarithm"]
 def determinant(a: Any) -> Any:
     """Return determinants."""
     check_floating_matrix("linalg.det", a, square=True)
-    return record.apply(TABLE["linalg_det"], (a,))
+    return record.apply(TABLE["linalg_det"], (a, *record.apply_all(TABLE["linalg_lu_parts"], (a,))))
 
 
 def sign_and_logarithm(name: str, a: Any) -> tuple[Any, Any]:
     """Signs of determinants, and logarithms of their absolute values."""
     check_floating_matrix(name, a, square=True)
-    sign, value = record.apply_all(TABLE["linalg_slogdet_parts"], (a,))
-    return sign, record.apply(TABLE["linalg_slogdet"], (a, value))
+    factors = record.apply_all(TABLE["linalg_lu_parts"], (a,))
+    sign, value = record.apply_all(TABLE["linalg_slogdet_parts"], factors)
+    return sign, record.apply(TABLE["linalg_slogdet"], (a, value, *factors))
 
 
 @linalg_function()

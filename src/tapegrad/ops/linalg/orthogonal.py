@@ -152,7 +152,7 @@ op(
 )
 for _number, (_name, _vjp) in enumerate((("q", q_vjp), ("r", r_vjp)), 1):
     op(
-        f"linalg_qr_{_name}", arity=3, vjp=_vjp, torch="linalg.qr", grad_fn="LinalgQrBackward0",
+        f"linalg_qr_{_name}", arity=3, shown=1, vjp=_vjp, torch="linalg.qr", grad_fn="LinalgQrBackward0",
         lower=lambda entry, layouts, attrs, number=_number: copied_part(number, layouts),
     )  # fmt: skip
 
@@ -177,10 +177,10 @@ def lstsq_vjp(
 
 
 op(
-    "linalg_pinv", arity=2, vjp=pinv_vjp, torch="linalg.pinv", grad_fn="LinalgPinvBackward0",
+    "linalg_pinv", arity=2, shown=1, vjp=pinv_vjp, torch="linalg.pinv", grad_fn="LinalgPinvBackward0",
     lower=lambda entry, layouts, attrs: copied_part(1, layouts),
 )  # fmt: skip
 op(
-    "linalg_lstsq", arity=4, vjp=lstsq_vjp, torch="linalg.lstsq", grad_fn="LinalgLstsqBackward0",
+    "linalg_lstsq", arity=4, shown=2, vjp=lstsq_vjp, torch="linalg.lstsq", grad_fn="LinalgLstsqBackward0",
     lower=lambda entry, layouts, attrs: copied_part(3, layouts),
 )  # fmt: skip

@@ -88,7 +88,8 @@ for _number, (_name, _vjp) in enumerate(
     (("values", eigenvalues_vjp), ("vectors", eigenvectors_vjp)), 1
 ):
     op(
-        f"linalg_eigh_{_name}", arity=3, vjp=_vjp, torch="linalg.eigh", grad_fn="LinalgEighBackward0",
+        f"linalg_eigh_{_name}", arity=3, shown=1, vjp=_vjp, torch="linalg.eigh",
+        grad_fn="LinalgEighBackward0",
         lower=lambda entry, layouts, attrs, number=_number: copied_part(number, layouts),
     )  # fmt: skip
 op("linalg_eigvalsh", lower=lower_eigvalsh, torch=None, failure=_DIVERGED)
@@ -178,7 +179,7 @@ for _number, (_name, _rule) in enumerate(
     (("u", left_vjp), ("s", values_vjp), ("vh", right_vjp)), 1
 ):
     op(
-        f"linalg_svd_{_name}", arity=4, vjp=_rule, torch="linalg.svd", grad_fn="LinalgSvdBackward0",
+        f"linalg_svd_{_name}", arity=4, shown=1, vjp=_rule, torch="linalg.svd", grad_fn="LinalgSvdBackward0",
         lower=lambda entry, layouts, attrs, number=_number: copied_part(number, layouts),
     )  # fmt: skip
 op("linalg_svdvals", lower=lower_svdvals, torch=None, failure=_DIVERGED)

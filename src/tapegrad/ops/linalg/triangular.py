@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 
 from ...base.errors import LinAlgError
-from ...native.ufunc_loops import native_kernel_address, native_kernels, ufunc_loop
-from ...native.words import SIZE, call_loop, element, helper, p64, stack_words
+from ...native.ufunc_loops import native_kernel, native_kernel_address, typed_helpers, ufunc_loop
+from ...native.words import KINDS, SIZE, call_loop, element, helper, p64, stack_words
 from ..layout import Layout, broadcast_shapes, broadcast_strides, contiguous
 from ..matmul import batch_strides, takes_blas
 from ..program import POOL, SCRATCH, Operand, Step, arg, padded
 from ..table import Failure, Lowered, Op, copy_loop, op
 from .loops import adjoint, kernel_step, memory, operand_matrices, result_matrices
 
-__all__ = ["multiply", "solve_triangular"]
+__all__ = ["BLOCK", "has_zero_pivot", "multiply", "solve_triangle", "solve_triangular"]
 
 #: rows of a block, and columns of the right-hand side that substitution takes at a time
 BLOCK, TILE = 32, 64
@@ -39,7 +39,56 @@ def multiply(loop, x, y, out, m, k, p, xs, xt, ys, yt, os, ot):  # type: ignore[
     call_loop(p64(loop)[0], pointers, lengths, strides, p64(loop)[1])
 
 
-@native_kernels("f64", "f32", checked=True)
+@helper
+def has_zero_pivot(a, n, step):  # type: ignore[no-untyped-def]
+    """Return True if a diagonal, whose elements are `step` bytes apart, has a zero."""
+    for i in range(n):
+        if element(a + i * step)[0] == 0:
+            return True
+    return False
+
+
+@helper
+def solve_triangle(a, x, block, loop, n, p, row, column, line, upper, unit):  # type: ignore[no-untyped-def]
+    """Solve a triangular system of `n` rows for `p` columns in place.
+
+    `row` and `column` are the strides of the triangle, `line` that of the rows of the right-hand side; `block`
+    is memory for `BLOCK` of these.
+    """
+    for number in range((n + BLOCK - 1) // BLOCK):
+        first = number * BLOCK
+        end = min(first + BLOCK, n)
+        start, count = np.int64(0), first
+        if upper:
+            end = n - first
+            first = max(end - BLOCK, 0)
+            start, count = end, n - end
+        if count > 0:  # what is known already goes to the right-hand side
+            multiply(
+                loop, a + first * row + start * column, x + start * line, block, end - first,
+                count, p, row, column, line, SIZE, p * SIZE, SIZE,
+            )  # fmt: skip
+            for i in range(end - first):
+                target, known = element(x + (first + i) * line), element(block + i * p * SIZE)
+                for c in range(p):
+                    target[c] -= known[c]
+        for left in range(0, p, TILE):
+            right = min(left + TILE, p)
+            for k in range(end - first):
+                i = end - 1 - k if upper else first + k
+                here = element(x + i * line)
+                for m in range(k):
+                    j = end - 1 - m if upper else first + m
+                    factor = element(a + i * row + j * column)[0]
+                    other = element(x + j * line)
+                    for c in range(left, right):
+                        here[c] -= factor * other[c]
+                if not unit:
+                    pivot = element(a + i * (row + column))[0]
+                    for c in range(left, right):
+                        here[c] /= pivot
+
+
 def substitute(args, dims, strides, data):  # type: ignore[no-untyped-def]
     """Solve triangular systems in place: matrix, right-hand side (contiguous), memory for a block of it.
 
@@ -47,47 +96,20 @@ def substitute(args, dims, strides, data):  # type: ignore[no-untyped-def]
     the triangle is the upper one, and whether its diagonal counts as ones.
     """
     n, p, s, d = p64(dims)[1], p64(dims)[2], p64(strides), p64(data)
-    upper, unit = d[2] != 0, d[3] != 0
-    row, column, line = s[3], s[4], p * SIZE
     for batch in range(p64(dims)[0]):
         a, x = p64(args)[0] + batch * s[0], p64(args)[1] + batch * s[1]
         block = p64(args)[2] + batch * s[2]
-        if not unit:
-            for i in range(n):
-                if element(a + i * (row + column))[0] == 0:
-                    return batch + 1
-        for number in range((n + BLOCK - 1) // BLOCK):
-            first = number * BLOCK
-            end = min(first + BLOCK, n)
-            start, count = np.int64(0), first
-            if upper:
-                end = n - first
-                first = max(end - BLOCK, 0)
-                start, count = end, n - end
-            if count > 0:  # what is known already goes to the right-hand side
-                multiply(
-                    data, a + first * row + start * column, x + start * line, block, end - first,
-                    count, p, row, column, line, SIZE, line, SIZE,
-                )  # fmt: skip
-                known, target = element(block), element(x + first * line)
-                for i in range((end - first) * p):
-                    target[i] -= known[i]
-            for left in range(0, p, TILE):
-                right = min(left + TILE, p)
-                for k in range(end - first):
-                    i = end - 1 - k if upper else first + k
-                    here = element(x + i * line)
-                    for m in range(k):
-                        j = end - 1 - m if upper else first + m
-                        factor = element(a + i * row + j * column)[0]
-                        other = element(x + j * line)
-                        for c in range(left, right):
-                            here[c] -= factor * other[c]
-                    if not unit:
-                        pivot = element(a + i * (row + column))[0]
-                        for c in range(left, right):
-                            here[c] /= pivot
+        if d[3] == 0 and has_zero_pivot(a, n, s[3] + s[4]):
+            return batch + 1
+        solve_triangle(a, x, block, data, n, p, s[3], s[4], p * SIZE, d[2] != 0, d[3] != 0)
     return 0
+
+
+for _kind in ("f64", "f32"):
+    native_kernel(
+        substitute, f"substitute_{_kind}", checked=True, **KINDS[_kind],
+        **typed_helpers(_kind, has_zero_pivot, solve_triangle),
+    )  # fmt: skip
 
 
 def lower_triangular(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
