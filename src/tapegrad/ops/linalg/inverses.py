@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.linalg import _umath_linalg as lapack
 
 from ...base.errors import LinAlgError
 from ...native.ufunc_loops import native_kernel, native_kernel_address, typed_helpers, ufunc_loop
@@ -22,12 +21,11 @@ from .loops import (
     adjoint,
     copied_part,
     kernel_step,
-    loop_step,
     memory,
     operand_matrices,
     result_matrices,
 )
-from .lu import is_factored, lu_helpers, solve_factored
+from .lu import factor_columns, is_factored, lu_helpers, solve_factored
 from .triangular import BLOCK
 
 __all__: list[str] = []
@@ -36,13 +34,47 @@ __all__: list[str] = []
 SMALL = 8
 
 
+def invert(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Invert matrices: operand, result (contiguous), memory for factors, pivots and what these take.
+
+    Core dimension n; the first core strides are those of the operand. `data`: the matmul loop and its data,
+    and whether a singular matrix gives NaN rather than a failure.
+    """
+    n, s = p64(dims)[1], p64(strides)
+    for batch in range(p64(dims)[0]):
+        source, out = p64(args)[0] + batch * s[0], p64(args)[1] + batch * s[1]
+        pivots = p64(args)[2] + batch * s[2]
+        factors = pivots + 8 * n
+        work = factors + n * n * SIZE
+        a, x = element(factors), element(out)
+        for i in range(n):
+            for j in range(n):
+                a[i * n + j] = element(source + i * s[3] + j * s[4])[0]
+                x[i * n + j] = 0.0
+            x[i * n + i] = 1.0
+        factor_columns(factors, pivots, work, data, 0, n, n, n * SIZE)
+        if is_factored(factors, pivots, n):
+            solve_factored(factors, pivots, out, work, data, n, n, False)
+            continue
+        if p64(data)[2] == 0:
+            return batch + 1
+        for i in range(n * n):
+            x[i] = np.nan
+    return 0
+
+
 def lower_inverse(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
-    """Invert the matrices of a batch."""
+    """Invert the matrices of a batch; quietly or not, as for `linalg_solve`."""
     (x,) = layouts
-    batch, out = x.shape[:-2], contiguous(x.dtype, x.shape)
-    operands = operand_matrices(0, x, batch, (0, 0)), result_matrices(1, out, (0, 0))
-    step = loop_step(lapack.inv, batch, x.shape[-1:], operands, quiet=attrs["quiet"])
-    return Lowered((out,), (step,) if out.size else ())
+    n, batch, out = x.shape[-1], tuple(x.shape[:-2]), contiguous(x.dtype, x.shape)
+    data = POOL.put((*ufunc_loop(np.matmul, (x.dtype,) * 3), int(attrs["quiet"])))
+    operands = (
+        operand_matrices(0, x, batch, (0, 0)), result_matrices(1, out, (0, 0)), memory(0, batch, x.dtype),
+    )  # fmt: skip
+    kernel = native_kernel_address("invert", x.dtype), data
+    step = kernel_step(kernel, batch, (n,), operands, checked=not attrs["quiet"])
+    scratch = padded(8 * n + (2 * n * n + BLOCK * n) * x.dtype.itemsize)
+    return Lowered((out,), (step,) if out.size else (), scratch)
 
 
 def inverse_vjp(ct: Any, a: Any, out: Any, quiet: bool) -> Any:
@@ -269,6 +301,7 @@ for _kind in ("f64", "f32"):
     native_kernel(determinant, f"determinant_{_kind}", parity=parity, **KINDS[_kind])
     native_kernel(sign_and_logarithm, f"slogdet_{_kind}", parity=parity, **KINDS[_kind])
     native_kernel(cofactor_matrix, f"cofactors_{_kind}", **_helpers)
+    native_kernel(invert, f"invert_{_kind}", checked=True, **_helpers)
 op(
     "linalg_det", arity=3, shown=1, torch="linalg.det", grad_fn="LinalgDetBackward0", vjp=det_vjp,
     lower=lambda entry, layouts, attrs: _factored(entry, layouts, "determinant", 1, 1),

@@ -21,7 +21,7 @@ from ..table import Failure, Lowered, Op, copy_loop, op, out_operand
 from .loops import Matrices, adjoint, kernel_step, memory, operand_matrices, result_matrices
 from .triangular import BLOCK, has_zero_pivot, multiply, solve_triangle
 
-__all__ = ["is_factored", "lu_helpers", "solve_factored"]
+__all__ = ["factor_columns", "is_factored", "lu_helpers", "solve_factored"]
 
 #: columns up to which a panel is factored one after another
 PANEL = 16
@@ -137,13 +137,15 @@ def lu_helpers(kind: str) -> dict[str, Any]:
     """Return words for kernels of a dtype that solve systems by factors."""
     inside = typed_helpers(kind, has_zero_pivot, solve_triangle)
     words: dict[str, Any] = {**KINDS[kind], **inside, "multiply": multiply, "swap_rows": swap_rows}
-    return {**words, **typed_helpers(kind, is_factored, solve_factored, words=words)}
+    return {
+        **words,
+        **typed_helpers(kind, factor_columns, is_factored, solve_factored, words=words),
+    }
 
 
 for _kind in ("f64", "f32"):
     _helpers = lu_helpers(_kind)
-    _panels: dict[str, Any] = typed_helpers(_kind, factor_columns, words=_helpers)
-    native_kernel(factor_lu, f"factor_lu_{_kind}", **_helpers, **_panels)
+    native_kernel(factor_lu, f"factor_lu_{_kind}", **_helpers)
     native_kernel(solve_lu, f"solve_lu_{_kind}", checked=True, **_helpers)
 
 

@@ -53,8 +53,8 @@ def has_zero_pivot(a, n, step):  # type: ignore[no-untyped-def]
 def solve_triangle(a, x, block, loop, n, p, row, column, line, upper, unit):  # type: ignore[no-untyped-def]
     """Solve a triangular system of `n` rows for `p` columns in place.
 
-    `row` and `column` are the strides of the triangle, `line` that of the rows of the right-hand side; `block`
-    is memory for `BLOCK` of these.
+    `row` and `column` are the strides of the triangle, `line` that of the rows of the right-hand side;
+    `block` is memory for `BLOCK` of these.
     """
     for number in range((n + BLOCK - 1) // BLOCK):
         first = number * BLOCK
