@@ -215,6 +215,9 @@ def both(*samples: Sample) -> Sample:
 #: determined up to signs, one of any matrices with one result
 PREPARED: dict[str, Callable[[Any], Any]] = {
     "linalg_cholesky": lambda f: lambda x: f(x @ x.mT),
+    **dict.fromkeys(  # whose eigenvalues have positive real parts
+        ("linalg_logm", "linalg_sqrtm"), lambda f: lambda x: f(x @ x.mT + 0.3 * (x - x.mT))
+    ),
     "linalg_eigh_values": lambda f: lambda x: f(x + x.mT)[0],
     "linalg_eigh_vectors": lambda f: lambda x: f(x + x.mT)[1] ** 2,
     "linalg_svd_u": lambda f: lambda x, *full: f(x, *full)[0][..., : min(x.shape[-2:])] ** 2,

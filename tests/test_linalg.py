@@ -484,6 +484,16 @@ def test_a_complete_q_has_no_derivative() -> None:
         q.sum().backward()
 
 
+def test_what_does_not_converge_raises() -> None:
+    wrong = leaf(np.full((3, 3), np.nan))
+    for name in ("eigh", "svd"):
+        for part in getattr(tg.linalg, name)(wrong):
+            with pytest.raises(
+                tg.linalg.LinAlgError, match=rf"linalg\.{name}: the algorithm did not converge"
+            ):
+                part.tolist()
+
+
 def test_the_triangle_of_qr_alone_has_a_derivative() -> None:
     def triangle(mode: str) -> np.ndarray:
         return gradient(lambda x: tg.linalg.qr(x, mode).R.sin().sum(), TALL, tg)

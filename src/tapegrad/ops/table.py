@@ -210,8 +210,8 @@ class Op:
 
     @property
     def label(self) -> str:
-        """The name of its function for texts: ``linalg.solve`` for the row ``linalg_solve``."""
-        return self.name.replace("linalg_", "linalg.", 1)
+        """The name of its function for texts: ``linalg.eigh`` for the row ``linalg_eigh_parts``."""
+        return self.name.replace("linalg_", "linalg.", 1).removesuffix("_parts")
 
     @property
     def is_elementwise(self) -> bool:
