@@ -86,4 +86,4 @@ def failures_of(value: Any, core: int = 2) -> Any:
 
 def adjoint_of(x: Any) -> Any:
     """Return the conjugate transposes of matrices."""
-    return x.transpose(-1, -2)
+    return x.mH

@@ -59,6 +59,9 @@ def _prepared(name: str, a: Any, b: Any, *, left: bool) -> tuple[Any, Any, bool]
 def _solved(a: Any, b: Any, *, left: bool, quiet: bool) -> tuple[Any, int]:
     """Solve a linear system; dimensions of a right-hand side."""
     a, b, is_vector = _prepared("linalg.solve", a, b, left=left)
+    if layout_of(a).dtype.is_complex:
+        x = record.apply(TABLE["linalg_solve_complex"], (a, b), vector=is_vector, quiet=quiet)
+        return (x if left else x.transpose(-1, -2)), 1 if is_vector else 2
     factors = record.apply_all(TABLE["linalg_lu_parts"], (a,))
     attrs = {"vector": is_vector, "adjoint": False, "quiet": quiet}
     x = record.apply(TABLE["linalg_solve"], (a, b, *factors), **attrs)

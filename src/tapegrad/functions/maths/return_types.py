@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 __all__ = [
-    "aminmax", "cummax", "cummin", "kthvalue", "linalg_cholesky_ex", "linalg_eigh", "linalg_inv_ex",
-    "linalg_lstsq", "linalg_qr", "linalg_slogdet", "linalg_solve_ex", "linalg_svd", "max", "median",
-    "min", "mode", "nanmedian", "qr", "slogdet", "sort", "svd", "topk", "triangular_solve",
+    "aminmax", "cummax", "cummin", "kthvalue", "linalg_cholesky_ex", "linalg_eig", "linalg_eigh",
+    "linalg_inv_ex", "linalg_lstsq", "linalg_qr", "linalg_slogdet", "linalg_solve_ex", "linalg_svd",
+    "max", "median", "min", "mode", "nanmedian", "qr", "slogdet", "sort", "svd", "topk",
+    "triangular_solve",
 ]  # fmt: skip
 
 
@@ -98,6 +99,15 @@ class linalg_cholesky_ex(NamedTuple):
 
     L: Any
     info: Any
+
+    __repr__ = _show
+
+
+class linalg_eig(NamedTuple):
+    """Result of `linalg.eig`."""
+
+    eigenvalues: Any
+    eigenvectors: Any
 
     __repr__ = _show
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.linalg import _umath_linalg as lapack
 
 from ...base.errors import LinAlgError
 from ...native.ufunc_loops import native_kernel, native_kernel_address, typed_helpers, ufunc_loop
@@ -21,9 +22,11 @@ from .loops import (
     adjoint,
     copied_part,
     kernel_step,
+    loop_step,
     memory,
     operand_matrices,
     result_matrices,
+    transposed,
 )
 from .lu import factor_columns, is_factored, lu_helpers, solve_factored
 from .triangular import BLOCK
@@ -67,6 +70,10 @@ def lower_inverse(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any])
     """Invert the matrices of a batch; quietly or not, as for `linalg_solve`."""
     (x,) = layouts
     n, batch, out = x.shape[-1], tuple(x.shape[:-2]), contiguous(x.dtype, x.shape)
+    if x.dtype.is_complex:
+        matrices = operand_matrices(0, x, batch, (0, 0)), result_matrices(1, out, (0, 0))
+        step = loop_step(lapack.inv, batch, (n,), matrices, quiet=attrs["quiet"])
+        return Lowered((out,), (step,) if out.size else ())
     data = POOL.put((*ufunc_loop(np.matmul, (x.dtype,) * 3), int(attrs["quiet"])))
     operands = (
         operand_matrices(0, x, batch, (0, 0)), result_matrices(1, out, (0, 0)), memory(0, batch, x.dtype),
@@ -78,13 +85,14 @@ def lower_inverse(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any])
 
 
 def inverse_vjp(ct: Any, a: Any, out: Any, quiet: bool) -> Any:
-    """Multiply by the adjoint inverse on both sides."""
-    t = adjoint(out)
+    """Multiply by the transposed inverse on both sides."""
+    t = transposed(out)
     return -(t @ ct @ t)
 
 
 op(
-    "linalg_inv", lower=lower_inverse, vjp=inverse_vjp, torch="linalg.inv", grad_fn="LinalgInvExBackward0",
+    "linalg_inv", of_complex="holomorphic", lower=lower_inverse, vjp=inverse_vjp, torch="linalg.inv",
+    grad_fn="LinalgInvExBackward0",
     failure=Failure(
         "The inversion could not be completed because the input matrix is singular", LinAlgError
     ),

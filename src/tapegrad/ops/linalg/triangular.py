@@ -8,15 +8,24 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.linalg import _umath_linalg as lapack
 
 from ...base.errors import LinAlgError
 from ...native.ufunc_loops import native_kernel, native_kernel_address, typed_helpers, ufunc_loop
 from ...native.words import KINDS, SIZE, call_loop, element, helper, p64, stack_words
 from ..layout import Layout, broadcast_shapes, broadcast_strides, contiguous
 from ..matmul import batch_strides, takes_blas
-from ..program import POOL, SCRATCH, Operand, Step, arg, padded
+from ..program import POOL, SCRATCH, Operand, Step, address_operand, arg, constant, padded
 from ..table import Failure, Lowered, Op, copy_loop, op
-from .loops import adjoint, kernel_step, memory, operand_matrices, result_matrices
+from .loops import (
+    Matrices,
+    kernel_step,
+    loop_step,
+    memory,
+    operand_matrices,
+    result_matrices,
+    transposed,
+)
 
 __all__ = ["BLOCK", "has_zero_pivot", "multiply", "solve_triangle", "solve_triangular"]
 
@@ -119,6 +128,8 @@ def lower_triangular(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, An
     batch = broadcast_shapes(a.shape[:-2], b.shape[:-2])
     n, p = b.shape[-2:]
     out = contiguous(b.dtype, (*batch, n, p))
+    if b.dtype.is_complex:
+        return _complex_triangular(layouts, out, attrs)
     steps, scratch = [], padded(BLOCK * p * b.dtype.itemsize)
     matrices = operand_matrices(0, a, batch, (0, 0))
     if not takes_blas(a):
@@ -143,6 +154,33 @@ def lower_triangular(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, An
     return Lowered((out,), tuple(steps) if out.size else (), scratch)
 
 
+def _complex_triangular(layouts: tuple[Layout, ...], out: Layout, attrs: dict[str, Any]) -> Lowered:
+    """Solve by NumPy's loop for any matrix, of which the other triangle is cleared."""
+    a, b = layouts
+    batch, (n, p), item = out.shape[:-2], out.shape[-2:], a.dtype.itemsize
+    if not out.size:
+        return Lowered((out,), ())
+    dense = contiguous(a.dtype, a.shape)
+    place = Operand(SCRATCH, 0, dense.strides)
+    clear = native_kernel_address("clear_triangle"), POOL.put((item, 0, int(attrs["upper"])))
+    moved = place._replace(strides=dense.strides[:-2])
+    steps = [
+        Step(copy_loop(a.dtype), a.shape, (arg(0, a.strides), place)),
+        Step(clear, tuple(a.shape[:-2]), (moved,), core=(n, n)),
+    ]
+    if attrs["unitriangular"]:
+        diagonal = place._replace(strides=(*dense.strides[:-2], (n + 1) * item))
+        one = address_operand(constant(1, a.dtype.np), a.ndim - 1)
+        steps.append(Step(copy_loop(a.dtype), (*a.shape[:-2], n), (one, diagonal)))
+    spread = place._replace(strides=batch_strides(dense, batch))
+    operands = (
+        Matrices(spread, dense.strides[-2:], (0, 0), a.dtype), operand_matrices(1, b, batch, (0, 1)),
+        result_matrices(2, out, (0, 1)),
+    )  # fmt: skip
+    steps.append(loop_step(lapack.solve, batch, (n, p), operands))
+    return Lowered((out,), tuple(steps), padded(dense.span))
+
+
 def solve_triangular(a: Any, b: Any, *, upper: bool, unitriangular: bool = False) -> Any:
     """Solve triangular systems, for derivatives."""
     return a._apply("linalg_solve_triangular", b, upper=upper, unitriangular=unitriangular)
@@ -151,15 +189,15 @@ def solve_triangular(a: Any, b: Any, *, upper: bool, unitriangular: bool = False
 def triangular_vjp(
     ct: Any, a: Any, b: Any, out: Any, upper: bool, unitriangular: bool
 ) -> tuple[Any, Any]:
-    """Solve with the adjoint matrix; only its triangle has a derivative."""
-    of_b = solve_triangular(adjoint(a), ct, upper=not upper, unitriangular=unitriangular)
-    of_a = -(of_b @ adjoint(out))
+    """Solve with the transposed matrix; only its triangle has a derivative."""
+    of_b = solve_triangular(transposed(a), ct, upper=not upper, unitriangular=unitriangular)
+    of_a = -(of_b @ transposed(out))
     inside = int(unitriangular)
     return of_a.triu(inside) if upper else of_a.tril(-inside), of_b
 
 
 op(
-    "linalg_solve_triangular", lower=lower_triangular, arity=2, vjp=triangular_vjp,
+    "linalg_solve_triangular", of_complex="holomorphic", lower=lower_triangular, arity=2, vjp=triangular_vjp,
     torch="linalg.solve_triangular", grad_fn="LinalgSolveTriangularBackward0",
     failure=Failure("the input matrix is singular: it has a zero on its diagonal", LinAlgError),
 )  # fmt: skip
