@@ -160,7 +160,7 @@ for _number, (_name, _law) in enumerate(
     (("values", general_values_vjp), ("vectors", general_vectors_vjp)), 1
 ):
     op(
-        f"linalg_eig_{_name}", of_complex="plain", arity=3, shown=1, vjp=_law, torch="linalg.eig",
+        f"linalg_eig_{_name}", of_complex="plain", arity=3, shown=1, vjp=_law, torch=None, private=True,
         grad_fn="LinalgEigBackward0",
         lower=lambda entry, layouts, attrs, number=_number: copied_part(number, layouts),
     )  # fmt: skip
