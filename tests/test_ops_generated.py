@@ -30,7 +30,7 @@ from tapegrad.native import abi as nt
 from tapegrad.native.ufunc_loops import PREFERRED
 from tapegrad.ops.instruction import INSTRUCTIONS, Instruction
 from tapegrad.ops.layout import is_symbolic
-from tapegrad.ops.table import TABLE, Op, is_float
+from tapegrad.ops.table import TABLE, Op, is_inexact
 from tapegrad.rules.traced_rule import template
 
 needs_torch = pytest.mark.skipif(torch is None, reason="torch is not installed")
@@ -291,7 +291,7 @@ def test_the_table_is_closed() -> None:
     for _ in range(3):  # derivatives of derivatives of derivatives
         found: list[Instruction] = []
         for made in level:
-            if made.id in seen or made.op.kind != nt.COMPUTE or not is_float(made.out):
+            if made.id in seen or made.op.kind != nt.COMPUTE or not is_inexact(made.out):
                 continue
             if made.op.replay is not None:  # replayed by a transposition of its own: recorder.py
                 continue
@@ -301,7 +301,7 @@ def test_the_table_is_closed() -> None:
             for statement in template(made).statements:
                 used = statement.instruction
                 closed = used.op.vjp is not None or used.op.kind != nt.COMPUTE
-                assert closed or not is_float(used.out), (
+                assert closed or not is_inexact(used.out), (
                     f"the VJP of {made.op.name} uses {used.op.name}, which has none"
                 )
                 found.append(used)
