@@ -274,6 +274,8 @@ WRONG: dict[str, Callable[[Any], Any]] = {
     "matrix_norm, another order": lambda lib: lib.linalg.matrix_norm(lib.ones(2, 2), 3),
     "vector_norm of integers": lambda lib: lib.linalg.vector_norm(lib.ones(2, dtype=lib.int64)),
     "cond of a rectangle": lambda lib: lib.linalg.cond(lib.ones(2, 3), 1),
+    "inv of half precision": lambda lib: lib.linalg.inv(lib.ones(2, 2, dtype=lib.float16)),
+    "multi_dot, shapes": lambda lib: lib.linalg.multi_dot([lib.ones(2, 2), lib.ones(3, 2)]),
     "multi_dot of one": lambda lib: lib.linalg.multi_dot([lib.eye(2)]),
     "matrix_rank of a vector": lambda lib: lib.linalg.matrix_rank(lib.ones(2)),
     "matrix_exp of a rectangle": lambda lib: lib.linalg.matrix_exp(lib.ones(2, 3)),

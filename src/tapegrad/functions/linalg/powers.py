@@ -205,7 +205,7 @@ def multi_dot(tensors: Tensors) -> Tensor:
         matrices[-1] = matrices[-1].unsqueeze(-1)
     for i, (x, y) in enumerate(pairwise(matrices)):
         if layout_of(x).shape[1] != layout_of(y).shape[0]:
-            shapes = f"{'x'.join(map(str, x.shape))} and {'x'.join(map(str, y.shape))}"
+            shapes = f"{list(x.shape)} and {list(y.shape)}"
             raise RuntimeError(
                 f"multi_dot(): tensors {i} and {i + 1} with shapes {shapes} cannot be multiplied"
             )
