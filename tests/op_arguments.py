@@ -218,6 +218,7 @@ PREPARED: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(  # whose eigenvalues have positive real parts
         ("linalg_logm", "linalg_sqrtm"), lambda f: lambda x: f(x @ x.mT + 0.3 * (x - x.mT))
     ),
+    "linalg_lu_factor": lambda f: lambda x: f(x)[0],
     "linalg_eigh_values": lambda f: lambda x: f(x + x.mT)[0],
     "linalg_eigh_vectors": lambda f: lambda x: f(x + x.mT)[1] ** 2,
     "linalg_svd_u": lambda f: lambda x, *full: f(x, *full)[0][..., : min(x.shape[-2:])] ** 2,
@@ -288,7 +289,8 @@ SAMPLES: dict[str, Sample] = {
         regular(((3, 3),), ((2, 2, 2),), ((1, 1),), ((0, 0),), ((0, 2, 2),), ((2, 0, 0),)),
     ),
     **dict.fromkeys(
-        ("linalg_inv", "linalg_det", "linalg_slogdet", "linalg_cholesky", "linalg_matrix_exp"),
+        ("linalg_inv", "linalg_lu_factor", "linalg_det", "linalg_slogdet", "linalg_cholesky",
+         "linalg_matrix_exp"),
         regular(((3, 3),), ((2, 2, 2),), ((1, 1),), ((0, 0),), ((0, 2, 2),), ((2, 0, 0),)),
     ),
     **dict.fromkeys(

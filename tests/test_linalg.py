@@ -38,6 +38,24 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     ),
     "inv": lambda lib: lib.linalg.inv(t(lib, BATCH)),
     "inverse": lambda lib: [lib.inverse(t(lib, SQUARE)), t(lib, SQUARE).inverse()],
+    "lu": lambda lib: [
+        *lib.linalg.lu(t(lib, BATCH)),
+        lib.linalg.lu_factor(t(lib, BATCH)).LU,
+        lib.linalg.lu_factor(t(lib, SQUARE)).pivots.to(lib.int64),
+        *lib.linalg.lu(t(lib, SINGULAR)),
+        lib.lu_solve(t(lib, RIGHT), *lib.linalg.lu_factor(t(lib, SQUARE))),
+    ],
+    "lu_solve": lambda lib: [
+        lib.linalg.lu_solve(
+            *lib.linalg.lu_factor(t(lib, a)),
+            t(lib, RIGHT.T if not left else RIGHT),
+            left=left,
+            adjoint=adjoint,
+        )
+        for a in (SQUARE, BATCH)
+        for left in (True, False)
+        for adjoint in (True, False)
+    ],
     "det": lambda lib: [
         lib.linalg.det(t(lib, BATCH)),
         lib.det(t(lib, SINGULAR)),
@@ -500,6 +518,13 @@ def test_the_triangle_of_qr_alone_has_a_derivative() -> None:
 
 #: functions with several parts, whose gradients are torch's
 GRADIENTS: dict[str, tuple[Callable[[Any, Any], Any], np.ndarray]] = {
+    "lu": (lambda lib, x: (lib.linalg.lu(x)[1].sin() @ lib.linalg.lu(x)[2].cos()).sum(), BATCH),
+    "lu_solve": (
+        lambda lib, x: lib.linalg.lu_solve(
+            *lib.linalg.lu_factor(x), x[..., :2].cos(), adjoint=True
+        ).sum(),
+        BATCH,
+    ),
     "eigh": (
         lambda lib, x: (
             lib.linalg.eigh(x + x.mT)[1][..., 0] ** 2 * lib.linalg.eigh(x + x.mT)[0]

@@ -54,9 +54,7 @@ INSTEAD: dict[str, dict[str, str]] = {
             ],
             _DTYPES,
         ),
-        **dict.fromkeys(
-            ["eig", "geqrf", "lstsq", "lu", "lu_solve", "lu_unpack", "symeig"], _LINALG
-        ),
+        **dict.fromkeys(["eig", "geqrf", "lstsq", "lu", "lu_unpack", "symeig"], _LINALG),
         **dict.fromkeys(
             ["accelerator", "amp", "autocast", "backends", "cpu", "mps", "mtia", "xpu"], _CPU
         ),

@@ -18,8 +18,16 @@ from ...native.words import KINDS, SIZE, element, helper, memcpy, p64
 from ..layout import Layout, broadcast_shapes, broadcast_strides, contiguous
 from ..program import POOL, Step, arg, padded
 from ..table import Failure, Lowered, Op, copy_loop, op, out_operand
-from .loops import Matrices, adjoint, kernel_step, memory, operand_matrices, result_matrices
-from .triangular import BLOCK, has_zero_pivot, multiply, solve_triangle
+from .loops import (
+    Matrices,
+    adjoint,
+    copied_part,
+    kernel_step,
+    memory,
+    operand_matrices,
+    result_matrices,
+)
+from .triangular import BLOCK, has_zero_pivot, multiply, solve_triangle, solve_triangular
 
 __all__ = ["factor_columns", "is_factored", "lu_helpers", "solve_factored"]
 
@@ -133,6 +141,23 @@ def solve_lu(args, dims, strides, data):  # type: ignore[no-untyped-def]
     return 0
 
 
+def permute(args, dims, strides, data):  # type: ignore[no-untyped-def]
+    """Swap rows in place as pivots say: rows (contiguous), pivots, memory for a row; fail for other pivots.
+
+    Core dimensions n, p. `data`: whether the last swap comes first.
+    """
+    n, p, s = p64(dims)[1], p64(dims)[2], p64(strides)
+    for batch in range(p64(dims)[0]):
+        x, order = p64(args)[0] + batch * s[0], p64(p64(args)[1] + batch * s[1])
+        for k in range(n):
+            i = n - 1 - k if p64(data)[0] != 0 else k
+            if order[i] < 0 or order[i] >= n:
+                return batch + 1
+            if order[i] != i:
+                swap_rows(x, i, order[i], p * SIZE, p64(args)[2] + batch * s[2])
+    return 0
+
+
 def lu_helpers(kind: str) -> dict[str, Any]:
     """Return words for kernels of a dtype that solve systems by factors."""
     inside = typed_helpers(kind, has_zero_pivot, solve_triangle)
@@ -147,6 +172,7 @@ for _kind in ("f64", "f32"):
     _helpers = lu_helpers(_kind)
     native_kernel(factor_lu, f"factor_lu_{_kind}", **_helpers)
     native_kernel(solve_lu, f"solve_lu_{_kind}", checked=True, **_helpers)
+    native_kernel(permute, f"permute_{_kind}", checked=True, **_helpers)
 
 
 def lower_lu(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
@@ -236,4 +262,50 @@ op(
     "linalg_solve", lower=lower_solve, vjp=solve_vjp, arity=4, shown=2, torch="linalg.solve",
     grad_fn="LinalgSolveExBackward0",
     failure=Failure("The solver failed because the input matrix is singular", LinAlgError),
+)  # fmt: skip
+
+
+# --------------------------------------------------------------------------- the factors themselves
+def lower_permuted(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
+    """Rows of matrices, swapped as pivots say; or back, with the attribute `back`."""
+    x, pivots = layouts
+    batch = broadcast_shapes(x.shape[:-2], pivots.shape[:-1])
+    n, p = x.shape[-2:]
+    out = contiguous(x.dtype, (*batch, n, p))
+    if not out.size:
+        return Lowered((out,), ())
+    operands = (
+        result_matrices(2, out, (0, 1)), operand_matrices(1, pivots, batch, (0,)), memory(0, batch, x.dtype),
+    )  # fmt: skip
+    kernel = native_kernel_address("permute", x.dtype), POOL.put([int(attrs["back"])])
+    copied = arg(0, broadcast_strides(x, out.shape)), arg(2, out.strides)
+    steps = (
+        Step(copy_loop(x.dtype), out.shape, copied),
+        kernel_step(kernel, batch, (n, p), operands, checked=True),
+    )
+    return Lowered((out,), steps, padded(p * x.dtype.itemsize))
+
+
+def permuted_vjp(ct: Any, x: Any, pivots: Any, out: Any, back: bool) -> tuple[Any, None]:
+    """Swap the rows the other way."""
+    return ct._apply("linalg_permuted", pivots, back=not back), None
+
+
+def factors_vjp(ct: Any, a: Any, factors: Any, pivots: Any, out: Any) -> tuple[Any, None, None]:
+    """Of the factors in one matrix (de Hoog, Anderssen and Lukas 2011)."""
+    lower, upper = adjoint(out), adjoint(out)  # of the unit lower triangle, and of the upper one
+    below = adjoint(out.tril(-1)) @ ct.tril(-1) + ct.tril(-1)
+    inner = below.tril(-1) + (ct.triu() @ adjoint(out.triu())).triu()
+    left = solve_triangular(lower, inner, upper=True, unitriangular=True)
+    of_a = adjoint(solve_triangular(adjoint(upper), adjoint(left), upper=True))
+    return of_a._apply("linalg_permuted", pivots, back=True), None, None
+
+
+op(
+    "linalg_permuted", arity=2, lower=lower_permuted, vjp=permuted_vjp, torch=None, private=True, shown=1,
+    failure=Failure("pivots are numbers of rows, counted from 1", ValueError),
+)  # fmt: skip
+op(
+    "linalg_lu_factor", arity=3, shown=1, vjp=factors_vjp, torch="linalg.lu_factor",
+    grad_fn="LinalgLuFactorExBackward0", lower=lambda entry, layouts, attrs: copied_part(1, layouts),
 )  # fmt: skip
