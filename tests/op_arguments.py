@@ -215,6 +215,10 @@ def both(*samples: Sample) -> Sample:
 #: determined up to signs, one of any matrices with one result
 PREPARED: dict[str, Callable[[Any], Any]] = {
     "linalg_cholesky": lambda f: lambda x: f(x @ x.mT),
+    **dict.fromkeys(  # whose eigenvalues have positive real parts
+        ("linalg_logm", "linalg_sqrtm"), lambda f: lambda x: f(x @ x.mT + 0.3 * (x - x.mT))
+    ),
+    "linalg_lu_factor": lambda f: lambda x: f(x)[0],
     "linalg_eigh_values": lambda f: lambda x: f(x + x.mT)[0],
     "linalg_eigh_vectors": lambda f: lambda x: f(x + x.mT)[1] ** 2,
     "linalg_svd_u": lambda f: lambda x, *full: f(x, *full)[0][..., : min(x.shape[-2:])] ** 2,
@@ -278,14 +282,15 @@ SAMPLES: dict[str, Sample] = {
         regular(((3, 3), (3, 2)), ((2, 3, 3), (3, 1)), ((0, 0), (0, 2)), upper=False),
         regular(((2, 2), (3, 2, 2)), ((2, 2), (2, 0)), upper=True),
         regular(((2, 3, 3), (3, 2)), upper=True, unitriangular=True),
-        regular(((40, 40), (40, 3)), ((37, 37), (37, 70)), upper=True),
+        regular(((40, 40), (40, 3)), ((37, 37), (37, 45)), upper=True),
     ),
     **dict.fromkeys(
         ("linalg_logm", "linalg_sqrtm"),
         regular(((3, 3),), ((2, 2, 2),), ((1, 1),), ((0, 0),), ((0, 2, 2),), ((2, 0, 0),)),
     ),
     **dict.fromkeys(
-        ("linalg_inv", "linalg_det", "linalg_slogdet", "linalg_cholesky", "linalg_matrix_exp"),
+        ("linalg_inv", "linalg_lu_factor", "linalg_det", "linalg_slogdet", "linalg_cholesky",
+         "linalg_matrix_exp"),
         regular(((3, 3),), ((2, 2, 2),), ((1, 1),), ((0, 0),), ((0, 2, 2),), ((2, 0, 0),)),
     ),
     **dict.fromkeys(

@@ -304,7 +304,7 @@ def test_what_is_not_there_is_computed_by_numpy_of_constants() -> None:
 @pytest.mark.parametrize(
     ("call", "text"),
     [
-        (lambda x: np.linalg.eig(x[None]), "np.linalg.eig of a Tensor: it is not there"),
+        (np.histogram, "np.histogram of a Tensor: it is not there"),
         (np.spacing, "np.spacing of a Tensor: it has no derivative here"),
         (lambda x: np.add.reduceat(x, [0]), "np.add.reduceat of a Tensor"),
         (lambda x: np.add.at(x, [0], 1), "np.add.at of a Tensor"),

@@ -21,7 +21,7 @@ _DTYPES = (
     "dtypes are float64 (the default), float32, complex128, complex64, int64, bool, and for data float16, "
     "int32, int16, int8 and uint8"
 )
-_LINALG = "tg.linalg has it: eigh, svd, qr, cholesky, solve, lstsq and their like"
+_LINALG = "tg.linalg has solve, inv, cholesky, qr, eigh, svd, lstsq and their like"
 _LAYERS = (
     "a layer is a function of its parameters, which are tensors that require grad, in any nested container: "
     "tg.linear, tg.relu, tg.softmax, tg.log_softmax and their like; tg.value_and_grad differentiates with "
@@ -54,7 +54,7 @@ INSTEAD: dict[str, dict[str, str]] = {
             ],
             _DTYPES,
         ),
-        **dict.fromkeys(["eig", "lstsq", "symeig"], _LINALG),
+        **dict.fromkeys(["eig", "geqrf", "lstsq", "lu", "lu_unpack", "symeig"], _LINALG),
         **dict.fromkeys(
             ["accelerator", "amp", "autocast", "backends", "cpu", "mps", "mtia", "xpu"], _CPU
         ),

@@ -172,13 +172,14 @@ def native_kernels(
     return register
 
 
-def typed_helpers(kind: str, *helpers: helper) -> dict[str, helper]:
+def typed_helpers(kind: str, *helpers: helper, words: Mapping[str, Any] = {}) -> dict[str, helper]:
     """Return versions for a dtype, by name, of helpers that use open words of words.py and call each other.
 
-    They are further words of a kernel of that dtype (a key of `KINDS`); all are of one file.
+    They are further words of a kernel of that dtype (a key of `KINDS`); all are of one file. `words` are
+    versions of what they call from others.
     """
     functions = [h.function for h in helpers]
-    scope = {**functions[0].__globals__, **KINDS[kind]}
+    scope = {**functions[0].__globals__, **KINDS[kind], **words}
     versions = {f.__name__: helper(FunctionType(f.__code__, scope, f.__name__)) for f in functions}
     scope.update(versions)
     return versions

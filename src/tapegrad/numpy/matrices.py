@@ -19,13 +19,14 @@ from .operands import (
 )
 
 __all__ = [
-    "cholesky", "cond", "det", "diagonal", "eigh", "eigvalsh", "inv", "lstsq", "matmul", "matrix_norm",
-    "matrix_power", "matrix_rank", "matrix_transpose", "multi_dot", "norm", "pinv", "qr", "slogdet", "solve",
-    "svd", "svdvals", "tensorinv", "tensorsolve", "trace", "vecdot", "vector_norm",
+    "cholesky", "cond", "det", "diagonal", "eig", "eigh", "eigvals", "eigvalsh", "inv", "lstsq", "matmul",
+    "matrix_norm", "matrix_power", "matrix_rank", "matrix_transpose", "multi_dot", "norm", "pinv", "qr",
+    "slogdet", "solve", "svd", "svdvals", "tensorinv", "tensorsolve", "trace", "vecdot", "vector_norm",
 ]  # fmt: skip
 
 _ONE = np.eye(1)
 #: NumPy's named tuples, which have no public names
+EigResult: Any = type(np.linalg.eig(_ONE))
 EighResult: Any = type(np.linalg.eigh(_ONE))
 QRResult: Any = type(np.linalg.qr(_ONE))
 SlogdetResult: Any = type(np.linalg.slogdet(_ONE))
@@ -125,6 +126,16 @@ def qr(a: Any, mode: str = "reduced") -> Any:
         )
     result = _linalg("qr")(x, mode)
     return result.R if mode == "r" else QRResult(*result)
+
+
+def eig(a: Any) -> Any:
+    """Return eigenvalues and eigenvectors, as `numpy.linalg.eig`; complex numbers, even if all are real."""
+    return EigResult(*_linalg("eig")(*_floating("eig", a)))
+
+
+def eigvals(a: Any) -> Any:
+    """Return eigenvalues, as `numpy.linalg.eigvals`; complex numbers, even if all are real."""
+    return _linalg("eigvals")(*_floating("eigvals", a))
 
 
 def eigh(a: Any, UPLO: str = "L") -> Any:

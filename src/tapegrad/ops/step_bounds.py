@@ -35,6 +35,9 @@ _PATTERNS = {
          "pick_topk", "pick_kthvalue", "pick_cummax", "pick_cummin"), "xi"
     ),
     **dict.fromkeys(("index_put", "index_add", "index_copy", "index_fill"), "xxi"),
+    "linalg_solve": "xxxi", "linalg_permuted": "xi", "linalg_lu_factor": "xxi",
+    "linalg_det": "xxi", "linalg_cofactors": "xxi", "linalg_slogdet": "xxxi",
+    "linalg_slogdet_parts": "xi",
     **dict.fromkeys(("scatter", "scatter_value", "scatter_add"), "xix"),
 }  # fmt: skip
 

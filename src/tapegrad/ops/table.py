@@ -154,6 +154,8 @@ class Op:
         Whether it takes complex operands, and how its rule holds for them: ``"plain"`` as it is,
         ``"holomorphic"`` with conjugates around it (traced_rule.py), as it is the derivative's product with
         the cotangent.
+    shown : int or None
+        How many operands errors show: those behind them are results of another row.
     """
 
     name: str
@@ -196,6 +198,7 @@ class Op:
     failure: Failure | None = None
     parts: bool = False
     of_complex: Literal["", "plain", "holomorphic"] = ""
+    shown: int | None = None
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
@@ -207,8 +210,8 @@ class Op:
 
     @property
     def label(self) -> str:
-        """The name of its function for texts: ``linalg.solve`` for the row ``linalg_solve``."""
-        return self.name.replace("linalg_", "linalg.", 1)
+        """The name of its function for texts: ``linalg.eigh`` for the row ``linalg_eigh_parts``."""
+        return self.name.replace("linalg_", "linalg.", 1).removesuffix("_parts")
 
     @property
     def is_elementwise(self) -> bool:

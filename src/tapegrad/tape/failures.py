@@ -19,6 +19,7 @@ import numpy as np
 from ..native import abi as nt
 from ..ops.instruction import INSTRUCTIONS, Instruction
 from ..ops.layout import Layout
+from ..ops.table import Op
 
 __all__ = ["Failed", "failed", "failing_statement", "failure_of", "note_failures", "out_of_memory"]
 
@@ -53,7 +54,8 @@ class _Slots(Protocol):
         ...
 
 
-def _shapes(layouts: Sequence[Layout]) -> str:
+def _shapes(layouts: Sequence[Layout], entry: Op) -> str:
+    layouts = layouts[: entry.shown]
     return ", ".join(str(list(x.shape)) for x in layouts)
 
 
@@ -104,10 +106,11 @@ def failed(instruction: Instruction, report: int, within: Instruction | None = N
     text = f"{entry.label}: "
     if any(step.checked and step.shape for step in instruction.steps):
         text += f"(Batch element {failing_element(report)}): "
-    text += f"{failure.text} (operands of shape {_shapes(instruction.layouts)}"
+    text += f"{failure.text} (operands of shape {_shapes(instruction.layouts, entry)}"
     if within is not None and within is not instruction:
-        shapes = _shapes(within.layouts)
-        text += f"; in the derivative of {_origin(within).op.label}, operands of shape {shapes}"
+        outer = _origin(within).op
+        shapes = _shapes(within.layouts, outer)
+        text += f"; in the derivative of {outer.label}, operands of shape {shapes}"
     return Failed(failure.error, text + ")")
 
 
@@ -115,7 +118,7 @@ def out_of_memory(instruction: Instruction) -> MemoryError:
     """Return the error for a result that does not fit."""
     return MemoryError(
         f"{instruction.op.name}: no memory for a result of shape {list(instruction.out.shape)} "
-        f"({instruction.out.span} bytes) of operands {_shapes(instruction.layouts)}"
+        f"({instruction.out.span} bytes) of operands {_shapes(instruction.layouts, instruction.op)}"
     )
 
 

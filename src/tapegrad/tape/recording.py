@@ -247,8 +247,7 @@ def apply(entry: Op, tensors: Sequence[TensorHandle], **attrs: Any) -> AnyTensor
 
 def apply_all(entry: Op, tensors: Sequence[TensorHandle], **attrs: Any) -> list[AnyTensor]:
     """Record an op with several results, none of which is differentiated; all of them."""
-    first = apply(entry, tensors, **attrs)
-    tape = current_tape()
+    first, tape = apply(entry, tensors, **attrs), current_tape()
     slot = slot_of(tape, first)
     outs = tape.instruction_of(slot).outs
     return [first, *[new_tensor(tape, slot + j, out) for j, out in enumerate(outs[1:], 1)]]

@@ -20,6 +20,7 @@ from ..functions.linalg import (  # noqa: F401
     norms,
     powers,
     systems,
+    triangles,
 )
 from ..functions.maths import (  # noqa: F401
     comparison,

@@ -438,6 +438,6 @@ def _grad_fn(instruction: Instruction) -> str:
 _LIFTED = {False: "lifted", True: "lifted_passive"}
 for _passive, _name in _LIFTED.items():
     op(
-        _name, arity=0, lower=lower_lifted, torch=None, grad_fn=_grad_fn,
+        _name, arity=0, lower=lower_lifted, torch=None, grad_fn=_grad_fn, of_complex="plain",
         vjp=None if _passive else lifted_vjp, private=True, lifted=True,
     )  # fmt: skip

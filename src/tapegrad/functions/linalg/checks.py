@@ -55,8 +55,10 @@ def check_square(name: str, x: Any, argument: str = "A") -> None:
 
 
 def check_floating(name: str, x: Any) -> None:
-    """Raise unless a tensor is of a floating dtype."""
+    """Raise unless a tensor is of a dtype that is differentiated."""
     kind = layout_of(x).dtype
+    if kind.is_floating_point and not kind.is_inexact:
+        raise RuntimeError(f"{name}: Low precision dtypes not supported. Got {type_word(kind)}")
     if not kind.is_inexact:
         raise RuntimeError(
             f"{name}: Expected a floating point or complex tensor as input. Got {type_word(kind)}"
@@ -86,4 +88,4 @@ def failures_of(value: Any, core: int = 2) -> Any:
 
 def adjoint_of(x: Any) -> Any:
     """Return the conjugate transposes of matrices."""
-    return x.transpose(-1, -2)
+    return x.mH

@@ -18,14 +18,21 @@ __all__ = ["determinant", "sign_and_logarithm"]
 def determinant(a: Any) -> Any:
     """Return determinants."""
     check_floating_matrix("linalg.det", a, square=True)
-    return record.apply(TABLE["linalg_det"], (a,))
+    if a.dtype.is_complex:
+        return record.apply(TABLE["linalg_det_complex"], (a,))
+    return record.apply(TABLE["linalg_det"], (a, *record.apply_all(TABLE["linalg_lu_parts"], (a,))))
 
 
 def sign_and_logarithm(name: str, a: Any) -> tuple[Any, Any]:
     """Signs of determinants, and logarithms of their absolute values."""
     check_floating_matrix(name, a, square=True)
-    sign, value = record.apply_all(TABLE["linalg_slogdet_parts"], (a,))
-    return sign, record.apply(TABLE["linalg_slogdet"], (a, value))
+    if a.dtype.is_complex:
+        parts = record.apply_all(TABLE["linalg_slogdet_complex_parts"], (a,))
+        names = "linalg_slogdet_sign", "linalg_slogdet_complex"
+        return tuple(record.apply(TABLE[row], (a, *parts)) for row in names)
+    factors = record.apply_all(TABLE["linalg_lu_parts"], (a,))
+    sign, value = record.apply_all(TABLE["linalg_slogdet_parts"], factors)
+    return sign, record.apply(TABLE["linalg_slogdet"], (a, value, *factors))
 
 
 @linalg_function()
@@ -98,4 +105,6 @@ def top_slogdet(input: Tensor) -> return_types.slogdet:
 def logdet(input: Tensor) -> Tensor:
     """Return the logarithm of determinants; NaN for negative ones, -inf for singular matrices."""
     sign, logarithm = sign_and_logarithm("logdet", input)
+    if sign.dtype.is_complex:
+        return sign.log() + logarithm
     return FUNCTIONS["where"](sign == -1, math.nan, logarithm)

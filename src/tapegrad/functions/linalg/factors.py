@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...base.errors import UnsupportedError
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.recording import layout_of
@@ -151,44 +150,61 @@ def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
     return record.apply(TABLE["linalg_eigvalsh"], (A,), upper=_is_upper(A, UPLO))
 
 
-def _without_complex(name: str) -> UnsupportedError:
-    return UnsupportedError(
-        f"{name}: eigenvalues of general matrices are complex numbers, which tapegrad does not have; "
-        "linalg.eigh and eigvalsh are for symmetric matrices, numpy.linalg.eig(A.detach().numpy()) computes "
-        "values"
+def _general_parts(name: str, a: Any) -> list[Any]:
+    """Return a matrix of its kind, its eigenvalues and its eigenvectors, without derivatives."""
+    check_floating_matrix(name, a, square=True)
+    return [a, *record.apply_all(TABLE["linalg_eig_parts"], (a,))]
+
+
+@linalg_function()
+def eig(A: Tensor) -> return_types.linalg_eig:
+    """Return eigenvalues and eigenvectors of a square matrix, or of each of a batch: complex numbers.
+
+    Parameters
+    ----------
+    A : Tensor
+        Of shape (..., n, n).
+
+    Returns
+    -------
+    eigenvalues : Tensor
+        In no order.
+    eigenvectors : Tensor
+        As columns of length 1. They are determined up to their phases: so should be what is differentiated.
+        Where eigenvalues are equal they have no derivative.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.linalg.eig(tg.tensor([[0.0, 1.0], [-1.0, 0.0]])).eigenvalues.imag.abs().round()
+    tensor([1., 1.])
+    """
+    parts = _general_parts("linalg.eig", A)
+    return return_types.linalg_eig(
+        *[record.apply(TABLE[f"linalg_eig_{name}"], parts) for name in ("values", "vectors")]
     )
 
 
 @linalg_function()
-def eig(A: Tensor) -> Tensor:
-    """Raise an error: eigenvalues of general matrices are complex, and there are no complex numbers yet.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> try:
-    ...     tg.linalg.eig(tg.eye(2))
-    ... except tg.UnsupportedError as error:
-    ...     print(str(error).partition(" are")[0])
-    linalg.eig: eigenvalues of general matrices
-    """
-    raise _without_complex("linalg.eig")
-
-
-@linalg_function()
 def eigvals(A: Tensor) -> Tensor:
-    """Raise an error: eigenvalues of general matrices are complex, and there are no complex numbers yet.
+    """Return the eigenvalues of square matrices: complex numbers, in no order.
+
+    Parameters
+    ----------
+    A : Tensor
+        Of shape (..., n, n).
+
+    Returns
+    -------
+    Tensor
 
     Examples
     --------
     >>> import tapegrad as tg
-    >>> try:
-    ...     tg.linalg.eigvals(tg.eye(2))
-    ... except tg.UnsupportedError as error:
-    ...     print(str(error).partition(" are")[0])
-    linalg.eigvals: eigenvalues of general matrices
+    >>> tg.linalg.eigvals(tg.tensor([[2.0, 1.0], [0.0, 2.0]])).real
+    tensor([2., 2.])
     """
-    raise _without_complex("linalg.eigvals")
+    return record.apply(TABLE["linalg_eig_values"], _general_parts("linalg.eigvals", A))
 
 
 # --------------------------------------------------------------------------- singular values

@@ -42,9 +42,21 @@ def matrix_power(A: Tensor, n: int) -> Tensor:
     return FUNCTIONS["matrix_power"](A, n)
 
 
+def _function(name: str, a: Any) -> Any:
+    """Return a function of matrices; of complex ones, by the real matrices of their parts."""
+    check_floating_matrix(f"linalg.{name}", a, square=True)
+    entry = TABLE[f"linalg_{name}"]
+    if not a.dtype.is_complex:
+        return record.apply(entry, (a,))
+    cat, n = FUNCTIONS["cat"], layout_of(a).shape[-1]
+    rows = cat((a.real, -a.imag), -1), cat((a.imag, a.real), -1)
+    whole = record.apply(entry, (cat(rows, -2),))
+    first = whole.narrow(-1, 0, n)
+    return FUNCTIONS["complex"](first.narrow(-2, 0, n), first.narrow(-2, n, n))
+
+
 def _exponential(a: Any) -> Any:
-    check_floating_matrix("linalg.matrix_exp", a, square=True)
-    return record.apply(TABLE["linalg_matrix_exp"], (a,))
+    return _function("matrix_exp", a)
 
 
 @linalg_function()
@@ -108,8 +120,7 @@ def logm(A: Tensor) -> Tensor:
     >>> tg.allclose(tg.linalg.matrix_exp(tg.linalg.logm(A)), A)
     True
     """
-    check_floating_matrix("linalg.logm", A, square=True)
-    return record.apply(TABLE["linalg_logm"], (A,))
+    return _function("logm", A)
 
 
 @linalg_function()
@@ -139,8 +150,7 @@ def sqrtm(A: Tensor) -> Tensor:
     tensor([[2., 0.],
             [0., 3.]])
     """
-    check_floating_matrix("linalg.sqrtm", A, square=True)
-    return record.apply(TABLE["linalg_sqrtm"], (A,))
+    return _function("sqrtm", A)
 
 
 # --------------------------------------------------------------------------- products
@@ -195,7 +205,7 @@ def multi_dot(tensors: Tensors) -> Tensor:
         matrices[-1] = matrices[-1].unsqueeze(-1)
     for i, (x, y) in enumerate(pairwise(matrices)):
         if layout_of(x).shape[1] != layout_of(y).shape[0]:
-            shapes = f"{'x'.join(map(str, x.shape))} and {'x'.join(map(str, y.shape))}"
+            shapes = f"{list(x.shape)} and {list(y.shape)}"
             raise RuntimeError(
                 f"multi_dot(): tensors {i} and {i + 1} with shapes {shapes} cannot be multiplied"
             )
@@ -240,7 +250,7 @@ def vecdot(x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
     >>> tg.linalg.vecdot(tg.tensor([[1.0, 2.0], [3.0, 4.0]]), tg.tensor([1.0, 1.0]))
     tensor([3., 7.])
     """
-    return (x * y).sum(dim)
+    return (x.conj() * y).sum(dim)
 
 
 @linalg_function()

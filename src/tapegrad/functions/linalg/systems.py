@@ -56,11 +56,21 @@ def _prepared(name: str, a: Any, b: Any, *, left: bool) -> tuple[Any, Any, bool]
     return (a, b, False) if left else (a.transpose(-1, -2), b.transpose(-1, -2), False)
 
 
+def _solved(a: Any, b: Any, *, left: bool, quiet: bool) -> tuple[Any, int]:
+    """Solve a linear system; dimensions of a right-hand side."""
+    a, b, is_vector = _prepared("linalg.solve", a, b, left=left)
+    if layout_of(a).dtype.is_complex:
+        x = record.apply(TABLE["linalg_solve_complex"], (a, b), vector=is_vector, quiet=quiet)
+        return (x if left else x.transpose(-1, -2)), 1 if is_vector else 2
+    factors = record.apply_all(TABLE["linalg_lu_parts"], (a,))
+    attrs = {"vector": is_vector, "adjoint": False, "quiet": quiet}
+    x = record.apply(TABLE["linalg_solve"], (a, b, *factors), **attrs)
+    return (x if left else x.transpose(-1, -2)), 1 if is_vector else 2
+
+
 def solution(a: Any, b: Any, *, left: bool = True) -> Any:
     """Solve a linear system."""
-    a, b, is_vector = _prepared("linalg.solve", a, b, left=left)
-    x = record.apply(TABLE["linalg_solve"], (a, b), vector=is_vector, quiet=False)
-    return x if left else x.transpose(-1, -2)
+    return _solved(a, b, left=left, quiet=False)[0]
 
 
 @linalg_function()
@@ -128,10 +138,8 @@ def solve_ex(
     >>> tg.linalg.solve_ex(tg.eye(2), tg.ones(2)).info
     tensor(0)
     """
-    a, b, is_vector = _prepared("linalg.solve", A, B, left=left)
-    x = record.apply(TABLE["linalg_solve"], (a, b), vector=is_vector, quiet=not check_errors)
-    info = failures_of(x, 1 if is_vector else 2)
-    return return_types.linalg_solve_ex(x if left else x.transpose(-1, -2), info)
+    x, core = _solved(A, B, left=left, quiet=not check_errors)
+    return return_types.linalg_solve_ex(x, failures_of(x, core))
 
 
 @linalg_function()

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 __all__ = [
-    "aminmax", "cummax", "cummin", "kthvalue", "linalg_cholesky_ex", "linalg_eigh", "linalg_inv_ex",
-    "linalg_lstsq", "linalg_qr", "linalg_slogdet", "linalg_solve_ex", "linalg_svd", "max", "median",
-    "min", "mode", "nanmedian", "qr", "slogdet", "sort", "svd", "topk", "triangular_solve",
+    "aminmax", "cummax", "cummin", "kthvalue", "linalg_cholesky_ex", "linalg_eig", "linalg_eigh",
+    "linalg_inv_ex", "linalg_lstsq", "linalg_lu", "linalg_lu_factor", "linalg_qr", "linalg_slogdet",
+    "linalg_solve_ex", "linalg_svd", "max", "median", "min", "mode", "nanmedian", "qr", "slogdet", "sort",
+    "svd", "topk", "triangular_solve",
 ]  # fmt: skip
 
 
@@ -102,6 +103,15 @@ class linalg_cholesky_ex(NamedTuple):
     __repr__ = _show
 
 
+class linalg_eig(NamedTuple):
+    """Result of `linalg.eig`."""
+
+    eigenvalues: Any
+    eigenvectors: Any
+
+    __repr__ = _show
+
+
 class linalg_eigh(NamedTuple):
     """Result of `linalg.eigh`."""
 
@@ -127,6 +137,25 @@ class linalg_lstsq(NamedTuple):
     residuals: Any
     rank: Any
     singular_values: Any
+
+    __repr__ = _show
+
+
+class linalg_lu(NamedTuple):
+    """Result of `linalg.lu`."""
+
+    P: Any
+    L: Any
+    U: Any
+
+    __repr__ = _show
+
+
+class linalg_lu_factor(NamedTuple):
+    """Result of `linalg.lu_factor`."""
+
+    LU: Any
+    pivots: Any
 
     __repr__ = _show
 

@@ -18,7 +18,15 @@ from ..layout import Layout, broadcast_shapes, contiguous
 from ..matmul import batch_strides
 from ..program import POOL, SCRATCH, Operand, Step, arg, padded
 from ..table import Failure, Lowered, Op, copy_loop, op
-from .loops import adjoint, kernel_step, loop_step, memory, operand_matrices, result_matrices
+from .loops import (
+    adjoint,
+    kernel_step,
+    loop_step,
+    memory,
+    operand_matrices,
+    result_matrices,
+    without_diagonal,
+)
 from .triangular import multiply, solve_triangular
 
 __all__: list[str] = []
@@ -197,9 +205,21 @@ def slope_vjp(ct: Any, factor: Any, bar: Any, out: Any) -> tuple[Any, Any]:
     return of_factor.tril(), factor @ half
 
 
+def cholesky_vjp(ct: Any, a: Any, out: Any, quiet: bool) -> Any:
+    """Differentiate by blocks; of complex numbers, symbolically (Murray 2016, section 3.1)."""
+    if not a.dtype.is_complex:
+        return out._apply("linalg_cholesky_slope", ct)
+    upper = adjoint(out)
+    product = (upper @ ct).tril()
+    half = product + adjoint(product)  # twice the Hermitian part of the triangle, and its diagonal
+    half = without_diagonal(half) + half.tril().triu() * 0.5
+    inner = solve_triangular(upper, half * 0.5, upper=True)
+    return adjoint(solve_triangular(upper, adjoint(inner), upper=True))
+
+
 op(
     "linalg_cholesky", lower=lower_cholesky, torch="linalg.cholesky", grad_fn="LinalgCholeskyExBackward0",
-    vjp=lambda ct, a, out, quiet: out._apply("linalg_cholesky_slope", ct),
+    vjp=cholesky_vjp, of_complex="plain",
     failure=Failure(
         "The factorization could not be completed because the input is not positive-definite", LinAlgError
     ),

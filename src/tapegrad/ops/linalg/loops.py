@@ -39,8 +39,8 @@ from ..table import Lowered, copy_loop, out_operand
 
 __all__ = [
     "INVALID", "Matrices", "adjoint", "clear_flags", "copied_part", "core_dims", "gufunc", "kernel_step",
-    "loop_step", "memory", "operand_matrices", "real_of", "result_matrices",
-    "scratch_matrices", "unit_steps",
+    "loop_step", "memory", "operand_matrices", "result_matrices",
+    "scratch_matrices", "transposed", "unit_steps", "without_diagonal",
 ]  # fmt: skip
 
 #: the flag for invalid operations
@@ -211,11 +211,6 @@ def gufunc(name: str, *, wide: bool) -> Any:
     return getattr(lapack, f"{name}_{'m' if wide else 'n'}")
 
 
-def real_of(kind: dtype) -> dtype:
-    """Return the dtype of absolute values."""
-    return kind
-
-
 def unit_steps(nargs: int, layout: Layout, number: int = 0) -> list[Step]:
     """Steps that make result `number` (contiguous) unit matrices."""
     shape, n = layout.shape[:-2], layout.shape[-1]
@@ -238,4 +233,14 @@ def copied_part(number: int, layouts: tuple[Layout, ...]) -> Lowered:
 
 def adjoint(x: Any) -> Any:
     """Conjugate transposes of matrices, for derivatives."""
+    return x.mH
+
+
+def transposed(x: Any) -> Any:
+    """Transposes of matrices, for rules of rows that are ``holomorphic`` (table.py)."""
     return x.transpose(-1, -2)
+
+
+def without_diagonal(x: Any) -> Any:
+    """Square matrices with zeros on their diagonals, for derivatives."""
+    return x.tril(-1) + x.triu(1)

@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.linalg import _umath_linalg as lapack
 
-from ...base.dtypes import float64
+from ...base.dtypes import complex128, float64
 from ...base.errors import LinAlgError
 from ...native.ufunc_loops import native_kernel_address
 from ..layout import Layout, contiguous
@@ -40,12 +40,12 @@ def lower_qr(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> L
     """Orthonormal columns and upper triangles; with the attribute `complete`, as many columns as rows."""
     (x,) = layouts
     batch, (m, n) = tuple(x.shape[:-2]), x.shape[-2:]
-    k = min(m, n)
+    k, wide_kind = min(m, n), complex128 if x.dtype.is_complex else float64
     columns = m if attrs["complete"] else k
     q, r = contiguous(x.dtype, (*batch, m, columns)), contiguous(x.dtype, (*batch, columns, n))
     if not x.size:
         return Lowered((q, r), tuple(unit_steps(1, q)) if columns == m else ())
-    work, reflectors = contiguous(float64, x.shape), contiguous(float64, (*batch, k))
+    work, reflectors = contiguous(wide_kind, x.shape), contiguous(wide_kind, (*batch, k))
     start = padded(work.span)
     scratch = start + padded(reflectors.span)
     place = Operand(SCRATCH, 0, work.strides)
@@ -59,10 +59,10 @@ def lower_qr(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> L
             (matrix, scratch_matrices(start, reflectors, (2,))),
         ),
     ]
-    wide = contiguous(float64, q.shape)
+    wide = contiguous(wide_kind, q.shape)
     result = (
         result_matrices(1, q, (0, 2))
-        if q.dtype is float64
+        if q.dtype is wide_kind
         else scratch_matrices(scratch, wide, (0, 2))
     )
     loop = lapack.qr_complete if attrs["complete"] and m > n else lapack.qr_reduced
@@ -74,7 +74,7 @@ def lower_qr(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> L
             loop, batch, (m, n, k) if loop is lapack.qr_reduced else (m, n), (matrix, tau, result)
         )
     )
-    if q.dtype is not float64:
+    if q.dtype is not wide_kind:
         steps.append(
             Step(
                 _converted(wide, q),
@@ -101,7 +101,8 @@ def _right_solved(r: Any, x: Any) -> Any:
 
 def _hermitian(x: Any) -> Any:
     """The Hermitian matrix with the upper triangle of `x`."""
-    return x.triu() + adjoint(x.triu(1))
+    above = x.triu(1)
+    return above + adjoint(above) + ((x + adjoint(x)) * 0.5).triu().tril()
 
 
 def q_vjp(ct: Any, a: Any, q: Any, r: Any, out: Any, complete: bool) -> tuple[Any, None, None]:
@@ -145,6 +146,7 @@ def r_vjp(ct: Any, a: Any, q: Any, r: Any, out: Any, complete: bool) -> tuple[An
 
 op(
     "linalg_qr_parts",
+    of_complex="plain",
     lower=lower_qr,
     torch=None,
     private=True,
@@ -152,7 +154,8 @@ op(
 )
 for _number, (_name, _vjp) in enumerate((("q", q_vjp), ("r", r_vjp)), 1):
     op(
-        f"linalg_qr_{_name}", arity=3, vjp=_vjp, torch="linalg.qr", grad_fn="LinalgQrBackward0",
+        f"linalg_qr_{_name}", of_complex="plain", arity=3, shown=1, vjp=_vjp, torch="linalg.qr",
+        grad_fn="LinalgQrBackward0",
         lower=lambda entry, layouts, attrs, number=_number: copied_part(number, layouts),
     )  # fmt: skip
 
@@ -177,10 +180,12 @@ def lstsq_vjp(
 
 
 op(
-    "linalg_pinv", arity=2, vjp=pinv_vjp, torch="linalg.pinv", grad_fn="LinalgPinvBackward0",
+    "linalg_pinv", of_complex="plain", arity=2, shown=1, vjp=pinv_vjp, torch="linalg.pinv",
+    grad_fn="LinalgPinvBackward0",
     lower=lambda entry, layouts, attrs: copied_part(1, layouts),
 )  # fmt: skip
 op(
-    "linalg_lstsq", arity=4, vjp=lstsq_vjp, torch="linalg.lstsq", grad_fn="LinalgLstsqBackward0",
+    "linalg_lstsq", of_complex="plain", arity=4, shown=2, vjp=lstsq_vjp, torch="linalg.lstsq",
+    grad_fn="LinalgLstsqBackward0",
     lower=lambda entry, layouts, attrs: copied_part(3, layouts),
 )  # fmt: skip

@@ -11,6 +11,7 @@ from typing import Any
 
 from numpy.linalg import _umath_linalg as lapack
 
+from ...base.dtypes import complex_of, real_of
 from ...base.errors import LinAlgError
 from ..layout import Layout, contiguous
 from ..program import Step
@@ -21,9 +22,9 @@ from .loops import (
     gufunc,
     loop_step,
     operand_matrices,
-    real_of,
     result_matrices,
     unit_steps,
+    without_diagonal,
 )  # fmt: skip
 
 __all__: list[str] = []
@@ -33,7 +34,8 @@ _DIVERGED = Failure("the algorithm did not converge", LinAlgError)
 
 def gaps(values: Any, power: int) -> Any:
     """Differences ``values[j] - values[i]``, or of squares; ones on the diagonal."""
-    ones = values._apply("tied", values, nan=True)
+    size = values.real if values.dtype.is_complex else values
+    ones = size._apply("tied", size, nan=True)
     n, ndim = values.shape[-1], len(values.shape)
     one = ones._apply("diag_embed", shape=(*values.shape, n), offset=0, dim1=ndim - 1, dim2=ndim)
     row, column = values.unsqueeze(-2), values.unsqueeze(-1)
@@ -70,7 +72,8 @@ def eigenvectors_vjp(
     """Rotate each eigenvector towards the others, by the inverse of the gap between their eigenvalues."""
     gap = gaps(a._apply("linalg_eigh_values", values, vectors), 1)
     turned = adjoint(out) @ ct
-    return out @ ((turned - adjoint(turned)) * 0.5 / gap) @ adjoint(out), None, None
+    skew = without_diagonal(turned - adjoint(turned)) * 0.5
+    return out @ (skew / gap) @ adjoint(out), None, None
 
 
 def lower_eigvalsh(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
@@ -83,15 +86,84 @@ def lower_eigvalsh(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]
     return Lowered((out,), (step,) if out.size else ())
 
 
-op("linalg_eigh_parts", lower=lower_eigh, torch=None, private=True, failure=_DIVERGED)
+op(
+    "linalg_eigh_parts",
+    of_complex="plain",
+    lower=lower_eigh,
+    torch=None,
+    private=True,
+    failure=_DIVERGED,
+)
 for _number, (_name, _vjp) in enumerate(
     (("values", eigenvalues_vjp), ("vectors", eigenvectors_vjp)), 1
 ):
     op(
-        f"linalg_eigh_{_name}", arity=3, vjp=_vjp, torch="linalg.eigh", grad_fn="LinalgEighBackward0",
+        f"linalg_eigh_{_name}", of_complex="plain", arity=3, shown=1, vjp=_vjp, torch="linalg.eigh",
+        grad_fn="LinalgEighBackward0",
         lower=lambda entry, layouts, attrs, number=_number: copied_part(number, layouts),
     )  # fmt: skip
-op("linalg_eigvalsh", lower=lower_eigvalsh, torch=None, failure=_DIVERGED)
+op("linalg_eigvalsh", of_complex="plain", lower=lower_eigvalsh, torch=None, failure=_DIVERGED)
+
+
+# --------------------------------------------------------------------------- of general matrices
+def lower_eig(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
+    """Eigenvalues of general matrices, and eigenvectors as columns: complex numbers."""
+    (x,) = layouts
+    batch, n, kind = x.shape[:-2], x.shape[-1], complex_of(x.dtype)
+    values, vectors = contiguous(kind, x.shape[:-1]), contiguous(kind, x.shape)
+    operands = (
+        operand_matrices(0, x, batch, (0, 0)), result_matrices(1, values, (0,)),
+        result_matrices(1, vectors, (0, 0), 1),
+    )  # fmt: skip
+    step = loop_step(lapack.eig, batch, (n,), operands)
+    return Lowered((values, vectors), (step,) if vectors.size else ())
+
+
+def _similar(a: Any, v: Any, inner: Any) -> Any:
+    """``V^-H inner V^H``, real if the matrix is."""
+    h = adjoint(v)
+    of_a = h._apply("linalg_solve_complex", inner @ h, vector=False, quiet=False)
+    return of_a if a.dtype.is_complex else of_a.real
+
+
+def general_values_vjp(
+    ct: Any, a: Any, values: Any, vectors: Any, out: Any
+) -> tuple[Any, None, None]:
+    """Derivative of simple eigenvalues."""
+    v = a._apply("linalg_eig_vectors", values, vectors)
+    n = len(a.shape)
+    inner = ct._apply("diag_embed", shape=tuple(v.shape), offset=0, dim1=n - 2, dim2=n - 1)
+    return _similar(a, v, inner), None, None
+
+
+def general_vectors_vjp(
+    ct: Any, a: Any, values: Any, vectors: Any, out: Any
+) -> tuple[Any, None, None]:
+    """Rotate each eigenvector, whose length stays one (Boeddeker 2017)."""
+    h = adjoint(out)
+    turned = h @ ct
+    lengths = (out.conj() * ct).sum(-2).real
+    turned = turned - h @ (out * lengths.unsqueeze(-2))
+    gap = gaps(a._apply("linalg_eig_values", values, vectors), 1).conj()
+    return _similar(a, out, without_diagonal(turned) / gap), None, None
+
+
+op(
+    "linalg_eig_parts",
+    of_complex="plain",
+    lower=lower_eig,
+    torch=None,
+    private=True,
+    failure=_DIVERGED,
+)
+for _number, (_name, _law) in enumerate(
+    (("values", general_values_vjp), ("vectors", general_vectors_vjp)), 1
+):
+    op(
+        f"linalg_eig_{_name}", of_complex="plain", arity=3, shown=1, vjp=_law, torch=None, private=True,
+        grad_fn="LinalgEigBackward0",
+        lower=lambda entry, layouts, attrs, number=_number: copied_part(number, layouts),
+    )  # fmt: skip
 
 
 # --------------------------------------------------------------------------- singular values
@@ -147,7 +219,12 @@ def left_vjp(ct: Any, a: Any, *parts: Any, full: bool) -> tuple[Any, None, None,
     u, s, vh = _parts(a, parts[:3], full=full)
     ct = ct.narrow(-1, 0, s.shape[-1])
     turned = adjoint(u) @ ct
-    inner = (turned - adjoint(turned)) / gaps(s, 2) * s.unsqueeze(-2)
+    skew = turned - adjoint(turned)
+    inner = without_diagonal(skew) / gaps(s, 2) * s.unsqueeze(-2)
+    if (
+        a.dtype.is_complex
+    ):  # half of what a common phase of a pair gives, which is that of the other vectors
+        inner = inner + skew.tril().triu() * 0.25 / s.unsqueeze(-2)
     of_a = u @ inner
     if u.shape[-2] > s.shape[-1]:
         of_a = of_a + (ct - u @ turned) / s.unsqueeze(-2)
@@ -159,7 +236,10 @@ def right_vjp(ct: Any, a: Any, *parts: Any, full: bool) -> tuple[Any, None, None
     u, s, vh = _parts(a, parts[:3], full=full)
     ct = ct.narrow(-2, 0, s.shape[-1])
     turned = vh @ adjoint(ct)
-    inner = s.unsqueeze(-1) * ((turned - adjoint(turned)) / gaps(s, 2))
+    skew = turned - adjoint(turned)
+    inner = s.unsqueeze(-1) * (without_diagonal(skew) / gaps(s, 2))
+    if a.dtype.is_complex:
+        inner = inner - skew.tril().triu() * 0.25 / s.unsqueeze(-1)
     of_a = inner @ vh
     if vh.shape[-1] > s.shape[-1]:
         of_a = of_a + (ct - adjoint(turned) @ vh) / s.unsqueeze(-1)
@@ -173,12 +253,20 @@ def _parts(a: Any, parts: tuple[Any, ...], *, full: bool) -> list[Any]:
     return [u.narrow(-1, 0, count), s, vh.narrow(-2, 0, count)]
 
 
-op("linalg_svd_parts", lower=lower_svd, torch=None, private=True, failure=_DIVERGED)
+op(
+    "linalg_svd_parts",
+    of_complex="plain",
+    lower=lower_svd,
+    torch=None,
+    private=True,
+    failure=_DIVERGED,
+)
 for _number, (_name, _rule) in enumerate(
     (("u", left_vjp), ("s", values_vjp), ("vh", right_vjp)), 1
 ):
     op(
-        f"linalg_svd_{_name}", arity=4, vjp=_rule, torch="linalg.svd", grad_fn="LinalgSvdBackward0",
+        f"linalg_svd_{_name}", of_complex="plain", arity=4, shown=1, vjp=_rule, torch="linalg.svd",
+        grad_fn="LinalgSvdBackward0",
         lower=lambda entry, layouts, attrs, number=_number: copied_part(number, layouts),
     )  # fmt: skip
-op("linalg_svdvals", lower=lower_svdvals, torch=None, failure=_DIVERGED)
+op("linalg_svdvals", of_complex="plain", lower=lower_svdvals, torch=None, failure=_DIVERGED)
