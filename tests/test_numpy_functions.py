@@ -152,6 +152,13 @@ def test_places_and_questions_are_constants(name: str) -> None:
         assert not part.requires_grad or name == "unique with all"
 
 
+def test_dtypes_of_what_is_differentiated() -> None:
+    t = tg.tensor(A, requires_grad=True)
+    assert np.result_type(t, np.int64) == tnp.result_type(t, tnp.float32) == np.float64
+    assert not tnp.isscalar(t[0, 0])
+    assert tnp.isscalar(3.0)
+
+
 def test_bincount() -> None:
     index = WHOLE.reshape(-1)
     same(lambda x: np.bincount(x), index)
@@ -220,6 +227,7 @@ def test_every_function_is_tested() -> None:
     cases = (FUNCTIONS, CASES, OF_GAPS, CONSTANT, WRITES, OF_COMPLEX)
     tested = {name.split()[0] for names in cases for name in names}
     tested |= {*REDUCTIONS, "empty_like", "dsplit", "bincount", "amax", "amin", "row_stack"}
+    tested |= {"result_type", "isscalar"}
     ours = {f.__name__ for f in functions() if f.__module__ not in ("numpy.linalg", "numpy.fft")}
     assert ours <= tested  # the others: test_numpy_linalg.py, test_fft.py
 

@@ -66,8 +66,11 @@ def operands(ufunc: Any) -> list[np.ndarray]:
     name = ufunc.__name__
     if name in OF_WHOLE:
         return [WHOLE, WHOLE[::-1].copy()][: ufunc.nin]
-    if name == "matmul":
-        return [A, B.T.copy()]
+    products = {
+        "matmul": [A, B.T.copy()], "vecdot": [A, B], "matvec": [A, V], "vecmat": [A[:, 0].copy(), A]
+    }  # fmt: skip
+    if name in products:
+        return products[name]
     return [SMOOTH_AT.get(name, A), B][: ufunc.nin]
 
 
@@ -92,6 +95,8 @@ def test_ufuncs(ufunc: Any) -> None:
         "arccos",
         "arctanh",
         "matmul",
+        "matvec",
+        "vecmat",
     ):
         same(ufunc, *[WHOLE] * ufunc.nin)
 

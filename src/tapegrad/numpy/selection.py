@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..base.dtypes import bool_, from_numpy_dtype
+from ..tape import recording as record
 from .operands import (
     NOT_GIVEN,
     along,
@@ -14,6 +15,7 @@ from .operands import (
     as_tensor,
     function,
     is_given,
+    numpy_dtype,
     promoted_operands,
     refused,
     written,
@@ -39,11 +41,13 @@ __all__ = [
     "isclose",
     "iscomplexobj",
     "isrealobj",
+    "isscalar",
     "nan_to_num",
     "ndim",
     "nonzero",
     "ones_like",
     "real",
+    "result_type",
     "round",
     "shape",
     "size",
@@ -249,6 +253,17 @@ def iscomplexobj(x: Any) -> bool:
 def isrealobj(x: Any) -> bool:
     """Return True for a dtype that is not complex, as `numpy.isrealobj`."""
     return not iscomplexobj(x)
+
+
+def result_type(*arrays_and_dtypes: Any) -> Any:
+    """The dtype that operands promote to, as `numpy.result_type`."""
+    kinds = [x.dtype if record.is_tensor(x) else x for x in arrays_and_dtypes]
+    return np.result_type(*map(numpy_dtype, kinds))
+
+
+def isscalar(element: Any) -> bool:
+    """Return True for a number that is no array, as `numpy.isscalar`."""
+    return not record.is_tensor(element) and np.isscalar(element)
 
 
 def isclose(

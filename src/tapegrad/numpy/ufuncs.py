@@ -34,7 +34,7 @@ __all__ = ["UFUNCS", "call_ufunc", "function_of_ufunc"]
 _NAMES = {
     "absolute": "abs", "fabs": "abs", "true_divide": "div", "negative": "neg", "power": "pow",
     "float_power": "float_power", "degrees": "rad2deg", "radians": "deg2rad", "rint": "round", "equal": "eq",
-    "not_equal": "ne", "invert": "bitwise_not", "sign": "sgn",
+    "not_equal": "ne", "invert": "bitwise_not",
 }  # fmt: skip
 _SAME = (
     "add", "subtract", "multiply", "floor_divide", "remainder", "fmod", "positive", "exp", "exp2", "expm1",
@@ -77,6 +77,21 @@ def _divmod(x: Any, y: Any) -> tuple[Any, Any]:
     return function("floor_divide")(x, y), function("remainder")(x, y)
 
 
+def _vecdot(x: Any, y: Any) -> Any:
+    a, b = promoted("vecdot", x, y)
+    return (a.conj() * b).sum(-1)
+
+
+def _matvec(x: Any, y: Any) -> Any:
+    a, b = promoted("matvec", x, y)
+    return function("matmul")(a, b.unsqueeze(-1)).squeeze(-1)
+
+
+def _vecmat(x: Any, y: Any) -> Any:
+    a, b = promoted("vecmat", x, y)
+    return function("matmul")(a.conj().unsqueeze(-2), b).squeeze(-2)
+
+
 #: ufunc -> function of Tensors and numbers
 UFUNCS: dict[Any, Callable[..., Any]] = {
     **{getattr(np, name): function(_NAMES.get(name, name)) for name in (*_SAME, *_NAMES)},
@@ -85,6 +100,9 @@ UFUNCS: dict[Any, Callable[..., Any]] = {
     np.sign: _sign,
     np.matmul: lambda x, y: function("matmul")(*promoted("matmul", x, y)),
     np.conjugate: function("conj"),
+    np.vecdot: _vecdot,
+    np.matvec: _matvec,
+    np.vecmat: _vecmat,
 }
 
 
