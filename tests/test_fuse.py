@@ -185,6 +185,20 @@ def test_programs_become_hot_by_themselves() -> None:
     np.testing.assert_allclose(x.grad.numpy(), np.frombuffer(first), rtol=1e-12)
 
 
+def test_programs_of_complex_numbers_run_on_as_they_are() -> None:
+    z = np.exp(1j * np.linspace(0.1, 0.9, 4_000))
+    x = tg.tensor(z, requires_grad=True)
+
+    def gradient() -> bytes:
+        x.grad = None
+        ((x * x + x).sin() * x.exp() / (x + 2)).abs().sum().backward()
+        return x.grad.numpy().tobytes()
+
+    cold = gradient()
+    heat()
+    assert gradient() == cold
+
+
 def test_second_derivatives_of_hot_programs() -> None:
     x = tg.tensor(np.linspace(0.1, 0.9, 40), requires_grad=True)
 

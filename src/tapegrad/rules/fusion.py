@@ -181,6 +181,8 @@ def _tail(nodes: tuple[ChainNode, ...], kind: dtype) -> dict[int, np.ufunc]:
 def fused(recipe: Recipe, *, accumulate: bool) -> Step | None:
     """The program of a recipe with its arithmetic as one loop; None where that gains nothing."""
     nodes, kind, itemsize = recipe.nodes, recipe.kind, recipe.kind.itemsize
+    if kind.is_complex:  # arithmetic of complex numbers is not written
+        return None
     adjoint, operands = len(recipe.operands), recipe.operands
     if accumulate:
         add = ChainNode(ufunc_loop(np.add, (kind,) * 3), (adjoint, -len(nodes)), itemsize)
