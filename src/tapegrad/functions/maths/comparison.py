@@ -60,7 +60,7 @@ def isclose(
             raise RuntimeError(f"{word} must be greater than or equal to zero, but got {value}")
     a, b = input.detach(), other.detach()
     close = a == b
-    if not layout_of(a).dtype.is_floating_point:
+    if not (layout_of(a).dtype.is_floating_point or layout_of(a).dtype.is_complex):
         if rtol == 0 and atol == 0:
             return close
         a, b = a.double(), b.double()
