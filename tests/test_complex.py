@@ -373,3 +373,8 @@ def test_closeness_is_that_of_both_parts() -> None:
         close = tg.isclose(tg.tensor(numbers), tg.tensor(others), equal_nan=equal_nan)
         np.testing.assert_array_equal(close.numpy(), expected)
     assert not tg.allclose(tg.tensor([1j]), tg.tensor([-1j]))
+
+
+def test_nansum_is_of_real_numbers() -> None:
+    with pytest.raises(RuntimeError, match="nansum does not support complex inputs"):
+        tg.nansum(tg.tensor([1j, complex(0, np.nan)]))
