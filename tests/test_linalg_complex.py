@@ -182,3 +182,16 @@ def test_singular_matrices_raise() -> None:
             call(tg.tensor(singular)).tolist()
     assert tg.linalg.det(tg.tensor(singular)).item() == 0
     assert tg.linalg.inv_ex(tg.tensor(singular)).info.item() == 1
+
+
+@pytest.mark.parametrize("mode", ["reduced", "complete"])
+@pytest.mark.parametrize("shape", [(2, 4, 3), (3, 4)])
+def test_qr_of_single_precision(mode: str, shape: tuple[int, ...]) -> None:
+    """Parts of complex numbers are converted to double precision and back, as real numbers are."""
+    rng = np.random.default_rng(0)
+    a = (rng.normal(size=shape) + 1j * rng.normal(size=shape)).astype(np.complex64)
+    q, r = tg.linalg.qr(tg.tensor(a), mode)
+    assert q.dtype is r.dtype is tg.complex64
+    np.testing.assert_allclose((q @ r).numpy(), a, atol=1e-6)
+    expected = np.linalg.qr(a, mode)
+    np.testing.assert_allclose(r.numpy(), expected.R, atol=1e-6)
