@@ -322,3 +322,54 @@ def test_halves_are_rounded_as_numpy_rounds() -> None:
         wanted = numbers.astype(np.float16)
     found = tg.tensor(numbers).half().numpy()
     np.testing.assert_array_equal(found.view(np.uint16), wanted.view(np.uint16))
+
+
+class Product(tg.autograd.Function):
+    """``x * x * y`` and ``|x|``, of complex ``x`` and real ``y``."""
+
+    @staticmethod
+    def forward(ctx: Any, x: tg.Tensor, y: tg.Tensor) -> tuple[tg.Tensor, tg.Tensor]:
+        ctx.save_for_backward(x, y)
+        return x * x * y, x.abs()
+
+    @staticmethod
+    def backward(ctx: Any, ct: tg.Tensor, of_size: tg.Tensor) -> tuple[tg.Tensor, tg.Tensor]:
+        x, y = ctx.saved_tensors
+        return ct * (2 * x * y).conj() + of_size * x / x.abs(), (ct * (x * x).conj()).real
+
+
+def test_functions_of_ones_own_take_complex_numbers() -> None:
+    x = tg.tensor([0.3 + 1j, -2 + 0.5j], requires_grad=True)
+    y = tg.tensor([0.7, -1.3], requires_grad=True)
+    assert tg.autograd.gradcheck(Product.apply, (x, y))
+    assert tg.autograd.gradgradcheck(Product.apply, (x, y))
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_checkpoints_take_complex_numbers(reentrant: bool) -> None:
+    def f(x: tg.Tensor, y: tg.Tensor) -> tg.Tensor:
+        return (x * y).exp()
+
+    x = tg.tensor([0.3 + 1j, -2 + 0.5j], requires_grad=True)
+    y = tg.tensor([0.7, -1.3], requires_grad=True)
+    tg.utils.checkpoint.checkpoint(f, x, y, use_reentrant=reentrant).imag.sum().backward()
+    for leaf, expected in zip((x, y), tg.autograd.grad(f(x, y).imag.sum(), (x, y)), strict=True):
+        np.testing.assert_allclose(leaf.grad.numpy(), expected.numpy(), rtol=1e-14)
+
+
+def test_hooks_for_saved_tensors_take_complex_numbers() -> None:
+    x = tg.tensor([0.3 + 1j, -2 + 0.5j], requires_grad=True)
+    with tg.autograd.graph.saved_tensors_hooks(lambda t: t.detach().numpy(), tg.tensor):
+        y = (x * x).exp().imag.sum()
+    (expected,) = tg.autograd.grad((x * x).exp().imag.sum(), x)
+    np.testing.assert_allclose(tg.autograd.grad(y, x)[0].numpy(), expected.numpy(), rtol=1e-14)
+
+
+def test_closeness_is_that_of_both_parts() -> None:
+    numbers = np.array([1 + 2j, 1 + 2j, 1, complex(0, np.nan), complex(np.inf, 1)])
+    others = np.array([1 - 2j, 1 + 2j, 1 + 1e-9j, complex(np.nan, 0), complex(np.inf, 1)])
+    for equal_nan in (False, True):
+        expected = np.isclose(numbers, others, equal_nan=equal_nan)
+        close = tg.isclose(tg.tensor(numbers), tg.tensor(others), equal_nan=equal_nan)
+        np.testing.assert_array_equal(close.numpy(), expected)
+    assert not tg.allclose(tg.tensor([1j]), tg.tensor([-1j]))

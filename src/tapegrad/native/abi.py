@@ -181,7 +181,7 @@ MAX_OPERANDS = 8
 TILE = 1024
 
 # what the two sides must agree on beside that
-FLOAT32 = 1  # code of a dtype
+FLOAT32, COMPLEX128, COMPLEX64 = 1, 4, 5  # codes of dtypes
 HEADER, TUPLE_ITEMS = object_layout.HEADER, object_layout.TUPLE_ITEMS
 SELECT_CODE = 1  # opcode of integer indexing
 # in the place of opcodes in G_SLOW: what entry and exit of an `Exchange` ask Python for

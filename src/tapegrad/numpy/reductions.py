@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..base.dtypes import bool_
+from ..base.dtypes import bool_, real_of
 from .operands import (
     NOT_GIVEN,
     along,
@@ -42,7 +42,7 @@ def _count(x: Any, axis: Any, where: Any, name: str, keepdims: bool) -> Any:
     places = places_of(x, axis)
     if where is True or where is NOT_GIVEN:
         return math.prod(x.shape[i] for i in places)
-    mask = function("broadcast_to")(as_tensor(where, name), tuple(x.shape)).to(x.dtype)
+    mask = function("broadcast_to")(as_tensor(where, name), tuple(x.shape)).to(real_of(x.dtype))
     return function("sum")(mask, dim=places, keepdim=keepdims) if places else mask
 
 

@@ -35,13 +35,13 @@ def _lower_output(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any])
 
 op(
     "function", lower=_lower_function, arity=0, torch=None, python=True, private=True, lift="never",
-    grad_fn=lambda instruction: instruction.attrs["name"],
+    of_complex="plain", grad_fn=lambda instruction: instruction.attrs["name"],
 )  # fmt: skip
 op(
     "function_output", lower=_lower_output, arity=0, torch=None, python=True, private=True, lift="never",
-    grad_fn=lambda instruction: instruction.attrs["name"],
+    of_complex="plain", grad_fn=lambda instruction: instruction.attrs["name"],
 )  # fmt: skip
 op(
-    "unpacked", lower=_lower_output, arity=2, torch=None, private=True, lift="never",
+    "unpacked", lower=_lower_output, arity=2, torch=None, private=True, lift="never", of_complex="plain",
     vjp=lambda ct, original, value, out: (ct, None), grad_fn="UnpackedBackward",
 )  # fmt: skip

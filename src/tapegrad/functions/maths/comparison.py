@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...base.dtypes import scalar_name
+from ...base.dtypes import FLOATING, category, scalar_name
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.recording import layout_of
@@ -60,7 +60,7 @@ def isclose(
             raise RuntimeError(f"{word} must be greater than or equal to zero, but got {value}")
     a, b = input.detach(), other.detach()
     close = a == b
-    if not layout_of(a).dtype.is_floating_point:
+    if category(layout_of(a).dtype) < FLOATING:
         if rtol == 0 and atol == 0:
             return close
         a, b = a.double(), b.double()

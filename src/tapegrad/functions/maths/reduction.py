@@ -128,6 +128,8 @@ def nansum(
 ) -> Tensor:
     """Sum over dimensions, NaN counting as 0; arguments as for `sum`."""
     x = as_summand(input, dtype)
+    if x.dtype.is_complex:
+        raise RuntimeError("nansum on CPU does not support complex inputs")
     dims = dims_of(dim, layout_of(x).ndim)
     row = "nansum" if layout_of(x).dtype.is_floating_point else "sum"
     return record.apply(TABLE[row], (x,), dim=dims, keepdim=keepdim)

@@ -187,10 +187,10 @@ def whole_number(value):  # type: ignore[no-untyped-def]
 
 @inlined
 def scalar_slot(state, scalar, layout):  # type: ignore[no-untyped-def]
-    """Slot of a Python float or int as an operand of a floating tensor, or 0."""
+    """Slot of a Python float or int as an operand of a floating or complex tensor, or 0."""
     g = p64(globals_address())
     dtype = p8(g[nt.G_LAYOUT_DTYPE])[layout]
-    if dtype > 1:
+    if dtype > nt.FLOAT32 and dtype != nt.COMPLEX128 and dtype != nt.COMPLEX64:
         return 0
     kind = p64(scalar + _TYPE)[0]
     if kind == g[nt.G_FLOAT]:
