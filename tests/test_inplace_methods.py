@@ -64,13 +64,15 @@ ARGUMENTS: dict[str, Function] = {
     "scatter_reduce": lambda u: (0, tg.tensor([[2, 1]]), u, "sum"),
     "scatter_add": lambda u: (0, tg.tensor([[2, 1]]), u),
     "true_divide": lambda u: (u,),
+    "nextafter": lambda u: (u,),
     "xlogy": lambda u: (u,),
 }
 #: functions whose in-place form has no derivative, or needs tensors of another form: tested below
 OTHERS = {
-    "addmv", "baddbmm", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "eq",
-    "floor_divide", "ge", "greater", "greater_equal", "gt", "igamma", "igammac", "le", "less", "less_equal",
-    "logical_and", "logical_not", "logical_or", "logical_xor", "lt", "ne", "not_equal",
+    "addmv", "baddbmm", "bitwise_and", "bitwise_left_shift", "bitwise_not", "bitwise_or",
+    "bitwise_right_shift", "bitwise_xor", "eq", "floor_divide", "ge", "greater", "greater_equal", "gt",
+    "igamma", "igammac", "le", "less", "less_equal", "logical_and", "logical_not", "logical_or",
+    "logical_xor", "lt", "ne", "not_equal",
 }  # fmt: skip
 #: with tests of their own, here and in test_inplace.py, test_inplace_modes.py
 BY_HAND = {
@@ -147,6 +149,9 @@ def test_other_forms() -> None:
     assert n.bitwise_and_(tg.tensor([3, 1])).tolist() == [2, 1]
     assert n.bitwise_or_(tg.tensor([4, 2])).tolist() == [6, 3]
     assert n.bitwise_xor_(tg.tensor([1, 1])).tolist() == [7, 2]
+    assert n.bitwise_left_shift_(tg.tensor([1, 2])).tolist() == [14, 8]
+    assert n.bitwise_right_shift_(1).tolist() == [7, 4]
+    assert n.sub_(tg.tensor([0, 2])).tolist() == [7, 2]
     assert n.bitwise_not_().tolist() == [-8, -3]
     assert n.floor_divide_(2).tolist() == [-4, -2]
     for name, wanted in {

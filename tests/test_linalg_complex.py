@@ -192,3 +192,16 @@ def test_residuals_are_real() -> None:
     assert result.residuals.dtype is tg.float64
     np.testing.assert_allclose(result.residuals.numpy(), residuals)
     np.testing.assert_allclose(np.linalg.lstsq(tg.tensor(a), tg.tensor(b))[1].numpy(), residuals)
+
+
+@pytest.mark.parametrize("mode", ["reduced", "complete"])
+@pytest.mark.parametrize("shape", [(2, 4, 3), (3, 4)])
+def test_qr_of_single_precision(mode: str, shape: tuple[int, ...]) -> None:
+    """Parts of complex numbers are converted to double precision and back, as real numbers are."""
+    rng = np.random.default_rng(0)
+    a = (rng.normal(size=shape) + 1j * rng.normal(size=shape)).astype(np.complex64)
+    q, r = tg.linalg.qr(tg.tensor(a), mode)
+    assert q.dtype is r.dtype is tg.complex64
+    np.testing.assert_allclose((q @ r).numpy(), a, atol=1e-6)
+    expected = np.linalg.qr(a, mode)
+    np.testing.assert_allclose(r.numpy(), expected.R, atol=1e-6)

@@ -294,3 +294,28 @@ def test_variances_without_degrees_of_freedom(shape: tuple[int, ...], ddof: int)
         np.testing.assert_allclose(
             np.var(tg.tensor(numbers), axis, ddof=ddof).numpy(), np.var(numbers, axis, ddof=ddof)
         )
+
+
+def test_small_whole_numbers_have_numpys_dtypes() -> None:
+    for a in (np.array(7, np.int8), np.array([7, 100, 100], np.int8)):
+        x = tg.tensor(a)
+        for call in (np.sum, np.prod, np.cumsum):
+            assert call(x).dtype == call(a).dtype
+            small = call(a, dtype=np.uint8)
+            assert call(x, dtype=np.uint8).dtype == small.dtype
+            np.testing.assert_array_equal(call(x, dtype=np.uint8).numpy(), small)
+    assert np.sum(tg.tensor(2.0), axis=()).item() == 2
+    np.testing.assert_array_equal(np.sign(tg.tensor([3, 0], dtype=tg.uint8)).numpy(), [1, 0])
+    np.testing.assert_array_equal(np.sign(tg.tensor([np.nan, -2.0])).numpy(), [np.nan, -1])
+
+
+def test_vecdot_conjugates_and_broadcasts() -> None:
+    a, b = np.array([[1 + 2j, 3], [2, 1j]]), np.array([1j, 2])
+    for call in (np.vecdot, np.linalg.vecdot):
+        np.testing.assert_allclose(call(tg.tensor(a), tg.tensor(b)).numpy(), call(a, b))
+    columns = np.linalg.vecdot(tg.tensor(a), tg.tensor(a[:, :1]), axis=0)
+    np.testing.assert_allclose(columns.numpy(), np.linalg.vecdot(a, a[:, :1], axis=0))
+    whole = np.array([100, 100], np.int8)
+    assert np.linalg.vecdot(tg.tensor(whole), whole).dtype == np.int8
+    with pytest.raises(ValueError, match="vectors of 2 and 3 elements along axis -1"):
+        np.linalg.vecdot(tg.ones(2), tg.ones(3))

@@ -59,7 +59,7 @@ def check_derivative(f: Callable[..., Any], x: np.ndarray) -> None:
 
 # --------------------------------------------------------------------------- ufuncs
 SMOOTH_AT = {"arccosh": 1 + A}
-OF_WHOLE = ("bitwise_and", "bitwise_or", "bitwise_xor", "invert")
+OF_WHOLE = ("bitwise_and", "bitwise_or", "bitwise_xor", "invert", "left_shift", "right_shift")
 
 
 def operands(ufunc: Any) -> list[np.ndarray]:

@@ -74,6 +74,8 @@ FORMULAS = {
     "atan2": "the angle of the point (other, input), in [-pi, pi]",
     "atanh": "log((1 + input) / (1 - input)) / 2", "bitwise_and": "input & other",
     "bitwise_not": "~input", "bitwise_or": "input | other", "bitwise_xor": "input ^ other",
+    "bitwise_left_shift": "input << other", "bitwise_right_shift": "input >> other",
+    "nextafter": "the number after input on the way to other",
     "ceil": "the least integer >= input", "clamp_max": "the lesser of input and max",
     "clamp_min": "the greater of input and min", "clone": "a copy of input",
     "copysign": "|input| with the sign of other", "cos": "the cosine of input",

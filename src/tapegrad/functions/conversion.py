@@ -188,3 +188,12 @@ def cpu(input: Any, *, memory_format: Any = None) -> Tensor:
 def cuda(input: Any, device: Any = None, non_blocking: bool = False, **_: Any) -> Tensor:
     """Raise: tensors are on the CPU only."""
     check_device("cuda", "cuda")
+
+
+@public(method=True, function=False)
+def to_device(input: Any, device: Any, /, *, stream: Any = None) -> Any:
+    """Return the tensor itself: it is on the CPU, the only device (the array API standard's method)."""
+    check_device("to_device", device)
+    if stream is not None:
+        raise UnsupportedError("to_device: a CPU has no streams; leave stream out")
+    return input

@@ -112,7 +112,7 @@ _TP_DEALLOC, _TP_MEMBERS, TP_RICHCOMPARE, _MP_SUBSCRIPT = 52, 72, 67, 5
 SLOTS = {
     "add": 7, "subtract": 36, "multiply": 29, "true_divide": 37, "floor_divide": 12,
     "remainder": 34, "matrix_multiply": 75, "power": 33, "negative": 30, "absolute": 6,
-    "and": 8, "or": 31, "xor": 38, "invert": 27,
+    "and": 8, "or": 31, "xor": 38, "invert": 27, "lshift": 28, "rshift": 35,
 }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from .operands import (
     axes_of,
     function,
     is_given,
+    promoted,
     refused,
     with_dtype,
     written,
@@ -239,8 +240,13 @@ def matmul(x1: Any, x2: Any, /) -> Any:
 
 def vecdot(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
     """Return sums of products, as `numpy.linalg.vecdot`."""
-    x, y = (as_tensor(x, "linalg.vecdot") for x in (x1, x2))
-    return (x * y).sum(axis)
+    tensors = promoted("linalg.vecdot", x1, x2)
+    x, y = (v.movedim(axis, -1) for v in tensors)  # the other dimensions broadcast
+    if x.shape[-1] != y.shape[-1]:
+        raise ValueError(
+            f"linalg.vecdot: vectors of {x.shape[-1]} and {y.shape[-1]} elements along axis {axis}"
+        )
+    return _linalg("vecdot")(x, y).to(x.dtype)
 
 
 def matrix_transpose(x: Any, /) -> Any:

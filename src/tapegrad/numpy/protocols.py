@@ -3,12 +3,15 @@
 ``np.sin(t)`` comes to `array_ufunc`, which finds the function of the op table; ``np.concatenate([t, a])`` to
 `array_function`, which finds the function of this package with NumPy's name and arguments. Of functions that
 are not here NumPy's own compute with the numbers of Tensors that nothing is differentiated by.
+`array_namespace` answers code that is written for the array API standard, which NumPy is, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -94,7 +97,30 @@ def array_function(
     return func(*arguments, **options)
 
 
+def array_namespace(self: Any, /, *, api_version: str | None = None) -> ModuleType:
+    """Return `tapegrad.array_api`, for code that computes by the array API standard.
+
+    Parameters
+    ----------
+    api_version : str, optional
+        The version that is asked for.
+
+    Raises
+    ------
+    ValueError
+        If it is another one than `tapegrad.array_api` has.
+    """
+    namespace = import_module(f"{__package__.rpartition('.')[0]}.array_api")  # above this package
+    if api_version not in (None, *namespace.VERSIONS):
+        raise ValueError(
+            f"__array_namespace__: there is no version {api_version!r} of the array API standard here; ask "
+            f"for one of {', '.join(namespace.VERSIONS)}, or for none"
+        )
+    return namespace
+
+
 def install() -> None:
-    """Let NumPy ask Tensors."""
+    """Let NumPy ask Tensors, and code that is written for the array API standard."""
     kind: Any = Tensor
+    kind.__array_namespace__ = array_namespace
     kind.__array_ufunc__, kind.__array_function__ = array_ufunc, array_function

@@ -56,7 +56,9 @@ def sum(
         result = function("sum")(x)
     else:
         places = places_of(x, axis)
-        result = function("sum")(x, dim=places, keepdim=_kept(keepdims)) if places else x
+        x, dims = (x, places) if places else (x.unsqueeze(0), 0)  # of small numbers int64, too
+        result = function("sum")(x, dim=dims, keepdim=bool(places) and _kept(keepdims))
+    result = with_dtype(result, dtype)
     return written("sum", result + initial if is_given(initial) else result, out)
 
 
@@ -66,8 +68,12 @@ def prod(
 ) -> Any:  # fmt: skip
     """Product, as `numpy.prod`."""
     result = _masked(with_dtype(as_tensor(a, "prod"), dtype), "prod", where, 1)
-    for place in sorted(places_of(result, axis), reverse=True):
+    places = places_of(result, axis)
+    if not places:
+        result = function("prod")(result.unsqueeze(0), 0)  # of small numbers int64, too
+    for place in sorted(places, reverse=True):
         result = function("prod")(result, place, keepdim=_kept(keepdims))
+    result = with_dtype(result, dtype)
     return written("prod", result * initial if is_given(initial) else result, out)
 
 
@@ -301,4 +307,4 @@ def cumprod(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Any
 
 def _scan(name: str, a: Any, axis: Any, dtype: Any, out: Any) -> Any:
     x, dim = along(with_dtype(as_tensor(a, name), dtype), axis)
-    return written(name, function(name)(x, dim), out)
+    return written(name, with_dtype(function(name)(x, dim), dtype), out)

@@ -36,6 +36,7 @@ _NAMES = {
     "absolute": "abs", "fabs": "abs", "true_divide": "div", "negative": "neg", "power": "pow",
     "float_power": "float_power", "degrees": "rad2deg", "radians": "deg2rad", "rint": "round", "equal": "eq",
     "not_equal": "ne", "invert": "bitwise_not",
+    "left_shift": "bitwise_left_shift", "right_shift": "bitwise_right_shift",
 }  # fmt: skip
 _SAME = (
     "add", "subtract", "multiply", "floor_divide", "remainder", "fmod", "positive", "exp", "exp2", "expm1",
@@ -44,7 +45,7 @@ _SAME = (
     "deg2rad", "maximum", "minimum", "fmax", "fmin", "floor", "ceil", "trunc", "signbit", "copysign",
     "isnan", "isinf", "isfinite", "greater", "greater_equal", "less", "less_equal", "logical_and",
     "logical_or", "logical_xor", "logical_not", "bitwise_and", "bitwise_or", "bitwise_xor", "logaddexp",
-    "logaddexp2", "matmul",
+    "logaddexp2", "matmul", "nextafter",
 )  # fmt: skip
 #: ufuncs of scipy.special that have the names of functions of tapegrad.special
 _SPECIAL = frozenset((
@@ -88,7 +89,7 @@ def _divmod(x: Any, y: Any) -> tuple[Any, Any]:
 
 def _vecdot(x: Any, y: Any) -> Any:
     a, b = promoted("vecdot", x, y)
-    return (a.conj() * b).sum(-1)
+    return (a.conj() * b).sum(-1, dtype=a.dtype)
 
 
 def _matvec(x: Any, y: Any) -> Any:

@@ -207,6 +207,11 @@ op(
     vjp=lambda ct, x, y, out: (ct * x._apply("copysign_slope", y), ct._zero()),
     number_names={1: "CopysignBackward1"},
 )  # fmt: skip
+op(
+    "nextafter",  # x and a step: the slope is that of x; PyTorch has no derivative
+    loop=np.nextafter, arity=2, result="float", domain="apart", torch=None, in_place=True,
+    vjp=lambda ct, x, y, out: (ct, ct._zero()),
+)  # fmt: skip
 composed_op(
     "copysign_slope", lambda c, x, y: c(np.multiply, c(np.sign, x), c(np.copysign, 1.0, y)),
     arity=2, torch=None, vjp=no_slope, private=True,

@@ -11,7 +11,7 @@ from ..base.dtypes import bool_, dtype, real_of
 from ..native.ufunc_loops import native_kernel, native_kernel_address, ufunc_loop
 from ..native.words import KINDS, bits_float, float_bits, helper, number, p16, p64
 from .layout import Layout, contiguous
-from .program import Step, address_operand, arg, constant
+from .program import Operand, Step, address_operand, arg, constant
 from .table import Lowered, Op, copy_loop, op, out_operand
 
 __all__: list[str] = []
@@ -104,27 +104,40 @@ def _conversion(x: dtype, out: dtype) -> tuple[int, int]:
     return copy_loop(x) if x is out else (native_kernel_address("cast", x, out), 0)
 
 
-def lower_cast(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
-    """Convert to ``attrs["dtype"]``; of a complex number to a real one its real part."""
-    (x,) = layouts
-    kind = attrs["dtype"]
-    out = contiguous(kind, x.shape)
-    source, target = arg(0, x.strides), out_operand(1, out)
+def conversion_steps(x: Layout, kind: dtype, source: Operand, target: Operand) -> tuple[Step, ...]:
+    """Steps that convert elements to another dtype; of a complex number to a real one its real part.
+
+    Parameters
+    ----------
+    x : Layout
+        Of the elements.
+    kind : dtype
+        Dtype of the results.
+    source, target : Operand
+        Where they are.
+    """
     if x.dtype.is_complex and kind is bool_:
         zero = address_operand(constant(0, x.dtype.np), x.ndim)
         loop = ufunc_loop(np.not_equal, (x.dtype, x.dtype, bool_))
-        return Lowered((out,), (Step(loop, x.shape, (source, zero, target)),))
+        return (Step(loop, x.shape, (source, zero, target)),)
     from_part, to_part = real_of(x.dtype), real_of(kind)
-    steps = [Step(_conversion(from_part, to_part), x.shape, (source, target))]
-    if kind.is_complex:
-        behind = target._replace(offset=to_part.itemsize)
-        if x.dtype.is_complex:
-            part = source._replace(offset=from_part.itemsize)
-            steps.append(Step(_conversion(from_part, to_part), x.shape, (part, behind)))
-        else:
-            zero = address_operand(constant(0, to_part.np), x.ndim)
-            steps.append(Step(copy_loop(to_part), x.shape, (zero, behind)))
-    return Lowered((out,), tuple(steps))
+    first = Step(_conversion(from_part, to_part), x.shape, (source, target))
+    if not kind.is_complex:
+        return (first,)
+    behind = target._replace(offset=target.offset + to_part.itemsize)
+    if x.dtype.is_complex:
+        part = source._replace(offset=source.offset + from_part.itemsize)
+        return first, Step(_conversion(from_part, to_part), x.shape, (part, behind))
+    zero = address_operand(constant(0, to_part.np), x.ndim)
+    return first, Step(copy_loop(to_part), x.shape, (zero, behind))
+
+
+def lower_cast(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
+    """Convert to ``attrs["dtype"]``."""
+    (x,) = layouts
+    out = contiguous(attrs["dtype"], x.shape)
+    steps = conversion_steps(x, attrs["dtype"], arg(0, x.strides), out_operand(1, out))
+    return Lowered((out,), steps)
 
 
 op(

@@ -25,6 +25,7 @@ _OPERATORS = {
     "add": "add", "subtract": "sub", "multiply": "mul", "true_divide": "div",
     "floor_divide": "floor_divide", "remainder": "remainder", "power": "pow",
     "matrix_multiply": "matmul", "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor",
+    "lshift": "bitwise_left_shift", "rshift": "bitwise_right_shift",
 }  # fmt: skip
 _UNARY_OPERATORS = {"negative": "neg", "absolute": "abs", "invert": "bitwise_not"}
 _COMPARISONS = ("lt", "le", "eq", "ne", "gt", "ge")  # in CPython's order

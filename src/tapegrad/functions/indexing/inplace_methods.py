@@ -32,10 +32,10 @@ __all__ = ["become", "drop_missing"]
 #: missing here get none (`drop_missing`)
 NAMES = (
     *[name for row in TABLE.values() if row.in_place for name in (row.name, *row.aliases)],
-    "absolute", "addbmm", "addr", "bitwise_left_shift", "bitwise_right_shift", "clip",
+    "absolute", "addbmm", "addr", "clip",
     "conj_physical", "divide", "fix", "float_power", "gcd",
     "index_reduce", "lcm", "ldexp", "masked_scatter", "mvlgamma",
-    "nan_to_num", "negative", "nextafter", "polygamma", "put", "renorm", "scatter_reduce",
+    "nan_to_num", "negative", "polygamma", "put", "renorm", "scatter_reduce",
     "true_divide",
 )  # fmt: skip
 #: functions whose in-place form only changes the shape
@@ -177,7 +177,8 @@ for _name in RESHAPING:
 for _operator, _name in (
     ("__imul__", "mul_"), ("__itruediv__", "div_"), ("__ipow__", "pow_"),
     ("__ifloordiv__", "floor_divide_"), ("__imod__", "remainder_"), ("__iand__", "bitwise_and_"),
-    ("__ior__", "bitwise_or_"), ("__ixor__", "bitwise_xor_"),
+    ("__ior__", "bitwise_or_"), ("__ixor__", "bitwise_xor_"), ("__ilshift__", "bitwise_left_shift_"),
+    ("__irshift__", "bitwise_right_shift_"),
 ):  # fmt: skip
     METHODS[_operator] = METHODS[_name]
 for _name in AS_FUNCTIONS:

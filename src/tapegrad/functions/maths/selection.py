@@ -171,18 +171,25 @@ def heaviside(input: Tensor, values: Tensor) -> Tensor:
 
 # --------------------------------------------------------------------------- logic on bits
 def _bitwise(name: str) -> None:
-    entry, word = TABLE[name], name.removeprefix("bitwise_")
+    entry, word = TABLE[name], name.removeprefix("bitwise_").replace("_", " ")
+    is_shift = "shift" in word
+    doc = f"Return the {word} of bools, or bit by bit of integers."
+    if is_shift:
+        doc = f"Return the {word} of the bits of integers; by more than there are, all of them go."
 
-    @declared(name=name, doc=f"Return the {word} of bools, or bit by bit of integers.")
+    @declared(name=name, doc=doc)
     def bitwise(input: Operand, other: Operand) -> Tensor:
         check_binary(name, input, other)
         kind = record.result_dtype((input, other))
-        if kind.is_floating_point:
-            raise no_kernel(f"{name}_cpu", kind)
+        if kind.is_floating_point or (is_shift and kind.np.kind not in "iu"):
+            kernel = f"{name.split('_')[1][0]}shift" if is_shift else name
+            raise no_kernel(f"{kernel}_cpu", kind)
         return record.binary(entry, input, other)
 
 
-for _name in ("bitwise_and", "bitwise_or", "bitwise_xor"):
+for _name in (
+    "bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_left_shift", "bitwise_right_shift",
+):  # fmt: skip
     _bitwise(_name)
 
 

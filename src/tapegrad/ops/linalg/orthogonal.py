@@ -9,9 +9,10 @@ from typing import Any
 
 from numpy.linalg import _umath_linalg as lapack
 
-from ...base.dtypes import complex128, float64
+from ...base.dtypes import complex128, dtype, float64
 from ...base.errors import LinAlgError
 from ...native.ufunc_loops import native_kernel_address
+from ..cast import conversion_steps
 from ..layout import Layout, contiguous
 from ..program import POOL, SCRATCH, Operand, Step, arg, padded
 from ..table import Failure, Lowered, Op, copy_loop, op, out_operand
@@ -29,11 +30,11 @@ from .triangular import solve_triangular
 __all__: list[str] = []
 
 
-def _converted(source: Layout, target: Layout) -> tuple[int, int]:
-    """Kernel that copies elements of one layout to another."""
-    if source.dtype is target.dtype:
-        return copy_loop(source.dtype)
-    return native_kernel_address("cast", source.dtype, target.dtype), 0
+def _converted(x: Layout, kind: dtype, source: Operand, target: Operand) -> tuple[Step, ...]:
+    """Steps that copy elements to where they have another dtype."""
+    if x.dtype is kind:
+        return (Step(copy_loop(kind), x.shape, (source, target)),)
+    return conversion_steps(x, kind, source, target)
 
 
 def lower_qr(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
@@ -51,7 +52,7 @@ def lower_qr(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> L
     place = Operand(SCRATCH, 0, work.strides)
     matrix = scratch_matrices(0, work, (0, 1))
     steps = [
-        Step(_converted(x, work), x.shape, (arg(0, x.strides), place)),
+        *_converted(x, wide_kind, arg(0, x.strides), place),
         loop_step(
             gufunc("qr_r_raw", wide=m < n),
             batch,
@@ -75,17 +76,12 @@ def lower_qr(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> L
         )
     )
     if q.dtype is not wide_kind:
-        steps.append(
-            Step(
-                _converted(wide, q),
-                q.shape,
-                (Operand(SCRATCH, scratch, wide.strides), out_operand(1, q)),
-            )
-        )
+        numbers = Operand(SCRATCH, scratch, wide.strides)
+        steps += _converted(wide, q.dtype, numbers, out_operand(1, q))
         scratch += padded(wide.span)
     target = out_operand(1, r, 1)
     steps += [
-        Step(_converted(work, r), r.shape, (place, target)),
+        *_converted(contiguous(wide_kind, r.shape), r.dtype, place, target),
         Step(
             (native_kernel_address("clear_triangle"), POOL.put((r.dtype.itemsize, 0, 1))), batch,
             (target._replace(strides=r.strides[:-2]),), core=(columns, n),
