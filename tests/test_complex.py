@@ -378,3 +378,16 @@ def test_closeness_is_that_of_both_parts() -> None:
 def test_nansum_is_of_real_numbers() -> None:
     with pytest.raises(RuntimeError, match="nansum does not support complex inputs"):
         tg.nansum(tg.tensor([1j, complex(0, np.nan)]))
+
+
+@pytest.mark.parametrize(
+    "transform", [tg.func.jacrev, tg.func.jacfwd, tg.func.hessian, tg.jacobian, tg.hessian]
+)
+def test_jacobians_of_complex_numbers_are_refused(transform: Callable[..., Any]) -> None:
+    """A complex block would hold half of the derivatives: jacrev and jacfwd gave different ones."""
+    with pytest.raises(RuntimeError, match="Expected all inputs to be real"):
+        transform(lambda z: (z * z).abs().sum())(tg.tensor([1 + 2j]))
+    with pytest.raises(RuntimeError, match="Expected all outputs to be real"):
+        transform(lambda x: (x * x * (1 + 2j)).sum())(tg.tensor([1.0]))
+    parts = tg.view_as_real(tg.tensor([1 + 2j]))
+    transform(lambda parts: tg.view_as_complex(parts).abs().sum())(parts)
