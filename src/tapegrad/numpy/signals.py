@@ -137,8 +137,7 @@ def vander(x: Any, N: Any = None, increasing: bool = False) -> Any:
 
 def polyval(p: Any, x: Any) -> Any:
     """Value of a polynomial, whose coefficient of the highest power comes first, as `numpy.polyval`."""
-    coefficients = as_tensor(p, "polyval")
-    value = as_tensor(x, "polyval")
+    coefficients, value = promoted("polyval", p, x)
     result = function("zeros_like")(value)
     for i in range(len(coefficients)):
         result = result * value + coefficients[i]

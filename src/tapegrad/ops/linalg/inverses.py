@@ -37,11 +37,27 @@ __all__: list[str] = []
 SMALL = 8
 
 
+#: ratio of pivots below which a matrix is singular but for rounding
+NEGLIGIBLE = 1e-12
+
+
+@helper
+def pivot_ratio(factors, pivots, n):  # type: ignore[no-untyped-def]
+    """Return the least pivot as a part of the largest; 0 where one is NaN."""
+    least, largest = np.inf, 0.0
+    for i in range(n):
+        size = abs(float(element(factors + i * (n + 1) * SIZE)[0]))
+        least, largest = min(least, size), max(largest, size)
+        if size != size:
+            return 0.0
+    return least / largest if largest > 0.0 else 0.0
+
+
 def invert(args, dims, strides, data):  # type: ignore[no-untyped-def]
     """Invert matrices: operand, result (contiguous), memory for factors, pivots and what these take.
 
     Core dimension n; the first core strides are those of the operand. `data`: the matmul loop and its data,
-    and whether a singular matrix gives NaN rather than a failure.
+    and what fails: 0 for a singular matrix, 1 for none (NaN), 2 for one singular but for rounding, too.
     """
     n, s = p64(dims)[1], p64(strides)
     for batch in range(p64(dims)[0]):
@@ -56,10 +72,12 @@ def invert(args, dims, strides, data):  # type: ignore[no-untyped-def]
                 x[i * n + j] = 0.0
             x[i * n + i] = 1.0
         factor_columns(factors, pivots, work, data, 0, n, n, n * SIZE)
-        if is_factored(factors, pivots, n):
+        if is_factored(factors, pivots, n) and (
+            p64(data)[2] != 2 or pivot_ratio(factors, pivots, n) > NEGLIGIBLE
+        ):
             solve_factored(factors, pivots, out, work, data, n, n, False)
             continue
-        if p64(data)[2] == 0:
+        if p64(data)[2] != 1:
             return batch + 1
         for i in range(n * n):
             x[i] = np.nan
@@ -67,19 +85,19 @@ def invert(args, dims, strides, data):  # type: ignore[no-untyped-def]
 
 
 def lower_inverse(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any]) -> Lowered:
-    """Invert the matrices of a batch; quietly or not, as for `linalg_solve`."""
+    """Invert the matrices of a batch; quietly (1) or not (0), as for `linalg_solve`, or strictly (2)."""
     (x,) = layouts
     n, batch, out = x.shape[-1], tuple(x.shape[:-2]), contiguous(x.dtype, x.shape)
     if x.dtype.is_complex:
         matrices = operand_matrices(0, x, batch, (0, 0)), result_matrices(1, out, (0, 0))
-        step = loop_step(lapack.inv, batch, (n,), matrices, quiet=attrs["quiet"])
+        step = loop_step(lapack.inv, batch, (n,), matrices, quiet=attrs["quiet"] == 1)
         return Lowered((out,), (step,) if out.size else ())
     data = POOL.put((*ufunc_loop(np.matmul, (x.dtype,) * 3), int(attrs["quiet"])))
     operands = (
         operand_matrices(0, x, batch, (0, 0)), result_matrices(1, out, (0, 0)), memory(0, batch, x.dtype),
     )  # fmt: skip
     kernel = native_kernel_address("invert", x.dtype), data
-    step = kernel_step(kernel, batch, (n,), operands, checked=not attrs["quiet"])
+    step = kernel_step(kernel, batch, (n,), operands, checked=attrs["quiet"] != 1)
     scratch = padded(8 * n + (2 * n * n + BLOCK * n) * x.dtype.itemsize)
     return Lowered((out,), (step,) if out.size else (), scratch)
 
@@ -153,18 +171,6 @@ def _factored(
     return Lowered((out,) * results, (step,) if out.size else ())
 
 
-@helper
-def is_well_conditioned(factors, pivots, n):  # type: ignore[no-untyped-def]
-    """Return True if pivots are of one size, so that the inverse is as accurate as cofactors."""
-    least, largest = np.inf, 0.0
-    for i in range(n):
-        size = abs(float(element(factors + i * (n + 1) * SIZE)[0]))
-        least, largest = min(least, size), max(largest, size)
-        if size != size:
-            return False
-    return is_factored(factors, pivots, n) and least > 1e-5 * largest
-
-
 def cofactor_matrix(args, dims, strides, data):  # type: ignore[no-untyped-def]
     """Cofactors: matrix, factors, pivots, result (contiguous); memory for 2 n n + 2 n numbers, 2 n words.
 
@@ -175,7 +181,8 @@ def cofactor_matrix(args, dims, strides, data):  # type: ignore[no-untyped-def]
         source, factors = p64(args)[0] + batch * s[0], p64(args)[1] + batch * s[1]
         pivots, target = p64(args)[2] + batch * s[2], p64(args)[3] + batch * s[3]
         work = p64(args)[4] + batch * s[4]
-        if n > SMALL and is_well_conditioned(factors, pivots, n):
+        # Where pivots are of one size, the inverse is as accurate.
+        if n > SMALL and is_factored(factors, pivots, n) and pivot_ratio(factors, pivots, n) > 1e-5:
             product = parity(pivots, n)
             for i in range(n):
                 product *= element(factors + i * (n + 1) * SIZE)[0]
@@ -270,8 +277,8 @@ def lower_cofactors(entry: Op, layouts: tuple[Layout, ...], attrs: dict[str, Any
 
 
 def cofactors_vjp(ct: Any, a: Any, factors: Any, pivots: Any, out: Any) -> tuple[Any, None, None]:
-    """As the determinant times the transposed inverse, so of matrices that have one."""
-    t = adjoint(a._apply("linalg_inv", quiet=False))
+    """As the determinant times the transposed inverse, so of matrices that have one, rounding apart."""
+    t = adjoint(a._apply("linalg_inv", quiet=2))
     along = (ct * t).sum((-2, -1), keepdim=True)
     return along * out - t @ adjoint(ct) @ out, None, None
 
@@ -305,7 +312,7 @@ def unit_like(a: Any, ct: Any) -> Any:
 
 for _kind in ("f64", "f32"):
     _helpers = {**lu_helpers(_kind), "parity": parity}
-    _helpers |= typed_helpers(_kind, is_well_conditioned, words=_helpers)
+    _helpers |= typed_helpers(_kind, pivot_ratio, words=_helpers)
     native_kernel(determinant, f"determinant_{_kind}", parity=parity, **KINDS[_kind])
     native_kernel(sign_and_logarithm, f"slogdet_{_kind}", parity=parity, **KINDS[_kind])
     native_kernel(cofactor_matrix, f"cofactors_{_kind}", **_helpers)
