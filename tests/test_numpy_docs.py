@@ -1,4 +1,4 @@
-"""The examples of docs/numpy.md and docs/extending.md run, and say what is printed there."""
+"""The examples of docs/numpy.md, array_api.md and extending.md run, and say what is printed there."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 DOCS = Path(__file__).parents[1] / "docs"
 
 
-@pytest.mark.parametrize("name", ["numpy.md", "extending.md"])
+@pytest.mark.parametrize("name", ["numpy.md", "array_api.md", "extending.md"])
 def test_examples(name: str) -> None:
     if name == "extending.md":
         pytest.importorskip("scipy")

@@ -309,6 +309,14 @@ def test_small_whole_numbers_have_numpys_dtypes() -> None:
     np.testing.assert_array_equal(np.sign(tg.tensor([np.nan, -2.0])).numpy(), [np.nan, -1])
 
 
+def test_no_axes_leave_each_element() -> None:
+    a = np.array([[3.0, -4.0]])
+    x = tg.tensor(a)
+    for call in (np.sum, np.prod, np.max, np.mean, np.std, np.var, np.any, np.count_nonzero):
+        np.testing.assert_array_equal(np.asarray(call(x, axis=())), call(a, axis=()))
+    np.testing.assert_array_equal(np.linalg.vector_norm(x, axis=()).numpy(), [[3.0, 4.0]])
+
+
 def test_vecdot_conjugates_and_broadcasts() -> None:
     a, b = np.array([[1 + 2j, 3], [2, 1j]]), np.array([1j, 2])
     for call in (np.vecdot, np.linalg.vecdot):

@@ -189,6 +189,8 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
 def vector_norm(x: Any, /, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Any:
     """Return norms of vectors, as `numpy.linalg.vector_norm`."""
     (y,) = _floating("vector_norm", x)
+    if axis == ():  # of each element; PyTorch takes all dimensions then
+        return _linalg("vector_norm")(y.unsqueeze(0), ord, dim=0)
     return _linalg("vector_norm")(y, ord, dim=axes_of(axis), keepdim=bool(keepdims))
 
 

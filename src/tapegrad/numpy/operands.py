@@ -172,6 +172,8 @@ def numpy_dtype(kind: Any) -> Any:
 
 def promoted_operands(name: str, x: Any, y: Any) -> list[Any]:
     """Return two operands of a ufunc, promoted as NumPy does: Python's numbers have a kind only."""
+    if type(x) is Tensor and type(y) is Tensor and x.dtype is y.dtype:  # 0.4 instead of 0.9 us
+        return [x, y]
     operands = [as_operand(x, name), as_operand(y, name)]
     tensors = [v for v in operands if record.is_tensor(v)]
     if not tensors:
