@@ -373,3 +373,21 @@ def test_closeness_is_that_of_both_parts() -> None:
         close = tg.isclose(tg.tensor(numbers), tg.tensor(others), equal_nan=equal_nan)
         np.testing.assert_array_equal(close.numpy(), expected)
     assert not tg.allclose(tg.tensor([1j]), tg.tensor([-1j]))
+
+
+def test_nansum_is_of_real_numbers() -> None:
+    with pytest.raises(RuntimeError, match="nansum on CPU does not support complex inputs"):
+        tg.nansum(tg.tensor([1j, complex(0, np.nan)]))
+
+
+@pytest.mark.parametrize(
+    "transform", [tg.func.jacrev, tg.func.jacfwd, tg.func.hessian, tg.jacobian, tg.hessian]
+)
+def test_jacobians_of_complex_numbers_are_refused(transform: Callable[..., Any]) -> None:
+    """A complex block would hold half of the derivatives: jacrev and jacfwd gave different ones."""
+    with pytest.raises(RuntimeError, match="Expected all inputs to be real"):
+        transform(lambda z: (z * z).abs().sum())(tg.tensor([1 + 2j]))
+    with pytest.raises(RuntimeError, match="Expected all outputs to be real"):
+        transform(lambda x: (x * x * (1 + 2j)).sum())(tg.tensor([1.0]))
+    parts = tg.view_as_real(tg.tensor([1 + 2j]))
+    transform(lambda parts: tg.view_as_complex(parts).abs().sum())(parts)

@@ -237,3 +237,10 @@ def test_against_torch() -> None:
             assert getattr(ours, limit) == getattr(theirs, limit)
             assert type(getattr(ours, limit)) is type(getattr(theirs, limit))
     assert repr(limits.iinfo(dt.int64)) == repr(torch.iinfo(torch.int64))
+
+
+def test_signs_of_numbers_that_have_none() -> None:
+    x = tg.tensor([0, 3, 255], dtype=tg.uint8)
+    for sign in (tg.sign, tg.sgn, np.sign):
+        assert sign(x).tolist() == [0, 1, 1]
+        assert sign(x).dtype is tg.uint8

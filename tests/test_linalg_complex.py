@@ -184,6 +184,16 @@ def test_singular_matrices_raise() -> None:
     assert tg.linalg.inv_ex(tg.tensor(singular)).info.item() == 1
 
 
+def test_residuals_are_real() -> None:
+    rng = np.random.default_rng(5)
+    a, b = [rng.normal(size=shape) + 1j * rng.normal(size=shape) for shape in ((5, 2), (5, 3))]
+    result = tg.linalg.lstsq(tg.tensor(a), tg.tensor(b))
+    _, residuals, _, _ = np.linalg.lstsq(a, b)
+    assert result.residuals.dtype is tg.float64
+    np.testing.assert_allclose(result.residuals.numpy(), residuals)
+    np.testing.assert_allclose(np.linalg.lstsq(tg.tensor(a), tg.tensor(b))[1].numpy(), residuals)
+
+
 @pytest.mark.parametrize("mode", ["reduced", "complete"])
 @pytest.mark.parametrize("shape", [(2, 4, 3), (3, 4)])
 def test_qr_of_single_precision(mode: str, shape: tuple[int, ...]) -> None:

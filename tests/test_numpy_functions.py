@@ -265,6 +265,37 @@ def test_complex_numbers(name: str) -> None:
         np.testing.assert_allclose(found, wanted, rtol=1e-13)
 
 
+@pytest.mark.parametrize("dtype", [np.complex128, np.complex64, np.float32, np.float16])
+@pytest.mark.parametrize("name", [
+    "nansum", "nanprod", "nancumsum", "nancumprod", "nanmean", "nanvar", "nanstd", "sign",
+])  # fmt: skip
+def test_nan_of_every_dtype(name: str, dtype: Any) -> None:
+    numbers = np.array([[1, np.nan, -2], [np.nan, 3, -1]]).astype(dtype)
+    if numbers.dtype.kind == "c":
+        numbers *= 1j
+    expected = getattr(np, name)(numbers)
+    result = getattr(np, name)(tg.tensor(numbers)).numpy()
+    np.testing.assert_allclose(result, expected, rtol=1e-3 if dtype is np.float16 else 1e-6)
+    if dtype is not np.float16:  # whose means are computed in double precision
+        assert result.dtype == expected.dtype
+
+
+def test_steps_of_nan() -> None:
+    x = np.array([np.nan, -1, 0, 2], np.float32)
+    np.testing.assert_array_equal(np.heaviside(tg.tensor(x), 0.5).numpy(), np.heaviside(x, 0.5))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("shape", [(0, 3), (1, 3)])
+@pytest.mark.parametrize("ddof", [0, 1, 2])
+def test_variances_without_degrees_of_freedom(shape: tuple[int, ...], ddof: int) -> None:
+    numbers = np.arange(np.prod(shape)).reshape(shape)
+    for axis in (0, None):
+        np.testing.assert_allclose(
+            np.var(tg.tensor(numbers), axis, ddof=ddof).numpy(), np.var(numbers, axis, ddof=ddof)
+        )
+
+
 def test_small_whole_numbers_have_numpys_dtypes() -> None:
     for a in (np.array(7, np.int8), np.array([7, 100, 100], np.int8)):
         x = tg.tensor(a)

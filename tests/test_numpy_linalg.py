@@ -183,3 +183,10 @@ def test_programs_differentiate(program: Callable[[Any], Any]) -> None:
     assert float(slope) == pytest.approx((program(x + h) - program(x - h)) / (2 * h), rel=1e-6)
     compiled = tg.jit(tg.value_and_grad(program))(x)
     assert float(compiled[1]) == pytest.approx(float(slope), rel=1e-10)
+
+
+@pytest.mark.parametrize("order", [None, 2, -2, 1, "fro"])
+def test_condition_of_what_has_no_inverse(order: Any) -> None:
+    for matrix in (np.zeros((2, 2)), np.eye(2)):
+        expected = np.linalg.cond(matrix, order)
+        np.testing.assert_allclose(np.linalg.cond(tg.tensor(matrix), order).numpy(), expected)

@@ -46,9 +46,14 @@ class Lanes(Request):
         apart = len({t.slot for t in self.targets}) == len(self.targets)
         dense = all(t.layout.is_contiguous for t in leaves)
         hooked = any(s is not None and s.hooks is not None and s.hooks.tensor for s in storages)
-        if not apart or not dense or hooked or anomaly.checks_nan() or self._meets_complex():
+        if not apart or not dense or hooked or anomaly.checks_nan():
             self.prepare()
             return False
+        if COMPLEX.seen:  # where the pass goes is known from here on
+            self.prepare()
+            if self._meets_complex():
+                return False
+            self.words[nt.R_STAGE] = nt.MARKING
         self._set_lanes(count)
         self.prepare()
         if self.is_watched:
@@ -60,9 +65,8 @@ class Lanes(Request):
 
     def _meets_complex(self) -> bool:
         """Return True if there are complex numbers on the way: views of their parts have no lanes."""
-        if not COMPLEX.seen:
-            return False
-        passed = np.unique(self.tape.instruction[: self.words[nt.R_HIGH] + 1])
+        words = self.words
+        passed = np.unique(self.tape.instruction[words[nt.R_STOP] + 1 : words[nt.R_HIGH] + 1])
         instructions = [INSTRUCTIONS[k] for k in passed]
         return any(x.dtype.is_complex for i in instructions for x in (*i.layouts, *i.outs))
 

@@ -25,6 +25,17 @@ from .vectorized_map import check_randomness, random_guard
 __all__ = ["hessian", "jacfwd", "jacrev", "second_derivatives"]
 
 
+def _check_real(name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
+    """Raise RuntimeError for complex tensors, of which blocks would hold half of the derivatives."""
+    for word, tensors in (("inputs", inputs), ("outputs", outputs)):
+        for k, x in enumerate(tensors):
+            if x.is_complex():
+                raise RuntimeError(
+                    f"{name}: Expected all {word} to be real but received complex tensor at flattened "
+                    f"{word[:-1]} idx: {k}; pass view_as_real of it"
+                )
+
+
 def jacrev(
     func: Callable[Parameters, Any], argnums: Argnums = 0, *, has_aux: bool = False,
     chunk_size: int | None = None, _preallocate_and_copy: bool = False,
@@ -65,6 +76,7 @@ def jacrev(
         with Level() as level:
             run = TransformRun(level, VJP, func, args, argnums, has_aux=has_aux)
             outputs, spec = floating_output(run)
+            _check_real("jacrev", run.inputs, outputs)
             blocks = rows(outputs, run.inputs, create_graph=level.outside(outputs))
             return _nested_blocks(run, blocks, spec, has_aux)
 
@@ -114,6 +126,7 @@ def jacfwd(
             with random_guard(randomness):
                 run = TransformRun(level, JVP, func, args, argnums, has_aux=has_aux, floating=True)
             outputs, spec = run.flat_output()
+            _check_real("jacfwd", run.inputs, outputs)
             check_gaps(level.gaps)
             blocks = columns(outputs, run.inputs, create_graph=level.outside(outputs))
             return _nested_blocks(run, blocks, spec, has_aux)
@@ -141,6 +154,7 @@ def _one_by_one(
             tangents = trees.unflatten(spec, [*zeros[:k], unit, *zeros[k + 1 :]])
             run = jvp(of_primals, primals, tangents, has_aux=has_aux)
             columns_at_x.append(trees.leaves(run[1]))
+            _check_real("jacfwd", leaves, columns_at_x[-1])
             if not blocks and len(columns_at_x) == 1:
                 output, aux = run[0], run[2] if has_aux else None
         blocks.append(
@@ -217,6 +231,7 @@ def second_derivatives(func: Callable[..., Any], args: Sequence[Any], argnums: A
         with random_guard("error"):
             run = TransformRun(level, VJP, func, args, argnums, floating=True)
         outputs, spec = floating_output(run)
+        _check_real("hessian", run.inputs, outputs)
         first = rows(outputs, run.inputs, create_graph=True)
         gradients = [g for row in first for g in row]
         second = iter(_by_the_fewer(gradients, run.inputs, create_graph=level.outside(gradients)))

@@ -201,9 +201,11 @@ def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Any:
 
 
 def cond(x: Any, p: Any = None) -> Any:
-    """Return condition numbers, as `numpy.linalg.cond`."""
+    """Return condition numbers, as `numpy.linalg.cond`: NaN for matrices with NaN alone."""
     (y,) = _floating("cond", x)
-    return _linalg("cond")(y) if p is None else _linalg("cond")(y, p)
+    result = _linalg("cond")(y) if p is None else _linalg("cond")(y, p)
+    is_clean = function("logical_not")(function("isnan")(y).any((-2, -1)))
+    return function("where")(function("isnan")(result) & is_clean, np.inf, result)
 
 
 def matrix_rank(A: Any, tol: Any = None, hermitian: bool = False, *, rtol: Any = None) -> Any:

@@ -147,8 +147,9 @@ def var(
     if x.dtype.is_complex:
         squares = deviations.real**2 + deviations.imag**2
     total = sum(squares, axis, keepdims=keepdims, where=where)
-    count = _count(x, axis, where, "var", _kept(keepdims)) - ddof
-    return written("var", total / count, out)
+    count = _count(squares, axis, where, "var", _kept(keepdims)) - ddof
+    free = count * (count > 0)  # 0 divided by 0 is NaN, where nothing is free
+    return written("var", total / free, out)
 
 
 def _mean(x: Any, axis: Any, where: Any) -> Any:
@@ -212,7 +213,7 @@ def nansum(
 ) -> Any:  # fmt: skip
     """Sum without NaN, as `numpy.nansum`."""
     x = as_tensor(a, "nansum")
-    x = function("where")(function("isnan")(x), 0.0, x) if x.dtype.is_inexact else x
+    x = function("where")(function("isnan")(x), 0.0, x) if x.dtype.np.kind in "fc" else x
     return sum(x, axis, dtype, out, keepdims, initial, where)
 
 

@@ -114,7 +114,7 @@ def _without_nan(name: str, a: Any, number: float, dtype: Any = None) -> tuple[A
     """The Tensor with a number in the place of NaN, and where that is not."""
     x = with_dtype(as_tensor(a, name), dtype)
     counts = function("logical_not")(function("isnan")(x))
-    return (function("where")(counts, x, number) if x.dtype.is_inexact else x), counts
+    return (function("where")(counts, x, number) if x.dtype.np.kind in "fc" else x), counts
 
 
 def nanprod(

@@ -45,7 +45,7 @@ _SAME = (
     "deg2rad", "maximum", "minimum", "fmax", "fmin", "floor", "ceil", "trunc", "signbit", "copysign",
     "isnan", "isinf", "isfinite", "greater", "greater_equal", "less", "less_equal", "logical_and",
     "logical_or", "logical_xor", "logical_not", "bitwise_and", "bitwise_or", "bitwise_xor", "logaddexp",
-    "logaddexp2", "heaviside", "matmul", "nextafter",
+    "logaddexp2", "matmul", "nextafter",
 )  # fmt: skip
 #: ufuncs of scipy.special that have the names of functions of tapegrad.special
 _SPECIAL = frozenset((
@@ -71,8 +71,16 @@ def _of_floats(name: str) -> Callable[..., Any]:
 
 
 def _sign(x: Any) -> Any:
-    """The sign; of complex numbers ``x / abs(x)``, and of NaN NaN, which PyTorch's is not."""
-    return function("sgn")(x) if x.dtype.is_complex else record.unary(TABLE["numpy_sign"], x)
+    """The sign, NaN of NaN; of complex numbers ``x / abs(x)``."""
+    if x.dtype.is_complex or x.dtype.np.kind == "b":
+        return function("sgn")(x)
+    return record.apply(TABLE["numpy_sign"], (x,))
+
+
+def _heaviside(x: Any, y: Any) -> Any:
+    """The step function, NaN of NaN."""
+    a, b = [t if t.dtype.is_inexact else with_dtype(t, float) for t in promoted("heaviside", x, y)]
+    return function("where")(function("isnan")(a), a, function("heaviside")(a, b))
 
 
 def _divmod(x: Any, y: Any) -> tuple[Any, Any]:
@@ -97,9 +105,10 @@ def _vecmat(x: Any, y: Any) -> Any:
 #: ufunc -> function of Tensors and numbers
 UFUNCS: dict[Any, Callable[..., Any]] = {
     **{getattr(np, name): function(_NAMES.get(name, name)) for name in (*_SAME, *_NAMES)},
-    **{getattr(np, name): _of_floats(name) for name in ("fabs", "rint", "heaviside")},
+    **{getattr(np, name): _of_floats(name) for name in ("fabs", "rint")},
     np.divmod: _divmod,
     np.sign: _sign,
+    np.heaviside: _heaviside,
     np.matmul: lambda x, y: function("matmul")(*promoted("matmul", x, y)),
     np.conjugate: function("conj"),
     np.vecdot: _vecdot,

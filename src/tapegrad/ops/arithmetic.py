@@ -167,7 +167,9 @@ op("hypot", loop=np.hypot, arity=2, result="float", domain="nonzero",
 
 # --------------------------------------------------------------------------- signs and rounding
 def _sign(c: Chain, x: Value) -> Value:
-    """The sign as PyTorch has it: that of NaN is 0 (NumPy's, which is NaN, is a row for `njit`)."""
+    """The sign as PyTorch has it: that of NaN is 0 (NumPy's, which is NaN, is the row `numpy_sign`)."""
+    if c.kind.np.kind == "u":
+        return c.where(c(np.greater, x, 0.0), 1.0, 0.0)
     return c.where(c(np.greater, x, 0.0), 1.0, c.where(c(np.less, x, 0.0), -1.0, 0.0))
 
 

@@ -25,7 +25,8 @@ __all__ = ["OutOfBounds", "Range", "check_bounds", "check_dtypes", "indexed_leng
 
 #: least and largest value of an integer operand; None where they are not known
 Range: TypeAlias = "tuple[int, int] | None"
-#: dtypes of operands where they differ: x is that of the values, i int64, b bool
+#: dtypes of operands where they differ: x is that of the values, i int64, b bool, p that of their parts
+#: or of numbers with such parts
 _PATTERNS = {
     "where": "bxx", "masked_fill": "xbx", "masked_fill_tensor": "xbx", "median_all": "xi",
     "nanmedian_all": "xi",
@@ -39,6 +40,10 @@ _PATTERNS = {
     "linalg_det": "xxi", "linalg_cofactors": "xxi", "linalg_slogdet": "xxxi",
     "linalg_slogdet_parts": "xi",
     **dict.fromkeys(("scatter", "scatter_value", "scatter_add"), "xix"),
+    **dict.fromkeys(("linalg_svd_u", "linalg_svd_s", "linalg_svd_vh"), "xxpx"),
+    **dict.fromkeys(("linalg_eigh_values", "linalg_eigh_vectors"), "xpx"),
+    **dict.fromkeys(("linalg_eig_values", "linalg_eig_vectors"), "xpp"),
+    **dict.fromkeys(("linalg_slogdet_complex", "linalg_slogdet_sign"), "xxp"),
 }  # fmt: skip
 
 
@@ -71,13 +76,16 @@ def check_dtypes(entry: Op, layouts: Sequence[Layout]) -> None:
     if len(pattern) != len(layouts) or (entry.is_elementwise and entry.arity != len(layouts)):
         raise OutOfBounds(f"{len(layouts)} operands")
     known: set[dtype] = set()
+    parts: set[dtype] = set()
     for letter, layout in zip(pattern, layouts, strict=True):
         wanted = {"i": int64, "b": bool_}.get(letter)
         if wanted is None:
-            known.add(layout.dtype)
+            parts.add(real_of(layout.dtype))
+            if letter == "x":
+                known.add(layout.dtype)
         elif layout.dtype is not wanted:
             raise OutOfBounds(f"an operand of dtype {layout.dtype.name}")
-    if len(known) > 1:
+    if len(known) > 1 or len(parts) > 1:
         raise OutOfBounds("operands of different dtypes")
 
 

@@ -108,7 +108,12 @@ _TESTS: dict[str, Callable[[Any, int], bool]] = {
 def check_attributes(entry: Op, layouts: Sequence[Layout], attrs: dict[str, Any]) -> None:
     """Raise TapeError for attributes with which an op is never recorded."""
     if entry.kind == nt.VIEW:
-        if attrs.keys() != {"layout"} or not isinstance(attrs["layout"], Layout):
+        shown = attrs.keys() - {"in_place"}
+        if (
+            shown != {"layout"}
+            or not isinstance(attrs["layout"], Layout)
+            or attrs.get("in_place", True) is not True
+        ):
             raise refuse(f"{entry.name} has other attributes than a layout")
         return
     ndim = max([x.ndim for x in layouts], default=0) + (entry.name == "stack")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...base.dtypes import int64
+from ...base.dtypes import int64, real_of
 from ...ops.table import TABLE
 from ...tape import recording as record
 from ...tape.recording import layout_of
@@ -167,10 +167,10 @@ def lstsq(
     inverse = _pseudoinverse(constant, None, rcond, hermitian=False)
     value = inverse @ b.detach()
     solution = record.apply(TABLE["linalg_lstsq"], (A, b, inverse, value))
-    residuals = FUNCTIONS["zeros"](0, dtype=A.dtype)
+    residuals = FUNCTIONS["zeros"](0, dtype=real_of(layout_of(A).dtype))
     if m > n:
         difference = A @ solution - b
-        residuals = (difference * difference).sum(-2)
+        residuals = (difference * difference.conj()).real.sum(-2)
     s = singular_values("torch.linalg.lstsq", constant)
     largest = s.narrow(-1, 0, 1) if layout_of(s).shape[-1] else s
     rank = (s > _threshold(constant, largest, None, rcond)).sum(-1)
