@@ -207,9 +207,9 @@ op(
     vjp=lambda ct, x, y, out: (ct * x._apply("copysign_slope", y), ct._zero()),
     number_names={1: "CopysignBackward1"},
 )  # fmt: skip
-op(
+composed_op(
     "nextafter",  # x and a step: the slope is that of x; PyTorch has no derivative
-    loop=np.nextafter, arity=2, result="float", domain="apart", torch=None, in_place=True,
+    lambda c, x, y: c(np.nextafter, x, y), arity=2, result="float", domain="apart", torch=None, in_place=True,
     vjp=lambda ct, x, y, out: (ct, ct._zero()),
 )  # fmt: skip
 composed_op(
